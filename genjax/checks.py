@@ -1,0 +1,122 @@
+"""Refuse bad input at the door, in one sentence that tells the fix.
+
+Every check raises `ValueError`. The checks read shapes and dtypes only, so they cost nothing
+inside `jax.jit` and work on arrays, tracers and `jax.ShapeDtypeStruct` alike.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import chex
+import jax.numpy as jnp
+
+
+def describe(value: Any) -> str:
+    """`float32[4, 9]` for anything with a shape and a dtype, the type's name for the rest."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+    return type(value).__name__
+
+
+def batch(
+    family: str, batch: Mapping[str, Any], spec_of: Callable[[int], Mapping[str, Any]]
+) -> None:
+    """Hold a batch against `spec_of(batch_size)`: names, shapes and dtypes.
+
+    The batch size is the leading axis of the batch's first entry.
+
+    Raises:
+      ValueError: one sentence that names the entry, what it must be and how to get there.
+    """
+    size = 1
+    if isinstance(batch, Mapping):
+        shapes = [value.shape for value in batch.values() if getattr(value, "shape", ())]
+        size = shapes[0][0] if shapes else 1
+    spec = spec_of(size)
+    if not isinstance(batch, Mapping):
+        raise ValueError(
+            f"{family}: a batch must be a dict with {sorted(spec)}, got {describe(batch)};"
+            f" pass {{'{next(iter(spec))}': array}}."
+        )
+    missing = sorted(set(spec) - set(batch))
+    if missing:
+        raise ValueError(
+            f"{family}: the batch lacks {missing}; it must have {sorted(spec)},"
+            f" see {family}.batch_spec(config, batch_size)."
+        )
+    for name, want in spec.items():
+        got = batch[name]
+        if not hasattr(got, "shape") or tuple(got.shape) != tuple(want.shape):
+            raise ValueError(
+                f"{family}: batch['{name}'] must be {describe(want)}, got {describe(got)};"
+                f" reshape it, or set the Config's shape to fit the data."
+            )
+        if got.dtype != want.dtype:
+            raise ValueError(
+                f"{family}: batch['{name}'] must be {describe(want)}, got {describe(got)};"
+                f" cast it with .astype('{want.dtype}')."
+            )
+
+
+def events(family: str, x: Any, shape: Sequence[int]) -> None:
+    """Hold `x` against float32 `[B, *shape]`, the argument of `log_prob` and its like."""
+    ok = hasattr(x, "shape") and len(x.shape) == len(shape) + 1
+    if not ok or tuple(x.shape[1:]) != tuple(shape):
+        raise ValueError(
+            f"{family}: x must be float32[B, {', '.join(map(str, shape))}], got {describe(x)};"
+            f" reshape it, or set the Config's shape to fit the data."
+        )
+    if x.dtype != jnp.float32 and x.dtype != jnp.float64:
+        raise ValueError(
+            f"{family}: x must be float32[B, {', '.join(map(str, shape))}], got {describe(x)};"
+            f" cast it with .astype('float32')."
+        )
+
+
+def same_shape(where: str, **arrays: Any) -> None:
+    """Refuse silent broadcasting between arguments that must agree in shape."""
+    try:
+        chex.assert_equal_shape(list(arrays.values()))
+    except AssertionError:
+        got = ", ".join(f"{name} {describe(a)}" for name, a in arrays.items())
+        raise ValueError(
+            f"{where}: the arguments must have the same shape, got {got}; broadcast them first."
+        ) from None
+
+
+def batched(where: str, **arrays: Any) -> None:
+    """Refuse scalars where a leading batch axis is needed."""
+    for name, a in arrays.items():
+        if len(jnp.shape(a)) < 1:
+            raise ValueError(
+                f"{where}: {name} needs a leading batch axis, got a scalar; use {name}[None]."
+            )
+
+
+def positive(**values: Any) -> None:
+    """Every named number (or every entry of a named sequence) must be above zero."""
+    for name, value in values.items():
+        entries = value if isinstance(value, (tuple, list)) else (value,)
+        if not entries or any(not v > 0 for v in entries):
+            raise ValueError(f"{name} must be above 0, got {value}.")
+
+
+def not_negative(**values: Any) -> None:
+    """Every named number must be zero or above."""
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must be 0 or above, got {value}.")
+
+
+def fraction(**values: float) -> None:
+    """Every named number must lie in [0, 1)."""
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} must be in [0, 1), got {value}.")
+
+
+def one_of(choices: Sequence[str], **values: str) -> None:
+    """Every named string must be one of `choices`."""
+    for name, value in values.items():
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got '{value}'.")

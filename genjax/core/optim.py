@@ -1,0 +1,108 @@
+"""Optimizers and learning-rate schedules as plain settings."""
+
+import dataclasses
+from typing import Literal
+
+import optax
+
+from genjax import checks
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """Settings of one Optax optimizer; `build` makes it."""
+
+    optimizer: Literal["sgd", "adam", "rmsprop", "adagrad"] = "adam"
+    """Update rule."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine", "inverse_time"] = "constant"
+    """Shape after the warm-up; linear and cosine fall to 0 at decay_steps."""
+    decay_steps: int | None = None
+    """Updates until linear and cosine reach 0; None is the run's first length, kept on resuming."""
+    decrease: float = 0.0
+    """inverse_time: learning_rate / (1 + decrease * t) after t updates."""
+    warmup: int = 0
+    """Updates of linear rise from 0."""
+    momentum: float = 0.0
+    """sgd and rmsprop: momentum."""
+    nesterov: bool = False
+    """sgd and rmsprop: Nesterov's form of the momentum."""
+    b1: float = 0.9
+    """adam: decay of the first moment."""
+    b2: float = 0.999
+    """adam: decay of the second moment; rmsprop: decay of the squares."""
+    eps: float = 1e-8
+    """adam, rmsprop, adagrad: added to the denominator."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay, times the learning rate."""
+    clip: float = 0.0
+    """Largest global norm of the gradient; 0 is no limit."""
+    accumulate: int = 1
+    """Batches whose mean gradient makes one update."""
+
+    def __post_init__(self) -> None:
+        checks.positive(learning_rate=self.learning_rate, eps=self.eps, accumulate=self.accumulate)
+        checks.not_negative(
+            decrease=self.decrease,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+        )
+        checks.fraction(momentum=self.momentum, b1=self.b1, b2=self.b2)
+        if self.decay_steps is not None:
+            checks.positive(decay_steps=self.decay_steps)
+
+    def learning_rate_at(self) -> optax.Schedule:
+        """Learning rate as a function of the updates done."""
+        lr = self.learning_rate
+        if self.schedule == "constant":
+            after = optax.constant_schedule(lr)
+        elif self.schedule == "inverse_time":
+            decrease = self.decrease
+            after = lambda count: lr / (1 + decrease * count)  # noqa: E731
+        elif self.decay_steps is None:
+            raise ValueError(
+                f"the {self.schedule} schedule needs decay_steps; set it to the run's updates."
+            )
+        else:
+            updates = max(1, self.decay_steps - self.warmup)
+            if self.schedule == "linear":
+                after = optax.linear_schedule(lr, 0.0, updates)
+            else:
+                after = optax.cosine_decay_schedule(lr, updates)
+        if not self.warmup:
+            return after
+        rise = optax.linear_schedule(0.0, lr, self.warmup)
+        return optax.join_schedules([rise, after], [self.warmup])
+
+    def build(self, *, learning_rate_scale: float | None = None) -> optax.GradientTransformation:
+        """The optimizer.
+
+        Args:
+          learning_rate_scale: keep a multiplier of the learning rate in the optimizer's state,
+            so that several runs in one `vmap` can each have their own
+            (`optax.tree.set(opt_state, step_size=...)`).
+        """
+        momentum = self.momentum or None
+        rules = {
+            "sgd": lambda: optax.trace(self.momentum, self.nesterov) if momentum else optax.identity(),
+            "adam": lambda: optax.scale_by_adam(self.b1, self.b2, self.eps),
+            "rmsprop": lambda: optax.chain(
+                optax.scale_by_rms(self.b2, self.eps),
+                optax.trace(self.momentum, self.nesterov) if momentum else optax.identity(),
+            ),
+            "adagrad": lambda: optax.scale_by_rss(0.0, self.eps),
+        }
+        chain = [optax.clip_by_global_norm(self.clip)] if self.clip else []
+        chain.append(rules[self.optimizer]())
+        if self.weight_decay:
+            chain.append(optax.add_decayed_weights(self.weight_decay))
+        chain.append(optax.scale_by_learning_rate(self.learning_rate_at()))
+        if learning_rate_scale is not None:
+            chain.append(optax.inject_hyperparams(optax.scale)(step_size=learning_rate_scale))
+        built = optax.chain(*chain)
+        if self.accumulate > 1:
+            multi = optax.MultiSteps(built, every_k_schedule=self.accumulate)
+            return multi.gradient_transformation()
+        return built

@@ -1,0 +1,94 @@
+"""One immutable pytree with everything needed to go on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from genjax.core.streams import stream
+
+
+class State(struct.PyTreeNode):
+    """Where a run stands; a checkpoint of it is the whole position.
+
+    step: int32 `[]`, steps done.
+    key: typed key `[]`; every random number of a run is a named stream of (key, step).
+    variables: Flax collections: `params`, and `batch_stats` or `buffers` where a family has them.
+    opt_state: of one optimizer, or a named tuple of them; `()` for counted families.
+    ema: exponential moving average of `params`, or None.
+    """
+
+    step: jax.Array
+    key: jax.Array
+    variables: dict[str, Any]
+    opt_state: Any
+    ema: Any = None
+
+    def eval_variables(self) -> dict[str, Any]:
+        """The variables to evaluate and to sample with: the average where one is kept."""
+        if self.ema is None:
+            return self.variables
+        return {**self.variables, "params": self.ema}
+
+
+def init_optimizer(optimizer: Any, params: Any) -> Any:
+    """One optimizer over all of `params`, or a named tuple of them, each over its subtree."""
+    if optimizer is None:
+        return ()
+    if is_several(optimizer):
+        return type(optimizer)(
+            *(o.init(params[name]) for name, o in zip(optimizer._fields, optimizer, strict=True))
+        )
+    return optimizer.init(params)
+
+
+def is_several(optimizer: Any) -> bool:
+    """Whether this is a named tuple of optimizers (optax's own is a named tuple too)."""
+    return hasattr(optimizer, "_fields") and not hasattr(optimizer, "update")
+
+
+def init_state(
+    family: Any,
+    config: Any,
+    optimizer: Any,
+    key: jax.Array,
+    *,
+    ema: bool = False,
+    batch: Any = None,
+) -> State:
+    """A run's first state. Call it inside `jax.jit`, so that no two leaves share a buffer.
+
+    Args:
+      family: module that follows the family contract.
+      config: its Config.
+      optimizer: optax optimizer, a named tuple of them, or None.
+      key: typed key of the whole run.
+      ema: keep an average of the parameters.
+      batch: for families with data-dependent initialisation.
+    """
+    variables = family.init(config, stream(key, 0, "init"), batch)
+    params = variables.get("params", {})
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        variables=variables,
+        opt_state=init_optimizer(optimizer, params),
+        ema=params if ema else None,
+    )
+
+
+def with_ema(step: Callable, decay: float) -> Callable:
+    """Wrap a step so that it also updates `state.ema` towards the new parameters.
+
+    ema <- decay * ema + (1 - decay) * params, of `params` only: statistics and buffers are
+    averages already.
+    """
+
+    def step_with_ema(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
+        new, metrics = step(state, batch)
+        ema = jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), state.ema, new.variables["params"])
+        return new.replace(ema=ema), metrics
+
+    return step_with_ema

@@ -1,0 +1,118 @@
+"""The generic gradient step, for one network and for two players."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax.core.state import State
+from genjax.core.streams import stream
+
+# loss(variables, batch, key) -> ([B] nats, aux). Entries of aux are logged as means, but for
+# "updates": new values of collections other than params (batch_stats, buffers).
+Loss = Callable[[dict[str, Any], Any, jax.Array], tuple[jax.Array, dict[str, Any]]]
+Step = Callable[[State, Any], tuple[State, dict[str, jax.Array]]]
+
+
+def gradient_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
+    """One descent step on the mean of `loss` over the batch.
+
+    Metrics, scalars: `loss` and the means of aux, in nats; `grad_norm`, `update_norm` and
+    `param_norm`, global 2-norms.
+    """
+
+    def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
+        key = stream(state.key, state.step, "loss")
+        params, opt_state, updates, metrics = _descend(
+            loss, optimizer, state.variables["params"], state.opt_state, state.variables, batch, key
+        )
+        variables = {**state.variables, **updates, "params": params}
+        return (
+            state.replace(step=state.step + 1, variables=variables, opt_state=opt_state),
+            metrics,
+        )
+
+    return step
+
+
+def network_step(loss: Loss, optimizers: Any, name: str) -> Step:
+    """A descent step on one network of several: `params[name]` and `opt_state.name` change.
+
+    Everything else, the step counter included, stays bit-identical.
+    """
+    optimizer = getattr(optimizers, name)
+
+    def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
+        key = stream(state.key, state.step, name)
+        everything = state.variables["params"]
+
+        def own_loss(variables: dict[str, Any], batch: Any, key: jax.Array) -> Any:
+            merged = {**everything, name: variables["params"]}
+            return loss({**variables, "params": merged}, batch, key)
+
+        params, opt_state, updates, metrics = _descend(
+            own_loss,
+            optimizer,
+            everything[name],
+            getattr(state.opt_state, name),
+            state.variables,
+            batch,
+            key,
+        )
+        variables = {**state.variables, **updates, "params": {**everything, name: params}}
+        new = state.replace(
+            variables=variables, opt_state=state.opt_state._replace(**{name: opt_state})
+        )
+        return new, {f"{name}_{k}": v for k, v in metrics.items()}
+
+    return step
+
+
+def adversarial_step(
+    discriminator_step: Step, generator_step: Step, *, critic_steps: int = 1
+) -> Step:
+    """`critic_steps` discriminator updates, then one generator update against the new one.
+
+    With `critic_steps` above 1 the batch carries them as a leading axis, `[K, B, ...]`; the
+    generator's update sees the last of them. Noise is drawn again in every update.
+    """
+
+    def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
+        for k in range(critic_steps):
+            part = batch if critic_steps == 1 else jax.tree.map(lambda a: a[k], batch)
+            # Distinct noise for each critic step: the stream of discriminator k.
+            key = state.key if k == 0 else stream(state.key, k, "critic")
+            new, d_metrics = discriminator_step(state.replace(key=key), part)
+            state = new.replace(key=state.key)
+        state, g_metrics = generator_step(state, part)
+        return state.replace(step=state.step + 1), {**d_metrics, **g_metrics}
+
+    return step
+
+
+def _descend(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    params: Any,
+    opt_state: Any,
+    variables: dict[str, Any],
+    batch: Any,
+    key: jax.Array,
+) -> tuple[Any, Any, dict[str, Any], dict[str, jax.Array]]:
+    def mean_loss(params: Any) -> tuple[jax.Array, dict[str, Any]]:
+        nats, aux = loss({**variables, "params": params}, batch, key)
+        return jnp.mean(nats), aux
+
+    (value, aux), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    params = optax.apply_updates(params, updates)
+    metrics = {
+        "loss": value,
+        **{k: jnp.mean(v) for k, v in aux.items() if k != "updates"},
+        "grad_norm": optax.tree.norm(grads),
+        "update_norm": optax.tree.norm(updates),
+        "param_norm": optax.tree.norm(params),
+    }
+    return params, opt_state, aux.get("updates", {}), metrics

@@ -1,0 +1,22 @@
+"""What kind of thing a family is. The common suite chooses its tests by it."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Traits:
+    """One family's kind.
+
+    data: what an event is made of; `binary` is {0, 1}, `levels` integers, `real` any number,
+      `tokens` integers of a vocabulary, `images` real pixels within `sample_range`.
+    density: `exact` exports `log_prob`; `bound` exports `elbo` and `log_prob_bound`; `none` only
+      samples.
+    fit: by `gradient`, or by `counting` (each example is seen exactly once, no optimizer).
+    sample_range: lowest and highest value a sample can take.
+    """
+
+    data: Literal["binary", "levels", "real", "tokens", "images"]
+    density: Literal["exact", "bound", "none"]
+    fit: Literal["gradient", "counting"] = "gradient"
+    sample_range: tuple[float, float] = (0.0, 1.0)

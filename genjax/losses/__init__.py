@@ -1,0 +1,29 @@
+"""Pure losses: arrays in, unreduced nats out. Needs jax and chex, nothing else of genjax."""
+
+from genjax.losses.adversarial import (
+    minimax_discriminator,
+    minimax_generator,
+    non_saturating_generator,
+)
+from genjax.losses.divergence import gaussian_kl
+from genjax.losses.likelihood import (
+    bernoulli_nats,
+    bernoulli_nll,
+    bits_per_dim,
+    categorical_nll,
+    gaussian_nll,
+    sum_event,
+)
+
+__all__ = [
+    "bernoulli_nats",
+    "bernoulli_nll",
+    "bits_per_dim",
+    "categorical_nll",
+    "gaussian_kl",
+    "gaussian_nll",
+    "minimax_discriminator",
+    "minimax_generator",
+    "non_saturating_generator",
+    "sum_event",
+]

@@ -1,0 +1,47 @@
+"""Divergences between distributions in closed form. Nats, one number an example."""
+
+import jax
+import jax.numpy as jnp
+
+from genjax import checks
+from genjax.losses.likelihood import at_least_float32, sum_event
+
+
+def gaussian_kl(
+    mean: jax.Array,
+    log_std: jax.Array,
+    *,
+    prior_mean: jax.Array | float = 0.0,
+    prior_log_std: jax.Array | float = 0.0,
+) -> jax.Array:
+    """KL(N(mean, std^2) || N(prior_mean, prior_std^2)), diagonal covariances.
+
+    Args:
+      mean: `[B, ...]`.
+      log_std: `[B, ...]`, log of the standard deviation.
+      prior_mean: a number, or an array of the same shape.
+      prior_log_std: a number, or an array of the same shape.
+
+    Returns:
+      `[B]` nats, 0 or above.
+
+    Raises:
+      ValueError: the shapes differ, or there is no batch axis.
+
+    Source: Kingma and Welling 2013, "Auto-Encoding Variational Bayes", appendix B.
+
+    >>> gaussian_kl(jnp.ones((1, 2)), jnp.zeros((1, 2))).tolist()
+    [1.0]
+    """
+    checks.batched("gaussian_kl", mean=mean)
+    checks.same_shape("gaussian_kl", mean=mean, log_std=log_std)
+    for name, value in (("prior_mean", prior_mean), ("prior_log_std", prior_log_std)):
+        if jnp.ndim(value):
+            checks.same_shape("gaussian_kl", mean=mean, **{name: value})
+    mean, log_std = at_least_float32(mean), at_least_float32(log_std)
+    log_ratio = log_std - prior_log_std
+    # expm1 keeps the digits where posterior and prior nearly agree: (r^2 - 1) - log r^2 there is
+    # a difference of two small numbers, not of two ones.
+    variance_term = 0.5 * (jnp.expm1(2 * log_ratio) - 2 * log_ratio)
+    mean_term = 0.5 * ((mean - prior_mean) * jnp.exp(-jnp.asarray(prior_log_std))) ** 2
+    return sum_event(variance_term + mean_term)

@@ -1,0 +1,153 @@
+"""Negative log-likelihoods. Logits in, nats out, one number an example."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from genjax import checks
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """Sums of log-probabilities need float32 even where a network computes in bfloat16."""
+    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+
+
+def sum_event(nats: jax.Array) -> jax.Array:
+    """Sum over every axis but the first: `[B, ...] -> [B]`."""
+    return jnp.sum(nats, axis=tuple(range(1, nats.ndim)))
+
+
+def bernoulli_nats(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """-log p(target) of independent Bernoulli variables, elementwise.
+
+    Written as softplus(logit) - target * logit, which is finite with a useful gradient at any
+    logit, where log(sigmoid(logit)) underflows from about 90 on.
+
+    Args:
+      logits: `[B, ...]`, any real number.
+      targets: `[B, ...]` in [0, 1]; values between are the cross-entropy of a grey level.
+
+    Returns:
+      `[B, ...]` nats, 0 or above.
+
+    Raises:
+      ValueError: the shapes differ.
+
+    Source: Larochelle and Murray 2011, "The Neural Autoregressive Distribution Estimator", eq. 9.
+
+    >>> float(bernoulli_nats(jnp.zeros((1,)), jnp.ones((1,)))[0])  # log 2
+    0.6931471824645996
+    """
+    checks.same_shape("bernoulli", logits=logits, targets=targets)
+    logits, targets = at_least_float32(logits), at_least_float32(targets)
+    return jax.nn.softplus(logits) - targets * logits
+
+
+def bernoulli_nll(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Bernoulli negative log-likelihood of whole examples.
+
+    Args:
+      logits: `[B, ...]`, any real number.
+      targets: `[B, ...]` in [0, 1].
+
+    Returns:
+      `[B]` nats.
+
+    Raises:
+      ValueError: the shapes differ, or there is no batch axis.
+
+    Source: Kingma and Welling 2013, "Auto-Encoding Variational Bayes", eq. 11.
+
+    >>> bernoulli_nll(jnp.zeros((2, 784)), jnp.ones((2, 784))).round(2).tolist()
+    [543.4299926757812, 543.4299926757812]
+    """
+    checks.batched("bernoulli_nll", logits=logits)
+    return sum_event(bernoulli_nats(logits, targets))
+
+
+def categorical_nll(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Negative log-likelihood of class labels under softmax(logits).
+
+    Args:
+      logits: `[B, ..., K]`, any real number.
+      labels: `[B, ...]`, integers in [0, K). A label outside gives NaN rather than a wrong number.
+
+    Returns:
+      `[B]` nats, summed over the axes between the first and K.
+
+    Raises:
+      ValueError: labels are not integers, or the shapes do not fit.
+
+    Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 3.
+
+    >>> round(float(categorical_nll(jnp.zeros((1, 256)), jnp.array([3]))[0]) / math.log(2), 4)
+    8.0
+    """
+    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+        raise ValueError(
+            f"categorical_nll: labels must be integers, got {checks.describe(labels)};"
+            f" cast them with .astype('int32')."
+        )
+    if logits.ndim < 2 or logits.shape[:-1] != labels.shape:
+        raise ValueError(
+            f"categorical_nll: logits must be labels' shape and one axis of classes, got logits"
+            f" {checks.describe(logits)} and labels {checks.describe(labels)}."
+        )
+    logits = at_least_float32(logits)
+    picked = jnp.take_along_axis(  # [B, ..., 1]
+        logits, labels[..., None], axis=-1, mode="fill", fill_value=jnp.nan
+    )
+    # take_along_axis reads negative labels from the end; a density must not.
+    picked = jnp.where(labels[..., None] < 0, jnp.nan, picked)
+    nats = jax.nn.logsumexp(logits, axis=-1) - picked[..., 0]
+    return sum_event(nats)
+
+
+def gaussian_nll(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
+    """Negative log-density of a Gaussian with diagonal covariance.
+
+    Args:
+      x: `[B, ...]`, any real number.
+      mean: `[B, ...]`.
+      log_std: `[B, ...]`, log of the standard deviation.
+
+    Returns:
+      `[B]` nats; a density, so it may be negative.
+
+    Raises:
+      ValueError: the shapes differ, or there is no batch axis.
+
+    Source: Kingma and Welling 2013, "Auto-Encoding Variational Bayes", eq. 12.
+
+    >>> zero = jnp.zeros((1, 1))
+    >>> round(float(gaussian_nll(zero, zero, zero)[0]), 4)
+    0.9189
+    """
+    checks.batched("gaussian_nll", x=x)
+    checks.same_shape("gaussian_nll", x=x, mean=mean, log_std=log_std)
+    x, mean, log_std = map(at_least_float32, (x, mean, log_std))
+    scaled = (x - mean) * jnp.exp(-log_std)
+    return sum_event(0.5 * scaled**2 + log_std + 0.5 * math.log(2 * math.pi))
+
+
+def bits_per_dim(nats: jax.Array, num_dims: int) -> jax.Array:
+    """Nats an example to bits a dimension: nats / (D log 2), with D = H * W * C.
+
+    Args:
+      nats: any shape.
+      num_dims: dimensions of one example, above 0.
+
+    Returns:
+      the shape of `nats`, in bits a dimension.
+
+    Raises:
+      ValueError: `num_dims` is not above 0.
+
+    Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 5.1.
+
+    >>> round(float(bits_per_dim(jnp.array(8 * math.log(2) * 3072), 3072)), 4)
+    8.0
+    """
+    checks.positive(num_dims=num_dims)
+    return nats / (num_dims * math.log(2))
