@@ -1,0 +1,59 @@
+"""`python -m experiments`: the paper's figures beside the ones obtained here."""
+
+import argparse
+import json
+import pathlib
+import sys
+from typing import Any
+
+from experiments.table import COLUMNS, RECORDS, table
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print the table for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    page = Table(title="genjax: figures of the papers and figures obtained")
+    for column in COLUMNS:
+        right = column in ("paper", "obtained", "std_error", "minutes")
+        page.add_column(column.replace("_", " "), justify="right" if right else "left")
+    for row in rows:
+        page.add_row(*(_cell(column, row[column]) for column in COLUMNS))
+    console = Console()
+    # A pipe has no width of its own: show every column in full there.
+    console.print(page) if console.is_terminal else Console(width=220).print(page)
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None or value == []:
+        return "-"
+    if column in ("paper", "obtained"):
+        return f"{value:.2f}"
+    if column == "std_error":
+        return f"{value:.2f}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="the rows as a JSON list")
+    parser.add_argument("--records", type=pathlib.Path, default=RECORDS, help="folder of records")
+    options = parser.parse_args(argv)
+    try:
+        rows = table(options.records)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        show(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

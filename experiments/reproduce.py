@@ -1,0 +1,124 @@
+"""Run the experiments of the table as a queue within a budget of time.
+
+Stops in time with everything saved; the next call continues a cut run and then the queue, until
+every schedule has ended. Needs JAX's own packages only when the data are .npz files:
+
+    python -m genjax.data binarized_mnist carried/binarized_mnist.npz       # where TFDS is
+    python -m experiments.reproduce --budget 25m --data binarized_mnist=carried/binarized_mnist.npz
+
+Exit status: 0 when nothing is left to run, 3 when something is, 2 for a mistake.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import re
+import sys
+import time
+
+from experiments.table import RECORDS, rows
+from genjax.train import Run, fit
+from genjax.train.cli import unlike, use_compilation_cache
+from genjax.train.pack import pack, unpack
+from genjax.train.record import write_record
+
+
+def seconds(text: str) -> float:
+    """A length of time in words: 90s, 25m, 1h30m.
+
+    >>> seconds("1h30m")
+    5400.0
+    """
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
+    if not text or not found:
+        raise argparse.ArgumentTypeError(f"'{text}' is no length of time; write 90s, 25m or 1h30m")
+    hours, minutes, rest = (int(part or 0) for part in found.groups())
+    return 3600.0 * hours + 60.0 * minutes + rest
+
+
+def replacement(text: str) -> tuple[str, str]:
+    """NAME=FILE of `--data`."""
+    name, mark, path = text.partition("=")
+    if not (name and mark and path):
+        raise argparse.ArgumentTypeError(f"'{text}' must be NAME=FILE, such as mnist=mnist.npz")
+    return name, path
+
+
+def queue(options: argparse.Namespace) -> list[Run]:
+    """Runs of the table in its order, one a recipe and seed."""
+    data = dict(options.data)
+    runs = []
+    for name, run in rows().items():
+        if options.only and not any(name == o or name.split(":")[0] == o for o in options.only):
+            continue
+        source = data.get(run.data.data, run.data.data)
+        run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source))
+        if options.steps:
+            run = dataclasses.replace(
+                run, train=dataclasses.replace(run.train, steps=options.steps)
+            )
+        runs += [dataclasses.replace(run, seed=seed) for seed in options.seeds]
+    return runs
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the queue; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.reproduce",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--budget", type=seconds, help="time to spend, 25m; none is no limit")
+    parser.add_argument("--only", nargs="+", help="experiments, or experiment:recipe rows")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run each")
+    parser.add_argument("--steps", type=int, help="shorten every run; such runs make no row")
+    parser.add_argument("--data", nargs="+", type=replacement, default=[], metavar="NAME=FILE")
+    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs"))
+    parser.add_argument("--records", type=pathlib.Path, default=RECORDS)
+    parser.add_argument("--commit", help="commit of the code, where there is no git")
+    parser.add_argument("--start-from", type=pathlib.Path, help="folder with a pack to go on from")
+    parser.add_argument("--pack", type=pathlib.Path, help="folder for parts of at most 16 MiB")
+    options = parser.parse_args(argv)
+    began = time.monotonic()
+    known = rows()
+    for only in options.only or []:
+        if not any(only in (name, name.split(":")[0]) for name in known):
+            parser.error(f"there is no experiment '{only}'; there are {', '.join(known)}")
+    # Packing and the interpreter's end need their share of the budget.
+    reserve = 20.0 if options.pack else 5.0
+    deadline = None if options.budget is None else began + options.budget - reserve
+    use_compilation_cache()
+    left: list[str] = []
+    touched: list[pathlib.Path] = []
+    try:
+        if options.start_from:
+            names = unpack(options.start_from, options.workdir)
+            print(f"going on from {', '.join(names) or 'nothing new'}", file=sys.stderr)
+        for run in queue(options):
+            workdir = options.workdir / f"{run.experiment.replace(':', '-')}-seed{run.seed}"
+            if deadline is not None and time.monotonic() > deadline:
+                left.append(workdir.name)
+                continue
+            touched.append(workdir)
+            if (workdir / "record.json").exists():
+                print(f"{workdir.name} is finished", file=sys.stderr)
+                continue
+            result = fit(run, workdir, deadline=deadline, commit=options.commit)
+            if not result.finished:
+                left.append(workdir.name)
+            elif result.record and not unlike(known[run.experiment], run):
+                write_record(options.records, result.record)
+    except (ValueError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if options.pack and touched:
+            files = pack([w for w in touched if w.is_dir()], options.pack)
+            print(f"packed {len(files) - 1} parts in {options.pack}", file=sys.stderr)
+    took = time.monotonic() - began
+    print(f"{took:.0f} s; left to run: {', '.join(left) or 'nothing'}", file=sys.stderr)
+    return 3 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

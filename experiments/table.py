@@ -1,0 +1,48 @@
+"""The rows of the repository's table: every recipe of every experiment file."""
+
+import importlib
+import pathlib
+import pkgutil
+from typing import Any
+
+from genjax.train import Run
+from genjax.train.record import read_records, summarize
+
+HERE = pathlib.Path(__file__).parent
+RECORDS = HERE / "records"
+NOT_EXPERIMENTS = {"__main__", "reproduce", "table", "tour"}
+
+COLUMNS = (
+    *("experiment", "family", "dataset", "metric", "unit", "paper", "paper_tag", "obtained"),
+    *("std_error", "seeds", "device", "minutes", "commit"),
+)
+
+
+def rows() -> dict[str, Run]:
+    """Every recipe under its experiment's name, files in alphabetical order."""
+    found: dict[str, Run] = {}
+    for module in sorted(m.name for m in pkgutil.iter_modules([str(HERE)])):
+        if module not in NOT_EXPERIMENTS:
+            recipes = importlib.import_module(f"experiments.{module}").RECIPES
+            found |= {run.experiment: run for run in recipes.values()}
+    return found
+
+
+def table(folder: pathlib.Path = RECORDS) -> list[dict[str, Any]]:
+    """One dict a row with the keys of `COLUMNS`; rows that were not run yet have no figure.
+
+    Raises:
+      ValueError: a file in the folder is not a record.
+    """
+    records = read_records(folder)
+    out = []
+    for name, run in rows().items():
+        mine = [r for r in records if r["experiment"] == name]
+        if mine:
+            row = summarize(mine)
+        else:
+            row = dict.fromkeys(COLUMNS)
+            row |= {"experiment": name, "family": run.family, "dataset": run.data.data}
+            row |= {"paper": run.figure.paper, "paper_tag": run.figure.tag, "seeds": []}
+        out.append({column: row[column] for column in COLUMNS})
+    return out

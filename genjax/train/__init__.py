@@ -1,0 +1,18 @@
+"""From a step to a run: compile, loop, checkpoints, records, the command line."""
+
+from genjax.train.compile import compile_step, make_mesh, state_shardings
+from genjax.train.load import load
+from genjax.train.loop import Result, fit
+from genjax.train.settings import Figure, Run, Train
+
+__all__ = [
+    "Figure",
+    "Result",
+    "Run",
+    "Train",
+    "compile_step",
+    "fit",
+    "load",
+    "make_mesh",
+    "state_shardings",
+]

@@ -1,0 +1,206 @@
+"""Checkpoints: Orbax writes them, a checksum of every leaf says whether they came back whole.
+
+Layout of a workdir: `checkpoints/latest/<step>` (the newest few, to go on from) and
+`checkpoints/best/<step>` (the best by validation), each with the items `state` and `meta`.
+"""
+
+import json
+import os
+import pathlib
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from genjax.train.compile import leaf_name
+
+
+def leaves(state: Any) -> dict[str, jax.Array]:
+    """A state as `{path: array}`, keys as their raw words."""
+    found = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {leaf_name(path): _raw(leaf) for path, leaf in found}
+
+
+@jax.jit
+def checksums(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """One uint32 a leaf: sum of (2 i + 1) * word_i modulo 2^32.
+
+    Odd factors have inverses modulo 2^32, so any change of one word, a flipped bit above all,
+    changes the sum. Integer sums do not depend on how a leaf is spread over devices.
+    """
+
+    def checksum(x: jax.Array) -> jax.Array:
+        words = _words(x).reshape(-1)
+        odd = 2 * jax.lax.iota(jnp.uint32, words.size) + 1
+        return jnp.sum(words * odd, dtype=jnp.uint32)
+
+    return {name: checksum(x) for name, x in flat.items()}
+
+
+class Checkpoints:
+    """The checkpoints of one workdir."""
+
+    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2, read_only: bool = False):
+        """Open or make the folders; leftovers of an interrupted save are removed."""
+        self.root = pathlib.Path(workdir).absolute() / "checkpoints"
+        self.read_only = read_only
+        self._managers = {
+            which: ocp.CheckpointManager(
+                self.root / which,
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=count,
+                    create=not read_only,
+                    read_only=read_only,
+                    cleanup_tmp_directories=not read_only,
+                    enable_async_checkpointing=not read_only,
+                ),
+            )
+            for which, count in (("latest", keep), ("best", 1))
+            if not read_only or (self.root / which).is_dir()
+        }
+
+    def steps(self, which: str = "latest") -> list[int]:
+        """Steps that have a finished checkpoint, ascending."""
+        return sorted(self._managers[which].all_steps()) if which in self._managers else []
+
+    def save(self, state: Any, meta: dict[str, Any], *, which: str = "latest") -> None:
+        """Save in the background; the state may be donated as soon as this returns."""
+        flat = leaves(state)
+        sums = {name: int(s) for name, s in jax.device_get(checksums(flat)).items()}
+        step = int(jax.device_get(state.step))
+        manager = self._managers[which]
+        if step in manager.all_steps():
+            manager.delete(step)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(flat),
+            meta=ocp.args.JsonSave({"checksums": sums, **meta}),
+        )
+        manager.save(step, args=items, force=True)
+
+    def restore(
+        self, shapes: Any, shardings: Any = None, *, which: str = "latest"
+    ) -> tuple[Any, dict[str, Any]] | None:
+        """The newest checkpoint that is whole, `(state, meta)`; None where there is none.
+
+        One that cannot be read, or whose checksums differ, is set aside as `corrupt-<step>` with
+        a warning that names it, and the one before is taken.
+
+        Args:
+          shapes: the state under `jax.eval_shape`.
+          shardings: of its leaves; None is the default device.
+          which: "latest" or "best".
+        """
+        for step in reversed(self.steps(which)):
+            try:
+                return self._restore(step, shapes, shardings, which)
+            except _Mismatch:
+                raise
+            except Exception as error:
+                self._set_aside(which, step, error)
+        return None
+
+    def drop_after(self, step: int) -> None:
+        """Forget checkpoints later than `step`: the run will make them again."""
+        for manager in self._managers.values():
+            for later in [s for s in manager.all_steps() if s > step]:
+                manager.delete(later)
+
+    def wait(self) -> None:
+        """Until everything is on disk."""
+        for manager in self._managers.values():
+            manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait, then release the writers."""
+        for manager in self._managers.values():
+            manager.wait_until_finished()
+            manager.close()
+
+    def _restore(self, step: int, shapes: Any, shardings: Any, which: str) -> Any:
+        paths, treedef = jax.tree_util.tree_flatten_with_path(shapes)
+        places = [None] * len(paths) if shardings is None else jax.tree.leaves(shardings)
+        default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        targets = {}
+        for (path, leaf), place in zip(paths, places, strict=True):
+            raw = jax.eval_shape(_raw, leaf)
+            targets[leaf_name(path)] = jax.ShapeDtypeStruct(
+                raw.shape, raw.dtype, sharding=place or default
+            )
+        manager = self._managers[which]
+        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        saved_sums = meta.pop("checksums")
+        if set(saved_sums) != set(targets):
+            odd = sorted(set(saved_sums) ^ set(targets))[:3]
+            raise _Mismatch(
+                f"the checkpoint at {self.root / which / str(step)} holds another state (differs"
+                f" in {', '.join(odd)}); it belongs to other settings, take another --workdir."
+            )
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(targets))
+        flat = manager.restore(step, args=items)["state"]
+        for name, target in targets.items():
+            if flat[name].shape != target.shape or flat[name].dtype != target.dtype:
+                raise _Mismatch(
+                    f"the checkpoint at {self.root / which / str(step)} has {name} of shape"
+                    f" {flat[name].shape}, the settings want {target.shape}; take another --workdir."
+                )
+        sums = jax.device_get(checksums(flat))
+        broken = [name for name in targets if int(sums[name]) != saved_sums[name]]
+        if broken:
+            raise ValueError(f"checksum of {', '.join(broken)} differs")
+        ordered = [
+            _unraw(flat[leaf_name(path)], leaf, place)
+            for (path, leaf), place in zip(paths, places, strict=True)
+        ]
+        return jax.tree.unflatten(treedef, ordered), meta
+
+    def _set_aside(self, which: str, step: int, error: Exception) -> None:
+        folder = self.root / which / str(step)
+        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        aside = self.root / f"corrupt-{which}-{step}"
+        if jax.process_index() == 0 and not self.read_only:
+            number = 0
+            while aside.exists():
+                number += 1
+                aside = self.root / f"corrupt-{which}-{step}-{number}"
+            folder.rename(aside)
+        self._managers[which].reload()
+        warnings.warn(
+            f"checkpoint {folder} is damaged ({reason}); using the one before it.", stacklevel=3
+        )
+
+
+class _Mismatch(ValueError):
+    """The checkpoint is whole and belongs to other settings."""
+
+
+def write_json(path: pathlib.Path, values: Any) -> None:
+    """Write a JSON file so that a reader never sees half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
+    part.replace(path)
+
+
+def _raw(leaf: Any) -> Any:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.key_data(leaf)
+    return leaf
+
+
+def _unraw(value: jax.Array, shape: Any, place: Any) -> jax.Array:
+    if not jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
+        return value
+    key = jax.random.wrap_key_data(value)
+    return key if place is None else jax.device_put(key, place)
+
+
+def _words(x: jax.Array) -> jax.Array:
+    """The bits of an array as uint32 words."""
+    size = jnp.dtype(x.dtype).itemsize
+    if x.dtype == jnp.bool_:
+        return x.astype(jnp.uint32)
+    if size >= 4:  # eight bytes become two words
+        return jax.lax.bitcast_convert_type(x, jnp.uint32)
+    narrow = jnp.uint8 if size == 1 else jnp.uint16
+    return jax.lax.bitcast_convert_type(x, narrow).astype(jnp.uint32)

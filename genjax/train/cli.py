@@ -1,0 +1,212 @@
+"""The command line of an experiment: every setting by name, one sentence for every mistake."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import jax
+
+from genjax.train.loop import Result, fit
+from genjax.train.record import write_record
+from genjax.train.settings import Run, TwoOptimizers, differences
+
+SMOKE = {
+    "steps": 20,
+    "batch_size": 16,
+    "log_every": 5,
+    "eval_every": 10,
+    "eval_batch": 50,
+    "eval_samples": 2,
+    "patience": 0,
+    "sample_every": 10,
+    "samples": 16,
+    "save_every": 10,
+}
+
+
+def smoke(run: Run) -> Run:
+    """The same run in seconds: few steps on few images; its numbers mean nothing."""
+    return dataclasses.replace(
+        run,
+        train=dataclasses.replace(run.train, **SMOKE),
+        data=dataclasses.replace(run.data, limit=100),
+    )
+
+
+def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) -> int:
+    """Run an experiment file: parse, train, evaluate, record. Returns the exit status.
+
+    Args:
+      recipes: settings by name; the first is the default.
+      doc: the file's docstring, shown by `--help`.
+      argv: arguments; None is `sys.argv[1:]`.
+    """
+    use_compilation_cache()
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        options, run = parse(recipes, doc, argv)
+        if options.distributed:
+            jax.distributed.initialize()
+        name = run.experiment.replace(":", "-") + ("-smoke" if options.smoke else "")
+        workdir = options.workdir or pathlib.Path("runs") / f"{name}-seed{run.seed}"
+        result = fit(
+            run,
+            workdir,
+            resume=options.resume,
+            commit=options.commit,
+            profile=options.profile,
+        )
+    except (ValueError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+    if result.finished and jax.process_index() == 0:
+        keep_record(result, recipes[options.recipe], run, options.records, workdir)
+    return 0
+
+
+def keep_record(result: Result, recipe: Run, run: Run, folder: Any, workdir: Any) -> None:
+    """Put a record beside the table's others, when the run followed its recipe."""
+    changed = unlike(recipe, run)
+    if changed:
+        print(
+            f"{workdir}/record.json is written; it is not put in the table, since it differs from"
+            f" the recipe in {', '.join(changed)}.",
+            file=sys.stderr,
+        )
+    elif result.record:
+        print(f"{write_record(folder, result.record)} is written.", file=sys.stderr)
+
+
+def unlike(recipe: Run, run: Run) -> list[str]:
+    """Settings that make numbers and in which a run left its recipe; the seed is free."""
+    free = {"seed", "data.data", "data.data_dir", "train.log_every", "train.sample_every"}
+    free |= {"train.samples", "train.save_every", "train.keep", "train.eval_batch"}
+    free |= {"train.steps_per_call"}
+    return [name for name in differences(recipe, run) if name not in free]
+
+
+def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, Run]:
+    """Options and the run they describe.
+
+    Raises:
+      ValueError: an option is unknown, or its value is out of range; one sentence.
+      SystemExit: after `--help`.
+    """
+    import tyro
+
+    names = tuple(recipes)
+    chosen = _recipe(names, argv)
+    base = recipes[chosen]
+    flat = tyro.conf.OmitArgPrefixes
+    several = isinstance(base.optimizer, TwoOptimizers)
+    fields: list[Any] = [
+        ("workdir", Annotated[pathlib.Path | None, _help(tyro, "Folder of the run, under runs/.")], None),
+        ("recipe", Annotated[Literal[names], _help(tyro, "Settings to start from.")], chosen),  # type: ignore[valid-type]
+        ("smoke", Annotated[bool, _help(tyro, "Seconds on a CPU, to see that it works.")], False),
+        ("seed", Annotated[int, _help(tyro, "Seed of the whole run.")], base.seed),
+        ("resume", Annotated[bool, _help(tyro, "Go on in a used workdir.")], True),
+        ("profile", Annotated[bool, _help(tyro, "Trace some steps to WORKDIR/profile.")], False),
+        ("commit", Annotated[str | None, _help(tyro, "Commit for the record; else git's.")], None),
+        (
+            "records",
+            Annotated[pathlib.Path, _help(tyro, "Folder of the table's records.")],
+            pathlib.Path("experiments/records"),
+        ),
+        ("distributed", Annotated[bool, _help(tyro, "One of several processes: wait for all.")], False),
+        ("model", Annotated[type(base.model), flat], base.model),
+        ("data_settings", Annotated[type(base.data), flat], base.data),
+        ("train", Annotated[type(base.train), flat], base.train),
+    ]
+    if base.optimizer is not None:
+        kind = type(base.optimizer)
+        optimizer = kind if several else Annotated[kind, flat]
+        fields.append(("optimizer", optimizer, base.optimizer))
+    options_class = dataclasses.make_dataclass("Options", fields, kw_only=True, frozen=True)
+    options_class.__doc__ = doc
+    options = _quietly(tyro, options_class, doc, argv)
+    run = dataclasses.replace(
+        base,
+        model=options.model,
+        data=options.data_settings,
+        train=options.train,
+        optimizer=getattr(options, "optimizer", None),
+        seed=options.seed,
+    )
+    if options.smoke:
+        # What was asked for by name holds; the rest is made small.
+        small = smoke(base)
+        asked = {k: getattr(options.train, k) for k in SMOKE if _flag(k) in _flags(argv)}
+        limit = options.data_settings.limit or small.data.limit
+        run = dataclasses.replace(
+            run,
+            train=dataclasses.replace(run.train, **{**SMOKE, **asked}),
+            data=dataclasses.replace(run.data, limit=limit),
+        )
+    return options, run
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between runs, unless JAX is told where already."""
+    if jax.config.jax_compilation_cache_dir is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(base, "genjax", "xla"))
+
+
+def _help(tyro: Any, text: str) -> Any:
+    return tyro.conf.arg(help=text)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _flags(argv: list[str]) -> set[str]:
+    return {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
+
+
+def _recipe(names: tuple[str, ...], argv: list[str]) -> str:
+    """The recipe asked for: its settings are the defaults that the rest is parsed over."""
+    for i, word in enumerate(argv):
+        if word == "--recipe" and i + 1 < len(argv):
+            word = f"--recipe={argv[i + 1]}"
+        if word.startswith("--recipe="):
+            name = word.split("=", 1)[1]
+            if name not in names:
+                raise ValueError(f"there is no recipe '{name}'; there are {', '.join(names)}.")
+            return name
+    return names[0]
+
+
+def _quietly(tyro: Any, options_class: Any, doc: str, argv: list[str]) -> Any:
+    """Parse with tyro; its framed error becomes one sentence."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(options_class, description=doc, args=argv)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    text = " ".join(re.sub(r"[╭╮╰╯│─━]", " ", said.getvalue()).split())
+    known = sorted(set(re.findall(r"--[a-z][a-z0-9.-]*", _usage(tyro, options_class))))
+    wrong = [f for f in _flags(argv) if known and f not in known]
+    if wrong:
+        near = difflib.get_close_matches(wrong[0], known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ";"
+        raise ValueError(f"there is no option {wrong[0]}{hint} --help lists them all.") from None
+    text = re.sub(r"^(Parsing error|Value error|Error)[^A-Za-z-]*", "", text)
+    text = re.split(r"For full helptext", text)[0].strip(" .")
+    raise ValueError(f"{text}; --help lists the options.") from None
+
+
+def _usage(tyro: Any, options_class: Any) -> str:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        tyro.cli(options_class, args=["--help"])
+    return said.getvalue()

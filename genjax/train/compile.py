@@ -1,0 +1,135 @@
+"""The one place that jits, donates, shards, scans several steps and vmaps several runs."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from genjax.core import stream
+
+Rules = Sequence[tuple[str, PartitionSpec]]
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices (of all processes) along one axis, `data`."""
+    found = np.array(jax.devices() if devices is None else list(devices))
+    # Auto: linen's recurrent layers fail under the explicit axes jax.make_mesh defaults to.
+    return Mesh(found, ("data",), axis_types=(AxisType.Auto,))
+
+
+def leaf_name(path: Sequence[Any]) -> str:
+    """A leaf's path in a pytree, `variables.params.W`."""
+    return jax.tree_util.keystr(tuple(path), simple=True, separator=".")
+
+
+def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
+    """A sharding for every leaf of a state.
+
+    Args:
+      shapes: the state under `jax.eval_shape`.
+      mesh: from `make_mesh`.
+      rules: (regular expression, PartitionSpec) pairs, tried in order on the leaf's path, such as
+        `("params.*W", PartitionSpec(None, "data"))`; None replicates all.
+
+    Raises:
+      ValueError: a leaf of the parameters (of their average and of the optimizer's moments too)
+        matches no rule.
+    """
+    if rules is None:
+        return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), shapes)
+
+    def place(path: Sequence[Any], leaf: Any) -> NamedSharding:
+        name = leaf_name(path)
+        for pattern, spec in rules:
+            if re.search(pattern, name):
+                return NamedSharding(mesh, spec if leaf.ndim >= len(spec) else PartitionSpec())
+        if leaf.ndim == 0 or not re.search("params|ema|opt_state", name):
+            return NamedSharding(mesh, PartitionSpec())
+        raise ValueError(f"no sharding rule matches {name}; end the rules with ('.*', P()).")
+
+    return jax.tree_util.tree_map_with_path(place, shapes)
+
+
+def batch_sharding(mesh: Mesh, lead: int = 0) -> NamedSharding:
+    """The batch axis over `data`, after `lead` axes (scanned steps, runs, critic steps)."""
+    return NamedSharding(mesh, PartitionSpec(*(None,) * lead, "data"))
+
+
+def compile_step(
+    step: Callable,
+    *,
+    mesh: Mesh | None = None,
+    shardings: Any = None,
+    steps_per_call: int = 1,
+    runs: int = 1,
+    lead: int = 0,
+    transform: Callable[[Any, jax.Array], Any] | None = None,
+    resident: bool = False,
+    donate: bool = True,
+) -> Callable:
+    """Compile `step(state, batch) -> (state, metrics)`.
+
+    Args:
+      step: pure, from a family's `make_step`.
+      mesh: devices to spread the batch over; None is the default device.
+      shardings: of the state, from `state_shardings`; None replicates it over the mesh.
+      steps_per_call: steps joined in one dispatch by `lax.scan`. Keep 1 on CPU, where XLA runs
+        the gradients of convolutions inside a loop 3 to 30 times slower.
+      runs: independent runs in one program by `vmap`: every leaf of the state and of the batch
+        has a leading axis of runs. Make the state with `jax.vmap` of `init_state` over keys.
+      lead: axes of the batch before its batch axis (1 with several critic steps).
+      transform: `(batch, key) -> batch` on the device, with the stream "data" of the step.
+      resident: the data lives on the device: call with indices into it, see below.
+      donate: let the new state take the old one's memory; the old one is gone afterwards.
+
+    Returns:
+      `call(state, batch)`, or with `resident` `call(state, indices, data)`, where `data` is a
+      dict of arrays `[N, ...]` and `indices` int32 `[B]`. Batches and indices get a leading axis
+      of runs where `runs > 1`, and before it one of steps where `steps_per_call > 1`; metrics
+      come back with the same axes. `call.lower` is jit's.
+    """
+
+    def one_run(state: Any, batch: Any) -> Any:
+        if transform is not None:
+            batch = transform(batch, stream(state.key, state.step, "data"))
+        return step(state, batch)
+
+    one_step = jax.vmap(one_run) if runs > 1 else one_run
+    axes = lead + (1 if runs > 1 else 0)
+
+    def spread(batch: Any) -> Any:
+        if mesh is None:
+            return batch
+        return jax.lax.with_sharding_constraint(batch, batch_sharding(mesh, axes))
+
+    def call(state: Any, batches: Any, data: Mapping[str, Any] | None = None) -> Any:
+        def body(state: Any, item: Any) -> Any:
+            batch = {k: v[item] for k, v in data.items()} if resident and data else item
+            return one_step(state, spread(batch))
+
+        if steps_per_call == 1:
+            return body(state, batches)
+        return jax.lax.scan(body, state, batches, length=steps_per_call)
+
+    options: dict[str, Any] = {"donate_argnums": 0} if donate else {}
+    if mesh is not None:
+        replicated = NamedSharding(mesh, PartitionSpec())
+        shardings = replicated if shardings is None else shardings
+        batches = batch_sharding(mesh, axes + (1 if steps_per_call > 1 else 0))
+        inputs = (shardings, batches, replicated) if resident else (shardings, batches)
+        options |= {"in_shardings": inputs, "out_shardings": (shardings, replicated)}
+    if resident:
+        return jax.jit(call, **options)
+    return jax.jit(lambda state, batches: call(state, batches), **options)
+
+
+def put(x: Any, sharding: NamedSharding | None) -> Any:
+    """Host arrays to the device, the same on every process, each placing what it addresses."""
+    if sharding is None:
+        return jax.tree.map(jax.numpy.asarray, x)
+    return jax.tree.map(
+        lambda a: jax.make_array_from_callback(a.shape, sharding, lambda index: a[index]), x
+    )

@@ -1,0 +1,57 @@
+"""A finished run back as its settings and variables."""
+
+import os
+import pathlib
+from typing import Any
+
+import jax
+
+from genjax import families
+from genjax.core import State, init_state
+from genjax.train.checkpoint import Checkpoints
+from genjax.train.door import read_run
+from genjax.train.settings import Run, build_optimizer
+
+
+def load(workdir: str | os.PathLike) -> tuple[Run, dict[str, Any]]:
+    """The settings of a run and the variables it is to be used with.
+
+    The best checkpoint by validation where there is one, else the newest; the averaged
+    parameters where the run keeps an average. `config.model` is the family's Config:
+
+        config, variables = genjax.train.load("runs/nade")
+        family = genjax.families.get(config.family)
+        x = family.sample(config.model, variables, jax.random.key(0), 16)
+
+    Args:
+      workdir: folder of a run.
+
+    Raises:
+      ValueError: there is no run, or no whole checkpoint in it.
+    """
+    config, state = load_state(workdir)
+    return config, state.eval_variables()
+
+
+def load_state(workdir: str | os.PathLike) -> tuple[Run, State]:
+    """As `load`, with the whole state instead of the variables."""
+    workdir = pathlib.Path(workdir)
+    run = read_run(workdir)
+    family = families.get(run.family)
+    optimizer = build_optimizer(run)
+    ema = run.train.ema > 0
+    shapes = jax.eval_shape(
+        lambda key: init_state(family, run.model, optimizer, key, ema=ema), jax.random.key(0)
+    )
+    checkpoints = Checkpoints(workdir, read_only=True)
+    try:
+        for which in ("best", "latest"):
+            found = checkpoints.restore(shapes, which=which)
+            if found is not None:
+                return run, found[0]
+    finally:
+        checkpoints.close()
+    raise ValueError(
+        f"{workdir} has no whole checkpoint yet; run its experiment until it saves one"
+        f" (--save-every, or let it finish)."
+    )

@@ -1,0 +1,96 @@
+"""Pack run folders into parts of bounded size, and start from such parts.
+
+Accelerators are often borrowed for minutes: what a run has so far must travel through whatever
+door there is. A pack is `pack.json` (names, sizes and SHA-256 of the parts) beside
+`pack.000`, `pack.001`, ..., which joined are one gzipped tar of run folders.
+"""
+
+import hashlib
+import io
+import json
+import pathlib
+import tarfile
+from collections.abc import Iterable
+
+from genjax.train.checkpoint import write_json
+
+PART_BYTES = 16 * 2**20 - 4096
+
+
+def pack(
+    workdirs: Iterable[pathlib.Path], out: pathlib.Path, *, part_bytes: int = PART_BYTES
+) -> list[pathlib.Path]:
+    """Write run folders as parts of at most `part_bytes`; returns the files written.
+
+    Of a finished run with a best checkpoint the latest ones stay behind: it has no further step
+    to make from them.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+        for workdir in workdirs:
+            tar.add(workdir, arcname=workdir.name, filter=lambda m, w=workdir: _wanted(w, m))
+    data = buffer.getvalue()
+    paths, parts = [], []
+    for number, start in enumerate(range(0, max(1, len(data)), part_bytes)):
+        chunk = data[start : start + part_bytes]
+        path = out / f"pack.{number:03d}"
+        path.write_bytes(chunk)
+        paths.append(path)
+        parts.append({"name": path.name, "sha256": hashlib.sha256(chunk).hexdigest()})
+    for stale in out.glob("pack.[0-9][0-9][0-9]"):
+        if stale not in paths:
+            stale.unlink()
+    write_json(out / "pack.json", {"parts": parts, "bytes": len(data)})
+    return [*paths, out / "pack.json"]
+
+
+def unpack(source: pathlib.Path, root: pathlib.Path) -> list[str]:
+    """Put the run folders of a pack under `root`; returns their names.
+
+    A run that is there already is left as it is: nothing is overwritten.
+
+    Raises:
+      ValueError: a part is missing or damaged.
+    """
+    manifest = source / "pack.json"
+    if not manifest.is_file():
+        raise ValueError(f"{source} holds no pack: there is no {manifest}.")
+    try:
+        parts = json.loads(manifest.read_text())["parts"]
+        names = [(p["name"], p["sha256"]) for p in parts]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{manifest} is damaged; pack the runs again.") from None
+    joined = io.BytesIO()
+    for name, digest in names:
+        path = source / pathlib.Path(name).name
+        if not path.is_file():
+            raise ValueError(f"{source} lacks the part {name}; bring all {len(names)} parts.")
+        chunk = path.read_bytes()
+        if hashlib.sha256(chunk).hexdigest() != digest:
+            raise ValueError(f"{path} is damaged (its SHA-256 differs); bring it again.")
+        joined.write(chunk)
+    joined.seek(0)
+    root.mkdir(parents=True, exist_ok=True)
+    found: list[str] = []
+    with tarfile.open(fileobj=joined, mode="r:gz") as tar:
+        members = tar.getmembers()
+        tops = {m.name.split("/")[0] for m in members}
+        present = {top for top in tops if (root / top).exists()}
+        for member in members:
+            if member.name.split("/")[0] not in present:
+                tar.extract(member, root, filter="data")
+        found = sorted(tops - present)
+    return found
+
+
+def _wanted(workdir: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    inside = pathlib.PurePosixPath(member.name).parts[1:]
+    finished = (workdir / "record.json").exists()
+    best = workdir / "checkpoints" / "best"
+    has_best = best.is_dir() and any(best.iterdir())
+    if finished and has_best and inside[:2] == ("checkpoints", "latest") and len(inside) > 2:
+        return None
+    if inside[:1] == ("profile",):
+        return None
+    return member

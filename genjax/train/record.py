@@ -1,0 +1,154 @@
+"""What a finished run obtained, with everything needed to obtain it again."""
+
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+import jax
+import numpy as np
+
+from genjax.train.checkpoint import write_json
+from genjax.train.settings import Run, to_json
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def count_parameters(family: Any, config: Any, variables: Any) -> int:
+    """Trained numbers; for counted families, the free parameters of the table."""
+    if hasattr(family, "num_parameters"):
+        return family.num_parameters(config)
+    return sum(int(np.prod(p.shape)) for p in jax.tree.leaves(variables["params"]))
+
+
+def commit() -> str:
+    """The commit of the code that runs, `-dirty` with changes beside it; `unknown` without git."""
+    here = pathlib.Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=20
+        )
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD")[:12] + ("-dirty" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what makes the numbers."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def device() -> str:
+    """Kind and number of the devices, `NVIDIA H100 80GB HBM3 x1`."""
+    return f"{jax.devices()[0].device_kind} x{jax.device_count()}"
+
+
+def make_record(
+    run: Run,
+    *,
+    metric: str,
+    obtained: float | None,
+    std_error: float | None,
+    details: dict[str, Any],
+    seconds: float,
+    commit_id: str | None = None,
+) -> dict[str, Any]:
+    """One finished run as plain JSON values."""
+    return {
+        "experiment": run.experiment,
+        "family": run.family,
+        "dataset": pathlib.Path(run.data.data).name.removesuffix(".npz"),
+        "metric": metric,
+        "unit": "nats" if obtained is not None else "",
+        "paper": run.figure.paper,
+        "paper_tag": run.figure.tag,
+        "paper_source": run.figure.source,
+        "obtained": obtained,
+        "std_error": std_error,
+        "seed": run.seed,
+        "device": device(),
+        "minutes": round(seconds / 60, 2),
+        "commit": commit_id or commit(),
+        "date": datetime.date.today().isoformat(),
+        "versions": versions(),
+        "config": to_json(run),
+        **details,
+    }
+
+
+def record_name(record: dict[str, Any]) -> str:
+    """File name of a record: experiment, recipe and seed."""
+    return f"{record['experiment'].replace(':', '-')}-seed{record['seed']}.json"
+
+
+def write_record(folder: str | os.PathLike, record: dict[str, Any]) -> pathlib.Path:
+    """Write a record under its name; a newer run of the same experiment and seed replaces it."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / record_name(record)
+    write_json(path, record)
+    return path
+
+
+def read_records(folder: str | os.PathLike) -> list[dict[str, Any]]:
+    """All records of a folder.
+
+    Raises:
+      ValueError: a file is not a record.
+    """
+    out = []
+    for path in sorted(pathlib.Path(folder).glob("*.json")):
+        try:
+            record = json.loads(path.read_text())
+            record["experiment"], record["seed"], record["config"]  # noqa: B018
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not a record of a run ({type(error).__name__}); remove it, or write it"
+                f" again by running the experiment."
+            ) from None
+        out.append(record)
+    return out
+
+
+def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row from the records of one experiment, one a seed.
+
+    `obtained` is the mean over seeds. `std_error` is that of the test examples, which all seeds
+    share, and with several seeds the spread between seeds added in quadrature.
+    """
+    first = records[0]
+    row = {
+        k: first.get(k)
+        for k in (
+            *("experiment", "family", "dataset", "metric", "unit", "paper", "paper_tag"),
+            *("device", "commit"),
+        )
+    }
+    values = [r["obtained"] for r in records if r["obtained"] is not None]
+    errors = [r["std_error"] for r in records if r["std_error"] is not None]
+    row["obtained"] = sum(values) / len(values) if values else None
+    row["std_error"] = sum(errors) / len(errors) if errors else None
+    if len(values) > 1 and errors:
+        spread = sum((v - row["obtained"]) ** 2 for v in values) / (len(values) - 1) / len(values)
+        row["std_error"] = math.sqrt(row["std_error"] ** 2 + spread)
+    row["seeds"] = [r["seed"] for r in records]
+    row["minutes"] = round(sum(r["minutes"] for r in records) / len(records), 2)
+    row["device"] = ", ".join(sorted({r["device"] for r in records}))
+    row["commit"] = ", ".join(sorted({r["commit"] for r in records}))
+    return row

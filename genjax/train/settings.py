@@ -1,0 +1,238 @@
+"""Settings of a whole run as frozen dataclasses, and their way to JSON and back."""
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from genjax import checks, families
+from genjax.core import Optimizer
+from genjax.data import Data
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """Length of a run and what happens along it."""
+
+    steps: int = 1000
+    """Training steps."""
+    batch_size: int = 100
+    """Examples a step (a critic step, where there are several)."""
+    steps_per_call: int = 0
+    """Steps joined in one dispatch; 0 is 1 on CPU and 100 on GPU and TPU."""
+    ema: float = 0.0
+    """Decay of the average of the parameters; 0 keeps none."""
+    log_every: int = 100
+    """Steps between lines of metrics."""
+    eval_every: int = 0
+    """Steps between evaluations on the validation split; 0 is only at the end."""
+    eval_batch: int = 500
+    """Examples evaluated together."""
+    eval_samples: int = 1
+    """Samples a bound takes in the last evaluation."""
+    patience: int = 0
+    """Stop after so many evaluations without a better one; 0 never stops early."""
+    sample_every: int = 0
+    """Steps between grids of samples; 0 is only at the end."""
+    samples: int = 64
+    """Images in a grid."""
+    save_every: int = 0
+    """Steps between checkpoints; 0 is only at the end and on a stop."""
+    keep: int = 2
+    """Latest checkpoints kept; the best by validation is kept apart from them."""
+
+    def __post_init__(self) -> None:
+        checks.positive(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            log_every=self.log_every,
+            eval_batch=self.eval_batch,
+            eval_samples=self.eval_samples,
+            samples=self.samples,
+            keep=self.keep,
+        )
+        checks.not_negative(
+            steps_per_call=self.steps_per_call,
+            eval_every=self.eval_every,
+            patience=self.patience,
+            sample_every=self.sample_every,
+            save_every=self.save_every,
+        )
+        checks.fraction(ema=self.ema)
+        if self.patience and not self.eval_every:
+            raise ValueError("patience counts evaluations; set eval_every too.")
+
+
+# What may differ when a run goes on: its length, logging, evaluation. The rest makes its numbers.
+MAY_CHANGE = {
+    f"train.{field.name}"
+    for field in dataclasses.fields(Train)
+    if field.name not in ("batch_size", "steps_per_call", "ema")
+} | {"figure", "data.data", "data.data_dir"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """The paper's number that a run is to reach."""
+
+    paper: float | None = None
+    """The number; None where the paper has none."""
+    tag: str = ""
+    """How sure it is: seen, seen-code, seen-2nd, figure, calc, memory."""
+    source: str = ""
+    """Its place: paper, table, row."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoOptimizers:
+    """One optimizer a player of a two-network family."""
+
+    generator: Optimizer = dataclasses.field(default_factory=Optimizer)
+    discriminator: Optimizer = dataclasses.field(default_factory=Optimizer)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything that makes a run's numbers."""
+
+    experiment: str
+    """Name of the experiment, and after a colon of its recipe."""
+    family: str
+    """Name of the family."""
+    model: Any
+    """The family's Config."""
+    data: Data = dataclasses.field(default_factory=Data)
+    optimizer: Optimizer | TwoOptimizers | None = dataclasses.field(default_factory=Optimizer)
+    train: Train = dataclasses.field(default_factory=Train)
+    seed: int = 0
+    """Seed of the parameters, the order of the data and every other random number."""
+    figure: Figure = dataclasses.field(default_factory=Figure)
+
+    def __post_init__(self) -> None:
+        checks.not_negative(seed=self.seed)
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2^32, got {self.seed}.")
+
+
+def build_optimizer(run: Run) -> Any:
+    """The Optax optimizer, or the family's named tuple of them, or None for counted families."""
+    family = families.get(run.family)
+    if family.TRAITS.fit == "counting":
+        return None
+    if isinstance(run.optimizer, TwoOptimizers):
+        return family.Optimizers(
+            generator=run.optimizer.generator.build(),
+            discriminator=run.optimizer.discriminator.build(),
+        )
+    if run.optimizer is None:
+        raise ValueError(f"{run.family} is fitted by gradient and needs an optimizer.")
+    return run.optimizer.build()
+
+
+def resolve(run: Run, backend: str) -> Run:
+    """Fill in what depends on other settings: decay_steps, steps_per_call."""
+    per_call = run.train.steps_per_call or (1 if backend == "cpu" else 100)
+
+    def filled(optimizer: Optimizer) -> Optimizer:
+        if optimizer.decay_steps is not None or optimizer.schedule not in ("linear", "cosine"):
+            return optimizer
+        return dataclasses.replace(
+            optimizer, decay_steps=max(1, run.train.steps // optimizer.accumulate)
+        )
+
+    optimizer = run.optimizer
+    if isinstance(optimizer, TwoOptimizers):
+        optimizer = TwoOptimizers(
+            generator=filled(optimizer.generator), discriminator=filled(optimizer.discriminator)
+        )
+    elif optimizer is not None:
+        optimizer = filled(optimizer)
+    train = dataclasses.replace(run.train, steps_per_call=per_call)
+    return dataclasses.replace(run, optimizer=optimizer, train=train)
+
+
+def continue_from(run: Run, saved: Run) -> Run:
+    """Take from a saved run what the new settings leave open: decay_steps and steps_per_call.
+
+    A run made longer goes on under the schedule it began with, and one moved to another kind of
+    device goes on with the same calls: the length may change on resuming, its numbers may not.
+    """
+
+    def kept(new: Any, old: Any) -> Any:
+        if isinstance(new, Optimizer) and isinstance(old, Optimizer) and new.decay_steps is None:
+            return dataclasses.replace(new, decay_steps=old.decay_steps)
+        return new
+
+    if isinstance(run.optimizer, TwoOptimizers) and isinstance(saved.optimizer, TwoOptimizers):
+        optimizer: Any = TwoOptimizers(
+            generator=kept(run.optimizer.generator, saved.optimizer.generator),
+            discriminator=kept(run.optimizer.discriminator, saved.optimizer.discriminator),
+        )
+    else:
+        optimizer = kept(run.optimizer, saved.optimizer)
+    per_call = run.train.steps_per_call or saved.train.steps_per_call
+    train = dataclasses.replace(run.train, steps_per_call=per_call)
+    return dataclasses.replace(run, optimizer=optimizer, train=train)
+
+
+def to_json(settings: Any) -> dict[str, Any]:
+    """A dataclass as nested dicts and lists."""
+    return dataclasses.asdict(settings)
+
+
+def run_from_json(values: dict[str, Any]) -> Run:
+    """The Run that `to_json` wrote.
+
+    Raises:
+      ValueError: an entry is unknown or of the wrong kind.
+    """
+    values = dict(values)
+    family = families.get(values.get("family", ""))
+    values["model"] = _from_json(family.Config, values.get("model", {}))
+    optimizer = values.get("optimizer")
+    if optimizer is not None:
+        kind = TwoOptimizers if "generator" in optimizer else Optimizer
+        values["optimizer"] = _from_json(kind, optimizer)
+    values["data"] = _from_json(Data, values.get("data", {}))
+    values["train"] = _from_json(Train, values.get("train", {}))
+    values["figure"] = _from_json(Figure, values.get("figure", {}))
+    return Run(**values)
+
+
+def _from_json(kind: Any, values: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(
+            f"{kind.__name__} has no setting {unknown}; the file is from another version."
+        )
+    return kind(**{name: _convert(hints[name], value) for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return _from_json(hint, value)
+    origin = typing.get_origin(hint)
+    if origin is tuple and isinstance(value, list):
+        return tuple(value)
+    if origin in (types.UnionType, typing.Union) and isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def differences(saved: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Settings in which two dataclasses or dicts differ: `{"train.steps": (saved, new)}`."""
+    saved = to_json(saved) if dataclasses.is_dataclass(saved) else saved
+    new = to_json(new) if dataclasses.is_dataclass(new) else new
+    if not (isinstance(saved, dict) and isinstance(new, dict)):
+        same = list(saved) == list(new) if _both_lists(saved, new) else saved == new
+        return {} if same else {prefix: (saved, new)}
+    out: dict[str, tuple[Any, Any]] = {}
+    for name in sorted(set(saved) | set(new)):
+        path = f"{prefix}.{name}" if prefix else name
+        out |= differences(saved.get(name), new.get(name), path)
+    return out
+
+
+def _both_lists(a: Any, b: Any) -> bool:
+    return isinstance(a, (list, tuple)) and isinstance(b, (list, tuple))

@@ -1,0 +1,41 @@
+"""Signals that ask a run to leave, and one answer to them on all processes."""
+
+import signal
+import threading
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def agree(reason: str) -> str:
+    """One decision for all processes: a signal may reach only one of them."""
+    if jax.process_count() == 1:
+        return reason
+    from jax.experimental import multihost_utils
+
+    flags = multihost_utils.process_allgather(np.array(bool(reason)))
+    return reason or ("another process stopped" if flags.any() else "")
+
+
+class Signals:
+    """SIGTERM and SIGINT become a request that the loop answers at the end of a call."""
+
+    def __init__(self) -> None:
+        self.caught = ""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._catch)
+        return self
+
+    def _catch(self, number: int, frame: Any) -> None:
+        if self.caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.caught = signal.Signals(number).name
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
