@@ -64,7 +64,7 @@ def load(settings: Data) -> Dataset:
     elif source.endswith(".npz"):
         dataset = _npz(pathlib.Path(source))
     else:
-        dataset = _tfds(source, settings.data_dir)
+        dataset = _tfds(source, settings.data_dir, settings.limit)
     splits = dict(dataset.splits)
     if "train" not in splits:
         raise ValueError(f"{source} has no split called train, it has {sorted(splits)}.")
@@ -177,7 +177,7 @@ def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> 
     return levels
 
 
-def _tfds(source: str, data_dir: str | None) -> Dataset:
+def _tfds(source: str, data_dir: str | None, limit: int) -> Dataset:
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -213,7 +213,10 @@ def _tfds(source: str, data_dir: str | None) -> Dataset:
     for name in (s for s in SPLITS if s in builder.info.splits):
         try:
             records = builder.as_data_source(split=name)
-            rows = [records[i] for i in range(len(records))]
+            # Decoding is most of the time, so a limit holds here already; held-out images come
+            # from the end of train, which a limit must not cut off first.
+            whole = not limit or (name == "train" and "validation" not in builder.info.splits)
+            rows = [records[i] for i in range(len(records) if whole else min(limit, len(records)))]
         except Exception as error:
             raise ValueError(
                 f"split {name} of {source} in {where} cannot be read ({type(error).__name__}: a"

@@ -123,7 +123,8 @@ class NADE(nn.Module):
             W.reshape(blocks, k, hidden),
             V.reshape(blocks, k, hidden),
         )
-        start = jnp.broadcast_to(self.c, (batch, hidden))
+        # 0 * x: inside a user's shard_map the carry must vary over the devices as x does.
+        start = self.c[None] + 0 * x[:, :1]  # [B, H]
         _, logits = jax.lax.scan(block, start, parts)  # [blocks, B, k]
         logits = logits.swapaxes(0, 1).reshape(batch, blocks * k)[:, :dims]
         return logits + self.b[perm][None]

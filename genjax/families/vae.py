@@ -148,7 +148,8 @@ def log_prob_bound(
         )
         return jnp.logaddexp(total, log_weight), None
 
-    start = jnp.full((x.shape[0],), -jnp.inf)
+    # 0 * mean: inside a user's shard_map the carry must vary over the devices as x does.
+    start = 0 * mean[:, 0] - jnp.inf
     total, _ = jax.lax.scan(add, start, jax.random.split(key, num_samples))
     return total - math.log(num_samples)
 

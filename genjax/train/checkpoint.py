@@ -4,10 +4,17 @@ Layout of a workdir: `checkpoints/latest/<step>` (the newest few, to go on from)
 `checkpoints/best/<step>` (the best by validation), each with the items `state` and `meta`.
 """
 
+import contextlib
+import gc
 import json
+import logging
 import os
 import pathlib
+import sys
+import time
 import warnings
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -75,7 +82,7 @@ class Checkpoints:
             manager.delete(step)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(flat),
-            meta=ocp.args.JsonSave({"checksums": sums, **meta}),
+            meta=ocp.args.JsonSave(_sealed({"checksums": sums, **meta})),
         )
         manager.save(step, args=items, force=True)
 
@@ -94,7 +101,8 @@ class Checkpoints:
         """
         for step in reversed(self.steps(which)):
             try:
-                return self._restore(step, shapes, shardings, which)
+                with _late_errors_dropped():
+                    return self._restore(step, shapes, shardings, which)
             except _Mismatch:
                 raise
             except Exception as error:
@@ -130,6 +138,7 @@ class Checkpoints:
             )
         manager = self._managers[which]
         meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        meta = _unsealed(meta)
         saved_sums = meta.pop("checksums")
         if set(saved_sums) != set(targets):
             odd = sorted(set(saved_sums) ^ set(targets))[:3]
@@ -173,6 +182,48 @@ class Checkpoints:
 
 class _Mismatch(ValueError):
     """The checkpoint is whole and belongs to other settings."""
+
+
+@contextlib.contextmanager
+def _late_errors_dropped() -> Iterator[None]:
+    """One failed read is enough to know of.
+
+    When a leaf cannot be read Orbax raises and closes its event loop; the reads of the other
+    leaves, still under way, then each report that the loop is closed, a traceback a leaf.
+    """
+    hook, log = sys.unraisablehook, logging.getLogger("asyncio")
+    level = log.level
+
+    def unless_late(error: Any) -> None:
+        if not (isinstance(error.exc_value, RuntimeError) and "loop" in str(error.exc_value)):
+            hook(error)
+
+    sys.unraisablehook = unless_late
+    try:
+        yield
+    except Exception:
+        log.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            time.sleep(0.3)  # until they have all reported
+            gc.collect()
+        raise
+    finally:
+        sys.unraisablehook = hook
+        log.setLevel(level)
+
+
+def _sealed(meta: dict[str, Any]) -> dict[str, Any]:
+    """The meta as one string with its CRC: a bit can flip in a name or a number of it too."""
+    body = json.dumps(meta, sort_keys=True)
+    return {"body": body, "crc32": zlib.crc32(body.encode())}
+
+
+def _unsealed(sealed: dict[str, Any]) -> dict[str, Any]:
+    body = sealed["body"]
+    if zlib.crc32(body.encode()) != sealed["crc32"]:
+        raise ValueError("checksum of meta differs")
+    return json.loads(body)
 
 
 def write_json(path: pathlib.Path, values: Any) -> None:

@@ -40,10 +40,7 @@ def settle(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run, bool]:
     """The settings with nothing left open, after comparing them with a used workdir's."""
     path = workdir / "config.json"
     if not path.exists():
-        run = resolve(run, jax.default_backend())
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(path, to_json(run))
-        return run, True
+        return resolve(run, jax.default_backend()), True
     if not resume:
         raise ValueError(f"{workdir} holds a run already; leave out --no-resume, or take another.")
     saved = read_run(workdir)
@@ -55,7 +52,6 @@ def settle(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run, bool]:
             f"{workdir} holds a run with other settings: {listed}; give the same, or take another"
             f" --workdir."
         )
-    write_json(path, to_json(run))
     return run, False
 
 
@@ -77,27 +73,27 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
         )
     if family.TRAITS.fit == "counting":
         n = len(dataset.splits["train"]["x"])
-        if run.train.steps * run.train.batch_size != n:
+        if run.train.steps * run.train.batch_size > n:
             raise ValueError(
                 f"{run.family} counts each of the {n} training examples once: steps times"
-                f" batch_size must be {n}; set --steps 1 --batch-size {n}."
+                f" batch_size must not exceed {n}; set --steps 1 --batch-size {n}."
             )
     return lead
 
 
-def check_data(workdir: pathlib.Path, dataset: data_room.Dataset, fresh: bool, run: Run) -> None:
-    """Note the data a fresh run sees; refuse to go on with other data."""
+def begin(workdir: pathlib.Path, run: Run, dataset: data_room.Dataset, fresh: bool) -> None:
+    """Write down settings and data, once all checks have passed; refuse to go on with other data."""
     path = workdir / "data.json"
     found = {"checksum": dataset.checksum(), "examples": dataset.counts()}
-    if fresh or not path.exists():
-        write_json(path, found)
-        return
-    saved = json.loads(path.read_text())
+    saved = found if fresh or not path.exists() else json.loads(path.read_text())
     if saved != found:
         raise ValueError(
             f"{run.data.data} is not the data this run began with (checksum {found['checksum']},"
             f" it was {saved['checksum']}); give the same data, or take another --workdir."
         )
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, found)
+    write_json(workdir / "config.json", to_json(run))
 
 
 def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> np.ndarray:

@@ -24,7 +24,7 @@ from genjax.train.compile import (
     put,
     state_shardings,
 )
-from genjax.train.door import check_data, check_fit, evaluation_data, settle
+from genjax.train.door import begin, check_fit, evaluation_data, settle
 from genjax.train.settings import Run, build_optimizer
 from genjax.train.signals import Signals, agree
 from genjax.train.writers import Metrics, Progress, save_grid
@@ -93,7 +93,7 @@ def fit(
             f"batch_size {run.train.batch_size} does not divide over {count} devices; take a"
             f" multiple of {count}."
         )
-    check_data(workdir, dataset, fresh, run)
+    begin(workdir, run, dataset, fresh)
 
     # Shapes first, shardings second, arrays last.
     optimizer = build_optimizer(run)

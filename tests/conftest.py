@@ -1,0 +1,13 @@
+"""Strictness for every test: ranks are never promoted silently; compiled programs are shared."""
+
+import os
+import tempfile
+
+# Processes that tests start compile the same tiny programs: they find them here.
+CACHE = tempfile.TemporaryDirectory(prefix="genjax-xla-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+import jax  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,0 +1,214 @@
+"""The common suite: every family passes it, tests chosen by TRAITS."""
+
+import functools
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import (
+    NAMES,
+    descended,
+    loss_names,
+    make_batch,
+    make_optimizer,
+    make_state,
+    single,
+    two_players,
+)
+from jax import export
+
+from genjax import families
+from genjax.core import init_state
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def family(name):
+    return families.get(name)
+
+
+@pytest.fixture
+def config(family):
+    return family.tiny()
+
+
+def test_exports_what_its_traits_promise(family, config):
+    always = ("Config", "TRAITS", "tiny", "batch_spec", "init", "make_step", "sample")
+    by_density = {"exact": ("log_prob",), "bound": ("elbo", "log_prob_bound"), "none": ()}
+    forbidden = {"exact": (), "bound": ("log_prob",), "none": ("log_prob", "elbo")}
+    for export_name in (*always, *by_density[family.TRAITS.density]):
+        assert callable(getattr(family, export_name)) or export_name == "TRAITS"
+    for export_name in forbidden[family.TRAITS.density]:
+        assert not hasattr(family, export_name)
+    with pytest.raises(AttributeError):  # frozen
+        config.shape = (1,)
+    assert type(config)() == type(config)()  # the paper's defaults are a valid Config
+
+
+def test_init_under_eval_shape_is_init(family, config):
+    shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
+    chex.assert_trees_all_equal_shapes_and_dtypes(shapes, family.init(config, jax.random.key(0)))
+
+
+def test_three_steps_trace_once(family, config):
+    traces = []
+    step = family.make_step(config, make_optimizer(family))
+
+    def counted(state, batch):
+        traces.append(1)
+        return step(state, batch)
+
+    compiled = jax.jit(counted, donate_argnums=0)
+    state, batch = make_state(family, config), make_batch(family, config)
+    for _ in range(3):
+        state, metrics = compiled(state, batch)
+    assert len(traces) == 1
+    assert int(state.step) == 3
+    assert all(jnp.ndim(m) == 0 and bool(jnp.isfinite(m)) for m in metrics.values())
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in two_players()])
+def test_loss_falls_on_a_fixed_batch(family, config):
+    step = jax.jit(family.make_step(config, make_optimizer(family)))
+    state, batch = make_state(family, config), make_batch(family, config)
+    losses = []
+    for _ in range(60):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    assert np.mean(losses[-10:]) < np.mean(losses[:3]) - 0.1
+
+
+@pytest.mark.parametrize("name", two_players())
+def test_half_steps_leave_the_other_player_alone(family, config):
+    optimizers = make_optimizer(family)
+    state = make_state(family, config)
+    batch = single(make_batch(family, config), config)
+    pairs = zip(("discriminator", "generator"), ("generator", "discriminator"), strict=True)
+    for half, (mine, other) in zip(family.make_steps(config, optimizers), pairs, strict=True):
+        new, _ = jax.jit(half)(state, batch)
+        before, after = state.variables["params"], new.variables["params"]
+        chex.assert_trees_all_equal(after[other], before[other])
+        chex.assert_trees_all_equal(getattr(new.opt_state, other), getattr(state.opt_state, other))
+        changed = jax.tree.map(lambda a, b: bool((a != b).any()), after[mine], before[mine])
+        assert any(jax.tree.leaves(changed))
+
+
+def test_losses_are_nats_an_example(family, config):
+    variables = make_state(family, config).variables
+    for size in (1, 5):
+        batch = single(make_batch(family, config, size), config)
+        for loss in loss_names(family):
+            function = jax.jit(functools.partial(getattr(family, loss), config))
+            nats, aux = function(variables, batch, jax.random.key(1))
+            chex.assert_shape(nats, (size,))
+            chex.assert_type(nats, jnp.float32)
+            assert isinstance(aux, dict)
+
+
+@pytest.mark.parametrize("name", descended())
+def test_every_gradient_leaf_lives_after_three_steps(family, config):
+    step = jax.jit(family.make_step(config, make_optimizer(family)))
+    state, batch = make_state(family, config), make_batch(family, config, 32)
+    for _ in range(3):
+        state, _ = step(state, batch)
+    for loss in loss_names(family):
+
+        def mean(params, loss=loss):
+            variables = {**state.variables, "params": params}
+            one = single(batch, config)
+            return getattr(family, loss)(config, variables, one, jax.random.key(2))[0].mean()
+
+        grads = jax.jit(jax.grad(mean))(state.variables["params"])
+        if loss != "loss":
+            grads = grads[loss.removesuffix("_loss")]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+            assert bool(jnp.isfinite(leaf).all()), (loss, path)
+            assert bool((leaf != 0).any()), (loss, path)
+
+
+def test_samples(family, config):
+    variables = make_state(family, config).variables
+    draw = jax.jit(lambda v, k: family.sample(config, v, k, 7))
+    x = draw(variables, jax.random.key(0))
+    chex.assert_shape(x, (7, *config.shape))
+    low, high = family.TRAITS.sample_range
+    assert float(x.min()) >= low
+    assert float(x.max()) <= high
+    if family.TRAITS.data == "binary":
+        assert set(np.unique(np.asarray(x))) <= {0.0, 1.0}
+    chex.assert_trees_all_equal(x, draw(variables, jax.random.key(0)))
+    assert bool((x != draw(variables, jax.random.key(1))).any())
+    chex.assert_shape(family.sample(config, variables, jax.random.key(0)), config.shape)
+
+
+def test_wrong_batches_are_refused_with_a_sentence(name, family, config):
+    variables = make_state(family, config).variables
+    good = single(make_batch(family, config, 4), config)
+    x = good["x"]
+    for loss in loss_names(family):
+        function = getattr(family, loss)
+
+        def attempt(batch, function=function):
+            return jax.jit(lambda b: function(config, variables, b, jax.random.key(0)))(batch)
+
+        want = f"{name}: batch\\['x'\\] must be float32\\[4, 3, 3, 1\\], got"
+        with pytest.raises(ValueError, match=f"{want} float32\\[4, 3, 4, 1\\]; reshape it"):
+            attempt({**good, "x": jnp.zeros((4, 3, 4, 1))})
+        with pytest.raises(ValueError, match=f"{want} int32\\[4, 3, 3, 1\\]; cast it with"):
+            attempt({**good, "x": x.astype(jnp.int32)})
+        with pytest.raises(ValueError, match=r"the batch lacks \['x'\]"):
+            attempt({"y": x})
+        with pytest.raises(ValueError, match="a batch must be a dict"):
+            attempt(x)
+    for entrance in ("log_prob", "logits", "log_conditionals", "encode"):
+        if hasattr(family, entrance):
+            with pytest.raises(ValueError, match=f"{name}: x must be float32\\[B, 3, 3, 1\\], got"):
+                getattr(family, entrance)(config, variables, x.astype(jnp.int32))
+            with pytest.raises(ValueError, match="reshape it"):
+                getattr(family, entrance)(config, variables, x[:, :2])
+
+
+def test_no_key_is_used_twice(family, config):
+    with jax.debug_key_reuse(True):
+        state = make_state(family, config)
+        step = jax.jit(family.make_step(config, make_optimizer(family)))
+        state, _ = step(state, make_batch(family, config))
+        jax.jit(lambda v, k: family.sample(config, v, k, 3))(state.variables, jax.random.key(5))
+        if family.TRAITS.density == "bound":
+            x = single(make_batch(family, config), config)["x"]
+            bound = jax.jit(lambda v, x, k: family.log_prob_bound(config, v, x, k, 3))
+            bound(state.variables, x, jax.random.key(6))
+
+
+def test_step_exports_for_every_platform(family, config):
+    optimizer = make_optimizer(family)
+    state = jax.eval_shape(
+        lambda key: init_state(family, config, optimizer, key, ema=True), jax.random.key(0)
+    )
+    step = jax.jit(family.make_step(config, optimizer))
+    exported = export.export(step, platforms=["cpu", "cuda", "tpu"])(
+        state, family.batch_spec(config, 8)
+    )
+    assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
+
+
+def test_features_and_conditionals_fit_the_density(family, config):
+    state = make_state(family, config)
+    x = single(make_batch(family, config, 6), config)["x"]
+    if hasattr(family, "encode"):
+        features = family.encode(config, state.variables, x)
+        assert features.shape[0] == 6
+        assert features.ndim == 2
+    if hasattr(family, "log_conditionals"):
+        terms = family.log_conditionals(config, state.variables, x)
+        chex.assert_shape(terms, x.shape)
+        whole = family.log_prob(config, state.variables, x)
+        np.testing.assert_allclose(terms.reshape(6, -1).sum(1), whole, rtol=1e-5)
+        assert sorted(family.order(config)) == list(range(math.prod(config.shape)))

@@ -1,0 +1,149 @@
+"""Exact densities on binary data, by enumeration of all 2^9 images."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import (
+    all_images,
+    descended,
+    exact_binary,
+    far_variables,
+    jacobian_leaks,
+    leaks,
+    sample_p_value,
+    total_probability,
+)
+
+from genjax import families
+from genjax.families import joint, nade
+
+
+@pytest.fixture(params=exact_binary())
+def case(request):
+    family = families.get(request.param)
+    config = family.tiny()
+    return family, config, far_variables(family, config)
+
+
+def test_probabilities_sum_to_one(case):
+    assert total_probability(*case) == pytest.approx(1, abs=1e-5)
+    # Away from initialisation: a uniform density would pass without being one.
+    log_p = case[0].log_prob(case[1], case[2], all_images(case[1].shape))
+    assert float(log_p.std()) > 0.5
+
+
+def test_logits_see_only_earlier_pixels(case):
+    family, config, variables = case
+    assert leaks(*case) == []
+    if hasattr(family, "TRAITS") and family.TRAITS.fit == "gradient":
+        assert jacobian_leaks(*case) == []
+    # And they do see them: the last pixel in order depends on the first.
+    order = np.asarray(family.order(config))
+    x = np.zeros((2, order.size), np.float32)
+    x[1, order[0]] = 1
+    logits = family.logits(config, variables, jnp.asarray(x.reshape(2, *config.shape)))
+    last = np.asarray(logits).reshape(2, -1)[:, order[-1]]
+    assert abs(last[0] - last[1]) > 1e-3
+
+
+def test_frequencies_of_samples_fit_the_probabilities(case):
+    assert sample_p_value(*case) > 1e-4
+
+
+@pytest.mark.parametrize("order", ["raster", "random"])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+@pytest.mark.parametrize("shape", [(3, 3, 1), (7,), (1,)])
+def test_nade_of_every_kind_is_normalised(order, activation, shape):
+    config = nade.Config(shape=shape, hidden=5, order=order, activation=activation, order_seed=4)
+    assert total_probability(nade, config, far_variables(nade, config)) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_checks_fail_on_a_leaky_mask(monkeypatch):
+    """Let every pixel see itself: each of the checks above must notice."""
+    config = nade.tiny()
+    variables = far_variables(nade, config)
+    tril = jnp.tril
+    monkeypatch.setattr(nade.jnp, "tril", lambda m, k=0: tril(m, k + 1))
+    assert abs(total_probability(nade, config, variables) - 1) > 1e-2
+    assert leaks(nade, config, variables)
+    assert jacobian_leaks(nade, config, variables)
+    assert sample_p_value(nade, config, variables) < 1e-4
+
+
+def test_nade_equals_the_recursion_of_the_paper():
+    """Algorithm 1 of the 2011 paper in float64 numpy, one pixel at a time."""
+    config = nade.Config(shape=(13,), hidden=6, activation="sigmoid", order_seed=2)
+    variables = far_variables(nade, config)
+    p = {k: np.asarray(v, np.float64) for k, v in variables["params"].items()}
+    x = np.asarray(jax.random.bernoulli(jax.random.key(8), 0.5, (20, 13)), np.float64)
+    expected = np.zeros(20)
+    for row in range(20):
+        a = p["c"].copy()
+        for d in nade.order(config):
+            h = 1 / (1 + np.exp(-a))
+            probability = 1 / (1 + np.exp(-(p["b"][d] + p["V"][d] @ h)))
+            expected[row] += np.log(probability if x[row, d] else 1 - probability)
+            a += x[row, d] * p["W"][d]
+    got = nade.log_prob(config, variables, jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(got, expected, rtol=2e-5)
+
+
+def test_nade_dropout_keeps_the_mean_and_is_off_in_evaluation():
+    config = nade.Config(shape=(9,), hidden=2000, dropout=0.5)
+    plain = nade.Config(shape=(9,), hidden=2000)
+    variables = nade.init(config, jax.random.key(0))
+    x = jnp.ones((400, 9))
+    exact = -nade.log_prob(config, variables, x)
+    np.testing.assert_array_equal(exact, -nade.log_prob(plain, variables, x))
+    thinned, _ = nade.loss(config, variables, {"x": x}, jax.random.key(1))
+    assert float(thinned.std()) > 1e-3
+    assert float(thinned.mean()) == pytest.approx(float(exact.mean()), rel=0.05)
+
+
+def test_nade_of_the_paper_has_its_number_of_parameters():
+    shapes = jax.eval_shape(lambda k: nade.init(nade.Config(), k), jax.random.key(0))
+    assert sum(np.prod(s.shape) for s in jax.tree.leaves(shapes)) == 785_284
+
+
+def test_joint_is_the_counts():
+    config = joint.Config(shape=(2, 2, 1), alpha=0.5)
+    images = jnp.asarray([[0, 0, 0, 1], [0, 0, 0, 1], [1, 0, 1, 0]], jnp.float32)
+    state = _counted(config, images.reshape(3, 2, 2, 1))
+    log_p = joint.log_prob(config, state.variables, all_images((2, 2, 1)))
+    expected = np.full(16, 0.5)
+    expected[[0b0001, 0b1010]] = [2.5, 1.5]
+    np.testing.assert_allclose(np.exp(log_p), expected / (3 + 0.5 * 16), rtol=1e-6)
+
+
+def test_joint_without_pseudo_counts_gives_unseen_images_nothing():
+    config = joint.Config(shape=(3,), alpha=0.0)
+    state = _counted(config, jnp.asarray([[1.0, 0, 1], [1, 1, 1]]))
+    log_p = joint.log_prob(config, state.variables, all_images((3,)))
+    np.testing.assert_allclose(np.exp(log_p), [0, 0, 0, 0, 0, 0.5, 0, 0.5], atol=1e-7)
+    samples = joint.sample(config, state.variables, jax.random.key(0), 200)
+    assert {tuple(s) for s in np.asarray(samples)} == {(1.0, 0.0, 1.0), (1.0, 1.0, 1.0)}
+    empty = joint.init(config, jax.random.key(0))
+    np.testing.assert_allclose(joint.log_prob(config, empty, all_images((3,))), -np.log(8), rtol=1e-6)
+
+
+def test_joint_refuses_what_no_machine_holds():
+    with pytest.raises(ValueError, match=r"2\^21 - 1 = 2,097,151 parameters"):
+        joint.Config(shape=(21,))
+    with pytest.raises(ValueError, match=r"2\^784 - 1 = about 10\^236 parameters"):
+        joint.Config(shape=(28, 28, 1))
+    with pytest.raises(ValueError, match="optimizer=None"):
+        joint.make_step(joint.tiny(), object())
+    assert joint.num_parameters(joint.tiny()) == 511
+
+
+def _counted(config, x):
+    from helpers import make_state
+
+    state, _ = jax.jit(joint.make_step(config))(make_state(joint, config), {"x": x})
+    return state
+
+
+def test_descended_families_are_found():
+    assert set(descended()) >= {"nade", "vae", "gan"}
+    assert set(exact_binary()) >= {"nade", "joint"}

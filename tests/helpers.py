@@ -1,0 +1,183 @@
+"""What several test files need: tiny cases of every family, and exhaustive checks of a density."""
+
+import itertools
+import math
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy import stats
+
+from genjax import families
+from genjax.core import init_state
+from genjax.families import FAMILIES
+
+ROOT = pathlib.Path(__file__).parent.parent
+NAMES = sorted(FAMILIES)
+
+
+def exact_binary() -> list[str]:
+    """Families whose probabilities of all images can be added up."""
+    traits = {name: families.get(name).TRAITS for name in NAMES}
+    return [n for n, t in traits.items() if t.data == "binary" and t.density == "exact"]
+
+
+def descended() -> list[str]:
+    """Families fitted by gradient."""
+    return [n for n in NAMES if families.get(n).TRAITS.fit == "gradient"]
+
+
+def two_players() -> list[str]:
+    """Families of two networks, trained against each other."""
+    return [n for n in NAMES if hasattr(families.get(n), "make_steps")]
+
+
+def loss_names(family: Any) -> list[str]:
+    """`loss`, or one a network."""
+    return ["loss"] if hasattr(family, "loss") else ["discriminator_loss", "generator_loss"]
+
+
+def make_optimizer(family: Any, learning_rate: float = 1e-2) -> Any:
+    if family.TRAITS.fit == "counting":
+        return None
+    if hasattr(family, "Optimizers"):
+        return family.Optimizers(*(optax.adam(learning_rate) for _ in family.Optimizers._fields))
+    return optax.adam(learning_rate)
+
+
+def make_state(family: Any, config: Any, seed: int = 0, **options: Any) -> Any:
+    optimizer = make_optimizer(family)
+    build = jax.jit(lambda key: init_state(family, config, optimizer, key, **options))
+    return build(jax.random.key(seed))
+
+
+def make_batch(family: Any, config: Any, size: int = 16, seed: int = 1) -> dict[str, jax.Array]:
+    """A batch as the spec says, zeros and ones: valid for binary data and for images alike."""
+    out = {}
+    for i, (name, spec) in enumerate(family.batch_spec(config, size).items()):
+        key = jax.random.fold_in(jax.random.key(seed), i)
+        out[name] = jax.random.bernoulli(key, 0.3, spec.shape).astype(spec.dtype)
+    return out
+
+
+def single(batch: Any, config: Any) -> Any:
+    """The batch of one critic step: what a loss takes."""
+    if getattr(config, "critic_steps", 1) == 1:
+        return batch
+    return jax.tree.map(lambda a: a[0], batch)
+
+
+def far_variables(family: Any, config: Any, seed: int = 5) -> Any:
+    """Parameters well away from initialisation; counts of a lopsided table."""
+    variables = family.init(config, jax.random.key(seed))
+    if family.TRAITS.fit == "counting":
+        shapes = jax.tree.leaves(variables["buffers"])
+        counts = np.random.default_rng(seed).geometric(0.2, shapes[0].shape) - 1
+        leaves = [jnp.asarray(counts, jnp.int32)]
+        buffers = jax.tree.unflatten(jax.tree.structure(variables["buffers"]), leaves)
+        return {**variables, "buffers": buffers}
+    leaves, treedef = jax.tree.flatten(variables["params"])
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    moved = [p + jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    return {**variables, "params": jax.tree.unflatten(treedef, moved)}
+
+
+def all_images(shape: tuple[int, ...]) -> jax.Array:
+    """Every binary image: `[2^D, *shape]`."""
+    bits = list(itertools.product([0.0, 1.0], repeat=math.prod(shape)))
+    return jnp.asarray(bits, jnp.float32).reshape(-1, *shape)
+
+
+def total_probability(family: Any, config: Any, variables: Any) -> float:
+    """Sum of p(x) over every image, in float64."""
+    log_p = family.log_prob(config, variables, all_images(config.shape))
+    return float(np.exp(np.asarray(log_p, np.float64)).sum())
+
+
+def leaks(family: Any, config: Any, variables: Any) -> list[tuple[int, int]]:
+    """(i, j): the logit of the i-th pixel in order changes with the j-th, and j >= i.
+
+    Every image is flipped in every pixel, so nothing that depends on a pixel can hide from it.
+    """
+    x = all_images(config.shape)
+    order = np.asarray(family.order(config))
+    found = []
+    base = np.asarray(family.logits(config, variables, x)).reshape(len(x), -1)[:, order]
+    for j, pixel in enumerate(order):
+        flipped = np.asarray(x).reshape(len(x), -1).copy()
+        flipped[:, pixel] = 1 - flipped[:, pixel]
+        other = family.logits(config, variables, jnp.asarray(flipped.reshape(x.shape)))
+        changed = np.abs(np.asarray(other).reshape(len(x), -1)[:, order] - base).max(0) > 1e-6
+        found += [(i, j) for i in np.flatnonzero(changed) if j >= i]
+    return found
+
+
+def jacobian_leaks(family: Any, config: Any, variables: Any) -> list[tuple[int, int]]:
+    """The same of the logits' Jacobian, at real-valued inputs."""
+    order = np.asarray(family.order(config))
+    x = jax.random.uniform(jax.random.key(3), (4, *config.shape))
+
+    def in_order(x: jax.Array) -> jax.Array:
+        return family.logits(config, variables, x[None]).reshape(-1)[order]
+
+    dense = jax.vmap(jax.jacobian(in_order))(x).reshape(4, order.size, -1)[:, :, order]
+    nonzero = np.abs(np.asarray(dense)).max(0) > 0
+    return [(int(i), int(j)) for i, j in np.argwhere(nonzero) if j >= i]
+
+
+def sample_p_value(family: Any, config: Any, variables: Any, n: int = 50_000) -> float:
+    """Chi-squared test of the frequencies of `n` samples against the exact probabilities."""
+    draw = jax.jit(lambda v, k: family.sample(config, v, k, n))
+    samples = np.asarray(draw(variables, jax.random.key(11))).reshape(n, -1)
+    index = samples.astype(int) @ (2 ** np.arange(samples.shape[1])[::-1])
+    seen = np.bincount(index, minlength=2 ** samples.shape[1]).astype(np.float64)
+    log_p = family.log_prob(config, variables, all_images(config.shape))
+    expected = np.exp(np.asarray(log_p, np.float64)) * n
+    # Cells too rare for the approximation are pooled into one.
+    rare = expected < 5
+    seen = np.append(seen[~rare], seen[rare].sum())
+    expected = np.append(expected[~rare], expected[rare].sum())
+    if expected[-1] < 5:
+        seen[-2:], expected[-2:] = [seen[-2:].sum(), 0], [expected[-2:].sum(), 0]
+        seen, expected = seen[:-1], expected[:-1]
+    statistic = ((seen - expected) ** 2 / expected).sum()
+    return float(stats.chi2.sf(statistic, len(expected) - 1))
+
+
+def run_program(
+    name: str, *arguments: str, devices: int = 1, check: bool = True, timeout: int = 300
+) -> subprocess.CompletedProcess:
+    """A file of tests/programs in a fresh process, on so many virtual CPU devices."""
+    return run_python(
+        str(ROOT / "tests" / "programs" / name),
+        *arguments,
+        devices=devices,
+        check=check,
+        timeout=timeout,
+    )
+
+
+def run_python(
+    *arguments: str, devices: int = 1, check: bool = True, timeout: int = 300, **env: str
+) -> subprocess.CompletedProcess:
+    """A fresh interpreter in the repository root, warnings as errors but for the asked-for ones."""
+    environment = dict(os.environ, JAX_PLATFORMS="cpu", **env)
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stderr[-4000:]}")
+    return done

@@ -1,0 +1,122 @@
+"""On 8 virtual devices: losses and one-step gradients on 1 and on 8, pmap, shard_map. Prints JSON.
+
+Run by tests/families/test_devices.py, since the number of devices is fixed when JAX starts.
+"""
+
+import functools
+import json
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from helpers import NAMES, loss_names, make_batch, make_optimizer, make_state, single
+from jax.sharding import NamedSharding, PartitionSpec
+
+from genjax import families
+from genjax.core import with_ema
+from genjax.train import compile_step, make_mesh, state_shardings
+from genjax.train.compile import batch_sharding, put
+
+warnings.simplefilter("error")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def main() -> None:
+    assert jax.device_count() == 8
+    out = {}
+    for name in NAMES:
+        family = families.get(name)
+        config = family.tiny()
+        state = make_state(family, config, ema=True)
+        whole = make_batch(family, config, 16)
+        batch = single(whole, config)
+        out[name] = {"losses": {}, "steps": {}}
+        for loss in loss_names(family):
+            out[name]["losses"][loss] = losses(family, config, state.variables, batch, loss)
+        out[name]["steps"] = steps(family, config, whole)
+    print(json.dumps(out))
+
+
+def losses(family, config, variables, batch, loss):
+    function = functools.partial(getattr(family, loss), config)
+    key = jax.random.key(3)
+
+    def mean(params, batch):
+        return function({**variables, "params": params}, batch, key)[0].mean()
+
+    found = {}
+    for count in (1, 8):
+        mesh = make_mesh(jax.devices()[:count])
+        replicated = NamedSharding(mesh, PartitionSpec())
+        spread = put(jax.tree.map(np.asarray, batch), batch_sharding(mesh))
+        params = jax.device_put(variables["params"], replicated)
+        value, grads = jax.jit(jax.value_and_grad(mean))(params, spread)
+        assert len(spread["x"].sharding.device_set) == count
+        found[str(count)] = [float(value), [np.asarray(g).tolist() for g in jax.tree.leaves(grads)]]
+
+    # Inside a user's own pmap and shard_map: each device takes its two examples.
+    def local_mean(variables, batch):
+        return jax.lax.pmean(function(variables, batch, key)[0].mean(), "data")
+
+    parts = jax.tree.map(lambda a: a.reshape(8, 2, *a.shape[1:]), batch)
+    in_pmap = jax.pmap(local_mean, axis_name="data", in_axes=(None, 0))(variables, parts)
+    mesh = make_mesh()
+    in_shard_map = jax.jit(
+        jax.shard_map(
+            local_mean,
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec("data")),
+            out_specs=PartitionSpec(),
+        )
+    )(variables, batch)
+
+    # What both must equal: the same function on each part by itself.
+    each = jax.vmap(lambda part: function(variables, part, key)[0].mean())(parts)
+    found["pmap"] = [float(in_pmap[0]), float(each.mean())]
+    found["shard_map"] = [float(in_shard_map), float(each.mean())]
+    return found
+
+
+def steps(family, config, whole):
+    """One compiled step on 1 device, on 8, and on 8 with the state sharded by rules."""
+    optimizer = make_optimizer(family)
+    step = with_ema(family.make_step(config, optimizer), 0.9)
+    lead = 1 if getattr(config, "critic_steps", 1) > 1 else 0
+    found = {}
+    for label, count, rules in (
+        ("1", 1, None),
+        ("8", 8, None),
+        ("rules", 8, [(r"kernel$|\.W$|\.V$", PartitionSpec(None, "data")), (".*", PartitionSpec())]),
+    ):
+        mesh = make_mesh(jax.devices()[:count])
+        state = make_state(family, config, ema=True)
+        shapes = jax.eval_shape(lambda s: s, state)
+        if rules:  # tiny layers do not divide by 8: shard the ones that do
+            rules = [
+                (f"^{name.replace('.', chr(92) + '.')}$", PartitionSpec())
+                for name in uneven(shapes)
+            ] + list(rules)
+        shardings = state_shardings(shapes, mesh, rules)
+        state = jax.device_put(state, shardings)
+        batch = put(jax.tree.map(np.asarray, whole), batch_sharding(mesh, lead))
+        compiled = compile_step(step, mesh=mesh, shardings=shardings, lead=lead)
+        new, metrics = compiled(state, batch)
+        spread = [x for x in jax.tree.leaves(new.variables) if not x.is_fully_replicated]
+        found[label] = [
+            {k: float(v) for k, v in metrics.items() if "update_norm" not in k},
+            len(spread),
+        ]
+    return found
+
+
+def uneven(shapes):
+    from genjax.train.compile import leaf_name
+
+    leaves = jax.tree_util.tree_flatten_with_path(shapes)[0]
+    return [leaf_name(p) for p, s in leaves if s.ndim == 2 and s.shape[1] % 8]
+
+
+if __name__ == "__main__":
+    assert jnp.zeros(()).dtype == jnp.float32
+    main()

@@ -1,0 +1,193 @@
+"""Checkpoints come back whole, or are set aside with a warning that names them."""
+
+import pathlib
+import warnings
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import make_optimizer, make_state
+
+from genjax import families
+from genjax.core import init_state
+from genjax.train.checkpoint import Checkpoints, checksums, leaves
+
+# Orbax's other reads of a damaged checkpoint can end after the first error was handled.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
+FAMILY = families.get("gan")
+CONFIG = FAMILY.tiny()
+
+
+def shapes():
+    optimizer = make_optimizer(FAMILY)
+    return jax.eval_shape(
+        lambda key: init_state(FAMILY, CONFIG, optimizer, key, ema=True), jax.random.key(0)
+    )
+
+
+def state_at(step):
+    state = make_state(FAMILY, CONFIG, seed=step, ema=True)
+    return state.replace(step=jnp.asarray(step, jnp.int32))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Checkpoints of steps 1, 2 and 3; returns the workdir."""
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    for step in (1, 2, 3):
+        checkpoints.save(state_at(step), {"best": step / 10})
+    checkpoints.close()
+    return tmp_path
+
+
+def restore(workdir):
+    checkpoints = Checkpoints(workdir, keep=3)
+    try:
+        return checkpoints.restore(shapes())
+    finally:
+        checkpoints.close()
+
+
+def assert_is(state, step):
+    assert int(state.step) == step
+    expected = state_at(step)
+    chex.assert_trees_all_equal(leaves(state), leaves(expected))
+    assert state.key.dtype == expected.key.dtype
+    assert type(state.opt_state) is type(expected.opt_state)
+
+
+def data_files(workdir, step):
+    """Files that hold array bytes, the largest first."""
+    folder = workdir / "checkpoints" / "latest" / str(step) / "state"
+    files = [p for p in folder.rglob("*") if p.is_file() and p.parent.name == "d"]
+    return sorted(files, key=lambda p: -p.stat().st_size)
+
+
+def test_the_newest_comes_back(saved):
+    state, meta = restore(saved)
+    assert_is(state, 3)
+    assert meta == {"best": 0.3}
+
+
+def test_keeps_the_latest_few(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (1, 2, 3, 4):
+        checkpoints.save(state_at(step), {})
+    checkpoints.save(state_at(1), {}, which="best")
+    checkpoints.wait()
+    assert checkpoints.steps() == [3, 4]
+    assert checkpoints.steps("best") == [1]
+    checkpoints.drop_after(3)
+    assert checkpoints.steps() == [3]
+    checkpoints.close()
+
+
+def test_saving_a_step_again_replaces_it(saved):
+    checkpoints = Checkpoints(saved, keep=3)
+    changed = state_at(3).replace(ema=state_at(9).ema)
+    checkpoints.save(changed, {"best": 7})
+    checkpoints.close()
+    state, meta = restore(saved)
+    chex.assert_trees_all_equal(state.ema, changed.ema)
+    assert meta == {"best": 7}
+
+
+def test_a_truncated_checkpoint_is_set_aside(saved):
+    for path in data_files(saved, 3):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=r"latest/3 is damaged .*using the one before it"):
+        state, _ = restore(saved)
+    assert_is(state, 2)
+    assert (saved / "checkpoints" / "corrupt-latest-3").is_dir()  # nothing is lost
+
+
+@pytest.mark.parametrize("harm", ["flip", "unlink"])
+def test_whatever_happens_to_a_file_no_wrong_number_comes_back(saved, harm):
+    """One file at a time: a state that comes back is right, or it is the one before.
+
+    Orbax keeps files that a restore does not read, so not every harm must be noticed.
+    """
+    folder = saved / "checkpoints" / "latest" / "3"
+    rng = np.random.default_rng(0)
+    noticed = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size):
+        whole = path.read_bytes()
+        if harm == "unlink":
+            path.unlink()
+        else:
+            raw = bytearray(whole)
+            raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
+            path.write_bytes(raw)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            state, _ = restore(saved)
+        if said:
+            assert "latest/3 is damaged" in str(said[0].message)
+            noticed.append(path.name)
+            (saved / "checkpoints" / "corrupt-latest-3").rename(folder)
+        assert_is(state, 2 if said else 3)
+        path.write_bytes(whole)
+    assert noticed
+
+
+def test_none_left(saved):
+    for step in (1, 2, 3):
+        for path in data_files(saved, step):
+            path.write_bytes(b"")
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert restore(saved) is None
+
+
+def test_checksums_see_what_orbax_does_not(saved, monkeypatch):
+    """A bit flipped in memory after reading: only the checksum can tell."""
+    import orbax.checkpoint as ocp
+
+    restore_items = ocp.CheckpointManager.restore
+
+    def flipping(self, step, *args, **kwargs):
+        items = restore_items(self, step, *args, **kwargs)
+        if step == 3 and "state" in items:
+            name = next(n for n, v in items["state"].items() if v.dtype == jnp.float32 and v.ndim)
+            words = np.array(items["state"][name])
+            words.view(np.uint32).reshape(-1)[0] ^= 1  # the last bit of a mantissa
+            items["state"][name] = jnp.asarray(words)
+        return items
+
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", flipping)
+    with pytest.warns(UserWarning, match=r"checksum of .* differs"):
+        state, _ = restore(saved)
+    assert_is(state, 2)
+
+
+def test_other_settings_are_a_sentence_and_nothing_is_set_aside(saved):
+    other = families.get("nade")
+    target = jax.eval_shape(
+        lambda key: init_state(other, other.tiny(), make_optimizer(other), key), jax.random.key(0)
+    )
+    checkpoints = Checkpoints(saved, keep=3)
+    with pytest.raises(ValueError, match="holds another state"):
+        checkpoints.restore(target)
+    checkpoints.close()
+    assert_is(restore(saved)[0], 3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "uint32", "bool", "float16"])
+def test_checksum_of_every_kind_of_word(dtype):
+    x = jnp.asarray(np.arange(24).reshape(4, 6) % 2, dtype)
+    base = int(checksums({"x": x})["x"])
+    for i in range(24):
+        changed = x.reshape(-1).at[i].set((1 - x.reshape(-1)[i].astype(jnp.float32)).astype(dtype))
+        assert int(checksums({"x": changed.reshape(4, 6)})["x"]) != base
+    assert int(checksums({"x": jnp.zeros((0,), dtype)})["x"]) == 0
+
+
+def test_read_only_changes_nothing(saved):
+    before = sorted(str(p) for p in pathlib.Path(saved).rglob("*"))
+    checkpoints = Checkpoints(saved, read_only=True)
+    state, _ = checkpoints.restore(shapes())
+    checkpoints.close()
+    assert_is(state, 3)
+    assert sorted(str(p) for p in pathlib.Path(saved).rglob("*")) == before

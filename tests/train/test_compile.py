@@ -1,0 +1,123 @@
+"""One step, several steps a call, several runs in one program: the same numbers."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import descended, make_batch, make_optimizer, make_state
+from jax.sharding import PartitionSpec
+
+import genjax
+from genjax import families
+from genjax.core import Optimizer, init_state, stream
+from genjax.families import nade
+from genjax.train import compile_step, make_mesh, state_shardings
+
+CONFIG = nade.Config(shape=(9,), hidden=6)
+
+
+def stack(trees, axis=0):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
+
+
+def batches(count, size=8):
+    return [make_batch(nade, CONFIG, size, seed=i) for i in range(count)]
+
+
+def test_jitted_step_is_the_step():
+    step = genjax.jitted_step("nade", CONFIG, optax.adam(1e-2))
+    plain = jax.jit(nade.make_step(CONFIG, optax.adam(1e-2)))
+    (a, metrics_a), (b, metrics_b) = (
+        f(make_state(nade, CONFIG), batches(1)[0]) for f in (step, plain)
+    )
+    chex.assert_trees_all_close(a.variables, b.variables, rtol=1e-6)
+    chex.assert_trees_all_close(metrics_a, metrics_b, rtol=1e-6)
+
+
+def test_donated_state_is_gone():
+    state = make_state(nade, CONFIG)
+    step = genjax.jitted_step("nade", CONFIG, make_optimizer(nade))
+    step(state, batches(1)[0])
+    assert state.variables["params"]["W"].is_deleted()
+    kept = make_state(nade, CONFIG)
+    genjax.jitted_step("nade", CONFIG, make_optimizer(nade), donate=False)(kept, batches(1)[0])
+    assert not kept.variables["params"]["W"].is_deleted()
+
+
+def test_several_steps_in_one_call():
+    step = nade.make_step(CONFIG, make_optimizer(nade))
+    many = compile_step(step, steps_per_call=4)
+    state, metrics = many(make_state(nade, CONFIG), stack(batches(4)))
+    chex.assert_shape(metrics["loss"], (4,))
+    one, singly = compile_step(step), make_state(nade, CONFIG)
+    for i, batch in enumerate(batches(4)):
+        singly, m = one(singly, batch)
+        assert float(metrics["loss"][i]) == pytest.approx(float(m["loss"]), rel=1e-4)
+    assert int(state.step) == 4
+
+
+@pytest.mark.parametrize("name", descended())
+def test_several_runs_in_one_program_are_those_runs(name):
+    """Different seeds by vmap: each run's loss is the one it has alone."""
+    family = families.get(name)
+    config, optimizer = family.tiny(), make_optimizer(family)
+    keys = jax.random.split(jax.random.key(7), 3)
+    states = jax.jit(jax.vmap(lambda k: init_state(family, config, optimizer, k)))(keys)
+    data = [make_batch(family, config, 8, seed=i) for i in range(3)]
+    step = family.make_step(config, optimizer)
+    _, together = compile_step(step, runs=3)(states, stack(data))
+    alone = compile_step(step)
+    for i in range(3):
+        state = jax.jit(lambda k: init_state(family, config, optimizer, k))(keys[i])
+        _, metrics = alone(state, data[i])
+        for metric, value in metrics.items():
+            assert float(together[metric][i]) == pytest.approx(float(value), rel=1e-4), metric
+
+
+def test_runs_can_have_their_own_learning_rates():
+    optimizer = Optimizer(optimizer="sgd", learning_rate=0.1).build(learning_rate_scale=1.0)
+
+    def build(key, scale):
+        state = init_state(nade, CONFIG, optimizer, key)
+        return state.replace(opt_state=optax.tree.set(state.opt_state, step_size=scale))
+
+    keys = jnp.stack([jax.random.key(0)] * 2)
+    states = jax.jit(jax.vmap(build))(keys, jnp.asarray([1.0, 0.5]))
+    start = jax.tree.map(np.asarray, states.variables["params"])
+    new, _ = compile_step(nade.make_step(CONFIG, optimizer), runs=2)(states, stack(batches(1) * 2))
+    moved = jax.tree.map(lambda a, b: np.asarray(a) - b, new.variables["params"], start)
+    for delta in jax.tree.leaves(moved):
+        np.testing.assert_allclose(delta[1], 0.5 * delta[0], rtol=1e-3, atol=1e-7)
+
+
+def test_resident_data_is_gathered_and_transformed_on_the_device():
+    seen = {}
+
+    def step(state, batch):
+        seen.update({k: v.shape for k, v in batch.items()})
+        return state.replace(step=state.step + 1), {"sum": batch["x"].sum(), "first": batch["x"][0]}
+
+    data = {"x": jnp.arange(10.0), "label": jnp.arange(10)}
+    transform = lambda batch, key: {**batch, "x": batch["x"] + jax.random.normal(key, (3,))}  # noqa: E731
+    call = compile_step(step, steps_per_call=2, resident=True, transform=transform)
+    state = make_state(nade, CONFIG)
+    key = state.key
+    indices = jnp.asarray([[1, 2, 3], [7, 8, 9]], jnp.int32)
+    expected = [data["x"][i] + jax.random.normal(stream(key, n, "data"), (3,)) for n, i in enumerate(indices)]
+    _, metrics = call(state, indices, data)
+    assert seen == {"x": (3,), "label": (3,)}
+    np.testing.assert_allclose(metrics["sum"], [e.sum() for e in expected], rtol=1e-6)
+
+
+def test_rules_must_match_every_parameter():
+    mesh = make_mesh()
+    shapes = jax.eval_shape(lambda: make_state(nade, CONFIG, ema=True))
+    with pytest.raises(ValueError, match="no sharding rule matches"):
+        state_shardings(shapes, mesh, [("W$", PartitionSpec("data"))])
+    found = state_shardings(shapes, mesh, [(r"\.W$", PartitionSpec("data")), (".*", PartitionSpec())])
+    assert found.variables["params"]["W"].spec == PartitionSpec("data")
+    assert found.ema["W"].spec == PartitionSpec("data")
+    assert found.variables["params"]["c"].spec == PartitionSpec()
+    assert found.step.spec == PartitionSpec()

@@ -1,0 +1,272 @@
+"""The loop: what stops it, what it writes, what it refuses."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+from helpers import ROOT, run_python
+from PIL import Image
+from small import small_run, write_data
+
+import genjax.train
+from genjax import families
+from genjax.core import Optimizer
+from genjax.train import fit
+from genjax.train import loop as loop_module
+from genjax.train.load import load_state
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data):
+    """One finished NADE run: (run, workdir, result)."""
+    workdir = tmp_path_factory.mktemp("finished")
+    run = small_run("nade", data, steps=40)
+    return run, workdir, fit(run, workdir, quiet=True)
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_what_a_finished_run_leaves(finished):
+    run, workdir, result = finished
+    assert result.finished
+    record = json.loads((workdir / "record.json").read_text())
+    assert record == json.loads(json.dumps(result.record))
+    assert record["metric"] == "test NLL"
+    assert record["unit"] == "nats"
+    assert record["evaluated"] == 80
+    assert record["examples"] == {"train": 240, "validation": 80, "test": 80}
+    assert record["config"]["model"]["hidden"] == run.model.hidden
+    assert record["versions"]["jax"] == jax.__version__
+    steps = [line["step"] for line in lines(workdir) if "loss" in line]
+    # Logged at the ends of calls that cross a multiple of 3, and before each evaluation or save.
+    assert steps == [s for s in range(1, 41) if s % 3 == 0 or s % 4 == 0]
+    evaluated = [line["step"] for line in lines(workdir) if "validation_nll" in line]
+    assert evaluated == list(range(4, 41, 4))
+    with Image.open(workdir / "samples" / "step_00000040.png") as image:
+        assert image.mode == "RGB"
+    names = sorted(p.name for p in (workdir / "samples").iterdir())
+    assert names == [f"step_{s:08d}.png" for s in range(5, 41, 5)]
+
+
+def test_the_record_is_the_exact_likelihood_of_the_chosen_weights(finished):
+    run, workdir, result = finished
+    config, variables = genjax.train.load(workdir)
+    family = families.get(config.family)
+    x = np.load(run.data.data)["test"].astype(np.float32)
+    nats = -np.asarray(family.log_prob(config.model, variables, x), np.float64)
+    assert result.record["obtained"] == pytest.approx(nats.mean(), rel=1e-6)
+    assert result.record["std_error"] == pytest.approx(nats.std(ddof=1) / np.sqrt(80), rel=1e-5)
+    # Chosen on validation: the step with the lowest one.
+    validation = {v["step"]: v["validation_nll"] for v in lines(workdir) if "validation_nll" in v}
+    assert result.record["chosen_step"] == min(validation, key=validation.get)
+    assert result.record["validation"] == min(validation.values())
+    # The averaged parameters, not the last ones.
+    _, state = load_state(workdir)
+    assert variables["params"]["W"] is not state.variables["params"]["W"]
+    assert float(abs(state.ema["W"] - state.variables["params"]["W"]).max()) > 0
+    np.testing.assert_array_equal(variables["params"]["W"], state.ema["W"])
+
+
+def test_it_learns(finished):
+    _, workdir, result = finished
+    first = next(line["loss"] for line in lines(workdir) if "loss" in line)
+    assert result.record["obtained"] < first - 0.5
+
+
+def test_learning_rates_are_the_schedules_after_a_resume(tmp_path, data):
+    fit(small_run("nade", data, steps=20), tmp_path, quiet=True)
+    fit(small_run("nade", data, steps=30), tmp_path, quiet=True)
+    rates = {line["step"]: line["learning_rate"] for line in lines(tmp_path) if "loss" in line}
+    for step, rate in rates.items():
+        assert rate == pytest.approx(1e-2 * (1 - step / 40), rel=1e-4)
+
+
+def test_a_longer_run_keeps_the_schedule_it_began_with(tmp_path, data):
+    open_end = Optimizer(learning_rate=1e-2, schedule="linear")
+    short = dataclasses.replace(small_run("nade", data, steps=10), optimizer=open_end)
+    fit(short, tmp_path, quiet=True)
+    longer = dataclasses.replace(short, train=dataclasses.replace(short.train, steps=14))
+    fit(longer, tmp_path, quiet=True)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["optimizer"]["decay_steps"] == 10
+    assert saved["train"]["steps"] == 14
+
+
+def test_changed_settings_are_refused_by_name(finished, data):
+    run, workdir, _ = finished
+    before = (workdir / "config.json").read_text()
+    for changed, words in (
+        (dataclasses.replace(run, seed=1), "seed was 0 and is 1"),
+        (
+            dataclasses.replace(run, model=dataclasses.replace(run.model, hidden=9)),
+            "model.hidden was 8 and is 9",
+        ),
+        (small_run("nade", data, batch_size=8), "train.batch_size was 16 and is 8"),
+        (
+            dataclasses.replace(
+                run, optimizer=dataclasses.replace(run.optimizer, learning_rate=0.5)
+            ),
+            "optimizer.learning_rate was 0.01 and is 0.5",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            fit(changed, workdir, quiet=True)
+    with pytest.raises(ValueError, match="holds a run already"):
+        fit(run, workdir, resume=False, quiet=True)
+    assert (workdir / "config.json").read_text() == before
+
+
+def test_other_data_are_refused(tmp_path, data):
+    run = small_run("nade", data, steps=3)
+    fit(run, tmp_path / "run", quiet=True)
+    (tmp_path / "other").mkdir()
+    other = write_data(tmp_path / "other", n=100)
+    with pytest.raises(ValueError, match="not the data this run began with"):
+        fit(small_run("nade", other, steps=5), tmp_path / "run", quiet=True)
+
+
+def test_settings_that_do_not_fit_leave_no_workdir(tmp_path, data):
+    run = small_run("nade", data)
+    wrong_shape = dataclasses.replace(run, model=dataclasses.replace(run.model, shape=(4, 4, 1)))
+    grey = dataclasses.replace(run, data=dataclasses.replace(run.data, data="digits"))
+    grey = dataclasses.replace(grey, model=dataclasses.replace(run.model, shape=(8, 8, 1)))
+    counted = small_run("joint", data, steps=100)
+    for bad, words in (
+        (wrong_shape, r"set --shape 3 3 1"),
+        (grey, "set --transform threshold, static or dynamic"),
+        (counted, "counts each of the 240 training examples once"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            fit(bad, tmp_path / "run", quiet=True)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_number_that_is_none_stops_the_run_and_is_named(tmp_path, data):
+    """A learning rate that blows up: the quantity, the step, and the checkpoint before it."""
+    run = small_run("nade", data, steps=40, log_every=4, save_every=4)
+    wild = Optimizer(optimizer="sgd", learning_rate=1e30)
+    run = dataclasses.replace(run, optimizer=wild)
+    with pytest.raises(FloatingPointError, match=r"\w+ is (nan|inf) at step [1-4] \(looked at steps 1 to"):
+        fit(run, tmp_path, quiet=True)
+    # Nothing of it was saved: what is on disk is from before.
+    assert not list((tmp_path / "checkpoints" / "latest").glob("[0-9]*"))
+    assert not (tmp_path / "record.json").exists()
+
+
+def test_early_stopping(tmp_path, data):
+    """A learning rate of nearly 0 under an average that stands still: no evaluation is better."""
+    run = small_run("nade", data, steps=400, eval_every=2, patience=3, ema=0.0)
+    still = Optimizer(optimizer="sgd", learning_rate=1e-30)
+    result = fit(dataclasses.replace(run, optimizer=still), tmp_path, quiet=True)
+    assert result.finished
+    assert result.step == 8  # best at 2, then 4, 6 and 8 are no better
+    assert result.record["ended"] == "no better validation for 3 evaluations"
+    assert result.record["chosen_step"] == 2
+    again = fit(dataclasses.replace(run, optimizer=still), tmp_path, quiet=True)
+    assert again.step == 8
+
+
+def test_the_deadline_saves_and_the_next_call_goes_on(tmp_path, data):
+    run = small_run("nade", data, steps=40)
+    cut = fit(run, tmp_path, deadline=time.monotonic(), quiet=True)
+    assert not cut.finished
+    assert 0 < cut.step < 40
+    assert "time is used up" in cut.reason
+    assert fit(run, tmp_path, quiet=True).finished
+
+
+def test_sigterm_in_this_process_is_answered_at_the_end_of_a_call(tmp_path, data, monkeypatch):
+    run = small_run("nade", data, steps=40)
+    write = loop_module.Metrics.write
+
+    def write_and_signal(self, step, values):
+        write(self, step, values)
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop_module.Metrics, "write", write_and_signal)
+    before = signal.getsignal(signal.SIGTERM)
+    result = fit(run, tmp_path, quiet=True)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert (result.finished, result.step) == (False, 7)
+    assert int(load_state_latest(tmp_path)) == 7
+
+
+def load_state_latest(workdir):
+    return max(int(p.name) for p in (workdir / "checkpoints" / "latest").iterdir())
+
+
+def test_sigterm_from_outside_saves_and_exits_cleanly(tmp_path, data):
+    program = ROOT / "tests" / "programs" / "runs.py"
+    env = dict(os.environ, PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}", JAX_PLATFORMS="cpu")
+    process = subprocess.Popen(
+        [sys.executable, str(program), data, str(tmp_path), "1000000", "nade"],
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    killer = threading.Timer(120, process.kill)
+    killer.start()
+    metrics = tmp_path / "nade" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and len(metrics.read_text()) > 500):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate()
+    killer.cancel()
+    assert process.returncode == 0, error
+    assert "Traceback" not in error
+    step = load_state_latest(tmp_path / "nade")
+    assert step % 4 != 0 or step > 4  # it saved where it stood
+
+
+def test_gan_run_has_samples_and_no_likelihood(tmp_path, data):
+    result = fit(small_run("gan", data), tmp_path, quiet=True)
+    assert result.finished
+    assert result.record["metric"] == "none"
+    assert result.record["obtained"] is None
+    logged = next(line for line in lines(tmp_path) if "generator_loss" in line)
+    assert {"discriminator_loss", "discriminator_learning_rate"} <= set(logged)
+
+
+def test_accumulation_counts_updates(tmp_path, data):
+    run = small_run("nade", data, steps=8, ema=0.0)
+    run = dataclasses.replace(run, optimizer=Optimizer(learning_rate=1e-2, accumulate=4))
+    fit(run, tmp_path, quiet=True)
+    norms = {line["step"]: line["update_norm"] for line in lines(tmp_path) if "loss" in line}
+    assert norms[3] == 0  # mean over steps 1 to 3: no update before the fourth batch
+    assert norms[4] > 0
+
+
+def test_profile_is_written(tmp_path, data):
+    fit(small_run("nade", data, steps=16), tmp_path, profile=True, quiet=True)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_the_same_command_on_eight_devices(tmp_path, data):
+    """One more device count, one process each: the validation curve is the same."""
+    for devices in (1, 8):
+        arguments = (data, str(tmp_path / str(devices)), "8", "nade", "vae")
+        run_python(str(ROOT / "tests" / "programs" / "runs.py"), *arguments, devices=devices)
+    for name in ("nade", "vae"):
+        curves = []
+        for devices in ("1", "8"):
+            found = lines(tmp_path / devices / name)
+            curves.append([v["validation_nll"] for v in found if "validation_nll" in v])
+        np.testing.assert_allclose(curves[0], curves[1], rtol=2e-3)
+        record = json.loads((tmp_path / "8" / name / "record.json").read_text())
+        assert record["device"].endswith("x8")

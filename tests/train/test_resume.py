@@ -1,0 +1,91 @@
+"""A run that is cut, in any way, ends where an uninterrupted one ends, to the bit."""
+
+import json
+
+import chex
+import numpy as np
+import pytest
+from helpers import NAMES, run_program
+from small import small_run, write_data
+
+from genjax.train import fit
+from genjax.train.checkpoint import leaves
+from genjax.train.load import load_state
+
+
+def assert_same_run(a, b):
+    """Equal states to the bit, and equal lines of metrics but for the rates."""
+    chex.assert_trees_all_equal(leaves(load_state(a)[1]), leaves(load_state(b)[1]))
+
+    def lines(workdir):
+        found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in f.items() if k != "examples_per_second"} for f in found]
+
+    assert lines(a) == lines(b)
+
+
+@pytest.fixture(scope="module")
+def cut_and_whole(tmp_path_factory):
+    """Every family: 10 steps at once, and 6 + 4 in two processes."""
+    root = tmp_path_factory.mktemp("resume")
+    data = write_data(root, n=160)
+    run_program("runs.py", data, str(root / "whole"), "10", *NAMES)
+    run_program("runs.py", data, str(root / "cut"), "6", *NAMES)
+    run_program("runs.py", data, str(root / "cut"), "10", *NAMES)
+    return root
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cut_in_two_processes_equals_whole(cut_and_whole, name):
+    whole, cut = cut_and_whole / "whole" / name, cut_and_whole / "cut" / name
+    newest = [
+        max(int(p.name) for p in (w / "checkpoints" / "latest").iterdir()) for w in (whole, cut)
+    ]
+    assert newest == [10, 10]
+    assert latest_leaves(whole) == latest_leaves(cut)
+    # What is used afterwards is the same too: the best by validation, where there is one.
+    flat = [leaves(load_state(w)[1]) for w in (whole, cut)]
+    chex.assert_trees_all_equal(*flat)
+
+
+def latest_leaves(workdir):
+    """Checksums of every leaf of the newest checkpoint, as they were saved."""
+    meta = workdir / "checkpoints" / "latest" / "10" / "meta" / "metadata"
+    return json.loads(json.loads(meta.read_text())["body"])["checksums"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    root = tmp_path_factory.mktemp("kill")
+    data = write_data(root)
+    run_program("killed.py", data, str(root / "whole"), "never")
+    return root, data
+
+
+@pytest.mark.parametrize("moment", ["step-3", "step-21", "save"])
+def test_kill_nine_then_the_same_command(uninterrupted, moment):
+    root, data = uninterrupted
+    workdir = root / moment
+    killed = run_program("killed.py", data, str(workdir), moment, check=False)
+    assert killed.returncode == -9, killed.stderr
+    assert not (workdir / "record.json").exists()
+    if moment == "save":
+        names = [p.name for p in (workdir / "checkpoints" / "latest").iterdir()]
+        assert any("tmp" in name for name in names), names  # the save was cut in the middle
+    run_program("killed.py", data, str(workdir), "never")
+    assert (workdir / "record.json").exists()
+    assert_same_run(workdir, root / "whole")
+
+
+def test_several_steps_a_call_resume_in_step(tmp_path):
+    """Calls keep their alignment: 15 + 5 steps in calls of 5 equal 20, to the bit."""
+    data = write_data(tmp_path)
+    options = dict(steps_per_call=5, eval_every=0, save_every=5, log_every=5, sample_every=0)
+    whole = small_run("nade", data, steps=20, **options)
+    fit(whole, tmp_path / "whole", quiet=True)
+    fit(small_run("nade", data, steps=15, **options), tmp_path / "cut", quiet=True)
+    fit(whole, tmp_path / "cut", quiet=True)
+    a, b = (load_state(tmp_path / w)[1] for w in ("whole", "cut"))
+    chex.assert_trees_all_equal(a.variables, b.variables)
+    chex.assert_trees_all_equal(a.opt_state, b.opt_state)
+    assert np.asarray(a.step) == 20
