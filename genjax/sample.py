@@ -1,0 +1,44 @@
+"""`python -m genjax.sample WORKDIR`: a grid of samples of a finished run, as PNG."""
+
+import argparse
+import pathlib
+import sys
+
+import jax
+import numpy as np
+
+from genjax import checks, families
+from genjax.train.load import load
+from genjax.train.writers import save_grid
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Draw, write the picture (and the numbers), say where."""
+    parser = argparse.ArgumentParser(prog="python -m genjax.sample", description=__doc__)
+    parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
+    parser.add_argument("--n", type=int, default=64, help="images to draw (64)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (0)")
+    parser.add_argument("--out", type=pathlib.Path, help="the PNG; WORKDIR/samples/seed_SEED.png")
+    parser.add_argument("--npy", type=pathlib.Path, help="also write the samples as .npy")
+    options = parser.parse_args(argv)
+    try:
+        checks.positive(n=options.n)
+        checks.not_negative(seed=options.seed)
+        run, variables = load(options.workdir)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    family = families.get(run.family)
+    draw = jax.jit(lambda v, key: family.sample(run.model, v, key, options.n))
+    x = np.asarray(draw(variables, jax.random.key(options.seed)))
+    out = options.out or options.workdir / "samples" / f"seed_{options.seed}.png"
+    save_grid(out, x, *family.TRAITS.sample_range)
+    print(f"{options.n} samples in {out}")
+    if options.npy:
+        np.save(options.npy, x, allow_pickle=False)
+        print(f"and as numbers in {options.npy}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
