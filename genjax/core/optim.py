@@ -86,7 +86,9 @@ class Optimizer:
         """
         momentum = self.momentum or None
         rules = {
-            "sgd": lambda: optax.trace(self.momentum, self.nesterov) if momentum else optax.identity(),
+            "sgd": lambda: (
+                optax.trace(self.momentum, self.nesterov) if momentum else optax.identity()
+            ),
             "adam": lambda: optax.scale_by_adam(self.b1, self.b2, self.eps),
             "rmsprop": lambda: optax.chain(
                 optax.scale_by_rms(self.b2, self.eps),

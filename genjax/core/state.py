@@ -88,7 +88,9 @@ def with_ema(step: Callable, decay: float) -> Callable:
 
     def step_with_ema(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         new, metrics = step(state, batch)
-        ema = jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), state.ema, new.variables["params"])
+        ema = jax.tree.map(
+            lambda e, p: e + (1 - decay) * (p - e), state.ema, new.variables["params"]
+        )
         return new.replace(ema=ema), metrics
 
     return step_with_ema

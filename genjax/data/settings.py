@@ -16,9 +16,9 @@ class Data:
     """digits, digits_4x4, a TFDS name, a prepared TFDS folder, or a .npz file."""
     data_dir: str | None = None
     """Where TFDS names are looked for; None is TFDS_DATA_DIR, then TFDS's default."""
-    transform: Literal["none", "unit", "symmetric", "threshold", "static", "dynamic", "dequantize"] = (
-        "none"
-    )
+    transform: Literal[
+        "none", "unit", "symmetric", "threshold", "static", "dynamic", "dequantize"
+    ] = "none"
     """none: as float32; unit: to [0, 1]; symmetric: to [-1, 1]; threshold: 1 above the middle
     level; static: Bernoulli, drawn once; dynamic: Bernoulli, drawn for every batch (test drawn
     once); dequantize: uniform noise added, to [0, 1)."""
@@ -35,4 +35,6 @@ class Data:
             binarize_seed=self.binarize_seed, validation=self.validation, limit=self.limit
         )
         if not self.data:
-            raise ValueError("data is empty; name a TFDS data set, a folder, a .npz file or digits.")
+            raise ValueError(
+                "data is empty; name a TFDS data set, a folder, a .npz file or digits."
+            )

@@ -109,7 +109,10 @@ class NADE(nn.Module):
             x_k, W_k, V_k = part  # [B, k], [k, H], [k, H]
             # float32 sums: bfloat16 ones lose whole hidden units after a few hundred terms.
             prefix = jnp.einsum(
-                "bij,jh->bih", x_k[:, None, :] * before[None], W_k, precision=jax.lax.Precision.HIGHEST
+                "bij,jh->bih",
+                x_k[:, None, :] * before[None],
+                W_k,
+                precision=jax.lax.Precision.HIGHEST,
             )
             h = self.act(a[:, None, :] + prefix)  # [B, k, H]
             if keep is not None:

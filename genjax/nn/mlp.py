@@ -26,7 +26,9 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for i, units in enumerate(self.hidden):
-            dense = nn.Dense(units, dtype=self.dtype, kernel_init=self.kernel_init, name=f"hidden_{i}")
+            dense = nn.Dense(
+                units, dtype=self.dtype, kernel_init=self.kernel_init, name=f"hidden_{i}"
+            )
             x = self.activation(dense(x))  # [B, units]
         # The last product stays in float32: logits and means go into a likelihood.
         return nn.Dense(self.out, dtype=jnp.float32, kernel_init=self.kernel_init, name="out")(x)

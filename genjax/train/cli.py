@@ -107,7 +107,11 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
     flat = tyro.conf.OmitArgPrefixes
     several = isinstance(base.optimizer, TwoOptimizers)
     fields: list[Any] = [
-        ("workdir", Annotated[pathlib.Path | None, _help(tyro, "Folder of the run, under runs/.")], None),
+        (
+            "workdir",
+            Annotated[pathlib.Path | None, _help(tyro, "Folder of the run, under runs/.")],
+            None,
+        ),
         ("recipe", Annotated[Literal[names], _help(tyro, "Settings to start from.")], chosen),  # type: ignore[valid-type]
         ("smoke", Annotated[bool, _help(tyro, "Seconds on a CPU, to see that it works.")], False),
         ("seed", Annotated[int, _help(tyro, "Seed of the whole run.")], base.seed),
@@ -119,7 +123,11 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
             Annotated[pathlib.Path, _help(tyro, "Folder of the table's records.")],
             pathlib.Path("experiments/records"),
         ),
-        ("distributed", Annotated[bool, _help(tyro, "One of several processes: wait for all.")], False),
+        (
+            "distributed",
+            Annotated[bool, _help(tyro, "One of several processes: wait for all.")],
+            False,
+        ),
         ("model", Annotated[type(base.model), flat], base.model),
         ("data_settings", Annotated[type(base.data), flat], base.data),
         ("train", Annotated[type(base.train), flat], base.train),
@@ -154,7 +162,10 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between runs, unless JAX is told where already."""
-    if jax.config.jax_compilation_cache_dir is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    if (
+        jax.config.jax_compilation_cache_dir is None
+        and "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    ):
         base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(base, "genjax", "xla"))
 

@@ -82,7 +82,7 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
 
 
 def begin(workdir: pathlib.Path, run: Run, dataset: data_room.Dataset, fresh: bool) -> None:
-    """Write down settings and data, once all checks have passed; refuse to go on with other data."""
+    """Write down settings and data, once all checks have passed; refuse other data."""
     path = workdir / "data.json"
     found = {"checksum": dataset.checksum(), "examples": dataset.counts()}
     saved = found if fresh or not path.exists() else json.loads(path.read_text())

@@ -79,6 +79,7 @@ def make_record(
         "paper": run.figure.paper,
         "paper_tag": run.figure.tag,
         "paper_source": run.figure.source,
+        "difference": run.figure.difference,
         "obtained": obtained,
         "std_error": std_error,
         "seed": run.seed,

@@ -81,6 +81,8 @@ class Figure:
     """How sure it is: seen, seen-code, seen-2nd, figure, calc, memory."""
     source: str = ""
     """Its place: paper, table, row."""
+    difference: str = ""
+    """Where the recipe is not the paper's: in what."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

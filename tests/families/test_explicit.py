@@ -56,7 +56,9 @@ def test_frequencies_of_samples_fit_the_probabilities(case):
 @pytest.mark.parametrize("shape", [(3, 3, 1), (7,), (1,)])
 def test_nade_of_every_kind_is_normalised(order, activation, shape):
     config = nade.Config(shape=shape, hidden=5, order=order, activation=activation, order_seed=4)
-    assert total_probability(nade, config, far_variables(nade, config)) == pytest.approx(1, abs=1e-5)
+    assert total_probability(nade, config, far_variables(nade, config)) == pytest.approx(
+        1, abs=1e-5
+    )
 
 
 def test_the_checks_fail_on_a_leaky_mask(monkeypatch):
@@ -124,7 +126,9 @@ def test_joint_without_pseudo_counts_gives_unseen_images_nothing():
     samples = joint.sample(config, state.variables, jax.random.key(0), 200)
     assert {tuple(s) for s in np.asarray(samples)} == {(1.0, 0.0, 1.0), (1.0, 1.0, 1.0)}
     empty = joint.init(config, jax.random.key(0))
-    np.testing.assert_allclose(joint.log_prob(config, empty, all_images((3,))), -np.log(8), rtol=1e-6)
+    np.testing.assert_allclose(
+        joint.log_prob(config, empty, all_images((3,))), -np.log(8), rtol=1e-6
+    )
 
 
 def test_joint_refuses_what_no_machine_holds():

@@ -87,7 +87,11 @@ def steps(family, config, whole):
     for label, count, rules in (
         ("1", 1, None),
         ("8", 8, None),
-        ("rules", 8, [(r"kernel$|\.W$|\.V$", PartitionSpec(None, "data")), (".*", PartitionSpec())]),
+        (
+            "rules",
+            8,
+            [(r"kernel$|\.W$|\.V$", PartitionSpec(None, "data")), (".*", PartitionSpec())],
+        ),
     ):
         mesh = make_mesh(jax.devices()[:count])
         state = make_state(family, config, ema=True)

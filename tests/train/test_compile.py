@@ -105,7 +105,10 @@ def test_resident_data_is_gathered_and_transformed_on_the_device():
     state = make_state(nade, CONFIG)
     key = state.key
     indices = jnp.asarray([[1, 2, 3], [7, 8, 9]], jnp.int32)
-    expected = [data["x"][i] + jax.random.normal(stream(key, n, "data"), (3,)) for n, i in enumerate(indices)]
+    expected = [
+        data["x"][i] + jax.random.normal(stream(key, n, "data"), (3,))
+        for n, i in enumerate(indices)
+    ]
     _, metrics = call(state, indices, data)
     assert seen == {"x": (3,), "label": (3,)}
     np.testing.assert_allclose(metrics["sum"], [e.sum() for e in expected], rtol=1e-6)
@@ -116,7 +119,9 @@ def test_rules_must_match_every_parameter():
     shapes = jax.eval_shape(lambda: make_state(nade, CONFIG, ema=True))
     with pytest.raises(ValueError, match="no sharding rule matches"):
         state_shardings(shapes, mesh, [("W$", PartitionSpec("data"))])
-    found = state_shardings(shapes, mesh, [(r"\.W$", PartitionSpec("data")), (".*", PartitionSpec())])
+    found = state_shardings(
+        shapes, mesh, [(r"\.W$", PartitionSpec("data")), (".*", PartitionSpec())]
+    )
     assert found.variables["params"]["W"].spec == PartitionSpec("data")
     assert found.ema["W"].spec == PartitionSpec("data")
     assert found.variables["params"]["c"].spec == PartitionSpec()

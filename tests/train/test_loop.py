@@ -161,7 +161,9 @@ def test_a_number_that_is_none_stops_the_run_and_is_named(tmp_path, data):
     run = small_run("nade", data, steps=40, log_every=4, save_every=4)
     wild = Optimizer(optimizer="sgd", learning_rate=1e30)
     run = dataclasses.replace(run, optimizer=wild)
-    with pytest.raises(FloatingPointError, match=r"\w+ is (nan|inf) at step [1-4] \(looked at steps 1 to"):
+    with pytest.raises(
+        FloatingPointError, match=r"\w+ is (nan|inf) at step [1-4] \(looked at steps 1 to"
+    ):
         fit(run, tmp_path, quiet=True)
     # Nothing of it was saved: what is on disk is from before.
     assert not list((tmp_path / "checkpoints" / "latest").glob("[0-9]*"))
