@@ -6,21 +6,25 @@ every schedule has ended. Needs JAX's own packages only when the data are .npz f
     python -m genjax.data binarized_mnist carried/binarized_mnist.npz       # where TFDS is
     python -m experiments.reproduce --budget 25m --data binarized_mnist=carried/binarized_mnist.npz
 
-Exit status: 0 when nothing is left to run, 3 when something is, 2 for a mistake.
+Exit status: 0 when nothing is left to run, 3 when something is, 1 when a run diverged, 2 for a
+mistake.
 """
 
 import argparse
 import dataclasses
+import json
 import pathlib
 import re
 import sys
 import time
+from typing import Any
 
 from experiments.table import RECORDS, rows
 from genjax.train import Run, fit
 from genjax.train.cli import unlike, use_compilation_cache
 from genjax.train.pack import pack, unpack
 from genjax.train.record import write_record
+from genjax.train.settings import run_from_json
 
 
 def seconds(text: str) -> float:
@@ -89,26 +93,32 @@ def main(argv: list[str] | None = None) -> int:
     deadline = None if options.budget is None else began + options.budget - reserve
     use_compilation_cache()
     left: list[str] = []
+    failed: list[str] = []
     touched: list[pathlib.Path] = []
+    stopped = False
     try:
         if options.start_from:
             names = unpack(options.start_from, options.workdir)
             print(f"going on from {', '.join(names) or 'nothing new'}", file=sys.stderr)
         for run in queue(options):
             workdir = options.workdir / f"{run.experiment.replace(':', '-')}-seed{run.seed}"
-            if deadline is not None and time.monotonic() > deadline:
+            if stopped or (deadline is not None and time.monotonic() > deadline):
                 left.append(workdir.name)
                 continue
             touched.append(workdir)
-            if (workdir / "record.json").exists():
-                print(f"{workdir.name} is finished", file=sys.stderr)
+            try:
+                done = finished_before(run, workdir)
+                record = done or fit(run, workdir, deadline=deadline, commit=options.commit).record
+            except FloatingPointError as error:  # a run that diverged does not take others along
+                print(f"error: {workdir.name}: {error}", file=sys.stderr)
+                failed.append(workdir.name)
                 continue
-            result = fit(run, workdir, deadline=deadline, commit=options.commit)
-            if not result.finished:
+            stopped = record is None
+            if record is None:
                 left.append(workdir.name)
-            elif result.record and not unlike(known[run.experiment], run):
-                write_record(options.records, result.record)
-    except (ValueError, FloatingPointError) as error:
+            elif not unlike(known[run.experiment], run_from_json(record["config"])):
+                write_record(options.records, record)
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
@@ -117,7 +127,19 @@ def main(argv: list[str] | None = None) -> int:
             print(f"packed {len(files) - 1} parts in {options.pack}", file=sys.stderr)
     took = time.monotonic() - began
     print(f"{took:.0f} s; left to run: {', '.join(left) or 'nothing'}", file=sys.stderr)
-    return 3 if left else 0
+    return 1 if failed else 3 if left else 0
+
+
+def finished_before(run: Run, workdir: pathlib.Path) -> dict[str, Any] | None:
+    """The record of a run that ended in an earlier call, if these are its settings."""
+    path = workdir / "record.json"
+    if not path.exists():
+        return None
+    record = json.loads(path.read_text())
+    if record.get("steps") != run.train.steps and record.get("ended") == "end of schedule":
+        return None  # the run was made longer since: it goes on
+    print(f"{workdir.name} is finished", file=sys.stderr)
+    return record
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ class Optimizer:
     """Batches whose mean gradient makes one update."""
 
     def __post_init__(self) -> None:
+        checks.one_of(("sgd", "adam", "rmsprop", "adagrad"), optimizer=self.optimizer)
+        checks.one_of(("constant", "linear", "cosine", "inverse_time"), schedule=self.schedule)
         checks.positive(learning_rate=self.learning_rate, eps=self.eps, accumulate=self.accumulate)
         checks.not_negative(
             decrease=self.decrease,

@@ -1,8 +1,8 @@
 """Where batches come from."""
 
 from genjax.data.order import Order
-from genjax.data.sources import Dataset, load, save_npz
 from genjax.data.settings import TRANSFORMS, Data
+from genjax.data.sources import Dataset, load, save_npz
 from genjax.data.transforms import (
     binarize_stochastic,
     binarize_threshold,

@@ -34,6 +34,8 @@ class Data:
         checks.not_negative(
             binarize_seed=self.binarize_seed, validation=self.validation, limit=self.limit
         )
+        if self.binarize_seed >= 2**32:
+            raise ValueError(f"binarize_seed must be below 2^32, got {self.binarize_seed}.")
         if not self.data:
             raise ValueError(
                 "data is empty; name a TFDS data set, a folder, a .npz file or digits."

@@ -78,6 +78,6 @@ def mean_and_error(nats: np.ndarray) -> tuple[float, float]:
     (2.0, 1.0)
     """
     nats = np.asarray(nats, np.float64)
-    if len(nats) < 2:
+    if len(nats) < 2 or not np.isfinite(nats).all():
         return float(nats.mean()), float("nan")
     return float(nats.mean()), float(nats.std(ddof=1) / np.sqrt(len(nats)))

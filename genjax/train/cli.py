@@ -15,7 +15,7 @@ import jax
 
 from genjax.train.loop import Result, fit
 from genjax.train.record import write_record
-from genjax.train.settings import Run, TwoOptimizers, differences
+from genjax.train.settings import Run, TwoOptimizers, continue_from, differences
 
 SMOKE = {
     "steps": 20,
@@ -89,7 +89,8 @@ def unlike(recipe: Run, run: Run) -> list[str]:
     free = {"seed", "data.data", "data.data_dir", "train.log_every", "train.sample_every"}
     free |= {"train.samples", "train.save_every", "train.keep", "train.eval_batch"}
     free |= {"train.steps_per_call"}
-    return [name for name in differences(recipe, run) if name not in free]
+    # A run that was begun has filled in what its recipe leaves open.
+    return [n for n in differences(continue_from(recipe, run), run) if n not in free]
 
 
 def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, Run]:
@@ -151,7 +152,8 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
         # What was asked for by name holds; the rest is made small.
         small = smoke(base)
         asked = {k: getattr(options.train, k) for k in SMOKE if _flag(k) in _flags(argv)}
-        limit = options.data_settings.limit or small.data.limit
+        asked_limit = "--limit" in _flags(argv)
+        limit = options.data_settings.limit if asked_limit else small.data.limit
         run = dataclasses.replace(
             run,
             train=dataclasses.replace(run.train, **{**SMOKE, **asked}),
@@ -212,7 +214,8 @@ def _quietly(tyro: Any, options_class: Any, doc: str, argv: list[str]) -> Any:
         hint = f"; did you mean {near[0]}?" if near else ";"
         raise ValueError(f"there is no option {wrong[0]}{hint} --help lists them all.") from None
     text = re.sub(r"^(Parsing error|Value error|Error)[^A-Za-z-]*", "", text)
-    text = re.split(r"For full helptext", text)[0].strip(" .")
+    text = re.sub(r"^(Invalid choice|Missing argument|Unrecognized options) ", "", text)
+    text = re.split(r"Got errors|Argument helptext|For full helptext", text)[0].strip(" .")
     raise ValueError(f"{text}; --help lists the options.") from None
 
 

@@ -10,6 +10,8 @@ import io
 import json
 import pathlib
 import tarfile
+import tempfile
+import zlib
 from collections.abc import Iterable
 
 from genjax.train.checkpoint import write_json
@@ -72,15 +74,26 @@ def unpack(source: pathlib.Path, root: pathlib.Path) -> list[str]:
         joined.write(chunk)
     joined.seek(0)
     root.mkdir(parents=True, exist_ok=True)
-    found: list[str] = []
-    with tarfile.open(fileobj=joined, mode="r:gz") as tar:
-        members = tar.getmembers()
-        tops = {m.name.split("/")[0] for m in members}
-        present = {top for top in tops if (root / top).exists()}
-        for member in members:
-            if member.name.split("/")[0] not in present:
-                tar.extract(member, root, filter="data")
-        found = sorted(tops - present)
+    # Unpacked beside, then moved: half a run must not look like one that is there already.
+    with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as beside:
+        try:
+            with tarfile.open(fileobj=joined, mode="r:gz") as tar:
+                for member in tar.getmembers():
+                    inside = pathlib.PurePosixPath(member.name)
+                    if inside.is_absolute() or ".." in inside.parts or not inside.parts:
+                        raise ValueError(
+                            f"{source} holds {member.name}, a path outside a run; do not use it."
+                        )
+                tar.extractall(beside, filter="data")
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise ValueError(
+                f"{source} cannot be unpacked ({type(error).__name__}); pack the runs again."
+            ) from None
+        found = []
+        for run in sorted(pathlib.Path(beside).iterdir()):
+            if not (root / run.name).exists():
+                run.rename(root / run.name)
+                found.append(run.name)
     return found
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from genjax.train.checkpoint import write_json
 from genjax.train.settings import Run, to_json
 
+# What a row of the table is made of.
+NEEDED = ("experiment", "seed", "config", "obtained", "std_error", "minutes", "device", "commit")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -80,8 +82,8 @@ def make_record(
         "paper_tag": run.figure.tag,
         "paper_source": run.figure.source,
         "difference": run.figure.difference,
-        "obtained": obtained,
-        "std_error": std_error,
+        "obtained": _finite(obtained),
+        "std_error": _finite(std_error),
         "seed": run.seed,
         "device": device(),
         "minutes": round(seconds / 60, 2),
@@ -91,6 +93,11 @@ def make_record(
         "config": to_json(run),
         **details,
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """None for what JSON cannot hold: an infinite figure is no figure."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def record_name(record: dict[str, Any]) -> str:
@@ -117,7 +124,8 @@ def read_records(folder: str | os.PathLike) -> list[dict[str, Any]]:
     for path in sorted(pathlib.Path(folder).glob("*.json")):
         try:
             record = json.loads(path.read_text())
-            record["experiment"], record["seed"], record["config"]  # noqa: B018
+            for name in NEEDED:
+                record[name]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is not a record of a run ({type(error).__name__}); remove it, or write it"

@@ -188,7 +188,13 @@ def run_from_json(values: dict[str, Any]) -> Run:
     Raises:
       ValueError: an entry is unknown or of the wrong kind.
     """
-    values = dict(values)
+    try:
+        return _run_from_json(dict(values))
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"the settings do not fit: {error}") from None
+
+
+def _run_from_json(values: dict[str, Any]) -> Run:
     family = families.get(values.get("family", ""))
     values["model"] = _from_json(family.Config, values.get("model", {}))
     optimizer = values.get("optimizer")

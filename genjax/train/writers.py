@@ -51,6 +51,8 @@ def grid(images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0
     if x.ndim == 3:
         x = x[..., None]
     x = np.clip((x - low) / (high - low), 0, 1)
+    if x.shape[-1] == 2:  # two channels are shown as red and green
+        x = np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1)
     x = np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x[..., :3]
     scale = scale or max(1, 56 // max(x.shape[1], 2))
     x = x.repeat(scale, axis=1).repeat(scale, axis=2)

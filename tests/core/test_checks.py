@@ -1,0 +1,141 @@
+"""The door: each check refuses what it says, tells the fix, and lets the edge cases in."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import checks
+
+
+def spec(size):
+    return {
+        "x": jax.ShapeDtypeStruct((size, 3, 2), jnp.float32),
+        "label": jax.ShapeDtypeStruct((size,), jnp.int32),
+    }
+
+
+GOOD = {"x": jnp.zeros((4, 3, 2)), "label": jnp.zeros(4, jnp.int32)}
+hold = functools.partial(checks.batch, "nade", spec_of=spec)
+
+
+def test_describe():
+    assert checks.describe(jnp.zeros((4, 9))) == "float32[4, 9]"
+    assert checks.describe(np.zeros((), np.uint8)) == "uint8[]"
+    assert checks.describe(jax.ShapeDtypeStruct((2,), jnp.bfloat16)) == "bfloat16[2]"
+    assert checks.describe([1.0]) == "list"
+    assert checks.describe(1.5) == "float"
+
+
+@pytest.mark.parametrize("size", [0, 1, 4])
+def test_a_batch_of_any_size_that_fits_its_spec_passes(size):
+    hold(spec(size))  # shapes alone will do
+    hold({k: np.zeros(v.shape, v.dtype) for k, v in spec(size).items()})
+    hold({**spec(size), "extra": 1.0})  # an entry more, such as an index, does no harm
+
+
+@pytest.mark.parametrize(
+    ("batch", "sentence"),
+    [
+        (GOOD["x"], r"nade: a batch must be a dict with \['label', 'x'\], got float32\[4, 3, 2\]"),
+        ((GOOD["x"], GOOD["label"]), r"must be a dict.*got tuple; pass \{'x': array\}"),
+        ({"x": GOOD["x"]}, r"the batch lacks \['label'\].*see nade.batch_spec"),
+        ({}, r"the batch lacks \['label', 'x'\]"),
+        ({**GOOD, "x": jnp.zeros((4, 6))}, r"batch\['x'\] must be float32\[4, 3, 2\], got float32"),
+        ({**GOOD, "x": jnp.zeros((4, 2, 3))}, "reshape it, or set the Config's shape"),
+        (
+            {**GOOD, "label": jnp.zeros(3, int)},
+            r"batch\['label'\] must be int32\[4\], got int32\[3",
+        ),
+        ({**GOOD, "label": 7}, r"batch\['label'\] must be int32\[4\], got int;"),
+        ({**GOOD, "x": GOOD["x"].astype(jnp.uint8)}, r"cast it with .astype\('float32'\)"),
+        ({**GOOD, "label": jnp.zeros(4)}, r"cast it with .astype\('int32'\)"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused_in_a_sentence(batch, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        hold(batch)
+
+
+def test_a_batch_is_held_to_its_spec_inside_jit():
+    assert float(jax.jit(lambda b: (hold(b), b["x"].sum())[1])(GOOD)) == 0
+    with pytest.raises(ValueError, match="reshape it"):
+        jax.eval_shape(lambda b: hold(b), {**GOOD, "x": jnp.zeros((4, 3))})
+
+
+def test_events():
+    for dtype in (np.float32, np.float64):  # float64 for tests of densities
+        checks.events("vae", np.zeros((5, 3, 2), dtype), (3, 2))
+    checks.events("vae", jax.ShapeDtypeStruct((0, 9), jnp.float32), (9,))
+
+
+@pytest.mark.parametrize(
+    ("x", "sentence"),
+    [
+        (
+            np.zeros((3, 2), np.float32),
+            r"x must be float32\[B, 3, 2\], got float32\[3, 2\]; reshape",
+        ),
+        (np.zeros((5, 2, 3), np.float32), "or set the Config's shape to fit"),
+        (np.zeros((5, 6), np.float32), "reshape it"),
+        ([[0.0]], "got list"),
+        (np.zeros((5, 3, 2), np.uint8), r"got uint8\[5, 3, 2\]; cast it with .astype\('float32'\)"),
+        (jnp.zeros((5, 3, 2), jnp.bfloat16), "got bfloat16"),
+    ],
+)
+def test_events_that_do_not_fit_are_refused_in_a_sentence(x, sentence):
+    with pytest.raises(ValueError, match=f"vae: .*{sentence}"):
+        checks.events("vae", x, (3, 2))
+
+
+def test_same_shape():
+    checks.same_shape("f", a=jnp.zeros((2, 3)), b=np.zeros((2, 3)), c=jnp.ones((2, 3), jnp.int8))
+    sentence = r"f: .* same shape, got a float32\[2, 3\], b float32\[3\]; broadcast them first"
+    with pytest.raises(ValueError, match=sentence):
+        checks.same_shape("f", a=jnp.zeros((2, 3)), b=jnp.zeros(3))
+    with pytest.raises(ValueError, match=r"c float32\[2, 1\]"):  # the last counts too
+        checks.same_shape("f", a=jnp.zeros((2, 3)), b=jnp.zeros((2, 3)), c=jnp.zeros((2, 1)))
+
+
+def test_batched():
+    checks.batched("f", a=jnp.zeros(1), b=np.zeros((0, 2)))
+    with pytest.raises(ValueError, match=r"f: b needs a leading batch axis, got a scalar; use b\["):
+        checks.batched("f", a=jnp.zeros(1), b=jnp.zeros(()))
+    with pytest.raises(ValueError, match="got a scalar"):
+        checks.batched("f", a=1.0)
+
+
+@pytest.mark.parametrize("value", [1, 1e-9, (1, 2), [3]])
+def test_positive_passes(value):
+    checks.positive(value=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, (1, 0), (2, -1), [math.nan], ()])
+def test_not_positive_is_refused(value):
+    """NaN fails every comparison, so `value <= 0` would let it in."""
+    with pytest.raises(ValueError, match=r"^value must be above 0, got "):
+        checks.positive(fine=1, value=value)
+
+
+def test_not_negative():
+    checks.not_negative(a=0, b=0.0, c=2)
+    for value in (-1e-9, math.nan):
+        with pytest.raises(ValueError, match="^b must be 0 or above, got "):
+            checks.not_negative(a=0, b=value)
+
+
+def test_fraction():
+    checks.fraction(a=0, b=0.0, c=0.999)
+    for value in (1, -1e-9, 1.5, math.nan):
+        with pytest.raises(ValueError, match=r"^b must be in \[0, 1\), got "):
+            checks.fraction(a=0.5, b=value)
+
+
+def test_one_of():
+    checks.one_of(("adam", "sgd"), optimizer="sgd")
+    for value in ("Adam", "", "ada"):  # no case folding, no prefixes
+        with pytest.raises(ValueError, match=f"^optimizer must be one of adam, sgd, got '{value}'"):
+            checks.one_of(("adam", "sgd"), optimizer=value)

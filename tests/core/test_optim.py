@@ -1,0 +1,281 @@
+"""Update rules and schedules against NumPy in float64."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax.core import Optimizer, State, gradient_step
+
+SHAPES = {"b": (3,), "w": (2, 3)}
+SIZE = 9
+
+
+def tree(flat):
+    """A flat vector as the tree of parameters: clipping must see all leaves at once."""
+    return {"b": jnp.asarray(flat[:3]), "w": jnp.asarray(flat[3:].reshape(2, 3))}
+
+
+def flat(params):
+    return np.concatenate([np.asarray(params["b"]), np.asarray(params["w"]).ravel()])
+
+
+def draw(seed, steps=3):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=SIZE), rng.normal(size=(steps, SIZE)) * 3
+
+
+def directions(s, grads):
+    """What each rule subtracts, before weight decay and learning rate."""
+    first, squares, velocity = np.zeros(SIZE), np.zeros(SIZE), np.zeros(SIZE)
+    for t, g in enumerate(grads, start=1):
+        if s.clip:
+            g = g * min(1.0, s.clip / math.sqrt(np.sum(g**2)))
+        if s.optimizer == "adam":
+            first = s.b1 * first + (1 - s.b1) * g
+            squares = s.b2 * squares + (1 - s.b2) * g**2
+            yield first / (1 - s.b1**t) / (np.sqrt(squares / (1 - s.b2**t)) + s.eps)
+            continue
+        if s.optimizer == "rmsprop":
+            squares = s.b2 * squares + (1 - s.b2) * g**2
+            g = g / np.sqrt(squares + s.eps)
+        elif s.optimizer == "adagrad":
+            squares = squares + g**2
+            g = g / np.sqrt(squares + s.eps)
+        velocity = g + s.momentum * velocity
+        yield g + s.momentum * velocity if s.nesterov else velocity
+
+
+def reference(s, params, grads, rates):
+    path = []
+    for d, lr in zip(directions(s, grads), rates, strict=True):
+        params = params - lr * (d + s.weight_decay * params)
+        path.append(params)
+    return np.array(path)
+
+
+def obtained(built, params, grads):
+    """The parameters after each update, in float64."""
+    params, path = tree(params), []
+    opt_state = built.init(params)
+    update = jax.jit(built.update)
+    for g in grads:
+        updates, opt_state = update(tree(g), opt_state, params)
+        params = optax.apply_updates(params, updates)
+        path.append(flat(params))
+    return np.array(path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "momentum": 0.9},
+        {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+        {"optimizer": "adam", "b1": 0.5, "b2": 0.9, "eps": 1e-2},
+        {"optimizer": "rmsprop", "b2": 0.9, "eps": 1e-2},
+        {"optimizer": "rmsprop", "b2": 0.9, "eps": 1e-2, "momentum": 0.5, "nesterov": True},
+        {"optimizer": "adagrad", "eps": 1e-2},
+        # Decoupled: of the parameters, times the learning rate, untouched by Adam's denominator.
+        {"optimizer": "adam", "weight_decay": 0.3},
+        {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.3},
+        {"optimizer": "sgd", "clip": 2.0},  # the gradients' norms are about 9
+        {"optimizer": "sgd", "clip": 1e3},
+        {"optimizer": "sgd", "clip": 2.0, "weight_decay": 0.3},  # the decay is not clipped
+    ],
+    ids=lambda s: "-".join(f"{v}" if k == "optimizer" else f"{k}={v}" for k, v in s.items()),
+)
+def test_three_updates_of_each_rule(settings):
+    params, grads = draw(0)
+    s = Optimizer(learning_rate=0.1, **settings)
+    with jax.enable_x64(True):
+        got = obtained(s.build(), params, grads)
+    # The rate itself is a float32 where a schedule computes it.
+    np.testing.assert_allclose(got, reference(s, params, grads, [0.1] * 3), rtol=1e-6)
+
+
+def test_the_defaults_are_those_of_adam_and_of_no_extras():
+    """Kingma and Ba 2015, algorithm 1."""
+    s = Optimizer()
+    assert (s.optimizer, s.learning_rate, s.b1, s.b2, s.eps) == ("adam", 1e-3, 0.9, 0.999, 1e-8)
+    params, grads = draw(1)
+    with jax.enable_x64(True):
+        got = obtained(s.build(), params, grads)
+    np.testing.assert_allclose(got, reference(s, params, grads, [1e-3] * 3), rtol=1e-7)
+
+
+SCHEDULES = [
+    ({}, [(0, 0.4), (1, 0.4), (1000, 0.4)]),
+    ({"schedule": "linear", "decay_steps": 8}, [(0, 0.4), (2, 0.3), (4, 0.2), (8, 0), (9, 0)]),
+    (
+        {"schedule": "cosine", "decay_steps": 8},
+        [(t, 0.2 * (1 + math.cos(math.pi * min(t, 8) / 8))) for t in (0, 1, 4, 7, 8, 20)],
+    ),
+    (
+        {"schedule": "inverse_time", "decrease": 0.5},
+        [(0, 0.4), (1, 0.4 / 1.5), (2, 0.2), (6, 0.1)],
+    ),
+    # Warm-up rises from 0 to the peak; the fall then takes what is left of decay_steps.
+    ({"warmup": 4}, [(0, 0), (1, 0.1), (3, 0.3), (4, 0.4), (99, 0.4)]),
+    (
+        {"schedule": "linear", "decay_steps": 8, "warmup": 4},
+        [(0, 0), (2, 0.2), (4, 0.4), (5, 0.3), (8, 0), (100, 0)],
+    ),
+    (
+        {"schedule": "cosine", "decay_steps": 8, "warmup": 4},
+        [(2, 0.2), (4, 0.4), (5, 0.2 * (1 + math.cos(math.pi / 4))), (6, 0.2), (8, 0)],
+    ),
+    (
+        {"schedule": "inverse_time", "decrease": 0.5, "warmup": 2},
+        [(0, 0), (1, 0.2), (2, 0.4), (4, 0.2)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "values"), SCHEDULES, ids=lambda v: str(v)[:60])
+def test_schedule_values(settings, values):
+    rate = Optimizer(learning_rate=0.4, **settings).learning_rate_at()
+    for count, want in values:
+        got = float(rate(jnp.asarray(count)))
+        assert got == pytest.approx(want, rel=1e-5, abs=1e-7), count
+
+
+@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="1 + decrease * (0 - warmup) is 0")
+def test_inverse_time_after_a_warm_up_can_be_asked_with_a_plain_number():
+    """The schedule of later is evaluated during the warm-up too, at counts below 0."""
+    s = Optimizer(learning_rate=0.4, schedule="inverse_time", decrease=0.5, warmup=2)
+    assert float(s.learning_rate_at()(0)) == 0.0
+
+
+def test_the_schedule_counts_updates_and_multiplies_the_decay_too():
+    params, grads = draw(2, steps=5)
+    s = Optimizer(
+        optimizer="sgd",
+        learning_rate=0.4,
+        schedule="linear",
+        decay_steps=4,
+        warmup=2,
+        weight_decay=0.3,
+    )
+    with jax.enable_x64(True):
+        got = obtained(s.build(), params, grads)
+    want = reference(s, params, grads, [0.0, 0.2, 0.4, 0.2, 0.0])  # the first rate is that of 0
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def regression(variables, batch, key):
+    """Squared error of a linear map, `[B]`."""
+    del key
+    error = batch["x"] @ variables["params"]["w"] - batch["y"]
+    return error**2, {}
+
+
+def test_accumulated_batches_equal_one_big_batch():
+    """Clipping, decay, moments and schedule must all act on the mean, once an update."""
+    rng = np.random.default_rng(3)
+    data = {"x": rng.normal(size=(2, 6, 3)), "y": rng.normal(size=(2, 6))}
+    settings = {
+        "learning_rate": 0.1,
+        "schedule": "linear",
+        "decay_steps": 3,
+        "clip": 0.5,
+        "weight_decay": 0.3,
+    }
+
+    def path(accumulate, batches):
+        built = Optimizer(**settings, accumulate=accumulate).build()
+        w = {"w": jnp.array([1.0, -2.0, 0.5])}
+        step = jax.jit(gradient_step(regression, built))
+        state = State(
+            step=jnp.zeros((), jnp.int32),
+            key=jax.random.key(0),
+            variables={"params": w},
+            opt_state=built.init(w),
+        )
+        out = []
+        for batch in batches:
+            state, _ = step(state, batch)
+            out.append(np.asarray(state.variables["params"]["w"]))
+        return out
+
+    with jax.enable_x64(True):
+        big = path(1, [{k: jnp.asarray(v[i]) for k, v in data.items()} for i in range(2)])
+        parts = [(i, slice(j, j + 2)) for i in range(2) for j in (0, 2, 4)]
+        small = path(3, [{k: jnp.asarray(v[i, s]) for k, v in data.items()} for i, s in parts])
+    np.testing.assert_allclose(small[2], big[0], rtol=1e-6)
+    np.testing.assert_allclose(small[5], big[1], rtol=1e-6)
+    # Between updates nothing moves: neither by decay nor by old momentum.
+    np.testing.assert_array_equal(small[0], [1.0, -2.0, 0.5])
+    np.testing.assert_array_equal(small[1], [1.0, -2.0, 0.5])
+    np.testing.assert_array_equal(small[3], small[2])
+    assert np.abs(big[0] - small[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(accumulate):
+    """Several runs in one vmap, each with its own rate: each equals the run done alone."""
+    params, grads = draw(4, steps=2)
+    settings = {"optimizer": "adam", "weight_decay": 0.3, "accumulate": accumulate}
+    scales = np.array([0.5, 2.0])
+    with jax.enable_x64(True):
+        built = Optimizer(learning_rate=0.1, **settings).build(learning_rate_scale=0.5)
+        given = obtained(built, params, grads)
+
+        def run(scale):
+            p = tree(params)
+            opt_state = optax.tree.set(built.init(p), step_size=scale)
+            for g in grads:
+                updates, opt_state = built.update(tree(g), opt_state, p)
+                p = optax.apply_updates(p, updates)
+            return p
+
+        both = jax.jit(jax.vmap(run))(jnp.asarray(scales))
+        alone = [
+            obtained(Optimizer(learning_rate=0.1 * s, **settings).build(), params, grads)
+            for s in scales
+        ]
+    np.testing.assert_allclose(given, alone[0], rtol=1e-6)
+    for i in range(2):
+        one = flat(jax.tree.map(lambda a, i=i: a[i], both))
+        np.testing.assert_allclose(one, alone[i][-1], rtol=1e-6)
+    assert np.abs(alone[0][-1] - alone[1][-1]).max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"learning_rate": -1e-3}, "learning_rate must be above 0"),
+        ({"learning_rate": math.nan}, "learning_rate must be above 0, got nan"),
+        ({"eps": 0.0}, "eps must be above 0"),
+        ({"accumulate": 0}, "accumulate must be above 0"),
+        ({"decay_steps": 0}, "decay_steps must be above 0"),
+        ({"decrease": -1.0}, "decrease must be 0 or above"),
+        ({"warmup": -1}, "warmup must be 0 or above"),
+        ({"weight_decay": -0.1}, "weight_decay must be 0 or above"),
+        ({"clip": -1.0}, "clip must be 0 or above"),
+        ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
+        ({"b1": -0.1}, r"b1 must be in \[0, 1\)"),
+        ({"b2": 1.0}, r"b2 must be in \[0, 1\)"),
+        # Without a length, a fall to 0 has no slope: the run must give it.
+        ({"schedule": "linear"}, "linear schedule needs decay_steps; set it to"),
+        ({"schedule": "cosine", "warmup": 3}, "cosine schedule needs decay_steps"),
+        pytest.param(
+            {"schedule": "exponential", "decay_steps": 9},
+            "exponential",
+            marks=pytest.mark.xfail(strict=True, reason="an unknown schedule is taken for cosine"),
+        ),
+        pytest.param(
+            {"optimizer": "lion"},
+            "lion",
+            marks=pytest.mark.xfail(strict=True, raises=KeyError, reason="a KeyError, no sentence"),
+        ),
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused_in_a_sentence(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Optimizer(**settings).build()

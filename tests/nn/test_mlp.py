@@ -1,0 +1,109 @@
+"""Dense networks against NumPy's matrix products."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax.nn import MLP, Maxout
+
+X = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+
+
+def init(module):
+    """Parameters with biases that are not 0, or a forgotten bias would not show."""
+    variables = jax.jit(module.init)(jax.random.key(1), X)
+    leaves, structure = jax.tree.flatten(variables)
+    rng = np.random.default_rng(2)
+    leaves = [jnp.asarray(a + rng.normal(size=a.shape), jnp.float32) for a in leaves]
+    return jax.tree.unflatten(structure, leaves)
+
+
+def apply(module, variables, x=X, **options):
+    return jax.jit(lambda v, x: module.apply(v, x, **options))(variables, x)
+
+
+def dense(params, x):
+    kernel, bias = (np.asarray(params[name], np.float64) for name in ("kernel", "bias"))
+    return x @ kernel + bias
+
+
+@pytest.mark.parametrize(
+    ("activation", "numpy_activation"), [(nn.relu, lambda x: x * (x > 0)), (jnp.tanh, np.tanh)]
+)
+@pytest.mark.parametrize("hidden", [(), (6,), (6, 3)])
+def test_an_mlp_is_matrix_products_and_activations(hidden, activation, numpy_activation):
+    """The output is linear: an activation after it would make every mean positive, say."""
+    module = MLP(hidden, 2, activation)
+    variables = init(module)
+    want = X.astype(np.float64)
+    for i in range(len(hidden)):
+        want = numpy_activation(dense(variables["params"][f"hidden_{i}"], want))
+    want = dense(variables["params"]["out"], want)
+    got = apply(module, variables)
+    assert got.shape == (5, 2)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_relu_is_the_default_activation():
+    variables = init(MLP((6,), 2))
+    got, want = apply(MLP((6,), 2), variables), apply(MLP((6,), 2, nn.relu), variables)
+    np.testing.assert_array_equal(got, want)
+    assert np.any(np.abs(apply(MLP((6,), 2, nn.gelu), variables) - got) > 1e-3)
+
+
+def test_bfloat16_computes_the_hidden_layers_only():
+    """Parameters and the last product stay in float32: logits go into a likelihood."""
+    module = MLP((64, 64), 3, dtype=jnp.bfloat16)
+    variables = init(module)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    got, state = apply(module, variables, capture_intermediates=True)
+    inner = state["intermediates"]
+    assert inner["hidden_0"]["__call__"][0].dtype == jnp.bfloat16
+    assert inner["hidden_1"]["__call__"][0].dtype == jnp.bfloat16
+    assert got.dtype == jnp.float32
+    # The output is the float32 product of the bfloat16 features, to float32 rounding.
+    features = np.maximum(np.asarray(inner["hidden_1"]["__call__"][0], np.float64), 0)
+    np.testing.assert_allclose(got, dense(variables["params"]["out"], features), rtol=1e-4)
+    # And it is near the float32 network without being it: the dtype was used.
+    full = apply(MLP((64, 64), 3), variables)
+    error = np.linalg.norm(got - full) / np.linalg.norm(full)
+    assert 1e-4 < error < 3e-2
+
+
+def test_maxout_is_the_largest_of_the_pieces_of_each_unit():
+    """Pieces of one unit lie together: taking the max over units instead gives other numbers."""
+    module = Maxout(units=3, pieces=4)
+    variables = init(module)
+    linear = dense(variables["params"]["Dense_0"], X.astype(np.float64))  # [B, units * pieces]
+    want = np.stack([linear[:, 4 * u : 4 * u + 4].max(axis=1) for u in range(3)], axis=1)
+    got = apply(module, variables)
+    assert got.shape == (5, 3)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_maxout_golden_value():
+    """|x| is the maxout of x and -x."""
+    params = {"Dense_0": {"kernel": jnp.array([[1.0, -1.0]]), "bias": jnp.zeros(2)}}
+    got = apply(Maxout(1, 2), {"params": params}, jnp.array([[-3.0], [2.0]]))
+    assert got.tolist() == [[3.0], [2.0]]
+
+
+def test_maxout_in_bfloat16_keeps_float32_parameters():
+    module = Maxout(units=3, pieces=4, dtype=jnp.bfloat16)
+    variables = init(module)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    got = apply(module, variables)
+    assert got.dtype == jnp.bfloat16
+    full = apply(Maxout(units=3, pieces=4), variables)
+    np.testing.assert_allclose(got.astype(jnp.float32), full, rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize("module", [MLP((6,), 2, kernel_init=nn.initializers.ones), None])
+def test_kernel_init_reaches_every_kernel(module):
+    module = module or Maxout(3, 2, kernel_init=nn.initializers.ones)
+    variables = jax.jit(module.init)(jax.random.key(0), X)
+    for layer in variables["params"].values():
+        assert np.all(np.asarray(layer["kernel"]) == 1)
+        assert np.all(np.asarray(layer["bias"]) == 0)
