@@ -79,6 +79,8 @@ def fit(
       FloatingPointError: a metric is not finite; names it and the step.
     """
     began = time.monotonic()
+    # Asked now: by the end of a long run the folder may hold other code than what runs.
+    commit = commit or records.commit()
     workdir = pathlib.Path(workdir)
     family = families.get(run.family)
     run, fresh = settle(run, workdir, resume)
