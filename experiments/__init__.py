@@ -1,0 +1,1 @@
+"""Experiments: one file a paper, each runnable; `python -m experiments` shows the table."""

@@ -1,5 +1,6 @@
 """The generic gradient step, for one network and for two players."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -81,7 +82,7 @@ def adversarial_step(
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         for k in range(critic_steps):
-            part = batch if critic_steps == 1 else jax.tree.map(lambda a: a[k], batch)
+            part = batch if critic_steps == 1 else jax.tree.map(operator.itemgetter(k), batch)
             # Distinct noise for each critic step: the stream of discriminator k.
             key = state.key if k == 0 else stream(state.key, k, "critic")
             new, d_metrics = discriminator_step(state.replace(key=key), part)

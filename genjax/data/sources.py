@@ -50,7 +50,7 @@ class Dataset:
             for key in sorted(self.splits[name]):
                 array = np.ascontiguousarray(self.splits[name][key])
                 crc = zlib.crc32(f"{name} {key} {array.dtype} {array.shape}".encode(), crc)
-                crc = zlib.crc32(array, crc)
+                crc = zlib.crc32(array.data, crc)
         return f"{crc:08x}"
 
 

@@ -1,7 +1,10 @@
 """The joint table: one probability for every binary image, counted.
 
 The most general model of D binary variables needs 2^D - 1 parameters; that number is the reason
-for every other explicit family. It is counted, not descended: p(x) = (n_x + alpha) / (N + alpha 2^D)
+for every other explicit family. It is counted, not descended,
+
+    p(x) = (n_x + alpha) / (N + alpha 2^D),
+
 with n_x the times x was seen among N examples. The chain rule is read off the same counts.
 
 Uria et al. 2016, "Neural Autoregressive Distribution Estimation", section 1 states the count of

@@ -3,7 +3,8 @@
 log p(x) = sum_d log p(x_d | x_<d), each conditional a logistic regression on hidden units that
 share their weights over d, so that the whole density costs O(D H):
 
-    a_1 = c,   h_d = act(a_d),   p(x_d = 1 | x_<d) = sigmoid(b_d + V_d h_d),   a_{d+1} = a_d + x_d W_d
+    a_1 = c,                 h_d = act(a_d),
+    a_{d+1} = a_d + x_d W_d,  p(x_d = 1 | x_<d) = sigmoid(b_d + V_d h_d)
 
 Larochelle and Murray 2011, "The Neural Autoregressive Distribution Estimator", eqs. 3-6 and
 algorithm 1; Uria, Murray and Larochelle 2014, "A Deep and Tractable Density Estimator", section 2.
@@ -70,7 +71,7 @@ def order(config: Config) -> np.ndarray:
 
 
 def block_length(dims: int) -> int:
-    """Chain-rule steps computed together: near sqrt(D), where depth and width of the scan balance."""
+    """Chain-rule steps computed together: near sqrt(D), depth and width of the scan balance."""
     return max(1, round(math.sqrt(dims)))
 
 

@@ -7,7 +7,7 @@ p(x) = integral of p(x | z) p(z) dz has no closed form; the encoder q(z | x) giv
 whose gradient flows through z = mean + std * noise.
 
 Kingma and Welling 2013, "Auto-Encoding Variational Bayes", eqs. 3 and 7, appendices B and C.
-The tighter bound from several samples: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 8.
+The bound from several samples: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 8.
 """
 
 import dataclasses

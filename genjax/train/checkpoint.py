@@ -152,7 +152,8 @@ class Checkpoints:
             if flat[name].shape != target.shape or flat[name].dtype != target.dtype:
                 raise _Mismatch(
                     f"the checkpoint at {self.root / which / str(step)} has {name} of shape"
-                    f" {flat[name].shape}, the settings want {target.shape}; take another --workdir."
+                    f" {flat[name].shape} and the settings want {target.shape}; take another"
+                    f" --workdir."
                 )
         sums = jax.device_get(checksums(flat))
         broken = [name for name in targets if int(sums[name]) != saved_sums[name]]

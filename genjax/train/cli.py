@@ -164,10 +164,7 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between runs, unless JAX is told where already."""
-    if (
-        jax.config.jax_compilation_cache_dir is None
-        and "JAX_COMPILATION_CACHE_DIR" not in os.environ
-    ):
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(base, "genjax", "xla"))
 

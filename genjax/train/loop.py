@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals, families
-from genjax.core import init_state, stream, with_ema
+from genjax.core import Optimizer, init_state, stream, with_ema
 from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import (
@@ -111,7 +111,7 @@ def fit(
     restored = checkpoints.restore(shapes, shardings)
     if restored is None:
         state = jax.jit(make_state, out_shardings=shardings)(key)
-        meta = {"best": None, "best_step": 0, "bad": 0, "ended": "", "seconds": 0.0}
+        meta: dict[str, Any] = {"best": None, "best_step": 0, "bad": 0, "ended": "", "seconds": 0.0}
         step = 0
     else:
         state, meta = restored
@@ -282,7 +282,8 @@ class _Trainer:
         optimizer = self.run.optimizer
         if self.family.TRAITS.fit == "counting" or optimizer is None:
             return {}
-        if hasattr(optimizer, "learning_rate"):
+        found: dict[str, Optimizer]
+        if isinstance(optimizer, Optimizer):
             found = {"learning_rate": optimizer}
         else:
             found = {

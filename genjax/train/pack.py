@@ -5,6 +5,7 @@ door there is. A pack is `pack.json` (names, sizes and SHA-256 of the parts) bes
 `pack.000`, `pack.001`, ..., which joined are one gzipped tar of run folders.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -31,7 +32,7 @@ def pack(
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
         for workdir in workdirs:
-            tar.add(workdir, arcname=workdir.name, filter=lambda m, w=workdir: _wanted(w, m))
+            tar.add(workdir, arcname=workdir.name, filter=functools.partial(_wanted, workdir))
     data = buffer.getvalue()
     paths, parts = [], []
     for number, start in enumerate(range(0, max(1, len(data)), part_bytes)):

@@ -151,11 +151,12 @@ def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
     }
     values = [r["obtained"] for r in records if r["obtained"] is not None]
     errors = [r["std_error"] for r in records if r["std_error"] is not None]
-    row["obtained"] = sum(values) / len(values) if values else None
-    row["std_error"] = sum(errors) / len(errors) if errors else None
-    if len(values) > 1 and errors:
-        spread = sum((v - row["obtained"]) ** 2 for v in values) / (len(values) - 1) / len(values)
-        row["std_error"] = math.sqrt(row["std_error"] ** 2 + spread)
+    mean = sum(values) / len(values) if values else None
+    error = sum(errors) / len(errors) if errors else None
+    if mean is not None and error is not None and len(values) > 1:
+        spread = sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values)
+        error = math.sqrt(error**2 + spread)
+    row["obtained"], row["std_error"] = mean, error
     row["seeds"] = [r["seed"] for r in records]
     row["minutes"] = round(sum(r["minutes"] for r in records) / len(records), 2)
     row["device"] = ", ".join(sorted({r["device"] for r in records}))

@@ -123,7 +123,7 @@ def test_not_positive_is_refused(value):
 def test_not_negative():
     checks.not_negative(a=0, b=0.0, c=2)
     for value in (-1e-9, math.nan):
-        with pytest.raises(ValueError, match="^b must be 0 or above, got "):
+        with pytest.raises(ValueError, match=r"^b must be 0 or above, got "):
             checks.not_negative(a=0, b=value)
 
 

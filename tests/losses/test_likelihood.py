@@ -49,7 +49,7 @@ def test_bernoulli_of_a_grey_level_is_the_cross_entropy():
 def test_bernoulli_at_extreme_logits_is_finite_and_keeps_its_gradient(logit, target):
     """Clipping the probability, or log(sigmoid + eps), makes the first NaN or the second 0."""
     logits, targets = jnp.array([logit]), jnp.array([target])
-    value, grad = jax.value_and_grad(lambda l: losses.bernoulli_nll(l, targets).sum())(logits)
+    value, grad = jax.value_and_grad(lambda x: losses.bernoulli_nll(x, targets).sum())(logits)
     wrong_side = (logit > 0) != (target == 1)
     assert float(value) == (abs(logit) if wrong_side else 0.0)
     # d/dlogit = sigmoid(logit) - target: a full unit where the model is sure and wrong.
@@ -87,7 +87,7 @@ def test_a_label_out_of_range_gives_nan_in_its_own_example_only(label):
 @pytest.mark.parametrize("scale", [1e4, 1e9])
 def test_categorical_at_extreme_logits_is_finite_and_keeps_its_gradient(scale):
     logits, labels = jnp.array([[scale, 0.0, -scale]]), jnp.array([2])
-    value, grad = jax.value_and_grad(lambda l: categorical_nll(l, labels).sum())(logits)
+    value, grad = jax.value_and_grad(lambda x: categorical_nll(x, labels).sum())(logits)
     assert float(value) == 2 * scale
     assert grad.tolist() == [[1.0, 0.0, -1.0]]
 

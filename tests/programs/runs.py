@@ -1,4 +1,4 @@
-"""`runs.py DATA ROOT STEPS NAME...`: small runs of the families in ROOT, resumed where they exist."""
+"""`runs.py DATA ROOT STEPS NAME...`: small runs of families in ROOT, resumed where they exist."""
 
 import pathlib
 import sys
