@@ -29,10 +29,14 @@ def dense(params, x):
     return x @ kernel + bias
 
 
+def relu(x):
+    return x * (x > 0)
+
+
 @pytest.mark.parametrize(
-    ("activation", "numpy_activation"), [(nn.relu, lambda x: x * (x > 0)), (jnp.tanh, np.tanh)]
+    ("hidden", "activation", "numpy_activation"),
+    [((), nn.relu, relu), ((6,), jnp.tanh, np.tanh), ((6, 3), nn.relu, relu)],
 )
-@pytest.mark.parametrize("hidden", [(), (6,), (6, 3)])
 def test_an_mlp_is_matrix_products_and_activations(hidden, activation, numpy_activation):
     """The output is linear: an activation after it would make every mean positive, say."""
     module = MLP(hidden, 2, activation)

@@ -1,0 +1,58 @@
+"""README says what works: its first lines, its Python, its commands."""
+
+import json
+import re
+
+import jax
+import pytest
+from helpers import ROOT, run_program
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_readme_opens_with_the_two_commands():
+    block = README.split("```")[1].strip().splitlines()
+    assert [re.sub(r"\s+#.*", "", line) for line in block] == [
+        "pip install -e . && python -m experiments.tour",
+        "pip install -e '.[test]' && pytest",
+    ]
+    assert README.split("```")[0].strip() == "# genjax"
+
+
+def test_the_python_of_the_readme_runs():
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
+    scope = {"x": jax.random.bernoulli(jax.random.key(1), 0.2, (3, 784)).astype("float32")}
+    exec(code, scope)
+    assert scope["nats"].shape == (3,)
+    assert callable(scope["step"])
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "experiments",
+        "experiments.tour",
+        "experiments.reproduce",
+        "genjax.data",
+        "genjax.sample",
+        "genjax.evaluate",
+    ],
+)
+def test_every_command_explains_itself(module, capsys):
+    from importlib import import_module
+
+    name = f"{module}.__main__" if module in ("experiments", "genjax.data") else module
+    with pytest.raises(SystemExit) as stop:
+        import_module(name).main(["--help"])
+    assert stop.value.code == 0
+    assert f"python -m {module}" in capsys.readouterr().out
+
+
+def test_reproduce_needs_no_more_than_jax_has(tmp_path):
+    done = run_program("bare.py", str(tmp_path))
+    assert "left to run: nothing" in done.stderr
+    workdir = tmp_path / "runs" / "nade_binarized_mnist-random_order-seed0"
+    assert json.loads((workdir / "record.json").read_text())["commit"] == "abc"
+    assert (tmp_path / "pack" / "pack.json").exists()
+    # One step is not the recipe: it makes no row.
+    assert not (tmp_path / "records").exists()
