@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--split", default="test", help="train, validation or test (test)")
     parser.add_argument("--data", help="the data, where it lies elsewhere than in training")
     parser.add_argument("--samples", type=int, help="samples of a bound; else the run's setting")
-    parser.add_argument("--batch-size", type=int, default=500, help="examples at a time (500)")
+    parser.add_argument("--batch-size", type=int, help="examples at a time; else the run's")
     options = parser.parse_args(argv)
     try:
         run, variables = load(options.workdir)
@@ -30,7 +30,9 @@ def main(argv: list[str] | None = None) -> int:
             run = dataclasses.replace(run, data=source)
         family = families.get(run.family)
         samples = run.train.eval_samples if options.samples is None else options.samples
-        checks.positive(samples=samples, batch_size=options.batch_size)
+        # A bound's noise is drawn batch by batch: the run's own size gives the run's own figure.
+        size = run.train.eval_batch if options.batch_size is None else options.batch_size
+        checks.positive(samples=samples, batch_size=size)
         dataset = data.load(run.data)
         check_fit(run, family, dataset)
         if options.split not in dataset.splits:
@@ -43,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     x = evaluation_data(run, dataset, options.split)
     key = stream(jax.random.key(run.seed), 0, f"evaluate {options.split}")
-    mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, options.batch_size))
+    mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size))
     bound = family.TRAITS.density == "bound"
     found = {
         "experiment": run.experiment,

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+import jax.numpy as jnp
 import optax
 
 from genjax import checks
@@ -33,7 +34,7 @@ class Optimizer:
     b2: float = 0.999
     """adam: decay of the second moment; rmsprop: decay of the squares."""
     eps: float = 1e-8
-    """adam, rmsprop, adagrad: added to the denominator."""
+    """adam: added to the denominator; rmsprop and adagrad: added under its root."""
     weight_decay: float = 0.0
     """Decoupled weight decay, times the learning rate."""
     clip: float = 0.0
@@ -52,8 +53,16 @@ class Optimizer:
             clip=self.clip,
         )
         checks.fraction(momentum=self.momentum, b1=self.b1, b2=self.b2)
-        if self.decay_steps is not None:
-            checks.positive(decay_steps=self.decay_steps)
+        if self.decay_steps is not None and self.decay_steps <= self.warmup:
+            raise ValueError(
+                f"decay_steps must be above warmup, got {self.decay_steps} and {self.warmup}."
+            )
+        if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
+            raise ValueError(
+                f"momentum is for sgd and rmsprop, not for {self.optimizer}; set b1 for adam."
+            )
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0.")
 
     def learning_rate_at(self) -> optax.Schedule:
         """Learning rate as a function of the updates done."""
@@ -62,7 +71,8 @@ class Optimizer:
             after = optax.constant_schedule(lr)
         elif self.schedule == "inverse_time":
             decrease = self.decrease
-            after = lambda count: lr / (1 + decrease * count)  # noqa: E731
+            # join_schedules asks for this during the warm-up too, at counts below 0.
+            after = lambda count: lr / (1 + decrease * jnp.maximum(count, 0))  # noqa: E731
         elif self.decay_steps is None:
             raise ValueError(
                 f"the {self.schedule} schedule needs decay_steps; set it to the run's updates."

@@ -4,6 +4,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -104,6 +105,7 @@ def _descend(
 ) -> tuple[Any, Any, dict[str, Any], dict[str, jax.Array]]:
     def mean_loss(params: Any) -> tuple[jax.Array, dict[str, Any]]:
         nats, aux = loss({**variables, "params": params}, batch, key)
+        chex.assert_rank(nats, 1)  # one number an example: the mean is taken here, once
         return jnp.mean(nats), aux
 
     (value, aux), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)

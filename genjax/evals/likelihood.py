@@ -42,7 +42,7 @@ def make_nll(family: Any, config: Any, *, num_samples: int = 1, sharding: Any = 
     compiled = jax.jit(batch_nll, out_shardings=everywhere)
 
     def split_nll(variables: Any, x: Any, key: jax.Array, batch_size: int) -> np.ndarray:
-        out = []
+        out, batch_size = [], min(batch_size, len(x))
         for i, start in enumerate(range(0, len(x), batch_size)):
             part = x[start : start + batch_size]
             pad = batch_size - len(part)

@@ -15,6 +15,7 @@ import functools
 import math
 from typing import Any, Literal
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -131,6 +132,7 @@ class NADE(nn.Module):
         start = self.c[None] + 0 * x[:, :1]  # [B, H]
         _, logits = jax.lax.scan(block, start, parts)  # [blocks, B, k]
         logits = logits.swapaxes(0, 1).reshape(batch, blocks * k)[:, :dims]
+        chex.assert_shape(logits, (batch, dims))
         return logits + self.b[perm][None]
 
     def encode(self, x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Pure losses: arrays in, unreduced nats out. Needs jax and chex, nothing else of genjax."""
+"""Pure losses: arrays in, unreduced nats out. Needs jax and genjax.checks, nothing else."""
 
 from genjax.losses.adversarial import (
     minimax_discriminator,

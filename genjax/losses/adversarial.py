@@ -26,7 +26,7 @@ def minimax_discriminator(real_logits: jax.Array, fake_logits: jax.Array) -> jax
 
     >>> import jax.numpy as jnp
     >>> minimax_discriminator(jnp.zeros((1,)), jnp.zeros((1,))).round(4).tolist()  # log 4
-    [1.3862999677658081]
+    [1.386299967765808]
     """
     checks.batched("minimax_discriminator", real_logits=real_logits)
     checks.same_shape("minimax_discriminator", real_logits=real_logits, fake_logits=fake_logits)

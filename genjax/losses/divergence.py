@@ -38,10 +38,12 @@ def gaussian_kl(
     for name, value in (("prior_mean", prior_mean), ("prior_log_std", prior_log_std)):
         if jnp.ndim(value):
             checks.same_shape("gaussian_kl", mean=mean, **{name: value})
-    mean, log_std = at_least_float32(mean), at_least_float32(log_std)
+    mean, log_std, prior_mean, prior_log_std = map(
+        at_least_float32, (mean, log_std, prior_mean, prior_log_std)
+    )
     log_ratio = log_std - prior_log_std
     # expm1 keeps the digits where posterior and prior nearly agree: (r^2 - 1) - log r^2 there is
     # a difference of two small numbers, not of two ones.
     variance_term = 0.5 * (jnp.expm1(2 * log_ratio) - 2 * log_ratio)
-    mean_term = 0.5 * ((mean - prior_mean) * jnp.exp(-jnp.asarray(prior_log_std))) ** 2
+    mean_term = 0.5 * ((mean - prior_mean) * jnp.exp(-prior_log_std)) ** 2
     return sum_event(variance_term + mean_term)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from genjax import checks
 
 
-def at_least_float32(x: jax.Array) -> jax.Array:
+def at_least_float32(x: jax.typing.ArrayLike) -> jax.Array:
     """Sums of log-probabilities need float32 even where a network computes in bfloat16."""
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
@@ -150,4 +150,4 @@ def bits_per_dim(nats: jax.Array, num_dims: int) -> jax.Array:
     8.0
     """
     checks.positive(num_dims=num_dims)
-    return nats / (num_dims * math.log(2))
+    return at_least_float32(nats) / (num_dims * math.log(2))

@@ -59,7 +59,6 @@ class Checkpoints:
                 options=ocp.CheckpointManagerOptions(
                     max_to_keep=count,
                     create=not read_only,
-                    read_only=read_only,
                     cleanup_tmp_directories=not read_only,
                     enable_async_checkpointing=not read_only,
                 ),

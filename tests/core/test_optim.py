@@ -143,7 +143,6 @@ def test_schedule_values(settings, values):
         assert got == pytest.approx(want, rel=1e-5, abs=1e-7), count
 
 
-@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="1 + decrease * (0 - warmup) is 0")
 def test_inverse_time_after_a_warm_up_can_be_asked_with_a_plain_number():
     """The schedule of later is evaluated during the warm-up too, at counts below 0.
 
@@ -264,7 +263,9 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(accumu
         ({"learning_rate": math.nan}, "learning_rate must be above 0, got nan"),
         ({"eps": 0.0}, "eps must be above 0"),
         ({"accumulate": 0}, "accumulate must be above 0"),
-        ({"decay_steps": 0}, "decay_steps must be above 0"),
+        ({"decay_steps": 0}, "decay_steps must be above warmup"),
+        ({"momentum": 0.9}, "momentum is for sgd and rmsprop"),
+        ({"optimizer": "sgd", "nesterov": True}, "nesterov needs a momentum"),
         ({"decrease": -1.0}, "decrease must be 0 or above"),
         ({"warmup": -1}, "warmup must be 0 or above"),
         ({"weight_decay": -0.1}, "weight_decay must be 0 or above"),

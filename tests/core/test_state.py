@@ -1,5 +1,6 @@
 """The state of a run, its average, and the steps that change one part of it and no other."""
 
+import functools
 import types
 from typing import Any, NamedTuple
 
@@ -51,14 +52,19 @@ def loss(variables, batch, key):
     return nats, aux
 
 
-def start(optimizer=ADAMS, **options):
+def build(optimizer, **options):
     key = jax.random.key(5)
     return jax.jit(lambda key: init_state(FAMILY, 7.0, optimizer, key, **options))(key)
 
 
-def warmed_up(**options):
+@functools.cache  # compiled once for all the tests; nobody can change a state
+def start(optimizer=ADAMS, ema=False):
+    return build(optimizer, ema=ema)
+
+
+def warmed_up(ema=False):
     """A state whose optimizers have moments that are not 0, at step 3."""
-    state = start(**options)
+    state = start(ema=ema)
     moved = jax.tree.map(lambda a: a + 1, state.opt_state)
     return state.replace(opt_state=moved, step=jnp.full((), 3, jnp.int32))
 
@@ -101,7 +107,7 @@ def test_one_optimizer_starts_on_all_parameters_and_none_on_nothing():
 
 
 def test_the_batch_reaches_data_dependent_initialisation():
-    without, given = start(), start(batch={"x": jnp.full((2, 3), 2.0)})
+    without, given = start(), build(ADAMS, batch={"x": jnp.full((2, 3), 2.0)})
     chex.assert_trees_all_close(
         given.variables["params"],
         jax.tree.map(lambda p: p + 2, without.variables["params"]),
@@ -120,7 +126,7 @@ def test_init_state_under_eval_shape_gives_the_shapes_of_the_real_state(ema):
 
 def test_a_state_built_inside_jit_can_be_donated_with_its_average():
     """Built eagerly, ema and params are one buffer, and donating it twice is an error."""
-    state = start(optax.sgd(0.1), ema=True)
+    state = build(optax.sgd(0.1), ema=True)
     before = jax.tree.map(np.array, state.variables["params"])
     same_bits(state.ema, state.variables["params"])
     step = jax.jit(with_ema(gradient_step(loss, optax.sgd(0.1)), 0.5), donate_argnums=0)

@@ -33,11 +33,11 @@ ROOMS = {
 # losses, which have `math` alone.
 OTHERS = {
     "version": set(),
-    "checks": {"chex", "jax"},
+    "checks": {"jax"},
     "losses": {"jax", "math"},
-    "core": {"jax", "numpy", "flax", "optax"},
+    "core": {"chex", "jax", "numpy", "flax", "optax"},
     "nn": {"jax", "numpy", "flax"},
-    "families": {"jax", "numpy", "flax", "optax"},
+    "families": {"chex", "jax", "numpy", "flax", "optax"},
     "data": None,
     "evals": None,
     "train": None,

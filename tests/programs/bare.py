@@ -1,4 +1,4 @@
-"""`bare.py FOLDER`: reproduce from a .npz where tyro, TFDS, grain, scikit-learn are not installed."""
+"""`bare.py FOLDER`: reproduce from a .npz where tyro, TFDS, grain and scikit-learn are missing."""
 
 import pathlib
 import sys

@@ -13,4 +13,5 @@ warnings.simplefilter("error")
 if __name__ == "__main__":
     data, root, steps, *names = sys.argv[1:]
     for name in names:
-        fit(small_run(name, data, steps=int(steps)), pathlib.Path(root) / name, quiet=True)
+        result = fit(small_run(name, data, steps=int(steps)), pathlib.Path(root) / name, quiet=True)
+        print(f"{name} {result.step} {result.reason}")

@@ -219,6 +219,7 @@ def test_sigterm_from_outside_saves_and_exits_cleanly(tmp_path, data):
     process = subprocess.Popen(
         [sys.executable, str(program), data, str(tmp_path), "1000000", "nade"],
         env=env,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -228,12 +229,14 @@ def test_sigterm_from_outside_saves_and_exits_cleanly(tmp_path, data):
     while process.poll() is None and not (metrics.exists() and len(metrics.read_text()) > 500):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, error = process.communicate()
+    output, error = process.communicate()
     killer.cancel()
     assert process.returncode == 0, error
     assert "Traceback" not in error
-    step = load_state_latest(tmp_path / "nade")
-    assert step % 4 != 0 or step > 4  # it saved where it stood
+    name, step, reason = output.split(maxsplit=2)
+    assert (name, reason) == ("nade", "SIGTERM; the same command goes on from here\n")
+    # It saved where it stood, and had logged up to there.
+    assert load_state_latest(tmp_path / "nade") == int(step) == lines(tmp_path / "nade")[-1]["step"]
 
 
 def test_gan_run_has_samples_and_no_likelihood(tmp_path, data):
