@@ -12,19 +12,17 @@ mistake.
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import re
 import sys
 import time
-from typing import Any
 
 from experiments.table import RECORDS, rows
 from genjax.train import Run, fit
-from genjax.train.cli import unlike, use_compilation_cache
+from genjax.train.cli import off_recipe, use_compilation_cache
 from genjax.train.pack import pack, unpack
 from genjax.train.record import write_record
-from genjax.train.settings import run_from_json
+from genjax.train.signals import Signals
 
 
 def seconds(text: str) -> float:
@@ -93,53 +91,45 @@ def main(argv: list[str] | None = None) -> int:
     deadline = None if options.budget is None else began + options.budget - reserve
     use_compilation_cache()
     left: list[str] = []
-    failed: list[str] = []
-    touched: list[pathlib.Path] = []
+    failed: dict[str, Exception] = {}
+    here: list[pathlib.Path] = []
     stopped = False
     try:
         if options.start_from:
             names = unpack(options.start_from, options.workdir)
             print(f"going on from {', '.join(names) or 'nothing new'}", file=sys.stderr)
-        for run in queue(options):
-            workdir = options.workdir / f"{run.experiment.replace(':', '-')}-seed{run.seed}"
-            if stopped or (deadline is not None and time.monotonic() > deadline):
-                left.append(workdir.name)
-                continue
-            touched.append(workdir)
-            try:
-                done = finished_before(run, workdir)
-                record = done or fit(run, workdir, deadline=deadline, commit=options.commit).record
-            except FloatingPointError as error:  # a run that diverged does not take others along
-                print(f"error: {workdir.name}: {error}", file=sys.stderr)
-                failed.append(workdir.name)
-                continue
-            stopped = record is None
-            if record is None:
-                left.append(workdir.name)
-            elif not unlike(known[run.experiment], run_from_json(record["config"])):
-                write_record(options.records, record)
-    except ValueError as error:
+            here += [options.workdir / name for name in names]
+        runs = queue(options)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    finally:
-        if options.pack and touched:
-            files = pack([w for w in touched if w.is_dir()], options.pack)
+    with Signals() as signals:
+        for run in runs:
+            workdir = options.workdir / f"{run.experiment.replace(':', '-')}-seed{run.seed}"
+            here.append(workdir)
+            if stopped or signals.caught or (deadline and time.monotonic() > deadline):
+                left.append(workdir.name)
+                continue
+            try:
+                result = fit(run, workdir, deadline=deadline, commit=options.commit)
+            except (ValueError, OSError, FloatingPointError) as error:
+                # One run that cannot go on does not take the others along.
+                print(f"error: {workdir.name}: {error}", file=sys.stderr)
+                failed[workdir.name] = error
+                continue
+            stopped = result.signalled or not result.finished
+            if result.record is None:
+                left.append(workdir.name)
+            elif not off_recipe(known[run.experiment], run, result.record):
+                write_record(options.records, result.record)
+        if options.pack:
+            files = pack([w for w in dict.fromkeys(here) if w.is_dir()], options.pack)
             print(f"packed {len(files) - 1} parts in {options.pack}", file=sys.stderr)
     took = time.monotonic() - began
     print(f"{took:.0f} s; left to run: {', '.join(left) or 'nothing'}", file=sys.stderr)
+    if any(not isinstance(error, FloatingPointError) for error in failed.values()):
+        return 2
     return 1 if failed else 3 if left else 0
-
-
-def finished_before(run: Run, workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The record of a run that ended in an earlier call, if these are its settings."""
-    path = workdir / "record.json"
-    if not path.exists():
-        return None
-    record = json.loads(path.read_text())
-    if record.get("steps") != run.train.steps and record.get("ended") == "end of schedule":
-        return None  # the run was made longer since: it goes on
-    print(f"{workdir.name} is finished", file=sys.stderr)
-    return record
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"{run.data.data} has no split {options.split}; it has {', '.join(dataset.splits)}."
             )
         nll = evals.make_nll(family, run.model, num_samples=samples)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     x = evaluation_data(run, dataset, options.split)

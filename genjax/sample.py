@@ -21,22 +21,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=pathlib.Path, help="the PNG; WORKDIR/samples/seed_SEED.png")
     parser.add_argument("--npy", type=pathlib.Path, help="also write the samples as .npy")
     options = parser.parse_args(argv)
+    out = options.out or options.workdir / "samples" / f"seed_{options.seed}.png"
     try:
         checks.positive(n=options.n)
         checks.not_negative(seed=options.seed)
         run, variables = load(options.workdir)
-    except ValueError as error:
+        family = families.get(run.family)
+        draw = jax.jit(lambda v, key: family.sample(run.model, v, key, options.n))
+        x = np.asarray(draw(variables, jax.random.key(options.seed)))
+        save_grid(out, x, *family.TRAITS.sample_range)
+        print(f"{options.n} samples in {out}")
+        if options.npy:
+            options.npy.parent.mkdir(parents=True, exist_ok=True)
+            np.save(options.npy, x, allow_pickle=False)
+            print(f"and as numbers in {options.npy}")
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    family = families.get(run.family)
-    draw = jax.jit(lambda v, key: family.sample(run.model, v, key, options.n))
-    x = np.asarray(draw(variables, jax.random.key(options.seed)))
-    out = options.out or options.workdir / "samples" / f"seed_{options.seed}.png"
-    save_grid(out, x, *family.TRAITS.sample_range)
-    print(f"{options.n} samples in {out}")
-    if options.npy:
-        np.save(options.npy, x, allow_pickle=False)
-        print(f"and as numbers in {options.npy}")
     return 0
 
 

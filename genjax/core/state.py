@@ -83,7 +83,7 @@ def with_ema(step: Callable, decay: float) -> Callable:
     """Wrap a step so that it also updates `state.ema` towards the new parameters.
 
     ema <- decay * ema + (1 - decay) * params, of `params` only: statistics and buffers are
-    averages already.
+    averages already. It moves with every batch, also where several make one update.
     """
 
     def step_with_ema(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:

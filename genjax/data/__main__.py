@@ -1,6 +1,7 @@
 """`python -m genjax.data SOURCE OUT.npz`: a data set as one file, for machines with numpy only."""
 
 import argparse
+import pathlib
 import sys
 
 from genjax.data import Data, load, save_npz
@@ -14,11 +15,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", help="where TFDS names are looked for")
     options = parser.parse_args(argv)
     try:
+        if not options.out.endswith(".npz"):
+            raise ValueError(f"{options.out} must end in .npz.")
         dataset = load(Data(data=options.source, data_dir=options.data_dir))
-    except ValueError as error:
+        pathlib.Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+        save_npz(dataset, options.out)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    save_npz(dataset, options.out)
     counts = ", ".join(f"{name} {n:,}" for name, n in dataset.counts().items())
     print(f"{options.out}: {counts}, shape {dataset.shape}, levels {dataset.levels}")
     return 0

@@ -6,7 +6,7 @@ share their weights over d, so that the whole density costs O(D H):
     a_1 = c,                 h_d = act(a_d),
     a_{d+1} = a_d + x_d W_d,  p(x_d = 1 | x_<d) = sigmoid(b_d + V_d h_d)
 
-Larochelle and Murray 2011, "The Neural Autoregressive Distribution Estimator", eqs. 3-6 and
+Larochelle and Murray 2011, "The Neural Autoregressive Distribution Estimator", section 3 and
 algorithm 1; Uria, Murray and Larochelle 2014, "A Deep and Tractable Density Estimator", section 2.
 """
 

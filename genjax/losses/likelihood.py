@@ -34,7 +34,7 @@ def bernoulli_nats(logits: jax.Array, targets: jax.Array) -> jax.Array:
     Raises:
       ValueError: the shapes differ.
 
-    Source: Larochelle and Murray 2011, "The Neural Autoregressive Distribution Estimator", eq. 9.
+    Source: Kingma and Welling 2013, "Auto-Encoding Variational Bayes", eq. 11.
 
     >>> float(bernoulli_nats(jnp.zeros((1,)), jnp.ones((1,)))[0])  # log 2
     0.6931471824645996

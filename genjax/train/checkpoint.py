@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from genjax.train.compile import leaf_name
+from genjax.train.signals import sync
 
 
 def leaves(state: Any) -> dict[str, jax.Array]:
@@ -61,9 +62,14 @@ class Checkpoints:
                     create=not read_only,
                     cleanup_tmp_directories=not read_only,
                     enable_async_checkpointing=not read_only,
+                    # The two write at the same step: their barriers must not meet.
+                    multiprocessing_options=ocp.options.MultiprocessingOptions(
+                        barrier_sync_key_prefix=which
+                    ),
                 ),
             )
-            for which, count in (("latest", keep), ("best", 1))
+            # Two bests: until a latest speaks of the new one, the one before must stay.
+            for which, count in (("latest", keep), ("best", 2))
             if not read_only or (self.root / which).is_dir()
         }
 
@@ -81,7 +87,7 @@ class Checkpoints:
             manager.delete(step)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(flat),
-            meta=ocp.args.JsonSave(_sealed({"checksums": sums, **meta})),
+            meta=ocp.args.JsonSave(_sealed({"leaves": _describe(flat, sums), **meta})),
         )
         manager.save(step, args=items, force=True)
 
@@ -102,11 +108,15 @@ class Checkpoints:
             try:
                 with _late_errors_dropped():
                     return self._restore(step, shapes, shardings, which)
-            except _Mismatch:
-                raise
+            except (_Mismatch, MemoryError, PermissionError):
+                raise  # the checkpoint is not to blame
             except Exception as error:
                 self._set_aside(which, step, error)
         return None
+
+    def set_aside(self) -> list[str]:
+        """Names of checkpoints that were damaged."""
+        return sorted(p.name for p in self.root.glob("corrupt-*"))
 
     def drop_after(self, step: int) -> None:
         """Forget checkpoints later than `step`: the run will make them again."""
@@ -138,24 +148,22 @@ class Checkpoints:
         manager = self._managers[which]
         meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         meta = _unsealed(meta)
-        saved_sums = meta.pop("checksums")
-        if set(saved_sums) != set(targets):
-            odd = sorted(set(saved_sums) ^ set(targets))[:3]
+        saved = meta.pop("leaves")
+        wanted = _describe(targets, dict.fromkeys(targets, 0))
+        odd = sorted(
+            name
+            for name in set(saved) | set(wanted)
+            if saved.get(name, [None])[:2] != wanted.get(name, [0])[:2]
+        )
+        if odd:
             raise _Mismatch(
                 f"the checkpoint at {self.root / which / str(step)} holds another state (differs"
-                f" in {', '.join(odd)}); it belongs to other settings, take another --workdir."
+                f" in {', '.join(odd[:3])}); it belongs to other settings, take another --workdir."
             )
         items = ocp.args.Composite(state=ocp.args.StandardRestore(targets))
         flat = manager.restore(step, args=items)["state"]
-        for name, target in targets.items():
-            if flat[name].shape != target.shape or flat[name].dtype != target.dtype:
-                raise _Mismatch(
-                    f"the checkpoint at {self.root / which / str(step)} has {name} of shape"
-                    f" {flat[name].shape} and the settings want {target.shape}; take another"
-                    f" --workdir."
-                )
         sums = jax.device_get(checksums(flat))
-        broken = [name for name in targets if int(sums[name]) != saved_sums[name]]
+        broken = [name for name in targets if int(sums[name]) != saved[name][2]]
         if broken:
             raise ValueError(f"checksum of {', '.join(broken)} differs")
         ordered = [
@@ -174,6 +182,7 @@ class Checkpoints:
                 number += 1
                 aside = self.root / f"corrupt-{which}-{step}-{number}"
             folder.rename(aside)
+        sync("set aside")
         self._managers[which].reload()
         warnings.warn(
             f"checkpoint {folder} is damaged ({reason}); using the one before it.", stacklevel=3
@@ -224,6 +233,11 @@ def _unsealed(sealed: dict[str, Any]) -> dict[str, Any]:
     if zlib.crc32(body.encode()) != sealed["crc32"]:
         raise ValueError("checksum of meta differs")
     return json.loads(body)
+
+
+def _describe(flat: dict[str, Any], sums: dict[str, int]) -> dict[str, list[Any]]:
+    """`[shape, dtype, checksum]` of each leaf."""
+    return {name: [list(x.shape), str(x.dtype), sums[name]] for name, x in flat.items()}
 
 
 def write_json(path: pathlib.Path, values: Any) -> None:

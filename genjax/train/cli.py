@@ -15,7 +15,7 @@ import jax
 
 from genjax.train.loop import Result, fit
 from genjax.train.record import write_record
-from genjax.train.settings import Run, TwoOptimizers, continue_from, differences
+from genjax.train.settings import HARMLESS, Run, TwoOptimizers, changes, continue_from
 
 SMOKE = {
     "steps": 20,
@@ -63,9 +63,9 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
             commit=options.commit,
             profile=options.profile,
         )
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        return 1 if isinstance(error, FloatingPointError) else 2
     if result.finished and jax.process_index() == 0:
         keep_record(result, recipes[options.recipe], run, options.records, workdir)
     return 0
@@ -73,24 +73,28 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
 
 def keep_record(result: Result, recipe: Run, run: Run, folder: Any, workdir: Any) -> None:
     """Put a record beside the table's others, when the run followed its recipe."""
-    changed = unlike(recipe, run)
-    if changed:
+    if result.record is None:
+        return
+    why = off_recipe(recipe, run, result.record)
+    if why:
         print(
             f"{workdir}/record.json is written; it is not put in the table, since it differs from"
-            f" the recipe in {', '.join(changed)}.",
+            f" the recipe in {', '.join(why)}.",
             file=sys.stderr,
         )
-    elif result.record:
+    else:
         print(f"{write_record(folder, result.record)} is written.", file=sys.stderr)
 
 
-def unlike(recipe: Run, run: Run) -> list[str]:
-    """Settings that make numbers and in which a run left its recipe; the seed is free."""
-    free = {"seed", "data.data", "data.data_dir", "train.log_every", "train.sample_every"}
-    free |= {"train.samples", "train.save_every", "train.keep", "train.eval_batch"}
-    free |= {"train.steps_per_call"}
+def off_recipe(recipe: Run, run: Run, record: Mapping[str, Any]) -> list[str]:
+    """In what a run left its recipe, of what makes numbers; the seed is free."""
+    free = HARMLESS | {"seed", "train.steps_per_call"}
     # A run that was begun has filled in what its recipe leaves open.
-    return [n for n in differences(continue_from(recipe, run), run) if n not in free]
+    found = list(changes(continue_from(recipe, run), run, free))
+    expected = recipe.figure.data_checksum
+    if expected and record["data_checksum"] != expected:
+        found.append(f"the data (checksum {record['data_checksum']}, not {expected})")
+    return found
 
 
 def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, Run]:
@@ -211,6 +215,7 @@ def _quietly(tyro: Any, options_class: Any, doc: str, argv: list[str]) -> Any:
         hint = f"; did you mean {near[0]}?" if near else ";"
         raise ValueError(f"there is no option {wrong[0]}{hint} --help lists them all.") from None
     text = re.sub(r"^(Parsing error|Value error|Error)[^A-Za-z-]*", "", text)
+    text = re.sub(r"^Error parsing [a-z_]+: ", "", text)  # a room's own sentence needs no room
     text = re.sub(r"^(Invalid choice|Missing argument|Unrecognized options) ", "", text)
     text = re.split(r"Got errors|Argument helptext|For full helptext", text)[0].strip(" .")
     raise ValueError(f"{text}; --help lists the options.") from None

@@ -1,7 +1,10 @@
 """What a run must fit before it begins: its workdir, its data, its family."""
 
+import contextlib
+import fcntl
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -13,12 +16,13 @@ from genjax.train.checkpoint import write_json
 from genjax.train.settings import (
     MAY_CHANGE,
     Run,
+    changes,
     continue_from,
-    differences,
     resolve,
     run_from_json,
     to_json,
 )
+from genjax.train.signals import sync
 
 
 def read_run(workdir: pathlib.Path) -> Run:
@@ -36,23 +40,48 @@ def read_run(workdir: pathlib.Path) -> Run:
         raise ValueError(f"{path} is not the settings of a run ({error}).") from None
 
 
-def settle(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run, bool]:
-    """The settings with nothing left open, after comparing them with a used workdir's."""
-    path = workdir / "config.json"
-    if not path.exists():
-        return resolve(run, jax.default_backend()), True
+def settle(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run, Run | None]:
+    """The settings with nothing left open, and those of a run that is in the workdir already.
+
+    A workdir that never saved a checkpoint holds no run yet: its settings may be anything.
+    """
+    begun = any((workdir / "checkpoints").glob("*/[0-9]*")) or any(
+        (workdir / "checkpoints").glob("corrupt-*")
+    )
+    if not (workdir / "config.json").exists() or not begun:
+        return resolve(run, jax.default_backend()), None
     if not resume:
         raise ValueError(f"{workdir} holds a run already; leave out --no-resume, or take another.")
     saved = read_run(workdir)
     run = resolve(continue_from(run, saved), jax.default_backend())
-    changed = {k: v for k, v in differences(saved, run).items() if k not in MAY_CHANGE}
+    changed = changes(saved, run, MAY_CHANGE)
     if changed:
         listed = ", ".join(f"{k} was {old} and is {new}" for k, (old, new) in changed.items())
         raise ValueError(
             f"{workdir} holds a run with other settings: {listed}; give the same, or take another"
             f" --workdir."
         )
-    return run, False
+    return run, saved
+
+
+@contextlib.contextmanager
+def lock(workdir: pathlib.Path) -> Iterator[None]:
+    """One trainer a workdir: two would delete each other's checkpoints.
+
+    Raises:
+      ValueError: another process holds it.
+    """
+    if jax.process_index() != 0:
+        yield
+        return
+    with (workdir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"another process trains in {workdir}; wait for it, or take another --workdir."
+            ) from None
+        yield  # closing the file, or dying, gives the lock back
 
 
 def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
@@ -64,12 +93,21 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f"{run.data.data} holds examples of shape {dataset.shape} and the model is built for"
             f" {run.model.shape}; set --shape {' '.join(map(str, dataset.shape))}."
         )
-    binary = dataset.levels == 2 or run.data.transform in ("threshold", "static", "dynamic")
-    grey = run.data.transform == "unit" and family.TRAITS.density == "bound"
-    if family.TRAITS.data == "binary" and not (binary or grey):
+    low, high, discrete = _range(run.data.transform, dataset.levels)
+    if family.TRAITS.data == "binary":
+        grey = (low, high) == (0, 1) and family.TRAITS.density == "bound"
+        if (low, high) != (0, 1) or not (discrete or grey):
+            raise ValueError(
+                f"{run.family} takes 0 and 1, and {run.data.data} under transform"
+                f" {run.data.transform} gives {'levels' if discrete else 'numbers'} from {low:g} to"
+                f" {high:g}; set --transform threshold, static or dynamic."
+            )
+    if family.TRAITS.data == "images" and (low, high) != family.TRAITS.sample_range:
+        want = {(0, 1): "unit", (-1, 1): "symmetric"}.get(family.TRAITS.sample_range, "none")
         raise ValueError(
-            f"{run.family} takes 0 and 1, and {run.data.data} has {dataset.levels or 'real'}"
-            f" levels; set --transform threshold, static or dynamic."
+            f"{run.family} makes images from {family.TRAITS.sample_range[0]:g} to"
+            f" {family.TRAITS.sample_range[1]:g}, and {run.data.data} under transform"
+            f" {run.data.transform} goes from {low:g} to {high:g}; set --transform {want}."
         )
     if family.TRAITS.fit == "counting":
         n = len(dataset.splits["train"]["x"])
@@ -85,15 +123,39 @@ def begin(workdir: pathlib.Path, run: Run, dataset: data_room.Dataset, fresh: bo
     """Write down settings and data, once all checks have passed; refuse other data."""
     path = workdir / "data.json"
     found = {"checksum": dataset.checksum(), "examples": dataset.counts()}
-    saved = found if fresh or not path.exists() else json.loads(path.read_text())
+    saved = found
+    if not fresh and path.exists():
+        try:
+            saved = json.loads(path.read_text())
+            saved["checksum"], saved["examples"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(
+                f"{path} is damaged; remove it, if the data are those the run began with."
+            ) from None
     if saved != found:
         raise ValueError(
             f"{run.data.data} is not the data this run began with (checksum {found['checksum']},"
             f" it was {saved['checksum']}); give the same data, or take another --workdir."
         )
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_json(path, found)
-    write_json(workdir / "config.json", to_json(run))
+    sync("settled")  # all processes have read what the first one writes now
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(path, found)
+        write_json(workdir / "config.json", to_json(run))
+    sync("begun")
+
+
+def _range(transform: str, levels: int) -> tuple[float, float, bool]:
+    """Lowest and highest number of transformed data, and whether there are just these two."""
+    if transform in ("threshold", "static", "dynamic"):
+        return 0, 1, True
+    if transform in ("unit", "dequantize"):
+        return 0, 1, transform == "unit" and levels == 2
+    if transform == "symmetric":
+        return -1, 1, levels == 2
+    if levels == 0:
+        return -float("inf"), float("inf"), False
+    return 0, levels - 1, levels == 2
 
 
 def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> np.ndarray:

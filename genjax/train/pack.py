@@ -1,8 +1,9 @@
 """Pack run folders into parts of bounded size, and start from such parts.
 
 Accelerators are often borrowed for minutes: what a run has so far must travel through whatever
-door there is. A pack is `pack.json` (names, sizes and SHA-256 of the parts) beside
-`pack.000`, `pack.001`, ..., which joined are one gzipped tar of run folders.
+door there is. A pack is `pack.json` (names and SHA-256 of the parts) beside
+`pack-<digest>.000`, `.001`, ..., which joined are one gzipped tar of run folders. A new pack takes
+the place of an old one only when all of it is written.
 """
 
 import functools
@@ -34,17 +35,17 @@ def pack(
         for workdir in workdirs:
             tar.add(workdir, arcname=workdir.name, filter=functools.partial(_wanted, workdir))
     data = buffer.getvalue()
+    digest = hashlib.sha256(data).hexdigest()[:8]
     paths, parts = [], []
     for number, start in enumerate(range(0, max(1, len(data)), part_bytes)):
         chunk = data[start : start + part_bytes]
-        path = out / f"pack.{number:03d}"
+        path = out / f"pack-{digest}.{number:03d}"
         path.write_bytes(chunk)
         paths.append(path)
         parts.append({"name": path.name, "sha256": hashlib.sha256(chunk).hexdigest()})
-    for stale in out.glob("pack.[0-9][0-9][0-9]"):
-        if stale not in paths:
-            stale.unlink()
     write_json(out / "pack.json", {"parts": parts, "bytes": len(data)})
+    for stale in set(out.glob("pack-*.[0-9][0-9][0-9]")) - set(paths):
+        stale.unlink()
     return [*paths, out / "pack.json"]
 
 
@@ -105,6 +106,6 @@ def _wanted(workdir: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo |
     has_best = best.is_dir() and any(best.iterdir())
     if finished and has_best and inside[:2] == ("checkpoints", "latest") and len(inside) > 2:
         return None
-    if inside[:1] == ("profile",):
+    if inside[:1] == ("profile",) or inside[:1] == (".lock",):
         return None
     return member

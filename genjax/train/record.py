@@ -56,9 +56,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def device() -> str:
+def device(devices: Any = None) -> str:
     """Kind and number of the devices, `NVIDIA H100 80GB HBM3 x1`."""
-    return f"{jax.devices()[0].device_kind} x{jax.device_count()}"
+    found = list(jax.devices() if devices is None else devices)
+    return f"{found[0].device_kind} x{len(found)}"
 
 
 def make_record(
@@ -69,9 +70,19 @@ def make_record(
     std_error: float | None,
     details: dict[str, Any],
     seconds: float,
-    commit_id: str | None = None,
+    sessions: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """One finished run as plain JSON values."""
+    """One finished run as plain JSON values.
+
+    Args:
+      run: its settings.
+      metric: what was measured.
+      obtained: the figure, or None.
+      std_error: of the figure, or None.
+      details: counts and what else tells how the figure came about.
+      seconds: of all sessions.
+      sessions: `{"commit", "device", "from_step"}` of each call that made steps of it.
+    """
     return {
         "experiment": run.experiment,
         "family": run.family,
@@ -85,14 +96,20 @@ def make_record(
         "obtained": _finite(obtained),
         "std_error": _finite(std_error),
         "seed": run.seed,
-        "device": device(),
+        "device": _each(sessions, "device"),
         "minutes": round(seconds / 60, 2),
-        "commit": commit_id or commit(),
+        "commit": _each(sessions, "commit"),
+        "sessions": sessions,
         "date": datetime.date.today().isoformat(),
         "versions": versions(),
         "config": to_json(run),
         **details,
     }
+
+
+def _each(sessions: list[dict[str, Any]], name: str) -> str:
+    """The values of all sessions, each once, in the order they came."""
+    return ", ".join(dict.fromkeys(s[name] for s in sessions))
 
 
 def _finite(value: float | None) -> float | None:

@@ -25,7 +25,8 @@ class Train:
     log_every: int = 100
     """Steps between lines of metrics."""
     eval_every: int = 0
-    """Steps between evaluations on the validation split; 0 is only at the end."""
+    """Steps between evaluations on the validation split; 0 is only at the end.
+    A bound's noise depends on eval_batch and on the number of devices."""
     eval_batch: int = 500
     """Examples evaluated together."""
     eval_samples: int = 1
@@ -68,7 +69,12 @@ MAY_CHANGE = {
     f"train.{field.name}"
     for field in dataclasses.fields(Train)
     if field.name not in ("batch_size", "steps_per_call", "ema")
-} | {"figure", "data.data", "data.data_dir"}
+} | {"data.data", "data.data_dir"}
+# And what changes no number at all.
+HARMLESS = {"data.data", "data.data_dir"} | {
+    f"train.{name}"
+    for name in ("log_every", "sample_every", "samples", "save_every", "keep", "eval_batch")
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +89,8 @@ class Figure:
     """Its place: paper, table, row."""
     difference: str = ""
     """Where the recipe is not the paper's: in what."""
+    data_checksum: str = ""
+    """Of the data the figure is about; a run on other data makes no row of the table."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,17 +143,18 @@ def resolve(run: Run, backend: str) -> Run:
     """Fill in what depends on other settings: decay_steps, steps_per_call."""
     per_call = run.train.steps_per_call or (1 if backend == "cpu" else 100)
 
-    def filled(optimizer: Optimizer) -> Optimizer:
+    def filled(optimizer: Optimizer, batches: int = run.train.steps) -> Optimizer:
         if optimizer.decay_steps is not None or optimizer.schedule not in ("linear", "cosine"):
             return optimizer
-        return dataclasses.replace(
-            optimizer, decay_steps=max(1, run.train.steps // optimizer.accumulate)
-        )
+        updates = max(optimizer.warmup + 1, batches // optimizer.accumulate)
+        return dataclasses.replace(optimizer, decay_steps=updates)
 
     optimizer = run.optimizer
     if isinstance(optimizer, TwoOptimizers):
+        critic = run.train.steps * getattr(run.model, "critic_steps", 1)
         optimizer = TwoOptimizers(
-            generator=filled(optimizer.generator), discriminator=filled(optimizer.discriminator)
+            generator=filled(optimizer.generator),
+            discriminator=filled(optimizer.discriminator, critic),
         )
     elif optimizer is not None:
         optimizer = filled(optimizer)
@@ -220,12 +229,35 @@ def _from_json(kind: Any, values: dict[str, Any]) -> Any:
 def _convert(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return _from_json(hint, value)
-    origin = typing.get_origin(hint)
-    if origin is tuple and isinstance(value, list):
-        return tuple(value)
-    if origin in (types.UnionType, typing.Union) and isinstance(value, list):
-        return tuple(value)
+    if isinstance(value, list):
+        value = tuple(value)
+    if not _fits(hint, value):
+        raise ValueError(f"{value!r} is no {hint}")
     return value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value from JSON is what a type hint says."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(option, value) for option in inside)
+    if origin is typing.Literal:
+        return value in inside
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(inside[0], v) for v in value)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def changes(saved: Run, new: Run, free: set[str]) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, but for the free ones; a citation makes no number."""
+    found = differences(saved, new).items()
+    return {k: v for k, v in found if k not in free and not k.startswith("figure.")}
 
 
 def differences(saved: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -18,6 +18,14 @@ def agree(reason: str) -> str:
     return reason or ("another process stopped" if flags.any() else "")
 
 
+def sync(name: str) -> None:
+    """Wait until every process is here; nothing with one process."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
 class Signals:
     """SIGTERM and SIGINT become a request that the loop answers at the end of a call."""
 

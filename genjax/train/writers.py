@@ -78,11 +78,19 @@ def save_grid(path: pathlib.Path, images: Any, low: float = 0.0, high: float = 1
 class Progress:
     """One line a log with rate and time left; a moving bar where the output is a terminal."""
 
-    def __init__(self, name: str, start: int, total: int, *, quiet: bool = False):
-        """Begin at step `start` of `total`."""
+    def __init__(self, name: str, total: int, *, quiet: bool = False):
+        """For a run of `total` steps."""
         self.name, self.total, self.quiet = name, total, quiet
+        self._bar: Any = None
+        self.begin(0)
+
+    def begin(self, start: int) -> None:
+        """Begin to count time and steps, at step `start`."""
         self.began, self.start = time.monotonic(), start
-        self._bar = None if quiet or not sys.stderr.isatty() else _bar(name, start, total)
+        if start or self._bar is None:
+            self.close()
+            terminal = not self.quiet and sys.stderr.isatty()
+            self._bar = _bar(self.name, start, self.total) if terminal else None
 
     def advance(self, step: int) -> None:
         """Move the bar; dispatch is asynchronous, so it runs a little ahead of the device."""

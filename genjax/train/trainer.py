@@ -1,0 +1,285 @@
+"""The operations of the loop: one call, log, evaluate, sample, save, and when to stop."""
+
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from genjax import data as data_room
+from genjax import evals
+from genjax.core import Optimizer, stream, with_ema
+from genjax.train.checkpoint import Checkpoints
+from genjax.train.compile import batch_sharding, compile_step, put
+from genjax.train.door import evaluation_data
+from genjax.train.settings import Run
+from genjax.train.signals import Signals, agree
+from genjax.train.writers import Metrics, Progress, save_grid
+
+OUT_OF_TIME = "the time is used up; the same command goes on from here"
+
+
+class Trainer:
+    """The parts of one run that the operations of the loop share."""
+
+    progress: Progress
+    main: bool
+    profile: bool
+    metrics_file: Metrics | None
+
+    def __init__(
+        self,
+        run: Run,
+        family: Any,
+        dataset: data_room.Dataset,
+        mesh: Any,
+        shardings: Any,
+        optimizer: Any,
+        lead: int,
+        workdir: pathlib.Path,
+        checkpoints: Checkpoints,
+    ):
+        self.run, self.family, self.dataset, self.mesh = run, family, dataset, mesh
+        self.shardings, self.lead, self.workdir = shardings, lead, workdir
+        self.checkpoints = checkpoints
+        self.transform = data_room.make_transform(run.data.transform, dataset.levels)
+        step = family.make_step(run.model, optimizer)
+        self.step = with_ema(step, run.train.ema) if run.train.ema else step
+        self.replicated = NamedSharding(mesh, PartitionSpec())
+        names = set(family.batch_spec(run.model, 1))
+        train = {k: v for k, v in dataset.splits["train"].items() if k in names}
+        self.data = put(train, self.replicated)
+        self.order = data_room.Order(len(train["x"]), run.seed)
+        self.calls: dict[int, Callable] = {}
+        self.nlls: dict[int, Callable] = {}
+        self.pending: list[tuple[int, int, Any]] = []
+        self.draw: Callable | None = None
+        self.clock = time.monotonic()
+        # Seconds of the last call, of the slowest evaluation, and beside training since the log.
+        self.call_seconds = self.eval_seconds = self.aside = 0.0
+        self.tracing = False
+
+    def train(
+        self, state: Any, step: int, meta: dict[str, Any], signals: Signals, deadline: float | None
+    ) -> tuple[Any, int, str]:
+        """Steps until the schedule ends, or a reason to stop before."""
+        t = self.run.train
+        calls = 0
+        while step < t.steps and not meta["ended"]:
+            # 1. One call. Its length keeps calls aligned, so that a resumed run makes the same.
+            length = min(t.steps_per_call - step % t.steps_per_call, t.steps - step)
+            self.trace(calls, state, last=False)
+            known = length in self.calls
+            called = time.monotonic()
+            state, metrics = self.call(length)(state, self.indices(step, length), self.data)
+            if deadline is not None:
+                # Queued calls would be time already spent that nobody has counted.
+                jax.block_until_ready(metrics)
+                if known or not self.call_seconds:
+                    self.call_seconds = time.monotonic() - called
+            self.pending.append((step, length, metrics))
+            before, step, calls = step, step + length, calls + 1
+            last = step == t.steps
+            self.trace(calls, state, last=last)
+            self.progress.advance(step)
+
+            def due(every: int, before: int = before, step: int = step, last: bool = last) -> bool:
+                return last or (every > 0 and before // every < step // every)
+
+            # 2. Guard and log. Anything that uses the numbers below is guarded first.
+            stop = agree(self.why_stop(signals, deadline))
+            if due(t.log_every) or due(t.eval_every) or due(t.save_every) or stop:
+                self.log(step, meta)
+            # 3. Evaluate; the best by validation is kept, and decides about stopping early.
+            better = due(t.eval_every) and self.evaluate(state, step, meta)
+            # 4. Samples, from the same noise every time.
+            if due(t.sample_every):
+                self.sample(state, step)
+            # 5. Save; after a new best too, so that the two never tell different stories.
+            if due(t.save_every) or better or stop or meta["ended"]:
+                self.save(state, meta)
+            # 6. Stop.
+            if stop and not last and not meta["ended"]:
+                return state, step, stop
+        return state, step, ""
+
+    def trace(self, calls: int, state: Any, *, last: bool) -> None:
+        """Profile from the second call, which compiles nothing, to the twelfth."""
+        if self.profile and calls == 1 and not self.tracing and not last:
+            jax.block_until_ready(state)
+            jax.profiler.start_trace(str(self.workdir / "profile"))
+            self.tracing = True
+        elif self.tracing and (calls == 12 or last):
+            jax.block_until_ready(state)
+            jax.profiler.stop_trace()
+            self.tracing = self.profile = False
+
+    def call(self, length: int) -> Callable:
+        """The compiled step of a call of so many steps."""
+        if length not in self.calls:
+            self.calls[length] = compile_step(
+                self.step,
+                mesh=self.mesh,
+                shardings=self.shardings,
+                steps_per_call=length,
+                lead=self.lead,
+                transform=self.transform,
+                resident=True,
+            )
+        return self.calls[length]
+
+    def indices(self, step: int, length: int) -> jax.Array:
+        """Examples of the call's steps: `[length, K, B]`, without the axes that are 1."""
+        size = self.run.train.batch_size
+        critics = (self.run.model.critic_steps,) if self.lead else ()
+        each = size * math.prod(critics)
+        found = self.order.take(step * each, length * each)
+        shape = ((length,) if length > 1 else ()) + critics + (size,)
+        lead = len(shape) - 1
+        return put(found.reshape(shape), batch_sharding(self.mesh, lead))
+
+    def log(self, step: int, meta: dict[str, Any]) -> None:
+        """Fetch the metrics since the last log, stop at a number that is none, write means."""
+        if not self.pending:
+            return
+        fetched = [(s, n, jax.device_get(m)) for s, n, m in self.pending]
+        self.pending = []
+        first = fetched[0][0]
+        means: dict[str, float] = {}
+        for name in fetched[0][2]:
+            values = np.concatenate([np.atleast_1d(m[name]) for _, _, m in fetched])
+            bad = np.flatnonzero(~np.isfinite(values))
+            if bad.size:
+                saved = max(self.checkpoints.steps(), default=None)
+                kept = f"the checkpoint of step {saved} is" if saved else "nothing was saved"
+                raise FloatingPointError(
+                    f"{name} is {values[bad[0]]} at step {first + int(bad[0]) + 1} (looked at"
+                    f" steps {first + 1} to {step}); {kept} from before it; lower the learning"
+                    f" rate, set clip, or look at the data."
+                )
+            means[name] = float(values.mean(dtype=np.float64))
+        seconds = self.untimed()
+        meta["seconds"] += seconds
+        size = self.run.train.batch_size
+        rate = (step - first) * size / max(seconds - self.aside, 1e-9)
+        self.aside = 0.0
+        lr = self.learning_rate(step)
+        if self.metrics_file:
+            self.metrics_file.write(step, {**means, **lr, "examples_per_second": rate})
+        self.progress.log(step, means, rate)
+
+    def learning_rate(self, step: int) -> dict[str, float]:
+        """Learning rates in use at a step, for the log."""
+        optimizer = self.run.optimizer
+        if self.family.TRAITS.fit == "counting" or optimizer is None:
+            return {}
+        found: dict[str, Optimizer]
+        if isinstance(optimizer, Optimizer):
+            found = {"learning_rate": optimizer}
+        else:
+            found = {
+                f"{f.name}_learning_rate": getattr(optimizer, f.name)
+                for f in dataclasses.fields(optimizer)
+            }
+        critics = getattr(self.run.model, "critic_steps", 1)
+        out = {}
+        for name, o in found.items():
+            batches = step * critics if name.startswith("discriminator") else step
+            out[name] = float(o.learning_rate_at()(batches // o.accumulate))
+        return out
+
+    def nll(self, state: Any, split: str, num_samples: int = 1) -> np.ndarray:
+        """-log p(x) or its bound on a split, `[N]` nats; randomness does not depend on the step."""
+        if num_samples not in self.nlls:
+            self.nlls[num_samples] = evals.make_nll(
+                self.family,
+                self.run.model,
+                num_samples=num_samples,
+                sharding=batch_sharding(self.mesh),
+            )
+        count = self.mesh.devices.size
+        size = -(-min(self.run.train.eval_batch, len(self.dataset.splits[split]["x"])) // count)
+        x = evaluation_data(self.run, self.dataset, split)
+        key = stream(jax.random.key(self.run.seed), 0, f"evaluate {split}")
+        return self.nlls[num_samples](state.eval_variables(), x, key, size * count)
+
+    def evaluate(self, state: Any, step: int, meta: dict[str, Any]) -> bool:
+        """Validation; keeps the best state apart and counts evaluations that were not better."""
+        if self.family.TRAITS.density == "none" or "validation" not in self.dataset.splits:
+            return False
+        started = time.monotonic()
+        mean, error = evals.mean_and_error(self.nll(state, "validation"))
+        if not math.isfinite(mean):
+            raise FloatingPointError(
+                f"the validation loss is {mean} at step {step}; lower the learning rate, or give"
+                f" unseen data some probability (alpha of counted families)."
+            )
+        better = meta["best"] is None or mean < meta["best"]
+        if better:
+            meta.update(best=mean, best_step=step, bad=0)
+            self.checkpoints.save(state, dict(meta), which="best")
+        else:
+            meta["bad"] += 1
+        if self.run.train.patience and meta["bad"] >= self.run.train.patience:
+            meta["ended"] = f"no better validation for {meta['bad']} evaluations"
+        values = {"validation_nll": mean, "validation_std_error": error}
+        if self.metrics_file:
+            self.metrics_file.write(step, values)
+        note = "best so far" if better else f"best {meta['best']:.3f} at step {meta['best_step']:,}"
+        self.progress.say(f"{self.run.experiment}  validation {mean:.3f} +- {error:.3f}, {note}")
+        self.took(started)
+        return better
+
+    def sample(self, state: Any, step: int) -> None:
+        """A grid of samples as PNG, from the same noise at every step."""
+        started = time.monotonic()
+        if self.draw is None:
+            n, config = self.run.train.samples, self.run.model
+            self.draw = jax.jit(
+                lambda v, k: self.family.sample(config, v, k, n), out_shardings=self.replicated
+            )
+        key = stream(jax.random.key(self.run.seed), 0, "samples")
+        x = np.asarray(self.draw(state.eval_variables(), key))
+        if self.main:
+            path = self.workdir / "samples" / f"step_{step:08d}.png"
+            save_grid(path, x, *self.family.TRAITS.sample_range)
+        self.took(started)
+
+    def save(self, state: Any, meta: dict[str, Any]) -> None:
+        """A checkpoint in the background.
+
+        Only once a best checkpoint is on disk may a latest one speak of it.
+        """
+        started = time.monotonic()
+        self.checkpoints.wait()
+        self.checkpoints.save(state, dict(meta))
+        self.took(started)
+
+    def took(self, started: float) -> None:
+        """Note time spent beside training: rates leave it out, deadlines count on it."""
+        seconds = time.monotonic() - started
+        self.aside += seconds
+        self.eval_seconds = max(self.eval_seconds, seconds)
+
+    def untimed(self) -> float:
+        """Seconds since this was last asked."""
+        now = time.monotonic()
+        seconds, self.clock = now - self.clock, now
+        return seconds
+
+    def why_stop(self, signals: Signals, deadline: float | None) -> str:
+        """A reason to save and leave, or nothing."""
+        if signals.caught:
+            return f"{signals.caught}; the same command goes on from here"
+        if deadline is not None and time.monotonic() + self.margin() > deadline:
+            return OUT_OF_TIME
+        return ""
+
+    def margin(self) -> float:
+        """Time for one more call, an evaluation and a save, twice what they were seen to take."""
+        return 2 * (self.call_seconds + 2 * self.eval_seconds) + 0.5
