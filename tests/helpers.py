@@ -150,6 +150,14 @@ def sample_p_value(family: Any, config: Any, variables: Any, n: int = 50_000) ->
     return float(stats.chi2.sf(statistic, len(expected) - 1))
 
 
+def environment(devices: int = 1, **more: str) -> dict[str, str]:
+    """What a fresh process of the tests needs: the paths, and so many virtual CPU devices."""
+    found = dict(os.environ, JAX_PLATFORMS="cpu", **more)
+    found["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    found["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    return found
+
+
 def run_program(
     name: str, *arguments: str, devices: int = 1, check: bool = True, timeout: int = 300
 ) -> subprocess.CompletedProcess:
@@ -167,13 +175,10 @@ def run_python(
     *arguments: str, devices: int = 1, check: bool = True, timeout: int = 300, **env: str
 ) -> subprocess.CompletedProcess:
     """A fresh interpreter in the repository root, warnings as errors but for the asked-for ones."""
-    environment = dict(os.environ, JAX_PLATFORMS="cpu", **env)
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env=environment,
+        env=environment(devices, **env),
         capture_output=True,
         text=True,
         timeout=timeout,

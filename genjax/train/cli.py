@@ -92,8 +92,9 @@ def off_recipe(recipe: Run, run: Run, record: Mapping[str, Any]) -> list[str]:
     # A run that was begun has filled in what its recipe leaves open.
     found = list(changes(continue_from(recipe, run), run, free))
     expected = recipe.figure.data_checksum
-    if expected and record["data_checksum"] != expected:
-        found.append(f"the data (checksum {record['data_checksum']}, not {expected})")
+    seen = record.get("data_checksum")
+    if expected and seen != expected:
+        found.append(f"the data (checksum {seen}, not {expected})")
     return found
 
 

@@ -1,6 +1,7 @@
 """Settings of a whole run as frozen dataclasses, and their way to JSON and back."""
 
 import dataclasses
+import json
 import types
 import typing
 from typing import Any
@@ -187,8 +188,8 @@ def continue_from(run: Run, saved: Run) -> Run:
 
 
 def to_json(settings: Any) -> dict[str, Any]:
-    """A dataclass as nested dicts and lists."""
-    return dataclasses.asdict(settings)
+    """A dataclass as nested dicts and lists, as JSON gives them back."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
 
 
 def run_from_json(values: dict[str, Any]) -> Run:

@@ -309,6 +309,7 @@ def finished(monkeypatch, tmp_path, main):
     def fit(run, workdir, **options):
         calls.append((run, workdir, options))
         record = {"experiment": run.experiment, "seed": run.seed}
+        record["data_checksum"] = run.figure.data_checksum
         return cli.Result(True, run.train.steps, "end of schedule", record)
 
     monkeypatch.setattr(cli, "fit", fit)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,16 +13,18 @@ import time
 import jax
 import numpy as np
 import pytest
-from helpers import ROOT, run_python
+from helpers import ROOT, environment, run_python
 from PIL import Image
 from small import small_run, write_data
 
 import genjax.train
 from genjax import families
 from genjax.core import Optimizer
-from genjax.train import fit
-from genjax.train import loop as loop_module
+from genjax.train import Figure, fit
 from genjax.train.load import load_state
+from genjax.train.settings import TwoOptimizers
+from genjax.train.trainer import Trainer
+from genjax.train.writers import Metrics
 
 
 @pytest.fixture(scope="module")
@@ -180,28 +183,49 @@ def test_early_stopping(tmp_path, data):
     assert result.record["ended"] == "no better validation for 3 evaluations"
     assert result.record["chosen_step"] == 2
     again = fit(dataclasses.replace(run, optimizer=still), tmp_path, quiet=True)
-    assert again.step == 8
+    assert again.record == result.record  # given back, not made again
+    # More patience takes it further.
+    patient = dataclasses.replace(run, optimizer=still)
+    patient = dataclasses.replace(patient, train=dataclasses.replace(run.train, patience=5))
+    assert fit(patient, tmp_path, quiet=True).step == 12
 
 
-def test_the_deadline_saves_and_the_next_call_goes_on(tmp_path, data):
-    run = small_run("nade", data, steps=40)
-    cut = fit(run, tmp_path, deadline=time.monotonic(), quiet=True)
+def test_the_deadline_saves_in_time_and_the_next_call_goes_on(tmp_path, data, monkeypatch):
+    """Calls of 0.2 s: it stops before the deadline, with what it did saved."""
+    call = Trainer.call
+
+    def slow(self, length):
+        compiled = call(self, length)
+        return lambda *arguments: (time.sleep(0.2), compiled(*arguments))[1]
+
+    monkeypatch.setattr(Trainer, "call", slow)
+    run = small_run("nade", data, steps=1000, save_every=0, eval_every=0, sample_every=0)
+    deadline = time.monotonic() + 8
+    cut = fit(run, tmp_path, deadline=deadline, quiet=True)
+    assert time.monotonic() < deadline
     assert not cut.finished
-    assert 0 < cut.step < 40
+    assert 5 < cut.step < 45
     assert "time is used up" in cut.reason
-    assert fit(run, tmp_path, quiet=True).finished
+    assert load_state_latest(tmp_path) == cut.step
+    monkeypatch.undo()
+    again = fit(
+        small_run("nade", data, steps=1000), tmp_path, deadline=time.monotonic(), quiet=True
+    )
+    assert (again.finished, again.step) == (False, 0)  # nothing is begun without time for it
+    longer = fit(run, tmp_path, deadline=time.monotonic() + 3, quiet=True)
+    assert longer.step > cut.step
 
 
 def test_sigterm_in_this_process_is_answered_at_the_end_of_a_call(tmp_path, data, monkeypatch):
     run = small_run("nade", data, steps=40)
-    write = loop_module.Metrics.write
+    write = Metrics.write
 
     def write_and_signal(self, step, values):
         write(self, step, values)
         if step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop_module.Metrics, "write", write_and_signal)
+    monkeypatch.setattr(Metrics, "write", write_and_signal)
     before = signal.getsignal(signal.SIGTERM)
     result = fit(run, tmp_path, quiet=True)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -215,10 +239,9 @@ def load_state_latest(workdir):
 
 def test_sigterm_from_outside_saves_and_exits_cleanly(tmp_path, data):
     program = ROOT / "tests" / "programs" / "runs.py"
-    env = dict(os.environ, PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}", JAX_PLATFORMS="cpu")
     process = subprocess.Popen(
         [sys.executable, str(program), data, str(tmp_path), "1000000", "nade"],
-        env=env,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -237,6 +260,91 @@ def test_sigterm_from_outside_saves_and_exits_cleanly(tmp_path, data):
     assert (name, reason) == ("nade", "SIGTERM; the same command goes on from here\n")
     # It saved where it stood, and had logged up to there.
     assert load_state_latest(tmp_path / "nade") == int(step) == lines(tmp_path / "nade")[-1]["step"]
+
+
+def test_a_finished_run_is_not_trained_again_without_its_latest(finished, tmp_path):
+    """As it comes out of a pack: the best is there, and must not be lost to a new start."""
+    run, workdir, result = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy, ignore=lambda d, names: names if d.endswith("latest") else [])
+    assert fit(run, copy, quiet=True).record == result.record
+    (copy / "record.json").unlink()
+    with pytest.raises(ValueError, match="no whole checkpoint in latest to go on from"):
+        fit(run, copy, quiet=True)
+    assert list((copy / "checkpoints" / "best").glob("[0-9]*"))
+
+
+def test_a_best_that_is_gone_is_not_named_by_the_record(tmp_path, data):
+    """Killed between two saves, or damaged: validation starts again, and says so."""
+    fit(small_run("nade", data, steps=20), tmp_path, quiet=True)
+    for folder in (tmp_path / "checkpoints" / "best").glob("[0-9]*"):
+        shutil.rmtree(folder)
+    record = fit(small_run("nade", data, steps=24), tmp_path, quiet=True).record
+    assert record["chosen_step"] == 24
+    validation = {v["step"]: v["validation_nll"] for v in lines(tmp_path) if "validation_nll" in v}
+    assert record["validation"] == validation[24]
+
+
+def test_a_workdir_that_saved_nothing_may_take_other_settings(tmp_path, data):
+    run = small_run("nade", data, steps=8)
+    wild = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd", learning_rate=1e30))
+    with pytest.raises(FloatingPointError, match="nothing was saved from before it"):
+        fit(wild, tmp_path, quiet=True)
+    assert fit(run, tmp_path, quiet=True).finished
+
+
+def test_fewer_steps_than_are_done_are_refused(tmp_path, data):
+    fit(small_run("nade", data, steps=8), tmp_path, quiet=True)
+    with pytest.raises(ValueError, match="8 steps are done already"):
+        fit(small_run("nade", data, steps=4), tmp_path, quiet=True)
+
+
+def test_two_trainers_in_one_workdir_are_refused(tmp_path, data):
+    from genjax.train.door import lock
+
+    with lock(tmp_path), pytest.raises(ValueError, match="another process trains in"):
+        fit(small_run("nade", data), tmp_path, quiet=True)
+
+
+def test_a_citation_may_be_corrected(tmp_path, data):
+    run = small_run("nade", data, steps=8)
+    fit(run, tmp_path, quiet=True)
+    cited = dataclasses.replace(run, figure=Figure(paper=1.0, source="table 1"))
+    assert fit(cited, tmp_path, quiet=True).finished
+
+
+def test_without_eval_every_the_end_is_evaluated(tmp_path, data):
+    record = fit(small_run("nade", data, eval_every=0), tmp_path, quiet=True).record
+    assert record["chosen_step"] == 10
+    assert record["validation"] is not None
+
+
+@pytest.mark.parametrize("transform", ["symmetric", "dequantize", "unit"])
+def test_images_and_bits_must_be_in_range(tmp_path, data, transform):
+    nade = small_run("nade", data)
+    grey = dataclasses.replace(nade.data, data="digits", transform=transform)
+    model = dataclasses.replace(nade.model, shape=(8, 8, 1))
+    with pytest.raises(ValueError, match="takes 0 and 1, and digits under transform"):
+        fit(dataclasses.replace(nade, data=grey, model=model), tmp_path, quiet=True)
+    gan = small_run("gan", data)
+    wrong = dataclasses.replace(gan.data, data="digits", transform="none")
+    model = dataclasses.replace(gan.model, shape=(8, 8, 1))
+    with pytest.raises(ValueError, match="makes images from 0 to 1"):
+        fit(dataclasses.replace(gan, data=wrong, model=model), tmp_path, quiet=True)
+
+
+def test_the_discriminators_rate_falls_over_its_own_updates(tmp_path, data):
+    """Two critic steps a step: after half of the run half of its updates are done."""
+    run = small_run("gan", data, steps=10, log_every=1)
+    linear = Optimizer(learning_rate=1e-2, schedule="linear")
+    two = TwoOptimizers(generator=linear, discriminator=linear)
+    fit(dataclasses.replace(run, optimizer=two), tmp_path, quiet=True)
+    for line in lines(tmp_path):
+        for player in ("generator", "discriminator"):
+            expected = 1e-2 * (1 - line["step"] / 10)
+            assert line[f"{player}_learning_rate"] == pytest.approx(expected, abs=1e-8)
+            # It does move until the end, as it says.
+            assert line[f"{player}_update_norm"] > 0
 
 
 def test_gan_run_has_samples_and_no_likelihood(tmp_path, data):

@@ -119,13 +119,18 @@ def test_make_record_states_run_and_figure():
         std_error=0.5,
         details={"steps": 7},
         seconds=90.0,
-        commit_id="abc",
+        sessions=[
+            {"commit": "abc", "device": "H100 x1", "from_step": 0},
+            {"commit": "abc", "device": "cpu x1", "from_step": 3},
+        ],
     )
     # A carried file is named as the data set it holds.
     assert made["dataset"] == "binarized_mnist"
     assert (made["paper"], made["paper_tag"], made["paper_source"]) == (88.33, "seen", "table 2")
     assert (made["minutes"], made["seed"], made["steps"]) == (1.5, 5, 7)
     assert (made["unit"], made["commit"]) == ("nats", "abc")
+    # Steps were made on two machines: both are named.
+    assert made["device"] == "H100 x1, cpu x1"
     assert made["config"]["model"]["hidden"] == 8
     assert {"python", "jax", "flax", "optax", "numpy"} <= set(made["versions"])
     # All of it is JSON, and enough for a row.

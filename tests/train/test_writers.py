@@ -136,7 +136,8 @@ def test_save_grid_is_a_png_of_the_grid(tmp_path):
 
 
 def test_progress_says_step_metrics_rate_and_time_left(capsys):
-    progress = Progress("nade", 500, 2000)
+    progress = Progress("nade", 2000)
+    progress.begin(500)
     progress.began -= 60.0  # a minute for 500 steps: two minutes for the 1,000 that are left
     progress.log(1000, {"loss": 123.456}, 2500.0)
     progress.close()
@@ -146,7 +147,7 @@ def test_progress_says_step_metrics_rate_and_time_left(capsys):
 
 
 def test_quiet_progress_is_silent(capsys):
-    progress = Progress("nade", 0, 10, quiet=True)
+    progress = Progress("nade", 10, quiet=True)
     progress.log(5, {"loss": 1.0}, 1.0)
     progress.say("a line")
     progress.close()
