@@ -120,7 +120,7 @@ def test_differences_name_the_setting():
     assert differences(RUNS["single"], other) == {
         "seed": (2**32 - 1, 1),
         "optimizer.momentum": (0.9, 0.5),
-        "model.shape": ((3, 3, 1), (4, 4, 1)),
+        "model.shape": ([3, 3, 1], [4, 4, 1]),
     }
 
 
