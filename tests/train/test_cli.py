@@ -41,8 +41,9 @@ def test_every_room_by_name():
     assert changed("--hidden 10 --activation sigmoid --shape 8 8 1") == {
         "model.hidden": 10,
         "model.activation": "sigmoid",
-        "model.shape": (8, 8, 1),
+        "model.shape": [8, 8, 1],
     }
+    assert parse("--shape 8 8 1")[1].model.shape == (8, 8, 1)
     assert changed("--learning-rate 0.25 --decay-steps 7") == {
         "optimizer.learning_rate": 0.25,
         "optimizer.decay_steps": 7,
