@@ -1,5 +1,6 @@
 """What several test files need: tiny cases of every family, and exhaustive checks of a density."""
 
+import functools
 import itertools
 import math
 import os
@@ -51,10 +52,21 @@ def make_optimizer(family: Any, learning_rate: float = 1e-2) -> Any:
     return optax.adam(learning_rate)
 
 
-def make_state(family: Any, config: Any, seed: int = 0, **options: Any) -> Any:
+@functools.lru_cache
+def state_builder(family: Any, config: Any, ema: bool = False) -> Any:
+    """`build(key) -> State`, compiled once for all tests of a family."""
     optimizer = make_optimizer(family)
-    build = jax.jit(lambda key: init_state(family, config, optimizer, key, **options))
-    return build(jax.random.key(seed))
+    return jax.jit(lambda key: init_state(family, config, optimizer, key, ema=ema))
+
+
+@functools.lru_cache
+def compiled_step(family: Any, config: Any) -> Any:
+    """The family's step, compiled once for all tests that only need it to run."""
+    return jax.jit(family.make_step(config, make_optimizer(family)))
+
+
+def make_state(family: Any, config: Any, seed: int = 0, ema: bool = False) -> Any:
+    return state_builder(family, config, ema)(jax.random.key(seed))
 
 
 def make_batch(family: Any, config: Any, size: int = 16, seed: int = 1) -> dict[str, jax.Array]:
