@@ -1,18 +1,15 @@
 """The command line of an experiment: every setting by name, one sentence for every mistake."""
 
-import contextlib
 import dataclasses
-import difflib
-import io
 import os
 import pathlib
-import re
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import jax
 
+from genjax import options as options_room
 from genjax.train.loop import Result, fit
 from genjax.train.record import write_record
 from genjax.train.settings import HARMLESS, Run, TwoOptimizers, changes, continue_from
@@ -144,7 +141,7 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
         fields.append(("optimizer", optimizer, base.optimizer))
     options_class = dataclasses.make_dataclass("Options", fields, kw_only=True, frozen=True)
     options_class.__doc__ = doc
-    options = _quietly(tyro, options_class, doc, argv)
+    options = options_room.parse(options_class, doc, argv)
     run = dataclasses.replace(
         base,
         model=options.model,
@@ -156,8 +153,9 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
     if options.smoke:
         # What was asked for by name holds; the rest is made small.
         small = smoke(base)
-        asked = {k: getattr(options.train, k) for k in SMOKE if _flag(k) in _flags(argv)}
-        asked_limit = "--limit" in _flags(argv)
+        given = options_room.flags(argv)
+        asked = {k: getattr(options.train, k) for k in SMOKE if options_room.flag(k) in given}
+        asked_limit = "--limit" in given
         limit = options.data_settings.limit if asked_limit else small.data.limit
         run = dataclasses.replace(
             run,
@@ -178,14 +176,6 @@ def _help(tyro: Any, text: str) -> Any:
     return tyro.conf.arg(help=text)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _flags(argv: list[str]) -> set[str]:
-    return {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}
-
-
 def _recipe(names: tuple[str, ...], argv: list[str]) -> str:
     """The recipe asked for: its settings are the defaults that the rest is parsed over."""
     for i, word in enumerate(argv):
@@ -197,33 +187,3 @@ def _recipe(names: tuple[str, ...], argv: list[str]) -> str:
                 raise ValueError(f"there is no recipe '{name}'; there are {', '.join(names)}.")
             return name
     return names[0]
-
-
-def _quietly(tyro: Any, options_class: Any, doc: str, argv: list[str]) -> Any:
-    """Parse with tyro; its framed error becomes one sentence."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(options_class, description=doc, args=argv)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-    text = " ".join(re.sub(r"[╭╮╰╯│─━]", " ", said.getvalue()).split())
-    known = sorted(set(re.findall(r"--[a-z][a-z0-9.-]*", _usage(tyro, options_class))))
-    wrong = [f for f in _flags(argv) if known and f not in known]
-    if wrong:
-        near = difflib.get_close_matches(wrong[0], known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ";"
-        raise ValueError(f"there is no option {wrong[0]}{hint} --help lists them all.") from None
-    text = re.sub(r"^(Parsing error|Value error|Error)[^A-Za-z-]*", "", text)
-    text = re.sub(r"^Error parsing [a-z_]+: ", "", text)  # a room's own sentence needs no room
-    text = re.sub(r"^(Invalid choice|Missing argument|Unrecognized options) ", "", text)
-    text = re.split(r"Got errors|Argument helptext|For full helptext", text)[0].strip(" .")
-    raise ValueError(f"{text}; --help lists the options.") from None
-
-
-def _usage(tyro: Any, options_class: Any) -> str:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        tyro.cli(options_class, args=["--help"])
-    return said.getvalue()

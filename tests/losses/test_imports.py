@@ -23,11 +23,13 @@ ROOMS = {
     "core": STANDING,
     "nn": STANDING | {"nn"},
     "families": STANDING | {"nn", "families"},
-    "data": STANDING | {"nn", "data"},
+    "options": set(),
+    "data": STANDING | {"nn", "data", "options"},
     "evals": STANDING | {"nn", "data", "evals"},
-    "train": STANDING | {"nn", "families", "data", "evals", "train", "version", "root"},
+    "train": STANDING | {"nn", "families", "data", "evals", "train", "version", "root", "options"},
     "root": STANDING | {"nn", "families", "data", "evals", "train", "version"},
-    "command": STANDING | {"nn", "families", "data", "evals", "train", "version", "root"},
+    "command": STANDING
+    | {"nn", "families", "data", "evals", "train", "version", "root", "options"},
 }
 # Other packages each room may use; None is any. The standard library is always allowed, but for
 # losses, which have `math` alone.
@@ -38,6 +40,7 @@ OTHERS = {
     "core": {"chex", "jax", "numpy", "flax", "optax"},
     "nn": {"jax", "numpy", "flax"},
     "families": {"chex", "jax", "numpy", "flax", "optax"},
+    "options": {"tyro"},
     "data": None,
     "evals": None,
     "train": None,
