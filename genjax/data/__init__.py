@@ -1,8 +1,9 @@
 """Where batches come from."""
 
+from genjax.data.dataset import Dataset
 from genjax.data.order import Order
 from genjax.data.settings import TRANSFORMS, Data
-from genjax.data.sources import Dataset, load, save_npz
+from genjax.data.sources import load, save_npz
 from genjax.data.transforms import (
     binarize_stochastic,
     binarize_threshold,

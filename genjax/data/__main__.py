@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if not options.out.endswith(".npz"):
             raise ValueError(f"{options.out} must end in .npz.")
-        dataset = load(Data(data=options.source, data_dir=options.data_dir))
+        dataset = load(Data(data=options.source, data_dir=options.data_dir, stream="no"))
         pathlib.Path(options.out).parent.mkdir(parents=True, exist_ok=True)
         save_npz(dataset, options.out)
     except (ValueError, OSError) as error:

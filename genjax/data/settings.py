@@ -28,11 +28,20 @@ class Data:
     """Images held out from the end of train where the data has no validation split."""
     limit: int = 0
     """Keep the first so many images of each split; 0 keeps all."""
+    stream: Literal["auto", "yes", "no"] = "auto"
+    """Read training images from disk as they are needed; auto does so above 2 GiB of them. The
+    batches are the same."""
+    workers: int = 2
+    """Processes that read and decode streamed images; 0 does it in threads of this one."""
 
     def __post_init__(self) -> None:
         checks.one_of(TRANSFORMS, transform=self.transform)
+        checks.one_of(("auto", "yes", "no"), stream=self.stream)
         checks.not_negative(
-            binarize_seed=self.binarize_seed, validation=self.validation, limit=self.limit
+            binarize_seed=self.binarize_seed,
+            validation=self.validation,
+            limit=self.limit,
+            workers=self.workers,
         )
         if self.binarize_seed >= 2**32:
             raise ValueError(f"binarize_seed must be below 2^32, got {self.binarize_seed}.")

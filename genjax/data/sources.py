@@ -6,52 +6,21 @@ TensorFlow is not needed: TFDS data is read as `array_record`. Nothing is unpick
 import dataclasses
 import os
 import pathlib
-import zlib
 from typing import Any
 
 import numpy as np
 
+from genjax.data.dataset import SPLITS, Dataset, row_crcs
 from genjax.data.order import Order
+from genjax.data.prepared import Prepared, checked, levels_of, open_prepared
 from genjax.data.settings import Data
+from genjax.data.transforms import draw_static
 
-SPLITS = ("train", "validation", "test")
+RESIDENT_BYTES = 2**31
 NPZ_LAYOUT = (
     "a .npz holds arrays train, validation and test, [N, ...] each, with optional"
     " train_label, validation_label, test_label [N] and levels []"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Arrays by split.
-
-    name: as it was asked for.
-    splits: `{"train": {"x": [N, *shape], "label": [N]}, ...}`; `label` where there is one.
-    levels: integers in `x` run from 0 to levels - 1; 0 for real numbers.
-    """
-
-    name: str
-    splits: dict[str, dict[str, np.ndarray]]
-    levels: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Event shape."""
-        return self.splits["train"]["x"].shape[1:]
-
-    def counts(self) -> dict[str, int]:
-        """Examples in each split."""
-        return {name: len(split["x"]) for name, split in self.splits.items()}
-
-    def checksum(self) -> str:
-        """CRC-32 over all arrays: tells whether two runs saw the same data."""
-        crc = 0
-        for name in sorted(self.splits):
-            for key in sorted(self.splits[name]):
-                array = np.ascontiguousarray(self.splits[name][key])
-                crc = zlib.crc32(f"{name} {key} {array.dtype} {array.shape}".encode(), crc)
-                crc = zlib.crc32(array.data, crc)
-        return f"{crc:08x}"
 
 
 def load(settings: Data) -> Dataset:
@@ -61,35 +30,104 @@ def load(settings: Data) -> Dataset:
       ValueError: one sentence that names the file and the layout expected.
     """
     source = settings.data
+    names: dict[str, tuple[str, ...]] = {}
+    levels: int | None = None
+    found: dict[str, Any]
     if source in ("digits", "digits_4x4"):
-        dataset = _digits(source)
+        found, levels = _digits(source)
     elif source.endswith(".npz"):
-        dataset = _npz(pathlib.Path(source))
+        found, levels = _npz(pathlib.Path(source))
     else:
-        dataset = _tfds(source, settings.data_dir, settings.limit)
-    splits = dict(dataset.splits)
-    if "train" not in splits:
-        raise ValueError(f"{source} has no split called train, it has {sorted(splits)}.")
-    if "validation" not in splits and settings.validation:
-        n = len(splits["train"]["x"]) - settings.validation
-        if n < 1:
-            raise ValueError(
-                f"validation={settings.validation} leaves no training example of {source},"
-                f" which has {len(splits['train']['x'])}; hold out fewer."
-            )
-        splits["validation"] = {k: v[n:] for k, v in splits["train"].items()}
-        splits["train"] = {k: v[:n] for k, v in splits["train"].items()}
-    if settings.limit:
-        splits = {s: {k: v[: settings.limit] for k, v in a.items()} for s, a in splits.items()}
-    if settings.transform not in ("none", "static") and not dataset.levels:
+        found, names = open_prepared(source, settings.data_dir)
+    if "train" not in found:
+        raise ValueError(f"{source} has no split called train, it has {sorted(found)}.")
+    found = _cut({s: found[s] for s in SPLITS if s in found}, settings)
+    arrays, streams = _place(found, settings)
+    if levels is None:
+        levels = _prepared_levels(source, arrays, streams)
+    if settings.transform not in ("none", "static") and not levels:
         raise ValueError(
             f"transform={settings.transform} needs integers, and {source} holds real numbers;"
             f" use transform=none."
         )
-    if settings.transform == "static":
-        splits = _binarize_once(splits, dataset.levels, settings.binarize_seed)
-        return Dataset(source, splits, 2)
-    return Dataset(source, splits, dataset.levels)
+    dataset = Dataset(source, arrays, levels, streams, names)
+    return _static(dataset, settings.binarize_seed) if settings.transform == "static" else dataset
+
+
+def _cut(splits: dict[str, Any], settings: Data) -> dict[str, Any]:
+    """Hold out validation images from the end of train, then keep the first `limit` of each."""
+
+    def part(split: Any, start: int, stop: int) -> Any:
+        if isinstance(split, Prepared):
+            return split.cut(start, stop)
+        return {k: v[start:stop] for k, v in split.items()}
+
+    def size(split: Any) -> int:
+        return len(split) if isinstance(split, Prepared) else len(split["x"])
+
+    train = splits["train"]
+    if "validation" not in splits and settings.validation:
+        n = size(train) - settings.validation
+        if n < 1:
+            raise ValueError(
+                f"validation={settings.validation} leaves no training example of {settings.data},"
+                f" which has {size(train)}; hold out fewer."
+            )
+        splits = {**splits, "train": part(train, 0, n), "validation": part(train, n, size(train))}
+    if settings.limit:
+        splits = {s: part(v, 0, settings.limit) for s, v in splits.items()}
+    return splits
+
+
+def _place(
+    splits: dict[str, Any], settings: Data
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Prepared]]:
+    """Train stays on disk where it is asked for or would fill the memory; the rest is read."""
+    train = splits["train"]
+    if not isinstance(train, Prepared):
+        if settings.stream == "yes":
+            raise ValueError(
+                f"{settings.data} is read whole and cannot be streamed; prepare it with: python -m"
+                f" genjax.data.prepare {settings.data} OUT --name NAME"
+            )
+        return splits, {}
+    large = settings.stream == "auto" and train.nbytes() > RESIDENT_BYTES
+    kept = {"train"} if settings.stream == "yes" or large else set()
+    streams = {s: v for s, v in splits.items() if s in kept}
+    return {s: v.all() for s, v in splits.items() if s not in kept}, streams
+
+
+def _prepared_levels(
+    source: str, arrays: dict[str, dict[str, np.ndarray]], streams: dict[str, Prepared]
+) -> int:
+    for rows in streams.values():
+        known = levels_of(rows.folder)
+        if known is not None:
+            return known
+        if rows.read([0])["x"].dtype.kind == "f":
+            return 0
+        highest = np.array([[int(rows.highest())]])
+        arrays = {**arrays, "train": {"x": highest}}
+    return _levels(source, None, arrays)
+
+
+def _static(dataset: Dataset, seed: int) -> Dataset:
+    """Binarise once, every split with its own draws; what was read keeps its checksum."""
+    if not dataset.levels:
+        raise ValueError("transform=static needs integers, and the data holds real numbers.")
+    splits, streams, crcs = {}, {}, {}
+    for number, name in enumerate(SPLITS):
+        if name in dataset.splits:
+            arrays = dataset.splits[name]
+            crcs[name] = {k: row_crcs(v) for k, v in arrays.items()}
+            rows = np.arange(len(arrays["x"]))
+            x = draw_static(arrays["x"], rows, levels=dataset.levels, seed=seed, stream=number)
+            splits[name] = {**arrays, "x": x}
+        elif name in dataset.streams:
+            rows_on_disk: Any = dataset.streams[name]
+            drawn = (seed, number, dataset.levels)
+            streams[name] = dataclasses.replace(rows_on_disk, static=drawn)
+    return dataclasses.replace(dataset, splits=splits, levels=2, streams=streams, crcs=crcs)
 
 
 def save_npz(dataset: Dataset, path: str | os.PathLike) -> None:
@@ -97,12 +135,12 @@ def save_npz(dataset: Dataset, path: str | os.PathLike) -> None:
     arrays: dict[str, Any] = {"levels": np.int64(dataset.levels)}
     for name, split in dataset.splits.items():
         arrays[name] = split["x"]
-        if "label" in split:
-            arrays[f"{name}_label"] = split["label"]
+        for entry in sorted(set(split) - {"x"}):
+            arrays[f"{name}_{entry}"] = split[entry]
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def _digits(name: str) -> Dataset:
+def _digits(name: str) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     """scikit-learn's 8x8 digits, levels 0 .. 16: 1,437 / 180 / 180 by a fixed permutation."""
     from sklearn.datasets import load_digits
 
@@ -115,10 +153,10 @@ def _digits(name: str) -> Dataset:
     label = digits.target.astype(np.int32)
     perm = Order(len(x), 0).epoch(0)
     cuts = {"train": perm[:1437], "validation": perm[1437:1617], "test": perm[1617:]}
-    return Dataset(name, {s: {"x": x[i], "label": label[i]} for s, i in cuts.items()}, levels)
+    return {s: {"x": x[i], "label": label[i]} for s, i in cuts.items()}, levels
 
 
-def _npz(path: pathlib.Path) -> Dataset:
+def _npz(path: pathlib.Path) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     if not path.is_file():
         raise ValueError(f"there is no file {path}; {NPZ_LAYOUT}.")
     try:
@@ -136,7 +174,10 @@ def _npz(path: pathlib.Path) -> Dataset:
     for name in SPLITS:
         if name not in arrays:
             continue
-        splits[name] = {"x": _checked(path, name, arrays[name])}
+        splits[name] = {"x": checked(path, name, arrays[name])}
+        for entry in ("attributes", "caption", "y"):
+            if f"{name}_{entry}" in arrays:
+                splits[name][entry] = _beside(path, name, entry, arrays)
         if f"{name}_label" in arrays:
             label = arrays[f"{name}_label"]
             if label.shape != (len(splits[name]["x"]),) or label.dtype.kind not in "iu":
@@ -148,27 +189,18 @@ def _npz(path: pathlib.Path) -> Dataset:
     if len({s["x"].shape[1:] for s in splits.values()}) > 1:
         shapes = {n: s["x"].shape[1:] for n, s in splits.items()}
         raise ValueError(f"{path}: the splits differ in the shape of an example, {shapes}.")
-    return Dataset(str(path), splits, _levels(path, arrays.get("levels"), splits))
+    return splits, _levels(path, arrays.get("levels"), splits)
 
 
-def _checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
-    if not isinstance(x, np.ndarray):
-        raise ValueError(f"{path}: {name} is no array; {NPZ_LAYOUT}.")
-    if x.ndim < 2 or not x.size:
-        raise ValueError(f"{path}: {name} must be [N, ...] with N above 0, got {list(x.shape)}.")
-    if x.dtype.kind == "b":
-        return x.astype(np.uint8)
-    if x.dtype.kind not in "iuf":
-        raise ValueError(f"{path}: {name} must hold numbers, got {x.dtype}.")
-    if x.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            x = x.astype(np.float32)
-        if not np.isfinite(x).all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity as float32; clean it first.")
-        return x
-    if x.min() < 0:
-        raise ValueError(f"{path}: {name} holds integers below 0; levels start at 0.")
-    return x
+def _beside(path: Any, name: str, entry: str, arrays: dict[str, Any]) -> np.ndarray:
+    """Attributes, captions or the other images of pairs: one an example, of the right kind."""
+    array, n = arrays[f"{name}_{entry}"], len(arrays[name])
+    kinds, axes = {"attributes": ("iub", 2), "caption": ("U", 1), "y": ("iuf", 4)}[entry]
+    if not isinstance(array, np.ndarray) or len(array.shape) != axes or len(array) != n:
+        raise ValueError(f"{path}: {name}_{entry} must have {axes} axes and {n} rows.")
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"{path}: {name}_{entry} must not hold {array.dtype}.")
+    return array.astype(np.uint8) if entry == "attributes" else array
 
 
 def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> int:
@@ -185,74 +217,3 @@ def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> 
     if highest >= levels:
         raise ValueError(f"{path}: the highest value {highest} does not fit levels={levels}.")
     return levels
-
-
-def _tfds(source: str, data_dir: str | None, limit: int) -> Dataset:
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError:
-        raise ValueError(
-            f"'{source}' is a TFDS data set and tensorflow-datasets is not installed; install it,"
-            f" or give a .npz file ({NPZ_LAYOUT})."
-        ) from None
-    folder = pathlib.Path(source)
-    looks_like_path = folder.is_dir() or os.sep in source
-    try:
-        if looks_like_path:
-            builder = tfds.builder_from_directory(source)
-        else:
-            builder = tfds.builder(source, data_dir=data_dir or os.environ.get("TFDS_DATA_DIR"))
-    except Exception as error:
-        what = "a folder with dataset_info.json and features.json" if looks_like_path else "a name"
-        raise ValueError(
-            f"TFDS knows no data set '{source}' ({type(error).__name__}); give {what} of TFDS, a"
-            f" .npz file, or digits."
-        ) from None
-    where = pathlib.Path(builder.data_path)
-    # A name that was never prepared has a path and no files: TFDS would say so much later.
-    if not (where / "dataset_info.json").is_file() or not builder.info.splits:
-        raise ValueError(
-            f"{source} is not prepared in {where}; set TFDS_DATA_DIR to where it is, or prepare it"
-            f" with: tfds build {source} --file_format=array_record"
-        )
-    features = builder.info.features
-    key = next((k for k in ("image", "x", "features") if k in features), None)
-    if key is None:
-        raise ValueError(f"{source} has features {sorted(features)} and none called image.")
-    splits: dict[str, dict[str, np.ndarray]] = {}
-    for name in (s for s in SPLITS if s in builder.info.splits):
-        try:
-            records = builder.as_data_source(split=name)
-            # Decoding is most of the time, so a limit holds here already; held-out images come
-            # from the end of train, which a limit must not cut off first.
-            whole = not limit or (name == "train" and "validation" not in builder.info.splits)
-            rows = [records[i] for i in range(len(records) if whole else min(limit, len(records)))]
-        except Exception as error:
-            raise ValueError(
-                f"split {name} of {source} in {where} cannot be read ({type(error).__name__}: a"
-                f" file is missing, truncated, or not array_record); prepare it again with:"
-                f" tfds build {source} --file_format=array_record"
-            ) from None
-        if len({np.shape(r[key]) for r in rows}) > 1:
-            raise ValueError(f"{source} has images of different sizes; resize them first.")
-        splits[name] = {"x": _checked(where, name, np.stack([r[key] for r in rows]))}
-        if "label" in features and np.ndim(rows[0]["label"]) == 0:
-            splits[name]["label"] = np.array([r["label"] for r in rows], np.int32)
-    if not splits:
-        raise ValueError(f"{source} has splits {sorted(builder.info.splits)}, none of {SPLITS}.")
-    return Dataset(source, splits, _levels(where, None, splits))
-
-
-def _binarize_once(
-    splits: dict[str, dict[str, np.ndarray]], levels: int, seed: int
-) -> dict[str, dict[str, np.ndarray]]:
-    if not levels:
-        raise ValueError("transform=static needs integers, and the data holds real numbers.")
-    out = {}
-    for number, name in enumerate(SPLITS):
-        if name in splits:
-            x = splits[name]["x"]
-            raw = np.random.Philox(key=[seed, number]).random_raw(x.size).reshape(x.shape)
-            u = (raw >> np.uint64(11)) * 2.0**-53  # uniform in [0, 1)
-            out[name] = {**splits[name], "x": (u * (levels - 1) < x).astype(np.uint8)}
-    return out

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax import checks
 
@@ -68,3 +69,31 @@ def make_transform(
     checks.one_of(tuple(functions), transform=name)
     function = functions[name]
     return lambda batch, key: {**batch, "x": function(batch["x"], key)}
+
+
+def draw_static(
+    x: np.ndarray, rows: np.ndarray, *, levels: int, seed: int, stream: int
+) -> np.ndarray:
+    """Bernoulli draws that belong to the rows: `[N, ...]` integers to uint8 in {0, 1}.
+
+    The same for a row whichever others are drawn with it, so that a split binarised at once and
+    one read row by row agree.
+
+    Args:
+      x: integers 0 .. levels - 1, `[N, ...]`.
+      rows: the number of each row in its split, `[N]`.
+      levels: of x.
+      seed: of the draws.
+      stream: another number gives other draws, one a split.
+    """
+    n = int(np.prod(x.shape[1:]))
+    out = np.empty((len(x), n), np.uint8)
+    runs = np.flatnonzero(np.diff(rows, prepend=rows[:1] - 2) != 1)  # rows that follow each other
+    for a, b in zip(runs, [*runs[1:], len(rows)], strict=True):
+        first = int(rows[a]) * n
+        # A counter of Philox gives four words, so the words of any row can be had at once.
+        raw = np.random.Philox(key=[seed, stream], counter=[first // 4, 0, 0, 0])
+        words = raw.random_raw((b - a) * n + first % 4)[first % 4 :]
+        u = (words >> np.uint64(11)) * 2.0**-53  # uniform in [0, 1)
+        out[a:b] = (u * (levels - 1) < x[a:b].reshape(-1)).reshape(b - a, n)
+    return out.reshape(x.shape)

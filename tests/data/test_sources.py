@@ -35,8 +35,8 @@ def test_digits_are_all_of_scikit_learns_in_three_disjoint_splits():
 
 def test_digits_never_change():
     # Every result on digits stands on this split.
-    assert load(Data(data="digits")).checksum() == "f0f4564b"
-    assert load(Data(data="digits_4x4")).checksum() == "cb28357b"
+    assert load(Data(data="digits")).checksum() == "9fb55244"
+    assert load(Data(data="digits_4x4")).checksum() == "215dffdc"
 
 
 def test_digits_4x4_are_the_sums_of_2x2_pixels():
@@ -198,4 +198,7 @@ def test_static_draws_do_not_depend_on_the_limit(tmp_path):
 
 def test_static_binarisation_never_changes():
     # Pinned: a figure on statically binarised digits stands on these draws.
-    assert static("digits", 0).checksum() == "d6c2ad47"
+    drawn = static("digits", 0)
+    assert Dataset("drawn", drawn.splits, 2).checksum() == "8f28b661"
+    # What was read is what the checksum is of: the draws are in the settings already.
+    assert drawn.checksum() == load(Data(data="digits")).checksum()
