@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         # A bound's noise is drawn batch by batch: the run's own size gives the run's own figure.
         size = run.train.eval_batch if options.batch_size is None else options.batch_size
         checks.positive(samples=samples, batch_size=size)
-        dataset = data.load(run.data)
+        stream_or_not = "no" if options.split == "train" else run.data.stream
+        dataset = data.load(dataclasses.replace(run.data, stream=stream_or_not))
         check_fit(run, family, dataset)
         if options.split not in dataset.splits:
             raise ValueError(

@@ -15,8 +15,8 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: Any) -> dict[str, np.ndarray]:
-        """The entries of some rows, `[len(indices), ...]` each."""
+    def read(self, indices: Any, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+        """The entries of some rows, `[len(indices), ...]` each; all entries, or those named."""
 
     def crcs(self) -> dict[str, np.ndarray]:
         """`row_crcs` of every entry."""

@@ -37,20 +37,22 @@ class Prepared:
     @property
     def shape(self) -> tuple[int, ...]:
         """Event shape of `x`."""
-        return self.read([0])["x"].shape[1:]
+        return self.read([0], ("x",))["x"].shape[1:]
 
     def cut(self, start: int, stop: int) -> "Prepared":
         """Rows start .. stop - 1 of these."""
         stop = min(stop, len(self))
         return dataclasses.replace(self, start=self.start + start, stop=self.start + stop)
 
-    def read(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """The entries of some rows, `[n, ...]` each.
+    def read(
+        self, indices: Sequence[int] | np.ndarray, names: tuple[str, ...] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The entries of some rows, `[n, ...]` each; all entries, or those named.
 
         Raises:
           ValueError: a file is missing or damaged, or images differ in size.
         """
-        records, features, entries = _open(self.folder, self.split)
+        records, features, entries = _open(self.folder, self.split, names)
         numbers = [self.start + int(i) for i in indices]
         try:
             rows = [features.deserialize_example_np(r) for r in records.__getitems__(numbers)]
@@ -66,8 +68,9 @@ class Prepared:
                     f" --fit crop"
                 )
             out[entry] = _typed(entry, np.stack(values))
-        out["x"] = checked(self.folder, self.split, out["x"])
-        if self.static:
+        if "x" in out:
+            out["x"] = checked(self.folder, self.split, out["x"])
+        if self.static and "x" in out:
             seed, number, levels = self.static
             rows_at = np.asarray(indices, np.int64)
             out["x"] = draw_static(out["x"], rows_at, levels=levels, seed=seed, stream=number)
@@ -104,7 +107,7 @@ class Prepared:
 
     def nbytes(self) -> int:
         """Memory that `x` of every row would take."""
-        return int(self.read([0])["x"].nbytes) * len(self)
+        return int(self.read([0], ("x",))["x"].nbytes) * len(self)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - frozen and small
     def _survey(self) -> tuple[dict[str, np.ndarray], float]:
@@ -176,7 +179,7 @@ def open_prepared(source: str, data_dir: str | None) -> tuple[dict[str, Prepared
         raise ValueError(f"{source} has features {sorted(features)} and none called image.")
     rows = {name: Prepared(str(folder), name, 0, n) for name, n in counts.items()}
     for split in rows.values():
-        records, _, _ = _open(split.folder, split.split)
+        records, _, _ = _open(split.folder, split.split, None)
         if len(records) != len(split):
             raise ValueError(
                 f"split {split.split} of {folder} has {len(records)} records and dataset_info.json"
@@ -241,7 +244,9 @@ def checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=32)
-def _open(folder: str, split: str) -> tuple[Any, Any, dict[str, str]]:
+def _open(
+    folder: str, split: str, names: tuple[str, ...] | None
+) -> tuple[Any, Any, dict[str, str]]:
     """Raw records of a split, the features to decode of each, and which entry is which."""
     import tensorflow_datasets as tfds
 
@@ -251,6 +256,8 @@ def _open(folder: str, split: str) -> tuple[Any, Any, dict[str, str]]:
             split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
         )
         entries = entries_of(builder.info.features)
+        if names is not None:
+            entries = {name: entries[name] for name in names}
         wanted = {key: builder.info.features[key] for key in entries.values()}
     except Exception as error:
         raise ValueError(

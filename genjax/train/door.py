@@ -109,8 +109,13 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f" {family.TRAITS.sample_range[1]:g}, and {run.data.data} under transform"
             f" {run.data.transform} goes from {low:g} to {high:g}; set --transform {want}."
         )
+    if family.TRAITS.density != "none" and not {"test", "train"} & set(dataset.splits):
+        raise ValueError(
+            f"{run.data.data} has no test split to evaluate on; prepare it with --test N, or read"
+            f" it into memory with --stream no."
+        )
     if family.TRAITS.fit == "counting":
-        n = len(dataset.splits["train"]["x"])
+        n = dataset.counts()["train"]
         if run.train.steps * run.train.batch_size > n:
             raise ValueError(
                 f"{run.family} counts each of the {n} training examples once: steps times"

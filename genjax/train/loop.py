@@ -110,6 +110,7 @@ def fit(
     progress = Progress(run.experiment, run.train.steps, quiet=quiet or not main)
     with lock(workdir), Signals() as signals:
         checkpoints = Checkpoints(workdir, keep=run.train.keep)
+        trainer: Trainer | None = None
         try:
             restored = _restore(run, checkpoints, shapes, shardings, progress)
             if restored is None:
@@ -137,6 +138,8 @@ def fit(
                 return Result(False, step, reason, signalled=bool(signals.caught))
             record = _finish(trainer, state, step, meta, shapes)
         finally:
+            if trainer is not None:
+                trainer.feed.close()
             progress.close()
             checkpoints.close()
         obtained, error = record["obtained"], record["std_error"]

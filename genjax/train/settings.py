@@ -65,14 +65,16 @@ class Train:
             raise ValueError("patience counts evaluations; set eval_every too.")
 
 
+# Where the data lies and how it is read; its checksum says whether it is the same.
+WHERE = {"data.data", "data.data_dir", "data.stream", "data.workers"}
 # What may differ when a run goes on: its length, logging, evaluation. The rest makes its numbers.
 MAY_CHANGE = {
     f"train.{field.name}"
     for field in dataclasses.fields(Train)
     if field.name not in ("batch_size", "steps_per_call", "ema")
-} | {"data.data", "data.data_dir"}
+} | WHERE
 # And what changes no number at all.
-HARMLESS = {"data.data", "data.data_dir"} | {
+HARMLESS = WHERE | {
     f"train.{name}"
     for name in ("log_every", "sample_every", "samples", "save_every", "keep", "eval_batch")
 }

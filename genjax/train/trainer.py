@@ -15,8 +15,9 @@ from genjax import data as data_room
 from genjax import evals
 from genjax.core import Optimizer, stream, with_ema
 from genjax.train.checkpoint import Checkpoints
-from genjax.train.compile import batch_sharding, compile_step, put
+from genjax.train.compile import batch_sharding, compile_step
 from genjax.train.door import evaluation_data
+from genjax.train.feed import Feed
 from genjax.train.settings import Run
 from genjax.train.signals import Signals, agree
 from genjax.train.writers import Metrics, Progress, save_grid
@@ -51,12 +52,11 @@ class Trainer:
         step = family.make_step(run.model, optimizer)
         self.step = with_ema(step, run.train.ema) if run.train.ema else step
         self.replicated = NamedSharding(mesh, PartitionSpec())
-        names = set(family.batch_spec(run.model, 1))
-        train = {k: v for k, v in dataset.splits["train"].items() if k in names}
-        self.data = put(train, self.replicated)
-        self.order = data_room.Order(len(train["x"]), run.seed)
+        critics = run.model.critic_steps if lead else 0
+        self.feed = Feed(run, dataset, set(family.batch_spec(run.model, 1)), mesh, critics)
         self.calls: dict[int, Callable] = {}
         self.nlls: dict[int, Callable] = {}
+        self.evaluated: dict[str, np.ndarray] = {}
         self.pending: list[tuple[int, int, Any]] = []
         self.draw: Callable | None = None
         self.clock = time.monotonic()
@@ -76,7 +76,7 @@ class Trainer:
             self.trace(calls, state, last=False)
             known = length in self.calls
             called = time.monotonic()
-            state, metrics = self.call(length)(state, self.indices(step, length), self.data)
+            state, metrics = self.call(length)(state, *self.feed.take(step, length))
             if deadline is not None:
                 # Queued calls would be time already spent that nobody has counted.
                 jax.block_until_ready(metrics)
@@ -129,19 +129,9 @@ class Trainer:
                 steps_per_call=length,
                 lead=self.lead,
                 transform=self.transform,
-                resident=True,
+                resident=self.feed.resident,
             )
         return self.calls[length]
-
-    def indices(self, step: int, length: int) -> jax.Array:
-        """Examples of the call's steps: `[length, K, B]`, without the axes that are 1."""
-        size = self.run.train.batch_size
-        critics = (self.run.model.critic_steps,) if self.lead else ()
-        each = size * math.prod(critics)
-        found = self.order.take(step * each, length * each)
-        shape = ((length,) if length > 1 else ()) + critics + (size,)
-        lead = len(shape) - 1
-        return put(found.reshape(shape), batch_sharding(self.mesh, lead))
 
     def log(self, step: int, meta: dict[str, Any]) -> None:
         """Fetch the metrics since the last log, stop at a number that is none, write means."""
@@ -166,11 +156,15 @@ class Trainer:
         seconds = self.untimed()
         meta["seconds"] += seconds
         size = self.run.train.batch_size
-        rate = (step - first) * size / max(seconds - self.aside, 1e-9)
-        self.aside = 0.0
+        training = max(seconds - self.aside, 1e-9)
+        rate = (step - first) * size / training
+        wait = self.feed.waited / training
+        self.aside = self.feed.waited = 0.0
         lr = self.learning_rate(step)
         if self.metrics_file:
-            self.metrics_file.write(step, {**means, **lr, "examples_per_second": rate})
+            self.metrics_file.write(
+                step, {**means, **lr, "examples_per_second": rate, "input_wait": wait}
+            )
         self.progress.log(step, means, rate)
 
     def learning_rate(self, step: int) -> dict[str, float]:
@@ -202,9 +196,10 @@ class Trainer:
                 num_samples=num_samples,
                 sharding=batch_sharding(self.mesh),
             )
-        count = self.mesh.devices.size
-        size = -(-min(self.run.train.eval_batch, len(self.dataset.splits[split]["x"])) // count)
-        x = evaluation_data(self.run, self.dataset, split)
+        if split not in self.evaluated:
+            self.evaluated[split] = evaluation_data(self.run, self.dataset, split)
+        x, count = self.evaluated[split], self.mesh.devices.size
+        size = -(-min(self.run.train.eval_batch, len(x)) // count)
         key = stream(jax.random.key(self.run.seed), 0, f"evaluate {split}")
         return self.nlls[num_samples](state.eval_variables(), x, key, size * count)
 

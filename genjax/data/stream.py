@@ -1,0 +1,121 @@
+"""Batches read from disk as they are needed: the same examples in the same order as in memory.
+
+grain reads and decodes, ahead of time and in other processes; it decides nothing. Which examples
+a batch holds comes from `Order`, so the position of a stream is the step.
+"""
+
+import dataclasses
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from genjax.data.dataset import Rows
+from genjax.data.order import Order
+
+AHEAD = 16  # batches decoded ahead of time, all workers together
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """Batch i of a stream, i from 0: what a worker process reads. Small when pickled.
+
+    rows: the split on disk.
+    seed: of the order.
+    start: the step of batch 0.
+    steps: batches there are.
+    size: examples of a step, those of all processes and critic steps.
+    mine: which of a step's examples this process reads, `[n]`; None is all.
+    names: entries to keep.
+    """
+
+    rows: Rows
+    seed: int
+    start: int
+    steps: int
+    size: int
+    mine: tuple[int, ...] | None = None
+    names: tuple[str, ...] = ("x",)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Entries `[n, ...]` of the examples of step `start + index` that this process reads."""
+        order = _orders(len(self.rows), self.seed)
+        found = order.take((self.start + int(index)) * self.size, self.size)
+        if self.mine is not None:
+            found = found[list(self.mine)]
+        return self.rows.read(found, self.names)
+
+
+def batches(source: Batches, *, workers: int) -> Iterator[dict[str, np.ndarray]]:
+    """Iterate over a source's batches in order, decoded ahead of time.
+
+    Args:
+      source: what to read.
+      workers: processes that read; 0 reads in threads of this process.
+
+    Raises:
+      ValueError: a file is damaged, from the batch that needs it on.
+      OSError: a worker process was ended from outside.
+    """
+    import grain
+
+    threads = grain.ReadOptions(num_threads=4, prefetch_buffer_size=AHEAD)
+    if not workers:
+        yield from _named(grain.MapDataset.source(source).to_iter_dataset(threads))
+        return
+    _parse_flags()
+    # A worker reads one batch at a time: the processes are the parallelism.
+    alone = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+    dataset = grain.MapDataset.source(source).to_iter_dataset(alone)
+    options = grain.MultiprocessingOptions(
+        num_workers=workers, per_worker_buffer_size=max(1, AHEAD // workers)
+    )
+    yield from _named(dataset.mp_prefetch(options))
+
+
+def _named(dataset: Any) -> Iterator[dict[str, np.ndarray]]:
+    """Batches in this process's own memory; what went wrong in a worker in its own sentence."""
+    iterator = iter(dataset)
+    try:
+        while True:
+            try:
+                shared = next(iterator)
+            except StopIteration:
+                return
+            except ValueError as error:
+                said = str(error).strip().splitlines()
+                raise ValueError(said[0] if said else str(error)) from None
+            except RuntimeError as error:
+                raise OSError(
+                    f"a process that reads the data ended ({str(error).splitlines()[0]}); with"
+                    f" --workers 0 this process reads."
+                ) from None
+            # Workers hand over shared memory, which is theirs to give back: keep none of it.
+            batch = {name: np.array(value) for name, value in shared.items()}
+            del shared
+            yield batch
+    finally:
+        iterator.close()
+        # grain holds one batch a worker in cycles; found now, its shared memory goes back now.
+        del iterator, dataset
+        gc.collect()
+
+
+def _parse_flags() -> None:
+    """grain starts its processes through absl, which must have seen the command line."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+
+
+_ORDERS: dict[tuple[int, int], Order] = {}
+
+
+def _orders(n: int, seed: int) -> Order:
+    """One order a process, so that an epoch is permuted once."""
+    return _ORDERS.setdefault((n, seed), Order(n, seed))
