@@ -130,6 +130,10 @@ def _npz(path: pathlib.Path) -> Dataset:
             f"{path} cannot be read ({type(error).__name__}: it is truncated, not a .npz file, or"
             f" holds Python objects); {NPZ_LAYOUT}."
         ) from None
+    # A member that does not begin like an array is handed out as bytes.
+    bare = sorted(name for name, x in arrays.items() if not isinstance(x, np.ndarray))
+    if bare:
+        raise ValueError(f"{path}: {bare[0]!r} is no array; {NPZ_LAYOUT}.")
     if "train" not in arrays:
         raise ValueError(f"{path} has arrays {sorted(arrays)}; {NPZ_LAYOUT}.")
     splits: dict[str, dict[str, np.ndarray]] = {}
@@ -152,8 +156,6 @@ def _npz(path: pathlib.Path) -> Dataset:
 
 
 def _checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
-    if not isinstance(x, np.ndarray):
-        raise ValueError(f"{path}: {name} is no array; {NPZ_LAYOUT}.")
     if x.ndim < 2 or not x.size:
         raise ValueError(f"{path}: {name} must be [N, ...] with N above 0, got {list(x.shape)}.")
     if x.dtype.kind == "b":

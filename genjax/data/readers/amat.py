@@ -147,8 +147,8 @@ def _matrix(path: pathlib.Path, reading: Reading) -> tuple[np.ndarray, np.ndarra
                 i = int(bad[0]) if len(bad) else 0
                 raise ValueError(
                     f"{show(path)} line {number + i} has {label[i]:g} in its {reading.label}"
-                    f" column, which is to be a class from 0, beside other numbers; set label to none,"
-                    f" first or last."
+                    f" column, which is to be a class from 0, beside other numbers; set label to"
+                    f" none, first or last."
                 )
             labels.append(label.astype(np.int32))
             block = block[:, 1:] if reading.label == "first" else block[:, :-1]

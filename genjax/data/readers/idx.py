@@ -89,7 +89,10 @@ def array(path: pathlib.Path) -> np.ndarray:
         bytes_ = dtype.itemsize
         for n in shape:  # plain integers: no overflow
             bytes_ *= n
-        what = f"{show(path)} of {dtype.name} must hold {bytes_} bytes after its header, {show(shape, 80)}"
+        what = (
+            f"{show(path)} must hold {bytes_} bytes after its header, {dtype.name} of shape"
+            f" {show(shape, 80)}"
+        )
         if not bytes_:
             raise ValueError(f"{show(path)} says that its shape is {show(shape, 80)}; it is empty.")
         if bytes_ > file.most():
