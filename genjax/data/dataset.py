@@ -64,18 +64,20 @@ class Dataset:
 
         The same whether a split is in memory or on disk, and before binarisation.
         """
-        crc = 0
-        for split in sorted(self.counts()):
-            if split in self.crcs:
-                entries = self.crcs[split]
-            elif split in self.streams:
-                entries = self.streams[split].crcs()
-            else:
-                entries = {k: row_crcs(v) for k, v in self.splits[split].items()}
-            for key in sorted(entries):
-                crc = zlib.crc32(f"{split} {key} {len(entries[key])}".encode(), crc)
-                crc = zlib.crc32(np.ascontiguousarray(entries[key], "<u4").data, crc)
-        return f"{crc:08x}"
+        crcs = {s: {k: row_crcs(a) for k, a in v.items()} for s, v in self.splits.items()}
+        crcs |= {s: rows.crcs() for s, rows in self.streams.items()}
+        return combine({**crcs, **self.crcs})
+
+
+def combine(crcs: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+    """One checksum from those of all rows, `{split: {entry: [N] uint32}}`, as 8 digits."""
+    crc = 0
+    for split in sorted(crcs):
+        for key in sorted(crcs[split]):
+            rows = np.ascontiguousarray(crcs[split][key], "<u4")
+            crc = zlib.crc32(f"{split} {key} {len(rows)}".encode(), crc)
+            crc = zlib.crc32(rows.data, crc)
+    return f"{crc:08x}"
 
 
 def row_crcs(array: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,16 +58,13 @@ class Prepared:
             rows = [features.deserialize_example_np(r) for r in records.__getitems__(numbers)]
         except Exception as error:
             raise ValueError(self._unreadable(error)) from None
-        out = {}
-        for entry, key in entries.items():
-            values = [_value(row[key]) for row in rows]
-            if len({np.shape(v) for v in values}) > 1:
-                raise ValueError(
-                    f"{self.folder} has images of different sizes; resize them first, with:"
-                    f" python -m genjax.data.prepare {self.folder} OUT --name NAME --size H W"
-                    f" --fit crop"
-                )
-            out[entry] = _typed(entry, np.stack(values))
+        try:
+            out = entry_values(rows, entries)
+        except ValueError:
+            raise ValueError(
+                f"{self.folder} has images of different sizes; resize them first, with: python -m"
+                f" genjax.data.prepare {self.folder} OUT --name NAME --size H W --fit crop"
+            ) from None
         if "x" in out:
             out["x"] = checked(self.folder, self.split, out["x"])
         if self.static and "x" in out:
@@ -133,8 +130,8 @@ class Prepared:
         )
 
 
-def open_prepared(source: str, data_dir: str | None) -> tuple[dict[str, Prepared], dict[str, Any]]:
-    """The splits of a TFDS name or of a prepared folder, and the names of classes and attributes.
+def find_builder(source: str, data_dir: str | None) -> tuple[Any, pathlib.Path, dict[str, int]]:
+    """TFDS's builder of a name or of a prepared folder, the folder, and examples by split.
 
     Raises:
       ValueError: TFDS does not know it, or it is not prepared here; one sentence with the fix.
@@ -162,7 +159,6 @@ def open_prepared(source: str, data_dir: str | None) -> tuple[dict[str, Prepared
         # A name that was never prepared has a path and no files: TFDS would say so much later.
         splits = builder.info.splits if (folder / "dataset_info.json").is_file() else None
         counts = {name: int(split.num_examples) for name, split in (splits or {}).items()}
-        features = builder.info.features
     except Exception as error:
         what = "a folder with dataset_info.json and features.json" if looks_like_path else "a name"
         raise ValueError(
@@ -174,6 +170,17 @@ def open_prepared(source: str, data_dir: str | None) -> tuple[dict[str, Prepared
             f"{source} is not prepared in {folder}; set TFDS_DATA_DIR to where it is, or prepare it"
             f" with: tfds build {source} --file_format=array_record"
         )
+    return builder, folder, counts
+
+
+def open_prepared(source: str, data_dir: str | None) -> tuple[dict[str, Prepared], dict[str, Any]]:
+    """The splits of a TFDS name or of a prepared folder, and the names of classes and attributes.
+
+    Raises:
+      ValueError: as `find_builder`; or it has no images, or files that do not match its metadata.
+    """
+    builder, folder, counts = find_builder(source, data_dir)
+    features = builder.info.features
     entries = entries_of(features)
     if "x" not in entries:
         raise ValueError(f"{source} has features {sorted(features)} and none called image.")
@@ -205,6 +212,20 @@ def entries_of(features: Any) -> dict[str, str]:
     return found
 
 
+def entry_values(
+    rows: Sequence[Mapping[str, Any]], entries: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """Decoded examples as arrays, `[len(rows), ...]` an entry.
+
+    Raises:
+      ValueError: the rows differ in shape.
+    """
+    return {
+        entry: _typed(entry, np.stack([_value(row[key]) for row in rows]))
+        for entry, key in entries.items()
+    }
+
+
 def names_of(feature: Any) -> tuple[str, ...]:
     """Names of a label's classes, where they have names, or of attributes."""
     if getattr(feature, "names", None):
@@ -224,8 +245,6 @@ def checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: they are neither; one sentence naming `path` and the split.
     """
-    if not isinstance(x, np.ndarray):
-        raise ValueError(f"{path}: {name} is no array; it must hold numbers.")
     if x.ndim < 2 or not x.size:
         raise ValueError(f"{path}: {name} must be [N, ...] with N above 0, got {list(x.shape)}.")
     if x.dtype.kind == "b":

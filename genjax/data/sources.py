@@ -168,6 +168,10 @@ def _npz(path: pathlib.Path) -> tuple[dict[str, dict[str, np.ndarray]], int]:
             f"{path} cannot be read ({type(error).__name__}: it is truncated, not a .npz file, or"
             f" holds Python objects); {NPZ_LAYOUT}."
         ) from None
+    # A member that does not begin like an array is handed out as bytes.
+    bare = sorted(name for name, x in arrays.items() if not isinstance(x, np.ndarray))
+    if bare:
+        raise ValueError(f"{path}: {bare[0]!r} is no array; {NPZ_LAYOUT}.")
     if "train" not in arrays:
         raise ValueError(f"{path} has arrays {sorted(arrays)}; {NPZ_LAYOUT}.")
     splits: dict[str, dict[str, np.ndarray]] = {}

@@ -24,12 +24,14 @@ ROOMS = {
     "nn": STANDING | {"nn"},
     "families": STANDING | {"nn", "families"},
     "options": set(),
-    "data": STANDING | {"nn", "data", "options"},
+    "grid": set(),
+    "data": STANDING | {"nn", "data", "options", "grid"},
     "evals": STANDING | {"nn", "data", "evals"},
-    "train": STANDING | {"nn", "families", "data", "evals", "train", "version", "root", "options"},
+    "train": STANDING
+    | {"nn", "families", "data", "evals", "train", "version", "root", "options", "grid"},
     "root": STANDING | {"nn", "families", "data", "evals", "train", "version"},
     "command": STANDING
-    | {"nn", "families", "data", "evals", "train", "version", "root", "options"},
+    | {"nn", "families", "data", "evals", "train", "version", "root", "options", "grid"},
 }
 # Other packages each room may use; None is any. The standard library is always allowed, but for
 # losses, which have `math` alone.
@@ -41,6 +43,7 @@ OTHERS = {
     "nn": {"jax", "numpy", "flax"},
     "families": {"chex", "jax", "numpy", "flax", "optax"},
     "options": {"tyro"},
+    "grid": {"numpy"},
     "data": None,
     "evals": None,
     "train": None,

@@ -1,0 +1,217 @@
+"""Whatever can be prepared, as a Source: files as people bring them, .npz, digits, TFDS."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from genjax.data import readers
+from genjax.data.pictures import recoloured, resize
+from genjax.data.prepared import find_builder, levels_of
+from genjax.data.readers import Field, Reading, Source
+from genjax.data.settings import Data
+from genjax.data.sources import load
+
+
+def open_source(source: str, reading: Reading) -> Source:
+    """Find out what a source is and open it; pictures are decoded when they are asked for.
+
+    Args:
+      source: a folder or file that `genjax.data.readers.read` knows, a .npz file, digits,
+        digits_4x4, a TFDS name, or a folder prepared by TFDS.
+      reading: size, mode and the like.
+
+    Raises:
+      ValueError: nothing of the kind is there; one sentence.
+    """
+    path = pathlib.Path(source)
+    if source in ("digits", "digits_4x4") or source.endswith(".npz"):
+        return _arrays(source, reading)
+    if path.exists() and not (path / "dataset_info.json").is_file():
+        return readers.read(path, reading)
+    if not path.exists() and os.sep in source:
+        return readers.read(path, reading)  # which says what is missing
+    return _tfds(source, reading)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ArrayRows:
+    """Examples of arrays in memory."""
+
+    entries: Mapping[str, np.ndarray]
+    fitted: "_Fitted"
+
+    def __len__(self) -> int:
+        return len(next(iter(self.entries.values())))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = {k: v[index] for k, v in self.entries.items()}
+        return self.fitted({k: v.item() if v.ndim == 0 else v for k, v in row.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fitted:
+    """Bring the images of an example to the size and mode asked for."""
+
+    images: tuple[str, ...]
+    reading: Reading
+    where: str
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        r = self.reading
+        for key in self.images:
+            image = row[key]
+            if r.mode is not None:
+                image = recoloured(image, r.mode)
+            if r.size is not None:
+                image = resize(image, r.size, r.fit, r.background, self.where)
+            row[key] = image
+        return row
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of an image after fitting."""
+        channels = {"rgb": 3, "grey": 1, None: shape[-1]}[self.reading.mode]
+        return (*(self.reading.size or shape[:2]), channels)
+
+
+def _arrays(source: str, reading: Reading) -> Source:
+    dataset = load(Data(data=source))
+    train = dataset.splits["train"]
+    x = train["x"]
+    pictures = x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] in (1, 3)
+    names = {"x": "image" if pictures else "x"}
+    if "y" in train:
+        names = {"x": "image_a", "y": "image_b"}
+    images = tuple(v for k, v in names.items() if v.startswith("image"))
+    if not images and (reading.size or reading.mode):
+        raise ValueError(
+            f"{source} holds {x.dtype}{list(x.shape[1:])} and no uint8 images [H, W, 1 or 3];"
+            f" leave out --size and --mode."
+        )
+    fitted = _Fitted(images, reading, source)
+    fields = {}
+    for key, array in train.items():
+        name = names.get(key, key)
+        if name in images:
+            fields[name] = Field(kind="image", shape=fitted.shape(array.shape[1:]))
+        elif key == "label":
+            high = max(int(s["label"].max()) for s in dataset.splits.values() if "label" in s)
+            fields[name] = Field(kind="label", classes=high + 1)
+        elif key == "attributes":
+            given = tuple(str(i) for i in range(array.shape[1]))
+            fields[name] = Field(kind="attributes", shape=array.shape[1:], names=given)
+        elif key == "caption":
+            fields[name] = Field(kind="text")
+        else:
+            fields[name] = Field(kind="array", shape=array.shape[1:], dtype=array.dtype.name)
+    missing = [s for s, v in dataset.splits.items() if set(v) != set(train)]
+    if missing:
+        raise ValueError(f"{source}: the splits train and {missing[0]} have different entries.")
+    splits = {
+        s: _ArrayRows({names.get(k, k): v for k, v in entries.items()}, fitted)
+        for s, entries in dataset.splits.items()
+    }
+    return Source(name=source, format="npz", fields=fields, splits=splits, levels=dataset.levels)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TfdsRows:
+    """Examples of a split that TFDS prepared, with all their features; opened where it is read."""
+
+    folder: str
+    split: str
+    count: int
+    keys: tuple[str, ...]
+    fitted: _Fitted
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        try:
+            row = _records(self.folder, self.split)[index]
+        except Exception as error:
+            raise ValueError(
+                f"row {index} of split {self.split} of {self.folder} cannot be read"
+                f" ({type(error).__name__}); prepare it again."
+            ) from None
+        out: dict[str, Any] = {}
+        for key in self.keys:
+            value = row[key]
+            if isinstance(value, dict):
+                value = np.array([bool(v) for v in value.values()], np.uint8)
+            out[key] = value.decode(errors="replace") if isinstance(value, bytes) else value
+        return self.fitted(out)
+
+
+@functools.lru_cache(maxsize=8)
+def _records(folder: str, split: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    return tfds.builder_from_directory(folder).as_data_source(split=split)
+
+
+def _tfds(source: str, reading: Reading) -> Source:
+    builder, folder, counts = find_builder(source, None)
+    fields, left_out = {}, []
+    images = tuple(k for k, f in builder.info.features.items() if _kind(f) == "image")
+    fitted = _Fitted(images, reading, source)
+    for key, feature in builder.info.features.items():
+        kind = _kind(feature)
+        if kind == "image":
+            shape = tuple(feature.shape)
+            if reading.size is None and None in shape[:2]:
+                raise ValueError(
+                    f"{source} has images of different sizes; say --size H W and --fit."
+                )
+            fields[key] = Field(kind="image", shape=fitted.shape(shape))
+        elif kind == "label":
+            fields[key] = Field(
+                kind="label", names=_class_names(feature), classes=feature.num_classes
+            )
+        elif kind == "attributes":
+            fields[key] = Field(kind="attributes", shape=(len(feature),), names=tuple(feature))
+        elif kind == "array":
+            dtype = np.dtype(feature.np_dtype).name
+            fields[key] = Field(kind="array", shape=tuple(feature.shape), dtype=dtype)
+        elif kind == "text":
+            fields[key] = Field(kind="text")
+        else:
+            left_out.append(f"feature {key}")
+    splits = {s: _TfdsRows(str(folder), s, n, tuple(fields), fitted) for s, n in counts.items()}
+    levels = levels_of(str(folder))
+    return Source(
+        name=source,
+        format="tfds",
+        fields=fields,
+        splits=splits,
+        levels=256 if levels is None else levels,
+        ignored=tuple(left_out),
+    )
+
+
+def _kind(feature: Any) -> str:
+    """What a TFDS feature is as a field; nothing for those that have no field."""
+    import tensorflow_datasets as tfds
+
+    f = tfds.features
+    if isinstance(feature, f.Image):
+        return "image" if feature.np_dtype == np.uint8 and feature.shape[-1] in (1, 3) else ""
+    if isinstance(feature, f.ClassLabel):
+        return "label"
+    if isinstance(feature, f.FeaturesDict):
+        flags = all(v.shape == () and v.np_dtype == np.bool_ for v in feature.values())
+        return "attributes" if flags else ""
+    if isinstance(feature, f.Text):
+        return "text"
+    if isinstance(feature, f.Tensor) and None not in feature.shape:
+        return "array" if np.dtype(feature.np_dtype).kind in "buif" else ""
+    return ""
+
+
+def _class_names(feature: Any) -> tuple[str, ...]:
+    return tuple(feature.names) if feature.names else ()

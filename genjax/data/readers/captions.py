@@ -1,0 +1,155 @@
+"""Pictures with texts: captions.csv or metadata.csv beside them, or one in every split folder."""
+
+import csv
+import io
+import pathlib
+
+from genjax.data.files import SPLITS, is_file, listing, show, text
+from genjax.data.pictures import suffixed
+from genjax.data.readers.columns import Pictures, Rows, survey
+from genjax.data.readers.images import split_folders
+from genjax.data.readers.source import Field, Reading, Source
+
+TABLES = ("captions.csv", "metadata.csv")
+_NAMES = ("file_name", "filename", "file", "image")
+_TEXTS = ("caption", "text")
+_LONGEST = 2**16
+LAYOUT = (
+    "captions.csv or metadata.csv with a header line, a column file_name (or filename, file, image)"
+    " and a column caption (or text), beside the pictures or in folders train, validation and test"
+)
+
+
+def table(folder: pathlib.Path) -> str:
+    """The name of the table in a folder, "" where there is none."""
+    return next((name for name in TABLES if is_file(folder / name)), "")
+
+
+def has_tables(path: pathlib.Path) -> bool:
+    """Whether a folder is of this layout."""
+    return bool(table(path)) or any(
+        table(path / name) for name in listing(path)[1] if name.lower() in SPLITS
+    )
+
+
+def read(path: pathlib.Path, reading: Reading) -> Source:
+    """Read pictures with captions: `image` and `caption`, one example a row of the table.
+
+    Pictures without a row are ignored.
+
+    Raises:
+      ValueError: one sentence; a table is missing or no such CSV, a row names a picture that is
+        not there or lies outside the folder.
+    """
+    folders = {"train": ""} if table(path) else split_folders(path)
+    rows: dict[str, list[tuple[str, str]]] = {}
+    ignored: list[str] = []
+    for split, folder in folders.items():
+        name = table(path / folder)
+        if not name:
+            raise ValueError(
+                f"{show(path / folder)} has no captions.csv; captions lie in {LAYOUT}."
+            )
+        start = f"{folder}/" if folder else ""
+        rows[split] = [(start + file, said) for file, said in _rows(path / folder / name)]
+        used = {file for file, _ in rows[split]} | {start + name}
+        ignored += _left(path, folder, used)
+    if list(folders.values()) != [""]:
+        files, others, rest = listing(path)
+        ignored += files + rest + [f"{o}/" for o in others if o not in folders.values()]
+    names = sorted({file for members in rows.values() for file, _ in members})
+    look = survey(path, names, reading)
+    splits = {
+        split: Rows(
+            {
+                "image": Pictures(path, tuple(file for file, _ in members), look),
+                "caption": tuple(said for _, said in members),
+            }
+        )
+        for split, members in rows.items()
+    }
+    fields = {"image": look.field(), "caption": Field(kind="text")}
+    return Source(
+        name=str(path),
+        format="captions",
+        fields=fields,
+        splits=splits,
+        ignored=tuple(sorted(ignored)),
+    )
+
+
+def _left(root: pathlib.Path, folder: str, used: set[str]) -> list[str]:
+    """Files of a folder, and of folders right in it, that no row names."""
+    start = f"{folder}/" if folder else ""
+    files, folders, rest = listing(root / folder)
+    left = [start + name for name in files + rest]
+    for sub in folders:
+        inside = [f"{start}{sub}/{name}" for name in listing(root / folder / sub)[0]]
+        touched = any(name.startswith(f"{start}{sub}/") for name in used)
+        left += inside if touched else [f"{start}{sub}/"]
+    return [name for name in left if name not in used]
+
+
+def _rows(path: pathlib.Path) -> list[tuple[str, str]]:
+    """File name and caption of every row, in the order of the table."""
+    reader = csv.reader(io.StringIO(text(path), newline=""), strict=True)
+    rows: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    header: list[str] | None = None
+    try:
+        for row in reader:
+            where = f"{show(path)} line {reader.line_num}"
+            if not row:
+                continue
+            if header is None:
+                header = [cell.strip().lower() for cell in row]
+                name_at, text_at = _column(path, header, _NAMES), _column(path, header, _TEXTS)
+                continue
+            if len(row) != len(header):
+                raise ValueError(
+                    f"{where} has {len(row)} columns and the header {len(header)}; put texts with"
+                    f" commas in double quotes."
+                )
+            file, said = str(pathlib.PurePosixPath(row[name_at])), row[text_at]
+            if len(said) > _LONGEST:
+                raise ValueError(
+                    f"{where} has a caption of {len(said)} characters, above {_LONGEST}; a quote"
+                    f" may be left open."
+                )
+            if file not in seen:
+                seen.add(_checked(path.parent, file, where))
+            rows.append((file, said))
+    except csv.Error as error:
+        raise ValueError(
+            f"{show(path)} line {reader.line_num} is no CSV ({show(error, 80).rstrip('.')}); a"
+            f" quote may be left open."
+        ) from None
+    if not rows:
+        raise ValueError(f"{show(path)} has no row below a header; captions lie in {LAYOUT}.")
+    return rows
+
+
+def _column(path: pathlib.Path, header: list[str], names: tuple[str, ...]) -> int:
+    found = [name for name in names if name in header]
+    if not found or header.count(found[0]) > 1:
+        what = f"no column called {' or '.join(names)}" if not found else f"two columns {found[0]}"
+        raise ValueError(
+            f"{show(path)} has {what} in its header, which is {show(header, 100)}; captions lie in"
+            f" {LAYOUT}."
+        )
+    return header.index(found[0])
+
+
+def _checked(folder: pathlib.Path, file: str, where: str) -> str:
+    """The name of a picture that is there, in the folder or below."""
+    pure = pathlib.PurePosixPath(file)
+    if pure.is_absolute() or pathlib.PureWindowsPath(file).drive or ".." in pure.parts:
+        raise ValueError(
+            f"{where} names {show(file, 60)}, which leaves the folder; name pictures from the"
+            f" table's own folder."
+        )
+    if not suffixed(file) or not is_file(folder / file):
+        raise ValueError(
+            f"{where} names {show(file, 60)}, and there is no such picture in {show(folder)}."
+        )
+    return file

@@ -1,0 +1,233 @@
+"""Damage valid files and read them: success, or one sentence that names the file.
+
+`python tests/programs/fuzz.py --inputs 20000 --seed 0 [--only idx]`. Anything else is a failure:
+another exception, a warning, a message of no or many lines, more than 1 GiB of
+memory, more than 10 seconds, the end of the process, or an attempt to unpickle. The input is then
+kept and its path printed. Targets are listed in targets.py.
+"""
+
+import argparse
+import faulthandler
+import json
+import os
+import pathlib
+import pickle
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "programs")]
+
+import numpy as np  # noqa: E402
+from mutate import damaged, rearranged  # noqa: E402
+from targets import TARGETS, Target  # noqa: E402
+
+MEMORY = 2**30
+SECONDS = 10
+
+
+def no_pickles() -> None:
+    """From here on, unpickling is an AssertionError."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("something was about to be unpickled")
+
+    load = np.load
+
+    def strict(*args, allow_pickle=False, **kwargs):
+        return refuse() if allow_pickle else load(*args, allow_pickle=False, **kwargs)
+
+    pickle.load = pickle.loads = pickle.Unpickler = refuse
+    np.load = strict
+
+
+def judge(target: Target, folder: pathlib.Path, file: pathlib.Path) -> tuple[str, str]:
+    """read, refused or failed; and the message of the latter two."""
+    noise: list[str] = []
+    sys.unraisablehook = lambda event: noise.append(repr(event.exc_value))
+    start = time.monotonic()
+    try:
+        target.open(folder, file)
+        kind, said = "read", ""
+    except ValueError as error:
+        kind, said = "refused", str(error)
+        cause: BaseException | None = error
+        while cause is not None:
+            # A sentence hides that a limit of this program was hit, or that a pickle was opened.
+            if isinstance(cause, (MemoryError, AssertionError)):
+                kind, said = "failed", f"{cause!r} behind: {said}"
+            cause = cause.__context__
+        if type(error) is not ValueError:
+            kind, said = "failed", repr(error)
+        if not said.isprintable() or not said.endswith(".") or len(said) > 2000:
+            kind = "failed"
+        if kind == "refused" and str(folder) not in said:
+            kind, said = "failed", f"names no file: {said}"
+    except BaseException as error:
+        kind, said = "failed", repr(error)
+    if time.monotonic() - start > SECONDS:
+        kind, said = "failed", f"took {time.monotonic() - start:.0f} s: {said}"
+    return ("failed", f"at its end: {noise[0]}") if noise else (kind, said)
+
+
+def peak() -> int:
+    """Bytes of memory that this process held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget_peak() -> None:
+    """Start `peak` from here."""
+    # Linux keeps no such mark a call; this clears the one of the process.
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def _peak() -> int:
+    """Bytes since `forget_peak`."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def work(names: list[str], inputs: int, seed: int, work: pathlib.Path, begin: int) -> None:
+    """Run the inputs from number `begin` on; write position, results and failures."""
+    no_pickles()
+    warnings.simplefilter("error")
+    faulthandler.enable(open(work / "crash", "w"))  # noqa: SIM115 (until the process ends)
+    space = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (space + MEMORY + 2**28,) * 2)
+    at = open(work / "at", "w")  # noqa: SIM115
+    for t, target in enumerate(t for t in TARGETS if t.name in names):
+        low = max(0, begin - t * inputs)
+        if low >= inputs:
+            continue
+        clean, folder = work / f"clean_{target.name}", work / f"in_{target.name}"
+        shutil.rmtree(clean, ignore_errors=True)
+        clean.mkdir()
+        target.make(clean)
+        files = sorted(p.relative_to(clean) for p in clean.rglob("*") if p.is_file())
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(clean, folder)
+        for file in files:
+            kind, said = judge(target, folder, folder / file)
+            # 32-bit pictures are valid files that are refused.
+            if kind == "failed" or (kind == "refused" and file.stem not in ("I", "F")):
+                raise SystemExit(f"{target.name}: the valid {file} is {kind}: {said}")
+        forget_peak()
+        base, start = _peak(), time.monotonic()
+        counts = {"read": 0, "refused": 0, "failed": 0}
+        for i in range(low, inputs):
+            at.seek(0)
+            at.write(f"{t * inputs + i:12d}")
+            at.flush()
+            rng = random.Random(f"{seed} {target.name} {i}")
+            file, other = rng.choice(files), rng.choice(files)
+            tree = len(files) > 1 and target.open.__name__ != "_decode" and rng.random() < 0.05
+            if tree:
+                rearranged(folder, rng)
+            else:
+                data, more = (clean / file).read_bytes(), (clean / other).read_bytes()
+                (folder / file).write_bytes(damaged(data, more, rng, file.name))
+            kind, said = judge(target, folder, folder / file)
+            if _peak() - base > MEMORY:
+                kind, said = "failed", f"held {(_peak() - base) >> 20} MiB: {said}"
+                forget_peak()
+            counts[kind] += 1
+            if kind == "failed":
+                keep(work, target.name, i, said)
+            if tree:
+                shutil.rmtree(folder)
+                shutil.copytree(clean, folder)
+            else:
+                shutil.copyfile(clean / file, folder / file)
+        row = {"target": target.name, **counts, "seconds": time.monotonic() - start}
+        say(work, {**row, "peak": _peak() - base})
+
+
+def say(work: pathlib.Path, line: dict) -> None:
+    """Add a line to the results."""
+    with open(work / "results", "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def keep(work: pathlib.Path, name: str, i: int, said: str) -> None:
+    """Keep the input of a failure."""
+    kept = work / "kept" / f"{name}_{i}"
+    shutil.copytree(work / f"in_{name}", kept, symlinks=True, dirs_exist_ok=True)
+    say(work, {"failure": said, "kept": str(kept)})
+
+
+def watch(arguments: list[str], names: list[str], inputs: int, work: pathlib.Path) -> None:
+    """Run workers until every input was tried; one that hangs or dies is a failure."""
+    begin = 0
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "MALLOC_ARENA_MAX": "2"}
+    while begin < inputs * len(names):
+        command = [sys.executable, __file__, *arguments, "--work", str(work), "--begin", str(begin)]
+        last, since = "", time.monotonic()
+        with open(work / "noise", "a") as noise:
+            child = subprocess.Popen(command, stderr=noise, env=environment)
+            while child.poll() is None:
+                time.sleep(0.1)
+                now = (work / "at").read_text() if (work / "at").exists() else ""
+                if now != last:
+                    last, since = now, time.monotonic()
+                if time.monotonic() - since > SECONDS * 3:
+                    child.kill()
+        if child.returncode == 0:
+            break
+        if not last.strip():
+            raise SystemExit(f"the worker ended before its first input: {work}/noise")
+        stopped = int(last)
+        where = (work / "crash").read_text()[-400:].replace("\n", " | ")
+        keep(work, names[stopped // inputs], stopped % inputs, f"ended {child.returncode}: {where}")
+        begin = stopped + 1
+
+
+def main() -> int:
+    """Print a table, and failures; 1 if there are any."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--inputs", type=int, default=20000, help="over all targets")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="targets whose name has this in it")
+    parser.add_argument("--work", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--begin", type=int, default=0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    names = [t.name for t in TARGETS if options.only in t.name]
+    if not names:
+        parser.error(f"no target has {options.only} in its name; they are {TARGETS}")
+    inputs = -(-options.inputs // len(names))
+    if options.work:
+        work(names, inputs, options.seed, options.work, options.begin)
+        return 0
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="genjax-fuzz-"))
+    watch(sys.argv[1:], names, inputs, folder)
+    lines = [json.loads(line) for line in (folder / "results").read_text().splitlines()]
+    rows = [line for line in lines if "target" in line]
+    failures = [line for line in lines if "failure" in line]
+    noise = (folder / "noise").read_text().strip()
+    if noise:
+        # libtiff prints at will, and no setting of Pillow's stops it.
+        print(
+            f"{noise.count(chr(10)) + 1} lines on stderr, such as {noise.splitlines()[-1][:100]!r}"
+        )
+    print(f"{'reader':<16}{'inputs':>8}{'read':>8}{'refused':>9}{'failed':>8}{'s':>8}{'MiB':>8}")
+    for r in rows:
+        count = r["read"] + r["refused"] + r["failed"]
+        head = f"{r['target']:<16}{count:>8}{r['read']:>8}{r['refused']:>9}{r['failed']:>8}"
+        print(f"{head}{r['seconds']:>8.1f}{r['peak'] / 2**20:>8.0f}")
+    total = sum(r["read"] + r["refused"] + r["failed"] for r in rows)
+    print(f"{total} inputs, {len(failures)} failures, seed {options.seed}")
+    for line in failures:
+        print(f"FAILURE {line['kept']}: {line['failure']}")
+    if not failures:
+        shutil.rmtree(folder)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Damage to bytes and to folders, and the repair of checksums that would stop every damage."""
+
+import gzip
+import io
+import pathlib
+import random
+import re
+import struct
+import zipfile
+import zlib
+
+_NUMBERS = (0, 1, 2, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**32 - 1)
+_WORDS = (
+    *("", "-1", "0", "1", "2", "256", "nan", "-inf", "1e999", "-0.0", "0x10", "1_0", "٣", "+1"),
+    *("99999999999999999999", "../x.png", "/etc/passwd", "C:\\x.png", "a/../../b.png", "./0.png"),
+    *("\0", '"', ",", "\n", "\r", "\r\n", "\t", "\v", "\x85", "\u2028", "é", "\ufeff", "'", "\\"),
+    *("file_name", "caption", "file_name,caption", "0.png", "partition", "word", " ", "w" * 140000),
+)
+
+
+def damaged(data: bytes, other: bytes, rng: random.Random, name: str) -> bytes:
+    """One to four damages of `data`, some with pieces of `other`; inside the packing at times."""
+    if name.endswith(".gz") and rng.random() < 0.7:
+        return gzip.compress(_several(gzip.decompress(data), other, rng, name[:-3]), 1)
+    if name.endswith(".npz") and rng.random() < 0.7:
+        return _zip(data, rng)
+    out = _several(data, other, rng, name)
+    return _png(out) if name.endswith(".png") and rng.random() < 0.6 else out
+
+
+def rearranged(folder: pathlib.Path, rng: random.Random) -> None:
+    """Remove, rename, copy or replace one file of a folder, or add a strange one."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    file = rng.choice(files)
+    kind = rng.randrange(6)
+    odd = rng.choice(["a\nb.png", "é.jpg", ".hidden", "x.zip", "data_batch_1", "captions.csv", "y"])
+    if kind == 0:
+        file.unlink()
+    elif kind == 1:
+        file.rename(file.with_name(odd))
+    elif kind == 2:
+        (rng.choice(files).parent / rng.choice([odd, "train.bin", "2.png"])).write_bytes(
+            file.read_bytes()
+        )
+    elif kind == 3:
+        file.unlink()
+        file.mkdir()
+    elif kind == 4:
+        file.unlink()
+        file.symlink_to(rng.choice([file.name, "/dev/zero", "/", "nowhere"]))
+    else:
+        sub = folder / rng.choice(["train", "val", "test", "trainA", "cat", "deep/deeper"])
+        sub.mkdir(parents=True, exist_ok=True)
+        if rng.random() < 0.5:
+            (sub / file.name).write_bytes(file.read_bytes())
+
+
+def _several(data: bytes, other: bytes, rng: random.Random, name: str) -> bytes:
+    words = name.endswith((".csv", ".txt", ".amat"))
+    for _ in range(rng.choice((1, 1, 1, 1, 2, 4))):
+        data = _text(data, rng) if words and rng.random() < 0.7 else _once(data, other, rng)
+    return data
+
+
+def _once(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    if not data:
+        return rng.randbytes(rng.randrange(64))
+    # Headers stand first, and much of the damage is done to them.
+    reach = len(data) if rng.random() < 0.6 else min(len(data), 64)
+    at = rng.randrange(reach)
+    to = min(len(data), at + rng.choice((1, 1, 2, 4, 8, 64, 1024)))
+    kind = rng.choice((0, 0, 0, 0, 1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 8))
+    if kind == 0:
+        return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+    if kind == 1:
+        return data[:at] + bytes([rng.choice((0, 1, 127, 128, 255))]) + data[at + 1 :]
+    if kind == 2:
+        return data[: rng.randrange(len(data))]
+    if kind == 3:
+        return data[:at] + rng.randbytes(to - at) + data[at:]
+    if kind == 4:
+        return data[:at] + data[to:]
+    if kind == 5:
+        return data[:to] + data[at:]
+    if kind == 6:
+        return data[:at] + other[rng.randrange(len(other) + 1) :]
+    code = rng.choice(("<", ">")) + rng.choice("HI")
+    number = struct.pack(code, rng.choice(_NUMBERS) & (0xFFFF if code[1] == "H" else 0xFFFFFFFF))
+    return data[:at] + number + data[at + len(number) :]
+
+
+def _text(data: bytes, rng: random.Random) -> bytes:
+    tokens = re.split(rb"([,\s])", data)
+    i, j = rng.randrange(len(tokens)), rng.randrange(len(tokens))
+    kind = rng.randrange(4)
+    if kind == 0:
+        tokens[i] = rng.choice(_WORDS).encode(rng.choice(("utf-8", "utf-16-le", "utf-8")))
+    elif kind == 1:
+        tokens[i], tokens[j] = tokens[j], tokens[i]
+    elif kind == 2:
+        del tokens[min(i, j) : min(i, j) + rng.randrange(1, 6)]
+    else:
+        tokens[i:i] = tokens[j : j + rng.randrange(1, 6)]
+    return b"".join(tokens)
+
+
+def _png(data: bytes) -> bytes:
+    """The same chunks with checksums that are right."""
+    out, at = data[:8], 8
+    while at + 12 <= len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        body = data[at + 4 : at + 8 + length]
+        if at + 12 + length > len(data):
+            break
+        out += data[at : at + 4] + body + struct.pack(">I", zlib.crc32(body))
+        at += 12 + length
+    return out + data[at:]
+
+
+def _zip(data: bytes, rng: random.Random) -> bytes:
+    """An archive whose members are damaged, its checksums right."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w") as new:
+        names = old.namelist()
+        chosen = rng.choice(names)
+        for name in names:
+            member = old.read(name)
+            other = old.read(rng.choice(names))
+            new.writestr(name, _several(member, other, rng, name) if name == chosen else member)
+    return file.getvalue()
