@@ -7,13 +7,14 @@ import re
 from typing import Any
 
 
-def parse(options_class: Any, doc: str, argv: list[str]) -> Any:
+def parse(options_class: Any, doc: str, argv: list[str], prog: str | None = None) -> Any:
     """Parse with tyro; its framed error becomes one sentence.
 
     Args:
       options_class: a dataclass; its docstrings are the help.
       doc: what the command does, shown by `--help`.
       argv: arguments without the program's name.
+      prog: how the command is called, where it is no file.
 
     Raises:
       ValueError: an option is unknown, or its value does not fit; one sentence.
@@ -24,7 +25,7 @@ def parse(options_class: Any, doc: str, argv: list[str]) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(options_class, description=doc, args=argv)
+            return tyro.cli(options_class, prog=prog, description=doc, args=argv)
     except SystemExit as stop:
         if not stop.code:
             raise

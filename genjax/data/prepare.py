@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     """Prepare and say what was written."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        options = options_room.parse(Options, str(__doc__), argv)
+        options = options_room.parse(Options, str(__doc__), argv, "python -m genjax.data.prepare")
         done = prepare(options.source, options.out, options.writing, options.reading, say=_say)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

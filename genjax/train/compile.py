@@ -68,6 +68,7 @@ def compile_step(
     lead: int = 0,
     transform: Callable[[Any, jax.Array], Any] | None = None,
     resident: bool = False,
+    window: bool = False,
     donate: bool = True,
 ) -> Callable:
     """Compile `step(state, batch) -> (state, metrics)`.
@@ -83,6 +84,9 @@ def compile_step(
       lead: axes of the batch before its batch axis (1 with several critic steps).
       transform: `(batch, key) -> batch` on the device, with the stream "data" of the step.
       resident: the data lives on the device: call with indices into it, see below.
+      window: with `resident`, `indices` is a pair: those of many steps, `[W, ..., B]`, and int32
+        `[]`, the step that the first of them is for. The call takes those of its own steps, so
+        that nothing need be sent to the device for every call.
       donate: let the new state take the old one's memory; the old one is gone afterwards.
 
     Returns:
@@ -97,6 +101,8 @@ def compile_step(
             batch = transform(batch, stream(state.key, state.step, "data"))
         return step(state, batch)
 
+    if window and (runs > 1 or not resident):
+        raise ValueError("a window of indices is for resident data and a single run.")
     one_step = jax.vmap(one_run) if runs > 1 else one_run
     axes = lead + (1 if runs > 1 else 0)
 
@@ -106,6 +112,11 @@ def compile_step(
         return jax.lax.with_sharding_constraint(batch, batch_sharding(mesh, axes))
 
     def call(state: Any, batches: Any, data: Mapping[str, Any] | None = None) -> Any:
+        if window:
+            indices, first = batches
+            batches = jax.lax.dynamic_slice_in_dim(indices, state.step - first, steps_per_call)
+            batches = batches[0] if steps_per_call == 1 else batches
+
         def body(state: Any, item: Any) -> Any:
             batch = {k: v[item] for k, v in data.items()} if resident and data else item
             return one_step(state, spread(batch))
@@ -118,7 +129,9 @@ def compile_step(
     if mesh is not None:
         replicated = NamedSharding(mesh, PartitionSpec())
         shardings = replicated if shardings is None else shardings
-        batches = batch_sharding(mesh, axes + (1 if steps_per_call > 1 else 0))
+        many = 1 if steps_per_call > 1 or window else 0
+        batches: Any = batch_sharding(mesh, axes + many)
+        batches = (batches, replicated) if window else batches
         inputs = (shardings, batches, replicated) if resident else (shardings, batches)
         options |= {"in_shardings": inputs, "out_shardings": (shardings, replicated)}
     if resident:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -40,12 +40,14 @@ class Feed:
         self.resident = "train" not in dataset.streams
         self.waited = 0.0
         self._seed, self._steps, self._workers = run.seed, run.train.steps, run.data.workers
-        self._next = -1  # the step the stream goes on with
+        self._next = -1  # the step the stream goes on with, or the first of the window
         self._batches: Iterator[Any] = iter(())
         if self.resident:
             train = {k: v for k, v in dataset.splits["train"].items() if k in names}
             self._data = put(train, NamedSharding(mesh, PartitionSpec()))
             self._order = data_room.Order(len(train["x"]), run.seed)
+            self._length = _window(run, self.each)
+            self._window: tuple[jax.Array, jax.Array] | None = None
         else:
             self._rows = dataset.streams["train"]
             found = self._rows.read([0])
@@ -55,25 +57,35 @@ class Feed:
     def take(self, step: int, length: int) -> tuple[Any, ...]:
         """What the call of steps step .. step + length - 1 takes after the state.
 
-        Arrays `[length, critics, B, ...]`, without the axes that are 1 and the axis of critics
+        Of resident data, a window of indices as `compile_step` takes it, and the data. Else
+        arrays `[length, critics, B, ...]`, without the axes that are 1 and the axis of critics
         where there is one network. A stream begins again where `step` is not the one it expects.
         """
         began = time.monotonic()
-        lead = ((length,) if length > 1 else ()) + ((self.critics,) if self.critics else ())
         if self.resident:
-            found = self._order.take(step * self.each, length * self.each)
-            sharding = batch_sharding(self.mesh, len(lead))
-            inputs: tuple[Any, ...] = (put(found.reshape(*lead, self.size), sharding), self._data)
+            inputs: tuple[Any, ...] = (self._indices(step, length), self._data)
         else:
+            lead = ((length,) if length > 1 else ()) + ((self.critics,) if self.critics else ())
             inputs = (self._read(step, length, lead),)
         self.waited += time.monotonic() - began
         return inputs
 
     def close(self) -> None:
         """End the processes that read."""
-        if hasattr(self._batches, "close"):
+        if isinstance(self._batches, Generator):
             self._batches.close()
         self._next = -1
+
+    def _indices(self, step: int, length: int) -> tuple[jax.Array, jax.Array]:
+        first = step - step % self._length
+        if first != self._next or self._window is None:
+            found = self._order.take(first * self.each, self._length * self.each)
+            lead = (self._length, *((self.critics,) if self.critics else ()))
+            sharding = batch_sharding(self.mesh, len(lead))
+            start = put(np.int32(first), NamedSharding(self.mesh, PartitionSpec()))
+            self._window = put(found.reshape(*lead, self.size), sharding), start
+            self._next = first
+        return self._window
 
     def _read(self, step: int, length: int, lead: tuple[int, ...]) -> dict[str, jax.Array]:
         if step != self._next:
@@ -106,3 +118,9 @@ class Feed:
         places = batch_sharding(self.mesh).addressable_devices_indices_map((self.size,)).values()
         mine = sorted({i for p in places if p for i in range(*p[0].indices(self.size))})
         return tuple(c * self.size + i for c in range(max(self.critics, 1)) for i in mine)
+
+
+def _window(run: Run, each: int) -> int:
+    """Steps whose indices lie on the device together: whole calls, of at most 4 MiB."""
+    calls = min(256, 2**20 // each, run.train.steps) // run.train.steps_per_call
+    return max(1, calls) * run.train.steps_per_call

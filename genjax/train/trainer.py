@@ -130,6 +130,7 @@ class Trainer:
                 lead=self.lead,
                 transform=self.transform,
                 resident=self.feed.resident,
+                window=self.feed.resident,
             )
         return self.calls[length]
 
