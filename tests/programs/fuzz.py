@@ -32,11 +32,15 @@ MEMORY = 2**30
 SECONDS = 10
 
 
+class UnpickledError(AssertionError):
+    """Something was about to be unpickled."""
+
+
 def no_pickles() -> None:
-    """From here on, unpickling is an AssertionError."""
+    """From here on, unpickling is an error."""
 
     def refuse(*args, **kwargs):
-        raise AssertionError("something was about to be unpickled")
+        raise UnpickledError
 
     load = np.load
 
@@ -60,7 +64,7 @@ def judge(target: Target, folder: pathlib.Path, file: pathlib.Path) -> tuple[str
         cause: BaseException | None = error
         while cause is not None:
             # A sentence hides that a limit of this program was hit, or that a pickle was opened.
-            if isinstance(cause, (MemoryError, AssertionError)):
+            if isinstance(cause, (MemoryError, UnpickledError)):
                 kind, said = "failed", f"{cause!r} behind: {said}"
             cause = cause.__context__
         if type(error) is not ValueError:
