@@ -215,20 +215,21 @@ def _opened(file: Any, where: str, max_pixels: int) -> Any:
     head = file.read(32)
     if not head:
         raise _RefusedError(f"{show(where)} is empty; make it again or remove it.")
-    # WebP makes room for the whole picture when it is opened.
-    for width, height in filter(None, [_webp_size(head)]):
-        _bounded(width, height, where, max_pixels)
+    webp = _webp_size(head)
+    if webp:
+        # Room for the whole picture is made when it is opened, and twice.
+        _bounded(*webp, where, max_pixels // 2, " halved, as WebP takes twice the room")
     file.seek(0)
     image = Image.open(file, formats=FORMATS)
     _bounded(*image.size, where, max_pixels)
     return image
 
 
-def _bounded(width: int, height: int, where: str, max_pixels: int) -> None:
+def _bounded(width: int, height: int, where: str, max_pixels: int, why: str = "") -> None:
     if width * height > max_pixels:
         raise _RefusedError(
-            f"{show(where)} says that it is {height} x {width}, more than max_pixels={max_pixels};"
-            f" scale it down, or raise max_pixels if it really is."
+            f"{show(where)} says that it is {height} x {width}, more than {max_pixels} pixels"
+            f" (max_pixels{why}); scale it down, or raise max_pixels if it really is."
         )
     if width < 1 or height < 1:
         raise _RefusedError(f"{show(where)} says that it is {height} x {width}; remove it.")

@@ -32,11 +32,15 @@ MEMORY = 2**30
 SECONDS = 10
 
 
+class UnpickledError(AssertionError):
+    """Something was about to be unpickled."""
+
+
 def no_pickles() -> None:
-    """From here on, unpickling is an AssertionError."""
+    """From here on, unpickling is an error."""
 
     def refuse(*args, **kwargs):
-        raise AssertionError("something was about to be unpickled")
+        raise UnpickledError
 
     load = np.load
 
@@ -51,7 +55,7 @@ def judge(target: Target, folder: pathlib.Path, file: pathlib.Path) -> tuple[str
     """read, refused or failed; and the message of the latter two."""
     noise: list[str] = []
     sys.unraisablehook = lambda event: noise.append(repr(event.exc_value))
-    start = time.monotonic()
+    start = time.process_time()  # of this process: others may share its processor
     try:
         target.open(folder, file)
         kind, said = "read", ""
@@ -60,7 +64,7 @@ def judge(target: Target, folder: pathlib.Path, file: pathlib.Path) -> tuple[str
         cause: BaseException | None = error
         while cause is not None:
             # A sentence hides that a limit of this program was hit, or that a pickle was opened.
-            if isinstance(cause, (MemoryError, AssertionError)):
+            if isinstance(cause, (MemoryError, UnpickledError)):
                 kind, said = "failed", f"{cause!r} behind: {said}"
             cause = cause.__context__
         if type(error) is not ValueError:
@@ -71,25 +75,19 @@ def judge(target: Target, folder: pathlib.Path, file: pathlib.Path) -> tuple[str
             kind, said = "failed", f"names no file: {said}"
     except BaseException as error:
         kind, said = "failed", repr(error)
-    if time.monotonic() - start > SECONDS:
-        kind, said = "failed", f"took {time.monotonic() - start:.0f} s: {said}"
+    if time.process_time() - start > SECONDS:
+        kind, said = "failed", f"took {time.process_time() - start:.0f} s: {said}"
     return ("failed", f"at its end: {noise[0]}") if noise else (kind, said)
-
-
-def peak() -> int:
-    """Bytes of memory that this process held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def forget_peak() -> None:
     """Start `peak` from here."""
-    # Linux keeps no such mark a call; this clears the one of the process.
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
 
-def _peak() -> int:
-    """Bytes since `forget_peak`."""
+def peak() -> int:
+    """Bytes of memory that this process held at most since `forget_peak`."""
     status = pathlib.Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
@@ -119,7 +117,7 @@ def work(names: list[str], inputs: int, seed: int, work: pathlib.Path, begin: in
             if kind == "failed" or (kind == "refused" and file.stem not in ("I", "F")):
                 raise SystemExit(f"{target.name}: the valid {file} is {kind}: {said}")
         forget_peak()
-        base, start = _peak(), time.monotonic()
+        base, start = peak(), time.monotonic()
         counts = {"read": 0, "refused": 0, "failed": 0}
         for i in range(low, inputs):
             at.seek(0)
@@ -134,8 +132,8 @@ def work(names: list[str], inputs: int, seed: int, work: pathlib.Path, begin: in
                 data, more = (clean / file).read_bytes(), (clean / other).read_bytes()
                 (folder / file).write_bytes(damaged(data, more, rng, file.name))
             kind, said = judge(target, folder, folder / file)
-            if _peak() - base > MEMORY:
-                kind, said = "failed", f"held {(_peak() - base) >> 20} MiB: {said}"
+            if peak() - base > MEMORY:
+                kind, said = "failed", f"held {(peak() - base) >> 20} MiB: {said}"
                 forget_peak()
             counts[kind] += 1
             if kind == "failed":
@@ -146,7 +144,7 @@ def work(names: list[str], inputs: int, seed: int, work: pathlib.Path, begin: in
             else:
                 shutil.copyfile(clean / file, folder / file)
         row = {"target": target.name, **counts, "seconds": time.monotonic() - start}
-        say(work, {**row, "peak": _peak() - base})
+        say(work, {**row, "peak": peak() - base})
 
 
 def say(work: pathlib.Path, line: dict) -> None:
@@ -176,7 +174,7 @@ def watch(arguments: list[str], names: list[str], inputs: int, work: pathlib.Pat
                 now = (work / "at").read_text() if (work / "at").exists() else ""
                 if now != last:
                     last, since = now, time.monotonic()
-                if time.monotonic() - since > SECONDS * 3:
+                if time.monotonic() - since > SECONDS * 6:
                     child.kill()
         if child.returncode == 0:
             break

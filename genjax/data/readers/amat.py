@@ -15,6 +15,9 @@ _FILE = re.compile(
     r"((?P<prefix>.*?)[-_.])?(?P<split>train|validation|valid|val|test)\.amat(?P<gz>\.gz)?"
 )
 _BLOCK = 2**22
+_HIGHEST = float(np.finfo(np.float32).max)
+# Separators to str.split and to numpy, and to no editor: made into bytes that are no number.
+_ODD = bytes.maketrans(b"\x1c\x1d\x1e\x1f", b"\xff" * 4)
 _LONGEST = 2**26
 _WORD = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -125,7 +128,7 @@ def _blocks(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
                 )
             if lines:
                 # Bytes that are not ASCII become a character that is no number.
-                yield number, [line.decode("ascii", "replace") for line in lines]
+                yield number, [x.translate(_ODD).decode("ascii", "replace") for x in lines]
             number += len(pieces)
             if not block:
                 return
@@ -170,7 +173,7 @@ def _parsed(path: pathlib.Path, number: int, lines: list[str], width: int) -> np
         raise ValueError(f"{show(path)} holds words near line {number}; only numbers.") from None
     odd = len(block) != len(lines) or block.shape[1] != (width or block.shape[1])
     # Infinite as float64 or as the float32 that it may become.
-    if odd or not (np.abs(block) <= np.finfo(np.float32).max).all():
+    if odd or not (np.abs(block) <= _HIGHEST).all():
         _why(path, number, lines, width)
         raise ValueError(f"{show(path)} is no matrix near line {number}.")
     return block
@@ -184,7 +187,7 @@ def _why(path: pathlib.Path, number: int, lines: list[str], width: int) -> None:
         for word in words:
             if not _WORD.fullmatch(word):
                 raise ValueError(f"{where} holds {show(word, 30)}, which is no finite number.")
-            if not abs(float(word)) <= np.finfo(np.float32).max:
+            if not abs(float(word)) <= _HIGHEST:
                 raise ValueError(f"{where} holds {show(word, 30)}, too large for float32.")
         width = width or len(words)
         if len(words) != width:

@@ -37,8 +37,9 @@ class Source:
     fields: by name; `image` or `x` is what a model is of (`image_a`, `image_b` in pairs), beside
       it `label`, `caption`, `attributes`.
     splits: by name; `split[i]` reads example i, a dict with one value a field.
-    levels: integers of the image run from 0 to levels - 1; 0 for real numbers.
-    ignored: files beside the data that are no part of it.
+    levels: integers of the image run from 0 to levels - 1; 0 for real numbers, and for integers
+      some of which are negative.
+    ignored: files and folders (these end in /) that are no part of the data, from the root on.
     """
 
     name: str
@@ -74,13 +75,18 @@ class Reading:
     shape: tuple[int, ...] | None = None
     """amat: shape of one example, such as 28 28 1; None keeps the row."""
     max_pixels: int = 2**26
-    """An image with more pixels is refused before it is unpacked."""
+    """An image with more pixels is refused before it is unpacked; WebP counts twice."""
 
     def __post_init__(self) -> None:
         checks.one_of(FORMATS, format=self.format)
         checks.one_of(("exact", "crop", "pad", "stretch"), fit=self.fit)
+        checks.one_of(("none", "first", "last"), label=self.label)
+        if self.mode is not None:
+            checks.one_of(("rgb", "grey"), mode=self.mode)
         checks.positive(max_pixels=self.max_pixels)
         if self.size is not None:
+            if len(self.size) != 2:
+                raise ValueError(f"size must be height and width, got {self.size}.")
             checks.positive(height=self.size[0], width=self.size[1])
         if self.shape is not None:
             checks.positive(**{f"shape_{i}": n for i, n in enumerate(self.shape)})

@@ -1,0 +1,14 @@
+"""A short run of the fuzzer: damaged files of every kind are read, or refused in one sentence."""
+
+import pathlib
+import subprocess
+import sys
+
+FUZZ = pathlib.Path(__file__).parents[1] / "programs" / "fuzz.py"
+
+
+def test_damaged_files_are_read_or_refused():
+    command = [sys.executable, str(FUZZ), "--inputs", "4800", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 failures" in done.stdout

@@ -1,0 +1,209 @@
+"""Pictures with a table beside them: captions and attributes, good and bad."""
+
+import numpy as np
+import pytest
+from reading import everything, noise, picture, refused
+
+from genjax.data.readers import Reading, read
+
+
+def captioned(folder, table, name="captions.csv"):
+    """Three pictures, and a table; returns the pictures."""
+    x = {n: picture(folder / n, noise(i)) for i, n in enumerate(("a.png", "b.png", "sub/c.png"))}
+    (folder / name).write_bytes(table if isinstance(table, bytes) else table.encode())
+    return x
+
+
+@pytest.mark.parametrize("name", ["captions.csv", "metadata.csv"])
+@pytest.mark.parametrize(
+    "columns", ["file_name,caption", "text,Filename", "image,text", "file,text"]
+)
+def test_captions(tmp_path, name, columns):
+    rows = [
+        ("b.png", "two, with a comma"),
+        ("a.png", 'said "é"'),
+        ("sub/c.png", ""),
+        ("b.png", "3"),
+    ]
+    first = columns.lower().split(",")[0] in ("text", "caption")
+    lines = [columns]
+    for file, said in rows:
+        quoted = '"' + said.replace('"', '""') + '"'
+        lines.append(f"{quoted},{file}" if first else f"{file},{quoted}")
+    x = captioned(tmp_path, "\r\n".join(lines), name)
+    picture(tmp_path / "unnamed.png")
+    source = read(tmp_path)
+    assert source.format == "captions"
+    assert source.fields["caption"].kind == "text"
+    assert source.ignored == ("unnamed.png",)
+    got = everything(source)["train"]
+    assert [r["caption"] for r in got] == [said for _, said in rows]
+    for row, (file, _) in zip(got, rows, strict=True):
+        np.testing.assert_array_equal(row["image"], x[file])
+
+
+def test_captions_by_split(tmp_path):
+    for split in ("train", "val"):
+        captioned(tmp_path / split, f"file,caption\na.png,{split} one\n")
+    source = read(tmp_path)
+    assert everything(source)["validation"][0]["caption"] == "val one"
+    assert list(source.splits) == ["train", "validation"]
+    (tmp_path / "val" / "captions.csv").unlink()
+    assert "has no captions.csv" in refused(tmp_path, tmp_path / "val")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
+    captioned(tmp_path, b"\xef\xbb\xbffile,caption\na.png,x\n")
+    assert everything(read(tmp_path))["train"][0]["caption"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ("", "no row"),
+        ("file,caption\n", "no row"),
+        ("name,caption\na.png,x\n", "no column called file_name"),
+        ("file,title\na.png,x\n", "no column called caption"),
+        ("file,caption,file\na.png,x,b.png\n", "two columns file"),
+        ("file,caption\na.png,x,y\n", "line 2 has 3 columns"),
+        ("file,caption\na.png\n", "line 2 has 1 columns"),
+        ("file,caption\na.png,x\nnone.png,y\n", "line 3 names none.png"),
+        ("file,caption\n,x\n", "no such picture"),
+        ("file,caption\ncaptions.csv,x\n", "no such picture"),
+        ("file,caption\nsub,x\n", "no such picture"),
+        (f"file,caption\n{'n' * 400}.png,x\n", "no such picture"),
+        ("file,caption\n../a.png,x\n", "leaves the folder"),
+        ("file,caption\nsub/../../a.png,x\n", "leaves the folder"),
+        ("file,caption\n/etc/passwd,x\n", "leaves the folder"),
+        ("file,caption\nC:\\a.png,x\n", "leaves the folder"),
+        ('file,caption\n"a\nb.png",x\n', "names a\\nb.png"),
+        (b"file,caption\na.png,\xff\n", "not UTF-8"),
+        ("file,caption\na.png,x\n".encode("utf-16"), "not UTF-8"),
+        ("file,caption\na.png,x\0y\n", "NUL character in line 2"),
+        ('file,caption\na.png,"open\n', "no CSV"),
+        ('file,caption\na.png,"x"y\n', "no CSV"),
+        (f"file,caption\na.png,{'w' * 70000}\n", "caption of 70000 characters"),
+        (f"file,caption\na.png,{'w' * 200000}\n", "no CSV"),
+        ("file,caption\ra.png,x\r", ""),
+    ],
+)
+def test_bad_captions(tmp_path, table, why):
+    captioned(tmp_path, table)
+    if why:
+        assert why in refused(tmp_path, tmp_path / "captions.csv")
+    else:  # lines as old systems end them are good
+        assert everything(read(tmp_path))["train"][0]["caption"] == "x"
+
+
+def test_captions_asked_for_and_not_there(tmp_path):
+    picture(tmp_path / "a.png")
+    assert "has no captions.csv" in refused(tmp_path, format="captions")
+    # A table that is no captions does not hinder who wants the pictures.
+    (tmp_path / "metadata.csv").write_text("file_name,label\na.png,3\n")
+    refused(tmp_path, tmp_path / "metadata.csv")
+    assert read(tmp_path, Reading(format="images")).ignored == ("metadata.csv",)
+
+
+TABLE = "3\nBald  Young\na.png -1  1\nb.png  1 -1\nc.png -1 -1\n"
+PARTS = "a.png 0\nb.png 2\nc.png 1\n"
+
+
+def attributed(folder, table=TABLE, parts=PARTS, sub="", name="list_attr_celeba.txt"):
+    """Three pictures, the table and the partition; returns the pictures."""
+    x = [picture(folder / sub / f"{c}.png", noise(i)) for i, c in enumerate("abc")]
+    (folder / name).write_text(table)
+    if parts:
+        (folder / f"list_eval_partition{name[-4:]}").write_text(parts)
+    return x
+
+
+@pytest.mark.parametrize("sub", ["", "img_align_celeba"])
+def test_attributes(tmp_path, sub):
+    x = attributed(tmp_path, sub=sub)
+    (tmp_path / "list_bbox.txt").write_text("other")
+    source = read(tmp_path)
+    assert source.format == "attributes"
+    assert list(source.splits) == ["train", "validation", "test"]
+    assert source.fields["attributes"].names == ("Bald", "Young")
+    assert source.fields["attributes"].shape == (2,)
+    assert source.ignored == ("list_bbox.txt",)
+    want = {"train": (0, [0, 1]), "test": (1, [1, 0]), "validation": (2, [0, 0])}
+    for split, (i, values) in want.items():
+        (row,) = everything(source)[split]
+        np.testing.assert_array_equal(row["image"], x[i])
+        np.testing.assert_array_equal(row["attributes"], values)
+        assert row["attributes"].dtype == np.uint8
+
+
+def test_attributes_without_partition_of_0_and_1(tmp_path):
+    attributed(tmp_path, TABLE.replace("-1", "0"), parts="")
+    (rows,) = everything(read(tmp_path)).values()
+    assert [list(r["attributes"]) for r in rows] == [[0, 1], [1, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("header", ["image_id,Bald,Young", "3\nBald,Young"])
+def test_attributes_as_csv(tmp_path, header):
+    table = header + "\na.png,-1,1\nb.png,1,-1\nc.png,-1,-1\n"
+    parts = "image_id,partition\n" + PARTS.replace(" ", ",")
+    attributed(tmp_path, table, parts, name="list_attr_celeba.csv")
+    source = read(tmp_path)
+    assert source.fields["attributes"].names == ("Bald", "Young")
+    assert list(everything(source)["test"][0]["attributes"]) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("3\n", "4\n", "says that it has 4 rows and has 3"),
+        ("3\n", "", "no count"),
+        ("a.png -1  1", "a.png -1", "line 3 has 2 columns"),
+        ("a.png -1  1", "a.png -1 1 1", "line 3 has 4 columns"),
+        ("a.png -1  1", "a.png -1 2", "line 3 has 2 for Young"),
+        ("a.png -1  1", "a.png -1 nan", "line 3 has nan for Young"),
+        ("a.png -1  1", "a.png 0 1", "line 3 has the value 0 where others have -1"),
+        ("Bald  Young", "Bald Bald", "one twice"),
+        ("a.png", "z.png", "a row for z.png, and there is no such picture"),
+        ("a.png", "b.png", "two rows for b.png"),
+        (TABLE, "3\n", "no names"),
+        (TABLE, "", "no names"),
+        ("a.png", "../a.png", "no such picture"),
+    ],
+)
+def test_bad_attributes(tmp_path, old, new, why):
+    attributed(tmp_path, TABLE.replace(old, new, 1), parts="")
+    assert why in refused(tmp_path, tmp_path / "list_attr_celeba.txt")
+
+
+def test_a_picture_without_a_row(tmp_path):
+    attributed(tmp_path)
+    picture(tmp_path / "d.png")
+    assert "has no row in list_attr_celeba.txt" in refused(tmp_path, tmp_path / "d.png")
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ("a.png 0\nb.png 2\n", "c.png is missing in it"),
+        (PARTS + "d.png 0\n", "d.png is in no row"),
+        (PARTS.replace("c.png 1", "c.png 3"), "line 3 must be a file and 0"),
+        (PARTS.replace("c.png 1", "c.png"), "line 3 must be a file and 0"),
+        (PARTS + "a.png 1\n", "line 4 names a.png a second time"),
+    ],
+)
+def test_bad_partitions(tmp_path, parts, why):
+    attributed(tmp_path, parts=parts)
+    assert why in refused(tmp_path, tmp_path / "list_eval_partition.txt")
+
+
+def test_where_the_pictures_of_attributes_are(tmp_path):
+    (tmp_path / "list_attr.txt").write_text(TABLE)
+    assert "has no pictures" in refused(tmp_path)
+    for sub in ("one", "two"):
+        picture(tmp_path / sub / "a.png")
+    assert "pictures in one, two" in refused(tmp_path)
+    (tmp_path / "list_attr_2.txt").write_text(TABLE)
+    assert "list_attr.txt and list_attr_2.txt" in refused(tmp_path).replace(
+        "_2.txt and list_attr", ""
+    )
+    (tmp_path / "none").mkdir()
+    assert "has no list_attr" in refused(tmp_path / "none", format="attributes")
