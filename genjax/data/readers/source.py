@@ -1,8 +1,8 @@
 """What every reader gives: typed fields, and splits whose examples are read one at a time."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 from genjax import checks
 
@@ -28,6 +28,14 @@ class Field:
     classes: int = 0
 
 
+class Examples(Protocol):
+    """A split: examples read one at a time, in any order, in any process."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
     """A data set as it lies on disk.
@@ -45,7 +53,7 @@ class Source:
     name: str
     format: str
     fields: Mapping[str, Field]
-    splits: Mapping[str, Sequence[Mapping[str, Any]]]
+    splits: Mapping[str, Examples]
     levels: int = 256
     ignored: tuple[str, ...] = ()
 
