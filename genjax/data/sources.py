@@ -39,6 +39,7 @@ def load(settings: Data) -> Dataset:
         found, levels = _npz(pathlib.Path(source))
     else:
         found, names = open_prepared(source, settings.data_dir)
+        levels = levels_of(next(iter(found.values())).folder)
     if "train" not in found:
         raise ValueError(f"{source} has no split called train, it has {sorted(found)}.")
     found = _cut({s: found[s] for s in SPLITS if s in found}, settings)
@@ -100,10 +101,8 @@ def _place(
 def _prepared_levels(
     source: str, arrays: dict[str, dict[str, np.ndarray]], streams: dict[str, Prepared]
 ) -> int:
+    """Levels of a folder that others prepared, from its numbers."""
     for rows in streams.values():
-        known = levels_of(rows.folder)
-        if known is not None:
-            return known
         if rows.read([0])["x"].dtype.kind == "f":
             return 0
         highest = np.array([[int(rows.highest())]])
