@@ -35,7 +35,7 @@ class Dataset:
       `label`, `attributes` `[N, A]`, `caption` `[N]` and `y` (the other image of a pair).
     levels: integers in `x` run from 0 to levels - 1; 0 for real numbers.
     streams: splits that stay on disk.
-    names: of the classes of `label` and of the `attributes`.
+    names: of the classes of `label`, and of the `attributes` in alphabetic order.
     crcs: `{split: {entry: row_crcs}}` of what was read, where `splits` is made from it.
     """
 

@@ -143,7 +143,7 @@ class _TfdsRows:
         for key in self.keys:
             value = row[key]
             if isinstance(value, dict):
-                value = np.array([bool(v) for v in value.values()], np.uint8)
+                value = np.array([bool(value[name]) for name in sorted(value)], np.uint8)
             out[key] = value.decode(errors="replace") if isinstance(value, bytes) else value
         return self.fitted(out)
 
@@ -174,7 +174,9 @@ def _tfds(source: str, reading: Reading) -> Source:
                 kind="label", names=_class_names(feature), classes=feature.num_classes
             )
         elif kind == "attributes":
-            fields[key] = Field(kind="attributes", shape=(len(feature),), names=tuple(feature))
+            fields[key] = Field(
+                kind="attributes", shape=(len(feature),), names=tuple(sorted(feature))
+            )
         elif kind == "array":
             dtype = np.dtype(feature.np_dtype).name
             fields[key] = Field(kind="array", shape=tuple(feature.shape), dtype=dtype)

@@ -230,7 +230,8 @@ def names_of(feature: Any) -> tuple[str, ...]:
     """Names of a label's classes, where they have names, or of attributes."""
     if getattr(feature, "names", None):
         return tuple(feature.names)
-    return tuple(feature) if hasattr(feature, "keys") else ()
+    # By name: TFDS keeps them in a map without an order.
+    return tuple(sorted(feature)) if hasattr(feature, "keys") else ()
 
 
 def levels_of(folder: str) -> int | None:
@@ -304,7 +305,7 @@ def _index(folder: str) -> dict[str, np.ndarray]:
 def _value(value: Any) -> Any:
     """Attributes of TFDS are a dict of booleans; text is bytes."""
     if isinstance(value, dict):
-        return np.array(list(value.values()))
+        return np.array([value[name] for name in sorted(value)])
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 

@@ -130,7 +130,7 @@ def test_captions_attributes_and_pairs_arrive(tmp_path):
     (tmp_path / "faces").mkdir()
     for name, x in (("1.png", a), ("2.png", b)):
         (tmp_path / "faces" / name).write_bytes(encoded(x))
-    table = "2\nSmiling Young\n1.png 1 -1\n2.png -1 -1\n"
+    table = "2\nYoung Smiling\n1.png -1 1\n2.png -1 -1\n"
     (tmp_path / "faces" / "list_attr_celeba.txt").write_text(table)
     data = load(Data(data=prepared(tmp_path / "faces", tmp_path, "faces")))
     assert data.names["attributes"] == ("Smiling", "Young")
