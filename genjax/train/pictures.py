@@ -1,0 +1,249 @@
+"""Samples as pictures: a grid a step, and over all steps a strip and a film.
+
+A run draws from the same noise at every step, so the sample in one place of the grid can be
+followed from step to step. Each grid says in its PNG text where its samples lie: `read_tiles`.
+"""
+
+import dataclasses
+import io
+import json
+import math
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+GAP = 2  # pixels between samples
+TEXT = "genjax"  # key of the PNG text that holds the geometry
+ROWS, COLUMNS, FRAMES = 12, 10, 60  # the most of each in a strip, and in a film
+GREY = 128
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """Where the samples of a grid lie; row by row, `columns` in each, from the top left."""
+
+    height: int
+    """Pixels of one sample, as drawn."""
+    width: int
+    columns: int
+    count: int
+    """Samples; the last row may be shorter."""
+    scale: int = 1
+    """Pixels of the picture, in each direction, for one pixel of the sample."""
+    gap: int = GAP
+    """Pixels around each sample."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of samples."""
+        return math.ceil(self.count / self.columns)
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of the whole picture in pixels."""
+        down, across = self.height + self.gap, self.width + self.gap
+        return self.rows * down + self.gap, self.columns * across + self.gap
+
+    def corner(self, i: int) -> tuple[int, int]:
+        """Top and left pixel of sample `i`."""
+        row, column = divmod(i, self.columns)
+        down, across = self.height + self.gap, self.width + self.gap
+        return self.gap + row * down, self.gap + column * across
+
+
+def grid(images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0) -> np.ndarray:
+    """Images side by side, as square as it gets: `[N, ...]` in [low, high] -> uint8 `[H, W, 3]`.
+
+    Events `(D,)` are drawn as one row each, or as a square where D is one. `scale` repeats
+    pixels; 0 takes the scale that makes an image about 56 pixels high.
+    """
+    return _grid(images, low, high, scale)[0]
+
+
+def save_grid(path: pathlib.Path, images: Any, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """Write a grid as PNG, with its geometry as text; gives the picture, uint8 `[H, W, 3]`."""
+    page, tiles = _grid(np.asarray(images), low, high)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, _png(page, dataclasses.asdict(tiles)))
+    return page
+
+
+def _grid(images: np.ndarray, low: float, high: float, scale: int = 0) -> tuple[np.ndarray, Tiles]:
+    x = np.asarray(images, np.float32)
+    if x.ndim == 2:
+        side = math.isqrt(x.shape[1])
+        x = x.reshape(len(x), side, side) if side**2 == x.shape[1] else x[:, None, :]
+    if x.ndim == 3:
+        x = x[..., None]
+    x = np.clip((x - low) / (high - low), 0, 1)
+    if x.shape[-1] == 2:  # two channels are shown as red and green
+        x = np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1)
+    x = np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x[..., :3]
+    scale = scale or max(1, 56 // max(x.shape[1], 2))
+    x = x.repeat(scale, axis=1).repeat(scale, axis=2)
+    columns = math.ceil(math.sqrt(len(x)))
+    tiles = Tiles(x.shape[1], x.shape[2], columns, len(x), scale)
+    return _lay((x * 255 + 0.5).astype(np.uint8), tiles), tiles
+
+
+def _lay(x: np.ndarray, tiles: Tiles) -> np.ndarray:
+    """Samples uint8 `[N, h, w, 3]` in their places on grey."""
+    page = np.full((*tiles.size(), 3), GREY, np.uint8)
+    for i, image in enumerate(x):
+        top, left = tiles.corner(i)
+        page[top : top + tiles.height, left : left + tiles.width] = image
+    return page
+
+
+def read_grid(path: pathlib.Path) -> tuple[np.ndarray, Tiles | None]:
+    """The picture of a grid, uint8 `[H, W, 3]`, and its geometry; None where it says none.
+
+    Raises:
+      ValueError: it is no whole PNG.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            page = np.asarray(image.convert("RGB"))
+            text = getattr(image, "text", {}).get(TEXT, "")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is no whole PNG ({type(error).__name__}).") from None
+    try:
+        tiles = Tiles(**json.loads(text))
+        fits = tiles.size() == page.shape[:2]
+    except (ValueError, TypeError, ZeroDivisionError):  # of other making
+        return page, None
+    return page, tiles if fits else None
+
+
+def cut(page: np.ndarray, tiles: Tiles, first: int | None = None) -> np.ndarray:
+    """The samples of a grid, uint8 `[n, h, w, 3]`: all, or the first few."""
+    n = tiles.count if first is None else min(first, tiles.count)
+    corners = [tiles.corner(i) for i in range(n)]
+    return np.stack([page[t : t + tiles.height, c : c + tiles.width] for t, c in corners])
+
+
+def grids(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """The grids of a run's `samples/` by step, ascending; empty without the folder."""
+    if not folder.is_dir():
+        return {}
+    found = {}
+    for path in folder.glob("step_*.png"):
+        match = re.fullmatch(r"step_(\d+)\.png", path.name)
+        if match:
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def drop_after(folder: pathlib.Path, step: int) -> None:
+    """Remove the grids later than `step`, which come again, and what was made of them."""
+    stale = [path for at, path in grids(folder).items() if at > step]
+    if stale:
+        stale += [folder / "strip.png", folder / "film.gif"]
+    for path in stale:
+        path.unlink(missing_ok=True)
+
+
+def thin(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    # Distinct indices, since there are more items than places.
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, most)]
+
+
+def strip(paths: dict[int, pathlib.Path]) -> tuple[bytes, list[int]] | None:
+    """A PNG with a step a row and a sample a column, and the steps of its rows, top to bottom.
+
+    Grids that are damaged, or were drawn with another size or number of samples than the last
+    one, are left out; None where no grid tells its geometry.
+    """
+    read = _whole(paths)
+    last = next((tiles for _, _, tiles in reversed(read) if tiles), None)
+    if last is None:
+        return None
+    rows = thin([(step, page) for step, page, tiles in read if tiles == last], ROWS)
+    columns = min(COLUMNS, last.count)
+    samples = np.concatenate([cut(page, last, columns) for _, page in rows])
+    tiles = dataclasses.replace(last, columns=columns, count=len(samples))
+    steps = [step for step, _ in rows]
+    return _png(_lay(samples, tiles), dataclasses.asdict(tiles) | {"steps": steps}), steps
+
+
+def film(paths: dict[int, pathlib.Path]) -> bytes | None:
+    """A GIF that runs through the grids without end, some six seconds long; the last one stays.
+
+    None for fewer than two grids: they do not move.
+    """
+    from PIL import Image
+
+    read = _whole(paths)
+    pages = [page for _, page, _ in read if page.shape == read[-1][1].shape]
+    if len(pages) < 2:
+        return None
+    frames = []
+    for page in pages:
+        image = Image.fromarray(page)
+        # Grey keeps each of its 256 levels; colours are brought down to the nearest 256.
+        grey = (page == page[..., :1]).all()
+        frames.append(image.convert("L") if grey else image.quantize(256, dither=Image.Dither.NONE))
+    each = min(500, max(80, 6000 // len(frames)))
+    out = io.BytesIO()
+    frames[0].save(
+        out,
+        format="GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=[each] * (len(frames) - 1) + [1800],  # milliseconds
+        loop=0,
+    )
+    return out.getvalue()
+
+
+def overview(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Write `strip.png` and `film.gif` of a run's `samples/`, where there is something to show."""
+    paths = grids(folder)
+    made = strip(paths)
+    found = {"strip.png": made[0] if made else None, "film.gif": film(paths)}
+    written = []
+    for name, data in found.items():
+        if data is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            _replace(folder / name, data)
+            written.append(folder / name)
+    return written
+
+
+def _whole(paths: dict[int, pathlib.Path]) -> list[tuple[int, np.ndarray, Tiles | None]]:
+    """Step, picture and geometry of the grids that can be read."""
+    found = []
+    for step, path in thin(list(paths.items()), FRAMES):
+        try:
+            found.append((step, *read_grid(path)))
+        except ValueError:
+            continue
+    return found
+
+
+def _png(page: np.ndarray, text: dict[str, Any]) -> bytes:
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text(TEXT, json.dumps(text))
+    out = io.BytesIO()
+    Image.fromarray(page).save(out, format="PNG", pnginfo=info)
+    return out.getvalue()
+
+
+def _replace(path: pathlib.Path, data: bytes) -> None:
+    """Write a file so that a reader never sees half of it."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(data)
+    part.replace(path)
