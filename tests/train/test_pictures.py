@@ -158,7 +158,7 @@ def test_the_strip_has_a_step_a_row_and_a_sample_a_column(tmp_path):
     for row, step in enumerate(steps):
         for column in range(10):
             top, left = GAP + row * (size + GAP), GAP + column * (size + GAP)
-            assert page[top, left, 0] == round(255 * column / 20)
+            assert page[top, left, 0] == int(255 * column / 20 + 0.5)
             assert page[top + size - 1, left + size - 1, 0] == int(255 * step / 100 + 0.5)
 
 
