@@ -4,6 +4,7 @@ A run draws from the same noise at every step, so the sample in one place of the
 followed from step to step. Each grid says in its PNG text where its samples lie: `read_tiles`.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -219,6 +220,15 @@ def overview(folder: pathlib.Path) -> list[pathlib.Path]:
             _replace(folder / name, data)
             written.append(folder / name)
     return written
+
+
+def refresh(folder: pathlib.Path) -> None:
+    """`overview`, where grids are newer than it; nothing in a folder that cannot be written."""
+    times = [path.stat().st_mtime_ns for path in grids(folder).values()]
+    made = folder / "strip.png"
+    if times and not (made.exists() and made.stat().st_mtime_ns >= max(times)):
+        with contextlib.suppress(OSError):
+            overview(folder)
 
 
 def _whole(paths: dict[int, pathlib.Path]) -> list[tuple[int, np.ndarray, Tiles | None]]:
