@@ -12,7 +12,8 @@ from genjax.report.read import Shown, number
 from genjax.report.table import comparison, settings
 from genjax.version import __version__
 
-LAST = ("learning_rate", "std_error", "examples_per_second")  # metrics of least interest
+# Metrics for the day on which something is wrong; they are folded away.
+ASIDE = ("norm", "learning_rate", "std_error", "examples_per_second")
 
 
 def render(runs: list[Shown], title: str | None = None) -> str:
@@ -66,13 +67,19 @@ def summary(runs: list[Shown]) -> str:
 def data(runs: list[Shown]) -> dict[str, Any]:
     """What the script draws: curves of all runs by metric, and the grids before the last."""
     names = {name for run in runs for name in run.curves}
-    ordered = sorted(names, key=lambda name: (*_interest(name), name))
-    return {
-        "runs": [run.label for run in runs],
-        "metrics": [
+
+    def curves(aside: bool) -> list[Any]:
+        chosen = [name for name in names if name.endswith(ASIDE) == aside]
+        ordered = sorted(chosen, key=lambda name: (_interest(name), name))
+        return [
             [name, [[i, *run.curves[name]] for i, run in enumerate(runs) if name in run.curves]]
             for name in ordered
-        ],
+        ]
+
+    return {
+        "runs": [run.label for run in runs],
+        "metrics": curves(aside=False),
+        "aside": curves(aside=True),
         "frames": [
             [
                 [step, uri(png)] if i + 1 < len(run.frames) else [step]
@@ -201,11 +208,9 @@ def zoom(source: str, alt: str, kind: str) -> Html:
     return el("button", picture, type="button", class_="zoom", title="See at full size")
 
 
-def _interest(name: str) -> tuple[int]:
+def _interest(name: str) -> int:
     """Metrics in the order in which one looks at them."""
-    if name.endswith(LAST):
-        return (3,)
-    return (0 if name.startswith("validation") else 1 if name.endswith("loss") else 2,)
+    return 0 if name.startswith("validation") else 1 if name.endswith("loss") else 2
 
 
 def _hash(source: str) -> str:

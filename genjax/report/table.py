@@ -148,7 +148,7 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(_shown, value)) or "none"
-    return value if isinstance(value, str) else json.dumps(value)
+    return (value or "empty") if isinstance(value, str) else json.dumps(value)
 
 
 def _box(table: Html, name: str) -> Html:

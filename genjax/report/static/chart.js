@@ -132,7 +132,8 @@ class Chart {
 
   /** Everything again: after a change of width, scale or runs. */
   draw() {
-    const width = Math.max(200, this.plot.clientWidth);
+    if (!this.plot.clientWidth) return; // folded away; drawn when it is opened
+    const width = this.plot.clientWidth;
     const drawn = (v) => v !== null && (!this.log || v > 0);
     const visible = this.curves.filter(([run]) => this.shown.has(run));
     this.visible = visible;
@@ -165,16 +166,17 @@ class Chart {
     const left = 14 + 7 * Math.max(...yTicks.map((t) => shownTick(t).length));
     const [right, top, bottom] = [14, 8, 24];
     const place = (v) => (this.log ? Math.log(v / low) / Math.log(high / low) : (v - low) / (high - low));
-    this.x = (step) => left + ((step - first) / (last - first)) * (width - left - right);
+    const inner = left + 6; // a dot at the first step stays clear of the axis
+    this.x = (step) => inner + ((step - first) / (last - first)) * (width - inner - right);
     this.y = (v) => HEIGHT - bottom - place(v) * (HEIGHT - top - bottom);
-    this.stepAt = (x) => first + ((x * width / this.svg.clientWidth - left) / (width - left - right)) * (last - first);
+    this.stepAt = (x) => first + ((x * width / this.svg.clientWidth - inner) / (width - inner - right)) * (last - first);
     this.ends = { top, bottom: HEIGHT - bottom, width };
     for (const tick of yTicks) {
       const y = this.y(tick);
       make("line", { x1: left, x2: width - right, y1: y, y2: y, class: "rule" }, this.svg);
       make("text", { x: left - 6, y: y + 4, class: "tick end" }, this.svg).textContent = shownTick(tick);
     }
-    for (const tick of ticks(first, last, Math.max(2, Math.floor(width / 110)))) {
+    for (const tick of ticks(first, last, Math.max(3, Math.floor(width / 100)))) {
       if (!Number.isInteger(tick)) continue;
       const text = make("text", { x: this.x(tick), y: HEIGHT - 6, class: "tick" }, this.svg);
       text.textContent = shownTick(tick);

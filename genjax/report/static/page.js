@@ -6,9 +6,17 @@
 
   // Curves.
   const place = document.getElementById("charts");
-  const charts = data.metrics.map(([name, curves]) => new Chart(place, name, curves, data.runs, shown));
-  if (!charts.length) element("p", place, "No run has metrics yet.", "notes");
+  const aside = document.getElementById("aside");
   const draw = () => charts.forEach((chart) => chart.draw());
+  const build = (where, metrics) =>
+    metrics.map(([name, curves]) => new Chart(where, name, curves, data.runs, shown));
+  const charts = [
+    ...build(place, data.metrics),
+    ...build(aside.querySelector(".charts"), data.aside),
+  ];
+  aside.hidden = !data.aside.length;
+  aside.addEventListener("toggle", draw);
+  if (!charts.length) element("p", place, "No run has metrics yet.", "notes");
   draw();
   let width = place.clientWidth;
   new ResizeObserver(() => {
