@@ -185,6 +185,7 @@ def samples(run: Shown) -> Html:
                 zoom(uri(run.film, "gif"), f"Film of the samples of {run.label}", "film"),
                 el("p", "The film stands still: this system asks for less motion.", class_="still"),
                 el("figcaption", "Film: the same noise at every step ", stop),
+                class_="moving",
             )
         )
     if run.strip and several:

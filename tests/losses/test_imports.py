@@ -26,6 +26,7 @@ ROOMS = {
     "data": STANDING | {"nn", "data"},
     "evals": STANDING | {"nn", "data", "evals"},
     "train": STANDING | {"nn", "families", "data", "evals", "train", "version", "root"},
+    "report": {"families", "train", "version", "report", "root"},  # shows what the others wrote
     "root": STANDING | {"nn", "families", "data", "evals", "train", "version"},
     "command": STANDING | {"nn", "families", "data", "evals", "train", "version", "root"},
 }
@@ -41,6 +42,7 @@ OTHERS = {
     "data": None,
     "evals": None,
     "train": None,
+    "report": set(),
     "root": set(),
     "command": None,
 }
@@ -142,6 +144,8 @@ def test_arrows_point_one_way():
         ("genjax.train.planted", "if True:\n    from experiments.table import rows"),
         ("genjax.train.planted", "from jax._src import core"),
         ("genjax.train.planted", "from genjax import sample"),
+        ("genjax.report.planted", "import numpy as np"),
+        ("genjax.report.planted", "from genjax import data"),
         ("genjax.sample", "import experiments.table"),
         ("genjax.cellar.planted", "import math"),
     ],

@@ -144,7 +144,8 @@ class Chart {
     this.svg.setAttribute("height", HEIGHT);
     this.hide();
     const hidden = visible.flatMap(([, , list]) => list).filter((v) => v !== null && !drawn(v)).length;
-    this.note.textContent = hidden ? `${hidden} values at or below 0 have no place on this scale.` : "";
+    const have = hidden === 1 ? "value at or below 0 has" : "values at or below 0 have";
+    this.note.textContent = hidden ? `${hidden} ${have} no place on this scale.` : "";
     if (!values.length) {
       const why = visible.length ? "No finite value." : "No run is shown.";
       const text = make("text", { x: width / 2, y: HEIGHT / 2, class: "empty" }, this.svg);
