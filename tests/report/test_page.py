@@ -223,11 +223,14 @@ def test_hovering_reads_the_values_of_the_nearest_step(page, path):
     svg = chart(page).locator("svg")
     svg.scroll_into_view_if_needed()
     box = svg.bounding_box()
-    steps = set()
+    seen = {}  # where the mouse was, by the step that was read
+    places = {}  # where the crosshair was, by step
     for i in range(60):
-        page.mouse.move(box["x"] + box["width"] * (i + 0.5) / 60, box["y"] + 80)
+        at = box["width"] * (i + 0.5) / 60
+        page.mouse.move(box["x"] + at, box["y"] + 80)
         step, values = readout(page)
-        steps.add(step)
+        seen.setdefault(step, []).append(at)
+        places[step] = float(svg.locator(".cross line").get_attribute("x1"))
         for name, value in values.items():
             # A run without this step shows its nearest.
             near = min(lines[name], key=lambda line: (abs(line["step"] - step), line["step"]))
@@ -238,7 +241,11 @@ def test_hovering_reads_the_values_of_the_nearest_step(page, path):
                 assert float(value.replace(",", "")) == pytest.approx(expected, rel=1e-5)
         assert ("hundred" in values) == (15 <= step <= 25)
         assert {"nine", "ten"} <= set(values)
-    assert steps == {10, 15, 20, 25, 30}
+    assert sorted(places) == [10, 15, 20, 25, 30]
+    apart = (places[30] - places[10]) / 20
+    for step, mouse in seen.items():
+        assert places[step] == pytest.approx(places[10] + apart * (step - 10))
+        assert all(abs(places[step] - at) <= apart * 2.5 + 0.5 for at in mouse[1:-1]), step
     page.mouse.move(0, 0)
     assert chart(page).locator(".tip").is_hidden()
 

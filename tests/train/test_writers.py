@@ -146,7 +146,7 @@ def shown(workdir):
 def test_tensorboard_has_every_number_once_though_the_run_was_cut(tmp_path):
     page = np.zeros((6, 9, 3), np.uint8)
     first = Metrics(tmp_path, after=0, writers=("tensorboard",))
-    for step in (10, 20, 30):
+    for step in (10, 20, 21, 30):
         first.write(step, {"loss": step, "bad": float("nan")})
         first.image(step, page)
     first.close()
