@@ -89,8 +89,12 @@ def _number(value: float | None, shown: str) -> Html:
 
 
 def settings(runs: list[Shown]) -> Html:
-    """Every setting of every run: a row a setting, a column a run; those that differ are marked."""
-    names = list(dict.fromkeys(name for run in runs for name in run.config))
+    """Every setting of every run: a row a setting, a column a run; those that differ are marked.
+
+    A run whose settings cannot be read has no column: it would differ in everything.
+    """
+    readable = [(i, run) for i, run in enumerate(runs) if run.config]
+    names = list(dict.fromkeys(name for _, run in readable for name in run.config))
     names.sort(key=lambda name: (name.count(".") > 0, name))
     if not names:
         return el("p", "No settings can be read.", class_="notes")
@@ -102,16 +106,16 @@ def settings(runs: list[Shown]) -> Html:
             scope="col",
             data_run=i,
         )
-        for i, run in enumerate(runs)
+        for i, run in readable
     ]
-    rows = [_setting(name, runs) for name in names]
+    rows = [_setting(name, readable) for name in names]
     table = el(
         "table",
         el("thead", el("tr", el("th", "Setting", scope="col"), *heads)),
         el("tbody", *rows),
         id="settings-table",
     )
-    if len(runs) == 1:
+    if len(readable) == 1:
         return _box(table, "Settings")
     only = el(
         "label",
@@ -122,8 +126,8 @@ def settings(runs: list[Shown]) -> Html:
     return join([el("div", only, class_="tools"), _box(table, "Settings")])
 
 
-def _setting(name: str, runs: list[Shown]) -> Html:
-    values = [_shown(run.config[name]) if name in run.config else None for run in runs]
+def _setting(name: str, runs: list[tuple[int, Shown]]) -> Html:
+    values = [(i, _shown(run.config[name]) if name in run.config else None) for i, run in runs]
     room, _, last = name.rpartition(".")
     title = join([el("span", room + "." if room else "", class_="room"), last])
     cells = [
@@ -134,9 +138,9 @@ def _setting(name: str, runs: list[Shown]) -> Html:
             data_value="" if value is None else f"={value}",
             class_="missing" if value is None else None,
         )
-        for i, value in enumerate(values)
+        for i, value in values
     ]
-    differs = len(set(values)) > 1
+    differs = len({value for _, value in values}) > 1
     return el("tr", el("th", title, scope="row"), *cells, class_="differs" if differs else None)
 
 

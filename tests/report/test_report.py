@@ -246,6 +246,17 @@ def test_settings_and_record_that_cannot_be_read(tmp_path, text):
     assert page.data()["metrics"]
 
 
+def test_a_run_without_settings_does_not_make_all_others_differ(tmp_path):
+    for name in ("a", "b", "c"):
+        write_run(tmp_path / "runs" / name, a_run(name))
+    (tmp_path / "runs" / "a" / "config.json").write_text("{")
+    page = page_of(tmp_path, tmp_path / "runs")
+    assert page.rows("settings-table")["experiment"] == ["b", "c"]
+    assert len(page.all("tr", class_="differs")) == 1
+    # Columns keep the runs' own numbers, by which the legend hides them.
+    assert {a["data-run"] for a, _ in page.all("td") if "data-run" in a} == {"1", "2"}
+
+
 def test_settings_of_a_damaged_file_are_taken_from_the_record(tmp_path):
     run = a_run("bars")
     folder = write_run(tmp_path / "run", run, record=a_record(run))

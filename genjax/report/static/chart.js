@@ -163,7 +163,7 @@ class Chart {
     }
     let first = this.steps[0], last = this.steps[this.steps.length - 1];
     if (first === last) { first -= 1; last += 1; }
-    const yTicks = this.log ? logTicks(low, high) : ticks(low, high, 4);
+    const yTicks = this.log ? logTicks(low, high) : ticks(low, high, 5);
     const left = 14 + 7 * Math.max(...yTicks.map((t) => shownTick(t).length));
     const [right, top, bottom] = [14, 8, 24];
     const place = (v) => (this.log ? Math.log(v / low) / Math.log(high / low) : (v - low) / (high - low));
