@@ -1,13 +1,14 @@
 """A tour: every family on scikit-learn's 8x8 digits, on a CPU, in minutes.
 
 Trains each family briefly on binarised digits, prints one table (what the family is, what its
-density is worth, how long it took) and writes a grid of samples each. The joint table sees the
-digits shrunk to 4x4: at 8x8 it would need 2^64 - 1 parameters. Nats are comparable between rows
-with the same number of pixels.
+density is worth, how long it took) and writes a page with their curves and with samples as training
+goes on. The joint table sees the digits shrunk to 4x4: at 8x8 it would need 2^64 - 1 parameters.
+Nats are comparable between rows with the same number of pixels.
 """
 
 import argparse
 import dataclasses
+import json
 import pathlib
 import shutil
 import sys
@@ -16,7 +17,7 @@ import time
 
 import jax
 
-from genjax import families
+from genjax import families, report
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import gan, joint, nade, vae
@@ -34,6 +35,7 @@ TRAIN = Train(
     eval_batch=180,
     eval_samples=100,
     save_every=1000,
+    sample_every=300,
     samples=64,
 )
 
@@ -99,30 +101,62 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     use_compilation_cache()
     names = options.only or (list(STOPS) if options.all else DEFAULT)
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        clear(options.out)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     rows = []
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
         rows.append(walk(name, options))
     show(rows)
-    print(f"Samples: {', '.join(str(options.out / f'{name}.png') for name in names)}")
+    page = report.write(
+        [options.out / name for name in names],
+        options.out / "report.html",
+        title="The tour: binarised digits",
+    )
+    print(f"Curves and samples: {page}")
     return 0
 
 
+def clear(out: pathlib.Path) -> None:
+    """Remove what an earlier tour left, and nothing else: a tour begins anew.
+
+    Raises:
+      ValueError: a folder that the tour would write holds something else.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    there = [out / name for name in STOPS if (out / name).exists() or (out / name).is_symlink()]
+    for folder in there:
+        try:
+            made = json.loads((folder / "config.json").read_text())["experiment"]
+        except (OSError, ValueError, KeyError, TypeError):
+            made = ""
+        if folder.is_symlink() or not str(made).startswith("tour_"):
+            raise ValueError(f"{folder} is not of a tour; move it, or take another --out.")
+    for folder in there:
+        shutil.rmtree(folder)
+
+
 def walk(name: str, options: argparse.Namespace) -> list[str]:
-    """Train one family from nothing and give its row of the table."""
+    """Train one family from nothing, keep what it left but checkpoints, and give its row."""
     began = time.monotonic()
     run = STOPS[name]
     if options.smoke:
         small = smoke(run)
         steps = 1 if families.get(run.family).TRAITS.fit == "counting" else small.train.steps
         run = dataclasses.replace(small, train=dataclasses.replace(small.train, steps=steps))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as private:
+        folder = pathlib.Path(private, name)  # the temporary one's permissions stay its own
         # The digits do not divide over many devices, and one is enough for them.
         result = fit(run, folder, devices=jax.devices()[:1], quiet=not options.verbose)
         record = result.record or {}
-        grids = sorted((pathlib.Path(folder) / "samples").glob("*.png"))
-        shutil.copyfile(grids[-1], options.out / f"{name}.png")
+        left_out = shutil.ignore_patterns("checkpoints", ".lock")
+        # Copied beside and renamed: a tour cut here leaves no folder that the next cannot tell.
+        with tempfile.TemporaryDirectory(dir=options.out, prefix=".tour-") as beside:
+            shutil.copytree(folder, pathlib.Path(beside, name), ignore=left_out)
+            pathlib.Path(beside, name).rename(options.out / name)
     density = families.get(run.family).TRAITS.density
     nats = "-" if density == "none" else f"{record['obtained']:.2f} ± {record['std_error']:.2f}"
     pixels = str(run.model.shape[0] * run.model.shape[1])

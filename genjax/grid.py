@@ -1,8 +1,44 @@
 """Images side by side in one picture."""
 
+import dataclasses
 import math
 
 import numpy as np
+
+GAP = 2  # pixels between samples
+GREY = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """Where the samples of a grid lie; row by row, `columns` in each, from the top left."""
+
+    height: int
+    """Pixels of one sample, as drawn."""
+    width: int
+    columns: int
+    count: int
+    """Samples; the last row may be shorter."""
+    scale: int = 1
+    """Pixels of the picture, in each direction, for one pixel of the sample."""
+    gap: int = GAP
+    """Pixels around each sample."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of samples."""
+        return math.ceil(self.count / self.columns)
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of the whole picture in pixels."""
+        down, across = self.height + self.gap, self.width + self.gap
+        return self.rows * down + self.gap, self.columns * across + self.gap
+
+    def corner(self, i: int) -> tuple[int, int]:
+        """Top and left pixel of sample `i`."""
+        row, column = divmod(i, self.columns)
+        down, across = self.height + self.gap, self.width + self.gap
+        return self.gap + row * down, self.gap + column * across
 
 
 def grid(images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0) -> np.ndarray:
@@ -11,6 +47,13 @@ def grid(images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0
     Events `(D,)` are drawn as one row each, or as a square where D is one. `scale` repeats
     pixels; 0 takes the scale that makes an image about 56 pixels high.
     """
+    return tiled(images, low, high, scale)[0]
+
+
+def tiled(
+    images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0
+) -> tuple[np.ndarray, Tiles]:
+    """As `grid`, with the places of the images."""
     x = np.asarray(images, np.float32)
     if x.ndim == 2:
         side = math.isqrt(x.shape[1])
@@ -24,11 +67,14 @@ def grid(images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0
     scale = scale or max(1, 56 // max(x.shape[1], 2))
     x = x.repeat(scale, axis=1).repeat(scale, axis=2)
     columns = math.ceil(math.sqrt(len(x)))
-    rows = math.ceil(len(x) / columns)
-    gap = 2
-    height, width = x.shape[1] + gap, x.shape[2] + gap
-    page = np.full((rows * height + gap, columns * width + gap, 3), 0.5, np.float32)
+    tiles = Tiles(x.shape[1], x.shape[2], columns, len(x), scale)
+    return lay((x * 255 + 0.5).astype(np.uint8), tiles), tiles
+
+
+def lay(x: np.ndarray, tiles: Tiles) -> np.ndarray:
+    """Samples uint8 `[N, h, w, 3]` in their places on grey."""
+    page = np.full((*tiles.size(), 3), GREY, np.uint8)
     for i, image in enumerate(x):
-        top, left = gap + (i // columns) * height, gap + (i % columns) * width
-        page[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return (page * 255 + 0.5).astype(np.uint8)
+        top, left = tiles.corner(i)
+        page[top : top + tiles.height, left : left + tiles.width] = image
+    return page

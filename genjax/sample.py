@@ -9,7 +9,7 @@ import numpy as np
 
 from genjax import checks, families
 from genjax.train.load import load
-from genjax.train.writers import save_grid
+from genjax.train.pictures import save_grid
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import jax
 import pytest
 from helpers import ROOT, run_program
 
+PACKAGES = ("experiments", "genjax.data", "genjax.report")
 README = (ROOT / "README.md").read_text()
 
 
@@ -36,12 +37,13 @@ def test_the_python_of_the_readme_runs():
         "genjax.data",
         "genjax.sample",
         "genjax.evaluate",
+        "genjax.report",
     ],
 )
 def test_every_command_explains_itself(module, capsys):
     from importlib import import_module
 
-    name = f"{module}.__main__" if module in ("experiments", "genjax.data") else module
+    name = f"{module}.__main__" if module in PACKAGES else module
     with pytest.raises(SystemExit) as stop:
         import_module(name).main(["--help"])
     assert stop.value.code == 0

@@ -14,7 +14,7 @@ from genjax.train.loop import Result, fit
 from genjax.train.record import write_record
 from genjax.train.settings import HARMLESS, Run, TwoOptimizers, changes, continue_from
 
-SMOKE = {
+SMOKE: dict[str, Any] = {
     "steps": 20,
     "batch_size": 16,
     "log_every": 5,

@@ -15,10 +15,11 @@ from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import Rules, make_mesh, state_shardings
 from genjax.train.door import begin, check_fit, lock, settle
+from genjax.train.pictures import drop_after, overview
 from genjax.train.settings import HARMLESS, Run, build_optimizer, changes
 from genjax.train.signals import Signals, sync
 from genjax.train.trainer import OUT_OF_TIME, Trainer
-from genjax.train.writers import Metrics, Progress
+from genjax.train.writers import Metrics, Progress, catch_up, check_writers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +77,13 @@ def fit(
     # Asked now: by the end of a long run the folder may hold other code than what runs.
     session = {"commit": commit or records.commit(), "device": records.device(devices)}
     workdir = pathlib.Path(workdir)
+    check_writers(run.train.writers)
     family = families.get(run.family)
     run, saved = settle(run, workdir, resume)
     done = finished_before(run, saved, workdir)
     if done is not None:
+        if jax.process_index() == 0:
+            catch_up(workdir, run.train.writers)
         return Result(True, done["steps"], done["ended"], done)
     if deadline is not None and began > deadline:
         return Result(False, 0, OUT_OF_TIME)
@@ -111,6 +115,7 @@ def fit(
     with lock(workdir), Signals() as signals:
         checkpoints = Checkpoints(workdir, keep=run.train.keep)
         trainer: Trainer | None = None
+        metrics_file = None
         try:
             restored = _restore(run, checkpoints, shapes, shardings, progress)
             if restored is None:
@@ -128,7 +133,10 @@ def fit(
                 run, family, dataset, mesh, shardings, optimizer, lead, workdir, checkpoints
             )
             trainer.progress, trainer.main, trainer.profile = progress, main, profile
-            trainer.metrics_file = Metrics(workdir, after=step) if main else None
+            if main:
+                drop_after(workdir / "samples", step)
+                metrics_file = Metrics(workdir, after=step, writers=run.train.writers)
+            trainer.metrics_file = metrics_file
             state, step, reason = trainer.train(state, step, meta, signals, deadline)
             if not reason and deadline is not None and time.monotonic() > deadline:
                 reason = OUT_OF_TIME  # all is saved; only the last evaluation is left to do
@@ -141,6 +149,8 @@ def fit(
             if trainer is not None:
                 trainer.feed.close()
             progress.close()
+            if metrics_file:
+                metrics_file.close()
             checkpoints.close()
         obtained, error = record["obtained"], record["std_error"]
         said = (
@@ -240,5 +250,6 @@ def _finish(
     )
     sync("evaluated")
     if trainer.main:
+        overview(trainer.workdir / "samples")
         write_json(trainer.workdir / "record.json", record)
     return record

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import types
 import typing
-from typing import Any
+from typing import Any, Literal
 
 from genjax import checks, families
 from genjax.core import Optimizer
@@ -42,6 +42,8 @@ class Train:
     """Steps between checkpoints; 0 is only at the end and on a stop."""
     keep: int = 2
     """Latest checkpoints kept; the best by validation is kept apart from them."""
+    writers: tuple[Literal["csv", "tensorboard"], ...] = ()
+    """Where metrics go beside metrics.jsonl: metrics.csv, and tensorboard/ with the samples."""
 
     def __post_init__(self) -> None:
         checks.positive(
@@ -76,7 +78,15 @@ MAY_CHANGE = {
 # And what changes no number at all.
 HARMLESS = WHERE | {
     f"train.{name}"
-    for name in ("log_every", "sample_every", "samples", "save_every", "keep", "eval_batch")
+    for name in (
+        "log_every",
+        "sample_every",
+        "samples",
+        "save_every",
+        "keep",
+        "eval_batch",
+        "writers",
+    )
 }
 
 

@@ -18,9 +18,10 @@ from genjax.train.checkpoint import Checkpoints
 from genjax.train.compile import batch_sharding, compile_step
 from genjax.train.door import evaluation_data
 from genjax.train.feed import Feed
+from genjax.train.pictures import save_grid
 from genjax.train.settings import Run
 from genjax.train.signals import Signals, agree
-from genjax.train.writers import Metrics, Progress, save_grid
+from genjax.train.writers import Metrics, Progress
 
 OUT_OF_TIME = "the time is used up; the same command goes on from here"
 
@@ -243,7 +244,9 @@ class Trainer:
         x = np.asarray(self.draw(state.eval_variables(), key))
         if self.main:
             path = self.workdir / "samples" / f"step_{step:08d}.png"
-            save_grid(path, x, *self.family.TRAITS.sample_range)
+            page = save_grid(path, x, *self.family.TRAITS.sample_range)
+            if self.metrics_file:
+                self.metrics_file.image(step, page)
         self.took(started)
 
     def save(self, state: Any, meta: dict[str, Any]) -> None:
@@ -254,6 +257,8 @@ class Trainer:
         started = time.monotonic()
         self.checkpoints.wait()
         self.checkpoints.save(state, dict(meta))
+        if self.metrics_file:
+            self.metrics_file.flush()
         self.took(started)
 
     def took(self, started: float) -> None:

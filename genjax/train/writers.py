@@ -1,78 +1,150 @@
-"""What a run leaves to look at: lines of metrics, grids of samples, progress on the terminal."""
+"""What a run leaves in numbers: lines, a table, TensorBoard, progress on the terminal."""
 
+import csv
+import importlib.util
+import io
 import json
 import math
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 
-class Metrics:
-    """`metrics.jsonl`: one JSON object a line, each with its `step`."""
+def check_writers(names: Sequence[str]) -> None:
+    """Refuse a writer whose package is missing, before anything is computed.
 
-    def __init__(self, workdir: pathlib.Path, *, after: int):
+    Raises:
+      ValueError: tensorboard is asked for and tensorboardX is not installed.
+    """
+    if "tensorboard" in names and importlib.util.find_spec("tensorboardX") is None:
+        raise ValueError(
+            "--writers tensorboard needs tensorboardX, which is not installed; run"
+            " pip install -e '.[tensorboard]', or leave tensorboard out."
+        )
+
+
+class Metrics:
+    """`metrics.jsonl`: one JSON object a line, each with its `step`; the rest is made of it.
+
+    Also keeps what `Train.writers` asks for: `metrics.csv`, the same as a table, and
+    `tensorboard/`, with the grids of samples beside the numbers.
+    """
+
+    def __init__(self, workdir: pathlib.Path, *, after: int, writers: Sequence[str] = ()):
         """Open for appending; lines later than step `after` are dropped: they will come again."""
         self.path = workdir / "metrics.jsonl"
         if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if _step(line) <= after]
+            lines = self.path.read_text(errors="replace").splitlines()
+            kept = [line for line in lines if _step(line) <= after]
             part = self.path.with_name("metrics.jsonl.part")
             part.write_text("".join(line + "\n" for line in kept))
             part.replace(self.path)
+        self.table = "csv" in writers
+        self.board = _board(self.path, after) if "tensorboard" in writers else None
+        if self.table:
+            write_csv(self.path)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line; numbers that are not finite become null."""
         clean = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **clean}) + "\n")
+        _add(self.board, step, clean)
+
+    def image(self, step: int, page: np.ndarray) -> None:
+        """A grid of samples, uint8 `[H, W, 3]`, for TensorBoard."""
+        if self.board:
+            self.board.add_image("samples", page, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Bring the table and TensorBoard up to the last line."""
+        if self.table:
+            write_csv(self.path)
+        if self.board:
+            self.board.flush()
+
+    def close(self) -> None:
+        """Flush, and end TensorBoard's thread."""
+        self.flush()
+        if self.board:
+            self.board.close()
+            self.board = None
+
+
+def write_csv(path: pathlib.Path) -> pathlib.Path:
+    """Write `metrics.jsonl` as `metrics.csv` beside it: a row a step, a column a metric.
+
+    Columns are in the order in which metrics first appear; what a step has not, or what is not
+    finite, is empty. Lines that cannot be read are left out.
+    """
+    rows: dict[Any, dict[str, Any]] = {}
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        if _step(line) < math.inf:
+            values = json.loads(line)
+            rows.setdefault(values["step"], {}).update(values)
+    columns = dict.fromkeys(["step", *(name for row in rows.values() for name in row)])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows.values())
+    out = path.with_name("metrics.csv")
+    part = out.with_name("metrics.csv.part")
+    part.write_text(text.getvalue())
+    part.replace(out)
+    return out
+
+
+def catch_up(workdir: pathlib.Path, writers: Sequence[str]) -> None:
+    """What the writers would have left of a run that has finished without them."""
+    path = workdir / "metrics.jsonl"
+    if "csv" in writers and not path.with_name("metrics.csv").exists():
+        write_csv(path)
+    if "tensorboard" in writers and not any(_events(path)):
+        _board(path, 0).close()
+
+
+def _board(path: pathlib.Path, after: int) -> Any:
+    """A TensorBoard writer that hides what was written later than step `after`."""
+    from tensorboardX import SummaryWriter
+
+    earlier = len(list(_events(path)))
+    board = SummaryWriter(
+        str(path.with_name("tensorboard")),
+        # Steps up to `after` stay; those from the next on are hidden, and come again.
+        purge_step=after + 1,
+        # Files have the second in their names: without a number, a run cut at once and resumed
+        # would write over its own.
+        filename_suffix=f".{earlier:04d}",
+    )
+    if not earlier and path.exists():  # what was written before TensorBoard was asked for
+        for line in path.read_text().splitlines():
+            if _step(line) < math.inf:
+                values = json.loads(line)
+                _add(board, values.pop("step"), values)
+    return board
+
+
+def _events(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    return path.with_name("tensorboard").glob("events.out.tfevents.*")
+
+
+def _add(board: Any, step: int, values: Mapping[str, Any]) -> None:
+    for name, value in values.items() if board else ():
+        if isinstance(value, (int, float)):
+            board.add_scalar(name, value, step)
 
 
 def _step(line: str) -> float:
     """The step of a line; infinity for a line cut in the middle, which is dropped."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return math.inf
-
-
-def grid(images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0) -> np.ndarray:
-    """Images side by side, as square as it gets: `[N, ...]` in [low, high] -> uint8 `[H, W, 3]`.
-
-    Events `(D,)` are drawn as one row each, or as a square where D is one. `scale` repeats
-    pixels; 0 takes the scale that makes an image about 56 pixels high.
-    """
-    x = np.asarray(images, np.float32)
-    if x.ndim == 2:
-        side = math.isqrt(x.shape[1])
-        x = x.reshape(len(x), side, side) if side**2 == x.shape[1] else x[:, None, :]
-    if x.ndim == 3:
-        x = x[..., None]
-    x = np.clip((x - low) / (high - low), 0, 1)
-    if x.shape[-1] == 2:  # two channels are shown as red and green
-        x = np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1)
-    x = np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x[..., :3]
-    scale = scale or max(1, 56 // max(x.shape[1], 2))
-    x = x.repeat(scale, axis=1).repeat(scale, axis=2)
-    columns = math.ceil(math.sqrt(len(x)))
-    rows = math.ceil(len(x) / columns)
-    gap = 2
-    height, width = x.shape[1] + gap, x.shape[2] + gap
-    page = np.full((rows * height + gap, columns * width + gap, 3), 0.5, np.float32)
-    for i, image in enumerate(x):
-        top, left = gap + (i // columns) * height, gap + (i % columns) * width
-        page[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return (page * 255 + 0.5).astype(np.uint8)
-
-
-def save_grid(path: pathlib.Path, images: Any, low: float = 0.0, high: float = 1.0) -> None:
-    """Write a grid as PNG."""
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid(np.asarray(images), low, high)).save(path)
+    return step if type(step) is int else math.inf
 
 
 class Progress:

@@ -29,6 +29,7 @@ ROOMS = {
     "evals": STANDING | {"nn", "data", "evals"},
     "train": STANDING
     | {"nn", "families", "data", "evals", "train", "version", "root", "options", "grid"},
+    "report": {"families", "train", "version", "report", "root"},  # shows what the others wrote
     "root": STANDING | {"nn", "families", "data", "evals", "train", "version"},
     "command": STANDING
     | {"nn", "families", "data", "evals", "train", "version", "root", "options", "grid"},
@@ -47,6 +48,7 @@ OTHERS = {
     "data": None,
     "evals": None,
     "train": None,
+    "report": set(),
     "root": set(),
     "command": None,
 }
@@ -148,6 +150,8 @@ def test_arrows_point_one_way():
         ("genjax.train.planted", "if True:\n    from experiments.table import rows"),
         ("genjax.train.planted", "from jax._src import core"),
         ("genjax.train.planted", "from genjax import sample"),
+        ("genjax.report.planted", "import numpy as np"),
+        ("genjax.report.planted", "from genjax import data"),
         ("genjax.sample", "import experiments.table"),
         ("genjax.cellar.planted", "import math"),
     ],

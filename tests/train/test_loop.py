@@ -63,7 +63,7 @@ def test_what_a_finished_run_leaves(finished):
     with Image.open(workdir / "samples" / "step_00000040.png") as image:
         assert image.mode == "RGB"
     names = sorted(p.name for p in (workdir / "samples").iterdir())
-    assert names == [f"step_{s:08d}.png" for s in range(5, 41, 5)]
+    assert names == ["film.gif", *(f"step_{s:08d}.png" for s in range(5, 41, 5)), "strip.png"]
 
 
 def test_the_record_is_the_exact_likelihood_of_the_chosen_weights(finished):

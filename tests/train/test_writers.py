@@ -1,14 +1,17 @@
-"""Metrics that survive a cut, and grids with every pixel in its place."""
+"""Metrics that survive a cut, as lines, as a table and in TensorBoard."""
 
+import csv
+import dataclasses
+import importlib.util
 import json
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from small import small_run, write_data
 
-from genjax.train.writers import Metrics, Progress, grid, save_grid
-
-GAP, GREY = 2, 128
+from genjax.train import fit
+from genjax.train.writers import Metrics, Progress, check_writers, write_csv
 
 
 def lines(workdir):
@@ -67,69 +70,146 @@ def test_lines_of_something_else_are_dropped(tmp_path):
     assert lines(tmp_path) == [{"step": 1}]
 
 
-# Grids.
+# The table.
 
 
-def test_every_image_in_its_place():
-    # Five 3x4 images make 3 columns and 2 rows, filled row by row; the sixth place is empty.
-    images = np.arange(5 * 3 * 4 * 3).reshape(5, 3, 4, 3) / 255  # every value another
-    page = grid(images, scale=1)
-    assert page.dtype == np.uint8
-    assert page.shape == (2 * (3 + GAP) + GAP, 3 * (4 + GAP) + GAP, 3)
-    expected = np.full(page.shape, GREY, np.uint8)
-    for i in range(5):
-        top, left = GAP + (i // 3) * (3 + GAP), GAP + (i % 3) * (4 + GAP)
-        expected[top : top + 3, left : left + 4] = np.round(images[i] * 255)
-    np.testing.assert_array_equal(page, expected)
+def table(workdir):
+    with (workdir / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def test_range_is_mapped_and_clipped():
-    image = np.array([-2.0, -1.0, 0.0, 1.0, 2.0]).reshape(1, 1, 5, 1)
-    row = grid(image, low=-1, high=1, scale=1)[GAP, GAP : GAP + 5]
-    # Without clipping, -2 and 2 wrap around in uint8. Grey: all three channels alike.
-    np.testing.assert_array_equal(row, np.repeat([[0], [0], [128], [255], [255]], 3, axis=1))
+def test_the_table_has_a_row_a_step_and_all_columns(tmp_path):
+    metrics = Metrics(tmp_path, after=0, writers=("csv",))
+    metrics.write(1, {"loss": 0.1 + 0.2, "rate": 7})
+    metrics.write(2, {"loss": float("nan")})
+    metrics.write(2, {"validation_nll": 3.5})
+    metrics.flush()
+    text = (tmp_path / "metrics.csv").read_text()
+    assert text == (
+        "step,loss,rate,validation_nll\n"
+        "1,0.30000000000000004,7,\n"  # every digit of the line
+        "2,,,3.5\n"
+    )
+    assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
 
 
-def test_scale_repeats_pixels_in_both_directions():
-    image = np.array([[0.0, 1.0], [1.0, 0.0]]).reshape(1, 2, 2, 1)
-    inner = grid(image, scale=3)[GAP:-GAP, GAP:-GAP, 0]
-    np.testing.assert_array_equal(inner, np.kron([[0, 255], [255, 0]], np.ones((3, 3))))
+def test_the_table_follows_lines_that_are_dropped(tmp_path):
+    metrics = Metrics(tmp_path, after=0, writers=("csv",))
+    for step in (10, 20, 30):
+        metrics.write(step, {"loss": step})
+    metrics.flush()
+    resumed = Metrics(tmp_path, after=20, writers=("csv",))
+    assert [row["step"] for row in table(tmp_path)] == ["10", "20"]  # at once, not at the next save
+    resumed.write(30, {"loss": 31})
+    resumed.close()
+    assert [(r["step"], r["loss"]) for r in table(tmp_path)] == [
+        *(("10", "10"), ("20", "20"), ("30", "31"))
+    ]
 
 
-@pytest.mark.parametrize(("height", "scale"), [(28, 2), (8, 7), (64, 1), (1, 28)])
-def test_images_come_out_about_56_pixels_high(height, scale):
-    page = grid(np.zeros((1, height, 4, 1)))
-    assert page.shape[0] == height * scale + 2 * GAP
+def test_the_table_leaves_out_what_cannot_be_read(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1, "a": 2}\n\xff\xfe\n[1]\n{"step": "3", "a": 1}\n{"step": 4, "a')
+    write_csv(path)
+    assert table(tmp_path) == [{"step": "1", "a": "2"}]
 
 
-def test_flat_events_are_squares_or_rows():
-    square = grid(np.array([[0.0, 1.0, 1.0, 0.0]]), scale=1)[GAP:-GAP, GAP:-GAP, 0]
-    np.testing.assert_array_equal(square, [[0, 255], [255, 0]])
-    row = grid(np.array([[0.0, 1.0, 1.0]]), scale=1)[GAP:-GAP, GAP:-GAP, 0]
-    np.testing.assert_array_equal(row, [[0, 255, 255]])
+def test_nobody_asked_for_a_table(tmp_path):
+    metrics = Metrics(tmp_path, after=0)
+    metrics.write(1, {"loss": 1.0})
+    metrics.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_images_without_a_channel_axis():
-    image = np.array([[[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]])
-    np.testing.assert_array_equal(grid(image, scale=2), grid(image[..., None], scale=2))
+# TensorBoard.
 
 
-def test_a_fourth_channel_is_left_out():
-    image = np.zeros((1, 2, 2, 4))
-    image[..., 1], image[..., 3] = 1.0, 0.5
-    inner = grid(image, scale=1)[GAP:-GAP, GAP:-GAP]
-    np.testing.assert_array_equal(inner, np.broadcast_to([0, 255, 0], (2, 2, 3)))
+def shown(workdir):
+    """What TensorBoard shows of a folder: `{(tag, step): [values]}`, purged steps taken out."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    found = {}
+    for path in sorted((workdir / "tensorboard").iterdir()):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            data = data[12 + length + 4 :]
+            if event.session_log.status == SessionLog.START:
+                found = {key: v for key, v in found.items() if key[1] < event.step}
+            for value in event.summary.value:
+                kept = value.image if value.HasField("image") else value.simple_value
+                found.setdefault((value.tag, event.step), []).append(kept)
+    return found
 
 
-def test_save_grid_is_a_png_of_the_grid(tmp_path):
-    images = np.random.default_rng(0).uniform(-1, 1, (7, 8, 8, 1))
-    path = tmp_path / "samples" / "step_1.png"  # its folder is made
-    save_grid(path, images, -1.0, 1.0)
-    with Image.open(path) as image:
-        assert (image.format, image.mode) == ("PNG", "RGB")
-        # 3 columns and 3 rows of 8 x 7 = 56 pixels.
-        assert image.size == (3 * 58 + 2, 3 * 58 + 2)
-        np.testing.assert_array_equal(np.asarray(image), grid(images, -1.0, 1.0))
+def test_tensorboard_has_every_number_once_though_the_run_was_cut(tmp_path):
+    page = np.zeros((6, 9, 3), np.uint8)
+    first = Metrics(tmp_path, after=0, writers=("tensorboard",))
+    for step in (10, 20, 21, 30):
+        first.write(step, {"loss": step, "bad": float("nan")})
+        first.image(step, page)
+    first.close()
+    # Resumed at once, twice in the same second: each has a file of its own.
+    for value in (31, 32):
+        metrics = Metrics(tmp_path, after=20, writers=("tensorboard",))
+        metrics.write(30, {"loss": value})
+        metrics.image(30, page)
+        metrics.close()
+    found = shown(tmp_path)
+    scalars = {key: v for key, v in found.items() if key[0] == "loss"}
+    assert scalars == {("loss", 10): [10], ("loss", 20): [20], ("loss", 30): [32]}
+    images = {key[1]: v for key, v in found.items() if key[0] == "samples"}
+    assert sorted(images) == [10, 20, 30]
+    assert [(v[0].height, v[0].width) for v in images.values()] == [(6, 9)] * 3
+    assert {key[0] for key in found} == {"loss", "samples"}
+
+
+def test_tensorboard_asked_for_on_resuming_begins_at_the_beginning(tmp_path):
+    metrics = Metrics(tmp_path, after=0)
+    metrics.write(10, {"loss": 1.5, "bad": float("inf")})
+    metrics.write(20, {"loss": 2.5})
+    metrics = Metrics(tmp_path, after=10, writers=("tensorboard",))
+    metrics.write(20, {"loss": 3.5})
+    metrics.close()
+    assert shown(tmp_path) == {("loss", 10): [1.5], ("loss", 20): [3.5]}
+
+
+def test_a_missing_package_is_a_sentence_before_anything_is_made(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "tensorboardX" else find(name)
+    )
+    check_writers(("csv",))
+    run = small_run("nade", write_data(tmp_path), writers=("tensorboard",))
+    with pytest.raises(ValueError, match=r"needs tensorboardX.*pip install -e '\.\[tensorboard\]'"):
+        fit(run, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_leaves_what_its_writers_say_and_may_ask_for_them_late(tmp_path):
+    data = write_data(tmp_path)
+    both = small_run("joint", data, steps=4, writers=("csv", "tensorboard"))
+    plain = dataclasses.replace(both, train=dataclasses.replace(both.train, writers=()))
+    workdirs = {"both": both, "plain": plain}
+    for name, run in workdirs.items():
+        fit(run, tmp_path / name, quiet=True)
+    assert not (tmp_path / "plain" / "metrics.csv").exists()
+    record = (tmp_path / "plain" / "record.json").read_text()
+    # The same command with --writers, of a run that has finished: nothing is trained again.
+    assert fit(both, tmp_path / "plain", quiet=True).record == json.loads(record)
+    assert (tmp_path / "plain" / "record.json").read_text() == record
+    for name in workdirs:
+        expected = {}
+        for line in lines(tmp_path / name):
+            expected.setdefault(str(line["step"]), {}).update({k: str(v) for k, v in line.items()})
+        rows = {r["step"]: {k: v for k, v in r.items() if v} for r in table(tmp_path / name)}
+        assert rows == expected
+        scalars = {key: v for key, v in shown(tmp_path / name).items() if key[0] != "samples"}
+        assert {tag for tag, _ in scalars} == set().union(*expected.values()) - {"step"}
+        assert all(len(v) == 1 for v in scalars.values())
+    images = [step for tag, step in shown(tmp_path / "both") if tag == "samples"]
+    assert images == [4]
 
 
 # Progress.

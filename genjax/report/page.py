@@ -1,0 +1,218 @@
+"""The page: a template, its style and script, and what `markup` makes of the runs."""
+
+import base64
+import datetime
+import hashlib
+import importlib.resources
+import re
+from typing import Any
+
+from genjax.report.markup import Html, el, join, script_json, text
+from genjax.report.read import Shown, number
+from genjax.report.table import comparison, settings
+from genjax.version import __version__
+
+# Metrics for the day on which something is wrong; they are folded away.
+ASIDE = ("norm", "learning_rate", "std_error", "examples_per_second")
+
+
+def render(runs: list[Shown], title: str | None = None) -> str:
+    """The whole page, with everything it shows inside it.
+
+    Nothing is ever loaded or sent: the page's own policy forbids it, and lets only the scripts
+    run that are known here by their hash, so that no text of a run can become one.
+    """
+    style, script, theme = (
+        asset("page.css"),
+        asset("chart.js") + asset("page.js"),
+        asset("theme.js"),
+    )
+    title = title or (runs[0].experiment if len(runs) == 1 else f"{len(runs)} runs")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)};"
+        f" script-src {_hash(script)} {_hash(theme)}; base-uri 'none'; form-action 'none'"
+    )
+    parts = {
+        "policy": text(policy),
+        "title": text(title),
+        "summary": text(summary(runs)),
+        "style": style,
+        "theme": theme,
+        "comparison": comparison(runs),
+        "legend": legend(runs),
+        "runs": join(section(i, run) for i, run in enumerate(runs)),
+        "settings": settings(runs),
+        "data": script_json(data(runs)),
+        "script": script,
+    }
+    # In one pass: what is put in is never looked at again.
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], asset("page.html"))
+
+
+def asset(name: str) -> str:
+    """One of the files beside this package's code."""
+    return (importlib.resources.files("genjax.report") / "static" / name).read_text("utf-8")
+
+
+def summary(runs: list[Shown]) -> str:
+    """One line under the title."""
+    finished = sum(bool(run.record) for run in runs)
+    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    return (
+        f"{count}, {finished} finished. Written {datetime.date.today().isoformat()}"
+        f" by genjax {__version__}."
+    )
+
+
+def data(runs: list[Shown]) -> dict[str, Any]:
+    """What the script draws: curves of all runs by metric, and the grids before the last."""
+    names = {name for run in runs for name in run.curves}
+
+    def curves(aside: bool) -> list[Any]:
+        chosen = [name for name in names if name.endswith(ASIDE) == aside]
+        ordered = sorted(chosen, key=lambda name: (_interest(name), name))
+        return [
+            [name, [[i, *run.curves[name]] for i, run in enumerate(runs) if name in run.curves]]
+            for name in ordered
+        ]
+
+    return {
+        "runs": [run.label for run in runs],
+        "metrics": curves(aside=False),
+        "aside": curves(aside=True),
+        "frames": [
+            [
+                [step, uri(png)] if i + 1 < len(run.frames) else [step]
+                for i, (step, png) in enumerate(run.frames)
+            ]
+            for run in runs
+        ],
+    }
+
+
+def uri(data: bytes, kind: str = "png") -> str:
+    """A picture as an address that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def legend(runs: list[Shown]) -> Html:
+    """Buttons that take runs out of the curves and the settings, and put them back."""
+    buttons = [
+        el(
+            "button",
+            swatch(i),
+            run.label,
+            type="button",
+            class_="chip",
+            aria_pressed="true",
+            data_run=i,
+        )
+        for i, run in enumerate(runs)
+    ]
+    return el("div", *buttons, class_="legend", role="group", aria_label="Runs shown")
+
+
+def swatch(i: int) -> Html:
+    """A run's colour."""
+    return el("span", class_=f"swatch c{i % 8}", aria_hidden="true")
+
+
+def section(i: int, run: Shown) -> Html:
+    """What there is to say of one run, and its samples."""
+    status = "finished" if run.record else "unfinished"
+    return el(
+        "article",
+        el("h3", swatch(i), run.label, " ", el("span", status, class_=f"status {status}")),
+        el("ul", *(el("li", note) for note in run.notes), class_="notes") if run.notes else "",
+        facts(run),
+        samples(run),
+        id=f"run-{i}",
+        data_run=i,
+        class_="run",
+    )
+
+
+def facts(run: Shown) -> Html:
+    """Where a run comes from, in a list."""
+    record = run.record
+    figure = {name: run.config.get(f"figure.{name}") for name in ("source", "difference")}
+    chosen, steps = number(record.get("chosen_step")), number(record.get("steps"))
+    found = {
+        "Folder": run.name,
+        "Data": record.get("dataset") or run.config.get("data.data"),
+        "Ended": steps is not None and f"at step {steps:,}, {record.get('ended') or 'done'}",
+        "Weights": chosen is not None
+        and f"of step {chosen:,}, chosen by {record.get('chosen_by') or 'the run'}",
+        "Paper": figure["source"],
+        "Not as in the paper": figure["difference"],
+    }
+    shown = [el("div", el("dt", name), el("dd", value)) for name, value in found.items() if value]
+    return el("dl", *shown, class_="facts")
+
+
+def samples(run: Shown) -> Html:
+    """The grids with a slider over the steps, the film and the strip."""
+    if not run.frames:
+        return Html()
+    step, png = run.frames[-1]
+    several = len(run.frames) > 1
+    slider = el(
+        "label",
+        el("span", "Step ", el("output", f"{step:,}")),
+        el(
+            "input",
+            type="range",
+            min=0,
+            max=len(run.frames) - 1,
+            value=len(run.frames) - 1,
+            step=1,
+            aria_valuetext=f"step {step:,}",
+        ),
+        class_="slider",
+    )
+    figures = [
+        el(
+            "figure",
+            zoom(uri(png), f"Samples of {run.label}", "grid"),
+            el("figcaption", slider if several else f"Samples at step {step:,}"),
+        )
+    ]
+    if run.film:
+        stop = el("button", "Hide", type="button", class_="small", data_hide="film")
+        figures.append(
+            el(
+                "figure",
+                zoom(uri(run.film, "gif"), f"Film of the samples of {run.label}", "film"),
+                el("p", "The film stands still: this system asks for less motion.", class_="still"),
+                el("figcaption", "Film: the same noise at every step ", stop),
+                class_="moving",
+            )
+        )
+    if run.strip and several:
+        data, steps = run.strip
+        labels = el("ol", *(el("li", f"{s:,}") for s in steps), class_="steps")
+        picture = zoom(uri(data), f"Samples of {run.label}, a step a row", "strip")
+        figures.append(
+            el(
+                "figure",
+                el("div", labels, picture, class_="striped"),
+                el("figcaption", "Each column one sample, from step to step"),
+                class_="wide",
+            )
+        )
+    return el("div", *figures, class_="figures")
+
+
+def zoom(source: str, alt: str, kind: str) -> Html:
+    """A picture that opens at full size."""
+    picture = el("img", src=source, alt=alt, class_=kind)
+    return el("button", picture, type="button", class_="zoom", title="See at full size")
+
+
+def _interest(name: str) -> int:
+    """Metrics in the order in which one looks at them."""
+    return 0 if name.startswith("validation") else 1 if name.endswith("loss") else 2
+
+
+def _hash(source: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

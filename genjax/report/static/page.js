@@ -1,0 +1,103 @@
+// The rest of the page: which runs are shown, sorting, differences, sliders, pictures at full size.
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const shown = new Set(data.runs.keys());
+
+  // Curves.
+  const place = document.getElementById("charts");
+  const aside = document.getElementById("aside");
+  const draw = () => charts.forEach((chart) => chart.draw());
+  const build = (where, metrics) =>
+    metrics.map(([name, curves]) => new Chart(where, name, curves, data.runs, shown));
+  const charts = [
+    ...build(place, data.metrics),
+    ...build(aside.querySelector(".charts"), data.aside),
+  ];
+  aside.hidden = !data.aside.length;
+  aside.addEventListener("toggle", draw);
+  if (!charts.length) element("p", place, "No run has metrics yet.", "notes");
+  draw();
+  let width = place.clientWidth;
+  new ResizeObserver(() => {
+    if (place.clientWidth !== width) { width = place.clientWidth; draw(); }
+  }).observe(place);
+
+  // Settings: a row is marked where the runs shown differ.
+  const only = document.getElementById("only-differences");
+  function differences() {
+    for (const row of all("#settings-table tbody tr")) {
+      const values = all("td", row).filter((cell) => shown.has(Number(cell.dataset.run)));
+      const differs = new Set(values.map((cell) => cell.dataset.value)).size > 1;
+      row.classList.toggle("differs", differs);
+      row.hidden = Boolean(only && only.checked && !differs);
+    }
+    for (const cell of all("#settings-table [data-run]")) cell.hidden = !shown.has(Number(cell.dataset.run));
+  }
+  if (only) only.addEventListener("change", differences);
+
+  // The legend.
+  for (const chip of all(".legend .chip")) {
+    chip.addEventListener("click", () => {
+      const run = Number(chip.dataset.run);
+      if (!shown.delete(run)) shown.add(run);
+      chip.setAttribute("aria-pressed", String(shown.has(run)));
+      draw();
+      differences();
+    });
+  }
+
+  // The table: numbers as numbers, what is missing last whichever way it is sorted.
+  const table = document.getElementById("comparison");
+  all("thead th", table).forEach((head, column) => {
+    head.querySelector("button").addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      const numeric = head.classList.contains("number");
+      const key = (row) => row.children[column].dataset.sort;
+      const rows = all("tbody tr", table).sort((a, b) => {
+        const [x, y] = [key(a), key(b)];
+        if (x === "" || y === "") return (x === "") - (y === "");
+        const order = numeric ? Number(x) - Number(y) : x.localeCompare(y, "en", { numeric: true });
+        return up ? order : -order;
+      });
+      all("thead th", table).forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      table.tBodies[0].append(...rows);
+    });
+  });
+
+  // Grids over the steps. The last frame is in the page already.
+  for (const article of all("article.run")) {
+    const slider = article.querySelector("input[type=range]");
+    if (!slider) continue;
+    const picture = article.querySelector("img.grid");
+    const frames = data.frames[Number(article.dataset.run)];
+    frames[frames.length - 1].push(picture.src);
+    slider.addEventListener("input", () => {
+      const [step, source] = frames[Number(slider.value)];
+      picture.src = source;
+      article.querySelector("output").textContent = step.toLocaleString("en-US");
+      slider.setAttribute("aria-valuetext", `step ${step.toLocaleString("en-US")}`);
+    });
+  }
+  for (const button of all("[data-hide=film]")) {
+    button.addEventListener("click", () => {
+      const picture = button.closest("figure").querySelector(".zoom");
+      picture.hidden = !picture.hidden;
+      button.textContent = picture.hidden ? "Show" : "Hide";
+    });
+  }
+
+  // Full size.
+  const full = document.getElementById("full");
+  for (const button of all(".zoom")) {
+    button.addEventListener("click", () => {
+      const [large, small] = [full.querySelector("img"), button.querySelector("img")];
+      large.src = small.src;
+      large.alt = small.alt;
+      full.showModal();
+    });
+  }
+  document.getElementById("close").addEventListener("click", () => full.close());
+  full.addEventListener("click", (event) => { if (event.target === full) full.close(); });
+})();

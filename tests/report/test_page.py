@@ -1,0 +1,414 @@
+"""The page in a browser: narrow and wide, light and dark, and everything on it that moves."""
+
+import json
+import math
+import re
+import shutil
+
+import pytest
+from folders import a_record, a_run, write_run
+
+from genjax import report
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
+)
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="no chromium, chromium-browser or google-chrome is on PATH"
+)
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+VIEWS = [(w, h, theme) for w, h in ((360, 800), (1440, 900)) for theme in ("light", "dark")]
+# Losses of three runs at three steps: one has a hole, one has other steps, one is below 0.
+LOSSES = {
+    "nine": {10: 9.125, 20: None, 30: 3.0625},
+    "ten": {10: 10.5, 20: 7.25, 30: 5.0009765625},
+    "hundred": {15: -2.5, 25: 123456.75},
+}
+OBTAINED = {"nine": 9.5, "ten": 10.25, "hundred": 100.0, "begun": None}
+EVIL = (
+    "</script><script>document.title='broken'</script>"
+    "<img src=x onerror=\"document.title='broken'\">"
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    for seed, name in enumerate(OBTAINED):
+        run = a_run(name, seed, batch_size=16 + seed // 3)
+        lines = [{"step": s, "loss": v, "grad_norm": 1.0} for s, v in LOSSES.get(name, {}).items()]
+        figure = OBTAINED[name]
+        record = a_record(run, obtained=figure) if figure else None
+        grids = (10, 20, 30) if name != "begun" else ()
+        write_run(root / name, run, metrics=lines, record=record, grids=grids)
+    return report.write(root, root / "page" / "report.html", title="Four runs")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+def opened(browser, path, width=1440, height=900, **options):
+    """The page, with what it complains of and what it asks for."""
+    page = browser.new_context(viewport=dict(width=width, height=height), **options).new_page()
+    page.complaints, page.asked = [], []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(path.as_uri())
+    return page
+
+
+@pytest.fixture
+def page(browser, path):
+    page = opened(browser, path)
+    yield page
+    assert page.complaints == []
+    page.context.close()
+
+
+def order(page):
+    """Names in the first column of the comparison, as they are seen, top to bottom."""
+    return page.locator("#comparison tbody th").all_inner_texts()
+
+
+def chart(page, name="loss"):
+    return page.locator(f"figure.chart[data-metric={name}]")
+
+
+def readout(page, name="loss"):
+    """What the crosshair says: step, and value by run."""
+    tip = chart(page, name).locator(".tip")
+    assert tip.is_visible()
+    step = tip.locator(".tip-step").inner_text().removeprefix("step ")
+    values = {
+        row.locator(".tip-name").inner_text(): row.locator(".tip-value").inner_text()
+        for row in tip.locator(".tip-row").all()
+    }
+    return int(step), values
+
+
+def luminance(colour):
+    """Relative luminance of `rgb(r, g, b)`, as WCAG has it."""
+    parts = [int(v) / 255 for v in re.findall(r"\d+", colour)[:3]]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    return sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(a, b):
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize(("width", "height", "theme"), VIEWS)
+def test_the_page_is_whole(browser, path, width, height, theme):
+    page = opened(browser, path, width, height, color_scheme=theme)
+    # Also what is folded away, and what is seen only after scrolling.
+    page.locator("#aside summary").click()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    images = page.evaluate("[...document.querySelectorAll('main img')].map((i) => i.naturalWidth)")
+    assert len(images) == 9
+    assert min(images) > 0
+    assert page.locator("svg path.line").count() > 0
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    body = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (luminance(body) < 0.1) == (theme == "dark")
+    # Texts against the card they stand on: 4.5 to 1; lines of curves: 3 to 1.
+    page.mouse.move(0, 0)
+    for selector, least in (
+        ("h3", 4.5),
+        ("td", 4.5),
+        ("figcaption", 4.5),
+        ("dt", 4.5),
+        (".notes", 4.5),
+        (".status", 4.5),
+    ):
+        colours = page.evaluate(
+            """(s) => [...document.querySelectorAll(s)].map((node) => {
+                const colour = getComputedStyle(node).color;
+                let at = node, back;
+                do { back = getComputedStyle(at).backgroundColor; at = at.parentElement; }
+                while (back === "rgba(0, 0, 0, 0)" && at);
+                return [colour, back];
+            })""",
+            selector,
+        )
+        assert colours
+        for colour, back in colours:
+            assert contrast(colour, back) >= least, (selector, colour, back)
+    card = page.evaluate("getComputedStyle(document.querySelector('.chart')).backgroundColor")
+    for i in range(8):
+        line = page.evaluate(
+            """(i) => { const n = document.createElement("i"); n.className = `swatch c${i}`;
+            document.body.append(n); const c = getComputedStyle(n).backgroundColor; n.remove();
+            return c; }""",
+            i,
+        )
+        assert contrast(line, card) >= 3, i
+    assert page.complaints == []
+    assert all(url.startswith(("file:", "data:")) for url in page.asked)
+    page.context.close()
+
+
+def test_a_click_on_a_title_sorts(page):
+    written = order(page)
+    head = page.locator("#comparison thead th", has_text="Obtained")
+    assert head.get_attribute("aria-sort") is None
+    head.locator("button").click()
+    # Numbers as numbers, and the run without a figure last, whichever way.
+    assert order(page) == ["nine", "ten", "hundred", "begun"] != written
+    assert head.get_attribute("aria-sort") == "ascending"
+    head.locator("button").press("Enter")
+    assert order(page) == ["hundred", "ten", "nine", "begun"]
+    assert head.get_attribute("aria-sort") == "descending"
+    page.locator("#comparison thead th", has_text="Run").locator("button").click()
+    assert order(page) == ["begun", "hundred", "nine", "ten"]
+    assert head.get_attribute("aria-sort") is None
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(browser, path):
+    page = opened(browser, path, color_scheme="light")
+
+    def back():
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light = back()
+    page.emulate_media(color_scheme="dark")
+    dark = back()
+    assert luminance(dark) < luminance(light)
+    page.locator("#theme").click()
+    assert back() == light
+    page.reload()
+    assert back() == light  # and it is remembered
+    page.locator("#theme").click()
+    assert back() == dark
+    assert page.complaints == []
+    page.context.close()
+
+
+def test_the_theme_works_where_nothing_can_be_kept(browser, path):
+    context = browser.new_context(color_scheme="light")
+    context.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() { throw new Error('refused'); }})"
+    )
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(path.as_uri())
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.locator("#theme").click()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    assert errors == []
+    context.close()
+
+
+def test_hovering_reads_the_values_of_the_nearest_step(page, path):
+    root = path.parent.parent
+    lines = {
+        name: [
+            json.loads(line) for line in (root / name / "metrics.jsonl").read_text().splitlines()
+        ]
+        for name in LOSSES
+    }
+    svg = chart(page).locator("svg")
+    svg.scroll_into_view_if_needed()
+    box = svg.bounding_box()
+    seen = {}  # where the mouse was, by the step that was read
+    places = {}  # where the crosshair was, by step
+    for i in range(60):
+        at = box["width"] * (i + 0.5) / 60
+        page.mouse.move(box["x"] + at, box["y"] + 80)
+        step, values = readout(page)
+        seen.setdefault(step, []).append(at)
+        places[step] = float(svg.locator(".cross line").get_attribute("x1"))
+        for name, value in values.items():
+            # A run without this step shows its nearest.
+            near = min(lines[name], key=lambda line: (abs(line["step"] - step), line["step"]))
+            expected = near["loss"]
+            if expected is None:
+                assert value == "not finite"
+            else:
+                assert float(value.replace(",", "")) == pytest.approx(expected, rel=1e-5)
+        assert ("hundred" in values) == (15 <= step <= 25)
+        assert {"nine", "ten"} <= set(values)
+    assert sorted(places) == [10, 15, 20, 25, 30]
+    apart = (places[30] - places[10]) / 20
+    for step, mouse in seen.items():
+        assert places[step] == pytest.approx(places[10] + apart * (step - 10))
+        assert all(abs(places[step] - at) <= apart * 2.5 + 0.5 for at in mouse[1:-1]), step
+    page.mouse.move(0, 0)
+    assert chart(page).locator(".tip").is_hidden()
+
+
+def test_the_keyboard_reads_values_too(page):
+    svg = chart(page).locator("svg")
+    svg.focus()
+    assert readout(page) == (30, {"nine": "3.0625", "ten": "5.00098"})
+    page.keyboard.press("ArrowLeft")
+    assert readout(page)[0] == 25
+    page.keyboard.press("Home")
+    assert readout(page) == (10, {"nine": "9.125", "ten": "10.5"})
+    assert svg.get_attribute("aria-valuetext") == "step 10: nine 9.125, ten 10.5"
+    page.keyboard.press("ArrowLeft")  # there is nothing before the first
+    assert readout(page)[0] == 10
+    page.keyboard.press("Escape")
+    assert chart(page).locator(".tip").is_hidden()
+
+
+def test_touching_reads_values(browser, path):
+    page = opened(browser, path, 360, 800, has_touch=True, is_mobile=True)
+    svg = chart(page).locator("svg")
+    svg.scroll_into_view_if_needed()
+    box = svg.bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] - 16, box["y"] + 100)
+    assert readout(page)[0] == 30
+    tip = chart(page).locator(".tip").bounding_box()
+    assert tip["x"] >= 0
+    assert tip["x"] + tip["width"] <= 360
+    page.context.close()
+
+
+def test_the_scale_becomes_logarithmic_and_back(page):
+    def heights():
+        """Of the first and last point of the curve of `ten`, in pixels."""
+        d = chart(page).locator("path.line.s3").get_attribute("d")
+        points = re.findall(r"[ML]([\d.]+) ([\d.]+)", d)
+        return [float(y) for _, y in points]
+
+    def ticks():
+        return chart(page).locator("text.tick.end").all_inner_texts()
+
+    linear, before = heights(), ticks()
+    button = chart(page).locator("figcaption button")
+    button.click()
+    assert button.get_attribute("aria-pressed") == "true"
+    y = heights()
+    # Equal ratios are equal distances: 10.5 / 7.25 against 7.25 / 5.0009765625.
+    expected = math.log(10.5 / 7.25) / math.log(7.25 / 5.0009765625)
+    assert (y[1] - y[0]) / (y[2] - y[1]) == pytest.approx(expected, rel=0.03)
+    assert "1 value at or below 0 has no place" in chart(page).inner_text()
+    assert ticks() != before
+    button.click()
+    assert heights() == linear
+
+
+def test_the_legend_takes_a_run_out_everywhere(page):
+    lines = chart(page).locator("path.line")
+    assert lines.count() == 3
+    chip = page.locator(".legend .chip", has_text="hundred")
+    chip.click()
+    assert chip.get_attribute("aria-pressed") == "false"
+    assert lines.count() == 2
+    chart(page).locator("svg").focus()
+    page.keyboard.press("Home")
+    seen = {readout(page)[0]}
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+        seen.add(readout(page)[0])
+    assert seen == {10, 20, 30}  # the steps of the others only
+    chip.click()
+    assert lines.count() == 3
+    for name in LOSSES:
+        page.locator(".legend .chip", has_text=name).click()
+    assert "No run is shown." in chart(page).inner_text()
+
+
+def test_only_differences_between_the_runs_shown(page):
+    def names():
+        return [
+            t.replace("\n", "")
+            for t in page.locator("#settings-table tbody th:visible").all_inner_texts()
+        ]
+
+    everything = names()
+    assert len(everything) > 30
+    page.locator("#only-differences").check()
+    assert names() == ["experiment", "seed", "train.batch_size"]
+    # The one run with another batch size, out of the picture.
+    page.locator(".legend .chip", has_text="begun").click()
+    assert names() == ["experiment", "seed"]
+    assert page.locator("#settings-table thead th:visible").count() == 4
+    page.locator("#only-differences").uncheck()
+    assert names() == everything
+
+
+def test_the_slider_goes_through_the_grids(page):
+    article = page.locator("article.run", has=page.locator("h3", has_text="nine"))
+    picture, slider = article.locator("img.grid"), article.locator("input[type=range]")
+    last = picture.get_attribute("src")
+    assert article.locator("output").inner_text() == "30"
+    slider.focus()
+    seen = {last}
+    for step in ("20", "10"):
+        page.keyboard.press("ArrowLeft")
+        assert article.locator("output").inner_text() == step
+        assert slider.get_attribute("aria-valuetext") == f"step {step}"
+        seen.add(picture.get_attribute("src"))
+        assert picture.evaluate("async (i) => { await i.decode(); return i.naturalWidth; }") > 0
+    assert len(seen) == 3
+    page.keyboard.press("End")
+    assert picture.get_attribute("src") == last
+
+
+def test_a_click_shows_a_picture_at_full_size(browser, path):
+    page = opened(browser, path, 360, 800)
+    picture = page.locator("img.strip").first
+    size = picture.evaluate("(i) => [i.naturalWidth, i.clientWidth]")
+    assert size[0] > size[1]  # it had to be made smaller
+    picture.click()
+    large = page.locator("dialog img")
+    assert large.evaluate("(i) => i.clientWidth") == size[0]
+    page.keyboard.press("Escape")
+    assert page.locator("dialog").is_hidden()
+    assert page.complaints == []
+    page.context.close()
+
+
+def test_nothing_moves_for_those_who_ask_for_less_motion(browser, path):
+    page = opened(browser, path, reduced_motion="reduce")
+    assert page.locator("img.film").count() == 3
+    assert page.locator("img.film:visible").count() == 0
+    assert page.locator(".still:visible").count() == 3
+    assert page.locator("img.strip:visible").count() == 3
+    page.context.close()
+    page = opened(browser, path, reduced_motion="no-preference")
+    assert page.locator("img.film:visible").count() == 3
+    page.locator("[data-hide=film]").first.click()
+    assert page.locator("img.film:visible").count() == 2
+    page.context.close()
+
+
+def test_no_text_of_a_run_is_run(browser, tmp_path):
+    folder = write_run(
+        tmp_path / "run",
+        a_run("bars"),
+        metrics=[{"step": 1, EVIL: 1.0, "__proto__": 2}],
+        grids=(1, 2),
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config["experiment"] = config["data"]["data"] = EVIL
+    (folder / "config.json").write_text(json.dumps(config))
+    page = opened(browser, report.write(folder, tmp_path / "page.html", title="Safe"))
+    assert page.title() == "Safe"
+    assert page.locator("h3", has_text="onerror").count() == 2  # as text: of the run and its chart
+    assert page.locator("main img").count() == 3
+    page.locator("figure.chart svg").first.focus()
+    assert page.locator(".tip-name:visible").first.inner_text() == EVIL
+    assert page.complaints == []
+    # And were the escaping to fail one day, the policy would still hold.
+    page.evaluate(
+        """() => { const s = document.createElement("script");
+        s.textContent = "document.title = 'broken'"; document.body.append(s); }"""
+    )
+    assert page.title() == "Safe"
+    page.context.close()

@@ -1,0 +1,392 @@
+"""The page of runs in every state: what it holds, and that no text of a run becomes markup."""
+
+import base64
+import html.parser
+import importlib.resources
+import io
+import json
+import re
+import tomllib
+
+import pytest
+from folders import a_record, a_run, write_run
+from helpers import ROOT
+from PIL import Image
+from small import small_run
+
+from genjax import report
+from genjax.report import __main__ as command
+from genjax.report import read
+from genjax.train import pictures
+
+LINES = [
+    {"step": 10, "loss": 6.5, "learning_rate": 0.01},
+    {"step": 20, "loss": 6.0, "learning_rate": 0.005},
+    {"step": 20, "validation_nll": 5.75},
+]
+
+
+class Page(html.parser.HTMLParser):
+    """A page taken apart: elements with attributes, and the text of each."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.found, self.open = [], []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        node = (tag, dict(attrs), [])
+        self.found.append(node)
+        if tag not in ("meta", "img", "input", "br"):
+            self.open.append(node)
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        for node in self.open:
+            node[2].append(data)
+
+    def all(self, tag, **attrs):
+        return [
+            (a, "".join(text))
+            for t, a, text in self.found
+            if t == tag
+            and all(a.get(k.rstrip("_").replace("_", "-")) == v for k, v in attrs.items())
+        ]
+
+    def rows(self, table):
+        """Cells of a table by the text of its rows' heads."""
+        out, inside = {}, False
+        for tag, attrs, text in self.found:
+            if tag == "table":
+                inside = attrs.get("id") == table
+            elif inside and tag == "th" and attrs.get("scope") == "row":
+                cells = out.setdefault("".join(text), [])
+            elif inside and tag == "td":
+                cells.append("".join(text))
+        return out
+
+    def data(self):
+        return json.loads(self.all("script", id="data")[0][1])
+
+    def notes(self):
+        return [text for _, text in self.all("li") if text.endswith(".")]
+
+
+def page_of(tmp_path, *folders, **options):
+    return Page(report.write(folders, tmp_path / "out" / "page.html", **options))
+
+
+def picture(uri):
+    kind, data = re.fullmatch(r"data:image/(png|gif);base64,(.*)", uri).groups()
+    return kind, base64.b64decode(data)
+
+
+# What it holds.
+
+
+def test_a_finished_run(tmp_path):
+    run = a_run("bars")
+    folder = write_run(
+        tmp_path / "bars-seed0", run, metrics=LINES, record=a_record(run), grids=(10, 20, 30)
+    )
+    page = page_of(tmp_path, folder)
+    assert page.all("title")[0][1] == "bars"
+    cells = page.rows("comparison")["bars"]
+    assert cells == [
+        *("finished", "nade", "exact", "1,234", "test NLL", "\u2013", "5.250 \u00b1 0.125 nats"),
+        *("0", "40", "0.50", "cpu x1", "abc123"),
+    ]
+    assert page.notes() == []
+    settings = page.rows("settings-table")
+    assert settings["model.hidden"] == [str(run.model.hidden)]
+    assert settings["train.writers"] == ["none"]
+    assert settings["optimizer.learning_rate"] == ["0.01"]
+    data = page.data()
+    assert data["metrics"] == [
+        ["validation_nll", [[0, [20], [5.75]]]],
+        ["loss", [[0, [10, 20], [6.5, 6.0]]]],
+    ]
+    assert data["aside"] == [["learning_rate", [[0, [10, 20], [0.01, 0.005]]]]]
+    # The last grid is in the page itself, those before it wait for the slider.
+    last = (folder / "samples" / "step_00000030.png").read_bytes()
+    assert picture(page.all("img", class_="grid")[0][0]["src"]) == ("png", last)
+    frames = data["frames"][0]
+    assert [frame[0] for frame in frames] == [10, 20, 30]
+    first = (folder / "samples" / "step_00000010.png").read_bytes()
+    assert picture(frames[0][1]) == ("png", first)
+    kind, film = picture(page.all("img", class_="film")[0][0]["src"])
+    with Image.open(io.BytesIO(film)) as image:
+        assert (kind, image.n_frames) == ("gif", 3)
+    strip = picture(page.all("img", class_="strip")[0][0]["src"])[1]
+    assert strip == pictures.strip(pictures.grids(folder / "samples"))[0]
+    # A run written by an older version, or cut before its end, gets its strip and film now.
+    assert (folder / "samples" / "strip.png").read_bytes() == strip
+    assert (folder / "samples" / "film.gif").exists()
+
+
+def test_the_papers_figure_has_its_place_and_its_difference(tmp_path):
+    run = a_run("bars")
+    folder = write_run(tmp_path / "run", run, record=a_record(run))
+    config = json.loads((folder / "config.json").read_text())
+    config["figure"] |= {"paper": 88.33, "source": "Table 2", "difference": "Adam"}
+    (folder / "config.json").write_text(json.dumps(config))
+    page = page_of(tmp_path, folder)
+    assert page.rows("comparison")["bars"][5] == "88.33 nats"
+    assert dict(zip(*([t for _, t in page.all(tag)] for tag in ("dt", "dd")), strict=True)) == {
+        "Folder": "run",
+        "Data": "bars",
+        "Ended": "at step 40, end of schedule",
+        "Weights": "of step 36, chosen by validation",
+        "Paper": "Table 2",
+        "Not as in the paper": "Adam",
+    }
+
+
+def test_runs_are_found_below_a_folder_and_told_apart(tmp_path):
+    runs = tmp_path / "runs"
+    write_run(runs / "a" / "x", a_run("bars", 0), record=a_record(a_run("bars", 0)))
+    write_run(runs / "b", a_run("bars", 1, steps=20))
+    write_run(runs / "c", a_run("other"))
+    write_run(runs / ".hidden", a_run("hidden"))
+    write_run(runs / "c" / "checkpoints" / "inside", a_run("inside"))
+    write_run(runs / "1" / "2" / "3" / "4" / "5", a_run("deep"))
+    page = page_of(tmp_path, runs, runs / "b")  # one is named twice
+    assert list(page.rows("comparison")) == ["bars, seed 0", "bars, seed 1", "other"]
+    assert page.data()["runs"] == ["bars, seed 0", "bars, seed 1", "other"]
+    assert "3 runs, 1 finished." in page.source
+    # Settings that differ are marked, and no others.
+    marked = [a for a, _ in page.all("tr", class_="differs")]
+    differing = {n for n, cells in page.rows("settings-table").items() if len(set(cells)) > 1}
+    assert differing == {"experiment", "seed", "train.steps"}
+    assert len(marked) == 3
+
+
+def test_runs_that_are_all_alike_have_their_folders_names(tmp_path):
+    for name in ("first", "second"):
+        write_run(tmp_path / "runs" / name, a_run("bars"))
+    assert page_of(tmp_path, tmp_path / "runs").data()["runs"] == ["first", "second"]
+    write_run(tmp_path / "more" / "first", a_run("bars"))
+    found = page_of(tmp_path, tmp_path / "runs", tmp_path / "more").data()["runs"]
+    assert len(set(found)) == 3
+
+
+def test_settings_of_another_family_are_missing_not_empty(tmp_path):
+    write_run(tmp_path / "runs" / "nade", a_run("one"))
+    write_run(tmp_path / "runs" / "joint", small_run("joint", "bars.npz"))
+    page = page_of(tmp_path, tmp_path / "runs")
+    rows = page.rows("settings-table")
+    assert rows["model.alpha"][1] == "\u2013"
+    assert rows["model.hidden"][0] == "\u2013"
+    densities = {name: cells[2] for name, cells in page.rows("comparison").items()}
+    assert densities == {"small_joint": "exact", "one": "exact"}
+
+
+def test_many_grids_and_many_values_are_thinned(tmp_path, monkeypatch):
+    monkeypatch.setattr(read, "POINTS", 50)
+    metrics = [{"step": i, "loss": i / 7} for i in range(1, 201)]
+    folder = write_run(tmp_path / "run", a_run("long"), metrics=metrics, grids=range(1, 81))
+    page = page_of(tmp_path, folder)
+    steps, values = page.data()["metrics"][0][1][0][1:]
+    assert (len(steps), steps[0], steps[-1]) == (50, 1, 200)
+    assert values == [step / 7 for step in steps]
+    assert "Of loss, 50 of 200 values are drawn." in page.notes()
+    frames = [frame[0] for frame in page.data()["frames"][0]]
+    assert (len(frames), frames[0], frames[-1]) == (60, 1, 80)
+    monkeypatch.setattr(read, "FRAME_BYTES", 20_000)
+    frames = page_of(tmp_path, folder).data()["frames"][0]
+    assert 2 <= len(frames) < 60
+    assert (frames[0][0], frames[-1][0]) == (1, 80)
+
+
+# Runs in every state.
+
+
+def test_a_run_that_has_only_begun(tmp_path):
+    page = page_of(tmp_path, write_run(tmp_path / "run", a_run("begun")))
+    assert page.rows("comparison")["begun"][0] == "unfinished"
+    assert page.notes() == [
+        "It has not finished: there is no record yet, and no figure.",
+        "There is no metrics.jsonl: no curves.",
+        "There are no samples yet.",
+    ]
+    assert page.all("img", class_="grid") == []
+
+
+def test_damaged_lines_and_numbers_that_are_none(tmp_path):
+    lines = [
+        *('{"step": 1, "loss": 2.5, "note": "text", "on": true}', '{"step": 2, "loss": null}'),
+        *('{"step": 3, "loss": NaN}', '{"step": 4, "loss": -Infinity}', '{"step": 5, "loss": 1}'),
+        *('{"step": 6, "lo', "[1]", "7", '{"loss": 1}', '{"step": "8", "loss": 1}', "\x00\xff"),
+        *('{"step": 1e400, "loss": 1}', '{"step": 9, "loss": 1' + "0" * 400 + "}", ""),
+    ]
+    folder = write_run(tmp_path / "run", a_run("bars"), metrics=lines)
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(b"\xff\xfe\n" + b"[" * 100_000)
+    page = page_of(tmp_path, folder)
+    assert page.data()["metrics"] == [
+        ["loss", [[0, [1, 2, 3, 4, 5, 9], [2.5, None, None, None, 1, None]]]]
+    ]
+    assert "9 lines of metrics.jsonl are damaged and left out." in page.notes()
+    assert page.rows("comparison")["bars"][8] == "9 of 10"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\x00", "5", '{"a": ' * 5000, ""])
+def test_settings_and_record_that_cannot_be_read(tmp_path, text):
+    folder = write_run(tmp_path / "run", a_run("bars"), metrics=LINES)
+    (folder / "config.json").write_text(text)
+    (folder / "record.json").write_text(text)
+    page = page_of(tmp_path, folder)
+    assert page.rows("comparison")["run"][0] == "unfinished"
+    assert sum("cannot be read" in note for note in page.notes()) == 2
+    assert page.data()["metrics"]
+
+
+def test_a_run_without_settings_does_not_make_all_others_differ(tmp_path):
+    for name in ("a", "b", "c"):
+        write_run(tmp_path / "runs" / name, a_run(name))
+    (tmp_path / "runs" / "a" / "config.json").write_text("{")
+    page = page_of(tmp_path, tmp_path / "runs")
+    assert page.rows("settings-table")["experiment"] == ["b", "c"]
+    assert len(page.all("tr", class_="differs")) == 1
+    # Columns keep the runs' own numbers, by which the legend hides them.
+    assert {a["data-run"] for a, _ in page.all("td") if "data-run" in a} == {"1", "2"}
+
+
+def test_settings_of_a_damaged_file_are_taken_from_the_record(tmp_path):
+    run = a_run("bars")
+    folder = write_run(tmp_path / "run", run, record=a_record(run))
+    (folder / "config.json").write_text("{")
+    page = page_of(tmp_path, folder)
+    assert page.rows("settings-table")["model.hidden"] == [str(run.model.hidden)]
+
+
+def test_a_record_of_the_wrong_kinds(tmp_path):
+    run = a_run("bars")
+    wrong = {name: ["x"] for name in a_record(run)} | {"obtained": float("nan"), "minutes": "2"}
+    folder = write_run(tmp_path / "run", run, record=wrong)
+    page = page_of(tmp_path, folder)
+    assert page.rows("comparison")["bars"][6] == "\u2013"
+
+
+def test_damaged_pictures_are_left_out(tmp_path):
+    folder = write_run(tmp_path / "run", a_run("bars"), grids=(10, 20))
+    for step, data in ((15, b""), (30, b"\x89PNG\r\n\x1a\nnothing"), (40, b"<script>")):
+        (folder / "samples" / f"step_{step:08d}.png").write_bytes(data)
+    page = page_of(tmp_path, folder)
+    assert [frame[0] for frame in page.data()["frames"][0]] == [10, 20]
+    assert any(
+        note.startswith("step_00000015.png, step_00000030.png, step_00000040.png cannot be read")
+        for note in page.notes()
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_still_shown(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "run", a_run("bars"), grids=(10, 20))
+
+    def refuse(*_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(pictures, "overview", refuse)
+    page = page_of(tmp_path, folder)
+    assert len(page.all("img", class_="strip")) == 1
+    assert not (folder / "samples" / "strip.png").exists()
+
+
+# No text of a run becomes markup.
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{data}}\ud800"
+
+
+def test_every_text_of_a_run_is_inert(tmp_path):
+    run = a_run("placeholder")
+    folder = write_run(tmp_path / "<b>run&", run, grids=(10, 20))
+    config = json.loads((folder / "config.json").read_text())
+
+    def poison(values):
+        """Every text and every name of a nested dict."""
+        if isinstance(values, dict):
+            return {name: poison(v) for name, v in values.items()} | {EVIL: EVIL}
+        return EVIL if isinstance(values, str) or values is None else values
+
+    (folder / "config.json").write_text(json.dumps(poison(config)))
+    (folder / "record.json").write_text(json.dumps(poison(a_record(run))))
+    (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, EVIL: 2.0, "__proto__": 1}) + "\n")
+    page = page_of(tmp_path, folder, title=EVIL)
+    kinds = {tag for tag, _, _ in page.found}
+    assert "b" not in kinds
+    assert len(page.all("script")) == 3
+    assert all(
+        re.match("data:image/(png|gif);base64,", a["src"]) for a, _ in page.all("img") if "src" in a
+    )
+    assert not any(name.startswith("on") for _, attrs, _ in page.found for name in attrs)
+    seen = EVIL.replace("\ud800", "?")
+    assert page.all("h1")[0][1] == page.all("title")[0][1] == seen
+    # In JSON the half pair stays what it is, as an escape.
+    assert page.data()["runs"] == [EVIL]
+    assert [name for name, _ in page.data()["metrics"]] == [EVIL, "__proto__"]
+    assert page.rows("settings-table")["train." + seen] == [seen]
+
+
+def test_the_policy_lets_only_the_pages_own_scripts_run(tmp_path):
+    page = page_of(tmp_path, write_run(tmp_path / "run", a_run("bars"), metrics=LINES))
+    (meta,) = (a for a, _ in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    policy = dict(part.split(" ", 1) for part in meta["content"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["img-src"] == "data:"
+    assert all("unsafe" not in value for value in policy.values())
+    assert len(re.findall(r"'sha256-[^']+'", policy["script-src"])) == 2
+    # Nothing that would be loaded is named at all.
+    assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:|//)""", page.source)
+    assert all(a["href"].startswith("#") for a, _ in page.all("a"))
+
+
+# The command.
+
+
+def test_a_folder_without_runs_is_a_sentence(tmp_path, capsys):
+    write_run(tmp_path / "runs" / "a", a_run("bars"))
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "page.html"
+    status = command.main([str(tmp_path / "runs"), str(tmp_path / "empty"), "--out", str(out)])
+    said = capsys.readouterr()
+    assert status == 2
+    assert said.err.startswith(f"error: {tmp_path / 'empty'} holds no run")
+    assert said.err.count("\n") == 1
+    assert not out.exists()
+    assert command.main([str(tmp_path / "nowhere")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_the_command_writes_the_page_and_names_it(tmp_path, capsys):
+    write_run(tmp_path / "runs" / "a", a_run("bars"))
+    out = tmp_path / "new" / "page.html"
+    assert command.main([str(tmp_path / "runs"), "--out", str(out), "--title", "A < B"]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert Page(out).all("h1")[0][1] == "A < B"
+    assert [p.name for p in out.parent.iterdir()] == ["page.html"]
+
+
+def test_no_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no folder is given"):
+        report.write([], tmp_path / "page.html")
+
+
+def test_one_folder_may_be_given_as_it_is(tmp_path):
+    write_run(tmp_path / "runs" / "a", a_run("bars"))
+    assert report.write(str(tmp_path / "runs"), tmp_path / "page.html") == tmp_path / "page.html"
+
+
+def test_the_pages_files_are_in_the_wheel():
+    static = importlib.resources.files("genjax.report") / "static"
+    names = {f"static/{file.name}" for file in static.iterdir()}
+    assert {f"static/{name}" for name in ("page.html", "page.css", "page.js", "chart.js")} <= names
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    package = ROOT / "genjax" / "report"
+    patterns = settings["package-data"]["genjax.report"]
+    packed = {p.relative_to(package).as_posix() for glob in patterns for p in package.glob(glob)}
+    assert packed == names
