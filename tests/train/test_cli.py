@@ -78,7 +78,7 @@ def test_each_setting_has_an_option(field):
     choices = {"optimizer": "rmsprop", "schedule": "cosine", "activation": "sigmoid"}
     choices |= {"order": "random" if old == "raster" else "raster", "transform": "dynamic"}
     choices |= {"shape": "5 5 1", "data": "digits", "data_dir": "there", "decay_steps": "33"}
-    choices |= {"nesterov": "", "patience": "3", "writers": "csv"}
+    choices |= {"nesterov": "", "patience": "3", "writers": "csv", "stream": "yes"}
     if name in choices:
         value = choices[name]
     elif isinstance(old, float):
