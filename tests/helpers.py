@@ -45,7 +45,7 @@ def loss_names(family: Any) -> list[str]:
 
 
 def make_optimizer(family: Any, learning_rate: float = 1e-2) -> Any:
-    if family.TRAITS.fit == "counting":
+    if family.TRAITS.fit != "gradient":
         return None
     if hasattr(family, "Optimizers"):
         return family.Optimizers(*(optax.adam(learning_rate) for _ in family.Optimizers._fields))

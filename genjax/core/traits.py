@@ -12,11 +12,12 @@ class Traits:
       `tokens` integers of a vocabulary, `images` real pixels within `sample_range`.
     density: `exact` exports `log_prob`; `bound` exports `elbo` and `log_prob_bound`; `none` only
       samples.
-    fit: by `gradient`, or by `counting` (each example is seen exactly once, no optimizer).
+    fit: by `gradient`, with an optimizer; or without one by `counting` (each example is seen
+      exactly once) or by `em` (expectation maximisation: a step is one iteration over its batch).
     sample_range: lowest and highest value a sample can take.
     """
 
     data: Literal["binary", "levels", "real", "tokens", "images"]
     density: Literal["exact", "bound", "none"]
-    fit: Literal["gradient", "counting"] = "gradient"
+    fit: Literal["gradient", "counting", "em"] = "gradient"
     sample_range: tuple[float, float] = (0.0, 1.0)

@@ -138,9 +138,9 @@ class Run:
 
 
 def build_optimizer(run: Run) -> Any:
-    """The Optax optimizer, or the family's named tuple of them, or None for counted families."""
+    """The Optax optimizer, or the family's named tuple of them, or None for families without one."""
     family = families.get(run.family)
-    if family.TRAITS.fit == "counting":
+    if family.TRAITS.fit != "gradient":
         return None
     if isinstance(run.optimizer, TwoOptimizers):
         return family.Optimizers(

@@ -172,7 +172,7 @@ class Trainer:
     def learning_rate(self, step: int) -> dict[str, float]:
         """Learning rates in use at a step, for the log."""
         optimizer = self.run.optimizer
-        if self.family.TRAITS.fit == "counting" or optimizer is None:
+        if self.family.TRAITS.fit != "gradient" or optimizer is None:
             return {}
         found: dict[str, Optimizer]
         if isinstance(optimizer, Optimizer):
