@@ -144,6 +144,7 @@ def fit(
                 checkpoints.wait()
                 progress.say(f"{run.experiment}  stopped at step {step:,}: {reason}")
                 return Result(False, step, reason, signalled=bool(signals.caught))
+            trainer.feed.close()  # the processes that read have nothing left to do
             record = _finish(trainer, state, step, meta, shapes)
         finally:
             if trainer is not None:
