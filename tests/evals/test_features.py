@@ -1,0 +1,47 @@
+"""A probe on what separates the classes and on what does not; its strength from validation."""
+
+import numpy as np
+
+from genjax.evals import linear_probe, pca
+
+
+def make(seed, n, signal=3.0):
+    """Two classes apart in one of five features, whose scales differ; one never varies."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    x = rng.normal(size=(n, 5)) * [1, 100, 0.01, 5, 0] + 7
+    x[:, 2] += 0.01 * signal * y
+    return x, y
+
+
+def test_probe_finds_the_feature_whatever_its_scale():
+    probe = linear_probe(make(0, 400), make(1, 300), make(2, 2000))
+    assert probe.accuracy > 0.9  # the best there is: P(z < 1.5) = 0.933
+    assert probe.std_error < 0.01
+    none = linear_probe(make(0, 400, 0), make(1, 300, 0), make(2, 2000, 0))
+    assert abs(none.accuracy - 0.5) < 0.06
+
+
+def test_strength_is_chosen_on_validation_not_on_test():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(40, 60)), np.arange(40) % 2
+    x[:, 0] += 2.0 * y
+    valid = rng.normal(size=(2000, 60)), np.arange(2000) % 2
+    valid[0][:, 0] += 2.0 * valid[1]
+    probe = linear_probe((x, y), valid, (x, 1 - y), strengths=(1e-5, 1e-3, 1e-2, 100.0))
+    assert probe.strength == max(probe.validation, key=probe.validation.get)
+    assert len(set(probe.validation.values())) > 1
+    assert probe.accuracy < 0.5  # test has its labels turned round, and nobody looked at it
+
+
+def test_pca_is_fitted_on_train_alone():
+    rng = np.random.default_rng(0)
+    train, other = rng.normal(size=(200, 3, 4)) * 5, rng.normal(size=(50, 3, 4)) + 100
+    a, b = pca(train, [other], 4)
+    assert a.shape == (200, 4)
+    assert b.shape == (50, 4)
+    np.testing.assert_allclose(a.mean(0), 0, atol=1e-6)
+    flat = train.reshape(200, -1)
+    _, _, axes = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    want = (other.reshape(50, -1) - flat.mean(0)) @ axes[:4].T
+    np.testing.assert_allclose(np.abs(b), np.abs(want), rtol=1e-6)
