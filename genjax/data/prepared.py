@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ class Prepared:
 
     folder: with dataset_info.json and features.json.
     split: as the folder calls it.
+    stamp: of the folder's files, `stamp`: a folder made anew is another one.
     static: (seed, number of the split, levels) of a binarisation drawn once for every row.
     """
 
@@ -29,6 +31,7 @@ class Prepared:
     split: str
     start: int
     stop: int
+    stamp: int = 0
     static: tuple[int, int, int] | None = None
 
     def __len__(self) -> int:
@@ -52,7 +55,7 @@ class Prepared:
         Raises:
           ValueError: a file is missing or damaged, or images differ in size.
         """
-        records, features, entries = _open(self.folder, self.split, names)
+        records, features, entries = _open(self.folder, self.split, names, self.stamp)
         numbers = [self.start + int(i) for i in indices]
         try:
             rows = [features.deserialize_example_np(r) for r in records.__getitems__(numbers)]
@@ -81,7 +84,7 @@ class Prepared:
         if len({p["x"].shape[1:] for p in parts}) > 1:
             raise ValueError(f"{self.folder} has images of different sizes; resize them first.")
         found = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-        known = _index(self.folder)
+        known = _index(self.folder, self.stamp)
         for entry, array in found.items():
             kept = known.get(f"{self.split}/{entry}")
             if kept is None or self.static:
@@ -96,11 +99,11 @@ class Prepared:
 
     def crcs(self) -> dict[str, np.ndarray]:
         """`row_crcs` of every entry: those `prepare` left, else read now, row by row."""
-        return self._survey()[0]
+        return dataclasses.replace(self, static=None)._survey()[0]
 
     def highest(self) -> float:
         """The highest number in `x`."""
-        return self._survey()[1]
+        return dataclasses.replace(self, static=None)._survey()[1]
 
     def nbytes(self) -> int:
         """Memory that `x` of every row would take."""
@@ -108,16 +111,15 @@ class Prepared:
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - frozen and small
     def _survey(self) -> tuple[dict[str, np.ndarray], float]:
-        known, prefix = _index(self.folder), f"{self.split}/"
+        known, prefix = _index(self.folder, self.stamp), f"{self.split}/"
         whole = {k[len(prefix) :]: v for k, v in known.items() if k.startswith(prefix)}
         if whole:
             high = float(whole.pop("range")[1])
             return {k: v[self.start : self.stop] for k, v in whole.items()}, high
-        raw = dataclasses.replace(self, static=None)
         parts: dict[str, list[np.ndarray]] = {}
         high = 0.0
         for chunk in _chunks(len(self)):
-            rows = raw.read(chunk)
+            rows = self.read(chunk)
             high = max(high, float(rows["x"].max()))
             for key, value in rows.items():
                 parts.setdefault(key, []).append(row_crcs(value))
@@ -184,9 +186,10 @@ def open_prepared(source: str, data_dir: str | None) -> tuple[dict[str, Prepared
     entries = entries_of(features)
     if "x" not in entries:
         raise ValueError(f"{source} has features {sorted(features)} and none called image.")
-    rows = {name: Prepared(str(folder), name, 0, n) for name, n in counts.items()}
+    now = stamp(folder)
+    rows = {name: Prepared(str(folder), name, 0, n, now) for name, n in counts.items()}
     for split in rows.values():
-        records, _, _ = _open(split.folder, split.split, None)
+        records, _, _ = _open(split.folder, split.split, None, now)
         if len(records) != len(split):
             raise ValueError(
                 f"split {split.split} of {folder} has {len(records)} records and dataset_info.json"
@@ -236,8 +239,15 @@ def names_of(feature: Any) -> tuple[str, ...]:
 
 def levels_of(folder: str) -> int | None:
     """What `prepare` knows of the levels; None for folders that others prepared."""
-    known = _index(folder)
+    known = _index(folder, stamp(folder))
     return int(known["levels"]) if "levels" in known else None
+
+
+def stamp(folder: str | os.PathLike) -> int:
+    """A number that changes when a file of a folder does: CRC-32 of names, sizes and times."""
+    with os.scandir(os.fspath(folder)) as entries:
+        files = sorted((e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries)
+    return zlib.crc32(repr(files).encode())
 
 
 def checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
@@ -265,7 +275,7 @@ def checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=32)
 def _open(
-    folder: str, split: str, names: tuple[str, ...] | None
+    folder: str, split: str, names: tuple[str, ...] | None, stamp: int
 ) -> tuple[Any, Any, dict[str, str]]:
     """Raw records of a split, the features to decode of each, and which entry is which."""
     import tensorflow_datasets as tfds
@@ -288,7 +298,7 @@ def _open(
 
 
 @functools.lru_cache(maxsize=8)
-def _index(folder: str) -> dict[str, np.ndarray]:
+def _index(folder: str, stamp: int) -> dict[str, np.ndarray]:
     """What `prepare` left about the rows; nothing for folders that others prepared."""
     path = pathlib.Path(folder) / INDEX
     if not path.exists():

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.dataset import SPLITS, Dataset, row_crcs
+from genjax.data.dataset import SPLITS, Dataset, levels_for, row_crcs
 from genjax.data.order import Order
 from genjax.data.prepared import Prepared, checked, levels_of, open_prepared
 from genjax.data.settings import Data
@@ -216,7 +216,7 @@ def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> 
             f"{path}: levels must be one integer above 1, got {given.dtype}{list(given.shape)}."
         )
     levels = int(given.item()) if given is not None else 0
-    levels = levels or (2 if highest <= 1 else 256 if highest <= 255 else highest + 1)
+    levels = levels or levels_for(highest)
     if highest >= levels:
         raise ValueError(f"{path}: the highest value {highest} does not fit levels={levels}.")
     return levels
