@@ -17,13 +17,13 @@ from genjax.data.write import Writing, prepare
 class _Shared(Order):
     """Whenever an epoch is looked for, another thread has just taken one far away."""
 
-    away = 0
+    away, busy = 1000, False
 
     def __getattribute__(self, name):
-        if name == "_epochs" and not type(self).away:
-            type(self).away = 1
-            self.epoch(1000)
-            type(self).away = 0
+        if name == "_epochs" and not type(self).busy:
+            type(self).busy, type(self).away = True, type(self).away + 2
+            self.epoch(type(self).away)
+            type(self).busy = False
         return super().__getattribute__(name)
 
 
