@@ -1,7 +1,6 @@
 """Whatever can be prepared, as a Source: files as people bring them, .npz, digits, TFDS."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 from collections.abc import Mapping
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from genjax.data import readers
+from genjax.data.files import show
 from genjax.data.pictures import recoloured, resize
-from genjax.data.prepared import find_builder, levels_of
+from genjax.data.prepared import Prepared, entries_of, open_folder
 from genjax.data.readers import Field, Reading, Source
 from genjax.data.settings import Data
 from genjax.data.sources import load
@@ -122,45 +122,24 @@ def _arrays(source: str, reading: Reading) -> Source:
 class _TfdsRows:
     """Examples of a split that TFDS prepared, with all their features; opened where it is read."""
 
-    folder: str
-    split: str
-    count: int
+    rows: Prepared
     keys: tuple[str, ...]
     fitted: _Fitted
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        try:
-            row = _records(self.folder, self.split)[index]
-        except Exception as error:
-            raise ValueError(
-                f"row {index} of split {self.split} of {self.folder} cannot be read"
-                f" ({type(error).__name__}); prepare it again."
-            ) from None
-        out: dict[str, Any] = {}
-        for key in self.keys:
-            value = row[key]
-            if isinstance(value, dict):
-                value = np.array([bool(value[name]) for name in sorted(value)], np.uint8)
-            out[key] = value.decode(errors="replace") if isinstance(value, bytes) else value
-        return self.fitted(out)
-
-
-@functools.lru_cache(maxsize=8)
-def _records(folder: str, split: str) -> Any:
-    import tensorflow_datasets as tfds
-
-    return tfds.builder_from_directory(folder).as_data_source(split=split)
+        return self.fitted(self.rows.example(index, self.keys))
 
 
 def _tfds(source: str, reading: Reading) -> Source:
-    builder, folder, counts = find_builder(source, None)
-    fields, left_out = {}, []
-    images = tuple(k for k, f in builder.info.features.items() if _kind(f) == "image")
+    about, rows = open_folder(source, None)
+    fields: dict[str, Field] = {}
+    left_out = [f"feature {name}" for name in about.left_out]
+    images = tuple(k for k, f in about.features.items() if _kind(f) == "image")
     fitted = _Fitted(images, reading, source)
-    for key, feature in builder.info.features.items():
+    for key, feature in about.features.items():
         kind = _kind(feature)
         if kind == "image":
             shape = tuple(feature.shape)
@@ -184,16 +163,28 @@ def _tfds(source: str, reading: Reading) -> Source:
             fields[key] = Field(kind="text")
         else:
             left_out.append(f"feature {key}")
-    splits = {s: _TfdsRows(str(folder), s, n, tuple(fields), fitted) for s, n in counts.items()}
-    levels = levels_of(str(folder))
+    if not fields:
+        raise ValueError(f"{show(source)} has no feature that can be read; it has {left_out}.")
     return Source(
         name=source,
         format="tfds",
         fields=fields,
-        splits=splits,
-        levels=256 if levels is None else levels,
+        splits={s: _TfdsRows(split, tuple(fields), fitted) for s, split in rows.items()},
+        levels=_levels(about.features, rows),
         ignored=tuple(left_out),
     )
+
+
+def _levels(features: Mapping[str, Any], rows: Mapping[str, Prepared]) -> int:
+    """Levels of the images, or of the numbers that stand in for them."""
+    known = next(iter(rows.values())).levels
+    key = entries_of(features).get("x")
+    if known is not None or key is None:
+        return 256 if known is None else known
+    dtype = np.dtype(features[key].np_dtype)
+    if dtype in (np.uint8, np.bool_):
+        return 256 if dtype == np.uint8 else 2
+    return 0 if dtype.kind == "f" else 1 + int(max(split.highest() for split in rows.values()))
 
 
 def _kind(feature: Any) -> str:

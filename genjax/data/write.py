@@ -16,10 +16,13 @@ import numpy as np
 
 from genjax import checks
 from genjax.data.dataset import combine, row_crcs
+from genjax.data.files import slurp
+from genjax.data.metadata import ABOUT, INDEX
 from genjax.data.open import open_source
 from genjax.data.order import Order
-from genjax.data.prepared import INDEX, entries_of, entry_values
+from genjax.data.prepared import checked, entries_of, entry_values
 from genjax.data.readers import Field, Reading, Source
+from genjax.data.records import Decoder
 from genjax.grid import grid
 
 VERSION = "1.0.0"
@@ -119,7 +122,7 @@ def prepare(
     folder = pathlib.Path(out) / writing.name / VERSION
     plan = _plan(found, splits, reading or Reading(), writing)
     if folder.exists():
-        summary = _read_json(folder / "genjax.json")
+        summary = _read_json(folder / ABOUT)
         if summary.get("plan") != plan:
             raise ValueError(
                 f"{folder} holds another data set already; take another --name, or remove it."
@@ -170,6 +173,7 @@ class _Shard:
 
         features = tfds_features(self.source, self.writing)
         entries = entries_of(features)
+        decode = Decoder({key: features[key] for key in entries.values()})
         unfinished = self.path + ".part"
         writer = array_record_module.ArrayRecordWriter(unfinished, "group_size:1")
         crcs: dict[str, list[np.ndarray]] = {}
@@ -181,7 +185,8 @@ class _Shard:
                 writer.write(record)
                 size += len(record)
                 # What a reader will get: jpeg changes it.
-                row = entry_values([features.deserialize_example_np(record)], entries)
+                row = entry_values([decode(record, self.path)], entries)
+                row["x"] = checked(self.path, self.split, row["x"])
                 low, high = min(low, row["x"].min()), max(high, row["x"].max())
                 for name, value in row.items():
                     crcs.setdefault(name, []).append(row_crcs(value))
@@ -364,6 +369,9 @@ def _finish(
         description=f"{writing.name}, prepared from files read as {source.format}.",
         check_data=False,  # it would read with TensorFlow
     )
+    files = [pathlib.Path(s.path) for s in shards]
+    index["files"] = np.array([path.name for path in files])
+    index["sizes"] = np.array([path.stat().st_size for path in files], np.int64)
     with (part / INDEX).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **index)
     summary = {
@@ -373,7 +381,7 @@ def _finish(
         "ignored": list(source.ignored)[:100],
         "plan": plan,
     }
-    (part / "genjax.json").write_text(json.dumps(summary, indent=1))
+    (part / ABOUT).write_text(json.dumps(summary, indent=1))
     for leftover in [*part.glob("*.npz.part"), *part.glob("*-of-*.npz"), part / PLAN]:
         leftover.unlink(missing_ok=True)
     return summary
@@ -391,6 +399,6 @@ def index_checksum(index: Mapping[str, np.ndarray]) -> str:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return json.loads(slurp(path))
+    except ValueError:
         return {}
