@@ -1,7 +1,6 @@
 """Whatever can be prepared, as a Source: files as people bring them, .npz, digits, TFDS."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 import zlib
@@ -12,8 +11,9 @@ import numpy as np
 
 from genjax.data import readers
 from genjax.data.dataset import combine, row_crcs
+from genjax.data.files import show
 from genjax.data.pictures import recoloured, resize
-from genjax.data.prepared import find_builder, levels_of, stamp
+from genjax.data.prepared import Prepared, open_folder
 from genjax.data.readers import Field, Reading, Source
 from genjax.data.settings import Data
 from genjax.data.sources import load
@@ -140,51 +140,29 @@ def _arrays(source: str, reading: Reading) -> Source:
 class _TfdsRows:
     """Examples of a split that TFDS prepared, with all their features; opened where it is read."""
 
-    folder: str
-    split: str
-    count: int
+    rows: Prepared
     keys: tuple[str, ...]
     fitted: _Fitted
-    files: int
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.rows)
 
     def stamp(self, rows: Sequence[int]) -> int:
         """Of the folder's files."""
-        return zlib.crc32(f"{self.split} {self.files} {list(rows)}".encode())
+        return zlib.crc32(f"{self.rows.split} {self.rows.stamp} {list(rows)}".encode())
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        try:
-            row = _records(self.folder, self.split, self.files)[index]
-        except Exception as error:
-            raise ValueError(
-                f"row {index} of split {self.split} of {self.folder} cannot be read"
-                f" ({type(error).__name__}); prepare it again."
-            ) from None
-        out: dict[str, Any] = {}
-        for key in self.keys:
-            value = row[key]
-            if isinstance(value, dict):
-                value = np.array([bool(value[name]) for name in sorted(value)], np.uint8)
-            out[key] = value.decode(errors="replace") if isinstance(value, bytes) else value
-        return self.fitted(out)
-
-
-@functools.lru_cache(maxsize=8)
-def _records(folder: str, split: str, files: int) -> Any:
-    import tensorflow_datasets as tfds
-
-    return tfds.builder_from_directory(folder).as_data_source(split=split)
+        return self.fitted(self.rows.example(index, self.keys))
 
 
 def _tfds(source: str, reading: Reading) -> Source:
-    builder, folder, counts = find_builder(source, None)
-    fields, left_out = {}, []
-    images = tuple(k for k, f in builder.info.features.items() if _kind(f) == "image")
-    levels, now = levels_of(str(folder)), stamp(folder)
+    about, rows = open_folder(source, None)
+    fields: dict[str, Field] = {}
+    left_out = [f"feature {name}" for name in about.left_out]
+    images = tuple(k for k, f in about.features.items() if _kind(f) == "image")
+    levels = next(iter(rows.values())).levels
     fitted = _Fitted(images, reading, source, levels)
-    for key, feature in builder.info.features.items():
+    for key, feature in about.features.items():
         kind = _kind(feature)
         if kind == "image":
             shape = tuple(feature.shape)
@@ -208,14 +186,13 @@ def _tfds(source: str, reading: Reading) -> Source:
             fields[key] = Field(kind="text")
         else:
             left_out.append(f"feature {key}")
-    splits = {
-        s: _TfdsRows(str(folder), s, n, tuple(fields), fitted, now) for s, n in counts.items()
-    }
+    if not fields:
+        raise ValueError(f"{show(source)} has no feature that can be read; it has {left_out}.")
     return Source(
         name=source,
         format="tfds",
         fields=fields,
-        splits=splits,
+        splits={s: _TfdsRows(split, tuple(fields), fitted) for s, split in rows.items()},
         levels=levels,
         ignored=tuple(left_out),
     )

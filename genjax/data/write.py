@@ -19,12 +19,14 @@ import numpy as np
 
 from genjax import checks
 from genjax.data.dataset import combine, levels_for, row_crcs
-from genjax.data.files import show
+from genjax.data.files import show, slurp
+from genjax.data.metadata import ABOUT, INDEX
 from genjax.data.open import open_source
 from genjax.data.order import Order
-from genjax.data.prepared import INDEX, checked, entries_of, entry_values
+from genjax.data.prepared import checked, entries_of, entry_values
 from genjax.data.readers import Field, Reading, Source
 from genjax.data.readers.source import Examples
+from genjax.data.records import Decoder
 from genjax.grid import grid
 
 VERSION = "1.0.0"
@@ -141,7 +143,7 @@ def prepare(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder.parent):
         if folder.exists():
-            summary = _read_json(folder / "genjax.json")
+            summary = _read_json(folder / ABOUT)
             if summary.get("plan") != whole:
                 raise ValueError(
                     f"{folder} holds another data set already, or what it was made from has changed"
@@ -228,6 +230,7 @@ class _Shard:
 
         features = tfds_features(self.source, self.writing)
         entries = entries_of(features)
+        decode = Decoder({key: features[key] for key in entries.values()})
         unfinished = self.path + ".part"
         writer = array_record_module.ArrayRecordWriter(unfinished, "group_size:1")
         crcs: dict[str, list[np.ndarray]] = {}
@@ -239,7 +242,7 @@ class _Shard:
                 writer.write(record)
                 size += len(record)
                 # What a reader will get: jpeg changes it.
-                row = entry_values([features.deserialize_example_np(record)], entries)
+                row = entry_values([decode(record, self.path)], entries)
                 row["x"] = checked(self.source.name, self.split, row["x"])
                 low, high = min(low, row["x"].min()), max(high, row["x"].max())
                 for name, value in row.items():
@@ -460,6 +463,9 @@ def _finish(
         description=f"{writing.name}, prepared from files read as {source.format}.",
         check_data=False,  # it would read with TensorFlow
     )
+    files = [pathlib.Path(s.path) for s in shards]
+    index["files"] = np.array([path.name for path in files])
+    index["sizes"] = np.array([path.stat().st_size for path in files], np.int64)
     with (part / INDEX).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **index)
     summary = {
@@ -470,7 +476,7 @@ def _finish(
         "left_out": len(source.ignored),
         "plan": plan,
     }
-    (part / "genjax.json").write_text(json.dumps(summary, indent=1))
+    (part / ABOUT).write_text(json.dumps(summary, indent=1))
     for leftover in [*part.glob("*.npz.part"), *part.glob("*-of-*.npz"), part / PLAN]:
         leftover.unlink(missing_ok=True)
     return summary
@@ -488,6 +494,6 @@ def index_checksum(index: Mapping[str, np.ndarray]) -> str:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return json.loads(slurp(path))
+    except ValueError:
         return {}
