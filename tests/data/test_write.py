@@ -148,14 +148,32 @@ def test_what_a_folder_cannot_hold_is_refused_before_anything_is_written(tmp_pat
     for i, name in enumerate(("a\nb", " a", os.fsdecode(b"\xff"))):
         picture(tmp_path / str(i) / name / "0.png")
         assert "does not keep; rename it" in refused(tmp_path / str(i), tmp_path / f"o{i}")
-    for side in "AB":
-        picture(tmp_path / "p" / f"train{side}" / "0.png")
-    folder = prepared(tmp_path / "p", tmp_path / "pairs", Reading(paired=True))
-    features = tmp_path / "pairs/data/1.0.0/features.json"
-    features.write_text(features.read_text().replace("image_a", "aerial").replace("image_b", "map"))
-    said = refused(folder, tmp_path / "maps")
-    assert "has the entries aerial, map and none is called image" in said
-    assert not (tmp_path / "maps").exists()
+
+
+def test_images_by_any_name_are_the_example(tmp_path, monkeypatch):
+    """TFDS's maps call their pair aerial and map; three images are nobody's example."""
+    from genjax.data import write
+    from genjax.data.readers import Field, Source
+
+    class Rows(list):
+        def stamp(self, rows):
+            return 0
+
+    def opened(names):
+        x = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+        fields = {name: Field(kind="image", shape=x.shape) for name in names}
+        rows = Rows([{name: x + i for i, name in enumerate(names)}])
+        return lambda *_: Source(name="it", format="tfds", fields=fields, splits={"train": rows})
+
+    monkeypatch.setattr(write, "open_source", opened(["map", "aerial"]))
+    found = load(Data(data=prepared("it", tmp_path / "two"))).splits["train"]
+    assert found["x"].min() == 1  # aerial: the first of the two by name
+    assert found["y"].min() == 0
+    monkeypatch.setattr(write, "open_source", opened(["photo"]))
+    assert load(Data(data=prepared("it", tmp_path / "one"))).splits["train"].keys() == {"x"}
+    monkeypatch.setattr(write, "open_source", opened(["a", "b", "c"]))
+    assert "has the entries a, b, c and none is called image" in refused("it", tmp_path / "three")
+    assert not (tmp_path / "three").exists()
 
 
 def test_a_folder_made_anew_is_read_anew(tmp_path):
