@@ -1,74 +1,33 @@
 """Write a source as a TFDS folder of array_record files, shard by shard, without TensorFlow."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
-import io
 import json
-import multiprocessing
 import os
 import pathlib
-import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from genjax import checks
-from genjax.data.dataset import combine, levels_for, row_crcs
+from genjax.data.dataset import combine, levels_for
 from genjax.data.files import show, slurp
 from genjax.data.metadata import ABOUT, INDEX
 from genjax.data.open import open_source
 from genjax.data.order import Order
-from genjax.data.prepared import checked, entries_of, entry_values
-from genjax.data.readers import Field, Reading, Source
+from genjax.data.prepared import entries_of
+from genjax.data.readers import Reading, Source
 from genjax.data.readers.source import Examples
-from genjax.data.records import Decoder
+from genjax.data.shards import Shard, Writing, tfds_features, write_all
 from genjax.grid import grid
 
 VERSION = "1.0.0"
 PLAN = "plan.json"
 SHUFFLED = ("images", "captions", "attributes", "pairs")
 SHEET = 64  # images of a split on its contact sheet
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Writing:
-    """What is written, and how."""
-
-    name: str
-    """Name of the data set: lower-case letters, digits and _."""
-    validation: int = 0
-    """Examples held out of train as validation, where the source has none; captions of one
-    picture stay together, so that it may be a few more."""
-    test: int = 0
-    """Examples held out of train as test, where the source has none; as validation."""
-    encoding: Literal["png", "jpeg"] = "png"
-    """png keeps every bit; jpeg is smaller and loses some."""
-    quality: int = 95
-    """Of jpeg, 1 to 95."""
-    shuffle_seed: int = 0
-    """Folders are written in an order drawn with it; files with an order of their own keep it."""
-    shard_examples: int = 8192
-    """Examples in a file; a cut loses the work on one."""
-    workers: int = 1
-    """Processes that encode, one file each."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            raise ValueError(
-                f"name must be lower-case letters, digits and _ after a letter, got '{self.name}'."
-            )
-        checks.one_of(("png", "jpeg"), encoding=self.encoding)
-        checks.not_negative(
-            validation=self.validation, test=self.test, shuffle_seed=self.shuffle_seed
-        )
-        checks.positive(shard_examples=self.shard_examples, workers=self.workers)
-        if not 1 <= self.quality <= 95:
-            raise ValueError(f"quality must be from 1 to 95, got {self.quality}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +97,7 @@ def prepare(
             name = f"{writing.name}-{split}.array_record-{i:05d}-of-{count:05d}"
             here = rows[i * writing.shard_examples :][: writing.shard_examples]
             now = found.splits[rows.split].stamp(here)
-            shards.append(_Shard(str(part / name), found, rows.split, here, writing, now))
+            shards.append(Shard(str(part / name), found, rows.split, here, writing, now))
     whole = {**plan, "stamp": zlib.crc32(repr([s.stamp for s in shards]).encode())}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder.parent):
@@ -155,7 +114,7 @@ def prepare(
             shutil.rmtree(part)  # begun from other data or under other settings
         part.mkdir(exist_ok=True)
         (part / PLAN).write_text(json.dumps(plan))
-        _write_all(shards, writing.workers, say)
+        write_all(shards, writing.workers, say)
         summary = _finish(part, found, splits, shards, writing, whole)
         part.rename(folder)
     return Done(folder, summary)
@@ -204,88 +163,6 @@ class _Rows(list):
     """Numbers of the examples of a written split, and the source's split they are of."""
 
     split: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shard:
-    """One file of a split: which examples go there, and the stamp of what they are made of."""
-
-    path: str
-    source: Source
-    split: str
-    rows: Sequence[int]
-    writing: Writing
-    stamp: int
-
-    def done(self) -> bool:
-        """Written whole by an earlier call, from what is there now."""
-        if not (pathlib.Path(self.path).exists() and pathlib.Path(self.path + ".npz").exists()):
-            return False
-        with np.load(self.path + ".npz", allow_pickle=False) as found:
-            return int(found["stamp"]) == self.stamp
-
-    def write(self) -> None:
-        """Encode, write, and read back what each row is worth."""
-        from array_record.python import array_record_module
-
-        features = tfds_features(self.source, self.writing)
-        entries = entries_of(features)
-        decode = Decoder({key: features[key] for key in entries.values()})
-        unfinished = self.path + ".part"
-        writer = array_record_module.ArrayRecordWriter(unfinished, "group_size:1")
-        crcs: dict[str, list[np.ndarray]] = {}
-        low, high, size = np.inf, -np.inf, 0
-        try:
-            for i in self.rows:
-                example = _encoded(self.source, self.source.splits[self.split][i], self.writing)
-                record = features.serialize_example(features.encode_example(example))
-                writer.write(record)
-                size += len(record)
-                # What a reader will get: jpeg changes it.
-                row = entry_values([decode(record, self.path)], entries)
-                row["x"] = checked(self.source.name, self.split, row["x"])
-                low, high = min(low, row["x"].min()), max(high, row["x"].max())
-                for name, value in row.items():
-                    crcs.setdefault(name, []).append(row_crcs(value))
-        finally:
-            writer.close()
-        levels = self.source.levels
-        if levels and high >= levels:
-            raise ValueError(
-                f"{self.source.name}: the highest value written is {high:g}, which does not fit"
-                f" levels={levels}; use --encoding png."
-            )
-        pathlib.Path(self.path + ".npz").unlink(missing_ok=True)  # of what was there before
-        pathlib.Path(unfinished).rename(self.path)
-        summed = {name: np.concatenate(found) for name, found in crcs.items()}
-        with open(self.path + ".npz.part", "wb") as file:
-            about = {"range": np.array([low, high]), "size": size, "stamp": self.stamp}
-            np.savez(file, allow_pickle=False, **about, **summed)  # type: ignore[arg-type]
-        pathlib.Path(self.path + ".npz.part").rename(self.path + ".npz")
-
-
-def _write_all(shards: list[_Shard], workers: int, say: Callable[[str], None]) -> None:
-    left = [s for s in shards if not s.done()]
-    if len(left) < len(shards):
-        say(f"going on: {len(shards) - len(left)} of {len(shards)} files were written before")
-    done = len(shards) - len(left)
-    if workers == 1 or len(left) < 2:
-        for shard in left:
-            shard.write()
-            done += 1
-            say(f"{done} of {len(shards)} files")
-        return
-    # Fresh processes: threads of this one would be lost in a fork.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for future in concurrent.futures.as_completed([pool.submit(s.write) for s in left]):
-            try:
-                future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-            done += 1
-            say(f"{done} of {len(shards)} files")
 
 
 def _splits(source: Source, writing: Writing) -> dict[str, _Rows]:
@@ -340,50 +217,6 @@ def _together(split: Examples, order: list[int]) -> list[int]:
     return sorted(order, key=lambda i: first[names[i]]) if names else order
 
 
-def tfds_features(source: Source, writing: Writing) -> Any:
-    """The source's fields as TFDS features."""
-    import tensorflow_datasets as tfds
-
-    def one(field: Field) -> Any:
-        if field.kind == "image":
-            return tfds.features.Image(
-                shape=field.shape, dtype=np.uint8, encoding_format=writing.encoding
-            )
-        if field.kind == "label":
-            if field.names:
-                return tfds.features.ClassLabel(names=list(field.names))
-            return tfds.features.ClassLabel(num_classes=field.classes)
-        if field.kind == "text":
-            return tfds.features.Text()
-        if field.kind == "attributes":
-            scalar = tfds.features.Scalar(dtype=np.bool_)
-            return tfds.features.FeaturesDict({name: scalar for name in field.names})
-        return tfds.features.Tensor(shape=field.shape, dtype=np.dtype(field.dtype).type)
-
-    return tfds.features.FeaturesDict({name: one(f) for name, f in source.fields.items()})
-
-
-def _encoded(source: Source, example: Mapping[str, Any], writing: Writing) -> dict[str, Any]:
-    """An example as TFDS encodes it: images as bytes in a file, which needs no TensorFlow."""
-    from PIL import Image
-
-    out: dict[str, Any] = {}
-    for name, field in source.fields.items():
-        value = example[name]
-        if field.kind == "image":
-            file = io.BytesIO()
-            picture = Image.fromarray(value[..., 0] if value.shape[-1] == 1 else value)
-            more = {"quality": writing.quality} if writing.encoding == "jpeg" else {}
-            picture.save(file, format=writing.encoding, **more)
-            file.seek(0)
-            out[name] = file
-        elif field.kind == "attributes":
-            out[name] = {a: bool(v) for a, v in zip(field.names, value, strict=True)}
-        else:
-            out[name] = value
-    return out
-
-
 def _plan(
     source: Source, splits: Mapping[str, _Rows], reading: Reading, writing: Writing
 ) -> dict[str, Any]:
@@ -405,7 +238,7 @@ def _finish(
     part: pathlib.Path,
     source: Source,
     splits: Mapping[str, _Rows],
-    shards: Sequence[_Shard],
+    shards: Sequence[Shard],
     writing: Writing,
     plan: dict[str, Any],
 ) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from reading import encoded, noise, one_sentence, picture
 from genjax.data import Data, load
 from genjax.data.open import open_source
 from genjax.data.readers import Reading
-from genjax.data.write import Writing, prepare
+from genjax.data.shards import Writing
+from genjax.data.write import prepare
 
 CLASSES = "tensorflow_datasets.core.features."
 

@@ -10,8 +10,9 @@ import pytest
 
 from genjax.data import Data, load
 from genjax.data.order import Order
+from genjax.data.shards import Writing
 from genjax.data.stream import Batches, batches
-from genjax.data.write import Writing, prepare
+from genjax.data.write import prepare
 
 
 class _Shared(Order):

@@ -12,7 +12,8 @@ from reading import noise, one_sentence, picture
 from genjax.data import Data, Dataset, load, save_npz
 from genjax.data import write as room
 from genjax.data.readers import Reading
-from genjax.data.write import Writing, prepare
+from genjax.data.shards import Writing
+from genjax.data.write import prepare
 
 
 def idx(path, array, code=8):

@@ -23,8 +23,9 @@ from genjax.data import pictures
 from genjax.data.open import open_source
 from genjax.data.readers import Reading, read
 from genjax.data.settings import Data
+from genjax.data.shards import Writing
 from genjax.data.sources import load
-from genjax.data.write import Writing, prepare
+from genjax.data.write import prepare
 
 
 class Target(NamedTuple):

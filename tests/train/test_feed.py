@@ -8,7 +8,8 @@ import sys
 import pytest
 from helpers import ROOT, environment
 
-from genjax.data.write import Writing, prepare
+from genjax.data.shards import Writing
+from genjax.data.write import prepare
 
 
 def feeds(folder, devices, processes):
