@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from reading import noise, one_sentence, picture
 
-from genjax.data import Data, Dataset, load, save_npz
-from genjax.data import write as room
+from genjax.data import Data, Dataset, load, save_npz, shards
 from genjax.data.readers import Reading
 from genjax.data.shards import Writing
 from genjax.data.write import prepare
@@ -60,7 +59,7 @@ def test_other_data_of_the_same_outline_is_not_taken_for_prepared(tmp_path):
 def test_files_changed_after_a_cut_are_written_again(tmp_path, monkeypatch):
     for i in range(6):
         picture(tmp_path / "in" / f"{i}.png", noise(i))
-    original, written = room._Shard.write, []
+    original, written = shards.Shard.write, []
 
     def counting(shard):
         if len(written) == 2:
@@ -68,13 +67,13 @@ def test_files_changed_after_a_cut_are_written_again(tmp_path, monkeypatch):
         original(shard)
         written.append(list(shard.rows))
 
-    monkeypatch.setattr(room._Shard, "write", counting)
+    monkeypatch.setattr(shards.Shard, "write", counting)
     with pytest.raises(KeyboardInterrupt):
         prepared(tmp_path / "in", tmp_path, shard_examples=2)
     changed = written[0][1]
     picture(tmp_path / "in" / f"{changed}.png", noise(90))
     again = []
-    monkeypatch.setattr(room._Shard, "write", lambda s: (original(s), again.append(list(s.rows))))
+    monkeypatch.setattr(shards.Shard, "write", lambda s: (original(s), again.append(list(s.rows))))
     data = load(Data(data=prepared(tmp_path / "in", tmp_path, shard_examples=2)))
     assert written[0] in again
     assert written[1] not in again
