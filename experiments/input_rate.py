@@ -19,8 +19,9 @@ import jax
 from experiments.tour import STOPS
 from genjax import families
 from genjax.data import Data, load
+from genjax.data.shards import Writing
 from genjax.data.stream import Batches, batches
-from genjax.data.write import Writing, prepare
+from genjax.data.write import prepare
 from genjax.train import Run, fit
 from genjax.train.cli import use_compilation_cache
 

@@ -8,6 +8,11 @@ CACHE = tempfile.TemporaryDirectory(prefix="genjax-xla-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A machine may be busy: how long an example takes says nothing about it.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")

@@ -69,6 +69,11 @@ class Dataset:
         return combine({**crcs, **self.crcs})
 
 
+def levels_for(highest: int) -> int:
+    """Levels of integers from 0 where nobody states them: 2, 256, or as many as there must be."""
+    return 2 if highest <= 1 else 256 if highest <= 255 else highest + 1
+
+
 def combine(crcs: Mapping[str, Mapping[str, np.ndarray]]) -> str:
     """One checksum from those of all rows, `{split: {entry: [N] uint32}}`, as 8 digits."""
     crc = 0

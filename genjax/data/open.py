@@ -1,17 +1,19 @@
 """Whatever can be prepared, as a Source: files as people bring them, .npz, digits, TFDS."""
 
 import dataclasses
-import functools
 import os
 import pathlib
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from genjax.data import readers
+from genjax.data.dataset import combine, row_crcs
+from genjax.data.files import show
 from genjax.data.pictures import recoloured, resize
-from genjax.data.prepared import find_builder, levels_of
+from genjax.data.prepared import Prepared, open_folder
 from genjax.data.readers import Field, Reading, Source
 from genjax.data.settings import Data
 from genjax.data.sources import load
@@ -52,6 +54,12 @@ class _ArrayRows:
         row = {k: v[index] for k, v in self.entries.items()}
         return self.fitted({k: v.item() if v.ndim == 0 else v for k, v in row.items()})
 
+    def stamp(self, rows: Sequence[int]) -> int:
+        """Of the values."""
+        return zlib.crc32(
+            combine({"": {k: row_crcs(v[list(rows)]) for k, v in self.entries.items()}}).encode()
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class _Fitted:
@@ -60,6 +68,7 @@ class _Fitted:
     images: tuple[str, ...]
     reading: Reading
     where: str
+    levels: int | None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         r = self.reading
@@ -68,7 +77,10 @@ class _Fitted:
             if r.mode is not None:
                 image = recoloured(image, r.mode)
             if r.size is not None:
-                image = resize(image, r.size, r.fit, r.background, self.where)
+                background = min(r.background, (self.levels or 256) - 1)
+                image = resize(image, r.size, r.fit, background, self.where)
+                if self.levels:  # Lanczos swings a little beyond the levels there are
+                    image = np.minimum(image, self.levels - 1).astype(np.uint8)
             row[key] = image
         return row
 
@@ -82,8 +94,14 @@ def _arrays(source: str, reading: Reading) -> Source:
     dataset = load(Data(data=source))
     train = dataset.splits["train"]
     x = train["x"]
-    pictures = x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] in (1, 3)
+    both = [train[key] for key in ("x", "y") if key in train]
+    pictures = all(a.dtype == np.uint8 and a.ndim == 4 and a.shape[-1] in (1, 3) for a in both)
     names = {"x": "image" if pictures else "x"}
+    if "y" in train and not pictures:
+        raise ValueError(
+            f"{source} holds pairs of {x.dtype}{list(x.shape[1:])} and {train['y'].dtype}"
+            f"{list(train['y'].shape[1:])}; pairs are uint8 images [H, W, 1 or 3]."
+        )
     if "y" in train:
         names = {"x": "image_a", "y": "image_b"}
     images = tuple(v for k, v in names.items() if v.startswith("image"))
@@ -92,7 +110,7 @@ def _arrays(source: str, reading: Reading) -> Source:
             f"{source} holds {x.dtype}{list(x.shape[1:])} and no uint8 images [H, W, 1 or 3];"
             f" leave out --size and --mode."
         )
-    fitted = _Fitted(images, reading, source)
+    fitted = _Fitted(images, reading, source, dataset.levels)
     fields = {}
     for key, array in train.items():
         name = names.get(key, key)
@@ -122,45 +140,29 @@ def _arrays(source: str, reading: Reading) -> Source:
 class _TfdsRows:
     """Examples of a split that TFDS prepared, with all their features; opened where it is read."""
 
-    folder: str
-    split: str
-    count: int
+    rows: Prepared
     keys: tuple[str, ...]
     fitted: _Fitted
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.rows)
+
+    def stamp(self, rows: Sequence[int]) -> int:
+        """Of the folder's files."""
+        return zlib.crc32(f"{self.rows.split} {self.rows.stamp} {list(rows)}".encode())
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        try:
-            row = _records(self.folder, self.split)[index]
-        except Exception as error:
-            raise ValueError(
-                f"row {index} of split {self.split} of {self.folder} cannot be read"
-                f" ({type(error).__name__}); prepare it again."
-            ) from None
-        out: dict[str, Any] = {}
-        for key in self.keys:
-            value = row[key]
-            if isinstance(value, dict):
-                value = np.array([bool(value[name]) for name in sorted(value)], np.uint8)
-            out[key] = value.decode(errors="replace") if isinstance(value, bytes) else value
-        return self.fitted(out)
-
-
-@functools.lru_cache(maxsize=8)
-def _records(folder: str, split: str) -> Any:
-    import tensorflow_datasets as tfds
-
-    return tfds.builder_from_directory(folder).as_data_source(split=split)
+        return self.fitted(self.rows.example(index, self.keys))
 
 
 def _tfds(source: str, reading: Reading) -> Source:
-    builder, folder, counts = find_builder(source, None)
-    fields, left_out = {}, []
-    images = tuple(k for k, f in builder.info.features.items() if _kind(f) == "image")
-    fitted = _Fitted(images, reading, source)
-    for key, feature in builder.info.features.items():
+    about, rows = open_folder(source, None)
+    fields: dict[str, Field] = {}
+    left_out = [f"feature {name}" for name in about.left_out]
+    images = tuple(k for k, f in about.features.items() if _kind(f) == "image")
+    levels = next(iter(rows.values())).levels
+    fitted = _Fitted(images, reading, source, levels)
+    for key, feature in about.features.items():
         kind = _kind(feature)
         if kind == "image":
             shape = tuple(feature.shape)
@@ -184,14 +186,14 @@ def _tfds(source: str, reading: Reading) -> Source:
             fields[key] = Field(kind="text")
         else:
             left_out.append(f"feature {key}")
-    splits = {s: _TfdsRows(str(folder), s, n, tuple(fields), fitted) for s, n in counts.items()}
-    levels = levels_of(str(folder))
+    if not fields:
+        raise ValueError(f"{show(source)} has no feature that can be read; it has {left_out}.")
     return Source(
         name=source,
         format="tfds",
         fields=fields,
-        splits=splits,
-        levels=256 if levels is None else levels,
+        splits={s: _TfdsRows(split, tuple(fields), fitted) for s, split in rows.items()},
+        levels=levels,
         ignored=tuple(left_out),
     )
 

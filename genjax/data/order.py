@@ -25,11 +25,14 @@ class Order:
         Ranks of Philox's raw output: numpy promises to keep that stream between versions, and
         does not promise it of `shuffle`.
         """
-        if epoch not in self._epochs:
+        found = self._epochs.get(epoch)
+        if found is None:
             raw = np.random.Philox(key=[self.seed, epoch]).random_raw(self.n)
-            self._epochs = {e: p for e, p in self._epochs.items() if e == epoch - 1}
-            self._epochs[epoch] = np.argsort(raw, kind="stable").astype(np.int32)
-        return self._epochs[epoch]
+            found = np.argsort(raw, kind="stable").astype(np.int32)
+            # Made anew and never changed: threads that read share it.
+            kept = {e: p for e, p in self._epochs.items() if e == epoch - 1}
+            self._epochs = {**kept, epoch: found}
+        return found
 
     def take(self, start: int, count: int) -> np.ndarray:
         """Indices at positions start .. start + count - 1: `[count]` int32."""

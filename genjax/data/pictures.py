@@ -82,6 +82,24 @@ def decode(
         return np.ascontiguousarray(_turned(pixels, _orientation(image)))
 
 
+def stored(data: bytes, where: str, channels: int, max_pixels: int = 2**26) -> np.ndarray:
+    """Unpack a picture as TFDS does: uint8 `[H, W, channels]`, 1, 3 or 4, and never turned.
+
+    Raises:
+      ValueError: as `decode`.
+    """
+    with _quiet(), _sentences(where), _opened(io.BytesIO(data), where, max_pixels) as image:
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        if image.mode != mode:
+            if image.mode.startswith("I") or image.mode == "F":
+                raise _RefusedError(
+                    f"{show(where)} has more than 8 bits a channel; prepare it again."
+                )
+            image = image.convert(mode)
+        x = np.asarray(image)
+        return x[..., None] if channels == 1 else x
+
+
 def resize(
     image: np.ndarray,
     size: tuple[int, int],

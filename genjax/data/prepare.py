@@ -15,7 +15,8 @@ import tyro
 
 from genjax import options as options_room
 from genjax.data.readers import Reading
-from genjax.data.write import Writing, prepare
+from genjax.data.shards import Writing
+from genjax.data.write import prepare
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

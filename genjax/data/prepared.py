@@ -2,17 +2,17 @@
 
 import dataclasses
 import functools
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from genjax.data.dataset import row_crcs
+from genjax.data.files import show
+from genjax.data.metadata import Metadata, find_folder, metadata, stamp
+from genjax.data.records import hold, index, opened, read_rows
 from genjax.data.transforms import draw_static
 
-INDEX = "genjax.npz"
 CHUNK = 256
 
 
@@ -22,6 +22,7 @@ class Prepared:
 
     folder: with dataset_info.json and features.json.
     split: as the folder calls it.
+    stamp: of the folder's files, from `metadata.stamp`: a folder prepared anew is another one.
     static: (seed, number of the split, levels) of a binarisation drawn once for every row.
     """
 
@@ -29,6 +30,7 @@ class Prepared:
     split: str
     start: int
     stop: int
+    stamp: str
     static: tuple[int, int, int] | None = None
 
     def __len__(self) -> int:
@@ -52,55 +54,70 @@ class Prepared:
         Raises:
           ValueError: a file is missing or damaged, or images differ in size.
         """
-        records, features, entries = _open(self.folder, self.split, names)
+        entries = entries_of(metadata(self.folder, self.stamp).features)
+        if names is not None:
+            entries = {name: entries[name] for name in names}
         numbers = [self.start + int(i) for i in indices]
-        try:
-            rows = [features.deserialize_example_np(r) for r in records.__getitems__(numbers)]
-        except Exception as error:
-            raise ValueError(self._unreadable(error)) from None
+        rows = read_rows(self.folder, self.split, self.stamp, tuple(entries.values()), numbers)
         try:
             out = entry_values(rows, entries)
         except ValueError:
             raise ValueError(
-                f"{self.folder} has images of different sizes; resize them first, with: python -m"
-                f" genjax.data.prepare {self.folder} OUT --name NAME --size H W --fit crop"
+                f"{show(self.folder)} has images of different sizes; resize them first, with:"
+                f" python -m genjax.data.prepare {show(self.folder)} OUT --name NAME --size H W"
+                f" --fit crop."
             ) from None
         if "x" in out:
-            out["x"] = checked(self.folder, self.split, out["x"])
+            out["x"] = checked(show(self.folder), self.split, out["x"])
+        hold(self.folder, self.split, self.stamp, numbers, out)
         if self.static and "x" in out:
             seed, number, levels = self.static
             rows_at = np.asarray(indices, np.int64)
             out["x"] = draw_static(out["x"], rows_at, levels=levels, seed=seed, stream=number)
         return out
 
-    def all(self) -> dict[str, np.ndarray]:
-        """Every row, in order, held against the checksums that `prepare` left."""
-        parts = [self.read(chunk) for chunk in _chunks(len(self))]
-        if not parts:
-            raise ValueError(f"split {self.split} of {self.folder} holds no examples.")
-        if len({p["x"].shape[1:] for p in parts}) > 1:
-            raise ValueError(f"{self.folder} has images of different sizes; resize them first.")
-        found = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-        known = _index(self.folder)
-        for entry, array in found.items():
-            kept = known.get(f"{self.split}/{entry}")
-            if kept is None or self.static:
-                continue
-            differ = np.flatnonzero(kept[self.start : self.stop] != row_crcs(array))
-            if differ.size:
+    def example(self, index: int, keys: tuple[str, ...]) -> dict[str, Any]:
+        """One row under the names of its features.
+
+        Raises:
+          ValueError: as `read`; or numbers are not finite.
+        """
+        number = self.start + index
+        (row,) = read_rows(self.folder, self.split, self.stamp, keys, [number])
+        for key, value in row.items():
+            if isinstance(value, np.ndarray) and not np.isfinite(value).all():
                 raise ValueError(
-                    f"row {self.start + int(differ[0])} of split {self.split} of {self.folder} is"
-                    f" not what was prepared ({differ.size} rows differ); prepare it again."
+                    f"{show(self.folder)}: {key} of row {number} of {self.split} holds NaN or"
+                    f" infinity; clean it first."
                 )
-        return found
+        features = metadata(self.folder, self.stamp).features
+        found = entry_values([row], entries_of({key: features[key] for key in keys}))
+        if "x" in found:
+            found["x"] = checked(show(self.folder), self.split, found["x"])
+        hold(self.folder, self.split, self.stamp, [number], found)
+        return row
+
+    def all(self) -> dict[str, np.ndarray]:
+        """Every row, in order."""
+        parts = [self.read(chunk) for chunk in _chunks(len(self))]
+        if len({p["x"].shape[1:] for p in parts}) > 1:
+            raise ValueError(
+                f"{show(self.folder)} has images of different sizes; resize them first."
+            )
+        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
     def crcs(self) -> dict[str, np.ndarray]:
         """`row_crcs` of every entry: those `prepare` left, else read now, row by row."""
-        return self._survey()[0]
+        return dataclasses.replace(self, static=None)._survey()[0]
 
     def highest(self) -> float:
         """The highest number in `x`."""
-        return self._survey()[1]
+        return dataclasses.replace(self, static=None)._survey()[1]
+
+    @property
+    def levels(self) -> int | None:
+        """What `prepare` knows of the levels; None for folders that others prepared."""
+        return index(self.folder, self.stamp).levels
 
     def nbytes(self) -> int:
         """Memory that `x` of every row would take."""
@@ -108,106 +125,80 @@ class Prepared:
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - frozen and small
     def _survey(self) -> tuple[dict[str, np.ndarray], float]:
-        known, prefix = _index(self.folder), f"{self.split}/"
-        whole = {k[len(prefix) :]: v for k, v in known.items() if k.startswith(prefix)}
-        if whole:
-            high = float(whole.pop("range")[1])
-            return {k: v[self.start : self.stop] for k, v in whole.items()}, high
-        raw = dataclasses.replace(self, static=None)
+        known = index(self.folder, self.stamp)
+        if self.split in known.crcs:
+            crcs = {k: v[self.start : self.stop] for k, v in known.crcs[self.split].items()}
+            return crcs, known.highest[self.split]
         parts: dict[str, list[np.ndarray]] = {}
         high = 0.0
         for chunk in _chunks(len(self)):
-            rows = raw.read(chunk)
+            rows = self.read(chunk)
             high = max(high, float(rows["x"].max()))
             for key, value in rows.items():
                 parts.setdefault(key, []).append(row_crcs(value))
         return {k: np.concatenate(v) for k, v in parts.items()}, high
 
-    def _unreadable(self, error: Exception) -> str:
-        return (
-            f"split {self.split} of {self.folder} cannot be read ({type(error).__name__}: a file is"
-            f" missing, truncated, or not array_record); prepare it again."
-        )
 
-
-def find_builder(source: str, data_dir: str | None) -> tuple[Any, pathlib.Path, dict[str, int]]:
-    """TFDS's builder of a name or of a prepared folder, the folder, and examples by split.
+def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, Prepared]]:
+    """What a TFDS name or a prepared folder says of itself, and all of its splits.
 
     Raises:
-      ValueError: TFDS does not know it, or it is not prepared here; one sentence with the fix.
+      ValueError: it is not there, not prepared, damaged, or not as its metadata say.
     """
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError:
-        raise ValueError(
-            f"'{source}' is a TFDS data set and tensorflow-datasets is not installed; install it,"
-            f" or give a .npz file made by python -m genjax.data."
-        ) from None
-    given = pathlib.Path(source)
-    looks_like_path = given.exists() or os.sep in source
-    if given.exists() and not (given / "dataset_info.json").is_file():
-        raise ValueError(
-            f"{source} is not prepared (it has no dataset_info.json); prepare it with: python -m"
-            f" genjax.data.prepare {source} OUT --name NAME"
-        )
-    try:
-        if looks_like_path:
-            builder = tfds.builder_from_directory(source)
-        else:
-            builder = tfds.builder(source, data_dir=data_dir or os.environ.get("TFDS_DATA_DIR"))
-        folder = pathlib.Path(builder.data_path)
-        # A name that was never prepared has a path and no files: TFDS would say so much later.
-        splits = builder.info.splits if (folder / "dataset_info.json").is_file() else None
-        counts = {name: int(split.num_examples) for name, split in (splits or {}).items()}
-    except Exception as error:
-        what = "a folder with dataset_info.json and features.json" if looks_like_path else "a name"
-        raise ValueError(
-            f"TFDS knows no data set '{source}' ({type(error).__name__}); give {what} of TFDS, a"
-            f" .npz file, or digits."
-        ) from None
-    if not counts:
-        raise ValueError(
-            f"{source} is not prepared in {folder}; set TFDS_DATA_DIR to where it is, or prepare it"
-            f" with: tfds build {source} --file_format=array_record"
-        )
-    return builder, folder, counts
+    folder = find_folder(source, data_dir)
+    now = stamp(folder)
+    about = metadata(folder, now)
+    index(folder, now)
+    for split in about.splits:
+        opened(folder, split, now)
+    return about, {s: Prepared(folder, s, 0, about.count(s), now) for s in about.splits}
 
 
 def open_prepared(source: str, data_dir: str | None) -> tuple[dict[str, Prepared], dict[str, Any]]:
     """The splits of a TFDS name or of a prepared folder, and the names of classes and attributes.
 
     Raises:
-      ValueError: as `find_builder`; or it has no images, or files that do not match its metadata.
+      ValueError: as `open_folder`; or it has no images.
     """
-    builder, folder, counts = find_builder(source, data_dir)
-    features = builder.info.features
-    entries = entries_of(features)
+    about, rows = open_folder(source, data_dir)
+    entries = entries_of(about.features)
     if "x" not in entries:
-        raise ValueError(f"{source} has features {sorted(features)} and none called image.")
-    rows = {name: Prepared(str(folder), name, 0, n) for name, n in counts.items()}
-    for split in rows.values():
-        records, _, _ = _open(split.folder, split.split, None)
-        if len(records) != len(split):
-            raise ValueError(
-                f"split {split.split} of {folder} has {len(records)} records and dataset_info.json"
-                f" says {len(split)}; prepare it again."
-            )
-    return rows, {e: names_of(features[k]) for e, k in entries.items() if names_of(features[k])}
+        left = f" (and {show(sorted(about.left_out), 200)}, not read)" if about.left_out else ""
+        raise ValueError(
+            f"{show(source)} has features {show(sorted(about.features), 300)}{left} and none called"
+            f" image."
+        )
+    names = {entry: names_of(about.features[key]) for entry, key in entries.items()}
+    return rows, {entry: found for entry, found in names.items() if found}
 
 
 def entries_of(features: Any) -> dict[str, str]:
     """Which feature is which entry of an example: `{"x": "image", "label": "label"}`."""
+    from tensorflow_datasets import features as kinds
+
+    def numbers(key: str) -> bool:
+        return is_a(key, (kinds.Image, kinds.Tensor)) and len(features[key].shape) > 0
+
+    def is_a(key: str, kind: Any) -> bool:
+        return key in features and isinstance(features[key], kind)
+
     found = {}
-    image = next((k for k in ("image", "x", "features", "image_a") if k in features), None)
+    image = next((k for k in ("image", "x", "features", "image_a") if numbers(k)), None)
+    pictures = sorted(k for k in features if is_a(k, kinds.Image))
     if image is not None:
         found["x"] = image
-    if "image_b" in features and image == "image_a":
-        found["y"] = "image_b"
-    if "label" in features and features["label"].shape == ():
+    elif len(pictures) in (1, 2):  # one by any name is the image, two are a pair, by name
+        found["x"] = pictures[0]
+    if len(pictures) == 2 and found.get("x") == pictures[0]:
+        found["y"] = pictures[1]
+    if is_a("label", kinds.Tensor) and features["label"].shape == ():
+        if np.dtype(features["label"].np_dtype).kind in "iu":
+            found["label"] = "label"
+    elif is_a("label", kinds.ClassLabel):
         found["label"] = "label"
-    if "attributes" in features:
+    if is_a("attributes", kinds.FeaturesDict):
         found["attributes"] = "attributes"
-    if "caption" in features and features["caption"].shape == ():
+    if is_a("caption", kinds.Text):
         found["caption"] = "caption"
     return found
 
@@ -221,8 +212,7 @@ def entry_values(
       ValueError: the rows differ in shape.
     """
     return {
-        entry: _typed(entry, np.stack([_value(row[key]) for row in rows]))
-        for entry, key in entries.items()
+        entry: _typed(entry, np.stack([row[key] for row in rows])) for entry, key in entries.items()
     }
 
 
@@ -232,12 +222,6 @@ def names_of(feature: Any) -> tuple[str, ...]:
         return tuple(feature.names)
     # By name: TFDS keeps them in a map without an order.
     return tuple(sorted(feature)) if hasattr(feature, "keys") else ()
-
-
-def levels_of(folder: str) -> int | None:
-    """What `prepare` knows of the levels; None for folders that others prepared."""
-    known = _index(folder)
-    return int(known["levels"]) if "levels" in known else None
 
 
 def checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
@@ -261,52 +245,6 @@ def checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
     if x.min() < 0:
         raise ValueError(f"{path}: {name} holds integers below 0; levels start at 0.")
     return x
-
-
-@functools.lru_cache(maxsize=32)
-def _open(
-    folder: str, split: str, names: tuple[str, ...] | None
-) -> tuple[Any, Any, dict[str, str]]:
-    """Raw records of a split, the features to decode of each, and which entry is which."""
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder_from_directory(folder)
-        records = builder.as_data_source(
-            split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-        )
-        entries = entries_of(builder.info.features)
-        if names is not None:
-            entries = {name: entries[name] for name in names}
-        wanted = {key: builder.info.features[key] for key in entries.values()}
-    except Exception as error:
-        raise ValueError(
-            f"split {split} of {folder} cannot be read ({type(error).__name__}: a file is missing,"
-            f" truncated, or not array_record); prepare it again."
-        ) from None
-    return records, tfds.features.FeaturesDict(wanted), entries
-
-
-@functools.lru_cache(maxsize=8)
-def _index(folder: str) -> dict[str, np.ndarray]:
-    """What `prepare` left about the rows; nothing for folders that others prepared."""
-    path = pathlib.Path(folder) / INDEX
-    if not path.exists():
-        return {}
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except Exception as error:
-        raise ValueError(
-            f"{path} is damaged ({type(error).__name__}); prepare the folder again."
-        ) from None
-
-
-def _value(value: Any) -> Any:
-    """Attributes of TFDS are a dict of booleans; text is bytes."""
-    if isinstance(value, dict):
-        return np.array([value[name] for name in sorted(value)])
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _typed(entry: str, array: np.ndarray) -> np.ndarray:

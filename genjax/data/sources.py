@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.dataset import SPLITS, Dataset, row_crcs
+from genjax.data.arrays import read_npz
+from genjax.data.dataset import SPLITS, Dataset, levels_for, row_crcs
+from genjax.data.files import reason
 from genjax.data.order import Order
-from genjax.data.prepared import Prepared, checked, levels_of, open_prepared
+from genjax.data.prepared import Prepared, checked, open_prepared
 from genjax.data.settings import Data
 from genjax.data.transforms import draw_static
 
@@ -39,7 +41,7 @@ def load(settings: Data) -> Dataset:
         found, levels = _npz(pathlib.Path(source))
     else:
         found, names = open_prepared(source, settings.data_dir)
-        levels = levels_of(next(iter(found.values())).folder)
+        levels = next(iter(found.values())).levels
     if "train" not in found:
         raise ValueError(f"{source} has no split called train, it has {sorted(found)}.")
     found = _cut({s: found[s] for s in SPLITS if s in found}, settings)
@@ -89,7 +91,7 @@ def _place(
         if settings.stream == "yes":
             raise ValueError(
                 f"{settings.data} is read whole and cannot be streamed; prepare it with: python -m"
-                f" genjax.data.prepare {settings.data} OUT --name NAME"
+                f" genjax.data.prepare {settings.data} OUT --name NAME."
             )
         return splits, {}
     large = settings.stream == "auto" and train.nbytes() > RESIDENT_BYTES
@@ -159,18 +161,12 @@ def _npz(path: pathlib.Path) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     if not path.is_file():
         raise ValueError(f"there is no file {path}; {NPZ_LAYOUT}.")
     try:
-        # Opened here: numpy leaves the file open where the archive is damaged.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_npz(path)
     except Exception as error:  # numpy and zipfile raise a dozen kinds on damaged bytes
         raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}: it is truncated, not a .npz file, or"
-            f" holds Python objects); {NPZ_LAYOUT}."
+            f"{path} cannot be read ({reason(error)}: it is truncated, not a .npz file, or holds"
+            f" Python objects); {NPZ_LAYOUT}."
         ) from None
-    # A member that does not begin like an array is handed out as bytes.
-    bare = sorted(name for name, x in arrays.items() if not isinstance(x, np.ndarray))
-    if bare:
-        raise ValueError(f"{path}: {bare[0]!r} is no array; {NPZ_LAYOUT}.")
     if "train" not in arrays:
         raise ValueError(f"{path} has arrays {sorted(arrays)}; {NPZ_LAYOUT}.")
     splits: dict[str, dict[str, np.ndarray]] = {}
@@ -216,7 +212,7 @@ def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> 
             f"{path}: levels must be one integer above 1, got {given.dtype}{list(given.shape)}."
         )
     levels = int(given.item()) if given is not None else 0
-    levels = levels or (2 if highest <= 1 else 256 if highest <= 255 else highest + 1)
+    levels = levels or levels_for(highest)
     if highest >= levels:
         raise ValueError(f"{path}: the highest value {highest} does not fit levels={levels}.")
     return levels

@@ -6,6 +6,7 @@ a batch holds comes from `Order`, so the position of a stream is the step.
 
 import dataclasses
 import gc
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from genjax.data.dataset import Rows
 from genjax.data.order import Order
 
+GRACE = 20  # seconds that a worker goes on after SIGTERM
 AHEAD = 16  # batches decoded ahead of time, all workers together
 
 
@@ -74,7 +76,7 @@ def batches(source: Batches, *, workers: int) -> Iterator[dict[str, np.ndarray]]
     options = grain.MultiprocessingOptions(
         num_workers=workers, per_worker_buffer_size=max(1, AHEAD // workers)
     )
-    yield from _named(dataset.mp_prefetch(options))
+    yield from _named(dataset.mp_prefetch(options, _stay))
 
 
 def _named(dataset: Any) -> Iterator[dict[str, np.ndarray]]:
@@ -103,6 +105,16 @@ def _named(dataset: Any) -> Iterator[dict[str, np.ndarray]]:
         # grain holds one batch a worker in cycles; found now, its shared memory goes back now.
         del iterator, dataset
         gc.collect()
+
+
+def _stay(worker: int, workers: int) -> None:
+    """Ctrl-C and a cluster's SIGTERM reach every process; the one that trains says when to end.
+
+    It may be waiting for a batch, which it needs to get to where it saves. SIGTERM still ends a
+    worker, later: Python ends those that are left in this way when it leaves.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
 
 
 def _parse_flags() -> None:

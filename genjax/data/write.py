@@ -1,66 +1,33 @@
 """Write a source as a TFDS folder of array_record files, shard by shard, without TensorFlow."""
 
-import concurrent.futures
+import contextlib
 import dataclasses
-import io
+import fcntl
 import json
-import multiprocessing
+import os
 import pathlib
-import re
 import shutil
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from genjax import checks
-from genjax.data.dataset import combine, row_crcs
+from genjax.data.dataset import combine, levels_for
+from genjax.data.files import show, slurp
+from genjax.data.metadata import ABOUT, INDEX
 from genjax.data.open import open_source
 from genjax.data.order import Order
-from genjax.data.prepared import INDEX, entries_of, entry_values
-from genjax.data.readers import Field, Reading, Source
+from genjax.data.prepared import entries_of
+from genjax.data.readers import Reading, Source
+from genjax.data.readers.source import Examples
+from genjax.data.shards import Shard, Writing, tfds_features, write_all
 from genjax.grid import grid
 
 VERSION = "1.0.0"
 PLAN = "plan.json"
 SHUFFLED = ("images", "captions", "attributes", "pairs")
 SHEET = 64  # images of a split on its contact sheet
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Writing:
-    """What is written, and how."""
-
-    name: str
-    """Name of the data set: lower-case letters, digits and _."""
-    validation: int = 0
-    """Examples held out of train as validation, where the source has none."""
-    test: int = 0
-    """Examples held out of train as test, where the source has none."""
-    encoding: Literal["png", "jpeg"] = "png"
-    """png keeps every bit; jpeg is smaller and loses some."""
-    quality: int = 95
-    """Of jpeg, 1 to 95."""
-    shuffle_seed: int = 0
-    """Folders are written in an order drawn with it; files with an order of their own keep it."""
-    shard_examples: int = 8192
-    """Examples in a file; a cut loses the work on one."""
-    workers: int = 1
-    """Processes that encode, one file each."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            raise ValueError(
-                f"name must be lower-case letters, digits and _ after a letter, got '{self.name}'."
-            )
-        checks.one_of(("png", "jpeg"), encoding=self.encoding)
-        checks.not_negative(
-            validation=self.validation, test=self.test, shuffle_seed=self.shuffle_seed
-        )
-        checks.positive(shard_examples=self.shard_examples, workers=self.workers)
-        if not 1 <= self.quality <= 95:
-            raise ValueError(f"quality must be from 1 to 95, got {self.quality}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +50,16 @@ class Done:
                 f"{split}: {s['examples']:,} examples, shape {tuple(s['shape'])}, values {low:g} to"
                 f" {high:g}, {s['bytes'] / 2**20:.1f} MiB"
             )
-        if self.summary["ignored"]:
-            names = ", ".join(self.summary["ignored"][:3])
-            said.append(f"left out {len(self.summary['ignored'])} files: {names} ...")
-        sheets = ", ".join(sorted(p.name for p in self.folder.glob("contact_sheet-*.png")))
-        said.append(
-            f"{self.folder}: levels {self.summary['levels']}, checksum {self.summary['checksum']},"
-            f" {sheets}"
-        )
+        names = self.summary["ignored"][:3]
+        if names:
+            more = self.summary["left_out"] - len(names)
+            said.append(
+                f"left out: {', '.join(show(n, 60) for n in names)}"
+                + (f" and {more:,} more" if more else "")
+            )
+        about = [f"levels {self.summary['levels']}", f"checksum {self.summary['checksum']}"]
+        about += sorted(p.name for p in self.folder.glob("contact_sheet-*.png"))
+        said.append(f"{self.folder}: {', '.join(about)}")
         return said
 
 
@@ -112,36 +81,82 @@ def prepare(
       say: is told of every file written.
 
     Raises:
-      ValueError: an example cannot be read or does not fit; or the folder holds other data.
+      ValueError: an example cannot be read or does not fit; the folder holds other data; or
+        another process prepares it.
     """
     found = open_source(source, reading or Reading())
+    _check(found, writing)
     splits = _splits(found, writing)
     folder = pathlib.Path(out) / writing.name / VERSION
     plan = _plan(found, splits, reading or Reading(), writing)
-    if folder.exists():
-        summary = _read_json(folder / "genjax.json")
-        if summary.get("plan") != plan:
-            raise ValueError(
-                f"{folder} holds another data set already; take another --name, or remove it."
-            )
-        say(f"{folder} was prepared before")
-        return Done(folder, summary)
     part = folder.with_name(VERSION + ".incomplete")
-    if part.exists() and _read_json(part / PLAN) != plan:
-        shutil.rmtree(part)  # begun from other data or under other settings
-    part.mkdir(parents=True, exist_ok=True)
-    (part / PLAN).write_text(json.dumps(plan))
     shards = []
     for split, rows in splits.items():
-        count = max(1, -(-len(rows) // writing.shard_examples))
+        count = -(-len(rows) // writing.shard_examples)
         for i in range(count):
             name = f"{writing.name}-{split}.array_record-{i:05d}-of-{count:05d}"
             here = rows[i * writing.shard_examples :][: writing.shard_examples]
-            shards.append(_Shard(str(part / name), found, rows.split, here, writing))
-    _write_all(shards, writing.workers, say)
-    summary = _finish(part, found, splits, shards, writing, plan)
-    part.rename(folder)
+            now = found.splits[rows.split].stamp(here)
+            shards.append(Shard(str(part / name), found, rows.split, here, writing, now))
+    whole = {**plan, "stamp": zlib.crc32(repr([s.stamp for s in shards]).encode())}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder.parent):
+        if folder.exists():
+            summary = _read_json(folder / ABOUT)
+            if summary.get("plan") != whole:
+                raise ValueError(
+                    f"{folder} holds another data set already, or what it was made from has changed"
+                    f" since; take another --name, or remove it."
+                )
+            say(f"{folder} was prepared before")
+            return Done(folder, summary)
+        if part.exists() and _read_json(part / PLAN) != plan:
+            shutil.rmtree(part)  # begun from other data or under other settings
+        part.mkdir(exist_ok=True)
+        (part / PLAN).write_text(json.dumps(plan))
+        write_all(shards, writing.workers, say)
+        summary = _finish(part, found, splits, shards, writing, whole)
+        part.rename(folder)
     return Done(folder, summary)
+
+
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path) -> Iterator[None]:
+    """One process a data set: two would write into each other's files.
+
+    Raises:
+      ValueError: another process prepares it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another process prepares {folder}; wait for it, or take another --name."
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _check(source: Source, writing: Writing) -> None:
+    """Refuse what a prepared folder cannot hold, before anything is written."""
+    if "x" not in entries_of(tfds_features(source, writing)):
+        raise ValueError(
+            f"{show(source.name)} has the entries {', '.join(sorted(source.fields))} and none is"
+            f" called image, x, features or image_a; one of them must be what a model is of."
+        )
+    for field in source.fields.values():
+        for name in field.names:
+            if not name.isprintable() or name != name.strip():
+                raise ValueError(
+                    f"{show(source.name)} has a class or attribute called {show(repr(name), 60)},"
+                    f" which a list of names, one a line, does not keep; rename it."
+                )
+    for name, split in source.splits.items():
+        if not len(split):
+            raise ValueError(f"split {name} of {show(source.name)} holds no examples.")
 
 
 class _Rows(list):
@@ -150,81 +165,13 @@ class _Rows(list):
     split: str
 
 
-@dataclasses.dataclass(frozen=True)
-class _Shard:
-    """One file of a split: which examples go there."""
-
-    path: str
-    source: Source
-    split: str
-    rows: Sequence[int]
-    writing: Writing
-
-    def done(self) -> bool:
-        """Written whole by an earlier call."""
-        return pathlib.Path(self.path).exists() and pathlib.Path(self.path + ".npz").exists()
-
-    def write(self) -> None:
-        """Encode, write, and read back what each row is worth."""
-        from array_record.python import array_record_module
-
-        features = tfds_features(self.source, self.writing)
-        entries = entries_of(features)
-        unfinished = self.path + ".part"
-        writer = array_record_module.ArrayRecordWriter(unfinished, "group_size:1")
-        crcs: dict[str, list[np.ndarray]] = {}
-        low, high, size = np.inf, -np.inf, 0
-        try:
-            for i in self.rows:
-                example = _encoded(self.source, self.source.splits[self.split][i], self.writing)
-                record = features.serialize_example(features.encode_example(example))
-                writer.write(record)
-                size += len(record)
-                # What a reader will get: jpeg changes it.
-                row = entry_values([features.deserialize_example_np(record)], entries)
-                low, high = min(low, row["x"].min()), max(high, row["x"].max())
-                for name, value in row.items():
-                    crcs.setdefault(name, []).append(row_crcs(value))
-        finally:
-            writer.close()
-        pathlib.Path(unfinished).rename(self.path)
-        summed = {name: np.concatenate(found) for name, found in crcs.items()}
-        with open(self.path + ".npz.part", "wb") as file:
-            np.savez(file, allow_pickle=False, range=np.array([low, high]), size=size, **summed)
-        pathlib.Path(self.path + ".npz.part").rename(self.path + ".npz")
-
-
-def _write_all(shards: list[_Shard], workers: int, say: Callable[[str], None]) -> None:
-    left = [s for s in shards if not s.done()]
-    if len(left) < len(shards):
-        say(f"going on: {len(shards) - len(left)} of {len(shards)} files were written before")
-    done = len(shards) - len(left)
-    if workers == 1 or len(left) < 2:
-        for shard in left:
-            shard.write()
-            done += 1
-            say(f"{done} of {len(shards)} files")
-        return
-    # Fresh processes: threads of this one would be lost in a fork.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for future in concurrent.futures.as_completed([pool.submit(s.write) for s in left]):
-            try:
-                future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-            done += 1
-            say(f"{done} of {len(shards)} files")
-
-
 def _splits(source: Source, writing: Writing) -> dict[str, _Rows]:
     """Which examples go to which split: hold-outs come from the end of train as it is written."""
     out: dict[str, _Rows] = {}
     for name, split in source.splits.items():
-        order = range(len(split))
+        order: Sequence[int] = range(len(split))
         if source.format in SHUFFLED:
-            order = Order(len(split), writing.shuffle_seed).epoch(0).tolist()
+            order = _together(split, Order(len(split), writing.shuffle_seed).epoch(0).tolist())
         out[name] = _Rows(order)
         out[name].split = name
     for name, count in (("test", writing.test), ("validation", writing.validation)):
@@ -242,53 +189,32 @@ def _splits(source: Source, writing: Writing) -> dict[str, _Rows]:
                 f" hold out fewer."
             )
         train = out["train"]
-        out[name], out["train"] = _Rows(train[-count:]), _Rows(train[:-count])
+        names, start = _pictures(source.splits[train.split]), len(train) - count
+        while names and start and names[train[start]] == names[train[start - 1]]:
+            start -= 1
+        if not start:
+            raise ValueError(
+                f"{name}={count} leaves no training example of {source.name}: all captions left are"
+                f" of one picture; hold out fewer."
+            )
+        out[name], out["train"] = _Rows(train[start:]), _Rows(train[:start])
         out[name].split = out["train"].split = train.split
     return out
 
 
-def tfds_features(source: Source, writing: Writing) -> Any:
-    """The source's fields as TFDS features."""
-    import tensorflow_datasets as tfds
-
-    def one(field: Field) -> Any:
-        if field.kind == "image":
-            return tfds.features.Image(
-                shape=field.shape, dtype=np.uint8, encoding_format=writing.encoding
-            )
-        if field.kind == "label":
-            if field.names:
-                return tfds.features.ClassLabel(names=list(field.names))
-            return tfds.features.ClassLabel(num_classes=field.classes)
-        if field.kind == "text":
-            return tfds.features.Text()
-        if field.kind == "attributes":
-            scalar = tfds.features.Scalar(dtype=np.bool_)
-            return tfds.features.FeaturesDict({name: scalar for name in field.names})
-        return tfds.features.Tensor(shape=field.shape, dtype=np.dtype(field.dtype).type)
-
-    return tfds.features.FeaturesDict({name: one(f) for name, f in source.fields.items()})
+def _pictures(split: Examples) -> tuple[str, ...]:
+    """The file of every example, where examples are of files."""
+    column = getattr(split, "columns", {}).get("image")
+    return getattr(column, "names", ())
 
 
-def _encoded(source: Source, example: Mapping[str, Any], writing: Writing) -> dict[str, Any]:
-    """An example as TFDS encodes it: images as bytes in a file, which needs no TensorFlow."""
-    from PIL import Image
-
-    out: dict[str, Any] = {}
-    for name, field in source.fields.items():
-        value = example[name]
-        if field.kind == "image":
-            file = io.BytesIO()
-            picture = Image.fromarray(value[..., 0] if value.shape[-1] == 1 else value)
-            more = {"quality": writing.quality} if writing.encoding == "jpeg" else {}
-            picture.save(file, format=writing.encoding, **more)
-            file.seek(0)
-            out[name] = file
-        elif field.kind == "attributes":
-            out[name] = {a: bool(v) for a, v in zip(field.names, value, strict=True)}
-        else:
-            out[name] = value
-    return out
+def _together(split: Examples, order: list[int]) -> list[int]:
+    """Examples of one picture after each other, so that no hold-out shares one with train."""
+    names = _pictures(split)
+    first: dict[str, int] = {}
+    for place, i in enumerate(order if names else ()):
+        first.setdefault(names[i], place)
+    return sorted(order, key=lambda i: first[names[i]]) if names else order
 
 
 def _plan(
@@ -312,7 +238,7 @@ def _finish(
     part: pathlib.Path,
     source: Source,
     splits: Mapping[str, _Rows],
-    shards: Sequence[_Shard],
+    shards: Sequence[Shard],
     writing: Writing,
     plan: dict[str, Any],
 ) -> dict[str, Any]:
@@ -320,15 +246,16 @@ def _finish(
     import tensorflow_datasets as tfds
     from PIL import Image
 
-    index: dict[str, np.ndarray] = {"levels": np.int64(source.levels)}  # type: ignore[dict-item]
+    index: dict[str, np.ndarray] = {}
     infos, about = [], {}
     features = tfds_features(source, writing)
+    x = entries_of(features)["x"]
     for split in splits:
         mine = [s for s in shards if f"/{writing.name}-{split}.array_record-" in s.path]
         parts = [dict(np.load(s.path + ".npz", allow_pickle=False)) for s in mine]
         lows, highs = zip(*(p.pop("range") for p in parts), strict=True)
         size = sum(int(p.pop("size")) for p in parts)
-        for name in parts[0]:
+        for name in set(parts[0]) - {"stamp"}:
             index[f"{split}/{name}"] = np.concatenate([p[name] for p in parts])
         index[f"{split}/range"] = np.array([min(lows), max(highs)])
         infos.append(
@@ -344,18 +271,23 @@ def _finish(
                 ),
             )
         )
-        x = entries_of(features)["x"]
         about[split] = {
             "examples": len(splits[split]),
             "shape": list(source.fields[x].shape),
             "range": [float(min(lows)), float(max(highs))],
             "bytes": size,
         }
+    levels = source.levels
+    if levels is None:  # as `load` would find them
+        highest = max(float(index[f"{split}/range"][1]) for split in splits)
+        levels = 0 if np.dtype(source.fields[x].dtype).kind == "f" else levels_for(int(highest))
+    index["levels"] = np.array(levels)
+    for split in splits:
         if source.fields[x].kind == "image":
             some = [int(i) for i in np.linspace(0, len(splits[split]) - 1, SHEET).astype(int)]
             rows = [splits[split][i] for i in dict.fromkeys(some)]
             images = [source.splits[splits[split].split][i][x] for i in rows]
-            sheet = grid(np.stack(images), 0, max(source.levels - 1, 1))
+            sheet = grid(np.stack(images), 0, max(levels - 1, 1))
             Image.fromarray(sheet).save(part / f"contact_sheet-{split}.png")
     tfds.folder_dataset.write_metadata(
         data_dir=part,
@@ -364,16 +296,20 @@ def _finish(
         description=f"{writing.name}, prepared from files read as {source.format}.",
         check_data=False,  # it would read with TensorFlow
     )
+    files = [pathlib.Path(s.path) for s in shards]
+    index["files"] = np.array([path.name for path in files])
+    index["sizes"] = np.array([path.stat().st_size for path in files], np.int64)
     with (part / INDEX).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **index)
     summary = {
-        "levels": source.levels,
+        "levels": levels,
         "checksum": index_checksum(index),
         "splits": about,
         "ignored": list(source.ignored)[:100],
+        "left_out": len(source.ignored),
         "plan": plan,
     }
-    (part / "genjax.json").write_text(json.dumps(summary, indent=1))
+    (part / ABOUT).write_text(json.dumps(summary, indent=1))
     for leftover in [*part.glob("*.npz.part"), *part.glob("*-of-*.npz"), part / PLAN]:
         leftover.unlink(missing_ok=True)
     return summary
@@ -391,6 +327,6 @@ def index_checksum(index: Mapping[str, np.ndarray]) -> str:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return json.loads(slurp(path))
+    except ValueError:
         return {}

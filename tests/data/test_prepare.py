@@ -13,7 +13,8 @@ from reading import encoded, noise, one_sentence, picture
 from genjax.data import Data, Dataset, load, save_npz
 from genjax.data.prepare import main
 from genjax.data.readers import Reading
-from genjax.data.write import Writing, prepare
+from genjax.data.shards import Writing
+from genjax.data.write import prepare
 
 
 def idx(array):
@@ -193,11 +194,11 @@ def test_a_cut_goes_on_and_gives_the_same_files(tmp_path):
 
 
 def test_files_written_before_a_cut_are_not_written_again(tmp_path, monkeypatch):
-    from genjax.data import write
+    from genjax.data import shards
 
     for i in range(6):
         picture(tmp_path / "in" / f"{i}.png", noise(i))
-    written, original = [], write._Shard.write
+    written, original = [], shards.Shard.write
 
     def counting(shard):
         if len(written) == 2:
@@ -205,11 +206,11 @@ def test_files_written_before_a_cut_are_not_written_again(tmp_path, monkeypatch)
         original(shard)
         written.append(shard.path)
 
-    monkeypatch.setattr(write._Shard, "write", counting)
+    monkeypatch.setattr(shards.Shard, "write", counting)
     with pytest.raises(KeyboardInterrupt):
         prepared(tmp_path / "in", tmp_path, shard_examples=2)
     again = []
-    monkeypatch.setattr(write._Shard, "write", lambda s: (original(s), again.append(s.path)))
+    monkeypatch.setattr(shards.Shard, "write", lambda s: (original(s), again.append(s.path)))
     folder = prepared(tmp_path / "in", tmp_path, shard_examples=2)
     assert len(again) == 1
     assert not set(again) & set(written)
@@ -217,11 +218,11 @@ def test_files_written_before_a_cut_are_not_written_again(tmp_path, monkeypatch)
 
 
 def test_begun_under_other_settings_begins_anew(tmp_path, monkeypatch):
-    from genjax.data import write
+    from genjax.data import shards
 
     for i in range(4):
         picture(tmp_path / "in" / f"{i}.png", noise(i))
-    original = write._Shard.write
+    original = shards.Shard.write
     calls = []
 
     def once(shard):
@@ -230,10 +231,10 @@ def test_begun_under_other_settings_begins_anew(tmp_path, monkeypatch):
         calls.append(1)
         original(shard)
 
-    monkeypatch.setattr(write._Shard, "write", once)
+    monkeypatch.setattr(shards.Shard, "write", once)
     with pytest.raises(KeyboardInterrupt):
         prepared(tmp_path / "in", tmp_path, shard_examples=2)
-    monkeypatch.setattr(write._Shard, "write", original)
+    monkeypatch.setattr(shards.Shard, "write", original)
     folder = prepared(tmp_path / "in", tmp_path, shard_examples=2, reading=Reading(mode="grey"))
     assert load(Data(data=folder)).shape == (5, 4, 1)  # none of the coloured ones is left
 
@@ -285,24 +286,18 @@ def test_a_damaged_folder_is_refused(tmp_path):
     middle[len(whole) // 2] ^= 1
     for damaged in (bytes(middle), whole[: len(whole) // 2], b""):
         shard.write_bytes(damaged)
-        from genjax.data import prepared as room
-
-        room._open.cache_clear()
         with pytest.raises(ValueError, match="prepare it again") as error:
             load(Data(data=folder))
         one_sentence(str(error.value), folder)
     shard.write_bytes(whole)
-    room._open.cache_clear()
     index = tmp_path / "data/1.0.0/genjax.npz"
     with np.load(index) as file:
         arrays = {name: file[name] for name in file.files}
     arrays["train/x"][7] ^= 1
     np.savez(index, **arrays)
-    room._index.cache_clear()
     with pytest.raises(ValueError, match=r"row 7 of split train of .* is not what was prepared"):
         load(Data(data=folder))
     index.write_bytes(b"PK nothing")
-    room._index.cache_clear()
     with pytest.raises(ValueError, match=r"genjax\.npz is damaged"):
         load(Data(data=folder))
 

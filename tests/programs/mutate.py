@@ -2,10 +2,13 @@
 
 import gzip
 import io
+import json
+import os
 import pathlib
 import random
 import re
 import struct
+import tempfile
 import zipfile
 import zlib
 
@@ -24,6 +27,10 @@ def damaged(data: bytes, other: bytes, rng: random.Random, name: str) -> bytes:
         return gzip.compress(_several(gzip.decompress(data), other, rng, name[:-3]), 1)
     if name.endswith(".npz") and rng.random() < 0.7:
         return _zip(data, rng)
+    if name.endswith(".json") and rng.random() < 0.8:
+        return _json(data, rng)
+    if "array_record" in name and rng.random() < 0.7:
+        return _records(data, rng)
     out = _several(data, other, rng, name)
     return _png(out) if name.endswith(".png") and rng.random() < 0.6 else out
 
@@ -125,6 +132,110 @@ def _zip(data: bytes, rng: random.Random) -> bytes:
         chosen = rng.choice(names)
         for name in names:
             member = old.read(name)
+            if name == chosen and rng.random() < 0.3:
+                new.writestr(name, _claim(member, rng))
+                continue
             other = old.read(rng.choice(names))
             new.writestr(name, _several(member, other, rng, name) if name == chosen else member)
     return file.getvalue()
+
+
+def _claim(member: bytes, rng: random.Random) -> bytes:
+    """An array whose header says another shape or dtype."""
+    head, rest = member[:128], member[128:]
+    odd = rng.choice((b"999999999", b"1" * 18, b"-5", b"0", b"5, 4294967296", b"True", b"[1]"))
+    if rng.random() < 0.7:
+        head = re.sub(rb"(?<=[(, ])[0-9]+", odd, head, count=rng.choice((1, 2)))
+    else:
+        kind = rng.choice((b"|O", b"<U99999999", b"|V9", b"<f8", b"<c8", b"<M8[s]", b"|S8", b"<i4"))
+        head = re.sub(rb"[|<][a-zA-Z][0-9]+", kind, head)
+    if rng.random() < 0.8:  # as long as before, or the rest moves
+        head = head.replace(b" " * max(0, len(head) - 128) + b"\n", b"\n").replace(b"\n", b"")
+        head = head.rstrip(b" ").ljust(127)[:127] + b"\n"
+    return head + rest
+
+
+_VALUES = (
+    *("os.system", "this.Feature", "tensorflow_datasets.core.features.video_feature.Video", ".."),
+    *("tensorflow_datasets.core.features.image_feature.Image", "../x", "/etc/passwd", "{SPLIT}"),
+    *("tensorflow_datasets.core.features.text_feature.Text", "zlib", "float32", "object", "string"),
+    *(
+        "-1",
+        "0",
+        "1",
+        "2",
+        "3",
+        "99999",
+        "281474976710656",
+        "9" * 30,
+        "",
+        "train",
+        "é\n",
+        "tfrecord",
+    ),
+    *("tfrecord", "{DATASET}", "${SPLIT}-{SHARD_INDEX}", "nan", "bool", "uint16", "int64", "image"),
+    "label",
+    *(-1, 0, 1, 2, 3, 100, 2**31, 2**63, 10**40, 1.5, 1e308, True, None, [], {}, [[]], {"a": {}}),
+)
+
+
+def _json(data: bytes, rng: random.Random) -> bytes:
+    """A value, a name or a branch of a tree replaced, removed, moved or nested."""
+    tree = json.loads(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        places = list(_places(tree))
+        if not places:
+            break
+        (box, key), (other, its) = rng.choice(places), rng.choice(places)
+        kind = rng.randrange(8)
+        if kind == 0:
+            del box[key]
+        elif kind == 1:
+            box[key] = json.loads(json.dumps(other[its]))
+        elif kind == 2 and isinstance(box, dict):
+            box[str(rng.choice(_VALUES))] = box.pop(key)
+        elif kind == 3:
+            for _ in range(rng.choice((1, 5, 60))):
+                box[key] = [box[key]] if rng.random() < 0.5 else {"featuresDict": box[key]}
+        elif kind == 4 and isinstance(box, list):
+            box.extend(box[: rng.randrange(1, 4)])
+        else:
+            box[key] = rng.choice(_VALUES)
+    return json.dumps(tree).encode()
+
+
+def _places(tree):
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for key, value in list(items):
+        yield tree, key
+        if isinstance(value, (dict, list)):
+            yield from _places(value)
+
+
+def _records(data: bytes, rng: random.Random) -> bytes:
+    """Records damaged, removed or doubled; the hashes of the file are right."""
+    from array_record.python import array_record_module as module
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "records")
+        pathlib.Path(path).write_bytes(data)
+        reader = module.ArrayRecordReader(path)
+        records = [reader.read([i])[0] for i in range(reader.num_records())]
+        reader.close()
+        i, kind = rng.randrange(len(records)), rng.randrange(12)
+        if kind == 0:
+            del records[i]
+        elif kind == 1:
+            records.insert(i, records[0])
+        elif kind == 2:
+            records[i] = rng.randbytes(rng.randrange(200))
+        elif kind == 3:
+            records[i] = records[0]
+        else:
+            records[i] = _several(records[i], rng.choice(records), rng, "record")
+        group = rng.choice((1, 1, 1, 1, 2, 100))
+        writer = module.ArrayRecordWriter(path, f"group_size:{group}")
+        for record in records:
+            writer.write(record)
+        writer.close()
+        return pathlib.Path(path).read_bytes()

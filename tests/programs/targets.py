@@ -7,15 +7,25 @@ To add one, write a function that puts valid files into a folder and one that re
 import gzip
 import itertools
 import pathlib
+import shutil
 import struct
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import array_record.python.array_record_data_source  # noqa: F401 (before pickle is shut)
 import numpy as np
 from PIL import Image
+from tensorflow_datasets import features  # noqa: F401 (as above)
 
 from genjax.data import pictures
+from genjax.data.open import open_source
 from genjax.data.readers import Reading, read
+from genjax.data.settings import Data
+from genjax.data.shards import Writing
+from genjax.data.sources import load
+from genjax.data.write import prepare
 
 
 class Target(NamedTuple):
@@ -126,6 +136,12 @@ def _attributes_csv(folder: pathlib.Path) -> None:
     (folder / "list_eval_partition.csv").write_text("image_id,partition\n0.png,0\n1.png,2\n")
 
 
+def _faces(folder: pathlib.Path) -> None:
+    _folder("0.png", "1.png", "2.png")(folder)
+    table = "image_id,Bald,Young\n0.png,0,1\n1.png,1,0\n2.png,1,1\n"
+    (folder / "list_attr.csv").write_text(table)
+
+
 def idx_bytes(x: np.ndarray) -> bytes:
     """An array as an IDX file."""
     kinds = {"uint8": 8, "int8": 9, "int16": 11, "int32": 12, "float32": 13, "float64": 14}
@@ -183,11 +199,67 @@ def _npz(folder: pathlib.Path) -> None:
 
 
 def _load(folder: pathlib.Path, damaged: pathlib.Path) -> None:
-    from genjax.data.settings import Data
-    from genjax.data.sources import load
-
     del damaged
     load(Data(data=str(folder / "data.npz")))
+
+
+def _prepared(make: Callable[[pathlib.Path], None], bare: bool = False) -> Callable:
+    """A folder of TFDS; bare as TFDS itself leaves it."""
+
+    def made(folder: pathlib.Path) -> None:
+        with tempfile.TemporaryDirectory() as work:
+            source = pathlib.Path(work, "in")
+            source.mkdir()
+            make(source)
+            writing = Writing(name="tiny", shard_examples=2, test=1)
+            done = prepare(str(source), work, writing, Reading(size=(4, 4), fit="crop"))
+            for file in done.folder.iterdir():
+                ours = file.name.startswith(("genjax.", "contact_sheet"))
+                if not (ours and bare) and file.suffix != ".png":
+                    shutil.copyfile(file, folder / file.name)
+
+    return made
+
+
+def _resident(folder: pathlib.Path, damaged: pathlib.Path) -> None:
+    del damaged
+    dataset = load(Data(data=str(folder), stream="no"))
+    for split in dataset.splits.values():
+        _entries(split, dataset)
+    _nothing_imported()
+
+
+def _streamed(folder: pathlib.Path, damaged: pathlib.Path) -> None:
+    del damaged
+    dataset = load(Data(data=str(folder), stream="yes"))
+    rows = dataset.streams["train"]
+    _entries(rows.read(range(len(rows))), dataset)
+    assert len(dataset.checksum()) == 8
+    _nothing_imported()
+
+
+def _entries(split: Any, dataset: Any) -> None:
+    x = split["x"]
+    assert x.shape[1:] == dataset.shape
+    assert len({len(v) for v in split.values()}) == 1
+    assert np.isfinite(x).all()
+    assert not dataset.levels or (x.min() >= 0 and x.max() < dataset.levels)
+    assert "attributes" not in split or split["attributes"].max() <= 1
+
+
+def _opened(folder: pathlib.Path, damaged: pathlib.Path) -> None:
+    del damaged
+    source = open_source(str(folder), Reading())
+    for split in source.splits.values():
+        for row in itertools.islice(_rows(split), 20):
+            assert row.keys() == source.fields.keys()
+            for name, field in source.fields.items():
+                _held(row[name], field, source.levels if name == "image" else 0)
+    _nothing_imported()
+
+
+def _nothing_imported() -> None:
+    assert "this" not in sys.modules  # mutate.py names it as the module of a class
 
 
 def _all(reading: Reading, one: bool = False) -> Callable[[pathlib.Path, pathlib.Path], None]:
@@ -230,6 +302,8 @@ _HUNDRED = _cifar(
 )
 _AB = ("trainA/0.png", "trainA/1.png", "trainB/0.jpg", "trainB/1.jpg", "testA/2.png", "testB/2.png")
 
+_classes = _folder("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
+
 TARGETS = [
     *(Target(kind, _pictures(kind), _decode) for kind in _MODES),
     Target("images", _folder("cat/0.png", "cat/1.jpg", "dog/0.png", "dog/1.gif"), _all(Reading())),
@@ -249,4 +323,8 @@ TARGETS = [
     Target("amat", _amat, _all(Reading(label="last", shape=(2, 2, 1)))),
     Target("amat_gz", _amat_gz, _all(Reading())),
     Target("npz", _npz, _load),
+    Target("tfds", _prepared(_classes), _resident),
+    Target("tfds_stream", _prepared(_classes), _streamed),
+    Target("tfds_bare", _prepared(_faces, bare=True), _resident),
+    Target("tfds_open", _prepared(_captions, bare=True), _opened),
 ]

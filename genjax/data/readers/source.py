@@ -1,7 +1,7 @@
 """What every reader gives: typed fields, and splits whose examples are read one at a time."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from genjax import checks
@@ -35,6 +35,9 @@ class Examples(Protocol):
 
     def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
 
+    def stamp(self, rows: Sequence[int], /) -> int:
+        """A number that changes when what these examples are made of does; decodes nothing."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
@@ -46,7 +49,7 @@ class Source:
       it `label`, `caption`, `attributes`.
     splits: by name; `split[i]` reads example i, a dict with one value a field.
     levels: integers of the image run from 0 to levels - 1; 0 for real numbers, and for integers
-      some of which are negative.
+      some of which are negative; None where only the numbers themselves can tell.
     ignored: files and folders (these end in /) that are no part of the data, from the root on.
     """
 
@@ -54,7 +57,7 @@ class Source:
     format: str
     fields: Mapping[str, Field]
     splits: Mapping[str, Examples]
-    levels: int = 256
+    levels: int | None = 256
     ignored: tuple[str, ...] = ()
 
 

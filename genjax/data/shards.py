@@ -1,0 +1,181 @@
+"""Files of a prepared data set: examples encoded, written, and read back for their checksums."""
+
+import concurrent.futures
+import dataclasses
+import io
+import multiprocessing
+import pathlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from genjax import checks
+from genjax.data.dataset import row_crcs
+from genjax.data.prepared import checked, entries_of, entry_values
+from genjax.data.readers import Field, Source
+from genjax.data.records import Decoder
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Writing:
+    """What is written, and how."""
+
+    name: str
+    """Name of the data set: lower-case letters, digits and _."""
+    validation: int = 0
+    """Examples held out of train as validation, where the source has none; captions of one
+    picture stay together, so that it may be a few more."""
+    test: int = 0
+    """Examples held out of train as test, where the source has none; as validation."""
+    encoding: Literal["png", "jpeg"] = "png"
+    """png keeps every bit; jpeg is smaller and loses some."""
+    quality: int = 95
+    """Of jpeg, 1 to 95."""
+    shuffle_seed: int = 0
+    """Folders are written in an order drawn with it; files with an order of their own keep it."""
+    shard_examples: int = 8192
+    """Examples in a file; a cut loses the work on one."""
+    workers: int = 1
+    """Processes that encode, one file each."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise ValueError(
+                f"name must be lower-case letters, digits and _ after a letter, got '{self.name}'."
+            )
+        checks.one_of(("png", "jpeg"), encoding=self.encoding)
+        checks.not_negative(
+            validation=self.validation, test=self.test, shuffle_seed=self.shuffle_seed
+        )
+        checks.positive(shard_examples=self.shard_examples, workers=self.workers)
+        if not 1 <= self.quality <= 95:
+            raise ValueError(f"quality must be from 1 to 95, got {self.quality}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One file of a split: which examples go there, and the stamp of what they are made of."""
+
+    path: str
+    source: Source
+    split: str
+    rows: Sequence[int]
+    writing: Writing
+    stamp: int
+
+    def done(self) -> bool:
+        """Written whole by an earlier call, from what is there now."""
+        if not (pathlib.Path(self.path).exists() and pathlib.Path(self.path + ".npz").exists()):
+            return False
+        with np.load(self.path + ".npz", allow_pickle=False) as found:
+            return int(found["stamp"]) == self.stamp
+
+    def write(self) -> None:
+        """Encode, write, and read back what each row is worth."""
+        from array_record.python import array_record_module
+
+        features = tfds_features(self.source, self.writing)
+        entries = entries_of(features)
+        decode = Decoder({key: features[key] for key in entries.values()})
+        unfinished = self.path + ".part"
+        writer = array_record_module.ArrayRecordWriter(unfinished, "group_size:1")
+        crcs: dict[str, list[np.ndarray]] = {}
+        low, high, size = np.inf, -np.inf, 0
+        try:
+            for i in self.rows:
+                example = _encoded(self.source, self.source.splits[self.split][i], self.writing)
+                record = features.serialize_example(features.encode_example(example))
+                writer.write(record)
+                size += len(record)
+                # What a reader will get: jpeg changes it.
+                row = entry_values([decode(record, self.path)], entries)
+                row["x"] = checked(self.source.name, self.split, row["x"])
+                low, high = min(low, row["x"].min()), max(high, row["x"].max())
+                for name, value in row.items():
+                    crcs.setdefault(name, []).append(row_crcs(value))
+        finally:
+            writer.close()
+        levels = self.source.levels
+        if levels and high >= levels:
+            raise ValueError(
+                f"{self.source.name}: the highest value written is {high:g}, which does not fit"
+                f" levels={levels}; use --encoding png."
+            )
+        pathlib.Path(self.path + ".npz").unlink(missing_ok=True)  # of what was there before
+        pathlib.Path(unfinished).rename(self.path)
+        summed = {name: np.concatenate(found) for name, found in crcs.items()}
+        with open(self.path + ".npz.part", "wb") as file:
+            about = {"range": np.array([low, high]), "size": size, "stamp": self.stamp}
+            np.savez(file, allow_pickle=False, **about, **summed)  # type: ignore[arg-type]
+        pathlib.Path(self.path + ".npz.part").rename(self.path + ".npz")
+
+
+def write_all(shards: list[Shard], workers: int, say: Callable[[str], None]) -> None:
+    """Write the shards that are not whole yet, one a process."""
+    left = [s for s in shards if not s.done()]
+    if len(left) < len(shards):
+        say(f"going on: {len(shards) - len(left)} of {len(shards)} files were written before")
+    done = len(shards) - len(left)
+    if workers == 1 or len(left) < 2:
+        for shard in left:
+            shard.write()
+            done += 1
+            say(f"{done} of {len(shards)} files")
+        return
+    # Fresh processes: threads of this one would be lost in a fork.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for future in concurrent.futures.as_completed([pool.submit(s.write) for s in left]):
+            try:
+                future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+            done += 1
+            say(f"{done} of {len(shards)} files")
+
+
+def tfds_features(source: Source, writing: Writing) -> Any:
+    """The source's fields as TFDS features."""
+    import tensorflow_datasets as tfds
+
+    def one(field: Field) -> Any:
+        if field.kind == "image":
+            return tfds.features.Image(
+                shape=field.shape, dtype=np.uint8, encoding_format=writing.encoding
+            )
+        if field.kind == "label":
+            if field.names:
+                return tfds.features.ClassLabel(names=list(field.names))
+            return tfds.features.ClassLabel(num_classes=field.classes)
+        if field.kind == "text":
+            return tfds.features.Text()
+        if field.kind == "attributes":
+            scalar = tfds.features.Scalar(dtype=np.bool_)
+            return tfds.features.FeaturesDict({name: scalar for name in field.names})
+        return tfds.features.Tensor(shape=field.shape, dtype=np.dtype(field.dtype).type)
+
+    return tfds.features.FeaturesDict({name: one(f) for name, f in source.fields.items()})
+
+
+def _encoded(source: Source, example: Mapping[str, Any], writing: Writing) -> dict[str, Any]:
+    """An example as TFDS encodes it: images as bytes in a file, which needs no TensorFlow."""
+    from PIL import Image
+
+    out: dict[str, Any] = {}
+    for name, field in source.fields.items():
+        value = example[name]
+        if field.kind == "image":
+            file = io.BytesIO()
+            picture = Image.fromarray(value[..., 0] if value.shape[-1] == 1 else value)
+            more = {"quality": writing.quality} if writing.encoding == "jpeg" else {}
+            picture.save(file, format=writing.encoding, **more)
+            file.seek(0)
+            out[name] = file
+        elif field.kind == "attributes":
+            out[name] = {a: bool(v) for a, v in zip(field.names, value, strict=True)}
+        else:
+            out[name] = value
+    return out

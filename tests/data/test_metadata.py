@@ -1,0 +1,333 @@
+"""What a prepared folder claims is believed only as far as it can be seen; nothing is imported."""
+
+import json
+import pathlib
+import shutil
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from reading import encoded, noise, one_sentence, picture
+
+from genjax.data import Data, load
+from genjax.data.open import open_source
+from genjax.data.readers import Reading
+from genjax.data.shards import Writing
+from genjax.data.write import prepare
+
+CLASSES = "tensorflow_datasets.core.features."
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder of two classes with names, in two files a split."""
+    root = tmp_path_factory.mktemp("prepared")
+    for i in range(6):
+        picture(root / "in" / ("ant" if i % 2 else "bee") / f"{i}.png", noise(i))
+    return prepare(str(root / "in"), root, Writing(name="tiny", test=2, shard_examples=2)).folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return pathlib.Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+@pytest.fixture
+def bare(folder):
+    """The same as TFDS itself leaves it."""
+    (folder / "genjax.npz").unlink()
+    (folder / "genjax.json").unlink()
+    return folder
+
+
+def refused(folder, **settings):
+    said = []
+    for read in (lambda: load(Data(data=str(folder), **settings)), lambda: examples(folder)):
+        with pytest.raises(ValueError, match=r".") as error:
+            read()
+        said.append(one_sentence(str(error.value), folder))
+    return said[0]
+
+
+def examples(folder):
+    source = open_source(str(folder), Reading())
+    return {s: [rows[i] for i in range(len(rows))] for s, rows in source.splits.items()}
+
+
+def edit(path, change):
+    tree = json.loads(path.read_text())
+    change(tree)
+    path.write_text(json.dumps(tree))
+
+
+def test_a_folder_prepared_anew_is_read_anew(whole, tmp_path):
+    where = tmp_path / "out" / "tiny"
+    sources = [tmp_path / "one", tmp_path / "two"]
+    for seed, source in enumerate(sources):
+        for i in range(3):
+            picture(source / f"{i}.png", noise(10 * seed + i))
+    found = []
+    for source in sources:
+        shutil.rmtree(where, ignore_errors=True)
+        done = prepare(str(source), tmp_path / "out", Writing(name="tiny"))
+        rows = load(Data(data=str(done.folder), stream="yes")).streams["train"]
+        dataset = load(Data(data=str(done.folder)))
+        np.testing.assert_array_equal(rows.read(range(3))["x"], dataset.splits["train"]["x"])
+        one = examples(done.folder)["train"][0]["image"]
+        np.testing.assert_array_equal(one, dataset.splits["train"]["x"][0])
+        assert dataset.checksum() == done.summary["checksum"]
+        found.append(dataset.checksum())
+    assert found[0] != found[1]
+
+
+def test_a_folder_that_changes_under_a_stream_is_refused_by_who_opens_it_later(folder):
+    from genjax.data.records import opened
+
+    rows = load(Data(data=str(folder), stream="yes")).streams["train"]
+    edit(folder / "genjax.json", lambda tree: tree.update(levels=1))
+    opened.cache_clear()  # as in a process that reads and has only just begun
+    with pytest.raises(ValueError, match="has changed since it was opened") as error:
+        rows.read([0])
+    one_sentence(str(error.value), folder)
+
+
+@pytest.mark.parametrize("name", ["hostile.Feature", "os.system", 3, None, CLASSES + "a.b.C", ""])
+@pytest.mark.parametrize("place", ["whole", "image", "extra", "deep"])
+def test_no_class_that_is_named_is_imported(folder, tmp_path, monkeypatch, name, place):
+    (tmp_path / "hostile.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def change(tree):
+        inner = tree["featuresDict"]["features"]
+        if place == "whole":
+            tree["pythonClassName"] = name
+        elif place == "image":
+            inner["image"]["pythonClassName"] = name
+        else:
+            inner["more"] = {"pythonClassName": name, "jsonFeature": {"json": "{}"}}
+            if place == "deep":
+                inner["more"] = {
+                    "pythonClassName": CLASSES + "sequence_feature.Sequence",
+                    "sequence": {"feature": inner["more"]},
+                }
+
+    edit(folder / "features.json", change)
+    assert "no feature class of TFDS, and is not imported" in refused(folder)
+    assert "hostile" not in sys.modules
+
+
+def test_older_metadata_that_names_classes_is_refused(folder):
+    (folder / "features.json").write_text('{"type": "hostile.Feature", "content": {}}')
+    assert "TFDS before 4.5" in refused(folder)
+
+
+def test_a_module_name_is_not_imported(folder, tmp_path, monkeypatch):
+    (tmp_path / "hostile.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    edit(folder / "dataset_info.json", lambda tree: tree.update(moduleName="hostile"))
+    assert load(Data(data=str(folder))).counts() == {"train": 4, "test": 2}
+    assert "hostile" not in sys.modules
+
+
+def test_features_of_tfds_that_are_not_read_are_left_out(folder):
+    def change(tree):
+        tree["featuresDict"]["features"]["film"] = {
+            "pythonClassName": CLASSES + "video_feature.Video",
+            "video": {},
+        }
+
+    edit(folder / "features.json", change)
+    assert load(Data(data=str(folder))).names["label"] == ("ant", "bee")
+    assert open_source(str(folder), Reading()).ignored == ("feature film",)
+
+
+@pytest.mark.parametrize("template", ["/etc/passwd", "../{DATASET}", "a/b", "{WHAT}", "", 3])
+def test_files_lie_in_the_folder(folder, template):
+    def change(tree):
+        tree["splits"][0]["filepathTemplate"] = template
+
+    edit(folder / "dataset_info.json", change)
+    if template == "":  # TFDS's own
+        assert load(Data(data=str(folder))).counts()["train"] == 4
+    else:
+        assert "dataset_info.json is damaged" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.update(fileFormat="tfrecord"), "written as tfrecord, which needs TensorFlow"),
+        (lambda t: t["splits"][0].update(shardLengths=["2", "3"]), "records for 3 examples"),
+        (lambda t: t["splits"][0].update(shardLengths=["2", "281474976710656"]), "records for"),
+        (lambda t: t["splits"][0].update(shardLengths=["2", "9" * 20]), "is no count"),
+        (lambda t: t["splits"][0].update(shardLengths=["-2", "2"]), "is no count"),
+        (lambda t: t["splits"].append(t["splits"][0]), "is there twice"),
+        (lambda t: t.update(splits=[]), "names no split with examples"),
+    ],
+)
+def test_what_metadata_claim_is_looked_up(bare, change, says):
+    edit(bare / "dataset_info.json", change)
+    assert says in refused(bare)
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"a":' * 5000, "\xff"])
+def test_damaged_metadata(folder, name, text):
+    (folder / name).write_text(text, encoding="latin-1")
+    assert f"{name} is damaged" in refused(folder)
+
+
+def test_an_image_of_another_shape_or_too_large_is_refused(bare):
+    def shape(*sides):
+        def change(tree):
+            image = tree["featuresDict"]["features"]["image"]["image"]
+            image["shape"] = {"dimensions": [str(n) for n in sides]}
+
+        return change
+
+    edit(bare / "features.json", shape(5, 5, 3))
+    assert "has image of shape (5, 4, 3), and features.json says (5, 5, 3)" in refused(bare)
+    edit(bare / "features.json", shape(100_000, 100_000, 3))
+    assert "features.json is damaged or not read" in refused(bare)
+    edit(bare / "features.json", shape(-1, -1, 3))
+    assert load(Data(data=str(bare))).shape == (5, 4, 3)
+
+
+def records(folder, change):
+    """Write the records of train again, each through `change`; the file's own hashes are right."""
+    from array_record.python import array_record_module as module
+
+    for path in folder.glob("*train*record*"):
+        reader = module.ArrayRecordReader(str(path))
+        found = [reader.read([i])[0] for i in range(reader.num_records())]
+        reader.close()
+        writer = module.ArrayRecordWriter(str(path), "group_size:1")
+        for record in found:
+            writer.write(change(record))
+        writer.close()
+
+
+def test_a_record_that_is_no_example(bare):
+    records(bare, lambda record: b"nothing of the kind")
+    assert "row 0 of split train" in refused(bare)
+
+
+def test_a_label_without_a_class(bare):
+    (bare / "label.labels.txt").unlink()
+
+    def change(tree):
+        tree["featuresDict"]["features"]["label"]["classLabel"]["numClasses"] = "1"
+
+    edit(bare / "features.json", change)
+    assert "label 1 of 1 classes" in refused(bare)
+
+
+def test_a_picture_that_unpacks_to_too_much_is_refused_before_it_is(bare):
+    import tensorflow_datasets as tfds
+
+    f = tfds.features
+    features = f.FeaturesDict({"image": f.Text(), "label": f.ClassLabel(num_classes=2)})
+    bomb = encoded(np.zeros((1, 1, 3), np.uint8))
+    at = bomb.index(b"IHDR") + 4
+    import struct
+    import zlib
+
+    head = struct.pack(">II", 60_000, 60_000) + bomb[at + 8 : at + 13]
+    bomb = bomb[:at] + head + struct.pack(">I", zlib.crc32(b"IHDR" + head)) + bomb[at + 17 :]
+    record = features.serialize_example({"image": bomb, "label": 1})
+    records(bare, lambda _: record)
+    assert "too many pixels to unpack" in refused(bare)
+
+
+def test_a_swapped_row_is_seen_while_streaming(folder):
+    """The file is whole and of the right size; only what `prepare` left tells."""
+    seen = []
+
+    def change(record):
+        seen.append(record)
+        return seen[0]
+
+    sizes = {p.name: p.stat().st_size for p in folder.glob("*record*")}
+    records(folder, change)
+    assert sizes == {p.name: p.stat().st_size for p in folder.glob("*record*")}
+    rows = load(Data(data=str(folder), stream="yes")).streams["train"]
+    rows.read([0])
+    with pytest.raises(ValueError, match=r"row 3 of split train .* is not what was prepared"):
+        rows.read([0, 3])
+    assert "is not what was prepared" in refused(folder)
+
+
+def test_a_file_of_another_size_is_refused_before_it_is_opened(folder, monkeypatch):
+    from array_record.python import array_record_module as module
+
+    path = next(folder.glob("*train*00001-of*"))
+    path.write_bytes(path.read_bytes() + b"\0" * 65536)
+    opened = []
+    original = module.ArrayRecordReader
+
+    def spy(name, *args, **options):
+        opened.append(name)
+        return original(name, *args, **options)
+
+    monkeypatch.setattr(module, "ArrayRecordReader", spy)
+    assert "-00001-of-00002 has" in refused(folder)
+    assert str(path) not in opened
+
+
+def test_index_of_another_folder(folder, tmp_path):
+    picture(tmp_path / "in" / "0.png")
+    other = prepare(str(tmp_path / "in"), tmp_path, Writing(name="other")).folder
+    shutil.copyfile(other / "genjax.npz", folder / "genjax.npz")
+    assert "genjax.npz is damaged" in refused(folder)
+
+
+def test_a_name_is_found_with_and_without_its_version(whole, tmp_path):
+    root = tmp_path / "root"
+    for version in ("1.0.0", "1.9.0", "1.10.0"):
+        shutil.copytree(whole, root / "tiny" / version)
+    edit(root / "tiny/1.9.0/dataset_info.json", lambda t: t["splits"].pop())
+    shutil.copytree(whole, root / "two" / "small" / "1.0.0")
+    counts = {"train": 4, "test": 2}
+    assert load(Data(data="tiny", data_dir=str(root))).counts() == counts
+    assert load(Data(data="tiny:1.9.0", data_dir=str(root))).counts() != counts
+    for name in ("two", "two/small", "two/small:1.0.0"):
+        assert load(Data(data=name, data_dir=str(root))).counts() == counts
+    with pytest.raises(ValueError, match=r"TFDS knows no data set 'tiny:2\.0\.0'"):
+        load(Data(data="tiny:2.0.0", data_dir=str(root)))
+
+
+@pytest.mark.parametrize("where", ["data.npz", "genjax.npz"])
+@pytest.mark.parametrize("how", ["claim", "bomb", "pickle", "method"])
+def test_npz_is_refused_before_room_is_made(folder, tmp_path, where, how):
+    import tracemalloc
+
+    path = tmp_path / where if where == "data.npz" else folder / where
+    x = np.ones((4, 3, 3, 1), np.uint8)
+    np.savez(path, train=x)
+    if how == "claim":
+        with zipfile.ZipFile(path) as archive:
+            data = archive.read("train.npy")
+        head = data[:128].replace(b"(4, 3, 3, 1), }        ", b"(40000, 30000, 3, 1), }")
+        assert len(head) == 128
+        assert head != data[:128]
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("train.npy", head + data[128:])
+    elif how == "bomb":
+        np.savez_compressed(path, train=np.zeros((2**28 + 2**20,), np.uint8)[:, None])
+    elif how == "pickle":
+        np.savez(path, train=np.array([object()]), allow_pickle=True)
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr("train.npy", b"\x93NUMPY")
+    tracemalloc.start()
+    try:
+        source = str(path if where == "data.npz" else folder)
+        with pytest.raises(ValueError, match=r".") as error:
+            load(Data(data=source))
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+    said = one_sentence(str(error.value), path)
+    why = {"claim": "says that it is uint8[40000", "bomb": "would unpack to", "pickle": "Python"}
+    assert why.get(how, "packed in a way") in said
