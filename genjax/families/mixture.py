@@ -31,7 +31,7 @@ from genjax.core import State, Traits, fold_rows
 from genjax.losses import bernoulli_nats
 
 TRAITS = Traits(data="binary", density="exact", fit="em")
-FOLD = 2**22  # numbers of the E step held at once, 16 MB an array
+FOLD = 2**21  # numbers of the E step held at once, 8 MB an array
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -47,8 +47,9 @@ class Config:
     """Pseudo-count a of each of the two values in every pixel of a component; 0 allows p = 0."""
     weight_prior: float = 1e-2
     """Pseudo-count b of every component; 0 lets components die."""
-    noise: float = 0.25
-    """Half-width of the uniform noise around the first means, within (0, 0.5)."""
+    noise: float = 0.1
+    """Half-width of the uniform noise around the first means, within (0, 0.5). Of much noise more
+    components die at once: 85 of 100 live on MNIST after 0.25, all after 0.1."""
 
     def __post_init__(self) -> None:
         checks.positive(shape=self.shape, components=self.components, noise=self.noise)

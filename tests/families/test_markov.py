@@ -200,7 +200,7 @@ def test_all_of_mnist_is_one_batch_in_little_memory():
     state = jax.eval_shape(lambda: make_state(markov, config))
     step = jax.jit(markov.make_step(config), donate_argnums=0)
     memory = step.lower(state, markov.batch_spec(config, 50_000)).compile().memory_analysis()
-    assert memory.temp_size_in_bytes < 100e6  # the batch itself has 157 MB
+    assert memory.temp_size_in_bytes < 60e6  # the batch itself has 157 MB
 
 
 def test_nothing_counted_is_uniform():
