@@ -33,7 +33,7 @@ def recipe(components: int, paper: float, steps: int) -> Run:
         figure=Figure(
             paper=paper,
             tag="seen",
-            source=f"Larochelle and Murray 2011, section 6.2: mixture of Bernoullis, K = {components}",
+            source="Larochelle and Murray 2011, section 6.2",
             difference="start, priors and number of iterations are not printed",
             data_checksum="0277658a",
         ),
