@@ -20,7 +20,7 @@ import jax
 from genjax import families, report
 from genjax.core import Optimizer
 from genjax.data import Data
-from genjax.families import gan, joint, nade, vae
+from genjax.families import gan, joint, markov, mixture, nade, vae
 from genjax.train import Run, Train, fit
 from genjax.train.cli import smoke, use_compilation_cache
 from genjax.train.settings import TwoOptimizers
@@ -47,6 +47,31 @@ STOPS = {
         data=dataclasses.replace(DIGITS, data="digits_4x4"),
         optimizer=None,
         train=dataclasses.replace(TRAIN, steps=1, batch_size=1437, ema=0.0),
+    ),
+    "markov": Run(
+        experiment="tour_markov",
+        family="markov",
+        model=markov.Config(shape=(8, 8, 1), k=4, alpha=0.5),
+        data=DIGITS,
+        optimizer=None,
+        train=dataclasses.replace(TRAIN, steps=1, batch_size=1437, ema=0.0),
+    ),
+    "mixture": Run(
+        experiment="tour_mixture",
+        family="mixture",
+        model=mixture.Config(shape=(8, 8, 1), components=50, mean_prior=0.5),
+        data=DIGITS,
+        optimizer=None,
+        train=dataclasses.replace(
+            TRAIN,
+            steps=50,
+            batch_size=1437,
+            ema=0.0,
+            log_every=5,
+            eval_every=5,
+            save_every=50,
+            sample_every=5,
+        ),
     ),
     "nade": Run(
         experiment="tour_nade",
@@ -83,7 +108,7 @@ STOPS = {
     ),
 }
 # What a newcomer sees in under three minutes; every family has a stop, and --all visits each.
-DEFAULT = ("joint", "nade", "vae", "gan")
+DEFAULT = ("joint", "markov", "mixture", "nade", "vae", "gan")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -144,9 +169,7 @@ def walk(name: str, options: argparse.Namespace) -> list[str]:
     began = time.monotonic()
     run = STOPS[name]
     if options.smoke:
-        small = smoke(run)
-        steps = 1 if families.get(run.family).TRAITS.fit == "counting" else small.train.steps
-        run = dataclasses.replace(small, train=dataclasses.replace(small.train, steps=steps))
+        run = smoke(run)
     with tempfile.TemporaryDirectory() as private:
         folder = pathlib.Path(private, name)  # the temporary one's permissions stay its own
         # The digits do not divide over many devices, and one is enough for them.

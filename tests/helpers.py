@@ -86,13 +86,13 @@ def single(batch: Any, config: Any) -> Any:
 
 
 def far_variables(family: Any, config: Any, seed: int = 5) -> Any:
-    """Parameters well away from initialisation; counts of a lopsided table."""
+    """Parameters well away from initialisation; lopsided counts in every table."""
     variables = family.init(config, jax.random.key(seed))
     if family.TRAITS.fit == "counting":
-        shapes = jax.tree.leaves(variables["buffers"])
-        counts = np.random.default_rng(seed).geometric(0.2, shapes[0].shape) - 1
-        leaves = [jnp.asarray(counts, jnp.int32)]
-        buffers = jax.tree.unflatten(jax.tree.structure(variables["buffers"]), leaves)
+        rng = np.random.default_rng(seed)
+        buffers = jax.tree.map(
+            lambda b: jnp.asarray(rng.geometric(0.2, b.shape) - 1, b.dtype), variables["buffers"]
+        )
         return {**variables, "buffers": buffers}
     leaves, treedef = jax.tree.flatten(variables["params"])
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))

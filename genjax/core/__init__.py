@@ -1,5 +1,6 @@
 """What every family stands on: state, random streams, optimizers, the gradient step."""
 
+from genjax.core.fold import fold_rows
 from genjax.core.optim import Optimizer
 from genjax.core.state import State, init_state, with_ema
 from genjax.core.step import adversarial_step, gradient_step, network_step
@@ -11,6 +12,7 @@ __all__ = [
     "State",
     "Traits",
     "adversarial_step",
+    "fold_rows",
     "gradient_step",
     "init_state",
     "network_step",

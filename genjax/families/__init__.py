@@ -6,6 +6,8 @@ from typing import Any
 FAMILIES = {
     "nade": "genjax.families.nade",
     "joint": "genjax.families.joint",
+    "markov": "genjax.families.markov",
+    "mixture": "genjax.families.mixture",
     "vae": "genjax.families.vae",
     "gan": "genjax.families.gan",
 }

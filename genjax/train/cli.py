@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import jax
 
+from genjax import families
 from genjax import options as options_room
 from genjax.train.loop import Result, fit
 from genjax.train.record import write_record
@@ -28,11 +29,17 @@ SMOKE: dict[str, Any] = {
 }
 
 
+def smoke_settings(run: Run) -> dict[str, Any]:
+    """Those of a smoke run; a counted family sees each of the few images once at most."""
+    counted = families.get(run.family).TRAITS.fit == "counting"
+    return {**SMOKE, "steps": 1} if counted else SMOKE
+
+
 def smoke(run: Run) -> Run:
     """The same run in seconds: few steps on few images; its numbers mean nothing."""
     return dataclasses.replace(
         run,
-        train=dataclasses.replace(run.train, **SMOKE),
+        train=dataclasses.replace(run.train, **smoke_settings(run)),
         data=dataclasses.replace(run.data, limit=100),
     )
 
@@ -159,7 +166,7 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
         limit = options.data_settings.limit if asked_limit else small.data.limit
         run = dataclasses.replace(
             run,
-            train=dataclasses.replace(run.train, **{**SMOKE, **asked}),
+            train=dataclasses.replace(run.train, **{**smoke_settings(base), **asked}),
             data=dataclasses.replace(run.data, limit=limit),
         )
     return options, run
