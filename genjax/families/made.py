@@ -178,7 +178,7 @@ class MADE(nn.Module):
         degrees = [m if c.masks > 1 else m[:1] for m in self.degrees(mask)[1:]]  # [n or 1, H]
         layers = [self.hidden[i].variables["params"] for i in range(len(c.hidden))]
         out = self.out.variables["params"]
-        direct = self.direct.variables["params"]["kernel"] if c.direct else None
+        direct = self.direct.variables["params"]["kernel"] if c.direct else jnp.zeros((dims, 0))
         columns = out["kernel"].T  # [D, H]
 
         def pixel(carry: Any, part: Any) -> tuple[Any, jax.Array]:
@@ -195,7 +195,7 @@ class MADE(nn.Module):
                     sent = jnp.dot(sent, kernel, precision=precision(jnp.float32))
                 new.append(sums[i] + sent)
                 sent = jnp.where(degree == d, self.act(new[i]), 0)
-            skip = None if skip is None else skip + x[:, None] * direct[at]
+            skip = None if skip is None else skip + x[:, None] * direct[at]  # [n, D]
             return (new, last + sent, skip), x
 
         start = (

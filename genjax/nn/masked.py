@@ -61,7 +61,7 @@ class MaskedDense(nn.Module):
         """`x [B, in]`, `inputs [in]` and `outputs [features]` the degrees."""
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        # The barrier: a compiler that knows the degrees would write the whole mask into the program.
+        # The barrier: a compiler that knows the degrees may write the whole mask into its program.
         low, high = jax.lax.optimization_barrier((jnp.asarray(inputs), jnp.asarray(outputs)))
         low, high = low[:, None], high[None, :]
         mask = high > low if self.strict else high >= low  # [in, features]

@@ -138,7 +138,7 @@ class Run:
 
 
 def build_optimizer(run: Run) -> Any:
-    """The Optax optimizer, or the family's named tuple of them, or None for families without one."""
+    """The Optax optimizer, or a named tuple of them, or None for families without one."""
     family = families.get(run.family)
     if family.TRAITS.fit != "gradient":
         return None

@@ -1,4 +1,4 @@
-"""FVSBN and MADE: every mask a density, ensembles their average, no output sees what it must not."""
+"""FVSBN and MADE: every mask a density, ensembles their average, no output sees too much."""
 
 import dataclasses
 
