@@ -20,7 +20,7 @@ import jax
 from genjax import families, report
 from genjax.core import Optimizer
 from genjax.data import Data
-from genjax.families import gan, joint, markov, mixture, nade, vae
+from genjax.families import fvsbn, gan, joint, made, markov, mixture, nade, vae
 from genjax.train import Run, Train, fit
 from genjax.train.cli import smoke, use_compilation_cache
 from genjax.train.settings import TwoOptimizers
@@ -73,10 +73,26 @@ STOPS = {
             sample_every=5,
         ),
     ),
+    "fvsbn": Run(
+        experiment="tour_fvsbn",
+        family="fvsbn",
+        model=fvsbn.Config(shape=(8, 8, 1), order="raster"),
+        data=DIGITS,
+        optimizer=Optimizer(learning_rate=1e-2, schedule="linear", weight_decay=0.02),
+        train=TRAIN,
+    ),
     "nade": Run(
         experiment="tour_nade",
         family="nade",
         model=nade.Config(shape=(8, 8, 1), hidden=100, order="raster", dropout=0.1),
+        data=DIGITS,
+        optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
+        train=TRAIN,
+    ),
+    "made": Run(
+        experiment="tour_made",
+        family="made",
+        model=made.Config(shape=(8, 8, 1), hidden=(200,), masks=8, order="raster", dropout=0.1),
         data=DIGITS,
         optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
         train=TRAIN,
@@ -108,7 +124,7 @@ STOPS = {
     ),
 }
 # What a newcomer sees in under three minutes; every family has a stop, and --all visits each.
-DEFAULT = ("joint", "markov", "mixture", "nade", "vae", "gan")
+DEFAULT = ("joint", "markov", "mixture", "fvsbn", "nade", "made", "vae", "gan")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """What several test files need: tiny cases of every family, and exhaustive checks of a density."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -98,6 +99,14 @@ def far_variables(family: Any, config: Any, seed: int = 5) -> Any:
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
     moved = [p + jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
     return {**variables, "params": jax.tree.unflatten(treedef, moved)}
+
+
+def single_order(config: Any) -> Any:
+    """The same parameters under one order: of an ensemble of masks, its first member.
+
+    An average over masks is a density without conditionals; `order` and `logits` are a member's.
+    """
+    return dataclasses.replace(config, masks=1) if getattr(config, "masks", 1) > 1 else config
 
 
 def all_images(shape: tuple[int, ...]) -> jax.Array:

@@ -4,7 +4,9 @@ import importlib
 from typing import Any
 
 FAMILIES = {
+    "fvsbn": "genjax.families.fvsbn",
     "nade": "genjax.families.nade",
+    "made": "genjax.families.made",
     "joint": "genjax.families.joint",
     "markov": "genjax.families.markov",
     "mixture": "genjax.families.mixture",

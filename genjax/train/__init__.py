@@ -3,6 +3,7 @@
 from genjax.train.compile import compile_step, make_mesh, state_shardings
 from genjax.train.load import load
 from genjax.train.loop import Result, fit
+from genjax.train.select import Trial, best, select
 from genjax.train.settings import Figure, Run, Train
 
 __all__ = [
@@ -10,9 +11,12 @@ __all__ = [
     "Result",
     "Run",
     "Train",
+    "Trial",
+    "best",
     "compile_step",
     "fit",
     "load",
     "make_mesh",
+    "select",
     "state_shardings",
 ]

@@ -17,6 +17,7 @@ from helpers import (
     make_optimizer,
     make_state,
     single,
+    single_order,
     two_players,
 )
 from jax import export
@@ -208,6 +209,7 @@ def test_features_and_conditionals_fit_the_density(family, config):
         assert features.shape[0] == 6
         assert features.ndim == 2
     if hasattr(family, "log_conditionals"):
+        config = single_order(config)
         terms = family.log_conditionals(config, state.variables, x)
         chex.assert_shape(terms, x.shape)
         whole = family.log_prob(config, state.variables, x)

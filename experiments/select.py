@@ -1,0 +1,71 @@
+"""Choose an experiment's learning rate on validation: all of them train in one program.
+
+    python -m experiments.select uci_dna:nade --learning-rates 0.003 0.01 0.03 --steps 2000
+
+Any setting of the experiment may follow, such as --hidden or --weight-decay, so that a small script
+can try those one after the other. A table goes to the terminal, JSON to the standard output. The
+test split is not looked at.
+"""
+
+import argparse
+import json
+import math
+import sys
+
+from experiments.table import rows
+from genjax.train.cli import parse, use_compilation_cache
+from genjax.train.select import Trial, best, select
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, print, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.select",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("experiment", metavar="EXPERIMENT[:RECIPE]", help="a row of the table")
+    parser.add_argument("--learning-rates", nargs="+", type=float, required=True, metavar="RATE")
+    options, settings = parser.parse_known_args(argv)
+    use_compilation_cache()
+    known = rows()
+    if options.experiment not in known:
+        parser.error(f"there is no row '{options.experiment}'; there are {', '.join(known)}")
+    try:
+        _, run = parse({"it": known[options.experiment]}, __doc__ or "", settings)
+        trials = select(run, options.learning_rates)
+        chosen = best(trials)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, FloatingPointError) else 2
+    show(f"{options.experiment}, {run.train.steps:,} steps at most", trials, chosen)
+    found = [
+        # JSON has no infinity: a run that diverged has no figure.
+        {k: v if math.isfinite(v) else None for k, v in t._asdict().items()}
+        | {"chosen": t is chosen}
+        for t in trials
+    ]
+    print(json.dumps(found, indent=1))
+    return 0
+
+
+def show(title: str, trials: list[Trial], chosen: Trial) -> None:
+    """Print the table to the terminal's error stream, so that a pipe has the JSON alone."""
+    from rich.console import Console
+    from rich.table import Table
+
+    page = Table(title=title)
+    for column in ("learning rate", "validation nats", "std error", "at step", ""):
+        page.add_column(column, justify="right")
+    for t in trials:
+        ok = math.isfinite(t.nats)
+        figures = (f"{t.nats:.3f}", f"{t.std_error:.3f}") if ok else ("diverged", "-")
+        page.add_row(
+            f"{t.learning_rate:g}", *figures, f"{t.step:,}", "chosen" if t is chosen else ""
+        )
+    Console(stderr=True).print(page)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Learning rates chosen on validation: several runs of one experiment in one `vmap`ped program.
+
+The runs differ in their learning rate alone: the same first parameters, the same order of the
+data, the same random numbers. The test split is not looked at.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from genjax import checks, evals, families
+from genjax import data as data_room
+from genjax.core import Optimizer, init_state, stream, with_ema
+from genjax.train.compile import compile_step
+from genjax.train.door import check_fit, evaluation_data
+from genjax.train.settings import Run, resolve
+
+
+class Trial(NamedTuple):
+    """What one learning rate came to.
+
+    learning_rate: of the run.
+    nats: its best validation NLL; infinite for a run that diverged.
+    std_error: of that mean over the validation examples.
+    step: where it was best; of a diverged run, where that was seen.
+    """
+
+    learning_rate: float
+    nats: float
+    std_error: float
+    step: int
+
+
+def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = None) -> list[Trial]:
+    """Train one run a learning rate, all in one program, and give each one's best validation.
+
+    As `fit` does, each run is evaluated at `eval_every` and at the end, with averaged weights
+    where `ema` is set, and stops to count after `patience` evaluations without a better one. A run
+    in which any metric or evaluation is not finite has diverged. Data and states of all runs lie
+    on one device.
+
+    Args:
+      run: the settings; its own learning rate is not used.
+      learning_rates: to try.
+      steps: training steps instead of the run's; schedules shrink with them.
+
+    Returns:
+      one `Trial` a learning rate, in the order given; see `best`.
+
+    Raises:
+      ValueError: the family, the data or the optimizer do not allow it; one sentence.
+    """
+    checks.positive(learning_rates=tuple(learning_rates))
+    if not isinstance(run.optimizer, Optimizer):
+        raise ValueError(f"{run.family} has not one optimizer, so no learning rate to select.")
+    family = families.get(run.family)
+    if family.TRAITS.density == "none":
+        raise ValueError(f"{run.family} only samples: validation cannot choose by likelihood.")
+    # One everywhere, and each run's own in its state: schedules are proportional to the rate.
+    optimizer_settings = dataclasses.replace(run.optimizer, learning_rate=1.0)
+    train = dataclasses.replace(run.train, steps=steps or run.train.steps)
+    run = dataclasses.replace(run, train=train, optimizer=optimizer_settings)
+    run = resolve(run, jax.default_backend())
+    dataset = data_room.load(run.data)
+    check_fit(run, family, dataset)
+    if "validation" not in dataset.splits or "train" not in dataset.splits:
+        missing = "validation" if "validation" not in dataset.splits else "resident train"
+        raise ValueError(
+            f"{run.data.data} has no {missing} split; learning rates are chosen on examples held"
+            f" out in memory: set --validation N, or --stream no."
+        )
+    return Trials(run, family, dataset, learning_rates).run()
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """The trial of lowest validation NLL.
+
+    Raises:
+      FloatingPointError: all of them diverged.
+    """
+    found = min(trials, key=lambda t: t.nats)
+    if not math.isfinite(found.nats):
+        rates = ", ".join(f"{t.learning_rate:g}" for t in trials)
+        raise FloatingPointError(f"all runs diverged, with learning rates {rates}; try lower ones.")
+    return found
+
+
+class Trials:
+    """The runs of one selection, their states stacked."""
+
+    def __init__(self, run: Run, family: Any, dataset: Any, learning_rates: Sequence[float]):
+        """Settings whose learning rate is 1, and each run's own."""
+        self.settings, self.rates = run.train, list(learning_rates)
+        assert isinstance(run.optimizer, Optimizer)
+        optimizer = run.optimizer.build(learning_rate_scale=1.0)
+        averaged = run.train.ema > 0
+        step = family.make_step(run.model, optimizer)
+        self.step = with_ema(step, run.train.ema) if averaged else step
+        key = jax.random.key(run.seed)
+
+        def make_state(rate: jax.Array) -> Any:
+            state = init_state(family, run.model, optimizer, key, ema=averaged)
+            return state.replace(opt_state=optax.tree.set(state.opt_state, step_size=rate))
+
+        # A single run is stacked with its double: compile_step stacks two or more.
+        self.runs = max(2, len(self.rates))
+        rates = jnp.resize(jnp.asarray(self.rates, jnp.float32), (self.runs,))
+        self.state = jax.jit(jax.vmap(make_state))(rates)
+        names = set(family.batch_spec(run.model, 1))
+        train = dataset.splits["train"]
+        self.data = {k: jnp.asarray(v) for k, v in train.items() if k in names}
+        self.order = data_room.Order(len(train["x"]), run.seed)
+        self.transform = data_room.make_transform(run.data.transform, dataset.levels)
+        self.calls: dict[int, Any] = {}
+        self.nll = evals.make_nll(family, run.model)
+        self.validation = evaluation_data(run, dataset, "validation")
+        self.key = stream(key, 0, "evaluate validation")
+        self.found = [Trial(rate, math.inf, math.nan, 0) for rate in self.rates]
+        self.bad = [0] * len(self.rates)
+        self.diverged = [False] * len(self.rates)
+
+    def run(self) -> list[Trial]:
+        """Steps and evaluations until the end, or until no run could still become better."""
+        t, step = self.settings, 0
+        pending: list[dict[str, jax.Array]] = []
+        while step < t.steps and any(self.open(i) for i in range(len(self.rates))):
+            every = t.eval_every or t.steps
+            evaluation = min(step - step % every + every, t.steps)
+            length = min(t.steps_per_call, evaluation - step)
+            self.state, metrics = self.call(length)(
+                self.state, self.indices(step, length), self.data
+            )
+            pending.append(metrics)
+            step += length
+            if step == evaluation:
+                self.evaluate(step, pending)
+                pending = []
+        return self.found
+
+    def open(self, i: int) -> bool:
+        """Whether a run has neither diverged nor stopped early."""
+        patience = self.settings.patience
+        return not self.diverged[i] and not (patience and self.bad[i] >= patience)
+
+    def call(self, length: int) -> Any:
+        """The compiled step of all runs."""
+        if length not in self.calls:
+            self.calls[length] = compile_step(
+                self.step,
+                steps_per_call=length,
+                runs=self.runs,
+                transform=self.transform,
+                resident=True,
+            )
+        return self.calls[length]
+
+    def indices(self, step: int, length: int) -> jax.Array:
+        """The same examples for every run: `[length, runs, B]`, without the first axis where 1."""
+        size = self.settings.batch_size
+        taken = self.order.take(step * size, length * size).reshape(length, 1, size)
+        every = np.broadcast_to(taken, (length, self.runs, size))
+        return jnp.asarray(every[0] if length == 1 else every)
+
+    def evaluate(self, step: int, pending: list[dict[str, jax.Array]]) -> None:
+        """Validation of each run that is still open; a number that is none closes it for good."""
+        fetched = jax.device_get(pending)
+        for i in range(len(self.rates)):
+            if not self.open(i):
+                continue
+            finite = all(np.isfinite(v[..., i]).all() for m in fetched for v in m.values())
+            one = jax.tree.map(lambda a, i=i: a[i], self.state.eval_variables())
+            mean, error = math.nan, math.nan
+            if finite:
+                nats = self.nll(one, self.validation, self.key, self.settings.eval_batch)
+                mean, error = evals.mean_and_error(nats)
+            if not math.isfinite(mean):
+                self.diverged[i] = True
+                self.found[i] = Trial(self.rates[i], math.inf, math.nan, step)
+            elif mean < self.found[i].nats:
+                self.found[i] = Trial(self.rates[i], mean, error, step)
+                self.bad[i] = 0
+            else:
+                self.bad[i] += 1
