@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from genjax.data import folds
 from genjax.data.dataset import SPLITS, Dataset, row_crcs
 from genjax.data.order import Order
 from genjax.data.prepared import Prepared, checked, levels_of, open_prepared
@@ -36,7 +37,7 @@ def load(settings: Data) -> Dataset:
     if source in ("digits", "digits_4x4"):
         found, levels = _digits(source)
     elif source.endswith(".npz"):
-        found, levels = _npz(pathlib.Path(source))
+        found, levels = folds.table(settings) or _npz(pathlib.Path(source))
     else:
         found, names = open_prepared(source, settings.data_dir)
         levels = levels_of(next(iter(found.values())).folder)
@@ -51,7 +52,7 @@ def load(settings: Data) -> Dataset:
             f"transform={settings.transform} needs integers, and {source} holds real numbers;"
             f" use transform=none."
         )
-    dataset = Dataset(source, arrays, levels, streams, names)
+    dataset = folds.standardized(Dataset(source, arrays, levels, streams, names), settings)
     return _static(dataset, settings.binarize_seed) if settings.transform == "static" else dataset
 
 

@@ -1,5 +1,5 @@
 """What is measured. Knows families by what they export, never by name."""
 
-from genjax.evals.likelihood import make_nll, mean_and_error, nll
+from genjax.evals.likelihood import make_nll, mean_and_error, metric, nll
 
-__all__ = ["make_nll", "mean_and_error", "nll"]
+__all__ = ["make_nll", "mean_and_error", "metric", "nll"]

@@ -5,6 +5,8 @@ from typing import Any
 
 FAMILIES = {
     "nade": "genjax.families.nade",
+    "orderless_nade": "genjax.families.orderless_nade",
+    "rnade": "genjax.families.rnade",
     "joint": "genjax.families.joint",
     "vae": "genjax.families.vae",
     "gan": "genjax.families.gan",

@@ -103,7 +103,8 @@ class Figure:
     difference: str = ""
     """Where the recipe is not the paper's: in what."""
     data_checksum: str = ""
-    """Of the data the figure is about; a run on other data makes no row of the table."""
+    """Of the data the figure is about; a run on other data makes no row of the table. Where it is
+    about several (one a fold), all of them, by spaces."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,7 @@ class Run:
 
 
 def build_optimizer(run: Run) -> Any:
-    """The Optax optimizer, or the family's named tuple of them, or None for families without one."""
+    """The Optax optimizer, the family's named tuple of them, or None where it has none."""
     family = families.get(run.family)
     if family.TRAITS.fit != "gradient":
         return None
@@ -153,7 +154,7 @@ def build_optimizer(run: Run) -> Any:
 
 
 def resolve(run: Run, backend: str) -> Run:
-    """Fill in what depends on other settings: decay_steps, steps_per_call."""
+    """Fill in what depends on other settings: decay_steps, steps_per_call, the fold."""
     per_call = run.train.steps_per_call or (1 if backend == "cpu" else 100)
 
     def filled(optimizer: Optimizer, batches: int = run.train.steps) -> Optimizer:
@@ -172,11 +173,14 @@ def resolve(run: Run, backend: str) -> Run:
     elif optimizer is not None:
         optimizer = filled(optimizer)
     train = dataclasses.replace(run.train, steps_per_call=per_call)
-    return dataclasses.replace(run, optimizer=optimizer, train=train)
+    data = run.data
+    if data.folds and data.fold is None:  # so that the seeds of a row are its folds
+        data = dataclasses.replace(data, fold=run.seed % data.folds)
+    return dataclasses.replace(run, optimizer=optimizer, train=train, data=data)
 
 
 def continue_from(run: Run, saved: Run) -> Run:
-    """Take from a saved run what the new settings leave open: decay_steps and steps_per_call.
+    """Take from a saved run what the new settings leave open: decay_steps, steps_per_call, fold.
 
     A run made longer goes on under the schedule it began with, and one moved to another kind of
     device goes on with the same calls: the length may change on resuming, its numbers may not.
@@ -196,7 +200,9 @@ def continue_from(run: Run, saved: Run) -> Run:
         optimizer = kept(run.optimizer, saved.optimizer)
     per_call = run.train.steps_per_call or saved.train.steps_per_call
     train = dataclasses.replace(run.train, steps_per_call=per_call)
-    return dataclasses.replace(run, optimizer=optimizer, train=train)
+    fold = saved.data.fold if run.data.fold is None else run.data.fold
+    data = dataclasses.replace(run.data, fold=fold) if run.data.folds else run.data
+    return dataclasses.replace(run, optimizer=optimizer, train=train, data=data)
 
 
 def to_json(settings: Any) -> dict[str, Any]:
