@@ -180,7 +180,7 @@ def resolve(run: Run, backend: str) -> Run:
 
 
 def continue_from(run: Run, saved: Run) -> Run:
-    """Take from a saved run what the new settings leave open: decay_steps, steps_per_call, fold.
+    """Take from a saved run what the new settings leave open: decay_steps and steps_per_call.
 
     A run made longer goes on under the schedule it began with, and one moved to another kind of
     device goes on with the same calls: the length may change on resuming, its numbers may not.
@@ -200,9 +200,7 @@ def continue_from(run: Run, saved: Run) -> Run:
         optimizer = kept(run.optimizer, saved.optimizer)
     per_call = run.train.steps_per_call or saved.train.steps_per_call
     train = dataclasses.replace(run.train, steps_per_call=per_call)
-    fold = saved.data.fold if run.data.fold is None else run.data.fold
-    data = dataclasses.replace(run.data, fold=fold) if run.data.folds else run.data
-    return dataclasses.replace(run, optimizer=optimizer, train=train, data=data)
+    return dataclasses.replace(run, optimizer=optimizer, train=train)
 
 
 def to_json(settings: Any) -> dict[str, Any]:
