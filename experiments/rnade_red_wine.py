@@ -12,7 +12,11 @@ training rows. A seed is a fold:
     python -m experiments.reproduce --only rnade_red_wine --seeds 0 1 2 3 4 5 6 7 8 9 \\
         --data red_wine.npz=DIR/red_wine.npz
 
-Validation is a tenth of the rest of each fold. On that of folds 0 and 4 were chosen HOW.
+Validation is a tenth of the rest of each fold. On that of folds 0 and 4, nats of both,
+were chosen dropout 0.5 with 200 units, 10 components and the file's order of columns: 9.35, 9.11.
+Less regularised nets overfit: 50 units, 20 components and a random order have 9.96, 9.62 without
+dropout, 9.52, 9.24 with 0.2 (in the file's order 9.31, 9.28), 200 units with 0.3 9.49, 8.99, and
+weight decay 1 for 10 components and dropout 0.5 9.44, 9.43.
 """
 
 import sys

@@ -58,9 +58,12 @@ def keep_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarray:
     for j in range(x.shape[1]):
         if discrete and len(np.unique(x[:, j])) < discrete:
             continue
-        same = [abs(np.corrcoef(x[:, i], x[:, j])[0, 1]) > correlated for i in kept]
-        if not (correlated and any(same)):
-            kept.append(j)
+        if correlated:
+            with np.errstate(invalid="ignore"):  # a constant column correlates with none
+                same = [abs(np.corrcoef(x[:, i], x[:, j])[0, 1]) > correlated for i in kept]
+            if any(same):
+                continue
+        kept.append(j)
     if not kept:
         raise ValueError("no column is left; raise drop_correlated or lower drop_discrete.")
     return np.array(kept)
