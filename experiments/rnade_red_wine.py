@@ -16,7 +16,7 @@ Validation is a tenth of the rest of each fold. On that of folds 0 and 4 (nats o
 dropout 0.5 with 100 units, 20 components, learning rate 0.01 and the file's order of columns: 8.79,
 8.72; twice the steps give 8.85, 8.77, rate 0.02 8.84, 8.98, rate 0.03 with scales from exp(-5) on
 8.86, 8.55. With less of it or smaller steps nets are worse: 200 units, 10 components and rate 0.003
-9.35, 9.11; 50 units and rate 0.005 9.31, 9.28 with dropout 0.2, and in a random order 9.52, 9.24 with
+9.35, 9.11; 50 units and rate 0.005 9.31, 9.28 with dropout 0.2, in a random order 9.52, 9.24 with
 and 9.96, 9.62 without.
 """
 
