@@ -20,7 +20,18 @@ import jax
 from genjax import families, report
 from genjax.core import Optimizer
 from genjax.data import Data
-from genjax.families import fvsbn, gan, joint, made, markov, mixture, nade, vae
+from genjax.families import (
+    fvsbn,
+    gan,
+    joint,
+    made,
+    markov,
+    mixture,
+    nade,
+    orderless_nade,
+    rnade,
+    vae,
+)
 from genjax.train import Run, Train, fit
 from genjax.train.cli import smoke, use_compilation_cache
 from genjax.train.settings import TwoOptimizers
@@ -97,6 +108,23 @@ STOPS = {
         optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
         train=TRAIN,
     ),
+    "orderless_nade": Run(
+        experiment="tour_orderless_nade",
+        family="orderless_nade",
+        model=orderless_nade.Config(shape=(8, 8, 1), hidden=(128, 128), orders=8),
+        data=DIGITS,
+        optimizer=Optimizer(learning_rate=2e-3, schedule="linear"),
+        train=TRAIN,
+    ),
+    # Real numbers: grey levels with noise added, in [0, 1); its nats compare with no other row's.
+    "rnade": Run(
+        experiment="tour_rnade",
+        family="rnade",
+        model=rnade.Config(shape=(8, 8, 1), hidden=64, components=5, dropout=0.1),
+        data=dataclasses.replace(DIGITS, transform="dequantize"),
+        optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
+        train=dataclasses.replace(TRAIN, steps=1000),
+    ),
     "vae": Run(
         experiment="tour_vae",
         family="vae",
@@ -124,7 +152,7 @@ STOPS = {
     ),
 }
 # What a newcomer sees in under three minutes; every family has a stop, and --all visits each.
-DEFAULT = ("joint", "markov", "mixture", "fvsbn", "nade", "made", "vae", "gan")
+DEFAULT = ("joint", "markov", "mixture", "fvsbn", "nade", "made", "orderless_nade", "vae", "gan")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(
                 f"{run.data.data} has no split {options.split}; it has {', '.join(dataset.splits)}."
             )
-        nll = evals.make_nll(family, run.model, num_samples=samples)
+        nll = evals.make_nll(family, run.model, num_samples=samples, reported=True)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     found = {
         "experiment": run.experiment,
         "split": options.split,
-        "metric": "NLL bound" if bound else "NLL",
+        "metric": evals.metric(family, run.model),
         "nats": mean,
         "std_error": error_of_mean,
         "examples": len(x),

@@ -53,13 +53,16 @@ def grid(images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0
 def tiled(
     images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0
 ) -> tuple[np.ndarray, Tiles]:
-    """As `grid`, with the places of the images."""
+    """As `grid`, with the places of the images. Infinite limits become the numbers' own."""
     x = np.asarray(images, np.float32)
     if x.ndim == 2:
         side = math.isqrt(x.shape[1])
         x = x.reshape(len(x), side, side) if side**2 == x.shape[1] else x[:, None, :]
     if x.ndim == 3:
         x = x[..., None]
+    if not (np.isfinite(low) and np.isfinite(high)):  # numbers without bounds
+        low, high = (float(q) for q in np.quantile(x, (0.01, 0.99)))
+        high = max(high, low + 1e-6)
     x = np.clip((x - low) / (high - low), 0, 1)
     if x.shape[-1] == 2:  # two channels are shown as red and green
         x = np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1)

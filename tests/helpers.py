@@ -71,10 +71,14 @@ def make_state(family: Any, config: Any, seed: int = 0, ema: bool = False) -> An
 
 
 def make_batch(family: Any, config: Any, size: int = 16, seed: int = 1) -> dict[str, jax.Array]:
-    """A batch as the spec says, zeros and ones: valid for binary data and for images alike."""
+    """A batch as the spec says: normal numbers for real data, else zeros and ones, which are valid
+    for binary data and for images alike."""
     out = {}
     for i, (name, spec) in enumerate(family.batch_spec(config, size).items()):
         key = jax.random.fold_in(jax.random.key(seed), i)
+        if family.TRAITS.data == "real":
+            out[name] = jax.random.normal(key, spec.shape, spec.dtype)
+            continue
         out[name] = jax.random.bernoulli(key, 0.3, spec.shape).astype(spec.dtype)
     return out
 

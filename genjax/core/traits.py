@@ -14,7 +14,8 @@ class Traits:
       samples.
     fit: by `gradient`, with an optimizer; or without one by `counting` (each example is seen
       exactly once) or by `em` (expectation maximisation: a step is one iteration over its batch).
-    sample_range: lowest and highest value a sample can take.
+    sample_range: lowest and highest value a sample can take; infinite for real numbers without
+      bounds, whose pictures run from the lowest to the highest percent of what is drawn.
     """
 
     data: Literal["binary", "levels", "real", "tokens", "images"]

@@ -28,6 +28,17 @@ class Data:
     """Images held out from the end of train where the data has no validation split."""
     limit: int = 0
     """Keep the first so many images of each split; 0 keeps all."""
+    folds: int = 0
+    """Parts into which a .npz table `data` [N, D] is cut; one is test, a tenth of the rest
+    validation."""
+    fold: int | None = None
+    """The part that is test, from 0; None is the run's seed, modulo folds."""
+    standardize: bool = False
+    """Real numbers: each column to mean 0 and standard deviation 1 of the training rows."""
+    drop_correlated: float = 0.0
+    """Tables: of two columns that correlate more than this, drop the second; 0 keeps all."""
+    drop_discrete: int = 0
+    """Tables: drop columns with fewer distinct values; 0 keeps all."""
     stream: Literal["auto", "yes", "no"] = "auto"
     """Read training images from disk as they are needed; auto does so above 2 GiB of them. The
     batches are the same."""
@@ -41,8 +52,15 @@ class Data:
             binarize_seed=self.binarize_seed,
             validation=self.validation,
             limit=self.limit,
+            folds=self.folds,
+            drop_discrete=self.drop_discrete,
             workers=self.workers,
         )
+        checks.fraction(drop_correlated=self.drop_correlated)
+        if self.folds == 1:
+            raise ValueError("folds must be 2 or above, or 0 for data that has its splits.")
+        if self.fold is not None and not 0 <= self.fold < max(self.folds, 1):
+            raise ValueError(f"fold must be in 0 .. folds - 1, got {self.fold} of {self.folds}.")
         if self.binarize_seed >= 2**32:
             raise ValueError(f"binarize_seed must be below 2^32, got {self.binarize_seed}.")
         if not self.data:

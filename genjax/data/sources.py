@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from genjax.data import folds
 from genjax.data.arrays import read_npz
 from genjax.data.dataset import SPLITS, Dataset, levels_for, row_crcs
 from genjax.data.files import reason
@@ -38,7 +39,7 @@ def load(settings: Data) -> Dataset:
     if source in ("digits", "digits_4x4"):
         found, levels = _digits(source)
     elif source.endswith(".npz"):
-        found, levels = _npz(pathlib.Path(source))
+        found, levels = folds.table(settings) or _npz(pathlib.Path(source))
     else:
         found, names = open_prepared(source, settings.data_dir)
         levels = next(iter(found.values())).levels
@@ -53,7 +54,7 @@ def load(settings: Data) -> Dataset:
             f"transform={settings.transform} needs integers, and {source} holds real numbers;"
             f" use transform=none."
         )
-    dataset = Dataset(source, arrays, levels, streams, names)
+    dataset = folds.standardized(Dataset(source, arrays, levels, streams, names), settings)
     return _static(dataset, settings.binarize_seed) if settings.transform == "static" else dataset
 
 

@@ -4,7 +4,7 @@ from genjax.evals.classify import Classified, classified, log_posterior, log_pri
 from genjax.evals.complete import allowed, complete, heat_map
 from genjax.evals.detect import auroc, mutate, ratio
 from genjax.evals.features import Probe, linear_probe, pca
-from genjax.evals.likelihood import make_nll, mean_and_error, nll
+from genjax.evals.likelihood import make_nll, mean_and_error, metric, nll
 
 __all__ = [
     "Classified",
@@ -19,6 +19,7 @@ __all__ = [
     "log_prior_of",
     "make_nll",
     "mean_and_error",
+    "metric",
     "mutate",
     "nll",
     "pca",

@@ -11,7 +11,21 @@ from jax.sharding import NamedSharding, PartitionSpec
 from genjax.core import stream
 
 
-def make_nll(family: Any, config: Any, *, num_samples: int = 1, sharding: Any = None) -> Callable:
+def metric(family: Any, config: Any) -> str:
+    """What `make_nll` measures when it is asked for the figure of a run."""
+    if hasattr(family, "metric"):
+        return family.metric(config)
+    return "NLL" if family.TRAITS.density == "exact" else "NLL bound"
+
+
+def make_nll(
+    family: Any,
+    config: Any,
+    *,
+    num_samples: int = 1,
+    sharding: Any = None,
+    reported: bool = False,
+) -> Callable:
     """`nll(variables, x, key, batch_size) -> [N]` nats on the host, compiled once.
 
     Exact where the family exports `log_prob`; an upper bound, the negative of
@@ -22,6 +36,7 @@ def make_nll(family: Any, config: Any, *, num_samples: int = 1, sharding: Any = 
       config: its Config.
       num_samples: of the bound; exact families have no use for it.
       sharding: of a batch of `x`, for several devices.
+      reported: the figure of a run, where a family exports another (`reported_nll`) than -log p.
 
     Raises:
       ValueError: the family has no density.
@@ -31,6 +46,8 @@ def make_nll(family: Any, config: Any, *, num_samples: int = 1, sharding: Any = 
         raise ValueError(f"{family.__name__} only samples: it has no likelihood to evaluate.")
 
     def batch_nll(variables: Any, x: jax.Array, key: jax.Array) -> jax.Array:
+        if reported and hasattr(family, "reported_nll"):
+            return family.reported_nll(config, variables, x)
         if density == "exact":
             return -family.log_prob(config, variables, x)
         if num_samples == 1:

@@ -7,6 +7,8 @@ FAMILIES = {
     "fvsbn": "genjax.families.fvsbn",
     "nade": "genjax.families.nade",
     "made": "genjax.families.made",
+    "orderless_nade": "genjax.families.orderless_nade",
+    "rnade": "genjax.families.rnade",
     "joint": "genjax.families.joint",
     "markov": "genjax.families.markov",
     "mixture": "genjax.families.mixture",

@@ -14,6 +14,12 @@ from genjax.losses.likelihood import (
     gaussian_nll,
     sum_event,
 )
+from genjax.losses.mixture import (
+    gaussian_mixture_nats,
+    gaussian_mixture_nll,
+    laplace_mixture_nats,
+    laplace_mixture_nll,
+)
 
 __all__ = [
     "bernoulli_nats",
@@ -21,7 +27,11 @@ __all__ = [
     "bits_per_dim",
     "categorical_nll",
     "gaussian_kl",
+    "gaussian_mixture_nats",
+    "gaussian_mixture_nll",
     "gaussian_nll",
+    "laplace_mixture_nats",
+    "laplace_mixture_nll",
     "minimax_discriminator",
     "minimax_generator",
     "non_saturating_generator",

@@ -109,6 +109,11 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f" {family.TRAITS.sample_range[1]:g}, and {run.data.data} under transform"
             f" {run.data.transform} goes from {low:g} to {high:g}; set --transform {want}."
         )
+    if family.TRAITS.data == "real" and dataset.levels and run.data.transform != "dequantize":
+        raise ValueError(
+            f"{run.family} is a density of real numbers, which grows without bound on integers, and"
+            f" {run.data.data} holds {dataset.levels} levels; set --transform dequantize."
+        )
     if family.TRAITS.density != "none" and not {"test", "train"} & set(dataset.splits):
         raise ValueError(
             f"{run.data.data} has no test split to evaluate on; prepare it with --test N, or read"

@@ -233,7 +233,7 @@ def _finish(
     metric = "none"
     if density != "none":
         split = "test" if "test" in trainer.dataset.splits else "train"
-        metric = f"{split} NLL" if density == "exact" else f"{split} NLL bound"
+        metric = f"{split} {evals.metric(family, run.model)}"
         if density == "bound":
             details["bound_samples"] = run.train.eval_samples
         nats = trainer.nll(chosen, split, run.train.eval_samples)

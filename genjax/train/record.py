@@ -156,7 +156,8 @@ def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
     """One row from the records of one experiment, one a seed.
 
     `obtained` is the mean over seeds. `std_error` is that of the test examples, which all seeds
-    share, and with several seeds the spread between seeds added in quadrature.
+    share, and with several seeds the spread between seeds added in quadrature. Where the seeds are
+    folds they share none, and their spread is all there is.
     """
     first = records[0]
     row = {
@@ -172,7 +173,9 @@ def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
     error = sum(errors) / len(errors) if errors else None
     if mean is not None and error is not None and len(values) > 1:
         spread = sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values)
-        error = math.sqrt(error**2 + spread)
+        folds = [((r["config"] or {}).get("data") or {}).get("fold") for r in records]
+        apart = None not in folds and len(set(folds)) == len(folds)
+        error = math.sqrt(spread if apart else error**2 + spread)
     row["obtained"], row["std_error"] = mean, error
     row["seeds"] = [r["seed"] for r in records]
     row["minutes"] = round(sum(r["minutes"] for r in records) / len(records), 2)

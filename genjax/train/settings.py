@@ -103,7 +103,8 @@ class Figure:
     difference: str = ""
     """Where the recipe is not the paper's: in what."""
     data_checksum: str = ""
-    """Of the data the figure is about; a run on other data makes no row of the table."""
+    """Of the data the figure is about; a run on other data makes no row of the table. Where it is
+    about several (one a fold), all of them, by spaces."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,7 @@ def build_optimizer(run: Run) -> Any:
 
 
 def resolve(run: Run, backend: str) -> Run:
-    """Fill in what depends on other settings: decay_steps, steps_per_call."""
+    """Fill in what depends on other settings: decay_steps, steps_per_call, the fold."""
     per_call = run.train.steps_per_call or (1 if backend == "cpu" else 100)
 
     def filled(optimizer: Optimizer, batches: int = run.train.steps) -> Optimizer:
@@ -172,7 +173,10 @@ def resolve(run: Run, backend: str) -> Run:
     elif optimizer is not None:
         optimizer = filled(optimizer)
     train = dataclasses.replace(run.train, steps_per_call=per_call)
-    return dataclasses.replace(run, optimizer=optimizer, train=train)
+    data = run.data
+    if data.folds and data.fold is None:  # so that the seeds of a row are its folds
+        data = dataclasses.replace(data, fold=run.seed % data.folds)
+    return dataclasses.replace(run, optimizer=optimizer, train=train, data=data)
 
 
 def continue_from(run: Run, saved: Run) -> Run:

@@ -56,7 +56,7 @@ class Trainer:
         critics = run.model.critic_steps if lead else 0
         self.feed = Feed(run, dataset, set(family.batch_spec(run.model, 1)), mesh, critics)
         self.calls: dict[int, Callable] = {}
-        self.nlls: dict[int, Callable] = {}
+        self.nlls: dict[tuple[Any, int], Callable] = {}
         self.evaluated: dict[str, np.ndarray] = {}
         self.pending: list[tuple[int, int, Any]] = []
         self.draw: Callable | None = None
@@ -191,19 +191,23 @@ class Trainer:
 
     def nll(self, state: Any, split: str, num_samples: int = 1) -> np.ndarray:
         """-log p(x) or its bound on a split, `[N]` nats; randomness does not depend on the step."""
-        if num_samples not in self.nlls:
-            self.nlls[num_samples] = evals.make_nll(
+        config = self.run.model
+        if split == "validation" and hasattr(self.family, "validation_config"):
+            config = self.family.validation_config(config)
+        if (config, num_samples) not in self.nlls:
+            self.nlls[config, num_samples] = evals.make_nll(
                 self.family,
-                self.run.model,
+                config,
                 num_samples=num_samples,
                 sharding=batch_sharding(self.mesh),
+                reported=True,
             )
         if split not in self.evaluated:
             self.evaluated[split] = evaluation_data(self.run, self.dataset, split)
         x, count = self.evaluated[split], self.mesh.devices.size
         size = -(-min(self.run.train.eval_batch, len(x)) // count)
         key = stream(jax.random.key(self.run.seed), 0, f"evaluate {split}")
-        return self.nlls[num_samples](state.eval_variables(), x, key, size * count)
+        return self.nlls[config, num_samples](state.eval_variables(), x, key, size * count)
 
     def evaluate(self, state: Any, step: int, meta: dict[str, Any]) -> bool:
         """Validation; keeps the best state apart and counts evaluations that were not better."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.grid import grid
+from genjax.grid import grid, tiled
 from genjax.train import pictures
 from genjax.train.pictures import save_grid
 
@@ -32,6 +32,15 @@ def test_range_is_mapped_and_clipped():
     row = grid(image, low=-1, high=1, scale=1)[GAP, GAP : GAP + 5]
     # Without clipping, -2 and 2 wrap around in uint8. Grey: all three channels alike.
     np.testing.assert_array_equal(row, np.repeat([[0], [0], [128], [255], [255]], 3, axis=1))
+
+
+def test_numbers_without_bounds_are_drawn_between_their_own_percents():
+    x = np.linspace(-3, 5, 10_001).reshape(-1, 1, 1, 1)
+    x[0], x[-1] = -1e9, 1e9  # one outlier does not make the rest grey
+    page = grid(x, -np.inf, np.inf, scale=1)
+    inside = tiled(x, -3 + 0.08, 5 - 0.08, scale=1)[0]
+    np.testing.assert_allclose(page.astype(int), inside.astype(int), atol=1)
+    assert grid(np.zeros((4, 2, 2, 1)), -np.inf, np.inf).dtype == np.uint8
 
 
 def test_scale_repeats_pixels_in_both_directions():

@@ -39,6 +39,16 @@ def test_several_seeds_mean_and_quadrature():
     assert row["minutes"] == 1.0
 
 
+def test_folds_share_no_test_examples():
+    values = [(0, 87.0), (1, 88.0), (2, 90.0)]
+    folds = [{"data": {"fold": fold}} for fold in range(3)]
+    row = records.summarize([record(*v, config=c) for v, c in zip(values, folds, strict=True)])
+    assert row["std_error"] == pytest.approx(math.sqrt(7 / 9))
+    # Seeds of one and the same fold do share them.
+    row = records.summarize([record(*v, config=folds[0]) for v in values])
+    assert row["std_error"] == pytest.approx(math.sqrt(0.09 + 7 / 9))
+
+
 def test_seeds_without_a_figure():
     # A family that only samples has a row, and no figure.
     none = {"obtained": None, "std_error": None, "metric": "none"}

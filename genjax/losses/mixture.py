@@ -1,0 +1,145 @@
+"""Negative log-densities of one-dimensional mixtures: parameters in, nats out."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from genjax import checks
+from genjax.losses.likelihood import at_least_float32, sum_event
+
+
+def gaussian_mixture_nats(
+    x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
+) -> jax.Array:
+    """-log density of one-dimensional mixtures of K Gaussians, elementwise.
+
+    Args:
+      x: `[...]`, any real number.
+      logits: `[..., K]`, log of the weights up to a constant.
+      means: `[..., K]`.
+      log_scales: `[..., K]`, log of the standard deviations. In float32 `(x - mean) / scale` must
+        stay below 1e19 for one component at least, or its square is infinite.
+
+    Returns:
+      the shape of `x`, in nats; a density, so they may be negative.
+
+    Raises:
+      ValueError: the shapes do not fit.
+
+    Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
+    density-estimator", section 3.
+
+    >>> zero = jnp.zeros((1, 2))
+    >>> round(float(gaussian_mixture_nats(jnp.zeros((1,)), zero, zero, zero)[0]), 4)
+    0.9189
+    """
+    scaled = _scaled("gaussian_mixture", x, logits, means, log_scales)
+    return _mix(logits, -0.5 * scaled**2 - 0.5 * math.log(2 * math.pi), log_scales)
+
+
+def laplace_mixture_nats(
+    x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
+) -> jax.Array:
+    """-log density of one-dimensional mixtures of K Laplace distributions, elementwise.
+
+    The density of a component is exp(-|x - mean| / scale) / (2 scale).
+
+    Args:
+      x: `[...]`, any real number.
+      logits: `[..., K]`, log of the weights up to a constant.
+      means: `[..., K]`.
+      log_scales: `[..., K]`, log of the scales; the standard deviation is sqrt(2) times a scale.
+
+    Returns:
+      the shape of `x`, in nats; a density, so they may be negative.
+
+    Raises:
+      ValueError: the shapes do not fit.
+
+    Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
+    density-estimator", section 4.
+
+    >>> zero = jnp.zeros((1, 2))
+    >>> round(float(laplace_mixture_nats(jnp.zeros((1,)), zero, zero, zero)[0]), 4)  # log 2
+    0.6931
+    """
+    scaled = _scaled("laplace_mixture", x, logits, means, log_scales)
+    return _mix(logits, -jnp.abs(scaled) - math.log(2), log_scales)
+
+
+def gaussian_mixture_nll(
+    x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
+) -> jax.Array:
+    """-log density of whole examples, each entry from its mixture of Gaussians.
+
+    Args:
+      x: `[B, ...]`, any real number.
+      logits: `[B, ..., K]`, log of the weights up to a constant.
+      means: `[B, ..., K]`.
+      log_scales: `[B, ..., K]`, see `gaussian_mixture_nats`.
+
+    Returns:
+      `[B]` nats; a density, so they may be negative.
+
+    Raises:
+      ValueError: the shapes do not fit, or there is no batch axis.
+
+    Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
+    density-estimator", section 3.
+
+    >>> zero = jnp.zeros((1, 3, 2))
+    >>> round(float(gaussian_mixture_nll(jnp.zeros((1, 3)), zero, zero, zero)[0]), 4)
+    2.7568
+    """
+    checks.batched("gaussian_mixture_nll", x=x)
+    return sum_event(gaussian_mixture_nats(x, logits, means, log_scales))
+
+
+def laplace_mixture_nll(
+    x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
+) -> jax.Array:
+    """-log density of whole examples, each entry from its mixture of Laplace distributions.
+
+    Args:
+      x: `[B, ...]`, any real number.
+      logits: `[B, ..., K]`, log of the weights up to a constant.
+      means: `[B, ..., K]`.
+      log_scales: `[B, ..., K]`, see `laplace_mixture_nats`.
+
+    Returns:
+      `[B]` nats; a density, so they may be negative.
+
+    Raises:
+      ValueError: the shapes do not fit, or there is no batch axis.
+
+    Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
+    density-estimator", section 4.
+
+    >>> zero = jnp.zeros((1, 3, 2))
+    >>> round(float(laplace_mixture_nll(jnp.zeros((1, 3)), zero, zero, zero)[0]), 4)
+    2.0794
+    """
+    checks.batched("laplace_mixture_nll", x=x)
+    return sum_event(laplace_mixture_nats(x, logits, means, log_scales))
+
+
+def _scaled(
+    where: str, x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
+) -> jax.Array:
+    """(x - mean) / scale, `[..., K]`."""
+    checks.same_shape(where, logits=logits, means=means, log_scales=log_scales)
+    if jnp.ndim(logits) != jnp.ndim(x) + 1 or jnp.shape(logits)[:-1] != jnp.shape(x):
+        raise ValueError(
+            f"{where}: the parameters must have x's shape and one axis of components, got x"
+            f" {checks.describe(x)} and logits {checks.describe(logits)}."
+        )
+    x, means, log_scales = map(at_least_float32, (x, means, log_scales))
+    return (x[..., None] - means) * jnp.exp(-log_scales)
+
+
+def _mix(logits: jax.Array, log_kernel: jax.Array, log_scales: jax.Array) -> jax.Array:
+    """-log sum_k softmax(logits)_k kernel_k / scale_k."""
+    # Both inside one logsumexp: a component that is far away costs no other its digits.
+    log_w = jax.nn.log_softmax(at_least_float32(logits), axis=-1)
+    return -jax.nn.logsumexp(log_w + log_kernel - at_least_float32(log_scales), axis=-1)
