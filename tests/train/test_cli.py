@@ -366,3 +366,9 @@ def test_smoke_sizes_are_settings_of_train():
     assert set(cli.SMOKE) <= {f.name for f in dataclasses.fields(Train)}
     assert isinstance(cli.smoke(TABLE).data, Data)
     assert isinstance(BASE.optimizer, Optimizer)
+
+
+def test_smoke_of_a_counted_family_sees_each_image_once():
+    run = parse("--smoke", {"joint": TABLE})[1]
+    assert run.train.steps * run.train.batch_size <= run.data.limit
+    assert cli.smoke(TABLE) == run
