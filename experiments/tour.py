@@ -114,7 +114,7 @@ STOPS = {
         model=orderless_nade.Config(shape=(8, 8, 1), hidden=(128, 128), orders=8),
         data=DIGITS,
         optimizer=Optimizer(learning_rate=2e-3, schedule="linear"),
-        train=TRAIN,
+        train=dataclasses.replace(TRAIN, steps=2000),
     ),
     # Real numbers: grey levels with noise added, in [0, 1); its nats compare with no other row's.
     "rnade": Run(
@@ -123,7 +123,7 @@ STOPS = {
         model=rnade.Config(shape=(8, 8, 1), hidden=64, components=5, dropout=0.1),
         data=dataclasses.replace(DIGITS, transform="dequantize"),
         optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
-        train=dataclasses.replace(TRAIN, steps=1000),
+        train=dataclasses.replace(TRAIN, steps=600),
     ),
     "vae": Run(
         experiment="tour_vae",
