@@ -10,6 +10,7 @@ arrays train, validation and test, uint8 [N, D] in {0, 1}, split as Larochelle a
 it. Whatever is not the paper's was chosen on validation.
 """
 
+import dataclasses
 import sys
 
 from genjax.core import Optimizer
@@ -51,30 +52,31 @@ RECIPES = {
             data_checksum=CHECKSUM,
         ),
     ),
+    # Tried once: 9.70 on validation, below what MADE reaches there.
     "nade": Run(
         experiment="uci_mushrooms:nade",
         family="nade",
-        model=nade.Config(shape=SHAPE, hidden=500, dropout=0.5),
+        model=nade.Config(shape=SHAPE, hidden=200, dropout=0.2),
         data=DATA,
-        optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.1),
+        optimizer=Optimizer(learning_rate=3e-3, weight_decay=0.01),
         train=TRAIN,
         figure=Figure(
             paper=9.81,
             tag="seen",
             source=f"{SOURCE}NADE (fixed order)",
-            difference="Adam, dropout, weight decay, averaged weights; the paper has SGD",
+            difference="Adam, dropout, weight decay, averaged weights, 200 units; the paper has SGD",
             data_checksum=CHECKSUM,
         ),
     ),
-    # Chosen: dropout 0.2 and weight decay 0.1 (of 0.5, 0.2 and 0.01, 0.1), learning rate 3e-3 (of
-    # 1e-3, 3e-3, 1e-2).
+    # Chosen: dropout 0.5 (of 0.2, 0.3, 0.4, 0.5), weight decay 0.1 (of 0.01, 0.1, 0.3), learning rate
+    # 1e-2 (of 1e-3, 3e-3, 6e-3, 1e-2), direct connections (of with and without).
     "made": Run(
         experiment="uci_mushrooms:made",
         family="made",
-        model=made.Config(shape=SHAPE, hidden=(500,), dropout=0.2),
+        model=made.Config(shape=SHAPE, hidden=(500,), dropout=0.5),
         data=DATA,
-        optimizer=Optimizer(learning_rate=3e-3, weight_decay=0.1),
-        train=TRAIN,
+        optimizer=Optimizer(learning_rate=1e-2, schedule="linear", weight_decay=0.1),
+        train=dataclasses.replace(TRAIN, steps=4_000),
         figure=Figure(
             paper=9.68,
             tag="seen",
