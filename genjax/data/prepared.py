@@ -145,6 +145,14 @@ def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, 
     Raises:
       ValueError: it is not there, not prepared, damaged, or not as its metadata say.
     """
+    try:
+        import array_record  # noqa: F401
+        import tensorflow_datasets  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            f"'{show(source)}' is a TFDS data set and tensorflow-datasets is not installed; install"
+            f" it, or give a .npz file made by python -m genjax.data."
+        ) from None
     folder = find_folder(source, data_dir)
     now = stamp(folder)
     about = metadata(folder, now)

@@ -336,3 +336,12 @@ def test_npz_is_refused_before_room_is_made(folder, tmp_path, where, how):
     said = one_sentence(str(error.value), path)
     why = {"claim": "says that it is uint8[40000", "bomb": "would unpack to", "pickle": "Python"}
     assert why.get(how, "packed in a way") in said
+
+
+@pytest.mark.parametrize("missing", ["tensorflow_datasets", "array_record"])
+def test_without_tfds_a_folder_is_one_sentence(whole, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    for source in (str(whole), "mnist"):
+        with pytest.raises(ValueError, match="is not installed") as error:
+            load(Data(data=source))
+        one_sentence(str(error.value), source)
