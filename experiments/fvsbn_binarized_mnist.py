@@ -16,7 +16,8 @@ from genjax.train import Figure, Run, Train
 from genjax.train.cli import main
 
 RECIPES = {
-    # Chosen on validation after 3,000 steps: learning rate 0.02 (of 0.001, 0.003, 0.01, 0.02, 0.05).
+    # Chosen on validation after 3,000 steps: learning rate 0.02 (of 0.001, 0.003, 0.01, 0.02,
+    # 0.05), random order (98.9 there, 99.5 in raster order), no dropout.
     "adam": Run(
         experiment="fvsbn_binarized_mnist",
         family="fvsbn",

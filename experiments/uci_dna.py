@@ -10,6 +10,7 @@ arrays train, validation and test, uint8 [N, D] in {0, 1}, split as Larochelle a
 it. Whatever is not the paper's was chosen on validation.
 """
 
+import dataclasses
 import sys
 
 from genjax.core import Optimizer
@@ -52,18 +53,20 @@ RECIPES = {
             data_checksum=CHECKSUM,
         ),
     ),
+    # Chosen: weight decay 0.3 (of 0.1, 0.3, 0.5, 1), 200 units (of 100, 200), learning rate
+    # 3e-3 (of 1e-3, 3e-3, 1e-2).
     "nade": Run(
         experiment="uci_dna:nade",
         family="nade",
-        model=nade.Config(shape=SHAPE, hidden=500, dropout=0.5),
+        model=nade.Config(shape=SHAPE, hidden=200, dropout=0.5),
         data=DATA,
-        optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.1),
-        train=TRAIN,
+        optimizer=Optimizer(learning_rate=3e-3, schedule="linear", weight_decay=0.3),
+        train=dataclasses.replace(TRAIN, steps=4_000),
         figure=Figure(
             paper=84.81,
             tag="seen",
             source=f"{SOURCE}NADE (fixed order)",
-            difference="Adam, dropout, weight decay, averaged weights; the paper has SGD",
+            difference="Adam, dropout, weight decay, averaged weights, 200 units; not SGD",
             data_checksum=CHECKSUM,
         ),
     ),
@@ -83,18 +86,19 @@ RECIPES = {
             data_checksum=CHECKSUM,
         ),
     ),
+    # Chosen: weight decay 0.3 (of 0.3, 1), learning rate 1e-2 (of 1e-3, 3e-3, 1e-2).
     "made_sampling": Run(
         experiment="uci_dna:made_sampling",
         family="made",
-        model=made.Config(shape=SHAPE, hidden=(500,), masks=100, dropout=0.2),
+        model=made.Config(shape=SHAPE, hidden=(500,), masks=32, dropout=0.2),
         data=DATA,
-        optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.1),
-        train=TRAIN,
+        optimizer=Optimizer(learning_rate=1e-2, schedule="linear", weight_decay=0.3),
+        train=dataclasses.replace(TRAIN, steps=14_000, eval_every=500),
         figure=Figure(
             paper=79.66,
             tag="seen",
             source=f"{SOURCE}MADE (mask sampling)",
-            difference="Adam, dropout, averaged weights, 100 masks; the paper has Adadelta, 1000",
+            difference="Adam, dropout, weight decay, averaged weights; 32 masks, not 1000",
             data_checksum=CHECKSUM,
         ),
     ),
