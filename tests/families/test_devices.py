@@ -9,7 +9,7 @@ from helpers import NAMES, run_program
 
 @pytest.fixture(scope="module")
 def found():
-    return json.loads(run_program("devices.py", devices=8).stdout.splitlines()[-1])
+    return json.loads(run_program("devices.py", devices=8, timeout=900).stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -79,6 +79,7 @@ def test_each_setting_has_an_option(field):
     choices |= {"order": "random" if old == "raster" else "raster", "transform": "dynamic"}
     choices |= {"shape": "5 5 1", "data": "digits", "data_dir": "there", "decay_steps": "33"}
     choices |= {"nesterov": "", "patience": "3", "writers": "csv", "stream": "yes"}
+    choices |= {"folds": "10", "fold": "3", "standardize": ""}
     if name in choices:
         value = choices[name]
     elif isinstance(old, float):
@@ -89,6 +90,7 @@ def test_each_setting_has_an_option(field):
     line = f"{flag} {value}" if old is not True else f"--no-{flag[2:]}"
     # Momentum is for sgd and rmsprop, Nesterov's form for where there is one.
     needs = {"momentum": "--optimizer sgd", "nesterov": "--optimizer sgd --momentum 0.5"}
+    needs |= {"fold": "--folds 10"}
     others = changed(needs[name]) if name in needs else {}
     found = changed(f"{line} {needs.get(name, '')}")
     assert set(found) - set(others) == {f"{room}.{name}"}
