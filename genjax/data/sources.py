@@ -96,9 +96,8 @@ def _place(
             )
         return splits, {}
     large = settings.stream == "auto" and train.nbytes() > RESIDENT_BYTES
-    kept = {"train"} if settings.stream == "yes" or large else set()
-    streams = {s: v for s, v in splits.items() if s in kept}
-    return {s: v.all() for s, v in splits.items() if s not in kept}, streams
+    streams = {"train": train} if settings.stream == "yes" or large else {}
+    return {s: v.all() for s, v in splits.items() if s not in streams}, streams
 
 
 def _prepared_levels(

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from genjax import checks, evals, families
+from genjax import checks, families
 from genjax import data as data_room
-from genjax.core import Optimizer, init_state, stream, with_ema
-from genjax.train.compile import compile_step
+from genjax.core import Optimizer
 from genjax.train.door import check_fit, evaluation_data
 from genjax.train.settings import Run, resolve
+from genjax.train.stacked import Stacked
 
 
 class Trial(NamedTuple):
@@ -91,81 +91,52 @@ def best(trials: Sequence[Trial]) -> Trial:
     return found
 
 
-class Trials:
-    """The runs of one selection, their states stacked."""
+class Trials(Stacked):
+    """The runs of one selection: one learning rate each, and all else the same."""
 
     def __init__(self, run: Run, family: Any, dataset: Any, learning_rates: Sequence[float]):
         """Settings whose learning rate is 1, and each run's own."""
-        self.settings, self.rates = run.train, list(learning_rates)
         assert isinstance(run.optimizer, Optimizer)
-        optimizer = run.optimizer.build(learning_rate_scale=1.0)
-        averaged = run.train.ema > 0
-        step = family.make_step(run.model, optimizer)
-        self.step = with_ema(step, run.train.ema) if averaged else step
-        key = jax.random.key(run.seed)
+        self.rates = list(learning_rates)
+        key, rates = jax.random.key(run.seed), jnp.asarray(self.rates, jnp.float32)
 
-        def make_state(rate: jax.Array) -> Any:
-            state = init_state(family, run.model, optimizer, key, ema=averaged)
-            return state.replace(opt_state=optax.tree.set(state.opt_state, step_size=rate))
+        def begin(init: Any, number: jax.Array) -> Any:
+            state = init(key)
+            return state.replace(opt_state=optax.tree.set(state.opt_state, step_size=rates[number]))
 
-        # A single run is stacked with its double: compile_step stacks two or more.
-        self.runs = max(2, len(self.rates))
-        rates = jnp.resize(jnp.asarray(self.rates, jnp.float32), (self.runs,))
-        self.state = jax.jit(jax.vmap(make_state))(rates)
         names = set(family.batch_spec(run.model, 1))
         train = dataset.splits["train"]
-        self.data = {k: jnp.asarray(v) for k, v in train.items() if k in names}
+        super().__init__(
+            run,
+            run.optimizer.build(learning_rate_scale=1.0),
+            len(self.rates),
+            {k: v for k, v in train.items() if k in names},
+            begin,
+            data_room.make_transform(run.data.transform, dataset.levels),
+        )
         self.order = data_room.Order(len(train["x"]), run.seed)
-        self.transform = data_room.make_transform(run.data.transform, dataset.levels)
-        self.calls: dict[int, Any] = {}
-        self.nll = evals.make_nll(family, run.model)
         self.validation = evaluation_data(run, dataset, "validation")
-        self.key = stream(key, 0, "evaluate validation")
         self.found = [Trial(rate, math.inf, math.nan, 0) for rate in self.rates]
-        self.bad = [0] * len(self.rates)
-        self.diverged = [False] * len(self.rates)
+        self.bad = [0] * self.count
+        self.diverged = [False] * self.count
 
     def run(self) -> list[Trial]:
-        """Steps and evaluations until the end, or until no run could still become better."""
-        t, step = self.settings, 0
-        pending: list[dict[str, jax.Array]] = []
-        while step < t.steps and any(self.open(i) for i in range(len(self.rates))):
-            every = t.eval_every or t.steps
-            evaluation = min(step - step % every + every, t.steps)
-            length = min(t.steps_per_call, evaluation - step)
-            self.state, metrics = self.call(length)(
-                self.state, self.indices(step, length), self.data
-            )
-            pending.append(metrics)
-            step += length
-            if step == evaluation:
-                self.evaluate(step, pending)
-                pending = []
+        """Train, and give what each learning rate came to."""
+        self.advance()
         return self.found
+
+    def going(self) -> bool:
+        """Until no run could still become better."""
+        return any(self.open(i) for i in range(self.count))
 
     def open(self, i: int) -> bool:
         """Whether a run has neither diverged nor stopped early."""
         patience = self.settings.patience
         return not self.diverged[i] and not (patience and self.bad[i] >= patience)
 
-    def call(self, length: int) -> Any:
-        """The compiled step of all runs."""
-        if length not in self.calls:
-            self.calls[length] = compile_step(
-                self.step,
-                steps_per_call=length,
-                runs=self.runs,
-                transform=self.transform,
-                resident=True,
-            )
-        return self.calls[length]
-
-    def indices(self, step: int, length: int) -> jax.Array:
-        """The same examples for every run: `[length, runs, B]`, without the first axis where 1."""
-        size = self.settings.batch_size
-        taken = self.order.take(step * size, length * size).reshape(length, 1, size)
-        every = np.broadcast_to(taken, (length, self.runs, size))
-        return jnp.asarray(every[0] if length == 1 else every)
+    def taken(self, start: int, count: int) -> np.ndarray:
+        """The same examples for every run."""
+        return np.broadcast_to(self.order.take(start, count), (self.runs, count))
 
     def evaluate(self, step: int, pending: list[dict[str, jax.Array]]) -> None:
         """Validation of each run that is still open; a number that is none closes it for good."""
@@ -174,11 +145,9 @@ class Trials:
             if not self.open(i):
                 continue
             finite = all(np.isfinite(v[..., i]).all() for m in fetched for v in m.values())
-            one = jax.tree.map(lambda a, i=i: a[i], self.state.eval_variables())
             mean, error = math.nan, math.nan
             if finite:
-                nats = self.nll(one, self.validation, self.key, self.settings.eval_batch)
-                mean, error = evals.mean_and_error(nats)
+                mean, error = self.validate(self.variables(i), self.validation)
             if not math.isfinite(mean):
                 self.diverged[i] = True
                 self.found[i] = Trial(self.rates[i], math.inf, math.nan, step)

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import checks, evals, families
-from genjax.core import Optimizer, init_state, stream, with_ema
+from genjax import checks, families
+from genjax.core import Optimizer, init_state, stream
 from genjax.data import Order
-from genjax.train.compile import compile_step
 from genjax.train.settings import Run, resolve
+from genjax.train.stacked import Stacked
 
 
 def fit_subsets(
@@ -57,47 +57,27 @@ def _without_gradient(run: Run, x: np.ndarray, number: int) -> dict[str, Any]:
     return state.eval_variables()
 
 
-class _Together:
-    """States of all parts, stacked; each with its own data order, the same random numbers."""
+class _Together(Stacked):
+    """The densities of all parts; each with its own data order, the same random numbers."""
 
     def __init__(self, run: Run, train: Sequence[np.ndarray], validation: Sequence[np.ndarray]):
-        self.settings, self.family, self.model = run.train, families.get(run.family), run.model
         if not isinstance(run.optimizer, Optimizer):
             raise ValueError(f"{run.family} has not one optimizer; parts are fitted with one.")
-        optimizer = run.optimizer.build()
-        averaged = run.train.ema > 0
-        step = self.family.make_step(run.model, optimizer)
-        self.step = with_ema(step, run.train.ema) if averaged else step
-        self.count = len(train)
-        # A single part is stacked with its double: compile_step stacks two or more.
-        self.runs = max(2, self.count)
         key = jax.random.key(run.seed)
-
-        def make_state(number: jax.Array) -> Any:
-            mine = jax.random.fold_in(key, number)
-            return init_state(self.family, run.model, optimizer, mine, ema=averaged)
-
-        self.state = jax.jit(jax.vmap(make_state))(jnp.arange(self.runs) % self.count)
-        starts = np.cumsum([0, *(len(part) for part in train)])
-        self.data = {"x": jnp.asarray(np.concatenate(train))}
+        super().__init__(
+            run,
+            run.optimizer.build(),
+            len(train),
+            {"x": np.concatenate(train)},
+            lambda init, number: init(jax.random.fold_in(key, number)),
+        )
         self.orders = [Order(len(part), run.seed) for part in train]
-        self.starts = starts[:-1]
+        self.starts = np.cumsum([0, *(len(part) for part in train)])[:-1]
         self.validation = validation
-        self.nll = evals.make_nll(self.family, run.model)
-        self.key = stream(key, 0, "evaluate validation")
         self.best: list[tuple[float, Any]] = [(math.inf, None)] * self.count
-        self.calls: dict[int, Any] = {}
 
     def fit(self) -> list[dict[str, Any]]:
-        t, step = self.settings, 0
-        while step < t.steps:
-            every = t.eval_every or t.steps
-            evaluation = min(step - step % every + every, t.steps)
-            length = min(t.steps_per_call, evaluation - step)
-            self.state, _ = self.call(length)(self.state, self.indices(step, length), self.data)
-            step += length
-            if step == evaluation:
-                self.evaluate()
+        self.advance()
         for i, (nats, _) in enumerate(self.best):
             if not math.isfinite(nats):
                 raise FloatingPointError(
@@ -106,29 +86,15 @@ class _Together:
                 )
         return [variables for _, variables in self.best]
 
-    def call(self, length: int) -> Any:
-        if length not in self.calls:
-            self.calls[length] = compile_step(
-                self.step, steps_per_call=length, runs=self.runs, resident=True
-            )
-        return self.calls[length]
+    def taken(self, start: int, count: int) -> np.ndarray:
+        """Each part's own order, as indices into the joined parts."""
+        parts = [i % self.count for i in range(self.runs)]
+        return np.stack([self.starts[i] + self.orders[i].take(start, count) for i in parts])
 
-    def indices(self, step: int, length: int) -> jax.Array:
-        """`[length, runs, B]` into the joined parts, without the first axis where it is 1."""
-        size = self.settings.batch_size
-        rows = [
-            self.starts[i % self.count]
-            + self.orders[i % self.count].take(step * size, length * size)
-            for i in range(self.runs)
-        ]
-        found = np.stack(rows).reshape(self.runs, length, size).swapaxes(0, 1).astype(np.int32)
-        return jnp.asarray(found[0] if length == 1 else found)
-
-    def evaluate(self) -> None:
+    def evaluate(self, step: int, pending: list[dict[str, jax.Array]]) -> None:
         """Keep the weights of every density that is better than before on its own validation."""
         for i in range(self.count):
-            one = jax.tree.map(lambda a, i=i: a[i], self.state.eval_variables())
-            nats = self.nll(one, self.validation[i], self.key, self.settings.eval_batch)
-            mean = evals.mean_and_error(nats)[0]
+            one = self.variables(i)
+            mean = self.validate(one, self.validation[i])[0]
             if mean < self.best[i][0]:
                 self.best[i] = (mean, one)
