@@ -150,12 +150,9 @@ def row(
     family: str, name: str, data: dict[str, Split], other: dict[str, Split], options: Any
 ) -> dict[str, Any]:
     """The figures of one family on one set; from OUT where they are known already."""
-    path = options.out / f"{family}-{pathlib.Path(name).parent.name or name}.json"
-    asked = {k: getattr(options, k) for k in ("seed", "evaluate", "limit", "steps", "validation")}
-    if path.exists():
-        known = json.loads(path.read_text())
-        if known["asked"] == asked:
-            return known["row"]
+    path, asked, known = kept(family, name, options)
+    if known is not None:
+        return known
     began = time.monotonic()
     print(f"{family} on {name} ...", file=sys.stderr, flush=True)
     run = RUNS[family]
@@ -169,6 +166,19 @@ def row(
     found = {"family": family, "data": name, **figures, "seconds": time.monotonic() - began}
     write_json(path, {"asked": asked, "row": found})
     return found
+
+
+def kept(
+    family: str, name: str, options: Any
+) -> tuple[pathlib.Path, dict[str, Any], dict[str, Any] | None]:
+    """Where a row lies in OUT, what it depends on, and the row, where it is known already."""
+    path = options.out / f"{family}-{pathlib.Path(name).parent.name or name}.json"
+    asked = {k: getattr(options, k) for k in ("seed", "evaluate", "limit", "steps", "validation")}
+    if path.exists():
+        known = json.loads(path.read_text())
+        if known["asked"] == asked:
+            return path, asked, known["row"]
+    return path, asked, None
 
 
 def ask(
@@ -231,12 +241,9 @@ def features(run: Run, variables: Any, data: dict[str, Split]) -> float | None:
 
 def baseline(name: str, data: dict[str, Split], options: Any) -> dict[str, Any]:
     """Probes on raw pixels and on 200 principal components, of the same 10,000 images."""
-    path = options.out / f"pixels-{pathlib.Path(name).parent.name or name}.json"
-    asked = {k: getattr(options, k) for k in ("seed", "evaluate", "limit", "validation")}
-    if path.exists():
-        known = json.loads(path.read_text())
-        if known["asked"] == asked:
-            return known["row"]
+    path, asked, known = kept("pixels", name, options)
+    if known is not None:
+        return known
     splits = ("train", "validation", "test")
     x = [data[s].x[:10_000].reshape(min(len(data[s].x), 10_000), -1) for s in splits]
     labels = [data[s].label[:10_000] for s in splits]
