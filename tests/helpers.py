@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -194,6 +195,40 @@ def run_program(
         check=check,
         timeout=timeout,
     )
+
+
+def run_two(name: str, *arguments: str) -> list[str]:
+    """Two processes of a file of tests/programs, four devices each; the last line of each.
+
+    The program is given the arguments with a free port for `PORT`, and its own number, 0 or 1,
+    for `PROCESS`.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    program = str(ROOT / "tests" / "programs" / name)
+    both = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                program,
+                *({"PORT": port, "PROCESS": str(i)}.get(a, a) for a in arguments),
+            ],
+            env=environment(devices=4),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=240) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    for process, (_, error) in zip(both, said, strict=True):
+        assert process.returncode == 0, error[-3000:]
+    return [output.splitlines()[-1] for output, _ in said]
 
 
 def run_python(

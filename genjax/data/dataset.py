@@ -1,6 +1,7 @@
 """A data set by split: arrays in memory, or rows left on disk and read when asked for."""
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -64,6 +65,11 @@ class Dataset:
 
         The same whether a split is in memory or on disk, and before binarisation.
         """
+        return self._checksum
+
+    @functools.cached_property
+    def _checksum(self) -> str:
+        """Asked when a run begins and for its record: gigabytes are summed once."""
         crcs = {s: {k: row_crcs(a) for k, a in v.items()} for s, v in self.splits.items()}
         crcs |= {s: rows.crcs() for s, rows in self.streams.items()}
         return combine({**crcs, **self.crcs})

@@ -4,9 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 
 import chex
 import jax
@@ -14,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from feeding import CASES, TRAIN, Place, crcs, fed, feeding, swap, write_folder
-from helpers import ROOT, environment, run_program
+from helpers import run_program, run_two
 from reading import one_sentence
 from small import small_run
 
@@ -131,28 +128,8 @@ def test_eight_devices_are_fed_the_same(folder, eight):
 
 
 def test_two_processes_read_half_each_and_are_fed_the_same(folder, eight):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = str(ROOT / "tests" / "programs" / "feeds.py")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, program, folder, str(port), str(i)],
-            env=environment(devices=4),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=240) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, (output, error) in zip(processes, said, strict=True):
-        assert process.returncode == 0, error[-3000:]
-        for name, found in json.loads(output.splitlines()[-1]).items():
+    for output in run_two("feeds.py", folder, "PORT", "PROCESS"):
+        for name, found in json.loads(output).items():
             assert found["crcs"] == eight[name]["crcs"]
             assert found["rows"] == eight[name]["rows"] // 2
 

@@ -1,12 +1,9 @@
 """Two processes, four devices each: one run, cut and resumed, with the numbers of one process."""
 
 import json
-import socket
-import subprocess
-import sys
 
 import numpy as np
-from helpers import ROOT, environment
+from helpers import run_two
 from small import small_run, write_data
 
 from genjax.train import fit
@@ -14,28 +11,7 @@ from genjax.train import fit
 
 def together(data, root, steps):
     """Both processes to their end; what each printed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = str(ROOT / "tests" / "programs" / "two.py")
-    both = [
-        subprocess.Popen(
-            [sys.executable, program, data, str(root), str(port), str(i), str(steps)],
-            env=environment(devices=4),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=240) for process in both]
-    finally:
-        for process in both:
-            process.kill()
-    for process, (_, error) in zip(both, said, strict=True):
-        assert process.returncode == 0, error[-3000:]
-    return [output.splitlines()[-1] for output, _ in said]
+    return run_two("two.py", data, str(root), "PORT", "PROCESS", str(steps))
 
 
 def test_two_processes_train_resume_and_agree(tmp_path):
