@@ -47,7 +47,7 @@ def discretized_logistic_nats(
     checks.positive(levels_minus_1=levels - 1)
     x, mean, log_scale = map(at_least_float32, (x, mean, log_scale))
     half = 1 / (levels - 1)
-    centered = (2 * half) * x - 1 - mean
+    centered = (2 * x - (levels - 1)) * half - mean  # whole numbers first: they are exact
     inverse = jnp.exp(-log_scale)
     above = jax.nn.log_sigmoid((centered + half) * inverse)  # log sigmoid(a)
     below = jax.nn.log_sigmoid((half - centered) * inverse)  # log sigmoid(-b)
