@@ -16,13 +16,13 @@ def show(rows: list[dict[str, Any]]) -> None:
 
     page = Table(title="genjax: figures of the papers and figures obtained")
     for column in COLUMNS:
-        right = column in ("paper", "obtained", "std_error", "minutes")
+        right = column in ("parameters", "paper", "obtained", "std_error", "minutes")
         page.add_column(column.replace("_", " "), justify="right" if right else "left")
     for row in rows:
         page.add_row(*(_cell(column, row[column]) for column in COLUMNS))
     console = Console()
     # A pipe has no width of its own: show every column in full there.
-    console.print(page) if console.is_terminal else Console(width=220).print(page)
+    console.print(page) if console.is_terminal else Console(width=240).print(page)
 
 
 def _cell(column: str, value: Any) -> str:
@@ -32,6 +32,8 @@ def _cell(column: str, value: Any) -> str:
         return f"{value:.2f}"
     if column == "std_error":
         return f"{value:.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return str(value)

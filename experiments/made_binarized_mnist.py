@@ -23,14 +23,16 @@ DIFFERENCE = (
 DATA = Data(data="binarized_mnist")
 
 RECIPES = {
+    # Chosen on validation: random order (102.7 there, 114.6 in raster order; 1,000 units, 2,500
+    # steps), learning rate 3e-3 (91.9; 97.6 with 1e-3; 8,000 units, 900 steps).
     "1x8000_1mask": Run(
         experiment="made_binarized_mnist",
         family="made",
         model=made.Config(hidden=(8000,), masks=1, dropout=0.2),
         data=DATA,
-        optimizer=Optimizer(optimizer="adam", learning_rate=5e-4, schedule="linear"),
+        optimizer=Optimizer(optimizer="adam", learning_rate=3e-3, schedule="linear"),
         train=Train(
-            steps=20_000,  # 40 epochs of 50,000 images
+            steps=10_000,  # 20 epochs of 50,000 images
             batch_size=100,
             ema=0.999,
             log_every=500,

@@ -5,15 +5,19 @@ import pathlib
 import pkgutil
 from typing import Any
 
+import jax
+
+from genjax import families
 from genjax.train import Run
-from genjax.train.record import read_records, summarize
+from genjax.train.record import count_parameters, read_records, summarize
 
 HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
 NOT_EXPERIMENTS = {"__main__", "input_rate", "reproduce", "select", "table", "tour", "uses"}
 
 COLUMNS = (
-    *("experiment", "family", "dataset", "metric", "unit", "paper", "paper_tag", "obtained"),
+    *("experiment", "family", "parameters", "dataset", "metric", "unit", "paper", "paper_tag"),
+    "obtained",
     *("std_error", "seeds", "device", "minutes", "commit"),
 )
 
@@ -44,5 +48,13 @@ def table(folder: pathlib.Path = RECORDS) -> list[dict[str, Any]]:
             row = dict.fromkeys(COLUMNS)
             row |= {"experiment": name, "family": run.family, "dataset": run.data.data}
             row |= {"paper": run.figure.paper, "paper_tag": run.figure.tag, "seeds": []}
+            row["parameters"] = parameters(run)
         out.append({column: row[column] for column in COLUMNS})
     return out
+
+
+def parameters(run: Run) -> int:
+    """Trained numbers of a row's model, counted from its shapes alone."""
+    family = families.get(run.family)
+    shapes = jax.eval_shape(lambda key: family.init(run.model, key), jax.random.key(0))
+    return count_parameters(family, run.model, shapes)

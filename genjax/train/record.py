@@ -165,8 +165,8 @@ def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
     row = {
         k: first.get(k)
         for k in (
-            *("experiment", "family", "dataset", "metric", "unit", "paper", "paper_tag"),
-            *("device", "commit"),
+            *("experiment", "family", "parameters", "dataset", "metric", "unit", "paper"),
+            *("paper_tag", "device", "commit"),
         )
     }
     values = [r["obtained"] for r in records if r["obtained"] is not None]

@@ -79,6 +79,10 @@ def test_json_has_every_row_and_every_key(tmp_path, capsys):
             # Not run yet: the paper's figure is there, and ours is not made up.
             assert (row["obtained"], row["std_error"], row["seeds"]) == (None, None, [])
             assert row["paper"] == rows()[name].figure.paper
+            assert row["parameters"] > 0
+    # 2HD + H + D of NADE without a record; D(D - 1)/2 + D of the logistic regressions.
+    assert found["nade_binarized_mnist:sgd"]["parameters"] == 785_284
+    assert found["fvsbn_binarized_mnist"]["parameters"] == 307_720
     row = found["nade_binarized_mnist"]
     assert (row["obtained"], row["seeds"], row["metric"]) == (88.5, [0, 1], "test NLL")
     assert (row["family"], row["dataset"], row["unit"]) == ("nade", "binarized_mnist", "nats")
