@@ -43,17 +43,20 @@ class Config:
     classes: int = 10
     """Classes; p(y) is the same for all."""
     latent: int = 50
-    """Dimensions of z (section 4)."""
+    """Dimensions of z (section 4.4)."""
     hidden: tuple[int, ...] = (500,)
-    """Hidden units of classifier, encoder and, reversed, of decoder (section 4)."""
+    """Hidden units of classifier, encoder and, reversed, of decoder (section 4.4)."""
     activation: Literal["softplus", "tanh", "relu"] = "softplus"
-    """Hidden activation (section 4)."""
+    """Hidden activation (section 4.4)."""
     alpha: float = 0.1
-    """Weight of the classification loss, nats an example: the paper's alpha is 0.1 N (section 4),
-    over N examples, times the mean of -log q(y | x) over those with a label."""
+    """Weight of the classification loss, nats an example: over N examples the paper's alpha is
+    0.1 N, times the mean of -log q(y | x) over those with a label (section 3.1.2)."""
     labelled: float = 100 / 50_000
     """Share of the examples that have a label. The loss of an example cannot see how many others
     have one: alpha / labelled times its own -log q(y | x) makes alpha times their mean of it."""
+    weight_prior: float = 1 / 50_000
+    """Precision of a normal prior of all parameters, over N examples: the paper's has 1
+    (section 4.4)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Computation of the hidden layers; parameters and likelihood stay float32."""
 
@@ -63,14 +66,14 @@ class Config:
         )
         checks.one_of(("softplus", "tanh", "relu"), activation=self.activation)
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        checks.not_negative(alpha=self.alpha)
+        checks.not_negative(alpha=self.alpha, weight_prior=self.weight_prior)
         checks.positive(labelled=self.labelled)
         if self.labelled > 1:
             raise ValueError(f"labelled must be a share of at most 1, got {self.labelled}.")
 
 
 def tiny() -> Config:
-    return Config(shape=(3, 3, 1), classes=3, latent=1, hidden=(8,), labelled=1.0)
+    return Config(shape=(3, 3, 1), classes=3, latent=1, hidden=(8,), labelled=1.0, weight_prior=0)
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -103,7 +106,7 @@ class Pair(nn.Module):
 
 
 def _networks(config: Config) -> tuple[MLP, Pair, Pair]:
-    """Classifier `[B, D] -> [B, C]`, encoder `(x, y) -> [B, P, 2 Z]`, decoder `(z, y) -> [B, P, D]`."""
+    """Classifier `x -> [B, C]`, encoder `(x, y) -> [B, P, 2 Z]`, decoder `(z, y) -> [B, P, D]`."""
     dims, act, dtype = math.prod(config.shape), getattr(nn, config.activation), config.dtype
     return (
         MLP(config.hidden, config.classes, act, jnp.dtype(dtype)),
@@ -154,7 +157,10 @@ def decode(config: Config, variables: dict[str, Any], z: jax.Array, y: jax.Array
 def loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """L or U and the weighted classification loss, `[B]` nats; a label of C or above gives NaN."""
+    """L or U, the weighted classification loss and the prior of the parameters: `[B]` nats.
+
+    A label of C or above gives NaN.
+    """
     checks.batch("m2", batch, functools.partial(batch_spec, config))
     x, label = batch["x"], batch["label"]
     known = label >= 0
@@ -165,7 +171,8 @@ def loss(
     classification = categorical_nll(log_q, jnp.where(known, label, 0))
     classification = jnp.where(known, classification, 0)
     nats = config.alpha / config.labelled * classification - bound
-    return nats, {
+    penalty = sum(jnp.sum(p**2) for p in jax.tree.leaves(variables["params"]))
+    return nats + 0.5 * config.weight_prior * penalty, {
         "bound": bound,
         "classification": jnp.sum(classification) / jnp.maximum(jnp.sum(known), 1),
         "labelled": known.astype(jnp.float32),
