@@ -38,10 +38,9 @@ from genjax.losses import (
     iwae_loss,
     kl_warmup,
 )
+from genjax.nn import Gaussian, split_gaussian
 
 TRAITS = Traits(data="binary", density="bound")
-
-Gaussian = tuple[jax.Array, jax.Array]  # mean and log standard deviation, [B, Z] each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,10 +86,7 @@ class Config:
             samples=self.samples,
         )
         checks.not_negative(free_bits=self.free_bits, warmup=self.warmup)
-        checks.one_of(("tanh", "relu", "elu"), activation=self.activation)
-        checks.one_of(("bottom_up", "top_down"), inference=self.inference)
-        checks.one_of(("elbo", "iwae"), objective=self.objective)
-        checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
+        checks.choices(self)
         if len(self.latent) != len(self.hidden):
             raise ValueError(
                 f"latent and hidden are one number a stochastic layer, got {self.latent} and"
@@ -189,12 +185,13 @@ def infer(
     ladder = config.inference == "top_down"
     below, h, q = x.reshape(x.shape[0], -1), [], []
     for i, e in enumerate(noise):
-        hidden, seen = _apply_up(config, variables, i, below)
-        q.append(seen)
-        h.append(_draw(seen, e))
+        params = {"params": variables["params"][f"up_{i}"]}
+        hidden, out = _up(config, i).apply(params, below)
+        q.append(split_gaussian(out, config.latent[i], full=False))
+        h.append(_draw(q[i], e))
         below = hidden if ladder else h[i]
     zeros = jnp.zeros_like(noise[-1])
-    p = [(zeros, zeros)]
+    p = [Gaussian(zeros, zeros)]
     for i in reversed(range(len(noise) - 1)):
         p.insert(0, generate(config, variables, h[i + 1], i))
         if ladder:  # what x told alone is corrected, and drawn again with the same noise
@@ -204,21 +201,21 @@ def infer(
 
 
 def precision_weighted(one: Gaussian, other: Gaussian) -> Gaussian:
-    """The product of two diagonal Gaussians, normalised: mean and log standard deviation.
+    """The product of two diagonal Gaussians, normalised.
 
     Precisions add, and the mean is theirs weighted by precision (Sønderby et al. 2016, section
     2.2). In logs, so that neither a very wide nor a very narrow one is lost to overflow.
     """
-    (mean, log_std), (other_mean, other_log_std) = one, other
-    weight = jax.nn.sigmoid(2 * (other_log_std - log_std))  # of the first
-    merged = -0.5 * jnp.logaddexp(-2 * log_std, -2 * other_log_std)
-    return weight * mean + (1 - weight) * other_mean, merged
+    weight = jax.nn.sigmoid(2 * (other.log_std - one.log_std))
+    log_std = -0.5 * jnp.logaddexp(-2 * one.log_std, -2 * other.log_std)
+    return Gaussian(weight * one.mean + (1 - weight) * other.mean, log_std)
 
 
 def generate(config: Config, variables: dict[str, Any], above: jax.Array, layer: int) -> Gaussian:
-    """p(h_layer | h_layer+1), layers counted from 0: `[B, Z_layer+1]` -> `[B, Z_layer]` twice."""
+    """p(h_layer | h_layer+1), layers counted from 0: h_layer+1 `[B, Z_layer+1]`."""
     params = {"params": variables["params"][f"down_{layer + 1}"]}
-    return _split(_down(config, layer + 1).apply(params, above)[1])
+    out = _down(config, layer + 1).apply(params, above)[1]
+    return split_gaussian(out, config.latent[layer], full=False)
 
 
 def decode(config: Config, variables: dict[str, Any], h: jax.Array) -> jax.Array:
@@ -277,17 +274,22 @@ def log_prob_bound(
 ) -> jax.Array:
     """Importance-weighted bound, log of the mean of p(x, h) / q(h | x): `[B]` nats.
 
-    One sample at a time in a running logsumexp, so memory does not grow with `num_samples`.
+    A few samples at a time in a running logsumexp: memory does not grow with `num_samples`.
     """
     checks.positive(num_samples=num_samples)
     checks.events("hierarchical_vae", x, config.shape)
+    # As many at a time as make a thousand rows for the networks; their number changes nothing.
+    most = max(1, 1000 // x.shape[0])
+    chunk = max(k for k in range(1, most + 1) if num_samples % k == 0)
+    weigh = jax.vmap(functools.partial(log_weight, config, variables, x))
 
-    def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        return jnp.logaddexp(total, log_weight(config, variables, x, key)), None
+    def add(total: jax.Array, keys: jax.Array) -> tuple[jax.Array, None]:
+        return jnp.logaddexp(total, jax.nn.logsumexp(weigh(keys), axis=0)), None
 
     # 0 * x: inside a user's shard_map the carry must vary over the devices as x does.
     start = 0 * x.reshape(x.shape[0], -1)[:, 0] - jnp.inf
-    total, _ = jax.lax.scan(add, start, jax.random.split(key, num_samples))
+    keys = jax.random.split(key, num_samples).reshape(-1, chunk)
+    total, _ = jax.lax.scan(add, start, keys)
     return total - math.log(num_samples)
 
 
@@ -310,14 +312,14 @@ def active_unit_means(
     has it: bottom_up all but h_1, top_down all but h_L (IWAE, section 5: A_u = Cov_x(E_q[u])).
     """
     found = infer(config, variables, x, _noise(config, key, x.shape[0]))
-    return tuple(mean for mean, _ in found.q)
+    return tuple(q.mean for q in found.q)
 
 
 def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """Mean of q of the bottom layer: `[B, Z_1]`; top_down, with the layers above at their means."""
     checks.events("hierarchical_vae", x, config.shape)
     still = tuple(jnp.zeros((x.shape[0], z)) for z in config.latent)
-    return infer(config, variables, x, still).q[0][0]
+    return infer(config, variables, x, still).q[0].mean
 
 
 def sample(
@@ -345,36 +347,27 @@ def _terms(
 def _closed_kl(found: Inferred) -> jax.Array:
     """`[B, L]`; q and p of a layer are given the same sample above."""
     pairs = zip(found.q, found.p, strict=True)
-    kl = [gaussian_kl(*q, prior_mean=p[0], prior_log_std=p[1]) for q, p in pairs]
+    kl = [
+        gaussian_kl(q.mean, q.log_std, prior_mean=p.mean, prior_log_std=p.log_std) for q, p in pairs
+    ]
     return jnp.stack(kl, axis=1)
 
 
 def _sampled_kl(found: Inferred) -> jax.Array:
     """log q - log p of each layer's sample: `[B, L]`."""
     triples = zip(found.h, found.q, found.p, strict=True)
-    return jnp.stack([gaussian_nll(h, *p) - gaussian_nll(h, *q) for h, q, p in triples], axis=1)
+    kl = [
+        gaussian_nll(h, p.mean, p.log_std) - gaussian_nll(h, q.mean, q.log_std)
+        for h, q, p in triples
+    ]
+    return jnp.stack(kl, axis=1)
 
 
-def _apply_up(
-    config: Config, variables: dict[str, Any], layer: int, below: jax.Array
-) -> tuple[jax.Array, Gaussian]:
-    """Last hidden layer, and the Gaussian."""
-    params = {"params": variables["params"][f"up_{layer}"]}
-    hidden, out = _up(config, layer).apply(params, below)
-    return hidden, _split(out)
-
-
-def _split(out: jax.Array) -> Gaussian:
-    mean, log_variance = jnp.split(out, 2, axis=-1)
-    return mean, 0.5 * log_variance
+def _draw(gaussian: Gaussian, noise: jax.Array) -> jax.Array:
+    return gaussian.mean + jnp.exp(gaussian.log_std) * noise
 
 
 def _noise(config: Config, key: jax.Array, n: int) -> tuple[jax.Array, ...]:
     """Standard normal, `[n, Z_l]` a layer."""
     keys = jax.random.split(key, len(config.latent))
     return tuple(jax.random.normal(k, (n, z)) for k, z in zip(keys, config.latent, strict=True))
-
-
-def _draw(gaussian: Gaussian, noise: jax.Array) -> jax.Array:
-    mean, log_std = gaussian
-    return mean + jnp.exp(log_std) * noise

@@ -13,6 +13,7 @@ from scipy import stats
 
 from genjax.core import init_state
 from genjax.families import hierarchical_vae as family
+from genjax.nn import Gaussian
 from genjax.train.record import count_parameters
 
 SMALL = family.Config(shape=(3, 3, 1), latent=(1, 1), hidden=(6, 5), depth=1)
@@ -106,8 +107,8 @@ def test_three_layers_are_the_equations(inference):
     for i in range(3):
         np.testing.assert_allclose(found.h[i], h[i], rtol=1e-4, atol=1e-4)
         for got, want in ((found.q[i], q[i]), (found.p[i], p[i])):
-            np.testing.assert_allclose(got[0], want[0], rtol=1e-4, atol=1e-4)
-            np.testing.assert_allclose(jnp.exp(got[1]), want[1], rtol=1e-4)
+            np.testing.assert_allclose(got.mean, want[0], rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(jnp.exp(got.log_std), want[1], rtol=1e-4)
     logits = net(variables, "down_0", h[0])[1]
     weight = log_pixels(x.reshape(len(x), -1), logits)
     for one, mine, above in zip(h, q, p, strict=True):
@@ -216,17 +217,19 @@ def test_samples_have_the_exact_probabilities(exact):
 def test_precision_weighted_is_the_product_of_two_gaussians():
     h = np.linspace(-3, 3, 7)
     for one, other in (((0.5, -0.3), (-1.0, 0.8)), ((2.0, 0.0), (2.5, -2.0))):
-        as_arrays = [tuple(jnp.full((1, 1), v) for v in pair) for pair in (one, other)]
-        mean, log_std = (float(a[0, 0]) for a in family.precision_weighted(*as_arrays))
+        as_arrays = [Gaussian(*(jnp.full((1, 1), v) for v in pair)) for pair in (one, other)]
+        merged = family.precision_weighted(*as_arrays)
+        mean, log_std = float(merged.mean[0, 0]), float(merged.log_std[0, 0])
         both = sum(stats.norm.logpdf(h, m, np.exp(s)) for m, s in (one, other))
         ratio = both - stats.norm.logpdf(h, mean, np.exp(log_std))
         assert np.ptp(ratio) < 1e-4  # the product, up to a constant
     # What is known by far more surely is what is left, and nothing overflows.
     wide = jnp.full((1, 1), 60.0)
-    sure = (jnp.full((1, 1), 3.0), jnp.full((1, 1), -60.0))
+    sure = Gaussian(jnp.full((1, 1), 3.0), jnp.full((1, 1), -60.0))
 
     def total(log_std):
-        return sum(a.sum() for a in family.precision_weighted((wide, log_std), sure))
+        merged = family.precision_weighted(Gaussian(wide, log_std), sure)
+        return (merged.mean + merged.log_std).sum()
 
     assert float(total(wide)) == pytest.approx(-57)
     assert float(jax.grad(total)(wide)[0, 0]) == 0
