@@ -137,13 +137,12 @@ def classifier():
 def test_a_figure_may_need_more_than_x(batch_size):
     label = np.arange(7, dtype=np.int32)
     figure = make_nll(classifier(), 1.0, reported=True)
-    found = figure(VARIABLES, {"x": X, "label": label}, KEY, batch_size)
+    found = figure(VARIABLES, X, KEY, batch_size, {"label": label})
     # Each example with its own label, on the ragged last batch too.
     np.testing.assert_allclose(found, X.sum(-1) + 1000 * label, rtol=1e-5)
-    # Asked for the density, it is that, with or without labels beside x.
-    for data in (X, {"x": X, "label": label}):
-        nats = make_nll(classifier(), 1.0)(VARIABLES, data, KEY, batch_size)
-        np.testing.assert_allclose(nats, direct(X), rtol=1e-5)
+    # Asked for the density, it is that.
+    nats = make_nll(classifier(), 1.0)(VARIABLES, X, KEY, batch_size)
+    np.testing.assert_allclose(nats, direct(X), rtol=1e-5)
 
 
 def test_the_unit_is_nats_unless_a_family_says_another():
