@@ -35,7 +35,7 @@ def few_labels(dataset: Dataset, settings: Data) -> Dataset:
         )
     label = train["label"]
     # Past the streams of `Order`, one an epoch, and of static draws: a seed may serve all three.
-    rank = np.random.Philox(key=[settings.labels_seed, 2**32]).random_raw(len(label))
+    rank = np.random.Philox(key=[settings.labels_seed or 0, 2**32]).random_raw(len(label))
     kept = np.full_like(label, UNKNOWN)
     for value in np.unique(label):
         rows = np.flatnonzero(label == value)

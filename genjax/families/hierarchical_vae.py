@@ -67,11 +67,11 @@ class Config:
     """Direction of q."""
     objective: Literal["elbo", "iwae"] = "elbo"
     """elbo: the mean of the samples' bounds; iwae: the importance-weighted bound from them."""
-    samples: int = 1
+    latent_samples: int = 1
     """Samples of the latents an example in training (IWAE, k = 1, 5, 50)."""
     free_bits: float = 0.0
     """elbo: nats that every layer has for free, on average over the batch; 0 is none."""
-    warmup: int = 0
+    kl_warmup: int = 0
     """elbo: steps in which the weight of the KL rises from 0 to 1; counted in `buffers`, so they go
     on with a run (ladder, section 2.3)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -83,17 +83,17 @@ class Config:
             latent=self.latent,
             hidden=self.hidden,
             depth=self.depth,
-            samples=self.samples,
+            latent_samples=self.latent_samples,
         )
-        checks.not_negative(free_bits=self.free_bits, warmup=self.warmup)
+        checks.not_negative(free_bits=self.free_bits, kl_warmup=self.kl_warmup)
         checks.choices(self)
         if len(self.latent) != len(self.hidden):
             raise ValueError(
                 f"latent and hidden are one number a stochastic layer, got {self.latent} and"
                 f" {self.hidden}."
             )
-        if self.objective == "iwae" and (self.free_bits or self.warmup):
-            raise ValueError("free_bits and warmup are for objective elbo; iwae has no KL.")
+        if self.objective == "iwae" and (self.free_bits or self.kl_warmup):
+            raise ValueError("free_bits and kl_warmup are for objective elbo; iwae has no KL.")
 
 
 def tiny() -> Config:
@@ -159,7 +159,7 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     if config.data_bias and batch is not None:
         mean = jnp.mean(batch["x"].reshape(batch["x"].shape[0], -1), axis=0)
         params["down_0"]["out"]["bias"] = jax.scipy.special.logit(jnp.clip(mean, 1e-3, 1 - 1e-3))
-    if not config.warmup:
+    if not config.kl_warmup:
         return {"params": params}
     return {"params": params, "buffers": {"steps": jnp.zeros((), jnp.int32)}}
 
@@ -234,7 +234,7 @@ def loss(
 ) -> tuple[jax.Array, dict[str, Any]]:
     """Minus the bound that the Config names, from its samples: `[B]` nats."""
     checks.batch("hierarchical_vae", batch, functools.partial(batch_spec, config))
-    x, keys = batch["x"], jax.random.split(key, config.samples)
+    x, keys = batch["x"], jax.random.split(key, config.latent_samples)
     if config.objective == "iwae":
         weigh = functools.partial(log_weight, config, variables, x)
         return iwae_loss(jax.vmap(weigh)(keys)), {}
@@ -243,9 +243,9 @@ def loss(
     aux: dict[str, Any] = {"reconstruction": nll, "kl": jnp.sum(kl, axis=1)}
     aux |= {f"kl_{i + 1}": kl[:, i] for i in range(kl.shape[1])}
     paid = free_bits(kl, config.free_bits) if config.free_bits else aux["kl"]
-    if config.warmup:
+    if config.kl_warmup:
         steps = variables["buffers"]["steps"]
-        paid = kl_warmup(steps, config.warmup) * paid
+        paid = kl_warmup(steps, config.kl_warmup) * paid
         aux["updates"] = {"buffers": {"steps": steps + 1}}
     return nll + paid, aux
 

@@ -245,7 +245,7 @@ def with_settings(**settings):
 
 
 def test_iwae_trains_on_the_bound_it_names(direction):
-    config = dataclasses.replace(CONFIGS[direction], objective="iwae", samples=7)
+    config = dataclasses.replace(CONFIGS[direction], objective="iwae", latent_samples=7)
     key, x = jax.random.key(3), jnp.asarray(SOME)
     nats, _ = loss(config, variables_of(direction), {"x": x}, key)
     # The same keys one after the other in a running sum.
@@ -254,7 +254,7 @@ def test_iwae_trains_on_the_bound_it_names(direction):
 
 
 def test_several_samples_of_an_elbo_are_averaged(direction):
-    config = dataclasses.replace(CONFIGS[direction], samples=5)
+    config = dataclasses.replace(CONFIGS[direction], latent_samples=5)
     key, x = jax.random.key(3), jnp.asarray(SOME)
     nats, aux = loss(config, variables_of(direction), {"x": x}, key)
     each = jax.jit(jax.vmap(lambda k: family.elbo(config, variables_of(direction), x, k)))(
@@ -286,7 +286,7 @@ def test_free_bits_are_a_layers_and_free():
 
 
 def test_warmup_raises_the_weight_of_the_kl_with_the_steps():
-    config = with_settings(warmup=4)
+    config = with_settings(kl_warmup=4)
     batch, key = {"x": jnp.asarray(SOME)}, jax.random.key(3)
     params = variables_of("top_down")["params"]
     for steps, weight in ((0, 0), (1, 0.25), (4, 1), (9, 1)):
@@ -350,7 +350,7 @@ def test_output_biases_begin_at_the_means_of_the_pixels():
 def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="latent and hidden are one number a stochastic layer"):
         family.Config(latent=(3, 2), hidden=(4,))
-    for wrong in ({"free_bits": 0.1}, {"warmup": 5}):
+    for wrong in ({"free_bits": 0.1}, {"kl_warmup": 5}):
         with pytest.raises(ValueError, match="are for objective elbo"):
             family.Config(objective="iwae", **wrong)
     with pytest.raises(ValueError, match="inference must be one of bottom_up, top_down"):
@@ -358,7 +358,7 @@ def test_settings_that_do_not_fit_are_refused():
 
 
 def test_bfloat16_changes_the_hidden_layers_only():
-    config = with_settings(dtype="bfloat16", warmup=0)
+    config = with_settings(dtype="bfloat16")
     variables = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
     assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(variables))
     batch, key = {"x": jnp.asarray(SOME)}, jax.random.key(1)
