@@ -1,4 +1,4 @@
-"""`python -m genjax.evaluate WORKDIR`: the likelihood of a finished run on a split, as JSON."""
+"""`python -m genjax.evaluate WORKDIR`: the figure of a finished run on a split, as JSON."""
 
 import argparse
 import dataclasses
@@ -48,12 +48,13 @@ def main(argv: list[str] | None = None) -> int:
     key = stream(jax.random.key(run.seed), 0, f"evaluate {options.split}")
     condition = evaluation_conditions(run, family, dataset, options.split)
     mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size, condition))
-    bound = family.TRAITS.density == "bound"
+    bound = family.TRAITS.density == "bound" and not hasattr(family, "reported")
     found = {
         "experiment": run.experiment,
         "split": options.split,
         "metric": evals.metric(family, run.model),
-        "nats": mean,
+        "obtained": mean,
+        "unit": evals.unit(family, run.model),
         "std_error": error_of_mean,
         "examples": len(x),
     }

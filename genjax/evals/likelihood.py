@@ -1,4 +1,4 @@
-"""Negative log-likelihood of a whole split, exact or by a bound."""
+"""Negative log-likelihood of a whole split, exact or by a bound; or the figure a paper prints."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +16,11 @@ def metric(family: Any, config: Any) -> str:
     if hasattr(family, "metric"):
         return family.metric(config)
     return "NLL" if family.TRAITS.density == "exact" else "NLL bound"
+
+
+def unit(family: Any, config: Any) -> str:
+    """Of that figure: nats, where a family does not export another."""
+    return family.unit(config) if hasattr(family, "unit") else "nats"
 
 
 def make_nll(
@@ -37,7 +42,8 @@ def make_nll(
       config: its Config.
       num_samples: of the bound; exact families have no use for it.
       sharding: of a batch of `x`, for several devices.
-      reported: the figure of a run, where a family exports another (`reported_nll`) than -log p.
+      reported: the figure of a run, where a family exports another (`reported`) than -log p; its
+        unit is `unit(family, config)`.
 
     Raises:
       ValueError: the family has no density.
@@ -47,9 +53,9 @@ def make_nll(
         raise ValueError(f"{family.__name__} only samples: it has no likelihood to evaluate.")
 
     def batch_nll(variables: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
+        if reported and hasattr(family, "reported"):
+            return family.reported(config, variables, batch)
         x, condition = batch["x"], {k: v for k, v in batch.items() if k != "x"}
-        if reported and hasattr(family, "reported_nll"):
-            return family.reported_nll(config, variables, x, **condition)
         if density == "exact":
             return -family.log_prob(config, variables, x, **condition)
         if num_samples == 1:

@@ -13,6 +13,8 @@ FAMILIES = {
     "markov": "genjax.families.markov",
     "mixture": "genjax.families.mixture",
     "vae": "genjax.families.vae",
+    "hierarchical_vae": "genjax.families.hierarchical_vae",
+    "m2": "genjax.families.m2",
     "gan": "genjax.families.gan",
 }
 

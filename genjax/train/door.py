@@ -93,6 +93,14 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f"{run.data.data} holds examples of shape {dataset.shape} and the model is built for"
             f" {run.model.shape}; set --shape {' '.join(map(str, dataset.shape))}."
         )
+    in_memory = "train" in dataset.splits
+    has = set(dataset.splits["train"] if in_memory else dataset.streams["train"].read([0]))
+    missing = sorted(set(family.batch_spec(run.model, 1)) - has)
+    if missing:
+        raise ValueError(
+            f"{run.family} trains on {', '.join(missing)} too, and {run.data.data} has only"
+            f" {', '.join(sorted(has))}; bring data that has them."
+        )
     low, high, discrete = _range(run.data.transform, dataset.levels)
     traits = traits_of(family, run.model)
     if traits.data == "binary":

@@ -56,7 +56,7 @@ class Stacked:
         numbers = jnp.arange(self.runs) % count
         self.state = jax.jit(jax.vmap(lambda number: begin(init, number)))(numbers)
         self.calls: dict[int, Any] = {}
-        self.nll = evals.make_nll(family, run.model)
+        self.nll = evals.make_nll(family, run.model, reported=True)
         self.key = stream(jax.random.key(run.seed), 0, "evaluate validation")
 
     def advance(self) -> None:
@@ -95,7 +95,7 @@ class Stacked:
     def validate(
         self, variables: dict[str, Any], x: Any, condition: Any = None
     ) -> tuple[float, float]:
-        """Mean and standard error of -log p(x) over `x`, in nats."""
+        """Mean and standard error over `x` of what the family reports, as `fit` sees it."""
         size = self.settings.eval_batch
         return evals.mean_and_error(self.nll(variables, x, self.key, size, condition))
 

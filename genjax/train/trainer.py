@@ -190,7 +190,8 @@ class Trainer:
         return out
 
     def nll(self, state: Any, split: str, num_samples: int = 1) -> np.ndarray:
-        """-log p(x) or its bound on a split, `[N]` nats; randomness does not depend on the step."""
+        """The figure of a run on a split, `[N]`: -log p(x) or its bound in nats, or what else the
+        family reports; randomness does not depend on the step."""
         config = self.run.model
         if split == "validation" and hasattr(self.family, "validation_config"):
             config = self.family.validation_config(config)
@@ -232,7 +233,9 @@ class Trainer:
             meta["bad"] += 1
         if self.run.train.patience and meta["bad"] >= self.run.train.patience:
             meta["ended"] = f"no better validation for {meta['bad']} evaluations"
-        values = {"validation_nll": mean, "validation_std_error": error}
+        nats = evals.unit(self.family, self.run.model) == "nats"
+        figure = "nll" if nats else evals.metric(self.family, self.run.model).replace(" ", "_")
+        values = {f"validation_{figure}": mean, "validation_std_error": error}
         if self.metrics_file:
             self.metrics_file.write(step, values)
         note = "best so far" if better else f"best {meta['best']:.3f} at step {meta['best_step']:,}"

@@ -163,6 +163,14 @@ def test_smoke_keeps_a_value_that_equals_the_recipes():
     assert parse("--smoke --eval_batch 77")[1].train.eval_batch == 77
 
 
+def test_smoke_keeps_a_label_of_each_class():
+    few = {"few": dataclasses.replace(BASE, data=Data(data="digits", labels_per_class=10))}
+    assert parse("--smoke", few)[1].data.labels_per_class == 1  # of a hundred images
+    assert cli.smoke(few["few"]) == parse("--smoke", few)[1]
+    assert parse("--smoke --labels-per-class 3", few)[1].data.labels_per_class == 3
+    assert parse("--smoke")[1].data.labels_per_class == 0
+
+
 @pytest.mark.parametrize("limit", [30, 0])
 def test_smoke_keeps_a_limit_asked_by_name(limit):
     assert parse(f"--smoke --limit {limit}")[1].data.limit == limit
