@@ -360,6 +360,14 @@ def test_the_slider_goes_through_the_grids(page):
     assert picture.get_attribute("src") == last
 
 
+def test_words_on_buttons_stay_whole(browser, path):
+    page = opened(browser, path, 360, 800)
+    button = page.locator("#theme")
+    one_line = button.evaluate("(b) => parseFloat(getComputedStyle(b).lineHeight) || 24")
+    assert button.evaluate("(b) => b.clientHeight") < 2 * one_line
+    page.context.close()
+
+
 def test_a_click_shows_a_picture_at_full_size(browser, path):
     page = opened(browser, path, 360, 800)
     picture = page.locator("img.strip").first
