@@ -165,15 +165,12 @@ def loss(
     log_q = classify(config, variables, x)
     own = jax.nn.one_hot(label, config.classes)  # all 0 where it is unknown
     bound = jnp.where(known, jnp.sum(own * bounds, axis=1), _marginal(bounds, log_q))
-    classification = categorical_nll(log_q, jnp.where(known, label, 0))
-    classification = jnp.where(known, classification, 0)
-    nats = config.alpha / config.labelled * classification - bound
-    penalty = sum(jnp.sum(p**2) for p in jax.tree.leaves(variables["params"]))
-    return nats + 0.5 * config.weight_prior * penalty, {
-        "bound": bound,
-        "classification": jnp.sum(classification) / jnp.maximum(jnp.sum(known), 1),
-        "labelled": known.astype(jnp.float32),
-    }
+    surprise = categorical_nll(log_q, jnp.where(known, label, 0))
+    classification = config.alpha / config.labelled * jnp.where(known, surprise, 0)
+    squares = sum(jnp.sum(p**2) for p in jax.tree.leaves(variables["params"]))
+    nats = classification - bound + 0.5 * config.weight_prior * squares
+    labelled = known.astype(jnp.float32)
+    return nats, {"bound": bound, "classification": classification, "labelled": labelled}
 
 
 def make_step(config: Config, optimizer: Any) -> Any:

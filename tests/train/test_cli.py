@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from helpers import NAMES
 
 from experiments import nade_binarized_mnist as experiment
+from genjax import families
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import gan, joint
@@ -130,6 +132,17 @@ def test_a_counted_family_has_no_optimizer():
     assert changed("--alpha 0.5", recipes, TABLE) == {"model.alpha": 0.5}
     with pytest.raises(ValueError, match="there is no option --learning-rate"):
         parse("--learning-rate 0.1", recipes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_of_a_family_have_names_of_their_own(name):
+    # All settings stand in one row of options; of two optimizers, each has a prefix.
+    family = families.get(name)
+    others = [Train, Data] + ([] if hasattr(family, "Optimizers") else [Optimizer])
+    taken = {field.name for other in others for field in dataclasses.fields(other)}
+    taken |= {"workdir", "recipe", "smoke", "seed", "resume", "profile", "commit", "records"}
+    mine = {field.name for field in dataclasses.fields(family.Config)}
+    assert not mine & taken
 
 
 # --smoke.
