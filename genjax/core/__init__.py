@@ -5,7 +5,7 @@ from genjax.core.optim import Optimizer
 from genjax.core.state import State, init_state, with_ema
 from genjax.core.step import adversarial_step, gradient_step, network_step
 from genjax.core.streams import stream
-from genjax.core.traits import Traits
+from genjax.core.traits import Traits, traits_of
 
 __all__ = [
     "Optimizer",
@@ -17,5 +17,6 @@ __all__ = [
     "init_state",
     "network_step",
     "stream",
+    "traits_of",
     "with_ema",
 ]
