@@ -20,8 +20,9 @@ import jax
 import numpy as np
 
 from genjax import checks, data, evals, families
+from genjax.core import traits_of
 from genjax.train.checkpoint import write_json
-from genjax.train.door import check_fit, evaluation_data
+from genjax.train.door import check_fit, evaluation_data, read_run
 from genjax.train.load import load
 from genjax.train.pictures import save_grid
 
@@ -143,7 +144,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def look(options: argparse.Namespace) -> dict[str, Any]:
     """Measure and draw; what `latents.json` holds."""
-    run, variables = load(options.workdir)
+    run = read_run(options.workdir)
     family, config = families.get(run.family), run.model
     lacking = [n for n in ("decode_mean", "encode", "latent_shape") if not hasattr(family, n)]
     if lacking:
@@ -151,6 +152,7 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
             f"{options.workdir} is a run of {run.family}, which has no latents to look at"
             f" ({lacking[0]}); give a run of a family that has, such as a variational autoencoder."
         )
+    _, variables = load(options.workdir)
     if options.data:
         run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=options.data))
     dataset = data.load(run.data)
@@ -171,9 +173,8 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
     order = np.argsort(-use, kind="stable")
 
     out = options.out or options.workdir / "latents"
-    traits = family.traits(config) if hasattr(family, "traits") else family.TRAITS
     decode = decoder(model, given, size)
-    drawing = Drawing(out, decode, *traits.sample_range)
+    drawing = Drawing(out, decode, *traits_of(family, config).sample_range)
     n, units = min(options.images, len(x)), order[: options.units]
     values = np.linspace(-options.span, options.span, options.columns)
     if options.values == "quantiles":
