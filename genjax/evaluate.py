@@ -10,7 +10,7 @@ import jax
 
 from genjax import checks, data, evals, families
 from genjax.core import stream
-from genjax.train.door import check_fit, evaluation_data
+from genjax.train.door import check_fit, evaluation_conditions, evaluation_data
 from genjax.train.load import load
 
 
@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     x = evaluation_data(run, dataset, options.split)
     key = stream(jax.random.key(run.seed), 0, f"evaluate {options.split}")
-    mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size))
+    condition = evaluation_conditions(run, family, dataset, options.split)
+    mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size, condition))
     bound = family.TRAITS.density == "bound"
     found = {
         "experiment": run.experiment,

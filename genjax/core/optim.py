@@ -1,8 +1,10 @@
 """Optimizers and learning-rate schedules as plain settings."""
 
 import dataclasses
-from typing import Literal
+import itertools
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -17,12 +19,16 @@ class Optimizer:
     """Update rule."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
-    schedule: Literal["constant", "linear", "cosine", "inverse_time"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "inverse_time", "piecewise"] = "constant"
     """Shape after the warm-up; linear and cosine fall to 0 at decay_steps."""
     decay_steps: int | None = None
     """Updates until linear and cosine reach 0; None is the run's first length, kept on resuming."""
     decrease: float = 0.0
     """inverse_time: learning_rate / (1 + decrease * t) after t updates."""
+    boundaries: tuple[int, ...] = ()
+    """piecewise: updates, warm-up included, from which on the next of the factors holds."""
+    factors: tuple[float, ...] = ()
+    """piecewise: what the learning rate is multiplied by from each boundary on."""
     warmup: int = 0
     """Updates of linear rise from 0."""
     momentum: float = 0.0
@@ -44,7 +50,9 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         checks.one_of(("sgd", "adam", "rmsprop", "adagrad"), optimizer=self.optimizer)
-        checks.one_of(("constant", "linear", "cosine", "inverse_time"), schedule=self.schedule)
+        checks.one_of(
+            ("constant", "linear", "cosine", "inverse_time", "piecewise"), schedule=self.schedule
+        )
         checks.positive(learning_rate=self.learning_rate, eps=self.eps, accumulate=self.accumulate)
         checks.not_negative(
             decrease=self.decrease,
@@ -57,6 +65,20 @@ class Optimizer:
             raise ValueError(
                 f"decay_steps must be above warmup, got {self.decay_steps} and {self.warmup}."
             )
+        if (self.schedule == "piecewise") != bool(self.boundaries):
+            raise ValueError("boundaries are for the piecewise schedule, which needs them.")
+        if len(self.factors) != len(self.boundaries):
+            raise ValueError(
+                f"boundaries and factors go together, got {len(self.boundaries)} and"
+                f" {len(self.factors)}."
+            )
+        if self.boundaries:
+            checks.positive(factors=self.factors)
+            steps = (self.warmup, *self.boundaries)
+            if any(a >= b for a, b in itertools.pairwise(steps)):
+                raise ValueError(
+                    f"boundaries must rise, the first above warmup, got {self.boundaries}."
+                )
         if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
             raise ValueError(
                 f"momentum is for sgd and rmsprop, not for {self.optimizer}; set b1 for adam."
@@ -73,6 +95,8 @@ class Optimizer:
             decrease = self.decrease
             # join_schedules asks for this during the warm-up too, at counts below 0.
             after = lambda count: lr / (1 + decrease * jnp.maximum(count, 0))  # noqa: E731
+        elif self.schedule == "piecewise":
+            after = self._piecewise
         elif self.decay_steps is None:
             raise ValueError(
                 f"the {self.schedule} schedule needs decay_steps; set it to the run's updates."
@@ -87,6 +111,13 @@ class Optimizer:
             return after
         rise = optax.linear_schedule(0.0, lr, self.warmup)
         return optax.join_schedules([rise, after], [self.warmup])
+
+    def _piecewise(self, count: Any) -> jax.Array:
+        """Learning rate so many updates after the warm-up; an index, not a product of factors, so
+        that a resumed run finds the very same number."""
+        boundaries = jnp.asarray(self.boundaries, jnp.int32) - self.warmup
+        rates = self.learning_rate * jnp.asarray((1.0, *self.factors), jnp.float32)
+        return rates[jnp.sum(jnp.asarray(count)[None] >= boundaries)]
 
     def build(self, *, learning_rate_scale: float | None = None) -> optax.GradientTransformation:
         """The optimizer.

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from genjax import data as data_room
-from genjax.core import stream
+from genjax.core import stream, traits_of
 from genjax.train.checkpoint import write_json
 from genjax.train.settings import (
     MAY_CHANGE,
@@ -94,22 +94,30 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f" {run.model.shape}; set --shape {' '.join(map(str, dataset.shape))}."
         )
     low, high, discrete = _range(run.data.transform, dataset.levels)
-    if family.TRAITS.data == "binary":
-        grey = (low, high) == (0, 1) and family.TRAITS.density == "bound"
+    traits = traits_of(family, run.model)
+    if traits.data == "binary":
+        grey = (low, high) == (0, 1) and traits.density == "bound"
         if (low, high) != (0, 1) or not (discrete or grey):
             raise ValueError(
                 f"{run.family} takes 0 and 1, and {run.data.data} under transform"
                 f" {run.data.transform} gives {'levels' if discrete else 'numbers'} from {low:g} to"
                 f" {high:g}; set --transform threshold, static or dynamic."
             )
-    if family.TRAITS.data == "images" and (low, high) != family.TRAITS.sample_range:
-        want = {(0, 1): "unit", (-1, 1): "symmetric"}.get(family.TRAITS.sample_range, "none")
+    if traits.data == "images" and (low, high) != traits.sample_range:
+        named: dict[tuple[float, float], str] = {(0, 1): "unit", (-1, 1): "symmetric"}
+        want = named.get(traits.sample_range, "none")
         raise ValueError(
-            f"{run.family} makes images from {family.TRAITS.sample_range[0]:g} to"
-            f" {family.TRAITS.sample_range[1]:g}, and {run.data.data} under transform"
+            f"{run.family} makes images from {traits.sample_range[0]:g} to"
+            f" {traits.sample_range[1]:g}, and {run.data.data} under transform"
             f" {run.data.transform} goes from {low:g} to {high:g}; set --transform {want}."
         )
-    if family.TRAITS.data == "real" and dataset.levels and run.data.transform != "dequantize":
+    if traits.data == "levels" and (low, high) != traits.sample_range:
+        raise ValueError(
+            f"{run.family} takes whole numbers from 0 to {traits.sample_range[1]:g}, and"
+            f" {run.data.data} under transform {run.data.transform} goes from {low:g} to {high:g};"
+            f" set --transform none, and the Config's levels to the data's {dataset.levels}."
+        )
+    if traits.data == "real" and dataset.levels and run.data.transform != "dequantize":
         raise ValueError(
             f"{run.family} is a density of real numbers, which grows without bound on integers, and"
             f" {run.data.data} holds {dataset.levels} levels; set --transform dequantize."
@@ -119,6 +127,7 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f"{run.data.data} has no test split to evaluate on; prepare it with --test N, or read"
             f" it into memory with --stream no."
         )
+    _check_conditions(run, family, dataset)
     if family.TRAITS.fit == "counting":
         n = dataset.counts()["train"]
         if run.train.steps * run.train.batch_size > n:
@@ -127,6 +136,27 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
                 f" batch_size must not exceed {n}; set --steps 1 --batch-size {n}."
             )
     return lead
+
+
+def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None:
+    """Hold what a batch has beside `x` against what the data has."""
+    names = set(family.batch_spec(run.model, 1))
+    rows = dataset.streams.get("train")
+    splits = dataset.splits if rows is None else {"train": rows.read([0]), **dataset.splits}
+    for split, entries in splits.items():
+        missing = sorted(names - set(entries))
+        if missing:
+            raise ValueError(
+                f"{run.family} as it is set is given {missing} with every example, and the {split}"
+                f" split of {run.data.data} has {sorted(entries)}; take other data, or set"
+                f" --classes 0."
+            )
+        classes = getattr(run.model, "classes", 0)
+        if "label" in names and (int(entries["label"].max()) >= classes):
+            raise ValueError(
+                f"{run.data.data} has labels up to {int(entries['label'].max())}, and the model"
+                f" is built for {classes} classes; set --classes."
+            )
 
 
 def begin(workdir: pathlib.Path, run: Run, dataset: data_room.Dataset, fresh: bool) -> None:
@@ -173,3 +203,30 @@ def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> np.ndar
     transform = data_room.make_transform(run.data.transform, dataset.levels)
     key = stream(jax.random.key(run.data.binarize_seed), 0, f"binarize {split}")
     return np.asarray(transform({"x": dataset.splits[split]["x"]}, key)["x"])
+
+
+def evaluation_conditions(
+    run: Run, family: Any, dataset: data_room.Dataset, split: str
+) -> dict[str, np.ndarray]:
+    """What a family is given with each example of a split beside `x`, such as its label."""
+    names = set(family.batch_spec(run.model, 1)) - {"x"}
+    return {name: dataset.splits[split][name] for name in sorted(names)}
+
+
+def init_batch(run: Run, family: Any, dataset: data_room.Dataset) -> dict[str, Any] | None:
+    """Training examples that a family's `init` wants to see, as a step takes them; else None.
+
+    The first of the run's own order: a fair draw, and the same on every process.
+    """
+    wanted = family.init_examples(run.model) if hasattr(family, "init_examples") else 0
+    if not wanted:
+        return None
+    names, n = tuple(family.batch_spec(run.model, 1)), dataset.counts()["train"]
+    rows = data_room.Order(n, run.seed).take(0, min(wanted, n))
+    if "train" in dataset.streams:
+        found = dataset.streams["train"].read(rows, names)
+    else:
+        found = {name: dataset.splits["train"][name][rows] for name in names}
+    transform = data_room.make_transform(run.data.transform, dataset.levels)
+    key = stream(jax.random.key(run.seed), 0, "init examples")
+    return jax.tree.map(np.asarray, transform(found, key))

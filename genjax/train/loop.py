@@ -2,19 +2,22 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import time
 from typing import Any
 
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals, families
-from genjax.core import init_state
+from genjax.core import init_state, traits_of
+from genjax.losses import bits_per_dim
 from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
-from genjax.train.compile import Rules, make_mesh, state_shardings
-from genjax.train.door import begin, check_fit, lock, settle
+from genjax.train.compile import Rules, make_mesh, put, state_shardings
+from genjax.train.door import begin, check_fit, init_batch, lock, settle
 from genjax.train.pictures import drop_after, overview
 from genjax.train.settings import HARMLESS, Run, build_optimizer, changes
 from genjax.train.signals import Signals, sync
@@ -104,8 +107,8 @@ def fit(
     optimizer = build_optimizer(run)
     averaged = run.train.ema > 0
 
-    def make_state(key: jax.Array) -> Any:
-        return init_state(family, run.model, optimizer, key, ema=averaged)
+    def make_state(key: jax.Array, batch: Any = None) -> Any:
+        return init_state(family, run.model, optimizer, key, ema=averaged, batch=batch)
 
     key = jax.random.key(run.seed)
     shapes = jax.eval_shape(make_state, key)
@@ -119,7 +122,9 @@ def fit(
         try:
             restored = _restore(run, checkpoints, shapes, shardings, progress)
             if restored is None:
-                state = jax.jit(make_state, out_shardings=shardings)(key)
+                first = init_batch(run, family, dataset)
+                first = first and put(first, NamedSharding(mesh, PartitionSpec()))
+                state = jax.jit(make_state, out_shardings=shardings)(key, first)
                 meta: dict[str, Any] = dict(best=None, best_step=0, bad=0, ended="", seconds=0.0)
                 meta["sessions"] = []
             else:
@@ -239,6 +244,11 @@ def _finish(
         nats = trainer.nll(chosen, split, run.train.eval_samples)
         obtained, error = evals.mean_and_error(nats)
         details["evaluated"] = len(nats)
+        dequantized = run.data.transform == "dequantize"
+        if dequantized or traits_of(family, run.model).data == "levels":
+            levels = trainer.dataset.levels if dequantized else 1
+            bits = bits_per_dim(obtained, math.prod(run.model.shape), levels=levels)
+            details["bits_per_dim"] = float(bits)
     meta["seconds"] += trainer.untimed()
     record = records.make_record(
         run,
