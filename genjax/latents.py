@@ -22,7 +22,7 @@ import numpy as np
 from genjax import checks, data, evals, families
 from genjax.core import traits_of
 from genjax.train.checkpoint import write_json
-from genjax.train.door import check_fit, evaluation_data, read_run
+from genjax.train.door import check_fit, evaluation_conditions, evaluation_data, read_run
 from genjax.train.load import load
 from genjax.train.pictures import save_grid
 
@@ -161,7 +161,9 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(
             f"{run.data.data} has no split {options.split}; it has {', '.join(dataset.splits)}."
         )
-    x, given = examples(run, family, dataset, options.split, options.examples)
+    x = evaluation_data(run, dataset, options.split)[: options.examples]
+    told = evaluation_conditions(run, family, dataset, options.split)
+    given: dict[str, Any] = {name: array[: options.examples] for name, array in told.items()}
     if options.image >= len(x):
         raise ValueError(f"image must be below {len(x)}, the examples there are.")
     model = (family, config, variables)
@@ -212,18 +214,6 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
     }
     write_json(out / "latents.json", found)
     return found
-
-
-def examples(
-    run: Any, family: Any, dataset: Any, split: str, most: int
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Examples as the family takes them, and what it conditions on beside them."""
-    names = [n for n in family.batch_spec(run.model, 1) if n != "x"]
-    missing = [n for n in names if n not in dataset.splits[split]]
-    if missing:
-        raise ValueError(f"{run.data.data} has no {missing[0]}, which {run.family} is told.")
-    given = {n: np.asarray(dataset.splits[split][n][:most]) for n in names}
-    return evaluation_data(run, dataset, split)[:most], given
 
 
 def decoder(
@@ -290,7 +280,7 @@ def probe(
     for split in ("train", "validation", "test"):
         if "label" not in dataset.splits.get(split, {}):
             return None
-        x, _ = examples(run, model[0], dataset, split, PROBED)
+        x = evaluation_data(run, dataset, split)[:PROBED]
         z = evals.encoded(*model, x, batch_size=batch_size)
         found.append((z, np.asarray(dataset.splits[split]["label"][:PROBED])))
     result = evals.linear_probe(*found)

@@ -111,3 +111,7 @@ def log_prob_bound(config, variables, x, key, num_samples, **condition):
     keys = jax.random.split(key, num_samples)
     weights = jax.vmap(lambda k: log_weight(config, variables, x, k, **condition))(keys)
     return jax.nn.logsumexp(weights, axis=0) - jnp.log(num_samples)
+
+
+def elbo(config, variables, x, key, **condition):
+    return log_weight(config, variables, x, key, **condition)

@@ -173,9 +173,10 @@ def reverse_annealed_log_prob(
 
 
 def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: Any) -> Callable:
-    """`call(variables, x, key, batch_size, **condition) -> Annealed`, `[N]` each, on the host.
+    """`call(variables, x, key, batch_size, condition) -> Annealed`, `[N]` each, on the host.
 
-    Compiled once; the examples of a split go through `annealed_log_prob` batch by batch.
+    Compiled once; the examples of a split go through `annealed_log_prob` batch by batch. What the
+    family is given with each example is `condition`: `{"label": [N]}`, or nothing.
 
     Args:
       family: module with `log_prior`, `log_likelihood`, `latent_shape`.
@@ -186,9 +187,11 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
     one: Any = functools.partial(annealed_log_prob, family, config, betas=betas, **settings)
     compiled = jax.jit(lambda variables, x, key, **condition: one(variables, x, key, **condition))
 
-    def call(variables: Any, x: Any, key: jax.Array, batch_size: int, **condition: Any) -> Annealed:
+    def call(
+        variables: Any, x: Any, key: jax.Array, batch_size: int, condition: Any = None
+    ) -> Annealed:
         batch = functools.partial(compiled, variables)
-        return over_split(batch, {"x": x, **condition}, key, batch_size)
+        return over_split(batch, {"x": x, **(condition or {})}, key, batch_size)
 
     return call
 

@@ -8,7 +8,6 @@ samples make them tight (Burda et al. 2015, theorem 1).
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,8 +15,7 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
-from genjax import checks
-from genjax.evals.batches import over_split
+from genjax.evals.likelihood import make_nll
 
 
 def make_class_likelihood(
@@ -28,11 +26,11 @@ def make_class_likelihood(
     With `variables` a sequence, entry c is the model of class c, and none is told a label; else
     one model is asked with `label` c for each c in turn. Compiled once for all classes, a batch
     and a class at a time, so that memory grows with neither. The value is exact where the family
-    exports `log_prob`; else it is the bound from `num_samples` samples, whose noise is the same
-    for every class, so that less of it is left in their differences.
+    exports `log_prob`; else it is the bound from `num_samples` samples (of one, the ELBO), whose
+    noise is the same for every class, so that less of it is left in their differences.
 
     Args:
-      family: module with `log_prob` or `log_prob_bound`.
+      family: module with `log_prob`, or with `elbo` and `log_prob_bound`.
       config: its Config.
       classes: of a model that is told a label; 0 takes the Config's `classes`.
       num_samples: of the bound.
@@ -40,17 +38,8 @@ def make_class_likelihood(
     Raises:
       ValueError: the family has no density, or nothing says how many classes there are.
     """
-    checks.positive(num_samples=num_samples)
-    density = family.TRAITS.density
-    if density == "none":
-        raise ValueError(f"{family.__name__} only samples: it has no likelihood to classify by.")
+    measure = make_nll(family, config, num_samples=num_samples)
     classes = classes or getattr(config, "classes", 0)
-
-    @jax.jit
-    def batch(variables: Any, x: jax.Array, key: jax.Array, **given: jax.Array) -> jax.Array:
-        if density == "exact":
-            return family.log_prob(config, variables, x, **given)
-        return family.log_prob_bound(config, variables, x, key, num_samples, **given)
 
     def call(variables: Any, x: Any, key: jax.Array, batch_size: int) -> np.ndarray:
         several = isinstance(variables, (list, tuple))
@@ -61,9 +50,9 @@ def make_class_likelihood(
             )
         columns = []
         for c in range(len(variables) if several else classes):
-            arrays = {"x": x} if several else {"x": x, "label": np.full(len(x), c, np.int32)}
-            model = functools.partial(batch, variables[c] if several else variables)
-            columns.append(over_split(model, arrays, key, batch_size))
+            told = None if several else {"label": np.full(len(x), c, np.int32)}
+            one = variables[c] if several else variables
+            columns.append(-measure(one, x, key, batch_size, told))
         return np.stack(columns, axis=1).astype(np.float64)
 
     return call

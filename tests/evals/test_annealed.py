@@ -138,7 +138,7 @@ def test_a_split_in_batches_and_a_label_an_example():
     variables = model.make(config, apart=3.0)
     _, x, label = model.draw(config, variables, 2, 10, np.arange(10) % 3)
     estimate = make_annealed(model, config, betas=temperatures(60), chains=100, leapfrog=5)
-    found = as_float64(estimate(variables, x, KEY, 4, label=label))  # the last batch has 2
+    found = as_float64(estimate(variables, x, KEY, 4, {"label": label}))  # the last batch has 2
     assert found.log_prob.shape == (10,)
     exact = np.concatenate(
         [model.exact(config, variables, x[i : i + 1], label[i]) for i in range(10)]
@@ -146,7 +146,7 @@ def test_a_split_in_batches_and_a_label_an_example():
     assert (np.abs(found.log_prob - exact) < 5 * found.std_error + 0.05).all()
     # Every batch has chains of its own: the same example gets other noise.
     same = jnp.broadcast_to(x[:1], x.shape)
-    again = estimate(variables, same, KEY, 4, label=np.full(10, label[0]))
+    again = estimate(variables, same, KEY, 4, {"label": np.full(10, label[0])})
     assert len(np.unique(np.round(again.log_prob, 5))) == 10
 
 

@@ -142,5 +142,5 @@ def test_exact_families_classify_by_their_density():
     found = make_class_likelihood(fvsbn, config)(models, x, KEY, 32)
     expected = np.stack([fvsbn.log_prob(config, v, x) for v in models], axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    with pytest.raises(ValueError, match="only samples: it has no likelihood to classify by"):
+    with pytest.raises(ValueError, match="only samples: it has no likelihood"):
         make_class_likelihood(gan, gan.tiny())
