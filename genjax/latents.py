@@ -19,11 +19,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from genjax import checks, data, evals, families
+from genjax import checks, evals, families
 from genjax.core import traits_of
 from genjax.train.checkpoint import write_json
-from genjax.train.door import check_fit, evaluation_conditions, evaluation_data, read_run
-from genjax.train.load import load
+from genjax.train.door import evaluation_conditions, evaluation_data, read_run
+from genjax.train.load import load, open_split
 from genjax.train.pictures import save_grid
 
 PROBED = 10_000  # examples of each split that the linear probe looks at, at most
@@ -153,14 +153,7 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
             f" ({lacking[0]}); give a run of a family that has, such as a variational autoencoder."
         )
     _, variables = load(options.workdir)
-    if options.data:
-        run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=options.data))
-    dataset = data.load(run.data)
-    check_fit(run, family, dataset)
-    if options.split not in dataset.splits:
-        raise ValueError(
-            f"{run.data.data} has no split {options.split}; it has {', '.join(dataset.splits)}."
-        )
+    run, dataset = open_split(run, options.split, options.data)
     x = evaluation_data(run, dataset, options.split)[: options.examples]
     told = evaluation_conditions(run, family, dataset, options.split)
     given: dict[str, Any] = {name: array[: options.examples] for name, array in told.items()}

@@ -183,7 +183,11 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
       config: its Config.
       betas: from `temperatures`.
       **settings: of `annealed_log_prob`.
+
+    Raises:
+      ValueError: the family has no such functions.
     """
+    _check(family)
     one: Any = functools.partial(annealed_log_prob, family, config, betas=betas, **settings)
     compiled = jax.jit(lambda variables, x, key, **condition: one(variables, x, key, **condition))
 
@@ -194,6 +198,15 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
         return over_split(batch, {"x": x, **(condition or {})}, key, batch_size)
 
     return call
+
+
+def _check(family: Any) -> None:
+    for name in ("log_prior", "log_likelihood", "latent_shape"):
+        if not hasattr(family, name):
+            raise ValueError(
+                f"{family.__name__.split('.')[-1]} has no {name}; annealed importance sampling is"
+                f" for families with latents and a likelihood."
+            )
 
 
 def _estimate(
@@ -213,12 +226,7 @@ def _estimate(
     pilots: int,
 ) -> Annealed:
     """Run the chains along `betas`, up or down; the pilots beside them tune their step sizes."""
-    for name in ("log_prior", "log_likelihood", "latent_shape"):
-        if not hasattr(family, name):
-            raise ValueError(
-                f"{family.__name__.split('.')[-1]} has no {name}; annealed importance sampling is"
-                f" for families with latents and a likelihood."
-            )
+    _check(family)
     checks.positive(chains=chains, leapfrog=leapfrog, step_size=step_size, pilots=pilots)
     checks.fraction(acceptance=acceptance)
     checks.positive(acceptance=acceptance)

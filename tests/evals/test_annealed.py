@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import linear_gaussian as model
 import numpy as np
 import pytest
+from helpers import all_images
 from scipy import stats
 
 from genjax.evals import (
@@ -17,6 +18,7 @@ from genjax.evals import (
     reverse_annealed_log_prob,
     temperatures,
 )
+from genjax.families import vae
 from genjax.losses import gaussian_nll
 
 CONFIG = model.Config()
@@ -133,6 +135,25 @@ def test_a_prior_of_its_own_is_annealed_to():
     assert (np.abs(np.exp(found.log_prob - exact) - 1) < 5 * found.std_error).all()
 
 
+def test_of_a_vae_it_is_the_integral_over_its_latent():
+    config = vae.tiny()
+    variables = jax.jit(lambda key: vae.init(config, key))(KEY)
+    variables = jax.tree.map(lambda p: 5 * p + 0.2, variables)  # far from a linear model
+    x = np.asarray(all_images(config.shape))[5::37]
+    grid = np.linspace(-12, 12, 2401)
+    decode = jax.jit(lambda z: vae.decode(config, variables, z))
+    logits = np.asarray(decode(grid[:, None].astype(np.float32)), np.float64).reshape(len(grid), -1)
+    given_z = x.reshape(len(x), -1) @ logits.T - np.logaddexp(0, logits).sum(1)
+    density = np.exp(given_z) * stats.norm.pdf(grid)
+    exact = np.log(np.trapezoid(density, grid, axis=1))
+    estimate = make_annealed(vae, config, betas=temperatures(100), chains=60, leapfrog=4)
+    found = as_float64(estimate(variables, x, KEY, len(x)))
+    assert found.std_error.max() < 0.3
+    assert (np.abs(found.log_prob - exact) < 5 * found.std_error).all()
+    error = np.sqrt((found.std_error**2).sum()) / len(x)
+    assert abs((found.log_prob - exact).mean()) < 5 * error + (found.std_error**2).mean()
+
+
 def test_a_split_in_batches_and_a_label_an_example():
     config = dataclasses.replace(CONFIG, classes=3)
     variables = model.make(config, apart=3.0)
@@ -172,6 +193,8 @@ def test_what_does_not_fit_is_a_sentence():
     lacking = types.SimpleNamespace(__name__="genjax.families.some", latent_shape=None)
     with pytest.raises(ValueError, match=r"^some has no log_prior; annealed importance sampling"):
         annealed_log_prob(lacking, CONFIG, VARIABLES, X, KEY, betas=temperatures(3))
+    with pytest.raises(ValueError, match=r"^some has no log_prior"):
+        make_annealed(lacking, CONFIG, betas=temperatures(3))
     with pytest.raises(ValueError, match="betas must go from 0 to 1"):
         annealed_log_prob(model, CONFIG, VARIABLES, X, KEY, betas=np.array([0.0, 0.5]))
     with pytest.raises(ValueError, match="leapfrog must be above 0"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small import small_run
 
-from genjax import latents
+from genjax import evaluate, latents
 from genjax.data import Dataset, save_npz
 from genjax.families import vae
 from genjax.grid import grid
@@ -172,7 +172,7 @@ def test_quantiles_are_the_units_own(workdir, tmp_path, capsys):
     assert latents.main([str(workdir), *options]) == 0
     rows = json.loads((tmp_path / "latents.json").read_text())["rows"]
     run, variables = latents.load(workdir)
-    dataset = latents.data.load(run.data)
+    _, dataset = latents.open_split(run, "test")
     z = vae.encode(run.model, variables, dataset.splits["test"]["x"].astype(np.float32))
     expected = np.quantile(np.asarray(z), [0.01, 0.5, 0.99], axis=0)[:, rows["units"]].T
     np.testing.assert_allclose(rows["values"], expected, atol=1e-4)
@@ -205,6 +205,24 @@ def test_a_model_that_is_told_a_label(data, tmp_path, monkeypatch, capsys):
     made, _ = tiles(tmp_path / "latents" / "reconstructions.png")
     for i in range(4):
         np.testing.assert_array_equal(made[4 + i], images[3 * i + label[i]])
+
+
+def test_evaluate_by_chains_that_ask_no_encoder(workdir, data, monkeypatch, capsys):
+    options = ["--temperatures", "30", "--chains", "20", "--examples", "50", "--leapfrog", "3"]
+    assert evaluate.main([str(workdir), *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["examples"], found["chains"], found["temperatures"]) == (50, 20, 30)
+    assert found["metric"] == "NLL by annealed importance sampling"
+    assert 1 < found["effective_chains"] <= 20
+    assert evaluate.main([str(workdir), "--samples", "2000", "--examples", "50"]) == 0
+    bound = json.loads(capsys.readouterr().out)["nats"]
+    # With two latents the bound of 2,000 samples is tight: both are log p(x).
+    assert found["nats"] == pytest.approx(bound, abs=5 * found["std_error_of_chains"] + 0.02)
+    monkeypatch.setattr(evaluate, "load", lambda workdir: (small_run("nade", data), {}))
+    assert evaluate.main([str(workdir), *options]) == 2
+    assert "nade has no log_prior; annealed importance sampling" in capsys.readouterr().err
+    assert evaluate.main([str(workdir), "--temperatures", "0"]) == 2
+    assert "temperatures must be above 0, got 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
