@@ -10,7 +10,9 @@ from genjax.train.record import read_records, summarize
 
 HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
-NOT_EXPERIMENTS = {"__main__", "input_rate", "reproduce", "select", "table", "tour", "uses"}
+NOT_EXPERIMENTS = {
+    *("__main__", "input_rate", "reproduce", "select", "table", "tour", "uses", "vae_rate")
+}
 
 COLUMNS = (
     *("experiment", "family", "dataset", "metric", "unit", "paper", "paper_tag", "obtained"),

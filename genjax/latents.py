@@ -146,7 +146,7 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
     """Measure and draw; what `latents.json` holds."""
     run = read_run(options.workdir)
     family, config = families.get(run.family), run.model
-    lacking = [n for n in ("decode_mean", "encode", "latent_shape") if not hasattr(family, n)]
+    lacking = [n for n in ("decode_mean", "encode") if not hasattr(family, n)]
     if lacking:
         raise ValueError(
             f"{options.workdir} is a run of {run.family}, which has no latents to look at"
@@ -161,14 +161,19 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"image must be below {len(x)}, the examples there are.")
     model = (family, config, variables)
     size, key = options.batch_size, jax.random.key(options.seed)
-    z = evals.encoded(*model, x, batch_size=size, **given).reshape(len(x), -1)
+    z = evals.encoded(*model, x, batch_size=size, **given)
+    latent = z.shape[1:]
+    z = z.reshape(len(x), -1)
     active = evals.active_units(*model, x, key, batch_size=size, **given)
     kl = nats_by_unit(model, x, given, size)
+    by_layer = None
+    if hasattr(family, "kl_layers"):
+        by_layer = evals.kl_by_layer(*model, x, key, batch_size=size, **given).tolist()
     use = kl if kl is not None else z.var(axis=0)
     order = np.argsort(-use, kind="stable")
 
     out = options.out or options.workdir / "latents"
-    decode = decoder(model, given, size)
+    decode = decoder(model, latent, given, size)
     drawing = Drawing(out, decode, *traits_of(family, config).sample_range)
     n, units = min(options.images, len(x)), order[: options.units]
     values = np.linspace(-options.span, options.span, options.columns)
@@ -181,10 +186,10 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
     if n > 1:
         spherical = options.path == "spherical"
         paths.append(drawing.interpolations(z[:n], options.columns, spherical))
-    if z.shape[1] == 2:
+    if z.shape[1] == 2 and len(active.counts) == 1:
         paths.append(drawing.manifold(options.side, options.image))
     if "label" in given:
-        paths.append(classes(drawing, model, z[:n], size))
+        paths.append(classes(drawing, model, latent, z[:n], size))
 
     found = {
         "experiment": run.experiment,
@@ -193,6 +198,7 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
         "active_units": list(active.counts),
         "variance": [v.tolist() for v in active.variance],
         "kl": None if kl is None else float(kl.sum()),
+        "kl_by_layer": by_layer,
         "kl_by_unit": None if kl is None else kl.tolist(),
         "aggregate": spread(model, x, given, key, size),
         "probe": None if given else probe(run, model, dataset, size),
@@ -210,11 +216,13 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def decoder(
-    model: tuple[Any, Any, Any], given: dict[str, Any], batch_size: int
+    model: tuple[Any, Any, Any], latent: tuple[int, ...], given: dict[str, Any], batch_size: int
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """`decode_mean` as `(z [N, Z], rows [N]) -> images [N, *shape]` on the host."""
+    """`decode_mean` as `(z [N, Z], rows [N]) -> images [N, *shape]` on the host.
+
+    `latent` is the shape of one z; of several stochastic layers it is the one next to x.
+    """
     family, config, variables = model
-    latent = tuple(family.latent_shape(config))
 
     @jax.jit
     def means(z: jax.Array, key: jax.Array, **condition: jax.Array) -> jax.Array:
@@ -229,12 +237,16 @@ def decoder(
 
 
 def classes(
-    drawing: Drawing, model: tuple[Any, Any, Any], z: np.ndarray, batch_size: int
+    drawing: Drawing,
+    model: tuple[Any, Any, Any],
+    latent: tuple[int, ...],
+    z: np.ndarray,
+    batch_size: int,
 ) -> pathlib.Path:
     """One row an image, one column a label: the same z under every label."""
     count = model[1].classes
     labels = np.tile(np.arange(count, dtype=np.int32), len(z))
-    decode = decoder(model, {"label": labels}, batch_size)
+    decode = decoder(model, latent, {"label": labels}, batch_size)
     images = decode(np.repeat(z, count, axis=0), np.arange(len(labels)))
     return drawing.save("classes", images, count)
 

@@ -19,7 +19,15 @@ from genjax.evals.classify import (
 from genjax.evals.complete import allowed, complete, heat_map
 from genjax.evals.detect import auroc, mutate, ratio
 from genjax.evals.features import Probe, linear_probe, pca
-from genjax.evals.latents import Activity, active_units, activity, aggregate, encoded, kl_by_unit
+from genjax.evals.latents import (
+    Activity,
+    active_units,
+    activity,
+    aggregate,
+    encoded,
+    kl_by_layer,
+    kl_by_unit,
+)
 from genjax.evals.likelihood import make_nll, mean_and_error, metric, nll
 from genjax.evals.walks import interpolation, manifold, traversal
 
@@ -40,6 +48,7 @@ __all__ = [
     "encoded",
     "heat_map",
     "interpolation",
+    "kl_by_layer",
     "kl_by_unit",
     "linear_probe",
     "log_posterior",

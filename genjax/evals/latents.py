@@ -163,6 +163,39 @@ def kl_by_unit(
     return np.asarray(moments.mean)
 
 
+def kl_by_layer(
+    family: Any,
+    config: Any,
+    variables: Any,
+    x: Any,
+    key: jax.Array,
+    *,
+    batch_size: int = 500,
+    **condition: Any,
+) -> np.ndarray:
+    """What each stochastic layer costs in the bound, averaged over a split: `[L]` nats, float64.
+
+    Args:
+      family: module with `kl_layers`.
+      config: its Config.
+      variables: fitted.
+      x: `[N, *shape]`.
+      key: of the draws that layers are given.
+      batch_size: examples at a time.
+      **condition: what the family conditions on, `[N]` each.
+    """
+
+    @jax.jit
+    def layers(variables: Any, x: Any, key: jax.Array, **given: Any) -> Any:
+        return family.kl_layers(config, variables, x, key, **given)
+
+    call = functools.partial(layers, variables)
+    moments = Moments()
+    for batch in by_batches(call, {"x": x, **condition}, key, batch_size):
+        moments.add(batch)
+    return np.asarray(moments.mean)
+
+
 def aggregate(
     family: Any,
     config: Any,

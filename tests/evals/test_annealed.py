@@ -80,6 +80,18 @@ def test_the_mean_weight_is_p_of_x():
     assert (found.effective < 0.5 * 3000).all()
 
 
+def test_no_chain_has_a_say_in_its_own_step_size():
+    """One chain an example: tuned by itself, its mean weight is 1.7 % off, 20 errors."""
+    config = model.Config(latent=1, shape=(2,), noise=0.3)
+    variables = model.make(config)
+    _, x, _ = model.draw(config, variables, 3, 1)
+    many = jnp.broadcast_to(x, (20_000, 2))
+    settings = dict(betas=temperatures(40), chains=1, pilots=1, leapfrog=1, step_size=3.0)
+    one = jax.jit(lambda key: annealed_log_prob(model, config, variables, many, key, **settings))
+    ratio = np.exp(np.asarray(one(KEY).log_prob, np.float64) - model.exact(config, variables, x))
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
+
+
 def test_within_its_error_where_a_poor_encoder_bounds_badly():
     params = VARIABLES["params"]
     poor = {"params": {**params, "encoder": 0 * params["encoder"], "log_std": jnp.full(3, -2.0)}}

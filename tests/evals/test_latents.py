@@ -8,7 +8,7 @@ import linear_gaussian as model
 import numpy as np
 import pytest
 
-from genjax.evals import active_units, activity, aggregate, encoded, kl_by_unit
+from genjax.evals import active_units, activity, aggregate, encoded, kl_by_layer, kl_by_unit
 from genjax.evals.latents import Moments
 
 KEY = jax.random.key(0)
@@ -84,6 +84,13 @@ def test_nats_a_unit_are_the_mean_of_the_closed_form():
     np.testing.assert_allclose(
         encoded(model, config, variables, x, batch_size=16, label=label), mean, atol=1e-5
     )
+
+
+def test_nats_a_layer_are_the_mean_over_all_examples():
+    layers = types.SimpleNamespace(kl_layers=lambda config, variables, x, key: x[:, :2] * variables)
+    x = np.arange(21.0, dtype=np.float32).reshape(7, 3)
+    found = kl_by_layer(layers, None, 2.0, x, KEY, batch_size=3)
+    np.testing.assert_allclose(found, 2 * x[:, :2].mean(0))
 
 
 def test_the_aggregate_posterior_of_a_right_encoder_is_the_prior():
