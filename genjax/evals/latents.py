@@ -4,7 +4,7 @@ Everything goes through a split batch by batch, and sums are kept on the host in
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -115,18 +115,10 @@ def active_units(
       **condition: what the family conditions on, `[N]` each.
     """
     if hasattr(family, "active_unit_means"):
-
-        @jax.jit
-        def means(variables: Any, x: Any, key: jax.Array, **given: Any) -> Any:
-            return family.active_unit_means(config, variables, x, key, **given)
+        means = _batches(family.active_unit_means, config, variables, x, condition, batch_size, key)
     else:
-
-        @jax.jit
-        def means(variables: Any, x: Any, key: jax.Array, **given: Any) -> Any:
-            return family.encode(config, variables, x, **given)
-
-    call = functools.partial(means, variables)
-    return activity(by_batches(call, {"x": x, **condition}, key, batch_size), threshold)
+        means = _batches(family.encode, config, variables, x, condition, batch_size)
+    return activity(means, threshold)
 
 
 def kl_by_unit(
@@ -151,16 +143,7 @@ def kl_by_unit(
       **condition: what the family conditions on, `[N]` each.
     """
 
-    @jax.jit
-    def units(variables: Any, x: Any, key: jax.Array, **given: Any) -> Any:
-        del key  # a closed form
-        return family.kl_units(config, variables, x, **given)
-
-    call = functools.partial(units, variables)
-    moments = Moments()
-    for batch in by_batches(call, {"x": x, **condition}, jax.random.key(0), batch_size):
-        moments.add(batch)
-    return np.asarray(moments.mean)
+    return _mean(_batches(family.kl_units, config, variables, x, condition, batch_size))
 
 
 def kl_by_layer(
@@ -185,15 +168,7 @@ def kl_by_layer(
       **condition: what the family conditions on, `[N]` each.
     """
 
-    @jax.jit
-    def layers(variables: Any, x: Any, key: jax.Array, **given: Any) -> Any:
-        return family.kl_layers(config, variables, x, key, **given)
-
-    call = functools.partial(layers, variables)
-    moments = Moments()
-    for batch in by_batches(call, {"x": x, **condition}, key, batch_size):
-        moments.add(batch)
-    return np.asarray(moments.mean)
+    return _mean(_batches(family.kl_layers, config, variables, x, condition, batch_size, key))
 
 
 def aggregate(
@@ -222,14 +197,10 @@ def aggregate(
       **condition: what the family conditions on, `[N]` each.
     """
 
-    @jax.jit
-    def draw(variables: Any, x: Any, key: jax.Array, **given: Any) -> Any:
-        return family.posterior_sample(config, variables, x, key, **given)[0]
-
-    call = functools.partial(draw, variables)
     moments = Moments()
-    for batch in by_batches(call, {"x": x, **condition}, key, batch_size):
-        moments.add(batch.reshape(len(batch), -1))
+    draw = family.posterior_sample
+    for z, _ in _batches(draw, config, variables, x, condition, batch_size, key):
+        moments.add(z.reshape(len(z), -1))
     return np.asarray(moments.mean), np.sqrt(moments.variance)
 
 
@@ -238,11 +209,34 @@ def encoded(
 ) -> np.ndarray:
     """`encode` of a split, `[N, F]` float32 on the host: features for `linear_probe`."""
 
-    @jax.jit
-    def encode(variables: Any, x: Any, key: jax.Array, **given: Any) -> Any:
-        del key
-        return family.encode(config, variables, x, **given)
-
-    call = functools.partial(encode, variables)
-    found = by_batches(call, {"x": x, **condition}, jax.random.key(0), batch_size)
+    found = _batches(family.encode, config, variables, x, condition, batch_size)
     return np.concatenate(list(found)).astype(np.float32)
+
+
+def _batches(
+    function: Callable[..., Any],
+    config: Any,
+    variables: Any,
+    x: Any,
+    condition: dict[str, Any],
+    batch_size: int,
+    key: jax.Array | None = None,
+) -> Iterator[Any]:
+    """A family's function of every batch, on the host; with a key where it draws."""
+
+    @jax.jit
+    def one(variables: Any, x: jax.Array, key: jax.Array, **given: jax.Array) -> Any:
+        drawn = (key,) if draws else ()
+        return function(config, variables, x, *drawn, **given)
+
+    draws = key is not None
+    key = jax.random.key(0) if key is None else key  # which nobody asks for
+    return by_batches(functools.partial(one, variables), {"x": x, **condition}, key, batch_size)
+
+
+def _mean(batches: Iterable[np.ndarray]) -> np.ndarray:
+    """Mean over the rows of all batches, in float64."""
+    moments = Moments()
+    for batch in batches:
+        moments.add(batch)
+    return np.asarray(moments.mean)
