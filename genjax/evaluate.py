@@ -15,7 +15,6 @@ import numpy as np
 
 from genjax import checks, evals, families
 from genjax.core import stream
-from genjax.train import Run
 from genjax.train.door import evaluation_conditions, evaluation_data
 from genjax.train.load import load, open_split
 
@@ -39,77 +38,65 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         run, variables = load(options.workdir)
+        family = families.get(run.family)
         samples = run.train.eval_samples if options.samples is None else options.samples
         # A bound's noise is drawn batch by batch: the run's own size gives the run's own figure.
         size = run.train.eval_batch if options.batch_size is None else options.batch_size
-        checks.positive(samples=samples, batch_size=size, chains=options.chains)
-        checks.positive(leapfrog=options.leapfrog)
-        for name in ("examples", "temperatures"):
-            if getattr(options, name) is not None:
-                checks.positive(**{name: getattr(options, name)})
+        checks.positive(samples=samples, batch_size=size)
+        names = ("examples", "temperatures", "chains", "leapfrog")
+        asked = {name: getattr(options, name) for name in names}
+        checks.positive(**{k: v for k, v in asked.items() if v is not None})
         if options.temperatures is None:
-            measure = likelihood(run, samples)
+            nll = evals.make_nll(family, run.model, num_samples=samples, reported=True)
         else:
-            measure = annealed(run, options)
+            chains = evals.make_annealed(
+                family,
+                run.model,
+                betas=evals.temperatures(options.temperatures),
+                chains=options.chains,
+                leapfrog=options.leapfrog,
+            )
         run, dataset = open_split(run, options.split, options.data)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    family = families.get(run.family)
-    x = evaluation_data(run, dataset, options.split)[: options.examples]
-    condition = evaluation_conditions(run, family, dataset, options.split)
-    condition = {name: array[: options.examples] for name, array in condition.items()}
+    x = evaluation_data(run, dataset, options.split)
     key = stream(jax.random.key(run.seed), 0, f"evaluate {options.split}")
+    condition = evaluation_conditions(run, family, dataset, options.split)
+    if options.examples is not None:
+        x = x[: options.examples]
+        condition = {name: array[: options.examples] for name, array in condition.items()}
+    if options.temperatures is not None:
+        found = annealed(chains(variables, x, key, size, condition))
+        about = {"experiment": run.experiment, "split": options.split, **found, **asked}
+        print(json.dumps(about | {"examples": len(x)}))
+        return 0
+    mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size, condition))
+    bound = family.TRAITS.density == "bound"
     found = {
         "experiment": run.experiment,
         "split": options.split,
-        **measure(variables, x, key, size, condition),
+        "metric": evals.metric(family, run.model),
+        "nats": mean,
+        "std_error": error_of_mean,
         "examples": len(x),
     }
-    bound = family.TRAITS.density == "bound" and options.temperatures is None
     print(json.dumps(found | ({"bound_samples": samples} if bound else {})))
     return 0
 
 
-def likelihood(run: Run, samples: int) -> Any:
-    """Measures the figure of the run."""
-    family = families.get(run.family)
-    nll = evals.make_nll(family, run.model, num_samples=samples, reported=True)
-
-    def measure(*arguments: Any) -> dict[str, Any]:
-        mean, error = evals.mean_and_error(nll(*arguments))
-        return {"metric": evals.metric(family, run.model), "nats": mean, "std_error": error}
-
-    return measure
-
-
-def annealed(run: Run, options: argparse.Namespace) -> Any:
-    """Measures -log p(x) by chains: too high on average, by less with more temperatures."""
-    estimate = evals.make_annealed(
-        families.get(run.family),
-        run.model,
-        betas=evals.temperatures(options.temperatures),
-        chains=options.chains,
-        leapfrog=options.leapfrog,
-    )
-
-    def measure(*arguments: Any) -> dict[str, Any]:
-        found = estimate(*arguments)
-        mean, error = evals.mean_and_error(-found.log_prob)
-        return {
-            "metric": "NLL by annealed importance sampling",
-            "nats": mean,
-            "std_error": error,
-            "std_error_of_chains": float(
-                np.sqrt((found.std_error**2).mean() / len(found.std_error))
-            ),
-            "effective_chains": float(found.effective.mean()),
-            "acceptance": float(found.acceptance.mean()),
-            "temperatures": options.temperatures,
-            "chains": options.chains,
-        }
-
-    return measure
+def annealed(found: evals.Annealed) -> dict[str, Any]:
+    """-log p(x) by chains: too high on average, by less with more temperatures."""
+    mean, error = evals.mean_and_error(-np.asarray(found.log_prob))
+    of_chains = np.asarray(found.std_error, np.float64)
+    return {
+        "metric": "NLL by annealed importance sampling",
+        "nats": mean,
+        "std_error": error,
+        "std_error_of_chains": float(np.sqrt((of_chains**2).sum()) / len(of_chains)),
+        "effective_chains": float(np.mean(found.effective)),
+        "acceptance": float(np.mean(found.acceptance)),
+    }
 
 
 if __name__ == "__main__":
