@@ -13,7 +13,9 @@ from genjax.train.record import count_parameters, read_records, summarize
 
 HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
-NOT_EXPERIMENTS = {"__main__", "input_rate", "reproduce", "select", "table", "tour", "uses"}
+NOT_EXPERIMENTS = {
+    *("__main__", "input_rate", "reproduce", "select", "table", "tour", "uses", "vae_rate")
+}
 
 COLUMNS = (
     *("experiment", "family", "parameters", "dataset", "metric", "unit", "paper", "paper_tag"),

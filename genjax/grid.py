@@ -51,9 +51,12 @@ def grid(images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0
 
 
 def tiled(
-    images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0
+    images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0, columns: int = 0
 ) -> tuple[np.ndarray, Tiles]:
-    """As `grid`, with the places of the images. Infinite limits become the numbers' own."""
+    """As `grid`, with the places of the images. Infinite limits become the numbers' own.
+
+    `columns` images a row; 0 is as square as it gets.
+    """
     x = np.asarray(images, np.float32)
     if x.ndim == 2:
         side = math.isqrt(x.shape[1])
@@ -69,7 +72,7 @@ def tiled(
     x = np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x[..., :3]
     scale = scale or max(1, 56 // max(x.shape[1], 2))
     x = x.repeat(scale, axis=1).repeat(scale, axis=2)
-    columns = math.ceil(math.sqrt(len(x)))
+    columns = columns or math.ceil(math.sqrt(len(x)))
     tiles = Tiles(x.shape[1], x.shape[2], columns, len(x), scale)
     return lay((x * 255 + 0.5).astype(np.uint8), tiles), tiles
 

@@ -35,10 +35,12 @@ def test_the_python_of_the_readme_runs():
         "experiments.tour",
         "experiments.reproduce",
         "experiments.input_rate",
+        "experiments.vae_rate",
         "genjax.data",
         "genjax.data.prepare",
         "genjax.sample",
         "genjax.evaluate",
+        "genjax.latents",
         "genjax.report",
     ],
 )

@@ -1,13 +1,61 @@
 """A density classifies: Bayes' rule over one density a class, and how far to trust the answer.
 
 log p(c | x) = log p(x | c) + log p(c) - log p(x), with log p(x) the logsumexp over classes.
+
+Where log p(x | c) is only bounded, its bound takes its place: the answer is the class of the
+highest bound, and the posterior is Bayes' as far as the classes' bounds are equally loose. More
+samples make them tight (Burda et al. 2015, theorem 1).
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 from scipy.special import logsumexp
+
+from genjax.evals.likelihood import make_nll
+
+
+def make_class_likelihood(
+    family: Any, config: Any, *, classes: int = 0, num_samples: int = 1
+) -> Callable:
+    """`call(variables, x, key, batch_size) -> log p(x | c)`, `[N, C]` nats, float64 on the host.
+
+    With `variables` a sequence, entry c is the model of class c, and none is told a label; else
+    one model is asked with `label` c for each c in turn. Compiled once for all classes, a batch
+    and a class at a time, so that memory grows with neither. The value is exact where the family
+    exports `log_prob`; else it is the bound from `num_samples` samples (of one, the ELBO), whose
+    noise is the same for every class, so that less of it is left in their differences.
+
+    Args:
+      family: module with `log_prob`, or with `elbo` and `log_prob_bound`.
+      config: its Config.
+      classes: of a model that is told a label; 0 takes the Config's `classes`.
+      num_samples: of the bound.
+
+    Raises:
+      ValueError: the family has no density, or nothing says how many classes there are.
+    """
+    measure = make_nll(family, config, num_samples=num_samples)
+    classes = classes or getattr(config, "classes", 0)
+
+    def call(variables: Any, x: Any, key: jax.Array, batch_size: int) -> np.ndarray:
+        several = isinstance(variables, (list, tuple))
+        if not several and classes < 1:
+            raise ValueError(
+                "one model classifies only where it is told a label; set classes, or give a"
+                " list of variables, those of one model a class."
+            )
+        columns = []
+        for c in range(len(variables) if several else classes):
+            told = None if several else {"label": np.full(len(x), c, np.int32)}
+            one = variables[c] if several else variables
+            columns.append(-measure(one, x, key, batch_size, told))
+        return np.stack(columns, axis=1).astype(np.float64)
+
+    return call
 
 
 def log_posterior(log_likelihood: np.ndarray, log_prior: np.ndarray | None = None) -> np.ndarray:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax.core import stream
+from genjax.evals.batches import padded
 
 
 def metric(family: Any, config: Any) -> str:
@@ -69,21 +69,11 @@ def make_nll(
     def split_nll(
         variables: Any, x: Any, key: jax.Array, batch_size: int, condition: Any = None
     ) -> np.ndarray:
-        out, batch_size = [], min(batch_size, len(x))
-        whole = {"x": x, **(condition or {})}
-        for i, start in enumerate(range(0, len(x), batch_size)):
-            part = {name: a[start : start + batch_size] for name, a in whole.items()}
-            size = len(part["x"])
-            pad = batch_size - size
-            # The last batch is filled up, so that every batch has one shape and one program.
-            if pad:
-                part = {
-                    name: jnp.concatenate([a, jnp.repeat(a[:1], pad, axis=0)])
-                    for name, a in part.items()
-                }
+        out = []
+        for i, (part, real) in enumerate(padded({"x": x, **(condition or {})}, batch_size)):
             if sharding is not None:
                 part = jax.device_put(part, sharding)
-            out.append((compiled(variables, part, stream(key, i, "nll")), size))
+            out.append((compiled(variables, part, stream(key, i, "nll")), real))
         # Fetched after all are dispatched: the device never waits for the host.
         return np.concatenate([np.asarray(nats)[:n] for nats, n in out])
 

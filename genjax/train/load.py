@@ -1,15 +1,17 @@
 """A finished run back as its settings and variables."""
 
+import dataclasses
 import os
 import pathlib
 from typing import Any
 
 import jax
 
+from genjax import data as data_room
 from genjax import families
 from genjax.core import State, init_state
 from genjax.train.checkpoint import Checkpoints
-from genjax.train.door import read_run
+from genjax.train.door import check_fit, read_run
 from genjax.train.settings import Run, build_optimizer
 
 
@@ -55,3 +57,26 @@ def load_state(workdir: str | os.PathLike) -> tuple[Run, State]:
         f"{workdir} has no whole checkpoint yet; run its experiment until it saves one"
         f" (--save-every, or let it finish)."
     )
+
+
+def open_split(run: Run, split: str, source: str | None = None) -> tuple[Run, data_room.Dataset]:
+    """The data of a finished run, to look at one split of it; and the run as it reads them.
+
+    Args:
+      run: the settings.
+      split: that must be there, in memory.
+      source: where the data lie now, if not where the run found them.
+
+    Raises:
+      ValueError: the data do not fit the run, or have no such split.
+    """
+    if source:
+        run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source))
+    stream = "no" if split == "train" else run.data.stream
+    dataset = data_room.load(dataclasses.replace(run.data, stream=stream))
+    check_fit(run, families.get(run.family), dataset)
+    if split not in dataset.splits:
+        raise ValueError(
+            f"{run.data.data} has no split {split}; it has {', '.join(dataset.splits)}."
+        )
+    return run, dataset

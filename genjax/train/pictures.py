@@ -24,9 +24,14 @@ ROWS, COLUMNS, FRAMES = 12, 10, 60  # the most of each in a strip, and in a film
 T = TypeVar("T")
 
 
-def save_grid(path: pathlib.Path, images: Any, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """Write a grid as PNG, with its geometry as text; gives the picture, uint8 `[H, W, 3]`."""
-    page, tiles = tiled(np.asarray(images), low, high)
+def save_grid(
+    path: pathlib.Path, images: Any, low: float = 0.0, high: float = 1.0, columns: int = 0
+) -> np.ndarray:
+    """Write a grid as PNG, with its geometry as text; gives the picture, uint8 `[H, W, 3]`.
+
+    `columns` images a row; 0 is as square as it gets.
+    """
+    page, tiles = tiled(np.asarray(images), low, high, columns=columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, _png(page, dataclasses.asdict(tiles)))
     return page

@@ -1,9 +1,22 @@
 """Bayes' rule over densities, and how far to trust it."""
 
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import linear_gaussian
 import numpy as np
 import pytest
+from helpers import all_images, far_variables
 
-from genjax.evals import classified, log_posterior, log_prior_of, reliability
+from genjax.evals import (
+    classified,
+    log_posterior,
+    log_prior_of,
+    make_class_likelihood,
+    reliability,
+)
+from genjax.families import fvsbn, gan
 
 
 def test_posterior_is_bayes_rule():
@@ -68,3 +81,66 @@ def test_a_calibrated_posterior_has_almost_no_error():
 def test_certainty_has_a_bin():
     found = classified(np.log(np.array([[1.0, 1e-300]])), np.array([0]))
     assert found.calibration_error == pytest.approx(0)
+
+
+# By a bound.
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def two_classes():
+    """Two Gaussian classes that overlap, their draws, and Bayes' posterior in closed form."""
+    config = linear_gaussian.Config(classes=2)
+    variables = linear_gaussian.make(config, apart=0.7)
+    variables["params"]["log_std"] += 0.7  # wider than the posterior: weights without long tails
+    label = (np.random.default_rng(4).random(600) < 0.3).astype(np.int32)
+    _, x, label = linear_gaussian.draw(config, variables, 5, len(label), label)
+    exact = [linear_gaussian.exact(config, variables, x, c) for c in range(2)]
+    return config, variables, x, label, np.stack(exact, axis=1)
+
+
+def test_classes_by_a_bound_are_those_of_bayes(two_classes):
+    config, variables, x, label, exact = two_classes
+    call = make_class_likelihood(linear_gaussian, config, num_samples=500)
+    bound = call(variables, x, KEY, 128)
+    assert bound.shape == (600, 2)
+    assert bound.dtype == np.float64
+    prior = log_prior_of(label, 2)
+    by_bound, bayes = (classified(log_posterior(b, prior), label) for b in (bound, exact))
+    assert 0.7 < bayes.accuracy < 0.97  # they overlap: there is something to get wrong
+    assert by_bound.accuracy == pytest.approx(bayes.accuracy, abs=0.01)
+    assert by_bound.nats == pytest.approx(bayes.nats, abs=0.02)
+    assert by_bound.calibration_error == pytest.approx(bayes.calibration_error, abs=0.02)
+    np.testing.assert_allclose(bound, exact, atol=0.3)
+
+
+def test_the_noise_is_the_same_for_every_class(two_classes):
+    """So it cancels: with one sample, differences of classes that do not differ are none."""
+    config, variables, x, *_ = two_classes
+    params = variables["params"]
+    alike = {"params": {**params, "b": jnp.broadcast_to(params["b"][:1], params["b"].shape)}}
+    bound = make_class_likelihood(linear_gaussian, config)(alike, x, KEY, 250)
+    np.testing.assert_array_equal(bound[:, 0], bound[:, 1])
+
+
+def test_one_model_a_class_by_bounds(two_classes):
+    config, variables, x, _, exact = two_classes
+    single = dataclasses.replace(config, classes=0)
+    params = variables["params"]
+    models = [{"params": {**params, "b": params["b"][c : c + 1]}} for c in range(2)]
+    call = make_class_likelihood(linear_gaussian, single, num_samples=500)
+    np.testing.assert_allclose(call(models, x, KEY, 200), exact, atol=0.3)
+    with pytest.raises(ValueError, match="set classes, or give a list of variables"):
+        call(models[0], x, KEY, 200)
+
+
+def test_exact_families_classify_by_their_density():
+    config = fvsbn.tiny()
+    models = [far_variables(fvsbn, config, seed) for seed in (1, 2, 3)]
+    x = all_images(config.shape)[:70]
+    found = make_class_likelihood(fvsbn, config)(models, x, KEY, 32)
+    expected = np.stack([fvsbn.log_prob(config, v, x) for v in models], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="only samples: it has no likelihood"):
+        make_class_likelihood(gan, gan.tiny())

@@ -1,0 +1,297 @@
+"""`python -m genjax.latents WORKDIR`: what a finished run's latents hold, as pictures and JSON.
+
+* `reconstructions.png`: test images, and below each the mean of p(x | z) at its posterior mean;
+* `traversals.png`: one row a unit, the most active first, each moved alone from one image's z;
+* `interpolations.png`: from one test image to the next through their posterior means;
+* `manifold.png`: where z has two dimensions, the square of Kingma and Welling 2013, figure 4;
+* `classes.png`: where the model is told a label, each image's z under every label;
+* `latents.json`: active units, nats a unit, a linear probe, and what the rows of the pictures are.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from genjax import checks, evals, families
+from genjax.core import traits_of
+from genjax.train.checkpoint import write_json
+from genjax.train.door import evaluation_conditions, evaluation_data, read_run
+from genjax.train.load import load, open_split
+from genjax.train.pictures import save_grid
+
+PROBED = 10_000  # examples of each split that the linear probe looks at, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """Where pictures go and what makes them.
+
+    out: folder.
+    decode: `(z [N, Z], rows [N]) -> images [N, *shape]`, a decoder's mean or a generator; `rows`
+      says whose condition, such as a label, goes with each z.
+    low, high: what is black and what is white.
+    """
+
+    out: pathlib.Path
+    decode: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    low: float
+    high: float
+
+    def save(self, name: str, images: np.ndarray, columns: int) -> pathlib.Path:
+        """Write `NAME.png`, so many images a row."""
+        path = self.out / f"{name}.png"
+        save_grid(path, images, self.low, self.high, columns)
+        return path
+
+    def reconstructions(self, x: np.ndarray, z: np.ndarray) -> pathlib.Path:
+        """Images in even rows, below each its reconstruction; ten a row."""
+        made = self.decode(z, np.arange(len(z)))
+        columns = min(10, len(x))
+        short = -len(x) % columns  # the last row is filled up, so that pairs stay one below another
+        pairs = [np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for a in (x, made)]
+        rows = [a.reshape(-1, columns, *a.shape[1:]) for a in pairs]  # [R, columns, *shape]
+        both = np.stack(rows, axis=1)
+        return self.save("reconstructions", both.reshape(-1, *x.shape[1:]), columns)
+
+    def traversals(
+        self, z: np.ndarray, row: int, units: np.ndarray, values: np.ndarray
+    ) -> pathlib.Path:
+        """One row a unit, from the z of one image; `values` as of `evals.traversal`."""
+        walk = evals.traversal(z[row], units.tolist(), values)
+        images = self.decode(walk, np.full(len(walk), row))
+        return self.save("traversals", images, np.shape(values)[-1])
+
+    def interpolations(self, z: np.ndarray, columns: int, spherical: bool) -> pathlib.Path:
+        """One row a pair of neighbours in `z`, under the condition of the first."""
+        pairs = len(z) // 2
+        walk = evals.interpolation(
+            z[0 : 2 * pairs : 2], z[1 : 2 * pairs : 2], columns, spherical=spherical
+        )
+        images = self.decode(walk, np.repeat(2 * np.arange(pairs), columns))
+        return self.save("interpolations", images, columns)
+
+    def manifold(self, side: int, row: int) -> pathlib.Path:
+        """The square of two-dimensional latents, under the condition of one image."""
+        walk = evals.manifold(side)
+        return self.save("manifold", self.decode(walk, np.full(len(walk), row)), side)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Load, look, draw, say where."""
+    options = parse(argv)
+    try:
+        checks.positive(
+            images=options.images,
+            units=options.units,
+            side=options.side,
+            span=options.span,
+            examples=options.examples,
+            batch_size=options.batch_size,
+        )
+        checks.not_negative(seed=options.seed, image=options.image)
+        if options.columns < 2:
+            raise ValueError(f"columns must be 2 or more, got {options.columns}.")
+        found = look(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps({k: found[k] for k in ("active_units", "kl", "probe", "pictures")}))
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m genjax.latents",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
+    parser.add_argument("--out", type=pathlib.Path, help="folder; WORKDIR/latents")
+    parser.add_argument("--split", default="test", help="train, validation or test (test)")
+    parser.add_argument("--data", help="the data, where it lies elsewhere than in training")
+    parser.add_argument("--images", type=int, default=20, help="images of the split drawn (20)")
+    parser.add_argument("--image", type=int, default=0, help="whose z traversals begin at (0)")
+    parser.add_argument("--units", type=int, default=10, help="rows of the traversals (10)")
+    parser.add_argument("--columns", type=int, default=11, help="columns of walks (11)")
+    parser.add_argument(
+        "--values",
+        choices=("prior", "quantiles"),
+        default="prior",
+        help="traverse the prior's standard deviations, or each unit's own quantiles (prior)",
+    )
+    parser.add_argument("--span", type=float, default=3.0, help="standard deviations (3)")
+    parser.add_argument(
+        "--path",
+        choices=("spherical", "linear"),
+        default="spherical",
+        help="of interpolations: along the sphere that draws of the prior lie near, or straight"
+        " through its inside, where none is (spherical)",
+    )
+    parser.add_argument("--side", type=int, default=20, help="images a side of the manifold (20)")
+    parser.add_argument("--examples", type=int, default=10_000, help="measured (10,000)")
+    parser.add_argument("--batch-size", type=int, default=500, help="examples at a time (500)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    return parser.parse_args(argv)
+
+
+def look(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure and draw; what `latents.json` holds."""
+    run = read_run(options.workdir)
+    family, config = families.get(run.family), run.model
+    lacking = [n for n in ("decode_mean", "encode") if not hasattr(family, n)]
+    if lacking:
+        raise ValueError(
+            f"{options.workdir} is a run of {run.family}, which has no latents to look at"
+            f" ({lacking[0]}); give a run of a family that has, such as a variational autoencoder."
+        )
+    _, variables = load(options.workdir)
+    run, dataset = open_split(run, options.split, options.data)
+    x = evaluation_data(run, dataset, options.split)[: options.examples]
+    told = evaluation_conditions(run, family, dataset, options.split)
+    given: dict[str, Any] = {name: array[: options.examples] for name, array in told.items()}
+    if options.image >= len(x):
+        raise ValueError(f"image must be below {len(x)}, the examples there are.")
+    model = (family, config, variables)
+    size, key = options.batch_size, jax.random.key(options.seed)
+    z = evals.encoded(*model, x, batch_size=size, **given)
+    latent = z.shape[1:]
+    z = z.reshape(len(x), -1)
+    active = evals.active_units(*model, x, key, batch_size=size, **given)
+    kl = nats_by_unit(model, x, given, size)
+    by_layer = None
+    if hasattr(family, "kl_layers"):
+        by_layer = evals.kl_by_layer(*model, x, key, batch_size=size, **given).tolist()
+    use = kl if kl is not None else z.var(axis=0)
+    order = np.argsort(-use, kind="stable")
+
+    out = options.out or options.workdir / "latents"
+    decode = decoder(model, latent, given, size)
+    drawing = Drawing(out, decode, *traits_of(family, config).sample_range)
+    n, units = min(options.images, len(x)), order[: options.units]
+    values = np.linspace(-options.span, options.span, options.columns)
+    if options.values == "quantiles":
+        values = np.quantile(z[:, units], np.linspace(0.01, 0.99, options.columns), axis=0).T
+    paths = [
+        drawing.reconstructions(x[:n], z[:n]),
+        drawing.traversals(z, options.image, units, values),
+    ]
+    if n > 1:
+        spherical = options.path == "spherical"
+        paths.append(drawing.interpolations(z[:n], options.columns, spherical))
+    if z.shape[1] == 2 and len(active.counts) == 1:
+        paths.append(drawing.manifold(options.side, options.image))
+    if "label" in given:
+        paths.append(classes(drawing, model, latent, z[:n], size))
+
+    found = {
+        "experiment": run.experiment,
+        "split": options.split,
+        "examples": len(x),
+        "active_units": list(active.counts),
+        "variance": [v.tolist() for v in active.variance],
+        "kl": None if kl is None else float(kl.sum()),
+        "kl_by_layer": by_layer,
+        "kl_by_unit": None if kl is None else kl.tolist(),
+        "aggregate": spread(model, x, given, key, size),
+        "probe": None if given else probe(run, model, dataset, size),
+        "rows": {
+            "image": options.image,
+            "units": units.tolist(),
+            "values": values.tolist(),
+            "by": "kl" if kl is not None else "variance of the posterior mean",
+            "path": options.path,
+        },
+        "pictures": [str(path) for path in paths],
+    }
+    write_json(out / "latents.json", found)
+    return found
+
+
+def decoder(
+    model: tuple[Any, Any, Any], latent: tuple[int, ...], given: dict[str, Any], batch_size: int
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """`decode_mean` as `(z [N, Z], rows [N]) -> images [N, *shape]` on the host.
+
+    `latent` is the shape of one z; of several stochastic layers it is the one next to x.
+    """
+    family, config, variables = model
+
+    @jax.jit
+    def means(z: jax.Array, key: jax.Array, **condition: jax.Array) -> jax.Array:
+        del key  # a mean
+        return family.decode_mean(config, variables, z.reshape(-1, *latent), **condition)
+
+    def decode(z: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        condition = {name: of_all[rows] for name, of_all in given.items()}
+        return evals.over_split(means, {"z": z, **condition}, jax.random.key(0), batch_size)
+
+    return decode
+
+
+def classes(
+    drawing: Drawing,
+    model: tuple[Any, Any, Any],
+    latent: tuple[int, ...],
+    z: np.ndarray,
+    batch_size: int,
+) -> pathlib.Path:
+    """One row an image, one column a label: the same z under every label."""
+    count = model[1].classes
+    labels = np.tile(np.arange(count, dtype=np.int32), len(z))
+    decode = decoder(model, latent, {"label": labels}, batch_size)
+    images = decode(np.repeat(z, count, axis=0), np.arange(len(labels)))
+    return drawing.save("classes", images, count)
+
+
+def nats_by_unit(
+    model: tuple[Any, Any, Any], x: np.ndarray, given: dict[str, Any], batch_size: int
+) -> np.ndarray | None:
+    """KL of each unit; None where the posterior has no closed form a unit."""
+    if not hasattr(model[0], "kl_units"):
+        return None
+    try:
+        return evals.kl_by_unit(*model, x, batch_size=batch_size, **given)
+    except ValueError:  # the family says so: a full covariance, a learned prior
+        return None
+
+
+def spread(
+    model: tuple[Any, Any, Any],
+    x: np.ndarray,
+    given: dict[str, Any],
+    key: jax.Array,
+    batch_size: int,
+) -> dict[str, list[float]] | None:
+    """Mean and standard deviation of each unit over the data; the prior's are 0 and 1."""
+    if not hasattr(model[0], "posterior_sample"):
+        return None
+    mean, std = evals.aggregate(*model, x, key, batch_size=batch_size, **given)
+    return {"mean": mean.tolist(), "std": std.tolist()}
+
+
+def probe(
+    run: Any, model: tuple[Any, Any, Any], dataset: Any, batch_size: int
+) -> dict[str, Any] | None:
+    """A linear probe on posterior means; None without labels in memory of three splits."""
+    found = []
+    for split in ("train", "validation", "test"):
+        if "label" not in dataset.splits.get(split, {}):
+            return None
+        x = evaluation_data(run, dataset, split)[:PROBED]
+        z = evals.encoded(*model, x, batch_size=batch_size)
+        found.append((z, np.asarray(dataset.splits[split]["label"][:PROBED])))
+    result = evals.linear_probe(*found)
+    counts = {"trained_on": len(found[0][1]), "evaluated": len(found[2][1])}
+    return {"accuracy": result.accuracy, "std_error": result.std_error, **counts}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
