@@ -1,4 +1,4 @@
-"""Weights and pictures that any program can make for itself: Philox's raw stream, one key a name."""
+"""Weights and pictures that any program can make: Philox's raw stream, one key a name."""
 
 import math
 import zlib

@@ -1,4 +1,4 @@
-"""What every measurement says beside its number: of how many images, by which features, which seed."""
+"""What every measurement says beside its number: how many images, which features, which seed."""
 
 import dataclasses
 import math

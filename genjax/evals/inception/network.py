@@ -16,6 +16,7 @@ import jax.numpy as jnp
 CLASSES = 1008
 FEATURES = 2048
 SIDE = 299
+EXACT = jax.lax.Precision.HIGHEST  # GPUs and TPUs would round products to ten bits or seven
 
 
 class Conv(nn.Module):
@@ -29,7 +30,15 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         strides = (self.stride, self.stride)
-        conv = nn.Conv(self.units, self.kernel, strides, self.padding, use_bias=False, name="conv")
+        conv = nn.Conv(
+            self.units,
+            self.kernel,
+            strides,
+            self.padding,
+            use_bias=False,
+            precision=EXACT,
+            name="conv",
+        )
         # TensorFlow's epsilon; PyTorch's own default is another.
         x = nn.BatchNorm(use_running_average=True, epsilon=1e-3, name="bn")(conv(x))
         return nn.relu(x)
@@ -186,7 +195,7 @@ class InceptionV3(nn.Module):
             x = stage(x)
             self.sow("intermediates", f"{name}_out", x)
         pooled = x.mean(axis=(1, 2))
-        return pooled, nn.Dense(CLASSES, name="fc")(pooled)
+        return pooled, nn.Dense(CLASSES, precision=EXACT, name="fc")(pooled)
 
 
 def prepare(x: jax.Array, side: int = SIDE) -> jax.Array:

@@ -88,10 +88,10 @@ def from_tensors(tensors: dict[str, np.ndarray], sha256: str, where: str = "the 
     given = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
     for odd, said in ((set(wanted) - set(given), "lacks"), (set(given) - set(wanted), "also has")):
         if odd:
-            first = show(min(odd), 60)
+            more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
             raise ValueError(
-                f"{where} {said} {first}{f' and {len(odd) - 1} more' if len(odd) > 1 else ''}: it is"
-                f" not the Inception network of 2015-12-05 with 1008 classes."
+                f"{where} {said} {show(min(odd), 60)}{more}: it is not the Inception network of"
+                f" 2015-12-05 with 1008 classes."
             )
     variables: dict[str, Any] = {}
     for name, (path, shape) in wanted.items():

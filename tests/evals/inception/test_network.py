@@ -1,4 +1,4 @@
-"""Layer by layer against PyTorch: from a committed file everywhere, live where torch is installed."""
+"""Layer by layer against PyTorch: from a committed file, and live where torch is installed."""
 
 import pathlib
 
