@@ -11,7 +11,7 @@ from genjax.evals.classifier import (
 from genjax.evals.classify import Classified, classified, log_posterior, log_prior_of, reliability
 from genjax.evals.complete import allowed, complete, heat_map
 from genjax.evals.detect import auroc, mutate, ratio
-from genjax.evals.extract import PIXELS, Extractor, features, to_unit
+from genjax.evals.extract import PIXELS, Extractor, to_unit
 from genjax.evals.features import Probe, linear_probe, linear_svm, pca
 from genjax.evals.frechet import FrechetResult, Moments, frechet, frechet_distance, moments
 from genjax.evals.inception import (
@@ -66,7 +66,6 @@ __all__ = [
     "classified",
     "complete",
     "draw_modes",
-    "features",
     "fid",
     "frechet",
     "frechet_distance",

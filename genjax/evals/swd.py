@@ -14,6 +14,7 @@ import numpy as np
 
 from genjax import checks
 from genjax.evals.extract import check_images
+from genjax.evals.filters import separable
 from genjax.evals.result import Measured
 
 PATCH, COARSEST = 7, 16
@@ -47,12 +48,8 @@ def sides(height: int, width: int) -> list[int]:
 
 def _blur(x: jax.Array) -> jax.Array:
     """The 5x5 binomial filter, images mirrored at their border pixel: `[B, H, W, C]`."""
-    for axis in (1, 2):
-        pads = [(2, 2) if a == axis else (0, 0) for a in range(4)]
-        wide, n = jnp.pad(x, pads, mode="reflect"), x.shape[axis]
-        parts = [w * jax.lax.slice_in_dim(wide, i, i + n, axis=axis) for i, w in enumerate(_FILTER)]
-        x = functools.reduce(jnp.add, parts)
-    return x
+    wide = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    return separable(wide, _FILTER)
 
 
 def _down(x: jax.Array) -> jax.Array:
