@@ -59,20 +59,22 @@ def moments(extractor: Extractor, x: np.ndarray, *, batch_size: int = 100) -> Mo
     return total
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """The symmetric square root; eigenvalues within rounding of 0 are 0."""
-    values, axes = scipy.linalg.eigh(covariance)
-    floor = max(values[-1], 0) * len(values) * np.finfo(np.float64).eps
-    return (axes * np.sqrt(np.where(values > floor, values, 0))) @ axes.T
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    """A with A A^T = C, `[F, rank]`: by Cholesky with pivots, which takes singular matrices."""
+    packed, pivots, rank, _ = scipy.linalg.lapack.dpstrf(covariance, lower=1)
+    found = np.zeros((len(covariance), rank))
+    found[pivots - 1] = np.tril(packed)[:, :rank]
+    return found
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
     """d^2 between two Gaussians; 0 for equal moments, never below.
 
-    tr (C_1 C_2)^(1/2) is the sum of the singular values of C_1^(1/2) C_2^(1/2). The general
-    square root of C_1 C_2 (scipy.linalg.sqrtm) turns complex or infinite where a covariance is
-    singular, as it always is with fewer images than features; symmetric roots stay real, and a
-    singular value is exact to rounding where an eigenvalue's root keeps half the digits.
+    tr (C_1 C_2)^(1/2) is the sum of the singular values of A^T B, where A A^T = C_1 and
+    B B^T = C_2. The general square root of C_1 C_2 (scipy.linalg.sqrtm) turns complex or infinite
+    where a covariance is singular, as it always is with fewer images than features; factors stay
+    real, and a singular value is exact to rounding where the root of an eigenvalue keeps half the
+    digits. With few images the factors are thin, and it costs little.
 
     Raises:
       ValueError: the features differ in number, or fewer than two examples made the moments.
@@ -89,7 +91,8 @@ def frechet_distance(a: Moments, b: Moments) -> float:
         raise ValueError("a covariance needs two examples or more.")
     if not all(np.isfinite(m.scatter).all() and np.isfinite(m.mean).all() for m in (a, b)):
         raise ValueError("a feature is not finite.")
-    shared = scipy.linalg.svdvals(_root(a.covariance) @ _root(b.covariance)).sum()
+    product = _factor(a.covariance).T @ _factor(b.covariance)
+    shared = scipy.linalg.svdvals(product).sum() if product.size else 0.0
     apart = ((a.mean - b.mean) ** 2).sum()
     spread = np.trace(a.covariance) + np.trace(b.covariance) - 2 * shared
     return float(apart + max(spread, 0.0))

@@ -25,6 +25,7 @@ def by_loops(real, fake, k, k_density):
     fake_k = [radius(fake, i, k) for i in range(len(fake))]
     real_d = [radius(real, i, k_density) for i in range(len(real))]
     inside = [[distance(f, r) for r in real] for f in fake]
+    fakes, reals = range(len(fake)), range(len(real))
     return (
         np.mean([any(d <= s for d, s in zip(row, real_k, strict=True)) for row in inside]),
         np.mean([any(inside[f][r] <= fake_k[f] for f in fakes) for r in reals]),
