@@ -6,7 +6,9 @@ that used the same one, which its identity tells.
 """
 
 import dataclasses
+import functools
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -18,7 +20,6 @@ import numpy as np
 import optax
 
 from genjax import checks
-from genjax.core import stream
 from genjax.data.arrays import read_npz
 from genjax.data.files import reason, show
 from genjax.evals.extract import Extractor, batches, checksum
@@ -36,9 +37,8 @@ class Network(nn.Module):
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = x - 0.5
         for units in (32, 64):
-            x = nn.relu(nn.Conv(units, (3, 3), name=f"conv_{units}")(x))
-            if min(x.shape[1:3]) > 1:
-                x = nn.max_pool(x, (2, 2), (2, 2))
+            # Strides instead of pooling: on CPUs a step is five times as fast.
+            x = nn.relu(nn.Conv(units, (3, 3), (2, 2), name=f"conv_{units}")(x))
         x = nn.relu(nn.Dense(FEATURES, name="features")(x.reshape(x.shape[0], -1)))
         return x, nn.Dense(self.classes, name="logits")(x)
 
@@ -123,35 +123,48 @@ def train_classifier(
     classes = int(labels.max()) + 1 if classes is None else classes
     if labels.min() < 0 or labels.max() >= classes or classes < 2:
         raise ValueError(f"labels must be from 0 to {classes - 1}, of two classes or more.")
-    key = jax.random.key(seed)
-    network = Network(classes)
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-
-    def begin(key: jax.Array) -> tuple[Any, Any]:
-        params = network.init(key, jnp.zeros((1, *x.shape[1:])))["params"]
-        return params, optimizer.init(params)
-
-    @jax.jit
-    def step(params: Any, state: Any, images: jax.Array, names: jax.Array) -> tuple[Any, Any]:
-        def loss(params: Any) -> jax.Array:
-            scores = network.apply({"params": params}, images)[1]
-            return optax.softmax_cross_entropy_with_integer_labels(scores, names).mean()
-
-        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
-        return optax.apply_updates(params, updates), state
-
-    params, state = jax.jit(begin)(stream(key, 0, "params"))
     rng = np.random.default_rng(seed)
+    params = _initial(tuple(x.shape[1:]), classes, rng)
+    state = _optimizer(steps, learning_rate).init(params)
     for _ in range(steps):
         picks = rng.integers(0, len(x), batch_size)
-        params, state = step(
-            params,
-            state,
-            jnp.asarray(x[picks], jnp.float32),
-            jnp.asarray(labels[picks], jnp.int32),
-        )
+        images, names = x[picks].astype(np.float32), labels[picks].astype(np.int32)
+        params, state = _step(params, state, images, names, steps, learning_rate)
     about = {"steps": steps, "batch_size": batch_size, "seed": seed, "images": len(x)}
     return Classifier(jax.device_get(params), tuple(x.shape[1:]), classes, about)
+
+
+def _initial(shape: tuple[int, ...], classes: int, rng: np.random.Generator) -> Any:
+    """Kernels normal with variance 2 / inputs (He et al. 2015), biases 0."""
+
+    def draw(leaf: Any) -> np.ndarray:
+        if len(leaf.shape) == 1:
+            return np.zeros(leaf.shape, np.float32)
+        scale = math.sqrt(2 / math.prod(leaf.shape[:-1]))
+        return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
+
+    return jax.tree.map(draw, _shapes(shape, classes))
+
+
+def _shapes(shape: tuple[int, ...], classes: int) -> Any:
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return jax.eval_shape(Network(classes).init, jax.random.key(0), image)["params"]
+
+
+def _optimizer(steps: int, learning_rate: float) -> optax.GradientTransformation:
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+
+
+@functools.partial(jax.jit, static_argnames=("steps", "learning_rate"))
+def _step(
+    params: Any, state: Any, x: jax.Array, labels: jax.Array, steps: int, learning_rate: float
+) -> tuple[Any, Any]:
+    def loss(params: Any) -> jax.Array:
+        scores = Network(params["logits"]["bias"].shape[0]).apply({"params": params}, x)[1]
+        return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+
+    updates, state = _optimizer(steps, learning_rate).update(jax.grad(loss)(params), state, params)
+    return optax.apply_updates(params, updates), state
 
 
 def save_classifier(classifier: Classifier, path: str | os.PathLike) -> None:
@@ -175,9 +188,7 @@ def load_classifier(path: str | os.PathLike) -> Classifier:
         about = json.loads(str(arrays.pop("about")))
         shape, classes = tuple(int(n) for n in about["shape"]), int(about["classes"])
         checks.positive(shape=shape, classes=classes)
-        image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-        wanted = jax.eval_shape(Network(classes).init, jax.random.key(0), image)["params"]
-        flat, tree = jax.tree_util.tree_flatten_with_path(wanted)
+        flat, tree = jax.tree_util.tree_flatten_with_path(_shapes(shape, classes))
         names = ["/".join(p.key for p in keys) for keys, _ in flat]
         if set(names) != set(arrays):
             raise ValueError(f"it has parameters {sorted(arrays)}")
