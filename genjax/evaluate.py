@@ -92,7 +92,8 @@ def annealed(found: evals.Annealed) -> dict[str, Any]:
     of_chains = np.asarray(found.std_error, np.float64)
     return {
         "metric": "NLL by annealed importance sampling",
-        "nats": mean,
+        "obtained": mean,
+        "unit": "nats",
         "std_error": error,
         "std_error_of_chains": float(np.sqrt((of_chains**2).sum()) / len(of_chains)),
         "effective_chains": float(np.mean(found.effective)),

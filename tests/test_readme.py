@@ -41,6 +41,7 @@ def test_the_python_of_the_readme_runs():
         "genjax.sample",
         "genjax.evaluate",
         "genjax.latents",
+        "genjax.instruments",
         "genjax.report",
     ],
 )

@@ -7,7 +7,18 @@ from genjax.evals.annealed import (
     reverse_annealed_log_prob,
     temperatures,
 )
-from genjax.evals.batches import by_batches, over_split
+from genjax.evals.batches import (
+    by_batches,
+    over_split,
+)
+from genjax.evals.classifier import (
+    Classifier,
+    accuracy,
+    accuracy_score,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
 from genjax.evals.classify import (
     Classified,
     classified,
@@ -16,9 +27,53 @@ from genjax.evals.classify import (
     make_class_likelihood,
     reliability,
 )
-from genjax.evals.complete import allowed, complete, heat_map
-from genjax.evals.detect import auroc, mutate, ratio
-from genjax.evals.features import Probe, linear_probe, pca
+from genjax.evals.complete import (
+    allowed,
+    complete,
+    heat_map,
+)
+from genjax.evals.coverage import (
+    CoverageResult,
+    coverage,
+    nearest,
+    neighbours,
+)
+from genjax.evals.detect import (
+    auroc,
+    mutate,
+    ratio,
+)
+from genjax.evals.extract import (
+    PIXELS,
+    Extractor,
+    to_unit,
+)
+from genjax.evals.features import (
+    Probe,
+    linear_probe,
+    linear_svm,
+    pca,
+)
+from genjax.evals.frechet import (
+    FrechetResult,
+    Moments,
+    frechet,
+    frechet_distance,
+    moments,
+)
+from genjax.evals.inception import (
+    Inception,
+    fid,
+    inception_score,
+    kid,
+    load_inception,
+    save_inception,
+)
+from genjax.evals.kernel import (
+    KernelResult,
+    kernel_distance,
+    mmd2,
+)
 from genjax.evals.latents import (
     Activity,
     active_units,
@@ -28,14 +83,75 @@ from genjax.evals.latents import (
     kl_by_layer,
     kl_by_unit,
 )
-from genjax.evals.likelihood import make_nll, mean_and_error, metric, nll, unit
-from genjax.evals.walks import interpolation, manifold, traversal
+from genjax.evals.likelihood import (
+    make_nll,
+    mean_and_error,
+    metric,
+    nll,
+    unit,
+)
+from genjax.evals.measure import (
+    INSTRUMENTS,
+    measure,
+    settings_of,
+)
+from genjax.evals.modes import (
+    ModesResult,
+    draw_modes,
+    gaussian_modes,
+    grid_centres,
+    ring_centres,
+    stack_digits,
+    stacked_modes,
+)
+from genjax.evals.msssim import (
+    MsSsimResult,
+    ms_ssim,
+    ms_ssim_pairs,
+)
+from genjax.evals.parzen import (
+    ParzenResult,
+    parzen,
+)
+from genjax.evals.result import (
+    Measured,
+)
+from genjax.evals.subject import (
+    Subject,
+)
+from genjax.evals.swd import (
+    SwdResult,
+    sliced,
+    swd,
+)
+from genjax.evals.walks import (
+    interpolation,
+    manifold,
+    traversal,
+)
 
 __all__ = [
+    "INSTRUMENTS",
+    "PIXELS",
     "Activity",
     "Annealed",
     "Classified",
+    "Classifier",
+    "CoverageResult",
+    "Extractor",
+    "FrechetResult",
+    "Inception",
+    "KernelResult",
+    "Measured",
+    "ModesResult",
+    "Moments",
+    "MsSsimResult",
+    "ParzenResult",
     "Probe",
+    "Subject",
+    "SwdResult",
+    "accuracy",
+    "accuracy_score",
     "active_units",
     "activity",
     "aggregate",
@@ -45,12 +161,25 @@ __all__ = [
     "by_batches",
     "classified",
     "complete",
+    "coverage",
+    "draw_modes",
     "encoded",
+    "fid",
+    "frechet",
+    "frechet_distance",
+    "gaussian_modes",
+    "grid_centres",
     "heat_map",
+    "inception_score",
     "interpolation",
+    "kernel_distance",
+    "kid",
     "kl_by_layer",
     "kl_by_unit",
     "linear_probe",
+    "linear_svm",
+    "load_classifier",
+    "load_inception",
     "log_posterior",
     "log_prior_of",
     "make_annealed",
@@ -58,15 +187,33 @@ __all__ = [
     "make_nll",
     "manifold",
     "mean_and_error",
+    "measure",
     "metric",
+    "mmd2",
+    "moments",
+    "ms_ssim",
+    "ms_ssim_pairs",
     "mutate",
+    "nearest",
+    "neighbours",
     "nll",
     "over_split",
+    "parzen",
     "pca",
     "ratio",
     "reliability",
     "reverse_annealed_log_prob",
+    "ring_centres",
+    "save_classifier",
+    "save_inception",
+    "settings_of",
+    "sliced",
+    "stack_digits",
+    "stacked_modes",
+    "swd",
     "temperatures",
+    "to_unit",
+    "train_classifier",
     "traversal",
     "unit",
 ]
