@@ -73,6 +73,22 @@ def test_an_example_does_not_depend_on_the_others_beside_it():
     np.testing.assert_array_equal(turned, whole[::-1])
 
 
+@pytest.mark.parametrize("batch_size", [3, 7])
+def test_each_example_is_evaluated_under_its_own_condition(batch_size):
+    def log_prob(config, variables, x, label):
+        return -nll_given(x, label)
+
+    def nll_given(x, label):
+        return x.sum(-1) + 100.0 * label
+
+    label = np.arange(7, dtype=np.int32)
+    conditional = family("exact", log_prob=log_prob)
+    found = nll(
+        conditional, 1.0, VARIABLES, X, KEY, batch_size=batch_size, condition={"label": label}
+    )
+    np.testing.assert_allclose(found, X.sum(-1) + 100.0 * label, rtol=1e-5)
+
+
 # Bounds.
 
 

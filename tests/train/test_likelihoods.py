@@ -1,0 +1,133 @@
+"""Runs of a family whose settings choose what its events are made of, and what is beside them."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from small import small_run
+
+from genjax import families
+from genjax.data import Data, Dataset, Order, save_npz
+from genjax.families import vae
+from genjax.train import fit
+from genjax.train.door import check_fit, evaluation_conditions, init_batch
+from genjax.train.load import load_state
+
+LEVELS, CLASSES = 5, 3
+
+
+def dataset(levels=LEVELS, labels=True, n=120):
+    """3x3 images whose level follows their label."""
+    rng = np.random.default_rng(0)
+    splits = {}
+    for split in ("train", "validation", "test"):
+        label = rng.integers(0, CLASSES, n).astype(np.int32)
+        x = (label[:, None, None, None] + rng.integers(0, levels - 2, (n, 3, 3, 1))) % levels
+        splits[split] = {"x": x.astype(np.uint8)} | ({"label": label} if labels else {})
+    return Dataset("small", splits, levels)
+
+
+def run_of(transform="none", **model):
+    run = small_run("vae", "small", steps=4)
+    config = dataclasses.replace(vae.tiny(), **model)
+    data = dataclasses.replace(run.data, transform=transform)
+    return dataclasses.replace(run, model=config, data=data)
+
+
+@pytest.mark.parametrize(
+    ("transform", "model"),
+    [
+        ("dynamic", {}),
+        ("unit", {}),  # grey levels
+        ("dequantize", {"likelihood": "gaussian"}),
+        ("none", {"likelihood": "discretized_logistic", "levels": LEVELS}),
+        ("dynamic", {"classes": CLASSES}),
+    ],
+)
+def test_what_a_likelihood_takes_passes_the_door(transform, model):
+    assert check_fit(run_of(transform, **model), vae, dataset()) == 0
+
+
+@pytest.mark.parametrize(
+    ("transform", "model", "labels", "sentence"),
+    [
+        (
+            "none",
+            {},
+            True,
+            "vae takes 0 and 1, and small under transform none gives numbers from 0 to 4",
+        ),
+        ("unit", {"likelihood": "gaussian"}, True, "grows without bound on integers"),
+        (
+            "none",
+            {"likelihood": "discretized_logistic"},
+            True,
+            "whole numbers from 0 to 255, .* goes from 0 to 4; set --transform none, .* data's 5",
+        ),
+        (
+            "unit",
+            {"likelihood": "discretized_logistic", "levels": LEVELS},
+            True,
+            "whole numbers from 0 to 4, .* goes from 0 to 1",
+        ),
+        ("dynamic", {"classes": 3}, False, r"is given \['label'\] with every example"),
+        ("dynamic", {"classes": 2}, True, "labels up to 2, and the model is built for 2 classes"),
+    ],
+)
+def test_what_it_does_not_take_is_refused_in_a_sentence(transform, model, labels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_fit(run_of(transform, **model), vae, dataset(labels=labels))
+
+
+def test_init_sees_examples_as_a_step_takes_them():
+    run = run_of("dynamic", data_bias=True, classes=CLASSES)
+    found, again = (init_batch(run, vae, dataset()) for _ in range(2))
+    assert (found["x"].shape, found["label"].shape) == ((120, 3, 3, 1), (120,))
+    assert set(np.unique(found["x"])) == {0.0, 1.0}
+    np.testing.assert_array_equal(found["x"], again["x"])
+    # The first of the run's order, each example once, with its own label.
+    rows = Order(120, run.seed).epoch(0)
+    np.testing.assert_array_equal(found["label"], dataset().splits["train"]["label"][rows])
+    assert init_batch(run_of("dynamic"), vae, dataset()) is None
+    assert init_batch(run_of(), families.get("nade"), dataset()) is None
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    save_npz(dataset(), path)
+    return str(path)
+
+
+def test_levels_and_labels_train_and_are_reported(tmp_path, data):
+    """The whole way: batches with labels, evaluation with labels, samples, bits a dimension.
+
+    Cut after three steps, the run goes on warming up: the weight of the KL is counted in its state,
+    neither from 0 again nor by a clock.
+    """
+    model = dataclasses.replace(
+        vae.tiny(), likelihood="discretized_logistic", levels=LEVELS, classes=CLASSES, warmup=40
+    )
+
+    def run(steps):
+        made = small_run("vae", data, steps=steps, log_every=1, eval_every=30, eval_samples=3)
+        train = dataclasses.replace(made.train, sample_every=30, save_every=0)
+        return dataclasses.replace(made, model=model, data=Data(data=data), train=train)
+
+    workdir = tmp_path / "run"
+    fit(run(3), workdir, quiet=True)
+    record = fit(run(60), workdir, quiet=True).record
+    assert record["metric"] == "test NLL bound"
+    assert record["evaluated"] == 120
+    assert record["bits_per_dim"] == pytest.approx(record["obtained"] / (9 * math.log(2)), rel=1e-6)
+    assert record["obtained"] < 9 * math.log(LEVELS)  # better than knowing nothing
+    assert (workdir / "samples" / "step_00000030.png").exists()
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    weights = [json.loads(line)["kl_weight"] for line in lines if "kl_weight" in line]
+    np.testing.assert_allclose(weights, np.minimum(np.arange(60) / 40, 1), rtol=1e-6)
+    _, state = load_state(workdir)
+    assert int(state.variables["buffers"]["steps"]) == int(state.step)
+    found = evaluation_conditions(run(60), vae, dataset(), "test")
+    np.testing.assert_array_equal(found["label"], dataset().splits["test"]["label"])
