@@ -280,7 +280,8 @@ def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
         if label is not None:
             raise ValueError("vae: this Config has no classes; leave out label, or set classes.")
         return None
-    if jnp.shape(label) != (size,) or not jnp.issubdtype(jnp.result_type(label), jnp.integer):
+    fits = getattr(label, "shape", None) == (size,) and jnp.issubdtype(label.dtype, jnp.integer)
+    if not fits:
         raise ValueError(
             f"vae: p(x | label) of {config.classes} classes needs label int32[{size}], got"
             f" {checks.describe(label)}."

@@ -85,16 +85,21 @@ def invert_flow(
 ) -> jax.Array:
     """The z that `flow` maps to `u`: `[B, Z]`, in Z passes a step.
 
-    Pass i completes the i-th unit in the step's order: its m and s depend on those before it.
+    Pass i finds the i-th unit in the step's order, whose m and s depend on those before it.
     """
+    size = u.shape[-1]
     for i in reversed(range(flow.steps)):
         step = FlowStep(flow.hidden, bool(i % 2), flow.dtype)
         mine = {"params": params[f"step_{i}"]}
 
-        def again(z: jax.Array, _: Any, step: FlowStep = step, mine: Any = mine, u: Any = u) -> Any:
+        def find(z: jax.Array, at: Any, step: FlowStep = step, mine: Any = mine, u: Any = u) -> Any:
             new, log_s = step.apply(mine, z, context)
             # new = s z + (1 - s) m, so this is (u - (1 - s) m) / s.
-            return z + (u - new) * jnp.exp(-log_s), None
+            found = z + (u - new) * jnp.exp(-log_s)
+            # Units not found yet stay 0: numbers of no meaning could overflow, and a mask of
+            # zeros does not keep a NaN out.
+            return jnp.where(jnp.arange(size)[None] == at, found, z), None
 
-        u, _ = jax.lax.scan(again, 0 * u, None, length=u.shape[-1])
+        order = jnp.arange(size)[::-1] if step.reverse else jnp.arange(size)
+        u, _ = jax.lax.scan(find, 0 * u, order)
     return u
