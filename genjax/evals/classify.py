@@ -8,6 +8,7 @@ samples make them tight (Burda et al. 2015, theorem 1).
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
+from genjax.evals.batches import over_split
 from genjax.evals.likelihood import make_nll
 
 
@@ -29,8 +31,11 @@ def make_class_likelihood(
     exports `log_prob`; else it is the bound from `num_samples` samples (of one, the ELBO), whose
     noise is the same for every class, so that less of it is left in their differences.
 
+    A family with `log_joint_bound` has a log p(c) of its own and is asked for log p(x, c) of all
+    classes at once; `log_posterior` takes that without a prior.
+
     Args:
-      family: module with `log_prob`, or with `elbo` and `log_prob_bound`.
+      family: module with `log_prob`, with `elbo` and `log_prob_bound`, or with `log_joint_bound`.
       config: its Config.
       classes: of a model that is told a label; 0 takes the Config's `classes`.
       num_samples: of the bound.
@@ -41,8 +46,15 @@ def make_class_likelihood(
     measure = make_nll(family, config, num_samples=num_samples)
     classes = classes or getattr(config, "classes", 0)
 
+    @jax.jit
+    def joint(variables: Any, x: jax.Array, key: jax.Array) -> jax.Array:
+        return family.log_joint_bound(config, variables, x, key, num_samples)
+
     def call(variables: Any, x: Any, key: jax.Array, batch_size: int) -> np.ndarray:
         several = isinstance(variables, (list, tuple))
+        if hasattr(family, "log_joint_bound") and not several:
+            found = over_split(functools.partial(joint, variables), {"x": x}, key, batch_size)
+            return found.astype(np.float64)
         if not several and classes < 1:
             raise ValueError(
                 "one model classifies only where it is told a label; set classes, or give a"

@@ -1,6 +1,7 @@
 """Bayes' rule over densities, and how far to trust it."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -133,6 +134,25 @@ def test_one_model_a_class_by_bounds(two_classes):
     np.testing.assert_allclose(call(models, x, KEY, 200), exact, atol=0.3)
     with pytest.raises(ValueError, match="set classes, or give a list of variables"):
         call(models[0], x, KEY, 200)
+
+
+def test_a_family_with_a_prior_over_classes_is_asked_for_all_at_once(two_classes):
+    config, variables, x, _, exact = two_classes
+    prior = np.log([0.9, 0.1])
+
+    def log_joint_bound(config, variables, x, key, num_samples):
+        each = [
+            linear_gaussian.log_prob_bound(
+                config, variables, x, key, num_samples, label=jnp.full(len(x), c)
+            )
+            for c in range(2)
+        ]
+        return jnp.stack(each, axis=1) + prior[None]
+
+    joint = types.SimpleNamespace(**vars(linear_gaussian), log_joint_bound=log_joint_bound)
+    found = make_class_likelihood(joint, config, num_samples=500)(variables, x[:50], KEY, 20)
+    expected = log_posterior(exact[:50], prior)
+    np.testing.assert_allclose(np.exp(log_posterior(found)), np.exp(expected), atol=0.05)
 
 
 def test_exact_families_classify_by_their_density():
