@@ -121,7 +121,9 @@ class Net(nn.Module):
     def __call__(self, a: jax.Array) -> tuple[jax.Array, jax.Array]:
         c, init = self.config, nn.initializers.glorot_uniform()  # IWAE, section 5
         for i in range(c.depth):
-            dense = nn.Dense(self.units, dtype=c.dtype, kernel_init=init, name=f"hidden_{i}")
+            dense = nn.Dense(
+                self.units, dtype=jnp.dtype(c.dtype), kernel_init=init, name=f"hidden_{i}"
+            )
             a = getattr(nn, c.activation)(dense(a))
         # The last product stays in float32: logits and means go into a likelihood.
         return a, nn.Dense(self.out, dtype=jnp.float32, kernel_init=init, name="out")(a)
