@@ -122,7 +122,7 @@ class SvmResult(Measured):
     pixels_strength: float
 
 
-def _svm(s: Subject, *, train: int = 10_000, steps: int = 1000) -> SvmResult:
+def _svm(s: Subject, *, train: int = 5000, steps: int = 1000) -> SvmResult:
     if not hasattr(s.family, "encode"):
         raise ValueError(f"{s.name} has no features: it exports no encode.")
     splits = {"train": train, "validation": None, "test": None}

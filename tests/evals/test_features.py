@@ -48,12 +48,18 @@ def test_pca_is_fitted_on_train_alone():
 
 
 def test_a_linear_svm_finds_the_feature_too():
-    svm = linear_svm(make(0, 400), make(1, 300), make(2, 2000), strengths=(1e-9, 1e-2))
+    """Columns keep their relative scale: the feature that tells is the widest here."""
+    parts = []
+    for seed, n in ((0, 400), (1, 300), (2, 2000)):
+        x, y = make(seed, n)
+        parts.append((x * [1, 0.01, 100, 0.2, 1], y))
+    svm = linear_svm(*parts, strengths=(1e-7, 1e-2))
     assert svm.accuracy > 0.9
     assert svm.strength == max(svm.validation, key=svm.validation.get)
-    # One class against the rest: three in a row, the middle one is no half-plane's.
+    assert len(svm.validation) == 2
+    # One class against the rest, four of them in the corners of a square.
     rng = np.random.default_rng(0)
     y = rng.integers(0, 4, 600)
     x = np.array([[0, 0], [4, 0], [0, 4], [4, 4]])[y] + rng.normal(size=(600, 2)) * 0.5
-    parts = [(x[a:b], y[a:b]) for a, b in ((0, 200), (200, 400), (400, 600))]
-    assert linear_svm(*parts).accuracy > 0.95
+    four = [(x[a:b], y[a:b]) for a, b in ((0, 200), (200, 400), (400, 600))]
+    assert linear_svm(*four).accuracy > 0.95
