@@ -1,4 +1,4 @@
-"""`python -m genjax.evaluate WORKDIR`: the likelihood of a finished run on a split, as JSON."""
+"""`python -m genjax.evaluate WORKDIR`: the figure of a finished run on a split, as JSON."""
 
 import argparse
 import dataclasses
@@ -44,17 +44,18 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    x = evaluation_data(run, dataset, options.split)
+    examples = evaluation_data(run, dataset, options.split)
     key = stream(jax.random.key(run.seed), 0, f"evaluate {options.split}")
-    mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size))
-    bound = family.TRAITS.density == "bound"
+    mean, error_of_mean = evals.mean_and_error(nll(variables, examples, key, size))
+    bound = family.TRAITS.density == "bound" and not hasattr(family, "reported")
     found = {
         "experiment": run.experiment,
         "split": options.split,
         "metric": evals.metric(family, run.model),
-        "nats": mean,
+        "obtained": mean,
+        "unit": evals.unit(family, run.model),
         "std_error": error_of_mean,
-        "examples": len(x),
+        "examples": len(examples["x"]),
     }
     print(json.dumps(found | ({"bound_samples": samples} if bound else {})))
     return 0

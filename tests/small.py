@@ -13,14 +13,16 @@ from genjax.train.settings import TwoOptimizers
 
 
 def write_data(folder: pathlib.Path, n: int = 240) -> str:
-    """3x3 binary images in a .npz: a bar in one of three rows, with noise."""
+    """3x3 binary images in a .npz: a bar in one of three rows, their label, with noise."""
     rng = np.random.default_rng(0)
     x = np.zeros((n + 160, 3, 3, 1), np.uint8)
-    x[np.arange(len(x)), rng.integers(0, 3, len(x))] = 1
+    row = rng.integers(0, 3, len(x))
+    x[np.arange(len(x)), row] = 1
     x ^= (rng.random(x.shape) < 0.1).astype(np.uint8)
-    cuts = {"train": x[:n], "validation": x[n : n + 80], "test": x[n + 80 :]}
+    cuts = {"train": (0, n), "validation": (n, n + 80), "test": (n + 80, len(x))}
+    splits = {s: {"x": x[a:b], "label": row[a:b].astype(np.int32)} for s, (a, b) in cuts.items()}
     path = folder / "bars.npz"
-    save_npz(Dataset("bars", {k: {"x": v} for k, v in cuts.items()}, 2), path)
+    save_npz(Dataset("bars", splits, 2), path)
     return str(path)
 
 

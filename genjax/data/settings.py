@@ -28,6 +28,10 @@ class Data:
     """Images held out from the end of train where the data has no validation split."""
     limit: int = 0
     """Keep the first so many images of each split; 0 keeps all."""
+    labels_per_class: int = 0
+    """Training labels kept of each class, the others become -1, unknown; 0 keeps all."""
+    labels_seed: int = 0
+    """Seed that says which labels are kept."""
     folds: int = 0
     """Parts into which a .npz table `data` [N, D] is cut; one is test, a tenth of the rest
     validation."""
@@ -52,6 +56,8 @@ class Data:
             binarize_seed=self.binarize_seed,
             validation=self.validation,
             limit=self.limit,
+            labels_per_class=self.labels_per_class,
+            labels_seed=self.labels_seed,
             folds=self.folds,
             drop_discrete=self.drop_discrete,
             workers=self.workers,
@@ -61,8 +67,9 @@ class Data:
             raise ValueError("folds must be 2 or above, or 0 for data that has its splits.")
         if self.fold is not None and not 0 <= self.fold < max(self.folds, 1):
             raise ValueError(f"fold must be in 0 .. folds - 1, got {self.fold} of {self.folds}.")
-        if self.binarize_seed >= 2**32:
-            raise ValueError(f"binarize_seed must be below 2^32, got {self.binarize_seed}.")
+        for name in ("binarize_seed", "labels_seed"):
+            if getattr(self, name) >= 2**32:
+                raise ValueError(f"{name} must be below 2^32, got {getattr(self, name)}.")
         if not self.data:
             raise ValueError(
                 "data is empty; name a TFDS data set, a folder, a .npz file or digits."

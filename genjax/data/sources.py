@@ -14,6 +14,7 @@ from genjax.data import folds
 from genjax.data.arrays import read_npz
 from genjax.data.dataset import SPLITS, Dataset, levels_for, row_crcs
 from genjax.data.files import reason
+from genjax.data.labels import few_labels
 from genjax.data.order import Order
 from genjax.data.prepared import Prepared, checked, open_prepared
 from genjax.data.settings import Data
@@ -55,7 +56,9 @@ def load(settings: Data) -> Dataset:
             f" use transform=none."
         )
     dataset = folds.standardized(Dataset(source, arrays, levels, streams, names), settings)
-    return _static(dataset, settings.binarize_seed) if settings.transform == "static" else dataset
+    if settings.transform == "static":
+        dataset = _static(dataset, settings.binarize_seed)
+    return few_labels(dataset, settings)
 
 
 def _cut(splits: dict[str, Any], settings: Data) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from genjax.evals.classify import Classified, classified, log_posterior, log_pri
 from genjax.evals.complete import allowed, complete, heat_map
 from genjax.evals.detect import auroc, mutate, ratio
 from genjax.evals.features import Probe, linear_probe, pca
-from genjax.evals.likelihood import make_nll, mean_and_error, metric, nll
+from genjax.evals.likelihood import make_nll, mean_and_error, metric, nll, unit
 
 __all__ = [
     "Classified",
@@ -25,4 +25,5 @@ __all__ = [
     "pca",
     "ratio",
     "reliability",
+    "unit",
 ]

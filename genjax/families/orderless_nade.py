@@ -249,15 +249,15 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     return jax.nn.logsumexp(log_probs(config, variables, x), axis=0) - math.log(config.orders)
 
 
-def reported_nll(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def reported(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
     """The figure of a run, `[B]` nats: -log p of the ensemble, or its mean over the orders."""
     if config.report == "ensemble":
-        return -log_prob(config, variables, x)
-    return -jnp.mean(log_probs(config, variables, x), axis=0)
+        return -log_prob(config, variables, batch["x"])
+    return -jnp.mean(log_probs(config, variables, batch["x"]), axis=0)
 
 
 def metric(config: Config) -> str:
-    """What `reported_nll` measures."""
+    """What `reported` measures."""
     return "NLL" if config.report == "ensemble" else f"mean NLL of {config.orders} orders"
 
 

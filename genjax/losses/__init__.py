@@ -5,20 +5,31 @@ from genjax.losses.adversarial import (
     minimax_generator,
     non_saturating_generator,
 )
-from genjax.losses.divergence import gaussian_kl
+from genjax.losses.divergence import gaussian_cholesky_kl, gaussian_kl
 from genjax.losses.likelihood import (
     bernoulli_nats,
     bernoulli_nll,
     bits_per_dim,
     categorical_nll,
+    gaussian_cholesky_nll,
     gaussian_nll,
     sum_event,
 )
+from genjax.losses.logistic import discretized_logistic_nats, discretized_logistic_nll
 from genjax.losses.mixture import (
     gaussian_mixture_nats,
     gaussian_mixture_nll,
     laplace_mixture_nats,
     laplace_mixture_nll,
+)
+from genjax.losses.variational import (
+    dreg_loss,
+    free_bits,
+    importance_weighted_bound,
+    iwae_loss,
+    kl_warmup,
+    normalized_weights,
+    score_function_loss,
 )
 
 __all__ = [
@@ -26,14 +37,25 @@ __all__ = [
     "bernoulli_nll",
     "bits_per_dim",
     "categorical_nll",
+    "discretized_logistic_nats",
+    "discretized_logistic_nll",
+    "dreg_loss",
+    "free_bits",
+    "gaussian_cholesky_kl",
+    "gaussian_cholesky_nll",
     "gaussian_kl",
     "gaussian_mixture_nats",
     "gaussian_mixture_nll",
     "gaussian_nll",
+    "importance_weighted_bound",
+    "iwae_loss",
+    "kl_warmup",
     "laplace_mixture_nats",
     "laplace_mixture_nll",
     "minimax_discriminator",
     "minimax_generator",
     "non_saturating_generator",
+    "normalized_weights",
+    "score_function_loss",
     "sum_event",
 ]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.losses.likelihood import at_least_float32, sum_event
+from genjax.losses.likelihood import at_least_float32, check_cholesky, sum_event
 
 
 def gaussian_kl(
@@ -47,3 +47,29 @@ def gaussian_kl(
     variance_term = 0.5 * (jnp.expm1(2 * log_ratio) - 2 * log_ratio)
     mean_term = 0.5 * ((mean - prior_mean) * jnp.exp(-prior_log_std)) ** 2
     return sum_event(variance_term + mean_term)
+
+
+def gaussian_cholesky_kl(mean: jax.Array, cholesky: jax.Array) -> jax.Array:
+    """KL(N(mean, L L^T) || N(0, I)), a Gaussian with full covariance from a standard one.
+
+    Args:
+      mean: `[B, Z]`.
+      cholesky: L, `[B, Z, Z]`: lower triangular with a diagonal above 0; what is above the
+        diagonal is not looked at.
+
+    Returns:
+      `[B]` nats, 0 or above.
+
+    Raises:
+      ValueError: the shapes do not fit.
+
+    Source: Kingma and Welling 2019, "An Introduction to Variational Autoencoders", section 2.5.1.
+
+    >>> gaussian_cholesky_kl(jnp.ones((1, 2)), jnp.eye(2)[None]).tolist()
+    [1.0]
+    """
+    check_cholesky("gaussian_cholesky_kl", mean, cholesky)
+    mean, cholesky = at_least_float32(mean), at_least_float32(cholesky)
+    log_std = jnp.log(jnp.diagonal(cholesky, axis1=-2, axis2=-1))  # [B, Z]
+    # Two Gaussians of these deviations, and what the entries below the diagonal add.
+    return gaussian_kl(mean, log_std) + 0.5 * sum_event(jnp.tril(cholesky, -1) ** 2)

@@ -131,23 +131,72 @@ def gaussian_nll(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array
     return sum_event(0.5 * scaled**2 + log_std + 0.5 * math.log(2 * math.pi))
 
 
-def bits_per_dim(nats: jax.Array, num_dims: int) -> jax.Array:
+def gaussian_cholesky_nll(x: jax.Array, mean: jax.Array, cholesky: jax.Array) -> jax.Array:
+    """Negative log-density of a Gaussian with covariance L L^T.
+
+    x = mean + L noise, and log |det L| is the sum of the logs of its diagonal.
+
+    Args:
+      x: `[B, Z]`, any real number.
+      mean: `[B, Z]`.
+      cholesky: L, `[B, Z, Z]`: lower triangular with a diagonal above 0; what is above the
+        diagonal is not looked at.
+
+    Returns:
+      `[B]` nats; a density, so it may be negative.
+
+    Raises:
+      ValueError: the shapes do not fit.
+
+    Source: Kingma and Welling 2019, "An Introduction to Variational Autoencoders", section 2.5.1.
+
+    >>> zero = jnp.zeros((1, 2))
+    >>> round(float(gaussian_cholesky_nll(zero, zero, 2 * jnp.eye(2)[None])[0]), 4)
+    3.2242
+    """
+    check_cholesky("gaussian_cholesky_nll", mean, cholesky)
+    checks.same_shape("gaussian_cholesky_nll", x=x, mean=mean)
+    x, mean, cholesky = map(at_least_float32, (x, mean, cholesky))
+    noise = jax.lax.linalg.triangular_solve(
+        cholesky, (x - mean)[..., None], left_side=True, lower=True
+    )[..., 0]
+    zeros = jnp.zeros_like(noise)
+    log_det = jnp.sum(jnp.log(jnp.diagonal(cholesky, axis1=-2, axis2=-1)), axis=-1)
+    return gaussian_nll(noise, zeros, zeros) + log_det
+
+
+def check_cholesky(where: str, mean: jax.Array, cholesky: jax.Array) -> None:
+    """Refuse what is not `[B, Z]` and `[B, Z, Z]`."""
+    shape = jnp.shape(mean)
+    if len(shape) != 2 or jnp.shape(cholesky) != (*shape, shape[-1]):
+        raise ValueError(
+            f"{where}: mean must be [B, Z] and cholesky [B, Z, Z], got {checks.describe(mean)} and"
+            f" {checks.describe(cholesky)}."
+        )
+
+
+def bits_per_dim(nats: jax.Array, num_dims: int, *, levels: int = 1) -> jax.Array:
     """Nats an example to bits a dimension: nats / (D log 2), with D = H * W * C.
 
     Args:
-      nats: any shape.
+      nats: any shape; of integers' probability, or of a density of (integers + noise) / levels.
       num_dims: dimensions of one example, above 0.
+      levels: where the nats are of such a density, the levels there were: the density of the
+        integers plus noise is `levels` times lower in each dimension.
 
     Returns:
       the shape of `nats`, in bits a dimension.
 
     Raises:
-      ValueError: `num_dims` is not above 0.
+      ValueError: `num_dims` or `levels` is not above 0.
 
-    Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 5.1.
+    Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 5.1; Theis et al.
+    2016, "A Note on the Evaluation of Generative Models", section 3.1.
 
     >>> round(float(bits_per_dim(jnp.array(8 * math.log(2) * 3072), 3072)), 4)
     8.0
+    >>> float(bits_per_dim(jnp.array(0.0), 3072, levels=256))  # uniform on [0, 1)
+    8.0
     """
-    checks.positive(num_dims=num_dims)
-    return at_least_float32(nats) / (num_dims * math.log(2))
+    checks.positive(num_dims=num_dims, levels=levels)
+    return at_least_float32(nats) / (num_dims * math.log(2)) + math.log2(levels)

@@ -37,10 +37,11 @@ def smoke_settings(run: Run) -> dict[str, Any]:
 
 def smoke(run: Run) -> Run:
     """The same run in seconds: few steps on few images; its numbers mean nothing."""
+    few = min(run.data.labels_per_class, 1)  # a hundred images have no ten of each class
     return dataclasses.replace(
         run,
         train=dataclasses.replace(run.train, **smoke_settings(run)),
-        data=dataclasses.replace(run.data, limit=100),
+        data=dataclasses.replace(run.data, limit=100, labels_per_class=few),
     )
 
 
@@ -162,12 +163,15 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
         small = smoke(base)
         given = options_room.flags(argv)
         asked = {k: getattr(options.train, k) for k in SMOKE if options_room.flag(k) in given}
-        asked_limit = "--limit" in given
-        limit = options.data_settings.limit if asked_limit else small.data.limit
+        fewer = {
+            name: getattr(small.data, name)
+            for name in ("limit", "labels_per_class")
+            if options_room.flag(name) not in given
+        }
         run = dataclasses.replace(
             run,
             train=dataclasses.replace(run.train, **{**smoke_settings(base), **asked}),
-            data=dataclasses.replace(run.data, limit=limit),
+            data=dataclasses.replace(run.data, **fewer),
         )
     return options, run
 

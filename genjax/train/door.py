@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from genjax import data as data_room
+from genjax import families
 from genjax.core import stream
 from genjax.train.checkpoint import write_json
 from genjax.train.settings import (
@@ -93,6 +94,15 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f"{run.data.data} holds examples of shape {dataset.shape} and the model is built for"
             f" {run.model.shape}; set --shape {' '.join(map(str, dataset.shape))}."
         )
+    has = set(
+        dataset.splits["train"] if "train" in dataset.splits else dataset.streams["train"].read([0])
+    )
+    missing = sorted(set(family.batch_spec(run.model, 1)) - has)
+    if missing:
+        raise ValueError(
+            f"{run.family} trains on {', '.join(missing)} too, and {run.data.data} has only"
+            f" {', '.join(sorted(has))}; bring data that has them."
+        )
     low, high, discrete = _range(run.data.transform, dataset.levels)
     if family.TRAITS.data == "binary":
         grey = (low, high) == (0, 1) and family.TRAITS.density == "bound"
@@ -168,8 +178,11 @@ def _range(transform: str, levels: int) -> tuple[float, float, bool]:
     return 0, levels - 1, levels == 2
 
 
-def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> np.ndarray:
-    """A split as a family takes it, `[N, *shape]`; dynamic binarisation drawn once."""
+def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> dict[str, np.ndarray]:
+    """A split as a family takes it, `x` `[N, *shape]` and what its batches have beside it, such as
+    `label`; dynamic binarisation drawn once."""
     transform = data_room.make_transform(run.data.transform, dataset.levels)
     key = stream(jax.random.key(run.data.binarize_seed), 0, f"binarize {split}")
-    return np.asarray(transform({"x": dataset.splits[split]["x"]}, key)["x"])
+    names = families.get(run.family).batch_spec(run.model, 1)
+    found = {k: v for k, v in dataset.splits[split].items() if k in names}
+    return {k: np.asarray(v) for k, v in transform(found, key).items()}

@@ -154,9 +154,8 @@ def fit(
                 metrics_file.close()
             checkpoints.close()
         obtained, error = record["obtained"], record["std_error"]
-        said = (
-            "" if obtained is None else f"  {record['metric']} {obtained:.3f} +- {error:.3f} nats"
-        )
+        figure = f"{obtained:.3f} +- {error:.3f} {record['unit']}" if obtained is not None else ""
+        said = f"  {record['metric']} {figure}" if figure else ""
         took = time.monotonic() - began
         progress.say(f"{run.experiment}  finished at step {step:,}{said}  ({took:.0f} s)")
         return Result(True, step, record["ended"], record, signalled=bool(signals.caught))
@@ -230,11 +229,12 @@ def _finish(
         "validation": meta["best"],
     }
     obtained = error = None
-    metric = "none"
+    metric, unit = "none", ""
     if density != "none":
         split = "test" if "test" in trainer.dataset.splits else "train"
         metric = f"{split} {evals.metric(family, run.model)}"
-        if density == "bound":
+        unit = evals.unit(family, run.model)
+        if density == "bound" and not hasattr(family, "reported"):
             details["bound_samples"] = run.train.eval_samples
         nats = trainer.nll(chosen, split, run.train.eval_samples)
         obtained, error = evals.mean_and_error(nats)
@@ -248,6 +248,7 @@ def _finish(
         details=details,
         seconds=meta["seconds"],
         sessions=meta["sessions"],
+        unit=unit,
     )
     sync("evaluated")
     if trainer.main:

@@ -71,6 +71,7 @@ def make_record(
     details: dict[str, Any],
     seconds: float,
     sessions: list[dict[str, Any]],
+    unit: str = "nats",
 ) -> dict[str, Any]:
     """One finished run as plain JSON values.
 
@@ -82,13 +83,14 @@ def make_record(
       details: counts and what else tells how the figure came about.
       seconds: of all sessions.
       sessions: `{"commit", "device", "from_step"}` of each call that made steps of it.
+      unit: of the figure.
     """
     return {
         "experiment": run.experiment,
         "family": run.family,
         "dataset": pathlib.Path(run.data.data).name.removesuffix(".npz"),
         "metric": metric,
-        "unit": "nats" if obtained is not None else "",
+        "unit": unit if obtained is not None else "",
         "paper": run.figure.paper,
         "paper_tag": run.figure.tag,
         "paper_source": run.figure.source,

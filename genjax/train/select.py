@@ -26,7 +26,7 @@ class Trial(NamedTuple):
     """What one learning rate came to.
 
     learning_rate: of the run.
-    nats: its best validation NLL; infinite for a run that diverged.
+    nats: its best validation NLL, or what else its family reports; infinite for a run that diverged.
     std_error: of that mean over the validation examples.
     step: where it was best; of a diverged run, where that was seen.
     """

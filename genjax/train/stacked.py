@@ -55,7 +55,7 @@ class Stacked:
         numbers = jnp.arange(self.runs) % count
         self.state = jax.jit(jax.vmap(lambda number: begin(init, number)))(numbers)
         self.calls: dict[int, Any] = {}
-        self.nll = evals.make_nll(family, run.model)
+        self.nll = evals.make_nll(family, run.model, reported=True)
         self.key = stream(jax.random.key(run.seed), 0, "evaluate validation")
 
     def advance(self) -> None:
@@ -91,9 +91,9 @@ class Stacked:
         """What run `i` is to be used with now."""
         return jax.tree.map(lambda a: a[i], self.state.eval_variables())
 
-    def validate(self, variables: dict[str, Any], x: Any) -> tuple[float, float]:
-        """Mean and standard error of -log p(x) over `x`, in nats."""
-        return evals.mean_and_error(self.nll(variables, x, self.key, self.settings.eval_batch))
+    def validate(self, variables: dict[str, Any], data: Any) -> tuple[float, float]:
+        """Mean and standard error over `data` of what the family reports, as `fit` sees it."""
+        return evals.mean_and_error(self.nll(variables, data, self.key, self.settings.eval_batch))
 
     def call(self, length: int) -> Any:
         """The compiled step of all runs, for a call of so many steps."""

@@ -57,7 +57,7 @@ class Trainer:
         self.feed = Feed(run, dataset, set(family.batch_spec(run.model, 1)), mesh, critics)
         self.calls: dict[int, Callable] = {}
         self.nlls: dict[tuple[Any, int], Callable] = {}
-        self.evaluated: dict[str, np.ndarray] = {}
+        self.evaluated: dict[str, dict[str, np.ndarray]] = {}
         self.pending: list[tuple[int, int, Any]] = []
         self.draw: Callable | None = None
         self.clock = time.monotonic()
@@ -190,7 +190,8 @@ class Trainer:
         return out
 
     def nll(self, state: Any, split: str, num_samples: int = 1) -> np.ndarray:
-        """-log p(x) or its bound on a split, `[N]` nats; randomness does not depend on the step."""
+        """The figure of a run on a split, `[N]`: -log p(x) or its bound in nats, or what else the
+        family reports; randomness does not depend on the step."""
         config = self.run.model
         if split == "validation" and hasattr(self.family, "validation_config"):
             config = self.family.validation_config(config)
@@ -204,10 +205,10 @@ class Trainer:
             )
         if split not in self.evaluated:
             self.evaluated[split] = evaluation_data(self.run, self.dataset, split)
-        x, count = self.evaluated[split], self.mesh.devices.size
-        size = -(-min(self.run.train.eval_batch, len(x)) // count)
+        data, count = self.evaluated[split], self.mesh.devices.size
+        size = -(-min(self.run.train.eval_batch, len(data["x"])) // count)
         key = stream(jax.random.key(self.run.seed), 0, f"evaluate {split}")
-        return self.nlls[config, num_samples](state.eval_variables(), x, key, size * count)
+        return self.nlls[config, num_samples](state.eval_variables(), data, key, size * count)
 
     def evaluate(self, state: Any, step: int, meta: dict[str, Any]) -> bool:
         """Validation; keeps the best state apart and counts evaluations that were not better."""
@@ -228,7 +229,9 @@ class Trainer:
             meta["bad"] += 1
         if self.run.train.patience and meta["bad"] >= self.run.train.patience:
             meta["ended"] = f"no better validation for {meta['bad']} evaluations"
-        values = {"validation_nll": mean, "validation_std_error": error}
+        nats = evals.unit(self.family, self.run.model) == "nats"
+        figure = "nll" if nats else evals.metric(self.family, self.run.model).replace(" ", "_")
+        values = {f"validation_{figure}": mean, "validation_std_error": error}
         if self.metrics_file:
             self.metrics_file.write(step, values)
         note = "best so far" if better else f"best {meta['best']:.3f} at step {meta['best_step']:,}"

@@ -49,6 +49,8 @@ def test_exports_what_its_traits_promise(family, config):
         assert callable(getattr(family, export_name)) or export_name == "TRAITS"
     for export_name in forbidden[family.TRAITS.density]:
         assert not hasattr(family, export_name)
+    # A unit of its own is of a figure of its own.
+    assert hasattr(family, "reported") >= hasattr(family, "unit")
     with pytest.raises(AttributeError):  # frozen
         config.shape = (1,)
     assert type(config)() == type(config)()  # the paper's defaults are a valid Config
@@ -166,7 +168,7 @@ def test_wrong_batches_are_refused_with_a_sentence(name, family, config):
         with pytest.raises(ValueError, match=f"{want} int32\\[4, 3, 3, 1\\]; cast it with"):
             attempt({**good, "x": x.astype(jnp.int32)})
         with pytest.raises(ValueError, match=r"the batch lacks \['x'\]"):
-            attempt({"y": x})
+            attempt({"y": x, **{k: v for k, v in good.items() if k != "x"}})
         with pytest.raises(ValueError, match="a batch must be a dict"):
             attempt(x)
     for entrance in ("log_prob", "logits", "log_conditionals", "encode"):

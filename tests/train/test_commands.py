@@ -50,11 +50,12 @@ def test_evaluate_gives_the_records_figure(finished, capsys):
         assert "only samples: it has no likelihood" in captured.err
         return
     found = json.loads(captured.out)
-    assert found["nats"] == pytest.approx(record["obtained"], rel=1e-6)
+    assert found["obtained"] == pytest.approx(record["obtained"], rel=1e-6)
+    assert (found["unit"], f"test {found['metric']}") == (record["unit"], record["metric"])
     assert found["std_error"] == pytest.approx(record["std_error"], rel=1e-5)
     assert found["examples"] == record["evaluated"]
     assert evaluate.main([str(workdir), "--split", "validation"]) == 0
-    assert json.loads(capsys.readouterr().out)["nats"] != found["nats"]
+    assert json.loads(capsys.readouterr().out)["obtained"] != found["obtained"]
 
 
 @pytest.mark.parametrize("command", [sample, evaluate])

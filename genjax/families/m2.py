@@ -1,0 +1,312 @@
+"""M2: a variational autoencoder of images and their classes, trained with few labels.
+
+A class and a code make an image, p(x, y, z) = p(y) p(z) p(x | y, z), and the class is one more
+latent variable where nobody tells it. q(y | x) classifies, q(z | x, y) encodes:
+
+    label known      log p(x, y) >= -L(x, y) = E_q(z|x,y)[log p(x | y, z)] + log p(y)
+                                               - KL(q(z | x, y) || p(z))
+    label unknown    log p(x) >= -U(x) = sum_y q(y | x) (-L(x, y) - log q(y | x))
+    minimised        sum_known L(x, y) + sum_unknown U(x) + alpha mean_known[-log q(y | x)]
+
+The sum over the classes is exact: every image is encoded and decoded once a class. The last term
+is there because L alone teaches q(y | x) nothing.
+
+Kingma, Rezende, Mohamed and Welling 2014, "Semi-supervised Learning with Deep Generative Models",
+eqs. 6 to 9. The bound from several samples: Burda et al. 2015, "Importance Weighted Autoencoders",
+eq. 8.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax import checks
+from genjax.core import Traits, gradient_step
+from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gaussian_nll
+from genjax.nn import MLP
+
+TRAITS = Traits(data="binary", density="bound")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Architecture and objective; the defaults are the paper's for MNIST with 100 labels."""
+
+    shape: tuple[int, ...] = (28, 28, 1)
+    """Event shape: (D,) or (H, W, C)."""
+    classes: int = 10
+    """Classes; p(y) is the same for all."""
+    latent: int = 50
+    """Dimensions of z (section 4)."""
+    hidden: tuple[int, ...] = (500,)
+    """Hidden units of classifier, encoder and, reversed, of decoder (section 4)."""
+    activation: Literal["softplus", "tanh", "relu"] = "softplus"
+    """Hidden activation (section 4)."""
+    alpha: float = 0.1
+    """Weight of the classification loss, nats an example: the paper's alpha is 0.1 N (section 4),
+    over N examples, times the mean of -log q(y | x) over those with a label."""
+    labelled: float = 100 / 50_000
+    """Share of the examples that have a label. The loss of an example cannot see how many others
+    have one: alpha / labelled times its own -log q(y | x) makes alpha times their mean of it."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Computation of the hidden layers; parameters and likelihood stay float32."""
+
+    def __post_init__(self) -> None:
+        checks.positive(
+            shape=self.shape, classes=self.classes, latent=self.latent, hidden=self.hidden
+        )
+        checks.one_of(("softplus", "tanh", "relu"), activation=self.activation)
+        checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
+        checks.not_negative(alpha=self.alpha)
+        checks.positive(labelled=self.labelled)
+        if self.labelled > 1:
+            raise ValueError(f"labelled must be a share of at most 1, got {self.labelled}.")
+
+
+def tiny() -> Config:
+    return Config(shape=(3, 3, 1), classes=3, latent=1, hidden=(8,), labelled=1.0)
+
+
+def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """`x`: float32 `[B, *shape]` in [0, 1], between them grey levels. `label`: int32 `[B]`, -1
+    where nobody tells it."""
+    return {
+        "x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32),
+        "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
+    }
+
+
+class Pair(nn.Module):
+    """An MLP on a vector and a class: `[B, 1 or P, F]`, one-hot `[1 or B, P, C] -> [B, P, out]`.
+
+    The first layer adds a product with the vector and one with the class. So the vector's part,
+    for the encoder the largest product there is, is computed once for all classes.
+    """
+
+    hidden: Sequence[int]
+    out: int
+    activation: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, a: jax.Array, y: jax.Array) -> jax.Array:
+        first, *rest = self.hidden
+        h = nn.Dense(first, dtype=self.dtype, name="vector")(a)
+        h = h + nn.Dense(first, use_bias=False, dtype=self.dtype, name="label")(y)
+        return MLP(rest, self.out, self.activation, self.dtype)(self.activation(h))
+
+
+def _networks(config: Config) -> tuple[MLP, Pair, Pair]:
+    """Classifier `[B, D] -> [B, C]`, encoder `(x, y) -> [B, P, 2 Z]`, decoder `(z, y) -> [B, P, D]`."""
+    dims, act, dtype = math.prod(config.shape), getattr(nn, config.activation), config.dtype
+    return (
+        MLP(config.hidden, config.classes, act, jnp.dtype(dtype)),
+        Pair(config.hidden, 2 * config.latent, act, jnp.dtype(dtype)),
+        Pair(config.hidden[::-1], dims, act, jnp.dtype(dtype)),
+    )
+
+
+def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
+    del batch
+    classifier, encoder, decoder = _networks(config)
+    keys = jax.random.split(key, 3)
+    x = jnp.zeros((1, math.prod(config.shape)))
+    y, z = jnp.zeros((1, 1, config.classes)), jnp.zeros((1, 1, config.latent))
+    return {
+        "params": {
+            "classifier": classifier.init(keys[0], x)["params"],
+            "encoder": encoder.init(keys[1], x[:, None], y)["params"],
+            "decoder": decoder.init(keys[2], z, y)["params"],
+        }
+    }
+
+
+def classify(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+    """log q(y | x): `[B, C]` nats, each row sums to 1 in probability."""
+    checks.events("m2", x, config.shape)
+    params = {"params": variables["params"]["classifier"]}
+    logits = _networks(config)[0].apply(params, x.reshape(x.shape[0], -1))
+    return jax.nn.log_softmax(logits)
+
+
+def posterior(
+    config: Config, variables: dict[str, Any], x: jax.Array, y: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """q(z | x, y): one-hot `y` `[1 or B, P, C]` -> mean and log standard deviation `[B, P, Z]`."""
+    checks.events("m2", x, config.shape)
+    params = {"params": variables["params"]["encoder"]}
+    both = _networks(config)[1].apply(params, x.reshape(x.shape[0], 1, -1), y)
+    mean, log_variance = jnp.split(both, 2, axis=-1)
+    return mean, 0.5 * log_variance
+
+
+def decode(config: Config, variables: dict[str, Any], z: jax.Array, y: jax.Array) -> jax.Array:
+    """Bernoulli logits of p(x | y, z): `z [B, P, Z]`, one-hot `y [1 or B, P, C] -> [B, P, D]`."""
+    return _networks(config)[2].apply({"params": variables["params"]["decoder"]}, z, y)
+
+
+def loss(
+    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
+) -> tuple[jax.Array, dict[str, Any]]:
+    """L or U and the weighted classification loss, `[B]` nats; a label of C or above gives NaN."""
+    checks.batch("m2", batch, functools.partial(batch_spec, config))
+    x, label = batch["x"], batch["label"]
+    known = label >= 0
+    bounds = _bounds(config, variables, x, key)  # [B, C]
+    log_q = classify(config, variables, x)
+    own = jax.nn.one_hot(label, config.classes)  # all 0 where it is unknown
+    bound = jnp.where(known, jnp.sum(own * bounds, axis=1), _marginal(bounds, log_q))
+    classification = categorical_nll(log_q, jnp.where(known, label, 0))
+    classification = jnp.where(known, classification, 0)
+    nats = config.alpha / config.labelled * classification - bound
+    return nats, {
+        "bound": bound,
+        "classification": jnp.sum(classification) / jnp.maximum(jnp.sum(known), 1),
+        "labelled": known.astype(jnp.float32),
+    }
+
+
+def make_step(config: Config, optimizer: Any) -> Any:
+    return gradient_step(functools.partial(loss, config), optimizer)
+
+
+def elbo(config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:
+    """-U(x), a bound on log p(x) with one sample of z a class: `[B]` nats (eq. 7)."""
+    bounds = _bounds(config, variables, x, key)
+    return _marginal(bounds, classify(config, variables, x))
+
+
+def log_joint_bound(
+    config: Config,
+    variables: dict[str, Any],
+    x: jax.Array,
+    key: jax.Array,
+    num_samples: int,
+    label: jax.Array | None = None,
+) -> jax.Array:
+    """Importance-weighted bound on log p(x, y), from samples of q(z | x, y).
+
+    What classification by density asks for: argmax over y of log p(x, y). One sample at a time in
+    a running logsumexp, so memory does not grow with `num_samples`.
+
+    Args:
+      x: float32 `[B, *shape]`.
+      num_samples: above 0.
+      label: int32 `[B]`, of which a label outside 0 .. C - 1 gives NaN; None is every class.
+
+    Returns:
+      `[B]` nats; without `label` `[B, C]`.
+    """
+    checks.positive(num_samples=num_samples)
+    y = jnp.eye(config.classes)[None] if label is None else _one_hot(config, label)
+    mean, log_std = posterior(config, variables, x, y)  # [B, P, Z]
+    zeros = jnp.zeros_like(mean)
+
+    def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+        z = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
+        log_weight = (
+            _log_likelihood(config, variables, x, z, y)
+            - _each(gaussian_nll)(z, zeros, zeros)
+            + _each(gaussian_nll)(z, mean, log_std)
+        )
+        return jnp.logaddexp(total, log_weight), None
+
+    # 0 * mean: inside a user's shard_map the carry must vary over the devices as x does.
+    start = 0 * mean[..., 0] - jnp.inf
+    total, _ = jax.lax.scan(add, start, jax.random.split(key, num_samples))
+    total = total - math.log(num_samples * config.classes)
+    return total if label is None else total[:, 0]
+
+
+def log_prob_bound(
+    config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array, num_samples: int
+) -> jax.Array:
+    """Bound on log p(x), `[B]` nats: the sum over y of the importance-weighted p(x, y)."""
+    joint = log_joint_bound(config, variables, x, key, num_samples)
+    return jax.nn.logsumexp(joint, axis=1)
+
+
+def reported(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
+    """The figure of a run, `[B]` percent: 100 where the most probable class is not the label's."""
+    said = jnp.argmax(classify(config, variables, batch["x"]), axis=1)
+    return 100.0 * (said != batch["label"])
+
+
+def metric(config: Config) -> str:
+    """What `reported` measures."""
+    del config
+    return "classification error"
+
+
+def unit(config: Config) -> str:
+    """Of `reported`."""
+    del config
+    return "%"
+
+
+def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+    """Mean of z under q(y | x) q(z | x, y): `[B, Z]`. What is left of x beside its class."""
+    mean, _ = posterior(config, variables, x, jnp.eye(config.classes)[None])  # [B, C, Z]
+    q = jnp.exp(classify(config, variables, x))
+    return jnp.einsum("bc,bcz->bz", q, mean, precision=jax.lax.Precision.HIGHEST)
+
+
+def sample(
+    config: Config,
+    variables: dict[str, Any],
+    key: jax.Array,
+    n: int | None = None,
+    label: jax.Array | int | None = None,
+) -> jax.Array:
+    """Samples of p(x), or of p(x | y) with `label`: float32 `[n, *shape]` in {0, 1}.
+
+    One image without `n`. `label` is one class or `[n]` of them; one outside 0 .. C - 1 gives NaN.
+    """
+    label_key, latent_key, pixel_key = jax.random.split(key, 3)
+    if label is None:
+        label = jax.random.randint(label_key, (n or 1,), 0, config.classes)
+    y = _one_hot(config, jnp.broadcast_to(jnp.asarray(label), (n or 1,)))
+    z = jax.random.normal(latent_key, (n or 1, 1, config.latent))
+    p = jax.nn.sigmoid(decode(config, variables, z, y)[:, 0])
+    x = jnp.where(jnp.isnan(p), p, jax.random.uniform(pixel_key, p.shape) < p)
+    x = x.astype(jnp.float32).reshape(-1, *config.shape)
+    return x if n else x[0]
+
+
+def _one_hot(config: Config, label: jax.Array) -> jax.Array:
+    """`[B] -> [B, 1, C]`, NaN for what is no class: all zeros would be a wrong number."""
+    y = jax.nn.one_hot(label, config.classes)[:, None]
+    return jnp.where(((label >= 0) & (label < config.classes))[:, None, None], y, jnp.nan)
+
+
+def _each(function: Any, *axes: Any) -> Any:
+    """A loss of `[B, F]` for every class: `[B, P, F] -> [B, P]`."""
+    return jax.vmap(function, in_axes=axes or 1, out_axes=1)
+
+
+def _log_likelihood(
+    config: Config, variables: dict[str, Any], x: jax.Array, z: jax.Array, y: jax.Array
+) -> jax.Array:
+    """log p(x | y, z): `[B, P]` nats."""
+    logits = decode(config, variables, z, y)  # [B, P, D]
+    return -_each(bernoulli_nll, 1, None)(logits, x.reshape(x.shape[0], -1))
+
+
+def _bounds(config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:
+    """-L(x, y) of every class, one sample of z each, the KL in closed form: `[B, C]` nats."""
+    y = jnp.eye(config.classes)[None]
+    mean, log_std = posterior(config, variables, x, y)  # [B, C, Z]
+    z = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
+    kl = _each(gaussian_kl)(mean, log_std)
+    return _log_likelihood(config, variables, x, z, y) - kl - math.log(config.classes)
+
+
+def _marginal(bounds: jax.Array, log_q: jax.Array) -> jax.Array:
+    """-U(x) from -L(x, y) and log q(y | x): `[B, C] -> [B]`."""
+    return jnp.sum(jnp.exp(log_q) * (bounds - log_q), axis=1)

@@ -1,0 +1,235 @@
+"""Bounds on log p(x) from samples of an approximate posterior, and their gradients.
+
+Throughout, `log_weights` are log p(x, z_k) - log q(z_k | x) of K samples z_k ~ q(z | x), `[K, B]`
+nats.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from genjax import checks
+from genjax.losses.likelihood import at_least_float32, sum_event
+
+
+def importance_weighted_bound(log_weights: jax.Array) -> jax.Array:
+    """log of the mean weight, log 1/K sum_k p(x, z_k) / q(z_k | x): a bound on log p(x).
+
+    Its expectation rises with K, from the ELBO at K = 1 to log p(x). Its gradient is that of the
+    log weights, weighted by `normalized_weights`.
+
+    Args:
+      log_weights: `[K, B]` nats.
+
+    Returns:
+      `[B]` nats.
+
+    Raises:
+      ValueError: there are not two axes.
+
+    Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 8.
+
+    >>> importance_weighted_bound(jnp.log(jnp.array([[0.1], [0.3]]))).round(4).tolist()  # log 0.2
+    [-1.6093999147415161]
+    """
+    _two_axes("importance_weighted_bound", log_weights)
+    log_weights = at_least_float32(log_weights)
+    return jax.nn.logsumexp(log_weights, axis=0) - math.log(log_weights.shape[0])
+
+
+def normalized_weights(log_weights: jax.Array) -> jax.Array:
+    """Each sample's share of the sum of the weights.
+
+    Args:
+      log_weights: `[K, B]` nats.
+
+    Returns:
+      `[K, B]`, 0 to 1; they sum to 1 over K.
+
+    Raises:
+      ValueError: there are not two axes.
+
+    Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 13.
+
+    >>> normalized_weights(jnp.log(jnp.array([[0.1], [0.3]]))).round(4).tolist()
+    [[0.25], [0.75]]
+    """
+    _two_axes("normalized_weights", log_weights)
+    return jax.nn.softmax(at_least_float32(log_weights), axis=0)
+
+
+def iwae_loss(log_weights: jax.Array) -> jax.Array:
+    """Minus the importance-weighted bound: its value is the bound's, so it can be reported.
+
+    Differentiated through reparameterised samples, the gradient is
+    -sum_k normalized_weight_k grad log_weight_k.
+
+    Args:
+      log_weights: `[K, B]` nats.
+
+    Returns:
+      `[B]` nats.
+
+    Raises:
+      ValueError: there are not two axes.
+
+    Source: Burda et al. 2015, "Importance Weighted Autoencoders", eqs. 8 and 14.
+
+    >>> jax.grad(lambda w: iwae_loss(w)[0])(jnp.log(jnp.array([[0.1], [0.3]]))).round(4).tolist()
+    [[-0.25], [-0.75]]
+    """
+    return -importance_weighted_bound(log_weights)
+
+
+def dreg_loss(log_weights: jax.Array, z: jax.Array, slopes: jax.Array) -> jax.Array:
+    """Minus the importance-weighted bound, with the doubly reparameterised gradient.
+
+    The gradient of the bound in the parameters of q, as `iwae_loss` has it, holds score terms
+    whose noise drowns it as K grows. Reparameterised a second time they are gone:
+
+        sum_k normalized_weight_k^2 (d log_weight_k / d z_k) (d z_k / d parameters of q).
+
+    The recipe, for encoder output `q`:
+
+        z = draw(q, noise)
+        def log_weight(z):  # q only as a fixed density
+            return log_p(x, z) - log_density(jax.lax.stop_gradient(q), z)
+        fixed = jax.lax.stop_gradient(z)
+        slopes = jax.grad(lambda z: log_weight(z).sum())(fixed)
+        loss = dreg_loss(log_weight(fixed), z, slopes)
+
+    Args:
+      log_weights: `[K, B]` nats, differentiable in the parameters of p(x, z) alone; they get the
+        gradient of `iwae_loss`.
+      z: `[K, B, ...]`, reparameterised samples; their gradient reaches the parameters of q.
+      slopes: gradient of each log weight in its own z, the shape of `z`; taken as numbers.
+
+    Returns:
+      `[B]` nats; the value is that of `iwae_loss`.
+
+    Raises:
+      ValueError: the shapes do not fit.
+
+    Source: Tucker et al. 2018, "Doubly Reparameterized Gradient Estimators for Monte Carlo
+    Objectives", eq. 9.
+
+    >>> log_weights = jnp.log(jnp.array([[0.1], [0.3]]))
+    >>> ones = jnp.ones((2, 1, 1))
+    >>> dreg_loss(log_weights, ones, ones).round(4).tolist()
+    [1.6093999147415161]
+    >>> jax.grad(lambda z: dreg_loss(log_weights, z, ones)[0])(ones).ravel().round(4).tolist()
+    [-0.0625, -0.5625]
+    """
+    _two_axes("dreg_loss", log_weights)
+    checks.same_shape("dreg_loss", z=z, slopes=slopes)
+    if jnp.ndim(z) < 3 or jnp.shape(z)[:2] != jnp.shape(log_weights):
+        raise ValueError(
+            f"dreg_loss: z must be [K, B, ...] with the K and B of log_weights, got z"
+            f" {checks.describe(z)} and log_weights {checks.describe(log_weights)}."
+        )
+    squared = jax.lax.stop_gradient(normalized_weights(log_weights)) ** 2  # [K, B]
+    # Of value 0: only its gradient counts.
+    moved = at_least_float32(z) - jax.lax.stop_gradient(at_least_float32(z))
+    path = jnp.sum(jax.lax.stop_gradient(slopes) * moved, axis=tuple(range(2, z.ndim)))
+    return iwae_loss(log_weights) - jnp.sum(squared * path, axis=0)
+
+
+def score_function_loss(
+    objective: jax.Array, log_q: jax.Array, *, baseline: jax.Array | float = 0.0
+) -> jax.Array:
+    """Minus an expectation over z ~ q, with the score-function (REINFORCE) gradient.
+
+    grad E_q[f(z)] = E_q[grad f(z) + (f(z) - baseline) grad log q(z)]. It needs no way through the
+    sample, and its noise is what reparameterisation avoids. With f = log p(x, z) - log q(z | x)
+    the value is minus a one-sample ELBO.
+
+    Args:
+      objective: `[B]` nats, f(z) at samples through which no gradient flows.
+      log_q: `[B]` nats, log q(z) at the same samples, differentiable in the parameters of q.
+      baseline: a number, or `[B]` that does not depend on z: takes noise, and changes no mean.
+
+    Returns:
+      `[B]` nats, of value -objective.
+
+    Raises:
+      ValueError: the shapes differ, or there is no batch axis.
+
+    Source: Kingma and Welling 2013, "Auto-Encoding Variational Bayes", section 2.2; Mnih and Gregor
+    2014, "Neural Variational Inference and Learning in Belief Networks", eqs. 5 and 8.
+
+    >>> score_function_loss(jnp.array([2.0]), jnp.array([-1.0])).tolist()
+    [-2.0]
+    >>> jax.grad(lambda q: score_function_loss(jnp.array([2.0]), q)[0])(jnp.array([-1.0])).tolist()
+    [-2.0]
+    """
+    checks.batched("score_function_loss", objective=objective)
+    checks.same_shape("score_function_loss", objective=objective, log_q=log_q)
+    if jnp.ndim(baseline):
+        checks.same_shape("score_function_loss", objective=objective, baseline=baseline)
+    objective, log_q = at_least_float32(objective), at_least_float32(log_q)
+    signal = jax.lax.stop_gradient(objective - baseline)
+    # log_q less itself is 0: only its gradient counts.
+    return -objective - signal * (log_q - jax.lax.stop_gradient(log_q))
+
+
+def free_bits(kl: jax.Array, nats: float) -> jax.Array:
+    """KL in which each group of latents has `nats` for free: sum_j max(nats, mean over B of KL_j).
+
+    The mean is over the batch, as in the paper: a group whose mean is below `nats` costs `nats` an
+    example and has no gradient, so it is not pushed to carry nothing. Under `jax.jit` a sharded
+    batch is one batch; in `pmap` and `shard_map` it is the device's own part.
+
+    Args:
+      kl: `[B, G]` nats, KL(q(z_j | x) || p(z_j)) of G groups.
+      nats: 0 or above; 0 changes nothing, but for a group whose mean is negative, as the estimate
+        from samples can be.
+
+    Returns:
+      `[B]` nats, whose mean over the batch is the sum above.
+
+    Raises:
+      ValueError: there are not two axes, or `nats` is negative.
+
+    Source: Kingma et al. 2016, "Improved Variational Inference with Inverse Autoregressive Flow",
+    eq. 15.
+
+    >>> free_bits(jnp.array([[0.1, 2.0], [0.3, 4.0]]), 0.5).tolist()
+    [2.5, 4.5]
+    """
+    _two_axes("free_bits", kl)
+    checks.not_negative(nats=nats)
+    kl = at_least_float32(kl)
+    above = jnp.mean(kl, axis=0, keepdims=True) > nats  # [1, G]
+    return sum_event(jnp.where(above, kl, nats))
+
+
+def kl_warmup(step: jax.Array | int, steps: int) -> jax.Array:
+    """Weight of the KL after `step` updates: rises linearly from 0, and is 1 from `steps` on.
+
+    Args:
+      step: updates done, any shape.
+      steps: length of the rise; 0 is none.
+
+    Returns:
+      float32 in [0, 1], the shape of `step`.
+
+    Raises:
+      ValueError: `steps` is negative.
+
+    Source: Sønderby et al. 2016, "Ladder Variational Autoencoders", section 2.3.
+
+    >>> [float(kl_warmup(step, 4)) for step in (0, 1, 4, 9)]
+    [0.0, 0.25, 1.0, 1.0]
+    """
+    checks.not_negative(steps=steps)
+    share = jnp.asarray(step, jnp.float32) / max(steps, 1)
+    return jnp.minimum(share, 1) if steps else jnp.ones_like(share)
+
+
+def _two_axes(where: str, numbers: jax.Array) -> None:
+    if jnp.ndim(numbers) != 2:
+        raise ValueError(
+            f"{where}: two axes are needed, got {checks.describe(numbers)}; one sample is [1, B],"
+            f" one group [B, 1]."
+        )
