@@ -1,7 +1,7 @@
 """What kind of thing a family is. The common suite chooses its tests by it."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,3 +22,12 @@ class Traits:
     density: Literal["exact", "bound", "none"]
     fit: Literal["gradient", "counting", "em"] = "gradient"
     sample_range: tuple[float, float] = (0.0, 1.0)
+
+
+def traits_of(family: Any, config: Any) -> Traits:
+    """Those of a family under one Config.
+
+    A family whose settings choose what its events are made of exports `traits(config)`; for all
+    others `TRAITS` holds, which is also what the former gives for the default Config.
+    """
+    return family.traits(config) if hasattr(family, "traits") else family.TRAITS

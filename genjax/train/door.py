@@ -12,7 +12,7 @@ import numpy as np
 
 from genjax import data as data_room
 from genjax import families
-from genjax.core import stream
+from genjax.core import stream, traits_of
 from genjax.train.checkpoint import write_json
 from genjax.train.settings import (
     MAY_CHANGE,
@@ -104,32 +104,34 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f" {', '.join(sorted(has))}; bring data that has them."
         )
     low, high, discrete = _range(run.data.transform, dataset.levels)
-    if family.TRAITS.data == "binary":
-        grey = (low, high) == (0, 1) and family.TRAITS.density == "bound"
+    traits = traits_of(family, run.model)
+    if traits.data == "binary":
+        grey = (low, high) == (0, 1) and traits.density == "bound"
         if (low, high) != (0, 1) or not (discrete or grey):
             raise ValueError(
                 f"{run.family} takes 0 and 1, and {run.data.data} under transform"
                 f" {run.data.transform} gives {'levels' if discrete else 'numbers'} from {low:g} to"
                 f" {high:g}; set --transform threshold, static or dynamic."
             )
-    if family.TRAITS.data == "images" and (low, high) != family.TRAITS.sample_range:
-        want = {(0, 1): "unit", (-1, 1): "symmetric"}.get(family.TRAITS.sample_range, "none")
+    if traits.data == "images" and (low, high) != traits.sample_range:
+        want = {(0, 1): "unit", (-1, 1): "symmetric"}.get(traits.sample_range, "none")
         raise ValueError(
-            f"{run.family} makes images from {family.TRAITS.sample_range[0]:g} to"
-            f" {family.TRAITS.sample_range[1]:g}, and {run.data.data} under transform"
+            f"{run.family} makes images from {traits.sample_range[0]:g} to"
+            f" {traits.sample_range[1]:g}, and {run.data.data} under transform"
             f" {run.data.transform} goes from {low:g} to {high:g}; set --transform {want}."
         )
-    if family.TRAITS.data == "real" and dataset.levels and run.data.transform != "dequantize":
+    grows = traits.data == "real" and traits.density != "none"
+    if grows and dataset.levels and run.data.transform != "dequantize":
         raise ValueError(
             f"{run.family} is a density of real numbers, which grows without bound on integers, and"
             f" {run.data.data} holds {dataset.levels} levels; set --transform dequantize."
         )
-    if family.TRAITS.density != "none" and not {"test", "train"} & set(dataset.splits):
+    if traits.density != "none" and not {"test", "train"} & set(dataset.splits):
         raise ValueError(
             f"{run.data.data} has no test split to evaluate on; prepare it with --test N, or read"
             f" it into memory with --stream no."
         )
-    if family.TRAITS.fit == "counting":
+    if traits.fit == "counting":
         n = dataset.counts()["train"]
         if run.train.steps * run.train.batch_size > n:
             raise ValueError(
@@ -186,3 +188,25 @@ def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> dict[st
     names = families.get(run.family).batch_spec(run.model, 1)
     found = {k: v for k, v in dataset.splits[split].items() if k in names}
     return {k: np.asarray(v) for k, v in transform(found, key).items()}
+
+
+def first_examples(
+    run: Run, family: Any, dataset: data_room.Dataset
+) -> dict[str, np.ndarray] | None:
+    """The first training examples, transformed, as many as the family's `init` would like to see.
+
+    None for families that do not look at data before they train.
+    """
+    count = family.init_examples(run.model) if hasattr(family, "init_examples") else 0
+    if not count:
+        return None
+    if "train" in dataset.streams:
+        rows = dataset.streams["train"]
+        found = rows.read(np.arange(min(count, len(rows))))
+    else:
+        found = {k: v[:count] for k, v in dataset.splits["train"].items()}
+    names = family.batch_spec(run.model, 1)
+    transform = data_room.make_transform(run.data.transform, dataset.levels)
+    key = stream(jax.random.key(run.seed), 0, "first examples")
+    batch = transform({k: v for k, v in found.items() if k in names}, key)
+    return {k: np.asarray(v) for k, v in batch.items()}

@@ -14,7 +14,7 @@ from genjax.core import init_state
 from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import Rules, make_mesh, state_shardings
-from genjax.train.door import begin, check_fit, lock, settle
+from genjax.train.door import begin, check_fit, first_examples, lock, settle
 from genjax.train.pictures import drop_after, overview
 from genjax.train.settings import HARMLESS, Run, build_optimizer, changes
 from genjax.train.signals import Signals, sync
@@ -104,8 +104,8 @@ def fit(
     optimizer = build_optimizer(run)
     averaged = run.train.ema > 0
 
-    def make_state(key: jax.Array) -> Any:
-        return init_state(family, run.model, optimizer, key, ema=averaged)
+    def make_state(key: jax.Array, batch: Any = None) -> Any:
+        return init_state(family, run.model, optimizer, key, ema=averaged, batch=batch)
 
     key = jax.random.key(run.seed)
     shapes = jax.eval_shape(make_state, key)
@@ -119,7 +119,8 @@ def fit(
         try:
             restored = _restore(run, checkpoints, shapes, shardings, progress)
             if restored is None:
-                state = jax.jit(make_state, out_shardings=shardings)(key)
+                seen = first_examples(run, family, dataset)
+                state = jax.jit(make_state, out_shardings=shardings)(key, seen)
                 meta: dict[str, Any] = dict(best=None, best_step=0, bad=0, ended="", seconds=0.0)
                 meta["sessions"] = []
             else:

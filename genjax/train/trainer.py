@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals
-from genjax.core import Optimizer, stream, with_ema
+from genjax.core import Optimizer, stream, traits_of, with_ema
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compile import batch_sharding, compile_step
 from genjax.train.door import evaluation_data
@@ -251,7 +251,7 @@ class Trainer:
         x = np.asarray(self.draw(state.eval_variables(), key))
         if self.main:
             path = self.workdir / "samples" / f"step_{step:08d}.png"
-            page = save_grid(path, x, *self.family.TRAITS.sample_range)
+            page = save_grid(path, x, *traits_of(self.family, self.run.model).sample_range)
             if self.metrics_file:
                 self.metrics_file.image(step, page)
         self.took(started)
