@@ -1,15 +1,17 @@
 """Optimizers and learning-rate schedules as plain settings."""
 
 import dataclasses
+import itertools
 import math
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from genjax import checks
 
-SCHEDULES = ("constant", "linear", "cosine", "inverse_time", "exponential")
+SCHEDULES = ("constant", "linear", "cosine", "inverse_time", "exponential", "piecewise")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,9 @@ class Optimizer:
     """Update rule."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
-    schedule: Literal["constant", "linear", "cosine", "inverse_time", "exponential"] = "constant"
+    schedule: Literal[
+        "constant", "linear", "cosine", "inverse_time", "exponential", "piecewise"
+    ] = "constant"
     """Shape after the warm-up; linear and cosine fall to 0 at decay_steps."""
     decay_steps: int | None = None
     """Updates until linear and cosine reach 0; None is the run's first length, kept on resuming."""
@@ -29,12 +33,16 @@ class Optimizer:
     learning_rate / (1 + decrease)^t."""
     floor: float = 0.0
     """exponential: the learning rate falls no further."""
+    boundaries: tuple[int, ...] = ()
+    """piecewise: updates, warm-up included, from which on the next of the factors holds."""
+    factors: tuple[float, ...] = ()
+    """piecewise: what the learning rate is multiplied by from each boundary on."""
     warmup: int = 0
     """Updates of linear rise from 0."""
     momentum: float = 0.0
     """sgd and rmsprop: momentum."""
     momentum_end: float = 0.0
-    """sgd: what the momentum rises or falls to, linearly; 0 keeps it."""
+    """sgd: what the momentum moves to, linearly; 0 keeps it."""
     momentum_steps: int = 0
     """sgd: updates until the momentum is there."""
     nesterov: bool = False
@@ -71,6 +79,20 @@ class Optimizer:
             raise ValueError(
                 f"decay_steps must be above warmup, got {self.decay_steps} and {self.warmup}."
             )
+        if (self.schedule == "piecewise") != bool(self.boundaries):
+            raise ValueError("boundaries are for the piecewise schedule, which needs them.")
+        if len(self.factors) != len(self.boundaries):
+            raise ValueError(
+                f"boundaries and factors go together, got {len(self.boundaries)} and"
+                f" {len(self.factors)}."
+            )
+        if self.boundaries:
+            checks.positive(factors=self.factors)
+            steps = (self.warmup, *self.boundaries)
+            if any(a >= b for a, b in itertools.pairwise(steps)):
+                raise ValueError(
+                    f"boundaries must rise, the first above warmup, got {self.boundaries}."
+                )
         if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
             raise ValueError(
                 f"momentum is for sgd and rmsprop, not for {self.optimizer}; set b1 for adam."
@@ -101,6 +123,8 @@ class Optimizer:
             after = lambda count: jnp.maximum(  # noqa: E731
                 lr * jnp.exp(-rate * jnp.maximum(count, 0)), floor
             )
+        elif self.schedule == "piecewise":
+            after = self._piecewise
         elif self.decay_steps is None:
             raise ValueError(
                 f"the {self.schedule} schedule needs decay_steps; set it to the run's updates."
@@ -115,6 +139,21 @@ class Optimizer:
             return after
         rise = optax.linear_schedule(0.0, lr, self.warmup)
         return optax.join_schedules([rise, after], [self.warmup])
+
+    def _piecewise(self, count: Any) -> jax.Array:
+        """Learning rate so many updates after the warm-up; an index, not a product of factors, so
+        that a resumed run finds the very same number."""
+        boundaries = jnp.asarray(self.boundaries, jnp.int32) - self.warmup
+        rates = self.learning_rate * jnp.asarray((1.0, *self.factors), jnp.float32)
+        return rates[jnp.sum(jnp.asarray(count)[None] >= boundaries)]
+
+    def _momentum(self) -> optax.GradientTransformation:
+        """v <- m v + g, with an m that may move along the run."""
+        if not self.momentum_end:
+            return optax.trace(self.momentum, self.nesterov)
+        moving = optax.linear_schedule(self.momentum, self.momentum_end, self.momentum_steps)
+        trace = optax.inject_hyperparams(optax.trace, static_args=("nesterov",))
+        return trace(decay=moving, nesterov=self.nesterov)
 
     def build(self, *, learning_rate_scale: float | None = None) -> optax.GradientTransformation:
         """The optimizer.
@@ -146,11 +185,3 @@ class Optimizer:
             multi = optax.MultiSteps(built, every_k_schedule=self.accumulate)
             return multi.gradient_transformation()
         return built
-
-    def _momentum(self) -> optax.GradientTransformation:
-        """v <- m v + g, with an m that may move along the run."""
-        if not self.momentum_end:
-            return optax.trace(self.momentum, self.nesterov)
-        rising = optax.linear_schedule(self.momentum, self.momentum_end, self.momentum_steps)
-        trace = optax.inject_hyperparams(optax.trace, static_args=("nesterov",))
-        return trace(decay=rising, nesterov=self.nesterov)

@@ -114,7 +114,8 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
                 f" {high:g}; set --transform threshold, static or dynamic."
             )
     if traits.data == "images" and (low, high) != traits.sample_range:
-        want = {(0, 1): "unit", (-1, 1): "symmetric"}.get(traits.sample_range, "none")
+        named: dict[tuple[float, float], str] = {(0, 1): "unit", (-1, 1): "symmetric"}
+        want = named.get(traits.sample_range, "none")
         raise ValueError(
             f"{run.family} makes images from {traits.sample_range[0]:g} to"
             f" {traits.sample_range[1]:g}, and {run.data.data} under transform"
@@ -190,23 +191,20 @@ def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> dict[st
     return {k: np.asarray(v) for k, v in transform(found, key).items()}
 
 
-def first_examples(
-    run: Run, family: Any, dataset: data_room.Dataset
-) -> dict[str, np.ndarray] | None:
-    """The first training examples, transformed, as many as the family's `init` would like to see.
+def init_batch(run: Run, family: Any, dataset: data_room.Dataset) -> dict[str, Any] | None:
+    """Training examples that a family's `init` wants to see, as a step takes them; else None.
 
-    None for families that do not look at data before they train.
+    The first of the run's own order: a fair draw, and the same on every process.
     """
-    count = family.init_examples(run.model) if hasattr(family, "init_examples") else 0
-    if not count:
+    wanted = family.init_examples(run.model) if hasattr(family, "init_examples") else 0
+    if not wanted:
         return None
+    names, n = tuple(family.batch_spec(run.model, 1)), dataset.counts()["train"]
+    rows = data_room.Order(n, run.seed).take(0, min(wanted, n))
     if "train" in dataset.streams:
-        rows = dataset.streams["train"]
-        found = rows.read(np.arange(min(count, len(rows))))
+        found = dataset.streams["train"].read(rows, names)
     else:
-        found = {k: v[:count] for k, v in dataset.splits["train"].items()}
-    names = family.batch_spec(run.model, 1)
+        found = {name: dataset.splits["train"][name][rows] for name in names}
     transform = data_room.make_transform(run.data.transform, dataset.levels)
-    key = stream(jax.random.key(run.seed), 0, "first examples")
-    batch = transform({k: v for k, v in found.items() if k in names}, key)
-    return {k: np.asarray(v) for k, v in batch.items()}
+    key = stream(jax.random.key(run.seed), 0, "init examples")
+    return jax.tree.map(np.asarray, transform(found, key))

@@ -7,14 +7,15 @@ import time
 from typing import Any
 
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals, families
 from genjax.core import init_state
 from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
-from genjax.train.compile import Rules, make_mesh, state_shardings
-from genjax.train.door import begin, check_fit, first_examples, lock, settle
+from genjax.train.compile import Rules, make_mesh, put, state_shardings
+from genjax.train.door import begin, check_fit, init_batch, lock, settle
 from genjax.train.pictures import drop_after, overview
 from genjax.train.settings import HARMLESS, Run, build_optimizer, changes
 from genjax.train.signals import Signals, sync
@@ -119,8 +120,9 @@ def fit(
         try:
             restored = _restore(run, checkpoints, shapes, shardings, progress)
             if restored is None:
-                seen = first_examples(run, family, dataset)
-                state = jax.jit(make_state, out_shardings=shardings)(key, seen)
+                first = init_batch(run, family, dataset)
+                first = first and put(first, NamedSharding(mesh, PartitionSpec()))
+                state = jax.jit(make_state, out_shardings=shardings)(key, first)
                 meta: dict[str, Any] = dict(best=None, best_step=0, bad=0, ended="", seconds=0.0)
                 meta["sessions"] = []
             else:

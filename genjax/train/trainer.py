@@ -251,7 +251,8 @@ class Trainer:
         x = np.asarray(self.draw(state.eval_variables(), key))
         if self.main:
             path = self.workdir / "samples" / f"step_{step:08d}.png"
-            page = save_grid(path, x, *traits_of(self.family, self.run.model).sample_range)
+            traits = traits_of(self.family, self.run.model)
+            page = save_grid(path, x, *traits.sample_range)
             if self.metrics_file:
                 self.metrics_file.image(step, page)
         self.took(started)
