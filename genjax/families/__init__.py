@@ -15,6 +15,7 @@ FAMILIES = {
     "vae": "genjax.families.vae",
     "m2": "genjax.families.m2",
     "gan": "genjax.families.gan",
+    "dcgan": "genjax.families.dcgan",
 }
 
 
