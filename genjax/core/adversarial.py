@@ -21,8 +21,9 @@ import jax.numpy as jnp
 
 from genjax import checks, losses
 
-# judge(x, key, statistics) -> (logits [B, ...], new statistics): D as it is while training.
-Judge = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
+# judge(x, key, statistics) -> (logits [B, ...], new statistics, whatever else it says of x): D as
+# it is while training.
+Judge = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any, Any]]
 
 LOSSES = ("non_saturating", "minimax", "least_squares", "wasserstein", "hinge", "relativistic")
 NATS = ("non_saturating", "minimax", "relativistic")
@@ -89,12 +90,12 @@ def discriminator_turn(
     real: jax.Array,
     fake: jax.Array,
     key: jax.Array,
-) -> tuple[jax.Array, dict[str, Any]]:
-    """What the discriminator minimises, `[B]`, penalties included.
+) -> tuple[jax.Array, dict[str, Any], Any]:
+    """What the discriminator minimises, `[B]`, penalties included; aux; what else it says.
 
     Entries of aux: `real_logit` and `fake_logit`; `real_probability` and `fake_probability` where
     the loss reads logits as such (of a pair: that the data, or the sample, is taken for the data);
-    `penalty`, weighted, where there is one.
+    `penalty`, weighted, where there is one. What else it says is of `fake`.
 
     Args:
       method: the settings.
@@ -107,8 +108,8 @@ def discriminator_turn(
     real_key, fake_key, penalty_key = jax.random.split(key, 3)
     fake = jax.lax.stop_gradient(fake)
     stats = variables.get("batch_stats", {}).get("discriminator", {})
-    real_logits, new = judge(real, real_key, stats)
-    fake_logits, new = judge(fake, fake_key, new)
+    real_logits, new, _ = judge(real, real_key, stats)
+    fake_logits, new, said = judge(fake, fake_key, new)
     total = _discriminator_loss(method, real_logits, fake_logits)
     aux = _outcome(method, real_logits, fake_logits)
     updates: dict[str, Any] = {"batch_stats": {"discriminator": new}} if new else {}
@@ -135,7 +136,7 @@ def discriminator_turn(
         aux["penalty"] = penalty
     if updates:
         aux["updates"] = updates
-    return total + penalty, aux
+    return total + penalty, aux, said
 
 
 def generator_turn(
@@ -146,8 +147,8 @@ def generator_turn(
     fake: jax.Array,
     key: jax.Array,
     statistics: Any = None,
-) -> tuple[jax.Array, dict[str, Any]]:
-    """What the generator minimises, `[B]`.
+) -> tuple[jax.Array, dict[str, Any], Any]:
+    """What the generator minimises, `[B]`; aux; what else the discriminator said of `fake`.
 
     Entry of aux: `diversity`, see `diversity`.
 
@@ -162,14 +163,14 @@ def generator_turn(
     """
     fake_key, real_key = jax.random.split(key)
     stats = variables.get("batch_stats", {}).get("discriminator", {})
-    fake_logits, _ = judge(fake, fake_key, stats)
+    fake_logits, _, said = judge(fake, fake_key, stats)
     aux: dict[str, Any] = {"diversity": diversity(real, fake)}
     if statistics:
         aux["updates"] = {"batch_stats": {"generator": statistics}}
     if method.loss == "relativistic":
-        real_logits, _ = judge(real, real_key, stats)
-        return losses.relativistic_generator(real_logits, fake_logits), aux
-    return _generator_loss(method, fake_logits), aux
+        real_logits, _, _ = judge(real, real_key, stats)
+        return losses.relativistic_generator(real_logits, fake_logits), aux, said
+    return _generator_loss(method, fake_logits), aux, said
 
 
 def diversity(real: jax.Array, fake: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ FAMILIES = {
     "m2": "genjax.families.m2",
     "gan": "genjax.families.gan",
     "dcgan": "genjax.families.dcgan",
+    "infogan": "genjax.families.infogan",
 }
 
 

@@ -258,7 +258,7 @@ def discriminator_loss(
     """By default -log D(x) - log(1 - D(G(z))), `[B]` nats; samples have the batch's labels."""
     fake, _, turn_key = _play(config, variables, batch, key)
     judge = _judge(config, variables, batch)
-    return discriminator_turn(config.method, judge, variables, batch["x"], fake, turn_key)
+    return discriminator_turn(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
 
 
 def generator_loss(
@@ -267,7 +267,8 @@ def generator_loss(
     """By default -log D(G(z)), `[B]` nats, as many samples as the batch has images."""
     fake, stats, turn_key = _play(config, variables, batch, key)
     judge = _judge(config, variables, batch)
-    return generator_turn(config.method, judge, variables, batch["x"], fake, turn_key, stats)
+    x = batch["x"]
+    return generator_turn(config.method, judge, variables, x, fake, turn_key, stats)[:2]
 
 
 def make_steps(config: Config, optimizers: Optimizers) -> tuple[Any, Any]:
@@ -365,7 +366,7 @@ def _judge(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array
     condition = _one_hot(config, batch.get("label"))
     params = variables["params"]["discriminator"]
 
-    def judge(x: jax.Array, key: jax.Array, stats: Any) -> tuple[jax.Array, Any]:
+    def judge(x: jax.Array, key: jax.Array, stats: Any) -> tuple[jax.Array, Any, None]:
         del key  # no dropout
         (logits, _), new = Discriminator(config).apply(
             {"params": params, "batch_stats": stats},
@@ -374,6 +375,6 @@ def _judge(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array
             train=True,
             mutable=["batch_stats"],
         )
-        return logits, new.get("batch_stats", {})
+        return logits, new.get("batch_stats", {}), None
 
     return judge

@@ -220,9 +220,8 @@ def discriminator_loss(
     _check(config, batch)
     noise_key, turn_key = jax.random.split(key)
     fake = generate(config, variables, noise(config, noise_key, batch["x"].shape[0]))
-    return discriminator_turn(
-        config.method, _judge(config, variables), variables, batch["x"], fake, turn_key
-    )
+    judge = _judge(config, variables)
+    return discriminator_turn(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
 
 
 def generator_loss(
@@ -232,9 +231,8 @@ def generator_loss(
     _check(config, batch)
     noise_key, turn_key = jax.random.split(key)
     fake = generate(config, variables, noise(config, noise_key, batch["x"].shape[0]))
-    return generator_turn(
-        config.method, _judge(config, variables), variables, batch["x"], fake, turn_key
-    )
+    judge = _judge(config, variables)
+    return generator_turn(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
 
 
 def make_steps(config: Config, optimizers: Optimizers) -> tuple[Any, Any]:
@@ -265,7 +263,7 @@ def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
 
 
 def _judge(config: Config, variables: dict[str, Any]) -> Any:
-    return lambda x, key, stats: (discriminate(config, variables, x, key), stats)
+    return lambda x, key, stats: (discriminate(config, variables, x, key), stats, None)
 
 
 def _check(config: Config, batch: dict[str, jax.Array]) -> None:

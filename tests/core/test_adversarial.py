@@ -34,16 +34,16 @@ VARIABLES = {"batch_stats": {"discriminator": {"seen": jnp.float32(7)}, "generat
 def judge(x, key, stats):
     """Slope varies with x; half of the inputs are dropped, so that a key used twice shows."""
     kept = jax.random.bernoulli(key, 0.5, x.shape)
-    return jnp.sin(jnp.where(kept, x, 0) @ W), {"seen": 2 * stats["seen"] + x.mean()}
+    return jnp.sin(jnp.where(kept, x, 0) @ W), {"seen": 2 * stats["seen"] + x.mean()}, "said"
 
 
 def plain(x, key, stats):
-    return jnp.sin(x @ W), stats
+    return jnp.sin(x @ W), stats, None
 
 
 def turn(method, judge=plain, variables=VARIABLES):
     variables = {**variables, **method_buffers(method)}
-    run = jax.jit(lambda v, key: discriminator_turn(method, judge, v, REAL, FAKE, key))
+    run = jax.jit(lambda v, key: discriminator_turn(method, judge, v, REAL, FAKE, key)[:2])
     return run(variables, jax.random.key(1))
 
 
@@ -73,7 +73,7 @@ def test_each_player_minimises_its_own_loss(loss):
     np.testing.assert_allclose(nats, DISCRIMINATORS[loss](REAL_LOGITS, FAKE_LOGITS), rtol=1e-5)
     np.testing.assert_allclose(aux["real_logit"], REAL_LOGITS, rtol=1e-5)
     np.testing.assert_allclose(aux["fake_logit"], FAKE_LOGITS, rtol=1e-5)
-    other, _ = generator_turn(method, plain, VARIABLES, REAL, FAKE, jax.random.key(2))
+    other, _, _ = generator_turn(method, plain, VARIABLES, REAL, FAKE, jax.random.key(2))
     np.testing.assert_allclose(other, GENERATORS[loss](REAL_LOGITS, FAKE_LOGITS), rtol=1e-5)
     if loss in ("least_squares", "wasserstein", "hinge"):
         assert "real_probability" not in aux  # no log-odds, no probability
@@ -121,7 +121,7 @@ def test_penalties_are_weighted_and_added(settings, penalty):
 @pytest.mark.parametrize("one_sided", [False, True])
 def test_the_gradient_penalty_is_taken_between_data_and_samples(one_sided):
     """A critic of slope |W| everywhere: whatever the mixture, the penalty is known."""
-    linear = lambda x, key, stats: (x @ W, stats)  # noqa: E731
+    linear = lambda x, key, stats: (x @ W, stats, None)  # noqa: E731
     norm = math.sqrt(5.25)
     for slope in (1.0, 10.0):
         method = Method(loss="wasserstein", gradient_penalty=10.0, slope=slope, one_sided=one_sided)
@@ -133,10 +133,10 @@ def test_the_gradient_penalty_is_taken_between_data_and_samples(one_sided):
 
 def test_the_points_between_are_drawn_for_every_pair():
     """Of |x|^2 / 2 the slope is |x|: it tells how far along the line the point lies."""
-    bowl = lambda x, key, stats: (0.5 * jnp.sum(x**2, axis=1), stats)  # noqa: E731
+    bowl = lambda x, key, stats: (0.5 * jnp.sum(x**2, axis=1), stats, None)  # noqa: E731
     ends = jnp.ones((200, 1)), jnp.zeros((200, 1))
     method = Method(loss="wasserstein", gradient_penalty=1.0)
-    _, aux = discriminator_turn(method, bowl, VARIABLES, *ends, jax.random.key(3))
+    _, aux, _ = discriminator_turn(method, bowl, VARIABLES, *ends, jax.random.key(3))
     share = 1 - np.sqrt(np.asarray(aux["penalty"]))
     assert stats.kstest(share, "uniform").pvalue > 1e-6
     assert len(np.unique(share)) > 190
@@ -146,7 +146,7 @@ def test_lazy_penalties_come_every_so_often_and_weigh_as_much_more():
     method = Method(loss="hinge", r1=3.0, penalty_every=3)
     whole = 9 * losses.r1_penalty(score, REAL)
     variables = {**VARIABLES, **method_buffers(method)}
-    step = jax.jit(lambda v, key: discriminator_turn(method, plain, v, REAL, FAKE, key))
+    step = jax.jit(lambda v, key: discriminator_turn(method, plain, v, REAL, FAKE, key)[:2])
     for done in range(7):
         _, aux = step(variables, jax.random.key(4))
         want = whole if done % 3 == 0 else jnp.zeros(B)
@@ -165,10 +165,11 @@ def test_statistics_take_in_data_and_then_samples_and_no_penalty():
 
 def test_the_generators_turn_updates_its_own_statistics_alone():
     for loss in ("hinge", "relativistic"):
-        _, aux = generator_turn(
+        _, aux, said = generator_turn(
             Method(loss=loss), judge, VARIABLES, REAL, FAKE, jax.random.key(2), {"mine": 1.0}
         )
         assert aux["updates"] == {"batch_stats": {"generator": {"mine": 1.0}}}
+        assert said == "said"
 
 
 def test_samples_are_a_constant_of_the_discriminators_turn():
