@@ -23,7 +23,9 @@ from genjax.data import Data
 from genjax.families import (
     fvsbn,
     gan,
+    hierarchical_vae,
     joint,
+    m2,
     made,
     markov,
     mixture,
@@ -133,6 +135,27 @@ STOPS = {
         optimizer=Optimizer(learning_rate=2e-3, schedule="linear"),
         train=TRAIN,
     ),
+    "hierarchical_vae": Run(
+        experiment="tour_hierarchical_vae",
+        family="hierarchical_vae",
+        model=hierarchical_vae.Config(
+            shape=(8, 8, 1), latent=(8, 4), hidden=(128, 64), inference="top_down", kl_warmup=500
+        ),
+        data=DIGITS,
+        optimizer=Optimizer(learning_rate=2e-3, schedule="linear"),
+        train=TRAIN,
+    ),
+    # Ten labels of each digit are known; its figure is the share of test digits it names wrongly.
+    "m2": Run(
+        experiment="tour_m2",
+        family="m2",
+        model=m2.Config(
+            shape=(8, 8, 1), latent=8, hidden=(128,), labelled=100 / 1437, weight_prior=1 / 1437
+        ),
+        data=dataclasses.replace(DIGITS, labels_per_class=10),
+        optimizer=Optimizer(learning_rate=1e-3, schedule="linear"),
+        train=dataclasses.replace(TRAIN, steps=2000),
+    ),
     "gan": Run(
         experiment="tour_gan",
         family="gan",
@@ -225,10 +248,12 @@ def walk(name: str, options: argparse.Namespace) -> list[str]:
             shutil.copytree(folder, pathlib.Path(beside, name), ignore=left_out)
             pathlib.Path(beside, name).rename(options.out / name)
     density = families.get(run.family).TRAITS.density
-    nats = "-" if density == "none" else f"{record['obtained']:.2f} ± {record['std_error']:.2f}"
+    figure = "-" if density == "none" else f"{record['obtained']:.2f} ± {record['std_error']:.2f}"
+    if record["unit"] not in ("", "nats"):
+        figure += f" {record['unit']}"
     pixels = str(run.model.shape[0] * run.model.shape[1])
     seconds = f"{time.monotonic() - began:.0f}"
-    return [name, pixels, f"{record['parameters']:,}", density, nats, seconds]
+    return [name, pixels, f"{record['parameters']:,}", density, figure, seconds]
 
 
 def show(rows: list[list[str]]) -> None:

@@ -86,19 +86,20 @@ RECIPES = {
             data_checksum=CHECKSUM,
         ),
     ),
-    # Chosen: weight decay 0.3 (of 0.3, 1), learning rate 1e-2 (of 1e-3, 3e-3, 1e-2).
+    # Chosen: weight decay 0.03 (78.3 on validation; 0.06 78.4, 0.1 78.9, 0.3 82.2), learning rate
+    # 1e-2 (of 1e-2, 2e-2). With 32 masks, dropout and stronger decay it was 82.3 on test.
     "made_sampling": Run(
         experiment="uci_dna:made_sampling",
         family="made",
-        model=made.Config(shape=SHAPE, hidden=(500,), masks=32, dropout=0.2),
+        model=made.Config(shape=SHAPE, hidden=(500,), masks=1000),
         data=DATA,
-        optimizer=Optimizer(learning_rate=1e-2, schedule="linear", weight_decay=0.3),
-        train=dataclasses.replace(TRAIN, steps=14_000, eval_every=500),
+        optimizer=Optimizer(learning_rate=1e-2, schedule="linear", weight_decay=0.03),
+        train=dataclasses.replace(TRAIN, steps=8_000, eval_every=1_000),
         figure=Figure(
             paper=79.66,
             tag="seen",
             source=f"{SOURCE}MADE (mask sampling)",
-            difference="Adam, dropout, weight decay, averaged weights; 32 masks, not 1000",
+            difference="Adam, weight decay, averaged weights; the paper has Adadelta",
             data_checksum=CHECKSUM,
         ),
     ),

@@ -4,8 +4,9 @@ Every check raises `ValueError`. The checks read shapes and dtypes only, so they
 inside `jax.jit` and work on arrays, tracers and `jax.ShapeDtypeStruct` alike.
 """
 
+import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
@@ -117,3 +118,10 @@ def one_of(choices: Sequence[str], **values: str) -> None:
     for name, value in values.items():
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got '{value}'.")
+
+
+def choices(settings: Any) -> None:
+    """Every field of a dataclass that is annotated as a `Literal` must be one of its values."""
+    for name, hint in typing.get_type_hints(type(settings)).items():
+        if typing.get_origin(hint) is Literal:
+            one_of(typing.get_args(hint), **{name: getattr(settings, name)})

@@ -10,7 +10,7 @@ import jax
 
 from genjax import checks, data, evals, families
 from genjax.core import stream
-from genjax.train.door import check_fit, evaluation_data
+from genjax.train.door import check_fit, evaluation_conditions, evaluation_data
 from genjax.train.load import load
 
 
@@ -44,9 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    examples = evaluation_data(run, dataset, options.split)
+    x = evaluation_data(run, dataset, options.split)
     key = stream(jax.random.key(run.seed), 0, f"evaluate {options.split}")
-    mean, error_of_mean = evals.mean_and_error(nll(variables, examples, key, size))
+    condition = evaluation_conditions(run, family, dataset, options.split)
+    mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size, condition))
     bound = family.TRAITS.density == "bound" and not hasattr(family, "reported")
     found = {
         "experiment": run.experiment,
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         "obtained": mean,
         "unit": evals.unit(family, run.model),
         "std_error": error_of_mean,
-        "examples": len(examples["x"]),
+        "examples": len(x),
     }
     print(json.dumps(found | ({"bound_samples": samples} if bound else {})))
     return 0

@@ -106,6 +106,23 @@ def far_variables(family: Any, config: Any, seed: int = 5) -> Any:
     return {**variables, "params": jax.tree.unflatten(treedef, moved)}
 
 
+def filled(make: Any, *inputs: Any, scale: float = 0.4, seed: int = 1) -> Any:
+    """What `make(key, *inputs)` gives, with normal numbers of NumPy's making in its float leaves.
+
+    Compiling an initialiser, and all the more running it op by op, takes longer than most tests.
+    """
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(make, jax.random.key(0), *inputs)
+    return jax.tree.map(
+        lambda s: (
+            jnp.asarray(scale * rng.normal(size=s.shape), s.dtype)
+            if jnp.issubdtype(s.dtype, jnp.floating)
+            else jnp.zeros(s.shape, s.dtype)
+        ),
+        shapes,
+    )
+
+
 def single_order(config: Any) -> Any:
     """The same parameters under one order: of an ensemble of masks, its first member.
 

@@ -31,11 +31,11 @@ def few_labels(dataset: Dataset, settings: Data) -> Dataset:
     train = dataset.splits["train"]
     if "label" not in train:
         raise ValueError(
-            f"{dataset.name} has no labels to keep; leave out labels_per_class, or bring train_label."
+            f"{dataset.name} has no labels to keep; leave out labels_per_class, or bring labels."
         )
     label = train["label"]
     # Past the streams of `Order`, one an epoch, and of static draws: a seed may serve all three.
-    rank = np.random.Philox(key=[settings.labels_seed, 2**32]).random_raw(len(label))
+    rank = np.random.Philox(key=[settings.labels_seed or 0, 2**32]).random_raw(len(label))
     kept = np.full_like(label, UNKNOWN)
     for value in np.unique(label):
         rows = np.flatnonzero(label == value)

@@ -30,8 +30,8 @@ class Data:
     """Keep the first so many images of each split; 0 keeps all."""
     labels_per_class: int = 0
     """Training labels kept of each class, the others become -1, unknown; 0 keeps all."""
-    labels_seed: int = 0
-    """Seed that says which labels are kept."""
+    labels_seed: int | None = None
+    """Seed that says which labels are kept; None is the run's seed."""
     folds: int = 0
     """Parts into which a .npz table `data` [N, D] is cut; one is test, a tenth of the rest
     validation."""
@@ -57,7 +57,7 @@ class Data:
             validation=self.validation,
             limit=self.limit,
             labels_per_class=self.labels_per_class,
-            labels_seed=self.labels_seed,
+            labels_seed=self.labels_seed or 0,
             folds=self.folds,
             drop_discrete=self.drop_discrete,
             workers=self.workers,
@@ -68,7 +68,7 @@ class Data:
         if self.fold is not None and not 0 <= self.fold < max(self.folds, 1):
             raise ValueError(f"fold must be in 0 .. folds - 1, got {self.fold} of {self.folds}.")
         for name in ("binarize_seed", "labels_seed"):
-            if getattr(self, name) >= 2**32:
+            if (getattr(self, name) or 0) >= 2**32:
                 raise ValueError(f"{name} must be below 2^32, got {getattr(self, name)}.")
         if not self.data:
             raise ValueError(

@@ -1,6 +1,6 @@
 """Negative log-likelihood of a whole split, exact or by a bound; or the figure a paper prints."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -31,11 +31,11 @@ def make_nll(
     sharding: Any = None,
     reported: bool = False,
 ) -> Callable:
-    """`nll(variables, data, key, batch_size) -> [N]` nats on the host, compiled once.
+    """`nll(variables, x, key, batch_size, condition) -> [N]` nats on the host, compiled once.
 
     Exact where the family exports `log_prob`; an upper bound, the negative of
-    `log_prob_bound(num_samples)`, where it exports a bound (with one sample, of the ELBO). `data`
-    is `x` `[N, *shape]`, or a dict with `x` and what else the figure is made of, such as `label`.
+    `log_prob_bound(num_samples)`, where it exports a bound (with one sample, of the ELBO). What a
+    density is given with each example is `condition`: `{"label": [N]}`, or nothing.
 
     Args:
       family: module that follows the family contract.
@@ -55,34 +55,35 @@ def make_nll(
     def batch_nll(variables: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         if reported and hasattr(family, "reported"):
             return family.reported(config, variables, batch)
-        x = batch["x"]
+        x, condition = batch["x"], {k: v for k, v in batch.items() if k != "x"}
         if density == "exact":
-            return -family.log_prob(config, variables, x)
+            return -family.log_prob(config, variables, x, **condition)
         if num_samples == 1:
-            return -family.elbo(config, variables, x, key)
-        return -family.log_prob_bound(config, variables, x, key, num_samples)
+            return -family.elbo(config, variables, x, key, **condition)
+        return -family.log_prob_bound(config, variables, x, key, num_samples, **condition)
 
     # One copy of the numbers on every process: each of them reads all of it.
     everywhere = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
     compiled = jax.jit(batch_nll, out_shardings=everywhere)
 
-    def split_nll(variables: Any, data: Any, key: jax.Array, batch_size: int) -> np.ndarray:
-        data = data if isinstance(data, Mapping) else {"x": data}
-        count = len(data["x"])
-        out, batch_size = [], min(batch_size, count)
-
-        def padded(array: Any, start: int) -> Any:
+    def split_nll(
+        variables: Any, x: Any, key: jax.Array, batch_size: int, condition: Any = None
+    ) -> np.ndarray:
+        out, batch_size = [], min(batch_size, len(x))
+        whole = {"x": x, **(condition or {})}
+        for i, start in enumerate(range(0, len(x), batch_size)):
+            part = {name: a[start : start + batch_size] for name, a in whole.items()}
+            size = len(part["x"])
+            pad = batch_size - size
             # The last batch is filled up, so that every batch has one shape and one program.
-            part = array[start : start + batch_size]
-            pad = batch_size - len(part)
-            return jnp.concatenate([part, jnp.repeat(part[:1], pad, axis=0)]) if pad else part
-
-        for i, start in enumerate(range(0, count, batch_size)):
-            batch = {name: padded(array, start) for name, array in data.items()}
+            if pad:
+                part = {
+                    name: jnp.concatenate([a, jnp.repeat(a[:1], pad, axis=0)])
+                    for name, a in part.items()
+                }
             if sharding is not None:
-                batch = jax.device_put(batch, sharding)
-            nats = compiled(variables, batch, stream(key, i, "nll"))
-            out.append((nats, min(batch_size, count - start)))
+                part = jax.device_put(part, sharding)
+            out.append((compiled(variables, part, stream(key, i, "nll")), size))
         # Fetched after all are dispatched: the device never waits for the host.
         return np.concatenate([np.asarray(nats)[:n] for nats, n in out])
 
@@ -98,9 +99,11 @@ def nll(
     *,
     batch_size: int = 500,
     num_samples: int = 1,
+    condition: Any = None,
 ) -> np.ndarray:
     """-log p(x), or its bound, of every example: `[N]` nats. See `make_nll`."""
-    return make_nll(family, config, num_samples=num_samples)(variables, x, key, batch_size)
+    evaluate = make_nll(family, config, num_samples=num_samples)
+    return evaluate(variables, x, key, batch_size, condition)
 
 
 def mean_and_error(nats: np.ndarray) -> tuple[float, float]:

@@ -13,6 +13,7 @@ FAMILIES = {
     "markov": "genjax.families.markov",
     "mixture": "genjax.families.mixture",
     "vae": "genjax.families.vae",
+    "hierarchical_vae": "genjax.families.hierarchical_vae",
     "m2": "genjax.families.m2",
     "gan": "genjax.families.gan",
     "dcgan": "genjax.families.dcgan",

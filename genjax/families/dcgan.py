@@ -28,7 +28,15 @@ from genjax.core import (
     method_buffers,
     network_step,
 )
-from genjax.nn import DownStack, NormlessDown, NormlessUp, ResidualDown, ResidualUp, UpStack
+from genjax.nn import (
+    DownStack,
+    NormlessDown,
+    NormlessUp,
+    ResidualDown,
+    ResidualUp,
+    UpStack,
+    one_hot,
+)
 from genjax.nn.strided import NORMS, apply_layer
 
 TRAITS = Traits(data="images", density="none", sample_range=(-1.0, 1.0))
@@ -339,7 +347,7 @@ def _one_hot(config: Config, label: jax.Array | None) -> jax.Array | None:
         return None
     if label is None:
         raise ValueError("dcgan: with classes every image has a label; give label, int32 [B].")
-    return jax.nn.one_hot(label, config.classes)
+    return one_hot(label, config.classes)
 
 
 def _play(

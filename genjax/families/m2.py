@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from genjax import checks
 from genjax.core import Traits, gradient_step
 from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gaussian_nll
-from genjax.nn import MLP
+from genjax.nn import MLP, Gaussian, one_hot
 
 TRAITS = Traits(data="binary", density="bound")
 
@@ -43,17 +43,20 @@ class Config:
     classes: int = 10
     """Classes; p(y) is the same for all."""
     latent: int = 50
-    """Dimensions of z (section 4)."""
+    """Dimensions of z (section 4.4)."""
     hidden: tuple[int, ...] = (500,)
-    """Hidden units of classifier, encoder and, reversed, of decoder (section 4)."""
+    """Hidden units of classifier, encoder and, reversed, of decoder (section 4.4)."""
     activation: Literal["softplus", "tanh", "relu"] = "softplus"
-    """Hidden activation (section 4)."""
+    """Hidden activation (section 4.4)."""
     alpha: float = 0.1
-    """Weight of the classification loss, nats an example: the paper's alpha is 0.1 N (section 4),
-    over N examples, times the mean of -log q(y | x) over those with a label."""
+    """Weight of the classification loss, nats an example: over N examples the paper's alpha is
+    0.1 N, times the mean of -log q(y | x) over those with a label (section 3.1.2)."""
     labelled: float = 100 / 50_000
     """Share of the examples that have a label. The loss of an example cannot see how many others
     have one: alpha / labelled times its own -log q(y | x) makes alpha times their mean of it."""
+    weight_prior: float = 1 / 50_000
+    """Precision of a normal prior of all parameters, over N examples: the paper's has 1
+    (section 4.4)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Computation of the hidden layers; parameters and likelihood stay float32."""
 
@@ -61,16 +64,15 @@ class Config:
         checks.positive(
             shape=self.shape, classes=self.classes, latent=self.latent, hidden=self.hidden
         )
-        checks.one_of(("softplus", "tanh", "relu"), activation=self.activation)
-        checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        checks.not_negative(alpha=self.alpha)
+        checks.choices(self)
+        checks.not_negative(alpha=self.alpha, weight_prior=self.weight_prior)
         checks.positive(labelled=self.labelled)
         if self.labelled > 1:
             raise ValueError(f"labelled must be a share of at most 1, got {self.labelled}.")
 
 
 def tiny() -> Config:
-    return Config(shape=(3, 3, 1), classes=3, latent=1, hidden=(8,), labelled=1.0)
+    return Config(shape=(3, 3, 1), classes=3, latent=1, hidden=(8,), labelled=1.0, weight_prior=0)
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -103,7 +105,7 @@ class Pair(nn.Module):
 
 
 def _networks(config: Config) -> tuple[MLP, Pair, Pair]:
-    """Classifier `[B, D] -> [B, C]`, encoder `(x, y) -> [B, P, 2 Z]`, decoder `(z, y) -> [B, P, D]`."""
+    """Classifier `x -> [B, C]`, encoder `(x, y) -> [B, P, 2 Z]`, decoder `(z, y) -> [B, P, D]`."""
     dims, act, dtype = math.prod(config.shape), getattr(nn, config.activation), config.dtype
     return (
         MLP(config.hidden, config.classes, act, jnp.dtype(dtype)),
@@ -135,15 +137,13 @@ def classify(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     return jax.nn.log_softmax(logits)
 
 
-def posterior(
-    config: Config, variables: dict[str, Any], x: jax.Array, y: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """q(z | x, y): one-hot `y` `[1 or B, P, C]` -> mean and log standard deviation `[B, P, Z]`."""
+def posterior(config: Config, variables: dict[str, Any], x: jax.Array, y: jax.Array) -> Gaussian:
+    """q(z | x, y) of one-hot `y` `[1 or B, P, C]`: mean and log standard deviation `[B, P, Z]`."""
     checks.events("m2", x, config.shape)
     params = {"params": variables["params"]["encoder"]}
-    both = _networks(config)[1].apply(params, x.reshape(x.shape[0], 1, -1), y)
-    mean, log_variance = jnp.split(both, 2, axis=-1)
-    return mean, 0.5 * log_variance
+    out = _networks(config)[1].apply(params, x.reshape(x.shape[0], 1, -1), y)
+    mean, log_variance = jnp.split(out, 2, axis=-1)
+    return Gaussian(mean, 0.5 * log_variance)
 
 
 def decode(config: Config, variables: dict[str, Any], z: jax.Array, y: jax.Array) -> jax.Array:
@@ -154,7 +154,10 @@ def decode(config: Config, variables: dict[str, Any], z: jax.Array, y: jax.Array
 def loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """L or U and the weighted classification loss, `[B]` nats; a label of C or above gives NaN."""
+    """L or U, the weighted classification loss and the prior of the parameters: `[B]` nats.
+
+    A label of C or above gives NaN.
+    """
     checks.batch("m2", batch, functools.partial(batch_spec, config))
     x, label = batch["x"], batch["label"]
     known = label >= 0
@@ -162,14 +165,12 @@ def loss(
     log_q = classify(config, variables, x)
     own = jax.nn.one_hot(label, config.classes)  # all 0 where it is unknown
     bound = jnp.where(known, jnp.sum(own * bounds, axis=1), _marginal(bounds, log_q))
-    classification = categorical_nll(log_q, jnp.where(known, label, 0))
-    classification = jnp.where(known, classification, 0)
-    nats = config.alpha / config.labelled * classification - bound
-    return nats, {
-        "bound": bound,
-        "classification": jnp.sum(classification) / jnp.maximum(jnp.sum(known), 1),
-        "labelled": known.astype(jnp.float32),
-    }
+    surprise = categorical_nll(log_q, jnp.where(known, label, 0))
+    classification = config.alpha / config.labelled * jnp.where(known, surprise, 0)
+    squares = sum(jnp.sum(p**2) for p in jax.tree.leaves(variables["params"]))
+    nats = classification - bound + 0.5 * config.weight_prior * squares
+    labelled = known.astype(jnp.float32)
+    return nats, {"bound": bound, "classification": classification, "labelled": labelled}
 
 
 def make_step(config: Config, optimizer: Any) -> Any:
@@ -204,21 +205,19 @@ def log_joint_bound(
       `[B]` nats; without `label` `[B, C]`.
     """
     checks.positive(num_samples=num_samples)
-    y = jnp.eye(config.classes)[None] if label is None else _one_hot(config, label)
-    mean, log_std = posterior(config, variables, x, y)  # [B, P, Z]
-    zeros = jnp.zeros_like(mean)
+    every = jnp.eye(config.classes)[None]
+    y = every if label is None else one_hot(label, config.classes)[:, None]
+    q = posterior(config, variables, x, y)  # [B, P, Z]
+    zeros, nll = jnp.zeros_like(q.mean), _each_class(gaussian_nll)
 
     def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        z = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
-        log_weight = (
-            _log_likelihood(config, variables, x, z, y)
-            - _each(gaussian_nll)(z, zeros, zeros)
-            + _each(gaussian_nll)(z, mean, log_std)
-        )
+        z = _draw(q, key)
+        log_likelihood = _log_likelihood(config, variables, x, z, y)
+        log_weight = log_likelihood - nll(z, zeros, zeros) + nll(z, q.mean, q.log_std)
         return jnp.logaddexp(total, log_weight), None
 
     # 0 * mean: inside a user's shard_map the carry must vary over the devices as x does.
-    start = 0 * mean[..., 0] - jnp.inf
+    start = 0 * q.mean[..., 0] - jnp.inf
     total, _ = jax.lax.scan(add, start, jax.random.split(key, num_samples))
     total = total - math.log(num_samples * config.classes)
     return total if label is None else total[:, 0]
@@ -252,9 +251,9 @@ def unit(config: Config) -> str:
 
 def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """Mean of z under q(y | x) q(z | x, y): `[B, Z]`. What is left of x beside its class."""
-    mean, _ = posterior(config, variables, x, jnp.eye(config.classes)[None])  # [B, C, Z]
-    q = jnp.exp(classify(config, variables, x))
-    return jnp.einsum("bc,bcz->bz", q, mean, precision=jax.lax.Precision.HIGHEST)
+    means = posterior(config, variables, x, jnp.eye(config.classes)[None]).mean  # [B, C, Z]
+    shares = jnp.exp(classify(config, variables, x))
+    return jnp.einsum("bc,bcz->bz", shares, means, precision=jax.lax.Precision.HIGHEST)
 
 
 def sample(
@@ -271,7 +270,7 @@ def sample(
     label_key, latent_key, pixel_key = jax.random.split(key, 3)
     if label is None:
         label = jax.random.randint(label_key, (n or 1,), 0, config.classes)
-    y = _one_hot(config, jnp.broadcast_to(jnp.asarray(label), (n or 1,)))
+    y = one_hot(jnp.broadcast_to(jnp.asarray(label), (n or 1,)), config.classes)[:, None]
     z = jax.random.normal(latent_key, (n or 1, 1, config.latent))
     p = jax.nn.sigmoid(decode(config, variables, z, y)[:, 0])
     x = jnp.where(jnp.isnan(p), p, jax.random.uniform(pixel_key, p.shape) < p)
@@ -279,31 +278,29 @@ def sample(
     return x if n else x[0]
 
 
-def _one_hot(config: Config, label: jax.Array) -> jax.Array:
-    """`[B] -> [B, 1, C]`, NaN for what is no class: all zeros would be a wrong number."""
-    y = jax.nn.one_hot(label, config.classes)[:, None]
-    return jnp.where(((label >= 0) & (label < config.classes))[:, None, None], y, jnp.nan)
-
-
-def _each(function: Any, *axes: Any) -> Any:
-    """A loss of `[B, F]` for every class: `[B, P, F] -> [B, P]`."""
-    return jax.vmap(function, in_axes=axes or 1, out_axes=1)
-
-
 def _log_likelihood(
     config: Config, variables: dict[str, Any], x: jax.Array, z: jax.Array, y: jax.Array
 ) -> jax.Array:
     """log p(x | y, z): `[B, P]` nats."""
     logits = decode(config, variables, z, y)  # [B, P, D]
-    return -_each(bernoulli_nll, 1, None)(logits, x.reshape(x.shape[0], -1))
+    flat = x.reshape(x.shape[0], -1)
+    return -_each_class(lambda one: bernoulli_nll(one, flat))(logits)
+
+
+def _each_class(function: Any) -> Any:
+    """A loss of `[B, F]` as one of `[B, P, F]`, which gives `[B, P]`."""
+    return jax.vmap(function, in_axes=1, out_axes=1)
+
+
+def _draw(q: Gaussian, key: jax.Array) -> jax.Array:
+    return q.mean + jnp.exp(q.log_std) * jax.random.normal(key, q.mean.shape)
 
 
 def _bounds(config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:
     """-L(x, y) of every class, one sample of z each, the KL in closed form: `[B, C]` nats."""
     y = jnp.eye(config.classes)[None]
-    mean, log_std = posterior(config, variables, x, y)  # [B, C, Z]
-    z = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
-    kl = _each(gaussian_kl)(mean, log_std)
+    q = posterior(config, variables, x, y)  # [B, C, Z]
+    z, kl = _draw(q, key), _each_class(gaussian_kl)(q.mean, q.log_std)
     return _log_likelihood(config, variables, x, z, y) - kl - math.log(config.classes)
 
 

@@ -175,7 +175,7 @@ def check_cholesky(where: str, mean: jax.Array, cholesky: jax.Array) -> None:
         )
 
 
-def bits_per_dim(nats: jax.Array, num_dims: int, *, levels: int = 1) -> jax.Array:
+def bits_per_dim(nats: jax.typing.ArrayLike, num_dims: int, *, levels: int = 1) -> jax.Array:
     """Nats an example to bits a dimension: nats / (D log 2), with D = H * W * C.
 
     Args:

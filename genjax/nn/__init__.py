@@ -1,22 +1,66 @@
 """Flax linen layers that two or more families use."""
 
+from genjax.nn.gaussian import (
+    Gaussian,
+    draw_gaussian,
+    gaussian_log_density,
+    gaussian_size,
+    kl_from_standard,
+    kl_units_from_standard,
+    noise_log_density,
+    split_gaussian,
+)
+from genjax.nn.iaf import Flow, FlowStep, invert_flow
 from genjax.nn.masked import MaskedDense, draw_degrees, draw_order
 from genjax.nn.mlp import MLP, Maxout, symmetric_uniform
+from genjax.nn.networks import ToEvent, ToVector, one_hot
 from genjax.nn.normless import NormlessDown, NormlessUp
+from genjax.nn.observation import (
+    HEADS,
+    draw_observation,
+    observation_bias,
+    observation_mean,
+    observation_nll,
+    observation_range,
+)
 from genjax.nn.residual import ResidualDown, ResidualUp
+from genjax.nn.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
 from genjax.nn.strided import DownStack, UpStack
 
 __all__ = [
+    "HEADS",
     "MLP",
     "DownStack",
+    "Flow",
+    "FlowStep",
+    "Gaussian",
     "MaskedDense",
     "Maxout",
     "NormlessDown",
     "NormlessUp",
+    "ResNetDecoder",
+    "ResNetEncoder",
+    "ResidualBlock",
     "ResidualDown",
     "ResidualUp",
+    "ToEvent",
+    "ToVector",
     "UpStack",
     "draw_degrees",
+    "draw_gaussian",
+    "draw_observation",
     "draw_order",
+    "gaussian_log_density",
+    "gaussian_size",
+    "invert_flow",
+    "kl_from_standard",
+    "kl_units_from_standard",
+    "noise_log_density",
+    "observation_bias",
+    "observation_mean",
+    "observation_nll",
+    "observation_range",
+    "one_hot",
+    "split_gaussian",
     "symmetric_uniform",
 ]

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.strided import sides
+from genjax.nn.resnet import sides_of
 
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the variance through a LeakyReLU
@@ -86,7 +86,7 @@ class NormlessUp(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
-        heights, ways = (sides(s, len(self.widths) - 1)[::-1] for s in self.shape[:2])
+        heights, ways = (sides_of(s, len(self.widths))[::-1] for s in self.shape[:2])
         options: dict[str, Any] = {"dtype": self.dtype, "use_bias": False}
         basis = self.param(
             "basis", nn.initializers.normal(1.0), (heights[0], ways[0], self.widths[0])

@@ -12,7 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.strided import apply_layer, normalise, sides
+from genjax.nn.resnet import sides_of
+from genjax.nn.strided import apply_layer, normalise
 
 HE = nn.initializers.he_normal()
 
@@ -42,7 +43,7 @@ class ResidualUp(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
-        heights, ways = (sides(s, len(self.widths))[::-1] for s in self.shape[:2])
+        heights, ways = (sides_of(s, len(self.widths) + 1)[::-1] for s in self.shape[:2])
         x = nn.Dense(heights[0] * ways[0] * self.widths[0], dtype=self.dtype)(z)
         x = x.reshape(-1, heights[0], ways[0], self.widths[0])
 

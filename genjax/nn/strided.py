@@ -12,19 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.resnet import sides_of
+
 NORMS = ("batch", "layer", "spectral", "none")
-
-
-def sides(side: int, times: int) -> list[int]:
-    """`side` and its halves, rounded up as a convolution of stride 2 leaves them.
-
-    >>> sides(28, 3)
-    [28, 14, 7, 4]
-    """
-    found = [side]
-    for _ in range(times):
-        found.append(-(-found[-1] // 2))
-    return found
 
 
 def join(x: jax.Array, condition: jax.Array | None) -> jax.Array:
@@ -86,7 +76,7 @@ class UpStack(nn.Module):
     def __call__(
         self, z: jax.Array, condition: jax.Array | None = None, train: bool = False
     ) -> jax.Array:
-        heights, ways = (sides(s, len(self.widths))[::-1] for s in self.shape[:2])
+        heights, ways = (sides_of(s, len(self.widths) + 1)[::-1] for s in self.shape[:2])
         bias = self.norm != "batch"  # the norm's own comes after it
 
         def active(x: jax.Array) -> jax.Array:

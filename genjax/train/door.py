@@ -11,7 +11,6 @@ import jax
 import numpy as np
 
 from genjax import data as data_room
-from genjax import families
 from genjax.core import stream, traits_of
 from genjax.train.checkpoint import write_json
 from genjax.train.settings import (
@@ -94,9 +93,8 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f"{run.data.data} holds examples of shape {dataset.shape} and the model is built for"
             f" {run.model.shape}; set --shape {' '.join(map(str, dataset.shape))}."
         )
-    has = set(
-        dataset.splits["train"] if "train" in dataset.splits else dataset.streams["train"].read([0])
-    )
+    in_memory = "train" in dataset.splits
+    has = set(dataset.splits["train"] if in_memory else dataset.streams["train"].read([0]))
     missing = sorted(set(family.batch_spec(run.model, 1)) - has)
     if missing:
         raise ValueError(
@@ -121,6 +119,12 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f" {traits.sample_range[1]:g}, and {run.data.data} under transform"
             f" {run.data.transform} goes from {low:g} to {high:g}; set --transform {want}."
         )
+    if traits.data == "levels" and (low, high) != traits.sample_range:
+        raise ValueError(
+            f"{run.family} takes whole numbers from 0 to {traits.sample_range[1]:g}, and"
+            f" {run.data.data} under transform {run.data.transform} goes from {low:g} to {high:g};"
+            f" set --transform none, and the Config's levels to the data's {dataset.levels}."
+        )
     grows = traits.data == "real" and traits.density != "none"
     if grows and dataset.levels and run.data.transform != "dequantize":
         raise ValueError(
@@ -132,7 +136,8 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f"{run.data.data} has no test split to evaluate on; prepare it with --test N, or read"
             f" it into memory with --stream no."
         )
-    if traits.fit == "counting":
+    _check_conditions(run, family, dataset)
+    if family.TRAITS.fit == "counting":
         n = dataset.counts()["train"]
         if run.train.steps * run.train.batch_size > n:
             raise ValueError(
@@ -140,6 +145,27 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
                 f" batch_size must not exceed {n}; set --steps 1 --batch-size {n}."
             )
     return lead
+
+
+def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None:
+    """Hold what a batch has beside `x` against what the data has."""
+    names = set(family.batch_spec(run.model, 1))
+    rows = dataset.streams.get("train")
+    splits = dataset.splits if rows is None else {"train": rows.read([0]), **dataset.splits}
+    for split, entries in splits.items():
+        missing = sorted(names - set(entries))
+        if missing:
+            raise ValueError(
+                f"{run.family} as it is set is given {missing} with every example, and the {split}"
+                f" split of {run.data.data} has {sorted(entries)}; take other data, or set"
+                f" --classes 0."
+            )
+        classes = getattr(run.model, "classes", 0)
+        if "label" in names and (int(entries["label"].max()) >= classes):
+            raise ValueError(
+                f"{run.data.data} has labels up to {int(entries['label'].max())}, and the model"
+                f" is built for {classes} classes; set --classes."
+            )
 
 
 def begin(workdir: pathlib.Path, run: Run, dataset: data_room.Dataset, fresh: bool) -> None:
@@ -181,14 +207,19 @@ def _range(transform: str, levels: int) -> tuple[float, float, bool]:
     return 0, levels - 1, levels == 2
 
 
-def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> dict[str, np.ndarray]:
-    """A split as a family takes it, `x` `[N, *shape]` and what its batches have beside it, such as
-    `label`; dynamic binarisation drawn once."""
+def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> np.ndarray:
+    """A split as a family takes it, `[N, *shape]`; dynamic binarisation drawn once."""
     transform = data_room.make_transform(run.data.transform, dataset.levels)
     key = stream(jax.random.key(run.data.binarize_seed), 0, f"binarize {split}")
-    names = families.get(run.family).batch_spec(run.model, 1)
-    found = {k: v for k, v in dataset.splits[split].items() if k in names}
-    return {k: np.asarray(v) for k, v in transform(found, key).items()}
+    return np.asarray(transform({"x": dataset.splits[split]["x"]}, key)["x"])
+
+
+def evaluation_conditions(
+    run: Run, family: Any, dataset: data_room.Dataset, split: str
+) -> dict[str, np.ndarray]:
+    """What a family is given with each example of a split beside `x`, such as its label."""
+    names = set(family.batch_spec(run.model, 1)) - {"x"}
+    return {name: dataset.splits[split][name] for name in sorted(names)}
 
 
 def init_batch(run: Run, family: Any, dataset: data_room.Dataset) -> dict[str, Any] | None:

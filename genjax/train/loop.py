@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import time
 from typing import Any
@@ -11,7 +12,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals, families
-from genjax.core import init_state
+from genjax.core import init_state, traits_of
+from genjax.losses import bits_per_dim
 from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
@@ -242,6 +244,11 @@ def _finish(
         nats = trainer.nll(chosen, split, run.train.eval_samples)
         obtained, error = evals.mean_and_error(nats)
         details["evaluated"] = len(nats)
+        dequantized = run.data.transform == "dequantize"
+        if dequantized or traits_of(family, run.model).data == "levels":
+            levels = trainer.dataset.levels if dequantized else 1
+            bits = bits_per_dim(obtained, math.prod(run.model.shape), levels=levels)
+            details["bits_per_dim"] = float(bits)
     meta["seconds"] += trainer.untimed()
     record = records.make_record(
         run,

@@ -17,7 +17,7 @@ import optax
 from genjax import checks, families
 from genjax import data as data_room
 from genjax.core import Optimizer
-from genjax.train.door import check_fit, evaluation_data
+from genjax.train.door import check_fit, evaluation_conditions, evaluation_data, init_batch
 from genjax.train.settings import Run, resolve
 from genjax.train.stacked import Stacked
 
@@ -26,7 +26,7 @@ class Trial(NamedTuple):
     """What one learning rate came to.
 
     learning_rate: of the run.
-    nats: its best validation NLL, or what else its family reports; infinite for a run that diverged.
+    nats: its best validation NLL, or what its family reports; infinite for a run that diverged.
     std_error: of that mean over the validation examples.
     step: where it was best; of a diverged run, where that was seen.
     """
@@ -100,8 +100,10 @@ class Trials(Stacked):
         self.rates = list(learning_rates)
         key, rates = jax.random.key(run.seed), jnp.asarray(self.rates, jnp.float32)
 
+        first = init_batch(run, family, dataset)
+
         def begin(init: Any, number: jax.Array) -> Any:
-            state = init(key)
+            state = init(key, first)
             return state.replace(opt_state=optax.tree.set(state.opt_state, step_size=rates[number]))
 
         names = set(family.batch_spec(run.model, 1))
@@ -116,6 +118,7 @@ class Trials(Stacked):
         )
         self.order = data_room.Order(len(train["x"]), run.seed)
         self.validation = evaluation_data(run, dataset, "validation")
+        self.condition = evaluation_conditions(run, family, dataset, "validation")
         self.found = [Trial(rate, math.inf, math.nan, 0) for rate in self.rates]
         self.bad = [0] * self.count
         self.diverged = [False] * self.count
@@ -147,7 +150,7 @@ class Trials(Stacked):
             finite = all(np.isfinite(v[..., i]).all() for m in fetched for v in m.values())
             mean, error = math.nan, math.nan
             if finite:
-                mean, error = self.validate(self.variables(i), self.validation)
+                mean, error = self.validate(self.variables(i), self.validation, self.condition)
             if not math.isfinite(mean):
                 self.diverged[i] = True
                 self.found[i] = Trial(self.rates[i], math.inf, math.nan, step)

@@ -154,7 +154,7 @@ def build_optimizer(run: Run) -> Any:
 
 
 def resolve(run: Run, backend: str) -> Run:
-    """Fill in what depends on other settings: decay_steps, steps_per_call, the fold."""
+    """Fill in what depends on other settings: decay_steps, steps_per_call, the fold, the labels."""
     per_call = run.train.steps_per_call or (1 if backend == "cpu" else 100)
 
     def filled(optimizer: Optimizer, batches: int = run.train.steps) -> Optimizer:
@@ -176,6 +176,8 @@ def resolve(run: Run, backend: str) -> Run:
     data = run.data
     if data.folds and data.fold is None:  # so that the seeds of a row are its folds
         data = dataclasses.replace(data, fold=run.seed % data.folds)
+    if data.labels_per_class and data.labels_seed is None:  # so that each has labels of its own
+        data = dataclasses.replace(data, labels_seed=run.seed)
     return dataclasses.replace(run, optimizer=optimizer, train=train, data=data)
 
 

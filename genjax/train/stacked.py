@@ -28,7 +28,7 @@ class Stacked:
         optimizer: Any,
         count: int,
         data: dict[str, Any],
-        begin: Callable[[Callable[[jax.Array], Any], jax.Array], Any],
+        begin: Callable[[Callable[..., Any], jax.Array], Any],
         transform: Any = None,
     ):
         """Stack `count` runs with the same settings.
@@ -38,7 +38,8 @@ class Stacked:
           optimizer: of every run.
           count: runs asked for.
           data: arrays `[N, ...]` that the indices of all runs are into.
-          begin: `(init, number of the run) -> State`, where `init(key)` makes a fresh one.
+          begin: `(init, number of the run) -> State`, where `init(key, batch)` makes a fresh one;
+            `batch` is for data-dependent initialisation, or None.
           transform: of batches, on the device.
         """
         family = families.get(run.family)
@@ -49,8 +50,8 @@ class Stacked:
         self.transform = transform
         self.data = {name: jnp.asarray(array) for name, array in data.items()}
 
-        def init(key: jax.Array) -> Any:
-            return init_state(family, run.model, optimizer, key, ema=averaged)
+        def init(key: jax.Array, batch: Any = None) -> Any:
+            return init_state(family, run.model, optimizer, key, ema=averaged, batch=batch)
 
         numbers = jnp.arange(self.runs) % count
         self.state = jax.jit(jax.vmap(lambda number: begin(init, number)))(numbers)
@@ -91,9 +92,12 @@ class Stacked:
         """What run `i` is to be used with now."""
         return jax.tree.map(lambda a: a[i], self.state.eval_variables())
 
-    def validate(self, variables: dict[str, Any], data: Any) -> tuple[float, float]:
-        """Mean and standard error over `data` of what the family reports, as `fit` sees it."""
-        return evals.mean_and_error(self.nll(variables, data, self.key, self.settings.eval_batch))
+    def validate(
+        self, variables: dict[str, Any], x: Any, condition: Any = None
+    ) -> tuple[float, float]:
+        """Mean and standard error over `x` of what the family reports, as `fit` sees it."""
+        size = self.settings.eval_batch
+        return evals.mean_and_error(self.nll(variables, x, self.key, size, condition))
 
     def call(self, length: int) -> Any:
         """The compiled step of all runs, for a call of so many steps."""

@@ -64,12 +64,21 @@ class _Together(Stacked):
         if not isinstance(run.optimizer, Optimizer):
             raise ValueError(f"{run.family} has not one optimizer; parts are fitted with one.")
         key = jax.random.key(run.seed)
+        family = families.get(run.family)
+        wanted = family.init_examples(run.model) if hasattr(family, "init_examples") else 0
+        least = min(wanted, *(len(part) for part in train))
+        firsts = jnp.stack([jnp.asarray(part[:least]) for part in train]) if wanted else None
+
+        def begin(init: Any, number: jax.Array) -> Any:
+            batch = None if firsts is None else {"x": firsts[number]}
+            return init(jax.random.fold_in(key, number), batch)
+
         super().__init__(
             run,
             run.optimizer.build(),
             len(train),
             {"x": np.concatenate(train)},
-            lambda init, number: init(jax.random.fold_in(key, number)),
+            begin,
         )
         self.orders = [Order(len(part), run.seed) for part in train]
         self.starts = np.cumsum([0, *(len(part) for part in train)])[:-1]

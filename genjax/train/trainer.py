@@ -16,7 +16,7 @@ from genjax import evals
 from genjax.core import Optimizer, stream, traits_of, with_ema
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compile import batch_sharding, compile_step
-from genjax.train.door import evaluation_data
+from genjax.train.door import evaluation_conditions, evaluation_data
 from genjax.train.feed import Feed
 from genjax.train.pictures import save_grid
 from genjax.train.settings import Run
@@ -57,7 +57,7 @@ class Trainer:
         self.feed = Feed(run, dataset, set(family.batch_spec(run.model, 1)), mesh, critics)
         self.calls: dict[int, Callable] = {}
         self.nlls: dict[tuple[Any, int], Callable] = {}
-        self.evaluated: dict[str, dict[str, np.ndarray]] = {}
+        self.evaluated: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
         self.pending: list[tuple[int, int, Any]] = []
         self.draw: Callable | None = None
         self.clock = time.monotonic()
@@ -204,11 +204,15 @@ class Trainer:
                 reported=True,
             )
         if split not in self.evaluated:
-            self.evaluated[split] = evaluation_data(self.run, self.dataset, split)
-        data, count = self.evaluated[split], self.mesh.devices.size
-        size = -(-min(self.run.train.eval_batch, len(data["x"])) // count)
+            self.evaluated[split] = (
+                evaluation_data(self.run, self.dataset, split),
+                evaluation_conditions(self.run, self.family, self.dataset, split),
+            )
+        (x, condition), count = self.evaluated[split], self.mesh.devices.size
+        size = -(-min(self.run.train.eval_batch, len(x)) // count)
         key = stream(jax.random.key(self.run.seed), 0, f"evaluate {split}")
-        return self.nlls[config, num_samples](state.eval_variables(), data, key, size * count)
+        evaluate = self.nlls[config, num_samples]
+        return evaluate(state.eval_variables(), x, key, size * count, condition)
 
     def evaluate(self, state: Any, step: int, meta: dict[str, Any]) -> bool:
         """Validation; keeps the best state apart and counts evaluations that were not better."""

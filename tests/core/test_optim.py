@@ -142,6 +142,14 @@ SCHEDULES = [
         {"schedule": "exponential", "decrease": 4e-6},
         [(10**5, 0.4 / 1.000004**100_000), (10**6, 0.4 / 1.000004**1_000_000)],
     ),
+    (
+        {"schedule": "piecewise", "boundaries": (2, 5), "factors": (0.5, 0.1)},
+        [(0, 0.4), (1, 0.4), (2, 0.2), (4, 0.2), (5, 0.04), (10**7, 0.04)],
+    ),
+    (
+        {"schedule": "piecewise", "boundaries": (3, 5), "factors": (0.5, 2.0), "warmup": 2},
+        [(0, 0), (1, 0.2), (2, 0.4), (3, 0.2), (4, 0.2), (5, 0.8), (99, 0.8)],
+    ),
     # Warm-up rises from 0 to the peak; the fall then takes what is left of decay_steps.
     ({"warmup": 4}, [(0, 0), (1, 0.1), (3, 0.3), (4, 0.4), (99, 0.4)]),
     (
@@ -300,6 +308,24 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(accumu
         # Without a length, a fall to 0 has no slope: the run must give it.
         ({"schedule": "linear"}, "linear schedule needs decay_steps; set it to"),
         ({"schedule": "cosine", "warmup": 3}, "cosine schedule needs decay_steps"),
+        ({"schedule": "piecewise"}, "boundaries are for the piecewise schedule, which needs them"),
+        ({"boundaries": (3,), "factors": (0.5,)}, "boundaries are for the piecewise schedule"),
+        (
+            {"schedule": "piecewise", "boundaries": (3, 9), "factors": (0.5,)},
+            "boundaries and factors go together, got 2 and 1",
+        ),
+        (
+            {"schedule": "piecewise", "boundaries": (9, 3), "factors": (0.5, 0.1)},
+            r"boundaries must rise, the first above warmup, got \(9, 3\)",
+        ),
+        (
+            {"schedule": "piecewise", "boundaries": (3,), "factors": (0.5,), "warmup": 3},
+            "boundaries must rise, the first above warmup",
+        ),
+        (
+            {"schedule": "piecewise", "boundaries": (3,), "factors": (0.0,)},
+            "factors must be above 0",
+        ),
         # A schedule or rule that is not known must not be taken for another.
         ({"schedule": "geometric", "decay_steps": 9}, "schedule must be one of .*'geometric'"),
         ({"schedule": "exponential", "floor": 1.0}, "floor must not be above learning_rate, got 1"),

@@ -64,7 +64,7 @@ def test_no_setting_no_change(source):
 
 
 def test_what_cannot_be_kept_is_a_sentence(source, tmp_path):
-    with pytest.raises(ValueError, match="class 3 of .* has 20 training examples, fewer than"):
+    with pytest.raises(ValueError, match=r"class 3 of .* has 20 training examples, fewer than"):
         load(Data(data=source, labels_per_class=21))
     bare = tmp_path / "bare.npz"
     save_npz(Dataset("bare", {"train": {"x": np.zeros((4, 2), np.uint8)}}, 2), bare)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genjax.core import Traits
-from genjax.evals import make_nll, mean_and_error, nll
+from genjax.evals import make_nll, mean_and_error, nll, unit
 
 X = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 VARIABLES = {"params": {"mean": jnp.array([0.5, -1.0, 2.0])}}
@@ -118,6 +118,36 @@ def test_exact_families_have_no_use_for_samples():
     # No elbo, no log_prob_bound: asking for samples must not look for them.
     found = nll(exact(), 1.0, VARIABLES, X, KEY, num_samples=10)
     np.testing.assert_allclose(found, direct(X), rtol=1e-6)
+
+
+# Figures of another kind.
+
+
+def classifier():
+    """A family whose figure is made of x and a label, in a unit of its own."""
+
+    def reported(config, variables, batch):
+        return batch["x"].sum(-1) + 1000 * batch["label"]
+
+    log_prob = exact().log_prob
+    return family("exact", log_prob=log_prob, reported=reported, unit=lambda config: "points")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 500])
+def test_a_figure_may_need_more_than_x(batch_size):
+    label = np.arange(7, dtype=np.int32)
+    figure = make_nll(classifier(), 1.0, reported=True)
+    found = figure(VARIABLES, X, KEY, batch_size, {"label": label})
+    # Each example with its own label, on the ragged last batch too.
+    np.testing.assert_allclose(found, X.sum(-1) + 1000 * label, rtol=1e-5)
+    # Asked for the density, it is that.
+    nats = make_nll(classifier(), 1.0)(VARIABLES, X, KEY, batch_size)
+    np.testing.assert_allclose(nats, direct(X), rtol=1e-5)
+
+
+def test_the_unit_is_nats_unless_a_family_says_another():
+    assert unit(exact(), 1.0) == "nats"
+    assert unit(classifier(), 1.0) == "points"
 
 
 def test_a_family_without_density_is_refused():

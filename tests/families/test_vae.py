@@ -47,7 +47,8 @@ def test_elbo_is_below_log_likelihood(variables, exact):
 def test_elbo_is_the_expectation_it_claims_to_be(variables):
     """E_q[log p(x|z)] - KL by quadrature over q, in float64, for a few images."""
     x = all_images(CONFIG.shape)[:: 512 // 8]
-    mean, log_std = (np.asarray(a, np.float64)[:, 0] for a in vae.posterior(CONFIG, variables, x))
+    q = vae.posterior(CONFIG, variables, x)
+    mean, log_std = (np.asarray(a, np.float64)[:, 0] for a in (q.mean, q.log_std))
     expected = []
     for i, (m, s) in enumerate(zip(mean, np.exp(log_std), strict=True)):
         z = np.linspace(m - 10 * s, m + 10 * s, 4001)

@@ -9,7 +9,7 @@ import pytest
 from genjax.nn import NormlessUp, UpStack
 from genjax.nn.normless import Block, smooth
 from genjax.nn.residual import double, halve
-from genjax.nn.strided import apply_layer, join, normalise, sides
+from genjax.nn.strided import apply_layer, join, normalise
 
 
 class Spectral(nn.Module):
@@ -57,16 +57,6 @@ def test_layer_statistics_are_of_an_example():
     y = np.asarray(Layer().apply(Layer().init(jax.random.key(0), x), x))
     np.testing.assert_allclose(y.mean((1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(y.std((1, 2, 3)), 1, rtol=1e-3)
-
-
-@pytest.mark.parametrize(("side", "times"), [(28, 3), (3, 2), (64, 4), (1, 1)])
-def test_sides_are_those_of_strided_convolutions(side, times):
-    want = [side]
-    for _ in range(times):
-        x = jax.ShapeDtypeStruct((1, want[-1], want[-1], 1), jnp.float32)
-        conv = nn.Conv(1, (5, 5), strides=2)
-        want.append(jax.eval_shape(conv.init_with_output, jax.random.key(0), x)[0].shape[1])
-    assert sides(side, times) == want
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (7, 5, 2), (3, 3, 1)])

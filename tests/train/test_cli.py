@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from helpers import NAMES
 
 from experiments import nade_binarized_mnist as experiment
+from genjax import families
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import gan, joint
@@ -141,6 +143,17 @@ def test_a_counted_family_has_no_optimizer():
         parse("--learning-rate 0.1", recipes)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_of_a_family_have_names_of_their_own(name):
+    # All settings stand in one row of options; of two optimizers, each has a prefix.
+    family = families.get(name)
+    others = [Train, Data] + ([] if hasattr(family, "Optimizers") else [Optimizer])
+    taken = {field.name for other in others for field in dataclasses.fields(other)}
+    taken |= {"workdir", "recipe", "smoke", "seed", "resume", "profile", "commit", "records"}
+    mine = {field.name for field in dataclasses.fields(family.Config)}
+    assert not mine & taken
+
+
 # --smoke.
 
 
@@ -170,6 +183,14 @@ def test_smoke_keeps_a_value_that_equals_the_recipes():
         BASE.train.batch_size
     )
     assert parse("--smoke --eval_batch 77")[1].train.eval_batch == 77
+
+
+def test_smoke_keeps_a_label_of_each_class():
+    few = {"few": dataclasses.replace(BASE, data=Data(data="digits", labels_per_class=10))}
+    assert parse("--smoke", few)[1].data.labels_per_class == 1  # of a hundred images
+    assert cli.smoke(few["few"]) == parse("--smoke", few)[1]
+    assert parse("--smoke --labels-per-class 3", few)[1].data.labels_per_class == 3
+    assert parse("--smoke")[1].data.labels_per_class == 0
 
 
 @pytest.mark.parametrize("limit", [30, 0])

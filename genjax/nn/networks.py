@@ -1,0 +1,98 @@
+"""Networks from events to vectors and back, chosen by name: `mlp` or `resnet`."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.nn.mlp import MLP
+from genjax.nn.resnet import ResNetDecoder, ResNetEncoder
+
+
+class ToVector(nn.Module):
+    """`x [B, *shape]`, condition `[B, K]` or None -> `[B, out]` in float32.
+
+    kind: mlp, or resnet for images `(H, W, C)`.
+    out: units of the output.
+    hidden: units of the hidden layers; of a resnet, of the dense layers after the convolutions.
+    activation: of an mlp; a resnet has elu.
+    channels: feature maps of a resnet's levels.
+    blocks: residual blocks of a resnet's level.
+    dtype: of the hidden layers' computation; parameters stay float32.
+    kernel_init: of dense layers.
+    """
+
+    kind: str
+    out: int
+    hidden: Sequence[int]
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    channels: Sequence[int] = ()
+    blocks: int = 0
+    dtype: Any = jnp.float32
+    kernel_init: Callable = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+        last = (self.hidden, self.out)
+        if self.kind == "resnet":
+            return ResNetEncoder(self.channels, self.blocks, *last, self.dtype, self.kernel_init)(
+                x, condition
+            )
+        x = beside(x.reshape(x.shape[0], -1), condition)
+        return MLP(*last, self.activation, self.dtype, self.kernel_init)(x)
+
+
+class ToEvent(nn.Module):
+    """`z [B, Z]`, condition `[B, K]` or None -> `heads` arrays `[B, *shape]` in float32.
+
+    Fields as in `ToVector`, hidden layers and levels in its order: they are gone through backwards.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    heads: int
+    hidden: Sequence[int]
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    channels: Sequence[int] = ()
+    blocks: int = 0
+    dtype: Any = jnp.float32
+    kernel_init: Callable = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, z: jax.Array, condition: jax.Array | None = None) -> tuple[jax.Array, ...]:
+        z = beside(z, condition)
+        if self.kind == "resnet":
+            height, width, channels = self.shape
+            out = ResNetDecoder(
+                (height, width),
+                self.channels,
+                self.blocks,
+                self.hidden,
+                self.heads * channels,
+                self.dtype,
+                self.kernel_init,
+            )(z)
+        else:
+            out = MLP(
+                self.hidden[::-1],
+                self.heads * math.prod(self.shape),
+                self.activation,
+                self.dtype,
+                self.kernel_init,
+            )(z)
+        parts = jnp.split(out, self.heads, axis=-1)
+        return tuple(part.reshape(-1, *self.shape) for part in parts)
+
+
+def beside(x: jax.Array, condition: jax.Array | None) -> jax.Array:
+    """`[B, F]` and a condition `[B, K]` side by side."""
+    return x if condition is None else jnp.concatenate([x, condition], axis=-1)
+
+
+def one_hot(label: jax.Array, classes: int) -> jax.Array:
+    """Label `[B]` as `[B, classes]`; one outside 0 .. classes - 1 becomes NaN, not no class."""
+    known = (label >= 0) & (label < classes)
+    return jnp.where(known[:, None], jax.nn.one_hot(label, classes), jnp.nan)

@@ -1,0 +1,136 @@
+"""Convolutional residual networks between images and vectors, for VAEs.
+
+Blocks of two 3x3 convolutions, each after an ELU, around a shortcut; the first block of every level
+but the first halves the image, and the decoder does the same backwards. Kingma et al. 2016,
+"Improved Variational Inference with Inverse Autoregressive Flow", section 6.1 (a convolutional VAE
+with the residual blocks of He et al. 2015).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.nn.mlp import MLP
+
+
+def sides_of(side: int, levels: int) -> list[int]:
+    """Pixels of one side at each level: halves, rounded up.
+
+    >>> sides_of(28, 4)
+    [28, 14, 7, 4]
+    """
+    out = [side]
+    for _ in range(levels - 1):
+        out.append(-(-out[-1] // 2))
+    return out
+
+
+class ResidualBlock(nn.Module):
+    """`[B, H, W, C] -> [B, H', W', channels]`; H' is H, half of it, or as `size` says.
+
+    channels: of the output.
+    halve: keep every other pixel.
+    size: (H', W') at most twice as large; each pixel becomes four, cut to size.
+    """
+
+    channels: int
+    halve: bool = False
+    size: tuple[int, int] | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        stride = 2 if self.halve else 1
+        if self.size is not None:
+            x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)[:, : self.size[0], : self.size[1]]
+        h = self.conv(self.channels, stride, "conv_0")(nn.elu(x))
+        h = self.conv(self.channels, 1, "conv_1")(nn.elu(h))
+        if self.halve or x.shape[-1] != self.channels:
+            one = nn.Conv(self.channels, (1, 1), stride, dtype=self.dtype, name="shortcut")
+            x = one(x)
+        return x + h
+
+    def conv(self, channels: int, stride: int, name: str) -> nn.Conv:
+        # Padding as a crop-free convolution wants it: (1, 1) whatever the stride.
+        return nn.Conv(channels, (3, 3), stride, padding=1, dtype=self.dtype, name=name)
+
+
+class ResNetEncoder(nn.Module):
+    """`x [B, H, W, C]`, condition `[B, K]` or None -> `[B, out]` in float32.
+
+    channels: feature maps of each level.
+    blocks: residual blocks a level.
+    hidden: units of the dense layers after them.
+    out: units of the output.
+    kernel_init: of the dense layers.
+    """
+
+    channels: Sequence[int]
+    blocks: int
+    hidden: Sequence[int]
+    out: int
+    dtype: Any = jnp.float32
+    kernel_init: Callable = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+        h = nn.Conv(self.channels[0], (3, 3), padding=1, dtype=self.dtype, name="first")(x)
+        for level, channels in enumerate(self.channels):
+            for i in range(self.blocks):
+                halve = level > 0 and i == 0
+                h = ResidualBlock(
+                    channels, halve=halve, dtype=self.dtype, name=f"level_{level}_{i}"
+                )(h)
+        h = nn.elu(h).reshape(h.shape[0], -1)
+        if condition is not None:
+            h = jnp.concatenate([h, condition.astype(h.dtype)], axis=-1)
+        return MLP(self.hidden, self.out, nn.elu, self.dtype, self.kernel_init, name="dense")(h)
+
+
+class ResNetDecoder(nn.Module):
+    """`z [B, Z] -> [B, H, W, out]` in float32: the encoder's levels backwards.
+
+    shape: (H, W) of the output.
+    channels: feature maps of each level, in the encoder's order.
+    blocks: residual blocks a level.
+    hidden: units of the dense layers before them, in the encoder's order.
+    out: channels of the output.
+    kernel_init: of the dense layers.
+    """
+
+    shape: tuple[int, int]
+    channels: Sequence[int]
+    blocks: int
+    hidden: Sequence[int]
+    out: int
+    dtype: Any = jnp.float32
+    kernel_init: Callable = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        levels = len(self.channels)
+        sides = list(zip(*(sides_of(side, levels) for side in self.shape), strict=True))
+        height, width = sides[-1]
+        dense = MLP(
+            self.hidden[::-1],
+            height * width * self.channels[-1],
+            nn.elu,
+            self.dtype,
+            self.kernel_init,
+            name="dense",
+        )
+        h = dense(z).reshape(-1, height, width, self.channels[-1]).astype(self.dtype)
+        for level in reversed(range(levels)):
+            for i in range(self.blocks):
+                grow = level < levels - 1 and i == 0
+                h = ResidualBlock(
+                    self.channels[level],
+                    size=sides[level] if grow else None,
+                    dtype=self.dtype,
+                    name=f"level_{level}_{i}",
+                )(h)
+        last = nn.Conv(self.out, (3, 3), padding=1, dtype=jnp.float32, name="last")
+        return last(nn.elu(h).astype(jnp.float32))

@@ -1,0 +1,368 @@
+"""The hierarchy against the same equations in float64: quadrature over both layers, and by hand."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import all_images, far_variables
+from scipy import stats
+
+from genjax.core import init_state
+from genjax.families import hierarchical_vae as family
+from genjax.nn import Gaussian
+from genjax.train.record import count_parameters
+
+SMALL = family.Config(shape=(3, 3, 1), latent=(1, 1), hidden=(6, 5), depth=1)
+CONFIGS = {d: dataclasses.replace(SMALL, inference=d) for d in ("bottom_up", "top_down")}
+IMAGES = all_images(SMALL.shape)
+SOME = np.asarray(IMAGES)[:: 512 // 8]
+
+
+@functools.cache
+def variables_of(direction):
+    """Away from initialisation, q so wide that importance weights reach the exact figure. Both
+    directions of inference stand above the same generative model."""
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def moved(config):
+        first = family.init(config, jax.random.key(5))["params"]
+        far = far_variables(family, config)["params"]  # the same, and normal noise
+        return jax.tree.map(lambda a, b: a + 0.5 * (b - a), first, far)
+
+    down = moved(CONFIGS["bottom_up"])
+    params = {**moved(CONFIGS[direction]), **{k: v for k, v in down.items() if "down" in k}}
+    for layer in ("up_0", "up_1"):  # biases of a mean and a log variance
+        params[layer]["out"]["bias"] += jnp.array([0.0, 2.0])
+    return {"params": params}
+
+
+@pytest.fixture(params=list(CONFIGS))
+def direction(request):
+    return request.param
+
+
+# The equations again, in numpy.
+
+
+def net(variables, name, a):
+    """tanh layers and a linear one: hidden `[..., units]`, out `[..., out]`."""
+    params = jax.tree.map(lambda p: np.asarray(p, np.float64), variables["params"][name])
+    for layer in sorted(k for k in params if k.startswith("hidden")):
+        a = np.tanh(a @ params[layer]["kernel"] + params[layer]["bias"])
+    return a, a @ params["out"]["kernel"] + params["out"]["bias"]
+
+
+def normal(out):
+    mean, log_variance = np.split(out, 2, axis=-1)
+    return mean, np.exp(0.5 * log_variance)
+
+
+def product(one, other):
+    """Of two normal densities, by their precisions."""
+    (m, s), (n, t) = one, other
+    variance = 1 / (s**-2 + t**-2)
+    return variance * (m * s**-2 + n * t**-2), np.sqrt(variance)
+
+
+def log_normal(h, mean, std):
+    return stats.norm.logpdf(h, mean, std).sum(-1)
+
+
+def log_pixels(x, logits):
+    return (x * logits - np.logaddexp(0, logits)).sum(-1)
+
+
+def by_hand(config, variables, x, noise):
+    """Layers of one draw with noise `[B, Z_l]`: samples, and (mean, std) of q and of p."""
+    layers, a, seen, h = len(noise), x.reshape(len(x), -1), [], []
+    for i in range(layers):
+        hidden, out = net(variables, f"up_{i}", a)
+        seen.append(normal(out))
+        h.append(seen[i][0] + seen[i][1] * noise[i])
+        a = hidden if config.inference == "top_down" else h[i]
+    p = [None] * (layers - 1) + [(np.zeros_like(noise[-1]), np.ones_like(noise[-1]))]
+    for i in range(layers - 2, -1, -1):
+        p[i] = normal(net(variables, f"down_{i + 1}", h[i + 1])[1])
+        if config.inference == "top_down":
+            seen[i] = product(seen[i], p[i])
+            h[i] = seen[i][0] + seen[i][1] * noise[i]
+    return h, seen, p
+
+
+@pytest.mark.parametrize("inference", list(CONFIGS))
+def test_three_layers_are_the_equations(inference):
+    config = family.Config(
+        shape=(3, 3, 1), latent=(4, 3, 2), hidden=(6, 5, 7), depth=2, inference=inference
+    )
+    variables = jax.jit(lambda: far_variables(family, config))()
+    x = np.asarray(IMAGES)[::17]
+    keys = jax.random.split(jax.random.key(1), 3)
+    noise = [jax.random.normal(k, (len(x), z)) for k, z in zip(keys, config.latent, strict=True)]
+    found = jax.jit(lambda e: family.infer(config, variables, jnp.asarray(x), e))(tuple(noise))
+    h, q, p = by_hand(config, variables, x, [np.float64(e) for e in noise])
+    for i in range(3):
+        np.testing.assert_allclose(found.h[i], h[i], rtol=1e-4, atol=1e-4)
+        for got, want in ((found.q[i], q[i]), (found.p[i], p[i])):
+            np.testing.assert_allclose(got.mean, want[0], rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(jnp.exp(got.log_std), want[1], rtol=1e-4)
+    logits = net(variables, "down_0", h[0])[1]
+    weight = log_pixels(x.reshape(len(x), -1), logits)
+    for one, mine, above in zip(h, q, p, strict=True):
+        weight += log_normal(one, *above) - log_normal(one, *mine)
+    # The public entrance draws its noise itself, by the same split of its key.
+    key = jax.random.key(1)
+    got = jax.jit(lambda k: family.log_weight(config, variables, jnp.asarray(x), k))(key)
+    np.testing.assert_allclose(got, weight, rtol=1e-4, atol=1e-3)
+
+
+# Quadrature. Trapezoids of smooth integrands that vanish at both ends converge faster than any
+# power of the step.
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """log p(x) of all 512 images: the upper layer is summed out on a grid, then the lower."""
+    variables = variables_of("bottom_up")
+    low, high = np.linspace(-30, 30, 4001), np.linspace(-9, 9, 901)
+    mean, std = normal(net(variables, "down_1", high[:, None])[1])  # [901, 1]
+    grid = stats.norm.pdf(low[None], mean, std)  # p(h_1 | h_2)
+    p_low = np.trapezoid(grid * stats.norm.pdf(high)[:, None], high, axis=0)
+    logits = net(variables, "down_0", low[:, None])[1]  # [4001, 9]
+    x = np.asarray(IMAGES, np.float64).reshape(512, -1)
+    log_px = x @ logits.T - np.logaddexp(0, logits).sum(1)[None]
+    return np.log(np.trapezoid(np.exp(log_px) * p_low[None], low, axis=1))
+
+
+def test_quadrature_is_normalised(exact):
+    assert np.exp(exact).sum() == pytest.approx(1, abs=1e-5)
+
+
+def draws(function, count, seed=0):
+    """`[count, ...]` draws of `function(key)`, in float64."""
+    many = jax.jit(jax.vmap(function))(jax.random.split(jax.random.key(seed), count))
+    return np.asarray(many, np.float64)
+
+
+def test_bounds_rise_in_order_to_the_log_likelihood(direction, exact):
+    config, variables = CONFIGS[direction], variables_of(direction)
+
+    def bound(samples, count):
+        return draws(
+            lambda key: family.log_prob_bound(config, variables, IMAGES, key, samples), count
+        )
+
+    found = {
+        "elbo": draws(lambda key: family.elbo(config, variables, IMAGES, key), 2000),
+        "iwae_5": bound(5, 400),
+    }
+    for values in found.values():  # of every image by itself
+        error = values.std(0, ddof=1) / np.sqrt(len(values))
+        assert (values.mean(0) < exact + 5 * error).all()
+    # On average over all images each step is there, beyond what chance could do.
+    means = {k: v.mean(1) for k, v in found.items()}
+    error = np.sqrt(sum(m.var(ddof=1) / len(m) for m in means.values()))
+    elbo, five = (m.mean() for m in means.values())
+    assert five - elbo > 5 * error
+    assert exact.mean() - five > 5 * means["iwae_5"].std(ddof=1) / np.sqrt(400)
+    assert bound(3000, 1).mean() == pytest.approx(exact.mean(), abs=0.05)
+
+
+def test_elbo_and_layers_are_the_expectations_they_claim_to_be(direction):
+    """E_q of each term by quadrature over both layers, for a few images."""
+    config, variables = CONFIGS[direction], variables_of(direction)
+    t = np.linspace(-8, 8, 401)
+    w = stats.norm.pdf(t) * (t[1] - t[0])
+    expected = []
+    for x in SOME:
+        # Both noises on a grid; the layer that is drawn first does not see the other's.
+        e = [a.reshape(-1, 1) for a in np.meshgrid(t, t, indexing="ij")]
+        h, q, p = by_hand(config, variables, np.broadcast_to(x, (len(e[0]), *x.shape)), e)
+        weight = np.outer(w, w).ravel()
+        kl = [weight @ (log_normal(h[i], *q[i]) - log_normal(h[i], *p[i])) for i in range(len(h))]
+        logits = net(variables, "down_0", h[0])[1]
+        expected.append([weight @ log_pixels(x.reshape(1, -1), logits), *kl])
+    expected = np.array(expected)
+    some = jnp.asarray(SOME)
+
+    def all_of_it(key):
+        kl = family.kl_layers(config, variables, some, key)
+        elbo = family.elbo(config, variables, some, key)
+        return jnp.concatenate([(elbo + kl.sum(1))[:, None], kl], axis=1)
+
+    found = draws(all_of_it, 20_000, seed=1)
+    error = found.std(0, ddof=1) / np.sqrt(len(found))
+    np.testing.assert_array_less(np.abs(found.mean(0) - expected), 5 * error + 1e-3)
+    if direction == "top_down":  # in closed form: no noise of its own in the layer drawn first
+        assert np.ptp(found[:, :, 2], axis=0).max() < 1e-5
+    else:
+        assert np.ptp(found[:, :, 2], axis=0).min() > 1
+
+
+def test_samples_have_the_exact_probabilities(exact):
+    config, variables = CONFIGS["top_down"], variables_of("top_down")
+    n = 40_000
+    x = np.asarray(family.sample(config, variables, jax.random.key(0), n)).reshape(n, -1)
+    seen = np.bincount(x.astype(int) @ (2 ** np.arange(8, -1, -1)), minlength=512)
+    expected = n * np.exp(exact)
+    rare = expected < 5
+    seen = np.append(seen[~rare], seen[rare].sum())
+    expected = np.append(expected[~rare], expected[rare].sum())
+    assert stats.chisquare(seen, expected * n / expected.sum()).pvalue > 1e-6
+
+
+def test_precision_weighted_is_the_product_of_two_gaussians():
+    h = np.linspace(-3, 3, 7)
+    for one, other in (((0.5, -0.3), (-1.0, 0.8)), ((2.0, 0.0), (2.5, -2.0))):
+        as_arrays = [Gaussian(*(jnp.full((1, 1), v) for v in pair)) for pair in (one, other)]
+        merged = family.precision_weighted(*as_arrays)
+        mean, log_std = float(merged.mean[0, 0]), float(merged.log_std[0, 0])
+        both = sum(stats.norm.logpdf(h, m, np.exp(s)) for m, s in (one, other))
+        ratio = both - stats.norm.logpdf(h, mean, np.exp(log_std))
+        assert np.ptp(ratio) < 1e-4  # the product, up to a constant
+    # What is known by far more surely is what is left, and nothing overflows.
+    wide = jnp.full((1, 1), 60.0)
+    sure = Gaussian(jnp.full((1, 1), 3.0), jnp.full((1, 1), -60.0))
+
+    def total(log_std):
+        merged = family.precision_weighted(Gaussian(wide, log_std), sure)
+        return (merged.mean + merged.log_std).sum()
+
+    assert float(total(wide)) == pytest.approx(-57)
+    assert float(jax.grad(total)(wide)[0, 0]) == 0
+
+
+# The objectives.
+
+loss = jax.jit(family.loss, static_argnums=0)
+
+
+def with_settings(**settings):
+    return dataclasses.replace(CONFIGS["top_down"], **settings)
+
+
+def test_iwae_trains_on_the_bound_it_names(direction):
+    config = dataclasses.replace(CONFIGS[direction], objective="iwae", latent_samples=7)
+    key, x = jax.random.key(3), jnp.asarray(SOME)
+    nats, _ = loss(config, variables_of(direction), {"x": x}, key)
+    # The same keys one after the other in a running sum.
+    bound = jax.jit(lambda k: family.log_prob_bound(config, variables_of(direction), x, k, 7))(key)
+    np.testing.assert_allclose(-nats, bound, rtol=1e-5)
+
+
+def test_several_samples_of_an_elbo_are_averaged(direction):
+    config = dataclasses.replace(CONFIGS[direction], latent_samples=5)
+    key, x = jax.random.key(3), jnp.asarray(SOME)
+    nats, aux = loss(config, variables_of(direction), {"x": x}, key)
+    each = jax.jit(jax.vmap(lambda k: family.elbo(config, variables_of(direction), x, k)))(
+        jax.random.split(key, 5)
+    )
+    np.testing.assert_allclose(-nats, each.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(aux["kl"], aux["kl_1"] + aux["kl_2"], rtol=1e-5)
+    np.testing.assert_allclose(aux["reconstruction"] + aux["kl"], nats, rtol=1e-5)
+
+
+def test_free_bits_are_a_layers_and_free():
+    key, batch, variables = jax.random.key(3), {"x": jnp.asarray(SOME)}, variables_of("top_down")
+    plain, aux = loss(with_settings(), variables, batch, key)
+    lower, upper = sorted([float(aux["kl_1"].mean()), float(aux["kl_2"].mean())])
+    between = (lower + upper) / 2
+    some, _ = loss(with_settings(free_bits=between), variables, batch, key)
+    # Only the layer that carries less pays the price of the free ones.
+    assert float(some.mean() - plain.mean()) == pytest.approx(between - lower, rel=1e-3)
+
+    def kl_gradient(free):
+        def mean(params):
+            nats, aux = loss(with_settings(free_bits=free), {"params": params}, batch, key)
+            return (nats - aux["reconstruction"]).mean()
+
+        return jax.tree.leaves(jax.jit(jax.grad(mean))(variables["params"]))
+
+    assert all((g == 0).all() for g in kl_gradient(2 * upper))
+    assert any((g != 0).any() for g in kl_gradient(between))
+
+
+def test_warmup_raises_the_weight_of_the_kl_with_the_steps():
+    config = with_settings(kl_warmup=4)
+    batch, key = {"x": jnp.asarray(SOME)}, jax.random.key(3)
+    params = variables_of("top_down")["params"]
+    for steps, weight in ((0, 0), (1, 0.25), (4, 1), (9, 1)):
+        variables = {"params": params, "buffers": {"steps": jnp.int32(steps)}}
+        nats, aux = loss(config, variables, batch, key)
+        want = aux["reconstruction"] + weight * aux["kl"]
+        np.testing.assert_allclose(nats, want, rtol=1e-5)
+        assert int(aux["updates"]["buffers"]["steps"]) == steps + 1
+    # What is evaluated is always the bound.
+    start = {"params": params, "buffers": {"steps": jnp.int32(0)}}
+    np.testing.assert_allclose(
+        family.elbo(config, start, batch["x"], key),
+        family.elbo(with_settings(), variables_of("top_down"), batch["x"], key),
+    )
+    state = init_state(family, config, optax.sgd(1e-3), jax.random.key(0))
+    state, _ = jax.jit(family.make_step(config, optax.sgd(1e-3)))(state, batch)
+    assert int(state.variables["buffers"]["steps"]) == 1
+
+
+# What is said of the latents.
+
+
+def test_means_of_units_and_features(direction):
+    config, variables = CONFIGS[direction], variables_of(direction)
+    key, x = jax.random.key(5), jnp.asarray(SOME)
+    means_at = jax.jit(lambda k: family.active_unit_means(config, variables, x, k))
+    means = [means_at(k) for k in jax.random.split(key)]
+    assert [m.shape for m in means[0]] == [(8, 1), (8, 1)]
+    first, second = (0, 1) if direction == "bottom_up" else (1, 0)
+    # The layer that is inferred first does not depend on any draw; the other one does.
+    np.testing.assert_array_equal(means[0][first], means[1][first])
+    assert (means[0][second] != means[1][second]).all()
+    # Features: everything at its mean.
+    still = [np.zeros((8, 1)), np.zeros((8, 1))]
+    _, q, _ = by_hand(config, variables, SOME, still)
+    np.testing.assert_allclose(family.encode(config, variables, x), q[0][0], rtol=1e-4, atol=1e-5)
+    if direction == "bottom_up":
+        np.testing.assert_allclose(family.encode(config, variables, x), means[0][0], rtol=1e-5)
+
+
+def test_the_papers_network_has_its_size():
+    # Both ways 784-200-200-100 and 100-100-100-50; every Gaussian has a mean and a scale.
+    up = 785 * 200 + 201 * 200 + 201 * 200 + 101 * 100 + 101 * 100 + 101 * 100
+    down = 51 * 100 + 101 * 100 + 101 * 200 + 101 * 200 + 201 * 200 + 201 * 784
+    config = family.Config()
+    shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
+    assert count_parameters(family, config, shapes) == up + down == 521_084
+    assert family.latents(config) == (100, 50)
+
+
+def test_output_biases_begin_at_the_means_of_the_pixels():
+    config = with_settings(data_bias=True)
+    x = jnp.zeros((40, 3, 3, 1)).at[:10, 0].set(1)  # a row that is on in a quarter
+    params = family.init(config, jax.random.key(0), {"x": x})["params"]
+    p = np.asarray(jax.nn.sigmoid(params["down_0"]["out"]["bias"])).reshape(3, 3)
+    np.testing.assert_allclose(p, [[0.25] * 3, [0.001] * 3, [0.001] * 3], rtol=1e-3)
+    assert family.init_examples(config) > 0
+    assert family.init_examples(with_settings()) == 0
+
+
+def test_settings_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="latent and hidden are one number a stochastic layer"):
+        family.Config(latent=(3, 2), hidden=(4,))
+    for wrong in ({"free_bits": 0.1}, {"kl_warmup": 5}):
+        with pytest.raises(ValueError, match="are for objective elbo"):
+            family.Config(objective="iwae", **wrong)
+    with pytest.raises(ValueError, match="inference must be one of bottom_up, top_down"):
+        family.Config(inference="sideways")
+
+
+def test_bfloat16_changes_the_hidden_layers_only():
+    config = with_settings(dtype="bfloat16")
+    variables = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
+    assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(variables))
+    batch, key = {"x": jnp.asarray(SOME)}, jax.random.key(1)
+    program = jax.jit(lambda v: family.loss(config, v, batch, key)[0]).lower(variables).as_text()
+    assert "xbf16>" in program
+    nats, _ = jax.eval_shape(lambda v: family.loss(config, v, batch, key), variables)
+    assert nats.dtype == jnp.float32

@@ -1,0 +1,327 @@
+"""M2 against sums over its classes and quadrature over its one-dimensional z, in float64."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import all_images, far_variables
+from scipy import stats
+from scipy.special import log_softmax, logsumexp
+from small import small_run, write_data
+
+from genjax import evals
+from genjax.data import Dataset, save_npz
+from genjax.families import m2
+from genjax.train import fit, load
+
+CONFIG = dataclasses.replace(m2.tiny(), labelled=0.25)
+IMAGES = all_images(CONFIG.shape)
+SOME = np.asarray(IMAGES)[:: 512 // 8]
+# Known, unknown, known ...; every class is there.
+LABELS = jnp.array([0, -1, 2, -1, 1, 1, -1, 0], jnp.int32)
+KNOWN = np.asarray(LABELS) >= 0
+BATCH = {"x": jnp.asarray(SOME), "label": LABELS}
+loss = jax.jit(m2.loss, static_argnums=0)
+
+
+@functools.cache
+def variables():
+    return jax.jit(lambda: far_variables(m2, CONFIG))()
+
+
+# The equations again, in numpy.
+
+
+def dense(params, a):
+    a = a @ np.asarray(params["kernel"], np.float64)
+    return a + np.asarray(params["bias"], np.float64) if "bias" in params else a
+
+
+def pair(name, a, y):
+    """The network of a vector and a class, for one class: `[..., F] -> [..., out]`."""
+    params = variables()["params"][name]
+    h = dense(params["vector"], a) + dense(params["label"], np.eye(3)[y])
+    return dense(params["MLP_0"]["out"], np.logaddexp(0, h))  # softplus
+
+
+def log_q_of_class(x):
+    params = variables()["params"]["classifier"]
+    h = np.logaddexp(0, dense(params["hidden_0"], x.reshape(len(x), -1)))
+    return log_softmax(dense(params["out"], h), axis=1)
+
+
+def log_pixels(x, z, y):
+    """log p(x | y, z): `x [N, 9]`, `z [M] -> [N, M]`."""
+    logits = pair("decoder", z[:, None], y)
+    return x @ logits.T - np.logaddexp(0, logits).sum(1)[None]
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """log p(x, y) of all 512 images and 3 classes: trapezoids over z."""
+    z = np.linspace(-12, 12, 4801)
+    x = np.asarray(IMAGES, np.float64).reshape(512, -1)
+    prior = stats.norm.pdf(z)[None] / 3
+    columns = [np.trapezoid(np.exp(log_pixels(x, z, y)) * prior, z, axis=1) for y in range(3)]
+    return np.log(np.stack(columns, axis=1))
+
+
+@pytest.fixture(scope="module")
+def labelled_bound():
+    """-L(x, y) of a few images and every class: quadrature over q(z | x, y), `[8, 3]`."""
+    out = np.empty((8, 3))
+    for i, x in enumerate(SOME.reshape(8, -1).astype(np.float64)):
+        for y in range(3):
+            mean, log_variance = pair("encoder", x, y)
+            t = np.linspace(-10, 10, 4001)
+            z = mean + np.exp(0.5 * log_variance) * t
+            fit = np.trapezoid(stats.norm.pdf(t) * log_pixels(x[None], z, y)[0], t)
+            kl = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance)
+            out[i, y] = fit - kl + np.log(1 / 3)
+    return out
+
+
+def draws(function, count, seed=0):
+    many = jax.jit(jax.vmap(function))(jax.random.split(jax.random.key(seed), count))
+    return np.asarray(many, np.float64)
+
+
+def test_quadrature_is_normalised(exact):
+    assert np.exp(exact).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_unlabelled_bound_is_the_sum_over_the_classes(labelled_bound):
+    log_q = log_q_of_class(SOME)
+    np.testing.assert_allclose(m2.classify(CONFIG, variables(), BATCH["x"]), log_q, atol=1e-4)
+    expected = (np.exp(log_q) * (labelled_bound - log_q)).sum(1)
+    found = draws(lambda key: m2.elbo(CONFIG, variables(), BATCH["x"], key), 20_000)
+    error = found.std(0, ddof=1) / np.sqrt(len(found))
+    np.testing.assert_array_less(np.abs(found.mean(0) - expected), 5 * error + 1e-3)
+
+
+def test_the_loss_is_of_what_is_known(labelled_bound):
+    """L and the weighted classification loss where the label is known, U where it is not."""
+    log_q, label = log_q_of_class(SOME), np.asarray(LABELS)
+    row = np.arange(8)
+    told = 0.1 / 0.25 * -log_q[row, label] - labelled_bound[row, label]
+    alone = -(np.exp(log_q) * (labelled_bound - log_q)).sum(1)
+    expected = np.where(KNOWN, told, alone)
+    found = draws(lambda key: m2.loss(CONFIG, variables(), BATCH, key)[0], 20_000)
+    error = found.std(0, ddof=1) / np.sqrt(len(found))
+    np.testing.assert_array_less(np.abs(found.mean(0) - expected), 5 * error + 1e-3)
+
+
+def test_over_all_examples_the_objective_is_the_papers():
+    """With 5 of 8 labelled, alpha is 0.1 N times the mean over the labelled."""
+    config = dataclasses.replace(CONFIG, labelled=5 / 8)
+    without = dataclasses.replace(config, alpha=0.0)
+    key = jax.random.key(2)
+    more = loss(config, variables(), BATCH, key)[0] - loss(without, variables(), BATCH, key)[0]
+    cross_entropy = -log_q_of_class(SOME)[np.arange(8), np.asarray(LABELS)][KNOWN]
+    assert float(more.sum()) == pytest.approx(0.1 * 8 * cross_entropy.mean(), rel=1e-4)
+
+
+def test_the_prior_of_the_parameters_is_a_normal_one():
+    config = dataclasses.replace(CONFIG, weight_prior=1 / 50)
+    key = jax.random.key(2)
+    more = loss(config, variables(), BATCH, key)[0] - loss(CONFIG, variables(), BATCH, key)[0]
+    leaves = jax.tree.leaves(variables())
+    log_density = sum(stats.norm.logpdf(p).sum() - stats.norm.logpdf(0) * p.size for p in leaves)
+    np.testing.assert_allclose(more, -log_density / 50, rtol=1e-3)
+
+
+def test_bounds_rise_in_order_to_the_log_likelihood(exact):
+    log_p = logsumexp(exact, axis=1)
+
+    def bound(samples, count):
+        return draws(
+            lambda key: m2.log_prob_bound(CONFIG, variables(), IMAGES, key, samples), count
+        )
+
+    elbo = draws(lambda key: m2.elbo(CONFIG, variables(), IMAGES, key), 1000)
+    five = bound(5, 400)
+    for values in (elbo, five):
+        error = values.std(0, ddof=1) / np.sqrt(len(values))
+        assert (values.mean(0) < log_p + 5 * error).all()
+    elbo, five = elbo.mean(1), five.mean(1)
+    error = np.sqrt(elbo.var(ddof=1) / len(elbo) + five.var(ddof=1) / len(five))
+    assert five.mean() - elbo.mean() > 5 * error
+    assert log_p.mean() - five.mean() > 5 * five.std(ddof=1) / np.sqrt(len(five))
+    assert bound(3000, 1).mean() == pytest.approx(log_p.mean(), abs=0.1)
+
+
+def test_it_classifies_by_density(exact):
+    joint = jax.jit(lambda key: m2.log_joint_bound(CONFIG, variables(), IMAGES, key, 3000))
+    found = np.asarray(joint(jax.random.key(0)))
+    assert found.shape == (512, 3)
+    assert found.mean() == pytest.approx(exact.mean(), abs=0.1)
+    clear = np.diff(np.sort(exact, axis=1)[:, 1:], axis=1)[:, 0] > 1.5
+    assert clear.sum() > 100
+    assert (found.argmax(1) == exact.argmax(1))[clear].all()
+    # One class an image is that column; what is no class is no number.
+    label = jnp.arange(512) % 4 - (jnp.arange(512) % 8 == 7) * 4  # 0, 1, 2, 3 or -1
+    some = m2.log_joint_bound(CONFIG, variables(), IMAGES, jax.random.key(1), 1, label=label)
+    wrong = np.asarray((label < 0) | (label > 2))
+    np.testing.assert_array_equal(np.isnan(some), wrong)
+    one = draws(
+        lambda key: m2.log_joint_bound(CONFIG, variables(), IMAGES, key, 300, label=label), 1
+    )[0]
+    column = exact[np.arange(512), np.clip(label, 0, 2)]
+    assert one[~wrong].mean() == pytest.approx(column[~wrong].mean(), abs=0.3)
+    assert np.corrcoef(one[~wrong], column[~wrong])[0, 1] > 0.9
+
+
+# Who learns from what.
+
+
+def gradients(config, batch):
+    def total(params):
+        return m2.loss(config, {"params": params}, batch, jax.random.key(4))[0].sum()
+
+    return jax.jit(jax.grad(total))(variables()["params"])
+
+
+def largest(tree):
+    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+
+
+def rows(mask):
+    return jax.tree.map(lambda a: a[mask], BATCH)
+
+
+def test_the_classifier_learns_of_labels_by_the_classification_loss_alone():
+    told = rows(KNOWN)
+    silent = gradients(dataclasses.replace(CONFIG, alpha=0.0), told)
+    assert largest(silent["classifier"]) == 0  # L(x, y) has no q(y | x)
+    assert largest(silent["encoder"]) > 0.1
+    found = gradients(CONFIG, told)
+
+    def cross_entropy(classifier):
+        params = {**variables()["params"], "classifier": classifier}
+        log_q = m2.classify(CONFIG, {"params": params}, told["x"])
+        return -0.1 / 0.25 * (jax.nn.one_hot(told["label"], 3) * log_q).sum()
+
+    expected = jax.grad(cross_entropy)(variables()["params"]["classifier"])
+    for got, want in zip(*map(jax.tree.leaves, (found["classifier"], expected)), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+    # And it teaches nobody else.
+    for name in ("encoder", "decoder"):
+        for got, want in zip(*map(jax.tree.leaves, (found[name], silent[name])), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_without_labels_all_three_learn_from_the_bound():
+    untold = rows(~KNOWN)
+    found = gradients(CONFIG, untold)
+    assert min(largest(found[n]) for n in ("classifier", "encoder", "decoder")) > 1e-2
+    loud = gradients(dataclasses.replace(CONFIG, alpha=100.0), untold)
+    jax.tree.map(np.testing.assert_array_equal, loud, found)
+
+
+def test_an_unknown_label_tells_nothing_and_a_wrong_one_is_no_number():
+    def nats(label):
+        batch = {"x": BATCH["x"], "label": jnp.asarray(label, jnp.int32)}
+        return np.asarray(loss(CONFIG, variables(), batch, jax.random.key(4))[0])
+
+    found = nats(LABELS)
+    # Whatever the others are told, and whichever negative number stands for unknown.
+    other = nats(np.where(KNOWN, (np.asarray(LABELS) + 1) % 3, -7))
+    np.testing.assert_array_equal(found[~KNOWN], other[~KNOWN])
+    assert (found[KNOWN] != other[KNOWN]).all()
+    np.testing.assert_array_equal(
+        np.isnan(nats([0, 3, -1, 9, 1, 2, -1, 0])), [0, 1, 0, 1] + [0] * 4
+    )
+
+
+# Samples and the figure.
+
+
+@pytest.mark.parametrize("label", [None, 1])
+def test_samples_have_the_exact_probabilities(exact, label):
+    n = 40_000
+    draw = jax.jit(lambda key: m2.sample(CONFIG, variables(), key, n, label=label))
+    x = np.asarray(draw(jax.random.key(0))).reshape(n, -1)
+    seen = np.bincount(x.astype(int) @ (2 ** np.arange(8, -1, -1)), minlength=512)
+    log_p = logsumexp(exact, axis=1) if label is None else exact[:, label] + np.log(3)
+    expected = n * np.exp(log_p)
+    rare = expected < 5
+    seen = np.append(seen[~rare], seen[rare].sum())
+    expected = np.append(expected[~rare], expected[rare].sum())
+    assert stats.chisquare(seen, expected * n / expected.sum()).pvalue > 1e-6
+
+
+def test_samples_of_several_classes_and_of_none():
+    labels = jnp.array([0, 2, 5])
+    x = np.asarray(m2.sample(CONFIG, variables(), jax.random.key(0), 3, label=labels))
+    assert [bool(np.isnan(image).all()) for image in x] == [False, False, True]
+    assert set(np.unique(x[:2])) <= {0.0, 1.0}
+
+
+def test_features_are_the_mean_of_z():
+    log_q = log_q_of_class(SOME)
+    x = SOME.reshape(8, -1).astype(np.float64)
+    means = np.stack([pair("encoder", x, y)[:, 0] for y in range(3)], axis=1)
+    expected = (np.exp(log_q) * means).sum(1)
+    found = jax.jit(lambda x: m2.encode(CONFIG, variables(), x))(BATCH["x"])
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_figure_of_a_run_is_the_share_of_wrong_classes(tmp_path):
+    run = small_run("m2", write_data(tmp_path), steps=12)
+    few = dataclasses.replace(run.data, labels_per_class=5)
+    model = dataclasses.replace(run.model, labelled=15 / 240)
+    run = dataclasses.replace(run, data=few, model=model)
+    record = fit(run, tmp_path / "run", quiet=True).record
+    assert (record["metric"], record["unit"]) == ("test classification error", "%")
+    assert "bound_samples" not in record
+    _, state = load(tmp_path / "run")
+    with np.load(run.data.data) as file:
+        x, label = file["test"].astype(np.float32), file["test_label"]
+    said = np.asarray(m2.classify(model, state, jnp.asarray(x))).argmax(1)
+    assert record["obtained"] == pytest.approx(100 * np.mean(said != label), abs=1e-4)
+    assert 0 < record["obtained"] < 100
+    lines = [json.loads(s) for s in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    name = "validation_classification_error"
+    seen = [line[name] for line in lines if name in line]
+    assert len(seen) == 3
+    assert min(seen) == record["validation"]
+    # Training saw 15 labels of 240, not all of them.
+    shares = [line["labelled"] for line in lines if "labelled" in line]
+    assert 0 < np.mean(shares) < 0.2
+    # The likelihood of a run that reports another figure is still there to ask for.
+    nll = evals.nll(m2, model, state, x, jax.random.key(0), num_samples=3)
+    assert nll.shape == (80,)
+    assert (nll > 0).all()
+
+
+def test_data_without_labels_are_refused_before_a_run_begins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_npz(Dataset("bare", {"train": {"x": np.zeros((20, 3, 3, 1), np.uint8)}}, 2), "bare.npz")
+    with pytest.raises(
+        ValueError, match=r"^m2 trains on label too, and bare.npz has only x; bring"
+    ):
+        fit(small_run("m2", "bare.npz"), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_papers_network_has_its_size():
+    shapes = jax.eval_shape(lambda key: m2.init(m2.Config(), key), jax.random.key(0))
+    sizes = {k: sum(p.size for p in jax.tree.leaves(v)) for k, v in shapes["params"].items()}
+    # 784-500-10, (784 + 10)-500-2x50 and (50 + 10)-500-784.
+    assert sizes == {
+        "classifier": 785 * 500 + 501 * 10,
+        "encoder": 795 * 500 + 501 * 100,
+        "decoder": 61 * 500 + 501 * 784,
+    }
+
+
+def test_settings_that_do_not_fit_are_refused():
+    for share in (0, 1.5):
+        with pytest.raises(ValueError, match="labelled must be"):
+            m2.Config(labelled=share)
+    with pytest.raises(ValueError, match="alpha must be 0 or above"):
+        m2.Config(alpha=-1)

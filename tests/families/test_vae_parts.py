@@ -1,0 +1,392 @@
+"""Each part of the VAE's Config: posteriors, priors, likelihoods, labels, weights of the KL."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.special
+import scipy.stats
+from helpers import all_images, filled
+from jax import export
+
+from genjax.core import State, traits_of
+from genjax.families import vae
+from genjax.nn import latent
+
+BASE = vae.Config(
+    shape=(3, 3, 1), latent=2, hidden=(6,), flow_hidden=(7, 6), pseudo_inputs=3, channels=(2, 3)
+)
+
+
+def config_of(**settings):
+    return dataclasses.replace(BASE, **settings)
+
+
+def variables_of(config, scale=0.5, seed=1):
+    return filled(lambda key: vae.init(config, key), scale=scale, seed=seed)
+
+
+X = (jax.random.uniform(jax.random.key(0), (4, 3, 3, 1)) < 0.4).astype(jnp.float32)
+GRID = np.linspace(-9, 9, 181)
+PLANE = np.stack(np.meshgrid(GRID, GRID, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def integral(values):
+    """Of values on `PLANE`, by trapezoids."""
+    return np.trapezoid(np.trapezoid(values.reshape(len(GRID), -1), GRID), GRID)
+
+
+# --------------------------------------------------------------------------------------
+# q(z | x)
+
+
+@pytest.mark.parametrize("posterior", ["diagonal", "full", "iaf"])
+def test_log_q_is_that_of_the_change_of_variables(posterior):
+    """log N(noise) - log |det dz / dnoise|, the Jacobian dense."""
+    config = config_of(posterior=posterior)
+    v = variables_of(config)
+    shared = latent.prepare(config, v["params"], X, None)
+    noise = jax.random.normal(jax.random.key(1), (1, 4, 2))
+    draw = lambda noise: latent.draw_shared(config, v["params"], shared, noise)  # noqa: E731
+    dense = jax.jit(jax.jacfwd(lambda n: draw(n)[0][0]))(noise)[:, :, 0]  # [B, Z, B, Z]
+    mine = np.asarray(dense, np.float64)[np.arange(4), :, np.arange(4)]  # [B, Z, Z]
+    want = scipy.stats.norm.logpdf(np.asarray(noise[0])).sum(1) - np.linalg.slogdet(mine)[1]
+    np.testing.assert_allclose(draw(noise)[1][0], want, rtol=1e-4)
+    off = np.abs(mine[:, 0, 1]) + np.abs(mine[:, 1, 0])
+    assert (off > 1e-3).all() == (posterior != "diagonal")
+
+
+def test_posterior_sample_is_the_draw_of_its_density():
+    """Many draws of one x: their moments and log q are the Gaussian's."""
+    config = config_of(posterior="full")
+    v = variables_of(config)
+    many = jnp.broadcast_to(X[:1], (20_000, 3, 3, 1))
+    z, log_q = jax.jit(lambda k: vae.posterior_sample(config, v, many, k))(jax.random.key(2))
+    q = vae.posterior(config, v, X[:1])
+    factor = np.asarray(q.cholesky[0], np.float64)
+    law = scipy.stats.multivariate_normal(np.asarray(q.mean[0]), factor @ factor.T)
+    np.testing.assert_allclose(log_q, law.logpdf(z), rtol=1e-3, atol=1e-3)
+    error = np.sqrt(np.diag(law.cov) / len(z))
+    assert (np.abs(np.asarray(z).mean(0) - law.mean) < 5 * error).all()
+    np.testing.assert_allclose(vae.encode(config, v, X[:1])[0], law.mean, rtol=1e-5)
+    np.testing.assert_allclose(np.cov(z.T), law.cov, atol=0.05 * np.trace(law.cov))
+
+
+# --------------------------------------------------------------------------------------
+# p(z)
+
+
+@pytest.mark.parametrize("prior", ["normal", "vamp", "flow"])
+def test_the_prior_integrates_to_one_and_draws_what_it_says(prior):
+    config = config_of(prior=prior)
+    v = variables_of(config, scale=0.3)
+    plane = jnp.asarray(PLANE, jnp.float32)
+    density = np.exp(np.asarray(jax.jit(lambda z: vae.log_prior(config, v, z))(plane), np.float64))
+    assert integral(density) == pytest.approx(1, abs=2e-3)
+    z = np.asarray(
+        jax.jit(lambda k: latent.draw_prior(config, v["params"], k, 20_000))(jax.random.key(3))
+    )
+    for powers in ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2)):
+        seen = z[:, 0] ** powers[0] * z[:, 1] ** powers[1]
+        want = integral(density * PLANE[:, 0] ** powers[0] * PLANE[:, 1] ** powers[1])
+        error = seen.std() / np.sqrt(len(seen))
+        assert abs(seen.mean() - want) < 5 * error + 2e-3, powers
+
+
+@pytest.mark.parametrize("posterior", ["diagonal", "full"])
+def test_a_vamp_prior_is_the_mean_of_the_posteriors_of_its_inputs(posterior):
+    config = config_of(prior="vamp", posterior=posterior)
+    v = variables_of(config)
+    inputs = latent.pseudo_inputs(config, v["params"])
+    assert inputs.shape == (3, 3, 3, 1)
+    assert 0 < float(inputs.min()) < float(inputs.max()) < 1  # images
+    q = vae.posterior(config, v, inputs)
+    z = PLANE[::999]
+    each = [
+        scipy.stats.multivariate_normal(m, f @ f.T).logpdf(z)
+        for m, f in zip(np.asarray(q.mean), np.asarray(q.cholesky, np.float64), strict=True)
+    ]
+    want = scipy.special.logsumexp(each, axis=0) - np.log(3)
+    np.testing.assert_allclose(
+        vae.log_prior(config, v, jnp.asarray(z, jnp.float32)), want, rtol=1e-3
+    )
+
+
+# --------------------------------------------------------------------------------------
+# p(x | z)
+
+
+def test_a_gaussian_decoder_integrates_to_one_over_x():
+    config = config_of(shape=(1,), likelihood="gaussian")
+    v = variables_of(config)
+    line = np.linspace(-40, 40, 20_001)
+    z = jnp.array([0.5, -1.0])
+    x = jnp.asarray(line[:, None], jnp.float32)
+    many = jnp.broadcast_to(z[None], (len(line), 2))
+    p = np.exp(np.asarray(vae.log_likelihood(config, v, x, many), np.float64))
+    assert np.trapezoid(p, line) == pytest.approx(1, abs=1e-4)
+    mean = np.trapezoid(p * line, line)
+    assert float(vae.decode_mean(config, v, z[None])[0, 0]) == pytest.approx(mean, abs=1e-3)
+    # The variance is learned too: it is another z's that is another.
+    _, log_std = vae.decode(config, v, jnp.array([[0.5, -1.0], [3.0, 2.0]]))
+    assert abs(float(log_std[0, 0] - log_std[1, 0])) > 0.1
+
+
+def test_no_scale_is_below_its_floor():
+    config = config_of(likelihood="gaussian", min_log_scale=-2.0)
+    v = variables_of(config, scale=30.0)
+    _, log_std = vae.decode(config, v, jnp.asarray(PLANE[::99], jnp.float32))
+    assert float(log_std.min()) == -2.0
+    assert float(log_std.max()) > 1
+
+
+def test_levels_have_probabilities_that_sum_to_one():
+    config = config_of(shape=(2,), likelihood="discretized_logistic", levels=5)
+    v = variables_of(config)
+    grid = np.stack(np.meshgrid(*[np.arange(5.0)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    x, z = jnp.asarray(grid, jnp.float32), jnp.full((25, 2), 0.3)
+    p = np.exp(np.asarray(vae.log_likelihood(config, v, x, z), np.float64))
+    assert p.sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(vae.decode_mean(config, v, z[:1])[0], p @ grid, rtol=1e-4)
+    # One scale a channel, and for a vector each entry is one.
+    assert v["params"]["log_scale"].shape == (2,)
+    image = variables_of(config_of(likelihood="discretized_logistic"))
+    assert image["params"]["log_scale"].shape == (1,)
+    drawn = np.asarray(jax.jit(lambda k: vae.sample(config, v, k, 50))(jax.random.key(1)))
+    assert set(np.unique(drawn)) <= set(range(5))
+
+
+def test_traits_are_those_of_the_likelihood():
+    for likelihood, data, high in [
+        ("bernoulli", "binary", 1.0),
+        ("gaussian", "real", np.inf),
+        ("discretized_logistic", "levels", 4.0),
+    ]:
+        traits = traits_of(vae, config_of(likelihood=likelihood, levels=5))
+        assert (traits.data, traits.density) == (data, "bound")
+        assert traits.sample_range == (-np.inf if high == np.inf else 0.0, high)
+    assert traits_of(vae, vae.Config()) == vae.TRAITS
+
+
+def test_init_begins_where_the_data_lies():
+    """Output biases at the marginals, pseudo-inputs as images; without data neither."""
+    config = config_of(data_bias=True, prior="vamp")
+    wanted = [vae.init_examples(c) for c in (config, config_of(prior="vamp"), BASE)]
+    assert wanted == [10_000, 3, 0]
+    make = jax.jit(lambda key, batch: vae.init(config, key, batch)["params"])
+    seen, blank = make(jax.random.key(0), {"x": X}), make(jax.random.key(0), None)
+    inputs = latent.pseudo_inputs(config, seen)
+    np.testing.assert_allclose(inputs, X[:3].clip(0.05, 0.95), rtol=1e-5)
+    out, plain = (p["decoder"]["MLP_0"]["out"] for p in (seen, blank))
+    want = np.asarray(X).mean(0).ravel().clip(0.001, 0.999)
+    np.testing.assert_allclose(jax.nn.sigmoid(out["bias"]), want, rtol=1e-4)
+    assert not plain["bias"].any()
+    np.testing.assert_array_equal(plain["kernel"], out["kernel"])
+
+
+# --------------------------------------------------------------------------------------
+# Labels
+
+
+def test_each_class_has_a_distribution_that_enumerates_to_one():
+    """p(x | label) by quadrature over z, for all 512 images; its bound and its samples fit it."""
+    config = config_of(latent=1, classes=2)
+    v = variables_of(config, scale=0.7)
+    line = np.linspace(-8, 8, 161)
+    z = jnp.asarray(line[:, None], jnp.float32)
+    images = all_images(config.shape)
+    prior = np.asarray(vae.log_prior(config, v, z), np.float64)
+    exact = []
+    bound = jax.jit(lambda k, y: vae.log_prob_bound(config, v, images, k, 1000, label=y))
+    draw = jax.jit(lambda k, y: vae.sample(config, v, k, 20_000, label=y))
+    for label in (0, 1):
+        y = jnp.full((len(line),), label)
+        logits = np.asarray(vae.decode(config, v, z, label=y), np.float64).reshape(len(line), -1)
+        flat = np.asarray(images).reshape(512, -1)
+        log_px = flat @ logits.T - np.logaddexp(0, logits).sum(1)
+        exact.append(np.log(np.trapezoid(np.exp(log_px + prior), line, axis=1)))
+        one = vae.log_likelihood(config, v, images[:161], z, label=y)
+        np.testing.assert_allclose(one, log_px[np.arange(161), np.arange(161)], rtol=1e-4)
+    for label, log_p in enumerate(exact):
+        assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-4)
+        apart = log_p - np.asarray(bound(jax.random.key(0), jnp.full((512,), label)))
+        assert -0.02 < apart.mean() < 0.1
+        drawn = draw(jax.random.key(1), jnp.full((20_000,), label))
+        pixels = np.exp(log_p) @ np.asarray(images).reshape(512, -1)
+        seen = np.asarray(drawn).reshape(20_000, -1).mean(0)
+        assert (np.abs(seen - pixels) < 5 * np.sqrt(pixels * (1 - pixels) / 20_000)).all()
+    assert np.abs(exact[0] - exact[1]).max() > 1  # the label says something
+
+
+def test_samples_without_a_label_take_the_classes_in_turn():
+    config = config_of(classes=3)
+    v = variables_of(config)
+    turn = jax.jit(lambda k: vae.sample(config, v, k, 6))(jax.random.key(0))
+    y = jnp.array([0, 1, 2, 0, 1, 2])
+    named = jax.jit(lambda k: vae.sample(config, v, k, 6, label=y))(jax.random.key(0))
+    np.testing.assert_array_equal(turn, named)
+    one = jax.eval_shape(lambda k: vae.sample(config, v, k), jax.random.key(0))
+    assert one.shape == (3, 3, 1)
+
+
+def test_labels_are_asked_for_and_refused_in_a_sentence():
+    config, plain = config_of(classes=3), BASE
+    v = variables_of(config)
+    with pytest.raises(ValueError, match=r"vae: p\(x \| label\) of 3 classes needs label int32"):
+        vae.elbo(config, v, X, jax.random.key(0))
+    with pytest.raises(ValueError, match=r"needs label int32\[4\], got float32\[4\]"):
+        vae.encode(config, v, X, label=jnp.zeros(4))
+    with pytest.raises(ValueError, match=r"the batch lacks \['label'\]"):
+        vae.loss(config, v, {"x": X}, jax.random.key(0))
+    with pytest.raises(ValueError, match="this Config has no classes; leave out label"):
+        vae.elbo(plain, variables_of(plain), X, jax.random.key(0), label=jnp.zeros(4, jnp.int32))
+    # A label that there is not gives no wrong number.
+    nats = vae.elbo(config, v, X, jax.random.key(0), label=jnp.array([0, 3, -1, 2]))
+    assert np.isnan(np.asarray(nats)).tolist() == [False, True, True, False]
+
+
+# --------------------------------------------------------------------------------------
+# Weights of the KL
+
+
+def test_the_terms_of_the_loss_are_weighed_by_beta_and_warm_up():
+    config = config_of(beta=3.0, warmup=4)
+    v = variables_of(config)
+    loss = jax.jit(lambda v: vae.loss(config, v, {"x": X}, jax.random.key(0)))
+    for done, weight in ((0, 0.0), (1, 0.75), (4, 3.0), (9, 3.0)):
+        v = {**v, "buffers": {"steps": jnp.asarray(done, jnp.int32)}}
+        nats, aux = loss(v)
+        np.testing.assert_allclose(nats, aux["reconstruction"] + weight * aux["kl"], rtol=1e-5)
+        assert int(aux["updates"]["buffers"]["steps"]) == done + 1
+    # What is reported is the bound itself.
+    plain = vae.elbo(BASE, {"params": v["params"]}, X, jax.random.key(0))
+    np.testing.assert_allclose(vae.elbo(config, v, X, jax.random.key(0)), plain, rtol=1e-6)
+    np.testing.assert_allclose(aux["kl"], vae.kl_units(config, v, X).sum(1), rtol=1e-5)
+
+
+def test_steps_are_counted_in_the_state():
+    config = config_of(warmup=5)
+    optimizer = optax.sgd(1e-3)
+    v = variables_of(config)
+    state = State(
+        step=jnp.zeros((), jnp.int32),
+        key=jax.random.key(0),
+        variables=v,
+        opt_state=optimizer.init(v["params"]),
+    )
+    step = jax.jit(vae.make_step(config, optimizer))
+    weights = []
+    for _ in range(7):
+        state, metrics = step(state, {"x": X})
+        weights.append(float(metrics["kl_weight"]))
+    np.testing.assert_allclose(weights, [0, 0.2, 0.4, 0.6, 0.8, 1, 1], rtol=1e-6)
+    assert int(state.variables["buffers"]["steps"]) == 7
+
+
+def test_free_bits_keep_the_kl_from_pulling():
+    """Where every latent is below, the encoder hears of the reconstruction alone."""
+    key = jax.random.key(0)
+
+    def grads(config):
+        def total(p):
+            found = vae.loss(config, {"params": p}, {"x": X}, key)
+            return found[0].mean(), found
+
+        return jax.jit(jax.grad(total, has_aux=True))(variables_of(config)["params"])
+
+    free, (nats, aux) = grads(config_of(free_bits=50.0))
+    none, _ = grads(config_of(beta=0.0))
+    np.testing.assert_allclose(nats, aux["reconstruction"] + 2 * 50.0, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(free), jax.tree.leaves(none), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    # Latent by latent: between the two means, one is charged and the other is free.
+    each = vae.kl_units(BASE, variables_of(BASE), X).mean(0)
+    between = float(each.mean())
+    _, (nats, aux) = grads(config_of(free_bits=between))
+    charged = nats - aux["reconstruction"]
+    assert float(charged.mean()) == pytest.approx(between + float(each.max()), rel=1e-4)
+
+
+# --------------------------------------------------------------------------------------
+# All together
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"posterior": "iaf", "prior": "flow", "objective": "iwae", "samples": 2},
+        {"posterior": "full", "prior": "vamp", "objective": "dreg", "samples": 2},
+        {"encoder": "resnet", "decoder": "resnet", "classes": 2, "dtype": "bfloat16"},
+        {"likelihood": "discretized_logistic", "objective": "score", "warmup": 3},
+    ],
+    ids=lambda s: next(iter(s.values())),
+)
+def test_every_part_learns_and_exports(settings):
+    """What the common suite asks of `tiny`, of the other parts: finite and live gradients."""
+    config = config_of(**{"blocks": 1, **settings})
+    v = variables_of(config)
+    spec = vae.batch_spec(config, 4)
+    batch = {name: X if name == "x" else jnp.zeros(s.shape, s.dtype) for name, s in spec.items()}
+
+    def mean(params, key):
+        nats, _ = vae.loss(config, {**v, "params": params}, batch, key)
+        assert (nats.shape, nats.dtype) == ((4,), jnp.float32)
+        return nats.mean()
+
+    gradient = jax.jit(jax.grad(mean))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(v["params"], jax.random.key(1))):
+        assert bool(jnp.isfinite(leaf).all()), path
+        assert bool((leaf != 0).any()), path
+    exported = export.export(gradient, platforms=["cpu", "cuda", "tpu"])
+    assert exported(v["params"], jax.random.key(1)).platforms == ("cpu", "cuda", "tpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"posterior": "iaf", "objective": "dreg"}, "an iaf posterior has that of its own samples"),
+        ({"posterior": "iaf", "objective": "score"}, "take posterior diagonal or full"),
+        ({"posterior": "iaf", "prior": "vamp"}, "need the density of any z"),
+        ({"prior": "vamp", "classes": 2}, "pseudo-inputs of a vamp prior have no label"),
+        ({"objective": "iwae", "beta": 2.0}, "the bound of iwae has no KL to weigh"),
+        ({"objective": "dreg", "warmup": 5}, "the bound of dreg has no KL to weigh"),
+        ({"objective": "iwae", "free_bits": 1.0}, "not for iwae"),
+        ({"objective": "score", "free_bits": 1.0}, "not for score"),
+        ({"encoder": "resnet", "shape": (9,)}, r"a resnet needs images, shape \(H, W, C\)"),
+        ({"decoder": "resnet", "data_bias": True}, "take an mlp decoder"),
+        ({"posterior": "triangular"}, "posterior must be one of diagonal, full, iaf"),
+        ({"likelihood": "poisson"}, "likelihood must be one of bernoulli"),
+        ({"levels": 1}, "levels_minus_1 must be above 0"),
+        ({"samples": 0}, "samples must be above 0"),
+        ({"beta": -1.0}, "beta must be 0 or above"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused_in_a_sentence(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        config_of(**settings)
+
+
+def test_kl_of_each_latent_is_refused_where_it_has_no_closed_form():
+    for settings in ({"posterior": "full"}, {"prior": "flow"}):
+        config = config_of(**settings)
+        with pytest.raises(ValueError, match="closed form for posterior diagonal and prior normal"):
+            vae.kl_units(config, variables_of(config), X)
+
+
+def test_a_wrong_z_is_refused_in_a_sentence():
+    v = variables_of(BASE)
+    with pytest.raises(ValueError, match=r"z must be float32\[B, 2\], got float32\[4, 3\]"):
+        vae.decode_mean(BASE, v, jnp.zeros((4, 3)))
+    assert vae.latent_shape(BASE) == (2,)
+
+
+def test_settings_of_older_runs_are_still_settings():
+    from genjax.train.settings import run_from_json
+
+    model = {"shape": [8, 8, 1], "latent": 8, "hidden": [128]}
+    model |= {"activation": "tanh", "dtype": "float32"}
+    run = run_from_json({"experiment": "tour_vae", "family": "vae", "model": model})
+    assert run.model == vae.Config(shape=(8, 8, 1), latent=8, hidden=(128,))

@@ -1,0 +1,111 @@
+"""Autoregressive flows: determinant, structure, inverse, and what the context reaches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import filled
+
+from genjax.nn import Flow, FlowStep, invert_flow
+
+SIZE, CONTEXT = 5, 3
+FLOW = Flow(steps=2, hidden=(8, 7))
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return jax.random.normal(jax.random.key(2), (4, SIZE)), jax.random.normal(
+        jax.random.key(3), (4, CONTEXT)
+    )
+
+
+@pytest.mark.parametrize("with_context", [True, False])
+def test_log_determinant_is_that_of_the_dense_jacobian(inputs, with_context):
+    z, context = inputs
+    context = context if with_context else None
+    params = filled(FLOW.init, z, context)["params"]
+
+    def one(z, context):
+        given = None if context is None else context[None]
+        return FLOW.apply({"params": params}, z[None], given)[0][0]
+
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(one), (0, 0 if with_context else None)))(z, context)
+    sign, want = np.linalg.slogdet(np.asarray(jacobian, np.float64))
+    _, got = FLOW.apply({"params": params}, z, context)
+    assert (sign == 1).all()
+    assert np.abs(want).min() > 0.1
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+    # Steps read in turns from both ends: all of z hears of all of z but for the very corners.
+    assert (np.abs(np.asarray(jacobian)).max(0) > 0).sum() > SIZE * (SIZE + 1) // 2
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_step_is_triangular_with_the_gate_on_its_diagonal(inputs, reverse):
+    z, context = inputs
+    step = FlowStep((8, 7), reverse)
+    params = filled(step.init, z, context)["params"]
+    apply = lambda z, c: step.apply({"params": params}, z[None], c[None])  # noqa: E731
+    derivative = jax.jit(jax.vmap(jax.jacfwd(lambda z, c: apply(z, c)[0][0])))
+    jacobian = np.asarray(derivative(z, context))
+    _, log_s = jax.jit(step.apply)({"params": params}, z, context)
+    diagonal = np.diagonal(jacobian, axis1=1, axis2=2)
+    np.testing.assert_allclose(diagonal, np.exp(log_s), rtol=1e-5)
+    assert (diagonal < 1).all()  # a gate, not a scale without bound
+    order = np.arange(SIZE)[::-1] if reverse else np.arange(SIZE)
+    ordered = np.abs(jacobian).max(0)[np.ix_(order, order)]
+    assert (ordered[np.triu_indices(SIZE, 1)] == 0).all()
+    assert (ordered[np.tril_indices(SIZE, -1)] > 0).all()
+
+
+def test_the_context_reaches_every_unit_the_first_too(inputs):
+    """Units of degree 0 see nothing but the context; without them the first z is x's no more."""
+    z, context = inputs
+    step = FlowStep((8, 7))
+    params = filled(step.init, z, context)["params"]
+    one = lambda c: step.apply({"params": params}, z[:1], c[None])[0][0]  # noqa: E731
+    jacobian = np.abs(np.asarray(jax.jit(jax.jacfwd(one))(context[0])))  # [Z, C]
+    assert (jacobian.max(axis=1) > 0).all()
+
+
+def test_it_begins_near_the_identity(inputs):
+    """The gate begins at about +1 to +2 as a logit: most of z passes."""
+    z, context = inputs
+    step = FlowStep((8, 7))
+    _, log_s = step.apply(step.init(jax.random.key(0), z, 0 * context), z, 0 * context)
+    gate = log_s - np.log(-np.expm1(log_s))
+    assert 1 < float(gate.mean()) < 2
+    first = np.asarray(step.apply(step.init(jax.random.key(0), z), 0 * z)[1])[0]
+    np.testing.assert_allclose(first, first[0], rtol=1e-6)  # no other bias than that
+
+
+def test_the_inverse_takes_it_back(inputs):
+    z, context = inputs
+    params = filled(FLOW.init, z, context)["params"]
+    u, _ = jax.jit(FLOW.apply)({"params": params}, z, context)
+    back = jax.jit(lambda u: invert_flow(FLOW, params, u, context))(u)
+    np.testing.assert_allclose(back, z, rtol=1e-3, atol=1e-3)
+    assert float(jnp.abs(u - z).max()) > 0.5
+
+
+def test_units_that_cannot_be_found_leave_those_before_them_alone(inputs):
+    """A shut gate loses its unit; iterating all units at once turns the whole z into NaN."""
+    z, _ = inputs
+    flow = Flow(1, (8, 7))
+    params = filled(flow.init, z, scale=6.0)["params"]
+    open_first = params["step_0"]["out"]["bias"].at[SIZE].set(0.0)
+    params["step_0"]["out"]["bias"] = open_first
+    u, log_det = flow.apply({"params": params}, z)
+    assert float(log_det.min()) < -90  # 1 / s is infinite in floats
+    back = jax.jit(lambda u: invert_flow(flow, params, u))(u)
+    np.testing.assert_allclose(back[:, 0], z[:, 0], rtol=1e-4)
+
+
+def test_bfloat16_is_for_the_hidden_layers_only(inputs):
+    z, context = inputs
+    flow = Flow(2, (64,), jnp.bfloat16)
+    params = filled(flow.init, z, context, scale=0.1)["params"]
+    assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    out, log_det = jax.jit(flow.apply)({"params": params}, z, context)
+    assert (out.dtype, log_det.dtype) == (jnp.float32, jnp.float32)
+    exact, _ = jax.jit(Flow(2, (64,)).apply)({"params": params}, z, context)
+    assert 0 < float(jnp.abs(out - exact).max()) < 0.1
