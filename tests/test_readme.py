@@ -39,6 +39,7 @@ def test_the_python_of_the_readme_runs():
         "genjax.data.prepare",
         "genjax.sample",
         "genjax.evaluate",
+        "genjax.instruments",
         "genjax.report",
     ],
 )

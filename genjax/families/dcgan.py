@@ -344,6 +344,8 @@ def _own(variables: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _one_hot(config: Config, label: jax.Array | None) -> jax.Array | None:
     if not config.classes:
+        if label is not None:
+            raise ValueError("dcgan: this Config has no classes; leave out label, or set classes.")
         return None
     if label is None:
         raise ValueError("dcgan: with classes every image has a label; give label, int32 [B].")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from genjax.evals import linear_probe, pca
+from genjax.evals import linear_probe, linear_svm, pca
 
 
 def make(seed, n, signal=3.0):
@@ -45,3 +45,15 @@ def test_pca_is_fitted_on_train_alone():
     _, _, axes = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
     want = (other.reshape(50, -1) - flat.mean(0)) @ axes[:4].T
     np.testing.assert_allclose(np.abs(b), np.abs(want), rtol=1e-6)
+
+
+def test_a_linear_svm_finds_the_feature_too():
+    svm = linear_svm(make(0, 400), make(1, 300), make(2, 2000), strengths=(1e-9, 1e-2))
+    assert svm.accuracy > 0.9
+    assert svm.strength == max(svm.validation, key=svm.validation.get)
+    # One class against the rest: three in a row, the middle one is no half-plane's.
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 600)
+    x = np.array([[0, 0], [4, 0], [0, 4], [4, 4]])[y] + rng.normal(size=(600, 2)) * 0.5
+    parts = [(x[a:b], y[a:b]) for a, b in ((0, 200), (200, 400), (400, 600))]
+    assert linear_svm(*parts).accuracy > 0.95

@@ -1,0 +1,251 @@
+"""The instruments by name: each takes a `Subject` and gives a result that says how it came about.
+
+found = measure("parzen", family, config, variables, dataset, key)
+found = measure("fid", ..., weights="pt_inception-2015-12-05-6726825d.pth", samples=50_000)
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from genjax import checks
+from genjax.data import Dataset
+from genjax.evals.classifier import (
+    Classifier,
+    ScoreResult,
+    accuracy_score,
+    load_classifier,
+    train_classifier,
+)
+from genjax.evals.extract import batches, features
+from genjax.evals.features import linear_svm
+from genjax.evals.frechet import FrechetResult, frechet
+from genjax.evals.inception import InceptionScoreResult, fid, inception_score, kid
+from genjax.evals.kernel import KernelResult, kernel_distance
+from genjax.evals.manifold import ManifoldResult, NeighboursResult, manifold, neighbours
+from genjax.evals.modes import ModesResult, gaussian_modes, stacked_modes
+from genjax.evals.msssim import MsSsimResult, ms_ssim_pairs
+from genjax.evals.parzen import ParzenResult, parzen
+from genjax.evals.result import Measured
+from genjax.evals.subject import Subject
+from genjax.evals.swd import SwdResult, swd
+
+
+def _parzen(s: Subject, *, samples: int = 10_000, validation: int = 1000) -> ParzenResult:
+    test, chosen_on = s.real("test"), s.real("validation", validation)
+    return parzen(s.fake(samples), chosen_on, test, validation_limit=validation, seed=s.seed)
+
+
+def _fid(s: Subject, *, samples: int = 50_000, split: str = "train") -> FrechetResult:
+    network = s.inception()
+    return fid(s.real(split), s.fake(samples), network, seed=s.seed)
+
+
+def _kid(s: Subject, *, samples: int = 10_000, split: str = "train") -> KernelResult:
+    network = s.inception()
+    return kid(s.real(split, samples), s.fake(samples), network, seed=s.seed)
+
+
+def _inception_score(
+    s: Subject, *, samples: int = 50_000, splits: int = 10
+) -> InceptionScoreResult:
+    network = s.inception()
+    return inception_score(s.fake(samples), network, splits=splits, seed=s.seed)
+
+
+def _classifier_frechet(s: Subject, *, samples: int = 10_000, split: str = "test") -> FrechetResult:
+    taken = s.trained().extractor
+    return frechet(s.real(split, samples), s.fake(samples), taken, seed=s.seed)
+
+
+def _classifier_kernel(
+    s: Subject, *, samples: int = 10_000, split: str = "test", subset_size: int = 1000
+) -> KernelResult:
+    taken = s.trained().extractor
+    real, fake = s.real(split, samples), s.fake(samples)
+    return kernel_distance(real, fake, taken, subset_size=subset_size, seed=s.seed)
+
+
+def _swd(s: Subject, *, samples: int = 16_384, split: str = "train") -> SwdResult:
+    return swd(s.real(split, samples), s.fake(samples), images=samples, seed=s.seed)
+
+
+def _ms_ssim(
+    s: Subject, *, samples: int = 10_000, split: str = "test", shrink: bool = False
+) -> MsSsimResult:
+    real = s.real(split, samples)
+    return ms_ssim_pairs(s.fake(samples), real, pairs=samples, shrink=shrink, seed=s.seed)
+
+
+def _precision_recall(
+    s: Subject, *, samples: int = 10_000, split: str = "test", features_of: str = "auto"
+) -> ManifoldResult:
+    taken = s.features(features_of)
+    real, fake = (features(taken, x) for x in (s.real(split, samples), s.fake(samples)))
+    return manifold(real, fake, extractor=taken.label, seed=s.seed)
+
+
+def _neighbours(s: Subject, *, samples: int = 1000) -> NeighboursResult:
+    test = s.real("test", samples)
+    return neighbours(s.fake(samples), s.real("train"), test, seed=s.seed)
+
+
+def _accuracy_score(s: Subject, *, samples: int = 10_000) -> ScoreResult:
+    names = s.labels("train")
+    fake = s.labelled(samples, int(names.max()) + 1)
+    return accuracy_score(
+        fake,
+        (s.real("train"), names),
+        (s.real("test"), s.labels("test")),
+        steps=s.classifier_steps,
+        seed=s.seed,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SvmResult(Measured):
+    """Accuracy on test of a linear SVM, on the family's features and on raw pixels.
+
+    accuracy, std_error, strength: on the features; the strength was chosen on validation.
+    pixels: accuracy on raw pixels.
+    pixels_strength: chosen for them.
+    """
+
+    accuracy: float
+    std_error: float
+    strength: float
+    pixels: float
+    pixels_strength: float
+
+
+def _svm(s: Subject, *, train: int = 10_000, steps: int = 1000) -> SvmResult:
+    if not hasattr(s.family, "encode"):
+        raise ValueError(f"{s.name} has no features: it exports no encode.")
+    splits = {"train": train, "validation": None, "test": None}
+    names = [s.labels(split, n) for split, n in splits.items()]
+    given = [s.given(split, n) for split, n in splits.items()]
+    encode = jax.jit(lambda variables, x: s.family.encode(s.config, variables, x))
+    hidden = [np.concatenate(list(batches(encode, s.variables, x, s.batch_size))) for x in given]
+    flat = [x.reshape(len(x), -1) for x in given]
+    both = [
+        linear_svm(*zip(x, names, strict=True), steps=steps)  # type: ignore[arg-type]
+        for x in (hidden, flat)
+    ]
+    return SvmResult(
+        accuracy=both[0].accuracy,
+        std_error=both[0].std_error,
+        strength=both[0].strength,
+        pixels=both[1].accuracy,
+        pixels_strength=both[1].strength,
+        n_real=sum(map(len, names)),
+        n_fake=0,
+        extractor=s.name,
+        seed=s.seed,
+    )
+
+
+def _gaussian_modes(
+    s: Subject,
+    *,
+    samples: int = 2500,
+    centres: np.ndarray | None = None,
+    sigma: float | None = None,
+) -> ModesResult:
+    if len(s.config.shape) != 1:
+        raise ValueError(f"{s.name} makes pictures; modes of Gaussians are those of points [D].")
+    if centres is None or sigma is None:  # then every label of the training points is a mode
+        x, names = s.given("train").astype(np.float64), s.labels("train")
+        centres = np.stack([x[names == c].mean(axis=0) for c in np.unique(names)])
+        apart = x - centres[np.searchsorted(np.unique(names), names)]
+        sigma = float(np.sqrt((apart**2).mean()))
+    return gaussian_modes(s.raw(samples), centres, sigma, seed=s.seed)
+
+
+def _stacked_modes(s: Subject, *, samples: int = 26_000) -> ModesResult:
+    shape, names = tuple(s.config.shape), s.labels("train")
+    classes = round((int(names.max()) + 1) ** (1 / 3))
+    if len(shape) != 3 or shape[-1] != 3 or classes**3 != int(names.max()) + 1 or classes < 2:
+        raise ValueError(
+            f"{s.dataset.name} is no data of stacked images: those have three channels, and labels"
+            f" from 0 to 999 that name all three."
+        )
+    given = s.classifier
+    if given is None:
+        x = s.real("train")
+        single = np.concatenate([x[..., c : c + 1] for c in range(3)])
+        each = np.concatenate([names // classes**2, names // classes % classes, names % classes])
+        given = train_classifier(single, each, steps=s.classifier_steps)
+    elif not isinstance(given, Classifier):
+        given = load_classifier(given)
+    return stacked_modes(s.fake(samples), given, seed=s.seed)
+
+
+INSTRUMENTS: Mapping[str, Callable[..., Measured]] = {
+    "parzen": _parzen,
+    "fid": _fid,
+    "kid": _kid,
+    "inception_score": _inception_score,
+    "classifier_frechet": _classifier_frechet,
+    "classifier_kernel": _classifier_kernel,
+    "swd": _swd,
+    "ms_ssim": _ms_ssim,
+    "precision_recall": _precision_recall,
+    "neighbours": _neighbours,
+    "accuracy_score": _accuracy_score,
+    "svm": _svm,
+    "gaussian_modes": _gaussian_modes,
+    "stacked_modes": _stacked_modes,
+}
+_OF_SUBJECT = {f.name for f in dataclasses.fields(Subject)} - {
+    *("family", "config", "variables", "dataset", "key")
+}
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """The settings of an instrument and their defaults.
+
+    Raises:
+      ValueError: no instrument has this name.
+    """
+    checks.one_of(tuple(INSTRUMENTS), instrument=name)
+    found = inspect.signature(INSTRUMENTS[name]).parameters.values()
+    return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY}
+
+
+def measure(
+    name: str,
+    family: Any,
+    config: Any,
+    variables: Any,
+    dataset: Dataset,
+    key: jax.Array,
+    **settings: Any,
+) -> dict[str, Any]:
+    """One instrument on one model, as plain values.
+
+    Args:
+      name: of `INSTRUMENTS`.
+      family: module that follows the family contract.
+      config: its Config.
+      variables: its variables.
+      dataset: real data.
+      key: of the samples, and of whatever the instrument draws.
+      **settings: of the instrument (`settings_of(name)`) and of `Subject`.
+
+    Raises:
+      ValueError: the instrument does not fit the model or the data, or a setting is unknown.
+    """
+    known = settings_of(name)
+    odd = sorted(set(settings) - set(known) - _OF_SUBJECT)
+    if odd:
+        raise ValueError(
+            f"{name} has no setting {odd[0]}; it has {', '.join(sorted({*known, *_OF_SUBJECT}))}."
+        )
+    mine = {k: v for k, v in settings.items() if k in known}
+    rest = {k: v for k, v in settings.items() if k not in known}
+    subject = Subject(family, config, variables, dataset, key, **rest)
+    return {"instrument": name, **INSTRUMENTS[name](subject, **mine).as_dict()}

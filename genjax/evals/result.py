@@ -1,0 +1,41 @@
+"""What every measurement says beside its number: how many images, which features, which seed."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What two results must have in common before their numbers can be compared.
+
+    n_real: real examples; 0 where none are needed.
+    n_fake: samples of the model.
+    extractor: what turned images into the numbers that were compared, `pixels` where nothing did.
+    seed: of everything the instrument drew itself: subsets, directions, pairs.
+    """
+
+    n_real: int
+    n_fake: int
+    extractor: str
+    seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; a number that is none (no standard error of one split) is None."""
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,217 @@
+"""What is measured: a model that can be sampled beside real data, both as pixels from 0 to 1."""
+
+import dataclasses
+import inspect
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from genjax import checks
+from genjax.core import stream
+from genjax.data import Dataset, make_transform
+from genjax.evals.classifier import Classifier, load_classifier, train_classifier
+from genjax.evals.extract import PIXELS, Extractor, to_unit
+from genjax.evals.inception import Inception, extractor, load_inception
+
+
+@dataclasses.dataclass
+class Subject:
+    """One model and its data; what several instruments need is drawn, read and trained once.
+
+    family: module that follows the family contract.
+    config: its Config.
+    variables: its variables, the averaged ones where there are such.
+    dataset: real data.
+    key: of the samples and, by way of `seed`, of the instruments.
+    transform: of real data, by its name; None takes the one that fits the family.
+    binarize_seed: of binarisation, as in training.
+    batch_size: samples drawn together; the samples of a key depend on it.
+    weights: the Inception network or its file; None where there is none.
+    classifier: trained on real images, or its file; None trains one where it is needed.
+    classifier_steps: of that training.
+    """
+
+    family: Any
+    config: Any
+    variables: Any
+    dataset: Dataset
+    key: jax.Array
+    transform: str | None = None
+    binarize_seed: int = 0
+    batch_size: int = 100
+    weights: Inception | str | os.PathLike | None = None
+    classifier: Classifier | str | os.PathLike | None = None
+    classifier_steps: int = 2000
+
+    def __post_init__(self) -> None:
+        checks.positive(batch_size=self.batch_size, classifier_steps=self.classifier_steps)
+        shape = tuple(self.dataset.shape)
+        if shape != tuple(self.config.shape):
+            raise ValueError(
+                f"{self.dataset.name} holds examples of shape {shape} and the model makes"
+                f" {tuple(self.config.shape)}; bring data of that shape."
+            )
+        self._drawn: list[np.ndarray] = []
+        self._real: dict[tuple[str, int | None], np.ndarray] = {}
+        self._program = jax.jit(
+            lambda v, key: self.family.sample(self.config, v, key, self.batch_size)
+        )
+
+    @property
+    def name(self) -> str:
+        """Of the family."""
+        return self.family.__name__.rsplit(".", 1)[-1]
+
+    @property
+    def seed(self) -> int:
+        """What the instruments' own draws are made of."""
+        return int(jax.random.bits(stream(self.key, 0, "instruments")))
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest value of a sample.
+
+        Raises:
+          ValueError: samples are no pictures.
+        """
+        low, high = self.family.TRAITS.sample_range
+        if self.family.TRAITS.data not in ("images", "binary") or not np.isfinite(high - low):
+            raise ValueError(
+                f"{self.name} makes {self.family.TRAITS.data} data and no pictures; only its modes"
+                f" can be counted."
+            )
+        return low, high
+
+    def raw(self, n: int) -> np.ndarray:
+        """The first n samples as the family makes them: `[n, *shape]` float32."""
+        while sum(map(len, self._drawn)) < n:
+            key = stream(self.key, len(self._drawn), "samples")
+            self._drawn.append(np.asarray(self._program(self.variables, key), np.float32))
+        return np.concatenate(self._drawn)[:n]
+
+    def fake(self, n: int) -> np.ndarray:
+        """The first n samples, in [0, 1]."""
+        low, high = self.range
+        return to_unit(self.raw(n), low, high)
+
+    def labelled(self, n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+        """n samples in [0, 1] of known classes, as many of each, and their labels.
+
+        Raises:
+          ValueError: the family's samples cannot be asked for by label.
+        """
+        low, high = self.range
+        if "label" not in inspect.signature(self.family.sample).parameters:
+            raise ValueError(
+                f"{self.name} cannot be asked for samples of a class: its sample takes no label."
+            )
+        label = (np.arange(-(-n // self.batch_size) * self.batch_size) % classes).astype(np.int32)
+        draw = jax.jit(
+            lambda v, key, label: self.family.sample(
+                self.config, v, key, self.batch_size, label=label
+            )
+        )
+        parts = []
+        for i in range(len(label) // self.batch_size):
+            some = label[i * self.batch_size : (i + 1) * self.batch_size]
+            parts.append(np.asarray(draw(self.variables, stream(self.key, i, "labelled"), some)))
+        return to_unit(np.concatenate(parts)[:n], low, high), label[:n]
+
+    def split(self, split: str, n: int | None = None) -> dict[str, np.ndarray]:
+        """The first n rows of a split, as they were read.
+
+        Raises:
+          ValueError: there is no such split.
+        """
+        rows = self.dataset.streams.get(split)
+        if rows is not None:
+            return rows.read(range(min(n or len(rows), len(rows))))
+        if split not in self.dataset.splits:
+            raise ValueError(
+                f"{self.dataset.name} has no {split} split, it has"
+                f" {', '.join(self.dataset.counts())}; hold some out or take another."
+            )
+        return {k: v[:n] for k, v in self.dataset.splits[split].items()}
+
+    def given(self, split: str, n: int | None = None) -> np.ndarray:
+        """The first n real examples of a split as the family takes them: `[n, *shape]`."""
+        if (split, n) not in self._real:
+            name = self.transform or _transform_for(self.family, self.dataset)
+            # Binarised as a whole, so that a pixel does not depend on how many are looked at.
+            rows = self.split(split, None if name == "dynamic" else n)
+            key = stream(jax.random.key(self.binarize_seed), 0, f"binarize {split}")
+            x = make_transform(name, self.dataset.levels)({"x": rows["x"]}, key)["x"]
+            self._real[split, n] = np.asarray(x)[:n]
+        return self._real[split, n]
+
+    def real(self, split: str, n: int | None = None) -> np.ndarray:
+        """The first n real examples of a split, in [0, 1]."""
+        return to_unit(self.given(split, n), *self.range)
+
+    def labels(self, split: str, n: int | None = None) -> np.ndarray:
+        """Their labels, `[n]`.
+
+        Raises:
+          ValueError: the data has none.
+        """
+        rows = self.split(split, n)
+        if "label" not in rows:
+            raise ValueError(f"{self.dataset.name} has no labels in {split}.")
+        return np.asarray(rows["label"])
+
+    def inception(self) -> Inception:
+        """The standard network.
+
+        Raises:
+          ValueError: its file was not named.
+        """
+        if self.weights is None:
+            raise ValueError(
+                "the standard Inception network is not here; name its file"
+                " (--fid-weights pt_inception-2015-12-05-6726825d.pth)."
+            )
+        if not isinstance(self.weights, Inception):
+            self.weights = load_inception(self.weights)
+        return self.weights
+
+    def trained(self) -> Classifier:
+        """The classifier that was given, or one trained on the real training images."""
+        if self.classifier is None:
+            x, labels = self.real("train"), self.labels("train")
+            self.classifier = train_classifier(x, labels, steps=self.classifier_steps)
+        elif not isinstance(self.classifier, Classifier):
+            self.classifier = load_classifier(self.classifier)
+        if self.classifier.shape != tuple(self.config.shape):
+            raise ValueError(
+                f"the classifier takes {self.classifier.shape}, and the images are"
+                f" {tuple(self.config.shape)}; take another, or none to train one."
+            )
+        return self.classifier
+
+    def features(self, name: str = "auto") -> Extractor:
+        """The extractor of a name; `auto` is the best there is: inception, classifier, pixels."""
+        checks.one_of(("auto", "inception", "classifier", "pixels"), features=name)
+        labelled = self.classifier is not None or "label" in self.split("train", 1)
+        picture = len(self.config.shape) == 3
+        if name == "inception" or (name == "auto" and self.weights is not None):
+            return extractor(self.inception())
+        if name == "classifier" or (name == "auto" and labelled and picture):
+            return self.trained().extractor
+        return PIXELS
+
+
+def _transform_for(family: Any, dataset: Dataset) -> str:
+    """How integers become what the family takes."""
+    traits, levels = family.TRAITS, dataset.levels
+    if not levels or traits.data == "real":
+        return "none"
+    if traits.data == "images":
+        return "symmetric" if traits.sample_range == (-1, 1) else "unit"
+    if traits.data == "binary" and levels == 2:
+        return "none"
+    raise ValueError(
+        f"{dataset.name} has {levels} levels and the model makes {traits.data} data; say which"
+        f" transform the model was trained with."
+    )

@@ -1,0 +1,142 @@
+"""`python -m genjax.instruments WORKDIR`: how good and how varied a run's samples are, as JSON.
+
+Writes WORKDIR/instruments/results.json and neighbours.png. Without --only every instrument that
+fits the model and the data is used; `left_out` says why the others were not.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+
+from genjax import checks, data, evals, families
+from genjax.core import stream
+from genjax.train.checkpoint import write_json
+from genjax.train.load import load
+from genjax.train.pictures import save_grid
+from genjax.train.record import commit
+
+SHOWN = 32  # samples beside their neighbours
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Load, measure, write, print the JSON."""
+    options = _parser().parse_args(argv)
+    out = options.out or options.workdir / "instruments"
+    try:
+        subject, run = _subject(options)
+        results, left_out = _measured(subject, options)
+        out.mkdir(parents=True, exist_ok=True)
+        found = {
+            "experiment": run.experiment,
+            "family": run.family,
+            "data": subject.dataset.name,
+            "data_checksum": subject.dataset.checksum(),
+            "counts": subject.dataset.counts(),
+            "seed": options.seed,
+            "commit": commit(),
+            "results": {name: result.as_dict() for name, result in results.items()},
+            "left_out": left_out,
+        }
+        if "neighbours" in results:
+            path = out / "neighbours.png"
+            _picture(path, subject, results["neighbours"])
+            found["pictures"] = [path.name]
+        if options.save_classifier:
+            evals.save_classifier(subject.trained(), options.save_classifier)
+        write_json(out / "results.json", found)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m genjax.instruments",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("workdir", type=pathlib.Path, help="folder of a finished run")
+    add("--real", metavar="DATA", help="the real data; else the run's own")
+    add("--only", nargs="+", metavar="NAME", help=f"of {', '.join(evals.INSTRUMENTS)}")
+    add("--samples", type=int, help="samples for every instrument; else each one's own number")
+    add("--fid-weights", type=pathlib.Path, help="pt_inception-2015-12-05-6726825d.pth")
+    add("--classifier", type=pathlib.Path, help="a .npz of --save-classifier; else one is trained")
+    add("--classifier-steps", type=int, default=2000, help="of its training (2000)")
+    add("--save-classifier", type=pathlib.Path, help="keep the classifier, to use it again")
+    add("--batch-size", type=int, default=100, help="samples drawn together (100)")
+    add("--seed", type=int, default=0, help="of the samples and of all other draws (0)")
+    add("--out", type=pathlib.Path, help="the folder; else WORKDIR/instruments")
+    return parser
+
+
+def _subject(options: argparse.Namespace) -> tuple[evals.Subject, Any]:
+    checks.not_negative(seed=options.seed)
+    if options.samples is not None:
+        checks.positive(samples=options.samples)
+    for name in options.only or ():
+        checks.one_of(tuple(evals.INSTRUMENTS), only=name)
+    run, variables = load(options.workdir)
+    source = dataclasses.replace(run.data, stream="no")
+    if options.real:
+        source = dataclasses.replace(source, data=options.real)
+    subject = evals.Subject(
+        families.get(run.family),
+        run.model,
+        variables,
+        data.load(source),
+        stream(jax.random.key(options.seed), 0, "instruments"),
+        transform=run.data.transform,
+        binarize_seed=run.data.binarize_seed,
+        batch_size=options.batch_size,
+        weights=options.fid_weights,
+        classifier=options.classifier,
+        classifier_steps=options.classifier_steps,
+    )
+    if options.fid_weights:
+        subject.inception()  # a wrong file is said at once
+    if options.classifier:
+        subject.classifier = evals.load_classifier(options.classifier)
+    return subject, run
+
+
+def _measured(
+    subject: evals.Subject, options: argparse.Namespace
+) -> tuple[dict[str, evals.Measured], dict[str, str]]:
+    results, left_out = {}, {}
+    for name in options.only or evals.INSTRUMENTS:
+        known = evals.settings_of(name)
+        asked = {"samples": options.samples} if options.samples and "samples" in known else {}
+        try:
+            results[name] = evals.INSTRUMENTS[name](subject, **asked)
+        except ValueError as error:
+            if options.only:
+                raise
+            left_out[name] = str(error)
+            continue
+        print(f"{name}: measured", file=sys.stderr)
+    return results, left_out
+
+
+def _picture(path: pathlib.Path, subject: evals.Subject, found: Any) -> None:
+    """Samples, each with the training example nearest to it on its right."""
+    n = min(SHOWN, found.n_fake)
+    both = subject.fake(n), subject.real("train")[found.index[:n]]
+    if both[0].ndim == 2:  # events (D,) are squares, or rows one above the other
+        side = math.isqrt(both[0].shape[1])
+        square = side**2 == both[0].shape[1]
+        both = tuple(x.reshape(n, side, side, 1) if square else x[:, None, :, None] for x in both)
+    save_grid(path, np.concatenate(both, axis=1 if both[0].shape[1] == 1 else 2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""A classifier of digits: that it learns, comes back from its file, and sees what it should."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from genjax.data import Data, load
+from genjax.evals import (
+    accuracy,
+    accuracy_score,
+    frechet,
+    load_classifier,
+    save_classifier,
+    stack_digits,
+    stacked_modes,
+    train_classifier,
+)
+from genjax.evals.classifier import logits
+from genjax.evals.extract import features
+
+
+@pytest.fixture(scope="module")
+def digits():
+    dataset = load(Data(data="digits"))
+    return {
+        name: ((split["x"] / 16).astype(np.float32), split["label"])
+        for name, split in dataset.splits.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def classifier(digits):
+    return train_classifier(*digits["train"], steps=150, batch_size=64, learning_rate=4e-3)
+
+
+def test_it_learns(classifier, digits):
+    assert accuracy(classifier, *digits["test"]) > 0.95
+    assert (classifier.shape, classifier.classes) == ((8, 8, 1), 10)
+    assert classifier.about == {"steps": 150, "batch_size": 64, "seed": 0, "images": 1437}
+
+
+def test_features_are_what_the_logits_are_made_of(classifier, digits):
+    x = digits["test"][0][:30]
+    hidden = features(classifier.extractor, x, batch_size=7)
+    assert hidden.shape == (30, 128)
+    last = classifier.params["logits"]
+    want = hidden @ last["kernel"] + last["bias"]
+    np.testing.assert_allclose(logits(classifier, x, batch_size=11), want, rtol=1e-4, atol=1e-4)
+
+
+def test_it_comes_back_from_its_file(classifier, digits, tmp_path):
+    path = tmp_path / "c.npz"
+    save_classifier(classifier, path)
+    again = load_classifier(path)
+    x = digits["test"][0]
+    np.testing.assert_array_equal(logits(again, x), logits(classifier, x))
+    assert again.extractor.label == classifier.extractor.label
+    assert again.about == classifier.about
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+
+    def refused(match, **changed):
+        kept = {k: v for k, v in {**arrays, **changed}.items() if v is not None}
+        np.savez(path, allow_pickle=True, **kept)
+        with pytest.raises(ValueError, match=match) as error:
+            load_classifier(path)
+        assert "is no classifier that save_classifier wrote" in str(error.value)
+
+    refused("it has parameters", **{"logits/bias": None})
+    refused(r"logits/bias is float32\[3\]", **{"logits/bias": np.zeros(3, np.float32)})
+    refused("Python objects", **{"logits/bias": np.array([{}] * 10)})
+    refused("about", about=None)
+    about = json.loads(str(arrays["about"]))
+    refused("shape must be above 0", about=np.array(json.dumps(about | {"shape": [8, -8, 1]})))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="is no classifier"):
+        load_classifier(path)
+    # Other numbers are another extractor.
+    arrays["logits/bias"] = arrays["logits/bias"] + 1
+    np.savez(path, allow_pickle=False, **arrays)
+    assert load_classifier(path).extractor.identity != classifier.extractor.identity
+
+
+def test_its_distance_has_its_name_and_grows_with_noise(classifier, digits):
+    x, rng = digits["train"][0], np.random.default_rng(0)
+    noise = rng.normal(size=x[700:].shape).astype(np.float32)
+    found = [
+        frechet(x[:700], np.clip(x[700:] + s * noise, 0, 1), classifier.extractor)
+        for s in (0.0, 0.2, 0.5)
+    ]
+    assert [f.name for f in found] == ["classifier_frechet"] * 3
+    assert found[0].distance < 0.5 * found[1].distance < 0.25 * found[2].distance
+    assert found[0].extractor == f"classifier:{classifier.extractor.identity}"
+
+
+def test_stacked_digits_are_told_apart(classifier, digits):
+    x, labels = digits["test"]
+    # Digits the classifier knows, so that the only error is none.
+    sure = logits(classifier, x).argmax(axis=1) == labels
+    images, names = stack_digits(x[sure], labels[sure], 2000, seed=1)
+    found = stacked_modes(images, classifier)
+    np.testing.assert_array_equal(found.counts, np.bincount(names, minlength=1000))
+    assert (found.found, found.modes) == (len(np.unique(names)), 1000)
+    assert found.reverse_kl < 0.4  # (modes - 1) / 2n by chance is 0.25
+    one = stacked_modes(np.repeat(images[:1], 50, axis=0), classifier)
+    assert one.found == 1
+    assert one.reverse_kl == pytest.approx(math.log(1000))
+    with pytest.raises(ValueError, match=r"stacked_modes takes samples \[N, 8, 8, 3\]"):
+        stacked_modes(images[..., :1], classifier)
+
+
+def test_the_accuracy_score_is_what_samples_teach(digits):
+    x, labels = digits["train"]
+    shuffled = np.where(np.arange(len(labels)) % 4 < 3, (labels + 3) % 10, labels)
+    options = {"steps": 80, "seed": 1}
+    found = accuracy_score((x, shuffled), digits["train"], digits["test"], **options)
+    assert found.real_accuracy > 0.85
+    # Three quarters of the samples are of another class than they say: they teach that class.
+    assert found.accuracy < 0.2
+    assert found.std_error == pytest.approx(math.sqrt(found.accuracy * (1 - found.accuracy) / 180))
+    assert (found.n_fake, found.n_real, found.n_test) == (1437, 1437, 180)
+
+
+def test_bad_input_is_a_sentence(digits):
+    x, labels = digits["train"]
+    with pytest.raises(ValueError, match=r"takes pictures \[N, H, W, C\] and one integer each"):
+        train_classifier(x, labels[:5])
+    with pytest.raises(ValueError, match="labels must be from 0 to 4"):
+        train_classifier(x, labels, classes=5)
+    with pytest.raises(ValueError, match="two classes or more"):
+        train_classifier(x, np.zeros_like(labels))

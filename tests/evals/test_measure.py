@@ -1,0 +1,252 @@
+"""Instruments by name on families made for the purpose: what they are shown, and what they say."""
+
+import dataclasses
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax.core import Traits
+from genjax.data import Dataset
+from genjax.evals import (
+    INSTRUMENTS,
+    Subject,
+    draw_modes,
+    grid_centres,
+    measure,
+    parzen,
+    settings_of,
+    swd,
+    train_classifier,
+)
+
+KEY = jax.random.key(3)
+RNG = np.random.default_rng(0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    shape: tuple[int, ...] = (4, 4, 1)
+
+
+def family(sample, data="images", sample_range=(0.0, 1.0), **exports):
+    return types.SimpleNamespace(
+        __name__="rooms.fake",
+        TRAITS=Traits(data=data, density="none", sample_range=sample_range),
+        sample=sample,
+        **exports,
+    )
+
+
+def noise(config, variables, key, n):
+    """Uniform from -1 to 1, times a variable."""
+    return variables * jax.random.uniform(key, (n, *config.shape), minval=-1, maxval=1)
+
+
+SYMMETRIC = family(noise, sample_range=(-1.0, 1.0))
+
+
+def dataset(shape=(4, 4, 1), counts=(60, 30, 40), levels=256, labels=0):
+    splits = {}
+    for name, n in zip(("train", "validation", "test"), counts, strict=True):
+        x = RNG.integers(0, levels, (n, *shape)).astype(np.uint8)
+        splits[name] = {"x": x} | ({"label": np.arange(n) % labels} if labels else {})
+    return Dataset("made", splits, levels)
+
+
+def subject(fake=SYMMETRIC, data=None, shape=(4, 4, 1), **settings):
+    config = Config(shape)
+    return Subject(fake, config, jnp.float32(1), data or dataset(shape), KEY, **settings)
+
+
+def test_both_sides_run_from_zero_to_one():
+    s = subject(batch_size=7)
+    raw, unit = s.raw(50), s.fake(50)
+    assert raw.min() < -0.9
+    np.testing.assert_allclose(unit, (raw + 1) / 2, atol=1e-6)
+    real = s.real("test")
+    np.testing.assert_allclose(real, s.dataset.splits["test"]["x"] / 255, atol=1e-6)
+    np.testing.assert_allclose(s.given("test", 5), 2 * real[:5] - 1, atol=1e-6)  # as it trains
+
+
+def test_a_longer_draw_begins_like_a_shorter_one():
+    few, many = subject(batch_size=7).raw(9), subject(batch_size=7)
+    long = many.raw(30)
+    assert long.shape == (30, 4, 4, 1)
+    np.testing.assert_array_equal(few, long[:9])
+    np.testing.assert_array_equal(many.raw(9), few)  # and is not drawn again
+    assert len(np.unique(long.reshape(30, -1), axis=0)) == 30  # no batch comes twice
+    assert len(np.unique(subject(batch_size=1).raw(5).reshape(5, -1), axis=0)) == 5
+
+
+def test_binarised_data_is_what_the_family_saw():
+    binary = family(lambda c, v, key, n: jnp.zeros((n, *c.shape)), data="binary")
+    two = dataset(levels=2)
+    np.testing.assert_array_equal(subject(binary, two).real("test"), two.splits["test"]["x"])
+    grey = dataset()
+    with pytest.raises(ValueError, match="made has 256 levels and the model makes binary data"):
+        subject(binary, grey).real("test")
+    s = subject(binary, grey, transform="dynamic", binarize_seed=4)
+    whole = s.real("test")
+    assert set(np.unique(whole)) == {0, 1}
+    np.testing.assert_array_equal(s.real("test", 6), whole[:6])
+    other = subject(binary, grey, transform="dynamic", binarize_seed=5).real("test")
+    assert (other != whole).any()
+
+
+def test_a_measurement_is_the_function_on_the_draws():
+    s = subject()
+    got = measure("parzen", SYMMETRIC, Config(), jnp.float32(1), s.dataset, KEY, samples=50)
+    want = parzen(s.fake(50), s.real("validation"), s.real("test"), seed=s.seed).as_dict()
+    assert got == {"instrument": "parzen", **want}
+    assert (got["n_real"], got["n_fake"], got["n_validation"]) == (40, 50, 30)
+    assert got["seed"] == subject().seed
+    again = measure("parzen", SYMMETRIC, Config(), jnp.float32(0.5), s.dataset, KEY, samples=50)
+    assert again["nats"] != got["nats"]  # other variables are another model
+
+
+def conditional(config, variables, key, n, label=None):
+    """Bright on the side that the label says."""
+    base = jax.random.uniform(key, (n, *config.shape)) * 0.5
+    label = jnp.zeros(n, jnp.int32) if label is None else label
+    place = jnp.arange(config.shape[1])[None] // (config.shape[1] // 2) == label[:, None]
+    return base + 0.5 * place[:, None, :, None] * variables
+
+
+def labelled(n=300):
+    """Real images of the same kind, 16 x 16 in two classes."""
+    splits = {}
+    for i, name in enumerate(("train", "validation", "test")):
+        label = np.arange(n) % 2
+        key = jax.random.key(100 + i)
+        x = conditional(Config((16, 16, 1)), 1.0, key, n, jnp.asarray(label))
+        splits[name] = {"x": np.asarray(x), "label": label}
+    return Dataset("sides", splits, 0)
+
+
+@pytest.fixture(scope="module")
+def sides():
+    return labelled()
+
+
+@pytest.fixture(scope="module")
+def two_sides(sides):
+    train = sides.splits["train"]
+    return train_classifier(train["x"], train["label"], steps=40)
+
+
+CONDITIONAL = family(
+    conditional, encode=lambda c, v, x: x.mean(axis=(1, 3)) * jnp.ones((1, c.shape[1]))
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("parzen", "classifier_frechet", "classifier_kernel", "swd", "ms_ssim"),
+        *("precision_recall", "neighbours", "accuracy_score", "svm"),
+    ],
+)
+def test_every_instrument_says_what_it_was(name, sides, two_sides):
+    settings = {"samples": 120} if "samples" in settings_of(name) else {}
+    config = Config((16, 16, 1))
+    options = {"classifier": two_sides, "classifier_steps": 40, **settings}
+    got = measure(name, CONDITIONAL, config, jnp.float32(1), sides, KEY, **options)
+    assert got == json.loads(json.dumps(got))
+    assert got["instrument"] == name
+    assert got["n_fake"] == (0 if name == "svm" else 120)
+    assert got["n_real"] > 0
+    kept = {"classifier_frechet", "classifier_kernel", "precision_recall"}
+    if name in kept:
+        assert got["extractor"] == two_sides.extractor.label
+    if name == "accuracy_score":
+        # Samples have the sides their labels say, and teach them.
+        assert got["accuracy"] > 0.95
+        assert got["real_accuracy"] > 0.95
+    if name == "svm":
+        assert got["accuracy"] > 0.95  # the columns' means tell the side
+        assert got["extractor"] == "fake"
+    if name == "swd":
+        s = Subject(CONDITIONAL, config, jnp.float32(1), sides, KEY)
+        want = swd(s.real("train", 120), s.fake(120), images=120, seed=s.seed).as_dict()
+        assert got == {"instrument": "swd", **want}
+
+
+def test_what_cannot_be_measured_is_a_sentence(sides):
+    def refused(match, name, fake=SYMMETRIC, data=None, shape=(4, 4, 1), **settings):
+        with pytest.raises(ValueError, match=match) as error:
+            measure(name, fake, Config(shape), jnp.float32(1), data or dataset(), KEY, **settings)
+        assert "\n" not in str(error.value)
+
+    refused("instrument must be one of parzen, fid", "parcen")
+    refused("parzen has no setting n; it has .*samples", "parzen", n=3)
+    refused("the standard Inception network is not here; name its file", "fid")
+    refused("there is no file nowhere.pth", "kid", weights="nowhere.pth")
+    refused("made has no labels in train", "classifier_frechet")
+    refused("fake has no features", "svm")
+    refused("cannot be asked for samples of a class", "accuracy_score", data=dataset(labels=2))
+    refused("16 pixels or more", "swd")
+    refused("makes pictures; modes of Gaussians are those of points", "gaussian_modes")
+    refused("is no data of stacked images", "stacked_modes", data=dataset(labels=8))
+    refused(r"holds examples of shape \(16, 16, 1\) and the model makes", "parzen", data=sides)
+    no_validation = dataset()
+    del no_validation.splits["validation"]
+    refused("made has no validation split, it has train, test", "parzen", data=no_validation)
+    real = family(noise, data="real", sample_range=(-np.inf, np.inf))
+    refused("makes real data and no pictures; only its modes", "parzen", real)
+    refused("batch_size must be above 0", "parzen", batch_size=0)
+
+
+def test_modes_are_the_labels_of_points():
+    centres = grid_centres(3, 4.0)
+    parts = [draw_modes(centres, 0.2, 900, seed) for seed in (1, 2, 3)]
+    names = ("train", "validation", "test")
+    splits = {s: {"x": x, "label": y} for s, (x, y) in zip(names, parts, strict=True)}
+    made = Dataset("grid", splits, 0)
+
+    def half(config, variables, key, n):
+        """Three of nine modes, at the right width."""
+        where, apart = jax.random.split(key)
+        place = jnp.asarray(centres, jnp.float32)[jax.random.randint(where, (n,), 0, 3)]
+        return place + 0.2 * jax.random.normal(apart, (n, 2))
+
+    points = family(half, data="real", sample_range=(-np.inf, np.inf))
+    got = measure("gaussian_modes", points, Config((2,)), jnp.float32(0), made, KEY)
+    assert (got["found"], got["modes"], got["n_fake"]) == (3, 9, 2500)
+    assert got["high_quality"] > 0.97
+    assert got["reverse_kl"] == pytest.approx(np.log(3), abs=0.01)
+    asked = {"centres": np.zeros((1, 2)), "sigma": 1.0, "samples": 30}
+    one = measure("gaussian_modes", points, Config((2,)), jnp.float32(0), made, KEY, **asked)
+    assert (one["modes"], one["n_fake"]) == (1, 30)
+
+
+def test_stacked_images_train_a_classifier_of_channels(sides):
+    """Two classes in three channels: eight modes, of which the model makes two."""
+    train = sides.splits["train"]
+    picks = RNG.integers(0, 300, (300, 3))
+    x = train["x"][picks, ..., 0].transpose(0, 2, 3, 1)
+    label = (train["label"][picks] * [4, 2, 1]).sum(axis=1)
+    made = Dataset("stacked", {"train": {"x": x, "label": label}}, 0)
+
+    def two(config, variables, key, n):
+        channels = [
+            conditional(Config((16, 16, 1)), 1.0, jax.random.fold_in(key, c), n, y)
+            for c, y in enumerate((jnp.arange(n) % 2, jnp.zeros(n, int), jnp.ones(n, int)))
+        ]
+        return jnp.concatenate(channels, axis=-1)
+
+    options = {"samples": 60, "classifier_steps": 40}
+    got = measure(
+        "stacked_modes", family(two), Config((16, 16, 3)), jnp.float32(0), made, KEY, **options
+    )
+    assert (got["found"], got["modes"]) == (2, 8)
+    assert got["counts"] == [0, 30, 0, 0, 0, 30, 0, 0]  # 001 and 101
+    assert got["reverse_kl"] == pytest.approx(np.log(4))
+
+
+def test_names_are_listed_once():
+    assert {"parzen", "fid", "kid", "swd", "ms_ssim"} <= set(INSTRUMENTS)
+    assert settings_of("fid") == {"samples": 50_000, "split": "train"}

@@ -1,0 +1,110 @@
+"""Structural similarity against scipy's convolutions and closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from genjax.evals import ms_ssim, ms_ssim_pairs
+from genjax.evals.msssim import WEIGHTS, windows_of
+
+RNG = np.random.default_rng(0)
+
+
+def other(a, b, windows):
+    """Wang et al. 2003 on one pair `[H, W, C]` in levels of 0 to 255, in float64."""
+    a, b = 255 * np.float64(a), 255 * np.float64(b)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    weights = np.array(WEIGHTS[: len(windows)])
+    if len(windows) < 5:
+        weights /= weights.sum()
+    product = 1.0
+    for scale, size in enumerate(windows):
+        grid = np.arange(size) - (size - 1) / 2
+        gauss = np.exp(-(grid[:, None] ** 2 + grid[None] ** 2) / 2 / (1.5 * size / 11) ** 2)
+        gauss /= gauss.sum()
+
+        def mean(x, gauss=gauss):
+            return np.stack(
+                [signal.convolve2d(x[..., c], gauss, mode="valid") for c in range(x.shape[-1])], -1
+            )
+
+        m, n = mean(a), mean(b)
+        cs = (2 * (mean(a * b) - m * n) + c2) / (mean(a * a) - m * m + mean(b * b) - n * n + c2)
+        if scale == len(windows) - 1:
+            cs = cs * (2 * m * n + c1) / (m * m + n * n + c1)
+        product *= max(cs.mean(), 0) ** weights[scale]
+        a, b = (
+            (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4
+            for x in (y[: len(y) // 2 * 2, : y.shape[1] // 2 * 2] for y in (a, b))
+        )
+    return product
+
+
+def natural(n, side, channels):
+    """Smooth random images with something in common."""
+    x = RNG.normal(size=(n + 1, side, side, channels)).cumsum(1).cumsum(2)
+    x = x[:n] + x[n:]
+    low, high = x.min(axis=(1, 2, 3), keepdims=True), x.max(axis=(1, 2, 3), keepdims=True)
+    return ((x - low) / (high - low)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "shrink"),
+    [(176, 1, False), (45, 3, False), (128, 1, True), (28, 1, False)],
+)
+def test_against_scipy(side, channels, shrink):
+    x = natural(4, side, channels)
+    windows = windows_of(side, shrink=shrink)
+    got = ms_ssim(x[:2], x[2:], windows)
+    want = [other(a, b, windows) for a, b in zip(x[:2], x[2:], strict=True)]
+    assert 0.01 < min(want) < max(want) < 0.99
+    np.testing.assert_allclose(got, want, rtol=2e-4)
+
+
+def test_closed_forms():
+    x = natural(2, 64, 1)
+    windows = windows_of(64)
+    np.testing.assert_allclose(ms_ssim(x, x, windows), 1, atol=1e-5)
+    # Images of one level each have the same structure, and differ in brightness alone.
+    a, b = (np.full((1, 64, 64, 1), level, np.float32) for level in (0.2, 0.6))
+    brightness = (2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4)
+    weight = WEIGHTS[2] / sum(WEIGHTS[:3])
+    np.testing.assert_allclose(ms_ssim(a, b, windows), brightness**weight, rtol=1e-4)
+    # What is turned round is no more alike than nothing is.
+    np.testing.assert_array_equal(ms_ssim(x, 1 - x, windows), 0)
+
+
+def test_scales_fit_the_image():
+    assert [len(windows_of(n)) for n in (11, 21, 22, 87, 88, 175, 176, 1024)] == [
+        *(1, 1, 2, 3, 4, 4, 5, 5),
+    ]
+    assert windows_of(28, shrink=True) == (11, 11, 7, 3, 1)
+    with pytest.raises(ValueError, match="smaller than its window, 11"):
+        windows_of(10)
+
+
+def test_a_model_of_one_image_is_seen():
+    varied = natural(30, 28, 1)
+    same = np.repeat(varied[:1], 30, axis=0)
+    same[0] = varied[1]  # but for one in thirty
+    found = ms_ssim_pairs(same, varied, pairs=90, batch_size=40, seed=5)
+    # A pair holds the odd one 1 - (29 / 30)(28 / 29) = 1 / 15 of the time.
+    share = (28 / 30, math.sqrt(28 / 30 * 2 / 30 / 90))
+    odd = float(ms_ssim(varied[:1], varied[1:2], found.windows)[0])
+    want = share[0] + (1 - share[0]) * odd
+    assert abs(found.mean - want) < 5 * share[1] * (1 - odd)
+    assert found.real < 0.9 < found.mean
+    assert (found.scales, found.windows, found.pairs) == (2, (11, 11), 90)
+    assert (found.n_real, found.n_fake, found.extractor, found.seed) == (30, 30, "pixels", 5)
+    alone = ms_ssim_pairs(same, pairs=90, batch_size=90, seed=5)
+    assert alone.real is None
+    assert alone.mean == pytest.approx(found.mean, rel=1e-6)
+
+
+def test_a_pair_is_never_an_image_with_itself():
+    two = natural(2, 16, 1)
+    found = ms_ssim_pairs(two, pairs=50)
+    want = float(ms_ssim(two[:1], two[1:], found.windows)[0])
+    assert found.mean == pytest.approx(want, rel=1e-4)

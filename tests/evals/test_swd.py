@@ -1,0 +1,136 @@
+"""Sliced Wasserstein distances against scipy: pyramids, transport, and the whole by other code."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.stats
+
+from genjax.evals import sliced, swd
+from genjax.evals.swd import normalized, patches, pyramid_level, sides
+
+RNG = np.random.default_rng(0)
+KERNEL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
+
+
+def blur(x):
+    return scipy.ndimage.convolve(x, KERNEL[None, :, :, None], mode="mirror")
+
+
+def pyramid(x, levels):
+    """The whole Laplacian pyramid by scipy, in float64."""
+    found = [np.float64(x)]
+    for _ in range(levels - 1):
+        small = blur(found[-1])[:, ::2, ::2]
+        up = np.zeros_like(found[-1])
+        up[:, ::2, ::2] = small
+        found[-1] = found[-1] - 4 * blur(up)
+        found.append(small)
+    return found
+
+
+def test_levels_are_scipys():
+    x = RNG.uniform(0, 1, (3, 64, 48, 2)).astype(np.float32)
+    for level, want in enumerate(pyramid(x, 3)):
+        got = pyramid_level(x, level, 3)
+        assert got.shape == want.shape
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "want"),
+    [
+        ((128, 128), [128, 64, 32, 16]),
+        ((16, 16), [16]),
+        ((28, 28), [28]),  # 14 would be below 16
+        ((36, 50), [36, 18]),
+        ((72, 50), [50, 25]),  # 36 x 25 cannot be halved: 25 is odd
+        ((64, 48), [48, 24]),
+        ((17, 64), [17]),
+    ],
+)
+def test_sides(size, want):
+    assert sides(*size) == want
+
+
+def test_patches_lie_where_they_were_asked_for():
+    level = RNG.normal(size=(4, 10, 12, 2))
+    y, x = RNG.integers(0, 4, (4, 3)), RNG.integers(0, 6, (4, 3))
+    got = patches(level, y, x)
+    assert got.shape == (12, 7, 7, 2)
+    for i in range(4):
+        for j in range(3):
+            want = level[i, y[i, j] : y[i, j] + 7, x[i, j] : x[i, j] + 7]
+            np.testing.assert_array_equal(got[3 * i + j], want)
+
+
+def test_each_channel_has_its_own_scale():
+    found = RNG.normal(size=(30, 7, 7, 3)) * [1, 50, 0] + [0, 200, 3]
+    got = normalized(np.float32(found)).reshape(30, 7, 7, 3)
+    np.testing.assert_allclose(got.mean(axis=(0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(got.std(axis=(0, 1, 2)), [1, 1, 0], atol=1e-4)
+
+
+def test_transport_is_scipys_along_every_direction():
+    a, b = RNG.normal(size=(50, 6)), RNG.normal(size=(50, 6)) * 2 + 1
+    axes = RNG.normal(size=(6, 37))
+    want = [scipy.stats.wasserstein_distance(a @ d, b @ d) for d in axes.T]
+    assert sliced(a, b, axes) == pytest.approx(np.mean(want), rel=1e-6)
+    with pytest.raises(ValueError, match="must have the same shape"):
+        sliced(a, b[:40], axes)
+
+
+def other_swd(real, fake, per_image, directions, seed, batch):
+    """The same by loops and scipy; random numbers are asked for in the same order."""
+    rng, found = np.random.default_rng(seed), {}
+    levels = len(sides(*real.shape[1:3]))
+    for level in range(levels):
+        both = []
+        for x in (real, fake):
+            out = []
+            for start in range(0, len(x), batch):
+                part = pyramid(x[start : start + batch], levels)[level]
+                rows, columns = (
+                    rng.integers(0, n - 6, (len(part), per_image)) for n in part.shape[1:3]
+                )
+                for image, ys, xs in zip(part, rows, columns, strict=True):
+                    out += [image[r : r + 7, c : c + 7] for r, c in zip(ys, xs, strict=True)]
+            out = np.stack(out)
+            for channel in range(out.shape[-1]):
+                one = out[..., channel]
+                out[..., channel] = (one - one.mean()) / one.std()
+            both.append(out.reshape(len(out), -1))
+        axes = rng.standard_normal((both[0].shape[1], directions))
+        axes = [d / np.sqrt(d @ d) for d in axes.T]
+        each = [scipy.stats.wasserstein_distance(both[0] @ d, both[1] @ d) for d in axes]
+        found[min(part.shape[1:3])] = 1e3 * np.mean(each)
+    return found
+
+
+def test_the_whole_against_other_code():
+    real = RNG.uniform(0, 1, (9, 32, 32, 3)).astype(np.float32)
+    fake = RNG.beta(2, 3, (8, 32, 32, 3)).astype(np.float32)  # one fewer: both are cut to 8
+    got = swd(real, fake, patches_per_image=6, repeats=2, directions=10, batch_size=5, seed=3)
+    want = other_swd(real[:8], fake, 6, 20, seed=3, batch=5)
+    assert list(got.levels) == [32, 16]
+    np.testing.assert_allclose(list(got.levels.values()), list(want.values()), rtol=1e-4)
+    assert got.average == pytest.approx(np.mean(list(want.values())), rel=1e-4)
+    assert (got.n_real, got.n_fake, got.patches, got.directions) == (8, 8, 6, 20)
+
+
+def test_a_level_sees_its_own_detail():
+    """Fine stripes change the finest level alone; the coarse one hardly moves."""
+    base = scipy.ndimage.gaussian_filter(RNG.normal(size=(150, 32, 32, 1)), (0, 3, 3, 0))
+    base = np.float32(0.5 + base)
+    stripes = np.where(np.arange(32) % 2, 0.05, -0.05)[None, None, :, None].astype(np.float32)
+    options = dict(patches_per_image=16, repeats=1, directions=40)
+    same = swd(base[:75], base[75:], **options).levels
+    fine = swd(base[:75], base[75:] + stripes, **options).levels
+    assert fine[32] > 3 * same[32]
+    assert fine[16] < 1.5 * same[16]
+
+
+def test_small_images_are_refused():
+    with pytest.raises(ValueError, match=r"16 pixels or more, got \[8, 8, 1\]"):
+        swd(np.zeros((4, 8, 8, 1)), np.zeros((4, 8, 8, 1)))
+    with pytest.raises(ValueError, match="differ in shape"):
+        swd(np.zeros((4, 16, 16, 1)), np.zeros((4, 16, 16, 3)))
