@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from genjax import data as data_room
+from genjax.core import Method
 from genjax.data import Data, Dataset, load, save_npz
 from genjax.data.write import Writing, prepare
 from genjax.families import gan, nade
@@ -48,7 +49,7 @@ def feeding(
     family = "gan" if critics else "nade"
     model: Any = nade.Config(shape=(3, 3, 1))
     if critics:
-        model = dataclasses.replace(gan.tiny(), critic_steps=critics)
+        model = dataclasses.replace(gan.tiny(), method=Method(critic_steps=critics))
     return Run(
         experiment="feeding",
         family=family,

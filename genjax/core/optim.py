@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from typing import Any, Literal
 
 import jax
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from genjax import checks
+
+SCHEDULES = ("constant", "linear", "cosine", "inverse_time", "exponential", "piecewise")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,12 +22,17 @@ class Optimizer:
     """Update rule."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
-    schedule: Literal["constant", "linear", "cosine", "inverse_time", "piecewise"] = "constant"
+    schedule: Literal[
+        "constant", "linear", "cosine", "inverse_time", "exponential", "piecewise"
+    ] = "constant"
     """Shape after the warm-up; linear and cosine fall to 0 at decay_steps."""
     decay_steps: int | None = None
     """Updates until linear and cosine reach 0; None is the run's first length, kept on resuming."""
     decrease: float = 0.0
-    """inverse_time: learning_rate / (1 + decrease * t) after t updates."""
+    """inverse_time: learning_rate / (1 + decrease * t) after t updates; exponential:
+    learning_rate / (1 + decrease)^t."""
+    floor: float = 0.0
+    """exponential: the learning rate falls no further."""
     boundaries: tuple[int, ...] = ()
     """piecewise: updates, warm-up included, from which on the next of the factors holds."""
     factors: tuple[float, ...] = ()
@@ -33,6 +41,10 @@ class Optimizer:
     """Updates of linear rise from 0."""
     momentum: float = 0.0
     """sgd and rmsprop: momentum."""
+    momentum_end: float = 0.0
+    """sgd: what the momentum moves to, linearly; 0 keeps it."""
+    momentum_steps: int = 0
+    """sgd: updates until the momentum is there."""
     nesterov: bool = False
     """sgd and rmsprop: Nesterov's form of the momentum."""
     b1: float = 0.9
@@ -50,17 +62,19 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         checks.one_of(("sgd", "adam", "rmsprop", "adagrad"), optimizer=self.optimizer)
-        checks.one_of(
-            ("constant", "linear", "cosine", "inverse_time", "piecewise"), schedule=self.schedule
-        )
+        checks.one_of(SCHEDULES, schedule=self.schedule)
         checks.positive(learning_rate=self.learning_rate, eps=self.eps, accumulate=self.accumulate)
         checks.not_negative(
             decrease=self.decrease,
+            floor=self.floor,
+            momentum_steps=self.momentum_steps,
             warmup=self.warmup,
             weight_decay=self.weight_decay,
             clip=self.clip,
         )
-        checks.fraction(momentum=self.momentum, b1=self.b1, b2=self.b2)
+        checks.fraction(
+            momentum=self.momentum, momentum_end=self.momentum_end, b1=self.b1, b2=self.b2
+        )
         if self.decay_steps is not None and self.decay_steps <= self.warmup:
             raise ValueError(
                 f"decay_steps must be above warmup, got {self.decay_steps} and {self.warmup}."
@@ -83,6 +97,14 @@ class Optimizer:
             raise ValueError(
                 f"momentum is for sgd and rmsprop, not for {self.optimizer}; set b1 for adam."
             )
+        if bool(self.momentum_end) != bool(self.momentum_steps):
+            raise ValueError("momentum_end and momentum_steps go together: where to, and when.")
+        if self.momentum_end and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("momentum_end is for sgd with a momentum to begin with.")
+        if self.floor > self.learning_rate:
+            raise ValueError(
+                f"floor must not be above learning_rate, got {self.floor} and {self.learning_rate}."
+            )
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0.")
 
@@ -95,6 +117,12 @@ class Optimizer:
             decrease = self.decrease
             # join_schedules asks for this during the warm-up too, at counts below 0.
             after = lambda count: lr / (1 + decrease * jnp.maximum(count, 0))  # noqa: E731
+        elif self.schedule == "exponential":
+            rate, floor = math.log1p(self.decrease), self.floor
+            # exp of a product: (1 + 4e-6)^t in float32 would begin with 1.000004 rounded.
+            after = lambda count: jnp.maximum(  # noqa: E731
+                lr * jnp.exp(-rate * jnp.maximum(count, 0)), floor
+            )
         elif self.schedule == "piecewise":
             after = self._piecewise
         elif self.decay_steps is None:
@@ -119,6 +147,14 @@ class Optimizer:
         rates = self.learning_rate * jnp.asarray((1.0, *self.factors), jnp.float32)
         return rates[jnp.sum(jnp.asarray(count)[None] >= boundaries)]
 
+    def _momentum(self) -> optax.GradientTransformation:
+        """v <- m v + g, with an m that may move along the run."""
+        if not self.momentum_end:
+            return optax.trace(self.momentum, self.nesterov)
+        moving = optax.linear_schedule(self.momentum, self.momentum_end, self.momentum_steps)
+        trace = optax.inject_hyperparams(optax.trace, static_args=("nesterov",))
+        return trace(decay=moving, nesterov=self.nesterov)
+
     def build(self, *, learning_rate_scale: float | None = None) -> optax.GradientTransformation:
         """The optimizer.
 
@@ -129,9 +165,7 @@ class Optimizer:
         """
         momentum = self.momentum or None
         rules = {
-            "sgd": lambda: (
-                optax.trace(self.momentum, self.nesterov) if momentum else optax.identity()
-            ),
+            "sgd": lambda: self._momentum() if momentum else optax.identity(),
             "adam": lambda: optax.scale_by_adam(self.b1, self.b2, self.eps),
             "rmsprop": lambda: optax.chain(
                 optax.scale_by_rms(self.b2, self.eps),

@@ -42,7 +42,12 @@ def gradient_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
 def network_step(loss: Loss, optimizers: Any, name: str) -> Step:
     """A descent step on one network of several: `params[name]` and `opt_state.name` change.
 
-    Everything else, the step counter included, stays bit-identical.
+    So do the entries of other collections that the loss updates, such as
+    `aux["updates"] = {"batch_stats": {name: ...}}`. Everything else, the step counter included,
+    stays bit-identical.
+
+    Raises:
+      ValueError: the loss updates what is under another network's name.
     """
     optimizer = getattr(optimizers, name)
 
@@ -63,7 +68,15 @@ def network_step(loss: Loss, optimizers: Any, name: str) -> Step:
             batch,
             key,
         )
-        variables = {**state.variables, **updates, "params": {**everything, name: params}}
+        for collection, entries in updates.items():
+            foreign = sorted(set(entries) & set(everything) - {name})
+            if foreign:
+                raise ValueError(
+                    f"the {name}'s loss updates {collection} of {', '.join(foreign)}; a network's"
+                    f" step updates its own alone."
+                )
+        own = {k: {**state.variables[k], **entries} for k, entries in updates.items()}
+        variables = {**state.variables, **own, "params": {**everything, name: params}}
         new = state.replace(
             variables=variables, opt_state=state.opt_state._replace(**{name: opt_state})
         )

@@ -17,6 +17,9 @@ from genjax.data.prepared import Prepared, open_folder
 from genjax.data.readers import Field, Reading, Source
 from genjax.data.settings import Data
 from genjax.data.sources import load
+from genjax.data.toys import GAUSSIANS, STACKED
+
+MADE = ("digits", "digits_4x4", *GAUSSIANS)
 
 
 def open_source(source: str, reading: Reading) -> Source:
@@ -24,14 +27,14 @@ def open_source(source: str, reading: Reading) -> Source:
 
     Args:
       source: a folder or file that `genjax.data.readers.read` knows, a .npz file, digits,
-        digits_4x4, a TFDS name, or a folder prepared by TFDS.
+        digits_4x4, ring, grid, stacked_NAME, a TFDS name, or a folder prepared by TFDS.
       reading: size, mode and the like.
 
     Raises:
       ValueError: nothing of the kind is there; one sentence.
     """
     path = pathlib.Path(source)
-    if source in ("digits", "digits_4x4") or source.endswith(".npz"):
+    if source in MADE or source.startswith(STACKED) or source.endswith(".npz"):
         return _arrays(source, reading)
     if path.exists() and not (path / "dataset_info.json").is_file():
         return readers.read(path, reading)

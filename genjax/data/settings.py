@@ -13,7 +13,8 @@ class Data:
     """Which data, and how integers become what a family takes."""
 
     data: str = "digits"
-    """digits, digits_4x4, a TFDS name, a prepared TFDS folder, or a .npz file."""
+    """digits, digits_4x4, ring, grid, a TFDS name, a prepared TFDS folder, or a .npz file; stacked_
+    before digits or a TFDS name stacks three of its images."""
     data_dir: str | None = None
     """Where TFDS names are looked for; None is TFDS_DATA_DIR, then TFDS's default."""
     transform: Literal[

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data import folds
+from genjax.data import folds, toys
 from genjax.data.arrays import read_npz
 from genjax.data.dataset import SPLITS, Dataset, levels_for, row_crcs
 from genjax.data.files import reason
@@ -39,6 +39,10 @@ def load(settings: Data) -> Dataset:
     found: dict[str, Any]
     if source in ("digits", "digits_4x4"):
         found, levels = _digits(source)
+    elif source in toys.GAUSSIANS:
+        found, levels = toys.gaussians(source), 0
+    elif source.startswith(toys.STACKED):
+        found, levels = _stacked(settings)
     elif source.endswith(".npz"):
         found, levels = folds.table(settings) or _npz(pathlib.Path(source))
     else:
@@ -46,7 +50,8 @@ def load(settings: Data) -> Dataset:
         levels = next(iter(found.values())).levels
     if "train" not in found:
         raise ValueError(f"{source} has no split called train, it has {sorted(found)}.")
-    found = _cut({s: found[s] for s in SPLITS if s in found}, settings)
+    if not source.startswith(toys.STACKED):  # whose parts were cut already
+        found = _cut({s: found[s] for s in SPLITS if s in found}, settings)
     arrays, streams = _place(found, settings)
     if levels is None:
         levels = _prepared_levels(source, arrays, streams)
@@ -158,6 +163,14 @@ def _digits(name: str) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     perm = Order(len(x), 0).epoch(0)
     cuts = {"train": perm[:1437], "validation": perm[1437:1617], "test": perm[1617:]}
     return {s: {"x": x[i], "label": label[i]} for s, i in cuts.items()}, levels
+
+
+def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
+    """Stacks of another data set, whose splits are cut first: no image is in stacks of two."""
+    name = settings.data.removeprefix(toys.STACKED)
+    plain = dict(data=name, transform="none", stream="no", labels_per_class=0)
+    single = load(dataclasses.replace(settings, **plain))
+    return toys.stacked(name, single.splits), single.levels
 
 
 def _npz(path: pathlib.Path) -> tuple[dict[str, dict[str, np.ndarray]], int]:

@@ -16,6 +16,8 @@ FAMILIES = {
     "hierarchical_vae": "genjax.families.hierarchical_vae",
     "m2": "genjax.families.m2",
     "gan": "genjax.families.gan",
+    "dcgan": "genjax.families.dcgan",
+    "infogan": "genjax.families.infogan",
 }
 
 

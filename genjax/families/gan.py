@@ -5,16 +5,16 @@
 Goodfellow et al. 2014, "Generative Adversarial Nets", eq. 1 and algorithm 1; sizes from the
 settings the authors released for MNIST. The generator descends -log D(G(z)) (section 3).
 
-What the paper leaves open, and what is done here: real and fake images go through D in two
-passes (no layer mixes examples, so one pass would be the same); k discriminator updates a
-generator update are `critic_steps`; noise is drawn again for each update, the generator's too;
-`sample` uses the weights it is given, the averaged ones where a run keeps an average.
+Other losses, penalties and rhythms are `Config.method`; with `output="linear"` events are real
+numbers, such as points of the plane. What papers leave open about the two turns, and what is done
+here, is said in `genjax.core.adversarial`. In the authors' code both players move at once; here D
+moves first, as in algorithm 1.
 """
 
 import dataclasses
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,9 +22,16 @@ import jax.numpy as jnp
 import optax
 
 from genjax import checks
-from genjax.core import Traits, adversarial_step, network_step
-from genjax.losses import minimax_discriminator, non_saturating_generator
-from genjax.nn import MLP, Maxout
+from genjax.core import (
+    Method,
+    Traits,
+    adversarial_step,
+    discriminator_turn,
+    generator_turn,
+    method_buffers,
+    network_step,
+)
+from genjax.nn import MLP, Maxout, symmetric_uniform
 
 TRAITS = Traits(data="images", density="none")
 
@@ -38,26 +45,39 @@ class Optimizers(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Architecture; the defaults are the authors' for MNIST."""
+    """Architecture and method; the defaults are the authors' for MNIST."""
 
     shape: tuple[int, ...] = (28, 28, 1)
     """Event shape: (D,) or (H, W, C)."""
     latent: int = 100
-    """Dimensions of the uniform noise."""
+    """Dimensions of the noise."""
+    noise: Literal["uniform", "normal"] = "uniform"
+    """Of unit variance either way."""
     generator_hidden: tuple[int, ...] = (1200, 1200)
     """ReLU units of the generator."""
+    output: Literal["sigmoid", "linear"] = "sigmoid"
+    """Of the generator: images in (0, 1), or real numbers."""
     discriminator_hidden: tuple[int, ...] = (240, 240)
-    """Maxout units of the discriminator."""
+    """Hidden units of the discriminator."""
+    activation: Literal["maxout", "relu"] = "maxout"
+    """Of the discriminator."""
     pieces: int = 5
     """Linear maps a maxout unit takes the largest of."""
     input_dropout: float = 0.2
     """Share of the discriminator's inputs dropped."""
     hidden_dropout: float = 0.5
     """Share of the discriminator's hidden units dropped."""
-    critic_steps: int = 1
-    """Discriminator updates k a generator update (algorithm 1)."""
-    dtype: str = "float32"
-    """Computation of the hidden layers, float32 or bfloat16; logits stay float32."""
+    generator_range: float = 0.05
+    """Weights begin uniform within this of 0; 0 is LeCun's normal."""
+    discriminator_range: float = 0.005
+    """The same of the discriminator."""
+    marginals: bool = True
+    """With sigmoid outputs, biases of the last layer begin at the log-odds of the data's mean,
+    where `init` is given a batch; the training loop gives it one."""
+    method: Method = dataclasses.field(default_factory=Method)
+    """How the two are trained."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Computation of the hidden layers; logits stay float32."""
 
     def __post_init__(self) -> None:
         checks.positive(
@@ -66,10 +86,20 @@ class Config:
             generator_hidden=self.generator_hidden,
             discriminator_hidden=self.discriminator_hidden,
             pieces=self.pieces,
-            critic_steps=self.critic_steps,
+        )
+        checks.not_negative(
+            generator_range=self.generator_range, discriminator_range=self.discriminator_range
         )
         checks.fraction(input_dropout=self.input_dropout, hidden_dropout=self.hidden_dropout)
+        checks.one_of(("uniform", "normal"), noise=self.noise)
+        checks.one_of(("sigmoid", "linear"), output=self.output)
+        checks.one_of(("maxout", "relu"), activation=self.activation)
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
+
+    @property
+    def critic_steps(self) -> int:
+        """Discriminator updates k a generator update (algorithm 1)."""
+        return self.method.critic_steps
 
 
 def tiny() -> Config:
@@ -79,64 +109,97 @@ def tiny() -> Config:
         generator_hidden=(8,),
         discriminator_hidden=(6,),
         pieces=2,
-        critic_steps=2,
+        generator_range=0.5,
+        discriminator_range=0.5,
+        method=Method(critic_steps=2, r1=0.1, penalty_every=2, smoothing=0.1),
     )
 
 
+def traits(config: Config) -> Traits:
+    """Images with sigmoid outputs, real numbers with linear ones."""
+    if config.output == "sigmoid":
+        return TRAITS
+    return Traits(data="real", density="none", sample_range=(-math.inf, math.inf))
+
+
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 in [0, 1], `[B, *shape]`; `[K, B, *shape]` with K > 1 critic steps."""
+    """`x`: float32 in [0, 1], or any with linear outputs, `[B, *shape]`; `[K, B, *shape]` with
+    K > 1 critic steps."""
     lead = () if config.critic_steps == 1 else (config.critic_steps,)
     return {"x": jax.ShapeDtypeStruct((*lead, batch_size, *config.shape), jnp.float32)}
 
 
+def _kernel_init(scale: float) -> Any:
+    return symmetric_uniform(scale) if scale else nn.initializers.lecun_normal()
+
+
 class Generator(nn.Module):
-    """`[B, Z] -> [B, *shape]` in (0, 1)."""
+    """`[B, Z] -> [B, *shape]`."""
 
     config: Config
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
         c = self.config
-        logits = MLP(c.generator_hidden, math.prod(c.shape), nn.relu, jnp.dtype(c.dtype))(z)
-        return jax.nn.sigmoid(logits).reshape(z.shape[0], *c.shape)
+        kernel_init = _kernel_init(c.generator_range)
+        out = math.prod(c.shape)
+        x = MLP(c.generator_hidden, out, nn.relu, jnp.dtype(c.dtype), kernel_init, name="mlp")(z)
+        x = jax.nn.sigmoid(x) if c.output == "sigmoid" else x
+        return x.reshape(z.shape[0], *c.shape)
 
 
 class Discriminator(nn.Module):
-    """`[B, *shape] -> logits [B]`; sigmoid(logits) is D(x)."""
+    """`[B, *shape] -> logits [B], last hidden layer [B, F]`; sigmoid(logits) is D(x)."""
 
     config: Config
 
     @nn.compact
-    def __call__(self, x: jax.Array, dropout: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, dropout: bool = False) -> tuple[jax.Array, jax.Array]:
         c = self.config
+        dtype, kernel_init = jnp.dtype(c.dtype), _kernel_init(c.discriminator_range)
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(c.input_dropout, deterministic=not dropout)(x)
+        hidden = x
         for units in c.discriminator_hidden:
-            x = Maxout(units, c.pieces, jnp.dtype(c.dtype))(x)
-            x = nn.Dropout(c.hidden_dropout, deterministic=not dropout)(x)
-        return nn.Dense(1, dtype=jnp.float32)(x)[:, 0]
+            if c.activation == "maxout":
+                hidden = Maxout(units, c.pieces, dtype, kernel_init)(x)
+            else:
+                hidden = nn.relu(nn.Dense(units, dtype=dtype, kernel_init=kernel_init)(x))
+            x = nn.Dropout(c.hidden_dropout, deterministic=not dropout)(hidden)
+        logits = nn.Dense(1, dtype=jnp.float32, kernel_init=kernel_init, name="out")(x)
+        return logits[:, 0], hidden
+
+
+def init_examples(config: Config) -> int:
+    """Training examples that `init` would like to see: 10,000 for the marginals."""
+    return 10_000 if config.marginals and config.output == "sigmoid" else 0
 
 
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del batch
     generator_key, discriminator_key = jax.random.split(key)
-    generator = Generator(config).init(generator_key, jnp.zeros((1, config.latent)))
-    discriminator = Discriminator(config).init(discriminator_key, jnp.zeros((1, *config.shape)))
-    return {
-        "params": {
-            "generator": generator["params"],
-            "discriminator": discriminator["params"],
-        }
-    }
+    generator = Generator(config).init(generator_key, jnp.zeros((1, config.latent)))["params"]
+    x = jnp.zeros((1, *config.shape))
+    discriminator = Discriminator(config).init(discriminator_key, x)["params"]
+    if batch is not None and init_examples(config):
+        # Pixels that are always 0 begin at 1e-7, as in the authors' library.
+        mean = jnp.clip(
+            jnp.mean(batch["x"].reshape(-1, math.prod(config.shape)), 0), 1e-7, 1 - 1e-7
+        )
+        out = {**generator["mlp"]["out"], "bias": jnp.log(mean) - jnp.log1p(-mean)}
+        generator = {"mlp": {**generator["mlp"], "out": out}}
+    params = {"generator": generator, "discriminator": discriminator}
+    return {"params": params, **method_buffers(config.method)}
 
 
 def noise(config: Config, key: jax.Array, n: int) -> jax.Array:
-    """Uniform with unit variance, on (-sqrt 3, sqrt 3): `[n, Z]`."""
+    """Uniform on (-sqrt 3, sqrt 3), or normal: unit variance, `[n, Z]`."""
+    if config.noise == "normal":
+        return jax.random.normal(key, (n, config.latent))
     return jax.random.uniform(key, (n, config.latent), minval=-math.sqrt(3), maxval=math.sqrt(3))
 
 
 def generate(config: Config, variables: dict[str, Any], z: jax.Array) -> jax.Array:
-    """G(z): `[B, Z] -> [B, *shape]` in (0, 1)."""
+    """G(z): `[B, Z] -> [B, *shape]`."""
     return Generator(config).apply({"params": variables["params"]["generator"]}, z)
 
 
@@ -147,33 +210,29 @@ def discriminate(
     checks.events("gan", x, config.shape)
     params = {"params": variables["params"]["discriminator"]}
     rngs = None if key is None else {"dropout": key}
-    return Discriminator(config).apply(params, x, dropout=key is not None, rngs=rngs)
+    return Discriminator(config).apply(params, x, dropout=key is not None, rngs=rngs)[0]
 
 
 def discriminator_loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """-log D(x) - log(1 - D(G(z))), `[B]` nats; the generator is held fixed."""
+    """By default -log D(x) - log(1 - D(G(z))), `[B]` nats; the generator is held fixed."""
     _check(config, batch)
-    noise_key, real_key, fake_key = jax.random.split(key, 3)
-    z = noise(config, noise_key, batch["x"].shape[0])
-    fake = jax.lax.stop_gradient(generate(config, variables, z))
-    real_logits = discriminate(config, variables, batch["x"], real_key)
-    fake_logits = discriminate(config, variables, fake, fake_key)
-    return minimax_discriminator(real_logits, fake_logits), {
-        "real_probability": jax.nn.sigmoid(real_logits),
-        "fake_probability": jax.nn.sigmoid(fake_logits),
-    }
+    noise_key, turn_key = jax.random.split(key)
+    fake = generate(config, variables, noise(config, noise_key, batch["x"].shape[0]))
+    judge = _judge(config, variables)
+    return discriminator_turn(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
 
 
 def generator_loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """-log D(G(z)), `[B]` nats, as many samples as the batch has images."""
+    """By default -log D(G(z)), `[B]` nats, as many samples as the batch has images."""
     _check(config, batch)
-    noise_key, dropout_key = jax.random.split(key)
+    noise_key, turn_key = jax.random.split(key)
     fake = generate(config, variables, noise(config, noise_key, batch["x"].shape[0]))
-    return non_saturating_generator(discriminate(config, variables, fake, dropout_key)), {}
+    judge = _judge(config, variables)
+    return generator_turn(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
 
 
 def make_steps(config: Config, optimizers: Optimizers) -> tuple[Any, Any]:
@@ -191,7 +250,7 @@ def make_step(config: Config, optimizer: Optimizers) -> Any:
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
-    """Samples: float32 `[n, *shape]` in (0, 1); one image without `n`."""
+    """Samples: float32 `[n, *shape]`; one without `n`."""
     x = generate(config, variables, noise(config, key, n or 1))
     return x if n else x[0]
 
@@ -200,14 +259,15 @@ def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
     """Last hidden layer of the discriminator, features nobody labelled: `[B, F]`."""
     checks.events("gan", x, config.shape)
     params = {"params": variables["params"]["discriminator"]}
-    _, state = Discriminator(config).apply(
-        params, x, capture_intermediates=lambda module, _: isinstance(module, Maxout)
-    )
-    last = f"Maxout_{len(config.discriminator_hidden) - 1}"
-    return state["intermediates"][last]["__call__"][0]
+    return Discriminator(config).apply(params, x)[1]
+
+
+def _judge(config: Config, variables: dict[str, Any]) -> Any:
+    return lambda x, key, stats: (discriminate(config, variables, x, key), stats, None)
 
 
 def _check(config: Config, batch: dict[str, jax.Array]) -> None:
     # One critic step sees [B, *shape]: the leading axis of critic steps is gone by here.
-    single = dataclasses.replace(config, critic_steps=1)
+    method = dataclasses.replace(config.method, critic_steps=1)
+    single = dataclasses.replace(config, method=method)
     checks.batch("gan", batch, functools.partial(batch_spec, single))

@@ -1,11 +1,23 @@
 """Pure losses: arrays in, unreduced nats out. Needs jax and genjax.checks, nothing else."""
 
 from genjax.losses.adversarial import (
+    hinge_discriminator,
+    least_squares_discriminator,
+    least_squares_generator,
     minimax_discriminator,
     minimax_generator,
     non_saturating_generator,
+    relativistic_discriminator,
+    relativistic_generator,
+    wasserstein_critic,
+    wasserstein_generator,
 )
 from genjax.losses.divergence import gaussian_cholesky_kl, gaussian_kl
+from genjax.losses.information import (
+    categorical_information,
+    gaussian_information,
+    uniform_information,
+)
 from genjax.losses.likelihood import (
     bernoulli_nats,
     bernoulli_nll,
@@ -22,6 +34,12 @@ from genjax.losses.mixture import (
     laplace_mixture_nats,
     laplace_mixture_nll,
 )
+from genjax.losses.penalties import (
+    drift_penalty,
+    gradient_penalty,
+    r1_penalty,
+    r2_penalty,
+)
 from genjax.losses.variational import (
     dreg_loss,
     free_bits,
@@ -36,26 +54,40 @@ __all__ = [
     "bernoulli_nats",
     "bernoulli_nll",
     "bits_per_dim",
+    "categorical_information",
     "categorical_nll",
     "discretized_logistic_nats",
     "discretized_logistic_nll",
     "dreg_loss",
+    "drift_penalty",
     "free_bits",
     "gaussian_cholesky_kl",
     "gaussian_cholesky_nll",
+    "gaussian_information",
     "gaussian_kl",
     "gaussian_mixture_nats",
     "gaussian_mixture_nll",
     "gaussian_nll",
+    "gradient_penalty",
+    "hinge_discriminator",
     "importance_weighted_bound",
     "iwae_loss",
     "kl_warmup",
     "laplace_mixture_nats",
     "laplace_mixture_nll",
+    "least_squares_discriminator",
+    "least_squares_generator",
     "minimax_discriminator",
     "minimax_generator",
     "non_saturating_generator",
     "normalized_weights",
+    "r1_penalty",
+    "r2_penalty",
+    "relativistic_discriminator",
+    "relativistic_generator",
     "score_function_loss",
     "sum_event",
+    "uniform_information",
+    "wasserstein_critic",
+    "wasserstein_generator",
 ]

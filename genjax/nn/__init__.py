@@ -12,8 +12,9 @@ from genjax.nn.gaussian import (
 )
 from genjax.nn.iaf import Flow, FlowStep, invert_flow
 from genjax.nn.masked import MaskedDense, draw_degrees, draw_order
-from genjax.nn.mlp import MLP, Maxout
+from genjax.nn.mlp import MLP, Maxout, symmetric_uniform
 from genjax.nn.networks import ToEvent, ToVector, one_hot
+from genjax.nn.normless import NormlessDown, NormlessUp
 from genjax.nn.observation import (
     HEADS,
     draw_observation,
@@ -22,21 +23,29 @@ from genjax.nn.observation import (
     observation_nll,
     observation_range,
 )
+from genjax.nn.residual import ResidualDown, ResidualUp
 from genjax.nn.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
+from genjax.nn.strided import DownStack, UpStack
 
 __all__ = [
     "HEADS",
     "MLP",
+    "DownStack",
     "Flow",
     "FlowStep",
     "Gaussian",
     "MaskedDense",
     "Maxout",
+    "NormlessDown",
+    "NormlessUp",
     "ResNetDecoder",
     "ResNetEncoder",
     "ResidualBlock",
+    "ResidualDown",
+    "ResidualUp",
     "ToEvent",
     "ToVector",
+    "UpStack",
     "draw_degrees",
     "draw_gaussian",
     "draw_observation",
@@ -53,4 +62,5 @@ __all__ = [
     "observation_range",
     "one_hot",
     "split_gaussian",
+    "symmetric_uniform",
 ]

@@ -8,6 +8,15 @@ import jax
 import jax.numpy as jnp
 
 
+def symmetric_uniform(scale: float) -> Callable:
+    """Initializer: uniform on (-scale, scale), where Flax's `uniform` begins at 0."""
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -scale, scale)
+
+    return init
+
+
 class MLP(nn.Module):
     """Dense hidden layers and a linear output: `[B, F] -> [B, out]`, output in float32.
 

@@ -125,12 +125,13 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f" {run.data.data} under transform {run.data.transform} goes from {low:g} to {high:g};"
             f" set --transform none, and the Config's levels to the data's {dataset.levels}."
         )
-    if traits.data == "real" and dataset.levels and run.data.transform != "dequantize":
+    grows = traits.data == "real" and traits.density != "none"
+    if grows and dataset.levels and run.data.transform != "dequantize":
         raise ValueError(
             f"{run.family} is a density of real numbers, which grows without bound on integers, and"
             f" {run.data.data} holds {dataset.levels} levels; set --transform dequantize."
         )
-    if family.TRAITS.density != "none" and not {"test", "train"} & set(dataset.splits):
+    if traits.density != "none" and not {"test", "train"} & set(dataset.splits):
         raise ValueError(
             f"{run.data.data} has no test split to evaluate on; prepare it with --test N, or read"
             f" it into memory with --stream no."

@@ -97,6 +97,21 @@ def test_three_updates_of_each_rule(settings):
     np.testing.assert_allclose(got, reference(s, params, grads, [0.1] * 3), rtol=1e-6)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_moves_linearly_and_then_stays(nesterov):
+    params, grads = draw(3, steps=4)
+    settings = dict(optimizer="sgd", momentum=0.5, momentum_end=0.8, momentum_steps=2)
+    with jax.enable_x64(True):
+        built = Optimizer(learning_rate=0.1, nesterov=nesterov, **settings).build()
+        got = obtained(built, params, grads)
+    velocity, want = np.zeros(SIZE), []
+    for g, m in zip(grads, (0.5, 0.65, 0.8, 0.8), strict=True):
+        velocity = g + m * velocity
+        params = params - 0.1 * (g + m * velocity if nesterov else velocity)
+        want.append(params)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 def test_the_defaults_are_those_of_adam_and_of_no_extras():
     """Kingma and Ba 2015, algorithm 1."""
     s = Optimizer()
@@ -117,6 +132,15 @@ SCHEDULES = [
     (
         {"schedule": "inverse_time", "decrease": 0.5},
         [(0, 0.4), (1, 0.4 / 1.5), (2, 0.2), (6, 0.1)],
+    ),
+    (
+        {"schedule": "exponential", "decrease": 0.25, "floor": 0.1},
+        [(0, 0.4), (1, 0.32), (3, 0.4 / 1.25**3), (6, 0.4 / 1.25**6), (7, 0.1), (1000, 0.1)],
+    ),
+    # Of so small a decrease float32 knows 1 part in 30: the authors' learning rate of a GAN.
+    (
+        {"schedule": "exponential", "decrease": 4e-6},
+        [(10**5, 0.4 / 1.000004**100_000), (10**6, 0.4 / 1.000004**1_000_000)],
     ),
     (
         {"schedule": "piecewise", "boundaries": (2, 5), "factors": (0.5, 0.1)},
@@ -303,7 +327,10 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(accumu
             "factors must be above 0",
         ),
         # A schedule or rule that is not known must not be taken for another.
-        ({"schedule": "exponential", "decay_steps": 9}, "schedule must be one of .*'exponential'"),
+        ({"schedule": "geometric", "decay_steps": 9}, "schedule must be one of .*'geometric'"),
+        ({"schedule": "exponential", "floor": 1.0}, "floor must not be above learning_rate, got 1"),
+        ({"optimizer": "sgd", "momentum": 0.5, "momentum_end": 0.7}, "momentum_end and momentum_s"),
+        ({"momentum_end": 0.7, "momentum_steps": 9}, "momentum_end is for sgd with a momentum"),
         ({"optimizer": "lion"}, "optimizer must be one of .*adagrad, got 'lion'"),
     ],
     ids=str,

@@ -81,7 +81,9 @@ def test_each_setting_has_an_option(field):
     choices |= {"order": "random" if old == "raster" else "raster", "transform": "dynamic"}
     choices |= {"shape": "5 5 1", "data": "digits", "data_dir": "there", "decay_steps": "33"}
     choices |= {"nesterov": "", "patience": "3", "writers": "csv", "stream": "yes"}
-    choices |= {"folds": "10", "fold": "3", "standardize": ""}
+    choices |= {"folds": "10", "fold": "3", "standardize": "", "floor": "1e-4"}
+    choices |= {"labels_seed": "3"}
+    choices |= {"boundaries": "5 9", "factors": "0.5 0.1"}
     if name in choices:
         value = choices[name]
     elif isinstance(old, float):
@@ -93,9 +95,13 @@ def test_each_setting_has_an_option(field):
     # Momentum is for sgd and rmsprop, Nesterov's form for where there is one.
     needs = {"momentum": "--optimizer sgd", "nesterov": "--optimizer sgd --momentum 0.5"}
     needs |= {"fold": "--folds 10"}
-    others = changed(needs[name]) if name in needs else {}
+    needs |= {"momentum_end": "--optimizer sgd --momentum 0.5 --momentum-steps 9"}
+    needs |= {"momentum_steps": "--optimizer sgd --momentum 0.5 --momentum-end 0.7"}
+    needs |= {"boundaries": "--schedule piecewise --factors 0.5 0.1"}
+    needs |= {"factors": "--schedule piecewise --boundaries 5 9"}
+    others = {w[2:].replace("-", "_") for w in needs.get(name, "").split() if w.startswith("--")}
     found = changed(f"{line} {needs.get(name, '')}")
-    assert set(found) - set(others) == {f"{room}.{name}"}
+    assert set(found) == {f"{room}.{n}" for n in {name, *others}}
     if isinstance(old, (int, float)) and not isinstance(old, bool):
         assert found[f"{room}.{name}"] == type(old)(value)
 
@@ -125,6 +131,10 @@ def test_two_players_have_an_option_each():
     recipes = {"gan": TOUR}
     found = changed("--optimizer.generator.learning-rate 0.5 --latent 3", recipes, TOUR)
     assert found == {"optimizer.generator.learning_rate": 0.5, "model.latent": 3}
+    # How they are trained is a part of the model, and its options need no prefix either.
+    found = changed("--loss hinge --critic-steps 5 --r1 0.5", recipes, TOUR)
+    method = {"loss": "hinge", "critic_steps": 5, "r1": 0.5}
+    assert found == {f"model.method.{name}": value for name, value in method.items()}
 
 
 def test_a_counted_family_has_no_optimizer():

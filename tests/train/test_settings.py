@@ -42,6 +42,7 @@ RUNS = {
     "two": make("gan", TwoOptimizers(generator=COSINE, discriminator=LINEAR)),
     "none": make("joint", None),
     "vae": make("vae", COSINE),
+    "method": make("infogan", TwoOptimizers()),  # a dataclass in its Config
     "no figure": dataclasses.replace(make(), figure=Figure()),
 }
 

@@ -1,0 +1,76 @@
+"""Data whose modes are known: Gaussians on a ring or a grid, and stacked digits.
+
+A generator that leaves modes out is seen at once on these. Everything is drawn from Philox's raw
+stream, which numpy promises to keep.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+GAUSSIANS = ("ring", "grid")
+SIZES = {"train": 50_000, "validation": 10_000, "test": 10_000}
+STACKED = "stacked_"
+STREAM = 2**33  # past the streams of Order, of static draws and of few labels
+
+
+def gaussians(name: str) -> dict[str, dict[str, np.ndarray]]:
+    """Points of the plane from an even mixture of round Gaussians, float32 `[N, 2]`, by split.
+
+    `ring`: 8 on the unit circle, of deviation 0.01. `grid`: 25 at the places of {-4, -2, 0, 2,
+    4}^2, of deviation 0.05. The label of a point is its Gaussian.
+
+    Source: Lin et al. 2018, "PacGAN" (arXiv:1712.04086), section 4.1.
+    """
+    if name == "ring":
+        angles = 2 * np.pi * np.arange(8) / 8
+        centres, deviation = np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.01
+    else:
+        line = np.arange(-4.0, 5.0, 2.0)
+        centres = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
+        deviation = 0.05
+    out = {}
+    for number, (split, n) in enumerate(SIZES.items()):
+        raw = np.random.Philox(key=[number, STREAM]).random_raw(3 * n).reshape(3, n)
+        label = (raw[0] % np.uint64(len(centres))).astype(np.int32)
+        u, v = ((raw[i] >> np.uint64(11)) * 2.0**-53 for i in (1, 2))  # uniform in [0, 1)
+        radius, angle = np.sqrt(-2 * np.log1p(-u)), 2 * np.pi * v  # Box and Muller 1958
+        noise = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        # Rounded well above the last digit, in which the sines of two machines may differ.
+        x = np.round(centres[label] + deviation * noise, 5).astype(np.float32)
+        out[split] = {"x": x, "label": label}
+    return out
+
+
+def stacked(
+    name: str, splits: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Three random grey images of a split as the channels of one, as many as the split has.
+
+    The label counts in as many as there are classes, the first channel foremost: of digits
+    100 a + 10 b + c, and so 1000 modes.
+
+    Source: Metz et al. 2017, "Unrolled Generative Adversarial Networks" (arXiv:1611.02163),
+    section 3.3.1.
+
+    Raises:
+      ValueError: the images are not grey, or have no labels.
+    """
+    out = {}
+    highest = 0
+    for rows in splits.values():
+        if "label" not in rows or rows["x"].ndim != 4 or rows["x"].shape[-1] != 1:
+            raise ValueError(
+                f"{STACKED}{name} stacks grey images [N, H, W, 1] with labels, and {name} holds"
+                f" {', '.join(f'{k} {list(v.shape)}' for k, v in rows.items())}."
+            )
+        highest = max(highest, int(rows["label"].max()))
+    for number, (split, rows) in enumerate(splits.items()):
+        n, classes = len(rows["x"]), highest + 1
+        raw = np.random.Philox(key=[number, STREAM]).random_raw(3 * n)
+        picks = (raw % np.uint64(n)).astype(np.int64).reshape(n, 3)
+        digits = rows["label"][picks].astype(np.int64)  # [n, 3]
+        label = (digits * [classes**2, classes, 1]).sum(axis=1).astype(np.int32)
+        x = np.moveaxis(rows["x"][picks, ..., 0], 1, -1)  # [n, H, W, 3]
+        out[split] = {"x": np.ascontiguousarray(x), "label": label}
+    return out

@@ -1,0 +1,138 @@
+"""Residual networks without any normalisation, kept in scale by how they begin.
+
+Grouped bottlenecks whose last product begins at 0, linear interpolation between scales, a learnt
+basis at 4x4. Huang et al. 2024, "The GAN is dead; long live the GAN! A Modern GAN Baseline"
+(arXiv:2501.05441), section 3 (config E); initialisation after Zhang et al. 2019, "Fixup
+Initialization" (arXiv:1901.09321).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.nn.resnet import sides_of
+
+SLOPE = 0.2
+GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the variance through a LeakyReLU
+EXPANSION = 2
+BLOCKS = 2  # of a stage
+
+
+def scaled(gain: float) -> Any:
+    """Initializer: normal, with variance gain^2 / fan in."""
+    if not gain:
+        return nn.initializers.zeros
+    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
+
+
+def smooth(x: jax.Array, *, up: bool) -> jax.Array:
+    """Twice or half the side by linear interpolation, the filter [1, 2, 1] in both directions."""
+    taps = jnp.array([1.0, 2.0, 1.0], x.dtype) / (2 if up else 4)
+    channels = x.shape[-1]
+    kernel = jnp.broadcast_to(
+        (taps[:, None] * taps[None])[:, :, None, None], (3, 3, 1, channels)
+    )  # [h, w, 1, C]
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1) if up else (2, 2),
+        padding=[(2, 1)] * 2 if up else [(1, s % 2) for s in x.shape[1:3]],
+        lhs_dilation=(2, 2) if up else None,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=channels,
+    )
+
+
+class Block(nn.Module):
+    """x + a bottleneck of x: 1x1 up, grouped 3x3, 1x1 down; at the beginning it is x.
+
+    group: channels of a group of the 3x3 convolution.
+    blocks: residual blocks of the whole network; more of them begin smaller.
+    """
+
+    group: int
+    blocks: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        inside = EXPANSION * x.shape[-1]
+        gain = GAIN * self.blocks ** (-1 / 4)  # three products: 1 / (2 * 3 - 2)
+        options: dict[str, Any] = {"dtype": self.dtype, "kernel_init": scaled(gain)}
+        y = nn.leaky_relu(nn.Conv(inside, (1, 1), **options)(x), SLOPE)
+        groups = max(1, inside // self.group)
+        y = nn.Conv(inside, (3, 3), feature_group_count=groups, **options)(y)
+        options |= {"kernel_init": scaled(0), "use_bias": False}
+        return x + nn.Conv(x.shape[-1], (1, 1), **options)(nn.leaky_relu(y, SLOPE))
+
+
+class NormlessUp(nn.Module):
+    """A vector up to an image: `[B, Z] -> [B, H, W, C]`, linear at the end, float32.
+
+    shape: of the image.
+    widths: channels of the stages, the smallest map's first.
+    group: channels of a group.
+    dtype: of the computation.
+    """
+
+    shape: Sequence[int]
+    widths: Sequence[int]
+    group: int = 16
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        heights, ways = (sides_of(s, len(self.widths))[::-1] for s in self.shape[:2])
+        options: dict[str, Any] = {"dtype": self.dtype, "use_bias": False}
+        basis = self.param(
+            "basis", nn.initializers.normal(1.0), (heights[0], ways[0], self.widths[0])
+        )
+        x = nn.Dense(self.widths[0], kernel_init=scaled(1), **options)(z)
+        x = x[:, None, None] * basis[None].astype(self.dtype)  # [B, h, w, width]
+        for i, width in enumerate(self.widths):
+            if i:
+                if width != x.shape[-1]:
+                    x = nn.Conv(width, (1, 1), kernel_init=scaled(1), **options)(x)
+                x = smooth(x, up=True)[:, : heights[i], : ways[i]]
+            for _ in range(BLOCKS):
+                x = Block(self.group, BLOCKS * len(self.widths), self.dtype)(x)
+        options["dtype"] = jnp.float32
+        return nn.Conv(self.shape[-1], (1, 1), kernel_init=scaled(1), **options)(x)
+
+
+class NormlessDown(nn.Module):
+    """An image down to maps, `[B, H, W, C] -> maps`: one a stage, and the last as `[B, width]`.
+
+    widths: channels of the stages, the largest map's first.
+    group: channels of a group.
+    dtype: of the computation.
+    """
+
+    widths: Sequence[int]
+    group: int = 16
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        options: dict[str, Any] = {"dtype": self.dtype, "use_bias": False}
+        options["kernel_init"] = scaled(1)
+        x = nn.Conv(self.widths[0], (1, 1), **options)(x)
+        out = []
+        for i, width in enumerate(self.widths):
+            if i:
+                x = smooth(x, up=False)
+                if width != x.shape[-1]:
+                    x = nn.Conv(width, (1, 1), **options)(x)
+            for _ in range(BLOCKS):
+                x = Block(self.group, BLOCKS * len(self.widths), self.dtype)(x)
+            out.append(x)
+        whole = x.shape[1:3]  # each channel is weighed over its whole map
+        x = nn.Conv(
+            x.shape[-1], whole, padding="VALID", feature_group_count=x.shape[-1], **options
+        )(x)
+        out.append(x.reshape(x.shape[0], -1))
+        return out

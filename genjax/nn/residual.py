@@ -1,0 +1,98 @@
+"""Residual networks that resize: from a vector up to an image, and from an image down to maps.
+
+The networks of Gulrajani et al. 2017, "Improved Training of Wasserstein GANs" (arXiv:1704.00028),
+appendix F, and, with spectral normalisation and a sum at the end, of Miyato et al. 2018
+(arXiv:1802.05957), table 4.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.nn.resnet import sides_of
+from genjax.nn.strided import apply_layer, normalise
+
+HE = nn.initializers.he_normal()
+
+
+def double(x: jax.Array) -> jax.Array:
+    """Every pixel twice in each direction: `[B, H, W, C] -> [B, 2 H, 2 W, C]`."""
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+def halve(x: jax.Array) -> jax.Array:
+    """Means of 2x2 pixels: `[B, H, W, C] -> [B, H / 2, W / 2, C]`; an odd last row is a mean of
+    what there is."""
+    return nn.avg_pool(x, (2, 2), (2, 2), padding="SAME", count_include_pad=False)
+
+
+class ResidualUp(nn.Module):
+    """A vector up to an image: `[B, Z] -> [B, H, W, C]`, linear at the end, float32.
+
+    shape: of the image.
+    widths: channels of the blocks, each of which doubles the map.
+    dtype: of the computation.
+    """
+
+    shape: Sequence[int]
+    widths: Sequence[int]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
+        heights, ways = (sides_of(s, len(self.widths) + 1)[::-1] for s in self.shape[:2])
+        x = nn.Dense(heights[0] * ways[0] * self.widths[0], dtype=self.dtype)(z)
+        x = x.reshape(-1, heights[0], ways[0], self.widths[0])
+
+        def active(x: jax.Array) -> jax.Array:
+            return nn.relu(normalise("batch", x, train, self.dtype))
+
+        for width, height, way in zip(self.widths, heights[1:], ways[1:], strict=True):
+            y = double(active(x))[:, :height, :way]
+            options: dict[str, Any] = {"kernel_init": HE, "dtype": self.dtype}
+            y = nn.Conv(width, (3, 3), use_bias=False, **options)(y)
+            y = nn.Conv(width, (3, 3), **options)(active(y))
+            x = nn.Conv(width, (1, 1), dtype=self.dtype)(double(x)[:, :height, :way]) + y
+        return nn.Conv(self.shape[-1], (3, 3), dtype=jnp.float32)(active(x))
+
+
+class ResidualDown(nn.Module):
+    """An image down to maps: `[B, H, W, C] -> maps`, one a block, after their ReLU.
+
+    widths: channels of the blocks, of which all but the last two halve the map.
+    norm: `layer`, `spectral` or `none`; a penalty on slopes does not go with batch statistics.
+    dtype: of the computation.
+    """
+
+    widths: Sequence[int]
+    norm: str = "none"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
+        options: dict[str, Any] = {"kernel_init": HE, "dtype": self.dtype}
+
+        def convolve(x: jax.Array, width: int, side: int = 3) -> jax.Array:
+            given = options if side == 3 else {"dtype": self.dtype}
+            return apply_layer(self.norm, nn.Conv(width, (side, side), **given), x, train)
+
+        def active(x: jax.Array) -> jax.Array:
+            return nn.relu(normalise(self.norm, x, train, self.dtype))
+
+        out = []
+        for i, width in enumerate(self.widths):
+            down = i < len(self.widths) - 2
+            y = convolve(x if i == 0 else active(x), width)  # pixels are not rectified
+            y = convolve(active(y) if i else nn.relu(y), width)
+            y = halve(y) if down else y
+            if i == 0:
+                x = convolve(halve(x) if down else x, width, 1)
+            elif down or x.shape[-1] != width:
+                x = convolve(x, width, 1)
+                x = halve(x) if down else x
+            x = x + y
+            out.append(nn.relu(x))
+        return out

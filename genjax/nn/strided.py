@@ -1,0 +1,149 @@
+"""Strided convolutions: from a vector up to an image, and from an image down to maps of features.
+
+Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional Generative
+Adversarial Networks" (arXiv:1511.06434), section 3. With dense layers between vector and maps they
+are the networks of Chen et al. 2016, "InfoGAN" (arXiv:1606.03657), appendix C.1.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.nn.resnet import sides_of
+
+NORMS = ("batch", "layer", "spectral", "none")
+
+
+def join(x: jax.Array, condition: jax.Array | None) -> jax.Array:
+    """A condition `[B, K]` beside the channels of `[B, F]`, or of every pixel of `[B, H, W, C]`."""
+    if condition is None:
+        return x
+    lead = (1,) * (x.ndim - 2)
+    spread = jnp.broadcast_to(
+        condition.reshape(x.shape[0], *lead, condition.shape[-1]),
+        (*x.shape[:-1], condition.shape[-1]),
+    )
+    return jnp.concatenate([x, spread.astype(x.dtype)], axis=-1)
+
+
+def normalise(norm: str, x: jax.Array, train: bool, dtype: Any) -> jax.Array:
+    """Within a compact module: batch statistics while training, running ones otherwise; or over
+    each example. Spectral normalisation is of weights: see `apply_layer`."""
+    if norm == "batch":
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)(x)
+    if norm == "layer":
+        every = tuple(range(1, x.ndim))
+        return nn.LayerNorm(reduction_axes=every, feature_axes=-1, dtype=dtype)(x)
+    return x
+
+
+def apply_layer(norm: str, layer: nn.Module, x: jax.Array, train: bool) -> jax.Array:
+    """Within a compact module: a dense or convolutional layer, its largest singular value brought
+    to 1 by power iteration where the norm is spectral.
+
+    Source: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks"
+    (arXiv:1802.05957), algorithm 1.
+    """
+    if norm == "spectral":
+        return nn.SpectralNorm(layer)(x, update_stats=train)
+    return layer(x)
+
+
+class UpStack(nn.Module):
+    """A vector up to an image: `[B, Z] -> [B, H, W, C]`, linear at the end, float32.
+
+    shape: of the image.
+    widths: channels of the maps, the smallest map's first, each of twice the side of the last.
+    dense: units of layers before the first map.
+    kernel: side of the convolutions.
+    norm: after every layer but the last; `batch` or `none`.
+    kernel_init: of all weights.
+    dtype: of the computation.
+    """
+
+    shape: Sequence[int]
+    widths: Sequence[int]
+    dense: Sequence[int] = ()
+    kernel: int = 5
+    norm: str = "batch"
+    kernel_init: Callable = nn.initializers.normal(0.02)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, z: jax.Array, condition: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        heights, ways = (sides_of(s, len(self.widths) + 1)[::-1] for s in self.shape[:2])
+        bias = self.norm != "batch"  # the norm's own comes after it
+
+        def active(x: jax.Array) -> jax.Array:
+            return nn.relu(normalise(self.norm, x, train, self.dtype))
+
+        def dense(units: int, x: jax.Array) -> jax.Array:
+            options = {"kernel_init": self.kernel_init, "dtype": self.dtype, "use_bias": bias}
+            return nn.Dense(units, **options)(join(x, condition))
+
+        x = z
+        for units in self.dense:
+            x = active(dense(units, x))
+        # Normalised unit by unit, as in the authors' code, not over the pixels of a map.
+        x = active(dense(heights[0] * ways[0] * self.widths[0], x))
+        x = x.reshape(-1, heights[0], ways[0], self.widths[0])
+        outputs = [*self.widths[1:], self.shape[-1]]
+        for i, channels in enumerate(outputs):
+            last = i + 1 == len(outputs)
+            x = nn.ConvTranspose(
+                channels,
+                (self.kernel, self.kernel),
+                strides=(2, 2),
+                use_bias=bias or last,
+                kernel_init=self.kernel_init,
+                dtype=jnp.float32 if last else self.dtype,
+            )(join(x, condition))
+            x = x[:, : heights[i + 1], : ways[i + 1]]  # an odd side is one less than the double
+            x = x if last else active(x)
+        return x
+
+
+class DownStack(nn.Module):
+    """An image down to features: `[B, H, W, C] -> maps`, from the largest on, dense layers last.
+
+    widths: channels of the maps, each of half the side of the one before.
+    dense: units of layers after the last map.
+    kernel: side of the convolutions.
+    norm: `batch` and `layer` after every layer but the first; `spectral` of every layer's weights.
+    slope: of LeakyReLU below 0.
+    kernel_init: of all weights.
+    dtype: of the computation.
+    """
+
+    widths: Sequence[int]
+    dense: Sequence[int] = ()
+    kernel: int = 5
+    norm: str = "batch"
+    slope: float = 0.2
+    kernel_init: Callable = nn.initializers.normal(0.02)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, condition: jax.Array | None = None, train: bool = False
+    ) -> list[jax.Array]:
+        """The convolutions' maps `[B, h, w, width]`, then hidden layers `[B, units]`."""
+        out: list[jax.Array] = []
+        for i, units in enumerate((*self.widths, *self.dense)):
+            options: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype}
+            options["use_bias"] = i == 0 or self.norm != "batch"
+            if i < len(self.widths):
+                layer: nn.Module = nn.Conv(units, (self.kernel,) * 2, strides=(2, 2), **options)
+            else:
+                layer = nn.Dense(units, **options)
+                x = x.reshape(x.shape[0], -1)
+            x = apply_layer(self.norm, layer, join(x, condition), train)
+            x = normalise(self.norm, x, train, self.dtype) if i else x
+            x = nn.leaky_relu(x, self.slope)
+            out.append(x)
+        return out

@@ -1,0 +1,256 @@
+"""The turns of two players: what each minimises, reports, and leaves alone."""
+
+import dataclasses
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import stats
+
+from genjax import losses
+from genjax.core import (
+    Method,
+    discriminator_turn,
+    diversity,
+    generator_turn,
+    init_state,
+    method_buffers,
+    network_step,
+)
+from genjax.core.adversarial import LOSSES
+from genjax.families import gan
+
+B, D = 6, 3
+REAL, FAKE = np.random.default_rng(0).normal(size=(2, B, D)).astype(np.float32)
+W = jnp.array([1.0, -2.0, 0.5])
+# Statistics remember in which order batches came.
+VARIABLES = {"batch_stats": {"discriminator": {"seen": jnp.float32(7)}, "generator": {}}}
+
+
+def judge(x, key, stats):
+    """Slope varies with x; half of the inputs are dropped, so that a key used twice shows."""
+    kept = jax.random.bernoulli(key, 0.5, x.shape)
+    return jnp.sin(jnp.where(kept, x, 0) @ W), {"seen": 2 * stats["seen"] + x.mean()}, "said"
+
+
+def plain(x, key, stats):
+    return jnp.sin(x @ W), stats, None
+
+
+def turn(method, judge=plain, variables=VARIABLES):
+    variables = {**variables, **method_buffers(method)}
+    run = jax.jit(lambda v, key: discriminator_turn(method, judge, v, REAL, FAKE, key)[:2])
+    return run(variables, jax.random.key(1))
+
+
+REAL_LOGITS, FAKE_LOGITS = (np.asarray(jnp.sin(a @ W)) for a in (REAL, FAKE))
+DISCRIMINATORS = {
+    "non_saturating": losses.minimax_discriminator,
+    "minimax": losses.minimax_discriminator,
+    "least_squares": losses.least_squares_discriminator,
+    "wasserstein": losses.wasserstein_critic,
+    "hinge": losses.hinge_discriminator,
+    "relativistic": losses.relativistic_discriminator,
+}
+GENERATORS = {
+    "non_saturating": lambda r, f: losses.non_saturating_generator(f),
+    "minimax": lambda r, f: losses.minimax_generator(f),
+    "least_squares": lambda r, f: losses.least_squares_generator(f),
+    "wasserstein": lambda r, f: losses.wasserstein_generator(f),
+    "hinge": lambda r, f: losses.wasserstein_generator(f),
+    "relativistic": losses.relativistic_generator,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_each_player_minimises_its_own_loss(loss):
+    method = Method(loss=loss)
+    nats, aux = turn(method)
+    np.testing.assert_allclose(nats, DISCRIMINATORS[loss](REAL_LOGITS, FAKE_LOGITS), rtol=1e-5)
+    np.testing.assert_allclose(aux["real_logit"], REAL_LOGITS, rtol=1e-5)
+    np.testing.assert_allclose(aux["fake_logit"], FAKE_LOGITS, rtol=1e-5)
+    other, _, _ = generator_turn(method, plain, VARIABLES, REAL, FAKE, jax.random.key(2))
+    np.testing.assert_allclose(other, GENERATORS[loss](REAL_LOGITS, FAKE_LOGITS), rtol=1e-5)
+    if loss in ("least_squares", "wasserstein", "hinge"):
+        assert "real_probability" not in aux  # no log-odds, no probability
+    elif loss == "relativistic":  # of a pair
+        together = aux["real_probability"] + aux["fake_probability"]
+        np.testing.assert_allclose(together, 1, rtol=1e-6)
+    else:
+        np.testing.assert_allclose(aux["fake_probability"], jax.nn.sigmoid(FAKE_LOGITS), rtol=1e-5)
+
+
+def test_smoothing_reaches_the_loss():
+    nats, _ = turn(Method(smoothing=0.1))
+    want = losses.minimax_discriminator(REAL_LOGITS, FAKE_LOGITS, smoothing=0.1)
+    np.testing.assert_allclose(nats, want, rtol=1e-5)
+
+
+def score(x):
+    return jnp.sin(x @ W)
+
+
+@pytest.mark.parametrize(
+    ("settings", "penalty"),
+    [
+        ({"r1": 3.0}, lambda: 3 * losses.r1_penalty(score, REAL)),
+        ({"r2": 5.0}, lambda: 5 * losses.r2_penalty(score, FAKE)),
+        ({"drift": 0.5}, lambda: 0.5 * REAL_LOGITS**2),
+        (
+            {"r1": 3.0, "r2": 5.0, "drift": 0.5},
+            lambda: (
+                3 * losses.r1_penalty(score, REAL)
+                + 5 * losses.r2_penalty(score, FAKE)
+                + 0.5 * REAL_LOGITS**2
+            ),
+        ),
+    ],
+    ids=str,
+)
+def test_penalties_are_weighted_and_added(settings, penalty):
+    nats, aux = turn(Method(loss="hinge", **settings))
+    np.testing.assert_allclose(aux["penalty"], penalty(), rtol=1e-4)
+    bare = losses.hinge_discriminator(REAL_LOGITS, FAKE_LOGITS)
+    np.testing.assert_allclose(nats, bare + penalty(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_the_gradient_penalty_is_taken_between_data_and_samples(one_sided):
+    """A critic of slope |W| everywhere: whatever the mixture, the penalty is known."""
+    linear = lambda x, key, stats: (x @ W, stats, None)  # noqa: E731
+    norm = math.sqrt(5.25)
+    for slope in (1.0, 10.0):
+        method = Method(loss="wasserstein", gradient_penalty=10.0, slope=slope, one_sided=one_sided)
+        _, aux = turn(method, linear)
+        excess = norm / slope - 1
+        want = 10 * (max(excess, 0) if one_sided else excess) ** 2
+        np.testing.assert_allclose(aux["penalty"], want, rtol=1e-5)
+
+
+def test_the_points_between_are_drawn_for_every_pair():
+    """Of |x|^2 / 2 the slope is |x|: it tells how far along the line the point lies."""
+    bowl = lambda x, key, stats: (0.5 * jnp.sum(x**2, axis=1), stats, None)  # noqa: E731
+    ends = jnp.ones((200, 1)), jnp.zeros((200, 1))
+    method = Method(loss="wasserstein", gradient_penalty=1.0)
+    _, aux, _ = discriminator_turn(method, bowl, VARIABLES, *ends, jax.random.key(3))
+    share = 1 - np.sqrt(np.asarray(aux["penalty"]))
+    assert stats.kstest(share, "uniform").pvalue > 1e-6
+    assert len(np.unique(share)) > 190
+
+
+def test_lazy_penalties_come_every_so_often_and_weigh_as_much_more():
+    method = Method(loss="hinge", r1=3.0, penalty_every=3)
+    whole = 9 * losses.r1_penalty(score, REAL)
+    variables = {**VARIABLES, **method_buffers(method)}
+    step = jax.jit(lambda v, key: discriminator_turn(method, plain, v, REAL, FAKE, key)[:2])
+    for done in range(7):
+        _, aux = step(variables, jax.random.key(4))
+        want = whole if done % 3 == 0 else jnp.zeros(B)
+        np.testing.assert_allclose(aux["penalty"], want, rtol=1e-4)
+        counted = aux["updates"]["buffers"]
+        assert int(counted["discriminator"]["updates"]) == done + 1
+        variables = {**variables, "buffers": counted}
+
+
+def test_statistics_take_in_data_and_then_samples_and_no_penalty():
+    _, aux = turn(Method(r1=1.0, r2=1.0, gradient_penalty=1.0), judge)
+    want = 2 * (2 * 7 + REAL.mean()) + FAKE.mean()
+    assert float(aux["updates"]["batch_stats"]["discriminator"]["seen"]) == pytest.approx(want)
+    assert set(aux["updates"]["batch_stats"]) == {"discriminator"}
+
+
+def test_the_generators_turn_updates_its_own_statistics_alone():
+    for loss in ("hinge", "relativistic"):
+        _, aux, said = generator_turn(
+            Method(loss=loss), judge, VARIABLES, REAL, FAKE, jax.random.key(2), {"mine": 1.0}
+        )
+        assert aux["updates"] == {"batch_stats": {"generator": {"mine": 1.0}}}
+        assert said == "said"
+
+
+def test_samples_are_a_constant_of_the_discriminators_turn():
+    def total(fake):
+        method = Method(loss="wasserstein", r2=1.0, gradient_penalty=1.0)
+        return discriminator_turn(method, plain, VARIABLES, REAL, fake, jax.random.key(1))[0].sum()
+
+    np.testing.assert_array_equal(jax.grad(total)(FAKE), np.zeros((B, D)))
+
+
+def test_no_key_is_used_twice():
+    method = Method(loss="relativistic", r1=1.0, r2=1.0, gradient_penalty=1.0, penalty_every=2)
+    with jax.debug_key_reuse(True):
+        turn(method, judge)
+        play = jax.jit(lambda v, key: generator_turn(method, judge, v, REAL, FAKE, key)[0])
+        play(VARIABLES, jax.random.key(2))
+
+
+def test_diversity_is_the_ratio_of_mean_squared_distances():
+    def distance(x):
+        pairs = [((a - b) ** 2).sum() for a, b in itertools.product(x.astype(np.float64), repeat=2)]
+        return math.sqrt(np.mean(pairs))
+
+    found = float(diversity(REAL, 0.3 * FAKE + 100))  # where they lie does not matter
+    assert found == pytest.approx(0.3 * distance(FAKE) / distance(REAL), rel=1e-4)
+    assert float(diversity(REAL, REAL)) == pytest.approx(1)
+    assert float(diversity(REAL, np.repeat(FAKE[:1], B, 0))) == pytest.approx(0, abs=1e-3)
+    assert float(diversity(REAL[:1], FAKE[:1])) == 1.0  # one image has no distance
+
+
+def test_a_step_may_not_touch_what_is_the_others():
+    optimizers = gan.Optimizers(optax.sgd(0.1), optax.sgd(0.1))
+    params = {"generator": {"w": W}, "discriminator": {"w": W}}
+
+    def loss(variables, batch, key):
+        updates = {"batch_stats": {"generator": jnp.float32(1), "pool": jnp.float32(2)}}
+        return batch["x"] @ variables["params"]["discriminator"]["w"], {"updates": updates}
+
+    class Family:
+        @staticmethod
+        def init(config, key, batch=None):
+            del config, key, batch
+            return {"params": params, "batch_stats": {"generator": jnp.float32(0), "pool": 0.0}}
+
+    state = init_state(Family, None, optimizers, jax.random.key(0))
+    with pytest.raises(ValueError, match="discriminator's loss updates batch_stats of generator"):
+        network_step(loss, optimizers, "discriminator")(state, {"x": REAL})
+    new, _ = network_step(
+        lambda v, b, k: (loss(v, b, k)[0] * 0 + b["x"] @ v["params"]["generator"]["w"],
+                         loss(v, b, k)[1]), optimizers, "generator"
+    )(state, {"x": REAL})  # fmt: skip
+    assert float(new.variables["batch_stats"]["pool"]) == 2  # what is nobody's is free
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_step_says_how_the_game_stands(loss):
+    config = dataclasses.replace(gan.tiny(), method=Method(loss=loss))
+    optimizers = gan.Optimizers(optax.sgd(0.1), optax.sgd(0.1))
+    state = jax.eval_shape(lambda key: init_state(gan, config, optimizers, key), jax.random.key(0))
+    _, metrics = jax.eval_shape(gan.make_step(config, optimizers), state, gan.batch_spec(config, 4))
+    always = {"real_logit", "fake_logit", "loss", "grad_norm"}
+    expected = {f"discriminator_{m}" for m in always} | {f"generator_{m}" for m in always}
+    expected -= {"generator_real_logit", "generator_fake_logit"}
+    assert expected | {"generator_diversity"} <= set(metrics)
+    if loss in ("non_saturating", "minimax", "relativistic"):
+        assert {"discriminator_real_probability", "discriminator_fake_probability"} <= set(metrics)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"loss": "wgan"}, "loss must be one of non_saturating, .* got 'wgan'"),
+        ({"loss": "hinge", "smoothing": 0.1}, "smoothing is of labels, which hinge has none of"),
+        ({"smoothing": 1.0}, r"smoothing must be in \[0, 1\)"),
+        ({"penalty_every": 16}, "penalty_every needs gradient_penalty, r1 or r2 above 0"),
+        ({"r1": -1.0}, "r1 must be 0 or above"),
+        ({"slope": 0.0}, "slope must be above 0"),
+        ({"critic_steps": 0}, "critic_steps must be above 0"),
+    ],
+    ids=str,
+)
+def test_bad_methods_are_refused_in_a_sentence(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Method(**settings)

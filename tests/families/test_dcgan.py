@@ -1,0 +1,265 @@
+"""DCGAN: whose statistics are used and moved, sizes, features, labels, the networks of others."""
+
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import make_batch
+
+from genjax.core import Method, State, stream
+from genjax.core.state import init_optimizer
+from genjax.families import dcgan
+
+TINY = dcgan.tiny()
+OPTIMIZERS = dcgan.Optimizers(optax.sgd(0.1, momentum=0.9), optax.sgd(0.1, momentum=0.9))
+
+
+def filled(config, seed=0):
+    """Variables as after some training: no zeros, and running statistics of no batch.
+
+    Drawn by numpy: XLA needs longer to compile ten random initialisations than all the rest.
+    """
+    rng = np.random.default_rng(seed)
+    tree = jax.eval_shape(lambda key: dcgan.init(config, key), jax.random.key(0))
+    draw = lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype)  # noqa: E731
+    variables = jax.tree.map(draw, tree)
+    if "batch_stats" in variables:  # variances
+        positive = lambda leaf: 0.1 + jnp.abs(leaf)  # noqa: E731
+        variables["batch_stats"] = jax.tree.map(positive, variables["batch_stats"])
+    return variables
+
+
+@pytest.fixture(scope="module")
+def state():
+    variables = filled(TINY)
+    opt_state = init_optimizer(OPTIMIZERS, variables["params"])
+    return State(step=jnp.int32(5), key=jax.random.key(7), variables=variables, opt_state=opt_state)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return make_batch(dcgan, TINY, 16, 9)
+
+
+@pytest.fixture(scope="module")
+def moved(state, batch):
+    """The state after the half-step of each player."""
+    halves = zip(dcgan.Optimizers._fields[::-1], dcgan.make_steps(TINY, OPTIMIZERS), strict=True)
+    return {name: jax.jit(half)(state, batch)[0] for name, half in halves}
+
+
+@pytest.fixture(scope="module")
+def by_hand(state, batch):
+    """The discriminator's turn without the code under test: samples by batch statistics, then the
+    logits and the batch means of its norm, of data, of samples, and of both together."""
+
+    @jax.jit
+    def compute(variables, x, key):
+        own = {
+            n: {c: variables[c][n] for c in ("params", "batch_stats")} for n in variables["params"]
+        }
+        z = dcgan.noise(TINY, jax.random.split(key)[0], 16)
+        generator = dcgan.Generator(TINY)
+        fake, _ = generator.apply(own["generator"], z, train=True, mutable=["batch_stats"])
+
+        def judged(x):
+            module = dcgan.Discriminator(TINY)
+            out, new = module.apply(own["discriminator"], x, train=True, mutable=["batch_stats"])
+            new, old = (jax.tree.leaves(a["batch_stats"])[0] for a in (new, own["discriminator"]))
+            return out[0], (new - 0.9 * old) / 0.1
+
+        return judged(x), judged(fake), judged(jnp.concatenate([x, fake]))
+
+    return compute(state.variables, batch["x"], stream(state.key, state.step, "discriminator"))
+
+
+def test_each_kind_is_normalised_by_its_own_batch(state, batch, by_hand):
+    key = stream(state.key, state.step, "discriminator")
+    (real, _), (fake, _), (together, _) = by_hand
+    losses = jax.jit(
+        lambda v: (
+            dcgan.discriminator_loss(TINY, v, batch, key)[1],
+            dcgan.generator_loss(TINY, v, batch, key)[0],
+        )
+    )
+    aux, nats = losses(state.variables)
+    np.testing.assert_allclose(aux["real_logit"], real, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(aux["fake_logit"], fake, rtol=1e-4, atol=1e-5)
+    assert np.abs(aux["real_logit"] - together[:16]).max() > 1e-3  # one pass would be another game
+    np.testing.assert_allclose(nats, np.logaddexp(0, -np.asarray(fake)), rtol=1e-4, atol=1e-5)
+
+
+def test_running_statistics_take_in_data_and_then_samples(state, moved, by_hand):
+    (_, real), (_, fake), _ = by_hand
+    before, after = (
+        jax.tree.leaves(s.variables["batch_stats"]["discriminator"])[0]
+        for s in (state, moved["discriminator"])
+    )
+    want = 0.9 * (0.9 * before + 0.1 * real) + 0.1 * fake
+    np.testing.assert_allclose(after, want, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mine", dcgan.Optimizers._fields)
+def test_a_half_step_leaves_all_of_the_other_bit_identical(state, moved, mine):
+    new, other = moved[mine], "discriminator" if mine == "generator" else "generator"
+    for collection in ("params", "batch_stats"):
+        before, after = state.variables[collection], new.variables[collection]
+        chex.assert_trees_all_equal(after[other], before[other])
+        changed = jax.tree.map(lambda a, b: bool((a != b).any()), after[mine], before[mine])
+        assert all(jax.tree.leaves(changed)), collection
+    chex.assert_trees_all_equal(getattr(new.opt_state, other), getattr(state.opt_state, other))
+
+
+def test_samples_and_features_use_running_statistics(state, batch):
+    """By batch statistics an image would depend on its company."""
+    z = dcgan.noise(TINY, jax.random.key(1), 16)
+    given = (dcgan.generate, z), (dcgan.discriminate, batch["x"]), (dcgan.encode, batch["x"])
+    for function, x in given:
+        run = jax.jit(functools.partial(function, TINY))
+        alone = run(state.variables, jnp.concatenate([x[:1], x[:15]]))
+        np.testing.assert_allclose(run(state.variables, x)[:1], alone[:1], rtol=1e-5)
+
+
+def shapes(config):
+    return jax.eval_shape(lambda key: dcgan.init(config, key), jax.random.key(0))
+
+
+def count(tree):
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+def test_the_default_is_the_papers_network():
+    """Figure 1: 1024 maps of 4x4, 5x5 kernels of stride 2 up to 64x64; and its mirror."""
+    found = shapes(dcgan.Config())
+    maps = [1024, 512, 256, 128]
+    kernels = sum(25 * a * b for a, b in zip(maps, [*maps[1:], 3], strict=True))
+    norms = 2 * (16 * 1024 + 512 + 256 + 128)
+    assert count(found["params"]["generator"]) == 100 * 16 * 1024 + kernels + norms + 3
+    norms = 2 * (256 + 512 + 1024) + 128  # none on the first layer, which has a bias instead
+    head = 16 * 1024 + 1
+    assert count(found["params"]["discriminator"]) == kernels + norms + head
+
+
+@pytest.mark.parametrize(
+    ("side", "widths"),
+    [
+        (28, (256, 128)),
+        (32, (512, 256, 128)),
+        (64, (1024, 512, 256, 128)),
+        (128, (1024, 1024, 512, 256, 128)),
+    ],
+)
+@pytest.mark.parametrize("network", ["strided", "residual"])
+def test_other_sides_follow_from_the_shape(side, widths, network):
+    norm = "batch" if network == "strided" else "none"
+    config = dcgan.Config(shape=(side, side, 3), network=network, discriminator_norm=norm)
+    assert dcgan.generator_widths(config) == widths
+    variables = shapes(config)
+    z, x = jnp.zeros((2, 100)), jnp.zeros((2, side, side, 3))
+    made = jax.eval_shape(functools.partial(dcgan.generate, config), variables, z)
+    assert made.shape == (2, side, side, 3)
+    logits = jax.eval_shape(functools.partial(dcgan.discriminate, config), variables, x)
+    assert logits.shape == (2,)
+
+
+def test_features_are_all_maps_at_4x4():
+    """28,672 at 32x32 with 256, 512 and 1024 maps: the number the paper prints (section 5.1)."""
+    config = dcgan.Config(shape=(32, 32, 3), discriminator_widths=(256, 512, 1024))
+    encode = functools.partial(dcgan.encode, config)
+    assert jax.eval_shape(encode, shapes(config), jnp.zeros((2, 32, 32, 3))).shape == (2, 28_672)
+
+
+@pytest.mark.parametrize("side", [3, 4, 7, 8, 14])
+def test_pooling_takes_the_largest_of_windows_that_cover_the_map(side):
+    x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
+    got = dcgan._pool(jnp.asarray(x), 4)
+    if side < 4:
+        np.testing.assert_array_equal(got, x)
+        return
+    edges = [(int(np.floor(i * side / 4)), int(np.ceil((i + 1) * side / 4))) for i in range(4)]
+    want = [[x[:, a:b, c:d].max((1, 2)) for c, d in edges] for a, b in edges]
+    np.testing.assert_array_equal(got, np.asarray(want).transpose(2, 0, 1, 3))
+
+
+@pytest.mark.parametrize("network", ["strided", "normless"])
+def test_both_players_are_told_the_label(network):
+    norm = "batch" if network == "strided" else "none"
+    config = dataclasses.replace(TINY, classes=3, network=network, discriminator_norm=norm, group=4)
+    variables = filled(config)
+    z, x = dcgan.noise(config, jax.random.key(1), 2), make_batch(dcgan, config, 2)["x"]
+
+    @jax.jit
+    def told(label):
+        made = dcgan.generate(config, variables, z, label)
+        return made, dcgan.discriminate(config, variables, x, label)
+
+    for a, b in zip(told(jnp.array([0, 0])), told(jnp.array([0, 2])), strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+        assert bool((a[1] != b[1]).any())
+    with pytest.raises(ValueError, match="with classes every image has a label"):
+        dcgan.discriminate(config, variables, x)
+    key = jax.random.key(2)
+    with pytest.raises(ValueError, match=r"the batch lacks \['label'\]"):
+        dcgan.generator_loss(config, variables, {"x": x}, key)
+    draw = jax.jit(lambda label: dcgan.sample(config, variables, key, 4, label=label))
+    assert bool((draw(None) != draw(jnp.zeros(4, jnp.int32))).any())
+
+
+@pytest.mark.parametrize(
+    ("settings", "method"),
+    [
+        ({"discriminator_norm": "spectral"}, {"loss": "hinge"}),
+        (
+            {"network": "residual", "discriminator_norm": "layer"},
+            {"loss": "wasserstein", "gradient_penalty": 10.0},
+        ),
+        (
+            {"network": "normless", "discriminator_norm": "none", "group": 4},
+            {"loss": "relativistic", "r1": 1.0, "r2": 1.0},
+        ),
+    ],
+    ids=["sngan", "wgan_gp", "r3gan"],
+)
+def test_the_discriminators_of_others_learn(settings, method):
+    """Every weight feels the loss and its penalty, but the one that moves all outputs alike."""
+    config = dataclasses.replace(TINY, method=Method(**method), **settings)
+    variables = filled(config)
+    batch = {"x": jnp.asarray(np.random.default_rng(1).normal(size=(6, 3, 3, 1)), jnp.float32)}
+
+    @jax.jit
+    def grad(params):
+        def mean(params):
+            whole = {**variables, "params": {**variables["params"], "discriminator": params}}
+            return dcgan.discriminator_loss(config, whole, batch, jax.random.key(3))[0].mean()
+
+        return jax.grad(mean)(params)
+
+    found = grad(variables["params"]["discriminator"])
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(found))
+    still = [
+        jax.tree_util.keystr(path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(found)
+        if float(jnp.abs(leaf).max()) < 1e-7
+    ]
+    assert set(still) <= {"['Dense_0']['bias']"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"shape": (9,)}, r"shape must be \(H, W, C\), got \(9,\)"),
+        ({"network": "residual"}, "a residual discriminator has no batch statistics"),
+        ({"network": "normless"}, "the normless network has no norm"),
+        ({"discriminator_norm": "instance"}, "discriminator_norm must be one of batch, layer"),
+        ({"generator_widths": (8, 0)}, "generator_widths must be above 0"),
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused_in_a_sentence(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        dataclasses.replace(dcgan.Config(), **settings)

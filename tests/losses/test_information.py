@@ -1,0 +1,101 @@
+"""InfoGAN's bound: formulas, its value at the true posterior, and that it is a bound."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from genjax.losses import categorical_information, gaussian_information, uniform_information
+
+K = 4
+
+
+def test_formulas_in_float64():
+    rng = np.random.default_rng(0)
+    logits, codes = rng.normal(size=(5, 3, K)), rng.integers(0, K, (5, 3))
+    mean, log_std, c = rng.normal(size=(3, 5, 2))
+    log_q = np.take_along_axis(scipy.special.log_softmax(logits, -1), codes[..., None], -1)[..., 0]
+    density = scipy.stats.norm(mean, np.exp(log_std)).logpdf(c)
+    with jax.enable_x64(True):
+        got = (
+            categorical_information(jnp.asarray(logits), jnp.asarray(codes)),
+            gaussian_information(*map(jnp.asarray, (mean, log_std, c))),
+            uniform_information(*map(jnp.asarray, (mean, log_std, c)), low=-2.0, high=3.0),
+        )
+    want = (
+        (log_q + math.log(K)).sum(1),
+        (density + scipy.stats.norm().entropy()).sum(1),
+        (density + scipy.stats.uniform(-2, 5).entropy()).sum(1),
+    )
+    for a, b in zip(got, want, strict=True):
+        assert a.shape == (5,)
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def channel():
+    """Codes seen through a noisy channel p(x | c), in exact proportions, and I(c; x)."""
+    rng = np.random.default_rng(1)
+    given = rng.dirichlet(np.ones(6), K)  # [c, x]
+    counts = np.round(given * 1000).astype(int)
+    counts[:, 0] += 1000 - counts.sum(1)  # every code equally often
+    given = counts / 1000
+    codes, x = np.repeat(np.stack(np.nonzero(counts)), counts[np.nonzero(counts)], axis=1)
+    marginal = given.mean(0)
+    mutual = (given / K * np.log(np.maximum(given, 1e-300) / marginal)).sum()
+    return codes, x, given, mutual
+
+
+def test_the_true_posterior_gives_the_mutual_information_and_no_other_more(channel):
+    codes, x, given, mutual = channel
+    with np.errstate(divide="ignore"):
+        table = np.log(given).T  # [x, c]; p(c | x) is proportional to p(x | c)
+    with jax.enable_x64(True):
+
+        def bound(table):
+            return float(categorical_information(jnp.asarray(table)[x], jnp.asarray(codes)).mean())
+
+        assert bound(np.maximum(table, -700)) == pytest.approx(mutual, abs=1e-9)
+        for seed in range(10):
+            other = np.maximum(table, -700) + np.random.default_rng(seed).normal(size=table.shape)
+            assert bound(other) < mutual
+
+
+def test_a_gaussian_channel_gives_its_capacity():
+    """x = c + noise of deviation s: I = log(1 + 1/s^2) / 2, at the posterior's mean and width."""
+    s, n = 0.5, 200_000
+    rng = np.random.default_rng(2)
+    c = rng.normal(size=(n, 1))
+    x = c + s * rng.normal(size=(n, 1))
+    width = np.full((n, 1), 0.5 * math.log(s**2 / (1 + s**2)))
+    each = np.asarray(gaussian_information(*map(jnp.asarray, (x / (1 + s**2), width, c))))
+    error = each.std() / math.sqrt(n)
+    assert abs(each.mean(dtype=np.float64) - 0.5 * math.log(1 + 1 / s**2)) < 5 * error
+
+
+def test_knowing_nothing_is_zero_and_knowing_all_is_the_entropy():
+    codes = jnp.arange(10)
+    assert categorical_information(jnp.zeros((10, 10)), codes).tolist() == pytest.approx([0] * 10)
+    sure = categorical_information(1e4 * jnp.eye(10), codes)
+    np.testing.assert_allclose(sure, math.log(10), rtol=1e-6)
+
+
+def test_a_sure_and_wrong_posterior_is_finite_and_pulled_back():
+    value, grad = jax.value_and_grad(lambda z: categorical_information(z, jnp.array([1])).sum())(
+        jnp.array([[1e4, -1e4]])
+    )
+    assert float(value) == pytest.approx(-2e4, rel=1e-4)
+    np.testing.assert_allclose(grad, [[-1, 1]])
+
+
+def test_misfits_are_refused_in_a_sentence():
+    with pytest.raises(ValueError, match="labels must be integers"):
+        categorical_information(jnp.zeros((2, K)), jnp.zeros(2))
+    with pytest.raises(ValueError, match="the arguments must have the same shape"):
+        gaussian_information(jnp.zeros((2, 1)), jnp.zeros((2, 1)), jnp.zeros(2))
+    with pytest.raises(ValueError, match="high_minus_low must be above 0"):
+        uniform_information(*[jnp.zeros((2, 1))] * 3, low=1.0, high=1.0)
