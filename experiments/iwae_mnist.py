@@ -45,7 +45,7 @@ def recipe(
         experiment=f"iwae_mnist:{name}" if name != "k1" else "iwae_mnist",
         family="vae",
         model=dataclasses.replace(
-            MODEL, objective="iwae" if samples > 1 else "elbo", samples=samples
+            MODEL, objective="iwae" if samples > 1 else "elbo", latent_samples=samples
         ),
         data=data,
         optimizer=Optimizer(

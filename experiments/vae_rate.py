@@ -155,7 +155,7 @@ def configured(samples: int, options: argparse.Namespace) -> vae.Config:
         hidden=tuple(options.hidden),
         weights="glorot",
         objective="iwae",
-        samples=samples,
+        latent_samples=samples,
         dtype=options.dtype,
     )
 

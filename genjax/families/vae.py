@@ -94,13 +94,13 @@ class Config:
     """vamp: how many (Tomczak and Welling 2018, section 4.2)."""
     objective: Literal["elbo", "sampled", "iwae", "dreg", "score"] = "elbo"
     """elbo: KL in closed form where there is one; sampled: all of it by samples; iwae: the bound of
-    `samples`; dreg: that bound, its gradient doubly reparameterised; score: the score-function
+    `latent_samples`; dreg: that bound, its gradient doubly reparameterised; score: the score-function
     gradient, to compare with."""
-    samples: int = 1
+    latent_samples: int = 1
     """Samples of z an example: averaged over, or those of the bound (Burda et al.: 1, 5, 50)."""
     beta: float = 1.0
     """Weight of the KL."""
-    warmup: int = 0
+    kl_warmup: int = 0
     """Steps in which that weight rises from 0; counted in `buffers`, so they go on with a run."""
     free_bits: float = 0.0
     """Nats that each latent has for free in the batch's mean (2016, eq. 15); all latents together
@@ -117,13 +117,13 @@ class Config:
             flow_steps=self.flow_steps,
             flow_hidden=self.flow_hidden,
             pseudo_inputs=self.pseudo_inputs,
-            samples=self.samples,
+            latent_samples=self.latent_samples,
             levels_minus_1=self.levels - 1,
         )
         if self.hidden:
             checks.positive(hidden=self.hidden)
         checks.not_negative(
-            beta=self.beta, warmup=self.warmup, free_bits=self.free_bits, classes=self.classes
+            beta=self.beta, kl_warmup=self.kl_warmup, free_bits=self.free_bits, classes=self.classes
         )
         checks.choices(self)
         many = self.objective in ("iwae", "dreg")
@@ -147,8 +147,8 @@ class Config:
                 "pseudo-inputs of a vamp prior have no label; set classes=0, or take another prior",
             ),
             (
-                many and (self.beta != 1 or self.warmup > 0),
-                f"the bound of {self.objective} has no KL to weigh; leave beta at 1 and warmup at"
+                many and (self.beta != 1 or self.kl_warmup > 0),
+                f"the bound of {self.objective} has no KL to weigh; leave beta at 1 and kl_warmup at"
                 " 0, or take objective elbo",
             ),
             (
@@ -197,7 +197,7 @@ def init_examples(config: Config) -> int:
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     """Without `batch`, the biases of `data_bias` are 0 and pseudo-inputs are noise."""
     params = latent.init_latent(config, key, None if batch is None else batch["x"])
-    counted = {"buffers": {"steps": jnp.zeros((), jnp.int32)}} if config.warmup else {}
+    counted = {"buffers": {"steps": jnp.zeros((), jnp.int32)}} if config.kl_warmup else {}
     return {"params": params, **counted}
 
 
@@ -213,7 +213,7 @@ def loss(
     params, x = variables["params"], batch["x"]
     condition = _condition(config, batch.get("label"), x.shape[0])
     shared = latent.prepare(config, params, x, condition)
-    noise = jax.random.normal(key, (config.samples, x.shape[0], config.latent))
+    noise = jax.random.normal(key, (config.latent_samples, x.shape[0], config.latent))
     if config.objective == "dreg":
         return _dreg(config, params, shared, noise)
     if config.objective == "score":
@@ -227,9 +227,9 @@ def loss(
 
     weight: Any = config.beta
     aux: dict[str, Any] = {}
-    if config.warmup:
+    if config.kl_warmup:
         steps = variables["buffers"]["steps"]
-        weight = weight * kl_warmup(steps, config.warmup)
+        weight = weight * kl_warmup(steps, config.kl_warmup)
         aux = {"kl_weight": weight, "updates": {"buffers": {"steps": steps + 1}}}
     if config.objective == "score":
         kl = jax.lax.stop_gradient(found.log_q) - found.log_prior  # grad log q has mean 0

@@ -116,7 +116,7 @@ def test_with_the_exact_posterior_every_weight_is_the_evidence(samples):
 )
 def test_losses_have_the_value_of_their_bound(objective, samples):
     v = variables(CONFIG, shrink=0.5)
-    config = dataclasses.replace(CONFIG, objective=objective, samples=samples)
+    config = dataclasses.replace(CONFIG, objective=objective, latent_samples=samples)
     one = lambda key: vae.loss(config, v, {"x": ROWS_OF_X}, key)[0]  # noqa: E731
     draws = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(3), 40))
     draws = -np.asarray(draws, np.float64).ravel()
@@ -159,8 +159,8 @@ def test_dreg_has_the_mean_gradient_of_iwae_and_less_noise(case):
         v["params"]["encoder"]["MLP_0"]["out"]["bias"] += 0.3
         inputs = jnp.asarray(RNG.normal(size=(3, D)), jnp.float32)
         v = {"params": {**v["params"], "prior": {"pseudo_inputs": inputs}}}
-    plain = gradients(dataclasses.replace(config, objective="iwae", samples=10), v)
-    double = gradients(dataclasses.replace(config, objective="dreg", samples=10), v)
+    plain = gradients(dataclasses.replace(config, objective="iwae", latent_samples=10), v)
+    double = gradients(dataclasses.replace(config, objective="dreg", latent_samples=10), v)
     np.testing.assert_allclose(double[1], plain[1], rtol=1e-2, atol=1e-3)  # the decoder's
     assert same_mean(double[0], plain[0])
     error = plain[0].std(0) / np.sqrt(len(plain[0]))

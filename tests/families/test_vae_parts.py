@@ -253,7 +253,7 @@ def test_labels_are_asked_for_and_refused_in_a_sentence():
 
 
 def test_the_terms_of_the_loss_are_weighed_by_beta_and_warm_up():
-    config = config_of(beta=3.0, warmup=4)
+    config = config_of(beta=3.0, kl_warmup=4)
     v = variables_of(config)
     loss = jax.jit(lambda v: vae.loss(config, v, {"x": X}, jax.random.key(0)))
     for done, weight in ((0, 0.0), (1, 0.75), (4, 3.0), (9, 3.0)):
@@ -268,7 +268,7 @@ def test_the_terms_of_the_loss_are_weighed_by_beta_and_warm_up():
 
 
 def test_steps_are_counted_in_the_state():
-    config = config_of(warmup=5)
+    config = config_of(kl_warmup=5)
     optimizer = optax.sgd(1e-3)
     v = variables_of(config)
     state = State(
@@ -317,10 +317,10 @@ def test_free_bits_keep_the_kl_from_pulling():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"posterior": "iaf", "prior": "flow", "objective": "iwae", "samples": 2},
-        {"posterior": "full", "prior": "vamp", "objective": "dreg", "samples": 2},
+        {"posterior": "iaf", "prior": "flow", "objective": "iwae", "latent_samples": 2},
+        {"posterior": "full", "prior": "vamp", "objective": "dreg", "latent_samples": 2},
         {"encoder": "resnet", "decoder": "resnet", "classes": 2, "dtype": "bfloat16"},
-        {"likelihood": "discretized_logistic", "objective": "score", "warmup": 3},
+        {"likelihood": "discretized_logistic", "objective": "score", "kl_warmup": 3},
     ],
     ids=lambda s: next(iter(s.values())),
 )
@@ -352,7 +352,7 @@ def test_every_part_learns_and_exports(settings):
         ({"posterior": "iaf", "prior": "vamp"}, "need the density of any z"),
         ({"prior": "vamp", "classes": 2}, "pseudo-inputs of a vamp prior have no label"),
         ({"objective": "iwae", "beta": 2.0}, "the bound of iwae has no KL to weigh"),
-        ({"objective": "dreg", "warmup": 5}, "the bound of dreg has no KL to weigh"),
+        ({"objective": "dreg", "kl_warmup": 5}, "the bound of dreg has no KL to weigh"),
         ({"objective": "iwae", "free_bits": 1.0}, "not for iwae"),
         ({"objective": "score", "free_bits": 1.0}, "not for score"),
         ({"encoder": "resnet", "shape": (9,)}, r"a resnet needs images, shape \(H, W, C\)"),
@@ -360,7 +360,7 @@ def test_every_part_learns_and_exports(settings):
         ({"posterior": "triangular"}, "posterior must be one of diagonal, full, iaf"),
         ({"likelihood": "poisson"}, "likelihood must be one of bernoulli"),
         ({"levels": 1}, "levels_minus_1 must be above 0"),
-        ({"samples": 0}, "samples must be above 0"),
+        ({"latent_samples": 0}, "latent_samples must be above 0"),
         ({"beta": -1.0}, "beta must be 0 or above"),
     ],
 )

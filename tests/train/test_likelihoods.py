@@ -108,7 +108,7 @@ def test_levels_and_labels_train_and_are_reported(tmp_path, data):
     neither from 0 again nor by a clock.
     """
     model = dataclasses.replace(
-        vae.tiny(), likelihood="discretized_logistic", levels=LEVELS, classes=CLASSES, warmup=40
+        vae.tiny(), likelihood="discretized_logistic", levels=LEVELS, classes=CLASSES, kl_warmup=40
     )
 
     def run(steps):
