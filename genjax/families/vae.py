@@ -94,8 +94,8 @@ class Config:
     """vamp: how many (Tomczak and Welling 2018, section 4.2)."""
     objective: Literal["elbo", "sampled", "iwae", "dreg", "score"] = "elbo"
     """elbo: KL in closed form where there is one; sampled: all of it by samples; iwae: the bound of
-    `latent_samples`; dreg: that bound, its gradient doubly reparameterised; score: the score-function
-    gradient, to compare with."""
+    `latent_samples`; dreg: that bound, its gradient doubly reparameterised; score: the gradient of
+    the score function, to compare with."""
     latent_samples: int = 1
     """Samples of z an example: averaged over, or those of the bound (Burda et al.: 1, 5, 50)."""
     beta: float = 1.0
@@ -148,8 +148,8 @@ class Config:
             ),
             (
                 many and (self.beta != 1 or self.kl_warmup > 0),
-                f"the bound of {self.objective} has no KL to weigh; leave beta at 1 and kl_warmup at"
-                " 0, or take objective elbo",
+                f"the bound of {self.objective} has no KL to weigh; leave beta at 1 and"
+                " kl_warmup at 0, or take objective elbo",
             ),
             (
                 self.free_bits > 0 and (many or self.objective == "score"),
