@@ -12,7 +12,7 @@ from genjax.train import Run, Train
 from genjax.train.settings import TwoOptimizers
 
 
-def write_data(folder: pathlib.Path, n: int = 240) -> str:
+def write_data(folder: pathlib.Path, n: int = 240, *, labels: bool = True) -> str:
     """3x3 binary images in a .npz: a bar in one of three rows, their label, with noise."""
     rng = np.random.default_rng(0)
     x = np.zeros((n + 160, 3, 3, 1), np.uint8)
@@ -21,6 +21,8 @@ def write_data(folder: pathlib.Path, n: int = 240) -> str:
     x ^= (rng.random(x.shape) < 0.1).astype(np.uint8)
     cuts = {"train": (0, n), "validation": (n, n + 80), "test": (n + 80, len(x))}
     splits = {s: {"x": x[a:b], "label": row[a:b].astype(np.int32)} for s, (a, b) in cuts.items()}
+    if not labels:
+        splits = {s: {"x": split["x"]} for s, split in splits.items()}
     path = folder / "bars.npz"
     save_npz(Dataset("bars", splits, 2), path)
     return str(path)

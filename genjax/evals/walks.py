@@ -84,7 +84,7 @@ def manifold(side: int) -> np.ndarray:
 
     Source: Kingma and Welling 2013, figure 4.
 
-    >>> manifold(2).round(4).tolist()
+    >>> [[round(float(u), 4) for u in z] for z in manifold(2)]
     [[-0.6745, 0.6745], [0.6745, 0.6745], [-0.6745, -0.6745], [0.6745, -0.6745]]
     """
     checks.positive(side=side)

@@ -65,9 +65,9 @@ def test_blocks_make_the_whole():
 def test_equal_distributions_have_the_expected_coverage_and_density():
     """Naeem et al. 2020, lemmas 1 and 2; 1100 examples take several blocks."""
     found = [coverage(*RNG.normal(size=(2, 1100, 2)), k_density=3) for _ in range(6)]
-    coverage = [f.coverage for f in found]
+    covered = [f.coverage for f in found]
     want = 1 - np.prod([(1100 - i) / (2200 - i) for i in (1, 2, 3)])
-    assert abs(np.mean(coverage) - want) < 5 * np.std(coverage, ddof=1) / math.sqrt(6) + 0.01
+    assert abs(np.mean(covered) - want) < 5 * np.std(covered, ddof=1) / math.sqrt(6) + 0.01
     density = [f.density for f in found]
     assert abs(np.mean(density) - 1) < 5 * np.std(density, ddof=1) / math.sqrt(6) + 0.01
 

@@ -13,7 +13,7 @@ from genjax.train import fit
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("data"))
+    return write_data(tmp_path_factory.mktemp("data"), labels=False)
 
 
 @pytest.fixture(scope="module")
