@@ -130,7 +130,7 @@ def _measured(
 def _picture(path: pathlib.Path, subject: evals.Subject, found: Any) -> None:
     """Samples, each with the training example nearest to it on its right."""
     n = min(SHOWN, found.n_fake)
-    both = subject.fake(n), subject.real("train")[found.index[:n]]
+    both: Any = subject.fake(n), subject.real("train")[found.index[:n]]
     if both[0].ndim == 2:  # events (D,) are squares, or rows one above the other
         side = math.isqrt(both[0].shape[1])
         square = side**2 == both[0].shape[1]

@@ -168,8 +168,9 @@ def _digits(name: str) -> tuple[dict[str, dict[str, np.ndarray]], int]:
 def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     """Stacks of another data set, whose splits are cut first: no image is in stacks of two."""
     name = settings.data.removeprefix(toys.STACKED)
-    plain = dict(data=name, transform="none", stream="no", labels_per_class=0)
-    single = load(dataclasses.replace(settings, **plain))
+    single = load(
+        dataclasses.replace(settings, data=name, transform="none", stream="no", labels_per_class=0)
+    )
     return toys.stacked(name, single.splits), single.levels
 
 

@@ -70,8 +70,8 @@ def log_densities(
 ) -> np.ndarray:
     """`log_density` of many images, `[S, N]` float64, in constant memory."""
     checks.positive(sigmas=tuple(sigmas), batch_size=batch_size)
-    flat, centres = (np.asarray(a, np.float32).reshape(len(a), -1) for a in (x, samples))
-    centres, widths = jnp.asarray(centres), jnp.asarray(sigmas, jnp.float32)
+    flat, fake = (np.asarray(a, np.float32).reshape(len(a), -1) for a in (x, samples))
+    centres, widths = jnp.asarray(fake), jnp.asarray(sigmas, jnp.float32)
     out, size = [], min(batch_size, len(flat))
     for start in range(0, len(flat), size):
         part = flat[start : start + size]

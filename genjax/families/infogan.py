@@ -273,7 +273,7 @@ def information(config: Config, q: jax.Array, code: jax.Array) -> list[jax.Array
         if part.kind == "categorical":
             found.append(categorical_information(guess, jnp.argmax(c, axis=1)))
         else:
-            known = gaussian_information if part.kind == "gaussian" else uniform_information
+            known: Any = gaussian_information if part.kind == "gaussian" else uniform_information
             found.append(known(*guess, c))
     return found
 
