@@ -109,7 +109,7 @@ def score(x):
             ),
         ),
     ],
-    ids=str,
+    ids=["r1", "r2", "drift", "all"],
 )
 def test_penalties_are_weighted_and_added(settings, penalty):
     nats, aux = turn(Method(loss="hinge", **settings))
