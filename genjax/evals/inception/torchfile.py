@@ -166,6 +166,7 @@ def _run(file: io.BytesIO) -> Any:
         del stack[at:]
         return values
 
+    argument: Any
     for operation, argument, _ in pickletools.genops(file):
         code = operation.name
         if code in ("PROTO", "FRAME"):
