@@ -130,12 +130,12 @@ def _measured(
 def _picture(path: pathlib.Path, subject: evals.Subject, found: Any) -> None:
     """Samples, each with the training example nearest to it on its right."""
     n = min(SHOWN, found.n_fake)
-    both: Any = subject.fake(n), subject.real("train")[found.index[:n]]
-    if both[0].ndim == 2:  # events (D,) are squares, or rows one above the other
-        side = math.isqrt(both[0].shape[1])
-        square = side**2 == both[0].shape[1]
-        both = tuple(x.reshape(n, side, side, 1) if square else x[:, None, :, None] for x in both)
-    save_grid(path, np.concatenate(both, axis=1 if both[0].shape[1] == 1 else 2))
+    left, right = subject.fake(n), subject.real("train")[found.index[:n]]
+    if left.ndim == 2:  # events (D,) are squares, or rows one above the other
+        side = math.isqrt(left.shape[1])
+        shape = (n, side, side, 1) if side**2 == left.shape[1] else (n, 1, left.shape[1], 1)
+        left, right = left.reshape(shape), right.reshape(shape)
+    save_grid(path, np.concatenate([left, right], axis=1 if left.shape[1] == 1 else 2))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ class NeighboursResult(Measured):
     distance: Euclidean, of the pixels, `[N]`.
     median: of the distances.
     test_median: of those of test images that the model never saw; a model that copies comes
-      closer than that. None where no test images were given.
+      closer than that, and so does one that makes the simplest images alone. None where no test
+      images were given.
     """
 
     index: np.ndarray

@@ -70,14 +70,14 @@ def log_densities(
 ) -> np.ndarray:
     """`log_density` of many images, `[S, N]` float64, in constant memory."""
     checks.positive(sigmas=tuple(sigmas), batch_size=batch_size)
-    flat, fake = (np.asarray(a, np.float32).reshape(len(a), -1) for a in (x, samples))
-    centres, widths = jnp.asarray(fake), jnp.asarray(sigmas, jnp.float32)
+    flat, centres = (np.asarray(a, np.float32).reshape(len(a), -1) for a in (x, samples))
+    fixed = jnp.asarray(centres), jnp.asarray(sigmas, jnp.float32)
     out, size = [], min(batch_size, len(flat))
     for start in range(0, len(flat), size):
         part = flat[start : start + size]
         n = len(part)
         part = np.concatenate([part, np.repeat(part[:1], size - n, axis=0)])
-        out.append(np.asarray(log_density(jnp.asarray(part), centres, widths))[:, :n])
+        out.append(np.asarray(log_density(jnp.asarray(part), *fixed))[:, :n])
     return np.concatenate(out, axis=1).astype(np.float64)
 
 
