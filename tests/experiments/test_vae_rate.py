@@ -41,9 +41,17 @@ def test_images_by_a_clock_that_ticks_once_a_reading(tmp_path, monkeypatch, caps
 
 def test_targets_are_for_the_network_and_the_task_of_the_table():
     asked = dict(hidden=[200, 200], latent=50, batch_size=20, images=10_000, bound_samples=5000)
-    assert not vae_rate.small(argparse.Namespace(**asked))
-    for name, value in dict(hidden=[200], latent=2, batch_size=100, images=100).items():
-        assert vae_rate.small(argparse.Namespace(**{**asked, name: value}))
+    about = vae_rate.network_of_the_table, vae_rate.bound_of_the_table
+    for changed, expected in [
+        ({}, [True, True]),
+        ({"hidden": [200]}, [False, False]),
+        ({"latent": 2}, [False, False]),
+        ({"batch_size": 100}, [False, True]),
+        ({"images": 100}, [True, False]),
+        ({"bound_samples": 50}, [True, False]),
+    ]:
+        options = argparse.Namespace(**asked | changed)
+        assert [fits(options) for fits in about] == expected
     row = vae_rate.shown({"k": 1, "runs": 8, **vae_rate.spread([1.0, 9.0, 5.0]), "target": 1e6})
     assert (row["lowest"], row["median"], row["highest"]) == (1.0, 5.0, 9.0)
     assert row["target on one H100"] == "1,000,000"
