@@ -37,7 +37,8 @@ def small_run(name: str, data: str, **train: Any) -> Run:
         optimizer = TwoOptimizers(generator=optimizer, discriminator=optimizer)
     if family.TRAITS.fit != "gradient":
         optimizer = None
-    transform: Any = {"images": "unit", "real": "dequantize"}.get(family.TRAITS.data, "none")
+    images = "symmetric" if family.TRAITS.sample_range[0] < 0 else "unit"
+    transform: Any = {"images": images, "real": "dequantize"}.get(family.TRAITS.data, "none")
     settings = dict(steps=10, batch_size=16, ema=0.9, log_every=3, eval_every=4, eval_batch=64)
     settings |= dict(save_every=4, sample_every=5, samples=4, steps_per_call=1, keep=3)
     return Run(
