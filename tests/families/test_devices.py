@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import NAMES, run_program
+from helpers import SPREAD, run_program
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +12,7 @@ def found():
     return json.loads(run_program("devices.py", devices=8, timeout=900).stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SPREAD)
 def test_losses_and_gradients_agree(found, name):
     for loss in found[name]["losses"].values():
         (value_1, grads_1), (value_8, grads_8) = loss["1"], loss["8"]
@@ -21,7 +21,7 @@ def test_losses_and_gradients_agree(found, name):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SPREAD)
 @pytest.mark.parametrize("where", ["pmap", "shard_map"])
 def test_losses_run_inside_the_users_own_mapping(found, name, where):
     for loss in found[name]["losses"].values():
@@ -29,7 +29,7 @@ def test_losses_run_inside_the_users_own_mapping(found, name, where):
         assert got == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SPREAD)
 def test_a_step_gives_the_same_metrics_however_it_is_spread(found, name):
     steps = found[name]["steps"]
     for label in ("8", "rules"):

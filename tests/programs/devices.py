@@ -10,7 +10,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
-from helpers import NAMES, loss_names, make_batch, make_optimizer, make_state, single
+from helpers import SPREAD, loss_names, make_batch, make_optimizer, make_state, single
 from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import families
@@ -25,7 +25,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def main() -> None:
     assert jax.device_count() == 8
     out = {}
-    for name in NAMES:
+    for name in SPREAD:
         family = families.get(name)
         config = family.tiny()
         state = make_state(family, config, ema=True)
