@@ -23,7 +23,7 @@ from genjax.families import FAMILIES
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = sorted(FAMILIES)
-# Batch normalisation sees its own part of a batch in a user's pmap, so a whole batch is no reference.
+# Batch normalisation sees its own part of a batch in a user's pmap: a whole one is no reference.
 SPREAD = [n for n in NAMES if n not in ("dcgan", "infogan")]
 
 
