@@ -21,9 +21,11 @@ from genjax import families, report
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import (
+    dcgan,
     fvsbn,
     gan,
     hierarchical_vae,
+    infogan,
     joint,
     m2,
     made,
@@ -176,6 +178,36 @@ STOPS = {
         optimizer=TwoOptimizers(
             generator=Optimizer(learning_rate=1e-3, b1=0.5),
             discriminator=Optimizer(learning_rate=1e-3, b1=0.5),
+        ),
+        train=TRAIN,
+    ),
+    "dcgan": Run(
+        experiment="tour_dcgan",
+        family="dcgan",
+        model=dcgan.Config(shape=(8, 8, 1), latent=16, generator_widths=(32, 16), kernel=3),
+        data=dataclasses.replace(DIGITS, transform="symmetric"),
+        optimizer=TwoOptimizers(
+            generator=Optimizer(learning_rate=2e-4, b1=0.5),
+            discriminator=Optimizer(learning_rate=2e-4, b1=0.5),
+        ),
+        train=TRAIN,
+    ),
+    "infogan": Run(
+        experiment="tour_infogan",
+        family="infogan",
+        model=infogan.Config(
+            shape=(8, 8, 1),
+            latent=16,
+            generator_dense=(64,),
+            generator_widths=(32, 16),
+            discriminator_widths=(16, 32),
+            discriminator_dense=(64,),
+            code_hidden=32,
+        ),
+        data=DIGITS,
+        optimizer=TwoOptimizers(
+            generator=Optimizer(learning_rate=1e-3, b1=0.5),
+            discriminator=Optimizer(learning_rate=2e-4, b1=0.5),
         ),
         train=TRAIN,
     ),
