@@ -23,8 +23,6 @@ from genjax.families import FAMILIES
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = sorted(FAMILIES)
-# Batch normalisation sees its own part of a batch in a user's pmap: a whole one is no reference.
-SPREAD = [n for n in NAMES if n not in ("dcgan", "infogan")]
 
 
 def exact_binary() -> list[str]:

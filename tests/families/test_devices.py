@@ -4,7 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from helpers import SPREAD, run_program
+from helpers import NAMES, run_program
+
+# Cut along its outputs, a dense kernel ahead of transposed convolutions gets another gradient from
+# XLA's partitioner, outside of any step too; how batches are spread has no part in it.
+PARTITIONED = "XLA gives another gradient for a dense kernel cut ahead of transposed convolutions"
+WRONG = {"infogan": pytest.mark.xfail(strict=True, reason=PARTITIONED)}
+
+
+def named(name):
+    """A family as a parameter, marked where XLA is known to be wrong about it."""
+    return pytest.param(name, marks=WRONG.get(name, ()))
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +22,7 @@ def found():
     return json.loads(run_program("devices.py", devices=8, timeout=900).stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize("name", NAMES)
 def test_losses_and_gradients_agree(found, name):
     for loss in found[name]["losses"].values():
         (value_1, grads_1), (value_8, grads_8) = loss["1"], loss["8"]
@@ -21,7 +31,7 @@ def test_losses_and_gradients_agree(found, name):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("where", ["pmap", "shard_map"])
 def test_losses_run_inside_the_users_own_mapping(found, name, where):
     for loss in found[name]["losses"].values():
@@ -29,13 +39,22 @@ def test_losses_run_inside_the_users_own_mapping(found, name, where):
         assert got == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", SPREAD)
-def test_a_step_gives_the_same_metrics_however_it_is_spread(found, name):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_gives_the_same_metrics_on_8_devices(found, name):
     steps = found[name]["steps"]
-    for label in ("8", "rules"):
-        for metric, value in steps["1"][0].items():
-            assert steps[label][0][metric] == pytest.approx(value, rel=1e-3, abs=1e-5), metric
+    assert_same_metrics(steps["8"], steps["1"])
     assert steps["8"][1] == 0  # replicated unless rules say otherwise
+
+
+@pytest.mark.parametrize("name", [named(name) for name in NAMES])
+def test_a_step_gives_the_same_metrics_where_rules_spread_the_state(found, name):
+    steps = found[name]["steps"]
+    assert_same_metrics(steps["rules"], steps["1"])
+
+
+def assert_same_metrics(got, expected):
+    for metric, value in expected[0].items():
+        assert got[0][metric] == pytest.approx(value, rel=1e-3, abs=1e-5), metric
 
 
 def test_rules_do_spread_the_state(found):

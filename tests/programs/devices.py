@@ -10,7 +10,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
-from helpers import SPREAD, loss_names, make_batch, make_optimizer, make_state, single
+from helpers import NAMES, loss_names, make_batch, make_optimizer, make_state, single
 from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import families
@@ -25,7 +25,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def main() -> None:
     assert jax.device_count() == 8
     out = {}
-    for name in SPREAD:
+    for name in NAMES:
         family = families.get(name)
         config = family.tiny()
         state = make_state(family, config, ema=True)
@@ -118,7 +118,7 @@ def uneven(shapes):
     from genjax.train.compile import leaf_name
 
     leaves = jax.tree_util.tree_flatten_with_path(shapes)[0]
-    return [leaf_name(p) for p, s in leaves if s.ndim == 2 and s.shape[1] % 8]
+    return [leaf_name(p) for p, s in leaves if s.ndim >= 2 and s.shape[1] % 8]
 
 
 if __name__ == "__main__":
