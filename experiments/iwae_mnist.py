@@ -31,16 +31,32 @@ CHECKSUM = {DYNAMIC: "47a7b5c4", FIXED: "0277658a"}
 NAME = {DYNAMIC: "table 1", FIXED: "appendix D, fixed binarisation"}
 
 
+def schedule(each: int, rates: int = 8) -> tuple[Optimizer, int]:
+    """The paper's optimizer and the steps it makes.
+
+    Args:
+      each: steps a pass over the images.
+      rates: learning rates gone through, the i-th for 3^i passes.
+    """
+    ends = [each * (3**i - 1) // 2 for i in range(1, rates + 1)]
+    optimizer = Optimizer(
+        optimizer="adam",
+        learning_rate=1e-3,
+        eps=1e-4,
+        schedule="piecewise",
+        boundaries=tuple(ends[:-1]),
+        factors=tuple(10 ** (-i / (rates - 1)) for i in range(1, rates)),
+    )
+    return optimizer, ends[-1]
+
+
 def recipe(
     name: str, samples: int, paper: float, data: Data = DYNAMIC, rates: int = 8, draws: int = 5000
 ) -> Run:
     """One row: `samples` is k, `rates` how many learning rates the schedule goes through."""
     each = PASS[data]
-    differs = (
-        ""
-        if rates == 8
-        else f"{(3**rates - 1) // 2} passes, not 3,280, and {draws:,} samples of the bound"
-    )
+    optimizer, steps = schedule(each, rates)
+    differs = f"{steps // each} passes, not 3,280, and {draws:,} samples of the bound"
     return Run(
         experiment=f"iwae_mnist:{name}" if name != "k1" else "iwae_mnist",
         family="vae",
@@ -48,16 +64,9 @@ def recipe(
             MODEL, objective="iwae" if samples > 1 else "elbo", latent_samples=samples
         ),
         data=data,
-        optimizer=Optimizer(
-            optimizer="adam",
-            learning_rate=1e-3,
-            eps=1e-4,
-            schedule="piecewise",
-            boundaries=tuple(each * (3**i - 1) // 2 for i in range(1, rates)),
-            factors=tuple(10 ** (-i / (rates - 1)) for i in range(1, rates)),
-        ),
+        optimizer=optimizer,
         train=Train(
-            steps=each * (3**rates - 1) // 2,
+            steps=steps,
             batch_size=20,
             log_every=each,
             eval_samples=draws,
@@ -68,7 +77,7 @@ def recipe(
             paper=paper,
             tag="seen",
             source=f"Burda et al. 2016, {NAME[data]}: one stochastic layer, k = {samples}",
-            difference=differs,
+            difference="" if rates == 8 else differs,
             data_checksum=CHECKSUM[data],
         ),
     )

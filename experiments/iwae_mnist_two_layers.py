@@ -16,7 +16,7 @@ bound.
 import sys
 from typing import Literal
 
-from genjax.core import Optimizer
+from experiments.iwae_mnist import schedule
 from genjax.data import Data
 from genjax.families import hierarchical_vae
 from genjax.train import Figure, Run, Train
@@ -25,30 +25,13 @@ from genjax.train.cli import main
 Objective = Literal["elbo", "iwae"]
 
 BATCH = 20
-STAGES = range(8)
-PASSES = [3**i for i in STAGES]
-
-
-def schedule(examples: int) -> tuple[Optimizer, int]:
-    """The paper's optimizer, and the steps of all passes over so many examples."""
-    each = examples // BATCH
-    ends = [each * sum(PASSES[: i + 1]) for i in STAGES]
-    optimizer = Optimizer(
-        optimizer="adam",
-        learning_rate=1e-3,
-        eps=1e-4,
-        schedule="piecewise",
-        boundaries=tuple(ends[:-1]),
-        factors=tuple(10 ** (-i / 7) for i in STAGES[1:]),
-    )
-    return optimizer, ends[-1]
 
 
 def recipe(
     name: str, data: Data, examples: int, figure: Figure, objective: Objective, k: int
 ) -> Run:
     """One cell of the paper's table."""
-    optimizer, steps = schedule(examples)
+    optimizer, steps = schedule(examples // BATCH)
     return Run(
         experiment=f"iwae_mnist_two_layers{name}",
         family="hierarchical_vae",

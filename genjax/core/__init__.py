@@ -6,17 +6,27 @@ from genjax.core.adversarial import (
     diversity,
     generator_turn,
     method_buffers,
+    one_turn,
+    own,
 )
 from genjax.core.fold import fold_rows
+from genjax.core.importance import log_mean_weight
 from genjax.core.optim import Optimizer
 from genjax.core.state import State, init_state, with_ema
-from genjax.core.step import adversarial_step, gradient_step, network_step
+from genjax.core.step import (
+    Optimizers,
+    adversarial_step,
+    gradient_step,
+    network_step,
+    player_steps,
+)
 from genjax.core.streams import stream
 from genjax.core.traits import Traits, traits_of
 
 __all__ = [
     "Method",
     "Optimizer",
+    "Optimizers",
     "State",
     "Traits",
     "adversarial_step",
@@ -26,8 +36,12 @@ __all__ = [
     "generator_turn",
     "gradient_step",
     "init_state",
+    "log_mean_weight",
     "method_buffers",
     "network_step",
+    "one_turn",
+    "own",
+    "player_steps",
     "stream",
     "traits_of",
     "with_ema",

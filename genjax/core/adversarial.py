@@ -76,6 +76,17 @@ class Method:
         return bool(self.gradient_penalty or self.r1 or self.r2)
 
 
+def one_turn(config: Any) -> Any:
+    """The Config whose batch is that of one critic step: `[B, ...]`, no axis of several before."""
+    return dataclasses.replace(config, method=dataclasses.replace(config.method, critic_steps=1))
+
+
+def own(variables: dict[str, Any], name: str) -> dict[str, Any]:
+    """A player's own collections, as its module takes them."""
+    kept = ("params", "batch_stats")
+    return {c: variables[c][name] for c in kept if name in variables.get(c, {})}
+
+
 def method_buffers(method: Method) -> dict[str, Any]:
     """What a method carries beside the networks: `init` merges it into the variables."""
     if method.penalty_every == 1:

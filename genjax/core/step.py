@@ -1,8 +1,9 @@
 """The generic gradient step, for one network and for two players."""
 
+import functools
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -83,6 +84,29 @@ def network_step(loss: Loss, optimizers: Any, name: str) -> Step:
         return new, {f"{name}_{k}": v for k, v in metrics.items()}
 
     return step
+
+
+class Optimizers(NamedTuple):
+    """One optimizer a player."""
+
+    generator: optax.GradientTransformation
+    discriminator: optax.GradientTransformation
+
+
+def player_steps(
+    config: Any, discriminator_loss: Any, generator_loss: Any, optimizers: Optimizers
+) -> tuple[Step, Step]:
+    """The two half-steps (discriminator's, generator's); each changes its own network only.
+
+    Args:
+      config: the family's settings.
+      discriminator_loss, generator_loss: of a family, `(config, variables, batch, key)`.
+      optimizers: one a player.
+    """
+    return (
+        network_step(functools.partial(discriminator_loss, config), optimizers, "discriminator"),
+        network_step(functools.partial(generator_loss, config), optimizers, "generator"),
+    )
 
 
 def adversarial_step(

@@ -7,10 +7,7 @@ from genjax.evals.annealed import (
     reverse_annealed_log_prob,
     temperatures,
 )
-from genjax.evals.batches import (
-    by_batches,
-    over_split,
-)
+from genjax.evals.batches import by_batches, over_split
 from genjax.evals.classifier import (
     Classifier,
     accuracy,
@@ -27,40 +24,13 @@ from genjax.evals.classify import (
     make_class_likelihood,
     reliability,
 )
-from genjax.evals.complete import (
-    allowed,
-    complete,
-    heat_map,
-)
-from genjax.evals.coverage import (
-    CoverageResult,
-    coverage,
-    nearest,
-    neighbours,
-)
-from genjax.evals.detect import (
-    auroc,
-    mutate,
-    ratio,
-)
-from genjax.evals.extract import (
-    PIXELS,
-    Extractor,
-    to_unit,
-)
-from genjax.evals.features import (
-    Probe,
-    linear_probe,
-    linear_svm,
-    pca,
-)
-from genjax.evals.frechet import (
-    FrechetResult,
-    Moments,
-    frechet,
-    frechet_distance,
-    moments,
-)
+from genjax.evals.codes import CodesResult, InformationResult, codes, information
+from genjax.evals.complete import allowed, complete, heat_map
+from genjax.evals.coverage import CoverageResult, coverage, nearest, neighbours
+from genjax.evals.detect import auroc, mutate, ratio
+from genjax.evals.extract import PIXELS, Extractor, to_unit
+from genjax.evals.features import Probe, linear_probe, linear_svm, pca
+from genjax.evals.frechet import FrechetResult, Moments, frechet, frechet_distance, moments
 from genjax.evals.inception import (
     Inception,
     fid,
@@ -69,11 +39,7 @@ from genjax.evals.inception import (
     load_inception,
     save_inception,
 )
-from genjax.evals.kernel import (
-    KernelResult,
-    kernel_distance,
-    mmd2,
-)
+from genjax.evals.kernel import KernelResult, kernel_distance, mmd2
 from genjax.evals.latents import (
     Activity,
     active_units,
@@ -83,18 +49,8 @@ from genjax.evals.latents import (
     kl_by_layer,
     kl_by_unit,
 )
-from genjax.evals.likelihood import (
-    make_nll,
-    mean_and_error,
-    metric,
-    nll,
-    unit,
-)
-from genjax.evals.measure import (
-    INSTRUMENTS,
-    measure,
-    settings_of,
-)
+from genjax.evals.likelihood import make_nll, mean_and_error, metric, nll, unit
+from genjax.evals.measure import INSTRUMENTS, check_instrument, measure, settings_of
 from genjax.evals.modes import (
     ModesResult,
     draw_modes,
@@ -104,31 +60,12 @@ from genjax.evals.modes import (
     stack_digits,
     stacked_modes,
 )
-from genjax.evals.msssim import (
-    MsSsimResult,
-    ms_ssim,
-    ms_ssim_pairs,
-)
-from genjax.evals.parzen import (
-    ParzenResult,
-    parzen,
-)
-from genjax.evals.result import (
-    Measured,
-)
-from genjax.evals.subject import (
-    Subject,
-)
-from genjax.evals.swd import (
-    SwdResult,
-    sliced,
-    swd,
-)
-from genjax.evals.walks import (
-    interpolation,
-    manifold,
-    traversal,
-)
+from genjax.evals.msssim import MsSsimResult, ms_ssim, ms_ssim_pairs
+from genjax.evals.parzen import ParzenResult, parzen
+from genjax.evals.result import Measured
+from genjax.evals.subject import Subject
+from genjax.evals.swd import SwdResult, sliced, swd
+from genjax.evals.walks import interpolation, manifold, traversal
 
 __all__ = [
     "INSTRUMENTS",
@@ -137,10 +74,12 @@ __all__ = [
     "Annealed",
     "Classified",
     "Classifier",
+    "CodesResult",
     "CoverageResult",
     "Extractor",
     "FrechetResult",
     "Inception",
+    "InformationResult",
     "KernelResult",
     "Measured",
     "ModesResult",
@@ -159,7 +98,9 @@ __all__ = [
     "annealed_log_prob",
     "auroc",
     "by_batches",
+    "check_instrument",
     "classified",
+    "codes",
     "complete",
     "coverage",
     "draw_modes",
@@ -171,6 +112,7 @@ __all__ = [
     "grid_centres",
     "heat_map",
     "inception_score",
+    "information",
     "interpolation",
     "kernel_distance",
     "kid",

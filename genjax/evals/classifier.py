@@ -11,7 +11,7 @@ import json
 import math
 import os
 import pathlib
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -212,6 +212,8 @@ class ScoreResult(Measured):
     real_accuracy: of the same network trained on as many steps of real images.
     n_test: real images that both were tested on.
     """
+
+    FIGURE: ClassVar = ("accuracy", "std_error", "%")
 
     accuracy: float
     std_error: float

@@ -8,6 +8,7 @@ Generative Models".
 
 import dataclasses
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class CoverageResult(Measured):
     k: of precision and recall (3 in the paper).
     k_density: of density and coverage (5 in the paper).
     """
+
+    FIGURE: ClassVar = ("coverage", "", "%")
 
     precision: float
     recall: float
@@ -127,6 +130,8 @@ class NeighboursResult(Measured):
       closer than that, and so does one that makes the simplest images alone. None where no test
       images were given.
     """
+
+    FIGURE: ClassVar = ("median", "", "")
 
     index: np.ndarray
     distance: np.ndarray

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import checks
+from genjax.evals.batches import padded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,14 +84,8 @@ def batches(
     function: Callable[[Any, jax.Array], Any], variables: Any, x: np.ndarray, batch_size: int
 ) -> Iterator[Any]:
     """`function` over `x` in batches, as numpy; every batch has one shape and so one program."""
-    checks.positive(batch_size=batch_size)
-    size = min(batch_size, len(x))
-    for start in range(0, len(x), size):
-        part = np.asarray(x[start : start + size], np.float32)
-        n = len(part)
-        if n < size:  # the last one is filled up with its first image
-            part = np.concatenate([part, np.repeat(part[:1], size - n, axis=0)])
-        found = function(variables, jnp.asarray(part))
+    for parts, n in padded({"x": x}, batch_size):
+        found = function(variables, jnp.asarray(parts["x"], jnp.float32))
         yield jax.tree.map(lambda a, n=n: np.asarray(a)[:n], found)
 
 

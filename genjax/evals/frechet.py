@@ -8,6 +8,7 @@ equation 6. Called FID only where the features are the standard Inception networ
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import scipy.linalg
@@ -107,6 +108,8 @@ class FrechetResult(Measured):
     features: how many; with fewer images than that the covariances are singular and the distance
       is biased upwards.
     """
+
+    FIGURE: ClassVar = ("distance", "", "")
 
     name: str
     distance: float

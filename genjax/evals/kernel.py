@@ -6,6 +6,7 @@ network's features; everything else is `NAME_kernel`.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -49,6 +50,8 @@ class KernelResult(Measured):
     subsets: how many.
     subset_size: images of each side in one.
     """
+
+    FIGURE: ClassVar = ("mean", "", "")
 
     name: str
     mean: float

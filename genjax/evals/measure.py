@@ -7,7 +7,7 @@ found = measure("fid", ..., weights="pt_inception-2015-12-05-6726825d.pth", samp
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from genjax.evals.classifier import (
     load_classifier,
     train_classifier,
 )
+from genjax.evals.codes import CodesResult, InformationResult, codes, information
 from genjax.evals.coverage import CoverageResult, NeighboursResult, coverage, neighbours
 from genjax.evals.extract import batches, features
 from genjax.evals.features import linear_svm
@@ -115,6 +116,8 @@ class SvmResult(Measured):
     pixels_strength: chosen for them.
     """
 
+    FIGURE: ClassVar = ("accuracy", "std_error", "%")
+
     accuracy: float
     std_error: float
     strength: float
@@ -184,6 +187,15 @@ def _stacked_modes(s: Subject, *, samples: int = 26_000) -> ModesResult:
     return stacked_modes(s.fake(samples), given, seed=s.seed)
 
 
+def _information(s: Subject, *, samples: int = 10_000) -> InformationResult:
+    return information(s.family, s.config, s.variables, s.key, samples=samples)
+
+
+def _codes(s: Subject, *, samples: int = 10_000) -> CodesResult:
+    train, test = ((s.given(split), s.labels(split)) for split in ("train", "test"))
+    return codes(s.family, s.config, s.variables, train, test, s.key, samples=samples)
+
+
 INSTRUMENTS: Mapping[str, Callable[..., Measured]] = {
     "parzen": _parzen,
     "fid": _fid,
@@ -197,6 +209,8 @@ INSTRUMENTS: Mapping[str, Callable[..., Measured]] = {
     "neighbours": _neighbours,
     "accuracy_score": _accuracy_score,
     "svm": _svm,
+    "information": _information,
+    "codes": _codes,
     "gaussian_modes": _gaussian_modes,
     "stacked_modes": _stacked_modes,
 }
@@ -214,6 +228,55 @@ def settings_of(name: str) -> dict[str, Any]:
     checks.one_of(tuple(INSTRUMENTS), instrument=name)
     found = inspect.signature(INSTRUMENTS[name]).parameters.values()
     return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY}
+
+
+# What an instrument asks of the data and the family; the rest it says itself.
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "parzen": ("validation", "test"),
+    "fid": ("weights",),
+    "kid": ("weights",),
+    "inception_score": ("weights",),
+    "classifier_frechet": ("label", "test"),
+    "classifier_kernel": ("label", "test"),
+    "ms_ssim": ("test",),
+    "precision_recall": ("test",),
+    "neighbours": ("test",),
+    "accuracy_score": ("label", "test"),
+    "svm": ("label", "validation", "test", "encode"),
+    "gaussian_modes": ("label",),
+    "stacked_modes": ("label",),
+    "information": ("code_information",),
+    "codes": ("label", "test", "code_information"),
+}
+
+
+def check_instrument(name: str, family: Any, dataset: Dataset, weights: Any = None) -> None:
+    """Hold an instrument against model and data before anything is trained.
+
+    Raises:
+      ValueError: no instrument has this name, or something it needs is not there; one sentence.
+    """
+    settings_of(name)
+    needs = NEEDS.get(name, ())
+    for split in ("validation", "test"):
+        if split in needs and split not in dataset.counts():
+            raise ValueError(
+                f"{name} needs a {split} split and {dataset.name} has"
+                f" {', '.join(dataset.counts())}; hold some out (--validation), or take another"
+                f" --instrument."
+            )
+    rows = dataset.streams.get("train")
+    has = dataset.splits["train"] if rows is None else rows.read([0])
+    if "label" in needs and "label" not in has:
+        raise ValueError(f"{name} needs labels and {dataset.name} has none; bring some.")
+    if "weights" in needs and not weights:
+        raise ValueError(f"{name} needs the standard Inception network: name it, --fid-weights.")
+    for export in ("encode", "code_information"):
+        if export in needs and not hasattr(family, export):
+            raise ValueError(
+                f"{name} measures families that export {export}, and"
+                f" {family.__name__.rsplit('.', 1)[-1]} does not; take another --instrument."
+            )
 
 
 def measure(

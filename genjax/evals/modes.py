@@ -7,6 +7,7 @@ found that has one. Stacked digits have 1000 modes, named by a classifier of sin
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ class ModesResult(Measured):
     reverse_kl: KL(modes of the samples || uniform), in nats; 0 is even, log(modes) one mode alone.
     counts: samples a mode, `[modes]`.
     """
+
+    FIGURE: ClassVar = ("found", "", "modes")
 
     found: int
     modes: int

@@ -8,6 +8,7 @@ variety Odena et al. 2017, "Conditional Image Synthesis with Auxiliary Classifie
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,8 @@ class MsSsimResult(Measured):
     scales: five from 176 pixels on; fewer below (their weights add up to 1 again).
     windows: width of the Gaussian window at each scale, in pixels.
     """
+
+    FIGURE: ClassVar = ("mean", "std_error", "")
 
     mean: float
     std_error: float

@@ -13,12 +13,14 @@ it is here to be compared with the paper's.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
+from genjax.evals.batches import padded
 from genjax.evals.extract import check_images
 from genjax.evals.result import Measured
 
@@ -35,6 +37,8 @@ class ParzenResult(Measured):
     validation: mean nats there, by width.
     n_validation: images it was chosen on.
     """
+
+    FIGURE: ClassVar = ("nats", "std_error", "nats")
 
     nats: float
     std_error: float
@@ -69,15 +73,13 @@ def log_densities(
     x: np.ndarray, samples: np.ndarray, sigmas: Sequence[float], *, batch_size: int = 100
 ) -> np.ndarray:
     """`log_density` of many images, `[S, N]` float64, in constant memory."""
-    checks.positive(sigmas=tuple(sigmas), batch_size=batch_size)
+    checks.positive(sigmas=tuple(sigmas))
     flat, centres = (np.asarray(a, np.float32).reshape(len(a), -1) for a in (x, samples))
     fixed = jnp.asarray(centres), jnp.asarray(sigmas, jnp.float32)
-    out, size = [], min(batch_size, len(flat))
-    for start in range(0, len(flat), size):
-        part = flat[start : start + size]
-        n = len(part)
-        part = np.concatenate([part, np.repeat(part[:1], size - n, axis=0)])
-        out.append(np.asarray(log_density(jnp.asarray(part), *fixed))[:, :n])
+    out = [
+        np.asarray(log_density(jnp.asarray(parts["x"]), *fixed))[:, :n]
+        for parts, n in padded({"x": flat}, batch_size)
+    ]
     return np.concatenate(out, axis=1).astype(np.float64)
 
 

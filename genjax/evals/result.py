@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,12 +15,24 @@ class Measured:
     n_fake: samples of the model.
     extractor: what turned images into the numbers that were compared, `pixels` where nothing did.
     seed: of everything the instrument drew itself: subsets, directions, pairs.
+
+    FIGURE: the entry that stands for the whole in a table, that of its standard error (or ""), and
+    its unit; shares are in percent there.
     """
+
+    FIGURE: ClassVar[tuple[str, str, str]]
 
     n_real: int
     n_fake: int
     extractor: str
     seed: int
+
+    def figure(self) -> tuple[float, float | None, str]:
+        """What stands for the result in a table: the number, its standard error, its unit."""
+        entry, error, unit = self.FIGURE
+        scale = 100 if unit == "%" else 1
+        value = scale * float(getattr(self, entry))
+        return value, scale * float(getattr(self, error)) if error else None, unit
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; a number that is none (no standard error of one split) is None."""

@@ -7,6 +7,7 @@ random directions. Small at coarse levels: alike in structure; small at fine one
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,8 @@ class SwdResult(Measured):
     patches: from one level of one image.
     directions: in all.
     """
+
+    FIGURE: ClassVar = ("average", "", "")
 
     levels: dict[int, float]
     average: float

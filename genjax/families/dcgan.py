@@ -11,22 +11,24 @@ papers leave open about the two turns, and what is done here, is said in `genjax
 
 import dataclasses
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from genjax import checks
 from genjax.core import (
     Method,
+    Optimizers,
     Traits,
     adversarial_step,
     discriminator_turn,
     generator_turn,
     method_buffers,
-    network_step,
+    one_turn,
+    own,
+    player_steps,
 )
 from genjax.nn import (
     DownStack,
@@ -41,13 +43,6 @@ from genjax.nn.strided import NORMS, apply_layer
 
 TRAITS = Traits(data="images", density="none", sample_range=(-1.0, 1.0))
 POOLED = 4  # side of the features' maps: section 5.1 of the paper
-
-
-class Optimizers(NamedTuple):
-    """One optimizer a player."""
-
-    generator: optax.GradientTransformation
-    discriminator: optax.GradientTransformation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,8 +241,8 @@ def generate(
 ) -> jax.Array:
     """G(z) under running statistics: `[B, Z] -> [B, *shape]` in [-1, 1]; with classes, of `label`
     `[B]`."""
-    own = _own(variables, "generator")
-    x = Generator(config).apply(own, z, _one_hot(config, label))
+    mine = own(variables, "generator")
+    x = Generator(config).apply(mine, z, _one_hot(config, label))
     return jnp.clip(x, -1, 1)  # R3GAN's last layer is linear; what is shown has an end
 
 
@@ -256,8 +251,8 @@ def discriminate(
 ) -> jax.Array:
     """Logits of D(x) under running statistics, `[B]`; with classes, of `x` and `label` `[B]`."""
     checks.events("dcgan", x, config.shape)
-    own = _own(variables, "discriminator")
-    return Discriminator(config).apply(own, x, _one_hot(config, label))[0]
+    mine = own(variables, "discriminator")
+    return Discriminator(config).apply(mine, x, _one_hot(config, label))[0]
 
 
 def discriminator_loss(
@@ -281,10 +276,7 @@ def generator_loss(
 
 def make_steps(config: Config, optimizers: Optimizers) -> tuple[Any, Any]:
     """The two half-steps (discriminator's, generator's); each changes its own network only."""
-    return (
-        network_step(functools.partial(discriminator_loss, config), optimizers, "discriminator"),
-        network_step(functools.partial(generator_loss, config), optimizers, "generator"),
-    )
+    return player_steps(config, discriminator_loss, generator_loss, optimizers)
 
 
 def make_step(config: Config, optimizer: Optimizers) -> Any:
@@ -318,8 +310,8 @@ def encode(
     Section 5.1 of the paper; 30,720 features of the default network.
     """
     checks.events("dcgan", x, config.shape)
-    own = _own(variables, "discriminator")
-    _, maps = Discriminator(config).apply(own, x, _one_hot(config, label))
+    mine = own(variables, "discriminator")
+    _, maps = Discriminator(config).apply(mine, x, _one_hot(config, label))
     pooled = [_pool(m.astype(jnp.float32), POOLED) for m in maps]
     return jnp.concatenate([m.reshape(x.shape[0], -1) for m in pooled], axis=1)
 
@@ -336,12 +328,6 @@ def _pool(x: jax.Array, side: int) -> jax.Array:
     return x
 
 
-def _own(variables: dict[str, Any], name: str) -> dict[str, Any]:
-    """A network's own collections, as its module takes them."""
-    kept = ("params", "batch_stats")
-    return {c: variables[c][name] for c in kept if name in variables.get(c, {})}
-
-
 def _one_hot(config: Config, label: jax.Array | None) -> jax.Array | None:
     if not config.classes:
         if label is not None:
@@ -356,13 +342,11 @@ def _play(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, Any, jax.Array]:
     """Samples while training, the generator's new statistics, and the key of the turn."""
-    method = dataclasses.replace(config.method, critic_steps=1)
-    single = dataclasses.replace(config, method=method)
-    checks.batch("dcgan", batch, functools.partial(batch_spec, single))
+    checks.batch("dcgan", batch, functools.partial(batch_spec, one_turn(config)))
     noise_key, turn_key = jax.random.split(key)
     z = noise(config, noise_key, batch["x"].shape[0])
     fake, new = Generator(config).apply(
-        _own(variables, "generator"),
+        own(variables, "generator"),
         z,
         _one_hot(config, batch.get("label")),
         train=True,

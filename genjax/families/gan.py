@@ -14,33 +14,27 @@ moves first, as in algorithm 1.
 import dataclasses
 import functools
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from genjax import checks
 from genjax.core import (
     Method,
+    Optimizers,
     Traits,
     adversarial_step,
     discriminator_turn,
     generator_turn,
     method_buffers,
-    network_step,
+    one_turn,
+    player_steps,
 )
 from genjax.nn import MLP, Maxout, symmetric_uniform
 
 TRAITS = Traits(data="images", density="none")
-
-
-class Optimizers(NamedTuple):
-    """One optimizer a player."""
-
-    generator: optax.GradientTransformation
-    discriminator: optax.GradientTransformation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,10 +231,7 @@ def generator_loss(
 
 def make_steps(config: Config, optimizers: Optimizers) -> tuple[Any, Any]:
     """The two half-steps (discriminator's, generator's); each changes its own network only."""
-    return (
-        network_step(functools.partial(discriminator_loss, config), optimizers, "discriminator"),
-        network_step(functools.partial(generator_loss, config), optimizers, "generator"),
-    )
+    return player_steps(config, discriminator_loss, generator_loss, optimizers)
 
 
 def make_step(config: Config, optimizer: Optimizers) -> Any:
@@ -268,6 +259,4 @@ def _judge(config: Config, variables: dict[str, Any]) -> Any:
 
 def _check(config: Config, batch: dict[str, jax.Array]) -> None:
     # One critic step sees [B, *shape]: the leading axis of critic steps is gone by here.
-    method = dataclasses.replace(config.method, critic_steps=1)
-    single = dataclasses.replace(config, method=method)
-    checks.batch("gan", batch, functools.partial(batch_spec, single))
+    checks.batch("gan", batch, functools.partial(batch_spec, one_turn(config)))

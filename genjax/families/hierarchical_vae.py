@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, gradient_step
+from genjax.core import Traits, gradient_step, log_mean_weight
 from genjax.losses import (
     bernoulli_nll,
     free_bits,
@@ -38,7 +38,7 @@ from genjax.losses import (
     iwae_loss,
     kl_warmup,
 )
-from genjax.nn import Gaussian, split_gaussian
+from genjax.nn import Gaussian, observation_bias, split_gaussian
 
 TRAITS = Traits(data="binary", density="bound")
 
@@ -159,8 +159,8 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     }
     params = {name: found["params"] for name, found in (up | down).items()}
     if config.data_bias and batch is not None:
-        mean = jnp.mean(batch["x"].reshape(batch["x"].shape[0], -1), axis=0)
-        params["down_0"]["out"]["bias"] = jax.scipy.special.logit(jnp.clip(mean, 1e-3, 1 - 1e-3))
+        bias = observation_bias("bernoulli", batch["x"], levels=2)
+        params["down_0"]["out"]["bias"] = bias.reshape(-1)
     if not config.kl_warmup:
         return {"params": params}
     return {"params": params, "buffers": {"steps": jnp.zeros((), jnp.int32)}}
@@ -276,23 +276,11 @@ def log_prob_bound(
 ) -> jax.Array:
     """Importance-weighted bound, log of the mean of p(x, h) / q(h | x): `[B]` nats.
 
-    A few samples at a time in a running logsumexp: memory does not grow with `num_samples`.
+    In memory that does not grow with `num_samples`.
     """
-    checks.positive(num_samples=num_samples)
     checks.events("hierarchical_vae", x, config.shape)
-    # As many at a time as make a thousand rows for the networks; their number changes nothing.
-    most = max(1, 1000 // x.shape[0])
-    chunk = max(k for k in range(1, most + 1) if num_samples % k == 0)
-    weigh = jax.vmap(functools.partial(log_weight, config, variables, x))
-
-    def add(total: jax.Array, keys: jax.Array) -> tuple[jax.Array, None]:
-        return jnp.logaddexp(total, jax.nn.logsumexp(weigh(keys), axis=0)), None
-
-    # 0 * x: inside a user's shard_map the carry must vary over the devices as x does.
-    start = 0 * x.reshape(x.shape[0], -1)[:, 0] - jnp.inf
-    keys = jax.random.split(key, num_samples).reshape(-1, chunk)
-    total, _ = jax.lax.scan(add, start, keys)
-    return total - math.log(num_samples)
+    draw = functools.partial(log_weight, config, variables, x)
+    return log_mean_weight(draw, key, num_samples, x.reshape(x.shape[0], -1)[:, 0])
 
 
 def kl_layers(config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:

@@ -19,17 +19,19 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from genjax import checks
 from genjax.core import (
     Method,
+    Optimizers,
     Traits,
     adversarial_step,
     discriminator_turn,
     generator_turn,
     method_buffers,
-    network_step,
+    one_turn,
+    own,
+    player_steps,
 )
 from genjax.losses import categorical_information, gaussian_information, uniform_information
 from genjax.nn import DownStack, UpStack
@@ -37,13 +39,6 @@ from genjax.nn.strided import normalise
 
 TRAITS = Traits(data="images", density="none")
 SLOPE = 0.1  # of LeakyReLU, appendix C
-
-
-class Optimizers(NamedTuple):
-    """One optimizer a player; Q goes with D."""
-
-    generator: optax.GradientTransformation
-    discriminator: optax.GradientTransformation
 
 
 class Code(NamedTuple):
@@ -242,13 +237,13 @@ def noise(config: Config, key: jax.Array, n: int) -> jax.Array:
 
 def generate(config: Config, variables: dict[str, Any], z: jax.Array) -> jax.Array:
     """G(z, c) under running statistics: noise and codes `[B, Z + C] -> [B, *shape]` in (0, 1)."""
-    return Generator(config).apply(_own(variables, "generator"), z)
+    return Generator(config).apply(own(variables, "generator"), z)
 
 
 def discriminate(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """Logits of D(x) under running statistics, `[B]`."""
     checks.events("infogan", x, config.shape)
-    return Discriminator(config).apply(_own(variables, "discriminator"), x)[0]
+    return Discriminator(config).apply(own(variables, "discriminator"), x)[0]
 
 
 def infer(
@@ -260,7 +255,7 @@ def infer(
     numbers.
     """
     checks.events("infogan", x, config.shape)
-    q = Discriminator(config).apply(_own(variables, "discriminator"), x)[1]
+    q = Discriminator(config).apply(own(variables, "discriminator"), x)[1]
     return _split(config, q)
 
 
@@ -276,6 +271,16 @@ def information(config: Config, q: jax.Array, code: jax.Array) -> list[jax.Array
             known: Any = gaussian_information if part.kind == "gaussian" else uniform_information
             found.append(known(*guess, c))
     return found
+
+
+def code_information(
+    config: Config, variables: dict[str, Any], key: jax.Array, n: int
+) -> list[jax.Array]:
+    """`information` of n fresh codes and their samples, under running statistics: `[n]` a part."""
+    z = noise(config, key, n)
+    x = generate(config, variables, z)
+    q = Discriminator(config).apply(own(variables, "discriminator"), x)[1]
+    return information(config, q, z[:, config.latent :])
 
 
 def discriminator_loss(
@@ -304,10 +309,7 @@ def generator_loss(
 
 def make_steps(config: Config, optimizers: Optimizers) -> tuple[Any, Any]:
     """The two half-steps (discriminator's, generator's); each changes its own network only."""
-    return (
-        network_step(functools.partial(discriminator_loss, config), optimizers, "discriminator"),
-        network_step(functools.partial(generator_loss, config), optimizers, "generator"),
-    )
+    return player_steps(config, discriminator_loss, generator_loss, optimizers)
 
 
 def make_step(config: Config, optimizer: Optimizers) -> Any:
@@ -338,12 +340,7 @@ def sample(
 def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """What D and Q share, features nobody labelled: `[B, F]`."""
     checks.events("infogan", x, config.shape)
-    return Discriminator(config).apply(_own(variables, "discriminator"), x)[2]
-
-
-def _own(variables: dict[str, Any], name: str) -> dict[str, Any]:
-    """A network's own collections, as its module takes them."""
-    return {c: variables[c][name] for c in ("params", "batch_stats")}
+    return Discriminator(config).apply(own(variables, "discriminator"), x)[2]
 
 
 def _split(config: Config, q: jax.Array) -> tuple[Any, ...]:
@@ -373,13 +370,11 @@ def _play(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, Any, jax.Array, jax.Array]:
     """Samples while training, the generator's new statistics, the codes, and the turn's key."""
-    method = dataclasses.replace(config.method, critic_steps=1)
-    single = dataclasses.replace(config, method=method)
-    checks.batch("infogan", batch, functools.partial(batch_spec, single))
+    checks.batch("infogan", batch, functools.partial(batch_spec, one_turn(config)))
     noise_key, turn_key = jax.random.split(key)
     z = noise(config, noise_key, batch["x"].shape[0])
     fake, new = Generator(config).apply(
-        _own(variables, "generator"), z, train=True, mutable=["batch_stats"]
+        own(variables, "generator"), z, train=True, mutable=["batch_stats"]
     )
     return fake, new["batch_stats"], z[:, config.latent :], turn_key
 

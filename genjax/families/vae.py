@@ -16,14 +16,13 @@ Weighted Autoencoders"; Tucker et al. 2018 (dreg). Posterior and free bits: King
 
 import dataclasses
 import functools
-import math
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, gradient_step
+from genjax.core import Traits, gradient_step, log_mean_weight
 from genjax.losses import (
     dreg_loss,
     free_bits,
@@ -369,24 +368,15 @@ def log_prob_bound(
 ) -> jax.Array:
     """Importance-weighted bound, log of the mean of p(x, z) / q(z | x): `[B]` nats.
 
-    A few samples at a time in a running logsumexp: memory does not grow with `num_samples`.
+    In memory that does not grow with `num_samples`.
     """
-    checks.positive(num_samples=num_samples)
     shared = _prepare(config, variables, x, label)
-    # As many at a time as make a thousand rows for the networks; their number changes nothing.
-    most = max(1, 1000 // x.shape[0])
-    chunk = max(k for k in range(1, most + 1) if num_samples % k == 0)
 
-    def add(total: jax.Array, keys: jax.Array) -> tuple[jax.Array, None]:
-        noise = jax.vmap(lambda key: jax.random.normal(key, shared.q.mean.shape))(keys)
-        found = latent.draw_terms(config, variables["params"], shared, noise)
-        return jnp.logaddexp(total, jax.nn.logsumexp(found.log_weights, axis=0)), None
+    def draw(key: jax.Array) -> jax.Array:
+        noise = jax.random.normal(key, (1, *shared.q.mean.shape))
+        return latent.draw_terms(config, variables["params"], shared, noise).log_weights[0]
 
-    # 0 * mean: inside a user's shard_map the carry must vary over the devices as x does.
-    start = 0 * shared.q.mean[:, 0] - jnp.inf
-    keys = jax.random.split(key, (num_samples // chunk, chunk))
-    total, _ = jax.lax.scan(add, start, keys)
-    return total - math.log(num_samples)
+    return log_mean_weight(draw, key, num_samples, shared.q.mean[:, 0])
 
 
 def kl_units(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:

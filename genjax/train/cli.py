@@ -26,6 +26,8 @@ SMOKE: dict[str, Any] = {
     "sample_every": 10,
     "samples": 16,
     "save_every": 10,
+    "instrument_samples": 64,
+    "classifier_steps": 10,
 }
 
 

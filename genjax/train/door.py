@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from genjax import data as data_room
+from genjax import evals
 from genjax.core import stream, traits_of
 from genjax.train.checkpoint import write_json
 from genjax.train.settings import (
@@ -137,6 +138,8 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f" it into memory with --stream no."
         )
     _check_conditions(run, family, dataset)
+    if run.train.instrument:
+        evals.check_instrument(run.train.instrument, family, dataset, run.train.fid_weights)
     if family.TRAITS.fit == "counting":
         n = dataset.counts()["train"]
         if run.train.steps * run.train.batch_size > n:

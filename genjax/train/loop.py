@@ -18,6 +18,7 @@ from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
 from genjax.train.door import begin, check_fit, init_batch, lock, settle
+from genjax.train.measured import measured
 from genjax.train.pictures import drop_after, overview
 from genjax.train.settings import HARMLESS, Run, build_optimizer, changes
 from genjax.train.signals import Signals, sync
@@ -159,7 +160,9 @@ def fit(
                 metrics_file.close()
             checkpoints.close()
         obtained, error = record["obtained"], record["std_error"]
-        figure = f"{obtained:.3f} +- {error:.3f} {record['unit']}" if obtained is not None else ""
+        figure = f"{obtained:.3f}" if obtained is not None else ""
+        figure += f" +- {error:.3f}" if error is not None else ""
+        figure += f" {record['unit']}" if figure and record["unit"] else ""
         said = f"  {record['metric']} {figure}" if figure else ""
         took = time.monotonic() - began
         progress.say(f"{run.experiment}  finished at step {step:,}{said}  ({took:.0f} s)")
@@ -249,6 +252,16 @@ def _finish(
             levels = trainer.dataset.levels if dequantized else 1
             bits = bits_per_dim(obtained, math.prod(run.model.shape), levels=levels)
             details["bits_per_dim"] = float(bits)
+    if run.train.instrument:
+        # On the host: every process measures all of it by itself, and the same.
+        gather = jax.jit(lambda v: v, out_shardings=trainer.replicated)
+        variables = jax.device_get(gather(chosen.eval_variables()))
+        found, named, figure = measured(run, family, trainer.dataset, variables)
+        details["measured"] = found
+        if density == "none":
+            metric, (obtained, error, unit) = named, figure
+    if meta.get("warnings"):
+        details["warnings"] = meta["warnings"]
     meta["seconds"] += trainer.untimed()
     record = records.make_record(
         run,

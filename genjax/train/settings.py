@@ -42,6 +42,15 @@ class Train:
     """Steps between checkpoints; 0 is only at the end and on a stop."""
     keep: int = 2
     """Latest checkpoints kept; the best by validation is kept apart from them."""
+    instrument: str = ""
+    """What measures the samples of the finished run, once, for its record: parzen, codes, svm ...
+    (see genjax.instruments); the figure of a family without a density. Empty measures nothing."""
+    instrument_samples: int = 0
+    """Samples it draws; 0 is each instrument's own number."""
+    classifier_steps: int = 2000
+    """Steps of the small classifier that some instruments train on the real images."""
+    fid_weights: str = ""
+    """File of the standard Inception network, for fid, kid and inception_score."""
     writers: tuple[Literal["csv", "tensorboard"], ...] = ()
     """Where metrics go beside metrics.jsonl: metrics.csv, and tensorboard/ with the samples."""
 
@@ -53,6 +62,7 @@ class Train:
             eval_batch=self.eval_batch,
             eval_samples=self.eval_samples,
             samples=self.samples,
+            classifier_steps=self.classifier_steps,
             keep=self.keep,
         )
         checks.not_negative(
@@ -61,6 +71,7 @@ class Train:
             patience=self.patience,
             sample_every=self.sample_every,
             save_every=self.save_every,
+            instrument_samples=self.instrument_samples,
         )
         checks.fraction(ema=self.ema)
         if self.patience and not self.eval_every:
@@ -85,6 +96,7 @@ HARMLESS = WHERE | {
         "save_every",
         "keep",
         "eval_batch",
+        "fid_weights",
         "writers",
     )
 }

@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from genjax import data as data_room
 from genjax import evals
 from genjax.core import Optimizer, stream, traits_of, with_ema
+from genjax.train import watch
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compile import batch_sharding, compile_step
 from genjax.train.door import evaluation_conditions, evaluation_data
@@ -168,6 +169,8 @@ class Trainer:
                 step, {**means, **lr, "examples_per_second": rate, "input_wait": wait}
             )
         self.progress.log(step, means, rate)
+        for words in watch.look(step, means, meta):
+            self.progress.say(f"{self.run.experiment}  step {step:,}: {words}")
 
     def learning_rate(self, step: int) -> dict[str, float]:
         """Learning rates in use at a step, for the log."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -136,6 +136,8 @@ class InceptionScoreResult(Measured):
     spread: standard deviation over splits, printed after the sign in papers.
     splits: parts of the samples, each scored by itself.
     """
+
+    FIGURE: ClassVar = ("mean", "", "")
 
     mean: float
     spread: float

@@ -1,0 +1,41 @@
+"""The instrument that measures a finished run's samples, and its figure for the record."""
+
+from typing import Any
+
+import jax
+
+from genjax import data as data_room
+from genjax import evals
+from genjax.core import stream
+from genjax.train.settings import Run
+
+
+def measured(
+    run: Run, family: Any, dataset: data_room.Dataset, variables: Any
+) -> tuple[dict[str, Any], str, tuple[float, float | None, str]]:
+    """What the run's instrument says: all of it, the name of its figure, and the figure.
+
+    Args:
+      run: the settings; `train.instrument` is set.
+      family: its module.
+      dataset: its data.
+      variables: those that samples are drawn with, on this process.
+    """
+    t = run.train
+    subject = evals.Subject(
+        family,
+        run.model,
+        variables,
+        dataset,
+        stream(jax.random.key(run.seed), 0, "instrument"),
+        transform=run.data.transform,
+        binarize_seed=run.data.binarize_seed,
+        weights=t.fid_weights or None,
+        classifier_steps=t.classifier_steps,
+    )
+    asked = {}
+    if t.instrument_samples and "samples" in evals.settings_of(t.instrument):
+        asked["samples"] = t.instrument_samples
+    found = evals.INSTRUMENTS[t.instrument](subject, **asked)
+    said = {"instrument": t.instrument, **found.as_dict()}
+    return said, f"{t.instrument} {found.FIGURE[0]}", found.figure()

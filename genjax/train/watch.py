@@ -1,0 +1,63 @@
+"""Is it training, has it collapsed: what the metrics of two players say, in words.
+
+Looked at whenever metrics are logged, on the means since the last time, once the first `EARLY`
+steps are done: networks begin with samples that are all alike. A finding must hold `LOOKS` times
+in a row and is said once, until it has been untrue for one. What was seen so far lies in the run's
+`meta`, so a run that goes on counts on.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+EARLY = 300
+LOOKS = 3  # in a row
+ALIKE = 0.2  # diversity: samples lie so much closer to each other than data does
+SURE = 0.99  # D(x), and 1 - D(G(z))
+
+
+def collapsed(means: Mapping[str, float]) -> str:
+    """Samples that are nearly one image."""
+    diversity = means.get("generator_diversity")
+    if diversity is None or not diversity < ALIKE:
+        return ""
+    return (
+        f"the generator has collapsed: its samples lie {diversity:.2f} times as far apart as the"
+        f" data does (diversity); lower its learning rate, or take another loss or penalty"
+    )
+
+
+def beaten(means: Mapping[str, float]) -> str:
+    """A discriminator that is never wrong."""
+    real, fake = (means.get(f"discriminator_{x}_probability") for x in ("real", "fake"))
+    if real is None or fake is None or not (real > SURE and fake < 1 - SURE):
+        return ""
+    return (
+        f"the discriminator is never wrong (D(x) {real:.3f}, D(G(z)) {fake:.3f}): the generator is"
+        f" left behind; slow the discriminator down, or smooth its labels"
+    )
+
+
+FINDINGS = {"collapsed": collapsed, "beaten": beaten}
+
+
+def look(step: int, means: Mapping[str, float], meta: dict[str, Any]) -> list[str]:
+    """What is to be said now; `meta["watch"]` and `meta["warnings"]` are brought up to date.
+
+    Args:
+      step: steps done.
+      means: of the metrics since the last look.
+      meta: of the run; plain JSON values.
+    """
+    if step <= EARLY:
+        return []
+    seen = dict(meta.get("watch", {}))
+    said = []
+    for name, finding in FINDINGS.items():
+        words = finding(means)
+        seen[name] = seen.get(name, 0) + 1 if words else 0
+        if seen[name] == LOOKS:
+            said.append(words)
+    meta["watch"] = seen
+    # A new list: what a checkpoint being written holds must not change under it.
+    meta["warnings"] = [*meta.get("warnings", []), *({"step": step, "words": w} for w in said)]
+    return said

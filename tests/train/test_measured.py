@@ -1,0 +1,89 @@
+"""The instrument of a run: its figure in the record, its sentences before anything is trained."""
+
+import dataclasses
+import json
+
+import pytest
+from small import small_run, write_data
+
+from genjax import evals
+from genjax.data import Data, load
+from genjax.evals.measure import NEEDS
+from genjax.families import gan
+from genjax.train import fit
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def test_an_implicit_family_has_a_figure_by_its_instrument(tmp_path, data):
+    run = small_run("gan", data, instrument="parzen", instrument_samples=50)
+    record = fit(run, tmp_path, quiet=True).record
+    measured = record["measured"]
+    assert record["metric"] == "parzen nats"
+    assert record["unit"] == "nats"
+    assert record["obtained"] == measured["nats"]
+    assert record["std_error"] == measured["std_error"]
+    assert (measured["n_fake"], measured["n_real"], measured["extractor"]) == (50, 80, "pixels")
+    json.dumps(record)
+
+
+def test_the_same_run_gives_the_same_figure_and_another_instrument_another(tmp_path, data):
+    run = small_run("gan", data, instrument="precision_recall", instrument_samples=60)
+    first = fit(run, tmp_path / "a", quiet=True).record
+    again = fit(run, tmp_path / "b", quiet=True).record
+    assert first["measured"] == again["measured"]
+    # A finished run can be measured again by another, without a step of training.
+    train = dataclasses.replace(run.train, instrument="neighbours")
+    other = fit(dataclasses.replace(run, train=train), tmp_path / "a", quiet=True).record
+    assert other["metric"] == "neighbours median"
+    assert other["steps"] == first["steps"]
+
+
+def test_codes_of_infogan(tmp_path, data):
+    run = small_run("infogan", data, instrument="codes", instrument_samples=64)
+    record = fit(run, tmp_path, quiet=True).record
+    assert (record["metric"], record["unit"]) == ("codes error", "%")
+    assert record["obtained"] == pytest.approx(100 * record["measured"]["error"])
+    assert 0 <= record["obtained"] <= 100
+    assert len(record["measured"]["names"]) == 3
+
+
+def test_a_density_stays_the_figure(tmp_path, data):
+    run = small_run("nade", data, instrument="precision_recall", instrument_samples=20)
+    record = fit(run, tmp_path, quiet=True).record
+    assert record["metric"].startswith("test")
+    assert record["unit"] == "nats"
+    assert record["measured"]["instrument"] == "precision_recall"
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "words"),
+    [
+        ("gan", {"instrument": "parson"}, "instrument must be one of"),
+        ("gan", {"instrument": "fid"}, "needs the standard Inception network"),
+        ("gan", {"instrument": "codes"}, "families that export code_information"),
+        ("joint", {"instrument": "svm"}, "families that export encode"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_training(tmp_path, data, family, settings, words):
+    train = {"batch_size": 240, "steps": 1} if family == "joint" else {}
+    with pytest.raises(ValueError, match=words):
+        fit(small_run(family, data, **settings, **train), tmp_path, quiet=True)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_splits_and_labels_are_asked_for(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bare")
+    bare = load(Data(data=write_data(folder, labels=False)))
+    with pytest.raises(ValueError, match="classifier_kernel needs labels"):
+        evals.check_instrument("classifier_kernel", gan, bare)
+    del bare.splits["validation"]
+    with pytest.raises(ValueError, match="parzen needs a validation split"):
+        evals.check_instrument("parzen", gan, bare)
+
+
+def test_what_is_needed_is_asked_of_instruments_that_exist():
+    assert set(NEEDS) <= set(evals.INSTRUMENTS)

@@ -1,0 +1,101 @@
+"""A planted collapse is said in words and written down; a healthy run says nothing."""
+
+import dataclasses
+import json
+
+from genjax.core import Method, Optimizer
+from genjax.data import Data
+from genjax.families import gan
+from genjax.train import Run, Train, fit, watch
+from genjax.train.settings import TwoOptimizers
+
+ALIKE = {"generator_diversity": 0.05}
+VARIED = {"generator_diversity": 0.9}
+SURE = {"discriminator_real_probability": 0.999, "discriminator_fake_probability": 0.001}
+
+
+def said(means, steps=None, meta=None):
+    meta = {} if meta is None else meta
+    steps = steps or range(400, 400 + 100 * len(means), 100)
+    return [watch.look(s, m, meta) for s, m in zip(steps, means, strict=True)], meta
+
+
+def test_it_takes_three_looks_and_is_said_once():
+    found, meta = said([ALIKE] * 5)
+    assert [len(f) for f in found] == [0, 0, 1, 0, 0]
+    assert "has collapsed" in found[2][0]
+    assert "0.05 times" in found[2][0]
+    assert meta["warnings"] == [{"step": 600, "words": found[2][0]}]
+    json.dumps(meta)  # lies in checkpoints
+
+
+def test_a_recovery_begins_the_count_anew():
+    found, meta = said([ALIKE, ALIKE, VARIED, ALIKE, ALIKE, ALIKE, VARIED, *[ALIKE] * 3])
+    assert [i for i, f in enumerate(found) if f] == [5, 9]
+    assert len(meta["warnings"]) == 2
+
+
+def test_a_run_that_goes_on_counts_on():
+    _, meta = said([ALIKE, ALIKE])
+    kept = json.loads(json.dumps(meta))
+    assert said([ALIKE], [600], kept)[0][0]
+
+
+def test_the_first_steps_are_not_looked_at():
+    found, meta = said([ALIKE] * 3, range(100, 400, 100))
+    assert not any(found)
+    assert meta == {}
+
+
+def test_a_discriminator_that_is_never_wrong():
+    found, _ = said([SURE] * 3)
+    assert "never wrong" in found[2][0]
+    unsure = {**SURE, "discriminator_fake_probability": 0.2}
+    assert not any(said([unsure] * 5)[0])
+    assert not any(said([{"loss": 1.0}] * 5)[0])  # one network, or no probabilities
+
+
+def ring_run(method, learning_rate):
+    """Points of a ring of eight, by a small GAN."""
+    each = Optimizer(learning_rate=learning_rate, b1=0.5)
+    return Run(
+        experiment="watched",
+        family="gan",
+        model=gan.Config(
+            shape=(2,),
+            latent=8,
+            noise="normal",
+            output="linear",
+            generator_hidden=(64, 64),
+            discriminator_hidden=(64, 64),
+            activation="relu",
+            input_dropout=0.0,
+            hidden_dropout=0.0,
+            generator_range=0.0,
+            discriminator_range=0.0,
+            marginals=False,
+            method=method,
+        ),
+        data=Data(data="ring"),
+        optimizer=TwoOptimizers(generator=each, discriminator=each),
+        train=Train(steps=1200, batch_size=64, log_every=100, samples=4),
+    )
+
+
+def test_a_planted_collapse_is_reported(tmp_path, capsys):
+    # A generator that learns ten times as fast as a critic of one loss without a penalty: all of
+    # its samples go where D likes them best at the moment.
+    run = ring_run(Method(loss="wasserstein"), 1e-4)
+    fast = dataclasses.replace(run.optimizer.generator, learning_rate=1e-2)
+    run = dataclasses.replace(run, optimizer=dataclasses.replace(run.optimizer, generator=fast))
+    result = fit(run, tmp_path, quiet=False)
+    words = [w["words"] for w in result.record["warnings"]]
+    assert any("has collapsed" in w for w in words)
+    assert "has collapsed" in capsys.readouterr().err
+
+
+def test_a_healthy_run_says_nothing(tmp_path, capsys):
+    method = Method(loss="relativistic", r1=0.1, r2=0.1)
+    result = fit(ring_run(method, 1e-3), tmp_path)
+    assert "warnings" not in result.record
+    assert "collapsed" not in capsys.readouterr().err
