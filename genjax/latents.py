@@ -6,10 +6,11 @@
 * `manifold.png`: where z has two dimensions, the square of Kingma and Welling 2013, figure 4;
 * `classes.png`: where the model is told a label, each image's z under every label;
 * `latents.json`: active units, nats a unit, a linear probe, and what the rows of the pictures are.
+
+Of a run whose noise is drawn and never inferred, see `genjax.noise`: interpolations, and codes.
 """
 
 import argparse
-import dataclasses
 import json
 import pathlib
 import sys
@@ -19,68 +20,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from genjax import checks, evals, families
+from genjax import checks, evals, families, noise
 from genjax.core import traits_of
+from genjax.drawing import Drawing
 from genjax.train.checkpoint import write_json
 from genjax.train.door import evaluation_conditions, evaluation_data, read_run
 from genjax.train.load import load, open_split
-from genjax.train.pictures import save_grid
 
 PROBED = 10_000  # examples of each split that the linear probe looks at, at most
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawing:
-    """Where pictures go and what makes them.
-
-    out: folder.
-    decode: `(z [N, Z], rows [N]) -> images [N, *shape]`, a decoder's mean or a generator; `rows`
-      says whose condition, such as a label, goes with each z.
-    low, high: what is black and what is white.
-    """
-
-    out: pathlib.Path
-    decode: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    low: float
-    high: float
-
-    def save(self, name: str, images: np.ndarray, columns: int) -> pathlib.Path:
-        """Write `NAME.png`, so many images a row."""
-        path = self.out / f"{name}.png"
-        save_grid(path, images, self.low, self.high, columns)
-        return path
-
-    def reconstructions(self, x: np.ndarray, z: np.ndarray) -> pathlib.Path:
-        """Images in even rows, below each its reconstruction; ten a row."""
-        made = self.decode(z, np.arange(len(z)))
-        columns = min(10, len(x))
-        short = -len(x) % columns  # the last row is filled up, so that pairs stay one below another
-        pairs = [np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for a in (x, made)]
-        rows = [a.reshape(-1, columns, *a.shape[1:]) for a in pairs]  # [R, columns, *shape]
-        both = np.stack(rows, axis=1)
-        return self.save("reconstructions", both.reshape(-1, *x.shape[1:]), columns)
-
-    def traversals(
-        self, z: np.ndarray, row: int, units: np.ndarray, values: np.ndarray
-    ) -> pathlib.Path:
-        """One row a unit, from the z of one image; `values` as of `evals.traversal`."""
-        walk = evals.traversal(z[row], units.tolist(), values)
-        images = self.decode(walk, np.full(len(walk), row))
-        return self.save("traversals", images, np.shape(values)[-1])
-
-    def interpolations(self, z: np.ndarray, columns: int, spherical: bool) -> pathlib.Path:
-        """One row a pair of neighbours in `z`, under the condition of the first."""
-        pairs = len(z) // 2
-        walk = evals.interpolation(
-            z[0 : 2 * pairs : 2], z[1 : 2 * pairs : 2], columns, spherical=spherical
-        )
-        images = self.decode(walk, np.repeat(2 * np.arange(pairs), columns))
-        return self.save("interpolations", images, columns)
-
-    def manifold(self, side: int, row: int) -> pathlib.Path:
-        """The square of two-dimensional latents, under the condition of one image."""
-        walk = evals.manifold(side)
-        return self.save("manifold", self.decode(walk, np.full(len(walk), row)), side)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -102,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps({k: found[k] for k in ("active_units", "kl", "probe", "pictures")}))
+    shown = ("active_units", "kl", "probe", "pictures")
+    print(json.dumps({k: found[k] for k in shown if k in found}))
     return 0
 
 
@@ -146,6 +94,8 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
     """Measure and draw; what `latents.json` holds."""
     run = read_run(options.workdir)
     family, config = families.get(run.family), run.model
+    if hasattr(family, "generate") and hasattr(family, "noise"):
+        return noise.look(options, run, family)
     lacking = [n for n in ("decode_mean", "encode") if not hasattr(family, n)]
     if lacking:
         raise ValueError(

@@ -1,0 +1,71 @@
+"""`python -m genjax.latents` of generators: interpolations of noise, and codes moved alone."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from small import small_run, write_data
+from train.test_latents import drawn, tiles
+
+from genjax import latents, noise
+from genjax.families import infogan
+from genjax.train import fit
+from genjax.train.load import load
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("codes")
+    fit(small_run("infogan", data), folder, quiet=True)
+    return folder
+
+
+def test_one_part_of_the_code_moves_and_all_else_stays():
+    config = infogan.tiny()  # three categories, two uniform numbers, a Gaussian one
+    z = np.asarray(infogan.noise(config, jax.random.key(0), 4))
+    found = {name: walk for name, walk, _, _ in noise.codes(infogan, config, z, 5, 2.0)}
+    assert list(found) == ["codes_0_categorical", "codes_1_uniform", "codes_2_gaussian"]
+    categorical = found["codes_0_categorical"]  # [draws, categories, Z + C]
+    assert categorical.shape == (4, 3, z.shape[1])
+    moved = slice(config.latent, config.latent + 3)
+    np.testing.assert_array_equal(categorical[2, :, moved], np.eye(3))
+    rest = np.delete(categorical, range(moved.start, moved.stop), axis=2)
+    np.testing.assert_array_equal(rest, np.delete(z, range(3, 6), axis=1)[:, None].repeat(3, 1))
+    uniform, gaussian = found["codes_1_uniform"], found["codes_2_gaussian"]
+    for row, unit in ((uniform[0], 6), (uniform[1], 7), (gaussian[0], 8)):
+        end = 2.0 if unit == 8 else 1.0
+        np.testing.assert_allclose(row[:, unit], np.linspace(-end, end, 5))
+        np.testing.assert_array_equal(
+            np.delete(row, unit, 1), np.delete(z[:1], unit, 1).repeat(5, 0)
+        )
+
+
+def test_pictures_are_what_the_generator_makes(workdir, tmp_path, capsys):
+    words = [str(workdir), "--images", "4", "--columns", "5", "--out", str(tmp_path)]
+    assert latents.main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert len(said["pictures"]) == 4
+    assert json.loads((tmp_path / "latents.json").read_text())["rows"][0]["columns"] == [0, 1, 2]
+    run, variables = load(workdir)
+    z = np.array(infogan.noise(run.model, noise.stream(jax.random.key(0), 0, "noise"), 4))
+    images, columns = tiles(tmp_path / "codes_0_categorical.png")
+    assert (len(images), columns) == (12, 3)
+    z[2, run.model.latent : run.model.latent + 3] = (0, 1, 0)
+    want = np.asarray(infogan.generate(run.model, variables, z[2:3]))
+    np.testing.assert_allclose(images[7], drawn(want[0]), atol=1)
+    ends, columns = tiles(tmp_path / "interpolations.png")
+    assert (len(ends), columns) == (10, 5)
+
+
+def test_a_gan_has_interpolations_alone(data, tmp_path, capsys):
+    fit(small_run("gan", data), tmp_path, quiet=True)
+    assert latents.main([str(tmp_path), "--images", "6"]) == 0
+    assert [p.rsplit("/", 1)[1] for p in json.loads(capsys.readouterr().out)["pictures"]] == [
+        "interpolations.png"
+    ]
