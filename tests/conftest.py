@@ -1,4 +1,4 @@
-"""Strictness for every test: ranks are never promoted silently; compiled programs are shared."""
+"""For every test: ranks are never promoted silently; compiled programs are shared, and plain."""
 
 import os
 import tempfile
@@ -7,6 +7,8 @@ import tempfile
 CACHE = tempfile.TemporaryDirectory(prefix="genjax-xla-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+# Tiny programs compile for longer than they run; the tour in CI runs under all optimisations.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
