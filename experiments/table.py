@@ -14,7 +14,8 @@ from genjax.train.record import count_parameters, read_records, summarize
 HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
 NOT_EXPERIMENTS = {
-    *("__main__", "input_rate", "reproduce", "select", "table", "tour", "uses", "vae_rate")
+    *("__main__", "blind_spot", "input_rate", "pixel_sampling", "reproduce", "select", "table"),
+    *("tour", "uses", "vae_rate"),
 }
 
 COLUMNS = (

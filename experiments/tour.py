@@ -33,6 +33,7 @@ from genjax.families import (
     mixture,
     nade,
     orderless_nade,
+    pixelcnn,
     rnade,
     vae,
 )
@@ -119,6 +120,16 @@ STOPS = {
         data=DIGITS,
         optimizer=Optimizer(learning_rate=2e-3, schedule="linear"),
         train=dataclasses.replace(TRAIN, steps=2000),
+    ),
+    "pixelcnn": Run(
+        experiment="tour_pixelcnn",
+        family="pixelcnn",
+        model=pixelcnn.Config(
+            shape=(8, 8, 1), layers=4, features=24, first=3, head=24, dropout=0.2
+        ),
+        data=DIGITS,
+        optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
+        train=dataclasses.replace(TRAIN, steps=1000, eval_every=250),
     ),
     # Real numbers: grey levels with noise added, in [0, 1); its nats compare with no other row's.
     "rnade": Run(

@@ -36,6 +36,8 @@ def test_the_python_of_the_readme_runs():
         "experiments.reproduce",
         "experiments.input_rate",
         "experiments.vae_rate",
+        "experiments.blind_spot",
+        "experiments.pixel_sampling",
         "genjax.data",
         "genjax.data.prepare",
         "genjax.sample",

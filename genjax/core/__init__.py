@@ -12,6 +12,13 @@ from genjax.core.adversarial import (
 from genjax.core.fold import fold_rows
 from genjax.core.importance import log_mean_weight
 from genjax.core.optim import Optimizer
+from genjax.core.raster import (
+    conditional_nats,
+    draw_naive,
+    draw_noise,
+    draw_parallel,
+    draw_values,
+)
 from genjax.core.state import State, init_state, with_ema
 from genjax.core.step import (
     Optimizers,
@@ -30,8 +37,13 @@ __all__ = [
     "State",
     "Traits",
     "adversarial_step",
+    "conditional_nats",
     "discriminator_turn",
     "diversity",
+    "draw_naive",
+    "draw_noise",
+    "draw_parallel",
+    "draw_values",
     "fold_rows",
     "generator_turn",
     "gradient_step",

@@ -30,6 +30,7 @@ from genjax.evals.coverage import CoverageResult, coverage, nearest, neighbours
 from genjax.evals.detect import auroc, mutate, ratio
 from genjax.evals.extract import PIXELS, Extractor, to_unit
 from genjax.evals.features import Probe, linear_probe, linear_svm, pca
+from genjax.evals.field import receptive_field, unseen
 from genjax.evals.frechet import FrechetResult, Moments, frechet, frechet_distance, moments
 from genjax.evals.inception import (
     Inception,
@@ -143,6 +144,7 @@ __all__ = [
     "parzen",
     "pca",
     "ratio",
+    "receptive_field",
     "reliability",
     "reverse_annealed_log_prob",
     "ring_centres",
@@ -158,4 +160,5 @@ __all__ = [
     "train_classifier",
     "traversal",
     "unit",
+    "unseen",
 ]

@@ -1,5 +1,6 @@
 """A density completes: missing pixels given known ones, exactly where the order allows."""
 
+import inspect
 from typing import Any
 
 import jax
@@ -16,10 +17,11 @@ def allowed(order: np.ndarray, known: np.ndarray) -> bool:
 def complete(
     family: Any, config: Any, variables: Any, key: jax.Array, x: jax.Array, known: np.ndarray
 ) -> jax.Array:
-    """Exact samples of the missing pixels given the known ones: `[B, *shape]` in {0, 1}.
+    """Exact samples of the missing pixels given the known ones: `[B, *shape]` in {0, 1}, or levels.
 
     A family with `sample_given` (any mask) is asked for it. Else pixel after pixel in the
-    family's order, which is exact where the known pixels come first in it.
+    family's order, which is exact where the known pixels come first in it; by the family's own
+    `sample(given=)`, where it takes that.
 
     Args:
       family: a module with `logits` and `order`, or with `sample_given`.
@@ -47,6 +49,8 @@ def complete(
             f"{family.__name__.split('.')[-1]} conditions only on pixels that come first in its"
             f" order; make the known pixels a beginning of it, or take an orderless family."
         )
+    if "given" in inspect.signature(family.sample).parameters:
+        return family.sample(config, variables, key, len(x), given=(x, known))
     start = int(known.sum())
     noise = jax.random.uniform(key, (order.size, x.shape[0]))
 

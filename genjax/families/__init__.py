@@ -9,6 +9,7 @@ FAMILIES = {
     "made": "genjax.families.made",
     "orderless_nade": "genjax.families.orderless_nade",
     "rnade": "genjax.families.rnade",
+    "pixelcnn": "genjax.families.pixelcnn",
     "joint": "genjax.families.joint",
     "markov": "genjax.families.markov",
     "mixture": "genjax.families.mixture",

@@ -32,6 +32,7 @@ from genjax.losses import (
 )
 from genjax.nn import (
     Gaussian,
+    condition_of,
     draw_gaussian,
     draw_observation,
     gaussian_log_density,
@@ -40,7 +41,6 @@ from genjax.nn import (
     latent,
     observation_mean,
     observation_range,
-    one_hot,
 )
 
 TRAITS = Traits(data="binary", density="bound")
@@ -275,17 +275,7 @@ def make_step(config: Config, optimizer: Any) -> Any:
 
 def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
     """The label as the networks take it, `[B, classes]`; None without classes."""
-    if not config.classes:
-        if label is not None:
-            raise ValueError("vae: this Config has no classes; leave out label, or set classes.")
-        return None
-    fits = getattr(label, "shape", None) == (size,) and jnp.issubdtype(label.dtype, jnp.integer)
-    if not fits:
-        raise ValueError(
-            f"vae: p(x | label) of {config.classes} classes needs label int32[{size}], got"
-            f" {checks.describe(label)}."
-        )
-    return one_hot(label, config.classes)
+    return condition_of("vae", config.classes, label, size)
 
 
 def _latents(config: Config, z: Any) -> jax.Array:

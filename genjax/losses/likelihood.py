@@ -66,22 +66,22 @@ def bernoulli_nll(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return sum_event(bernoulli_nats(logits, targets))
 
 
-def categorical_nll(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Negative log-likelihood of class labels under softmax(logits).
+def categorical_nats(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """-log p(label) under softmax(logits), elementwise.
 
     Args:
       logits: `[B, ..., K]`, any real number.
       labels: `[B, ...]`, integers in [0, K). A label outside gives NaN rather than a wrong number.
 
     Returns:
-      `[B]` nats, summed over the axes between the first and K.
+      `[B, ...]` nats, 0 or above.
 
     Raises:
       ValueError: labels are not integers, or the shapes do not fit.
 
     Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 3.
 
-    >>> round(float(categorical_nll(jnp.zeros((1, 256)), jnp.array([3]))[0]) / math.log(2), 4)
+    >>> round(float(categorical_nats(jnp.zeros((1, 256)), jnp.array([3]))[0]) / math.log(2), 4)
     8.0
     """
     if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
@@ -100,8 +100,28 @@ def categorical_nll(logits: jax.Array, labels: jax.Array) -> jax.Array:
     )
     # take_along_axis reads negative labels from the end; a density must not.
     picked = jnp.where(labels[..., None] < 0, jnp.nan, picked)
-    nats = jax.nn.logsumexp(logits, axis=-1) - picked[..., 0]
-    return sum_event(nats)
+    return jax.nn.logsumexp(logits, axis=-1) - picked[..., 0]
+
+
+def categorical_nll(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Negative log-likelihood of class labels under softmax(logits).
+
+    Args:
+      logits: `[B, ..., K]`, any real number.
+      labels: `[B, ...]`, integers in [0, K). A label outside gives NaN rather than a wrong number.
+
+    Returns:
+      `[B]` nats, summed over the axes between the first and K.
+
+    Raises:
+      ValueError: labels are not integers, or the shapes do not fit.
+
+    Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 3.
+
+    >>> round(float(categorical_nll(jnp.zeros((1, 256)), jnp.array([3]))[0]) / math.log(2), 4)
+    8.0
+    """
+    return sum_event(categorical_nats(logits, labels))
 
 
 def gaussian_nll(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:

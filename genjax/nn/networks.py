@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax import checks
 from genjax.nn.mlp import MLP
 from genjax.nn.resnet import ResNetDecoder, ResNetEncoder
 
@@ -96,3 +97,24 @@ def one_hot(label: jax.Array, classes: int) -> jax.Array:
     """Label `[B]` as `[B, classes]`; one outside 0 .. classes - 1 becomes NaN, not no class."""
     known = (label >= 0) & (label < classes)
     return jnp.where(known[:, None], jax.nn.one_hot(label, classes), jnp.nan)
+
+
+def condition_of(family: str, classes: int, label: Any, size: int) -> jax.Array | None:
+    """The label of a batch as networks take it, one-hot `[B, classes]`; None without classes.
+
+    Raises:
+      ValueError: there are classes and no label fits them, or the reverse.
+    """
+    if not classes:
+        if label is not None:
+            raise ValueError(
+                f"{family}: this Config has no classes; leave out label, or set classes."
+            )
+        return None
+    fits = getattr(label, "shape", None) == (size,) and jnp.issubdtype(label.dtype, jnp.integer)
+    if not fits:
+        raise ValueError(
+            f"{family}: p(x | label) of {classes} classes needs label int32[{size}], got"
+            f" {checks.describe(label)}."
+        )
+    return one_hot(label, classes)

@@ -1,0 +1,122 @@
+"""Images pixel after pixel: what a raster density's conditionals are, and exact ways to draw them.
+
+Every draw is a function of the conditional's logits and of one uniform number a value, by the
+inverse of the cumulative distribution. So whichever way an image is drawn, the same numbers make
+the same image, up to the rounding of the logits:
+
+* `draw_naive` asks the whole network for every value, D times; it is the reference;
+* `draw_parallel` draws all values at once from the logits of the image so far, again and again,
+  until nothing changes (Song et al. 2021, "Accelerating Feedforward Computation via Parallel
+  Nonlinear Equation Solving", arXiv:2002.03629, section 3.1: Jacobi's iteration). After k rounds
+  the first k values are right for good, so it ends after D at most, and long before where far
+  pixels matter little;
+* a family may keep what it has computed: caches are its own.
+
+Values lie in raster order, the channels of a pixel one after another: R, then G, then B.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.losses import bernoulli_nats, categorical_nats
+
+# x [B, H, W, C] -> logits [B, H, W, C] of two levels, [B, H, W, C, L] of more
+Logits = Callable[[jax.Array], jax.Array]
+
+
+def conditional_nats(logits: jax.Array, x: jax.Array, levels: int) -> jax.Array:
+    """-log p(x_d | x_<d), `[B, *shape]` nats; of values that are no level NaN, or no probability.
+
+    Args:
+      logits: `[B, *shape]` of p(x = 1) with two levels, `[B, *shape, levels]` with more.
+      x: `[B, *shape]` whole numbers 0 .. levels - 1, float32.
+      levels: of a value.
+    """
+    if levels == 2:
+        return bernoulli_nats(logits, x)
+    return categorical_nats(logits, x.astype(jnp.int32))
+
+
+def draw_values(logits: jax.Array, noise: jax.Array, levels: int) -> jax.Array:
+    """The values at which the cumulative probability passes `noise`: `[...]` float32.
+
+    Args:
+      logits: `[...]` with two levels, `[..., levels]` with more.
+      noise: uniform in [0, 1), `[...]`.
+      levels: of a value.
+    """
+    if levels == 2:
+        return (noise < jax.nn.sigmoid(logits)).astype(jnp.float32)
+    # Rounding may leave the last sum below 1: it is not asked.
+    below = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)[..., :-1]
+    return jnp.sum(noise[..., None] >= below, axis=-1).astype(jnp.float32)
+
+
+def draw_noise(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
+    """One uniform number a value: `[n, *shape]`."""
+    return jax.random.uniform(key, (n, *shape))
+
+
+def start(noise: jax.Array, given: tuple[jax.Array, np.ndarray] | None) -> tuple[Any, Any]:
+    """An image to begin with, and which of its values stay: `([B, *shape], [*shape] or None)`."""
+    if given is None:
+        return jnp.zeros_like(noise), None
+    x, known = given
+    return jnp.where(known[None], x, 0.0), jnp.asarray(known)
+
+
+def draw_naive(
+    logits: Logits,
+    noise: jax.Array,
+    levels: int,
+    given: tuple[jax.Array, np.ndarray] | None = None,
+) -> jax.Array:
+    """The whole network for every value: `[B, *shape]`.
+
+    Args:
+      logits: of the conditionals.
+      noise: of `draw_noise`.
+      levels: of a value.
+      given: images `[B, *shape]` and a bool mask `[*shape]` of the values that stay, which come
+        first in the order; None draws everything.
+    """
+    x, _ = start(noise, given)
+    first = 0 if given is None else int(np.asarray(given[1]).sum())
+    size = x[0].size
+
+    def value(d: jax.Array, x: jax.Array) -> jax.Array:
+        new = draw_values(logits(x), noise, levels)
+        here = (jnp.arange(size) == d).reshape(x.shape[1:])
+        return jnp.where(here[None], new, x)
+
+    return jax.lax.fori_loop(first, size, value, x)
+
+
+def draw_parallel(
+    logits: Logits,
+    noise: jax.Array,
+    levels: int,
+    given: tuple[jax.Array, np.ndarray] | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """All values at once until none changes: `[B, *shape]`, and the rounds it took, `[]` int32.
+
+    The arguments are those of `draw_naive`.
+    """
+    x, known = start(noise, given)
+
+    def again(carry: Any) -> jax.Array:
+        _, changed, rounds = carry
+        return changed & (rounds < x[0].size)
+
+    def all_at_once(carry: Any) -> Any:
+        old, _, rounds = carry
+        new = draw_values(logits(old), noise, levels)
+        new = new if known is None else jnp.where(known[None], old, new)
+        return new, jnp.any(new != old), rounds + 1
+
+    x, _, rounds = jax.lax.while_loop(again, all_at_once, (x, jnp.array(True), jnp.array(0)))
+    return x, rounds

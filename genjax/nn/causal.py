@@ -1,0 +1,131 @@
+"""Convolutions that see earlier pixels alone, as a whole and one row or one pixel at a time.
+
+Van den Oord et al. 2016, "Pixel Recurrent Neural Networks" (arXiv:1601.06759), section 3.4, and
+"Conditional Image Generation with PixelCNN Decoders" (arXiv:1606.05328), section 2.2. Feature maps
+are cut into as many groups as there are channels; group k may see channels before k of its own
+pixel (mask A), and its own channel too once that is no longer the input (mask B).
+
+A kernel holds only rows up to the pixel's own, so nothing is spent on rows that a mask would hide.
+What a convolution reads lies in a *buffer*: its input, with the zeros around it that it needs.
+"""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Kind = Literal["A", "B", "all"]
+
+
+def groups(features: int, channels: int) -> np.ndarray:
+    """The group of every feature, `[features]`: contiguous, as even as can be."""
+    return np.arange(features) * channels // features
+
+
+def kernel_mask(
+    height: int, width: int, centre: int, inputs: np.ndarray, outputs: np.ndarray, kind: Kind
+) -> np.ndarray:
+    """What a kernel may see, `[height, width, I, O]` of zeros and ones.
+
+    Args:
+      height: rows; the last is the pixel's own.
+      width: columns.
+      centre: the column of the pixel itself.
+      inputs: groups of the input features, `[I]`.
+      outputs: groups of the output features, `[O]`.
+      kind: A sees groups before its own, B up to its own, all everything in the kernel.
+    """
+    mask = np.ones((height, width, len(inputs), len(outputs)), np.float32)
+    if kind == "all":
+        return mask
+    mask[-1, centre + 1 :] = 0
+    before = inputs[:, None] < outputs[None]
+    mask[-1, centre] = before if kind == "A" else before | (inputs[:, None] == outputs[None])
+    return mask
+
+
+class CausalConv(nn.Module):
+    """`[B, H, W, I] -> [B, H, W, O]`, of the rows above and a pixel's own.
+
+    in_groups, out_groups: group of every feature, as tuples.
+    height, width: of the kernel.
+    top: rows of the kernel above the pixel's own: height - 1, or height where the own row is not
+      looked at.
+    left: columns left of the pixel.
+    kind: of the mask on the own row.
+    """
+
+    in_groups: tuple[int, ...]
+    out_groups: tuple[int, ...]
+    height: int = 1
+    width: int = 1
+    top: int = 0
+    left: int = 0
+    kind: Kind = "B"
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        shape = (self.height, self.width, len(self.in_groups), len(self.out_groups))
+        self.kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        self.bias = self.param("bias", nn.initializers.zeros, (shape[-1],))
+
+    def weights(self) -> tuple[jax.Array, jax.Array]:
+        """The masked kernel and the bias, in the dtype of the computation."""
+        mask = kernel_mask(
+            self.height,
+            self.width,
+            self.left,
+            np.asarray(self.in_groups),
+            np.asarray(self.out_groups),
+            self.kind,
+        )
+        kernel = self.kernel if mask.all() else self.kernel * mask
+        return kernel.astype(self.dtype), self.bias.astype(self.dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel, bias = self.weights()
+        out = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel,
+            window_strides=(1, 1),
+            padding=[
+                (self.top, self.height - 1 - self.top),
+                (self.left, self.width - 1 - self.left),
+            ],
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return out + bias[None, None, None]
+
+    def buffer(self, batch: int, rows: int, columns: int) -> jax.Array:
+        """An empty input with its margin: `[B, rows + top, columns + width - 1, I]`."""
+        shape = (batch, rows + self.top, columns + self.width - 1, len(self.in_groups))
+        return jnp.zeros(shape, self.dtype)
+
+    def put(self, buffer: jax.Array, x: jax.Array, row: Any, column: Any) -> jax.Array:
+        """`x` `[B, h, w, I]` written into the buffer with its corner at that pixel."""
+        place = (0, row + self.top, column + self.left, 0)
+        return jax.lax.dynamic_update_slice(buffer, x.astype(buffer.dtype), place)
+
+    def at_row(self, buffer: jax.Array, row: Any) -> jax.Array:
+        """The outputs of a row, `[B, W, O]`."""
+        size = (buffer.shape[0], self.height, buffer.shape[2], buffer.shape[3])
+        part = jax.lax.dynamic_slice(buffer, (0, row, 0, 0), size)
+        kernel, bias = self.weights()
+        out = jax.lax.conv_general_dilated(
+            part, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return out[:, 0] + bias[None, None]
+
+    def at_pixel(self, buffer: jax.Array, row: Any, column: Any) -> jax.Array:
+        """The outputs of a pixel, `[B, O]`."""
+        size = (buffer.shape[0], self.height, self.width, buffer.shape[3])
+        part = jax.lax.dynamic_slice(buffer, (0, row, column, 0), size)
+        kernel, bias = self.weights()
+        return jnp.einsum("bhwi,hwio->bo", part, kernel) + bias[None]
+
+
+def scaled(x: jax.Array, levels: int) -> jax.Array:
+    """Levels 0 .. levels - 1 to [-1, 1]."""
+    return 2 * x / (levels - 1) - 1

@@ -1,0 +1,243 @@
+"""The networks of PixelCNN: masked residual blocks, and the gated two stacks.
+
+Each gives logits of all conditionals at once, and draws by computing every feature once: what a
+convolution needs of earlier pixels lies in its buffer. See `genjax.families.pixelcnn` for sources.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.core import draw_values
+from genjax.nn.causal import CausalConv, groups, scaled
+
+Given = tuple[jax.Array, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What both networks are made of; see the family's Config."""
+
+    shape: tuple[int, ...]
+    levels: int
+    layers: int
+    features: int
+    first: int
+    kernel: int
+    head: int
+    dropout: float
+    classes: int
+    dtype: str
+
+
+def _conv(c: Sizes, inputs: Any, outputs: Any, **settings: Any) -> CausalConv:
+    return CausalConv(tuple(inputs), tuple(outputs), dtype=jnp.dtype(c.dtype), **settings)
+
+
+def _around(side: int) -> dict[str, int]:
+    """A kernel of the rows up to the pixel's own, the pixel in the last one's middle."""
+    return {"height": side // 2 + 1, "width": side, "top": side // 2, "left": side // 2}
+
+
+class Head(nn.Module):
+    """ReLU and 1x1, twice, to logits: features `[..., F] -> [..., C]`, or `[..., C, L]`."""
+
+    sizes: Sizes
+    inputs: tuple[int, ...]
+
+    def setup(self) -> None:
+        c, channels = self.sizes, self.sizes.shape[2]
+        outputs = c.levels if c.levels > 2 else 1
+        hidden = groups(c.head, channels)
+        self.first = _conv(c, self.inputs, hidden)
+        last = tuple(np.repeat(np.arange(channels), outputs))
+        self.last = CausalConv(tuple(hidden), last)  # float32
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        c = self.sizes
+        pixels = x.reshape(-1, 1, 1, x.shape[-1])  # every pixel is an image of its own
+        out = self.last(nn.relu(self.first(nn.relu(pixels))))
+        channels = (c.shape[2],) if c.levels == 2 else (c.shape[2], c.levels)
+        return out.reshape(*x.shape[:-1], *channels)
+
+
+class Masked(nn.Module):
+    """PixelCNN: `x [B, H, W, C]`, one-hot `[B, K]` or None -> logits."""
+
+    sizes: Sizes
+
+    def setup(self) -> None:
+        c, channels = self.sizes, self.sizes.shape[2]
+        wide, narrow = groups(2 * c.features, channels), groups(c.features, channels)
+        self.first = _conv(c, range(channels), wide, kind="A", **_around(c.first))
+        self.down = [_conv(c, wide, narrow) for _ in range(c.layers)]
+        self.middle = [_conv(c, narrow, narrow, **_around(c.kernel)) for _ in range(c.layers)]
+        self.up = [_conv(c, narrow, wide) for _ in range(c.layers)]
+        self.head = Head(c, tuple(wide))
+        self.drop = nn.Dropout(c.dropout)
+        if c.classes:
+            self.told = [nn.Dense(c.features, use_bias=False) for _ in range(c.layers)]
+
+    def _told(self, i: int, condition: jax.Array | None) -> Any:
+        """A layer's bias of the class, `[B, 1, 1, h]`."""
+        return 0.0 if condition is None else self.told[i](condition)[:, None, None]
+
+    def __call__(self, x: jax.Array, condition: Any = None, dropout: bool = False) -> jax.Array:
+        h = self.first(scaled(x, self.sizes.levels))
+        for i in range(self.sizes.layers):
+            y = self.middle[i](nn.relu(self.down[i](nn.relu(h))))
+            y = self.drop(nn.relu(y + self._told(i, condition)), deterministic=not dropout)
+            h = h + self.up[i](y)
+        return self.head(h)
+
+    def sample(self, noise: jax.Array, condition: Any, given: Given | None) -> jax.Array:
+        """Every feature once: `noise [B, H, W, C] -> x`."""
+        c = self.sizes
+        batch, rows, columns, channels = noise.shape
+        image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))
+        told = [self._told(i, condition) for i in range(c.layers)]
+        inputs = self.first.buffer(batch, rows, columns)
+        between = tuple(m.buffer(batch, rows, columns) for m in self.middle)
+
+        def pixel(carry: Any, place: jax.Array) -> tuple[Any, jax.Array]:
+            inputs, between = carry
+            row, column = place // columns, place % columns
+            x = jnp.zeros((batch, channels))
+            for k in range(channels):  # its own channels before k are in the buffer by then
+                inputs = self.first.put(inputs, _pixel(x, c.levels), row, column)
+                h = self.first.at_pixel(inputs, row, column)[:, None, None]
+                for i in range(c.layers):
+                    y = nn.relu(self.down[i](nn.relu(h)))
+                    filled = self.middle[i].put(between[i], y, row, column)
+                    between = (*between[:i], filled, *between[i + 1 :])
+                    y = self.middle[i].at_pixel(filled, row, column)[:, None, None]
+                    h = h + self.up[i](nn.relu(y + told[i]))
+                x = x.at[:, k].set(_drawn(c, self.head(h)[:, 0, 0], noise, image, known, place, k))
+            # The last channel is seen by later pixels alone.
+            return (self.first.put(inputs, _pixel(x, c.levels), row, column), between), x
+
+        _, x = jax.lax.scan(pixel, (inputs, between), jnp.arange(rows * columns))
+        return jnp.moveaxis(x, 0, 1).reshape(noise.shape)
+
+
+class Gated(nn.Module):
+    """Gated PixelCNN: `x [B, H, W, C]`, one-hot `[B, K]` or None -> logits."""
+
+    sizes: Sizes
+
+    def setup(self) -> None:
+        c, channels = self.sizes, self.sizes.shape[2]
+        own = groups(c.features, channels)
+        gates = (*own, *own)  # tanh's half and sigmoid's, each with every group
+        vertical, horizontal = [], []
+        for i in range(c.layers + 1):
+            side = c.kernel if i else c.first
+            inputs = tuple(own) if i else tuple(range(channels))
+            above: dict[str, Any] = {"width": side, "left": side // 2, "kind": "all"}
+            # The first sees rows above alone; what it says of a row may be seen from that row on.
+            above |= {"height": side // 2 + (i > 0), "top": side // 2}
+            vertical.append(_conv(c, inputs, gates, **above))
+            along: dict[str, Any] = {"width": side // 2 + 1, "left": side // 2}
+            horizontal.append(_conv(c, inputs, gates, kind="B" if i else "A", **along))
+        self.vertical, self.horizontal = vertical, horizontal
+        self.across = [_conv(c, gates, gates, kind="all") for _ in vertical]
+        self.out = [_conv(c, own, own) for _ in vertical]
+        self.head = Head(c, tuple(own))
+        self.drop = nn.Dropout(c.dropout)
+        if c.classes:
+            self.told = [nn.Dense(4 * c.features, use_bias=False) for _ in range(c.layers + 1)]
+
+    def _told(self, i: int, condition: jax.Array | None) -> Any:
+        """A layer's biases of the class, for either stack: `[B, 1, 2h]` each."""
+        if condition is None:
+            return (jnp.zeros((1, 1, 1)),) * 2
+        return jnp.split(self.told[i](condition)[:, None], 2, axis=-1)
+
+    def __call__(self, x: jax.Array, condition: Any = None, dropout: bool = False) -> jax.Array:
+        v = h = scaled(x, self.sizes.levels)
+        for i in range(self.sizes.layers + 1):
+            told_v, told_h = self._told(i, condition)
+            a = self.vertical[i](v) + told_v[:, None]
+            y = _gate(self.horizontal[i](h) + self.across[i](a) + told_h[:, None])
+            v = _gate(a)
+            y = self.out[i](self.drop(y, deterministic=not dropout))
+            h = h + y if i else y
+        return self.head(h)
+
+    def sample(self, noise: jax.Array, condition: Any, given: Given | None) -> jax.Array:
+        """The vertical stack once a row, the horizontal once a pixel: `noise [B, H, W, C] -> x`."""
+        c = self.sizes
+        batch, rows, columns, channels = noise.shape
+        image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))
+        told = [self._told(i, condition) for i in range(c.layers + 1)]
+        above = tuple(layer.buffer(batch, rows, columns) for layer in self.vertical)
+
+        def row(above: Any, r: jax.Array) -> tuple[Any, jax.Array]:
+            filled, from_above = list(above), []
+            for i in range(c.layers + 1):
+                a = self.vertical[i].at_row(filled[i], r) + told[i][0]  # [B, W, 2h]
+                from_above.append(self.across[i](a[:, None])[:, 0] + told[i][1])
+                if i < c.layers:
+                    filled[i + 1] = self.vertical[i + 1].put(filled[i + 1], _gate(a)[:, None], r, 0)
+
+            def pixel(beside: Any, column: jax.Array) -> tuple[Any, jax.Array]:
+                x = jnp.zeros((batch, channels))
+                place = r * columns + column
+                here = [
+                    jax.lax.dynamic_slice_in_dim(a, column, 1, axis=1)[:, 0] for a in from_above
+                ]
+                for k in range(channels):
+                    h = _pixel(x, c.levels)
+                    for i in range(c.layers + 1):
+                        seen = self.horizontal[i].put(beside[i], h, 0, column)
+                        beside = (*beside[:i], seen, *beside[i + 1 :])
+                        y = _gate(self.horizontal[i].at_pixel(seen, 0, column) + here[i])
+                        y = self.out[i](y[:, None, None])
+                        h = h + y if i else y
+                    logits = self.head(h)[:, 0, 0]
+                    x = x.at[:, k].set(_drawn(c, logits, noise, image, known, place, k))
+                last = self.horizontal[0].put(beside[0], _pixel(x, c.levels), 0, column)
+                return (last, *beside[1:]), x
+
+            beside = tuple(layer.buffer(batch, 1, columns) for layer in self.horizontal)
+            _, x = jax.lax.scan(pixel, beside, jnp.arange(columns))
+            x = jnp.moveaxis(x, 0, 1)  # [B, W, C]
+            filled[0] = self.vertical[0].put(filled[0], scaled(x[:, None], c.levels), r, 0)
+            return tuple(filled), x
+
+        _, x = jax.lax.scan(row, above, jnp.arange(rows))
+        return jnp.moveaxis(x, 0, 1)
+
+
+def _gate(a: jax.Array) -> jax.Array:
+    f, g = jnp.split(a, 2, axis=-1)
+    return jnp.tanh(f) * jax.nn.sigmoid(g)
+
+
+def _pixel(x: jax.Array, levels: int) -> jax.Array:
+    """Values of one pixel, `[B, C]`, as the network takes them: `[B, 1, 1, C]`."""
+    return scaled(x, levels)[:, None, None]
+
+
+def _drawn(
+    c: Sizes,
+    logits: jax.Array,
+    noise: jax.Array,
+    image: jax.Array,
+    known: np.ndarray,
+    place: jax.Array,
+    k: int,
+) -> jax.Array:
+    """Channel k of the pixel at a place in raster order, `[B]`; what is known stays."""
+
+    def at(a: jax.Array) -> jax.Array:
+        flat = a.reshape(a.shape[0], -1, a.shape[-1])  # [B, H W, C]
+        return jax.lax.dynamic_slice_in_dim(flat, place, 1, axis=1)[:, 0, k]
+
+    drawn = draw_values(logits[:, k], at(noise), c.levels)
+    stays = jnp.asarray(known).reshape(-1, known.shape[-1])[place, k]
+    return jnp.where(stays, at(image), drawn)

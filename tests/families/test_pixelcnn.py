@@ -1,0 +1,208 @@
+"""PixelCNN, masked and gated: normalised, causal over pixels and channels, drawn in three ways."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import filled
+from scipy import stats
+
+from genjax import evals
+from genjax.core import draw_noise, draw_parallel
+from genjax.families import pixelcnn
+from genjax.nn.causal import groups, kernel_mask
+
+NETWORKS = ("masked", "gated")
+TINY = pixelcnn.tiny()
+
+
+def made(network="gated", seed=1, scale=0.7, **settings):
+    """A Config without dropout and variables away from where they begin."""
+    config = dataclasses.replace(TINY, network=network, dropout=0.0, features=6, head=6, **settings)
+    return config, filled(lambda key: pixelcnn.init(config, key), scale=scale, seed=seed)
+
+
+def every_image(config):
+    size = int(np.prod(config.shape))
+    found = list(itertools.product(range(config.levels), repeat=size))
+    return jnp.asarray(found, jnp.float32).reshape(-1, *config.shape)
+
+
+CASES = [((3, 3, 1), 2), ((2, 2, 2), 2), ((2, 2, 1), 4), ((1, 2, 3), 3)]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("shape", "levels"), CASES)
+def test_probabilities_sum_to_one(network, shape, levels):
+    config, variables = made(network, shape=shape, levels=levels, classes=2)
+    x = every_image(config)
+    of = jax.jit(lambda label: pixelcnn.log_prob(config, variables, x, label))
+    log_p = [np.asarray(of(jnp.full(len(x), c, jnp.int32)), np.float64) for c in (0, 1)]
+    for found in log_p:
+        assert np.exp(found).sum() == pytest.approx(1, abs=1e-5)
+        assert found.std() > 0.2
+    assert np.abs(log_p[0] - log_p[1]).max() > 0.1  # the class matters
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("levels", [2, 5])
+def test_no_logit_sees_a_later_value(network, levels):
+    """The Jacobian over pixels and channels: R sees no channel of its pixel, G sees R, B both."""
+    config, variables = made(network, shape=(3, 3, 3), levels=levels)
+    x = jax.random.uniform(jax.random.key(0), (6, *config.shape)) * (levels - 1)
+
+    def of(x):
+        return pixelcnn.logits(config, variables, x[None]).reshape(27, -1)  # value, levels
+
+    dense = np.asarray(jax.jit(jax.vmap(jax.jacrev(of)))(x)).reshape(6, 27, -1, 27)
+    seen = np.abs(dense).max(axis=(0, 2)) > 0  # [value, value that it looks at]
+    assert not np.triu(seen).any()
+    assert seen[12 + 1, 12]  # G of the middle pixel sees its R
+    assert seen[12 + 2, 12]
+    assert seen[12 + 2, 13]
+    assert seen[12, 9:12].all()  # R sees all channels of the pixel on its left
+    assert seen[12, 0:9].any()
+
+
+def test_a_mask_that_leaks_is_noticed(monkeypatch):
+    from genjax.nn import causal
+
+    config, variables = made("masked")
+    right = kernel_mask
+    monkeypatch.setattr(causal, "kernel_mask", lambda *a: right(*a[:-1], "B"))
+    total = np.exp(pixelcnn.log_prob(config, variables, every_image(config))).sum()
+    assert abs(total - 1) > 1e-2
+
+
+def test_masks_by_hand():
+    inputs, outputs = np.array([0, 1, 2]), np.array([0, 0, 1, 2])
+    a = kernel_mask(2, 3, 1, inputs, outputs, "A")
+    assert a[0].all()  # the row above, all of it
+    assert a[1, 0].all()  # the pixel on the left
+    assert not a[1, 2].any()  # the pixel on the right
+    np.testing.assert_array_equal(a[1, 1], [[0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]])
+    b = kernel_mask(2, 3, 1, inputs, outputs, "B")
+    np.testing.assert_array_equal(b[1, 1], [[1, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]])
+    assert groups(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("shape", "levels"), [((4, 5, 1), 2), ((3, 4, 3), 4)])
+def test_three_ways_to_draw_make_the_same_images(network, shape, levels):
+    config, variables = made(network, shape=shape, levels=levels, classes=2)
+    label = jnp.arange(12) % 2
+    x = [
+        np.asarray(
+            jax.jit(
+                lambda key, m=m: pixelcnn.sample(config, variables, key, 12, label=label, method=m)
+            )(jax.random.key(3))
+        )
+        for m in ("naive", "cached", "parallel")
+    ]
+    np.testing.assert_array_equal(x[1], x[0])
+    np.testing.assert_array_equal(x[2], x[0])
+    assert set(np.unique(x[0])) == set(range(levels))
+
+
+def test_parallel_takes_fewer_rounds_than_there_are_values():
+    config, variables = made(shape=(6, 6, 1), scale=0.3)
+    noise = draw_noise(jax.random.key(0), 8, config.shape)
+    _, rounds = draw_parallel(lambda x: pixelcnn.logits(config, variables, x), noise, 2)
+    assert 1 < int(rounds) < 36
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_frequencies_of_samples_are_the_probabilities(network):
+    config, variables = made(network, shape=(1, 2, 2), levels=3)
+    n = 20_000
+    draw = jax.jit(lambda key: pixelcnn.sample(config, variables, key, n))
+    index = np.asarray(draw(jax.random.key(1))).reshape(n, -1) @ (3.0 ** np.arange(4)[::-1])
+    seen = np.bincount(index.astype(int), minlength=81)
+    p = np.exp(np.asarray(pixelcnn.log_prob(config, variables, every_image(config)), np.float64))
+    assert stats.chisquare(seen, n * p / p.sum()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("method", ["cached", "parallel", "naive"])
+def test_what_is_known_stays_and_the_rest_is_drawn_given_it(method):
+    config, variables = made(shape=(2, 2, 1), levels=3)
+    n = 6000
+    known = np.array([[[True], [True]], [[False], [False]]])
+    x = np.broadcast_to(np.array([[[2.0], [0.0]], [[1.0], [1.0]]]), (n, 2, 2, 1))
+    found = np.asarray(
+        pixelcnn.sample(
+            config, variables, jax.random.key(2), n, given=(jnp.asarray(x), known), method=method
+        )
+    )
+    assert (found[:, 0, :, 0] == [2, 0]).all()
+    seen = np.bincount((found[:, 1, 0, 0] * 3 + found[:, 1, 1, 0]).astype(int), minlength=9)
+    images = every_image(config)
+    fits = np.asarray((images[:, 0, 0, 0] == 2) & (images[:, 0, 1, 0] == 0))
+    p = np.exp(np.asarray(pixelcnn.log_prob(config, variables, images[fits]), np.float64))
+    assert stats.chisquare(seen, n * p / p.sum()).pvalue > 1e-4
+
+
+def test_the_instruments_complete_with_it():
+    config, variables = made(shape=(4, 4, 1))
+    x = (jax.random.uniform(jax.random.key(0), (3, 4, 4, 1)) < 0.5).astype(jnp.float32)
+    known = np.zeros((4, 4, 1), bool)
+    known[:2] = True
+    found = evals.complete(pixelcnn, config, variables, jax.random.key(1), x, known)
+    np.testing.assert_array_equal(found[:, :2], x[:, :2])
+    with pytest.raises(ValueError, match="conditions only on pixels that come first"):
+        evals.complete(pixelcnn, config, variables, jax.random.key(1), x, ~known)
+
+
+def test_the_masked_network_has_a_blind_spot_and_the_gated_has_none():
+    share = {}
+    for network in NETWORKS:
+        config, variables = made(network, shape=(9, 9, 1), layers=8)
+        field = evals.receptive_field(pixelcnn, config, variables, 6, 3)
+        share[network] = evals.unseen(field, 6, 3)
+    assert not share["gated"].any()
+    spot = share["masked"]
+    assert spot.any()
+    # It lies on the right, at the kernel's slope: of the row above the pixel on the right is seen,
+    # and two to the right not; further left all is.
+    assert spot[5, 6:].all()
+    assert not spot[:, :4].any()
+
+
+def test_bytes_begin_near_eight_bits_and_are_refused_where_they_are_none():
+    config = pixelcnn.Config(shape=(4, 4, 3), levels=256, layers=1, features=12, first=3, head=12)
+    variables = pixelcnn.init(config, jax.random.key(0))
+    x = jax.random.randint(jax.random.key(1), (2, 4, 4, 3), 0, 256).astype(jnp.float32)
+    bits = -pixelcnn.log_prob(config, variables, x) / (48 * np.log(2))
+    np.testing.assert_allclose(bits, 8, atol=1)
+    assert np.isnan(pixelcnn.log_prob(config, variables, x + 256)).all()
+    assert pixelcnn.traits(config).sample_range == (0.0, 255.0)
+
+
+def test_dropout_is_in_the_loss_only():
+    config, variables = made(shape=(3, 3, 1))
+    thinned = dataclasses.replace(config, dropout=0.5)
+    x = jnp.ones((64, 3, 3, 1))
+    exact = -pixelcnn.log_prob(config, variables, x)
+    np.testing.assert_array_equal(-pixelcnn.log_prob(thinned, variables, x), exact)
+    key = jax.random.key(0)
+    same, _ = pixelcnn.loss(config, variables, {"x": x}, key)
+    np.testing.assert_allclose(same, exact, rtol=1e-6)
+    loss, _ = pixelcnn.loss(thinned, variables, {"x": x}, key)
+    assert float(loss.std()) > 1e-3
+
+
+def test_bad_settings_are_a_sentence():
+    with pytest.raises(ValueError, match="first and kernel must be odd"):
+        dataclasses.replace(TINY, kernel=4)
+    with pytest.raises(ValueError, match="features and head are shared among 3 channels"):
+        dataclasses.replace(TINY, shape=(3, 3, 3), features=2)
+    with pytest.raises(ValueError, match="levels must be 2 or above"):
+        dataclasses.replace(TINY, levels=1)
+    x = jnp.zeros((1, 3, 3, 1))
+    config, variables = made()
+    with pytest.raises(ValueError, match="this Config has no classes"):
+        pixelcnn.log_prob(config, variables, x, jnp.zeros(1, jnp.int32))
+    with pytest.raises(ValueError, match="method must be one of"):
+        pixelcnn.sample(config, variables, jax.random.key(0), 1, method="fast")
