@@ -34,6 +34,7 @@ from genjax.families import (
     nade,
     orderless_nade,
     pixelcnn,
+    pixelrnn,
     rnade,
     vae,
 )
@@ -129,6 +130,14 @@ STOPS = {
         ),
         data=DIGITS,
         optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
+        train=dataclasses.replace(TRAIN, steps=1000, eval_every=250),
+    ),
+    "pixelrnn": Run(
+        experiment="tour_pixelrnn",
+        family="pixelrnn",
+        model=pixelrnn.Config(shape=(8, 8, 1), layers=1, features=24, first=3, head=24),
+        data=DIGITS,
+        optimizer=Optimizer(learning_rate=3e-3, schedule="linear", clip=1.0),
         train=dataclasses.replace(TRAIN, steps=1000, eval_every=250),
     ),
     # Real numbers: grey levels with noise added, in [0, 1); its nats compare with no other row's.

@@ -24,8 +24,9 @@ import numpy as np
 
 from genjax.losses import bernoulli_nats, categorical_nats
 
-# x [B, H, W, C] -> logits [B, H, W, C] of two levels, [B, H, W, C, L] of more
-Logits = Callable[[jax.Array], jax.Array]
+# x [B, H, W, C] -> every value drawn given those before it in x, by fixed noise
+Draw = Callable[[jax.Array], jax.Array]
+Given = tuple[jax.Array, np.ndarray]
 
 
 def conditional_nats(logits: jax.Array, x: jax.Array, levels: int) -> jax.Array:
@@ -61,7 +62,7 @@ def draw_noise(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(key, (n, *shape))
 
 
-def start(noise: jax.Array, given: tuple[jax.Array, np.ndarray] | None) -> tuple[Any, Any]:
+def start(noise: jax.Array, given: Given | None) -> tuple[jax.Array, jax.Array | None]:
     """An image to begin with, and which of its values stay: `([B, *shape], [*shape] or None)`."""
     if given is None:
         return jnp.zeros_like(noise), None
@@ -69,18 +70,12 @@ def start(noise: jax.Array, given: tuple[jax.Array, np.ndarray] | None) -> tuple
     return jnp.where(known[None], x, 0.0), jnp.asarray(known)
 
 
-def draw_naive(
-    logits: Logits,
-    noise: jax.Array,
-    levels: int,
-    given: tuple[jax.Array, np.ndarray] | None = None,
-) -> jax.Array:
+def draw_naive(draw: Draw, noise: jax.Array, given: Given | None = None) -> jax.Array:
     """The whole network for every value: `[B, *shape]`.
 
     Args:
-      logits: of the conditionals.
-      noise: of `draw_noise`.
-      levels: of a value.
+      draw: `x -> x'`, each value drawn given those before it in `x`, by the same noise every time.
+      noise: of `draw_noise`, as `draw` uses it.
       given: images `[B, *shape]` and a bool mask `[*shape]` of the values that stay, which come
         first in the order; None draws everything.
     """
@@ -89,18 +84,14 @@ def draw_naive(
     size = x[0].size
 
     def value(d: jax.Array, x: jax.Array) -> jax.Array:
-        new = draw_values(logits(x), noise, levels)
         here = (jnp.arange(size) == d).reshape(x.shape[1:])
-        return jnp.where(here[None], new, x)
+        return jnp.where(here[None], draw(x), x)
 
     return jax.lax.fori_loop(first, size, value, x)
 
 
 def draw_parallel(
-    logits: Logits,
-    noise: jax.Array,
-    levels: int,
-    given: tuple[jax.Array, np.ndarray] | None = None,
+    draw: Draw, noise: jax.Array, given: Given | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """All values at once until none changes: `[B, *shape]`, and the rounds it took, `[]` int32.
 
@@ -114,7 +105,7 @@ def draw_parallel(
 
     def all_at_once(carry: Any) -> Any:
         old, _, rounds = carry
-        new = draw_values(logits(old), noise, levels)
+        new = draw(old)
         new = new if known is None else jnp.where(known[None], old, new)
         return new, jnp.any(new != old), rounds + 1
 

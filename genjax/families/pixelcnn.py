@@ -30,6 +30,7 @@ from genjax.core import (
     draw_naive,
     draw_noise,
     draw_parallel,
+    draw_values,
     gradient_step,
 )
 from genjax.losses import sum_event
@@ -203,11 +204,12 @@ def sample(
         x = network.apply(variables, noise, condition, given, method="sample")
     else:
 
-        def of(x: jax.Array) -> jax.Array:
-            return network.apply(variables, x, condition)
+        def draw(x: jax.Array) -> jax.Array:
+            logits = network.apply(variables, x, condition)
+            return draw_values(logits, noise, config.levels)
 
         if method == "naive":
-            x = draw_naive(of, noise, config.levels, given)
+            x = draw_naive(draw, noise, given)
         else:
-            x, _ = draw_parallel(of, noise, config.levels, given)
+            x, _ = draw_parallel(draw, noise, given)
     return x if n else x[0]

@@ -29,6 +29,7 @@ from genjax.losses.likelihood import (
     sum_event,
 )
 from genjax.losses.logistic import discretized_logistic_nats, discretized_logistic_nll
+from genjax.losses.logistic_mixture import logistic_mixture_nats, moved_means
 from genjax.losses.mixture import (
     gaussian_mixture_nats,
     gaussian_mixture_nll,
@@ -79,8 +80,10 @@ __all__ = [
     "laplace_mixture_nll",
     "least_squares_discriminator",
     "least_squares_generator",
+    "logistic_mixture_nats",
     "minimax_discriminator",
     "minimax_generator",
+    "moved_means",
     "non_saturating_generator",
     "normalized_weights",
     "r1_penalty",

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.core import draw_values
+
 Kind = Literal["A", "B", "all"]
 
 
@@ -129,3 +131,67 @@ class CausalConv(nn.Module):
 def scaled(x: jax.Array, levels: int) -> jax.Array:
     """Levels 0 .. levels - 1 to [-1, 1]."""
     return 2 * x / (levels - 1) - 1
+
+
+def one_pixel(x: jax.Array, levels: int) -> jax.Array:
+    """Values of one pixel, `[B, C]`, as a network takes them: `[B, 1, 1, C]`."""
+    return scaled(x, levels)[:, None, None]
+
+
+class PixelHead(nn.Module):
+    """ReLU and 1x1, twice, to logits: features `[..., F] -> [..., C]`, or `[..., C, L]`.
+
+    channels: of a pixel.
+    levels: of a value; two have one logit.
+    hidden: features between.
+    in_groups: of the features.
+    """
+
+    channels: int
+    levels: int
+    hidden: int
+    in_groups: tuple[int, ...]
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        outputs = self.levels if self.levels > 2 else 1
+        between = tuple(groups(self.hidden, self.channels))
+        self.first = CausalConv(self.in_groups, between, dtype=self.dtype)
+        last = tuple(np.repeat(np.arange(self.channels), outputs))
+        self.last = CausalConv(between, last)  # logits are float32
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        pixels = x.reshape(-1, 1, 1, x.shape[-1])  # every pixel is an image of its own
+        out = self.last(nn.relu(self.first(nn.relu(pixels))))
+        each = (self.channels,) if self.levels == 2 else (self.channels, self.levels)
+        return out.reshape(*x.shape[:-1], *each)
+
+
+def drawn(
+    levels: int,
+    logits: jax.Array,
+    noise: jax.Array,
+    image: jax.Array,
+    known: np.ndarray,
+    place: jax.Array,
+    k: int,
+) -> jax.Array:
+    """Channel k of the pixel at a place in raster order, `[B]`; what is known stays.
+
+    Args:
+      levels: of a value.
+      logits: of that pixel, `[B, C]` or `[B, C, levels]`.
+      noise: of the whole image, `[B, H, W, C]`.
+      image: whose known values stay, `[B, H, W, C]`.
+      known: which do, bool `[H, W, C]`.
+      place: of the pixel, row * W + column.
+      k: channel.
+    """
+
+    def at(a: jax.Array) -> jax.Array:
+        flat = a.reshape(a.shape[0], -1, a.shape[-1])  # [B, H W, C]
+        return jax.lax.dynamic_slice_in_dim(flat, place, 1, axis=1)[:, 0, k]
+
+    value = draw_values(logits[:, k], at(noise), levels)
+    stays = jnp.asarray(known).reshape(-1, known.shape[-1])[place, k]
+    return jnp.where(stays, at(image), value)

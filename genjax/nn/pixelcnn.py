@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.core import draw_values
-from genjax.nn.causal import CausalConv, groups, scaled
+from genjax.nn.causal import CausalConv, PixelHead, drawn, groups, one_pixel, scaled
 
-Given = tuple[jax.Array, np.ndarray]
+Given = tuple[jax.Array, np.ndarray]  # images, and which of their values stay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,28 +42,6 @@ def _around(side: int) -> dict[str, int]:
     return {"height": side // 2 + 1, "width": side, "top": side // 2, "left": side // 2}
 
 
-class Head(nn.Module):
-    """ReLU and 1x1, twice, to logits: features `[..., F] -> [..., C]`, or `[..., C, L]`."""
-
-    sizes: Sizes
-    inputs: tuple[int, ...]
-
-    def setup(self) -> None:
-        c, channels = self.sizes, self.sizes.shape[2]
-        outputs = c.levels if c.levels > 2 else 1
-        hidden = groups(c.head, channels)
-        self.first = _conv(c, self.inputs, hidden)
-        last = tuple(np.repeat(np.arange(channels), outputs))
-        self.last = CausalConv(tuple(hidden), last)  # float32
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        c = self.sizes
-        pixels = x.reshape(-1, 1, 1, x.shape[-1])  # every pixel is an image of its own
-        out = self.last(nn.relu(self.first(nn.relu(pixels))))
-        channels = (c.shape[2],) if c.levels == 2 else (c.shape[2], c.levels)
-        return out.reshape(*x.shape[:-1], *channels)
-
-
 class Masked(nn.Module):
     """PixelCNN: `x [B, H, W, C]`, one-hot `[B, K]` or None -> logits."""
 
@@ -77,7 +54,7 @@ class Masked(nn.Module):
         self.down = [_conv(c, wide, narrow) for _ in range(c.layers)]
         self.middle = [_conv(c, narrow, narrow, **_around(c.kernel)) for _ in range(c.layers)]
         self.up = [_conv(c, narrow, wide) for _ in range(c.layers)]
-        self.head = Head(c, tuple(wide))
+        self.head = PixelHead(channels, c.levels, c.head, tuple(wide), jnp.dtype(c.dtype))
         self.drop = nn.Dropout(c.dropout)
         if c.classes:
             self.told = [nn.Dense(c.features, use_bias=False) for _ in range(c.layers)]
@@ -108,7 +85,7 @@ class Masked(nn.Module):
             row, column = place // columns, place % columns
             x = jnp.zeros((batch, channels))
             for k in range(channels):  # its own channels before k are in the buffer by then
-                inputs = self.first.put(inputs, _pixel(x, c.levels), row, column)
+                inputs = self.first.put(inputs, one_pixel(x, c.levels), row, column)
                 h = self.first.at_pixel(inputs, row, column)[:, None, None]
                 for i in range(c.layers):
                     y = nn.relu(self.down[i](nn.relu(h)))
@@ -116,9 +93,11 @@ class Masked(nn.Module):
                     between = (*between[:i], filled, *between[i + 1 :])
                     y = self.middle[i].at_pixel(filled, row, column)[:, None, None]
                     h = h + self.up[i](nn.relu(y + told[i]))
-                x = x.at[:, k].set(_drawn(c, self.head(h)[:, 0, 0], noise, image, known, place, k))
+                x = x.at[:, k].set(
+                    drawn(c.levels, self.head(h)[:, 0, 0], noise, image, known, place, k)
+                )
             # The last channel is seen by later pixels alone.
-            return (self.first.put(inputs, _pixel(x, c.levels), row, column), between), x
+            return (self.first.put(inputs, one_pixel(x, c.levels), row, column), between), x
 
         _, x = jax.lax.scan(pixel, (inputs, between), jnp.arange(rows * columns))
         return jnp.moveaxis(x, 0, 1).reshape(noise.shape)
@@ -146,7 +125,7 @@ class Gated(nn.Module):
         self.vertical, self.horizontal = vertical, horizontal
         self.across = [_conv(c, gates, gates, kind="all") for _ in vertical]
         self.out = [_conv(c, own, own) for _ in vertical]
-        self.head = Head(c, tuple(own))
+        self.head = PixelHead(channels, c.levels, c.head, tuple(own), jnp.dtype(c.dtype))
         self.drop = nn.Dropout(c.dropout)
         if c.classes:
             self.told = [nn.Dense(4 * c.features, use_bias=False) for _ in range(c.layers + 1)]
@@ -191,7 +170,7 @@ class Gated(nn.Module):
                     jax.lax.dynamic_slice_in_dim(a, column, 1, axis=1)[:, 0] for a in from_above
                 ]
                 for k in range(channels):
-                    h = _pixel(x, c.levels)
+                    h = one_pixel(x, c.levels)
                     for i in range(c.layers + 1):
                         seen = self.horizontal[i].put(beside[i], h, 0, column)
                         beside = (*beside[:i], seen, *beside[i + 1 :])
@@ -199,8 +178,8 @@ class Gated(nn.Module):
                         y = self.out[i](y[:, None, None])
                         h = h + y if i else y
                     logits = self.head(h)[:, 0, 0]
-                    x = x.at[:, k].set(_drawn(c, logits, noise, image, known, place, k))
-                last = self.horizontal[0].put(beside[0], _pixel(x, c.levels), 0, column)
+                    x = x.at[:, k].set(drawn(c.levels, logits, noise, image, known, place, k))
+                last = self.horizontal[0].put(beside[0], one_pixel(x, c.levels), 0, column)
                 return (last, *beside[1:]), x
 
             beside = tuple(layer.buffer(batch, 1, columns) for layer in self.horizontal)
@@ -216,28 +195,3 @@ class Gated(nn.Module):
 def _gate(a: jax.Array) -> jax.Array:
     f, g = jnp.split(a, 2, axis=-1)
     return jnp.tanh(f) * jax.nn.sigmoid(g)
-
-
-def _pixel(x: jax.Array, levels: int) -> jax.Array:
-    """Values of one pixel, `[B, C]`, as the network takes them: `[B, 1, 1, C]`."""
-    return scaled(x, levels)[:, None, None]
-
-
-def _drawn(
-    c: Sizes,
-    logits: jax.Array,
-    noise: jax.Array,
-    image: jax.Array,
-    known: np.ndarray,
-    place: jax.Array,
-    k: int,
-) -> jax.Array:
-    """Channel k of the pixel at a place in raster order, `[B]`; what is known stays."""
-
-    def at(a: jax.Array) -> jax.Array:
-        flat = a.reshape(a.shape[0], -1, a.shape[-1])  # [B, H W, C]
-        return jax.lax.dynamic_slice_in_dim(flat, place, 1, axis=1)[:, 0, k]
-
-    drawn = draw_values(logits[:, k], at(noise), c.levels)
-    stays = jnp.asarray(known).reshape(-1, known.shape[-1])[place, k]
-    return jnp.where(stays, at(image), drawn)

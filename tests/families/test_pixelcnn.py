@@ -11,7 +11,7 @@ from helpers import filled
 from scipy import stats
 
 from genjax import evals
-from genjax.core import draw_noise, draw_parallel
+from genjax.core import draw_noise, draw_parallel, draw_values
 from genjax.families import pixelcnn
 from genjax.nn.causal import groups, kernel_mask
 
@@ -110,7 +110,9 @@ def test_three_ways_to_draw_make_the_same_images(network, shape, levels):
 def test_parallel_takes_fewer_rounds_than_there_are_values():
     config, variables = made(shape=(6, 6, 1), scale=0.3)
     noise = draw_noise(jax.random.key(0), 8, config.shape)
-    _, rounds = draw_parallel(lambda x: pixelcnn.logits(config, variables, x), noise, 2)
+    _, rounds = draw_parallel(
+        lambda x: draw_values(pixelcnn.logits(config, variables, x), noise, 2), noise
+    )
     assert 1 < int(rounds) < 36
 
 

@@ -1,0 +1,273 @@
+"""PixelRNN: normalised, causal, equal to the paper's recursions, drawn in three ways."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import filled
+from scipy import stats
+
+from genjax import evals
+from genjax.families import pixelrnn
+from genjax.nn.causal import groups
+from genjax.nn.pixelrnn import DiagonalBiLSTM, RowLSTM, skewed, unskewed
+
+NETWORKS = ("row", "diagonal")
+TINY = pixelrnn.tiny()
+
+
+def made(network="diagonal", seed=1, scale=0.6, **settings):
+    config = dataclasses.replace(TINY, network=network, features=6, head=6, **settings)
+    return config, filled(lambda key: pixelrnn.init(config, key), scale=scale, seed=seed)
+
+
+def every_image(shape, levels):
+    found = list(itertools.product(range(levels), repeat=int(np.prod(shape))))
+    return jnp.asarray(found, jnp.float32).reshape(-1, *shape)
+
+
+# The layers against the paper's equations, pixel by pixel in float64.
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def update(gates, c):
+    o, f, i, g = np.split(gates, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def masked_gates(p, x, width, channels, features):
+    """Input-to-state of every pixel: nothing on the right, and of the pixel itself by groups."""
+    kernel = np.asarray(p["inputs"]["kernel"], np.float64)[0]  # [width, F, 4 h]
+    ins = groups(x.shape[-1], channels)
+    outs = np.tile(groups(features, channels), 4)
+    own = kernel[-1] * (ins[:, None] <= outs[None])
+    out = x @ own + np.asarray(p["inputs"]["bias"], np.float64)
+    if width == 2:
+        left = np.concatenate([np.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+        out = out + left @ kernel[0]
+    return out
+
+
+def layer(module, seed):
+    x = np.random.default_rng(seed).normal(size=(1, 3, 4, 4))
+    made = module(tuple(groups(4, 2)), 4, 2)
+    variables = filled(lambda key: made.init(key, jnp.zeros((1, 3, 4, 4)), jnp.zeros((1, 1, 1, 1))))
+    got = made.apply(variables, jnp.asarray(x, jnp.float32), jnp.zeros((1, 1, 1, 1)))
+    return x[0], variables["params"], np.asarray(got)[0]
+
+
+def test_row_lstm_is_the_recursion():
+    x, params, got = layer(RowLSTM, 0)
+    p = params["recurrence"]
+    gates = masked_gates(p, x, 2, 2, 4)
+    kernel = np.asarray(p["kernel"], np.float64).reshape(3, 4, 16)
+    first = np.asarray(p["first"], np.float64)
+    h, c = (np.tile(a, (4, 1)) for a in first)
+    for r in range(3):
+        wide = np.pad(h, ((1, 1), (0, 0)))
+        state = sum(wide[i : i + 4] @ kernel[i] for i in range(3))
+        h, c = update(gates[r] + state, c)
+        np.testing.assert_allclose(got[r], h, rtol=1e-4, atol=1e-5)
+
+
+def test_diagonal_bilstm_is_the_recursion():
+    x, params, got = layer(DiagonalBiLSTM, 1)
+    want = np.zeros((3, 4, 4))
+    for name, step in (("left", 1), ("right", -1)):
+        p = params[name]
+        gates = masked_gates(p, x, 1, 2, 4)
+        beside, above = np.asarray(p["kernel"], np.float64).reshape(2, 4, 16)
+        first = np.asarray(p["first"], np.float64)
+        h, c = np.zeros((3, 4, 4)), np.zeros((3, 4, 4))
+        for r in range(3):
+            for k in range(4)[::step]:
+                inside = 0 <= k - step < 4
+                h_beside, c_beside = (h[r, k - step], c[r, k - step]) if inside else first
+                h_above = h[r - 1, k] if r else first[0]
+                state = gates[r, k] + h_beside @ beside + h_above @ above
+                h[r, k], c[r, k] = update(state, c_beside)
+        if name == "left":
+            want += h
+        else:
+            want[1:] += h[:-1]  # moved down a row
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_skewing_and_the_way_back():
+    x = jnp.arange(24.0).reshape(1, 3, 4, 2)
+    s = skewed(x)
+    assert s.shape == (1, 3, 6, 2)
+    for r in range(3):
+        np.testing.assert_array_equal(s[0, r, r : r + 4], x[0, r])
+        assert not np.delete(np.asarray(s[0, r]), range(r, r + 4), axis=0).any()
+    np.testing.assert_array_equal(unskewed(s, 4), x)
+
+
+# The density.
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    ("shape", "levels"), [((3, 3, 1), 2), ((2, 2, 2), 2), ((2, 2, 1), 4), ((1, 2, 3), 3)]
+)
+def test_probabilities_sum_to_one(network, shape, levels):
+    config, variables = made(network, shape=shape, levels=levels, classes=2, skip=True)
+    x = every_image(shape, levels)
+    of = jax.jit(lambda label: pixelrnn.log_prob(config, variables, x, label))
+    log_p = [np.asarray(of(jnp.full(len(x), c, jnp.int32)), np.float64) for c in (0, 1)]
+    for found in log_p:
+        assert np.exp(found).sum() == pytest.approx(1, abs=1e-5)
+        assert found.std() > 0.2
+    assert np.abs(log_p[0] - log_p[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_two_scales(network):
+    """Normalised given each small image; both together are a bound on the image alone."""
+    shape = (2, 4, 1)
+    config, variables = made(network, shape=shape, factor=2, first=3)
+    x = every_image(shape, 2)
+    whole = np.zeros(len(x))
+    for small in every_image((1, 2, 1), 2):
+        told = jnp.broadcast_to(small[None], (len(x), 1, 2, 1))
+        logits = pixelrnn.logits(config, variables, x, small=told)
+        given = np.asarray(-jax.nn.softplus(-logits * (2 * x - 1)), np.float64)
+        p = np.exp(given.reshape(len(x), -1).sum(1))
+        assert p.sum() == pytest.approx(1, abs=1e-5)
+        of_small = pixelrnn.small_config(config)
+        alone = {"params": variables["params"]["small"]}
+        whole += np.exp(float(pixelrnn.log_prob(of_small, alone, small[None])[0])) * p
+    assert whole.sum() == pytest.approx(1, abs=1e-5)
+    both = np.exp(np.asarray(pixelrnn.log_prob(config, variables, x), np.float64))
+    assert (both <= whole * (1 + 1e-5)).all()
+    terms = pixelrnn.log_conditionals(config, variables, x)
+    np.testing.assert_allclose(terms.reshape(len(x), -1).sum(1), np.log(both), rtol=1e-4)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("levels", [2, 5])
+def test_no_logit_sees_a_later_value(network, levels):
+    config, variables = made(network, shape=(3, 3, 3), levels=levels)
+    config = dataclasses.replace(config, features=18, head=18)  # some unit of a group is on
+    variables = filled(lambda key: pixelrnn.init(config, key), scale=0.3)
+    x = jax.random.uniform(jax.random.key(0), (6, *config.shape)) * (levels - 1)
+
+    def of(x):
+        return pixelrnn.logits(config, variables, x[None]).reshape(27, -1)
+
+    dense = np.asarray(jax.jit(jax.vmap(jax.jacrev(of)))(x)).reshape(6, 27, -1, 27)
+    seen = np.abs(dense).max(axis=(0, 2)) > 0
+    assert not np.triu(seen).any()
+    assert seen[12 + 1, 12]
+    assert seen[12 + 2, 12]
+    assert seen[12 + 2, 13]
+    if network == "diagonal":  # all that is earlier, but for channels that masks hide
+        assert seen[24, :24].all()
+
+
+def test_the_diagonal_sees_every_earlier_pixel_with_one_layer():
+    config, variables = made("diagonal", shape=(9, 9, 1), layers=1)
+    field = evals.receptive_field(pixelrnn, config, variables, 6, 3)
+    assert not evals.unseen(field, 6, 3).any()
+
+
+def test_the_row_lstm_sees_a_triangle():
+    config, variables = made("row", shape=(9, 9, 1), layers=1)
+    hidden = evals.unseen(evals.receptive_field(pixelrnn, config, variables, 6, 1), 6, 1)
+    # The row above through the state's three columns, one more of the first kernel, and one more
+    # with every row: the rest on the right is out of reach.
+    for up in range(1, 7):
+        assert not hidden[6 - up, : 2 + up].any()
+        assert hidden[6 - up, 3 + up :].all()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"shape": (4, 5, 1), "levels": 2, "skip": True},
+        {"shape": (3, 4, 3), "levels": 4, "residual": False},
+        {"shape": (4, 4, 1), "levels": 2, "factor": 2},
+    ],
+    ids=["bits", "levels", "two_scales"],
+)
+def test_three_ways_to_draw_make_the_same_images(network, settings):
+    config, variables = made(network, classes=2, **settings)
+    label = jnp.arange(10) % 2
+    x = [
+        np.asarray(
+            jax.jit(
+                lambda key, m=m: pixelrnn.sample(config, variables, key, 10, label=label, method=m)
+            )(jax.random.key(3))
+        )
+        for m in ("naive", "cached", "parallel")
+    ]
+    np.testing.assert_array_equal(x[1], x[0])
+    np.testing.assert_array_equal(x[2], x[0])
+    assert len(np.unique(x[0])) == config.levels
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_frequencies_of_samples_are_the_probabilities(network):
+    config, variables = made(network, shape=(2, 2, 1), levels=3)
+    n = 20_000
+    draw = jax.jit(lambda key: pixelrnn.sample(config, variables, key, n))
+    index = np.asarray(draw(jax.random.key(1))).reshape(n, -1) @ (3.0 ** np.arange(4)[::-1])
+    seen = np.bincount(index.astype(int), minlength=81).astype(float)
+    log_p = pixelrnn.log_prob(config, variables, every_image((2, 2, 1), 3))
+    expected = np.exp(np.asarray(log_p, np.float64)) * n
+    rare = expected < 5
+    cells = [np.append(a[~rare], a[rare].sum()) for a in (seen, expected)]
+    keep = cells[1] > 0
+    assert stats.chisquare(*(c[keep] / c[keep].sum() * n for c in cells)).pvalue > 1e-4
+
+
+def test_lower_halves_are_completed_and_two_scales_ask_for_the_small_image():
+    config, variables = made(shape=(4, 4, 1))
+    x = (jax.random.uniform(jax.random.key(0), (3, 4, 4, 1)) < 0.5).astype(jnp.float32)
+    known = np.zeros((4, 4, 1), bool)
+    known[:2] = True
+    found = evals.complete(pixelrnn, config, variables, jax.random.key(1), x, known)
+    np.testing.assert_array_equal(found[:, :2], x[:, :2])
+    again = pixelrnn.sample(
+        config,
+        variables,
+        jax.random.key(1),
+        3,
+        given=(jnp.where(known[None], x, 0), known),
+        method="naive",
+    )
+    np.testing.assert_array_equal(found, again)
+    config, variables = made(shape=(4, 4, 1), factor=2)
+    with pytest.raises(ValueError, match="give small too"):
+        pixelrnn.sample(config, variables, jax.random.key(0), 3, given=(x, known))
+    small = pixelrnn.shrunk(config, x)
+    drawn = pixelrnn.sample(config, variables, jax.random.key(0), 3, given=(x, known), small=small)
+    np.testing.assert_array_equal(drawn[:, :2], x[:, :2])
+
+
+def test_bad_settings_are_a_sentence():
+    with pytest.raises(ValueError, match="first must be odd"):
+        dataclasses.replace(TINY, first=4)
+    with pytest.raises(ValueError, match=r"factor must divide the sides \(3, 3\)"):
+        dataclasses.replace(TINY, factor=2)
+    with pytest.raises(ValueError, match="features and head are shared among 3 channels"):
+        dataclasses.replace(TINY, shape=(3, 3, 3), head=2)
+    config, variables = made()
+    with pytest.raises(ValueError, match="has one scale"):
+        pixelrnn.sample(config, variables, jax.random.key(0), 1, small=jnp.zeros((1, 2, 2, 1)))
+
+
+def test_the_papers_network_for_mnist_has_its_layers():
+    shapes = jax.eval_shape(lambda k: pixelrnn.init(pixelrnn.Config(), k), jax.random.key(0))
+    rnn = shapes["params"]["rnn"]
+    assert rnn["first"]["kernel"].shape == (4, 7, 1, 32)  # the rows of 7x7 that mask A leaves
+    assert sum(name.startswith("lstm_") for name in rnn) == 7
+    assert rnn["lstm_0"]["left"]["kernel"].shape == (2 * 16, 4 * 16)
