@@ -34,6 +34,7 @@ from genjax.families import (
     nade,
     orderless_nade,
     pixelcnn,
+    pixelcnn_pp,
     pixelrnn,
     rnade,
     vae,
@@ -139,6 +140,17 @@ STOPS = {
         data=DIGITS,
         optimizer=Optimizer(learning_rate=3e-3, schedule="linear", clip=1.0),
         train=dataclasses.replace(TRAIN, steps=1000, eval_every=250),
+    ),
+    # All 17 grey levels of a pixel, as integers: its nats compare with no binary row's.
+    "pixelcnn_pp": Run(
+        experiment="tour_pixelcnn_pp",
+        family="pixelcnn_pp",
+        model=pixelcnn_pp.Config(
+            shape=(8, 8, 1), levels=17, features=16, blocks=1, halvings=1, components=3, dropout=0.1
+        ),
+        data=dataclasses.replace(DIGITS, transform="none"),
+        optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
+        train=dataclasses.replace(TRAIN, steps=600, eval_every=200),
     ),
     # Real numbers: grey levels with noise added, in [0, 1); its nats compare with no other row's.
     "rnade": Run(

@@ -41,7 +41,8 @@ def complete(
     if hasattr(family, "sample_given"):
         visible = jnp.broadcast_to(jnp.asarray(known, jnp.float32)[None], x.shape)
         return family.sample_given(config, variables, key, x, visible)
-    if not hasattr(family, "logits"):
+    own = "given" in inspect.signature(family.sample).parameters
+    if not own and not hasattr(family, "logits"):
         raise ValueError(f"{family.__name__} has no conditionals to complete images with.")
     order = np.asarray(family.order(config))
     if not allowed(order, known):
@@ -49,7 +50,7 @@ def complete(
             f"{family.__name__.split('.')[-1]} conditions only on pixels that come first in its"
             f" order; make the known pixels a beginning of it, or take an orderless family."
         )
-    if "given" in inspect.signature(family.sample).parameters:
+    if own:
         return family.sample(config, variables, key, len(x), given=(x, known))
     start = int(known.sum())
     noise = jax.random.uniform(key, (order.size, x.shape[0]))

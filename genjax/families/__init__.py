@@ -10,6 +10,7 @@ FAMILIES = {
     "orderless_nade": "genjax.families.orderless_nade",
     "rnade": "genjax.families.rnade",
     "pixelcnn": "genjax.families.pixelcnn",
+    "pixelcnn_pp": "genjax.families.pixelcnn_pp",
     "pixelrnn": "genjax.families.pixelrnn",
     "joint": "genjax.families.joint",
     "markov": "genjax.families.markov",

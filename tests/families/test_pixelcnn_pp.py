@@ -1,0 +1,172 @@
+"""PixelCNN++: normalised where it halves its maps, causal, and its two ways to draw."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import filled
+from scipy import stats
+
+from genjax import evals
+from genjax.families import pixelcnn_pp
+from genjax.nn.weight_norm import WeightNorm, shift_down, shift_right
+
+TINY = dataclasses.replace(pixelcnn_pp.tiny(), dropout=0.0)
+
+
+def made(seed=1, scale=0.5, **settings):
+    config = dataclasses.replace(TINY, **settings)
+    return config, filled(lambda key: pixelcnn_pp.init(config, key), scale=scale, seed=seed)
+
+
+def every_image(shape, levels):
+    found = list(itertools.product(range(levels), repeat=int(np.prod(shape))))
+    return jnp.asarray(found, jnp.float32).reshape(-1, *shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "levels", "halvings"),
+    [((4, 4, 1), 2, 2), ((3, 3, 1), 2, 1), ((2, 2, 2), 2, 1), ((2, 2, 1), 4, 1), ((1, 2, 3), 3, 0)],
+)
+def test_probabilities_sum_to_one(shape, levels, halvings):
+    config, variables = made(shape=shape, levels=levels, halvings=halvings, classes=2)
+    x = every_image(shape, levels)
+    of = jax.jit(lambda label: pixelcnn_pp.log_prob(config, variables, x, label))
+    log_p = [np.asarray(of(jnp.full(len(x), c, jnp.int32)), np.float64) for c in (0, 1)]
+    for found in log_p:
+        assert np.exp(found).sum() == pytest.approx(1, abs=1e-5)
+        assert found.std() > 0.2
+    assert np.abs(log_p[0] - log_p[1]).max() > 0.05
+
+
+def jacobian(config, variables, x):
+    """Largest derivative of each pixel's mixture with respect to each pixel: `[H W, H W]`."""
+    h, w, _ = config.shape
+
+    def of(x):
+        parts = pixelcnn_pp.mixture(config, variables, x[None])
+        return jnp.concatenate([p.reshape(h * w, -1) for p in parts], axis=1)
+
+    dense = jax.jit(jax.vmap(jax.jacrev(of)))(x)  # [N, pixel, numbers, H, W, C]
+    return np.abs(np.asarray(dense)).max(axis=(0, 2, 5)).reshape(h * w, h * w)
+
+
+def test_no_pixel_sees_itself_or_a_later_one_and_all_earlier_are_seen():
+    config, variables = made(shape=(5, 6, 1), levels=4, halvings=2, features=6, scale=0.3)
+    x = jax.random.uniform(jax.random.key(0), (3, 5, 6, 1)) * 3
+    seen = jacobian(config, variables, x) > 0
+    assert not np.triu(seen).any()
+    # No blind spot; here the field of the last pixels holds the whole image.
+    assert seen[-1, :-1].all()
+    assert seen[20, 8:20].all()
+
+
+def test_a_shift_left_out_is_noticed(monkeypatch):
+    from genjax.nn import pixelcnn_pp as network
+
+    monkeypatch.setattr(network, "shift_right", lambda x: x)
+    config, variables = made(shape=(3, 3, 1), scale=0.8)
+    total = np.exp(pixelcnn_pp.log_prob(config, variables, every_image((3, 3, 1), 2))).sum()
+    assert abs(total - 1) > 1e-2
+
+
+@pytest.mark.parametrize(("shape", "levels"), [((4, 5, 1), 6), ((3, 4, 3), 4)])
+def test_both_ways_to_draw_make_the_same_images(shape, levels):
+    config, variables = made(shape=shape, levels=levels, classes=2, components=3)
+    label = jnp.arange(10) % 2
+    x = [
+        np.asarray(
+            jax.jit(
+                lambda key, m=m: pixelcnn_pp.sample(
+                    config, variables, key, 10, label=label, method=m
+                )
+            )(jax.random.key(3))
+        )
+        for m in ("naive", "parallel")
+    ]
+    np.testing.assert_array_equal(x[1], x[0])
+    assert len(np.unique(x[0])) > 2
+
+
+def test_draws_pass_the_cumulative_probability():
+    """Bisection against a search through all levels, channels conditioned on each other."""
+    rng = np.random.default_rng(0)
+    shapes = [(7, 4), (7, 3, 4), (7, 3, 4), (7, 3, 4)]
+    parts = [jnp.asarray(rng.normal(size=(1, *s)), jnp.float32) for s in shapes]
+    parts[2] = parts[2] - 1
+    noise = jnp.asarray(rng.random((1, 7, 3)), jnp.float32)
+    four = [p[:, None] for p in parts]
+    x = np.asarray(pixelcnn_pp.draw_mixture(tuple(four), noise[:, None], 11))[0, 0]
+    from genjax.losses import logistic_mixture_nats
+
+    for c in range(3):
+        every = np.tile(x[None], (11, 1, 1))
+        every[:, :, c] = np.arange(11)[:, None]
+        many = [jnp.broadcast_to(p, (11, *p.shape[1:])) for p in parts]
+        nats = logistic_mixture_nats(jnp.asarray(every), *many, levels=11)
+        below = np.exp(-np.asarray(nats[:, :, c], np.float64)).cumsum(axis=0)
+        want = (np.asarray(noise)[0, :, c][None] >= below[:-1]).sum(axis=0)
+        np.testing.assert_array_equal(x[:, c], want)
+
+
+def test_frequencies_of_samples_are_the_probabilities():
+    config, variables = made(shape=(1, 2, 2), levels=3)
+    n = 20_000
+    draw = jax.jit(lambda key: pixelcnn_pp.sample(config, variables, key, n))
+    index = np.asarray(draw(jax.random.key(1))).reshape(n, -1) @ (3.0 ** np.arange(4)[::-1])
+    seen = np.bincount(index.astype(int), minlength=81)
+    log_p = pixelcnn_pp.log_prob(config, variables, every_image((1, 2, 2), 3))
+    p = np.exp(np.asarray(log_p, np.float64))
+    assert stats.chisquare(seen, n * p / p.sum()).pvalue > 1e-4
+
+
+def test_lower_halves_are_completed():
+    config, variables = made(shape=(4, 4, 1), levels=8)
+    x = jax.random.randint(jax.random.key(0), (3, 4, 4, 1), 0, 8).astype(jnp.float32)
+    known = np.zeros((4, 4, 1), bool)
+    known[:2] = True
+    found = evals.complete(pixelcnn_pp, config, variables, jax.random.key(1), x, known)
+    np.testing.assert_array_equal(found[:, :2], x[:, :2])
+    assert (found[:, 2:] != x[:, 2:]).any()
+
+
+def test_the_first_batch_makes_the_scales():
+    layer = WeightNorm(6, 2, 3, above=1, left=1, right=1, scale=0.7)
+    x = 5 + 3 * jax.random.normal(jax.random.key(0), (8, 5, 5, 4))
+    variables = layer.init(jax.random.key(1), x)
+    out = np.asarray(layer.apply(variables, x))
+    np.testing.assert_allclose(out.mean(axis=(0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(out.std(axis=(0, 1, 2)), 0.7, rtol=1e-4)
+    # The kernel's direction alone is in v: its length changes nothing.
+    longer = {"params": {**variables["params"], "v": 3 * variables["params"]["v"]}}
+    np.testing.assert_allclose(layer.apply(longer, x), out, atol=1e-4)
+
+
+def test_init_takes_the_data_it_is_given():
+    x = jax.random.randint(jax.random.key(0), (64, 3, 3, 1), 0, 2).astype(jnp.float32)
+    key = jax.random.key(1)
+    one, other = (pixelcnn_pp.init(TINY, key, b)["params"] for b in ({"x": x}, {"x": 0 * x}))
+    np.testing.assert_array_equal(one["WeightNorm_0"]["v"], other["WeightNorm_0"]["v"])
+    assert (one["WeightNorm_0"]["g"] != other["WeightNorm_0"]["g"]).any()
+
+
+def test_shifts():
+    x = jnp.arange(1.0, 7.0).reshape(1, 2, 3, 1)
+    assert shift_down(x)[0, ..., 0].tolist() == [[0, 0, 0], [1, 2, 3]]
+    assert shift_right(x)[0, ..., 0].tolist() == [[0, 1, 2], [0, 4, 5]]
+
+
+def test_the_authors_network_has_its_size():
+    config = pixelcnn_pp.Config()
+    shapes = jax.eval_shape(lambda k: pixelcnn_pp.init(config, k), jax.random.key(0))
+    # 10 mixtures of 1 + 3 + 3 + 3 numbers; 5 blocks of both streams at 3 resolutions, 17 up.
+    params = shapes["params"]
+    blocks = [name for name in params if name.startswith("GatedBlock")]
+    assert len(blocks) == 2 * (15 + 17)
+    last = max((n for n in params if n.startswith("WeightNorm")), key=lambda n: int(n[11:]))
+    assert params[last]["v"].shape == (1, 1, 160, 100)
+    count = sum(int(np.prod(p.shape)) for p in jax.tree.leaves(params))
+    assert 50e6 < count < 60e6
