@@ -3,8 +3,14 @@
 Salimans et al. 2017, "PixelCNN++" (arXiv:1701.05517), sections 2.3 to 2.5 and figure 2, with the
 first layers, concatenated ELUs and scales of the authors' code. Stream u has seen all rows above a
 pixel, stream ul those and what is on its left.
+
+For sampling, `row` gives stream u of a row once the row above is drawn, and `pixel` stream ul of a
+pixel once the one on its left is (Ramachandran et al. 2017, "Fast Generation for Convolutional
+Autoregressive Models", arXiv:1704.06001). A halved map is asked again at every pixel it covers, and
+gives the same: its inputs have not changed.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -13,17 +19,27 @@ import jax.numpy as jnp
 
 from genjax.nn.weight_norm import (
     NORMAL,
+    Place,
     WeightNorm,
+    WeightNormUp,
     down_right_shifted,
     down_shifted,
     shift_down,
     shift_right,
 )
 
+# The place in the map of a level, 0 the largest; None for whole maps.
+At = Callable[[int], Place | None]
+
 
 def concat_elu(x: jax.Array) -> jax.Array:
     """ELU of x and of -x side by side: `[..., F] -> [..., 2 F]`."""
     return nn.elu(jnp.concatenate([x, -x], axis=-1))
+
+
+def with_ones(x: jax.Array) -> jax.Array:
+    """A channel of ones, which tells the image from the zeros around it."""
+    return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
 
 
 class GatedBlock(nn.Module):
@@ -38,13 +54,15 @@ class GatedBlock(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, beside: Any, condition: Any, train: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, beside: Any, condition: Any, train: bool, at: Place | None
+    ) -> jax.Array:
         conv = down_right_shifted if self.right else down_shifted
-        y = conv(self.features, dtype=self.dtype)(concat_elu(x))
+        y = conv(self.features, dtype=self.dtype)(concat_elu(x), at)
         if beside is not None:
             y = y + WeightNorm(self.features, dtype=self.dtype)(concat_elu(beside))
         y = nn.Dropout(self.dropout, deterministic=not train)(concat_elu(y))
-        y = conv(2 * self.features, scale=0.1, dtype=self.dtype)(y)
+        y = conv(2 * self.features, scale=0.1, dtype=self.dtype)(y, at)
         if condition is not None:
             hear = nn.Dense(2 * self.features, use_bias=False, kernel_init=NORMAL)
             y = y + hear(condition)[:, None, None].astype(y.dtype)
@@ -67,37 +85,120 @@ class PixelCNNPP(nn.Module):
     dropout: float
     dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        f, levels = self.features, range(self.halvings + 1)
+        options: dict[str, Any] = {"dtype": self.dtype}
+
+        def blocks(level: int, right: bool, more: int = 0) -> list[GatedBlock]:
+            count = self.blocks + more
+            return [GatedBlock(f, right, self.dropout, self.dtype) for _ in range(count)]
+
+        self.first_u = down_shifted(f, **options)
+        self.first_above = WeightNorm(f, 1, 3, left=1, right=1, **options)
+        self.first_left = WeightNorm(f, 2, 1, above=1, **options)
+        self.down_u = [blocks(k, False) for k in levels]
+        self.down_ul = [blocks(k, True) for k in levels]
+        self.shrink_u = [down_shifted(f, stride=2, **options) for _ in levels[1:]]
+        self.shrink_ul = [down_right_shifted(f, stride=2, **options) for _ in levels[1:]]
+        # On the way up a level has one more, for the map that was halved.
+        self.up_u = [blocks(k, False, k < self.halvings) for k in levels]
+        self.up_ul = [blocks(k, True, k < self.halvings) for k in levels]
+        self.grow_u = [WeightNormUp(f, 3, left=1, **options) for _ in levels[1:]]
+        self.grow_ul = [WeightNormUp(f, 2, **options) for _ in levels[1:]]
+        self.last = WeightNorm(self.outputs)
+
+    def stream_u(
+        self, u: jax.Array, condition: Any, train: bool, at: At, sides: Any = None
+    ) -> tuple[list[list[jax.Array]], list[list[jax.Array]]]:
+        """All maps of stream u by level, on the way down and up.
+
+        `sides` are those of the levels' maps: an odd one was rounded up on the way down.
+        """
+        down: list[list[jax.Array]] = []
+        for k in range(self.halvings + 1):
+            maps = [u]
+            for block in self.down_u[k]:
+                maps.append(block(maps[-1], None, condition, train, at(k)))
+            down.append(maps)
+            if k < self.halvings:
+                u = self.shrink_u[k](maps[-1], at(k))
+        up: list[list[jax.Array]] = [[] for _ in down]
+        skips = [list(maps) for maps in down]
+        u = skips[-1].pop()
+        for k in reversed(range(self.halvings + 1)):
+            for block in self.up_u[k]:
+                u = block(u, skips[k].pop(), condition, train, at(k))
+                up[k].append(u)
+            if k:
+                u = _cut(self.grow_u[k - 1](u, at(k - 1)), sides, k - 1)
+        return down, up
+
+    def stream_ul(
+        self, ul: jax.Array, us: Any, condition: Any, train: bool, at: At, sides: Any = None
+    ) -> jax.Array:
+        """The last map of stream ul; `us` is what `stream_u` gave."""
+        down_u, up_u = us
+        down: list[list[jax.Array]] = []
+        for k in range(self.halvings + 1):
+            maps = [ul]
+            for block, u in zip(self.down_ul[k], down_u[k][1:], strict=True):
+                maps.append(block(maps[-1], u, condition, train, at(k)))
+            down.append(maps)
+            if k < self.halvings:
+                ul = self.shrink_ul[k](maps[-1], at(k))
+        ul = down[-1].pop()
+        for k in reversed(range(self.halvings + 1)):
+            for block, u in zip(self.up_ul[k], up_u[k], strict=True):
+                beside = jnp.concatenate([u, down[k].pop()], axis=-1)
+                ul = block(ul, beside, condition, train, at(k))
+            if k:
+                ul = _cut(self.grow_ul[k - 1](ul, at(k - 1)), sides, k - 1)
+        return ul
+
     def __call__(self, x: jax.Array, condition: Any = None, train: bool = False) -> jax.Array:
-        f, dtype = self.features, self.dtype
+        x = with_ones(x)
 
-        def block(x: jax.Array, beside: Any, right: bool) -> jax.Array:
-            return GatedBlock(f, right, self.dropout, dtype)(x, beside, condition, train)
+        def nowhere(level: int) -> Place | None:
+            return None
 
-        # The channel of ones tells the image from the zeros around it.
-        x = jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
-        u = shift_down(down_shifted(f, dtype=dtype)(x))
-        above = WeightNorm(f, 1, 3, left=1, right=1, dtype=dtype)(x)
-        beside = WeightNorm(f, 2, 1, above=1, dtype=dtype)(x)
-        ul = shift_down(above) + shift_right(beside)
-        us, uls = [u], [ul]
-        for level in range(self.halvings + 1):
-            for _ in range(self.blocks):
-                us.append(block(us[-1], None, right=False))
-                uls.append(block(uls[-1], us[-1], right=True))
-            if level < self.halvings:
-                us.append(down_shifted(f, stride=2, dtype=dtype)(us[-1]))
-                uls.append(down_right_shifted(f, stride=2, dtype=dtype)(uls[-1]))
-        u, ul = us.pop(), uls.pop()
-        for level in range(self.halvings + 1):
-            for _ in range(self.blocks + (level > 0)):
-                u = block(u, us.pop(), right=False)
-                ul = block(ul, jnp.concatenate([u, uls.pop()], axis=-1), right=True)
-            if level < self.halvings:
-                rows, columns = us[-1].shape[1:3]  # an odd side was rounded up on the way down
-                twice: dict[str, Any] = {"stride": 2, "transpose": True, "dtype": dtype}
-                u = WeightNorm(f, 2, 3, left=1, **twice)(u)[:, :rows, :columns]
-                ul = WeightNorm(f, 2, 2, **twice)(ul)[:, :rows, :columns]
-        assert not us
-        assert not uls
-        return WeightNorm(self.outputs)(nn.elu(ul.astype(jnp.float32)))
+        sides = [tuple(-(-s // 2**k) for s in x.shape[1:3]) for k in range(self.halvings + 1)]
+        us = self.stream_u(shift_down(self.first_u(x)), condition, train, nowhere, sides)
+        ul = shift_down(self.first_above(x)) + shift_right(self.first_left(x))
+        ul = self.stream_ul(ul, us, condition, train, nowhere, sides)
+        return self._outputs(ul)
+
+    def _outputs(self, ul: jax.Array) -> jax.Array:
+        return self.last(nn.elu(ul.astype(jnp.float32)))
+
+    def row(self, above: jax.Array, condition: Any, row: jax.Array) -> Any:
+        """What a row's pixels need, from the row above `[B, 1, W, C]`: stream u, and ul's start."""
+        inside = (row > 0).astype(self.dtype)  # nothing is above the first row
+        seen = with_ones(above)
+        place = (jnp.maximum(row - 1, 0), None)
+        # Written for the first row too, where `seen` must be the zeros of the margin: see `pixel`.
+        u = self.first_u(inside * seen, place) * inside
+        start = self.first_above(inside * seen, place) * inside
+        sides = [(1, -(-above.shape[2] // 2**k)) for k in range(self.halvings + 1)]
+        us = self.stream_u(u, condition, False, lambda k: (row // 2**k, None), sides)
+        return us, start
+
+    def pixel(
+        self, left: jax.Array, of_row: Any, condition: Any, row: jax.Array, column: jax.Array
+    ) -> jax.Array:
+        """Outputs of a pixel, `[B, outputs]`, from the one on its left `[B, 1, 1, C]`."""
+        us, start = of_row
+        inside = (column > 0).astype(self.dtype)
+
+        def here(u: jax.Array, level: int) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(u, column // 2**level, 1, axis=2)
+
+        place = (row, jnp.maximum(column - 1, 0))
+        beside = self.first_left(inside * with_ones(left), place) * inside
+        mine = [[[here(u, k) for u in maps] for k, maps in enumerate(way)] for way in us]
+        ul = here(start, 0) + beside
+        ul = self.stream_ul(ul, mine, condition, False, lambda k: (row // 2**k, column // 2**k))
+        return self._outputs(ul)[:, 0, 0]
+
+
+def _cut(x: jax.Array, sides: Any, level: int) -> jax.Array:
+    return x if sides is None else x[:, : sides[level][0], : sides[level][1]]

@@ -3,6 +3,10 @@
 Salimans and Kingma 2016, "Weight Normalization" (arXiv:1602.07868), sections 2 and 3: a kernel is
 g v / |v| per output, and g and the bias begin where a first batch gives outputs of mean 0 and the
 wanted deviation. Salimans et al. 2017, "PixelCNN++" (arXiv:1701.05517), section 2.4: the shifts.
+
+A layer works on whole maps, or on a row or a pixel of them: then its input is written into a buffer
+of collection `cache`, beside what came before, and only the output there is computed. A whole map
+with that collection mutable makes empty buffers.
 """
 
 from typing import Any
@@ -12,15 +16,17 @@ import jax
 import jax.numpy as jnp
 
 NORMAL = nn.initializers.normal(0.05)
+NHWC = ("NHWC", "HWIO", "NHWC")
+Place = tuple[Any, Any]  # a row, and a column or None, in the resolution of a layer's input
 
 
 class WeightNorm(nn.Module):
-    """A weight-normalised linear map of `[B, H, W, I]`: dense, convolution, or its transpose.
+    """A weight-normalised linear map of `[B, H, W, I]`: dense, or a convolution.
 
     features: O.
     height, width: of the kernel; 1 by 1 is a dense layer a pixel.
     above, left, right: rows and columns of zeros around the input; below there are none.
-    stride: of rows and columns; with `transpose` the output is that much larger.
+    stride: of rows and columns.
     scale: deviation of the first batch's outputs.
     """
 
@@ -31,46 +37,101 @@ class WeightNorm(nn.Module):
     left: int = 0
     right: int = 0
     stride: int = 1
-    transpose: bool = False
     scale: float = 1.0
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, at: Place | None = None) -> jax.Array:
+        steps = (self.stride, self.stride)
+        margins = [(self.above, 0), (self.left, self.right)]
+
+        def whole(kernel: jax.Array, x: jax.Array) -> jax.Array:
+            return jax.lax.conv_general_dilated(x, kernel, steps, margins, dimension_numbers=NHWC)
+
         shape = (self.height, self.width, x.shape[-1], self.features)
-        v = self.param("v", NORMAL, shape)
-        direction = v / jnp.sqrt(jnp.sum(v**2, axis=(0, 1, 2), keepdims=True))
+        kernel, bias = _weights(self, shape, whole, x)
+        x = x.astype(self.dtype)
+        if self.height == self.width == 1:
+            return whole(kernel, x) + bias
+        if at is None:
+            if self.is_mutable_collection("cache") and not self.is_initializing():
+                self.variable("cache", "inputs", lambda: jnp.zeros_like(jnp.pad(x, _pads(margins))))
+            return whole(kernel, x) + bias
+        row, column = at
+        kept = self.variable("cache", "inputs", lambda: None)
+        corner = (0, row + self.above, self.left + (0 if column is None else column), 0)
+        kept.value = jax.lax.dynamic_update_slice(kept.value, x, corner)
+        wide = kept.value.shape[2] if column is None else self.width
+        first = 0 if column is None else column // self.stride * self.stride
+        part = jax.lax.dynamic_slice(
+            kept.value,
+            (0, row // self.stride * self.stride, first, 0),
+            (x.shape[0], self.height, wide, x.shape[-1]),
+        )
+        return _valid(part, kernel, (1, self.stride)) + bias
 
-        def linear(kernel: jax.Array, x: jax.Array) -> jax.Array:
-            if self.transpose:
-                out = jax.lax.conv_transpose(
-                    x,
-                    kernel,
-                    (self.stride, self.stride),
-                    "VALID",
-                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                    transpose_kernel=False,
-                )
-                rows, columns = (self.stride * s for s in x.shape[1:3])
-                return out[:, :rows, self.left : self.left + columns]
-            return jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                (self.stride, self.stride),
-                [(self.above, 0), (self.left, self.right)],
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
 
-        if self.is_initializing():
-            first = linear(direction, x.astype(jnp.float32))
-            mean = jnp.mean(first, axis=(0, 1, 2))
-            gain = self.scale / jnp.sqrt(jnp.var(first, axis=(0, 1, 2)) + 1e-8)
-        else:
-            mean = gain = jnp.zeros((self.features,))
-        g = self.param("g", lambda key: gain)
-        bias = self.param("bias", lambda key: -mean * gain)
-        kernel = (g[None, None, None] * direction).astype(self.dtype)
-        return linear(kernel, x.astype(self.dtype)) + bias.astype(self.dtype)[None, None, None]
+class WeightNormUp(nn.Module):
+    """Its transpose, twice as large: `[B, H, W, I] -> [B, 2 H, 2 W, O]`.
+
+    features: O.
+    width: of the kernel, whose height is 2.
+    left: columns cut off on the left.
+    """
+
+    features: int
+    width: int
+    left: int = 0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, at: Place | None = None) -> jax.Array:
+        """With `at`, a place of the output, of an `x` that is the input's row or pixel there."""
+        shape = (2, self.width, x.shape[-1], self.features)
+
+        def whole(kernel: jax.Array, x: jax.Array, rows: int = 2) -> jax.Array:
+            out = jax.lax.conv_transpose(x, kernel, (rows, 2), "VALID", dimension_numbers=NHWC)
+            return out[:, : rows * x.shape[1], self.left : self.left + 2 * x.shape[2]]
+
+        kernel, bias = _weights(self, shape, whole, x)
+        x = x.astype(self.dtype)
+        if at is None:
+            return whole(kernel, x) + bias
+        row, column = at
+        # A transposed convolution takes the kernel's rows from the last to the first.
+        kernel = jax.lax.dynamic_slice_in_dim(kernel, 1 - row % 2, 1, axis=0)
+        if column is None:
+            return whole(kernel, x, rows=1) + bias
+        kernel = jax.lax.dynamic_slice_in_dim(kernel, 1 - column % 2, 1, axis=1)
+        return _valid(x, kernel, (1, 1)) + bias
+
+
+def _weights(
+    module: nn.Module, shape: tuple[int, ...], whole: Any, x: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The kernel and the bias, in the dtype of the computation."""
+    v = module.param("v", NORMAL, shape)
+    direction = v / jnp.sqrt(jnp.sum(v**2, axis=(0, 1, 2), keepdims=True))
+    mean = gain = jnp.zeros(shape[-1:])
+    if module.is_initializing():
+        first = whole(direction, x.astype(jnp.float32))
+        mean = jnp.mean(first, axis=(0, 1, 2))
+        gain = getattr(module, "scale", 1.0) / jnp.sqrt(jnp.var(first, axis=(0, 1, 2)) + 1e-8)
+    g = module.param("g", lambda key: gain)
+    bias = module.param("bias", lambda key: -mean * gain)
+    dtype: Any = getattr(module, "dtype", jnp.float32)
+    kernel = (g[None, None, None] * direction).astype(dtype)
+    return kernel, bias.astype(dtype)[None, None, None]
+
+
+def _valid(x: jax.Array, kernel: jax.Array, steps: tuple[int, int]) -> jax.Array:
+    if x.shape[1:3] == kernel.shape[:2]:  # one pixel: a matrix product
+        return jnp.einsum("bhwi,hwio->bo", x, kernel)[:, None, None]
+    return jax.lax.conv_general_dilated(x, kernel, steps, "VALID", dimension_numbers=NHWC)
+
+
+def _pads(margins: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [(0, 0), *margins, (0, 0)]
 
 
 def down_shifted(features: int, **settings: Any) -> WeightNorm:

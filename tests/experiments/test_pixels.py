@@ -36,6 +36,27 @@ def test_ways_to_draw_are_timed_and_compared(capsys, monkeypatch):
     assert (found["images"], found["config"]["layers"]) == (6, 1)
 
 
+def test_plus_plus_too(capsys):
+    words = [
+        "--network",
+        "plus_plus",
+        "--side",
+        "2",
+        "--layers",
+        "1",
+        "--features",
+        "4",
+        "--images",
+        "3",
+        "--repeats",
+        "1",
+    ]
+    assert pixel_sampling.main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["config"]["shape"] == [2, 2, 3]
+    assert all(m["share_of_images_that_differ"] == 0 for m in found["methods"].values())
+
+
 def test_bad_options_are_a_sentence(capsys):
     assert pixel_sampling.main(["--images", "0"]) == 2
     assert "images must be above 0" in capsys.readouterr().err
