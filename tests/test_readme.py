@@ -41,6 +41,7 @@ def test_the_python_of_the_readme_runs():
         "genjax.data",
         "genjax.data.prepare",
         "genjax.sample",
+        "genjax.complete",
         "genjax.evaluate",
         "genjax.latents",
         "genjax.instruments",

@@ -15,7 +15,13 @@ def allowed(order: np.ndarray, known: np.ndarray) -> bool:
 
 
 def complete(
-    family: Any, config: Any, variables: Any, key: jax.Array, x: jax.Array, known: np.ndarray
+    family: Any,
+    config: Any,
+    variables: Any,
+    key: jax.Array,
+    x: jax.Array,
+    known: np.ndarray,
+    **condition: Any,
 ) -> jax.Array:
     """Exact samples of the missing pixels given the known ones: `[B, *shape]` in {0, 1}, or levels.
 
@@ -30,6 +36,8 @@ def complete(
       key: of the draws.
       x: `[B, *shape]` in {0, 1}; entries that are not known are ignored.
       known: bool `[*shape]`, the same for all images.
+      **condition: what the family is told with each image, such as `label` `[B]`; only where it
+        completes by its own `sample(given=)`.
 
     Raises:
       ValueError: the family knows no such conditional.
@@ -51,7 +59,9 @@ def complete(
             f" order; make the known pixels a beginning of it, or take an orderless family."
         )
     if own:
-        return family.sample(config, variables, key, len(x), given=(x, known))
+        return family.sample(config, variables, key, len(x), given=(x, known), **condition)
+    if condition:
+        raise ValueError(f"{family.__name__} completes without {', '.join(condition)}; leave out.")
     start = int(known.sum())
     noise = jax.random.uniform(key, (order.size, x.shape[0]))
 
