@@ -31,6 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--side", type=int, default=15, help="of the image (15)")
     parser.add_argument("--layers", type=int, default=12, help="of both networks (12)")
     options = parser.parse_args(argv)
+    if options.side < 2:
+        print(f"error: side must be 2 or above, got {options.side}.", file=sys.stderr)
+        return 2
     row, column = options.side * 2 // 3, options.side // 3
     pages, shares = [], {}
     try:

@@ -43,7 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     use_compilation_cache()
     try:
-        checks.positive(images=options.images, repeats=options.repeats)
+        named = ("images", "repeats", "side", "layers", "features")
+        given = {name: getattr(options, name) for name in named}
+        checks.positive(**{name: value for name, value in given.items() if value is not None})
         family, config = chosen(options)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 Takeru Miyato, Toshiki Kataoka, Masanori Koyama, Yuichi Yoshida, "Spectral Normalization for
 Generative Adversarial Networks", ICLR 2018 (arXiv:1802.05957): Inception score 8.22 +- 0.05, FID
-21.7. Adam 2e-4, b1 0, b2 0.9, five updates of D for one of G, 100,000 of them.
+21.7. Adam 2e-4, b1 0, b2 0.9, five updates of D for one of G; 50,000 of G, as in the authors' code.
 
 Both figures want the standard network's file: `--fid-weights pt_inception-2015-12-05-6726825d.pth`.
 """
@@ -23,6 +23,7 @@ SCORE = dataclasses.replace(
         discriminator_norm="spectral",
         method=Method(loss="hinge", critic_steps=5),
     ),
+    train=dataclasses.replace(WGAN_GP.train, steps=50_000),
     figure=dataclasses.replace(
         WGAN_GP.figure,
         paper=8.22,

@@ -1,8 +1,9 @@
 """Stacked MNIST: how many of 1,000 modes three GANs find, a random digit a channel.
 
-Metz et al. 2017, "Unrolled Generative Adversarial Networks" (arXiv:1611.02163), section 3.3.1: a
-classifier of digits names the three channels of 26,000 samples. `measured.reverse_kl` of a record
-is how unevenly the modes are met, in nats.
+The data of Metz et al. 2017, "Unrolled Generative Adversarial Networks" (arXiv:1611.02163), section
+3.3.1. A classifier of digits names the three channels of 26,000 samples, as many as Srivastava et
+al. 2017, "VEEGAN", and Lin et al. 2018, "PacGAN", take. `measured.reverse_kl` of a record is how
+unevenly the modes are met, in nats.
 
 One network, DCGAN's at 28x28, and three methods: the non-saturating GAN, WGAN-GP (Gulrajani et al.
 2017), and R3GAN's loss and penalties on its network without norms (Huang et al. 2024,

@@ -13,11 +13,13 @@ from genjax.core.fold import fold_rows
 from genjax.core.importance import log_mean_weight
 from genjax.core.optim import Optimizer
 from genjax.core.raster import (
+    check_given,
     conditional_nats,
     draw_naive,
     draw_noise,
     draw_parallel,
     draw_values,
+    levels_only,
 )
 from genjax.core.state import State, init_state, with_ema
 from genjax.core.step import (
@@ -37,6 +39,7 @@ __all__ = [
     "State",
     "Traits",
     "adversarial_step",
+    "check_given",
     "conditional_nats",
     "discriminator_turn",
     "diversity",
@@ -48,6 +51,7 @@ __all__ = [
     "generator_turn",
     "gradient_step",
     "init_state",
+    "levels_only",
     "log_mean_weight",
     "method_buffers",
     "network_step",

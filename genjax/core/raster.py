@@ -30,7 +30,7 @@ Given = tuple[jax.Array, np.ndarray]
 
 
 def conditional_nats(logits: jax.Array, x: jax.Array, levels: int) -> jax.Array:
-    """-log p(x_d | x_<d), `[B, *shape]` nats; of values that are no level NaN, or no probability.
+    """-log p(x_d | x_<d), `[B, *shape]` nats; NaN of values that are no level.
 
     Args:
       logits: `[B, *shape]` of p(x = 1) with two levels, `[B, *shape, levels]` with more.
@@ -38,8 +38,15 @@ def conditional_nats(logits: jax.Array, x: jax.Array, levels: int) -> jax.Array:
       levels: of a value.
     """
     if levels == 2:
-        return bernoulli_nats(logits, x)
-    return categorical_nats(logits, x.astype(jnp.int32))
+        nats = bernoulli_nats(logits, x)
+    else:
+        nats = categorical_nats(logits, x.astype(jnp.int32))
+    return levels_only(nats, x, levels)
+
+
+def levels_only(nats: jax.Array, x: jax.Array, levels: int) -> jax.Array:
+    """NaN where a value is no whole number from 0 to levels - 1: it has no probability."""
+    return jnp.where((x == jnp.round(x)) & (x >= 0) & (x < levels), nats, jnp.nan)
 
 
 def draw_values(logits: jax.Array, noise: jax.Array, levels: int) -> jax.Array:
@@ -60,6 +67,26 @@ def draw_values(logits: jax.Array, noise: jax.Array, levels: int) -> jax.Array:
 def draw_noise(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
     """One uniform number a value: `[n, *shape]`."""
     return jax.random.uniform(key, (n, *shape))
+
+
+def check_given(family: str, given: Given | None, noise: jax.Array) -> None:
+    """Refuse images and a mask that do not fit, or a mask that is no beginning of the order.
+
+    Raises:
+      ValueError: one sentence.
+    """
+    if given is None:
+        return
+    x, known = given
+    flags = np.asarray(known)
+    if jnp.shape(x) != noise.shape or flags.shape != noise.shape[1:] or flags.dtype != bool:
+        raise ValueError(
+            f"{family}: given must be images {list(noise.shape)} and a bool mask"
+            f" {list(noise.shape[1:])}, got {list(jnp.shape(x))} and {flags.dtype}"
+            f" {list(flags.shape)}."
+        )
+    if (np.diff(flags.reshape(-1).astype(int)) > 0).any():
+        raise ValueError(f"{family}: the known values must come first in raster order.")
 
 
 def start(noise: jax.Array, given: Given | None) -> tuple[jax.Array, jax.Array | None]:

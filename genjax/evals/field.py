@@ -51,14 +51,17 @@ def receptive_field(
     return np.max([np.asarray(gradients(one)) for one in x], axis=0)
 
 
-def unseen(field: np.ndarray, row: int, column: int) -> np.ndarray:
+def unseen(field: np.ndarray, row: int, column: int, *, channels: int = 1) -> np.ndarray:
     """The earlier pixels that a field leaves out, bool `[H, W]`; a later one seen is an error.
+
+    With several channels the pixel itself may be seen: its later channels look at the earlier ones.
 
     Raises:
       ValueError: the field has a gradient where none may be.
     """
     place = np.arange(field.size).reshape(field.shape)
     earlier = place < place[row, column]
-    if (field[place > place[row, column]] != 0).any():
+    hidden = place > place[row, column] if channels > 1 else place >= place[row, column]
+    if (field[hidden] != 0).any():
         raise ValueError("the conditional looks at later pixels: this is no autoregressive model.")
     return earlier & (field == 0)

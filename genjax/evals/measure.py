@@ -32,7 +32,7 @@ from genjax.evals.modes import ModesResult, gaussian_modes, stacked_modes
 from genjax.evals.msssim import MsSsimResult, ms_ssim_pairs
 from genjax.evals.parzen import ParzenResult, parzen
 from genjax.evals.result import Measured
-from genjax.evals.subject import Subject
+from genjax.evals.subject import Subject, picture_range
 from genjax.evals.swd import SwdResult, swd
 
 
@@ -250,7 +250,12 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def check_instrument(name: str, family: Any, dataset: Dataset, weights: Any = None) -> None:
+NO_PICTURES = ("svm", "information", "codes", "gaussian_modes")
+
+
+def check_instrument(
+    name: str, family: Any, config: Any, dataset: Dataset, weights: Any = None
+) -> None:
     """Hold an instrument against model and data before anything is trained.
 
     Raises:
@@ -258,6 +263,8 @@ def check_instrument(name: str, family: Any, dataset: Dataset, weights: Any = No
     """
     settings_of(name)
     needs = NEEDS.get(name, ())
+    if name not in NO_PICTURES:
+        picture_range(family, config)
     for split in ("validation", "test"):
         if split in needs and split not in dataset.counts():
             raise ValueError(

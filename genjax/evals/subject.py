@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from genjax import checks
-from genjax.core import stream
+from genjax.core import stream, traits_of
 from genjax.data import Dataset, make_transform
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
 from genjax.evals.extract import PIXELS, Extractor, to_unit
@@ -76,13 +76,7 @@ class Subject:
         Raises:
           ValueError: samples are no pictures.
         """
-        low, high = self.family.TRAITS.sample_range
-        if self.family.TRAITS.data not in ("images", "binary") or not np.isfinite(high - low):
-            raise ValueError(
-                f"{self.name} makes {self.family.TRAITS.data} data and no pictures; only its modes"
-                f" can be counted."
-            )
-        return low, high
+        return picture_range(self.family, self.config)
 
     def raw(self, n: int) -> np.ndarray:
         """The first n samples as the family makes them: `[n, *shape]` float32."""
@@ -138,7 +132,7 @@ class Subject:
     def given(self, split: str, n: int | None = None) -> np.ndarray:
         """The first n real examples of a split as the family takes them: `[n, *shape]`."""
         if (split, n) not in self._real:
-            name = self.transform or _transform_for(self.family, self.dataset)
+            name = self.transform or _transform_for(self.family, self.config, self.dataset)
             # Binarised as a whole, so that a pixel does not depend on how many are looked at.
             rows = self.split(split, None if name == "dynamic" else n)
             key = stream(jax.random.key(self.binarize_seed), 0, f"binarize {split}")
@@ -202,10 +196,26 @@ class Subject:
         return PIXELS
 
 
-def _transform_for(family: Any, dataset: Dataset) -> str:
+def picture_range(family: Any, config: Any) -> tuple[float, float]:
+    """Lowest and highest value of a family's samples.
+
+    Raises:
+      ValueError: samples are no pictures.
+    """
+    traits = traits_of(family, config)
+    low, high = traits.sample_range
+    if traits.data not in ("images", "binary", "levels") or not np.isfinite(high - low):
+        raise ValueError(
+            f"{family.__name__.rsplit('.', 1)[-1]} makes {traits.data} data and no pictures; only"
+            f" its modes can be counted."
+        )
+    return low, high
+
+
+def _transform_for(family: Any, config: Any, dataset: Dataset) -> str:
     """How integers become what the family takes."""
-    traits, levels = family.TRAITS, dataset.levels
-    if not levels or traits.data == "real":
+    traits, levels = traits_of(family, config), dataset.levels
+    if not levels or traits.data in ("real", "levels"):
         return "none"
     if traits.data == "images":
         return "symmetric" if traits.sample_range == (-1, 1) else "unit"

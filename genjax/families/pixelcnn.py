@@ -3,7 +3,7 @@
 p(x) = prod_i p(x_i,R | x_<i) p(x_i,G | x_<i, x_i,R) p(x_i,B | x_<i, x_i,R, x_i,G)
 
 `network="masked"`: van den Oord et al. 2016, "Pixel Recurrent Neural Networks" (arXiv:1601.06759),
-sections 3.4 to 3.6 and figure 5. Its field has a blind spot: what lies up and to the right beyond
+sections 3.3 to 3.5 and figure 5. Its field has a blind spot: what lies up and to the right beyond
 the slope of its kernels.
 
 `network="gated"`: van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders"
@@ -26,6 +26,7 @@ import numpy as np
 from genjax import checks
 from genjax.core import (
     Traits,
+    check_given,
     conditional_nats,
     draw_naive,
     draw_noise,
@@ -196,6 +197,7 @@ def sample(
     checks.one_of(("cached", "parallel", "naive"), method=method)
     noise_key, label_key = jax.random.split(key)
     noise = draw_noise(noise_key, n or 1, config.shape)
+    check_given("pixelcnn", given, noise)
     if config.classes and label is None:
         label = jax.random.randint(label_key, (n or 1,), 0, config.classes)
     condition = _condition(config, label, n or 1)

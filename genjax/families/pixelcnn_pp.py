@@ -5,7 +5,7 @@ p(x) = prod_i sum_k pi_k prod_c p(x_i,c | x_i,<c, k)
 Salimans, Karpathy, Chen and Kingma 2017, "PixelCNN++: Improving the PixelCNN with Discretized
 Logistic Mixture Likelihood and Other Modifications" (arXiv:1701.05517); the defaults are the
 authors' code's for CIFAR-10 (160 features; the paper has 192). Weight normalisation begins from the
-data that `init` is given; the training loop gives it some.
+data that `init` is given, without dropout; the training loop gives it some.
 
 Pixels condition on each other through the network, a pixel's channels through the means. So values
 are drawn a pixel at a time. `sample(method=)` draws in three exact ways, see `genjax.core.raster`;
@@ -22,7 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, draw_naive, draw_noise, draw_parallel, gradient_step
+from genjax.core import (
+    Traits,
+    check_given,
+    draw_naive,
+    draw_noise,
+    draw_parallel,
+    gradient_step,
+    levels_only,
+)
 from genjax.core.raster import Given
 from genjax.losses import (
     discretized_logistic_nats,
@@ -139,7 +147,7 @@ def loss(
     condition = _condition(config, batch.get("label"), x.shape[0])
     rngs = {"dropout": key} if config.dropout else None
     parts = _mixture(config, variables, x, condition, rngs)
-    return sum_event(logistic_mixture_nats(x, *parts, levels=config.levels)), {}
+    return sum_event(_nats(config, x, parts)), {}
 
 
 def make_step(config: Config, optimizer: Any) -> Any:
@@ -182,7 +190,11 @@ def log_conditionals(
 ) -> jax.Array:
     """log p(x_d | values before d): `[B, *shape]` nats, 0 or below."""
     parts = mixture(config, variables, x, label)
-    return -logistic_mixture_nats(x, *parts, levels=config.levels)
+    return -_nats(config, x, parts)
+
+
+def _nats(config: Config, x: jax.Array, parts: tuple[jax.Array, ...]) -> jax.Array:
+    return levels_only(logistic_mixture_nats(x, *parts, levels=config.levels), x, config.levels)
 
 
 def log_prob(
@@ -270,6 +282,7 @@ def sample(
     checks.one_of(("cached", "parallel", "naive"), method=method)
     noise_key, label_key = jax.random.split(key)
     noise = draw_noise(noise_key, n or 1, config.shape)
+    check_given("pixelcnn_pp", given, noise)
     if config.classes and label is None:
         label = jax.random.randint(label_key, (n or 1,), 0, config.classes)
     condition = _condition(config, label, n or 1)

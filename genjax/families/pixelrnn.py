@@ -29,6 +29,7 @@ import numpy as np
 from genjax import checks
 from genjax.core import (
     Traits,
+    check_given,
     conditional_nats,
     draw_naive,
     draw_noise,
@@ -111,6 +112,11 @@ def traits(config: Config) -> Traits:
     if config.levels == 2:
         return TRAITS
     return Traits(data="levels", density="exact", sample_range=(0.0, config.levels - 1.0))
+
+
+def metric(config: Config) -> str:
+    """What a run's figure is."""
+    return "NLL" if config.factor == 1 else "NLL bound"
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -213,9 +219,21 @@ def logits(
     checks.events("pixelrnn", x, config.shape)
     condition = condition_of("pixelrnn", config.classes, label, x.shape[0])
     if config.factor == 1:
+        if small is not None:
+            raise ValueError("pixelrnn: this Config has one scale; leave out small.")
         return Network(config).apply(variables, x, condition)
     small = shrunk(config, x) if small is None else small
+    _check_small(config, small, x.shape[0])
     return Network(config).apply(_scale(variables, "large"), x, condition, small)
+
+
+def _check_small(config: Config, small: jax.Array, n: int) -> None:
+    want = (n, *small_config(config).shape)
+    if jnp.shape(small) != want:
+        raise ValueError(
+            f"pixelrnn: small must be {list(want)}, one small image an image, got"
+            f" {list(jnp.shape(small))}."
+        )
 
 
 def log_conditionals(
@@ -278,10 +296,12 @@ def sample(
             small = sample(
                 small_config(config), of_small, small_key, many, label=label, method=method
             )
+        _check_small(config, small, many)
         variables = _scale(variables, "large")
     elif small is not None:
         raise ValueError("pixelrnn: this Config has one scale; leave out small, or set factor.")
     noise, network = draw_noise(noise_key, many, config.shape), Network(config)
+    check_given("pixelrnn", given, noise)
     if method == "cached":
         x = network.apply(variables, noise, condition, small, given, method="sample")
     else:

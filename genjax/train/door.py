@@ -139,7 +139,8 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
         )
     _check_conditions(run, family, dataset)
     if run.train.instrument:
-        evals.check_instrument(run.train.instrument, family, dataset, run.train.fid_weights)
+        weights = run.train.fid_weights
+        evals.check_instrument(run.train.instrument, family, run.model, dataset, weights)
     if family.TRAITS.fit == "counting":
         n = dataset.counts()["train"]
         if run.train.steps * run.train.batch_size > n:

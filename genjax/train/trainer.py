@@ -96,7 +96,7 @@ class Trainer:
             # 2. Guard and log. Anything that uses the numbers below is guarded first.
             stop = agree(self.why_stop(signals, deadline))
             if due(t.log_every) or due(t.eval_every) or due(t.save_every) or stop:
-                self.log(step, meta)
+                self.log(step, meta, regular=due(t.log_every))
             # 3. Evaluate; the best by validation is kept, and decides about stopping early.
             better = due(t.eval_every) and self.evaluate(state, step, meta)
             # 4. Samples, from the same noise every time.
@@ -136,8 +136,11 @@ class Trainer:
             )
         return self.calls[length]
 
-    def log(self, step: int, meta: dict[str, Any]) -> None:
-        """Fetch the metrics since the last log, stop at a number that is none, write means."""
+    def log(self, step: int, meta: dict[str, Any], *, regular: bool) -> None:
+        """Fetch the metrics since the last log, stop at a number that is none, write means.
+
+        Only a regular log is looked at for warnings: a stop must not add to what is counted.
+        """
         if not self.pending:
             return
         fetched = [(s, n, jax.device_get(m)) for s, n, m in self.pending]
@@ -169,7 +172,7 @@ class Trainer:
                 step, {**means, **lr, "examples_per_second": rate, "input_wait": wait}
             )
         self.progress.log(step, means, rate)
-        for words in watch.look(step, means, meta):
+        for words in watch.look(step, means, meta) if regular else ():
             self.progress.say(f"{self.run.experiment}  step {step:,}: {words}")
 
     def learning_rate(self, step: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ import pytest
 from helpers import filled
 from scipy import stats
 
-from genjax import evals
+from genjax import evals, families
 from genjax.core import draw_noise, draw_parallel, draw_values
 from genjax.families import pixelcnn
 from genjax.nn.causal import groups, kernel_mask
@@ -172,6 +172,14 @@ def test_the_masked_network_has_a_blind_spot_and_the_gated_has_none():
     assert not spot[:, :4].any()
 
 
+def test_a_pixel_that_sees_itself_is_an_error():
+    field = np.zeros((3, 3))
+    field[1, 1] = 1.0
+    with pytest.raises(ValueError, match="later pixels"):
+        evals.unseen(field, 1, 1)
+    assert evals.unseen(field, 1, 1, channels=3).sum() == 4
+
+
 def test_bytes_begin_near_eight_bits_and_are_refused_where_they_are_none():
     config = pixelcnn.Config(shape=(4, 4, 3), levels=256, layers=1, features=12, first=3, head=12)
     variables = pixelcnn.init(config, jax.random.key(0))
@@ -180,6 +188,53 @@ def test_bytes_begin_near_eight_bits_and_are_refused_where_they_are_none():
     np.testing.assert_allclose(bits, 8, atol=1)
     assert np.isnan(pixelcnn.log_prob(config, variables, x + 256)).all()
     assert pixelcnn.traits(config).sample_range == (0.0, 255.0)
+
+
+def test_what_is_no_level_has_no_probability():
+    config, variables = made(shape=(2, 2, 1), levels=4)
+    x = jnp.zeros((4, 2, 2, 1)).at[1:, 1, 1, 0].set(jnp.array([1.5, -0.5, 4.0]))
+    found = pixelcnn.log_prob(config, variables, x)
+    assert np.isfinite(found[0])
+    assert np.isnan(found[1:]).all()
+
+
+def test_what_is_given_must_fit():
+    config, variables = made(shape=(2, 3, 1))
+    x, known = jnp.zeros((4, 2, 3, 1)), np.zeros((2, 3, 1), bool)
+
+    def attempt(x, known):
+        return pixelcnn.sample(config, variables, jax.random.key(0), 4, given=(x, known))
+
+    with pytest.raises(ValueError, match=r"given must be images \[4, 2, 3, 1\]"):
+        attempt(x[:3], known)
+    with pytest.raises(ValueError, match="bool mask"):
+        attempt(x, known[None])
+    known[1, 1] = True
+    with pytest.raises(ValueError, match="come first in raster order"):
+        attempt(x, known)
+
+
+@pytest.mark.parametrize("name", ["pixelcnn", "pixelrnn", "pixelcnn_pp"])
+def test_in_bfloat16(name):
+    """Half the digits: near float32's density, with gradients, and samples that are levels."""
+    family = families.get(name)
+    shape = {"shape": (2, 3, 3), "levels": 5, "features": 6}
+    config = dataclasses.replace(
+        family.tiny(), **shape, **({} if name[-2:] == "pp" else {"head": 6})
+    )
+    half = dataclasses.replace(config, dtype="bfloat16")
+    variables = filled(lambda key: family.init(config, key), scale=0.3)
+    x = jax.random.randint(jax.random.key(0), (6, 2, 3, 3), 0, 5).astype(jnp.float32)
+    exact, near = (family.log_prob(c, variables, x) for c in (config, half))
+    assert near.dtype == jnp.float32
+    np.testing.assert_allclose(near, exact, rtol=0.05)
+    assert (near != exact).any()
+    key = jax.random.key(1)
+    mean = jax.jit(jax.grad(lambda v: family.loss(half, v, {"x": x}, key)[0].mean()))
+    grads = mean(variables)
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
+    draw = jax.jit(lambda v: family.sample(half, v, key, 8))
+    assert set(np.unique(draw(variables))) <= set(range(5))
 
 
 def test_dropout_is_in_the_loss_only():

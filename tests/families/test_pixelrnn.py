@@ -265,6 +265,17 @@ def test_bad_settings_are_a_sentence():
         pixelrnn.sample(config, variables, jax.random.key(0), 1, small=jnp.zeros((1, 2, 2, 1)))
 
 
+def test_small_images_must_fit():
+    config, variables = made(shape=(4, 4, 1), factor=2)
+    x = jnp.zeros((3, 4, 4, 1))
+    with pytest.raises(ValueError, match=r"small must be \[3, 2, 2, 1\]"):
+        pixelrnn.logits(config, variables, x, small=x)
+    with pytest.raises(ValueError, match=r"small must be \[2, 2, 2, 1\]"):
+        pixelrnn.sample(config, variables, jax.random.key(0), 2, small=jnp.zeros((1, 2, 2, 1)))
+    assert pixelrnn.metric(config) == "NLL bound"
+    assert pixelrnn.metric(pixelrnn.tiny()) == "NLL"
+
+
 def test_the_papers_network_for_mnist_has_its_layers():
     shapes = jax.eval_shape(lambda k: pixelrnn.init(pixelrnn.Config(), k), jax.random.key(0))
     rnn = shapes["params"]["rnn"]

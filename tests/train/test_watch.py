@@ -94,6 +94,15 @@ def test_a_planted_collapse_is_reported(tmp_path, capsys):
     assert "has collapsed" in capsys.readouterr().err
 
 
+def test_only_regular_logs_are_counted(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(watch, "look", lambda step, means, meta: looked.append(step) or [])
+    run = ring_run(Method(), 1e-3)
+    train = dataclasses.replace(run.train, steps=40, log_every=20, save_every=5)
+    fit(dataclasses.replace(run, train=train), tmp_path, quiet=True)
+    assert looked == [20, 40]
+
+
 def test_a_healthy_run_says_nothing(tmp_path, capsys):
     method = Method(loss="relativistic", r1=0.1, r2=0.1)
     result = fit(ring_run(method, 1e-3), tmp_path)
