@@ -120,16 +120,28 @@ def swatch(i: int) -> Html:
 def section(i: int, run: Shown) -> Html:
     """What there is to say of one run, and its samples."""
     status = "finished" if run.record else "unfinished"
+    said = [*run.notes, *warnings(run)]
     return el(
         "article",
         el("h3", swatch(i), run.label, " ", el("span", status, class_=f"status {status}")),
-        el("ul", *(el("li", note) for note in run.notes), class_="notes") if run.notes else "",
+        el("ul", *(el("li", note) for note in said), class_="notes") if said else "",
         facts(run),
         samples(run),
         id=f"run-{i}",
         data_run=i,
         class_="run",
     )
+
+
+def warnings(run: Shown) -> list[str]:
+    """What the run said of itself while it trained, such as that it collapsed."""
+    found = run.record.get("warnings")
+    said = []
+    for entry in found if isinstance(found, list) else ():
+        step = number(entry.get("step")) if isinstance(entry, dict) else None
+        if step is not None and isinstance(entry.get("words"), str):
+            said.append(f"At step {step:,}: {entry['words']}.")
+    return said
 
 
 def facts(run: Shown) -> Html:

@@ -217,6 +217,18 @@ def test_a_run_that_has_only_begun(tmp_path):
     assert page.all("img", class_="grid") == []
 
 
+def test_what_a_run_said_of_itself(tmp_path):
+    run = a_run("bars")
+    warnings = [{"step": 600, "words": "it has <b>collapsed</b>"}, {"step": "x"}, 7, None]
+    folder = write_run(tmp_path / "run", run, record=a_record(run, warnings=warnings))
+    notes = page_of(tmp_path, folder).notes()
+    assert "At step 600: it has <b>collapsed</b>." in notes  # as text: no markup came of it
+    assert sum(note.startswith("At step") for note in notes) == 1
+    record = a_record(run, warnings="all well")
+    folder = write_run(tmp_path / "other", run, record=record)
+    assert not any("all well" in note for note in page_of(tmp_path, folder).notes())
+
+
 def test_damaged_lines_and_numbers_that_are_none(tmp_path):
     lines = [
         *('{"step": 1, "loss": 2.5, "note": "text", "on": true}', '{"step": 2, "loss": null}'),
