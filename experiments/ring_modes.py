@@ -3,7 +3,9 @@
 The data of Srivastava et al. 2017, "VEEGAN", section 4.1, as Lin et al. 2018, "PacGAN"
 (arXiv:1712.04086), section 4.1, state them: 2,500 samples, of which a mode is found that has one
 within three standard deviations. Three methods on the same small networks: the non-saturating GAN,
-WGAN-GP (Gulrajani et al. 2017) and R3GAN's loss and penalties (Huang et al. 2024).
+WGAN-GP (Gulrajani et al. 2017; rates and the small lambda of its authors' code for toys; with 10
+it is even over the modes and finds the middle of none) and R3GAN's loss and penalties (Huang et
+al. 2024).
 
 The record's `measured` has the share of samples near a mode and how evenly modes are met.
 """
@@ -19,7 +21,7 @@ from genjax.train.settings import TwoOptimizers
 
 METHODS = {
     "gan": Method(),
-    "wgan_gp": Method(loss="wasserstein", gradient_penalty=10.0, critic_steps=5),
+    "wgan_gp": Method(loss="wasserstein", gradient_penalty=0.1, critic_steps=5),
     "r3gan": Method(loss="relativistic", r1=0.1, r2=0.1),
 }
 MODES = {"ring": 8, "grid": 25}
@@ -28,8 +30,10 @@ CHECKSUMS = {"ring": "", "grid": ""}
 
 def recipe(data: str, method: str) -> Run:
     """One method on one arrangement."""
-    b1, b2 = (0.0, 0.9) if method == "wgan_gp" else (0.5, 0.999)
-    each = Optimizer(learning_rate=1e-3, schedule="linear", b1=b1, b2=b2)
+    if method == "wgan_gp":
+        each = Optimizer(learning_rate=1e-4, b1=0.5, b2=0.9)
+    else:
+        each = Optimizer(learning_rate=1e-3, schedule="linear", b1=0.5)
     return Run(
         experiment=f"ring_modes:{data}_{method}",
         family="gan",
