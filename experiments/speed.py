@@ -1,0 +1,197 @@
+"""How fast is each family at its experiment's settings: a step, samples, an evaluation.
+
+For every row, one compiled training step on random data of the right kind, one call that draws
+samples and one that evaluates a batch: seconds to compile from nothing, the median of repeated
+blocked calls with their spread, examples a second, memory, and the share of the chip's peak that
+its matrix products and convolutions make (`experiments.flops`; the peak is that of a large matrix
+product in the same precision, measured in the same run).
+
+    python -m experiments.speed --rows nade_binarized_mnist pixelcnn_mnist:gated --out speed.json
+
+Nothing is read from disk. Rates do not depend on the pixels.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.flops import count
+from experiments.input_rate import show
+from experiments.table import rows as all_rows
+from genjax import checks, families
+from genjax.core import init_state, traits_of
+from genjax.train import Run
+from genjax.train.checkpoint import write_json
+from genjax.train.record import commit, device
+from genjax.train.settings import build_optimizer, resolve
+
+CACHE = "jax_enable_compilation_cache"
+# One row a family whose step is a gradient's; what --rows takes instead.
+DEFAULT = (
+    *("fvsbn_binarized_mnist", "nade_binarized_mnist", "made_binarized_mnist"),
+    *("eonade_binarized_mnist", "rnade_red_wine", "pixelcnn_mnist:gated", "pixelrnn_mnist"),
+    *("pixelcnn_pp_cifar10", "iwae_mnist", "iwae_mnist_two_layers", "m2_mnist", "gan_mnist"),
+    *("dcgan_celeba64", "infogan_mnist"),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print the table, write the figures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    known = all_rows()
+    add("--rows", nargs="+", default=list(DEFAULT), metavar="ROW", help="of python -m experiments")
+    add("--repeats", type=int, default=20, help="timed calls of each kind (20)")
+    add("--batch-size", type=int, help="of step and evaluation; else each row's own")
+    add("--samples", type=int, default=64, help="drawn together (64)")
+    add("--peak-side", type=int, default=4096, help="of the matrices that give the peak (4096)")
+    add("--skip", nargs="+", choices=("step", "sample", "evaluate"), default=[], help="leave out")
+    add("--out", type=pathlib.Path, help="write the figures there as JSON")
+    options = parser.parse_args(argv)
+    try:
+        checks.positive(
+            repeats=options.repeats, samples=options.samples, peak_side=options.peak_side
+        )
+        for name in options.rows:
+            checks.one_of(tuple(known), rows=name)
+        peaks = {d: peak(d, options.peak_side, options.repeats) for d in ("float32", "bfloat16")}
+        found = []
+        for name in options.rows:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            found.append({"row": name, **measure(known[name], options, peaks)})
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    about = {"commit": commit(), "device": device(), "peaks": peaks, "rows": found}
+    if options.out:
+        write_json(options.out, about)
+    print(json.dumps(about) if not sys.stdout.isatty() else "", end="")
+    show(f"{about['device']}, milliseconds", [table_row(r) for r in found])
+    return 0
+
+
+def peak(dtype: str, side: int, repeats: int) -> float:
+    """Operations a second of a square matrix product, as XLA does it when nothing is asked."""
+    a = jnp.ones((side, side), dtype)
+    product = jax.jit(jnp.matmul).lower(a, a).compile()
+    return 2 * side**3 / timed(lambda: product(a, a), repeats)["seconds"]
+
+
+def timed(call: Callable[[], Any], repeats: int) -> dict[str, float]:
+    """Median seconds of a blocked call, and half of the middle half of them, compiled before."""
+    jax.block_until_ready(call())
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - began)
+    low, high = np.quantile(seconds, [0.25, 0.75])
+    return {"seconds": statistics.median(seconds), "spread": float(high - low) / 2}
+
+
+def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> dict[str, Any]:
+    """The figures of one row."""
+    run = resolve(run, jax.default_backend())
+    family, config = families.get(run.family), run.model
+    optimizer, size = build_optimizer(run), options.batch_size or run.train.batch_size
+    key = jax.random.key(0)
+    batch = random_batch(family, config, size, key)
+    state = init_state(family, config, optimizer, key, ema=run.train.ema > 0)
+    variables = state.variables
+    best = peaks[getattr(config, "dtype", "float32")]
+    one = {k: v[0] for k, v in batch.items()} if getattr(config, "critic_steps", 1) > 1 else batch
+    told = {k: v for k, v in one.items() if k != "x"}
+
+    def evaluate(variables: Any, x: jax.Array, key: jax.Array, told: Any) -> jax.Array:
+        if family.TRAITS.density == "exact":
+            return family.log_prob(config, variables, x, **told)
+        return family.elbo(config, variables, x, key, **told)
+
+    calls: dict[str, tuple[Callable, tuple[Any, ...], int]] = {
+        "step": (family.make_step(config, optimizer), (state, batch), size),
+        "sample": (
+            lambda variables, key: family.sample(config, variables, key, options.samples),
+            (variables, key),
+            options.samples,
+        ),
+    }
+    if family.TRAITS.density != "none":
+        calls["evaluate"] = (evaluate, (variables, one["x"], key, told), size)
+    found: dict[str, Any] = {"family": run.family, "batch_size": size}
+    found["config"] = dataclasses.asdict(config)
+    for name, (function, arguments, examples) in calls.items():
+        if name not in options.skip:
+            found[name] = figures(function, arguments, examples, best, options.repeats)
+    return found
+
+
+def figures(
+    function: Callable, arguments: tuple[Any, ...], examples: int, best: float, repeats: int
+) -> dict[str, float]:
+    """Compile without a cache, time, count."""
+    cache = getattr(jax.config, CACHE)
+    jax.config.update(CACHE, False)
+    try:
+        began = time.perf_counter()
+        compiled = jax.jit(function).lower(*arguments).compile()
+        seconds = time.perf_counter() - began
+    finally:
+        jax.config.update(CACHE, cache)
+    operations = count(function, *arguments)
+    found = timed(lambda: compiled(*arguments), repeats)
+    memory = compiled.memory_analysis()
+    return {
+        **found,
+        "compile_seconds": seconds,
+        "examples_per_second": examples / found["seconds"],
+        "operations": operations,
+        "share_of_peak": operations / found["seconds"] / best,
+        "memory_bytes": memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else 0,
+    }
+
+
+def random_batch(family: Any, config: Any, size: int, key: jax.Array) -> dict[str, jax.Array]:
+    """A batch as the spec says, of values that the family takes."""
+    traits = traits_of(family, config)
+    low, high = traits.sample_range
+    found = {}
+    for i, (name, spec) in enumerate(family.batch_spec(config, size).items()):
+        k = jax.random.fold_in(key, i)
+        if name != "x":
+            found[name] = jnp.zeros(spec.shape, spec.dtype)
+        elif traits.data in ("binary", "levels"):
+            found[name] = jax.random.randint(k, spec.shape, 0, int(high) + 1).astype(spec.dtype)
+        elif traits.data == "real":
+            found[name] = jax.random.normal(k, spec.shape, spec.dtype)
+        else:
+            found[name] = jax.random.uniform(k, spec.shape, spec.dtype, low, high)
+    return found
+
+
+def table_row(found: dict[str, Any]) -> dict[str, str | float]:
+    """One line for a person: milliseconds, and percent of the peak."""
+    row: dict[str, str | float] = {"row": found["row"], "batch": float(found["batch_size"])}
+    for name in ("step", "sample", "evaluate"):
+        part = found.get(name)
+        row[name] = f"{1e3 * part['seconds']:,.2f}" if part else "-"
+        row[f"{name} %"] = f"{100 * part['share_of_peak']:.1f}" if part else "-"
+    row["compile s"] = f"{found['step']['compile_seconds']:.1f}" if "step" in found else "-"
+    return row
+
+
+if __name__ == "__main__":
+    sys.exit(main())

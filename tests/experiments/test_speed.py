@@ -1,0 +1,72 @@
+"""Speed of a row: every kind of call is timed, counted and written."""
+
+import json
+
+import jax
+import pytest
+
+from experiments import speed, table
+from genjax import families
+
+FAST = ["--repeats", "2", "--batch-size", "2", "--samples", "2", "--peak-side", "64"]
+
+
+def run(tmp_path, *words):
+    out = tmp_path / "speed.json"
+    assert speed.main([*words, *FAST, "--out", str(out)]) == 0
+    return json.loads(out.read_text())
+
+
+def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
+    found = run(tmp_path, "--rows", "fvsbn_binarized_mnist")
+    (row,) = found["rows"]
+    assert (row["row"], row["family"], row["batch_size"]) == ("fvsbn_binarized_mnist", "fvsbn", 2)
+    for name in ("step", "sample", "evaluate"):
+        part = row[name]
+        assert part["seconds"] > 0
+        assert part["compile_seconds"] > part["seconds"]
+        assert part["examples_per_second"] == pytest.approx(2 / part["seconds"])
+        peak = found["peaks"]["float32"]
+        assert part["share_of_peak"] == pytest.approx(part["operations"] / part["seconds"] / peak)
+    # One product of two images with the weights between all pixels.
+    assert row["evaluate"]["operations"] == 2 * 2 * 784**2
+    assert "fvsbn_binarized_mnist" in capsys.readouterr().out
+
+
+def test_an_implicit_family_has_nothing_to_evaluate(tmp_path):
+    (row,) = run(tmp_path, "--rows", "ring_modes:ring_wgan_gp", "--skip", "sample")["rows"]
+    assert "step" in row
+    assert "evaluate" not in row
+    assert "sample" not in row
+    assert row["config"]["method"]["critic_steps"] == 5
+
+
+def test_the_default_rows_are_rows_and_one_a_family():
+    rows = table.rows()
+    assert set(speed.DEFAULT) <= set(rows)
+    found = [rows[name].family for name in speed.DEFAULT]
+    assert len(set(found)) == len(found)
+    descended = [n for n in families.FAMILIES if families.get(n).TRAITS.fit == "gradient"]
+    assert sorted(found) == sorted(descended)
+
+
+@pytest.mark.parametrize("name", ["pixelcnn_cifar10", "rnade_red_wine", "dcgan_celeba64"])
+def test_batches_hold_what_the_family_takes(name):
+    config = table.rows()[name].model
+    family = families.get(table.rows()[name].family)
+    batch = speed.random_batch(family, config, 3, jax.random.key(0))
+    assert {k: v.shape for k, v in batch.items()} == {
+        k: v.shape for k, v in family.batch_spec(config, 3).items()
+    }
+    low, high = float(batch["x"].min()), float(batch["x"].max())
+    ranges = {"pixelcnn_cifar10": (0, 255), "dcgan_celeba64": (-1, 1)}
+    if name in ranges:
+        assert ranges[name][0] <= low < sum(ranges[name]) / 2 < high <= ranges[name][1]
+    else:
+        assert low < 0 < high
+
+
+def test_bad_options_are_a_sentence(capsys):
+    assert speed.main(["--rows", "nade"]) == 2
+    assert "rows must be one of" in capsys.readouterr().err
+    assert speed.main(["--repeats", "0"]) == 2
