@@ -18,3 +18,19 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # A machine may be busy: how long an example takes says nothing about it.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
+
+# Whole files go to one process each: the longest first, so that none is left at the end.
+LONGEST = (
+    "test_devices.py",
+    "test_resume.py",
+    "test_contract.py",
+    "test_feed.py",
+    "test_compile.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        return LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)  # stable: all else stays as it was
