@@ -15,6 +15,7 @@ from genjax.core.optim import Optimizer
 from genjax.core.raster import (
     check_given,
     conditional_nats,
+    draw_by,
     draw_naive,
     draw_noise,
     draw_parallel,
@@ -43,6 +44,7 @@ __all__ = [
     "conditional_nats",
     "discriminator_turn",
     "diversity",
+    "draw_by",
     "draw_naive",
     "draw_noise",
     "draw_parallel",

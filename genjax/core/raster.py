@@ -16,17 +16,20 @@ Values lie in raster order, the channels of a pixel one after another: R, then G
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax import checks
 from genjax.losses import bernoulli_nats, categorical_nats
 
 # x [B, H, W, C] -> every value drawn given those before it in x, by fixed noise
 Draw = Callable[[jax.Array], jax.Array]
 Given = tuple[jax.Array, np.ndarray]
+Method = Literal["cached", "parallel", "naive"]
+METHODS = ("cached", "parallel", "naive")
 
 
 def conditional_nats(logits: jax.Array, x: jax.Array, levels: int) -> jax.Array:
@@ -138,3 +141,27 @@ def draw_parallel(
 
     x, _, rounds = jax.lax.while_loop(again, all_at_once, (x, jnp.array(True), jnp.array(0)))
     return x, rounds
+
+
+def draw_by(
+    method: str,
+    draw: Draw,
+    cached: Callable[[], jax.Array],
+    noise: jax.Array,
+    given: Given | None = None,
+) -> jax.Array:
+    """An image by the way of that name: `[B, *shape]`.
+
+    Args:
+      method: cached, parallel or naive.
+      draw: of `draw_naive`.
+      cached: the family's own way, by the same noise.
+      noise: of `draw_noise`.
+      given: of `draw_naive`.
+    """
+    checks.one_of(METHODS, method=method)
+    if method == "cached":
+        return cached()
+    if method == "naive":
+        return draw_naive(draw, noise, given)
+    return draw_parallel(draw, noise, given)[0]

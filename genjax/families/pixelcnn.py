@@ -28,15 +28,15 @@ from genjax.core import (
     Traits,
     check_given,
     conditional_nats,
-    draw_naive,
+    draw_by,
     draw_noise,
-    draw_parallel,
     draw_values,
     gradient_step,
 )
+from genjax.core.raster import Given, Method
 from genjax.losses import sum_event
-from genjax.nn import condition_of
-from genjax.nn.pixelcnn import Gated, Given, Masked, Sizes
+from genjax.nn import condition_of, drawn_condition
+from genjax.nn.pixelcnn import Gated, Masked, Sizes
 
 TRAITS = Traits(data="binary", density="exact")
 
@@ -180,7 +180,7 @@ def sample(
     *,
     label: jax.Array | None = None,
     given: Given | None = None,
-    method: Literal["cached", "parallel", "naive"] = "cached",
+    method: Method = "cached",
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
 
@@ -194,24 +194,18 @@ def sample(
         come first in the order.
       method: see `genjax.core.raster`.
     """
-    checks.one_of(("cached", "parallel", "naive"), method=method)
     noise_key, label_key = jax.random.split(key)
     noise = draw_noise(noise_key, n or 1, config.shape)
     check_given("pixelcnn", given, noise)
-    if config.classes and label is None:
-        label = jax.random.randint(label_key, (n or 1,), 0, config.classes)
-    condition = _condition(config, label, n or 1)
+    condition = drawn_condition("pixelcnn", config.classes, label, label_key, n or 1)
     network = _network(config)
-    if method == "cached":
-        x = network.apply(variables, noise, condition, given, method="sample")
-    else:
 
-        def draw(x: jax.Array) -> jax.Array:
-            logits = network.apply(variables, x, condition)
-            return draw_values(logits, noise, config.levels)
+    def draw(x: jax.Array) -> jax.Array:
+        logits = network.apply(variables, x, condition)
+        return draw_values(logits, noise, config.levels)
 
-        if method == "naive":
-            x = draw_naive(draw, noise, given)
-        else:
-            x, _ = draw_parallel(draw, noise, given)
+    def cached() -> jax.Array:
+        return network.apply(variables, noise, condition, given, method="sample")
+
+    x = draw_by(method, draw, cached, noise, given)
     return x if n else x[0]

@@ -25,20 +25,19 @@ from genjax import checks
 from genjax.core import (
     Traits,
     check_given,
-    draw_naive,
+    draw_by,
     draw_noise,
-    draw_parallel,
     gradient_step,
     levels_only,
 )
-from genjax.core.raster import Given
+from genjax.core.raster import Given, Method
 from genjax.losses import (
     discretized_logistic_nats,
     logistic_mixture_nats,
     moved_means,
     sum_event,
 )
-from genjax.nn import condition_of
+from genjax.nn import condition_of, drawn_condition
 from genjax.nn.causal import scaled
 from genjax.nn.pixelcnn_pp import PixelCNNPP
 
@@ -265,7 +264,7 @@ def sample(
     *,
     label: jax.Array | None = None,
     given: Given | None = None,
-    method: Literal["cached", "parallel", "naive"] = "cached",
+    method: Method = "cached",
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
 
@@ -279,25 +278,19 @@ def sample(
         come first in the order.
       method: see `genjax.core.raster`.
     """
-    checks.one_of(("cached", "parallel", "naive"), method=method)
     noise_key, label_key = jax.random.split(key)
     noise = draw_noise(noise_key, n or 1, config.shape)
     check_given("pixelcnn_pp", given, noise)
-    if config.classes and label is None:
-        label = jax.random.randint(label_key, (n or 1,), 0, config.classes)
-    condition = _condition(config, label, n or 1)
-    if method == "cached":
-        x = _cached(config, variables, noise, condition, given)
-        return x if n else x[0]
+    condition = drawn_condition("pixelcnn_pp", config.classes, label, label_key, n or 1)
 
     def draw(x: jax.Array) -> jax.Array:
         parts = _mixture(config, variables, x, condition)
         return draw_mixture(parts, noise, config.levels, given)
 
-    if method == "naive":
-        x = draw_naive(draw, noise, given)
-    else:
-        x, _ = draw_parallel(draw, noise, given)
+    def cached() -> jax.Array:
+        return _cached(config, variables, noise, condition, given)
+
+    x = draw_by(method, draw, cached, noise, given)
     return x if n else x[0]
 
 

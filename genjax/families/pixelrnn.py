@@ -31,20 +31,18 @@ from genjax.core import (
     Traits,
     check_given,
     conditional_nats,
-    draw_naive,
+    draw_by,
     draw_noise,
-    draw_parallel,
     draw_values,
     gradient_step,
 )
+from genjax.core.raster import Given, Method
 from genjax.losses import sum_event
 from genjax.nn import condition_of
 from genjax.nn.causal import scaled
 from genjax.nn.pixelrnn import PixelRNN, Sizes
 
 TRAITS = Traits(data="binary", density="exact")
-Given = tuple[jax.Array, np.ndarray]
-Method = Literal["cached", "parallel", "naive"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -282,7 +280,6 @@ def sample(
         come first in the order. With a factor, give `small` too.
       method: see `genjax.core.raster`.
     """
-    checks.one_of(("cached", "parallel", "naive"), method=method)
     noise_key, label_key, small_key = jax.random.split(key, 3)
     many = n or 1
     if config.classes and label is None:
@@ -302,16 +299,13 @@ def sample(
         raise ValueError("pixelrnn: this Config has one scale; leave out small, or set factor.")
     noise, network = draw_noise(noise_key, many, config.shape), Network(config)
     check_given("pixelrnn", given, noise)
-    if method == "cached":
-        x = network.apply(variables, noise, condition, small, given, method="sample")
-    else:
 
-        def draw(x: jax.Array) -> jax.Array:
-            logits = network.apply(variables, x, condition, small)
-            return draw_values(logits, noise, config.levels)
+    def draw(x: jax.Array) -> jax.Array:
+        logits = network.apply(variables, x, condition, small)
+        return draw_values(logits, noise, config.levels)
 
-        if method == "naive":
-            x = draw_naive(draw, noise, given)
-        else:
-            x, _ = draw_parallel(draw, noise, given)
+    def cached() -> jax.Array:
+        return network.apply(variables, noise, condition, small, given, method="sample")
+
+    x = draw_by(method, draw, cached, noise, given)
     return x if n else x[0]

@@ -13,7 +13,7 @@ from genjax.nn.gaussian import (
 from genjax.nn.iaf import Flow, FlowStep, invert_flow
 from genjax.nn.masked import MaskedDense, draw_degrees, draw_order
 from genjax.nn.mlp import MLP, Maxout, symmetric_uniform
-from genjax.nn.networks import ToEvent, ToVector, condition_of, one_hot
+from genjax.nn.networks import ToEvent, ToVector, condition_of, drawn_condition, one_hot
 from genjax.nn.normless import NormlessDown, NormlessUp
 from genjax.nn.observation import (
     HEADS,
@@ -51,6 +51,7 @@ __all__ = [
     "draw_gaussian",
     "draw_observation",
     "draw_order",
+    "drawn_condition",
     "gaussian_log_density",
     "gaussian_size",
     "invert_flow",

@@ -118,3 +118,12 @@ def condition_of(family: str, classes: int, label: Any, size: int) -> jax.Array 
             f" {checks.describe(label)}."
         )
     return one_hot(label, classes)
+
+
+def drawn_condition(
+    family: str, classes: int, label: Any, key: jax.Array, size: int
+) -> jax.Array | None:
+    """As `condition_of`, of labels drawn uniformly where there are classes and none are given."""
+    if classes and label is None:
+        label = jax.random.randint(key, (size,), 0, classes)
+    return condition_of(family, classes, label, size)

@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.core.raster import Given
 from genjax.nn.causal import CausalConv, PixelHead, drawn, groups, one_pixel, scaled
-
-Given = tuple[jax.Array, np.ndarray]  # images, and which of their values stay
 
 
 @dataclasses.dataclass(frozen=True)
