@@ -7,7 +7,7 @@
 * `classes.png`: where the model is told a label, each image's z under every label;
 * `latents.json`: active units, nats a unit, a linear probe, and what the rows of the pictures are.
 
-Of a run whose noise is drawn and never inferred, see `genjax.noise`: interpolations, and codes.
+Of a run whose noise is drawn and not inferred, see `genjax.train.noise`: interpolations, and codes.
 """
 
 import argparse
@@ -20,11 +20,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from genjax import checks, evals, families, noise
+from genjax import checks, evals, families
 from genjax.core import traits_of
-from genjax.drawing import Drawing
+from genjax.train import noise
 from genjax.train.checkpoint import write_json
 from genjax.train.door import evaluation_conditions, evaluation_data, read_run
+from genjax.train.drawing import Drawing
 from genjax.train.load import load, open_split
 
 PROBED = 10_000  # examples of each split that the linear probe looks at, at most

@@ -43,7 +43,7 @@ def test_workers_read_on_when_everybody_is_told_to_stop(tmp_path, sent):
     others = set(multiprocessing.active_children())
     stream = batches(source, workers=2)
     try:
-        got = [next(stream)]
+        got = [next(stream) for _ in range(4)]  # both are at work by then
         workers = set(multiprocessing.active_children()) - others
         assert len(workers) == 2
         for worker in workers:

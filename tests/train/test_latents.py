@@ -10,10 +10,10 @@ from small import small_run
 
 from genjax import evaluate, latents
 from genjax.data import Dataset, save_npz
-from genjax.drawing import Drawing
 from genjax.families import vae
 from genjax.grid import grid
 from genjax.train import fit
+from genjax.train.drawing import Drawing
 from genjax.train.pictures import cut, read_grid
 from genjax.train.settings import to_json
 

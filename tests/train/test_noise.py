@@ -8,9 +8,9 @@ import pytest
 from small import small_run, write_data
 from train.test_latents import drawn, tiles
 
-from genjax import latents, noise
+from genjax import latents
 from genjax.families import infogan
-from genjax.train import fit
+from genjax.train import fit, noise
 from genjax.train.load import load
 
 

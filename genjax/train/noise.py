@@ -19,8 +19,8 @@ import numpy as np
 
 from genjax import evals
 from genjax.core import stream, traits_of
-from genjax.drawing import Drawing
 from genjax.train.checkpoint import write_json
+from genjax.train.drawing import Drawing
 from genjax.train.load import load
 
 
