@@ -51,7 +51,7 @@ from genjax.evals.latents import (
     kl_by_unit,
 )
 from genjax.evals.likelihood import make_nll, mean_and_error, metric, nll, unit
-from genjax.evals.measure import INSTRUMENTS, check_instrument, measure, settings_of
+from genjax.evals.measure import INSTRUMENTS, check_instrument, measure, result_of, settings_of
 from genjax.evals.modes import (
     ModesResult,
     draw_modes,
@@ -146,6 +146,7 @@ __all__ = [
     "ratio",
     "receptive_field",
     "reliability",
+    "result_of",
     "reverse_annealed_log_prob",
     "ring_centres",
     "save_classifier",

@@ -286,7 +286,7 @@ def check_instrument(
             )
 
 
-def measure(
+def result_of(
     name: str,
     family: Any,
     config: Any,
@@ -294,8 +294,8 @@ def measure(
     dataset: Dataset,
     key: jax.Array,
     **settings: Any,
-) -> dict[str, Any]:
-    """One instrument on one model, as plain values.
+) -> Measured:
+    """One instrument on one model.
 
     Args:
       name: of `INSTRUMENTS`.
@@ -318,4 +318,9 @@ def measure(
     mine = {k: v for k, v in settings.items() if k in known}
     rest = {k: v for k, v in settings.items() if k not in known}
     subject = Subject(family, config, variables, dataset, key, **rest)
-    return {"instrument": name, **INSTRUMENTS[name](subject, **mine).as_dict()}
+    return INSTRUMENTS[name](subject, **mine)
+
+
+def measure(name: str, *args: Any, **settings: Any) -> dict[str, Any]:
+    """As `result_of`, whose arguments these are, in plain values."""
+    return {"instrument": name, **result_of(name, *args, **settings).as_dict()}

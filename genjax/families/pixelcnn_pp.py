@@ -42,6 +42,7 @@ from genjax.nn.causal import scaled
 from genjax.nn.pixelcnn_pp import PixelCNNPP
 
 TRAITS = Traits(data="levels", density="exact", sample_range=(0.0, 255.0))
+Stays = tuple[jax.Array, jax.Array]
 LOWEST_LOG_SCALE = -7.0  # of the authors' code
 
 
@@ -204,7 +205,7 @@ def log_prob(
 
 
 def draw_mixture(
-    parts: tuple[jax.Array, ...], noise: jax.Array, levels: int, given: Given | None = None
+    parts: tuple[jax.Array, ...], noise: jax.Array, levels: int, stays: Stays | None = None
 ) -> jax.Array:
     """The values at which the cumulative probability passes `noise`, channel after channel.
 
@@ -214,7 +215,8 @@ def draw_mixture(
       parts: of `mixture`.
       noise: uniform in [0, 1), `[B, H, W, C]`.
       levels: of a value.
-      given: images and a mask of the values that stay, and that later channels condition on.
+      stays: images, and bool of all their values whether it stays and later channels see it; both
+        `[B, H, W, C]`.
     """
     logits, means, log_scales, coefficients = parts
     log_weights = jax.nn.log_softmax(logits, axis=-1)
@@ -242,11 +244,9 @@ def draw_mixture(
                 jnp.where(passed, middle, high),
             )
         value = low
-        if given is not None:
-            image, known = given
-            stays = jnp.asarray(known)[..., c]
-            stays = stays if stays.ndim == value.ndim else stays[None]
-            value = jnp.where(stays, image[..., c], value)
+        if stays is not None:
+            image, known = stays
+            value = jnp.where(known[..., c], image[..., c], value)
         x = x.at[..., c].set(value)
         # What this channel says of the component.
         whole = jnp.broadcast_to(value[..., None], mean.shape)
@@ -282,13 +282,14 @@ def sample(
     noise = draw_noise(noise_key, n or 1, config.shape)
     check_given("pixelcnn_pp", given, noise)
     condition = drawn_condition("pixelcnn_pp", config.classes, label, label_key, n or 1)
+    stays = given and (given[0], jnp.broadcast_to(jnp.asarray(given[1])[None], noise.shape))
 
     def draw(x: jax.Array) -> jax.Array:
         parts = _mixture(config, variables, x, condition)
-        return draw_mixture(parts, noise, config.levels, given)
+        return draw_mixture(parts, noise, config.levels, stays)
 
     def cached() -> jax.Array:
-        return _cached(config, variables, noise, condition, given)
+        return _cached(config, variables, noise, condition, stays)
 
     x = draw_by(method, draw, cached, noise, given)
     return x if n else x[0]
@@ -299,7 +300,7 @@ def _cached(
     variables: dict[str, Any],
     noise: jax.Array,
     condition: jax.Array | None,
-    given: Given | None,
+    stays: Stays | None,
 ) -> jax.Array:
     """Row by row, pixel by pixel: `noise [B, H, W, C] -> x`."""
     network = _network(config)
@@ -328,12 +329,9 @@ def _cached(
             def at(a: Any) -> Any:
                 return jax.lax.dynamic_slice(a, (0, r, column, 0), (len(a), 1, 1, channels))
 
-            stays = None
-            if given is not None:
-                known = jnp.broadcast_to(jnp.asarray(given[1])[None], noise.shape)
-                stays = (at(given[0]), at(known))
             parts = _parts(config, out[:, None, None])
-            x = draw_mixture(parts, at(noise), config.levels, stays)
+            mine = stays and (at(stays[0]), at(stays[1]))
+            x = draw_mixture(parts, at(noise), config.levels, mine)
             return (new, scaled(x, config.levels)), x[:, 0, 0]
 
         left = jnp.zeros((batch, 1, 1, channels))

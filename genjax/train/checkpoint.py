@@ -8,7 +8,6 @@ import contextlib
 import gc
 import json
 import logging
-import math
 import os
 import pathlib
 import sys
@@ -22,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from genjax.evals.result import plain
 from genjax.train.compile import leaf_name
 from genjax.train.signals import sync
 
@@ -244,17 +244,8 @@ def _describe(flat: dict[str, Any], sums: dict[str, int]) -> dict[str, list[Any]
 def write_json(path: pathlib.Path, values: Any) -> None:
     """Write a JSON file so that a reader never sees half of it, nor a number JSON does not have."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(_plain(values), indent=1, sort_keys=True) + "\n")
+    part.write_text(json.dumps(plain(values), indent=1, sort_keys=True) + "\n")
     part.replace(path)
-
-
-def _plain(values: Any) -> Any:
-    """The same with None for numbers that are none: JSON has no word for them."""
-    if isinstance(values, dict):
-        return {k: _plain(v) for k, v in values.items()}
-    if isinstance(values, (list, tuple)):
-        return [_plain(v) for v in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _raw(leaf: Any) -> Any:

@@ -251,7 +251,7 @@ def _finish(
         if dequantized or traits_of(family, run.model).data == "levels":
             levels = trainer.dataset.levels if dequantized else 1
             bits = bits_per_dim(obtained, math.prod(run.model.shape), levels=levels)
-            details["bits_per_dim"] = float(bits) if math.isfinite(bits) else None
+            details["bits_per_dim"] = float(bits)
     if run.train.instrument:
         # On the host: every process measures all of it by itself, and the same.
         gather = jax.jit(lambda v: v, out_shardings=trainer.replicated)

@@ -22,7 +22,11 @@ def measured(
       variables: those that samples are drawn with, on this process.
     """
     t = run.train
-    subject = evals.Subject(
+    asked: dict[str, Any] = {}
+    if t.instrument_samples and "samples" in evals.settings_of(t.instrument):
+        asked["samples"] = t.instrument_samples
+    found = evals.result_of(
+        t.instrument,
         family,
         run.model,
         variables,
@@ -32,10 +36,7 @@ def measured(
         binarize_seed=run.data.binarize_seed,
         weights=t.fid_weights or None,
         classifier_steps=t.classifier_steps,
+        **asked,
     )
-    asked = {}
-    if t.instrument_samples and "samples" in evals.settings_of(t.instrument):
-        asked["samples"] = t.instrument_samples
-    found = evals.INSTRUMENTS[t.instrument](subject, **asked)
     said = {"instrument": t.instrument, **found.as_dict()}
     return said, f"{t.instrument} {found.FIGURE[0]}", found.figure()

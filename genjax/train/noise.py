@@ -9,8 +9,6 @@ all noise stay as they were drawn.
 """
 
 import argparse
-import json
-import pathlib
 from typing import Any
 
 import jax
@@ -68,8 +66,8 @@ def look(options: argparse.Namespace, run: Any, family: Any) -> dict[str, Any]:
         "rows": rows,
         "pictures": [str(path) for path in paths],
     }
-    write_json(pathlib.Path(out) / "latents.json", found)
-    return json.loads(json.dumps(found))
+    write_json(out / "latents.json", found)
+    return found
 
 
 def codes(
