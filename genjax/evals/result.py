@@ -40,7 +40,7 @@ class Measured:
 
 
 def plain(value: Any) -> Any:
-    """JSON values: arrays as lists, and None for numbers that are none: JSON has no word for them."""
+    """JSON values: arrays as lists, and None for numbers that are none, as JSON has no such."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):
