@@ -15,6 +15,7 @@ the same image, up to the rounding of the logits:
 Values lie in raster order, the channels of a pixel one after another: R, then G, then B.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
+from genjax.core.traits import Traits
 from genjax.losses import bernoulli_nats, categorical_nats
 
 # x [B, H, W, C] -> every value drawn given those before it in x, by fixed noise
@@ -30,6 +32,43 @@ Draw = Callable[[jax.Array], jax.Array]
 Given = tuple[jax.Array, np.ndarray]
 Method = Literal["cached", "parallel", "naive"]
 METHODS = ("cached", "parallel", "naive")
+
+
+def check_image(shape: tuple[int, ...], levels: int, **shared: int) -> None:
+    """Refuse a Config of no image, of one level, or of fewer features than channels share them.
+
+    Raises:
+      ValueError: one sentence.
+    """
+    if levels < 2:
+        raise ValueError(f"levels must be 2 or above, got {levels}.")
+    if len(shape) != 3:
+        raise ValueError(f"shape must be (H, W, C), got {shape}.")
+    if shared and min(shared.values()) < shape[2]:
+        raise ValueError(
+            f"{' and '.join(shared)} are shared among {shape[2]} channels; set both to"
+            f" {shape[2]} or above."
+        )
+
+
+def level_traits(levels: int) -> Traits:
+    """Of an exact density: binary, or whole numbers of several levels."""
+    if levels == 2:
+        return Traits(data="binary", density="exact")
+    return Traits(data="levels", density="exact", sample_range=(0.0, levels - 1.0))
+
+
+def batch_spec(config: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """`x`: float32 `[B, *shape]`, levels from 0; with classes also `label`: int32 `[B]`."""
+    spec = {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
+    if config.classes:
+        spec["label"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+    return spec
+
+
+def order(config: Any) -> np.ndarray:
+    """`[D]`: raster order, a pixel's channels one after another."""
+    return np.arange(math.prod(config.shape))
 
 
 def conditional_nats(logits: jax.Array, x: jax.Array, levels: int) -> jax.Array:

@@ -37,6 +37,7 @@ from genjax.nn import (
     ResidualDown,
     ResidualUp,
     UpStack,
+    drawn_label,
     one_hot,
 )
 from genjax.nn.strided import NORMS, apply_layer
@@ -296,8 +297,7 @@ def sample(
     With classes, of `label` `[n]`, or of labels drawn uniformly where none are given.
     """
     noise_key, label_key = jax.random.split(key)
-    if config.classes and label is None:
-        label = jax.random.randint(label_key, (n or 1,), 0, config.classes)
+    label = drawn_label(config.classes, label, label_key, n or 1)
     x = generate(config, variables, noise(config, noise_key, n or 1), label)
     return x if n else x[0]
 

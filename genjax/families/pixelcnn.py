@@ -16,12 +16,10 @@ Values are binary, or `levels` of them. `sample(method=)` draws in three exact w
 
 import dataclasses
 import functools
-import math
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax import checks
 from genjax.core import (
@@ -33,7 +31,8 @@ from genjax.core import (
     draw_values,
     gradient_step,
 )
-from genjax.core.raster import Given, Method
+from genjax.core.raster import Given, Method, batch_spec, check_image, level_traits
+from genjax.core.raster import order as order
 from genjax.losses import sum_event
 from genjax.nn import condition_of, drawn_condition
 from genjax.nn.pixelcnn import Gated, Masked, Sizes
@@ -81,15 +80,7 @@ class Config:
         checks.fraction(dropout=self.dropout)
         checks.one_of(("masked", "gated"), network=self.network)
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        if self.levels < 2:
-            raise ValueError(f"levels must be 2 or above, got {self.levels}.")
-        if len(self.shape) != 3:
-            raise ValueError(f"shape must be (H, W, C), got {self.shape}.")
-        if min(self.features, self.head) < self.shape[2]:
-            raise ValueError(
-                f"features and head are shared among {self.shape[2]} channels; set both to"
-                f" {self.shape[2]} or above."
-            )
+        check_image(self.shape, self.levels, features=self.features, head=self.head)
         if self.first % 2 == 0 or self.kernel % 2 == 0 or min(self.first, self.kernel) < 3:
             raise ValueError(
                 f"first and kernel must be odd, 3 or above, so that a pixel is in the middle; got"
@@ -103,22 +94,7 @@ def tiny() -> Config:
 
 def traits(config: Config) -> Traits:
     """Binary, or whole numbers of several levels."""
-    if config.levels == 2:
-        return TRAITS
-    return Traits(data="levels", density="exact", sample_range=(0.0, config.levels - 1.0))
-
-
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]`, levels from 0; with classes also `label`: int32 `[B]`."""
-    spec = {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
-    if config.classes:
-        spec["label"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    return spec
-
-
-def order(config: Config) -> np.ndarray:
-    """`[D]`: raster order, a pixel's channels one after another."""
-    return np.arange(math.prod(config.shape))
+    return level_traits(config.levels)
 
 
 def _network(config: Config) -> Any:

@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax import checks
 from genjax.core import (
@@ -30,7 +29,8 @@ from genjax.core import (
     gradient_step,
     levels_only,
 )
-from genjax.core.raster import Given, Method
+from genjax.core.raster import Given, Method, batch_spec, check_image
+from genjax.core.raster import order as order
 from genjax.losses import (
     discretized_logistic_nats,
     logistic_mixture_nats,
@@ -79,10 +79,7 @@ class Config:
         checks.not_negative(classes=self.classes, halvings=self.halvings)
         checks.fraction(dropout=self.dropout)
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        if self.levels < 2:
-            raise ValueError(f"levels must be 2 or above, got {self.levels}.")
-        if len(self.shape) != 3:
-            raise ValueError(f"shape must be (H, W, C), got {self.shape}.")
+        check_image(self.shape, self.levels)
 
 
 def tiny() -> Config:
@@ -94,19 +91,6 @@ def tiny() -> Config:
 def traits(config: Config) -> Traits:
     """Whole numbers of the Config's levels."""
     return Traits(data="levels", density="exact", sample_range=(0.0, config.levels - 1.0))
-
-
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]`, levels from 0; with classes also `label`: int32 `[B]`."""
-    spec = {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
-    if config.classes:
-        spec["label"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    return spec
-
-
-def order(config: Config) -> np.ndarray:
-    """`[D]`: raster order, a pixel's channels one after another."""
-    return np.arange(math.prod(config.shape))
 
 
 def _pairs(config: Config) -> int:

@@ -18,13 +18,11 @@ once.
 
 import dataclasses
 import functools
-import math
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax import checks
 from genjax.core import (
@@ -36,9 +34,10 @@ from genjax.core import (
     draw_values,
     gradient_step,
 )
-from genjax.core.raster import Given, Method
+from genjax.core.raster import Given, Method, batch_spec, check_image, level_traits
+from genjax.core.raster import order as order
 from genjax.losses import sum_event
-from genjax.nn import condition_of
+from genjax.nn import condition_of, drawn_label
 from genjax.nn.causal import scaled
 from genjax.nn.pixelrnn import PixelRNN, Sizes
 
@@ -86,15 +85,7 @@ class Config:
         checks.not_negative(classes=self.classes)
         checks.one_of(("row", "diagonal"), network=self.network)
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        if self.levels < 2:
-            raise ValueError(f"levels must be 2 or above, got {self.levels}.")
-        if len(self.shape) != 3:
-            raise ValueError(f"shape must be (H, W, C), got {self.shape}.")
-        if min(self.features, self.head) < self.shape[2]:
-            raise ValueError(
-                f"features and head are shared among {self.shape[2]} channels; set both to"
-                f" {self.shape[2]} or above."
-            )
+        check_image(self.shape, self.levels, features=self.features, head=self.head)
         if self.first % 2 == 0 or self.first < 3:
             raise ValueError(f"first must be odd, 3 or above, got {self.first}.")
         if any(side % self.factor for side in self.shape[:2]):
@@ -107,27 +98,12 @@ def tiny() -> Config:
 
 def traits(config: Config) -> Traits:
     """Binary, or whole numbers of several levels."""
-    if config.levels == 2:
-        return TRAITS
-    return Traits(data="levels", density="exact", sample_range=(0.0, config.levels - 1.0))
+    return level_traits(config.levels)
 
 
 def metric(config: Config) -> str:
     """What a run's figure is."""
     return "NLL" if config.factor == 1 else "NLL bound"
-
-
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]`, levels from 0; with classes also `label`: int32 `[B]`."""
-    spec = {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
-    if config.classes:
-        spec["label"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    return spec
-
-
-def order(config: Config) -> np.ndarray:
-    """`[D]`: raster order, a pixel's channels one after another."""
-    return np.arange(math.prod(config.shape))
 
 
 class Network(nn.Module):
@@ -282,8 +258,7 @@ def sample(
     """
     noise_key, label_key, small_key = jax.random.split(key, 3)
     many = n or 1
-    if config.classes and label is None:
-        label = jax.random.randint(label_key, (many,), 0, config.classes)
+    label = drawn_label(config.classes, label, label_key, many)
     condition = condition_of("pixelrnn", config.classes, label, many)
     if config.factor > 1:
         if small is None:

@@ -13,7 +13,14 @@ from genjax.nn.gaussian import (
 from genjax.nn.iaf import Flow, FlowStep, invert_flow
 from genjax.nn.masked import MaskedDense, draw_degrees, draw_order
 from genjax.nn.mlp import MLP, Maxout, symmetric_uniform
-from genjax.nn.networks import ToEvent, ToVector, condition_of, drawn_condition, one_hot
+from genjax.nn.networks import (
+    ToEvent,
+    ToVector,
+    condition_of,
+    drawn_condition,
+    drawn_label,
+    one_hot,
+)
 from genjax.nn.normless import NormlessDown, NormlessUp
 from genjax.nn.observation import (
     HEADS,
@@ -52,6 +59,7 @@ __all__ = [
     "draw_observation",
     "draw_order",
     "drawn_condition",
+    "drawn_label",
     "gaussian_log_density",
     "gaussian_size",
     "invert_flow",
