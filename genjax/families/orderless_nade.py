@@ -199,14 +199,14 @@ def loss(
 ) -> tuple[jax.Array, dict[str, Any]]:
     """Unbiased estimate of -log p(x) averaged over all orders: `[B]` nats (eq. 7).
 
-    An example sees d - 1 pixels, d uniform in 1 .. D and the subset uniform among its size;
-    D / (D - d + 1) times the nats of its hidden pixels.
+    An example sees the d - 1 pixels that stand before a uniform one in a uniform order, so d is
+    uniform in 1 .. D; D / (D - d + 1) times the nats of its hidden pixels.
     """
     checks.batch("orderless_nade", batch, functools.partial(batch_spec, config))
     x = _flat(batch["x"])
-    size_key, subset_key, drop_key = jax.random.split(key, 3)
-    size = jax.random.randint(size_key, (len(x), 1), 0, x.shape[1])
-    visible = _subsets(subset_key, size, x.shape[1])
+    pixel_key, subset_key, drop_key = jax.random.split(key, 3)
+    pixel = jax.random.randint(pixel_key, (len(x), 1), 0, x.shape[1])
+    visible = _seen_before(subset_key, pixel, x)
     keep = None
     if config.dropout:
         layers = enumerate(config.hidden)
@@ -334,13 +334,13 @@ def _complete(config: Config, variables: dict[str, Any], *arguments: jax.Array) 
     return OrderlessNADE(config).apply(variables, *arguments, method="complete")
 
 
-def _subsets(key: jax.Array, size: jax.Array, dims: int) -> jax.Array:
-    """Uniform subsets of `size [B, 1]` of `dims` pixels: 1 in and 0 out, `[B, D]`."""
-    # The smallest of D random words; 32 bits tie once in ten thousand examples of 784 pixels, and
-    # a tie at the threshold makes the subset smaller, which its weight counts.
-    words = jax.random.bits(key, (len(size), dims))
-    threshold = jnp.take_along_axis(jnp.sort(words, axis=1), size, axis=1)
-    return (words < threshold).astype(jnp.float32)
+def _seen_before(key: jax.Array, pixel: jax.Array, x: jax.Array) -> jax.Array:
+    """Pixels that stand before `pixel [B, 1]` in one random order an example: 0 or 1, `[B, D]`."""
+    # An order is the order of D random words, so no sort is needed: what counts is which are
+    # smaller. Words tie once in ten thousand examples of 784 pixels, and then the subset is smaller,
+    # which its weight counts.
+    words = jax.random.bits(key, x.shape)
+    return (words < jnp.take_along_axis(words, pixel, axis=1)).astype(jnp.float32)
 
 
 def _dot(x: jax.Array, kernel: jax.Array, dtype: str = "float32") -> jax.Array:

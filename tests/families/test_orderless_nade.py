@@ -107,11 +107,13 @@ def test_the_loss_is_on_average_the_mean_over_all_orders():
 
 
 def test_subsets_are_uniform_in_size_and_among_their_size():
-    size = jnp.tile(jnp.arange(4)[:, None], (5_000, 1))
-    seen = np.asarray(family._subsets(jax.random.key(3), size, 4)).astype(int)
-    np.testing.assert_array_equal(seen.sum(axis=1), size[:, 0])
-    for d, count in ((1, 4), (2, 6), (3, 4)):
-        rows = seen[d::4] @ (2 ** np.arange(4))
+    x, places = jnp.zeros((40_000, 4)), jnp.tile(jnp.arange(4)[:, None], (10_000, 1))
+    seen = np.asarray(family._seen_before(jax.random.key(3), places, x)).astype(int)
+    assert not np.take_along_axis(seen, np.asarray(places), 1).any()  # it stands not before itself
+    sizes = seen.sum(axis=1)
+    assert stats.chisquare(np.bincount(sizes, minlength=4)).pvalue > 1e-4
+    for size, count in ((1, 4), (2, 6), (3, 4)):
+        rows = seen[sizes == size] @ (2 ** np.arange(4))
         frequencies = np.unique(rows, return_counts=True)[1]
         assert len(frequencies) == count
         assert stats.chisquare(frequencies).pvalue > 1e-4
