@@ -1,0 +1,35 @@
+"""The same networks and the same steps in PyTorch, to be timed beside this library's.
+
+Each family's module is what a user of PyTorch would write and tune: `build` makes the network,
+with a family's own weights where they are given; `leaves` says which tensor is which Flax array,
+so that weights and gradients can be compared; `loss` (two players: `discriminator_loss`,
+`generator_loss`), `sample` and `evaluate` are its work. Batches and samples are NHWC as in JAX,
+maps inside are NCHW. Computation in bfloat16 is autocast's, around these functions: a Config's
+`dtype` is not looked at. `experiments.peers.measure` times them, `experiments.speed --peer torch`
+does it for every row.
+"""
+
+import importlib
+import importlib.util
+from typing import Any
+
+FAMILIES = {
+    name: f"experiments.peers.{name}"
+    for name in (
+        *("fvsbn", "nade", "made", "orderless_nade", "rnade", "pixelcnn", "pixelrnn"),
+        *("pixelcnn_pp", "vae", "hierarchical_vae", "m2", "gan", "dcgan", "infogan"),
+    )
+}
+
+
+def get(family: str) -> Any:
+    """The module of a family's peer.
+
+    Raises:
+      ValueError: the family has none, or PyTorch is not installed.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"{family} has no peer in PyTorch; there are {', '.join(FAMILIES)}.")
+    if importlib.util.find_spec("torch") is None:
+        raise ValueError("a peer needs PyTorch: pip install -e '.[torch]'.")
+    return importlib.import_module(FAMILIES[family])

@@ -1,0 +1,234 @@
+"""What the peers share: arrays of Flax as tensors, masked and plain layers, nats."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genjax.nn.causal import kernel_mask
+
+# A tensor and how to bring it, or its gradient, into the order of the Flax array.
+Layout = Callable[[Tensor], Tensor]
+Leaves = dict[str, tuple[Tensor, Layout]]
+
+
+def same(t: Tensor) -> Tensor:
+    """The layouts agree."""
+    return t
+
+
+def transposed(t: Tensor) -> Tensor:
+    """`[out, in] -> [in, out]`."""
+    return t.t()
+
+
+def hwio(t: Tensor) -> Tensor:
+    """A convolution's `[O, I, h, w]` as Flax has it, `[h, w, I, O]`."""
+    return t.permute(2, 3, 1, 0)
+
+
+def of(layer: Any, kernel: Layout = same) -> Leaves:
+    """A layer's `weight` as Flax's `kernel`, and its `bias` where it has one."""
+    found: Leaves = {"kernel": (layer.weight, kernel)}
+    if isinstance(layer.bias, Tensor):
+        found["bias"] = (layer.bias, same)
+    return found
+
+
+def of_dense(layer: Any) -> Leaves:
+    """Of a `Dense`."""
+    return of(layer, transposed)
+
+
+def of_conv(layer: Any) -> Leaves:
+    """Of a `Conv`."""
+    return of(layer, hwio)
+
+
+def under(**parts: Leaves) -> Leaves:
+    """Leaves of parts under their names: `{"out/kernel": ...}`."""
+    return {f"{name}/{k}": v for name, leaves in parts.items() for k, v in leaves.items()}
+
+
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """A tree of arrays as `{"a/b/kernel": array}`."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= flattened(value, f"{prefix}{name}/")
+        else:
+            found[f"{prefix}{name}"] = np.asarray(value)
+    return found
+
+
+@torch.no_grad()
+def load(leaves: Leaves, tree: Mapping[str, Any]) -> None:
+    """Fill tensors with the arrays of one Flax collection.
+
+    Raises:
+      ValueError: the two do not have the same leaves.
+    """
+    arrays = flattened(tree)
+    differ = sorted(arrays.keys() ^ leaves.keys())
+    if differ:
+        raise ValueError(f"arrays and tensors do not have the same leaves: {differ}.")
+    for path, (tensor, layout) in leaves.items():
+        # A layout only moves numbers: where it takes their places from, they are put back.
+        places = layout(torch.arange(tensor.numel()).reshape(tensor.shape))
+        values = torch.from_numpy(np.array(arrays[path]))
+        if places.shape != values.shape:
+            raise ValueError(f"{path} is {list(values.shape)}, and {list(places.shape)} here.")
+        flat = torch.empty(tensor.numel(), dtype=tensor.dtype)
+        flat[places.reshape(-1)] = values.reshape(-1).to(tensor.dtype)
+        tensor.copy_(flat.reshape(tensor.shape))
+
+
+def filled(network: Any, variables: Mapping[str, Any] | None) -> Any:
+    """The network, with the Flax variables where they are given."""
+    if variables is not None:
+        load(network.leaves(), variables["params"])
+        if "batch_stats" in variables:
+            load(network.statistics(), variables["batch_stats"])
+    return network
+
+
+def refuse(family: str, config: Any, **wanted: Any) -> None:
+    """Only these values of settings have a peer.
+
+    Raises:
+      ValueError: one sentence.
+    """
+    for name, value in wanted.items():
+        if getattr(config, name) != value:
+            raise ValueError(
+                f"{family}: the peer in PyTorch has only {name}={value!r}, not"
+                f" {getattr(config, name)!r}."
+            )
+
+
+def refuse_method(family: str, config: Any) -> None:
+    """Players have one loss and no penalties here.
+
+    Raises:
+      ValueError: the Config has others.
+    """
+    if config.method != type(config.method)():
+        raise ValueError(f"{family}: the peer in PyTorch has the default Method alone.")
+
+
+class CausalConv(nn.Conv2d):
+    """A convolution that sees earlier pixels alone, see `genjax.nn.causal.CausalConv`."""
+
+    mask: Tensor | None
+
+    def __init__(
+        self,
+        inputs: Any,
+        outputs: Any,
+        *,
+        height: int = 1,
+        width: int = 1,
+        top: int = 0,
+        left: int = 0,
+        kind: Any = "B",
+    ) -> None:
+        super().__init__(len(inputs), len(outputs), (height, width), padding=(top, left))
+        mask = kernel_mask(height, width, left, np.asarray(inputs), np.asarray(outputs), kind)
+        moved = torch.from_numpy(mask).permute(3, 2, 0, 1).contiguous()  # OIHW
+        self.register_buffer("mask", None if mask.all() else moved, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, I, H, W] -> [B, O, H, W]`."""
+        weight = self.weight if self.mask is None else self.weight * self.mask
+        out = F.conv2d(x, weight, self.bias, padding=self.padding)
+        # Padding is alike on both sides: what hangs over below and on the right is cut off.
+        return out[:, :, : x.shape[2], : x.shape[3]]
+
+
+class MLP(nn.Module):
+    """Dense hidden layers and a linear output."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], out: int, activation: str) -> None:
+        super().__init__()
+        sizes = [inputs, *hidden]
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+        self.out = nn.Linear(sizes[-1], out)
+        self.activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., inputs] -> [..., out]`."""
+        for layer in self.hidden:
+            x = self.activation(layer(x))
+        return self.out(x)
+
+    def leaves(self) -> Leaves:
+        """See `layers.Leaves`."""
+        hidden = {f"hidden_{i}": of_dense(layer) for i, layer in enumerate(self.hidden)}
+        return under(**hidden, out=of_dense(self.out))
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
+    "elu": F.elu,
+}
+
+
+def sum_event(nats: Tensor) -> Tensor:
+    """`[B, ...] -> [B]`."""
+    return nats.flatten(1).sum(1)
+
+
+def bernoulli_nats(logits: Tensor, x: Tensor) -> Tensor:
+    """-log p(x), elementwise."""
+    return F.binary_cross_entropy_with_logits(logits.float(), x, reduction="none")
+
+
+def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
+    """-log p(x), `[B]`."""
+    return sum_event(bernoulli_nats(logits, x))
+
+
+def conditional_nats(logits: Tensor, x: Tensor, levels: int) -> Tensor:
+    """-log p(x_d | x before d): logits `[B, *shape]`, or `[B, *shape, levels]`."""
+    if levels == 2:
+        return bernoulli_nats(logits, x)
+    nats = F.cross_entropy(
+        logits.reshape(-1, levels).float(), x.reshape(-1).long(), reduction="none"
+    )
+    return nats.reshape(x.shape)
+
+
+def draw_values(logits: Tensor, levels: int) -> Tensor:
+    """Values of conditionals whose logits are `[B]`, or `[B, levels]`: `[B]`."""
+    if levels == 2:
+        return torch.bernoulli(torch.sigmoid(logits.float()))
+    return torch.multinomial(F.softmax(logits.float(), -1), 1)[:, 0].float()
+
+
+def gaussian_nats(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """-log density, elementwise."""
+    apart = (x - mean) * torch.exp(-log_std)
+    return 0.5 * apart**2 + log_std + 0.5 * math.log(2 * math.pi)
+
+
+def standard_kl(mean: Tensor, log_std: Tensor) -> Tensor:
+    """KL(N(mean, std^2) || N(0, 1)), elementwise."""
+    return 0.5 * (torch.exp(2 * log_std) + mean**2 - 1) - log_std
+
+
+def scaled(x: Tensor, levels: int) -> Tensor:
+    """Levels to [-1, 1], NHWC to NCHW."""
+    return (2 * x / (levels - 1) - 1).permute(0, 3, 1, 2)
+
+
+def where(network: nn.Module) -> torch.device:
+    """The device of a network."""
+    return next(network.parameters()).device
