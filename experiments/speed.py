@@ -4,9 +4,14 @@ For every row, one compiled training step on random data of the right kind, one 
 samples and one that evaluates a batch: seconds to compile from nothing, the median of repeated
 blocked calls with their spread, examples a second, memory, and the share of the chip's peak that
 its matrix products and convolutions make (`experiments.flops`; the peak is that of a large matrix
-product in the same precision, measured in the same run).
+product in the same precision, measured in the same run). Averages of the weights are part of a step
+where the row keeps any.
 
     python -m experiments.speed --rows nade_binarized_mnist pixelcnn_mnist:gated --out speed.json
+
+With `--peer torch` the same network and step in PyTorch (`experiments.peers`) are timed after each,
+in a process of its own, and the table says how many times its seconds are ours. JAX then takes
+memory of the GPU as it needs it and leaves the rest (XLA_PYTHON_CLIENT_PREALLOCATE=false).
 
 Nothing is read from disk. Rates do not depend on the pixels.
 """
@@ -14,8 +19,10 @@ Nothing is read from disk. Rates do not depend on the pixels.
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,17 +32,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import peers
 from experiments.flops import count
 from experiments.input_rate import show
 from experiments.table import rows as all_rows
 from genjax import checks, families
-from genjax.core import init_state, traits_of
+from genjax.core import init_state, traits_of, with_ema
 from genjax.train import Run
 from genjax.train.checkpoint import write_json
 from genjax.train.record import commit, device
 from genjax.train.settings import build_optimizer, resolve
 
 CACHE = "jax_enable_compilation_cache"
+KINDS = ("step", "sample", "evaluate")
+PEER_SECONDS = 3600  # what all that is tried of one row may take
 # One row a family whose step is a gradient's; what --rows takes instead.
 DEFAULT = (
     *("fvsbn_binarized_mnist", "nade_binarized_mnist", "made_binarized_mnist"),
@@ -59,7 +69,9 @@ def main(argv: list[str] | None = None) -> int:
     add("--batch-size", type=int, help="of step and evaluation; else each row's own")
     add("--samples", type=int, default=64, help="drawn together (64)")
     add("--peak-side", type=int, default=4096, help="of the matrices that give the peak (4096)")
-    add("--skip", nargs="+", choices=("step", "sample", "evaluate"), default=[], help="leave out")
+    add("--skip", nargs="+", choices=KINDS, default=[], help="leave out")
+    add("--dtype", choices=("float32", "bfloat16"), help="of every Config that has one")
+    add("--peer", choices=("torch",), help="time the same in PyTorch too")
     add("--out", type=pathlib.Path, help="write the figures there as JSON")
     options = parser.parse_args(argv)
     try:
@@ -68,11 +80,16 @@ def main(argv: list[str] | None = None) -> int:
         )
         for name in options.rows:
             checks.one_of(tuple(known), rows=name)
+        if options.peer:
+            peers.check_installed()
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX asks
         peaks = {d: peak(d, options.peak_side, options.repeats) for d in ("float32", "bfloat16")}
         found = []
         for name in options.rows:
             print(f"{name} ...", file=sys.stderr, flush=True)
-            found.append({"row": name, **measure(known[name], options, peaks)})
+            run = of_dtype(known[name], options.dtype)
+            row = {"row": name, **measure(run, options, peaks)}
+            found.append(row | (beside(row, options) if options.peer else {}))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -81,6 +98,7 @@ def main(argv: list[str] | None = None) -> int:
         write_json(options.out, about)
     print(json.dumps(about) if not sys.stdout.isatty() else "", end="")
     show(f"{about['device']}, milliseconds", [table_row(r) for r in found])
+    show("PyTorch's seconds over ours", [ratio_row(r) for r in found if options.peer])
     return 0
 
 
@@ -103,6 +121,13 @@ def timed(call: Callable[[], Any], repeats: int) -> dict[str, float]:
     return {"seconds": statistics.median(seconds), "spread": float(high - low) / 2}
 
 
+def of_dtype(run: Run, dtype: str | None) -> Run:
+    """The row in another precision, where its Config has one."""
+    if dtype is None or not hasattr(run.model, "dtype"):
+        return run
+    return dataclasses.replace(run, model=dataclasses.replace(run.model, dtype=dtype))
+
+
 def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> dict[str, Any]:
     """The figures of one row."""
     run = resolve(run, jax.default_backend())
@@ -121,8 +146,10 @@ def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> d
             return family.log_prob(config, variables, x, **told)
         return family.elbo(config, variables, x, key, **told)
 
+    step = family.make_step(config, optimizer)
+    step = with_ema(step, run.train.ema) if run.train.ema else step
     calls: dict[str, tuple[Callable, tuple[Any, ...], int]] = {
-        "step": (family.make_step(config, optimizer), (state, batch), size),
+        "step": (step, (state, batch), size),
         "sample": (
             lambda variables, key: family.sample(config, variables, key, options.samples),
             (variables, key),
@@ -164,6 +191,36 @@ def figures(
     }
 
 
+def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The peer's figures of a measured row, and its seconds over ours; or why there are none."""
+    words = ["--row", row["row"], "--dtype", row["config"].get("dtype", "float32")]
+    words += ["--repeats", str(options.repeats), "--batch-size", str(row["batch_size"])]
+    words += [
+        "--samples",
+        str(options.samples),
+        *(["--skip", *options.skip] if options.skip else []),
+    ]
+    root = str(pathlib.Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    # JAX makes the batch there, and must not take the GPU again.
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "experiments.peers.measure", *words]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=PEER_SECONDS
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            raise ValueError(said[-1] if said else f"it ended with {done.returncode}.")
+        peer = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError, OSError, subprocess.TimeoutExpired) as error:
+        why = str(error).splitlines()[0]
+        print(f"{row['row']}: no peer: {why}", file=sys.stderr)
+        return {"peer": {"error": why}, "ratio": {}}
+    both = [k for k in KINDS if k in row and "seconds" in peer.get(k, {})]
+    return {"peer": peer, "ratio": {k: peer[k]["seconds"] / row[k]["seconds"] for k in both}}
+
+
 def random_batch(family: Any, config: Any, size: int, key: jax.Array) -> dict[str, jax.Array]:
     """A batch as the spec says, of values that the family takes."""
     traits = traits_of(family, config)
@@ -185,12 +242,19 @@ def random_batch(family: Any, config: Any, size: int, key: jax.Array) -> dict[st
 def table_row(found: dict[str, Any]) -> dict[str, str | float]:
     """One line for a person: milliseconds, and percent of the peak."""
     row: dict[str, str | float] = {"row": found["row"], "batch": float(found["batch_size"])}
-    for name in ("step", "sample", "evaluate"):
+    for name in KINDS:
         part = found.get(name)
         row[name] = f"{1e3 * part['seconds']:,.2f}" if part else "-"
         row[f"{name} %"] = f"{100 * part['share_of_peak']:.1f}" if part else "-"
     row["compile s"] = f"{found['step']['compile_seconds']:.1f}" if "step" in found else "-"
     return row
+
+
+def ratio_row(found: dict[str, Any]) -> dict[str, str | float]:
+    """The ratios of a row, and what was fastest of a step there."""
+    row: dict[str, str | float] = {"row": found["row"]}
+    row |= {k: f"{found['ratio'][k]:.2f}" if k in found["ratio"] else "-" for k in KINDS}
+    return row | {"step's way": found["peer"].get("step", {}).get("way", "-")}
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def test_the_python_of_the_readme_runs():
         "experiments.blind_spot",
         "experiments.pixel_sampling",
         "experiments.speed",
+        "experiments.peers.measure",
         "genjax.data",
         "genjax.data.prepare",
         "genjax.sample",

@@ -5,8 +5,9 @@ with a family's own weights where they are given; `leaves` says which tensor is 
 so that weights and gradients can be compared; `loss` (two players: `discriminator_loss`,
 `generator_loss`), `sample` and `evaluate` are its work. Batches and samples are NHWC as in JAX,
 maps inside are NCHW. Computation in bfloat16 is autocast's, around these functions: a Config's
-`dtype` is not looked at. `experiments.peers.measure` times them, `experiments.speed --peer torch`
-does it for every row.
+`dtype` is not looked at. What loops in Python says so in its network's `loops`, and `pieces` names
+what a compiler is given of it. `experiments.peers.measure` times one row, and
+`experiments.speed --peer torch` each beside this library's own.
 """
 
 import importlib
@@ -30,6 +31,15 @@ def get(family: str) -> Any:
     """
     if family not in FAMILIES:
         raise ValueError(f"{family} has no peer in PyTorch; there are {', '.join(FAMILIES)}.")
+    check_installed()
+    return importlib.import_module(FAMILIES[family])
+
+
+def check_installed() -> None:
+    """Refuse to go on without PyTorch.
+
+    Raises:
+      ValueError: it is not installed.
+    """
     if importlib.util.find_spec("torch") is None:
         raise ValueError("a peer needs PyTorch: pip install -e '.[torch]'.")
-    return importlib.import_module(FAMILIES[family])

@@ -69,5 +69,5 @@ def sample(network: FVSBN, config: Any, n: int) -> Tensor:
 
 
 def pieces(network: FVSBN) -> list[tuple[nn.Module, str]]:
-    """What is compiled for sampling: the body of the loop."""
+    """What is compiled of loops: their bodies."""
     return [(network, "advance")]

@@ -36,25 +36,31 @@ def degrees_of(config: Any) -> list[np.ndarray]:
     return [places, *(np.stack(layer) for layer in zip(*drawn, strict=True))]
 
 
+class MaskedLinear(nn.Linear):
+    """A dense layer under a mask `[out, in]`."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """`[B, in] -> [B, out]`."""
+        return F.linear(x, self.weight * mask, self.bias)
+
+
 class MADE(nn.Module):
     """`x [B, D]` -> logits `[B, D]` under one mask."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         dims = math.prod(config.shape)
-        self.act, self.masks, self.share = (
-            ACTIVATIONS[config.activation],
-            config.masks,
-            config.dropout,
-        )
+        self.act, self.masks = ACTIVATIONS[config.activation], config.masks
+        self.share = config.dropout
         sizes = [dims, *config.hidden]
-        self.hidden: Any = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        self.out: Any = nn.Linear(sizes[-1], dims)
-        self.direct: Any = nn.Linear(dims, dims, bias=False) if config.direct else None
+        self.hidden = nn.ModuleList(MaskedLinear(a, b) for a, b in itertools.pairwise(sizes))
+        self.out = MaskedLinear(sizes[-1], dims)
+        self.direct = MaskedLinear(dims, dims, bias=False) if config.direct else None
         degrees = [torch.from_numpy(d.astype(np.int32)) for d in degrees_of(config)]
         self.depth = len(degrees)
         for i, table in enumerate(degrees):
             self.register_buffer(f"degrees_{i}", table, persistent=False)
+        self.loops = ("evaluate",) if self.masks > 1 else ()
         if self.masks == 1:
             for i, mask in enumerate(self.made_masks(0)):
                 self.register_buffer(f"mask_{i}", mask, persistent=False)
@@ -66,19 +72,17 @@ class MADE(nn.Module):
         return [*hidden, low[0][:, None] > low[-1][None], low[0][:, None] > low[0][None]]
 
     def forward(self, x: Tensor, mask: Any = 0, train: bool = False) -> Tensor:
-        """`mask` is a number, of a tensor `[]` where there are several."""
+        """`mask` is a number, or a tensor `[]` where there are several."""
         if self.masks == 1:
             masks = [getattr(self, f"mask_{i}") for i in range(self.depth + 1)]
         else:
             masks = self.made_masks(mask)
         h = x
         for layer, m in zip(self.hidden, masks, strict=False):
-            h = self.act(F.linear(h, layer.weight * m, layer.bias))
+            h = self.act(layer(h, m))
             h = F.dropout(h, self.share, train)
-        logits = F.linear(h, self.out.weight * masks[-2], self.out.bias)
-        if self.direct is None:
-            return logits
-        return logits + F.linear(x, self.direct.weight * masks[-1])
+        logits = self.out(h, masks[-2])
+        return logits if self.direct is None else logits + self.direct(x, masks[-1])
 
     def leaves(self) -> Leaves:
         """See `layers.Leaves`."""

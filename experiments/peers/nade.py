@@ -18,7 +18,6 @@ from experiments.peers.layers import ACTIVATIONS, Leaves, bernoulli_nll, filled,
 from genjax.families import nade
 
 FORMS = ("blocks", "loop")
-UNROLLED = ("loop",)  # a compiler would write every pixel out
 
 
 class NADE(nn.Module):
@@ -32,6 +31,8 @@ class NADE(nn.Module):
         super().__init__()
         dims, hidden = math.prod(config.shape), config.hidden
         self.form, self.dims = form, dims
+        # A compiler would write every pixel out: it is given the body of the loop.
+        self.loops = ("step", "evaluate") if form == "loop" else ()
         self.act = ACTIVATIONS[config.activation]
         self.block = nade.block_length(dims)
         order = torch.from_numpy(nade.order(config).copy())
@@ -65,10 +66,17 @@ class NADE(nn.Module):
         W, V, b = self.rows()
         a, logits = self.c.expand(len(x), -1), []
         for x_d, W_d, V_d in zip(x.unbind(1), W.unbind(), V.unbind(), strict=True):
-            h = self.act(a)
-            logits.append((h if keep is None else h * keep) @ V_d)
-            a = torch.addcmul(a, x_d[:, None], W_d)
+            a, found = self.tell(a, x_d, W_d, V_d, keep)
+            logits.append(found)
         return torch.stack(logits, 1) + b
+
+    def tell(
+        self, a: Tensor, x: Tensor, W_d: Tensor, V_d: Tensor, keep: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """A pixel's logits, `[B]`, and what the next one sees."""
+        h = self.act(a)
+        logits = (h if keep is None else h * keep) @ V_d
+        return torch.addcmul(a, x[:, None], W_d), logits
 
     def by_blocks(self, x: Tensor, keep: Tensor | None) -> Tensor:
         """Several pixels at a time."""
@@ -126,5 +134,5 @@ def sample(network: NADE, config: Any, n: int) -> Tensor:
 
 
 def pieces(network: NADE) -> list[tuple[nn.Module, str]]:
-    """What is compiled for sampling: the body of the loop."""
-    return [(network, "advance")]
+    """What is compiled of loops: their bodies."""
+    return [(network, "advance"), (network, "tell")]

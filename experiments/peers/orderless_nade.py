@@ -21,13 +21,12 @@ from experiments.peers.layers import (
 )
 from genjax.families import orderless_nade
 
-UNROLLED = ("",)  # a compiler would write every pixel of a density out
-
 
 class OrderlessNADE(nn.Module):
     """`x, visible [B, D]` -> logits `[B, D]`."""
 
     orders: Tensor
+    loops = ("evaluate",)
 
     def __init__(self, c: Any) -> None:
         super().__init__()
@@ -134,5 +133,5 @@ def sample(network: OrderlessNADE, config: Any, n: int) -> Tensor:
 
 
 def pieces(network: OrderlessNADE) -> list[tuple[nn.Module, str]]:
-    """What is compiled where the whole would be written out: the bodies of the loops."""
+    """What is compiled of loops: their bodies."""
     return [(network, "told"), (network, "drawn")]

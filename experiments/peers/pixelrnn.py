@@ -26,8 +26,6 @@ from experiments.peers.pixelcnn import Head, around, lists
 from experiments.peers.pixelcnn import sample as sample
 from genjax.nn.causal import groups
 
-UNROLLED = ("",)  # a compiler would write every row or diagonal out
-
 
 def cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """One LSTM update: gates `[..., 4 h]` in the order o, f, i, g."""
@@ -152,6 +150,8 @@ def unskewed(x: Tensor, width: int) -> Tensor:
 class PixelRNN(nn.Module):
     """`x [B, H, W, C]` -> logits."""
 
+    loops = ("step", "evaluate")
+
     def __init__(self, c: Any) -> None:
         super().__init__()
         channels = c.shape[2]
@@ -201,6 +201,6 @@ def evaluate(network: PixelRNN, config: Any, batch: dict[str, Tensor]) -> Tensor
 
 
 def pieces(network: PixelRNN) -> list[tuple[nn.Module, str]]:
-    """What is compiled where the whole would be written out: one step of every recurrence."""
+    """What is compiled of loops: a step of every recurrence."""
     directions = [d for lstm in network.lstm for d in lstm.directions()]
     return [(d, "row" if isinstance(network.lstm[0], RowLSTM) else "diagonal") for d in directions]

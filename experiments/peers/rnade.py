@@ -104,5 +104,5 @@ def sample(network: RNADE, config: Any, n: int) -> Tensor:
 
 
 def pieces(network: RNADE) -> list[tuple[nn.Module, str]]:
-    """What is compiled for sampling: the body of the loop."""
+    """What is compiled of loops: their bodies."""
     return [(network, "advance")]

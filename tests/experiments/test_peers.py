@@ -2,232 +2,50 @@
 
 import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 REASON = "torch is not installed (pip install -e '.[torch]')"
 torch = pytest.importorskip("torch", reason=REASON)
 
-from experiments import peers, speed  # noqa: E402
+from torch_peers import (  # noqa: E402
+    CONFIGS,
+    KEY,
+    as_tensors,
+    case,
+    family_of,
+    losses_of,
+    network_of,
+    noise_of,
+    of_peer,
+    reference,
+    tensor,
+)
+
+from experiments import peers, speed, table  # noqa: E402
+from experiments.peers import measure, strided, training  # noqa: E402
 from experiments.peers.layers import flattened  # noqa: E402
-from genjax import families  # noqa: E402
+from genjax.core import Method, Optimizer, State, stream, traits_of  # noqa: E402
+from genjax.core.state import init_optimizer  # noqa: E402
 from genjax.families import (  # noqa: E402
     dcgan,
-    fvsbn,
     gan,
     hierarchical_vae,
-    infogan,
-    m2,
     made,
-    nade,
-    orderless_nade,
     pixelcnn,
-    pixelcnn_pp,
     pixelrnn,
     rnade,
     vae,
 )
+from genjax.nn import latent  # noqa: E402
+from genjax.train import Run, Train  # noqa: E402
+from genjax.train.settings import TwoOptimizers, build_optimizer  # noqa: E402
 
-torch.set_num_threads(1)
-
-SHAPE = (5, 5, 1)
-KEY = jax.random.key(3)
-PIXELS = dict(layers=2, features=4, head=5)
-WIDE = dict(shape=(6, 5, 2), generator_widths=(6, 4), discriminator_widths=(4, 6), latent=3)
-CODES = dict(shape=(6, 5, 1), generator_widths=(4, 3), discriminator_widths=(3, 4), latent=3)
-CODES |= dict(generator_dense=(6,), discriminator_dense=(5,), code_hidden=4)
-
-CONFIGS = {
-    "fvsbn": fvsbn.Config(shape=SHAPE),
-    "nade": nade.Config(shape=SHAPE, hidden=6),
-    "nade_loop": nade.Config(shape=SHAPE, hidden=6, activation="sigmoid", order="raster"),
-    "made": made.Config(shape=SHAPE, hidden=(8, 7), activation="softplus"),
-    "made_masks": made.Config(shape=SHAPE, hidden=(8,), masks=3, direct=False),
-    "pixelcnn": pixelcnn.Config(shape=SHAPE, **PIXELS),
-    "pixelcnn_levels": pixelcnn.Config(shape=(5, 4, 3), levels=5, first=5, **PIXELS),
-    "pixelcnn_masked": pixelcnn.Config(shape=(4, 5, 2), levels=3, network="masked", **PIXELS),
-    "vae": vae.Config(shape=SHAPE, hidden=(7, 6), latent=3),
-    "vae_iwae": vae.Config(
-        shape=SHAPE, hidden=(7,), latent=3, objective="iwae", latent_samples=4, activation="relu"
-    ),
-    "gan": gan.Config(
-        shape=SHAPE,
-        latent=4,
-        generator_hidden=(8, 7),
-        discriminator_hidden=(6, 5),
-        pieces=3,
-        input_dropout=0.0,
-        hidden_dropout=0.0,
-    ),
-    "gan_relu": gan.Config(
-        shape=(2,),
-        latent=4,
-        noise="normal",
-        output="linear",
-        generator_hidden=(8,),
-        discriminator_hidden=(6,),
-        activation="relu",
-        input_dropout=0.0,
-        hidden_dropout=0.0,
-    ),
-    "dcgan": dcgan.Config(**WIDE),
-    "dcgan_dense": dcgan.Config(
-        **WIDE, kernel=4, generator_dense=(5,), discriminator_dense=(7,), noise="normal"
-    ),
-    "orderless_nade": orderless_nade.Config(shape=SHAPE, hidden=(7, 6), orders=3),
-    "orderless_nade_1": orderless_nade.Config(
-        shape=SHAPE, hidden=(7,), activation="sigmoid", input_masks=False
-    ),
-    "rnade": rnade.Config(shape=(7,), hidden=6, components=3, order="random"),
-    "pixelrnn": pixelrnn.Config(shape=(5, 4, 1), **PIXELS),
-    "pixelrnn_skip": pixelrnn.Config(
-        shape=(4, 5, 2), levels=4, residual=False, skip=True, **PIXELS
-    ),
-    "pixelrnn_row": pixelrnn.Config(shape=SHAPE, network="row", skip=True, **PIXELS),
-    "pixelcnn_pp": pixelcnn_pp.Config(
-        shape=(5, 6, 3), features=4, blocks=1, halvings=2, components=3, dropout=0.0
-    ),
-    "hierarchical_vae": hierarchical_vae.Config(
-        shape=SHAPE, latent=(4, 3), hidden=(6, 5), objective="iwae", latent_samples=4
-    ),
-    "hierarchical_vae_elbo": hierarchical_vae.Config(
-        shape=SHAPE, latent=(4, 3, 2), hidden=(6, 5, 4), depth=1, latent_samples=2
-    ),
-    "m2": m2.Config(shape=SHAPE, classes=4, latent=3, hidden=(6, 5), weight_prior=0.01),
-    "infogan": infogan.Config(**CODES),
-    "infogan_width": infogan.Config(
-        **CODES,
-        categorical=(3, 4),
-        uniform=(2,),
-        gaussian=(2,),
-        weights=(1.0, 0.5, 0.3, 2.0),
-        code_width=True,
-    ),
-    "dcgan_even": dcgan.Config(**{**WIDE, "shape": (8, 8, 1)}, kernel=3),
-}
-FORMS = {"nade_loop": {"form": "loop"}}
-
-
-def family_of(name):
-    config = CONFIGS[name]
-    found = type(config).__module__.rsplit(".", 1)[1]
-    return families.get(found), peers.get(found), config
-
-
-def randomised(family, config):
-    """Variables as after some training: no zeros, and variances above 0."""
-    rng = np.random.default_rng(0)
-    tree = jax.eval_shape(lambda key: family.init(config, key), KEY)
-    draw = lambda leaf: jnp.asarray(0.4 * rng.normal(size=leaf.shape), leaf.dtype)  # noqa: E731
-    variables = jax.tree.map(draw, tree)
-    if "batch_stats" in variables:
-        positive = lambda leaf: 0.1 + jnp.abs(leaf)  # noqa: E731
-        variables["batch_stats"] = jax.tree.map(positive, variables["batch_stats"])
-    return variables
-
-
-def noise_of(name, key):
-    """The random numbers that a JAX loss draws from a key, as a peer takes them."""
-    family, _, config = family_of(name)
-    if isinstance(config, vae.Config):
-        return tensor(jax.random.normal(key, (config.latent_samples, 3, config.latent)))
-    if isinstance(config, made.Config) and config.masks > 1:
-        return int(jax.random.randint(jax.random.split(key)[0], (), 0, config.masks))
-    if isinstance(config, m2.Config):
-        return tensor(jax.random.normal(key, (3, config.classes, config.latent)))
-    if isinstance(config, hierarchical_vae.Config):
-        drawn = [
-            [jax.random.normal(k, (3, z)) for k, z in zip(jax.random.split(one, len(z_)), z_)]
-            for one in jax.random.split(key, config.latent_samples)
-            for z_ in [config.latent]
-        ]
-        return [tensor(jnp.stack(layer)) for layer in zip(*drawn, strict=True)]
-    if isinstance(config, orderless_nade.Config):
-        pixel_key, subset_key, _ = jax.random.split(key, 3)
-        x = jnp.zeros((3, 25))
-        pixel = jax.random.randint(pixel_key, (3, 1), 0, 25)
-        return tensor(orderless_nade._seen_before(subset_key, pixel, x))
-    if hasattr(family, "noise"):
-        return tensor(family.noise(config, jax.random.split(key)[0], size_of(family)))
-    return None
-
-
-def tensor(a):
-    return torch.from_numpy(np.array(a))
-
-
-def network_of(name, variables):
-    _, peer, config = family_of(name)
-    return peer.build(config, jax.tree.map(np.asarray, variables), **FORMS.get(name, {}))
-
-
-@functools.cache
-def case(name):
-    """Variables, a batch, and the loss of JAX with its gradient, of each player where there are
-    two: `{loss name: (nats, {path: gradient})}`."""
-    family, _, config = family_of(name)
-    variables = randomised(family, config)
-    batch = speed.random_batch(family, config, size_of(family), jax.random.key(1))
-    if isinstance(config, m2.Config):
-        batch["label"] = jnp.asarray([2, -1, 0], jnp.int32)
-    return variables, batch, reference(name, variables, batch)
-
-
-def reference(name, variables, batch):
-    family, _, config = family_of(name)
-    found = {}
-    for loss_name in losses_of(family):
-        own = loss_name.removesuffix("_loss") if loss_name != "loss" else None
-
-        @jax.jit
-        def both(params, batch, loss_name=loss_name):
-            def mean(params):
-                nats, _ = getattr(family, loss_name)(
-                    config, {**variables, "params": params}, batch, KEY
-                )
-                return nats.mean(), nats
-
-            return jax.grad(mean, has_aux=True)(params)
-
-        grads, nats = both(variables["params"], batch)
-        kept = {own: grads[own]} if own else grads
-        found[loss_name] = (np.asarray(nats), flattened(jax.tree.map(np.asarray, kept)))
-    return found
-
-
-def size_of(family):
-    # Batch norm's variance of three numbers has lost digits in either library.
-    return 12 if hasattr(family, "discriminator_loss") else 3
-
-
-def losses_of(family):
-    return ["loss"] if hasattr(family, "loss") else ["discriminator_loss", "generator_loss"]
-
-
-def of_peer(name, network, batch):
-    """The same of the peer."""
-    family, peer, config = family_of(name)
-    found, leaves = {}, network.leaves()
-    for loss_name in losses_of(family):
-        nats = getattr(peer, loss_name)(network, config, batch, noise_of(name, KEY))
-        network.zero_grad(set_to_none=True)
-        nats.mean().backward()
-        own = "" if loss_name == "loss" else loss_name.removesuffix("_loss") + "/"
-        grads = {
-            path: layout(tensor.grad).numpy()
-            for path, (tensor, layout) in leaves.items()
-            if path.startswith(own)
-        }
-        found[loss_name] = (nats.detach().numpy(), grads)
-    return found
-
-
-def as_tensors(batch):
-    return {k: tensor(v) for k, v in batch.items()}
+FAST = ["--repeats", "2", "--batch-size", "2", "--samples", "2"]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -243,3 +61,252 @@ def test_losses_and_the_gradient_of_every_leaf_are_those_of_jax(name):
             np.testing.assert_allclose(
                 got[loss_name][1][path], grad, rtol=1e-3, atol=1e-5, err_msg=path
             )
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_after_a_step_of_adam_both_have_the_same_loss(name):
+    family, peer, config = family_of(name)
+    variables, batch, before = case(name)
+    # A large eps: else a first step is the sign of gradients that are 0 but for rounding.
+    adam = Optimizer(learning_rate=0.05, eps=1e-3)
+    two = hasattr(family, "make_steps")
+    run = Run(
+        experiment=name,
+        family=type(config).__module__.rsplit(".", 1)[1],
+        model=config,
+        optimizer=TwoOptimizers(generator=adam, discriminator=adam) if two else adam,
+        train=Train(ema=0.5),
+    )
+    optimizer = build_optimizer(run)
+    opt_state = init_optimizer(optimizer, variables["params"])
+    state = State(step=jnp.int32(0), key=KEY, variables=variables, opt_state=opt_state)
+    state, _ = jax.jit(family.make_step(config, optimizer))(state, batch)
+    after = reference(name, state.variables, batch)
+
+    tensors, network = as_tensors(batch), network_of(name, variables)
+    stream_of = lambda loss_name: stream(KEY, 0, loss_name.removesuffix("_loss"))  # noqa: E731
+    noise = {k: noise_of(name, stream_of(k)) for k in losses_of(family)}
+    losses = training.mean_losses(peer, network, config, "float32")
+    training.make_step(network, run, losses)(tensors, noise)
+    got = of_peer(name, network, tensors)
+    for loss_name, (nats, _) in after.items():
+        assert abs(nats - before[loss_name][0]).max() > 1e-2  # something moved
+        np.testing.assert_allclose(got[loss_name][0], nats, rtol=1e-3, atol=1e-4)
+
+
+def captured(call):
+    """What every layer of a Flax module gave, `{path: array}`."""
+    _, state = call(capture_intermediates=True, mutable=["intermediates", "batch_stats"])
+    found = {}
+    for path, a in jax.tree_util.tree_leaves_with_path(state["intermediates"]):
+        names = [k.key for k in path if hasattr(k, "key")]
+        found["/".join(names[:-1])] = np.asarray(a)  # the last is __call__
+    return found
+
+
+def hooked(network, leaves, forward):
+    """What every torch layer gave, under Flax's name of its weight."""
+    owners = {id(m.weight): m for m in network.modules() if hasattr(m, "weight")}
+    found = {}
+    for path, (parameter, _) in leaves.items():
+        name, leaf = path.rsplit("/", 1)
+        if leaf in ("kernel", "scale"):
+            keep = lambda m, i, o, name=name: found.__setitem__(name, o.detach())  # noqa: E731
+            owners[id(parameter)].register_forward_hook(keep)
+    forward()
+    return found
+
+
+def agree(flax, got, arranged=lambda path, t: t):
+    """Layer by layer; `arranged(path, tensor)` is in Flax's order. Returns how many there were."""
+    assert got.keys() <= flax.keys()
+    for path, found in got.items():
+        shown = arranged(path, found).numpy().reshape(flax[path].shape)
+        np.testing.assert_allclose(shown, flax[path], rtol=1e-3, atol=1e-4, err_msg=path)
+    return len(got)
+
+
+@pytest.mark.parametrize("name", ["pixelcnn", "pixelcnn_levels", "pixelcnn_masked"])
+def test_every_layer_of_pixelcnn_gives_what_flax_gives(name):
+    _, _, config = family_of(name)
+    variables, batch, _ = case(name)
+    network, module = network_of(name, variables), pixelcnn._network(config)
+    flax = captured(functools.partial(module.apply, variables, batch["x"]))
+    got = hooked(network, network.leaves(), lambda: network(tensor(batch["x"])))
+    kernels = sum(path.endswith("kernel") for path in network.leaves())
+    assert agree(flax, got, lambda path, t: t.permute(0, 2, 3, 1)) == kernels
+
+
+@pytest.mark.parametrize("name", ["dcgan", "dcgan_dense", "dcgan_even"])
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_every_layer_of_dcgan_gives_what_flax_gives(name, player):
+    _, _, config = family_of(name)
+    variables, batch, _ = case(name)
+    network = getattr(network_of(name, variables), player)
+    x = batch["x"]
+    module, given, seen = dcgan.Discriminator(config), x, strided.mirrored(tensor(x))
+    if player == "generator":
+        module, given = dcgan.Generator(config), dcgan.noise(config, KEY, len(x))
+        seen = tensor(given)
+    own = {c: variables[c][player] for c in ("params", "batch_stats")}
+    flax = captured(functools.partial(module.apply, own, given, train=True))
+    got = hooked(network, network.leaves(), lambda: network(seen, train=True))
+    turned = strided.of_map(network.stack.sides[0]) if player == "generator" else None
+    first_map = str(len(network.stack.dense) - 1)  # the dense layer, and its norm, that make one
+
+    def arranged(path, t):
+        if t.ndim == 4:
+            return strided.unmirrored(t)
+        return turned(t.t()).t() if turned and path.endswith(first_map) else t
+
+    assert agree(flax, got, arranged) >= 4
+
+
+def test_every_layer_of_a_vae_gives_what_flax_gives():
+    _, _, config = family_of("vae")
+    variables, batch, _ = case("vae")
+    network = network_of("vae", variables)
+    z = jax.random.normal(KEY, (3, config.latent))
+    for part, given in (("encoder", batch["x"]), ("decoder", z)):
+        module, mlp = getattr(latent, part)(config), getattr(network, part)
+        own = {"params": variables["params"][part]}
+        flax = captured(functools.partial(module.apply, own, given))
+        leaves = {f"MLP_0/{path}": leaf for path, leaf in mlp.leaves().items()}
+        got = hooked(mlp, leaves, functools.partial(mlp, tensor(given).flatten(1)))
+        assert agree(flax, got) == 3
+
+
+@pytest.mark.parametrize("name", ["made", "made_masks"])
+def test_every_layer_of_made_gives_what_flax_gives(name):
+    _, _, config = family_of(name)
+    variables, batch, _ = case(name)
+    network, x = network_of(name, variables), batch["x"].reshape(3, -1)
+    mask = config.masks - 1
+    flax = captured(functools.partial(made.MADE(config).apply, variables, x, mask))
+    got = hooked(network, network.leaves(), lambda: network(tensor(x), mask))
+    assert agree(flax, got) == len(config.hidden) + 1 + config.direct
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_samples_are_of_the_familys_shape_and_range(name):
+    family, peer, config = family_of(name)
+    torch.manual_seed(0)
+    x = peer.sample(network_of(name, case(name)[0]), config, 7)
+    assert x.shape == (7, *config.shape)
+    assert x.dtype == torch.float32
+    traits = traits_of(family, config)
+    low, high = traits.sample_range
+    assert low <= x.min() < x.max() <= high
+    if traits.data in ("binary", "levels"):
+        assert (x == x.round()).all()
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if "gan" not in n])
+def test_evaluations_are_those_of_jax(name):
+    family, peer, config = family_of(name)
+    variables, batch, _ = case(name)
+    network, tensors = network_of(name, variables), as_tensors(batch)
+    if family.TRAITS.density == "exact":
+        expected = jax.jit(functools.partial(family.log_prob, config))(variables, batch["x"])
+        got = peer.evaluate(network, config, tensors)
+    else:
+        one, key = config, KEY
+        if hasattr(config, "latent_samples"):
+            one = dataclasses.replace(config, latent_samples=1)
+        if isinstance(config, hierarchical_vae.Config):  # its loss splits a key once a sample
+            key = jax.random.split(KEY, 1)[0]
+        expected = family.elbo(config, variables, batch["x"], key)
+        got = peer.evaluate(network, config, tensors, noise_of(name, KEY, one))
+    np.testing.assert_allclose(got.detach().numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "setting"),
+    [
+        (pixelcnn.Config(classes=3), "classes"),
+        (pixelrnn.Config(factor=2), "factor"),
+        (rnade.Config(kind="laplace"), "kind"),
+        (vae.Config(prior="vamp"), "prior"),
+        (vae.Config(objective="dreg"), "objective"),
+        (dcgan.Config(discriminator_norm="layer"), "discriminator_norm"),
+        (gan.Config(method=Method(r1=0.1)), "Method"),
+        (hierarchical_vae.Config(inference="top_down"), "inference"),
+    ],
+)
+def test_settings_without_a_peer_are_refused(config, setting):
+    name = type(config).__module__.rsplit(".", 1)[1]
+    with pytest.raises(ValueError, match=setting):
+        peers.get(name).build(config)
+
+
+def test_other_leaves_are_refused():
+    config = CONFIGS["fvsbn"]
+    with pytest.raises(ValueError, match="same leaves"):
+        peers.get("fvsbn").build(config, {"params": {"W": np.zeros((25, 25))}})
+    with pytest.raises(ValueError, match="W is"):
+        peers.get("fvsbn").build(config, {"params": {"W": np.zeros(3), "b": np.zeros(25)}})
+
+
+def test_every_default_row_has_a_peer_that_takes_its_settings():
+    rows = table.rows()
+    assert set(peers.FAMILIES) == {rows[name].family for name in speed.DEFAULT}
+    for name in speed.DEFAULT:
+        if name not in ("dcgan_celeba64", "made_binarized_mnist", "pixelcnn_pp_cifar10"):  # large
+            network = peers.get(rows[name].family).build(rows[name].model)
+            assert isinstance(network, torch.nn.Module)
+
+
+def test_without_torch_or_a_peer_there_is_a_sentence(monkeypatch, capsys):
+    with pytest.raises(ValueError, match="markov has no peer in PyTorch"):
+        peers.get("markov")
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[torch\]'"):
+        peers.get("nade")
+    assert speed.main(["--rows", "nade_binarized_mnist", "--peer", "torch"]) == 2
+    assert "pip install -e '.[torch]'" in capsys.readouterr().err
+
+
+def test_the_table_of_speeds_has_the_peers_beside(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    out = tmp_path / "speed.json"
+    words = ["--rows", "fvsbn_binarized_mnist", "ring_modes:ring_wgan_gp", "--peer", "torch"]
+    assert speed.main([*words, *FAST, "--peak-side", "64", "--out", str(out)]) == 0
+    row, refused = json.loads(out.read_text())["rows"]
+    assert row["ratio"].keys() == {"step", "sample", "evaluate"}
+    for kind, ratio in row["ratio"].items():
+        there = row["peer"][kind]
+        assert ratio == pytest.approx(there["seconds"] / row[kind]["seconds"])
+        assert there["examples_per_second"] == pytest.approx(2 / there["seconds"])
+        assert there["way"] == "eager"
+    assert refused["ratio"] == {}
+    assert "default Method alone" in refused["peer"]["error"]
+    said = capsys.readouterr()
+    assert "PyTorch's seconds over ours" in said.out
+    assert "ring_modes:ring_wgan_gp: no peer" in said.err
+
+
+def test_a_dtype_is_for_both_sides():
+    run = table.rows()["gan_mnist"]
+    assert speed.of_dtype(run, "bfloat16").model.dtype == "bfloat16"
+    assert speed.of_dtype(run, None) is run
+    without = table.rows()["nade_binarized_mnist"]
+    assert speed.of_dtype(without, "bfloat16") is without
+
+
+def test_the_fastest_way_counts_and_failures_are_a_line(capsys):
+    tried = {"eager": {"seconds": 2.0}, "compiled": {"seconds": 1.0}, "loop": {"error": "no"}}
+    found = measure.best(tried, 4)
+    assert (found["way"], found["compiled"], found["examples_per_second"]) == ("compiled", True, 4)
+    assert measure.best({"eager": {"error": "no"}}, 4)["error"] == "no"
+    assert measure.main(["--row", "nade"]) == 2
+    assert "row must be one of" in capsys.readouterr().err
+
+
+def test_nade_is_timed_in_both_forms_and_bfloat16_runs(capsys):
+    words = ["--row", "nade_binarized_mnist", "--dtype", "bfloat16", "--skip", "sample"]
+    assert measure.main([*words, *FAST]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["dtype"] == "bfloat16"
+    assert found["step"]["tried"].keys() == {"blocks eager", "loop eager"}
+    assert found["step"]["seconds"] == min(f["seconds"] for f in found["step"]["tried"].values())

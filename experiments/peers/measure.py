@@ -1,0 +1,188 @@
+"""How fast is a row's family in PyTorch: a step, samples, an evaluation, as one line of JSON.
+
+The same batch, sizes and optimizer as `experiments.speed` has of the row, tuned as its users would:
+TensorFloat-32 for float32 and autocast for bfloat16 (all layers, where a family here keeps its last
+one in float32), cuDNN's benchmark, channels_last maps. Eager and, on CUDA, `torch.compile` are both
+timed and the faster one counts; a naive loop is compiled by its body. Every call is blocked.
+
+    python -m experiments.peers.measure --row pixelcnn_mnist:gated --dtype bfloat16
+"""
+
+import argparse
+import functools
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import peers
+from experiments.speed import random_batch
+from experiments.table import rows as all_rows
+from genjax import checks, families
+from genjax.train import Run
+
+KINDS = ("step", "sample", "evaluate")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure a row, print its figures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.peers.measure",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    known = all_rows()
+    add("--row", required=True, metavar="ROW", help="of python -m experiments")
+    add("--dtype", choices=("float32", "bfloat16"), help="of the computation; else the row's own")
+    add("--repeats", type=int, default=20, help="timed calls of each kind, at most (20)")
+    add("--seconds", type=float, default=30.0, help="after so many of a kind no call begins (30)")
+    add("--batch-size", type=int, help="of step and evaluation; else the row's own")
+    add("--samples", type=int, default=64, help="drawn together (64)")
+    add("--skip", nargs="+", choices=KINDS, default=[], help="leave out")
+    add("--compile", choices=("auto", "yes", "no"), default="auto", help="auto: on CUDA alone")
+    options = parser.parse_args(argv)
+    try:
+        checks.positive(repeats=options.repeats, samples=options.samples, seconds=options.seconds)
+        checks.one_of(tuple(known), row=options.row)
+        print(json.dumps(measure(known[options.row], options)))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one row."""
+    peer, family, size = peers.get(run.family), families.get(run.family), options.batch_size
+    import torch
+
+    dtype = options.dtype or getattr(run.model, "dtype", "float32")
+    size = size or run.train.batch_size
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    cuda = torch.cuda.is_available()
+    found: dict[str, Any] = {"torch": torch.__version__, "dtype": dtype, "batch_size": size}
+    found["device"] = torch.cuda.get_device_name() if cuda else "cpu"
+    peer.build(run.model)  # refuses first what it has not
+    arrays = random_batch(family, run.model, size, jax.random.key(0))
+    device = torch.device("cuda" if cuda else "cpu")
+    batch = {k: torch.from_numpy(np.array(v)).to(device) for k, v in arrays.items()}
+    compiling = options.compile == "yes" or (options.compile == "auto" and cuda)
+    for kind in KINDS:
+        if kind in options.skip or (kind == "evaluate" and not hasattr(peer, "evaluate")):
+            continue
+        examples, tried = options.samples if kind == "sample" else size, {}
+        forms = getattr(peer, "FORMS", ("",)) if kind != "sample" else ("",)
+        for form in forms:
+            for compiled in (False, True)[: 1 + compiling]:
+                name = " ".join(filter(None, (form, "compiled" if compiled else "eager")))
+                make = functools.partial(
+                    make_call, peer, run, dtype, kind, form, compiled, batch, examples
+                )
+                tried[name] = attempt(make, device, options)
+        found[kind] = best(tried, examples)
+    return found
+
+
+def make_call(
+    peer: Any,
+    run: Run,
+    dtype: str,
+    kind: str,
+    form: str,
+    compiled: bool,
+    batch: dict[str, Any],
+    examples: int,
+) -> Callable[[], Any]:
+    """One call of a kind, on a network of its own."""
+    import torch
+
+    from experiments.peers.training import make_step, mean_losses
+
+    config, device = run.model, batch["x"].device
+    network = peer.build(config, **({"form": form} if form else {})).to(device)
+    if any(isinstance(m, torch.nn.Conv2d) for m in network.modules()):
+        network = network.to(memory_format=torch.channels_last)
+    if compiled and (kind == "sample" or kind in getattr(network, "loops", ())):
+        pieces = peer.pieces(network) if hasattr(peer, "pieces") else [(network, "forward")]
+        for owner, name in pieces:
+            setattr(owner, name, torch.compile(getattr(owner, name)))
+        compiled = False
+    if kind == "step":
+        losses = mean_losses(peer, network, config, dtype)
+        if compiled:
+            losses = {name: torch.compile(loss) for name, loss in losses.items()}
+        return functools.partial(make_step(network, run, losses), batch)
+
+    def work() -> Any:
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+            if kind == "sample":
+                return peer.sample(network, config, examples)
+            return peer.evaluate(network, config, batch)
+
+    return torch.inference_mode()(torch.compile(work) if compiled else work)
+
+
+def attempt(
+    make: Callable[[], Callable[[], Any]], device: Any, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Seconds and memory of a call, or the first line of what went wrong."""
+    import torch
+
+    gc.collect()
+    torch.compiler.reset()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        found = timed(make(), device, options.repeats, options.seconds)
+    except Exception as error:  # a compiler may fail in any way; what else was tried counts
+        return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+    found["memory_bytes"] = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+    return found
+
+
+def timed(call: Callable[[], Any], device: Any, repeats: int, limit: float) -> dict[str, Any]:
+    """Median seconds of a blocked call, and half of the middle half of them; as few as one timed
+    call where the limit is passed."""
+    import torch
+
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    seconds: list[float] = []
+    warm = 0
+    while len(seconds) < repeats and (not seconds or sum(seconds) < limit):
+        wait()
+        began = time.perf_counter()
+        call()
+        wait()
+        taken = time.perf_counter() - began
+        # The first compiles and allocates; two more where that is cheap.
+        if warm == 0 or (warm < 3 and taken < limit / 30):
+            warm += 1
+            continue
+        seconds.append(taken)
+    low, high = np.quantile(seconds, [0.25, 0.75])
+    spread = float(high - low) / 2
+    return {"seconds": statistics.median(seconds), "spread": spread, "repeats": len(seconds)}
+
+
+def best(tried: dict[str, dict[str, Any]], examples: int) -> dict[str, Any]:
+    """The fastest of what was tried, and all of it."""
+    worked = {name: found for name, found in tried.items() if "error" not in found}
+    if not worked:
+        return {"error": next(iter(tried.values()))["error"], "tried": tried}
+    name = min(worked, key=lambda n: worked[n]["seconds"])
+    rate = examples / worked[name]["seconds"]
+    chosen = {"way": name, "compiled": "compiled" in name, "examples_per_second": rate}
+    return {**worked[name], **chosen, "tried": tried}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
