@@ -1,5 +1,6 @@
 """For every test: ranks are never promoted silently; compiled programs are shared, and plain."""
 
+import importlib.util
 import os
 import tempfile
 
@@ -18,6 +19,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # A machine may be busy: how long an example takes says nothing about it.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
+
+# What cannot be imported without PyTorch; the tests that need it say that they skip.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["torch_peers.py"]
 
 # Whole files go to one process each: the longest first, so that none is left at the end.
 LONGEST = (

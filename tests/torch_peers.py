@@ -138,10 +138,7 @@ def noise_of(name, key, config=None):
     if isinstance(config, hierarchical_vae.Config):
         of_layers = functools.partial(jax.random.split, num=len(config.latent))
         drawn = [
-            [
-                jax.random.normal(k, (3, z))
-                for k, z in zip(of_layers(one), config.latent, strict=True)
-            ]
+            [jax.random.normal(of_layers(one)[i], (3, z)) for i, z in enumerate(config.latent)]
             for one in jax.random.split(key, config.latent_samples)
         ]
         return [tensor(jnp.stack(layer)) for layer in zip(*drawn, strict=True)]

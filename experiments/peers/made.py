@@ -67,7 +67,9 @@ class MADE(nn.Module):
 
     def made_masks(self, mask: Any) -> list[Tensor]:
         """`[out, in]` of each hidden layer, of the output and of the direct connections."""
-        low = [getattr(self, f"degrees_{i}")[mask] for i in range(self.depth)]
+        number = torch.as_tensor(mask, device=self.out.weight.device).reshape(1)
+        tables = (getattr(self, f"degrees_{i}") for i in range(self.depth))
+        low = [table.index_select(0, number)[0] for table in tables]  # [mask] would wait for it
         hidden = [b[:, None] >= a[None] for a, b in itertools.pairwise(low)]
         return [*hidden, low[0][:, None] > low[-1][None], low[0][:, None] > low[0][None]]
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.peers.layers import Leaves, filled, gaussian_nats, refuse, same, where
+from experiments.peers.layers import Leaves, filled, gaussian_nats, refuse, same
 from genjax.families import rnade
 
 
@@ -50,15 +50,17 @@ class RNADE(nn.Module):
         logits, means, scales = z.unbind(-2)
         return logits, means, self.low + F.softplus(scales - self.low)
 
-    def advance(self, a: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    def advance(
+        self, a: Tensor, W_d: Tensor, V_d: Tensor, b_d: Tensor, rho_d: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Draw a dimension, `[B]`, and add its row."""
-        h = F.relu(a * self.rho[d])
-        z = (h @ self.V[d].flatten(1)).unflatten(1, (3, -1)).float() + self.b[d]
+        h = F.relu(a * rho_d)
+        z = (h @ V_d.flatten(1)).unflatten(1, (3, -1)).float() + b_d
         logits, means, log_scales = self.split(z)
         pick = torch.multinomial(F.softmax(logits, -1), 1)
         mean, log_scale = means.gather(1, pick)[:, 0], log_scales.gather(1, pick)[:, 0]
         x = mean + torch.exp(log_scale) * torch.randn_like(mean)
-        return a + x[:, None] * self.W[d], x
+        return a + x[:, None] * W_d, x
 
     def leaves(self) -> Leaves:
         """See `layers.Leaves`."""
@@ -96,11 +98,11 @@ def evaluate(network: RNADE, config: Any, batch: dict[str, Tensor]) -> Tensor:
 def sample(network: RNADE, config: Any, n: int) -> Tensor:
     """`[n, *shape]`."""
     a, found = network.c.expand(n, -1), []
-    for d in network.order.unbind():
-        a, x = network.advance(a, d)
+    parts = (p[network.order].unbind() for p in (network.W, network.V, network.b, network.rho))
+    for part in zip(*parts, strict=True):
+        a, x = network.advance(a, *part)
         found.append(x)
-    out = torch.stack(found, 1).to(where(network))
-    return out[:, network.back].reshape(n, *config.shape)
+    return torch.stack(found, 1)[:, network.back].reshape(n, *config.shape)
 
 
 def pieces(network: RNADE) -> list[tuple[nn.Module, str]]:

@@ -63,7 +63,7 @@ def test_losses_and_the_gradient_of_every_leaf_are_those_of_jax(name):
             )
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", peers.FAMILIES)  # one Config a family has its name
 def test_after_a_step_of_adam_both_have_the_same_loss(name):
     family, peer, config = family_of(name)
     variables, batch, before = case(name)
