@@ -27,8 +27,8 @@ FIGURE = Figure(
     paper=85.10,
     tag="seen",
     source="Uria, Murray and Larochelle 2014, table 2: EoNADE 2 hidden layers, 128 orders",
-    difference="100,000 updates by Adam falling to 0 and averaged weights; the paper has 200,000 with"
-    " Nesterov momentum 0.9, learning rate 0.001 and layer-wise pre-training",
+    difference="100,000 updates by Adam falling to 0 and averaged weights; the paper has 200,000"
+    " with Nesterov momentum 0.9, learning rate 0.001 and layer-wise pre-training",
     data_checksum="0277658a",
 )
 
