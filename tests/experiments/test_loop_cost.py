@@ -1,10 +1,11 @@
 """What the loop costs: every figure is measured, and rows that cannot be are refused."""
 
 import json
+import sys
 
 import pytest
 
-from experiments import loop_cost, table
+from experiments import input_rate, loop_cost, table
 
 FAST = ["--steps", "6", "--saves", "2", "--batch-size", "2"]
 
@@ -42,3 +43,12 @@ def test_bad_options_are_a_sentence(capsys):
     assert loop_cost.main(["--rows", "nade"]) == 2
     assert "rows must be one of" in capsys.readouterr().err
     assert loop_cost.main(["--steps", "0"]) == 2
+
+
+def test_tables_are_shown_without_rich_too(monkeypatch, capsys):
+    rows = [{"row": "nade", "batch": 100.0, "step": 1.25}]
+    input_rate.show("title", rows)
+    assert "nade" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    input_rate.show("title", rows)
+    assert capsys.readouterr().out == "title\n  row nade, batch 100, step 1.25\n"
