@@ -9,6 +9,9 @@ The three recipes with two layers train the same network from the same seed and 
 evaluated. The best weights are picked by the exact -log p of all validation images along the first
 order of the ensemble: the paper uses its loss there, of which one draw an image is noisy by about
 half a nat, where the exact figure has no noise and costs one part in 128 of the test's.
+
+The learning rate is chosen on validation: after 2,500 steps, averaged by 0.99, 1e-3 gives 102.2
+nats along one order, 2e-3 99.2 and 4e-3 98.9; of the last two the smaller, for the longer run.
 """
 
 import dataclasses
@@ -24,8 +27,8 @@ FIGURE = Figure(
     paper=85.10,
     tag="seen",
     source="Uria, Murray and Larochelle 2014, table 2: EoNADE 2 hidden layers, 128 orders",
-    difference="Adam falling to 0 and averaged weights; the paper has Nesterov momentum 0.9, "
-    "learning rate 0.001 and layer-wise pre-training",
+    difference="100,000 updates by Adam falling to 0 and averaged weights; the paper has 200,000"
+    " with Nesterov momentum 0.9, learning rate 0.001 and layer-wise pre-training",
     data_checksum="0277658a",
 )
 
@@ -34,15 +37,15 @@ TWO = Run(
     family="orderless_nade",
     model=orderless_nade.Config(hidden=(500, 500), orders=128),
     data=Data(data="binarized_mnist"),
-    optimizer=Optimizer(optimizer="adam", learning_rate=1e-3, schedule="linear"),
+    optimizer=Optimizer(optimizer="adam", learning_rate=2e-3, schedule="linear"),
     train=Train(
-        steps=200_000,  # as many updates as in the paper
+        steps=100_000,  # half of the paper's updates
         batch_size=1000,
         ema=0.9995,
         log_every=1_000,
-        eval_every=20_000,
+        eval_every=10_000,
         sample_every=50_000,
-        save_every=20_000,
+        save_every=10_000,
     ),
     figure=FIGURE,
 )

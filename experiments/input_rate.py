@@ -119,24 +119,29 @@ def rate(source: str, workers: int, options: argparse.Namespace) -> dict[str, st
 
 
 def show(title: str, rows: list[dict[str, str | float]]) -> None:
-    """Print a table; nothing where there is no row."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Print a table, by rich where it is installed; nothing where there is no row."""
     if not rows:
+        return
+    try:
+        from rich.console import Console
+        from rich.table import Table
+    except ImportError:  # a borrowed machine may have JAX's own packages alone
+        print(title)
+        for row in rows:
+            print("  " + ", ".join(f"{k} {plain(v)}" for k, v in row.items()))
         return
     page = Table(title=title)
     for column in rows[0]:
         page.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
     for row in rows:
-        page.add_row(
-            *(f"{v:,.2f}" if isinstance(v, float) and v < 100 else plain(v) for v in row.values())
-        )
+        page.add_row(*map(plain, row.values()))
     Console().print(page)
 
 
 def plain(value: str | float) -> str:
     """Large numbers without decimals."""
+    if isinstance(value, float) and value < 100:
+        return f"{value:,.2f}"
     return value if isinstance(value, str) else f"{value:,.0f}"
 
 

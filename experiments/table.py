@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
 NOT_EXPERIMENTS = {
     *("__main__", "blind_spot", "input_rate", "pixel_sampling", "reproduce", "select", "table"),
-    *("flops", "peers", "speed", "tour", "uses", "vae_rate"),
+    *("flops", "loop_cost", "peers", "speed", "tour", "uses", "vae_rate"),
 }
 
 COLUMNS = (

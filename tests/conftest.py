@@ -7,7 +7,7 @@ import tempfile
 # Processes that tests start compile the same tiny programs: they find them here.
 CACHE = tempfile.TemporaryDirectory(prefix="genjax-xla-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Tiny programs compile for longer than they run; the tour in CI runs under all optimisations.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 

@@ -64,7 +64,13 @@ def state_builder(family: Any, config: Any, ema: bool = False) -> Any:
 @functools.lru_cache
 def compiled_step(family: Any, config: Any) -> Any:
     """The family's step, compiled once for all tests that only need it to run."""
-    return jax.jit(family.make_step(config, make_optimizer(family)))
+    return jax.jit(family.make_step(config, make_optimizer(family)), donate_argnums=0)
+
+
+@functools.lru_cache
+def jitted(family: Any, name: str, config: Any) -> Any:
+    """A family's function of (variables, ...), compiled: op by op takes several times as long."""
+    return jax.jit(functools.partial(getattr(family, name), config))
 
 
 def make_state(family: Any, config: Any, seed: int = 0, ema: bool = False) -> Any:
@@ -93,17 +99,22 @@ def single(batch: Any, config: Any) -> Any:
 
 def far_variables(family: Any, config: Any, seed: int = 5) -> Any:
     """Parameters well away from initialisation; lopsided counts in every table."""
-    variables = family.init(config, jax.random.key(seed))
+    if family.TRAITS.fit == "gradient":
+        variables = make_state(family, config, seed).variables
+    else:
+        variables = family.init(config, jax.random.key(seed))
     if family.TRAITS.fit == "counting":
         rng = np.random.default_rng(seed)
         buffers = jax.tree.map(
             lambda b: jnp.asarray(rng.geometric(0.2, b.shape) - 1, b.dtype), variables["buffers"]
         )
         return {**variables, "buffers": buffers}
-    leaves, treedef = jax.tree.flatten(variables["params"])
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    moved = [p + jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    return {**variables, "params": jax.tree.unflatten(treedef, moved)}
+    rng = np.random.default_rng(seed + 1)
+    moved = jax.tree.map(
+        lambda p: jnp.asarray(p + rng.normal(size=p.shape), p.dtype),
+        jax.device_get(variables["params"]),
+    )
+    return {**variables, "params": moved}
 
 
 def filled(make: Any, *inputs: Any, scale: float = 0.4, seed: int = 1) -> Any:
@@ -139,7 +150,7 @@ def all_images(shape: tuple[int, ...]) -> jax.Array:
 
 def total_probability(family: Any, config: Any, variables: Any) -> float:
     """Sum of p(x) over every image, in float64."""
-    log_p = family.log_prob(config, variables, all_images(config.shape))
+    log_p = jitted(family, "log_prob", config)(variables, all_images(config.shape))
     return float(np.exp(np.asarray(log_p, np.float64)).sum())
 
 
@@ -151,11 +162,12 @@ def leaks(family: Any, config: Any, variables: Any) -> list[tuple[int, int]]:
     x = all_images(config.shape)
     order = np.asarray(family.order(config))
     found = []
-    base = np.asarray(family.logits(config, variables, x)).reshape(len(x), -1)[:, order]
+    logits = jitted(family, "logits", config)
+    base = np.asarray(logits(variables, x)).reshape(len(x), -1)[:, order]
     for j, pixel in enumerate(order):
         flipped = np.asarray(x).reshape(len(x), -1).copy()
         flipped[:, pixel] = 1 - flipped[:, pixel]
-        other = family.logits(config, variables, jnp.asarray(flipped.reshape(x.shape)))
+        other = logits(variables, jnp.asarray(flipped.reshape(x.shape)))
         changed = np.abs(np.asarray(other).reshape(len(x), -1)[:, order] - base).max(0) > 1e-6
         found += [(i, j) for i in np.flatnonzero(changed) if j >= i]
     return found
@@ -169,7 +181,7 @@ def jacobian_leaks(family: Any, config: Any, variables: Any) -> list[tuple[int, 
     def in_order(x: jax.Array) -> jax.Array:
         return family.logits(config, variables, x[None]).reshape(-1)[order]
 
-    dense = jax.vmap(jax.jacobian(in_order))(x).reshape(4, order.size, -1)[:, :, order]
+    dense = jax.jit(jax.vmap(jax.jacobian(in_order)))(x).reshape(4, order.size, -1)[:, :, order]
     nonzero = np.abs(np.asarray(dense)).max(0) > 0
     return [(int(i), int(j)) for i, j in np.argwhere(nonzero) if j >= i]
 
@@ -180,7 +192,7 @@ def sample_p_value(family: Any, config: Any, variables: Any, n: int = 50_000) ->
     samples = np.asarray(draw(variables, jax.random.key(11))).reshape(n, -1)
     index = samples.astype(int) @ (2 ** np.arange(samples.shape[1])[::-1])
     seen = np.bincount(index, minlength=2 ** samples.shape[1]).astype(np.float64)
-    log_p = family.log_prob(config, variables, all_images(config.shape))
+    log_p = jitted(family, "log_prob", config)(variables, all_images(config.shape))
     expected = np.exp(np.asarray(log_p, np.float64)) * n
     # Cells too rare for the approximation are pooled into one.
     rare = expected < 5

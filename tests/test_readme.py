@@ -38,6 +38,7 @@ def test_the_python_of_the_readme_runs():
         "experiments.vae_rate",
         "experiments.blind_spot",
         "experiments.pixel_sampling",
+        "experiments.loop_cost",
         "experiments.speed",
         "experiments.peers.measure",
         "genjax.data",

@@ -24,6 +24,7 @@ import numpy as np
 from genjax import checks
 from genjax.core import Traits, gradient_step
 from genjax.losses import bernoulli_nats, bernoulli_nll
+from genjax.nn.fused_nade import Settings, fused_logits, inside_mapping
 
 TRAITS = Traits(data="binary", density="exact")
 
@@ -44,11 +45,15 @@ class Config:
     """Seed of the random order."""
     dropout: float = 0.0
     """Share of hidden units dropped in training; not in the papers."""
+    recursion: Literal["blocks", "fused"] = "blocks"
+    """fused: on a CUDA GPU one kernel, see `genjax.nn.fused_nade`, its tiles chosen there; on other
+    devices, and inside a user's own `shard_map` or `pmap`, blocks of prefix sums all the same."""
 
     def __post_init__(self) -> None:
         checks.positive(shape=self.shape, hidden=self.hidden)
         checks.one_of(("relu", "sigmoid"), activation=self.activation)
         checks.one_of(("raster", "random"), order=self.order)
+        checks.one_of(("blocks", "fused"), recursion=self.recursion)
         checks.not_negative(order_seed=self.order_seed)
         checks.fraction(dropout=self.dropout)
 
@@ -77,7 +82,7 @@ def block_length(dims: int) -> int:
 
 
 class NADE(nn.Module):
-    """Logits of the conditionals, in order, by blocks of prefix sums."""
+    """Logits of the conditionals, in order: by blocks of prefix sums, or one kernel."""
 
     config: Config
 
@@ -93,14 +98,25 @@ class NADE(nn.Module):
 
     def __call__(self, x: jax.Array, keep: jax.Array | None = None) -> jax.Array:
         """`x [B, D]` in order, `keep [B, H]` a dropout mask or None -> logits `[B, D]` in order."""
-        batch, dims = x.shape
-        hidden = self.config.hidden
+        perm = order(self.config)
+        arguments = (x, self.W[perm], self.V[perm], self.c, keep)
+        if self.config.recursion == "fused" and not inside_mapping():
+            settings = Settings(self.config.activation)
+            fused = functools.partial(fused_logits, settings=settings)
+            logits = jax.lax.platform_dependent(*arguments, cuda=fused, default=self.blocks)
+        else:
+            logits = self.blocks(*arguments)
+        chex.assert_shape(logits, x.shape)
+        return logits + self.b[perm][None]
+
+    def blocks(self, x: jax.Array, W: jax.Array, V: jax.Array, c: jax.Array, keep: Any) -> Any:
+        """Logits without their biases, as `fused_logits` has them."""
+        (batch, dims), hidden = x.shape, self.config.hidden
         k = block_length(dims)
         blocks = -(-dims // k)
         pad = blocks * k - dims
-        perm = order(self.config)
         # Padded steps add 0 to the sums and their logits are cut off below.
-        W, V = (jnp.pad(p[perm], ((0, pad), (0, 0))) for p in (self.W, self.V))
+        W, V = (jnp.pad(p, ((0, pad), (0, 0))) for p in (W, V))
         x = jnp.pad(x, ((0, 0), (0, pad)))
         before = jnp.tril(jnp.ones((k, k), x.dtype), -1)  # step i sees j < i
 
@@ -129,11 +145,9 @@ class NADE(nn.Module):
             V.reshape(blocks, k, hidden),
         )
         # 0 * x: inside a user's shard_map the carry must vary over the devices as x does.
-        start = self.c[None] + 0 * x[:, :1]  # [B, H]
+        start = c[None] + 0 * x[:, :1]  # [B, H]
         _, logits = jax.lax.scan(block, start, parts)  # [blocks, B, k]
-        logits = logits.swapaxes(0, 1).reshape(batch, blocks * k)[:, :dims]
-        chex.assert_shape(logits, (batch, dims))
-        return logits + self.b[perm][None]
+        return logits.swapaxes(0, 1).reshape(batch, blocks * k)[:, :dims]
 
     def encode(self, x: jax.Array) -> jax.Array:
         """`x [B, D]` in order -> hidden units after the last pixel, `[B, H]`."""

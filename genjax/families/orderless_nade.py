@@ -336,9 +336,8 @@ def _complete(config: Config, variables: dict[str, Any], *arguments: jax.Array) 
 
 def _seen_before(key: jax.Array, pixel: jax.Array, x: jax.Array) -> jax.Array:
     """Pixels that stand before `pixel [B, 1]` in one random order an example: 0 or 1, `[B, D]`."""
-    # An order is the order of D random words, so no sort is needed: what counts is which are
-    # smaller. Words tie once in ten thousand examples of 784 pixels, and then the subset is smaller,
-    # which its weight counts.
+    # An order is that of D random words; which are smaller needs no sort. Words tie once in ten
+    # thousand examples of 784 pixels, and then the subset is smaller, which its weight counts.
     words = jax.random.bits(key, x.shape)
     return (words < jnp.take_along_axis(words, pixel, axis=1)).astype(jnp.float32)
 

@@ -12,6 +12,7 @@ from helpers import (
     NAMES,
     compiled_step,
     descended,
+    jitted,
     loss_names,
     make_batch,
     make_optimizer,
@@ -65,6 +66,7 @@ def test_three_steps_trace_once(family, config):
     traces = []
     step = family.make_step(config, make_optimizer(family))
 
+    @functools.wraps(step)  # under one name the program is that of the other tests
     def counted(state, batch):
         traces.append(1)
         return step(state, batch)
@@ -75,7 +77,7 @@ def test_three_steps_trace_once(family, config):
         state, metrics = compiled(state, batch)
     assert len(traces) == 1
     assert int(state.step) == 3
-    assert all(jnp.ndim(m) == 0 and bool(jnp.isfinite(m)) for m in metrics.values())
+    assert all(jnp.ndim(m) == 0 and bool(np.isfinite(m)) for m in metrics.values())
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in two_players()])
@@ -97,7 +99,7 @@ def test_half_steps_leave_the_other_player_alone(family, config):
     pairs = zip(("discriminator", "generator"), ("generator", "discriminator"), strict=True)
     for half, (mine, other) in zip(family.make_steps(config, optimizers), pairs, strict=True):
         new, _ = jax.jit(half)(state, batch)
-        before, after = state.variables["params"], new.variables["params"]
+        before, after = jax.device_get((state.variables["params"], new.variables["params"]))
         chex.assert_trees_all_equal(after[other], before[other])
         chex.assert_trees_all_equal(getattr(new.opt_state, other), getattr(state.opt_state, other))
         changed = jax.tree.map(lambda a, b: bool((a != b).any()), after[mine], before[mine])
@@ -132,8 +134,8 @@ def test_every_gradient_leaf_lives_after_three_steps(family, config):
         grads = jax.jit(jax.grad(mean))(state.variables["params"])
         if loss != "loss":
             grads = grads[loss.removesuffix("_loss")]
-        for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
-            assert bool(jnp.isfinite(leaf).all()), (loss, path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(grads)):
+            assert bool(np.isfinite(leaf).all()), (loss, path)
             assert bool((leaf != 0).any()), (loss, path)
 
 
@@ -149,7 +151,8 @@ def test_samples(family, config):
         assert set(np.unique(np.asarray(x))) <= {0.0, 1.0}
     chex.assert_trees_all_equal(x, draw(variables, jax.random.key(0)))
     assert bool((x != draw(variables, jax.random.key(1))).any())
-    chex.assert_shape(family.sample(config, variables, jax.random.key(0)), config.shape)
+    one = jax.eval_shape(lambda v, k: family.sample(config, v, k), variables, jax.random.key(0))
+    assert one.shape == config.shape
 
 
 def test_wrong_batches_are_refused_with_a_sentence(name, family, config):
@@ -182,7 +185,7 @@ def test_wrong_batches_are_refused_with_a_sentence(name, family, config):
 def test_no_key_is_used_twice(family, config):
     with jax.debug_key_reuse(True):
         state = make_state(family, config)
-        step = jax.jit(family.make_step(config, make_optimizer(family)))
+        step = jax.jit(family.make_step(config, make_optimizer(family)), donate_argnums=0)
         state, _ = step(state, make_batch(family, config))
         jax.jit(lambda v, k: family.sample(config, v, k, 3))(state.variables, jax.random.key(5))
         if family.TRAITS.density == "bound":
@@ -207,13 +210,13 @@ def test_features_and_conditionals_fit_the_density(family, config):
     state = make_state(family, config)
     x = single(make_batch(family, config, 6), config)["x"]
     if hasattr(family, "encode"):
-        features = family.encode(config, state.variables, x)
+        features = jitted(family, "encode", config)(state.variables, x)
         assert features.shape[0] == 6
         assert features.ndim == 2
     if hasattr(family, "log_conditionals"):
         config = single_order(config)
-        terms = family.log_conditionals(config, state.variables, x)
+        terms = jitted(family, "log_conditionals", config)(state.variables, x)
         chex.assert_shape(terms, x.shape)
-        whole = family.log_prob(config, state.variables, x)
+        whole = jitted(family, "log_prob", config)(state.variables, x)
         np.testing.assert_allclose(terms.reshape(6, -1).sum(1), whole, rtol=1e-5)
         assert sorted(family.order(config)) == list(range(math.prod(config.shape)))

@@ -6,7 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import descended, make_batch, make_optimizer, make_state
+from helpers import (
+    compiled_step,
+    descended,
+    make_batch,
+    make_optimizer,
+    make_state,
+    state_builder,
+)
 from jax.sharding import PartitionSpec
 
 import genjax
@@ -62,16 +69,15 @@ def test_several_steps_in_one_call():
 def test_several_runs_in_one_program_are_those_runs(name):
     """Different seeds by vmap: each run's loss is the one it has alone."""
     family = families.get(name)
-    config, optimizer = family.tiny(), make_optimizer(family)
+    config, build = family.tiny(), state_builder(family, family.tiny())
     keys = jax.random.split(jax.random.key(7), 3)
-    states = jax.jit(jax.vmap(lambda k: init_state(family, config, optimizer, k)))(keys)
-    data = [make_batch(family, config, 8, seed=i) for i in range(3)]
-    step = family.make_step(config, optimizer)
+    states = jax.jit(jax.vmap(build))(keys)
+    # Batches of the size that other tests have: the step alone is compiled once for all of them.
+    data = [make_batch(family, config, seed=i) for i in range(3)]
+    step = family.make_step(config, make_optimizer(family))
     _, together = compile_step(step, runs=3)(states, stack(data))
-    alone = compile_step(step)
     for i in range(3):
-        state = jax.jit(lambda k: init_state(family, config, optimizer, k))(keys[i])
-        _, metrics = alone(state, data[i])
+        _, metrics = compiled_step(family, config)(build(keys[i]), data[i])
         for metric, value in metrics.items():
             assert float(together[metric][i]) == pytest.approx(float(value), rel=1e-4), metric
 

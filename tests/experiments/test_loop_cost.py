@@ -1,0 +1,54 @@
+"""What the loop costs: every figure is measured, and rows that cannot be are refused."""
+
+import json
+import sys
+
+import pytest
+
+from experiments import input_rate, loop_cost, table
+
+FAST = ["--steps", "6", "--saves", "2", "--batch-size", "2"]
+
+
+def test_a_row_is_measured_and_written(tmp_path, capsys):
+    out = tmp_path / "loop.json"
+    row = "fvsbn_binarized_mnist"
+    assert loop_cost.main(["--rows", row, *FAST, "--out", str(out)]) == 0
+    (found,) = json.loads(out.read_text())["rows"]
+    assert (found["row"], found["batch_size"], found["steps_per_call"]) == (row, 2, 1)
+    assert found["overhead"] == pytest.approx(found["loop_seconds"] / found["by_hand_seconds"] - 1)
+    # Weights and biases, two moments and the average of each, and a few numbers.
+    assert found["state_megabytes"] == pytest.approx(4 * 4 * (784**2 + 784) / 1e6, rel=1e-3)
+    assert 0 < found["stall_seconds"] <= found["written_seconds"]
+    # A process takes longer to start than a step takes.
+    assert min(found["cold_seconds"], found["warm_seconds"]) > found["by_hand_seconds"] > 0
+    assert row[:4] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("row", "levels"),
+    [("nade_binarized_mnist", 2), ("iwae_mnist", 256), ("dcgan_celeba64:swd", 256)],
+)
+def test_images_are_what_the_row_transforms(row, levels):
+    run = table.rows()[row]
+    found = loop_cost.random_images(run)
+    x = found.splits["train"]["x"]
+    assert x.shape == (4096, *run.model.shape)
+    assert (found.levels, x.min(), x.max()) == (levels, 0, levels - 1)
+
+
+def test_bad_options_are_a_sentence(capsys):
+    assert loop_cost.main(["--rows", "rnade_red_wine"]) == 2
+    assert "has no images; name a row that has" in capsys.readouterr().err
+    assert loop_cost.main(["--rows", "nade"]) == 2
+    assert "rows must be one of" in capsys.readouterr().err
+    assert loop_cost.main(["--steps", "0"]) == 2
+
+
+def test_tables_are_shown_without_rich_too(monkeypatch, capsys):
+    rows = [{"row": "nade", "batch": 100.0, "step": 1.25}]
+    input_rate.show("title", rows)
+    assert "nade" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    input_rate.show("title", rows)
+    assert capsys.readouterr().out == "title\n  row nade, batch 100, step 1.25\n"

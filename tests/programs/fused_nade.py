@@ -1,0 +1,141 @@
+"""The fused recursion of NADE over all devices there are, against one. Prints JSON.
+
+Run by tests/nn/test_fused_nade.py on 8 virtual devices, where XLA runs the kernel's steps. On a
+machine with a GPU run it by hand: the kernel itself is then compared with the plain recursion, and
+timed beside the blocks at the paper's sizes, for several tiles.
+"""
+
+import json
+import time
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from genjax.families import nade
+from genjax.nn.fused_nade import Settings, fused_logits
+from genjax.train import make_mesh
+
+warnings.simplefilter("error")
+GPU = jax.default_backend() == "gpu"
+
+
+def main() -> None:
+    found = over_devices()
+    if GPU:
+        found |= {"sizes": against_plain(), "milliseconds": timings()}
+    print(json.dumps(found))
+
+
+def arguments(batch, dims, hidden, seed=0):
+    """W, V, c, x, slope of the logits, dropout mask."""
+    rng = np.random.default_rng(seed)
+    W, V = (rng.normal(size=(dims, hidden)) * 0.1 for _ in "WV")
+    x, g = rng.random((batch, dims)) < 0.2, rng.normal(size=(batch, dims))
+    keep = (rng.random((batch, hidden)) < 0.5) * 2
+    return [jnp.asarray(a, jnp.float32) for a in (W, V, rng.normal(size=hidden), x, g, keep)]
+
+
+def value_and_slopes(settings):
+    def value(W, V, c, x, g, keep):
+        return jnp.sum(g * fused_logits(x, W, V, c, keep, settings))
+
+    return jax.value_and_grad(value, argnums=(0, 1, 2, 3))
+
+
+def worst(got, want):
+    pairs = zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True)
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
+
+
+def over_devices():
+    """All devices against one; in a user's own mapping; with weights that rules cut."""
+    function = value_and_slopes(Settings(interpret=not GPU, images=16 if GPU else 4))
+    given = arguments(32, 9, 24)
+    one = jax.device_get(jax.jit(function)(*given))
+    mesh = make_mesh()
+    spread, whole, cut = (
+        NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), (), (None, "data"))
+    )
+    placed = [jax.device_put(a, whole if i < 3 else spread) for i, a in enumerate(given)]
+    compiled = jax.jit(function).lower(*placed).compile()
+    text = compiled.as_text()
+    ruled = [jax.device_put(given[0], cut), *placed[1:]]
+    return {
+        "devices": jax.device_count(),
+        "worst": worst(jax.device_get(compiled(*placed)), one),
+        "gathered": "all-gather" in text,
+        "reduced": "all-reduce" in text,
+        "cut_weights": worst(jax.device_get(jax.jit(function)(*ruled)), one),
+        "in_shard_map": in_shard_map(mesh),
+    }
+
+
+def in_shard_map(mesh):
+    """The family's loss there, against outside."""
+    config = nade.Config(shape=(3, 3, 1), hidden=20, recursion="fused")
+    variables = nade.init(config, jax.random.key(0))
+    x = jax.random.bernoulli(jax.random.key(1), 0.3, (32, 3, 3, 1)).astype(jnp.float32)
+
+    def mean(variables, x):
+        return jax.lax.pmean(nade.loss(config, variables, {"x": x}, None)[0].mean(), "data")
+
+    specs = (PartitionSpec(), PartitionSpec("data"))
+    mapped = jax.shard_map(mean, mesh=mesh, in_specs=specs, out_specs=PartitionSpec())
+    want = nade.loss(config, variables, {"x": x}, None)[0].mean()
+    return abs(float(jax.jit(mapped)(variables, x) / want) - 1)
+
+
+def against_plain():
+    """On a GPU: the kernel's value and slopes against XLA's run of the same steps, by size."""
+    out = {}
+    for sizes in ((1, 1, 1), (5, 9, 6), (100, 784, 500), (513, 180, 501), (512, 784, 500)):
+        for activation in ("sigmoid", "relu"):
+            given = arguments(*sizes)
+            found, want = (
+                jax.device_get(jax.jit(value_and_slopes(Settings(activation, interpret=i)))(*given))
+                for i in (False, True)
+            )
+            out[f"{activation} {sizes}"] = worst(found, want)
+    return out
+
+
+def timings(batch=512):
+    """Milliseconds of value and slopes, 784-500: blocks, then the kernel by tile."""
+    given = arguments(batch, 784, 500)
+    out = {}
+    for activation in ("sigmoid", "relu"):
+        config = nade.Config(activation=activation, order="raster")
+        network = nade.NADE(config)
+
+        def blocks(W, V, c, x, g, keep, network=network):
+            return jnp.sum(g * network.apply({}, x, W, V, c, keep, method="blocks"))
+
+        functions = {"blocks": jax.value_and_grad(blocks, argnums=(0, 1, 2))}
+        for images in (8, 16, 32, 64):
+            for units in (32, 64, 128, 256):
+                for warps in (2, 4, 8):
+                    settings = Settings(activation, images, units, warps)
+                    functions[f"{images} {units} {warps}"] = value_and_slopes(settings)
+        for name, function in functions.items():
+            try:
+                out[f"{activation} {name}"] = milliseconds(jax.jit(function), given)
+            except Exception as error:  # a tile may not fit: the others are measured
+                out[f"{activation} {name}"] = str(error)[:200]
+    return out
+
+
+def milliseconds(call, given, repeats=20):
+    jax.block_until_ready(call(*given))
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(call(*given))
+        seconds.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(seconds))
+
+
+if __name__ == "__main__":
+    main()
