@@ -67,9 +67,11 @@ def compiled_step(family: Any, config: Any) -> Any:
     return jax.jit(family.make_step(config, make_optimizer(family)), donate_argnums=0)
 
 
-@functools.lru_cache
 def jitted(family: Any, name: str, config: Any) -> Any:
-    """A family's function of (variables, ...), compiled: op by op takes several times as long."""
+    """A family's function of (variables, ...), compiled: op by op takes several times as long.
+
+    Traced anew each time, so that a test may break the family between two calls.
+    """
     return jax.jit(functools.partial(getattr(family, name), config))
 
 
