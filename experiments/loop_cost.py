@@ -126,7 +126,8 @@ def random_images(run: Run) -> Dataset:
     if len(config.shape) != 3 or kind == "real":
         raise ValueError(f"{run.experiment} has no images; name a row that has.")
     levels = 2 if kind == "binary" and run.data.transform == "none" else 256
-    rng, splits = np.random.default_rng(0), {}
+    rng = np.random.default_rng(0)
+    splits: dict[str, dict[str, np.ndarray]] = {}
     for split, n in EXAMPLES.items():
         x = rng.integers(0, levels, (n, *config.shape), dtype=np.uint8)
         label = rng.integers(0, max(getattr(config, "classes", 0), 1), n, dtype=np.int32)
