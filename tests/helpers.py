@@ -101,22 +101,17 @@ def single(batch: Any, config: Any) -> Any:
 
 def far_variables(family: Any, config: Any, seed: int = 5) -> Any:
     """Parameters well away from initialisation; lopsided counts in every table."""
-    if family.TRAITS.fit == "gradient":
-        variables = make_state(family, config, seed).variables
-    else:
-        variables = family.init(config, jax.random.key(seed))
+    variables = jax.jit(lambda key: family.init(config, key))(jax.random.key(seed))
     if family.TRAITS.fit == "counting":
         rng = np.random.default_rng(seed)
         buffers = jax.tree.map(
             lambda b: jnp.asarray(rng.geometric(0.2, b.shape) - 1, b.dtype), variables["buffers"]
         )
         return {**variables, "buffers": buffers}
-    rng = np.random.default_rng(seed + 1)
-    moved = jax.tree.map(
-        lambda p: jnp.asarray(p + rng.normal(size=p.shape), p.dtype),
-        jax.device_get(variables["params"]),
-    )
-    return {**variables, "params": moved}
+    leaves, treedef = jax.tree.flatten(variables["params"])
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    moved = [p + jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    return {**variables, "params": jax.tree.unflatten(treedef, moved)}
 
 
 def filled(make: Any, *inputs: Any, scale: float = 0.4, seed: int = 1) -> Any:
