@@ -53,20 +53,20 @@ RECIPES = {
             data_checksum=CHECKSUM,
         ),
     ),
-    # Chosen: weight decay 0.3 (of 0.1, 0.3, 0.5, 1), 200 units (of 100, 200), learning rate
-    # 3e-3 (of 1e-3, 3e-3, 1e-2).
+    # Chosen on validation: sigmoid units, the paper's 500, without dropout, weight decay 0.5: 83.03
+    # (0.1: 83.47). Of ReLU units 200 with dropout 0.5 and decay 0.3 were the best, 85.39.
     "nade": Run(
         experiment="uci_dna:nade",
         family="nade",
-        model=nade.Config(shape=SHAPE, hidden=200, dropout=0.5),
+        model=nade.Config(shape=SHAPE, hidden=500, activation="sigmoid"),
         data=DATA,
-        optimizer=Optimizer(learning_rate=3e-3, schedule="linear", weight_decay=0.3),
-        train=dataclasses.replace(TRAIN, steps=4_000),
+        optimizer=Optimizer(learning_rate=3e-3, schedule="linear", weight_decay=0.5),
+        train=dataclasses.replace(TRAIN, steps=3_000),
         figure=Figure(
             paper=84.81,
             tag="seen",
             source=f"{SOURCE}NADE (fixed order)",
-            difference="Adam, dropout, weight decay, averaged weights, 200 units; not SGD",
+            difference="Adam, weight decay, averaged weights; the paper has SGD without",
             data_checksum=CHECKSUM,
         ),
     ),
