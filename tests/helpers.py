@@ -211,7 +211,7 @@ def environment(devices: int = 1, **more: str) -> dict[str, str]:
 
 
 def run_program(
-    name: str, *arguments: str, devices: int = 1, check: bool = True, timeout: int = 300
+    name: str, *arguments: str, devices: int = 1, check: bool = True, timeout: int = 600
 ) -> subprocess.CompletedProcess:
     """A file of tests/programs in a fresh process, on so many virtual CPU devices."""
     return run_python(
