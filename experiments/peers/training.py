@@ -33,7 +33,10 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> 
         kind, options = torch.optim.RMSprop, {"alpha": s.b2, "eps": s.eps, "momentum": s.momentum}
     else:
         kind, options = torch.optim.Adagrad, {"eps": s.eps}
-    return kind(found, lr=rate, weight_decay=decay, **options)
+    spared = [p for p in found if p.ndim < 2 and not s.decay_biases]
+    others = [p for p in found if p.ndim >= 2 or s.decay_biases]
+    groups = [{"params": others}, {"params": spared, "weight_decay": 0.0}]
+    return kind(groups, lr=rate, weight_decay=decay, **options)
 
 
 def mean_losses(peer: Any, network: nn.Module, config: Any, dtype: str) -> Losses:

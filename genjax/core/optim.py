@@ -14,6 +14,11 @@ from genjax import checks
 SCHEDULES = ("constant", "linear", "cosine", "inverse_time", "exponential", "piecewise")
 
 
+def _several_axes(params: Any) -> Any:
+    """True for the leaves that are no vectors."""
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """Settings of one Optax optimizer; `build` makes it."""
@@ -55,6 +60,8 @@ class Optimizer:
     """adam: added to the denominator; rmsprop and adagrad: added under its root."""
     weight_decay: float = 0.0
     """Decoupled weight decay, times the learning rate."""
+    decay_biases: bool = True
+    """Whether weight decay takes vectors (biases, scales) too, or only leaves with more axes."""
     clip: float = 0.0
     """Largest global norm of the gradient; 0 is no limit."""
     accumulate: int = 1
@@ -176,7 +183,8 @@ class Optimizer:
         chain = [optax.clip_by_global_norm(self.clip)] if self.clip else []
         chain.append(rules[self.optimizer]())
         if self.weight_decay:
-            chain.append(optax.add_decayed_weights(self.weight_decay))
+            mask = None if self.decay_biases else _several_axes
+            chain.append(optax.add_decayed_weights(self.weight_decay, mask))
         chain.append(optax.scale_by_learning_rate(self.learning_rate_at()))
         if learning_rate_scale is not None:
             chain.append(optax.inject_hyperparams(optax.scale)(step_size=learning_rate_scale))

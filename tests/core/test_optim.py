@@ -49,10 +49,14 @@ def directions(s, grads):
         yield g + s.momentum * velocity if s.nesterov else velocity
 
 
+# The vector b comes first, then the matrix w.
+DECAYED = {True: np.ones(SIZE), False: np.repeat([0.0, 1.0], [3, 6])}
+
+
 def reference(s, params, grads, rates):
     path = []
     for d, lr in zip(directions(s, grads), rates, strict=True):
-        params = params - lr * (d + s.weight_decay * params)
+        params = params - lr * (d + s.weight_decay * DECAYED[s.decay_biases] * params)
         path.append(params)
     return np.array(path)
 
@@ -82,6 +86,7 @@ def obtained(built, params, grads):
         # Decoupled: of the parameters, times the learning rate, untouched by Adam's denominator.
         {"optimizer": "adam", "weight_decay": 0.3},
         {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.3},
+        {"optimizer": "adam", "weight_decay": 0.3, "decay_biases": False},
         {"optimizer": "sgd", "clip": 2.0},  # the gradients' norms are about 9
         {"optimizer": "sgd", "clip": 1e3},
         {"optimizer": "sgd", "clip": 2.0, "weight_decay": 0.3},  # the decay is not clipped
