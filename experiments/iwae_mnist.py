@@ -12,6 +12,11 @@ As the paper has it: 50 latents, two layers of 200 tanh units on either side, Gl
 Adam with epsilon 1e-4, batches of 20, and for i = 0 .. 7 a learning rate of 0.001 10^(-i/7) for 3^i
 passes, 3,280 in all: ten million steps. `short_*` are 40 passes for a CPU, minutes with k = 1 and
 about an hour with k = 50.
+
+`fast_*` are batches of 100 at a rate falling linearly to 0 over 600 passes, 18 % of the paper's
+examples in 4 % of its steps. Chosen on 2,000 validation images with k = 1, in L_200: after 12
+passes 1e-3 has 102.8 nats, 3e-3 97.0, 5e-3 95.9, 1e-2 101.4; after 100 passes 3e-3 has 90.6 and
+5e-3 91.2; the longer run has the smaller rate.
 """
 
 import dataclasses
@@ -83,6 +88,26 @@ def recipe(
     )
 
 
+def fast(name: str, samples: int, paper: float) -> Run:
+    """A row by a shorter schedule of larger steps."""
+    run, passes = recipe(name, samples, paper), 600
+    return dataclasses.replace(
+        run,
+        optimizer=Optimizer(optimizer="adam", learning_rate=2e-3, eps=1e-4, schedule="linear"),
+        train=dataclasses.replace(
+            run.train,
+            steps=passes * 600,
+            batch_size=100,
+            log_every=600,
+            sample_every=60_000,
+            save_every=30_000,
+        ),
+        figure=dataclasses.replace(
+            run.figure, difference="600 passes of batches of 100, a rate falling from 0.002 to 0"
+        ),
+    )
+
+
 RECIPES = {
     "k1": recipe("k1", 1, 86.76),
     "k5": recipe("k5", 5, 85.54),
@@ -90,6 +115,8 @@ RECIPES = {
     "short_k1": recipe("short_k1", 1, 86.76, rates=4, draws=1000),
     "short_k5": recipe("short_k5", 5, 85.54, rates=4, draws=1000),
     "short_k50": recipe("short_k50", 50, 84.78, rates=4, draws=1000),
+    "fast_k1": fast("fast_k1", 1, 86.76),
+    "fast_k5": fast("fast_k5", 5, 85.54),
     "fixed_k1": recipe("fixed_k1", 1, 88.71, FIXED),
     "fixed_k5": recipe("fixed_k5", 5, 87.63, FIXED),
     "fixed_k50": recipe("fixed_k50", 50, 87.10, FIXED),
