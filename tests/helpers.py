@@ -206,7 +206,8 @@ def environment(devices: int = 1, **more: str) -> dict[str, str]:
     """What a fresh process of the tests needs: the paths, and so many virtual CPU devices."""
     found = dict(os.environ, JAX_PLATFORMS="cpu", **more)
     found["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    found["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    count = f"--xla_force_host_platform_device_count={devices}"
+    found["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}".strip()
     return found
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import filled
+from helpers import filled, jitted
 from scipy import stats
 
 from genjax import evals
@@ -29,19 +29,17 @@ def every_image(shape, levels):
 
 @pytest.mark.parametrize(
     ("shape", "levels", "halvings"),
-    [((4, 4, 1), 2, 2), ((3, 3, 1), 2, 1), ((2, 2, 2), 2, 1), ((2, 2, 1), 4, 1), ((1, 2, 3), 3, 0)],
+    [((4, 3, 1), 2, 2), ((3, 3, 1), 2, 1), ((2, 2, 2), 2, 1), ((2, 2, 1), 4, 1), ((1, 2, 3), 3, 0)],
 )
 def test_probabilities_sum_to_one(shape, levels, halvings):
-    narrow = {"features": 2, "components": 1} if halvings == 2 else {}  # 65,536 images
-    config, variables = made(shape=shape, levels=levels, halvings=halvings, classes=2, **narrow)
+    config, variables = made(shape=shape, levels=levels, halvings=halvings, classes=2)
     x = every_image(shape, levels)
     of = jax.jit(lambda label: pixelcnn_pp.log_prob(config, variables, x, label))
-    labels = (0, 1) if len(x) < 10_000 else (1,)
-    log_p = [np.asarray(of(jnp.full(len(x), c, jnp.int32)), np.float64) for c in labels]
+    log_p = [np.asarray(of(jnp.full(len(x), c, jnp.int32)), np.float64) for c in (0, 1)]
     for found in log_p:
         assert np.exp(found).sum() == pytest.approx(1, abs=1e-5)
         assert found.std() > 0.2
-    assert len(labels) == 1 or np.abs(log_p[0] - log_p[1]).max() > 0.05
+    assert np.abs(log_p[0] - log_p[1]).max() > 0.05
 
 
 def jacobian(config, variables, x):
@@ -71,7 +69,8 @@ def test_a_shift_left_out_is_noticed(monkeypatch):
 
     monkeypatch.setattr(network, "shift_right", lambda x: x)
     config, variables = made(shape=(3, 3, 1), scale=0.8)
-    total = np.exp(pixelcnn_pp.log_prob(config, variables, every_image((3, 3, 1), 2))).sum()
+    log_p = jitted(pixelcnn_pp, "log_prob", config)(variables, every_image((3, 3, 1), 2))
+    total = np.exp(log_p).sum()
     assert abs(total - 1) > 1e-2
 
 
@@ -122,7 +121,7 @@ def test_frequencies_of_samples_are_the_probabilities():
     draw = jax.jit(lambda key: pixelcnn_pp.sample(config, variables, key, n))
     index = np.asarray(draw(jax.random.key(1))).reshape(n, -1) @ (3.0 ** np.arange(4)[::-1])
     seen = np.bincount(index.astype(int), minlength=81)
-    log_p = pixelcnn_pp.log_prob(config, variables, every_image((1, 2, 2), 3))
+    log_p = jitted(pixelcnn_pp, "log_prob", config)(variables, every_image((1, 2, 2), 3))
     p = np.exp(np.asarray(log_p, np.float64))
     assert stats.chisquare(seen, n * p / p.sum()).pvalue > 1e-4
 
@@ -134,14 +133,18 @@ def test_what_is_known_is_conditioned_on(method):
     n = 6000
     known = np.array([[[True, True], [True, False]]])
     x = jnp.broadcast_to(jnp.array([[[2.0, 0.0], [1.0, 0.0]]]), (n, 1, 2, 2))
-    found = np.asarray(
-        pixelcnn_pp.sample(config, variables, jax.random.key(2), n, given=(x, known), method=method)
+    draw = jax.jit(
+        lambda key, x: pixelcnn_pp.sample(
+            config, variables, key, n, given=(x, known), method=method
+        )
     )
+    found = np.asarray(draw(jax.random.key(2), x))
     assert (found.reshape(n, 4)[:, :3] == [2, 0, 1]).all()
     seen = np.bincount(found[:, 0, 1, 1].astype(int), minlength=3)
     images = every_image((1, 2, 2), 3)
     fits = np.asarray((images.reshape(-1, 4)[:, :3] == jnp.array([[2, 0, 1]])).all(1))
-    p = np.exp(np.asarray(pixelcnn_pp.log_prob(config, variables, images[fits]), np.float64))
+    log_p = jitted(pixelcnn_pp, "log_prob", config)(variables, images[fits])
+    p = np.exp(np.asarray(log_p, np.float64))
     assert stats.chisquare(seen, n * p / p.sum()).pvalue > 1e-4
 
 

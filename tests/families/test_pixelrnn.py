@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import filled
+from helpers import filled, jitted
 from scipy import stats
 
 from genjax import evals
@@ -135,17 +135,18 @@ def test_two_scales(network):
     config, variables = made(network, shape=shape, factor=2, first=3)
     x = every_image(shape, 2)
     whole = np.zeros(len(x))
+    of_whole = jax.jit(lambda small: pixelrnn.logits(config, variables, x, small=small))
+    of_small = jitted(pixelrnn, "log_prob", pixelrnn.small_config(config))
     for small in every_image((1, 2, 1), 2):
         told = jnp.broadcast_to(small[None], (len(x), 1, 2, 1))
-        logits = pixelrnn.logits(config, variables, x, small=told)
+        logits = of_whole(told)
         given = np.asarray(-jax.nn.softplus(-logits * (2 * x - 1)), np.float64)
         p = np.exp(given.reshape(len(x), -1).sum(1))
         assert p.sum() == pytest.approx(1, abs=1e-5)
-        of_small = pixelrnn.small_config(config)
         alone = {"params": variables["params"]["small"]}
-        whole += np.exp(float(pixelrnn.log_prob(of_small, alone, small[None])[0])) * p
+        whole += np.exp(float(of_small(alone, small[None])[0])) * p
     assert whole.sum() == pytest.approx(1, abs=1e-5)
-    both = np.exp(np.asarray(pixelrnn.log_prob(config, variables, x), np.float64))
+    both = np.exp(np.asarray(jitted(pixelrnn, "log_prob", config)(variables, x), np.float64))
     assert (both <= whole * (1 + 1e-5)).all()
     terms = pixelrnn.log_conditionals(config, variables, x)
     np.testing.assert_allclose(terms.reshape(len(x), -1).sum(1), np.log(both), rtol=1e-4)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import far_variables
+from helpers import far_variables, jitted
 from scipy import special, stats
 
 from genjax.families import rnade
@@ -31,13 +31,14 @@ def moved(config, seed=5):
 def test_it_integrates_to_one_in_one_and_two_dimensions(kind):
     line = np.linspace(-40, 40, 40_001)
     config = rnade.Config(shape=(1,), hidden=4, components=3, kind=kind)
-    log_p = rnade.log_prob(config, moved(config), jnp.asarray(line[:, None], jnp.float32))
+    of = jitted(rnade, "log_prob", config)
+    log_p = of(moved(config), jnp.asarray(line[:, None], jnp.float32))
     density = np.exp(np.asarray(log_p, np.float64))
     assert np.trapezoid(density, line) == pytest.approx(1, abs=1e-4)
     config = rnade.Config(shape=(2,), hidden=4, components=3, kind=kind, order="random")
     line = np.linspace(-30, 30, 601)
     x = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
-    log_p = rnade.log_prob(config, moved(config), jnp.asarray(x, jnp.float32))
+    log_p = jitted(rnade, "log_prob", config)(moved(config), jnp.asarray(x, jnp.float32))
     density = np.exp(np.asarray(log_p, np.float64)).reshape(601, 601)
     assert np.trapezoid(np.trapezoid(density, line), line) == pytest.approx(1, abs=2e-3)
     # No product of marginals: the second dimension hears of the first.

@@ -45,13 +45,14 @@ def losses(family, config, variables, batch, loss):
     def mean(params, batch):
         return function({**variables, "params": params}, batch, key)[0].mean()
 
+    value_and_grad = jax.jit(jax.value_and_grad(mean))
     found = {}
     for count in (1, 8):
         mesh = make_mesh(jax.devices()[:count])
         replicated = NamedSharding(mesh, PartitionSpec())
         spread = put(jax.tree.map(np.asarray, batch), batch_sharding(mesh))
         params = jax.device_put(variables["params"], replicated)
-        value, grads = jax.jit(jax.value_and_grad(mean))(params, spread)
+        value, grads = value_and_grad(params, spread)
         assert len(spread["x"].sharding.device_set) == count
         found[str(count)] = [float(value), [np.asarray(g).tolist() for g in jax.tree.leaves(grads)]]
 
