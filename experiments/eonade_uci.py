@@ -38,12 +38,13 @@ MUSHROOMS = dataclasses.replace(
     source="Uria, Murray and Larochelle 2014, table 1: EoNADE 1 hidden layer, 16 orders, Mushrooms",
     data_checksum="15d61bb8",
 )
+ADAM = Optimizer(optimizer="adam", learning_rate=1e-3, schedule="linear")
 ONE = Run(
     experiment="eonade_uci",
     family="orderless_nade",
     model=orderless_nade.Config(shape=(180,), hidden=(500,), orders=16, validation_orders=16),
     data=Data(data="dna.npz"),
-    optimizer=Optimizer(optimizer="adam", learning_rate=1e-3, schedule="linear"),
+    optimizer=ADAM,
     train=Train(
         steps=10_000,
         batch_size=100,
@@ -63,7 +64,7 @@ RECIPES = {
     "dna": dataclasses.replace(
         ONE,
         model=dataclasses.replace(ONE.model, activation="sigmoid"),
-        optimizer=dataclasses.replace(ONE.optimizer, learning_rate=3e-3),
+        optimizer=dataclasses.replace(ADAM, learning_rate=3e-3),
         figure=dataclasses.replace(DNA, difference=f"sigmoid units; {DNA.difference}"),
     ),
     "mushrooms": dataclasses.replace(
