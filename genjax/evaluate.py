@@ -5,6 +5,7 @@ latents and a likelihood.
 """
 
 import argparse
+import functools
 import json
 import pathlib
 import sys
@@ -17,6 +18,7 @@ from genjax import checks, evals, families
 from genjax.core import stream
 from genjax.train.door import evaluation_conditions, evaluation_data
 from genjax.train.load import load, open_split
+from genjax.train.writers import passing
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,12 +68,13 @@ def main(argv: list[str] | None = None) -> int:
     if options.examples is not None:
         x = x[: options.examples]
         condition = {name: array[: options.examples] for name, array in condition.items()}
+    told = passing(f"{run.experiment}  {options.split}", functools.partial(print, file=sys.stderr))
     if options.temperatures is not None:
-        found = annealed(chains(variables, x, key, size, condition))
+        found = annealed(chains(variables, x, key, size, condition, told))
         about = {"experiment": run.experiment, "split": options.split, **found, **asked}
         print(json.dumps(about | {"examples": len(x)}))
         return 0
-    mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size, condition))
+    mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size, condition, told))
     bound = family.TRAITS.density == "bound" and not hasattr(family, "reported")
     found = {
         "experiment": run.experiment,

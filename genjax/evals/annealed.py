@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.evals.batches import over_split
+from genjax.evals.batches import Told, over_split
 
 JITTER = 0.2  # a share of the step size: with one length of path a chain can go in circles
 GAIN = 0.1  # change of the log step size for each unit of missed acceptance, at the least
@@ -173,10 +173,11 @@ def reverse_annealed_log_prob(
 
 
 def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: Any) -> Callable:
-    """`call(variables, x, key, batch_size, condition) -> Annealed`, `[N]` each, on the host.
+    """`call(variables, x, key, batch_size, condition, told) -> Annealed`, `[N]` each, on the host.
 
     Compiled once; the examples of a split go through `annealed_log_prob` batch by batch. What the
-    family is given with each example is `condition`: `{"label": [N]}`, or nothing.
+    family is given with each example is `condition`: `{"label": [N]}`, or nothing; `told` hears
+    how many examples are done, and of how many.
 
     Args:
       family: module with `log_prior`, `log_likelihood`, `latent_shape`.
@@ -192,10 +193,15 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
     compiled = jax.jit(lambda variables, x, key, **condition: one(variables, x, key, **condition))
 
     def call(
-        variables: Any, x: Any, key: jax.Array, batch_size: int, condition: Any = None
+        variables: Any,
+        x: Any,
+        key: jax.Array,
+        batch_size: int,
+        condition: Any = None,
+        told: Told | None = None,
     ) -> Annealed:
         batch = functools.partial(compiled, variables)
-        return over_split(batch, {"x": x, **(condition or {})}, key, batch_size)
+        return over_split(batch, {"x": x, **(condition or {})}, key, batch_size, told=told)
 
     return call
 

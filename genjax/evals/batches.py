@@ -10,6 +10,9 @@ import numpy as np
 from genjax import checks
 from genjax.core import stream
 
+Told = Callable[[int, int], None]
+"""Hears how many examples are done, and of how many."""
+
 
 def padded(arrays: Mapping[str, Any], batch_size: int) -> Iterator[tuple[dict[str, Any], int]]:
     """Batches of the arrays `[N, ...]`, and how many rows of each are real.
@@ -37,7 +40,13 @@ def padded(arrays: Mapping[str, Any], batch_size: int) -> Iterator[tuple[dict[st
 
 
 def by_batches(
-    call: Callable[..., Any], arrays: Mapping[str, Any], key: jax.Array, batch_size: int
+    call: Callable[..., Any],
+    arrays: Mapping[str, Any],
+    key: jax.Array,
+    batch_size: int,
+    *,
+    name: str = "batch",
+    told: Told | None = None,
 ) -> Iterator[Any]:
     """`call(**parts, key=...)` of every batch, its real rows on the host, in order.
 
@@ -48,14 +57,22 @@ def by_batches(
       arrays: `{"x": [N, ...], "label": [N], ...}`.
       key: each batch gets a stream of it.
       batch_size: rows at a time.
+      name: of those streams.
+      told: called with the number of rows done and of all rows, as each batch is.
     """
+    total, done = len(next(iter(arrays.values()))), 0
 
     def fetched(out: Any, real: int) -> Any:
-        return jax.tree.map(lambda a: np.asarray(a)[:real], out)
+        nonlocal done
+        rows = jax.tree.map(lambda a: np.asarray(a)[:real], out)
+        done += real
+        if told is not None:
+            told(done, total)
+        return rows
 
     waiting: tuple[Any, int] | None = None
     for i, (parts, real) in enumerate(padded(arrays, batch_size)):
-        out = call(**parts, key=stream(key, i, "batch"))
+        out = call(**parts, key=stream(key, i, name))
         if waiting is not None:
             yield fetched(*waiting)
         waiting = out, real
@@ -64,8 +81,14 @@ def by_batches(
 
 
 def over_split(
-    call: Callable[..., Any], arrays: Mapping[str, Any], key: jax.Array, batch_size: int
+    call: Callable[..., Any],
+    arrays: Mapping[str, Any],
+    key: jax.Array,
+    batch_size: int,
+    *,
+    name: str = "batch",
+    told: Told | None = None,
 ) -> Any:
     """As `by_batches`, joined: every leaf `[N, ...]` on the host."""
-    found = list(by_batches(call, arrays, key, batch_size))
+    found = list(by_batches(call, arrays, key, batch_size, name=name, told=told))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)

@@ -7,8 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from genjax.core import stream
-from genjax.evals.batches import padded
+from genjax.evals.batches import Told, over_split
 
 
 def metric(family: Any, config: Any) -> str:
@@ -31,11 +30,12 @@ def make_nll(
     sharding: Any = None,
     reported: bool = False,
 ) -> Callable:
-    """`nll(variables, x, key, batch_size, condition) -> [N]` nats on the host, compiled once.
+    """`nll(variables, x, key, batch_size, condition, told) -> [N]` nats on the host, compiled once.
 
     Exact where the family exports `log_prob`; an upper bound, the negative of
     `log_prob_bound(num_samples)`, where it exports a bound (with one sample, of the ELBO). What a
-    density is given with each example is `condition`: `{"label": [N]}`, or nothing.
+    density is given with each example is `condition`: `{"label": [N]}`, or nothing; `told` hears
+    how many examples are done, and of how many. Memory is that of two batches.
 
     Args:
       family: module that follows the family contract.
@@ -67,15 +67,19 @@ def make_nll(
     compiled = jax.jit(batch_nll, out_shardings=everywhere)
 
     def split_nll(
-        variables: Any, x: Any, key: jax.Array, batch_size: int, condition: Any = None
+        variables: Any,
+        x: Any,
+        key: jax.Array,
+        batch_size: int,
+        condition: Any = None,
+        told: Told | None = None,
     ) -> np.ndarray:
-        out = []
-        for i, (part, real) in enumerate(padded({"x": x, **(condition or {})}, batch_size)):
-            if sharding is not None:
-                part = jax.device_put(part, sharding)
-            out.append((compiled(variables, part, stream(key, i, "nll")), real))
-        # Fetched after all are dispatched: the device never waits for the host.
-        return np.concatenate([np.asarray(nats)[:n] for nats, n in out])
+        def one(key: jax.Array, **part: Any) -> jax.Array:
+            part = part if sharding is None else jax.device_put(part, sharding)
+            return compiled(variables, part, key)
+
+        arrays = {"x": x, **(condition or {})}
+        return over_split(one, arrays, key, batch_size, name="nll", told=told)
 
     return split_nll
 

@@ -218,7 +218,8 @@ class Trainer:
         size = -(-min(self.run.train.eval_batch, len(x)) // count)
         key = stream(jax.random.key(self.run.seed), 0, f"evaluate {split}")
         evaluate = self.nlls[config, num_samples]
-        return evaluate(state.eval_variables(), x, key, size * count, condition)
+        told = self.progress.passing(f"evaluating {split}")
+        return evaluate(state.eval_variables(), x, key, size * count, condition, told)
 
     def evaluate(self, state: Any, step: int, meta: dict[str, Any]) -> bool:
         """Validation; keeps the best state apart and counts evaluations that were not better."""

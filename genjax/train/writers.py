@@ -8,7 +8,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ def check_writers(names: Sequence[str]) -> None:
             "--writers tensorboard needs tensorboardX, which is not installed; run"
             " pip install -e '.[tensorboard]', or leave tensorboard out."
         )
+
+
+EVERY = 30.0
+"""Seconds between two lines of a long pass over examples."""
 
 
 class Metrics:
@@ -174,13 +178,17 @@ class Progress:
         if self.quiet:
             return
         seconds = time.monotonic() - self.began
-        left = seconds / max(1, step - self.start) * (self.total - step)
+        left = clock(seconds / max(1, step - self.start) * (self.total - step))
         shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items())
         line = (
             f"{self.name}  step {step:,}/{self.total:,}  {shown}  {rate:,.0f} examples/s"
-            f"  {int(left) // 60}:{int(left) % 60:02d} left"
+            f"  {left} left"
         )
         self.say(line)
+
+    def passing(self, what: str) -> Callable[[int, int], None]:
+        """What tells how far a pass over many examples is. See `passing`."""
+        return passing(f"{self.name}  {what}", self.say)
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -195,6 +203,37 @@ class Progress:
         """Take the bar down."""
         if self._bar:
             self._bar[0].stop()
+
+
+def passing(what: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """`told(done, total)` of a pass over examples: a line every 30 seconds, with the time left.
+
+    A pass that ends sooner says nothing.
+
+    Args:
+      what: the pass, in words.
+      say: prints a line.
+    """
+    began = said = time.monotonic()
+
+    def told(done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= EVERY and done < total:
+            said = now
+            left = clock((now - began) / done * (total - done))
+            say(f"{what} {done:,}/{total:,} examples  {left} left")
+
+    return told
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds.
+
+    >>> clock(83.9)
+    '1:23'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def _bar(name: str, start: int, total: int) -> Any:

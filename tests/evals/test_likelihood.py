@@ -59,6 +59,13 @@ def test_one_program_for_all_batches():
     assert shapes == [(3, 3)]
 
 
+def test_it_tells_how_many_examples_are_done():
+    heard = []
+    evaluate = make_nll(exact(), 1.0)
+    evaluate(VARIABLES, X, KEY, 3, told=lambda done, total: heard.append((done, total)))
+    assert heard == [(3, 7), (6, 7), (7, 7)]
+
+
 def test_variables_are_arguments_and_not_constants():
     evaluate = make_nll(exact(), 1.0)
     first = evaluate(VARIABLES, X, KEY, 4)

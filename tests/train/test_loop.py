@@ -18,9 +18,9 @@ from PIL import Image
 from small import small_run, write_data
 
 import genjax.train
-from genjax import families
+from genjax import evaluate, families
 from genjax.core import Optimizer
-from genjax.train import Figure, fit
+from genjax.train import Figure, fit, writers
 from genjax.train.load import load_state
 from genjax.train.settings import TwoOptimizers
 from genjax.train.trainer import Trainer
@@ -317,6 +317,16 @@ def test_without_eval_every_the_end_is_evaluated(tmp_path, data):
     record = fit(small_run("nade", data, eval_every=0), tmp_path, quiet=True).record
     assert record["chosen_step"] == 10
     assert record["validation"] is not None
+
+
+def test_a_long_evaluation_says_how_far_it_is(tmp_path, data, monkeypatch, capsys):
+    monkeypatch.setattr(writers, "EVERY", 0.0)
+    fit(small_run("nade", data), tmp_path)
+    said = capsys.readouterr().err
+    for split in ("validation", "test"):
+        assert f"  evaluating {split} 64/80 examples  0:0" in said
+    assert evaluate.main([str(tmp_path), "--batch-size", "50"]) == 0
+    assert "  test 50/80 examples  0:0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("transform", ["symmetric", "dequantize", "unit"])

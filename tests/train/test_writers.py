@@ -5,12 +5,13 @@ import dataclasses
 import importlib.util
 import json
 import struct
+import types
 
 import numpy as np
 import pytest
 from small import small_run, write_data
 
-from genjax.train import fit
+from genjax.train import fit, writers
 from genjax.train.writers import Metrics, Progress, check_writers, write_csv
 
 
@@ -224,6 +225,20 @@ def test_progress_says_step_metrics_rate_and_time_left(capsys):
     assert capsys.readouterr().err == (
         "nade  step 1,000/2,000  loss 123.5  2,500 examples/s  2:00 left\n"
     )
+
+
+def test_a_long_pass_over_examples_says_how_far_it_is(monkeypatch):
+    now = iter([100.0, 110.0, 131.0, 140.0, 162.0, 400.0])
+    monkeypatch.setattr(writers, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    said = []
+    told = writers.passing("nade  evaluating test", said.append)
+    for done in (1000, 2000, 3000, 4000, 8000):
+        told(done, 8000)
+    # Nothing within 30 seconds of the start or of the line before, nor when all is done.
+    assert said == [
+        "nade  evaluating test 2,000/8,000 examples  1:33 left",
+        "nade  evaluating test 4,000/8,000 examples  1:02 left",
+    ]
 
 
 def test_quiet_progress_is_silent(capsys):
