@@ -2,7 +2,8 @@
 
 Alec Radford, Luke Metz, Soumith Chintala, "Unsupervised Representation Learning with Deep
 Convolutional Generative Adversarial Networks", ICLR 2016 (arXiv:1511.06434), section 4.3: faces
-scraped from the web, and no figure. Here it is CelebA, Adam 2e-4 with b1 0.5, batches of 128.
+scraped from the web, and no figure. Here it is CelebA, Adam 2e-4 with b1 0.5, batches of 128; and
+samples are of averaged weights, which the paper has not.
 
 * default: KID of 10,000 samples; wants the standard network's file,
   `--fid-weights pt_inception-2015-12-05-6726825d.pth`;

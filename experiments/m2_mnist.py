@@ -44,7 +44,8 @@ HUNDRED = Run(
         source="Kingma et al. 2014, table 1: M2, 100 labels (quoted by the README of"
         " tijiang13/Semi-supervised-VAE)",
         difference="weights of the lowest error on validation; batches hold as many labels as"
-        " chance gives them; length and batch size are not printed",
+        " chance gives them; length and batch size are not printed; weights begin by fan-in and"
+        " biases have the prior too, where the authors begin at 0.001 and leave biases out",
         data_checksum="07312661",
     ),
 )

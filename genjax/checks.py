@@ -99,6 +99,13 @@ def positive(**values: Any) -> None:
             raise ValueError(f"{name} must be above 0, got {value}.")
 
 
+def whole(**values: Any) -> None:
+    """Every named number must be an int: 2.5 steps, or 2.0 channels, are none."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{name} must be a whole number, got {value}.")
+
+
 def not_negative(**values: Any) -> None:
     """Every named number must be zero or above."""
     for name, value in values.items():

@@ -7,6 +7,7 @@ latents and a likelihood.
 import argparse
 import functools
 import json
+import math
 import pathlib
 import sys
 from typing import Any
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.temperatures is not None:
         found = annealed(chains(variables, x, key, size, condition, told))
         about = {"experiment": run.experiment, "split": options.split, **found, **asked}
-        print(json.dumps(about | {"examples": len(x)}))
+        print(json.dumps(finite(about | {"examples": len(x)})))
         return 0
     mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size, condition, told))
     bound = family.TRAITS.density == "bound" and not hasattr(family, "reported")
@@ -85,8 +86,15 @@ def main(argv: list[str] | None = None) -> int:
         "std_error": error_of_mean,
         "examples": len(x),
     }
-    print(json.dumps(found | ({"bound_samples": samples} if bound else {})))
+    print(json.dumps(finite(found | ({"bound_samples": samples} if bound else {}))))
     return 0
+
+
+def finite(found: dict[str, Any]) -> dict[str, Any]:
+    """Numbers that are none, such as the error of one chain, as null: JSON has no NaN."""
+    return {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()
+    }
 
 
 def annealed(found: evals.Annealed) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from genjax.train.door import evaluation_conditions, evaluation_data, read_run
 from genjax.train.drawing import Drawing
 from genjax.train.load import load, open_split
 
+DRAWN = 5_000  # samples of a prior whose moments are not known
 PROBED = 10_000  # examples of each split that the linear probe looks at, at most
 
 
@@ -128,6 +129,9 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
     drawing = Drawing(out, decode, *traits_of(family, config).sample_range)
     n, units = min(options.images, len(x)), order[: options.units]
     values = np.linspace(-options.span, options.span, options.columns)
+    centre, width = prior_moments(model, key)
+    if np.ndim(width):  # another prior than N(0, 1)
+        values = centre[units, None] + width[units, None] * values
     if options.values == "quantiles":
         values = np.quantile(z[:, units], np.linspace(0.01, 0.99, options.columns), axis=0).T
     paths = [
@@ -214,6 +218,17 @@ def nats_by_unit(
         return None
 
 
+def prior_moments(model: tuple[Any, Any, Any], key: jax.Array) -> tuple[Any, Any]:
+    """Mean and standard deviation of each unit under its prior: 0 and 1, or `[Z]` of samples."""
+    family, config, variables = model
+    standard = getattr(config, "prior", "normal") == "normal" and not hasattr(family, "kl_layers")
+    if standard or not hasattr(family, "prior_sample"):
+        return 0.0, 1.0
+    z = np.asarray(family.prior_sample(config, variables, key, DRAWN))
+    z = z.reshape(DRAWN, -1)
+    return z.mean(axis=0), z.std(axis=0)
+
+
 def spread(
     model: tuple[Any, Any, Any],
     x: np.ndarray,
@@ -221,7 +236,7 @@ def spread(
     key: jax.Array,
     batch_size: int,
 ) -> dict[str, list[float]] | None:
-    """Mean and standard deviation of each unit over the data; the prior's are 0 and 1."""
+    """Mean and standard deviation of each unit over the data, as `prior_moments` of the prior."""
     if not hasattr(model[0], "posterior_sample"):
         return None
     mean, std = evals.aggregate(*model, x, key, batch_size=batch_size, **given)
@@ -236,9 +251,12 @@ def probe(
     for split in ("train", "validation", "test"):
         if "label" not in dataset.splits.get(split, {}):
             return None
-        x = evaluation_data(run, dataset, split)[:PROBED]
-        z = evals.encoded(*model, x, batch_size=batch_size)
-        found.append((z, np.asarray(dataset.splits[split]["label"][:PROBED])))
+        label = np.asarray(dataset.splits[split]["label"])
+        known = np.flatnonzero(label >= 0)[:PROBED]  # -1 where a run was told few labels
+        z = evals.encoded(
+            *model, evaluation_data(run, dataset, split)[known], batch_size=batch_size
+        )
+        found.append((z, label[known]))
     result = evals.linear_probe(*found)
     counts = {"trained_on": len(found[0][1]), "evaluated": len(found[2][1])}
     return {"accuracy": result.accuracy, "std_error": result.std_error, **counts}

@@ -2,6 +2,7 @@
 
 from genjax.core.adversarial import (
     Method,
+    check_slopes,
     discriminator_turn,
     diversity,
     generator_turn,
@@ -41,6 +42,7 @@ __all__ = [
     "Traits",
     "adversarial_step",
     "check_given",
+    "check_slopes",
     "conditional_nats",
     "discriminator_turn",
     "diversity",

@@ -66,6 +66,12 @@ class Method:
         checks.not_negative(
             gradient_penalty=self.gradient_penalty, r1=self.r1, r2=self.r2, drift=self.drift
         )
+        checks.whole(penalty_every=self.penalty_every, critic_steps=self.critic_steps)
+        if not self.gradient_penalty and (self.one_sided or self.slope != 1):
+            raise ValueError(
+                "one_sided and slope are of the penalty between data and samples; set"
+                " gradient_penalty above 0, or leave them out."
+            )
         if self.smoothing and self.loss not in ("non_saturating", "minimax"):
             raise ValueError(f"smoothing is of labels, which {self.loss} has none of; set it to 0.")
         if self.penalty_every > 1 and not self.penalises():
@@ -74,6 +80,20 @@ class Method:
     def penalises(self) -> bool:
         """Whether slopes are penalised."""
         return bool(self.gradient_penalty or self.r1 or self.r2)
+
+
+def check_slopes(method: Method, norm: str) -> None:
+    """A slope under batch statistics is also what an example does to the others' outputs.
+
+    Raises:
+      ValueError: the method penalises slopes and the discriminator's norm is `batch`.
+    """
+    if method.penalises() and norm == "batch":
+        raise ValueError(
+            "slopes under batch normalisation mix examples, and gradient_penalty, r1 or r2 would"
+            " penalise something else; take a discriminator without batch statistics, or set them"
+            " to 0."
+        )
 
 
 def one_turn(config: Any) -> Any:

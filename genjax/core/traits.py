@@ -16,12 +16,14 @@ class Traits:
       exactly once) or by `em` (expectation maximisation: a step is one iteration over its batch).
     sample_range: lowest and highest value a sample can take; infinite for real numbers without
       bounds, whose pictures run from the lowest to the highest percent of what is drawn.
+    semi_supervised: learns from examples whose label is unknown, -1, too.
     """
 
     data: Literal["binary", "levels", "real", "tokens", "images"]
     density: Literal["exact", "bound", "none"]
     fit: Literal["gradient", "counting", "em"] = "gradient"
     sample_range: tuple[float, float] = (0.0, 1.0)
+    semi_supervised: bool = False
 
 
 def traits_of(family: Any, config: Any) -> Traits:

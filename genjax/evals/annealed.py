@@ -21,7 +21,8 @@ Transitions are Hamiltonian. Their step size adapts from temperature to temperat
 example, but no chain has a say in its own: a step size that has seen the chain it moves makes a
 kernel that leaves nothing as it is, and E[w] = p(x) is lost. A few pilot chains of each example run
 beside those that count, and the size follows the pilots' acceptance alone; their weights are thrown
-away. Given the pilots, whose noise is their own, the sizes are fixed numbers.
+away. Given the pilots, whose noise is their own, the sizes are fixed numbers. For backward chains
+the pilots go forwards, before: beside them they would begin where those begin, and know of them.
 """
 
 import functools
@@ -125,11 +126,11 @@ def annealed_log_prob(
     Raises:
       ValueError: the family has no such functions, or a number is out of range.
     """
-    settings: dict[str, Any] = dict(leapfrog=leapfrog, step_size=step_size)
-    settings |= dict(acceptance=acceptance, pilots=pilots)
-    return _estimate(
-        family, config, variables, x, None, key, condition, betas=betas, chains=chains, **settings
-    )
+    betas = _check(family, betas, chains, leapfrog, step_size, acceptance, pilots)
+    tuning = _Tuning(step_size, acceptance, pilots)
+    run = functools.partial(_run, family, config, variables, x, condition, leapfrog)
+    weights, accepted, _ = run(None, key, betas, chains=chains, tuning=tuning)
+    return _summary(weights, accepted)
 
 
 def reverse_annealed_log_prob(
@@ -143,7 +144,7 @@ def reverse_annealed_log_prob(
     betas: np.ndarray,
     chains: int = 16,
     leapfrog: int = 10,
-    step_size: float = 0.05,
+    step_size: float = 0.5,
     acceptance: float = 0.65,
     pilots: int = 4,
     **condition: jax.Array,
@@ -159,16 +160,20 @@ def reverse_annealed_log_prob(
     Args:
       z: `[B, *latent]`, the latents that `x` were drawn from: z ~ p(z), x ~ p(x | z).
       x: `[B, *shape]`; for the rest see `annealed_log_prob`.
+      betas: rising, as there: this function turns them round.
 
     Raises:
       ValueError: as there.
     """
-    settings: dict[str, Any] = dict(leapfrog=leapfrog, step_size=step_size)
-    settings |= dict(acceptance=acceptance, pilots=pilots)
-    down = np.asarray(betas)[::-1]
-    found = _estimate(
-        family, config, variables, x, z, key, condition, betas=down, chains=chains, **settings
-    )
+    betas = _check(family, betas, chains, leapfrog, step_size, acceptance, pilots)
+    tune_key, key = jax.random.split(key)
+    run = functools.partial(_run, family, config, variables, x, condition, leapfrog)
+    tune = _Tuning(step_size, acceptance, pilots)
+    sizes: Any = run(None, tune_key, betas, chains=0, tuning=tune)[2]  # [T, B], of betas[1:]
+    # Under the last beta, 0, nothing is weighed any more.
+    back = jnp.concatenate([sizes[:-1][::-1], sizes[:1]])
+    weights, accepted, _ = run(z, key, betas[::-1], chains=chains, sizes=back)
+    found = _summary(weights, accepted)
     return found._replace(log_prob=-found.log_prob)
 
 
@@ -188,7 +193,7 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
     Raises:
       ValueError: the family has no such functions.
     """
-    _check(family)
+    _exports(family)
     one: Any = functools.partial(annealed_log_prob, family, config, betas=betas, **settings)
     compiled = jax.jit(lambda variables, x, key, **condition: one(variables, x, key, **condition))
 
@@ -206,7 +211,7 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
     return call
 
 
-def _check(family: Any) -> None:
+def _exports(family: Any) -> None:
     for name in ("log_prior", "log_likelihood", "latent_shape"):
         if not hasattr(family, name):
             raise ValueError(
@@ -215,31 +220,59 @@ def _check(family: Any) -> None:
             )
 
 
-def _estimate(
+def _check(
     family: Any,
-    config: Any,
-    variables: Any,
-    x: jax.Array,
-    start: jax.Array | None,
-    key: jax.Array,
-    condition: dict[str, jax.Array],
-    *,
     betas: np.ndarray,
     chains: int,
     leapfrog: int,
     step_size: float,
     acceptance: float,
     pilots: int,
-) -> Annealed:
-    """Run the chains along `betas`, up or down; the pilots beside them tune their step sizes."""
-    _check(family)
+) -> np.ndarray:
+    _exports(family)
     checks.positive(chains=chains, leapfrog=leapfrog, step_size=step_size, pilots=pilots)
     checks.fraction(acceptance=acceptance)
     checks.positive(acceptance=acceptance)
     betas = np.asarray(betas, np.float64)
-    if betas.ndim != 1 or len(betas) < 2 or {betas[0], betas[-1]} != {0.0, 1.0}:
-        raise ValueError("betas must go from 0 to 1, such as temperatures(1000) gives them.")
+    ends = betas.ndim == 1 and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1
+    if not ends or not (np.diff(betas) > 0).all():
+        raise ValueError("betas must rise from 0 to 1, such as temperatures(1000) gives them.")
+    return betas
+
+
+class _Tuning(NamedTuple):
+    """How pilots change the step size."""
+
+    step_size: float
+    acceptance: float
+    pilots: int
+
+
+def _run(
+    family: Any,
+    config: Any,
+    variables: Any,
+    x: jax.Array,
+    condition: dict[str, jax.Array],
+    leapfrog: int,
+    start: jax.Array | None,
+    key: jax.Array,
+    betas: np.ndarray,
+    *,
+    chains: int,
+    tuning: _Tuning | None = None,
+    sizes: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Run the chains along `betas`, up or down.
+
+    Pilots beside them tune their step sizes; or the sizes are given, `[T, B]`, and there are none.
+
+    Returns:
+      Log weights `[B, chains]`, share of transitions accepted `[B]`, and without chains, for the
+      pilots' sake alone, the step sizes `[T, B]`.
+    """
     # An example's chains lie side by side, the pilots first.
+    pilots = tuning.pilots if tuning else 0
     each, size = pilots + chains, x.shape[0]
     rows = {k: jnp.repeat(v, each, axis=0) for k, v in {"x": x, **condition}.items()}
     x_rows = rows.pop("x")
@@ -262,35 +295,44 @@ def _estimate(
 
     def temperature(carry: Any, item: Any) -> Any:
         point, weight, accepted, log_size = carry
-        before, beta, key = item
+        before, beta, key, given = item
         # log f_beta - log f_before, at the place the chain came to under f_before.
         weight = weight + (beta - before) * (point.joint - _log_base(point.z))
-        step = jnp.repeat(jnp.exp(log_size), each)
-        point, chance = _transition(look, point, beta, step, key, leapfrog)
+        used = jnp.exp(log_size) if given is None else given
+        point, chance = _transition(look, point, beta, jnp.repeat(used, each), key, leapfrog)
         chance = chance.reshape(size, each)
-        log_size = log_size + gain * (chance[:, :pilots].mean(axis=1) - acceptance)
-        return (point, weight, accepted + chance[:, pilots:].mean(axis=1), log_size), None
+        if tuning:
+            missed = chance[:, :pilots].mean(axis=1) - tuning.acceptance
+            log_size = log_size + gain * missed
+        accepted = accepted + chance[:, pilots:].sum(axis=1)
+        return (point, weight, accepted, log_size), None if chains else used
 
     low, high = (jnp.asarray(b, jnp.float32) for b in (betas[:-1], betas[1:]))
     begin = (
         first,
         jnp.zeros_like(first.joint),
         jnp.zeros(size),
-        jnp.full(size, math.log(step_size)),
+        jnp.full(size, math.log(tuning.step_size if tuning else 1.0)),
     )
     keys = jax.random.split(key, len(low))
-    (_, weights, accepted, _), _ = jax.lax.scan(temperature, begin, (low, high, keys))
-
+    (_, weights, accepted, _), used = jax.lax.scan(temperature, begin, (low, high, keys, sizes))
     weights = weights.reshape(size, each)[:, pilots:]
+    return weights, accepted / (max(chains, 1) * len(low)), used
+
+
+def _summary(weights: jax.Array, accepted: jax.Array) -> Annealed:
+    """Of log weights `[B, chains]`."""
+    chains = weights.shape[1]
     total = jax.nn.logsumexp(weights, axis=1)
     effective = jnp.exp(2 * total - jax.nn.logsumexp(2 * weights, axis=1))
     # Variance of the mean of w over its square, with chains - 1 in place of chains.
     relative = (1 / effective - 1 / chains) * chains / max(chains - 1, 1)
+    unknown = jnp.full_like(total, jnp.nan)
     return Annealed(
         log_prob=total - math.log(chains),
-        std_error=jnp.sqrt(jnp.maximum(relative, 0)) if chains > 1 else jnp.full(size, jnp.nan),
+        std_error=jnp.sqrt(jnp.maximum(relative, 0)) if chains > 1 else unknown,
         effective=effective,
-        acceptance=accepted / len(low),
+        acceptance=accepted,
     )
 
 

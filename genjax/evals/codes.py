@@ -120,9 +120,11 @@ def codes(
       batch_size: images looked at together.
 
     Raises:
-      ValueError: the family has no codes, or no categorical one.
+      ValueError: the family has no codes, or no categorical one; or a label is unknown.
     """
     _check(family)
+    if min(train[1].min(), test[1].min()) < 0:
+        raise ValueError("codes are named by labels from 0; leave out images whose label is -1.")
     kinds = family.parts(config)
     place = next((i for i, k in enumerate(kinds) if k.kind == "categorical"), None)
     if place is None:

@@ -66,6 +66,8 @@ def to_unit(x: np.ndarray, low: float, high: float) -> np.ndarray:
 def check_images(where: str, **sets: Any) -> None:
     """Sets of images `[N, *event]` of one event shape, finite, at least two in each.
 
+    Pictures, `[N, H, W, ...]`, must lie in [0, 1]; vectors may be anything.
+
     Raises:
       ValueError: one sentence.
     """
@@ -78,6 +80,12 @@ def check_images(where: str, **sets: Any) -> None:
             raise ValueError(f"{where}: {name} must hold two images or more, [N, ...].")
         if not all(np.isfinite(x[a : a + 4096]).all() for a in range(0, len(x), 4096)):
             raise ValueError(f"{where}: {name} holds a number that is not finite.")
+        low, high = np.min(x), np.max(x)
+        if np.ndim(x) > 2 and not (low >= -1e-3 and high <= 1 + 1e-3):
+            raise ValueError(
+                f"{where}: {name} must be pictures in [0, 1], and these go from {low:g} to"
+                f" {high:g}; bring them there, with (x - lowest) / (highest - lowest)."
+            )
 
 
 def batches(

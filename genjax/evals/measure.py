@@ -23,7 +23,7 @@ from genjax.evals.classifier import (
 )
 from genjax.evals.codes import CodesResult, InformationResult, codes, information
 from genjax.evals.coverage import CoverageResult, NeighboursResult, coverage, neighbours
-from genjax.evals.extract import batches, features
+from genjax.evals.extract import batches, features, to_unit
 from genjax.evals.features import linear_svm
 from genjax.evals.frechet import FrechetResult, frechet
 from genjax.evals.inception import InceptionScoreResult, fid, inception_score, kid
@@ -96,12 +96,13 @@ def _neighbours(s: Subject, *, samples: int = 1000) -> NeighboursResult:
 
 
 def _accuracy_score(s: Subject, *, samples: int = 10_000) -> ScoreResult:
-    names = s.labels("train")
-    fake = s.labelled(samples, int(names.max()) + 1)
+    train, test = (
+        (to_unit(x, *s.range), names) for x, names in (s.known("train"), s.known("test"))
+    )
     return accuracy_score(
-        fake,
-        (s.real("train"), names),
-        (s.real("test"), s.labels("test")),
+        s.labelled(samples, int(train[1].max()) + 1),
+        train,
+        test,
         steps=s.classifier_steps,
         seed=s.seed,
     )
@@ -129,8 +130,7 @@ def _svm(s: Subject, *, train: int = 5000, steps: int = 1000) -> SvmResult:
     if not hasattr(s.family, "encode"):
         raise ValueError(f"{s.name} has no features: it exports no encode.")
     splits = {"train": train, "validation": None, "test": None}
-    names = [s.labels(split, n) for split, n in splits.items()]
-    given = [s.given(split, n) for split, n in splits.items()]
+    given, names = zip(*(s.known(split, n) for split, n in splits.items()), strict=True)
     encode = jax.jit(lambda variables, x: s.family.encode(s.config, variables, x))
     hidden = [np.concatenate(list(batches(encode, s.variables, x, s.batch_size))) for x in given]
     flat = [x.reshape(len(x), -1) for x in given]
@@ -161,7 +161,8 @@ def _gaussian_modes(
     if len(s.config.shape) != 1:
         raise ValueError(f"{s.name} makes pictures; modes of Gaussians are those of points [D].")
     if centres is None or sigma is None:  # then every label of the training points is a mode
-        x, names = s.given("train").astype(np.float64), s.labels("train")
+        x, names = s.known("train")
+        x = x.astype(np.float64)
         centres = np.stack([x[names == c].mean(axis=0) for c in np.unique(names)])
         apart = x - centres[np.searchsorted(np.unique(names), names)]
         sigma = float(np.sqrt((apart**2).mean()))
@@ -169,22 +170,28 @@ def _gaussian_modes(
 
 
 def _stacked_modes(s: Subject, *, samples: int = 26_000) -> ModesResult:
-    shape, names = tuple(s.config.shape), s.labels("train")
+    shape, (given_x, names) = tuple(s.config.shape), s.known("train")
     classes = round((int(names.max()) + 1) ** (1 / 3))
     if len(shape) != 3 or shape[-1] != 3 or classes**3 != int(names.max()) + 1 or classes < 2:
         raise ValueError(
             f"{s.dataset.name} is no data of stacked images: those have three channels, and labels"
             f" from 0 to 999 that name all three."
         )
-    given = s.classifier
-    if given is None:
-        x = s.real("train")
+
+    def apart(x: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Channels as grey images, and the digit of each."""
+        x = to_unit(x, *s.range)
         single = np.concatenate([x[..., c : c + 1] for c in range(3)])
-        each = np.concatenate([names // classes**2, names // classes % classes, names % classes])
-        given = train_classifier(single, each, steps=s.classifier_steps)
-    elif not isinstance(given, Classifier):
-        given = load_classifier(given)
-    return stacked_modes(s.fake(samples), given, seed=s.seed)
+        digits = (names // classes**2, names // classes % classes, names % classes)
+        return single, np.concatenate(digits)
+
+    classifier = s.classifier
+    if classifier is None:
+        classifier = train_classifier(*apart(given_x, names), steps=s.classifier_steps)
+    elif not isinstance(classifier, Classifier):
+        classifier = load_classifier(classifier)
+    test = apart(*s.known("test")) if "test" in s.dataset.counts() else None
+    return stacked_modes(s.fake(samples), classifier, test, seed=s.seed)
 
 
 def _information(s: Subject, *, samples: int = 10_000) -> InformationResult:
@@ -192,7 +199,7 @@ def _information(s: Subject, *, samples: int = 10_000) -> InformationResult:
 
 
 def _codes(s: Subject, *, samples: int = 10_000) -> CodesResult:
-    train, test = ((s.given(split), s.labels(split)) for split in ("train", "test"))
+    train, test = s.known("train"), s.known("test")
     return codes(s.family, s.config, s.variables, train, test, s.key, samples=samples)
 
 

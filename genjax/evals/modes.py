@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from genjax import checks
-from genjax.evals.classifier import Classifier, logits
+from genjax.evals.classifier import Classifier, accuracy, logits
 from genjax.evals.result import Measured
 
 
@@ -25,6 +25,7 @@ class ModesResult(Measured):
     high_quality: share of samples near a mode; 1 where every sample has a mode by construction.
     reverse_kl: KL(modes of the samples || uniform), in nats; 0 is even, log(modes) one mode alone.
     counts: samples a mode, `[modes]`.
+    accuracy: of the classifier that names a mode's parts, on real test images, where one does.
     """
 
     FIGURE: ClassVar = ("found", "", "modes")
@@ -34,6 +35,7 @@ class ModesResult(Measured):
     high_quality: float
     reverse_kl: float
     counts: np.ndarray
+    accuracy: float | None = None
 
 
 def ring_centres(modes: int = 8, radius: float = 1.0) -> np.ndarray:
@@ -134,13 +136,23 @@ def stack_digits(
 
 
 def stacked_modes(
-    fake: np.ndarray, classifier: Classifier, *, batch_size: int = 200, seed: int = 0
+    fake: np.ndarray,
+    classifier: Classifier,
+    test: tuple[np.ndarray, np.ndarray] | None = None,
+    *,
+    batch_size: int = 200,
+    seed: int = 0,
 ) -> ModesResult:
     """Modes among the classes^3 that samples find, every channel named by the classifier.
+
+    A channel that is named wrongly falls into another mode, so errors add modes that are not there:
+    with one channel in a hundred, 26,000 samples of 700 even modes are counted as some 860, of 900
+    as 950. Read the count beside `accuracy`, and train the classifier on until it is high.
 
     Args:
       fake: samples in [0, 1], `[N, H, W, 3]`; 26,000 in PacGAN's protocol.
       classifier: of single channels `[H, W, 1]`.
+      test: real channels in [0, 1], `[M, H, W, 1]`, and their digits, for `accuracy`.
       batch_size: channels at a time.
       seed: of the samples' draw; nothing is drawn here.
 
@@ -165,7 +177,8 @@ def stacked_modes(
         high_quality=1.0,
         reverse_kl=reverse_kl(counts),
         counts=counts,
-        n_real=0,
+        accuracy=None if test is None else accuracy(classifier, *test),
+        n_real=0 if test is None else len(test[0]),
         n_fake=len(fake),
         extractor=classifier.extractor.label,
         seed=seed,

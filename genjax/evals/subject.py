@@ -155,6 +155,21 @@ class Subject:
             raise ValueError(f"{self.dataset.name} has no labels in {split}.")
         return np.asarray(rows["label"])
 
+    def known(self, split: str, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The first n examples whose label is known, 0 or above: as `given`, and their labels.
+
+        Raises:
+          ValueError: the data has none.
+        """
+        names = self.labels(split, n)
+        if names.min() >= 0:
+            return self.given(split, n), names
+        names = self.labels(split)
+        kept = np.flatnonzero(names >= 0)[:n]
+        if not len(kept):
+            raise ValueError(f"{self.dataset.name} knows no label in {split}.")
+        return self.given(split)[kept], names[kept]
+
     def inception(self) -> Inception:
         """The standard network.
 
@@ -173,7 +188,8 @@ class Subject:
     def trained(self) -> Classifier:
         """The classifier that was given, or one trained on the real training images."""
         if self.classifier is None:
-            x, labels = self.real("train"), self.labels("train")
+            x, labels = self.known("train")
+            x = to_unit(x, *self.range)
             self.classifier = train_classifier(x, labels, steps=self.classifier_steps)
         elif not isinstance(self.classifier, Classifier):
             self.classifier = load_classifier(self.classifier)

@@ -11,6 +11,7 @@ papers leave open about the two turns, and what is done here, is said in `genjax
 
 import dataclasses
 import functools
+import math
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -23,6 +24,7 @@ from genjax.core import (
     Optimizers,
     Traits,
     adversarial_step,
+    check_slopes,
     discriminator_turn,
     generator_turn,
     method_buffers,
@@ -37,9 +39,10 @@ from genjax.nn import (
     ResidualDown,
     ResidualUp,
     UpStack,
+    condition_of,
     drawn_label,
-    one_hot,
 )
+from genjax.nn.normless import EXPANSION
 from genjax.nn.strided import NORMS, apply_layer
 
 TRAITS = Traits(data="images", density="none", sample_range=(-1.0, 1.0))
@@ -61,7 +64,7 @@ class Config:
     generator_widths: tuple[int, ...] = ()
     """Channels of the generator's maps, the smallest first; () doubles from 128, up to 1024, as
     often as `shape` can be halved down to 4x4: 1024, 512, 256, 128 at 64x64, and 256, 128 at 28x28,
-    where 7x7 is the end."""
+    where 7x7 is the end. A normless network's last stage does not resize, so it has one more."""
     discriminator_widths: tuple[int, ...] = ()
     """Channels of the discriminator's maps, the largest map first; () is the generator's, turned
     round."""
@@ -111,6 +114,23 @@ class Config:
             )
         if self.network == "normless" and self.discriminator_norm != "none":
             raise ValueError("the normless network has no norm; set discriminator_norm to none.")
+        check_slopes(self.method, self.discriminator_norm)
+        of = {name: "strided" for name in ("generator_dense", "discriminator_dense", "kernel")}
+        for name, network in {**of, "generator_norm": "strided", "group": "normless"}.items():
+            default = Config.__dataclass_fields__[name].default
+            if self.network != network and getattr(self, name) != default:
+                raise ValueError(
+                    f"{name} is a setting of the {network} network, and this one is"
+                    f" {self.network}; leave it at {default}, or set network to {network}."
+                )
+        for width in generator_widths(self) + discriminator_widths(self):
+            inside = EXPANSION * width
+            if self.network == "normless" and inside % max(1, inside // self.group):
+                raise ValueError(
+                    f"{width} channels expand to {inside}, which do not divide into groups of"
+                    f" {self.group}; take widths that are multiples of"
+                    f" {self.group // math.gcd(self.group, EXPANSION)}, or another group."
+                )
 
     @property
     def critic_steps(self) -> int:
@@ -132,7 +152,7 @@ def generator_widths(config: Config) -> tuple[int, ...]:
     """Channels of the generator's maps, the smallest first."""
     if config.generator_widths:
         return config.generator_widths
-    times, side = 0, min(config.shape[:2])
+    times, side = int(config.network == "normless"), min(config.shape[:2])
     while side % 2 == 0 and side >= 2 * POOLED:
         times, side = times + 1, side // 2
     return tuple(min(128 * 2**i, 1024) for i in reversed(range(max(times, 1))))
@@ -243,7 +263,7 @@ def generate(
     """G(z) under running statistics: `[B, Z] -> [B, *shape]` in [-1, 1]; with classes, of `label`
     `[B]`."""
     mine = own(variables, "generator")
-    x = Generator(config).apply(mine, z, _one_hot(config, label))
+    x = Generator(config).apply(mine, z, _condition(config, label, z))
     return jnp.clip(x, -1, 1)  # R3GAN's last layer is linear; what is shown has an end
 
 
@@ -253,7 +273,7 @@ def discriminate(
     """Logits of D(x) under running statistics, `[B]`; with classes, of `x` and `label` `[B]`."""
     checks.events("dcgan", x, config.shape)
     mine = own(variables, "discriminator")
-    return Discriminator(config).apply(mine, x, _one_hot(config, label))[0]
+    return Discriminator(config).apply(mine, x, _condition(config, label, x))[0]
 
 
 def discriminator_loss(
@@ -311,7 +331,7 @@ def encode(
     """
     checks.events("dcgan", x, config.shape)
     mine = own(variables, "discriminator")
-    _, maps = Discriminator(config).apply(mine, x, _one_hot(config, label))
+    _, maps = Discriminator(config).apply(mine, x, _condition(config, label, x))
     pooled = [_pool(m.astype(jnp.float32), POOLED) for m in maps]
     return jnp.concatenate([m.reshape(x.shape[0], -1) for m in pooled], axis=1)
 
@@ -328,14 +348,9 @@ def _pool(x: jax.Array, side: int) -> jax.Array:
     return x
 
 
-def _one_hot(config: Config, label: jax.Array | None) -> jax.Array | None:
-    if not config.classes:
-        if label is not None:
-            raise ValueError("dcgan: this Config has no classes; leave out label, or set classes.")
-        return None
-    if label is None:
-        raise ValueError("dcgan: with classes every image has a label; give label, int32 [B].")
-    return one_hot(label, config.classes)
+def _condition(config: Config, label: Any, beside: jax.Array) -> jax.Array | None:
+    """The label of `[B, ...]` beside it, one-hot `[B, K]`."""
+    return condition_of("dcgan", config.classes, label, beside.shape[0])
 
 
 def _play(
@@ -348,7 +363,7 @@ def _play(
     fake, new = Generator(config).apply(
         own(variables, "generator"),
         z,
-        _one_hot(config, batch.get("label")),
+        _condition(config, batch.get("label"), z),
         train=True,
         mutable=["batch_stats"],
     )
@@ -357,7 +372,7 @@ def _play(
 
 def _judge(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]) -> Any:
     """D while training, told the batch's labels."""
-    condition = _one_hot(config, batch.get("label"))
+    condition = _condition(config, batch.get("label"), batch["x"])
     params = variables["params"]["discriminator"]
 
     def judge(x: jax.Array, key: jax.Array, stats: Any) -> tuple[jax.Array, Any, None]:

@@ -312,15 +312,21 @@ def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
     return infer(config, variables, x, still).q[0].mean
 
 
+def prior_sample(config: Config, variables: dict[str, Any], key: jax.Array, n: int) -> jax.Array:
+    """Samples of p(h_1), the layer next to x, through all above it: `[n, Z_1]`."""
+    noise = _noise(config, key, n)
+    h = noise[-1]
+    for i in reversed(range(len(config.latent) - 1)):
+        h = _draw(generate(config, variables, h, i), noise[i])
+    return h
+
+
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Samples of p(x): float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     latent_key, pixel_key = jax.random.split(key)
-    noise = _noise(config, latent_key, n or 1)
-    h = noise[-1]
-    for i in reversed(range(len(config.latent) - 1)):
-        h = _draw(generate(config, variables, h, i), noise[i])
+    h = prior_sample(config, variables, latent_key, n or 1)
     x = jax.random.bernoulli(pixel_key, decode_mean(config, variables, h)).astype(jnp.float32)
     return x if n else x[0]
 

@@ -26,6 +26,7 @@ from genjax.core import (
     Optimizers,
     Traits,
     adversarial_step,
+    check_slopes,
     discriminator_turn,
     generator_turn,
     method_buffers,
@@ -100,6 +101,7 @@ class Config:
             gaussian=self.gaussian or (1,),
         )
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
+        check_slopes(self.method, "batch")
         if len(self.shape) != 3:
             raise ValueError(f"shape must be (H, W, C), got {self.shape}.")
         many = len(self.categorical) + len(self.uniform) + len(self.gaussian)

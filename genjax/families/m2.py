@@ -31,7 +31,7 @@ from genjax.core import Traits, gradient_step, log_mean_weight
 from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gaussian_nll
 from genjax.nn import MLP, Gaussian, one_hot
 
-TRAITS = Traits(data="binary", density="bound")
+TRAITS = Traits(data="binary", density="bound", semi_supervised=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,23 @@ def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruc
         "x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32),
         "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
     }
+
+
+def check_data(config: Config, train: dict[str, Any]) -> None:
+    """Hold `labelled` against the training split, a tenth up or down: alpha is weighed by it.
+
+    Raises:
+      ValueError: another share of the examples has a label.
+    """
+    share = float((train["label"] >= 0).mean())
+    if not share:
+        raise ValueError("m2 learns classes from labels, and no training example has one.")
+    if abs(config.labelled / share - 1) > 0.1:
+        raise ValueError(
+            f"labelled is {config.labelled:g}, and {share:g} of the training examples have a"
+            f" label: set --labelled {share:g}, or alpha weighs {share / config.labelled:.3g} times"
+            f" what it says."
+        )
 
 
 class Pair(nn.Module):

@@ -408,6 +408,11 @@ def encode(config: Config, variables: Variables, x: jax.Array, label: Any = None
     return latent.draw_shared(config, variables["params"], shared, 0 * shared.q.mean[None])[0][0]
 
 
+def prior_sample(config: Config, variables: Variables, key: jax.Array, n: int) -> jax.Array:
+    """Samples of p(z): `[n, Z]`."""
+    return latent.draw_prior(config, variables["params"], key, n)
+
+
 def sample(
     config: Config, variables: Variables, key: jax.Array, n: int | None = None, label: Any = None
 ) -> jax.Array:
@@ -419,7 +424,7 @@ def sample(
     if config.classes and label is None:
         label = jnp.arange(n or 1) % config.classes
     condition = _condition(config, label, n or 1)
-    z = latent.draw_prior(config, variables["params"], latent_key, n or 1)
+    z = prior_sample(config, variables, latent_key, n or 1)
     found = latent.observation(config, variables["params"], z, condition)
     x = draw_observation(config.likelihood, found, pixel_key, config.levels)
     return x if n else x[0]

@@ -60,6 +60,7 @@ def gradient_penalty(
             f"gradient_penalty: mix must be one number an example, [{jnp.shape(real)[0]}], got"
             f" {checks.describe(mix)}; draw it with jax.random.uniform(key, (len(real),))."
         )
+    real, fake, mix = jnp.asarray(real), jnp.asarray(fake), jnp.asarray(mix)
     share = mix.reshape(mix.shape + (1,) * (real.ndim - 1))  # [B, 1, ...]
     norm = _norm(_slope(discriminator, share * real + (1 - share) * fake))
     excess = norm / target - 1

@@ -49,7 +49,7 @@ class FlowStep(nn.Module):
         low = 0 if context is not None else 1
         h, before = z, places
         for i, units in enumerate(self.hidden):
-            degrees = low + np.arange(units) % max(size - low, 1)
+            degrees = low + _spread(units, size - low)
             a = MaskedDense(units, dtype=self.dtype, name=f"hidden_{i}")(h, before, degrees)
             if i == 0 and context is not None:
                 a = a + nn.Dense(units, use_bias=False, dtype=self.dtype, name="context")(context)
@@ -59,6 +59,14 @@ class FlowStep(nn.Module):
         both = out(h.astype(jnp.float32), before, np.tile(places, 2))
         m, logit = both[..., :size], both[..., size:] + GATE
         return jax.nn.sigmoid(logit) * z + jax.nn.sigmoid(-logit) * m, jax.nn.log_sigmoid(logit)
+
+
+def _spread(units: int, degrees: int) -> np.ndarray:
+    """Degrees from 0 of hidden units, evenly: as many of each, or too few for all with both ends,
+    the lowest, which is the only one the first z hears, and the highest, which hears all."""
+    if units >= degrees or units == 1:
+        return np.arange(units) * degrees // units
+    return np.arange(units) * (degrees - 1) // (units - 1)
 
 
 class Flow(nn.Module):

@@ -138,6 +138,9 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f" it into memory with --stream no."
         )
     _check_conditions(run, family, dataset)
+    # A limited run is a rehearsal: shares are not what they will be.
+    if hasattr(family, "check_data") and "train" in dataset.splits and not run.data.limit:
+        family.check_data(run.model, dataset.splits["train"])
     if run.train.instrument:
         weights = run.train.fid_weights
         evals.check_instrument(run.train.instrument, family, run.model, dataset, weights)
@@ -165,6 +168,16 @@ def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None
                 f" --classes 0."
             )
         classes = getattr(run.model, "classes", 0)
+        if (
+            "label" in names
+            and not family.TRAITS.semi_supervised
+            and int(entries["label"].min()) < 0
+        ):
+            raise ValueError(
+                f"{run.data.data} as it is set has unknown labels (-1) in {split}, and"
+                f" {run.family} learns from every example's; leave out --labels-per-class, or take"
+                f" a family that learns from both, such as m2."
+            )
         if "label" in names and (int(entries["label"].max()) >= classes):
             raise ValueError(
                 f"{run.data.data} has labels up to {int(entries['label'].max())}, and the model"

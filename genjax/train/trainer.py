@@ -172,7 +172,8 @@ class Trainer:
                 step, {**means, **lr, "examples_per_second": rate, "input_wait": wait}
             )
         self.progress.log(step, means, rate)
-        for words in watch.look(step, means, meta) if regular else ():
+        smoothing = getattr(getattr(self.run.model, "method", None), "smoothing", 0.0)
+        for words in watch.look(step, means, meta, smoothing) if regular else ():
             self.progress.say(f"{self.run.experiment}  step {step:,}: {words}")
 
     def learning_rate(self, step: int) -> dict[str, float]:

@@ -15,8 +15,9 @@ ALIKE = 0.2  # diversity: samples lie so much closer to each other than data doe
 SURE = 0.99  # D(x), and 1 - D(G(z))
 
 
-def collapsed(means: Mapping[str, float]) -> str:
+def collapsed(means: Mapping[str, float], smoothing: float) -> str:
     """Samples that are nearly one image."""
+    del smoothing
     diversity = means.get("generator_diversity")
     if diversity is None or not diversity < ALIKE:
         return ""
@@ -26,34 +27,38 @@ def collapsed(means: Mapping[str, float]) -> str:
     )
 
 
-def beaten(means: Mapping[str, float]) -> str:
-    """A discriminator that is never wrong."""
+def beaten(means: Mapping[str, float], smoothing: float) -> str:
+    """A discriminator that is never wrong; one that learns from smoothed labels says 1 - smoothing
+    of data at best."""
     real, fake = (means.get(f"discriminator_{x}_probability") for x in ("real", "fake"))
-    if real is None or fake is None or not (real > SURE and fake < 1 - SURE):
+    if real is None or fake is None or not (real > SURE * (1 - smoothing) and fake < 1 - SURE):
         return ""
     return (
         f"the discriminator is never wrong (D(x) {real:.3f}, D(G(z)) {fake:.3f}): the generator is"
-        f" left behind; slow the discriminator down, or smooth its labels"
+        f" left behind; slow the discriminator down, or penalise its slope (r1)"
     )
 
 
 FINDINGS = {"collapsed": collapsed, "beaten": beaten}
 
 
-def look(step: int, means: Mapping[str, float], meta: dict[str, Any]) -> list[str]:
+def look(
+    step: int, means: Mapping[str, float], meta: dict[str, Any], smoothing: float = 0.0
+) -> list[str]:
     """What is to be said now; `meta["watch"]` and `meta["warnings"]` are brought up to date.
 
     Args:
       step: steps done.
       means: of the metrics since the last look.
       meta: of the run; plain JSON values.
+      smoothing: of the labels that the discriminator learns from.
     """
     if step <= EARLY:
         return []
     seen = dict(meta.get("watch", {}))
     said = []
     for name, finding in FINDINGS.items():
-        words = finding(means)
+        words = finding(means, smoothing)
         seen[name] = seen.get(name, 0) + 1 if words else 0
         if seen[name] == LOOKS:
             said.append(words)

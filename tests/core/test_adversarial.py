@@ -248,6 +248,9 @@ def test_every_step_says_how_the_game_stands(loss):
         ({"r1": -1.0}, "r1 must be 0 or above"),
         ({"slope": 0.0}, "slope must be above 0"),
         ({"critic_steps": 0}, "critic_steps must be above 0"),
+        ({"critic_steps": 2.5}, "critic_steps must be a whole number, got 2.5"),
+        ({"one_sided": True, "r1": 1.0}, "one_sided and slope are of the penalty between"),
+        ({"slope": 750.0}, "one_sided and slope are of the penalty between"),
     ],
     ids=str,
 )

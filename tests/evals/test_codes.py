@@ -90,6 +90,9 @@ def test_others_have_none():
     numbers = types.SimpleNamespace(
         __name__="numbers", parts=lambda config: KINDS[:1], code_information=None
     )
+    unknown = (images([0, 1]), np.array([0, -1]))
+    with pytest.raises(ValueError, match="leave out images whose label is -1"):
+        evals.codes(known(5.0), None, {}, unknown, unknown, jax.random.key(0))
     one = (images([0]), np.array([0]))
     with pytest.raises(ValueError, match="no part of the code is categorical"):
         evals.codes(numbers, None, {}, one, one, jax.random.key(0))

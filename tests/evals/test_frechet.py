@@ -103,3 +103,8 @@ def test_bad_input_is_a_sentence():
     x = np.zeros((5, 2, 2))
     with pytest.raises(ValueError, match="the images differ in shape"):
         frechet(x, np.zeros((5, 2, 3)), PIXELS)
+    symmetric, levels = x.copy(), (255 * np.eye(2)[None].repeat(5, 0)).astype(np.uint8)
+    symmetric[0] = -1
+    for outside, to in ((symmetric, "-1 to 0"), (levels, "0 to 255")):
+        with pytest.raises(ValueError, match=rf"fake must be pictures in \[0, 1\], .* from {to}"):
+            frechet(x, outside, PIXELS)

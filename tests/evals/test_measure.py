@@ -175,6 +175,31 @@ def test_every_instrument_says_what_it_was(name, sides, two_sides):
         assert got == {"instrument": "swd", **want}
 
 
+@pytest.mark.parametrize("name", ["svm", "accuracy_score", "classifier_frechet"])
+def test_unknown_labels_are_no_class(name, sides):
+    """Eight in nine training labels are -1: what is left tells the sides apart as well."""
+    label = sides.splits["train"]["label"].copy()
+    label[np.arange(len(label)) % 9 > 0] = -1
+    train = {**sides.splits["train"], "label": label}
+    few = dataclasses.replace(sides, splits={**sides.splits, "train": train})
+    s = Subject(CONDITIONAL, Config((16, 16, 1)), jnp.float32(1), few, KEY, classifier_steps=40)
+    x, names = s.known("train", 5)
+    rows = np.flatnonzero(label >= 0)[:5]
+    np.testing.assert_array_equal(names, label[rows])
+    np.testing.assert_array_equal(x, s.given("train")[rows])
+    if name == "classifier_frechet":
+        assert s.trained().classes == 2
+        return
+    got = measure(
+        name, CONDITIONAL, s.config, s.variables, few, KEY, classifier_steps=40,
+        **({"samples": 120} if name == "accuracy_score" else {}),
+    )  # fmt: skip
+    assert got["accuracy"] > 0.95
+    none = dataclasses.replace(few, splits={"train": {**train, "label": 0 * label - 1}})
+    with pytest.raises(ValueError, match="knows no label in train"):
+        dataclasses.replace(s, dataset=none).known("train")
+
+
 def test_what_cannot_be_measured_is_a_sentence(sides):
     def refused(match, name, fake=SYMMETRIC, data=None, shape=(4, 4, 1), **settings):
         with pytest.raises(ValueError, match=match) as error:
@@ -205,7 +230,10 @@ def test_modes_are_the_labels_of_points():
     parts = [draw_modes(centres, 0.2, 900, seed) for seed in (1, 2, 3)]
     names = ("train", "validation", "test")
     splits = {s: {"x": x, "label": y} for s, (x, y) in zip(names, parts, strict=True)}
-    made = Dataset("grid", splits, 0)
+    # A label that is not known is no mode.
+    x, y = parts[0]
+    train = {"x": np.concatenate([x, 50 + x[:9]]), "label": np.append(y, np.full(9, -1))}
+    made = Dataset("grid", {**splits, "train": train}, 0)
 
     def half(config, variables, key, n):
         """Three of nine modes, at the right width."""
@@ -229,7 +257,9 @@ def test_stacked_images_train_a_classifier_of_channels(sides):
     picks = RNG.integers(0, 300, (300, 3))
     x = train["x"][picks, ..., 0].transpose(0, 2, 3, 1)
     label = (train["label"][picks] * [4, 2, 1]).sum(axis=1)
-    made = Dataset("stacked", {"train": {"x": x, "label": label}}, 0)
+    test = {"x": x[:40], "label": label[:40].copy()}
+    test["label"][:12] ^= 1  # the last channel of 12 is another than is said: of 120 channels
+    made = Dataset("stacked", {"train": {"x": x, "label": label}, "test": test}, 0)
 
     def two(config, variables, key, n):
         channels = [
@@ -245,6 +275,7 @@ def test_stacked_images_train_a_classifier_of_channels(sides):
     assert (got["found"], got["modes"]) == (2, 8)
     assert got["counts"] == [0, 30, 0, 0, 0, 30, 0, 0]  # 001 and 101
     assert got["reverse_kl"] == pytest.approx(np.log(4))
+    assert (got["accuracy"], got["n_real"]) == (pytest.approx(0.9), 120)
 
 
 def test_names_are_listed_once():

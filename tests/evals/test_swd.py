@@ -120,7 +120,7 @@ def test_the_whole_against_other_code():
 def test_a_level_sees_its_own_detail():
     """Fine stripes change the finest level alone; the coarse one hardly moves."""
     base = scipy.ndimage.gaussian_filter(RNG.normal(size=(150, 32, 32, 1)), (0, 3, 3, 0))
-    base = np.float32(0.5 + base)
+    base = np.float32(0.5 + 0.5 * base)
     stripes = np.where(np.arange(32) % 2, 0.05, -0.05)[None, None, :, None].astype(np.float32)
     options = dict(patches_per_image=16, repeats=1, directions=40)
     same = swd(base[:75], base[75:], **options).levels

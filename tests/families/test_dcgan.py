@@ -189,7 +189,8 @@ def test_pooling_takes_the_largest_of_windows_that_cover_the_map(side):
 @pytest.mark.parametrize("network", ["strided", "normless"])
 def test_both_players_are_told_the_label(network):
     norm = "batch" if network == "strided" else "none"
-    config = dataclasses.replace(TINY, classes=3, network=network, discriminator_norm=norm, group=4)
+    own = {"kernel": 3} if network == "strided" else {"kernel": 5, "group": 4}
+    config = dataclasses.replace(TINY, classes=3, network=network, discriminator_norm=norm, **own)
     variables = filled(config)
     z, x = dcgan.noise(config, jax.random.key(1), 2), make_batch(dcgan, config, 2)["x"]
 
@@ -201,8 +202,11 @@ def test_both_players_are_told_the_label(network):
     for a, b in zip(told(jnp.array([0, 0])), told(jnp.array([0, 2])), strict=True):
         np.testing.assert_array_equal(a[0], b[0])
         assert bool((a[1] != b[1]).any())
-    with pytest.raises(ValueError, match="with classes every image has a label"):
-        dcgan.discriminate(config, variables, x)
+    for wrong in (None, 1, [0, 1], jnp.zeros(3, jnp.int32), jnp.array([0.5, 0.5])):
+        with pytest.raises(ValueError, match=r"of 3 classes needs label int32\[2\]"):
+            dcgan.discriminate(config, variables, x, wrong)
+        with pytest.raises(ValueError, match=r"of 3 classes needs label int32\[2\]"):
+            dcgan.generate(config, variables, z, wrong)
     key = jax.random.key(2)
     with pytest.raises(ValueError, match=r"the batch lacks \['label'\]"):
         dcgan.generator_loss(config, variables, {"x": x}, key)
@@ -215,11 +219,11 @@ def test_both_players_are_told_the_label(network):
     [
         ({"discriminator_norm": "spectral"}, {"loss": "hinge"}),
         (
-            {"network": "residual", "discriminator_norm": "layer"},
+            {"network": "residual", "discriminator_norm": "layer", "kernel": 5},
             {"loss": "wasserstein", "gradient_penalty": 10.0},
         ),
         (
-            {"network": "normless", "discriminator_norm": "none", "group": 4},
+            {"network": "normless", "discriminator_norm": "none", "group": 4, "kernel": 5},
             {"loss": "relativistic", "r1": 1.0, "r2": 1.0},
         ),
     ],
@@ -257,6 +261,16 @@ def test_the_discriminators_of_others_learn(settings, method):
         ({"network": "normless"}, "the normless network has no norm"),
         ({"discriminator_norm": "instance"}, "discriminator_norm must be one of batch, layer"),
         ({"generator_widths": (8, 0)}, "generator_widths must be above 0"),
+        ({"method": Method(r1=1.0)}, "slopes under batch normalisation mix examples"),
+        ({"group": 8}, "group is a setting of the normless network, and this one is strided"),
+        (
+            {"network": "residual", "discriminator_norm": "none", "generator_dense": (9,)},
+            "generator_dense is a setting of the strided network, and this one is residual",
+        ),
+        (
+            {"network": "normless", "discriminator_norm": "none", "generator_widths": (100,)},
+            "100 channels expand to 200, which do not divide into groups of 16; .* multiples of 8",
+        ),
     ],
     ids=str,
 )

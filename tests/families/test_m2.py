@@ -270,6 +270,19 @@ def test_features_are_the_mean_of_z():
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_share_of_labels_must_be_the_datas(tmp_path):
+    """Else alpha would silently weigh something else."""
+    run = small_run("m2", write_data(tmp_path), steps=12)  # labelled is 1 there
+    few = dataclasses.replace(run.data, labels_per_class=5)
+    match = "labelled is 1, and 0.0625 of the training .* set --labelled 0.0625, or alpha weighs"
+    with pytest.raises(ValueError, match=match):
+        fit(dataclasses.replace(run, data=few), tmp_path / "run", quiet=True)
+    near = dataclasses.replace(run.model, labelled=0.72)
+    m2.check_data(near, {"label": np.arange(9) % 3 - 1})
+    with pytest.raises(ValueError, match="no training example has one"):
+        m2.check_data(run.model, {"label": np.full(4, -1)})
+
+
 def test_the_figure_of_a_run_is_the_share_of_wrong_classes(tmp_path):
     run = small_run("m2", write_data(tmp_path), steps=12)
     few = dataclasses.replace(run.data, labels_per_class=5)

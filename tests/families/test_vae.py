@@ -1,5 +1,7 @@
 """The VAE's bounds against quadrature over its one-dimensional latent."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,3 +84,7 @@ def test_bfloat16_changes_the_hidden_layers_only():
     assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(variables))
     nats, _ = vae.loss(config, variables, {"x": jnp.ones((3, 9))}, jax.random.key(1))
     assert nats.dtype == jnp.float32
+    batch, key = {"x": jnp.ones((3, 9))}, jax.random.key(1)
+    of = lambda c: jax.jit(lambda v: vae.loss(c, v, batch, key)).lower(variables).as_text()  # noqa: E731
+    assert "xbf16>" in of(config)
+    assert "xbf16>" not in of(dataclasses.replace(config, dtype="float32"))

@@ -15,6 +15,7 @@ from jax import export
 from genjax.core import State, traits_of
 from genjax.families import vae
 from genjax.nn import latent
+from genjax.nn.iaf import FlowStep
 
 BASE = vae.Config(
     shape=(3, 3, 1), latent=2, hidden=(6,), flow_hidden=(7, 6), pseudo_inputs=3, channels=(2, 3)
@@ -308,6 +309,65 @@ def test_free_bits_keep_the_kl_from_pulling():
     _, (nats, aux) = grads(config_of(free_bits=between))
     charged = nats - aux["reconstruction"]
     assert float(charged.mean()) == pytest.approx(between + float(each.max()), rel=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"posterior": "iaf"}, {"prior": "vamp"}], ids=str)
+def test_free_bits_of_a_kl_that_does_not_split(settings):
+    """All latents are one group: below the limit it costs the limit, and pulls nowhere."""
+    key, v = jax.random.key(0), variables_of(config_of(**settings))
+
+    def found(config):
+        def total(p):
+            nats, aux = vae.loss(config, {"params": p}, {"x": X}, key)
+            return nats.mean(), (nats, aux)
+
+        return jax.jit(jax.grad(total, has_aux=True))(v["params"])
+
+    free, (nats, aux) = found(config_of(free_bits=90.0, **settings))
+    none, _ = found(config_of(beta=0.0, **settings))
+    np.testing.assert_allclose(nats, aux["reconstruction"] + 90, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(free), jax.tree.leaves(none), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    little, (nats, aux) = found(config_of(free_bits=1e-6, **settings))
+    whole, (plain, _) = found(config_of(**settings))
+    if float(aux["kl"].mean()) > 1e-6:
+        np.testing.assert_allclose(nats.mean(), plain.mean(), rtol=1e-5)
+        for a, b in zip(jax.tree.leaves(little), jax.tree.leaves(whole), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"beta": 3.0}, {"beta": 3.0, "kl_warmup": 4}], ids=str)
+def test_the_score_estimator_weighs_the_kl_too(settings):
+    """Its value is that of the sampled objective: the same samples, the same weight."""
+    done = jnp.int32(1)
+    weight = 3.0 * (0.25 if "kl_warmup" in settings else 1.0)
+    values = {}
+    for objective in ("score", "sampled"):
+        config = config_of(objective=objective, **settings)
+        v = variables_of(config)
+        v = {**v, "buffers": {"steps": done}} if "kl_warmup" in settings else v
+        values[objective], aux = vae.loss(config, v, {"x": X}, jax.random.key(3))
+        np.testing.assert_allclose(
+            values[objective], aux["reconstruction"] + weight * aux["kl"], rtol=1e-5
+        )
+    np.testing.assert_allclose(values["score"], values["sampled"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("context", [False, True])
+@pytest.mark.parametrize("hidden", [(3,), (4, 5), (16, 16)])
+def test_a_narrow_flow_still_hears_of_late_latents(hidden, context):
+    """Fewer units than latents are spread over them, and do not all look at the first few."""
+    module, z = FlowStep(hidden), jnp.ones((1, 8))
+    given = (z, jnp.ones((1, 2))) if context else (z,)
+    v = filled(lambda key: module.init(key, *given), scale=0.5)
+    dense = np.asarray(jax.jacfwd(lambda z: module.apply(v, z, *given[1:])[0])(z)[0, :, 0])
+    heard = np.abs(dense) > 1e-9
+    assert not np.triu(dense, 1).any()
+    if context:  # the first hears of nothing else
+        told = jax.jacfwd(lambda c: module.apply(v, z, c)[0])(given[1])[0, :, 0]
+        assert (np.abs(told[0]) > 1e-9).all()
+    assert heard[-1, :-1].all()
+    assert context or heard[1, 0]
 
 
 # --------------------------------------------------------------------------------------

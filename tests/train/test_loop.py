@@ -319,6 +319,15 @@ def test_without_eval_every_the_end_is_evaluated(tmp_path, data):
     assert record["validation"] is not None
 
 
+@pytest.mark.parametrize("name", ["vae", "dcgan"])
+def test_unknown_labels_are_refused_where_all_are_learned_from(tmp_path, data, name):
+    run = small_run(name, data)
+    model = dataclasses.replace(run.model, classes=3)
+    few = dataclasses.replace(run.data, labels_per_class=5)
+    with pytest.raises(ValueError, match=r"has unknown labels \(-1\) in train, and .* such as m2"):
+        fit(dataclasses.replace(run, model=model, data=few), tmp_path, quiet=True)
+
+
 def test_a_long_evaluation_says_how_far_it_is(tmp_path, data, monkeypatch, capsys):
     monkeypatch.setattr(writers, "EVERY", 0.0)
     fit(small_run("nade", data), tmp_path)

@@ -98,13 +98,26 @@ def test_a_planted_collapse_is_reported(tmp_path, capsys):
     assert "has collapsed" in capsys.readouterr().err
 
 
+def test_smoothed_labels_do_not_hide_a_discriminator_that_is_never_wrong():
+    """With smoothing s the best it says of data is 1 - s."""
+    means = {"discriminator_real_probability": 0.9, "discriminator_fake_probability": 1e-6}
+    meta = {}
+    assert not any(watch.look(step, means, meta) for step in (400, 500, 600))
+    found = [watch.look(step, means, {}, 0.1) for step in (400, 500, 600)]
+    assert found == [[], [], []]  # each began anew
+    meta = {}
+    found = [watch.look(step, means, meta, 0.1) for step in (400, 500, 600)]
+    assert [len(f) for f in found] == [0, 0, 1]
+    assert "is never wrong (D(x) 0.900" in found[2][0]
+
+
 def test_only_regular_logs_are_counted(tmp_path, monkeypatch):
     looked = []
-    monkeypatch.setattr(watch, "look", lambda step, means, meta: looked.append(step) or [])
-    run = ring_run(Method(), 1e-3)
+    monkeypatch.setattr(watch, "look", lambda step, *rest: looked.append((step, rest[-1])) or [])
+    run = ring_run(Method(smoothing=0.1), 1e-3)
     train = dataclasses.replace(run.train, steps=40, log_every=20, save_every=5)
     fit(dataclasses.replace(run, train=train), tmp_path, quiet=True)
-    assert looked == [20, 40]
+    assert looked == [(20, 0.1), (40, 0.1)]
 
 
 def test_a_healthy_run_says_nothing(tmp_path, capsys):
