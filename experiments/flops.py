@@ -11,20 +11,34 @@ from typing import Any
 
 import jax
 
-
-def count(function: Callable, *args: Any) -> int:
-    """Operations of `function(*args)`; arguments may be shapes."""
-    return of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
+Only = Callable[[Any], bool]
 
 
-def of_jaxpr(jaxpr: Any) -> int:
+def count(function: Callable, *args: Any, only: Only = lambda equation: True) -> int:
+    """Operations of `function(*args)`; arguments may be shapes.
+
+    `only` says of a product's equation whether it counts.
+    """
+    return of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr, only)
+
+
+def exact(e: Any) -> bool:
+    """Whether a product is asked for in full float32, which a GPU does without its matrix units."""
+    asked = e.params["precision"]
+    asked = asked if isinstance(asked, tuple) else (asked,)
+    return all(p == jax.lax.Precision.HIGHEST for p in asked)
+
+
+def of_jaxpr(jaxpr: Any, only: Only) -> int:
     """Operations of a traced function."""
-    return sum(of_equation(e) for e in jaxpr.eqns)
+    return sum(of_equation(e, only) for e in jaxpr.eqns)
 
 
-def of_equation(e: Any) -> int:
+def of_equation(e: Any, only: Only) -> int:
     """Operations of one equation, with those of the functions in it."""
     name = e.primitive.name
+    if name in ("dot_general", "conv_general_dilated") and not only(e):
+        return 0
     if name == "dot_general":
         (contracted, _), _ = e.params["dimension_numbers"]
         shape = e.invars[0].aval.shape
@@ -36,7 +50,7 @@ def of_equation(e: Any) -> int:
         each = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
         empty = math.prod(e.params["lhs_dilation"])
         return 2 * math.prod(e.outvars[0].aval.shape) * each // empty
-    inner = [of_jaxpr(j) for j in inside(e.params)]
+    inner = [of_jaxpr(j, only) for j in inside(e.params)]
     if name == "cond":
         return max(inner, default=0)
     return sum(inner) * (e.params["length"] if name == "scan" else 1)

@@ -17,7 +17,7 @@ import time
 import jax
 
 from experiments.tour import STOPS
-from genjax import families
+from genjax import checks, families
 from genjax.data import Data, load
 from genjax.data.shards import Writing
 from genjax.data.stream import Batches, batches
@@ -43,14 +43,25 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     use_compilation_cache()
     names = STOPS if options.only is None else options.only
-    with tempfile.TemporaryDirectory() as folder:
-        digits = prepare("digits", folder, Writing(name="digits")).folder
-        consumed = [consumption(n, str(digits), folder, options) for n in names if gradient(n)]
-        rates = [
-            rate(source, workers, options)
-            for source in (str(digits), *options.data)
-            for workers in options.workers
-        ]
+    try:
+        checks.positive(examples=options.examples, batch_size=options.batch_size)
+        for workers in options.workers:
+            checks.not_negative(workers=workers)
+        if options.steps < 3:
+            raise ValueError(f"steps must be 3 or more, a third is timed; got {options.steps}.")
+        for source in options.data:  # before anything is trained
+            load(Data(data=source, stream="yes"))
+        with tempfile.TemporaryDirectory() as folder:
+            digits = prepare("digits", folder, Writing(name="digits")).folder
+            consumed = [consumption(n, str(digits), folder, options) for n in names if gradient(n)]
+            rates = [
+                rate(source, workers, options)
+                for source in (str(digits), *options.data)
+                for workers in options.workers
+            ]
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     show("Consumption, and the share of time waited for input", consumed)
     show("Streaming alone", rates)
     if options.out:

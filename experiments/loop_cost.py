@@ -68,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--out", type=pathlib.Path, help="write the figures there as JSON")
     options = parser.parse_args(argv)
     known, found = all_rows(), []
+    # Processes that are started here need the accelerator's memory too; set before JAX asks for it.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         checks.positive(steps=options.steps, saves=options.saves)
         for name in options.rows:

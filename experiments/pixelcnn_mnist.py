@@ -17,6 +17,8 @@ from genjax.families import pixelcnn
 from genjax.train import Figure, Run, Train
 from genjax.train.cli import main
 
+ADAM = "Adam in batches of 100, a rate falling to 0, dropout and averaged weights"
+
 MASKED = Run(
     experiment="pixelcnn_mnist",
     family="pixelcnn",
@@ -37,8 +39,8 @@ MASKED = Run(
         paper=81.30,
         tag="seen",
         source="van den Oord et al. 2016, table 4: PixelCNN",
-        difference="Adam in batches of 100, dropout and averaged weights; the paper has RMSProp in"
-        " batches of 16, and does not print the network's size",
+        difference=f"{ADAM}; the paper has RMSProp in batches of 16, and does not print the"
+        " network's size",
         data_checksum="0277658a",
     ),
 )
@@ -51,7 +53,7 @@ RECIPES = {
         model=pixelcnn.Config(dropout=0.5),
         figure=dataclasses.replace(
             MASKED.figure,
-            difference="a gated network, of another paper: the figure is the masked one's",
+            difference=f"a gated network, of another paper: the figure is the masked one's; {ADAM}",
         ),
     ),
 }

@@ -45,7 +45,7 @@ PAPER = Run(
 
 RECIPES = {
     "paper": PAPER,
-    # A tenth of the width and minutes long: its figure is what it is, and no paper's.
+    # A fifth of the width and minutes long: its figure is what it is, and no paper's.
     "short": dataclasses.replace(
         PAPER,
         experiment="pixelcnn_pp_cifar10:short",

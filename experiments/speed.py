@@ -3,14 +3,16 @@
 For every row, one compiled training step on random data of the right kind, one call that draws
 samples and one that evaluates a batch: seconds to compile from nothing, the median of repeated
 blocked calls with their spread, examples a second, memory, and the share of the chip's peak that
-its matrix products and convolutions make (`experiments.flops`; the peak is that of a large matrix
-product in the same precision, measured in the same run). Averages of the weights are part of a step
-where the row keeps any.
+its matrix products and convolutions make (`experiments.flops`). The peak is that of large matrix
+products in the same precision, measured in the same run: bfloat16, float32 as XLA does it when
+nothing is asked (TF32 on GPU), or full float32, which the families of exact densities ask for.
+Averages of the weights are part of a step where the row keeps any.
 
     python -m experiments.speed --rows nade_binarized_mnist pixelcnn_mnist:gated --out speed.json
 
 With `--peer torch` the same network and step in PyTorch (`experiments.peers`) are timed after each,
-in a process of its own, and the table says how many times its seconds are ours. JAX then takes
+in a process of its own and in the same precision, and the table says how many times its seconds are
+ours. JAX then takes
 memory of the GPU as it needs it and leaves the rest (XLA_PYTHON_CLIENT_PREALLOCATE=false).
 
 Nothing is read from disk. Rates do not depend on the pixels.
@@ -18,6 +20,7 @@ Nothing is read from disk. Rates do not depend on the pixels.
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -33,7 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import peers
-from experiments.flops import count
+from experiments.flops import count, exact
 from experiments.input_rate import show
 from experiments.table import rows as all_rows
 from genjax import checks, families
@@ -44,6 +47,8 @@ from genjax.train.record import commit, device
 from genjax.train.settings import build_optimizer, resolve
 
 CACHE = "jax_enable_compilation_cache"
+PEAKS = ("float32", "float32_exact", "bfloat16")
+CHAIN = 10  # products in a call that gives the peak, so that starting it does not count
 KINDS = ("step", "sample", "evaluate")
 PEER_SECONDS = 3600  # what all that is tried of one row may take
 # One row a family whose step is a gradient's; what --rows takes instead.
@@ -83,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.peer:
             peers.check_installed()
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX asks
-        peaks = {d: peak(d, options.peak_side, options.repeats) for d in ("float32", "bfloat16")}
+        peaks = {name: peak(name, options.peak_side, options.repeats) for name in PEAKS}
         found = []
         for name in options.rows:
             print(f"{name} ...", file=sys.stderr, flush=True)
@@ -102,11 +107,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def peak(dtype: str, side: int, repeats: int) -> float:
-    """Operations a second of a square matrix product, as XLA does it when nothing is asked."""
-    a = jnp.ones((side, side), dtype)
-    product = jax.jit(jnp.matmul).lower(a, a).compile()
-    return 2 * side**3 / timed(lambda: product(a, a), repeats)["seconds"]
+def peak(name: str, side: int, repeats: int) -> float:
+    """Operations a second of square matrix products, one after another, of a name in `PEAKS`."""
+    precision = jax.lax.Precision.HIGHEST if name == "float32_exact" else None
+    a = jnp.full((side, side), 1 / side, name.removesuffix("_exact"))
+
+    def chain(a: jax.Array, b: jax.Array) -> jax.Array:
+        product = functools.partial(jnp.matmul, precision=precision)
+        return jax.lax.fori_loop(0, CHAIN, lambda _, a: product(a, b), a)
+
+    products = jax.jit(chain).lower(a, a).compile()
+    return CHAIN * 2 * side**3 / timed(lambda: products(a, a), repeats)["seconds"]
 
 
 def timed(call: Callable[[], Any], repeats: int) -> dict[str, float]:
@@ -137,7 +148,6 @@ def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> d
     batch = random_batch(family, config, size, key)
     state = init_state(family, config, optimizer, key, ema=run.train.ema > 0)
     variables = state.variables
-    best = peaks[getattr(config, "dtype", "float32")]
     one = {k: v[0] for k, v in batch.items()} if getattr(config, "critic_steps", 1) > 1 else batch
     told = {k: v for k, v in one.items() if k != "x"}
 
@@ -162,13 +172,19 @@ def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> d
     found["config"] = dataclasses.asdict(config)
     for name, (function, arguments, examples) in calls.items():
         if name not in options.skip:
-            found[name] = figures(function, arguments, examples, best, options.repeats)
+            dtype = getattr(config, "dtype", "float32")
+            found[name] = figures(function, arguments, examples, dtype, peaks, options.repeats)
     return found
 
 
 def figures(
-    function: Callable, arguments: tuple[Any, ...], examples: int, best: float, repeats: int
-) -> dict[str, float]:
+    function: Callable,
+    arguments: tuple[Any, ...],
+    examples: int,
+    dtype: str,
+    peaks: dict[str, float],
+    repeats: int,
+) -> dict[str, Any]:
     """Compile without a cache, time, count."""
     cache = getattr(jax.config, CACHE)
     jax.config.update(CACHE, False)
@@ -179,6 +195,8 @@ def figures(
     finally:
         jax.config.update(CACHE, cache)
     operations = count(function, *arguments)
+    mostly = 2 * count(function, *arguments, only=exact) > operations
+    name = "float32_exact" if mostly else dtype
     found = timed(lambda: compiled(*arguments), repeats)
     memory = compiled.memory_analysis()
     return {
@@ -186,15 +204,24 @@ def figures(
         "compile_seconds": seconds,
         "examples_per_second": examples / found["seconds"],
         "operations": operations,
-        "share_of_peak": operations / found["seconds"] / best,
-        "memory_bytes": memory.temp_size_in_bytes + memory.argument_size_in_bytes if memory else 0,
+        "peak": name,
+        "share_of_peak": operations / found["seconds"] / peaks[name],
+        "memory_bytes": _bytes(memory) if memory else 0,
     }
+
+
+def _bytes(memory: Any) -> int:
+    """Of what a call holds at its height: arguments, results and what lies between."""
+    both = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return both - memory.alias_size_in_bytes + memory.temp_size_in_bytes
 
 
 def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """The peer's figures of a measured row, and its seconds over ours; or why there are none."""
     words = ["--row", row["row"], "--dtype", row["config"].get("dtype", "float32")]
     words += ["--repeats", str(options.repeats), "--batch-size", str(row["batch_size"])]
+    if any(row[kind]["peak"] == "float32_exact" for kind in KINDS if kind in row):
+        words += ["--precision", "highest"]
     words += [
         "--samples",
         str(options.samples),

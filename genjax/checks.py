@@ -4,11 +4,14 @@ Every check raises `ValueError`. The checks read shapes and dtypes only, so they
 inside `jax.jit` and work on arrays, tracers and `jax.ShapeDtypeStruct` alike.
 """
 
+import numbers
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def describe(value: Any) -> str:
@@ -102,8 +105,37 @@ def positive(**values: Any) -> None:
 def whole(**values: Any) -> None:
     """Every named number must be an int: 2.5 steps, or 2.0 channels, are none."""
     for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not hasattr(value, "__index__") or isinstance(value, bool):
             raise ValueError(f"{name} must be a whole number, got {value}.")
+
+
+def how_many(n: int | None) -> int:
+    """Samples asked for: n, or one where it is left out."""
+    if n is None:
+        return 1
+    whole(n=n)
+    positive(n=n)
+    return n
+
+
+def concrete(x: Any) -> bool:
+    """Whether the numbers are there to look at: not so under `jax.jit` and its like."""
+    return not isinstance(x, jax.core.Tracer)
+
+
+def labels(family: str, classes: int, label: Any) -> None:
+    """Refuse a class that there is not, where the numbers are there to look at.
+
+    Raises:
+      ValueError: a label is below 0 or too high.
+    """
+    if label is not None and concrete(label):
+        numbers = np.asarray(label)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= classes):
+            raise ValueError(
+                f"{family}: labels must be from 0 to {classes - 1}, got some from"
+                f" {numbers.min()} to {numbers.max()}; -1 is a label that nobody knows."
+            )
 
 
 def not_negative(**values: Any) -> None:
@@ -125,6 +157,24 @@ def one_of(choices: Sequence[str], **values: str) -> None:
     for name, value in values.items():
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got '{value}'.")
+
+
+def kinds(settings: Any) -> None:
+    """Every field of a dataclass must be as it is annotated: a number, a whole one, a tuple."""
+    for name, hint in typing.get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if hint is bool and not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, got {value!r}.")
+        if hint is int:
+            whole(**{name: value})
+        if hint is float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
+            raise ValueError(f"{name} must be a number, got {value!r}.")
+        if typing.get_origin(hint) is tuple:
+            if not isinstance(value, tuple):
+                raise ValueError(f"{name} must be a tuple such as ({value},), got {value!r}.")
+            if typing.get_args(hint)[0] is int:
+                for entry in value:
+                    whole(**{name: entry})
 
 
 def choices(settings: Any) -> None:

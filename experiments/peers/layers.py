@@ -137,7 +137,9 @@ class CausalConv(nn.Conv2d):
         left: int = 0,
         kind: Any = "B",
     ) -> None:
-        super().__init__(len(inputs), len(outputs), (height, width), padding=(top, left))
+        super().__init__(len(inputs), len(outputs), (height, width))
+        # On the left and right, above and below; a negative one is cut off.
+        self.margin = (left, width - 1 - left, top, height - 1 - top)
         mask = kernel_mask(height, width, left, np.asarray(inputs), np.asarray(outputs), kind)
         moved = torch.from_numpy(mask).permute(3, 2, 0, 1).contiguous()  # OIHW
         self.register_buffer("mask", None if mask.all() else moved, persistent=False)
@@ -145,9 +147,7 @@ class CausalConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """`[B, I, H, W] -> [B, O, H, W]`."""
         weight = self.weight if self.mask is None else self.weight * self.mask
-        out = F.conv2d(x, weight, self.bias, padding=self.padding)
-        # Padding is alike on both sides: what hangs over below and on the right is cut off.
-        return out[:, :, : x.shape[2], : x.shape[3]]
+        return F.conv2d(F.pad(x, self.margin), weight, self.bias)
 
 
 class MLP(nn.Module):

@@ -1,9 +1,11 @@
 """How fast is a row's family in PyTorch: a step, samples, an evaluation, as one line of JSON.
 
 The same batch, sizes and optimizer as `experiments.speed` has of the row, tuned as its users would:
-TensorFloat-32 for float32 and autocast for bfloat16 (all layers, where a family here keeps its last
-one in float32), cuDNN's benchmark, channels_last maps. Eager and, on CUDA, `torch.compile` are both
-timed and the faster one counts; a naive loop is compiled by its body. Every call is blocked.
+TensorFloat-32 for float32 (`--precision highest` where the family asks for full float32) and
+autocast for bfloat16 (all layers, where a family here keeps its last one in float32), cuDNN's
+benchmark, channels_last maps. Eager and, on CUDA, `torch.compile` without and with CUDA graphs
+(mode reduce-overhead) are all timed and the fastest counts; a naive loop is compiled by its body.
+Every call is blocked.
 
     python -m experiments.peers.measure --row pixelcnn_mnist:gated --dtype bfloat16
 """
@@ -27,6 +29,7 @@ from experiments.table import rows as all_rows
 from genjax import checks, families
 from genjax.train import Run
 
+WAYS = ("eager", "compiled", "compiled graphs")
 KINDS = ("step", "sample", "evaluate")
 
 
@@ -46,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--batch-size", type=int, help="of step and evaluation; else the row's own")
     add("--samples", type=int, default=64, help="drawn together (64)")
     add("--skip", nargs="+", choices=KINDS, default=[], help="leave out")
+    add("--precision", choices=("high", "highest"), default="high", help="of float32 (high)")
     add("--compile", choices=("auto", "yes", "no"), default="auto", help="auto: on CUDA alone")
     options = parser.parse_args(argv)
     try:
@@ -65,8 +69,9 @@ def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
 
     dtype = options.dtype or getattr(run.model, "dtype", "float32")
     size = size or run.train.batch_size
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision(options.precision)
+    torch.backends.cudnn.allow_tf32 = options.precision == "high"
+    torch.backends.cudnn.benchmark = True
     cuda = torch.cuda.is_available()
     found: dict[str, Any] = {"torch": torch.__version__, "dtype": dtype, "batch_size": size}
     found["device"] = torch.cuda.get_device_name() if cuda else "cpu"
@@ -81,8 +86,8 @@ def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
         examples, tried = options.samples if kind == "sample" else size, {}
         forms = getattr(peer, "FORMS", ("",)) if kind != "sample" else ("",)
         for form in forms:
-            for compiled in (False, True)[: 1 + compiling]:
-                name = " ".join(filter(None, (form, "compiled" if compiled else "eager")))
+            for compiled in WAYS[: (2 + cuda if compiling else 1)]:
+                name = " ".join(filter(None, (form, compiled)))
                 make = functools.partial(
                     make_call, peer, run, dtype, kind, form, compiled, batch, examples
                 )
@@ -97,7 +102,7 @@ def make_call(
     dtype: str,
     kind: str,
     form: str,
-    compiled: bool,
+    compiled: str,
     batch: dict[str, Any],
     examples: int,
 ) -> Callable[[], Any]:
@@ -110,15 +115,17 @@ def make_call(
     network = peer.build(config, **({"form": form} if form else {})).to(device)
     if any(isinstance(m, torch.nn.Conv2d) for m in network.modules()):
         network = network.to(memory_format=torch.channels_last)
-    if compiled and (kind == "sample" or kind in getattr(network, "loops", ())):
+    mode = "reduce-overhead" if compiled == "compiled graphs" else "default"
+    whole = compiled != "eager"
+    if whole and (kind == "sample" or kind in getattr(network, "loops", ())):
         pieces = peer.pieces(network) if hasattr(peer, "pieces") else [(network, "forward")]
         for owner, name in pieces:
-            setattr(owner, name, torch.compile(getattr(owner, name)))
-        compiled = False
+            setattr(owner, name, torch.compile(getattr(owner, name), mode=mode))
+        whole = False
     if kind == "step":
         losses = mean_losses(peer, network, config, dtype)
-        if compiled:
-            losses = {name: torch.compile(loss) for name, loss in losses.items()}
+        if whole:
+            losses = {name: torch.compile(loss, mode=mode) for name, loss in losses.items()}
         return functools.partial(make_step(network, run, losses), batch)
 
     def work() -> Any:
@@ -127,7 +134,7 @@ def make_call(
                 return peer.sample(network, config, examples)
             return peer.evaluate(network, config, batch)
 
-    return torch.inference_mode()(torch.compile(work) if compiled else work)
+    return torch.inference_mode()(torch.compile(work, mode=mode) if whole else work)
 
 
 def attempt(

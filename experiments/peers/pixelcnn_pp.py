@@ -26,14 +26,13 @@ class Conv(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
-        pads = (size[0] - 1, left)
-        self.stride = stride
-        self.conv = weight_norm(nn.Conv2d(inputs, outputs, size, stride, pads), dim=0)
+        # On the left and right, above and below.
+        self.margin = (left, size[1] - 1 - left, size[0] - 1, 0)
+        self.conv = weight_norm(nn.Conv2d(inputs, outputs, size, stride), dim=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Padding is alike on both sides: what hangs over below and on the right is cut off."""
-        rows, columns = (-(-s // self.stride) for s in x.shape[2:])
-        return self.conv(x)[:, :, :rows, :columns]
+        """Zeros on one side alone, as the authors shift their maps."""
+        return self.conv(F.pad(x, self.margin))
 
     def leaves(self) -> Leaves:
         """See `layers.Leaves`."""

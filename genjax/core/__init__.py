@@ -14,6 +14,7 @@ from genjax.core.fold import fold_rows
 from genjax.core.importance import log_mean_weight
 from genjax.core.optim import Optimizer
 from genjax.core.raster import (
+    binary_only,
     check_given,
     conditional_nats,
     draw_by,
@@ -41,6 +42,7 @@ __all__ = [
     "State",
     "Traits",
     "adversarial_step",
+    "binary_only",
     "check_given",
     "check_slopes",
     "conditional_nats",

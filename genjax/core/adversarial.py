@@ -58,6 +58,7 @@ class Method:
     """Discriminator updates a generator update."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.one_of(LOSSES, loss=self.loss)
         checks.fraction(smoothing=self.smoothing)
         checks.positive(
@@ -66,7 +67,6 @@ class Method:
         checks.not_negative(
             gradient_penalty=self.gradient_penalty, r1=self.r1, r2=self.r2, drift=self.drift
         )
-        checks.whole(penalty_every=self.penalty_every, critic_steps=self.critic_steps)
         if not self.gradient_penalty and (self.one_sided or self.slope != 1):
             raise ValueError(
                 "one_sided and slope are of the penalty between data and samples; set"

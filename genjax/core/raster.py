@@ -91,8 +91,16 @@ def levels_only(nats: jax.Array, x: jax.Array, levels: int) -> jax.Array:
     return jnp.where((x == jnp.round(x)) & (x >= 0) & (x < levels), nats, jnp.nan)
 
 
+def binary_only(values: jax.Array, x: jax.Array) -> jax.Array:
+    """NaN where an example `[B, ...]` holds anything but 0 and 1: `[B]` of its log p, or nats."""
+    bits = jnp.all((x == 0) | (x == 1), axis=tuple(range(1, x.ndim)))
+    return jnp.where(bits, values, jnp.nan)
+
+
 def draw_values(logits: jax.Array, noise: jax.Array, levels: int) -> jax.Array:
     """The values at which the cumulative probability passes `noise`: `[...]` float32.
+
+    NaN where a logit is: an unknown label, or a network that has diverged, draws nothing.
 
     Args:
       logits: `[...]` with two levels, `[..., levels]` with more.
@@ -100,10 +108,12 @@ def draw_values(logits: jax.Array, noise: jax.Array, levels: int) -> jax.Array:
       levels: of a value.
     """
     if levels == 2:
-        return (noise < jax.nn.sigmoid(logits)).astype(jnp.float32)
+        value = (noise < jax.nn.sigmoid(logits)).astype(jnp.float32)
+        return jnp.where(jnp.isnan(logits), jnp.nan, value)
     # Rounding may leave the last sum below 1: it is not asked.
     below = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)[..., :-1]
-    return jnp.sum(noise[..., None] >= below, axis=-1).astype(jnp.float32)
+    value = jnp.sum(noise[..., None] >= below, axis=-1).astype(jnp.float32)
+    return jnp.where(jnp.isnan(below[..., -1]), jnp.nan, value)
 
 
 def draw_noise(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
@@ -111,14 +121,14 @@ def draw_noise(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(key, (n, *shape))
 
 
-def check_given(family: str, given: Given | None, noise: jax.Array) -> None:
-    """Refuse images and a mask that do not fit, or a mask that is no beginning of the order.
+def check_given(family: str, given: Given | None, noise: jax.Array, levels: int) -> Given | None:
+    """Images and their mask as arrays; refuse what does not fit, or is no beginning of the order.
 
     Raises:
       ValueError: one sentence.
     """
     if given is None:
-        return
+        return None
     x, known = given
     flags = np.asarray(known)
     if jnp.shape(x) != noise.shape or flags.shape != noise.shape[1:] or flags.dtype != bool:
@@ -129,6 +139,15 @@ def check_given(family: str, given: Given | None, noise: jax.Array) -> None:
         )
     if (np.diff(flags.reshape(-1).astype(int)) > 0).any():
         raise ValueError(f"{family}: the known values must come first in raster order.")
+    x = jnp.asarray(x, jnp.float32)
+    if checks.concrete(x):
+        stay = np.asarray(x)[:, flags]
+        if not np.isin(stay, np.arange(levels)).all():
+            raise ValueError(
+                f"{family}: known values must be whole numbers from 0 to {levels - 1}, got some"
+                f" from {stay.min():g} to {stay.max():g}."
+            )
+    return x, flags
 
 
 def start(noise: jax.Array, given: Given | None) -> tuple[jax.Array, jax.Array | None]:

@@ -47,6 +47,10 @@ def complete(
         raise ValueError(f"known must be {tuple(config.shape)} as one image, got {known.shape}.")
     x = jnp.where(known[None], x, 0)  # what is not known cannot be looked at
     if hasattr(family, "sample_given"):
+        if condition:
+            raise ValueError(
+                f"{family.__name__} completes without {', '.join(condition)}; leave out."
+            )
         visible = jnp.broadcast_to(jnp.asarray(known, jnp.float32)[None], x.shape)
         return family.sample_given(config, variables, key, x, visible)
     own = "given" in inspect.signature(family.sample).parameters

@@ -89,6 +89,7 @@ class Config:
     """Computation of the hidden layers; images and logits stay float32."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(
             shape=self.shape,
             latent=self.latent,
@@ -316,9 +317,10 @@ def sample(
 
     With classes, of `label` `[n]`, or of labels drawn uniformly where none are given.
     """
+    many = checks.how_many(n)
     noise_key, label_key = jax.random.split(key)
-    label = drawn_label(config.classes, label, label_key, n or 1)
-    x = generate(config, variables, noise(config, noise_key, n or 1), label)
+    label = drawn_label("dcgan", config.classes, label, label_key, many)
+    x = generate(config, variables, noise(config, noise_key, many), label)
     return x if n else x[0]
 
 

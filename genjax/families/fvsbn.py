@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, gradient_step
-from genjax.losses import bernoulli_nats, bernoulli_nll
+from genjax.core import Traits, binary_only, conditional_nats, gradient_step
+from genjax.losses import bernoulli_nll
 from genjax.nn import draw_order
 
 TRAITS = Traits(data="binary", density="exact")
@@ -42,6 +42,7 @@ class Config:
     """Share of the inputs of all conditionals dropped in training; not in the paper."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(shape=self.shape)
         checks.one_of(("raster", "random"), order=self.order)
         checks.not_negative(order_seed=self.order_seed)
@@ -118,7 +119,7 @@ def loss(
     if config.dropout:
         kept = jax.random.bernoulli(key, 1 - config.dropout, x.shape)
         seen = x * (kept / jnp.float32(1 - config.dropout))
-    return bernoulli_nll(FVSBN(config).apply(variables, seen), x), {}
+    return binary_only(bernoulli_nll(FVSBN(config).apply(variables, seen), x), x), {}
 
 
 def make_step(config: Config, optimizer: Any) -> Any:
@@ -133,19 +134,20 @@ def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
 
 def log_conditionals(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """log p(x_d | pixels before d): `[B, *shape]` nats, 0 or below."""
-    return -bernoulli_nats(logits(config, variables, x), x)
+    return -conditional_nats(logits(config, variables, x), x, 2)
 
 
 def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """Exact log p(x): `[B]` nats."""
-    return -bernoulli_nll(logits(config, variables, x), x)
+    return -binary_only(bernoulli_nll(logits(config, variables, x), x), x)
 
 
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    x = FVSBN(config).apply(variables, key, n or 1, method="sample").reshape(-1, *config.shape)
+    x = FVSBN(config).apply(variables, key, checks.how_many(n), method="sample")
+    x = x.reshape(-1, *config.shape)
     return x if n else x[0]
 
 

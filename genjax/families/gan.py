@@ -74,6 +74,7 @@ class Config:
     """Computation of the hidden layers; logits stay float32."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(
             shape=self.shape,
             latent=self.latent,
@@ -242,7 +243,7 @@ def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Samples: float32 `[n, *shape]`; one without `n`."""
-    x = generate(config, variables, noise(config, key, n or 1))
+    x = generate(config, variables, noise(config, key, checks.how_many(n)))
     return x if n else x[0]
 
 

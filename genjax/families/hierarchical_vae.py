@@ -78,6 +78,7 @@ class Config:
     """Computation of the hidden layers; parameters and likelihood stay float32."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(
             shape=self.shape,
             latent=self.latent,
@@ -326,7 +327,7 @@ def sample(
 ) -> jax.Array:
     """Samples of p(x): float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     latent_key, pixel_key = jax.random.split(key)
-    h = prior_sample(config, variables, latent_key, n or 1)
+    h = prior_sample(config, variables, latent_key, checks.how_many(n))
     x = jax.random.bernoulli(pixel_key, decode_mean(config, variables, h)).astype(jnp.float32)
     return x if n else x[0]
 

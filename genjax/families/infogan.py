@@ -87,6 +87,7 @@ class Config:
     """Computation of the hidden layers; images and logits stay float32."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(
             shape=self.shape,
             latent=self.latent,
@@ -331,7 +332,7 @@ def sample(
     Of `codes`, `[n, C]` as the function of that name gives them, or of codes drawn where none are
     given; the noise of a key is the same either way.
     """
-    z = noise(config, key, n or 1)
+    z = noise(config, key, checks.how_many(n))
     if codes is not None:
         checks.same_shape("infogan.sample", codes=codes, drawn=z[:, config.latent :])
         z = jnp.concatenate([z[:, : config.latent], codes], axis=1)

@@ -22,8 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import State, Traits
-from genjax.losses import bernoulli_nats
+from genjax.core import State, Traits, binary_only, conditional_nats
 
 TRAITS = Traits(data="binary", density="exact", fit="counting")
 MAX_DIMS = 20
@@ -39,6 +38,7 @@ class Config:
     """Pseudo-count of every image; 0 gives unseen images no probability."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(shape=self.shape)
         checks.not_negative(alpha=self.alpha)
         dims = math.prod(self.shape)
@@ -109,7 +109,7 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     # An empty table without pseudo-counts knows nothing: uniform, rather than 0 / 0.
     empty = total == 0
     log_p = jnp.log(jnp.where(empty, 1.0, seen)) - jnp.log(jnp.where(empty, counts.size, total))
-    return log_p
+    return binary_only(log_p, x)
 
 
 def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -129,15 +129,16 @@ def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
 
 def log_conditionals(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """log p(x_d | x_<d): `[B, *shape]` nats, 0 or below."""
-    return -bernoulli_nats(logits(config, variables, x), x)
+    return -conditional_nats(logits(config, variables, x), x, 2)
 
 
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples, pixel by pixel: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    prefix = jnp.zeros((n or 1,), jnp.int32)
-    noise = jax.random.uniform(key, (math.prod(config.shape), n or 1))
+    many = checks.how_many(n)
+    prefix = jnp.zeros((many,), jnp.int32)
+    noise = jax.random.uniform(key, (math.prod(config.shape), many))
     for d, mass in enumerate(_marginals(config, variables)):
         p = jax.nn.sigmoid(_logit(mass[2 * prefix + 1], mass[2 * prefix]))
         prefix = 2 * prefix + (noise[d] < p)

@@ -61,6 +61,7 @@ class Config:
     """Computation of the hidden layers; parameters and likelihood stay float32."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(
             shape=self.shape, classes=self.classes, latent=self.latent, hidden=self.hidden
         )
@@ -279,11 +280,12 @@ def sample(
 
     One image without `n`. `label` is one class or `[n]` of them; one outside 0 .. C - 1 gives NaN.
     """
+    many = checks.how_many(n)
     label_key, latent_key, pixel_key = jax.random.split(key, 3)
     if label is None:
-        label = jax.random.randint(label_key, (n or 1,), 0, config.classes)
-    y = one_hot(jnp.broadcast_to(jnp.asarray(label), (n or 1,)), config.classes)[:, None]
-    z = jax.random.normal(latent_key, (n or 1, 1, config.latent))
+        label = jax.random.randint(label_key, (many,), 0, config.classes)
+    y = one_hot(jnp.broadcast_to(jnp.asarray(label), (many,)), config.classes)[:, None]
+    z = jax.random.normal(latent_key, (many, 1, config.latent))
     p = jax.nn.sigmoid(decode(config, variables, z, y)[:, 0])
     x = jnp.where(jnp.isnan(p), p, jax.random.uniform(pixel_key, p.shape) < p)
     x = x.astype(jnp.float32).reshape(-1, *config.shape)

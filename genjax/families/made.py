@@ -27,8 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, gradient_step
-from genjax.losses import bernoulli_nats, bernoulli_nll
+from genjax.core import Traits, binary_only, conditional_nats, gradient_step
+from genjax.losses import bernoulli_nll
 from genjax.nn import MaskedDense, draw_degrees, draw_order
 from genjax.nn.masked import precision
 
@@ -65,6 +65,7 @@ class Config:
     """Of the hidden layers' computation; parameters, logits and samples stay float32."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(shape=self.shape, hidden=self.hidden, masks=self.masks)
         checks.one_of(("relu", "softplus"), activation=self.activation)
         checks.one_of(("raster", "random"), order=self.order)
@@ -226,9 +227,8 @@ def loss(
     choose, drop = jax.random.split(key)
     mask = jax.random.randint(choose, (), 0, config.masks) if config.masks > 1 else 0
     x = _flat(batch["x"])
-    return bernoulli_nll(
-        MADE(config).apply(variables, x, mask, drop if config.dropout else None), x
-    ), {}
+    logits = MADE(config).apply(variables, x, mask, drop if config.dropout else None)
+    return binary_only(bernoulli_nll(logits, x), x), {}
 
 
 def make_step(config: Config, optimizer: Any) -> Any:
@@ -253,7 +253,7 @@ def log_conditionals(
     config: Config, variables: dict[str, Any], x: jax.Array, mask: int | None = None
 ) -> jax.Array:
     """log p(x_d | pixels before d) under one mask: `[B, *shape]` nats, 0 or below."""
-    return -bernoulli_nats(logits(config, variables, x, mask), x)
+    return -conditional_nats(logits(config, variables, x, mask), x, 2)
 
 
 def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -271,16 +271,17 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
         return -bernoulli_nll(MADE(config).apply(variables, x, mask), x)
 
     if config.masks == 1:
-        return one(0)
+        return binary_only(one(0), x)
     each = jax.lax.map(one, jnp.arange(config.masks))  # [masks, B]
-    return jax.nn.logsumexp(each, axis=0) - math.log(config.masks)
+    return binary_only(jax.nn.logsumexp(each, axis=0) - math.log(config.masks), x)
 
 
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    x = MADE(config).apply(variables, key, n or 1, method="sample").reshape(-1, *config.shape)
+    x = MADE(config).apply(variables, key, checks.how_many(n), method="sample")
+    x = x.reshape(-1, *config.shape)
     return x if n else x[0]
 
 

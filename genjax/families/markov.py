@@ -24,8 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import State, Traits, fold_rows
-from genjax.losses import bernoulli_nats
+from genjax.core import State, Traits, binary_only, conditional_nats, fold_rows
 
 TRAITS = Traits(data="binary", density="exact", fit="counting")
 MAX_K = 20
@@ -52,6 +51,7 @@ class Config:
     pixels, alpha 2^(D-1-m): the smoothing of the joint table."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(shape=self.shape)
         checks.not_negative(k=self.k, alpha=self.alpha)
         checks.one_of(("raster", "causal"), template=self.template)
@@ -175,7 +175,7 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     # A context never seen knows nothing without pseudo-counts: uniform, rather than 0 / 0.
     empty = one + zero == 0
     terms = jnp.log(jnp.where(empty, 1, seen)) - jnp.log(jnp.where(empty, 2, one + zero))
-    return jnp.sum(terms, axis=1)
+    return binary_only(jnp.sum(terms, axis=1), x)
 
 
 def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -186,13 +186,14 @@ def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
 
 def log_conditionals(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """log p(x_d | its context): `[B, *shape]` nats, 0 or below."""
-    return -bernoulli_nats(logits(config, variables, x), x)
+    return -conditional_nats(logits(config, variables, x), x, 2)
 
 
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples, pixel by pixel: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
+    many = checks.how_many(n)
     dims, counts = math.prod(config.shape), variables["buffers"]["counts"]
     places = 2 ** np.arange(config.k, 0, -1, dtype=np.int32)  # as in _cells
 
@@ -203,8 +204,8 @@ def sample(
         p = jax.nn.sigmoid(_logit(*(counts[row, context + v] + alpha for v in (0, 1))))
         return x.at[d].set((u < p).astype(x.dtype)), None
 
-    noise = jax.random.uniform(key, (dims, n or 1))
-    start = jnp.zeros((dims + 1, n or 1), jnp.int32)  # the last row stays 0: outside the image
+    noise = jax.random.uniform(key, (dims, many))
+    start = jnp.zeros((dims + 1, many), jnp.int32)  # the last row stays 0: outside the image
     parts = (np.arange(dims), contexts(config), _alphas(config), noise)
     x, _ = jax.lax.scan(pixel, start, jax.tree.map(jnp.asarray, parts))
     x = x[:dims].T.astype(jnp.float32).reshape(-1, *config.shape)

@@ -27,8 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import State, Traits, fold_rows
-from genjax.losses import bernoulli_nats
+from genjax.core import State, Traits, binary_only, conditional_nats, fold_rows
 
 TRAITS = Traits(data="binary", density="exact", fit="em")
 FOLD = 2**21  # numbers of the E step held at once, 8 MB an array
@@ -52,6 +51,7 @@ class Config:
     components die at once: 85 of 100 live on MNIST after 0.25, all after 0.1."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(shape=self.shape, components=self.components, noise=self.noise)
         checks.not_negative(mean_prior=self.mean_prior, weight_prior=self.weight_prior)
         if not self.noise < 0.5:
@@ -146,7 +146,7 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     """Exact log p(x): `[B]` nats."""
     checks.events("mixture", x, config.shape)
     joint = _log_joint(variables["params"], x.reshape(x.shape[0], -1))
-    return jax.nn.logsumexp(joint, axis=1)
+    return binary_only(jax.nn.logsumexp(joint, axis=1), x)
 
 
 def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -171,7 +171,7 @@ def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
 
 def log_conditionals(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """log p(x_d | x_<d): `[B, *shape]` nats, 0 or below."""
-    return -bernoulli_nats(logits(config, variables, x), x)
+    return -conditional_nats(logits(config, variables, x), x, 2)
 
 
 def sample(
@@ -180,7 +180,7 @@ def sample(
     """Exact samples, a component and then its pixels: float32 `[n, *shape]`; one without `n`."""
     params = variables["params"]
     which, pixels = jax.random.split(key)
-    component = jax.random.categorical(which, params["weights"], shape=(n or 1,))
+    component = jax.random.categorical(which, params["weights"], shape=(checks.how_many(n),))
     p = jax.nn.sigmoid(params["logits"][component])
     x = (jax.random.uniform(pixels, p.shape) < p).astype(jnp.float32).reshape(-1, *config.shape)
     return x if n else x[0]

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, gradient_step
-from genjax.losses import bernoulli_nats, bernoulli_nll
+from genjax.core import Traits, binary_only, conditional_nats, gradient_step
+from genjax.losses import bernoulli_nll
 from genjax.nn.fused_nade import Settings, fused_logits, inside_mapping
 
 TRAITS = Traits(data="binary", density="exact")
@@ -50,6 +50,7 @@ class Config:
     devices, and inside a user's own `shard_map` or `pmap`, blocks of prefix sums all the same."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(shape=self.shape, hidden=self.hidden)
         checks.one_of(("relu", "sigmoid"), activation=self.activation)
         checks.one_of(("raster", "random"), order=self.order)
@@ -184,7 +185,7 @@ def loss(
     if config.dropout:
         kept = jax.random.bernoulli(key, 1 - config.dropout, (x.shape[0], config.hidden))
         keep = kept / jnp.float32(1 - config.dropout)
-    return bernoulli_nll(NADE(config).apply(variables, x, keep), x), {}
+    return binary_only(bernoulli_nll(NADE(config).apply(variables, x, keep), x), x), {}
 
 
 def make_step(config: Config, optimizer: Any) -> Any:
@@ -200,21 +201,21 @@ def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
 
 def log_conditionals(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """log p(x_d | pixels before d): `[B, *shape]` nats, 0 or below."""
-    return -bernoulli_nats(logits(config, variables, x), x)
+    return -conditional_nats(logits(config, variables, x), x, 2)
 
 
 def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """Exact log p(x): `[B]` nats."""
     checks.events("nade", x, config.shape)
     x = _ordered(config, x)
-    return -bernoulli_nll(NADE(config).apply(variables, x), x)
+    return -binary_only(bernoulli_nll(NADE(config).apply(variables, x), x), x)
 
 
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    x = NADE(config).apply(variables, key, n or 1, method="sample")
+    x = NADE(config).apply(variables, key, checks.how_many(n), method="sample")
     x = x[:, np.argsort(order(config))].reshape(-1, *config.shape)
     return x if n else x[0]
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, gradient_step
+from genjax.core import Traits, binary_only, conditional_nats, gradient_step
 from genjax.losses import bernoulli_nats, sum_event
 
 TRAITS = Traits(data="binary", density="exact")
@@ -56,6 +56,7 @@ class Config:
     """Of the matrix products; sums over pixels and logits stay float32."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(shape=self.shape, hidden=self.hidden, orders=self.orders)
         checks.positive(validation_orders=self.validation_orders)
         checks.one_of(("relu", "sigmoid"), activation=self.activation)
@@ -216,7 +217,7 @@ def loss(
             for i, h in layers
         ]
     logits = OrderlessNADE(config).apply(variables, x, visible, keep)
-    return masked_nats(logits, x, visible), {}
+    return binary_only(masked_nats(logits, x, visible), x), {}
 
 
 def masked_nats(logits: jax.Array, x: jax.Array, visible: jax.Array) -> jax.Array:
@@ -241,7 +242,8 @@ def log_probs(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Ar
     rounds = -(-len(perms) // max(1, ROWS // len(x)))
     perms = np.resize(perms, (rounds, -(-len(perms) // rounds), x.shape[1]))  # filled up, cut below
     walk = functools.partial(OrderlessNADE(config).apply, variables, x, method="log_probs")
-    return jax.lax.map(walk, jnp.asarray(perms)).reshape(-1, len(x))[: config.orders]
+    found = jax.lax.map(walk, jnp.asarray(perms)).reshape(-1, len(x))[: config.orders]
+    return jax.vmap(binary_only, (0, None))(found, x)
 
 
 def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -276,7 +278,7 @@ def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
 
 def log_conditionals(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """log p(x_d | pixels before d in `order`): `[B, *shape]` nats, 0 or below."""
-    return -bernoulli_nats(logits(config, variables, x), x)
+    return -conditional_nats(logits(config, variables, x), x, 2)
 
 
 def logits_given(
@@ -301,7 +303,7 @@ def sample(
 ) -> jax.Array:
     """Exact samples, each along one order of the ensemble: float32 `[n, *shape]`; one without n."""
     choose, draw = jax.random.split(key)
-    which = jax.random.randint(choose, (n or 1,), 0, config.orders)
+    which = jax.random.randint(choose, (checks.how_many(n),), 0, config.orders)
     perms = jnp.asarray(orders(config))[which]
     nothing = jnp.zeros(perms.shape)
     x = _complete(config, variables, draw, nothing, nothing, perms).reshape(-1, *config.shape)

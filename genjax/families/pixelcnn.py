@@ -68,6 +68,7 @@ class Config:
     """Computation of the convolutions; logits stay float32."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(
             shape=self.shape,
             layers=self.layers,
@@ -171,9 +172,10 @@ def sample(
       method: see `genjax.core.raster`.
     """
     noise_key, label_key = jax.random.split(key)
-    noise = draw_noise(noise_key, n or 1, config.shape)
-    check_given("pixelcnn", given, noise)
-    condition = drawn_condition("pixelcnn", config.classes, label, label_key, n or 1)
+    many = checks.how_many(n)
+    noise = draw_noise(noise_key, many, config.shape)
+    given = check_given("pixelcnn", given, noise, config.levels)
+    condition = drawn_condition("pixelcnn", config.classes, label, label_key, many)
     network = _network(config)
 
     def draw(x: jax.Array) -> jax.Array:

@@ -70,6 +70,7 @@ class Config:
     """Computation of the convolutions; the mixtures stay float32."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(
             shape=self.shape,
             features=self.features,
@@ -227,7 +228,7 @@ def draw_mixture(
                 jnp.where(passed, low, jnp.minimum(middle + 1, high)),
                 jnp.where(passed, middle, high),
             )
-        value = low
+        value = jnp.where(jnp.isnan(cumulative(low)), jnp.nan, low)
         if stays is not None:
             image, known = stays
             value = jnp.where(known[..., c], image[..., c], value)
@@ -263,9 +264,10 @@ def sample(
       method: see `genjax.core.raster`.
     """
     noise_key, label_key = jax.random.split(key)
-    noise = draw_noise(noise_key, n or 1, config.shape)
-    check_given("pixelcnn_pp", given, noise)
-    condition = drawn_condition("pixelcnn_pp", config.classes, label, label_key, n or 1)
+    many = checks.how_many(n)
+    noise = draw_noise(noise_key, many, config.shape)
+    given = check_given("pixelcnn_pp", given, noise, config.levels)
+    condition = drawn_condition("pixelcnn_pp", config.classes, label, label_key, many)
     stays = given and (given[0], jnp.broadcast_to(jnp.asarray(given[1])[None], noise.shape))
 
     def draw(x: jax.Array) -> jax.Array:

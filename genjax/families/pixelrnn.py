@@ -74,6 +74,7 @@ class Config:
     """Computation of the hidden layers; cells and logits stay float32."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(
             shape=self.shape,
             layers=self.layers,
@@ -257,8 +258,8 @@ def sample(
       method: see `genjax.core.raster`.
     """
     noise_key, label_key, small_key = jax.random.split(key, 3)
-    many = n or 1
-    label = drawn_label(config.classes, label, label_key, many)
+    many = checks.how_many(n)
+    label = drawn_label("pixelrnn", config.classes, label, label_key, many)
     condition = condition_of("pixelrnn", config.classes, label, many)
     if config.factor > 1:
         if small is None:
@@ -273,7 +274,7 @@ def sample(
     elif small is not None:
         raise ValueError("pixelrnn: this Config has one scale; leave out small, or set factor.")
     noise, network = draw_noise(noise_key, many, config.shape), Network(config)
-    check_given("pixelrnn", given, noise)
+    given = check_given("pixelrnn", given, noise, config.levels)
 
     def draw(x: jax.Array) -> jax.Array:
         logits = network.apply(variables, x, condition, small)

@@ -52,6 +52,7 @@ class Config:
     """Share of hidden units dropped in training; not in the papers."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(shape=self.shape, hidden=self.hidden, components=self.components)
         checks.one_of(("gaussian", "laplace"), kind=self.kind)
         checks.one_of(("raster", "random"), order=self.order)
@@ -191,7 +192,7 @@ def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]`; one without `n`."""
-    x = RNADE(config).apply(variables, key, n or 1, method="sample")
+    x = RNADE(config).apply(variables, key, checks.how_many(n), method="sample")
     x = x[:, np.argsort(order(config))].reshape(-1, *config.shape)
     return x if n else x[0]
 

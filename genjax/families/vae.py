@@ -108,6 +108,7 @@ class Config:
     """Of a label that encoder and decoder are given; 0 is none."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.positive(
             shape=self.shape,
             latent=self.latent,
@@ -420,11 +421,14 @@ def sample(
 
     With classes, of p(x | label); where no label is given, of each class in turn.
     """
+    many = checks.how_many(n)
     latent_key, pixel_key = jax.random.split(key)
     if config.classes and label is None:
-        label = jnp.arange(n or 1) % config.classes
-    condition = _condition(config, label, n or 1)
-    z = prior_sample(config, variables, latent_key, n or 1)
+        label = jnp.arange(many) % config.classes
+    if config.classes:
+        checks.labels("vae", config.classes, label)
+    condition = _condition(config, label, many)
+    z = prior_sample(config, variables, latent_key, many)
     found = latent.observation(config, variables["params"], z, condition)
     x = draw_observation(config.likelihood, found, pixel_key, config.levels)
     return x if n else x[0]

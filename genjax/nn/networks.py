@@ -120,10 +120,16 @@ def condition_of(family: str, classes: int, label: Any, size: int) -> jax.Array 
     return one_hot(label, classes)
 
 
-def drawn_label(classes: int, label: Any, key: jax.Array, size: int) -> Any:
-    """The label, or `[size]` drawn uniformly where there are classes and none is given."""
+def drawn_label(family: str, classes: int, label: Any, key: jax.Array, size: int) -> Any:
+    """The label, or `[size]` drawn uniformly where there are classes and none is given.
+
+    Raises:
+      ValueError: a label is no class.
+    """
     if classes and label is None:
         return jax.random.randint(key, (size,), 0, classes)
+    if classes:
+        checks.labels(family, classes, label)
     return label
 
 
@@ -131,4 +137,4 @@ def drawn_condition(
     family: str, classes: int, label: Any, key: jax.Array, size: int
 ) -> jax.Array | None:
     """As `condition_of`, of labels drawn where there are classes and none are given."""
-    return condition_of(family, classes, drawn_label(classes, label, key, size), size)
+    return condition_of(family, classes, drawn_label(family, classes, label, key, size), size)

@@ -56,7 +56,8 @@ class Masked(nn.Module):
         self.head = PixelHead(channels, c.levels, c.head, tuple(wide), jnp.dtype(c.dtype))
         self.drop = nn.Dropout(c.dropout)
         if c.classes:
-            self.told = [nn.Dense(c.features, use_bias=False) for _ in range(c.layers)]
+            options: dict[str, Any] = {"use_bias": False, "dtype": jnp.dtype(c.dtype)}
+            self.told = [nn.Dense(c.features, **options) for _ in range(c.layers)]
 
     def _told(self, i: int, condition: jax.Array | None) -> Any:
         """A layer's bias of the class, `[B, 1, 1, h]`."""
@@ -127,12 +128,13 @@ class Gated(nn.Module):
         self.head = PixelHead(channels, c.levels, c.head, tuple(own), jnp.dtype(c.dtype))
         self.drop = nn.Dropout(c.dropout)
         if c.classes:
-            self.told = [nn.Dense(4 * c.features, use_bias=False) for _ in range(c.layers + 1)]
+            options: dict[str, Any] = {"use_bias": False, "dtype": jnp.dtype(c.dtype)}
+            self.told = [nn.Dense(4 * c.features, **options) for _ in range(c.layers + 1)]
 
     def _told(self, i: int, condition: jax.Array | None) -> Any:
         """A layer's biases of the class, for either stack: `[B, 1, 2h]` each."""
         if condition is None:
-            return (jnp.zeros((1, 1, 1)),) * 2
+            return (jnp.zeros((1, 1, 1), self.sizes.dtype),) * 2
         return jnp.split(self.told[i](condition)[:, None], 2, axis=-1)
 
     def __call__(self, x: jax.Array, condition: Any = None, dropout: bool = False) -> jax.Array:

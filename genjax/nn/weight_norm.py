@@ -46,7 +46,11 @@ class WeightNorm(nn.Module):
         margins = [(self.above, 0), (self.left, self.right)]
 
         def whole(kernel: jax.Array, x: jax.Array) -> jax.Array:
-            return jax.lax.conv_general_dilated(x, kernel, steps, margins, dimension_numbers=NHWC)
+            # The margin is laid first: a convolution with one on one side alone is slow on GPU.
+            wide = jnp.pad(x, _pads(margins))
+            return jax.lax.conv_general_dilated(
+                wide, kernel, steps, "VALID", dimension_numbers=NHWC
+            )
 
         shape = (self.height, self.width, x.shape[-1], self.features)
         kernel, bias = _weights(self, shape, whole, x)
@@ -116,7 +120,9 @@ def _weights(
     if module.is_initializing():
         first = whole(direction, x.astype(jnp.float32))
         mean = jnp.mean(first, axis=(0, 1, 2))
-        gain = getattr(module, "scale", 1.0) / jnp.sqrt(jnp.var(first, axis=(0, 1, 2)) + 1e-8)
+        var = jnp.var(first, axis=(0, 1, 2))
+        # Where shifts have left a map of zeros, nothing varies that could be brought to a scale.
+        gain = getattr(module, "scale", 1.0) / jnp.sqrt(jnp.where(var < 1e-6, 1.0, var))
     g = module.param("g", lambda key: gain)
     bias = module.param("bias", lambda key: -mean * gain)
     dtype: Any = getattr(module, "dtype", jnp.float32)

@@ -8,7 +8,7 @@ from helpers import all_images, far_variables
 from scipy import stats
 
 from genjax.evals import allowed, complete, heat_map
-from genjax.families import joint, nade, vae
+from genjax.families import joint, nade, orderless_nade, vae
 
 
 def conditional(family, config, variables, x, known):
@@ -70,6 +70,14 @@ def test_what_no_order_allows_is_refused():
         complete(nade, config, variables, jax.random.key(0), x, known[..., 0])
     with pytest.raises(ValueError, match="no conditionals"):
         complete(vae, vae.tiny(), {}, jax.random.key(0), x, np.ones(vae.tiny().shape, bool))
+
+
+def test_a_condition_that_is_not_looked_at_is_refused():
+    x, known = jnp.zeros((2, *nade.tiny().shape)), np.zeros(nade.tiny().shape, bool)
+    for family in (nade, orderless_nade):
+        variables = far_variables(family, family.tiny())
+        with pytest.raises(ValueError, match="completes without label; leave out"):
+            complete(family, family.tiny(), variables, jax.random.key(0), x, known, label=x)
 
 
 def test_heat_map_adds_up_to_the_density():

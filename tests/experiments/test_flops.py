@@ -4,8 +4,20 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments.flops import count
+from experiments.flops import count, exact
 from genjax.families import dcgan, nade
+
+
+def test_products_in_full_float32_are_told_apart():
+    a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5))
+
+    def both(a, b):
+        full = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+        return jax.lax.scan(lambda c, _: (c + full + a @ b, None), full, None, length=2)[0]
+
+    assert count(both, a, b) == 120 + 2 * 120
+    assert count(both, a, b, only=exact) == 120
+    assert count(lambda a, b: a @ b, a, b, only=exact) == 0
 
 
 def test_products_convolutions_and_loops():

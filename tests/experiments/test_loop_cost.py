@@ -45,6 +45,21 @@ def test_bad_options_are_a_sentence(capsys):
     assert loop_cost.main(["--steps", "0"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--steps 2", "steps must be 3 or more, a third is timed; got 2"),
+        ("--batch-size 0", "batch_size must be above 0"),
+        ("--workers -1", "workers must be 0 or above"),
+        ("--data no_such_data", "no_such_data"),
+    ],
+    ids=str,
+)
+def test_bad_options_of_the_input_rate_are_a_sentence(capsys, words, sentence):
+    assert input_rate.main(words.split()) == 2
+    assert sentence in capsys.readouterr().err
+
+
 def test_tables_are_shown_without_rich_too(monkeypatch, capsys):
     rows = [{"row": "nade", "batch": 100.0, "step": 1.25}]
     input_rate.show("title", rows)

@@ -1,7 +1,9 @@
 """The common suite: every family passes it, tests chosen by TRAITS."""
 
+import dataclasses
 import functools
 import math
+import typing
 
 import chex
 import jax
@@ -153,6 +155,27 @@ def test_samples(family, config):
     assert bool((x != draw(variables, jax.random.key(1))).any())
     one = jax.eval_shape(lambda v, k: family.sample(config, v, k), variables, jax.random.key(0))
     assert one.shape == config.shape
+
+
+def test_as_many_samples_as_asked_or_a_sentence(family, config):
+    variables = jax.eval_shape(lambda: make_state(family, config).variables)
+    for n, match in ((0, "n must be above 0"), (-1, "n must be above 0"), (2.0, "whole number")):
+        with pytest.raises(ValueError, match=match):
+            jax.eval_shape(lambda v, n=n: family.sample(config, v, jax.random.key(0), n), variables)
+
+
+def test_settings_of_another_kind_are_a_sentence(config):
+    """A width where widths are asked for, half a layer, a word for a number."""
+    refused = 0
+    for name, hint in typing.get_type_hints(type(config)).items():
+        wrong = {int: 2.5, float: "1", bool: 1}.get(hint, 5 if "tuple" in str(hint) else None)
+        if wrong is None:
+            continue
+        match = rf"^{name} must be (a whole number|a number|True or False|a tuple)"
+        with pytest.raises(ValueError, match=match):
+            dataclasses.replace(config, **{name: wrong})
+        refused += 1
+    assert refused
 
 
 def test_wrong_batches_are_refused_with_a_sentence(name, family, config):

@@ -34,6 +34,23 @@ def test_probabilities_sum_to_one(case):
     assert float(log_p.std()) > 0.5
 
 
+def test_what_is_neither_0_nor_1_has_no_probability(case):
+    """Bytes or grey levels would else have densities above 1."""
+    family, config, variables = case
+    x = np.array(all_images(config.shape)[:5])
+    x[1:4, 0, 0, 0] = [0.5, 255, -1]
+    log_p = np.asarray(family.log_prob(config, variables, jnp.asarray(x)))
+    assert np.isnan(log_p).tolist() == [False, True, True, True, False]
+    each = np.asarray(
+        family.log_conditionals(single_order(config), variables, jnp.asarray(x))
+    ).reshape(5, -1)
+    assert np.isnan(each[1:4, 0]).all()
+    assert np.isfinite(each[[0, 4]]).all()
+    if hasattr(family, "make_step") and family.TRAITS.fit == "gradient":
+        nats, _ = family.loss(config, variables, {"x": jnp.asarray(x)}, jax.random.key(0))
+        assert np.isnan(nats).tolist() == [False, True, True, True, False]
+
+
 def test_logits_see_only_earlier_pixels(case):
     family, config, variables = case
     config = single_order(config)

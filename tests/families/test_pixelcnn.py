@@ -209,9 +209,46 @@ def test_what_is_given_must_fit():
         attempt(x[:3], known)
     with pytest.raises(ValueError, match="bool mask"):
         attempt(x, known[None])
-    known[1, 1] = True
+    late = known.copy()
+    late[1, 1] = True
     with pytest.raises(ValueError, match="come first in raster order"):
-        attempt(x, known)
+        attempt(x, late)
+    known[0, 0] = True
+    with pytest.raises(ValueError, match=r"whole numbers from 0 to 1, got some from 0\.5 to 0\.5"):
+        attempt(x + 0.5, known)
+    assert (np.asarray(attempt(np.ones((4, 2, 3, 1)), known.tolist()))[:, 0, 0] == 1).all()
+
+
+@pytest.mark.parametrize("name", ["pixelcnn", "pixelrnn", "pixelcnn_pp", "vae", "dcgan"])
+def test_there_are_no_samples_of_a_class_that_there_is_not(name):
+    family = families.get(name)
+    config = dataclasses.replace(family.tiny(), classes=3)
+    variables = filled(lambda key: family.init(config, key))
+
+    def draw(label):
+        return family.sample(config, variables, jax.random.key(0), 2, label=label)
+
+    for wrong in ([0, 3], [-1, 0]):
+        with pytest.raises(ValueError, match=f"{name}: labels must be from 0 to 2, got some from"):
+            draw(jnp.array(wrong))
+    # Under jit nobody can look: what comes of it is no number.
+    if name in ("pixelcnn", "pixelrnn", "pixelcnn_pp"):
+        x = jax.jit(draw)(jnp.array([1, 3]))
+        assert np.isfinite(x[0]).all()
+        assert np.isnan(x[1]).all()
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_gates_are_computed_in_the_dtype_of_the_network(classes):
+    settings = {"shape": (3, 3, 1), "classes": classes, "dtype": "bfloat16"}
+    config, variables = made(**settings)
+    label = jnp.zeros(2, jnp.int32) if classes else None
+    lowered = jax.jit(
+        lambda v, x: pixelcnn.logits(config, v, x, *([label] if classes else []))
+    ).lower(variables, jnp.zeros((2, 3, 3, 1)))
+    lines = [s for s in lowered.as_text().splitlines() if "stablehlo.tanh" in s]
+    assert lines
+    assert all("xbf16>" in s for s in lines)
 
 
 @pytest.mark.parametrize("name", ["pixelcnn", "pixelrnn", "pixelcnn_pp"])

@@ -6,11 +6,13 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import filled, jitted
 from scipy import stats
 
 from genjax import evals
+from genjax.core import init_state
 from genjax.families import pixelcnn_pp
 from genjax.nn.weight_norm import WeightNorm, shift_down, shift_right
 
@@ -176,6 +178,23 @@ def test_init_takes_the_data_it_is_given():
     one, other = (pixelcnn_pp.init(TINY, key, b)["params"] for b in ({"x": x}, {"x": 0 * x}))
     np.testing.assert_array_equal(one["first_u"]["v"], other["first_u"]["v"])
     assert (one["first_u"]["g"] != other["first_u"]["g"]).any()
+
+
+@pytest.mark.parametrize(("shape", "halvings"), [((4, 4, 1), 2), ((1, 8, 1), 0)])
+def test_maps_of_zeros_begin_as_zeros(shape, halvings):
+    """Of a single row, stream u sees nothing: there is no deviation to bring to a scale."""
+    config = dataclasses.replace(TINY, shape=shape, halvings=halvings)
+    x = jax.random.randint(jax.random.key(0), (40, *shape), 0, 2).astype(jnp.float32)
+    optimizer = optax.adam(1e-3)
+    state = init_state(pixelcnn_pp, config, optimizer, jax.random.key(1), batch={"x": x})
+    step = jax.jit(pixelcnn_pp.make_step(config, optimizer))
+    nats = []
+    for _ in range(4):
+        state, metrics = step(state, {"x": x})
+        nats.append(float(metrics["loss"]))
+    uniform = np.prod(shape) * np.log(2)
+    assert max(nats) < 3 * uniform
+    assert nats[-1] < nats[0]
 
 
 def test_shifts():
