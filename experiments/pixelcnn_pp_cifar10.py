@@ -51,7 +51,7 @@ RECIPES = {
         experiment="pixelcnn_pp_cifar10:short",
         model=pixelcnn_pp.Config(features=32, blocks=2, dropout=0.0),
         train=dataclasses.replace(
-            PAPER.train, steps=5_000, batch_size=64, log_every=100, sample_every=0
+            PAPER.train, steps=5_000, batch_size=64, ema=0.999, log_every=100, sample_every=0
         ),
         figure=dataclasses.replace(
             PAPER.figure, difference="a small network and 5,000 updates of 64 images"

@@ -18,8 +18,10 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import re
 import sys
 import time
+import zlib
 from typing import Any
 
 import jax
@@ -28,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from genjax import evals, families
-from genjax.core import Optimizer
+from genjax.core import Optimizer, stream
 from genjax.data import Data, load
 from genjax.families import fvsbn, made, markov, mixture, nade, orderless_nade
 from genjax.grid import grid
@@ -36,6 +38,7 @@ from genjax.train import Run, Train
 from genjax.train.checkpoint import write_json
 from genjax.train.cli import use_compilation_cache
 from genjax.train.record import commit, count_parameters, device
+from genjax.train.settings import to_json
 from genjax.train.subsets import fit_subsets
 
 TRAIN = Train(steps=1500, batch_size=100, ema=0.99, eval_every=250, eval_batch=500)
@@ -174,11 +177,15 @@ def kept(
     family: str, name: str, options: Any
 ) -> tuple[pathlib.Path, dict[str, Any], dict[str, Any] | None]:
     """Where a row lies in OUT, what it depends on, and the row, where it is known already."""
-    path = options.out / f"{family}-{pathlib.Path(name).parent.name or name}.json"
-    asked = {k: getattr(options, k) for k in ("seed", "evaluate", "limit", "steps", "validation")}
+    words = re.sub(r"[^A-Za-z0-9.]+", "_", name).strip("_")[-40:]
+    path = options.out / f"{family}-{words}-{zlib.crc32(name.encode()):08x}.json"
+    named = ("seed", "evaluate", "limit", "steps", "validation", "data")
+    asked = {"of": name, **{k: getattr(options, k) for k in named}}
+    if family in RUNS:
+        asked["settings"] = to_json(RUNS[family])
     if path.exists():
         known = json.loads(path.read_text())
-        if known["asked"] == asked:
+        if known["asked"] == json.loads(json.dumps(asked)):
             return path, asked, known["row"]
     return path, asked, None
 
@@ -192,7 +199,8 @@ def ask(
     parts = {}
     for split in ("train", "validation"):
         x, label = data[split].x, data[split].label
-        flipped = np.asarray(evals.mutate(jnp.asarray(x), jax.random.fold_in(key, 1), MUTATION))
+        mine = stream(key, 0, f"mutate {split}")
+        flipped = np.asarray(evals.mutate(jnp.asarray(x), mine, MUTATION))
         parts[split] = [*(x[label == c] for c in range(classes)), x, flipped]
     *of_class, of_all, background = fit_subsets(run, parts["train"], parts["validation"])
 

@@ -145,6 +145,14 @@ def not_negative(**values: Any) -> None:
             raise ValueError(f"{name} must be 0 or above, got {value}.")
 
 
+def seed(**values: Any) -> None:
+    """Every named number must be a seed: JAX's keys are made of its low 32 bits."""
+    for name, value in values.items():
+        whole(**{name: value})
+        if not 0 <= value < 2**32:
+            raise ValueError(f"{name} must be from 0 to 2^32 - 1, got {value}.")
+
+
 def fraction(**values: float) -> None:
     """Every named number must lie in [0, 1)."""
     for name, value in values.items():

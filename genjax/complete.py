@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         checks.positive(images=options.images, draws=options.draws)
-        checks.not_negative(seed=options.seed)
+        checks.seed(seed=options.seed)
         found = look(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

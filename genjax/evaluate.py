@@ -73,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.temperatures is not None:
         found = annealed(chains(variables, x, key, size, condition, told))
         about = {"experiment": run.experiment, "split": options.split, **found, **asked}
+        about["data_checksum"] = dataset.checksum()
         print(json.dumps(finite(about | {"examples": len(x)})))
         return 0
     mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size, condition, told))
@@ -85,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         "unit": evals.unit(family, run.model),
         "std_error": error_of_mean,
         "examples": len(x),
+        "data_checksum": dataset.checksum(),
     }
     print(json.dumps(finite(found | ({"bound_samples": samples} if bound else {}))))
     return 0

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _subject(options: argparse.Namespace) -> tuple[evals.Subject, Any]:
-    checks.not_negative(seed=options.seed)
+    checks.seed(seed=options.seed)
     if options.samples is not None:
         checks.positive(samples=options.samples)
     for name in options.only or ():

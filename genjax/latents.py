@@ -44,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
             examples=options.examples,
             batch_size=options.batch_size,
         )
-        checks.not_negative(seed=options.seed, image=options.image)
+        checks.seed(seed=options.seed)
+        checks.not_negative(image=options.image)
         if options.columns < 2:
             raise ValueError(f"columns must be 2 or more, got {options.columns}.")
         found = look(options)

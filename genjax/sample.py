@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     out = options.out or options.workdir / "samples" / f"seed_{options.seed}.png"
     try:
         checks.positive(n=options.n)
-        checks.not_negative(seed=options.seed)
+        checks.seed(seed=options.seed)
         run, variables = load(options.workdir)
         family = families.get(run.family)
         draw = jax.jit(lambda v, key: family.sample(run.model, v, key, options.n))

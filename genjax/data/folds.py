@@ -69,16 +69,16 @@ def keep_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarray:
     return np.array(kept)
 
 
-def standardized(dataset: Dataset, settings: Data) -> Dataset:
+def standardized(dataset: Dataset, settings: Data, cut: bool) -> Dataset:
     """Each column less its mean, over its standard deviation, both of the training split.
 
-    What was read keeps its checksum.
+    What was read keeps its checksum. `cut` says that `table` made the splits.
 
     Raises:
       ValueError: settings for tables are set and the data is none.
     """
     asked = settings.folds or settings.drop_correlated or settings.drop_discrete
-    if asked and not (dataset.name.endswith(".npz") and dataset.levels == 0):
+    if asked and not cut:
         raise ValueError(
             f"folds, drop_correlated and drop_discrete are for tables of real numbers in a .npz"
             f" with one array data, and {dataset.name} is none; leave them out."

@@ -37,6 +37,7 @@ def load(settings: Data) -> Dataset:
     names: dict[str, tuple[str, ...]] = {}
     levels: int | None = None
     found: dict[str, Any]
+    table = None
     if source in ("digits", "digits_4x4"):
         found, levels = _digits(source)
     elif source in toys.GAUSSIANS:
@@ -44,7 +45,8 @@ def load(settings: Data) -> Dataset:
     elif source.startswith(toys.STACKED):
         found, levels = _stacked(settings)
     elif source.endswith(".npz"):
-        found, levels = folds.table(settings) or _npz(pathlib.Path(source))
+        table = folds.table(settings)
+        found, levels = table or _npz(pathlib.Path(source))
     else:
         found, names = open_prepared(source, settings.data_dir)
         levels = next(iter(found.values())).levels
@@ -60,7 +62,8 @@ def load(settings: Data) -> Dataset:
             f"transform={settings.transform} needs integers, and {source} holds real numbers;"
             f" use transform=none."
         )
-    dataset = folds.standardized(Dataset(source, arrays, levels, streams, names), settings)
+    dataset = Dataset(source, arrays, levels, streams, names)
+    dataset = folds.standardized(dataset, settings, table is not None)
     if settings.transform == "static":
         dataset = _static(dataset, settings.binarize_seed)
     return few_labels(dataset, settings)

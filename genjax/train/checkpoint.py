@@ -34,11 +34,26 @@ def leaves(state: Any) -> dict[str, jax.Array]:
 
 @jax.jit
 def checksums(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """One uint32 a leaf: sum of (2 i + 1) * word_i modulo 2^32.
+    """One uint32 a leaf: the sum of its words modulo 2^32, each mixed with its place.
 
-    Odd factors have inverses modulo 2^32, so any change of one word, a flipped bit above all,
-    changes the sum. Integer sums do not depend on how a leaf is spread over devices.
+    The mixing can be undone (the last steps of MurmurHash3), so any change of one word, a flipped
+    bit above all, changes the sum; and it is not linear, so that two flipped signs do not cancel.
+    Integer sums do not depend on how a leaf is spread over devices.
     """
+
+    def checksum(x: jax.Array) -> jax.Array:
+        words = _words(x).reshape(-1)
+        h = words ^ (jax.lax.iota(jnp.uint32, words.size) * jnp.uint32(0x9E3779B1))
+        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+            h = (h ^ (h >> shift)) * jnp.uint32(factor)
+        return jnp.sum(h ^ (h >> 16), dtype=jnp.uint32)
+
+    return {name: checksum(x) for name, x in flat.items()}
+
+
+@jax.jit
+def linear_checksums(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """What stood in checkpoints before: sum of (2 i + 1) * word_i modulo 2^32."""
 
     def checksum(x: jax.Array) -> jax.Array:
         words = _words(x).reshape(-1)
@@ -88,7 +103,9 @@ class Checkpoints:
             manager.delete(step)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(flat),
-            meta=ocp.args.JsonSave(_sealed({"leaves": _describe(flat, sums), **meta})),
+            meta=ocp.args.JsonSave(
+                _sealed({"leaves": _describe(flat, sums), "mixed": True, **meta})
+            ),
         )
         manager.save(step, args=items, force=True)
 
@@ -109,9 +126,11 @@ class Checkpoints:
             try:
                 with _late_errors_dropped():
                     return self._restore(step, shapes, shardings, which)
-            except (_Mismatch, MemoryError, PermissionError):
+            except (_Mismatch, MemoryError, jax.errors.JaxRuntimeError):
                 raise  # the checkpoint is not to blame
             except Exception as error:
+                if isinstance(error, OSError) and not isinstance(error, GONE):
+                    raise  # nor is it for a disk that is full, away or not ours
                 self._set_aside(which, step, error)
         return None
 
@@ -149,7 +168,7 @@ class Checkpoints:
         manager = self._managers[which]
         meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         meta = _unsealed(meta)
-        saved = meta.pop("leaves")
+        saved, mixed = meta.pop("leaves"), meta.pop("mixed", False)
         wanted = _describe(targets, dict.fromkeys(targets, 0))
         odd = sorted(
             name
@@ -163,7 +182,7 @@ class Checkpoints:
             )
         items = ocp.args.Composite(state=ocp.args.StandardRestore(targets))
         flat = manager.restore(step, args=items)["state"]
-        sums = jax.device_get(checksums(flat))
+        sums = jax.device_get((checksums if mixed else linear_checksums)(flat))
         broken = [name for name in targets if int(sums[name]) != saved[name][2]]
         if broken:
             raise ValueError(f"checksum of {', '.join(broken)} differs")
@@ -188,6 +207,10 @@ class Checkpoints:
         warnings.warn(
             f"checkpoint {folder} is damaged ({reason}); using the one before it.", stacklevel=3
         )
+
+
+GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What the system says of a checkpoint that lacks a part."""
 
 
 class _Mismatch(ValueError):

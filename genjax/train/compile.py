@@ -36,7 +36,7 @@ def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
 
     Raises:
       ValueError: a leaf of the parameters (of their average and of the optimizer's moments too)
-        matches no rule.
+        matches no rule, or does not divide over the devices of its own.
     """
     if rules is None:
         return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), shapes)
@@ -45,7 +45,15 @@ def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
         name = leaf_name(path)
         for pattern, spec in rules:
             if re.search(pattern, name):
-                return NamedSharding(mesh, spec if leaf.ndim >= len(spec) else PartitionSpec())
+                found = NamedSharding(mesh, spec if leaf.ndim >= len(spec) else PartitionSpec())
+                try:
+                    found.shard_shape(leaf.shape)
+                except ValueError:
+                    raise ValueError(
+                        f"{name} of shape {list(leaf.shape)} does not divide as {spec} over"
+                        f" {dict(mesh.shape)}; give it a rule of its own before."
+                    ) from None
+                return found
         if leaf.ndim == 0 or not re.search("params|ema|opt_state", name):
             return NamedSharding(mesh, PartitionSpec())
         raise ValueError(f"no sharding rule matches {name}; end the rules with ('.*', P()).")

@@ -75,6 +75,7 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
     if jax.process_index() != 0:
         yield
         return
+    workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,6 +142,11 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
     # A limited run is a rehearsal: shares are not what they will be.
     if hasattr(family, "check_data") and "train" in dataset.splits and not run.data.limit:
         family.check_data(run.model, dataset.splits["train"])
+    if run.train.patience and (traits.density == "none" or "validation" not in dataset.splits):
+        raise ValueError(
+            f"patience stops a run by its validation, and {run.family} on {run.data.data} has none;"
+            f" set --patience 0, or hold examples out with --validation N."
+        )
     if run.train.instrument:
         weights = run.train.fid_weights
         evals.check_instrument(run.train.instrument, family, run.model, dataset, weights)
@@ -185,28 +191,41 @@ def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None
             )
 
 
-def begin(workdir: pathlib.Path, run: Run, dataset: data_room.Dataset, fresh: bool) -> None:
-    """Write down settings and data, once all checks have passed; refuse other data."""
+def same_data(dataset: data_room.Dataset, workdir: pathlib.Path) -> None:
+    """Hold the data against those a workdir was begun with.
+
+    Raises:
+      ValueError: they are others.
+    """
     path = workdir / "data.json"
-    found = {"checksum": dataset.checksum(), "examples": dataset.counts()}
-    saved = found
-    if not fresh and path.exists():
-        try:
-            saved = json.loads(path.read_text())
-            saved["checksum"], saved["examples"]
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(
-                f"{path} is damaged; remove it, if the data are those the run began with."
-            ) from None
+    if not path.exists():
+        return
+    found = _about(dataset)
+    try:
+        saved = json.loads(path.read_text())
+        saved["checksum"], saved["examples"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path} is damaged; remove it, if the data are those the run began with."
+        ) from None
     if saved != found:
         raise ValueError(
-            f"{run.data.data} is not the data this run began with (checksum {found['checksum']},"
+            f"{dataset.name} is not the data this run began with (checksum {found['checksum']},"
             f" it was {saved['checksum']}); give the same data, or take another --workdir."
         )
+
+
+def _about(dataset: data_room.Dataset) -> dict[str, Any]:
+    return {"checksum": dataset.checksum(), "examples": dataset.counts()}
+
+
+def write_down(workdir: pathlib.Path, run: Run, dataset: data_room.Dataset) -> None:
+    """Settings and data, once nothing can refuse the run any more; a record of others goes."""
+    found = _about(dataset)
     sync("settled")  # all processes have read what the first one writes now
     if jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(path, found)
+        (workdir / "record.json").unlink(missing_ok=True)
+        write_json(workdir / "data.json", found)
         write_json(workdir / "config.json", to_json(run))
     sync("begun")
 

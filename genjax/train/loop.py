@@ -17,11 +17,11 @@ from genjax.losses import bits_per_dim
 from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
-from genjax.train.door import begin, check_fit, init_batch, lock, settle
+from genjax.train.door import check_fit, init_batch, lock, same_data, settle, write_down
 from genjax.train.measured import measured
 from genjax.train.pictures import drop_after, overview
-from genjax.train.settings import HARMLESS, Run, build_optimizer, changes
-from genjax.train.signals import Signals, sync
+from genjax.train.settings import HARMLESS, Run, build_optimizer, changes, run_from_json
+from genjax.train.signals import Signals, agree, sync
 from genjax.train.trainer import OUT_OF_TIME, Trainer
 from genjax.train.writers import Metrics, Progress, catch_up, check_writers
 
@@ -83,13 +83,16 @@ def fit(
     workdir = pathlib.Path(workdir)
     check_writers(run.train.writers)
     family = families.get(run.family)
-    run, saved = settle(run, workdir, resume)
+    asked = run
+    run, saved = settle(asked, workdir, resume)
     done = finished_before(run, saved, workdir)
     if done is not None:
+        if run.data.data != done["config"]["data"]["data"]:  # the figure is of that file
+            same_data(data_room.load(run.data), workdir)
         if jax.process_index() == 0:
             catch_up(workdir, run.train.writers)
         return Result(True, done["steps"], done["ended"], done)
-    if deadline is not None and began > deadline:
+    if deadline is not None and agree(OUT_OF_TIME if began > deadline else ""):
         return Result(False, 0, OUT_OF_TIME)
 
     # Data and what it must fit.
@@ -102,7 +105,8 @@ def fit(
             f"batch_size {run.train.batch_size} does not divide over {count} devices; take a"
             f" multiple of {count}."
         )
-    begin(workdir, run, dataset, fresh=saved is None)
+    if saved is not None:
+        same_data(dataset, workdir)
 
     # Shapes first, shardings second, arrays last.
     optimizer = build_optimizer(run)
@@ -117,6 +121,9 @@ def fit(
     main = jax.process_index() == 0
     progress = Progress(run.experiment, run.train.steps, quiet=quiet or not main)
     with lock(workdir), Signals() as signals:
+        # Nobody changes it from here on; it may have been changed since it was read.
+        if settle(asked, workdir, resume) != (run, saved):
+            raise ValueError(f"another process has trained in {workdir}; run the command again.")
         checkpoints = Checkpoints(workdir, keep=run.train.keep)
         trainer: Trainer | None = None
         metrics_file = None
@@ -132,8 +139,8 @@ def fit(
                 state, meta = restored
             step = int(state.step)
             meta["sessions"] = [*meta["sessions"], {**session, "from_step": step}]
-            if main:  # what it says will not be true of the run that goes on
-                (workdir / "record.json").unlink(missing_ok=True)
+            # Only now, past every refusal: the record first, which is none of these settings'.
+            write_down(workdir, run, dataset)
             progress.begin(step)
             trainer = Trainer(
                 run, family, dataset, mesh, shardings, optimizer, lead, workdir, checkpoints
@@ -144,8 +151,10 @@ def fit(
                 metrics_file = Metrics(workdir, after=step, writers=run.train.writers)
             trainer.metrics_file = metrics_file
             state, step, reason = trainer.train(state, step, meta, signals, deadline)
-            if not reason and deadline is not None and time.monotonic() > deadline:
-                reason = OUT_OF_TIME  # all is saved; only the last evaluation is left to do
+            if not reason and deadline is not None:
+                # All is saved; only the last evaluation is left to do.
+                late = time.monotonic() > deadline
+                reason = OUT_OF_TIME if agree(OUT_OF_TIME if late else "") else ""
             if reason:
                 checkpoints.wait()
                 progress.say(f"{run.experiment}  stopped at step {step:,}: {reason}")
@@ -176,10 +185,11 @@ def finished_before(run: Run, saved: Run | None, workdir: pathlib.Path) -> dict[
         return None
     try:
         record = json.loads(path.read_text())
-        record["steps"], record["ended"], record["config"], record["experiment"]
+        record["steps"], record["ended"], record["experiment"]
+        of = run_from_json(record["config"])  # the folder's settings may be newer than its record
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged; remove it, and the run makes it again.") from None
-    return None if changes(saved, run, HARMLESS) else record
+    return None if changes(of, run, HARMLESS) else record
 
 
 def _restore(

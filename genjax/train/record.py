@@ -157,9 +157,10 @@ def read_records(folder: str | os.PathLike) -> list[dict[str, Any]]:
 def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
     """One row from the records of one experiment, one a seed.
 
-    `obtained` is the mean over seeds. `std_error` is that of the test examples, which all seeds
-    share, and with several seeds the spread between seeds added in quadrature. Where the seeds are
-    folds they share none, and their spread is all there is.
+    `obtained` is the mean over seeds, and none where a seed has none: it diverged. `std_error` is
+    that of the test examples, which all seeds share, and with several seeds the spread between
+    seeds added in quadrature. Where the seeds are folds they share none, or no seed has an error of
+    its own, their spread is all there is.
     """
     first = records[0]
     row = {
@@ -171,13 +172,13 @@ def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
     }
     values = [r["obtained"] for r in records if r["obtained"] is not None]
     errors = [r["std_error"] for r in records if r["std_error"] is not None]
-    mean = sum(values) / len(values) if values else None
-    error = sum(errors) / len(errors) if errors else None
-    if mean is not None and error is not None and len(values) > 1:
+    mean = sum(values) / len(values) if len(values) == len(records) else None
+    error = sum(errors) / len(errors) if errors and mean is not None else None
+    if mean is not None and len(values) > 1:
         spread = sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values)
         folds = [((r["config"] or {}).get("data") or {}).get("fold") for r in records]
         apart = None not in folds and len(set(folds)) == len(folds)
-        error = math.sqrt(spread if apart else error**2 + spread)
+        error = math.sqrt(spread if apart or error is None else error**2 + spread)
     row["obtained"], row["std_error"] = mean, error
     row["seeds"] = [r["seed"] for r in records]
     row["minutes"] = round(sum(r["minutes"] for r in records) / len(records), 2)

@@ -62,6 +62,10 @@ def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = Non
     family = families.get(run.family)
     if family.TRAITS.density == "none":
         raise ValueError(f"{run.family} only samples: validation cannot choose by likelihood.")
+    if run.optimizer.floor:
+        raise ValueError(
+            "floor is a rate, and would not fall with those that are tried; set it to 0 to select."
+        )
     # One everywhere, and each run's own in its state: schedules are proportional to the rate.
     optimizer_settings = dataclasses.replace(run.optimizer, learning_rate=1.0)
     train = dataclasses.replace(run.train, steps=steps or run.train.steps)

@@ -56,7 +56,10 @@ class Stacked:
         numbers = jnp.arange(self.runs) % count
         self.state = jax.jit(jax.vmap(lambda number: begin(init, number)))(numbers)
         self.calls: dict[int, Any] = {}
-        self.nll = evals.make_nll(family, run.model, reported=True)
+        config = run.model
+        if hasattr(family, "validation_config"):
+            config = family.validation_config(config)
+        self.nll = evals.make_nll(family, config, reported=True)
         self.key = stream(jax.random.key(run.seed), 0, "evaluate validation")
 
     def advance(self) -> None:

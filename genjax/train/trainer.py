@@ -93,14 +93,14 @@ class Trainer:
             def due(every: int, before: int = before, step: int = step, last: bool = last) -> bool:
                 return last or (every > 0 and before // every < step // every)
 
-            # 2. Guard and log. Anything that uses the numbers below is guarded first.
+            # 2. Guard and log. What is evaluated or saved below is guarded first.
             stop = agree(self.why_stop(signals, deadline))
             if due(t.log_every) or due(t.eval_every) or due(t.save_every) or stop:
                 self.log(step, meta, regular=due(t.log_every))
             # 3. Evaluate; the best by validation is kept, and decides about stopping early.
             better = due(t.eval_every) and self.evaluate(state, step, meta)
             # 4. Samples, from the same noise every time.
-            if due(t.sample_every):
+            if due(t.sample_every) or meta["ended"]:
                 self.sample(state, step)
             # 5. Save; after a new best too, so that the two never tell different stories.
             if due(t.save_every) or better or stop or meta["ended"]:

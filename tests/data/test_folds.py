@@ -109,6 +109,11 @@ def test_settings_are_refused_in_a_sentence(tmp_path):
         Data(folds=10, fold=10)
     with pytest.raises(ValueError, match="for tables of real numbers"):
         load(Data(data="digits", folds=10))
+    split = tmp_path / "split.npz"
+    np.savez(split, train=np.zeros((9, 2)) + 0.5, test=np.ones((4, 2)) / 3)
+    for settings_of_tables in ({"folds": 3, "fold": 1}, {"drop_correlated": 0.9}):
+        with pytest.raises(ValueError, match="for tables of real numbers"):
+            load(Data(data=str(split), **settings_of_tables))
     with pytest.raises(ValueError, match="standardize is for real numbers"):
         load(Data(data="digits", standardize=True))
     np.savez(tmp_path / "deep.npz", data=np.zeros((4, 2, 2)))

@@ -12,6 +12,7 @@ from helpers import make_optimizer, make_state
 
 from genjax import families
 from genjax.core import init_state
+from genjax.train import checkpoint
 from genjax.train.checkpoint import Checkpoints, checksums, leaves
 
 # Orbax's other reads of a damaged checkpoint can end after the first error was handled.
@@ -182,6 +183,44 @@ def test_checksum_of_every_kind_of_word(dtype):
         changed = x.reshape(-1).at[i].set((1 - x.reshape(-1)[i].astype(jnp.float32)).astype(dtype))
         assert int(checksums({"x": changed.reshape(4, 6)})["x"]) != base
     assert int(checksums({"x": jnp.zeros((0,), dtype)})["x"]) == 0
+
+
+def test_two_flipped_signs_do_not_cancel():
+    """They do in a linear sum: every factor is odd, and 2^31 and 2^31 make 0."""
+    x = jnp.arange(1.0, 25.0)
+    base = int(checksums({"x": x})["x"])
+    for changed in (-x, x.at[jnp.array([3, 8])].multiply(-1), x[::-1], jnp.roll(x, 1)):
+        assert int(checksums({"x": changed})["x"]) != base
+    linear = checkpoint.linear_checksums
+    assert int(linear({"x": -x})["x"]) == int(linear({"x": x})["x"])
+
+
+def test_checkpoints_with_the_linear_sum_are_read(tmp_path, monkeypatch):
+    sealed = checkpoint._sealed
+    with monkeypatch.context() as before:
+        before.setattr(checkpoint, "checksums", checkpoint.linear_checksums)
+        plain = lambda meta: sealed({k: v for k, v in meta.items() if k != "mixed"})  # noqa: E731
+        before.setattr(checkpoint, "_sealed", plain)
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.save(state_at(1), {})
+        checkpoints.close()
+    assert_is(restore(tmp_path)[0], 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), OSError(5, "I/O error")],
+    ids=["memory", "disk"],
+)
+def test_what_is_not_the_checkpoints_fault_leaves_it_where_it_is(saved, monkeypatch, error):
+    def fails(self, *args):
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Checkpoints, "_restore", fails)
+        with pytest.raises(type(error)):
+            restore(saved)
+    assert_is(restore(saved)[0], 3)
 
 
 def test_read_only_changes_nothing(saved):

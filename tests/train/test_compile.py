@@ -125,6 +125,9 @@ def test_rules_must_match_every_parameter():
     shapes = jax.eval_shape(lambda: make_state(nade, CONFIG, ema=True))
     with pytest.raises(ValueError, match="no sharding rule matches"):
         state_shardings(shapes, mesh, [("W$", PartitionSpec("data"))])
+    two = jax.sharding.AbstractMesh((2,), ("data",))
+    with pytest.raises(ValueError, match=r"does not divide as .* give it a rule of its own"):
+        state_shardings(shapes, two, [("W$", PartitionSpec("data")), (".*", PartitionSpec())])
     found = state_shardings(
         shapes, mesh, [(r"\.W$", PartitionSpec("data")), (".*", PartitionSpec())]
     )

@@ -182,6 +182,7 @@ def test_early_stopping(tmp_path, data):
     assert result.step == 8  # best at 2, then 4, 6 and 8 are no better
     assert result.record["ended"] == "no better validation for 3 evaluations"
     assert result.record["chosen_step"] == 2
+    assert (tmp_path / "samples" / "step_00000008.png").exists()  # the last, wherever it ends
     again = fit(dataclasses.replace(run, optimizer=still), tmp_path, quiet=True)
     assert again.record == result.record  # given back, not made again
     # More patience takes it further.
@@ -302,8 +303,52 @@ def test_fewer_steps_than_are_done_are_refused(tmp_path, data):
 def test_two_trainers_in_one_workdir_are_refused(tmp_path, data):
     from genjax.train.door import lock
 
+    run = small_run("nade", data, steps=8)
+    fit(run, tmp_path, quiet=True)
+    before = {p.name: p.read_bytes() for p in tmp_path.glob("*.json")}
+    longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=16))
     with lock(tmp_path), pytest.raises(ValueError, match="another process trains in"):
-        fit(small_run("nade", data), tmp_path, quiet=True)
+        fit(longer, tmp_path, quiet=True)
+    shorter = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=4))
+    with pytest.raises(ValueError, match="8 steps are done already"):
+        fit(shorter, tmp_path, quiet=True)
+    # A refusal changes nothing.
+    assert {p.name: p.read_bytes() for p in tmp_path.glob("*.json")} == before
+    assert fit(longer, tmp_path, quiet=True).record["steps"] == 16
+
+
+def test_a_record_is_of_its_own_settings(tmp_path, data):
+    """Settings of a longer run beside the record of a shorter one: a cut between the two."""
+    run = small_run("nade", data, steps=8)
+    fit(run, tmp_path, quiet=True)
+    longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=16))
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["train"]["steps"] = 16
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert fit(longer, tmp_path, quiet=True).record["steps"] == 16
+
+
+def test_a_finished_run_is_not_of_other_data(tmp_path, data):
+    run = small_run("nade", data, steps=8)
+    record = fit(run, tmp_path / "run", quiet=True).record
+    with np.load(data) as arrays:
+        found = dict(arrays)
+    np.savez(tmp_path / "same.npz", **found)
+    np.savez(tmp_path / "other.npz", **{**found, "test": 1 - found["test"]})
+
+    def of(name):
+        there = dataclasses.replace(run.data, data=str(tmp_path / name))
+        return fit(dataclasses.replace(run, data=there), tmp_path / "run", quiet=True).record
+
+    assert of("same.npz") == record
+    with pytest.raises(ValueError, match="is not the data this run began with"):
+        of("other.npz")
+
+
+def test_patience_without_validation_is_refused(tmp_path, data):
+    gan = small_run("gan", data, patience=2)
+    with pytest.raises(ValueError, match="patience stops a run by its validation, and gan on"):
+        fit(gan, tmp_path, quiet=True)
 
 
 def test_a_citation_may_be_corrected(tmp_path, data):

@@ -54,6 +54,15 @@ def test_seeds_without_a_figure():
     none = {"obtained": None, "std_error": None, "metric": "none"}
     row = records.summarize([record(seed=0, **none), record(seed=1, **none)])
     assert (row["obtained"], row["std_error"], row["seeds"]) == (None, None, [0, 1])
+    # One that diverged is not left out of the mean in silence.
+    row = records.summarize([record(0, 80.0), record(1, None, None), record(2, 82.0)])
+    assert (row["obtained"], row["std_error"], row["seeds"]) == (None, None, [0, 1, 2])
+
+
+def test_seeds_without_errors_of_their_own_have_their_spread():
+    row = records.summarize([record(0, 80.0, None), record(1, 90.0, None)])
+    assert (row["obtained"], row["std_error"]) == (85.0, pytest.approx(5.0))
+    assert records.summarize([record(0, 80.0, None)])["std_error"] is None
 
 
 def test_other_devices_and_commits_are_listed_once():
