@@ -17,12 +17,15 @@ def show(rows: list[dict[str, Any]]) -> None:
     page = Table(title="genjax: figures of the papers and figures obtained")
     for column in COLUMNS:
         right = column in ("parameters", "paper", "obtained", "std_error", "minutes")
-        page.add_column(column.replace("_", " "), justify="right" if right else "left")
+        whole = column == "experiment"  # it is what `--only` and `select` are told
+        page.add_column(
+            column.replace("_", " "), justify="right" if right else "left", no_wrap=whole
+        )
     for row in rows:
         page.add_row(*(_cell(column, row[column]) for column in COLUMNS))
     console = Console()
     # A pipe has no width of its own: show every column in full there.
-    console.print(page) if console.is_terminal else Console(width=240).print(page)
+    console.print(page) if console.is_terminal else Console(width=260).print(page)
 
 
 def _cell(column: str, value: Any) -> str:

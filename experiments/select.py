@@ -13,6 +13,8 @@ import math
 import sys
 
 from experiments.table import rows
+from genjax import families
+from genjax.evals import metric
 from genjax.train.cli import parse, use_compilation_cache
 from genjax.train.select import Trial, best, select
 
@@ -39,28 +41,29 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
-    show(f"{options.experiment}, {run.train.steps:,} steps at most", trials, chosen)
+    measure = metric(families.get(run.family), run.model)
+    show(f"{options.experiment}, {run.train.steps:,} steps at most", measure, trials, chosen)
     found = [
         # JSON has no infinity: a run that diverged has no figure.
         {k: v if math.isfinite(v) else None for k, v in t._asdict().items()}
-        | {"chosen": t is chosen}
+        | {"metric": measure, "chosen": t is chosen}
         for t in trials
     ]
     print(json.dumps(found, indent=1))
     return 0
 
 
-def show(title: str, trials: list[Trial], chosen: Trial) -> None:
+def show(title: str, measure: str, trials: list[Trial], chosen: Trial) -> None:
     """Print the table to the terminal's error stream, so that a pipe has the JSON alone."""
     from rich.console import Console
     from rich.table import Table
 
     page = Table(title=title)
-    for column in ("learning rate", "validation nats", "std error", "at step", ""):
+    for column in ("learning rate", f"validation {measure}", "std error", "at step", ""):
         page.add_column(column, justify="right")
     for t in trials:
-        ok = math.isfinite(t.nats)
-        figures = (f"{t.nats:.3f}", f"{t.std_error:.3f}") if ok else ("diverged", "-")
+        ok = math.isfinite(t.validation)
+        figures = (f"{t.validation:.3f}", f"{t.std_error:.3f}") if ok else ("diverged", "-")
         page.add_row(
             f"{t.learning_rate:g}", *figures, f"{t.step:,}", "chosen" if t is chosen else ""
         )

@@ -5,7 +5,7 @@ Distribution Estimation", ICML 2015 (arXiv:1502.03509), table 4, column DNA:
 FVSBN 83.64, NADE (fixed order) 84.81, MADE (fixed mask) 83.63, MADE (mask sampling) 79.66.
 180 binary inputs; 1,400 / 600 / 1,186 examples.
 
-The data are one file, `uci/dna.npz` below the working folder or wherever `--data` says, with
+The data are one file, `dna.npz` in the working folder or wherever `--data` says, with
 arrays train, validation and test, uint8 [N, D] in {0, 1}, split as Larochelle and Murray 2011 have
 it. Whatever is not the paper's was chosen on validation.
 """
@@ -21,7 +21,7 @@ from genjax.train.cli import main
 
 SOURCE = "Germain et al. 2015, table 4, DNA: "
 CHECKSUM = "bddb51a0"
-DATA = Data(data="uci/dna.npz")
+DATA = Data(data="dna.npz")
 SHAPE = (180,)
 TRAIN = Train(
     steps=6_000,

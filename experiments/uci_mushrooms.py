@@ -5,7 +5,7 @@ Distribution Estimation", ICML 2015 (arXiv:1502.03509), table 4, column
 Mushrooms: FVSBN 10.27, NADE (fixed order) 9.81, MADE (fixed mask) 9.68, MADE (mask sampling) 9.69.
 112 binary inputs; 2,000 / 500 / 5,624 examples.
 
-The data are one file, `uci/mushrooms.npz` below the working folder or wherever `--data` says, with
+The data are one file, `mushrooms.npz` in the working folder or wherever `--data` says, with
 arrays train, validation and test, uint8 [N, D] in {0, 1}, split as Larochelle and Murray 2011 have
 it. Whatever is not the paper's was chosen on validation.
 """
@@ -21,7 +21,7 @@ from genjax.train.cli import main
 
 SOURCE = "Germain et al. 2015, table 4, Mushrooms: "
 CHECKSUM = "15d61bb8"
-DATA = Data(data="uci/mushrooms.npz")
+DATA = Data(data="mushrooms.npz")
 SHAPE = (112,)
 TRAIN = Train(
     steps=6_000,

@@ -10,13 +10,38 @@ __all__ = ["__version__", "jitted_step"]
 def jitted_step(name: str, config: Any, optimizer: Any, **options: Any) -> Any:
     """A family's train step, compiled: `step(state, batch) -> (state, metrics)`.
 
+    A state is made by `genjax.core.init_state`, inside `jax.jit`. The step takes the state's memory
+    for the new one: the old is gone afterwards (`donate=False` keeps it).
+
     Args:
       name: of the family, such as "nade".
       config: the family's Config.
       optimizer: an Optax optimizer, the family's named tuple of them, or None for counted ones.
       **options: of `genjax.train.compile_step`.
+
+    Raises:
+      ValueError: the Config is another family's, or the optimizer is not of the family's kind.
     """
     from genjax import families
     from genjax.train import compile_step
 
-    return compile_step(families.get(name).make_step(config, optimizer), **options)
+    family = families.get(name)
+    if not isinstance(config, family.Config):
+        raise ValueError(
+            f"{name} takes genjax.families.{name}.Config, and this is a"
+            f" {type(config).__module__}.{type(config).__qualname__}."
+        )
+    if family.TRAITS.fit != "gradient":
+        if optimizer is not None:
+            raise ValueError(f"{name} is not fitted by gradient: give None for the optimizer.")
+    elif hasattr(family, "Optimizers"):
+        if not isinstance(optimizer, family.Optimizers):
+            raise ValueError(
+                f"{name} has two players: give genjax.families.{name}.Optimizers(generator=...,"
+                f" discriminator=...) of Optax optimizers."
+            )
+    elif not hasattr(optimizer, "update"):
+        raise ValueError(
+            f"{name} takes an Optax optimizer such as optax.adam(1e-3), got {optimizer!r}."
+        )
+    return compile_step(family.make_step(config, optimizer), **options)

@@ -23,7 +23,8 @@ from genjax.data.transforms import draw_static
 RESIDENT_BYTES = 2**31
 NPZ_LAYOUT = (
     "a .npz holds arrays train, validation and test, [N, ...] each, with optional"
-    " train_label, validation_label, test_label [N] and levels []"
+    " train_label, validation_label, test_label [N] and levels []; or one table data [N, D], with"
+    " --folds"
 )
 
 
@@ -179,7 +180,7 @@ def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
 
 def _npz(path: pathlib.Path) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     if not path.is_file():
-        raise ValueError(f"there is no file {path}; {NPZ_LAYOUT}.")
+        raise ValueError(f"there is no file {path}; say where it is with --data ({NPZ_LAYOUT}).")
     try:
         arrays = read_npz(path)
     except Exception as error:  # numpy and zipfile raise a dozen kinds on damaged bytes

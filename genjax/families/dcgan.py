@@ -280,7 +280,10 @@ def discriminate(
 def discriminator_loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """By default -log D(x) - log(1 - D(G(z))), `[B]` nats; samples have the batch's labels."""
+    """By default -log D(x) - log(1 - D(G(z))), `[B]` nats; samples have the batch's labels.
+
+    The batch is that of one turn, without the axis of critic steps.
+    """
     fake, _, turn_key = _play(config, variables, batch, key)
     judge = _judge(config, variables, batch)
     return discriminator_turn(config.method, judge, variables, batch["x"], fake, turn_key)[:2]

@@ -211,7 +211,10 @@ def discriminate(
 def discriminator_loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """By default -log D(x) - log(1 - D(G(z))), `[B]` nats; the generator is held fixed."""
+    """By default -log D(x) - log(1 - D(G(z))), `[B]` nats; the generator is held fixed.
+
+    The batch is that of one turn, without the axis of critic steps.
+    """
     _check(config, batch)
     noise_key, turn_key = jax.random.split(key)
     fake = generate(config, variables, noise(config, noise_key, batch["x"].shape[0]))

@@ -289,7 +289,7 @@ def code_information(
 def discriminator_loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """-log D(x) - log(1 - D(G(z, c))) - lambda L_I, `[B]` nats by default: of D and Q."""
+    """-log D(x) - log(1 - D(G(z, c))) - lambda L_I, `[B]` nats by default, of one turn: D and Q."""
     fake, _, code, turn_key = _play(config, variables, batch, key)
     judge = _judge(config, variables)
     nats, aux, q = discriminator_turn(config.method, judge, variables, batch["x"], fake, turn_key)

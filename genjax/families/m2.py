@@ -278,13 +278,22 @@ def sample(
 ) -> jax.Array:
     """Samples of p(x), or of p(x | y) with `label`: float32 `[n, *shape]` in {0, 1}.
 
-    One image without `n`. `label` is one class or `[n]` of them; one outside 0 .. C - 1 gives NaN.
+    One image without `n`. `label` is one class or `[n]` of them; under `jit`, where nobody can
+    refuse it, one outside 0 .. C - 1 gives NaN.
+
+    Raises:
+      ValueError: a label is no class, or there are not n.
     """
     many = checks.how_many(n)
     label_key, latent_key, pixel_key = jax.random.split(key, 3)
     if label is None:
         label = jax.random.randint(label_key, (many,), 0, config.classes)
-    y = one_hot(jnp.broadcast_to(jnp.asarray(label), (many,)), config.classes)[:, None]
+    label = jnp.asarray(label)
+    fits = label.shape in ((), (many,)) and jnp.issubdtype(label.dtype, jnp.integer)
+    if not fits:
+        raise ValueError(f"m2: label must be int32[{many}] or one, got {checks.describe(label)}.")
+    checks.labels("m2", config.classes, label)
+    y = one_hot(jnp.broadcast_to(label, (many,)), config.classes)[:, None]
     z = jax.random.normal(latent_key, (many, 1, config.latent))
     p = jax.nn.sigmoid(decode(config, variables, z, y)[:, 0])
     x = jnp.where(jnp.isnan(p), p, jax.random.uniform(pixel_key, p.shape) < p)

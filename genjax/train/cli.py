@@ -59,6 +59,9 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
     argv = sys.argv[1:] if argv is None else argv
     try:
         options, run = parse(recipes, doc, argv)
+        if options.smoke or run.train.instrument != recipes[options.recipe].train.instrument:
+            # Few steps, or another measure: the paper's figure does not stand beside that.
+            run = dataclasses.replace(run, figure=dataclasses.replace(run.figure, paper=None))
         if options.distributed:
             jax.distributed.initialize()
         name = run.experiment.replace(":", "-") + ("-smoke" if options.smoke else "")

@@ -26,13 +26,13 @@ class Trial(NamedTuple):
     """What one learning rate came to.
 
     learning_rate: of the run.
-    nats: its best validation NLL, or what its family reports; infinite for a run that diverged.
+    validation: its best there, NLL or what its family reports; infinite for a run that diverged.
     std_error: of that mean over the validation examples.
     step: where it was best; of a diverged run, where that was seen.
     """
 
     learning_rate: float
-    nats: float
+    validation: float
     std_error: float
     step: int
 
@@ -88,8 +88,8 @@ def best(trials: Sequence[Trial]) -> Trial:
     Raises:
       FloatingPointError: all of them diverged.
     """
-    found = min(trials, key=lambda t: t.nats)
-    if not math.isfinite(found.nats):
+    found = min(trials, key=lambda t: t.validation)
+    if not math.isfinite(found.validation):
         rates = ", ".join(f"{t.learning_rate:g}" for t in trials)
         raise FloatingPointError(f"all runs diverged, with learning rates {rates}; try lower ones.")
     return found
@@ -158,7 +158,7 @@ class Trials(Stacked):
             if not math.isfinite(mean):
                 self.diverged[i] = True
                 self.found[i] = Trial(self.rates[i], math.inf, math.nan, step)
-            elif mean < self.found[i].nats:
+            elif mean < self.found[i].validation:
                 self.found[i] = Trial(self.rates[i], mean, error, step)
                 self.bad[i] = 0
             else:

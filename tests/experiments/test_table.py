@@ -10,12 +10,14 @@ import pytest
 
 from experiments import __main__ as command
 from experiments import reproduce
-from experiments.table import COLUMNS, rows, table
+from experiments.table import COLUMNS, RECORDS, rows, table
 from genjax.data import Data
 from genjax.families import nade
 from genjax.train import Figure, Result, Run, Train
+from genjax.train.cli import off_recipe
 from genjax.train.pack import pack
-from genjax.train.record import make_record, write_record
+from genjax.train.record import make_record, read_records, write_record
+from genjax.train.settings import run_from_json
 
 
 def example(name, **changes):
@@ -64,6 +66,17 @@ def test_every_row_states_its_figure_and_how_sure_it_is():
         if run.figure.paper is not None:
             assert run.figure.tag in tags, name
             assert run.figure.source, name
+
+
+def test_every_record_is_of_its_recipe():
+    """A recipe that was changed since is another one: run it again, or take the record out."""
+    known = rows()
+    for record in read_records(RECORDS):
+        run = run_from_json(record["config"])
+        if run.data.folds:  # left open by the recipe, and the seed's
+            assert run.data.fold == run.seed % run.data.folds
+            run = dataclasses.replace(run, data=dataclasses.replace(run.data, fold=None))
+        assert off_recipe(known[record["experiment"]], run, record) == [], record["experiment"]
 
 
 def test_json_has_every_row_and_every_key(tmp_path, capsys):

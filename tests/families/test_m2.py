@@ -256,7 +256,11 @@ def test_samples_have_the_exact_probabilities(exact, label):
 
 def test_samples_of_several_classes_and_of_none():
     labels = jnp.array([0, 2, 5])
-    x = np.asarray(m2.sample(CONFIG, variables(), jax.random.key(0), 3, label=labels))
+    draw = functools.partial(m2.sample, CONFIG, variables(), jax.random.key(0), 3)
+    for wrong in (labels, jnp.array([0.0, 1.0, 1.7]), jnp.zeros(2, jnp.int32)):
+        with pytest.raises(ValueError, match=r"^m2: labels? must be"):
+            draw(label=wrong)
+    x = np.asarray(jax.jit(lambda label: draw(label=label))(labels))  # nobody can look there
     assert [bool(np.isnan(image).all()) for image in x] == [False, False, True]
     assert set(np.unique(x[:2])) <= {0.0, 1.0}
 

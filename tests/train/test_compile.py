@@ -135,3 +135,15 @@ def test_rules_must_match_every_parameter():
     assert found.ema["W"].spec == PartitionSpec("data")
     assert found.variables["params"]["c"].spec == PartitionSpec()
     assert found.step.spec == PartitionSpec()
+
+
+def test_a_step_of_something_else_is_refused_in_a_sentence():
+    adam = optax.adam(1e-3)
+    for name, config, optimizer, match in (
+        ("made", CONFIG, adam, r"made takes genjax.families.made.Config, and this is a .*nade"),
+        ("nade", CONFIG, 1e-3, r"nade takes an Optax optimizer such as .*, got 0.001"),
+        ("gan", families.get("gan").tiny(), adam, "gan has two players: give .*Optimizers"),
+        ("joint", families.get("joint").tiny(), adam, "joint is not fitted by gradient"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            genjax.jitted_step(name, config, optimizer)

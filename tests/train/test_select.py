@@ -46,13 +46,13 @@ def test_each_trial_is_the_run_it_is_alone(tmp_path, data, name, ema, steps_per_
         run = dataclasses.replace(run, model=model)
     trials = select(run, RATES)
     assert [t.learning_rate for t in trials] == RATES
-    assert len({round(t.nats, 3) for t in trials}) == 2
+    assert len({round(t.validation, 3) for t in trials}) == 2
     for rate, trial in zip(RATES, trials, strict=True):
         optimizer = dataclasses.replace(run.optimizer, learning_rate=rate)
         workdir = tmp_path / f"{rate}"
         fit(dataclasses.replace(run, optimizer=optimizer), workdir, quiet=True)
         step, nats, error = min(validations(workdir), key=lambda v: v[1])
-        assert trial.nats == pytest.approx(nats, rel=1e-4)
+        assert trial.validation == pytest.approx(nats, rel=1e-4)
         assert trial.std_error == pytest.approx(error, rel=1e-3)
         assert trial.step == step
 
@@ -62,18 +62,18 @@ def test_a_single_rate_is_a_list_of_one(data):
     (alone,) = select(run, [1e-2])
     together = select(run, [1e-2, 1e-3])
     assert len(together) == 2
-    assert alone.nats == pytest.approx(together[0].nats, rel=1e-5)
+    assert alone.validation == pytest.approx(together[0].validation, rel=1e-5)
 
 
 def test_a_run_that_diverged_is_reported_and_not_chosen(data):
     run = small_run("nade", data, steps=12)
     run = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd"))
     trials = select(run, [1e30, 1e-1])
-    assert trials[0].nats == math.inf
+    assert trials[0].validation == math.inf
     assert math.isnan(trials[0].std_error)
     assert trials[0].step == 4  # the first evaluation after it
     # And it does not take the other run along.
-    assert math.isfinite(trials[1].nats)
+    assert math.isfinite(trials[1].validation)
     assert best(trials) is trials[1]
     with pytest.raises(FloatingPointError, match=r"all runs diverged, with learning rates 1e\+30"):
         best(trials[:1])
@@ -130,7 +130,7 @@ def test_the_command_prints_a_table_and_json(data, monkeypatch, capsys):
     assert command.main(line) == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
-    assert [f["nats"] is None for f in found] == [True, False]
+    assert [f["validation"] is None for f in found] == [True, False]
     assert [f["chosen"] for f in found] == [False, True]
     assert found[1]["step"] == 4
     assert "diverged" in err
