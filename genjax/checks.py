@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 
 def describe(value: Any) -> str:
@@ -130,11 +129,12 @@ def labels(family: str, classes: int, label: Any) -> None:
       ValueError: a label is below 0 or too high.
     """
     if label is not None and concrete(label):
-        numbers = np.asarray(label)
-        if numbers.size and (numbers.min() < 0 or numbers.max() >= classes):
+        asked = jnp.asarray(label)
+        low, high = (int(asked.min()), int(asked.max())) if asked.size else (0, 0)
+        if low < 0 or high >= classes:
             raise ValueError(
-                f"{family}: labels must be from 0 to {classes - 1}, got some from"
-                f" {numbers.min()} to {numbers.max()}; -1 is a label that nobody knows."
+                f"{family}: labels must be from 0 to {classes - 1}, got some from {low} to {high};"
+                f" -1 is a label that nobody knows."
             )
 
 

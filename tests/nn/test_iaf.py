@@ -91,7 +91,7 @@ def test_units_that_cannot_be_found_leave_those_before_them_alone(inputs):
     """A shut gate loses its unit; iterating all units at once turns the whole z into NaN."""
     z, _ = inputs
     flow = Flow(1, (8, 7))
-    params = filled(flow.init, z, scale=6.0)["params"]
+    params = filled(flow.init, z, scale=8.0)["params"]
     open_first = params["step_0"]["out"]["bias"].at[SIZE].set(0.0)
     params["step_0"]["out"]["bias"] = open_first
     u, log_det = flow.apply({"params": params}, z)
