@@ -129,12 +129,14 @@ def labels(family: str, classes: int, label: Any) -> None:
       ValueError: a label is below 0 or too high.
     """
     if label is not None and concrete(label):
-        asked = jnp.asarray(label)
-        low, high = (int(asked.min()), int(asked.max())) if asked.size else (0, 0)
-        if low < 0 or high >= classes:
+        # As Python's numbers: under a `jax.jit` around this, JAX's own operations would be traced.
+        asked = label.tolist() if hasattr(label, "tolist") else label
+        entries = asked if isinstance(asked, list) else [asked]
+        known = [v for v in entries if isinstance(v, int | float)]
+        if known and (min(known) < 0 or max(known) >= classes):
             raise ValueError(
-                f"{family}: labels must be from 0 to {classes - 1}, got some from {low} to {high};"
-                f" -1 is a label that nobody knows."
+                f"{family}: labels must be from 0 to {classes - 1}, got some from {min(known)} to"
+                f" {max(known)}; -1 is a label that nobody knows."
             )
 
 
