@@ -1,7 +1,8 @@
 """Refuse bad input at the door, in one sentence that tells the fix.
 
-Every check raises `ValueError`. The checks read shapes and dtypes only, so they cost nothing
-inside `jax.jit` and work on arrays, tracers and `jax.ShapeDtypeStruct` alike.
+Every check raises `ValueError`. Checks of arrays read shapes and dtypes only, so they cost nothing
+inside `jax.jit` and work on arrays, tracers and `jax.ShapeDtypeStruct` alike; `labels` alone reads
+numbers, where they are there to look at.
 """
 
 import numbers
@@ -151,8 +152,9 @@ def seed(**values: Any) -> None:
     """Every named number must be a seed: JAX's keys are made of its low 32 bits."""
     for name, value in values.items():
         whole(**{name: value})
-        if not 0 <= value < 2**32:
-            raise ValueError(f"{name} must be from 0 to 2^32 - 1, got {value}.")
+        not_negative(**{name: value})
+        if value >= 2**32:
+            raise ValueError(f"{name} must be below 2^32, got {value}.")
 
 
 def fraction(**values: float) -> None:

@@ -7,7 +7,6 @@ latents and a likelihood.
 import argparse
 import functools
 import json
-import math
 import pathlib
 import sys
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from genjax import checks, evals, families
 from genjax.core import stream
+from genjax.evals.result import plain
 from genjax.train.door import evaluation_conditions, evaluation_data
 from genjax.train.load import load, open_split
 from genjax.train.writers import passing
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         found = annealed(chains(variables, x, key, size, condition, told))
         about = {"experiment": run.experiment, "split": options.split, **found, **asked}
         about["data_checksum"] = dataset.checksum()
-        print(json.dumps(finite(about | {"examples": len(x)})))
+        print(json.dumps(plain(about | {"examples": len(x)})))
         return 0
     mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size, condition, told))
     bound = family.TRAITS.density == "bound" and not hasattr(family, "reported")
@@ -88,15 +88,8 @@ def main(argv: list[str] | None = None) -> int:
         "examples": len(x),
         "data_checksum": dataset.checksum(),
     }
-    print(json.dumps(finite(found | ({"bound_samples": samples} if bound else {}))))
+    print(json.dumps(plain(found | ({"bound_samples": samples} if bound else {}))))
     return 0
-
-
-def finite(found: dict[str, Any]) -> dict[str, Any]:
-    """Numbers that are none, such as the error of one chain, as null: JSON has no NaN."""
-    return {
-        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()
-    }
 
 
 def annealed(found: evals.Annealed) -> dict[str, Any]:

@@ -50,7 +50,14 @@ from genjax.evals.latents import (
     kl_by_layer,
     kl_by_unit,
 )
-from genjax.evals.likelihood import make_nll, mean_and_error, metric, nll, unit
+from genjax.evals.likelihood import (
+    make_nll,
+    mean_and_error,
+    metric,
+    nll,
+    unit,
+    validation_config,
+)
 from genjax.evals.measure import INSTRUMENTS, check_instrument, measure, result_of, settings_of
 from genjax.evals.modes import (
     ModesResult,
@@ -162,4 +169,5 @@ __all__ = [
     "traversal",
     "unit",
     "unseen",
+    "validation_config",
 ]

@@ -17,6 +17,11 @@ def metric(family: Any, config: Any) -> str:
     return "NLL" if family.TRAITS.density == "exact" else "NLL bound"
 
 
+def validation_config(family: Any, config: Any) -> Any:
+    """The Config whose figure picks the best weights, where a family exports another for that."""
+    return family.validation_config(config) if hasattr(family, "validation_config") else config
+
+
 def unit(family: Any, config: Any) -> str:
     """Of that figure: nats, where a family does not export another."""
     return family.unit(config) if hasattr(family, "unit") else "nats"

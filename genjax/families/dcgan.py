@@ -116,8 +116,9 @@ class Config:
         if self.network == "normless" and self.discriminator_norm != "none":
             raise ValueError("the normless network has no norm; set discriminator_norm to none.")
         check_slopes(self.method, self.discriminator_norm)
-        of = {name: "strided" for name in ("generator_dense", "discriminator_dense", "kernel")}
-        for name, network in {**of, "generator_norm": "strided", "group": "normless"}.items():
+        strided = ("generator_dense", "discriminator_dense", "kernel", "generator_norm")
+        of = dict.fromkeys(strided, "strided") | {"group": "normless"}
+        for name, network in of.items():
             default = Config.__dataclass_fields__[name].default
             if self.network != network and getattr(self, name) != default:
                 raise ValueError(

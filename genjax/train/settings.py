@@ -145,9 +145,7 @@ class Run:
     figure: Figure = dataclasses.field(default_factory=Figure)
 
     def __post_init__(self) -> None:
-        checks.not_negative(seed=self.seed)
-        if self.seed >= 2**32:
-            raise ValueError(f"seed must be below 2^32, got {self.seed}.")
+        checks.seed(seed=self.seed)
 
 
 def build_optimizer(run: Run) -> Any:

@@ -56,9 +56,7 @@ class Stacked:
         numbers = jnp.arange(self.runs) % count
         self.state = jax.jit(jax.vmap(lambda number: begin(init, number)))(numbers)
         self.calls: dict[int, Any] = {}
-        config = run.model
-        if hasattr(family, "validation_config"):
-            config = family.validation_config(config)
+        config = evals.validation_config(family, run.model)
         self.nll = evals.make_nll(family, config, reported=True)
         self.key = stream(jax.random.key(run.seed), 0, "evaluate validation")
 

@@ -200,8 +200,8 @@ class Trainer:
         """The figure of a run on a split, `[N]`: -log p(x) or its bound in nats, or what else the
         family reports; randomness does not depend on the step."""
         config = self.run.model
-        if split == "validation" and hasattr(self.family, "validation_config"):
-            config = self.family.validation_config(config)
+        if split == "validation":
+            config = evals.validation_config(self.family, config)
         if (config, num_samples) not in self.nlls:
             self.nlls[config, num_samples] = evals.make_nll(
                 self.family,

@@ -109,3 +109,20 @@ def test_bfloat16_is_for_the_hidden_layers_only(inputs):
     assert (out.dtype, log_det.dtype) == (jnp.float32, jnp.float32)
     exact, _ = jax.jit(Flow(2, (64,)).apply)({"params": params}, z, context)
     assert 0 < float(jnp.abs(out - exact).max()) < 0.1
+
+
+@pytest.mark.parametrize("context", [False, True])
+@pytest.mark.parametrize("hidden", [(3,), (4, 5), (16, 16)])
+def test_a_narrow_flow_still_hears_of_late_latents(hidden, context):
+    """Fewer units than latents are spread over them, and do not all look at the first few."""
+    module, z = FlowStep(hidden), jnp.ones((1, 8))
+    given = (z, jnp.ones((1, 2))) if context else (z,)
+    v = filled(lambda key: module.init(key, *given), scale=0.5)
+    dense = np.asarray(jax.jacfwd(lambda z: module.apply(v, z, *given[1:])[0])(z)[0, :, 0])
+    heard = np.abs(dense) > 1e-9
+    assert not np.triu(dense, 1).any()
+    if context:  # the first hears of nothing else
+        told = jax.jacfwd(lambda c: module.apply(v, z, c)[0])(given[1])[0, :, 0]
+        assert (np.abs(told[0]) > 1e-9).all()
+    assert heard[-1, :-1].all()
+    assert context or heard[1, 0]
