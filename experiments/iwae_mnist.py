@@ -16,7 +16,8 @@ about an hour with k = 50.
 `fast_*` are batches of 100 at a rate falling linearly to 0 over 600 passes, 18 % of the paper's
 examples in 4 % of its steps. Chosen on 2,000 validation images with k = 1, in L_200: after 12
 passes 1e-3 has 102.8 nats, 3e-3 97.0, 5e-3 95.9, 1e-2 101.4; after 100 passes 3e-3 has 90.6 and
-5e-3 91.2; the longer run has the smaller rate.
+5e-3 91.2; the longer run has the smaller rate. `fast_k50` computes the bound of all 50 samples and
+differentiates 4 of them, drawn by weight: the same gradient on average, three times the speed.
 """
 
 import dataclasses
@@ -93,11 +94,18 @@ def recipe(
     )
 
 
-def fast(name: str, samples: int, paper: float) -> Run:
-    """A row by a shorter schedule of larger steps."""
-    run, passes = recipe(name, samples, paper), 600
+def fast(name: str, samples: int, paper: float, passes: int = 600, through: int = 0) -> Run:
+    """A row by a shorter schedule of larger steps; `through` is how many of the samples the
+    gradient goes through, where not all, and then factors are bfloat16."""
+    run = recipe(name, samples, paper)
+    rounded = f"; gradient through {through} of the samples, products of bfloat16"
     return dataclasses.replace(
         run,
+        model=dataclasses.replace(
+            run.model,
+            gradient_samples=through,
+            dtype="bfloat16" if through else "float32",
+        ),
         optimizer=Optimizer(optimizer="adam", learning_rate=2e-3, eps=1e-4, schedule="linear"),
         train=dataclasses.replace(
             run.train,
@@ -109,8 +117,8 @@ def fast(name: str, samples: int, paper: float) -> Run:
         ),
         figure=dataclasses.replace(
             run.figure,
-            difference=f"600 passes of batches of 100, a rate falling from 0.002 to 0;"
-            f" {DRAWN[DYNAMIC]}",
+            difference=f"{passes} passes of batches of 100, a rate falling from 0.002 to 0"
+            f"{rounded if through else ''}; {DRAWN[DYNAMIC]}",
         ),
     )
 
@@ -124,6 +132,7 @@ RECIPES = {
     "short_k50": recipe("short_k50", 50, 84.78, rates=4, draws=1000),
     "fast_k1": fast("fast_k1", 1, 86.76),
     "fast_k5": fast("fast_k5", 5, 85.54),
+    "fast_k50": fast("fast_k50", 50, 84.78, passes=480, through=4),
     "fixed_k1": recipe("fixed_k1", 1, 88.71, FIXED),
     "fixed_k5": recipe("fixed_k5", 5, 87.63, FIXED),
     "fixed_k50": recipe("fixed_k50", 50, 87.10, FIXED),

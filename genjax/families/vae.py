@@ -28,6 +28,8 @@ from genjax.losses import (
     free_bits,
     iwae_loss,
     kl_warmup,
+    resampled,
+    resampled_loss,
     score_function_loss,
 )
 from genjax.nn import (
@@ -97,6 +99,10 @@ class Config:
     the score function, to compare with."""
     latent_samples: int = 1
     """Samples of z an example: averaged over, or those of the bound (Burda et al.: 1, 5, 50)."""
+    gradient_samples: int = 0
+    """iwae: how many of `latent_samples` the gradient goes through, drawn as their weights have
+    it. The gradient's mean stays, and a step costs little more than computing the bound; 0 is all.
+    """
     beta: float = 1.0
     """Weight of the KL."""
     kl_warmup: int = 0
@@ -123,7 +129,11 @@ class Config:
         if self.hidden:
             checks.positive(hidden=self.hidden)
         checks.not_negative(
-            beta=self.beta, kl_warmup=self.kl_warmup, free_bits=self.free_bits, classes=self.classes
+            beta=self.beta,
+            kl_warmup=self.kl_warmup,
+            free_bits=self.free_bits,
+            classes=self.classes,
+            gradient_samples=self.gradient_samples,
         )
         checks.choices(self)
         many = self.objective in ("iwae", "dreg")
@@ -154,6 +164,16 @@ class Config:
             (
                 self.free_bits > 0 and (many or self.objective == "score"),
                 f"free_bits are for the KL of objective elbo or sampled, not for {self.objective}",
+            ),
+            (
+                self.gradient_samples > 0 and self.objective != "iwae",
+                f"gradient_samples are drawn by the weights of objective iwae, not of"
+                f" {self.objective}; leave it at 0",
+            ),
+            (
+                self.gradient_samples > self.latent_samples,
+                f"gradient_samples are of {self.latent_samples} latent_samples, so not"
+                f" {self.gradient_samples}; set that many or fewer",
             ),
         ):
             if wrong:
@@ -216,6 +236,8 @@ def loss(
     noise = jax.random.normal(key, (config.latent_samples, x.shape[0], config.latent))
     if config.objective == "dreg":
         return _dreg(config, params, shared, noise)
+    if config.gradient_samples:
+        return _resampled(config, params, shared, noise, key)
     if config.objective == "score":
         z = jax.lax.stop_gradient(draw_gaussian(shared.q, noise))
         log_q = gaussian_log_density(shared.q, z)
@@ -255,6 +277,19 @@ def _dreg(config: Config, params: Any, shared: latent.Shared, noise: jax.Array) 
     # A weight depends on its own z alone, so the gradient of their sum is that of each.
     slopes, found = jax.grad(log_weights, has_aux=True)(jax.lax.stop_gradient(z))
     return dreg_loss(found.log_weights, z, slopes), found.means()
+
+
+def _resampled(
+    config: Config, params: Any, shared: latent.Shared, noise: jax.Array, key: jax.Array
+) -> Any:
+    """`loss` of objective iwae, differentiated at `gradient_samples` of the samples."""
+    fixed = jax.lax.stop_gradient((params, shared))
+    found = latent.draw_terms(config, *fixed, noise)
+    uniform = jax.random.uniform(jax.random.fold_in(key, 1), noise.shape[1:2])
+    chosen = resampled(found.log_weights, uniform, config.gradient_samples)
+    noise = jnp.take_along_axis(noise, chosen[..., None], axis=0)  # [count, B, Z]
+    drawn = latent.draw_terms(config, params, shared, noise)
+    return resampled_loss(found.log_weights, drawn.log_weights), found.means()
 
 
 def _kl_groups(config: Config, q: Gaussian, found: latent.Terms) -> jax.Array:

@@ -49,6 +49,8 @@ from genjax.losses.variational import (
     iwae_loss,
     kl_warmup,
     normalized_weights,
+    resampled,
+    resampled_loss,
     score_function_loss,
 )
 
@@ -90,6 +92,8 @@ __all__ = [
     "r2_penalty",
     "relativistic_discriminator",
     "relativistic_generator",
+    "resampled",
+    "resampled_loss",
     "score_function_loss",
     "sum_event",
     "uniform_information",

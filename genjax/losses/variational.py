@@ -82,6 +82,71 @@ def iwae_loss(log_weights: jax.Array) -> jax.Array:
     return -importance_weighted_bound(log_weights)
 
 
+def resampled(log_weights: jax.Array, uniform: jax.Array, count: int) -> jax.Array:
+    """Which samples stand for all of them: each drawn as often as its weight has it, on average.
+
+    One uniform number places `count` points at equal distances on the line of normalized weights
+    (systematic resampling), so a sample of weight w is drawn `floor(count w)` times or once more.
+
+    Args:
+      log_weights: `[K, B]` nats.
+      uniform: `[B]` in [0, 1).
+      count: how many, 1 or more.
+
+    Returns:
+      int32 `[count, B]`, 0 .. K - 1.
+
+    Raises:
+      ValueError: log weights have not two axes, `uniform` is not one number an example, or `count`
+        is below 1.
+
+    Source: Kitagawa 1996, "Monte Carlo Filter and Smoother for Non-Gaussian Nonlinear State Space
+    Models", appendix.
+
+    >>> resampled(jnp.log(jnp.array([[0.1], [0.9]])), jnp.array([0.5]), 2).ravel().tolist()
+    [1, 1]
+    """
+    checks.positive(count=count)
+    total = jnp.cumsum(normalized_weights(log_weights), axis=0)
+    if jnp.shape(uniform) != total.shape[1:]:
+        raise ValueError(
+            f"resampled: uniform must be [{total.shape[1]}], one number an example, got"
+            f" {checks.describe(uniform)}."
+        )
+    total /= total[-1:]  # else rounding could leave a gap above the last
+    points = (uniform[None] + jnp.arange(count)[:, None]) / count  # [count, B]
+    chosen = jnp.sum(points[:, None] >= total[None], axis=1)
+    return jnp.minimum(chosen, total.shape[0] - 1)
+
+
+def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:
+    """Minus the importance-weighted bound, its gradient by the samples that `resampled` drew.
+
+    Averaged over the draw, the gradient is that of `iwae_loss`, at the cost of differentiating
+    `count` samples and not K.
+
+    Args:
+      log_weights: `[K, B]` nats, of all samples; taken as numbers.
+      chosen: `[count, B]` nats, differentiable: the log weights of the samples drawn.
+
+    Returns:
+      `[B]` nats.
+
+    Raises:
+      ValueError: either has not two axes.
+
+    Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 14, its sum drawn from.
+
+    >>> w = jnp.log(jnp.array([[0.1], [0.3]]))
+    >>> resampled_loss(w, w[:1]).tolist() == iwae_loss(w).tolist()
+    True
+    """
+    _two_axes("resampled_loss", chosen)
+    mean = jnp.mean(at_least_float32(chosen), axis=0)
+    value = importance_weighted_bound(jax.lax.stop_gradient(log_weights))
+    return jax.lax.stop_gradient(mean) - value - mean
+
+
 def dreg_loss(log_weights: jax.Array, z: jax.Array, slopes: jax.Array) -> jax.Array:
     """Minus the importance-weighted bound, with the doubly reparameterised gradient.
 

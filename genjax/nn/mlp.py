@@ -17,13 +17,56 @@ def symmetric_uniform(scale: float) -> Callable:
     return init
 
 
+@jax.custom_vjp
+def _rounded_dot(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`[B, F], [F, out] -> [B, out]`: factors in bfloat16, sums in float32."""
+    return _rounded_dot_forward(x, kernel)[0]
+
+
+def _rounded_dot_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
+    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    return jnp.dot(x, kernel, preferred_element_type=jnp.float32), (x, kernel)
+
+
+def _rounded_dot_backward(factors: Any, slope: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = factors
+    slope = slope.astype(jnp.bfloat16)  # else both products would be of float32
+    dx = jnp.dot(slope, kernel.T, preferred_element_type=jnp.float32)
+    return dx, jnp.dot(x.T, slope, preferred_element_type=jnp.float32)
+
+
+_rounded_dot.defvjp(_rounded_dot_forward, _rounded_dot_backward)
+
+
+class Last(nn.Module):
+    """The linear output of a network: `[..., F] -> [..., out]`, summed and returned in float32.
+
+    Logits and means go into a likelihood, so only the factors of the product are rounded to
+    bfloat16, and only where `dtype` says so; no bias and no sum is.
+    """
+
+    out: int
+    dtype: Any = jnp.float32
+    kernel_init: Callable = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (x.shape[-1], self.out)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.out,), jnp.float32)
+        rows = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
+        product = _rounded_dot if jnp.dtype(self.dtype) == jnp.bfloat16 else jnp.dot
+        y = product(rows, kernel) + bias[None]
+        return y.reshape(*x.shape[:-1], self.out)
+
+
 class MLP(nn.Module):
     """Dense hidden layers and a linear output: `[B, F] -> [B, out]`, output in float32.
 
     hidden: units of each hidden layer.
     out: units of the output.
     activation: after each hidden layer.
-    dtype: of the computation; parameters stay float32.
+    dtype: of the computation; parameters and the output's sums stay float32.
     """
 
     hidden: Sequence[int]
@@ -39,8 +82,7 @@ class MLP(nn.Module):
                 units, dtype=self.dtype, kernel_init=self.kernel_init, name=f"hidden_{i}"
             )
             x = self.activation(dense(x))  # [B, units]
-        # The last product stays in float32: logits and means go into a likelihood.
-        return nn.Dense(self.out, dtype=jnp.float32, kernel_init=self.kernel_init, name="out")(x)
+        return Last(self.out, self.dtype, self.kernel_init, name="out")(x)
 
 
 class Maxout(nn.Module):
