@@ -115,8 +115,8 @@ def resampled(log_weights: jax.Array, uniform: jax.Array, count: int) -> jax.Arr
         )
     total /= total[-1:]  # else rounding could leave a gap above the last
     points = (uniform[None] + jnp.arange(count)[:, None]) / count  # [count, B]
-    chosen = jnp.sum(points[:, None] >= total[None], axis=1)
-    return jnp.minimum(chosen, total.shape[0] - 1)
+    points = jnp.minimum(points, 1 - 2**-24)  # rounded to 1, one would be past all weight
+    return jnp.sum(points[:, None] >= total[None], axis=1)
 
 
 def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:

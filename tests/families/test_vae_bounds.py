@@ -170,6 +170,26 @@ def test_dreg_has_the_mean_gradient_of_iwae_and_less_noise(case):
         assert double[0].var(0).sum() < 0.5 * plain[0].var(0).sum()
 
 
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_the_gradient_through_drawn_samples_has_the_mean_of_iwae(count):
+    """Of encoder and decoder, with the same noise; more of it the fewer are drawn."""
+    v = variables(CONFIG, shrink=0.5)
+    v["params"]["encoder"]["MLP_0"]["out"]["bias"] += 0.3
+    iwae = dataclasses.replace(CONFIG, objective="iwae", latent_samples=10)
+    few = dataclasses.replace(iwae, gradient_samples=count)
+    x, key = {"x": ROWS_OF_X}, jax.random.key(5)
+    got, aux = jax.jit(lambda key: vae.loss(few, v, x, key))(key)
+    want, all_aux = jax.jit(lambda key: vae.loss(iwae, v, x, key))(key)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), aux, all_aux)
+    plain, drawn = gradients(iwae, v), gradients(few, v)
+    for one, other in zip(plain, drawn, strict=True):
+        assert same_mean(other, one)
+        error = one.std(0) / np.sqrt(len(one))
+        assert (np.abs(one.mean(0)) > 10 * error).any()  # there is a gradient to agree on
+    assert drawn[1].var(0).sum() > plain[1].var(0).sum()
+
+
 def test_the_score_function_has_the_mean_gradient_of_the_elbo_and_more_noise():
     v = variables(CONFIG, shrink=0.5)
     v["params"]["encoder"]["MLP_0"]["out"]["bias"] += 0.3

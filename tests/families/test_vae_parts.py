@@ -404,6 +404,9 @@ def test_every_part_learns_and_exports(settings):
         ({"levels": 1}, "levels_minus_1 must be above 0"),
         ({"latent_samples": 0}, "latent_samples must be above 0"),
         ({"beta": -1.0}, "beta must be 0 or above"),
+        ({"gradient_samples": 1}, "drawn by the weights of objective iwae, not of elbo"),
+        ({"objective": "iwae", "gradient_samples": 2}, "of 1 latent_samples, so not 2"),
+        ({"gradient_samples": -1}, "gradient_samples must be 0 or above"),
     ],
 )
 def test_settings_that_exclude_each_other_are_refused_in_a_sentence(settings, sentence):

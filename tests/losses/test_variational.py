@@ -51,6 +51,59 @@ def test_the_gradient_is_softmax_weighted():
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_samples_are_drawn_as_often_as_their_weight_has_it(count):
+    """Over an even grid of the uniform number, to the grid's step; never fewer than for sure."""
+    n, log_weights = 2000, draw(5, (6, 1))
+    uniform = (jnp.arange(n) + 0.5) / n
+    every = jnp.asarray(np.repeat(log_weights, n, axis=1))
+    chosen = np.asarray(losses.resampled(every, uniform, count))  # [count, n]
+    assert chosen.shape == (count, n)
+    times = (chosen[:, None] == np.arange(6)[:, None]).sum(0)  # [6, n]
+    want = count * scipy.special.softmax(log_weights[:, 0])
+    np.testing.assert_allclose(times.mean(1), want, atol=2 / n)
+    assert (times >= np.floor(want - 1e-5)[:, None]).all()
+    assert (times <= np.ceil(want + 1e-5)[:, None]).all()
+
+
+def test_drawn_samples_are_among_those_there():
+    """At the ends of the uniform number, and where all the weight is on the first or the last."""
+    uniform = jnp.array([0.0, 1 - 2**-24])
+    for k in (0, 2):
+        log_weights = jnp.full((3, 2), -1e4).at[k].set(0.0)
+        np.testing.assert_array_equal(losses.resampled(log_weights, uniform, 4), k)
+    even = np.asarray(losses.resampled(jnp.zeros((3, 2)), jnp.array([0.25, 0.75]), 3))
+    np.testing.assert_array_equal(even, np.repeat([[0], [1], [2]], 2, axis=1))
+    for wrong, sentence in (
+        (
+            lambda: losses.resampled(jnp.zeros((3, 2)), jnp.zeros(3), 1),
+            r"must be \[2\], one number",
+        ),
+        (lambda: losses.resampled(jnp.zeros((3, 2)), jnp.zeros(2), 0), "count must be above 0"),
+        (lambda: losses.resampled_loss(jnp.zeros((3, 2)), jnp.zeros(2)), "two axes|K, B"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            wrong()
+
+
+def test_the_drawn_gradient_is_that_of_the_bound_on_average():
+    """The draw integrated over its uniform number; the value is the bound's for every draw."""
+    n, a, b = 4000, jnp.asarray(draw(2, (5, 1)) / 3), jnp.asarray(draw(3, (5, 1)) / 3)
+    log_weights = lambda t: jnp.sin(t * a) + t**2 * b  # noqa: E731
+    uniform, t = (jnp.arange(n) + 0.5) / n, 0.7
+
+    def drawn(t):
+        every = jnp.broadcast_to(log_weights(t), (5, n))
+        chosen = losses.resampled(jax.lax.stop_gradient(every), uniform, 2)
+        return losses.resampled_loss(every, jnp.take_along_axis(every, chosen, axis=0))
+
+    whole = lambda t: losses.iwae_loss(log_weights(t))[0]  # noqa: E731
+    np.testing.assert_allclose(drawn(t), whole(t), rtol=1e-6)
+    slopes = np.asarray(jax.jacfwd(drawn)(t))
+    np.testing.assert_allclose(slopes.mean(), jax.grad(whole)(t), atol=5e-3)
+    assert slopes.std() > 0.1  # each draw by itself is another gradient
+
+
 def test_bfloat16_weights_are_summed_in_float32():
     log_weights = jnp.full((300, 2), -90.0, jnp.bfloat16)
     got = losses.importance_weighted_bound(log_weights)

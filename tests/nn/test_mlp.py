@@ -57,8 +57,12 @@ def test_relu_is_the_default_activation():
     assert np.any(np.abs(apply(MLP((6,), 2, nn.gelu), variables) - got) > 1e-3)
 
 
-def test_bfloat16_computes_the_hidden_layers_only():
-    """Parameters and the last product stay in float32: logits go into a likelihood."""
+def rounded(a):
+    return np.asarray(jnp.asarray(a, jnp.bfloat16), np.float64)
+
+
+def test_bfloat16_rounds_hidden_layers_and_the_factors_of_the_output():
+    """Parameters, the output's bias and its sums stay float32: logits go into a likelihood."""
     module = MLP((64, 64), 3, dtype=jnp.bfloat16)
     variables = init(module)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
@@ -67,13 +71,33 @@ def test_bfloat16_computes_the_hidden_layers_only():
     assert inner["hidden_0"]["__call__"][0].dtype == jnp.bfloat16
     assert inner["hidden_1"]["__call__"][0].dtype == jnp.bfloat16
     assert got.dtype == jnp.float32
-    # The output is the float32 product of the bfloat16 features, to float32 rounding.
+    # The output is the product of bfloat16 features and kernel, to float32 rounding.
     features = np.maximum(np.asarray(inner["hidden_1"]["__call__"][0], np.float64), 0)
-    np.testing.assert_allclose(got, dense(variables["params"]["out"], features), rtol=1e-4)
+    out = variables["params"]["out"]
+    want = dense({"kernel": rounded(out["kernel"]), "bias": out["bias"]}, features)
+    np.testing.assert_allclose(got, want, rtol=1e-4)
     # And it is near the float32 network without being it: the dtype was used.
     full = apply(MLP((64, 64), 3), variables)
     error = np.linalg.norm(got - full) / np.linalg.norm(full)
     assert 1e-4 < error < 3e-2
+
+
+def test_the_gradient_through_a_rounded_output_is_that_of_rounded_factors():
+    """Of any leading axes; the slope that comes in is rounded too, and nothing else."""
+    module, x = MLP((), 2, dtype=jnp.bfloat16), np.stack([X, 2 * X, -X])  # [3, 5, 4]
+    variables = init(MLP((), 2))
+    slope = np.random.default_rng(3).normal(size=(3, 5, 2)).astype(np.float32)
+
+    def total(params, x):
+        return jnp.sum(module.apply({"params": params}, x) * slope)
+
+    assert apply(module, variables, x).shape == (3, 5, 2)
+    got, dx = jax.jit(jax.grad(total, (0, 1)))(variables["params"], x)
+    factor = rounded(variables["params"]["out"]["kernel"])
+    wide = rounded(x).reshape(15, 4).T @ rounded(slope).reshape(15, 2)
+    np.testing.assert_allclose(got["out"]["kernel"], wide, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(got["out"]["bias"], slope.sum((0, 1)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(dx, rounded(slope) @ factor.T, rtol=1e-5, atol=1e-5)
 
 
 def test_maxout_is_the_largest_of_the_pieces_of_each_unit():
