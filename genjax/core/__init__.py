@@ -11,7 +11,7 @@ from genjax.core.adversarial import (
     own,
 )
 from genjax.core.fold import fold_rows
-from genjax.core.importance import log_mean_weight
+from genjax.core.importance import drawn_noise, log_mean_weight
 from genjax.core.optim import Optimizer
 from genjax.core.raster import (
     binary_only,
@@ -53,6 +53,7 @@ __all__ = [
     "draw_noise",
     "draw_parallel",
     "draw_values",
+    "drawn_noise",
     "fold_rows",
     "generator_turn",
     "gradient_step",

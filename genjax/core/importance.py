@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
+from genjax.losses import resampled
 
 ROWS = 1000  # for the networks at a time; how many changes nothing but speed and memory
 
@@ -49,6 +50,28 @@ def log_mean_weight(
     keys = jax.random.split(key, num_samples).reshape(-1, chunk)
     (top, total), _ = jax.lax.scan(add, start, keys)
     return _finite(top) + jnp.log(total) - math.log(num_samples)
+
+
+def drawn_noise(key: jax.Array, log_weights: jax.Array, noise: Any, count: int) -> Any:
+    """The noise of `count` of the samples, drawn as often as their weights have it.
+
+    Args:
+      key: of the draw; the noise itself may have come from it.
+      log_weights: `[K, B]` nats, of all samples.
+      noise: a tree of `[K, B, ...]` that the samples are made of.
+      count: how many, for `genjax.losses.resampled`.
+
+    Returns:
+      A tree of `[count, B, ...]`.
+    """
+    uniform = jax.random.uniform(jax.random.fold_in(key, 1), log_weights.shape[1:])
+    chosen = resampled(log_weights, uniform, count)
+
+    def take(a: jax.Array) -> jax.Array:
+        index = chosen.reshape(chosen.shape + (1,) * (a.ndim - 2))
+        return jnp.take_along_axis(a, index, axis=0)
+
+    return jax.tree.map(take, noise)
 
 
 def _finite(top: jax.Array) -> jax.Array:

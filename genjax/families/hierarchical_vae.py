@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, gradient_step, log_mean_weight
+from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight
 from genjax.losses import (
     bernoulli_nll,
     free_bits,
@@ -37,8 +37,9 @@ from genjax.losses import (
     gaussian_nll,
     iwae_loss,
     kl_warmup,
+    resampled_loss,
 )
-from genjax.nn import Gaussian, observation_bias, split_gaussian
+from genjax.nn import Gaussian, Last, observation_bias, split_gaussian
 
 TRAITS = Traits(data="binary", density="bound")
 
@@ -69,6 +70,10 @@ class Config:
     """elbo: the mean of the samples' bounds; iwae: the importance-weighted bound from them."""
     latent_samples: int = 1
     """Samples of the latents an example in training (IWAE, k = 1, 5, 50)."""
+    gradient_samples: int = 0
+    """iwae: how many of `latent_samples` the gradient goes through, drawn as their weights have
+    it. The gradient's mean stays, and a step costs little more than computing the bound; 0 is all.
+    """
     free_bits: float = 0.0
     """elbo: nats that every layer has for free, on average over the batch; 0 is none."""
     kl_warmup: int = 0
@@ -86,7 +91,11 @@ class Config:
             depth=self.depth,
             latent_samples=self.latent_samples,
         )
-        checks.not_negative(free_bits=self.free_bits, kl_warmup=self.kl_warmup)
+        checks.not_negative(
+            free_bits=self.free_bits,
+            kl_warmup=self.kl_warmup,
+            gradient_samples=self.gradient_samples,
+        )
         checks.choices(self)
         if len(self.latent) != len(self.hidden):
             raise ValueError(
@@ -95,6 +104,13 @@ class Config:
             )
         if self.objective == "iwae" and (self.free_bits or self.kl_warmup):
             raise ValueError("free_bits and kl_warmup are for objective elbo; iwae has no KL.")
+        if self.gradient_samples and self.objective != "iwae":
+            raise ValueError("gradient_samples are for objective iwae; leave it at 0.")
+        if self.gradient_samples > self.latent_samples:
+            raise ValueError(
+                f"gradient_samples are of {self.latent_samples} latent_samples, so not"
+                f" {self.gradient_samples}; set that many or fewer."
+            )
 
 
 def tiny() -> Config:
@@ -126,8 +142,7 @@ class Net(nn.Module):
                 self.units, dtype=jnp.dtype(c.dtype), kernel_init=init, name=f"hidden_{i}"
             )
             a = getattr(nn, c.activation)(dense(a))
-        # The last product stays in float32: logits and means go into a likelihood.
-        return a, nn.Dense(self.out, dtype=jnp.float32, kernel_init=init, name="out")(a)
+        return a, Last(self.out, jnp.dtype(c.dtype), init, name="out")(a)
 
 
 def _up(config: Config, layer: int) -> Net:
@@ -239,8 +254,12 @@ def loss(
     checks.batch("hierarchical_vae", batch, functools.partial(batch_spec, config))
     x, keys = batch["x"], jax.random.split(key, config.latent_samples)
     if config.objective == "iwae":
-        weigh = functools.partial(log_weight, config, variables, x)
-        return iwae_loss(jax.vmap(weigh)(keys)), {}
+        noise = jax.vmap(lambda key: _noise(config, key, x.shape[0]))(keys)  # [K, B, Z_l]
+        if not config.gradient_samples:
+            return iwae_loss(_weights(config, variables, x, noise)), {}
+        every = _weights(config, jax.lax.stop_gradient(variables), x, noise)
+        noise = drawn_noise(key, every, noise, config.gradient_samples)
+        return resampled_loss(every, _weights(config, variables, x, noise)), {}
     terms = jax.vmap(functools.partial(_terms, config, variables, x))(keys)
     nll, kl = (jnp.mean(part, axis=0) for part in terms)  # [B], [B, L]
     aux: dict[str, Any] = {"reconstruction": nll, "kl": jnp.sum(kl, axis=1)}
@@ -261,9 +280,19 @@ def log_weight(
     config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array
 ) -> jax.Array:
     """log p(x, h) - log q(h | x) at one sample h ~ q(h | x): `[B]` nats."""
-    found = infer(config, variables, x, _noise(config, key, x.shape[0]))
-    nll = bernoulli_nll(decode(config, variables, found.h[0]), x)
-    return -nll - jnp.sum(_sampled_kl(found), axis=1)
+    noise = jax.tree.map(lambda e: e[None], _noise(config, key, x.shape[0]))
+    return _weights(config, variables, x, noise)[0]
+
+
+def _weights(config: Config, variables: dict[str, Any], x: jax.Array, noise: Any) -> jax.Array:
+    """`log_weight` of several samples made of noise `[K, B, Z_l]` a layer: `[K, B]` nats."""
+
+    def one(noise: Any) -> jax.Array:
+        found = infer(config, variables, x, noise)
+        nll = bernoulli_nll(decode(config, variables, found.h[0]), x)
+        return -nll - jnp.sum(_sampled_kl(found), axis=1)
+
+    return jax.vmap(one)(noise)
 
 
 def elbo(config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:

@@ -22,13 +22,12 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, gradient_step, log_mean_weight
+from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight
 from genjax.losses import (
     dreg_loss,
     free_bits,
     iwae_loss,
     kl_warmup,
-    resampled,
     resampled_loss,
     score_function_loss,
 )
@@ -285,9 +284,7 @@ def _resampled(
     """`loss` of objective iwae, differentiated at `gradient_samples` of the samples."""
     fixed = jax.lax.stop_gradient((params, shared))
     found = latent.draw_terms(config, *fixed, noise)
-    uniform = jax.random.uniform(jax.random.fold_in(key, 1), noise.shape[1:2])
-    chosen = resampled(found.log_weights, uniform, config.gradient_samples)
-    noise = jnp.take_along_axis(noise, chosen[..., None], axis=0)  # [count, B, Z]
+    noise = drawn_noise(key, found.log_weights, noise, config.gradient_samples)
     drawn = latent.draw_terms(config, params, shared, noise)
     return resampled_loss(found.log_weights, drawn.log_weights), found.means()
 

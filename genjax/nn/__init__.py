@@ -12,7 +12,7 @@ from genjax.nn.gaussian import (
 )
 from genjax.nn.iaf import Flow, FlowStep, invert_flow
 from genjax.nn.masked import MaskedDense, draw_degrees, draw_order
-from genjax.nn.mlp import MLP, Maxout, symmetric_uniform
+from genjax.nn.mlp import MLP, Last, Maxout, symmetric_uniform
 from genjax.nn.networks import (
     ToEvent,
     ToVector,
@@ -41,6 +41,7 @@ __all__ = [
     "Flow",
     "FlowStep",
     "Gaussian",
+    "Last",
     "MaskedDense",
     "Maxout",
     "NormlessDown",

@@ -254,6 +254,27 @@ def test_iwae_trains_on_the_bound_it_names(direction):
     np.testing.assert_allclose(-nats, bound, rtol=1e-5)
 
 
+def test_the_gradient_through_drawn_samples_has_the_mean_of_iwae(direction):
+    """In every leaf, with the same noise; the value is the bound of all of them."""
+    iwae = dataclasses.replace(CONFIGS[direction], objective="iwae", latent_samples=7)
+    few, variables = dataclasses.replace(iwae, gradient_samples=2), variables_of(direction)
+    batch, key = {"x": jnp.asarray(SOME)}, jax.random.key(3)
+    np.testing.assert_allclose(
+        loss(few, variables, batch, key)[0], loss(iwae, variables, batch, key)[0], rtol=1e-5
+    )
+    keys, found = jax.random.split(jax.random.key(6), 2000), []
+    for config in (iwae, few):
+        slope = jax.grad(lambda v, k, c=config: family.loss(c, v, batch, k)[0].mean())
+        many = jax.jit(jax.vmap(slope, (None, 0)))(variables, keys)
+        leaves = [np.asarray(a, np.float64).reshape(2000, -1) for a in jax.tree.leaves(many)]
+        found.append(np.concatenate(leaves, axis=1))
+    apart = found[1] - found[0]
+    error = apart.std(0) / np.sqrt(len(apart))
+    assert (np.abs(apart.mean(0)) <= 5 * error + 1e-5).all()
+    assert (np.abs(found[0].mean(0)) > 10 * error).any()
+    assert found[1].var(0).sum() > found[0].var(0).sum()
+
+
 def test_several_samples_of_an_elbo_are_averaged(direction):
     config = dataclasses.replace(CONFIGS[direction], latent_samples=5)
     key, x = jax.random.key(3), jnp.asarray(SOME)
@@ -354,6 +375,13 @@ def test_settings_that_do_not_fit_are_refused():
     for wrong in ({"free_bits": 0.1}, {"kl_warmup": 5}):
         with pytest.raises(ValueError, match="are for objective elbo"):
             family.Config(objective="iwae", **wrong)
+    for wrong, sentence in (
+        ({"gradient_samples": 1}, "are for objective iwae"),
+        ({"objective": "iwae", "gradient_samples": 2}, "of 1 latent_samples, so not 2"),
+        ({"gradient_samples": -1}, "gradient_samples must be 0 or above"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            family.Config(**wrong)
     with pytest.raises(ValueError, match="inference must be one of bottom_up, top_down"):
         family.Config(inference="sideways")
 
