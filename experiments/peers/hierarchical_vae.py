@@ -72,6 +72,7 @@ def nats(h: Tensor, p: Gaussian) -> Tensor:
 def build(config: Any, variables: Any = None) -> HierarchicalVAE:
     """The network, with Flax's weights where they are given."""
     refuse("hierarchical_vae", config, inference="bottom_up", free_bits=0.0, kl_warmup=0)
+    refuse("hierarchical_vae", config, gradient_samples=0)
     return filled(HierarchicalVAE(config), variables)
 
 

@@ -2,7 +2,7 @@
 
 The same batch, sizes and optimizer as `experiments.speed` has of the row, tuned as its users would:
 TensorFloat-32 for float32 (`--precision highest` where the family asks for full float32) and
-autocast for bfloat16 (all layers, where a family here keeps its last one in float32), cuDNN's
+autocast for bfloat16 (all layers, where a family here keeps its last sums in float32), cuDNN's
 benchmark, channels_last maps. Eager and, on CUDA, `torch.compile` without and with CUDA graphs
 (mode reduce-overhead) are all timed and the fastest counts; a naive loop is compiled by its body.
 Every call is blocked.

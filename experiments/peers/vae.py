@@ -50,6 +50,7 @@ def build(config: Any, variables: Any = None) -> VAE:
     parts = {"encoder": "mlp", "decoder": "mlp", "likelihood": "bernoulli"}
     parts |= {"posterior": "diagonal", "prior": "normal"}
     refuse("vae", config, **parts, beta=1.0, kl_warmup=0, free_bits=0.0, classes=0)
+    refuse("vae", config, gradient_samples=0)
     if config.objective not in ("elbo", "iwae"):
         refuse("vae", config, objective="elbo")
     return filled(VAE(config), variables)

@@ -56,7 +56,7 @@ def drawn_noise(key: jax.Array, log_weights: jax.Array, noise: Any, count: int) 
     """The noise of `count` of the samples, drawn as often as their weights have it.
 
     Args:
-      key: of the draw; the noise itself may have come from it.
+      key: the one that the noise came from, itself or split, or any other.
       log_weights: `[K, B]` nats, of all samples.
       noise: a tree of `[K, B, ...]` that the samples are made of.
       count: how many, for `genjax.losses.resampled`.
@@ -64,7 +64,8 @@ def drawn_noise(key: jax.Array, log_weights: jax.Array, noise: Any, count: int) 
     Returns:
       A tree of `[count, B, ...]`.
     """
-    uniform = jax.random.uniform(jax.random.fold_in(key, 1), log_weights.shape[1:])
+    # Folding in n gives the n-th of a split: no split gets this far.
+    uniform = jax.random.uniform(jax.random.fold_in(key, 2**31 - 1), log_weights.shape[1:])
     chosen = resampled(log_weights, uniform, count)
 
     def take(a: jax.Array) -> jax.Array:

@@ -71,7 +71,7 @@ class Config:
     method: Method = dataclasses.field(default_factory=Method)
     """How the two are trained."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Computation of the hidden layers; logits stay float32."""
+    """Of the hidden layers and of the generator's last factors; logits stay float32."""
 
     def __post_init__(self) -> None:
         checks.kinds(self)

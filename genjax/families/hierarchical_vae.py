@@ -80,7 +80,8 @@ class Config:
     """elbo: steps in which the weight of the KL rises from 0 to 1; counted in `buffers`, so they go
     on with a run (ladder, section 2.3)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Computation of the hidden layers; parameters and likelihood stay float32."""
+    """Of the hidden layers and of the output's factors; parameters, sums and likelihood stay
+    float32."""
 
     def __post_init__(self) -> None:
         checks.kinds(self)

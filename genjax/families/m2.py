@@ -58,7 +58,8 @@ class Config:
     """Precision of a normal prior of all parameters, over N examples: the paper's has 1
     (section 4.4)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Computation of the hidden layers; parameters and likelihood stay float32."""
+    """Of the hidden layers and of the output's factors; parameters, sums and likelihood stay
+    float32."""
 
     def __post_init__(self) -> None:
         checks.kinds(self)

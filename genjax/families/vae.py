@@ -62,7 +62,8 @@ class Config:
     activation: Literal["tanh", "relu", "elu"] = "tanh"
     """Hidden activation of an mlp (2013, appendix C); a resnet has elu."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Computation of the hidden layers; parameters and likelihood stay float32."""
+    """Of the hidden layers and of the output's factors; parameters, sums and likelihood stay
+    float32."""
     encoder: Literal["mlp", "resnet"] = "mlp"
     """Network of q(z | x)."""
     decoder: Literal["mlp", "resnet"] = "mlp"

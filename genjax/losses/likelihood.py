@@ -53,7 +53,7 @@ def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 def _cross_entropy_jvp(
     at: tuple[jax.Array, jax.Array], along: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """By hand: sigmoid(logit) - target needs nothing kept but the logits, and no cases."""
+    """By hand: one array is kept for the gradient, sigmoid(logit) - target; no cases."""
     (logits, targets), (d_logits, d_targets) = at, along
     slope = jax.nn.sigmoid(logits) - targets
     return _cross_entropy(logits, targets), slope * d_logits - logits * d_targets

@@ -107,7 +107,8 @@ def resampled(log_weights: jax.Array, uniform: jax.Array, count: int) -> jax.Arr
     [1, 1]
     """
     checks.positive(count=count)
-    total = jnp.cumsum(normalized_weights(log_weights), axis=0)
+    # Sums in parallel may fall back by a rounding; a point in such a gap would have no weight.
+    total = jax.lax.cummax(jnp.cumsum(normalized_weights(log_weights), axis=0), axis=0)
     if jnp.shape(uniform) != total.shape[1:]:
         raise ValueError(
             f"resampled: uniform must be [{total.shape[1]}], one number an example, got"
@@ -116,7 +117,7 @@ def resampled(log_weights: jax.Array, uniform: jax.Array, count: int) -> jax.Arr
     total /= total[-1:]  # else rounding could leave a gap above the last
     points = (uniform[None] + jnp.arange(count)[:, None]) / count  # [count, B]
     points = jnp.minimum(points, 1 - 2**-24)  # rounded to 1, one would be past all weight
-    return jnp.sum(points[:, None] >= total[None], axis=1)
+    return jnp.sum(points[:, None] >= total[None], axis=1, dtype=jnp.int32)
 
 
 def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:
@@ -133,7 +134,7 @@ def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:
       `[B]` nats.
 
     Raises:
-      ValueError: either has not two axes.
+      ValueError: either has not two axes, or they are of different batches.
 
     Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 14, its sum drawn from.
 
@@ -142,6 +143,11 @@ def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:
     True
     """
     _two_axes("resampled_loss", chosen)
+    if jnp.shape(chosen)[1:] != jnp.shape(log_weights)[1:]:
+        raise ValueError(
+            f"resampled_loss: chosen must be [count, {jnp.shape(log_weights)[-1]}], drawn from the"
+            f" same batch, got {checks.describe(chosen)}."
+        )
     mean = jnp.mean(at_least_float32(chosen), axis=0)
     value = importance_weighted_bound(jax.lax.stop_gradient(log_weights))
     return jax.lax.stop_gradient(mean) - value - mean

@@ -17,32 +17,26 @@ def symmetric_uniform(scale: float) -> Callable:
     return init
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _rounded_dot(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`[B, F], [F, out] -> [B, out]`: factors in bfloat16, sums in float32."""
-    return _rounded_dot_forward(x, kernel)[0]
-
-
-def _rounded_dot_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
     x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
-    return jnp.dot(x, kernel, preferred_element_type=jnp.float32), (x, kernel)
+    return jnp.dot(x, kernel, preferred_element_type=jnp.float32)
 
 
-def _rounded_dot_backward(factors: Any, slope: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = factors
-    slope = slope.astype(jnp.bfloat16)  # else both products would be of float32
-    dx = jnp.dot(slope, kernel.T, preferred_element_type=jnp.float32)
-    return dx, jnp.dot(x.T, slope, preferred_element_type=jnp.float32)
-
-
-_rounded_dot.defvjp(_rounded_dot_forward, _rounded_dot_backward)
+@_rounded_dot.defjvp
+def _rounded_dot_jvp(at: Any, along: Any) -> tuple[jax.Array, jax.Array]:
+    """With tangents of bfloat16: transposed, a gradient's products are of bfloat16 too."""
+    x, kernel, dx, dkernel = (a.astype(jnp.bfloat16) for a in (*at, *along))
+    return _rounded_dot(*at), (jnp.dot(dx, kernel) + jnp.dot(x, dkernel)).astype(jnp.float32)
 
 
 class Last(nn.Module):
     """The linear output of a network: `[..., F] -> [..., out]`, summed and returned in float32.
 
     Logits and means go into a likelihood, so only the factors of the product are rounded to
-    bfloat16, and only where `dtype` says so; no bias and no sum is.
+    bfloat16, and only where `dtype` says so; no bias and no sum is. Gradients of the factors are
+    rounded as in a hidden layer.
     """
 
     out: int
@@ -56,12 +50,12 @@ class Last(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.out,), jnp.float32)
         rows = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
         product = _rounded_dot if jnp.dtype(self.dtype) == jnp.bfloat16 else jnp.dot
-        y = product(rows, kernel) + bias[None]
+        y = product(rows, kernel.astype(jnp.float32)) + bias.astype(jnp.float32)[None]
         return y.reshape(*x.shape[:-1], self.out)
 
 
 class MLP(nn.Module):
-    """Dense hidden layers and a linear output: `[B, F] -> [B, out]`, output in float32.
+    """Dense hidden layers and a linear output: `[..., F] -> [..., out]`, output in float32.
 
     hidden: units of each hidden layer.
     out: units of the output.

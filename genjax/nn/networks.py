@@ -22,7 +22,7 @@ class ToVector(nn.Module):
     activation: of an mlp; a resnet has elu.
     channels: feature maps of a resnet's levels.
     blocks: residual blocks of a resnet's level.
-    dtype: of the hidden layers' computation; parameters stay float32.
+    dtype: of the hidden layers and, in an mlp, of the output's factors; parameters stay float32.
     kernel_init: of dense layers.
     """
 

@@ -233,9 +233,11 @@ def test_evaluations_are_those_of_jax(name):
         (rnade.Config(kind="laplace"), "kind"),
         (vae.Config(prior="vamp"), "prior"),
         (vae.Config(objective="dreg"), "objective"),
+        (vae.Config(objective="iwae", gradient_samples=1), "gradient_samples"),
         (dcgan.Config(discriminator_norm="layer"), "discriminator_norm"),
         (gan.Config(method=Method(r1=0.1)), "Method"),
         (hierarchical_vae.Config(inference="top_down"), "inference"),
+        (hierarchical_vae.Config(objective="iwae", gradient_samples=1), "gradient_samples"),
     ],
 )
 def test_settings_without_a_peer_are_refused(config, setting):

@@ -80,7 +80,11 @@ def test_drawn_samples_are_among_those_there():
             r"must be \[2\], one number",
         ),
         (lambda: losses.resampled(jnp.zeros((3, 2)), jnp.zeros(2), 0), "count must be above 0"),
-        (lambda: losses.resampled_loss(jnp.zeros((3, 2)), jnp.zeros(2)), "two axes|K, B"),
+        (lambda: losses.resampled_loss(jnp.zeros((3, 2)), jnp.zeros(2)), "two axes are needed"),
+        (
+            lambda: losses.resampled_loss(jnp.zeros((3, 2)), jnp.zeros((2, 1))),
+            r"must be \[count, 2\], drawn from the same batch",
+        ),
     ):
         with pytest.raises(ValueError, match=sentence):
             wrong()

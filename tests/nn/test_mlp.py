@@ -1,10 +1,12 @@
 """Dense networks against NumPy's matrix products."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from genjax.nn import MLP, Maxout
 
@@ -83,7 +85,7 @@ def test_bfloat16_rounds_hidden_layers_and_the_factors_of_the_output():
 
 
 def test_the_gradient_through_a_rounded_output_is_that_of_rounded_factors():
-    """Of any leading axes; the slope that comes in is rounded too, and nothing else."""
+    """Of any leading axes; the slope that comes in is rounded too, and what comes out."""
     module, x = MLP((), 2, dtype=jnp.bfloat16), np.stack([X, 2 * X, -X])  # [3, 5, 4]
     variables = init(MLP((), 2))
     slope = np.random.default_rng(3).normal(size=(3, 5, 2)).astype(np.float32)
@@ -95,9 +97,22 @@ def test_the_gradient_through_a_rounded_output_is_that_of_rounded_factors():
     got, dx = jax.jit(jax.grad(total, (0, 1)))(variables["params"], x)
     factor = rounded(variables["params"]["out"]["kernel"])
     wide = rounded(x).reshape(15, 4).T @ rounded(slope).reshape(15, 2)
-    np.testing.assert_allclose(got["out"]["kernel"], wide, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(got["out"]["kernel"], rounded(wide), rtol=2**-7, atol=1e-5)
     np.testing.assert_allclose(got["out"]["bias"], slope.sum((0, 1)), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(dx, rounded(slope) @ factor.T, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(dx, rounded(rounded(slope) @ factor.T), rtol=2**-7, atol=1e-5)
+    # Forwards too, and inside a user's shard_map, where a kernel is the same on every device.
+    tangent = jax.jvp(lambda x: module.apply(variables, x), (x,), (2 * x,))[1]
+    bias = np.asarray(variables["params"]["out"]["bias"])
+    np.testing.assert_allclose(
+        tangent, 2 * (np.asarray(apply(module, variables, x)) - bias), rtol=0.02, atol=0.05
+    )
+    spread = jax.shard_map(
+        jax.grad(total),
+        mesh=jax.make_mesh((1,), ("data",)),
+        in_specs=(PartitionSpec(), PartitionSpec("data")),
+        out_specs=PartitionSpec(),
+    )
+    chex.assert_trees_all_close(jax.jit(spread)(variables["params"], x), got, rtol=1e-5)
 
 
 def test_maxout_is_the_largest_of_the_pieces_of_each_unit():
