@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from genjax.nn import MLP, Maxout
 
@@ -108,7 +108,7 @@ def test_the_gradient_through_a_rounded_output_is_that_of_rounded_factors():
     )
     spread = jax.shard_map(
         jax.grad(total),
-        mesh=jax.make_mesh((1,), ("data",)),
+        mesh=jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,)),
         in_specs=(PartitionSpec(), PartitionSpec("data")),
         out_specs=PartitionSpec(),
     )
