@@ -1,10 +1,12 @@
 """`python -m genjax.evaluate WORKDIR`: the figure of a finished run on a split, as JSON.
 
 With `--temperatures`, by annealed importance sampling, which asks no encoder: for families with
-latents and a likelihood.
+latents and a likelihood. With `--binarize-seeds`, on as many draws of the pixels, and how far the
+figures lie apart.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import pathlib
@@ -16,9 +18,11 @@ import numpy as np
 
 from genjax import checks, evals, families
 from genjax.core import stream
+from genjax.data import Dataset
 from genjax.evals.result import plain
 from genjax.train.door import evaluation_conditions, evaluation_data
 from genjax.train.load import load, open_split
+from genjax.train.settings import Run
 from genjax.train.writers import passing
 
 
@@ -38,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--temperatures", type=int, help="anneal in so many steps, such as 1000")
     parser.add_argument("--chains", type=int, default=16, help="annealed, of each example (16)")
     parser.add_argument("--leapfrog", type=int, default=10, help="steps a transition (10)")
+    parser.add_argument("--binarize-seeds", type=int, nargs="+", help="of draws of the pixels")
     options = parser.parse_args(argv)
     try:
         run, variables = load(options.workdir)
@@ -59,16 +64,14 @@ def main(argv: list[str] | None = None) -> int:
                 chains=options.chains,
                 leapfrog=options.leapfrog,
             )
-        run, dataset = open_split(run, options.split, options.data)
+        runs = redrawn(run, options.binarize_seeds, options.temperatures)
+        opened = [open_split(one, options.split, options.data) for one in runs]
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    x = evaluation_data(run, dataset, options.split)
+    run, dataset = opened[0]
+    x, condition = split_of(run, family, dataset, options)
     key = stream(jax.random.key(run.seed), 0, f"evaluate {options.split}")
-    condition = evaluation_conditions(run, family, dataset, options.split)
-    if options.examples is not None:
-        x = x[: options.examples]
-        condition = {name: array[: options.examples] for name, array in condition.items()}
     told = passing(f"{run.experiment}  {options.split}", functools.partial(print, file=sys.stderr))
     if options.temperatures is not None:
         found = annealed(chains(variables, x, key, size, condition, told))
@@ -76,7 +79,11 @@ def main(argv: list[str] | None = None) -> int:
         about["data_checksum"] = dataset.checksum()
         print(json.dumps(plain(about | {"examples": len(x)})))
         return 0
-    mean, error_of_mean = evals.mean_and_error(nll(variables, x, key, size, condition, told))
+    of_draws = []
+    for drawn, its_data in opened:
+        x, condition = split_of(drawn, family, its_data, options)
+        of_draws.append(evals.mean_and_error(nll(variables, x, key, size, condition, told)))
+    mean, error_of_mean = (float(a) for a in np.mean(np.asarray(of_draws, np.float64), axis=0))
     bound = family.TRAITS.density == "bound" and not hasattr(family, "reported")
     found = {
         "experiment": run.experiment,
@@ -88,8 +95,40 @@ def main(argv: list[str] | None = None) -> int:
         "examples": len(x),
         "data_checksum": dataset.checksum(),
     }
-    print(json.dumps(plain(found | ({"bound_samples": samples} if bound else {}))))
+    found |= {"bound_samples": samples} if bound else {}
+    if options.binarize_seeds:
+        each = [mean for mean, _ in of_draws]
+        found |= {"binarize_seeds": options.binarize_seeds, "of_each_draw": each}
+        found["spread"] = float(np.std(each, ddof=1)) if len(each) > 1 else None
+    print(json.dumps(plain(found)))
     return 0
+
+
+def redrawn(run: Run, seeds: list[int] | None, temperatures: int | None) -> list[Run]:
+    """The run with its pixels drawn by each seed; as it is without seeds."""
+    if seeds is None:
+        return [run]
+    if run.data.transform not in ("dynamic", "static"):
+        raise ValueError(
+            f"the pixels of this run are not drawn (transform {run.data.transform}); leave out"
+            f" --binarize-seeds."
+        )
+    if temperatures is not None:
+        raise ValueError("--temperatures are for one draw of the pixels: leave out one of the two.")
+    return [
+        dataclasses.replace(run, data=dataclasses.replace(run.data, binarize_seed=seed))
+        for seed in seeds
+    ]
+
+
+def split_of(
+    run: Run, family: Any, dataset: Dataset, options: argparse.Namespace
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The examples asked for, and what the family is given beside each."""
+    x = evaluation_data(run, dataset, options.split)
+    condition = evaluation_conditions(run, family, dataset, options.split)
+    n = options.examples
+    return x[:n], {name: array[:n] for name, array in condition.items()}
 
 
 def annealed(found: evals.Annealed) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
 from genjax.train.door import check_fit, init_batch, lock, same_data, settle, write_down
-from genjax.train.measured import measured
+from genjax.train.measured import active_units, measured
 from genjax.train.pictures import drop_after, overview
 from genjax.train.settings import HARMLESS, Run, build_optimizer, changes, run_from_json
 from genjax.train.signals import Signals, agree, sync
@@ -246,6 +246,12 @@ def _finish(
         "data_checksum": trainer.dataset.checksum(),
         "validation": meta["best"],
     }
+
+    def variables() -> Any:
+        """On the host: every process measures all of it by itself, and the same."""
+        gather = jax.jit(lambda v: v, out_shardings=trainer.replicated)
+        return jax.device_get(gather(chosen.eval_variables()))
+
     obtained = error = None
     metric, unit = "none", ""
     if density != "none":
@@ -256,6 +262,9 @@ def _finish(
             details["bound_samples"] = run.train.eval_samples
         nats = trainer.nll(chosen, split, run.train.eval_samples)
         obtained, error = evals.mean_and_error(nats)
+        if math.isfinite(obtained):
+            units = active_units(run, family, variables(), *trainer.evaluated[split])
+            details |= {} if units is None else {"active_units": units}
         details["evaluated"] = len(nats)
         dequantized = run.data.transform == "dequantize"
         if dequantized or traits_of(family, run.model).data == "levels":
@@ -263,10 +272,7 @@ def _finish(
             bits = bits_per_dim(obtained, math.prod(run.model.shape), levels=levels)
             details["bits_per_dim"] = float(bits)
     if run.train.instrument:
-        # On the host: every process measures all of it by itself, and the same.
-        gather = jax.jit(lambda v: v, out_shardings=trainer.replicated)
-        variables = jax.device_get(gather(chosen.eval_variables()))
-        found, named, figure = measured(run, family, trainer.dataset, variables)
+        found, named, figure = measured(run, family, trainer.dataset, variables())
         details["measured"] = found
         if density == "none":
             metric, (obtained, error, unit) = named, figure

@@ -1,8 +1,9 @@
-"""The instrument that measures a finished run's samples, and its figure for the record."""
+"""What is measured of a finished run for its record, beside its likelihood."""
 
 from typing import Any
 
 import jax
+import numpy as np
 
 from genjax import data as data_room
 from genjax import evals
@@ -40,3 +41,23 @@ def measured(
     )
     said = {"instrument": t.instrument, **found.as_dict()}
     return said, f"{t.instrument} {found.FIGURE[0]}", found.figure()
+
+
+def active_units(
+    run: Run, family: Any, variables: Any, x: np.ndarray, condition: dict[str, Any]
+) -> list[int] | None:
+    """How many latents of each layer tell anything about x; None where no family says so.
+
+    Args:
+      run: the settings.
+      family: its module.
+      variables: fitted, on this process.
+      x: a split, `[N, *shape]`.
+      condition: what the family is given beside it, `[N]` each.
+    """
+    if not hasattr(family, "active_unit_means"):
+        return None
+    key = stream(jax.random.key(run.seed), 0, "active units")
+    size = run.train.eval_batch
+    found = evals.active_units(family, run.model, variables, x, key, batch_size=size, **condition)
+    return list(found.counts)

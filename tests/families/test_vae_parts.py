@@ -310,6 +310,20 @@ def test_free_bits_keep_the_kl_from_pulling():
     assert float(charged.mean()) == pytest.approx(between + float(each.max()), rel=1e-4)
 
 
+@pytest.mark.parametrize("posterior", ["diagonal", "iaf"])
+def test_active_units_go_by_the_mean_of_q(posterior):
+    """Of an iaf posterior that is no image of the Gaussian's mean: an average of samples."""
+    config = vae.Config(shape=(3, 3, 1), latent=2, hidden=(8,), posterior=posterior)
+    v, n = variables_of(config), 4000
+    (got,) = jax.jit(lambda key: vae.active_unit_means(config, v, X, key))(jax.random.key(1))
+    draw = jax.jit(jax.vmap(lambda key: vae.posterior_sample(config, v, X, key)[0]))
+    z = np.asarray(draw(jax.random.split(jax.random.key(2), n)), np.float64)
+    error = z.std(0) * np.sqrt(1 / n + (1 / 100 if posterior == "iaf" else 0))
+    np.testing.assert_array_less(np.abs(got - z.mean(0)), 5 * error + 1e-3)
+    apart = np.abs(vae.encode(config, v, X) - z.mean(0)) / (z.std(0) / np.sqrt(n) + 1e-3)
+    assert (apart.max() > 8) == (posterior == "iaf")
+
+
 @pytest.mark.parametrize("settings", [{"posterior": "iaf"}, {"prior": "vamp"}], ids=str)
 def test_free_bits_of_a_kl_that_does_not_split(settings):
     """All latents are one group: below the limit it costs the limit, and pulls nowhere."""

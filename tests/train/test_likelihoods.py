@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from small import small_run
 
-from genjax import families
+from genjax import evaluate, families
 from genjax.data import Data, Dataset, Order, save_npz
 from genjax.families import vae
 from genjax.train import fit
-from genjax.train.door import check_fit, evaluation_conditions, init_batch
+from genjax.train.door import check_fit, evaluation_conditions, evaluation_data, init_batch
 from genjax.train.load import load_state
 
 LEVELS, CLASSES = 5, 3
@@ -131,3 +131,37 @@ def test_levels_and_labels_train_and_are_reported(tmp_path, data):
     assert int(state.variables["buffers"]["steps"]) == int(state.step)
     found = evaluation_conditions(run(60), vae, dataset(), "test")
     np.testing.assert_array_equal(found["label"], dataset().splits["test"]["label"])
+
+
+def test_a_bound_on_other_draws_of_the_pixels_and_its_active_units(tmp_path, data, capsys):
+    """The record has the figure of the run's own draw, and how many latents say anything of x."""
+    run = dataclasses.replace(
+        small_run("vae", data, steps=40, eval_samples=7),
+        model=dataclasses.replace(vae.tiny(), latent=2),
+        data=Data(data=data, transform="dynamic", binarize_seed=3),
+    )
+    workdir = tmp_path / "run"
+    record = fit(run, workdir, quiet=True).record
+    x = evaluation_data(run, dataset(), "test")
+    _, state = load_state(workdir)
+    z = vae.encode(run.model, state.eval_variables(), x)
+    assert record["active_units"] == [int((np.asarray(z).var(0) > 0.01).sum())]
+
+    assert evaluate.main([str(workdir), "--binarize-seeds", "3", "4", "5"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    each = found["of_each_draw"]
+    assert each[0] == pytest.approx(record["obtained"], rel=1e-6)
+    assert len({round(nats, 4) for nats in each}) == 3
+    assert found["obtained"] == pytest.approx(np.mean(each), rel=1e-9)
+    assert found["spread"] == pytest.approx(np.std(each, ddof=1), rel=1e-9)
+    assert (found["binarize_seeds"], found["bound_samples"]) == ([3, 4, 5], 7)
+    for options, sentence in (
+        (["--binarize-seeds", "-1"], "binarize_seed must be 0 or above"),
+        (["--binarize-seeds", "1", "--temperatures", "9"], "leave out one of the two"),
+    ):
+        assert evaluate.main([str(workdir), *options]) == 2
+        assert sentence in capsys.readouterr().err
+    grey = dataclasses.replace(run, data=Data(data=data, transform="unit"))
+    fit(grey, tmp_path / "grey", quiet=True)
+    assert evaluate.main([str(tmp_path / "grey"), "--binarize-seeds", "1"]) == 2
+    assert "the pixels of this run are not drawn" in capsys.readouterr().err
