@@ -102,8 +102,8 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
     lacking = [n for n in ("decode_mean", "encode") if not hasattr(family, n)]
     if lacking:
         raise ValueError(
-            f"{options.workdir} is a run of {run.family}, which has no latents to look at"
-            f" ({lacking[0]}); give a run of a family that has, such as a variational autoencoder."
+            f"{options.workdir} is a run of {run.family}, which has no {lacking[0]} to draw latents"
+            f" by; give a run of a family that has, such as vae."
         )
     _, variables = load(options.workdir)
     run, dataset = open_split(run, options.split, options.data)

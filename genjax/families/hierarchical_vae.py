@@ -21,6 +21,7 @@ Flow", call it bidirectional.
 
 import dataclasses
 import functools
+import itertools
 import math
 from typing import Any, Literal, NamedTuple
 
@@ -345,7 +346,47 @@ def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
 
 def prior_sample(config: Config, variables: dict[str, Any], key: jax.Array, n: int) -> jax.Array:
     """Samples of p(h_1), the layer next to x, through all above it: `[n, Z_1]`."""
-    noise = _noise(config, key, n)
+    return _descend(config, variables, _noise(config, key, n))
+
+
+def latent_shape(config: Config) -> tuple[int, ...]:
+    """Shape of one z as annealed importance sampling takes it: the noise of all layers in a row.
+
+    h_L = z_L, and given the layer above h_l = mean + std * z_l: every z is N(0, 1), and p(x) is the
+    integral over z as much as over h.
+    """
+    return (sum(config.latent),)
+
+
+def log_prior(config: Config, variables: dict[str, Any], z: jax.Array) -> jax.Array:
+    """log p(z) of the layers' noise: `[B, sum of Z_l] -> [B]` nats."""
+    del variables
+    _check_noise(config, z)
+    zeros = jnp.zeros_like(z)
+    return -gaussian_nll(z, zeros, zeros)
+
+
+def log_likelihood(
+    config: Config, variables: dict[str, Any], x: jax.Array, z: jax.Array
+) -> jax.Array:
+    """log p(x | h_1) of layers made of noise: `[B, *shape], [B, sum of Z_l] -> [B]` nats."""
+    checks.events("hierarchical_vae", x, config.shape)
+    _check_noise(config, z)
+    ends = list(itertools.accumulate(config.latent))[:-1]
+    h = _descend(config, variables, tuple(jnp.split(z, ends, axis=1)))
+    return -bernoulli_nll(decode(config, variables, h), x)
+
+
+def _check_noise(config: Config, z: Any) -> None:
+    size = sum(config.latent)
+    if jnp.ndim(z) != 2 or jnp.shape(z)[1] != size:
+        raise ValueError(
+            f"hierarchical_vae: z must be float32[B, {size}], got {checks.describe(z)}."
+        )
+
+
+def _descend(config: Config, variables: dict[str, Any], noise: tuple[jax.Array, ...]) -> jax.Array:
+    """h_1 ~ p, from the noise of every layer: `[B, Z_1]`."""
     h = noise[-1]
     for i in reversed(range(len(config.latent) - 1)):
         h = _draw(generate(config, variables, h, i), noise[i])

@@ -245,6 +245,37 @@ def log_prob_bound(
     return jax.nn.logsumexp(joint, axis=1)
 
 
+def latent_shape(config: Config) -> tuple[int, ...]:
+    """Shape of one z."""
+    return (config.latent,)
+
+
+def log_prior(
+    config: Config, variables: dict[str, Any], z: jax.Array, label: Any = None
+) -> jax.Array:
+    """log p(z), the same whatever the label: `[B, Z] -> [B]` nats."""
+    del config, variables, label
+    zeros = jnp.zeros_like(z)
+    return -gaussian_nll(z, zeros, zeros)
+
+
+def log_likelihood(
+    config: Config, variables: dict[str, Any], x: jax.Array, z: jax.Array, label: Any = None
+) -> jax.Array:
+    """log p(x | z), summed over the class, which is drawn apart from z: `[B]` nats.
+
+    So annealing gives log p(x). A label is not looked at: it may be unknown.
+
+    Args:
+      x: float32 `[B, *shape]`.
+      z: float32 `[B, Z]`.
+    """
+    del label
+    checks.events("m2", x, config.shape)
+    each = _log_likelihood(config, variables, x, z[:, None], jnp.eye(config.classes)[None])
+    return jax.nn.logsumexp(each, axis=1) - math.log(config.classes)
+
+
 def reported(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
     """The figure of a run, `[B]` percent: 100 where the most probable class is not the label's."""
     said = jnp.argmax(classify(config, variables, batch["x"]), axis=1)

@@ -12,6 +12,7 @@ from helpers import all_images, far_variables
 from scipy import stats
 
 from genjax.core import init_state
+from genjax.evals import make_annealed, temperatures
 from genjax.families import hierarchical_vae as family
 from genjax.nn import Gaussian
 from genjax.train.record import count_parameters
@@ -169,6 +170,20 @@ def test_bounds_rise_in_order_to_the_log_likelihood(direction, exact):
     assert five - elbo > 5 * error
     assert exact.mean() - five > 5 * means["iwae_5"].std(ddof=1) / np.sqrt(400)
     assert bound(3000, 1).mean() == pytest.approx(exact.mean(), abs=0.05)
+
+
+def test_annealing_over_the_noise_of_all_layers_is_the_log_likelihood(exact):
+    """It asks q for nothing: both directions of inference stand above this one figure."""
+    config, variables = CONFIGS["top_down"], variables_of("top_down")
+    estimate = make_annealed(family, config, betas=temperatures(100), chains=40, leapfrog=4)
+    found = estimate(variables, jnp.asarray(SOME), jax.random.key(0), len(SOME))
+    found = jax.tree.map(lambda a: np.asarray(a, np.float64), found)
+    apart = found.log_prob - exact[:: 512 // 8]
+    assert found.std_error.max() < 0.3
+    assert (np.abs(apart) < 5 * found.std_error).all()
+    assert family.latent_shape(config) == (sum(config.latent),)
+    with pytest.raises(ValueError, match=r"z must be float32\[B, 2\], got float32\[8, 3\]"):
+        family.log_prior(config, variables, jnp.zeros((8, 3)))
 
 
 def test_elbo_and_layers_are_the_expectations_they_claim_to_be(direction):

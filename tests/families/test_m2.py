@@ -15,6 +15,7 @@ from small import small_run, write_data
 
 from genjax import evals
 from genjax.data import Dataset, save_npz
+from genjax.evals import make_annealed, temperatures
 from genjax.families import m2
 from genjax.train import fit, load
 
@@ -152,6 +153,16 @@ def test_bounds_rise_in_order_to_the_log_likelihood(exact):
     assert five.mean() - elbo.mean() > 5 * error
     assert log_p.mean() - five.mean() > 5 * five.std(ddof=1) / np.sqrt(len(five))
     assert bound(3000, 1).mean() == pytest.approx(log_p.mean(), abs=0.1)
+
+
+def test_annealing_over_z_sums_over_the_class(exact):
+    estimate = make_annealed(m2, CONFIG, betas=temperatures(100), chains=60, leapfrog=4)
+    label = {"label": np.full(8, -1, np.int32)}  # unknown, as training may have them
+    found = estimate(variables(), jnp.asarray(SOME), jax.random.key(0), 8, label)
+    found = jax.tree.map(lambda a: np.asarray(a, np.float64), found)
+    apart = found.log_prob - logsumexp(exact, axis=1)[:: 512 // 8]
+    assert found.std_error.max() < 0.3
+    assert (np.abs(apart) < 5 * found.std_error + 1e-3).all()
 
 
 def test_it_classifies_by_density(exact):

@@ -247,4 +247,4 @@ def test_no_run_and_no_latents_are_sentences(tmp_path, data, capsys):
     assert "holds no run: there is no" in capsys.readouterr().err
     (tmp_path / "config.json").write_text(json.dumps(to_json(small_run("nade", data))))
     assert latents.main([str(tmp_path)]) == 2
-    assert "is a run of nade, which has no latents to look at" in capsys.readouterr().err
+    assert "is a run of nade, which has no decode_mean to draw latents" in capsys.readouterr().err
