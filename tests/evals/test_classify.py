@@ -17,7 +17,7 @@ from genjax.evals import (
     make_class_likelihood,
     reliability,
 )
-from genjax.families import fvsbn, gan, pixelcnn
+from genjax.families import fvsbn, gan, pixelcnn, vae
 
 
 def test_posterior_is_bayes_rule():
@@ -183,3 +183,33 @@ def test_an_exact_density_that_is_told_a_label_classifies():
         best
     )
     assert best > 1 / 3 + 0.03  # the label says something
+
+
+def test_a_vae_that_is_told_a_label_classifies_by_its_bound():
+    """Against quadrature over its latent, class by class."""
+    config = vae.Config(shape=(3, 3, 1), latent=1, hidden=(6,), classes=2)
+    variables = filled(lambda key: vae.init(config, key), scale=0.7, seed=3)
+    x = jnp.asarray(np.asarray(all_images(config.shape))[::50])
+    grid = np.linspace(-9, 9, 601)
+    z = jnp.asarray(grid[:, None], jnp.float32)
+
+    @jax.jit
+    def given_z(one, label):
+        every = jnp.broadcast_to(one[None], (601, 3, 3, 1))
+        return vae.log_likelihood(config, variables, every, z, jnp.full(601, label))
+
+    normal = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi)
+    exact = np.array(
+        [
+            [
+                np.log(np.trapezoid(np.exp(np.asarray(given_z(one, c), np.float64)) * normal, grid))
+                for c in range(2)
+            ]
+            for one in x
+        ]
+    )
+    assert np.ptp(exact, axis=1).max() > 0.5  # the label says something
+    bound = make_class_likelihood(vae, config, num_samples=4000)(variables, x, KEY, 6)
+    np.testing.assert_allclose(bound, exact, atol=0.1)
+    posterior = np.exp(log_posterior(bound))
+    np.testing.assert_allclose(posterior, np.exp(log_posterior(exact)), atol=0.03)

@@ -1,6 +1,7 @@
 """Each part of the VAE's Config: posteriors, priors, likelihoods, labels, weights of the KL."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -368,6 +369,62 @@ def test_the_score_estimator_weighs_the_kl_too(settings):
 
 # --------------------------------------------------------------------------------------
 # All together
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"posterior": "iaf"},
+        {"posterior": "full", "prior": "vamp"},
+        {"posterior": "iaf", "prior": "flow"},
+        {"likelihood": "gaussian", "prior": "flow"},
+        {"likelihood": "discretized_logistic"},
+    ],
+    ids=lambda s: "-".join(s.values()),
+)
+def test_the_bound_comes_to_the_integral_over_both_latents(settings):
+    """log p(x) by quadrature of p(z) p(x | z), which have tests of their own; log q is in one of
+    the two alone. Below it on average, and near it with many samples."""
+    config = config_of(**settings)
+    v = variables_of(config, scale=0.3)
+    out = v["params"]["encoder"]["MLP_0"]["out"]
+    out["bias"] = out["bias"].at[2:4].add(1.5)  # a wide q, or few weights are most of the sum
+    x, plane = X[:3], jnp.asarray(PLANE, jnp.float32)
+    given = [jnp.broadcast_to(one[None], (len(PLANE), *one.shape)) for one in x]
+    likelihood = jax.jit(lambda x: vae.log_likelihood(config, v, x, plane))
+    prior = np.asarray(jax.jit(lambda z: vae.log_prior(config, v, z))(plane), np.float64)
+    nats = [np.asarray(likelihood(one), np.float64) + prior for one in given]
+    exact = np.array([np.log(integral(np.exp(n - n.max()))) + n.max() for n in nats])
+    bound = jax.jit(lambda key: vae.log_prob_bound(config, v, x, key, 4000))
+    draws = np.array([bound(key) for key in jax.random.split(jax.random.key(4), 8)], np.float64)
+    error = draws.std(0, ddof=1) / np.sqrt(8)
+    assert error.max() < 0.05
+    assert (np.abs(draws.mean(0) - exact) < 6 * error + 0.02).all()
+
+
+def test_every_combination_of_parts_is_a_bound_or_a_sentence():
+    parts = {
+        "likelihood": ("bernoulli", "gaussian", "discretized_logistic"),
+        "posterior": ("diagonal", "full", "iaf"),
+        "prior": ("normal", "vamp", "flow"),
+        "objective": ("elbo", "sampled", "iwae", "dreg", "score"),
+    }
+    refused, made, batch, key = 0, {}, {"x": X}, jax.random.key(0)
+    for chosen in itertools.product(*parts.values()):
+        settings = dict(zip(parts, chosen, strict=True))
+        iaf = settings["posterior"] == "iaf"
+        if iaf and (settings["prior"] == "vamp" or settings["objective"] in ("dreg", "score")):
+            with pytest.raises(ValueError, match="an iaf posterior has that of its own samples"):
+                config_of(**settings)
+            refused += 1
+            continue
+        config = config_of(**settings, latent_samples=2)
+        model = tuple(settings.values())[:3]
+        if model not in made:
+            made[model] = jax.eval_shape(lambda key, c=config: vae.init(c, key), key)
+        found = jax.eval_shape(lambda v, k, c=config: vae.loss(c, v, batch, k)[0], made[model], key)
+        assert (found.shape, found.dtype) == ((4,), jnp.float32), settings
+    assert refused == 3 * (5 + 2 + 2)
 
 
 @pytest.mark.parametrize(
