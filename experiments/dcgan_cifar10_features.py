@@ -21,7 +21,12 @@ RECIPES = {
     "svm": Run(
         experiment="dcgan_cifar10_features",
         family="dcgan",
-        model=dcgan.Config(shape=(32, 32, 3), generator_widths=(512, 256, 128)),
+        # D's maps, 16x16 to 4x4, pooled to 4x4: 16 (256 + 512 + 1024) = 28,672 features.
+        model=dcgan.Config(
+            shape=(32, 32, 3),
+            generator_widths=(512, 256, 128),
+            discriminator_widths=(256, 512, 1024),
+        ),
         data=Data(data="cifar10", transform="symmetric", validation=5_000),
         optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),
         train=Train(

@@ -40,7 +40,7 @@ MASKED = Run(
         tag="seen",
         source="van den Oord et al. 2016, table 4: PixelCNN",
         difference=f"{ADAM}; the paper has RMSProp in batches of 16, and does not print the"
-        " network's size",
+        " network's size: 7 layers of 64, not yet chosen on validation",
         data_checksum="0277658a",
     ),
 )

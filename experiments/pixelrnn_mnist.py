@@ -63,7 +63,7 @@ RECIPES = {
         80.54,
         "Row LSTM",
         pixelrnn.Config(network="row", layers=7, features=32),
-        "; 7 layers of 32, as its size is not printed",
+        "; 7 layers of 32, not yet chosen on validation: its size is not printed",
     ),
     "multi_scale": changed(
         "multi_scale",

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import draw_values
+from genjax.nn.masked import precision
 
+NHWC = ("NHWC", "HWIO", "NHWC")
 Kind = Literal["A", "B", "all"]
 
 
@@ -57,6 +59,8 @@ class CausalConv(nn.Module):
       looked at.
     left: columns left of the pixel.
     kind: of the mask on the own row.
+    dtype: of the computation; parameters stay float32.
+    precision: of the products; None is full float32 where that is the dtype.
     """
 
     in_groups: tuple[int, ...]
@@ -67,11 +71,16 @@ class CausalConv(nn.Module):
     left: int = 0
     kind: Kind = "B"
     dtype: Any = jnp.float32
+    precision: jax.lax.Precision | None = None
 
     def setup(self) -> None:
         shape = (self.height, self.width, len(self.in_groups), len(self.out_groups))
         self.kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         self.bias = self.param("bias", nn.initializers.zeros, (shape[-1],))
+
+    def exactness(self) -> jax.lax.Precision:
+        """Of the products: float32 means float32, on a GPU too, where nothing else was asked."""
+        return self.precision or precision(self.dtype)
 
     def weights(self) -> tuple[jax.Array, jax.Array]:
         """The masked kernel and the bias, in the dtype of the computation."""
@@ -95,7 +104,7 @@ class CausalConv(nn.Module):
         x = x.astype(self.dtype)
         x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), rows, columns, (0, 0, 0)])
         out = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x, kernel, (1, 1), "VALID", dimension_numbers=NHWC, precision=self.exactness()
         )
         return out + bias[None, None, None]
 
@@ -115,7 +124,7 @@ class CausalConv(nn.Module):
         part = jax.lax.dynamic_slice(buffer, (0, row, 0, 0), size)
         kernel, bias = self.weights()
         out = jax.lax.conv_general_dilated(
-            part, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            part, kernel, (1, 1), "VALID", dimension_numbers=NHWC, precision=self.exactness()
         )
         return out[:, 0] + bias[None, None]
 
@@ -124,7 +133,8 @@ class CausalConv(nn.Module):
         size = (buffer.shape[0], self.height, self.width, buffer.shape[3])
         part = jax.lax.dynamic_slice(buffer, (0, row, column, 0), size)
         kernel, bias = self.weights()
-        return jnp.einsum("bhwi,hwio->bo", part, kernel) + bias[None]
+        out = jnp.einsum("bhwi,hwio->bo", part, kernel, precision=self.exactness())
+        return out + bias[None]
 
 
 def scaled(x: jax.Array, levels: int) -> jax.Array:
@@ -157,7 +167,8 @@ class PixelHead(nn.Module):
         between = tuple(groups(self.hidden, self.channels))
         self.first = CausalConv(self.in_groups, between, dtype=self.dtype)
         last = tuple(np.repeat(np.arange(self.channels), outputs))
-        self.last = CausalConv(between, last)  # logits are float32
+        # Logits are float32; how exact their products are is the network's choice.
+        self.last = CausalConv(between, last, precision=precision(self.dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         pixels = x.reshape(-1, 1, 1, x.shape[-1])  # every pixel is an image of its own

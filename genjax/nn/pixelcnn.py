@@ -14,6 +14,7 @@ import numpy as np
 
 from genjax.core.raster import Given
 from genjax.nn.causal import CausalConv, PixelHead, drawn, groups, one_pixel, scaled
+from genjax.nn.masked import precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,9 @@ class Masked(nn.Module):
         self.head = PixelHead(channels, c.levels, c.head, tuple(wide), jnp.dtype(c.dtype))
         self.drop = nn.Dropout(c.dropout)
         if c.classes:
-            options: dict[str, Any] = {"use_bias": False, "dtype": jnp.dtype(c.dtype)}
+            dtype = jnp.dtype(c.dtype)
+            options: dict[str, Any] = {"use_bias": False, "dtype": dtype}
+            options["precision"] = precision(dtype)
             self.told = [nn.Dense(c.features, **options) for _ in range(c.layers)]
 
     def _told(self, i: int, condition: jax.Array | None) -> Any:
@@ -128,7 +131,9 @@ class Gated(nn.Module):
         self.head = PixelHead(channels, c.levels, c.head, tuple(own), jnp.dtype(c.dtype))
         self.drop = nn.Dropout(c.dropout)
         if c.classes:
-            options: dict[str, Any] = {"use_bias": False, "dtype": jnp.dtype(c.dtype)}
+            dtype = jnp.dtype(c.dtype)
+            options: dict[str, Any] = {"use_bias": False, "dtype": dtype}
+            options["precision"] = precision(dtype)
             self.told = [nn.Dense(4 * c.features, **options) for _ in range(c.layers + 1)]
 
     def _told(self, i: int, condition: jax.Array | None) -> Any:

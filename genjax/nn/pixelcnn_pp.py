@@ -64,7 +64,8 @@ class GatedBlock(nn.Module):
         y = nn.Dropout(self.dropout, deterministic=not train)(concat_elu(y))
         y = conv(2 * self.features, scale=0.1, dtype=self.dtype)(y, at)
         if condition is not None:
-            hear = nn.Dense(2 * self.features, use_bias=False, kernel_init=NORMAL)
+            exact = jax.lax.Precision.HIGHEST  # in float32, whatever the dtype
+            hear = nn.Dense(2 * self.features, use_bias=False, kernel_init=NORMAL, precision=exact)
             y = y + hear(condition)[:, None, None].astype(y.dtype)
         a, b = jnp.split(y, 2, axis=-1)
         return x + a * jax.nn.sigmoid(b)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.nn.causal import CausalConv, PixelHead, drawn, groups, one_pixel, scaled
+from genjax.nn.masked import precision
 
 State = tuple[jax.Array, jax.Array]  # hidden and cell
 Kept = dict[str, jax.Array]  # what a layer knows of earlier pixels
@@ -99,7 +100,8 @@ class _Recurrence(nn.Module):
     def state(self, *neighbours: jax.Array) -> jax.Array:
         """What the neighbours' states add to the gates: `[..., h]` each -> `[..., 4 h]`."""
         seen = jnp.concatenate(neighbours, axis=-1).astype(self.dtype)
-        return seen @ self.kernel.astype(self.dtype)
+        kernel = self.kernel.astype(self.dtype)
+        return jnp.matmul(seen, kernel, precision=precision(self.dtype))
 
     def begin(self, like: jax.Array) -> State:
         """The first state, in the shape of a state."""
@@ -296,7 +298,10 @@ class PixelRNN(nn.Module):
             self.out = [CausalConv(narrow, wide, dtype=dtype) for _ in each]
         if self.told:
             gates = sweeps * 4 * c.features
-            self.hear = [nn.Dense(gates, use_bias=False, dtype=dtype) for _ in each]
+            exact = precision(dtype)
+            self.hear = [
+                nn.Dense(gates, use_bias=False, dtype=dtype, precision=exact) for _ in each
+            ]
         self.head = PixelHead(channels, c.levels, c.head, wide, dtype)
 
     def _told(self, i: int, condition: jax.Array | None) -> jax.Array:

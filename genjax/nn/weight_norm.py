@@ -15,6 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.masked import precision
+
 NORMAL = nn.initializers.normal(0.05)
 NHWC = ("NHWC", "HWIO", "NHWC")
 Place = tuple[Any, Any]  # a row, and a column or None, in the resolution of a layer's input
@@ -48,9 +50,7 @@ class WeightNorm(nn.Module):
         def whole(kernel: jax.Array, x: jax.Array) -> jax.Array:
             # The margin is laid first: a convolution with one on one side alone is slow on GPU.
             wide = jnp.pad(x, _pads(margins))
-            return jax.lax.conv_general_dilated(
-                wide, kernel, steps, "VALID", dimension_numbers=NHWC
-            )
+            return _conv(wide, kernel, steps)
 
         shape = (self.height, self.width, x.shape[-1], self.features)
         kernel, bias = _weights(self, shape, whole, x)
@@ -94,7 +94,14 @@ class WeightNormUp(nn.Module):
         shape = (2, self.width, x.shape[-1], self.features)
 
         def whole(kernel: jax.Array, x: jax.Array, rows: int = 2) -> jax.Array:
-            out = jax.lax.conv_transpose(x, kernel, (rows, 2), "VALID", dimension_numbers=NHWC)
+            out = jax.lax.conv_transpose(
+                x,
+                kernel,
+                (rows, 2),
+                "VALID",
+                dimension_numbers=NHWC,
+                precision=precision(x.dtype),
+            )
             return out[:, : rows * x.shape[1], self.left : self.left + 2 * x.shape[2]]
 
         kernel, bias = _weights(self, shape, whole, x)
@@ -132,8 +139,17 @@ def _weights(
 
 def _valid(x: jax.Array, kernel: jax.Array, steps: tuple[int, int]) -> jax.Array:
     if x.shape[1:3] == kernel.shape[:2]:  # one pixel: a matrix product
-        return jnp.einsum("bhwi,hwio->bo", x, kernel)[:, None, None]
-    return jax.lax.conv_general_dilated(x, kernel, steps, "VALID", dimension_numbers=NHWC)
+        out = jnp.einsum("bhwi,hwio->bo", x, kernel, precision=precision(x.dtype))
+        return out[:, None, None]
+    return _conv(x, kernel, steps)
+
+
+def _conv(x: jax.Array, kernel: jax.Array, steps: tuple[int, int]) -> jax.Array:
+    """Without a margin, in full float32 where that is the dtype, on a GPU too."""
+    exact = precision(x.dtype)
+    return jax.lax.conv_general_dilated(
+        x, kernel, steps, "VALID", dimension_numbers=NHWC, precision=exact
+    )
 
 
 def _pads(margins: list[tuple[int, int]]) -> list[tuple[int, int]]:

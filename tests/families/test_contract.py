@@ -25,6 +25,7 @@ from helpers import (
 )
 from jax import export
 
+from experiments import flops
 from genjax import families
 from genjax.core import init_state
 
@@ -57,6 +58,22 @@ def test_exports_what_its_traits_promise(family, config):
     with pytest.raises(AttributeError):  # frozen
         config.shape = (1,)
     assert type(config)() == type(config)()  # the paper's defaults are a valid Config
+
+
+def test_exact_densities_ask_for_full_float32(family, config):
+    """A GPU would else round factors to ten bits; in bfloat16 few products are asked so."""
+    if family.TRAITS.density != "exact":
+        return
+
+    def products(config, only=lambda equation: True):
+        variables = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
+        x = family.batch_spec(config, 4)["x"]
+        return flops.count(functools.partial(family.log_prob, config), variables, x, only=only)
+
+    assert products(config, flops.exact) == products(config)
+    if "bfloat16" in str(type(config).__annotations__.get("dtype", "")):
+        rounded = dataclasses.replace(config, dtype="bfloat16")
+        assert products(rounded, flops.exact) < 0.6 * products(rounded)
 
 
 def test_init_under_eval_shape_is_init(family, config):
