@@ -10,7 +10,7 @@ from small import small_run
 
 from genjax import evaluate, latents
 from genjax.data import Dataset, save_npz
-from genjax.families import vae
+from genjax.families import hierarchical_vae, vae
 from genjax.grid import grid
 from genjax.train import fit
 from genjax.train.drawing import Drawing
@@ -165,6 +165,28 @@ def test_pictures_and_figures_of_a_run(workdir, data, capsys):
     means = np.asarray(vae.decode_mean(run.model, variables, z[:6]))
     np.testing.assert_array_equal(pairs[:6], [drawn(i) for i in x[:6]])
     np.testing.assert_allclose(pairs[6:], [drawn(i) for i in means], atol=1)
+
+
+def test_of_a_hierarchy_the_layer_next_to_the_pixels_is_drawn(data, tmp_path, capsys):
+    run = small_run("hierarchical_vae", data, steps=40)
+    record = fit(run, tmp_path / "run", quiet=True).record
+    assert latents.main([str(tmp_path / "run"), "--images", "4", "--columns", "3"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [p.rsplit("/", 1)[1] for p in found["pictures"]] == [
+        *("reconstructions.png", "traversals.png", "interpolations.png"),
+    ]
+    whole = json.loads((tmp_path / "run" / "latents" / "latents.json").read_text())
+    below, above = run.model.latent
+    assert (len(whole["variance"][0]), len(whole["variance"][1])) == (below, above)
+    assert len(whole["kl_by_layer"]) == 2
+    assert len(record["active_units"]) == 2
+    loaded, variables = latents.load(tmp_path / "run")
+    with np.load(data) as arrays:
+        x = arrays["test"][:4].astype(np.float32)
+    z = hierarchical_vae.encode(loaded.model, variables, x)
+    means = np.asarray(hierarchical_vae.decode_mean(loaded.model, variables, z))
+    pairs, _ = tiles(tmp_path / "run" / "latents" / "reconstructions.png")
+    np.testing.assert_allclose(pairs[4:], [drawn(i) for i in means], atol=1)
 
 
 def test_quantiles_are_the_units_own(workdir, tmp_path, capsys):
