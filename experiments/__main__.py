@@ -8,6 +8,8 @@ from typing import Any
 
 from experiments.table import COLUMNS, RECORDS, table
 
+FIGURES = ("paper", "obtained", "std_error", "lowest", "highest")
+
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the table for a person."""
@@ -16,7 +18,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
     page = Table(title="genjax: figures of the papers and figures obtained")
     for column in COLUMNS:
-        right = column in ("parameters", "paper", "obtained", "std_error", "minutes")
+        right = column in FIGURES or column in ("parameters", "minutes")
         whole = column == "experiment"  # it is what `--only` and `select` are told
         page.add_column(
             column.replace("_", " "), justify="right" if right else "left", no_wrap=whole
@@ -25,15 +27,13 @@ def show(rows: list[dict[str, Any]]) -> None:
         page.add_row(*(_cell(column, row[column]) for column in COLUMNS))
     console = Console()
     # A pipe has no width of its own: show every column in full there.
-    console.print(page) if console.is_terminal else Console(width=260).print(page)
+    console.print(page) if console.is_terminal else Console(width=300).print(page)
 
 
 def _cell(column: str, value: Any) -> str:
     if value is None or value == []:
         return "-"
-    if column in ("paper", "obtained"):
-        return f"{value:.2f}"
-    if column == "std_error":
+    if column in FIGURES:
         return f"{value:.2f}"
     if isinstance(value, int):
         return f"{value:,}"

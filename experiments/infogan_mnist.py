@@ -49,6 +49,8 @@ CODES = Run(
         difference="the paper does not say which split the categories were matched on; here it is"
         " train, and the error is on test",
         data_checksum="47a7b5c4",
+        of_seeds="median",
+        shown_by="information",
     ),
 )
 
@@ -64,6 +66,8 @@ RECIPES = {
             tag="figure",
             source="Chen et al. 2016, figure 1: L_I after about 1,000 updates",
             difference="",
+            of_seeds="mean",
+            shown_by="",
         ),
     ),
 }

@@ -21,7 +21,7 @@ NOT_EXPERIMENTS = {
 COLUMNS = (
     *("experiment", "family", "parameters", "dataset", "metric", "unit", "paper", "paper_tag"),
     "obtained",
-    *("std_error", "seeds", "device", "minutes", "commit"),
+    *("std_error", "lowest", "highest", "seeds", "shown_seed", "device", "minutes", "commit"),
 )
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import platform
+import statistics
 import subprocess
 from typing import Any
 
@@ -160,7 +161,9 @@ def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
     `obtained` is the mean over seeds, and none where a seed has none: it diverged. `std_error` is
     that of the test examples, which all seeds share, and with several seeds the spread between
     seeds added in quadrature. Where the seeds are folds they share none, or no seed has an error of
-    its own, their spread is all there is.
+    its own, their spread is all there is. Where the figure asks for the median it has no error:
+    `lowest` and `highest` of several seeds stand beside it. `shown_seed` is the one that the figure
+    is `shown_by`.
     """
     first = records[0]
     row = {
@@ -179,7 +182,16 @@ def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
         folds = [((r["config"] or {}).get("data") or {}).get("fold") for r in records]
         apart = None not in folds and len(set(folds)) == len(folds)
         error = math.sqrt(spread if apart or error is None else error**2 + spread)
+    figure = (first["config"] or {}).get("figure") or {}
+    several = mean is not None and len(values) > 1
+    if several and figure.get("of_seeds") == "median":
+        mean, error = statistics.median(values), None
     row["obtained"], row["std_error"] = mean, error
+    row["lowest"], row["highest"] = (min(values), max(values)) if several else (None, None)
+    by = [(r.get("measured") or {}).get(figure.get("shown_by")) for r in records]
+    row["shown_seed"] = None
+    if several and None not in by:
+        row["shown_seed"] = records[int(np.argmax(np.array(by, float)))]["seed"]
     row["seeds"] = [r["seed"] for r in records]
     row["minutes"] = round(sum(r["minutes"] for r in records) / len(records), 2)
     row["device"] = ", ".join(sorted({r["device"] for r in records}))

@@ -117,6 +117,10 @@ class Figure:
     data_checksum: str = ""
     """Of the data the figure is about; a run on other data makes no row of the table. Where it is
     about several (one a fold), all of them, by spaces."""
+    of_seeds: Literal["mean", "median"] = "mean"
+    """What stands for several seeds."""
+    shown_by: str = ""
+    """Entry of what the instrument measured whose highest value says which seed is shown."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
