@@ -7,6 +7,7 @@ from genjax.core.adversarial import (
     diversity,
     generator_turn,
     method_buffers,
+    nearest,
     one_turn,
     own,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "levels_only",
     "log_mean_weight",
     "method_buffers",
+    "nearest",
     "network_step",
     "one_turn",
     "own",

@@ -181,7 +181,7 @@ def generator_turn(
 ) -> tuple[jax.Array, dict[str, Any], Any]:
     """What the generator minimises, `[B]`; aux; what else the discriminator said of `fake`.
 
-    Entry of aux: `diversity`, see `diversity`.
+    Entries of aux: `diversity` and `nearest`, see there.
 
     Args:
       method: the settings.
@@ -195,7 +195,7 @@ def generator_turn(
     fake_key, real_key = jax.random.split(key)
     stats = variables.get("batch_stats", {}).get("discriminator", {})
     fake_logits, _, said = judge(fake, fake_key, stats)
-    aux: dict[str, Any] = {"diversity": diversity(real, fake)}
+    aux: dict[str, Any] = {"diversity": diversity(real, fake), "nearest": nearest(real, fake)}
     if statistics:
         aux["updates"] = {"batch_stats": {"generator": statistics}}
     if method.loss == "relativistic":
@@ -217,6 +217,30 @@ def diversity(real: jax.Array, fake: jax.Array) -> jax.Array:
 
     whole = spread(real)
     return jnp.where(whole > 0, jnp.sqrt(spread(fake) / jnp.where(whole > 0, whole, 1)), 1.0)
+
+
+def nearest(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """How far a sample lies from its nearest other, relative to data: 0 when they are few images.
+
+    The mean over a batch of the distance to the nearest other one, samples' over data's, `[]`. A
+    generator that gives one of five images whatever its noise has a `diversity` near 1, and this is
+    near 0. A batch of a single image, or data all of which lie on others, give 1.
+    """
+
+    def apart(x: jax.Array) -> jax.Array:
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
+        x = x - jnp.mean(x, axis=0, keepdims=True)
+        squares = jnp.sum(x**2, axis=1)
+        products = jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST)
+        between = jnp.where(jnp.eye(len(x), dtype=bool), jnp.inf, squares[None] - 2 * products)
+        # Which one is found by products; how far it is by the difference, which loses nothing.
+        other = x[jnp.argmin(between, axis=1)]
+        return jnp.mean(jnp.sqrt(jnp.sum((x - other) ** 2, axis=1)))
+
+    if real.shape[0] < 2 or fake.shape[0] < 2:
+        return jnp.ones(())
+    whole = apart(real)
+    return jnp.where(whole > 0, apart(fake) / jnp.where(whole > 0, whole, 1), 1.0)
 
 
 def _discriminator_loss(method: Method, real: jax.Array, fake: jax.Array) -> jax.Array:

@@ -12,6 +12,7 @@ from typing import Any
 EARLY = 300
 LOOKS = 3  # in a row
 ALIKE = 0.2  # diversity: samples lie so much closer to each other than data does
+FEW = 0.1  # nearest: each lies so much closer to its nearest other than data does
 SURE = 0.99  # D(x), and 1 - D(G(z))
 
 
@@ -27,6 +28,18 @@ def collapsed(means: Mapping[str, float], smoothing: float) -> str:
     )
 
 
+def repeated(means: Mapping[str, float], smoothing: float) -> str:
+    """Samples that are a few images, each again and again, however far those lie apart."""
+    nearest = means.get("generator_nearest")
+    if nearest is None or not nearest < FEW or collapsed(means, smoothing):
+        return ""
+    return (
+        f"the generator has collapsed to a few samples: each lies {nearest:.2f} times as far from"
+        f" its nearest other as data does (nearest); lower its learning rate, or take another loss"
+        f" or penalty"
+    )
+
+
 def beaten(means: Mapping[str, float], smoothing: float) -> str:
     """A discriminator that is never wrong; one that learns from smoothed labels says 1 - smoothing
     of data at best."""
@@ -39,7 +52,7 @@ def beaten(means: Mapping[str, float], smoothing: float) -> str:
     )
 
 
-FINDINGS = {"collapsed": collapsed, "beaten": beaten}
+FINDINGS = {"collapsed": collapsed, "repeated": repeated, "beaten": beaten}
 
 
 def look(

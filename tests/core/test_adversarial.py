@@ -19,6 +19,7 @@ from genjax.core import (
     generator_turn,
     init_state,
     method_buffers,
+    nearest,
     network_step,
 )
 from genjax.core.adversarial import LOSSES
@@ -200,6 +201,24 @@ def test_diversity_is_the_ratio_of_mean_squared_distances():
     assert float(diversity(REAL[:1], FAKE[:1])) == 1.0  # one image has no distance
 
 
+def test_nearest_is_the_ratio_of_distances_to_the_nearest_other():
+    def distance(x):
+        x = x.astype(np.float64).reshape(len(x), -1)
+        return np.mean(
+            [min(np.linalg.norm(a - b) for j, b in enumerate(x) if j != i) for i, a in enumerate(x)]
+        )
+
+    found = float(nearest(REAL, 0.3 * FAKE + 100))
+    assert found == pytest.approx(0.3 * distance(FAKE) / distance(REAL), rel=1e-3)
+    assert float(nearest(REAL, REAL)) == pytest.approx(1)
+    # Two images again and again: as far apart as data, and each on top of another.
+    apart = np.linalg.norm(REAL[:, None] - REAL[None], axis=-1)
+    two = np.repeat(REAL[list(np.unravel_index(apart.argmax(), apart.shape))], B // 2, 0)
+    assert float(diversity(REAL, two)) > 0.4
+    assert float(nearest(REAL, two)) == pytest.approx(0, abs=1e-3)
+    assert float(nearest(REAL[:1], FAKE[:1])) == float(nearest(two, FAKE)) == 1.0
+
+
 def test_a_step_may_not_touch_what_is_the_others():
     optimizers = gan.Optimizers(optax.sgd(0.1), optax.sgd(0.1))
     params = {"generator": {"w": W}, "discriminator": {"w": W}}
@@ -233,7 +252,7 @@ def test_every_step_says_how_the_game_stands(loss):
     always = {"real_logit", "fake_logit", "loss", "grad_norm"}
     expected = {f"discriminator_{m}" for m in always} | {f"generator_{m}" for m in always}
     expected -= {"generator_real_logit", "generator_fake_logit"}
-    assert expected | {"generator_diversity"} <= set(metrics)
+    assert expected | {"generator_diversity", "generator_nearest"} <= set(metrics)
     if loss in ("non_saturating", "minimax", "relativistic"):
         assert {"discriminator_real_probability", "discriminator_fake_probability"} <= set(metrics)
 

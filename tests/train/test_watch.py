@@ -20,6 +20,16 @@ def said(means, steps=None, meta=None):
     return [watch.look(s, m, meta) for s, m in zip(steps, means, strict=True)], meta
 
 
+def test_a_few_samples_again_and_again_are_a_collapse_of_their_own():
+    few = {"generator_diversity": 1.0, "generator_nearest": 0.03}
+    found, _ = said([few] * 3)
+    assert "collapsed to a few samples: each lies 0.03 times" in found[2][0]
+    assert not any(said([{**few, "generator_nearest": 0.5}] * 5)[0])
+    alike, _ = said([few | ALIKE] * 3)  # one image: said as that, and once
+    assert len(alike[2]) == 1
+    assert "its samples lie 0.05 times" in alike[2][0]
+
+
 def test_it_takes_three_looks_and_is_said_once():
     found, meta = said([ALIKE] * 5)
     assert [len(f) for f in found] == [0, 0, 1, 0, 0]
