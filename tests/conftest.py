@@ -42,7 +42,7 @@ collect_ignore = [] if importlib.util.find_spec("torch") else ["torch_peers.py"]
 # Whole files go to one process each: the longest first, so that none is left at the end.
 LONGEST = (
     "test_devices.py",
-    "test_resume.py",
+    "test_whole_runs.py",
     "test_contract.py",
     "test_feed.py",
     "test_compile.py",

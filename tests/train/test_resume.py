@@ -5,7 +5,7 @@ import json
 import chex
 import numpy as np
 import pytest
-from helpers import NAMES, run_program
+from helpers import run_program
 from small import small_run, write_data
 
 from genjax.train import fit
@@ -23,36 +23,6 @@ def assert_same_run(a, b):
         return [{k: v for k, v in f.items() if k not in clock} for f in found]
 
     assert lines(a) == lines(b)
-
-
-@pytest.fixture(scope="module")
-def cut_and_whole(tmp_path_factory):
-    """Every family: 10 steps at once, and 6 + 4 in two processes."""
-    root = tmp_path_factory.mktemp("resume")
-    data = write_data(root, n=160)
-    run_program("runs.py", data, str(root / "whole"), "10", *NAMES)
-    run_program("runs.py", data, str(root / "cut"), "6", *NAMES)
-    run_program("runs.py", data, str(root / "cut"), "10", *NAMES)
-    return root
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_cut_in_two_processes_equals_whole(cut_and_whole, name):
-    whole, cut = cut_and_whole / "whole" / name, cut_and_whole / "cut" / name
-    newest = [
-        max(int(p.name) for p in (w / "checkpoints" / "latest").iterdir()) for w in (whole, cut)
-    ]
-    assert newest == [10, 10]
-    assert latest_leaves(whole) == latest_leaves(cut)
-    # What is used afterwards is the same too: the best by validation, where there is one.
-    flat = [leaves(load_state(w)[1]) for w in (whole, cut)]
-    chex.assert_trees_all_equal(*flat)
-
-
-def latest_leaves(workdir):
-    """Checksums of every leaf of the newest checkpoint, as they were saved."""
-    meta = workdir / "checkpoints" / "latest" / "10" / "meta" / "metadata"
-    return json.loads(json.loads(meta.read_text())["body"])["leaves"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,84 @@
+"""Small whole runs of every family: cut and resumed, sampled from, evaluated again."""
+
+import json
+
+import chex
+import numpy as np
+import pytest
+from helpers import NAMES, run_program
+from PIL import Image
+from small import write_data
+
+from genjax import evaluate, sample
+from genjax.train.checkpoint import leaves
+from genjax.train.load import load_state
+
+
+@pytest.fixture(scope="module")
+def cut_and_whole(tmp_path_factory):
+    """Every family: 10 steps at once, and 6 + 4 in two processes."""
+    root = tmp_path_factory.mktemp("resume")
+    data = write_data(root, n=160)
+    run_program("runs.py", data, str(root / "whole"), "10", *NAMES)
+    run_program("runs.py", data, str(root / "cut"), "6", *NAMES)
+    run_program("runs.py", data, str(root / "cut"), "10", *NAMES)
+    return root
+
+
+@pytest.fixture(params=NAMES)
+def finished(request, cut_and_whole):
+    """The folder of a family's whole run, and its record."""
+    workdir = cut_and_whole / "whole" / request.param
+    return workdir, json.loads((workdir / "record.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cut_in_two_processes_equals_whole(cut_and_whole, name):
+    whole, cut = cut_and_whole / "whole" / name, cut_and_whole / "cut" / name
+    newest = [
+        max(int(p.name) for p in (w / "checkpoints" / "latest").iterdir()) for w in (whole, cut)
+    ]
+    assert newest == [10, 10]
+    assert latest_leaves(whole) == latest_leaves(cut)
+    # What is used afterwards is the same too: the best by validation, where there is one.
+    flat = [leaves(load_state(w)[1]) for w in (whole, cut)]
+    chex.assert_trees_all_equal(*flat)
+
+
+def latest_leaves(workdir):
+    """Checksums of every leaf of the newest checkpoint, as they were saved."""
+    meta = workdir / "checkpoints" / "latest" / "10" / "meta" / "metadata"
+    return json.loads(json.loads(meta.read_text())["body"])["leaves"]
+
+
+def test_sample_draws_what_was_asked(finished, tmp_path, capsys):
+    workdir, _ = finished
+    out, npy = tmp_path / "a.png", tmp_path / "a.npy"
+    assert sample.main([str(workdir), "--n", "5", "--out", str(out), "--npy", str(npy)]) == 0
+    x = np.load(npy, allow_pickle=False)
+    assert x.shape == (5, 3, 3, 1)
+    with Image.open(out) as image:
+        assert image.size[0] > 0
+    assert str(out) in capsys.readouterr().out
+    again = tmp_path / "b.npy"
+    sample.main([str(workdir), "--n", "5", "--out", str(out), "--npy", str(again)])
+    np.testing.assert_array_equal(x, np.load(again, allow_pickle=False))
+    sample.main([str(workdir), "--n", "5", "--seed", "1", "--out", str(out), "--npy", str(again)])
+    assert (x != np.load(again, allow_pickle=False)).any()
+
+
+def test_evaluate_gives_the_records_figure(finished, capsys):
+    workdir, record = finished
+    status = evaluate.main([str(workdir)])
+    captured = capsys.readouterr()
+    if record["metric"] == "none":
+        assert status == 2
+        assert "only samples: it has no likelihood" in captured.err
+        return
+    found = json.loads(captured.out)
+    assert found["obtained"] == pytest.approx(record["obtained"], rel=1e-6)
+    assert (found["unit"], f"test {found['metric']}") == (record["unit"], record["metric"])
+    assert found["std_error"] == pytest.approx(record["std_error"], rel=1e-5)
+    assert found["examples"] == record["evaluated"]
+    assert evaluate.main([str(workdir), "--split", "validation"]) == 0
+    assert json.loads(capsys.readouterr().out)["obtained"] != found["obtained"]
