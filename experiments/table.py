@@ -46,7 +46,7 @@ def table(folder: pathlib.Path = RECORDS) -> list[dict[str, Any]]:
     for name, run in rows().items():
         mine = [r for r in records if r["experiment"] == name]
         if mine:
-            row = summarize(mine)
+            row = summarize(mine, run.figure)
         else:
             row = dict.fromkeys(COLUMNS)
             row |= {"experiment": name, "family": run.family, "dataset": run.data.data}

@@ -64,25 +64,28 @@ def main(argv: list[str] | None = None) -> int:
                 chains=options.chains,
                 leapfrog=options.leapfrog,
             )
-        runs = redrawn(run, options.binarize_seeds, options.temperatures)
-        opened = [open_split(one, options.split, options.data) for one in runs]
+        draws = redrawn(run, options.binarize_seeds, options.temperatures)
+        run, dataset = open_split(draws[0], options.split, options.data)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    run, dataset = opened[0]
     x, condition = split_of(run, family, dataset, options)
     key = stream(jax.random.key(run.seed), 0, f"evaluate {options.split}")
-    told = passing(f"{run.experiment}  {options.split}", functools.partial(print, file=sys.stderr))
+    say = functools.partial(print, file=sys.stderr)
+    name = f"{run.experiment}  {options.split}"
     if options.temperatures is not None:
-        found = annealed(chains(variables, x, key, size, condition, told))
+        found = annealed(chains(variables, x, key, size, condition, passing(name, say)))
         about = {"experiment": run.experiment, "split": options.split, **found, **asked}
         about["data_checksum"] = dataset.checksum()
         print(json.dumps(plain(about | {"examples": len(x)})))
         return 0
     of_draws = []
-    for drawn, its_data in opened:
-        x, condition = split_of(drawn, family, its_data, options)
-        of_draws.append(evals.mean_and_error(nll(variables, x, key, size, condition, told)))
+    for i, one in enumerate(draws):
+        if i:
+            one, dataset = open_split(one, options.split, options.data)
+            x, condition = split_of(one, family, dataset, options)
+        nats = nll(variables, x, key, size, condition, passing(name, say))
+        of_draws.append(evals.mean_and_error(nats))
     mean, error_of_mean = (float(a) for a in np.mean(np.asarray(of_draws, np.float64), axis=0))
     bound = family.TRAITS.density == "bound" and not hasattr(family, "reported")
     found = {

@@ -224,7 +224,8 @@ def nearest(real: jax.Array, fake: jax.Array) -> jax.Array:
 
     The mean over a batch of the distance to the nearest other one, samples' over data's, `[]`. A
     generator that gives one of five images whatever its noise has a `diversity` near 1, and this is
-    near 0. A batch of a single image, or data all of which lie on others, give 1.
+    near 0, in batches of several times five. A batch of a single image, or data all of which lie on
+    others, give 1.
     """
 
     def apart(x: jax.Array) -> jax.Array:

@@ -101,8 +101,8 @@ def active_units(
 ) -> Activity:
     """Active units of a family over a split; see `activity`.
 
-    A family with several stochastic layers says what the means of each are
-    (`active_unit_means`); of one layer they are `encode`.
+    A family that exports `active_unit_means` says what the means of its layers are; of another they
+    are `encode`.
 
     Args:
       family: module with `active_unit_means`, or `encode`.
@@ -115,10 +115,18 @@ def active_units(
       **condition: what the family conditions on, `[N]` each.
     """
     if hasattr(family, "active_unit_means"):
-        means = _batches(family.active_unit_means, config, variables, x, condition, batch_size, key)
+        # One key for all batches: draws that differ between examples would be taken for x's.
+        drawn = functools.partial(_drawn_means, family, key)
+        means = _batches(drawn, config, variables, x, condition, batch_size)
     else:
         means = _batches(family.encode, config, variables, x, condition, batch_size)
     return activity(means, threshold)
+
+
+def _drawn_means(
+    family: Any, key: jax.Array, config: Any, variables: Any, x: jax.Array, **given: jax.Array
+) -> Any:
+    return family.active_unit_means(config, variables, x, key, **given)
 
 
 def kl_by_unit(

@@ -331,9 +331,11 @@ def active_unit_means(
     """Means of q of every layer's units, `[B, Z_l]`, whose variance over x says which are active.
 
     A layer that is inferred from another one is taken at one sample of that, as the authors' code
-    has it: bottom_up all but h_1, top_down all but h_L (IWAE, section 5: A_u = Cov_x(E_q[u])).
+    has it: bottom_up all but h_1, top_down all but h_L (IWAE, section 5: A_u = Cov_x(E_q[u])). The
+    sample is made of the same noise for every x, so that what varies is what x says.
     """
-    found = infer(config, variables, x, _noise(config, key, x.shape[0]))
+    noise = [jnp.broadcast_to(e, (x.shape[0], e.shape[1])) for e in _noise(config, key, 1)]
+    found = infer(config, variables, x, tuple(noise))
     return tuple(q.mean for q in found.q)
 
 

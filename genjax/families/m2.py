@@ -338,8 +338,10 @@ def _log_likelihood(
 ) -> jax.Array:
     """log p(x | y, z): `[B, P]` nats."""
     logits = decode(config, variables, z, y)  # [B, P, D]
-    flat = x.reshape(x.shape[0], -1)
-    return -_each_class(lambda one: bernoulli_nll(one, flat))(logits)
+    rows = (-1, logits.shape[-1])  # of every example and class
+    targets = jnp.broadcast_to(x.reshape(x.shape[0], 1, -1), logits.shape)
+    nats = bernoulli_nll(logits.reshape(rows), targets.reshape(rows))
+    return -nats.reshape(logits.shape[:2])
 
 
 def _each_class(function: Any) -> Any:

@@ -447,15 +447,16 @@ def active_unit_means(
 ) -> tuple[jax.Array]:
     """Mean of q(z | x), `[B, Z]`, whose variance over x says which latents are active.
 
-    Of an iaf posterior, which has none in closed form, from 100 samples. Burda et al. 2015, section
-    5.1: A_u = Cov_x(E_q[u]).
+    Of an iaf posterior, which has none in closed form, from 100 samples, made of the same noise for
+    every x: what varies is what x says. Burda et al. 2015, section 5.1: A_u = Cov_x(E_q[u]).
     """
     shared = _prepare(config, variables, x, label)
     if config.posterior != "iaf":
         return (shared.q.mean,)
 
     def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-        noise = jax.random.normal(key, (1, *shared.q.mean.shape))
+        noise = jax.random.normal(key, (1, 1, config.latent))
+        noise = jnp.broadcast_to(noise, (1, *shared.q.mean.shape))
         return total + latent.draw_shared(config, variables["params"], shared, noise)[0][0], None
 
     draws = jax.random.split(key, 100)

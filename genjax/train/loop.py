@@ -1,6 +1,7 @@
 """The loop from outside: settings and a workdir in, a finished run out, resumable at any moment."""
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -247,6 +248,7 @@ def _finish(
         "validation": meta["best"],
     }
 
+    @functools.cache
     def variables() -> Any:
         """On the host: every process measures all of it by itself, and the same."""
         gather = jax.jit(lambda v: v, out_shardings=trainer.replicated)
@@ -262,7 +264,7 @@ def _finish(
             details["bound_samples"] = run.train.eval_samples
         nats = trainer.nll(chosen, split, run.train.eval_samples)
         obtained, error = evals.mean_and_error(nats)
-        if math.isfinite(obtained):
+        if math.isfinite(obtained) and hasattr(family, "active_unit_means"):
             units = active_units(run, family, variables(), *trainer.evaluated[split])
             details |= {} if units is None else {"active_units": units}
         details["evaluated"] = len(nats)

@@ -46,7 +46,8 @@ def measured(
 def active_units(
     run: Run, family: Any, variables: Any, x: np.ndarray, condition: dict[str, Any]
 ) -> list[int] | None:
-    """How many latents of each layer tell anything about x; None where no family says so.
+    """How many latents of each layer tell anything about x; None where nothing says so: of another
+    family, or where a mean is not finite.
 
     Args:
       run: the settings.
@@ -59,5 +60,10 @@ def active_units(
         return None
     key = stream(jax.random.key(run.seed), 0, "active units")
     size = run.train.eval_batch
-    found = evals.active_units(family, run.model, variables, x, key, batch_size=size, **condition)
+    try:
+        found = evals.active_units(
+            family, run.model, variables, x, key, batch_size=size, **condition
+        )
+    except ValueError:  # a draw ran off to infinity: the figure stands without it
+        return None
     return list(found.counts)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from genjax.train.checkpoint import write_json
-from genjax.train.settings import Run, to_json
+from genjax.train.settings import Figure, Run, to_json
 
 # What a row of the table is made of.
 NEEDED = ("experiment", "seed", "config", "obtained", "std_error", "minutes", "device", "commit")
@@ -155,8 +155,8 @@ def read_records(folder: str | os.PathLike) -> list[dict[str, Any]]:
     return out
 
 
-def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """One row from the records of one experiment, one a seed.
+def summarize(records: list[dict[str, Any]], figure: Figure | None = None) -> dict[str, Any]:
+    """One row from the records of one experiment, one a seed; `figure` is the recipe's today.
 
     `obtained` is the mean over seeds, and none where a seed has none: it diverged. `std_error` is
     that of the test examples, which all seeds share, and with several seeds the spread between
@@ -182,13 +182,13 @@ def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
         folds = [((r["config"] or {}).get("data") or {}).get("fold") for r in records]
         apart = None not in folds and len(set(folds)) == len(folds)
         error = math.sqrt(spread if apart or error is None else error**2 + spread)
-    figure = (first["config"] or {}).get("figure") or {}
+    figure = figure or Figure()
     several = mean is not None and len(values) > 1
-    if several and figure.get("of_seeds") == "median":
+    if several and figure.of_seeds == "median":
         mean, error = statistics.median(values), None
     row["obtained"], row["std_error"] = mean, error
     row["lowest"], row["highest"] = (min(values), max(values)) if several else (None, None)
-    by = [(r.get("measured") or {}).get(figure.get("shown_by")) for r in records]
+    by = [(r.get("measured") or {}).get(figure.shown_by) for r in records]
     row["shown_seed"] = None
     if several and None not in by:
         row["shown_seed"] = records[int(np.argmax(np.array(by, float)))]["seed"]

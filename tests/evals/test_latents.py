@@ -61,10 +61,9 @@ def test_a_family_of_one_layer_and_one_of_two():
     )
 
     def both(config, variables, x, key):
-        noise = jax.random.normal(key, (len(x), 5))
-        return model.encode(config, variables, x), noise * jnp.array([0.0, 1.0, 0.0, 1.0, 1.0])[
-            None
-        ]
+        z = model.encode(config, variables, x)
+        noise = jnp.broadcast_to(jax.random.normal(key, (1, 5)), (len(x), 5))  # as is asked for
+        return z, noise + z[:, :1] * jnp.array([0.0, 1.0, 0.0, 1.0, 1.0])[None]
 
     deep = types.SimpleNamespace(**{**vars(model), "active_unit_means": both})
     assert active_units(deep, config, variables, x, KEY, batch_size=64).counts == (2, 3)

@@ -12,7 +12,7 @@ from helpers import all_images, far_variables
 from scipy import stats
 
 from genjax.core import init_state
-from genjax.evals import make_annealed, temperatures
+from genjax.evals import active_units, make_annealed, temperatures
 from genjax.families import hierarchical_vae as family
 from genjax.nn import Gaussian
 from genjax.train.record import count_parameters
@@ -362,6 +362,22 @@ def test_means_of_units_and_features(direction):
     np.testing.assert_allclose(family.encode(config, variables, x), q[0][0], rtol=1e-4, atol=1e-5)
     if direction == "bottom_up":
         np.testing.assert_allclose(family.encode(config, variables, x), means[0][0], rtol=1e-5)
+
+
+def test_no_layer_is_active_by_the_noise_of_another(direction):
+    """q that x says nothing to: a lower layer's mean follows the sample it is inferred from."""
+    config, variables = CONFIGS[direction], variables_of(direction)
+    up = dict(variables["params"])
+    up["up_0"] = jax.tree.map(jnp.zeros_like, up["up_0"])
+    if direction == "top_down":  # all that the deterministic pass says
+        up["up_1"] = jax.tree.map(jnp.zeros_like, up["up_1"])
+    found = active_units(family, config, {"params": up}, IMAGES, jax.random.key(2), batch_size=100)
+    assert found.counts == (0, 0)
+    means = [
+        family.active_unit_means(config, {"params": up}, IMAGES[:1], jax.random.key(k))
+        for k in range(2)
+    ]
+    assert any((a != b).any() for a, b in zip(*means, strict=True))  # it does follow it
 
 
 def test_the_papers_network_has_its_size():

@@ -13,6 +13,7 @@ import scipy.stats
 from helpers import all_images, filled
 from jax import export
 
+from genjax import evals
 from genjax.core import State, traits_of
 from genjax.families import vae
 from genjax.nn import latent
@@ -323,6 +324,16 @@ def test_active_units_go_by_the_mean_of_q(posterior):
     np.testing.assert_array_less(np.abs(got - z.mean(0)), 5 * error + 1e-3)
     apart = np.abs(vae.encode(config, v, X) - z.mean(0)) / (z.std(0) / np.sqrt(n) + 1e-3)
     assert (apart.max() > 8) == (posterior == "iaf")
+
+
+def test_a_latent_that_x_says_nothing_of_is_not_active_under_a_flow_either():
+    """Its samples vary, and their average: with the same noise for every x alike."""
+    config = vae.Config(shape=(3, 3, 1), latent=2, hidden=(8,), posterior="iaf")
+    v = jax.tree.map(jnp.zeros_like, vae.init(config, jax.random.key(0)))
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 2, (300, 3, 3, 1)), jnp.float32)
+    found = evals.active_units(vae, config, v, x, jax.random.key(1), batch_size=64)
+    assert found.counts == (0,)
+    assert found.variance[0].max() < 1e-6
 
 
 @pytest.mark.parametrize("settings", [{"posterior": "iaf"}, {"prior": "vamp"}], ids=str)

@@ -41,22 +41,21 @@ def test_several_seeds_mean_and_quadrature():
 
 def test_a_median_of_seeds_and_the_seed_that_is_shown():
     """Chosen by what was measured without labels, not by the figure."""
-    config = {"figure": {"of_seeds": "median", "shown_by": "information"}}
+    figure = Figure(of_seeds="median", shown_by="information")
     told = [(0, 6.0, 2.1), (1, 40.0, 1.2), (2, 5.0, 2.25), (3, 7.0, 2.29), (4, 4.0, 2.2)]
     made = [
-        {**record(seed, error, config=config), "measured": {"information": nats}}
-        for seed, error, nats in told
+        {**record(seed, error), "measured": {"information": nats}} for seed, error, nats in told
     ]
-    row = records.summarize(made)
+    row = records.summarize(made, figure)
     assert (row["obtained"], row["std_error"]) == (6.0, None)
     assert (row["lowest"], row["highest"], row["shown_seed"]) == (4.0, 40.0, 3)
-    row = records.summarize(made[:1])
+    row = records.summarize(made[:1], figure)
     assert (row["obtained"], row["std_error"]) == (6.0, 0.3)
     assert (row["lowest"], row["highest"], row["shown_seed"]) == (None, None, None)
-    row = records.summarize([*made, record(5, None, None, config=config)])  # one diverged
+    row = records.summarize([*made, record(5, None, None)], figure)  # one diverged
     assert (row["obtained"], row["lowest"], row["shown_seed"]) == (None, None, None)
     del made[1]["measured"]["information"]
-    assert records.summarize(made)["shown_seed"] is None
+    assert records.summarize(made, figure)["shown_seed"] is None
 
 
 def test_folds_share_no_test_examples():
