@@ -23,6 +23,19 @@ NHWC = ("NHWC", "HWIO", "NHWC")
 Kind = Literal["A", "B", "all"]
 
 
+def valid_conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    steps: tuple[int, int] = (1, 1),
+    exact: jax.lax.Precision | None = None,
+) -> jax.Array:
+    """Without a margin; in full float32 where that is the dtype, on a GPU too, or `exact`."""
+    exact = exact or precision(x.dtype)
+    return jax.lax.conv_general_dilated(
+        x, kernel, steps, "VALID", dimension_numbers=NHWC, precision=exact
+    )
+
+
 def groups(features: int, channels: int) -> np.ndarray:
     """The group of every feature, `[features]`: contiguous, as even as can be."""
     return np.arange(features) * channels // features
@@ -103,9 +116,7 @@ class CausalConv(nn.Module):
         columns = (self.left, self.width - 1 - self.left, 0)
         x = x.astype(self.dtype)
         x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), rows, columns, (0, 0, 0)])
-        out = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), "VALID", dimension_numbers=NHWC, precision=self.exactness()
-        )
+        out = valid_conv(x, kernel, exact=self.exactness())
         return out + bias[None, None, None]
 
     def buffer(self, batch: int, rows: int, columns: int) -> jax.Array:
@@ -123,9 +134,7 @@ class CausalConv(nn.Module):
         size = (buffer.shape[0], self.height, buffer.shape[2], buffer.shape[3])
         part = jax.lax.dynamic_slice(buffer, (0, row, 0, 0), size)
         kernel, bias = self.weights()
-        out = jax.lax.conv_general_dilated(
-            part, kernel, (1, 1), "VALID", dimension_numbers=NHWC, precision=self.exactness()
-        )
+        out = valid_conv(part, kernel, exact=self.exactness())
         return out[:, 0] + bias[None, None]
 
     def at_pixel(self, buffer: jax.Array, row: Any, column: Any) -> jax.Array:

@@ -15,10 +15,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.causal import NHWC, valid_conv
 from genjax.nn.masked import precision
 
 NORMAL = nn.initializers.normal(0.05)
-NHWC = ("NHWC", "HWIO", "NHWC")
 Place = tuple[Any, Any]  # a row, and a column or None, in the resolution of a layer's input
 
 
@@ -50,7 +50,7 @@ class WeightNorm(nn.Module):
         def whole(kernel: jax.Array, x: jax.Array) -> jax.Array:
             # The margin is laid first: a convolution with one on one side alone is slow on GPU.
             wide = jnp.pad(x, _pads(margins))
-            return _conv(wide, kernel, steps)
+            return valid_conv(wide, kernel, steps)
 
         shape = (self.height, self.width, x.shape[-1], self.features)
         kernel, bias = _weights(self, shape, whole, x)
@@ -141,15 +141,7 @@ def _valid(x: jax.Array, kernel: jax.Array, steps: tuple[int, int]) -> jax.Array
     if x.shape[1:3] == kernel.shape[:2]:  # one pixel: a matrix product
         out = jnp.einsum("bhwi,hwio->bo", x, kernel, precision=precision(x.dtype))
         return out[:, None, None]
-    return _conv(x, kernel, steps)
-
-
-def _conv(x: jax.Array, kernel: jax.Array, steps: tuple[int, int]) -> jax.Array:
-    """Without a margin, in full float32 where that is the dtype, on a GPU too."""
-    exact = precision(x.dtype)
-    return jax.lax.conv_general_dilated(
-        x, kernel, steps, "VALID", dimension_numbers=NHWC, precision=exact
-    )
+    return valid_conv(x, kernel, steps)
 
 
 def _pads(margins: list[tuple[int, int]]) -> list[tuple[int, int]]:

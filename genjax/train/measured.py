@@ -46,18 +46,15 @@ def measured(
 def active_units(
     run: Run, family: Any, variables: Any, x: np.ndarray, condition: dict[str, Any]
 ) -> list[int] | None:
-    """How many latents of each layer tell anything about x; None where nothing says so: of another
-    family, or where a mean is not finite.
+    """How many latents of each layer tell anything about x; None where a mean is not finite.
 
     Args:
       run: the settings.
-      family: its module.
+      family: its module, with `active_unit_means`.
       variables: fitted, on this process.
       x: a split, `[N, *shape]`.
       condition: what the family is given beside it, `[N]` each.
     """
-    if not hasattr(family, "active_unit_means"):
-        return None
     key = stream(jax.random.key(run.seed), 0, "active units")
     size = run.train.eval_batch
     try:

@@ -1,5 +1,6 @@
 """Several runs of one family in one `vmap`ped program, looked at as they go."""
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from genjax.train.compile import compile_step
 from genjax.train.settings import Run
 
 
-class Stacked:
+class Stacked(abc.ABC):
     """States of all runs, stacked; who makes use of it says which examples each run takes.
 
     Attributes:
@@ -81,13 +82,13 @@ class Stacked:
         """Whether any run could still become better."""
         return True
 
+    @abc.abstractmethod
     def taken(self, start: int, count: int) -> np.ndarray:
         """Indices at positions start .. start + count - 1 of every run's order: `[runs, count]`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def evaluate(self, step: int, pending: list[dict[str, jax.Array]]) -> None:
         """Look at the runs; `pending` are the metrics of all calls since the last time."""
-        raise NotImplementedError
 
     def variables(self, i: int) -> dict[str, Any]:
         """What run `i` is to be used with now."""
