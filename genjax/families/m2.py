@@ -9,7 +9,9 @@ latent variable where nobody tells it. q(y | x) classifies, q(z | x, y) encodes:
     minimised        sum_known L(x, y) + sum_unknown U(x) + alpha mean_known[-log q(y | x)]
 
 The sum over the classes is exact: every image is encoded and decoded once a class. The last term
-is there because L alone teaches q(y | x) nothing.
+is there because L alone teaches q(y | x) nothing. With `gradient_classes` the sum stays exact, in
+the value and in the gradient of q(y | x), and the gradient of the other networks, which is a mean
+over q(y | x), goes through a few classes drawn from there.
 
 Kingma, Rezende, Mohamed and Welling 2014, "Semi-supervised Learning with Deep Generative Models",
 eqs. 6 to 9. The bound from several samples: Burda et al. 2015, "Importance Weighted Autoencoders",
@@ -27,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, gradient_step, log_mean_weight
+from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight
 from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gaussian_nll
 from genjax.nn import MLP, Gaussian, one_hot
 
@@ -57,6 +59,10 @@ class Config:
     weight_prior: float = 1 / 50_000
     """Precision of a normal prior of all parameters, over N examples: the paper's has 1
     (section 4.4)."""
+    gradient_classes: int = 0
+    """Classes of an image that encoder and decoder are differentiated at, drawn as q(y | x) has
+    them (the known one, where it is): the same gradient on average, for little more than computing
+    the loss. 0 is all of them, exactly."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the hidden layers and of the output's factors; parameters, sums and likelihood stay
     float32."""
@@ -67,10 +73,19 @@ class Config:
             shape=self.shape, classes=self.classes, latent=self.latent, hidden=self.hidden
         )
         checks.choices(self)
-        checks.not_negative(alpha=self.alpha, weight_prior=self.weight_prior)
+        checks.not_negative(
+            alpha=self.alpha,
+            weight_prior=self.weight_prior,
+            gradient_classes=self.gradient_classes,
+        )
         checks.positive(labelled=self.labelled)
         if self.labelled > 1:
             raise ValueError(f"labelled must be a share of at most 1, got {self.labelled}.")
+        if self.gradient_classes > self.classes:
+            raise ValueError(
+                f"m2: gradient_classes are of {self.classes} classes, so not"
+                f" {self.gradient_classes}; set that many or fewer, or 0 for all of them exactly."
+            )
 
 
 def tiny() -> Config:
@@ -180,10 +195,19 @@ def loss(
     checks.batch("m2", batch, functools.partial(batch_spec, config))
     x, label = batch["x"], batch["label"]
     known = label >= 0
-    bounds = _bounds(config, variables, x, key)  # [B, C]
     log_q = classify(config, variables, x)
     own = jax.nn.one_hot(label, config.classes)  # all 0 where it is unknown
-    bound = jnp.where(known, jnp.sum(own * bounds, axis=1), _marginal(bounds, log_q))
+    noise = _noise(config, key, x.shape[0])
+    every = jnp.eye(config.classes)[None]
+    if config.gradient_classes:
+        bounds = jax.lax.stop_gradient(_bounds(config, variables, x, every, noise))  # [B, C]
+        shares = jnp.where(known[:, None], own, jnp.exp(log_q))
+        drawn = _drawn_bounds(config, variables, x, shares, noise, key)  # [B]
+        moved = drawn - jax.lax.stop_gradient(drawn)  # of value 0: only its gradient counts
+    else:
+        bounds = _bounds(config, variables, x, every, noise)
+        moved = jnp.zeros(())
+    bound = jnp.where(known, jnp.sum(own * bounds, axis=1), _marginal(bounds, log_q)) + moved
     surprise = categorical_nll(log_q, jnp.where(known, label, 0))
     classification = config.alpha / config.labelled * jnp.where(known, surprise, 0)
     squares = sum(jnp.sum(p**2) for p in jax.tree.leaves(variables["params"]))
@@ -198,7 +222,8 @@ def make_step(config: Config, optimizer: Any) -> Any:
 
 def elbo(config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:
     """-U(x), a bound on log p(x) with one sample of z a class: `[B]` nats (eq. 7)."""
-    bounds = _bounds(config, variables, x, key)
+    noise = _noise(config, key, x.shape[0])
+    bounds = _bounds(config, variables, x, jnp.eye(config.classes)[None], noise)
     return _marginal(bounds, classify(config, variables, x))
 
 
@@ -229,7 +254,7 @@ def log_joint_bound(
     zeros, nll = jnp.zeros_like(q.mean), _each_class(gaussian_nll)
 
     def draw(key: jax.Array) -> jax.Array:
-        z = _draw(q, key)
+        z = q.mean + jnp.exp(q.log_std) * jax.random.normal(key, q.mean.shape)
         log_likelihood = _log_likelihood(config, variables, x, z, y)
         return log_likelihood - nll(z, zeros, zeros) + nll(z, q.mean, q.log_std)
 
@@ -349,16 +374,37 @@ def _each_class(function: Any) -> Any:
     return jax.vmap(function, in_axes=1, out_axes=1)
 
 
-def _draw(q: Gaussian, key: jax.Array) -> jax.Array:
-    return q.mean + jnp.exp(q.log_std) * jax.random.normal(key, q.mean.shape)
+def _noise(config: Config, key: jax.Array, size: int) -> jax.Array:
+    """What z of every class is made of: `[B, C, Z]`."""
+    return jax.random.normal(key, (size, config.classes, config.latent))
 
 
-def _bounds(config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:
-    """-L(x, y) of every class, one sample of z each, the KL in closed form: `[B, C]` nats."""
-    y = jnp.eye(config.classes)[None]
-    q = posterior(config, variables, x, y)  # [B, C, Z]
-    z, kl = _draw(q, key), _each_class(gaussian_kl)(q.mean, q.log_std)
+def _bounds(
+    config: Config, variables: dict[str, Any], x: jax.Array, y: jax.Array, noise: jax.Array
+) -> jax.Array:
+    """-L(x, y) of one-hot `y [1 or B, P, C]`, one sample of z each, of `noise [B, P, Z]`, the KL in
+    closed form: `[B, P]` nats."""
+    q = posterior(config, variables, x, y)  # [B, P, Z]
+    kl = _each_class(gaussian_kl)(q.mean, q.log_std)
+    z = q.mean + jnp.exp(q.log_std) * noise
     return _log_likelihood(config, variables, x, z, y) - kl - math.log(config.classes)
+
+
+def _drawn_bounds(
+    config: Config,
+    variables: dict[str, Any],
+    x: jax.Array,
+    shares: jax.Array,
+    noise: jax.Array,
+    key: jax.Array,
+) -> jax.Array:
+    """Mean of -L(x, y) over `gradient_classes` of the classes, each drawn as often as its share of
+    `shares [B, C]` has it, with that class's own `noise [B, C, Z]`: `[B]` nats."""
+    log_shares = jnp.log(jax.lax.stop_gradient(shares)).T
+    by_class = (jnp.swapaxes(noise, 0, 1), jnp.eye(config.classes)[:, None].repeat(len(x), axis=1))
+    chosen = drawn_noise(key, log_shares, by_class, config.gradient_classes)  # [P, B, ...]
+    noise, y = (jnp.swapaxes(a, 0, 1) for a in chosen)
+    return jnp.mean(_bounds(config, variables, x, y, noise), axis=1)
 
 
 def _marginal(bounds: jax.Array, log_q: jax.Array) -> jax.Array:

@@ -233,6 +233,47 @@ def test_without_labels_all_three_learn_from_the_bound():
     jax.tree.map(np.testing.assert_array_equal, loud, found)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_classes_drawn_have_the_gradient_of_all_on_average(count):
+    few = dataclasses.replace(CONFIG, gradient_classes=count)
+
+    def both(key):
+        """Values and gradients, through all classes and through those drawn, of the same z."""
+        key = jax.random.fold_in(jax.random.key(9), key)
+        pairs = []
+        for config in (CONFIG, few):
+
+            def total(params, config=config):
+                nats = m2.loss(config, {"params": params}, BATCH, key)[0]
+                return nats.sum(), nats
+
+            slopes, nats = jax.grad(total, has_aux=True)(variables()["params"])
+            pairs.append((nats, slopes))
+        return pairs
+
+    (nats, slopes), (few_nats, few_slopes) = jax.jit(jax.vmap(both))(jnp.arange(4_000))
+    np.testing.assert_allclose(few_nats, nats, rtol=1e-5, atol=1e-4)
+    moved = 0.0
+    for (path, a), b in zip(
+        jax.tree.leaves_with_path(slopes), jax.tree.leaves(few_slopes), strict=True
+    ):
+        if path[0].key == "classifier":  # which hears of every class
+            np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-3)
+            continue
+        gap = np.asarray(b - a, np.float64)
+        error = gap.std(0, ddof=1) / np.sqrt(len(gap))
+        np.testing.assert_array_less(np.abs(gap.mean(0)), 5 * error + 1e-3)
+        moved = max(moved, error.max())
+    assert moved > 1e-2  # another gradient each time
+
+
+def test_a_known_class_is_the_one_drawn():
+    told = rows(KNOWN)
+    found = gradients(dataclasses.replace(CONFIG, gradient_classes=1), told)
+    for got, want in zip(*map(jax.tree.leaves, (found, gradients(CONFIG, told))), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
 def test_an_unknown_label_tells_nothing_and_a_wrong_one_is_no_number():
     def nats(label):
         batch = {"x": BATCH["x"], "label": jnp.asarray(label, jnp.int32)}
@@ -353,3 +394,7 @@ def test_settings_that_do_not_fit_are_refused():
             m2.Config(labelled=share)
     with pytest.raises(ValueError, match="alpha must be 0 or above"):
         m2.Config(alpha=-1)
+    with pytest.raises(ValueError, match="gradient_classes must be 0 or above"):
+        m2.Config(gradient_classes=-1)
+    with pytest.raises(ValueError, match="are of 3 classes, so not 4; set that many or fewer"):
+        dataclasses.replace(CONFIG, gradient_classes=4)
