@@ -28,6 +28,7 @@ from genjax.losses import (
     free_bits,
     iwae_loss,
     kl_warmup,
+    normalized_weights,
     resampled_loss,
     score_function_loss,
 )
@@ -100,9 +101,9 @@ class Config:
     latent_samples: int = 1
     """Samples of z an example: averaged over, or those of the bound (Burda et al.: 1, 5, 50)."""
     gradient_samples: int = 0
-    """iwae: how many of `latent_samples` the gradient goes through, drawn as their weights have
-    it. The gradient's mean stays, and a step costs little more than computing the bound; 0 is all.
-    """
+    """iwae and dreg: how many of `latent_samples` the gradient goes through, drawn as their weights
+    have it. The gradient's mean stays, and a step costs little more than computing the bound; 0 is
+    all."""
     beta: float = 1.0
     """Weight of the KL."""
     kl_warmup: int = 0
@@ -166,8 +167,8 @@ class Config:
                 f"free_bits are for the KL of objective elbo or sampled, not for {self.objective}",
             ),
             (
-                self.gradient_samples > 0 and self.objective != "iwae",
-                f"gradient_samples are drawn by the weights of objective iwae, not of"
+                self.gradient_samples > 0 and not many,
+                f"gradient_samples are drawn by the weights of objective iwae or dreg, not of"
                 f" {self.objective}; leave it at 0",
             ),
             (
@@ -234,10 +235,10 @@ def loss(
     condition = _condition(config, batch.get("label"), x.shape[0])
     shared = latent.prepare(config, params, x, condition)
     noise = jax.random.normal(key, (config.latent_samples, x.shape[0], config.latent))
-    if config.objective == "dreg":
-        return _dreg(config, params, shared, noise)
     if config.gradient_samples:
         return _resampled(config, params, shared, noise, key)
+    if config.objective == "dreg":
+        return _dreg(config, params, shared, noise)
     if config.objective == "score":
         z = jax.lax.stop_gradient(draw_gaussian(shared.q, noise))
         log_q = gaussian_log_density(shared.q, z)
@@ -282,11 +283,20 @@ def _dreg(config: Config, params: Any, shared: latent.Shared, noise: jax.Array) 
 def _resampled(
     config: Config, params: Any, shared: latent.Shared, noise: jax.Array, key: jax.Array
 ) -> Any:
-    """`loss` of objective iwae, differentiated at `gradient_samples` of the samples."""
+    """`loss` of objectives iwae and dreg, differentiated at `gradient_samples` of the samples."""
     fixed = jax.lax.stop_gradient((params, shared))
     found = latent.draw_terms(config, *fixed, noise)
-    noise = drawn_noise(key, found.log_weights, noise, config.gradient_samples)
-    drawn = latent.draw_terms(config, params, shared, noise)
+    weights = normalized_weights(found.log_weights)
+    noise, weights = drawn_noise(key, found.log_weights, (noise, weights), config.gradient_samples)
+    if config.objective == "iwae":
+        drawn = latent.draw_terms(config, params, shared, noise)
+    else:
+        # Squared weights move q: one power by being drawn, the other by a z that moves by so much.
+        q = jax.lax.stop_gradient(shared.q)
+        z = draw_gaussian(q, noise)
+        z += weights[..., None] * (draw_gaussian(shared.q, noise) - z)
+        log_q = gaussian_log_density(q, z)
+        drawn = latent.terms_at(config, params, shared, z, log_q)
     return resampled_loss(found.log_weights, drawn.log_weights), found.means()
 
 

@@ -170,13 +170,14 @@ def test_dreg_has_the_mean_gradient_of_iwae_and_less_noise(case):
         assert double[0].var(0).sum() < 0.5 * plain[0].var(0).sum()
 
 
+@pytest.mark.parametrize("objective", ["iwae", "dreg"])
 @pytest.mark.parametrize("count", [1, 3, 10])
-def test_the_gradient_through_drawn_samples_has_the_mean_of_iwae(count):
+def test_the_gradient_through_drawn_samples_has_the_mean_of_iwae(count, objective):
     """Of encoder and decoder, with the same noise; more of it the fewer are drawn."""
     v = variables(CONFIG, shrink=0.5)
     v["params"]["encoder"]["MLP_0"]["out"]["bias"] += 0.3
     iwae = dataclasses.replace(CONFIG, objective="iwae", latent_samples=10)
-    few = dataclasses.replace(iwae, gradient_samples=count)
+    few = dataclasses.replace(iwae, objective=objective, gradient_samples=count)
     x, key = {"x": ROWS_OF_X}, jax.random.key(5)
     got, aux = jax.jit(lambda key: vae.loss(few, v, x, key))(key)
     want, all_aux = jax.jit(lambda key: vae.loss(iwae, v, x, key))(key)
@@ -188,6 +189,22 @@ def test_the_gradient_through_drawn_samples_has_the_mean_of_iwae(count):
         error = one.std(0) / np.sqrt(len(one))
         assert (np.abs(one.mean(0)) > 10 * error).any()  # there is a gradient to agree on
     assert drawn[1].var(0).sum() > plain[1].var(0).sum()
+    if objective == "dreg":
+        by_iwae = gradients(dataclasses.replace(few, objective="iwae"), v)
+        np.testing.assert_allclose(drawn[1], by_iwae[1], rtol=1e-2, atol=1e-3)  # the decoder's
+        assert not np.allclose(drawn[0], by_iwae[0], rtol=1e-2, atol=1e-3)
+
+
+def test_drawn_samples_of_dreg_teach_a_prior_made_of_the_encoder():
+    config = dataclasses.replace(FULL, prior="vamp", pseudo_inputs=3)
+    v = variables(FULL)
+    v["params"]["encoder"]["MLP_0"]["out"]["bias"] += 0.3
+    inputs = jnp.asarray(RNG.normal(size=(3, D)), jnp.float32)
+    v = {"params": {**v["params"], "prior": {"pseudo_inputs": inputs}}}
+    every = dataclasses.replace(config, objective="dreg", latent_samples=10)
+    plain, drawn = gradients(every, v), gradients(dataclasses.replace(every, gradient_samples=3), v)
+    for one, other in zip(plain, drawn, strict=True):
+        assert same_mean(other, one)
 
 
 def test_the_score_function_has_the_mean_gradient_of_the_elbo_and_more_noise():

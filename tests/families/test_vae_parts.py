@@ -486,7 +486,7 @@ def test_every_part_learns_and_exports(settings):
         ({"levels": 1}, "levels_minus_1 must be above 0"),
         ({"latent_samples": 0}, "latent_samples must be above 0"),
         ({"beta": -1.0}, "beta must be 0 or above"),
-        ({"gradient_samples": 1}, "drawn by the weights of objective iwae, not of elbo"),
+        ({"gradient_samples": 1}, "drawn by the weights of objective iwae or dreg, not of elbo"),
         ({"objective": "iwae", "gradient_samples": 2}, "of 1 latent_samples, so not 2"),
         ({"gradient_samples": -1}, "gradient_samples must be 0 or above"),
     ],
