@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from genjax import checks
 
@@ -23,8 +24,10 @@ def _several_axes(params: Any) -> Any:
 class Optimizer:
     """Settings of one Optax optimizer; `build` makes it."""
 
-    optimizer: Literal["sgd", "adam", "rmsprop", "adagrad"] = "adam"
-    """Update rule."""
+    optimizer: Literal["sgd", "adam", "rmsprop", "adagrad", "muon"] = "adam"
+    """Update rule. muon: a matrix's momentum made orthogonal, scaled so that its entries move by as
+    much as adam's do (Jordan 2024, "Muon"; Liu et al. 2025, arXiv:2502.16982, eq. 4); all leaves
+    that are no matrices by adam."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     schedule: Literal[
@@ -45,19 +48,22 @@ class Optimizer:
     warmup: int = 0
     """Updates of linear rise from 0."""
     momentum: float = 0.0
-    """sgd and rmsprop: momentum."""
+    """sgd, rmsprop and muon: momentum; muon's is 0.95 where this is 0."""
     momentum_end: float = 0.0
     """sgd: what the momentum moves to, linearly; 0 keeps it."""
     momentum_steps: int = 0
     """sgd: updates until the momentum is there."""
     nesterov: bool = False
-    """sgd and rmsprop: Nesterov's form of the momentum."""
+    """sgd and rmsprop: Nesterov's form of the momentum, which muon always has."""
     b1: float = 0.9
     """adam: decay of the first moment."""
     b2: float = 0.999
     """adam: decay of the second moment; rmsprop: decay of the squares."""
     eps: float = 1e-8
-    """adam: added to the denominator; rmsprop and adagrad: added under its root."""
+    """adam: added to the denominator; rmsprop and adagrad: added under its root; muon: added to the
+    norm that a matrix is divided by."""
+    orthogonal_steps: int = 5
+    """muon: Newton-Schulz steps towards an orthogonal matrix."""
     weight_decay: float = 0.0
     """Decoupled weight decay, times the learning rate."""
     decay_biases: bool = True
@@ -68,9 +74,14 @@ class Optimizer:
     """Batches whose mean gradient makes one update."""
 
     def __post_init__(self) -> None:
-        checks.one_of(("sgd", "adam", "rmsprop", "adagrad"), optimizer=self.optimizer)
+        checks.one_of(("sgd", "adam", "rmsprop", "adagrad", "muon"), optimizer=self.optimizer)
         checks.one_of(SCHEDULES, schedule=self.schedule)
-        checks.positive(learning_rate=self.learning_rate, eps=self.eps, accumulate=self.accumulate)
+        checks.positive(
+            learning_rate=self.learning_rate,
+            eps=self.eps,
+            orthogonal_steps=self.orthogonal_steps,
+            accumulate=self.accumulate,
+        )
         checks.not_negative(
             decrease=self.decrease,
             floor=self.floor,
@@ -100,9 +111,9 @@ class Optimizer:
                 raise ValueError(
                     f"boundaries must rise, the first above warmup, got {self.boundaries}."
                 )
-        if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
+        if self.momentum and self.optimizer not in ("sgd", "rmsprop", "muon"):
             raise ValueError(
-                f"momentum is for sgd and rmsprop, not for {self.optimizer}; set b1 for adam."
+                f"momentum is for sgd, rmsprop and muon, not for {self.optimizer}; set b1 for adam."
             )
         if bool(self.momentum_end) != bool(self.momentum_steps):
             raise ValueError("momentum_end and momentum_steps go together: where to, and when.")
@@ -162,6 +173,18 @@ class Optimizer:
         trace = optax.inject_hyperparams(optax.trace, static_args=("nesterov",))
         return trace(decay=moving, nesterov=self.nesterov)
 
+    def _muon(self) -> optax.GradientTransformation:
+        rule = optax.contrib.muon(
+            1.0,  # the learning rate follows, and turns the sign once more
+            beta=self.momentum or 0.95,
+            ns_steps=self.orthogonal_steps,
+            eps=self.eps,
+            consistent_rms=0.2,
+            adam_b1=self.b1,
+            adam_b2=self.b2,
+        )
+        return optax.chain(rule, optax.scale(-1.0))
+
     def build(self, *, learning_rate_scale: float | None = None) -> optax.GradientTransformation:
         """The optimizer.
 
@@ -179,6 +202,7 @@ class Optimizer:
                 optax.trace(self.momentum, self.nesterov) if momentum else optax.identity(),
             ),
             "adagrad": lambda: optax.scale_by_rss(0.0, self.eps),
+            "muon": self._muon,
         }
         chain = [optax.clip_by_global_norm(self.clip)] if self.clip else []
         chain.append(rules[self.optimizer]())

@@ -117,6 +117,43 @@ def test_momentum_moves_linearly_and_then_stays(nesterov):
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+@pytest.mark.parametrize("steps", [5, 12])
+def test_muon_turns_matrices_orthogonal_and_leaves_vectors_to_adam(momentum, steps):
+    """Jordan 2024, with its quintic; the scale of Liu et al. 2025, eq. 4."""
+    params, grads = draw(5)
+    s = Optimizer(
+        optimizer="muon",
+        learning_rate=0.1,
+        momentum=momentum,
+        orthogonal_steps=steps,
+        b1=0.7,
+        b2=0.9,
+        weight_decay=0.3,
+    )
+    with jax.enable_x64(True):
+        got = obtained(s.build(), params, grads)
+    want, m = [], momentum or 0.95
+    first, squares, velocity = np.zeros(3), np.zeros(3), np.zeros((2, 3))
+    for t, g in enumerate(grads, start=1):
+        b, w = g[:3], g[3:].reshape(2, 3)
+        first, squares = 0.7 * first + 0.3 * b, 0.9 * squares + 0.1 * b**2
+        ahead = 0.7 * first / (1 - 0.7 ** (t + 1)) + 0.3 * b / (1 - 0.7**t)  # Nesterov's Adam
+        d_b = ahead / (np.sqrt(squares / (1 - 0.9**t)) + 1e-8)
+        velocity = m * velocity + (1 - m) * w
+        x = m * velocity / (1 - m ** (t + 1)) + (1 - m) * w / (1 - m**t)
+        x /= np.linalg.norm(x)
+        for _ in range(steps):
+            a = x @ x.T
+            x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
+        singular = np.linalg.svd(x, compute_uv=False)
+        assert ((singular > 0.6) & (singular < 1.3)).all()
+        d_w = 0.2 * math.sqrt(3) * x.ravel()
+        params = params - 0.1 * (np.concatenate([d_b, d_w]) + 0.3 * params)
+        want.append(params)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
 def test_the_defaults_are_those_of_adam_and_of_no_extras():
     """Kingma and Ba 2015, algorithm 1."""
     s = Optimizer()
@@ -301,7 +338,7 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(accumu
         ({"eps": 0.0}, "eps must be above 0"),
         ({"accumulate": 0}, "accumulate must be above 0"),
         ({"decay_steps": 0}, "decay_steps must be above warmup"),
-        ({"momentum": 0.9}, "momentum is for sgd and rmsprop"),
+        ({"momentum": 0.9}, "momentum is for sgd, rmsprop and muon"),
         ({"optimizer": "sgd", "nesterov": True}, "nesterov needs a momentum"),
         ({"decrease": -1.0}, "decrease must be 0 or above"),
         ({"warmup": -1}, "warmup must be 0 or above"),
@@ -336,7 +373,7 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(accumu
         ({"schedule": "exponential", "floor": 1.0}, "floor must not be above learning_rate, got 1"),
         ({"optimizer": "sgd", "momentum": 0.5, "momentum_end": 0.7}, "momentum_end and momentum_s"),
         ({"momentum_end": 0.7, "momentum_steps": 9}, "momentum_end is for sgd with a momentum"),
-        ({"optimizer": "lion"}, "optimizer must be one of .*adagrad, got 'lion'"),
+        ({"optimizer": "lion"}, "optimizer must be one of .*muon, got 'lion'"),
     ],
     ids=str,
 )
