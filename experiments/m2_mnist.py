@@ -9,6 +9,11 @@ record); the images without count as they are. Images are drawn anew for every b
 is that of q(y | x) on one draw of the test images.
 
     python -m experiments.reproduce --only m2_mnist --seeds 0 1 2 3 4 5 6 7 8 9
+
+`fast_*` are half the steps at a rate that falls linearly from 1e-3 to 0, encoder and decoder
+differentiated at one class of an image, drawn from q(y | x), hidden layers in bfloat16: 35 minutes
+of two CPU cores. After 500 steps with 100 labels the error on validation is 88 % with 3e-4, 85 %
+with 1e-3 and 75 % with 3e-3, which then goes up again.
 """
 
 import dataclasses
@@ -50,20 +55,41 @@ HUNDRED = Run(
     ),
 )
 
+THOUSAND = dataclasses.replace(
+    HUNDRED,
+    experiment="m2_mnist:labels_1000",
+    model=dataclasses.replace(HUNDRED.model, labelled=1_000 / N),
+    data=dataclasses.replace(HUNDRED.data, labels_per_class=100),
+    figure=dataclasses.replace(
+        HUNDRED.figure,
+        paper=3.60,
+        tag="memory",
+        source="Kingma et al. 2014, table 1: M2, 1,000 labels",
+    ),
+)
+
+
+def fast(run: Run, name: str) -> Run:
+    """Half the steps of `run`, at a third of the cost each."""
+    return dataclasses.replace(
+        run,
+        experiment=f"m2_mnist:{name}",
+        model=dataclasses.replace(run.model, gradient_classes=1, dtype="bfloat16"),
+        optimizer=Optimizer(optimizer="adam", learning_rate=1e-3, schedule="linear"),
+        train=dataclasses.replace(run.train, steps=50_000),
+        figure=dataclasses.replace(
+            run.figure,
+            difference=f"{run.figure.difference}; 500 epochs at a rate falling from 0.001 to 0,"
+            " the gradient of encoder and decoder through one class drawn, products of bfloat16",
+        ),
+    )
+
+
 RECIPES = {
     "labels_100": HUNDRED,
-    "labels_1000": dataclasses.replace(
-        HUNDRED,
-        experiment="m2_mnist:labels_1000",
-        model=dataclasses.replace(HUNDRED.model, labelled=1_000 / N),
-        data=dataclasses.replace(HUNDRED.data, labels_per_class=100),
-        figure=dataclasses.replace(
-            HUNDRED.figure,
-            paper=3.60,
-            tag="memory",
-            source="Kingma et al. 2014, table 1: M2, 1,000 labels",
-        ),
-    ),
+    "labels_1000": THOUSAND,
+    "fast_100": fast(HUNDRED, "fast_100"),
+    "fast_1000": fast(THOUSAND, "fast_1000"),
 }
 
 if __name__ == "__main__":
