@@ -10,10 +10,12 @@ is that of q(y | x) on one draw of the test images.
 
     python -m experiments.reproduce --only m2_mnist --seeds 0 1 2 3 4 5 6 7 8 9
 
-`fast_*` are half the steps at a rate that falls linearly from 1e-3 to 0, encoder and decoder
-differentiated at one class of an image, drawn from q(y | x), hidden layers in bfloat16: 35 minutes
-of two CPU cores. After 500 steps with 100 labels the error on validation is 88 % with 3e-4, 85 %
-with 1e-3 and 75 % with 3e-3, which then goes up again.
+`fast_*` are 36,000 steps at a rate that falls linearly from 1e-3 to 0, encoder and decoder
+differentiated at one class of an image, drawn from q(y | x): some 35 minutes of two CPU cores. Their
+alpha is chosen on validation after 2,000 steps: with 100 labels the error is 50 % with the paper's
+0.1 (and 30 % at its lowest, after 1,000), 28 % with 2, 21 % with 20; with 1,000 labels 53 % with 0.1
+and 10 % with 5. With 0.1 the bound, which an image without label moves by nats, takes the classes
+for clusters of its own; weights that begin by fan-in do so from the start (82 %).
 """
 
 import dataclasses
@@ -49,8 +51,7 @@ HUNDRED = Run(
         source="Kingma et al. 2014, table 1: M2, 100 labels (quoted by the README of"
         " tijiang13/Semi-supervised-VAE)",
         difference="weights of the lowest error on validation; batches hold as many labels as"
-        " chance gives them; length and batch size are not printed; weights begin by fan-in and"
-        " biases have the prior too, where the authors begin at 0.001 and leave biases out",
+        " chance gives them; length and batch size are not printed; biases have the prior too",
         data_checksum="07312661",
     ),
 )
@@ -69,18 +70,19 @@ THOUSAND = dataclasses.replace(
 )
 
 
-def fast(run: Run, name: str) -> Run:
-    """Half the steps of `run`, at a third of the cost each."""
+def fast(run: Run, name: str, alpha: float) -> Run:
+    """A third of the steps of `run`, at a third of the cost each."""
     return dataclasses.replace(
         run,
         experiment=f"m2_mnist:{name}",
-        model=dataclasses.replace(run.model, gradient_classes=1, dtype="bfloat16"),
+        model=dataclasses.replace(run.model, gradient_classes=1, alpha=alpha),
         optimizer=Optimizer(optimizer="adam", learning_rate=1e-3, schedule="linear"),
-        train=dataclasses.replace(run.train, steps=50_000),
+        train=dataclasses.replace(run.train, steps=36_000),
         figure=dataclasses.replace(
             run.figure,
-            difference=f"{run.figure.difference}; 500 epochs at a rate falling from 0.001 to 0,"
-            " the gradient of encoder and decoder through one class drawn, products of bfloat16",
+            difference=f"alpha {alpha:g}, chosen on validation, not 0.1;"
+            f" {run.figure.difference}; 360 epochs at a rate falling from 0.001 to 0, the gradient"
+            " of encoder and decoder through one class drawn",
         ),
     )
 
@@ -88,8 +90,8 @@ def fast(run: Run, name: str) -> Run:
 RECIPES = {
     "labels_100": HUNDRED,
     "labels_1000": THOUSAND,
-    "fast_100": fast(HUNDRED, "fast_100"),
-    "fast_1000": fast(THOUSAND, "fast_1000"),
+    "fast_100": fast(HUNDRED, "fast_100", 20.0),
+    "fast_1000": fast(THOUSAND, "fast_1000", 5.0),
 }
 
 if __name__ == "__main__":

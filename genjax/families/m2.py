@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight
+from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight, stream
 from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gaussian_nll
 from genjax.nn import MLP, Gaussian, one_hot
 
@@ -50,6 +50,10 @@ class Config:
     """Hidden units of classifier, encoder and, reversed, of decoder (section 4.4)."""
     activation: Literal["softplus", "tanh", "relu"] = "softplus"
     """Hidden activation (section 4.4)."""
+    weights: Literal["small", "lecun"] = "small"
+    """First parameters. small: all normal of standard deviation 0.001, as the authors' code has it,
+    so that labels are the first to tell the classes apart; lecun: by fan-in, biases 0, where the
+    bound does so as chance has it before labels are heard."""
     alpha: float = 0.1
     """Weight of the classification loss, nats an example: over N examples the paper's alpha is
     0.1 N, times the mean of -log q(y | x) over those with a label (section 3.1.2)."""
@@ -154,13 +158,17 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     keys = jax.random.split(key, 3)
     x = jnp.zeros((1, math.prod(config.shape)))
     y, z = jnp.zeros((1, 1, config.classes)), jnp.zeros((1, 1, config.latent))
-    return {
-        "params": {
-            "classifier": classifier.init(keys[0], x)["params"],
-            "encoder": encoder.init(keys[1], x[:, None], y)["params"],
-            "decoder": decoder.init(keys[2], z, y)["params"],
-        }
+    params = {
+        "classifier": classifier.init(keys[0], x)["params"],
+        "encoder": encoder.init(keys[1], x[:, None], y)["params"],
+        "decoder": decoder.init(keys[2], z, y)["params"],
     }
+    if config.weights == "small":
+        leaves, tree = jax.tree.flatten(params)
+        each = jax.random.split(stream(key, 0, "weights"), len(leaves))
+        drawn = [0.001 * jax.random.normal(k, p.shape) for k, p in zip(each, leaves, strict=True)]
+        params = jax.tree.unflatten(tree, drawn)
+    return {"params": params}
 
 
 def classify(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:

@@ -388,6 +388,22 @@ def test_the_papers_network_has_its_size():
     }
 
 
+def test_parameters_begin_small_or_by_fan_in():
+    small = m2.init(m2.Config(), jax.random.key(0))["params"]
+    for leaf in jax.tree.leaves(small):
+        assert leaf.size < 1000 or float(leaf.std()) == pytest.approx(1e-3, rel=0.05)
+        assert 0 < float(jnp.abs(leaf).max()) < 6e-3
+    kernel = small["decoder"]["MLP_0"]["out"]["kernel"]
+    other = m2.init(m2.Config(), jax.random.key(1))["params"]["decoder"]["MLP_0"]["out"]["kernel"]
+    assert np.abs(np.corrcoef(kernel.ravel(), other.ravel())[0, 1]) < 0.01
+    # The classifier knows nothing yet, and so the bound cannot tell it anything.
+    log_q = m2.classify(m2.Config(), {"params": small}, jnp.ones((2, 28, 28, 1)))
+    np.testing.assert_allclose(np.exp(log_q), 0.1, atol=0.01)
+    lecun = m2.init(m2.Config(weights="lecun"), jax.random.key(0))["params"]
+    kernel = lecun["decoder"]["MLP_0"]["out"]["kernel"]
+    assert float(kernel.std()) == pytest.approx(500**-0.5, rel=0.05)
+
+
 def test_settings_that_do_not_fit_are_refused():
     for share in (0, 1.5):
         with pytest.raises(ValueError, match="labelled must be"):

@@ -66,6 +66,35 @@ def test_no_pixel_sees_itself_or_a_later_one_and_all_earlier_are_seen():
     assert seen[20, 8:20].all()
 
 
+def test_it_sums_to_one_where_both_axes_are_halved_twice():
+    config, variables = made(shape=(4, 4, 1), levels=2, halvings=2, components=2, features=4)
+    bits = (np.arange(2**16)[:, None] >> np.arange(16)) & 1
+    x = jnp.asarray(bits.reshape(-1, 2048, 4, 4, 1), jnp.float32)
+    of = jax.jit(lambda x: jax.lax.map(lambda x: pixelcnn_pp.log_prob(config, variables, x), x))
+    log_p = np.asarray(of(x), np.float64)
+    assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-5)
+    assert log_p.std() > 0.2
+
+
+def test_channels_are_seen_in_their_order():
+    """The density of a channel hears of the earlier ones of its pixel, and of no later one."""
+    config, variables = made(shape=(3, 3, 3), levels=8, halvings=1)
+    x = jax.random.uniform(jax.random.key(0), (4, 3, 3, 3), minval=1.5, maxval=5.5)
+
+    def of(x):
+        return pixelcnn_pp.log_conditionals(config, variables, x[None]).ravel()
+
+    dense = np.asarray(jax.jit(jax.vmap(jax.jacrev(of)))(x)).reshape(4, 27, 27)
+    seen = np.abs(dense).max(axis=0) > 0  # [value, value that it looks at]
+    assert not np.triu(seen, 1).any()
+    assert seen.diagonal().all()  # its own value it has the density of
+    red = 4 * 3  # of the middle pixel
+    assert seen[red + 1, red]
+    assert seen[red + 2, red]
+    assert seen[red + 2, red + 1]
+    assert seen[red, red - 3 : red].all()
+
+
 def test_a_shift_left_out_is_noticed(monkeypatch):
     from genjax.nn import pixelcnn_pp as network
 
@@ -81,11 +110,22 @@ def test_three_ways_to_draw_make_the_same_images(shape, levels):
     halvings = 2 if shape[2] == 1 else 1
     config, variables = made(shape=shape, levels=levels, classes=2, components=3, halvings=halvings)
     label = jnp.arange(10) % 2
+    x = same_by_all(config, variables, label)
+    assert len(np.unique(x)) > 2
+    # And from a beginning that ends within a row and, where there are channels, within a pixel.
+    known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(shape)
+    image = jax.random.randint(jax.random.key(5), x.shape, 0, levels).astype(jnp.float32)
+    ended = same_by_all(config, variables, label, given=(image, known))
+    np.testing.assert_array_equal(ended[:, known], image[:, known])
+
+
+def same_by_all(config, variables, label, given=None):
+    """What every way to draw makes of one key."""
     x = [
         np.asarray(
             jax.jit(
                 lambda key, m=m: pixelcnn_pp.sample(
-                    config, variables, key, 10, label=label, method=m
+                    config, variables, key, len(label), label=label, method=m, given=given
                 )
             )(jax.random.key(3))
         )
@@ -93,7 +133,7 @@ def test_three_ways_to_draw_make_the_same_images(shape, levels):
     ]
     np.testing.assert_array_equal(x[1], x[0])
     np.testing.assert_array_equal(x[2], x[0])
-    assert len(np.unique(x[0])) > 2
+    return x[0]
 
 
 def test_draws_pass_the_cumulative_probability():

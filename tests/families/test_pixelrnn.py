@@ -146,6 +146,11 @@ def test_two_scales(network):
         alone = {"params": variables["params"]["small"]}
         whole += np.exp(float(of_small(alone, small[None])[0])) * p
     assert whole.sum() == pytest.approx(1, abs=1e-5)
+    # Drawing both, small and then large, draws images of that probability.
+    n = 40_000
+    drawn = jax.jit(lambda key: pixelrnn.sample(config, variables, key, n))(jax.random.key(1))
+    index = np.asarray(drawn).reshape(n, -1) @ (2.0 ** np.arange(8)[::-1])
+    assert chi_squared(np.bincount(index.astype(int), minlength=256), whole * n) > 1e-4
     both = np.exp(np.asarray(jitted(pixelrnn, "log_prob", config)(variables, x), np.float64))
     assert (both <= whole * (1 + 1e-5)).all()
     terms = pixelrnn.log_conditionals(config, variables, x)
@@ -202,17 +207,32 @@ def test_the_row_lstm_sees_a_triangle():
 def test_three_ways_to_draw_make_the_same_images(network, settings):
     config, variables = made(network, classes=2, **settings)
     label = jnp.arange(10) % 2
+    x = same_by_all(config, variables, label)
+    assert len(np.unique(x)) == config.levels
+    # And from a beginning that ends within a row and, where there are channels, within a pixel.
+    known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(config.shape)
+    image = jax.random.randint(jax.random.key(5), x.shape, 0, config.levels).astype(jnp.float32)
+    small = pixelrnn.shrunk(config, image) if config.factor > 1 else None
+    ended = same_by_all(config, variables, label, given=(image, known), small=small)
+    np.testing.assert_array_equal(ended[:, known], image[:, known])
+    assert (ended[:, ~known] != x[:, ~known]).any()
+
+
+def same_by_all(config, variables, label, **told):
+    """What every way to draw makes of one key."""
     x = [
         np.asarray(
             jax.jit(
-                lambda key, m=m: pixelrnn.sample(config, variables, key, 10, label=label, method=m)
+                lambda key, m=m: pixelrnn.sample(
+                    config, variables, key, len(label), label=label, method=m, **told
+                )
             )(jax.random.key(3))
         )
         for m in ("naive", "cached", "parallel")
     ]
     np.testing.assert_array_equal(x[1], x[0])
     np.testing.assert_array_equal(x[2], x[0])
-    assert len(np.unique(x[0])) == config.levels
+    return x[0]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -221,13 +241,17 @@ def test_frequencies_of_samples_are_the_probabilities(network):
     n = 20_000
     draw = jax.jit(lambda key: pixelrnn.sample(config, variables, key, n))
     index = np.asarray(draw(jax.random.key(1))).reshape(n, -1) @ (3.0 ** np.arange(4)[::-1])
-    seen = np.bincount(index.astype(int), minlength=81).astype(float)
     log_p = pixelrnn.log_prob(config, variables, every_image((2, 2, 1), 3))
     expected = np.exp(np.asarray(log_p, np.float64)) * n
+    assert chi_squared(np.bincount(index.astype(int), minlength=81), expected) > 1e-4
+
+
+def chi_squared(seen, expected):
+    """p-value of counts, the rare cells in one."""
     rare = expected < 5
-    cells = [np.append(a[~rare], a[rare].sum()) for a in (seen, expected)]
+    cells = [np.append(a[~rare], a[rare].sum()) for a in (seen.astype(float), expected)]
     keep = cells[1] > 0
-    assert stats.chisquare(*(c[keep] / c[keep].sum() * n for c in cells)).pvalue > 1e-4
+    return stats.chisquare(*(c[keep] / c[keep].sum() * seen.sum() for c in cells)).pvalue
 
 
 def test_lower_halves_are_completed_and_two_scales_ask_for_the_small_image():
