@@ -2,7 +2,9 @@
 
 Writes WORKDIR/completions.png: in the first row images of the split, in the second what is known
 of them (the rest is grey), below as many completions as asked for, each an exact draw given what is
-known. Families whose order begins at the upper left complete from above; orderless ones any mask.
+known. Families whose order begins at the upper left complete from above, rows or any number of
+pixels; orderless ones complete any mask. Where a run has a network for a smaller image, that of the
+image itself is known too.
 """
 
 import argparse
@@ -30,7 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("workdir", type=pathlib.Path, help="folder of a run")
-    add("--rows", type=int, help="rows of pixels that are known, from above; else half of them")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--rows", type=int, help="rows that are known, from above; else half of them")
+    part.add_argument("--pixels", type=int, help="pixels that are known, row after row from above")
     add("--images", type=int, default=10, help="of the split (10)")
     add("--draws", type=int, default=5, help="completions of each (5)")
     add("--split", default="test", help="train, validation or test (test)")
@@ -55,17 +59,24 @@ def look(options: argparse.Namespace) -> dict[str, object]:
     family, config = families.get(run.family), run.model
     if len(config.shape) != 3:
         raise ValueError(f"{options.workdir} is of events {config.shape}, which have no rows.")
-    height = config.shape[0]
+    height, width, _ = config.shape
     rows = height // 2 if options.rows is None else options.rows
     if not 0 <= rows < height:
         raise ValueError(f"rows must be from 0 to {height - 1}, so that something is left to draw.")
+    pixels = rows * width if options.pixels is None else options.pixels
+    if not 0 <= pixels < height * width:
+        raise ValueError(
+            f"pixels must be from 0 to {height * width - 1}, so that something is left to draw."
+        )
     _, variables = load(options.workdir)
     run, dataset = open_split(run, options.split, options.data)
     x = evaluation_data(run, dataset, options.split)[: options.images]
     told = evaluation_conditions(run, family, dataset, options.split)
     condition = {name: jnp.asarray(a[: options.images]) for name, a in told.items()}
-    known = np.zeros(config.shape, bool)
-    known[:rows] = True
+    if getattr(config, "factor", 1) > 1:
+        condition["small"] = family.shrunk(config, jnp.asarray(x))
+    first = np.arange(height * width).reshape(height, width, 1) < pixels
+    known = np.broadcast_to(first, config.shape)
 
     @jax.jit
     def draw(key: jax.Array) -> jax.Array:
@@ -77,7 +88,12 @@ def look(options: argparse.Namespace) -> dict[str, object]:
     page = [x, np.where(known, x, (low + high) / 2), *drawn]
     out = options.out or options.workdir / "completions.png"
     save_grid(out, np.concatenate(page), low, high, len(x))
-    return {"experiment": run.experiment, "known_rows": rows, "images": len(x), "picture": str(out)}
+    return {
+        "experiment": run.experiment,
+        "known_pixels": pixels,
+        "images": len(x),
+        "picture": str(out),
+    }
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from small import small_run, write_data
 from train.test_latents import drawn, tiles
 
 from genjax import complete
-from genjax.data import Data, load
+from genjax.data import Data, Dataset, load, save_npz
 from genjax.train import fit
 
 
@@ -23,7 +23,7 @@ def test_the_picture_holds_images_what_is_known_and_completions(family, data, tm
     fit(small_run(family, data), tmp_path, quiet=True)
     assert complete.main([str(tmp_path), "--images", "4", "--draws", "3", "--rows", "1"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["known_rows"] == 1
+    assert said["known_pixels"] == 3
     found, columns = tiles(tmp_path / "completions.png")
     assert columns == 4
     found = found.reshape(5, 4, 3, 3)
@@ -43,6 +43,25 @@ def test_a_density_told_a_label_is_told_it(data, tmp_path, capsys):
     fit(run, tmp_path, quiet=True)
     assert complete.main([str(tmp_path), "--images", "2", "--draws", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 2
+
+
+def test_a_beginning_may_end_within_a_row_and_the_small_image_is_told(tmp_path, capsys):
+    x = np.random.default_rng(0).integers(0, 2, (60, 4, 4, 1)).astype(np.uint8)
+    splits = {"train": {"x": x[:40]}, "validation": {"x": x[40:50]}, "test": {"x": x[50:]}}
+    save_npz(Dataset("dots", splits, 2), tmp_path / "dots.npz")
+    run = small_run("pixelrnn", str(tmp_path / "dots.npz"))
+    model = dataclasses.replace(run.model, shape=(4, 4, 1), factor=2)
+    fit(dataclasses.replace(run, model=model), tmp_path / "run", quiet=True)
+    assert complete.main([str(tmp_path / "run"), "--images", "3", "--pixels", "6"]) == 0
+    assert json.loads(capsys.readouterr().out)["known_pixels"] == 6
+    found, columns = tiles(tmp_path / "run" / "completions.png")
+    found = found.reshape(7, 3, 16)
+    assert columns == 3
+    assert (found[2:, :, :6] == found[:1, :, :6]).all()
+    assert (found[1, :, 6:] == found[1, 0, 6]).all()  # grey
+    assert (found[2:, :, 6:] != found[2:3, :, 6:]).any()  # different draws
+    assert complete.main([str(tmp_path / "run"), "--pixels", "16"]) == 2
+    assert "pixels must be from 0 to 15" in capsys.readouterr().err
 
 
 def test_what_cannot_be_completed_is_a_sentence(data, tmp_path, capsys):
