@@ -19,6 +19,12 @@ with k = 1, in L_200: after 12 passes 1e-3 has 102.8 nats, 3e-3 97.0, 5e-3 95.9,
 100 passes 3e-3 has 90.6 and 5e-3 91.2; the longer run has the smaller rate. `fast_k50` computes the
 bound of all 50 samples and differentiates 4 of them, drawn by weight: the same gradient on average,
 2.4 times the speed.
+
+`muon_k50` is the same by Muon at a rate falling from 0.006, its gradient doubly reparameterised. By
+the bound on training images, each run with its own rate falling to 0: after 6 passes Adam at 0.002
+is at 100.4 nats, Muon at 0.002 at 99.2, at 0.006 at 94.7, at 0.015 at 105.4; after 18 passes at
+0.006 at 90.8, where `fast_k50` was after 200, its rate still at 0.0012. Three Newton-Schulz steps
+are as good as five (94.7), and a step takes 23 ms of two CPU cores against 17.
 """
 
 import dataclasses
@@ -95,19 +101,33 @@ def recipe(
     )
 
 
-def fast(name: str, samples: int, paper: float, passes: int = 600, through: int = 0) -> Run:
+ADAM = Optimizer(optimizer="adam", learning_rate=2e-3, eps=1e-4, schedule="linear")
+MUON = Optimizer(optimizer="muon", learning_rate=6e-3, orthogonal_steps=3, schedule="linear")
+
+
+def fast(
+    name: str,
+    samples: int,
+    paper: float,
+    passes: int = 600,
+    through: int = 0,
+    optimizer: Optimizer = ADAM,
+) -> Run:
     """A row by a shorter schedule of larger steps; `through` is how many of the samples the
     gradient goes through, where not all, and then factors are bfloat16."""
     run = recipe(name, samples, paper)
+    muon = optimizer.optimizer == "muon"
     rounded = f"; gradient through {through} of the samples, products of bfloat16"
+    rule = " by Muon, dreg" if muon else ""
     return dataclasses.replace(
         run,
         model=dataclasses.replace(
             run.model,
+            objective="dreg" if muon else run.model.objective,
             gradient_samples=through,
             dtype="bfloat16" if through else "float32",
         ),
-        optimizer=Optimizer(optimizer="adam", learning_rate=2e-3, eps=1e-4, schedule="linear"),
+        optimizer=optimizer,
         train=dataclasses.replace(
             run.train,
             steps=passes * 600,
@@ -118,8 +138,8 @@ def fast(name: str, samples: int, paper: float, passes: int = 600, through: int 
         ),
         figure=dataclasses.replace(
             run.figure,
-            difference=f"{passes} passes of batches of 100, a rate falling from 0.002 to 0"
-            f"{rounded if through else ''}; {DRAWN[DYNAMIC]}",
+            difference=f"{passes} passes of batches of 100{rule}, a rate falling from"
+            f" {optimizer.learning_rate:g} to 0{rounded if through else ''}; {DRAWN[DYNAMIC]}",
         ),
     )
 
@@ -134,6 +154,7 @@ RECIPES = {
     "fast_k1": fast("fast_k1", 1, 86.76),
     "fast_k5": fast("fast_k5", 5, 85.54),
     "fast_k50": fast("fast_k50", 50, 84.78, passes=480, through=4),
+    "muon_k50": fast("muon_k50", 50, 84.78, passes=420, through=4, optimizer=MUON),
     "fixed_k1": recipe("fixed_k1", 1, 88.71, FIXED),
     "fixed_k5": recipe("fixed_k5", 5, 87.63, FIXED),
     "fixed_k50": recipe("fixed_k50", 50, 87.10, FIXED),
