@@ -27,7 +27,8 @@ class Optimizer:
     optimizer: Literal["sgd", "adam", "rmsprop", "adagrad", "muon"] = "adam"
     """Update rule. muon: a matrix's momentum made orthogonal, scaled so that its entries move by as
     much as adam's do (Jordan 2024, "Muon"; Liu et al. 2025, arXiv:2502.16982, eq. 4); all leaves
-    that are no matrices by adam."""
+    that are no matrices by adam in Nesterov's form. Weights that a mask forbids move too, without
+    effect."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     schedule: Literal[
@@ -74,6 +75,7 @@ class Optimizer:
     """Batches whose mean gradient makes one update."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
         checks.one_of(("sgd", "adam", "rmsprop", "adagrad", "muon"), optimizer=self.optimizer)
         checks.one_of(SCHEDULES, schedule=self.schedule)
         checks.positive(
@@ -123,8 +125,12 @@ class Optimizer:
             raise ValueError(
                 f"floor must not be above learning_rate, got {self.floor} and {self.learning_rate}."
             )
-        if self.nesterov and not self.momentum:
+        if self.nesterov and not self.momentum and self.optimizer != "muon":
             raise ValueError("nesterov needs a momentum above 0.")
+        if self.orthogonal_steps != 5 and self.optimizer != "muon":
+            raise ValueError(
+                f"orthogonal_steps are for muon, not for {self.optimizer}; leave it at 5."
+            )
 
     def learning_rate_at(self) -> optax.Schedule:
         """Learning rate as a function of the updates done."""

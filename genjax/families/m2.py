@@ -34,6 +34,7 @@ from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gaussian_
 from genjax.nn import MLP, Gaussian, one_hot
 
 TRAITS = Traits(data="binary", density="bound", semi_supervised=True)
+BEFORE = {"weights": "lecun"}  # of runs saved when there was no such setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,10 @@ class Config:
     activation: Literal["softplus", "tanh", "relu"] = "softplus"
     """Hidden activation (section 4.4)."""
     weights: Literal["small", "lecun"] = "small"
-    """First parameters. small: all normal of standard deviation 0.001, as the authors' code has it,
-    so that labels are the first to tell the classes apart; lecun: by fan-in, biases 0, where the
-    bound does so as chance has it before labels are heard."""
+    """First parameters. small: all normal of standard deviation 0.001, so that labels are the first
+    to tell the classes apart (so the authors' code, with some biases and the layer of log variances
+    at 0); lecun: by fan-in, biases 0, where the bound does so as chance has it before labels are
+    heard."""
     alpha: float = 0.1
     """Weight of the classification loss, nats an example: over N examples the paper's alpha is
     0.1 N, times the mean of -log q(y | x) over those with a label (section 3.1.2)."""
@@ -93,7 +95,15 @@ class Config:
 
 
 def tiny() -> Config:
-    return Config(shape=(3, 3, 1), classes=3, latent=1, hidden=(8,), labelled=1.0, weight_prior=0)
+    return Config(
+        shape=(3, 3, 1),
+        classes=3,
+        latent=1,
+        hidden=(8,),
+        weights="lecun",
+        labelled=1.0,
+        weight_prior=0,
+    )
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -43,6 +43,8 @@ def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
 
     def place(path: Sequence[Any], leaf: Any) -> NamedSharding:
         name = leaf_name(path)
+        if name.endswith("ns_coeffs"):  # of Muon's polynomial, and so of no parameter
+            return NamedSharding(mesh, PartitionSpec())
         for pattern, spec in rules:
             if re.search(pattern, name):
                 found = NamedSharding(mesh, spec if leaf.ndim >= len(spec) else PartitionSpec())

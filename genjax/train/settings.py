@@ -238,7 +238,10 @@ def run_from_json(values: dict[str, Any]) -> Run:
 
 def _run_from_json(values: dict[str, Any]) -> Run:
     family = families.get(values.get("family", ""))
-    values["model"] = _from_json(family.Config, values.get("model", {}))
+    model = values.get("model", {})
+    # A default that came later is not what an older run had.
+    model = getattr(family, "BEFORE", {}) | model if model else model
+    values["model"] = _from_json(family.Config, model)
     optimizer = values.get("optimizer")
     if optimizer is not None:
         kind = TwoOptimizers if "generator" in optimizer else Optimizer

@@ -14,9 +14,9 @@ SHAPES = {"b": (3,), "w": (2, 3)}
 SIZE = 9
 
 
-def tree(flat):
+def tree(flat, shape=(2, 3)):
     """A flat vector as the tree of parameters: clipping must see all leaves at once."""
-    return {"b": jnp.asarray(flat[:3]), "w": jnp.asarray(flat[3:].reshape(2, 3))}
+    return {"b": jnp.asarray(flat[:3]), "w": jnp.asarray(flat[3:].reshape(shape))}
 
 
 def flat(params):
@@ -61,13 +61,13 @@ def reference(s, params, grads, rates):
     return np.array(path)
 
 
-def obtained(built, params, grads):
+def obtained(built, params, grads, shape=(2, 3)):
     """The parameters after each update, in float64."""
-    params, path = tree(params), []
+    params, path = tree(params, shape), []
     opt_state = built.init(params)
     update = jax.jit(built.update)
     for g in grads:
-        updates, opt_state = update(tree(g), opt_state, params)
+        updates, opt_state = update(tree(g, shape), opt_state, params)
         params = optax.apply_updates(params, updates)
         path.append(flat(params))
     return np.array(path)
@@ -119,7 +119,8 @@ def test_momentum_moves_linearly_and_then_stays(nesterov):
 
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("steps", [5, 12])
-def test_muon_turns_matrices_orthogonal_and_leaves_vectors_to_adam(momentum, steps):
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2)])
+def test_muon_turns_matrices_orthogonal_and_leaves_vectors_to_adam(momentum, steps, shape):
     """Jordan 2024, with its quintic; the scale of Liu et al. 2025, eq. 4."""
     params, grads = draw(5)
     s = Optimizer(
@@ -132,11 +133,11 @@ def test_muon_turns_matrices_orthogonal_and_leaves_vectors_to_adam(momentum, ste
         weight_decay=0.3,
     )
     with jax.enable_x64(True):
-        got = obtained(s.build(), params, grads)
+        got = obtained(s.build(), params, grads, shape)
     want, m = [], momentum or 0.95
-    first, squares, velocity = np.zeros(3), np.zeros(3), np.zeros((2, 3))
+    first, squares, velocity = np.zeros(3), np.zeros(3), np.zeros(shape)
     for t, g in enumerate(grads, start=1):
-        b, w = g[:3], g[3:].reshape(2, 3)
+        b, w = g[:3], g[3:].reshape(shape)
         first, squares = 0.7 * first + 0.3 * b, 0.9 * squares + 0.1 * b**2
         ahead = 0.7 * first / (1 - 0.7 ** (t + 1)) + 0.3 * b / (1 - 0.7**t)  # Nesterov's Adam
         d_b = ahead / (np.sqrt(squares / (1 - 0.9**t)) + 1e-8)
@@ -299,11 +300,11 @@ def test_accumulated_batches_equal_one_big_batch(rule):
     assert np.abs(big[0] - small[0]).max() > 1e-3
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(accumulate):
+@pytest.mark.parametrize(("rule", "accumulate"), [("adam", 1), ("adam", 2), ("muon", 2)])
+def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, accumulate):
     """Several runs in one vmap, each with its own rate: each equals the run done alone."""
     params, grads = draw(4, steps=2)
-    settings = {"optimizer": "adam", "weight_decay": 0.3, "accumulate": accumulate}
+    settings = {"optimizer": rule, "weight_decay": 0.3, "accumulate": accumulate}
     scales = np.array([0.5, 2.0])
     with jax.enable_x64(True):
         built = Optimizer(learning_rate=0.1, **settings).build(learning_rate_scale=0.5)
@@ -338,6 +339,9 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(accumu
         ({"eps": 0.0}, "eps must be above 0"),
         ({"accumulate": 0}, "accumulate must be above 0"),
         ({"decay_steps": 0}, "decay_steps must be above warmup"),
+        ({"orthogonal_steps": 3}, "orthogonal_steps are for muon, not for adam"),
+        ({"optimizer": "muon", "orthogonal_steps": 2.5}, "orthogonal_steps must be a whole number"),
+        ({"optimizer": "muon", "orthogonal_steps": 0}, "orthogonal_steps must be above 0"),
         ({"momentum": 0.9}, "momentum is for sgd, rmsprop and muon"),
         ({"optimizer": "sgd", "nesterov": True}, "nesterov needs a momentum"),
         ({"decrease": -1.0}, "decrease must be 0 or above"),

@@ -284,9 +284,10 @@ def test_an_unknown_label_tells_nothing_and_a_wrong_one_is_no_number():
     other = nats(np.where(KNOWN, (np.asarray(LABELS) + 1) % 3, -7))
     np.testing.assert_array_equal(found[~KNOWN], other[~KNOWN])
     assert (found[KNOWN] != other[KNOWN]).all()
-    np.testing.assert_array_equal(
-        np.isnan(nats([0, 3, -1, 9, 1, 2, -1, 0])), [0, 1, 0, 1] + [0] * 4
-    )
+    for config in (CONFIG, dataclasses.replace(CONFIG, gradient_classes=1)):
+        batch = {"x": BATCH["x"], "label": jnp.array([0, 3, -1, 9, 1, 2, -1, 0], jnp.int32)}
+        wrong = np.isnan(loss(config, variables(), batch, jax.random.key(4))[0])
+        np.testing.assert_array_equal(wrong, [0, 1, 0, 1] + [0] * 4)
 
 
 # Samples and the figure.

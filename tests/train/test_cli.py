@@ -94,7 +94,7 @@ def test_each_setting_has_an_option(field):
     line = f"{flag} {value}" if old is not True else f"--no-{flag[2:]}"
     # Momentum is for sgd and rmsprop, Nesterov's form for where there is one.
     needs = {"momentum": "--optimizer sgd", "nesterov": "--optimizer sgd --momentum 0.5"}
-    needs |= {"fold": "--folds 10"}
+    needs |= {"fold": "--folds 10", "orthogonal_steps": "--optimizer muon"}
     needs |= {"momentum_end": "--optimizer sgd --momentum 0.5 --momentum-steps 9"}
     needs |= {"momentum_steps": "--optimizer sgd --momentum 0.5 --momentum-end 0.7"}
     needs |= {"boundaries": "--schedule piecewise --factors 0.5 0.1"}

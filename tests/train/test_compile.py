@@ -137,6 +137,20 @@ def test_rules_must_match_every_parameter():
     assert found.step.spec == PartitionSpec()
 
 
+def test_rules_of_all_parameters_are_enough_for_every_optimizer():
+    mesh = jax.sharding.AbstractMesh((2,), ("data",))
+    spec = PartitionSpec(None, "data")
+    for name in ("adam", "muon"):
+        built = Optimizer(optimizer=name).build()
+        params = {"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)}
+        shapes = jax.eval_shape(lambda: {"opt_state": built.init(params)})  # noqa: B023
+        found = state_shardings(shapes, mesh, [("kernel", spec), ("bias", PartitionSpec("data"))])
+        places = jax.tree.leaves_with_path(found)
+        moments = [s.spec for path, s in places if "kernel" in str(path[-1])]
+        assert moments
+        assert set(moments) == {spec}
+
+
 def test_a_step_of_something_else_is_refused_in_a_sentence():
     adam = optax.adam(1e-3)
     for name, config, optimizer, match in (

@@ -1,6 +1,7 @@
 """`python -m genjax.complete`: what is known stays, what is drawn comes from the density."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from train.test_latents import drawn, tiles
 
 from genjax import complete
 from genjax.data import Data, Dataset, load, save_npz
+from genjax.families import pixelrnn
 from genjax.train import fit
 
 
@@ -45,20 +47,33 @@ def test_a_density_told_a_label_is_told_it(data, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["images"] == 2
 
 
-def test_a_beginning_may_end_within_a_row_and_the_small_image_is_told(tmp_path, capsys):
+def test_a_beginning_may_end_within_a_row_and_the_small_image_is_told(
+    tmp_path, capsys, monkeypatch
+):
     x = np.random.default_rng(0).integers(0, 2, (60, 4, 4, 1)).astype(np.uint8)
     splits = {"train": {"x": x[:40]}, "validation": {"x": x[40:50]}, "test": {"x": x[50:]}}
     save_npz(Dataset("dots", splits, 2), tmp_path / "dots.npz")
     run = small_run("pixelrnn", str(tmp_path / "dots.npz"))
     model = dataclasses.replace(run.model, shape=(4, 4, 1), factor=2)
     fit(dataclasses.replace(run, model=model), tmp_path / "run", quiet=True)
+    told, own = [], pixelrnn.sample
+
+    def sample(*args, small, **more):
+        told.append(small)
+        return own(*args, small=small, **more)
+
+    monkeypatch.setattr(pixelrnn, "sample", functools.wraps(own)(sample))
     assert complete.main([str(tmp_path / "run"), "--images", "3", "--pixels", "6"]) == 0
+    np.testing.assert_array_equal(told[0], x[50:53, ::2, ::2])
     assert json.loads(capsys.readouterr().out)["known_pixels"] == 6
     found, columns = tiles(tmp_path / "run" / "completions.png")
     found = found.reshape(7, 3, 16)
     assert columns == 3
     assert (found[2:, :, :6] == found[:1, :, :6]).all()
-    assert (found[1, :, 6:] == found[1, 0, 6]).all()  # grey
+    small = [8, 10]  # of the last two rows
+    assert (found[:, :, :3:2] == found[:1, :, :3:2]).all()
+    np.testing.assert_array_equal(found[1][:, small], found[0][:, small])
+    assert np.isin(found[1][:, [6, 7, 9, *range(11, 16)]], (127, 128)).all()
     assert (found[2:, :, 6:] != found[2:3, :, 6:]).any()  # different draws
     assert complete.main([str(tmp_path / "run"), "--pixels", "16"]) == 2
     assert "pixels must be from 0 to 15" in capsys.readouterr().err

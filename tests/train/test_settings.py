@@ -62,6 +62,16 @@ def test_json_round_trip(name):
     assert differences(run, back) == {}
 
 
+def test_what_an_old_run_had_is_no_default_that_came_later():
+    m2 = families.get("m2")
+    run = dataclasses.replace(make("m2"), model=m2.Config(shape=(3, 3, 1)))
+    assert run.model.weights == "small"
+    values = through_json(run)
+    assert run_from_json(values).model.weights == "small"
+    del values["model"]["weights"]
+    assert run_from_json(values).model.weights == "lecun"
+
+
 def test_what_is_left_out_has_its_default():
     back = run_from_json({"experiment": "a", "family": "nade"})
     assert back == Run(experiment="a", family="nade", model=families.get("nade").Config())
