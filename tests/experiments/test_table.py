@@ -76,6 +76,9 @@ def test_every_record_is_of_its_recipe():
         if run.data.folds:  # left open by the recipe, and the seed's
             assert run.data.fold == run.seed % run.data.folds
             run = dataclasses.replace(run, data=dataclasses.replace(run.data, fold=None))
+        if run.data.labels_per_class:  # so are the labels that are told
+            assert run.data.labels_seed == run.seed
+            run = dataclasses.replace(run, data=dataclasses.replace(run.data, labels_seed=None))
         assert off_recipe(known[record["experiment"]], run, record) == [], record["experiment"]
 
 
