@@ -273,3 +273,20 @@ def run_python(
     if check and done.returncode:
         raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stderr[-4000:]}")
     return done
+
+
+def same_by_all(family, config, variables, label, **told):
+    """What every way to draw makes of one key: the same images, of which these are."""
+    x = [
+        np.asarray(
+            jax.jit(
+                lambda key, m=m: family.sample(
+                    config, variables, key, len(label), label=label, method=m, **told
+                )
+            )(jax.random.key(3))
+        )
+        for m in ("naive", "cached", "parallel")
+    ]
+    np.testing.assert_array_equal(x[1], x[0])
+    np.testing.assert_array_equal(x[2], x[0])
+    return x[0]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import filled, jitted
+from helpers import filled, jitted, same_by_all
 from scipy import stats
 
 from genjax import evals, families
@@ -94,30 +94,13 @@ def test_masks_by_hand():
 def test_three_ways_to_draw_make_the_same_images(network, shape, levels):
     config, variables = made(network, shape=shape, levels=levels, classes=2)
     label = jnp.arange(12) % 2
-    x = same_by_all(config, variables, label)
+    x = same_by_all(pixelcnn, config, variables, label)
     assert set(np.unique(x)) == set(range(levels))
     # And from a beginning that ends within a row and, where there are channels, within a pixel.
     known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(shape)
     image = jax.random.randint(jax.random.key(5), x.shape, 0, levels).astype(jnp.float32)
-    ended = same_by_all(config, variables, label, given=(image, known))
+    ended = same_by_all(pixelcnn, config, variables, label, given=(image, known))
     np.testing.assert_array_equal(ended[:, known], image[:, known])
-
-
-def same_by_all(config, variables, label, given=None):
-    """What every way to draw makes of one key."""
-    x = [
-        np.asarray(
-            jax.jit(
-                lambda key, m=m: pixelcnn.sample(
-                    config, variables, key, len(label), label=label, method=m, given=given
-                )
-            )(jax.random.key(3))
-        )
-        for m in ("naive", "cached", "parallel")
-    ]
-    np.testing.assert_array_equal(x[1], x[0])
-    np.testing.assert_array_equal(x[2], x[0])
-    return x[0]
 
 
 def test_parallel_takes_fewer_rounds_than_there_are_values():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import filled, jitted
+from helpers import filled, jitted, same_by_all
 from scipy import stats
 
 from genjax import evals
@@ -110,30 +110,13 @@ def test_three_ways_to_draw_make_the_same_images(shape, levels):
     halvings = 2 if shape[2] == 1 else 1
     config, variables = made(shape=shape, levels=levels, classes=2, components=3, halvings=halvings)
     label = jnp.arange(10) % 2
-    x = same_by_all(config, variables, label)
+    x = same_by_all(pixelcnn_pp, config, variables, label)
     assert len(np.unique(x)) > 2
     # And from a beginning that ends within a row and, where there are channels, within a pixel.
     known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(shape)
     image = jax.random.randint(jax.random.key(5), x.shape, 0, levels).astype(jnp.float32)
-    ended = same_by_all(config, variables, label, given=(image, known))
+    ended = same_by_all(pixelcnn_pp, config, variables, label, given=(image, known))
     np.testing.assert_array_equal(ended[:, known], image[:, known])
-
-
-def same_by_all(config, variables, label, given=None):
-    """What every way to draw makes of one key."""
-    x = [
-        np.asarray(
-            jax.jit(
-                lambda key, m=m: pixelcnn_pp.sample(
-                    config, variables, key, len(label), label=label, method=m, given=given
-                )
-            )(jax.random.key(3))
-        )
-        for m in ("naive", "cached", "parallel")
-    ]
-    np.testing.assert_array_equal(x[1], x[0])
-    np.testing.assert_array_equal(x[2], x[0])
-    return x[0]
 
 
 def test_draws_pass_the_cumulative_probability():

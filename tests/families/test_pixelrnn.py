@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import filled, jitted
+from helpers import filled, jitted, same_by_all
 from scipy import stats
 
 from genjax import evals
@@ -207,32 +207,15 @@ def test_the_row_lstm_sees_a_triangle():
 def test_three_ways_to_draw_make_the_same_images(network, settings):
     config, variables = made(network, classes=2, **settings)
     label = jnp.arange(10) % 2
-    x = same_by_all(config, variables, label)
+    x = same_by_all(pixelrnn, config, variables, label)
     assert len(np.unique(x)) == config.levels
     # And from a beginning that ends within a row and, where there are channels, within a pixel.
     known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(config.shape)
     image = jax.random.randint(jax.random.key(5), x.shape, 0, config.levels).astype(jnp.float32)
     small = pixelrnn.shrunk(config, image) if config.factor > 1 else None
-    ended = same_by_all(config, variables, label, given=(image, known), small=small)
+    ended = same_by_all(pixelrnn, config, variables, label, given=(image, known), small=small)
     np.testing.assert_array_equal(ended[:, known], image[:, known])
     assert (ended[:, ~known] != x[:, ~known]).any()
-
-
-def same_by_all(config, variables, label, **told):
-    """What every way to draw makes of one key."""
-    x = [
-        np.asarray(
-            jax.jit(
-                lambda key, m=m: pixelrnn.sample(
-                    config, variables, key, len(label), label=label, method=m, **told
-                )
-            )(jax.random.key(3))
-        )
-        for m in ("naive", "cached", "parallel")
-    ]
-    np.testing.assert_array_equal(x[1], x[0])
-    np.testing.assert_array_equal(x[2], x[0])
-    return x[0]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
