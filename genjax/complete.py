@@ -73,14 +73,12 @@ def look(options: argparse.Namespace) -> dict[str, object]:
     x = evaluation_data(run, dataset, options.split)[: options.images]
     told = evaluation_conditions(run, family, dataset, options.split)
     condition = {name: jnp.asarray(a[: options.images]) for name, a in told.items()}
-    factor = getattr(config, "factor", 1)
-    if factor > 1:
-        condition["small"] = family.shrunk(config, jnp.asarray(x))
     first = np.arange(height * width).reshape(height, width, 1) < pixels
     known = np.broadcast_to(first, config.shape)
-    told_of = known.copy()
-    if factor > 1:
-        told_of[::factor, ::factor] = True
+    shown = known.copy()
+    if getattr(config, "factor", 1) > 1:
+        condition["small"] = family.shrunk(config, jnp.asarray(x))
+        shown[:: config.factor, :: config.factor] = True
 
     @jax.jit
     def draw(key: jax.Array) -> jax.Array:
@@ -89,7 +87,7 @@ def look(options: argparse.Namespace) -> dict[str, object]:
     key = jax.random.key(options.seed)
     drawn = [np.asarray(draw(stream(key, i, "completion"))) for i in range(options.draws)]
     low, high = traits_of(family, config).sample_range
-    page = [x, np.where(told_of, x, (low + high) / 2), *drawn]
+    page = [x, np.where(shown, x, (low + high) / 2), *drawn]
     out = options.out or options.workdir / "completions.png"
     save_grid(out, np.concatenate(page), low, high, len(x))
     return {

@@ -12,8 +12,6 @@ import optax.contrib
 
 from genjax import checks
 
-SCHEDULES = ("constant", "linear", "cosine", "inverse_time", "exponential", "piecewise")
-
 
 def _several_axes(params: Any) -> Any:
     """True for the leaves that are no vectors."""
@@ -76,8 +74,7 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         checks.kinds(self)
-        checks.one_of(("sgd", "adam", "rmsprop", "adagrad", "muon"), optimizer=self.optimizer)
-        checks.one_of(SCHEDULES, schedule=self.schedule)
+        checks.choices(self)
         checks.positive(
             learning_rate=self.learning_rate,
             eps=self.eps,

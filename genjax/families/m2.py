@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from genjax import checks
 from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight, stream
 from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gaussian_nll
-from genjax.nn import MLP, Gaussian, one_hot
+from genjax.nn import MLP, Gaussian, draw_gaussian, one_hot
 
 TRAITS = Traits(data="binary", density="bound", semi_supervised=True)
 BEFORE = {"weights": "lecun"}  # of runs saved when there was no such setting
@@ -219,8 +219,8 @@ def loss(
     every = jnp.eye(config.classes)[None]
     if config.gradient_classes:
         bounds = jax.lax.stop_gradient(_bounds(config, variables, x, every, noise))  # [B, C]
-        shares = jnp.where(known[:, None], own, jnp.exp(log_q))
-        drawn = _drawn_bounds(config, variables, x, shares, noise, key)  # [B]
+        log_shares = jnp.where(known[:, None], jnp.log(own), log_q)
+        drawn = _drawn_bounds(config, variables, x, log_shares, noise, key)  # [B]
         moved = drawn - jax.lax.stop_gradient(drawn)  # of value 0: only its gradient counts
     else:
         bounds = _bounds(config, variables, x, every, noise)
@@ -272,7 +272,7 @@ def log_joint_bound(
     zeros, nll = jnp.zeros_like(q.mean), _each_class(gaussian_nll)
 
     def draw(key: jax.Array) -> jax.Array:
-        z = q.mean + jnp.exp(q.log_std) * jax.random.normal(key, q.mean.shape)
+        z = draw_gaussian(q, jax.random.normal(key, (1, *q.mean.shape)))[0]
         log_likelihood = _log_likelihood(config, variables, x, z, y)
         return log_likelihood - nll(z, zeros, zeros) + nll(z, q.mean, q.log_std)
 
@@ -404,7 +404,7 @@ def _bounds(
     closed form: `[B, P]` nats."""
     q = posterior(config, variables, x, y)  # [B, P, Z]
     kl = _each_class(gaussian_kl)(q.mean, q.log_std)
-    z = q.mean + jnp.exp(q.log_std) * noise
+    z = draw_gaussian(q, noise[None])[0]
     return _log_likelihood(config, variables, x, z, y) - kl - math.log(config.classes)
 
 
@@ -412,13 +412,13 @@ def _drawn_bounds(
     config: Config,
     variables: dict[str, Any],
     x: jax.Array,
-    shares: jax.Array,
+    log_shares: jax.Array,
     noise: jax.Array,
     key: jax.Array,
 ) -> jax.Array:
-    """Mean of -L(x, y) over `gradient_classes` of the classes, each drawn as often as its share of
-    `shares [B, C]` has it, with that class's own `noise [B, C, Z]`: `[B]` nats."""
-    log_shares = jnp.log(jax.lax.stop_gradient(shares)).T
+    """Mean of -L(x, y) over `gradient_classes` of the classes, each drawn as often as its share
+    has it (`log_shares [B, C]`), with that class's own `noise [B, C, Z]`: `[B]` nats."""
+    log_shares = jax.lax.stop_gradient(log_shares).T
     by_class = (jnp.swapaxes(noise, 0, 1), jnp.eye(config.classes)[:, None].repeat(len(x), axis=1))
     chosen = drawn_noise(key, log_shares, by_class, config.gradient_classes)  # [P, B, ...]
     noise, y = (jnp.swapaxes(a, 0, 1) for a in chosen)

@@ -1,15 +1,19 @@
 """Grids with every pixel in its place, and what is made of them over the steps."""
 
+import dataclasses
 import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
+from small import small_run, write_data
 
+from genjax.core import Optimizer
 from genjax.grid import grid, tiled
-from genjax.train import pictures
+from genjax.train import fit, pictures
 from genjax.train.pictures import save_grid
+from genjax.train.settings import TwoOptimizers
 
 GAP, GREY = 2, 128
 
@@ -228,3 +232,15 @@ def test_later_grids_are_dropped_with_what_shows_them(tmp_path):
     pictures.drop_after(tmp_path, 20)
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["step_00000010.png", "step_00000020.png"]
+
+
+@pytest.mark.parametrize("family", ["gan", "nade"])
+def test_pictures_over_time_are_of_the_same_noise(family, tmp_path):
+    """With a rate that moves no weight, every picture of the run is the first."""
+    still = Optimizer(learning_rate=1e-30)
+    run = small_run(family, write_data(tmp_path), steps=15)
+    one = still if family == "nade" else TwoOptimizers(generator=still, discriminator=still)
+    fit(dataclasses.replace(run, optimizer=one), tmp_path / "run", quiet=True)
+    found = [p.read_bytes() for p in sorted((tmp_path / "run" / "samples").glob("step_*.png"))]
+    assert len(found) == 3
+    assert found[1:] == found[:1] * 2
