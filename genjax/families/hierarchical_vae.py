@@ -40,7 +40,14 @@ from genjax.losses import (
     kl_warmup,
     resampled_loss,
 )
-from genjax.nn import Gaussian, Last, observation_bias, split_gaussian
+from genjax.nn import (
+    Gaussian,
+    Last,
+    observation_bias,
+    precision_weighted,
+    split_gaussian,
+    standard_log_density,
+)
 
 TRAITS = Traits(data="binary", density="bound")
 
@@ -220,17 +227,6 @@ def infer(
     return Inferred(tuple(h), tuple(q), tuple(p))
 
 
-def precision_weighted(one: Gaussian, other: Gaussian) -> Gaussian:
-    """The product of two diagonal Gaussians, normalised.
-
-    Precisions add, and the mean is theirs weighted by precision (Sønderby et al. 2016, section
-    2.2). In logs, so that neither a very wide nor a very narrow one is lost to overflow.
-    """
-    weight = jax.nn.sigmoid(2 * (other.log_std - one.log_std))
-    log_std = -0.5 * jnp.logaddexp(-2 * one.log_std, -2 * other.log_std)
-    return Gaussian(weight * one.mean + (1 - weight) * other.mean, log_std)
-
-
 def generate(config: Config, variables: dict[str, Any], above: jax.Array, layer: int) -> Gaussian:
     """p(h_layer | h_layer+1), layers counted from 0: h_layer+1 `[B, Z_layer+1]`."""
     params = {"params": variables["params"][f"down_{layer + 1}"]}
@@ -364,8 +360,7 @@ def log_prior(config: Config, variables: dict[str, Any], z: jax.Array) -> jax.Ar
     """log p(z) of the layers' noise: `[B, sum of Z_l] -> [B]` nats."""
     del variables
     _check_noise(config, z)
-    zeros = jnp.zeros_like(z)
-    return -gaussian_nll(z, zeros, zeros)
+    return standard_log_density(z)
 
 
 def log_likelihood(

@@ -30,8 +30,15 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight, stream
-from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gaussian_nll
-from genjax.nn import MLP, Gaussian, draw_gaussian, one_hot
+from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gradient_only
+from genjax.nn import (
+    MLP,
+    Gaussian,
+    draw_gaussian,
+    gaussian_log_density,
+    one_hot,
+    standard_log_density,
+)
 
 TRAITS = Traits(data="binary", density="bound", semi_supervised=True)
 BEFORE = {"weights": "lecun"}  # of runs saved when there was no such setting
@@ -220,8 +227,7 @@ def loss(
     if config.gradient_classes:
         bounds = jax.lax.stop_gradient(_bounds(config, variables, x, every, noise))  # [B, C]
         log_shares = jnp.where(known[:, None], jnp.log(own), log_q)
-        drawn = _drawn_bounds(config, variables, x, log_shares, noise, key)  # [B]
-        moved = drawn - jax.lax.stop_gradient(drawn)  # of value 0: only its gradient counts
+        moved = gradient_only(_drawn_bounds(config, variables, x, log_shares, noise, key))  # [B]
     else:
         bounds = _bounds(config, variables, x, every, noise)
         moved = jnp.zeros(())
@@ -269,12 +275,12 @@ def log_joint_bound(
     every = jnp.eye(config.classes)[None]
     y = every if label is None else one_hot(label, config.classes)[:, None]
     q = posterior(config, variables, x, y)  # [B, P, Z]
-    zeros, nll = jnp.zeros_like(q.mean), _each_class(gaussian_nll)
 
     def draw(key: jax.Array) -> jax.Array:
         z = draw_gaussian(q, jax.random.normal(key, (1, *q.mean.shape)))[0]
         log_likelihood = _log_likelihood(config, variables, x, z, y)
-        return log_likelihood - nll(z, zeros, zeros) + nll(z, q.mean, q.log_std)
+        log_q = gaussian_log_density(q, z[None])[0]
+        return log_likelihood + standard_log_density(z) - log_q
 
     total = log_mean_weight(draw, key, num_samples, q.mean[..., 0]) - math.log(config.classes)
     return total if label is None else total[:, 0]
@@ -298,8 +304,7 @@ def log_prior(
 ) -> jax.Array:
     """log p(z), the same whatever the label: `[B, Z] -> [B]` nats."""
     del config, variables, label
-    zeros = jnp.zeros_like(z)
-    return -gaussian_nll(z, zeros, zeros)
+    return standard_log_density(z)
 
 
 def log_likelihood(

@@ -22,25 +22,16 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight
-from genjax.losses import (
-    dreg_loss,
-    free_bits,
-    iwae_loss,
-    kl_warmup,
-    normalized_weights,
-    resampled_loss,
-    score_function_loss,
-)
+from genjax.core import Traits, gradient_step, log_mean_weight
+from genjax.losses import kl_warmup
 from genjax.nn import (
     Gaussian,
     condition_of,
-    draw_gaussian,
     draw_observation,
-    gaussian_log_density,
     kl_from_standard,
     kl_units_from_standard,
     latent,
+    objectives,
     observation_mean,
     observation_range,
 )
@@ -234,83 +225,14 @@ def loss(
     params, x = variables["params"], batch["x"]
     condition = _condition(config, batch.get("label"), x.shape[0])
     shared = latent.prepare(config, params, x, condition)
-    noise = jax.random.normal(key, (config.latent_samples, x.shape[0], config.latent))
-    if config.gradient_samples:
-        return _resampled(config, params, shared, noise, key)
-    if config.objective == "dreg":
-        return _dreg(config, params, shared, noise)
-    if config.objective == "score":
-        z = jax.lax.stop_gradient(draw_gaussian(shared.q, noise))
-        log_q = gaussian_log_density(shared.q, z)
-        found = latent.terms_at(config, params, shared, z, log_q)
-    else:
-        found = latent.draw_terms(config, params, shared, noise)
-    if config.objective == "iwae":
-        return iwae_loss(found.log_weights), found.means()
-
     weight: Any = config.beta
     aux: dict[str, Any] = {}
     if config.kl_warmup:
         steps = variables["buffers"]["steps"]
         weight = weight * kl_warmup(steps, config.kl_warmup)
         aux = {"kl_weight": weight, "updates": {"buffers": {"steps": steps + 1}}}
-    if config.objective == "score":
-        kl = jax.lax.stop_gradient(found.log_q) - found.log_prior  # grad log q has mean 0
-        score = score_function_loss(
-            (found.log_likelihood - weight * kl).ravel(), found.log_q.ravel()
-        )
-        return jnp.mean(score.reshape(found.log_q.shape), axis=0), found.means() | aux
-    groups = _kl_groups(config, shared.q, found)
-    charged = free_bits(groups, config.free_bits) if config.free_bits else jnp.sum(groups, axis=1)
-    aux |= found.means() | {"kl": jnp.sum(groups, axis=1)}
-    return aux["reconstruction"] + weight * charged, aux
-
-
-def _dreg(config: Config, params: Any, shared: latent.Shared, noise: jax.Array) -> Any:
-    """`loss` of objective dreg."""
-    z = draw_gaussian(shared.q, noise)
-
-    def log_weights(z: jax.Array) -> tuple[jax.Array, latent.Terms]:
-        log_q = gaussian_log_density(jax.lax.stop_gradient(shared.q), z)
-        found = latent.terms_at(config, params, shared, z, log_q)
-        return jnp.sum(found.log_weights), found
-
-    # A weight depends on its own z alone, so the gradient of their sum is that of each.
-    slopes, found = jax.grad(log_weights, has_aux=True)(jax.lax.stop_gradient(z))
-    return dreg_loss(found.log_weights, z, slopes), found.means()
-
-
-def _resampled(
-    config: Config, params: Any, shared: latent.Shared, noise: jax.Array, key: jax.Array
-) -> Any:
-    """`loss` of objectives iwae and dreg, differentiated at `gradient_samples` of the samples."""
-    fixed = jax.lax.stop_gradient((params, shared))
-    found = latent.draw_terms(config, *fixed, noise)
-    weights = normalized_weights(found.log_weights)
-    noise, weights = drawn_noise(key, found.log_weights, (noise, weights), config.gradient_samples)
-    if config.objective == "iwae":
-        drawn = latent.draw_terms(config, params, shared, noise)
-    else:
-        # Squared weights move q: one power by being drawn, the other by a z that moves by so much.
-        q = jax.lax.stop_gradient(shared.q)
-        z = draw_gaussian(q, noise)
-        z += weights[..., None] * (draw_gaussian(shared.q, noise) - z)
-        log_q = gaussian_log_density(q, z)
-        drawn = latent.terms_at(config, params, shared, z, log_q)
-    return resampled_loss(found.log_weights, drawn.log_weights), found.means()
-
-
-def _kl_groups(config: Config, q: Gaussian, found: latent.Terms) -> jax.Array:
-    """KL(q(z | x) || p(z)) by groups of latents that add up: `[B, G]` nats."""
-    if config.objective == "sampled" or not _closed_form(config):
-        return jnp.mean(found.log_q - found.log_prior, axis=0)[:, None]
-    if config.posterior == "full":
-        return kl_from_standard(q)[:, None]
-    return kl_units_from_standard(q)
-
-
-def _closed_form(config: Config) -> bool:
-    return config.prior == "normal" and config.posterior in ("diagonal", "full")
+    nats, terms = objectives.objective_loss(config, params, shared, key, weight)
+    return nats, terms | aux
 
 
 def make_step(config: Config, optimizer: Any) -> Any:
@@ -387,7 +309,7 @@ def elbo(
     shared = _prepare(config, variables, x, label)
     noise = jax.random.normal(key, (1, *shared.q.mean.shape))
     found = latent.draw_terms(config, variables["params"], shared, noise)
-    if not _closed_form(config):
+    if not objectives.closed_form(config):
         return found.log_weights[0]
     return found.log_likelihood[0] - kl_from_standard(shared.q)
 

@@ -45,6 +45,7 @@ from genjax.losses.penalties import (
 from genjax.losses.variational import (
     dreg_loss,
     free_bits,
+    gradient_only,
     importance_weighted_bound,
     iwae_loss,
     kl_warmup,
@@ -73,6 +74,7 @@ __all__ = [
     "gaussian_mixture_nats",
     "gaussian_mixture_nll",
     "gaussian_nll",
+    "gradient_only",
     "gradient_penalty",
     "hinge_discriminator",
     "importance_weighted_bound",

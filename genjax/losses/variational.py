@@ -148,9 +148,17 @@ def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:
             f"resampled_loss: chosen must be [count, {jnp.shape(log_weights)[-1]}], drawn from the"
             f" same batch, got {checks.describe(chosen)}."
         )
-    mean = jnp.mean(at_least_float32(chosen), axis=0)
     value = importance_weighted_bound(jax.lax.stop_gradient(log_weights))
-    return jax.lax.stop_gradient(mean) - value - mean
+    return -value - gradient_only(jnp.mean(at_least_float32(chosen), axis=0))
+
+
+def gradient_only(x: jax.Array) -> jax.Array:
+    """What is 0 and has the gradient of `x`: added to a value, it changes the gradient alone.
+
+    >>> jax.value_and_grad(lambda x: gradient_only(x**2))(3.0)[1].tolist()
+    6.0
+    """
+    return x - jax.lax.stop_gradient(x)
 
 
 def dreg_loss(log_weights: jax.Array, z: jax.Array, slopes: jax.Array) -> jax.Array:
@@ -200,9 +208,8 @@ def dreg_loss(log_weights: jax.Array, z: jax.Array, slopes: jax.Array) -> jax.Ar
             f" {checks.describe(z)} and log_weights {checks.describe(log_weights)}."
         )
     squared = jax.lax.stop_gradient(normalized_weights(log_weights)) ** 2  # [K, B]
-    # Of value 0: only its gradient counts.
-    moved = at_least_float32(z) - jax.lax.stop_gradient(at_least_float32(z))
-    path = jnp.sum(jax.lax.stop_gradient(slopes) * moved, axis=tuple(range(2, z.ndim)))
+    moved = jax.lax.stop_gradient(slopes) * gradient_only(at_least_float32(z))
+    path = jnp.sum(moved, axis=tuple(range(2, z.ndim)))
     return iwae_loss(log_weights) - jnp.sum(squared * path, axis=0)
 
 
@@ -240,8 +247,7 @@ def score_function_loss(
         checks.same_shape("score_function_loss", objective=objective, baseline=baseline)
     objective, log_q = at_least_float32(objective), at_least_float32(log_q)
     signal = jax.lax.stop_gradient(objective - baseline)
-    # log_q less itself is 0: only its gradient counts.
-    return -objective - signal * (log_q - jax.lax.stop_gradient(log_q))
+    return -objective - signal * gradient_only(log_q)
 
 
 def free_bits(kl: jax.Array, nats: float) -> jax.Array:

@@ -8,7 +8,9 @@ from genjax.nn.gaussian import (
     kl_from_standard,
     kl_units_from_standard,
     noise_log_density,
+    precision_weighted,
     split_gaussian,
+    standard_log_density,
 )
 from genjax.nn.iaf import Flow, FlowStep, invert_flow
 from genjax.nn.masked import MaskedDense, draw_degrees, draw_order
@@ -72,6 +74,8 @@ __all__ = [
     "observation_nll",
     "observation_range",
     "one_hot",
+    "precision_weighted",
     "split_gaussian",
+    "standard_log_density",
     "symmetric_uniform",
 ]

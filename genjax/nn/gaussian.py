@@ -64,6 +64,11 @@ def noise_log_density(q: Gaussian, noise: jax.Array) -> jax.Array:
     return -jnp.sum(terms, axis=-1)
 
 
+def standard_log_density(z: jax.Array) -> jax.Array:
+    """log density of N(0, I): `[..., Z] -> [...]` nats."""
+    return -jnp.sum(0.5 * z**2 + 0.5 * math.log(2 * math.pi), axis=-1)
+
+
 def gaussian_log_density(q: Gaussian, z: jax.Array) -> jax.Array:
     """log density of any z: `[K, B, Z] -> [K, B]` nats."""
     apart = z - q.mean[None]
@@ -75,6 +80,18 @@ def gaussian_log_density(q: Gaussian, z: jax.Array) -> jax.Array:
         return jax.lax.linalg.triangular_solve(factor, apart.T, left_side=True, lower=True).T
 
     return noise_log_density(q, jax.vmap(solve, (0, 1), 1)(q.cholesky, apart))
+
+
+def precision_weighted(one: Gaussian, other: Gaussian) -> Gaussian:
+    """The product of two diagonal Gaussians, normalised.
+
+    Precisions add, and the mean is theirs weighted by precision (Sønderby et al. 2016, "Ladder
+    Variational Autoencoders", section 2.2). In logs, so that neither a very wide nor a very narrow
+    one is lost to overflow.
+    """
+    weight = jax.nn.sigmoid(2 * (other.log_std - one.log_std))
+    log_std = -0.5 * jnp.logaddexp(-2 * one.log_std, -2 * other.log_std)
+    return Gaussian(weight * one.mean + (1 - weight) * other.mean, log_std)
 
 
 def kl_from_standard(q: Gaussian) -> jax.Array:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.losses import gaussian_nll, importance_weighted_bound
+from genjax.losses import importance_weighted_bound
 from genjax.nn.gaussian import (
     Gaussian,
     draw_gaussian,
@@ -20,6 +20,7 @@ from genjax.nn.gaussian import (
     gaussian_size,
     noise_log_density,
     split_gaussian,
+    standard_log_density,
 )
 from genjax.nn.iaf import Flow, invert_flow
 from genjax.nn.networks import ToEvent, ToVector
@@ -178,8 +179,7 @@ def log_prior_of(config: Any, params: Any, z: jax.Array, components: Gaussian | 
     log_det = 0 * rows[:, 0]
     if config.prior == "flow":
         rows, log_det = flow(config).apply({"params": params["prior"]}, rows)
-    zeros = jnp.zeros_like(rows)
-    return (log_det - gaussian_nll(rows, zeros, zeros)).reshape(z.shape[:2])
+    return (log_det + standard_log_density(rows)).reshape(z.shape[:2])
 
 
 def draw_prior(config: Any, params: Any, key: jax.Array, n: int) -> jax.Array:

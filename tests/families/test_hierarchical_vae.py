@@ -14,7 +14,6 @@ from scipy import stats
 from genjax.core import init_state
 from genjax.evals import active_units, make_annealed, temperatures
 from genjax.families import hierarchical_vae as family
-from genjax.nn import Gaussian
 from genjax.train.record import count_parameters
 
 SMALL = family.Config(shape=(3, 3, 1), latent=(1, 1), hidden=(6, 5), depth=1)
@@ -228,27 +227,6 @@ def test_samples_have_the_exact_probabilities(exact):
     seen = np.append(seen[~rare], seen[rare].sum())
     expected = np.append(expected[~rare], expected[rare].sum())
     assert stats.chisquare(seen, expected * n / expected.sum()).pvalue > 1e-6
-
-
-def test_precision_weighted_is_the_product_of_two_gaussians():
-    h = np.linspace(-3, 3, 7)
-    for one, other in (((0.5, -0.3), (-1.0, 0.8)), ((2.0, 0.0), (2.5, -2.0))):
-        as_arrays = [Gaussian(*(jnp.full((1, 1), v) for v in pair)) for pair in (one, other)]
-        merged = family.precision_weighted(*as_arrays)
-        mean, log_std = float(merged.mean[0, 0]), float(merged.log_std[0, 0])
-        both = sum(stats.norm.logpdf(h, m, np.exp(s)) for m, s in (one, other))
-        ratio = both - stats.norm.logpdf(h, mean, np.exp(log_std))
-        assert np.ptp(ratio) < 1e-4  # the product, up to a constant
-    # What is known by far more surely is what is left, and nothing overflows.
-    wide = jnp.full((1, 1), 60.0)
-    sure = Gaussian(jnp.full((1, 1), 3.0), jnp.full((1, 1), -60.0))
-
-    def total(log_std):
-        merged = family.precision_weighted(Gaussian(wide, log_std), sure)
-        return (merged.mean + merged.log_std).sum()
-
-    assert float(total(wide)) == pytest.approx(-57)
-    assert float(jax.grad(total)(wide)[0, 0]) == 0
 
 
 # The objectives.
