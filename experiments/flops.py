@@ -1,7 +1,9 @@
-"""Floating-point operations of a JAX function, counted from what it traces to.
+"""Floating-point operations and bytes of a JAX function, counted from what it traces to.
 
 Multiply-adds of matrix products and convolutions count twice, everything else not at all: what a
-chip's matrix units would have to do. Bodies of `scan` count as often as they run; of `while`, whose
+chip's matrix units would have to do. Bytes are those of the function's arguments and results and of
+every product's operands and results: what its memory would have to move if all that lies between
+products were computed in passing. Bodies of `scan` count as often as they run; of `while`, whose
 length nobody knows, once; of `cond` the dearest branch.
 """
 
@@ -11,15 +13,24 @@ from typing import Any
 
 import jax
 
-Only = Callable[[Any], bool]
+PRODUCTS = ("dot_general", "conv_general_dilated")
+Each = Callable[[Any], int]
 
 
-def count(function: Callable, *args: Any, only: Only = lambda equation: True) -> int:
+def count(function: Callable, *args: Any, only: Callable = lambda equation: True) -> int:
     """Operations of `function(*args)`; arguments may be shapes.
 
     `only` says of a product's equation whether it counts.
     """
-    return of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr, only)
+    traced = jax.make_jaxpr(function)(*args).jaxpr
+    return of_jaxpr(traced, lambda e: operations(e) if only(e) else 0)
+
+
+def work(function: Callable, *args: Any) -> tuple[int, int, int]:
+    """Operations, how many of them in full float32, and bytes; arguments may be shapes."""
+    traced = jax.make_jaxpr(function)(*args).jaxpr
+    full = of_jaxpr(traced, lambda e: operations(e) if exact(e) else 0)
+    return of_jaxpr(traced, operations), full, size_of(traced) + of_jaxpr(traced, size_of)
 
 
 def exact(e: Any) -> bool:
@@ -29,31 +40,37 @@ def exact(e: Any) -> bool:
     return all(p == jax.lax.Precision.HIGHEST for p in asked)
 
 
-def of_jaxpr(jaxpr: Any, only: Only) -> int:
-    """Operations of a traced function."""
-    return sum(of_equation(e, only) for e in jaxpr.eqns)
+def of_jaxpr(jaxpr: Any, each: Each) -> int:
+    """Sum of `each` product of a traced function."""
+    return sum(of_equation(e, each) for e in jaxpr.eqns)
 
 
-def of_equation(e: Any, only: Only) -> int:
-    """Operations of one equation, with those of the functions in it."""
-    name = e.primitive.name
-    if name in ("dot_general", "conv_general_dilated") and not only(e):
-        return 0
-    if name == "dot_general":
-        (contracted, _), _ = e.params["dimension_numbers"]
-        shape = e.invars[0].aval.shape
-        return 2 * math.prod(e.outvars[0].aval.shape) * math.prod(shape[i] for i in contracted)
-    if name == "conv_general_dilated":
-        # Positions that a dilated input leaves empty are not multiplied.
-        kernel = e.invars[1].aval.shape
-        numbers = e.params["dimension_numbers"]
-        each = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
-        empty = math.prod(e.params["lhs_dilation"])
-        return 2 * math.prod(e.outvars[0].aval.shape) * each // empty
-    inner = [of_jaxpr(j, only) for j in inside(e.params)]
-    if name == "cond":
+def of_equation(e: Any, each: Each) -> int:
+    """The same of one equation, with the functions in it."""
+    if e.primitive.name in PRODUCTS:
+        return each(e)
+    inner = [of_jaxpr(j, each) for j in inside(e.params)]
+    if e.primitive.name == "cond":
         return max(inner, default=0)
-    return sum(inner) * (e.params["length"] if name == "scan" else 1)
+    return sum(inner) * (e.params["length"] if e.primitive.name == "scan" else 1)
+
+
+def operations(e: Any) -> int:
+    """Of a product."""
+    out = math.prod(e.outvars[0].aval.shape)
+    if e.primitive.name == "dot_general":
+        (contracted, _), _ = e.params["dimension_numbers"]
+        return 2 * out * math.prod(e.invars[0].aval.shape[i] for i in contracted)
+    # Positions that a dilated input leaves empty are not multiplied.
+    kernel = e.invars[1].aval.shape
+    each = math.prod(kernel) // kernel[e.params["dimension_numbers"].rhs_spec[0]]
+    return 2 * out * each // math.prod(e.params["lhs_dilation"])
+
+
+def size_of(e: Any) -> int:
+    """Bytes of what an equation, or a function, takes and gives."""
+    avals = [v.aval for v in (*e.invars, *e.outvars)]
+    return sum(a.size * a.dtype.itemsize for a in avals)
 
 
 def inside(params: dict[str, Any]) -> Iterator[Any]:

@@ -146,7 +146,8 @@ def show(title: str, rows: list[dict[str, str | float]]) -> None:
         page.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
     for row in rows:
         page.add_row(*map(plain, row.values()))
-    Console().print(page)
+    # A pipe has no width: there nothing is cut off.
+    Console(width=None if sys.stdout.isatty() else 200).print(page)
 
 
 def plain(value: str | float) -> str:

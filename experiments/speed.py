@@ -2,11 +2,12 @@
 
 For every row, one compiled training step on random data of the right kind, one call that draws
 samples and one that evaluates a batch: seconds to compile from nothing, the median of repeated
-blocked calls with their spread, examples a second, memory, and the share of the chip's peak that
-its matrix products and convolutions make (`experiments.flops`). The peak is that of large matrix
-products in the same precision, measured in the same run: bfloat16, float32 as XLA does it when
-nothing is asked (TF32 on GPU), or full float32, which the families of exact densities ask for.
-Averages of the weights are part of a step where the row keeps any.
+blocked calls with their spread, examples a second, memory, and the shares of the chip's two peaks
+that its matrix products and convolutions make (`experiments.flops`). The peak of operations is that
+of large matrix products in the same precision, measured in the same run: bfloat16, float32 as XLA
+does it when nothing is asked (TF32 on GPU), or full float32, which the families of exact densities
+ask for. That of memory is a pass over an array larger than any cache; a call whose operands stay in
+one may be above it. Averages of the weights are part of a step where the row keeps any.
 
     python -m experiments.speed --rows nade_binarized_mnist pixelcnn_mnist:gated --out speed.json
 
@@ -21,6 +22,7 @@ Nothing is read from disk. Rates do not depend on the pixels.
 import argparse
 import dataclasses
 import functools
+import inspect
 import json
 import os
 import pathlib
@@ -36,7 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import peers
-from experiments.flops import count, exact
+from experiments.flops import work
 from experiments.input_rate import show
 from experiments.table import rows as all_rows
 from genjax import checks, families
@@ -77,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--skip", nargs="+", choices=KINDS, default=[], help="leave out")
     add("--dtype", choices=("float32", "bfloat16"), help="of every Config that has one")
     add("--peer", choices=("torch",), help="time the same in PyTorch too")
+    add("--count", action="store_true", help="say what each call has to do, and time nothing")
     add("--out", type=pathlib.Path, help="write the figures there as JSON")
     options = parser.parse_args(argv)
     try:
@@ -85,10 +88,18 @@ def main(argv: list[str] | None = None) -> int:
         )
         for name in options.rows:
             checks.one_of(tuple(known), rows=name)
+        if options.count:
+            runs = ((name, of_dtype(known[name], options.dtype)) for name in options.rows)
+            counted = [{"row": name, **floors(run, options)} for name, run in runs]
+            if options.out:
+                write_json(options.out, {"commit": commit(), "rows": counted})
+            show("billions of operations, and megabytes", [work_row(r) for r in counted])
+            return 0
         if options.peer:
             peers.check_installed()
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX asks
         peaks = {name: peak(name, options.peak_side, options.repeats) for name in PEAKS}
+        peaks["memory"] = memory_peak(options.peak_side, options.repeats)
         found = []
         for name in options.rows:
             print(f"{name} ...", file=sys.stderr, flush=True)
@@ -120,6 +131,17 @@ def peak(name: str, side: int, repeats: int) -> float:
     return CHAIN * 2 * side**3 / timed(lambda: products(a, a), repeats)["seconds"]
 
 
+def memory_peak(side: int, repeats: int) -> float:
+    """Bytes a second, read and written, of passes over an array of `4 side^2` float32 numbers."""
+    a = jnp.zeros((4, side, side))
+
+    def passes(a: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, CHAIN, lambda i, a: a + i, a)
+
+    over = jax.jit(passes).lower(a).compile()
+    return CHAIN * 2 * a.nbytes / timed(lambda: over(a), repeats)["seconds"]
+
+
 def timed(call: Callable[[], Any], repeats: int) -> dict[str, float]:
     """Median seconds of a blocked call, and half of the middle half of them, compiled before."""
     jax.block_until_ready(call())
@@ -139,42 +161,65 @@ def of_dtype(run: Run, dtype: str | None) -> Run:
     return dataclasses.replace(run, model=dataclasses.replace(run.model, dtype=dtype))
 
 
+def floors(run: Run, options: argparse.Namespace) -> dict[str, Any]:
+    """What every call of a row has to do and to move, from shapes alone: nothing is computed."""
+    run = resolve(run, jax.default_backend())
+    family, config = families.get(run.family), run.model
+    size, key = options.batch_size or run.train.batch_size, jax.random.key(0)
+    make = functools.partial(init_state, family, config, build_optimizer(run))
+    state = jax.eval_shape(functools.partial(make, ema=run.train.ema > 0), key)
+    found: dict[str, Any] = {"family": run.family, "batch_size": size}
+    for name, call in calls(run, options, state, family.batch_spec(config, size), key).items():
+        found[name] = to_do(*call, getattr(config, "dtype", "float32"))
+    return found
+
+
+def to_do(function: Callable, arguments: tuple[Any, ...], dtype: str) -> dict[str, Any]:
+    """Operations and bytes of a call, and which of the peaks is its own."""
+    operations, full, crossing = work(function, *arguments)
+    peak = "float32_exact" if 2 * full > operations else dtype
+    return {"operations": operations, "bytes": crossing, "peak": peak}
+
+
 def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> dict[str, Any]:
     """The figures of one row."""
     run = resolve(run, jax.default_backend())
     family, config = families.get(run.family), run.model
-    optimizer, size = build_optimizer(run), options.batch_size or run.train.batch_size
-    key = jax.random.key(0)
+    size, key = options.batch_size or run.train.batch_size, jax.random.key(0)
     batch = random_batch(family, config, size, key)
-    state = init_state(family, config, optimizer, key, ema=run.train.ema > 0)
-    variables = state.variables
-    one = {k: v[0] for k, v in batch.items()} if getattr(config, "critic_steps", 1) > 1 else batch
-    told = {k: v for k, v in one.items() if k != "x"}
+    state = init_state(family, config, build_optimizer(run), key, ema=run.train.ema > 0)
+    dtype = getattr(config, "dtype", "float32")
+    found: dict[str, Any] = {"family": run.family, "batch_size": size}
+    found["config"] = dataclasses.asdict(config)
+    for name, (function, arguments) in calls(run, options, state, batch, key).items():
+        examples = options.samples if name == "sample" else size
+        found[name] = figures(function, arguments, examples, dtype, peaks, options.repeats)
+    return found
 
-    def evaluate(variables: Any, x: jax.Array, key: jax.Array, told: Any) -> jax.Array:
-        if family.TRAITS.density == "exact":
-            return family.log_prob(config, variables, x, **told)
-        return family.elbo(config, variables, x, key, **told)
 
-    step = family.make_step(config, optimizer)
-    step = with_ema(step, run.train.ema) if run.train.ema else step
-    calls: dict[str, tuple[Callable, tuple[Any, ...], int]] = {
-        "step": (step, (state, batch), size),
+def calls(
+    run: Run, options: argparse.Namespace, state: Any, batch: Any, key: Any
+) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
+    """What is measured of a row, each with its arguments; those may be shapes."""
+    family, config, variables = families.get(run.family), run.model, state.variables
+
+    def evaluate(variables: Any, key: jax.Array, batch: Any) -> jax.Array:
+        exactly = family.TRAITS.density == "exact"
+        density = family.log_prob if exactly else functools.partial(family.elbo, key=key)
+        takes = inspect.signature(density).parameters  # m2 learns from labels, and sums them out
+        return density(config, variables, **{k: v for k, v in batch.items() if k in takes})
+
+    step = family.make_step(config, build_optimizer(run))
+    found: dict[str, tuple[Callable, tuple[Any, ...]]] = {
+        "step": (with_ema(step, run.train.ema) if run.train.ema else step, (state, batch)),
         "sample": (
             lambda variables, key: family.sample(config, variables, key, options.samples),
             (variables, key),
-            options.samples,
         ),
     }
     if family.TRAITS.density != "none":
-        calls["evaluate"] = (evaluate, (variables, one["x"], key, told), size)
-    found: dict[str, Any] = {"family": run.family, "batch_size": size}
-    found["config"] = dataclasses.asdict(config)
-    for name, (function, arguments, examples) in calls.items():
-        if name not in options.skip:
-            dtype = getattr(config, "dtype", "float32")
-            found[name] = figures(function, arguments, examples, dtype, peaks, options.repeats)
-    return found
+        found["evaluate"] = (evaluate, (variables, key, batch))
+    return {name: call for name, call in found.items() if name not in options.skip}
 
 
 def figures(
@@ -194,18 +239,14 @@ def figures(
         seconds = time.perf_counter() - began
     finally:
         jax.config.update(CACHE, cache)
-    operations = count(function, *arguments)
-    mostly = 2 * count(function, *arguments, only=exact) > operations
-    name = "float32_exact" if mostly else dtype
-    found = timed(lambda: compiled(*arguments), repeats)
+    found = to_do(function, arguments, dtype) | timed(lambda: compiled(*arguments), repeats)
     memory = compiled.memory_analysis()
     return {
         **found,
         "compile_seconds": seconds,
         "examples_per_second": examples / found["seconds"],
-        "operations": operations,
-        "peak": name,
-        "share_of_peak": operations / found["seconds"] / peaks[name],
+        "share_of_peak": found["operations"] / found["seconds"] / peaks[found["peak"]],
+        "share_of_memory": found["bytes"] / found["seconds"] / peaks["memory"],
         "memory_bytes": _bytes(memory) if memory else 0,
     }
 
@@ -266,13 +307,24 @@ def random_batch(family: Any, config: Any, size: int, key: jax.Array) -> dict[st
     return found
 
 
+def work_row(found: dict[str, Any]) -> dict[str, str | float]:
+    """What the calls of a row have to do."""
+    row: dict[str, str | float] = {"row": found["row"], "batch": float(found["batch_size"])}
+    for kind in KINDS:
+        part = found.get(kind)
+        row[kind] = f"{part['operations'] / 1e9:,.2f}" if part else "-"
+        row[f"{kind} MB"] = f"{part['bytes'] / 1e6:,.1f}" if part else "-"
+    return row | {"peak": found["step"]["peak"] if "step" in found else "-"}
+
+
 def table_row(found: dict[str, Any]) -> dict[str, str | float]:
-    """One line for a person: milliseconds, and percent of the peak."""
+    """One line for a person: milliseconds, and percent of the peaks of operations and memory."""
     row: dict[str, str | float] = {"row": found["row"], "batch": float(found["batch_size"])}
     for name in KINDS:
         part = found.get(name)
         row[name] = f"{1e3 * part['seconds']:,.2f}" if part else "-"
-        row[f"{name} %"] = f"{100 * part['share_of_peak']:.1f}" if part else "-"
+        shares = [part[f"share_of_{of}"] for of in ("peak", "memory")] if part else []
+        row[f"{name} %"] = " ".join(f"{100 * share:.1f}" for share in shares) or "-"
     row["compile s"] = f"{found['step']['compile_seconds']:.1f}" if "step" in found else "-"
     return row
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments.flops import count, exact
+from experiments.flops import count, exact, work
 from genjax.families import dcgan, nade
 
 
@@ -18,6 +18,7 @@ def test_products_in_full_float32_are_told_apart():
     assert count(both, a, b) == 120 + 2 * 120
     assert count(both, a, b, only=exact) == 120
     assert count(lambda a, b: a @ b, a, b, only=exact) == 0
+    assert work(both, a, b)[:2] == (3 * 120, 120)
 
 
 def test_products_convolutions_and_loops():
@@ -48,6 +49,29 @@ def test_products_convolutions_and_loops():
     grouped = jnp.zeros((5, 5, 1, 6))
     depthwise = lambda x, k: convolve(x, k, window_strides=(1, 1), feature_group_count=3)  # noqa: E731
     assert count(depthwise, x, grouped) == 2 * 128 * 25 * 6
+
+
+def test_bytes_are_those_of_ends_and_products():
+    a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5), jnp.bfloat16)
+
+    def moved(function, *args):
+        return work(function, *args)[2]
+
+    ends = 4 * 12 + 2 * 20
+    # What is between products costs nothing, however long it is.
+    assert moved(lambda a, b: jnp.tanh(a * 2 + 1), a, b) == ends + 4 * 12
+    product = 4 * 12 + 4 * 20 + 4 * 15
+    mixed = lambda a, b: jnp.tanh(jnp.dot(a, b.astype(jnp.float32)))  # noqa: E731
+    assert moved(mixed, a, b) == ends + product + 4 * 15
+
+    def loop(a, b):
+        square = b[:, :4]
+        return jax.lax.scan(lambda c, _: (c.astype(b.dtype) @ square, None), a, None, length=6)[0]
+
+    each = 2 * (12 + 16 + 12)
+    assert moved(loop, a.astype(b.dtype), b) == 2 * 12 + 2 * 20 + 2 * 12 + 6 * each
+    key = jax.random.key(0)
+    assert moved(lambda key: jax.random.normal(key, (7,)), key) == key.dtype.itemsize + 4 * 7
 
 
 def test_a_transposed_convolution_is_its_convolution():

@@ -30,6 +30,12 @@ def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
         assert part["peak"] == ("float32" if name == "sample" else "float32_exact")
         peak = found["peaks"][part["peak"]]
         assert part["share_of_peak"] == pytest.approx(part["operations"] / part["seconds"] / peak)
+        share = part["bytes"] / part["seconds"] / found["peaks"]["memory"]
+        assert part["share_of_memory"] == pytest.approx(share)
+    # Two images and all parameters come in; the product reads both again, masked, and writes.
+    images, weights = 2 * 784, 784**2
+    assert row["evaluate"]["bytes"] >= 4 * (images + weights + 2 + images + weights + images)
+    assert row["evaluate"]["bytes"] < 4 * (3 * weights)
     # One product of two images with the weights between all pixels.
     assert row["evaluate"]["operations"] == 2 * 2 * 784**2
     # At the least the state, with averages and not donated, in and out.
@@ -52,6 +58,29 @@ def test_the_default_rows_are_rows_and_one_a_family():
     assert len(set(found)) == len(found)
     descended = [n for n in families.FAMILIES if families.get(n).TRAITS.fit == "gradient"]
     assert sorted(found) == sorted(descended)
+
+
+def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, capsys):
+    out, slow = tmp_path / "count.json", "pixelcnn_pp_cifar10"
+    few = ["--count", "--samples", "2", "--batch-size", "2", "--out", str(out)]
+    others = [name for name in speed.DEFAULT if name != slow]
+    assert speed.main(["--rows", *others, *few]) == 0
+    found = json.loads(out.read_text())["rows"]
+    assert [row["row"] for row in found] == others
+    for row in found:
+        config, family = table.rows()[row["row"]].model, families.get(row["family"])
+        shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))  # noqa: B023
+        weights = sum(a.size for a in jax.tree.leaves(shapes["params"]))
+        assert row["step"]["operations"] > 0
+        # A step takes and gives every parameter, and what its optimizer knows of each.
+        assert row["step"]["bytes"] > 2 * 4 * 2 * weights, row["row"]
+        assert ("evaluate" in row) == (family.TRAITS.density != "none")
+        assert row.get("evaluate", row["sample"])["operations"] > 0
+    assert "infogan_mnist" in capsys.readouterr().out
+    # Whose step takes seconds to trace.
+    assert speed.main(["--rows", slow, *few, "--skip", "step", "sample"]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["evaluate"]["operations"] > 1e9
 
 
 @pytest.mark.parametrize("name", ["pixelcnn_cifar10", "rnade_red_wine", "dcgan_celeba64"])
