@@ -4,7 +4,8 @@
 * `traversals.png`: one row a unit, the most active first, each moved alone from one image's z;
 * `interpolations.png`: from one test image to the next through their posterior means;
 * `manifold.png`: where z has two dimensions, the square of Kingma and Welling 2013, figure 4;
-* `classes.png`: where the model is told a label, each image's z under every label;
+* `classes.png`: where the model is told a label, each image's z under every label (of family `m2`
+  the analogies of Kingma et al. 2014, figure 1: one style, every class);
 * `latents.json`: active units, nats a unit, a linear probe, and what the rows of the pictures are.
 
 Of a run whose noise is drawn and not inferred, see `genjax.train.noise`: interpolations, and codes.

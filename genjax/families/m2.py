@@ -36,6 +36,7 @@ from genjax.nn import (
     Gaussian,
     draw_gaussian,
     gaussian_log_density,
+    kl_units_from_standard,
     one_hot,
     standard_log_density,
 )
@@ -342,11 +343,32 @@ def unit(config: Config) -> str:
     return "%"
 
 
-def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """Mean of z under q(y | x) q(z | x, y): `[B, Z]`. What is left of x beside its class."""
-    means = posterior(config, variables, x, jnp.eye(config.classes)[None]).mean  # [B, C, Z]
+def encode(config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None) -> jax.Array:
+    """Mean of z under q(y | x) q(z | x, y): `[B, Z]`. What is left of x beside its class.
+
+    Where a `label` `[B]` is told, and is not -1, of q(z | x, y) for that class.
+    """
+    q = posterior(config, variables, x, jnp.eye(config.classes)[None])  # [B, C, Z]
+    return _over_classes(config, jnp.exp(classify(config, variables, x)), label, q.mean)
+
+
+def kl_units(
+    config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
+) -> jax.Array:
+    """KL(q(z_j | x, y) || p(z_j)) of each latent, `[B, Z]` nats; of which class, as in `encode`."""
+    q = posterior(config, variables, x, jnp.eye(config.classes)[None])
     shares = jnp.exp(classify(config, variables, x))
-    return jnp.einsum("bc,bcz->bz", shares, means, precision=jax.lax.Precision.HIGHEST)
+    return _over_classes(config, shares, label, kl_units_from_standard(q))
+
+
+def decode_mean(
+    config: Config, variables: dict[str, Any], z: jax.Array, label: Any = None
+) -> jax.Array:
+    """Mean of p(x | y, z), `[B, Z] -> [B, *shape]` in (0, 1): of the `label` `[B]`, and where none
+    is told, or -1, over all classes."""
+    p = jax.nn.sigmoid(decode(config, variables, z[:, None], jnp.eye(config.classes)[None]))
+    shares = jnp.full((z.shape[0], config.classes), 1 / config.classes)
+    return _over_classes(config, shares, label, p).reshape(-1, *config.shape)
 
 
 def sample(
@@ -379,6 +401,14 @@ def sample(
     x = jnp.where(jnp.isnan(p), p, jax.random.uniform(pixel_key, p.shape) < p)
     x = x.astype(jnp.float32).reshape(-1, *config.shape)
     return x if n else x[0]
+
+
+def _over_classes(config: Config, shares: jax.Array, label: Any, of_each: jax.Array) -> jax.Array:
+    """Mean of `[B, C, F]` over the classes by their shares `[B, C]`; of the label where known."""
+    if label is not None:
+        known = (jnp.asarray(label) >= 0)[:, None]
+        shares = jnp.where(known, one_hot(label, config.classes), shares)
+    return jnp.einsum("bc,bcf->bf", shares, of_each, precision=jax.lax.Precision.HIGHEST)
 
 
 def _log_likelihood(

@@ -327,6 +327,32 @@ def test_features_are_the_mean_of_z():
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_known_class_is_the_one_looked_at():
+    """Of features, nats and images; where the label is -1, they are of all classes."""
+    x = SOME.reshape(8, -1).astype(np.float64)
+    outs = np.stack([pair("encoder", x, y) for y in range(3)], axis=1)  # [8, C, mean and variance]
+    z = np.linspace(-2, 2, 8)
+    logits = np.stack([pair("decoder", z[:, None], y) for y in range(3)], axis=1)
+
+    def of_classes(each, shares):
+        own = np.eye(3)[np.maximum(LABELS, 0)]
+        return np.einsum("bc,bc...->b...", np.where(KNOWN[:, None], own, shares), each)
+
+    def found(function, a):
+        told = jax.jit(lambda a, label: function(CONFIG, variables(), a, label))
+        return np.asarray(told(a, LABELS), np.float64)
+
+    q = np.exp(log_q_of_class(SOME))
+    mean, log_variance = outs[..., 0], outs[..., 1]
+    kl = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    close(found(m2.encode, BATCH["x"])[:, 0], of_classes(mean, q))
+    close(found(m2.kl_units, BATCH["x"])[:, 0], of_classes(kl, q))
+    images = found(m2.decode_mean, jnp.asarray(z, jnp.float32)[:, None])
+    assert images.shape == (8, 3, 3, 1)
+    close(images.reshape(8, -1), of_classes(1 / (1 + np.exp(-logits)), np.full((8, 3), 1 / 3)))
+
+
 def test_the_share_of_labels_must_be_the_datas(tmp_path):
     """Else alpha would silently weigh something else."""
     run = small_run("m2", write_data(tmp_path), steps=12)  # labelled is 1 there

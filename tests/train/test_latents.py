@@ -229,6 +229,24 @@ def test_a_model_that_is_told_a_label(data, tmp_path, monkeypatch, capsys):
         np.testing.assert_array_equal(made[4 + i], images[3 * i + label[i]])
 
 
+def test_a_style_is_drawn_in_every_class(data, tmp_path, capsys):
+    """M2: analogies. z is what an image has beside its class."""
+    run = small_run("m2", data, steps=1)
+    fit(run, tmp_path, quiet=True)
+    assert latents.main([str(tmp_path), "--images", "4", "--columns", "3"]) == 0
+    found = json.loads((tmp_path / "latents" / "latents.json").read_text())
+    assert found["kl"] > 0
+    assert found["probe"] is None  # its z was told the answer
+    images, columns = tiles(tmp_path / "latents" / "classes.png")
+    assert (len(images), columns) == (12, 3)
+    made, _ = tiles(tmp_path / "latents" / "reconstructions.png")
+    with np.load(data) as arrays:
+        label = arrays["test_label"][:4]
+    for i in range(4):
+        np.testing.assert_array_equal(made[4 + i], images[3 * i + label[i]])
+        assert (images[3 * i] != images[3 * i + 1]).any()
+
+
 def test_evaluate_by_chains_that_ask_no_encoder(workdir, data, monkeypatch, capsys):
     options = ["--temperatures", "30", "--chains", "20", "--examples", "50", "--leapfrog", "3"]
     assert evaluate.main([str(workdir), *options]) == 0
