@@ -207,13 +207,17 @@ def cold_start(run: Run, folder: pathlib.Path) -> dict[str, float]:
         lines = folder / name / "metrics.jsonl"
         began = time.perf_counter()
         command = [sys.executable, "-c", CHILD, str(settings), str(lines.parent)]
-        with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        said = folder / f"{name}.txt"  # a pipe that nobody reads would fill up
+        with (
+            said.open("w") as errors,
+            subprocess.Popen(command, env=env, stderr=errors) as process,
+        ):
             while process.poll() is None and not (lines.exists() and lines.stat().st_size):
                 time.sleep(POLL)
             found[name] = time.perf_counter() - began
-            error = process.communicate()[1]
         if process.returncode:
-            raise ValueError(f"{run.experiment} did not start: {error.strip().splitlines()[-1]}")
+            last = said.read_text().strip().splitlines()[-1]
+            raise ValueError(f"{run.experiment} did not start: {last}")
     return found
 
 

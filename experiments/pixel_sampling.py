@@ -1,4 +1,4 @@
-"""How fast pixels are drawn: cached, in parallel and one network a pixel, in one process.
+"""How fast pixels are drawn: cached, in parallel and a whole network a pixel, in one process.
 
 `--network gated`: the Gated PixelCNN of 10 layers and 128 features on 28x28 bits; `plus_plus`: the
 PixelCNN++ of the authors' code on 32x32x3 bytes. 64 images at a time, with random weights: seconds
@@ -39,13 +39,15 @@ def main(argv: list[str] | None = None) -> int:
     add("--layers", type=int, help="of the gated network, or blocks at a resolution (10, 5)")
     add("--features", type=int, help="of a layer (128, 160)")
     add("--images", type=int, default=64, help="drawn together (64)")
-    add("--repeats", type=int, default=5, help="timed calls of each way (5)")
+    add("--repeats", type=int, default=5, help="timed calls of each way, at most (5)")
+    add("--seconds", type=float, default=60.0, help="after so many of a way no call begins (60)")
     options = parser.parse_args(argv)
     use_compilation_cache()
     try:
         named = ("images", "repeats", "side", "layers", "features")
         given = {name: getattr(options, name) for name in named}
         checks.positive(**{name: value for name, value in given.items() if value is not None})
+        checks.positive(seconds=options.seconds)
         family, config = chosen(options)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -73,7 +75,7 @@ def chosen(options: argparse.Namespace) -> tuple[Any, Any]:
 
 def measure(family: Any, config: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of each way and how its images differ."""
-    variables = family.init(config, jax.random.key(0))
+    variables = jax.jit(lambda key: family.init(config, key))(jax.random.key(0))
     found: dict[str, Any] = {}
     first = None
     for method in options.methods:
@@ -84,14 +86,16 @@ def measure(family: Any, config: Any, options: argparse.Namespace) -> dict[str, 
         began = time.perf_counter()
         program = jax.jit(draw).lower(variables, jax.random.key(1)).compile()
         compiled = time.perf_counter() - began
-        x = np.asarray(program(variables, jax.random.key(1)))
-        seconds = []
-        for _ in range(options.repeats):
+        seconds: list[float] = []
+        while len(seconds) <= options.repeats and sum(seconds) < options.seconds:
             began = time.perf_counter()
-            jax.block_until_ready(program(variables, jax.random.key(1)))
+            drawn = jax.block_until_ready(program(variables, jax.random.key(1)))
             seconds.append(time.perf_counter() - began)
+        seconds = seconds[1:] or seconds  # the first warms up, and counts where it is alone
+        x = np.asarray(drawn)
         first = x if first is None else first
         differ = (x != first).any(axis=(1, 2, 3)).mean()
+        print(f"{method}: {np.median(seconds):.3f} s", file=sys.stderr, flush=True)
         found[method] = {
             "seconds": float(np.median(seconds)),
             "spread": float(np.ptp(seconds)),

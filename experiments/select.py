@@ -3,11 +3,12 @@
     python -m experiments.select uci_dna:nade --learning-rates 0.003 0.01 0.03 --steps 2000
 
 Any setting of the experiment may follow, such as --hidden or --weight-decay, so that a small script
-can try those one after the other. A table goes to the terminal, JSON to the standard output. The
-test split is not looked at.
+can try those one after the other; all but --steps and --data need tyro. A table goes to the
+terminal, JSON to the standard output. The test split is not looked at.
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
@@ -15,6 +16,7 @@ import sys
 from experiments.table import rows
 from genjax import families
 from genjax.evals import metric
+from genjax.train import Run
 from genjax.train.cli import parse, use_compilation_cache
 from genjax.train.select import Trial, best, select
 
@@ -29,13 +31,17 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("experiment", metavar="EXPERIMENT[:RECIPE]", help="a row of the table")
     parser.add_argument("--learning-rates", nargs="+", type=float, required=True, metavar="RATE")
+    parser.add_argument("--steps", type=int, help="updates; else the experiment's")
+    parser.add_argument("--data", help="the data, a .npz where nothing can be fetched")
     options, settings = parser.parse_known_args(argv)
     use_compilation_cache()
     known = rows()
     if options.experiment not in known:
         parser.error(f"there is no row '{options.experiment}'; there are {', '.join(known)}")
     try:
-        _, run = parse({"it": known[options.experiment]}, __doc__ or "", settings)
+        run = with_own(known[options.experiment], options)
+        if settings:
+            _, run = parse({"it": run}, __doc__ or "", settings)
         trials = select(run, options.learning_rates)
         chosen = best(trials)
     except (ValueError, OSError, FloatingPointError) as error:
@@ -51,6 +57,15 @@ def main(argv: list[str] | None = None) -> int:
     ]
     print(json.dumps(found, indent=1))
     return 0
+
+
+def with_own(run: Run, options: argparse.Namespace) -> Run:
+    """The experiment with the steps and the data that were asked for."""
+    if options.steps is not None:
+        run = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=options.steps))
+    if options.data is not None:
+        run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=options.data))
+    return run
 
 
 def show(title: str, measure: str, trials: list[Trial], chosen: Trial) -> None:

@@ -51,8 +51,8 @@ from genjax.train.settings import build_optimizer, resolve
 CACHE = "jax_enable_compilation_cache"
 PEAKS = ("float32", "float32_exact", "bfloat16")
 CHAIN = 10  # products in a call that gives the peak, so that starting it does not count
+PASSES = 16  # arrays of the peak's side that memory is measured by, none of them in a cache
 KINDS = ("step", "sample", "evaluate")
-PEER_SECONDS = 3600  # what all that is tried of one row may take
 # One row a family whose step is a gradient's; what --rows takes instead.
 DEFAULT = (
     *("fvsbn_binarized_mnist", "nade_binarized_mnist", "made_binarized_mnist"),
@@ -72,86 +72,121 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     known = all_rows()
     add("--rows", nargs="+", default=list(DEFAULT), metavar="ROW", help="of python -m experiments")
-    add("--repeats", type=int, default=20, help="timed calls of each kind (20)")
+    add("--repeats", type=int, default=20, help="timed calls of each kind, at most (20)")
+    add("--seconds", type=float, default=10.0, help="after so many of a kind no call begins (10)")
     add("--batch-size", type=int, help="of step and evaluation; else each row's own")
     add("--samples", type=int, default=64, help="drawn together (64)")
     add("--peak-side", type=int, default=4096, help="of the matrices that give the peak (4096)")
     add("--skip", nargs="+", choices=KINDS, default=[], help="leave out")
     add("--dtype", choices=("float32", "bfloat16"), help="of every Config that has one")
     add("--peer", choices=("torch",), help="time the same in PyTorch too")
+    add("--peer-seconds", type=float, default=300.0, help="what all that may take a row (300)")
     add("--count", action="store_true", help="say what each call has to do, and time nothing")
     add("--out", type=pathlib.Path, help="write the figures there as JSON")
     options = parser.parse_args(argv)
     try:
         checks.positive(
-            repeats=options.repeats, samples=options.samples, peak_side=options.peak_side
+            repeats=options.repeats,
+            samples=options.samples,
+            peak_side=options.peak_side,
+            seconds=options.seconds,
+            peer_seconds=options.peer_seconds,
         )
         for name in options.rows:
             checks.one_of(tuple(known), rows=name)
         if options.count:
             runs = ((name, of_dtype(known[name], options.dtype)) for name in options.rows)
             counted = [{"row": name, **floors(run, options)} for name, run in runs]
-            if options.out:
-                write_json(options.out, {"commit": commit(), "rows": counted})
+            keep(options, {"commit": commit(), "rows": counted})
             show("billions of operations, and megabytes", [work_row(r) for r in counted])
             return 0
         if options.peer:
             peers.check_installed()
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX asks
-        peaks = {name: peak(name, options.peak_side, options.repeats) for name in PEAKS}
-        peaks["memory"] = memory_peak(options.peak_side, options.repeats)
-        found = []
-        for name in options.rows:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            run = of_dtype(known[name], options.dtype)
-            row = {"row": name, **measure(run, options, peaks)}
-            found.append(row | (beside(row, options) if options.peer else {}))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    about = {"commit": commit(), "device": device(), "peaks": peaks, "rows": found}
+    cache = getattr(jax.config, CACHE)
+    jax.config.update(CACHE, False)  # before anything compiles: JAX looks at it once
+    try:
+        return time_rows(options)
+    finally:
+        jax.config.update(CACHE, cache)
+
+
+def time_rows(options: argparse.Namespace) -> int:
+    """Measure row after row. What went wrong with one is kept beside the others, and what there is
+    is written after each: a borrowed machine may end in the middle."""
+    known, limits = all_rows(), (options.repeats, options.seconds)
+    peaks = {name: peak(name, options.peak_side, *limits) for name in PEAKS}
+    peaks["memory"] = memory_peak(options.peak_side, *limits)
+    about: dict[str, Any] = {"commit": commit(), "device": device(), "peaks": peaks}
+    found: list[dict[str, Any]] = []
+    for name in options.rows:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        row: dict[str, Any] = {"row": name}
+        try:
+            row |= measure(of_dtype(known[name], options.dtype), options, peaks)
+        except Exception as error:  # out of memory, or what a compiler says
+            row["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            print(f"{name}: {row['error']}", file=sys.stderr, flush=True)
+        found.append(row)
+        keep(options, about | {"rows": found})
+        if options.peer and "error" not in row:
+            row |= beside(row, options)
+            keep(options, about | {"rows": found})
+    print(json.dumps(about | {"rows": found}) if not sys.stdout.isatty() else "", end="")
+    measured = [row for row in found if "error" not in row]
+    show(f"{about['device']}, milliseconds", [table_row(r) for r in measured])
+    show("PyTorch's seconds over ours", [ratio_row(r) for r in measured if options.peer])
+    return 0 if len(measured) == len(found) else 1
+
+
+def keep(options: argparse.Namespace, figures: dict[str, Any]) -> None:
+    """Write what there is, where it was asked for."""
     if options.out:
-        write_json(options.out, about)
-    print(json.dumps(about) if not sys.stdout.isatty() else "", end="")
-    show(f"{about['device']}, milliseconds", [table_row(r) for r in found])
-    show("PyTorch's seconds over ours", [ratio_row(r) for r in found if options.peer])
-    return 0
+        write_json(options.out, figures)
 
 
-def peak(name: str, side: int, repeats: int) -> float:
+def peak(name: str, side: int, repeats: int, limit: float) -> float:
     """Operations a second of square matrix products, one after another, of a name in `PEAKS`."""
     precision = jax.lax.Precision.HIGHEST if name == "float32_exact" else None
-    a = jnp.full((side, side), 1 / side, name.removesuffix("_exact"))
+    dtype: Any = name.removesuffix("_exact")
+    # Random, as what networks multiply is: zeros let a chip run faster.
+    a, b = jax.random.normal(jax.random.key(0), (2, side, side), jnp.float32)
+    a, b = a.astype(dtype), (b / side**0.5).astype(dtype)
 
     def chain(a: jax.Array, b: jax.Array) -> jax.Array:
-        product = functools.partial(jnp.matmul, precision=precision)
-        return jax.lax.fori_loop(0, CHAIN, lambda _, a: product(a, b), a)
+        for _ in range(CHAIN):  # not a loop of the program's, which would copy the carry
+            a = jnp.matmul(a, b, precision=precision)
+        return a
 
-    products = jax.jit(chain).lower(a, a).compile()
-    return CHAIN * 2 * side**3 / timed(lambda: products(a, a), repeats)["seconds"]
-
-
-def memory_peak(side: int, repeats: int) -> float:
-    """Bytes a second, read and written, of passes over an array of `4 side^2` float32 numbers."""
-    a = jnp.zeros((4, side, side))
-
-    def passes(a: jax.Array) -> jax.Array:
-        return jax.lax.fori_loop(0, CHAIN, lambda i, a: a + i, a)
-
-    over = jax.jit(passes).lower(a).compile()
-    return CHAIN * 2 * a.nbytes / timed(lambda: over(a), repeats)["seconds"]
+    products = jax.jit(chain).lower(a, b).compile()
+    return CHAIN * 2 * side**3 / timed(lambda: products(a, b), repeats, limit)["seconds"]
 
 
-def timed(call: Callable[[], Any], repeats: int) -> dict[str, float]:
-    """Median seconds of a blocked call, and half of the middle half of them, compiled before."""
-    jax.block_until_ready(call())
-    seconds = []
-    for _ in range(repeats):
+def memory_peak(side: int, repeats: int, limit: float) -> float:
+    """Bytes a second, read and written, of a pass over `PASSES side^2` float32 numbers."""
+    a = jnp.zeros((PASSES, side, side))
+    over = jax.jit(lambda a: a + 1).lower(a).compile()
+    return 2 * a.nbytes / timed(lambda: over(a), repeats, limit)["seconds"]
+
+
+def timed(call: Callable[[], Any], repeats: int, limit: float) -> dict[str, float]:
+    """Median seconds of a blocked call, compiled before, and half of the middle half of them.
+
+    The first warms up. After `limit` seconds no call begins, and where the first took them all it
+    counts itself.
+    """
+    seconds: list[float] = []
+    while len(seconds) <= repeats and sum(seconds) < limit:
         began = time.perf_counter()
         jax.block_until_ready(call())
         seconds.append(time.perf_counter() - began)
+    seconds = seconds[1:] or seconds
     low, high = np.quantile(seconds, [0.25, 0.75])
-    return {"seconds": statistics.median(seconds), "spread": float(high - low) / 2}
+    spread = float(high - low) / 2
+    return {"seconds": statistics.median(seconds), "spread": spread, "repeats": len(seconds)}
 
 
 def of_dtype(run: Run, dtype: str | None) -> Run:
@@ -187,13 +222,14 @@ def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> d
     family, config = families.get(run.family), run.model
     size, key = options.batch_size or run.train.batch_size, jax.random.key(0)
     batch = random_batch(family, config, size, key)
-    state = init_state(family, config, build_optimizer(run), key, ema=run.train.ema > 0)
+    make = functools.partial(init_state, family, config, build_optimizer(run))
+    state = jax.jit(functools.partial(make, ema=run.train.ema > 0))(key)
     dtype = getattr(config, "dtype", "float32")
     found: dict[str, Any] = {"family": run.family, "batch_size": size}
     found["config"] = dataclasses.asdict(config)
     for name, (function, arguments) in calls(run, options, state, batch, key).items():
         examples = options.samples if name == "sample" else size
-        found[name] = figures(function, arguments, examples, dtype, peaks, options.repeats)
+        found[name] = figures(function, arguments, examples, dtype, peaks, options)
     return found
 
 
@@ -228,18 +264,14 @@ def figures(
     examples: int,
     dtype: str,
     peaks: dict[str, float],
-    repeats: int,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Compile without a cache, time, count."""
-    cache = getattr(jax.config, CACHE)
-    jax.config.update(CACHE, False)
-    try:
-        began = time.perf_counter()
-        compiled = jax.jit(function).lower(*arguments).compile()
-        seconds = time.perf_counter() - began
-    finally:
-        jax.config.update(CACHE, cache)
-    found = to_do(function, arguments, dtype) | timed(lambda: compiled(*arguments), repeats)
+    """Compile, time, count."""
+    began = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    seconds = time.perf_counter() - began
+    clock = timed(lambda: compiled(*arguments), options.repeats, options.seconds)
+    found = to_do(function, arguments, dtype) | clock
     memory = compiled.memory_analysis()
     return {
         **found,
@@ -261,6 +293,7 @@ def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """The peer's figures of a measured row, and its seconds over ours; or why there are none."""
     words = ["--row", row["row"], "--dtype", row["config"].get("dtype", "float32")]
     words += ["--repeats", str(options.repeats), "--batch-size", str(row["batch_size"])]
+    words += ["--seconds", str(options.seconds)]
     if any(row[kind]["peak"] == "float32_exact" for kind in KINDS if kind in row):
         words += ["--precision", "highest"]
     words += [
@@ -275,7 +308,7 @@ def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "experiments.peers.measure", *words]
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=PEER_SECONDS
+            command, env=environment, capture_output=True, text=True, timeout=options.peer_seconds
         )
         if done.returncode:
             said = done.stderr.strip().splitlines()

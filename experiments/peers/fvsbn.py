@@ -30,10 +30,11 @@ class FVSBN(nn.Module):
         """All conditionals at once."""
         return x @ (self.W * self.mask) + self.b
 
-    def advance(self, logits: Tensor, row: Tensor, pixel: int) -> tuple[Tensor, Tensor]:
-        """Draw a pixel, `[B]`, and tell the others."""
-        x = torch.bernoulli(torch.sigmoid(logits[:, pixel]))
-        return logits + x[:, None] * row, x
+    def advance(self, logits: Tensor, row: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw a pixel, `[B]`, and tell the others; `pixel [1]` is no number, by each of which a
+        compiler would make a graph."""
+        x = torch.bernoulli(torch.sigmoid(logits.index_select(1, pixel)))
+        return logits + x * row, x[:, 0]
 
     def leaves(self) -> Leaves:
         """See `layers.Leaves`."""
@@ -63,8 +64,9 @@ def sample(network: FVSBN, config: Any, n: int) -> Tensor:
     weights = (network.W * network.mask).unbind()
     logits = network.b.expand(n, -1).float()
     out = torch.zeros(n, len(network.order), device=where(network))
-    for pixel in network.order:
-        logits, out[:, pixel] = network.advance(logits, weights[pixel], pixel)
+    places = torch.tensor(network.order, device=where(network)).split(1)
+    for pixel, place in zip(network.order, places, strict=True):
+        logits, out[:, pixel] = network.advance(logits, weights[pixel], place)
     return out.reshape(n, *config.shape)
 
 

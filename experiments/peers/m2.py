@@ -14,6 +14,7 @@ from experiments.peers.layers import (
     bernoulli_nats,
     filled,
     of_dense,
+    refuse,
     standard_kl,
     under,
     where,
@@ -74,7 +75,12 @@ class M2(nn.Module):
 
 
 def build(config: Any, variables: Any = None) -> M2:
-    """The network, with Flax's weights where they are given."""
+    """The network, with Flax's weights where they are given.
+
+    Raises:
+      ValueError: settings that the peer has not.
+    """
+    refuse("m2", config, gradient_classes=0)
     return filled(M2(config), variables)
 
 

@@ -91,7 +91,7 @@ def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
                 make = functools.partial(
                     make_call, peer, run, dtype, kind, form, compiled, batch, examples
                 )
-                tried[name] = attempt(make, device, options)
+                tried[name] = attempt(make, device, options, eager=compiled == "eager")
         found[kind] = best(tried, examples)
     return found
 
@@ -120,7 +120,8 @@ def make_call(
     if whole and (kind == "sample" or kind in getattr(network, "loops", ())):
         pieces = peer.pieces(network) if hasattr(peer, "pieces") else [(network, "forward")]
         for owner, name in pieces:
-            setattr(owner, name, torch.compile(getattr(owner, name), mode=mode))
+            call = torch.compile(getattr(owner, name), mode=mode)
+            setattr(owner, name, cloned(call) if compiled == "compiled graphs" else call)
         whole = False
     if kind == "step":
         losses = mean_losses(peer, network, config, dtype)
@@ -137,8 +138,22 @@ def make_call(
     return torch.inference_mode()(torch.compile(work, mode=mode) if whole else work)
 
 
+def cloned(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A graph's outputs are overwritten by its next replay, and a loop hands them to that."""
+    import torch
+
+    def copy(found: Any) -> Any:
+        if isinstance(found, torch.Tensor):
+            return found.clone()
+        if isinstance(found, (tuple, list)):
+            return type(found)(map(copy, found))
+        return found
+
+    return lambda *arguments, **named: copy(call(*arguments, **named))
+
+
 def attempt(
-    make: Callable[[], Callable[[], Any]], device: Any, options: argparse.Namespace
+    make: Callable[[], Callable[[], Any]], device: Any, options: argparse.Namespace, *, eager: bool
 ) -> dict[str, Any]:
     """Seconds and memory of a call, or the first line of what went wrong."""
     import torch
@@ -149,16 +164,18 @@ def attempt(
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     try:
-        found = timed(make(), device, options.repeats, options.seconds)
+        found = timed(make(), device, options.repeats, options.seconds, eager=eager)
     except Exception as error:  # a compiler may fail in any way; what else was tried counts
         return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
     found["memory_bytes"] = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
     return found
 
 
-def timed(call: Callable[[], Any], device: Any, repeats: int, limit: float) -> dict[str, Any]:
+def timed(
+    call: Callable[[], Any], device: Any, repeats: int, limit: float, *, eager: bool
+) -> dict[str, Any]:
     """Median seconds of a blocked call, and half of the middle half of them; as few as one timed
-    call where the limit is passed."""
+    call where the limit is passed, and that the first where nothing is compiled by it."""
     import torch
 
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -171,7 +188,8 @@ def timed(call: Callable[[], Any], device: Any, repeats: int, limit: float) -> d
         wait()
         taken = time.perf_counter() - began
         # The first compiles and allocates; two more where that is cheap.
-        if warm == 0 or (warm < 3 and taken < limit / 30):
+        alone = eager and taken > limit
+        if not alone and (warm == 0 or (warm < 3 and taken < limit / 30)):
             warm += 1
             continue
         seconds.append(taken)

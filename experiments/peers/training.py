@@ -31,8 +31,12 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> 
         options = {"momentum": s.momentum, "nesterov": s.nesterov, "fused": fused}
     elif s.optimizer == "rmsprop":
         kind, options = torch.optim.RMSprop, {"alpha": s.b2, "eps": s.eps, "momentum": s.momentum}
-    else:
+    elif s.optimizer == "adagrad":
         kind, options = torch.optim.Adagrad, {"eps": s.eps}
+    else:
+        raise ValueError(f"the peers in PyTorch have no optimizer {s.optimizer}.")
+    if s.accumulate > 1:
+        raise ValueError("the peers in PyTorch do not accumulate gradients.")
     spared = [p for p in found if p.ndim < 2 and not s.decay_biases]
     others = [p for p in found if p.ndim >= 2 or s.decay_biases]
     groups = [{"params": others}, {"params": spared, "weight_decay": 0.0}]

@@ -158,7 +158,9 @@ def start(noise: jax.Array, given: Given | None) -> tuple[jax.Array, jax.Array |
     return jnp.where(known[None], x, 0.0), jnp.asarray(known)
 
 
-def draw_naive(draw: Draw, noise: jax.Array, given: Given | None = None) -> jax.Array:
+def draw_naive(
+    draw: Draw, noise: jax.Array, given: Given | None = None, together: int = 1
+) -> jax.Array:
     """The whole network for every value: `[B, *shape]`.
 
     Args:
@@ -166,16 +168,18 @@ def draw_naive(draw: Draw, noise: jax.Array, given: Given | None = None) -> jax.
       noise: of `draw_noise`, as `draw` uses it.
       given: images `[B, *shape]` and a bool mask `[*shape]` of the values that stay, which come
         first in the order; None draws everything.
+      together: values that one `draw` gives right, such as the channels of a pixel where it draws
+        each of them given those before it; of what is known among them it keeps what stays.
     """
     x, _ = start(noise, given)
     first = 0 if given is None else int(np.asarray(given[1]).sum())
     size = x[0].size
 
-    def value(d: jax.Array, x: jax.Array) -> jax.Array:
-        here = (jnp.arange(size) == d).reshape(x.shape[1:])
+    def values(d: jax.Array, x: jax.Array) -> jax.Array:
+        here = (jnp.arange(size) // together == d).reshape(x.shape[1:])
         return jnp.where(here[None], draw(x), x)
 
-    return jax.lax.fori_loop(first, size, value, x)
+    return jax.lax.fori_loop(first // together, size // together, values, x)
 
 
 def draw_parallel(
@@ -207,6 +211,7 @@ def draw_by(
     cached: Callable[[], jax.Array],
     noise: jax.Array,
     given: Given | None = None,
+    together: int = 1,
 ) -> jax.Array:
     """An image by the way of that name: `[B, *shape]`.
 
@@ -216,10 +221,11 @@ def draw_by(
       cached: the family's own way, by the same noise.
       noise: of `draw_noise`.
       given: of `draw_naive`.
+      together: of `draw_naive`.
     """
     checks.one_of(METHODS, method=method)
     if method == "cached":
         return cached()
     if method == "naive":
-        return draw_naive(draw, noise, given)
+        return draw_naive(draw, noise, given, together)
     return draw_parallel(draw, noise, given)[0]

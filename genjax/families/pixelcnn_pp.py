@@ -277,7 +277,7 @@ def sample(
     def cached() -> jax.Array:
         return _cached(config, variables, noise, condition, stays)
 
-    x = draw_by(method, draw, cached, noise, given)
+    x = draw_by(method, draw, cached, noise, given, together=config.shape[2])
     return x if n else x[0]
 
 

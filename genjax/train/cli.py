@@ -115,7 +115,13 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
       ValueError: an option is unknown, or its value is out of range; one sentence.
       SystemExit: after `--help`.
     """
-    import tyro
+    try:
+        import tyro
+    except ImportError:
+        raise ValueError(
+            "tyro is not installed, by which options are read: pip install tyro, or run a row as it"
+            " stands by python -m experiments.reproduce, which does without."
+        ) from None
 
     names = tuple(recipes)
     chosen = _recipe(names, argv)

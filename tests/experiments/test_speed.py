@@ -99,6 +99,35 @@ def test_batches_hold_what_the_family_takes(name):
         assert low < 0 < high
 
 
+def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
+    real = speed.measure
+
+    def measure(run, *more):
+        if run.family == "made":
+            raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nwhile allocating")
+        return real(run, *more)
+
+    monkeypatch.setattr(speed, "measure", measure)
+    out = tmp_path / "speed.json"
+    rows = ["made_binarized_mnist", "fvsbn_binarized_mnist"]
+    few = ["--skip", "step", "evaluate", "--out", str(out)]
+    assert speed.main(["--rows", *rows, *FAST, *few]) == 1
+    broken, fine = json.loads(out.read_text())["rows"]
+    assert broken["error"] == "RuntimeError: RESOURCE_EXHAUSTED: Out of memory"
+    assert fine["sample"]["repeats"] == 2
+    said = capsys.readouterr()
+    assert "made_binarized_mnist: RuntimeError" in said.err
+    assert "fvsbn_binarized_mnist" in said.out
+
+
+def test_a_long_call_counts_alone(monkeypatch):
+    ticks = iter([0, 1, 1, 2, 2, 12, 12, 13])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: float(next(ticks)))
+    assert speed.timed(lambda: 0, 5, 10.0) == {"seconds": 5.5, "spread": 2.25, "repeats": 2}
+    ticks = iter([0, 11])
+    assert speed.timed(lambda: 0, 5, 10.0) == {"seconds": 11, "spread": 0, "repeats": 1}
+
+
 def test_bad_options_are_a_sentence(capsys):
     assert speed.main(["--rows", "nade"]) == 2
     assert "rows must be one of" in capsys.readouterr().err

@@ -123,6 +123,7 @@ def test_eight_devices_take_their_own_images():
     assert found["reduced"]
     assert found["in_shard_map"] < 1e-4
     assert found["cut_weights"] < 1e-4
+    assert found["blocks"] < 1e-4  # what a machine with a GPU times beside the kernel
 
 
 CONFIG = nade.Config(shape=(5, 5, 1), hidden=20, dropout=0.5, recursion="fused")

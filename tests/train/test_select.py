@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -136,6 +137,12 @@ def test_the_command_prints_a_table_and_json(data, monkeypatch, capsys):
     assert "diverged" in err
     assert command.main(["small_nade", "--learning-rates", "1e30"]) == 1
     assert capsys.readouterr().err.startswith("error: all runs diverged")
+    # Steps and data are told without tyro, which a borrowed machine may lack; nothing else is.
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert command.main([*line[:2], "0.1", "--steps", "3", "--data", data]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["step"] == 3
+    assert command.main([*line, "--clip", "1.0"]) == 2
+    assert "tyro is not installed" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         command.main(["other", "--learning-rates", "0.1"])
     assert "there is no row 'other'; there are small_nade" in capsys.readouterr().err
