@@ -7,6 +7,8 @@ import jax
 import pytest
 from helpers import ROOT, run_program
 
+from experiments import table
+
 PACKAGES = ("experiments", "genjax.data", "genjax.report")
 README = (ROOT / "README.md").read_text()
 
@@ -18,6 +20,16 @@ def test_readme_opens_with_the_two_commands():
         "pip install -e '.[test]' && pytest",
     ]
     assert README.split("```")[0].strip() == "# genjax"
+
+
+def test_the_figures_of_the_readme_are_those_of_the_records():
+    known = {row["experiment"]: row for row in table.table()}
+    lines = re.findall(r"^\| `(\w+(?::\w+)?)` \| .+ \| ([\d.]+) \| (.+) \|$", README, re.MULTILINE)
+    assert len(lines) > 10
+    for name, paper, here in lines:
+        row = known[name]
+        assert paper == f"{row['paper']:.2f}", name
+        assert here == f"{row['obtained']:.2f} ± {row['std_error']:.2f}", name
 
 
 def test_the_python_of_the_readme_runs():
