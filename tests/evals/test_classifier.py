@@ -32,13 +32,13 @@ def digits():
 
 @pytest.fixture(scope="module")
 def classifier(digits):
-    return train_classifier(*digits["train"], steps=150, batch_size=64, learning_rate=4e-3)
+    return train_classifier(*digits["train"], steps=90, batch_size=64, learning_rate=4e-3)
 
 
 def test_it_learns(classifier, digits):
     assert accuracy(classifier, *digits["test"]) > 0.95
     assert (classifier.shape, classifier.classes) == ((8, 8, 1), 10)
-    assert classifier.about == {"steps": 150, "batch_size": 64, "seed": 0, "images": 1437}
+    assert classifier.about == {"steps": 90, "batch_size": 64, "seed": 0, "images": 1437}
 
 
 def test_features_are_what_the_logits_are_made_of(classifier, digits):
@@ -114,7 +114,7 @@ def test_stacked_digits_are_told_apart(classifier, digits):
 def test_the_accuracy_score_is_what_samples_teach(digits):
     x, labels = digits["train"]
     shuffled = np.where(np.arange(len(labels)) % 4 < 3, (labels + 3) % 10, labels)
-    options = {"steps": 80, "seed": 1}
+    options = {"steps": 40, "seed": 1}
     found = accuracy_score((x, shuffled), digits["train"], digits["test"], **options)
     assert found.real_accuracy > 0.85
     # Three quarters of the samples are of another class than they say: they teach that class.
