@@ -20,12 +20,12 @@ with k = 1, in L_200: after 12 passes 1e-3 has 102.8 nats, 3e-3 97.0, 5e-3 95.9,
 bound of all 50 samples and differentiates 4 of them, drawn by weight: the same gradient on average,
 2.4 times the speed.
 
-`muon_k50` is the same by Muon at a rate falling from 0.006, its gradient doubly reparameterised. It is
+`muon_k50` is the same by Muon at a rate falling from 0.006, its gradient doubly reparameterised:
 the faster beginning and the worse end. By the bound on training images, each run with its own rate
 falling to 0, after 6 passes Adam at 0.002 is at 100.4 nats, Muon at 0.002 at 99.2, at 0.006 at
 94.7, at 0.015 at 105.4; after 18 passes at 0.006 at 90.8. After all 420 it is at 89.2, where Adam
-is at 86.6, and on test 1.4 nats above, with 19 active units for 24: the large steps have let the
-weights grow to a norm of 647, and tanh units that are full learn no more.
+is at 86.6, and on test 1.4 nats above, with 19 active units for 24. Nothing decays the weights,
+which have grown to a norm of 647; that may be why, and is not tried.
 """
 
 import dataclasses
