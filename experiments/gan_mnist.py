@@ -3,9 +3,12 @@
 Ian Goodfellow et al., "Generative Adversarial Nets", NIPS 2014 (arXiv:1406.2661), table 1: 225 +- 2
 nats of real-valued images in [0, 1]. 10,000 samples, a width chosen on the first 1,000 of training
 images 50,000 to 59,999, all test images: the protocol of the authors' parzen_ll.py. The settings
-are those of their mnist.yaml: SGD whose momentum rises from 0.5 to 0.7 over 250 epochs. D's rate is
-half of G's: their code halves what D minimises, the sum over data and samples here, and not what G
-does.
+are those of their mnist.yaml: SGD whose momentum rises from 0.5 to 0.7 over 250 epochs.
+
+Their code halves what D minimises, the sum over data and samples here, which halves D's rate, and
+moves both players at once. Here D moves first, and at half its rate G collapses: after 5,000 steps
+its samples' spread is 0.003 of the data's, and D's logit of data 30 (seed 1 and normal noise begin
+alike); at the whole rate it is 0.92 after 3,500, with logits of 3 and -2. So the rate is whole.
 
 The number says little about samples (Theis et al. 2016); it is here because the paper printed it.
 
@@ -34,14 +37,12 @@ SGD = Optimizer(
     momentum_steps=250 * PASS,
 )
 
-HALF = dataclasses.replace(SGD, learning_rate=0.05, floor=5e-7)
-
 PAPER = Run(
     experiment="gan_mnist",
     family="gan",
     model=gan.Config(),
     data=Data(data="mnist", transform="unit", validation=10_000),
-    optimizer=TwoOptimizers(generator=SGD, discriminator=HALF),
+    optimizer=TwoOptimizers(generator=SGD, discriminator=SGD),
     train=Train(
         steps=250 * PASS,
         batch_size=100,
@@ -55,7 +56,8 @@ PAPER = Run(
         tag="seen",
         source="Goodfellow et al. 2014, table 1: MNIST, adversarial nets, 225 +- 2",
         difference="250 passes, the length of the momentum's rise, as the paper does not print its"
-        " own; D moves first in every step",
+        " own; D moves first in every step, and by the sum of its two losses where the authors have"
+        " their mean",
         data_checksum="07312661",
     ),
 )
@@ -67,7 +69,9 @@ RECIPES = {
         experiment="gan_mnist:short",
         train=dataclasses.replace(PAPER.train, steps=50 * PASS),
         figure=dataclasses.replace(
-            PAPER.figure, difference="50 passes; D moves first in every step"
+            PAPER.figure,
+            difference="50 passes; D moves first in every step, and by the sum of its two losses"
+            " where the authors have their mean",
         ),
     ),
 }
