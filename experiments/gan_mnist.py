@@ -37,6 +37,11 @@ SGD = Optimizer(
     momentum_steps=250 * PASS,
 )
 
+ORDER = (
+    "D moves first in every step, and by the sum of its two losses where the authors have their"
+    " mean"
+)
+
 PAPER = Run(
     experiment="gan_mnist",
     family="gan",
@@ -56,8 +61,7 @@ PAPER = Run(
         tag="seen",
         source="Goodfellow et al. 2014, table 1: MNIST, adversarial nets, 225 +- 2",
         difference="250 passes, the length of the momentum's rise, as the paper does not print its"
-        " own; D moves first in every step, and by the sum of its two losses where the authors have"
-        " their mean",
+        f" own; {ORDER}",
         data_checksum="07312661",
     ),
 )
@@ -68,11 +72,7 @@ RECIPES = {
         PAPER,
         experiment="gan_mnist:short",
         train=dataclasses.replace(PAPER.train, steps=50 * PASS),
-        figure=dataclasses.replace(
-            PAPER.figure,
-            difference="50 passes; D moves first in every step, and by the sum of its two losses"
-            " where the authors have their mean",
-        ),
+        figure=dataclasses.replace(PAPER.figure, difference=f"50 passes; {ORDER}"),
     ),
 }
 

@@ -8,6 +8,7 @@ way's. Rounding decides a draw only where a uniform number falls beside the bord
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.speed import clocked
 from genjax import checks
 from genjax.families import pixelcnn, pixelcnn_pp
 from genjax.train.cli import use_compilation_cache
@@ -86,12 +88,8 @@ def measure(family: Any, config: Any, options: argparse.Namespace) -> dict[str, 
         began = time.perf_counter()
         program = jax.jit(draw).lower(variables, jax.random.key(1)).compile()
         compiled = time.perf_counter() - began
-        seconds: list[float] = []
-        while len(seconds) <= options.repeats and sum(seconds) < options.seconds:
-            began = time.perf_counter()
-            drawn = jax.block_until_ready(program(variables, jax.random.key(1)))
-            seconds.append(time.perf_counter() - began)
-        seconds = seconds[1:] or seconds  # the first warms up, and counts where it is alone
+        once = functools.partial(program, variables, jax.random.key(1))
+        seconds, drawn = clocked(once, options.repeats, options.seconds)
         x = np.asarray(drawn)
         first = x if first is None else first
         differ = (x != first).any(axis=(1, 2, 3)).mean()

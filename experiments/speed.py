@@ -173,7 +173,15 @@ def memory_peak(side: int, repeats: int, limit: float) -> float:
 
 
 def timed(call: Callable[[], Any], repeats: int, limit: float) -> dict[str, float]:
-    """Median seconds of a blocked call, compiled before, and half of the middle half of them.
+    """Median of `clocked`, and half of the middle half of them."""
+    seconds, _ = clocked(call, repeats, limit)
+    low, high = np.quantile(seconds, [0.25, 0.75])
+    spread = float(high - low) / 2
+    return {"seconds": statistics.median(seconds), "spread": spread, "repeats": len(seconds)}
+
+
+def clocked(call: Callable[[], Any], repeats: int, limit: float) -> tuple[list[float], Any]:
+    """Seconds of a blocked call, compiled before, and what the last one gave.
 
     The first warms up. After `limit` seconds no call begins, and where the first took them all it
     counts itself.
@@ -181,12 +189,9 @@ def timed(call: Callable[[], Any], repeats: int, limit: float) -> dict[str, floa
     seconds: list[float] = []
     while len(seconds) <= repeats and sum(seconds) < limit:
         began = time.perf_counter()
-        jax.block_until_ready(call())
+        found = jax.block_until_ready(call())
         seconds.append(time.perf_counter() - began)
-    seconds = seconds[1:] or seconds
-    low, high = np.quantile(seconds, [0.25, 0.75])
-    spread = float(high - low) / 2
-    return {"seconds": statistics.median(seconds), "spread": spread, "repeats": len(seconds)}
+    return seconds[1:] or seconds, found
 
 
 def of_dtype(run: Run, dtype: str | None) -> Run:

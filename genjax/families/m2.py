@@ -21,7 +21,6 @@ eq. 8.
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -34,6 +33,7 @@ from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gradient_
 from genjax.nn import (
     MLP,
     Gaussian,
+    Pair,
     draw_gaussian,
     gaussian_log_density,
     kl_units_from_standard,
@@ -138,26 +138,6 @@ def check_data(config: Config, train: dict[str, Any]) -> None:
             f" label: set --labelled {share:g}, or alpha weighs {share / config.labelled:.3g} times"
             f" what it says."
         )
-
-
-class Pair(nn.Module):
-    """An MLP on a vector and a class: `[B, 1 or P, F]`, one-hot `[1 or B, P, C] -> [B, P, out]`.
-
-    The first layer adds a product with the vector and one with the class. So the vector's part,
-    for the encoder the largest product there is, is computed once for all classes.
-    """
-
-    hidden: Sequence[int]
-    out: int
-    activation: Any
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, a: jax.Array, y: jax.Array) -> jax.Array:
-        first, *rest = self.hidden
-        h = nn.Dense(first, dtype=self.dtype, name="vector")(a)
-        h = h + nn.Dense(first, use_bias=False, dtype=self.dtype, name="label")(y)
-        return MLP(rest, self.out, self.activation, self.dtype)(self.activation(h))
 
 
 def _networks(config: Config) -> tuple[MLP, Pair, Pair]:

@@ -14,7 +14,7 @@ from genjax.nn.gaussian import (
 )
 from genjax.nn.iaf import Flow, FlowStep, invert_flow
 from genjax.nn.masked import MaskedDense, draw_degrees, draw_order
-from genjax.nn.mlp import MLP, Last, Maxout, symmetric_uniform
+from genjax.nn.mlp import MLP, Last, Maxout, Pair, symmetric_uniform
 from genjax.nn.networks import (
     ToEvent,
     ToVector,
@@ -48,6 +48,7 @@ __all__ = [
     "Maxout",
     "NormlessDown",
     "NormlessUp",
+    "Pair",
     "ResNetDecoder",
     "ResNetEncoder",
     "ResidualBlock",
