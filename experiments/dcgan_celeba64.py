@@ -39,7 +39,12 @@ KID = Run(
         save_every=1_000,
         instrument="kid",
     ),
-    figure=Figure(source="Radford et al. 2016, section 4.3: pictures only"),
+    figure=Figure(
+        source="Radford et al. 2016, section 4.3: pictures only",
+        difference="averaged weights; the authors' code for faces also has an L2 term of 1e-5,"
+        " gains of the batch normalisations that begin at N(1, 0.02), and other images for each"
+        " player",
+    ),
 )
 
 RECIPES = {

@@ -51,7 +51,8 @@ RECIPES = {
             tag="memory",
             source="Huang et al. 2024: CIFAR-10 with labels, FID",
             difference="constant gamma, b2 and rate, 1e-4 (the authors' falls from 2e-4); no"
-            " augmentation; labels enter otherwise; 100 million images seen",
+            " augmentation; labels enter otherwise; an average of one length, where"
+            " theirs grows; 100 million images seen",
         ),
     )
 }

@@ -5,6 +5,7 @@ inside `jax.jit` and work on arrays, tracers and `jax.ShapeDtypeStruct` alike; `
 numbers, where they are there to look at.
 """
 
+import dataclasses
 import numbers
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -181,6 +182,8 @@ def kinds(settings: Any) -> None:
             whole(**{name: value})
         if hint is float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise ValueError(f"{name} must be a number, got {value!r}.")
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and type(value) is not hint:
+            raise ValueError(f"{name} must be a {hint.__name__}(...), got {value!r}.")
         if typing.get_origin(hint) is tuple:
             if not isinstance(value, tuple):
                 raise ValueError(f"{name} must be a tuple such as ({value},), got {value!r}.")

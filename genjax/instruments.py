@@ -1,7 +1,8 @@
 """`python -m genjax.instruments WORKDIR`: how good and how varied a run's samples are, as JSON.
 
-Writes WORKDIR/instruments/results.json and neighbours.png. Without --only every instrument that
-fits the model and the data is used; `left_out` says why the others were not.
+Writes WORKDIR/instruments/results.json, anew after every instrument, and neighbours.png. Without
+--only every instrument that fits the model and the data is used; `left_out` says why the others
+were not.
 """
 
 import argparse
@@ -31,8 +32,6 @@ def main(argv: list[str] | None = None) -> int:
     out = options.out or options.workdir / "instruments"
     try:
         subject, run = _subject(options)
-        results, left_out = _measured(subject, options)
-        out.mkdir(parents=True, exist_ok=True)
         found = {
             "experiment": run.experiment,
             "family": run.family,
@@ -41,16 +40,13 @@ def main(argv: list[str] | None = None) -> int:
             "counts": subject.dataset.counts(),
             "seed": options.seed,
             "commit": commit(),
-            "results": {name: result.as_dict() for name, result in results.items()},
-            "left_out": left_out,
+            "results": {},
+            "left_out": {},
         }
-        if "neighbours" in results:
-            path = out / "neighbours.png"
-            _picture(path, subject, results["neighbours"])
-            found["pictures"] = [path.name]
+        for name in options.only or evals.INSTRUMENTS:
+            _measure(name, subject, options, found, out)
         if options.save_classifier:
-            evals.save_classifier(subject.trained(), options.save_classifier)
-        write_json(out / "results.json", found)
+            evals.save_classifier(_classifier(subject), options.save_classifier)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -106,25 +102,47 @@ def _subject(options: argparse.Namespace) -> tuple[evals.Subject, Any]:
         subject.inception()  # a wrong file is said at once
     if options.classifier:
         subject.classifier = evals.load_classifier(options.classifier)
+    kept = options.save_classifier
+    if kept and not kept.parent.is_dir():
+        raise ValueError(f"there is no folder {kept.parent} to keep the classifier in; make it.")
+    if kept and not options.classifier:
+        subject.labels("train", 1)  # there is something to teach it
     return subject, run
 
 
-def _measured(
-    subject: evals.Subject, options: argparse.Namespace
-) -> tuple[dict[str, evals.Measured], dict[str, str]]:
-    results, left_out = {}, {}
-    for name in options.only or evals.INSTRUMENTS:
-        known = evals.settings_of(name)
-        asked = {"samples": options.samples} if options.samples and "samples" in known else {}
-        try:
-            results[name] = evals.INSTRUMENTS[name](subject, **asked)
-        except ValueError as error:
-            if options.only:
-                raise
-            left_out[name] = str(error)
-            continue
+def _measure(
+    name: str,
+    subject: evals.Subject,
+    options: argparse.Namespace,
+    found: dict[str, Any],
+    out: pathlib.Path,
+) -> None:
+    """One instrument; what there is by now is written, so that a later one can lose nothing."""
+    known = evals.settings_of(name)
+    asked = {"samples": options.samples} if options.samples and "samples" in known else {}
+    try:
+        result = evals.INSTRUMENTS[name](subject, **asked)
+    except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        if options.only and isinstance(error, ValueError):
+            raise
+        found["left_out"][name] = str(error) or type(error).__name__
+    else:
+        found["results"][name] = result.as_dict()
         print(f"{name}: measured", file=sys.stderr)
-    return results, left_out
+    out.mkdir(parents=True, exist_ok=True)
+    if name == "neighbours" and name in found["results"]:
+        path = out / "neighbours.png"
+        _picture(path, subject, result)
+        found["pictures"] = [path.name]
+    write_json(out / "results.json", found)
+
+
+def _classifier(subject: evals.Subject) -> evals.Classifier:
+    """The one that was used: of whole images, or of the channels of stacked ones."""
+    for found in (subject.classifier, subject.taught.get("images"), subject.taught.get("channels")):
+        if isinstance(found, evals.Classifier):
+            return found
+    return subject.trained()
 
 
 def _picture(path: pathlib.Path, subject: evals.Subject, found: Any) -> None:

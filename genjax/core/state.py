@@ -82,8 +82,9 @@ def init_state(
 def with_ema(step: Callable, decay: float) -> Callable:
     """Wrap a step so that it also updates `state.ema` towards the new parameters.
 
-    ema <- decay * ema + (1 - decay) * params, of `params` only: statistics and buffers are
-    averages already. It moves with every batch, also where several make one update.
+    ema <- decay * ema + (1 - decay) * params, of `params` only. Running statistics of a batch
+    normalisation stay those of the newest weights, the last few batches' averages, and the averaged
+    weights are evaluated with them. It moves with every batch, also where several make one update.
     """
 
     def step_with_ema(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:

@@ -115,18 +115,22 @@ def adversarial_step(
     """`critic_steps` discriminator updates, then one generator update against the new one.
 
     With `critic_steps` above 1 the batch carries them as a leading axis, `[K, B, ...]`; the
-    generator's update sees the last of them. Noise is drawn again in every update.
+    generator's update sees the last of them. Noise is drawn again in every update. Metrics of the
+    discriminator are means over its updates, so that a penalty of every other one is among them.
     """
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
+        each = []
         for k in range(critic_steps):
             part = batch if critic_steps == 1 else jax.tree.map(operator.itemgetter(k), batch)
             # Distinct noise for each critic step: the stream of discriminator k.
             key = state.key if k == 0 else stream(state.key, k, "critic")
-            new, d_metrics = discriminator_step(state.replace(key=key), part)
+            new, metrics = discriminator_step(state.replace(key=key), part)
             state = new.replace(key=state.key)
-        state, g_metrics = generator_step(state, part)
-        return state.replace(step=state.step + 1), {**d_metrics, **g_metrics}
+            each.append(metrics)
+        means = each[0] if critic_steps == 1 else jax.tree.map(lambda *m: sum(m) / len(m), *each)
+        state, metrics = generator_step(state, part)
+        return state.replace(step=state.step + 1), {**means, **metrics}
 
     return step
 

@@ -58,7 +58,7 @@ from genjax.evals.likelihood import (
     unit,
     validation_config,
 )
-from genjax.evals.measure import INSTRUMENTS, check_instrument, measure, result_of, settings_of
+from genjax.evals.measure import INSTRUMENTS, measure, result_of, settings_of
 from genjax.evals.modes import (
     ModesResult,
     draw_modes,
@@ -69,6 +69,7 @@ from genjax.evals.modes import (
     stacked_modes,
 )
 from genjax.evals.msssim import MsSsimResult, ms_ssim, ms_ssim_pairs
+from genjax.evals.needs import check_instrument
 from genjax.evals.parzen import ParzenResult, parzen
 from genjax.evals.result import Measured
 from genjax.evals.subject import Subject

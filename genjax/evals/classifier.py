@@ -22,10 +22,11 @@ import optax
 from genjax import checks
 from genjax.data.arrays import read_npz
 from genjax.data.files import reason, show
-from genjax.evals.extract import Extractor, batches, checksum
+from genjax.evals.extract import Extractor, batches, check_images, checksum
 from genjax.evals.result import Measured
 
 FEATURES = 128
+EXACT = jax.lax.Precision.HIGHEST  # the same features on every device
 
 
 class Network(nn.Module):
@@ -38,9 +39,11 @@ class Network(nn.Module):
         x = x - 0.5
         for units in (32, 64):
             # Strides instead of pooling: on CPUs a step is five times as fast.
-            x = nn.relu(nn.Conv(units, (3, 3), (2, 2), name=f"conv_{units}")(x))
-        x = nn.relu(nn.Dense(FEATURES, name="features")(x.reshape(x.shape[0], -1)))
-        return x, nn.Dense(self.classes, name="logits")(x)
+            conv = nn.Conv(units, (3, 3), (2, 2), name=f"conv_{units}", precision=EXACT)
+            x = nn.relu(conv(x))
+        x = x.reshape(x.shape[0], -1)
+        x = nn.relu(nn.Dense(FEATURES, name="features", precision=EXACT)(x))
+        return x, nn.Dense(self.classes, name="logits", precision=EXACT)(x)
 
 
 @jax.jit
@@ -242,7 +245,11 @@ def accuracy_score(
       classes: how many; None is one more than the highest real label.
       steps: of training, for each.
       seed: of both.
+
+    Raises:
+      ValueError: the images differ in shape, or are not all in [0, 1].
     """
+    check_images("accuracy_score", fake=fake[0], real=real[0], test=test[0])
     classes = int(real[1].max()) + 1 if classes is None else classes
     found = [
         accuracy(train_classifier(*data, classes=classes, steps=steps, seed=seed), *test)

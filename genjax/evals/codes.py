@@ -9,6 +9,7 @@ import math
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -59,7 +60,13 @@ class CodesResult(Measured):
 
 
 def information(
-    family: Any, config: Any, variables: Any, key: jax.Array, *, samples: int = 10_000
+    family: Any,
+    config: Any,
+    variables: Any,
+    key: jax.Array,
+    *,
+    samples: int = 10_000,
+    seed: int = 0,
 ) -> InformationResult:
     """The bound at fresh codes and samples, under running statistics.
 
@@ -69,6 +76,7 @@ def information(
       variables: its variables.
       key: of noise and codes.
       samples: how many.
+      seed: that the key was made of, for the result.
 
     Raises:
       ValueError: the family has no codes.
@@ -92,7 +100,7 @@ def information(
         n_real=0,
         n_fake=samples,
         extractor=family.__name__.rsplit(".", 1)[-1],
-        seed=0,
+        seed=seed,
     )
 
 
@@ -106,6 +114,7 @@ def codes(
     *,
     samples: int = 10_000,
     batch_size: int = 500,
+    seed: int = 0,
 ) -> CodesResult:
     """Name the first categorical part's categories by training labels, and score test images.
 
@@ -118,24 +127,27 @@ def codes(
       key: of the samples that the information is measured on.
       samples: how many of those.
       batch_size: images looked at together.
+      seed: that the key was made of, for the result.
 
     Raises:
-      ValueError: the family has no codes, or no categorical one; or a label is unknown.
+      ValueError: the family has no codes, or no categorical one; or a label is unknown, or what q
+        says is not finite.
     """
     _check(family)
     if min(train[1].min(), test[1].min()) < 0:
         raise ValueError("codes are named by labels from 0; leave out images whose label is -1.")
-    kinds = family.parts(config)
-    place = next((i for i, k in enumerate(kinds) if k.kind == "categorical"), None)
-    if place is None:
-        raise ValueError("no part of the code is categorical, and only such a one names classes.")
+    place, kinds = categorical_place(family, config), family.parts(config)
 
     @jax.jit
     def category(x: jax.Array, key: jax.Array) -> jax.Array:
         del key  # nothing is drawn
-        return family.infer(config, variables, x)[place].argmax(axis=-1)
+        scores = family.infer(config, variables, x)[place]
+        # A score that is no number names no class; argmax would take the first.
+        return jnp.where(jnp.isfinite(scores).all(axis=-1), scores.argmax(axis=-1), -1)
 
     guessed = [over_split(category, {"x": x}, key, batch_size) for x, _ in (train, test)]
+    if min(guess.min() for guess in guessed) < 0:
+        raise ValueError("codes: what q says of an image is not finite; the run has diverged.")
     classes = int(max(train[1].max(), test[1].max())) + 1
     table = np.zeros((kinds[place].size, classes), np.int64)  # training images, by both
     np.add.at(table, (guessed[0], train[1]), 1)
@@ -147,7 +159,7 @@ def codes(
         alone = np.empty(classes, np.int64)
         alone[rows] = columns
         one_to_one = float((alone[guessed[1]] != test[1]).mean())
-    told = information(family, config, variables, key, samples=samples)
+    told = information(family, config, variables, key, samples=samples, seed=seed)
     return CodesResult(
         error=error,
         std_error=math.sqrt(error * (1 - error) / len(test[1])),
@@ -157,8 +169,20 @@ def codes(
         n_real=len(test[1]),
         n_fake=samples,
         extractor=told.extractor,
-        seed=0,
+        seed=seed,
     )
+
+
+def categorical_place(family: Any, config: Any) -> int:
+    """The place of the first categorical part of the code.
+
+    Raises:
+      ValueError: there is none.
+    """
+    for place, part in enumerate(family.parts(config)):
+        if part.kind == "categorical":
+            return place
+    raise ValueError("no part of the code is categorical, and only such a one names classes.")
 
 
 def _check(family: Any) -> None:

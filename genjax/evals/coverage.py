@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from genjax import checks
+from genjax.evals.extract import check_images
 from genjax.evals.result import Measured
 
 
@@ -156,11 +157,10 @@ def neighbours(
     """Nearest training examples by pixels of samples in [0, 1], `[N, *event]`.
 
     Raises:
-      ValueError: the images differ in shape.
+      ValueError: the images differ in shape, or are not all in [0, 1].
     """
-    shapes = {np.shape(a)[1:] for a in (fake, train, test) if a is not None}
-    if len(shapes) > 1:
-        raise ValueError(f"neighbours: the images differ in shape, {sorted(shapes)}.")
+    given = {"fake": fake, "train": train, "test": test}
+    check_images("neighbours", **{name: x for name, x in given.items() if x is not None})
     index, distance = nearest(fake, train)
     unseen = None if test is None else float(np.median(nearest(test, train)[1]))
     return NeighboursResult(

@@ -46,7 +46,8 @@ class KernelResult(Measured):
 
     name: KID, or that of another extractor, `NAME_kernel`.
     mean: over subsets.
-    spread: standard deviation over subsets, which share images: no standard error of the mean.
+    spread: standard deviation over subsets, which share images: no standard error of the mean; NaN
+      where a subset is all there are.
     subsets: how many.
     subset_size: images of each side in one.
     """
@@ -103,7 +104,10 @@ def kernel_distance(
 def over_subsets(
     a: np.ndarray, b: np.ndarray, *, subsets: int, subset_size: int, seed: int
 ) -> tuple[float, float, int]:
-    """Mean and standard deviation of `mmd2` over random subsets of features, and their size."""
+    """Mean and standard deviation of `mmd2` over random subsets of features, and their size.
+
+    Where a subset is all there are of a side, that side does not vary: the deviation is NaN.
+    """
     checks.positive(subsets=subsets, subset_size=subset_size)
     size = min(subset_size, len(a), len(b))
     rng = np.random.default_rng(seed)
@@ -111,5 +115,6 @@ def over_subsets(
         mmd2(a[rng.choice(len(a), size, replace=False)], b[rng.choice(len(b), size, replace=False)])
         for _ in range(subsets)
     ]
-    spread = float(np.std(found, ddof=1)) if subsets > 1 else float("nan")
+    varies = subsets > 1 and size < min(len(a), len(b))
+    spread = float(np.std(found, ddof=1)) if varies else float("nan")
     return float(np.mean(found)), spread, size

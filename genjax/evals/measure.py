@@ -6,6 +6,7 @@ found = measure("fid", ..., weights="pt_inception-2015-12-05-6726825d.pth", samp
 
 import dataclasses
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -14,13 +15,7 @@ import numpy as np
 
 from genjax import checks
 from genjax.data import Dataset
-from genjax.evals.classifier import (
-    Classifier,
-    ScoreResult,
-    accuracy_score,
-    load_classifier,
-    train_classifier,
-)
+from genjax.evals.classifier import ScoreResult, accuracy_score
 from genjax.evals.codes import CodesResult, InformationResult, codes, information
 from genjax.evals.coverage import CoverageResult, NeighboursResult, coverage, neighbours
 from genjax.evals.extract import batches, features, to_unit
@@ -32,7 +27,7 @@ from genjax.evals.modes import ModesResult, gaussian_modes, stacked_modes
 from genjax.evals.msssim import MsSsimResult, ms_ssim_pairs
 from genjax.evals.parzen import ParzenResult, parzen
 from genjax.evals.result import Measured
-from genjax.evals.subject import Subject, picture_range
+from genjax.evals.subject import Subject
 from genjax.evals.swd import SwdResult, swd
 
 
@@ -151,6 +146,31 @@ def _svm(s: Subject, *, train: int = 5000, steps: int = 1000) -> SvmResult:
     )
 
 
+def check_points(family: Any, config: Any) -> None:
+    """Hold a family against modes that are Gaussians.
+
+    Raises:
+      ValueError: it makes pictures.
+    """
+    if len(config.shape) != 1:
+        name = family.__name__.rsplit(".", 1)[-1]
+        raise ValueError(f"{name} makes pictures; modes of Gaussians are those of points [D].")
+
+
+def check_stacked(family: Any, config: Any) -> None:
+    """Hold a family against modes that are three grey images, stacked.
+
+    Raises:
+      ValueError: it makes no images of three channels.
+    """
+    if len(config.shape) != 3 or config.shape[-1] != 3:
+        name = family.__name__.rsplit(".", 1)[-1]
+        raise ValueError(
+            f"{name} makes no stacked images: those have three channels, and labels from 0 to 999"
+            f" that name all three."
+        )
+
+
 def _gaussian_modes(
     s: Subject,
     *,
@@ -158,49 +178,52 @@ def _gaussian_modes(
     centres: np.ndarray | None = None,
     sigma: float | None = None,
 ) -> ModesResult:
-    if len(s.config.shape) != 1:
-        raise ValueError(f"{s.name} makes pictures; modes of Gaussians are those of points [D].")
+    check_points(s.family, s.config)
+    if (centres is None) != (sigma is None):
+        raise ValueError("gaussian_modes takes centres and sigma, or neither, to estimate both.")
+    seen = 0
     if centres is None or sigma is None:  # then every label of the training points is a mode
         x, names = s.known("train")
+        seen = len(x)
         x = x.astype(np.float64)
         centres = np.stack([x[names == c].mean(axis=0) for c in np.unique(names)])
         apart = x - centres[np.searchsorted(np.unique(names), names)]
         sigma = float(np.sqrt((apart**2).mean()))
-    return gaussian_modes(s.raw(samples), centres, sigma, seed=s.seed)
+    found = gaussian_modes(s.raw(samples), centres, sigma, seed=s.seed)
+    return dataclasses.replace(found, n_real=seen)
 
 
 def _stacked_modes(s: Subject, *, samples: int = 26_000) -> ModesResult:
-    shape, (given_x, names) = tuple(s.config.shape), s.known("train")
-    classes = round((int(names.max()) + 1) ** (1 / 3))
-    if len(shape) != 3 or shape[-1] != 3 or classes**3 != int(names.max()) + 1 or classes < 2:
-        raise ValueError(
-            f"{s.dataset.name} is no data of stacked images: those have three channels, and labels"
-            f" from 0 to 999 that name all three."
-        )
+    check_stacked(s.family, s.config)
+    highest = max(int(s.labels(split).max()) for split in s.dataset.counts())
+    classes = next(n for n in itertools.count(2) if n**3 > highest)
 
-    def apart(x: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Channels as grey images, and the digit of each."""
+    def apart(split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Channels as grey images in [0, 1], and the digit of each."""
+        x, names = s.known(split)
         x = to_unit(x, *s.range)
         single = np.concatenate([x[..., c : c + 1] for c in range(3)])
         digits = (names // classes**2, names // classes % classes, names % classes)
         return single, np.concatenate(digits)
 
-    classifier = s.classifier
-    if classifier is None:
-        classifier = train_classifier(*apart(given_x, names), steps=s.classifier_steps)
-    elif not isinstance(classifier, Classifier):
-        classifier = load_classifier(classifier)
-    test = apart(*s.known("test")) if "test" in s.dataset.counts() else None
+    classifier = s.named("channels", (*s.config.shape[:2], 1), lambda: apart("train"))
+    if classifier.classes != classes:
+        raise ValueError(
+            f"the classifier knows {classifier.classes} classes, and {s.dataset.name} stacks"
+            f" {classes}; take another, or none to train one."
+        )
+    test = apart("test") if "test" in s.dataset.counts() else None
     return stacked_modes(s.fake(samples), classifier, test, seed=s.seed)
 
 
 def _information(s: Subject, *, samples: int = 10_000) -> InformationResult:
-    return information(s.family, s.config, s.variables, s.key, samples=samples)
+    return information(s.family, s.config, s.variables, s.key, samples=samples, seed=s.seed)
 
 
 def _codes(s: Subject, *, samples: int = 10_000) -> CodesResult:
     train, test = s.known("train"), s.known("test")
-    return codes(s.family, s.config, s.variables, train, test, s.key, samples=samples)
+    asked = {"samples": samples, "seed": s.seed}
+    return codes(s.family, s.config, s.variables, train, test, s.key, **asked)
 
 
 INSTRUMENTS: Mapping[str, Callable[..., Measured]] = {
@@ -235,62 +258,6 @@ def settings_of(name: str) -> dict[str, Any]:
     checks.one_of(tuple(INSTRUMENTS), instrument=name)
     found = inspect.signature(INSTRUMENTS[name]).parameters.values()
     return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY}
-
-
-# What an instrument asks of the data and the family; the rest it says itself.
-NEEDS: Mapping[str, tuple[str, ...]] = {
-    "parzen": ("validation", "test"),
-    "fid": ("weights",),
-    "kid": ("weights",),
-    "inception_score": ("weights",),
-    "classifier_frechet": ("label", "test"),
-    "classifier_kernel": ("label", "test"),
-    "ms_ssim": ("test",),
-    "precision_recall": ("test",),
-    "neighbours": ("test",),
-    "accuracy_score": ("label", "test"),
-    "svm": ("label", "validation", "test", "encode"),
-    "gaussian_modes": ("label",),
-    "stacked_modes": ("label",),
-    "information": ("code_information",),
-    "codes": ("label", "test", "code_information"),
-}
-
-
-NO_PICTURES = ("svm", "information", "codes", "gaussian_modes")
-
-
-def check_instrument(
-    name: str, family: Any, config: Any, dataset: Dataset, weights: Any = None
-) -> None:
-    """Hold an instrument against model and data before anything is trained.
-
-    Raises:
-      ValueError: no instrument has this name, or something it needs is not there; one sentence.
-    """
-    settings_of(name)
-    needs = NEEDS.get(name, ())
-    if name not in NO_PICTURES:
-        picture_range(family, config)
-    for split in ("validation", "test"):
-        if split in needs and split not in dataset.counts():
-            raise ValueError(
-                f"{name} needs a {split} split and {dataset.name} has"
-                f" {', '.join(dataset.counts())}; hold some out (--validation), or take another"
-                f" --instrument."
-            )
-    rows = dataset.streams.get("train")
-    has = dataset.splits["train"] if rows is None else rows.read([0])
-    if "label" in needs and "label" not in has:
-        raise ValueError(f"{name} needs labels and {dataset.name} has none; bring some.")
-    if "weights" in needs and not weights:
-        raise ValueError(f"{name} needs the standard Inception network: name it, --fid-weights.")
-    for export in ("encode", "code_information"):
-        if export in needs and not hasattr(family, export):
-            raise ValueError(
-                f"{name} measures families that export {export}, and"
-                f" {family.__name__.rsplit('.', 1)[-1]} does not; take another --instrument."
-            )
 
 
 def result_of(

@@ -13,6 +13,7 @@ import numpy as np
 
 from genjax import checks
 from genjax.evals.classifier import Classifier, accuracy, logits
+from genjax.evals.extract import check_images
 from genjax.evals.result import Measured
 
 
@@ -152,18 +153,20 @@ def stacked_modes(
     Args:
       fake: samples in [0, 1], `[N, H, W, 3]`; 26,000 in PacGAN's protocol.
       classifier: of single channels `[H, W, 1]`.
-      test: real channels in [0, 1], `[M, H, W, 1]`, and their digits, for `accuracy`.
+      test: real channels in [0, 1], `[3 M, H, W, 1]`, and their digits, for `accuracy`.
       batch_size: channels at a time.
       seed: of the samples' draw; nothing is drawn here.
 
     Raises:
-      ValueError: the samples are not of the classifier's size, or have not three channels.
+      ValueError: the samples are not of the classifier's size, have not three channels, or are not
+        all in [0, 1].
     """
     if fake.ndim != 4 or fake.shape[-1] != 3 or (*fake.shape[1:3], 1) != classifier.shape:
         raise ValueError(
             f"stacked_modes takes samples [N, {classifier.shape[0]}, {classifier.shape[1]}, 3], got"
             f" {list(fake.shape)}."
         )
+    check_images("stacked_modes", fake=fake)
     named = [
         logits(classifier, fake[..., c : c + 1], batch_size=batch_size).argmax(axis=1)
         for c in range(3)
@@ -171,6 +174,7 @@ def stacked_modes(
     k = classifier.classes
     mode = (named[0] * k + named[1]) * k + named[2]
     counts = np.bincount(mode, minlength=k**3)
+    images = 0 if test is None else len(test[0]) // 3  # of three channels each
     return ModesResult(
         found=int((counts > 0).sum()),
         modes=k**3,
@@ -178,7 +182,7 @@ def stacked_modes(
         reverse_kl=reverse_kl(counts),
         counts=counts,
         accuracy=None if test is None else accuracy(classifier, *test),
-        n_real=0 if test is None else len(test[0]),
+        n_real=images,
         n_fake=len(fake),
         extractor=classifier.extractor.label,
         seed=seed,

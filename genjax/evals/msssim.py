@@ -140,12 +140,10 @@ def ms_ssim_pairs(
         name: _scores(x, windows, pairs, batch_size, np.random.default_rng(seed))
         for name, x in given.items()
     }
-    scores = found["fake"]
-    spread = scores.std(ddof=1) / np.sqrt(pairs) if pairs > 1 else float("nan")
     return MsSsimResult(
-        mean=float(scores.mean()),
-        std_error=float(spread),
-        real=float(found["real"].mean()) if "real" in found else None,
+        mean=float(found["fake"][0].mean()),
+        std_error=_error_of_mean(*found["fake"]),
+        real=float(found["real"][0].mean()) if "real" in found else None,
         pairs=pairs,
         scales=len(windows),
         windows=windows,
@@ -158,7 +156,8 @@ def ms_ssim_pairs(
 
 def _scores(
     x: np.ndarray, windows: tuple[int, ...], pairs: int, batch_size: int, rng: np.random.Generator
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of random pairs `[pairs]`, and which two images those are, `[2, pairs]`."""
     first = rng.integers(0, len(x), pairs)
     second = (first + rng.integers(1, len(x), pairs)) % len(x)  # never the same image twice
     out, size = [], min(batch_size, pairs)
@@ -166,4 +165,18 @@ def _scores(
         i, j = (np.resize(p[start : start + size], size) for p in (first, second))
         a, b = (jnp.asarray(x[k], jnp.float32) for k in (i, j))
         out.append(np.asarray(ms_ssim(a, b, windows), np.float64)[: pairs - start])
-    return np.concatenate(out)
+    return np.concatenate(out), np.stack([first, second])
+
+
+def _error_of_mean(scores: np.ndarray, images: np.ndarray) -> float:
+    """Standard error of the mean score of pairs `[2, P]` that share images; NaN of one pair.
+
+    Var(sum) is the sum of the covariances of pairs with an image in common. Every image's pairs,
+    all with all, hold those, and every pair with itself twice.
+    """
+    if len(scores) < 2:
+        return float("nan")
+    apart = scores - scores.mean()
+    by_image = np.bincount(images.ravel(), weights=np.tile(apart, 2))
+    alone = (apart**2).sum()
+    return float(np.sqrt(max((by_image**2).sum() - alone, alone)) / len(scores))

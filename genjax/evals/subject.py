@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,7 +30,8 @@ class Subject:
     binarize_seed: of binarisation, as in training.
     batch_size: samples drawn together; the samples of a key depend on it.
     weights: the Inception network or its file; None where there is none.
-    classifier: trained on real images, or its file; None trains one where it is needed.
+    classifier: trained on real images, or its file; None trains one where it is needed. Of stacked
+      images it may be one of single channels, for their modes alone.
     classifier_steps: of that training.
     """
 
@@ -55,6 +57,7 @@ class Subject:
             )
         self._drawn: list[np.ndarray] = []
         self._real: dict[tuple[str, int | None], np.ndarray] = {}
+        self.taught: dict[str, Classifier] = {}
         self._program = jax.jit(
             lambda v, key: self.family.sample(self.config, v, key, self.batch_size)
         )
@@ -97,10 +100,7 @@ class Subject:
           ValueError: the family's samples cannot be asked for by label.
         """
         low, high = self.range
-        if "label" not in inspect.signature(self.family.sample).parameters:
-            raise ValueError(
-                f"{self.name} cannot be asked for samples of a class: its sample takes no label."
-            )
+        check_asked(self.family, self.config)
         label = (np.arange(-(-n // self.batch_size) * self.batch_size) % classes).astype(np.int32)
         draw = jax.jit(
             lambda v, key, label: self.family.sample(
@@ -187,18 +187,39 @@ class Subject:
 
     def trained(self) -> Classifier:
         """The classifier that was given, or one trained on the real training images."""
-        if self.classifier is None:
-            x, labels = self.known("train")
-            x = to_unit(x, *self.range)
-            self.classifier = train_classifier(x, labels, steps=self.classifier_steps)
-        elif not isinstance(self.classifier, Classifier):
+        return self.named("images", tuple(self.config.shape), self._labelled)
+
+    def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
+        x, labels = self.known("train")
+        return to_unit(x, *self.range), labels
+
+    def named(
+        self,
+        what: str,
+        shape: tuple[int, ...],
+        examples: Callable[[], tuple[np.ndarray, np.ndarray]],
+    ) -> Classifier:
+        """The classifier that was given, or one trained once on these examples.
+
+        Args:
+          what: it names.
+          shape: of one.
+          examples: gives them in [0, 1], `[N, *shape]`, and their labels.
+
+        Raises:
+          ValueError: the one that was given takes another shape.
+        """
+        if self.classifier is not None and not isinstance(self.classifier, Classifier):
             self.classifier = load_classifier(self.classifier)
-        if self.classifier.shape != tuple(self.config.shape):
+        if self.classifier is None and what not in self.taught:
+            self.taught[what] = train_classifier(*examples(), steps=self.classifier_steps)
+        found = self.taught[what] if self.classifier is None else self.classifier
+        if found.shape != shape:
             raise ValueError(
-                f"the classifier takes {self.classifier.shape}, and the images are"
-                f" {tuple(self.config.shape)}; take another, or none to train one."
+                f"the classifier takes {found.shape}, and the {what} are {shape}; take another, or"
+                f" none to train one."
             )
-        return self.classifier
+        return found
 
     def features(self, name: str = "auto") -> Extractor:
         """The extractor of a name; `auto` is the best there is: inception, classifier, pixels."""
@@ -210,6 +231,19 @@ class Subject:
         if name == "classifier" or (name == "auto" and labelled and picture):
             return self.trained().extractor
         return PIXELS
+
+
+def check_asked(family: Any, config: Any) -> None:
+    """Hold a family against being asked for samples of a class.
+
+    Raises:
+      ValueError: it cannot be.
+    """
+    takes = "label" in inspect.signature(family.sample).parameters
+    if not takes or getattr(config, "classes", 1) == 0:
+        why = "its Config has no classes" if takes else "its sample takes no label"
+        name = family.__name__.rsplit(".", 1)[-1]
+        raise ValueError(f"{name} cannot be asked for samples of a class: {why}.")
 
 
 def picture_range(family: Any, config: Any) -> tuple[float, float]:

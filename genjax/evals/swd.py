@@ -7,6 +7,7 @@ random directions. Small at coarse levels: alike in structure; small at fine one
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
@@ -106,6 +107,18 @@ def sliced(a: np.ndarray, b: np.ndarray, directions: np.ndarray) -> float:
     return total / count
 
 
+def check_sides(shape: Sequence[int]) -> None:
+    """Hold the shape of an image `(H, W, C)` against what a pyramid needs.
+
+    Raises:
+      ValueError: it is no picture, or smaller than 16 pixels.
+    """
+    if len(shape) != 3 or min(shape[:2]) < COARSEST:
+        raise ValueError(
+            f"swd: images must be [N, H, W, C] of {COARSEST} pixels or more, got {list(shape)}."
+        )
+
+
 def swd(
     real: np.ndarray,
     fake: np.ndarray,
@@ -140,11 +153,7 @@ def swd(
         directions=directions,
         batch_size=batch_size,
     )
-    if real.ndim != 4 or min(real.shape[1:3]) < COARSEST:
-        raise ValueError(
-            f"swd: images must be [N, H, W, C] of {COARSEST} pixels or more, got"
-            f" {list(real.shape[1:])}."
-        )
+    check_sides(real.shape[1:])
     n = min(images, len(real), len(fake))
     rng = np.random.default_rng(seed)
     found = {}

@@ -90,6 +90,8 @@ class Config:
         checks.one_of(("sigmoid", "linear"), output=self.output)
         checks.one_of(("maxout", "relu"), activation=self.activation)
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
+        if self.activation == "relu" and self.pieces != Config.pieces:
+            raise ValueError("pieces are of maxout units; set activation to maxout.")
 
     @property
     def critic_steps(self) -> int:

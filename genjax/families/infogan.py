@@ -108,6 +108,8 @@ class Config:
         many = len(self.categorical) + len(self.uniform) + len(self.gaussian)
         if not many:
             raise ValueError("infogan needs a code; without any it is family dcgan.")
+        if self.code_width and many == len(self.categorical):
+            raise ValueError("code_width is of numbers; set uniform or gaussian, or leave it out.")
         if self.weights and len(self.weights) != many:
             raise ValueError(
                 f"weights must have a number for each of the {many} codes, got {self.weights}."

@@ -40,6 +40,7 @@ from genjax.losses import sum_event
 from genjax.nn import condition_of, drawn_label
 from genjax.nn.causal import scaled
 from genjax.nn.pixelrnn import PixelRNN, Sizes
+from genjax.nn.transposed import ConvTranspose
 
 TRAITS = Traits(data="binary", density="exact")
 
@@ -119,7 +120,7 @@ class Network(nn.Module):
         self.rnn = PixelRNN(sizes, told=enlarged + c.classes)
         if enlarged:
             sides = (c.factor, c.factor)
-            self.enlarge = nn.ConvTranspose(enlarged, sides, strides=sides, padding="VALID")
+            self.enlarge = ConvTranspose(enlarged, sides, sides, "VALID")
 
     def told(self, condition: jax.Array | None, small: jax.Array | None) -> jax.Array | None:
         """Class and small image at every pixel, `[B, H, W, K]`, or None."""

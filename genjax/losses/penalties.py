@@ -45,7 +45,8 @@ def gradient_penalty(
       ValueError: the shapes do not fit, or target is not above 0.
 
     Source: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs" (arXiv:1704.00028),
-    eq. 3 and section 4 (one-sided); the target: Karras et al. 2018 (arXiv:1710.10196), section A.1.
+    eq. 3 and section 4 (one-sided); the target: Karras et al. 2018 (arXiv:1710.10196), on
+    CIFAR-10.
 
     >>> x = jnp.ones((2, 3))
     >>> slope_two = lambda x: 2 * x[:, 0]
@@ -109,7 +110,7 @@ def r2_penalty(discriminator: Discriminator, fake: jax.Array) -> jax.Array:
     [2.0, 2.0]
     """
     checks.batched("r2_penalty", fake=fake)
-    return 0.5 * sum_event(_slope(discriminator, fake) ** 2)
+    return 0.5 * sum_event(_slope(discriminator, jax.lax.stop_gradient(fake)) ** 2)
 
 
 def drift_penalty(real_logits: jax.Array) -> jax.Array:

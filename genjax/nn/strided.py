@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.resnet import sides_of
+from genjax.nn.transposed import ConvTranspose
 
 NORMS = ("batch", "layer", "spectral", "none")
 
@@ -95,7 +96,7 @@ class UpStack(nn.Module):
         outputs = [*self.widths[1:], self.shape[-1]]
         for i, channels in enumerate(outputs):
             last = i + 1 == len(outputs)
-            x = nn.ConvTranspose(
+            x = ConvTranspose(
                 channels,
                 (self.kernel, self.kernel),
                 strides=(2, 2),

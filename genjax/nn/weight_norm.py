@@ -15,8 +15,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.causal import NHWC, valid_conv
+from genjax.nn.causal import valid_conv
 from genjax.nn.masked import precision
+from genjax.nn.transposed import transposed_conv
 
 NORMAL = nn.initializers.normal(0.05)
 Place = tuple[Any, Any]  # a row, and a column or None, in the resolution of a layer's input
@@ -94,14 +95,7 @@ class WeightNormUp(nn.Module):
         shape = (2, self.width, x.shape[-1], self.features)
 
         def whole(kernel: jax.Array, x: jax.Array, rows: int = 2) -> jax.Array:
-            out = jax.lax.conv_transpose(
-                x,
-                kernel,
-                (rows, 2),
-                "VALID",
-                dimension_numbers=NHWC,
-                precision=precision(x.dtype),
-            )
+            out = transposed_conv(x, kernel, (rows, 2), "VALID", precision(x.dtype))
             return out[:, : rows * x.shape[1], self.left : self.left + 2 * x.shape[2]]
 
         kernel, bias = _weights(self, shape, whole, x)

@@ -4,8 +4,8 @@
 * `codes_0_categorical.png`: a row a draw of the noise, a column a category;
 * `codes_1_uniform.png`: a row a number of the code, which alone moves.
 
-Chen et al. 2016, "InfoGAN" (arXiv:1606.03657), figure 2, moves codes so; the rest of the code and
-all noise stay as they were drawn.
+After Chen et al. 2016, "InfoGAN" (arXiv:1606.03657), figure 2; the rest of the code and all noise
+stay as they were drawn. A uniform number goes from -1 to 1, its range; the paper's goes on to 2.
 """
 
 import argparse
@@ -38,8 +38,8 @@ def look(options: argparse.Namespace, run: Any, family: Any) -> dict[str, Any]:
         raise ValueError(f"{options.workdir} makes points {list(config.shape)}, and no pictures.")
     _, variables = load(options.workdir)
     given: dict[str, Any] = {}
-    if getattr(config, "classes", 0):  # told, not found: every draw keeps a label of its own
-        given["label"] = np.arange(options.images, dtype=np.int32) % config.classes
+    if getattr(config, "classes", 0):  # told, not found: each pair of draws has a label of its own
+        given["label"] = np.arange(options.images, dtype=np.int32) // 2 % config.classes
     program = jax.jit(lambda z, **kw: family.generate(config, variables, z, **kw))
 
     def decode(z: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Is it training, has it collapsed: what the metrics of two players say, in words.
 
-Looked at whenever metrics are logged, on the means since the last time, once the first `EARLY`
-steps are done: networks begin with samples that are all alike. A finding must hold `LOOKS` times
-in a row and is said once, until it has been untrue for one. What was seen so far lies in the run's
-`meta`, so a run that goes on counts on.
+Looked at whenever metrics are logged, on the means since the last time, where that was after the
+first `EARLY` steps: networks begin with samples that are all alike. A finding must hold `LOOKS`
+times in a row and is said once, until it has been untrue for one. What was seen so far lies in the
+run's `meta`, so a run that goes on counts on.
 """
 
 from collections.abc import Mapping
@@ -66,9 +66,11 @@ def look(
       meta: of the run; plain JSON values.
       smoothing: of the labels that the discriminator learns from.
     """
-    if step <= EARLY:
-        return []
     seen = dict(meta.get("watch", {}))
+    began, seen["step"] = seen.get("step", 0), step
+    if began < EARLY:  # some of the steps that the means are of
+        meta["watch"] = seen
+        return []
     said = []
     for name, finding in FINDINGS.items():
         words = finding(means, smoothing)

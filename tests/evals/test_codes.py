@@ -18,7 +18,7 @@ def known(sharpness):
     """Images are one number, 0 .. 3, the category up to a turn; q believes it so firmly."""
 
     def infer(config, variables, x):
-        logits = sharpness * jax.nn.one_hot((x[:, 0].astype(int) + 1) % 4, 4)
+        logits = sharpness * jax.nn.one_hot((x[:, 0].astype(int) + 1) % 4, 4) + 0 * x[:, :1]
         return (x, jnp.zeros_like(x)), logits
 
     def code_information(config, variables, key, n):
@@ -62,6 +62,22 @@ def test_two_categories_may_hold_one_class():
     assert found.names == [-1, 0, 1, 1]
     assert found.error == 0
     assert found.one_to_one is None  # four categories, two classes
+
+
+def test_what_is_no_number_names_no_class():
+    labels = np.array([0, 1, 2, 3])
+    broken = images(np.array([0, 1, np.nan, 3]))
+    pair = (images(labels), labels)
+    with pytest.raises(ValueError, match="not finite; the run has diverged"):
+        evals.codes(known(5.0), None, {}, pair, (broken, labels), jax.random.key(0), samples=10)
+
+
+def test_a_result_says_its_seed():
+    labels = np.array([0, 1, 2, 3])
+    pair = (images(labels), labels)
+    asked = {"samples": 10, "seed": 7}
+    assert evals.codes(known(5.0), None, {}, pair, pair, jax.random.key(7), **asked).seed == 7
+    assert evals.information(known(5.0), None, {}, jax.random.key(7), **asked).seed == 7
 
 
 def test_information_is_the_mean_of_the_bound():

@@ -215,7 +215,7 @@ def test_what_cannot_be_measured_is_a_sentence(sides):
     refused("cannot be asked for samples of a class", "accuracy_score", data=dataset(labels=2))
     refused("16 pixels or more", "swd")
     refused("makes pictures; modes of Gaussians are those of points", "gaussian_modes")
-    refused("is no data of stacked images", "stacked_modes", data=dataset(labels=8))
+    refused("fake makes no stacked images", "stacked_modes", data=dataset(labels=8))
     refused(r"holds examples of shape \(16, 16, 1\) and the model makes", "parzen", data=sides)
     no_validation = dataset()
     del no_validation.splits["validation"]
@@ -249,33 +249,68 @@ def test_modes_are_the_labels_of_points():
     asked = {"centres": np.zeros((1, 2)), "sigma": 1.0, "samples": 30}
     one = measure("gaussian_modes", points, Config((2,)), jnp.float32(0), made, KEY, **asked)
     assert (one["modes"], one["n_fake"]) == (1, 30)
+    assert (one["n_real"], got["n_real"]) == (0, 900)  # nothing was estimated; or of known points
+    with pytest.raises(ValueError, match="takes centres and sigma, or neither"):
+        measure("gaussian_modes", points, Config((2,)), jnp.float32(0), made, KEY, sigma=1.0)
 
 
-def test_stacked_images_train_a_classifier_of_channels(sides):
-    """Two classes in three channels: eight modes, of which the model makes two."""
+def stacked(sides):
+    """Two classes in three channels: eight modes. Of 120 test channels 12 are named wrongly."""
     train = sides.splits["train"]
     picks = RNG.integers(0, 300, (300, 3))
     x = train["x"][picks, ..., 0].transpose(0, 2, 3, 1)
     label = (train["label"][picks] * [4, 2, 1]).sum(axis=1)
     test = {"x": x[:40], "label": label[:40].copy()}
-    test["label"][:12] ^= 1  # the last channel of 12 is another than is said: of 120 channels
-    made = Dataset("stacked", {"train": {"x": x, "label": label}, "test": test}, 0)
+    test["label"][:12] ^= 1
+    return Dataset("stacked", {"train": {"x": x, "label": label}, "test": test}, 0)
 
-    def two(config, variables, key, n):
-        channels = [
-            conditional(Config((16, 16, 1)), 1.0, jax.random.fold_in(key, c), n, y)
-            for c, y in enumerate((jnp.arange(n) % 2, jnp.zeros(n, int), jnp.ones(n, int)))
-        ]
-        return jnp.concatenate(channels, axis=-1)
 
-    options = {"samples": 60, "classifier_steps": 40}
-    got = measure(
-        "stacked_modes", family(two), Config((16, 16, 3)), jnp.float32(0), made, KEY, **options
-    )
+def two(config, variables, key, n):
+    """Two of the modes, 001 and 101."""
+    channels = [
+        conditional(Config((16, 16, 1)), variables, jax.random.fold_in(key, c), n, y)
+        for c, y in enumerate((jnp.arange(n) % 2, jnp.zeros(n, int), jnp.ones(n, int)))
+    ]
+    return jnp.concatenate(channels, axis=-1)
+
+
+def of_stacked(sides, variables=1.0, **settings):
+    made, config = stacked(sides), Config((16, 16, 3))
+    return Subject(family(two), config, jnp.float32(variables), made, KEY, **settings)
+
+
+def test_stacked_images_train_a_classifier_of_channels(sides):
+    s = of_stacked(sides, classifier_steps=40)
+    # One of whole images, which other instruments taught, is another.
+    INSTRUMENTS["classifier_frechet"](s, samples=20)
+    got = INSTRUMENTS["stacked_modes"](s, samples=60).as_dict()
     assert (got["found"], got["modes"]) == (2, 8)
-    assert got["counts"] == [0, 30, 0, 0, 0, 30, 0, 0]  # 001 and 101
+    assert got["counts"] == [0, 30, 0, 0, 0, 30, 0, 0]
     assert got["reverse_kl"] == pytest.approx(np.log(4))
-    assert (got["accuracy"], got["n_real"]) == (pytest.approx(0.9), 120)
+    assert (got["accuracy"], got["n_real"]) == (pytest.approx(0.9), 40)
+    assert {what: c.shape[-1] for what, c in s.taught.items()} == {"images": 3, "channels": 1}
+    kept = of_stacked(sides, classifier=s.taught["channels"])
+    again = INSTRUMENTS["stacked_modes"](kept, samples=60).as_dict()
+    assert again["extractor"] == got["extractor"]
+    with pytest.raises(ValueError, match=r"takes \(16, 16, 1\), and the images are \(16, 16, 3\)"):
+        kept.trained()
+
+
+def test_the_highest_mode_may_be_missing(sides):
+    """The number of classes is that of the data, not of the labels that a split happens to hold."""
+    s = of_stacked(sides, classifier_steps=1)
+    for split in ("train", "test"):
+        label = s.dataset.splits[split]["label"]
+        label[label == 7] = 6
+    assert INSTRUMENTS["stacked_modes"](s, samples=60).modes == 8
+
+
+def test_a_model_that_has_diverged_finds_no_mode(sides):
+    s = of_stacked(sides, np.nan, classifier_steps=1)
+    with pytest.raises(ValueError, match="stacked_modes: fake holds a number that is not finite"):
+        INSTRUMENTS["stacked_modes"](s, samples=60)
+    with pytest.raises(ValueError, match="neighbours: fake holds a number that is not finite"):
+        INSTRUMENTS["neighbours"](s, samples=20)
 
 
 def test_names_are_listed_once():

@@ -103,6 +103,17 @@ def test_a_model_of_one_image_is_seen():
     assert alone.mean == pytest.approx(found.mean, rel=1e-6)
 
 
+def test_the_standard_error_knows_that_pairs_share_images():
+    """Many pairs of few images say no more than the images do: against sets drawn again."""
+    scale = RNG.uniform(0.05, 1, (40 * 60, 1, 1, 1))  # how far an image is from plain grey
+    x = (0.5 + scale * (natural(len(scale), 11, 1) - 0.5)).astype(np.float32)
+    sets = x.reshape(60, 40, 11, 11, 1)
+    found = [ms_ssim_pairs(images, pairs=400, seed=i) for i, images in enumerate(sets)]
+    spread = np.std([f.mean for f in found], ddof=1)
+    said = np.sqrt(np.mean([f.std_error**2 for f in found]))
+    assert 0.75 < said / spread < 1.35  # sixty draws know a deviation to a tenth
+
+
 def test_a_pair_is_never_an_image_with_itself():
     two = natural(2, 16, 1)
     found = ms_ssim_pairs(two, pairs=50)

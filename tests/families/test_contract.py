@@ -130,11 +130,18 @@ def test_half_steps_leave_the_other_player_alone(family, config):
     pairs = zip(("discriminator", "generator"), ("generator", "discriminator"), strict=True)
     for half, (mine, other) in zip(family.make_steps(config, optimizers), pairs, strict=True):
         new, _ = jax.jit(half)(state, batch)
-        before, after = jax.device_get((state.variables["params"], new.variables["params"]))
-        chex.assert_trees_all_equal(after[other], before[other])
+        before, after = jax.device_get((state.variables, new.variables))
+        assert set(after) == set(before)
+        for collection in before:  # the other's weights, statistics and buffers, to the bit
+            if other in before[collection]:
+                chex.assert_trees_all_equal(after[collection][other], before[collection][other])
         chex.assert_trees_all_equal(getattr(new.opt_state, other), getattr(state.opt_state, other))
-        changed = jax.tree.map(lambda a, b: bool((a != b).any()), after[mine], before[mine])
+        differs = lambda a, b: bool((a != b).any())  # noqa: E731
+        changed = jax.tree.map(differs, after["params"][mine], before["params"][mine])
         assert any(jax.tree.leaves(changed))
+        # Statistics of a normalisation follow their own network's batches, all of them.
+        own = [v.get("batch_stats", {}).get(mine, {}) for v in (after, before)]
+        assert all(jax.tree.leaves(jax.tree.map(differs, *own)))
 
 
 def test_losses_are_nats_an_example(family, config):

@@ -63,6 +63,12 @@ def test_r1_and_r2_are_half_the_squared_slope_at_their_own_points():
     np.testing.assert_allclose(r2, measured_slope(twin, fake) ** 2 / 2, rtol=1e-6)
 
 
+def test_no_penalty_on_samples_reaches_who_made_them():
+    """A sample is a constant of D's loss, also inside of a gradient over both players."""
+    found = jax.grad(lambda z: jnp.sum(losses.r2_penalty(lambda x: x[:, 0] ** 2, 3 * z)))
+    np.testing.assert_array_equal(found(jnp.ones((2, 4))), 0)
+
+
 def test_outputs_of_patches_count_as_their_sum():
     """A slope of 1 in each of two patches that see the same pixel is a slope of 2."""
     patches = lambda x: jnp.stack([x[:, 0], x[:, 0]], axis=1)  # noqa: E731

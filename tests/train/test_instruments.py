@@ -60,6 +60,42 @@ def test_the_seed_makes_the_numbers(workdir, tmp_path, capsys):
     assert not (tmp_path / "neighbours.png").exists()
 
 
+def test_what_was_measured_is_not_lost(workdir, tmp_path, capsys, monkeypatch):
+    def fails(subject, *, samples=10):
+        raise MemoryError
+
+    monkeypatch.setattr(
+        evals, "INSTRUMENTS", {"parzen": evals.INSTRUMENTS["parzen"], "neighbours": fails}
+    )
+    assert run(workdir, "--samples", 50, "--out", tmp_path) == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert set(found["results"]) == {"parzen"}
+    assert found["left_out"] == {"neighbours": "MemoryError"}
+
+    def refuses(subject, *, samples=10):
+        raise ValueError("this one cannot")
+
+    evals.INSTRUMENTS["neighbours"] = refuses
+    words = ("--only", "parzen", "neighbours", "--samples", 50, "--out", tmp_path / "only")
+    assert run(workdir, *words) == 2
+    assert "error: this one cannot" in capsys.readouterr().err
+    found = json.loads((tmp_path / "only" / "results.json").read_text())
+    assert set(found["results"]) == {"parzen"}
+
+
+def test_a_classifier_is_kept_and_used_again(tmp_path, capsys):
+    data = write_data(tmp_path)
+    fit(small_run("gan", data), tmp_path / "run", quiet=True)
+    kept = tmp_path / "kept.npz"
+    only = ("--only", "classifier_frechet", "--samples", 60, "--out", tmp_path / "out")
+    words = (*only, "--classifier-steps", 3, "--save-classifier", kept)
+    assert run(tmp_path / "run", *words) == 0
+    first = json.loads(capsys.readouterr().out)["results"]["classifier_frechet"]
+    assert run(tmp_path / "run", *only, "--classifier", kept) == 0
+    again = json.loads(capsys.readouterr().out)["results"]["classifier_frechet"]
+    assert again == first
+
+
 def test_a_family_with_a_density_samples_too(tmp_path, data, capsys):
     fit(small_run("joint", data), tmp_path / "run", quiet=True)
     words = ("--only", "precision_recall", "--samples", 40, "--out", tmp_path / "out")
@@ -77,6 +113,8 @@ def test_a_family_with_a_density_samples_too(tmp_path, data, capsys):
         (("--seed", "-1"), "seed must be 0 or above"),
         (("--fid-weights", "none.pth"), "there is no file none.pth"),
         (("--classifier", "none.npz"), "none.npz is no classifier"),
+        (("--save-classifier", "none/kept.npz"), "there is no folder none to keep"),
+        (("--save-classifier", "kept.npz"), "has no labels in train"),
         (("--real", "digits"), "digits holds examples of shape (8, 8, 1)"),
         (("--real", "none.npz"), "there is no file none.npz"),
     ],

@@ -10,7 +10,7 @@ from small import small_run, write_data
 
 from genjax import evals, families
 from genjax.data import Data, Dataset, load
-from genjax.evals.measure import NEEDS
+from genjax.evals.needs import FITS, NEEDS
 from genjax.families import gan
 from genjax.train import fit
 
@@ -85,6 +85,16 @@ def test_a_density_stays_the_figure(tmp_path, data):
         ("gan", {"instrument": "parson"}, "instrument must be one of"),
         ("gan", {"instrument": "fid"}, "needs the standard Inception network"),
         ("gan", {"instrument": "codes"}, "families that export code_information"),
+        (
+            "gan",
+            {"instrument": "accuracy_score"},
+            "gan cannot be asked for samples of a class: its",
+        ),
+        ("dcgan", {"instrument": "accuracy_score"}, "dcgan cannot .* its Config has no classes"),
+        ("gan", {"instrument": "swd"}, r"swd: images must be .* got \[3, 3, 1\]"),
+        ("gan", {"instrument": "ms_ssim"}, "images of 3 pixels are smaller than its window"),
+        ("gan", {"instrument": "gaussian_modes"}, "gan makes pictures; modes of Gaussians"),
+        ("gan", {"instrument": "stacked_modes"}, "gan makes no stacked images"),
         ("joint", {"instrument": "svm"}, "families that export encode"),
     ],
 )
@@ -93,6 +103,13 @@ def test_what_does_not_fit_is_said_before_training(tmp_path, data, family, setti
     with pytest.raises(ValueError, match=words):
         fit(small_run(family, data, **settings, **train), tmp_path, quiet=True)
     assert not (tmp_path / "config.json").exists()
+
+
+def test_codes_need_a_categorical_part():
+    folder = load(Data(data="digits"))
+    config = dataclasses.replace(families.get("infogan").tiny(), categorical=(), weights=())
+    with pytest.raises(ValueError, match="no part of the code is categorical"):
+        evals.check_instrument("codes", families.get("infogan"), config, folder)
 
 
 def test_splits_and_labels_are_asked_for(tmp_path_factory):
@@ -106,4 +123,4 @@ def test_splits_and_labels_are_asked_for(tmp_path_factory):
 
 
 def test_what_is_needed_is_asked_of_instruments_that_exist():
-    assert set(NEEDS) <= set(evals.INSTRUMENTS)
+    assert set(NEEDS) | set(FITS) <= set(evals.INSTRUMENTS)

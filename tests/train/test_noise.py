@@ -1,5 +1,6 @@
 """`python -m genjax.latents` of generators: interpolations of noise, and codes moved alone."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,7 +10,7 @@ from small import small_run, write_data
 from train.test_latents import drawn, tiles
 
 from genjax import latents
-from genjax.families import infogan
+from genjax.families import dcgan, infogan
 from genjax.train import fit, noise
 from genjax.train.load import load
 
@@ -61,6 +62,23 @@ def test_pictures_are_what_the_generator_makes(workdir, tmp_path, capsys):
     np.testing.assert_allclose(images[7], drawn(want[0]), atol=1)
     ends, columns = tiles(tmp_path / "interpolations.png")
     assert (len(ends), columns) == (10, 5)
+
+
+def test_pairs_of_draws_have_every_class(data, tmp_path, monkeypatch):
+    """Told labels: row i of the interpolations is of class i."""
+    run = small_run("dcgan", data)
+    run = dataclasses.replace(run, model=dataclasses.replace(run.model, classes=3))
+    fit(run, tmp_path / "run", quiet=True)
+    asked, plain = [], dcgan.generate
+
+    def generate(config, variables, z, label):
+        jax.debug.callback(lambda label: asked.append(np.asarray(label)), label)
+        return plain(config, variables, z, label)
+
+    monkeypatch.setattr(dcgan, "generate", generate)
+    assert latents.main([str(tmp_path / "run"), "--images", "6", "--columns", "4"]) == 0
+    jax.effects_barrier()
+    np.testing.assert_array_equal(asked[0], np.repeat([0, 1, 2], 4))
 
 
 def test_a_gan_has_interpolations_alone(data, tmp_path, capsys):

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import pytest
+
 from genjax.core import Method, Optimizer
 from genjax.data import Data
 from genjax.families import gan
@@ -15,7 +17,7 @@ SURE = {"discriminator_real_probability": 0.999, "discriminator_fake_probability
 
 
 def said(means, steps=None, meta=None):
-    meta = {} if meta is None else meta
+    meta = {"watch": {"step": 300}} if meta is None else meta
     steps = steps or range(400, 400 + 100 * len(means), 100)
     return [watch.look(s, m, meta) for s, m in zip(steps, means, strict=True)], meta
 
@@ -51,10 +53,13 @@ def test_a_run_that_goes_on_counts_on():
     assert said([ALIKE], [600], kept)[0][0]
 
 
-def test_the_first_steps_are_not_looked_at():
-    found, meta = said([ALIKE] * 3, range(100, 400, 100))
-    assert not any(found)
-    assert meta == {}
+@pytest.mark.parametrize("every", [100, 200, 500])
+def test_the_first_steps_are_not_looked_at(every):
+    """A look is at the means since the one before: none of its steps may be among the first."""
+    found, meta = said([ALIKE] * 8, range(every, 9 * every, every), {})
+    first = -(-watch.EARLY // every) * every  # where means begin that hold none of them
+    assert [w["step"] for w in meta["warnings"]] == [first + watch.LOOKS * every]
+    assert sum(map(len, found)) == 1
 
 
 def test_a_discriminator_that_is_never_wrong():
@@ -111,14 +116,13 @@ def test_a_planted_collapse_is_reported(tmp_path, capsys):
 def test_smoothed_labels_do_not_hide_a_discriminator_that_is_never_wrong():
     """With smoothing s the best it says of data is 1 - s."""
     means = {"discriminator_real_probability": 0.9, "discriminator_fake_probability": 1e-6}
+    steps = (300, 400, 500, 600)
     meta = {}
-    assert not any(watch.look(step, means, meta) for step in (400, 500, 600))
-    found = [watch.look(step, means, {}, 0.1) for step in (400, 500, 600)]
-    assert found == [[], [], []]  # each began anew
+    assert not any(watch.look(step, means, meta) for step in steps)
     meta = {}
-    found = [watch.look(step, means, meta, 0.1) for step in (400, 500, 600)]
-    assert [len(f) for f in found] == [0, 0, 1]
-    assert "is never wrong (D(x) 0.900" in found[2][0]
+    found = [watch.look(step, means, meta, 0.1) for step in steps]
+    assert [len(f) for f in found] == [0, 0, 0, 1]
+    assert "is never wrong (D(x) 0.900" in found[3][0]
 
 
 def test_only_regular_logs_are_counted(tmp_path, monkeypatch):

@@ -1,0 +1,78 @@
+"""What instruments ask of a model and its data, before anything is trained or drawn."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from genjax.data import Dataset
+from genjax.evals.codes import categorical_place
+from genjax.evals.measure import check_points, check_stacked, settings_of
+from genjax.evals.msssim import windows_of
+from genjax.evals.subject import check_asked, picture_range
+from genjax.evals.swd import check_sides
+
+# Splits, labels, the standard network's file, and exports of the family.
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "parzen": ("validation", "test"),
+    "fid": ("weights",),
+    "kid": ("weights",),
+    "inception_score": ("weights",),
+    "classifier_frechet": ("label", "test"),
+    "classifier_kernel": ("label", "test"),
+    "ms_ssim": ("test",),
+    "precision_recall": ("test",),
+    "neighbours": ("test",),
+    "accuracy_score": ("label", "test"),
+    "svm": ("label", "validation", "test", "encode"),
+    "gaussian_modes": ("label",),
+    "stacked_modes": ("label",),
+    "information": ("code_information",),
+    "codes": ("label", "test", "code_information"),
+}
+# All others look at pixels.
+NO_PICTURES = ("svm", "information", "codes", "gaussian_modes")
+
+
+# What shapes and settings must be, in the instrument's own sentence.
+FITS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "swd": lambda family, config: check_sides(config.shape),
+    "ms_ssim": lambda family, config: windows_of(min(config.shape[:2])),
+    "accuracy_score": check_asked,
+    "codes": categorical_place,
+    "gaussian_modes": check_points,
+    "stacked_modes": check_stacked,
+}
+
+
+def check_instrument(
+    name: str, family: Any, config: Any, dataset: Dataset, weights: Any = None
+) -> None:
+    """Hold an instrument against model and data before anything is trained.
+
+    Raises:
+      ValueError: no instrument has this name, or something it needs is not there; one sentence.
+    """
+    settings_of(name)
+    needs = NEEDS.get(name, ())
+    if name not in NO_PICTURES:
+        picture_range(family, config)
+    for split in ("validation", "test"):
+        if split in needs and split not in dataset.counts():
+            raise ValueError(
+                f"{name} needs a {split} split and {dataset.name} has"
+                f" {', '.join(dataset.counts())}; hold some out (--validation), or take another"
+                f" --instrument."
+            )
+    rows = dataset.streams.get("train")
+    has = dataset.splits["train"] if rows is None else rows.read([0])
+    if "label" in needs and "label" not in has:
+        raise ValueError(f"{name} needs labels and {dataset.name} has none; bring some.")
+    if "weights" in needs and not weights:
+        raise ValueError(f"{name} needs the standard Inception network: name it, --fid-weights.")
+    for export in ("encode", "code_information"):
+        if export in needs and not hasattr(family, export):
+            raise ValueError(
+                f"{name} measures families that export {export}, and"
+                f" {family.__name__.rsplit('.', 1)[-1]} does not; take another --instrument."
+            )
+    if name in FITS:
+        FITS[name](family, config)
