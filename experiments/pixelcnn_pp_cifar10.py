@@ -39,7 +39,9 @@ PAPER = Run(
         paper=round(2.92 * BITS, 1),
         tag="calc",
         source="Salimans et al. 2017, table 1: 2.92 bits/dim",
-        difference="the authors' code has 160 features, and the paper 192",
+        difference="the authors' code has 160 features, and the paper 192; Adam's eps beside the"
+        " root of means of gradients, theirs under the root of sums, and no dropout while scales"
+        " are initialised",
     ),
 )
 

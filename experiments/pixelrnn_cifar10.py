@@ -19,7 +19,7 @@ DIAGONAL = dataclasses.replace(
     PIXELCNN,
     experiment="pixelrnn_cifar10",
     family="pixelrnn",
-    # Residual and skip connections: the best of the paper's table 3.
+    # Residual and skip connections: the best of the paper's table 2.
     model=pixelrnn.Config(
         shape=(32, 32, 3), levels=256, layers=12, features=128, head=1024, skip=True
     ),

@@ -104,21 +104,25 @@ def draw_values(logits: jax.Array, noise: jax.Array, levels: int) -> jax.Array:
 
     Args:
       logits: `[...]` with two levels, `[..., levels]` with more.
-      noise: uniform in [0, 1), `[...]`.
+      noise: uniform in (0, 1), `[...]`.
       levels: of a value.
     """
     if levels == 2:
         value = (noise < jax.nn.sigmoid(logits)).astype(jnp.float32)
         return jnp.where(jnp.isnan(logits), jnp.nan, value)
-    # Rounding may leave the last sum below 1: it is not asked.
-    below = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)[..., :-1]
-    value = jnp.sum(noise[..., None] >= below, axis=-1).astype(jnp.float32)
-    return jnp.where(jnp.isnan(below[..., -1]), jnp.nan, value)
+    sums = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)
+    below, whole = sums[..., :-1], sums[..., -1]
+    # Rounding may leave the whole below 1: what lacks is no share of the last level.
+    value = jnp.sum((noise * whole)[..., None] >= below, axis=-1).astype(jnp.float32)
+    return jnp.where(jnp.isnan(whole), jnp.nan, value)
 
 
 def draw_noise(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
-    """One uniform number a value: `[n, *shape]`."""
-    return jax.random.uniform(key, (n, *shape))
+    """One uniform number a value, in (0, 1): `[n, *shape]`.
+
+    Multiples of 2^-23, and half of one: a 0 would draw the first level whatever its probability.
+    """
+    return jax.random.uniform(key, (n, *shape), jnp.float32) + 2.0**-24
 
 
 def check_given(family: str, given: Given | None, noise: jax.Array, levels: int) -> Given | None:
@@ -199,7 +203,8 @@ def draw_parallel(
         old, _, rounds = carry
         new = draw(old)
         new = new if known is None else jnp.where(known[None], old, new)
-        return new, jnp.any(new != old), rounds + 1
+        # A value that is no number stays one, and would differ from itself.
+        return new, jnp.any((new != old) & ~(jnp.isnan(new) & jnp.isnan(old))), rounds + 1
 
     x, _, rounds = jax.lax.while_loop(again, all_at_once, (x, jnp.array(True), jnp.array(0)))
     return x, rounds

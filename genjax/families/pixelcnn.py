@@ -11,7 +11,7 @@ the slope of its kernels.
 the pixel's own row, gates tanh(f) sigmoid(g) with a bias for each class, and no blind spot.
 
 Values are binary, or `levels` of them. `sample(method=)` draws in three exact ways, see
-`genjax.core.raster`; `cached` computes every feature of every layer once.
+`genjax.core.raster`; `cached` computes the features of every pixel once a channel.
 """
 
 import dataclasses
@@ -61,7 +61,8 @@ class Config:
     head: int = 32
     """Feature maps of the last two 1x1 layers (32 for MNIST, 1024 for CIFAR-10)."""
     dropout: float = 0.0
-    """Share of each layer's features dropped in training; not in the papers."""
+    """Share of each layer's features dropped in training, of the gated network in its horizontal
+    stack alone; not in the papers."""
     classes: int = 0
     """Labels that the density is conditioned on; 0 is none."""
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -198,7 +198,7 @@ def draw_mixture(
 
     Args:
       parts: of `mixture`.
-      noise: uniform in [0, 1), `[B, H, W, C]`.
+      noise: uniform in (0, 1), `[B, H, W, C]`.
       levels: of a value.
       stays: images, and bool of all their values whether it stays and later channels see it; both
         `[B, H, W, C]`.
@@ -217,7 +217,9 @@ def draw_mixture(
             v: jax.Array, mean: jax.Array = mean, inverse: Any = inverse, weights: Any = weights
         ) -> jax.Array:
             edge = scaled(v, levels) + 1 / (levels - 1)
-            return jnp.sum(weights * jax.nn.sigmoid((edge[..., None] - mean) * inverse), axis=-1)
+            passed = jax.nn.sigmoid((edge[..., None] - mean) * inverse)
+            # By the weights' own sum, which rounding may leave below 1.
+            return jnp.sum(weights * passed, axis=-1) / jnp.sum(weights, axis=-1)
 
         # The smallest v with u < P(x <= v) lies in [low, high]; the last level needs no sum.
         low, high = jnp.zeros_like(u), jnp.full_like(u, levels - 1)

@@ -12,8 +12,8 @@ x[::k, ::k], and one of x that is told the small image, enlarged by a transposed
 every layer. What is given then is log p(small, x), which is below log p(x) by as much as x can also
 be made from other small images.
 
-`sample(method=)` draws in three exact ways, see `genjax.core.raster`; `cached` computes every state
-once.
+`sample(method=)` draws in three exact ways, see `genjax.core.raster`; `cached` computes the states
+of every pixel once a channel.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax import checks
 from genjax.core import (
@@ -120,7 +121,8 @@ class Network(nn.Module):
         self.rnn = PixelRNN(sizes, told=enlarged + c.classes)
         if enlarged:
             sides = (c.factor, c.factor)
-            self.enlarge = ConvTranspose(enlarged, sides, sides, "VALID")
+            exact = jax.lax.Precision.HIGHEST
+            self.enlarge = ConvTranspose(enlarged, sides, sides, "VALID", precision=exact)
 
     def told(self, condition: jax.Array | None, small: jax.Array | None) -> jax.Array | None:
         """Class and small image at every pixel, `[B, H, W, K]`, or None."""
@@ -203,13 +205,29 @@ def logits(
     return Network(config).apply(_scale(variables, "large"), x, condition, small)
 
 
-def _check_small(config: Config, small: jax.Array, n: int) -> None:
+def _check_small(config: Config, small: jax.Array, n: int, given: Given | None = None) -> None:
+    """Small images, of levels, that agree with what is given of the large ones."""
     want = (n, *small_config(config).shape)
     if jnp.shape(small) != want:
         raise ValueError(
             f"pixelrnn: small must be {list(want)}, one small image an image, got"
             f" {list(jnp.shape(small))}."
         )
+    if not checks.concrete(small):
+        return
+    if not np.isin(np.asarray(small), np.arange(config.levels)).all():
+        raise ValueError(
+            f"pixelrnn: small must be whole numbers from 0 to {config.levels - 1}, got some from"
+            f" {float(jnp.min(small)):g} to {float(jnp.max(small)):g}."
+        )
+    if given is not None and checks.concrete(given[0]):
+        x, known = (np.asarray(part) for part in given)
+        at = (slice(None, None, config.factor),) * 2
+        if (np.asarray(small) != x[:, *at])[:, known[at]].any():
+            raise ValueError(
+                "pixelrnn: small differs from given where both know a pixel; take small ="
+                " pixelrnn.shrunk(config, x) of the same images."
+            )
 
 
 def log_conditionals(
@@ -270,7 +288,7 @@ def sample(
             small = sample(
                 small_config(config), of_small, small_key, many, label=label, method=method
             )
-        _check_small(config, small, many)
+        _check_small(config, small, many, given)
         variables = _scale(variables, "large")
     elif small is not None:
         raise ValueError("pixelrnn: this Config has one scale; leave out small, or set factor.")

@@ -1,7 +1,8 @@
 """The networks of PixelCNN: masked residual blocks, and the gated two stacks.
 
-Each gives logits of all conditionals at once, and draws by computing every feature once: what a
-convolution needs of earlier pixels lies in its buffer. See `genjax.families.pixelcnn` for sources.
+Each gives logits of all conditionals at once, and draws by computing a pixel's features once a
+channel: what a convolution needs of earlier pixels lies in its buffer. See
+`genjax.families.pixelcnn` for sources.
 """
 
 import dataclasses
@@ -75,7 +76,7 @@ class Masked(nn.Module):
         return self.head(h)
 
     def sample(self, noise: jax.Array, condition: Any, given: Given | None) -> jax.Array:
-        """Every feature once: `noise [B, H, W, C] -> x`."""
+        """A pixel's features once a channel: `noise [B, H, W, C] -> x`."""
         c = self.sizes
         batch, rows, columns, channels = noise.shape
         image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))
@@ -154,7 +155,8 @@ class Gated(nn.Module):
         return self.head(h)
 
     def sample(self, noise: jax.Array, condition: Any, given: Given | None) -> jax.Array:
-        """The vertical stack once a row, the horizontal once a pixel: `noise [B, H, W, C] -> x`."""
+        """The vertical stack once a row, the horizontal once a pixel and channel: `noise -> x`,
+        both `[B, H, W, C]`."""
         c = self.sizes
         batch, rows, columns, channels = noise.shape
         image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))

@@ -338,7 +338,7 @@ class PixelRNN(nn.Module):
         return self.head((x + skips if self.sizes.skip else x)[:, :, :columns])
 
     def sample(self, noise: jax.Array, condition: Any, given: Any) -> jax.Array:
-        """Every state once: `noise [B, H, W, C] -> x`."""
+        """A pixel's states once a channel: `noise [B, H, W, C] -> x`."""
         c = self.sizes
         batch, rows, columns, channels = noise.shape
         image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))

@@ -93,6 +93,7 @@ class ConvTranspose(nn.Module):
     kernel_size: height and width.
     strides: of rows and columns.
     dtype: of the computation.
+    precision: of its products.
     """
 
     features: int
@@ -102,12 +103,14 @@ class ConvTranspose(nn.Module):
     use_bias: bool = True
     kernel_init: Any = nn.initializers.lecun_normal()
     dtype: Any = jnp.float32
+    precision: jax.lax.Precision | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
-        y = transposed_conv(x.astype(self.dtype), kernel, self.strides, self.padding)
+        x = x.astype(self.dtype)
+        y = transposed_conv(x, kernel, self.strides, self.padding, self.precision)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             y = y + bias.astype(self.dtype)[None, None, None]

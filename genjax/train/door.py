@@ -121,7 +121,8 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f" {traits.sample_range[1]:g}, and {run.data.data} under transform"
             f" {run.data.transform} goes from {low:g} to {high:g}; set --transform {want}."
         )
-    if traits.data == "levels" and (low, high) != traits.sample_range:
+    scaled = run.data.transform in ("unit", "dequantize") and not discrete
+    if traits.data == "levels" and ((low, high) != traits.sample_range or scaled):
         raise ValueError(
             f"{run.family} takes whole numbers from 0 to {traits.sample_range[1]:g}, and"
             f" {run.data.data} under transform {run.data.transform} goes from {low:g} to {high:g};"

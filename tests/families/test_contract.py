@@ -83,6 +83,9 @@ def test_exact_densities_ask_for_full_float32(family, config):
         changed |= {"classes": 3} if "classes" in known else {}
         one = dataclasses.replace(config, **changed)
         assert products(one, flops.exact) == products(one), changed
+    if "factor" in known:
+        one = dataclasses.replace(config, shape=(2, 2, 1), factor=2)
+        assert products(one, flops.exact) == products(one)
     if "bfloat16" in str(type(config).__annotations__.get("dtype", "")):
         rounded = dataclasses.replace(config, dtype="bfloat16")
         assert products(rounded, flops.exact) < products(rounded)

@@ -90,9 +90,12 @@ def test_masks_by_hand():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize(("shape", "levels"), [((4, 5, 1), 2), ((3, 4, 3), 4)])
-def test_three_ways_to_draw_make_the_same_images(network, shape, levels):
-    config, variables = made(network, shape=shape, levels=levels, classes=2)
+@pytest.mark.parametrize(
+    ("shape", "levels", "kernel"), [((4, 5, 1), 2, 5), ((3, 4, 3), 4, 3), ((5, 1, 2), 3, 3)]
+)
+def test_three_ways_to_draw_make_the_same_images(network, shape, levels, kernel):
+    sizes = {"shape": shape, "levels": levels, "kernel": kernel, "first": kernel}
+    config, variables = made(network, **sizes, classes=2)
     label = jnp.arange(12) % 2
     x = same_by_all(pixelcnn, config, variables, label)
     assert set(np.unique(x)) == set(range(levels))
@@ -270,16 +273,22 @@ def test_in_bfloat16(name):
     assert set(np.unique(draw(variables))) <= set(range(5))
 
 
-def test_dropout_is_in_the_loss_only():
-    config, variables = made(shape=(3, 3, 1))
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("pixelcnn", {"network": n}) for n in NETWORKS] + [("pixelcnn_pp", {})],
+)
+def test_dropout_is_in_the_loss_only(name, settings):
+    family = families.get(name)
+    config = dataclasses.replace(family.tiny(), dropout=0.0, **settings)
+    variables = filled(lambda key: family.init(config, key), scale=0.7)
     thinned = dataclasses.replace(config, dropout=0.5)
-    x = jnp.ones((64, 3, 3, 1))
-    exact = -pixelcnn.log_prob(config, variables, x)
-    np.testing.assert_array_equal(-pixelcnn.log_prob(thinned, variables, x), exact)
+    x = jnp.ones((64, *config.shape))
+    exact = -jitted(family, "log_prob", config)(variables, x)
+    np.testing.assert_array_equal(-jitted(family, "log_prob", thinned)(variables, x), exact)
     key = jax.random.key(0)
-    same, _ = pixelcnn.loss(config, variables, {"x": x}, key)
+    same, _ = jitted(family, "loss", config)(variables, {"x": x}, key)
     np.testing.assert_allclose(same, exact, rtol=1e-6)
-    loss, _ = pixelcnn.loss(thinned, variables, {"x": x}, key)
+    loss, _ = jitted(family, "loss", thinned)(variables, {"x": x}, key)
     assert float(loss.std()) > 1e-3
 
 

@@ -280,6 +280,15 @@ def test_small_images_must_fit():
         pixelrnn.logits(config, variables, x, small=x)
     with pytest.raises(ValueError, match=r"small must be \[2, 2, 2, 1\]"):
         pixelrnn.sample(config, variables, jax.random.key(0), 2, small=jnp.zeros((1, 2, 2, 1)))
+    with pytest.raises(ValueError, match="small must be whole numbers from 0 to 1, got some from"):
+        pixelrnn.sample(config, variables, jax.random.key(0), 1, small=jnp.full((1, 2, 2, 1), 0.5))
+    known = np.zeros(config.shape, bool)
+    known[:1] = True
+    with pytest.raises(ValueError, match="small differs from given where both know a pixel"):
+        pixelrnn.sample(
+            config, variables, jax.random.key(0), 1,
+            small=jnp.ones((1, 2, 2, 1)), given=(jnp.zeros((1, *config.shape)), known),
+        )  # fmt: skip
     assert pixelrnn.metric(config) == "NLL bound"
     assert pixelrnn.metric(pixelrnn.tiny()) == "NLL"
 

@@ -72,6 +72,12 @@ def test_what_a_likelihood_takes_passes_the_door(transform, model):
             True,
             "whole numbers from 0 to 4, .* goes from 0 to 1",
         ),
+        (
+            "dequantize",
+            {"likelihood": "discretized_logistic", "levels": 2},
+            True,
+            "whole numbers from 0 to 1, .* under transform dequantize goes from 0 to 1",
+        ),
         ("dynamic", {"classes": 3}, False, "vae trains on label too, and small has only x"),
         ("dynamic", {"classes": 2}, True, "labels up to 2, and the model is built for 2 classes"),
     ],
