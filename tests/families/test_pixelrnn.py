@@ -13,7 +13,15 @@ from scipy import stats
 from genjax import evals
 from genjax.families import pixelrnn
 from genjax.nn.causal import groups
-from genjax.nn.pixelrnn import DiagonalBiLSTM, RowLSTM, skewed, unskewed
+from genjax.nn.pixelrnn import (
+    IN_CACHE,
+    DiagonalBiLSTM,
+    RowLSTM,
+    laid,
+    skewed,
+    unlaid,
+    unskewed,
+)
 
 NETWORKS = ("row", "diagonal")
 TINY = pixelrnn.tiny()
@@ -216,6 +224,35 @@ def test_three_ways_to_draw_make_the_same_images(network, settings):
     ended = same_by_all(pixelrnn, config, variables, label, given=(image, known), small=small)
     np.testing.assert_array_equal(ended[:, known], image[:, known])
     assert (ended[:, ~known] != x[:, ~known]).any()
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_an_image_knows_nothing_of_those_beside_it(classes):
+    """On CPU images lie side by side in a sweep: each has the density and gradient it has alone."""
+    config, variables = made(shape=(4, 5, 1), classes=classes)
+    x = (jax.random.uniform(jax.random.key(0), (12, 4, 5, 1)) < 0.5).astype(jnp.float32)
+    label = (jnp.arange(12) % 2,) if classes else ()
+    assert len(x) // IN_CACHE == 3
+
+    def of(variables, x, *label):
+        return jnp.sum(pixelrnn.log_prob(config, variables, x, *label) ** 2)
+
+    both = jax.jit(jax.value_and_grad(of, (0, 1), allow_int=True))
+    whole, (slopes, pixels) = both(variables, x, *label)
+    alone = [both(variables, *(a[i : i + 1] for a in (x, *label))) for i in range(12)]
+    np.testing.assert_allclose(whole, sum(a[0] for a in alone), rtol=1e-5)
+    each = jax.tree.map(lambda *leaves: sum(leaves), *(a[1][0] for a in alone))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), slopes, each)
+    apart = np.concatenate([a[1][1] for a in alone])
+    np.testing.assert_allclose(pixels, apart, rtol=1e-3, atol=1e-4)
+
+
+def test_laid_side_by_side_and_back():
+    x = np.arange(6 * 2 * 3).reshape(6, 2, 3, 1)
+    beside = laid(jnp.asarray(x), 3)
+    assert beside.shape == (2, 2, 9, 1)
+    np.testing.assert_array_equal(beside[0, :, 3:6], x[1])
+    np.testing.assert_array_equal(unlaid(beside, 3), x)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
