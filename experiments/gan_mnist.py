@@ -12,7 +12,11 @@ alike); at the whole rate it is 0.92 after 3,500, with logits of 3 and -2. So th
 
 The number says little about samples (Theis et al. 2016); it is here because the paper printed it.
 
-`short` is a fifth of the passes, for a CPU.
+* `paper` ends at 181.0 +- 2.3, its samples as varied as the data (diversity 1.00, nearest 0.98).
+  Its weights still move: on 500 images of validation they are at 190.0, 3,000 steps later at 193.0,
+  and the average over the last 1,000 or so of those at 215.8.
+* `averaged` is the same run, sampled from averaged weights, which the paper does not have.
+* `short` is a fifth of the passes of `averaged`, for a CPU.
 """
 
 import dataclasses
@@ -66,13 +70,25 @@ PAPER = Run(
     ),
 )
 
+AVERAGED = dataclasses.replace(
+    PAPER,
+    experiment="gan_mnist:averaged",
+    train=dataclasses.replace(PAPER.train, ema=0.9999),
+    figure=dataclasses.replace(
+        PAPER.figure, difference=f"averaged weights; {PAPER.figure.difference}"
+    ),
+)
+
 RECIPES = {
     "paper": PAPER,
+    "averaged": AVERAGED,
     "short": dataclasses.replace(
-        PAPER,
+        AVERAGED,
         experiment="gan_mnist:short",
-        train=dataclasses.replace(PAPER.train, steps=50 * PASS),
-        figure=dataclasses.replace(PAPER.figure, difference=f"50 passes; {ORDER}"),
+        train=dataclasses.replace(AVERAGED.train, steps=50 * PASS, ema=0.999),
+        figure=dataclasses.replace(
+            PAPER.figure, difference=f"averaged weights; 50 passes; {ORDER}"
+        ),
     ),
 }
 
