@@ -274,7 +274,13 @@ def _finish(
             bits = bits_per_dim(obtained, math.prod(run.model.shape), levels=levels)
             details["bits_per_dim"] = float(bits)
     if run.train.instrument:
-        found, named, figure = measured(run, family, trainer.dataset, variables())
+        try:
+            found, named, figure = measured(run, family, trainer.dataset, variables())
+        except ValueError as refused:
+            if density == "none":  # no other figure could be lost
+                raise
+            found = {"instrument": run.train.instrument, "error": str(refused)}
+            trainer.progress.say(f"{run.experiment}  {run.train.instrument}: {refused}")
         details["measured"] = found
         if density == "none":
             metric, (obtained, error, unit) = named, figure

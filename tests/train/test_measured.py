@@ -79,6 +79,19 @@ def test_a_density_stays_the_figure(tmp_path, data):
     assert record["measured"]["instrument"] == "neighbours"
 
 
+def test_an_instrument_that_fails_loses_no_density(tmp_path, data, monkeypatch, capsys):
+    def refuses(subject, *, samples=10):
+        raise ValueError("a number is not finite.")
+
+    monkeypatch.setitem(evals.INSTRUMENTS, "neighbours", refuses)
+    record = fit(small_run("nade", data, instrument="neighbours"), tmp_path).record
+    assert record["measured"] == {"instrument": "neighbours", "error": "a number is not finite."}
+    assert record["obtained"] > 0
+    assert "neighbours: a number is not finite." in capsys.readouterr().err
+    with pytest.raises(ValueError, match="a number is not finite"):
+        fit(small_run("gan", data, instrument="neighbours"), tmp_path / "gan", quiet=True)
+
+
 @pytest.mark.parametrize(
     ("family", "settings", "words"),
     [
