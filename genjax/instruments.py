@@ -126,14 +126,15 @@ def _measure(
         if options.only and isinstance(error, ValueError):
             raise
         found["left_out"][name] = str(error) or type(error).__name__
-    else:
+        result = None
+    out.mkdir(parents=True, exist_ok=True)
+    if result is not None:
         found["results"][name] = result.as_dict()
         print(f"{name}: measured", file=sys.stderr)
-    out.mkdir(parents=True, exist_ok=True)
-    if name == "neighbours" and name in found["results"]:
-        path = out / "neighbours.png"
-        _picture(path, subject, result)
-        found["pictures"] = [path.name]
+        if name == "neighbours":
+            path = out / "neighbours.png"
+            _picture(path, subject, result)
+            found["pictures"] = [path.name]
     write_json(out / "results.json", found)
 
 

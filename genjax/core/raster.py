@@ -145,13 +145,21 @@ def check_given(family: str, given: Given | None, noise: jax.Array, levels: int)
         raise ValueError(f"{family}: the known values must come first in raster order.")
     x = jnp.asarray(x, jnp.float32)
     if checks.concrete(x):
-        stay = np.asarray(x)[:, flags]
-        if not np.isin(stay, np.arange(levels)).all():
-            raise ValueError(
-                f"{family}: known values must be whole numbers from 0 to {levels - 1}, got some"
-                f" from {stay.min():g} to {stay.max():g}."
-            )
+        check_levels(family, np.asarray(x)[:, flags], levels, "known values")
     return x, flags
+
+
+def check_levels(family: str, x: np.ndarray, levels: int, name: str) -> None:
+    """Refuse values that are no level.
+
+    Raises:
+      ValueError: one sentence.
+    """
+    if not np.isin(x, np.arange(levels)).all():
+        raise ValueError(
+            f"{family}: {name} must be whole numbers from 0 to {levels - 1}, got some from"
+            f" {x.min():g} to {x.max():g}."
+        )
 
 
 def start(noise: jax.Array, given: Given | None) -> tuple[jax.Array, jax.Array | None]:
@@ -204,7 +212,7 @@ def draw_parallel(
         new = draw(old)
         new = new if known is None else jnp.where(known[None], old, new)
         # A value that is no number stays one, and would differ from itself.
-        return new, jnp.any((new != old) & ~(jnp.isnan(new) & jnp.isnan(old))), rounds + 1
+        return new, ~jnp.array_equal(new, old, equal_nan=True), rounds + 1
 
     x, _, rounds = jax.lax.while_loop(again, all_at_once, (x, jnp.array(True), jnp.array(0)))
     return x, rounds

@@ -128,7 +128,7 @@ def adversarial_step(
             new, metrics = discriminator_step(state.replace(key=key), part)
             state = new.replace(key=state.key)
             each.append(metrics)
-        means = each[0] if critic_steps == 1 else jax.tree.map(lambda *m: sum(m) / len(m), *each)
+        means = jax.tree.map(lambda *m: sum(m) / len(m), *each)
         state, metrics = generator_step(state, part)
         return state.replace(step=state.step + 1), {**means, **metrics}
 

@@ -30,8 +30,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 # All others look at pixels.
 NO_PICTURES = ("svm", "information", "codes", "gaussian_modes")
-
-
 # What shapes and settings must be, in the instrument's own sentence.
 FITS: Mapping[str, Callable[[Any, Any], Any]] = {
     "swd": lambda family, config: check_sides(config.shape),

@@ -35,7 +35,14 @@ from genjax.core import (
     draw_values,
     gradient_step,
 )
-from genjax.core.raster import Given, Method, batch_spec, check_image, level_traits
+from genjax.core.raster import (
+    Given,
+    Method,
+    batch_spec,
+    check_image,
+    check_levels,
+    level_traits,
+)
 from genjax.core.raster import order as order
 from genjax.losses import sum_event
 from genjax.nn import condition_of, drawn_label
@@ -215,11 +222,7 @@ def _check_small(config: Config, small: jax.Array, n: int, given: Given | None =
         )
     if not checks.concrete(small):
         return
-    if not np.isin(np.asarray(small), np.arange(config.levels)).all():
-        raise ValueError(
-            f"pixelrnn: small must be whole numbers from 0 to {config.levels - 1}, got some from"
-            f" {float(jnp.min(small)):g} to {float(jnp.max(small)):g}."
-        )
+    check_levels("pixelrnn", np.asarray(small), config.levels, "small")
     if given is not None and checks.concrete(given[0]):
         x, known = (np.asarray(part) for part in given)
         at = (slice(None, None, config.factor),) * 2

@@ -21,8 +21,8 @@ from genjax.nn.masked import precision
 
 State = tuple[jax.Array, jax.Array]  # hidden and cell
 Kept = dict[str, jax.Array]  # what a layer knows of earlier pixels
-IN_CACHE = 4  # images whose diagonals a CPU's caches hold: fastest of 1 to 64, 28x28 and h = 32
 Pixel = tuple[Kept, jax.Array, Kept]  # what it knows, states of the pixel, and what will be known
+IN_CACHE = 4  # images whose diagonals a CPU's caches hold: fastest of 1 to 64, 28x28 and h = 32
 
 
 @dataclasses.dataclass(frozen=True)
