@@ -1,5 +1,6 @@
 """For every test: ranks are never promoted silently; compiled programs are shared, and plain."""
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -26,6 +27,9 @@ def known_to_xla(flags):
 given = os.environ.get("XLA_FLAGS", "")
 if "fusion_emitters" not in given and known_to_xla(f"{FASTER} {given}"):
     os.environ["XLA_FLAGS"] = f"{FASTER} {given}".strip()
+
+# Millions of small objects of tracing live on, and every collection walks them all.
+gc.set_threshold(100_000, 20, 20)
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

@@ -2,13 +2,10 @@
 
 import json
 
-import jax
 import numpy as np
-from helpers import jitted
 from PIL import Image
 
 from experiments import blind_spot, pixel_sampling
-from genjax.families import pixelcnn_pp
 
 
 def test_the_blind_spot_is_drawn(tmp_path, capsys):
@@ -48,12 +45,7 @@ def test_plus_plus_too(capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["config"]["shape"] == [2, 2, 3]
     assert found["methods"]["parallel"]["share_of_images_that_differ"] == 0
-    # Of images that differ from each other: one and the same would agree whatever the way.
-    config = pixelcnn_pp.Config(shape=(2, 2, 3), blocks=1, features=4)
-    variables = pixelcnn_pp.init(config, jax.random.key(0))
-    x = jax.jit(lambda key: pixelcnn_pp.sample(config, variables, key, 3))(jax.random.key(1))
-    assert len(np.unique(np.asarray(x).reshape(3, -1), axis=0)) == 3
-    assert np.isfinite(jitted(pixelcnn_pp, "log_prob", config)(variables, x)).all()
+    assert found["different"] == 3  # one and the same would agree whatever the way
 
 
 def test_bad_options_are_a_sentence(capsys):

@@ -115,10 +115,10 @@ def test_dropout_keeps_the_mean_and_is_off_in_evaluation(family):
 )
 def test_every_mask_of_every_kind_is_normalised_and_causal(shape, hidden, direct, activation):
     config = made.Config(
-        shape=shape, hidden=hidden, direct=direct, activation=activation, masks=3, mask_seed=1
+        shape=shape, hidden=hidden, direct=direct, activation=activation, masks=2, mask_seed=1
     )
     variables = far_variables(made, config)
-    for mask in range(3):
+    for mask in range(2):
         assert total_probability(Member(mask), config, variables) == pytest.approx(1, abs=1e-5)
         assert leaks(Member(mask), config, variables) == []
         assert jacobian_leaks(Member(mask), config, variables) == []

@@ -161,7 +161,7 @@ def test_two_scales(network):
     assert chi_squared(np.bincount(index.astype(int), minlength=256), whole * n) > 1e-4
     both = np.exp(np.asarray(jitted(pixelrnn, "log_prob", config)(variables, x), np.float64))
     assert (both <= whole * (1 + 1e-5)).all()
-    terms = pixelrnn.log_conditionals(config, variables, x)
+    terms = jitted(pixelrnn, "log_conditionals", config)(variables, x)
     np.testing.assert_allclose(terms.reshape(len(x), -1).sum(1), np.log(both), rtol=1e-4)
 
 

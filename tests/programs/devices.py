@@ -4,6 +4,7 @@ Run by tests/families/test_devices.py, since the number of devices is fixed when
 """
 
 import functools
+import gc
 import json
 import warnings
 
@@ -19,6 +20,7 @@ from genjax.train import compile_step, make_mesh, state_shardings
 from genjax.train.compile import batch_sharding, put
 
 warnings.simplefilter("error")
+gc.set_threshold(100_000, 20, 20)  # as in conftest.py
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -1,5 +1,6 @@
 """`runs.py DATA ROOT STEPS NAME...`: small runs of families in ROOT, resumed where they exist."""
 
+import gc
 import pathlib
 import sys
 import warnings
@@ -9,6 +10,7 @@ from small import small_run
 from genjax.train import fit
 
 warnings.simplefilter("error")
+gc.set_threshold(100_000, 20, 20)  # as in conftest.py
 
 if __name__ == "__main__":
     data, root, steps, *names = sys.argv[1:]
