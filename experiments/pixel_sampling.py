@@ -80,7 +80,7 @@ def measure(family: Any, config: Any, options: argparse.Namespace) -> dict[str, 
     """Seconds of each way and how its images differ."""
     variables = jax.jit(lambda key: family.init(config, key))(jax.random.key(0))
     found: dict[str, Any] = {}
-    first = None
+    first: Any = None
     for method in options.methods:
 
         def draw(variables: Any, key: jax.Array, method: Any = method) -> jax.Array:

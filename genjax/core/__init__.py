@@ -25,6 +25,7 @@ from genjax.core.raster import (
     draw_values,
     levels_only,
 )
+from genjax.core.standing import standing_statistics
 from genjax.core.state import State, init_state, with_ema
 from genjax.core.step import (
     Optimizers,
@@ -67,6 +68,7 @@ __all__ = [
     "one_turn",
     "own",
     "player_steps",
+    "standing_statistics",
     "stream",
     "traits_of",
     "with_ema",

@@ -27,7 +27,10 @@ class State(struct.PyTreeNode):
     ema: Any = None
 
     def eval_variables(self) -> dict[str, Any]:
-        """The variables to evaluate and to sample with: the average where one is kept."""
+        """The variables to evaluate and to sample with: the average where one is kept.
+
+        A GAN's generator that normalises by batches needs `standing_statistics` beside.
+        """
         if self.ema is None:
             return self.variables
         return {**self.variables, "params": self.ema}
@@ -83,8 +86,8 @@ def with_ema(step: Callable, decay: float) -> Callable:
     """Wrap a step so that it also updates `state.ema` towards the new parameters.
 
     ema <- decay * ema + (1 - decay) * params, of `params` only. Running statistics of a batch
-    normalisation stay those of the newest weights, the last few batches' averages, and the averaged
-    weights are evaluated with them. It moves with every batch, also where several make one update.
+    normalisation stay those of the newest weights: see `standing_statistics`. It moves with every
+    batch, also where several make one update.
     """
 
     def step_with_ema(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:

@@ -9,7 +9,7 @@ import jax
 
 from genjax import data as data_room
 from genjax import families
-from genjax.core import State, init_state
+from genjax.core import State, init_state, standing_statistics, stream
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.door import check_fit, read_run
 from genjax.train.settings import Run, build_optimizer
@@ -19,7 +19,8 @@ def load(workdir: str | os.PathLike) -> tuple[Run, dict[str, Any]]:
     """The settings of a run and the variables it is to be used with.
 
     The best checkpoint by validation where there is one, else the newest; the averaged
-    parameters where the run keeps an average. `config.model` is the family's Config:
+    parameters where the run keeps an average, and a generator's statistics for them.
+    `config.model` is the family's Config:
 
         config, variables = genjax.train.load("runs/nade")
         family = genjax.families.get(config.family)
@@ -32,7 +33,17 @@ def load(workdir: str | os.PathLike) -> tuple[Run, dict[str, Any]]:
       ValueError: there is no run, or no whole checkpoint in it.
     """
     config, state = load_state(workdir)
-    return config, state.eval_variables()
+    return config, standing(config, families.get(config.family), state.eval_variables())
+
+
+def standing(run: Run, family: Any, variables: dict[str, Any]) -> dict[str, Any]:
+    """The variables; where they are averages of a generator that normalises by batches, with the
+    statistics that it has with them."""
+    if not run.train.ema or "generator" not in variables.get("batch_stats", {}):
+        return variables
+    key, size = stream(jax.random.key(run.seed), 0, "statistics"), run.train.batch_size
+    made = jax.jit(lambda v, k: standing_statistics(family, run.model, v, k, size))
+    return made(variables, key)
 
 
 def load_state(workdir: str | os.PathLike) -> tuple[Run, State]:

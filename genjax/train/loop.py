@@ -19,6 +19,7 @@ from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
 from genjax.train.door import check_fit, init_batch, lock, same_data, settle, write_down
+from genjax.train.load import standing
 from genjax.train.measured import active_units, measured
 from genjax.train.pictures import drop_after, overview
 from genjax.train.settings import HARMLESS, Run, build_optimizer, changes, run_from_json
@@ -251,7 +252,7 @@ def _finish(
     @functools.cache
     def variables() -> Any:
         """On the host: every process measures all of it by itself, and the same."""
-        gather = jax.jit(lambda v: v, out_shardings=trainer.replicated)
+        gather = jax.jit(lambda v: standing(run, family, v), out_shardings=trainer.replicated)
         return jax.device_get(gather(chosen.eval_variables()))
 
     obtained = error = None

@@ -19,6 +19,7 @@ from genjax.train.checkpoint import Checkpoints
 from genjax.train.compile import batch_sharding, compile_step
 from genjax.train.door import evaluation_conditions, evaluation_data
 from genjax.train.feed import Feed
+from genjax.train.load import standing
 from genjax.train.pictures import save_grid
 from genjax.train.settings import Run
 from genjax.train.signals import Signals, agree
@@ -257,7 +258,8 @@ class Trainer:
         if self.draw is None:
             n, config = self.run.train.samples, self.run.model
             self.draw = jax.jit(
-                lambda v, k: self.family.sample(config, v, k, n), out_shardings=self.replicated
+                lambda v, k: self.family.sample(config, standing(self.run, self.family, v), k, n),
+                out_shardings=self.replicated,
             )
         key = stream(jax.random.key(self.run.seed), 0, "samples")
         x = np.asarray(self.draw(state.eval_variables(), key))
