@@ -32,7 +32,7 @@ from genjax.evals.swd import SwdResult, swd
 
 
 def _parzen(s: Subject, *, samples: int = 10_000, validation: int = 1000) -> ParzenResult:
-    test, chosen_on = s.real("test"), s.real("validation", validation)
+    test, chosen_on = s.real("test"), s.real("validation")  # of which the protocol takes the first
     return parzen(s.fake(samples), chosen_on, test, validation_limit=validation, seed=s.seed)
 
 

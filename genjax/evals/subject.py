@@ -114,34 +114,36 @@ class Subject:
         return to_unit(np.concatenate(parts)[:n], low, high), label[:n]
 
     def split(self, split: str, n: int | None = None) -> dict[str, np.ndarray]:
-        """The first n rows of a split, as they were read.
+        """n rows of a split as they were read, all without `n`: see `some`.
 
         Raises:
           ValueError: there is no such split.
         """
         rows = self.dataset.streams.get(split)
         if rows is not None:
-            return rows.read(range(min(n or len(rows), len(rows))))
+            return rows.read(some(len(rows), n))
         if split not in self.dataset.splits:
             raise ValueError(
                 f"{self.dataset.name} has no {split} split, it has"
                 f" {', '.join(self.dataset.counts())}; hold some out or take another."
             )
-        return {k: v[:n] for k, v in self.dataset.splits[split].items()}
+        held = self.dataset.splits[split]
+        return {k: v[some(len(v), n)] for k, v in held.items()} if n is not None else held
 
     def given(self, split: str, n: int | None = None) -> np.ndarray:
-        """The first n real examples of a split as the family takes them: `[n, *shape]`."""
+        """n real examples of a split as the family takes them: `[n, *shape]`."""
         if (split, n) not in self._real:
             name = self.transform or _transform_for(self.family, self.config, self.dataset)
             # Binarised as a whole, so that a pixel does not depend on how many are looked at.
-            rows = self.split(split, None if name == "dynamic" else n)
+            whole = name == "dynamic"
+            rows = self.split(split, None if whole else n)
             key = stream(jax.random.key(self.binarize_seed), 0, f"binarize {split}")
-            x = make_transform(name, self.dataset.levels)({"x": rows["x"]}, key)["x"]
-            self._real[split, n] = np.asarray(x)[:n]
+            x = np.asarray(make_transform(name, self.dataset.levels)({"x": rows["x"]}, key)["x"])
+            self._real[split, n] = x[some(len(x), n)] if whole else x
         return self._real[split, n]
 
     def real(self, split: str, n: int | None = None) -> np.ndarray:
-        """The first n real examples of a split, in [0, 1]."""
+        """n real examples of a split, in [0, 1]."""
         return to_unit(self.given(split, n), *self.range)
 
     def labels(self, split: str, n: int | None = None) -> np.ndarray:
@@ -156,7 +158,7 @@ class Subject:
         return np.asarray(rows["label"])
 
     def known(self, split: str, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The first n examples whose label is known, 0 or above: as `given`, and their labels.
+        """n examples whose label is known, 0 or above: as `given`, and their labels.
 
         Raises:
           ValueError: the data has none.
@@ -165,9 +167,10 @@ class Subject:
         if names.min() >= 0:
             return self.given(split, n), names
         names = self.labels(split)
-        kept = np.flatnonzero(names >= 0)[:n]
+        kept = np.flatnonzero(names >= 0)
         if not len(kept):
             raise ValueError(f"{self.dataset.name} knows no label in {split}.")
+        kept = kept[some(len(kept), n)]
         return self.given(split)[kept], names[kept]
 
     def inception(self) -> Inception:
@@ -231,6 +234,16 @@ class Subject:
         if name == "classifier" or (name == "auto" and labelled and picture):
             return self.trained().extractor
         return PIXELS
+
+
+def some(total: int, n: int | None = None) -> np.ndarray:
+    """Which n of `total` rows stand for all, in order: the same ones every time.
+
+    Drawn at random, since a split may be sorted by class, or by who wrote the digits.
+    """
+    if n is None or n >= total:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(total).choice(total, n, replace=False))
 
 
 def check_asked(family: Any, config: Any) -> None:

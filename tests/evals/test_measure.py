@@ -22,6 +22,7 @@ from genjax.evals import (
     swd,
     train_classifier,
 )
+from genjax.evals.subject import some
 
 KEY = jax.random.key(3)
 RNG = np.random.default_rng(0)
@@ -69,7 +70,8 @@ def test_both_sides_run_from_zero_to_one():
     np.testing.assert_allclose(unit, (raw + 1) / 2, atol=1e-6)
     real = s.real("test")
     np.testing.assert_allclose(real, s.dataset.splits["test"]["x"] / 255, atol=1e-6)
-    np.testing.assert_allclose(s.given("test", 5), 2 * real[:5] - 1, atol=1e-6)  # as it trains
+    five = some(40, 5)
+    np.testing.assert_allclose(s.given("test", 5), 2 * real[five] - 1, atol=1e-6)  # as it trains
 
 
 def test_a_longer_draw_begins_like_a_shorter_one():
@@ -92,9 +94,26 @@ def test_binarised_data_is_what_the_family_saw():
     s = subject(binary, grey, transform="dynamic", binarize_seed=4)
     whole = s.real("test")
     assert set(np.unique(whole)) == {0, 1}
-    np.testing.assert_array_equal(s.real("test", 6), whole[:6])
+    np.testing.assert_array_equal(s.real("test", 6), whole[some(40, 6)])
     other = subject(binary, grey, transform="dynamic", binarize_seed=5).real("test")
     assert (other != whole).any()
+
+
+def test_some_rows_stand_for_all_where_a_split_is_sorted_by_class():
+    x, label = np.arange(500).reshape(500, 1, 1, 1).astype(np.float32), np.arange(500) // 50
+    label[:50] = -1  # a class that nobody named
+    splits = {"train": {"x": x, "label": label}}
+    s = subject(data=Dataset("sorted", splits, 0), shape=(1, 1, 1), transform="none")
+    given, names = s.known("train", 100)
+    assert sorted(set(names)) == list(range(1, 10))
+    np.testing.assert_array_equal(given.ravel() // 50, names)
+    assert len(np.unique(given)) == 100
+    rows = s.split("train", 40)
+    assert len(set(rows["label"])) > 7
+    np.testing.assert_array_equal(rows["label"], label[rows["x"].ravel().astype(int)])
+    np.testing.assert_array_equal(s.given("train", 40), rows["x"])
+    np.testing.assert_array_equal(s.split("train", 500)["x"], x)
+    assert len(s.split("train", 900)["x"]) == 500
 
 
 def test_a_measurement_is_the_function_on_the_draws():
@@ -184,7 +203,8 @@ def test_unknown_labels_are_no_class(name, sides):
     few = dataclasses.replace(sides, splits={**sides.splits, "train": train})
     s = Subject(CONDITIONAL, Config((16, 16, 1)), jnp.float32(1), few, KEY, classifier_steps=40)
     x, names = s.known("train", 5)
-    rows = np.flatnonzero(label >= 0)[:5]
+    rows = np.flatnonzero(label >= 0)
+    rows = rows[some(len(rows), 5)]
     np.testing.assert_array_equal(names, label[rows])
     np.testing.assert_array_equal(x, s.given("train")[rows])
     if name == "classifier_frechet":
