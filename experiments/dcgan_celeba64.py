@@ -1,7 +1,7 @@
 """DCGAN on 64x64 faces: distance of samples to real faces.
 
 Alec Radford, Luke Metz, Soumith Chintala, "Unsupervised Representation Learning with Deep
-Convolutional Generative Adversarial Networks", ICLR 2016 (arXiv:1511.06434), section 4.3: faces
+Convolutional Generative Adversarial Networks", ICLR 2016 (arXiv:1511.06434), section 4.2: faces
 scraped from the web, and no figure. Here it is CelebA, Adam 2e-4 with b1 0.5, batches of 128; and
 samples are of averaged weights, which the paper has not.
 
@@ -40,7 +40,7 @@ KID = Run(
         instrument="kid",
     ),
     figure=Figure(
-        source="Radford et al. 2016, section 4.3: pictures only",
+        source="Radford et al. 2016, section 4.2: pictures only",
         difference="averaged weights; the authors' code for faces also has an L2 term of 1e-5,"
         " gains of the batch normalisations that begin at N(1, 0.02), and other images for each"
         " player",

@@ -30,7 +30,8 @@ SCORE = dataclasses.replace(
         tag="seen-2nd",
         source="Miyato et al. 2018: unsupervised ResNet, Inception score 8.22 +- 0.05, as Song and"
         " Ermon 2019, table 1, quote it",
-        difference="G sees batches of 64, not 128",
+        difference="G sees batches of 64, not 128; no noise is added to the levels; D's last layer"
+        " has a bias",
     ),
 )
 
@@ -45,7 +46,7 @@ RECIPES = {
             paper=21.7,
             source="Miyato et al. 2018: unsupervised ResNet, FID 21.7, as Song and Ermon 2019,"
             " table 1, quote it",
-            difference="G sees batches of 64, not 128; all 50,000 training images, where the paper"
+            difference=f"{SCORE.figure.difference}; all 50,000 training images, where the paper"
             " takes 10,000, beside as many samples as there, 5,000",
         ),
     ),

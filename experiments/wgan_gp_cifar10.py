@@ -46,7 +46,8 @@ SCORE = Run(
         paper=7.86,
         tag="seen",
         source="Gulrajani et al. 2017, table 3: unsupervised ResNet, Inception score 7.86 +- 0.07",
-        difference="G sees batches of 64, not 128; no noise is added to the levels",
+        difference="G sees batches of 64, not 128; no noise is added to the levels; samples are"
+        " made under running statistics, the authors' under those of their batch of 100",
     ),
 )
 

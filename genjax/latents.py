@@ -23,6 +23,7 @@ import numpy as np
 
 from genjax import checks, evals, families
 from genjax.core import traits_of
+from genjax.evals.subject import drawn_rows
 from genjax.train import noise
 from genjax.train.checkpoint import write_json
 from genjax.train.door import evaluation_conditions, evaluation_data, read_run
@@ -108,9 +109,11 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
         )
     _, variables = load(options.workdir)
     run, dataset = open_split(run, options.split, options.data)
-    x = evaluation_data(run, dataset, options.split)[: options.examples]
+    x = evaluation_data(run, dataset, options.split)
+    rows = drawn_rows(len(x), options.examples)
+    x = x[rows]
     told = evaluation_conditions(run, family, dataset, options.split)
-    given: dict[str, Any] = {name: array[: options.examples] for name, array in told.items()}
+    given: dict[str, Any] = {name: array[rows] for name, array in told.items()}
     if options.image >= len(x):
         raise ValueError(f"image must be below {len(x)}, the examples there are.")
     model = (family, config, variables)
@@ -254,7 +257,8 @@ def probe(
         if "label" not in dataset.splits.get(split, {}):
             return None
         label = np.asarray(dataset.splits[split]["label"])
-        known = np.flatnonzero(label >= 0)[:PROBED]  # -1 where a run was told few labels
+        known = np.flatnonzero(label >= 0)  # -1 where a run was told few labels
+        known = known[drawn_rows(len(known), PROBED)]
         z = evals.encoded(
             *model, evaluation_data(run, dataset, split)[known], batch_size=batch_size
         )

@@ -9,8 +9,8 @@ What papers leave open, and what holds for every family that takes its turns fro
 * A turn changes its own network, statistics, buffers and optimizer, and nothing of the other's.
 * Noise is drawn again in every turn; so is dropout, for every pass.
 * Several critic steps see a batch each; G's turn comes last, against the newest D.
-* `sample` uses running statistics and the weights it is given; averages, where a run keeps any,
-  with statistics of their own (`genjax.core.standing`).
+* `sample` uses running statistics and the weights it is given. A run that keeps averages keeps them
+  of G, with statistics of their own (`genjax.core.standing`); D is the newest.
 """
 
 import dataclasses

@@ -7,9 +7,6 @@ import jax.numpy as jnp
 
 from genjax.core.adversarial import one_turn
 
-# What a running statistic keeps of itself when it takes a batch's; every batch normalisation here.
-DECAY = 0.9
-
 
 def standing_statistics(
     family: Any,
@@ -17,20 +14,20 @@ def standing_statistics(
     variables: dict[str, Any],
     key: jax.Array,
     size: int,
-    passes: int = 32,
+    passes: int = 16,
 ) -> dict[str, Any]:
     """The variables with the generator's statistics as its weights have them.
 
     Running statistics follow the newest weights. Those of averaged ones are found by making samples
     as in training: the mean of each batch's statistics over `passes` of `size` samples of fresh
-    noise, and of labels drawn uniformly where there are classes. The discriminator's stay as they
-    are: they are of data too.
+    noise, and of labels drawn uniformly where there are classes.
 
     Source: Brock et al. 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis"
     (arXiv:1809.11096), appendix C, where 100 passes are made.
 
     Args:
-      family: of two players; one without statistics gets its variables back.
+      family: of two players, whose `generator_loss` gives new statistics as `aux["updates"]`; one
+        without any gets its variables back.
       config: its Config.
       variables: params and statistics, those of the generator to be replaced.
       key: typed key of noise and labels.
@@ -38,22 +35,28 @@ def standing_statistics(
       passes: how often.
     """
     running = variables.get("batch_stats", {})
-    if "generator" not in running:
+    if "generator" not in running or not hasattr(family, "generator_loss"):
         return variables
-    # From zeros a pass leaves 1 - DECAY of the batch's own, whatever was there before.
-    forgotten = jax.tree.map(jnp.zeros_like, running["generator"])
-    empty = {**variables, "batch_stats": {**running, "generator": forgotten}}
-    spec = family.batch_spec(one_turn(config), size)
+    one = one_turn(config) if getattr(config, "critic_steps", 1) > 1 else config
+    spec = family.batch_spec(one, size)
 
-    def once(key: jax.Array) -> Any:
+    def after(start: jax.Array, key: jax.Array) -> Any:
+        """The generator's statistics after a pass, all of them `start` before."""
         label_key, turn_key = jax.random.split(key)
         # Nothing of the generator depends on data; the discriminator's part is not computed.
         batch = {name: jnp.zeros(s.shape, s.dtype) for name, s in spec.items()}
         if "label" in batch:
             batch["label"] = jax.random.randint(label_key, (size,), 0, config.classes)
-        _, aux = family.generator_loss(config, empty, batch, turn_key)
+        filled = jax.tree.map(lambda s: jnp.full_like(s, start), running["generator"])
+        statistics = {**running, "generator": filled}
+        told = {**variables, "batch_stats": statistics}
+        _, aux = family.generator_loss(config, told, batch, turn_key)
         return aux["updates"]["batch_stats"]["generator"]
 
-    each = jax.lax.map(once, jax.random.split(key, passes))  # [passes, ...]
-    found = jax.tree.map(lambda s: s.mean(axis=0) / (1 - DECAY), each)
+    # A pass goes a share of the way to the batch's own. The last is the first one from 1: what is
+    # left of that tells the share.
+    keys = jax.random.split(key, passes)[jnp.arange(passes + 1) % passes]
+    starts = jnp.zeros(passes + 1).at[-1].set(1)
+    each = jax.lax.map(lambda given: after(*given), (starts, keys))  # [passes + 1, ...]
+    found = jax.tree.map(lambda s: s[:-1].mean(axis=0) / (1 - (s[-1] - s[0])).mean(), each)
     return {**variables, "batch_stats": {**running, "generator": found}}

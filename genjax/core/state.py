@@ -17,7 +17,7 @@ class State(struct.PyTreeNode):
     key: typed key `[]`; every random number of a run is a named stream of (key, step).
     variables: Flax collections: `params`, and `batch_stats` or `buffers` where a family has them.
     opt_state: of one optimizer, or a named tuple of them; `()` for counted families.
-    ema: exponential moving average of `params`, or None.
+    ema: exponential moving average of `averaged(params)`, or None.
     """
 
     step: jax.Array
@@ -29,11 +29,20 @@ class State(struct.PyTreeNode):
     def eval_variables(self) -> dict[str, Any]:
         """The variables to evaluate and to sample with: the average where one is kept.
 
-        A GAN's generator that normalises by batches needs `standing_statistics` beside.
+        A generator that normalises by batches needs `standing_statistics` beside.
         """
         if self.ema is None:
             return self.variables
-        return {**self.variables, "params": self.ema}
+        return {**self.variables, "params": {**self.variables["params"], **self.ema}}
+
+
+def averaged(params: dict[str, Any]) -> dict[str, Any]:
+    """What of the parameters a run averages: all, and of two players the generator's.
+
+    A discriminator is good against the newest samples, and its running statistics are of data and
+    samples as its newest weights see them.
+    """
+    return {"generator": params["generator"]} if "discriminator" in params else params
 
 
 def init_optimizer(optimizer: Any, params: Any) -> Any:
@@ -78,14 +87,14 @@ def init_state(
         key=key,
         variables=variables,
         opt_state=init_optimizer(optimizer, params),
-        ema=params if ema else None,
+        ema=averaged(params) if ema else None,
     )
 
 
 def with_ema(step: Callable, decay: float) -> Callable:
     """Wrap a step so that it also updates `state.ema` towards the new parameters.
 
-    ema <- decay * ema + (1 - decay) * params, of `params` only. Running statistics of a batch
+    ema <- decay * ema + (1 - decay) * params, of `averaged(params)`. Running statistics of a batch
     normalisation stay those of the newest weights: see `standing_statistics`. It moves with every
     batch, also where several make one update.
     """
@@ -93,7 +102,7 @@ def with_ema(step: Callable, decay: float) -> Callable:
     def step_with_ema(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         new, metrics = step(state, batch)
         ema = jax.tree.map(
-            lambda e, p: e + (1 - decay) * (p - e), state.ema, new.variables["params"]
+            lambda e, p: e + (1 - decay) * (p - e), state.ema, averaged(new.variables["params"])
         )
         return new.replace(ema=ema), metrics
 

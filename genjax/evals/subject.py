@@ -12,6 +12,7 @@ import numpy as np
 from genjax import checks
 from genjax.core import stream, traits_of
 from genjax.data import Dataset, make_transform
+from genjax.data.order import Order
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
 from genjax.evals.extract import PIXELS, Extractor, to_unit
 from genjax.evals.inception import Inception, extractor, load_inception
@@ -23,7 +24,7 @@ class Subject:
 
     family: module that follows the family contract.
     config: its Config.
-    variables: its variables, the averaged ones where there are such.
+    variables: its variables, as `genjax.train.load` gives them.
     dataset: real data.
     key: of the samples and, by way of `seed`, of the instruments.
     transform: of real data, by its name; None takes the one that fits the family.
@@ -109,26 +110,26 @@ class Subject:
         )
         parts = []
         for i in range(len(label) // self.batch_size):
-            some = label[i * self.batch_size : (i + 1) * self.batch_size]
-            parts.append(np.asarray(draw(self.variables, stream(self.key, i, "labelled"), some)))
+            asked = label[i * self.batch_size : (i + 1) * self.batch_size]
+            parts.append(np.asarray(draw(self.variables, stream(self.key, i, "labelled"), asked)))
         return to_unit(np.concatenate(parts)[:n], low, high), label[:n]
 
     def split(self, split: str, n: int | None = None) -> dict[str, np.ndarray]:
-        """n rows of a split as they were read, all without `n`: see `some`.
+        """n rows of a split as they were read, all without `n`: see `drawn_rows`.
 
         Raises:
           ValueError: there is no such split.
         """
         rows = self.dataset.streams.get(split)
         if rows is not None:
-            return rows.read(some(len(rows), n))
+            return rows.read(drawn_rows(len(rows), n))
         if split not in self.dataset.splits:
             raise ValueError(
                 f"{self.dataset.name} has no {split} split, it has"
                 f" {', '.join(self.dataset.counts())}; hold some out or take another."
             )
         held = self.dataset.splits[split]
-        return {k: v[some(len(v), n)] for k, v in held.items()} if n is not None else held
+        return {k: v[drawn_rows(len(v), n)] for k, v in held.items()} if n is not None else held
 
     def given(self, split: str, n: int | None = None) -> np.ndarray:
         """n real examples of a split as the family takes them: `[n, *shape]`."""
@@ -139,7 +140,7 @@ class Subject:
             rows = self.split(split, None if whole else n)
             key = stream(jax.random.key(self.binarize_seed), 0, f"binarize {split}")
             x = np.asarray(make_transform(name, self.dataset.levels)({"x": rows["x"]}, key)["x"])
-            self._real[split, n] = x[some(len(x), n)] if whole else x
+            self._real[split, n] = x[drawn_rows(len(x), n)] if whole else x
         return self._real[split, n]
 
     def real(self, split: str, n: int | None = None) -> np.ndarray:
@@ -170,7 +171,7 @@ class Subject:
         kept = np.flatnonzero(names >= 0)
         if not len(kept):
             raise ValueError(f"{self.dataset.name} knows no label in {split}.")
-        kept = kept[some(len(kept), n)]
+        kept = kept[drawn_rows(len(kept), n)]
         return self.given(split)[kept], names[kept]
 
     def inception(self) -> Inception:
@@ -236,14 +237,15 @@ class Subject:
         return PIXELS
 
 
-def some(total: int, n: int | None = None) -> np.ndarray:
+def drawn_rows(total: int, n: int | None = None) -> np.ndarray:
     """Which n of `total` rows stand for all, in order: the same ones every time.
 
-    Drawn at random, since a split may be sorted by class, or by who wrote the digits.
+    Drawn at random, since a split may be sorted by class, or by who wrote the digits. Fewer are
+    among more.
     """
     if n is None or n >= total:
         return np.arange(total)
-    return np.sort(np.random.default_rng(total).choice(total, n, replace=False))
+    return np.sort(Order(total, 0).epoch(0)[:n])
 
 
 def check_asked(family: Any, config: Any) -> None:

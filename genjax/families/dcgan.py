@@ -232,7 +232,11 @@ class Discriminator(nn.Module):
         head = nn.Dense(1, use_bias=c.network == "residual", dtype=jnp.float32)
         logits = apply_layer(norm, head, out, train)[:, 0]
         if condition is not None:  # projection: Miyato and Koyama 2018, equation 3
-            embed = nn.Dense(out.shape[-1], use_bias=False, dtype=jnp.float32, name="embed")
+            # A class begins as loud as one feature, however wide D is and however many there are.
+            quiet = nn.initializers.normal(out.shape[-1] ** -0.5)
+            embed = nn.Dense(
+                out.shape[-1], use_bias=False, kernel_init=quiet, dtype=jnp.float32, name="embed"
+            )
             logits = logits + jnp.sum(apply_layer(norm, embed, condition, train) * out, axis=1)
         return logits, layers
 

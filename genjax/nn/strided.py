@@ -12,7 +12,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.core.standing import DECAY
 from genjax.nn.resnet import sides_of
 from genjax.nn.transposed import ConvTranspose
 
@@ -35,7 +34,7 @@ def normalise(norm: str, x: jax.Array, train: bool, dtype: Any) -> jax.Array:
     """Within a compact module: batch statistics while training, running ones otherwise; or over
     each example. Spectral normalisation is of weights: see `apply_layer`."""
     if norm == "batch":
-        return nn.BatchNorm(use_running_average=not train, momentum=DECAY, dtype=dtype)(x)
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)(x)
     if norm == "layer":
         every = tuple(range(1, x.ndim))
         return nn.LayerNorm(reduction_axes=every, feature_axes=-1, dtype=dtype)(x)

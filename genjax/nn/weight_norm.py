@@ -2,7 +2,8 @@
 
 Salimans and Kingma 2016, "Weight Normalization" (arXiv:1602.07868), sections 2 and 3: a kernel is
 g v / |v| per output, and g and the bias begin where a first batch gives outputs of mean 0 and the
-wanted deviation. Salimans et al. 2017, "PixelCNN++" (arXiv:1701.05517), section 2.4: the shifts.
+wanted deviation. Salimans et al. 2017, "PixelCNN++" (arXiv:1701.05517), figure 2, and the code that
+its authors released: the shifts.
 
 A layer works on whole maps, or on a row or a pixel of them: then its input is written into a buffer
 of collection `cache`, beside what came before, and only the output there is computed. A whole map

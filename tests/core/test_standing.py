@@ -1,9 +1,11 @@
 """A generator's statistics for weights of its own: what they are, and where they are used."""
 
 import dataclasses
+import types
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import filled
@@ -99,7 +101,9 @@ def test_runs_use_them_where_they_average(tmp_path, ema, monkeypatch):
     chex.assert_trees_all_close(given[0], variables, rtol=1e-5, atol=1e-6)
     if ema:
         key = stream(jax.random.key(run.seed), 0, "statistics")
-        expected = jax.jit(lambda v: standing_statistics(dcgan, run.model, v, key, 16))(used)
+        expected = jax.jit(
+            lambda v: standing_statistics(dcgan, run.model, v, key, run.train.batch_size)
+        )(used)
         chex.assert_trees_all_close(variables, expected, rtol=1e-5, atol=1e-6)
         new, old = (
             v["batch_stats"]["generator"]["UpStack_0"]["BatchNorm_0"] for v in (variables, used)
@@ -115,3 +119,21 @@ def test_runs_use_them_where_they_average(tmp_path, ema, monkeypatch):
         Image.open(tmp_path / "run" / "samples" / "step_00000010.png") as theirs,
     ):
         np.testing.assert_allclose(*(np.asarray(i, np.float32) for i in (ours, theirs)), atol=1)
+
+
+@pytest.mark.parametrize("momentum", [0.5, 0.9, 0.999])
+def test_the_momentum_of_a_normalisation_is_its_own_business(momentum):
+    def generator_loss(config, variables, batch, key):
+        mean = (3 + 2 * jax.random.normal(key, batch["x"].shape)).mean(axis=0)
+        old = variables["batch_stats"]["generator"]["mean"]
+        new = {"mean": momentum * old + (1 - momentum) * mean}
+        return jnp.zeros(len(batch["x"])), {"updates": {"batch_stats": {"generator": new}}}
+
+    spec = lambda config, size: {"x": jax.ShapeDtypeStruct((size, 5), jnp.float32)}  # noqa: E731
+    family = types.SimpleNamespace(generator_loss=generator_loss, batch_spec=spec)
+    variables = {"batch_stats": {"generator": {"mean": jnp.full(5, 70.0)}}}
+    found = stood(family, None, variables, size=500)["batch_stats"]["generator"]["mean"]
+    np.testing.assert_allclose(found, 3, atol=0.1)
+    # Where samples are made by no loss of that name, statistics stay.
+    bare = types.SimpleNamespace(batch_spec=spec)
+    assert standing_statistics(bare, None, variables, jax.random.key(0), 8) is variables

@@ -22,7 +22,7 @@ from genjax.evals import (
     swd,
     train_classifier,
 )
-from genjax.evals.subject import some
+from genjax.evals.subject import drawn_rows
 
 KEY = jax.random.key(3)
 RNG = np.random.default_rng(0)
@@ -70,7 +70,7 @@ def test_both_sides_run_from_zero_to_one():
     np.testing.assert_allclose(unit, (raw + 1) / 2, atol=1e-6)
     real = s.real("test")
     np.testing.assert_allclose(real, s.dataset.splits["test"]["x"] / 255, atol=1e-6)
-    five = some(40, 5)
+    five = drawn_rows(40, 5)
     np.testing.assert_allclose(s.given("test", 5), 2 * real[five] - 1, atol=1e-6)  # as it trains
 
 
@@ -94,7 +94,7 @@ def test_binarised_data_is_what_the_family_saw():
     s = subject(binary, grey, transform="dynamic", binarize_seed=4)
     whole = s.real("test")
     assert set(np.unique(whole)) == {0, 1}
-    np.testing.assert_array_equal(s.real("test", 6), whole[some(40, 6)])
+    np.testing.assert_array_equal(s.real("test", 6), whole[drawn_rows(40, 6)])
     other = subject(binary, grey, transform="dynamic", binarize_seed=5).real("test")
     assert (other != whole).any()
 
@@ -114,6 +114,20 @@ def test_some_rows_stand_for_all_where_a_split_is_sorted_by_class():
     np.testing.assert_array_equal(s.given("train", 40), rows["x"])
     np.testing.assert_array_equal(s.split("train", 500)["x"], x)
     assert len(s.split("train", 900)["x"]) == 500
+    assert set(drawn_rows(500, 40)) < set(drawn_rows(500, 100))
+
+    class OnDisk:
+        shape = (1, 1, 1)
+
+        def __len__(self):
+            return 500
+
+        def read(self, indices, names=None):
+            return {k: v[indices] for k, v in splits["train"].items()}
+
+    data = Dataset("sorted", {}, 0, streams={"train": OnDisk()})
+    streamed = subject(data=data, shape=(1, 1, 1), transform="none").split("train", 40)
+    np.testing.assert_array_equal(streamed["x"], rows["x"])
 
 
 def test_a_measurement_is_the_function_on_the_draws():
@@ -204,7 +218,7 @@ def test_unknown_labels_are_no_class(name, sides):
     s = Subject(CONDITIONAL, Config((16, 16, 1)), jnp.float32(1), few, KEY, classifier_steps=40)
     x, names = s.known("train", 5)
     rows = np.flatnonzero(label >= 0)
-    rows = rows[some(len(rows), 5)]
+    rows = rows[drawn_rows(len(rows), 5)]
     np.testing.assert_array_equal(names, label[rows])
     np.testing.assert_array_equal(x, s.given("train")[rows])
     if name == "classifier_frechet":

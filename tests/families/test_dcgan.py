@@ -277,3 +277,19 @@ def test_the_discriminators_of_others_learn(settings, method):
 def test_bad_settings_are_refused_in_a_sentence(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         dataclasses.replace(dcgan.Config(), **settings)
+
+
+@pytest.mark.parametrize("classes", [2, 100])
+def test_a_class_begins_no_louder_than_a_feature(classes):
+    config = dcgan.Config(
+        shape=(8, 8, 1),
+        network="normless",
+        generator_widths=(64,),
+        group=16,
+        discriminator_norm="none",
+        classes=classes,
+    )
+    d = jax.jit(lambda key: dcgan.init(config, key))(jax.random.key(0))["params"]["discriminator"]
+    features = jax.random.normal(jax.random.key(1), (4000, 64))
+    told = features @ d["embed"]["kernel"].T  # every class's logit of every example
+    assert float(told.std()) == pytest.approx(1, rel=0.2)
