@@ -8,7 +8,7 @@ and one of all images with some pixels flipped (the background), fitted together
 * detect: AUROC of test images against those of the other set, by log p(x) and by its ratio to the
   background density (Ren et al. 2019). That log p(x) alone may rank the other set higher is the
   well-known failure (Nalisnick et al. 2019), and part of the result;
-* features: a linear probe on `encode`, beside raw pixels and as many principal components.
+* features: a linear probe on `encode`, beside raw pixels and 200 principal components.
 
 Weights are chosen on validation; test is looked at once. Pictures go to OUT: completions of a half,
 and where an image surprises the density. What is done is kept in OUT, and the same command goes on.
