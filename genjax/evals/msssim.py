@@ -62,6 +62,17 @@ def windows_of(side: int, *, shrink: bool = False) -> tuple[int, ...]:
     return kept
 
 
+def windows_for(shape: Sequence[int], *, shrink: bool = False) -> tuple[int, ...]:
+    """`windows_of` an image's shape `(H, W, C)`.
+
+    Raises:
+      ValueError: it is no picture, or smaller than the window.
+    """
+    if len(shape) != 3:
+        raise ValueError(f"ms_ssim: images must be [H, W, C], got {list(shape)}.")
+    return windows_of(min(shape[:2]), shrink=shrink)
+
+
 def _local(maps: Sequence[jax.Array], window: int) -> list[jax.Array]:
     """Gaussian-weighted means of each over every window that fits: `[B, H, W, C]`."""
     places = np.arange(window) - (window - 1) / 2
@@ -133,9 +144,7 @@ def ms_ssim_pairs(
     given = {"fake": fake} if real is None else {"fake": fake, "real": real}
     check_images("ms_ssim", **given)
     checks.positive(pairs=pairs, batch_size=batch_size)
-    if fake.ndim != 4:
-        raise ValueError(f"ms_ssim: images must be [N, H, W, C], got {list(fake.shape)}.")
-    windows = windows_of(min(fake.shape[1:3]), shrink=shrink)
+    windows = windows_for(fake.shape[1:], shrink=shrink)
     found = {
         name: _scores(x, windows, pairs, batch_size, np.random.default_rng(seed))
         for name, x in given.items()

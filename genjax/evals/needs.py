@@ -6,7 +6,7 @@ from typing import Any
 from genjax.data import Dataset
 from genjax.evals.codes import categorical_place
 from genjax.evals.measure import check_points, check_stacked, settings_of
-from genjax.evals.msssim import windows_of
+from genjax.evals.msssim import windows_for
 from genjax.evals.subject import check_asked, picture_range
 from genjax.evals.swd import check_sides
 
@@ -33,7 +33,7 @@ NO_PICTURES = ("svm", "information", "codes", "gaussian_modes")
 # What shapes and settings must be, in the instrument's own sentence.
 FITS: Mapping[str, Callable[[Any, Any], Any]] = {
     "swd": lambda family, config: check_sides(config.shape),
-    "ms_ssim": lambda family, config: windows_of(min(config.shape[:2])),
+    "ms_ssim": lambda family, config: windows_for(config.shape),
     "accuracy_score": check_asked,
     "codes": categorical_place,
     "gaussian_modes": check_points,

@@ -118,6 +118,15 @@ def test_what_does_not_fit_is_said_before_training(tmp_path, data, family, setti
     assert not (tmp_path / "config.json").exists()
 
 
+@pytest.mark.parametrize("name", ["swd", "ms_ssim"])
+def test_rows_of_pixels_are_no_pictures(name):
+    rows = np.zeros((9, 784), np.uint8)
+    flat = Dataset("flat", {s: {"x": rows} for s in ("train", "test")}, 256)
+    config = dataclasses.replace(gan.tiny(), shape=(784,))
+    with pytest.raises(ValueError, match=rf"{name}: images must be .* got \[784\]"):
+        evals.check_instrument(name, gan, config, flat)
+
+
 def test_codes_need_a_categorical_part():
     folder = load(Data(data="digits"))
     config = dataclasses.replace(families.get("infogan").tiny(), categorical=(), weights=())
