@@ -55,7 +55,7 @@ def queue(options: argparse.Namespace) -> list[Run]:
             continue
         source = data.get(run.data.data, run.data.data)
         run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source))
-        if options.steps:
+        if options.steps is not None:
             run = dataclasses.replace(
                 run, train=dataclasses.replace(run.train, steps=options.steps)
             )
@@ -99,6 +99,9 @@ def main(argv: list[str] | None = None) -> int:
             names = unpack(options.start_from, options.workdir)
             print(f"going on from {', '.join(names) or 'nothing new'}", file=sys.stderr)
             here += [options.workdir / name for name in names]
+        for folder in (options.records, options.pack):
+            if folder is not None and folder.exists() and not folder.is_dir():
+                raise ValueError(f"{folder} is no folder; name another.")
         runs = queue(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -112,6 +115,8 @@ def main(argv: list[str] | None = None) -> int:
                 continue
             try:
                 result = fit(run, workdir, deadline=deadline, commit=options.commit)
+                if result.record and not off_recipe(known[run.experiment], run, result.record):
+                    write_record(options.records, result.record)
             except (ValueError, OSError, FloatingPointError) as error:
                 # One run that cannot go on does not take the others along.
                 print(f"error: {workdir.name}: {error}", file=sys.stderr)
@@ -120,8 +125,6 @@ def main(argv: list[str] | None = None) -> int:
             stopped = result.signalled or not result.finished
             if result.record is None:
                 left.append(workdir.name)
-            elif not off_recipe(known[run.experiment], run, result.record):
-                write_record(options.records, result.record)
         if options.pack:
             files = pack([w for w in dict.fromkeys(here) if w.is_dir()], options.pack)
             print(f"packed {len(files) - 1} parts in {options.pack}", file=sys.stderr)

@@ -1,5 +1,7 @@
 """What instruments ask of a model and its data, before anything is trained or drawn."""
 
+import os
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -66,6 +68,12 @@ def check_instrument(
         raise ValueError(f"{name} needs labels and {dataset.name} has none; bring some.")
     if "weights" in needs and not weights:
         raise ValueError(f"{name} needs the standard Inception network: name it, --fid-weights.")
+    if (
+        "weights" in needs
+        and isinstance(weights, (str, os.PathLike))
+        and not pathlib.Path(weights).exists()
+    ):
+        raise ValueError(f"there is no file {weights}, which --fid-weights names; bring it.")
     for export in ("encode", "code_information"):
         if export in needs and not hasattr(family, export):
             raise ValueError(

@@ -13,7 +13,7 @@ from genjax import families
 from genjax import options as options_room
 from genjax.train.loop import Result, fit
 from genjax.train.record import write_record
-from genjax.train.settings import HARMLESS, Run, TwoOptimizers, changes, continue_from
+from genjax.train.settings import HARMLESS, Run, TwoOptimizers, changes, resolve, run_from_json
 
 SMOKE: dict[str, Any] = {
     "steps": 20,
@@ -97,14 +97,19 @@ def keep_record(result: Result, recipe: Run, run: Run, folder: Any, workdir: Any
 
 
 def off_recipe(recipe: Run, run: Run, record: Mapping[str, Any]) -> list[str]:
-    """In what a run left its recipe, of what makes numbers; the seed is free."""
+    """In what a run left its recipe, of what makes numbers; the seed is free.
+
+    A run that was begun under other settings keeps some of them, such as the length of its
+    schedule: the record says those that its figure comes from.
+    """
     free = HARMLESS | {"seed", "train.steps_per_call"}
-    # A run that was begun has filled in what its recipe leaves open.
-    found = list(changes(continue_from(recipe, run), run, free))
-    expected = recipe.figure.data_checksum
-    seen = record.get("data_checksum")
-    if expected and seen not in expected.split():
-        found.append(f"the data (checksum {seen}, not {expected})")
+    if "config" in record:
+        run = run_from_json(record["config"])
+    expected = resolve(dataclasses.replace(recipe, seed=run.seed), "cpu")
+    found = list(changes(expected, resolve(run, "cpu"), free))
+    known, seen = recipe.figure.data_checksum, record.get("data_checksum")
+    if known and seen not in known.split():
+        found.append(f"the data (checksum {seen}, not {known})")
     return found
 
 

@@ -49,7 +49,12 @@ def settle(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run, Run | No
     begun = any((workdir / "checkpoints").glob("*/[0-9]*")) or any(
         (workdir / "checkpoints").glob("corrupt-*")
     )
-    if not (workdir / "config.json").exists() or not begun:
+    if begun and not (workdir / "config.json").exists():
+        raise ValueError(
+            f"{workdir} has checkpoints and no config.json, so nobody can tell what run they are"
+            " of; bring it back, or take another --workdir."
+        )
+    if not begun:
         return resolve(run, jax.default_backend()), None
     if not resume:
         raise ValueError(f"{workdir} holds a run already; leave out --no-resume, or take another.")

@@ -277,11 +277,12 @@ def _finish(
     if run.train.instrument:
         try:
             found, named, figure = measured(run, family, trainer.dataset, variables())
-        except ValueError as refused:
+        except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as refused:
             if density == "none":  # no other figure could be lost
                 raise
-            found = {"instrument": run.train.instrument, "error": str(refused)}
-            trainer.progress.say(f"{run.experiment}  {run.train.instrument}: {refused}")
+            why = str(refused) or type(refused).__name__
+            found = {"instrument": run.train.instrument, "error": why}
+            trainer.progress.say(f"{run.experiment}  {run.train.instrument}: {why}")
         details["measured"] = found
         if density == "none":
             metric, (obtained, error, unit) = named, figure

@@ -169,7 +169,9 @@ def build_optimizer(run: Run) -> Any:
 
 def resolve(run: Run, backend: str) -> Run:
     """Fill in what depends on other settings: decay_steps, steps_per_call, the fold, the labels."""
-    per_call = run.train.steps_per_call or (1 if backend == "cpu" else 100)
+    # An evaluation that decides when to stop must not wait for the end of a longer call.
+    longest = min(100, run.train.eval_every or 100)
+    per_call = run.train.steps_per_call or (1 if backend == "cpu" else longest)
 
     def filled(optimizer: Optimizer, batches: int = run.train.steps) -> Optimizer:
         if optimizer.decay_steps is not None or optimizer.schedule not in ("linear", "cosine"):

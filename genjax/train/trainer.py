@@ -254,6 +254,7 @@ class Trainer:
 
     def sample(self, state: Any, step: int) -> None:
         """A grid of samples as PNG, from the same noise at every step."""
+        jax.block_until_ready(state)  # steps that were queued are training, and no time aside
         started = time.monotonic()
         if self.draw is None:
             n, config = self.run.train.samples, self.run.model
@@ -276,6 +277,9 @@ class Trainer:
 
         Only once a best checkpoint is on disk may a latest one speak of it.
         """
+        # What passed since the log, evaluation and samples, is kept by whoever goes on from here.
+        meta["seconds"] += self.untimed()
+        self.aside = 0.0
         started = time.monotonic()
         self.checkpoints.wait()
         self.checkpoints.save(state, dict(meta))

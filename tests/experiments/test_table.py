@@ -239,6 +239,15 @@ def test_all_rows_in_order_and_their_records(machine, capsys):
     assert "180 s; left to run: nothing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("which", ["records", "pack"])
+def test_folders_are_looked_at_before_anything_runs(machine, tmp_path, capsys, which):
+    file = machine.records if which == "records" else tmp_path / "file"
+    file.write_text("")
+    assert machine.main(f"--pack {tmp_path / 'file'}") == 2
+    assert machine.names == []
+    assert f"{file} is no folder; name another." in capsys.readouterr().err
+
+
 def test_finished_runs_are_not_run_again(machine):
     machine.main()
     assert machine.main() == 0

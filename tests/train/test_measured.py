@@ -79,16 +79,17 @@ def test_a_density_stays_the_figure(tmp_path, data):
     assert record["measured"]["instrument"] == "neighbours"
 
 
-def test_an_instrument_that_fails_loses_no_density(tmp_path, data, monkeypatch, capsys):
+@pytest.mark.parametrize("kind", [ValueError, MemoryError, jax.errors.JaxRuntimeError])
+def test_an_instrument_that_fails_loses_no_density(tmp_path, data, monkeypatch, capsys, kind):
     def refuses(subject, *, samples=10):
-        raise ValueError("a number is not finite.")
+        raise kind("a number is not finite.")
 
     monkeypatch.setitem(evals.INSTRUMENTS, "neighbours", refuses)
     record = fit(small_run("nade", data, instrument="neighbours"), tmp_path).record
     assert record["measured"] == {"instrument": "neighbours", "error": "a number is not finite."}
     assert record["obtained"] > 0
     assert "neighbours: a number is not finite." in capsys.readouterr().err
-    with pytest.raises(ValueError, match="a number is not finite"):
+    with pytest.raises(kind, match="a number is not finite"):
         fit(small_run("gan", data, instrument="neighbours"), tmp_path / "gan", quiet=True)
 
 
@@ -97,6 +98,7 @@ def test_an_instrument_that_fails_loses_no_density(tmp_path, data, monkeypatch, 
     [
         ("gan", {"instrument": "parson"}, "instrument must be one of"),
         ("gan", {"instrument": "fid"}, "needs the standard Inception network"),
+        ("gan", {"instrument": "fid", "fid_weights": "no.pth"}, "there is no file no.pth"),
         ("gan", {"instrument": "codes"}, "families that export code_information"),
         (
             "gan",

@@ -162,6 +162,8 @@ def test_what_may_change_on_resuming_makes_no_numbers():
 def test_resolve_fills_steps_per_call(backend, per_call):
     assert resolve(make(), backend).train.steps_per_call == per_call
     assert resolve(make(steps_per_call=7), backend).train.steps_per_call == 7
+    # What decides when to stop is asked as often as was said.
+    assert resolve(make(eval_every=5), backend).train.steps_per_call == min(5, per_call)
 
 
 def test_resolve_fills_decay_steps():

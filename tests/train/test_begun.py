@@ -1,0 +1,73 @@
+"""Runs that were begun before: what their record says is true of all of their sessions."""
+
+import dataclasses
+import time
+
+import jax
+import pytest
+from small import small_run, write_data
+
+from genjax.core import Optimizer
+from genjax.train import fit, trainer
+from genjax.train.cli import off_recipe
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def test_a_schedule_begun_shorter_is_not_the_recipes(tmp_path, data):
+    """The same command afterwards goes on with a rate that has fallen to 0 long before the end."""
+    falling = Optimizer(learning_rate=1e-2, schedule="linear")
+    recipe = dataclasses.replace(small_run("nade", data, steps=12), optimizer=falling)
+    short = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, steps=4))
+    fit(short, tmp_path / "begun", quiet=True)
+    begun = fit(recipe, tmp_path / "begun", quiet=True).record
+    assert off_recipe(recipe, recipe, begun) == ["optimizer.decay_steps"]
+    whole = fit(recipe, tmp_path / "whole", quiet=True).record
+    assert off_recipe(recipe, recipe, whole) == []
+    assert whole["obtained"] != begun["obtained"]
+
+
+def test_minutes_are_of_all_sessions_and_all_that_was_done(tmp_path, data, monkeypatch):
+    """Samples drawn and evaluations made before a cut are part of the time too."""
+    hours = [0.0]
+    clock = time.monotonic
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: clock() + 3600 * hours[0])
+    sample = trainer.Trainer.sample
+
+    def slow(self, state, step):
+        hours[0] += 1
+        sample(self, state, step)
+
+    monkeypatch.setattr(trainer.Trainer, "sample", slow)
+    run = small_run("nade", data, steps=4, sample_every=2, log_every=2)
+    fit(run, tmp_path, quiet=True)
+    longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=8))
+    record = fit(longer, tmp_path, quiet=True).record
+    assert hours == [4]  # after steps 2, 4, 6 and 8
+    assert record["minutes"] == pytest.approx(4 * 60, abs=5)
+
+
+def test_steps_that_wait_for_a_page_are_training(tmp_path, data, monkeypatch):
+    """A page of samples waits for the steps that are queued; its own time begins after them."""
+    waited, block = [], jax.block_until_ready
+    monkeypatch.setattr(trainer.jax, "block_until_ready", lambda x: waited.append(1) or block(x))
+    times = []
+    took = trainer.Trainer.took
+    monkeypatch.setattr(
+        trainer.Trainer,
+        "took",
+        lambda self, started: times.append(len(waited)) or took(self, started),
+    )
+    fit(small_run("nade", data, steps=3, sample_every=1, eval_every=0), tmp_path, quiet=True)
+    assert times[:2] == [1, 2]
+
+
+def test_checkpoints_without_settings_are_nobodys(tmp_path, data):
+    run = small_run("nade", data, steps=4)
+    fit(run, tmp_path, quiet=True)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"has checkpoints and no config\.json"):
+        fit(dataclasses.replace(run, seed=5), tmp_path, quiet=True)
