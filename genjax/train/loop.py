@@ -166,6 +166,7 @@ def fit(
         finally:
             if trainer is not None:
                 trainer.feed.close()
+                trainer.end_trace()
             progress.close()
             if metrics_file:
                 metrics_file.close()

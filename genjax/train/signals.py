@@ -27,7 +27,10 @@ def sync(name: str) -> None:
 
 
 class Signals:
-    """SIGTERM and SIGINT become a request that the loop answers at the end of a call."""
+    """SIGTERM and SIGINT become a request that the loop answers at the end of a call.
+
+    Within another of its kind it answers what that one has caught, and tells it what comes.
+    """
 
     def __init__(self) -> None:
         self.caught = ""
@@ -37,7 +40,13 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._catch)
+        for outer in self._outer():
+            self.caught = self.caught or outer.caught
         return self
+
+    def _outer(self) -> list["Signals"]:
+        owners = [getattr(handler, "__self__", None) for handler in self._before.values()]
+        return [owner for owner in owners if isinstance(owner, Signals)]
 
     def _catch(self, number: int, frame: Any) -> None:
         if self.caught and number == signal.SIGINT:
@@ -47,3 +56,5 @@ class Signals:
     def __exit__(self, *_: Any) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        for outer in self._outer():
+            outer.caught = outer.caught or self.caught

@@ -119,6 +119,11 @@ class Trainer:
             self.tracing = True
         elif self.tracing and (calls == 12 or last):
             jax.block_until_ready(state)
+            self.end_trace()
+
+    def end_trace(self) -> None:
+        """Write the profile that was begun, also where a run is stopped in between."""
+        if self.tracing:
             jax.profiler.stop_trace()
             self.tracing = self.profile = False
 

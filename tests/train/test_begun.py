@@ -1,6 +1,8 @@
 """Runs that were begun before: what their record says is true of all of their sessions."""
 
 import dataclasses
+import os
+import signal
 import time
 
 import jax
@@ -10,6 +12,7 @@ from small import small_run, write_data
 from genjax.core import Optimizer
 from genjax.train import fit, trainer
 from genjax.train.cli import off_recipe
+from genjax.train.signals import Signals
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +74,26 @@ def test_checkpoints_without_settings_are_nobodys(tmp_path, data):
     (tmp_path / "config.json").unlink()
     with pytest.raises(ValueError, match=r"has checkpoints and no config\.json"):
         fit(dataclasses.replace(run, seed=5), tmp_path, quiet=True)
+
+
+def test_a_signal_before_training_is_not_lost(tmp_path, data):
+    """A queue of runs may be asked to leave while the next one reads its data."""
+    with Signals() as queue:
+        os.kill(os.getpid(), signal.SIGTERM)
+        result = fit(small_run("nade", data, steps=40), tmp_path, quiet=True)
+    assert (result.signalled, result.finished, result.step) == (True, False, 1)
+    with Signals() as queue:
+        with Signals() as run:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert (run.caught, queue.caught) == ("SIGTERM", "SIGTERM")
+
+
+def test_a_profile_ends_with_its_run(tmp_path, data):
+    """Stopped in the midst of it, the next run of the process can begin another."""
+    run = small_run("nade", data, steps=16)
+    wild = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd", learning_rate=1e30))
+    with pytest.raises(FloatingPointError):
+        fit(wild, tmp_path / "wild", profile=True, quiet=True)
+    for folder in ("wild", "next"):
+        fit(run, tmp_path / folder, profile=True, quiet=True)
+        assert list((tmp_path / folder / "profile").rglob("*.xplane.pb"))
