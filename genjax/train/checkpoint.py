@@ -144,6 +144,11 @@ class Checkpoints:
             for later in [s for s in manager.all_steps() if s > step]:
                 manager.delete(later)
 
+    def drop_best(self) -> None:
+        """Forget the best: what is older than the one that is gone was not the best."""
+        for step in self._managers["best"].all_steps():
+            self._managers["best"].delete(step)
+
     def wait(self) -> None:
         """Until everything is on disk."""
         for manager in self._managers.values():

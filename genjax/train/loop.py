@@ -215,6 +215,7 @@ def _restore(
     checkpoints.drop_after(step)
     if meta["best"] is not None and meta["best_step"] not in checkpoints.steps("best"):
         progress.say(f"{run.experiment}  the best checkpoint is gone; looking for a best anew")
+        checkpoints.drop_best()
         meta.update(best=None, best_step=0, bad=0)
     # Patience may have changed since: decide again.
     if not (run.train.patience and meta["bad"] >= run.train.patience):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import time
 
@@ -12,6 +13,7 @@ from small import small_run, write_data
 from genjax.core import Optimizer
 from genjax.train import fit, trainer
 from genjax.train.cli import off_recipe
+from genjax.train.load import load_state
 from genjax.train.signals import Signals
 
 
@@ -97,3 +99,17 @@ def test_a_profile_ends_with_its_run(tmp_path, data):
     for folder in ("wild", "next"):
         fit(run, tmp_path / folder, profile=True, quiet=True)
         assert list((tmp_path / folder / "profile").rglob("*.xplane.pb"))
+
+
+def test_an_older_best_is_not_used_where_the_newest_is_gone(tmp_path, data):
+    """The record is then of the last step, and so is what everybody loads."""
+    run = small_run("nade", data, steps=20)
+    fit(run, tmp_path, quiet=True)
+    best = sorted((tmp_path / "checkpoints" / "best").glob("[0-9]*"), key=lambda p: int(p.name))
+    if len(best) == 1:  # as where a process was killed before it could remove the one before
+        shutil.copytree(best[0], best[0].with_name("4"))
+    shutil.rmtree(best[-1])
+    (tmp_path / "record.json").unlink()
+    record = fit(run, tmp_path, quiet=True).record
+    assert (record["chosen_by"], record["chosen_step"]) == ("last step", 20)
+    assert int(load_state(tmp_path)[1].step) == 20
