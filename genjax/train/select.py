@@ -145,15 +145,13 @@ class Trials(Stacked):
         """The same examples for every run."""
         return np.broadcast_to(self.order.take(start, count), (self.runs, count))
 
-    def evaluate(self, step: int, pending: list[dict[str, jax.Array]]) -> None:
+    def evaluate(self, step: int, finite: np.ndarray) -> None:
         """Validation of each run that is still open; a number that is none closes it for good."""
-        fetched = jax.device_get(pending)
         for i in range(len(self.rates)):
             if not self.open(i):
                 continue
-            finite = all(np.isfinite(v[..., i]).all() for m in fetched for v in m.values())
             mean, error = math.nan, math.nan
-            if finite:
+            if finite[i]:
                 mean, error = self.validate(self.variables(i), self.validation, self.condition)
             if not math.isfinite(mean):
                 self.diverged[i] = True

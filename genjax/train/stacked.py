@@ -64,7 +64,7 @@ class Stacked(abc.ABC):
     def advance(self) -> None:
         """Steps and evaluations until the end, or until `going` says that it is enough."""
         t, step = self.settings, 0
-        pending: list[dict[str, jax.Array]] = []
+        finite = jnp.ones(self.runs, bool)
         while step < t.steps and self.going():
             every = t.eval_every or t.steps
             evaluation = min(step - step % every + every, t.steps)
@@ -72,11 +72,10 @@ class Stacked(abc.ABC):
             self.state, metrics = self.call(length)(
                 self.state, self.indices(step, length), self.data
             )
-            pending.append(metrics)
+            finite = _still_finite(finite, metrics)
             step += length
             if step == evaluation:
-                self.evaluate(step, pending)
-                pending = []
+                self.evaluate(step, np.asarray(finite))
 
     def going(self) -> bool:
         """Whether any run could still become better."""
@@ -87,8 +86,8 @@ class Stacked(abc.ABC):
         """Indices at positions start .. start + count - 1 of every run's order: `[runs, count]`."""
 
     @abc.abstractmethod
-    def evaluate(self, step: int, pending: list[dict[str, jax.Array]]) -> None:
-        """Look at the runs; `pending` are the metrics of all calls since the last time."""
+    def evaluate(self, step: int, finite: np.ndarray) -> None:
+        """Look at the runs; `finite` `[runs]` says whose metrics have been numbers all along."""
 
     def variables(self, i: int) -> dict[str, Any]:
         """What run `i` is to be used with now."""
@@ -119,3 +118,13 @@ class Stacked(abc.ABC):
         found = self.taken(step * size, length * size).reshape(self.runs, length, size)
         found = found.swapaxes(0, 1).astype(np.int32)
         return jnp.asarray(found[0] if length == 1 else found)
+
+
+@jax.jit
+def _still_finite(before: jax.Array, metrics: dict[str, jax.Array]) -> jax.Array:
+    """`[runs]`: which were finite before and in all metrics `[..., runs]` of a call.
+
+    A flag a run is kept, and not the metrics: of millions of calls without an evaluation between.
+    """
+    of_each = [jnp.isfinite(v).reshape(-1, len(before)).all(axis=0) for v in metrics.values()]
+    return jnp.stack([before, *of_each]).all(axis=0)

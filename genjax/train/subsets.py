@@ -100,7 +100,7 @@ class _Together(Stacked):
         parts = [i % self.count for i in range(self.runs)]
         return np.stack([self.starts[i] + self.orders[i].take(start, count) for i in parts])
 
-    def evaluate(self, step: int, pending: list[dict[str, jax.Array]]) -> None:
+    def evaluate(self, step: int, finite: np.ndarray) -> None:
         """Keep the weights of every density that is better than before on its own validation."""
         for i in range(self.count):
             one = self.variables(i)

@@ -85,14 +85,19 @@ def test_a_run_that_diverges_late_is_not_chosen_for_its_beginning(data, monkeypa
     run = small_run("nade", data, steps=12)
     from genjax.train.select import Trials
 
-    original = Trials.evaluate
+    original, calls = Trials.call, []
 
-    def poisoned(self, step, pending):
-        if step == 8:
-            pending[-1] = {k: v.at[0].set(np.nan) for k, v in pending[-1].items()}
-        original(self, step, pending)
+    def poisoned(self, length):
+        def call(*given):
+            state, metrics = original(self, length)(*given)
+            calls.append(length)
+            if len(calls) == 6:  # the evaluations are after 4 and 8
+                metrics = {k: v.at[..., 0].set(np.nan) for k, v in metrics.items()}
+            return state, metrics
 
-    monkeypatch.setattr(Trials, "evaluate", poisoned)
+        return call
+
+    monkeypatch.setattr(Trials, "call", poisoned)
     trials = select(run, [1e-2, 1e-4])
     assert trials[0] == Trial(1e-2, math.inf, pytest.approx(math.nan, nan_ok=True), 8)
     assert best(trials) is trials[1]
