@@ -23,6 +23,8 @@ from genjax.families import FAMILIES
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = sorted(FAMILIES)
+# One of a kind: JAX makes its pmap of shard_map, inside of which every family's losses are run.
+PMAPPED = ("dcgan", "gan", "nade", "pixelcnn", "vae")
 
 
 def exact_binary() -> list[str]:

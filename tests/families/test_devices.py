@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import NAMES, run_program
+from helpers import NAMES, PMAPPED, run_program
 
 # Cut along its outputs, a dense kernel ahead of transposed convolutions gets another gradient from
 # XLA's partitioner, outside of any step too; how batches are spread has no part in it.
@@ -31,8 +31,10 @@ def test_losses_and_gradients_agree(found, name):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("where", ["pmap", "shard_map"])
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [*(("shard_map", name) for name in NAMES), *(("pmap", name) for name in PMAPPED)],
+)
 def test_losses_run_inside_the_users_own_mapping(found, name, where):
     for loss in found[name]["losses"].values():
         got, expected = loss[where]
