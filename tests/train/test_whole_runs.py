@@ -17,7 +17,7 @@ from genjax.train.load import load_state
 
 @pytest.fixture(scope="module")
 def cut_and_whole(tmp_path_factory):
-    """Every family: 10 steps at once; and from what was saved after 4 of them, in another process."""
+    """Every family: 10 steps at once; and on from what 4 of them left, in another process."""
     root = tmp_path_factory.mktemp("resume")
     data = write_data(root, n=160)
     run_program("runs.py", data, str(root / "whole"), "10", *NAMES)
