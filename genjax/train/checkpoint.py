@@ -233,7 +233,9 @@ def _late_errors_dropped() -> Iterator[None]:
     level = log.level
 
     def unless_late(error: Any) -> None:
-        if not (isinstance(error.exc_value, RuntimeError) and "loop" in str(error.exc_value)):
+        said = str(error.exc_value)
+        closed = isinstance(error.exc_value, RuntimeError) and "loop" in said
+        if not (closed or said.startswith("Encountered error while reading array index")):
             hook(error)
 
     sys.unraisablehook = unless_late
