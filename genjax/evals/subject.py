@@ -129,7 +129,9 @@ class Subject:
                 f" {', '.join(self.dataset.counts())}; hold some out or take another."
             )
         held = self.dataset.splits[split]
-        return {k: v[drawn_rows(len(v), n)] for k, v in held.items()} if n is not None else held
+        if n is None or n >= len(held["x"]):  # nothing to copy
+            return held
+        return {k: v[drawn_rows(len(v), n)] for k, v in held.items()}
 
     def given(self, split: str, n: int | None = None) -> np.ndarray:
         """n real examples of a split as the family takes them: `[n, *shape]`."""

@@ -1,6 +1,5 @@
 """Checkpoints come back whole, or are set aside with a warning that names them."""
 
-import gc
 import pathlib
 import warnings
 
@@ -33,15 +32,6 @@ def shapes():
 def state_at(step):
     state = make_state(FAMILY, CONFIG, seed=step, ema=True)
     return state.replace(step=jnp.asarray(step, jnp.int32))
-
-
-@pytest.fixture(autouse=True)
-def usual_collections():
-    """A failed read leaves coroutines that report when they are collected: soon, as for users."""
-    before = gc.get_threshold()
-    gc.set_threshold(700, 10, 10)
-    yield
-    gc.set_threshold(*before)
 
 
 @pytest.fixture
