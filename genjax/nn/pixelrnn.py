@@ -8,7 +8,7 @@ Layers work on whole images (`__call__`), and on one pixel with what they keep o
 """
 
 import dataclasses
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -188,7 +188,7 @@ class DiagonalBiLSTM(nn.Module):
     A pixel's state comes from those of the pixel above and of the one beside it, on the left in one
     sweep and on the right in the other, whose result is moved down a row before it is added. On CPU
     a few images lie side by side: where the last rows of one are still at work, the first of the
-    next begin.
+    next begin; and gates are made, and made again for the gradient, where a diagonal needs them.
     """
 
     in_groups: tuple[int, ...]
@@ -200,37 +200,66 @@ class DiagonalBiLSTM(nn.Module):
         settings = (self.in_groups, self.features, self.channels, 2, 1, self.dtype)
         self.left, self.right = _Recurrence(*settings), _Recurrence(*settings)
 
-    def _sweep(self, recurrence: _Recurrence, gates: jax.Array) -> jax.Array:
-        """From the left, all rows of a diagonal at once: `[B, H, W, 4 h] -> [B, H, W, h]`."""
+    def _sweep(self, recurrence: _Recurrence, x: jax.Array, told: jax.Array) -> jax.Array:
+        """From the left, all rows of a diagonal at once: `[B, H, W, F] -> [B, H, W, h]`."""
+        width, exact = x.shape[2], recurrence.inputs.exactness()
+        kernel, bias = recurrence.inputs.weights()  # of 1x1, and read before any loop
 
-        def beside(many: int, gates: jax.Array) -> jax.Array:
-            return unlaid(self._diagonals(recurrence, laid(gates, many), gates.shape[2]), many)
+        def gates_first(x: jax.Array, told: jax.Array) -> jax.Array:
+            parts = (recurrence.inputs(x) + told,)
+            return self._diagonals(recurrence, lambda gates: gates, parts, width)
 
-        # On CPU what a step of the loop touches should stay in a cache, and no row wait idle.
-        most = max(len(gates) // IN_CACHE, 1)
-        many = next(n for n in range(most, 0, -1) if len(gates) % n == 0)
-        return jax.lax.platform_dependent(
-            gates, cpu=functools.partial(beside, many), default=functools.partial(beside, 1)
-        )
+        def in_cache(x: jax.Array, told: jax.Array) -> jax.Array:
+            # What a step of the loop touches should stay in a cache, and no row wait idle.
+            most = max(len(x) // IN_CACHE, 1)
+            many = next(n for n in range(most, 0, -1) if len(x) % n == 0)
+            everywhere = told.size == 1  # the same, which costs nothing but to say so
 
-    def _diagonals(self, recurrence: _Recurrence, gates: jax.Array, width: int) -> jax.Array:
-        """The same of images `width` columns wide that lie side by side."""
-        rows, columns = gates.shape[1:3]
+            def gates(x: jax.Array, told: jax.Array = told[0]) -> jax.Array:
+                here = jnp.matmul(x.astype(kernel.dtype), kernel[0, 0], precision=exact)
+                return here + bias[None, None] + told
+
+            parts = (laid(x, many),) if everywhere else (laid(x, many), laid(told, many))
+
+            return unlaid(self._diagonals(recurrence, gates, parts, width, again=True), many)
+
+        return jax.lax.platform_dependent(x, told, cpu=in_cache, default=gates_first)
+
+    def _diagonals(
+        self,
+        recurrence: _Recurrence,
+        gates_of: Callable[..., jax.Array],
+        parts: tuple[jax.Array, ...],
+        width: int,
+        again: bool = False,
+    ) -> jax.Array:
+        """The same of images `width` columns wide that lie side by side.
+
+        Args:
+          recurrence: of this direction.
+          gates_of: what pixels add to the gates, of the parts at a diagonal, `[B, H, ...]` each.
+          parts: of every pixel, `[B, H, W, ...]` each.
+          width: of one image.
+          again: whether the gradient makes a diagonal's gates again, or they are kept.
+        """
+        batch, rows, columns = parts[0].shape[:3]
         place = np.arange(rows + columns - 1)[:, None] - np.arange(rows)[None]  # columns, skewed
         begins = jnp.asarray(place % width == 0)[:, None, :, None]  # [S, 1, H, 1]
-        start = recurrence.begin(gates[:, :, 0, : self.features])  # [B, H, h]
+        like = jnp.broadcast_to(0 * parts[0][:, :, 0, :1], (batch, rows, self.features))
+        start = recurrence.begin(like.astype(jnp.float32))  # [B, H, h]
 
         def diagonal(state: State, part: Any) -> tuple[State, jax.Array]:
-            gates, begins = part
+            *here, begins = part
             # In skewed columns the pixel above lies beside too: one row up. Outside of the images
             # states are what they may be: nobody inside looks there.
             above = shifted(state[0], 1, 1, start[0][:, :1])
             h, c = (jnp.where(begins, s, left) for s, left in zip(start, state, strict=True))
-            state = cell(gates + recurrence.state(h, above), c)
+            state = cell(gates_of(*here) + recurrence.state(h, above), c)
             return state, state[0]
 
-        parts = (jnp.moveaxis(skewed(gates), 2, 0), begins)
-        _, h = jax.lax.scan(diagonal, start, parts)
+        step = jax.checkpoint(diagonal, prevent_cse=False) if again else diagonal
+        each = [jnp.moveaxis(skewed(part), 2, 0) for part in parts]  # [S, B, H, ...]
+        _, h = jax.lax.scan(step, start, (*each, begins))
         return unskewed(jnp.moveaxis(h, 0, 2), columns)
 
     def _told(self, told: Any) -> Any:
@@ -238,9 +267,8 @@ class DiagonalBiLSTM(nn.Module):
 
     def __call__(self, x: jax.Array, told: Any) -> jax.Array:
         left, right = self._told(told)
-        one = self._sweep(self.left, self.left.inputs(x) + left)
-        gates = (self.right.inputs(x) + right)[:, :, ::-1]
-        other = self._sweep(self.right, gates)[:, :, ::-1]
+        one = self._sweep(self.left, x, left)
+        other = self._sweep(self.right, x[:, :, ::-1], right[:, :, ::-1])[:, :, ::-1]
         return one + shifted(other, 1, 1)
 
     # One pixel at a time. Kept: states of the left sweep in the row above and at the pixel on the
