@@ -1,6 +1,7 @@
 """PixelRNN: normalised, causal, equal to the paper's recursions, drawn in three ways."""
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -245,6 +246,32 @@ def test_an_image_knows_nothing_of_those_beside_it(classes):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), slopes, each)
     apart = np.concatenate([a[1][1] for a in alone])
     np.testing.assert_allclose(pixels, apart, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_what_other_chips_run_is_the_same(classes, monkeypatch):
+    """GPU and TPU make the gates of all pixels first, and lay no images side by side."""
+    config, variables = made(shape=(4, 5, 1), classes=classes)
+    x = (jax.random.uniform(jax.random.key(0), (8, 4, 5, 1)) < 0.5).astype(jnp.float32)
+    label = (jnp.arange(8) % 2,) if classes else ()
+
+    def both():
+        def of(variables):
+            return jnp.sum(pixelrnn.log_prob(config, variables, x, *label) ** 2)
+
+        return jax.jit(jax.value_and_grad(of))(variables)
+
+    asked, here = [], both()
+
+    def elsewhere(*args, cpu, default):
+        asked.append(cpu)
+        return default(*args)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
+    there = both()
+    assert len(asked) >= 2 * config.layers
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, here, there)
 
 
 def test_laid_side_by_side_and_back():
