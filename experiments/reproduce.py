@@ -18,6 +18,7 @@ import sys
 import time
 
 from experiments.table import RECORDS, rows
+from genjax.evals.needs import NEEDS
 from genjax.train import Run, fit
 from genjax.train.cli import off_recipe, use_compilation_cache
 from genjax.train.pack import pack, unpack
@@ -54,11 +55,12 @@ def queue(options: argparse.Namespace) -> list[Run]:
         if options.only and not any(name == o or name.split(":")[0] == o for o in options.only):
             continue
         source = data.get(run.data.data, run.data.data)
-        run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source))
+        train = run.train
         if options.steps is not None:
-            run = dataclasses.replace(
-                run, train=dataclasses.replace(run.train, steps=options.steps)
-            )
+            train = dataclasses.replace(train, steps=options.steps)
+        if options.fid_weights and "weights" in NEEDS.get(train.instrument, ()):
+            train = dataclasses.replace(train, fid_weights=str(options.fid_weights))
+        run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source), train=train)
         runs += [dataclasses.replace(run, seed=seed) for seed in options.seeds]
     return runs
 
@@ -75,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run each")
     parser.add_argument("--steps", type=int, help="shorten every run; such runs make no row")
     parser.add_argument("--data", nargs="+", type=replacement, default=[], metavar="NAME=FILE")
+    network = "pt_inception-2015-12-05-6726825d.pth"
+    parser.add_argument("--fid-weights", type=pathlib.Path, metavar="FILE", help=network)
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs"))
     parser.add_argument("--records", type=pathlib.Path, default=RECORDS)
     parser.add_argument("--commit", help="commit of the code, where there is no git")
@@ -86,6 +90,10 @@ def main(argv: list[str] | None = None) -> int:
     for only in options.only or []:
         if not any(only in (name, name.split(":")[0]) for name in known):
             parser.error(f"there is no experiment '{only}'; there are {', '.join(known)}")
+    taken = sorted({run.data.data for run in known.values()})
+    for name, _ in options.data:
+        if name not in taken:
+            parser.error(f"no experiment takes the data '{name}'; they take {', '.join(taken)}")
     # Packing and the interpreter's end need their share of the budget.
     reserve = 20.0 if options.pack else 5.0
     deadline = None if options.budget is None else began + options.budget - reserve

@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, help="examples at a time; else the run's")
     parser.add_argument("--examples", type=int, help="the first so many; else the whole split")
     parser.add_argument("--temperatures", type=int, help="anneal in so many steps, such as 1000")
-    parser.add_argument("--chains", type=int, default=16, help="annealed, of each example (16)")
-    parser.add_argument("--leapfrog", type=int, default=10, help="steps a transition (10)")
+    parser.add_argument("--chains", type=int, help="annealed, of each example (16)")
+    parser.add_argument("--leapfrog", type=int, help="steps of an annealed transition (10)")
     parser.add_argument("--binarize-seeds", type=int, nargs="+", help="of draws of the pixels")
     options = parser.parse_args(argv)
     try:
@@ -51,9 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         # A bound's noise is drawn batch by batch: the run's own size gives the run's own figure.
         size = run.train.eval_batch if options.batch_size is None else options.batch_size
         checks.positive(samples=samples, batch_size=size)
-        names = ("examples", "temperatures", "chains", "leapfrog")
-        asked = {name: getattr(options, name) for name in names}
-        checks.positive(**{k: v for k, v in asked.items() if v is not None})
+        check_used(options)
+        of_chains = {"chains": options.chains or 16, "leapfrog": options.leapfrog or 10}
         if options.temperatures is None:
             nll = evals.make_nll(family, run.model, num_samples=samples, reported=True)
         else:
@@ -61,8 +60,7 @@ def main(argv: list[str] | None = None) -> int:
                 family,
                 run.model,
                 betas=evals.temperatures(options.temperatures),
-                chains=options.chains,
-                leapfrog=options.leapfrog,
+                **of_chains,
             )
         draws = redrawn(run, options.binarize_seeds, options.temperatures)
         run, dataset = open_split(draws[0], options.split, options.data)
@@ -75,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     name = f"{run.experiment}  {options.split}"
     if options.temperatures is not None:
         found = annealed(chains(variables, x, key, size, condition, passing(name, say)))
-        about = {"experiment": run.experiment, "split": options.split, **found, **asked}
+        about = {"experiment": run.experiment, "split": options.split, **found, **of_chains}
+        about["temperatures"] = options.temperatures
         about["data_checksum"] = dataset.checksum()
         print(json.dumps(plain(about | {"examples": len(x)})))
         return 0
@@ -105,6 +104,23 @@ def main(argv: list[str] | None = None) -> int:
         found["spread"] = float(np.std(each, ddof=1)) if len(each) > 1 else None
     print(json.dumps(plain(found)))
     return 0
+
+
+def check_used(options: argparse.Namespace) -> None:
+    """Numbers are above 0, and each of them has a use.
+
+    Raises:
+      ValueError: one is not, or has none; one sentence.
+    """
+    names = ("examples", "temperatures", "chains", "leapfrog")
+    asked = {name: getattr(options, name) for name in names}
+    checks.positive(**{name: value for name, value in asked.items() if value is not None})
+    annealed = options.temperatures is not None
+    for name in ("samples",) if annealed else ("chains", "leapfrog"):
+        if getattr(options, name) is not None:
+            fix = "leave out one of the two" if annealed else "add --temperatures, such as 1000"
+            of = "a bound, and --temperatures anneal" if annealed else "annealed sampling"
+            raise ValueError(f"--{name} is of {of}; {fix}.")
 
 
 def redrawn(run: Run, seeds: list[int] | None, temperatures: int | None) -> list[Run]:

@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{options.n} samples in {out}")
         if options.npy:
             options.npy.parent.mkdir(parents=True, exist_ok=True)
-            np.save(options.npy, x, allow_pickle=False)
+            with options.npy.open("wb") as file:  # under this name: np.save adds .npy to others
+                np.save(file, x, allow_pickle=False)
             print(f"and as numbers in {options.npy}")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

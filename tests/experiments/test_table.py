@@ -274,9 +274,28 @@ def test_only_what_there_is(machine, capsys, name):
 
 
 def test_carried_data_take_the_place_of_a_name(machine):
-    assert machine.main("--data mnist=carried/mnist.npz cifar10=other.npz") == 0
+    assert machine.main("--data mnist=carried/mnist.npz") == 0
     assert {run.data.data for _, run, *_ in machine.calls} == {"carried/mnist.npz"}
     # Where a file lies makes no other numbers: the rows count.
+    assert len(machine.written) == 3
+
+
+def test_a_name_that_no_row_takes_is_a_mistake(machine, capsys):
+    with pytest.raises(SystemExit) as stop:
+        machine.main("--data mnist=carried/mnist.npz minst=other.npz")
+    assert stop.value.code == 2
+    assert machine.names == []
+    said = capsys.readouterr().err
+    assert "no experiment takes the data 'minst'; they take mnist" in said
+
+
+def test_the_standard_network_goes_to_the_rows_that_ask_for_it(machine, monkeypatch):
+    row = RUNS["b_mnist"]
+    scored = dataclasses.replace(row, train=dataclasses.replace(row.train, instrument="fid"))
+    monkeypatch.setattr(reproduce, "rows", lambda: {**RUNS, "b_mnist": scored})
+    assert machine.main("--fid-weights there.pth") == 0
+    found = {run.experiment: run.train.fid_weights for _, run, *_ in machine.calls}
+    assert found == {"a_mnist": "", "a_mnist:sgd": "", "b_mnist": "there.pth"}
     assert len(machine.written) == 3
 
 

@@ -263,6 +263,12 @@ def test_evaluate_by_chains_that_ask_no_encoder(workdir, data, monkeypatch, caps
     assert "nade has no log_prior; annealed importance sampling" in capsys.readouterr().err
     assert evaluate.main([str(workdir), "--temperatures", "0"]) == 2
     assert "temperatures must be above 0, got 0" in capsys.readouterr().err
+    assert evaluate.main([str(workdir), "--chains", "20"]) == 2
+    said = "--chains is of annealed sampling; add --temperatures, such as 1000."
+    assert said in capsys.readouterr().err
+    assert evaluate.main([str(workdir), *options, "--samples", "9"]) == 2
+    said = "--samples is of a bound, and --temperatures anneal; leave out one of the two."
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_sample_draws_what_was_asked(finished, tmp_path, capsys):
     with Image.open(out) as image:
         assert image.size[0] > 0
     assert str(out) in capsys.readouterr().out
-    again = tmp_path / "b.npy"
+    again = tmp_path / "b"
     sample.main([str(workdir), "--n", "5", "--out", str(out), "--npy", str(again)])
     np.testing.assert_array_equal(x, np.load(again, allow_pickle=False))
     sample.main([str(workdir), "--n", "5", "--seed", "1", "--out", str(out), "--npy", str(again)])
