@@ -3,6 +3,10 @@
 Aaron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu, "Pixel Recurrent Neural Networks", ICML
 2016 (arXiv:1601.06759), table 4: Diagonal BiLSTM 80.75 (1 layer, h = 32) and 79.20 (7 layers,
 h = 16), Row LSTM 80.54 (its size is not printed). RMSProp in batches of 16; rates are not printed.
+
+`fast` is the one layer in 32 passes over the training images, an hour and a half of two CPU cores.
+Its rate is chosen on validation, each tried falling to 0 over 2,000 steps of 32 images: 0.002 has
+92.4 nats, 0.005 89.5, 0.01 88.6, 0.02 89.6, 0.04 93.7.
 """
 
 import dataclasses
@@ -46,6 +50,16 @@ ONE = Run(
     ),
 )
 
+FAST = dataclasses.replace(
+    ONE,
+    experiment="pixelrnn_mnist:fast",
+    optimizer=dataclasses.replace(ONE.optimizer, learning_rate=1e-2),
+    train=dataclasses.replace(ONE.train, steps=50_000, batch_size=32),
+    figure=dataclasses.replace(
+        ONE.figure, difference=f"32 passes; {ADAM.replace('of 64', 'of 32')}; {MARGIN}"
+    ),
+)
+
 
 def changed(name: str, paper: float, row: str, model: pixelrnn.Config, more: str = MARGIN) -> Run:
     """Another row of the table."""
@@ -60,6 +74,7 @@ def changed(name: str, paper: float, row: str, model: pixelrnn.Config, more: str
 
 RECIPES = {
     "diagonal_1": ONE,
+    "fast": FAST,
     "diagonal_7": changed(
         "diagonal_7", 79.20, "Diagonal BiLSTM, 7 layers, h = 16", pixelrnn.Config()
     ),
