@@ -4,9 +4,11 @@ Multiply-adds of matrix products and convolutions count twice, everything else n
 chip's matrix units would have to do. Bytes are those of the function's arguments and results and of
 every product's operands and results: what its memory would have to move if all that lies between
 products were computed in passing. Bodies of `scan` count as often as they run; of `while`, whose
-length nobody knows, once; of `cond` the dearest branch.
+length nobody knows, once; of `cond` the dearest branch, but where a platform chooses (as in
+`jax.lax.platform_dependent`) that of the platform that is asked for.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,20 +19,33 @@ PRODUCTS = ("dot_general", "conv_general_dilated")
 Each = Callable[[Any], int]
 
 
-def count(function: Callable, *args: Any, only: Callable = lambda equation: True) -> int:
+def here() -> str:
+    """The platform of this process, as programs are lowered for it."""
+    backend = jax.default_backend()
+    return "cuda" if backend == "gpu" else backend
+
+
+def count(
+    function: Callable,
+    *args: Any,
+    only: Callable = lambda equation: True,
+    platform: str | None = None,
+) -> int:
     """Operations of `function(*args)`; arguments may be shapes.
 
-    `only` says of a product's equation whether it counts.
+    `only` says of a product's equation whether it counts; `platform` is cpu, cuda or tpu, or None
+    for the one that is here.
     """
     traced = jax.make_jaxpr(function)(*args).jaxpr
-    return of_jaxpr(traced, lambda e: operations(e) if only(e) else 0)
+    return of_jaxpr(traced, lambda e: operations(e) if only(e) else 0, platform or here())
 
 
-def work(function: Callable, *args: Any) -> tuple[int, int, int]:
+def work(function: Callable, *args: Any, platform: str | None = None) -> tuple[int, int, int]:
     """Operations, how many of them in full float32, and bytes; arguments may be shapes."""
     traced = jax.make_jaxpr(function)(*args).jaxpr
-    full = of_jaxpr(traced, lambda e: operations(e) if exact(e) else 0)
-    return of_jaxpr(traced, operations), full, size_of(traced) + of_jaxpr(traced, size_of)
+    of = functools.partial(of_jaxpr, traced, platform=platform or here())
+    full = of(lambda e: operations(e) if exact(e) else 0)
+    return of(operations), full, size_of(traced) + of(size_of)
 
 
 def exact(e: Any) -> bool:
@@ -40,18 +55,22 @@ def exact(e: Any) -> bool:
     return all(p == jax.lax.Precision.HIGHEST for p in asked)
 
 
-def of_jaxpr(jaxpr: Any, each: Each) -> int:
+def of_jaxpr(jaxpr: Any, each: Each, platform: str) -> int:
     """Sum of `each` product of a traced function."""
-    return sum(of_equation(e, each) for e in jaxpr.eqns)
+    return sum(of_equation(e, each, platform) for e in jaxpr.eqns)
 
 
-def of_equation(e: Any, each: Each) -> int:
+def of_equation(e: Any, each: Each, platform: str) -> int:
     """The same of one equation, with the functions in it."""
     if e.primitive.name in PRODUCTS:
         return each(e)
-    inner = [of_jaxpr(j, each) for j in inside(e.params)]
+    inner = [of_jaxpr(j, each, platform) for j in inside(e.params)]
     if e.primitive.name == "cond":
-        return max(inner, default=0)
+        places = e.params.get("branches_platforms")
+        if places is None:
+            return max(inner, default=0)
+        # Platforms of each branch; None is the one for all others.
+        return next(n for n, p in zip(inner, places, strict=True) if p is None or platform in p)
     return sum(inner) * (e.params["length"] if e.primitive.name == "scan" else 1)
 
 

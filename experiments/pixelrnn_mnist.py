@@ -53,7 +53,7 @@ ONE = Run(
 FAST = dataclasses.replace(
     ONE,
     experiment="pixelrnn_mnist:fast",
-    optimizer=dataclasses.replace(ONE.optimizer, learning_rate=1e-2),
+    optimizer=Optimizer(learning_rate=1e-2, schedule="linear", clip=1.0),
     train=dataclasses.replace(ONE.train, steps=50_000, batch_size=32),
     figure=dataclasses.replace(
         ONE.figure, difference=f"32 passes; {ADAM.replace('of 64', 'of 32')}; {MARGIN}"

@@ -245,8 +245,11 @@ class DiagonalBiLSTM(nn.Module):
         batch, rows, columns = parts[0].shape[:3]
         place = np.arange(rows + columns - 1)[:, None] - np.arange(rows)[None]  # columns, skewed
         begins = jnp.asarray(place % width == 0)[:, None, :, None]  # [S, 1, H, 1]
-        like = jnp.broadcast_to(0 * parts[0][:, :, 0, :1], (batch, rows, self.features))
-        start = recurrence.begin(like.astype(jnp.float32))  # [B, H, h]
+        # Zeros that vary over devices as x does, also where x is NaN: the state is that of all
+        # images in a row.
+        edge = parts[0][:, :, 0, :1]
+        zeros = jnp.broadcast_to((edge < edge).astype(jnp.float32), (batch, rows, self.features))
+        start = recurrence.begin(zeros)  # [B, H, h]
 
         def diagonal(state: State, part: Any) -> tuple[State, jax.Array]:
             *here, begins = part

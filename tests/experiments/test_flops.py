@@ -51,6 +51,23 @@ def test_products_convolutions_and_loops():
     assert count(depthwise, x, grouped) == 2 * 128 * 25 * 6
 
 
+def test_where_a_platform_chooses_its_own_branch_counts():
+    a = jnp.zeros((3, 3))
+
+    def choose(a):
+        return jax.lax.platform_dependent(a, cpu=lambda a: a @ a, default=lambda a: a @ a @ a @ a)
+
+    def slope(a):
+        return jax.grad(lambda a: choose(a).sum())(a)
+
+    assert count(choose, a) == count(choose, a, platform="cpu") == 54
+    assert count(choose, a, platform="cuda") == 3 * 54
+    # Forwards and backwards by the same branch, whichever is the dearer.
+    assert count(slope, a, platform="cpu") == 3 * 54
+    assert count(slope, a, platform="tpu") == 9 * 54
+    assert work(choose, a, platform="cuda")[0] == 3 * 54
+
+
 def test_bytes_are_those_of_ends_and_products():
     a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5), jnp.bfloat16)
 

@@ -246,6 +246,14 @@ def test_an_image_knows_nothing_of_those_beside_it(classes):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), slopes, each)
     apart = np.concatenate([a[1][1] for a in alone])
     np.testing.assert_allclose(pixels, apart, rtol=1e-3, atol=1e-4)
+    # One that has no probability takes none of the others' away.
+    if classes:
+        label = (label[0].at[0].set(2),)
+    else:
+        x = x.at[0, 0, 0, 0].set(jnp.nan)
+    found = jax.jit(functools.partial(pixelrnn.log_prob, config))(variables, x, *label)
+    assert np.isnan(found[0])
+    assert np.isfinite(found[1:]).all()
 
 
 @pytest.mark.parametrize("classes", [0, 2])

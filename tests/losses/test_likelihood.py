@@ -108,6 +108,10 @@ def test_golden_values():
     nats = categorical_nll(jnp.array([[0.0, 1.0, 2.0]]), jnp.array([0]))
     assert float(nats[0]) == pytest.approx(2.40760596, rel=1e-6)
     # (1 - 0)^2 / (2 * 2^2) + log 2 + log(2 pi) / 2
+    # At its mean a density narrower than float32 can say is still that of its width.
+    nats, slope = jax.value_and_grad(lambda s: losses.gaussian_nll(one, one, s)[0])(-100 * one)
+    assert float(nats) == pytest.approx(one.size * (-100 + 0.5 * math.log(2 * math.pi)))
+    np.testing.assert_allclose(slope, 1)
     nats = losses.gaussian_nll(one, 0 * one, math.log(2) * one)
     assert float(nats[0]) == pytest.approx(1.73708571, rel=1e-6)
 
