@@ -82,7 +82,6 @@ def consumption(
     row: dict[str, str | float] = {"family": name}
     for how in ("memory", "streamed"):
         run = STOPS[name]
-        each = run.train.batch_size * getattr(run.model, "critic_steps", 1)
         streamed = dataclasses.replace(run.data, data=digits, stream="yes")
         data = run.data if how == "memory" else streamed
         train = dataclasses.replace(
@@ -96,7 +95,7 @@ def consumption(
         )
         run = dataclasses.replace(run, data=data, train=train)
         last = measured(run, pathlib.Path(folder) / f"{name}-{how}")
-        row[f"{how}: examples/s"] = last["examples_per_second"] / run.train.batch_size * each
+        row[f"{how}: examples/s"] = last["examples_per_second"]
         row[f"{how}: waited %"] = 100 * last["input_wait"]
     return row
 

@@ -17,6 +17,8 @@ import re
 import sys
 import time
 
+import jax
+
 from experiments.table import RECORDS, rows
 from genjax.evals.needs import NEEDS
 from genjax.train import Run, fit
@@ -24,6 +26,8 @@ from genjax.train.cli import off_recipe, use_compilation_cache
 from genjax.train.pack import pack, unpack
 from genjax.train.record import write_record
 from genjax.train.signals import Signals
+
+OF_A_DEVICE = jax.errors.JaxRuntimeError  # such as memory that has run out
 
 
 def seconds(text: str) -> float:
@@ -125,9 +129,10 @@ def main(argv: list[str] | None = None) -> int:
                 result = fit(run, workdir, deadline=deadline, commit=options.commit)
                 if result.record and not off_recipe(known[run.experiment], run, result.record):
                     write_record(options.records, result.record)
-            except (ValueError, OSError, FloatingPointError) as error:
+            except (ValueError, OSError, FloatingPointError, MemoryError, OF_A_DEVICE) as error:
                 # One run that cannot go on does not take the others along.
-                print(f"error: {workdir.name}: {error}", file=sys.stderr)
+                why = str(error) or type(error).__name__
+                print(f"error: {workdir.name}: {why}", file=sys.stderr)
                 failed[workdir.name] = error
                 continue
             stopped = result.signalled or not result.finished

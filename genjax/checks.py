@@ -77,6 +77,11 @@ def events(family: str, x: Any, shape: Sequence[int]) -> None:
         )
 
 
+def memory_ran_out(error: Exception) -> bool:
+    """Whether an error says that a computation does not fit into memory, here or on a device."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def same_shape(where: str, **arrays: Any) -> None:
     """Refuse silent broadcasting between arguments that must agree in shape."""
     if len({jnp.shape(a) for a in arrays.values()}) > 1:
@@ -193,7 +198,12 @@ def kinds(settings: Any) -> None:
 
 
 def choices(settings: Any) -> None:
-    """Every field of a dataclass that is annotated as a `Literal` must be one of its values."""
+    """Every field of a dataclass that is annotated as a `Literal`, and every entry of a tuple of
+    them, must be one of its values."""
     for name, hint in typing.get_type_hints(type(settings)).items():
+        value, inside = getattr(settings, name), typing.get_args(hint)
         if typing.get_origin(hint) is Literal:
-            one_of(typing.get_args(hint), **{name: getattr(settings, name)})
+            one_of(inside, **{name: value})
+        if typing.get_origin(hint) is tuple and typing.get_origin(inside[0]) is Literal:
+            for entry in value:
+                one_of(typing.get_args(inside[0]), **{name: entry})

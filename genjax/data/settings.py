@@ -51,8 +51,8 @@ class Data:
     """Processes that read and decode streamed images; 0 does it in threads of this one."""
 
     def __post_init__(self) -> None:
-        checks.one_of(TRANSFORMS, transform=self.transform)
-        checks.one_of(("auto", "yes", "no"), stream=self.stream)
+        checks.kinds(self)
+        checks.choices(self)
         checks.not_negative(
             binarize_seed=self.binarize_seed,
             validation=self.validation,

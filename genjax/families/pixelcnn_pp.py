@@ -118,6 +118,7 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
         x = jax.random.uniform(noise_key, (2, *config.shape), minval=-1.0)
         condition = jnp.zeros((2, config.classes)) if config.classes else None
     else:
+        checks.batch("pixelcnn_pp", batch, functools.partial(batch_spec, config))
         x = scaled(batch["x"], config.levels)
         condition = _condition(config, batch.get("label"), len(x))
     return _network(config).init(params_key, x, condition)

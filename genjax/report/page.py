@@ -13,7 +13,7 @@ from genjax.report.table import comparison, settings
 from genjax.version import __version__
 
 # Metrics for the day on which something is wrong; they are folded away.
-ASIDE = ("norm", "learning_rate", "std_error", "examples_per_second", "input_wait")
+ASIDE = ("norm", "learning_rate", "std_error", "examples_per_second", "input_wait", "seconds")
 
 
 def render(runs: list[Shown], title: str | None = None) -> str:

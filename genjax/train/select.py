@@ -68,7 +68,7 @@ def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = Non
         )
     # One everywhere, and each run's own in its state: schedules are proportional to the rate.
     optimizer_settings = dataclasses.replace(run.optimizer, learning_rate=1.0)
-    train = dataclasses.replace(run.train, steps=steps or run.train.steps)
+    train = run.train if steps is None else dataclasses.replace(run.train, steps=steps)
     run = dataclasses.replace(run, train=train, optimizer=optimizer_settings)
     run = resolve(run, jax.default_backend())
     dataset = data_room.load(run.data)

@@ -20,7 +20,8 @@ class Train:
     batch_size: int = 100
     """Examples a step (a critic step, where there are several)."""
     steps_per_call: int = 0
-    """Steps joined in one dispatch; 0 is 1 on CPU and 100 on GPU and TPU."""
+    """Steps joined in one dispatch; 0 is 1 on CPU, and 100 on GPU and TPU or eval_every where that
+    is less. What is done every so many steps is done at the end of a call."""
     ema: float = 0.0
     """Decay of the average of the parameters; 0 keeps none."""
     log_every: int = 100
@@ -55,6 +56,8 @@ class Train:
     """Where metrics go beside metrics.jsonl: metrics.csv, and tensorboard/ with the samples."""
 
     def __post_init__(self) -> None:
+        checks.kinds(self)
+        checks.choices(self)
         checks.positive(
             steps=self.steps,
             batch_size=self.batch_size,
@@ -152,6 +155,26 @@ class Run:
         checks.seed(seed=self.seed)
 
 
+def check_parts(run: Run) -> None:
+    """Family, Config and optimizer must belong together.
+
+    Raises:
+      ValueError: they do not; one sentence.
+    """
+    family, name = families.get(run.family), run.family
+    if not isinstance(run.model, family.Config):
+        raise ValueError(
+            f"{name} takes genjax.families.{name}.Config, and model is a"
+            f" {type(run.model).__module__}.{type(run.model).__qualname__}."
+        )
+    two = isinstance(run.optimizer, TwoOptimizers)
+    if family.TRAITS.fit == "gradient" and two != hasattr(family, "Optimizers"):
+        players = "one player: give optimizer=Optimizer(...)."
+        if not two:
+            players = "two players: give optimizer=TwoOptimizers(generator=..., discriminator=...)."
+        raise ValueError(f"{name} has {players}")
+
+
 def build_optimizer(run: Run) -> Any:
     """The Optax optimizer, or the family's named tuple of them, or None where there is none."""
     family = families.get(run.family)
@@ -168,7 +191,12 @@ def build_optimizer(run: Run) -> Any:
 
 
 def resolve(run: Run, backend: str) -> Run:
-    """Fill in what depends on other settings: decay_steps, steps_per_call, the fold, the labels."""
+    """Fill in what depends on other settings: decay_steps, steps_per_call, the fold, the labels.
+
+    Raises:
+      ValueError: family, Config and optimizer do not belong together.
+    """
+    check_parts(run)
     # An evaluation that decides when to stop must not wait for the end of a longer call.
     longest = min(100, run.train.eval_every or 100)
     per_call = run.train.steps_per_call or (1 if backend == "cpu" else longest)
@@ -222,8 +250,8 @@ def continue_from(run: Run, saved: Run) -> Run:
 
 
 def to_json(settings: Any) -> dict[str, Any]:
-    """A dataclass as nested dicts and lists, as JSON gives them back."""
-    return json.loads(json.dumps(dataclasses.asdict(settings)))
+    """A dataclass as nested dicts and lists, as JSON has them; NumPy's numbers are numbers."""
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=lambda n: n.item()))
 
 
 def run_from_json(values: dict[str, Any]) -> Run:

@@ -167,16 +167,15 @@ class Trainer:
             means[name] = float(values.mean(dtype=np.float64))
         seconds = self.untimed()
         meta["seconds"] += seconds
-        size = self.run.train.batch_size
+        size = self.run.train.batch_size * getattr(self.run.model, "critic_steps", 1)
         training = max(seconds - self.aside, 1e-9)
         rate = (step - first) * size / training
         wait = self.feed.waited / training
         self.aside = self.feed.waited = 0.0
         lr = self.learning_rate(step)
         if self.metrics_file:
-            self.metrics_file.write(
-                step, {**means, **lr, "examples_per_second": rate, "input_wait": wait}
-            )
+            clock = {"examples_per_second": rate, "input_wait": wait, "seconds": meta["seconds"]}
+            self.metrics_file.write(step, {**means, **lr, **clock})
         self.progress.log(step, means, rate)
         smoothing = getattr(getattr(self.run.model, "method", None), "smoothing", 0.0)
         for words in watch.look(step, means, meta, smoothing) if regular else ():

@@ -6,6 +6,7 @@ import json
 import pathlib
 import types
 
+import jax
 import pytest
 
 from experiments import __main__ as command
@@ -355,6 +356,14 @@ def test_a_mistake_is_one_line_and_2_and_what_is_done_is_packed(machine, tmp_pat
     # The others are not to blame for it.
     assert machine.written == ["a_mnist-seed0.json", "b_mnist-seed0.json"]
     assert (tmp_path / "pack" / "pack.json").is_file()
+
+
+@pytest.mark.parametrize("kind", [MemoryError, jax.errors.JaxRuntimeError])
+def test_a_run_that_finds_no_memory_does_not_take_the_others_along(machine, capsys, kind):
+    machine.error = {"a_mnist-sgd-seed0": kind()}
+    assert machine.main() == 2
+    assert f"error: a_mnist-sgd-seed0: {kind.__name__}\n" in capsys.readouterr().err
+    assert machine.written == ["a_mnist-seed0.json", "b_mnist-seed0.json"]
 
 
 def test_a_run_that_diverges_does_not_take_the_others_along(machine, capsys):

@@ -210,6 +210,9 @@ def test_init_takes_the_data_it_is_given():
     one, other = (pixelcnn_pp.init(TINY, key, b)["params"] for b in ({"x": x}, {"x": 0 * x}))
     np.testing.assert_array_equal(one["first_u"]["v"], other["first_u"]["v"])
     assert (one["first_u"]["g"] != other["first_u"]["g"]).any()
+    # Twice a byte would begin again at 0.
+    with pytest.raises(ValueError, match=r"cast it with .astype\('float32'\)"):
+        pixelcnn_pp.init(TINY, key, {"x": x.astype(jnp.uint8)})
 
 
 @pytest.mark.parametrize(("shape", "halvings"), [((2, 2, 1), 1), ((1, 8, 1), 0)])

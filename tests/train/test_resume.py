@@ -15,7 +15,7 @@ from genjax.train.load import load_state
 
 def assert_same_run(a, b):
     """Equal states to the bit, and equal lines of metrics but for what a clock measured."""
-    clock = ("examples_per_second", "input_wait")
+    clock = ("examples_per_second", "input_wait", "seconds")
     chex.assert_trees_all_equal(leaves(load_state(a)[1]), leaves(load_state(b)[1]))
 
     def lines(workdir):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 
+import numpy as np
 import pytest
 
 from genjax import families
@@ -264,6 +266,48 @@ def test_a_run_refuses_what_no_seed_can_be():
         dataclasses.replace(make(), seed=-1)
     with pytest.raises(ValueError, match=r"seed must be below 2\^32"):
         dataclasses.replace(make(), seed=2**32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "sentence"),
+    [
+        # Each of these trained, and left a workdir that nothing could read.
+        (Train, {"steps": 1e4}, "steps must be a whole number, got 10000.0."),
+        (Train, {"writers": ("tsv",)}, "writers must be one of csv, tensorboard, got 'tsv'"),
+        (Train, {"writers": "csv"}, "writers must be a tuple such as (csv,), got 'csv'"),
+        (Train, {"ema": "0.9"}, "ema must be a number, got '0.9'"),
+        (Data, {"limit": 2.5}, "limit must be a whole number, got 2.5."),
+        (Data, {"standardize": "yes"}, "standardize must be True or False, got 'yes'"),
+        (Data, {"stream": "maybe"}, "stream must be one of auto, yes, no, got 'maybe'"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_another_kind_is_a_sentence(kind, setting, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        kind(**setting)
+
+
+def test_numbers_of_numpy_are_numbers():
+    run = dataclasses.replace(make(steps=np.int64(7), ema=np.float32(0.5)), seed=np.int64(3))
+    assert run_from_json(through_json(run)) == run
+    assert through_json(run)["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"model": families.get("made").tiny()}, "nade takes genjax.families.nade.Config, and"),
+        ({"optimizer": TwoOptimizers()}, "nade has one player: give optimizer=Optimizer(...)."),
+        (
+            {"family": "gan", "model": families.get("gan").tiny()},
+            "gan has two players: give optimizer=TwoOptimizers(generator=..., discriminator=...).",
+        ),
+    ],
+    ids=["model", "two", "one"],
+)
+def test_what_does_not_belong_together_is_a_sentence(changed, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        resolve(dataclasses.replace(make(), **changed), "cpu")
 
 
 def test_patience_needs_evaluations_and_data_a_name():
