@@ -77,9 +77,21 @@ def events(family: str, x: Any, shape: Sequence[int]) -> None:
         )
 
 
-def memory_ran_out(error: Exception) -> bool:
-    """Whether an error says that a computation does not fit into memory, here or on a device."""
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+REFUSED = (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError)
+"""What a command says in one sentence, see `said`."""
+
+
+def said(error: Exception, fewer: str) -> str:
+    """An error as a command says it; of memory that ran out, here or on a device, what to lower.
+
+    Raises:
+      JaxRuntimeError: it is another error of a device's, which no sentence explains.
+    """
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return f"error: memory ran out; take fewer at a time ({fewer})."
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        raise error
+    return f"error: {error}"
 
 
 def same_shape(where: str, **arrays: Any) -> None:

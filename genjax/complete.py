@@ -46,8 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         checks.positive(images=options.images, draws=options.draws)
         checks.seed(seed=options.seed)
         found = look(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except checks.REFUSED as error:
+        print(checks.said(error, "--images"), file=sys.stderr)
         return 2
     print(json.dumps(found))
     return 0

@@ -45,51 +45,53 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--binarize-seeds", type=int, nargs="+", help="of draws of the pixels")
     options = parser.parse_args(argv)
     try:
-        run, variables = load(options.workdir)
-        family = families.get(run.family)
-        samples = run.train.eval_samples if options.samples is None else options.samples
-        # A bound's noise is drawn batch by batch: the run's own size gives the run's own figure.
-        size = run.train.eval_batch if options.batch_size is None else options.batch_size
-        checks.positive(samples=samples, batch_size=size)
-        check_used(options)
-        of_chains = {"chains": options.chains or 16, "leapfrog": options.leapfrog or 10}
-        if options.temperatures is None:
-            nll = evals.make_nll(family, run.model, num_samples=samples, reported=True)
-        else:
-            chains = evals.make_annealed(
-                family,
-                run.model,
-                betas=evals.temperatures(options.temperatures),
-                **of_chains,
-            )
-        draws = redrawn(run, options.binarize_seeds, options.temperatures)
-        run, dataset = open_split(draws[0], options.split, options.data)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        found = evaluated(options)
+    except checks.REFUSED as error:
+        print(checks.said(error, "--batch-size, --samples, --chains"), file=sys.stderr)
         return 2
+    print(json.dumps(plain(found)))
+    return 0
+
+
+def evaluated(options: argparse.Namespace) -> dict[str, Any]:
+    """What is to be printed.
+
+    Raises:
+      ValueError: the options do not fit the run; one sentence.
+    """
+    run, variables = load(options.workdir)
+    family = families.get(run.family)
+    check_used(options, family)
+    samples = run.train.eval_samples if options.samples is None else options.samples
+    # A bound's noise is drawn batch by batch: the run's own size gives the run's own figure.
+    size = run.train.eval_batch if options.batch_size is None else options.batch_size
+    checks.positive(samples=samples, batch_size=size)
+    of_chains = {"chains": options.chains or 16, "leapfrog": options.leapfrog or 10}
+    if options.temperatures is None:
+        nll = evals.make_nll(family, run.model, num_samples=samples, reported=True)
+    else:
+        betas = evals.temperatures(options.temperatures)
+        chains = evals.make_annealed(family, run.model, betas=betas, **of_chains)
+    draws = redrawn(run, options.binarize_seeds, options.temperatures)
+    run, dataset = open_split(draws[0], options.split, options.data)
     x, condition = split_of(run, family, dataset, options)
     key = stream(jax.random.key(run.seed), 0, f"evaluate {options.split}")
     say = functools.partial(print, file=sys.stderr)
-    name = f"{run.experiment}  {options.split}"
+    told = functools.partial(passing, f"{run.experiment}  {options.split}", say)
+    about = {"experiment": run.experiment, "split": options.split}
     if options.temperatures is not None:
-        found = annealed(chains(variables, x, key, size, condition, passing(name, say)))
-        about = {"experiment": run.experiment, "split": options.split, **found, **of_chains}
-        about["temperatures"] = options.temperatures
-        about["data_checksum"] = dataset.checksum()
-        print(json.dumps(plain(about | {"examples": len(x)})))
-        return 0
+        about |= annealed(chains(variables, x, key, size, condition, told())) | of_chains
+        about |= {"temperatures": options.temperatures, "data_checksum": dataset.checksum()}
+        return about | {"examples": len(x)}
     of_draws = []
     for i, one in enumerate(draws):
         if i:
             one, dataset = open_split(one, options.split, options.data)
             x, condition = split_of(one, family, dataset, options)
-        nats = nll(variables, x, key, size, condition, passing(name, say))
+        nats = nll(variables, x, key, size, condition, told())
         of_draws.append(evals.mean_and_error(nats))
     mean, error_of_mean = (float(a) for a in np.mean(np.asarray(of_draws, np.float64), axis=0))
-    bound = family.TRAITS.density == "bound" and not hasattr(family, "reported")
-    found = {
-        "experiment": run.experiment,
-        "split": options.split,
+    found = about | {
         "metric": evals.metric(family, run.model),
         "obtained": mean,
         "unit": evals.unit(family, run.model),
@@ -97,16 +99,20 @@ def main(argv: list[str] | None = None) -> int:
         "examples": len(x),
         "data_checksum": dataset.checksum(),
     }
-    found |= {"bound_samples": samples} if bound else {}
+    found |= {"bound_samples": samples} if is_bound(family) else {}
     if options.binarize_seeds:
         each = [mean for mean, _ in of_draws]
         found |= {"binarize_seeds": options.binarize_seeds, "of_each_draw": each}
         found["spread"] = float(np.std(each, ddof=1)) if len(each) > 1 else None
-    print(json.dumps(plain(found)))
-    return 0
+    return found
 
 
-def check_used(options: argparse.Namespace) -> None:
+def is_bound(family: Any) -> bool:
+    """Whether the figure is a bound of samples, of which more may be taken."""
+    return family.TRAITS.density == "bound" and not hasattr(family, "reported")
+
+
+def check_used(options: argparse.Namespace, family: Any) -> None:
     """Numbers are above 0, and each of them has a use.
 
     Raises:
@@ -121,6 +127,8 @@ def check_used(options: argparse.Namespace) -> None:
             fix = "leave out one of the two" if annealed else "add --temperatures, such as 1000"
             of = "a bound, and --temperatures anneal" if annealed else "annealed sampling"
             raise ValueError(f"--{name} is of {of}; {fix}.")
+    if options.samples is not None and not is_bound(family):
+        raise ValueError("--samples is of a bound, and this run's figure is none; leave it out.")
 
 
 def redrawn(run: Run, seeds: list[int] | None, temperatures: int | None) -> list[Run]:

@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         if options.columns < 2:
             raise ValueError(f"columns must be 2 or more, got {options.columns}.")
         found = look(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except checks.REFUSED as error:
+        print(checks.said(error, "--examples, --batch-size"), file=sys.stderr)
         return 2
     shown = ("active_units", "kl", "probe", "pictures")
     print(json.dumps({k: found[k] for k in shown if k in found}))

@@ -37,8 +37,8 @@ def main(argv: list[str] | None = None) -> int:
             with options.npy.open("wb") as file:  # under this name: np.save adds .npy to others
                 np.save(file, x, allow_pickle=False)
             print(f"and as numbers in {options.npy}")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except checks.REFUSED as error:
+        print(checks.said(error, "--n"), file=sys.stderr)
         return 2
     return 0
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import jax
 
-from genjax import families
+from genjax import checks, families
 from genjax import options as options_room
 from genjax.train.loop import Result, fit
 from genjax.train.record import write_record
@@ -73,8 +73,8 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
             commit=options.commit,
             profile=options.profile,
         )
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (*checks.REFUSED, FloatingPointError) as error:
+        print(checks.said(error, "--batch-size, --eval-batch"), file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
     if result.finished and jax.process_index() == 0:
         keep_record(result, recipes[options.recipe], run, options.records, workdir)

@@ -3,6 +3,7 @@
 import json
 import re
 
+import jax
 import pytest
 from helpers import NAMES
 from small import small_run, write_data
@@ -35,6 +36,31 @@ def test_a_run_without_a_checkpoint_is_a_sentence(tmp_path, data, capsys):
         folder.rename(tmp_path / folder.name)
     assert sample.main([str(workdir)]) == 2
     assert "has no whole checkpoint yet" in capsys.readouterr().err
+
+
+def test_memory_that_runs_out_is_a_sentence(tmp_path, data, capsys, monkeypatch):
+    workdir = tmp_path / "run"
+    fit(small_run("nade", data), workdir, quiet=True)
+    for command, name, fewer in ((sample, "save_grid", "--n"), (evaluate, "split_of", "--batch")):
+        for error in (MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 bytes")):
+
+            def no_room(*args, error=error, **settings):
+                raise error
+
+            monkeypatch.setattr(command, name, no_room)
+            assert command.main([str(workdir)]) == 2
+            said = capsys.readouterr().err
+            assert f"error: memory ran out; take fewer at a time ({fewer}" in said
+
+    # Any other error of a device's is not explained away.
+    def broken(*args):
+        raise jax.errors.JaxRuntimeError("INTERNAL")
+
+    monkeypatch.setattr(sample, "save_grid", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        sample.main([str(workdir)])
+    assert evaluate.main([str(workdir), "--samples", "3"]) == 2
+    assert "--samples is of a bound, and this run's figure is none" in capsys.readouterr().err
 
 
 def test_the_tour_stops_at_every_family():
