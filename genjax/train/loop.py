@@ -16,6 +16,7 @@ from genjax import evals, families
 from genjax.core import init_state, traits_of
 from genjax.losses import bits_per_dim
 from genjax.train import record as records
+from genjax.train import watch
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
 from genjax.train.door import check_fit, init_batch, lock, same_data, settle, write_down
@@ -286,6 +287,10 @@ def _finish(
             found = {"instrument": run.train.instrument, "error": why}
             trainer.progress.say(f"{run.experiment}  {run.train.instrument}: {why}")
         details["measured"] = found
+        words = watch.dropped(found)
+        if words:
+            meta["warnings"] = [*meta.get("warnings", []), {"step": step, "words": words}]
+            trainer.progress.say(f"{run.experiment}  step {step:,}: {words}")
         if density == "none":
             metric, (obtained, error, unit) = named, figure
     if meta.get("warnings"):

@@ -1,6 +1,7 @@
 """Is it training, has it collapsed: what the metrics of two players say, in words.
 
-Looked at whenever metrics are logged, on the means since the last time, where that was after the
+`dropped` looks at what an instrument counted of a finished run. The others are looked at whenever
+metrics are logged, on the means since the last time, where that was after the
 first `EARLY` steps: networks begin with samples that are all alike. A finding must hold `LOOKS`
 times in a row and is said once, until it has been untrue for one. What was seen so far lies in the
 run's `meta`, so a run that goes on counts on.
@@ -49,6 +50,18 @@ def beaten(means: Mapping[str, float], smoothing: float) -> str:
     return (
         f"the discriminator is never wrong (D(x) {real:.3f}, D(G(z)) {fake:.3f}): the generator is"
         f" left behind; slow the discriminator down, or penalise its slope (r1)"
+    )
+
+
+def dropped(measured: Mapping[str, Any]) -> str:
+    """Modes that no sample is of, where an instrument counted them: each image may be good, and all
+    of them different."""
+    found, modes = measured.get("found"), measured.get("modes")
+    if found is None or modes is None or found >= modes:
+        return ""
+    return (
+        f"the generator makes {found:,} of {modes:,} modes: it has dropped the others; draw more"
+        f" samples to see whether they are only rare, or take another loss or penalty"
     )
 
 

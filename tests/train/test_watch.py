@@ -113,6 +113,21 @@ def test_a_planted_collapse_is_reported(tmp_path, capsys):
     assert "has collapsed" in capsys.readouterr().err
 
 
+def test_modes_that_were_dropped_are_said_with_the_record(tmp_path, capsys):
+    """A generator of points that has hardly moved from 0 is near none of the ring's centres."""
+    run = ring_run(Method(), 1e-3)
+    short = {"steps": 2, "instrument": "gaussian_modes", "instrument_samples": 50}
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, **short))
+    record = fit(run, tmp_path).record
+    found = record["measured"]["found"]
+    assert found < 8
+    words = f"the generator makes {found} of 8 modes: it has dropped the others"
+    assert record["warnings"][-1]["step"] == 2
+    assert record["warnings"][-1]["words"].startswith(words)
+    assert f"watched  step 2: {words}" in capsys.readouterr().err
+    assert watch.dropped({"found": 8, "modes": 8}) == watch.dropped({"nats": 3.0}) == ""
+
+
 def test_smoothed_labels_do_not_hide_a_discriminator_that_is_never_wrong():
     """With smoothing s the best it says of data is 1 - s."""
     means = {"discriminator_real_probability": 0.9, "discriminator_fake_probability": 1e-6}
