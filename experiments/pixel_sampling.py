@@ -1,16 +1,23 @@
 """How fast pixels are drawn: cached, in parallel and a whole network a pixel, in one process.
 
-`--network gated`: the Gated PixelCNN of 10 layers and 128 features on 28x28 bits; `plus_plus`: the
-PixelCNN++ of the authors' code on 32x32x3 bytes. 64 images at a time, with random weights: seconds
-of each way (median of repeats, compiled before), and the share of images that differ from the first
+`--network gated`: the Gated PixelCNN of 10 layers and 128 features on 28x28 bits; `masked`, `row`
+and `diagonal`: the PixelCNN and the PixelRNNs of `experiments.pixelcnn_mnist` and `pixelrnn_mnist`;
+`plus_plus`: the PixelCNN++ of the authors' code on 32x32x3 bytes. 64 images at a time: seconds of
+each way (median of repeats, compiled before), and the share of images that differ from the first
 way's, of which so many are different. Rounding decides a draw only where a uniform number falls
 beside the border.
+
+Weights are random, and pixels of such a network hardly know of each other: parallel draws end
+early, and a rounding that changes one changes few others. `--workdir RUN` takes the network and the
+weights of a run that is done, in either dtype.
 """
 
 import argparse
 import dataclasses
 import functools
+import inspect
 import json
+import pathlib
 import sys
 import time
 from typing import Any
@@ -18,13 +25,23 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments import pixelcnn_mnist, pixelrnn_mnist
 from experiments.speed import clocked
-from genjax import checks
-from genjax.families import pixelcnn, pixelcnn_pp
+from genjax import checks, families
+from genjax.families import pixelcnn, pixelcnn_pp, pixelrnn
 from genjax.train.cli import use_compilation_cache
+from genjax.train.load import load
 from genjax.train.record import commit, device
 
 METHODS = ("cached", "parallel", "naive")
+# Family, Config, and the setting that says how deep it is.
+NETWORKS: dict[str, tuple[Any, Any, str]] = {
+    "gated": (pixelcnn, pixelcnn.Config(features=128), "layers"),
+    "masked": (pixelcnn, pixelcnn_mnist.MASKED.model, "layers"),
+    "row": (pixelrnn, pixelrnn_mnist.RECIPES["row"].model, "layers"),
+    "diagonal": (pixelrnn, pixelrnn_mnist.RECIPES["diagonal_7"].model, "layers"),
+    "plus_plus": (pixelcnn_pp, pixelcnn_pp.Config(), "blocks"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,12 +52,13 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--network", choices=("gated", "plus_plus"), default="gated")
+    add("--network", choices=tuple(NETWORKS), help="(gated)")
+    add("--workdir", type=pathlib.Path, help="a run whose network and weights are taken")
     add("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     add("--dtype", choices=("float32", "bfloat16"), default="float32")
     add("--side", type=int, help="of the images (28, 32)")
-    add("--layers", type=int, help="of the gated network, or blocks at a resolution (10, 5)")
-    add("--features", type=int, help="of a layer (128, 160)")
+    add("--layers", type=int, help="or blocks at a resolution, of plus_plus")
+    add("--features", type=int, help="of a layer")
     add("--images", type=int, default=64, help="drawn together (64)")
     add("--repeats", type=int, default=5, help="timed calls of each way, at most (5)")
     add("--seconds", type=float, default=60.0, help="after so many of a way no call begins (60)")
@@ -51,34 +69,48 @@ def main(argv: list[str] | None = None) -> int:
         given = {name: getattr(options, name) for name in named}
         checks.positive(**{name: value for name, value in given.items() if value is not None})
         checks.positive(seconds=options.seconds)
-        family, config = chosen(options)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        family, config, variables = of_run(options) if options.workdir else chosen(options)
+        found = measure(family, config, variables, options)
+    except checks.REFUSED as error:
+        print(checks.said(error, "--images"), file=sys.stderr)
         return 2
-    print(json.dumps(measure(family, config, options)))
+    print(json.dumps(found))
     return 0
 
 
-def chosen(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The family, and its Config."""
-    o = options
-    if o.network == "gated":
-        side = o.side or 28
-        return pixelcnn, pixelcnn.Config(
-            shape=(side, side, 1),
-            layers=o.layers or 10,
-            features=o.features or 128,
-            dtype=o.dtype,
-        )
-    side = o.side or 32
-    return pixelcnn_pp, pixelcnn_pp.Config(
-        shape=(side, side, 3), blocks=o.layers or 5, features=o.features or 160, dtype=o.dtype
-    )
+def chosen(options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """The family, its Config, and random weights."""
+    family, config, depth = NETWORKS[options.network or "gated"]
+    side = options.side or config.shape[0]
+    changed = {"shape": (side, side, config.shape[2]), "dtype": options.dtype}
+    if options.layers is not None:
+        changed[depth] = options.layers
+    if options.features is not None:
+        changed["features"] = options.features
+    config = dataclasses.replace(config, **changed)
+    return family, config, jax.jit(lambda key: family.init(config, key))(jax.random.key(0))
 
 
-def measure(family: Any, config: Any, options: argparse.Namespace) -> dict[str, Any]:
+def of_run(options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """The same of a run.
+
+    Raises:
+      ValueError: there is no such run, or it does not draw pixel by pixel; one sentence.
+    """
+    for name in ("network", "side", "layers", "features"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name} is that of the run; leave it out, or --workdir.")
+    run, variables = load(options.workdir)
+    family = families.get(run.family)
+    if "method" not in inspect.signature(family.sample).parameters:
+        raise ValueError(f"{run.family} has one way to draw; name a run of a pixel family.")
+    return family, dataclasses.replace(run.model, dtype=options.dtype), variables
+
+
+def measure(
+    family: Any, config: Any, variables: Any, options: argparse.Namespace
+) -> dict[str, Any]:
     """Seconds of each way and how its images differ."""
-    variables = jax.jit(lambda key: family.init(config, key))(jax.random.key(0))
     found: dict[str, Any] = {}
     first: Any = None
     for method in options.methods:

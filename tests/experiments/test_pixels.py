@@ -1,11 +1,21 @@
 """The picture of the blind spot, and the clock of the three ways to draw."""
 
+import argparse
+import functools
 import json
 
+import chex
+import jax
 import numpy as np
+import pytest
 from PIL import Image
+from small import small_run, write_data
 
 from experiments import blind_spot, pixel_sampling
+from genjax.train import fit
+from genjax.train.load import load
+
+KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 
 def test_the_blind_spot_is_drawn(tmp_path, capsys):
@@ -46,6 +56,37 @@ def test_plus_plus_too(capsys):
     assert found["config"]["shape"] == [2, 2, 3]
     assert found["methods"]["parallel"]["share_of_images_that_differ"] == 0
     assert found["different"] == 3  # one and the same would agree whatever the way
+
+
+@pytest.mark.parametrize("network", ["masked", "row", "diagonal"])
+def test_each_network_is_the_experiments(network):
+    words = argparse.Namespace(network=network, side=4, layers=1, features=4, dtype="bfloat16")
+    family, config, variables = pixel_sampling.chosen(words)
+    assert (config.network, config.layers, config.dtype) == (network, 1, "bfloat16")
+    drawn = jax.eval_shape(functools.partial(family.sample, config, n=2), variables, KEY)
+    assert drawn.shape == (2, 4, 4, 1)
+
+
+def test_the_weights_of_a_run_are_taken(tmp_path, capsys):
+    run = small_run("pixelcnn", write_data(tmp_path))
+    fit(run, tmp_path / "run", quiet=True)
+    words = ["--workdir", str(tmp_path / "run"), "--repeats", "1", "--methods", "cached"]
+    assert pixel_sampling.main([*words, "--dtype", "bfloat16", "--images", "5"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["config"]["dtype"], found["images"]) == ("bfloat16", 5)
+    assert found["config"]["layers"] == run.model.layers
+    _, _, variables = pixel_sampling.of_run(
+        argparse.Namespace(
+            workdir=tmp_path / "run",
+            dtype="float32",
+            **dict.fromkeys(("network", "side", "layers", "features")),
+        )
+    )
+    chex.assert_trees_all_equal(variables, load(tmp_path / "run")[1])
+    assert pixel_sampling.main([*words, "--layers", "3"]) == 2
+    assert "--layers is that of the run; leave it out" in capsys.readouterr().err
+    assert pixel_sampling.main(["--workdir", str(tmp_path / "none")]) == 2
+    assert "holds no run" in capsys.readouterr().err
 
 
 def test_bad_options_are_a_sentence(capsys):
