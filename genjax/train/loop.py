@@ -250,6 +250,8 @@ def _finish(
         "examples": trainer.dataset.counts(),
         "data_checksum": trainer.dataset.checksum(),
         "validation": meta["best"],
+        # When validation was first as good as the paper's test figure, evaluations included.
+        "reached": meta.get("reached"),
     }
 
     @functools.cache
