@@ -47,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
             _measure(name, subject, options, found, out)
         if options.save_classifier:
             evals.save_classifier(_classifier(subject), options.save_classifier)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except checks.REFUSED as error:
+        print(checks.said(error, "--samples, --batch-size"), file=sys.stderr)
         return 2
     print(json.dumps(found))
     return 0
@@ -81,6 +81,9 @@ def _subject(options: argparse.Namespace) -> tuple[evals.Subject, Any]:
         checks.positive(samples=options.samples)
     for name in options.only or ():
         checks.one_of(tuple(evals.INSTRUMENTS), only=name)
+    draws = ["samples" in evals.settings_of(name) for name in options.only or evals.INSTRUMENTS]
+    if options.samples is not None and not any(draws):
+        raise ValueError(f"{', '.join(options.only)} draws no samples; leave out --samples.")
     run, variables = load(options.workdir)
     source = dataclasses.replace(run.data, stream="no")
     if options.real:

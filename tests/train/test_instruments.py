@@ -109,6 +109,7 @@ def test_a_family_with_a_density_samples_too(tmp_path, data, capsys):
         (("--only", "fid"), "the standard Inception network is not here"),
         (("--only", "swd"), "16 pixels or more"),
         (("--only", "fidd"), "only must be one of parzen, fid"),
+        (("--only", "svm", "--samples", "9"), "svm draws no samples; leave out --samples."),
         (("--samples", "0"), "samples must be above 0"),
         (("--seed", "-1"), "seed must be 0 or above"),
         (("--fid-weights", "none.pth"), "there is no file none.pth"),
