@@ -1,10 +1,15 @@
 """Values drawn by uniform numbers: every level as often as it is probable, the last ones too."""
 
+import dataclasses
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import flops
+from genjax import families
 from genjax.core import draw_noise, draw_parallel, draw_values
 from genjax.families.pixelcnn_pp import draw_mixture
 
@@ -58,3 +63,35 @@ def test_parallel_ends_where_a_value_is_no_number():
     assert int(rounds) == 2
     assert np.isnan(x[1]).all()
     assert (np.asarray(x[0]) == 0).all()
+
+
+# How often the whole network's operations a cached image may take, here of three channels: features
+# are computed once a channel at most. A little room, for what is computed once more a row.
+MOST = {
+    ("pixelcnn", "masked"): 3.0,
+    ("pixelcnn", "gated"): 3.0,
+    ("pixelrnn", "row"): 3.2,
+    ("pixelrnn", "diagonal"): 3.2,
+    # Its channels come together; a halved map is computed anew for every pixel of the full one.
+    ("pixelcnn_pp", None): 3.0,
+}
+
+
+@pytest.mark.parametrize(("name", "network"), MOST)
+def test_cached_draws_never_repeat_the_whole_network_a_pixel(name, network):
+    """Counted from what is traced; the naive way, beside it, asks for the whole every time."""
+    family, shape, n = families.get(name), (6, 6, 3), 2
+    chosen = {"network": network, "head": 6} if network else {}
+    config = dataclasses.replace(family.tiny(), shape=shape, features=6, **chosen)
+    key = jax.random.key(0)
+    variables = jax.eval_shape(lambda key: family.init(config, key), key)
+    x = jax.ShapeDtypeStruct((n, *shape), jnp.float32)
+    whole = flops.count(lambda v, x: family.log_prob(config, v, x), variables, x)
+
+    def drawn(method):
+        sample = lambda v: family.sample(config, v, key, n, method=method)  # noqa: E731
+        return flops.count(sample, variables) / whole
+
+    assert drawn("cached") <= MOST[name, network]
+    together = shape[2] if name == "pixelcnn_pp" else 1
+    assert drawn("naive") == math.prod(shape) / together
