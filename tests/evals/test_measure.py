@@ -15,14 +15,20 @@ from genjax.evals import (
     INSTRUMENTS,
     Subject,
     draw_modes,
+    fid,
     grid_centres,
+    inception_score,
+    information,
+    kid,
     measure,
     parzen,
     settings_of,
     swd,
     train_classifier,
 )
+from genjax.evals.inception import scores, weights
 from genjax.evals.subject import drawn_rows
+from genjax.families import infogan
 
 KEY = jax.random.key(3)
 RNG = np.random.default_rng(0)
@@ -206,6 +212,54 @@ def test_every_instrument_says_what_it_was(name, sides, two_sides):
         s = Subject(CONDITIONAL, config, jnp.float32(1), sides, KEY)
         want = swd(s.real("train", 120), s.fake(120), images=120, seed=s.seed).as_dict()
         assert got == {"instrument": "swd", **want}
+
+
+@pytest.fixture
+def small_inception(monkeypatch):
+    """Under the standard file's hash, but of two features and two classes, for time."""
+
+    def run(variables, x):
+        features = jnp.stack([x.mean(axis=(1, 2, 3)), x.std(axis=(1, 2, 3))], axis=1)
+        return features, 9 * features + variables["params"]["fc"]["bias"][None]
+
+    monkeypatch.setattr(scores, "_run", run)
+    return weights.Inception({"params": {"fc": {"bias": jnp.array([0.5, -3.0])}}}, weights.STANDARD)
+
+
+@pytest.mark.parametrize("name", ["fid", "kid", "inception_score"])
+def test_the_standard_networks_figures_by_name(name, small_inception):
+    s = subject(weights=small_inception)
+    mine = {"splits": 3} if name == "inception_score" else {"split": "test"}
+    got = measure(
+        name, SYMMETRIC, s.config, s.variables, s.dataset, KEY, weights=small_inception,
+        samples=35, **mine,
+    )  # fmt: skip
+    fake, counts = s.fake(35), (0 if name == "inception_score" else 40, 35)
+    if name == "fid":  # all of the real images
+        want = fid(s.real("test"), fake, small_inception, seed=s.seed)
+    elif name == "kid":  # as many of each
+        counts = 35, 35
+        want = kid(s.real("test", 35), fake, small_inception, seed=s.seed)
+    else:
+        want = inception_score(fake, small_inception, splits=3, seed=s.seed)
+    assert got == {"instrument": name, **want.as_dict()}
+    assert (got["n_real"], got["n_fake"]) == counts
+    assert (got["extractor"], got["seed"]) == ("inception:6726825d", s.seed)
+    with pytest.raises(ValueError, match="the standard Inception network is not here"):
+        INSTRUMENTS[name](subject(), samples=35)
+
+
+def test_information_by_name_is_the_function_on_the_key():
+    config, data = infogan.tiny(), dataset((3, 3, 1))
+    told = lambda config, variables, key, n: [  # noqa: E731
+        jax.random.normal(jax.random.fold_in(key, i), (n,)) * variables for i in range(3)
+    ]
+    spoken = family(noise, code_information=told, parts=infogan.parts)
+    got = measure("information", spoken, config, jnp.float32(2), data, KEY, samples=30)
+    s = Subject(spoken, config, jnp.float32(2), data, KEY)
+    want = information(spoken, config, jnp.float32(2), KEY, samples=30, seed=s.seed).as_dict()
+    assert got == {"instrument": "information", **want}
+    assert (got["n_real"], got["n_fake"], got["extractor"]) == (0, 30, "fake")
 
 
 @pytest.mark.parametrize("name", ["svm", "accuracy_score", "classifier_frechet"])
