@@ -262,6 +262,23 @@ def test_information_by_name_is_the_function_on_the_key():
     assert (got["n_real"], got["n_fake"], got["extractor"]) == (0, 30, "fake")
 
 
+def test_the_linear_svm_is_held_against_raw_pixels():
+    """Features that say nothing, of points one number of which tells the class, if faintly."""
+    splits, rng = {}, np.random.default_rng(0)
+    for name, n in (("train", 60), ("validation", 40), ("test", 200)):
+        label = np.arange(n) % 2
+        x = rng.uniform(0, 1, (n, 1, 2, 1)).astype(np.float32)
+        x[:, 0, 1, 0] = 0.5 + 0.1 * label
+        splits[name] = {"x": x, "label": label}
+    blind = family(noise, encode=lambda config, variables, x: jnp.ones((len(x), 1)))
+    s = subject(blind, Dataset("faint", splits, 0), (1, 2, 1))
+    got = measure("svm", blind, s.config, s.variables, s.dataset, KEY, train=60)
+    assert (got["accuracy"], got["strength"]) == (0.5, 1e-4)
+    assert got["pixels"] > 0.9
+    assert got["pixels_strength"] > 1e-4  # a weaker one looks at the louder number
+    assert (got["n_real"], got["n_fake"]) == (300, 0)
+
+
 @pytest.mark.parametrize("name", ["svm", "accuracy_score", "classifier_frechet"])
 def test_unknown_labels_are_no_class(name, sides):
     """Eight in nine training labels are -1: what is left tells the sides apart as well."""
