@@ -4,16 +4,19 @@ import dataclasses
 import json
 import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from genjax import families
-from genjax.core import Optimizer
+from genjax.core import Method, Optimizer, init_state
 from genjax.data import Data
 from genjax.train import Figure, Run, Train
 from genjax.train.settings import (
     MAY_CHANGE,
     TwoOptimizers,
+    build_optimizer,
     continue_from,
     differences,
     resolve,
@@ -118,6 +121,27 @@ def test_entries_of_the_wrong_kind_are_refused(change):
     values = {name: value for name, value in values.items() if value is not ...}  # left out
     with pytest.raises(ValueError, match=r"."):
         run_from_json(values)
+
+
+def test_each_player_descends_at_its_own_rate():
+    """Two time scales: of plain descent, an update is the gradient times the rate."""
+    rates = {"generator": 1e-1, "discriminator": 1e-3}
+    sgd = {name: Optimizer(optimizer="sgd", learning_rate=rate) for name, rate in rates.items()}
+    run = make("gan", TwoOptimizers(**sgd))
+    run = dataclasses.replace(run, model=dataclasses.replace(run.model, method=Method()))
+    run = run_from_json(through_json(run))  # as a run that is resumed has them
+    family, optimizers = families.get("gan"), build_optimizer(run)
+
+    @jax.jit
+    def stepped(key):
+        state = init_state(family, run.model, optimizers, key)
+        spec = family.batch_spec(run.model, 4)["x"]
+        return family.make_step(run.model, optimizers)(state, {"x": jnp.full(spec.shape, 0.3)})[1]
+
+    metrics = stepped(jax.random.key(0))
+    for name, rate in rates.items():
+        ratio = metrics[f"{name}_update_norm"] / metrics[f"{name}_grad_norm"]
+        assert float(ratio) == pytest.approx(rate, rel=1e-4)
 
 
 # Differences.
