@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import two_players
 from scipy import stats
 
-from genjax import losses
+from genjax import families, losses
 from genjax.core import (
     Method,
     discriminator_turn,
@@ -243,12 +244,21 @@ def test_a_step_may_not_touch_what_is_the_others():
     assert float(new.variables["batch_stats"]["pool"]) == 2  # what is nobody's is free
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_every_step_says_how_the_game_stands(loss):
-    config = dataclasses.replace(gan.tiny(), method=Method(loss=loss))
-    optimizers = gan.Optimizers(optax.sgd(0.1), optax.sgd(0.1))
-    state = jax.eval_shape(lambda key: init_state(gan, config, optimizers, key), jax.random.key(0))
-    _, metrics = jax.eval_shape(gan.make_step(config, optimizers), state, gan.batch_spec(config, 4))
+# Every loss of the smallest family, and the others by their first.
+GAMES = [("gan", loss) for loss in LOSSES]
+GAMES += [(name, LOSSES[0]) for name in two_players() if name != "gan"]
+
+
+@pytest.mark.parametrize(("name", "loss"), GAMES)
+def test_every_step_says_how_the_game_stands(name, loss):
+    family = families.get(name)
+    config = dataclasses.replace(family.tiny(), method=Method(loss=loss))
+    optimizers = family.Optimizers(optax.sgd(0.1), optax.sgd(0.1))
+    state = jax.eval_shape(
+        lambda key: init_state(family, config, optimizers, key), jax.random.key(0)
+    )
+    step, spec = family.make_step(config, optimizers), family.batch_spec(config, 4)
+    _, metrics = jax.eval_shape(step, state, spec)
     always = {"real_logit", "fake_logit", "loss", "grad_norm"}
     expected = {f"discriminator_{m}" for m in always} | {f"generator_{m}" for m in always}
     expected -= {"generator_real_logit", "generator_fake_logit"}
