@@ -92,6 +92,27 @@ def test_a_sure_and_wrong_posterior_is_finite_and_pulled_back():
     np.testing.assert_allclose(grad, [[-1, 1]])
 
 
+# Mean, log of the width, codes: all that comes of them float32 holds.
+FAR = [(m, s, (0.25, -0.5)) for m in (1e4, -1e4) for s in (-30.0, 0.0, 50.0)]
+FAR += [(m, -50.0, (0.0, 0.0)) for m in (1e-6, -1e-6)]
+
+
+@pytest.mark.parametrize(("mean", "log_std", "codes"), FAR)
+@pytest.mark.parametrize("bound", [gaussian_information, uniform_information])
+def test_numbers_far_out_have_the_bound_and_slopes_of_float64(bound, mean, log_std, codes):
+    """A q that is surely wrong, and one that knows nothing; the slopes are worked out by hand."""
+    scaled = (np.array([codes]) - mean) * math.exp(-log_std)
+    entropy = 0.5 * (1 + math.log(2 * math.pi)) if bound is gaussian_information else math.log(2)
+    want = (-0.5 * scaled**2 - log_std - 0.5 * math.log(2 * math.pi) + entropy).sum()
+    given = [jnp.full((1, 2), value) for value in (mean, log_std)]
+    both = jax.value_and_grad(lambda *q: bound(*q, jnp.array([codes])).sum(), argnums=(0, 1))
+    value, (by_mean, by_width) = both(*given)
+    np.testing.assert_allclose(value, want, rtol=2e-5)
+    # Below its smallest normal number float32 has 0.
+    np.testing.assert_allclose(by_mean, scaled * math.exp(-log_std), rtol=2e-5, atol=1e-37)
+    np.testing.assert_allclose(by_width, scaled**2 - 1, rtol=2e-5)
+
+
 def test_misfits_are_refused_in_a_sentence():
     with pytest.raises(ValueError, match="labels must be integers"):
         categorical_information(jnp.zeros((2, K)), jnp.zeros(2))
