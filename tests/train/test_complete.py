@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers import filled
 from small import small_run, write_data
 from train.test_latents import drawn, tiles
 
@@ -78,6 +79,32 @@ def test_a_beginning_may_end_within_a_row_and_the_small_image_is_told(
     assert (found[2:, :, 6:] != found[2:3, :, 6:]).any()  # different draws
     assert complete.main([str(tmp_path / "run"), "--pixels", "16"]) == 2
     assert "pixels must be from 0 to 15" in capsys.readouterr().err
+
+
+def test_levels_are_shown_from_black_to_white_and_the_unknown_half_is_grey(
+    tmp_path, capsys, monkeypatch
+):
+    """Of a Diagonal BiLSTM that nobody trained: it is read as if it had been."""
+    x = np.random.default_rng(1).integers(0, 4, (20, 4, 3, 1)).astype(np.uint8)
+    splits = {name: {"x": x} for name in ("train", "validation", "test")}
+    save_npz(Dataset("shades", splits, 4), tmp_path / "shades.npz")
+    run = small_run("pixelrnn", str(tmp_path / "shades.npz"))
+    config = dataclasses.replace(run.model, shape=(4, 3, 1), levels=4, network="diagonal")
+    variables = filled(lambda key: pixelrnn.init(config, key))
+    monkeypatch.setattr(
+        complete, "read_run", lambda workdir: dataclasses.replace(run, model=config)
+    )
+    monkeypatch.setattr(complete, "load", lambda workdir: (None, variables))
+    assert complete.main([str(tmp_path), "--images", "5", "--draws", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["known_pixels"] == 6
+    found, columns = tiles(tmp_path / "completions.png")
+    assert columns == 5
+    found = found.reshape(4, 5, 4, 3)
+    np.testing.assert_array_equal(found[0], 85 * x[:5, ..., 0])
+    assert (found[1:, :, :2] == found[:1, :, :2]).all()
+    assert np.isin(found[1, :, 2:], (127, 128)).all()
+    assert set(np.unique(found[2:, :, 2:])) == {0, 85, 170, 255}
+    assert (found[2, :, 2:] != found[3, :, 2:]).any()  # different draws
 
 
 def test_what_cannot_be_completed_is_a_sentence(data, tmp_path, capsys):
