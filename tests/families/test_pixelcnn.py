@@ -12,7 +12,7 @@ from scipy import stats
 
 from genjax import evals, families
 from genjax.core import draw_noise, draw_parallel, draw_values
-from genjax.families import pixelcnn
+from genjax.families import pixelcnn, pixelrnn
 from genjax.nn.causal import groups, kernel_mask
 
 NETWORKS = ("masked", "gated")
@@ -177,14 +177,15 @@ def test_a_pixel_that_sees_itself_is_an_error():
     assert evals.unseen(field, 1, 1, channels=3).sum() == 4
 
 
-def test_bytes_begin_near_eight_bits_and_are_refused_where_they_are_none():
-    config = pixelcnn.Config(shape=(4, 4, 3), levels=256, layers=1, features=12, first=3, head=12)
-    variables = pixelcnn.init(config, jax.random.key(0))
+@pytest.mark.parametrize("family", [pixelcnn, pixelrnn])
+def test_bytes_begin_near_eight_bits_and_are_refused_where_they_are_none(family):
+    config = family.Config(shape=(4, 4, 3), levels=256, layers=1, features=12, first=3, head=12)
+    variables = jax.jit(lambda key: family.init(config, key))(jax.random.key(0))
     x = jax.random.randint(jax.random.key(1), (2, 4, 4, 3), 0, 256).astype(jnp.float32)
-    bits = -pixelcnn.log_prob(config, variables, x) / (48 * np.log(2))
-    np.testing.assert_allclose(bits, 8, atol=1)
-    assert np.isnan(pixelcnn.log_prob(config, variables, x + 256)).all()
-    assert pixelcnn.traits(config).sample_range == (0.0, 255.0)
+    log_prob = jitted(family, "log_prob", config)
+    np.testing.assert_allclose(-log_prob(variables, x) / (48 * np.log(2)), 8, atol=1)
+    assert np.isnan(log_prob(variables, x + 256)).all()
+    assert family.traits(config).sample_range == (0.0, 255.0)
 
 
 def test_what_is_no_level_has_no_probability():
