@@ -17,7 +17,7 @@ from genjax.evals import (
     make_class_likelihood,
     reliability,
 )
-from genjax.families import fvsbn, gan, pixelcnn, vae
+from genjax.families import fvsbn, gan, pixelcnn, pixelcnn_pp, pixelrnn, vae
 
 
 def test_posterior_is_bayes_rule():
@@ -166,12 +166,13 @@ def test_exact_families_classify_by_their_density():
         make_class_likelihood(gan, gan.tiny())
 
 
-def test_an_exact_density_that_is_told_a_label_classifies():
-    """p(y | x) by Bayes' rule over all images of a conditional PixelCNN."""
-    config = dataclasses.replace(pixelcnn.tiny(), classes=3, dropout=0.0)
-    variables = filled(lambda key: pixelcnn.init(config, key), scale=1.0)
+@pytest.mark.parametrize("family", [pixelcnn, pixelcnn_pp, pixelrnn])
+def test_an_exact_density_that_is_told_a_label_classifies(family):
+    """p(y | x) by Bayes' rule over all images of a conditional density."""
+    config = dataclasses.replace(family.tiny(), classes=3)
+    variables = filled(lambda key: family.init(config, key), scale=1.0)
     x = np.asarray(all_images(config.shape))
-    call = make_class_likelihood(pixelcnn, config)
+    call = make_class_likelihood(family, config)
     found = call(variables, x, jax.random.key(0), 512)
     assert found.shape == (512, 3)
     np.testing.assert_allclose(np.exp(found).sum(axis=0), 1, atol=1e-5)
