@@ -186,22 +186,34 @@ def test_pooling_takes_the_largest_of_windows_that_cover_the_map(side):
     np.testing.assert_array_equal(got, np.asarray(want).transpose(2, 0, 1, 3))
 
 
-@pytest.mark.parametrize("network", ["strided", "normless"])
-def test_both_players_are_told_the_label(network):
-    norm = "batch" if network == "strided" else "none"
-    own = {"kernel": 3} if network == "strided" else {"kernel": 5, "group": 4}
+@pytest.mark.parametrize(
+    ("network", "norm"),
+    [("strided", "batch"), ("normless", "none"), ("residual", "none"), ("residual", "spectral")],
+)
+def test_both_players_are_told_the_label(network, norm):
+    own = {"kernel": 3} if network == "strided" else {"kernel": 5}
+    own |= {"group": 4} if network == "normless" else {}
     config = dataclasses.replace(TINY, classes=3, network=network, discriminator_norm=norm, **own)
     variables = filled(config)
     z, x = dcgan.noise(config, jax.random.key(1), 2), make_batch(dcgan, config, 2)["x"]
 
     @jax.jit
-    def told(label):
+    def told(variables, label):
         made = dcgan.generate(config, variables, z, label)
         return made, dcgan.discriminate(config, variables, x, label)
 
-    for a, b in zip(told(jnp.array([0, 0])), told(jnp.array([0, 2])), strict=True):
+    other = jnp.array([0, 2])
+    for a, b in zip(told(variables, 0 * other), told(variables, other), strict=True):
         np.testing.assert_array_equal(a[0], b[0])
         assert bool((a[1] != b[1]).any())
+    if network != "strided":  # a projection: as loud as its matrix, whose norm spectral takes away
+        louder = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: leaf * (2 if "'embed'" in jax.tree_util.keystr(path) else 1),
+            variables["params"],
+        )
+        each = ({**variables, "params": params} for params in (variables["params"], louder))
+        once, twice = (told(v, other)[1] - told(v, 0 * other)[1] for v in each)
+        np.testing.assert_allclose(twice, once if norm == "spectral" else 2 * once, rtol=1e-3)
     for wrong in (None, 1, [0, 1], jnp.zeros(3, jnp.int32), jnp.array([0.5, 0.5])):
         with pytest.raises(ValueError, match=r"of 3 classes needs label int32\[2\]"):
             dcgan.discriminate(config, variables, x, wrong)
