@@ -109,6 +109,26 @@ def test_diagonal_bilstm_is_the_recursion():
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("module", "sweeps"), [(RowLSTM, 1), (DiagonalBiLSTM, 2)])
+def test_on_a_gpu_states_go_through_matrix_products_alone(module, sweeps):
+    """The one convolution of a sweep is that of its inputs, before the loop."""
+    made = module(tuple(groups(4, 2)), 4, 2)
+    x, told = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, 3, 4, 4), (1, 1, 1, 1)))
+    variables = jax.eval_shape(made.init, jax.random.key(0), x, told)
+    lowered = jax.jit(made.apply).trace(variables, x, told).lower(lowering_platforms=("cuda",))
+    main, *called = lowered.as_text().split("func.func private")
+    lines = main.splitlines()
+    convolutions, loops = (
+        [len(line) - len(line.lstrip()) for line in lines if f"stablehlo.{name}" in line]
+        for name in ("convolution", "while")
+    )
+    assert convolutions == loops  # as many, and as deep: what a loop holds lies deeper
+    assert len(loops) == sweeps
+    products = [text.count("stablehlo.dot_general") for text in called]
+    assert sum(products) == sweeps  # of a step, which a loop calls
+    assert not any("stablehlo.convolution" in text for text in called)
+
+
 def test_skewing_and_the_way_back():
     x = jnp.arange(24.0).reshape(1, 3, 4, 2)
     s = skewed(x)
