@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import two_players
+from helpers import filled, loss_names, make_batch, two_players
 from scipy import stats
 
 from genjax import families, losses
@@ -265,6 +265,35 @@ def test_every_step_says_how_the_game_stands(name, loss):
     assert expected | {"generator_diversity", "generator_nearest"} <= set(metrics)
     if loss in ("non_saturating", "minimax", "relativistic"):
         assert {"discriminator_real_probability", "discriminator_fake_probability"} <= set(metrics)
+
+
+@pytest.mark.parametrize("name", two_players())
+def test_in_bfloat16(name):
+    """Half the digits: near float32's losses, which stay float32, with gradients."""
+    family = families.get(name)
+    exact = dataclasses.replace(family.tiny(), method=Method())
+    half = dataclasses.replace(exact, dtype="bfloat16")
+    variables = filled(lambda key: family.init(exact, key), scale=0.3)
+    batch, key = make_batch(family, exact), jax.random.key(1)
+
+    def both(config, params):
+        whole = {**variables, "params": params}
+        return [getattr(family, loss)(config, whole, batch, key)[0] for loss in loss_names(family)]
+
+    @jax.jit
+    def compute(params):
+        def total(params):
+            nats = both(half, params)
+            return sum(n.mean() for n in nats), nats
+
+        return both(exact, params), *jax.grad(total, has_aux=True)(params)[::-1]
+
+    want, found, grads = compute(variables["params"])
+    for a, b in zip(found, want, strict=True):
+        assert a.dtype == jnp.float32
+        # By the whole batch: of one example a code's narrow width makes much of a little.
+        assert 0 < jnp.abs(a - b).mean() < 0.1 * jnp.abs(b).mean()
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
 
 
 @pytest.mark.parametrize(
