@@ -53,6 +53,7 @@ PEAKS = ("float32", "float32_exact", "bfloat16")
 CHAIN = 10  # products in a call that gives the peak, so that starting it does not count
 PASSES = 16  # arrays of the peak's side that memory is measured by, none of them in a cache
 KINDS = ("step", "sample", "evaluate")
+PEER_DEVICES = {"cpu": "cpu", "gpu": "cuda"}  # PyTorch's name of what JAX runs on
 # One row a family whose step is a gradient's; what --rows takes instead.
 DEFAULT = (
     *("fvsbn_binarized_mnist", "nade_binarized_mnist", "made_binarized_mnist"),
@@ -294,30 +295,40 @@ def _bytes(memory: Any) -> int:
     return both - memory.alias_size_in_bytes + memory.temp_size_in_bytes
 
 
-def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """The peer's figures of a measured row, and its seconds over ours; or why there are none."""
+def peer_words(row: dict[str, Any], options: argparse.Namespace) -> list[str]:
+    """What the peer is told: the sizes, precision and kind of device of a measured row.
+
+    Raises:
+      ValueError: JAX ran on what no peer runs on; seconds there have no ratio to seconds elsewhere.
+    """
+    backend = jax.default_backend()
+    if backend not in PEER_DEVICES:
+        raise ValueError(f"peers run on a CPU or a GPU alone, and JAX runs on a {backend} here.")
     words = ["--row", row["row"], "--dtype", row["config"].get("dtype", "float32")]
+    words += ["--device", PEER_DEVICES[backend]]
     words += ["--repeats", str(options.repeats), "--batch-size", str(row["batch_size"])]
     words += ["--seconds", str(options.seconds)]
     if any(row[kind]["peak"] == "float32_exact" for kind in KINDS if kind in row):
         words += ["--precision", "highest"]
-    words += [
-        "--samples",
-        str(options.samples),
-        *(["--skip", *options.skip] if options.skip else []),
-    ]
+    words += ["--samples", str(options.samples)]
+    return words + (["--skip", *options.skip] if options.skip else [])
+
+
+def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The peer's figures of a measured row, and its seconds over ours; or why there are none."""
     root = str(pathlib.Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     # JAX makes the batch there, and must not take the GPU again.
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "experiments.peers.measure", *words]
     try:
+        command = [sys.executable, "-m", "experiments.peers.measure", *peer_words(row, options)]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=options.peer_seconds
         )
         if done.returncode:
             said = done.stderr.strip().splitlines()
-            raise ValueError(said[-1] if said else f"it ended with {done.returncode}.")
+            last = said[-1].removeprefix("error: ") if said else ""
+            raise ValueError(last or f"it ended with {done.returncode}.")
         peer = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError, OSError, subprocess.TimeoutExpired) as error:
         why = str(error).splitlines()[0]

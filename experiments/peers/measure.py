@@ -31,6 +31,7 @@ from genjax.train import Run
 
 WAYS = ("eager", "compiled", "compiled graphs")
 KINDS = ("step", "sample", "evaluate")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--samples", type=int, default=64, help="drawn together (64)")
     add("--skip", nargs="+", choices=KINDS, default=[], help="leave out")
     add("--precision", choices=("high", "highest"), default="high", help="of float32 (high)")
+    add("--device", choices=DEVICES, default="auto", help="auto: CUDA where there is one")
     add("--compile", choices=("auto", "yes", "no"), default="auto", help="auto: on CUDA alone")
     options = parser.parse_args(argv)
     try:
@@ -72,7 +74,7 @@ def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     torch.set_float32_matmul_precision(options.precision)
     torch.backends.cudnn.allow_tf32 = options.precision == "high"
     torch.backends.cudnn.benchmark = True
-    cuda = torch.cuda.is_available()
+    cuda = on_cuda(options.device, torch.cuda.is_available())
     found: dict[str, Any] = {"torch": torch.__version__, "dtype": dtype, "batch_size": size}
     found["device"] = torch.cuda.get_device_name() if cuda else "cpu"
     peer.build(run.model)  # refuses first what it has not
@@ -94,6 +96,20 @@ def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
                 tried[name] = attempt(make, device, options, eager=compiled == "eager")
         found[kind] = best(tried, examples)
     return found
+
+
+def on_cuda(asked: str, available: bool) -> bool:
+    """Whether a name in `DEVICES` means CUDA on this machine.
+
+    Raises:
+      ValueError: CUDA was asked for and PyTorch has none.
+    """
+    if asked == "cuda" and not available:
+        raise ValueError(
+            "PyTorch sees no GPU here: install PyTorch for CUDA, or time both on the CPU with"
+            " JAX_PLATFORMS=cpu."
+        )
+    return available if asked == "auto" else asked == "cuda"
 
 
 def make_call(

@@ -1,11 +1,14 @@
 """Speed of a row: every kind of call is timed, counted and written."""
 
 import json
+import subprocess
+import types
 
 import jax
 import pytest
 
 from experiments import speed, table
+from experiments.peers import measure
 from genjax import families
 
 FAST = ["--repeats", "2", "--batch-size", "2", "--samples", "2", "--peak-side", "64"]
@@ -132,3 +135,51 @@ def test_bad_options_are_a_sentence(capsys):
     assert speed.main(["--rows", "nade"]) == 2
     assert "rows must be one of" in capsys.readouterr().err
     assert speed.main(["--repeats", "0"]) == 2
+
+
+ROW = {
+    "row": "fvsbn_binarized_mnist",
+    "family": "fvsbn",
+    "config": {},
+    "batch_size": 2,
+    "step": {"seconds": 1.0, "peak": "float32"},
+    "sample": {"seconds": 2.0, "peak": "float32"},
+}
+
+
+def beside(monkeypatch, done, row=ROW, backend="cpu"):
+    """What `speed.beside` makes of a peer that ended so, and the words the peer was given."""
+    asked = []
+
+    def run(command, **_):
+        asked.extend(command)
+        if isinstance(done, Exception):
+            raise done
+        code, out, err = done
+        return types.SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    options = types.SimpleNamespace(repeats=2, seconds=1.0, samples=2, skip=[], peer_seconds=5.0)
+    return speed.beside(row, options), asked
+
+
+@pytest.mark.parametrize(("backend", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
+def test_a_peer_runs_on_the_same_kind_of_device(monkeypatch, backend, device):
+    peer = {"step": {"seconds": 3.0, "way": "eager"}}
+    found, asked = beside(monkeypatch, (0, json.dumps(peer), ""), backend=backend)
+    assert asked[asked.index("--device") + 1] == device
+    assert found["ratio"] == {"step": 3.0}
+
+
+def test_seconds_of_another_kind_of_device_make_no_ratio(monkeypatch, capsys):
+    with pytest.raises(ValueError, match="PyTorch sees no GPU here: install PyTorch for CUDA") as refused:
+        measure.on_cuda("cuda", available=False)
+    assert [measure.on_cuda(asked, available=True) for asked in measure.DEVICES] == [1, 0, 1]
+    said = f"a warning\nerror: {refused.value}\n"
+    found, _ = beside(monkeypatch, (2, "", said), backend="gpu")
+    assert found == {"peer": {"error": str(refused.value)}, "ratio": {}}
+    assert "fvsbn_binarized_mnist: no peer: PyTorch sees no GPU" in capsys.readouterr().err
+    found, asked = beside(monkeypatch, (0, "{}", ""), backend="tpu")
+    assert (asked, found["ratio"]) == ([], {})
+    assert "JAX runs on a tpu here" in found["peer"]["error"]
