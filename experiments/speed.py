@@ -315,27 +315,54 @@ def peer_words(row: dict[str, Any], options: argparse.Namespace) -> list[str]:
 
 
 def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """The peer's figures of a measured row, and its seconds over ours; or why there are none."""
+    """The peer's figures of a measured row, its seconds over ours, and why any are missing."""
+    try:
+        peer = ask_peer(peer_words(row, options), options.peer_seconds)
+    except (ValueError, OSError) as error:
+        peer = {"error": str(error).splitlines()[0]}
+    if "error" in peer:
+        print(f"{row['row']}: no whole peer: {peer['error']}", file=sys.stderr)
+    both = [k for k in KINDS if k in row and "seconds" in peer.get(k, {})]
+    return {"peer": peer, "ratio": {k: peer[k]["seconds"] / row[k]["seconds"] for k in both}}
+
+
+def ask_peer(words: list[str], limit: float) -> dict[str, Any]:
+    """What the peer's process found within `limit` seconds; where it did not come to its end, what
+    it had until then with the `error` that ended it."""
     root = str(pathlib.Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     # JAX makes the batch there, and must not take the GPU again.
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "experiments.peers.measure", *words]
     try:
-        command = [sys.executable, "-m", "experiments.peers.measure", *peer_words(row, options)]
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=options.peer_seconds
+            command, env=environment, capture_output=True, text=True, timeout=limit
         )
-        if done.returncode:
-            said = done.stderr.strip().splitlines()
-            last = said[-1].removeprefix("error: ") if said else ""
-            raise ValueError(last or f"it ended with {done.returncode}.")
-        peer = json.loads(done.stdout.splitlines()[-1])
-    except (ValueError, IndexError, OSError, subprocess.TimeoutExpired) as error:
-        why = str(error).splitlines()[0]
-        print(f"{row['row']}: no peer: {why}", file=sys.stderr)
-        return {"peer": {"error": why}, "ratio": {}}
-    both = [k for k in KINDS if k in row and "seconds" in peer.get(k, {})]
-    return {"peer": peer, "ratio": {k: peer[k]["seconds"] / row[k]["seconds"] for k in both}}
+    except subprocess.TimeoutExpired as late:
+        why = f"it was stopped after {limit:g} seconds; --peer-seconds gives it more."
+        return {**last_found(late.stdout), "error": why}
+    found = last_found(done.stdout)
+    if done.returncode or not found:
+        said = done.stderr.strip().splitlines()
+        last = said[-1].removeprefix("error: ") if said else ""
+        found["error"] = last or f"it ended with {done.returncode}."
+    return found
+
+
+def last_found(written: str | bytes | None) -> dict[str, Any]:
+    """The last whole line of a peer's JSON; nothing where there is none.
+
+    Python gives what a stopped process wrote as bytes, and None for nothing.
+    """
+    text = written.decode(errors="replace") if isinstance(written, bytes) else written or ""
+    for line in reversed(text.splitlines()):
+        try:
+            found = json.loads(line)
+        except ValueError:  # cut off, or a compiler's own words
+            continue
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 def random_batch(family: Any, config: Any, size: int, key: jax.Array) -> dict[str, jax.Array]:

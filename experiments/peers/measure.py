@@ -1,11 +1,12 @@
-"""How fast is a row's family in PyTorch: a step, samples, an evaluation, as one line of JSON.
+"""How fast is a row's family in PyTorch: a step, samples, an evaluation, as lines of JSON.
 
 The same batch, sizes and optimizer as `experiments.speed` has of the row, tuned as its users would:
 TensorFloat-32 for float32 (`--precision highest` where the family asks for full float32) and
 autocast for bfloat16 (all layers, where a family here keeps its last sums in float32), cuDNN's
 benchmark, channels_last maps. Eager and, on CUDA, `torch.compile` without and with CUDA graphs
 (mode reduce-overhead) are all timed and the fastest counts; a naive loop is compiled by its body.
-Every call is blocked.
+Every call is blocked. A line has all that the one before had, so that whoever stops this early has
+the figures until then; the last is whole, and none of its kinds has anything `untried`.
 
     python -m experiments.peers.measure --row pixelcnn_mnist:gated --dtype bfloat16
 """
@@ -17,7 +18,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -57,15 +58,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         checks.positive(repeats=options.repeats, samples=options.samples, seconds=options.seconds)
         checks.one_of(tuple(known), row=options.row)
-        print(json.dumps(measure(known[options.row], options)))
+        for found in measure(known[options.row], options):
+            print(json.dumps(found), flush=True)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
-    """The figures of one row."""
+def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The figures of one row, as they are after every attempt."""
     peer, family, size = peers.get(run.family), families.get(run.family), options.batch_size
     import torch
 
@@ -85,17 +87,21 @@ def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     for kind in KINDS:
         if kind in options.skip or (kind == "evaluate" and not hasattr(peer, "evaluate")):
             continue
-        examples, tried = options.samples if kind == "sample" else size, {}
+        examples = options.samples if kind == "sample" else size
         forms = getattr(peer, "FORMS", ("",)) if kind != "sample" else ("",)
-        for form in forms:
-            for compiled in WAYS[: (2 + cuda if compiling else 1)]:
-                name = " ".join(filter(None, (form, compiled)))
-                make = functools.partial(
-                    make_call, peer, run, dtype, kind, form, compiled, batch, examples
-                )
-                tried[name] = attempt(make, device, options, eager=compiled == "eager")
-        found[kind] = best(tried, examples)
-    return found
+        ways = WAYS[: (2 + cuda if compiling else 1)]
+        makes = {
+            " ".join(filter(None, (form, compiled))): functools.partial(
+                make_call, peer, run, dtype, kind, form, compiled, batch, examples
+            )
+            for form in forms
+            for compiled in ways
+        }
+        tried: dict[str, dict[str, Any]] = {}
+        for name, make in makes.items():
+            tried[name] = attempt(make, device, options, eager=name.endswith("eager"))
+            found[kind] = best(tried, examples) | {"untried": [n for n in makes if n not in tried]}
+            yield found
 
 
 def on_cuda(asked: str, available: bool) -> bool:

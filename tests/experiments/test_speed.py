@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import types
 
 import jax
@@ -173,13 +174,58 @@ def test_a_peer_runs_on_the_same_kind_of_device(monkeypatch, backend, device):
 
 
 def test_seconds_of_another_kind_of_device_make_no_ratio(monkeypatch, capsys):
-    with pytest.raises(ValueError, match="PyTorch sees no GPU here: install PyTorch for CUDA") as refused:
+    with pytest.raises(
+        ValueError, match="PyTorch sees no GPU here: install PyTorch for CUDA"
+    ) as refused:
         measure.on_cuda("cuda", available=False)
     assert [measure.on_cuda(asked, available=True) for asked in measure.DEVICES] == [1, 0, 1]
     said = f"a warning\nerror: {refused.value}\n"
     found, _ = beside(monkeypatch, (2, "", said), backend="gpu")
     assert found == {"peer": {"error": str(refused.value)}, "ratio": {}}
-    assert "fvsbn_binarized_mnist: no peer: PyTorch sees no GPU" in capsys.readouterr().err
+    assert "fvsbn_binarized_mnist: no whole peer: PyTorch sees no GPU" in capsys.readouterr().err
     found, asked = beside(monkeypatch, (0, "{}", ""), backend="tpu")
     assert (asked, found["ratio"]) == ([], {})
     assert "JAX runs on a tpu here" in found["peer"]["error"]
+
+
+def test_a_peer_that_is_stopped_keeps_what_it_had(monkeypatch, capsys):
+    first = {"step": {"seconds": 3.0, "way": "eager", "untried": ["compiled"]}}
+    lines = json.dumps(first) + "\n" + json.dumps({**first, "sample": 1})[:-5]
+    late = subprocess.TimeoutExpired("python", 5.0, output=lines.encode())
+    found, _ = beside(monkeypatch, late)
+    why = "it was stopped after 5 seconds; --peer-seconds gives it more."
+    assert found == {"peer": {**first, "error": why}, "ratio": {"step": 3.0}}
+    assert why in capsys.readouterr().err
+    nothing, _ = beside(monkeypatch, subprocess.TimeoutExpired("python", 5.0))
+    assert nothing == {"peer": {"error": why}, "ratio": {}}
+    killed, _ = beside(monkeypatch, (-9, lines, ""))
+    assert killed == {"peer": {**first, "error": "it ended with -9."}, "ratio": {"step": 3.0}}
+
+
+def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
+    """All but the network: PyTorch may not be installed."""
+    cuda = types.SimpleNamespace(is_available=lambda: True, get_device_name=lambda: "chip")
+    cudnn = types.SimpleNamespace(allow_tf32=False, benchmark=False)
+    torch = types.SimpleNamespace(
+        __version__="2",
+        cuda=cuda,
+        backends=types.SimpleNamespace(cudnn=cudnn),
+        set_float32_matmul_precision=lambda name: None,
+        device=lambda name: name,
+    )
+    peer = types.SimpleNamespace(build=lambda config: None)
+    seconds = iter([3.0, 1.0, 2.0, 4.0, 5.0, 6.0])
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(measure.peers, "get", lambda family: peer)
+    monkeypatch.setattr(measure, "random_batch", lambda *_: {})
+    monkeypatch.setattr(measure, "attempt", lambda *_, **__: {"seconds": next(seconds)})
+    assert measure.main(["--row", "fvsbn_binarized_mnist", "--batch-size", "2"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["step"]["seconds"] for line in lines] == [3.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert [line["step"]["untried"] for line in lines[:3]] == [
+        ["compiled", "compiled graphs"],
+        ["compiled graphs"],
+        [],
+    ]
+    assert lines[-1]["sample"]["tried"].keys() == set(measure.WAYS)
+    assert "evaluate" not in lines[-1]
