@@ -320,10 +320,29 @@ def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
         peer = ask_peer(peer_words(row, options), options.peer_seconds)
     except (ValueError, OSError) as error:
         peer = {"error": str(error).splitlines()[0]}
-    if "error" in peer:
-        print(f"{row['row']}: no whole peer: {peer['error']}", file=sys.stderr)
+    for line in went_wrong(peer):
+        print(f"{row['row']}: {line}", file=sys.stderr)
     both = [k for k in KINDS if k in row and "seconds" in peer.get(k, {})]
-    return {"peer": peer, "ratio": {k: peer[k]["seconds"] / row[k]["seconds"] for k in both}}
+    ratio = {k: peer[k]["seconds"] / row[k]["seconds"] for k in both}
+    notes = {k: notes_of(peer[k]) for k in both}
+    return {"peer": peer, "ratio": ratio, "notes": {k: v for k, v in notes.items() if v}}
+
+
+def notes_of(part: dict[str, Any]) -> list[str]:
+    """What whoever reads a ratio has to know of the peer's call."""
+    notes = ["compiled failed"] if "compiled failed" in part["way"] else []
+    left = part.get("untried")
+    return notes + ([f"stopped before {', '.join(left)}"] if left else [])
+
+
+def went_wrong(peer: dict[str, Any]) -> list[str]:
+    """A line for what ended a peer early, and for each way of a call that failed there."""
+    lines = [f"no whole peer: {peer['error']}"] if "error" in peer else []
+    for kind in KINDS:
+        for way, found in peer.get(kind, {}).get("tried", {}).items():
+            if "error" in found:
+                lines.append(f"the peer's {kind}, {way}: {found['error']}")
+    return lines
 
 
 def ask_peer(words: list[str], limit: float) -> dict[str, Any]:
@@ -406,10 +425,11 @@ def table_row(found: dict[str, Any]) -> dict[str, str | float]:
 
 
 def ratio_row(found: dict[str, Any]) -> dict[str, str | float]:
-    """The ratios of a row, and what was fastest of a step there."""
+    """The ratios of a row, what was fastest of a step there, and what they do not say."""
     row: dict[str, str | float] = {"row": found["row"]}
     row |= {k: f"{found['ratio'][k]:.2f}" if k in found["ratio"] else "-" for k in KINDS}
-    return row | {"step's way": found["peer"].get("step", {}).get("way", "-")}
+    row["step's way"] = found["peer"].get("step", {}).get("way", "-")
+    return row | {"but": "; ".join(f"{k}: {', '.join(v)}" for k, v in found["notes"].items())}
 
 
 if __name__ == "__main__":

@@ -100,6 +100,8 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         tried: dict[str, dict[str, Any]] = {}
         for name, make in makes.items():
             tried[name] = attempt(make, device, options, eager=name.endswith("eager"))
+            if "error" in tried[name]:
+                print(f"{kind}, {name}: {tried[name]['error']}", file=sys.stderr, flush=True)
             found[kind] = best(tried, examples) | {"untried": [n for n in makes if n not in tried]}
             yield found
 
@@ -221,13 +223,16 @@ def timed(
 
 
 def best(tried: dict[str, dict[str, Any]], examples: int) -> dict[str, Any]:
-    """The fastest of what was tried, and all of it."""
+    """The fastest of what was tried, and all of it; its `way` says where no compiler worked."""
     worked = {name: found for name, found in tried.items() if "error" not in found}
     if not worked:
         return {"error": next(iter(tried.values()))["error"], "tried": tried}
     name = min(worked, key=lambda n: worked[n]["seconds"])
     rate = examples / worked[name]["seconds"]
-    chosen = {"way": name, "compiled": "compiled" in name, "examples_per_second": rate}
+    compiled = [found for n, found in tried.items() if "compiled" in n]
+    failed = bool(compiled) and all("error" in found for found in compiled)
+    way = f"{name} (compiled failed)" if failed else name
+    chosen = {"way": way, "compiled": "compiled" in name, "examples_per_second": rate}
     return {**worked[name], **chosen, "tried": tried}
 
 

@@ -181,7 +181,7 @@ def test_seconds_of_another_kind_of_device_make_no_ratio(monkeypatch, capsys):
     assert [measure.on_cuda(asked, available=True) for asked in measure.DEVICES] == [1, 0, 1]
     said = f"a warning\nerror: {refused.value}\n"
     found, _ = beside(monkeypatch, (2, "", said), backend="gpu")
-    assert found == {"peer": {"error": str(refused.value)}, "ratio": {}}
+    assert found == {"peer": {"error": str(refused.value)}, "ratio": {}, "notes": {}}
     assert "fvsbn_binarized_mnist: no whole peer: PyTorch sees no GPU" in capsys.readouterr().err
     found, asked = beside(monkeypatch, (0, "{}", ""), backend="tpu")
     assert (asked, found["ratio"]) == ([], {})
@@ -194,12 +194,13 @@ def test_a_peer_that_is_stopped_keeps_what_it_had(monkeypatch, capsys):
     late = subprocess.TimeoutExpired("python", 5.0, output=lines.encode())
     found, _ = beside(monkeypatch, late)
     why = "it was stopped after 5 seconds; --peer-seconds gives it more."
-    assert found == {"peer": {**first, "error": why}, "ratio": {"step": 3.0}}
+    kept = {"ratio": {"step": 3.0}, "notes": {"step": ["stopped before compiled"]}}
+    assert found == {"peer": {**first, "error": why}, **kept}
     assert why in capsys.readouterr().err
     nothing, _ = beside(monkeypatch, subprocess.TimeoutExpired("python", 5.0))
-    assert nothing == {"peer": {"error": why}, "ratio": {}}
+    assert nothing == {"peer": {"error": why}, "ratio": {}, "notes": {}}
     killed, _ = beside(monkeypatch, (-9, lines, ""))
-    assert killed == {"peer": {**first, "error": "it ended with -9."}, "ratio": {"step": 3.0}}
+    assert killed == {"peer": {**first, "error": "it ended with -9."}, **kept}
 
 
 def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
@@ -229,3 +230,19 @@ def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
     ]
     assert lines[-1]["sample"]["tried"].keys() == set(measure.WAYS)
     assert "evaluate" not in lines[-1]
+
+
+def test_eager_that_no_compiler_could_beat_is_marked(monkeypatch, capsys):
+    tried = {"eager": {"seconds": 4.0}, "compiled": {"error": "InductorError: no"}}
+    step = measure.best(tried, 2)
+    assert (step["way"], step["compiled"]) == ("eager (compiled failed)", False)
+    tried["compiled graphs"] = {"seconds": 8.0}
+    assert measure.best(tried, 2)["way"] == "eager"
+    assert measure.best({"eager": {"seconds": 4.0}}, 2)["way"] == "eager"
+    found, _ = beside(monkeypatch, (0, json.dumps({"step": step}), ""))
+    assert found["notes"] == {"step": ["compiled failed"]}
+    said = capsys.readouterr().err
+    assert said == "fvsbn_binarized_mnist: the peer's step, compiled: InductorError: no\n"
+    line = speed.ratio_row(ROW | found)
+    assert (line["step"], line["step's way"]) == ("4.00", "eager (compiled failed)")
+    assert line["but"] == "step: compiled failed"
