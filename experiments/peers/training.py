@@ -1,8 +1,8 @@
 """A training step as users of PyTorch tune it, of the optimizers that a row names.
 
 Gradients are freed, not zeroed; Adam is fused on CUDA; the learning rate is the row's peak, as a
-schedule costs nothing to speak of; averaged weights move by one fused call. Nothing waits for the
-device.
+schedule costs nothing to speak of; averaged weights, of two players the generator's, move by one
+fused call. Nothing waits for the device.
 """
 
 from collections.abc import Callable, Iterable
@@ -58,6 +58,11 @@ def mean_losses(peer: Any, network: nn.Module, config: Any, dtype: str) -> Losse
     return {name: mean_of(name) for name in names}
 
 
+def averaged(network: Any) -> Any:
+    """What of a network is averaged, as `genjax.core.state.averaged`: of two players, one."""
+    return network.generator if hasattr(network, "discriminator") else network
+
+
 def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., None]:
     """`step(batch, noise)`: noise, by the loss's name, is for comparisons alone."""
     turns = []
@@ -69,7 +74,7 @@ def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., Non
         optimizer = build_optimizer(settings, own.parameters())
         other = [p for p in network.parameters() if all(p is not q for q in own.parameters())]
         turns.append((name, loss, optimizer, list(own.parameters()), other, settings.clip))
-    parameters: list[Any] = list(network.parameters())
+    parameters: list[Any] = list(averaged(network).parameters())
     averages = [p.detach().clone() for p in parameters] if run.train.ema else []
 
     def step(batch: dict[str, Tensor], noise: dict[str, Any] | None = None) -> None:

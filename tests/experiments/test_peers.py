@@ -99,6 +99,29 @@ def test_after_a_step_of_adam_both_have_the_same_loss(name):
         np.testing.assert_allclose(got[loss_name][0], nats, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "player"), [("gan", "generator"), ("fvsbn", None)])
+def test_of_two_players_the_generator_is_averaged(name, player, monkeypatch):
+    _, peer, config = family_of(name)
+    variables, batch, _ = case(name)
+    network, adam = network_of(name, variables), Optimizer(learning_rate=0.05)
+    own = getattr(network, player) if player else network
+    moved, lerp = [], torch._foreach_lerp_
+    monkeypatch.setattr(
+        torch, "_foreach_lerp_", lambda *given: (moved.append(given[1]), lerp(*given))
+    )
+    two = TwoOptimizers(generator=adam, discriminator=adam) if player else adam
+    run = Run(
+        experiment=name,
+        family=type(config).__module__.rsplit(".", 1)[1],
+        model=config,
+        optimizer=two,
+        train=Train(ema=0.5),
+    )
+    losses = training.mean_losses(peer, network, config, "float32")
+    training.make_step(network, run, losses)(as_tensors(batch))
+    assert [list(map(id, given)) for given in moved] == [list(map(id, own.parameters()))]
+
+
 def captured(call):
     """What every layer of a Flax module gave, `{path: array}`."""
     _, state = call(capture_intermediates=True, mutable=["intermediates", "batch_stats"])
