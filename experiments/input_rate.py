@@ -13,6 +13,7 @@ import pathlib
 import sys
 import tempfile
 import time
+from typing import TextIO
 
 import jax
 
@@ -128,17 +129,21 @@ def rate(source: str, workers: int, options: argparse.Namespace) -> dict[str, st
     }
 
 
-def show(title: str, rows: list[dict[str, str | float]]) -> None:
-    """Print a table, by rich where it is installed; nothing where there is no row."""
+def show(title: str, rows: list[dict[str, str | float]], to: TextIO | None = None) -> None:
+    """Print a table, by rich where it is installed; nothing where there is no row.
+
+    It goes to the standard output, or `to` the error stream, where a pipe has JSON alone.
+    """
+    to = to or sys.stdout
     if not rows:
         return
     try:
         from rich.console import Console
         from rich.table import Table
     except ImportError:  # a borrowed machine may have JAX's own packages alone
-        print(title)
+        print(title, file=to)
         for row in rows:
-            print("  " + ", ".join(f"{k} {plain(v)}" for k, v in row.items()))
+            print("  " + ", ".join(f"{k} {plain(v)}" for k, v in row.items()), file=to)
         return
     page = Table(title=title)
     for column in rows[0]:
@@ -146,7 +151,7 @@ def show(title: str, rows: list[dict[str, str | float]]) -> None:
     for row in rows:
         page.add_row(*map(plain, row.values()))
     # A pipe has no width: there nothing is cut off.
-    Console(width=None if sys.stdout.isatty() else 200).print(page)
+    Console(file=to, width=None if to.isatty() else 200).print(page)
 
 
 def plain(value: str | float) -> str:

@@ -16,6 +16,7 @@ in a process of its own and in the same precision, and the table says how many t
 ours. JAX then takes
 memory of the GPU as it needs it and leaves the rest (XLA_PYTHON_CLIENT_PREALLOCATE=false).
 
+Tables go to the error stream, the figures as JSON to the standard output where that is no terminal.
 Nothing is read from disk. Rates do not depend on the pixels.
 """
 
@@ -136,10 +137,12 @@ def time_rows(options: argparse.Namespace) -> int:
         if options.peer and "error" not in row:
             row |= beside(row, options)
             keep(options, about | {"rows": found})
-    print(json.dumps(about | {"rows": found}) if not sys.stdout.isatty() else "", end="")
+    if not sys.stdout.isatty():
+        print(json.dumps(about | {"rows": found}))
     measured = [row for row in found if "error" not in row]
-    show(f"{about['device']}, milliseconds", [table_row(r) for r in measured])
-    show("PyTorch's seconds over ours", [ratio_row(r) for r in measured if options.peer])
+    show(f"{about['device']}, milliseconds", [table_row(r) for r in measured], sys.stderr)
+    ratios = [ratio_row(r) for r in measured if options.peer]
+    show("PyTorch's seconds over ours", ratios, sys.stderr)
     return 0 if len(measured) == len(found) else 1
 
 

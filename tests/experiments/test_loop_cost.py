@@ -64,6 +64,12 @@ def test_tables_are_shown_without_rich_too(monkeypatch, capsys):
     rows = [{"row": "nade", "batch": 100.0, "step": 1.25}]
     input_rate.show("title", rows)
     assert "nade" in capsys.readouterr().out
+    input_rate.show("title", rows, sys.stderr)
+    said = capsys.readouterr()
+    assert (said.out, "nade" in said.err) == ("", True)
     monkeypatch.setitem(sys.modules, "rich.console", None)
     input_rate.show("title", rows)
     assert capsys.readouterr().out == "title\n  row nade, batch 100, step 1.25\n"
+    input_rate.show("title", rows, sys.stderr)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "title\n  row nade, batch 100, step 1.25\n")

@@ -312,7 +312,7 @@ def test_the_table_of_speeds_has_the_peers_beside(tmp_path, capsys, monkeypatch)
     assert refused["ratio"] == {}
     assert "default Method alone" in refused["peer"]["error"]
     said = capsys.readouterr()
-    assert "PyTorch's seconds over ours" in said.out
+    assert "PyTorch's seconds over ours" in said.err
     assert "ring_modes:ring_wgan_gp: no whole peer" in said.err
 
 

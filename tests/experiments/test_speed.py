@@ -44,7 +44,10 @@ def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
     assert row["evaluate"]["operations"] == 2 * 2 * 784**2
     # At the least the state, with averages and not donated, in and out.
     assert row["step"]["memory_bytes"] > 4 * 4 * 784**2
-    assert "fvsbn_binarized_mnist" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert said.out.endswith("}\n")
+    assert json.loads(said.out) == found  # no table in a pipe
+    assert "fvsbn_binarized_mnist" in said.err.split("milliseconds")[1]
 
 
 def test_an_implicit_family_has_nothing_to_evaluate(tmp_path):
@@ -121,7 +124,7 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     assert fine["sample"]["repeats"] == 2
     said = capsys.readouterr()
     assert "made_binarized_mnist: RuntimeError" in said.err
-    assert "fvsbn_binarized_mnist" in said.out
+    assert "fvsbn_binarized_mnist" in said.err.split("milliseconds")[1]
 
 
 def test_a_long_call_counts_alone(monkeypatch):
