@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     use_compilation_cache()
     names = STOPS if options.only is None else options.only
     try:
+        prepare_out(options.out)
         checks.positive(examples=options.examples, batch_size=options.batch_size)
         for workers in options.workers:
             checks.not_negative(workers=workers)
@@ -152,6 +153,20 @@ def show(title: str, rows: list[dict[str, str | float]], to: TextIO | None = Non
         page.add_row(*map(plain, row.values()))
     # A pipe has no width: there nothing is cut off.
     Console(file=to, width=None if to.isatty() else 200).print(page)
+
+
+def prepare_out(out: pathlib.Path | None) -> None:
+    """Make the folder of a file that figures are to be written to, before there are any.
+
+    Raises:
+      ValueError: the file is a folder.
+      OSError: its folder cannot be made.
+    """
+    if out is None:
+        return
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder; name a file in it.")
+    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def plain(value: str | float) -> str:

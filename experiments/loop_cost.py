@@ -26,7 +26,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.input_rate import show
+from experiments.input_rate import prepare_out, show
 from experiments.speed import random_batch
 from experiments.table import rows as all_rows
 from genjax import checks, families
@@ -67,25 +67,41 @@ def main(argv: list[str] | None = None) -> int:
     )
     add("--out", type=pathlib.Path, help="write the figures there as JSON")
     options = parser.parse_args(argv)
-    known, found = all_rows(), []
+    known = all_rows()
     # Processes that are started here need the accelerator's memory too; set before JAX asks for it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         checks.positive(steps=options.steps, saves=options.saves)
         for name in options.rows:
             checks.one_of(tuple(known), rows=name)
-        for name in options.rows:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            with tempfile.TemporaryDirectory() as folder:
-                found.append({"row": name, **measure(known[name], pathlib.Path(folder), options)})
+            check_images(known[name])
+        prepare_out(options.out)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return measure_rows(options)
+
+
+def measure_rows(options: argparse.Namespace) -> int:
+    """Measure row after row; what there is is written after each, and a row that fails says why."""
+    known = all_rows()
+    found: list[dict[str, Any]] = []
     about = {"commit": commit(), "device": device(), "rows": found}
-    if options.out:
-        write_json(options.out, about)
-    show(f"{about['device']}, milliseconds", [table_row(r) for r in found])
-    return 0
+    for name in options.rows:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        row: dict[str, Any] = {"row": name}
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                row |= measure(known[name], pathlib.Path(folder), options)
+        except Exception as error:  # out of memory, or what a compiler says
+            row["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            print(f"{name}: {row['error']}", file=sys.stderr, flush=True)
+        found.append(row)
+        if options.out:
+            write_json(options.out, about)
+    measured = [row for row in found if "error" not in row]
+    show(f"{about['device']}, milliseconds", [table_row(r) for r in measured])
+    return 0 if len(measured) == len(found) else 1
 
 
 def measure(run: Run, folder: pathlib.Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -121,12 +137,21 @@ def measure(run: Run, folder: pathlib.Path, options: argparse.Namespace) -> dict
     return found
 
 
+def check_images(run: Run) -> str:
+    """What kind of data the row's images are.
+
+    Raises:
+      ValueError: it has none.
+    """
+    kind = traits_of(families.get(run.family), run.model).data
+    if len(run.model.shape) != 3 or kind == "real":
+        raise ValueError(f"{run.experiment} has no images; name a row that has.")
+    return kind
+
+
 def random_images(run: Run) -> Dataset:
     """Images of the row's shape; binary where the family takes them as they are."""
-    family, config = families.get(run.family), run.model
-    kind = traits_of(family, config).data
-    if len(config.shape) != 3 or kind == "real":
-        raise ValueError(f"{run.experiment} has no images; name a row that has.")
+    config, kind = run.model, check_images(run)
     levels = 2 if kind == "binary" and run.data.transform == "none" else 256
     rng = np.random.default_rng(0)
     splits: dict[str, dict[str, np.ndarray]] = {}

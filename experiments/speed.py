@@ -40,7 +40,7 @@ import numpy as np
 
 from experiments import peers
 from experiments.flops import work
-from experiments.input_rate import show
+from experiments.input_rate import prepare_out, show
 from experiments.table import rows as all_rows
 from genjax import checks, families
 from genjax.core import init_state, traits_of, with_ema
@@ -96,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         for name in options.rows:
             checks.one_of(tuple(known), rows=name)
+        prepare_out(options.out)
         if options.count:
             runs = ((name, of_dtype(known[name], options.dtype)) for name in options.rows)
             counted = [{"row": name, **floors(run, options)} for name, run in runs]

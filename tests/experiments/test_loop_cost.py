@@ -3,6 +3,7 @@
 import json
 import sys
 
+import jax
 import pytest
 
 from experiments import input_rate, loop_cost, table
@@ -25,6 +26,31 @@ def test_a_row_is_measured_and_written(tmp_path, capsys):
     assert row[:4] in capsys.readouterr().out
 
 
+def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
+    rows = ["nade_binarized_mnist", "made_binarized_mnist", "fvsbn_binarized_mnist"]
+    out, seen = tmp_path / "no" / "such" / "loop.json", []
+
+    def measure(run, folder, options):
+        seen.append(json.loads(out.read_text())["rows"] if seen else out.parent.is_dir())
+        if run.family == "nade":
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nwhile allocating")
+        if run.family == "made":
+            raise MemoryError("no room")
+        return {"family": run.family, "batch_size": 2}
+
+    monkeypatch.setattr(loop_cost, "measure", measure)
+    assert loop_cost.main(["--rows", *rows, *FAST, "--out", str(out)]) == 1
+    one, two, fine = json.loads(out.read_text())["rows"]
+    assert one["error"].endswith("RESOURCE_EXHAUSTED: Out of memory")
+    assert two["error"] == "MemoryError: no room"
+    assert seen == [True, [one], [one, two]]  # a folder first, and what there is after each row
+    assert (fine["row"], fine["family"]) == (rows[2], "fvsbn")
+    said = capsys.readouterr()
+    assert "made_binarized_mnist: MemoryError: no room" in said.err
+    assert "fvsbn" in said.out
+    assert "made" not in said.out
+
+
 @pytest.mark.parametrize(
     ("row", "levels"),
     [("nade_binarized_mnist", 2), ("iwae_mnist", 256), ("dcgan_celeba64:swd", 256)],
@@ -37,8 +63,14 @@ def test_images_are_what_the_row_transforms(row, levels):
     assert (found.levels, x.min(), x.max()) == (levels, 0, levels - 1)
 
 
-def test_bad_options_are_a_sentence(capsys):
-    assert loop_cost.main(["--rows", "rnade_red_wine"]) == 2
+def test_bad_options_are_a_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loop_cost, "measure", None)  # nothing is measured before
+    monkeypatch.setattr(input_rate, "consumption", None)
+    good = ["--rows", "nade_binarized_mnist"]
+    for command, words in ((loop_cost, good), (input_rate, ["--only", "nade"])):
+        assert command.main([*words, "--out", str(tmp_path)]) == 2
+        assert "is a folder; name a file in it" in capsys.readouterr().err
+    assert loop_cost.main([*good, "rnade_red_wine"]) == 2
     assert "has no images; name a row that has" in capsys.readouterr().err
     assert loop_cost.main(["--rows", "nade"]) == 2
     assert "rows must be one of" in capsys.readouterr().err

@@ -115,7 +115,7 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
         return real(run, *more)
 
     monkeypatch.setattr(speed, "measure", measure)
-    out = tmp_path / "speed.json"
+    out = tmp_path / "results" / "speed.json"  # a folder that is made before anything is timed
     rows = ["made_binarized_mnist", "fvsbn_binarized_mnist"]
     few = ["--skip", "step", "evaluate", "--out", str(out)]
     assert speed.main(["--rows", *rows, *FAST, *few]) == 1
@@ -135,7 +135,9 @@ def test_a_long_call_counts_alone(monkeypatch):
     assert speed.timed(lambda: 0, 5, 10.0) == {"seconds": 11, "spread": 0, "repeats": 1}
 
 
-def test_bad_options_are_a_sentence(capsys):
+def test_bad_options_are_a_sentence(tmp_path, capsys):
+    assert speed.main(["--out", str(tmp_path)]) == 2
+    assert "is a folder; name a file in it" in capsys.readouterr().err
     assert speed.main(["--rows", "nade"]) == 2
     assert "rows must be one of" in capsys.readouterr().err
     assert speed.main(["--repeats", "0"]) == 2
