@@ -13,8 +13,9 @@ one may be above it. Averages of the weights are part of a step where the row ke
 
 With `--peer torch` the same network and step in PyTorch (`experiments.peers`) are timed after each,
 in a process of its own and in the same precision, and the table says how many times its seconds are
-ours. JAX then takes
-memory of the GPU as it needs it and leaves the rest (XLA_PYTHON_CLIENT_PREALLOCATE=false).
+ours, and under `but` what such a ratio hides: a compiler that failed, a call that was stopped, or
+samples that the peer draws by another algorithm, its whole network a value. JAX then takes memory
+of the GPU as it needs it and leaves the rest (XLA_PYTHON_CLIENT_PREALLOCATE=false).
 
 Tables go to the error stream, the figures as JSON to the standard output where that is no terminal.
 Nothing is read from disk. Rates do not depend on the pixels.
@@ -328,13 +329,15 @@ def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
         print(f"{row['row']}: {line}", file=sys.stderr)
     both = [k for k in KINDS if k in row and "seconds" in peer.get(k, {})]
     ratio = {k: peer[k]["seconds"] / row[k]["seconds"] for k in both}
-    notes = {k: notes_of(peer[k]) for k in both}
+    notes = {k: notes_of(row["family"], k, peer[k]) for k in both}
     return {"peer": peer, "ratio": ratio, "notes": {k: v for k, v in notes.items() if v}}
 
 
-def notes_of(part: dict[str, Any]) -> list[str]:
+def notes_of(family: str, kind: str, part: dict[str, Any]) -> list[str]:
     """What whoever reads a ratio has to know of the peer's call."""
-    notes = ["compiled failed"] if "compiled failed" in part["way"] else []
+    other = kind == "sample" and family in peers.WHOLE_NETWORK_A_VALUE
+    notes = ["other algorithm"] if other else []
+    notes += ["compiled failed"] if "compiled failed" in part["way"] else []
     left = part.get("untried")
     return notes + ([f"stopped before {', '.join(left)}"] if left else [])
 

@@ -8,7 +8,7 @@ import types
 import jax
 import pytest
 
-from experiments import speed, table
+from experiments import peers, speed, table
 from experiments.peers import measure
 from genjax import families
 
@@ -251,3 +251,14 @@ def test_eager_that_no_compiler_could_beat_is_marked(monkeypatch, capsys):
     line = speed.ratio_row(ROW | found)
     assert (line["step"], line["step's way"]) == ("4.00", "eager (compiled failed)")
     assert line["but"] == "step: compiled failed"
+
+
+def test_samples_by_another_algorithm_are_marked(monkeypatch):
+    assert set(peers.WHOLE_NETWORK_A_VALUE) < set(peers.FAMILIES)
+    part = {"seconds": 6.0, "way": "eager"}
+    done = (0, json.dumps({"step": part, "sample": part}), "")
+    found, _ = beside(monkeypatch, done, ROW | {"family": "made"})
+    assert found["notes"] == {"sample": ["other algorithm"]}
+    assert speed.ratio_row(ROW | found)["but"] == "sample: other algorithm"
+    found, _ = beside(monkeypatch, done)
+    assert found["notes"] == {}
