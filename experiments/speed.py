@@ -47,8 +47,8 @@ from genjax import checks, families
 from genjax.core import init_state, traits_of, with_ema
 from genjax.train import Run
 from genjax.train.checkpoint import write_json
-from genjax.train.record import commit, device
-from genjax.train.settings import build_optimizer, resolve
+from genjax.train.record import commit, device, versions
+from genjax.train.settings import build_optimizer, resolve, to_json
 
 CACHE = "jax_enable_compilation_cache"
 PEAKS = ("float32", "float32_exact", "bfloat16")
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.count:
             runs = ((name, of_dtype(known[name], options.dtype)) for name in options.rows)
             counted = [{"row": name, **floors(run, options)} for name, run in runs]
-            keep(options, {"commit": commit(), "rows": counted})
+            keep(options, about(options) | {"rows": counted})
             show("billions of operations, and megabytes", [work_row(r) for r in counted])
             return 0
         if options.peer:
@@ -124,7 +124,7 @@ def time_rows(options: argparse.Namespace) -> int:
     known, limits = all_rows(), (options.repeats, options.seconds)
     peaks = {name: peak(name, options.peak_side, *limits) for name in PEAKS}
     peaks["memory"] = memory_peak(options.peak_side, *limits)
-    about: dict[str, Any] = {"commit": commit(), "device": device(), "peaks": peaks}
+    shared = about(options) | {"peaks": peaks}
     found: list[dict[str, Any]] = []
     for name in options.rows:
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -135,17 +135,23 @@ def time_rows(options: argparse.Namespace) -> int:
             row["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
             print(f"{name}: {row['error']}", file=sys.stderr, flush=True)
         found.append(row)
-        keep(options, about | {"rows": found})
+        keep(options, shared | {"rows": found})
         if options.peer and "error" not in row:
             row |= beside(row, options)
-            keep(options, about | {"rows": found})
+            keep(options, shared | {"rows": found})
     if not sys.stdout.isatty():
-        print(json.dumps(about | {"rows": found}))
+        print(json.dumps(shared | {"rows": found}))
     measured = [row for row in found if "error" not in row]
-    show(f"{about['device']}, milliseconds", [table_row(r) for r in measured], sys.stderr)
+    show(f"{shared['device']}, milliseconds", [table_row(r) for r in measured], sys.stderr)
     ratios = [ratio_row(r) for r in measured if options.peer]
     show("PyTorch's seconds over ours", ratios, sys.stderr)
     return 0 if len(measured) == len(found) else 1
+
+
+def about(options: argparse.Namespace) -> dict[str, Any]:
+    """What all rows of a file share: the code, the machine, and what was asked of them."""
+    asked = {name: value for name, value in vars(options).items() if name != "out"}
+    return {"commit": commit(), "device": device(), "versions": versions(), "options": asked}
 
 
 def keep(options: argparse.Namespace, figures: dict[str, Any]) -> None:
@@ -237,7 +243,8 @@ def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> d
     state = jax.jit(functools.partial(make, ema=run.train.ema > 0))(key)
     dtype = getattr(config, "dtype", "float32")
     found: dict[str, Any] = {"family": run.family, "batch_size": size}
-    found["config"] = dataclasses.asdict(config)
+    settings = to_json(run)
+    found |= {"config": settings["model"]} | {k: settings[k] for k in ("train", "optimizer")}
     for name, (function, arguments) in calls(run, options, state, batch, key).items():
         examples = options.samples if name == "sample" else size
         found[name] = figures(function, arguments, examples, dtype, peaks, options)
@@ -420,15 +427,17 @@ def work_row(found: dict[str, Any]) -> dict[str, str | float]:
 
 
 def table_row(found: dict[str, Any]) -> dict[str, str | float]:
-    """One line for a person: milliseconds, and percent of the peaks of operations and memory."""
+    """One line for a person: milliseconds and their spread, percent of the peaks of operations and
+    memory, and what the largest of the calls holds of the device."""
     row: dict[str, str | float] = {"row": found["row"], "batch": float(found["batch_size"])}
     for name in KINDS:
         part = found.get(name)
-        row[name] = f"{1e3 * part['seconds']:,.2f}" if part else "-"
+        row[name] = f"{1e3 * part['seconds']:,.2f} ±{1e3 * part['spread']:.2f}" if part else "-"
         shares = [part[f"share_of_{of}"] for of in ("peak", "memory")] if part else []
         row[f"{name} %"] = " ".join(f"{100 * share:.1f}" for share in shares) or "-"
     row["compile s"] = f"{found['step']['compile_seconds']:.1f}" if "step" in found else "-"
-    return row
+    most = max((found[name]["memory_bytes"] for name in KINDS if name in found), default=0)
+    return row | {"holds MB": f"{most / 1e6:,.0f}"}
 
 
 def ratio_row(found: dict[str, Any]) -> dict[str, str | float]:

@@ -48,6 +48,20 @@ def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
     assert said.out.endswith("}\n")
     assert json.loads(said.out) == found  # no table in a pipe
     assert "fvsbn_binarized_mnist" in said.err.split("milliseconds")[1]
+    # What the figures are of: the code, what was asked, and the row's settings.
+    assert found["versions"]["jax"] == jax.__version__
+    asked = {"rows": ["fvsbn_binarized_mnist"], "repeats": 2, "samples": 2, "dtype": None}
+    assert asked.items() <= found["options"].items()
+    run_of = table.rows()["fvsbn_binarized_mnist"]
+    assert row["train"]["ema"] == run_of.train.ema
+    assert row["optimizer"]["learning_rate"] == run_of.optimizer.learning_rate
+    line = speed.table_row(row)
+    milliseconds, spread = map(float, line["step"].split(" ±"))
+    assert milliseconds == pytest.approx(1e3 * row["step"]["seconds"], abs=0.01)
+    assert spread == pytest.approx(1e3 * row["step"]["spread"], abs=0.01)
+    assert line["holds MB"] == f"{row['step']['memory_bytes'] / 1e6:,.0f}"
+    nothing = {"row": "ring_modes", "batch_size": 2}  # all that it has was skipped
+    assert speed.table_row(nothing)["holds MB"] == "0"
 
 
 def test_an_implicit_family_has_nothing_to_evaluate(tmp_path):
