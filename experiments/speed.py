@@ -10,6 +10,7 @@ ask for. That of memory is a pass over an array larger than any cache; a call wh
 one may be above it. Averages of the weights are part of a step where the row keeps any.
 
     python -m experiments.speed --rows nade_binarized_mnist pixelcnn_mnist:gated --out speed.json
+    python -m experiments.speed --family vae made --peer torch
 
 With `--peer torch` the same network and step in PyTorch (`experiments.peers`) are timed after each,
 in a process of its own and in the same precision, and the table says how many times its seconds are
@@ -56,7 +57,7 @@ CHAIN = 10  # products in a call that gives the peak, so that starting it does n
 PASSES = 16  # arrays of the peak's side that memory is measured by, none of them in a cache
 KINDS = ("step", "sample", "evaluate")
 PEER_DEVICES = {"cpu": "cpu", "gpu": "cuda"}  # PyTorch's name of what JAX runs on
-# One row a family whose step is a gradient's; what --rows takes instead.
+# One row a family whose step is a gradient's; what --rows and --family take instead.
 DEFAULT = (
     *("fvsbn_binarized_mnist", "nade_binarized_mnist", "made_binarized_mnist"),
     *("eonade_binarized_mnist", "rnade_red_wine", "pixelcnn_mnist:gated", "pixelrnn_mnist"),
@@ -74,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     known = all_rows()
-    add("--rows", nargs="+", default=list(DEFAULT), metavar="ROW", help="of python -m experiments")
+    add("--rows", nargs="+", default=[], metavar="ROW", help="of python -m experiments")
+    add("--family", nargs="+", default=[], metavar="FAMILY", help="all rows of these, after --rows")
     add("--repeats", type=int, default=20, help="timed calls of each kind, at most (20)")
     add("--seconds", type=float, default=10.0, help="after so many of a kind no call begins (10)")
     add("--batch-size", type=int, help="of step and evaluation; else each row's own")
@@ -95,8 +97,7 @@ def main(argv: list[str] | None = None) -> int:
             seconds=options.seconds,
             peer_seconds=options.peer_seconds,
         )
-        for name in options.rows:
-            checks.one_of(tuple(known), rows=name)
+        options.rows = chosen_rows(options.rows, options.family)
         prepare_out(options.out)
         if options.count:
             runs = ((name, of_dtype(known[name], options.dtype)) for name in options.rows)
@@ -116,6 +117,22 @@ def main(argv: list[str] | None = None) -> int:
         return time_rows(options)
     finally:
         jax.config.update(CACHE, cache)
+
+
+def chosen_rows(names: list[str], of_families: list[str]) -> list[str]:
+    """The rows that were named, then the other rows of the families; where none was, `DEFAULT`.
+
+    Raises:
+      ValueError: there is no such row, or no row of such a family.
+    """
+    known = all_rows()
+    for name in names:
+        checks.one_of(tuple(known), rows=name)
+    there = sorted({run.family for run in known.values()})
+    for family in of_families:
+        checks.one_of(there, family=family)
+    found = names + [n for f in of_families for n, run in known.items() if run.family == f]
+    return list(dict.fromkeys(found)) or list(DEFAULT)
 
 
 def time_rows(options: argparse.Namespace) -> int:

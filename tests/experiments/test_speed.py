@@ -81,6 +81,15 @@ def test_the_default_rows_are_rows_and_one_a_family():
     assert sorted(found) == sorted(descended)
 
 
+def test_a_family_is_all_its_rows():
+    of_made = [name for name, run in table.rows().items() if run.family == "made"]
+    assert len(of_made) > 1
+    assert speed.chosen_rows([], ["made"]) == of_made
+    both = speed.chosen_rows(["rnade_red_wine", of_made[1]], ["made", "made"])
+    assert both == ["rnade_red_wine", of_made[1], of_made[0], *of_made[2:]]
+    assert speed.chosen_rows([], []) == list(speed.DEFAULT)
+
+
 def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, capsys):
     out, slow = tmp_path / "count.json", "pixelcnn_pp_cifar10"
     few = ["--count", "--samples", "2", "--batch-size", "2", "--out", str(out)]
@@ -154,6 +163,8 @@ def test_bad_options_are_a_sentence(tmp_path, capsys):
     assert "is a folder; name a file in it" in capsys.readouterr().err
     assert speed.main(["--rows", "nade"]) == 2
     assert "rows must be one of" in capsys.readouterr().err
+    assert speed.main(["--family", "nades"]) == 2
+    assert "family must be one of" in capsys.readouterr().err
     assert speed.main(["--repeats", "0"]) == 2
 
 
