@@ -5,6 +5,7 @@ it does there, tests/programs/fused_nade.py measures on such a machine.
 """
 
 import dataclasses
+import importlib.util
 import json
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import run_program
+from helpers import ROOT, run_program
 
 from genjax.core import init_state
 from genjax.families import nade
@@ -124,6 +125,24 @@ def test_eight_devices_take_their_own_images():
     assert found["in_shard_map"] < 1e-4
     assert found["cut_weights"] < 1e-4
     assert found["blocks"] < 1e-4  # what a machine with a GPU times beside the kernel
+
+
+def test_a_kernel_that_is_not_the_blocks_ends_with_1(monkeypatch, capsys):
+    path = ROOT / "tests" / "programs" / "fused_nade.py"
+    spec = importlib.util.spec_from_file_location("fused_nade_program", path)
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    monkeypatch.setattr(program, "over_devices", dict)
+    monkeypatch.setattr(program, "SMALL", ((5, 9, 6),))
+    monkeypatch.setattr(program, "timings", lambda activation: None)
+    assert program.main(["sizes"]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [list(line) for line in said] == [["sigmoid (5, 9, 6)"], ["relu (5, 9, 6)"]]
+    wrong = lambda activation: lambda x, W, V, c, keep: x @ W @ V.T  # noqa: E731
+    monkeypatch.setattr(program, "by_blocks", wrong)
+    assert program.main(["sizes"]) == 1
+    one = np.ones(1)
+    assert np.isnan(program.worst([one, np.nan * one], [one, one]))  # is not within any distance
 
 
 CONFIG = nade.Config(shape=(5, 5, 1), hidden=20, dropout=0.5, recursion="fused")
