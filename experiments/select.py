@@ -13,6 +13,7 @@ import json
 import math
 import sys
 
+from experiments.input_rate import show
 from experiments.table import rows
 from genjax import families
 from genjax.evals import metric
@@ -48,14 +49,15 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
     measure = metric(families.get(run.family), run.model)
-    show(f"{options.experiment}, {run.train.steps:,} steps at most", measure, trials, chosen)
     found = [
         # JSON has no infinity: a run that diverged has no figure.
         {k: v if math.isfinite(v) else None for k, v in t._asdict().items()}
         | {"metric": measure, "chosen": t is chosen}
         for t in trials
     ]
-    print(json.dumps(found, indent=1))
+    print(json.dumps(found, indent=1), flush=True)  # first: it is what the training was for
+    title = f"{options.experiment}, {run.train.steps:,} steps at most"
+    show(title, [table_row(t, measure, chosen) for t in trials], sys.stderr)
     return 0
 
 
@@ -68,21 +70,16 @@ def with_own(run: Run, options: argparse.Namespace) -> Run:
     return run
 
 
-def show(title: str, measure: str, trials: list[Trial], chosen: Trial) -> None:
-    """Print the table to the terminal's error stream, so that a pipe has the JSON alone."""
-    from rich.console import Console
-    from rich.table import Table
-
-    page = Table(title=title)
-    for column in ("learning rate", f"validation {measure}", "std error", "at step", ""):
-        page.add_column(column, justify="right")
-    for t in trials:
-        ok = math.isfinite(t.validation)
-        figures = (f"{t.validation:.3f}", f"{t.std_error:.3f}") if ok else ("diverged", "-")
-        page.add_row(
-            f"{t.learning_rate:g}", *figures, f"{t.step:,}", "chosen" if t is chosen else ""
-        )
-    Console(stderr=True).print(page)
+def table_row(trial: Trial, measure: str, chosen: Trial) -> dict[str, str | float]:
+    """One line for a person."""
+    ok = math.isfinite(trial.validation)
+    return {
+        "learning rate": f"{trial.learning_rate:g}",
+        f"validation {measure}": f"{trial.validation:.3f}" if ok else "diverged",
+        "std error": f"{trial.std_error:.3f}" if ok else "-",
+        "at step": f"{trial.step:,}",
+        "choice": "chosen" if trial is chosen else "-",
+    }
 
 
 if __name__ == "__main__":

@@ -82,6 +82,8 @@ def test_every_command_explains_itself(module, capsys):
 def test_reproduce_needs_no_more_than_jax_has(tmp_path):
     done = run_program("bare.py", str(tmp_path))
     assert "left to run: nothing" in done.stderr
+    assert "validation nll" in done.stderr  # the table of experiments.select
+    assert "80.500" in done.stderr
     workdir = tmp_path / "runs" / "nade_binarized_mnist-random_order-seed0"
     assert json.loads((workdir / "record.json").read_text())["commit"] == "abc"
     assert (tmp_path / "pack" / "pack.json").exists()

@@ -142,12 +142,23 @@ def test_the_command_prints_a_table_and_json(data, monkeypatch, capsys):
     assert [f["chosen"] for f in found] == [False, True]
     assert found[1]["step"] == 4
     assert "diverged" in err
+    # What was trained for is out before the table, and the table needs nothing.
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    when = []
+    shown = command.show
+
+    def show(*given):
+        when.append(json.loads(capsys.readouterr().out))
+        shown(*given)
+
+    monkeypatch.setattr(command, "show", show)
     assert command.main(["small_nade", "--learning-rates", "1e30"]) == 1
     assert capsys.readouterr().err.startswith("error: all runs diverged")
     # Steps and data are told without tyro, which a borrowed machine may lack; nothing else is.
     monkeypatch.setitem(sys.modules, "tyro", None)
     assert command.main([*line[:2], "0.1", "--steps", "3", "--data", data]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["step"] == 3
+    assert when[0][0]["step"] == 3
+    assert "learning rate 0.1, validation" in capsys.readouterr().err
     assert command.main([*line, "--clip", "1.0"]) == 2
     assert "tyro is not installed" in capsys.readouterr().err
     with pytest.raises(SystemExit):
