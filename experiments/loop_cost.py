@@ -195,7 +195,8 @@ def in_the_loop(run: Run, workdir: pathlib.Path) -> float:
     fit(run, workdir, quiet=True, devices=jax.devices()[:1])
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     rates = [line["examples_per_second"] for line in lines if "examples_per_second" in line]
-    return run.train.batch_size / statistics.median(rates[1:] or rates)
+    each = run.train.batch_size * getattr(run.model, "critic_steps", 1)
+    return each / statistics.median(rates[1:] or rates)
 
 
 def checkpoint(run: Run, folder: pathlib.Path, saves: int) -> dict[str, float]:

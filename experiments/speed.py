@@ -87,6 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--peer", choices=("torch",), help="time the same in PyTorch too")
     add("--peer-seconds", type=float, default=300.0, help="what all that may take a row (300)")
     add("--count", action="store_true", help="say what each call has to do, and time nothing")
+    add("--platform", choices=("cpu", "cuda", "tpu"), help="whose program --count counts (cuda)")
     add("--out", type=pathlib.Path, help="write the figures there as JSON")
     options = parser.parse_args(argv)
     try:
@@ -97,6 +98,8 @@ def main(argv: list[str] | None = None) -> int:
             seconds=options.seconds,
             peer_seconds=options.peer_seconds,
         )
+        if options.platform and not options.count:
+            raise ValueError("--platform is of --count: what is timed runs on the platform here.")
         options.rows = chosen_rows(options.rows, options.family)
         prepare_out(options.out)
         if options.count:
@@ -239,13 +242,16 @@ def floors(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     state = jax.eval_shape(functools.partial(make, ema=run.train.ema > 0), key)
     found: dict[str, Any] = {"family": run.family, "batch_size": size}
     for name, call in calls(run, options, state, family.batch_spec(config, size), key).items():
-        found[name] = to_do(*call, getattr(config, "dtype", "float32"))
+        dtype = getattr(config, "dtype", "float32")
+        found[name] = to_do(*call, dtype, options.platform or "cuda")
     return found
 
 
-def to_do(function: Callable, arguments: tuple[Any, ...], dtype: str) -> dict[str, Any]:
-    """Operations and bytes of a call, and which of the peaks is its own."""
-    operations, full, crossing = work(function, *arguments)
+def to_do(
+    function: Callable, arguments: tuple[Any, ...], dtype: str, platform: str | None = None
+) -> dict[str, Any]:
+    """Operations and bytes of a call, and which of the peaks is its own; see `flops.work`."""
+    operations, full, crossing = work(function, *arguments, platform=platform)
     peak = "float32_exact" if 2 * full > operations else dtype
     return {"operations": operations, "bytes": crossing, "peak": peak}
 

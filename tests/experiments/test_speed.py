@@ -107,6 +107,16 @@ def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, 
         assert ("evaluate" in row) == (family.TRAITS.density != "none")
         assert row.get("evaluate", row["sample"])["operations"] > 0
     assert "infogan_mnist" in capsys.readouterr().out
+    # On a GPU a transposed convolution is one, on a CPU four, with fewer products by zeros.
+    one = ["--rows", "infogan_mnist", *few, "--skip", "sample"]
+    each = {}
+    for platform in ("cuda", "cpu"):
+        assert speed.main([*one, "--platform", platform]) == 0
+        each[platform] = json.loads(out.read_text())["rows"][0]["step"]
+    assert each["cuda"] == next(r["step"] for r in found if r["row"] == "infogan_mnist")
+    assert each["cpu"]["bytes"] != each["cuda"]["bytes"]
+    assert speed.main(["--platform", "cpu"]) == 2
+    assert "--platform is of --count" in capsys.readouterr().err
     # Whose step takes seconds to trace.
     assert speed.main(["--rows", slow, *few, "--skip", "step", "sample"]) == 0
     (row,) = json.loads(out.read_text())["rows"]
