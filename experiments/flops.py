@@ -70,7 +70,10 @@ def of_equation(e: Any, each: Each, platform: str) -> int:
         if places is None:
             return max(inner, default=0)
         # Platforms of each branch; None is the one for all others.
-        return next(n for n, p in zip(inner, places, strict=True) if p is None or platform in p)
+        found = [n for n, p in zip(inner, places, strict=True) if p is None or platform in p]
+        if not found:
+            raise ValueError(f"a choice between platforms has no branch for {platform}.")
+        return found[0]
     return sum(inner) * (e.params["length"] if e.primitive.name == "scan" else 1)
 
 

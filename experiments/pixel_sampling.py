@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--network", choices=tuple(NETWORKS), help="(gated)")
     add("--workdir", type=pathlib.Path, help="a run whose network and weights are taken")
     add("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    add("--dtype", choices=("float32", "bfloat16"), default="float32")
+    add("--dtype", choices=("float32", "bfloat16"), help="(float32, or the run's)")
     add("--side", type=int, help="of the images (28, 32)")
     add("--layers", type=int, help="or blocks at a resolution, of plus_plus")
     add("--features", type=int, help="of a layer")
@@ -82,7 +82,7 @@ def chosen(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The family, its Config, and random weights."""
     family, config, depth = NETWORKS[options.network or "gated"]
     side = options.side or config.shape[0]
-    changed = {"shape": (side, side, config.shape[2]), "dtype": options.dtype}
+    changed = {"shape": (side, side, config.shape[2]), "dtype": options.dtype or "float32"}
     if options.layers is not None:
         changed[depth] = options.layers
     if options.features is not None:
@@ -104,7 +104,8 @@ def of_run(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     family = families.get(run.family)
     if "method" not in inspect.signature(family.sample).parameters:
         raise ValueError(f"{run.family} has one way to draw; name a run of a pixel family.")
-    return family, dataclasses.replace(run.model, dtype=options.dtype), variables
+    dtype = options.dtype or run.model.dtype
+    return family, dataclasses.replace(run.model, dtype=dtype), variables
 
 
 def measure(

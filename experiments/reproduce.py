@@ -7,7 +7,7 @@ every schedule has ended. Needs JAX's own packages only when the data are .npz f
     python -m experiments.reproduce --budget 25m --data binarized_mnist=carried/binarized_mnist.npz
 
 Exit status: 0 when nothing is left to run, 3 when something is, 1 when a run diverged, 2 for a
-mistake.
+mistake, or a run that found no memory.
 """
 
 import argparse
@@ -16,18 +16,18 @@ import pathlib
 import re
 import sys
 import time
+import traceback
 
 import jax
 
 from experiments.table import RECORDS, rows
+from genjax import checks
 from genjax.evals.needs import NEEDS
 from genjax.train import Run, fit
 from genjax.train.cli import off_recipe, use_compilation_cache
 from genjax.train.pack import pack, unpack
 from genjax.train.record import write_record
 from genjax.train.signals import Signals
-
-OF_A_DEVICE = jax.errors.JaxRuntimeError  # such as memory that has run out
 
 
 def seconds(text: str) -> float:
@@ -51,14 +51,30 @@ def replacement(text: str) -> tuple[str, str]:
     return name, path
 
 
+def tell(name: str, error: Exception) -> None:
+    """Why a run could not go on: a sentence, and the whole of what no sentence explains."""
+    try:
+        why = checks.said(error, "another device, or --batch-size of the run itself")
+    except jax.errors.JaxRuntimeError:
+        traceback.print_exception(error)
+        why = f"error: {type(error).__name__}"
+    print(why.replace("error: ", f"error: {name}: ", 1), file=sys.stderr)
+
+
 def queue(options: argparse.Namespace) -> list[Run]:
-    """Runs of the table in its order, one a recipe and seed."""
+    """Runs of the table in its order, one a recipe and seed.
+
+    Raises:
+      ValueError: an option is of none of them; one sentence.
+    """
+    known = rows()
     data = dict(options.data)
-    runs = []
-    for name, run in rows().items():
+    runs, idle = [], set(data)
+    for name, run in known.items():
         if options.only and not any(name == o or name.split(":")[0] == o for o in options.only):
             continue
         source = data.get(run.data.data, run.data.data)
+        idle.discard(run.data.data)
         train = run.train
         if options.steps is not None:
             train = dataclasses.replace(train, steps=options.steps)
@@ -66,6 +82,13 @@ def queue(options: argparse.Namespace) -> list[Run]:
             train = dataclasses.replace(train, fid_weights=str(options.fid_weights))
         run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source), train=train)
         runs += [dataclasses.replace(run, seed=seed) for seed in options.seeds]
+    if idle:
+        raise ValueError(
+            f"no run takes the data '{sorted(idle)[0]}'; they take"
+            f" {', '.join(sorted({known[run.experiment].data.data for run in runs}))}."
+        )
+    if options.fid_weights and not any(run.train.fid_weights for run in runs):
+        raise ValueError("no run asks for the standard network; leave out --fid-weights.")
     return runs
 
 
@@ -94,16 +117,12 @@ def main(argv: list[str] | None = None) -> int:
     for only in options.only or []:
         if not any(only in (name, name.split(":")[0]) for name in known):
             parser.error(f"there is no experiment '{only}'; there are {', '.join(known)}")
-    taken = sorted({run.data.data for run in known.values()})
-    for name, _ in options.data:
-        if name not in taken:
-            parser.error(f"no experiment takes the data '{name}'; they take {', '.join(taken)}")
     # Packing and the interpreter's end need their share of the budget.
     reserve = 20.0 if options.pack else 5.0
     deadline = None if options.budget is None else began + options.budget - reserve
     use_compilation_cache()
     left: list[str] = []
-    failed: dict[str, Exception] = {}
+    failed: dict[str, bool] = {}  # whether it diverged
     here: list[pathlib.Path] = []
     stopped = False
     try:
@@ -129,11 +148,11 @@ def main(argv: list[str] | None = None) -> int:
                 result = fit(run, workdir, deadline=deadline, commit=options.commit)
                 if result.record and not off_recipe(known[run.experiment], run, result.record):
                     write_record(options.records, result.record)
-            except (ValueError, OSError, FloatingPointError, MemoryError, OF_A_DEVICE) as error:
-                # One run that cannot go on does not take the others along.
-                why = str(error) or type(error).__name__
-                print(f"error: {workdir.name}: {why}", file=sys.stderr)
-                failed[workdir.name] = error
+            except (*checks.REFUSED, FloatingPointError) as error:
+                # One run that cannot go on does not take the others along. The error is not kept:
+                # it holds the run's arrays, and the next may need their room.
+                failed[workdir.name] = isinstance(error, FloatingPointError)
+                tell(workdir.name, error)
                 continue
             stopped = result.signalled or not result.finished
             if result.record is None:
@@ -143,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"packed {len(files) - 1} parts in {options.pack}", file=sys.stderr)
     took = time.monotonic() - began
     print(f"{took:.0f} s; left to run: {', '.join(left) or 'nothing'}", file=sys.stderr)
-    if any(not isinstance(error, FloatingPointError) for error in failed.values()):
+    if not all(failed.values()):
         return 2
     return 1 if failed else 3 if left else 0
 

@@ -15,7 +15,7 @@ import sys
 
 from experiments.input_rate import show
 from experiments.table import rows
-from genjax import families
+from genjax import checks, families
 from genjax.evals import metric
 from genjax.train import Run
 from genjax.train.cli import parse, use_compilation_cache
@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
             _, run = parse({"it": run}, __doc__ or "", settings)
         trials = select(run, options.learning_rates)
         chosen = best(trials)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (*checks.REFUSED, FloatingPointError) as error:
+        print(checks.said(error, "--learning-rates, --batch-size"), file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
     measure = metric(families.get(run.family), run.model)
     found = [

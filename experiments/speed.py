@@ -100,6 +100,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         if options.platform and not options.count:
             raise ValueError("--platform is of --count: what is timed runs on the platform here.")
+        if options.count:
+            options.platform = options.platform or "cuda"
         options.rows = chosen_rows(options.rows, options.family)
         prepare_out(options.out)
         if options.count:
@@ -171,7 +173,8 @@ def time_rows(options: argparse.Namespace) -> int:
 def about(options: argparse.Namespace) -> dict[str, Any]:
     """What all rows of a file share: the code, the machine, and what was asked of them."""
     asked = {name: value for name, value in vars(options).items() if name != "out"}
-    return {"commit": commit(), "device": device(), "versions": versions(), "options": asked}
+    where = {"platform": options.platform} if options.count else {"device": device()}
+    return {"commit": commit(), **where, "versions": versions(), "options": asked}
 
 
 def keep(options: argparse.Namespace, figures: dict[str, Any]) -> None:
@@ -243,7 +246,7 @@ def floors(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"family": run.family, "batch_size": size}
     for name, call in calls(run, options, state, family.batch_spec(config, size), key).items():
         dtype = getattr(config, "dtype", "float32")
-        found[name] = to_do(*call, dtype, options.platform or "cuda")
+        found[name] = to_do(*call, dtype, options.platform)
     return found
 
 
@@ -270,6 +273,7 @@ def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> d
     found |= {"config": settings["model"]} | {k: settings[k] for k in ("train", "optimizer")}
     for name, (function, arguments) in calls(run, options, state, batch, key).items():
         examples = options.samples if name == "sample" else size
+        examples *= getattr(config, "critic_steps", 1) if name == "step" else 1
         found[name] = figures(function, arguments, examples, dtype, peaks, options)
     return found
 

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from genjax import evals, families
+from genjax import checks, evals, families
 from genjax.core import Optimizer, stream
 from genjax.data import Data, load
 from genjax.families import fvsbn, made, markov, mixture, nade, orderless_nade
@@ -127,8 +127,8 @@ def main(argv: list[str] | None = None) -> int:
         for i, name in enumerate(options.data):
             rows += [baseline(name, sets[i], options)]
             rows += [row(f, name, sets[i], sets[1 - i], options) for f in options.families]
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (*checks.REFUSED, FloatingPointError) as error:
+        print(checks.said(error, "--limit"), file=sys.stderr)
         return 2
     show(rows)
     about = {"commit": commit(), "device": device(), "seed": options.seed, "rows": rows}

@@ -87,9 +87,10 @@ def said(error: Exception, fewer: str) -> str:
     Raises:
       JaxRuntimeError: it is another error of a device's, which no sentence explains.
     """
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+    device = isinstance(error, jax.errors.JaxRuntimeError)  # a full disk exhausts a resource too
+    if isinstance(error, MemoryError) or (device and "RESOURCE_EXHAUSTED" in str(error)):
         return f"error: memory ran out; take fewer at a time ({fewer})."
-    if isinstance(error, jax.errors.JaxRuntimeError):
+    if device:
         raise error
     return f"error: {error}"
 
@@ -193,6 +194,12 @@ def kinds(settings: Any) -> None:
     """Every field of a dataclass must be as it is annotated: a number, a whole one, a tuple."""
     for name, hint in typing.get_type_hints(type(settings)).items():
         value = getattr(settings, name)
+        if type(None) in typing.get_args(hint):  # X | None
+            if value is None:
+                continue
+            hint = next(one for one in typing.get_args(hint) if one is not type(None))
+        if hint is str and not isinstance(value, str):
+            raise ValueError(f"{name} must be text, got {value!r}.")
         if hint is bool and not isinstance(value, bool):
             raise ValueError(f"{name} must be True or False, got {value!r}.")
         if hint is int:

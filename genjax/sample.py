@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=64, help="images to draw (64)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws (0)")
     parser.add_argument("--out", type=pathlib.Path, help="the PNG; WORKDIR/samples/seed_SEED.png")
-    parser.add_argument("--npy", type=pathlib.Path, help="also write the samples as .npy")
+    parser.add_argument("--npy", type=pathlib.Path, help="write the samples there too, as .npy")
     options = parser.parse_args(argv)
     out = options.out or options.workdir / "samples" / f"seed_{options.seed}.png"
     try:

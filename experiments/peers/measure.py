@@ -18,7 +18,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -84,6 +84,7 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     device = torch.device("cuda" if cuda else "cpu")
     batch = {k: torch.from_numpy(np.array(v)).to(device) for k, v in arrays.items()}
     compiling = options.compile == "yes" or (options.compile == "auto" and cuda)
+    yield found
     for kind in KINDS:
         if kind in options.skip or (kind == "evaluate" and not hasattr(peer, "evaluate")):
             continue
@@ -102,8 +103,14 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             tried[name] = attempt(make, device, options, eager=name.endswith("eager"))
             if "error" in tried[name]:
                 print(f"{kind}, {name}: {tried[name]['error']}", file=sys.stderr, flush=True)
-            found[kind] = best(tried, examples) | {"untried": [n for n in makes if n not in tried]}
+            untried = [n for n in makes if n not in tried]
+            found[kind] = best(tried, examples * batches_of(run, kind), untried)
             yield found
+
+
+def batches_of(run: Run, kind: str) -> int:
+    """Batches that a call takes: a step as many as the critic makes."""
+    return getattr(run.model, "critic_steps", 1) if kind == "step" else 1
 
 
 def on_cuda(asked: str, available: bool) -> bool:
@@ -222,18 +229,28 @@ def timed(
     return {"seconds": statistics.median(seconds), "spread": spread, "repeats": len(seconds)}
 
 
-def best(tried: dict[str, dict[str, Any]], examples: int) -> dict[str, Any]:
-    """The fastest of what was tried, and all of it; its `way` says where no compiler worked."""
+def best(
+    tried: dict[str, dict[str, Any]], examples: int, untried: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The fastest of what was tried, and all of it; its `way` says where no compiler worked.
+
+    Args:
+      tried: figures, or an error, by way.
+      examples: of a call.
+      untried: ways that are still to come.
+    """
     worked = {name: found for name, found in tried.items() if "error" not in found}
     if not worked:
-        return {"error": next(iter(tried.values()))["error"], "tried": tried}
+        why = next(iter(tried.values()))["error"]
+        return {"error": why, "tried": tried, "untried": list(untried)}
     name = min(worked, key=lambda n: worked[n]["seconds"])
     rate = examples / worked[name]["seconds"]
     compiled = [found for n, found in tried.items() if "compiled" in n]
     failed = bool(compiled) and all("error" in found for found in compiled)
+    failed = failed and not any("compiled" in n for n in untried)
     way = f"{name} (compiled failed)" if failed else name
     chosen = {"way": way, "compiled": "compiled" in name, "examples_per_second": rate}
-    return {**worked[name], **chosen, "tried": tried}
+    return {**worked[name], **chosen, "tried": tried, "untried": list(untried)}
 
 
 if __name__ == "__main__":

@@ -118,13 +118,6 @@ class Optimizer:
             raise ValueError("momentum_end and momentum_steps go together: where to, and when.")
         if self.momentum_end and (self.optimizer != "sgd" or not self.momentum):
             raise ValueError("momentum_end is for sgd with a momentum to begin with.")
-        if self.floor and self.schedule != "exponential":
-            raise ValueError(f"floor is for the exponential schedule, not for {self.schedule}.")
-        if self.decrease and self.schedule not in ("inverse_time", "exponential"):
-            raise ValueError(
-                f"decrease is for the inverse_time and exponential schedules, not for"
-                f" {self.schedule}."
-            )
         if self.floor > self.learning_rate:
             raise ValueError(
                 f"floor must not be above learning_rate, got {self.floor} and {self.learning_rate}."

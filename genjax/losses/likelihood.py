@@ -165,8 +165,9 @@ def gaussian_nll(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array
     checks.batched("gaussian_nll", x=x)
     checks.same_shape("gaussian_nll", x=x, mean=mean, log_std=log_std)
     x, mean, log_std = map(at_least_float32, (x, mean, log_std))
-    # Beyond float32 a width's inverse would be infinite, and NaN at the mean itself.
-    scaled = (x - mean) * jnp.exp(jnp.minimum(-log_std, 80))
+    # A narrower width's inverse would be infinite, and NaN at the mean itself.
+    most = math.log(float(jnp.finfo(log_std.dtype).max)) - 1
+    scaled = (x - mean) * jnp.exp(jnp.minimum(-log_std, most))
     return sum_event(0.5 * scaled**2 + log_std + 0.5 * math.log(2 * math.pi))
 
 

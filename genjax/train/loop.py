@@ -250,8 +250,6 @@ def _finish(
         "examples": trainer.dataset.counts(),
         "data_checksum": trainer.dataset.checksum(),
         "validation": meta["best"],
-        # When validation was first as good as the paper's test figure, evaluations included.
-        "reached": meta.get("reached"),
     }
 
     @functools.cache
@@ -291,8 +289,9 @@ def _finish(
         details["measured"] = found
         words = watch.dropped(found)
         if words:
-            meta["warnings"] = [*meta.get("warnings", []), {"step": step, "words": words}]
-            trainer.progress.say(f"{run.experiment}  step {step:,}: {words}")
+            warning = {"step": chosen_step, "words": words}
+            meta["warnings"] = [*meta.get("warnings", []), warning]
+            trainer.progress.say(f"{run.experiment}  step {chosen_step:,}: {words}")
         if density == "none":
             metric, (obtained, error, unit) = named, figure
     if meta.get("warnings"):

@@ -6,6 +6,8 @@ import types
 import typing
 from typing import Any, Literal
 
+import numpy as np
+
 from genjax import checks, families
 from genjax.core import Optimizer
 from genjax.data import Data
@@ -251,7 +253,18 @@ def continue_from(run: Run, saved: Run) -> Run:
 
 def to_json(settings: Any) -> dict[str, Any]:
     """A dataclass as nested dicts and lists, as JSON has them; NumPy's numbers are numbers."""
-    return json.loads(json.dumps(dataclasses.asdict(settings), default=lambda n: n.item()))
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=_plain_number))
+
+
+def _plain_number(value: Any) -> Any:
+    """What JSON does not know: numbers of NumPy.
+
+    Raises:
+      TypeError: it is no number.
+    """
+    if not isinstance(value, np.number):
+        raise TypeError(f"{value!r} is no setting that JSON can hold.")
+    return value.item()
 
 
 def run_from_json(values: dict[str, Any]) -> Run:

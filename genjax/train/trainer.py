@@ -244,9 +244,6 @@ class Trainer:
             self.checkpoints.save(state, dict(meta), which="best")
         else:
             meta["bad"] += 1
-        paper = self.run.figure.paper
-        if paper is not None and mean <= paper and not meta.get("reached"):
-            meta["reached"] = {"step": step, "seconds": round(meta["seconds"], 2)}
         if self.run.train.patience and meta["bad"] >= self.run.train.patience:
             meta["ended"] = f"no better validation for {meta['bad']} evaluations"
         nats = evals.unit(self.family, self.run.model) == "nats"

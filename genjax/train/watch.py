@@ -10,6 +10,8 @@ run's `meta`, so a run that goes on counts on.
 from collections.abc import Mapping
 from typing import Any
 
+from genjax.evals.modes import expected_found
+
 EARLY = 300
 LOOKS = 3  # in a row
 ALIKE = 0.2  # diversity: samples lie so much closer to each other than data does
@@ -58,6 +60,8 @@ def dropped(measured: Mapping[str, Any]) -> str:
     of them different."""
     found, modes = measured.get("found"), measured.get("modes")
     if found is None or modes is None or found >= modes:
+        return ""
+    if expected_found(measured["n_fake"], modes) < modes - 0.5:  # too few to meet every mode
         return ""
     return (
         f"the generator makes {found:,} of {modes:,} modes: it has dropped the others; draw more"

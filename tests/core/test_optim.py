@@ -374,8 +374,6 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
         ),
         # A schedule or rule that is not known must not be taken for another.
         ({"schedule": "geometric", "decay_steps": 9}, "schedule must be one of .*'geometric'"),
-        ({"floor": 1e-5}, "floor is for the exponential schedule, not for constant"),
-        ({"decrease": 1e-5}, "decrease is for the inverse_time and exponential schedules, not for"),
         ({"schedule": "exponential", "floor": 1.0}, "floor must not be above learning_rate, got 1"),
         ({"optimizer": "sgd", "momentum": 0.5, "momentum_end": 0.7}, "momentum_end and momentum_s"),
         ({"momentum_end": 0.7, "momentum_steps": 9}, "momentum_end is for sgd with a momentum"),

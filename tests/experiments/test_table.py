@@ -282,12 +282,12 @@ def test_carried_data_take_the_place_of_a_name(machine):
 
 
 def test_a_name_that_no_row_takes_is_a_mistake(machine, capsys):
-    with pytest.raises(SystemExit) as stop:
-        machine.main("--data mnist=carried/mnist.npz minst=other.npz")
-    assert stop.value.code == 2
+    assert machine.main("--data mnist=carried/mnist.npz minst=other.npz") == 2
     assert machine.names == []
-    said = capsys.readouterr().err
-    assert "no experiment takes the data 'minst'; they take mnist" in said
+    assert "error: no run takes the data 'minst'; they take mnist." in capsys.readouterr().err
+    assert machine.main("--fid-weights there.pth") == 2
+    assert machine.names == []
+    assert "no run asks for the standard network" in capsys.readouterr().err
 
 
 def test_the_standard_network_goes_to_the_rows_that_ask_for_it(machine, monkeypatch):
@@ -358,11 +358,21 @@ def test_a_mistake_is_one_line_and_2_and_what_is_done_is_packed(machine, tmp_pat
     assert (tmp_path / "pack" / "pack.json").is_file()
 
 
-@pytest.mark.parametrize("kind", [MemoryError, jax.errors.JaxRuntimeError])
-def test_a_run_that_finds_no_memory_does_not_take_the_others_along(machine, capsys, kind):
-    machine.error = {"a_mnist-sgd-seed0": kind()}
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "error: a_mnist-sgd-seed0: memory ran out; take fewer"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9"), "a_mnist-sgd-seed0: memory ran out"),
+        # What no sentence explains is there whole.
+        (jax.errors.JaxRuntimeError("INTERNAL: 9"), "JaxRuntimeError: INTERNAL: 9"),
+        (ValueError("RESOURCE_EXHAUSTED: no space left on device"), "no space left on device"),
+    ],
+    ids=["host", "device", "broken", "disk"],
+)
+def test_a_run_that_finds_no_memory_does_not_take_the_others_along(machine, capsys, error, said):
+    machine.error = {"a_mnist-sgd-seed0": error}
     assert machine.main() == 2
-    assert f"error: a_mnist-sgd-seed0: {kind.__name__}\n" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
     assert machine.written == ["a_mnist-seed0.json", "b_mnist-seed0.json"]
 
 

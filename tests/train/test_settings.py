@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import re
 
 import jax
@@ -300,7 +301,11 @@ def test_a_run_refuses_what_no_seed_can_be():
         (Train, {"writers": ("tsv",)}, "writers must be one of csv, tensorboard, got 'tsv'"),
         (Train, {"writers": "csv"}, "writers must be a tuple such as (csv,), got 'csv'"),
         (Train, {"ema": "0.9"}, "ema must be a number, got '0.9'"),
+        (Train, {"instrument": None}, "instrument must be text, got None."),
         (Data, {"limit": 2.5}, "limit must be a whole number, got 2.5."),
+        (Data, {"labels_seed": 2.0}, "labels_seed must be a whole number, got 2.0."),
+        (Data, {"data": pathlib.PurePosixPath("a.npz")}, "data must be text, got PurePosixPath("),
+        (Optimizer, {"decay_steps": 1e4}, "decay_steps must be a whole number, got 10000.0."),
         (Data, {"standardize": "yes"}, "standardize must be True or False, got 'yes'"),
         (Data, {"stream": "maybe"}, "stream must be one of auto, yes, no, got 'maybe'"),
     ],

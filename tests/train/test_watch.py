@@ -126,6 +126,10 @@ def test_modes_that_were_dropped_are_said_with_the_record(tmp_path, capsys):
     assert record["warnings"][-1]["words"].startswith(words)
     assert f"watched  step 2: {words}" in capsys.readouterr().err
     assert watch.dropped({"found": 8, "modes": 8}) == watch.dropped({"nats": 3.0}) == ""
+    # 64 samples are of no more than 64 modes, whatever the generator.
+    few = {"found": 60, "modes": 1000}
+    assert watch.dropped({**few, "n_fake": 64}) == ""
+    assert "60 of 1,000 modes" in watch.dropped({**few, "n_fake": 26_000})
 
 
 def test_smoothed_labels_do_not_hide_a_discriminator_that_is_never_wrong():
