@@ -253,10 +253,17 @@ def floors(run: Run, options: argparse.Namespace) -> dict[str, Any]:
 def to_do(
     function: Callable, arguments: tuple[Any, ...], dtype: str, platform: str | None = None
 ) -> dict[str, Any]:
-    """Operations and bytes of a call, and which of the peaks is its own; see `flops.work`."""
+    """Operations of a call, how many of them in full float32, its bytes (see `flops.work`), the
+    precision of the other operations, and the peak that most of them have."""
     operations, full, crossing = work(function, *arguments, platform=platform)
-    peak = "float32_exact" if 2 * full > operations else dtype
-    return {"operations": operations, "bytes": crossing, "peak": peak}
+    found = {"operations": operations, "exact_operations": full, "bytes": crossing, "dtype": dtype}
+    return found | {"peak": "float32_exact" if 2 * full > operations else dtype}
+
+
+def at_peak(part: dict[str, Any], peaks: dict[str, float]) -> float:
+    """Seconds that the operations of a call take at the peaks of their precisions."""
+    others = part["operations"] - part["exact_operations"]
+    return part["exact_operations"] / peaks["float32_exact"] + others / peaks[part["dtype"]]
 
 
 def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> dict[str, Any]:
@@ -322,7 +329,7 @@ def figures(
         **found,
         "compile_seconds": seconds,
         "examples_per_second": examples / found["seconds"],
-        "share_of_peak": found["operations"] / found["seconds"] / peaks[found["peak"]],
+        "share_of_peak": at_peak(found, peaks) / found["seconds"],
         "share_of_memory": found["bytes"] / found["seconds"] / peaks["memory"],
         "memory_bytes": _bytes(memory) if memory else 0,
     }

@@ -6,6 +6,7 @@ import sys
 import types
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from experiments import peers, speed, table
@@ -32,8 +33,9 @@ def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
         assert part["examples_per_second"] == pytest.approx(2 / part["seconds"])
         # Exact densities ask for full float32; drawing their samples needs no product at all.
         assert part["peak"] == ("float32" if name == "sample" else "float32_exact")
-        peak = found["peaks"][part["peak"]]
-        assert part["share_of_peak"] == pytest.approx(part["operations"] / part["seconds"] / peak)
+        exact, rest = part["exact_operations"], part["operations"] - part["exact_operations"]
+        ideal = exact / found["peaks"]["float32_exact"] + rest / found["peaks"]["float32"]
+        assert part["share_of_peak"] == pytest.approx(ideal / part["seconds"])
         share = part["bytes"] / part["seconds"] / found["peaks"]["memory"]
         assert part["share_of_memory"] == pytest.approx(share)
     # Two images and all parameters come in; the product reads both again, masked, and writes.
@@ -241,6 +243,20 @@ def test_a_peer_that_is_stopped_keeps_what_it_had(monkeypatch, capsys):
     assert nothing == {"peer": {"error": why}, "ratio": {}, "notes": {}}
     killed, _ = beside(monkeypatch, (-9, lines, ""))
     assert killed == {"peer": {**first, "error": "it ended with -9."}, **kept}
+
+
+def test_each_precision_has_its_peak():
+    """MADE in bfloat16 multiplies its outputs in full float32: they are most of it, not all."""
+    part = {"operations": 10, "exact_operations": 6, "dtype": "bfloat16"}
+    assert speed.at_peak(part, {"float32_exact": 2.0, "bfloat16": 4.0}) == 3.0 + 1.0
+    a = jax.ShapeDtypeStruct((3, 3), jnp.float32)
+
+    def both(a):
+        return jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST) @ (a @ a)
+
+    found = speed.to_do(both, (a,), "bfloat16")
+    assert (found["operations"], found["exact_operations"]) == (3 * 54, 54)
+    assert found["peak"] == "bfloat16"
 
 
 def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
