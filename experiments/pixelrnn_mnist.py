@@ -9,7 +9,7 @@ Rates were tried on validation, each falling to 0 over 2,000 steps of 32 images:
 nats, 0.005 89.5, 0.01 88.6, 0.02 89.6, 0.04 93.7. That is too short for weights averaged over a
 thousand steps, which lag behind where the rate is small: falling from 0.01 over 50,000 steps,
 validation stood still at 86.7 after 6,000 and rose to 87.0 by 12,000, where that run was stopped;
-falling from 0.004 it is at 83.3 after 6,000.
+falling from 0.004 over 36,000 it was at 83.3 after 6,000.
 """
 
 import dataclasses
