@@ -30,7 +30,6 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -43,6 +42,8 @@ import numpy as np
 from experiments import peers
 from experiments.flops import work
 from experiments.input_rate import prepare_out, show
+from experiments.peers import KINDS
+from experiments.peers.ask import beside
 from experiments.table import rows as all_rows
 from genjax import checks, families
 from genjax.core import init_state, traits_of, with_ema
@@ -55,8 +56,6 @@ CACHE = "jax_enable_compilation_cache"
 PEAKS = ("float32", "float32_exact", "bfloat16")
 CHAIN = 10  # products in a call that gives the peak, so that starting it does not count
 PASSES = 16  # arrays of the peak's side that memory is measured by, none of them in a cache
-KINDS = ("step", "sample", "evaluate")
-PEER_DEVICES = {"cpu": "cpu", "gpu": "cuda"}  # PyTorch's name of what JAX runs on
 # One row a family whose step is a gradient's; what --rows and --family take instead.
 DEFAULT = (
     *("fvsbn_binarized_mnist", "nade_binarized_mnist", "made_binarized_mnist"),
@@ -339,97 +338,6 @@ def _bytes(memory: Any) -> int:
     """Of what a call holds at its height: arguments, results and what lies between."""
     both = memory.argument_size_in_bytes + memory.output_size_in_bytes
     return both - memory.alias_size_in_bytes + memory.temp_size_in_bytes
-
-
-def peer_words(row: dict[str, Any], options: argparse.Namespace) -> list[str]:
-    """What the peer is told: the sizes, precision and kind of device of a measured row.
-
-    Raises:
-      ValueError: JAX ran on what no peer runs on; seconds there have no ratio to seconds elsewhere.
-    """
-    backend = jax.default_backend()
-    if backend not in PEER_DEVICES:
-        raise ValueError(f"peers run on a CPU or a GPU alone, and JAX runs on a {backend} here.")
-    words = ["--row", row["row"], "--dtype", row["config"].get("dtype", "float32")]
-    words += ["--device", PEER_DEVICES[backend]]
-    words += ["--repeats", str(options.repeats), "--batch-size", str(row["batch_size"])]
-    words += ["--seconds", str(options.seconds)]
-    if any(row[kind]["peak"] == "float32_exact" for kind in KINDS if kind in row):
-        words += ["--precision", "highest"]
-    words += ["--samples", str(options.samples)]
-    return words + (["--skip", *options.skip] if options.skip else [])
-
-
-def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """The peer's figures of a measured row, its seconds over ours, and why any are missing."""
-    try:
-        peer = ask_peer(peer_words(row, options), options.peer_seconds)
-    except (ValueError, OSError) as error:
-        peer = {"error": str(error).splitlines()[0]}
-    for line in went_wrong(peer):
-        print(f"{row['row']}: {line}", file=sys.stderr)
-    both = [k for k in KINDS if k in row and "seconds" in peer.get(k, {})]
-    ratio = {k: peer[k]["seconds"] / row[k]["seconds"] for k in both}
-    notes = {k: notes_of(row["family"], k, peer[k]) for k in both}
-    return {"peer": peer, "ratio": ratio, "notes": {k: v for k, v in notes.items() if v}}
-
-
-def notes_of(family: str, kind: str, part: dict[str, Any]) -> list[str]:
-    """What whoever reads a ratio has to know of the peer's call."""
-    other = kind == "sample" and family in peers.WHOLE_NETWORK_A_VALUE
-    notes = ["other algorithm"] if other else []
-    notes += ["compiled failed"] if "compiled failed" in part["way"] else []
-    left = part.get("untried")
-    return notes + ([f"stopped before {', '.join(left)}"] if left else [])
-
-
-def went_wrong(peer: dict[str, Any]) -> list[str]:
-    """A line for what ended a peer early, and for each way of a call that failed there."""
-    lines = [f"no whole peer: {peer['error']}"] if "error" in peer else []
-    for kind in KINDS:
-        for way, found in peer.get(kind, {}).get("tried", {}).items():
-            if "error" in found:
-                lines.append(f"the peer's {kind}, {way}: {found['error']}")
-    return lines
-
-
-def ask_peer(words: list[str], limit: float) -> dict[str, Any]:
-    """What the peer's process found within `limit` seconds; where it did not come to its end, what
-    it had until then with the `error` that ended it."""
-    root = str(pathlib.Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    # JAX makes the batch there, and must not take the GPU again.
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "experiments.peers.measure", *words]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=limit
-        )
-    except subprocess.TimeoutExpired as late:
-        why = f"it was stopped after {limit:g} seconds; --peer-seconds gives it more."
-        return {**last_found(late.stdout), "error": why}
-    found = last_found(done.stdout)
-    if done.returncode or not found:
-        said = done.stderr.strip().splitlines()
-        last = said[-1].removeprefix("error: ") if said else ""
-        found["error"] = last or f"it ended with {done.returncode}."
-    return found
-
-
-def last_found(written: str | bytes | None) -> dict[str, Any]:
-    """The last whole line of a peer's JSON; nothing where there is none.
-
-    Python gives what a stopped process wrote as bytes, and None for nothing.
-    """
-    text = written.decode(errors="replace") if isinstance(written, bytes) else written or ""
-    for line in reversed(text.splitlines()):
-        try:
-            found = json.loads(line)
-        except ValueError:  # cut off, or a compiler's own words
-            continue
-        if isinstance(found, dict):
-            return found
-    return {}
 
 
 def random_batch(family: Any, config: Any, size: int, key: jax.Array) -> dict[str, jax.Array]:

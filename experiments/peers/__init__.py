@@ -21,6 +21,7 @@ FAMILIES = {
         *("pixelcnn_pp", "vae", "hierarchical_vae", "m2", "gan", "dcgan", "infogan"),
     )
 }
+KINDS = ("step", "sample", "evaluate")  # calls that are timed of a row
 # Peers that run the whole network for every value they draw. The families keep what earlier values
 # gave, so a ratio of samples compares two algorithms and not two frameworks.
 WHOLE_NETWORK_A_VALUE = ("made", "pixelcnn", "pixelrnn", "pixelcnn_pp")

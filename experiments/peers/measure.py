@@ -25,13 +25,13 @@ import jax
 import numpy as np
 
 from experiments import peers
+from experiments.peers import KINDS
 from experiments.speed import random_batch
 from experiments.table import rows as all_rows
 from genjax import checks, families
 from genjax.train import Run
 
 WAYS = ("eager", "compiled", "compiled graphs")
-KINDS = ("step", "sample", "evaluate")
 DEVICES = ("auto", "cpu", "cuda")
 
 
