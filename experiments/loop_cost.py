@@ -35,7 +35,7 @@ from genjax.data import Dataset, save_npz
 from genjax.train import Run, compile_step, fit
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.record import commit, device
-from genjax.train.settings import build_optimizer, resolve, run_from_json, to_json
+from genjax.train.settings import batches_a_step, build_optimizer, resolve, run_from_json, to_json
 
 DEFAULT = ("nade_binarized_mnist", "made_binarized_mnist", "iwae_mnist", "dcgan_celeba64:swd")
 EXAMPLES = {"train": 4096, "validation": 64, "test": 64}
@@ -195,7 +195,7 @@ def in_the_loop(run: Run, workdir: pathlib.Path) -> float:
     fit(run, workdir, quiet=True, devices=jax.devices()[:1])
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     rates = [line["examples_per_second"] for line in lines if "examples_per_second" in line]
-    each = run.train.batch_size * getattr(run.model, "critic_steps", 1)
+    each = run.train.batch_size * batches_a_step(run)
     return each / statistics.median(rates[1:] or rates)
 
 

@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         family, config, variables = of_run(options) if options.workdir else chosen(options)
         found = measure(family, config, variables, options)
     except checks.REFUSED as error:
-        print(checks.said(error, "--images"), file=sys.stderr)
+        print(f"error: {checks.said(error, '--images')}", file=sys.stderr)
         return 2
     print(json.dumps(found))
     return 0

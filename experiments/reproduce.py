@@ -57,8 +57,8 @@ def tell(name: str, error: Exception) -> None:
         why = checks.said(error, "another device, or --batch-size of the run itself")
     except jax.errors.JaxRuntimeError:
         traceback.print_exception(error)
-        why = f"error: {type(error).__name__}"
-    print(why.replace("error: ", f"error: {name}: ", 1), file=sys.stderr)
+        why = type(error).__name__
+    print(f"error: {name}: {why}", file=sys.stderr)
 
 
 def queue(options: argparse.Namespace) -> list[Run]:

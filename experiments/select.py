@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         trials = select(run, options.learning_rates)
         chosen = best(trials)
     except (*checks.REFUSED, FloatingPointError) as error:
-        print(checks.said(error, "--learning-rates, --batch-size"), file=sys.stderr)
+        print(f"error: {checks.said(error, '--learning-rates, --batch-size')}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
     measure = metric(families.get(run.family), run.model)
     found = [

@@ -50,7 +50,7 @@ from genjax.core import init_state, traits_of, with_ema
 from genjax.train import Run
 from genjax.train.checkpoint import write_json
 from genjax.train.record import commit, device, versions
-from genjax.train.settings import build_optimizer, resolve, to_json
+from genjax.train.settings import batches_a_step, build_optimizer, resolve, to_json
 
 CACHE = "jax_enable_compilation_cache"
 PEAKS = ("float32", "float32_exact", "bfloat16")
@@ -99,11 +99,10 @@ def main(argv: list[str] | None = None) -> int:
         )
         if options.platform and not options.count:
             raise ValueError("--platform is of --count: what is timed runs on the platform here.")
-        if options.count:
-            options.platform = options.platform or "cuda"
         options.rows = chosen_rows(options.rows, options.family)
         prepare_out(options.out)
         if options.count:
+            options.platform = options.platform or "cuda"
             runs = ((name, of_dtype(known[name], options.dtype)) for name in options.rows)
             counted = [{"row": name, **floors(run, options)} for name, run in runs]
             keep(options, about(options) | {"rows": counted})
@@ -279,7 +278,7 @@ def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> d
     found |= {"config": settings["model"]} | {k: settings[k] for k in ("train", "optimizer")}
     for name, (function, arguments) in calls(run, options, state, batch, key).items():
         examples = options.samples if name == "sample" else size
-        examples *= getattr(config, "critic_steps", 1) if name == "step" else 1
+        examples *= batches_a_step(run) if name == "step" else 1
         found[name] = figures(function, arguments, examples, dtype, peaks, options)
     return found
 

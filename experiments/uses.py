@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
             rows += [baseline(name, sets[i], options)]
             rows += [row(f, name, sets[i], sets[1 - i], options) for f in options.families]
     except (*checks.REFUSED, FloatingPointError) as error:
-        print(checks.said(error, "--limit"), file=sys.stderr)
+        print(f"error: {checks.said(error, '--limit')}", file=sys.stderr)
         return 2
     show(rows)
     about = {"commit": commit(), "device": device(), "seed": options.seed, "rows": rows}

@@ -25,12 +25,7 @@ def jitted_step(name: str, config: Any, optimizer: Any, **options: Any) -> Any:
     from genjax import families
     from genjax.train import compile_step
 
-    family = families.get(name)
-    if not isinstance(config, family.Config):
-        raise ValueError(
-            f"{name} takes genjax.families.{name}.Config, and this is a"
-            f" {type(config).__module__}.{type(config).__qualname__}."
-        )
+    family = families.of(name, config)
     if family.TRAITS.fit != "gradient":
         if optimizer is not None:
             raise ValueError(f"{name} is not fitted by gradient: give None for the optimizer.")

@@ -82,17 +82,17 @@ REFUSED = (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError)
 
 
 def said(error: Exception, fewer: str) -> str:
-    """An error as a command says it; of memory that ran out, here or on a device, what to lower.
+    """An error in a command's sentence; of memory that ran out, here or on a device, what to lower.
 
     Raises:
       JaxRuntimeError: it is another error of a device's, which no sentence explains.
     """
     device = isinstance(error, jax.errors.JaxRuntimeError)  # a full disk exhausts a resource too
     if isinstance(error, MemoryError) or (device and "RESOURCE_EXHAUSTED" in str(error)):
-        return f"error: memory ran out; take fewer at a time ({fewer})."
+        return f"memory ran out; take fewer at a time ({fewer})."
     if device:
         raise error
-    return f"error: {error}"
+    return str(error)
 
 
 def same_shape(where: str, **arrays: Any) -> None:

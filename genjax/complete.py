@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         checks.seed(seed=options.seed)
         found = look(options)
     except checks.REFUSED as error:
-        print(checks.said(error, "--images, --draws"), file=sys.stderr)
+        print(f"error: {checks.said(error, '--images, --draws')}", file=sys.stderr)
         return 2
     print(json.dumps(found))
     return 0

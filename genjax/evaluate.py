@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         found = evaluated(options)
     except checks.REFUSED as error:
-        print(checks.said(error, "--batch-size, --samples, --chains"), file=sys.stderr)
+        print(f"error: {checks.said(error, '--batch-size, --samples, --chains')}", file=sys.stderr)
         return 2
     print(json.dumps(plain(found)))
     return 0
@@ -99,17 +99,12 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
         "examples": len(x),
         "data_checksum": dataset.checksum(),
     }
-    found |= {"bound_samples": samples} if is_bound(family) else {}
+    found |= {"bound_samples": samples} if evals.is_bound(family) else {}
     if options.binarize_seeds:
         each = [mean for mean, _ in of_draws]
         found |= {"binarize_seeds": options.binarize_seeds, "of_each_draw": each}
         found["spread"] = float(np.std(each, ddof=1)) if len(each) > 1 else None
     return found
-
-
-def is_bound(family: Any) -> bool:
-    """Whether the figure is a bound of samples, of which more may be taken."""
-    return family.TRAITS.density == "bound" and not hasattr(family, "reported")
 
 
 def check_used(options: argparse.Namespace, family: Any) -> None:
@@ -121,13 +116,17 @@ def check_used(options: argparse.Namespace, family: Any) -> None:
     names = ("examples", "temperatures", "chains", "leapfrog")
     asked = {name: getattr(options, name) for name in names}
     checks.positive(**{name: value for name, value in asked.items() if value is not None})
-    annealed = options.temperatures is not None
-    for name in ("samples",) if annealed else ("chains", "leapfrog"):
-        if getattr(options, name) is not None:
-            fix = "leave out one of the two" if annealed else "add --temperatures, such as 1000"
-            of = "a bound, and --temperatures anneal" if annealed else "annealed sampling"
-            raise ValueError(f"--{name} is of {of}; {fix}.")
-    if options.samples is not None and not is_bound(family):
+    if options.temperatures is None:
+        for name in ("chains", "leapfrog"):
+            if asked[name] is not None:
+                raise ValueError(
+                    f"--{name} is of annealed sampling; add --temperatures, such as 1000."
+                )
+    elif options.samples is not None:
+        raise ValueError(
+            "--samples is of a bound, and --temperatures anneal; leave out one of the two."
+        )
+    if options.samples is not None and not evals.is_bound(family):
         raise ValueError("--samples is of a bound, and this run's figure is none; leave it out.")
 
 

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.save_classifier:
             evals.save_classifier(_classifier(subject), options.save_classifier)
     except checks.REFUSED as error:
-        print(checks.said(error, "--samples, --batch-size"), file=sys.stderr)
+        print(f"error: {checks.said(error, '--samples, --batch-size')}", file=sys.stderr)
         return 2
     print(json.dumps(found))
     return 0

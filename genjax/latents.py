@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"columns must be 2 or more, got {options.columns}.")
         found = look(options)
     except checks.REFUSED as error:
-        print(checks.said(error, "--examples, --batch-size"), file=sys.stderr)
+        print(f"error: {checks.said(error, '--examples, --batch-size')}", file=sys.stderr)
         return 2
     shown = ("active_units", "kl", "probe", "pictures")
     print(json.dumps({k: found[k] for k in shown if k in found}))

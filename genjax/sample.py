@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
                 np.save(file, x, allow_pickle=False)
             print(f"and as numbers in {options.npy}")
     except checks.REFUSED as error:
-        print(checks.said(error, "--n"), file=sys.stderr)
+        print(f"error: {checks.said(error, '--n')}", file=sys.stderr)
         return 2
     return 0
 

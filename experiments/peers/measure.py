@@ -30,6 +30,7 @@ from experiments.speed import random_batch
 from experiments.table import rows as all_rows
 from genjax import checks, families
 from genjax.train import Run
+from genjax.train.settings import batches_a_step
 
 WAYS = ("eager", "compiled", "compiled graphs")
 DEVICES = ("auto", "cpu", "cuda")
@@ -104,13 +105,9 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             if "error" in tried[name]:
                 print(f"{kind}, {name}: {tried[name]['error']}", file=sys.stderr, flush=True)
             untried = [n for n in makes if n not in tried]
-            found[kind] = best(tried, examples * batches_of(run, kind), untried)
+            batches = batches_a_step(run) if kind == "step" else 1
+            found[kind] = best(tried, examples * batches, untried)
             yield found
-
-
-def batches_of(run: Run, kind: str) -> int:
-    """Batches that a call takes: a step as many as the critic makes."""
-    return getattr(run.model, "critic_steps", 1) if kind == "step" else 1
 
 
 def on_cuda(asked: str, available: bool) -> bool:
@@ -245,9 +242,8 @@ def best(
         return {"error": why, "tried": tried, "untried": list(untried)}
     name = min(worked, key=lambda n: worked[n]["seconds"])
     rate = examples / worked[name]["seconds"]
-    compiled = [found for n, found in tried.items() if "compiled" in n]
-    failed = bool(compiled) and all("error" in found for found in compiled)
-    failed = failed and not any("compiled" in n for n in untried)
+    compiled = [n for n in (*tried, *untried) if "compiled" in n]
+    failed = bool(compiled) and all("error" in tried.get(n, {}) for n in compiled)
     way = f"{name} (compiled failed)" if failed else name
     chosen = {"way": way, "compiled": "compiled" in name, "examples_per_second": rate}
     return {**worked[name], **chosen, "tried": tried, "untried": list(untried)}

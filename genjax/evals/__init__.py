@@ -51,6 +51,7 @@ from genjax.evals.latents import (
     kl_by_unit,
 )
 from genjax.evals.likelihood import (
+    is_bound,
     make_nll,
     mean_and_error,
     metric,
@@ -123,6 +124,7 @@ __all__ = [
     "inception_score",
     "information",
     "interpolation",
+    "is_bound",
     "kernel_distance",
     "kid",
     "kl_by_layer",

@@ -17,6 +17,11 @@ def metric(family: Any, config: Any) -> str:
     return "NLL" if family.TRAITS.density == "exact" else "NLL bound"
 
 
+def is_bound(family: Any) -> bool:
+    """Whether that figure is a bound of samples, of which more may be taken."""
+    return family.TRAITS.density == "bound" and not hasattr(family, "reported")
+
+
 def validation_config(family: Any, config: Any) -> Any:
     """The Config whose figure picks the best weights, where a family exports another for that."""
     return family.validation_config(config) if hasattr(family, "validation_config") else config

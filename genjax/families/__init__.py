@@ -33,3 +33,18 @@ def get(name: str) -> Any:
     if name not in FAMILIES:
         raise ValueError(f"no family is called '{name}'; there are {', '.join(FAMILIES)}.")
     return importlib.import_module(FAMILIES[name])
+
+
+def of(name: str, config: Any) -> Any:
+    """The same, of which a Config must be.
+
+    Raises:
+      ValueError: no family has this name, or the Config is another's.
+    """
+    family = get(name)
+    if not isinstance(config, family.Config):
+        raise ValueError(
+            f"{name} takes genjax.families.{name}.Config, and this is a"
+            f" {type(config).__module__}.{type(config).__qualname__}."
+        )
+    return family

@@ -220,7 +220,6 @@ class DiagonalBiLSTM(nn.Module):
                 return here + bias[None, None] + told
 
             parts = (laid(x, many),) if everywhere else (laid(x, many), laid(told, many))
-
             return unlaid(self._diagonals(recurrence, gates, parts, width, again=True), many)
 
         return jax.lax.platform_dependent(x, told, cpu=in_cache, default=gates_first)

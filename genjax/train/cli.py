@@ -74,7 +74,7 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
             profile=options.profile,
         )
     except (*checks.REFUSED, FloatingPointError) as error:
-        print(checks.said(error, "--batch-size, --eval-batch"), file=sys.stderr)
+        print(f"error: {checks.said(error, '--batch-size, --eval-batch')}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
     if result.finished and jax.process_index() == 0:
         keep_record(result, recipes[options.recipe], run, options.records, workdir)

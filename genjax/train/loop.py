@@ -264,7 +264,7 @@ def _finish(
         split = "test" if "test" in trainer.dataset.splits else "train"
         metric = f"{split} {evals.metric(family, run.model)}"
         unit = evals.unit(family, run.model)
-        if density == "bound" and not hasattr(family, "reported"):
+        if evals.is_bound(family):
             details["bound_samples"] = run.train.eval_samples
         nats = trainer.nll(chosen, split, run.train.eval_samples)
         obtained, error = evals.mean_and_error(nats)

@@ -157,24 +157,24 @@ class Run:
         checks.seed(seed=self.seed)
 
 
+def batches_a_step(run: Run) -> int:
+    """Batches that a training step takes: as many as the critic makes steps."""
+    return getattr(run.model, "critic_steps", 1)
+
+
 def check_parts(run: Run) -> None:
     """Family, Config and optimizer must belong together.
 
     Raises:
       ValueError: they do not; one sentence.
     """
-    family, name = families.get(run.family), run.family
-    if not isinstance(run.model, family.Config):
-        raise ValueError(
-            f"{name} takes genjax.families.{name}.Config, and model is a"
-            f" {type(run.model).__module__}.{type(run.model).__qualname__}."
-        )
+    family = families.of(run.family, run.model)
     two = isinstance(run.optimizer, TwoOptimizers)
     if family.TRAITS.fit == "gradient" and two != hasattr(family, "Optimizers"):
         players = "one player: give optimizer=Optimizer(...)."
         if not two:
             players = "two players: give optimizer=TwoOptimizers(generator=..., discriminator=...)."
-        raise ValueError(f"{name} has {players}")
+        raise ValueError(f"{run.family} has {players}")
 
 
 def build_optimizer(run: Run) -> Any:
@@ -211,7 +211,7 @@ def resolve(run: Run, backend: str) -> Run:
 
     optimizer = run.optimizer
     if isinstance(optimizer, TwoOptimizers):
-        critic = run.train.steps * getattr(run.model, "critic_steps", 1)
+        critic = run.train.steps * batches_a_step(run)
         optimizer = TwoOptimizers(
             generator=filled(optimizer.generator),
             discriminator=filled(optimizer.discriminator, critic),

@@ -21,7 +21,7 @@ from genjax.train.door import evaluation_conditions, evaluation_data
 from genjax.train.feed import Feed
 from genjax.train.load import standing
 from genjax.train.pictures import save_grid
-from genjax.train.settings import Run
+from genjax.train.settings import Run, batches_a_step
 from genjax.train.signals import Signals, agree
 from genjax.train.writers import Metrics, Progress
 
@@ -167,7 +167,7 @@ class Trainer:
             means[name] = float(values.mean(dtype=np.float64))
         seconds = self.untimed()
         meta["seconds"] += seconds
-        size = self.run.train.batch_size * getattr(self.run.model, "critic_steps", 1)
+        size = self.run.train.batch_size * batches_a_step(self.run)
         training = max(seconds - self.aside, 1e-9)
         rate = (step - first) * size / training
         wait = self.feed.waited / training
@@ -194,7 +194,7 @@ class Trainer:
                 f"{f.name}_learning_rate": getattr(optimizer, f.name)
                 for f in dataclasses.fields(optimizer)
             }
-        critics = getattr(self.run.model, "critic_steps", 1)
+        critics = batches_a_step(self.run)
         out = {}
         for name, o in found.items():
             batches = step * critics if name.startswith("discriminator") else step

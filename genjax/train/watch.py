@@ -1,10 +1,10 @@
 """Is it training, has it collapsed: what the metrics of two players say, in words.
 
 `dropped` looks at what an instrument counted of a finished run. The others are looked at whenever
-metrics are logged, on the means since the last time, where that was after the
-first `EARLY` steps: networks begin with samples that are all alike. A finding must hold `LOOKS`
-times in a row and is said once, until it has been untrue for one. What was seen so far lies in the
-run's `meta`, so a run that goes on counts on.
+metrics are logged, on the means since the last time, where that was after the first `EARLY` steps:
+networks begin with samples that are all alike. A finding must hold `LOOKS` times in a row and is
+said once, until it has been untrue for one. What was seen so far lies in the run's `meta`, so a run
+that goes on counts on.
 """
 
 from collections.abc import Mapping
