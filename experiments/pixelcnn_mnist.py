@@ -5,7 +5,8 @@ Aaron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu, "Pixel Recurrent Neural
 network, nor its rates; RMSProp and batches of 16 are the paper's. `gated` is the network of
 arXiv:1606.05328, for which no paper prints a figure on this data set.
 
-Weights are chosen on validation; both networks learn the training images by heart without dropout.
+Weights are chosen on validation; `masked` and `gated` learn the training images by heart without
+dropout. `fast` is half as wide, with the passes that an hour and a half of one CPU core allows.
 """
 
 import dataclasses
@@ -45,8 +46,22 @@ MASKED = Run(
     ),
 )
 
+FAST = dataclasses.replace(
+    MASKED,
+    experiment="pixelcnn_mnist:fast",
+    model=dataclasses.replace(MASKED.model, features=32, dropout=0.0),
+    optimizer=Optimizer(learning_rate=2e-3, schedule="linear", clip=1.0),
+    train=dataclasses.replace(MASKED.train, steps=50_000, batch_size=16, eval_every=2_500),
+    figure=dataclasses.replace(
+        MASKED.figure,
+        difference="16 passes; Adam with a rate falling to 0, gradients clipped and averaged"
+        " weights; the paper has RMSProp, and does not print the network's size: 7 layers of 32",
+    ),
+)
+
 RECIPES = {
     "masked": MASKED,
+    "fast": FAST,
     "gated": dataclasses.replace(
         MASKED,
         experiment="pixelcnn_mnist:gated",
