@@ -49,6 +49,15 @@ CONFIGS = {
     "vae_iwae": vae.Config(
         shape=SHAPE, hidden=(7,), latent=3, objective="iwae", latent_samples=4, activation="relu"
     ),
+    "vae_resnet": vae.Config(
+        shape=(7, 6, 2),
+        encoder="resnet",
+        decoder="resnet",
+        channels=(2, 3, 2),
+        blocks=1,
+        hidden=(7,),
+        latent=3,
+    ),
     "gan": gan.Config(
         shape=SHAPE,
         latent=4,

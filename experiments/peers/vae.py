@@ -1,4 +1,4 @@
-"""VAE of dense networks: Bernoulli pixels, diagonal Gaussian q(z | x), N(0, I), ELBO or IWAE.
+"""VAE, dense or residual: Bernoulli pixels, diagonal Gaussian q(z | x), N(0, I), ELBO or IWAE.
 
 See `genjax.families.vae` and `genjax.nn.latent`.
 """
@@ -19,6 +19,7 @@ from experiments.peers.layers import (
     under,
     where,
 )
+from experiments.peers.resnet import ResNetDecoder, ResNetEncoder
 
 
 class VAE(nn.Module):
@@ -26,9 +27,16 @@ class VAE(nn.Module):
 
     def __init__(self, c: Any) -> None:
         super().__init__()
-        dims = math.prod(c.shape)
-        self.encoder = MLP(dims, c.hidden, 2 * c.latent, c.activation)
-        self.decoder = MLP(c.latent, c.hidden[::-1], dims, c.activation)
+        dims, size = math.prod(c.shape), 2 * c.latent
+        self.names = {"encoder": _NAMES[c.encoder][0], "decoder": _NAMES[c.decoder][1]}
+        if c.encoder == "resnet":
+            self.encoder: nn.Module = ResNetEncoder(c, size)
+        else:
+            self.encoder = MLP(dims, c.hidden, size, c.activation)
+        if c.decoder == "resnet":
+            self.decoder: nn.Module = ResNetDecoder(c)
+        else:
+            self.decoder = MLP(c.latent, c.hidden[::-1], dims, c.activation)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`x [B, D]` -> mean and log standard deviation `[B, Z]`."""
@@ -41,14 +49,17 @@ class VAE(nn.Module):
 
     def leaves(self) -> Leaves:
         """See `layers.Leaves`."""
-        parts = {"encoder": self.encoder, "decoder": self.decoder}
-        return under(**{f"{name}/MLP_0": part.leaves() for name, part in parts.items()})
+        parts: Any = {f"{part}/{name}": getattr(self, part) for part, name in self.names.items()}
+        return under(**{name: part.leaves() for name, part in parts.items()})
+
+
+# Encoder and decoder, as Flax has them within its own modules.
+_NAMES = {"mlp": ("MLP_0", "MLP_0"), "resnet": ("ResNetEncoder_0", "ResNetDecoder_0")}
 
 
 def build(config: Any, variables: Any = None) -> VAE:
     """The network, with Flax's weights where they are given."""
-    parts = {"encoder": "mlp", "decoder": "mlp", "likelihood": "bernoulli"}
-    parts |= {"posterior": "diagonal", "prior": "normal"}
+    parts = {"likelihood": "bernoulli", "posterior": "diagonal", "prior": "normal"}
     refuse("vae", config, **parts, beta=1.0, kl_warmup=0, free_bits=0.0, classes=0)
     refuse("vae", config, gradient_samples=0)
     if config.objective not in ("elbo", "iwae"):

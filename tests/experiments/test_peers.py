@@ -23,11 +23,10 @@ from torch_peers import (  # noqa: E402
     noise_of,
     of_peer,
     reference,
-    tensor,
 )
 
 from experiments import peers, speed, table  # noqa: E402
-from experiments.peers import measure, strided, training  # noqa: E402
+from experiments.peers import measure, training  # noqa: E402
 from experiments.peers.layers import flattened  # noqa: E402
 from genjax.core import Method, Optimizer, State, stream, traits_of  # noqa: E402
 from genjax.core.state import init_optimizer  # noqa: E402
@@ -35,13 +34,11 @@ from genjax.families import (  # noqa: E402
     dcgan,
     gan,
     hierarchical_vae,
-    made,
     pixelcnn,
     pixelrnn,
     rnade,
     vae,
 )
-from genjax.nn import latent  # noqa: E402
 from genjax.train import Run, Train  # noqa: E402
 from genjax.train.settings import TwoOptimizers, build_optimizer  # noqa: E402
 
@@ -120,99 +117,6 @@ def test_of_two_players_the_generator_is_averaged(name, player, monkeypatch):
     losses = training.mean_losses(peer, network, config, "float32")
     training.make_step(network, run, losses)(as_tensors(batch))
     assert [list(map(id, given)) for given in moved] == [list(map(id, own.parameters()))]
-
-
-def captured(call):
-    """What every layer of a Flax module gave, `{path: array}`."""
-    _, state = call(capture_intermediates=True, mutable=["intermediates", "batch_stats"])
-    found = {}
-    for path, a in jax.tree_util.tree_leaves_with_path(state["intermediates"]):
-        names = [k.key for k in path if hasattr(k, "key")]
-        found["/".join(names[:-1])] = np.asarray(a)  # the last is __call__
-    return found
-
-
-def hooked(network, leaves, forward):
-    """What every torch layer gave, under Flax's name of its weight."""
-    owners = {id(m.weight): m for m in network.modules() if hasattr(m, "weight")}
-    found = {}
-    for path, (parameter, _) in leaves.items():
-        name, leaf = path.rsplit("/", 1)
-        if leaf in ("kernel", "scale"):
-            keep = lambda m, i, o, name=name: found.__setitem__(name, o.detach())  # noqa: E731
-            owners[id(parameter)].register_forward_hook(keep)
-    forward()
-    return found
-
-
-def agree(flax, got, arranged=lambda path, t: t):
-    """Layer by layer; `arranged(path, tensor)` is in Flax's order. Returns how many there were."""
-    assert got.keys() <= flax.keys()
-    for path, found in got.items():
-        shown = arranged(path, found).numpy().reshape(flax[path].shape)
-        np.testing.assert_allclose(shown, flax[path], rtol=1e-3, atol=1e-4, err_msg=path)
-    return len(got)
-
-
-@pytest.mark.parametrize("name", ["pixelcnn", "pixelcnn_levels", "pixelcnn_masked"])
-def test_every_layer_of_pixelcnn_gives_what_flax_gives(name):
-    _, _, config = family_of(name)
-    variables, batch, _ = case(name)
-    network, module = network_of(name, variables), pixelcnn._network(config)
-    flax = captured(functools.partial(module.apply, variables, batch["x"]))
-    got = hooked(network, network.leaves(), lambda: network(tensor(batch["x"])))
-    kernels = sum(path.endswith("kernel") for path in network.leaves())
-    assert agree(flax, got, lambda path, t: t.permute(0, 2, 3, 1)) == kernels
-
-
-@pytest.mark.parametrize("name", ["dcgan", "dcgan_dense", "dcgan_even"])
-@pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_every_layer_of_dcgan_gives_what_flax_gives(name, player):
-    _, _, config = family_of(name)
-    variables, batch, _ = case(name)
-    network = getattr(network_of(name, variables), player)
-    x = batch["x"]
-    module, given, seen = dcgan.Discriminator(config), x, strided.mirrored(tensor(x))
-    if player == "generator":
-        module, given = dcgan.Generator(config), dcgan.noise(config, KEY, len(x))
-        seen = tensor(given)
-    own = {c: variables[c][player] for c in ("params", "batch_stats")}
-    flax = captured(functools.partial(module.apply, own, given, train=True))
-    got = hooked(network, network.leaves(), lambda: network(seen, train=True))
-    turned = strided.of_map(network.stack.sides[0]) if player == "generator" else None
-    first_map = str(len(network.stack.dense) - 1)  # the dense layer, and its norm, that make one
-
-    def arranged(path, t):
-        if t.ndim == 4:
-            return strided.unmirrored(t)
-        return turned(t.t()).t() if turned and path.endswith(first_map) else t
-
-    assert agree(flax, got, arranged) >= 4
-
-
-def test_every_layer_of_a_vae_gives_what_flax_gives():
-    _, _, config = family_of("vae")
-    variables, batch, _ = case("vae")
-    network = network_of("vae", variables)
-    z = jax.random.normal(KEY, (3, config.latent))
-    for part, given in (("encoder", batch["x"]), ("decoder", z)):
-        module, mlp = getattr(latent, part)(config), getattr(network, part)
-        own = {"params": variables["params"][part]}
-        flax = captured(functools.partial(module.apply, own, given))
-        leaves = {f"MLP_0/{path}": leaf for path, leaf in mlp.leaves().items()}
-        got = hooked(mlp, leaves, functools.partial(mlp, tensor(given).flatten(1)))
-        assert agree(flax, got) == 3
-
-
-@pytest.mark.parametrize("name", ["made", "made_masks"])
-def test_every_layer_of_made_gives_what_flax_gives(name):
-    _, _, config = family_of(name)
-    variables, batch, _ = case(name)
-    network, x = network_of(name, variables), batch["x"].reshape(3, -1)
-    mask = config.masks - 1
-    flax = captured(functools.partial(made.MADE(config).apply, variables, x, mask))
-    got = hooked(network, network.leaves(), lambda: network(tensor(x), mask))
-    assert agree(flax, got) == len(config.hidden) + 1 + config.direct
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -74,10 +74,12 @@ def test_an_implicit_family_has_nothing_to_evaluate(tmp_path):
     assert row["config"]["method"]["critic_steps"] == 5
 
 
-def test_the_default_rows_are_rows_and_one_a_family():
+def test_the_default_rows_are_one_a_family_and_a_convolutional_vae():
     rows = table.rows()
     assert set(speed.DEFAULT) <= set(rows)
     found = [rows[name].family for name in speed.DEFAULT]
+    assert rows["iaf_mnist"].model.encoder == "resnet"
+    found.remove("vae")  # the dense one
     assert len(set(found)) == len(found)
     descended = [n for n in families.FAMILIES if families.get(n).TRAITS.fit == "gradient"]
     assert sorted(found) == sorted(descended)
