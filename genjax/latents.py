@@ -32,6 +32,8 @@ from genjax.train.load import load, open_split
 
 DRAWN = 5_000  # samples of a prior whose moments are not known
 PROBED = 10_000  # examples of each split that the linear probe looks at, at most
+# Options that are about examples and their posteriors, which two players have not.
+OF_POSTERIORS = ("split", "data", "image", "units", "values", "side", "examples", "batch_size")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,6 +102,13 @@ def look(options: argparse.Namespace) -> dict[str, Any]:
     run = read_run(options.workdir)
     family, config = families.get(run.family), run.model
     if hasattr(family, "generate") and hasattr(family, "noise"):
+        plain = parse([str(options.workdir)])
+        for name in OF_POSTERIORS:
+            if getattr(options, name) != getattr(plain, name):
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is of families that infer latents from examples,"
+                    f" and {run.family} draws its own; leave it out."
+                )
         return noise.look(options, run, family)
     lacking = [n for n in ("decode_mean", "encode") if not hasattr(family, n)]
     if lacking:

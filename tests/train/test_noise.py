@@ -64,6 +64,14 @@ def test_pictures_are_what_the_generator_makes(workdir, tmp_path, capsys):
     assert (len(ends), columns) == (10, 5)
 
 
+def test_what_is_about_examples_is_refused(workdir, tmp_path, capsys):
+    words = [str(workdir), "--out", str(tmp_path / "out")]
+    for option, value in (("--split", "train"), ("--batch-size", "7"), ("--units", "3")):
+        assert latents.main([*words, option, value]) == 2
+        assert f"error: {option} is of families that infer" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_pairs_of_draws_have_every_class(data, tmp_path, monkeypatch):
     """Told labels: row i of the interpolations is of class i."""
     run = small_run("dcgan", data)
