@@ -6,6 +6,7 @@ numbers, where they are there to look at.
 """
 
 import dataclasses
+import math
 import numbers
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -206,6 +207,8 @@ def kinds(settings: Any) -> None:
             whole(**{name: value})
         if hint is float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise ValueError(f"{name} must be a number, got {value!r}.")
+        if hint is float and not math.isfinite(value):  # nor could a file of settings keep it
+            raise ValueError(f"{name} must be a finite number, got {value!r}.")
         if isinstance(hint, type) and dataclasses.is_dataclass(hint) and type(value) is not hint:
             raise ValueError(f"{name} must be a {hint.__name__}(...), got {value!r}.")
         if typing.get_origin(hint) is tuple:

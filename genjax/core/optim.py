@@ -103,6 +103,17 @@ class Optimizer:
                 f"boundaries and factors go together, got {len(self.boundaries)} and"
                 f" {len(self.factors)}."
             )
+        used = {
+            "floor": ("exponential",),
+            "decrease": ("inverse_time", "exponential"),
+            "decay_steps": ("linear", "cosine"),
+        }
+        for name, schedules in used.items():
+            if getattr(self, name) and self.schedule not in schedules:
+                raise ValueError(
+                    f"{name} is for the schedules {' and '.join(schedules)}, not for"
+                    f" {self.schedule}; leave it out."
+                )
         if self.boundaries:
             checks.positive(factors=self.factors)
             steps = (self.warmup, *self.boundaries)

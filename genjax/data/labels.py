@@ -34,10 +34,10 @@ def few_labels(dataset: Dataset, settings: Data) -> Dataset:
             f"{dataset.name} has no labels to keep; leave out labels_per_class, or bring labels."
         )
     label = train["label"]
-    # Past the streams of `Order`, one an epoch, and of static draws: a seed may serve all three.
+    # Past the streams of `Order`, one an epoch, and of static draws, which share theirs.
     rank = np.random.Philox(key=[settings.labels_seed or 0, 2**32]).random_raw(len(label))
     kept = np.full_like(label, UNKNOWN)
-    for value in np.unique(label):
+    for value in np.unique(label[label != UNKNOWN]):
         rows = np.flatnonzero(label == value)
         if len(rows) < count:
             raise ValueError(

@@ -43,7 +43,7 @@ def load(settings: Data) -> Dataset:
         found, levels = _digits(source)
     elif source in toys.GAUSSIANS:
         found, levels = toys.gaussians(source), 0
-    elif source.startswith(toys.STACKED):
+    elif _is_stacked(source):
         found, levels = _stacked(settings)
     elif source.endswith(".npz"):
         table = folds.table(settings)
@@ -53,7 +53,7 @@ def load(settings: Data) -> Dataset:
         levels = next(iter(found.values())).levels
     if "train" not in found:
         raise ValueError(f"{source} has no split called train, it has {sorted(found)}.")
-    if not source.startswith(toys.STACKED):  # whose parts were cut already
+    if not _is_stacked(source):  # whose parts were cut already
         found = _cut({s: found[s] for s in SPLITS if s in found}, settings)
     arrays, streams = _place(found, settings)
     if levels is None:
@@ -68,6 +68,11 @@ def load(settings: Data) -> Dataset:
     if settings.transform == "static":
         dataset = _static(dataset, settings.binarize_seed)
     return few_labels(dataset, settings)
+
+
+def _is_stacked(source: str) -> bool:
+    """Whether the name is that of stacks to be made, and not of a file."""
+    return source.startswith(toys.STACKED) and not pathlib.Path(source).exists()
 
 
 def _cut(splits: dict[str, Any], settings: Data) -> dict[str, Any]:

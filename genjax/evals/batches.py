@@ -14,10 +14,13 @@ Told = Callable[[int, int], None]
 """Hears how many examples are done, and of how many."""
 
 
-def padded(arrays: Mapping[str, Any], batch_size: int) -> Iterator[tuple[dict[str, Any], int]]:
+def padded(
+    arrays: Mapping[str, Any], batch_size: int, multiple: int = 1
+) -> Iterator[tuple[dict[str, Any], int]]:
     """Batches of the arrays `[N, ...]`, and how many rows of each are real.
 
-    The last batch is filled up with its first row, so that all have one shape and one program.
+    The last batch is filled up with its first row, so that all have one shape and one program; a
+    batch is no larger than the arrays, but rounded up to a multiple of so many rows.
 
     Raises:
       ValueError: the arrays differ in length, or hold nothing.
@@ -27,7 +30,7 @@ def padded(arrays: Mapping[str, Any], batch_size: int) -> Iterator[tuple[dict[st
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
         raise ValueError(f"arrays of one length are needed, one row an example; got {lengths}.")
     n = next(iter(lengths.values()))
-    size = min(batch_size, n)
+    size = -(-min(batch_size, n) // multiple) * multiple
     for start in range(0, n, size):
         parts = {name: a[start : start + size] for name, a in arrays.items()}
         real = min(size, n - start)
@@ -45,6 +48,7 @@ def by_batches(
     key: jax.Array,
     batch_size: int,
     *,
+    multiple: int = 1,
     name: str = "batch",
     told: Told | None = None,
 ) -> Iterator[Any]:
@@ -57,6 +61,7 @@ def by_batches(
       arrays: `{"x": [N, ...], "label": [N], ...}`.
       key: each batch gets a stream of it.
       batch_size: rows at a time.
+      multiple: rows of a batch are one of it: devices that it is laid over.
       name: of those streams.
       told: called with the number of rows done and of all rows, as each batch is.
     """
@@ -71,7 +76,7 @@ def by_batches(
         return rows
 
     waiting: tuple[Any, int] | None = None
-    for i, (parts, real) in enumerate(padded(arrays, batch_size)):
+    for i, (parts, real) in enumerate(padded(arrays, batch_size, multiple)):
         out = call(**parts, key=stream(key, i, name))
         if waiting is not None:
             yield fetched(*waiting)
@@ -86,9 +91,11 @@ def over_split(
     key: jax.Array,
     batch_size: int,
     *,
+    multiple: int = 1,
     name: str = "batch",
     told: Told | None = None,
 ) -> Any:
     """As `by_batches`, joined: every leaf `[N, ...]` on the host."""
-    found = list(by_batches(call, arrays, key, batch_size, name=name, told=told))
+    every = by_batches(call, arrays, key, batch_size, multiple=multiple, name=name, told=told)
+    found = list(every)
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)

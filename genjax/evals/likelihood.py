@@ -74,6 +74,7 @@ def make_nll(
 
     # One copy of the numbers on every process: each of them reads all of it.
     everywhere = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
+    devices = 1 if sharding is None else sharding.mesh.size
     compiled = jax.jit(batch_nll, out_shardings=everywhere)
 
     def split_nll(
@@ -89,7 +90,7 @@ def make_nll(
             return compiled(variables, part, key)
 
         arrays = {"x": x, **(condition or {})}
-        return over_split(one, arrays, key, batch_size, name="nll", told=told)
+        return over_split(one, arrays, key, batch_size, multiple=devices, name="nll", told=told)
 
     return split_nll
 

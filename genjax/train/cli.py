@@ -63,7 +63,7 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
             # Few steps, or another measure: the paper's figure does not stand beside that.
             run = dataclasses.replace(run, figure=dataclasses.replace(run.figure, paper=None))
         if options.distributed:
-            jax.distributed.initialize()
+            join_cluster()
         name = run.experiment.replace(":", "-") + ("-smoke" if options.smoke else "")
         workdir = options.workdir or pathlib.Path("runs") / f"{name}-seed{run.seed}"
         result = fit(
@@ -79,6 +79,23 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
     if result.finished and jax.process_index() == 0:
         keep_record(result, recipes[options.recipe], run, options.records, workdir)
     return 0
+
+
+def join_cluster() -> None:
+    """One of several processes: found by JAX, or said by variables of the environment.
+
+    JAX itself reads `JAX_COORDINATOR_ADDRESS`; `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` are ours.
+
+    Raises:
+      ValueError: JAX finds no cluster, and not all of the variables are there.
+    """
+    said: list[int | None] = []
+    for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        value = os.environ.get(name)
+        if value is not None and not value.isdigit():
+            raise ValueError(f"{name} must be a whole number, 0 or above, got '{value}'.")
+        said.append(None if value is None else int(value))
+    jax.distributed.initialize(num_processes=said[0], process_id=said[1])
 
 
 def keep_record(result: Result, recipe: Run, run: Run, folder: Any, workdir: Any) -> None:

@@ -46,7 +46,8 @@ def settle(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run, Run | No
 
     A workdir that never saved a checkpoint holds no run yet: its settings may be anything.
     """
-    begun = any((workdir / "checkpoints").glob("*/[0-9]*")) or any(
+    saved_steps = (workdir / "checkpoints").glob("*/[0-9]*")  # and such as were never finished
+    begun = any(p.name.isdigit() for p in saved_steps) or any(
         (workdir / "checkpoints").glob("corrupt-*")
     )
     if begun and not (workdir / "config.json").exists():
@@ -225,12 +226,19 @@ def _about(dataset: data_room.Dataset) -> dict[str, Any]:
     return {"checksum": dataset.checksum(), "examples": dataset.counts()}
 
 
-def write_down(workdir: pathlib.Path, run: Run, dataset: data_room.Dataset) -> None:
-    """Settings and data, once nothing can refuse the run any more; a record of others goes."""
+def write_down(
+    workdir: pathlib.Path, run: Run, dataset: data_room.Dataset, keep_record: bool = False
+) -> None:
+    """Settings and data, once nothing can refuse the run any more; a record of others goes.
+
+    `keep_record` until the new one is there: where no step is left to make, the old one's figure
+    is still that of the state.
+    """
     found = _about(dataset)
     sync("settled")  # all processes have read what the first one writes now
     if jax.process_index() == 0:
-        (workdir / "record.json").unlink(missing_ok=True)
+        if not keep_record:
+            (workdir / "record.json").unlink(missing_ok=True)
         write_json(workdir / "data.json", found)
         write_json(workdir / "config.json", to_json(run))
     sync("begun")

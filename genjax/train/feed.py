@@ -24,7 +24,13 @@ class Feed:
     """
 
     def __init__(
-        self, run: Run, dataset: data_room.Dataset, names: set[str], mesh: Mesh, critics: int = 0
+        self,
+        run: Run,
+        dataset: data_room.Dataset,
+        names: set[str],
+        mesh: Mesh,
+        critics: int = 0,
+        labels: range | None = None,
     ):
         """For a run's training split.
 
@@ -34,8 +40,10 @@ class Feed:
           names: entries a step takes, such as `x`.
           mesh: devices; the batch is spread over `data`.
           critics: batches of a step where it takes several critic steps; else 0.
+          labels: those the model is built for; None where it has none, or they were looked at.
         """
         self.size, self.critics, self.mesh = run.train.batch_size, critics, mesh
+        self._labels = labels
         self.each = self.size * max(critics, 1)
         self.resident = "train" not in dataset.streams
         self.waited = 0.0
@@ -102,6 +110,8 @@ class Feed:
             self._batches = batches(source, workers=self._workers)
         parts = [next(self._batches) for _ in range(length)]
         self._next = step + length
+        if self._labels is not None:
+            _check_labels(parts, self._labels)
         sharding = batch_sharding(self.mesh, len(lead))
         out = {}
         for name in self._names:
@@ -118,6 +128,17 @@ class Feed:
         places = batch_sharding(self.mesh).addressable_devices_indices_map((self.size,)).values()
         mine = sorted({i for p in places if p for i in range(*p[0].indices(self.size))})
         return tuple(c * self.size + i for c in range(max(self.critics, 1)) for i in mine)
+
+
+def _check_labels(parts: list[dict[str, np.ndarray]], known: range) -> None:
+    """Of data in memory they are looked at before."""
+    for part in parts:
+        low, high = int(part["label"].min()), int(part["label"].max())
+        if low < known[0] or high > known[-1]:
+            raise ValueError(
+                f"training examples on disk have labels from {low} to {high}, and the model is"
+                f" built for {known[0]} to {known[-1]}; set --classes."
+            )
 
 
 def _window(run: Run, each: int) -> int:

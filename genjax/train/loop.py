@@ -1,5 +1,6 @@
 """The loop from outside: settings and a workdir in, a finished run out, resumable at any moment."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -143,7 +144,8 @@ def fit(
             step = int(state.step)
             meta["sessions"] = [*meta["sessions"], {**session, "from_step": step}]
             # Only now, past every refusal: the record first, which is none of these settings'.
-            write_down(workdir, run, dataset)
+            more = step < run.train.steps and not meta["ended"]
+            write_down(workdir, run, dataset, keep_record=not more)
             progress.begin(step)
             trainer = Trainer(
                 run, family, dataset, mesh, shardings, optimizer, lead, workdir, checkpoints
@@ -165,13 +167,16 @@ def fit(
             trainer.feed.close()  # the processes that read have nothing left to do
             record = _finish(trainer, state, step, meta, shapes)
         finally:
-            if trainer is not None:
-                trainer.feed.close()
-                trainer.end_trace()
-            progress.close()
-            if metrics_file:
-                metrics_file.close()
-            checkpoints.close()
+            # The last called first, each whatever became of the others: a checkpoint that is being
+            # written is not lost for a table that cannot be.
+            with contextlib.ExitStack() as closing:
+                closing.callback(checkpoints.close)
+                if metrics_file:
+                    closing.callback(metrics_file.close)
+                closing.callback(progress.close)
+                if trainer is not None:
+                    closing.callback(trainer.end_trace)
+                    closing.callback(trainer.feed.close)
         obtained, error = record["obtained"], record["std_error"]
         figure = f"{obtained:.3f}" if obtained is not None else ""
         figure += f" +- {error:.3f}" if error is not None else ""
@@ -202,6 +207,11 @@ def _restore(
     """The state to go on from and what is known of the run, or None for a fresh one."""
     there = checkpoints.steps() or checkpoints.steps("best") or checkpoints.set_aside()
     restored = checkpoints.restore(shapes, shardings)
+    finished = (checkpoints.root.parent / "record.json").exists()
+    if restored is None and not finished and not checkpoints.set_aside():
+        # Killed between its first best and its first latest. The best holds all of a state; but
+        # that of a finished run, whose latest was left behind, is not where it stood.
+        restored = checkpoints.restore(shapes, shardings, which="best")
     if restored is None:
         if there:
             raise ValueError(
@@ -231,6 +241,8 @@ def _finish(
     """Evaluate the chosen state on test, once, and write the record."""
     run, family, checkpoints = trainer.run, trainer.family, trainer.checkpoints
     chosen, chosen_step = state, step
+    if meta["best"] is None:  # the checkpoint of the best is gone: the state at hand is left
+        trainer.evaluate(state, step, meta)
     if meta["best"] is not None:
         checkpoints.wait()
         best = checkpoints.restore(shapes, trainer.shardings, which="best")

@@ -28,7 +28,17 @@ def pack(
 
     Of a finished run with a best checkpoint the latest ones stay behind: it has no further step
     to make from them.
+
+    Raises:
+      ValueError: two folders have one name.
     """
+    workdirs = list(workdirs)
+    names = [workdir.name for workdir in workdirs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"two runs are called {', '.join(twice)}, and one would lie over the other; rename one."
+        )
     out.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:

@@ -100,7 +100,6 @@ HARMLESS = WHERE | {
         "samples",
         "save_every",
         "keep",
-        "eval_batch",
         "fid_weights",
         "writers",
     )

@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from genjax import data as data_room
 from genjax import evals
 from genjax.core import Optimizer, stream, traits_of, with_ema
+from genjax.data.labels import UNKNOWN
 from genjax.train import watch
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compile import batch_sharding, compile_step
@@ -56,7 +57,12 @@ class Trainer:
         self.step = with_ema(step, run.train.ema) if run.train.ema else step
         self.replicated = NamedSharding(mesh, PartitionSpec())
         critics = run.model.critic_steps if lead else 0
-        self.feed = Feed(run, dataset, set(family.batch_spec(run.model, 1)), mesh, critics)
+        names = set(family.batch_spec(run.model, 1))
+        labels = None
+        if "label" in names and "train" in dataset.streams:
+            first = UNKNOWN if family.TRAITS.semi_supervised else 0
+            labels = range(first, run.model.classes)
+        self.feed = Feed(run, dataset, names, mesh, critics, labels)
         self.calls: dict[int, Callable] = {}
         self.nlls: dict[tuple[Any, int], Callable] = {}
         self.evaluated: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
@@ -73,6 +79,8 @@ class Trainer:
         """Steps until the schedule ends, or a reason to stop before."""
         t = self.run.train
         calls = 0
+        if owed := meta.pop("owed", None):
+            self.show(state, step, meta, owed)
         while step < t.steps and not meta["ended"]:
             # 1. One call. Its length keeps calls aligned, so that a resumed run makes the same.
             length = min(t.steps_per_call - step % t.steps_per_call, t.steps - step)
@@ -99,10 +107,9 @@ class Trainer:
             if due(t.log_every) or due(t.eval_every) or due(t.save_every) or stop:
                 self.log(step, meta, regular=due(t.log_every))
             # 3. Evaluate; the best by validation is kept, and decides about stopping early.
-            better = due(t.eval_every) and self.evaluate(state, step, meta)
             # 4. Samples, from the same noise every time.
-            if due(t.sample_every) or meta["ended"]:
-                self.sample(state, step)
+            wanted = {"evaluate": due(t.eval_every), "sample": due(t.sample_every)}
+            better = self.show(state, step, meta, wanted)
             # 5. Save; after a new best too, so that the two never tell different stories.
             if due(t.save_every) or better or stop or meta["ended"]:
                 self.save(state, meta)
@@ -110,6 +117,28 @@ class Trainer:
             if stop and not last and not meta["ended"]:
                 return state, step, stop
         return state, step, ""
+
+    def show(self, state: Any, step: int, meta: dict[str, Any], wanted: dict[str, bool]) -> bool:
+        """Evaluate and draw, whatever is wanted; returns whether validation was the best so far.
+
+        The state is guarded by now: an error here loses none of its steps, and whoever goes on does
+        first what is owed. A loss that is not finite is the state's own.
+        """
+        owed, better = dict(wanted), False
+        try:
+            if wanted["evaluate"]:
+                better = self.evaluate(state, step, meta)
+                owed["evaluate"] = False
+            if wanted["sample"] or meta["ended"]:
+                self.sample(state, step)
+        except FloatingPointError:
+            raise
+        except Exception:
+            if jax.process_count() == 1:  # the others may have met no error, and save nothing
+                self.save(state, {**meta, "owed": owed})
+                self.checkpoints.wait()
+            raise
+        return better
 
     def trace(self, calls: int, state: Any, *, last: bool) -> None:
         """Profile from the second call, which compiles nothing, to the twelfth."""
@@ -220,12 +249,11 @@ class Trainer:
                 evaluation_data(self.run, self.dataset, split),
                 evaluation_conditions(self.run, self.family, self.dataset, split),
             )
-        (x, condition), count = self.evaluated[split], self.mesh.devices.size
-        size = -(-min(self.run.train.eval_batch, len(x)) // count)
+        (x, condition), size = self.evaluated[split], self.run.train.eval_batch
         key = stream(jax.random.key(self.run.seed), 0, f"evaluate {split}")
         evaluate = self.nlls[config, num_samples]
         told = self.progress.passing(f"evaluating {split}")
-        return evaluate(state.eval_variables(), x, key, size * count, condition, told)
+        return evaluate(state.eval_variables(), x, key, size, condition, told)
 
     def evaluate(self, state: Any, step: int, meta: dict[str, Any]) -> bool:
         """Validation; keeps the best state apart and counts evaluations that were not better."""

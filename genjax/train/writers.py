@@ -47,6 +47,7 @@ class Metrics:
             part = self.path.with_name("metrics.jsonl.part")
             part.write_text("".join(line + "\n" for line in kept))
             part.replace(self.path)
+        self.last = after
         self.table = "csv" in writers
         self.board = _board(self.path, after) if "tensorboard" in writers else None
         if self.table:
@@ -57,6 +58,7 @@ class Metrics:
         clean = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **clean}) + "\n")
+        self.last = max(self.last, step)
         _add(self.board, step, clean)
 
     def image(self, step: int, page: np.ndarray) -> None:
@@ -70,6 +72,7 @@ class Metrics:
             write_csv(self.path)
         if self.board:
             self.board.flush()
+            _written(self.path).write_text(f"{self.last}\n")
 
     def close(self) -> None:
         """Flush, and end TensorBoard's thread."""
@@ -105,10 +108,14 @@ def write_csv(path: pathlib.Path) -> pathlib.Path:
 def catch_up(workdir: pathlib.Path, writers: Sequence[str]) -> None:
     """What the writers would have left of a run that has finished without them."""
     path = workdir / "metrics.jsonl"
-    if "csv" in writers and not path.with_name("metrics.csv").exists():
+    if "csv" in writers:
         write_csv(path)
-    if "tensorboard" in writers and not any(_events(path)):
-        _board(path, 0).close()
+    if "tensorboard" in writers:
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        last = max((int(_step(line)) for line in lines if _step(line) < math.inf), default=0)
+        if not any(_events(path)) or last > _shown(path, last):
+            _board(path, last).close()
+            _written(path).write_text(f"{last}\n")
 
 
 def _board(path: pathlib.Path, after: int) -> Any:
@@ -116,6 +123,7 @@ def _board(path: pathlib.Path, after: int) -> Any:
     from tensorboardX import SummaryWriter
 
     earlier = len(list(_events(path)))
+    shown = _shown(path, after) if earlier else -1
     board = SummaryWriter(
         str(path.with_name("tensorboard")),
         # Steps up to `after` stay; those from the next on are hidden, and come again.
@@ -124,12 +132,25 @@ def _board(path: pathlib.Path, after: int) -> Any:
         # would write over its own.
         filename_suffix=f".{earlier:04d}",
     )
-    if not earlier and path.exists():  # what was written before TensorBoard was asked for
-        for line in path.read_text().splitlines():
-            if _step(line) < math.inf:
-                values = json.loads(line)
-                _add(board, values.pop("step"), values)
+    # What was written while TensorBoard was not asked for.
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        if shown < _step(line) <= after:
+            values = json.loads(line)
+            _add(board, values.pop("step"), values)
     return board
+
+
+def _written(path: pathlib.Path) -> pathlib.Path:
+    """The file that says up to which step TensorBoard has been told."""
+    return path.with_name("tensorboard") / ".written"
+
+
+def _shown(path: pathlib.Path, otherwise: int) -> int:
+    """What that file says; a folder from before there was one has all steps of its run."""
+    try:
+        return int(_written(path).read_text())
+    except (OSError, ValueError):
+        return otherwise
 
 
 def _events(path: pathlib.Path) -> Iterator[pathlib.Path]:

@@ -22,6 +22,19 @@ def test_every_row_once_and_in_order(size):
     assert isinstance(found["sum"], np.ndarray)
 
 
+@pytest.mark.parametrize(("size", "rows"), [(50, 8), (7, 8), (3, 4), (1, 4)])
+def test_rows_of_a_batch_are_a_multiple_of_the_devices(size, rows):
+    shapes = []
+
+    def seen(x, label, key):
+        shapes.append(x.shape[0])
+        return call(x, label, key)
+
+    found = over_split(seen, {"x": X, "label": LABEL}, KEY, size, multiple=4)
+    np.testing.assert_array_equal(found["sum"], X.sum(1) + 100 * LABEL)
+    assert set(shapes) == {rows}
+
+
 def test_batches_have_one_shape_and_noise_of_their_own():
     shapes = []
 

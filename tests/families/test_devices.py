@@ -59,6 +59,12 @@ def assert_same_metrics(got, expected):
         assert got[0][metric] == pytest.approx(value, rel=1e-3, abs=1e-5), metric
 
 
+def test_a_split_that_the_devices_do_not_divide_is_evaluated(found):
+    one, eight = found["evaluated"]
+    assert len(one) == 13
+    np.testing.assert_allclose(eight, one, rtol=1e-5)
+
+
 def test_rules_do_spread_the_state(found):
     assert found["nade"]["steps"]["rules"][1] > 0
     assert found["gan"]["steps"]["rules"][1] > 0

@@ -250,16 +250,18 @@ def test_sigterm_from_outside_saves_and_exits_cleanly(tmp_path, data):
     assert load_state_latest(tmp_path / "nade") == int(step) == lines(tmp_path / "nade")[-1]["step"]
 
 
-def test_a_finished_run_is_not_trained_again_without_its_latest(finished, tmp_path):
+def test_a_finished_run_without_its_latest_gives_its_record_back(finished, tmp_path):
     """As it comes out of a pack: the best is there, and must not be lost to a new start."""
     run, workdir, result = finished
     copy = tmp_path / "copy"
     shutil.copytree(workdir, copy, ignore=lambda d, names: names if d.endswith("latest") else [])
     assert fit(run, copy, quiet=True).record == result.record
-    (copy / "record.json").unlink()
-    with pytest.raises(ValueError, match="no whole checkpoint in latest to go on from"):
-        fit(run, copy, quiet=True)
-    assert list((copy / "checkpoints" / "best").glob("[0-9]*"))
+    (copy / "record.json").unlink()  # then it goes on from the best, to the same end
+    again = fit(run, copy, quiet=True).record
+    assert (
+        again["sessions"][-1]["from_step"] == again["chosen_step"] == result.record["chosen_step"]
+    )
+    assert (again["obtained"], again["steps"]) == (result.record["obtained"], result.steps)
 
 
 def test_a_best_that_is_gone_is_not_named_by_the_record(tmp_path, data):

@@ -12,7 +12,7 @@ import pytest
 from small import small_run, write_data
 
 from genjax.train import fit, writers
-from genjax.train.writers import Metrics, Progress, check_writers, write_csv
+from genjax.train.writers import Metrics, Progress, catch_up, check_writers, write_csv
 
 
 def lines(workdir):
@@ -130,7 +130,7 @@ def shown(workdir):
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
     found = {}
-    for path in sorted((workdir / "tensorboard").iterdir()):
+    for path in sorted((workdir / "tensorboard").glob("events*")):
         data = path.read_bytes()
         while data:
             (length,) = struct.unpack("<Q", data[:8])
@@ -174,6 +174,19 @@ def test_tensorboard_asked_for_on_resuming_begins_at_the_beginning(tmp_path):
     metrics.write(20, {"loss": 3.5})
     metrics.close()
     assert shown(tmp_path) == {("loss", 10): [1.5], ("loss", 20): [3.5]}
+
+
+def test_tensorboard_and_the_table_are_told_what_was_written_without_them(tmp_path):
+    """Asked for, left out, and asked for again: while running, and of what has finished."""
+    both = ("csv", "tensorboard")
+    for after, step, asked in ((0, 10, both), (10, 20, ()), (20, 30, both), (30, 40, ())):
+        metrics = Metrics(tmp_path, after=after, writers=asked)
+        metrics.write(step, {"loss": step})
+        metrics.close()
+    catch_up(tmp_path, both)
+    catch_up(tmp_path, both)
+    assert shown(tmp_path) == {("loss", step): [step] for step in (10, 20, 30, 40)}
+    assert [row["step"] for row in table(tmp_path)] == ["10", "20", "30", "40"]
 
 
 def test_a_missing_package_is_a_sentence_before_anything_is_made(tmp_path, monkeypatch):

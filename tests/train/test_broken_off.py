@@ -1,0 +1,148 @@
+"""Runs broken off where it hurts: no step that was made is lost, and the same command goes on."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from small import small_run, write_data
+
+from genjax.train import fit, loop, pictures, trainer
+from genjax.train.writers import Metrics
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data):
+    """A NADE that nothing stopped: its settings and its record."""
+    run = small_run("nade", data, steps=12)
+    return run, fit(run, tmp_path_factory.mktemp("whole"), quiet=True).record
+
+
+def steps_of(workdir, which):
+    return sorted(p.name for p in (workdir / "checkpoints" / which).glob("*"))
+
+
+def same_figures(record, expected):
+    for name in ("obtained", "std_error", "validation", "chosen_step", "chosen_by", "steps"):
+        assert record[name] == expected[name], name
+
+
+def broken(monkeypatch, place, name, error, run, workdir):
+    """A run that meets an error where something is called."""
+
+    def raises(*args):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, raises)
+        with pytest.raises(type(error)):
+            fit(run, workdir, quiet=True)
+
+
+FULL = OSError(28, "No space left on device")
+
+
+class Killed(BaseException):
+    """What no handler of errors sees."""
+
+
+def test_killed_between_the_first_best_and_the_first_latest(tmp_path, whole, monkeypatch):
+    run, expected = whole
+    broken(monkeypatch, trainer.Trainer, "save", Killed(), run, tmp_path)
+    assert steps_of(tmp_path, "best") == ["4"]
+    assert steps_of(tmp_path, "latest") == []
+    record = fit(run, tmp_path, quiet=True).record
+    assert record["sessions"][0]["from_step"] == 0
+    assert record["sessions"][1]["from_step"] == 4
+    same_figures(record, expected)
+
+
+def test_the_best_of_a_finished_run_is_not_where_it_stood(tmp_path, whole):
+    run, _ = whole
+    fit(run, tmp_path, quiet=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "latest")
+    longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=20))
+    with pytest.raises(ValueError, match="no whole checkpoint in latest to go on from"):
+        fit(longer, tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("what", ["evaluate", "save_grid"])
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_an_error_beside_training_loses_no_step(tmp_path, whole, monkeypatch, what, at):
+    run, expected = whole
+    if at == "last":  # nothing but the end is evaluated, drawn or saved
+        train = dataclasses.replace(run.train, eval_every=0, sample_every=0, save_every=0)
+        run = dataclasses.replace(run, train=train)
+        expected = fit(run, tmp_path / "whole", quiet=True).record
+    workdir = tmp_path / "run"
+
+    place = trainer.Trainer if what == "evaluate" else trainer
+    broken(monkeypatch, place, what, FULL, run, workdir)
+    stood = {("last", "evaluate"): 12, ("last", "save_grid"): 12, ("first", "evaluate"): 4}
+    step = stood.get((at, what), 5)  # samples are every 5 steps
+    assert steps_of(workdir, "latest")[-1] == str(step)
+    record = fit(run, workdir, quiet=True).record
+    assert record["sessions"][-1]["from_step"] == step
+    same_figures(record, expected)
+    # What was owed is done: the page of that step, and its line of validation once.
+    pages = {p.name for p in (workdir / "samples").glob("step_*.png")}
+    assert f"step_{step:08d}.png" in pages or step == 4
+    told = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    at_step = [line["step"] for line in told if "validation_nll" in line]
+    assert at_step == sorted(set(at_step))
+
+
+def test_a_table_that_cannot_be_written_costs_no_checkpoint(tmp_path, data, monkeypatch):
+    run = small_run("nade", data, steps=8, eval_every=0, sample_every=0)
+
+    broken(monkeypatch, Metrics, "flush", FULL, run, tmp_path)
+    assert steps_of(tmp_path, "latest") == ["4"]  # whole, where a folder of another name was left
+    assert fit(run, tmp_path, quiet=True).record["sessions"][-1]["from_step"] == 4
+
+
+def test_a_record_stays_until_the_next_is_there(tmp_path, data, monkeypatch):
+    run = small_run("gan", data, instrument="parzen", instrument_samples=50)
+    record = fit(run, tmp_path, quiet=True).record
+
+    other = dataclasses.replace(run, train=dataclasses.replace(run.train, instrument_samples=60))
+    broken(monkeypatch, loop, "measured", MemoryError(), other, tmp_path)
+    assert json.loads((tmp_path / "record.json").read_text()) == json.loads(json.dumps(record))
+    anew = fit(other, tmp_path, quiet=True).record
+    assert anew["config"]["train"]["instrument_samples"] == 60
+    assert anew["steps"] == record["steps"]
+
+
+def test_a_best_that_is_gone_is_looked_for_where_no_step_is_left(tmp_path, whole):
+    run, expected = whole
+    fit(run, tmp_path, quiet=True)
+    (tmp_path / "record.json").unlink()
+    for folder in (tmp_path / "checkpoints" / "best").glob("[0-9]*"):
+        shutil.rmtree(folder)
+    record = fit(run, tmp_path, quiet=True).record
+    assert record["chosen_by"] == "validation"
+    assert record["chosen_step"] == 12
+    assert np.isfinite(record["validation"])
+    assert expected["validation"] <= record["validation"]
+
+
+def test_a_first_save_that_was_cut_is_no_run_yet(tmp_path, data):
+    """Orbax leaves a folder of a temporary name: other settings may still be taken."""
+    run = small_run("nade", data)
+    fit(run, tmp_path, quiet=True)
+    for which in ("latest", "best"):
+        for folder in (tmp_path / "checkpoints" / which).glob("[0-9]*"):
+            shutil.rmtree(folder)
+    (tmp_path / "checkpoints" / "latest" / "4.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / "record.json").unlink()
+    other = dataclasses.replace(run, seed=3)
+    assert fit(other, tmp_path, quiet=True).record["seed"] == 3
+
+
+def test_pages_are_drawn_by_what_the_tests_break():
+    assert trainer.save_grid is pictures.save_grid
