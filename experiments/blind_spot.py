@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from experiments.input_rate import prepare_out
 from genjax import evals
 from genjax.families import pixelcnn
 
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     row, column = options.side * 2 // 3, options.side // 3
     pages, shares = [], {}
     try:
+        prepare_out(options.out)
         for network in ("masked", "gated"):
             config = pixelcnn.Config(
                 shape=(options.side, options.side, 1),
@@ -55,11 +57,10 @@ def main(argv: list[str] | None = None) -> int:
             page[hidden] = (200, 30, 30)
             page[row, column] = (40, 90, 220)
             pages.append(np.pad(page, ((1, 1), (1, 1), (0, 0)), constant_values=128))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     whole = np.concatenate(pages, axis=1).astype(np.uint8).repeat(SCALE, 0).repeat(SCALE, 1)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(whole).save(options.out)
     print(json.dumps({"unseen_share_of_earlier_pixels": shares, "picture": str(options.out)}))
     return 0

@@ -16,10 +16,18 @@ import sys
 from experiments.input_rate import show
 from experiments.table import rows
 from genjax import checks, families
+from genjax import options as options_room
 from genjax.evals import metric
 from genjax.train import Run
 from genjax.train.cli import parse, use_compilation_cache
 from genjax.train.select import Trial, best, select
+
+# Settings of whole runs, which trials have no use for: nothing of them is kept or measured.
+UNUSED = (
+    *("workdir", "resume", "no_resume", "profile", "commit", "records", "distributed", "recipe"),
+    *("learning_rate", "save_every", "sample_every", "samples", "keep", "writers", "log_every"),
+    *("instrument", "instrument_samples", "classifier_steps", "fid_weights", "eval_samples"),
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +49,12 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"there is no row '{options.experiment}'; there are {', '.join(known)}")
     try:
         run = with_own(known[options.experiment], options)
+        unused = options_room.flags(settings) & {options_room.flag(name) for name in UNUSED}
+        if unused:
+            raise ValueError(
+                f"{', '.join(sorted(unused))}: trials are neither kept nor measured, and have the"
+                f" rates of --learning-rates; leave it out."
+            )
         if settings:
             _, run = parse({"it": run}, __doc__ or "", settings)
         trials = select(run, options.learning_rates)

@@ -37,7 +37,7 @@ from genjax.grid import grid
 from genjax.train import Run, Train
 from genjax.train.checkpoint import write_json
 from genjax.train.cli import use_compilation_cache
-from genjax.train.record import commit, count_parameters, device
+from genjax.train.record import commit, count_parameters, dataset_name, device
 from genjax.train.settings import to_json
 from genjax.train.subsets import fit_subsets
 
@@ -120,9 +120,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     use_compilation_cache()
-    options.out.mkdir(parents=True, exist_ok=True)
     try:
-        sets = [read(source, options) for source in options.data]
+        checks.positive(evaluate=options.evaluate, validation=options.validation)
+        checks.not_negative(limit=options.limit)
+        if options.steps is not None:
+            checks.positive(steps=options.steps)
+        options.out.mkdir(parents=True, exist_ok=True)
+        sets, options.checksums = zip(*(read(s, options) for s in options.data), strict=True)
         rows = []
         for i, name in enumerate(options.data):
             rows += [baseline(name, sets[i], options)]
@@ -131,14 +135,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {checks.said(error, '--limit')}", file=sys.stderr)
         return 2
     show(rows)
-    about = {"commit": commit(), "device": device(), "seed": options.seed, "rows": rows}
+    about = {"device": device(), "seed": options.seed, "rows": rows}
     write_json(options.out / "uses.json", about)
     print(f"Figures and pictures: {options.out}")
     return 0
 
 
-def read(source: str, options: argparse.Namespace) -> dict[str, Split]:
-    """The splits of a set, binarised once: Bernoulli draws at the grey levels."""
+def read(source: str, options: argparse.Namespace) -> tuple[dict[str, Split], str]:
+    """The splits of a set, binarised once by Bernoulli draws at the grey levels; its checksum."""
     data = Data(data=source, transform="static", validation=options.validation)
     found = load(dataclasses.replace(data, binarize_seed=options.seed))
     if "label" not in found.splits["train"] or "test" not in found.splits:
@@ -148,7 +152,7 @@ def read(source: str, options: argparse.Namespace) -> dict[str, Split]:
     for name, split in found.splits.items():
         n = counts.get(name)
         out[name] = Split(split["x"][:n].astype(np.float32), split["label"][:n])
-    return out
+    return out, found.checksum()
 
 
 def row(
@@ -169,6 +173,7 @@ def row(
     )
     figures = ask(run, data, other, options.out / path.stem)
     found = {"family": family, "data": name, **figures, "seconds": time.monotonic() - began}
+    found["commit"] = commit()
     write_json(path, {"asked": asked, "row": found})
     return found
 
@@ -179,7 +184,7 @@ def kept(
     """Where a row lies in OUT, what it depends on, and the row, where it is known already."""
     words = re.sub(r"[^A-Za-z0-9.]+", "_", name).strip("_")[-40:]
     path = options.out / f"{family}-{words}-{zlib.crc32(name.encode()):08x}.json"
-    named = ("seed", "evaluate", "limit", "steps", "validation", "data")
+    named = ("seed", "evaluate", "limit", "steps", "validation", "data", "checksums")
     asked = {"of": name, **{k: getattr(options, k) for k in named}}
     if family in RUNS:
         asked["settings"] = to_json(RUNS[family])
@@ -261,6 +266,7 @@ def baseline(name: str, data: dict[str, Split], options: Any) -> dict[str, Any]:
     pixels = evals.linear_probe(*zip(x, labels, strict=True))
     reduced = evals.linear_probe(*zip(components, labels, strict=True))
     found = {"family": "pixels", "data": name, "probe": pixels.accuracy, "pca": reduced.accuracy}
+    found["commit"] = commit()
     write_json(path, {"asked": asked, "row": found})
     return found
 
@@ -299,7 +305,7 @@ def show(rows: list[dict[str, Any]]) -> None:
         return "-" if value is None else f"{100 * value:.2f}"
 
     for r in rows:
-        name = pathlib.Path(r["data"]).parent.name or r["data"]
+        name = dataset_name(r["data"])
         if r["family"] == "pixels":
             page.add_row(name, "pixels", *["-"] * 7, percent(r["probe"]))
             page.add_row(name, "200 principal components", *["-"] * 7, percent(r["pca"]))

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.input_rate import show
+from experiments.input_rate import prepare_out, show
 from genjax import checks, evals
 from genjax.core import Optimizer, init_state
 from genjax.data import Order, make_transform
@@ -61,13 +61,14 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     use_compilation_cache()
     try:
+        prepare_out(options.out)
         counts = {k: v for k, v in vars(options).items() if isinstance(v, (int, list))}
         checks.positive(**counts)
         if options.steps < options.per_call:
             raise ValueError(f"steps must be {options.per_call} or more, the steps of one call.")
         rows = [training(n, k, options) for k in options.samples for n in options.runs]
         bound = bound_time(options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     show("Training, images a second in sum of the runs", [*map(shown, rows)])
@@ -76,7 +77,6 @@ def main(argv: list[str] | None = None) -> int:
     about = {"device": device(jax.devices()[:1]), "commit": commit(), "asked": asked}
     if options.out:
         found = {**about, "training": rows, "bound": bound}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(found, indent=1))
     print(f"{about['device']}, commit {about['commit']}")
     return 0

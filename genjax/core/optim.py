@@ -111,8 +111,8 @@ class Optimizer:
         for name, schedules in used.items():
             if getattr(self, name) and self.schedule not in schedules:
                 raise ValueError(
-                    f"{name} is for the schedules {' and '.join(schedules)}, not for"
-                    f" {self.schedule}; leave it out."
+                    f"{name} is for schedule {' and '.join(schedules)}, not for {self.schedule};"
+                    f" leave it out."
                 )
         if self.boundaries:
             checks.positive(factors=self.factors)

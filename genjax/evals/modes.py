@@ -194,4 +194,5 @@ def expected_found(n: int, modes: int) -> float:
 
     The ceiling of the count: 26,000 samples find 1000 modes but for 5e-9.
     """
-    return modes * -math.expm1(n * math.log1p(-1 / modes))
+    missed = math.log1p(-1 / modes) if modes > 1 else -math.inf  # by a sample, of one mode
+    return modes * -math.expm1(n * missed) if n else 0.0

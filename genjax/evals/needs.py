@@ -1,5 +1,6 @@
 """What instruments ask of a model and its data, before anything is trained or drawn."""
 
+import inspect
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -30,6 +31,10 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "information": ("code_information",),
     "codes": ("label", "test", "code_information"),
 }
+# Which look at the labels of every split they use, and not of train alone.
+LABELLED = ("accuracy_score", "svm", "codes")
+# Samples without which there is no figure: those that have five neighbours, or make ten splits.
+LEAST = {"precision_recall": 6, "inception_score": 10}
 # All others look at pixels.
 NO_PICTURES = ("svm", "information", "codes", "gaussian_modes")
 # What shapes and settings must be, in the instrument's own sentence.
@@ -44,9 +49,17 @@ FITS: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 def check_instrument(
-    name: str, family: Any, config: Any, dataset: Dataset, weights: Any = None
+    name: str, family: Any, config: Any, dataset: Dataset, weights: Any = None, samples: int = 0
 ) -> None:
     """Hold an instrument against model and data before anything is trained.
+
+    Args:
+      name: of the instrument.
+      family: module that follows the family contract.
+      config: its Config.
+      dataset: that it is trained on.
+      weights: of the standard network, or the file of them.
+      samples: that the instrument is to draw; 0 is its own number.
 
     Raises:
       ValueError: no instrument has this name, or something it needs is not there; one sentence.
@@ -66,6 +79,19 @@ def check_instrument(
     has = dataset.splits["train"] if rows is None else rows.read([0])
     if "label" in needs and "label" not in has:
         raise ValueError(f"{name} needs labels and {dataset.name} has none; bring some.")
+    for split in ("validation", "test") if name in LABELLED else ():
+        if split in needs and "label" not in dataset.splits[split]:
+            raise ValueError(
+                f"{name} needs labels of {split} too, and {dataset.name} has them of train alone;"
+                f" bring those."
+            )
+    least = LEAST.get(name, 0)
+    drawn = {"samples to draw": samples} if samples else {}
+    if name == "precision_recall":
+        drawn["test examples"] = dataset.counts()["test"]
+    for what, count in drawn.items():
+        if count < least:
+            raise ValueError(f"{name} needs {least} {what} or more, and there are {count}.")
     if "weights" in needs and not weights:
         raise ValueError(f"{name} needs the standard Inception network: name it, --fid-weights.")
     if (
@@ -80,5 +106,12 @@ def check_instrument(
                 f"{name} measures families that export {export}, and"
                 f" {family.__name__.rsplit('.', 1)[-1]} does not; take another --instrument."
             )
+    told = "label" in inspect.signature(getattr(family, "encode", len)).parameters
+    known = family.TRAITS.semi_supervised or not getattr(config, "classes", 0)
+    if name == "svm" and told and not known:
+        raise ValueError(
+            f"svm would learn from features that are told the label: encode of this Config is of"
+            f" its {config.classes} classes; set --classes 0, or take another --instrument."
+        )
     if name in FITS:
         FITS[name](family, config)

@@ -14,7 +14,8 @@ class Measured:
     n_real: real examples; 0 where none are needed.
     n_fake: samples of the model.
     extractor: what turned images into the numbers that were compared, `pixels` where nothing did.
-    seed: of everything the instrument drew itself: subsets, directions, pairs.
+    seed: of everything the instrument drew itself: subsets, directions, pairs. A classifier that
+      it trained on the way is always of seed 0.
 
     FIGURE: the entry that stands for the whole in a table, that of its standard error (or ""), and
     its unit; shares are in percent there.

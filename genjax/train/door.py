@@ -155,8 +155,10 @@ def check_fit(run: Run, family: Any, dataset: data_room.Dataset) -> int:
             f" set --patience 0, or hold examples out with --validation N."
         )
     if run.train.instrument:
-        weights = run.train.fid_weights
-        evals.check_instrument(run.train.instrument, family, run.model, dataset, weights)
+        t, model = run.train, run.model
+        evals.check_instrument(
+            t.instrument, family, model, dataset, t.fid_weights, t.instrument_samples
+        )
     if family.TRAITS.fit == "counting":
         n = dataset.counts()["train"]
         if run.train.steps * run.train.batch_size > n:

@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 from typing import Any
@@ -63,6 +64,18 @@ def device(devices: Any = None) -> str:
     return f"{found[0].device_kind} x{len(found)}"
 
 
+def dataset_name(source: str) -> str:
+    """A data set's own name, of the file or the prepared folder that it lies in.
+
+    >>> dataset_name("sets/mnist.npz"), dataset_name("prepared/photos/1.0.0"), dataset_name("mnist")
+    ('mnist', 'photos', 'mnist')
+    """
+    path = pathlib.Path(source)
+    if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and path.parent.name:
+        return path.parent.name
+    return path.name.removesuffix(".npz")
+
+
 def make_record(
     run: Run,
     *,
@@ -89,7 +102,7 @@ def make_record(
     return {
         "experiment": run.experiment,
         "family": run.family,
-        "dataset": pathlib.Path(run.data.data).name.removesuffix(".npz"),
+        "dataset": dataset_name(run.data.data),
         "metric": metric,
         "unit": unit if obtained is not None else "",
         "paper": run.figure.paper,

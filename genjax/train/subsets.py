@@ -40,6 +40,8 @@ def fit_subsets(
         raise ValueError(f"{len(train)} parts to train on and {len(validation)} to validate on.")
     for i, part in enumerate(train):
         checks.positive(**{f"examples_of_part_{i}": len(part)})
+        if families.get(run.family).TRAITS.fit == "gradient":
+            checks.positive(**{f"validation_examples_of_part_{i}": len(validation[i])})
     run = resolve(run, jax.default_backend())
     if families.get(run.family).TRAITS.fit != "gradient":
         return [_without_gradient(run, part, i) for i, part in enumerate(train)]

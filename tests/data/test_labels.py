@@ -59,6 +59,17 @@ def test_the_checksum_is_of_what_was_read(source, transform):
     assert (few.splits["train"]["label"] == -1).any()
 
 
+def test_labels_that_nobody_knew_stay_unknown(tmp_path):
+    label = np.array([0, -1, 1, 0, 1, -1, 0, 1], np.int32)
+    rows = {"x": np.zeros((8, 2), np.uint8), "label": label}
+    save_npz(Dataset("partly", {"train": rows}, 2), tmp_path / "partly.npz")
+    kept = load(Data(data=str(tmp_path / "partly.npz"), labels_per_class=2)).splits["train"][
+        "label"
+    ]
+    assert [(kept == value).sum() for value in (-1, 0, 1)] == [4, 2, 2]
+    assert ((kept == label) | (kept == -1)).all()
+
+
 def test_no_setting_no_change(source):
     assert (load(Data(data=source)).splits["train"]["label"] >= 0).all()
 

@@ -74,6 +74,17 @@ def test_held_out_images_are_in_no_stack_of_train(tmp_path, digits):
     assert held <= {a.tobytes() for a in train["x"][40:, ..., 0]}
 
 
+def test_a_file_of_that_name_is_the_file(tmp_path, digits, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_npz(digits, tmp_path / "digits.npz")
+    made = load(Data(data="stacked_digits.npz"))  # of the file beside
+    assert made.shape == (8, 8, 3)
+    save_npz(made, tmp_path / "stacked_digits.npz")
+    kept = load(Data(data="stacked_digits.npz", limit=5))
+    np.testing.assert_array_equal(kept.splits["test"]["x"], made.splits["test"]["x"][:5])
+    assert load(Data(data=str(tmp_path / "stacked_digits.npz"))).shape == (8, 8, 3)
+
+
 def test_colours_cannot_be_stacked():
     with pytest.raises(ValueError, match=r"stacked_stacked_digits stacks grey images \[N, H, W, 1"):
         load(Data(data="stacked_stacked_digits"))

@@ -56,6 +56,12 @@ def test_kl_of_collapse_and_of_chance():
     assert abs(np.mean(draws) - 49 / 4000) < 5 * error + 49 / 4000 * 0.02
 
 
+def test_one_mode_is_found_by_any_sample():
+    assert expected_found(5, 1) == 1.0
+    assert expected_found(0, 1) == expected_found(0, 7) == 0.0
+    assert expected_found(1, 7) == pytest.approx(1.0)
+
+
 def test_the_ceiling_of_the_count():
     rng = np.random.default_rng(1)
     draws = [len(np.unique(rng.integers(0, 100, 150))) for _ in range(500)]

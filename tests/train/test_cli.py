@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import pytest
 from helpers import NAMES
 
@@ -98,6 +99,7 @@ def test_each_setting_has_an_option(field):
     needs |= {"momentum_end": "--optimizer sgd --momentum 0.5 --momentum-steps 9"}
     needs |= {"momentum_steps": "--optimizer sgd --momentum 0.5 --momentum-end 0.7"}
     needs |= {"boundaries": "--schedule piecewise --factors 0.5 0.1"}
+    needs |= dict.fromkeys(("decrease", "floor"), "--schedule exponential")
     needs |= {"factors": "--schedule piecewise --boundaries 5 9"}
     others = {w[2:].replace("-", "_") for w in needs.get(name, "").split() if w.startswith("--")}
     found = changed(f"{line} {needs.get(name, '')}")
@@ -286,6 +288,24 @@ def test_main_says_a_mistake_on_stderr_and_ends_with_2(main, line):
     assert err.startswith("error: ")
     assert err.endswith("\n")
     assert err.count("\n") == 1
+
+
+def test_a_process_is_told_which_it_is_of_how_many(monkeypatch):
+    asked = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **given: asked.append(given))
+    for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        monkeypatch.delenv(name, raising=False)
+    cli.join_cluster()
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
+    monkeypatch.setenv("JAX_PROCESS_ID", "0")
+    cli.join_cluster()
+    assert asked == [
+        {"num_processes": None, "process_id": None},
+        {"num_processes": 4, "process_id": 0},
+    ]
+    monkeypatch.setenv("JAX_PROCESS_ID", "first")
+    with pytest.raises(ValueError, match="JAX_PROCESS_ID must be a whole number, 0 or above, got"):
+        cli.join_cluster()
 
 
 def test_a_mistake_in_a_process_of_its_own():

@@ -72,11 +72,15 @@ def test_what_was_measured_is_not_lost(workdir, tmp_path, capsys, monkeypatch):
     assert set(found["results"]) == {"parzen"}
     assert found["left_out"] == {"neighbours": "MemoryError"}
 
+    words = ("--only", "parzen", "neighbours", "--samples", 50, "--out", tmp_path / "short")
+    assert run(workdir, *words) == 2  # asked for by name, and not there
+    assert "memory ran out" in capsys.readouterr().err
+
     def refuses(subject, *, samples=10):
         raise ValueError("this one cannot")
 
     evals.INSTRUMENTS["neighbours"] = refuses
-    words = ("--only", "parzen", "neighbours", "--samples", 50, "--out", tmp_path / "only")
+    words = (*words[:-1], tmp_path / "only")
     assert run(workdir, *words) == 2
     assert "error: this one cannot" in capsys.readouterr().err
     found = json.loads((tmp_path / "only" / "results.json").read_text())

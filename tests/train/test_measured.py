@@ -111,6 +111,11 @@ def test_an_instrument_that_fails_loses_no_density(tmp_path, data, monkeypatch, 
         ("gan", {"instrument": "gaussian_modes"}, "gan makes pictures; modes of Gaussians"),
         ("gan", {"instrument": "stacked_modes"}, "gan makes no stacked images"),
         ("joint", {"instrument": "svm"}, "families that export encode"),
+        (
+            "gan",
+            {"instrument": "precision_recall", "instrument_samples": 4},
+            "precision_recall needs 6 samples to draw or more, and there are 4",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_before_training(tmp_path, data, family, settings, words):
@@ -144,6 +149,24 @@ def test_splits_and_labels_are_asked_for(tmp_path_factory):
     del bare.splits["validation"]
     with pytest.raises(ValueError, match="parzen needs a validation split"):
         evals.check_instrument("parzen", gan, gan.tiny(), bare)
+
+
+def test_labels_of_all_splits_are_asked_for_where_they_are_read(data):
+    dataset = load(Data(data=data))
+    infogan, dcgan = (families.get(name) for name in ("infogan", "dcgan"))
+    for name, family in (("codes", infogan), ("svm", gan)):
+        evals.check_instrument(name, family, family.tiny(), dataset)
+    told = dataclasses.replace(dcgan.tiny(), classes=3)
+    with pytest.raises(ValueError, match="svm would learn from features that are told the label"):
+        evals.check_instrument("svm", dcgan, told, dataset)
+    few = dataclasses.replace(
+        dataset, splits={**dataset.splits, "test": {"x": dataset.splits["test"]["x"][:5]}}
+    )
+    for name, family in (("codes", infogan), ("svm", gan)):
+        with pytest.raises(ValueError, match=f"{name} needs labels of test too"):
+            evals.check_instrument(name, family, family.tiny(), few)
+    with pytest.raises(ValueError, match="precision_recall needs 6 test examples or more, and th"):
+        evals.check_instrument("precision_recall", gan, gan.tiny(), few)
 
 
 def test_what_is_needed_is_asked_of_instruments_that_exist():

@@ -132,6 +132,12 @@ def test_no_pack_and_a_damaged_manifest(tmp_path):
             unpack(tmp_path / "out", tmp_path / "back")
 
 
+def test_two_runs_of_one_name_are_not_laid_over_each_other(tmp_path):
+    runs = [make_run(tmp_path / folder, "run") for folder in ("a", "b")]
+    with pytest.raises(ValueError, match="two runs are called run, and one would lie over"):
+        pack(runs, tmp_path / "out")
+
+
 def test_a_run_that_is_there_is_left_as_it_is(tmp_path):
     runs = [make_run(tmp_path / "runs", name) for name in ("a", "b")]
     pack(runs, tmp_path / "out")

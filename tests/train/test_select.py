@@ -159,6 +159,9 @@ def test_the_command_prints_a_table_and_json(data, monkeypatch, capsys):
     assert command.main([*line[:2], "0.1", "--steps", "3", "--data", data]) == 0
     assert when[0][0]["step"] == 3
     assert "learning rate 0.1, validation" in capsys.readouterr().err
+    for unused in ("--workdir=here", "--instrument", "--no-resume", "--learning_rate"):
+        assert command.main([*line, unused]) == 2
+        assert "trials are neither kept nor measured" in capsys.readouterr().err
     assert command.main([*line, "--clip", "1.0"]) == 2
     assert "tyro is not installed" in capsys.readouterr().err
     with pytest.raises(SystemExit):
