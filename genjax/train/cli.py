@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import jax
 
-from genjax import checks, families
+from genjax import checks, evals, families
 from genjax import options as options_room
 from genjax.train.loop import Result, fit
 from genjax.train.record import write_record
@@ -120,6 +120,8 @@ def off_recipe(recipe: Run, run: Run, record: Mapping[str, Any]) -> list[str]:
     schedule: the record says those that its figure comes from.
     """
     free = HARMLESS | {"seed", "train.steps_per_call"}
+    if not evals.is_bound(families.get(recipe.family)):  # a bound has noise by the batch
+        free |= {"train.eval_batch"}
     if "config" in record:
         run = run_from_json(record["config"])
     expected = resolve(dataclasses.replace(recipe, seed=run.seed), "cpu")

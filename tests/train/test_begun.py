@@ -35,6 +35,13 @@ def test_a_schedule_begun_shorter_is_not_the_recipes(tmp_path, data):
     assert whole["obtained"] != begun["obtained"]
 
 
+@pytest.mark.parametrize(("name", "why"), [("nade", []), ("vae", ["train.eval_batch"])])
+def test_a_batch_of_the_evaluation_is_the_noise_of_a_bound(name, why):
+    recipe = small_run(name, "digits")
+    other = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, eval_batch=10))
+    assert off_recipe(recipe, other, {}) == why
+
+
 def test_minutes_are_of_all_sessions_and_all_that_was_done(tmp_path, data, monkeypatch):
     """Samples drawn and evaluations made before a cut are part of the time too."""
     hours = [0.0]
@@ -102,7 +109,7 @@ def test_a_profile_ends_with_its_run(tmp_path, data):
 
 
 def test_an_older_best_is_not_used_where_the_newest_is_gone(tmp_path, data):
-    """The record is then of the last step, and so is what everybody loads."""
+    """The record is then of the last step, looked at anew, and so is what everybody loads."""
     run = small_run("nade", data, steps=20)
     fit(run, tmp_path, quiet=True)
     best = sorted((tmp_path / "checkpoints" / "best").glob("[0-9]*"), key=lambda p: int(p.name))
@@ -111,5 +118,5 @@ def test_an_older_best_is_not_used_where_the_newest_is_gone(tmp_path, data):
     shutil.rmtree(best[-1])
     (tmp_path / "record.json").unlink()
     record = fit(run, tmp_path, quiet=True).record
-    assert (record["chosen_by"], record["chosen_step"]) == ("last step", 20)
+    assert (record["chosen_by"], record["chosen_step"]) == ("validation", 20)
     assert int(load_state(tmp_path)[1].step) == 20
