@@ -22,7 +22,6 @@ from genjax.nn.masked import precision
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 PIXELS = 64  # that an image has to have for a product of its own
-INPUTS = 4  # feature maps that are enough for a product a tap of a kernel
 Kind = Literal["A", "B", "all"]
 
 
@@ -40,23 +39,10 @@ def valid_conv(
             x, kernel, steps, "VALID", dimension_numbers=NHWC, precision=exact
         )
 
-    if steps != (1, 1) or x.shape[1] * x.shape[2] < PIXELS:
+    if kernel.shape[:2] != (1, 1) or steps != (1, 1) or x.shape[1] * x.shape[2] < PIXELS:
         return whole(x, kernel)
-    if kernel.shape[:2] == (1, 1):
-        by_image = functools.partial(_by_image, exact=exact)
-        return jax.lax.platform_dependent(x, kernel, cpu=by_image, default=whole)
-    if kernel.shape[2] < INPUTS:
-        return whole(x, kernel)
-
-    def derivative(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-        (x, kernel), (dx, dkernel) = primals, tangents
-        by_tap = functools.partial(_by_tap, exact=exact)
-        by_kernel = by_tap(x, dkernel)
-        return whole(x, kernel), whole(dx, kernel) + by_kernel
-
-    conv = jax.custom_jvp(whole)
-    conv.defjvp(derivative)
-    return conv(x, kernel)
+    by_image = functools.partial(_by_image, exact=exact)
+    return jax.lax.platform_dependent(x, kernel, cpu=by_image, default=whole)
 
 
 def _by_image(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.Array:
@@ -68,21 +54,6 @@ def _by_image(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.
     b, h, w, inputs = x.shape
     each = jnp.broadcast_to(kernel[0, 0][None], (b, *kernel.shape[2:]))
     return jnp.matmul(x.reshape(b, h * w, inputs), each, precision=exact).reshape(b, h, w, -1)
-
-
-def _by_tap(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.Array:
-    """A convolution as a product an image, with all taps for outputs, which is shifted afterwards.
-
-    XLA on CPU takes the gradient by a kernel as a convolution by an image, in two to five times as
-    long as that of this takes.
-    """
-    rows, columns, inputs, outputs = kernel.shape
-    b, h, w = x.shape[0], x.shape[1] - rows + 1, x.shape[2] - columns + 1
-    taps = jnp.moveaxis(kernel, 2, 0).reshape(1, 1, inputs, -1)
-    each = jnp.split(_by_image(x, taps, exact), rows * columns, axis=-1)
-    places = np.ndindex(rows, columns)
-    moved = [a[:, r : r + h, c : c + w] for a, (r, c) in zip(each, places, strict=True)]
-    return sum(moved[1:], moved[0])
 
 
 def groups(features: int, channels: int) -> np.ndarray:
