@@ -112,7 +112,7 @@ class Optimizer:
             if getattr(self, name) and self.schedule not in schedules:
                 raise ValueError(
                     f"{name} is for schedule {' and '.join(schedules)}, not for {self.schedule};"
-                    f" leave it out."
+                    f" {'leave it out' if name == 'decay_steps' else 'set it to 0'}."
                 )
         if self.boundaries:
             checks.positive(factors=self.factors)

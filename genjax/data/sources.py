@@ -72,7 +72,9 @@ def load(settings: Data) -> Dataset:
 
 def _is_stacked(source: str) -> bool:
     """Whether the name is that of stacks to be made, and not of a file."""
-    return source.startswith(toys.STACKED) and not pathlib.Path(source).exists()
+    path = pathlib.Path(source)
+    lies = path.is_file() or any(path.glob("**/dataset_info.json"))  # or a folder of that name
+    return source.startswith(toys.STACKED) and not lies
 
 
 def _cut(splits: dict[str, Any], settings: Data) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 import jax
 
-from genjax import checks, evals, families
+from genjax import checks, families
 from genjax import options as options_room
 from genjax.train.loop import Result, fit
 from genjax.train.record import write_record
-from genjax.train.settings import HARMLESS, Run, TwoOptimizers, changes, resolve, run_from_json
+from genjax.train.settings import Run, TwoOptimizers, changes, harmless, resolve, run_from_json
 
 SMOKE: dict[str, Any] = {
     "steps": 20,
@@ -119,9 +119,7 @@ def off_recipe(recipe: Run, run: Run, record: Mapping[str, Any]) -> list[str]:
     A run that was begun under other settings keeps some of them, such as the length of its
     schedule: the record says those that its figure comes from.
     """
-    free = HARMLESS | {"seed", "train.steps_per_call"}
-    if not evals.is_bound(families.get(recipe.family)):  # a bound has noise by the batch
-        free |= {"train.eval_batch"}
+    free = harmless(recipe) | {"seed", "train.steps_per_call"}
     if "config" in record:
         run = run_from_json(record["config"])
     expected = resolve(dataclasses.replace(recipe, seed=run.seed), "cpu")

@@ -24,7 +24,7 @@ from genjax.train.door import check_fit, init_batch, lock, same_data, settle, wr
 from genjax.train.load import standing
 from genjax.train.measured import active_units, measured
 from genjax.train.pictures import drop_after, overview
-from genjax.train.settings import HARMLESS, Run, build_optimizer, changes, run_from_json
+from genjax.train.settings import Run, build_optimizer, changes, harmless, run_from_json
 from genjax.train.signals import Signals, agree, sync
 from genjax.train.trainer import OUT_OF_TIME, Trainer
 from genjax.train.writers import Metrics, Progress, catch_up, check_writers
@@ -153,7 +153,10 @@ def fit(
             trainer.progress, trainer.main, trainer.profile = progress, main, profile
             if main:
                 drop_after(workdir / "samples", step)
-                metrics_file = Metrics(workdir, after=step, writers=run.train.writers)
+                again = meta.get("owed", {}).get("evaluate") or (meta["best"] is None and not more)
+                metrics_file = Metrics(
+                    workdir, after=step, writers=run.train.writers, anew=bool(again)
+                )
             trainer.metrics_file = metrics_file
             state, step, reason = trainer.train(state, step, meta, signals, deadline)
             if not reason and deadline is not None:
@@ -198,7 +201,7 @@ def finished_before(run: Run, saved: Run | None, workdir: pathlib.Path) -> dict[
         of = run_from_json(record["config"])  # the folder's settings may be newer than its record
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged; remove it, and the run makes it again.") from None
-    return None if changes(of, run, HARMLESS) else record
+    return None if changes(of, run, harmless(run)) else record
 
 
 def _restore(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from genjax import checks, families
+from genjax import checks, evals, families
 from genjax.core import Optimizer
 from genjax.data import Data
 
@@ -234,7 +234,9 @@ def continue_from(run: Run, saved: Run) -> Run:
     """
 
     def kept(new: Any, old: Any) -> Any:
-        if isinstance(new, Optimizer) and isinstance(old, Optimizer) and new.decay_steps is None:
+        if not (isinstance(new, Optimizer) and isinstance(old, Optimizer)):
+            return new
+        if new.decay_steps is None and new.schedule == old.schedule:
             return dataclasses.replace(new, decay_steps=old.decay_steps)
         return new
 
@@ -330,6 +332,12 @@ def _fits(hint: Any, value: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
+
+
+def harmless(run: Run) -> set[str]:
+    """Settings that change no number of a run; only a bound has noise by the evaluation's batch."""
+    exact = not evals.is_bound(families.get(run.family))
+    return HARMLESS | {"train.eval_batch"} if exact else HARMLESS
 
 
 def changes(saved: Run, new: Run, free: set[str]) -> dict[str, tuple[Any, Any]]:

@@ -121,21 +121,22 @@ class Trainer:
     def show(self, state: Any, step: int, meta: dict[str, Any], wanted: dict[str, bool]) -> bool:
         """Evaluate and draw, whatever is wanted; returns whether validation was the best so far.
 
-        The state is guarded by now: an error here loses none of its steps, and whoever goes on does
-        first what is owed. A loss that is not finite is the state's own.
+        An error here loses no step of a state that is guarded, and whoever goes on does first what
+        is owed, as if it had not been begun. A loss that is not finite is the state's own.
         """
-        owed, better = dict(wanted), False
+        owed, better, before = dict(wanted), False, dict(meta)
         try:
             if wanted["evaluate"]:
                 better = self.evaluate(state, step, meta)
-                owed["evaluate"] = False
+                owed["evaluate"], before = False, dict(meta)
             if wanted["sample"] or meta["ended"]:
                 self.sample(state, step)
         except FloatingPointError:
             raise
         except Exception:
             if jax.process_count() == 1:  # the others may have met no error, and save nothing
-                self.save(state, {**meta, "owed": owed})
+                self.log(step, before, regular=False)
+                self.save(state, {**before, "owed": owed})
                 self.checkpoints.wait()
             raise
         return better

@@ -38,18 +38,26 @@ class Metrics:
     `tensorboard/`, with the grids of samples beside the numbers.
     """
 
-    def __init__(self, workdir: pathlib.Path, *, after: int, writers: Sequence[str] = ()):
-        """Open for appending; lines later than step `after` are dropped: they will come again."""
+    def __init__(
+        self, workdir: pathlib.Path, *, after: int, writers: Sequence[str] = (), anew: bool = False
+    ):
+        """Open for appending; lines later than step `after` are dropped: they will come again.
+
+        With `anew` that step's line of validation too, which is about to be computed again.
+        """
         self.path = workdir / "metrics.jsonl"
+        kept = [line for line in _lines(self.path) if _step(line) <= after]
+        if anew:
+            kept = [line for line in kept if _step(line) < after or '"validation_' not in line]
         if self.path.exists():
-            lines = self.path.read_text(errors="replace").splitlines()
-            kept = [line for line in lines if _step(line) <= after]
             part = self.path.with_name("metrics.jsonl.part")
             part.write_text("".join(line + "\n" for line in kept))
             part.replace(self.path)
-        self.last = after
+        self.lines = len(kept)
+        if _count(self.path, 0) > len(kept):  # what it was told since is no longer so
+            _told(self.path).write_text(f"{len(kept)}\n")
         self.table = "csv" in writers
-        self.board = _board(self.path, after) if "tensorboard" in writers else None
+        self.board = _board(self.path, kept, after, anew) if "tensorboard" in writers else None
         if self.table:
             write_csv(self.path)
 
@@ -58,7 +66,7 @@ class Metrics:
         clean = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **clean}) + "\n")
-        self.last = max(self.last, step)
+        self.lines += 1
         _add(self.board, step, clean)
 
     def image(self, step: int, page: np.ndarray) -> None:
@@ -72,7 +80,7 @@ class Metrics:
             write_csv(self.path)
         if self.board:
             self.board.flush()
-            _written(self.path).write_text(f"{self.last}\n")
+            _told(self.path).write_text(f"{self.lines}\n")
 
     def close(self) -> None:
         """Flush, and end TensorBoard's thread."""
@@ -111,46 +119,56 @@ def catch_up(workdir: pathlib.Path, writers: Sequence[str]) -> None:
     if "csv" in writers:
         write_csv(path)
     if "tensorboard" in writers:
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        last = max((int(_step(line)) for line in lines if _step(line) < math.inf), default=0)
-        if not any(_events(path)) or last > _shown(path, last):
-            _board(path, last).close()
-            _written(path).write_text(f"{last}\n")
+        lines = [line for line in _lines(path) if _step(line) < math.inf]
+        if not any(_events(path)) or _count(path, len(lines)) < len(lines):
+            last = max((int(_step(line)) for line in lines), default=0)
+            _board(path, lines, last).close()
+            _told(path).write_text(f"{len(lines)}\n")
 
 
-def _board(path: pathlib.Path, after: int) -> Any:
-    """A TensorBoard writer that hides what was written later than step `after`."""
+def _board(path: pathlib.Path, lines: Sequence[str], after: int, anew: bool = False) -> Any:
+    """A TensorBoard writer that knows these lines, and hides what was written of later steps.
+
+    What it was not told of yet, as it was not asked for then, it is told now.
+    """
     from tensorboardX import SummaryWriter
 
     earlier = len(list(_events(path)))
-    shown = _shown(path, after) if earlier else -1
+    told = _count(path, len(lines)) if earlier else 0
+    untold = [int(_step(line)) for line in lines[told:]]
+    # From there on all is hidden, and comes again.
+    since = min([after + (not anew), *untold])
     board = SummaryWriter(
         str(path.with_name("tensorboard")),
-        # Steps up to `after` stay; those from the next on are hidden, and come again.
-        purge_step=after + 1,
+        purge_step=since,
         # Files have the second in their names: without a number, a run cut at once and resumed
         # would write over its own.
         filename_suffix=f".{earlier:04d}",
     )
-    # What was written while TensorBoard was not asked for.
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        if shown < _step(line) <= after:
+    if not earlier:  # until it is flushed, nobody knows what will be there after a kill
+        _told(path).write_text("0\n")
+    for line in lines:
+        if _step(line) >= since:
             values = json.loads(line)
             _add(board, values.pop("step"), values)
     return board
 
 
-def _written(path: pathlib.Path) -> pathlib.Path:
-    """The file that says up to which step TensorBoard has been told."""
-    return path.with_name("tensorboard") / ".written"
+def _told(path: pathlib.Path) -> pathlib.Path:
+    """The file that says how many lines TensorBoard has been told."""
+    return path.with_name("tensorboard") / ".lines"
 
 
-def _shown(path: pathlib.Path, otherwise: int) -> int:
-    """What that file says; a folder from before there was one has all steps of its run."""
+def _count(path: pathlib.Path, otherwise: int) -> int:
+    """What that file says; a folder from before there was one has all lines of its run."""
     try:
-        return int(_written(path).read_text())
+        return int(_told(path).read_text())
     except (OSError, ValueError):
         return otherwise
+
+
+def _lines(path: pathlib.Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
 
 
 def _events(path: pathlib.Path) -> Iterator[pathlib.Path]:

@@ -378,7 +378,7 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
         ({"optimizer": "sgd", "momentum": 0.5, "momentum_end": 0.7}, "momentum_end and momentum_s"),
         ({"momentum_end": 0.7, "momentum_steps": 9}, "momentum_end is for sgd with a momentum"),
         # Silently they would do nothing.
-        ({"floor": 1e-4}, "floor is for schedule exponential, not for constant"),
+        ({"floor": 1e-4}, "floor is for schedule exponential, not for constant; set it to 0"),
         ({"schedule": "cosine", "decay_steps": 9, "floor": 1e-4}, "floor is for .* not for cosine"),
         ({"decrease": 0.1}, "decrease is for schedule inverse_time and exponential"),
         ({"decay_steps": 9}, "decay_steps is for schedule linear and cosine, not for con"),

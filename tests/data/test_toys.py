@@ -80,6 +80,8 @@ def test_a_file_of_that_name_is_the_file(tmp_path, digits, monkeypatch):
     made = load(Data(data="stacked_digits.npz"))  # of the file beside
     assert made.shape == (8, 8, 3)
     save_npz(made, tmp_path / "stacked_digits.npz")
+    (tmp_path / "stacked_digits").mkdir()  # a folder of something else
+    assert load(Data(data="stacked_digits")).shape == (8, 8, 3)
     kept = load(Data(data="stacked_digits.npz", limit=5))
     np.testing.assert_array_equal(kept.splits["test"]["x"], made.splits["test"]["x"][:5])
     assert load(Data(data=str(tmp_path / "stacked_digits.npz"))).shape == (8, 8, 3)

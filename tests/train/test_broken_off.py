@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small import small_run, write_data
 
+from genjax.core import Optimizer
 from genjax.train import fit, loop, pictures, trainer
 from genjax.train.writers import Metrics
 
@@ -26,6 +27,13 @@ def whole(tmp_path_factory, data):
 
 def steps_of(workdir, which):
     return sorted(p.name for p in (workdir / "checkpoints" / which).glob("*"))
+
+
+def lines_of(workdir):
+    """What was measured, without what a clock said."""
+    clock = {"seconds", "examples_per_second", "input_wait"}
+    read = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in clock} for line in read]
 
 
 def same_figures(record, expected):
@@ -90,12 +98,61 @@ def test_an_error_beside_training_loses_no_step(tmp_path, whole, monkeypatch, wh
     record = fit(run, workdir, quiet=True).record
     assert record["sessions"][-1]["from_step"] == step
     same_figures(record, expected)
-    # What was owed is done: the page of that step, and its line of validation once.
+    # What was owed is done: every page is there, and every line of validation once.
     pages = {p.name for p in (workdir / "samples").glob("step_*.png")}
-    assert f"step_{step:08d}.png" in pages or step == 4
-    told = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    at_step = [line["step"] for line in told if "validation_nll" in line]
-    assert at_step == sorted(set(at_step))
+    drawn = ("00000012",) if at == "last" else ("00000005", "00000010", "00000012")
+    assert pages == {f"step_{name}.png" for name in drawn}
+    validated = [line["step"] for line in lines_of(workdir) if "validation_nll" in line]
+    assert validated == ([12] if at == "last" else [4, 8, 12])
+
+
+def test_what_is_owed_counts_once_for_patience_and_once_in_the_lines(tmp_path, data, monkeypatch):
+    """Broken after the count and before it was written down, twice."""
+    run = small_run("nade", data, steps=60, eval_every=2, patience=3, ema=0.0, sample_every=0)
+    run = dataclasses.replace(run, optimizer=Optimizer(learning_rate=1e-9))
+    expected = fit(run, tmp_path / "whole", quiet=True).record
+    write, broken_at = Metrics.write, []
+
+    def refused(self, step, values):
+        if "validation_nll" in values and step == 6 and len(broken_at) < 2:
+            broken_at.append(step)
+            raise FULL
+        write(self, step, values)
+
+    monkeypatch.setattr(Metrics, "write", refused)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            fit(run, tmp_path / "run", quiet=True)
+    record = fit(run, tmp_path / "run", quiet=True).record
+    same_figures(record, expected)
+    assert record["ended"] == expected["ended"]
+    assert lines_of(tmp_path / "run") == lines_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("writers", [(), ("tensorboard",)])
+def test_lines_and_numbers_are_as_if_nothing_had_happened(tmp_path, data, monkeypatch, writers):
+    """A page that cannot be drawn at a step that is neither logged nor saved."""
+    run = small_run("nade", data, steps=12, log_every=10, eval_every=0, save_every=0)
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, writers=writers))
+    fit(run, tmp_path / "whole", quiet=True)
+    broken(monkeypatch, trainer, "save_grid", FULL, run, tmp_path / "run")
+    assert steps_of(tmp_path / "run", "latest") == ["5"]
+    fit(run, tmp_path / "run", quiet=True)
+    whole, cut = lines_of(tmp_path / "whole"), lines_of(tmp_path / "run")
+    # A stop adds a line of the steps until then; no step is in none.
+    assert [line["step"] for line in cut] == [5, 10, 12, 12]
+    assert cut[2:] == whole[1:]
+    halves = (cut[0]["loss"] + cut[1]["loss"]) / 2
+    assert halves == pytest.approx(whole[0]["loss"], rel=1e-6)
+
+
+def test_a_state_that_is_no_number_is_not_saved_for_an_error_beside_it(tmp_path, data, monkeypatch):
+    run = small_run("nade", data, steps=40, log_every=20, eval_every=0, save_every=0)
+    wild = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd", learning_rate=1e30))
+    monkeypatch.setattr(trainer, "save_grid", lambda *args: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(FloatingPointError, match=r"at step .* nothing was saved"):
+        fit(wild, tmp_path, quiet=True)
+    assert steps_of(tmp_path, "latest") == []
 
 
 def test_a_table_that_cannot_be_written_costs_no_checkpoint(tmp_path, data, monkeypatch):

@@ -189,6 +189,25 @@ def test_tensorboard_and_the_table_are_told_what_was_written_without_them(tmp_pa
     assert [row["step"] for row in table(tmp_path)] == ["10", "20", "30", "40"]
 
 
+def test_tensorboard_after_a_kill_and_after_a_line_that_comes_anew(tmp_path):
+    first = Metrics(tmp_path, after=0, writers=("tensorboard",))
+    first.write(3, {"loss": 3})
+    first.write(4, {"loss": 4})
+    first.write(4, {"validation_nll": 40})
+    first.board.close()  # a kill: nobody flushed, and nobody said so
+    again = Metrics(tmp_path, after=4, writers=("tensorboard",), anew=True)
+    again.write(4, {"validation_nll": 41})
+    again.close()
+    # The line of the same step, where TensorBoard was not asked for.
+    silent = Metrics(tmp_path, after=4, anew=True)
+    silent.write(4, {"validation_nll": 42})
+    silent.close()
+    catch_up(tmp_path, ("tensorboard",))
+    expected = {("loss", 3): [3], ("loss", 4): [4], ("validation_nll", 4): [42]}
+    assert shown(tmp_path) == expected
+    assert [line.get("validation_nll") for line in lines(tmp_path)] == [None, None, 42]
+
+
 def test_a_missing_package_is_a_sentence_before_anything_is_made(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
