@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, binary_only, conditional_nats, gradient_step
+from genjax.core import Traits, binary_only, conditional_nats, draw_values, gradient_step
 from genjax.losses import bernoulli_nll
 from genjax.nn import draw_order
 
@@ -97,7 +97,7 @@ class FVSBN(nn.Module):
 
         def pixel(logits: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
             u, w, d = part
-            x = (u < jax.nn.sigmoid(logits[:, d])).astype(logits.dtype)  # [n]
+            x = draw_values(logits[:, d], u, 2).astype(logits.dtype)  # [n]
             return logits + x[:, None] * w[None], x
 
         start = jnp.broadcast_to(self.b, (n, perm.size))

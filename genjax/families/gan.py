@@ -256,7 +256,7 @@ def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
     """Last hidden layer of the discriminator, features nobody labelled: `[B, F]`."""
     checks.events("gan", x, config.shape)
     params = {"params": variables["params"]["discriminator"]}
-    return Discriminator(config).apply(params, x)[1]
+    return Discriminator(config).apply(params, x)[1].astype(jnp.float32)
 
 
 def _judge(config: Config, variables: dict[str, Any]) -> Any:

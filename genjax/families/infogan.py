@@ -345,7 +345,7 @@ def sample(
 def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """What D and Q share, features nobody labelled: `[B, F]`."""
     checks.events("infogan", x, config.shape)
-    return Discriminator(config).apply(own(variables, "discriminator"), x)[2]
+    return Discriminator(config).apply(own(variables, "discriminator"), x)[2].astype(jnp.float32)
 
 
 def _split(config: Config, q: jax.Array) -> tuple[Any, ...]:

@@ -28,7 +28,14 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight, stream
+from genjax.core import (
+    Traits,
+    draw_values,
+    drawn_noise,
+    gradient_step,
+    log_mean_weight,
+    stream,
+)
 from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gradient_only
 from genjax.nn import (
     MLP,
@@ -377,9 +384,9 @@ def sample(
     checks.labels("m2", config.classes, label)
     y = one_hot(jnp.broadcast_to(label, (many,)), config.classes)[:, None]
     z = jax.random.normal(latent_key, (many, 1, config.latent))
-    p = jax.nn.sigmoid(decode(config, variables, z, y)[:, 0])
-    x = jnp.where(jnp.isnan(p), p, jax.random.uniform(pixel_key, p.shape) < p)
-    x = x.astype(jnp.float32).reshape(-1, *config.shape)
+    logits = decode(config, variables, z, y)[:, 0]
+    x = draw_values(logits, jax.random.uniform(pixel_key, logits.shape), 2)
+    x = x.reshape(-1, *config.shape)
     return x if n else x[0]
 
 

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, binary_only, conditional_nats, gradient_step
+from genjax.core import Traits, binary_only, conditional_nats, draw_values, gradient_step
 from genjax.losses import bernoulli_nll
 from genjax.nn import MaskedDense, draw_degrees, draw_order
 from genjax.nn.masked import precision
@@ -94,7 +94,7 @@ def order(config: Config, mask: int | None = None) -> np.ndarray:
     Raises:
       ValueError: there are several masks, and `mask` does not say which.
     """
-    return _orders(config)[_one_mask(config, mask)]
+    return _orders(config)[_one_mask(config, mask)].copy()  # the table itself is kept
 
 
 @functools.lru_cache(maxsize=32)
@@ -188,7 +188,7 @@ class MADE(nn.Module):
             logits = jnp.sum(last * columns[at], axis=1) + out["bias"][at]
             if skip is not None:
                 logits = logits + jnp.take_along_axis(skip, at[:, None], axis=1)[:, 0]
-            x = (u < jax.nn.sigmoid(logits)).astype(jnp.float32)  # [n]
+            x = draw_values(logits, u, 2)  # [n]
             sent, new = x[:, None] * layers[0]["kernel"][at], []
             for i, degree in enumerate(degrees):
                 if i:

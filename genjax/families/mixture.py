@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import State, Traits, binary_only, conditional_nats, fold_rows
+from genjax.core import State, Traits, binary_only, conditional_nats, draw_values, fold_rows
 
 TRAITS = Traits(data="binary", density="exact", fit="em")
 FOLD = 2**21  # numbers of the E step held at once, 8 MB an array
@@ -126,7 +126,7 @@ def make_step(config: Config, optimizer: Any = None) -> Callable:
             log_p = jax.nn.logsumexp(joint, axis=1)
             share = jnp.where(fresh[:, None], jnp.exp(joint - log_p[:, None]), 0)
             return (
-                nats - jnp.sum(jnp.where(fresh, log_p, 0)),
+                nats - jnp.sum(jnp.where(fresh, binary_only(log_p, x), 0)),
                 counts + jnp.sum(share, axis=0),
                 ones + jnp.matmul(share.T, x, precision=HIGHEST),
             )
@@ -181,8 +181,9 @@ def sample(
     params = variables["params"]
     which, pixels = jax.random.split(key)
     component = jax.random.categorical(which, params["weights"], shape=(checks.how_many(n),))
-    p = jax.nn.sigmoid(params["logits"][component])
-    x = (jax.random.uniform(pixels, p.shape) < p).astype(jnp.float32).reshape(-1, *config.shape)
+    logits = params["logits"][component]
+    x = draw_values(logits, jax.random.uniform(pixels, logits.shape), 2)
+    x = x.reshape(-1, *config.shape)
     return x if n else x[0]
 
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, binary_only, conditional_nats, gradient_step
+from genjax.core import Traits, binary_only, conditional_nats, draw_values, gradient_step
 from genjax.losses import bernoulli_nll
 from genjax.nn.fused_nade import Settings, fused_logits, inside_mapping
 
@@ -162,7 +162,7 @@ class NADE(nn.Module):
         def pixel(a: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
             u, w, v, b = part
             logits = jnp.dot(self.act(a), v, precision=jax.lax.Precision.HIGHEST) + b  # [n]
-            x = (u < jax.nn.sigmoid(logits)).astype(a.dtype)
+            x = draw_values(logits, u, 2).astype(a.dtype)
             return a + x[:, None] * w[None], x
 
         start = jnp.broadcast_to(self.c, (n, self.config.hidden))

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, binary_only, conditional_nats, gradient_step
+from genjax.core import Traits, binary_only, conditional_nats, draw_values, gradient_step
 from genjax.losses import bernoulli_nats, sum_event
 
 TRAITS = Traits(data="binary", density="exact")
@@ -177,7 +177,7 @@ class OrderlessNADE(nn.Module):
         def pixel(carry: Any, part: Any) -> tuple[Any, None]:
             a, x = carry
             i, u = part  # [B] both
-            drawn = (u < nn.sigmoid(self.step(a[:, None], i)[:, 0])).astype(x.dtype)
+            drawn = draw_values(self.step(a[:, None], i)[:, 0], u, 2).astype(x.dtype)
             seen = jnp.take_along_axis(visible, i[:, None], 1)[:, 0] > 0
             # A visible pixel is in the sum from the beginning, and stays as it is.
             a = a + jnp.where(seen, 0.0, 1.0)[:, None] * self.added(drawn[:, None], i)[:, 0]

@@ -9,6 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from genjax.core import draw_values
 from genjax.losses import bernoulli_nll, discretized_logistic_nll, gaussian_nll
 
 HEADS = {"bernoulli": 1, "gaussian": 2, "discretized_logistic": 1}  # arrays a network gives
@@ -65,7 +66,8 @@ def observation_mean(kind: str, parameters: Parameters, levels: int) -> jax.Arra
 def draw_observation(kind: str, parameters: Parameters, key: jax.Array, levels: int) -> jax.Array:
     """A sample of p(x | z): float32 `[B, *shape]`."""
     if kind == "bernoulli":
-        return jax.random.bernoulli(key, jax.nn.sigmoid(parameters[0])).astype(jnp.float32)
+        logits = parameters[0]
+        return draw_values(logits, jax.random.uniform(key, logits.shape), 2)
     mean, log_scale = parameters
     if kind == "gaussian":
         return mean + jnp.exp(log_scale) * jax.random.normal(key, mean.shape)

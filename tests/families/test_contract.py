@@ -196,6 +196,29 @@ def test_samples(family, config):
     assert one.shape == config.shape
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if families.get(n).TRAITS.fit != "counting"])
+def test_a_network_that_has_diverged_draws_nothing(name):
+    """Not black images: what is no number must be seen to be none."""
+    family, config = families.get(name), families.get(name).tiny()
+    variables = make_state(family, config).variables
+    lost = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), variables["params"])
+    draw = jax.jit(lambda v, k: family.sample(config, v, k, 3))
+    x = np.asarray(draw({**variables, "params": lost}, jax.random.key(0)))
+    assert np.isnan(x).all()
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if hasattr(families.get(n), "encode")])
+def test_features_are_float32(name):
+    family, config = families.get(name), families.get(name).tiny()
+    if hasattr(config, "dtype"):
+        config = dataclasses.replace(config, dtype="bfloat16")
+    variables = make_state(family, config).variables
+    x = make_batch(family, config, 4)["x"]
+    x = x.reshape(-1, *config.shape)[:4]  # of several critic steps, the first
+    found = jax.eval_shape(functools.partial(family.encode, config), variables, x)
+    assert found.dtype == jnp.float32
+
+
 def test_as_many_samples_as_asked_or_a_sentence(family, config):
     variables = jax.eval_shape(lambda: make_state(family, config).variables)
     for n, match in ((0, "n must be above 0"), (-1, "n must be above 0"), (2.0, "whole number")):

@@ -18,6 +18,7 @@ from helpers import (
 )
 
 from genjax import families
+from genjax.core import init_state
 from genjax.families import joint, nade
 
 
@@ -52,6 +53,17 @@ def test_what_is_neither_0_nor_1_has_no_probability(case):
         loss = jitted(family, "loss", config)
         nats, _ = loss(variables, {"x": jnp.asarray(x)}, jax.random.key(0))
         assert np.isnan(nats[:5]).tolist() == wrong
+
+
+def test_a_step_over_what_is_neither_0_nor_1_has_no_plausible_loss():
+    """Of the mixture, whose step is no gradient's."""
+    family = families.get("mixture")
+    config = family.tiny()
+    state = init_state(family, config, None, jax.random.key(0))
+    x = np.array(all_images(config.shape))[:8]
+    x[3, 0, 0, 0] = 0.5
+    _, metrics = jax.jit(family.make_step(config, None))(state, {"x": jnp.asarray(x)})
+    assert np.isnan(metrics["loss"])
 
 
 def test_logits_see_only_earlier_pixels(case):

@@ -220,6 +220,14 @@ def test_hidden_units_see_the_place_of_their_degree():
     assert abs(logits[0, 3] - logits[1, 3]) > 1e-3
 
 
+def test_an_order_that_is_changed_is_a_copy():
+    """The table of orders is kept: samples would follow it, and densities not."""
+    config = made.Config(shape=(5,), hidden=(4,), order="random")
+    before = made.order(config)
+    made.order(config)[:] = 0
+    np.testing.assert_array_equal(made.order(config), before)
+
+
 def test_several_masks_have_no_order_of_their_own():
     config = made.tiny()
     variables = made.init(config, jax.random.key(0))
