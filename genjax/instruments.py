@@ -70,12 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--classifier-steps", type=int, default=2000, help="of its training (2000)")
     add("--save-classifier", type=pathlib.Path, help="keep the classifier, to use it again")
     add("--batch-size", type=int, default=100, help="samples drawn together (100)")
-    add(
-        "--seed",
-        type=int,
-        default=0,
-        help="of all draws; a classifier trains by 0 (0)",
-    )
+    add("--seed", type=int, default=0, help="of all draws; a classifier trains by 0 (0)")
     add("--out", type=pathlib.Path, help="the folder; else WORKDIR/instruments")
     return parser
 

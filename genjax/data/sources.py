@@ -38,12 +38,12 @@ def load(settings: Data) -> Dataset:
     names: dict[str, tuple[str, ...]] = {}
     levels: int | None = None
     found: dict[str, Any]
-    table = None
+    table, stacked = None, _is_stacked(source)
     if source in ("digits", "digits_4x4"):
         found, levels = _digits(source)
     elif source in toys.GAUSSIANS:
         found, levels = toys.gaussians(source), 0
-    elif _is_stacked(source):
+    elif stacked:
         found, levels = _stacked(settings)
     elif source.endswith(".npz"):
         table = folds.table(settings)
@@ -53,7 +53,7 @@ def load(settings: Data) -> Dataset:
         levels = next(iter(found.values())).levels
     if "train" not in found:
         raise ValueError(f"{source} has no split called train, it has {sorted(found)}.")
-    if not _is_stacked(source):  # whose parts were cut already
+    if not stacked:  # whose parts were cut already
         found = _cut({s: found[s] for s in SPLITS if s in found}, settings)
     arrays, streams = _place(found, settings)
     if levels is None:
@@ -72,9 +72,10 @@ def load(settings: Data) -> Dataset:
 
 def _is_stacked(source: str) -> bool:
     """Whether the name is that of stacks to be made, and not of a file."""
+    if not source.startswith(toys.STACKED):
+        return False
     path = pathlib.Path(source)
-    lies = path.is_file() or any(path.glob("**/dataset_info.json"))  # or a folder of that name
-    return source.startswith(toys.STACKED) and not lies
+    return not (path.is_file() or any(path.glob("**/dataset_info.json")))
 
 
 def _cut(splits: dict[str, Any], settings: Data) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What instruments ask of a model and its data, before anything is trained or drawn."""
 
-import inspect
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from genjax.data import Dataset
 from genjax.evals.codes import categorical_place
 from genjax.evals.measure import check_points, check_stacked, settings_of
 from genjax.evals.msssim import windows_for
-from genjax.evals.subject import check_asked, picture_range
+from genjax.evals.subject import check_asked, check_untold, picture_range
 from genjax.evals.swd import check_sides
 
 # Splits, labels, the standard network's file, and exports of the family.
@@ -42,6 +41,7 @@ FITS: Mapping[str, Callable[[Any, Any], Any]] = {
     "swd": lambda family, config: check_sides(config.shape),
     "ms_ssim": lambda family, config: windows_for(config.shape),
     "accuracy_score": check_asked,
+    "svm": check_untold,
     "codes": categorical_place,
     "gaussian_modes": check_points,
     "stacked_modes": check_stacked,
@@ -106,12 +106,5 @@ def check_instrument(
                 f"{name} measures families that export {export}, and"
                 f" {family.__name__.rsplit('.', 1)[-1]} does not; take another --instrument."
             )
-    told = "label" in inspect.signature(getattr(family, "encode", len)).parameters
-    known = family.TRAITS.semi_supervised or not getattr(config, "classes", 0)
-    if name == "svm" and told and not known:
-        raise ValueError(
-            f"svm would learn from features that are told the label: encode of this Config is of"
-            f" its {config.classes} classes; set --classes 0, or take another --instrument."
-        )
     if name in FITS:
         FITS[name](family, config)

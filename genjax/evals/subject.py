@@ -263,6 +263,20 @@ def check_asked(family: Any, config: Any) -> None:
         raise ValueError(f"{name} cannot be asked for samples of a class: {why}.")
 
 
+def check_untold(family: Any, config: Any) -> None:
+    """Hold a family against features that are told the label they are to tell.
+
+    Raises:
+      ValueError: they are.
+    """
+    told, classes = inspect.signature(family.encode).parameters, getattr(config, "classes", 0)
+    if "label" in told and classes and not family.TRAITS.semi_supervised:
+        raise ValueError(
+            f"svm would learn from features that are told the label: encode of this Config is of"
+            f" its {classes} classes; set --classes 0, or take another --instrument."
+        )
+
+
 def picture_range(family: Any, config: Any) -> tuple[float, float]:
     """Lowest and highest value of a family's samples.
 

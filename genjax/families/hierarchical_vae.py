@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, draw_values, drawn_noise, gradient_step, log_mean_weight
+from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight
 from genjax.losses import (
     bernoulli_nll,
     free_bits,
@@ -43,6 +43,7 @@ from genjax.losses import (
 from genjax.nn import (
     Gaussian,
     Last,
+    draw_observation,
     observation_bias,
     precision_weighted,
     split_gaussian,
@@ -396,8 +397,7 @@ def sample(
     """Samples of p(x): float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     latent_key, pixel_key = jax.random.split(key)
     h = prior_sample(config, variables, latent_key, checks.how_many(n))
-    logits = decode(config, variables, h)
-    x = draw_values(logits, jax.random.uniform(pixel_key, logits.shape), 2)
+    x = draw_observation("bernoulli", (decode(config, variables, h),), pixel_key, 2)
     return x if n else x[0]
 
 

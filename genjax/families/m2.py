@@ -28,20 +28,14 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import (
-    Traits,
-    draw_values,
-    drawn_noise,
-    gradient_step,
-    log_mean_weight,
-    stream,
-)
+from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight, stream
 from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gradient_only
 from genjax.nn import (
     MLP,
     Gaussian,
     Pair,
     draw_gaussian,
+    draw_observation,
     gaussian_log_density,
     kl_units_from_standard,
     one_hot,
@@ -385,8 +379,7 @@ def sample(
     y = one_hot(jnp.broadcast_to(label, (many,)), config.classes)[:, None]
     z = jax.random.normal(latent_key, (many, 1, config.latent))
     logits = decode(config, variables, z, y)[:, 0]
-    x = draw_values(logits, jax.random.uniform(pixel_key, logits.shape), 2)
-    x = x.reshape(-1, *config.shape)
+    x = draw_observation("bernoulli", (logits,), pixel_key, 2).reshape(-1, *config.shape)
     return x if n else x[0]
 
 

@@ -27,7 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import State, Traits, binary_only, conditional_nats, draw_values, fold_rows
+from genjax.core import State, Traits, binary_only, conditional_nats, fold_rows
+from genjax.nn import draw_observation
 
 TRAITS = Traits(data="binary", density="exact", fit="em")
 FOLD = 2**21  # numbers of the E step held at once, 8 MB an array
@@ -181,8 +182,7 @@ def sample(
     params = variables["params"]
     which, pixels = jax.random.split(key)
     component = jax.random.categorical(which, params["weights"], shape=(checks.how_many(n),))
-    logits = params["logits"][component]
-    x = draw_values(logits, jax.random.uniform(pixels, logits.shape), 2)
+    x = draw_observation("bernoulli", (params["logits"][component],), pixels, 2)
     x = x.reshape(-1, *config.shape)
     return x if n else x[0]
 

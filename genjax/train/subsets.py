@@ -38,12 +38,13 @@ def fit_subsets(
     """
     if len(train) != len(validation) or not train:
         raise ValueError(f"{len(train)} parts to train on and {len(validation)} to validate on.")
+    descended = families.get(run.family).TRAITS.fit == "gradient"
     for i, part in enumerate(train):
         checks.positive(**{f"examples_of_part_{i}": len(part)})
-        if families.get(run.family).TRAITS.fit == "gradient":
+        if descended:
             checks.positive(**{f"validation_examples_of_part_{i}": len(validation[i])})
     run = resolve(run, jax.default_backend())
-    if families.get(run.family).TRAITS.fit != "gradient":
+    if not descended:
         return [_without_gradient(run, part, i) for i, part in enumerate(train)]
     return _Together(run, train, validation).fit()
 
