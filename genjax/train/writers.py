@@ -97,7 +97,7 @@ def write_csv(path: pathlib.Path) -> pathlib.Path:
     finite, is empty. Lines that cannot be read are left out.
     """
     rows: dict[Any, dict[str, Any]] = {}
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+    for line in _lines(path):
         if _step(line) < math.inf:
             values = json.loads(line)
             rows.setdefault(values["step"], {}).update(values)
