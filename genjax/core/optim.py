@@ -18,15 +18,26 @@ def _several_axes(params: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
 
 
+def _as_matrix(params: Any) -> Any:
+    """For muon, how a leaf is a matrix: its last axis is what comes out; None for a vector."""
+
+    def axes(leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        last = jnp.ndim(leaf) - 1
+        numbers = optax.contrib.MuonDimensionNumbers(tuple(range(last)), last)
+        return numbers if last > 0 else None
+
+    return jax.tree.map(axes, params)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """Settings of one Optax optimizer; `build` makes it."""
 
     optimizer: Literal["sgd", "adam", "rmsprop", "adagrad", "muon"] = "adam"
     """Update rule. muon: a matrix's momentum made orthogonal, scaled so that its entries move by as
-    much as adam's do (Jordan 2024, "Muon"; Liu et al. 2025, arXiv:2502.16982, eq. 4); all leaves
-    that are no matrices by adam in Nesterov's form. Weights that a mask forbids move too, without
-    effect."""
+    much as adam's do (Jordan 2024, "Muon"; Liu et al. 2025, arXiv:2502.16982, eq. 4). A
+    convolution's kernel is a matrix too, of all it reads by its features; vectors go by adam in
+    Nesterov's form. Weights that a mask forbids move too, without effect."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     schedule: Literal[
@@ -196,6 +207,7 @@ class Optimizer:
             consistent_rms=0.2,
             adam_b1=self.b1,
             adam_b2=self.b2,
+            muon_weight_dimension_numbers=_as_matrix,
         )
         return optax.chain(rule, optax.scale(-1.0))
 
