@@ -119,9 +119,12 @@ def test_momentum_moves_linearly_and_then_stays(nesterov):
 
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("steps", [5, 12])
-@pytest.mark.parametrize("shape", [(2, 3), (3, 2)])
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (2, 1, 3), (3, 1, 1, 2)])
 def test_muon_turns_matrices_orthogonal_and_leaves_vectors_to_adam(momentum, steps, shape):
-    """Jordan 2024, with its quintic; the scale of Liu et al. 2025, eq. 4."""
+    """Jordan 2024, with its quintic; the scale of Liu et al. 2025, eq. 4.
+
+    A kernel is the matrix of all that goes into a feature, by features.
+    """
     params, grads = draw(5)
     s = Optimizer(
         optimizer="muon",
@@ -135,9 +138,9 @@ def test_muon_turns_matrices_orthogonal_and_leaves_vectors_to_adam(momentum, ste
     with jax.enable_x64(True):
         got = obtained(s.build(), params, grads, shape)
     want, m = [], momentum or 0.95
-    first, squares, velocity = np.zeros(3), np.zeros(3), np.zeros(shape)
+    first, squares, velocity = np.zeros(3), np.zeros(3), 0
     for t, g in enumerate(grads, start=1):
-        b, w = g[:3], g[3:].reshape(shape)
+        b, w = g[:3], g[3:].reshape(-1, shape[-1])
         first, squares = 0.7 * first + 0.3 * b, 0.9 * squares + 0.1 * b**2
         ahead = 0.7 * first / (1 - 0.7 ** (t + 1)) + 0.3 * b / (1 - 0.7**t)  # Nesterov's Adam
         d_b = ahead / (np.sqrt(squares / (1 - 0.9**t)) + 1e-8)
