@@ -13,6 +13,7 @@ algorithm 1; Uria, Murray and Larochelle 2014, "A Deep and Tractable Density Est
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import chex
@@ -46,8 +47,9 @@ class Config:
     dropout: float = 0.0
     """Share of hidden units dropped in training; not in the papers."""
     recursion: Literal["blocks", "fused"] = "blocks"
-    """fused: on a CUDA GPU one kernel, see `genjax.nn.fused_nade`, its tiles chosen there; on other
-    devices, and inside a user's own `shard_map` or `pmap`, blocks of prefix sums all the same."""
+    """blocks: on a GPU or a TPU sqrt(D) steps at a time by prefix sums, on a CPU one after another.
+    fused: on a CUDA GPU one kernel, see `genjax.nn.fused_nade`, its tiles chosen there; on other
+    devices, and inside a user's own `shard_map` or `pmap`, blocks all the same."""
 
     def __post_init__(self) -> None:
         checks.kinds(self)
@@ -78,12 +80,13 @@ def order(config: Config) -> np.ndarray:
 
 
 def block_length(dims: int) -> int:
-    """Chain-rule steps computed together: near sqrt(D), depth and width of the scan balance."""
+    """Chain-rule steps of a block: near sqrt(D), depth and width of the scan balance."""
     return max(1, round(math.sqrt(dims)))
 
 
 class NADE(nn.Module):
-    """Logits of the conditionals, in order: by blocks of prefix sums, or one kernel."""
+    """Logits of the conditionals, in order: by blocks of prefix sums, pixel by pixel, or one
+    kernel."""
 
     config: Config
 
@@ -101,29 +104,19 @@ class NADE(nn.Module):
         """`x [B, D]` in order, `keep [B, H]` a dropout mask or None -> logits `[B, D]` in order."""
         perm = order(self.config)
         arguments = (x, self.W[perm], self.V[perm], self.c, keep)
+        ways: dict[str, Any] = {"cpu": self.pixels}
         if self.config.recursion == "fused" and not inside_mapping():
             settings = Settings(self.config.activation)
-            fused = functools.partial(fused_logits, settings=settings)
-            logits = jax.lax.platform_dependent(*arguments, cuda=fused, default=self.blocks)
-        else:
-            logits = self.blocks(*arguments)
+            ways["cuda"] = functools.partial(fused_logits, settings=settings)
+        logits = jax.lax.platform_dependent(*arguments, **ways, default=self.blocks)
         chex.assert_shape(logits, x.shape)
         return logits + self.b[perm][None]
 
     def blocks(self, x: jax.Array, W: jax.Array, V: jax.Array, c: jax.Array, keep: Any) -> Any:
-        """Logits without their biases, as `fused_logits` has them."""
-        (batch, dims), hidden = x.shape, self.config.hidden
-        k = block_length(dims)
-        blocks = -(-dims // k)
-        pad = blocks * k - dims
-        # Padded steps add 0 to the sums and their logits are cut off below.
-        W, V = (jnp.pad(p, ((0, pad), (0, 0))) for p in (W, V))
-        x = jnp.pad(x, ((0, 0), (0, pad)))
+        """Logits without their biases, as `fused_logits` has them, by blocks of prefix sums."""
+        k = block_length(x.shape[1])
         before = jnp.tril(jnp.ones((k, k), x.dtype), -1)  # step i sees j < i
 
-        # Only one block of activations lives at a time: the backward pass computes it again,
-        # which is cheaper than writing and reading [B, D, H].
-        @jax.checkpoint
         def block(a: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
             x_k, W_k, V_k = part  # [B, k], [k, H], [k, H]
             # float32 sums: bfloat16 ones lose whole hidden units after a few hundred terms.
@@ -140,14 +133,43 @@ class NADE(nn.Module):
             total = jnp.einsum("bj,jh->bh", x_k, W_k, precision=jax.lax.Precision.HIGHEST)
             return a + total, logits
 
-        parts = (
-            x.reshape(batch, blocks, k).swapaxes(0, 1),
-            W.reshape(blocks, k, hidden),
-            V.reshape(blocks, k, hidden),
-        )
+        return self._in_blocks(block, x, W, V, c)
+
+    def pixels(self, x: jax.Array, W: jax.Array, V: jax.Array, c: jax.Array, keep: Any) -> Any:
+        """The same, a pixel after the other: less arithmetic, and a chain that a CPU does not mind,
+        whose caches hold the hidden units."""
+
+        def pixel(a: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
+            x_d, W_d, V_d = part  # [B], [H], [H]
+            h = self.act(a) if keep is None else self.act(a) * keep
+            logits = jnp.dot(h, V_d, precision=jax.lax.Precision.HIGHEST)
+            return a + x_d[:, None] * W_d[None], logits
+
+        def block(a: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
+            x_k, W_k, V_k = part
+            a, logits = jax.lax.scan(pixel, a, (x_k.T, W_k, V_k))
+            return a, logits.T
+
+        return self._in_blocks(block, x, W, V, c)
+
+    def _in_blocks(
+        self, block: Callable[..., Any], x: jax.Array, W: jax.Array, V: jax.Array, c: jax.Array
+    ) -> jax.Array:
+        """`block(a, (x, W, V)) -> (a, logits)` of some pixels each, from first to last."""
+        batch, dims = x.shape
+        k = block_length(dims)
+        blocks = -(-dims // k)
+        pad = blocks * k - dims
+        # Padded steps add 0 to the sums and their logits are cut off below.
+        W, V = (jnp.pad(p, ((0, pad), (0, 0))).reshape(blocks, k, -1) for p in (W, V))
+        x = jnp.pad(x, ((0, 0), (0, pad)))
+        parts = (x.reshape(batch, blocks, k).swapaxes(0, 1), W, V)
         # 0 * x: inside a user's shard_map the carry must vary over the devices as x does.
         start = c[None] + 0 * x[:, :1]  # [B, H]
-        _, logits = jax.lax.scan(block, start, parts)  # [blocks, B, k]
+        # Only one block of activations lives at a time: the backward pass computes it again,
+        # which is cheaper than writing and reading [B, D, H].
+        again = jax.checkpoint(block, prevent_cse=False)  # a scan keeps the two apart
+        _, logits = jax.lax.scan(again, start, parts)  # [blocks, B, k]
         return logits.swapaxes(0, 1).reshape(batch, blocks * k)[:, :dims]
 
     def encode(self, x: jax.Array) -> jax.Array:

@@ -86,10 +86,18 @@ def test_frequencies_of_samples_fit_the_probabilities(case):
     assert sample_p_value(*case) > 1e-4
 
 
+def by_blocks(monkeypatch):
+    """NADE as a GPU and a TPU have it."""
+    monkeypatch.setattr(nade.NADE, "pixels", nade.NADE.blocks)
+
+
 @pytest.mark.parametrize("order", ["raster", "random"])
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 @pytest.mark.parametrize("shape", [(3, 3, 1), (7,), (1,)])
-def test_nade_of_every_kind_is_normalised(order, activation, shape):
+@pytest.mark.parametrize("way", ["pixels", "blocks"])
+def test_nade_of_every_kind_is_normalised(order, activation, shape, way, monkeypatch):
+    if way == "blocks":
+        by_blocks(monkeypatch)
     config = nade.Config(shape=shape, hidden=5, order=order, activation=activation, order_seed=4)
     assert total_probability(nade, config, far_variables(nade, config)) == pytest.approx(
         1, abs=1e-5
@@ -98,6 +106,7 @@ def test_nade_of_every_kind_is_normalised(order, activation, shape):
 
 def test_the_checks_fail_on_a_leaky_mask(monkeypatch):
     """Let every pixel see itself: each of the checks above must notice."""
+    by_blocks(monkeypatch)
     config = nade.tiny()
     variables = far_variables(nade, config)
     tril = jnp.tril
@@ -124,6 +133,41 @@ def test_nade_equals_the_recursion_of_the_paper():
             a += x[row, d] * p["W"][d]
     got = nade.log_prob(config, variables, jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(got, expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (6, 13, 7), (5, 16, 30)])
+def test_nade_by_pixels_and_by_blocks_is_one(sizes, masked, activation):
+    """Logits and their gradients, with blocks that do and do not divide the pixels."""
+    (batch, dims, hidden), rng = sizes, np.random.default_rng(3)
+    network = nade.NADE(nade.Config(shape=(dims,), hidden=hidden, activation=activation))
+    x = (rng.random((batch, dims)) < 0.4).astype(np.float32)
+    W, V = rng.normal(size=(2, dims, hidden)).astype(np.float32)
+    c, g = rng.normal(size=hidden).astype(np.float32), rng.normal(size=x.shape)
+    keep = (rng.random((batch, hidden)) < 0.5) * np.float32(2) if masked else None
+
+    def found(way):
+        def value(x, W, V, c):
+            params = {"W": W, "V": V, "c": c, "b": jnp.zeros(dims)}
+            return network.apply({"params": params}, x, W, V, c, keep, method=way)
+
+        logits, back = jax.vjp(value, x, W, V, c)
+        return logits, *back(jnp.asarray(g, jnp.float32))
+
+    for one, other in zip(found("pixels"), found("blocks"), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cpu_takes_nades_pixels_one_by_one_and_a_gpu_its_blocks():
+    config = nade.Config(shape=(16,), hidden=8)
+    variables = nade.init(config, jax.random.key(0))
+    traced = jax.jit(lambda v, x: nade.log_prob(config, v, x)).trace(variables, jnp.zeros((3, 16)))
+    loops = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    assert loops == {"cpu": 2, "cuda": 1, "tpu": 1}
 
 
 def test_nade_dropout_keeps_the_mean_and_is_off_in_evaluation():
