@@ -274,7 +274,10 @@ def _describe(flat: dict[str, Any], sums: dict[str, int]) -> dict[str, list[Any]
 def write_json(path: pathlib.Path, values: Any) -> None:
     """Write a JSON file so that a reader never sees half of it, nor a number JSON does not have."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(plain(values), indent=1, sort_keys=True) + "\n")
+    with part.open("w") as file:
+        file.write(json.dumps(plain(values), indent=1, sort_keys=True) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # before the name is given: after a power failure it is not empty
     part.replace(path)
 
 

@@ -139,6 +139,14 @@ def test_a_bad_record_is_one_line_and_2(tmp_path, capsys):
     assert err.count("\n") == 1
 
 
+def test_a_folder_that_is_not_there_is_no_empty_table(tmp_path, capsys):
+    assert command.main(["--json", "--records", str(tmp_path / "nowhere")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: there is no folder ")
+    assert "nowhere" in err
+
+
 # Lengths of time, and NAME=FILE.
 
 
