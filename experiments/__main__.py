@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--records", type=pathlib.Path, default=RECORDS, help="folder of records")
     options = parser.parse_args(argv)
     if not options.records.is_dir():
-        print(f"error: there is no folder {options.records}; say where records are.", file=sys.stderr)
+        print(
+            f"error: there is no folder {options.records}; say where records are.", file=sys.stderr
+        )
         return 2
     try:
         rows = table(options.records)
