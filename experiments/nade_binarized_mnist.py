@@ -4,9 +4,9 @@ Benigno Uria, Iain Murray, Hugo Larochelle, "A Deep and Tractable Density Estima
 (arXiv:1310.1757), table 2, row "NADE (fixed order), 1 hidden layer, ReLU": 88.33 nats. The model
 is Hugo Larochelle, Iain Murray, "The Neural Autoregressive Distribution Estimator", AISTATS 2011.
 
-Three recipes. `adam` is the default and not the paper's: it reads the pixels in raster order and
-regularises. `random_order` is the same on one random order, as the paper has it. `sgd` is the
-paper's training as far as it is printed.
+`adam` is the default and not the paper's: it reads the pixels in raster order and regularises.
+`quick` is the same in fewer steps: how soon the paper's figure can be had. `random_order` is on
+one random order, as the paper has it. `sgd` is the paper's training as far as it is printed.
 """
 
 import dataclasses
@@ -27,6 +27,8 @@ FIGURE = Figure(
 ADAM = "Adam falling to 0, dropout 0.2 and averaged weights; the paper has SGD without dropout"
 DATA = Data(data="binarized_mnist")
 
+RASTER = f"{ADAM}; raster order, not a random one"
+
 RECIPES = {
     # Without dropout and averaged weights NADE passes its best within minutes and then overfits.
     # Chosen on validation: dropout 0.2 (of 0.2, 0.3, 0.4, 0.5), learning rate 1e-3 (of 5e-4, 1e-3),
@@ -46,7 +48,17 @@ RECIPES = {
             sample_every=2_500,
             save_every=1_000,
         ),
-        figure=dataclasses.replace(FIGURE, difference=f"{ADAM}; raster order, not a random one"),
+        figure=dataclasses.replace(FIGURE, difference=RASTER),
+    ),
+    # 3,000 steps end at 89.72 on validation, where those of `adam` have 88.35 (and 87.62 on test).
+    "quick": Run(
+        experiment="nade_binarized_mnist:quick",
+        family="nade",
+        model=nade.Config(hidden=500, activation="relu", order="raster", dropout=0.2),
+        data=DATA,
+        optimizer=Optimizer(optimizer="adam", learning_rate=2e-3, schedule="linear"),
+        train=Train(steps=6_000, batch_size=100, ema=0.99, log_every=500),
+        figure=dataclasses.replace(FIGURE, difference=RASTER),
     ),
     "random_order": Run(
         experiment="nade_binarized_mnist:random_order",

@@ -18,15 +18,20 @@ def _several_axes(params: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
 
 
+KERNELS = ("kernel", "v")  # what Flax calls a layer's weights, and weight norm their direction
+
+
 def _as_matrix(params: Any) -> Any:
-    """For muon, how a leaf is a matrix: its last axis is what comes out; None for a vector."""
+    """For muon, how a leaf is a matrix, a kernel's last axis being what comes out; None if none."""
 
-    def axes(leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
-        last = jnp.ndim(leaf) - 1
-        numbers = optax.contrib.MuonDimensionNumbers(tuple(range(last)), last)
-        return numbers if last > 0 else None
+    def axes(path: Any, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        last, name = jnp.ndim(leaf) - 1, getattr(path[-1], "key", None) if path else None
+        # Leaves of more axes under other names may be anything, such as a bias by dimension.
+        if last < 1 or (last > 1 and name not in KERNELS):
+            return None
+        return optax.contrib.MuonDimensionNumbers(tuple(range(last)), last)
 
-    return jax.tree.map(axes, params)
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,8 +41,8 @@ class Optimizer:
     optimizer: Literal["sgd", "adam", "rmsprop", "adagrad", "muon"] = "adam"
     """Update rule. muon: a matrix's momentum made orthogonal, scaled so that its entries move by as
     much as adam's do (Jordan 2024, "Muon"; Liu et al. 2025, arXiv:2502.16982, eq. 4). A
-    convolution's kernel is a matrix too, of all it reads by its features; vectors go by adam in
-    Nesterov's form. Weights that a mask forbids move too, without effect."""
+    convolution's kernel is a matrix too, of all it reads by its features, groups together; the rest
+    goes by adam in Nesterov's form. Weights that a mask forbids move too, without effect."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     schedule: Literal[

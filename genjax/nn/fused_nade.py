@@ -9,8 +9,8 @@ sums over the tiles of units, gradients of weights over those of images. The way
 a_(D+1) and takes every step off again, so no activation is ever written to memory: act is computed
 twice a pixel and unit, which is what a training step costs. Everything is float32.
 
-`genjax.families.nade` says the same by blocks of prefix sums: that is the reference, and what runs
-on a CPU or a TPU.
+`genjax.families.nade` says the same by blocks of prefix sums, which is what runs on a TPU, and
+pixel by pixel, for a CPU; they are the reference.
 """
 
 import functools

@@ -183,7 +183,8 @@ class Checkpoints:
         if odd:
             raise _Mismatch(
                 f"the checkpoint at {self.root / which / str(step)} holds another state (differs"
-                f" in {', '.join(odd[:3])}); it belongs to other settings, take another --workdir."
+                f" in {', '.join(odd[:3])}); it is of other settings or another version of genjax:"
+                " take another --workdir."
             )
         items = ocp.args.Composite(state=ocp.args.StandardRestore(targets))
         flat = manager.restore(step, args=items)["state"]

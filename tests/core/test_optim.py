@@ -10,17 +10,17 @@ import pytest
 
 from genjax.core import Optimizer, State, gradient_step
 
-SHAPES = {"b": (3,), "w": (2, 3)}
+SHAPES = {"b": (3,), "kernel": (2, 3)}
 SIZE = 9
 
 
 def tree(flat, shape=(2, 3)):
     """A flat vector as the tree of parameters: clipping must see all leaves at once."""
-    return {"b": jnp.asarray(flat[:3]), "w": jnp.asarray(flat[3:].reshape(shape))}
+    return {"b": jnp.asarray(flat[:3]), "kernel": jnp.asarray(flat[3:].reshape(shape))}
 
 
 def flat(params):
-    return np.concatenate([np.asarray(params["b"]), np.asarray(params["w"]).ravel()])
+    return np.concatenate([np.asarray(params["b"]), np.asarray(params["kernel"]).ravel()])
 
 
 def draw(seed, steps=3):
@@ -119,7 +119,7 @@ def test_momentum_moves_linearly_and_then_stays(nesterov):
 
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("steps", [5, 12])
-@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (2, 1, 3), (3, 1, 1, 2)])
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (2, 1, 3), (3, 1, 1, 2), (1, 3, 2)])
 def test_muon_turns_matrices_orthogonal_and_leaves_vectors_to_adam(momentum, steps, shape):
     """Jordan 2024, with its quintic; the scale of Liu et al. 2025, eq. 4.
 
@@ -156,6 +156,19 @@ def test_muon_turns_matrices_orthogonal_and_leaves_vectors_to_adam(momentum, ste
         params = params - 0.1 * (np.concatenate([d_b, d_w]) + 0.3 * params)
         want.append(params)
     np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_muon_leaves_what_may_be_no_kernel_to_adam():
+    """RNADE has its columns' kernels and biases in leaves of 4 and 3 axes: no matrix each."""
+    grads = {"V": np.ones((4, 3, 2)), "kernel": np.ones((4, 3, 2)), "table": np.ones((4, 6))}
+    grads |= {"v": np.ones((2, 2, 6))}
+    grads = {name: jnp.asarray(g, jnp.float32) for name, g in grads.items()}
+    built = Optimizer(optimizer="muon", learning_rate=1.0).build()
+    updates, _ = built.update(grads, built.init(grads), grads)
+    # Adam's first update is the sign, times b1 / (1 + b1) + 1 in Nesterov's form.
+    np.testing.assert_allclose(updates["V"], -(0.9 / 1.9 + 1), rtol=1e-5)
+    for name in ("kernel", "table", "v"):
+        assert float(jnp.abs(updates[name]).max()) < 0.5
 
 
 def test_the_defaults_are_those_of_adam_and_of_no_extras():

@@ -107,10 +107,25 @@ def test_nade_of_every_kind_is_normalised(order, activation, shape, way, monkeyp
 def test_the_checks_fail_on_a_leaky_mask(monkeypatch):
     """Let every pixel see itself: each of the checks above must notice."""
     by_blocks(monkeypatch)
-    config = nade.tiny()
-    variables = far_variables(nade, config)
     tril = jnp.tril
     monkeypatch.setattr(nade.jnp, "tril", lambda m, k=0: tril(m, k + 1))
+    all_notice()
+
+
+def test_the_checks_fail_on_a_leaky_pixel(monkeypatch):
+    """The same of what a CPU takes."""
+
+    def early(self, x, W, V, c, keep):
+        a = c[None, None] + jnp.cumsum(x[:, :, None] * W[None], axis=1)
+        return jnp.einsum("bdh,dh->bd", self.act(a), V)
+
+    monkeypatch.setattr(nade.NADE, "pixels", early)
+    all_notice()
+
+
+def all_notice():
+    config = nade.tiny()
+    variables = far_variables(nade, config)
     assert abs(total_probability(nade, config, variables) - 1) > 1e-2
     assert leaks(nade, config, variables)
     assert jacobian_leaks(nade, config, variables)

@@ -150,7 +150,7 @@ H100 = AbstractDevice("NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu")
 CONFIG = nade.Config(shape=(5, 5, 1), hidden=20, dropout=0.5, recursion="fused")
 
 
-def test_the_family_elsewhere_takes_blocks():
+def test_the_family_elsewhere_takes_what_blocks_takes():
     variables = nade.init(CONFIG, jax.random.key(0))
     batch = {"x": jnp.ones((3, 5, 5, 1))}
     blocks = dataclasses.replace(CONFIG, recursion="blocks")
