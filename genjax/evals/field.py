@@ -21,6 +21,7 @@ def receptive_field(
     *,
     draws: int = 8,
     seed: int = 0,
+    **told: jax.Array,
 ) -> np.ndarray:
     """Largest gradient of a pixel's logits with respect to every pixel: `[H, W]`, 0 where unseen.
 
@@ -31,6 +32,8 @@ def receptive_field(
       row, column: of the pixel whose conditional it is.
       draws: random real inputs that are tried, since one may lie where a unit is off.
       seed: of the inputs.
+      told: what else `logits` takes, of one image: a label `[1]`, the small image `[1, h, w, C]` of
+        a PixelRNN of two scales (it is made of x where it is left out, and looks ahead).
 
     Raises:
       ValueError: the pixel is not in the image.
@@ -43,7 +46,7 @@ def receptive_field(
     @jax.jit
     def gradients(x: jax.Array) -> jax.Array:
         def here(x: jax.Array) -> jax.Array:
-            return family.logits(config, variables, x[None])[0, row, column].reshape(-1)
+            return family.logits(config, variables, x[None], **told)[0, row, column].reshape(-1)
 
         # Every logit by itself: in a sum two could cancel.
         return jnp.max(jnp.abs(jax.jacrev(here)(x)), axis=(0, 3))  # [H, W]

@@ -8,9 +8,10 @@ earlier pixels are), with residual connections, then two 1x1 layers. The Diagona
 one column more than the image has, see `genjax.nn.pixelrnn.PixelRNN.margin`.
 
 With `factor` k > 1 it is the multi-scale network of section 3.6: a PixelRNN of the small image
-x[::k, ::k], and one of x that is told the small image, enlarged by a transposed convolution, in
-every layer. What is given then is log p(small, x), which is below log p(x) by as much as x can also
-be made from other small images.
+x[::k, ::k], and one of x that is told the small image in every layer. Convolutions look over the
+small image, ahead of a pixel too, and a transposed one enlarges what they find. What is given then
+is log p(small, x), which is below log p(x) by as much as x can also be made from other small
+images.
 
 `sample(method=)` draws in three exact ways, see `genjax.core.raster`; `cached` computes the states
 of every pixel once a channel.
@@ -77,6 +78,9 @@ class Config:
     """Whether every layer is heard by the last two directly."""
     factor: int = 1
     """Of the multi-scale network: side of the image over that of the small one; 1 is one scale."""
+    small_layers: int = 3
+    """3x3 convolutions over the small image, which reach as many of its pixels to every side; the
+    paper does not print how many."""
     classes: int = 0
     """Labels that the density is conditioned on; 0 is none."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -91,6 +95,7 @@ class Config:
             first=self.first,
             head=self.head,
             factor=self.factor,
+            small_layers=self.small_layers,
         )
         checks.not_negative(classes=self.classes)
         checks.one_of(("row", "diagonal"), network=self.network)
@@ -129,14 +134,19 @@ class Network(nn.Module):
         if enlarged:
             sides = (c.factor, c.factor)
             exact = jax.lax.Precision.HIGHEST
+            each = range(c.small_layers)
+            self.look = [nn.Conv(enlarged, (3, 3), precision=exact) for _ in each]
             self.enlarge = ConvTranspose(enlarged, sides, sides, "VALID", precision=exact)
 
     def told(self, condition: jax.Array | None, small: jax.Array | None) -> jax.Array | None:
         """Class and small image at every pixel, `[B, H, W, K]`, or None."""
-        h, w, _ = self.config.shape
+        c, (h, w, _) = self.config, self.config.shape
         parts = []
         if small is not None:
-            parts.append(self.enlarge(scaled(small, self.config.levels)))
+            found = scaled(small.astype(jnp.promote_types(small.dtype, jnp.float32)), c.levels)
+            for conv in self.look:
+                found = nn.relu(conv(found))
+            parts.append(self.enlarge(found))
         if condition is not None:
             size = (condition.shape[0], h, w, condition.shape[1])
             parts.append(jnp.broadcast_to(condition[:, None, None], size))
@@ -283,6 +293,8 @@ def sample(
     many = checks.how_many(n)
     label = drawn_label("pixelrnn", config.classes, label, label_key, many)
     condition = condition_of("pixelrnn", config.classes, label, many)
+    noise = draw_noise(noise_key, many, config.shape)
+    given = check_given("pixelrnn", given, noise, config.levels)
     if config.factor > 1:
         if small is None:
             if given is not None:
@@ -295,8 +307,7 @@ def sample(
         variables = _scale(variables, "large")
     elif small is not None:
         raise ValueError("pixelrnn: this Config has one scale; leave out small, or set factor.")
-    noise, network = draw_noise(noise_key, many, config.shape), Network(config)
-    given = check_given("pixelrnn", given, noise, config.levels)
+    network = Network(config)
 
     def draw(x: jax.Array) -> jax.Array:
         logits = network.apply(variables, x, condition, small)

@@ -213,6 +213,37 @@ def test_init_takes_the_data_it_is_given():
         pixelcnn_pp.init(TINY, key, {"x": x.astype(jnp.uint8)})
 
 
+def test_the_first_batch_makes_every_scale_of_the_network():
+    """Residual branches begin at a tenth of what they are added to, logits at deviation 1."""
+    config = dataclasses.replace(TINY, shape=(6, 6, 1), levels=256)
+    x = jax.random.randint(jax.random.key(0), (100, 6, 6, 1), 0, 256).astype(jnp.float32)
+    variables = pixelcnn_pp.init(config, jax.random.key(1), {"x": x})
+    network, seen = pixelcnn_pp._network(config), 2 * x / 255 - 1
+    keep = {"capture_intermediates": True, "mutable": ["intermediates"]}
+    kept = jax.jit(lambda v: network.apply(v, seen, **keep)[1])(variables)["intermediates"]
+    blocks = [part for name, part in kept.items() if name.split("_")[0] in ("down", "up")]
+    assert len(blocks) == 2 * (2 + 3)
+    for block in blocks:
+        last = max(name for name in block if name.startswith("WeightNorm"))
+        (out,) = block[last]["__call__"]
+        assert out.shape[-1] == 2 * config.features
+        np.testing.assert_allclose(out.std(axis=(0, 1, 2)), 0.1, rtol=1e-3)
+    (out,) = kept["last"]["__call__"]
+    np.testing.assert_allclose(out.mean(axis=(0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(out.std(axis=(0, 1, 2)), 1, rtol=1e-3)
+
+
+def test_no_scale_falls_below_that_of_the_authors():
+    config, variables = made(levels=4)
+    x = jnp.zeros((2, *config.shape))
+    free = pixelcnn_pp.mixture(config, variables, x)[2]
+    assert float(free.min()) > -6
+    last = {**variables["params"]["last"]}
+    last["bias"] = last["bias"] - 100
+    fallen = {"params": {**variables["params"], "last": last}}
+    np.testing.assert_array_equal(pixelcnn_pp.mixture(config, fallen, x)[2], -7)
+
+
 @pytest.mark.parametrize(("shape", "halvings"), [((2, 2, 1), 1), ((1, 8, 1), 0)])
 def test_maps_of_zeros_begin_as_zeros(shape, halvings):
     """Of a single row, stream u sees nothing: there is no deviation to bring to a scale."""

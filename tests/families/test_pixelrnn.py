@@ -166,15 +166,20 @@ def test_two_scales(network):
     whole = np.zeros(len(x))
     of_whole = jax.jit(lambda small: pixelrnn.logits(config, variables, x, small=small))
     of_small = jitted(pixelrnn, "log_prob", pixelrnn.small_config(config))
+    each = []
     for small in every_image((1, 2, 1), 2):
         told = jnp.broadcast_to(small[None], (len(x), 1, 2, 1))
         logits = of_whole(told)
         given = np.asarray(-jax.nn.softplus(-logits * (2 * x - 1)), np.float64)
         p = np.exp(given.reshape(len(x), -1).sum(1))
         assert p.sum() == pytest.approx(1, abs=1e-5)
+        each.append(p)
         alone = {"params": variables["params"]["small"]}
         whole += np.exp(float(of_small(alone, small[None])[0])) * p
     assert whole.sum() == pytest.approx(1, abs=1e-5)
+    # The small image matters, each of its pixels.
+    for one, other in ((0, 1), (0, 2), (1, 3)):
+        assert np.abs(np.log(each[one] / each[other])).max() > 0.05
     # Drawing both, small and then large, draws images of that probability.
     n = 40_000
     drawn = jax.jit(lambda key: pixelrnn.sample(config, variables, key, n))(jax.random.key(1))
@@ -184,6 +189,35 @@ def test_two_scales(network):
     assert (both <= whole * (1 + 1e-5)).all()
     terms = jitted(pixelrnn, "log_conditionals", config)(variables, x)
     np.testing.assert_allclose(terms.reshape(len(x), -1).sum(1), np.log(both), rtol=1e-4)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_layer_of_the_large_scale_hears_what_lies_ahead_in_the_small_image(network):
+    """Section 3.6: the small image is known as a whole, and each layer is biased by it."""
+    config, variables = made(network, shape=(8, 8, 1), factor=2)
+    x = jnp.ones((1, 8, 8, 1))
+    small = jax.random.bernoulli(jax.random.key(3), 0.5, (1, 4, 4, 1)).astype(jnp.float32)
+
+    def first(large, small):
+        together = {"params": {**variables["params"], "large": large}}
+        return pixelrnn.logits(config, together, x, small=small)[0, 0, 0, 0]
+
+    slopes = jax.jit(jax.grad(first, argnums=(0, 1)))
+    of_large, of_small = slopes(variables["params"]["large"], small)
+    assert (of_small != 0).all()  # the first pixel of all is told of every one
+    for layer in range(2):
+        assert (of_large["rnn"][f"hear_{layer}"]["kernel"] != 0).any()
+    # And what it is not told by the small image it does not see.
+    field = evals.receptive_field(pixelrnn, config, variables, 4, 3, small=small)
+    place = np.arange(64).reshape(8, 8)
+    assert not field[place >= place[4, 3]].any()
+    assert field[4, 2] > 0
+    # Bytes are numbers like others.
+    levels, more = made(network, shape=(4, 4, 1), factor=2, levels=256)
+    x, small = jnp.full((1, 4, 4, 1), 9.0), np.full((1, 2, 2, 1), 200)
+    asked = jitted(pixelrnn, "logits", levels)
+    same = [asked(more, x, small=small.astype(kind)) for kind in ("uint8", "float32")]
+    np.testing.assert_array_equal(*same)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -380,6 +414,11 @@ def test_small_images_must_fit():
         pixelrnn.sample(
             config, variables, jax.random.key(0), 1,
             small=jnp.ones((1, 2, 2, 1)), given=(jnp.zeros((1, *config.shape)), known),
+        )  # fmt: skip
+    with pytest.raises(ValueError, match=r"given must be images \[1, 4, 4, 1\] and a bool mask"):
+        pixelrnn.sample(
+            config, variables, jax.random.key(0), 1,
+            small=jnp.zeros((1, 2, 2, 1)), given=(jnp.zeros((1, *config.shape)), known[None]),
         )  # fmt: skip
     assert pixelrnn.metric(config) == "NLL bound"
     assert pixelrnn.metric(pixelrnn.tiny()) == "NLL"

@@ -97,6 +97,9 @@ def test_init_sees_examples_as_a_step_takes_them():
     rows = Order(120, run.seed).epoch(0)
     np.testing.assert_array_equal(found["label"], dataset().splits["train"]["label"][rows])
     assert init_batch(run_of("dynamic"), vae, dataset()) is None
+    family = families.get("pixelcnn_pp")
+    scales = dataclasses.replace(run_of("dynamic"), family="pixelcnn_pp", model=family.tiny())
+    assert init_batch(scales, family, dataset())["x"].shape == (100, 3, 3, 1)
     assert init_batch(run_of(), families.get("nade"), dataset()) is None
 
 
