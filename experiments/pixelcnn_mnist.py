@@ -6,7 +6,9 @@ network, nor its rates; RMSProp and batches of 16 are the paper's. `gated` is th
 arXiv:1606.05328, for which no paper prints a figure on this data set.
 
 Weights are chosen on validation; `masked` and `gated` learn the training images by heart without
-dropout. `fast` is half as wide, with the passes that an hour and a half of one CPU core allows.
+dropout. `fast` is half as wide and trained by Muon, with the passes that two hours of one CPU core
+allow: 24,000 images, the rate falling to 0, bring it to 90.6 nats on validation, where 40,000 by
+Adam have 91.1.
 """
 
 import dataclasses
@@ -50,11 +52,11 @@ FAST = dataclasses.replace(
     MASKED,
     experiment="pixelcnn_mnist:fast",
     model=dataclasses.replace(MASKED.model, features=32, dropout=0.0),
-    optimizer=Optimizer(learning_rate=2e-3, schedule="linear", clip=1.0),
-    train=dataclasses.replace(MASKED.train, steps=50_000, batch_size=16, eval_every=2_500),
+    optimizer=Optimizer(optimizer="muon", learning_rate=5e-3, schedule="linear", clip=1.0),
+    train=dataclasses.replace(MASKED.train, steps=60_000, batch_size=16, eval_every=2_500),
     figure=dataclasses.replace(
         MASKED.figure,
-        difference="16 passes; Adam with a rate falling to 0, gradients clipped and averaged"
+        difference="19 passes; Muon with a rate falling to 0, gradients clipped and averaged"
         " weights; the paper has RMSProp, and does not print the network's size: 7 layers of 32",
     ),
 )
