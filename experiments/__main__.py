@@ -48,12 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="the rows as a JSON list")
     parser.add_argument("--records", type=pathlib.Path, default=RECORDS, help="folder of records")
     options = parser.parse_args(argv)
-    if not options.records.is_dir():
-        print(
-            f"error: there is no folder {options.records}; say where records are.", file=sys.stderr
-        )
-        return 2
     try:
+        if not options.records.is_dir():
+            raise ValueError(f"there is no folder {options.records}; say where records are.")
         rows = table(options.records)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

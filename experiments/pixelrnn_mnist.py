@@ -30,11 +30,16 @@ from genjax.families import pixelrnn
 from genjax.train import Figure, Run, Train
 from genjax.train.cli import main
 
-ADAM = (
-    "Adam in batches of 64 with a rate falling to 0, gradients clipped and averaged weights; the"
-    " paper has RMSProp in batches of 16; residual connections, and no skip connections to the"
-    " output, which the paper says one can also use"
-)
+
+def trained(rule: str = "Adam", images: int = 64) -> str:
+    """What differs from the paper in a row's training."""
+    return (
+        f"{rule} in batches of {images} with a rate falling to 0, gradients clipped and averaged"
+        " weights; the paper has RMSProp in batches of 16; residual connections, and no skip"
+        " connections to the output, which the paper says one can also use"
+    )
+
+
 MARGIN = "layers work on one column more than the image has"
 
 ONE = Run(
@@ -57,7 +62,7 @@ ONE = Run(
         paper=80.75,
         tag="seen",
         source="van den Oord et al. 2016, table 4: Diagonal BiLSTM, 1 layer, h = 32",
-        difference=f"{ADAM}; {MARGIN}",
+        difference=f"{trained()}; {MARGIN}",
         data_checksum="0277658a",
     ),
 )
@@ -67,16 +72,14 @@ FAST = dataclasses.replace(
     experiment="pixelrnn_mnist:fast",
     optimizer=Optimizer(learning_rate=4e-3, schedule="linear", clip=1.0),
     train=dataclasses.replace(ONE.train, steps=36_000, batch_size=32),
-    figure=dataclasses.replace(
-        ONE.figure, difference=f"23 passes; {ADAM.replace('of 64', 'of 32')}; {MARGIN}"
-    ),
+    figure=dataclasses.replace(ONE.figure, difference=f"23 passes; {trained(images=32)}; {MARGIN}"),
 )
 
 
 def by_muon(run: Run, name: str, steps: int) -> Run:
     """The same network, so many steps of 32 images by Muon."""
     passes = round(steps * 32 / 50_000)
-    differs = f"{passes} passes; {ADAM.replace('Adam', 'Muon').replace('of 64', 'of 32')}; {MARGIN}"
+    differs = f"{passes} passes; {trained('Muon', 32)}; {MARGIN}"
     return dataclasses.replace(
         run,
         experiment=f"pixelrnn_mnist:{name}",
@@ -92,7 +95,7 @@ def changed(name: str, paper: float, row: str, model: pixelrnn.Config, more: str
         ONE.figure,
         paper=paper,
         source=f"van den Oord et al. 2016, table 4: {row}",
-        difference=f"{ADAM}; {more}",
+        difference=f"{trained()}; {more}",
     )
     return dataclasses.replace(ONE, experiment=f"pixelrnn_mnist:{name}", model=model, figure=figure)
 
@@ -121,7 +124,7 @@ RECIPES = {
             ONE.figure,
             paper=80.54,
             source="van den Oord et al. 2016, table 4: Row LSTM",
-            difference=f"18 passes; {ADAM.replace('of 64', 'of 32')}; three layers of 16: the paper"
+            difference=f"18 passes; {trained(images=32)}; three layers of 16: the paper"
             " does not print its size",
         ),
     ),
