@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.resnet import sides_of
-from genjax.nn.transposed import ConvTranspose
+from genjax.nn.transposed import ConvTranspose, strided_conv
 
 NORMS = ("batch", "layer", "spectral", "none")
 
@@ -139,6 +139,7 @@ class DownStack(nn.Module):
             options: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype}
             options["use_bias"] = i == 0 or self.norm != "batch"
             if i < len(self.widths):
+                options["conv_general_dilated"] = strided_conv
                 layer: nn.Module = nn.Conv(units, (self.kernel,) * 2, strides=(2, 2), **options)
             else:
                 layer = nn.Dense(units, **options)

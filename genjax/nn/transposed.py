@@ -1,13 +1,24 @@
-"""Transposed convolutions, whose gradient is quick on CPU too.
+"""Convolutions with strides and their transposes, said so that XLA multiplies no zeros.
 
 Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning" (arXiv:1603.07285),
-chapter 4. A transposed convolution is a convolution of its input with zeros between the pixels.
-XLA takes it so, and on CPU it has no quick way to the gradient by the kernel then: that alone was
-14 to 28 times the time of the layer. Seen from an output, only every `stride`-th tap of the kernel
-meets a pixel that is not such a zero; which ones depends on the remainder of the output's place.
-So it is stride x stride plain convolutions, one a remainder, with nothing multiplied in vain.
+chapters 2 and 4. A transposed convolution is a convolution of its input with zeros between the
+pixels, and so is the gradient of one with strides by its input. XLA takes it so:
+
+* On a CPU it has no quick way to the gradient by the kernel then: that alone was 14 to 28 times the
+  time of the layer.
+* On a GPU it gives cuDNN the zeros to multiply, four of five or more, unless the kernel is turned
+  round by an instruction of its own; and where a kernel has more places than the image it lets the
+  two change roles, so that no form of cuDNN's for gradients fits (`experiments.compile_ahead` shows
+  what became of a program).
+
+Seen from an output, only every `stride`-th tap of the kernel meets a pixel that is not such a zero;
+which ones depends on the remainder of the output's place. So it is stride x stride plain
+convolutions, one a remainder, with nothing multiplied in vain. And a convolution with strides is a
+sum of as many, one a remainder of the input's place.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -15,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.causal import NHWC
+from genjax.nn.mapping import inside_mapping
 
 Padding = Literal["SAME", "VALID"]
 Taps = tuple[int, int, int]  # the first, and zeros before and after all pixels
@@ -41,14 +53,144 @@ def transposed_conv(
     def by_remainder(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return _by_remainder(x, kernel, strides, padding, precision)
 
-    return jax.lax.platform_dependent(x, kernel, cpu=by_remainder, default=whole)
+    def as_gradient(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return _as_gradient(x, kernel, strides, padding, precision)
+
+    def on(cuda: Callable[..., Any]) -> Callable[..., Any]:
+        def chosen(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            ways = {"cpu": by_remainder, "cuda": cuda}
+            return jax.lax.platform_dependent(x, kernel, default=whole, **ways)
+
+        return chosen
+
+    # cuDNN has one call for the layer and one for its gradient by x; for that by the kernel XLA
+    # finds it by remainders alone.
+    by_kernel = on(by_remainder)
+    by_input = by_kernel if inside_mapping() or _swapped(kernel, x) else on(as_gradient)
+    return _each_its_way(by_input, by_kernel, x, kernel)
+
+
+def _each_its_way(
+    by_input: Callable[..., Any], by_kernel: Callable[..., Any], x: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    """A function linear in both that is said in two ways: `by_input` gives its value and its slope
+    by x, `by_kernel` the slope by the kernel. Differentiable in both modes, as often as they are.
+    """
+    if by_input is by_kernel:
+        return by_input(x, kernel)
+
+    @jax.custom_jvp
+    def layer(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return by_input(x, kernel)
+
+    @layer.defjvp
+    def tangent(primals: Any, tangents: Any) -> Any:
+        (x, kernel), (dx, dkernel) = primals, tangents
+        # Through the rule itself, so that slopes of slopes are said the same way.
+        return layer(x, kernel), layer(dx, kernel) + by_kernel(x, dkernel)
+
+    return layer(x, kernel)
+
+
+def _swapped(kernel: jax.Array, image: Any) -> bool:
+    """Whether XLA lets a kernel and an image change roles: the kernel has more places."""
+    return math.prod(kernel.shape[:2]) > math.prod(image.shape[1:3])
+
+
+def strided_conv(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **said: Any) -> Any:
+    """`jax.lax.conv_general_dilated` for `nn.Conv(conv_general_dilated=)`, `[B, H, W, C]`.
+
+    On a GPU a kernel with more places than what comes out goes by remainders.
+    """
+
+    def whole(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **said)
+
+    def by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return _by_phase(x, kernel, strides, padding, said.get("precision"))
+
+    plain = all(said.get(k) in (None, 1, (1, 1)) for k in PLAIN)
+    made = jax.eval_shape(whole, x, kernel)
+    if not plain or math.prod(strides) == 1 or not _swapped(kernel, made):
+        return whole(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cuda=by_phase, default=whole)
+
+
+PLAIN = ("lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count")
+
+
+def _by_phase(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Any, precision: Any
+) -> jax.Array:
+    """A convolution with strides as a sum over the remainders of the input's place."""
+    sides = x.shape[1:3]
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(sides, kernel.shape[:2], strides, padding)
+    rows, columns = (_phases(sides[i], kernel.shape[i], strides[i], *padding[i]) for i in range(2))
+
+    def part(row: Taps, column: Taps, i: int, j: int) -> jax.Array:
+        return jax.lax.conv_general_dilated(
+            x[:, i :: strides[0], j :: strides[1]],
+            kernel[row[0] :: strides[0], column[0] :: strides[1]],
+            (1, 1),
+            (row[1:], column[1:]),
+            dimension_numbers=NHWC,
+            precision=precision,
+        )
+
+    parts = [part(r, c, i, j) for i, r in rows for j, c in columns]
+    return sum(parts[1:], parts[0])
+
+
+def _phases(side: int, size: int, stride: int, low: int, high: int) -> list[tuple[int, Taps]]:
+    """Of one axis: remainders of the input's place that a tap meets, each with its taps.
+
+    Tap t of output o meets place stride o + t - low, that is place o + q of those with remainder p,
+    where stride q + p = t - low.
+    """
+    out = (side + low + high - size) // stride + 1
+    found = []
+    for p in range(min(stride, side)):
+        tap = (p + low) % stride
+        first = (tap - low - p) // stride  # q of the first tap, 0 or below
+        taps, places = len(range(tap, size, stride)), len(range(p, side, stride))
+        if taps:  # else a stride longer than the kernel passes these by
+            found.append((p, (tap, -first, out + first + taps - 1 - places)))
+    return found
+
+
+def _as_gradient(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any
+) -> jax.Array:
+    """As the gradient by its input of a convolution with strides, as cuDNN has it in one call."""
+    # Turned round once here and once by the gradient: XLA knows the form by that.
+    turned = jax.lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    axes = [_axis(x.shape[i + 1], kernel.shape[i], strides[i], padding)[:3:2] for i in range(2)]
+    made = jax.ShapeDtypeStruct((len(x), axes[0][0], axes[1][0], kernel.shape[3]), x.dtype)
+    # Place `before` among the zeros is where the first pixel's kernel ends.
+    lows = [kernel.shape[i] - 1 - axes[i][1] for i in range(2)]
+    highs = [
+        (x.shape[i + 1] - 1) * strides[i] + kernel.shape[i] - axes[i][0] - lows[i] for i in range(2)
+    ]
+
+    def conv(y: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(
+            y,
+            turned,
+            strides,
+            tuple(zip(lows, highs, strict=True)),
+            dimension_numbers=NHWC,
+            precision=precision,
+        )
+
+    return jax.linear_transpose(conv, made)(x)[0]
 
 
 def _by_remainder(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any
 ) -> jax.Array:
     batch, features = x.shape[0], kernel.shape[-1]
-    (height, rows), (width, columns) = (
+    (height, rows, _), (width, columns, _) = (
         _axis(x.shape[i + 1], kernel.shape[i], strides[i], padding) for i in range(2)
     )
     many = -(-height // strides[0]), -(-width // strides[1])  # outputs of one remainder
@@ -67,8 +209,9 @@ def _by_remainder(
     return y[:, :height, :width]
 
 
-def _axis(side: int, size: int, stride: int, padding: Padding) -> tuple[int, list[Taps]]:
-    """Of one axis: the side of what comes out, and of every remainder its taps.
+def _axis(side: int, size: int, stride: int, padding: Padding) -> tuple[int, list[Taps], int]:
+    """Of one axis: the side of what comes out, of every remainder its taps, and the place of the
+    first pixel among the zeros.
 
     Pixel m lies at `before + stride m` among the zeros, and tap t of output o meets place o + t.
     """
@@ -83,7 +226,7 @@ def _axis(side: int, size: int, stride: int, padding: Padding) -> tuple[int, lis
         first = (remainder + tap - before) // stride  # the pixel that it meets at the first output
         taps = len(range(tap, size, stride))
         found.append((tap, -first, many + first + taps - 1 - side))
-    return out, found
+    return out, found, before
 
 
 class ConvTranspose(nn.Module):
