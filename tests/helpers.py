@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from scipy import stats
 
+from experiments import flops
 from genjax import families
 from genjax.core import init_state
 from genjax.families import FAMILIES
@@ -292,3 +293,11 @@ def same_by_all(family, config, variables, label, **told):
     np.testing.assert_array_equal(x[1], x[0])
     np.testing.assert_array_equal(x[2], x[0])
     return x[0]
+
+
+def equations(jaxpr):
+    """All of a traced function, with those of the functions in it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in flops.inside(equation.params):
+            yield from equations(inner)

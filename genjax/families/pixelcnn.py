@@ -35,6 +35,7 @@ from genjax.core.raster import Given, Method, batch_spec, check_image, level_tra
 from genjax.core.raster import order as order
 from genjax.losses import sum_event
 from genjax.nn import condition_of, drawn_condition
+from genjax.nn.causal import with_kernels
 from genjax.nn.pixelcnn import Gated, Masked, Sizes
 
 TRAITS = Traits(data="binary", density="exact")
@@ -184,7 +185,8 @@ def sample(
         return draw_values(logits, noise, config.levels)
 
     def cached() -> jax.Array:
-        return network.apply(variables, noise, condition, given, method="sample")
+        kept = with_kernels(network, variables, noise, condition)
+        return network.apply(kept, noise, condition, given, method="sample")
 
     x = draw_by(method, draw, cached, noise, given)
     return x if n else x[0]

@@ -38,7 +38,7 @@ from genjax.losses import (
     sum_event,
 )
 from genjax.nn import condition_of, drawn_condition
-from genjax.nn.causal import scaled
+from genjax.nn.causal import scaled, with_kernels
 from genjax.nn.pixelcnn_pp import PixelCNNPP
 
 TRAITS = Traits(data="levels", density="exact", sample_range=(0.0, 255.0))
@@ -294,18 +294,20 @@ def _cached(
     """Row by row, pixel by pixel: `noise [B, H, W, C] -> x`."""
     network = _network(config)
     batch, rows, columns, channels = noise.shape
-    _, empty = network.apply(variables, jnp.zeros_like(noise), condition, mutable=["cache"])
+    fixed = with_kernels(network, variables, noise, condition)
+    made = functools.partial(network.apply, mutable=["cache"])
+    _, empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(made, fixed, noise, condition))
 
     def row(carry: Any, r: jax.Array) -> tuple[Any, jax.Array]:
         cache, above = carry
         of_row, new = network.apply(
-            {**variables, **cache}, above, condition, r, method="row", mutable=["cache"]
+            {**fixed, **cache}, above, condition, r, method="row", mutable=["cache"]
         )
 
         def pixel(carry: Any, column: jax.Array) -> tuple[Any, jax.Array]:
             cache, left = carry
             out, new = network.apply(
-                {**variables, **cache},
+                {**fixed, **cache},
                 left,
                 of_row,
                 condition,

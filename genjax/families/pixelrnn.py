@@ -47,7 +47,7 @@ from genjax.core.raster import (
 from genjax.core.raster import order as order
 from genjax.losses import sum_event
 from genjax.nn import condition_of, drawn_label
-from genjax.nn.causal import scaled
+from genjax.nn.causal import scaled, with_kernels
 from genjax.nn.pixelrnn import PixelRNN, Sizes
 from genjax.nn.transposed import ConvTranspose
 
@@ -314,7 +314,8 @@ def sample(
         return draw_values(logits, noise, config.levels)
 
     def cached() -> jax.Array:
-        return network.apply(variables, noise, condition, small, given, method="sample")
+        fixed = with_kernels(network, variables, noise, condition, small)
+        return network.apply(fixed, noise, condition, small, given, method="sample")
 
     x = draw_by(method, draw, cached, noise, given)
     return x if n else x[0]

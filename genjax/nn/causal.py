@@ -10,6 +10,7 @@ What a convolution reads lies in a *buffer*: its input, with the zeros around it
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -31,8 +32,14 @@ def valid_conv(
     steps: tuple[int, int] = (1, 1),
     exact: jax.lax.Precision | None = None,
 ) -> jax.Array:
-    """Without a margin; in full float32 where that is the dtype, on a GPU too, or `exact`."""
+    """Without a margin; in full float32 where that is the dtype, on a GPU too, or `exact`.
+
+    Where the kernel covers all of the image, as in drawing pixel by pixel, it is a matrix product:
+    one kernel of a GPU, and none of cuDNN's calls.
+    """
     exact = exact or precision(x.dtype)
+    if x.shape[1:3] == kernel.shape[:2]:
+        return jnp.einsum("bhwi,hwio->bo", x, kernel, precision=exact)[:, None, None]
 
     def whole(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(
@@ -43,6 +50,35 @@ def valid_conv(
         return whole(x, kernel)
     by_image = functools.partial(_by_image, exact=exact)
     return jax.lax.platform_dependent(x, kernel, cpu=by_image, default=whole)
+
+
+def kept_kernel(
+    module: nn.Module, make: Callable[[], tuple[jax.Array, jax.Array]]
+) -> tuple[jax.Array, jax.Array]:
+    """`make()`, a layer's kernel and bias as it multiplies with them; or what was kept of that.
+
+    A pass with collection `kernels` mutable keeps it, and whoever passes the collection on spares
+    each of many passes the making. XLA does not take it out of a loop.
+    """
+    names = ("kernel", "bias")
+    if module.has_variable("kernels", names[0]):
+        kernel, bias = (module.get_variable("kernels", name) for name in names)
+        return kernel, bias
+    kernel, bias = make()
+    if module.is_mutable_collection("kernels") and not module.is_initializing():
+        for name, made in zip(names, (kernel, bias), strict=True):
+            module.put_variable("kernels", name, made)
+    return kernel, bias
+
+
+def with_kernels(network: nn.Module, variables: Any, *arguments: Any) -> dict[str, Any]:
+    """The variables with the kernels of all layers kept: see `kept_kernel`.
+
+    By a pass over the first example, of which nothing else is used, so that nothing else is
+    computed.
+    """
+    one = jax.tree.map(lambda a: a[:1], arguments)
+    return {**variables, **network.apply(variables, *one, mutable=["kernels"])[1]}
 
 
 def _by_image(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.Array:
@@ -117,16 +153,20 @@ class CausalConv(nn.Module):
 
     def weights(self) -> tuple[jax.Array, jax.Array]:
         """The masked kernel and the bias, in the dtype of the computation."""
-        mask = kernel_mask(
-            self.height,
-            self.width,
-            self.left,
-            np.asarray(self.in_groups),
-            np.asarray(self.out_groups),
-            self.kind,
-        )
-        kernel = self.kernel if mask.all() else self.kernel * mask
-        return kernel.astype(self.dtype), self.bias.astype(self.dtype)
+
+        def masked() -> tuple[jax.Array, jax.Array]:
+            mask = kernel_mask(
+                self.height,
+                self.width,
+                self.left,
+                np.asarray(self.in_groups),
+                np.asarray(self.out_groups),
+                self.kind,
+            )
+            kernel = self.kernel if mask.all() else self.kernel * mask
+            return kernel.astype(self.dtype), self.bias.astype(self.dtype)
+
+        return kept_kernel(self, masked)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.weights()

@@ -6,10 +6,11 @@ pixel, stream ul those and what is on its left.
 
 For sampling, `row` gives stream u of a row once the row above is drawn, and `pixel` stream ul of a
 pixel once the one on its left is (Ramachandran et al. 2017, "Fast Generation for Convolutional
-Autoregressive Models", arXiv:1704.06001). A halved map is asked again at every pixel it covers, and
-gives the same: its inputs have not changed.
+Autoregressive Models", arXiv:1704.06001). A halved map is computed at the first row, or pixel, of
+those that it covers, and kept for the others: its inputs do not change any more.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -109,52 +110,108 @@ class PixelCNNPP(nn.Module):
         self.last = WeightNorm(self.outputs)
 
     def stream_u(
-        self, u: jax.Array, condition: Any, train: bool, at: At, sides: Any = None
+        self, u: jax.Array, condition: Any, train: bool, at: At, sides: Any = None, level: int = 0
     ) -> tuple[list[list[jax.Array]], list[list[jax.Array]]]:
-        """All maps of stream u by level, on the way down and up.
+        """All maps of stream u by level, from `level` on, on the way down and up.
 
         `sides` are those of the levels' maps: an odd one was rounded up on the way down.
         """
-        down: list[list[jax.Array]] = []
-        for k in range(self.halvings + 1):
-            maps = [u]
-            for block in self.down_u[k]:
-                maps.append(block(maps[-1], None, condition, train, at(k)))
-            down.append(maps)
-            if k < self.halvings:
-                u = self.shrink_u[k](maps[-1], at(k))
-        up: list[list[jax.Array]] = [[] for _ in down]
-        skips = [list(maps) for maps in down]
-        u = skips[-1].pop()
-        for k in reversed(range(self.halvings + 1)):
-            for block in self.up_u[k]:
-                u = block(u, skips[k].pop(), condition, train, at(k))
-                up[k].append(u)
-            if k:
-                u = _cut(self.grow_u[k - 1](u, at(k - 1)), sides, k - 1)
-        return down, up
+        maps = [u]
+        for block in self.down_u[level]:
+            maps.append(block(maps[-1], None, condition, train, at(level)))
+        skips, down = list(maps), [maps]
+        up: list[list[jax.Array]] = []
+        if level < self.halvings:
+
+            def deeper(module: Any, u: jax.Array) -> Any:
+                below, above = module.stream_u(u, condition, train, at, sides, level + 1)
+                return (below, above), above[0][-1]
+
+            smaller = self.shrink_u[level](maps[-1], at(level))  # it is told of every place
+            none = functools.partial(self._no_maps, u, sides, level + 1)
+            name = f"kept_u_{level}"
+            (below, up), u = self._where_new(name, deeper, smaller, at(level), none)
+            down = down + below
+            u = _cut(self.grow_u[level](u, at(level)), sides, level)
+        else:
+            u = skips.pop()
+        grown = []
+        for block in self.up_u[level]:
+            u = block(u, skips.pop(), condition, train, at(level))
+            grown.append(u)
+        return down, [grown] + up
 
     def stream_ul(
-        self, ul: jax.Array, us: Any, condition: Any, train: bool, at: At, sides: Any = None
+        self,
+        ul: jax.Array,
+        us: Any,
+        condition: Any,
+        train: bool,
+        at: At,
+        sides: Any = None,
+        level: int = 0,
     ) -> jax.Array:
-        """The last map of stream ul; `us` is what `stream_u` gave."""
+        """The last map of stream ul at a level, from its first; `us` is what `stream_u` gave."""
         down_u, up_u = us
-        down: list[list[jax.Array]] = []
-        for k in range(self.halvings + 1):
-            maps = [ul]
-            for block, u in zip(self.down_ul[k], down_u[k][1:], strict=True):
-                maps.append(block(maps[-1], u, condition, train, at(k)))
-            down.append(maps)
-            if k < self.halvings:
-                ul = self.shrink_ul[k](maps[-1], at(k))
-        ul = down[-1].pop()
-        for k in reversed(range(self.halvings + 1)):
-            for block, u in zip(self.up_ul[k], up_u[k], strict=True):
-                beside = jnp.concatenate([u, down[k].pop()], axis=-1)
-                ul = block(ul, beside, condition, train, at(k))
-            if k:
-                ul = _cut(self.grow_ul[k - 1](ul, at(k - 1)), sides, k - 1)
+        maps = [ul]
+        for block, u in zip(self.down_ul[level], down_u[level][1:], strict=True):
+            maps.append(block(maps[-1], u, condition, train, at(level)))
+        if level < self.halvings:
+
+            def deeper(module: Any, ul: jax.Array) -> Any:
+                return (), module.stream_ul(ul, us, condition, train, at, sides, level + 1)
+
+            smaller = self.shrink_ul[level](maps[-1], at(level))
+            _, ul = self._where_new(f"kept_ul_{level}", deeper, smaller, at(level), tuple)
+            ul = _cut(self.grow_ul[level](ul, at(level)), sides, level)
+        else:
+            ul = maps.pop()
+        for block, u in zip(self.up_ul[level], up_u[level], strict=True):
+            ul = block(ul, jnp.concatenate([u, maps.pop()], axis=-1), condition, train, at(level))
         return ul
+
+    def _where_new(
+        self,
+        name: str,
+        deeper: Callable[..., Any],
+        x: jax.Array,
+        at: Place | None,
+        none: Callable[[], Any],
+    ) -> tuple[Any, jax.Array]:
+        """What deeper levels make of a map, and the last of theirs: of a row or a pixel where it is
+        the first that a place of theirs covers; else `none()`, and the last as it was kept."""
+        if at is None:
+            found, last = deeper(self, x)
+            if self.is_mutable_collection("cache") and not self.is_initializing():
+                self.put_variable("cache", name, jnp.zeros_like(last[:, :1]))
+            return found, last
+        row, column = at
+        kept = self.get_variable("cache", name)
+        new, place, width = row % 2 == 0, 0, kept.shape[2]
+        if column is not None:
+            new, place, width = new & (column % 2 == 0), column // 2, 1
+        old = jax.lax.dynamic_slice_in_dim(kept, place, width, axis=2)
+
+        # A loop of one turn or none: a choice would copy the buffers of all deeper levels.
+        def turn(module: Any, carry: Any) -> Any:
+            return jnp.zeros((), bool), *deeper(module, x)
+
+        _, found, last = nn.while_loop(
+            lambda _, carry: carry[0], turn, self, (new, none(), old), carry_variables="cache"
+        )
+        kept = jax.lax.dynamic_update_slice_in_dim(kept, last, place, axis=2)
+        self.put_variable("cache", name, kept)
+        return found, last
+
+    def _no_maps(self, u: jax.Array, sides: Any, level: int) -> Any:
+        """Zeros in the place of what `stream_u` gives of a row from a level on."""
+
+        def zeros(k: int, count: int) -> list[jax.Array]:
+            return [jnp.zeros((len(u), 1, sides[k][1], self.features), u.dtype)] * count
+
+        levels = range(level, self.halvings + 1)
+        down = [zeros(k, self.blocks + 1) for k in levels]
+        return down, [zeros(k, self.blocks + (k < self.halvings)) for k in levels]
 
     def __call__(self, x: jax.Array, condition: Any = None, train: bool = False) -> jax.Array:
         x = with_ones(x)

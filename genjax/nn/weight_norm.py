@@ -7,7 +7,8 @@ its authors released: the shifts.
 
 A layer works on whole maps, or on a row or a pixel of them: then its input is written into a buffer
 of collection `cache`, beside what came before, and only the output there is computed. A whole map
-with that collection mutable makes empty buffers.
+with that collection mutable makes empty buffers, and with `kernels` mutable it keeps the kernels,
+so that a pixel need not begin with the norms of all weights.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.causal import valid_conv
+from genjax.nn.causal import kept_kernel, valid_conv
 from genjax.nn.masked import precision
 from genjax.nn.transposed import transposed_conv
 
@@ -74,7 +75,7 @@ class WeightNorm(nn.Module):
             (0, row // self.stride * self.stride, first, 0),
             (x.shape[0], self.height, wide, x.shape[-1]),
         )
-        return _valid(part, kernel, (1, self.stride)) + bias
+        return valid_conv(part, kernel, (1, self.stride)) + bias
 
 
 class WeightNormUp(nn.Module):
@@ -109,13 +110,19 @@ class WeightNormUp(nn.Module):
         if column is None:
             return whole(kernel, x, rows=1) + bias
         kernel = jax.lax.dynamic_slice_in_dim(kernel, 1 - column % 2, 1, axis=1)
-        return _valid(x, kernel, (1, 1)) + bias
+        return valid_conv(x, kernel) + bias
 
 
 def _weights(
     module: nn.Module, shape: tuple[int, ...], whole: Any, x: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The kernel and the bias, in the dtype of the computation."""
+    return kept_kernel(module, lambda: _normalised(module, shape, whole, x))
+
+
+def _normalised(
+    module: nn.Module, shape: tuple[int, ...], whole: Any, x: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     v = module.param("v", NORMAL, shape)
     direction = v / jnp.sqrt(jnp.sum(v**2, axis=(0, 1, 2), keepdims=True))
     mean = gain = jnp.zeros(shape[-1:])
@@ -130,13 +137,6 @@ def _weights(
     dtype: Any = getattr(module, "dtype", jnp.float32)
     kernel = (g[None, None, None] * direction).astype(dtype)
     return kernel, bias.astype(dtype)[None, None, None]
-
-
-def _valid(x: jax.Array, kernel: jax.Array, steps: tuple[int, int]) -> jax.Array:
-    if x.shape[1:3] == kernel.shape[:2]:  # one pixel: a matrix product
-        out = jnp.einsum("bhwi,hwio->bo", x, kernel, precision=precision(x.dtype))
-        return out[:, None, None]
-    return valid_conv(x, kernel, steps)
 
 
 def _pads(margins: list[tuple[int, int]]) -> list[tuple[int, int]]:

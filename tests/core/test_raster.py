@@ -72,7 +72,7 @@ MOST = {
     ("pixelcnn", "gated"): 3.0,
     ("pixelrnn", "row"): 3.2,
     ("pixelrnn", "diagonal"): 3.2,
-    # Its channels come together; a halved map is computed anew for every pixel of the full one.
+    # Its channels come together; a loop that halved maps are computed in counts at every pixel.
     ("pixelcnn_pp", None): 3.0,
 }
 
@@ -92,6 +92,7 @@ def test_cached_draws_never_repeat_the_whole_network_a_pixel(name, network):
         sample = lambda v: family.sample(config, v, key, n, method=method)  # noqa: E731
         return flops.count(sample, variables) / whole
 
-    assert drawn("cached") <= MOST[name, network]
+    # Kernels are taken from a pass over one example, of which XLA keeps nothing else.
+    assert drawn("cached") - 1 / n <= MOST[name, network]
     together = shape[2] if name == "pixelcnn_pp" else 1
     assert drawn("naive") == math.prod(shape) / together

@@ -1,6 +1,7 @@
 """PixelCNN++: normalised where it halves its maps, causal, and its two ways to draw."""
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -8,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import filled, jitted, same_by_all
+from helpers import equations, filled, jitted, same_by_all
 from scipy import stats
 
 from genjax import evals
 from genjax.core import init_state
 from genjax.families import pixelcnn_pp
+from genjax.nn import weight_norm
+from genjax.nn.causal import scaled
 from genjax.nn.weight_norm import WeightNorm, WeightNormUp, shift_down, shift_right
 
 TINY = dataclasses.replace(pixelcnn_pp.tiny(), dropout=0.0)
@@ -117,6 +120,53 @@ def test_three_ways_to_draw_make_the_same_images(shape, levels):
     image = jax.random.randint(jax.random.key(5), x.shape, 0, levels).astype(jnp.float32)
     ended = same_by_all(pixelcnn_pp, config, variables, label, given=(image, known))
     np.testing.assert_array_equal(ended[:, known], image[:, known])
+
+
+@pytest.mark.parametrize(("shape", "halvings"), [((5, 6, 1), 2), ((4, 5, 3), 1), ((8, 7, 1), 2)])
+def test_rows_and_pixels_are_the_whole_map(shape, halvings):
+    """Deeper levels too, which are computed at the first pixel that each of their places covers."""
+    config, variables = made(shape=shape, levels=4, halvings=halvings, classes=2, scale=0.7)
+    network, (rows, columns, channels) = pixelcnn_pp._network(config), shape
+    x = scaled(jax.random.randint(jax.random.key(0), (3, *shape), 0, 4).astype(jnp.float32), 4)
+    told = jax.nn.one_hot(jnp.array([0, 1, 1]), 2)
+    apply = functools.partial(network.apply, mutable=["cache"])
+    whole, kept = network.apply(variables, x, told, mutable=["cache", "kernels"])
+    variables, cache = {**variables, "kernels": kept["kernels"]}, {"cache": kept["cache"]}
+
+    @jax.jit
+    def of_row(cache, above, r):
+        return apply({**variables, **cache}, above, told, r, method="row")
+
+    @jax.jit
+    def of_pixel(cache, left, us, r, c):
+        return apply({**variables, **cache}, left, us, told, r, c, method="pixel")
+
+    found = np.zeros_like(whole)
+    for r in range(rows):
+        above = x[:, r - 1 : r] if r else jnp.zeros((3, 1, columns, channels))
+        us, cache = of_row(cache, above, jnp.asarray(r))
+        for c in range(columns):
+            left = x[:, r : r + 1, c - 1 : c] if c else jnp.zeros((3, 1, 1, channels))
+            found[:, r, c], cache = of_pixel(cache, left, us, jnp.asarray(r), jnp.asarray(c))
+    np.testing.assert_allclose(found, whole, atol=2e-5)
+
+
+def test_what_does_not_change_is_made_once_for_all_pixels(monkeypatch):
+    """Norms of the weights; and deeper levels are left out where they are not new."""
+    config, variables = made(shape=(5, 6, 1), levels=4, halvings=2)
+    layers, normalised = [], weight_norm._normalised
+
+    def counted(module, *told):
+        layers.append(module.path)
+        return normalised(module, *told)
+
+    monkeypatch.setattr(weight_norm, "_normalised", counted)
+    draw = functools.partial(pixelcnn_pp.sample, config, variables, n=2)
+    traced = jax.make_jaxpr(draw)(jax.random.key(0)).jaxpr
+    paths = [p for p, _ in jax.tree.leaves_with_path(variables["params"]) if p[-1].key == "v"]
+    assert len(layers) == len(paths)
+    loops = [e for e in equations(traced) if e.primitive.name == "while"]
+    assert len(loops) == 2 * config.halvings  # of one turn or none, a stream and a level each
 
 
 def test_draws_pass_the_cumulative_probability():
