@@ -8,6 +8,7 @@ Layers work on whole images (`__call__`), and on one pixel with what they keep o
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from genjax.nn.causal import CausalConv, PixelHead, drawn, groups, one_pixel, scaled
 from genjax.nn.masked import precision
@@ -22,6 +24,12 @@ from genjax.nn.masked import precision
 State = tuple[jax.Array, jax.Array]  # hidden and cell
 Kept = dict[str, jax.Array]  # what a layer knows of earlier pixels
 Pixel = tuple[Kept, jax.Array, Kept]  # what it knows, states of the pixel, and what will be known
+# What the gradient keeps of a step of a recurrence on a GPU, where each of the eight parts that it
+# keeps otherwise is written by a kernel of its own.
+KEEP_GATES: dict[str, Any] = {
+    "policy": jax.checkpoint_policies.save_only_these_names("gates"),
+    "prevent_cse": False,  # a scan keeps the two apart
+}
 IN_CACHE = 4  # images whose diagonals a CPU's caches hold: fastest of 1 to 64, 28x28 and h = 32
 
 
@@ -149,12 +157,16 @@ class RowLSTM(nn.Module):
 
         def row(state: State, gates: jax.Array) -> tuple[State, jax.Array]:
             h, c = state
-            state = cell(gates + self.from_above(h), c)
+            state = cell(checkpoint_name(gates + self.from_above(h), "gates"), c)
             return state, state[0]
 
-        start = self.recurrence.begin(gates[:, 0, :, : self.features])
-        _, h = jax.lax.scan(row, start, jnp.moveaxis(gates, 1, 0))
-        return jnp.moveaxis(h, 0, 1)
+        def rows(gates: jax.Array, step: Callable[..., Any] = row) -> jax.Array:
+            start = self.recurrence.begin(gates[:, 0, :, : self.features])
+            _, h = jax.lax.scan(step, start, jnp.moveaxis(gates, 1, 0))
+            return jnp.moveaxis(h, 0, 1)
+
+        kept = functools.partial(rows, step=jax.checkpoint(row, **KEEP_GATES))
+        return jax.lax.platform_dependent(gates, cpu=rows, default=kept)
 
     # One pixel at a time. Kept: the inputs of this row, the states of the row above and of this.
 
@@ -256,10 +268,11 @@ class DiagonalBiLSTM(nn.Module):
             # states are what they may be: nobody inside looks there.
             above = shifted(state[0], 1, 1, start[0][:, :1])
             h, c = (jnp.where(begins, s, left) for s, left in zip(start, state, strict=True))
-            state = cell(gates_of(*here) + recurrence.state(h, above), c)
+            gates = checkpoint_name(gates_of(*here) + recurrence.state(h, above), "gates")
+            state = cell(gates, c)
             return state, state[0]
 
-        step = jax.checkpoint(diagonal, prevent_cse=False) if again else diagonal
+        step = jax.checkpoint(diagonal, **(KEEP_GATES | ({"policy": None} if again else {})))
         each = [jnp.moveaxis(skewed(part), 2, 0) for part in parts]  # [S, B, H, ...]
         _, h = jax.lax.scan(step, start, (*each, begins))
         return unskewed(jnp.moveaxis(h, 0, 2), columns)
