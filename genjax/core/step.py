@@ -155,8 +155,21 @@ def _descend(
     metrics = {
         "loss": value,
         **{k: jnp.mean(v) for k, v in aux.items() if k != "updates"},
-        "grad_norm": optax.tree.norm(grads),
-        "update_norm": optax.tree.norm(updates),
-        "param_norm": optax.tree.norm(params),
+        "grad_norm": global_norm(grads),
+        "update_norm": global_norm(updates),
+        "param_norm": global_norm(params),
     }
     return params, opt_state, aux.get("updates", {}), metrics
+
+
+def global_norm(tree: Any) -> jax.Array:
+    """The 2-norm of all numbers of a tree together, as `optax.tree.norm`.
+
+    Rows of each leaf are summed first, then those of all leaves at once: on a GPU that is three
+    kernels besides the one that makes a leaf, where a sum of each leaf to one number is one or two
+    a leaf, half of all that a small network's step starts.
+    """
+    squares = [jnp.square(leaf) for leaf in jax.tree.leaves(tree)]
+    rows = [jnp.ravel(jnp.sum(s, axis=-1) if s.ndim > 1 else s) for s in squares]
+    # Else XLA makes it a sum of sums of leaves again.
+    return jnp.sqrt(jnp.sum(jax.lax.optimization_barrier(jnp.concatenate(rows))))

@@ -20,6 +20,7 @@ from genjax.core import (
     stream,
     with_ema,
 )
+from genjax.core.step import global_norm
 
 
 class Players(NamedTuple):
@@ -304,3 +305,15 @@ def test_critic_steps_are_the_half_steps_one_after_another():
     chex.assert_trees_all_close(got.variables, want.variables, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(got.opt_state, want.opt_state, rtol=1e-5, atol=1e-6)
     assert int(got.step) == 4
+
+
+def test_the_norm_of_all_numbers():
+    rng = np.random.default_rng(0)
+    shapes = ((), (1,), (300,), (4, 5), (3, 3, 2, 6), (0, 4))
+    tree = {str(s): rng.normal(size=s).astype(np.float32) for s in shapes}
+    want = np.sqrt(sum(np.sum(np.float64(a) ** 2) for a in tree.values()))
+    assert float(jax.jit(global_norm)(tree)) == pytest.approx(want, rel=1e-6)
+    assert float(global_norm(tree)) == pytest.approx(float(optax.tree.norm(tree)), rel=1e-6)
+    # Of runs in one program each its own.
+    both = jax.tree.map(lambda a: np.stack([a, 2 * a]), tree)
+    np.testing.assert_allclose(jax.vmap(global_norm)(both), [want, 2 * want], rtol=1e-6)
