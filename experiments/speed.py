@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
             options.platform = options.platform or "cuda"
             runs = ((name, of_dtype(known[name], options.dtype)) for name in options.rows)
             counted = [{"row": name, **floors(run, options)} for name, run in runs]
-            keep(options, about(options) | {"rows": counted})
+            keep(options, about(options, platform=options.platform) | {"rows": counted})
             show("billions of operations, and megabytes", [work_row(r) for r in counted])
             return 0
         if options.peer:
@@ -145,7 +145,7 @@ def time_rows(options: argparse.Namespace) -> int:
     known, limits = all_rows(), (options.repeats, options.seconds)
     peaks = {name: peak(name, options.peak_side, *limits) for name in PEAKS}
     peaks["memory"] = memory_peak(options.peak_side, *limits)
-    shared = about(options) | {"peaks": peaks}
+    shared = about(options, device=device()) | {"peaks": peaks}
     found: list[dict[str, Any]] = []
     for name in options.rows:
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -169,10 +169,9 @@ def time_rows(options: argparse.Namespace) -> int:
     return 0 if len(measured) == len(found) else 1
 
 
-def about(options: argparse.Namespace) -> dict[str, Any]:
+def about(options: argparse.Namespace, **where: Any) -> dict[str, Any]:
     """What all rows of a file share: the code, the machine, and what was asked of them."""
     asked = {name: value for name, value in vars(options).items() if name != "out"}
-    where = {"platform": options.platform} if options.count else {"device": device()}
     return {"commit": commit(), **where, "versions": versions(), "options": asked}
 
 
@@ -330,11 +329,11 @@ def figures(
         "examples_per_second": examples / found["seconds"],
         "share_of_peak": at_peak(found, peaks) / found["seconds"],
         "share_of_memory": found["bytes"] / found["seconds"] / peaks["memory"],
-        "memory_bytes": _bytes(memory) if memory else 0,
+        "memory_bytes": bytes_held(memory) if memory else 0,
     }
 
 
-def _bytes(memory: Any) -> int:
+def bytes_held(memory: Any) -> int:
     """Of what a call holds at its height: arguments, results and what lies between."""
     both = memory.argument_size_in_bytes + memory.output_size_in_bytes
     return both - memory.alias_size_in_bytes + memory.temp_size_in_bytes

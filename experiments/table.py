@@ -15,7 +15,8 @@ HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
 NOT_EXPERIMENTS = {
     *("__main__", "blind_spot", "input_rate", "pixel_sampling", "reproduce", "select", "table"),
-    *("flops", "loop_cost", "peers", "speed", "tour", "uses", "vae_rate"),
+    *("compile_ahead", "flops", "kernels", "loop_cost", "peers", "speed", "tour", "uses"),
+    "vae_rate",
 }
 
 COLUMNS = (
