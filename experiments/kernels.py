@@ -19,15 +19,17 @@ from typing import NamedTuple
 FREE = frozenset(
     (
         *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
-        *("opt-barrier", "partition-id", "replica-id", "copy-done", "async-done", "async-update"),
+        *("opt-barrier", "partition-id", "replica-id", "async-update"),
     )
 )
 INSIDE = frozenset(("call", "async-start", "conditional"))
+UPDATES = {"dynamic-update-slice": 1, "scatter": 2}  # in place, and which operand is the update
 SLICES = frozenset(("dynamic-slice", "slice", "gather"))
 SMALLEST = {"pred": 1, "token": 0, "opaque": 0}  # bytes of types whose names do not say bits
 HEAD = re.compile(r"^(?:ENTRY )?%?([\w.\-]+)(?: \(.*\))?(?: -> .*)? \{")
 NAMED = re.compile(r"^\s+(ROOT )?%?([^\s=]+) = ")
 ARRAY = re.compile(r"(\w+)\[([\d,<= ]*)\]")
+EXACT = re.compile(r'\{highest,highest|"operand_precision":\["HIGHEST","HIGHEST"')
 CALLED = re.compile(
     r"(?:calls|to_apply|body|branch_computations|true_computation|false_computation)="
     r"(\{[^}]*\}|%?[\w.\-]+)"
@@ -121,13 +123,17 @@ def _closing(text: str) -> int:
 def _kernels(of: dict[str, list[_Line]], name: str, times: float, turns: float) -> Iterator[Kernel]:
     shapes = {line.name: line.shape for line in of[name]}
     for line in of[name]:
-        if line.opcode in FREE:
+        if line.opcode in FREE or line.opcode.endswith("-done"):
             continue
         if line.opcode == "while":
             length = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line.rest)
             body = re.search(r"body=%?([\w.\-]+)", line.rest)
             assert body is not None
             yield from _kernels(of, body[1], times * (int(length[1]) if length else turns), turns)
+            if not length:  # else the host counts, and nobody asks the condition
+                asked = re.search(r"condition=%?([\w.\-]+)", line.rest)
+                assert asked is not None
+                yield from _kernels(of, asked[1], times * (turns + 1), turns)
         elif line.opcode in INSIDE:
             # Of branches the dearest is not known before they run: all count.
             for inner in _called(line):
@@ -148,6 +154,10 @@ def _kernel(
     products = [(line, shapes)]
     moved = sum(map(size, operands)) + size(line.shape)
     kind = line.opcode
+    if kind == "dynamic-update-slice":
+        moved = 2 * size(operands[1])
+    elif kind == "copy-start":
+        moved = 2 * size(operands[0])
     if line.opcode == "fusion":
         inner = _called(line)[0]
         products = list(_lines(of, inner))
@@ -155,6 +165,8 @@ def _kernel(
         kind = _find(r"kind=k(\w+)", line.rest)
     elif line.opcode == "custom-call":
         kind = _find(r'custom_call_target="([^"]*)"', line.rest)
+        workspace = re.search(r"[su]8\[[\d,]*\](?:\{[^}]*\})?\)$", line.shape)
+        moved -= size(workspace[0]) if workspace else 0  # a library's own
     found = [(product, taken, operations(product, taken)) for product, taken in products]
     counted = [each for each in found if each[2]]
     first = counted[0] if counted else None
@@ -164,7 +176,7 @@ def _kernel(
         times=times,
         bytes=moved,
         operations=sum(each[2] for each in counted),
-        exact=all("{highest,highest" in each[0].rest for each in counted) and bool(counted),
+        exact=bool(counted) and all(EXACT.search(each[0].rest) for each in counted),
         source=_find(r'op_name="([^"]*)"', line.rest),
         dtype=first[1][first[0].operands[0]].split("[")[0] if first else "",
     )
@@ -193,9 +205,11 @@ def _moved(lines: list[_Line]) -> int:
     total = 0
     for line in gives:
         made = _behind(line, by_name)
-        if made.opcode == "dynamic-update-slice":
-            updated.add(_behind(by_name[made.operands[0]], by_name).name)
-            total += size(by_name[made.operands[1]].shape)
+        into = _behind(by_name[made.operands[0]], by_name) if made.opcode in UPDATES else made
+        others = [u for u in lines if into.name in u.operands and u is not made]
+        if into.opcode == "parameter" and made is not into and not others:
+            updated.add(into.name)
+            total += size(by_name[made.operands[UPDATES[made.opcode]]].shape)
         else:
             total += size(line.shape)
     for line in lines:
@@ -203,7 +217,7 @@ def _moved(lines: list[_Line]) -> int:
             continue
         users = [u for u in lines if line.name in u.operands]
         if users and all(u.opcode in SLICES and u.operands[0] == line.name for u in users):
-            total += sum(size(u.shape) for u in users)
+            total += min(sum(size(u.shape) for u in users), size(line.shape))
         else:
             total += size(line.shape)
     return total
@@ -245,7 +259,8 @@ def operations(line: _Line, shapes: dict[str, str]) -> int:
 def _summed(line: _Line) -> list[int]:
     """Axes of the left operand of a product that are summed over."""
     if line.opcode == "dot":
-        return [int(n) for n in _find(r"lhs_contracting_dims=\{([\d,]*)\}", line.rest).split(",")]
+        found = _find(r"lhs_contracting_dims=\{([\d,]*)\}", line.rest)
+        return [int(n) for n in found.split(",") if n]
     told = json.loads(_find(r'"dot_dimension_numbers":(\{[^}]*\})', line.rest))
     return [int(n) for n in told["lhs_contracting_dimensions"]]
 

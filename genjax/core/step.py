@@ -163,13 +163,17 @@ def _descend(
 
 
 def global_norm(tree: Any) -> jax.Array:
-    """The 2-norm of all numbers of a tree together, as `optax.tree.norm`.
+    """The 2-norm of all numbers of a tree together, as `optax.tree.norm` to a rounding.
 
     Rows of each leaf are summed first, then those of all leaves at once: on a GPU that is three
     kernels besides the one that makes a leaf, where a sum of each leaf to one number is one or two
     a leaf, half of all that a small network's step starts.
     """
-    squares = [jnp.square(leaf) for leaf in jax.tree.leaves(tree)]
+    leaves = jax.tree.leaves(tree)
+    meshes = [jax.typeof(leaf).sharding.mesh for leaf in leaves]
+    if not leaves or any(jax.sharding.AxisType.Explicit in m.axis_types for m in meshes):
+        return optax.tree.norm(tree)  # what lies apart by its type is not laid end to end
+    squares = [jnp.square(jnp.abs(leaf)) for leaf in leaves]
     rows = [jnp.ravel(jnp.sum(s, axis=-1) if s.ndim > 1 else s) for s in squares]
     # Else XLA makes it a sum of sums of leaves again.
     return jnp.sqrt(jnp.sum(jax.lax.optimization_barrier(jnp.concatenate(rows))))

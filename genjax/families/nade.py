@@ -25,8 +25,7 @@ import numpy as np
 from genjax import checks
 from genjax.core import Traits, binary_only, conditional_nats, draw_values, gradient_step
 from genjax.losses import bernoulli_nll
-from genjax.nn.fused_nade import Settings, fused_logits
-from genjax.nn.mapping import inside_mapping
+from genjax.nn.fused_nade import Settings, fused_logits, inside_mapping
 
 TRAITS = Traits(data="binary", density="exact")
 

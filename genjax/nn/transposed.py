@@ -26,7 +26,6 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.causal import NHWC
-from genjax.nn.mapping import inside_mapping
 
 Padding = Literal["SAME", "VALID"]
 Taps = tuple[int, int, int]  # the first, and zeros before and after all pixels
@@ -66,7 +65,7 @@ def transposed_conv(
     # cuDNN has one call for the layer and one for its gradient by x; for that by the kernel XLA
     # finds it by remainders alone.
     by_kernel = on(by_remainder)
-    by_input = by_kernel if inside_mapping() or _swapped(kernel, x) else on(as_gradient)
+    by_input = by_kernel if _swapped(kernel, x) else on(as_gradient)
     return _each_its_way(by_input, by_kernel, x, kernel)
 
 
@@ -100,7 +99,8 @@ def _swapped(kernel: jax.Array, image: Any) -> bool:
 def strided_conv(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **said: Any) -> Any:
     """`jax.lax.conv_general_dilated` for `nn.Conv(conv_general_dilated=)`, `[B, H, W, C]`.
 
-    On a GPU a kernel with more places than what comes out goes by remainders.
+    On a GPU a kernel with more places than what comes out goes by remainders; in bfloat16 each of
+    their sums is rounded, which doubles the rounding of the whole.
     """
 
     def whole(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -109,14 +109,17 @@ def strided_conv(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **
     def by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return _by_phase(x, kernel, strides, padding, said.get("precision"))
 
-    plain = all(said.get(k) in (None, 1, (1, 1)) for k in PLAIN)
+    plain = all(said.get(k) in (None, 1, (1, 1)) for k in PLAIN) and x.ndim == 4
     made = jax.eval_shape(whole, x, kernel)
     if not plain or math.prod(strides) == 1 or not _swapped(kernel, made):
         return whole(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cuda=by_phase, default=whole)
 
 
-PLAIN = ("lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count")
+PLAIN = (
+    *("lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count"),
+    "preferred_element_type",
+)
 
 
 def _by_phase(
@@ -163,27 +166,22 @@ def _as_gradient(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any
 ) -> jax.Array:
     """As the gradient by its input of a convolution with strides, as cuDNN has it in one call."""
-    # Turned round once here and once by the gradient: XLA knows the form by that.
+    # Turned round twice: XLA knows the form by the second, and would take both away without a wall.
     turned = jax.lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
-    axes = [_axis(x.shape[i + 1], kernel.shape[i], strides[i], padding)[:3:2] for i in range(2)]
-    made = jax.ShapeDtypeStruct((len(x), axes[0][0], axes[1][0], kernel.shape[3]), x.dtype)
-    # Place `before` among the zeros is where the first pixel's kernel ends.
-    lows = [kernel.shape[i] - 1 - axes[i][1] for i in range(2)]
-    highs = [
-        (x.shape[i + 1] - 1) * strides[i] + kernel.shape[i] - axes[i][0] - lows[i] for i in range(2)
-    ]
-
-    def conv(y: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(
-            y,
-            turned,
-            strides,
-            tuple(zip(lows, highs, strict=True)),
-            dimension_numbers=NHWC,
-            precision=precision,
-        )
-
-    return jax.linear_transpose(conv, made)(x)[0]
+    pads = []
+    for i in range(2):
+        side, _, before = _axis(x.shape[i + 1], kernel.shape[i], strides[i], padding)
+        spread = (x.shape[i + 1] - 1) * strides[i] + 1  # with the zeros between
+        pads.append((before, side - spread - before + kernel.shape[i] - 1))
+    return jax.lax.conv_general_dilated(
+        x,
+        jnp.flip(turned, (0, 1)),
+        (1, 1),
+        pads,
+        lhs_dilation=strides,
+        dimension_numbers=("NHWC", "HWOI", "NHWC"),
+        precision=precision,
+    )
 
 
 def _by_remainder(
