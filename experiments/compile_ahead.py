@@ -23,7 +23,6 @@ nvidia-cuda-nvcc-cu12. Nothing is timed but the compiler, and nothing is read fr
 """
 
 import argparse
-import functools
 import json
 import os
 import pathlib
@@ -40,10 +39,9 @@ from experiments import flops, kernels, speed
 from experiments.input_rate import prepare_out, show
 from experiments.peers import KINDS
 from experiments.table import rows as all_rows
-from genjax import checks, families
-from genjax.core import init_state
+from genjax import checks
 from genjax.train import Run
-from genjax.train.settings import build_optimizer, resolve
+from genjax.train.settings import resolve
 
 # NVIDIA H100 SXM, of its data sheet and programming guide; the fields are XLA's GpuTargetConfig.
 H100 = """
@@ -129,25 +127,25 @@ def compile_rows(options: argparse.Namespace, place: NamedSharding) -> int:
     """Row after row; what went wrong with one is kept beside the others."""
     cache = getattr(jax.config, speed.CACHE)
     jax.config.update(speed.CACHE, False)  # before anything compiles: JAX looks at it once
+    known = all_rows()
     found: list[dict[str, Any]] = []
+    shared = speed.about(options, target=H100) | {"peaks": PEAKS, "cores": os.cpu_count()}
     try:
         for name in options.rows:
             print(f"{name} ...", file=sys.stderr, flush=True)
             row: dict[str, Any] = {"row": name}
             try:
-                run = speed.of_dtype(all_rows()[name], options.dtype)
+                run = speed.of_dtype(known[name], options.dtype)
                 row |= of_row(run, options, place)
             except Exception as error:  # what a compiler says
                 row["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
                 print(f"{name}: {row['error']}", file=sys.stderr, flush=True)
             found.append(row)
-            about = speed.about(options, target=H100)
-            figures = about | {"peaks": PEAKS, "cores": os.cpu_count(), "rows": found}
-            speed.keep(options, figures)
+            speed.keep(options, shared | {"rows": found})
     finally:
         jax.config.update(speed.CACHE, cache)
     if not sys.stdout.isatty():
-        print(json.dumps(figures))
+        print(json.dumps(shared | {"rows": found}))
     show("compiled for an H100", [line for row in found for line in lines(row)], sys.stderr)
     return 1 if any("error" in row for row in found) else 0
 
@@ -155,23 +153,16 @@ def compile_rows(options: argparse.Namespace, place: NamedSharding) -> int:
 def of_row(run: Run, options: argparse.Namespace, place: NamedSharding) -> dict[str, Any]:
     """The figures of every call of a row, from shapes alone."""
     run = resolve(run, "gpu")
-    family, config = families.get(run.family), run.model
     size = options.batch_size or run.train.batch_size
-    make = functools.partial(init_state, family, config, build_optimizer(run))
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(functools.partial(make, ema=run.train.ema > 0), jax.random.key(0))
 
-    def put(shapes: Any) -> Any:
-        def one(a: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place)
+    def put(a: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place)
 
-        return jax.tree.map(one, shapes)
-
-    batch = put(family.batch_spec(config, size))
     found: dict[str, Any] = {"family": run.family, "batch_size": size}
-    for name, call in speed.calls(run, options, put(state), batch, put(key)).items():
+    for name, (function, shapes) in speed.calls_of_shapes(run, options, size).items():
         examples = options.samples if name == "sample" else size
-        found[name] = {"examples": examples} | of_call(*call, options)
+        arguments = jax.tree.map(put, shapes)
+        found[name] = {"examples": examples} | of_call(function, arguments, options)
     return found
 
 

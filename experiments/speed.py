@@ -237,15 +237,23 @@ def of_dtype(run: Run, dtype: str | None) -> Run:
 def floors(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     """What every call of a row has to do and to move, from shapes alone: nothing is computed."""
     run = resolve(run, jax.default_backend())
-    family, config = families.get(run.family), run.model
-    size, key = options.batch_size or run.train.batch_size, jax.random.key(0)
-    make = functools.partial(init_state, family, config, build_optimizer(run))
-    state = jax.eval_shape(functools.partial(make, ema=run.train.ema > 0), key)
+    size = options.batch_size or run.train.batch_size
     found: dict[str, Any] = {"family": run.family, "batch_size": size}
-    for name, call in calls(run, options, state, family.batch_spec(config, size), key).items():
-        dtype = getattr(config, "dtype", "float32")
+    for name, call in calls_of_shapes(run, options, size).items():
+        dtype = getattr(run.model, "dtype", "float32")
         found[name] = to_do(*call, dtype, options.platform)
     return found
+
+
+def calls_of_shapes(
+    run: Run, options: argparse.Namespace, size: int
+) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
+    """`calls` of so large a batch, whose arguments are shapes."""
+    family, config = families.get(run.family), run.model
+    make = functools.partial(init_state, family, config, build_optimizer(run))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(functools.partial(make, ema=run.train.ema > 0), key)
+    return calls(run, options, state, family.batch_spec(config, size), key)
 
 
 def to_do(

@@ -185,8 +185,8 @@ def sample(
         return draw_values(logits, noise, config.levels)
 
     def cached() -> jax.Array:
-        kept = with_kernels(network, variables, noise, condition)
-        return network.apply(kept, noise, condition, given, method="sample")
+        fixed = with_kernels(network, variables, noise, condition)
+        return network.apply(fixed, noise, condition, given, method="sample")
 
     x = draw_by(method, draw, cached, noise, given)
     return x if n else x[0]

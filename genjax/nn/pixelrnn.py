@@ -20,16 +20,14 @@ from jax.ad_checkpoint import checkpoint_name
 
 from genjax.nn.causal import CausalConv, PixelHead, drawn, groups, one_pixel, scaled
 from genjax.nn.masked import precision
+from genjax.nn.skewed import laid, shifted, skewed, unlaid, unskewed
 
 State = tuple[jax.Array, jax.Array]  # hidden and cell
 Kept = dict[str, jax.Array]  # what a layer knows of earlier pixels
 Pixel = tuple[Kept, jax.Array, Kept]  # what it knows, states of the pixel, and what will be known
-# What the gradient keeps of a step of a recurrence on a GPU, where each of the eight parts that it
-# keeps otherwise is written by a kernel of its own.
-KEEP_GATES: dict[str, Any] = {
-    "policy": jax.checkpoint_policies.save_only_these_names("gates"),
-    "prevent_cse": False,  # a scan keeps the two apart
-}
+# What the gradient keeps of a step of a recurrence where no CPU runs it: each of the eight parts
+# that it keeps otherwise is written by a kernel of its own.
+KEEP_GATES = jax.checkpoint_policies.save_only_these_names("gates")
 IN_CACHE = 4  # images whose diagonals a CPU's caches hold: fastest of 1 to 64, 28x28 and h = 32
 
 
@@ -56,40 +54,9 @@ def cell(gates: jax.Array, c: jax.Array) -> State:
     return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
 
-def shifted(x: jax.Array, by: int, axis: int, fill: jax.Array | None = None) -> jax.Array:
-    """`x` moved along an axis, zeros or `fill` (one entry of that axis) where nothing came from."""
-    if fill is None:
-        fill = jnp.zeros_like(jax.lax.slice_in_dim(x, 0, 1, axis=axis))
-    n = x.shape[axis]
-    if by > 0:
-        return jnp.concatenate([fill, jax.lax.slice_in_dim(x, 0, n - 1, axis=axis)], axis)
-    return jnp.concatenate([jax.lax.slice_in_dim(x, 1, n, axis=axis), fill], axis)
-
-
-def skewed(x: jax.Array) -> jax.Array:
-    """Row r moved r columns to the right: `[B, H, W, F] -> [B, H, W + H - 1, F]`."""
-    b, h, w, f = x.shape
-    flat = jnp.pad(x, ((0, 0), (0, 0), (0, h), (0, 0))).reshape(b, h * (w + h), f)
-    return flat[:, : h * (w + h - 1)].reshape(b, h, w + h - 1, f)
-
-
-def unskewed(x: jax.Array, width: int) -> jax.Array:
-    """The way back: `[B, H, W + H - 1, F] -> [B, H, W, F]`."""
-    b, h, s, f = x.shape
-    flat = jnp.pad(x.reshape(b, h * s, f), ((0, 0), (0, h), (0, 0)))
-    return flat.reshape(b, h, s + 1, f)[:, :, :width]
-
-
-def laid(x: jax.Array, many: int) -> jax.Array:
-    """So many images side by side: `[B, H, W, F] -> [B / many, H, many W, F]`."""
-    b, h, w, f = x.shape
-    return x.reshape(-1, many, h, w, f).swapaxes(1, 2).reshape(b // many, h, many * w, f)
-
-
-def unlaid(x: jax.Array, many: int) -> jax.Array:
-    """The way back."""
-    b, h, w, f = x.shape
-    return x.reshape(b, h, many, -1, f).swapaxes(1, 2).reshape(b * many, h, w // many, f)
+def _again(step: Callable[..., Any], policy: Any) -> Callable[..., Any]:
+    """A step of a scan whose gradient computes again what it does not keep by the policy."""
+    return jax.checkpoint(step, policy=policy, prevent_cse=False)  # a scan keeps the two apart
 
 
 class _Recurrence(nn.Module):
@@ -165,7 +132,7 @@ class RowLSTM(nn.Module):
             _, h = jax.lax.scan(step, start, jnp.moveaxis(gates, 1, 0))
             return jnp.moveaxis(h, 0, 1)
 
-        kept = functools.partial(rows, step=jax.checkpoint(row, **KEEP_GATES))
+        kept = functools.partial(rows, step=_again(row, KEEP_GATES))
         return jax.lax.platform_dependent(gates, cpu=rows, default=kept)
 
     # One pixel at a time. Kept: the inputs of this row, the states of the row above and of this.
@@ -272,7 +239,7 @@ class DiagonalBiLSTM(nn.Module):
             state = cell(gates, c)
             return state, state[0]
 
-        step = jax.checkpoint(diagonal, **(KEEP_GATES | ({"policy": None} if again else {})))
+        step = _again(diagonal, None if again else KEEP_GATES)
         each = [jnp.moveaxis(skewed(part), 2, 0) for part in parts]  # [S, B, H, ...]
         _, h = jax.lax.scan(step, start, (*each, begins))
         return unskewed(jnp.moveaxis(h, 0, 2), columns)

@@ -29,6 +29,11 @@ from genjax.nn.causal import NHWC
 
 Padding = Literal["SAME", "VALID"]
 Taps = tuple[int, int, int]  # the first, and zeros before and after all pixels
+# What a convolution that goes by remainders is not told.
+UNTOLD = (
+    *("lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count"),
+    "preferred_element_type",
+)
 
 
 def transposed_conv(
@@ -109,17 +114,12 @@ def strided_conv(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **
     def by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return _by_phase(x, kernel, strides, padding, said.get("precision"))
 
-    plain = all(said.get(k) in (None, 1, (1, 1)) for k in PLAIN) and x.ndim == 4
-    made = jax.eval_shape(whole, x, kernel)
-    if not plain or math.prod(strides) == 1 or not _swapped(kernel, made):
+    plain = all(said.get(name) in (None, 1, (1, 1)) for name in UNTOLD) and x.ndim == 4
+    if not plain or math.prod(strides) == 1:
+        return whole(x, kernel)
+    if not _swapped(kernel, jax.eval_shape(whole, x, kernel)):
         return whole(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cuda=by_phase, default=whole)
-
-
-PLAIN = (
-    *("lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count"),
-    "preferred_element_type",
-)
 
 
 def _by_phase(
