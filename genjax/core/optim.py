@@ -51,6 +51,10 @@ class Optimizer:
     """Shape after the warm-up; linear and cosine fall to 0 at decay_steps."""
     decay_steps: int | None = None
     """Updates until linear and cosine reach 0; None is the run's first length, kept on resuming."""
+    restarts: tuple[int, ...] = ()
+    """linear and cosine: updates, warm-up included, by which the rate has fallen to 0 before, and
+    rises at once to where it would have been without: so a run that has come to its end goes on
+    (warm restarts, Loshchilov and Hutter 2017, arXiv:1608.03983, with a peak that falls)."""
     decrease: float = 0.0
     """inverse_time: learning_rate / (1 + decrease * t) after t updates; exponential:
     learning_rate / (1 + decrease)^t."""
@@ -123,12 +127,13 @@ class Optimizer:
             "floor": ("exponential",),
             "decrease": ("inverse_time", "exponential"),
             "decay_steps": ("linear", "cosine"),
+            "restarts": ("linear", "cosine"),
         }
         for name, schedules in used.items():
             if getattr(self, name) and self.schedule not in schedules:
                 raise ValueError(
                     f"{name} is for schedule {' and '.join(schedules)}, not for {self.schedule};"
-                    f" {'leave it out' if name == 'decay_steps' else 'set it to 0'}."
+                    f" {'set it to 0' if name in ('floor', 'decrease') else 'leave it out'}."
                 )
         if self.boundaries:
             checks.positive(factors=self.factors)
@@ -136,6 +141,13 @@ class Optimizer:
             if any(a >= b for a, b in itertools.pairwise(steps)):
                 raise ValueError(
                     f"boundaries must rise, the first above warmup, got {self.boundaries}."
+                )
+        if self.restarts:
+            last = self.restarts[-1] + 1 if self.decay_steps is None else self.decay_steps
+            if any(a >= b for a, b in itertools.pairwise((self.warmup, *self.restarts, last))):
+                raise ValueError(
+                    "restarts must rise, the first above warmup and the last below decay_steps, got"
+                    f" {self.restarts}."
                 )
         if self.momentum and self.optimizer not in ("sgd", "rmsprop", "muon"):
             raise ValueError(
@@ -178,15 +190,27 @@ class Optimizer:
                 f"the {self.schedule} schedule needs decay_steps; set it to the run's updates."
             )
         else:
-            updates = max(1, self.decay_steps - self.warmup)
-            if self.schedule == "linear":
-                after = optax.linear_schedule(lr, 0.0, updates)
-            else:
-                after = optax.cosine_decay_schedule(lr, updates)
+            after = self._falling(max(1, self.decay_steps - self.warmup))
         if not self.warmup:
             return after
         rise = optax.linear_schedule(0.0, lr, self.warmup)
         return optax.join_schedules([rise, after], [self.warmup])
+
+    def _falling(self, updates: int) -> optax.Schedule:
+        """From the peak to 0 in so many updates after the warm-up, and before that at restarts."""
+
+        def fall(peak: float, length: int) -> optax.Schedule:
+            if self.schedule == "linear":
+                return optax.linear_schedule(peak, 0.0, length)
+            return optax.cosine_decay_schedule(peak, length)
+
+        begins = [0, *(restart - self.warmup for restart in self.restarts)]
+        left = [1 - begin / updates for begin in begins]
+        if self.schedule == "cosine":
+            left = [(1 - math.cos(math.pi * part)) / 2 for part in left]
+        lengths = [b - a for a, b in itertools.pairwise((*begins, updates))]
+        falls = [fall(self.learning_rate * p, n) for p, n in zip(left, lengths, strict=True)]
+        return optax.join_schedules(falls, begins[1:])
 
     def _piecewise(self, count: Any) -> jax.Array:
         """Learning rate so many updates after the warm-up; an index, not a product of factors, so

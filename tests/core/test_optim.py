@@ -223,6 +223,19 @@ SCHEDULES = [
         {"schedule": "inverse_time", "decrease": 0.5, "warmup": 2},
         [(0, 0), (1, 0.2), (2, 0.4), (4, 0.2)],
     ),
+    # To 0 once before the end, and on from where the one long fall then is.
+    (
+        {"schedule": "linear", "decay_steps": 8, "restarts": (4,)},
+        [(0, 0.4), (1, 0.3), (3, 0.1), (4, 0.2), (6, 0.1), (8, 0), (9, 0)],
+    ),
+    (
+        {"schedule": "linear", "decay_steps": 10, "restarts": (4, 6), "warmup": 2},
+        [(1, 0.2), (2, 0.4), (3, 0.2), (4, 0.3), (5, 0.15), (6, 0.2), (8, 0.1), (10, 0)],
+    ),
+    (
+        {"schedule": "cosine", "decay_steps": 12, "restarts": (4,)},
+        [(0, 0.4), (2, 0.2), (4, 0.3), (8, 0.15), (12, 0), (13, 0)],
+    ),
 ]
 
 
@@ -398,6 +411,15 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
         ({"schedule": "cosine", "decay_steps": 9, "floor": 1e-4}, "floor is for .* not for cosine"),
         ({"decrease": 0.1}, "decrease is for schedule inverse_time and exponential"),
         ({"decay_steps": 9}, "decay_steps is for schedule linear and cosine, not for con"),
+        ({"restarts": (3,)}, "restarts is for schedule linear and cosine, not for con.*leave"),
+        (
+            {"schedule": "linear", "decay_steps": 9, "restarts": (9,)},
+            r"restarts must rise, .* and the last below decay_steps, got \(9,\)",
+        ),
+        (
+            {"schedule": "cosine", "decay_steps": 9, "restarts": (3, 5), "warmup": 3},
+            "restarts must rise, the first above warmup",
+        ),
         ({"clip": math.inf}, "clip must be a finite number, got inf"),
         ({"optimizer": "lion"}, "optimizer must be one of .*muon, got 'lion'"),
     ],
