@@ -54,7 +54,7 @@ class Masked(nn.Module):
         self.first = _conv(c, range(channels), wide, kind="A", **_around(c.first))
         self.down = [_conv(c, wide, narrow) for _ in range(c.layers)]
         self.middle = [_conv(c, narrow, narrow, **_around(c.kernel)) for _ in range(c.layers)]
-        self.up = [_conv(c, narrow, wide) for _ in range(c.layers)]
+        self.up = [_conv(c, narrow, wide, scale=1 / c.layers) for _ in range(c.layers)]
         self.head = PixelHead(channels, c.levels, c.head, tuple(wide), jnp.dtype(c.dtype))
         self.drop = nn.Dropout(c.dropout)
         if c.classes:

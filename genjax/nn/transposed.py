@@ -25,7 +25,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.causal import NHWC
+from genjax.nn.causal import NHWC, each_its_way
 
 Padding = Literal["SAME", "VALID"]
 Taps = tuple[int, int, int]  # the first, and zeros before and after all pixels
@@ -71,29 +71,7 @@ def transposed_conv(
     # finds it by remainders alone.
     by_kernel = on(by_remainder)
     by_input = by_kernel if _swapped(kernel, x) else on(as_gradient)
-    return _each_its_way(by_input, by_kernel, x, kernel)
-
-
-def _each_its_way(
-    by_input: Callable[..., Any], by_kernel: Callable[..., Any], x: jax.Array, kernel: jax.Array
-) -> jax.Array:
-    """A function linear in both that is said in two ways: `by_input` gives its value and its slope
-    by x, `by_kernel` the slope by the kernel. Differentiable in both modes, as often as they are.
-    """
-    if by_input is by_kernel:
-        return by_input(x, kernel)
-
-    @jax.custom_jvp
-    def layer(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return by_input(x, kernel)
-
-    @layer.defjvp
-    def tangent(primals: Any, tangents: Any) -> Any:
-        (x, kernel), (dx, dkernel) = primals, tangents
-        # Through the rule itself, so that slopes of slopes are said the same way.
-        return layer(x, kernel), layer(dx, kernel) + by_kernel(x, dkernel)
-
-    return layer(x, kernel)
+    return each_its_way(by_input, by_kernel, x, kernel)
 
 
 def _swapped(kernel: jax.Array, image: Any) -> bool:

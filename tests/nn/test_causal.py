@@ -1,11 +1,12 @@
-"""1x1 convolutions by image: values and gradients of a convolution, and no convolution on CPU."""
+"""Convolutions by image and by tap: values and gradients of one, and none in a CPU's program."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from nn.test_transposed import check
 
-from genjax.nn.causal import NHWC, PIXELS, valid_conv
+from genjax.nn.causal import INPUTS, NHWC, PIXELS, valid_conv
 
 
 def conv(x, kernel):
@@ -33,3 +34,26 @@ def test_a_convolution_of_single_pixels(height, width):
     for platform in ("cuda", "tpu"):
         other = jax.jit(valid_conv).trace(x, kernel).lower(lowering_platforms=(platform,))
         assert "stablehlo.convolution" in other.as_text()
+
+
+@pytest.mark.parametrize("kernel", [(2, 3), (3, 1), (1, 2)])
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_kernel_of_several_taps_has_the_gradients_of_a_convolution(kernel, twice):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 8, 9, INPUTS)).astype(np.float32)
+    k = rng.normal(size=(*kernel, INPUTS, 3)).astype(np.float32)
+    check(valid_conv, conv, x, k, twice)
+
+
+@pytest.mark.parametrize("inputs", [INPUTS, INPUTS - 1])
+def test_a_cpu_has_products_for_the_gradient_by_the_kernel(inputs):
+    """One a tap, and one convolution: the layer; where inputs are few, all is convolutions."""
+    x, k = jnp.zeros((2, 9, 9, inputs)), jnp.zeros((2, 3, inputs, 4))
+    step = jax.jit(jax.value_and_grad(lambda k: jnp.sum(valid_conv(x, k) ** 2)))
+    counts = {}
+    for platform in ("cpu", "cuda", "tpu"):
+        text = step.trace(k).lower(lowering_platforms=(platform,)).as_text()
+        names = ("stablehlo.convolution", "stablehlo.dot_general")
+        counts[platform] = tuple(text.count(name) for name in names)
+    many = inputs >= INPUTS
+    assert counts == {"cpu": (1, 6) if many else (2, 0), "cuda": (2, 0), "tpu": (2, 0)}
