@@ -9,7 +9,8 @@ Weights are chosen on validation; `masked` and `gated` learn the training images
 dropout. `fast` is half as wide and trained by Muon, with the passes that an hour and a half of one
 CPU core allows. On validation, the rate falling to 0 over 500 steps of 32 images, 7 layers of 32
 have 91.4 nats at 0.01 and 92.2 at 0.02, 14 of 24 have 90.9 at 0.01, and 7 of 64 have 91.2 at
-0.003, which take three times as long.
+0.003, which take three times as long. A long run wants a lower rate: near 0.01 the weights grow,
+their average is at 101 nats, and the loss stands still at 92.6.
 """
 
 import dataclasses
@@ -53,11 +54,11 @@ FAST = dataclasses.replace(
     MASKED,
     experiment="pixelcnn_mnist:fast",
     model=dataclasses.replace(MASKED.model, layers=10, features=32, dropout=0.0),
-    optimizer=Optimizer(optimizer="muon", learning_rate=1e-2, schedule="linear", clip=1.0),
-    train=dataclasses.replace(MASKED.train, steps=16_000, batch_size=32, eval_every=2_000),
+    optimizer=Optimizer(optimizer="muon", learning_rate=3e-3, schedule="linear", clip=1.0),
+    train=dataclasses.replace(MASKED.train, steps=13_000, batch_size=32, eval_every=2_000),
     figure=dataclasses.replace(
         MASKED.figure,
-        difference="10 passes; Muon in batches of 32 with a rate falling to 0, gradients clipped"
+        difference="8 passes; Muon in batches of 32 with a rate falling to 0, gradients clipped"
         " and averaged weights; the paper has RMSProp in batches of 16, and does not print the"
         " network's size: 10 layers of 32",
     ),
