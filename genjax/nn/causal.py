@@ -23,7 +23,8 @@ from genjax.nn.masked import precision
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 PIXELS = 64  # that an image has to have for a product of its own
-INPUTS = 16  # that a tap has to have for one
+INPUTS = 16  # that a tap has to have for a product of its own
+PLACES = 20 * 20  # that what it reads has to have
 Kind = Literal["A", "B", "all"]
 
 
@@ -56,8 +57,10 @@ def valid_conv(
 
     if kernel.shape[:2] == (1, 1):
         return by_tap(x, kernel)
-    # Of few inputs the products are too small to be worth their copies of the image.
-    return each_its_way(whole, by_tap if kernel.shape[2] >= INPUTS else whole, x, kernel)
+    # A gradient by the kernel is a convolution with a kernel as large as the map, which a CPU is
+    # slow at where the map is large. Of few inputs a product is not worth its copy of the image.
+    worth = kernel.shape[2] >= INPUTS and x.shape[1] * x.shape[2] >= PLACES
+    return each_its_way(whole, by_tap if worth else whole, x, kernel)
 
 
 def each_its_way(
@@ -114,8 +117,8 @@ def with_kernels(network: nn.Module, variables: Any, *arguments: Any) -> dict[st
 def _by_tap(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.Array:
     """A convolution as a sum of 1x1 ones, a tap each.
 
-    For the sake of the gradient by the kernel, which a CPU's convolution takes 4 to 8 times as long
-    for as for the layer: so it is a third to a half of that.
+    For the sake of the gradient by the kernel, for which a CPU's convolution takes 4 to 8 times as
+    long as for a layer on 28x28 pixels: so it is a third to a half of that.
     """
     height, width = kernel.shape[:2]
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nn.test_transposed import check
 
-from genjax.nn.causal import INPUTS, NHWC, PIXELS, valid_conv
+from genjax.nn.causal import INPUTS, NHWC, PIXELS, PLACES, valid_conv
 
 
 def conv(x, kernel):
@@ -40,20 +40,20 @@ def test_a_convolution_of_single_pixels(height, width):
 @pytest.mark.parametrize("twice", [False, True])
 def test_a_kernel_of_several_taps_has_the_gradients_of_a_convolution(kernel, twice):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(2, 8, 9, INPUTS)).astype(np.float32)
+    x = rng.normal(size=(2, 20, 21, INPUTS)).astype(np.float32)
     k = rng.normal(size=(*kernel, INPUTS, 3)).astype(np.float32)
     check(valid_conv, conv, x, k, twice)
 
 
-@pytest.mark.parametrize("inputs", [INPUTS, INPUTS - 1])
-def test_a_cpu_has_products_for_the_gradient_by_the_kernel(inputs):
-    """One a tap, and one convolution: the layer; where inputs are few, all is convolutions."""
-    x, k = jnp.zeros((2, 9, 9, inputs)), jnp.zeros((2, 3, inputs, 4))
+@pytest.mark.parametrize(("side", "inputs"), [(20, INPUTS), (20, INPUTS - 1), (19, INPUTS)])
+def test_a_cpu_has_products_for_the_gradient_by_the_kernel(side, inputs):
+    """One a tap, beside the layer's convolution; few inputs and small maps have convolutions."""
+    x, k = jnp.zeros((2, side, side, inputs)), jnp.zeros((2, 3, inputs, 4))
     step = jax.jit(jax.value_and_grad(lambda k: jnp.sum(valid_conv(x, k) ** 2)))
     counts = {}
     for platform in ("cpu", "cuda", "tpu"):
         text = step.trace(k).lower(lowering_platforms=(platform,)).as_text()
         names = ("stablehlo.convolution", "stablehlo.dot_general")
         counts[platform] = tuple(text.count(name) for name in names)
-    many = inputs >= INPUTS
+    many = inputs >= INPUTS and side**2 >= PLACES
     assert counts == {"cpu": (1, 6) if many else (2, 0), "cuda": (2, 0), "tpu": (2, 0)}
