@@ -119,17 +119,29 @@ def adversarial_step(
     discriminator are means over its updates, so that a penalty of every other one is among them.
     """
 
+    def turn(state: State, given: tuple[jax.Array, Any]) -> tuple[State, dict[str, jax.Array]]:
+        key, part = given
+        new, metrics = discriminator_step(state.replace(key=key), part)
+        return new.replace(key=state.key), metrics
+
+    def turns(state: State, keys: jax.Array, batch: Any, *, unroll: bool) -> Any:
+        state, each = jax.lax.scan(turn, state, (keys, batch), unroll=unroll)
+        return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), each)
+
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
-        each = []
-        for k in range(critic_steps):
-            part = batch if critic_steps == 1 else jax.tree.map(operator.itemgetter(k), batch)
+        if critic_steps == 1:
+            state, means = turn(state, (state.key, batch))
+        else:
             # Distinct noise for each critic step: the stream of discriminator k.
-            key = state.key if k == 0 else stream(state.key, k, "critic")
-            new, metrics = discriminator_step(state.replace(key=key), part)
-            state = new.replace(key=state.key)
-            each.append(metrics)
-        means = jax.tree.map(lambda *m: sum(m) / len(m), *each)
-        state, metrics = generator_step(state, part)
+            others = [stream(state.key, k, "critic") for k in range(1, critic_steps)]
+            keys = jnp.stack([state.key, *others])
+            # A loop is compiled once; a CPU has no quick gradients of convolutions inside one.
+            one_by_one = functools.partial(turns, unroll=True)
+            state, means = jax.lax.platform_dependent(
+                state, keys, batch, cpu=one_by_one, default=functools.partial(turns, unroll=False)
+            )
+            batch = jax.tree.map(operator.itemgetter(-1), batch)
+        state, metrics = generator_step(state, batch)
         return state.replace(step=state.step + 1), {**means, **metrics}
 
     return step

@@ -255,7 +255,12 @@ def record(calls, name):
 
     def step(state, batch):
         seen = state.variables["buffers"]["seen"]
-        calls.append((name, key_bits(state.key), int(state.step), int(seen), batch["x"].tolist()))
+
+        def note(key, step, seen, x):
+            calls.append((name, key_bits(key), int(step), int(seen), x.tolist()))
+
+        told = (jax.random.key_data(state.key), state.step, seen, batch["x"])
+        jax.debug.callback(note, *told, ordered=True)  # as it runs, in a loop or not
         new = state.replace(variables={**state.variables, "buffers": {"seen": seen + 1}})
         return new, {f"{name}_seen": seen}
 
@@ -305,6 +310,23 @@ def test_critic_steps_are_the_half_steps_one_after_another():
     chex.assert_trees_all_close(got.variables, want.variables, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(got.opt_state, want.opt_state, rtol=1e-5, atol=1e-6)
     assert int(got.step) == 4
+
+
+def test_critic_steps_are_a_loop_but_on_a_cpu():
+    """Whose loops have no quick gradients of convolutions."""
+
+    def half(name):
+        return lambda state, batch: (state, {name: batch["x"].sum()})
+
+    step = jax.jit(adversarial_step(half("d"), half("g"), critic_steps=5))
+    # Keys of which a CPU makes others without a loop.
+    state = warmed_up().replace(key=jax.random.key(0, impl="unsafe_rbg"))
+    traced = step.trace(state, {"x": np.stack([X] * 5)})
+    loops = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    assert loops == {"cpu": 0, "cuda": 1, "tpu": 1}
 
 
 def test_the_norm_of_all_numbers():
