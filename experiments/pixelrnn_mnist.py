@@ -15,7 +15,7 @@ falling from 0.004 over 36,000 it was at 83.3 after 6,000.
 2,000 steps of 32 images, without averages, the rate falling to 0, the one layer has 83.8 nats on
 validation where Adam has 88.6 (state-to-state kernels alone by Muon at 0.01: 85.0; at 0.02: 87.3;
 batches of 16 at 0.01: 86.2). `muon_7_restarted` is `muon_7` and then as many steps again, from half
-its rate: its first half may be a finished run of `muon_7`, whose numbers are the same.
+its rate: its first half may be a finished run of `muon_7`, the same but for rounding, and was.
 
 `row_fast` is a Row LSTM that a core trains in 80 minutes. Its size is chosen on validation, of two
 that cost the same, over 2,000 steps of 32 images without averages: three layers of 16 have 87.35

@@ -54,7 +54,8 @@ class Optimizer:
     restarts: tuple[int, ...] = ()
     """linear and cosine: updates, warm-up included, by which the rate has fallen to 0 before, and
     rises at once to where it would have been without: so a run that has come to its end goes on
-    (warm restarts, Loshchilov and Hutter 2017, arXiv:1608.03983, with a peak that falls)."""
+    (warm restarts, Loshchilov and Hutter 2017, arXiv:1608.03983, with a peak that falls). A run
+    whose length is its decay_steps leaves out those that it does not reach."""
     decrease: float = 0.0
     """inverse_time: learning_rate / (1 + decrease * t) after t updates; exponential:
     learning_rate / (1 + decrease)^t."""
@@ -146,8 +147,8 @@ class Optimizer:
             last = self.restarts[-1] + 1 if self.decay_steps is None else self.decay_steps
             if any(a >= b for a, b in itertools.pairwise((self.warmup, *self.restarts, last))):
                 raise ValueError(
-                    "restarts must rise, the first above warmup and the last below decay_steps, got"
-                    f" {self.restarts}."
+                    "restarts must rise, the first above warmup and the last below decay_steps; got"
+                    f" {self.restarts}, {self.warmup} and {self.decay_steps}."
                 )
         if self.momentum and self.optimizer not in ("sgd", "rmsprop", "muon"):
             raise ValueError(

@@ -24,7 +24,7 @@ from genjax.nn.masked import precision
 NHWC = ("NHWC", "HWIO", "NHWC")
 PIXELS = 64  # that an image has to have for a product of its own
 INPUTS = 16  # that a tap has to have for a product of its own
-PLACES = 20 * 20  # that what it reads has to have
+PLACES = 20 * 20  # that what a kernel of several taps reads has to have, margin and all
 Kind = Literal["A", "B", "all"]
 
 
@@ -117,8 +117,9 @@ def with_kernels(network: nn.Module, variables: Any, *arguments: Any) -> dict[st
 def _by_tap(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.Array:
     """A convolution as a sum of 1x1 ones, a tap each.
 
-    For the sake of the gradient by the kernel, for which a CPU's convolution takes 4 to 8 times as
-    long as for a layer on 28x28 pixels: so it is a third to a half of that.
+    For the sake of the gradient by the kernel. On 28x28 pixels a CPU's convolution takes 4 to 8
+    times as long for that as for the layer itself, and these products 2 to 4 times. They keep a
+    copy of the map a tap until then; in bfloat16 each image's part is rounded before the sum.
     """
     height, width = kernel.shape[:2]
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1

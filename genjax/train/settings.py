@@ -206,7 +206,8 @@ def resolve(run: Run, backend: str) -> Run:
         if optimizer.decay_steps is not None or optimizer.schedule not in ("linear", "cosine"):
             return optimizer
         updates = max(optimizer.warmup + 1, batches // optimizer.accumulate)
-        return dataclasses.replace(optimizer, decay_steps=updates)
+        reached = tuple(restart for restart in optimizer.restarts if restart < updates)
+        return dataclasses.replace(optimizer, decay_steps=updates, restarts=reached)
 
     optimizer = run.optimizer
     if isinstance(optimizer, TwoOptimizers):
@@ -236,7 +237,9 @@ def continue_from(run: Run, saved: Run) -> Run:
     def kept(new: Any, old: Any) -> Any:
         if not (isinstance(new, Optimizer) and isinstance(old, Optimizer)):
             return new
-        if new.decay_steps is None and new.schedule == old.schedule:
+        # Restarts beyond its length are of another run, and are left to be seen.
+        reached = all(restart < (old.decay_steps or 0) for restart in new.restarts)
+        if new.decay_steps is None and new.schedule == old.schedule and reached:
             return dataclasses.replace(new, decay_steps=old.decay_steps)
         return new
 

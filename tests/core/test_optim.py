@@ -414,7 +414,7 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
         ({"restarts": (3,)}, "restarts is for schedule linear and cosine, not for con.*leave"),
         (
             {"schedule": "linear", "decay_steps": 9, "restarts": (9,)},
-            r"restarts must rise, .* and the last below decay_steps, got \(9,\)",
+            r"restarts must rise, .* and the last below decay_steps; got \(9,\), 0 and 9",
         ),
         (
             {"schedule": "cosine", "decay_steps": 9, "restarts": (3, 5), "warmup": 3},

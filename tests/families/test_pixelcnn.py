@@ -77,6 +77,16 @@ def test_a_mask_that_leaks_is_noticed(monkeypatch):
     assert abs(total - 1) > 1e-2
 
 
+def test_blocks_begin_smaller_the_more_there_are():
+    """So that the sum of all does not grow with their number."""
+    config = pixelcnn.Config(network="masked", layers=4, features=32)
+    params = jax.jit(lambda key: pixelcnn.init(config, key))(jax.random.key(0))["params"]
+    for i in range(4):
+        for name, fan_in, want in (("down", 64, 1), ("up", 32, 1 / 4)):
+            variance = np.var(params[f"{name}_{i}"]["kernel"]) * fan_in
+            assert variance == pytest.approx(want, rel=0.15)
+
+
 def test_masks_by_hand():
     inputs, outputs = np.array([0, 1, 2]), np.array([0, 0, 1, 2])
     a = kernel_mask(2, 3, 1, inputs, outputs, "A")

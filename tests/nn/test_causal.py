@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nn.test_transposed import check
 
-from genjax.nn.causal import INPUTS, NHWC, PIXELS, PLACES, valid_conv
+from genjax.nn.causal import INPUTS, NHWC, PIXELS, PLACES, CausalConv, valid_conv
 
 
 def conv(x, kernel):
@@ -57,3 +57,12 @@ def test_a_cpu_has_products_for_the_gradient_by_the_kernel(side, inputs):
         counts[platform] = tuple(text.count(name) for name in names)
     many = inputs >= INPUTS and side**2 >= PLACES
     assert counts == {"cpu": (1, 6) if many else (2, 0), "cuda": (2, 0), "tpu": (2, 0)}
+
+
+def test_a_layer_may_begin_smaller():
+    whole, small = (
+        CausalConv((0,) * 4, (0,) * 6, scale=scale).init(jax.random.key(0), jnp.zeros((1, 2, 2, 4)))
+        for scale in (1.0, 0.25)
+    )
+    kernels = [v["params"]["kernel"] for v in (small, whole)]
+    np.testing.assert_allclose(kernels[0], kernels[1] / 2, rtol=1e-6)

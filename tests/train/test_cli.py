@@ -84,7 +84,7 @@ def test_each_setting_has_an_option(field):
     choices |= {"nesterov": "", "patience": "3", "writers": "csv", "stream": "yes"}
     choices |= {"folds": "10", "fold": "3", "standardize": "", "floor": "1e-4"}
     choices |= {"labels_seed": "3", "instrument": "parzen", "fid_weights": "there.pth"}
-    choices |= {"boundaries": "5 9", "factors": "0.5 0.1", "recursion": "fused"}
+    choices |= {"restarts": "5 9", "boundaries": "5 9", "factors": "0.5 0.1", "recursion": "fused"}
     if name in choices:
         value = choices[name]
     elif isinstance(old, float):
@@ -98,6 +98,7 @@ def test_each_setting_has_an_option(field):
     needs |= {"fold": "--folds 10", "orthogonal_steps": "--optimizer muon"}
     needs |= {"momentum_end": "--optimizer sgd --momentum 0.5 --momentum-steps 9"}
     needs |= {"momentum_steps": "--optimizer sgd --momentum 0.5 --momentum-end 0.7"}
+    needs |= {"restarts": "--schedule cosine"}
     needs |= {"boundaries": "--schedule piecewise --factors 0.5 0.1"}
     needs |= dict.fromkeys(("decrease", "floor"), "--schedule exponential")
     needs |= {"factors": "--schedule piecewise --boundaries 5 9"}

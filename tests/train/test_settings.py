@@ -205,6 +205,23 @@ def test_resolve_fills_decay_steps():
     assert resolve(make(optimizer=None), "cpu").optimizer is None
 
 
+def test_a_run_leaves_out_restarts_that_it_does_not_reach():
+    again = dataclasses.replace(LINEAR, restarts=(400, 900))
+    assert resolve(make(optimizer=again), "cpu").optimizer.restarts == (400, 900)
+    shorter = resolve(make(optimizer=again, steps=900), "cpu")
+    assert shorter.optimizer.restarts == (400,)
+    # Which goes on as what it is, and with more of them is another run.
+    asked = make(optimizer=again, steps=900)
+    assert resolve(continue_from(asked, shorter), "cpu") == shorter
+    longer = resolve(continue_from(make(optimizer=again), shorter), "cpu")
+    assert set(differences(shorter, longer)) == {
+        "train.steps",
+        "optimizer.restarts",
+        "optimizer.decay_steps",
+    }
+    assert run_from_json(json.loads(json.dumps(to_json(longer)))) == longer
+
+
 def test_resolve_fills_both_players():
     two = TwoOptimizers(generator=COSINE, discriminator=LINEAR)
     optimizer = resolve(make("gan", two), "cpu").optimizer
