@@ -23,8 +23,8 @@ from genjax.nn.masked import precision
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 PIXELS = 64  # that an image has to have for a product of its own
-INPUTS = 16  # that a tap has to have for a product of its own
-PLACES = 20 * 20  # that what a kernel of several taps reads has to have, margin and all
+INPUTS = 16  # that a kernel of several taps has to have for a product a tap
+PLACES = 20 * 20  # that it has to read for that, margin and all
 Kind = Literal["A", "B", "all"]
 
 
@@ -52,8 +52,8 @@ def valid_conv(
         return whole(x, kernel)
 
     def by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        taps = functools.partial(_by_tap, exact=exact)
-        return jax.lax.platform_dependent(x, kernel, cpu=taps, default=whole)
+        on_cpu = functools.partial(_by_tap, exact=exact)
+        return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=whole)
 
     if kernel.shape[:2] == (1, 1):
         return by_tap(x, kernel)

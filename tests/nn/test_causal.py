@@ -1,4 +1,4 @@
-"""Convolutions by image and by tap: values and gradients of one, and none in a CPU's program."""
+"""Convolutions by image and by tap: values and gradients of one, and products on a CPU."""
 
 import jax
 import jax.numpy as jnp
