@@ -117,6 +117,28 @@ ROW = changed(
     "7 layers of 32, not yet chosen on validation: its size is not printed",
 )
 
+# After 19 passes the seven layers learn by heart more than they learn: eight more with decay.
+BEGUN = by_muon(
+    SEVEN,
+    "muon_7_decayed",
+    12_000,
+    f"weight decay, and before it the 19 passes of muon_7_restarted; {MARGIN}",
+)
+DECAYED = dataclasses.replace(
+    BEGUN,
+    optimizer=Optimizer(
+        optimizer="muon",
+        learning_rate=4e-3,
+        schedule="linear",
+        weight_decay=0.05,
+        decay_biases=False,
+        clip=1.0,
+    ),
+    train=dataclasses.replace(
+        BEGUN.train, weights_from="runs/pixelrnn_mnist-muon_7_restarted-seed0"
+    ),
+)
+
 RECIPES = {
     "diagonal_1": ONE,
     "fast": FAST,
@@ -124,6 +146,7 @@ RECIPES = {
     "diagonal_7": SEVEN,
     "muon_7": by_muon(SEVEN, "muon_7", 15_000),
     "muon_7_restarted": by_muon(SEVEN, "muon_7_restarted", 30_000, begun=15_000),
+    "muon_7_decayed": DECAYED,
     "row": ROW,
     "row_fast": dataclasses.replace(
         FAST,

@@ -69,6 +69,7 @@ def init_state(
     *,
     ema: bool = False,
     batch: Any = None,
+    variables: dict[str, Any] | None = None,
 ) -> State:
     """A run's first state. Call it inside `jax.jit`, so that no two leaves share a buffer.
 
@@ -79,8 +80,12 @@ def init_state(
       key: typed key of the whole run.
       ema: keep an average of the parameters.
       batch: for families with data-dependent initialisation.
+      variables: to begin with instead of the family's `init`, such as another run's.
     """
-    variables = family.init(config, stream(key, 0, "init"), batch)
+    if variables is None:
+        variables = family.init(config, stream(key, 0, "init"), batch)
+    else:  # an array that only goes through would be in the state twice, and the caller's too
+        variables = jax.tree.map(jnp.copy, variables)
     params = variables.get("params", {})
     return State(
         step=jnp.zeros((), jnp.int32),

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 
 from genjax import data as data_room
 from genjax import families
@@ -68,6 +69,30 @@ def load_state(workdir: str | os.PathLike) -> tuple[Run, State]:
         f"{workdir} has no whole checkpoint yet; run its experiment until it saves one"
         f" (--save-every, or let it finish)."
     )
+
+
+def weights_for(run: Run) -> dict[str, Any] | None:
+    """What a run begins with instead of random weights: those of its `weights_from`, if any.
+
+    Raises:
+      ValueError: there is no such run, or its network is another; one sentence.
+    """
+    if not run.train.weights_from:
+        return None
+    other, variables = load(run.train.weights_from)
+    family = families.get(run.family)
+    wanted = jax.eval_shape(lambda key: family.init(run.model, key), jax.random.key(0))
+    if other.family != run.family or _shapes(variables) != _shapes(wanted):
+        raise ValueError(
+            f"{run.train.weights_from} is a run of {other.experiment}, whose weights do not fit"
+            f" this {run.family}; name a run of the same family and sizes, or leave out"
+            f" --weights-from."
+        )
+    return jax.tree.map(np.asarray, variables)
+
+
+def _shapes(variables: Any) -> Any:
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), variables)
 
 
 def open_split(run: Run, split: str, source: str | None = None) -> tuple[Run, data_room.Dataset]:

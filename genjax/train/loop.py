@@ -21,7 +21,7 @@ from genjax.train import watch
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
 from genjax.train.door import check_fit, init_batch, lock, same_data, settle, write_down
-from genjax.train.load import standing
+from genjax.train.load import standing, weights_for
 from genjax.train.measured import active_units, measured
 from genjax.train.pictures import drop_after, overview
 from genjax.train.settings import Run, build_optimizer, changes, harmless, run_from_json
@@ -116,8 +116,10 @@ def fit(
     optimizer = build_optimizer(run)
     averaged = run.train.ema > 0
 
-    def make_state(key: jax.Array, batch: Any = None) -> Any:
-        return init_state(family, run.model, optimizer, key, ema=averaged, batch=batch)
+    def make_state(key: jax.Array, batch: Any = None, weights: Any = None) -> Any:
+        return init_state(
+            family, run.model, optimizer, key, ema=averaged, batch=batch, variables=weights
+        )
 
     key = jax.random.key(run.seed)
     shapes = jax.eval_shape(make_state, key)
@@ -134,9 +136,13 @@ def fit(
         try:
             restored = _restore(run, checkpoints, shapes, shardings, progress)
             if restored is None:
-                first = init_batch(run, family, dataset)
-                first = first and put(first, NamedSharding(mesh, PartitionSpec()))
-                state = jax.jit(make_state, out_shardings=shardings)(key, first)
+                weights = weights_for(run)
+                first = None if weights else init_batch(run, family, dataset)
+                first, weights = (
+                    given and put(given, NamedSharding(mesh, PartitionSpec()))
+                    for given in (first, weights)
+                )
+                state = jax.jit(make_state, out_shardings=shardings)(key, first, weights)
                 meta: dict[str, Any] = dict(best=None, best_step=0, bad=0, ended="", seconds=0.0)
                 meta["sessions"] = []
             else:

@@ -43,6 +43,9 @@ class Train:
     """Images in a grid."""
     save_every: int = 0
     """Steps between checkpoints; 0 is only at the end and on a stop."""
+    weights_from: str = ""
+    """Folder of a run of the same network, whose weights (best by validation, averaged where it
+    keeps an average) this one begins with; everything else begins anew. Empty: random weights."""
     keep: int = 2
     """Latest checkpoints kept; the best by validation is kept apart from them."""
     instrument: str = ""
@@ -89,7 +92,7 @@ WHERE = {"data.data", "data.data_dir", "data.stream", "data.workers"}
 MAY_CHANGE = {
     f"train.{field.name}"
     for field in dataclasses.fields(Train)
-    if field.name not in ("batch_size", "steps_per_call", "ema")
+    if field.name not in ("batch_size", "steps_per_call", "ema", "weights_from")
 } | WHERE
 # And what changes no number at all.
 HARMLESS = WHERE | {

@@ -11,6 +11,7 @@ import numpy as np
 from genjax import evals, families
 from genjax.core import init_state, stream, with_ema
 from genjax.train.compile import compile_step
+from genjax.train.load import weights_for
 from genjax.train.settings import Run
 
 
@@ -51,8 +52,12 @@ class Stacked(abc.ABC):
         self.transform = transform
         self.data = {name: jnp.asarray(array) for name, array in data.items()}
 
+        weights = weights_for(run)
+
         def init(key: jax.Array, batch: Any = None) -> Any:
-            return init_state(family, run.model, optimizer, key, ema=averaged, batch=batch)
+            return init_state(
+                family, run.model, optimizer, key, ema=averaged, batch=batch, variables=weights
+            )
 
         numbers = jnp.arange(self.runs) % count
         self.state = jax.jit(jax.vmap(lambda number: begin(init, number)))(numbers)

@@ -11,6 +11,7 @@ import numpy as np
 from genjax import checks, families
 from genjax.core import Optimizer, init_state, stream
 from genjax.data import Order
+from genjax.train.load import weights_for
 from genjax.train.settings import Run, resolve
 from genjax.train.stacked import Stacked
 
@@ -52,7 +53,8 @@ def fit_subsets(
 def _without_gradient(run: Run, x: np.ndarray, number: int) -> dict[str, Any]:
     family = families.get(run.family)
     key = stream(jax.random.key(run.seed), number, "subset")
-    state = jax.jit(lambda k: init_state(family, run.model, None, k))(key)
+    weights = weights_for(run)
+    state = jax.jit(lambda k: init_state(family, run.model, None, k, variables=weights))(key)
     step = jax.jit(family.make_step(run.model, None), donate_argnums=0)
     batch = {"x": jnp.asarray(x)}
     for _ in range(1 if family.TRAITS.fit == "counting" else run.train.steps):
