@@ -28,6 +28,7 @@ SMOKE: dict[str, Any] = {
     "save_every": 10,
     "instrument_samples": 64,
     "classifier_steps": 10,
+    "weights_from": "",
 }
 
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 
+import chex
 import jax
 import pytest
 from small import small_run, write_data
@@ -75,6 +76,42 @@ def test_steps_that_wait_for_a_page_are_training(tmp_path, data, monkeypatch):
     )
     fit(small_run("nade", data, steps=3, sample_every=1, eval_every=0), tmp_path, quiet=True)
     assert times[:2] == [1, 2]
+
+
+def test_a_run_begins_with_anothers_weights(tmp_path, data):
+    """With a rate that moves nothing, its end is the other's best; and it goes on without it."""
+    fit(small_run("nade", data), tmp_path / "first", quiet=True)
+    still = Optimizer(optimizer="sgd", learning_rate=1e-30)
+    first = str(tmp_path / "first")
+    run = dataclasses.replace(
+        small_run("nade", data, steps=2, weights_from=first), optimizer=still, seed=3
+    )
+    fit(run, tmp_path / "next", quiet=True)
+    for kept in (lambda s: s.eval_variables(), lambda s: s.variables):
+        chex.assert_trees_all_close(
+            kept(load_state(tmp_path / "next")[1]),
+            load_state(first)[1].eval_variables(),  # of the best step, averaged
+            rtol=1e-6,
+        )
+    assert float(load_state(tmp_path / "next")[1].step) == 2
+    shutil.rmtree(first)
+    longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=3))
+    assert fit(longer, tmp_path / "next", quiet=True).finished
+    with pytest.raises(ValueError, match=r"holds no run: there is no .*; give a run's"):
+        fit(run, tmp_path / "third", quiet=True)
+    other = dataclasses.replace(run, train=dataclasses.replace(run.train, weights_from=""))
+    with pytest.raises(ValueError, match=r"other settings: train\.weights_from was "):
+        fit(other, tmp_path / "next", quiet=True)
+
+
+def test_weights_of_another_network_are_refused(tmp_path, data):
+    fit(small_run("nade", data, steps=1), tmp_path / "first", quiet=True)
+    told = dict(steps=1, weights_from=str(tmp_path / "first"))
+    nade = small_run("nade", data, **told)
+    wider = dataclasses.replace(nade, model=dataclasses.replace(nade.model, hidden=9))
+    for run in (wider, small_run("made", data, **told)):
+        with pytest.raises(ValueError, match=r"first is a run of small_nade, whose weights do not"):
+            fit(run, tmp_path / "next", quiet=True)
 
 
 def test_checkpoints_without_settings_are_nobodys(tmp_path, data):

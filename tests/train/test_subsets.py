@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from small import small_run
 
 from genjax import evals, families
 from genjax.core import Optimizer
+from genjax.data import Data, Dataset, save_npz
+from genjax.train import fit
+from genjax.train.load import load
 from genjax.train.subsets import fit_subsets
 
 
@@ -48,6 +52,22 @@ def test_classes_are_told_apart(name):
     labels = np.repeat([0, 1, 2], 30)
     # The table has 511 cells for 100 images: it cannot know more.
     assert evals.classified(posterior, labels).accuracy > (0.9 if name == "nade" else 0.75)
+
+
+def test_parts_begin_with_the_weights_of_a_run(tmp_path):
+    whole = run_of("nade")
+    path = tmp_path / "bars.npz"
+    splits = {"train": np.concatenate(TRAIN), "validation": np.concatenate(VALIDATION)}
+    splits = {s: {"x": x.astype(np.uint8)} for s, x in {**splits, "test": rows(20, 6, 0)}.items()}
+    save_npz(Dataset("bars", splits, 2), path)
+    fit(dataclasses.replace(whole, data=Data(data=str(path))), tmp_path / "whole", quiet=True)
+    begun = dataclasses.replace(
+        run_of("nade", weights_from=str(tmp_path / "whole")),
+        optimizer=Optimizer(optimizer="sgd", learning_rate=1e-30),
+    )
+    _, want = load(tmp_path / "whole")
+    for variables in fit_subsets(begun, TRAIN, VALIDATION):
+        chex.assert_trees_all_close(variables, want, rtol=1e-6)
 
 
 def test_many_at_once_are_as_each_alone():
