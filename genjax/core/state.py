@@ -84,8 +84,6 @@ def init_state(
     """
     if variables is None:
         variables = family.init(config, stream(key, 0, "init"), batch)
-    else:  # an array that only goes through would be in the state twice, and the caller's too
-        variables = jax.tree.map(jnp.copy, variables)
     params = variables.get("params", {})
     return State(
         step=jnp.zeros((), jnp.int32),

@@ -19,7 +19,7 @@ from genjax.nn import weight_norm
 from genjax.nn.causal import scaled
 from genjax.nn.weight_norm import WeightNorm, WeightNormUp, shift_down, shift_right
 
-TINY = dataclasses.replace(pixelcnn_pp.tiny(), dropout=0.0)
+TINY = dataclasses.replace(pixelcnn_pp.tiny(), halvings=1, dropout=0.0)
 
 
 def made(seed=1, scale=0.5, **settings):

@@ -1,4 +1,4 @@
-"""On 8 virtual devices: losses and one-step gradients on 1 and on 8, pmap, shard_map. Prints JSON.
+"""On 8 virtual devices: a step of 1 and of 8, losses in pmap and shard_map. Prints JSON.
 
 Run by tests/families/test_devices.py, since the number of devices is fixed when JAX starts.
 """
@@ -11,11 +11,12 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
-from helpers import NAMES, PMAPPED, loss_names, make_batch, make_optimizer, make_state, single
-from jax.sharding import NamedSharding, PartitionSpec
+import optax
+from helpers import NAMES, PMAPPED, loss_names, make_batch, make_state, single
+from jax.sharding import PartitionSpec
 
 from genjax import evals, families
-from genjax.core import with_ema
+from genjax.core import init_state, with_ema
 from genjax.train import compile_step, make_mesh, state_shardings
 from genjax.train.compile import batch_sharding, put
 
@@ -43,21 +44,7 @@ def main() -> None:
 
 def losses(family, config, variables, batch, loss):
     function = functools.partial(getattr(family, loss), config)
-    key = jax.random.key(3)
-
-    def mean(params, batch):
-        return function({**variables, "params": params}, batch, key)[0].mean()
-
-    value_and_grad = jax.jit(jax.value_and_grad(mean))
-    found = {}
-    for count in (1, 8):
-        mesh = make_mesh(jax.devices()[:count])
-        replicated = NamedSharding(mesh, PartitionSpec())
-        spread = put(jax.tree.map(np.asarray, batch), batch_sharding(mesh))
-        params = jax.device_put(variables["params"], replicated)
-        value, grads = value_and_grad(params, spread)
-        assert len(spread["x"].sharding.device_set) == count
-        found[str(count)] = [float(value), [np.asarray(g).tolist() for g in jax.tree.leaves(grads)]]
+    key, found = jax.random.key(3), {}
 
     # Inside a user's own pmap and shard_map: each device takes its two examples.
     def local_mean(variables, batch):
@@ -84,10 +71,12 @@ def losses(family, config, variables, batch, loss):
 
 
 def steps(family, config, whole):
-    """One compiled step on 1 device, on 8, and on 8 with the state sharded by rules."""
-    optimizer = make_optimizer(family)
+    """One compiled step on 1 device, on 8, and on 8 with the state sharded by rules: metrics, how
+    many leaves are spread, and what was added to each leaf, which is -0.1 times its gradient."""
+    optimizer = descent(family)
     step = with_ema(family.make_step(config, optimizer), 0.9)
     lead = 1 if getattr(config, "critic_steps", 1) > 1 else 0
+    built = jax.jit(lambda key: init_state(family, config, optimizer, key, ema=True))
     found = {}
     for label, count, rules in (
         ("1", 1, None),
@@ -99,8 +88,9 @@ def steps(family, config, whole):
         ),
     ):
         mesh = make_mesh(jax.devices()[:count])
-        state = make_state(family, config, ema=True)
+        state = built(jax.random.key(0))
         shapes = jax.eval_shape(lambda s: s, state)
+        before = jax.tree.map(np.array, state.variables)
         if rules:  # tiny layers do not divide by 8: shard the ones that do
             rules = [
                 (f"^{name.replace('.', chr(92) + '.')}$", PartitionSpec())
@@ -109,14 +99,25 @@ def steps(family, config, whole):
         shardings = state_shardings(shapes, mesh, rules)
         state = jax.device_put(state, shardings)
         batch = put(jax.tree.map(np.asarray, whole), batch_sharding(mesh, lead))
+        assert len(batch["x"].sharding.device_set) == count
         compiled = compile_step(step, mesh=mesh, shardings=shardings, lead=lead)
         new, metrics = compiled(state, batch)
+        moved = jax.tree.map(lambda a, b: (np.asarray(a) - b).tolist(), new.variables, before)
         spread = [x for x in jax.tree.leaves(new.variables) if not x.is_fully_replicated]
         found[label] = [
             {k: float(v) for k, v in metrics.items() if "update_norm" not in k},
             len(spread),
+            jax.tree.leaves(moved, is_leaf=lambda node: not isinstance(node, dict)),
         ]
     return found
+
+
+def descent(family):
+    """Plain steps along the gradient: adam's first hardly tell a gradient from another."""
+    if family.TRAITS.fit != "gradient":
+        return None
+    plain = optax.sgd(0.1)
+    return family.Optimizers(plain, plain) if hasattr(family, "Optimizers") else plain
 
 
 def evaluated():
