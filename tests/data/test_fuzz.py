@@ -8,7 +8,7 @@ FUZZ = pathlib.Path(__file__).parents[1] / "programs" / "fuzz.py"
 
 
 def test_damaged_files_are_read_or_refused():
-    command = [sys.executable, str(FUZZ), "--inputs", "1400", "--seed", "1"]
+    command = [sys.executable, str(FUZZ), "--inputs", "2800", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 failures" in done.stdout

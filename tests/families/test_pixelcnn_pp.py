@@ -122,7 +122,7 @@ def test_three_ways_to_draw_make_the_same_images(shape, levels):
     np.testing.assert_array_equal(ended[:, known], image[:, known])
 
 
-@pytest.mark.parametrize(("shape", "halvings"), [((4, 5, 3), 1), ((8, 7, 1), 2)])
+@pytest.mark.parametrize(("shape", "halvings"), [((5, 6, 1), 2), ((4, 5, 3), 1), ((8, 7, 1), 2)])
 def test_rows_and_pixels_are_the_whole_map(shape, halvings):
     """Deeper levels too, which are computed at the first pixel that each of their places covers."""
     config, variables = made(shape=shape, levels=4, halvings=halvings, classes=2, scale=0.7)

@@ -36,7 +36,8 @@ def test_a_convolution_of_single_pixels(height, width):
         assert "stablehlo.convolution" in other.as_text()
 
 
-@pytest.mark.parametrize(("kernel", "twice"), [((2, 3), True), ((3, 1), False), ((1, 2), False)])
+@pytest.mark.parametrize("kernel", [(2, 3), (3, 1), (1, 2)])
+@pytest.mark.parametrize("twice", [False, True])
 def test_a_kernel_of_several_taps_has_the_gradients_of_a_convolution(kernel, twice):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 20, 21, INPUTS)).astype(np.float32)

@@ -14,8 +14,8 @@ from genjax.nn.transposed import ConvTranspose, strided_conv, transposed_conv
 
 # Kernel and strides: even and odd, longer and shorter than the stride, different along the axes.
 SIZES = [
-    *[((4, 4), (2, 2)), ((5, 5), (2, 2)), ((2, 3), (1, 2))],
-    *[((5, 2), (3, 1)), ((1, 2), (2, 3)), ((1, 1), (1, 1))],
+    *[((4, 4), (2, 2)), ((5, 5), (2, 2)), ((3, 3), (2, 2)), ((2, 3), (2, 2))],
+    *[((2, 3), (1, 2)), ((4, 4), (4, 4)), ((5, 2), (3, 1)), ((1, 2), (2, 3)), ((1, 1), (1, 1))],
 ]
 
 
