@@ -117,27 +117,34 @@ ROW = changed(
     "7 layers of 32, not yet chosen on validation: its size is not printed",
 )
 
-# After 19 passes the seven layers learn by heart more than they learn: eight more with decay.
-BEGUN = by_muon(
-    SEVEN,
-    "muon_7_decayed",
-    12_000,
-    f"weight decay, and before it the 19 passes of muon_7_restarted; {MARGIN}",
+SIXTEEN = "seven layers of 16: the paper does not print its size"
+ROW_MUON = by_muon(
+    dataclasses.replace(ROW, model=dataclasses.replace(ROW.model, features=16)),
+    "muon_row",
+    20_000,
+    SIXTEEN,
 )
-DECAYED = dataclasses.replace(
-    BEGUN,
-    optimizer=Optimizer(
+
+
+def decayed(run: Run, before: str, more: str) -> Run:
+    """`run`, with the weights of another to begin with, and weights that decay."""
+    optimizer = Optimizer(
         optimizer="muon",
         learning_rate=4e-3,
         schedule="linear",
         weight_decay=0.05,
         decay_biases=False,
         clip=1.0,
-    ),
-    train=dataclasses.replace(
-        BEGUN.train, weights_from="runs/pixelrnn_mnist-muon_7_restarted-seed0"
-    ),
-)
+    )
+    folder = f"runs/pixelrnn_mnist-{before}-seed0"
+    figure = dataclasses.replace(run.figure, difference=f"{run.figure.difference}; {more}")
+    return dataclasses.replace(
+        run,
+        optimizer=optimizer,
+        train=dataclasses.replace(run.train, weights_from=folder),
+        figure=figure,
+    )
+
 
 RECIPES = {
     "diagonal_1": ONE,
@@ -146,7 +153,11 @@ RECIPES = {
     "diagonal_7": SEVEN,
     "muon_7": by_muon(SEVEN, "muon_7", 15_000),
     "muon_7_restarted": by_muon(SEVEN, "muon_7_restarted", 30_000, begun=15_000),
-    "muon_7_decayed": DECAYED,
+    "muon_7_decayed": decayed(
+        by_muon(SEVEN, "muon_7_decayed", 12_000),
+        "muon_7_restarted",
+        "weight decay, and before it the 19 passes of muon_7_restarted",
+    ),
     "row": ROW,
     "row_fast": dataclasses.replace(
         FAST,
@@ -159,11 +170,11 @@ RECIPES = {
             " does not print its size",
         ),
     ),
-    "muon_row": by_muon(
-        dataclasses.replace(ROW, model=dataclasses.replace(ROW.model, features=16)),
+    "muon_row": ROW_MUON,
+    "muon_row_decayed": decayed(
+        by_muon(ROW_MUON, "muon_row_decayed", 12_000, SIXTEEN),
         "muon_row",
-        20_000,
-        "seven layers of 16: the paper does not print its size",
+        "weight decay, and before it the 13 passes of muon_row",
     ),
     "multi_scale": changed(
         "multi_scale",
