@@ -119,6 +119,7 @@ def measure(run: Run, folder: pathlib.Path, options: argparse.Namespace) -> dict
         save_every=0,
         eval_samples=1,
         instrument="",
+        weights_from="",
     )
     data_at = dataclasses.replace(run.data, data=str(data), stream="no")
     run = dataclasses.replace(run, data=data_at, train=train)

@@ -136,12 +136,11 @@ def decayed(run: Run, before: str, more: str) -> Run:
         decay_biases=False,
         clip=1.0,
     )
-    folder = f"runs/pixelrnn_mnist-{before}-seed0"
     figure = dataclasses.replace(run.figure, difference=f"{run.figure.difference}; {more}")
     return dataclasses.replace(
         run,
         optimizer=optimizer,
-        train=dataclasses.replace(run.train, weights_from=folder),
+        train=dataclasses.replace(run.train, weights_from=f"pixelrnn_mnist:{before}"),
         figure=figure,
     )
 

@@ -80,10 +80,10 @@ def init_state(
       key: typed key of the whole run.
       ema: keep an average of the parameters.
       batch: for families with data-dependent initialisation.
-      variables: to begin with instead of the family's `init`, such as another run's.
+      variables: collections that take the place of those of the family's `init`, such as another
+        run's params.
     """
-    if variables is None:
-        variables = family.init(config, stream(key, 0, "init"), batch)
+    variables = {**family.init(config, stream(key, 0, "init"), batch), **(variables or {})}
     params = variables.get("params", {})
     return State(
         step=jnp.zeros((), jnp.int32),

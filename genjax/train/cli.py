@@ -11,6 +11,7 @@ import jax
 
 from genjax import checks, families
 from genjax import options as options_room
+from genjax.train.load import RUNS
 from genjax.train.loop import Result, fit
 from genjax.train.record import write_record
 from genjax.train.settings import Run, TwoOptimizers, changes, harmless, resolve, run_from_json
@@ -66,7 +67,7 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
         if options.distributed:
             join_cluster()
         name = run.experiment.replace(":", "-") + ("-smoke" if options.smoke else "")
-        workdir = options.workdir or pathlib.Path("runs") / f"{name}-seed{run.seed}"
+        workdir = options.workdir or RUNS / f"{name}-seed{run.seed}"
         result = fit(
             run,
             workdir,

@@ -15,6 +15,8 @@ from genjax.train.checkpoint import Checkpoints
 from genjax.train.door import check_fit, read_run
 from genjax.train.settings import Run, build_optimizer
 
+RUNS = pathlib.Path("runs")
+
 
 def load(workdir: str | os.PathLike) -> tuple[Run, dict[str, Any]]:
     """The settings of a run and the variables it is to be used with.
@@ -71,24 +73,45 @@ def load_state(workdir: str | os.PathLike) -> tuple[Run, State]:
     )
 
 
-def weights_for(run: Run) -> dict[str, Any] | None:
-    """What a run begins with instead of random weights: those of its `weights_from`, if any.
+def weights_for(run: Run, runs: pathlib.Path = RUNS) -> dict[str, Any] | None:
+    """What a run begins with instead of random weights: params, and statistics of batches, of its
+    `weights_from`, on the host. What is counted along a run begins anew.
+
+    Args:
+      run: the settings.
+      runs: where a run lies that is named by its experiment.
 
     Raises:
-      ValueError: there is no such run, or its network is another; one sentence.
+      ValueError: there is no such run, it is not finished, or its network is another.
     """
-    if not run.train.weights_from:
+    source = run.train.weights_from
+    if not source:
         return None
-    other, variables = load(run.train.weights_from)
-    family = families.get(run.family)
-    wanted = jax.eval_shape(lambda key: family.init(run.model, key), jax.random.key(0))
-    if other.family != run.family or _shapes(variables) != _shapes(wanted):
+    folder = pathlib.Path(source)
+    if not folder.is_dir():
+        folder = runs / f"{source.replace(':', '-')}-seed{run.seed}"
+    if not (folder / "record.json").is_file():
         raise ValueError(
-            f"{run.train.weights_from} is a run of {other.experiment}, whose weights do not fit"
-            f" this {run.family}; name a run of the same family and sizes, or leave out"
-            f" --weights-from."
+            f"there is no finished run in {folder} to take weights from; run its experiment to the"
+            f" end first, or name another folder with --weights-from."
         )
-    return jax.tree.map(np.asarray, variables)
+    other, variables = load(folder)
+    family = families.get(run.family)
+    if folder != pathlib.Path(source) and other.experiment != source:
+        raise ValueError(f"{folder} is a run of {other.experiment}, not of {source}; bring that.")
+    if family.TRAITS.fit == "counting":
+        raise ValueError(
+            f"{run.family} would count what the run in {folder} has counted once more; set"
+            f" --weights-from ''."
+        )
+    learnt = {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
+    wanted = jax.eval_shape(lambda key: family.init(run.model, key), jax.random.key(0))
+    if other.family != run.family or _shapes(learnt) != _shapes({k: wanted[k] for k in learnt}):
+        raise ValueError(
+            f"the weights of {other.experiment} in {folder} do not fit this {run.family}; name a"
+            f" run of the same family and sizes with --weights-from."
+        )
+    return jax.tree.map(np.asarray, learnt)
 
 
 def _shapes(variables: Any) -> Any:

@@ -109,8 +109,11 @@ def fit(
             f"batch_size {run.train.batch_size} does not divide over {count} devices; take a"
             f" multiple of {count}."
         )
+    weights = None
     if saved is not None:
         same_data(dataset, workdir)
+    else:
+        weights = weights_for(run, workdir.parent)
 
     # Shapes first, shardings second, arrays last.
     optimizer = build_optimizer(run)
@@ -136,11 +139,11 @@ def fit(
         try:
             restored = _restore(run, checkpoints, shapes, shardings, progress)
             if restored is None:
-                weights = weights_for(run)
-                first = None if weights else init_batch(run, family, dataset)
+                if saved is not None:  # a run that never finished its first checkpoint
+                    weights = weights_for(run, workdir.parent)
                 first, weights = (
                     given and put(given, NamedSharding(mesh, PartitionSpec()))
-                    for given in (first, weights)
+                    for given in (init_batch(run, family, dataset), weights)
                 )
                 state = jax.jit(make_state, out_shardings=shardings)(key, first, weights)
                 meta: dict[str, Any] = dict(best=None, best_step=0, bad=0, ended="", seconds=0.0)

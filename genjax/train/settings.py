@@ -44,8 +44,9 @@ class Train:
     save_every: int = 0
     """Steps between checkpoints; 0 is only at the end and on a stop."""
     weights_from: str = ""
-    """Folder of a run of the same network, whose weights (best by validation, averaged where it
-    keeps an average) this one begins with; everything else begins anew. Empty: random weights."""
+    """Finished run of the same network whose weights (best by validation, averaged where it keeps
+    an average) this one begins with, and with nothing else of it: its folder, or the name of its
+    experiment, which means the folder beside this run's with this seed. Empty: random weights."""
     keep: int = 2
     """Latest checkpoints kept; the best by validation is kept apart from them."""
     instrument: str = ""

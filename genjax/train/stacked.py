@@ -52,15 +52,17 @@ class Stacked(abc.ABC):
         self.transform = transform
         self.data = {name: jnp.asarray(array) for name, array in data.items()}
 
-        weights = weights_for(run)
+        def first(number: jax.Array, weights: Any) -> Any:
+            def init(key: jax.Array, batch: Any = None) -> Any:
+                return init_state(
+                    family, run.model, optimizer, key, ema=averaged, batch=batch, variables=weights
+                )
 
-        def init(key: jax.Array, batch: Any = None) -> Any:
-            return init_state(
-                family, run.model, optimizer, key, ema=averaged, batch=batch, variables=weights
-            )
+            return begin(init, number)
 
         numbers = jnp.arange(self.runs) % count
-        self.state = jax.jit(jax.vmap(lambda number: begin(init, number)))(numbers)
+        make = jax.jit(jax.vmap(first, in_axes=(0, None)))
+        self.state = make(numbers, weights_for(run))
         self.calls: dict[int, Any] = {}
         config = evals.validation_config(family, run.model)
         self.nll = evals.make_nll(family, config, reported=True)

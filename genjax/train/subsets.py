@@ -53,8 +53,8 @@ def fit_subsets(
 def _without_gradient(run: Run, x: np.ndarray, number: int) -> dict[str, Any]:
     family = families.get(run.family)
     key = stream(jax.random.key(run.seed), number, "subset")
-    weights = weights_for(run)
-    state = jax.jit(lambda k: init_state(family, run.model, None, k, variables=weights))(key)
+    begin = jax.jit(lambda k, w: init_state(family, run.model, None, k, variables=w))
+    state = begin(key, weights_for(run))
     step = jax.jit(family.make_step(run.model, None), donate_argnums=0)
     batch = {"x": jnp.asarray(x)}
     for _ in range(1 if family.TRAITS.fit == "counting" else run.train.steps):

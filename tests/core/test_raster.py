@@ -81,7 +81,7 @@ MOST = {
 def test_cached_draws_never_repeat_the_whole_network_a_pixel(name, network):
     """Counted from what is traced; the naive way, beside it, asks for the whole every time."""
     family, shape, n = families.get(name), (6, 6, 3), 2
-    chosen = {"network": network, "head": 6} if network else {}
+    chosen = {"network": network, "head": 6} if network else {"halvings": 1}
     config = dataclasses.replace(family.tiny(), shape=shape, features=6, **chosen)
     key = jax.random.key(0)
     variables = jax.eval_shape(lambda key: family.init(config, key), key)

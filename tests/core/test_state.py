@@ -125,17 +125,19 @@ def test_init_state_under_eval_shape_gives_the_shapes_of_the_real_state(ema):
     chex.assert_trees_all_equal_shapes_and_dtypes(shapes, start(ema=ema))
 
 
-def test_variables_that_are_given_take_the_place_of_init():
-    given = jax.tree.map(lambda leaf: leaf + 1, start().variables)
-    make = jax.jit(lambda v: init_state(FAMILY, 7.0, ADAMS, v["key"], ema=True, variables=v["v"]))
-    state = make({"key": jax.random.key(5), "v": given})
-    same_bits(state.variables, given)
+def test_collections_that_are_given_take_the_place_of_inits():
+    fresh = start().variables
+    given = {"params": jax.tree.map(lambda leaf: leaf + 1, fresh["params"])}
+    state = jax.jit(
+        lambda key, v: init_state(FAMILY, 7.0, ADAMS, key, ema=True, variables=v),
+    )(jax.random.key(5), given)
+    same_bits(state.variables, {**fresh, **given})
     same_bits(state.ema, {"generator": given["params"]["generator"]})
     same_bits(state.opt_state, start().opt_state)
     # The next step takes the state's memory: none of it is there twice, and none the caller's.
     jax.jit(lambda s: jax.tree.map(jnp.negative, s.replace(key=())), donate_argnums=0)(state)
     assert state.variables["params"]["generator"]["w"].is_deleted()
-    same_bits(given, jax.tree.map(lambda leaf: leaf + 1, start().variables))
+    same_bits(given["params"], jax.tree.map(lambda leaf: leaf + 1, fresh["params"]))
 
 
 def test_a_state_built_inside_jit_can_be_donated_with_its_average():

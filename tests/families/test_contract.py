@@ -81,6 +81,7 @@ def test_exact_densities_ask_for_full_float32(family, config):
     for network in networks:
         changed = {"network": network} if network else {}
         changed |= {"classes": 3} if "classes" in known else {}
+        changed |= {"halvings": 1} if "halvings" in known else {}
         one = dataclasses.replace(config, **changed)
         assert products(one, flops.exact) == products(one), changed
     if "factor" in known:

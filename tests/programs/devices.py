@@ -72,7 +72,7 @@ def losses(family, config, variables, batch, loss):
 
 def steps(family, config, whole):
     """One compiled step on 1 device, on 8, and on 8 with the state sharded by rules: metrics, how
-    many leaves are spread, and what was added to each leaf, which is -0.1 times its gradient."""
+    many leaves are spread, and what was added to each leaf: of a gradient, its negative."""
     optimizer = descent(family)
     step = with_ema(family.make_step(config, optimizer), 0.9)
     lead = 1 if getattr(config, "critic_steps", 1) > 1 else 0
@@ -103,20 +103,25 @@ def steps(family, config, whole):
         compiled = compile_step(step, mesh=mesh, shardings=shardings, lead=lead)
         new, metrics = compiled(state, batch)
         moved = jax.tree.map(lambda a, b: (np.asarray(a) - b).tolist(), new.variables, before)
+        parts = {**moved, **moved.get("params", {})}
         spread = [x for x in jax.tree.leaves(new.variables) if not x.is_fully_replicated]
         found[label] = [
-            {k: float(v) for k, v in metrics.items() if "update_norm" not in k},
+            {k: float(v) for k, v in metrics.items()},
             len(spread),
-            jax.tree.leaves(moved, is_leaf=lambda node: not isinstance(node, dict)),
+            {
+                part: jax.tree.leaves(of, is_leaf=lambda node: not isinstance(node, dict))
+                for part, of in parts.items()
+            },
         ]
     return found
 
 
 def descent(family):
-    """Plain steps along the gradient: adam's first hardly tell a gradient from another."""
+    """Steps along the gradient: adam's first hardly tell one from another. The momentum is a state
+    of the optimizer to be spread."""
     if family.TRAITS.fit != "gradient":
         return None
-    plain = optax.sgd(0.1)
+    plain = optax.sgd(1.0, momentum=0.9)
     return family.Optimizers(plain, plain) if hasattr(family, "Optimizers") else plain
 
 

@@ -78,40 +78,70 @@ def test_steps_that_wait_for_a_page_are_training(tmp_path, data, monkeypatch):
     assert times[:2] == [1, 2]
 
 
+STILL = Optimizer(optimizer="sgd", learning_rate=1e-30)  # moves nothing
+
+
+def begun(name, data, source, **train):
+    """A run of another seed and rate that begins with the weights of `source`."""
+    run = small_run(name, data, weights_from=str(source), **train)
+    return dataclasses.replace(run, optimizer=STILL, seed=3)
+
+
 def test_a_run_begins_with_anothers_weights(tmp_path, data):
     """With a rate that moves nothing, its end is the other's best; and it goes on without it."""
-    fit(small_run("nade", data), tmp_path / "first", quiet=True)
-    still = Optimizer(optimizer="sgd", learning_rate=1e-30)
-    first = str(tmp_path / "first")
-    run = dataclasses.replace(
-        small_run("nade", data, steps=2, weights_from=first), optimizer=still, seed=3
-    )
-    fit(run, tmp_path / "next", quiet=True)
-    for kept in (lambda s: s.eval_variables(), lambda s: s.variables):
-        chex.assert_trees_all_close(
-            kept(load_state(tmp_path / "next")[1]),
-            load_state(first)[1].eval_variables(),  # of the best step, averaged
-            rtol=1e-6,
-        )
-    assert float(load_state(tmp_path / "next")[1].step) == 2
-    shutil.rmtree(first)
+    source = tmp_path / "small_nade-seed3"
+    wild = Optimizer(schedule="piecewise", boundaries=(4,), factors=(3000.0,))
+    found = fit(dataclasses.replace(small_run("nade", data), optimizer=wild), source, quiet=True)
+    assert found.record["chosen_step"] < 10  # its best is not its newest
+    want = load_state(source)[1].eval_variables()  # averaged
+    for place, named in (("next", source), ("named", "small_nade")):
+        run = begun("nade", data, named, steps=2)
+        fit(run, tmp_path / place, quiet=True)
+        state = load_state(tmp_path / place)[1]
+        assert int(state.step) == 2
+        for kept in (state.variables, state.eval_variables()):
+            chex.assert_trees_all_close(kept, want, rtol=1e-6)
+    shutil.rmtree(source)
     longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=3))
-    assert fit(longer, tmp_path / "next", quiet=True).finished
-    with pytest.raises(ValueError, match=r"holds no run: there is no .*; give a run's"):
+    assert fit(longer, tmp_path / "named", quiet=True).finished
+    with pytest.raises(ValueError, match=r"there is no finished run in .*small_nade-seed3 to take"):
         fit(run, tmp_path / "third", quiet=True)
     other = dataclasses.replace(run, train=dataclasses.replace(run.train, weights_from=""))
     with pytest.raises(ValueError, match=r"other settings: train\.weights_from was "):
-        fit(other, tmp_path / "next", quiet=True)
+        fit(other, tmp_path / "named", quiet=True)
 
 
-def test_weights_of_another_network_are_refused(tmp_path, data):
-    fit(small_run("nade", data, steps=1), tmp_path / "first", quiet=True)
-    told = dict(steps=1, weights_from=str(tmp_path / "first"))
-    nade = small_run("nade", data, **told)
+def test_what_is_counted_along_a_run_begins_anew(tmp_path, data):
+    """Steps of a warm-up, which are variables too."""
+    warm = small_run("vae", data, steps=3)
+    warm = dataclasses.replace(warm, model=dataclasses.replace(warm.model, kl_warmup=5))
+    fit(warm, tmp_path / "first", quiet=True)
+    more = begun("vae", data, tmp_path / "first", steps=1)
+    fit(dataclasses.replace(more, model=warm.model), tmp_path / "next", quiet=True)
+    one, other = (load_state(tmp_path / name)[1].variables for name in ("first", "next"))
+    assert [int(v["buffers"]["steps"]) for v in (one, other)] == [3, 1]
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path, data):
+    for name in ("nade", "markov"):
+        fit(small_run(name, data, steps=1), tmp_path / name, quiet=True)
+    nade = begun("nade", data, tmp_path / "nade", steps=1)
     wider = dataclasses.replace(nade, model=dataclasses.replace(nade.model, hidden=9))
-    for run in (wider, small_run("made", data, **told)):
-        with pytest.raises(ValueError, match=r"first is a run of small_nade, whose weights do not"):
+    words = r"weights of small_nade in .*nade do not fit this"
+    for run in (wider, begun("orderless_nade", data, tmp_path / "nade", steps=1)):
+        with pytest.raises(ValueError, match=words):
             fit(run, tmp_path / "next", quiet=True)
+    counts = dataclasses.replace(begun("markov", data, tmp_path / "markov"), optimizer=None)
+    counts = dataclasses.replace(counts, train=dataclasses.replace(counts.train, steps=1))
+    with pytest.raises(ValueError, match=r"would count what the run in .*markov has counted once"):
+        fit(counts, tmp_path / "next", quiet=True)
+    (tmp_path / "made-seed3").mkdir()
+    shutil.copytree(tmp_path / "nade", tmp_path / "made-seed3", dirs_exist_ok=True)
+    with pytest.raises(ValueError, match=r"made-seed3 is a run of small_nade, not of made"):
+        fit(begun("nade", data, "made"), tmp_path / "next", quiet=True)
+    (tmp_path / "nade" / "record.json").unlink()
+    with pytest.raises(ValueError, match="there is no finished run"):
+        fit(nade, tmp_path / "next", quiet=True)
 
 
 def test_checkpoints_without_settings_are_nobodys(tmp_path, data):
