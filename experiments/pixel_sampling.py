@@ -5,7 +5,8 @@ and `diagonal`: the PixelCNN and the PixelRNNs of `experiments.pixelcnn_mnist` a
 `plus_plus`: the PixelCNN++ of the authors' code on 32x32x3 bytes. 64 images at a time: seconds of
 each way (median of repeats, compiled before), and the share of images that differ from the first
 way's, of which so many are different. Rounding decides a draw only where a uniform number falls
-beside the border.
+beside the border. `checked` after another way is one whole network over that way's images: what it
+draws of what comes before each pixel. An image of which nothing differs is the naive way's too.
 
 Weights are random, and pixels of such a network hardly know of each other: parallel draws end
 early, and a rounding that changes one changes few others. `--workdir RUN` takes the network and the
@@ -21,6 +22,7 @@ import pathlib
 import sys
 import time
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -33,7 +35,7 @@ from genjax.train.cli import use_compilation_cache
 from genjax.train.load import load
 from genjax.train.record import commit, device
 
-METHODS = ("cached", "parallel", "naive")
+METHODS = ("cached", "parallel", "naive", "checked")
 # Family, Config, and the setting that says how deep it is.
 NETWORKS: dict[str, tuple[Any, Any, str]] = {
     "gated": (pixelcnn, pixelcnn.Config(features=128), "layers"),
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--network", choices=tuple(NETWORKS), help="(gated)")
     add("--workdir", type=pathlib.Path, help="a run whose network and weights are taken")
-    add("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    add("--methods", nargs="+", choices=METHODS, default=list(METHODS[:3]))
     add("--dtype", choices=("float32", "bfloat16"), help="(float32, or the run's)")
     add("--side", type=int, help="of the images (28, 32)")
     add("--layers", type=int, help="or blocks at a resolution, of plus_plus")
@@ -69,7 +71,11 @@ def main(argv: list[str] | None = None) -> int:
         given = {name: getattr(options, name) for name in named}
         checks.positive(**{name: value for name, value in given.items() if value is not None})
         checks.positive(seconds=options.seconds)
+        if options.methods[0] == "checked":
+            raise ValueError("checked looks at the images of another way; name that one before it.")
         family, config, variables = of_run(options) if options.workdir else chosen(options)
+        if "checked" in options.methods and getattr(config, "factor", 1) > 1:
+            raise ValueError("checked is of one scale; leave it out for a run of two.")
         found = measure(family, config, variables, options)
     except checks.REFUSED as error:
         print(f"error: {checks.said(error, '--images')}", file=sys.stderr)
@@ -116,13 +122,14 @@ def measure(
     first: Any = None
     for method in options.methods:
 
-        def draw(variables: Any, key: jax.Array, method: Any = method) -> jax.Array:
-            return family.sample(config, variables, key, options.images, method=method)
+        def draw(variables: Any, key: jax.Array, x: Any, method: Any = method) -> jax.Array:
+            draws = functools.partial(family.sample, config, variables, key, options.images)
+            return of_a_pass(family, draws, x) if method == "checked" else draws(method=method)
 
         began = time.perf_counter()
-        program = jax.jit(draw).lower(variables, jax.random.key(1)).compile()
+        program = jax.jit(draw).lower(variables, jax.random.key(1), first).compile()
         compiled = time.perf_counter() - began
-        once = functools.partial(program, variables, jax.random.key(1))
+        once = functools.partial(program, variables, jax.random.key(1), first)
         seconds, drawn = clocked(once, options.repeats, options.seconds)
         x = np.asarray(drawn)
         first = x if first is None else first
@@ -137,6 +144,16 @@ def measure(
     about = {"commit": commit(), "device": device(), "images": options.images}
     about["different"] = len(np.unique(first, axis=0))  # one image over and over agrees with itself
     return {**about, "config": dataclasses.asdict(config), "methods": found}
+
+
+def of_a_pass(family: Any, draws: Any, x: jax.Array) -> jax.Array:
+    """What the naive way would draw at each pixel after the pixels of `x` before it."""
+
+    def once(method: str, draw: Any, *told: Any, **more: Any) -> jax.Array:
+        return draw(x)
+
+    with mock.patch.object(family, "draw_by", once):
+        return draws(method="naive")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,19 @@ def test_each_network_is_the_experiments(network):
     assert drawn.shape == (2, 4, 4, 1)
 
 
+@pytest.mark.parametrize("network", ["masked", "diagonal", "plus_plus"])
+def test_a_pass_tells_which_images_the_naive_way_would_not_draw(network):
+    words = argparse.Namespace(network=network, side=3, layers=1, features=4, dtype="float32")
+    family, config, variables = pixel_sampling.chosen(words)
+    draws = functools.partial(family.sample, config, variables, jax.random.key(1), 5)
+    x = draws(method="naive")
+    np.testing.assert_array_equal(pixel_sampling.of_a_pass(family, draws, x), x)
+    wrong = x.at[2, 1, 2, 0].set(1 - x[2, 1, 2, 0])
+    differ = (pixel_sampling.of_a_pass(family, draws, wrong) != wrong).any(axis=(1, 2, 3))
+    assert differ.tolist() == [False, False, True, False, False]
+    np.testing.assert_array_equal(draws(method="naive"), x)  # and draws as before
+
+
 def test_the_weights_of_a_run_are_taken(tmp_path, capsys):
     run = small_run("pixelcnn", write_data(tmp_path))
     fit(run, tmp_path / "run", quiet=True)
@@ -90,5 +103,7 @@ def test_the_weights_of_a_run_are_taken(tmp_path, capsys):
 
 
 def test_bad_options_are_a_sentence(capsys):
+    assert pixel_sampling.main(["--methods", "checked", "cached"]) == 2
+    assert "checked looks at the images of another way" in capsys.readouterr().err
     assert pixel_sampling.main(["--images", "0"]) == 2
     assert "images must be above 0" in capsys.readouterr().err
