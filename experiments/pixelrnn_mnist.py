@@ -21,6 +21,10 @@ its rate: its first half may be a finished run of `muon_7`, the same but for rou
 that cost the same, over 2,000 steps of 32 images without averages: three layers of 16 have 87.35
 nats, one of 32 has 87.46, both +- 0.21. `muon_row` has seven layers of 16, as the paper's deepest
 Diagonal BiLSTM, by Muon in two hours of a core.
+
+`muon_7_decayed` and `muon_row_decayed` begin with the weights of `muon_7_restarted` and `muon_row`,
+whose kernels grew and learnt the training images by heart, and let kernels decay. Their rate and
+decay are the first that were tried.
 """
 
 import dataclasses
