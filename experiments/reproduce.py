@@ -26,7 +26,7 @@ from genjax.evals.needs import NEEDS
 from genjax.train import Run, fit
 from genjax.train.cli import off_recipe, use_compilation_cache
 from genjax.train.pack import pack, unpack
-from genjax.train.record import write_record
+from genjax.train.record import run_name, write_record
 from genjax.train.signals import Signals
 
 
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     with Signals() as signals:
         for run in runs:
-            workdir = options.workdir / f"{run.experiment.replace(':', '-')}-seed{run.seed}"
+            workdir = options.workdir / run_name(run.experiment, run.seed)
             here.append(workdir)
             if stopped or signals.caught or (deadline and time.monotonic() > deadline):
                 left.append(workdir.name)

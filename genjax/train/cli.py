@@ -13,7 +13,7 @@ from genjax import checks, families
 from genjax import options as options_room
 from genjax.train.load import RUNS
 from genjax.train.loop import Result, fit
-from genjax.train.record import write_record
+from genjax.train.record import run_name, write_record
 from genjax.train.settings import Run, TwoOptimizers, changes, harmless, resolve, run_from_json
 
 SMOKE: dict[str, Any] = {
@@ -66,8 +66,8 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
             run = dataclasses.replace(run, figure=dataclasses.replace(run.figure, paper=None))
         if options.distributed:
             join_cluster()
-        name = run.experiment.replace(":", "-") + ("-smoke" if options.smoke else "")
-        workdir = options.workdir or RUNS / f"{name}-seed{run.seed}"
+        name = run.experiment + ("-smoke" if options.smoke else "")
+        workdir = options.workdir or RUNS / run_name(name, run.seed)
         result = fit(
             run,
             workdir,

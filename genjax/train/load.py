@@ -13,6 +13,7 @@ from genjax import families
 from genjax.core import State, init_state, standing_statistics, stream
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.door import check_fit, read_run
+from genjax.train.record import run_name
 from genjax.train.settings import Run, build_optimizer
 
 RUNS = pathlib.Path("runs")
@@ -89,7 +90,7 @@ def weights_for(run: Run, runs: pathlib.Path = RUNS) -> dict[str, Any] | None:
         return None
     folder = pathlib.Path(source)
     if not folder.is_dir():
-        folder = runs / f"{source.replace(':', '-')}-seed{run.seed}"
+        folder = runs / run_name(source, run.seed)
     if not (folder / "record.json").is_file():
         raise ValueError(
             f"there is no finished run in {folder} to take weights from; run its experiment to the"

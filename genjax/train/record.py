@@ -133,9 +133,18 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def run_name(experiment: str, seed: int) -> str:
+    """What the folder of a run is called: experiment, recipe and seed.
+
+    >>> run_name("pixelrnn_mnist:muon_7", 0)
+    'pixelrnn_mnist-muon_7-seed0'
+    """
+    return f"{experiment.replace(':', '-')}-seed{seed}"
+
+
 def record_name(record: dict[str, Any]) -> str:
-    """File name of a record: experiment, recipe and seed."""
-    return f"{record['experiment'].replace(':', '-')}-seed{record['seed']}.json"
+    """File name of a record."""
+    return f"{run_name(record['experiment'], record['seed'])}.json"
 
 
 def write_record(folder: str | os.PathLike, record: dict[str, Any]) -> pathlib.Path:

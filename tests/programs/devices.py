@@ -103,7 +103,7 @@ def steps(family, config, whole):
         compiled = compile_step(step, mesh=mesh, shardings=shardings, lead=lead)
         new, metrics = compiled(state, batch)
         moved = jax.tree.map(lambda a, b: (np.asarray(a) - b).tolist(), new.variables, before)
-        parts = {**moved, **moved.get("params", {})}
+        parts = {**moved.pop("params", {}), **moved}
         spread = [x for x in jax.tree.leaves(new.variables) if not x.is_fully_replicated]
         found[label] = [
             {k: float(v) for k, v in metrics.items()},
