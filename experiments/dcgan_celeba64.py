@@ -9,18 +9,18 @@ samples are of averaged weights, which the paper has not.
   `--fid-weights pt_inception-2015-12-05-6726825d.pth`;
 * `swd`: sliced Wasserstein distance (Karras et al. 2018), which needs no file.
 
-`--data` is a folder that `genjax.data.prepare` or TFDS made of 64x64 faces.
+`--data` is a folder that `genjax.cli.prepare` or TFDS made of 64x64 faces.
 """
 
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import dcgan
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
-from genjax.train.settings import TwoOptimizers
+from genjax.train.run_config import TwoOptimizers
 
 ADAM = Optimizer(learning_rate=2e-4, b1=0.5)
 

@@ -8,12 +8,12 @@ trained on CIFAR-10's own images without their labels: the figure beside it is a
 
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import dcgan
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
-from genjax.train.settings import TwoOptimizers
+from genjax.train.run_config import TwoOptimizers
 
 ADAM = Optimizer(learning_rate=2e-4, b1=0.5)
 

@@ -17,11 +17,11 @@ nats along one order, 2e-3 99.2 and 4e-3 98.9; of the last two the smaller, for 
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import orderless_nade
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 FIGURE = Figure(
     paper=85.10,

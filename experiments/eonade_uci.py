@@ -18,11 +18,11 @@ have 82.30 at best (1e-3, 10,000 steps; with dropout 0.2 83.5).
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import orderless_nade
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 DNA = Figure(
     paper=82.31,

@@ -9,11 +9,11 @@ A logistic regression for every pixel: 307,720 parameters, minutes on a CPU.
 
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import fvsbn
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 RECIPES = {
     # Chosen on validation (random order; batches of 100; a rate falling linearly to 0): SGD at 0.5

@@ -24,12 +24,12 @@ The number says little about samples (Theis et al. 2016); it is here because the
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import gan
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
-from genjax.train.settings import TwoOptimizers
+from genjax.train.run_config import TwoOptimizers
 
 PASS = 500  # batches of 100
 SGD = Optimizer(

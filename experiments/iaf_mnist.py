@@ -16,11 +16,11 @@ ELBO. All want a GPU: a step of 100 images takes most of a second on two CPU cor
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import vae
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 FIGURE = Figure(
     paper=84.08,

@@ -31,11 +31,11 @@ which have grown to a norm of 647; that may be why, and is not tried.
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import vae
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 MODEL = vae.Config(latent=50, hidden=(200, 200), weights="glorot", data_bias=True)
 DYNAMIC = Data(data="mnist", transform="dynamic")

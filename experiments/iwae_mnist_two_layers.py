@@ -17,10 +17,10 @@ import sys
 from typing import Literal
 
 from experiments.iwae_mnist import schedule
+from genjax.cli.experiment import main
 from genjax.data import Data
 from genjax.families import hierarchical_vae
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 Objective = Literal["elbo", "iwae"]
 

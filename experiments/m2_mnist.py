@@ -22,11 +22,11 @@ start (82 %).
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import m2
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 N = 50_000
 

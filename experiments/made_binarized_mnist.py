@@ -10,11 +10,11 @@ the small one of figure 2, whose height, about 94.5, others' reproductions print
 
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import made
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 SOURCE = "Germain et al. 2015, table 6: "
 DIFFERENCE = (

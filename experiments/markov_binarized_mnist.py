@@ -15,10 +15,10 @@ then from 0.2, 0.3, ..., 0.8 and 1. Validation nats, by position and shared:
 
 import sys
 
+from genjax.cli.experiment import main
 from genjax.data import Data
 from genjax.families import markov
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 NAME = "markov_binarized_mnist"
 FIGURE = Figure(data_checksum="0277658a")

@@ -13,10 +13,10 @@ first means (0.02: 138.27, 0.1: 138.25, 0.25: 140.10, 0.4: 141.60 nats) and pseu
 
 import sys
 
+from genjax.cli.experiment import main
 from genjax.data import Data
 from genjax.families import mixture
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 NAME = "mixture_binarized_mnist"
 

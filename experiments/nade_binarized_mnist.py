@@ -12,11 +12,11 @@ one random order, as the paper has it. `sgd` is the paper's training as far as i
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import nade
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 FIGURE = Figure(
     paper=88.33,

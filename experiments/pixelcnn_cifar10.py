@@ -13,11 +13,11 @@ A copy of CIFAR-10 that was compressed as JPEG gives lower figures, which stand 
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import pixelcnn
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 BITS = 3072 * 0.6931471805599453  # nats an image to bits a dimension
 UNPRINTED = "rate, length and RMSProp's decay, 1e-4, 500,000 and 0.95 here, are not printed"

@@ -16,11 +16,11 @@ grow, their average is at 101 nats, and the loss stands still at 92.6.
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import pixelcnn
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 ADAM = "Adam in batches of 100, a rate falling to 0, dropout and averaged weights"
 

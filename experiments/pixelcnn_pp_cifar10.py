@@ -12,11 +12,11 @@ import dataclasses
 import sys
 
 from experiments.pixelcnn_cifar10 import BITS
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import pixelcnn_pp
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 PAPER = Run(
     experiment="pixelcnn_pp_cifar10",

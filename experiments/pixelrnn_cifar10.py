@@ -13,8 +13,8 @@ import sys
 from experiments.pixelcnn_cifar10 import BITS
 from experiments.pixelcnn_cifar10 import MASKED as PIXELCNN
 from experiments.pixelrnn_mnist import MARGIN
+from genjax.cli.experiment import main
 from genjax.families import pixelrnn
-from genjax.train.cli import main
 
 DIAGONAL = dataclasses.replace(
     PIXELCNN,

@@ -30,11 +30,11 @@ decay are the first that were tried.
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import pixelrnn
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 
 def trained(rule: str = "Adam", images: int = 64) -> str:

@@ -12,12 +12,12 @@ The figure wants the standard network's file: `--fid-weights pt_inception-2015-1
 
 import sys
 
-from genjax.core import Method, Optimizer
+from genjax.cli.experiment import main
+from genjax.core import GanObjective, Optimizer
 from genjax.data import Data
 from genjax.families import dcgan
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
-from genjax.train.settings import TwoOptimizers
+from genjax.train.run_config import TwoOptimizers
 
 ADAM = Optimizer(learning_rate=5e-5, b1=0.0, b2=0.99)
 
@@ -33,7 +33,7 @@ RECIPES = {
             generator_widths=(768, 768, 768, 768),
             discriminator_norm="none",
             classes=10,
-            method=Method(loss="relativistic", r1=0.005, r2=0.005),
+            method=GanObjective(loss="relativistic", r1=0.005, r2=0.005),
         ),
         data=Data(data="cifar10", transform="symmetric"),
         optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),

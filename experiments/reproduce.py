@@ -22,10 +22,10 @@ import jax
 
 from experiments.table import RECORDS, rows
 from genjax import checks
-from genjax.evals.needs import NEEDS
+from genjax.cli.experiment import recipe_differences, use_compilation_cache
+from genjax.evals.requirements import NEEDS
 from genjax.train import Run, fit
-from genjax.train.cli import off_recipe, use_compilation_cache
-from genjax.train.pack import pack, unpack
+from genjax.train.archive import create_archive, extract_archive
 from genjax.train.record import run_name, write_record
 from genjax.train.signals import Signals
 
@@ -54,7 +54,7 @@ def replacement(text: str) -> tuple[str, str]:
 def tell(name: str, error: Exception) -> None:
     """Why a run could not go on: a sentence, and the whole of what no sentence explains."""
     try:
-        why = checks.said(error, "another device, or --batch-size of the run itself")
+        why = checks.error_message(error, "another device, or --batch-size of the run itself")
     except jax.errors.JaxRuntimeError:
         traceback.print_exception(error)
         why = type(error).__name__
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     stopped = False
     try:
         if options.start_from:
-            names = unpack(options.start_from, options.workdir)
+            names = extract_archive(options.start_from, options.workdir)
             print(f"going on from {', '.join(names) or 'nothing new'}", file=sys.stderr)
             here += [options.workdir / name for name in names]
         for folder in (options.records, options.pack):
@@ -146,9 +146,11 @@ def main(argv: list[str] | None = None) -> int:
                 continue
             try:
                 result = fit(run, workdir, deadline=deadline, commit=options.commit)
-                if result.record and not off_recipe(known[run.experiment], run, result.record):
+                if result.record and not recipe_differences(
+                    known[run.experiment], run, result.record
+                ):
                     write_record(options.records, result.record)
-            except (*checks.REFUSED, FloatingPointError) as error:
+            except (*checks.USER_ERRORS, FloatingPointError) as error:
                 # One run that cannot go on does not take the others along. The error is not kept:
                 # it holds the run's arrays, and the next may need their room.
                 failed[workdir.name] = isinstance(error, FloatingPointError)
@@ -158,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
             if result.record is None:
                 left.append(workdir.name)
         if options.pack:
-            files = pack([w for w in dict.fromkeys(here) if w.is_dir()], options.pack)
+            files = create_archive([w for w in dict.fromkeys(here) if w.is_dir()], options.pack)
             print(f"packed {len(files) - 1} parts in {options.pack}", file=sys.stderr)
     took = time.monotonic() - began
     print(f"{took:.0f} s; left to run: {', '.join(left) or 'nothing'}", file=sys.stderr)

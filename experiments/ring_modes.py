@@ -8,22 +8,22 @@ it is even over the modes and finds the middle of none) and R3GAN's loss and pen
 al. 2024). The first and the last have a rate of 1e-3 that falls to 0, WGAN-GP 1e-4 throughout;
 samples are of averaged weights.
 
-The record's `measured` has the share of samples near a mode and how evenly modes are met.
+The record's `final_metrics` has the share of samples near a mode and how evenly modes are met.
 """
 
 import sys
 
-from genjax.core import Method, Optimizer
+from genjax.cli.experiment import main
+from genjax.core import GanObjective, Optimizer
 from genjax.data import Data
 from genjax.families import gan
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
-from genjax.train.settings import TwoOptimizers
+from genjax.train.run_config import TwoOptimizers
 
 METHODS = {
-    "gan": Method(),
-    "wgan_gp": Method(loss="wasserstein", gradient_penalty=0.1, critic_steps=5),
-    "r3gan": Method(loss="relativistic", r1=0.1, r2=0.1),
+    "gan": GanObjective(),
+    "wgan_gp": GanObjective(loss="wasserstein", gradient_penalty=0.1, critic_steps=5),
+    "r3gan": GanObjective(loss="relativistic", r1=0.1, r2=0.1),
 }
 MODES = {"ring": 8, "grid": 25}
 CHECKSUMS = {"ring": "79e2d1a6", "grid": "f7565c26"}

@@ -24,11 +24,11 @@ and 9.96, 9.62 without.
 
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import rnade
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 FOLDS = (  # checksums of the ten
     "7b6f5a0e 33886f99 072906ca a7c8d00a 894f9323 75f0296e df94cba6 a73370b5 6e07a5df 57a0cc7f"

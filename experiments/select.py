@@ -13,14 +13,14 @@ import json
 import math
 import sys
 
-from experiments.input_rate import show
+from experiments.benchmarks.input_rate import show
 from experiments.table import rows
 from genjax import checks, families
-from genjax import options as options_room
+from genjax.cli import options as options_room
+from genjax.cli.experiment import parse, use_compilation_cache
 from genjax.evals import metric
 from genjax.train import Run
-from genjax.train.cli import parse, use_compilation_cache
-from genjax.train.select import Trial, best, select
+from genjax.train.rate_selection import Trial, best, select
 
 # Settings of whole runs, which trials have no use for: nothing of them is kept or measured.
 UNUSED = (
@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"there is no row '{options.experiment}'; there are {', '.join(known)}")
     try:
         run = with_own(known[options.experiment], options)
-        unused = options_room.flags(settings) & {options_room.flag(name) for name in UNUSED}
+        unused = options_room.given_options(settings) & {
+            options_room.option_name(name) for name in UNUSED
+        }
         if unused:
             raise ValueError(
                 f"{', '.join(sorted(unused))}: trials are neither kept nor measured, and have the"
@@ -59,8 +61,11 @@ def main(argv: list[str] | None = None) -> int:
             _, run = parse({"it": run}, __doc__ or "", settings)
         trials = select(run, options.learning_rates)
         chosen = best(trials)
-    except (*checks.REFUSED, FloatingPointError) as error:
-        print(f"error: {checks.said(error, '--learning-rates, --batch-size')}", file=sys.stderr)
+    except (*checks.USER_ERRORS, FloatingPointError) as error:
+        print(
+            f"error: {checks.error_message(error, '--learning-rates, --batch-size')}",
+            file=sys.stderr,
+        )
         return 1 if isinstance(error, FloatingPointError) else 2
     measure = metric(families.get(run.family), run.model)
     found = [

@@ -11,8 +11,8 @@ import dataclasses
 import sys
 
 from experiments.wgan_gp_cifar10 import SCORE as WGAN_GP
-from genjax.core import Method
-from genjax.train.cli import main
+from genjax.cli.experiment import main
+from genjax.core import GanObjective
 
 SCORE = dataclasses.replace(
     WGAN_GP,
@@ -21,7 +21,7 @@ SCORE = dataclasses.replace(
         WGAN_GP.model,
         generator_widths=(256, 256, 256),
         discriminator_norm="spectral",
-        method=Method(loss="hinge", critic_steps=5),
+        method=GanObjective(loss="hinge", critic_steps=5),
     ),
     train=dataclasses.replace(WGAN_GP.train, steps=50_000),
     figure=dataclasses.replace(

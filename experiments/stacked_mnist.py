@@ -14,12 +14,12 @@ for DCGAN and 959 for WGAN-GP, on networks of others).
 import dataclasses
 import sys
 
-from genjax.core import Method, Optimizer
+from genjax.cli.experiment import main
+from genjax.core import GanObjective, Optimizer
 from genjax.data import Data
 from genjax.families import dcgan
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
-from genjax.train.settings import TwoOptimizers
+from genjax.train.run_config import TwoOptimizers
 
 STRIDED = dcgan.Config(shape=(28, 28, 3), generator_widths=(256, 128))
 
@@ -57,7 +57,7 @@ RECIPES = {
         dataclasses.replace(
             STRIDED,
             discriminator_norm="none",
-            method=Method(loss="wasserstein", gradient_penalty=10.0, critic_steps=5),
+            method=GanObjective(loss="wasserstein", gradient_penalty=10.0, critic_steps=5),
         ),
         Optimizer(learning_rate=1e-4, b1=0.0, b2=0.9),
         Figure(source="1,000 modes there are; Metz et al. have no such row"),
@@ -70,7 +70,7 @@ RECIPES = {
             network="normless",
             generator_widths=(256, 256, 128),
             discriminator_norm="none",
-            method=Method(loss="relativistic", r1=1.0, r2=1.0),
+            method=GanObjective(loss="relativistic", r1=1.0, r2=1.0),
         ),
         Optimizer(learning_rate=2e-4, b1=0.0, b2=0.99),
         Figure(

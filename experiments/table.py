@@ -13,11 +13,7 @@ from genjax.train.record import count_parameters, read_records, summarize
 
 HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
-NOT_EXPERIMENTS = {
-    *("__main__", "blind_spot", "input_rate", "pixel_sampling", "reproduce", "select", "table"),
-    *("compile_ahead", "flops", "kernels", "loop_cost", "peers", "speed", "tour", "uses"),
-    "vae_rate",
-}
+NOT_EXPERIMENTS = {"__main__", "benchmarks", "examples", "reproduce", "select", "table"}
 
 COLUMNS = (
     *("experiment", "family", "parameters", "dataset", "metric", "unit", "paper", "paper_tag"),

@@ -13,11 +13,11 @@ it. Whatever is not the paper's was chosen on validation.
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import fvsbn, made, nade
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 SOURCE = "Germain et al. 2015, table 4, Mushrooms: "
 CHECKSUM = "15d61bb8"

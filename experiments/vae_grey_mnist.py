@@ -15,11 +15,11 @@ The paper: 500 tanh units, batches of 100, one sample of z, Adagrad with a step 
 import dataclasses
 import sys
 
+from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import vae
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
 
 RATE = "; of the paper's three steps 0.02, not yet chosen on training data"
 

@@ -10,12 +10,12 @@ Both figures want the standard network's file: `--fid-weights pt_inception-2015-
 import dataclasses
 import sys
 
-from genjax.core import Method, Optimizer
+from genjax.cli.experiment import main
+from genjax.core import GanObjective, Optimizer
 from genjax.data import Data
 from genjax.families import dcgan
 from genjax.train import Figure, Run, Train
-from genjax.train.cli import main
-from genjax.train.settings import TwoOptimizers
+from genjax.train.run_config import TwoOptimizers
 
 ADAM = Optimizer(learning_rate=2e-4, b1=0.0, b2=0.9, schedule="linear")
 
@@ -30,7 +30,7 @@ SCORE = Run(
         generator_widths=(128, 128, 128),
         discriminator_widths=(128, 128, 128, 128),
         discriminator_norm="none",
-        method=Method(loss="wasserstein", gradient_penalty=10.0, critic_steps=5),
+        method=GanObjective(loss="wasserstein", gradient_penalty=10.0, critic_steps=5),
     ),
     data=Data(data="cifar10", transform="symmetric"),
     optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),

@@ -78,11 +78,11 @@ def events(family: str, x: Any, shape: Sequence[int]) -> None:
         )
 
 
-REFUSED = (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError)
-"""What a command says in one sentence, see `said`."""
+USER_ERRORS = (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError)
+"""What a command says in one sentence, see `error_message`."""
 
 
-def said(error: Exception, fewer: str) -> str:
+def error_message(error: Exception, fewer: str) -> str:
     """An error in a command's sentence; of memory that ran out, here or on a device, what to lower.
 
     Raises:
@@ -122,18 +122,18 @@ def positive(**values: Any) -> None:
             raise ValueError(f"{name} must be above 0, got {value}.")
 
 
-def whole(**values: Any) -> None:
+def integer(**values: Any) -> None:
     """Every named number must be an int: 2.5 steps, or 2.0 channels, are none."""
     for name, value in values.items():
         if not hasattr(value, "__index__") or isinstance(value, bool):
             raise ValueError(f"{name} must be a whole number, got {value}.")
 
 
-def how_many(n: int | None) -> int:
+def sample_count(n: int | None) -> int:
     """Samples asked for: n, or one where it is left out."""
     if n is None:
         return 1
-    whole(n=n)
+    integer(n=n)
     positive(n=n)
     return n
 
@@ -171,7 +171,7 @@ def not_negative(**values: Any) -> None:
 def seed(**values: Any) -> None:
     """Every named number must be a seed: JAX's keys are made of its low 32 bits."""
     for name, value in values.items():
-        whole(**{name: value})
+        integer(**{name: value})
         not_negative(**{name: value})
         if value >= 2**32:
             raise ValueError(f"{name} must be below 2^32, got {value}.")
@@ -204,7 +204,7 @@ def kinds(settings: Any) -> None:
         if hint is bool and not isinstance(value, bool):
             raise ValueError(f"{name} must be True or False, got {value!r}.")
         if hint is int:
-            whole(**{name: value})
+            integer(**{name: value})
         if hint is float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise ValueError(f"{name} must be a number, got {value!r}.")
         if hint is float and not math.isfinite(value):  # nor could a file of settings keep it
@@ -216,7 +216,7 @@ def kinds(settings: Any) -> None:
                 raise ValueError(f"{name} must be a tuple such as ({value},), got {value!r}.")
             if typing.get_args(hint)[0] is int:
                 for entry in value:
-                    whole(**{name: entry})
+                    integer(**{name: entry})
 
 
 def choices(settings: Any) -> None:

@@ -41,14 +41,14 @@ hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 # What cannot be imported without PyTorch; the tests that need it say that they skip.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["torch_peers.py"]
+collect_ignore = [] if importlib.util.find_spec("torch") else ["support/torch_peers.py"]
 
 # Whole files go to one process each: the longest first, so that none is left at the end.
 LONGEST = (
     "test_devices.py",
     "test_whole_runs.py",
     "test_contract.py",
-    "test_feed.py",
+    "test_input_pipeline.py",
     "test_compile.py",
 )
 

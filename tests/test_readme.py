@@ -5,7 +5,7 @@ import re
 
 import jax
 import pytest
-from helpers import ROOT, run_program
+from support.helpers import ROOT, run_program
 
 from experiments import table
 from genjax.train.record import read_records, summarize
@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text()
 def test_readme_opens_with_the_two_commands():
     block = README.split("```")[1].strip().splitlines()
     assert [re.sub(r"\s+#.*", "", line) for line in block] == [
-        "pip install -e . && python -m experiments.tour",
+        "pip install -e . && python -m experiments.examples.tour",
         "pip install -e '.[test]' && pytest",
     ]
     assert README.split("```")[0].strip() == "# genjax"
@@ -50,22 +50,22 @@ def test_the_python_of_the_readme_runs():
     "module",
     [
         "experiments",
-        "experiments.tour",
+        "experiments.examples.tour",
         "experiments.reproduce",
-        "experiments.input_rate",
-        "experiments.vae_rate",
-        "experiments.blind_spot",
-        "experiments.pixel_sampling",
-        "experiments.loop_cost",
-        "experiments.speed",
-        "experiments.peers.measure",
+        "experiments.benchmarks.input_rate",
+        "experiments.benchmarks.vae_rate",
+        "experiments.examples.blind_spot",
+        "experiments.benchmarks.pixel_sampling",
+        "experiments.benchmarks.loop_cost",
+        "experiments.benchmarks.speed",
+        "experiments.benchmarks.peers.measure",
         "genjax.data",
-        "genjax.data.prepare",
-        "genjax.sample",
-        "genjax.complete",
-        "genjax.evaluate",
-        "genjax.latents",
-        "genjax.instruments",
+        "genjax.cli.prepare",
+        "genjax.cli.sample",
+        "genjax.cli.complete",
+        "genjax.cli.evaluate",
+        "genjax.cli.latents",
+        "genjax.cli.measure",
         "genjax.report",
     ],
 )

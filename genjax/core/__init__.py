@@ -1,31 +1,33 @@
 """What every family stands on: state, random streams, optimizers, the gradient step."""
 
 from genjax.core.adversarial import (
-    Method,
-    check_slopes,
-    discriminator_turn,
+    GanObjective,
+    check_gradient_penalties,
+    discriminator_objective,
     diversity,
-    generator_turn,
-    method_buffers,
-    nearest,
-    one_turn,
-    own,
+    generator_objective,
+    nearest_distance,
+    network_variables,
+    objective_buffers,
+    single_critic_step,
 )
-from genjax.core.fold import fold_rows
-from genjax.core.importance import drawn_noise, log_mean_weight
-from genjax.core.optim import Optimizer
-from genjax.core.raster import (
-    binary_only,
-    check_given,
+from genjax.core.autoregressive import (
+    check_known,
     conditional_nats,
-    draw_by,
+    draw,
     draw_naive,
     draw_noise,
     draw_parallel,
     draw_values,
-    levels_only,
+    nan_unless_binary,
+    nan_unless_level,
 )
-from genjax.core.standing import standing_statistics
+from genjax.core.batch_norm import batch_norm_statistics
+from genjax.core.chunked import chunked_sum
+from genjax.core.importance import log_mean_weight, resample_noise
+from genjax.core.keys import named_key
+from genjax.core.optim import Optimizer
+from genjax.core.protocols import Traits, traits_of
 from genjax.core.state import State, init_state, with_ema
 from genjax.core.step import (
     Optimizers,
@@ -34,42 +36,40 @@ from genjax.core.step import (
     network_step,
     player_steps,
 )
-from genjax.core.streams import stream
-from genjax.core.traits import Traits, traits_of
 
 __all__ = [
-    "Method",
+    "GanObjective",
     "Optimizer",
     "Optimizers",
     "State",
     "Traits",
     "adversarial_step",
-    "binary_only",
-    "check_given",
-    "check_slopes",
+    "batch_norm_statistics",
+    "check_gradient_penalties",
+    "check_known",
+    "chunked_sum",
     "conditional_nats",
-    "discriminator_turn",
+    "discriminator_objective",
     "diversity",
-    "draw_by",
+    "draw",
     "draw_naive",
     "draw_noise",
     "draw_parallel",
     "draw_values",
-    "drawn_noise",
-    "fold_rows",
-    "generator_turn",
+    "generator_objective",
     "gradient_step",
     "init_state",
-    "levels_only",
     "log_mean_weight",
-    "method_buffers",
-    "nearest",
+    "named_key",
+    "nan_unless_binary",
+    "nan_unless_level",
+    "nearest_distance",
     "network_step",
-    "one_turn",
-    "own",
+    "network_variables",
+    "objective_buffers",
     "player_steps",
-    "standing_statistics",
-    "stream",
+    "resample_noise",
+    "single_critic_step",
     "traits_of",
     "with_ema",
 ]

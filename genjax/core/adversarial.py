@@ -10,7 +10,7 @@ What papers leave open, and what holds for every family that takes its turns fro
 * Noise is drawn again in every turn; so is dropout, for every pass.
 * Several critic steps see a batch each; G's turn comes last, against the newest D.
 * `sample` uses running statistics and the weights it is given. A run that keeps averages keeps them
-  of G, with statistics of their own (`genjax.core.standing`); D is the newest.
+  of G, with statistics of their own (`genjax.core.batch_norm`); D is the newest.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ from genjax import checks, losses
 
 # judge(x, key, statistics) -> (logits [B, ...], new statistics, whatever else it says of x): D as
 # it is while training.
-Judge = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any, Any]]
+DiscriminatorFn = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any, Any]]
 
 LOSSES = ("non_saturating", "minimax", "least_squares", "wasserstein", "hinge", "relativistic")
 NATS = ("non_saturating", "minimax", "relativistic")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Method:
+class GanObjective:
     """How a game is trained, whatever the networks are."""
 
     loss: Literal[
@@ -83,7 +83,7 @@ class Method:
         return bool(self.gradient_penalty or self.r1 or self.r2)
 
 
-def check_slopes(method: Method, norm: str) -> None:
+def check_gradient_penalties(method: GanObjective, norm: str) -> None:
     """A slope under batch statistics is also what an example does to the others' outputs.
 
     Raises:
@@ -97,27 +97,27 @@ def check_slopes(method: Method, norm: str) -> None:
         )
 
 
-def one_turn(config: Any) -> Any:
+def single_critic_step(config: Any) -> Any:
     """The Config whose batch is that of one critic step: `[B, ...]`, no axis of several before."""
     return dataclasses.replace(config, method=dataclasses.replace(config.method, critic_steps=1))
 
 
-def own(variables: dict[str, Any], name: str) -> dict[str, Any]:
+def network_variables(variables: dict[str, Any], name: str) -> dict[str, Any]:
     """A player's own collections, as its module takes them."""
     kept = ("params", "batch_stats")
     return {c: variables[c][name] for c in kept if name in variables.get(c, {})}
 
 
-def method_buffers(method: Method) -> dict[str, Any]:
+def objective_buffers(method: GanObjective) -> dict[str, Any]:
     """What a method carries beside the networks: `init` merges it into the variables."""
     if method.penalty_every == 1:
         return {}
     return {"buffers": {"discriminator": {"updates": jnp.zeros((), jnp.int32)}}}
 
 
-def discriminator_turn(
-    method: Method,
-    judge: Judge,
+def discriminator_objective(
+    method: GanObjective,
+    judge: DiscriminatorFn,
     variables: dict[str, Any],
     real: jax.Array,
     fake: jax.Array,
@@ -171,9 +171,9 @@ def discriminator_turn(
     return total + penalty, aux, said
 
 
-def generator_turn(
-    method: Method,
-    judge: Judge,
+def generator_objective(
+    method: GanObjective,
+    judge: DiscriminatorFn,
     variables: dict[str, Any],
     real: jax.Array,
     fake: jax.Array,
@@ -182,7 +182,7 @@ def generator_turn(
 ) -> tuple[jax.Array, dict[str, Any], Any]:
     """What the generator minimises, `[B]`; aux; what else the discriminator said of `fake`.
 
-    Entries of aux: `diversity` and `nearest`, see there.
+    Entries of aux: `diversity` and `nearest_distance`, see there.
 
     Args:
       method: the settings.
@@ -196,7 +196,10 @@ def generator_turn(
     fake_key, real_key = jax.random.split(key)
     stats = variables.get("batch_stats", {}).get("discriminator", {})
     fake_logits, _, said = judge(fake, fake_key, stats)
-    aux: dict[str, Any] = {"diversity": diversity(real, fake), "nearest": nearest(real, fake)}
+    aux: dict[str, Any] = {
+        "diversity": diversity(real, fake),
+        "nearest": nearest_distance(real, fake),
+    }
     if statistics:
         aux["updates"] = {"batch_stats": {"generator": statistics}}
     if method.loss == "relativistic":
@@ -220,7 +223,7 @@ def diversity(real: jax.Array, fake: jax.Array) -> jax.Array:
     return jnp.where(whole > 0, jnp.sqrt(spread(fake) / jnp.where(whole > 0, whole, 1)), 1.0)
 
 
-def nearest(real: jax.Array, fake: jax.Array) -> jax.Array:
+def nearest_distance(real: jax.Array, fake: jax.Array) -> jax.Array:
     """How far a sample lies from its nearest other, relative to data: 0 when they are few images.
 
     The mean over a batch of the distance to the nearest other one, samples' over data's, `[]`. A
@@ -245,7 +248,7 @@ def nearest(real: jax.Array, fake: jax.Array) -> jax.Array:
     return jnp.where(whole > 0, apart(fake) / jnp.where(whole > 0, whole, 1), 1.0)
 
 
-def _discriminator_loss(method: Method, real: jax.Array, fake: jax.Array) -> jax.Array:
+def _discriminator_loss(method: GanObjective, real: jax.Array, fake: jax.Array) -> jax.Array:
     if method.loss == "least_squares":
         return losses.least_squares_discriminator(real, fake)
     if method.loss == "wasserstein":
@@ -257,7 +260,7 @@ def _discriminator_loss(method: Method, real: jax.Array, fake: jax.Array) -> jax
     return losses.minimax_discriminator(real, fake, smoothing=method.smoothing)
 
 
-def _generator_loss(method: Method, fake: jax.Array) -> jax.Array:
+def _generator_loss(method: GanObjective, fake: jax.Array) -> jax.Array:
     if method.loss == "minimax":
         return losses.minimax_generator(fake)
     if method.loss == "least_squares":
@@ -267,7 +270,7 @@ def _generator_loss(method: Method, fake: jax.Array) -> jax.Array:
     return losses.non_saturating_generator(fake)
 
 
-def _outcome(method: Method, real: jax.Array, fake: jax.Array) -> dict[str, Any]:
+def _outcome(method: GanObjective, real: jax.Array, fake: jax.Array) -> dict[str, Any]:
     out = {"real_logit": real, "fake_logit": fake}
     if method.loss in NATS:
         ahead = method.loss == "relativistic"
@@ -277,7 +280,7 @@ def _outcome(method: Method, real: jax.Array, fake: jax.Array) -> dict[str, Any]
 
 
 def _slopes(
-    method: Method,
+    method: GanObjective,
     logits: Callable[[jax.Array, jax.Array], jax.Array],
     real: jax.Array,
     fake: jax.Array,

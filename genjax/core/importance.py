@@ -30,7 +30,7 @@ def log_mean_weight(
       num_samples: above 0.
       like: `[...]`, what the result is shaped as, and varies over devices with.
     """
-    checks.whole(num_samples=num_samples)
+    checks.integer(num_samples=num_samples)
     checks.positive(num_samples=num_samples)
     most = max(1, ROWS // max(like.size, 1))
     chunk = max(k for k in range(1, most + 1) if num_samples % k == 0)
@@ -52,7 +52,7 @@ def log_mean_weight(
     return _finite(top) + jnp.log(total) - math.log(num_samples)
 
 
-def drawn_noise(key: jax.Array, log_weights: jax.Array, noise: Any, count: int) -> Any:
+def resample_noise(key: jax.Array, log_weights: jax.Array, noise: Any, count: int) -> Any:
     """The noise of `count` of the samples, drawn as often as their weights have it.
 
     Args:

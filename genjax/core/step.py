@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.core.keys import named_key
 from genjax.core.state import State
-from genjax.core.streams import stream
 
 # loss(variables, batch, key) -> ([B] nats, aux). Entries of aux are logged as means, but for
 # "updates": new values of collections other than params (batch_stats, buffers).
@@ -27,7 +27,7 @@ def gradient_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
     """
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
-        key = stream(state.key, state.step, "loss")
+        key = named_key(state.key, state.step, "loss")
         params, opt_state, updates, metrics = _descend(
             loss, optimizer, state.variables["params"], state.opt_state, state.variables, batch, key
         )
@@ -53,7 +53,7 @@ def network_step(loss: Loss, optimizers: Any, name: str) -> Step:
     optimizer = getattr(optimizers, name)
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
-        key = stream(state.key, state.step, name)
+        key = named_key(state.key, state.step, name)
         everything = state.variables["params"]
 
         def own_loss(variables: dict[str, Any], batch: Any, key: jax.Array) -> Any:
@@ -133,7 +133,7 @@ def adversarial_step(
             state, means = turn(state, (state.key, batch))
         else:
             # Distinct noise for each critic step: the stream of discriminator k.
-            others = [stream(state.key, k, "critic") for k in range(1, critic_steps)]
+            others = [named_key(state.key, k, "critic") for k in range(1, critic_steps)]
             keys = jnp.stack([state.key, *others])
             # A loop is compiled once; a CPU has no quick gradients of convolutions inside one.
             one_by_one = functools.partial(turns, unroll=True)

@@ -1,8 +1,8 @@
 """Where batches come from."""
 
+from genjax.data.data_config import TRANSFORMS, Data
 from genjax.data.dataset import Dataset
 from genjax.data.order import Order
-from genjax.data.settings import TRANSFORMS, Data
 from genjax.data.sources import load, save_npz
 from genjax.data.transforms import (
     binarize_stochastic,

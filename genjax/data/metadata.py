@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.files import is_file, show, slurp
+from genjax.data.file_io import is_file, show, slurp
 
 INFO, FEATURES, INDEX, ABOUT = "dataset_info.json", "features.json", "genjax.npz", "genjax.json"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -105,7 +105,7 @@ def find_folder(source: str, data_dir: str | None) -> str:
         if not is_file(given / INFO):
             raise ValueError(
                 f"{show(source)} is not prepared (it has no dataset_info.json); prepare it with:"
-                f" python -m genjax.data.prepare {show(source)} OUT --name NAME."
+                f" python -m genjax.cli.prepare {show(source)} OUT --name NAME."
             )
         return source
     name = re.fullmatch(r"(\w+)(/\w[\w.+-]*)?(:\d+\.\d+\.\d+)?", source)

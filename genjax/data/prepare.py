@@ -1,55 +1,332 @@
-"""`python -m genjax.data.prepare SOURCE OUT --name NAME`: any data as a folder that TFDS opens.
+"""Write a source as a TFDS folder of array_record files, shard by shard, without TensorFlow."""
 
-Reads folders of images (with classes, captions, attributes, or in pairs), IDX, CIFAR's binary
-files, text matrices (.amat), .npz, TFDS names and folders; writes OUT/NAME/1.0.0 as array_record,
-without TensorFlow. Afterwards `--data OUT/NAME/1.0.0` is that data set for every experiment, and
-`tfds.builder_from_directory` opens it. Shows counts, shapes, ranges and a contact sheet; the same
-command goes on after a cut.
-"""
-
+import contextlib
 import dataclasses
-import sys
-from typing import Annotated
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-import tyro
+import numpy as np
 
-from genjax import options as options_room
-from genjax.data.readers import Reading
-from genjax.data.shards import Writing
-from genjax.data.write import prepare
+from genjax.data.dataset import combine, levels_for
+from genjax.data.file_io import show, slurp
+from genjax.data.metadata import ABOUT, INDEX
+from genjax.data.open_source import open_source
+from genjax.data.order import Order
+from genjax.data.readers import Reading, Source
+from genjax.data.readers.base import Examples
+from genjax.data.shards import Shard, Writing, tfds_features, write_all
+from genjax.data.tfds_folder import entries_of
+from genjax.image_grid import grid
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options of the command."""
-
-    source: tyro.conf.Positional[str]
-    """What to read."""
-    out: tyro.conf.Positional[str]
-    """Folder of prepared data sets."""
-    reading: Annotated[Reading, tyro.conf.OmitArgPrefixes] = dataclasses.field(
-        default_factory=Reading
-    )
-    writing: Annotated[Writing, tyro.conf.OmitArgPrefixes]
+VERSION = "1.0.0"
+PLAN = "plan.json"
+SHUFFLED = ("images", "captions", "attributes", "pairs")
+SHEET = 64  # images of a split on its contact sheet
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Prepare and say what was written."""
-    argv = sys.argv[1:] if argv is None else argv
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What was prepared.
+
+    folder: of the data set.
+    summary: as in its genjax.json.
+    """
+
+    folder: pathlib.Path
+    summary: dict[str, Any]
+
+    def lines(self) -> list[str]:
+        """In words: a line a split and a line on the whole."""
+        said = []
+        for split, s in self.summary["splits"].items():
+            low, high = s["range"]
+            said.append(
+                f"{split}: {s['examples']:,} examples, shape {tuple(s['shape'])}, values {low:g} to"
+                f" {high:g}, {s['bytes'] / 2**20:.1f} MiB"
+            )
+        names = self.summary["ignored"][:3]
+        if names:
+            more = self.summary["left_out"] - len(names)
+            said.append(
+                f"left out: {', '.join(show(n, 60) for n in names)}"
+                + (f" and {more:,} more" if more else "")
+            )
+        about = [f"levels {self.summary['levels']}", f"checksum {self.summary['checksum']}"]
+        about += sorted(p.name for p in self.folder.glob("contact_sheet-*.png"))
+        said.append(f"{self.folder}: {', '.join(about)}")
+        return said
+
+
+def prepare(
+    source: str,
+    out: str | pathlib.Path,
+    writing: Writing,
+    reading: Reading | None = None,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> Done:
+    """Write a source as `out/name/1.0.0`; goes on where an earlier call was cut.
+
+    Args:
+      source: what `genjax.data.readers.read` knows, a .npz file, a TFDS name or folder, or digits.
+      out: folder of prepared data sets.
+      writing: name, hold-outs, encoding.
+      reading: size, mode and the like.
+      say: is told of every file written.
+
+    Raises:
+      ValueError: an example cannot be read or does not fit; the folder holds other data; or
+        another process prepares it.
+    """
+    found = open_source(source, reading or Reading())
+    _check(found, writing)
+    splits = _splits(found, writing)
+    folder = pathlib.Path(out) / writing.name / VERSION
+    plan = _plan(found, splits, reading or Reading(), writing)
+    part = folder.with_name(VERSION + ".incomplete")
+    shards = []
+    for split, rows in splits.items():
+        count = -(-len(rows) // writing.shard_examples)
+        for i in range(count):
+            name = f"{writing.name}-{split}.array_record-{i:05d}-of-{count:05d}"
+            here = rows[i * writing.shard_examples :][: writing.shard_examples]
+            now = found.splits[rows.split].stamp(here)
+            shards.append(Shard(str(part / name), found, rows.split, here, writing, now))
+    whole = {**plan, "stamp": zlib.crc32(repr([s.stamp for s in shards]).encode())}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder.parent):
+        if folder.exists():
+            summary = _read_json(folder / ABOUT)
+            if summary.get("plan") != whole:
+                raise ValueError(
+                    f"{folder} holds another data set already, or what it was made from has changed"
+                    f" since; take another --name, or remove it."
+                )
+            say(f"{folder} was prepared before")
+            return Done(folder, summary)
+        if part.exists() and _read_json(part / PLAN) != plan:
+            shutil.rmtree(part)  # begun from other data or under other settings
+        part.mkdir(exist_ok=True)
+        (part / PLAN).write_text(json.dumps(plan))
+        write_all(shards, writing.workers, say)
+        summary = _finish(part, found, splits, shards, writing, whole)
+        part.rename(folder)
+    return Done(folder, summary)
+
+
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path) -> Iterator[None]:
+    """One process a data set: two would write into each other's files.
+
+    Raises:
+      ValueError: another process prepares it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        options = options_room.parse(Options, str(__doc__), argv, "python -m genjax.data.prepare")
-        done = prepare(options.source, options.out, options.writing, options.reading, say=_say)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for line in done.lines():
-        print(line)
-    return 0
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another process prepares {folder}; wait for it, or take another --name."
+            ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _check(source: Source, writing: Writing) -> None:
+    """Refuse what a prepared folder cannot hold, before anything is written."""
+    if "x" not in entries_of(tfds_features(source, writing)):
+        raise ValueError(
+            f"{show(source.name)} has the entries {', '.join(sorted(source.fields))} and none is"
+            f" called image, x, features or image_a; one of them must be what a model is of."
+        )
+    for field in source.fields.values():
+        for name in field.names:
+            if not name.isprintable() or name != name.strip():
+                raise ValueError(
+                    f"{show(source.name)} has a class or attribute called {show(repr(name), 60)},"
+                    f" which a list of names, one a line, does not keep; rename it."
+                )
+    for name, split in source.splits.items():
+        if not len(split):
+            raise ValueError(f"split {name} of {show(source.name)} holds no examples.")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+class _Rows(list):
+    """Numbers of the examples of a written split, and the source's split they are of."""
+
+    split: str
+
+
+def _splits(source: Source, writing: Writing) -> dict[str, _Rows]:
+    """Which examples go to which split: hold-outs come from the end of train as it is written."""
+    out: dict[str, _Rows] = {}
+    for name, split in source.splits.items():
+        order: Sequence[int] = range(len(split))
+        if source.format in SHUFFLED:
+            order = _together(split, Order(len(split), writing.shuffle_seed).epoch(0).tolist())
+        out[name] = _Rows(order)
+        out[name].split = name
+    for name, count in (("test", writing.test), ("validation", writing.validation)):
+        if not count:
+            continue
+        if name in out:
+            raise ValueError(
+                f"{source.name} has a split {name} of {len(out[name])} examples already; leave out"
+                f" --{name}."
+            )
+        if "train" not in out or count >= len(out["train"]):
+            have = len(out["train"]) if "train" in out else 0
+            raise ValueError(
+                f"{name}={count} leaves no training example of {source.name}, which has {have};"
+                f" hold out fewer."
+            )
+        train = out["train"]
+        names, start = _pictures(source.splits[train.split]), len(train) - count
+        while names and start and names[train[start]] == names[train[start - 1]]:
+            start -= 1
+        if not start:
+            raise ValueError(
+                f"{name}={count} leaves no training example of {source.name}: all captions left are"
+                f" of one picture; hold out fewer."
+            )
+        out[name], out["train"] = _Rows(train[start:]), _Rows(train[:start])
+        out[name].split = out["train"].split = train.split
+    return out
+
+
+def _pictures(split: Examples) -> tuple[str, ...]:
+    """The file of every example, where examples are of files."""
+    column = getattr(split, "columns", {}).get("image")
+    return getattr(column, "names", ())
+
+
+def _together(split: Examples, order: list[int]) -> list[int]:
+    """Examples of one picture after each other, so that no hold-out shares one with train."""
+    names = _pictures(split)
+    first: dict[str, int] = {}
+    for place, i in enumerate(order if names else ()):
+        first.setdefault(names[i], place)
+    return sorted(order, key=lambda i: first[names[i]]) if names else order
+
+
+def _plan(
+    source: Source, splits: Mapping[str, _Rows], reading: Reading, writing: Writing
+) -> dict[str, Any]:
+    """What tells whether two calls write the same: the data's outline and all settings."""
+    how = {k: v for k, v in dataclasses.asdict(writing).items() if k != "workers"}
+    order = {s: [len(r), zlib.crc32(np.array(r, np.int64).tobytes())] for s, r in splits.items()}
+    plan = {
+        "fields": {k: dataclasses.asdict(f) for k, f in source.fields.items()},
+        "format": source.format,
+        "levels": source.levels,
+        "splits": order,
+        "reading": dataclasses.asdict(reading),
+        "writing": how,
+    }
+    return json.loads(json.dumps(plan))
+
+
+def _finish(
+    part: pathlib.Path,
+    source: Source,
+    splits: Mapping[str, _Rows],
+    shards: Sequence[Shard],
+    writing: Writing,
+    plan: dict[str, Any],
+) -> dict[str, Any]:
+    """Metadata of TFDS, the index of rows, the contact sheets."""
+    import tensorflow_datasets as tfds
+    from PIL import Image
+
+    index: dict[str, np.ndarray] = {}
+    infos, about = [], {}
+    features = tfds_features(source, writing)
+    x = entries_of(features)["x"]
+    for split in splits:
+        mine = [s for s in shards if f"/{writing.name}-{split}.array_record-" in s.path]
+        parts = [dict(np.load(s.path + ".npz", allow_pickle=False)) for s in mine]
+        lows, highs = zip(*(p.pop("range") for p in parts), strict=True)
+        size = sum(int(p.pop("size")) for p in parts)
+        for name in set(parts[0]) - {"stamp"}:
+            index[f"{split}/{name}"] = np.concatenate([p[name] for p in parts])
+        index[f"{split}/range"] = np.array([min(lows), max(highs)])
+        infos.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[len(s.rows) for s in mine],
+                num_bytes=size,
+                filename_template=tfds.core.ShardedFileTemplate(
+                    data_dir=part,
+                    dataset_name=writing.name,
+                    split=split,
+                    filetype_suffix="array_record",
+                ),
+            )
+        )
+        about[split] = {
+            "examples": len(splits[split]),
+            "shape": list(source.fields[x].shape),
+            "range": [float(min(lows)), float(max(highs))],
+            "bytes": size,
+        }
+    levels = source.levels
+    if levels is None:  # as `load` would find them
+        highest = max(float(index[f"{split}/range"][1]) for split in splits)
+        levels = 0 if np.dtype(source.fields[x].dtype).kind == "f" else levels_for(int(highest))
+    index["levels"] = np.array(levels)
+    for split in splits:
+        if source.fields[x].kind == "image":
+            some = [int(i) for i in np.linspace(0, len(splits[split]) - 1, SHEET).astype(int)]
+            rows = [splits[split][i] for i in dict.fromkeys(some)]
+            images = [source.splits[splits[split].split][i][x] for i in rows]
+            sheet = grid(np.stack(images), 0, max(levels - 1, 1))
+            Image.fromarray(sheet).save(part / f"contact_sheet-{split}.png")
+    tfds.folder_dataset.write_metadata(
+        data_dir=part,
+        features=features,
+        split_infos=infos,
+        description=f"{writing.name}, prepared from files read as {source.format}.",
+        check_data=False,  # it would read with TensorFlow
+    )
+    files = [pathlib.Path(s.path) for s in shards]
+    index["files"] = np.array([path.name for path in files])
+    index["sizes"] = np.array([path.stat().st_size for path in files], np.int64)
+    with (part / INDEX).open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **index)
+    summary = {
+        "levels": levels,
+        "checksum": index_checksum(index),
+        "splits": about,
+        "ignored": list(source.ignored)[:100],
+        "left_out": len(source.ignored),
+        "plan": plan,
+    }
+    (part / ABOUT).write_text(json.dumps(summary, indent=1))
+    for leftover in [*part.glob("*.npz.part"), *part.glob("*-of-*.npz"), part / PLAN]:
+        leftover.unlink(missing_ok=True)
+    return summary
+
+
+def index_checksum(index: Mapping[str, np.ndarray]) -> str:
+    """CRC-32 over the rows of every split, as `Dataset.checksum` sums them."""
+    splits: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in index.items():
+        split, _, entry = name.partition("/")
+        if entry and entry != "range":
+            splits.setdefault(split, {})[entry] = array
+    return combine(splits)
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(slurp(path))
+    except ValueError:
+        return {}

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from genjax import checks
+from genjax.data.array_records import Decoder
 from genjax.data.dataset import row_crcs
-from genjax.data.prepared import checked, entries_of, entry_values
 from genjax.data.readers import Field, Source
-from genjax.data.records import Decoder
+from genjax.data.tfds_folder import checked, entries_of, entry_values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data import folds, toys
-from genjax.data.arrays import read_npz
+from genjax.data import cross_validation, toy_mixtures
+from genjax.data.data_config import Data
 from genjax.data.dataset import SPLITS, Dataset, levels_for, row_crcs
-from genjax.data.files import reason
-from genjax.data.labels import few_labels
+from genjax.data.file_io import reason
+from genjax.data.label_subsets import few_labels
+from genjax.data.npz import read_npz
 from genjax.data.order import Order
-from genjax.data.prepared import Prepared, checked, open_prepared
-from genjax.data.settings import Data
+from genjax.data.tfds_folder import Prepared, checked, open_prepared
 from genjax.data.transforms import draw_static
 
 RESIDENT_BYTES = 2**31
@@ -41,12 +41,12 @@ def load(settings: Data) -> Dataset:
     table, stacked = None, _is_stacked(source)
     if source in ("digits", "digits_4x4"):
         found, levels = _digits(source)
-    elif source in toys.GAUSSIANS:
-        found, levels = toys.gaussians(source), 0
+    elif source in toy_mixtures.GAUSSIANS:
+        found, levels = toy_mixtures.gaussians(source), 0
     elif stacked:
         found, levels = _stacked(settings)
     elif source.endswith(".npz"):
-        table = folds.table(settings)
+        table = cross_validation.table(settings)
         found, levels = table or _npz(pathlib.Path(source))
     else:
         found, names = open_prepared(source, settings.data_dir)
@@ -64,7 +64,7 @@ def load(settings: Data) -> Dataset:
             f" use transform=none."
         )
     dataset = Dataset(source, arrays, levels, streams, names)
-    dataset = folds.standardized(dataset, settings, table is not None)
+    dataset = cross_validation.standardized(dataset, settings, table is not None)
     if settings.transform == "static":
         dataset = _static(dataset, settings.binarize_seed)
     return few_labels(dataset, settings)
@@ -72,7 +72,7 @@ def load(settings: Data) -> Dataset:
 
 def _is_stacked(source: str) -> bool:
     """Whether the name is that of stacks to be made, and not of a file."""
-    if not source.startswith(toys.STACKED):
+    if not source.startswith(toy_mixtures.STACKED):
         return False
     path = pathlib.Path(source)
     return not (path.is_file() or any(path.glob("**/dataset_info.json")))
@@ -112,7 +112,7 @@ def _place(
         if settings.stream == "yes":
             raise ValueError(
                 f"{settings.data} is read whole and cannot be streamed; prepare it with: python -m"
-                f" genjax.data.prepare {settings.data} OUT --name NAME."
+                f" genjax.cli.prepare {settings.data} OUT --name NAME."
             )
         return splits, {}
     large = settings.stream == "auto" and train.nbytes() > RESIDENT_BYTES
@@ -179,11 +179,11 @@ def _digits(name: str) -> tuple[dict[str, dict[str, np.ndarray]], int]:
 
 def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     """Stacks of another data set, whose splits are cut first: no image is in stacks of two."""
-    name = settings.data.removeprefix(toys.STACKED)
+    name = settings.data.removeprefix(toy_mixtures.STACKED)
     single = load(
         dataclasses.replace(settings, data=name, transform="none", stream="no", labels_per_class=0)
     )
-    return toys.stacked(name, single.splits), single.levels
+    return toy_mixtures.stacked(name, single.splits), single.levels
 
 
 def _npz(path: pathlib.Path) -> tuple[dict[str, dict[str, np.ndarray]], int]:

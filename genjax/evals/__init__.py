@@ -1,13 +1,21 @@
 """What is measured. Knows families by what they export, never by name."""
 
-from genjax.evals.annealed import (
+from genjax.evals.annealed_importance import (
     Annealed,
     annealed_log_prob,
     make_annealed,
     reverse_annealed_log_prob,
     temperatures,
 )
-from genjax.evals.batches import by_batches, over_split
+from genjax.evals.batching import map_batches, map_split
+from genjax.evals.classification import (
+    ClassificationResult,
+    classify,
+    log_posterior,
+    log_prior_of,
+    make_class_likelihood,
+    reliability,
+)
 from genjax.evals.classifier import (
     Classifier,
     accuracy,
@@ -16,21 +24,9 @@ from genjax.evals.classifier import (
     save_classifier,
     train_classifier,
 )
-from genjax.evals.classify import (
-    Classified,
-    classified,
-    log_posterior,
-    log_prior_of,
-    make_class_likelihood,
-    reliability,
-)
-from genjax.evals.codes import CodesResult, InformationResult, codes, information
-from genjax.evals.complete import allowed, complete, heat_map
-from genjax.evals.coverage import CoverageResult, coverage, nearest, neighbours
-from genjax.evals.detect import auroc, mutate, ratio
-from genjax.evals.extract import PIXELS, Extractor, to_unit
-from genjax.evals.features import Probe, linear_probe, linear_svm, pca
-from genjax.evals.field import receptive_field, unseen
+from genjax.evals.completion import completable, complete, heat_map
+from genjax.evals.context import EvalContext
+from genjax.evals.feature_extractor import PIXELS, Extractor, to_unit
 from genjax.evals.frechet import FrechetResult, Moments, frechet, frechet_distance, moments
 from genjax.evals.inception import (
     Inception,
@@ -40,27 +36,19 @@ from genjax.evals.inception import (
     load_inception,
     save_inception,
 )
-from genjax.evals.kernel import KernelResult, kernel_distance, mmd2
-from genjax.evals.latents import (
+from genjax.evals.latent_codes import CodesResult, InformationResult, codes, information
+from genjax.evals.latent_statistics import (
     Activity,
     active_units,
-    activity,
-    aggregate,
-    encoded,
+    aggregate_posterior,
+    encode_split,
     kl_by_layer,
     kl_by_unit,
+    unit_activity,
 )
-from genjax.evals.likelihood import (
-    is_bound,
-    make_nll,
-    mean_and_error,
-    metric,
-    nll,
-    unit,
-    validation_config,
-)
-from genjax.evals.measure import INSTRUMENTS, measure, result_of, settings_of
-from genjax.evals.modes import (
+from genjax.evals.metric_result import MetricResult
+from genjax.evals.mmd import MmdResult, kernel_distance, mmd2
+from genjax.evals.mode_coverage import (
     ModesResult,
     draw_modes,
     gaussian_modes,
@@ -70,51 +58,66 @@ from genjax.evals.modes import (
     stacked_modes,
 )
 from genjax.evals.msssim import MsSsimResult, ms_ssim, ms_ssim_pairs
-from genjax.evals.needs import check_instrument
+from genjax.evals.negative_log_likelihood import (
+    is_bound,
+    make_nll,
+    mean_and_error,
+    metric,
+    nll,
+    unit,
+    validation_config,
+)
+from genjax.evals.ood import auroc, likelihood_ratio, mutate
 from genjax.evals.parzen import ParzenResult, parzen
-from genjax.evals.result import Measured
-from genjax.evals.subject import Subject
+from genjax.evals.precision_recall import (
+    PrecisionRecallResult,
+    nearest_neighbors,
+    neighbor_distances,
+    precision_recall,
+)
+from genjax.evals.probes import Probe, linear_probe, linear_svm, pca
+from genjax.evals.receptive_field import receptive_field, unseen_pixels
+from genjax.evals.registry import METRICS, compute_metric, metric_result_type, metric_settings
+from genjax.evals.requirements import check_metric_requirements
 from genjax.evals.swd import SwdResult, sliced, swd
-from genjax.evals.walks import interpolation, manifold, traversal
+from genjax.evals.traversals import interpolation, manifold, traversal
 
 __all__ = [
-    "INSTRUMENTS",
+    "METRICS",
     "PIXELS",
     "Activity",
     "Annealed",
-    "Classified",
+    "ClassificationResult",
     "Classifier",
     "CodesResult",
-    "CoverageResult",
+    "EvalContext",
     "Extractor",
     "FrechetResult",
     "Inception",
     "InformationResult",
-    "KernelResult",
-    "Measured",
+    "MetricResult",
+    "MmdResult",
     "ModesResult",
     "Moments",
     "MsSsimResult",
     "ParzenResult",
+    "PrecisionRecallResult",
     "Probe",
-    "Subject",
     "SwdResult",
     "accuracy",
     "accuracy_score",
     "active_units",
-    "activity",
-    "aggregate",
-    "allowed",
+    "aggregate_posterior",
     "annealed_log_prob",
     "auroc",
-    "by_batches",
-    "check_instrument",
-    "classified",
+    "check_metric_requirements",
+    "classify",
     "codes",
+    "completable",
     "complete",
-    "coverage",
+    "compute_metric",
     "draw_modes",
-    "encoded",
+    "encode_split",
     "fid",
     "frechet",
     "frechet_distance",
@@ -129,6 +132,7 @@ __all__ = [
     "kid",
     "kl_by_layer",
     "kl_by_unit",
+    "likelihood_ratio",
     "linear_probe",
     "linear_svm",
     "load_classifier",
@@ -139,29 +143,29 @@ __all__ = [
     "make_class_likelihood",
     "make_nll",
     "manifold",
+    "map_batches",
+    "map_split",
     "mean_and_error",
-    "measure",
     "metric",
+    "metric_result_type",
+    "metric_settings",
     "mmd2",
     "moments",
     "ms_ssim",
     "ms_ssim_pairs",
     "mutate",
-    "nearest",
-    "neighbours",
+    "nearest_neighbors",
+    "neighbor_distances",
     "nll",
-    "over_split",
     "parzen",
     "pca",
-    "ratio",
+    "precision_recall",
     "receptive_field",
     "reliability",
-    "result_of",
     "reverse_annealed_log_prob",
     "ring_centres",
     "save_classifier",
     "save_inception",
-    "settings_of",
     "sliced",
     "stack_digits",
     "stacked_modes",
@@ -171,6 +175,7 @@ __all__ = [
     "train_classifier",
     "traversal",
     "unit",
-    "unseen",
+    "unit_activity",
+    "unseen_pixels",
     "validation_config",
 ]

@@ -20,10 +20,10 @@ import numpy as np
 import optax
 
 from genjax import checks
-from genjax.data.arrays import read_npz
-from genjax.data.files import reason, show
-from genjax.evals.extract import Extractor, batches, check_images, checksum
-from genjax.evals.result import Measured
+from genjax.data.file_io import reason, show
+from genjax.data.npz import read_npz
+from genjax.evals.feature_extractor import Extractor, batches, check_images, checksum
+from genjax.evals.metric_result import MetricResult
 
 FEATURES = 128
 EXACT = jax.lax.Precision.HIGHEST  # the same features on every device
@@ -207,7 +207,7 @@ def load_classifier(path: str | os.PathLike) -> Classifier:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreResult(Measured):
+class ScoreResult(MetricResult):
     """Classification accuracy score: trained on samples with their labels, tested on real images.
 
     accuracy: on real test images; higher is better.

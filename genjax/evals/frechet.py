@@ -13,8 +13,8 @@ from typing import ClassVar
 import numpy as np
 import scipy.linalg
 
-from genjax.evals.extract import Extractor, batches, check_images
-from genjax.evals.result import Measured
+from genjax.evals.feature_extractor import Extractor, batches, check_images
+from genjax.evals.metric_result import MetricResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FrechetResult(Measured):
+class FrechetResult(MetricResult):
     """A Frechet distance; lower is better.
 
     name: FID, or that of another extractor, `NAME_frechet`.

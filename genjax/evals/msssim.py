@@ -15,16 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.evals.extract import check_images
-from genjax.evals.filters import separable
-from genjax.evals.result import Measured
+from genjax.evals.feature_extractor import check_images
+from genjax.evals.metric_result import MetricResult
+from genjax.evals.separable_filter import separable
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, section 3.2
 WINDOW, SIGMA = 11, 1.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MsSsimResult(Measured):
+class MsSsimResult(MetricResult):
     """Mean similarity of pairs; lower is more varied, 1 is the same image throughout.
 
     mean: over pairs of samples.

@@ -20,15 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.evals.batches import padded
-from genjax.evals.extract import check_images
-from genjax.evals.result import Measured
+from genjax.evals.batching import padded
+from genjax.evals.feature_extractor import check_images
+from genjax.evals.metric_result import MetricResult
 
 SIGMAS = tuple(float(s) for s in np.logspace(-1, 0, 10))  # the script's grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ParzenResult(Measured):
+class ParzenResult(MetricResult):
     """Log-likelihood of test images; higher is better.
 
     nats: mean over test images.

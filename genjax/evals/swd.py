@@ -15,16 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.evals.extract import check_images
-from genjax.evals.filters import separable
-from genjax.evals.result import Measured
+from genjax.evals.feature_extractor import check_images
+from genjax.evals.metric_result import MetricResult
+from genjax.evals.separable_filter import separable
 
 PATCH, COARSEST = 7, 16
 _FILTER = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SwdResult(Measured):
+class SwdResult(MetricResult):
     """Distances times 10^3, as papers print them; lower is better.
 
     levels: by the side of the level in pixels (the shorter one), finest first.

@@ -20,17 +20,17 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.core import (
-    Method,
+    GanObjective,
     Optimizers,
     Traits,
     adversarial_step,
-    check_slopes,
-    discriminator_turn,
-    generator_turn,
-    method_buffers,
-    one_turn,
-    own,
+    check_gradient_penalties,
+    discriminator_objective,
+    generator_objective,
+    network_variables,
+    objective_buffers,
     player_steps,
+    single_critic_step,
 )
 from genjax.nn import (
     DownStack,
@@ -39,8 +39,8 @@ from genjax.nn import (
     ResidualDown,
     ResidualUp,
     UpStack,
-    condition_of,
-    drawn_label,
+    one_hot_condition,
+    random_label,
 )
 from genjax.nn.normless import EXPANSION
 from genjax.nn.strided import NORMS, apply_layer
@@ -83,7 +83,7 @@ class Config:
     """normless: channels of a group of its grouped convolutions."""
     classes: int = 0
     """Labels both players are told; 0 tells none."""
-    method: Method = dataclasses.field(default_factory=Method)
+    method: GanObjective = dataclasses.field(default_factory=GanObjective)
     """How the two are trained."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Computation of the hidden layers; images and logits stay float32."""
@@ -115,7 +115,7 @@ class Config:
             )
         if self.network == "normless" and self.discriminator_norm != "none":
             raise ValueError("the normless network has no norm; set discriminator_norm to none.")
-        check_slopes(self.method, self.discriminator_norm)
+        check_gradient_penalties(self.method, self.discriminator_norm)
         strided = ("generator_dense", "discriminator_dense", "kernel", "generator_norm")
         of = dict.fromkeys(strided, "strided") | {"group": "normless"}
         for name, network in of.items():
@@ -253,7 +253,7 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     }
     collections = sorted({c for variables in networks.values() for c in variables})
     variables = {c: {n: v[c] for n, v in networks.items() if c in v} for c in collections}
-    return {**variables, **method_buffers(config.method)}
+    return {**variables, **objective_buffers(config.method)}
 
 
 def noise(config: Config, key: jax.Array, n: int) -> jax.Array:
@@ -268,7 +268,7 @@ def generate(
 ) -> jax.Array:
     """G(z) under running statistics: `[B, Z] -> [B, *shape]` in [-1, 1]; with classes, of `label`
     `[B]`."""
-    mine = own(variables, "generator")
+    mine = network_variables(variables, "generator")
     x = Generator(config).apply(mine, z, _condition(config, label, z))
     return jnp.clip(x, -1, 1)  # R3GAN's last layer is linear; what is shown has an end
 
@@ -278,7 +278,7 @@ def discriminate(
 ) -> jax.Array:
     """Logits of D(x) under running statistics, `[B]`; with classes, of `x` and `label` `[B]`."""
     checks.events("dcgan", x, config.shape)
-    mine = own(variables, "discriminator")
+    mine = network_variables(variables, "discriminator")
     return Discriminator(config).apply(mine, x, _condition(config, label, x))[0]
 
 
@@ -291,7 +291,7 @@ def discriminator_loss(
     """
     fake, _, turn_key = _play(config, variables, batch, key)
     judge = _judge(config, variables, batch)
-    return discriminator_turn(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
+    return discriminator_objective(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
 
 
 def generator_loss(
@@ -301,7 +301,7 @@ def generator_loss(
     fake, stats, turn_key = _play(config, variables, batch, key)
     judge = _judge(config, variables, batch)
     x = batch["x"]
-    return generator_turn(config.method, judge, variables, x, fake, turn_key, stats)[:2]
+    return generator_objective(config.method, judge, variables, x, fake, turn_key, stats)[:2]
 
 
 def make_steps(config: Config, optimizers: Optimizers) -> tuple[Any, Any]:
@@ -325,9 +325,9 @@ def sample(
 
     With classes, of `label` `[n]`, or of labels drawn uniformly where none are given.
     """
-    many = checks.how_many(n)
+    many = checks.sample_count(n)
     noise_key, label_key = jax.random.split(key)
-    label = drawn_label("dcgan", config.classes, label, label_key, many)
+    label = random_label("dcgan", config.classes, label, label_key, many)
     x = generate(config, variables, noise(config, noise_key, many), label)
     return x if n else x[0]
 
@@ -340,7 +340,7 @@ def encode(
     Section 5.1 of the paper; 30,720 features of the default network.
     """
     checks.events("dcgan", x, config.shape)
-    mine = own(variables, "discriminator")
+    mine = network_variables(variables, "discriminator")
     _, maps = Discriminator(config).apply(mine, x, _condition(config, label, x))
     pooled = [_pool(m.astype(jnp.float32), POOLED) for m in maps]
     return jnp.concatenate([m.reshape(x.shape[0], -1) for m in pooled], axis=1)
@@ -360,18 +360,18 @@ def _pool(x: jax.Array, side: int) -> jax.Array:
 
 def _condition(config: Config, label: Any, beside: jax.Array) -> jax.Array | None:
     """The label of `[B, ...]` beside it, one-hot `[B, K]`."""
-    return condition_of("dcgan", config.classes, label, beside.shape[0])
+    return one_hot_condition("dcgan", config.classes, label, beside.shape[0])
 
 
 def _play(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, Any, jax.Array]:
     """Samples while training, the generator's new statistics, and the key of the turn."""
-    checks.batch("dcgan", batch, functools.partial(batch_spec, one_turn(config)))
+    checks.batch("dcgan", batch, functools.partial(batch_spec, single_critic_step(config)))
     noise_key, turn_key = jax.random.split(key)
     z = noise(config, noise_key, batch["x"].shape[0])
     fake, new = Generator(config).apply(
-        own(variables, "generator"),
+        network_variables(variables, "generator"),
         z,
         _condition(config, batch.get("label"), z),
         train=True,

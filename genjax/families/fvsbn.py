@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, binary_only, conditional_nats, draw_values, gradient_step
+from genjax.core import Traits, conditional_nats, draw_values, gradient_step, nan_unless_binary
 from genjax.losses import bernoulli_nll
 from genjax.nn import draw_order
 
@@ -119,7 +119,7 @@ def loss(
     if config.dropout:
         kept = jax.random.bernoulli(key, 1 - config.dropout, x.shape)
         seen = x * (kept / jnp.float32(1 - config.dropout))
-    return binary_only(bernoulli_nll(FVSBN(config).apply(variables, seen), x), x), {}
+    return nan_unless_binary(bernoulli_nll(FVSBN(config).apply(variables, seen), x), x), {}
 
 
 def make_step(config: Config, optimizer: Any) -> Any:
@@ -139,14 +139,14 @@ def log_conditionals(config: Config, variables: dict[str, Any], x: jax.Array) ->
 
 def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """Exact log p(x): `[B]` nats."""
-    return -binary_only(bernoulli_nll(logits(config, variables, x), x), x)
+    return -nan_unless_binary(bernoulli_nll(logits(config, variables, x), x), x)
 
 
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    x = FVSBN(config).apply(variables, key, checks.how_many(n), method="sample")
+    x = FVSBN(config).apply(variables, key, checks.sample_count(n), method="sample")
     x = x.reshape(-1, *config.shape)
     return x if n else x[0]
 

@@ -22,15 +22,15 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.core import (
-    Method,
+    GanObjective,
     Optimizers,
     Traits,
     adversarial_step,
-    discriminator_turn,
-    generator_turn,
-    method_buffers,
-    one_turn,
+    discriminator_objective,
+    generator_objective,
+    objective_buffers,
     player_steps,
+    single_critic_step,
 )
 from genjax.nn import MLP, Maxout, symmetric_uniform
 
@@ -68,7 +68,7 @@ class Config:
     marginals: bool = True
     """With sigmoid outputs, biases of the last layer begin at the log-odds of the data's mean,
     where `init` is given a batch; the training loop gives it one."""
-    method: Method = dataclasses.field(default_factory=Method)
+    method: GanObjective = dataclasses.field(default_factory=GanObjective)
     """How the two are trained."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the hidden layers and of the generator's last factors; logits stay float32."""
@@ -108,7 +108,7 @@ def tiny() -> Config:
         pieces=2,
         generator_range=0.5,
         discriminator_range=0.5,
-        method=Method(critic_steps=2, r1=0.1, penalty_every=2, smoothing=0.1),
+        method=GanObjective(critic_steps=2, r1=0.1, penalty_every=2, smoothing=0.1),
     )
 
 
@@ -185,7 +185,7 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
         out = {**generator["mlp"]["out"], "bias": jnp.log(mean) - jnp.log1p(-mean)}
         generator = {"mlp": {**generator["mlp"], "out": out}}
     params = {"generator": generator, "discriminator": discriminator}
-    return {"params": params, **method_buffers(config.method)}
+    return {"params": params, **objective_buffers(config.method)}
 
 
 def noise(config: Config, key: jax.Array, n: int) -> jax.Array:
@@ -221,7 +221,7 @@ def discriminator_loss(
     noise_key, turn_key = jax.random.split(key)
     fake = generate(config, variables, noise(config, noise_key, batch["x"].shape[0]))
     judge = _judge(config, variables)
-    return discriminator_turn(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
+    return discriminator_objective(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
 
 
 def generator_loss(
@@ -232,7 +232,7 @@ def generator_loss(
     noise_key, turn_key = jax.random.split(key)
     fake = generate(config, variables, noise(config, noise_key, batch["x"].shape[0]))
     judge = _judge(config, variables)
-    return generator_turn(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
+    return generator_objective(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
 
 
 def make_steps(config: Config, optimizers: Optimizers) -> tuple[Any, Any]:
@@ -248,7 +248,7 @@ def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Samples: float32 `[n, *shape]`; one without `n`."""
-    x = generate(config, variables, noise(config, key, checks.how_many(n)))
+    x = generate(config, variables, noise(config, key, checks.sample_count(n)))
     return x if n else x[0]
 
 
@@ -265,4 +265,4 @@ def _judge(config: Config, variables: dict[str, Any]) -> Any:
 
 def _check(config: Config, batch: dict[str, jax.Array]) -> None:
     # One critic step sees [B, *shape]: the leading axis of critic steps is gone by here.
-    checks.batch("gan", batch, functools.partial(batch_spec, one_turn(config)))
+    checks.batch("gan", batch, functools.partial(batch_spec, single_critic_step(config)))

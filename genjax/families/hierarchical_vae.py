@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight
+from genjax.core import Traits, gradient_step, log_mean_weight, resample_noise
 from genjax.losses import (
     bernoulli_nll,
     free_bits,
@@ -42,7 +42,7 @@ from genjax.losses import (
 )
 from genjax.nn import (
     Gaussian,
-    Last,
+    OutputDense,
     draw_observation,
     observation_bias,
     precision_weighted,
@@ -152,7 +152,7 @@ class Net(nn.Module):
                 self.units, dtype=jnp.dtype(c.dtype), kernel_init=init, name=f"hidden_{i}"
             )
             a = getattr(nn, c.activation)(dense(a))
-        return a, Last(self.out, jnp.dtype(c.dtype), init, name="out")(a)
+        return a, OutputDense(self.out, jnp.dtype(c.dtype), init, name="out")(a)
 
 
 def _up(config: Config, layer: int) -> Net:
@@ -257,7 +257,7 @@ def loss(
         if not config.gradient_samples:
             return iwae_loss(_weights(config, variables, x, noise)), {}
         every = _weights(config, jax.lax.stop_gradient(variables), x, noise)
-        noise = drawn_noise(key, every, noise, config.gradient_samples)
+        noise = resample_noise(key, every, noise, config.gradient_samples)
         return resampled_loss(every, _weights(config, variables, x, noise)), {}
     terms = jax.vmap(functools.partial(_terms, config, variables, x))(keys)
     nll, kl = (jnp.mean(part, axis=0) for part in terms)  # [B], [B, L]
@@ -396,7 +396,7 @@ def sample(
 ) -> jax.Array:
     """Samples of p(x): float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     latent_key, pixel_key = jax.random.split(key)
-    h = prior_sample(config, variables, latent_key, checks.how_many(n))
+    h = prior_sample(config, variables, latent_key, checks.sample_count(n))
     x = draw_observation("bernoulli", (decode(config, variables, h),), pixel_key, 2)
     return x if n else x[0]
 

@@ -22,21 +22,21 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.core import (
-    Method,
+    GanObjective,
     Optimizers,
     Traits,
     adversarial_step,
-    check_slopes,
-    discriminator_turn,
-    generator_turn,
-    method_buffers,
-    one_turn,
-    own,
+    check_gradient_penalties,
+    discriminator_objective,
+    generator_objective,
+    network_variables,
+    objective_buffers,
     player_steps,
+    single_critic_step,
 )
 from genjax.losses import categorical_information, gaussian_information, uniform_information
 from genjax.nn import DownStack, UpStack
-from genjax.nn.strided import normalise
+from genjax.nn.strided import normalize
 
 TRAITS = Traits(data="images", density="none")
 SLOPE = 0.1  # of LeakyReLU, appendix C
@@ -81,7 +81,7 @@ class Config:
     """Units of Q's own hidden layer."""
     kernel: int = 4
     """Side of the convolutions."""
-    method: Method = dataclasses.field(default_factory=Method)
+    method: GanObjective = dataclasses.field(default_factory=GanObjective)
     """How the two are trained."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Computation of the hidden layers; images and logits stay float32."""
@@ -102,7 +102,7 @@ class Config:
             gaussian=self.gaussian or (1,),
         )
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        check_slopes(self.method, "batch")
+        check_gradient_penalties(self.method, "batch")
         if len(self.shape) != 3:
             raise ValueError(f"shape must be (H, W, C), got {self.shape}.")
         many = len(self.categorical) + len(self.uniform) + len(self.gaussian)
@@ -193,7 +193,7 @@ class Discriminator(nn.Module):
         kernel_init = nn.initializers.normal(0.02)
         logits = nn.Dense(1, kernel_init=kernel_init, dtype=jnp.float32, name="out")(shared)
         q = nn.Dense(c.code_hidden, use_bias=False, kernel_init=kernel_init, dtype=dtype)(shared)
-        q = nn.leaky_relu(normalise("batch", q, train, dtype), SLOPE)
+        q = nn.leaky_relu(normalize("batch", q, train, dtype), SLOPE)
         outputs = sum(code.outputs for code in parts(c))
         q = nn.Dense(outputs, kernel_init=kernel_init, dtype=jnp.float32, name="codes")(q)
         return logits[:, 0], q, shared
@@ -210,7 +210,7 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     variables = {
         c: {name: found[c] for name, found in networks.items()} for c in ("params", "batch_stats")
     }
-    return {**variables, **method_buffers(config.method)}
+    return {**variables, **objective_buffers(config.method)}
 
 
 def code_size(config: Config) -> int:
@@ -242,13 +242,13 @@ def noise(config: Config, key: jax.Array, n: int) -> jax.Array:
 
 def generate(config: Config, variables: dict[str, Any], z: jax.Array) -> jax.Array:
     """G(z, c) under running statistics: noise and codes `[B, Z + C] -> [B, *shape]` in (0, 1)."""
-    return Generator(config).apply(own(variables, "generator"), z)
+    return Generator(config).apply(network_variables(variables, "generator"), z)
 
 
 def discriminate(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """Logits of D(x) under running statistics, `[B]`."""
     checks.events("infogan", x, config.shape)
-    return Discriminator(config).apply(own(variables, "discriminator"), x)[0]
+    return Discriminator(config).apply(network_variables(variables, "discriminator"), x)[0]
 
 
 def infer(
@@ -260,7 +260,7 @@ def infer(
     numbers.
     """
     checks.events("infogan", x, config.shape)
-    q = Discriminator(config).apply(own(variables, "discriminator"), x)[1]
+    q = Discriminator(config).apply(network_variables(variables, "discriminator"), x)[1]
     return _split(config, q)
 
 
@@ -284,7 +284,7 @@ def code_information(
     """`information` of n fresh codes and their samples, under running statistics: `[n]` a part."""
     z = noise(config, key, n)
     x = generate(config, variables, z)
-    q = Discriminator(config).apply(own(variables, "discriminator"), x)[1]
+    q = Discriminator(config).apply(network_variables(variables, "discriminator"), x)[1]
     return information(config, q, z[:, config.latent :])
 
 
@@ -294,7 +294,9 @@ def discriminator_loss(
     """-log D(x) - log(1 - D(G(z, c))) - lambda L_I, `[B]` nats by default, of one turn: D and Q."""
     fake, _, code, turn_key = _play(config, variables, batch, key)
     judge = _judge(config, variables)
-    nats, aux, q = discriminator_turn(config.method, judge, variables, batch["x"], fake, turn_key)
+    nats, aux, q = discriminator_objective(
+        config.method, judge, variables, batch["x"], fake, turn_key
+    )
     told, known = _told(config, q, code)
     return nats - told, {**aux, **known}
 
@@ -305,7 +307,7 @@ def generator_loss(
     """-log D(G(z, c)) - lambda L_I, `[B]` nats by default."""
     fake, stats, code, turn_key = _play(config, variables, batch, key)
     judge = _judge(config, variables)
-    nats, aux, q = generator_turn(
+    nats, aux, q = generator_objective(
         config.method, judge, variables, batch["x"], fake, turn_key, stats
     )
     told, known = _told(config, q, code)
@@ -334,7 +336,7 @@ def sample(
     Of `codes`, `[n, C]` as the function of that name gives them, or of codes drawn where none are
     given; the noise of a key is the same either way.
     """
-    z = noise(config, key, checks.how_many(n))
+    z = noise(config, key, checks.sample_count(n))
     if codes is not None:
         checks.same_shape("infogan.sample", codes=codes, drawn=z[:, config.latent :])
         z = jnp.concatenate([z[:, : config.latent], codes], axis=1)
@@ -345,7 +347,11 @@ def sample(
 def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
     """What D and Q share, features nobody labelled: `[B, F]`."""
     checks.events("infogan", x, config.shape)
-    return Discriminator(config).apply(own(variables, "discriminator"), x)[2].astype(jnp.float32)
+    return (
+        Discriminator(config)
+        .apply(network_variables(variables, "discriminator"), x)[2]
+        .astype(jnp.float32)
+    )
 
 
 def _split(config: Config, q: jax.Array) -> tuple[Any, ...]:
@@ -375,11 +381,11 @@ def _play(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, Any, jax.Array, jax.Array]:
     """Samples while training, the generator's new statistics, the codes, and the turn's key."""
-    checks.batch("infogan", batch, functools.partial(batch_spec, one_turn(config)))
+    checks.batch("infogan", batch, functools.partial(batch_spec, single_critic_step(config)))
     noise_key, turn_key = jax.random.split(key)
     z = noise(config, noise_key, batch["x"].shape[0])
     fake, new = Generator(config).apply(
-        own(variables, "generator"), z, train=True, mutable=["batch_stats"]
+        network_variables(variables, "generator"), z, train=True, mutable=["batch_stats"]
     )
     return fake, new["batch_stats"], z[:, config.latent :], turn_key
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import State, Traits, binary_only, conditional_nats
+from genjax.core import State, Traits, conditional_nats, nan_unless_binary
 
 TRAITS = Traits(data="binary", density="exact", fit="counting")
 MAX_DIMS = 20
@@ -109,7 +109,7 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     # An empty table without pseudo-counts knows nothing: uniform, rather than 0 / 0.
     empty = total == 0
     log_p = jnp.log(jnp.where(empty, 1.0, seen)) - jnp.log(jnp.where(empty, counts.size, total))
-    return binary_only(log_p, x)
+    return nan_unless_binary(log_p, x)
 
 
 def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -136,7 +136,7 @@ def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples, pixel by pixel: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    many = checks.how_many(n)
+    many = checks.sample_count(n)
     prefix = jnp.zeros((many,), jnp.int32)
     noise = jax.random.uniform(key, (math.prod(config.shape), many))
     for d, mass in enumerate(_marginals(config, variables)):

@@ -28,12 +28,12 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, drawn_noise, gradient_step, log_mean_weight, stream
+from genjax.core import Traits, gradient_step, log_mean_weight, named_key, resample_noise
 from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gradient_only
 from genjax.nn import (
     MLP,
     Gaussian,
-    Pair,
+    MeanAndScale,
     draw_gaussian,
     draw_observation,
     gaussian_log_density,
@@ -141,13 +141,13 @@ def check_data(config: Config, train: dict[str, Any]) -> None:
         )
 
 
-def _networks(config: Config) -> tuple[MLP, Pair, Pair]:
+def _networks(config: Config) -> tuple[MLP, MeanAndScale, MeanAndScale]:
     """Classifier `x -> [B, C]`, encoder `(x, y) -> [B, P, 2 Z]`, decoder `(z, y) -> [B, P, D]`."""
     dims, act, dtype = math.prod(config.shape), getattr(nn, config.activation), config.dtype
     return (
         MLP(config.hidden, config.classes, act, jnp.dtype(dtype)),
-        Pair(config.hidden, 2 * config.latent, act, jnp.dtype(dtype)),
-        Pair(config.hidden[::-1], dims, act, jnp.dtype(dtype)),
+        MeanAndScale(config.hidden, 2 * config.latent, act, jnp.dtype(dtype)),
+        MeanAndScale(config.hidden[::-1], dims, act, jnp.dtype(dtype)),
     )
 
 
@@ -164,7 +164,7 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     }
     if config.weights == "small":
         leaves, tree = jax.tree.flatten(params)
-        each = jax.random.split(stream(key, 0, "weights"), len(leaves))
+        each = jax.random.split(named_key(key, 0, "weights"), len(leaves))
         drawn = [0.001 * jax.random.normal(k, p.shape) for k, p in zip(each, leaves, strict=True)]
         params = jax.tree.unflatten(tree, drawn)
     return {"params": params}
@@ -367,7 +367,7 @@ def sample(
     Raises:
       ValueError: a label is no class, or there are not n.
     """
-    many = checks.how_many(n)
+    many = checks.sample_count(n)
     label_key, latent_key, pixel_key = jax.random.split(key, 3)
     if label is None:
         label = jax.random.randint(label_key, (many,), 0, config.classes)
@@ -435,7 +435,7 @@ def _drawn_bounds(
     has it (`log_shares [B, C]`), with that class's own `noise [B, C, Z]`: `[B]` nats."""
     log_shares = jax.lax.stop_gradient(log_shares).T
     by_class = (jnp.swapaxes(noise, 0, 1), jnp.eye(config.classes)[:, None].repeat(len(x), axis=1))
-    chosen = drawn_noise(key, log_shares, by_class, config.gradient_classes)  # [P, B, ...]
+    chosen = resample_noise(key, log_shares, by_class, config.gradient_classes)  # [P, B, ...]
     noise, y = (jnp.swapaxes(a, 0, 1) for a in chosen)
     return jnp.mean(_bounds(config, variables, x, y, noise), axis=1)
 

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, binary_only, conditional_nats, draw_values, gradient_step
+from genjax.core import Traits, conditional_nats, draw_values, gradient_step, nan_unless_binary
 from genjax.losses import bernoulli_nll
 from genjax.nn import MaskedDense, draw_degrees, draw_order
 from genjax.nn.masked import precision
@@ -228,7 +228,7 @@ def loss(
     mask = jax.random.randint(choose, (), 0, config.masks) if config.masks > 1 else 0
     x = _flat(batch["x"])
     logits = MADE(config).apply(variables, x, mask, drop if config.dropout else None)
-    return binary_only(bernoulli_nll(logits, x), x), {}
+    return nan_unless_binary(bernoulli_nll(logits, x), x), {}
 
 
 def make_step(config: Config, optimizer: Any) -> Any:
@@ -271,16 +271,16 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
         return -bernoulli_nll(MADE(config).apply(variables, x, mask), x)
 
     if config.masks == 1:
-        return binary_only(one(0), x)
+        return nan_unless_binary(one(0), x)
     each = jax.lax.map(one, jnp.arange(config.masks))  # [masks, B]
-    return binary_only(jax.nn.logsumexp(each, axis=0) - math.log(config.masks), x)
+    return nan_unless_binary(jax.nn.logsumexp(each, axis=0) - math.log(config.masks), x)
 
 
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    x = MADE(config).apply(variables, key, checks.how_many(n), method="sample")
+    x = MADE(config).apply(variables, key, checks.sample_count(n), method="sample")
     x = x.reshape(-1, *config.shape)
     return x if n else x[0]
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import State, Traits, binary_only, conditional_nats, fold_rows
+from genjax.core import State, Traits, chunked_sum, conditional_nats, nan_unless_binary
 
 TRAITS = Traits(data="binary", density="exact", fit="counting")
 MAX_K = 20
@@ -155,13 +155,13 @@ def make_step(config: Config, optimizer: Any = None) -> Callable:
             return counts.at[row, context + bits].add(fresh[:, None].astype(counts.dtype))
 
         x = batch["x"]
-        counts = fold_rows(count, state.variables["buffers"]["counts"], x, rows)
+        counts = chunked_sum(count, state.variables["buffers"]["counts"], x, rows)
         variables = {**state.variables, "buffers": {"counts": counts}}
 
         def nats(total: jax.Array, x: jax.Array, fresh: jax.Array) -> jax.Array:
             return total - jnp.sum(jnp.where(fresh, log_prob(config, variables, x), 0))
 
-        mean = fold_rows(nats, jnp.zeros(()), x, rows) / x.shape[0]
+        mean = chunked_sum(nats, jnp.zeros(()), x, rows) / x.shape[0]
         return state.replace(step=state.step + 1, variables=variables), {"loss": mean}
 
     return step
@@ -175,7 +175,7 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     # A context never seen knows nothing without pseudo-counts: uniform, rather than 0 / 0.
     empty = one + zero == 0
     terms = jnp.log(jnp.where(empty, 1, seen)) - jnp.log(jnp.where(empty, 2, one + zero))
-    return binary_only(jnp.sum(terms, axis=1), x)
+    return nan_unless_binary(jnp.sum(terms, axis=1), x)
 
 
 def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -193,7 +193,7 @@ def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples, pixel by pixel: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    many = checks.how_many(n)
+    many = checks.sample_count(n)
     dims, counts = math.prod(config.shape), variables["buffers"]["counts"]
     places = 2 ** np.arange(config.k, 0, -1, dtype=np.int32)  # as in _cells
 

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import State, Traits, binary_only, conditional_nats, fold_rows
+from genjax.core import State, Traits, chunked_sum, conditional_nats, nan_unless_binary
 from genjax.nn import draw_observation
 
 TRAITS = Traits(data="binary", density="exact", fit="em")
@@ -127,14 +127,14 @@ def make_step(config: Config, optimizer: Any = None) -> Callable:
             log_p = jax.nn.logsumexp(joint, axis=1)
             share = jnp.where(fresh[:, None], jnp.exp(joint - log_p[:, None]), 0)
             return (
-                nats - jnp.sum(jnp.where(fresh, binary_only(log_p, x), 0)),
+                nats - jnp.sum(jnp.where(fresh, nan_unless_binary(log_p, x), 0)),
                 counts + jnp.sum(share, axis=0),
                 ones + jnp.matmul(share.T, x, precision=HIGHEST),
             )
 
         x = batch["x"]
         zero = (jnp.zeros(()), jnp.zeros((components,)), jnp.zeros((components, dims)))
-        nats, counts, ones = fold_rows(expect, zero, x, rows)
+        nats, counts, ones = chunked_sum(expect, zero, x, rows)
         params = _maximise(config, old, counts, ones)
         metrics = {"loss": nats / x.shape[0], "penalty": _penalty(config, old) / x.shape[0]}
         variables = {**state.variables, "params": params}
@@ -147,7 +147,7 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     """Exact log p(x): `[B]` nats."""
     checks.events("mixture", x, config.shape)
     joint = _log_joint(variables["params"], x.reshape(x.shape[0], -1))
-    return binary_only(jax.nn.logsumexp(joint, axis=1), x)
+    return nan_unless_binary(jax.nn.logsumexp(joint, axis=1), x)
 
 
 def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -181,7 +181,7 @@ def sample(
     """Exact samples, a component and then its pixels: float32 `[n, *shape]`; one without `n`."""
     params = variables["params"]
     which, pixels = jax.random.split(key)
-    component = jax.random.categorical(which, params["weights"], shape=(checks.how_many(n),))
+    component = jax.random.categorical(which, params["weights"], shape=(checks.sample_count(n),))
     x = draw_observation("bernoulli", (params["logits"][component],), pixels, 2)
     x = x.reshape(-1, *config.shape)
     return x if n else x[0]

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, binary_only, conditional_nats, draw_values, gradient_step
+from genjax.core import Traits, conditional_nats, draw_values, gradient_step, nan_unless_binary
 from genjax.losses import bernoulli_nll
 from genjax.nn.fused_nade import Settings, fused_logits, inside_mapping
 
@@ -207,7 +207,7 @@ def loss(
     if config.dropout:
         kept = jax.random.bernoulli(key, 1 - config.dropout, (x.shape[0], config.hidden))
         keep = kept / jnp.float32(1 - config.dropout)
-    return binary_only(bernoulli_nll(NADE(config).apply(variables, x, keep), x), x), {}
+    return nan_unless_binary(bernoulli_nll(NADE(config).apply(variables, x, keep), x), x), {}
 
 
 def make_step(config: Config, optimizer: Any) -> Any:
@@ -230,14 +230,14 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     """Exact log p(x): `[B]` nats."""
     checks.events("nade", x, config.shape)
     x = _ordered(config, x)
-    return -binary_only(bernoulli_nll(NADE(config).apply(variables, x), x), x)
+    return -nan_unless_binary(bernoulli_nll(NADE(config).apply(variables, x), x), x)
 
 
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    x = NADE(config).apply(variables, key, checks.how_many(n), method="sample")
+    x = NADE(config).apply(variables, key, checks.sample_count(n), method="sample")
     x = x[:, np.argsort(order(config))].reshape(-1, *config.shape)
     return x if n else x[0]
 

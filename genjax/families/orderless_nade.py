@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, binary_only, conditional_nats, draw_values, gradient_step
+from genjax.core import Traits, conditional_nats, draw_values, gradient_step, nan_unless_binary
 from genjax.losses import bernoulli_nats, sum_event
 
 TRAITS = Traits(data="binary", density="exact")
@@ -217,7 +217,7 @@ def loss(
             for i, h in layers
         ]
     logits = OrderlessNADE(config).apply(variables, x, visible, keep)
-    return binary_only(masked_nats(logits, x, visible), x), {}
+    return nan_unless_binary(masked_nats(logits, x, visible), x), {}
 
 
 def masked_nats(logits: jax.Array, x: jax.Array, visible: jax.Array) -> jax.Array:
@@ -243,7 +243,7 @@ def log_probs(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Ar
     perms = np.resize(perms, (rounds, -(-len(perms) // rounds), x.shape[1]))  # filled up, cut below
     walk = functools.partial(OrderlessNADE(config).apply, variables, x, method="log_probs")
     found = jax.lax.map(walk, jnp.asarray(perms)).reshape(-1, len(x))[: config.orders]
-    return jax.vmap(binary_only, (0, None))(found, x)
+    return jax.vmap(nan_unless_binary, (0, None))(found, x)
 
 
 def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -303,7 +303,7 @@ def sample(
 ) -> jax.Array:
     """Exact samples, each along one order of the ensemble: float32 `[n, *shape]`; one without n."""
     choose, draw = jax.random.split(key)
-    which = jax.random.randint(choose, (checks.how_many(n),), 0, config.orders)
+    which = jax.random.randint(choose, (checks.sample_count(n),), 0, config.orders)
     perms = jnp.asarray(orders(config))[which]
     nothing = jnp.zeros(perms.shape)
     x = _complete(config, variables, draw, nothing, nothing, perms).reshape(-1, *config.shape)

@@ -11,7 +11,7 @@ the slope of its kernels.
 the pixel's own row, gates tanh(f) sigmoid(g) with a bias for each class, and no blind spot.
 
 Values are binary, or `levels` of them. `sample(method=)` draws in three exact ways, see
-`genjax.core.raster`; `cached` computes the features of every pixel once a channel.
+`genjax.core.autoregressive`; `cached` computes the features of every pixel once a channel.
 """
 
 import dataclasses
@@ -24,17 +24,22 @@ import jax.numpy as jnp
 from genjax import checks
 from genjax.core import (
     Traits,
-    check_given,
+    check_known,
     conditional_nats,
-    draw_by,
     draw_noise,
     draw_values,
     gradient_step,
 )
-from genjax.core.raster import Given, Method, batch_spec, check_image, level_traits
-from genjax.core.raster import order as order
+from genjax.core.autoregressive import (
+    KnownValues,
+    SamplingMethod,
+    batch_spec,
+    check_image_shape,
+    level_traits,
+)
+from genjax.core.autoregressive import order as order
 from genjax.losses import sum_event
-from genjax.nn import condition_of, drawn_condition
+from genjax.nn import one_hot_condition, random_condition
 from genjax.nn.causal import with_kernels
 from genjax.nn.pixelcnn import Gated, Masked, Sizes
 
@@ -83,7 +88,7 @@ class Config:
         checks.fraction(dropout=self.dropout)
         checks.one_of(("masked", "gated"), network=self.network)
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        check_image(self.shape, self.levels, features=self.features, head=self.head)
+        check_image_shape(self.shape, self.levels, features=self.features, head=self.head)
         if self.first % 2 == 0 or self.kernel % 2 == 0 or min(self.first, self.kernel) < 3:
             raise ValueError(
                 f"first and kernel must be odd, 3 or above, so that a pixel is in the middle; got"
@@ -106,7 +111,7 @@ def _network(config: Config) -> Any:
 
 
 def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
-    return condition_of("pixelcnn", config.classes, label, size)
+    return one_hot_condition("pixelcnn", config.classes, label, size)
 
 
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
@@ -158,8 +163,8 @@ def sample(
     n: int | None = None,
     *,
     label: jax.Array | None = None,
-    given: Given | None = None,
-    method: Method = "cached",
+    given: KnownValues | None = None,
+    method: SamplingMethod = "cached",
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
 
@@ -171,13 +176,13 @@ def sample(
       label: `[n]`, with classes; drawn uniformly where none are given.
       given: images `[n, *shape]` and a bool mask `[*shape]` of the values that stay; these must
         come first in the order.
-      method: see `genjax.core.raster`.
+      method: see `genjax.core.autoregressive`.
     """
     noise_key, label_key = jax.random.split(key)
-    many = checks.how_many(n)
+    many = checks.sample_count(n)
     noise = draw_noise(noise_key, many, config.shape)
-    given = check_given("pixelcnn", given, noise, config.levels)
-    condition = drawn_condition("pixelcnn", config.classes, label, label_key, many)
+    given = check_known("pixelcnn", given, noise, config.levels)
+    condition = random_condition("pixelcnn", config.classes, label, label_key, many)
     network = _network(config)
 
     def draw(x: jax.Array) -> jax.Array:
@@ -188,5 +193,5 @@ def sample(
         fixed = with_kernels(network, variables, noise, condition)
         return network.apply(fixed, noise, condition, given, method="sample")
 
-    x = draw_by(method, draw, cached, noise, given)
+    x = draw(method, draw, cached, noise, given)
     return x if n else x[0]

@@ -8,7 +8,7 @@ authors' code's for CIFAR-10 (160 features; the paper has 192). Weight normalisa
 data that `init` is given, without dropout; the training loop gives it some.
 
 Pixels condition on each other through the network, a pixel's channels through the means. So values
-are drawn a pixel at a time. `sample(method=)` draws in three exact ways, see `genjax.core.raster`;
+are drawn a pixel at a time. `sample(method=)` draws in three exact ways, see `genjax.core.autoregressive`;
 `cached` computes what rows have in common once a row, and the rest once a pixel.
 """
 
@@ -23,21 +23,20 @@ import jax.numpy as jnp
 from genjax import checks
 from genjax.core import (
     Traits,
-    check_given,
-    draw_by,
+    check_known,
     draw_noise,
     gradient_step,
-    levels_only,
+    nan_unless_level,
 )
-from genjax.core.raster import Given, Method, batch_spec, check_image
-from genjax.core.raster import order as order
+from genjax.core.autoregressive import KnownValues, SamplingMethod, batch_spec, check_image_shape
+from genjax.core.autoregressive import order as order
 from genjax.losses import (
     discretized_logistic_nats,
     logistic_mixture_nats,
     moved_means,
     sum_event,
 )
-from genjax.nn import condition_of, drawn_condition
+from genjax.nn import one_hot_condition, random_condition
 from genjax.nn.causal import scaled, with_kernels
 from genjax.nn.pixelcnn_pp import PixelCNNPP
 
@@ -80,7 +79,7 @@ class Config:
         checks.not_negative(classes=self.classes, halvings=self.halvings)
         checks.fraction(dropout=self.dropout)
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        check_image(self.shape, self.levels)
+        check_image_shape(self.shape, self.levels)
 
 
 def tiny() -> Config:
@@ -142,7 +141,7 @@ def make_step(config: Config, optimizer: Any) -> Any:
 
 
 def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
-    return condition_of("pixelcnn_pp", config.classes, label, size)
+    return one_hot_condition("pixelcnn_pp", config.classes, label, size)
 
 
 def _mixture(
@@ -181,7 +180,9 @@ def log_conditionals(
 
 
 def _nats(config: Config, x: jax.Array, parts: tuple[jax.Array, ...]) -> jax.Array:
-    return levels_only(logistic_mixture_nats(x, *parts, levels=config.levels), x, config.levels)
+    return nan_unless_level(
+        logistic_mixture_nats(x, *parts, levels=config.levels), x, config.levels
+    )
 
 
 def log_prob(
@@ -252,8 +253,8 @@ def sample(
     n: int | None = None,
     *,
     label: jax.Array | None = None,
-    given: Given | None = None,
-    method: Method = "cached",
+    given: KnownValues | None = None,
+    method: SamplingMethod = "cached",
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
 
@@ -265,13 +266,13 @@ def sample(
       label: `[n]`, with classes; drawn uniformly where none are given.
       given: images `[n, *shape]` and a bool mask `[*shape]` of the values that stay; these must
         come first in the order.
-      method: see `genjax.core.raster`.
+      method: see `genjax.core.autoregressive`.
     """
     noise_key, label_key = jax.random.split(key)
-    many = checks.how_many(n)
+    many = checks.sample_count(n)
     noise = draw_noise(noise_key, many, config.shape)
-    given = check_given("pixelcnn_pp", given, noise, config.levels)
-    condition = drawn_condition("pixelcnn_pp", config.classes, label, label_key, many)
+    given = check_known("pixelcnn_pp", given, noise, config.levels)
+    condition = random_condition("pixelcnn_pp", config.classes, label, label_key, many)
     stays = given and (given[0], jnp.broadcast_to(jnp.asarray(given[1])[None], noise.shape))
 
     def draw(x: jax.Array) -> jax.Array:
@@ -281,7 +282,7 @@ def sample(
     def cached() -> jax.Array:
         return _cached(config, variables, noise, condition, stays)
 
-    x = draw_by(method, draw, cached, noise, given, together=config.shape[2])
+    x = draw(method, draw, cached, noise, given, together=config.shape[2])
     return x if n else x[0]
 
 

@@ -13,7 +13,7 @@ small image, ahead of a pixel too, and a transposed one enlarges what they find.
 is log p(small, x), which is below log p(x) by as much as x can also be made from other small
 images.
 
-`sample(method=)` draws in three exact ways, see `genjax.core.raster`; `cached` computes the states
+`sample(method=)` draws in three exact ways, see `genjax.core.autoregressive`; `cached` computes the states
 of every pixel once a channel.
 """
 
@@ -29,24 +29,23 @@ import numpy as np
 from genjax import checks
 from genjax.core import (
     Traits,
-    check_given,
+    check_known,
     conditional_nats,
-    draw_by,
     draw_noise,
     draw_values,
     gradient_step,
 )
-from genjax.core.raster import (
-    Given,
-    Method,
+from genjax.core.autoregressive import (
+    KnownValues,
+    SamplingMethod,
     batch_spec,
-    check_image,
+    check_image_shape,
     check_levels,
     level_traits,
 )
-from genjax.core.raster import order as order
+from genjax.core.autoregressive import order as order
 from genjax.losses import sum_event
-from genjax.nn import condition_of, drawn_label
+from genjax.nn import one_hot_condition, random_label
 from genjax.nn.causal import scaled, with_kernels
 from genjax.nn.pixelrnn import PixelRNN, Sizes
 from genjax.nn.transposed import ConvTranspose
@@ -100,7 +99,7 @@ class Config:
         checks.not_negative(classes=self.classes)
         checks.one_of(("row", "diagonal"), network=self.network)
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        check_image(self.shape, self.levels, features=self.features, head=self.head)
+        check_image_shape(self.shape, self.levels, features=self.features, head=self.head)
         if self.first % 2 == 0 or self.first < 3:
             raise ValueError(f"first must be odd, 3 or above, got {self.first}.")
         if any(side % self.factor for side in self.shape[:2]):
@@ -212,7 +211,7 @@ def logits(
     With a factor, of x given the small image: `small` `[B, h, w, C]`, or that of x itself.
     """
     checks.events("pixelrnn", x, config.shape)
-    condition = condition_of("pixelrnn", config.classes, label, x.shape[0])
+    condition = one_hot_condition("pixelrnn", config.classes, label, x.shape[0])
     if config.factor == 1:
         if small is not None:
             raise ValueError("pixelrnn: this Config has one scale; leave out small.")
@@ -222,7 +221,9 @@ def logits(
     return Network(config).apply(_scale(variables, "large"), x, condition, small)
 
 
-def _check_small(config: Config, small: jax.Array, n: int, given: Given | None = None) -> None:
+def _check_small(
+    config: Config, small: jax.Array, n: int, given: KnownValues | None = None
+) -> None:
     """Small images, of levels, that agree with what is given of the large ones."""
     want = (n, *small_config(config).shape)
     if jnp.shape(small) != want:
@@ -273,8 +274,8 @@ def sample(
     *,
     label: jax.Array | None = None,
     small: jax.Array | None = None,
-    given: Given | None = None,
-    method: Method = "cached",
+    given: KnownValues | None = None,
+    method: SamplingMethod = "cached",
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
 
@@ -287,14 +288,14 @@ def sample(
       small: with a factor, the small images `[n, h, w, C]`; drawn first where none are given.
       given: images `[n, *shape]` and a bool mask `[*shape]` of the values that stay; these must
         come first in the order. With a factor, give `small` too.
-      method: see `genjax.core.raster`.
+      method: see `genjax.core.autoregressive`.
     """
     noise_key, label_key, small_key = jax.random.split(key, 3)
-    many = checks.how_many(n)
-    label = drawn_label("pixelrnn", config.classes, label, label_key, many)
-    condition = condition_of("pixelrnn", config.classes, label, many)
+    many = checks.sample_count(n)
+    label = random_label("pixelrnn", config.classes, label, label_key, many)
+    condition = one_hot_condition("pixelrnn", config.classes, label, many)
     noise = draw_noise(noise_key, many, config.shape)
-    given = check_given("pixelrnn", given, noise, config.levels)
+    given = check_known("pixelrnn", given, noise, config.levels)
     if config.factor > 1:
         if small is None:
             if given is not None:
@@ -317,5 +318,5 @@ def sample(
         fixed = with_kernels(network, variables, noise, condition, small)
         return network.apply(fixed, noise, condition, small, given, method="sample")
 
-    x = draw_by(method, draw, cached, noise, given)
+    x = draw(method, draw, cached, noise, given)
     return x if n else x[0]

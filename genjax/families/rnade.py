@@ -192,7 +192,7 @@ def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Exact samples: float32 `[n, *shape]`; one without `n`."""
-    x = RNADE(config).apply(variables, key, checks.how_many(n), method="sample")
+    x = RNADE(config).apply(variables, key, checks.sample_count(n), method="sample")
     x = x[:, np.argsort(order(config))].reshape(-1, *config.shape)
     return x if n else x[0]
 

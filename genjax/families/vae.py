@@ -26,7 +26,6 @@ from genjax.core import Traits, gradient_step, log_mean_weight
 from genjax.losses import kl_warmup
 from genjax.nn import (
     Gaussian,
-    condition_of,
     draw_observation,
     kl_from_standard,
     kl_units_from_standard,
@@ -34,6 +33,7 @@ from genjax.nn import (
     objectives,
     observation_mean,
     observation_range,
+    one_hot_condition,
 )
 
 TRAITS = Traits(data="binary", density="bound")
@@ -241,7 +241,7 @@ def make_step(config: Config, optimizer: Any) -> Any:
 
 def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
     """The label as the networks take it, `[B, classes]`; None without classes."""
-    return condition_of("vae", config.classes, label, size)
+    return one_hot_condition("vae", config.classes, label, size)
 
 
 def _latents(config: Config, z: Any) -> jax.Array:
@@ -407,7 +407,7 @@ def sample(
 
     With classes, of p(x | label); where no label is given, of each class in turn.
     """
-    many = checks.how_many(n)
+    many = checks.sample_count(n)
     latent_key, pixel_key = jax.random.split(key)
     if config.classes and label is None:
         label = jnp.arange(many) % config.classes

@@ -1,6 +1,7 @@
 """Pure losses: arrays in, unreduced nats out. Needs jax and genjax.checks, nothing else."""
 
-from genjax.losses.adversarial import (
+from genjax.losses.divergence import gaussian_cholesky_kl, gaussian_kl
+from genjax.losses.gan_losses import (
     hinge_discriminator,
     least_squares_discriminator,
     least_squares_generator,
@@ -12,7 +13,6 @@ from genjax.losses.adversarial import (
     wasserstein_critic,
     wasserstein_generator,
 )
-from genjax.losses.divergence import gaussian_cholesky_kl, gaussian_kl
 from genjax.losses.information import (
     categorical_information,
     gaussian_information,
@@ -30,7 +30,7 @@ from genjax.losses.likelihood import (
 )
 from genjax.losses.logistic import discretized_logistic_nats, discretized_logistic_nll
 from genjax.losses.logistic_mixture import logistic_mixture_nats, moved_means
-from genjax.losses.mixture import (
+from genjax.losses.mixture_density import (
     gaussian_mixture_nats,
     gaussian_mixture_nll,
     laplace_mixture_nats,

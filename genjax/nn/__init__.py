@@ -14,14 +14,14 @@ from genjax.nn.gaussian import (
 )
 from genjax.nn.iaf import Flow, FlowStep, invert_flow
 from genjax.nn.masked import MaskedDense, draw_degrees, draw_order
-from genjax.nn.mlp import MLP, Last, Maxout, Pair, symmetric_uniform
+from genjax.nn.mlp import MLP, Maxout, MeanAndScale, OutputDense, symmetric_uniform
 from genjax.nn.networks import (
     ToEvent,
     ToVector,
-    condition_of,
-    drawn_condition,
-    drawn_label,
     one_hot,
+    one_hot_condition,
+    random_condition,
+    random_label,
 )
 from genjax.nn.normless import NormlessDown, NormlessUp
 from genjax.nn.observation import (
@@ -43,12 +43,12 @@ __all__ = [
     "Flow",
     "FlowStep",
     "Gaussian",
-    "Last",
     "MaskedDense",
     "Maxout",
+    "MeanAndScale",
     "NormlessDown",
     "NormlessUp",
-    "Pair",
+    "OutputDense",
     "ResNetDecoder",
     "ResNetEncoder",
     "ResidualBlock",
@@ -57,13 +57,10 @@ __all__ = [
     "ToEvent",
     "ToVector",
     "UpStack",
-    "condition_of",
     "draw_degrees",
     "draw_gaussian",
     "draw_observation",
     "draw_order",
-    "drawn_condition",
-    "drawn_label",
     "gaussian_log_density",
     "gaussian_size",
     "invert_flow",
@@ -75,7 +72,10 @@ __all__ = [
     "observation_nll",
     "observation_range",
     "one_hot",
+    "one_hot_condition",
     "precision_weighted",
+    "random_condition",
+    "random_label",
     "split_gaussian",
     "standard_log_density",
     "symmetric_uniform",

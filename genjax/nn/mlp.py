@@ -31,7 +31,7 @@ def _rounded_dot_jvp(at: Any, along: Any) -> tuple[jax.Array, jax.Array]:
     return _rounded_dot(*at), (jnp.dot(dx, kernel) + jnp.dot(x, dkernel)).astype(jnp.float32)
 
 
-class Last(nn.Module):
+class OutputDense(nn.Module):
     """The linear output of a network: `[..., F] -> [..., out]`, summed and returned in float32.
 
     Logits and means go into a likelihood, so only the factors of the product are rounded to
@@ -76,7 +76,7 @@ class MLP(nn.Module):
                 units, dtype=self.dtype, kernel_init=self.kernel_init, name=f"hidden_{i}"
             )
             x = self.activation(dense(x))  # [B, units]
-        return Last(self.out, self.dtype, self.kernel_init, name="out")(x)
+        return OutputDense(self.out, self.dtype, self.kernel_init, name="out")(x)
 
 
 class Maxout(nn.Module):
@@ -97,7 +97,7 @@ class Maxout(nn.Module):
         return jnp.max(x.reshape(*x.shape[:-1], self.units, self.pieces), axis=-1)
 
 
-class Pair(nn.Module):
+class MeanAndScale(nn.Module):
     """An MLP on a vector and a class: `[B, 1 or P, F]`, one-hot `[1 or B, P, C] -> [B, P, out]`.
 
     The first layer adds a product with the vector and one with the class. So the vector's part,

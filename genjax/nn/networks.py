@@ -42,7 +42,7 @@ class ToVector(nn.Module):
             return ResNetEncoder(self.channels, self.blocks, *last, self.dtype, self.kernel_init)(
                 x, condition
             )
-        x = beside(x.reshape(x.shape[0], -1), condition)
+        x = concatenate_condition(x.reshape(x.shape[0], -1), condition)
         return MLP(*last, self.activation, self.dtype, self.kernel_init)(x)
 
 
@@ -64,7 +64,7 @@ class ToEvent(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, condition: jax.Array | None = None) -> tuple[jax.Array, ...]:
-        z = beside(z, condition)
+        z = concatenate_condition(z, condition)
         if self.kind == "resnet":
             height, width, channels = self.shape
             out = ResNetDecoder(
@@ -88,7 +88,7 @@ class ToEvent(nn.Module):
         return tuple(part.reshape(-1, *self.shape) for part in parts)
 
 
-def beside(x: jax.Array, condition: jax.Array | None) -> jax.Array:
+def concatenate_condition(x: jax.Array, condition: jax.Array | None) -> jax.Array:
     """`[B, F]` and a condition `[B, K]` side by side."""
     return x if condition is None else jnp.concatenate([x, condition], axis=-1)
 
@@ -99,7 +99,7 @@ def one_hot(label: jax.Array, classes: int) -> jax.Array:
     return jnp.where(known[:, None], jax.nn.one_hot(label, classes), jnp.nan)
 
 
-def condition_of(family: str, classes: int, label: Any, size: int) -> jax.Array | None:
+def one_hot_condition(family: str, classes: int, label: Any, size: int) -> jax.Array | None:
     """The label of a batch as networks take it, one-hot `[B, classes]`; None without classes.
 
     Raises:
@@ -120,7 +120,7 @@ def condition_of(family: str, classes: int, label: Any, size: int) -> jax.Array 
     return one_hot(label, classes)
 
 
-def drawn_label(family: str, classes: int, label: Any, key: jax.Array, size: int) -> Any:
+def random_label(family: str, classes: int, label: Any, key: jax.Array, size: int) -> Any:
     """The label, or `[size]` drawn uniformly where there are classes and none is given.
 
     Raises:
@@ -133,8 +133,8 @@ def drawn_label(family: str, classes: int, label: Any, key: jax.Array, size: int
     return label
 
 
-def drawn_condition(
+def random_condition(
     family: str, classes: int, label: Any, key: jax.Array, size: int
 ) -> jax.Array | None:
-    """As `condition_of`, of labels drawn where there are classes and none are given."""
-    return condition_of(family, classes, drawn_label(family, classes, label, key, size), size)
+    """As `one_hot_condition`, of labels drawn where there are classes and none are given."""
+    return one_hot_condition(family, classes, random_label(family, classes, label, key, size), size)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from genjax.core import drawn_noise
+from genjax.core import resample_noise
 from genjax.losses import (
     dreg_loss,
     free_bits,
@@ -99,7 +99,9 @@ def _resampled(
     fixed = jax.lax.stop_gradient((params, shared))
     found = latent.draw_terms(config, *fixed, noise)
     weights = normalized_weights(found.log_weights)
-    noise, weights = drawn_noise(key, found.log_weights, (noise, weights), config.gradient_samples)
+    noise, weights = resample_noise(
+        key, found.log_weights, (noise, weights), config.gradient_samples
+    )
     if config.objective == "iwae":
         drawn = latent.draw_terms(config, params, shared, noise)
     else:

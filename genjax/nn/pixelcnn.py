@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.core.raster import Given
+from genjax.core.autoregressive import KnownValues
 from genjax.nn.causal import CausalConv, PixelHead, drawn, groups, one_pixel, scaled
 from genjax.nn.masked import precision
 
@@ -75,7 +75,7 @@ class Masked(nn.Module):
             h = h + self.up[i](y)
         return self.head(h)
 
-    def sample(self, noise: jax.Array, condition: Any, given: Given | None) -> jax.Array:
+    def sample(self, noise: jax.Array, condition: Any, given: KnownValues | None) -> jax.Array:
         """A pixel's features once a channel: `noise [B, H, W, C] -> x`."""
         c = self.sizes
         batch, rows, columns, channels = noise.shape
@@ -154,7 +154,7 @@ class Gated(nn.Module):
             h = h + y if i else y
         return self.head(h)
 
-    def sample(self, noise: jax.Array, condition: Any, given: Given | None) -> jax.Array:
+    def sample(self, noise: jax.Array, condition: Any, given: KnownValues | None) -> jax.Array:
         """The vertical stack once a row, the horizontal once a pixel and channel: `noise -> x`,
         both `[B, H, W, C]`."""
         c = self.sizes

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.resnet import sides_of
-from genjax.nn.strided import apply_layer, normalise
+from genjax.nn.strided import apply_layer, normalize
 
 HE = nn.initializers.he_normal()
 
@@ -48,7 +48,7 @@ class ResidualUp(nn.Module):
         x = x.reshape(-1, heights[0], ways[0], self.widths[0])
 
         def active(x: jax.Array) -> jax.Array:
-            return nn.relu(normalise("batch", x, train, self.dtype))
+            return nn.relu(normalize("batch", x, train, self.dtype))
 
         for width, height, way in zip(self.widths, heights[1:], ways[1:], strict=True):
             y = double(active(x))[:, :height, :way]
@@ -80,7 +80,7 @@ class ResidualDown(nn.Module):
             return apply_layer(self.norm, nn.Conv(width, (side, side), **given), x, train)
 
         def active(x: jax.Array) -> jax.Array:
-            return nn.relu(normalise(self.norm, x, train, self.dtype))
+            return nn.relu(normalize(self.norm, x, train, self.dtype))
 
         out = []
         for i, width in enumerate(self.widths):

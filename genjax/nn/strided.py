@@ -30,7 +30,7 @@ def join(x: jax.Array, condition: jax.Array | None) -> jax.Array:
     return jnp.concatenate([x, spread.astype(x.dtype)], axis=-1)
 
 
-def normalise(norm: str, x: jax.Array, train: bool, dtype: Any) -> jax.Array:
+def normalize(norm: str, x: jax.Array, train: bool, dtype: Any) -> jax.Array:
     """Within a compact module: batch statistics while training, running ones otherwise; or over
     each example. Spectral normalisation is of weights: see `apply_layer`."""
     if norm == "batch":
@@ -81,7 +81,7 @@ class UpStack(nn.Module):
         bias = self.norm != "batch"  # the norm's own comes after it
 
         def active(x: jax.Array) -> jax.Array:
-            return nn.relu(normalise(self.norm, x, train, self.dtype))
+            return nn.relu(normalize(self.norm, x, train, self.dtype))
 
         def dense(units: int, x: jax.Array) -> jax.Array:
             options = {"kernel_init": self.kernel_init, "dtype": self.dtype, "use_bias": bias}
@@ -145,7 +145,7 @@ class DownStack(nn.Module):
                 layer = nn.Dense(units, **options)
                 x = x.reshape(x.shape[0], -1)
             x = apply_layer(self.norm, layer, join(x, condition), train)
-            x = normalise(self.norm, x, train, self.dtype) if i else x
+            x = normalize(self.norm, x, train, self.dtype) if i else x
             x = nn.leaky_relu(x, self.slope)
             out.append(x)
         return out

@@ -8,7 +8,7 @@ pixels, and so is the gradient of one with strides by its input. XLA takes it so
   time of the layer.
 * On a GPU it gives cuDNN the zeros to multiply, four of five or more, unless the kernel is turned
   round by an instruction of its own; and where a kernel has more places than the image it lets the
-  two change roles, so that no form of cuDNN's for gradients fits (`experiments.compile_ahead` shows
+  two change roles, so that no form of cuDNN's for gradients fits (`experiments.benchmarks.compile_ahead` shows
   what became of a program).
 
 Seen from an output, only every `stride`-th tap of the kernel meets a pixel that is not such a zero;

@@ -9,8 +9,8 @@ import pathlib
 from collections.abc import Sequence
 
 from genjax.report.page import render
-from genjax.report.read import find_runs, named, read_run
-from genjax.train import pictures
+from genjax.report.run_reader import find_runs, named, read_run
+from genjax.train import sample_grids
 
 __all__ = ["find_runs", "write"]
 
@@ -46,7 +46,7 @@ def write(
         raise ValueError("no folder is given; name at least one that holds a run.")
     runs = named([read_run(folder, name) for folder, name in found.values()])
     for run in runs:
-        pictures.refresh(run.folder / "samples")
+        sample_grids.refresh(run.folder / "samples")
     out = pathlib.Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")

@@ -7,9 +7,9 @@ import importlib.resources
 import re
 from typing import Any
 
+from genjax.report.comparison import comparison, settings
 from genjax.report.markup import Html, el, join, script_json, text
-from genjax.report.read import Shown, number
-from genjax.report.table import comparison, settings
+from genjax.report.run_reader import Shown, number
 from genjax.version import __version__
 
 # Metrics for the day on which something is wrong; they are folded away.

@@ -1,10 +1,10 @@
 """From a step to a run: compile, loop, checkpoints, records, the command line."""
 
 from genjax.train.compile import compile_step, make_mesh, state_shardings
-from genjax.train.load import load
+from genjax.train.load_run import load
 from genjax.train.loop import Result, fit
-from genjax.train.select import Trial, best, select
-from genjax.train.settings import Figure, Run, Train
+from genjax.train.rate_selection import Trial, best, select
+from genjax.train.run_config import Figure, Run, Train
 
 __all__ = [
     "Figure",

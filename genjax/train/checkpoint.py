@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from genjax.evals.result import plain
+from genjax.evals.metric_result import plain
 from genjax.train.compile import leaf_name
-from genjax.train.signals import sync
+from genjax.train.signals import barrier
 
 
 def leaves(state: Any) -> dict[str, jax.Array]:
@@ -208,7 +208,7 @@ class Checkpoints:
                 number += 1
                 aside = self.root / f"corrupt-{which}-{step}-{number}"
             folder.rename(aside)
-        sync("set aside")
+        barrier("set aside")
         self._managers[which].reload()
         warnings.warn(
             f"checkpoint {folder} is damaged ({reason}); using the one before it.", stacklevel=3

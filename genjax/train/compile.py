@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from genjax.core import stream
+from genjax.core import named_key
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 
@@ -108,7 +108,7 @@ def compile_step(
 
     def one_run(state: Any, batch: Any) -> Any:
         if transform is not None:
-            batch = transform(batch, stream(state.key, state.step, "data"))
+            batch = transform(batch, named_key(state.key, state.step, "data"))
         return step(state, batch)
 
     if window and (runs > 1 or not resident):

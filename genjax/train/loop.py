@@ -16,18 +16,31 @@ from genjax import data as data_room
 from genjax import evals, families
 from genjax.core import init_state, traits_of
 from genjax.losses import bits_per_dim
+from genjax.train import gan_diagnostics
 from genjax.train import record as records
-from genjax.train import watch
 from genjax.train.checkpoint import Checkpoints, write_json
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
-from genjax.train.door import check_fit, init_batch, lock, same_data, settle, write_down
-from genjax.train.load import standing, weights_for
-from genjax.train.measured import active_units, measured
-from genjax.train.pictures import drop_after, overview
-from genjax.train.settings import Run, build_optimizer, changes, harmless, run_from_json
-from genjax.train.signals import Signals, agree, sync
+from genjax.train.final_metrics import active_units, final_metrics
+from genjax.train.load_run import evaluation_variables, initial_weights
+from genjax.train.metric_writers import Metrics, Progress, check_writers, write_missing_outputs
+from genjax.train.run_config import (
+    Run,
+    build_optimizer,
+    changes,
+    run_from_json,
+    settings_without_effect,
+)
+from genjax.train.sample_grids import remove_after, write_overview
+from genjax.train.signals import Signals, agree_on_stop, barrier
 from genjax.train.trainer import OUT_OF_TIME, Trainer
-from genjax.train.writers import Metrics, Progress, catch_up, check_writers
+from genjax.train.workdir import (
+    check_compatibility,
+    check_same_data,
+    init_batch,
+    lock_workdir,
+    resolve_workdir,
+    write_run_files,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,20 +101,20 @@ def fit(
     check_writers(run.train.writers)
     family = families.get(run.family)
     asked = run
-    run, saved = settle(asked, workdir, resume)
+    run, saved = resolve_workdir(asked, workdir, resume)
     done = finished_before(run, saved, workdir)
     if done is not None:
         if run.data.data != done["config"]["data"]["data"]:  # the figure is of that file
-            same_data(data_room.load(run.data), workdir)
+            check_same_data(data_room.load(run.data), workdir)
         if jax.process_index() == 0:
-            catch_up(workdir, run.train.writers)
+            write_missing_outputs(workdir, run.train.writers)
         return Result(True, done["steps"], done["ended"], done)
-    if deadline is not None and agree(OUT_OF_TIME if began > deadline else ""):
+    if deadline is not None and agree_on_stop(OUT_OF_TIME if began > deadline else ""):
         return Result(False, 0, OUT_OF_TIME)
 
     # Data and what it must fit.
     dataset = data_room.load(run.data)
-    lead = check_fit(run, family, dataset)
+    lead = check_compatibility(run, family, dataset)
     mesh = make_mesh(devices)
     count = mesh.devices.size
     if run.train.batch_size % count:
@@ -111,9 +124,9 @@ def fit(
         )
     weights = None
     if saved is not None:
-        same_data(dataset, workdir)
+        check_same_data(dataset, workdir)
     else:
-        weights = weights_for(run, workdir.parent)
+        weights = initial_weights(run, workdir.parent)
 
     # Shapes first, shardings second, arrays last.
     optimizer = build_optimizer(run)
@@ -129,9 +142,9 @@ def fit(
     shardings = state_shardings(shapes, mesh, rules)
     main = jax.process_index() == 0
     progress = Progress(run.experiment, run.train.steps, quiet=quiet or not main)
-    with lock(workdir), Signals() as signals:
+    with lock_workdir(workdir), Signals() as signals:
         # Nobody changes it from here on; it may have been changed since it was read.
-        if settle(asked, workdir, resume) != (run, saved):
+        if resolve_workdir(asked, workdir, resume) != (run, saved):
             raise ValueError(f"another process has trained in {workdir}; run the command again.")
         checkpoints = Checkpoints(workdir, keep=run.train.keep)
         trainer: Trainer | None = None
@@ -140,7 +153,7 @@ def fit(
             restored = _restore(run, checkpoints, shapes, shardings, progress)
             if restored is None:
                 if saved is not None:  # a run that never finished its first checkpoint
-                    weights = weights_for(run, workdir.parent)
+                    weights = initial_weights(run, workdir.parent)
                 first, weights = (
                     given and put(given, NamedSharding(mesh, PartitionSpec()))
                     for given in (init_batch(run, family, dataset), weights)
@@ -154,14 +167,14 @@ def fit(
             meta["sessions"] = [*meta["sessions"], {**session, "from_step": step}]
             # Only now, past every refusal: the record first, which is none of these settings'.
             more = step < run.train.steps and not meta["ended"]
-            write_down(workdir, run, dataset, keep_record=not more)
+            write_run_files(workdir, run, dataset, keep_record=not more)
             progress.begin(step)
             trainer = Trainer(
                 run, family, dataset, mesh, shardings, optimizer, lead, workdir, checkpoints
             )
             trainer.progress, trainer.main, trainer.profile = progress, main, profile
             if main:
-                drop_after(workdir / "samples", step)
+                remove_after(workdir / "samples", step)
                 again = meta.get("owed", {}).get("evaluate") or (meta["best"] is None and not more)
                 metrics_file = Metrics(
                     workdir, after=step, writers=run.train.writers, anew=bool(again)
@@ -171,7 +184,7 @@ def fit(
             if not reason and deadline is not None:
                 # All is saved; only the last evaluation is left to do.
                 late = time.monotonic() > deadline
-                reason = OUT_OF_TIME if agree(OUT_OF_TIME if late else "") else ""
+                reason = OUT_OF_TIME if agree_on_stop(OUT_OF_TIME if late else "") else ""
             if reason:
                 checkpoints.wait()
                 progress.say(f"{run.experiment}  stopped at step {step:,}: {reason}")
@@ -210,7 +223,7 @@ def finished_before(run: Run, saved: Run | None, workdir: pathlib.Path) -> dict[
         of = run_from_json(record["config"])  # the folder's settings may be newer than its record
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged; remove it, and the run makes it again.") from None
-    return None if changes(of, run, harmless(run)) else record
+    return None if changes(of, run, settings_without_effect(run)) else record
 
 
 def _restore(
@@ -279,7 +292,9 @@ def _finish(
     @functools.cache
     def variables() -> Any:
         """On the host: every process measures all of it by itself, and the same."""
-        gather = jax.jit(lambda v: standing(run, family, v), out_shardings=trainer.replicated)
+        gather = jax.jit(
+            lambda v: evaluation_variables(run, family, v), out_shardings=trainer.replicated
+        )
         return jax.device_get(gather(chosen.eval_variables()))
 
     obtained = error = None
@@ -303,7 +318,7 @@ def _finish(
             details["bits_per_dim"] = float(bits)
     if run.train.instrument:
         try:
-            found, named, figure = measured(run, family, trainer.dataset, variables())
+            found, named, figure = final_metrics(run, family, trainer.dataset, variables())
         except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as refused:
             if density == "none":  # no other figure could be lost
                 raise
@@ -311,7 +326,7 @@ def _finish(
             found = {"instrument": run.train.instrument, "error": why}
             trainer.progress.say(f"{run.experiment}  {run.train.instrument}: {why}")
         details["measured"] = found
-        words = watch.dropped(found)
+        words = gan_diagnostics.missing_modes(found)
         if words:
             warning = {"step": chosen_step, "words": words}
             meta["warnings"] = [*meta.get("warnings", []), warning]
@@ -331,8 +346,8 @@ def _finish(
         sessions=meta["sessions"],
         unit=unit,
     )
-    sync("evaluated")
+    barrier("evaluated")
     if trainer.main:
-        overview(trainer.workdir / "samples")
+        write_overview(trainer.workdir / "samples")
         write_json(trainer.workdir / "record.json", record)
     return record

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from genjax.train.checkpoint import write_json
-from genjax.train.settings import Figure, Run, to_json
+from genjax.train.run_config import Figure, Run, to_json
 
 # What a row of the table is made of.
 NEEDED = ("experiment", "seed", "config", "obtained", "std_error", "minutes", "device", "commit")

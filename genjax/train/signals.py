@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 
-def agree(reason: str) -> str:
+def agree_on_stop(reason: str) -> str:
     """One decision for all processes: a signal may reach only one of them."""
     if jax.process_count() == 1:
         return reason
@@ -18,7 +18,7 @@ def agree(reason: str) -> str:
     return reason or ("another process stopped" if flags.any() else "")
 
 
-def sync(name: str) -> None:
+def barrier(name: str) -> None:
     """Wait until every process is here; nothing with one process."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils

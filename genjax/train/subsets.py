@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks, families
-from genjax.core import Optimizer, init_state, stream
+from genjax.core import Optimizer, init_state, named_key
 from genjax.data import Order
-from genjax.train.load import weights_for
-from genjax.train.settings import Run, resolve
-from genjax.train.stacked import Stacked
+from genjax.train.load_run import initial_weights
+from genjax.train.run_config import Run, resolve
+from genjax.train.vectorized_runs import VectorizedRuns
 
 
 def fit_subsets(
@@ -52,9 +52,9 @@ def fit_subsets(
 
 def _without_gradient(run: Run, x: np.ndarray, number: int) -> dict[str, Any]:
     family = families.get(run.family)
-    key = stream(jax.random.key(run.seed), number, "subset")
+    key = named_key(jax.random.key(run.seed), number, "subset")
     begin = jax.jit(lambda k, w: init_state(family, run.model, None, k, variables=w))
-    state = begin(key, weights_for(run))
+    state = begin(key, initial_weights(run))
     step = jax.jit(family.make_step(run.model, None), donate_argnums=0)
     batch = {"x": jnp.asarray(x)}
     for _ in range(1 if family.TRAITS.fit == "counting" else run.train.steps):
@@ -62,7 +62,7 @@ def _without_gradient(run: Run, x: np.ndarray, number: int) -> dict[str, Any]:
     return state.eval_variables()
 
 
-class _Together(Stacked):
+class _Together(VectorizedRuns):
     """The densities of all parts; each with its own data order, the same random numbers."""
 
     def __init__(self, run: Run, train: Sequence[np.ndarray], validation: Sequence[np.ndarray]):

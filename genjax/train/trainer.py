@@ -13,18 +13,18 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals
-from genjax.core import Optimizer, stream, traits_of, with_ema
-from genjax.data.labels import UNKNOWN
-from genjax.train import watch
+from genjax.core import Optimizer, named_key, traits_of, with_ema
+from genjax.data.label_subsets import UNKNOWN
+from genjax.train import gan_diagnostics
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compile import batch_sharding, compile_step
-from genjax.train.door import evaluation_conditions, evaluation_data
-from genjax.train.feed import Feed
-from genjax.train.load import standing
-from genjax.train.pictures import save_grid
-from genjax.train.settings import Run, batches_a_step
-from genjax.train.signals import Signals, agree
-from genjax.train.writers import Metrics, Progress
+from genjax.train.input_pipeline import InputPipeline
+from genjax.train.load_run import evaluation_variables
+from genjax.train.metric_writers import Metrics, Progress
+from genjax.train.run_config import Run, batches_per_step
+from genjax.train.sample_grids import save_grid
+from genjax.train.signals import Signals, agree_on_stop
+from genjax.train.workdir import evaluation_conditions, evaluation_data
 
 OUT_OF_TIME = "the time is used up; the same command goes on from here"
 
@@ -62,7 +62,7 @@ class Trainer:
         if "label" in names and "train" in dataset.streams:
             first = UNKNOWN if family.TRAITS.semi_supervised else 0
             labels = range(first, run.model.classes)
-        self.feed = Feed(run, dataset, names, mesh, critics, labels)
+        self.feed = InputPipeline(run, dataset, names, mesh, critics, labels)
         self.calls: dict[int, Callable] = {}
         self.nlls: dict[tuple[Any, int], Callable] = {}
         self.evaluated: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
@@ -103,7 +103,7 @@ class Trainer:
                 return last or (every > 0 and before // every < step // every)
 
             # 2. Guard and log. What is evaluated or saved below is guarded first.
-            stop = agree(self.why_stop(signals, deadline))
+            stop = agree_on_stop(self.why_stop(signals, deadline))
             if due(t.log_every) or due(t.eval_every) or due(t.save_every) or stop:
                 self.log(step, meta, regular=due(t.log_every))
             # 3. Evaluate; the best by validation is kept, and decides about stopping early.
@@ -197,7 +197,7 @@ class Trainer:
             means[name] = float(values.mean(dtype=np.float64))
         seconds = self.untimed()
         meta["seconds"] += seconds
-        size = self.run.train.batch_size * batches_a_step(self.run)
+        size = self.run.train.batch_size * batches_per_step(self.run)
         training = max(seconds - self.aside, 1e-9)
         rate = (step - first) * size / training
         wait = self.feed.waited / training
@@ -208,7 +208,7 @@ class Trainer:
             self.metrics_file.write(step, {**means, **lr, **clock})
         self.progress.log(step, means, rate)
         smoothing = getattr(getattr(self.run.model, "method", None), "smoothing", 0.0)
-        for words in watch.look(step, means, meta, smoothing) if regular else ():
+        for words in gan_diagnostics.look(step, means, meta, smoothing) if regular else ():
             self.progress.say(f"{self.run.experiment}  step {step:,}: {words}")
 
     def learning_rate(self, step: int) -> dict[str, float]:
@@ -224,7 +224,7 @@ class Trainer:
                 f"{f.name}_learning_rate": getattr(optimizer, f.name)
                 for f in dataclasses.fields(optimizer)
             }
-        critics = batches_a_step(self.run)
+        critics = batches_per_step(self.run)
         out = {}
         for name, o in found.items():
             batches = step * critics if name.startswith("discriminator") else step
@@ -251,7 +251,7 @@ class Trainer:
                 evaluation_conditions(self.run, self.family, self.dataset, split),
             )
         (x, condition), size = self.evaluated[split], self.run.train.eval_batch
-        key = stream(jax.random.key(self.run.seed), 0, f"evaluate {split}")
+        key = named_key(jax.random.key(self.run.seed), 0, f"evaluate {split}")
         evaluate = self.nlls[config, num_samples]
         told = self.progress.passing(f"evaluating {split}")
         return evaluate(state.eval_variables(), x, key, size, condition, told)
@@ -292,10 +292,12 @@ class Trainer:
         if self.draw is None:
             n, config = self.run.train.samples, self.run.model
             self.draw = jax.jit(
-                lambda v, k: self.family.sample(config, standing(self.run, self.family, v), k, n),
+                lambda v, k: self.family.sample(
+                    config, evaluation_variables(self.run, self.family, v), k, n
+                ),
                 out_shardings=self.replicated,
             )
-        key = stream(jax.random.key(self.run.seed), 0, "samples")
+        key = named_key(jax.random.key(self.run.seed), 0, "samples")
         x = np.asarray(self.draw(state.eval_variables(), key))
         if self.main:
             path = self.workdir / "samples" / f"step_{step:08d}.png"

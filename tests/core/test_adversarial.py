@@ -9,19 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import filled, loss_names, make_batch, two_players
 from scipy import stats
+from support.helpers import filled, loss_names, make_batch, two_players
 
 from genjax import families, losses
 from genjax.core import (
-    Method,
-    discriminator_turn,
+    GanObjective,
+    discriminator_objective,
     diversity,
-    generator_turn,
+    generator_objective,
     init_state,
-    method_buffers,
-    nearest,
+    nearest_distance,
     network_step,
+    objective_buffers,
 )
 from genjax.core.adversarial import LOSSES
 from genjax.families import gan
@@ -44,8 +44,8 @@ def plain(x, key, stats):
 
 
 def turn(method, judge=plain, variables=VARIABLES):
-    variables = {**variables, **method_buffers(method)}
-    run = jax.jit(lambda v, key: discriminator_turn(method, judge, v, REAL, FAKE, key)[:2])
+    variables = {**variables, **objective_buffers(method)}
+    run = jax.jit(lambda v, key: discriminator_objective(method, judge, v, REAL, FAKE, key)[:2])
     return run(variables, jax.random.key(1))
 
 
@@ -70,12 +70,12 @@ GENERATORS = {
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_player_minimises_its_own_loss(loss):
-    method = Method(loss=loss)
+    method = GanObjective(loss=loss)
     nats, aux = turn(method)
     np.testing.assert_allclose(nats, DISCRIMINATORS[loss](REAL_LOGITS, FAKE_LOGITS), rtol=1e-5)
     np.testing.assert_allclose(aux["real_logit"], REAL_LOGITS, rtol=1e-5)
     np.testing.assert_allclose(aux["fake_logit"], FAKE_LOGITS, rtol=1e-5)
-    other, _, _ = generator_turn(method, plain, VARIABLES, REAL, FAKE, jax.random.key(2))
+    other, _, _ = generator_objective(method, plain, VARIABLES, REAL, FAKE, jax.random.key(2))
     np.testing.assert_allclose(other, GENERATORS[loss](REAL_LOGITS, FAKE_LOGITS), rtol=1e-5)
     if loss in ("least_squares", "wasserstein", "hinge"):
         assert "real_probability" not in aux  # no log-odds, no probability
@@ -87,7 +87,7 @@ def test_each_player_minimises_its_own_loss(loss):
 
 
 def test_smoothing_reaches_the_loss():
-    nats, _ = turn(Method(smoothing=0.1))
+    nats, _ = turn(GanObjective(smoothing=0.1))
     want = losses.minimax_discriminator(REAL_LOGITS, FAKE_LOGITS, smoothing=0.1)
     np.testing.assert_allclose(nats, want, rtol=1e-5)
 
@@ -114,7 +114,7 @@ def score(x):
     ids=["r1", "r2", "drift", "all"],
 )
 def test_penalties_are_weighted_and_added(settings, penalty):
-    nats, aux = turn(Method(loss="hinge", **settings))
+    nats, aux = turn(GanObjective(loss="hinge", **settings))
     np.testing.assert_allclose(aux["penalty"], penalty(), rtol=1e-4)
     bare = losses.hinge_discriminator(REAL_LOGITS, FAKE_LOGITS)
     np.testing.assert_allclose(nats, bare + penalty(), rtol=1e-4)
@@ -126,7 +126,9 @@ def test_the_gradient_penalty_is_taken_between_data_and_samples(one_sided):
     linear = lambda x, key, stats: (x @ W, stats, None)  # noqa: E731
     norm = math.sqrt(5.25)
     for slope in (1.0, 10.0):
-        method = Method(loss="wasserstein", gradient_penalty=10.0, slope=slope, one_sided=one_sided)
+        method = GanObjective(
+            loss="wasserstein", gradient_penalty=10.0, slope=slope, one_sided=one_sided
+        )
         _, aux = turn(method, linear)
         excess = norm / slope - 1
         want = 10 * (max(excess, 0) if one_sided else excess) ** 2
@@ -137,18 +139,18 @@ def test_the_points_between_are_drawn_for_every_pair():
     """Of |x|^2 / 2 the slope is |x|: it tells how far along the line the point lies."""
     bowl = lambda x, key, stats: (0.5 * jnp.sum(x**2, axis=1), stats, None)  # noqa: E731
     ends = jnp.ones((200, 1)), jnp.zeros((200, 1))
-    method = Method(loss="wasserstein", gradient_penalty=1.0)
-    _, aux, _ = discriminator_turn(method, bowl, VARIABLES, *ends, jax.random.key(3))
+    method = GanObjective(loss="wasserstein", gradient_penalty=1.0)
+    _, aux, _ = discriminator_objective(method, bowl, VARIABLES, *ends, jax.random.key(3))
     share = 1 - np.sqrt(np.asarray(aux["penalty"]))
     assert stats.kstest(share, "uniform").pvalue > 1e-6
     assert len(np.unique(share)) > 190
 
 
 def test_lazy_penalties_come_every_so_often_and_weigh_as_much_more():
-    method = Method(loss="hinge", r1=3.0, penalty_every=3)
+    method = GanObjective(loss="hinge", r1=3.0, penalty_every=3)
     whole = 9 * losses.r1_penalty(score, REAL)
-    variables = {**VARIABLES, **method_buffers(method)}
-    step = jax.jit(lambda v, key: discriminator_turn(method, plain, v, REAL, FAKE, key)[:2])
+    variables = {**VARIABLES, **objective_buffers(method)}
+    step = jax.jit(lambda v, key: discriminator_objective(method, plain, v, REAL, FAKE, key)[:2])
     for done in range(7):
         _, aux = step(variables, jax.random.key(4))
         want = whole if done % 3 == 0 else jnp.zeros(B)
@@ -159,7 +161,7 @@ def test_lazy_penalties_come_every_so_often_and_weigh_as_much_more():
 
 
 def test_statistics_take_in_data_and_then_samples_and_no_penalty():
-    _, aux = turn(Method(r1=1.0, r2=1.0, gradient_penalty=1.0), judge)
+    _, aux = turn(GanObjective(r1=1.0, r2=1.0, gradient_penalty=1.0), judge)
     want = 2 * (2 * 7 + REAL.mean()) + FAKE.mean()
     assert float(aux["updates"]["batch_stats"]["discriminator"]["seen"]) == pytest.approx(want)
     assert set(aux["updates"]["batch_stats"]) == {"discriminator"}
@@ -167,8 +169,8 @@ def test_statistics_take_in_data_and_then_samples_and_no_penalty():
 
 def test_the_generators_turn_updates_its_own_statistics_alone():
     for loss in ("hinge", "relativistic"):
-        _, aux, said = generator_turn(
-            Method(loss=loss), judge, VARIABLES, REAL, FAKE, jax.random.key(2), {"mine": 1.0}
+        _, aux, said = generator_objective(
+            GanObjective(loss=loss), judge, VARIABLES, REAL, FAKE, jax.random.key(2), {"mine": 1.0}
         )
         assert aux["updates"] == {"batch_stats": {"generator": {"mine": 1.0}}}
         assert said == "said"
@@ -176,17 +178,21 @@ def test_the_generators_turn_updates_its_own_statistics_alone():
 
 def test_samples_are_a_constant_of_the_discriminators_turn():
     def total(fake):
-        method = Method(loss="wasserstein", r2=1.0, gradient_penalty=1.0)
-        return discriminator_turn(method, plain, VARIABLES, REAL, fake, jax.random.key(1))[0].sum()
+        method = GanObjective(loss="wasserstein", r2=1.0, gradient_penalty=1.0)
+        return discriminator_objective(method, plain, VARIABLES, REAL, fake, jax.random.key(1))[
+            0
+        ].sum()
 
     np.testing.assert_array_equal(jax.grad(total)(FAKE), np.zeros((B, D)))
 
 
 def test_no_key_is_used_twice():
-    method = Method(loss="relativistic", r1=1.0, r2=1.0, gradient_penalty=1.0, penalty_every=2)
+    method = GanObjective(
+        loss="relativistic", r1=1.0, r2=1.0, gradient_penalty=1.0, penalty_every=2
+    )
     with jax.debug_key_reuse(True):
         turn(method, judge)
-        play = jax.jit(lambda v, key: generator_turn(method, judge, v, REAL, FAKE, key)[0])
+        play = jax.jit(lambda v, key: generator_objective(method, judge, v, REAL, FAKE, key)[0])
         play(VARIABLES, jax.random.key(2))
 
 
@@ -209,15 +215,15 @@ def test_nearest_is_the_ratio_of_distances_to_the_nearest_other():
             [min(np.linalg.norm(a - b) for j, b in enumerate(x) if j != i) for i, a in enumerate(x)]
         )
 
-    found = float(nearest(REAL, 0.3 * FAKE + 100))
+    found = float(nearest_distance(REAL, 0.3 * FAKE + 100))
     assert found == pytest.approx(0.3 * distance(FAKE) / distance(REAL), rel=1e-3)
-    assert float(nearest(REAL, REAL)) == pytest.approx(1)
+    assert float(nearest_distance(REAL, REAL)) == pytest.approx(1)
     # Two images again and again: as far apart as data, and each on top of another.
     apart = np.linalg.norm(REAL[:, None] - REAL[None], axis=-1)
     two = np.repeat(REAL[list(np.unravel_index(apart.argmax(), apart.shape))], B // 2, 0)
     assert float(diversity(REAL, two)) > 0.4
-    assert float(nearest(REAL, two)) == pytest.approx(0, abs=1e-3)
-    assert float(nearest(REAL[:1], FAKE[:1])) == float(nearest(two, FAKE)) == 1.0
+    assert float(nearest_distance(REAL, two)) == pytest.approx(0, abs=1e-3)
+    assert float(nearest_distance(REAL[:1], FAKE[:1])) == float(nearest_distance(two, FAKE)) == 1.0
 
 
 def test_a_step_may_not_touch_what_is_the_others():
@@ -252,7 +258,7 @@ GAMES += [(name, LOSSES[0]) for name in two_players() if name != "gan"]
 @pytest.mark.parametrize(("name", "loss"), GAMES)
 def test_every_step_says_how_the_game_stands(name, loss):
     family = families.get(name)
-    config = dataclasses.replace(family.tiny(), method=Method(loss=loss))
+    config = dataclasses.replace(family.tiny(), method=GanObjective(loss=loss))
     optimizers = family.Optimizers(optax.sgd(0.1), optax.sgd(0.1))
     state = jax.eval_shape(
         lambda key: init_state(family, config, optimizers, key), jax.random.key(0)
@@ -271,7 +277,7 @@ def test_every_step_says_how_the_game_stands(name, loss):
 def test_in_bfloat16(name):
     """Half the digits: near float32's losses, which stay float32, with gradients."""
     family = families.get(name)
-    exact = dataclasses.replace(family.tiny(), method=Method())
+    exact = dataclasses.replace(family.tiny(), method=GanObjective())
     half = dataclasses.replace(exact, dtype="bfloat16")
     variables = filled(lambda key: family.init(exact, key), scale=0.3)
     batch, key = make_batch(family, exact), jax.random.key(1)
@@ -314,4 +320,4 @@ def test_in_bfloat16(name):
 )
 def test_bad_methods_are_refused_in_a_sentence(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
-        Method(**settings)
+        GanObjective(**settings)

@@ -16,8 +16,8 @@ from genjax.core import (
     adversarial_step,
     gradient_step,
     init_state,
+    named_key,
     network_step,
-    stream,
     with_ema,
 )
 from genjax.core.step import global_norm
@@ -88,7 +88,7 @@ def test_init_state_holds_everything_at_step_0():
     assert key_bits(state.key) == key_bits(key)  # the run's key, not one derived from it
     # The family draws from its own stream: with the run's key itself, `init` would share its
     # random numbers with whatever else uses the key.
-    want = jax.jit(lambda: init(7.0, stream(key, 0, "init")))()
+    want = jax.jit(lambda: init(7.0, named_key(key, 0, "init")))()
     same_bits(state.variables, want)
     assert state.ema is None
 
@@ -208,7 +208,7 @@ def test_gradient_step_descends_the_mean_and_reports_it():
     np.testing.assert_allclose(params["discriminator"]["w"], d - 0.5 * grad_d, rtol=1e-5)
     norm = np.sqrt(np.sum(grad_g**2) + np.sum(grad_d**2))
     after = np.concatenate([g - 0.5 * grad_g, d - 0.5 * grad_d])
-    noise = jax.random.uniform(stream(state.key, 0, "loss"), (2,))
+    noise = jax.random.uniform(named_key(state.key, 0, "loss"), (2,))
     want = {
         "loss": ((x @ g) * (x @ d)).mean(),
         "noise": noise.mean(),
@@ -262,7 +262,7 @@ def test_network_step_leaves_the_other_network_bit_identical(name, other):
     assert set(metrics) == {
         f"{name}_{m}" for m in ("loss", "noise", "grad_norm", "update_norm", "param_norm")
     }
-    noise = jax.random.uniform(stream(state.key, 3, name), (2,))  # a stream of its own
+    noise = jax.random.uniform(named_key(state.key, 3, name), (2,))  # a stream of its own
     assert float(metrics[f"{name}_noise"]) == pytest.approx(float(noise.mean()))
 
 

@@ -9,13 +9,13 @@ import zipfile
 
 import numpy as np
 import pytest
-from reading import encoded, noise, one_sentence, picture
+from support.reading import encoded, noise, one_sentence, picture
 
 from genjax.data import Data, load
-from genjax.data.open import open_source
+from genjax.data.open_source import open_source
+from genjax.data.prepare import prepare
 from genjax.data.readers import Reading
 from genjax.data.shards import Writing
-from genjax.data.write import prepare
 
 CLASSES = "tensorflow_datasets.core.features."
 
@@ -83,7 +83,7 @@ def test_a_folder_prepared_anew_is_read_anew(whole, tmp_path):
 
 
 def test_a_folder_that_changes_under_a_stream_is_refused_by_who_opens_it_later(folder):
-    from genjax.data.records import opened
+    from genjax.data.array_records import opened
 
     rows = load(Data(data=str(folder), stream="yes")).streams["train"]
     edit(folder / "genjax.json", lambda tree: tree.update(levels=1))

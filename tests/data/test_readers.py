@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import encoded, everything, noise, one_sentence, picture, refused
+from support.reading import encoded, everything, noise, one_sentence, picture, refused
 
 from genjax.data.readers import Reading, detect, read
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from genjax.cli import convert as command
 from genjax.data import Data, Dataset, load, save_npz
-from genjax.data import __main__ as command
 
 X = (np.arange(6 * 12, dtype=np.uint8) * 37 % 17).reshape(6, 2, 3, 2)  # [6, 2, 3, 2], 0 .. 16
 

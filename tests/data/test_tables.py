@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reading import everything, noise, picture, refused
+from support.reading import everything, noise, picture, refused
 
 from genjax.data.readers import Reading, read
 

@@ -10,9 +10,9 @@ import pytest
 
 from genjax.data import Data, load
 from genjax.data.order import Order
+from genjax.data.prepare import prepare
 from genjax.data.shards import Writing
-from genjax.data.stream import Batches, batches
-from genjax.data.write import prepare
+from genjax.data.streaming import Batches, batches
 
 
 class _Shared(Order):

@@ -18,7 +18,7 @@ from genjax.evals import (
     train_classifier,
 )
 from genjax.evals.classifier import logits
-from genjax.evals.extract import features
+from genjax.evals.feature_extractor import features
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ import pytest
 from experiments import __main__ as command
 from experiments import reproduce
 from experiments.table import COLUMNS, RECORDS, rows, table
+from genjax.cli.experiment import recipe_differences
 from genjax.data import Data
 from genjax.families import nade
 from genjax.train import Figure, Result, Run, Train
-from genjax.train.cli import off_recipe
-from genjax.train.pack import pack
+from genjax.train.archive import create_archive
 from genjax.train.record import make_record, read_records, write_record
-from genjax.train.settings import run_from_json
+from genjax.train.run_config import run_from_json
 
 
 def example(name, **changes):
@@ -80,7 +80,9 @@ def test_every_record_is_of_its_recipe():
         if run.data.labels_per_class:  # so are the labels that are told
             assert run.data.labels_seed == run.seed
             run = dataclasses.replace(run, data=dataclasses.replace(run.data, labels_seed=None))
-        assert off_recipe(known[record["experiment"]], run, record) == [], record["experiment"]
+        assert recipe_differences(known[record["experiment"]], run, record) == [], record[
+            "experiment"
+        ]
 
 
 def test_json_has_every_row_and_every_key(tmp_path, capsys):
@@ -420,7 +422,7 @@ def test_a_run_that_came_finished_in_a_pack_gets_its_row(machine, tmp_path):
 
 def test_a_damaged_pack_is_one_line_and_2(machine, tmp_path, capsys):
     (tmp_path / "run").mkdir()
-    first, _ = pack([tmp_path / "run"], tmp_path / "pack")
+    first, _ = create_archive([tmp_path / "run"], tmp_path / "pack")
     first.write_bytes(b"damaged")
     assert machine.main(f"--start-from {tmp_path}/pack") == 2
     assert machine.names == []

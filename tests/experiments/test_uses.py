@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import uses
+from experiments.examples import uses
 from genjax.data import Dataset, save_npz
 
 

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import (
+from jax import export
+from support.helpers import (
     NAMES,
     compiled_step,
     descended,
@@ -23,9 +24,8 @@ from helpers import (
     single_order,
     two_players,
 )
-from jax import export
 
-from experiments import flops
+from experiments.benchmarks import flops
 from genjax import families
 from genjax.core import init_state
 

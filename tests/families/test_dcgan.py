@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import make_batch
+from support.helpers import make_batch
 
-from genjax.core import Method, State, stream
+from genjax.core import GanObjective, State, named_key
 from genjax.core.state import init_optimizer
 from genjax.families import dcgan
 
@@ -75,11 +75,11 @@ def by_hand(state, batch):
 
         return judged(x), judged(fake), judged(jnp.concatenate([x, fake]))
 
-    return compute(state.variables, batch["x"], stream(state.key, state.step, "discriminator"))
+    return compute(state.variables, batch["x"], named_key(state.key, state.step, "discriminator"))
 
 
 def test_each_kind_is_normalised_by_its_own_batch(state, batch, by_hand):
-    key = stream(state.key, state.step, "discriminator")
+    key = named_key(state.key, state.step, "discriminator")
     (real, _), (fake, _), (together, _) = by_hand
     losses = jax.jit(
         lambda v: (
@@ -243,7 +243,7 @@ def test_both_players_are_told_the_label(network, norm):
 )
 def test_the_discriminators_of_others_learn(settings, method):
     """Every weight feels the loss and its penalty, but the one that moves all outputs alike."""
-    config = dataclasses.replace(TINY, method=Method(**method), **settings)
+    config = dataclasses.replace(TINY, method=GanObjective(**method), **settings)
     variables = filled(config)
     batch = {"x": jnp.asarray(np.random.default_rng(1).normal(size=(6, 3, 3, 1)), jnp.float32)}
 
@@ -273,7 +273,7 @@ def test_the_discriminators_of_others_learn(settings, method):
         ({"network": "normless"}, "the normless network has no norm"),
         ({"discriminator_norm": "instance"}, "discriminator_norm must be one of batch, layer"),
         ({"generator_widths": (8, 0)}, "generator_widths must be above 0"),
-        ({"method": Method(r1=1.0)}, "slopes under batch normalisation mix examples"),
+        ({"method": GanObjective(r1=1.0)}, "slopes under batch normalisation mix examples"),
         ({"group": 8}, "group is a setting of the normless network, and this one is strided"),
         (
             {"network": "residual", "discriminator_norm": "none", "generator_dense": (9,)},

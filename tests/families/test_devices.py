@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import NAMES, PMAPPED, run_program, two_players
+from support.helpers import NAMES, PMAPPED, run_program, two_players
 
 # Cut along its outputs, a dense kernel ahead of transposed convolutions gets another gradient from
 # XLA's partitioner, outside of any step too; how batches are spread has no part in it.

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import (
+from support.helpers import (
     all_images,
     descended,
     exact_binary,
@@ -236,7 +236,7 @@ def test_joint_refuses_what_no_machine_holds():
 
 
 def _counted(config, x):
-    from helpers import make_state
+    from support.helpers import make_state
 
     state, _ = jax.jit(joint.make_step(config))(make_state(joint, config), {"x": x})
     return state

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from helpers import make_batch, single
+from support.helpers import make_batch, single
 
 from genjax.families import gan
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import all_images, far_variables
 from scipy import stats
+from support.helpers import all_images, far_variables
 
 from genjax.core import init_state
 from genjax.evals import active_units, make_annealed, temperatures

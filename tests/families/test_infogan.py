@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from helpers import make_batch
+from support.helpers import make_batch
 
 from genjax.families import infogan
 

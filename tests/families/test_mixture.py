@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import all_images, far_variables, leaks, make_state, total_probability
 from scipy.special import logsumexp
+from support.helpers import all_images, far_variables, leaks, make_state, total_probability
 
 from genjax.core import init_state
 from genjax.families import mixture

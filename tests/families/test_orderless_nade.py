@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import all_images, far_variables, sample_p_value, total_probability
 from scipy import stats
+from support.helpers import all_images, far_variables, sample_p_value, total_probability
 
 from genjax import families
 from genjax.evals import make_nll, metric

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import filled, jitted, same_by_all
 from scipy import stats
+from support.helpers import filled, jitted, same_by_all
 
 from genjax import evals, families
 from genjax.core import draw_noise, draw_parallel, draw_values
@@ -158,10 +158,10 @@ def test_the_instruments_complete_with_it():
     x = (jax.random.uniform(jax.random.key(0), (3, 4, 4, 1)) < 0.5).astype(jnp.float32)
     known = np.zeros((4, 4, 1), bool)
     known[:2] = True
-    found = evals.complete(pixelcnn, config, variables, jax.random.key(1), x, known)
+    found = evals.completion(pixelcnn, config, variables, jax.random.key(1), x, known)
     np.testing.assert_array_equal(found[:, :2], x[:, :2])
     with pytest.raises(ValueError, match="conditions only on pixels that come first"):
-        evals.complete(pixelcnn, config, variables, jax.random.key(1), x, ~known)
+        evals.completion(pixelcnn, config, variables, jax.random.key(1), x, ~known)
 
 
 def test_the_masked_network_has_a_blind_spot_and_the_gated_has_none():
@@ -169,7 +169,7 @@ def test_the_masked_network_has_a_blind_spot_and_the_gated_has_none():
     for network in NETWORKS:
         config, variables = made(network, shape=(9, 9, 1), layers=8)
         field = evals.receptive_field(pixelcnn, config, variables, 6, 3)
-        share[network] = evals.unseen(field, 6, 3)
+        share[network] = evals.unseen_pixels(field, 6, 3)
     assert not share["gated"].any()
     spot = share["masked"]
     assert spot.any()
@@ -183,8 +183,8 @@ def test_a_pixel_that_sees_itself_is_an_error():
     field = np.zeros((3, 3))
     field[1, 1] = 1.0
     with pytest.raises(ValueError, match="later pixels"):
-        evals.unseen(field, 1, 1)
-    assert evals.unseen(field, 1, 1, channels=3).sum() == 4
+        evals.unseen_pixels(field, 1, 1)
+    assert evals.unseen_pixels(field, 1, 1, channels=3).sum() == 4
 
 
 @pytest.mark.parametrize("family", [pixelcnn, pixelrnn])

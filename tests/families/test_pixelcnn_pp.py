@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import equations, filled, jitted, same_by_all
 from scipy import stats
+from support.helpers import equations, filled, jitted, same_by_all
 
 from genjax import evals
 from genjax.core import init_state
@@ -228,7 +228,7 @@ def test_lower_halves_are_completed():
     x = jax.random.randint(jax.random.key(0), (3, 4, 4, 1), 0, 8).astype(jnp.float32)
     known = np.zeros((4, 4, 1), bool)
     known[:2] = True
-    found = evals.complete(pixelcnn_pp, config, variables, jax.random.key(1), x, known)
+    found = evals.completion(pixelcnn_pp, config, variables, jax.random.key(1), x, known)
     np.testing.assert_array_equal(found[:, :2], x[:, :2])
     assert (found[:, 2:] != x[:, 2:]).any()
 

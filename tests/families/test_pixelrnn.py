@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import equations, filled, jitted, same_by_all
 from scipy import stats
+from support.helpers import equations, filled, jitted, same_by_all
 
 from genjax import evals
 from genjax.families import pixelrnn
@@ -246,12 +246,12 @@ def test_no_logit_sees_a_later_value(network, levels):
 def test_the_diagonal_sees_every_earlier_pixel_with_one_layer():
     config, variables = made("diagonal", shape=(9, 9, 1), layers=1)
     field = evals.receptive_field(pixelrnn, config, variables, 6, 3)
-    assert not evals.unseen(field, 6, 3).any()
+    assert not evals.unseen_pixels(field, 6, 3).any()
 
 
 def test_the_row_lstm_sees_a_triangle():
     config, variables = made("row", shape=(9, 9, 1), layers=1)
-    hidden = evals.unseen(evals.receptive_field(pixelrnn, config, variables, 6, 1), 6, 1)
+    hidden = evals.unseen_pixels(evals.receptive_field(pixelrnn, config, variables, 6, 1), 6, 1)
     # The row above through the state's three columns, one more of the first kernel, and one more
     # with every row: the rest on the right is out of reach.
     for up in range(1, 7):
@@ -379,7 +379,7 @@ def test_lower_halves_are_completed_and_two_scales_ask_for_the_small_image():
     x = (jax.random.uniform(jax.random.key(0), (3, 4, 4, 1)) < 0.5).astype(jnp.float32)
     known = np.zeros((4, 4, 1), bool)
     known[:2] = True
-    found = evals.complete(pixelrnn, config, variables, jax.random.key(1), x, known)
+    found = evals.completion(pixelrnn, config, variables, jax.random.key(1), x, known)
     np.testing.assert_array_equal(found[:, :2], x[:, :2])
     again = pixelrnn.sample(
         config,

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import far_variables, jitted
 from scipy import special, stats
+from support.helpers import far_variables, jitted
 
 from genjax.families import rnade
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import all_images, far_variables
 from scipy import integrate
+from support.helpers import all_images, far_variables
 
 from genjax.families import vae
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_vae import BASE, X, config_of, variables_of
+from support.small_vae import BASE, X, config_of, variables_of
 
 from genjax import evals
 from genjax.core import State

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from helpers import all_images
 from jax import export
-from small_vae import BASE, X, config_of, variables_of
+from support.helpers import all_images
+from support.small_vae import BASE, X, config_of, variables_of
 
 from genjax.core import traits_of
 from genjax.families import vae
@@ -367,7 +367,7 @@ def test_a_wrong_z_is_refused_in_a_sentence():
 
 
 def test_settings_of_older_runs_are_still_settings():
-    from genjax.train.settings import run_from_json
+    from genjax.train.run_config import run_from_json
 
     model = {"shape": [8, 8, 1], "latent": 8, "hidden": [128]}
     model |= {"activation": "tanh", "dtype": "float32"}

@@ -9,7 +9,7 @@ import pytest
 from genjax.nn import NormlessUp, UpStack
 from genjax.nn.normless import Block, smooth
 from genjax.nn.residual import double, halve
-from genjax.nn.strided import apply_layer, join, normalise
+from genjax.nn.strided import apply_layer, join, normalize
 
 
 class Spectral(nn.Module):
@@ -51,7 +51,7 @@ def test_layer_statistics_are_of_an_example():
     class Layer(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return normalise("layer", x, True, jnp.float32)
+            return normalize("layer", x, True, jnp.float32)
 
     x = 5 + 3 * np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
     y = np.asarray(Layer().apply(Layer().init(jax.random.key(0), x), x))

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import ROOT, run_program
 from jax.sharding import AbstractDevice, AbstractMesh
+from support.helpers import ROOT, run_program
 
 from genjax.core import init_state
 from genjax.families import nade

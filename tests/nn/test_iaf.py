@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import filled
+from support.helpers import filled
 
 from genjax.nn import Flow, FlowStep, invert_flow
 

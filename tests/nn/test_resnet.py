@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import filled
 from scipy import signal
+from support.helpers import filled
 
 from genjax.nn import ResidualBlock, ResNetDecoder, ResNetEncoder
 

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from helpers import NAMES, PMAPPED, loss_names, make_batch, make_state, single
 from jax.sharding import PartitionSpec
+from support.helpers import NAMES, PMAPPED, loss_names, make_batch, make_state, single
 
 from genjax import evals, families
 from genjax.core import init_state, with_ema

@@ -17,7 +17,7 @@ import torchvision
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from inception_numbers import STAGES, pictures, random_tensors, summary
+from support.inception_numbers import STAGES, pictures, random_tensors, summary
 
 
 class Pooling(types.SimpleNamespace):

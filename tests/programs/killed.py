@@ -11,10 +11,10 @@ import sys
 import threading
 import warnings
 
-from small import small_run
+from support.small import small_run
 
 from genjax.train import fit
-from genjax.train.writers import Metrics
+from genjax.train.metric_writers import Metrics
 
 warnings.simplefilter("error")
 

@@ -5,7 +5,7 @@ import pathlib
 import sys
 import warnings
 
-from small import small_run
+from support.small import small_run
 
 from genjax.train import fit
 

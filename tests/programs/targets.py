@@ -19,13 +19,13 @@ import numpy as np
 from PIL import Image
 from tensorflow_datasets import features  # noqa: F401 (as above)
 
-from genjax.data import pictures
-from genjax.data.open import open_source
+from genjax.data import image_decoding
+from genjax.data.data_config import Data
+from genjax.data.open_source import open_source
+from genjax.data.prepare import prepare
 from genjax.data.readers import Reading, read
-from genjax.data.settings import Data
 from genjax.data.shards import Writing
 from genjax.data.sources import load
-from genjax.data.write import prepare
 
 
 class Target(NamedTuple):
@@ -91,14 +91,14 @@ def _pictures(kind: str) -> Callable[[pathlib.Path], None]:
 def _decode(folder: pathlib.Path, damaged: pathlib.Path) -> None:
     del folder
     data, where = damaged.read_bytes(), str(damaged)
-    header = pictures.probe(data, where)
-    image = pictures.decode(data, where)
+    header = image_decoding.probe(data, where)
+    image = image_decoding.decode(data, where)
     assert image.dtype == np.uint8
     assert image.shape == (header.height, header.width, 1 if header.grey else 3)
     for mode, fit in (("rgb", "crop"), ("grey", "pad")):
         if image.size < 2**20:
-            again = pictures.decode(data, where, mode=mode, background=9)
-            small = pictures.resize(again, (5, 6), fit, 9, where)
+            again = image_decoding.decode(data, where, mode=mode, background=9)
+            small = image_decoding.resize(again, (5, 6), fit, 9, where)
             assert small.shape == (5, 6, 3 if mode == "rgb" else 1)
 
 

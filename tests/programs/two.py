@@ -5,7 +5,7 @@ import sys
 import warnings
 
 import jax
-from small import small_run
+from support.small import small_run
 
 from genjax.train import fit
 

@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from folders import a_record, a_run, write_run
+from support.folders import a_record, a_run, write_run
 
 from genjax import report
 

@@ -9,15 +9,15 @@ import re
 import tomllib
 
 import pytest
-from folders import a_record, a_run, write_run
-from helpers import ROOT
 from PIL import Image
-from small import small_run
+from support.folders import a_record, a_run, write_run
+from support.helpers import ROOT
+from support.small import small_run
 
 from genjax import report
-from genjax.report import __main__ as command
-from genjax.report import read
-from genjax.train import pictures
+from genjax.cli import report as command
+from genjax.report import run_reader
+from genjax.train import sample_grids
 
 LINES = [
     {"step": 10, "loss": 6.5, "learning_rate": 0.01},
@@ -123,7 +123,7 @@ def test_a_finished_run(tmp_path):
     with Image.open(io.BytesIO(film)) as image:
         assert (kind, image.n_frames) == ("gif", 3)
     strip = picture(page.all("img", class_="strip")[0][0]["src"])[1]
-    assert strip == pictures.strip(pictures.grids(folder / "samples"))[0]
+    assert strip == sample_grids.strip(sample_grids.grids(folder / "samples"))[0]
     # A run written by an older version, or cut before its end, gets its strip and film now.
     assert (folder / "samples" / "strip.png").read_bytes() == strip
     assert (folder / "samples" / "film.gif").exists()
@@ -187,7 +187,7 @@ def test_settings_of_another_family_are_missing_not_empty(tmp_path):
 
 
 def test_many_grids_and_many_values_are_thinned(tmp_path, monkeypatch):
-    monkeypatch.setattr(read, "POINTS", 50)
+    monkeypatch.setattr(run_reader, "POINTS", 50)
     metrics = [{"step": i, "loss": i / 7} for i in range(1, 201)]
     folder = write_run(tmp_path / "run", a_run("long"), metrics=metrics, grids=range(1, 81))
     page = page_of(tmp_path, folder)
@@ -197,7 +197,7 @@ def test_many_grids_and_many_values_are_thinned(tmp_path, monkeypatch):
     assert "Of loss, 50 of 200 values are drawn." in page.notes()
     frames = [frame[0] for frame in page.data()["frames"][0]]
     assert (len(frames), frames[0], frames[-1]) == (60, 1, 80)
-    monkeypatch.setattr(read, "FRAME_BYTES", 20_000)
+    monkeypatch.setattr(run_reader, "FRAME_BYTES", 20_000)
     frames = page_of(tmp_path, folder).data()["frames"][0]
     assert 2 <= len(frames) < 60
     assert (frames[0][0], frames[-1][0]) == (1, 80)
@@ -303,7 +303,7 @@ def test_a_folder_that_cannot_be_written_is_still_shown(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(pictures, "overview", refuse)
+    monkeypatch.setattr(sample_grids, "write_overview", refuse)
     page = page_of(tmp_path, folder)
     assert len(page.all("img", class_="strip")) == 1
     assert not (folder / "samples" / "strip.png").exists()

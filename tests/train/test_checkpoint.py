@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import make_optimizer, make_state
+from support.helpers import make_optimizer, make_state
 
 from genjax import families
 from genjax.core import init_state

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import (
+from jax.sharding import PartitionSpec
+from support.helpers import (
     compiled_step,
     descended,
     make_batch,
@@ -14,11 +15,10 @@ from helpers import (
     make_state,
     state_builder,
 )
-from jax.sharding import PartitionSpec
 
 import genjax
 from genjax import families
-from genjax.core import Optimizer, init_state, stream
+from genjax.core import Optimizer, init_state, named_key
 from genjax.families import nade
 from genjax.train import compile_step, make_mesh, state_shardings
 
@@ -112,7 +112,7 @@ def test_resident_data_is_gathered_and_transformed_on_the_device():
     key = state.key
     indices = jnp.asarray([[1, 2, 3], [7, 8, 9]], jnp.int32)
     expected = [
-        data["x"][i] + jax.random.normal(stream(key, n, "data"), (3,))
+        data["x"][i] + jax.random.normal(named_key(key, n, "data"), (3,))
         for n, i in enumerate(indices)
     ]
     _, metrics = call(state, indices, data)

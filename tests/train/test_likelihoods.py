@@ -6,14 +6,20 @@ import math
 
 import numpy as np
 import pytest
-from small import small_run
+from support.small import small_run
 
-from genjax import evaluate, families
+from genjax import families
+from genjax.cli import evaluate
 from genjax.data import Data, Dataset, Order, save_npz
 from genjax.families import vae
 from genjax.train import fit
-from genjax.train.door import check_fit, evaluation_conditions, evaluation_data, init_batch
-from genjax.train.load import load_state
+from genjax.train.load_run import load_state
+from genjax.train.workdir import (
+    check_compatibility,
+    evaluation_conditions,
+    evaluation_data,
+    init_batch,
+)
 
 LEVELS, CLASSES = 5, 3
 
@@ -47,7 +53,7 @@ def run_of(transform="none", **model):
     ],
 )
 def test_what_a_likelihood_takes_passes_the_door(transform, model):
-    assert check_fit(run_of(transform, **model), vae, dataset()) == 0
+    assert check_compatibility(run_of(transform, **model), vae, dataset()) == 0
 
 
 @pytest.mark.parametrize(
@@ -84,7 +90,7 @@ def test_what_a_likelihood_takes_passes_the_door(transform, model):
 )
 def test_what_it_does_not_take_is_refused_in_a_sentence(transform, model, labels, sentence):
     with pytest.raises(ValueError, match=sentence):
-        check_fit(run_of(transform, **model), vae, dataset(labels=labels))
+        check_compatibility(run_of(transform, **model), vae, dataset(labels=labels))
 
 
 def test_init_sees_examples_as_a_step_takes_them():

@@ -13,18 +13,19 @@ import time
 import jax
 import numpy as np
 import pytest
-from helpers import ROOT, environment, run_python
 from PIL import Image
-from small import small_run, write_data
+from support.helpers import ROOT, environment, run_python
+from support.small import small_run, write_data
 
 import genjax.train
-from genjax import evaluate, families
+from genjax import families
+from genjax.cli import evaluate
 from genjax.core import Optimizer
-from genjax.train import Figure, fit, writers
-from genjax.train.load import load_state
-from genjax.train.settings import TwoOptimizers
+from genjax.train import Figure, fit, metric_writers
+from genjax.train.load_run import load_state
+from genjax.train.metric_writers import Metrics
+from genjax.train.run_config import TwoOptimizers
 from genjax.train.trainer import Trainer
-from genjax.train.writers import Metrics
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_what_a_finished_run_leaves(finished):
 
 def test_the_record_is_the_exact_likelihood_of_the_chosen_weights(finished):
     run, workdir, result = finished
-    config, variables = genjax.train.load(workdir)
+    config, variables = genjax.train.load_run(workdir)
     family = families.get(config.family)
     x = np.load(run.data.data)["test"].astype(np.float32)
     nats = -np.asarray(family.log_prob(config.model, variables, x), np.float64)
@@ -289,13 +290,13 @@ def test_fewer_steps_than_are_done_are_refused(tmp_path, data):
 
 
 def test_two_trainers_in_one_workdir_are_refused(tmp_path, data):
-    from genjax.train.door import lock
+    from genjax.train.workdir import lock_workdir
 
     run = small_run("nade", data, steps=8)
     fit(run, tmp_path, quiet=True)
     before = {p.name: p.read_bytes() for p in tmp_path.glob("*.json")}
     longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=16))
-    with lock(tmp_path), pytest.raises(ValueError, match="another process trains in"):
+    with lock_workdir(tmp_path), pytest.raises(ValueError, match="another process trains in"):
         fit(longer, tmp_path, quiet=True)
     shorter = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=4))
     with pytest.raises(ValueError, match="8 steps are done already"):
@@ -347,7 +348,7 @@ def test_without_eval_every_the_end_is_evaluated(tmp_path, data):
 
 
 def test_a_long_evaluation_says_how_far_it_is(tmp_path, data, monkeypatch, capsys):
-    monkeypatch.setattr(writers, "EVERY", 0.0)
+    monkeypatch.setattr(metric_writers, "EVERY", 0.0)
     fit(small_run("nade", data), tmp_path)
     said = capsys.readouterr().err
     for split in ("validation", "test"):

@@ -3,8 +3,8 @@
 import json
 
 import numpy as np
-from helpers import run_two
-from small import small_run, write_data
+from support.helpers import run_two
+from support.small import small_run, write_data
 
 from genjax.train import fit
 

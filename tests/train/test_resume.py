@@ -5,12 +5,12 @@ import json
 import chex
 import numpy as np
 import pytest
-from helpers import run_program
-from small import small_run, write_data
+from support.helpers import run_program
+from support.small import small_run, write_data
 
 from genjax.train import fit
 from genjax.train.checkpoint import leaves
-from genjax.train.load import load_state
+from genjax.train.load_run import load_state
 
 
 def assert_same_run(a, b):

@@ -6,13 +6,13 @@ import chex
 import jax
 import numpy as np
 import pytest
-from small import small_run
+from support.small import small_run
 
 from genjax import evals, families
 from genjax.core import Optimizer
 from genjax.data import Data, Dataset, save_npz
 from genjax.train import fit
-from genjax.train.load import load
+from genjax.train.load_run import load
 from genjax.train.subsets import fit_subsets
 
 
@@ -51,7 +51,7 @@ def test_classes_are_told_apart(name):
     posterior = evals.log_posterior(-scores)
     labels = np.repeat([0, 1, 2], 30)
     # The table has 511 cells for 100 images: it cannot know more.
-    assert evals.classified(posterior, labels).accuracy > (0.9 if name == "nade" else 0.75)
+    assert evals.classify(posterior, labels).accuracy > (0.9 if name == "nade" else 0.75)
 
 
 def test_parts_begin_with_the_weights_of_a_run(tmp_path):

@@ -6,13 +6,13 @@ import shutil
 import chex
 import numpy as np
 import pytest
-from helpers import NAMES, run_program
 from PIL import Image
-from small import write_data
+from support.helpers import NAMES, run_program
+from support.small import write_data
 
-from genjax import evaluate, sample
+from genjax.cli import evaluate, sample
 from genjax.train.checkpoint import leaves
-from genjax.train.load import load_state
+from genjax.train.load_run import load_state
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,15 @@
 import pathlib
 from collections.abc import Callable
 
-from genjax.data.files import ARCHIVES, Opened, is_file, listing, show
-from genjax.data.pictures import suffixed
-from genjax.data.readers import amat, attributes, captions, cifar, idx, images, pairs
-from genjax.data.readers.source import Field, Reading, Source
+from genjax.data.file_io import ARCHIVES, Opened, is_file, listing, show
+from genjax.data.image_decoding import suffixed
+from genjax.data.readers import amat, attributes, captions, cifar, idx, image_folders, pairs
+from genjax.data.readers.base import Field, Reading, Source
 
 __all__ = ["Field", "Reading", "Source", "detect", "read"]
 
 _READERS: dict[str, Callable[[pathlib.Path, Reading], Source]] = {
-    "images": images.read,
+    "images": image_folders.read,
     "pairs": pairs.read,
     "captions": captions.read,
     "attributes": attributes.read,

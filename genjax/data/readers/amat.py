@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from genjax.data.files import SPLITS, Opened, listing, show
+from genjax.data.file_io import SPLITS, Opened, listing, show
+from genjax.data.readers.base import Field, Reading, Source
 from genjax.data.readers.columns import Labels, Rows
-from genjax.data.readers.source import Field, Reading, Source
 
 LAYOUT = "name_train.amat, name_valid.amat and name_test.amat, each plain or .gz, or one .amat file"
 _FILE = re.compile(

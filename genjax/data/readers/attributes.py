@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 
-from genjax.data.files import listing, show, text
-from genjax.data.pictures import suffixed
+from genjax.data.file_io import listing, show, text
+from genjax.data.image_decoding import suffixed
+from genjax.data.readers.base import Field, Reading, Source
 from genjax.data.readers.columns import Pictures, Rows, survey
-from genjax.data.readers.images import pictures_in
-from genjax.data.readers.source import Field, Reading, Source
+from genjax.data.readers.image_folders import pictures_in
 
 LAYOUT = (
     "list_attr_celeba.txt (its first line the count, its second the names, then a file and its"

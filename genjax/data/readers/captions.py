@@ -4,11 +4,11 @@ import csv
 import io
 import pathlib
 
-from genjax.data.files import SPLITS, is_file, listing, show, text
-from genjax.data.pictures import suffixed
+from genjax.data.file_io import SPLITS, is_file, listing, show, text
+from genjax.data.image_decoding import suffixed
+from genjax.data.readers.base import Field, Reading, Source
 from genjax.data.readers.columns import Pictures, Rows, survey
-from genjax.data.readers.images import split_folders
-from genjax.data.readers.source import Field, Reading, Source
+from genjax.data.readers.image_folders import split_folders
 
 TABLES = ("captions.csv", "metadata.csv")
 _NAMES = ("file_name", "filename", "file", "image")

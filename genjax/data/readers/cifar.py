@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 
-from genjax.data.files import listing, natural, show, size, slurp, text
+from genjax.data.file_io import listing, natural, show, size, slurp, text
+from genjax.data.readers.base import Field, Reading, Source
 from genjax.data.readers.columns import Labels, Pixels, Rows, look_of
-from genjax.data.readers.source import Field, Reading, Source
 
 LAYOUT = (
     "data_batch_1.bin to data_batch_5.bin and test_batch.bin (CIFAR-10), or train.bin and test.bin"

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from genjax.data import pictures
-from genjax.data.files import reason, show, slurp
-from genjax.data.readers.source import Field, Reading
+from genjax.data import image_decoding
+from genjax.data.file_io import reason, show, slurp
+from genjax.data.readers.base import Field, Reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Pictures(Sequence[np.ndarray]):
         path, look = self.root / self.names[i], self.look
         # A picture has at most 8 bytes a pixel, its notes left aside.
         data = slurp(path, 8 * look.max_pixels + 2**26)
-        x = pictures.decode(
+        x = image_decoding.decode(
             data,
             str(path),
             mode=look.mode,
             background=look.background,
             max_pixels=look.max_pixels,
         )
-        return pictures.resize(x, look.size, look.fit, look.background, str(path))
+        return image_decoding.resize(x, look.size, look.fit, look.background, str(path))
 
     def stamp(self, i: int) -> str:
         """Name and content of a file; what is wrong with it is told where it is decoded."""
@@ -74,7 +74,7 @@ class Pictures(Sequence[np.ndarray]):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pixels(Sequence[np.ndarray]):
-    """Unpacked images uint8 `[N, H, W, C]`, brought to `look` one at a time."""
+    """Unpacked images uint8 `[N, H, W, C]`, brought to `draw_noise_figures` one at a time."""
 
     array: np.ndarray
     look: Look
@@ -84,8 +84,8 @@ class Pixels(Sequence[np.ndarray]):
 
     def __getitem__(self, i: Any) -> np.ndarray:  # type: ignore[override]
         look = self.look
-        x = pictures.recoloured(np.ascontiguousarray(self.array[i]), look.mode)
-        return pictures.resize(x, look.size, look.fit, look.background)
+        x = image_decoding.recoloured(np.ascontiguousarray(self.array[i]), look.mode)
+        return image_decoding.resize(x, look.size, look.fit, look.background)
 
     def stamp(self, i: int) -> np.ndarray:
         """The pixels as they are in the file."""
@@ -143,7 +143,7 @@ def survey(root: pathlib.Path, names: Iterable[str], reading: Reading) -> Look:
       ValueError: they differ in size and `reading.size` is None, or a header cannot be read.
     """
     size, mode = reading.size, reading.mode
-    first: tuple[pathlib.Path, pictures.Header] | None = None
+    first: tuple[pathlib.Path, image_decoding.Header] | None = None
     grey = True
     for name in names:
         if size is not None and mode is not None:
@@ -151,7 +151,7 @@ def survey(root: pathlib.Path, names: Iterable[str], reading: Reading) -> Look:
         path = root / name
         try:
             with open(path, "rb") as file:
-                header = pictures.probe(file, str(path), reading.max_pixels)
+                header = image_decoding.probe(file, str(path), reading.max_pixels)
         except OSError as error:
             raise ValueError(f"{show(path)} cannot be read ({reason(error)}).") from None
         first = first or (path, header)

@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 
-from genjax.data.files import SPLITS, Opened, listing, show
+from genjax.data.file_io import SPLITS, Opened, listing, show
+from genjax.data.readers.base import Field, Reading, Source
 from genjax.data.readers.columns import Labels, Pixels, Rows, look_of
-from genjax.data.readers.source import Field, Reading, Source
 
 TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 LAYOUT = (

@@ -4,10 +4,10 @@ import pathlib
 
 import numpy as np
 
-from genjax.data.files import listing, show
+from genjax.data.file_io import listing, show
+from genjax.data.readers.base import Field, Reading, Source
 from genjax.data.readers.columns import Labels, Pictures, Rows, survey
-from genjax.data.readers.images import pictures_in
-from genjax.data.readers.source import Field, Reading, Source
+from genjax.data.readers.image_folders import pictures_in
 
 _SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation"}
 _SPLITS["test"] = "test"

@@ -1,6 +1,7 @@
 """The standard Inception network, and the three figures that are named after it."""
 
-from genjax.evals.inception.network import InceptionV3, prepare
+from genjax.evals.inception.inception_v3 import InceptionV3, prepare
+from genjax.evals.inception.pretrained import Inception, load_inception, save_inception
 from genjax.evals.inception.scores import (
     InceptionScoreResult,
     extractor,
@@ -8,7 +9,6 @@ from genjax.evals.inception.scores import (
     inception_score,
     kid,
 )
-from genjax.evals.inception.weights import Inception, load_inception, save_inception
 
 __all__ = [
     "Inception",

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.evals.extract import Extractor, batches, check_images
+from genjax.evals.feature_extractor import Extractor, batches, check_images
 from genjax.evals.frechet import FrechetResult, frechet
-from genjax.evals.inception.network import InceptionV3, prepare
-from genjax.evals.inception.weights import STANDARD, Inception
-from genjax.evals.kernel import KernelResult, kernel_distance
-from genjax.evals.result import Measured
+from genjax.evals.inception.inception_v3 import InceptionV3, prepare
+from genjax.evals.inception.pretrained import STANDARD, Inception
+from genjax.evals.metric_result import MetricResult
+from genjax.evals.mmd import MmdResult, kernel_distance
 
 BATCH = 50
 
@@ -108,7 +108,7 @@ def kid(
     subset_size: int = 1000,
     batch_size: int = BATCH,
     seed: int = 0,
-) -> KernelResult:
+) -> MmdResult:
     """Kernel Inception distance; lower is better. Arguments as of `fid` and `kernel_distance`.
 
     Raises:
@@ -129,7 +129,7 @@ def kid(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InceptionScoreResult(Measured):
+class InceptionScoreResult(MetricResult):
     """exp of the mean KL from each sample's classes to those of all samples; from 1 to 1008.
 
     mean: over splits; higher is better.

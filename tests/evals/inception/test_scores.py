@@ -6,8 +6,8 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from inception_numbers import random_tensors
 from scipy.special import softmax
+from support.inception_numbers import random_tensors
 
 from genjax.evals import (
     PIXELS,
@@ -19,7 +19,7 @@ from genjax.evals import (
     kid,
     mmd2,
 )
-from genjax.evals.inception import prepare, scores, weights
+from genjax.evals.inception import prepare, pretrained, scores
 from genjax.evals.inception.scores import score_of
 
 RNG = np.random.default_rng(0)
@@ -29,8 +29,8 @@ REAL, FAKE = (RNG.uniform(0, 1, (6, 20, 20, 3)).astype(np.float32) for _ in rang
 @pytest.fixture(scope="module")
 def network():
     """Random numbers, under the standard file's hash: the figures are of no use but can be made."""
-    shapes = {name: shape for name, (_, shape) in weights.table().items()}
-    return weights.from_tensors(random_tensors(shapes), weights.STANDARD)
+    shapes = {name: shape for name, (_, shape) in pretrained.table().items()}
+    return pretrained.from_tensors(random_tensors(shapes), pretrained.STANDARD)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,14 +46,14 @@ def smaller():
 
 @pytest.fixture(scope="module")
 def activations(network):
-    """Features and logits without bias of both sets; test_network.py has them from PyTorch."""
+    """Features and logits without bias of both sets; test_inception_v3.py has them from PyTorch."""
     found = [scores._run(network.variables, jnp.asarray(x)) for x in (REAL, FAKE)]
     bias = np.asarray(network.variables["params"]["fc"]["bias"])
     return [(np.float64(f), np.float64(np.asarray(s) - bias)) for f, s in found]
 
 
 def test_no_other_extractor_gives_fid(network):
-    other = weights.Inception(network.variables, "a" * 64)
+    other = pretrained.Inception(network.variables, "a" * 64)
     same = scores.extractor(network)  # its own features, but by a door that anything can come by
     for figure, arguments in ((fid, (REAL, FAKE)), (kid, (REAL, FAKE)), (inception_score, (FAKE,))):
         for door in (PIXELS, same):

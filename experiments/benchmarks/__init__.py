@@ -1,0 +1,1 @@
+"""Benchmarks: speed, compiled kernels, input rate, compile-ahead and PyTorch peers."""

@@ -1,0 +1,253 @@
+"""How fast is a row's family in PyTorch: a step, samples, an evaluation, as lines of JSON.
+
+The same batch, sizes and optimizer as `experiments.benchmarks.speed` has of the row, tuned as its users would:
+TensorFloat-32 for float32 (`--precision highest` where the family asks for full float32) and
+autocast for bfloat16 (all layers, where a family here keeps its last sums in float32), cuDNN's
+benchmark, channels_last maps. Eager and, on CUDA, `torch.compile` without and with CUDA graphs
+(mode reduce-overhead) are all timed and the fastest counts; a naive loop is compiled by its body.
+Every call is blocked. A line has all that the one before had, so that whoever stops this early has
+the figures until then; the last is whole, and none of its kinds has anything `untried`.
+
+    python -m experiments.benchmarks.peers.measure --row pixelcnn_mnist:gated --dtype bfloat16
+"""
+
+import argparse
+import functools
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.benchmarks import peers
+from experiments.benchmarks.peers import KINDS
+from experiments.benchmarks.speed import random_batch
+from experiments.table import rows as all_rows
+from genjax import checks, families
+from genjax.train import Run
+from genjax.train.run_config import batches_per_step
+
+WAYS = ("eager", "compiled", "compiled graphs")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure a row, print its figures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmarks.peers.measure",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    known = all_rows()
+    add("--row", required=True, metavar="ROW", help="of python -m experiments")
+    add("--dtype", choices=("float32", "bfloat16"), help="of the computation; else the row's own")
+    add("--repeats", type=int, default=20, help="timed calls of each kind, at most (20)")
+    add("--seconds", type=float, default=30.0, help="after so many of a kind no call begins (30)")
+    add("--batch-size", type=int, help="of step and evaluation; else the row's own")
+    add("--samples", type=int, default=64, help="drawn together (64)")
+    add("--skip", nargs="+", choices=KINDS, default=[], help="leave out")
+    add("--precision", choices=("high", "highest"), default="high", help="of float32 (high)")
+    add("--device", choices=DEVICES, default="auto", help="auto: CUDA where there is one")
+    add("--compile", choices=("auto", "yes", "no"), default="auto", help="auto: on CUDA alone")
+    options = parser.parse_args(argv)
+    try:
+        checks.positive(repeats=options.repeats, samples=options.samples, seconds=options.seconds)
+        checks.one_of(tuple(known), row=options.row)
+        for found in measure(known[options.row], options):
+            print(json.dumps(found), flush=True)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The figures of one row, as they are after every attempt."""
+    peer, family, size = peers.get(run.family), families.get(run.family), options.batch_size
+    import torch
+
+    dtype = options.dtype or getattr(run.model, "dtype", "float32")
+    size = size or run.train.batch_size
+    torch.set_float32_matmul_precision(options.precision)
+    torch.backends.cudnn.allow_tf32 = options.precision == "high"
+    torch.backends.cudnn.benchmark = True
+    cuda = on_cuda(options.device, torch.cuda.is_available())
+    found: dict[str, Any] = {"torch": torch.__version__, "dtype": dtype, "batch_size": size}
+    found["device"] = torch.cuda.get_device_name() if cuda else "cpu"
+    peer.build(run.model)  # refuses first what it has not
+    arrays = random_batch(family, run.model, size, jax.random.key(0))
+    device = torch.device("cuda" if cuda else "cpu")
+    batch = {k: torch.from_numpy(np.array(v)).to(device) for k, v in arrays.items()}
+    compiling = options.compile == "yes" or (options.compile == "auto" and cuda)
+    yield found
+    for kind in KINDS:
+        if kind in options.skip or (kind == "evaluate" and not hasattr(peer, "evaluate")):
+            continue
+        examples = options.samples if kind == "sample" else size
+        forms = getattr(peer, "FORMS", ("",)) if kind != "sample" else ("",)
+        ways = WAYS[: (2 + cuda if compiling else 1)]
+        makes = {
+            " ".join(filter(None, (form, compiled))): functools.partial(
+                make_call, peer, run, dtype, kind, form, compiled, batch, examples
+            )
+            for form in forms
+            for compiled in ways
+        }
+        tried: dict[str, dict[str, Any]] = {}
+        for name, make in makes.items():
+            tried[name] = attempt(make, device, options, eager=name.endswith("eager"))
+            if "error" in tried[name]:
+                print(f"{kind}, {name}: {tried[name]['error']}", file=sys.stderr, flush=True)
+            untried = [n for n in makes if n not in tried]
+            batches = batches_per_step(run) if kind == "step" else 1
+            found[kind] = best(tried, examples * batches, untried)
+            yield found
+
+
+def on_cuda(asked: str, available: bool) -> bool:
+    """Whether a name in `DEVICES` means CUDA on this machine.
+
+    Raises:
+      ValueError: CUDA was asked for and PyTorch has none.
+    """
+    if asked == "cuda" and not available:
+        raise ValueError(
+            "PyTorch sees no GPU here: install PyTorch for CUDA, or time both on the CPU with"
+            " JAX_PLATFORMS=cpu."
+        )
+    return available if asked == "auto" else asked == "cuda"
+
+
+def make_call(
+    peer: Any,
+    run: Run,
+    dtype: str,
+    kind: str,
+    form: str,
+    compiled: str,
+    batch: dict[str, Any],
+    examples: int,
+) -> Callable[[], Any]:
+    """One call of a kind, on a network of its own."""
+    import torch
+
+    from experiments.benchmarks.peers.training import make_step, mean_losses
+
+    config, device = run.model, batch["x"].device
+    network = peer.build(config, **({"form": form} if form else {})).to(device)
+    if any(isinstance(m, torch.nn.Conv2d) for m in network.modules()):
+        network = network.to(memory_format=torch.channels_last)
+    mode = "reduce-overhead" if compiled == "compiled graphs" else "default"
+    whole = compiled != "eager"
+    if whole and (kind == "sample" or kind in getattr(network, "loops", ())):
+        pieces = peer.pieces(network) if hasattr(peer, "pieces") else [(network, "forward")]
+        for owner, name in pieces:
+            call = torch.compile(getattr(owner, name), mode=mode)
+            setattr(owner, name, cloned(call) if compiled == "compiled graphs" else call)
+        whole = False
+    if kind == "step":
+        losses = mean_losses(peer, network, config, dtype)
+        if whole:
+            losses = {name: torch.compile(loss, mode=mode) for name, loss in losses.items()}
+        return functools.partial(make_step(network, run, losses), batch)
+
+    def work() -> Any:
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+            if kind == "sample":
+                return peer.sample(network, config, examples)
+            return peer.evaluate(network, config, batch)
+
+    return torch.inference_mode()(torch.compile(work, mode=mode) if whole else work)
+
+
+def cloned(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A graph's outputs are overwritten by its next replay, and a loop hands them to that."""
+    import torch
+
+    def copy(found: Any) -> Any:
+        if isinstance(found, torch.Tensor):
+            return found.clone()
+        if isinstance(found, (tuple, list)):
+            return type(found)(map(copy, found))
+        return found
+
+    return lambda *arguments, **named: copy(call(*arguments, **named))
+
+
+def attempt(
+    make: Callable[[], Callable[[], Any]], device: Any, options: argparse.Namespace, *, eager: bool
+) -> dict[str, Any]:
+    """Seconds and memory of a call, or the first line of what went wrong."""
+    import torch
+
+    gc.collect()
+    torch.compiler.reset()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        found = timed(make(), device, options.repeats, options.seconds, eager=eager)
+    except Exception as error:  # a compiler may fail in any way; what else was tried counts
+        return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+    found["memory_bytes"] = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+    return found
+
+
+def timed(
+    call: Callable[[], Any], device: Any, repeats: int, limit: float, *, eager: bool
+) -> dict[str, Any]:
+    """Median seconds of a blocked call, and half of the middle half of them; as few as one timed
+    call where the limit is passed, and that the first where nothing is compiled by it."""
+    import torch
+
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    seconds: list[float] = []
+    warm = 0
+    while len(seconds) < repeats and (not seconds or sum(seconds) < limit):
+        wait()
+        began = time.perf_counter()
+        call()
+        wait()
+        taken = time.perf_counter() - began
+        # The first compiles and allocates; two more where that is cheap.
+        alone = eager and taken > limit
+        if not alone and (warm == 0 or (warm < 3 and taken < limit / 30)):
+            warm += 1
+            continue
+        seconds.append(taken)
+    low, high = np.quantile(seconds, [0.25, 0.75])
+    spread = float(high - low) / 2
+    return {"seconds": statistics.median(seconds), "spread": spread, "repeats": len(seconds)}
+
+
+def best(
+    tried: dict[str, dict[str, Any]], examples: int, untried: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The fastest of what was tried, and all of it; its `way` says where no compiler worked.
+
+    Args:
+      tried: figures, or an error, by way.
+      examples: of a call.
+      untried: ways that are still to come.
+    """
+    worked = {name: found for name, found in tried.items() if "error" not in found}
+    if not worked:
+        why = next(iter(tried.values()))["error"]
+        return {"error": why, "tried": tried, "untried": list(untried)}
+    name = min(worked, key=lambda n: worked[n]["seconds"])
+    rate = examples / worked[name]["seconds"]
+    compiled = [n for n in (*tried, *untried) if "compiled" in n]
+    failed = bool(compiled) and all("error" in tried.get(n, {}) for n in compiled)
+    way = f"{name} (compiled failed)" if failed else name
+    chosen = {"way": way, "compiled": "compiled" in name, "examples_per_second": rate}
+    return {**worked[name], **chosen, "tried": tried, "untried": list(untried)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

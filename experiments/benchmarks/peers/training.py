@@ -1,0 +1,95 @@
+"""A training step as users of PyTorch tune it, of the optimizers that a row names.
+
+Gradients are freed, not zeroed; Adam is fused on CUDA; the learning rate is the row's peak, as a
+schedule costs nothing to speak of; averaged weights, of two players the generator's, move by one
+fused call. Nothing waits for the device.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genjax.core import Optimizer
+from genjax.train import Run
+from genjax.train.run_config import TwoOptimizers
+
+Losses = dict[str, Callable[..., Tensor]]
+
+
+def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> Any:
+    """PyTorch's optimizer of the same kind."""
+    found: list[Any] = list(parameters)
+    rate, decay, s = settings.learning_rate, settings.weight_decay, settings
+    fused = found[0].is_cuda
+    if s.optimizer == "adam":
+        kind: Any = torch.optim.AdamW if decay else torch.optim.Adam
+        options = {"betas": (s.b1, s.b2), "eps": s.eps, "fused": fused}
+    elif s.optimizer == "sgd":
+        kind = torch.optim.SGD
+        options = {"momentum": s.momentum, "nesterov": s.nesterov, "fused": fused}
+    elif s.optimizer == "rmsprop":
+        kind, options = torch.optim.RMSprop, {"alpha": s.b2, "eps": s.eps, "momentum": s.momentum}
+    elif s.optimizer == "adagrad":
+        kind, options = torch.optim.Adagrad, {"eps": s.eps}
+    else:
+        raise ValueError(f"the peers in PyTorch have no optimizer {s.optimizer}.")
+    if s.accumulate > 1:
+        raise ValueError("the peers in PyTorch do not accumulate gradients.")
+    spared = [p for p in found if p.ndim < 2 and not s.decay_biases]
+    others = [p for p in found if p.ndim >= 2 or s.decay_biases]
+    groups = [{"params": others}, {"params": spared, "weight_decay": 0.0}]
+    return kind(groups, lr=rate, weight_decay=decay, **options)
+
+
+def mean_losses(peer: Any, network: nn.Module, config: Any, dtype: str) -> Losses:
+    """The means that are descended, by name; two players have one each, the discriminator first."""
+    names = ["loss"] if hasattr(peer, "loss") else ["discriminator_loss", "generator_loss"]
+    device = next(network.parameters()).device.type
+
+    def mean_of(name: str) -> Callable[..., Tensor]:
+        def mean(batch: dict[str, Tensor], noise: Any = None) -> Tensor:
+            with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+                return getattr(peer, name)(network, config, batch, noise).mean()
+
+        return mean
+
+    return {name: mean_of(name) for name in names}
+
+
+def averaged(network: Any) -> Any:
+    """What of a network is averaged, as `genjax.core.state.ema_params`: of two players, one."""
+    return network.generator if hasattr(network, "discriminator") else network
+
+
+def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., None]:
+    """`step(batch, noise)`: noise, by the loss's name, is for comparisons alone."""
+    turns = []
+    for name, loss in losses.items():
+        own = network if name == "loss" else getattr(network, name.removesuffix("_loss"))
+        settings: Any = run.optimizer
+        if isinstance(settings, TwoOptimizers):
+            settings = getattr(settings, name.removesuffix("_loss"))
+        optimizer = build_optimizer(settings, own.parameters())
+        other = [p for p in network.parameters() if all(p is not q for q in own.parameters())]
+        turns.append((name, loss, optimizer, list(own.parameters()), other, settings.clip))
+    parameters: list[Any] = list(averaged(network).parameters())
+    averages = [p.detach().clone() for p in parameters] if run.train.ema else []
+
+    def step(batch: dict[str, Tensor], noise: dict[str, Any] | None = None) -> None:
+        for name, loss, optimizer, own, other, clip in turns:
+            for parameter in other:  # the other player's gradient is nobody's
+                parameter.requires_grad_(False)
+            loss(batch, (noise or {}).get(name)).backward()
+            for parameter in other:
+                parameter.requires_grad_(True)
+            if clip:
+                nn.utils.clip_grad_norm_(own, clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if averages:
+            with torch.no_grad():
+                torch._foreach_lerp_(averages, parameters, 1 - run.train.ema)
+
+    return step

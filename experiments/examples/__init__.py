@@ -1,0 +1,1 @@
+"""Examples: the tour over all families and uses of p(x)."""

@@ -1,0 +1,70 @@
+"""Which earlier pixels a PixelCNN never sees: the blind spot of masked convolutions, as a picture.
+
+Van den Oord et al. 2016 (arXiv:1606.05328), figure 1. Gradients of one pixel's logits at random
+weights, so what is drawn is what the architecture can see: white is seen, black is not yet there,
+red is earlier and unseen. The masked network is on the left, the gated one on the right.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import jax
+import numpy as np
+from PIL import Image
+
+from experiments.benchmarks.input_rate import prepare_out
+from genjax import evals
+from genjax.families import pixelcnn
+
+SCALE = 16
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, draw, print JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.examples.blind_spot",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/blind_spot.png"))
+    parser.add_argument("--side", type=int, default=15, help="of the image (15)")
+    parser.add_argument("--layers", type=int, default=12, help="of both networks (12)")
+    options = parser.parse_args(argv)
+    if options.side < 2:
+        print(f"error: side must be 2 or above, got {options.side}.", file=sys.stderr)
+        return 2
+    row, column = options.side * 2 // 3, options.side // 3
+    pages, shares = [], {}
+    try:
+        prepare_out(options.out)
+        for network in ("masked", "gated"):
+            config = pixelcnn.Config(
+                shape=(options.side, options.side, 1),
+                network=network,  # type: ignore[arg-type]
+                layers=options.layers,
+                features=8,
+                first=3,
+                head=8,
+            )
+            variables = pixelcnn.init(config, jax.random.key(0))
+            field = evals.receptive_field(pixelcnn, config, variables, row, column)
+            hidden = evals.unseen_pixels(field, row, column)
+            earlier = row * options.side + column
+            shares[network] = float(hidden.sum() / earlier)
+            page = np.where(field[..., None] > 0, 255, 0) * np.ones(3, int)
+            page[hidden] = (200, 30, 30)
+            page[row, column] = (40, 90, 220)
+            pages.append(np.pad(page, ((1, 1), (1, 1), (0, 0)), constant_values=128))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    whole = np.concatenate(pages, axis=1).astype(np.uint8).repeat(SCALE, 0).repeat(SCALE, 1)
+    Image.fromarray(whole).save(options.out)
+    print(json.dumps({"unseen_share_of_earlier_pixels": shares, "picture": str(options.out)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

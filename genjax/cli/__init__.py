@@ -1,0 +1,1 @@
+"""Commands of the `genjax` program, one module per command."""

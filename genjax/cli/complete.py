@@ -1,0 +1,102 @@
+"""`python -m genjax.cli.complete WORKDIR`: images known in part, completed by a run's density.
+
+Writes WORKDIR/completions.png: in the first row images of the split, in the second what is known
+of them (the rest is grey), below as many completions as asked for, each an exact draw given what is
+known. Families whose order begins at the upper left complete from above, rows or any number of
+pixels; orderless ones complete any mask. Where a run has a network for a smaller image, that of the
+image itself is known too.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import checks, evals, families
+from genjax.core import named_key, traits_of
+from genjax.train.load_run import load, open_split
+from genjax.train.sample_grids import save_grid
+from genjax.train.workdir import evaluation_conditions, evaluation_data, read_run
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Complete, draw, say where."""
+    parser = argparse.ArgumentParser(
+        prog="python -m genjax.cli.complete",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("workdir", type=pathlib.Path, help="folder of a run")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--rows", type=int, help="rows that are known, from above; else half of them")
+    part.add_argument("--pixels", type=int, help="pixels that are known, row after row from above")
+    add("--images", type=int, default=10, help="of the split (10)")
+    add("--draws", type=int, default=5, help="completions of each (5)")
+    add("--split", default="test", help="train, validation or test (test)")
+    add("--data", help="the data, where it lies elsewhere than in training")
+    add("--seed", type=int, default=0, help="of the draws (0)")
+    add("--out", type=pathlib.Path, help="the PNG; WORKDIR/completions.png")
+    options = parser.parse_args(argv)
+    try:
+        checks.positive(images=options.images, draws=options.draws)
+        checks.seed(seed=options.seed)
+        found = draw_completions(options)
+    except checks.USER_ERRORS as error:
+        print(f"error: {checks.error_message(error, '--images, --draws')}", file=sys.stderr)
+        return 2
+    print(json.dumps(found))
+    return 0
+
+
+def draw_completions(options: argparse.Namespace) -> dict[str, object]:
+    """Complete and draw; what is known and where the picture lies."""
+    run = read_run(options.workdir)
+    family, config = families.get(run.family), run.model
+    if len(config.shape) != 3:
+        raise ValueError(f"{options.workdir} is of events {config.shape}, which have no rows.")
+    height, width, _ = config.shape
+    rows = height // 2 if options.rows is None else options.rows
+    if not 0 <= rows < height:
+        raise ValueError(f"rows must be from 0 to {height - 1}, so that something is left to draw.")
+    pixels = rows * width if options.pixels is None else options.pixels
+    if not 0 <= pixels < height * width:
+        raise ValueError(
+            f"pixels must be from 0 to {height * width - 1}, so that something is left to draw."
+        )
+    _, variables = load(options.workdir)
+    run, dataset = open_split(run, options.split, options.data)
+    x = evaluation_data(run, dataset, options.split)[: options.images]
+    told = evaluation_conditions(run, family, dataset, options.split)
+    condition = {name: jnp.asarray(a[: options.images]) for name, a in told.items()}
+    first = np.arange(height * width).reshape(height, width, 1) < pixels
+    known = np.broadcast_to(first, config.shape)
+    shown = known.copy()
+    if getattr(config, "factor", 1) > 1:
+        condition["small"] = family.shrunk(config, jnp.asarray(x))
+        shown[:: config.factor, :: config.factor] = True
+
+    @jax.jit
+    def draw(key: jax.Array) -> jax.Array:
+        return evals.completion(family, config, variables, key, jnp.asarray(x), known, **condition)
+
+    key = jax.random.key(options.seed)
+    drawn = [np.asarray(draw(named_key(key, i, "completion"))) for i in range(options.draws)]
+    low, high = traits_of(family, config).sample_range
+    page = [x, np.where(shown, x, (low + high) / 2), *drawn]
+    out = options.out or options.workdir / "completions.png"
+    save_grid(out, np.concatenate(page), low, high, len(x))
+    return {
+        "experiment": run.experiment,
+        "known_pixels": pixels,
+        "images": len(x),
+        "picture": str(out),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

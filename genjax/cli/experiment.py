@@ -1,0 +1,246 @@
+"""The command line of an experiment: every setting by name, one sentence for every mistake."""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import jax
+
+from genjax import checks, families
+from genjax.cli import options as options_room
+from genjax.train.load_run import RUNS
+from genjax.train.loop import Result, fit
+from genjax.train.record import run_name, write_record
+from genjax.train.run_config import (
+    Run,
+    TwoOptimizers,
+    changes,
+    resolve,
+    run_from_json,
+    settings_without_effect,
+)
+
+SMOKE: dict[str, Any] = {
+    "steps": 20,
+    "batch_size": 16,
+    "log_every": 5,
+    "eval_every": 10,
+    "eval_batch": 50,
+    "eval_samples": 2,
+    "patience": 0,
+    "sample_every": 10,
+    "samples": 16,
+    "save_every": 10,
+    "instrument_samples": 64,
+    "classifier_steps": 10,
+    "weights_from": "",
+}
+
+
+def smoke_settings(run: Run) -> dict[str, Any]:
+    """Those of a smoke run; a counted family sees each of the few images once at most."""
+    counted = families.get(run.family).TRAITS.fit == "counting"
+    return {**SMOKE, "steps": 1} if counted else SMOKE
+
+
+def smoke(run: Run) -> Run:
+    """The same run in seconds: few steps on few images; its numbers mean nothing."""
+    few = min(run.data.labels_per_class, 1)  # a hundred images have no ten of each class
+    return dataclasses.replace(
+        run,
+        train=dataclasses.replace(run.train, **smoke_settings(run)),
+        data=dataclasses.replace(run.data, limit=100, labels_per_class=few),
+    )
+
+
+def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) -> int:
+    """Run an experiment file: parse, train, evaluate, record. Returns the exit status.
+
+    Args:
+      recipes: settings by name; the first is the default.
+      doc: the file's docstring, shown by `--help`.
+      argv: arguments; None is `sys.argv[1:]`.
+    """
+    use_compilation_cache()
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        options, run = parse(recipes, doc, argv)
+        if options.smoke or run.train.instrument != recipes[options.recipe].train.instrument:
+            # Few steps, or another measure: the paper's figure does not stand beside that.
+            run = dataclasses.replace(run, figure=dataclasses.replace(run.figure, paper=None))
+        if options.distributed:
+            join_cluster()
+        name = run.experiment + ("-smoke" if options.smoke else "")
+        workdir = options.workdir or RUNS / run_name(name, run.seed)
+        result = fit(
+            run,
+            workdir,
+            resume=options.resume,
+            commit=options.commit,
+            profile=options.profile,
+        )
+    except (*checks.USER_ERRORS, FloatingPointError) as error:
+        print(
+            f"error: {checks.error_message(error, '--batch-size, --eval-batch')}", file=sys.stderr
+        )
+        return 1 if isinstance(error, FloatingPointError) else 2
+    if result.finished and jax.process_index() == 0:
+        store_record(result, recipes[options.recipe], run, options.records, workdir)
+    return 0
+
+
+def join_cluster() -> None:
+    """One of several processes: found by JAX, or said by variables of the environment.
+
+    JAX itself reads `JAX_COORDINATOR_ADDRESS`; `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` are ours.
+
+    Raises:
+      ValueError: JAX finds no cluster, and not all of the variables are there.
+    """
+    said: list[int | None] = []
+    for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        value = os.environ.get(name)
+        if value is not None and not value.isdigit():
+            raise ValueError(f"{name} must be a whole number, 0 or above, got '{value}'.")
+        said.append(None if value is None else int(value))
+    jax.distributed.initialize(num_processes=said[0], process_id=said[1])
+
+
+def store_record(result: Result, recipe: Run, run: Run, folder: Any, workdir: Any) -> None:
+    """Put a record beside the table's others, when the run followed its recipe."""
+    if result.record is None:
+        return
+    why = recipe_differences(recipe, run, result.record)
+    if why:
+        print(
+            f"{workdir}/record.json is written; it is not put in the table, since it differs from"
+            f" the recipe in {', '.join(why)}.",
+            file=sys.stderr,
+        )
+    else:
+        print(f"{write_record(folder, result.record)} is written.", file=sys.stderr)
+
+
+def recipe_differences(recipe: Run, run: Run, record: Mapping[str, Any]) -> list[str]:
+    """In what a run left its recipe, of what makes numbers; the seed is free.
+
+    A run that was begun under other settings keeps some of them, such as the length of its
+    schedule: the record says those that its figure comes from.
+    """
+    free = settings_without_effect(recipe) | {"seed", "train.steps_per_call"}
+    if "config" in record:
+        run = run_from_json(record["config"])
+    expected = resolve(dataclasses.replace(recipe, seed=run.seed), "cpu")
+    found = list(changes(expected, resolve(run, "cpu"), free))
+    known, seen = recipe.figure.data_checksum, record.get("data_checksum")
+    if known and seen not in known.split():
+        found.append(f"the data (checksum {seen}, not {known})")
+    return found
+
+
+def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, Run]:
+    """Options and the run they describe.
+
+    Raises:
+      ValueError: an option is unknown, or its value is out of range; one sentence.
+      SystemExit: after `--help`.
+    """
+    try:
+        import tyro
+    except ImportError:
+        raise ValueError(
+            "tyro is not installed, by which options are read: pip install tyro, or run a row as it"
+            " stands by python -m experiments.reproduce, which does without."
+        ) from None
+
+    names = tuple(recipes)
+    chosen = _recipe(names, argv)
+    base = recipes[chosen]
+    flat = tyro.conf.OmitArgPrefixes
+    several = isinstance(base.optimizer, TwoOptimizers)
+    fields: list[Any] = [
+        (
+            "workdir",
+            Annotated[pathlib.Path | None, _help(tyro, "Folder of the run, under runs/.")],
+            None,
+        ),
+        ("recipe", Annotated[Literal[names], _help(tyro, "Settings to start from.")], chosen),  # type: ignore[valid-type]
+        ("smoke", Annotated[bool, _help(tyro, "Seconds on a CPU, to see that it works.")], False),
+        ("seed", Annotated[int, _help(tyro, "Seed of the whole run.")], base.seed),
+        ("resume", Annotated[bool, _help(tyro, "Go on in a used workdir.")], True),
+        ("profile", Annotated[bool, _help(tyro, "Trace some steps to WORKDIR/profile.")], False),
+        ("commit", Annotated[str | None, _help(tyro, "Commit for the record; else git's.")], None),
+        (
+            "records",
+            Annotated[pathlib.Path, _help(tyro, "Folder of the table's records.")],
+            pathlib.Path("experiments/records"),
+        ),
+        (
+            "distributed",
+            Annotated[bool, _help(tyro, "One of several processes: wait for all.")],
+            False,
+        ),
+        ("model", Annotated[type(base.model), flat], base.model),
+        ("data_settings", Annotated[type(base.data), flat], base.data),
+        ("train", Annotated[type(base.train), flat], base.train),
+    ]
+    if base.optimizer is not None:
+        kind = type(base.optimizer)
+        optimizer = kind if several else Annotated[kind, flat]
+        fields.append(("optimizer", optimizer, base.optimizer))
+    options_class = dataclasses.make_dataclass("Options", fields, kw_only=True, frozen=True)
+    options_class.__doc__ = doc
+    options = options_room.parse(options_class, doc, argv)
+    run = dataclasses.replace(
+        base,
+        model=options.model,
+        data=options.data_settings,
+        train=options.train,
+        optimizer=getattr(options, "optimizer", None),
+        seed=options.seed,
+    )
+    if options.smoke:
+        # What was asked for by name holds; the rest is made small.
+        small = smoke(base)
+        given = options_room.given_options(argv)
+        asked = {
+            k: getattr(options.train, k) for k in SMOKE if options_room.option_name(k) in given
+        }
+        fewer = {
+            name: getattr(small.data, name)
+            for name in ("limit", "labels_per_class")
+            if options_room.option_name(name) not in given
+        }
+        run = dataclasses.replace(
+            run,
+            train=dataclasses.replace(run.train, **{**smoke_settings(base), **asked}),
+            data=dataclasses.replace(run.data, **fewer),
+        )
+    return options, run
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between runs, unless JAX is told where already."""
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(base, "genjax", "xla"))
+
+
+def _help(tyro: Any, text: str) -> Any:
+    return tyro.conf.arg(help=text)
+
+
+def _recipe(names: tuple[str, ...], argv: list[str]) -> str:
+    """The recipe asked for: its settings are the defaults that the rest is parsed over."""
+    for i, word in enumerate(argv):
+        if word == "--recipe" and i + 1 < len(argv):
+            word = f"--recipe={argv[i + 1]}"
+        if word.startswith("--recipe="):
+            name = word.split("=", 1)[1]
+            if name not in names:
+                raise ValueError(f"there is no recipe '{name}'; there are {', '.join(names)}.")
+            return name
+    return names[0]

@@ -1,0 +1,55 @@
+"""`python -m genjax.cli.prepare SOURCE OUT --name NAME`: any data as a folder that TFDS opens.
+
+Reads folders of images (with classes, captions, attributes, or in pairs), IDX, CIFAR's binary
+files, text matrices (.amat), .npz, TFDS names and folders; writes OUT/NAME/1.0.0 as array_record,
+without TensorFlow. Afterwards `--data OUT/NAME/1.0.0` is that data set for every experiment, and
+`tfds.builder_from_directory` opens it. Shows counts, shapes, ranges and a contact sheet; the same
+command goes on after a cut.
+"""
+
+import dataclasses
+import sys
+from typing import Annotated
+
+import tyro
+
+from genjax.cli import options as options_room
+from genjax.data.prepare import prepare
+from genjax.data.readers import Reading
+from genjax.data.shards import Writing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the command."""
+
+    source: tyro.conf.Positional[str]
+    """What to read."""
+    out: tyro.conf.Positional[str]
+    """Folder of prepared data sets."""
+    reading: Annotated[Reading, tyro.conf.OmitArgPrefixes] = dataclasses.field(
+        default_factory=Reading
+    )
+    writing: Annotated[Writing, tyro.conf.OmitArgPrefixes]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prepare and say what was written."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        options = options_room.parse(Options, str(__doc__), argv, "python -m genjax.cli.prepare")
+        done = prepare(options.source, options.out, options.writing, options.reading, say=_say)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for line in done.lines():
+        print(line)
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""Records of a prepared folder: files opened once, rows decoded, both held against what is known.
+
+Damage within a file is found by the hashes that array_record keeps of every chunk; a file that is
+cut or of another time by its size and its count. Nothing is asked of TFDS but its features.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+
+from genjax.data import image_decoding
+from genjax.data.dataset import row_crcs
+from genjax.data.file_io import is_file, reason, show
+from genjax.data.metadata import INDEX, metadata, stamp
+from genjax.data.npz import read_npz
+
+THREADS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """A file of a split, as array_record's data source asks for it."""
+
+    filename: str
+    take: int
+    examples_in_shard: int
+    skip: int = 0
+
+
+@functools.lru_cache(maxsize=32)
+def opened(folder: str, split: str, stamp_: str) -> Any:
+    """The raw records of a split, by number.
+
+    Raises:
+      ValueError: the folder is not the one that `stamp_` was taken of; a file is missing, cut,
+        or holds another number of records than the metadata say.
+    """
+    from array_record.python import array_record_data_source, array_record_module
+
+    if stamp(folder) != stamp_:
+        raise ValueError(f"{show(folder)} has changed since it was opened; start again.")
+    shards = metadata(folder, stamp_).splits[split]
+    sizes = index(folder, stamp_).sizes
+
+    def count(shard: tuple[str, int]) -> None:
+        path = pathlib.Path(folder, shard[0])
+        if not is_file(path):
+            raise _unreadable(folder, split, f"{path.name} is missing")
+        size = path.stat().st_size
+        if size == 0 or sizes.get(path.name, size) != size:
+            raise _unreadable(folder, split, f"{path.name} has {size} bytes")
+        try:
+            reader = array_record_module.ArrayRecordReader(str(path))
+            found = reader.num_records()
+            reader.close()
+        except Exception as error:
+            raise _unreadable(folder, split, f"{path.name}, {reason(error)}") from None
+        if found != shard[1]:
+            why = f"{path.name} has {found} records for {shard[1]} examples"
+            raise _unreadable(folder, split, why if found else f"{path.name} is not array_record")
+
+    with futures.ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(count, shards))
+    parts = [_Part(str(pathlib.Path(folder, name)), n, n) for name, n in shards]
+    return array_record_data_source.ArrayRecordDataSource(parts)
+
+
+def read_rows(
+    folder: str, split: str, stamp_: str, keys: tuple[str, ...], numbers: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Some rows of a split, the features named; images `[H, W, C]`, text as str.
+
+    Raises:
+      ValueError: as `opened`; or a record is damaged or no example of these features.
+    """
+    records = opened(folder, split, stamp_)
+    decode = _decoder(folder, stamp_, keys)
+    try:
+        raw = records.__getitems__(list(numbers))
+    except Exception as error:
+        raise _unreadable(folder, split, reason(error)) from None
+    where = [f"row {number} of split {split} of {folder}" for number in numbers]
+    return [decode(record, row) for record, row in zip(raw, where, strict=True)]
+
+
+class Decoder:
+    """From a record to the values of some features."""
+
+    def __init__(self, features: Mapping[str, Any]) -> None:
+        """For TFDS's features by name."""
+        from tensorflow_datasets import features as kinds
+
+        self.features = dict(features)
+        # Pictures stay the bytes that they are: TFDS unpacks any number of pixels.
+        self._parser = kinds.FeaturesDict(
+            {k: kinds.Text() if isinstance(f, kinds.Image) else f for k, f in features.items()}
+        )
+
+    def __call__(self, record: bytes, where: str) -> dict[str, Any]:
+        """Images `[H, W, C]`, attributes uint8 `[A]`, text as str.
+
+        Raises:
+          ValueError: it is no example of these features; names `where`.
+        """
+        try:
+            found = self._parser.deserialize_example_np(record)
+            values = {key: found[key] for key in self.features}
+            return {key: _value(values[key], f, where, key) for key, f in self.features.items()}
+        except ValueError as error:
+            if where in str(error):
+                raise
+            said = reason(error)
+        except Exception as error:
+            said = reason(error)
+        raise ValueError(
+            f"{show(where)} is no example of what features.json says ({said}); prepare it again."
+        )
+
+
+@functools.lru_cache(maxsize=32)
+def _decoder(folder: str, stamp_: str, keys: tuple[str, ...]) -> Decoder:
+    return Decoder({key: metadata(folder, stamp_).features[key] for key in keys})
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """What `prepare` left; all empty for folders that others prepared.
+
+    levels: of the images; None is unknown.
+    crcs: `{split: {entry: row_crcs}}`.
+    highest: the highest number in a split.
+    sizes: bytes of every file.
+    """
+
+    levels: int | None
+    crcs: Mapping[str, Mapping[str, np.ndarray]]
+    highest: Mapping[str, float]
+    sizes: Mapping[str, int]
+
+
+@functools.lru_cache(maxsize=8)
+def index(folder: str, stamp_: str) -> Index:
+    """The index of a folder.
+
+    Raises:
+      ValueError: it is damaged, or of other splits than the metadata.
+    """
+    path = pathlib.Path(folder, INDEX)
+    if not path.exists() and not path.is_symlink():
+        return Index(None, {}, {}, {})
+    try:
+        return _index(read_npz(path), folder, stamp_)
+    except Exception as error:
+        raise ValueError(
+            f"{show(path)} is damaged ({show(reason(error), 300)}); prepare the folder again."
+        ) from None
+
+
+def _index(arrays: Mapping[str, np.ndarray], folder: str, stamp_: str) -> Index:
+    about = metadata(folder, stamp_)
+    levels = int(arrays["levels"].item())
+    if arrays["levels"].dtype.kind != "i" or not 0 <= levels < 2**31:
+        raise ValueError(f"levels is {levels}")
+    files = arrays.get("files", np.array([], "U"))
+    sizes = arrays.get("sizes", np.array([], np.int64))
+    if files.shape != sizes.shape or files.dtype.kind != "U" or sizes.dtype.kind != "i":
+        raise ValueError("files and sizes do not fit")
+    crcs: dict[str, dict[str, np.ndarray]] = {split: {} for split in about.splits}
+    highest = {}
+    for name, array in arrays.items():
+        split, _, entry = name.partition("/")
+        if split not in crcs or not entry:
+            continue
+        if entry == "range":
+            highest[split] = float(array.reshape(2)[1])
+        elif array.dtype != np.uint32 or array.shape != (about.count(split),):
+            raise ValueError(f"{name} does not fit the split")
+        else:
+            crcs[split][entry] = array
+    if any("x" not in crcs[s] or not np.isfinite(highest.get(s, np.nan)) for s in crcs):
+        raise ValueError("a split is not in it")
+    return Index(levels, crcs, highest, dict(zip(files.tolist(), sizes.tolist(), strict=True)))
+
+
+def hold(
+    folder: str, split: str, stamp_: str, numbers: Sequence[int], found: Mapping[str, np.ndarray]
+) -> None:
+    """Hold entries of rows against the checksums that `prepare` left, where it did.
+
+    Raises:
+      ValueError: a row is not what was prepared.
+    """
+    known = index(folder, stamp_).crcs.get(split, {})
+    for entry, array in found.items():
+        if entry not in known:
+            continue
+        differ = np.flatnonzero(known[entry][list(numbers)] != row_crcs(array))
+        if differ.size:
+            raise ValueError(
+                f"row {numbers[int(differ[0])]} of split {split} of {show(folder)} is not what was"
+                f" prepared; prepare it again."
+            )
+
+
+def _value(value: Any, feature: Any, where: str, key: str) -> Any:
+    """A value as we keep it, held against its feature."""
+    from tensorflow_datasets import features
+
+    if isinstance(feature, features.FeaturesDict):
+        # By name: TFDS keeps them in a map without an order.
+        return np.array([bool(value[name]) for name in sorted(feature)], np.uint8)
+    if isinstance(feature, (features.Image, features.Text)):
+        if not isinstance(value, bytes):
+            raise ValueError(f"{show(where)} has no {show(key)}; prepare it again.")
+        if isinstance(feature, features.Text):
+            return value.decode(errors="replace")
+        x = image_decoding.stored(value, f"{key} of {where}", feature.shape[-1])
+        if feature.np_dtype == np.float32:
+            x = x.view(np.float32)
+        value = x
+    elif isinstance(feature, features.ClassLabel):
+        # -1 is TFDS's word for no label.
+        if not -1 <= int(value) < feature.num_classes:
+            raise ValueError(
+                f"{show(where)} has {show(key)} {int(value)} of {feature.num_classes} classes;"
+                f" prepare it again."
+            )
+        return int(value)
+    fits = [b is None or a == b for a, b in zip(np.shape(value), feature.shape, strict=False)]
+    if np.ndim(value) != len(feature.shape) or not all(fits):
+        raise ValueError(
+            f"{show(where)} has {show(key)} of shape {np.shape(value)}, and features.json says"
+            f" {feature.shape}; prepare it again."
+        )
+    return value
+
+
+def _unreadable(folder: str, split: str, why: str) -> ValueError:
+    return ValueError(
+        f"split {split} of {show(folder)} cannot be read ({show(why, 200)}: a file is missing,"
+        f" truncated, damaged, or not array_record); prepare it again."
+    )

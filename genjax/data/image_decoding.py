@@ -1,0 +1,330 @@
+"""Encoded pictures to uint8 arrays: every mode of eight file formats, bounded before unpacking."""
+
+import contextlib
+import dataclasses
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from genjax.data.file_io import reason, show
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+SUFFIXES = tuple(
+    ".png .jpg .jpeg .jfif .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .pnm".split()  # noqa: SIM905
+)
+Mode = Literal["rgb", "grey"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a picture's first bytes say.
+
+    height, width: as it is seen, EXIF orientation applied.
+    grey: whether every pixel is grey by its mode or its palette, whatever is behind it.
+    """
+
+    height: int
+    width: int
+    grey: bool
+
+
+def suffixed(name: str) -> bool:
+    """Whether a file name ends like a picture's."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def probe(file: Any, where: str, max_pixels: int = 2**26) -> Header:
+    """Read the header of an open binary file, or of bytes.
+
+    Raises:
+      ValueError: as `decode`, of what the header tells.
+    """
+    file = io.BytesIO(file) if isinstance(file, bytes) else file
+    with _quiet(), _sentences(where), _opened(file, where, max_pixels) as image:
+        turned = _orientation(image) >= 5
+        height, width = image.size if turned else image.size[::-1]
+        return Header(height, width, _is_grey(image))
+
+
+def decode(
+    data: bytes,
+    where: str,
+    *,
+    mode: Mode | None = None,
+    background: int = 255,
+    max_pixels: int = 2**26,
+) -> np.ndarray:
+    """Unpack one picture, of an animation the first frame; uint8 `[H, W, 3]`, or 1 if grey.
+
+    Transparent pixels are laid on grey `background`; 16-bit greys are rounded to 8 bits; EXIF
+    orientation is applied; colour profiles are not.
+
+    Args:
+      data: the file's bytes.
+      where: the file's name, for errors.
+      mode: rgb or grey; None takes grey where the header says that every pixel is.
+      background: 0 to 255.
+      max_pixels: a larger picture is refused before it is unpacked.
+
+    Raises:
+      ValueError: one sentence that names `where`: the bytes are empty, no picture of a known
+        format, truncated, damaged, too large, or hold 32-bit numbers.
+    """
+    with _quiet(), _sentences(where), _opened(io.BytesIO(data), where, max_pixels) as image:
+        grey = _is_grey(image) if mode is None else mode == "grey"
+        # TIFF is turned while it is unpacked, and its header then says upright.
+        image.load()
+        pixels = _pixels(image, grey, background, where)
+        return np.ascontiguousarray(_turned(pixels, _orientation(image)))
+
+
+def stored(data: bytes, where: str, channels: int, max_pixels: int = 2**26) -> np.ndarray:
+    """Unpack a picture as TFDS does: uint8 `[H, W, channels]`, 1, 3 or 4, and never turned.
+
+    Raises:
+      ValueError: as `decode`.
+    """
+    with _quiet(), _sentences(where), _opened(io.BytesIO(data), where, max_pixels) as image:
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        if image.mode != mode:
+            if image.mode.startswith("I") or image.mode == "F":
+                raise _RefusedError(
+                    f"{show(where)} has more than 8 bits a channel; prepare it again."
+                )
+            image = image.convert(mode)
+        x = np.asarray(image)
+        return x[..., None] if channels == 1 else x
+
+
+def resize(
+    image: np.ndarray,
+    size: tuple[int, int],
+    fit: Literal["exact", "crop", "pad", "stretch"] = "exact",
+    background: int = 255,
+    where: str = "the image",
+) -> np.ndarray:
+    """Bring uint8 `[H, W, C]`, C 1 or 3, to height and width `size`; antialiased (Lanczos).
+
+    exact: refuse another size; crop: scale until the size is covered, cut the middle; pad: scale
+    until it fits inside, in the middle of grey `background`; stretch: scale each side by itself.
+
+    Raises:
+      ValueError: another size under exact.
+    """
+    h, w = size
+    height, width = image.shape[:2]
+    if (height, width) == (h, w):
+        return image
+    if fit == "exact":
+        raise ValueError(
+            f"{show(where)} is {height} x {width} and size is {h} x {w} (height x width);"
+            f" set fit to crop, pad or stretch, or resize it."
+        )
+    if fit == "stretch":
+        return _scaled(image, (h, w), (0, 0, width, height))
+    if fit == "crop":
+        scale = max(h / height, w / width)
+        top, bottom = _middle(height, h / scale)
+        left, right = _middle(width, w / scale)
+        return _scaled(image, (h, w), (left, top, right, bottom))
+    scale = min(h / height, w / width)
+    inner = (min(h, max(1, round(height * scale))), min(w, max(1, round(width * scale))))
+    padded = np.full((h, w, image.shape[2]), background, np.uint8)
+    top, left = (h - inner[0]) // 2, (w - inner[1]) // 2
+    scaled = _scaled(image, inner, (0, 0, width, height))
+    padded[top : top + inner[0], left : left + inner[1]] = scaled
+    return padded
+
+
+def recoloured(image: np.ndarray, mode: Mode) -> np.ndarray:
+    """uint8 `[H, W, 1 or 3]` in the channels of `mode`; grey is luma (ITU-R 601-2)."""
+    from PIL import Image
+
+    if image.shape[2] == (1 if mode == "grey" else 3):
+        return image
+    if mode == "rgb":
+        return np.repeat(image, 3, axis=2)
+    return np.asarray(Image.fromarray(image).convert("L"))[..., None]
+
+
+def _middle(length: int, part: float) -> tuple[float, float]:
+    """Where a part of a side begins and ends; on whole pixels where nothing is scaled."""
+    part = min(part, length)
+    start = (length - part) / 2
+    if part == round(part):
+        start = float(int(start))
+    return max(0.0, start), min(float(length), start + part)
+
+
+def _scaled(
+    image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]
+) -> np.ndarray:
+    from PIL import Image
+
+    plain = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    scaled = np.asarray(plain.resize(size[::-1], Image.Resampling.LANCZOS, box=box))
+    return scaled[..., None] if image.shape[2] == 1 else scaled
+
+
+_LOCK = threading.Lock()
+_DEPTH = 0
+_FILTERS: Any = None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No warning of Pillow's comes out: what matters of them is refused in a sentence.
+
+    Python's own context is not made for threads that decode side by side: the filters are changed
+    by the first who enters and put back by the last who leaves.
+    """
+    global _DEPTH, _FILTERS
+    with _LOCK:
+        _DEPTH += 1
+        if _DEPTH == 1:
+            _FILTERS = warnings.catch_warnings()
+            _FILTERS.__enter__()
+            warnings.simplefilter("ignore")
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _DEPTH -= 1
+            if not _DEPTH:
+                _FILTERS.__exit__(None, None, None)
+
+
+class _RefusedError(ValueError):
+    """A sentence that is ready."""
+
+
+@contextlib.contextmanager
+def _sentences(where: str) -> Iterator[None]:
+    """Pillow's many kinds of errors as one."""
+    from PIL import Image, UnidentifiedImageError
+
+    known = ", ".join(FORMATS)
+    try:
+        yield
+    except _RefusedError as error:
+        raise ValueError(str(error)) from None
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"{show(where)} is not a picture that can be read ({known}), or its header is damaged."
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{show(where)} has too many pixels to unpack ({reason(error)}); scale it down."
+        ) from None
+    except Exception as error:  # a dozen kinds on damaged bytes
+        raise ValueError(
+            f"{show(where)} is truncated or damaged ({reason(error)}); make it again or remove it."
+        ) from None
+
+
+def _opened(file: Any, where: str, max_pixels: int) -> Any:
+    """The picture with its header read, held against `max_pixels`."""
+    from PIL import Image
+
+    head = file.read(32)
+    if not head:
+        raise _RefusedError(f"{show(where)} is empty; make it again or remove it.")
+    webp = _webp_size(head)
+    if webp:
+        # Room for the whole picture is made when it is opened, and twice.
+        _bounded(*webp, where, max_pixels // 2, " halved, as WebP takes twice the room")
+    file.seek(0)
+    image = Image.open(file, formats=FORMATS)
+    _bounded(*image.size, where, max_pixels)
+    return image
+
+
+def _bounded(width: int, height: int, where: str, max_pixels: int, why: str = "") -> None:
+    if width * height > max_pixels:
+        raise _RefusedError(
+            f"{show(where)} says that it is {height} x {width}, more than {max_pixels} pixels"
+            f" (max_pixels{why}); scale it down, or raise max_pixels if it really is."
+        )
+    if width < 1 or height < 1:
+        raise _RefusedError(f"{show(where)} says that it is {height} x {width}; remove it.")
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    """Width and height as the first 30 bytes of a WebP file say."""
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:
+        return None
+    if head[12:16] == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = head[26:28], head[28:30]
+    return int.from_bytes(width, "little") & 0x3FFF, int.from_bytes(height, "little") & 0x3FFF
+
+
+def _orientation(image: Any) -> int:
+    """EXIF orientation, 1 to 8; a damaged EXIF block spoils no picture."""
+    if image.format == "TIFF":
+        return 1
+    try:
+        turn = image.getexif().get(0x0112, 1)
+    except Exception:  # as many kinds as in the pixels
+        return 1
+    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
+
+
+def _turned(x: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation in (5, 7):
+        return np.rot90(x, 2 if orientation == 7 else 0).swapaxes(0, 1)
+    if orientation in (2, 4):
+        return x[:, ::-1] if orientation == 2 else x[::-1]
+    return np.rot90(x, {1: 0, 3: 2, 6: -1, 8: 1}[orientation])
+
+
+def _wide(image: Any) -> bool:
+    """Sixteen bits a pixel: Pillow reads such PPM as 32-bit integers."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+
+
+def _is_grey(image: Any) -> bool:
+    if image.mode in ("1", "L", "LA", "La") or _wide(image):
+        return True
+    palette = image.palette if image.mode == "P" else None
+    if palette is None:
+        return False
+    order = palette.rawmode or palette.mode
+    if order not in ("RGB", "BGR", "BGRX", "RGBX", "RGBA", "BGRA"):
+        return False
+    data = np.frombuffer(bytes(palette.palette), np.uint8)
+    colours = data[: len(data) // len(order) * len(order)].reshape(-1, len(order))[:, :3]
+    return bool((colours == colours[:, :1]).all())
+
+
+def _pixels(image: Any, grey: bool, background: int, where: str) -> np.ndarray:
+    """uint8 `[H, W, 1]` if grey, else `[H, W, 3]`."""
+    from PIL import Image
+
+    if _wide(image):
+        wide = np.asarray(image).astype(np.uint32)
+        x = ((wide * 255 + 32767) // 65535).astype(np.uint8)
+        clear = image.info.get("transparency")
+        if isinstance(clear, int):
+            x[wide == clear] = background
+        return x[..., None] if grey else np.repeat(x[..., None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise _RefusedError(
+            f"{show(where)} holds 32-bit numbers, whose range is not known; save it with 8 or 16"
+            f" bits a channel."
+        )
+    if image.has_transparency_data:
+        behind = Image.new("RGBA", image.size, (background,) * 3 + (255,))
+        image = Image.alpha_composite(behind, image.convert("RGBA"))
+    if not grey:
+        return np.asarray(image.convert("RGB"))
+    if image.mode not in ("1", "L"):
+        image = image.convert("RGB")
+    return np.asarray(image.convert("L"))[..., None]

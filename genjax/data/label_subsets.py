@@ -1,0 +1,50 @@
+"""Few labels: training labels kept by class and by a seed, the others unknown."""
+
+import dataclasses
+
+import numpy as np
+
+from genjax.data.data_config import Data
+from genjax.data.dataset import Dataset, row_crcs
+
+UNKNOWN = -1
+
+
+def few_labels(dataset: Dataset, settings: Data) -> Dataset:
+    """The same data with `labels_per_class` labels of each class in train, and -1 for the others.
+
+    Which are kept is a function of the labels and of `labels_seed` alone: of each class those of
+    lowest rank in Philox's raw stream, which numpy promises to keep. Other splits keep all of
+    theirs, and what was read keeps its checksum.
+
+    Raises:
+      ValueError: train is on disk, has no labels, or too few of a class.
+    """
+    count = settings.labels_per_class
+    if not count:
+        return dataset
+    if "train" in dataset.streams:
+        raise ValueError(
+            f"labels_per_class is for a training split in memory, and {dataset.name} is streamed;"
+            f" set --stream no."
+        )
+    train = dataset.splits["train"]
+    if "label" not in train:
+        raise ValueError(
+            f"{dataset.name} has no labels to keep; leave out labels_per_class, or bring labels."
+        )
+    label = train["label"]
+    # Past the streams of `Order`, one an epoch, and of static draws, which share theirs.
+    rank = np.random.Philox(key=[settings.labels_seed or 0, 2**32]).random_raw(len(label))
+    kept = np.full_like(label, UNKNOWN)
+    for value in np.unique(label[label != UNKNOWN]):
+        rows = np.flatnonzero(label == value)
+        if len(rows) < count:
+            raise ValueError(
+                f"class {value} of {dataset.name} has {len(rows)} training examples, fewer than"
+                f" labels_per_class {count}; keep fewer, or set a higher limit."
+            )
+        kept[rows[np.argsort(rank[rows], kind="stable")[:count]]] = value
+    crcs = {"train": {k: row_crcs(v) for k, v in train.items()}, **dataset.crcs}
+    splits = {**dataset.splits, "train": {**train, "label": kept}}
+    return dataclasses.replace(dataset, splits=splits, crcs=crcs)

@@ -1,0 +1,224 @@
+"""Whatever can be prepared, as a Source: files as people bring them, .npz, digits, TFDS."""
+
+import dataclasses
+import os
+import pathlib
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from genjax.data import readers
+from genjax.data.data_config import Data
+from genjax.data.dataset import combine, row_crcs
+from genjax.data.file_io import show
+from genjax.data.image_decoding import recoloured, resize
+from genjax.data.readers import Field, Reading, Source
+from genjax.data.sources import load
+from genjax.data.tfds_folder import Prepared, open_folder
+from genjax.data.toy_mixtures import GAUSSIANS, STACKED
+
+MADE = ("digits", "digits_4x4", *GAUSSIANS)
+
+
+def open_source(source: str, reading: Reading) -> Source:
+    """Find out what a source is and open it; pictures are decoded when they are asked for.
+
+    Args:
+      source: a folder or file that `genjax.data.readers.read` knows, a .npz file, digits,
+        digits_4x4, ring, grid, stacked_NAME, a TFDS name, or a folder prepared by TFDS.
+      reading: size, mode and the like.
+
+    Raises:
+      ValueError: nothing of the kind is there; one sentence.
+    """
+    path = pathlib.Path(source)
+    if source in MADE or source.startswith(STACKED) or source.endswith(".npz"):
+        return _arrays(source, reading)
+    if path.exists() and not (path / "dataset_info.json").is_file():
+        return readers.read(path, reading)
+    if not path.exists() and os.sep in source:
+        return readers.read(path, reading)  # which says what is missing
+    return _tfds(source, reading)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ArrayRows:
+    """Examples of arrays in memory."""
+
+    entries: Mapping[str, np.ndarray]
+    fitted: "_Fitted"
+
+    def __len__(self) -> int:
+        return len(next(iter(self.entries.values())))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = {k: v[index] for k, v in self.entries.items()}
+        return self.fitted({k: v.item() if v.ndim == 0 else v for k, v in row.items()})
+
+    def stamp(self, rows: Sequence[int]) -> int:
+        """Of the values."""
+        return zlib.crc32(
+            combine({"": {k: row_crcs(v[list(rows)]) for k, v in self.entries.items()}}).encode()
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fitted:
+    """Bring the images of an example to the size and mode asked for."""
+
+    images: tuple[str, ...]
+    reading: Reading
+    where: str
+    levels: int | None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        r = self.reading
+        for key in self.images:
+            image = row[key]
+            if r.mode is not None:
+                image = recoloured(image, r.mode)
+            if r.size is not None:
+                background = min(r.background, (self.levels or 256) - 1)
+                image = resize(image, r.size, r.fit, background, self.where)
+                if self.levels:  # Lanczos swings a little beyond the levels there are
+                    image = np.minimum(image, self.levels - 1).astype(np.uint8)
+            row[key] = image
+        return row
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of an image after fitting."""
+        channels = {"rgb": 3, "grey": 1, None: shape[-1]}[self.reading.mode]
+        return (*(self.reading.size or shape[:2]), channels)
+
+
+def _arrays(source: str, reading: Reading) -> Source:
+    dataset = load(Data(data=source))
+    train = dataset.splits["train"]
+    x = train["x"]
+    both = [train[key] for key in ("x", "y") if key in train]
+    pictures = all(a.dtype == np.uint8 and a.ndim == 4 and a.shape[-1] in (1, 3) for a in both)
+    names = {"x": "image" if pictures else "x"}
+    if "y" in train and not pictures:
+        raise ValueError(
+            f"{source} holds pairs of {x.dtype}{list(x.shape[1:])} and {train['y'].dtype}"
+            f"{list(train['y'].shape[1:])}; pairs are uint8 images [H, W, 1 or 3]."
+        )
+    if "y" in train:
+        names = {"x": "image_a", "y": "image_b"}
+    images = tuple(v for k, v in names.items() if v.startswith("image"))
+    if not images and (reading.size or reading.mode):
+        raise ValueError(
+            f"{source} holds {x.dtype}{list(x.shape[1:])} and no uint8 images [H, W, 1 or 3];"
+            f" leave out --size and --mode."
+        )
+    fitted = _Fitted(images, reading, source, dataset.levels)
+    fields = {}
+    for key, array in train.items():
+        name = names.get(key, key)
+        if name in images:
+            fields[name] = Field(kind="image", shape=fitted.shape(array.shape[1:]))
+        elif key == "label":
+            high = max(int(s["label"].max()) for s in dataset.splits.values() if "label" in s)
+            fields[name] = Field(kind="label", classes=high + 1)
+        elif key == "attributes":
+            given = tuple(str(i) for i in range(array.shape[1]))
+            fields[name] = Field(kind="attributes", shape=array.shape[1:], names=given)
+        elif key == "caption":
+            fields[name] = Field(kind="text")
+        else:
+            fields[name] = Field(kind="array", shape=array.shape[1:], dtype=array.dtype.name)
+    missing = [s for s, v in dataset.splits.items() if set(v) != set(train)]
+    if missing:
+        raise ValueError(f"{source}: the splits train and {missing[0]} have different entries.")
+    splits = {
+        s: _ArrayRows({names.get(k, k): v for k, v in entries.items()}, fitted)
+        for s, entries in dataset.splits.items()
+    }
+    return Source(name=source, format="npz", fields=fields, splits=splits, levels=dataset.levels)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TfdsRows:
+    """Examples of a split that TFDS prepared, with all their features; opened where it is read."""
+
+    rows: Prepared
+    keys: tuple[str, ...]
+    fitted: _Fitted
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def stamp(self, rows: Sequence[int]) -> int:
+        """Of the folder's files."""
+        return zlib.crc32(f"{self.rows.split} {self.rows.stamp} {list(rows)}".encode())
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.fitted(self.rows.example(index, self.keys))
+
+
+def _tfds(source: str, reading: Reading) -> Source:
+    about, rows = open_folder(source, None)
+    fields: dict[str, Field] = {}
+    left_out = [f"feature {name}" for name in about.left_out]
+    images = tuple(k for k, f in about.features.items() if _kind(f) == "image")
+    levels = next(iter(rows.values())).levels
+    fitted = _Fitted(images, reading, source, levels)
+    for key, feature in about.features.items():
+        kind = _kind(feature)
+        if kind == "image":
+            shape = tuple(feature.shape)
+            if reading.size is None and None in shape[:2]:
+                raise ValueError(
+                    f"{source} has images of different sizes; say --size H W and --fit."
+                )
+            fields[key] = Field(kind="image", shape=fitted.shape(shape))
+        elif kind == "label":
+            fields[key] = Field(
+                kind="label", names=_class_names(feature), classes=feature.num_classes
+            )
+        elif kind == "attributes":
+            fields[key] = Field(
+                kind="attributes", shape=(len(feature),), names=tuple(sorted(feature))
+            )
+        elif kind == "array":
+            dtype = np.dtype(feature.np_dtype).name
+            fields[key] = Field(kind="array", shape=tuple(feature.shape), dtype=dtype)
+        elif kind == "text":
+            fields[key] = Field(kind="text")
+        else:
+            left_out.append(f"feature {key}")
+    if not fields:
+        raise ValueError(f"{show(source)} has no feature that can be read; it has {left_out}.")
+    return Source(
+        name=source,
+        format="tfds",
+        fields=fields,
+        splits={s: _TfdsRows(split, tuple(fields), fitted) for s, split in rows.items()},
+        levels=levels,
+        ignored=tuple(left_out),
+    )
+
+
+def _kind(feature: Any) -> str:
+    """What a TFDS feature is as a field; nothing for those that have no field."""
+    import tensorflow_datasets as tfds
+
+    f = tfds.features
+    if isinstance(feature, f.Image):
+        return "image" if feature.np_dtype == np.uint8 and feature.shape[-1] in (1, 3) else ""
+    if isinstance(feature, f.ClassLabel):
+        return "label"
+    if isinstance(feature, f.FeaturesDict):
+        flags = all(v.shape == () and v.np_dtype == np.bool_ for v in feature.values())
+        return "attributes" if flags else ""
+    if isinstance(feature, f.Text):
+        return "text"
+    if isinstance(feature, f.Tensor) and None not in feature.shape:
+        return "array" if np.dtype(feature.np_dtype).kind in "buif" else ""
+    return ""
+
+
+def _class_names(feature: Any) -> tuple[str, ...]:
+    return tuple(feature.names) if feature.names else ()

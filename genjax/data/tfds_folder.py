@@ -1,0 +1,265 @@
+"""Data sets that TFDS prepared as `array_record`: rows read by number, without TensorFlow."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from genjax.data.array_records import hold, index, opened, read_rows
+from genjax.data.dataset import row_crcs
+from genjax.data.file_io import show
+from genjax.data.metadata import Metadata, find_folder, metadata, stamp
+from genjax.data.transforms import draw_static
+
+CHUNK = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Rows start .. stop - 1 of a split of a prepared folder; opened where it is read.
+
+    folder: with dataset_info.json and features.json.
+    split: as the folder calls it.
+    stamp: of the folder's files, from `metadata.stamp`: a folder prepared anew is another one.
+    static: (seed, number of the split, levels) of a binarisation drawn once for every row.
+    """
+
+    folder: str
+    split: str
+    start: int
+    stop: int
+    stamp: str
+    static: tuple[int, int, int] | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Event shape of `x`."""
+        return self.read([0], ("x",))["x"].shape[1:]
+
+    def cut(self, start: int, stop: int) -> "Prepared":
+        """Rows start .. stop - 1 of these."""
+        stop = min(stop, len(self))
+        return dataclasses.replace(self, start=self.start + start, stop=self.start + stop)
+
+    def read(
+        self, indices: Sequence[int] | np.ndarray, names: tuple[str, ...] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The entries of some rows, `[n, ...]` each; all entries, or those named.
+
+        Raises:
+          ValueError: a file is missing or damaged, or images differ in size.
+        """
+        entries = entries_of(metadata(self.folder, self.stamp).features)
+        if names is not None:
+            entries = {name: entries[name] for name in names}
+        numbers = [self.start + int(i) for i in indices]
+        rows = read_rows(self.folder, self.split, self.stamp, tuple(entries.values()), numbers)
+        try:
+            out = entry_values(rows, entries)
+        except ValueError:
+            raise ValueError(
+                f"{show(self.folder)} has images of different sizes; resize them first, with:"
+                f" python -m genjax.cli.prepare {show(self.folder)} OUT --name NAME --size H W"
+                f" --fit crop."
+            ) from None
+        if "x" in out:
+            out["x"] = checked(show(self.folder), self.split, out["x"])
+        hold(self.folder, self.split, self.stamp, numbers, out)
+        if self.static and "x" in out:
+            seed, number, levels = self.static
+            rows_at = np.asarray(indices, np.int64)
+            out["x"] = draw_static(out["x"], rows_at, levels=levels, seed=seed, stream=number)
+        return out
+
+    def example(self, index: int, keys: tuple[str, ...]) -> dict[str, Any]:
+        """One row under the names of its features.
+
+        Raises:
+          ValueError: as `read`; or numbers are not finite.
+        """
+        number = self.start + index
+        (row,) = read_rows(self.folder, self.split, self.stamp, keys, [number])
+        for key, value in row.items():
+            if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+                raise ValueError(
+                    f"{show(self.folder)}: {key} of row {number} of {self.split} holds NaN or"
+                    f" infinity; clean it first."
+                )
+        features = metadata(self.folder, self.stamp).features
+        found = entry_values([row], entries_of({key: features[key] for key in keys}))
+        if "x" in found:
+            found["x"] = checked(show(self.folder), self.split, found["x"])
+        hold(self.folder, self.split, self.stamp, [number], found)
+        return row
+
+    def all(self) -> dict[str, np.ndarray]:
+        """Every row, in order."""
+        parts = [self.read(chunk) for chunk in _chunks(len(self))]
+        if len({p["x"].shape[1:] for p in parts}) > 1:
+            raise ValueError(
+                f"{show(self.folder)} has images of different sizes; resize them first."
+            )
+        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+    def crcs(self) -> dict[str, np.ndarray]:
+        """`row_crcs` of every entry: those `prepare` left, else read now, row by row."""
+        return dataclasses.replace(self, static=None)._survey()[0]
+
+    def highest(self) -> float:
+        """The highest number in `x`."""
+        return dataclasses.replace(self, static=None)._survey()[1]
+
+    @property
+    def levels(self) -> int | None:
+        """What `prepare` knows of the levels; None for folders that others prepared."""
+        return index(self.folder, self.stamp).levels
+
+    def nbytes(self) -> int:
+        """Memory that `x` of every row would take."""
+        return int(self.read([0], ("x",))["x"].nbytes) * len(self)
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - frozen and small
+    def _survey(self) -> tuple[dict[str, np.ndarray], float]:
+        known = index(self.folder, self.stamp)
+        if self.split in known.crcs:
+            crcs = {k: v[self.start : self.stop] for k, v in known.crcs[self.split].items()}
+            return crcs, known.highest[self.split]
+        parts: dict[str, list[np.ndarray]] = {}
+        high = 0.0
+        for chunk in _chunks(len(self)):
+            rows = self.read(chunk)
+            high = max(high, float(rows["x"].max()))
+            for key, value in rows.items():
+                parts.setdefault(key, []).append(row_crcs(value))
+        return {k: np.concatenate(v) for k, v in parts.items()}, high
+
+
+def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, Prepared]]:
+    """What a TFDS name or a prepared folder says of itself, and all of its splits.
+
+    Raises:
+      ValueError: it is not there, not prepared, damaged, or not as its metadata say.
+    """
+    try:
+        import array_record  # noqa: F401
+        import tensorflow_datasets  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            f"'{show(source)}' is a TFDS data set and tensorflow-datasets is not installed; install"
+            f" it, or give a .npz file made by python -m genjax.data."
+        ) from None
+    folder = find_folder(source, data_dir)
+    now = stamp(folder)
+    about = metadata(folder, now)
+    index(folder, now)
+    for split in about.splits:
+        opened(folder, split, now)
+    return about, {s: Prepared(folder, s, 0, about.count(s), now) for s in about.splits}
+
+
+def open_prepared(source: str, data_dir: str | None) -> tuple[dict[str, Prepared], dict[str, Any]]:
+    """The splits of a TFDS name or of a prepared folder, and the names of classes and attributes.
+
+    Raises:
+      ValueError: as `open_folder`; or it has no images.
+    """
+    about, rows = open_folder(source, data_dir)
+    entries = entries_of(about.features)
+    if "x" not in entries:
+        left = f" (and {show(sorted(about.left_out), 200)}, not read)" if about.left_out else ""
+        raise ValueError(
+            f"{show(source)} has features {show(sorted(about.features), 300)}{left} and none called"
+            f" image."
+        )
+    names = {entry: names_of(about.features[key]) for entry, key in entries.items()}
+    return rows, {entry: found for entry, found in names.items() if found}
+
+
+def entries_of(features: Any) -> dict[str, str]:
+    """Which feature is which entry of an example: `{"x": "image", "label": "label"}`."""
+    from tensorflow_datasets import features as kinds
+
+    def numbers(key: str) -> bool:
+        return is_a(key, (kinds.Image, kinds.Tensor)) and len(features[key].shape) > 0
+
+    def is_a(key: str, kind: Any) -> bool:
+        return key in features and isinstance(features[key], kind)
+
+    found = {}
+    image = next((k for k in ("image", "x", "features", "image_a") if numbers(k)), None)
+    pictures = sorted(k for k in features if is_a(k, kinds.Image))
+    if image is not None:
+        found["x"] = image
+    elif len(pictures) in (1, 2):  # one by any name is the image, two are a pair, by name
+        found["x"] = pictures[0]
+    if len(pictures) == 2 and found.get("x") == pictures[0]:
+        found["y"] = pictures[1]
+    if is_a("label", kinds.Tensor) and features["label"].shape == ():
+        if np.dtype(features["label"].np_dtype).kind in "iu":
+            found["label"] = "label"
+    elif is_a("label", kinds.ClassLabel):
+        found["label"] = "label"
+    if is_a("attributes", kinds.FeaturesDict):
+        found["attributes"] = "attributes"
+    if is_a("caption", kinds.Text):
+        found["caption"] = "caption"
+    return found
+
+
+def entry_values(
+    rows: Sequence[Mapping[str, Any]], entries: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """Decoded examples as arrays, `[len(rows), ...]` an entry.
+
+    Raises:
+      ValueError: the rows differ in shape.
+    """
+    return {
+        entry: _typed(entry, np.stack([row[key] for row in rows])) for entry, key in entries.items()
+    }
+
+
+def names_of(feature: Any) -> tuple[str, ...]:
+    """Names of a label's classes, where they have names, or of attributes."""
+    if getattr(feature, "names", None):
+        return tuple(feature.names)
+    # By name: TFDS keeps them in a map without an order.
+    return tuple(sorted(feature)) if hasattr(feature, "keys") else ()
+
+
+def checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
+    """Examples `[N, ...]` as uint8 or another integer from 0, or as finite float32.
+
+    Raises:
+      ValueError: they are neither; one sentence naming `path` and the split.
+    """
+    if x.ndim < 2 or not x.size:
+        raise ValueError(f"{path}: {name} must be [N, ...] with N above 0, got {list(x.shape)}.")
+    if x.dtype.kind == "b":
+        return x.astype(np.uint8)
+    if x.dtype.kind not in "iuf":
+        raise ValueError(f"{path}: {name} must hold numbers, got {x.dtype}.")
+    if x.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32)
+        if not np.isfinite(x).all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity as float32; clean it first.")
+        return x
+    if x.min() < 0:
+        raise ValueError(f"{path}: {name} holds integers below 0; levels start at 0.")
+    return x
+
+
+def _typed(entry: str, array: np.ndarray) -> np.ndarray:
+    if entry == "label":
+        return array.astype(np.int32)
+    return array.astype(np.uint8) if entry == "attributes" else array
+
+
+def _chunks(n: int) -> list[range]:
+    return [range(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]

@@ -1,0 +1,387 @@
+"""Annealed importance sampling: log p(x) of a latent-variable model, from both sides.
+
+Chains go from z ~ N(0, I) to the posterior p(z | x) through
+
+    f_b(z) = N(z; 0, I)^(1 - b) [p(z) p(x | z)]^b,    0 = b_0 < b_1 < ... < b_T = 1,
+
+each with the weight w = prod_t f_{b_t}(z_t) / f_{b_{t-1}}(z_t), and E[w] = p(x) whatever T and
+however badly the chains mix, as long as each transition leaves its f_b as it is (Neal 2001,
+"Annealed Importance Sampling", eq. 11). With the usual prior, p(z) = N(0, I), this is the path
+p(z) p(x | z)^b of Wu et al. 2017, "On the Quantitative Analysis of Decoder-Based Generative
+Models", section 2.2. No encoder is used, so a poor one does no harm, which is what the
+importance-weighted bound cannot say.
+
+log of the mean weight of a few chains is a stochastic LOWER bound: below log p(x) on average
+(Jensen), and above it by more than s nats with probability at most exp(-s) (Markov). The same
+chains run backwards from an exact posterior sample, which data simulated from the model come with,
+give E[w] = 1 / p(x) and so a stochastic UPPER bound (Grosse et al. 2015, "Sandwiching the marginal
+likelihood using bidirectional Monte Carlo", section 3.1).
+
+Transitions are Hamiltonian. Their step size adapts from temperature to temperature, one size an
+example, but no chain has a say in its own: a step size that has seen the chain it moves makes a
+kernel that leaves nothing as it is, and E[w] = p(x) is lost. A few pilot chains of each example run
+beside those that count, and the size follows the pilots' acceptance alone; their weights are thrown
+away. Given the pilots, whose noise is their own, the sizes are fixed numbers. For backward chains
+the pilots go forwards, before: beside them they would begin where those begin, and know of them.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import checks
+from genjax.evals.batching import ProgressCallback, map_split
+
+JITTER = 0.2  # a share of the step size: with one length of path a chain can go in circles
+GAIN = 0.1  # change of the log step size for each unit of missed acceptance, at the least
+
+
+class Annealed(NamedTuple):
+    """What the chains of each example found; `[B]` each.
+
+    log_prob: log of the mean weight, nats; see the module for the side it errs on.
+    std_error: of `log_prob`, from the spread of the weights over the chains (delta method). It
+      says little where `effective` is near 1.
+    effective: effective sample size of the weights, (sum w)^2 / sum w^2, from 1 to `chains`.
+    acceptance: share of transitions accepted.
+    """
+
+    log_prob: jax.Array
+    std_error: jax.Array
+    effective: jax.Array
+    acceptance: jax.Array
+
+
+class _Point(NamedTuple):
+    """Where chains stand: all that is known there, so that no gradient is computed twice."""
+
+    z: jax.Array  # [R, *latent]
+    joint: jax.Array  # log p(z) + log p(x | z), [R]
+    slope: jax.Array  # its gradient, [R, *latent]
+
+
+def temperatures(
+    count: int, schedule: Literal["sigmoidal", "linear"] = "sigmoidal", steepness: float = 4.0
+) -> np.ndarray:
+    """Inverse temperatures from 0 to 1, `[count + 1]` float64, strictly rising.
+
+    Args:
+      count: steps between them.
+      schedule: linear, or sigmoidal: close together near both ends, where f_b changes most.
+      steepness: of the sigmoid, its logits going from -steepness to steepness.
+
+    Source: Wu et al. 2017, appendix; Grosse et al. 2015, section 5.1, with steepness 4.
+
+    >>> temperatures(4, "linear").tolist()
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    checks.positive(count=count, steepness=steepness)
+    checks.one_of(("sigmoidal", "linear"), schedule=schedule)
+    even = np.linspace(0.0, 1.0, count + 1)
+    if schedule == "linear":
+        return even
+    s = 1 / (1 + np.exp(-steepness * (2 * even - 1)))
+    return (s - s[0]) / (s[-1] - s[0])
+
+
+def annealed_log_prob(
+    family: Any,
+    config: Any,
+    variables: Any,
+    x: jax.Array,
+    key: jax.Array,
+    *,
+    betas: np.ndarray,
+    chains: int = 16,
+    leapfrog: int = 10,
+    step_size: float = 0.5,
+    acceptance: float = 0.65,
+    pilots: int = 4,
+    **condition: jax.Array,
+) -> Annealed:
+    """Stochastic lower bound on log p(x) by annealed importance sampling. Pure; jit it.
+
+    Memory is that of one temperature (a scan). A temperature costs `leapfrog` gradients of
+    B times (chains + pilots) rows.
+
+    Args:
+      family: module with `log_prior`, `log_likelihood`, `latent_shape`.
+      config: its Config.
+      variables: fitted.
+      x: `[B, *shape]`.
+      key: of all chains.
+      betas: from `temperatures`.
+      chains: of each example.
+      leapfrog: steps of a transition.
+      step_size: to begin with.
+      acceptance: that the step sizes are tuned to (Wu et al. 2017: 0.65).
+      pilots: chains of each example that tune, and whose weights are not used.
+      **condition: what the family conditions on, `[B]` each.
+
+    Raises:
+      ValueError: the family has no such functions, or a number is out of range.
+    """
+    betas = _check(family, betas, chains, leapfrog, step_size, acceptance, pilots)
+    tuning = _Tuning(step_size, acceptance, pilots)
+    run = functools.partial(_run, family, config, variables, x, condition, leapfrog)
+    weights, accepted, _ = run(None, key, betas, chains=chains, tuning=tuning)
+    return _summary(weights, accepted)
+
+
+def reverse_annealed_log_prob(
+    family: Any,
+    config: Any,
+    variables: Any,
+    x: jax.Array,
+    z: jax.Array,
+    key: jax.Array,
+    *,
+    betas: np.ndarray,
+    chains: int = 16,
+    leapfrog: int = 10,
+    step_size: float = 0.5,
+    acceptance: float = 0.65,
+    pilots: int = 4,
+    **condition: jax.Array,
+) -> Annealed:
+    """Stochastic upper bound on log p(x), of data simulated from the model.
+
+    Between this and `annealed_log_prob` of the same data lies log p(x), so their difference bounds
+    what either is off by; what was learned about temperatures there carries over to real data as
+    far as real data resemble the model's (Wu et al. 2017, section 4.1). All chains of an example
+    begin at its one sample, so `std_error` leaves out what another sample would have changed:
+    average over examples.
+
+    Args:
+      z: `[B, *latent]`, the latents that `x` were drawn from: z ~ p(z), x ~ p(x | z).
+      x: `[B, *shape]`; for the rest see `annealed_log_prob`.
+      betas: rising, as there: this function turns them round.
+
+    Raises:
+      ValueError: as there.
+    """
+    betas = _check(family, betas, chains, leapfrog, step_size, acceptance, pilots)
+    tune_key, key = jax.random.split(key)
+    run = functools.partial(_run, family, config, variables, x, condition, leapfrog)
+    tune = _Tuning(step_size, acceptance, pilots)
+    sizes: Any = run(None, tune_key, betas, chains=0, tuning=tune)[2]  # [T, B], of betas[1:]
+    # Under the last beta, 0, nothing is weighed any more.
+    back = jnp.concatenate([sizes[:-1][::-1], sizes[:1]])
+    weights, accepted, _ = run(z, key, betas[::-1], chains=chains, sizes=back)
+    found = _summary(weights, accepted)
+    return found._replace(log_prob=-found.log_prob)
+
+
+def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: Any) -> Callable:
+    """`call(variables, x, key, batch_size, condition, told) -> Annealed`, `[N]` each, on the host.
+
+    Compiled once; the examples of a split go through `annealed_log_prob` batch by batch. What the
+    family is given with each example is `condition`: `{"label": [N]}`, or nothing; `told` hears
+    how many examples are done, and of how many.
+
+    Args:
+      family: module with `log_prior`, `log_likelihood`, `latent_shape`.
+      config: its Config.
+      betas: from `temperatures`.
+      **settings: of `annealed_log_prob`.
+
+    Raises:
+      ValueError: the family has no such functions.
+    """
+    _exports(family)
+    one: Any = functools.partial(annealed_log_prob, family, config, betas=betas, **settings)
+    compiled = jax.jit(lambda variables, x, key, **condition: one(variables, x, key, **condition))
+
+    def call(
+        variables: Any,
+        x: Any,
+        key: jax.Array,
+        batch_size: int,
+        condition: Any = None,
+        told: ProgressCallback | None = None,
+    ) -> Annealed:
+        batch = functools.partial(compiled, variables)
+        return map_split(batch, {"x": x, **(condition or {})}, key, batch_size, told=told)
+
+    return call
+
+
+def _exports(family: Any) -> None:
+    for name in ("log_prior", "log_likelihood", "latent_shape"):
+        if not hasattr(family, name):
+            raise ValueError(
+                f"{family.__name__.split('.')[-1]} has no {name}; annealed importance sampling is"
+                f" for families with latents and a likelihood."
+            )
+
+
+def _check(
+    family: Any,
+    betas: np.ndarray,
+    chains: int,
+    leapfrog: int,
+    step_size: float,
+    acceptance: float,
+    pilots: int,
+) -> np.ndarray:
+    _exports(family)
+    checks.positive(chains=chains, leapfrog=leapfrog, step_size=step_size, pilots=pilots)
+    checks.fraction(acceptance=acceptance)
+    checks.positive(acceptance=acceptance)
+    betas = np.asarray(betas, np.float64)
+    ends = betas.ndim == 1 and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1
+    if not ends or not (np.diff(betas) > 0).all():
+        raise ValueError("betas must rise from 0 to 1, such as temperatures(1000) gives them.")
+    return betas
+
+
+class _Tuning(NamedTuple):
+    """How pilots change the step size."""
+
+    step_size: float
+    acceptance: float
+    pilots: int
+
+
+def _run(
+    family: Any,
+    config: Any,
+    variables: Any,
+    x: jax.Array,
+    condition: dict[str, jax.Array],
+    leapfrog: int,
+    start: jax.Array | None,
+    key: jax.Array,
+    betas: np.ndarray,
+    *,
+    chains: int,
+    tuning: _Tuning | None = None,
+    sizes: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Run the chains along `betas`, up or down.
+
+    Pilots beside them tune their step sizes; or the sizes are given, `[T, B]`, and there are none.
+
+    Returns:
+      Log weights `[B, chains]`, share of transitions accepted `[B]`, and without chains, for the
+      pilots' sake alone, the step sizes `[T, B]`.
+    """
+    # An example's chains lie side by side, the pilots first.
+    pilots = tuning.pilots if tuning else 0
+    each, size = pilots + chains, x.shape[0]
+    rows = {k: jnp.repeat(v, each, axis=0) for k, v in {"x": x, **condition}.items()}
+    x_rows = rows.pop("x")
+
+    def log_joint(z: jax.Array) -> jax.Array:
+        likelihood = family.log_likelihood(config, variables, x_rows, z, **rows)
+        return family.log_prior(config, variables, z, **rows) + likelihood
+
+    def look(z: jax.Array) -> _Point:
+        joint, back = jax.vjp(log_joint, z)  # a row's joint depends on its own z alone
+        return _Point(z, joint, back(jnp.ones_like(joint))[0])
+
+    first_key, key = jax.random.split(key)
+    latent = tuple(family.latent_shape(config))
+    if start is None:
+        first = look(jax.random.normal(first_key, (size * each, *latent)))
+    else:
+        first = look(jnp.repeat(start, each, axis=0))
+    gain = min(1.0, max(GAIN, 20 / (len(betas) - 1)))  # few temperatures are gone through fast
+
+    def temperature(carry: Any, item: Any) -> Any:
+        point, weight, accepted, log_size = carry
+        before, beta, key, given = item
+        # log f_beta - log f_before, at the place the chain came to under f_before.
+        weight = weight + (beta - before) * (point.joint - _log_base(point.z))
+        used = jnp.exp(log_size) if given is None else given
+        point, chance = _transition(look, point, beta, jnp.repeat(used, each), key, leapfrog)
+        chance = chance.reshape(size, each)
+        if tuning:
+            missed = chance[:, :pilots].mean(axis=1) - tuning.acceptance
+            log_size = log_size + gain * missed
+        accepted = accepted + chance[:, pilots:].sum(axis=1)
+        return (point, weight, accepted, log_size), None if chains else used
+
+    low, high = (jnp.asarray(b, jnp.float32) for b in (betas[:-1], betas[1:]))
+    begin = (
+        first,
+        jnp.zeros_like(first.joint),
+        jnp.zeros(size),
+        jnp.full(size, math.log(tuning.step_size if tuning else 1.0)),
+    )
+    keys = jax.random.split(key, len(low))
+    (_, weights, accepted, _), used = jax.lax.scan(temperature, begin, (low, high, keys, sizes))
+    weights = weights.reshape(size, each)[:, pilots:]
+    return weights, accepted / (max(chains, 1) * len(low)), used
+
+
+def _summary(weights: jax.Array, accepted: jax.Array) -> Annealed:
+    """Of log weights `[B, chains]`."""
+    chains = weights.shape[1]
+    total = jax.nn.logsumexp(weights, axis=1)
+    effective = jnp.exp(2 * total - jax.nn.logsumexp(2 * weights, axis=1))
+    # Variance of the mean of w over its square, with chains - 1 in place of chains.
+    relative = (1 / effective - 1 / chains) * chains / max(chains - 1, 1)
+    unknown = jnp.full_like(total, jnp.nan)
+    return Annealed(
+        log_prob=total - math.log(chains),
+        std_error=jnp.sqrt(jnp.maximum(relative, 0)) if chains > 1 else unknown,
+        effective=effective,
+        acceptance=accepted,
+    )
+
+
+def _transition(
+    look: Callable[[jax.Array], _Point],
+    point: _Point,
+    beta: jax.Array,
+    size: jax.Array,
+    key: jax.Array,
+    leapfrog: int,
+) -> tuple[_Point, jax.Array]:
+    """Hamiltonian Monte Carlo that leaves f_beta as it is; the chains, and their chance `[R]`.
+
+    Source: Neal 2011, "MCMC using Hamiltonian dynamics", section 3.2 and, for the jitter of the
+    step size, which is drawn before anything is looked at, section 4.2.
+    """
+    momentum_key, uniform_key = jax.random.split(key)
+    momentum = jax.random.normal(momentum_key, point.z.shape)
+    jitter, chance = jax.random.uniform(uniform_key, (2, *size.shape))
+    step = _wide(size * (1 + JITTER * (2 * jitter - 1)), point.z)
+
+    def force(p: _Point) -> jax.Array:
+        return beta * p.slope - (1 - beta) * p.z
+
+    def energy(p: _Point, momentum: jax.Array) -> jax.Array:
+        kinetic = 0.5 * jnp.sum(momentum**2, axis=tuple(range(1, momentum.ndim)))
+        return kinetic - beta * p.joint - (1 - beta) * _log_base(p.z)
+
+    def leap(_: int, state: tuple[_Point, jax.Array]) -> tuple[_Point, jax.Array]:
+        p, momentum = state
+        momentum = momentum + 0.5 * step * force(p)
+        p = look(p.z + step * momentum)
+        return p, momentum + 0.5 * step * force(p)
+
+    there, arrived = jax.lax.fori_loop(0, leapfrog, leap, (point, momentum))
+    gain = energy(point, momentum) - energy(there, arrived)
+    gain = jnp.where(jnp.isnan(gain), -jnp.inf, gain)  # a path that ran away is refused
+    taken = jnp.log(chance) < gain
+    point = jax.tree.map(lambda new, old: jnp.where(_wide(taken, new), new, old), there, point)
+    return point, jnp.exp(jnp.minimum(gain, 0))
+
+
+def _log_base(z: jax.Array) -> jax.Array:
+    """log N(z; 0, I): `[R]` nats."""
+    axes = tuple(range(1, z.ndim))
+    dims = math.prod(z.shape[1:])
+    return -0.5 * jnp.sum(z**2, axis=axes) - 0.5 * dims * math.log(2 * math.pi)
+
+
+def _wide(a: jax.Array, like: jax.Array) -> jax.Array:
+    """`[R] -> [R, 1, ...]` with the axes of `like`."""
+    return a.reshape(a.shape + (1,) * (like.ndim - a.ndim))

@@ -1,0 +1,264 @@
+"""Tensors out of a PyTorch file without unpickling: the pickle is read as a table, never executed.
+
+A `.pth` is a pickle that, executed, may call anything. Here its instructions are walked with
+`pickletools.genops` on a stack of inert values: a name is kept as text and never imported, and the
+only two calls that are understood are the ones a table of tensors is made of. Anything else is
+refused by its name. Both layouts are read: the zip of PyTorch 1.6 and later, and the stream before.
+"""
+
+import dataclasses
+import io
+import math
+import pathlib
+import pickletools
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from genjax.data.file_io import reason, show
+
+MOST = 2**30  # bytes of a file
+_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older layout holds this number
+_DTYPES = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ByteStorage": "|u1",
+}
+_KNOWN = {
+    ("collections", "OrderedDict"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+    *(("torch", name) for name in _DTYPES),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Name:
+    """A global of the pickle, as text."""
+
+    module: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+    key: str
+    dtype: str
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class _Mark:
+    pass
+
+
+def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The tensors of a state dict, `{name: array}`.
+
+    Raises:
+      ValueError: one sentence: it is no such file, it is damaged, or its pickle asks for more than
+        a table of tensors.
+    """
+    try:
+        if path.stat().st_size > MOST:
+            raise ValueError(f"it has more than {MOST} bytes")
+        data = path.read_bytes()
+        table, storages = _zip(data) if data[:2] == b"PK" else _stream(data)
+        if not isinstance(table, dict):
+            raise ValueError("it holds no table of tensors")
+        return {_text(name): _array(tensor, storages) for name, tensor in table.items()}
+    except Exception as error:  # pickletools, zipfile and struct raise a dozen kinds on damage
+        raise ValueError(
+            f"{show(path)} cannot be read as a PyTorch state dict ({reason(error)}); save one with"
+            f" torch.save(model.state_dict(), FILE)."
+        ) from None
+
+
+def _zip(data: bytes) -> tuple[Any, dict[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {m.filename: m for m in archive.infolist()}
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members.values()):
+            raise ValueError("a member is compressed, which PyTorch never does")
+        tables = [name for name in members if name.endswith("/data.pkl")]
+        if len(tables) != 1:
+            raise ValueError("the archive has no data.pkl, or several")
+        root = tables[0].removesuffix("data.pkl")
+        if members.get(root + "byteorder") and archive.read(root + "byteorder") != b"little":
+            raise ValueError("its numbers are big-endian")
+        table = _table(io.BytesIO(archive.read(tables[0])))
+        wanted = {t.storage.key for t in table.values() if isinstance(t, _Tensor)}
+        return table, {key: archive.read(f"{root}data/{key}") for key in sorted(wanted)}
+
+
+def _stream(data: bytes) -> tuple[Any, dict[str, bytes]]:
+    file = io.BytesIO(data)
+    if _run(file) != _MAGIC:
+        raise ValueError("it begins like no PyTorch file")
+    _run(file)  # the version of the layout
+    system = _run(file)
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise ValueError("its numbers are not little-endian")
+    table = _table(file)
+    sizes = {}
+    for tensor in table.values():
+        if isinstance(tensor, _Tensor):
+            sizes[tensor.storage.key] = tensor.storage
+    storages = {}
+    for key in _run(file):
+        if key not in sizes:
+            raise ValueError("it stores numbers that no tensor uses")
+        count = int.from_bytes(file.read(8), "little")
+        if count != sizes[key].count:
+            raise ValueError(f"storage {show(key, 20)} has another length than its tensor says")
+        storages[key] = file.read(count * np.dtype(sizes[key].dtype).itemsize)
+    return table, storages
+
+
+def _table(file: io.BytesIO) -> dict[Any, Any]:
+    table = _run(file)
+    if not isinstance(table, dict):
+        raise ValueError("it holds no table of tensors")
+    return table
+
+
+def _array(tensor: Any, storages: dict[str, bytes]) -> np.ndarray:
+    """The numbers of one tensor, held against the storage they lie in."""
+    if not isinstance(tensor, _Tensor):
+        raise ValueError(f"an entry is no tensor but {type(tensor).__name__}")
+    dtype, raw = np.dtype(tensor.storage.dtype), storages.get(tensor.storage.key, b"")
+    if len(raw) != tensor.storage.count * dtype.itemsize:
+        raise ValueError(f"storage {show(tensor.storage.key, 20)} is cut off")
+    shape, stride = tensor.shape, tensor.stride
+    last = tensor.offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
+    inside = min((*shape, *stride, tensor.offset), default=0) >= 0 and math.prod(shape) > 0
+    if not inside or last >= tensor.storage.count or math.prod(shape) > tensor.storage.count:
+        raise ValueError(f"a tensor of shape {show(shape, 40)} does not fit its storage")
+    flat = np.frombuffer(raw, dtype)[tensor.offset :]
+    steps = tuple(s * dtype.itemsize for s in stride)
+    view = np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
+    return view.astype(dtype.newbyteorder("="))
+
+
+def _text(name: Any) -> str:
+    if not isinstance(name, str):
+        raise ValueError("the name of a tensor is no text")
+    return name
+
+
+def _run(file: io.BytesIO) -> Any:
+    """Walk one pickle up to its STOP; the value it would make, with inert names for globals."""
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+
+    def since_mark() -> list[Any]:
+        at = max(i for i, value in enumerate(stack) if isinstance(value, _Mark))
+        values = stack[at + 1 :]
+        del stack[at:]
+        return values
+
+    argument: Any
+    for operation, argument, _ in pickletools.genops(file):
+        code = operation.name
+        if code in ("PROTO", "FRAME"):
+            continue
+        if code == "STOP":
+            return stack.pop()
+        if code in _VALUES:
+            stack.append(argument)
+        elif code in _CONSTANTS:
+            stack.append(_CONSTANTS[code])
+        elif code == "MARK":
+            stack.append(_Mark())
+        elif code in ("EMPTY_DICT", "EMPTY_LIST"):
+            stack.append({} if code == "EMPTY_DICT" else [])
+        elif code == "TUPLE":
+            stack.append(tuple(since_mark()))
+        elif code in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            n = int(code[-1])
+            stack[-n:] = [tuple(stack[-n:])]
+        elif code in ("BINPUT", "LONG_BINPUT", "PUT"):
+            memo[argument] = stack[-1]
+        elif code == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif code in ("BINGET", "LONG_BINGET", "GET"):
+            stack.append(memo[argument])
+        elif code == "GLOBAL":
+            stack.append(_known(*argument.split(" ", 1)))
+        elif code == "STACK_GLOBAL":
+            name, module = stack.pop(), stack.pop()
+            stack.append(_known(module, name))
+        elif code == "BINPERSID":
+            stack.append(_storage(stack.pop()))
+        elif code == "REDUCE":
+            arguments, function = stack.pop(), stack.pop()
+            stack.append(_call(function, arguments))
+        elif code == "SETITEM":
+            value, key = stack.pop(), stack.pop()
+            stack[-1][key] = value
+        elif code == "SETITEMS":
+            values = since_mark()
+            stack[-1].update(zip(values[::2], values[1::2], strict=True))
+        elif code == "APPEND":
+            value = stack.pop()
+            stack[-1].append(value)
+        elif code == "APPENDS":
+            values = since_mark()
+            stack[-1].extend(values)
+        elif code == "BUILD":
+            stack.pop()  # attributes of the dict, such as its _metadata: of no use here
+            if not isinstance(stack[-1], dict):
+                raise ValueError("it sets attributes of what is no dict")
+        else:
+            raise ValueError(f"its pickle uses {code}, which no table of tensors needs")
+    raise ValueError("its pickle has no end")
+
+
+_VALUES = {
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"),
+    *("SHORT_BINSTRING", "BINSTRING"),
+}
+_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+
+
+def _known(module: Any, name: Any) -> _Name:
+    if (module, name) not in _KNOWN:
+        raise ValueError(
+            f"its pickle asks for {show(module, 40)}.{show(name, 40)}, which no table of tensors"
+            f" needs; nothing of it was run"
+        )
+    return _Name(module, name)
+
+
+def _storage(saved: Any) -> _Storage:
+    if not isinstance(saved, tuple) or len(saved) not in (5, 6) or saved[0] != "storage":
+        raise ValueError("a reference is no storage")
+    kind, key, count = saved[1], saved[2], saved[4]
+    view = saved[5] if len(saved) == 6 else None
+    whole = isinstance(count, int) and 0 <= count <= MOST and view is None
+    if not isinstance(kind, _Name) or kind.name not in _DTYPES or not whole:
+        raise ValueError("a storage is of a kind that is not read")
+    if not isinstance(key, str) or not key.isalnum():
+        raise ValueError("a storage has no proper key")
+    return _Storage(key, _DTYPES[kind.name], count)
+
+
+def _call(function: Any, arguments: Any) -> Any:
+    """The two calls that a table of tensors is made of."""
+    if function == _Name("collections", "OrderedDict") and arguments in ((), ([],)):
+        return {}
+    if function == _Name("torch._utils", "_rebuild_tensor_v2") and len(arguments) >= 4:
+        storage, offset, shape, stride = arguments[:4]
+        numbers = (offset, *shape, *stride)
+        if isinstance(storage, _Storage) and all(isinstance(n, int) for n in numbers):
+            return _Tensor(storage, offset, tuple(shape), tuple(stride))
+    raise ValueError("its pickle makes a call that no table of tensors needs")

@@ -1,0 +1,160 @@
+"""The two tables of a page: runs side by side, and their settings."""
+
+import json
+from typing import Any
+
+from genjax.report.markup import Html, el, join
+from genjax.report.run_reader import Shown, number
+
+# Title of the column, and whether it is sorted and aligned as numbers.
+COLUMNS = {
+    "Run": False,
+    "Status": False,
+    "Family": False,
+    "Density": False,
+    "Parameters": True,
+    "Metric": False,
+    "Paper": True,
+    "Obtained": True,
+    "Seed": True,
+    "Steps": True,
+    "Minutes": True,
+    "Device": False,
+    "Commit": False,
+}
+MISSING = "\u2013"  # a dash
+
+
+def comparison(runs: list[Shown]) -> Html:
+    """One row a run; a click on a column's title sorts by it."""
+    heads = [
+        el(
+            "th",
+            el("button", title, el("span", class_="arrow", aria_hidden="true"), type="button"),
+            scope="col",
+            class_="number" if numeric else None,
+        )
+        for title, numeric in COLUMNS.items()
+    ]
+    rows = [el("tr", *_cells(i, run), data_run=i) for i, run in enumerate(runs)]
+    table = el("table", el("thead", el("tr", *heads)), el("tbody", *rows), id="comparison")
+    return _box(table, "Runs")
+
+
+def _cells(i: int, run: Shown) -> list[Html]:
+    record = run.record
+    unit = str(record.get("unit") or "")
+    obtained, error = number(record.get("obtained")), number(record.get("std_error"))
+    paper = number(run.config.get("figure.paper"))
+    steps, planned = number(record.get("steps", run.last_step)), run.config.get("train.steps")
+    done = "" if steps is None else f"{steps:,}"
+    if steps is not None and not record and number(planned) is not None:
+        done += f" of {planned:,}"
+    figure = "" if obtained is None else f"{obtained:.3f}"
+    if figure and error is not None:
+        figure += f" ± {error:.3f}"
+    metric = record.get("metric")
+    label = join([el("span", class_=f"swatch c{i % 8}", aria_hidden="true"), run.label])
+    parameters, minutes = number(record.get("parameters")), number(record.get("minutes"))
+    seed = number(run.config.get("seed"))
+    return [
+        el("th", el("a", label, href=f"#run-{i}"), scope="row", data_sort=run.label),
+        _cell("finished" if record else "unfinished"),
+        _cell(run.family),
+        _cell(run.density),
+        _number(parameters, "" if parameters is None else f"{parameters:,}"),
+        _cell("" if metric == "none" else metric),
+        _number(paper, "" if paper is None else _with(f"{paper:g}", unit)),
+        _number(obtained, _with(figure, unit)),
+        _number(seed, "" if seed is None else str(seed)),
+        _number(steps, done),
+        _number(minutes, "" if minutes is None else f"{minutes:,.2f}"),
+        _cell(record.get("device")),
+        _cell(record.get("commit"), "code"),
+    ]
+
+
+def _with(figure: str, unit: str) -> str:
+    return f"{figure} {unit}".strip() if figure else ""
+
+
+def _cell(value: Any, inside: str = "span") -> Html:
+    shown = str(value) if value not in (None, "") else ""
+    return el("td", el(inside, shown) if shown else MISSING, data_sort=shown)
+
+
+def _number(value: float | None, shown: str) -> Html:
+    sort = "" if value is None else repr(value)
+    return el("td", shown or MISSING, class_="number", data_sort=sort)
+
+
+def settings(runs: list[Shown]) -> Html:
+    """Every setting of every run: a row a setting, a column a run; those that differ are marked.
+
+    A run whose settings cannot be read has no column: it would differ in everything.
+    """
+    readable = [(i, run) for i, run in enumerate(runs) if run.config]
+    names = list(dict.fromkeys(name for _, run in readable for name in run.config))
+    names.sort(key=lambda name: (name.count(".") > 0, name))
+    if not names:
+        return el("p", "No settings can be read.", class_="notes")
+    heads = [
+        el(
+            "th",
+            el("span", class_=f"swatch c{i % 8}", aria_hidden="true"),
+            run.label,
+            scope="col",
+            data_run=i,
+        )
+        for i, run in readable
+    ]
+    rows = [_setting(name, readable) for name in names]
+    table = el(
+        "table",
+        el("thead", el("tr", el("th", "Setting", scope="col"), *heads)),
+        el("tbody", *rows),
+        id="settings-table",
+    )
+    if len(readable) == 1:
+        return _box(table, "Settings")
+    only = el(
+        "label",
+        el("input", type="checkbox", id="only-differences"),
+        " Only differences",
+        class_="toggle",
+    )
+    return join([el("div", only, class_="tools"), _box(table, "Settings")])
+
+
+def _setting(name: str, runs: list[tuple[int, Shown]]) -> Html:
+    values = [(i, _shown(run.config[name]) if name in run.config else None) for i, run in runs]
+    room, _, last = name.rpartition(".")
+    title = join([el("span", room + "." if room else "", class_="room"), last])
+    cells = [
+        el(
+            "td",
+            MISSING if value is None else value,
+            data_run=i,
+            data_value="" if value is None else f"={value}",
+            class_="missing" if value is None else None,
+        )
+        for i, value in values
+    ]
+    differs = len({value for _, value in values}) > 1
+    return el("tr", el("th", title, scope="row"), *cells, class_="differs" if differs else None)
+
+
+def _shown(value: Any) -> str:
+    """A setting as one reads it: `28, 28, 1`, `yes`, `none`."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    return (value or "empty") if isinstance(value, str) else json.dumps(value)
+
+
+def _box(table: Html, name: str) -> Html:
+    """A table in a box of its own, which scrolls sideways where it is too wide."""
+    return el("div", table, class_="box", role="region", aria_label=name, tabindex=0)

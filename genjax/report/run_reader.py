@@ -1,0 +1,204 @@
+"""Runs as a page needs them, whatever state they are in."""
+
+import collections
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+from genjax import families
+from genjax.train import sample_grids
+
+DEPTH = 4  # folders below the one given in which runs are looked for
+POINTS = 2000  # the most of one curve in a page
+FRAME_BYTES = 6 * 2**20  # the most that one run's grids may add to a page
+
+
+@dataclasses.dataclass
+class Shown:
+    """One run, as far as its folder can be read."""
+
+    folder: pathlib.Path
+    name: str
+    """Of the folder, below the one that was given."""
+    label: str = ""
+    """What the page calls it; no two runs share one."""
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Settings by dotted name."""
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Empty while the run has not finished."""
+    curves: dict[str, tuple[list[int], list[float | None]]] = dataclasses.field(
+        default_factory=dict
+    )
+    """Steps and values by metric; None where the value was not finite."""
+    frames: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)
+    """Step and PNG of the grids."""
+    strip: tuple[bytes, list[int]] | None = None
+    film: bytes | None = None
+    last_step: int | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What is missing, a sentence each."""
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment; of the folder, where no settings can be read."""
+        return str(self.config.get("experiment") or self.name)
+
+    @property
+    def family(self) -> str:
+        """Name of the family, or nothing."""
+        return str(self.config.get("family") or "")
+
+    @property
+    def density(self) -> str:
+        """`exact`, `bound` or `none`; nothing for a family that is not known here."""
+        if self.family not in families.FAMILIES:
+            return ""
+        return str(families.get(self.family).TRAITS.density)
+
+
+def find_runs(root: pathlib.Path) -> list[pathlib.Path]:
+    """Folders with a `config.json`: this one, or those up to four levels below it.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if (root / "config.json").is_file():
+        return [root]
+    found = []
+    for folder, inside, files in os.walk(root):
+        path = pathlib.Path(folder)
+        if "config.json" in files:
+            found.append(path)
+            inside.clear()  # a run holds no runs
+        elif len(path.relative_to(root).parts) >= DEPTH:
+            inside.clear()
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+    if not found:
+        raise ValueError(
+            f"{root} holds no run: there is no config.json in it or up to {DEPTH} folders below;"
+            f" give the --workdir of a run, or the folder that holds it."
+        )
+    return found
+
+
+def read_run(folder: pathlib.Path, name: str) -> Shown:
+    """Everything of a run that can be read; `notes` say what cannot."""
+    run = Shown(folder, name)
+    config = _json(folder / "config.json", run)
+    if (folder / "record.json").exists():
+        run.record = _json(folder / "record.json", run)
+    else:
+        run.notes.append("It has not finished: there is no record yet, and no figure.")
+    if not config and isinstance(run.record.get("config"), dict):
+        config = run.record["config"]
+    run.config = _flat(config)
+    _read_metrics(run)
+    _read_samples(run)
+    return run
+
+
+def named(runs: list[Shown]) -> list[Shown]:
+    """The same runs with labels: the experiment, with seed or folder where that is not enough."""
+    seeded = [f"{run.experiment}, seed {run.config.get('seed', '?')}" for run in runs]
+    for options in ([run.experiment for run in runs], seeded, [run.name for run in runs]):
+        times = collections.Counter(options)
+        for run, option in zip(runs, options, strict=True):
+            run.label = run.label or (option if times[option] == 1 else "")
+    seen: collections.Counter[str] = collections.Counter()
+    for run in runs:
+        run.label = run.label or str(run.folder)
+        seen[run.label] += 1
+        if seen[run.label] > 1:
+            run.label = f"{run.label} ({seen[run.label]})"
+    return runs
+
+
+def number(value: Any) -> float | int | None:
+    """A finite number, or None for everything else that JSON may hold."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:  # JSON's integers have no end
+        return None
+
+
+def _json(path: pathlib.Path, run: Shown) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no settings by name")
+    except (OSError, ValueError, RecursionError) as error:
+        run.notes.append(f"{path.name} cannot be read ({type(error).__name__}) and is left out.")
+        return {}
+    return values
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            out |= _flat(value, f"{prefix}{name}.")
+        else:
+            out[prefix + name] = value
+    return out
+
+
+def _read_metrics(run: Shown) -> None:
+    path = run.folder / "metrics.jsonl"
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        run.notes.append("There is no metrics.jsonl: no curves.")
+        return
+    found: dict[str, dict[int, float | None]] = {}
+    damaged = 0
+    for line in filter(bytes.strip, lines):
+        try:
+            values = json.loads(line)
+            step = values.pop("step")
+            if type(step) is not int or abs(step) >= 2**53:  # beyond what JavaScript can count
+                raise ValueError(step)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            damaged += 1
+            continue
+        for name, value in values.items():
+            if value is None or type(value) in (int, float):
+                found.setdefault(name, {})[step] = number(value)
+        run.last_step = max(step, run.last_step or 0)
+    if damaged:
+        are = (
+            "1 line of metrics.jsonl is"
+            if damaged == 1
+            else f"{damaged} lines of metrics.jsonl are"
+        )
+        run.notes.append(f"{are} damaged and left out.")
+    if not found:
+        run.notes.append("metrics.jsonl holds no metrics yet: no curves.")
+    for name, values in found.items():
+        kept = sample_grids.thin(sorted(values.items()), POINTS)
+        run.curves[name] = ([step for step, _ in kept], [value for _, value in kept])
+        if len(values) > POINTS:
+            run.notes.append(f"Of {name}, {POINTS:,} of {len(values):,} values are drawn.")
+
+
+def _read_samples(run: Shown) -> None:
+    paths = sample_grids.grids(run.folder / "samples")
+    damaged = []
+    for step, path in sample_grids.thin(list(paths.items()), sample_grids.FRAMES):
+        try:
+            sample_grids.read_grid(path)
+            run.frames.append((step, path.read_bytes()))
+        except (OSError, ValueError):
+            damaged.append(path.name)
+    if damaged:
+        run.notes.append(f"{', '.join(damaged)} cannot be read and is left out.")
+    if not run.frames:
+        run.notes.append("There are no samples yet.")
+        return
+    while len(run.frames) > 2 and sum(len(data) for _, data in run.frames) > FRAME_BYTES:
+        run.frames = sample_grids.thin(run.frames, len(run.frames) // 2 + 1)
+    run.strip, run.film = sample_grids.strip(paths), sample_grids.write_gif(paths)

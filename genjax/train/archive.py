@@ -1,0 +1,121 @@
+"""Pack run folders into parts of bounded size, and start from such parts.
+
+Accelerators are often borrowed for minutes: what a run has so far must travel through whatever
+door there is. A pack is `pack.json` (names and SHA-256 of the parts) beside
+`pack-<digest>.000`, `.001`, ..., which joined are one gzipped tar of run folders. A new pack takes
+the place of an old one only when all of it is written.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import pathlib
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterable
+
+from genjax.train.checkpoint import write_json
+
+PART_BYTES = 16 * 2**20 - 4096
+
+
+def create_archive(
+    workdirs: Iterable[pathlib.Path], out: pathlib.Path, *, part_bytes: int = PART_BYTES
+) -> list[pathlib.Path]:
+    """Write run folders as parts of at most `part_bytes`; returns the files written.
+
+    Of a finished run with a best checkpoint the latest ones stay behind: it has no further step
+    to make from them.
+
+    Raises:
+      ValueError: two folders have one name.
+    """
+    workdirs = list(workdirs)
+    names = [workdir.name for workdir in workdirs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"two runs are called {', '.join(twice)}, and one would lie over the other; rename one."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+        for workdir in workdirs:
+            tar.add(workdir, arcname=workdir.name, filter=functools.partial(_wanted, workdir))
+    data = buffer.getvalue()
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    paths, parts = [], []
+    for number, start in enumerate(range(0, max(1, len(data)), part_bytes)):
+        chunk = data[start : start + part_bytes]
+        path = out / f"pack-{digest}.{number:03d}"
+        path.write_bytes(chunk)
+        paths.append(path)
+        parts.append({"name": path.name, "sha256": hashlib.sha256(chunk).hexdigest()})
+    write_json(out / "pack.json", {"parts": parts, "bytes": len(data)})
+    for stale in set(out.glob("pack-*.[0-9][0-9][0-9]")) - set(paths):
+        stale.unlink()
+    return [*paths, out / "pack.json"]
+
+
+def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
+    """Put the run folders of a pack under `root`; returns their names.
+
+    A run that is there already is left as it is: nothing is overwritten.
+
+    Raises:
+      ValueError: a part is missing or damaged.
+    """
+    manifest = source / "pack.json"
+    if not manifest.is_file():
+        raise ValueError(f"{source} holds no pack: there is no {manifest}.")
+    try:
+        parts = json.loads(manifest.read_text())["parts"]
+        names = [(p["name"], p["sha256"]) for p in parts]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{manifest} is damaged; pack the runs again.") from None
+    joined = io.BytesIO()
+    for name, digest in names:
+        path = source / pathlib.Path(name).name
+        if not path.is_file():
+            raise ValueError(f"{source} lacks the part {name}; bring all {len(names)} parts.")
+        chunk = path.read_bytes()
+        if hashlib.sha256(chunk).hexdigest() != digest:
+            raise ValueError(f"{path} is damaged (its SHA-256 differs); bring it again.")
+        joined.write(chunk)
+    joined.seek(0)
+    root.mkdir(parents=True, exist_ok=True)
+    # Unpacked beside, then moved: half a run must not look like one that is there already.
+    with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as beside:
+        try:
+            with tarfile.open(fileobj=joined, mode="r:gz") as tar:
+                for member in tar.getmembers():
+                    inside = pathlib.PurePosixPath(member.name)
+                    if inside.is_absolute() or ".." in inside.parts or not inside.parts:
+                        raise ValueError(
+                            f"{source} holds {member.name}, a path outside a run; do not use it."
+                        )
+                tar.extractall(beside, filter="data")
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise ValueError(
+                f"{source} cannot be unpacked ({type(error).__name__}); pack the runs again."
+            ) from None
+        found = []
+        for run in sorted(pathlib.Path(beside).iterdir()):
+            if not (root / run.name).exists():
+                run.rename(root / run.name)
+                found.append(run.name)
+    return found
+
+
+def _wanted(workdir: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    inside = pathlib.PurePosixPath(member.name).parts[1:]
+    finished = (workdir / "record.json").exists()
+    best = workdir / "checkpoints" / "best"
+    has_best = best.is_dir() and any(best.iterdir())
+    if finished and has_best and inside[:2] == ("checkpoints", "latest") and len(inside) > 2:
+        return None
+    if inside[:1] == ("profile",) or inside[:1] == (".lock",):
+        return None
+    return member

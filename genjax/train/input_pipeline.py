@@ -1,0 +1,147 @@
+"""What a call of the compiled step eats: indices into data on the device, or batches from disk."""
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from genjax import data as data_room
+from genjax.data.streaming import Batches, batches
+from genjax.train.compile import batch_sharding, put
+from genjax.train.run_config import Run
+
+
+class InputPipeline:
+    """Inputs of the steps of one run, the same whether the examples are in memory or on disk.
+
+    Attributes:
+      resident: the examples are on the device, and a call takes indices into them.
+      waited: seconds spent until inputs were there, since somebody set it to 0.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        dataset: data_room.Dataset,
+        names: set[str],
+        mesh: Mesh,
+        critics: int = 0,
+        labels: range | None = None,
+    ):
+        """For a run's training split.
+
+        Args:
+          run: its settings.
+          dataset: in memory or on disk.
+          names: entries a step takes, such as `x`.
+          mesh: devices; the batch is spread over `data`.
+          critics: batches of a step where it takes several critic steps; else 0.
+          labels: those the model is built for; None where it has none, or they were looked at.
+        """
+        self.size, self.critics, self.mesh = run.train.batch_size, critics, mesh
+        self._labels = labels
+        self.each = self.size * max(critics, 1)
+        self.resident = "train" not in dataset.streams
+        self.waited = 0.0
+        self._seed, self._steps, self._workers = run.seed, run.train.steps, run.data.workers
+        self._next = -1  # the step the stream goes on with, or the first of the window
+        self._batches: Iterator[Any] = iter(())
+        if self.resident:
+            train = {k: v for k, v in dataset.splits["train"].items() if k in names}
+            self._data = put(train, NamedSharding(mesh, PartitionSpec()))
+            self._order = data_room.Order(len(train["x"]), run.seed)
+            self._length = _window(run, self.each)
+            self._window: tuple[jax.Array, jax.Array] | None = None
+        else:
+            self._rows = dataset.streams["train"]
+            found = self._rows.read([0])
+            self._names = tuple(sorted(names & set(found)))
+            self._mine = self._rows_of_this_process()
+
+    def take(self, step: int, length: int) -> tuple[Any, ...]:
+        """What the call of steps step .. step + length - 1 takes after the state.
+
+        Of resident data, a window of indices as `compile_step` takes it, and the data. Else
+        arrays `[length, critics, B, ...]`, without the axes that are 1 and the axis of critics
+        where there is one network. A stream begins again where `step` is not the one it expects.
+        """
+        began = time.monotonic()
+        if self.resident:
+            inputs: tuple[Any, ...] = (self._indices(step, length), self._data)
+        else:
+            lead = ((length,) if length > 1 else ()) + ((self.critics,) if self.critics else ())
+            inputs = (self._read(step, length, lead),)
+        self.waited += time.monotonic() - began
+        return inputs
+
+    def close(self) -> None:
+        """End the processes that read."""
+        if isinstance(self._batches, Generator):
+            self._batches.close()
+        self._next = -1
+
+    def _indices(self, step: int, length: int) -> tuple[jax.Array, jax.Array]:
+        first = step - step % self._length
+        if first != self._next or self._window is None:
+            found = self._order.take(first * self.each, self._length * self.each)
+            lead = (self._length, *((self.critics,) if self.critics else ()))
+            sharding = batch_sharding(self.mesh, len(lead))
+            start = put(np.int32(first), NamedSharding(self.mesh, PartitionSpec()))
+            self._window = put(found.reshape(*lead, self.size), sharding), start
+            self._next = first
+        return self._window
+
+    def _read(self, step: int, length: int, lead: tuple[int, ...]) -> dict[str, jax.Array]:
+        if step != self._next:
+            self.close()
+            source = Batches(
+                self._rows,
+                seed=self._seed,
+                start=step,
+                steps=max(self._steps - step, length),
+                size=self.each,
+                mine=self._mine,
+                names=self._names,
+            )
+            self._batches = batches(source, workers=self._workers)
+        parts = [next(self._batches) for _ in range(length)]
+        self._next = step + length
+        if self._labels is not None:
+            _check_labels(parts, self._labels)
+        sharding = batch_sharding(self.mesh, len(lead))
+        out = {}
+        for name in self._names:
+            local = np.concatenate([part[name] for part in parts])
+            shape = (*lead, self.size, *local.shape[1:])
+            here = local.reshape(*lead, len(local) // math.prod(lead), *local.shape[1:])
+            out[name] = jax.make_array_from_process_local_data(sharding, here, shape)
+        return out
+
+    def _rows_of_this_process(self) -> tuple[int, ...] | None:
+        """Which of a step's examples are for devices of this process; None is all."""
+        if jax.process_count() == 1:
+            return None
+        places = batch_sharding(self.mesh).addressable_devices_indices_map((self.size,)).values()
+        mine = sorted({i for p in places if p for i in range(*p[0].indices(self.size))})
+        return tuple(c * self.size + i for c in range(max(self.critics, 1)) for i in mine)
+
+
+def _check_labels(parts: list[dict[str, np.ndarray]], known: range) -> None:
+    """Of data in memory they are looked at before."""
+    for part in parts:
+        low, high = int(part["label"].min()), int(part["label"].max())
+        if low < known[0] or high > known[-1]:
+            raise ValueError(
+                f"training examples on disk have labels from {low} to {high}, and the model is"
+                f" built for {known[0]} to {known[-1]}; set --classes."
+            )
+
+
+def _window(run: Run, each: int) -> int:
+    """Steps whose indices lie on the device together: whole calls, of at most 4 MiB."""
+    calls = min(256, 2**20 // each, run.train.steps) // run.train.steps_per_call
+    return max(1, calls) * run.train.steps_per_call

@@ -1,0 +1,371 @@
+"""Settings of a whole run as frozen dataclasses, and their way to JSON and back."""
+
+import dataclasses
+import json
+import types
+import typing
+from typing import Any, Literal
+
+import numpy as np
+
+from genjax import checks, evals, families
+from genjax.core import Optimizer
+from genjax.data import Data
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """Length of a run and what happens along it."""
+
+    steps: int = 1000
+    """Training steps."""
+    batch_size: int = 100
+    """Examples a step (a critic step, where there are several)."""
+    steps_per_call: int = 0
+    """Steps joined in one dispatch; 0 is 1 on CPU, and 100 on GPU and TPU or eval_every where that
+    is less. What is done every so many steps is done at the end of a call."""
+    ema: float = 0.0
+    """Decay of the average of the parameters; 0 keeps none."""
+    log_every: int = 100
+    """Steps between lines of metrics."""
+    eval_every: int = 0
+    """Steps between evaluations on the validation split; 0 is only at the end.
+    A bound's noise depends on eval_batch and on the number of devices."""
+    eval_batch: int = 500
+    """Examples evaluated together."""
+    eval_samples: int = 1
+    """Samples a bound takes in the last evaluation."""
+    patience: int = 0
+    """Stop after so many evaluations without a better one; 0 never stops early."""
+    sample_every: int = 0
+    """Steps between grids of samples; 0 is only at the end."""
+    samples: int = 64
+    """Images in a grid."""
+    save_every: int = 0
+    """Steps between checkpoints; 0 is only at the end and on a stop."""
+    weights_from: str = ""
+    """Finished run of the same network whose weights (best by validation, averaged where it keeps
+    an average) this one begins with, and with nothing else of it: its folder, or the name of its
+    experiment, which means the folder beside this run's with this seed. Empty: random weights."""
+    keep: int = 2
+    """Latest checkpoints kept; the best by validation is kept apart from them."""
+    instrument: str = ""
+    """What measures the samples of the finished run, once, for its record: parzen, codes, svm ...
+    (see genjax.cli.measure); the figure of a family without a density. Empty measures nothing."""
+    instrument_samples: int = 0
+    """Samples it draws; 0 is each instrument's own number."""
+    classifier_steps: int = 2000
+    """Steps of the small classifier that some instruments train on the real images."""
+    fid_weights: str = ""
+    """File of the standard Inception network, for fid, kid and inception_score."""
+    writers: tuple[Literal["csv", "tensorboard"], ...] = ()
+    """Where metrics go beside metrics.jsonl: metrics.csv, and tensorboard/ with the samples."""
+
+    def __post_init__(self) -> None:
+        checks.kinds(self)
+        checks.choices(self)
+        checks.positive(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            log_every=self.log_every,
+            eval_batch=self.eval_batch,
+            eval_samples=self.eval_samples,
+            samples=self.samples,
+            classifier_steps=self.classifier_steps,
+            keep=self.keep,
+        )
+        checks.not_negative(
+            steps_per_call=self.steps_per_call,
+            eval_every=self.eval_every,
+            patience=self.patience,
+            sample_every=self.sample_every,
+            save_every=self.save_every,
+            instrument_samples=self.instrument_samples,
+        )
+        checks.fraction(ema=self.ema)
+        if self.patience and not self.eval_every:
+            raise ValueError("patience counts evaluations; set eval_every too.")
+
+
+# Where the data lies and how it is read; its checksum says whether it is the same.
+WHERE = {"data.data", "data.data_dir", "data.stream", "data.workers"}
+# What may differ when a run goes on: its length, logging, evaluation. The rest makes its numbers.
+MAY_CHANGE = {
+    f"train.{field.name}"
+    for field in dataclasses.fields(Train)
+    if field.name not in ("batch_size", "steps_per_call", "ema", "weights_from")
+} | WHERE
+# And what changes no number at all.
+HARMLESS = WHERE | {
+    f"train.{name}"
+    for name in (
+        "log_every",
+        "sample_every",
+        "samples",
+        "save_every",
+        "keep",
+        "fid_weights",
+        "writers",
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """The paper's number that a run is to reach."""
+
+    paper: float | None = None
+    """The number; None where the paper has none."""
+    tag: str = ""
+    """How sure it is: seen, seen-code, seen-2nd, figure, calc, memory."""
+    source: str = ""
+    """Its place: paper, table, row."""
+    difference: str = ""
+    """Where the recipe is not the paper's: in what."""
+    data_checksum: str = ""
+    """Of the data the figure is about; a run on other data makes no row of the table. Where it is
+    about several (one a fold), all of them, by spaces."""
+    of_seeds: Literal["mean", "median"] = "mean"
+    """What stands for several seeds."""
+    shown_by: str = ""
+    """Entry of what the instrument measured whose highest value says which seed is shown."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoOptimizers:
+    """One optimizer a player of a two-network family."""
+
+    generator: Optimizer = dataclasses.field(default_factory=Optimizer)
+    discriminator: Optimizer = dataclasses.field(default_factory=Optimizer)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything that makes a run's numbers."""
+
+    experiment: str
+    """Name of the experiment, and after a colon of its recipe."""
+    family: str
+    """Name of the family."""
+    model: Any
+    """The family's Config."""
+    data: Data = dataclasses.field(default_factory=Data)
+    optimizer: Optimizer | TwoOptimizers | None = dataclasses.field(default_factory=Optimizer)
+    train: Train = dataclasses.field(default_factory=Train)
+    seed: int = 0
+    """Seed of the parameters, the order of the data and every other random number."""
+    figure: Figure = dataclasses.field(default_factory=Figure)
+
+    def __post_init__(self) -> None:
+        checks.seed(seed=self.seed)
+
+
+def batches_per_step(run: Run) -> int:
+    """Batches that a training step takes: as many as the critic makes steps."""
+    return getattr(run.model, "critic_steps", 1)
+
+
+def check_parts(run: Run) -> None:
+    """Family, Config and optimizer must belong together.
+
+    Raises:
+      ValueError: they do not; one sentence.
+    """
+    family = families.of(run.family, run.model)
+    two = isinstance(run.optimizer, TwoOptimizers)
+    if family.TRAITS.fit == "gradient" and two != hasattr(family, "Optimizers"):
+        players = "one player: give optimizer=Optimizer(...)."
+        if not two:
+            players = "two players: give optimizer=TwoOptimizers(generator=..., discriminator=...)."
+        raise ValueError(f"{run.family} has {players}")
+
+
+def build_optimizer(run: Run) -> Any:
+    """The Optax optimizer, or the family's named tuple of them, or None where there is none."""
+    family = families.get(run.family)
+    if family.TRAITS.fit != "gradient":
+        return None
+    if isinstance(run.optimizer, TwoOptimizers):
+        return family.Optimizers(
+            generator=run.optimizer.generator.build(),
+            discriminator=run.optimizer.discriminator.build(),
+        )
+    if run.optimizer is None:
+        raise ValueError(f"{run.family} is fitted by gradient and needs an optimizer.")
+    return run.optimizer.build()
+
+
+def resolve(run: Run, backend: str) -> Run:
+    """Fill in what depends on other settings: decay_steps, steps_per_call, the fold, the labels.
+
+    Raises:
+      ValueError: family, Config and optimizer do not belong together.
+    """
+    check_parts(run)
+    # An evaluation that decides when to stop must not wait for the end of a longer call.
+    longest = min(100, run.train.eval_every or 100)
+    per_call = run.train.steps_per_call or (1 if backend == "cpu" else longest)
+
+    def filled(optimizer: Optimizer, batches: int = run.train.steps) -> Optimizer:
+        if optimizer.decay_steps is not None or optimizer.schedule not in ("linear", "cosine"):
+            return optimizer
+        updates = max(optimizer.warmup + 1, batches // optimizer.accumulate)
+        reached = tuple(restart for restart in optimizer.restarts if restart < updates)
+        return dataclasses.replace(optimizer, decay_steps=updates, restarts=reached)
+
+    optimizer = run.optimizer
+    if isinstance(optimizer, TwoOptimizers):
+        critic = run.train.steps * batches_per_step(run)
+        optimizer = TwoOptimizers(
+            generator=filled(optimizer.generator),
+            discriminator=filled(optimizer.discriminator, critic),
+        )
+    elif optimizer is not None:
+        optimizer = filled(optimizer)
+    train = dataclasses.replace(run.train, steps_per_call=per_call)
+    data = run.data
+    if data.folds and data.fold is None:  # so that the seeds of a row are its folds
+        data = dataclasses.replace(data, fold=run.seed % data.folds)
+    if data.labels_per_class and data.labels_seed is None:  # so that each has labels of its own
+        data = dataclasses.replace(data, labels_seed=run.seed)
+    return dataclasses.replace(run, optimizer=optimizer, train=train, data=data)
+
+
+def continue_from(run: Run, saved: Run) -> Run:
+    """Take from a saved run what the new settings leave open: decay_steps and steps_per_call.
+
+    A run made longer goes on under the schedule it began with, and one moved to another kind of
+    device goes on with the same calls: the length may change on resuming, its numbers may not.
+    """
+
+    def kept(new: Any, old: Any) -> Any:
+        if not (isinstance(new, Optimizer) and isinstance(old, Optimizer)):
+            return new
+        # Restarts beyond its length are of another run, and are left to be seen.
+        reached = all(restart < (old.decay_steps or 0) for restart in new.restarts)
+        if new.decay_steps is None and new.schedule == old.schedule and reached:
+            return dataclasses.replace(new, decay_steps=old.decay_steps)
+        return new
+
+    if isinstance(run.optimizer, TwoOptimizers) and isinstance(saved.optimizer, TwoOptimizers):
+        optimizer: Any = TwoOptimizers(
+            generator=kept(run.optimizer.generator, saved.optimizer.generator),
+            discriminator=kept(run.optimizer.discriminator, saved.optimizer.discriminator),
+        )
+    else:
+        optimizer = kept(run.optimizer, saved.optimizer)
+    per_call = run.train.steps_per_call or saved.train.steps_per_call
+    train = dataclasses.replace(run.train, steps_per_call=per_call)
+    return dataclasses.replace(run, optimizer=optimizer, train=train)
+
+
+def to_json(settings: Any) -> dict[str, Any]:
+    """A dataclass as nested dicts and lists, as JSON has them; NumPy's numbers are numbers."""
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=_plain_number))
+
+
+def _plain_number(value: Any) -> Any:
+    """What JSON does not know: numbers of NumPy.
+
+    Raises:
+      TypeError: it is no number.
+    """
+    if not isinstance(value, np.number):
+        raise TypeError(f"{value!r} is no setting that JSON can hold.")
+    return value.item()
+
+
+def run_from_json(values: dict[str, Any]) -> Run:
+    """The Run that `to_json` wrote.
+
+    Raises:
+      ValueError: an entry is unknown or of the wrong kind.
+    """
+    try:
+        return _run_from_json(dict(values))
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"the settings do not fit: {error}") from None
+
+
+def _run_from_json(values: dict[str, Any]) -> Run:
+    family = families.get(values.get("family", ""))
+    model = values.get("model", {})
+    # A default that came later is not what an older run had.
+    model = getattr(family, "BEFORE", {}) | model if model else model
+    values["model"] = _from_json(family.Config, model)
+    optimizer = values.get("optimizer")
+    if optimizer is not None:
+        kind = TwoOptimizers if "generator" in optimizer else Optimizer
+        values["optimizer"] = _from_json(kind, optimizer)
+    values["data"] = _from_json(Data, values.get("data", {}))
+    values["train"] = _from_json(Train, values.get("train", {}))
+    values["figure"] = _from_json(Figure, values.get("figure", {}))
+    return Run(**values)
+
+
+def _from_json(kind: Any, values: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(
+            f"{kind.__name__} has no setting {unknown}; the file is from another version."
+        )
+    return kind(**{name: _convert(hints[name], value) for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return _from_json(hint, value)
+    if isinstance(value, list):
+        value = tuple(value)
+    if not _fits(hint, value):
+        raise ValueError(f"{value!r} is no {hint}")
+    return value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value from JSON is what a type hint says."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(option, value) for option in inside)
+    if origin is typing.Literal:
+        return value in inside
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(inside[0], v) for v in value)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def settings_without_effect(run: Run) -> set[str]:
+    """Settings that change no number of a run; only a bound has noise by the evaluation's batch."""
+    exact = not evals.is_bound(families.get(run.family))
+    return HARMLESS | {"train.eval_batch"} if exact else HARMLESS
+
+
+def changes(saved: Run, new: Run, free: set[str]) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, but for the free ones; a citation makes no number."""
+    found = differences(saved, new).items()
+    return {k: v for k, v in found if k not in free and not k.startswith("figure.")}
+
+
+def differences(saved: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Settings in which two dataclasses or dicts differ: `{"train.steps": (saved, new)}`."""
+    saved = to_json(saved) if dataclasses.is_dataclass(saved) else saved
+    new = to_json(new) if dataclasses.is_dataclass(new) else new
+    if not (isinstance(saved, dict) and isinstance(new, dict)):
+        same = list(saved) == list(new) if _both_lists(saved, new) else saved == new
+        return {} if same else {prefix: (saved, new)}
+    out: dict[str, tuple[Any, Any]] = {}
+    for name in sorted(set(saved) | set(new)):
+        path = f"{prefix}.{name}" if prefix else name
+        out |= differences(saved.get(name), new.get(name), path)
+    return out
+
+
+def _both_lists(a: Any, b: Any) -> bool:
+    return isinstance(a, (list, tuple)) and isinstance(b, (list, tuple))

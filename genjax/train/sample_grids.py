@@ -1,0 +1,195 @@
+"""Samples as pictures: a grid a step, and over all steps a strip and a film.
+
+A run draws from the same noise at every step, so the sample in one place of the grid can be
+followed from step to step. Each grid says in its PNG text where its samples lie: `read_tiles`.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from genjax.image_grid import Tiles, lay, tiled
+
+TEXT = "genjax"  # key of the PNG text that holds the geometry
+ROWS, COLUMNS, FRAMES = 12, 10, 60  # the most of each in a strip, and in a film
+
+T = TypeVar("T")
+
+
+def save_grid(
+    path: pathlib.Path, images: Any, low: float = 0.0, high: float = 1.0, columns: int = 0
+) -> np.ndarray:
+    """Write a grid as PNG, with its geometry as text; gives the picture, uint8 `[H, W, 3]`.
+
+    `columns` images a row; 0 is as square as it gets.
+    """
+    page, tiles = tiled(np.asarray(images), low, high, columns=columns)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, _png(page, dataclasses.asdict(tiles)))
+    return page
+
+
+def read_grid(path: pathlib.Path) -> tuple[np.ndarray, Tiles | None]:
+    """The picture of a grid, uint8 `[H, W, 3]`, and its geometry; None where it says none.
+
+    Raises:
+      ValueError: it is no whole PNG.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            page = np.asarray(image.convert("RGB"))
+            text = getattr(image, "text", {}).get(TEXT, "")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is no whole PNG ({type(error).__name__}).") from None
+    try:
+        tiles = Tiles(**json.loads(text))
+        fits = tiles.size() == page.shape[:2]
+    except (ValueError, TypeError, ZeroDivisionError):  # of other making
+        return page, None
+    return page, tiles if fits else None
+
+
+def cut(page: np.ndarray, tiles: Tiles, first: int | None = None) -> np.ndarray:
+    """The samples of a grid, uint8 `[n, h, w, 3]`: all, or the first few."""
+    n = tiles.count if first is None else min(first, tiles.count)
+    corners = [tiles.corner(i) for i in range(n)]
+    return np.stack([page[t : t + tiles.height, c : c + tiles.width] for t, c in corners])
+
+
+def grids(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """The grids of a run's `samples/` by step, ascending; empty without the folder."""
+    if not folder.is_dir():
+        return {}
+    found = {}
+    for path in folder.glob("step_*.png"):
+        match = re.fullmatch(r"step_(\d+)\.png", path.name)
+        if match:
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def remove_after(folder: pathlib.Path, step: int) -> None:
+    """Remove the grids later than `step`, which come again, and what was made of them."""
+    stale = [path for at, path in grids(folder).items() if at > step]
+    if stale:
+        stale += [folder / "strip.png", folder / "film.gif"]
+    for path in stale:
+        path.unlink(missing_ok=True)
+
+
+def thin(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    # Distinct indices, since there are more items than places.
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, most)]
+
+
+def strip(paths: dict[int, pathlib.Path]) -> tuple[bytes, list[int]] | None:
+    """A PNG with a step a row and a sample a column, and the steps of its rows, top to bottom.
+
+    Grids that are damaged, or were drawn with another size or number of samples than the last
+    one, are left out; None where no grid tells its geometry.
+    """
+    read = _whole(paths)
+    last = next((tiles for _, _, tiles in reversed(read) if tiles), None)
+    if last is None:
+        return None
+    rows = thin([(step, page) for step, page, tiles in read if tiles == last], ROWS)
+    columns = min(COLUMNS, last.count)
+    samples = np.concatenate([cut(page, last, columns) for _, page in rows])
+    tiles = dataclasses.replace(last, columns=columns, count=len(samples))
+    steps = [step for step, _ in rows]
+    return _png(lay(samples, tiles), dataclasses.asdict(tiles) | {"steps": steps}), steps
+
+
+def write_gif(paths: dict[int, pathlib.Path]) -> bytes | None:
+    """A GIF that runs through the grids without end, some six seconds long; the last one stays.
+
+    None for fewer than two grids: they do not move.
+    """
+    from PIL import Image
+
+    read = _whole(paths)
+    pages = [page for _, page, _ in read if page.shape == read[-1][1].shape]
+    if len(pages) < 2:
+        return None
+    frames = []
+    for page in pages:
+        image = Image.fromarray(page)
+        # Grey keeps each of its 256 levels; colours are brought down to the nearest 256.
+        grey = (page == page[..., :1]).all()
+        frames.append(image.convert("L") if grey else image.quantize(256, dither=Image.Dither.NONE))
+    each = min(500, max(80, 6000 // len(frames)))
+    out = io.BytesIO()
+    frames[0].save(
+        out,
+        format="GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=[each] * (len(frames) - 1) + [1800],  # milliseconds
+        loop=0,
+    )
+    return out.getvalue()
+
+
+def write_overview(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Write `strip.png` and `film.gif` of a run's `samples/`, where there is something to show."""
+    paths = grids(folder)
+    made = strip(paths)
+    found = {"strip.png": made[0] if made else None, "film.gif": write_gif(paths)}
+    written = []
+    for name, data in found.items():
+        if data is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            _replace(folder / name, data)
+            written.append(folder / name)
+    return written
+
+
+def refresh(folder: pathlib.Path) -> None:
+    """`write_overview`, where grids are newer than it; nothing in a folder that cannot be written."""
+    times = [path.stat().st_mtime_ns for path in grids(folder).values()]
+    made = folder / "strip.png"
+    if times and not (made.exists() and made.stat().st_mtime_ns >= max(times)):
+        with contextlib.suppress(OSError):
+            write_overview(folder)
+
+
+def _whole(paths: dict[int, pathlib.Path]) -> list[tuple[int, np.ndarray, Tiles | None]]:
+    """Step, picture and geometry of the grids that can be read."""
+    found = []
+    for step, path in thin(list(paths.items()), FRAMES):
+        try:
+            found.append((step, *read_grid(path)))
+        except ValueError:
+            continue
+    return found
+
+
+def _png(page: np.ndarray, text: dict[str, Any]) -> bytes:
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text(TEXT, json.dumps(text))
+    out = io.BytesIO()
+    Image.fromarray(page).save(out, format="PNG", pnginfo=info)
+    return out.getvalue()
+
+
+def _replace(path: pathlib.Path, data: bytes) -> None:
+    """Write a file so that a reader never sees half of it."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(data)
+    part.replace(path)

@@ -1,0 +1,137 @@
+"""Several runs of one family in one `vmap`ped program, looked at as they go."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import evals, families
+from genjax.core import init_state, named_key, with_ema
+from genjax.train.compile import compile_step
+from genjax.train.load_run import initial_weights
+from genjax.train.run_config import Run
+
+
+class VectorizedRuns(abc.ABC):
+    """States of all runs, stacked; who makes use of it says which examples each run takes.
+
+    Attributes:
+      state: of all runs, a leading axis of runs on every leaf.
+      runs: states there are; a single run is stacked with its double, since `compile_step` stacks
+        two or more.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        optimizer: Any,
+        count: int,
+        data: dict[str, Any],
+        begin: Callable[[Callable[..., Any], jax.Array], Any],
+        transform: Any = None,
+    ):
+        """Stack `count` runs with the same settings.
+
+        Args:
+          run: the settings.
+          optimizer: of every run.
+          count: runs asked for.
+          data: arrays `[N, ...]` that the indices of all runs are into.
+          begin: `(init, number of the run) -> State`, where `init(key, batch)` makes a fresh one;
+            `batch` is for data-dependent initialisation, or None.
+          transform: of batches, on the device.
+        """
+        family = families.get(run.family)
+        averaged = run.train.ema > 0
+        step = family.make_step(run.model, optimizer)
+        self.step = with_ema(step, run.train.ema) if averaged else step
+        self.settings, self.count, self.runs = run.train, count, max(2, count)
+        self.transform = transform
+        self.data = {name: jnp.asarray(array) for name, array in data.items()}
+
+        def first(number: jax.Array, weights: Any) -> Any:
+            def init(key: jax.Array, batch: Any = None) -> Any:
+                return init_state(
+                    family, run.model, optimizer, key, ema=averaged, batch=batch, variables=weights
+                )
+
+            return begin(init, number)
+
+        numbers = jnp.arange(self.runs) % count
+        make = jax.jit(jax.vmap(first, in_axes=(0, None)))
+        self.state = make(numbers, initial_weights(run))
+        self.calls: dict[int, Any] = {}
+        config = evals.validation_config(family, run.model)
+        self.nll = evals.make_nll(family, config, reported=True)
+        self.key = named_key(jax.random.key(run.seed), 0, "evaluate validation")
+
+    def advance(self) -> None:
+        """Steps and evaluations until the end, or until `going` says that it is enough."""
+        t, step = self.settings, 0
+        finite = jnp.ones(self.runs, bool)
+        while step < t.steps and self.going():
+            every = t.eval_every or t.steps
+            evaluation = min(step - step % every + every, t.steps)
+            length = min(t.steps_per_call, evaluation - step)
+            self.state, metrics = self.call(length)(
+                self.state, self.indices(step, length), self.data
+            )
+            finite = _still_finite(finite, metrics)
+            step += length
+            if step == evaluation:
+                self.evaluate(step, np.asarray(finite))
+
+    def going(self) -> bool:
+        """Whether any run could still become better."""
+        return True
+
+    @abc.abstractmethod
+    def taken(self, start: int, count: int) -> np.ndarray:
+        """Indices at positions start .. start + count - 1 of every run's order: `[runs, count]`."""
+
+    @abc.abstractmethod
+    def evaluate(self, step: int, finite: np.ndarray) -> None:
+        """Look at the runs; `finite` `[runs]` says whose metrics have been numbers all along."""
+
+    def variables(self, i: int) -> dict[str, Any]:
+        """What run `i` is to be used with now."""
+        return jax.tree.map(lambda a: a[i], self.state.eval_variables())
+
+    def validate(
+        self, variables: dict[str, Any], x: Any, condition: Any = None
+    ) -> tuple[float, float]:
+        """Mean and standard error over `x` of what the family reports, as `fit` sees it."""
+        size = self.settings.eval_batch
+        return evals.mean_and_error(self.nll(variables, x, self.key, size, condition))
+
+    def call(self, length: int) -> Any:
+        """The compiled step of all runs, for a call of so many steps."""
+        if length not in self.calls:
+            self.calls[length] = compile_step(
+                self.step,
+                steps_per_call=length,
+                runs=self.runs,
+                transform=self.transform,
+                resident=True,
+            )
+        return self.calls[length]
+
+    def indices(self, step: int, length: int) -> jax.Array:
+        """`[length, runs, B]`, without the first axis where it is 1."""
+        size = self.settings.batch_size
+        found = self.taken(step * size, length * size).reshape(self.runs, length, size)
+        found = found.swapaxes(0, 1).astype(np.int32)
+        return jnp.asarray(found[0] if length == 1 else found)
+
+
+@jax.jit
+def _still_finite(before: jax.Array, metrics: dict[str, jax.Array]) -> jax.Array:
+    """`[runs]`: which were finite before and in all metrics `[..., runs]` of a call.
+
+    A flag a run is kept, and not the metrics: of millions of calls without an evaluation between.
+    """
+    of_each = [jnp.isfinite(v).reshape(-1, len(before)).all(axis=0) for v in metrics.values()]
+    return jnp.stack([before, *of_each]).all(axis=0)

@@ -1,0 +1,84 @@
+"""What a compiled program makes a chip do: by hand, and against what was traced."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+from support.helpers import run_python
+
+from experiments.benchmarks import compile_ahead, flops, kernels
+
+# Written by hand as XLA writes them, with what is not read left out.
+PROGRAM = (pathlib.Path(__file__).parent / "program.hlo").read_text()
+
+
+def test_a_program_by_hand():
+    found = {k.name: k for k in kernels.read(PROGRAM, turns=0.5) if k.times != 0.5}
+    part, new = found["part"], found["new"]
+    assert (part.times, new.times) == (5, 5)
+    assert part.bytes == 4 * 12 + 4 + 4 * 12  # what is sliced, where, and the slice
+    assert new.bytes == 4 * 12 + 4 + 4 * 12  # the update, read and written, and where
+    assert new.source == "jit(f)/put"
+    convolution = 2 * (2 * 4 * 4 * 7) * 75
+    assert [found[n].operations for n in ("conv", "back", "filter")] == [convolution] * 3
+    assert [found[n].exact for n in ("conv", "back", "made")] == [True, False, False]
+    assert found["conv"].bytes == 4 * (2 * 64 * 3 + 7 * 75 + 2 * 16 * 7)
+    assert found["made"].operations == 2 * 4 * 3 * 6
+    assert found["made"].bytes == 2 * 12 + 2 * 18 + 4 * 24
+    assert found["made"].dtype == "bf16"
+    # Of a loop whose length is not known as many as were said.
+    assert sum(k.times for k in kernels.read(PROGRAM, turns=0.5)) == 2 * 5 + 2 * 0.5 + 4
+    with pytest.raises(ValueError, match="no ENTRY"):
+        kernels.read("HloModule nothing")
+
+
+def test_a_programs_operations_are_what_was_traced():
+    """Of a real one: loops, a nested one too, and products of several kinds."""
+    a, b, x = jnp.ones((8, 16)), jnp.ones((16, 16)), jnp.ones((2, 9, 9, 4))
+    k = jnp.ones((3, 3, 4, 8))
+
+    def f(a, b, x, k):
+        def inner(c, w):
+            return jnp.tanh(c @ w), None
+
+        def outer(c, w):
+            return jax.lax.scan(inner, c, jnp.stack([w] * 3))[0] @ b, None
+
+        c, _ = jax.lax.scan(outer, a, jnp.stack([b] * 5))
+        numbers = ("NHWC", "HWIO", "NHWC")
+        y = jax.lax.conv_general_dilated(x, k, (2, 2), "SAME", dimension_numbers=numbers)
+        return c, y
+
+    text = jax.jit(f).lower(a, b, x, k).compile().as_text()
+    found = kernels.read(text)
+    assert sum(k.times * k.operations for k in found) == flops.count(f, a, b, x, k)
+    assert sum(k.times * k.bytes for k in found) > 5 * 3 * a.nbytes
+
+
+def test_where_no_gpu_can_be_compiled_for_it_says_what_to_install(monkeypatch, capsys):
+    def none(**told):
+        raise NotImplementedError("topology not implemented for cuda")
+
+    monkeypatch.setattr(compile_ahead.topologies, "get_topology_desc", none)
+    assert compile_ahead.main(["--rows", "gan_mnist"]) == 2
+    assert "pip install 'genjax-zoo[cuda12]'" in capsys.readouterr().err
+
+
+def test_a_row_is_compiled_for_a_gpu_that_is_not_here(tmp_path):
+    """In a process of its own: JAX looks for compilers once, before anything is computed."""
+    out = tmp_path / "ahead.json"
+    asked = ["--rows", "rnade_red_wine", "--batch-size", "10", "--skip", "sample", "--longest", "1"]
+    done = run_python(
+        "-m", "experiments.benchmarks.compile_ahead", *asked, "--out", str(out), check=False
+    )
+    if "there is no compiler for CUDA here" in done.stderr:
+        pytest.skip("there is no compiler for CUDA here: pip install 'genjax-zoo[cuda12]'")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(out.read_text())["rows"]
+    assert set(row) > {"step", "evaluate"}
+    assert row["step"]["kernels"] > row["evaluate"]["kernels"] > 0
+    assert 0 < row["step"]["seconds"] < 1
+    assert row["step"]["longest"][0]["bytes"] > 0
+    assert "rnade_red_wine step" in done.stderr

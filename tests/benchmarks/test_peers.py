@@ -1,0 +1,247 @@
+"""The peers in PyTorch compute what the families compute: losses, gradients, layers, a step."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+REASON = "torch is not installed (pip install -e '.[torch]')"
+torch = pytest.importorskip("torch", reason=REASON)
+
+from support.torch_peers import (  # noqa: E402
+    CONFIGS,
+    KEY,
+    as_tensors,
+    case,
+    family_of,
+    losses_of,
+    network_of,
+    noise_of,
+    of_peer,
+    reference,
+)
+
+from experiments import table  # noqa: E402
+from experiments.benchmarks import peers, speed  # noqa: E402
+from experiments.benchmarks.peers import measure, training  # noqa: E402
+from experiments.benchmarks.peers.layers import flattened  # noqa: E402
+from genjax.core import GanObjective, Optimizer, State, named_key, traits_of  # noqa: E402
+from genjax.core.state import init_optimizer  # noqa: E402
+from genjax.families import (  # noqa: E402
+    dcgan,
+    gan,
+    hierarchical_vae,
+    pixelcnn,
+    pixelrnn,
+    rnade,
+    vae,
+)
+from genjax.train import Run, Train  # noqa: E402
+from genjax.train.run_config import TwoOptimizers, build_optimizer  # noqa: E402
+
+FAST = ["--repeats", "2", "--batch-size", "2", "--samples", "2"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_losses_and_the_gradient_of_every_leaf_are_those_of_jax(name):
+    variables, batch, expected = case(name)
+    network = network_of(name, variables)
+    assert network.leaves().keys() == flattened(variables["params"]).keys()
+    got = of_peer(name, network, as_tensors(batch))
+    for loss_name, (nats, grads) in expected.items():
+        np.testing.assert_allclose(got[loss_name][0], nats, rtol=1e-4, atol=1e-5)
+        assert got[loss_name][1].keys() == grads.keys()
+        for path, grad in grads.items():
+            np.testing.assert_allclose(
+                got[loss_name][1][path], grad, rtol=1e-3, atol=1e-5, err_msg=path
+            )
+
+
+@pytest.mark.parametrize("name", peers.FAMILIES)  # one Config a family has its name
+def test_after_a_step_of_adam_both_have_the_same_loss(name):
+    family, peer, config = family_of(name)
+    variables, batch, before = case(name)
+    # A large eps: else a first step is the sign of gradients that are 0 but for rounding.
+    adam = Optimizer(learning_rate=0.05, eps=1e-3)
+    two = hasattr(family, "make_steps")
+    run = Run(
+        experiment=name,
+        family=type(config).__module__.rsplit(".", 1)[1],
+        model=config,
+        optimizer=TwoOptimizers(generator=adam, discriminator=adam) if two else adam,
+        train=Train(ema=0.5),
+    )
+    optimizer = build_optimizer(run)
+    opt_state = init_optimizer(optimizer, variables["params"])
+    state = State(step=jnp.int32(0), key=KEY, variables=variables, opt_state=opt_state)
+    state, _ = jax.jit(family.make_step(config, optimizer))(state, batch)
+    after = reference(name, state.variables, batch)
+
+    tensors, network = as_tensors(batch), network_of(name, variables)
+    stream_of = lambda loss_name: named_key(KEY, 0, loss_name.removesuffix("_loss"))  # noqa: E731
+    noise = {k: noise_of(name, stream_of(k)) for k in losses_of(family)}
+    losses = training.mean_losses(peer, network, config, "float32")
+    training.make_step(network, run, losses)(tensors, noise)
+    if "batch_stats" in variables:  # whose turn moves which; variances are not estimated alike
+        moved = flattened(state.variables["batch_stats"])
+        for path, (kept, layout) in network.statistics().items():
+            if path.endswith("mean"):
+                np.testing.assert_allclose(layout(kept), moved[path], rtol=1e-3, atol=1e-4)
+    got = of_peer(name, network, tensors)
+    for loss_name, (nats, _) in after.items():
+        assert abs(nats - before[loss_name][0]).max() > 1e-2  # something moved
+        np.testing.assert_allclose(got[loss_name][0], nats, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "player"), [("gan", "generator"), ("fvsbn", None)])
+def test_of_two_players_the_generator_is_averaged(name, player, monkeypatch):
+    _, peer, config = family_of(name)
+    variables, batch, _ = case(name)
+    network, adam = network_of(name, variables), Optimizer(learning_rate=0.05)
+    own = getattr(network, player) if player else network
+    moved, lerp = [], torch._foreach_lerp_
+    monkeypatch.setattr(
+        torch, "_foreach_lerp_", lambda *given: (moved.append(given[1]), lerp(*given))
+    )
+    two = TwoOptimizers(generator=adam, discriminator=adam) if player else adam
+    run = Run(
+        experiment=name,
+        family=type(config).__module__.rsplit(".", 1)[1],
+        model=config,
+        optimizer=two,
+        train=Train(ema=0.5),
+    )
+    losses = training.mean_losses(peer, network, config, "float32")
+    training.make_step(network, run, losses)(as_tensors(batch))
+    assert [list(map(id, given)) for given in moved] == [list(map(id, own.parameters()))]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_samples_are_of_the_familys_shape_and_range(name):
+    family, peer, config = family_of(name)
+    torch.manual_seed(0)
+    x = peer.sample(network_of(name, case(name)[0]), config, 7)
+    assert x.shape == (7, *config.shape)
+    assert x.dtype == torch.float32
+    traits = traits_of(family, config)
+    low, high = traits.sample_range
+    assert low <= x.min() < x.max() <= high
+    if traits.data in ("binary", "levels"):
+        assert (x == x.round()).all()
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if "gan" not in n])
+def test_evaluations_are_those_of_jax(name):
+    family, peer, config = family_of(name)
+    variables, batch, _ = case(name)
+    network, tensors = network_of(name, variables), as_tensors(batch)
+    if family.TRAITS.density == "exact":
+        expected = jax.jit(functools.partial(family.log_prob, config))(variables, batch["x"])
+        got = peer.evaluate(network, config, tensors)
+    else:
+        one, key = config, KEY
+        if hasattr(config, "latent_samples"):
+            one = dataclasses.replace(config, latent_samples=1)
+        if isinstance(config, hierarchical_vae.Config):  # its loss splits a key once a sample
+            key = jax.random.split(KEY, 1)[0]
+        expected = family.elbo(config, variables, batch["x"], key)
+        got = peer.evaluate(network, config, tensors, noise_of(name, KEY, one))
+    np.testing.assert_allclose(got.detach().numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "setting"),
+    [
+        (pixelcnn.Config(classes=3), "classes"),
+        (pixelrnn.Config(factor=2), "factor"),
+        (rnade.Config(kind="laplace"), "kind"),
+        (vae.Config(prior="vamp"), "prior"),
+        (vae.Config(objective="dreg"), "objective"),
+        (vae.Config(objective="iwae", gradient_samples=1), "gradient_samples"),
+        (dcgan.Config(discriminator_norm="layer"), "discriminator_norm"),
+        (gan.Config(method=GanObjective(r1=0.1)), "Method"),
+        (hierarchical_vae.Config(inference="top_down"), "inference"),
+        (hierarchical_vae.Config(objective="iwae", gradient_samples=1), "gradient_samples"),
+    ],
+)
+def test_settings_without_a_peer_are_refused(config, setting):
+    name = type(config).__module__.rsplit(".", 1)[1]
+    with pytest.raises(ValueError, match=setting):
+        peers.get(name).build(config)
+
+
+def test_other_leaves_are_refused():
+    config = CONFIGS["fvsbn"]
+    with pytest.raises(ValueError, match="same leaves"):
+        peers.get("fvsbn").build(config, {"params": {"W": np.zeros((25, 25))}})
+    with pytest.raises(ValueError, match="W is"):
+        peers.get("fvsbn").build(config, {"params": {"W": np.zeros(3), "b": np.zeros(25)}})
+
+
+def test_every_default_row_has_a_peer_that_takes_its_settings():
+    rows = table.rows()
+    assert set(peers.FAMILIES) == {rows[name].family for name in speed.DEFAULT}
+    for name in speed.DEFAULT:
+        if name not in ("dcgan_celeba64", "made_binarized_mnist", "pixelcnn_pp_cifar10"):  # large
+            network = peers.get(rows[name].family).build(rows[name].model)
+            assert isinstance(network, torch.nn.Module)
+
+
+def test_without_torch_or_a_peer_there_is_a_sentence(monkeypatch, capsys):
+    with pytest.raises(ValueError, match="markov has no peer in PyTorch"):
+        peers.get("markov")
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[torch\]'"):
+        peers.get("nade")
+    assert speed.main(["--rows", "nade_binarized_mnist", "--peer", "torch"]) == 2
+    assert "pip install -e '.[torch]'" in capsys.readouterr().err
+
+
+def test_the_table_of_speeds_has_the_peers_beside(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    out = tmp_path / "speed.json"
+    words = ["--rows", "fvsbn_binarized_mnist", "ring_modes:ring_wgan_gp", "--peer", "torch"]
+    assert speed.main([*words, *FAST, "--peak-side", "64", "--out", str(out)]) == 0
+    row, refused = json.loads(out.read_text())["rows"]
+    assert row["ratio"].keys() == {"step", "sample", "evaluate"}
+    for kind, ratio in row["ratio"].items():
+        there = row["peer"][kind]
+        assert ratio == pytest.approx(there["seconds"] / row[kind]["seconds"])
+        assert there["examples_per_second"] == pytest.approx(2 / there["seconds"])
+        assert there["way"] == "eager"
+    assert refused["ratio"] == {}
+    assert "default Method alone" in refused["peer"]["error"]
+    said = capsys.readouterr()
+    assert "PyTorch's seconds over ours" in said.err
+    assert "ring_modes:ring_wgan_gp: no whole peer" in said.err
+
+
+def test_a_dtype_is_for_both_sides():
+    run = table.rows()["gan_mnist"]
+    assert speed.of_dtype(run, "bfloat16").model.dtype == "bfloat16"
+    assert speed.of_dtype(run, None) is run
+    without = table.rows()["nade_binarized_mnist"]
+    assert speed.of_dtype(without, "bfloat16") is without
+
+
+def test_the_fastest_way_counts_and_failures_are_a_line(capsys):
+    tried = {"eager": {"seconds": 2.0}, "compiled": {"seconds": 1.0}, "loop": {"error": "no"}}
+    found = measure.best(tried, 4)
+    assert (found["way"], found["compiled"], found["examples_per_second"]) == ("compiled", True, 4)
+    assert measure.best({"eager": {"error": "no"}}, 4)["error"] == "no"
+    assert measure.main(["--row", "nade"]) == 2
+    assert "row must be one of" in capsys.readouterr().err
+
+
+def test_nade_is_timed_in_both_forms_and_bfloat16_runs(capsys):
+    words = ["--row", "nade_binarized_mnist", "--dtype", "bfloat16", "--skip", "sample"]
+    assert measure.main([*words, *FAST]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["dtype"] == "bfloat16"
+    assert found["step"]["tried"].keys() == {"blocks eager", "loop eager"}
+    assert found["step"]["seconds"] == min(f["seconds"] for f in found["step"]["tried"].values())

@@ -1,0 +1,322 @@
+"""Speed of a row: every kind of call is timed, counted and written."""
+
+import json
+import subprocess
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments import table
+from experiments.benchmarks import peers, speed
+from experiments.benchmarks.peers import measure
+from genjax import families
+
+FAST = ["--repeats", "2", "--batch-size", "2", "--samples", "2", "--peak-side", "64"]
+
+
+def run(tmp_path, *words):
+    out = tmp_path / "speed.json"
+    assert speed.main([*words, *FAST, "--out", str(out)]) == 0
+    return json.loads(out.read_text())
+
+
+def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
+    found = run(tmp_path, "--rows", "fvsbn_binarized_mnist")
+    (row,) = found["rows"]
+    assert (row["row"], row["family"], row["batch_size"]) == ("fvsbn_binarized_mnist", "fvsbn", 2)
+    for name in ("step", "sample", "evaluate"):
+        part = row[name]
+        assert part["seconds"] > 0
+        assert part["compile_seconds"] > part["seconds"]
+        assert part["examples_per_second"] == pytest.approx(2 / part["seconds"])
+        # Exact densities ask for full float32; drawing their samples needs no product at all.
+        assert part["peak"] == ("float32" if name == "sample" else "float32_exact")
+        exact, rest = part["exact_operations"], part["operations"] - part["exact_operations"]
+        ideal = exact / found["peaks"]["float32_exact"] + rest / found["peaks"]["float32"]
+        assert part["share_of_peak"] == pytest.approx(ideal / part["seconds"])
+        share = part["bytes"] / part["seconds"] / found["peaks"]["memory"]
+        assert part["share_of_memory"] == pytest.approx(share)
+    # Two images and all parameters come in; the product reads both again, masked, and writes.
+    images, weights = 2 * 784, 784**2
+    assert row["evaluate"]["bytes"] >= 4 * (images + weights + 2 + images + weights + images)
+    assert row["evaluate"]["bytes"] < 4 * (3 * weights)
+    # One product of two images with the weights between all pixels.
+    assert row["evaluate"]["operations"] == 2 * 2 * 784**2
+    # At the least the state, with averages and not donated, in and out.
+    assert row["step"]["memory_bytes"] > 4 * 4 * 784**2
+    said = capsys.readouterr()
+    assert said.out.endswith("}\n")
+    assert json.loads(said.out) == found  # no table in a pipe
+    assert "fvsbn_binarized_mnist" in said.err.split("milliseconds")[1]
+    # What the figures are of: the code, what was asked, and the row's settings.
+    assert found["versions"]["jax"] == jax.__version__
+    asked = {"rows": ["fvsbn_binarized_mnist"], "repeats": 2, "samples": 2, "dtype": None}
+    assert asked.items() <= found["options"].items()
+    run_of = table.rows()["fvsbn_binarized_mnist"]
+    assert row["train"]["ema"] == run_of.train.ema
+    assert row["optimizer"]["learning_rate"] == run_of.optimizer.learning_rate
+    line = speed.table_row(row)
+    milliseconds, spread = map(float, line["step"].split(" ±"))
+    assert milliseconds == pytest.approx(1e3 * row["step"]["seconds"], abs=0.01)
+    assert spread == pytest.approx(1e3 * row["step"]["spread"], abs=0.01)
+    assert line["holds MB"] == f"{row['step']['memory_bytes'] / 1e6:,.0f}"
+    nothing = {"row": "ring_modes", "batch_size": 2}  # all that it has was skipped
+    assert speed.table_row(nothing)["holds MB"] == "0"
+
+
+def test_an_implicit_family_has_nothing_to_evaluate(tmp_path):
+    (row,) = run(tmp_path, "--rows", "ring_modes:ring_wgan_gp", "--skip", "sample")["rows"]
+    assert "step" in row
+    assert "evaluate" not in row
+    assert "sample" not in row
+    assert row["config"]["method"]["critic_steps"] == 5
+
+
+def test_the_default_rows_are_one_a_family_and_a_convolutional_vae():
+    rows = table.rows()
+    assert set(speed.DEFAULT) <= set(rows)
+    found = [rows[name].family for name in speed.DEFAULT]
+    assert rows["iaf_mnist"].model.encoder == "resnet"
+    found.remove("vae")  # the dense one
+    assert len(set(found)) == len(found)
+    descended = [n for n in families.FAMILIES if families.get(n).TRAITS.fit == "gradient"]
+    assert sorted(found) == sorted(descended)
+
+
+def test_a_family_is_all_its_rows():
+    of_made = [name for name, run in table.rows().items() if run.family == "made"]
+    assert len(of_made) > 1
+    assert speed.chosen_rows([], ["made"]) == of_made
+    both = speed.chosen_rows(["rnade_red_wine", of_made[1]], ["made", "made"])
+    assert both == ["rnade_red_wine", of_made[1], of_made[0], *of_made[2:]]
+    assert speed.chosen_rows([], []) == list(speed.DEFAULT)
+
+
+def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, capsys):
+    out, slow = tmp_path / "count.json", "pixelcnn_pp_cifar10"
+    few = ["--count", "--samples", "2", "--batch-size", "2", "--out", str(out)]
+    others = [name for name in speed.DEFAULT if name != slow]
+    assert speed.main(["--rows", *others, *few]) == 0
+    found = json.loads(out.read_text())["rows"]
+    assert [row["row"] for row in found] == others
+    for row in found:
+        config, family = table.rows()[row["row"]].model, families.get(row["family"])
+        shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))  # noqa: B023
+        weights = sum(a.size for a in jax.tree.leaves(shapes["params"]))
+        assert row["step"]["operations"] > 0
+        # A step takes and gives every parameter, and what its optimizer knows of each.
+        assert row["step"]["bytes"] > 2 * 4 * 2 * weights, row["row"]
+        assert ("evaluate" in row) == (family.TRAITS.density != "none")
+        assert row.get("evaluate", row["sample"])["operations"] > 0
+    assert "infogan_mnist" in capsys.readouterr().out
+    # On a GPU a transposed convolution is one, on a CPU four, with fewer products by zeros.
+    one = ["--rows", "infogan_mnist", *few, "--skip", "sample"]
+    each = {}
+    for platform in ("cuda", "cpu"):
+        assert speed.main([*one, "--platform", platform]) == 0
+        each[platform] = json.loads(out.read_text())["rows"][0]["step"]
+    assert each["cuda"] == next(r["step"] for r in found if r["row"] == "infogan_mnist")
+    assert each["cpu"]["bytes"] != each["cuda"]["bytes"]
+    assert speed.main(["--platform", "cpu"]) == 2
+    assert "--platform is of --count" in capsys.readouterr().err
+    # Whose step takes seconds to trace.
+    assert speed.main(["--rows", slow, *few, "--skip", "step", "sample"]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["evaluate"]["operations"] > 1e9
+
+
+@pytest.mark.parametrize("name", ["pixelcnn_cifar10", "rnade_red_wine", "dcgan_celeba64"])
+def test_batches_hold_what_the_family_takes(name):
+    config = table.rows()[name].model
+    family = families.get(table.rows()[name].family)
+    batch = speed.random_batch(family, config, 3, jax.random.key(0))
+    assert {k: v.shape for k, v in batch.items()} == {
+        k: v.shape for k, v in family.batch_spec(config, 3).items()
+    }
+    low, high = float(batch["x"].min()), float(batch["x"].max())
+    ranges = {"pixelcnn_cifar10": (0, 255), "dcgan_celeba64": (-1, 1)}
+    if name in ranges:
+        assert ranges[name][0] <= low < sum(ranges[name]) / 2 < high <= ranges[name][1]
+    else:
+        assert low < 0 < high
+
+
+def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
+    real = speed.measure
+
+    def measure(run, *more):
+        if run.family == "made":
+            raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nwhile allocating")
+        return real(run, *more)
+
+    monkeypatch.setattr(speed, "measure", measure)
+    out = tmp_path / "results" / "speed.json"  # a folder that is made before anything is timed
+    rows = ["made_binarized_mnist", "fvsbn_binarized_mnist"]
+    few = ["--skip", "step", "evaluate", "--out", str(out)]
+    assert speed.main(["--rows", *rows, *FAST, *few]) == 1
+    broken, fine = json.loads(out.read_text())["rows"]
+    assert broken["error"] == "RuntimeError: RESOURCE_EXHAUSTED: Out of memory"
+    assert fine["sample"]["repeats"] == 2
+    said = capsys.readouterr()
+    assert "made_binarized_mnist: RuntimeError" in said.err
+    assert "fvsbn_binarized_mnist" in said.err.split("milliseconds")[1]
+
+
+def test_a_long_call_counts_alone(monkeypatch):
+    ticks = iter([0, 1, 1, 2, 2, 12, 12, 13])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: float(next(ticks)))
+    assert speed.timed(lambda: 0, 5, 10.0) == {"seconds": 5.5, "spread": 2.25, "repeats": 2}
+    ticks = iter([0, 11])
+    assert speed.timed(lambda: 0, 5, 10.0) == {"seconds": 11, "spread": 0, "repeats": 1}
+
+
+def test_bad_options_are_a_sentence(tmp_path, capsys):
+    assert speed.main(["--out", str(tmp_path)]) == 2
+    assert "is a folder; name a file in it" in capsys.readouterr().err
+    assert speed.main(["--rows", "nade"]) == 2
+    assert "rows must be one of" in capsys.readouterr().err
+    assert speed.main(["--family", "nades"]) == 2
+    assert "family must be one of" in capsys.readouterr().err
+    assert speed.main(["--repeats", "0"]) == 2
+
+
+ROW = {
+    "row": "fvsbn_binarized_mnist",
+    "family": "fvsbn",
+    "config": {},
+    "batch_size": 2,
+    "step": {"seconds": 1.0, "peak": "float32"},
+    "sample": {"seconds": 2.0, "peak": "float32"},
+}
+
+
+def beside(monkeypatch, done, row=ROW, backend="cpu"):
+    """What `speed.beside` makes of a peer that ended so, and the words the peer was given."""
+    asked = []
+
+    def run(command, **_):
+        asked.extend(command)
+        if isinstance(done, Exception):
+            raise done
+        code, out, err = done
+        return types.SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    options = types.SimpleNamespace(repeats=2, seconds=1.0, samples=2, skip=[], peer_seconds=5.0)
+    return speed.beside(row, options), asked
+
+
+@pytest.mark.parametrize(("backend", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
+def test_a_peer_runs_on_the_same_kind_of_device(monkeypatch, backend, device):
+    peer = {"step": {"seconds": 3.0, "way": "eager"}}
+    found, asked = beside(monkeypatch, (0, json.dumps(peer), ""), backend=backend)
+    assert asked[asked.index("--device") + 1] == device
+    assert found["ratio"] == {"step": 3.0}
+
+
+def test_seconds_of_another_kind_of_device_make_no_ratio(monkeypatch, capsys):
+    with pytest.raises(
+        ValueError, match="PyTorch sees no GPU here: install PyTorch for CUDA"
+    ) as refused:
+        measure.on_cuda("cuda", available=False)
+    assert [measure.on_cuda(asked, available=True) for asked in measure.DEVICES] == [1, 0, 1]
+    said = f"a warning\nerror: {refused.value}\n"
+    found, _ = beside(monkeypatch, (2, "", said), backend="gpu")
+    assert found == {"peer": {"error": str(refused.value)}, "ratio": {}, "notes": {}}
+    assert "fvsbn_binarized_mnist: no whole peer: PyTorch sees no GPU" in capsys.readouterr().err
+    found, asked = beside(monkeypatch, (0, "{}", ""), backend="tpu")
+    assert (asked, found["ratio"]) == ([], {})
+    assert "JAX runs on a tpu here" in found["peer"]["error"]
+
+
+def test_a_peer_that_is_stopped_keeps_what_it_had(monkeypatch, capsys):
+    first = {"step": {"seconds": 3.0, "way": "eager", "untried": ["compiled"]}}
+    lines = json.dumps(first) + "\n" + json.dumps({**first, "sample": 1})[:-5]
+    late = subprocess.TimeoutExpired("python", 5.0, output=lines.encode())
+    found, _ = beside(monkeypatch, late)
+    why = "it was stopped after 5 seconds; --peer-seconds gives it more."
+    kept = {"ratio": {"step": 3.0}, "notes": {"step": ["stopped before compiled"]}}
+    assert found == {"peer": {**first, "error": why}, **kept}
+    assert why in capsys.readouterr().err
+    nothing, _ = beside(monkeypatch, subprocess.TimeoutExpired("python", 5.0))
+    assert nothing == {"peer": {"error": why}, "ratio": {}, "notes": {}}
+    killed, _ = beside(monkeypatch, (-9, lines, ""))
+    assert killed == {"peer": {**first, "error": "it ended with -9."}, **kept}
+
+
+def test_each_precision_has_its_peak():
+    """MADE in bfloat16 multiplies its outputs in full float32: they are most of it, not all."""
+    part = {"operations": 10, "exact_operations": 6, "dtype": "bfloat16"}
+    assert speed.at_peak(part, {"float32_exact": 2.0, "bfloat16": 4.0}) == 3.0 + 1.0
+    a = jax.ShapeDtypeStruct((3, 3), jnp.float32)
+
+    def both(a):
+        return jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST) @ (a @ a)
+
+    found = speed.to_do(both, (a,), "bfloat16")
+    assert (found["operations"], found["exact_operations"]) == (3 * 54, 54)
+    assert found["peak"] == "bfloat16"
+
+
+def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
+    """All but the network: PyTorch may not be installed."""
+    cuda = types.SimpleNamespace(is_available=lambda: True, get_device_name=lambda: "chip")
+    cudnn = types.SimpleNamespace(allow_tf32=False, benchmark=False)
+    torch = types.SimpleNamespace(
+        __version__="2",
+        cuda=cuda,
+        backends=types.SimpleNamespace(cudnn=cudnn),
+        set_float32_matmul_precision=lambda name: None,
+        device=lambda name: name,
+    )
+    peer = types.SimpleNamespace(build=lambda config: None)
+    seconds = iter([3.0, 1.0, 2.0, 4.0, 5.0, 6.0])
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(measure.peers, "get", lambda family: peer)
+    monkeypatch.setattr(measure, "random_batch", lambda *_: {})
+    monkeypatch.setattr(measure, "attempt", lambda *_, **__: {"seconds": next(seconds)})
+    assert measure.main(["--row", "fvsbn_binarized_mnist", "--batch-size", "2"]) == 0
+    head, *lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    # What it runs on comes first, also where nothing is to be timed.
+    assert head == {"torch": "2", "dtype": "float32", "batch_size": 2, "device": "chip"}
+    assert [line["step"]["seconds"] for line in lines] == [3.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert [line["step"]["untried"] for line in lines[:3]] == [
+        ["compiled", "compiled graphs"],
+        ["compiled graphs"],
+        [],
+    ]
+    assert lines[-1]["sample"]["tried"].keys() == set(measure.WAYS)
+    assert "evaluate" not in lines[-1]
+
+
+def test_eager_that_no_compiler_could_beat_is_marked(monkeypatch, capsys):
+    tried = {"eager": {"seconds": 4.0}, "compiled": {"error": "InductorError: no"}}
+    step = measure.best(tried, 2)
+    assert (step["way"], step["compiled"]) == ("eager (compiled failed)", False)
+    tried["compiled graphs"] = {"seconds": 8.0}
+    assert measure.best(tried, 2)["way"] == "eager"
+    del tried["compiled graphs"]  # which may be still to come
+    assert measure.best(tried, 2, ["compiled graphs"])["way"] == "eager"
+    assert measure.best({"eager": {"seconds": 4.0}}, 2)["way"] == "eager"
+    found, _ = beside(monkeypatch, (0, json.dumps({"step": step}), ""))
+    assert found["notes"] == {"step": ["compiled failed"]}
+    said = capsys.readouterr().err
+    assert said == "fvsbn_binarized_mnist: the peer's step, compiled: InductorError: no\n"
+    line = speed.ratio_row(ROW | found)
+    assert (line["step"], line["step's way"]) == ("4.00", "eager (compiled failed)")
+    assert line["but"] == "step: compiled failed"
+
+
+def test_samples_by_another_algorithm_are_marked(monkeypatch):
+    assert set(peers.WHOLE_NETWORK_A_VALUE) < set(peers.FAMILIES)
+    part = {"seconds": 6.0, "way": "eager"}
+    done = (0, json.dumps({"step": part, "sample": part}), "")
+    found, _ = beside(monkeypatch, done, ROW | {"family": "made"})
+    assert found["notes"] == {"sample": ["other algorithm"]}
+    assert speed.ratio_row(ROW | found)["but"] == "sample: other algorithm"
+    found, _ = beside(monkeypatch, done)
+    assert found["notes"] == {}

@@ -1,0 +1,296 @@
+"""`python -m genjax.cli.latents`: every picture's geometry, and the figures beside them."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from support.small import small_run
+
+from genjax.cli import evaluate, latents
+from genjax.data import Dataset, save_npz
+from genjax.families import hierarchical_vae, vae
+from genjax.image_grid import grid
+from genjax.train import fit
+from genjax.train.latent_figures import LatentFigures
+from genjax.train.run_config import to_json
+from genjax.train.sample_grids import cut, read_grid
+
+GAP = 2
+
+
+def tiles(path):
+    """Samples of a picture as numbers, one pixel a pixel, and how many there are a row."""
+    page, geometry = read_grid(path)
+    found = cut(page, geometry)[:, :: geometry.scale, :: geometry.scale, 0]
+    return found.astype(int), geometry.columns
+
+
+def drawn(x):
+    """What `grid` makes of one image between 0 and 1."""
+    return grid(np.asarray(x)[None], scale=1)[GAP:-GAP, GAP:-GAP, 0].astype(int)
+
+
+def drawing(tmp_path, decode, low=0.0, high=1.0):
+    return LatentFigures(tmp_path, decode, low, high)
+
+
+# Drawn from any function of latents.
+
+
+@pytest.mark.parametrize(("n", "columns"), [(4, 4), (13, 10)])
+def test_reconstructions_stand_below_their_images(tmp_path, n, columns):
+    x = np.linspace(0, 1, n * 4).reshape(n, 2, 2, 1)
+    z = np.arange(n)[:, None]
+    seen = []
+
+    def decode(z, rows):
+        seen.append((z, rows))
+        return 1 - x[rows]
+
+    found, across = tiles(drawing(tmp_path, decode).reconstructions(x, z))
+    assert across == columns
+    rows = found.reshape(-1, 2, columns, 2, 2)
+    for i in range(n):
+        np.testing.assert_array_equal(rows[i // columns, 0, i % columns], drawn(x[i]))
+        np.testing.assert_array_equal(rows[i // columns, 1, i % columns], drawn(1 - x[i]))
+    np.testing.assert_array_equal(seen[0][0], z)
+    np.testing.assert_array_equal(seen[0][1], np.arange(n))
+
+
+def test_a_row_of_the_traversals_changes_what_its_unit_does(tmp_path):
+    """A decoder planted so that unit i is pixel i, and the row asked for is image 2's."""
+
+    def decode(z, rows):
+        assert (rows == 2).all()
+        return (1 / (1 + np.exp(-z))).reshape(-1, 2, 2, 1)
+
+    z = np.random.default_rng(0).normal(size=(3, 4))
+    values, units = np.linspace(-3, 3, 5), np.array([3, 1])
+    found, columns = tiles(drawing(tmp_path, decode).traversals(z, 2, units, values))
+    assert columns == 5
+    rows = found.reshape(2, 5, 4)
+    still = drawn(decode(z[2:], np.array([2]))[0]).reshape(4)
+    for row, unit in zip(rows, units, strict=True):
+        others = np.arange(4) != unit
+        np.testing.assert_array_equal(row[:, others], np.tile(still[others], (5, 1)))
+        np.testing.assert_array_equal(row[:, unit], np.round(255 / (1 + np.exp(-values))))
+
+
+def test_interpolations_go_from_one_image_to_the_next(tmp_path):
+    z = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 0.0], [0.9, 0.9]])  # the last is alone
+    asked = []
+
+    def decode(z, rows):
+        asked.append(rows)
+        return z.reshape(-1, 1, 2, 1)
+
+    found, columns = tiles(drawing(tmp_path, decode).interpolations(z, 3, True))
+    assert columns == 3
+    rows = found.reshape(2, 3, 2)
+    np.testing.assert_array_equal(rows[0], [[255, 0], [180, 180], [0, 255]])  # sqrt(1/2), a circle
+    np.testing.assert_array_equal(rows[1], [[128, 128], [64, 64], [0, 0]])  # to zero, a line
+    np.testing.assert_array_equal(asked[0], [0, 0, 0, 2, 2, 2])  # each under the first's condition
+    straight, _ = tiles(drawing(tmp_path, decode).interpolations(z, 3, False))
+    np.testing.assert_array_equal(straight[1], [[128, 128]])
+
+
+def test_the_manifold_rises_to_the_right_and_upwards(tmp_path):
+    def decode(z, rows):
+        return z.reshape(-1, 1, 2, 1)
+
+    far = 1.2815515655446004  # the 0.9 quantile
+    found, columns = tiles(drawing(tmp_path, decode, -far, far).manifold(5, 0))
+    assert columns == 5
+    corners = found.reshape(5, 5, 2)[[0, 0, -1, -1], [0, -1, 0, -1]]
+    np.testing.assert_array_equal(corners, [[0, 255], [255, 255], [0, 0], [255, 0]])
+
+
+# Of runs.
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """3x3 images: a bar in the row that the label says, with noise."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 3, 400).astype(np.int32)
+    x = np.zeros((400, 3, 3, 1), np.uint8)
+    x[np.arange(400), label] = 1
+    x ^= (rng.random(x.shape) < 0.1).astype(np.uint8)
+    cuts = {"train": slice(240), "validation": slice(240, 320), "test": slice(320, None)}
+    path = tmp_path_factory.mktemp("data") / "bars.npz"
+    save_npz(Dataset("bars", {k: {"x": x[s], "label": label[s]} for k, s in cuts.items()}, 2), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def workdir(data, tmp_path_factory):
+    """A finished run with two latents."""
+    run = small_run("vae", data, steps=60)
+    run = dataclasses.replace(run, model=dataclasses.replace(run.model, latent=2))
+    folder = tmp_path_factory.mktemp("run")
+    fit(run, folder, quiet=True)
+    return folder
+
+
+def test_pictures_and_figures_of_a_run(workdir, data, capsys):
+    assert latents.main([str(workdir), "--images", "6", "--side", "4", "--columns", "5"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    found = json.loads((workdir / "latents" / "latents.json").read_text())
+    assert {k: found[k] for k in said} == said
+    names = ["reconstructions", "traversals", "interpolations", "manifold"]
+    assert said["pictures"] == [str(workdir / "latents" / f"{n}.png") for n in names]
+    for name, shape in zip(names, [(2, 6), (2, 5), (3, 5), (4, 4)], strict=True):
+        _, geometry = read_grid(workdir / "latents" / f"{name}.png")
+        assert (geometry.rows, geometry.columns) == shape
+
+    run, variables = latents.load(workdir)
+    with np.load(data) as arrays:
+        x = arrays["test"].astype(np.float32)
+    z = np.asarray(vae.encode(run.model, variables, x))
+    kl = np.asarray(vae.kl_units(run.model, variables, x)).mean(0)
+    np.testing.assert_allclose(found["variance"], [z.var(0)], rtol=1e-4)
+    np.testing.assert_allclose(found["kl_by_unit"], kl, rtol=1e-4)
+    assert found["kl"] == pytest.approx(kl.sum(), rel=1e-4)
+    assert found["active_units"] == [int((z.var(0) > 1e-2).sum())]
+    assert found["rows"]["units"] == np.argsort(-kl).tolist()
+    assert found["rows"]["values"] == [-3, -1.5, 0, 1.5, 3]
+    assert found["examples"] == len(x) == 80
+    assert found["probe"]["evaluated"] == 80
+    assert found["probe"]["accuracy"] > 0.5  # a third is chance
+    assert 0.3 < found["aggregate"]["std"][0] < 3
+    # The picture below an image is the mean that its posterior mean decodes to.
+    pairs, _ = tiles(workdir / "latents" / "reconstructions.png")
+    means = np.asarray(vae.decode_mean(run.model, variables, z[:6]))
+    np.testing.assert_array_equal(pairs[:6], [drawn(i) for i in x[:6]])
+    np.testing.assert_allclose(pairs[6:], [drawn(i) for i in means], atol=1)
+
+
+def test_of_a_hierarchy_the_layer_next_to_the_pixels_is_drawn(data, tmp_path, capsys):
+    run = small_run("hierarchical_vae", data, steps=40)
+    record = fit(run, tmp_path / "run", quiet=True).record
+    assert latents.main([str(tmp_path / "run"), "--images", "4", "--columns", "3"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [p.rsplit("/", 1)[1] for p in found["pictures"]] == [
+        *("reconstructions.png", "traversals.png", "interpolations.png"),
+    ]
+    whole = json.loads((tmp_path / "run" / "latents" / "latents.json").read_text())
+    below, above = run.model.latent
+    assert (len(whole["variance"][0]), len(whole["variance"][1])) == (below, above)
+    assert len(whole["kl_by_layer"]) == 2
+    assert len(record["active_units"]) == 2
+    loaded, variables = latents.load(tmp_path / "run")
+    with np.load(data) as arrays:
+        x = arrays["test"][:4].astype(np.float32)
+    z = hierarchical_vae.encode(loaded.model, variables, x)
+    means = np.asarray(hierarchical_vae.decode_mean(loaded.model, variables, z))
+    pairs, _ = tiles(tmp_path / "run" / "latents" / "reconstructions.png")
+    np.testing.assert_allclose(pairs[4:], [drawn(i) for i in means], atol=1)
+
+
+def test_quantiles_are_the_units_own(workdir, tmp_path, capsys):
+    options = ["--values", "quantiles", "--columns", "3", "--out", str(tmp_path), "--images", "2"]
+    assert latents.main([str(workdir), *options]) == 0
+    rows = json.loads((tmp_path / "latents.json").read_text())["rows"]
+    run, variables = latents.load(workdir)
+    _, dataset = latents.open_split(run, "test")
+    z = vae.encode(run.model, variables, dataset.splits["test"]["x"].astype(np.float32))
+    expected = np.quantile(np.asarray(z), [0.01, 0.5, 0.99], axis=0)[:, rows["units"]].T
+    np.testing.assert_allclose(rows["values"], expected, atol=1e-4)
+
+
+def test_a_model_that_is_told_a_label(data, tmp_path, monkeypatch, capsys):
+    """No probe: the encoder is told the answer. And every image's z is drawn under every label."""
+    run = small_run("vae", data)
+    run = dataclasses.replace(run, model=dataclasses.replace(run.model, classes=3))
+    variables = jax.jit(lambda key: vae.init(run.model, key))(jax.random.key(0))
+    variables = jax.tree.map(lambda p: 5 * p, variables)
+    monkeypatch.setattr(latents, "read_run", lambda workdir: run)
+    monkeypatch.setattr(latents, "load", lambda workdir: (run, variables))
+    assert latents.main([str(tmp_path), "--images", "4", "--columns", "3"]) == 0
+    found = json.loads((tmp_path / "latents" / "latents.json").read_text())
+    assert found["probe"] is None
+    images, columns = tiles(tmp_path / "latents" / "classes.png")
+    assert (len(images), columns) == (12, 3)
+    with np.load(data) as arrays:
+        x, label = arrays["test"].astype(np.float32)[:4], arrays["test_label"][:4]
+    encode, decode = (
+        jax.jit(lambda a, label, f=f: f(run.model, variables, a, label=label))
+        for f in (vae.encode, vae.decode_mean)
+    )
+    z = encode(x, label)
+    for c in range(3):
+        made = decode(z, np.full(4, c, np.int32))
+        np.testing.assert_allclose(images[c::3], [drawn(i) for i in np.asarray(made)], atol=1)
+    # Under its own label it is the reconstruction.
+    made, _ = tiles(tmp_path / "latents" / "reconstructions.png")
+    for i in range(4):
+        np.testing.assert_array_equal(made[4 + i], images[3 * i + label[i]])
+
+
+def test_a_style_is_drawn_in_every_class(data, tmp_path, capsys):
+    """M2: analogies. z is what an image has beside its class."""
+    run = small_run("m2", data, steps=1)
+    fit(run, tmp_path, quiet=True)
+    assert latents.main([str(tmp_path), "--images", "4", "--columns", "3"]) == 0
+    found = json.loads((tmp_path / "latents" / "latents.json").read_text())
+    assert found["kl"] > 0
+    assert found["probe"] is None  # its z was told the answer
+    images, columns = tiles(tmp_path / "latents" / "classes.png")
+    assert (len(images), columns) == (12, 3)
+    made, _ = tiles(tmp_path / "latents" / "reconstructions.png")
+    with np.load(data) as arrays:
+        label = arrays["test_label"][:4]
+    for i in range(4):
+        np.testing.assert_array_equal(made[4 + i], images[3 * i + label[i]])
+        assert (images[3 * i] != images[3 * i + 1]).any()
+
+
+def test_evaluate_by_chains_that_ask_no_encoder(workdir, data, monkeypatch, capsys):
+    options = ["--temperatures", "30", "--chains", "20", "--examples", "50", "--leapfrog", "3"]
+    assert evaluate.main([str(workdir), *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["examples"], found["chains"], found["temperatures"]) == (50, 20, 30)
+    assert found["metric"] == "NLL by annealed importance sampling"
+    assert 1 < found["effective_chains"] <= 20
+    assert evaluate.main([str(workdir), "--samples", "2000", "--examples", "50"]) == 0
+    bound = json.loads(capsys.readouterr().out)["obtained"]
+    # With two latents the bound of 2,000 samples is tight: both are log p(x).
+    assert found["obtained"] == pytest.approx(bound, abs=5 * found["std_error_of_chains"] + 0.02)
+    monkeypatch.setattr(evaluate, "load", lambda workdir: (small_run("nade", data), {}))
+    assert evaluate.main([str(workdir), *options]) == 2
+    assert "nade has no log_prior; annealed importance sampling" in capsys.readouterr().err
+    assert evaluate.main([str(workdir), "--temperatures", "0"]) == 2
+    assert "temperatures must be above 0, got 0" in capsys.readouterr().err
+    assert evaluate.main([str(workdir), "--chains", "20"]) == 2
+    said = "--chains is of annealed sampling; add --temperatures, such as 1000."
+    assert said in capsys.readouterr().err
+    assert evaluate.main([str(workdir), *options, "--samples", "9"]) == 2
+    said = "--samples is of a bound, and --temperatures anneal; leave out one of the two."
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--image 80", "image must be below 80, the examples there are."),
+        ("--split holdout", "has no split holdout; it has train, validation, test."),
+        ("--columns 1", "columns must be 2 or more, got 1."),
+        ("--units 0", "units must be above 0, got 0."),
+        ("--data nowhere.npz", "nowhere.npz"),
+    ],
+)
+def test_a_mistake_is_a_sentence(workdir, options, sentence, capsys):
+    assert latents.main([str(workdir), *options.split()]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert sentence in said
+
+
+def test_no_run_and_no_latents_are_sentences(tmp_path, data, capsys):
+    assert latents.main([str(tmp_path / "nothing")]) == 2
+    assert "holds no run: there is no" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text(json.dumps(to_json(small_run("nade", data))))
+    assert latents.main([str(tmp_path)]) == 2
+    assert "is a run of nade, which has no decode_mean to draw latents" in capsys.readouterr().err

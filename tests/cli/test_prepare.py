@@ -1,0 +1,338 @@
+"""Anything prepared as a TFDS folder: the same examples, told by TFDS's own reader and by ours."""
+
+import gzip
+import json
+import struct
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.reading import encoded, noise, one_sentence, picture
+
+from genjax.cli.prepare import main
+from genjax.data import Data, Dataset, load, save_npz
+from genjax.data.prepare import prepare
+from genjax.data.readers import Reading
+from genjax.data.shards import Writing
+
+
+def idx(array):
+    """uint8 or other arrays as the bytes of an IDX file."""
+    code = {"uint8": 8, "int32": 12, "float32": 13}[array.dtype.name]
+    head = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
+    return head + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+@pytest.fixture
+def idx_folder(tmp_path):
+    """Ten training and three test images with labels, as MNIST comes; and the arrays."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for prefix, n in (("train", 10), ("t10k", 3)):
+        x, y = rng.integers(0, 256, (n, 5, 4), np.uint8), np.arange(n, dtype=np.uint8) % 4
+        arrays["train" if prefix == "train" else "test"] = (x, y)
+        with gzip.open(tmp_path / f"{prefix}-images-idx3-ubyte.gz", "wb") as file:
+            file.write(idx(x))
+        (tmp_path / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(y))
+    return tmp_path, arrays
+
+
+def prepared(source, out, name="data", reading=None, **writing):
+    """The folder that `prepare` makes, as a string."""
+    return str(prepare(str(source), out, Writing(name=name, **writing), reading).folder)
+
+
+def test_idx_becomes_a_folder_that_tfds_opens(idx_folder, tmp_path):
+    import tensorflow_datasets as tfds
+
+    source, arrays = idx_folder
+    folder = prepared(source, tmp_path / "out", shard_examples=4)
+    for builder in (
+        tfds.builder_from_directory(folder),
+        tfds.builder("data", data_dir=str(tmp_path / "out")),
+    ):
+        assert builder.info.splits["train"].num_examples == 10
+        assert builder.info.splits["train"].num_shards == 3
+        for split, (x, y) in arrays.items():
+            rows = list(builder.as_data_source(split=split))
+            np.testing.assert_array_equal([r["image"][..., 0] for r in rows], x)
+            assert [r["label"] for r in rows] == y.tolist()
+    # That TensorFlow is not needed is what makes it possible on any machine.
+    assert "tensorflow" not in sys.modules
+    ours = load(Data(data=folder))
+    np.testing.assert_array_equal(ours.splits["test"]["x"][..., 0], arrays["test"][0])
+    assert ours.levels == 256
+
+
+def test_checksum_is_that_of_the_same_data_in_memory(idx_folder, tmp_path):
+    source, arrays = idx_folder
+    done = prepare(str(source), tmp_path / "out", Writing(name="data"))
+    splits = {s: {"x": x[..., None], "label": y.astype(np.int32)} for s, (x, y) in arrays.items()}
+    memory = Dataset("memory", splits, 256)
+    save_npz(memory, tmp_path / "same.npz")
+    npz = load(Data(data=str(tmp_path / "same.npz")))
+    folder = Data(data=str(done.folder), stream="yes")
+    assert done.summary["checksum"] == memory.checksum() == npz.checksum()
+    assert load(folder).checksum() == memory.checksum()  # from what prepare left, unread
+    (done.folder / "genjax.npz").unlink()
+    assert load(Data(data=str(done.folder), stream="yes")).checksum() == memory.checksum()
+
+
+def test_levels_are_kept(tmp_path):
+    # Digits have 17: taken for 256 they would all be dark.
+    folder = prepared("digits", tmp_path)
+    for stream in ("no", "yes"):
+        assert load(Data(data=folder, stream=stream)).levels == 17
+    assert load(Data(data=folder)).checksum() == load(Data(data="digits")).checksum()
+
+
+def test_folder_of_images_is_fitted_shuffled_and_held_out(tmp_path):
+    grey = {}
+    for label in ("ant", "bee"):
+        for i in range(12):
+            value = 20 * i + (5 if label == "bee" else 0)
+            x = np.full((6 + i % 3, 9, 3), value, np.uint8)
+            picture(tmp_path / "in" / label / f"{i:02d}.png", x)
+            grey[value] = 0 if label == "ant" else 1
+    reading = Reading(size=(4, 4), fit="crop", mode="grey")
+    done = prepare(
+        str(tmp_path / "in"),
+        tmp_path / "out",
+        Writing(name="insects", validation=5, test=6),
+        reading,
+    )
+    data = load(Data(data=str(done.folder)))
+    assert data.counts() == {"train": 13, "validation": 5, "test": 6}
+    assert data.shape == (4, 4, 1)
+    assert data.names["label"] == ("ant", "bee")
+    seen = {}
+    for split in data.splits.values():
+        for x, y in zip(split["x"], split["label"], strict=True):
+            assert (x == x[0, 0]).all()
+            seen[int(x[0, 0, 0])] = int(y)
+    assert seen == grey  # each example once, with its own label
+    # Files sorted by class and cut at the end would leave one class in each hold-out.
+    assert {len(set(s["label"])) for s in data.splits.values()} == {2}
+    assert done.summary["splits"]["train"]["shape"] == [4, 4, 1]
+    with Image.open(done.folder / "contact_sheet-train.png") as sheet:
+        assert sheet.size == (4 * (4 * 14 + 2) + 2,) * 2  # 13 tiles, 4 in a row, 14 times as large
+
+
+def test_captions_attributes_and_pairs_arrive(tmp_path):
+    a, b = picture(tmp_path / "c" / "a.png", noise(1)), picture(tmp_path / "c" / "b.png", noise(2))
+    (tmp_path / "c" / "captions.csv").write_text("file_name,caption\nb.png,ein Bär\na.png,two\n")
+    found = load(Data(data=prepared(tmp_path / "c", tmp_path, "captions"))).splits["train"]
+    pairs = {text: x for text, x in zip(found["caption"].tolist(), found["x"], strict=True)}
+    assert pairs.keys() == {"ein Bär", "two"}
+    np.testing.assert_array_equal(pairs["ein Bär"], b)
+    np.testing.assert_array_equal(pairs["two"], a)
+
+    (tmp_path / "faces").mkdir()
+    for name, x in (("1.png", a), ("2.png", b)):
+        (tmp_path / "faces" / name).write_bytes(encoded(x))
+    table = "2\nYoung Smiling\n1.png -1 1\n2.png -1 -1\n"
+    (tmp_path / "faces" / "list_attr_celeba.txt").write_text(table)
+    data = load(Data(data=prepared(tmp_path / "faces", tmp_path, "faces")))
+    assert data.names["attributes"] == ("Smiling", "Young")
+    flags = [1, 0] if (data.splits["train"]["x"][0] == a).all() else [0, 0]
+    assert data.splits["train"]["attributes"].tolist()[0] == flags
+    assert sorted(data.splits["train"]["attributes"].sum(1).tolist()) == [0, 1]
+
+    for split in ("trainA", "trainB"):
+        picture(tmp_path / "p" / split / "1.png", noise(3 if split == "trainA" else 4))
+    folder = prepared(tmp_path / "p", tmp_path, "pairs", Reading(paired=True))
+    found = load(Data(data=folder)).splits["train"]
+    np.testing.assert_array_equal(found["x"][0], noise(3))
+    np.testing.assert_array_equal(found["y"][0], noise(4))
+    with pytest.raises(ValueError, match="no split called train, it has"):
+        load(Data(data=prepared(tmp_path / "p", tmp_path, "unpaired")))
+
+
+def test_real_numbers_and_vectors(tmp_path):
+    (tmp_path / "in.amat").write_text("0.5 -1 2\n1.5 0 1\n")
+    folder = prepared(tmp_path / "in.amat", tmp_path, "vectors")
+    for stream in ("no", "yes"):
+        data = load(Data(data=folder, stream=stream))
+        assert data.levels == 0
+    np.testing.assert_array_equal(load(Data(data=folder)).splits["train"]["x"][1], [1.5, 0, 1])
+
+
+def test_jpeg_is_known_by_what_it_decodes_to(tmp_path):
+    for i in range(3):
+        picture(tmp_path / "in" / f"{i}.png", noise(i, (16, 16, 3)))
+    folder = prepared(tmp_path / "in", tmp_path / "out", encoding="jpeg", quality=80)
+    lossy = load(Data(data=folder))  # held against the checksums of the decoded rows
+    assert not any((lossy.splits["train"]["x"][0] == noise(i, (16, 16, 3))).all() for i in range(3))
+
+
+def test_a_cut_goes_on_and_gives_the_same_files(tmp_path):
+    for i in range(9):
+        picture(tmp_path / "in" / f"{i}.png", noise(i))
+    want = prepared(tmp_path / "in", tmp_path / "whole", shard_examples=3)
+    bad = tmp_path / "in" / "4.png"
+    good = bad.read_bytes()
+    bad.write_bytes(good[:60])
+    told = []
+    writing = Writing(name="data", shard_examples=3)
+    with pytest.raises(ValueError, match=r"4\.png") as error:
+        prepare(str(tmp_path / "in"), tmp_path / "cut", writing, say=told.append)
+    one_sentence(str(error.value), bad)
+    assert not (tmp_path / "cut" / "data" / "1.0.0").exists()
+    bad.write_bytes(good)
+    done = told[-1:] == ["2 of 3 files"]
+    told.clear()
+    got = prepare(str(tmp_path / "in"), tmp_path / "cut", writing, say=told.append).folder
+    written_before = int(told[0].split()[2]) if told[0].startswith("going on") else 0
+    assert written_before == (2 if done else written_before)
+    assert len([t for t in told if t.endswith("of 3 files")]) == 3 - written_before
+    files = sorted(p.name for p in got.iterdir())
+    assert files == sorted(p.name for p in (tmp_path / "whole/data/1.0.0").iterdir())
+    for name in files:
+        assert (got / name).read_bytes() == (tmp_path / "whole/data/1.0.0" / name).read_bytes()
+    assert want.endswith("whole/data/1.0.0")
+
+
+def test_files_written_before_a_cut_are_not_written_again(tmp_path, monkeypatch):
+    from genjax.data import shards
+
+    for i in range(6):
+        picture(tmp_path / "in" / f"{i}.png", noise(i))
+    written, original = [], shards.Shard.write
+
+    def counting(shard):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        original(shard)
+        written.append(shard.path)
+
+    monkeypatch.setattr(shards.Shard, "write", counting)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path / "in", tmp_path, shard_examples=2)
+    again = []
+    monkeypatch.setattr(shards.Shard, "write", lambda s: (original(s), again.append(s.path)))
+    folder = prepared(tmp_path / "in", tmp_path, shard_examples=2)
+    assert len(again) == 1
+    assert not set(again) & set(written)
+    assert load(Data(data=folder)).counts() == {"train": 6}
+
+
+def test_begun_under_other_settings_begins_anew(tmp_path, monkeypatch):
+    from genjax.data import shards
+
+    for i in range(4):
+        picture(tmp_path / "in" / f"{i}.png", noise(i))
+    original = shards.Shard.write
+    calls = []
+
+    def once(shard):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        original(shard)
+
+    monkeypatch.setattr(shards.Shard, "write", once)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path / "in", tmp_path, shard_examples=2)
+    monkeypatch.setattr(shards.Shard, "write", original)
+    folder = prepared(tmp_path / "in", tmp_path, shard_examples=2, reading=Reading(mode="grey"))
+    assert load(Data(data=folder)).shape == (5, 4, 1)  # none of the coloured ones is left
+
+
+def test_prepared_before(tmp_path):
+    picture(tmp_path / "in" / "0.png")
+    picture(tmp_path / "in" / "1.png")
+    first = prepare(str(tmp_path / "in"), tmp_path, Writing(name="data"))
+    told = []
+    again = prepare(
+        str(tmp_path / "in"), tmp_path, Writing(name="data", workers=2), say=told.append
+    )
+    assert again == first
+    assert told == [f"{first.folder} was prepared before"]
+    with pytest.raises(ValueError, match="holds another data set already") as error:
+        prepare(str(tmp_path / "in"), tmp_path, Writing(name="data", test=1))
+    one_sentence(str(error.value), first.folder)
+
+
+def test_two_processes_write_the_same(tmp_path):
+    for i in range(5):
+        picture(tmp_path / "in" / f"{i}.png", noise(i))
+    files = []
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        prepared(tmp_path / "in", out, shard_examples=2, workers=workers)
+        found = sorted((out / "data/1.0.0").glob("*record*"))
+        files.append([(path.name, path.read_bytes()) for path in found])
+    assert len(files[0]) == 3
+    assert files[0] == files[1]
+
+
+def test_a_prepared_folder_can_be_prepared_again_at_another_size(tmp_path):
+    folder = prepared("digits", tmp_path, "digits")
+    smaller = prepared(folder, tmp_path, "small", Reading(size=(4, 4), fit="stretch"))
+    data = load(Data(data=smaller))
+    assert data.shape == (4, 4, 1)
+    assert data.levels == 17
+    np.testing.assert_array_equal(
+        data.splits["test"]["label"], load(Data(data="digits")).splits["test"]["label"]
+    )
+
+
+def test_a_damaged_folder_is_refused(tmp_path):
+    folder = prepared("digits_4x4", tmp_path)
+    shard = next((tmp_path / "data/1.0.0").glob("*train*record*"))
+    whole = shard.read_bytes()
+    middle = bytearray(whole)
+    middle[len(whole) // 2] ^= 1
+    for damaged in (bytes(middle), whole[: len(whole) // 2], b""):
+        shard.write_bytes(damaged)
+        with pytest.raises(ValueError, match="prepare it again") as error:
+            load(Data(data=folder))
+        one_sentence(str(error.value), folder)
+    shard.write_bytes(whole)
+    index = tmp_path / "data/1.0.0/genjax.npz"
+    with np.load(index) as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays["train/x"][7] ^= 1
+    np.savez(index, **arrays)
+    with pytest.raises(ValueError, match=r"row 7 of split train of .* is not what was prepared"):
+        load(Data(data=folder))
+    index.write_bytes(b"PK nothing")
+    with pytest.raises(ValueError, match=r"genjax\.npz is damaged"):
+        load(Data(data=folder))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--name", "Bad-Name"], "name must be lower-case"),
+        (["--name", "x", "--validation", "1437"], "validation=1437 leaves no training example"),
+        (["--name", "x", "--test", "3"], "has a split test of 180 examples already"),
+        (["--name", "x", "--quality", "0"], "quality must be from 1 to 95"),
+        (["--name", "x", "--fit", "squeeze"], "squeeze"),
+        (["--nmae", "x"], "did you mean --name?"),
+        ([], "--name"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, capsys, arguments, says):
+    if "--validation" in arguments:  # digits have a validation split: take a source without
+        splits = {"train": load(Data(data="digits")).splits["train"]}
+        save_npz(Dataset("train only", splits, 17), tmp_path / "digits.npz")
+        source = str(tmp_path / "digits.npz")
+    else:
+        source = "digits"
+    assert main([source, str(tmp_path / "out"), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert says in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_what_it_wrote(tmp_path, capsys):
+    assert main(["digits", str(tmp_path), "--name", "mine"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "train: 1,437 examples, shape (8, 8, 1), values 0 to 16, 0.2 MiB"
+    assert f"{tmp_path}/mine/1.0.0: levels 17, checksum 9fb55244" in said[-1]
+    summary = json.loads((tmp_path / "mine/1.0.0/genjax.json").read_text())
+    assert summary["splits"]["test"]["range"] == [0.0, 16.0]

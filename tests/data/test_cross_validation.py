@@ -1,0 +1,136 @@
+"""Tables of real numbers: folds, the column filter, standardisation, and who may take them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from genjax.cli.experiment import recipe_differences
+from genjax.data import Data, load
+from genjax.data.cross_validation import keep_columns
+from genjax.families import rnade
+from genjax.train import Run, fit
+from genjax.train.run_config import resolve
+
+
+@pytest.fixture
+def path(tmp_path):
+    """53 rows of 5 columns: the third is the first again, the last has three values."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(53, 5)) * [1, 10, 2, 0.1, 1] + [0, 5, 1, -3, 0]
+    x[:, 2] = -2 * x[:, 0] + 0.001 * rng.normal(size=53)
+    x[:, 4] = rng.integers(0, 3, 53)
+    np.savez(tmp_path / "table.npz", data=x)
+    return tmp_path / "table.npz"
+
+
+def settings(path, **more):
+    return Data(data=str(path), folds=10, **more)
+
+
+def test_each_row_is_in_test_once_and_in_one_split_of_a_fold(path):
+    whole = np.load(path)["data"].astype(np.float32)
+    tests = []
+    for fold in range(10):
+        splits = load(settings(path, fold=fold)).splits
+        parts = [splits[s]["x"] for s in ("train", "validation", "test")]
+        rows = np.concatenate(parts)
+        assert sorted(map(tuple, rows)) == sorted(map(tuple, whole))
+        assert len(parts[2]) in (5, 6)
+        assert len(parts[1]) == 4  # a tenth of the other 47 or 48
+        tests.append(parts[2])
+    assert sorted(map(tuple, np.concatenate(tests))) == sorted(map(tuple, whole))
+    assert (tests[0] != whole[: len(tests[0])]).any()  # shuffled: files come sorted
+    again = load(settings(path, fold=3)).splits["train"]["x"]
+    np.testing.assert_array_equal(again, load(settings(path, fold=3)).splits["train"]["x"])
+
+
+def test_standardisation_knows_the_training_rows_only(path):
+    raw = load(settings(path, fold=2))
+    found = load(settings(path, fold=2, standardize=True))
+    train = raw.splits["train"]["x"].astype(np.float64)
+    for split in ("train", "validation", "test"):
+        want = (raw.splits[split]["x"] - train.mean(0)) / train.std(0)
+        np.testing.assert_allclose(found.splits[split]["x"], want, rtol=1e-4, atol=1e-5)
+    assert np.abs(found.splits["test"]["x"].mean(0)).max() > 1e-3
+    assert found.splits["train"]["x"].dtype == np.float32
+    assert found.checksum() == raw.checksum()  # of what was read, on any machine
+
+
+def test_the_column_filter():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(500, 4))
+    x[:, 1] = -x[:, 0] + 0.01 * rng.normal(size=500)  # correlation -1
+    x[:, 3] = x[:, 2] + 0.5 * rng.normal(size=500)  # about 0.9
+    assert keep_columns(x, 0.98, 0).tolist() == [0, 2, 3]
+    assert keep_columns(x, 0.8, 0).tolist() == [0, 2]
+    assert keep_columns(x, 0.0, 0).tolist() == [0, 1, 2, 3]
+    x[:, 0] = rng.integers(0, 6, 500)
+    assert keep_columns(x, 0.0, 7).tolist() == [1, 2, 3]
+    assert keep_columns(x, 0.0, 6).tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="no column is left"):
+        keep_columns(x, 0.0, 501)
+
+
+def test_the_filter_is_the_same_in_every_fold(path):
+    for fold in range(10):
+        data = load(settings(path, fold=fold, drop_correlated=0.98, drop_discrete=4))
+        assert data.shape == (3,)
+
+
+def test_the_seed_of_a_run_is_its_fold(path):
+    run = Run(experiment="x", family="rnade", model=rnade.Config(), data=settings(path), seed=13)
+    assert resolve(run, "cpu").data.fold == 3
+    chosen = dataclasses.replace(run, data=settings(path, fold=7))
+    assert resolve(chosen, "cpu").data.fold == 7
+    # A fold by name is none of the recipe's: its record would stand under another's seed.
+    assert recipe_differences(run, chosen, {}) == ["data.fold"]
+    assert recipe_differences(run, dataclasses.replace(run, seed=4), {}) == []
+    plain = dataclasses.replace(run, data=Data())
+    assert resolve(plain, "cpu").data.fold is None
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"folds": 0}, "one table without splits; set --folds 10"),
+        ({"folds": 40}, "53 rows, too few for 40 folds"),
+    ],
+)
+def test_tables_are_refused_in_a_sentence(path, more, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        load(dataclasses.replace(settings(path), **more))
+
+
+def test_settings_are_refused_in_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match="folds must be 2 or above"):
+        Data(folds=1)
+    with pytest.raises(ValueError, match=r"fold must be in 0 .. folds - 1, got 10 of 10"):
+        Data(folds=10, fold=10)
+    with pytest.raises(ValueError, match="for tables of real numbers"):
+        load(Data(data="digits", folds=10))
+    split = tmp_path / "split.npz"
+    np.savez(split, train=np.zeros((9, 2)) + 0.5, test=np.ones((4, 2)) / 3)
+    for settings_of_tables in ({"folds": 3, "fold": 1}, {"drop_correlated": 0.9}):
+        with pytest.raises(ValueError, match="for tables of real numbers"):
+            load(Data(data=str(split), **settings_of_tables))
+    with pytest.raises(ValueError, match="standardize is for real numbers"):
+        load(Data(data="digits", standardize=True))
+    np.savez(tmp_path / "deep.npz", data=np.zeros((4, 2, 2)))
+    with pytest.raises(ValueError, match=r"must be a table \[N, D\], got \[4, 2, 2\]"):
+        load(settings(tmp_path / "deep.npz"))
+    np.savez(tmp_path / "nan.npz", data=np.full((9, 2), np.nan))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        load(settings(tmp_path / "nan.npz"))
+    np.savez(tmp_path / "flat.npz", data=np.ones((60, 2)))
+    with pytest.raises(ValueError, match="constant column"):
+        load(settings(tmp_path / "flat.npz", standardize=True))
+
+
+def test_a_density_of_real_numbers_refuses_integers(tmp_path):
+    model = rnade.Config(shape=(8, 8, 1))
+    run = Run(experiment="x", family="rnade", model=model, data=Data(transform="none"))
+    for transform in ("none", "unit", "symmetric", "threshold"):
+        data = Data(transform=transform)
+        with pytest.raises(ValueError, match="holds 17 levels; set --transform dequantize"):
+            fit(dataclasses.replace(run, data=data), tmp_path, quiet=True)

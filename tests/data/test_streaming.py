@@ -1,0 +1,137 @@
+"""Streams of prepared folders: the rows of memory, in the order of memory, or one sentence."""
+
+import multiprocessing
+import os
+import pathlib
+import pickle
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from support.feeding import TRAIN, swap, write_folder
+from support.reading import one_sentence
+
+from genjax.data import Data, Order, load
+from genjax.data.streaming import Batches, batches
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("stream"))
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    """A folder of its own to damage."""
+    return str(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def source(folder, start=0, steps=8, size=12, names=("x", "label"), mine=None, **settings):
+    rows = load(Data(data=folder, stream="yes", **settings)).streams["train"]
+    return Batches(rows, seed=5, start=start, steps=steps, size=size, mine=mine, names=names)
+
+
+def same(found, folder, start=0, steps=8, size=12, mine=None, **settings):
+    """Hold batches against those taken from memory by the same order."""
+    split = load(Data(data=folder, stream="no", **settings)).splits["train"]
+    order = Order(len(split["x"]), 5)
+    assert len(found) == steps
+    for i, batch in enumerate(found):
+        rows = order.take((start + i) * size, size)
+        rows = rows if mine is None else rows[list(mine)]
+        for name, array in batch.items():
+            assert array.dtype == split[name].dtype
+            np.testing.assert_array_equal(array, split[name][rows])
+
+
+# 61 rows, 12 a step: the eight steps run through one epoch and into the next.
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"limit": 25}, {"validation": 20}, {"limit": 30, "validation": 9, "transform": "static"}],
+)
+def test_rows_and_order_of_memory(folder, start, settings):
+    found = list(batches(source(folder, start, **settings), workers=0))
+    same(found, folder, start, **settings)
+    assert set(found[0]) == {"x", "label"}
+
+
+def test_each_row_once_an_epoch(folder):
+    found = np.concatenate([b["label"] for b in batches(source(folder, 0, 10), workers=0)])
+    assert sorted(found[:TRAIN]) == list(range(TRAIN))  # labels are the numbers of rows
+    assert (found[:59] != found[TRAIN:]).any()  # another order in the next
+
+
+def test_a_part_of_each_batch(folder):
+    mine = (0, 1, 2, 6, 7, 8)
+    found = list(batches(source(folder, 2, mine=mine), workers=0))
+    same(found, folder, 2, mine=mine)
+    assert len(found[0]["x"]) == 6
+
+
+def test_other_processes_read_the_same(folder):
+    settings = {"limit": 40, "validation": 5, "transform": "static"}
+    start = 2
+    found = list(batches(source(folder, start, **settings), workers=2))
+    same(found, folder, start, **settings)
+    assert all(array.flags.owndata for batch in found for array in batch.values())
+    assert not multiprocessing.active_children()
+
+
+def test_what_a_process_is_sent_is_small(folder):
+    assert len(pickle.dumps(source(folder))) < 1000
+
+
+def test_static_draws_belong_to_rows(folder):
+    rows = source(folder, transform="static").rows
+    split = load(Data(data=folder, transform="static")).splits["train"]["x"]
+    np.testing.assert_array_equal(rows.read([60, 2, 3, 3])["x"], split[[60, 2, 3, 3]])
+
+
+def test_a_wrong_row_stops_the_batch_that_needs_it(copy):
+    row = 21
+    place = int(np.flatnonzero(Order(TRAIN, 5).take(0, TRAIN) == row)[0]) // 12
+    rows = source(copy)
+    swap(copy, row)
+    stream = batches(rows, workers=0)
+    for _ in range(place):
+        next(stream)
+    with pytest.raises(ValueError, match=rf"row {row} of split train") as error:
+        next(stream)
+    one_sentence(str(error.value), copy)
+
+
+def test_a_damaged_file_is_a_sentence_from_other_processes_too(copy):
+    path = sorted(pathlib.Path(copy).glob("*-train.array_record-*"))[1]
+    rows, whole = source(copy), path.stat()
+    data = bytearray(path.read_bytes())
+    middle = len(bytes(data).rstrip(b"\0")[:65536].rstrip(b"\0")) // 2
+    data[middle : middle + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    os.utime(path, ns=(whole.st_atime_ns, whole.st_mtime_ns))
+    for workers in (0, 1):
+        with pytest.raises(ValueError, match=r"split train of .* cannot be read") as error:
+            list(batches(rows, workers=workers))
+        one_sentence(str(error.value), copy)
+
+
+def test_a_killed_process_is_a_sentence(folder):
+    stream = batches(source(folder, steps=10_000), workers=1)
+    next(stream)
+    (child,) = multiprocessing.active_children()
+    os.kill(child.pid, signal.SIGKILL)
+    started = time.monotonic()
+    with pytest.raises(OSError, match="a process that reads the data ended") as error:
+        list(stream)
+    one_sentence(str(error.value), "--workers 0")
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("name", ["digits", "small.npz"])
+def test_what_is_read_whole_is_not_streamed(folder, name):
+    path = str(pathlib.Path(folder).parents[1] / name) if name.endswith("npz") else name
+    with pytest.raises(ValueError, match="is read whole and cannot be streamed") as error:
+        load(Data(data=path, stream="yes"))
+    one_sentence(str(error.value), path, "python -m genjax.cli.prepare")

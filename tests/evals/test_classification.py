@@ -1,0 +1,216 @@
+"""Bayes' rule over densities, and how far to trust it."""
+
+import dataclasses
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import linear_gaussian
+from support.helpers import all_images, far_variables, filled
+
+from genjax.evals import (
+    classify,
+    log_posterior,
+    log_prior_of,
+    make_class_likelihood,
+    reliability,
+)
+from genjax.families import fvsbn, gan, pixelcnn, pixelcnn_pp, pixelrnn, vae
+
+
+def test_posterior_is_bayes_rule():
+    likelihood = np.array([[0.2, 0.1, 0.0], [0.01, 0.02, 0.03]])
+    prior = np.array([0.5, 0.25, 0.25])
+    with np.errstate(divide="ignore"):
+        got = np.exp(log_posterior(np.log(likelihood), np.log(prior)))
+    want = likelihood * prior
+    np.testing.assert_allclose(got, want / want.sum(1, keepdims=True), atol=1e-12)
+
+
+def test_posterior_of_densities_no_float_holds():
+    # Densities of images are far below the smallest double.
+    got = np.exp(log_posterior(np.array([[-5000.0, -5001.0]])))
+    np.testing.assert_allclose(got, [[1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))]], rtol=1e-9)
+
+
+def test_no_class_at_all_is_said():
+    with pytest.raises(ValueError, match="no class gives example 1 a probability"):
+        log_posterior(np.array([[0.0, -np.inf], [-np.inf, -np.inf]]))
+    with pytest.raises(ValueError, match=r"log_prior must be \[2\]"):
+        log_posterior(np.zeros((1, 2)), np.zeros(3))
+    with pytest.raises(ValueError, match=r"must be \[N, C\]"):
+        log_posterior(np.zeros(3))
+
+
+def test_prior_is_the_share():
+    np.testing.assert_allclose(np.exp(log_prior_of(np.array([0, 2, 2, 2]), 4)), [0.25, 0, 0.75, 0])
+
+
+def test_accuracy_confusion_and_nats():
+    p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
+    found = classify(np.log(p), np.array([0, 1, 1, 0]))
+    assert found.accuracy == 0.75
+    assert found.std_error == pytest.approx(np.sqrt(0.75 * 0.25 / 4))
+    assert found.confusion.tolist() == [[2, 0], [1, 1]]  # the true class is the row
+    assert found.nats == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7]).mean())
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        classify(np.log(p), np.array([0, 1, 2, 0]))
+
+
+def test_calibration_by_hand():
+    # Two bins in use: 0.95 twice and right once, 0.55 twice and right twice.
+    p = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45], [0.55, 0.45]])
+    labels = np.array([0, 1, 0, 0])
+    bins = reliability(np.log(p), labels, bins=10)
+    assert [b["accuracy"] for b in bins] == [1.0, 0.5]
+    assert [b["confidence"] for b in bins] == pytest.approx([0.55, 0.95])
+    found = classify(np.log(p), labels, bins=10)
+    assert found.calibration_error == pytest.approx(0.5 * 0.45 + 0.5 * 0.45)
+
+
+def test_a_calibrated_posterior_has_almost_no_error():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([1.0, 1.0, 1.0], 40_000)
+    labels = (p.cumsum(1) < rng.random((40_000, 1))).sum(1)
+    assert classify(np.log(p), labels).calibration_error < 0.01
+    sharp = log_posterior(5 * np.log(p))
+    assert classify(sharp, labels).calibration_error > 0.15
+
+
+def test_certainty_has_a_bin():
+    found = classify(np.log(np.array([[1.0, 1e-300]])), np.array([0]))
+    assert found.calibration_error == pytest.approx(0)
+
+
+# By a bound.
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def two_classes():
+    """Two Gaussian classes that overlap, their draws, and Bayes' posterior in closed form."""
+    config = linear_gaussian.Config(classes=2)
+    variables = linear_gaussian.make(config, apart=0.7)
+    variables["params"]["log_std"] += 0.7  # wider than the posterior: weights without long tails
+    label = (np.random.default_rng(4).random(600) < 0.3).astype(np.int32)
+    _, x, label = linear_gaussian.draw(config, variables, 5, len(label), label)
+    exact = [linear_gaussian.exact(config, variables, x, c) for c in range(2)]
+    return config, variables, x, label, np.stack(exact, axis=1)
+
+
+def test_classes_by_a_bound_are_those_of_bayes(two_classes):
+    config, variables, x, label, exact = two_classes
+    call = make_class_likelihood(linear_gaussian, config, num_samples=500)
+    bound = call(variables, x, KEY, 128)
+    assert bound.shape == (600, 2)
+    assert bound.dtype == np.float64
+    prior = log_prior_of(label, 2)
+    by_bound, bayes = (classify(log_posterior(b, prior), label) for b in (bound, exact))
+    assert 0.7 < bayes.accuracy < 0.97  # they overlap: there is something to get wrong
+    assert by_bound.accuracy == pytest.approx(bayes.accuracy, abs=0.01)
+    assert by_bound.nats == pytest.approx(bayes.nats, abs=0.02)
+    assert by_bound.calibration_error == pytest.approx(bayes.calibration_error, abs=0.02)
+    np.testing.assert_allclose(bound, exact, atol=0.3)
+
+
+def test_the_noise_is_the_same_for_every_class(two_classes):
+    """So it cancels: with one sample, differences of classes that do not differ are none."""
+    config, variables, x, *_ = two_classes
+    params = variables["params"]
+    alike = {"params": {**params, "b": jnp.broadcast_to(params["b"][:1], params["b"].shape)}}
+    bound = make_class_likelihood(linear_gaussian, config)(alike, x, KEY, 250)
+    np.testing.assert_array_equal(bound[:, 0], bound[:, 1])
+
+
+def test_one_model_a_class_by_bounds(two_classes):
+    config, variables, x, _, exact = two_classes
+    single = dataclasses.replace(config, classes=0)
+    params = variables["params"]
+    models = [{"params": {**params, "b": params["b"][c : c + 1]}} for c in range(2)]
+    call = make_class_likelihood(linear_gaussian, single, num_samples=500)
+    np.testing.assert_allclose(call(models, x, KEY, 200), exact, atol=0.3)
+    with pytest.raises(ValueError, match="set classes, or give a list of variables"):
+        call(models[0], x, KEY, 200)
+
+
+def test_a_family_with_a_prior_over_classes_is_asked_for_all_at_once(two_classes):
+    config, variables, x, _, exact = two_classes
+    prior = np.log([0.9, 0.1])
+
+    def log_joint_bound(config, variables, x, key, num_samples):
+        each = [
+            linear_gaussian.log_prob_bound(
+                config, variables, x, key, num_samples, label=jnp.full(len(x), c)
+            )
+            for c in range(2)
+        ]
+        return jnp.stack(each, axis=1) + prior[None]
+
+    joint = types.SimpleNamespace(**vars(linear_gaussian), log_joint_bound=log_joint_bound)
+    found = make_class_likelihood(joint, config, num_samples=500)(variables, x[:50], KEY, 20)
+    expected = log_posterior(exact[:50], prior)
+    np.testing.assert_allclose(np.exp(log_posterior(found)), np.exp(expected), atol=0.05)
+
+
+def test_exact_families_classify_by_their_density():
+    config = fvsbn.tiny()
+    models = [far_variables(fvsbn, config, seed) for seed in (1, 2, 3)]
+    x = all_images(config.shape)[:70]
+    found = make_class_likelihood(fvsbn, config)(models, x, KEY, 32)
+    expected = np.stack([fvsbn.log_prob(config, v, x) for v in models], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="only samples: it has no likelihood"):
+        make_class_likelihood(gan, gan.tiny())
+
+
+@pytest.mark.parametrize("family", [pixelcnn, pixelcnn_pp, pixelrnn])
+def test_an_exact_density_that_is_told_a_label_classifies(family):
+    """p(y | x) by Bayes' rule over all images of a conditional density."""
+    config = dataclasses.replace(family.tiny(), classes=3)
+    variables = filled(lambda key: family.init(config, key), scale=1.0)
+    x = np.asarray(all_images(config.shape))
+    call = make_class_likelihood(family, config)
+    found = call(variables, x, jax.random.key(0), 512)
+    assert found.shape == (512, 3)
+    np.testing.assert_allclose(np.exp(found).sum(axis=0), 1, atol=1e-5)
+    posterior = np.exp(log_posterior(found))
+    # Drawn from the model, images are named right as often as the best rule names them.
+    joint = np.exp(found) / 3
+    best = joint.max(axis=1).sum()
+    assert (joint * (posterior == posterior.max(axis=1, keepdims=True))).sum() == pytest.approx(
+        best
+    )
+    assert best > 1 / 3 + 0.03  # the label says something
+
+
+def test_a_vae_that_is_told_a_label_classifies_by_its_bound():
+    """Against quadrature over its latent, class by class."""
+    config = vae.Config(shape=(3, 3, 1), latent=1, hidden=(6,), classes=2)
+    variables = filled(lambda key: vae.init(config, key), scale=0.7, seed=3)
+    x = jnp.asarray(np.asarray(all_images(config.shape))[::50])
+    grid = np.linspace(-9, 9, 601)
+    z = jnp.asarray(grid[:, None], jnp.float32)
+
+    @jax.jit
+    def given_z(one, label):
+        every = jnp.broadcast_to(one[None], (601, 3, 3, 1))
+        return vae.log_likelihood(config, variables, every, z, jnp.full(601, label))
+
+    normal = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi)
+    exact = np.array(
+        [
+            [
+                np.log(np.trapezoid(np.exp(np.asarray(given_z(one, c), np.float64)) * normal, grid))
+                for c in range(2)
+            ]
+            for one in x
+        ]
+    )
+    assert np.ptp(exact, axis=1).max() > 0.5  # the label says something
+    bound = make_class_likelihood(vae, config, num_samples=4000)(variables, x, KEY, 6)
+    np.testing.assert_allclose(bound, exact, atol=0.1)
+    posterior = np.exp(log_posterior(bound))
+    np.testing.assert_allclose(posterior, np.exp(log_posterior(exact)), atol=0.03)

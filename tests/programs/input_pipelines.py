@@ -1,0 +1,45 @@
+"""`feeds.py FOLDER [PORT PROCESS]`: what 8 devices are fed, alone or as one of two processes.
+
+Prints JSON: for every case a number a batch, and how many rows this process decoded for it.
+"""
+
+import json
+import sys
+import warnings
+
+import jax
+from support.feeding import CASES, crcs, fed, feeding
+
+from genjax.data.tfds_folder import Prepared
+from genjax.train import make_mesh
+
+warnings.simplefilter("error")
+
+
+def main() -> None:
+    folder, *place = sys.argv[1:]
+    if place:
+        port, process = place
+        jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(process))
+    assert jax.device_count() == 8
+    read, rows = Prepared.read, []
+
+    def counting(self, indices, names=None):
+        if len(indices) > 1:  # less is a look at the shape
+            rows.append(len(indices))
+        return read(self, indices, names)
+
+    out = {}
+    for name, options in CASES.items():
+        rows.clear()
+        Prepared.read = counting
+        run = feeding(folder, stream="yes", workers=0, batch=16, steps=7, **options)
+        found = crcs(fed(run, first=2, mesh=make_mesh()))
+        Prepared.read = read
+        test = 16  # is read whole, by every process
+        out[name] = {"crcs": found, "rows": sum(rows) - test}
+    print(json.dumps(out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""For tests of streams: small prepared folders, and what every step of a run is fed."""
+
+import dataclasses
+import pathlib
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from genjax import data as data_room
+from genjax.core import GanObjective
+from genjax.data import Data, Dataset, load, save_npz
+from genjax.data.prepare import Writing, prepare
+from genjax.families import gan, nade
+from genjax.train import Run, Train, compile_step, make_mesh
+from genjax.train.input_pipeline import InputPipeline
+from genjax.train.run_config import TwoOptimizers
+
+TRAIN = 61  # rows: no batch size divides it
+# What programs/feeds.py feeds to 8 devices.
+CASES = {
+    "one network": dict(per_call=3, transform="dynamic"),
+    "several critic steps": dict(critics=3, per_call=1, transform="static"),
+}
+
+
+def write_folder(
+    root: pathlib.Path, levels: int = 17, splits: tuple[str, ...] = ("train", "test")
+) -> str:
+    """A prepared folder of 3x3 images, every one another, in files of 16."""
+    rng = np.random.default_rng(levels)
+    counts = {"train": TRAIN, "validation": 16, "test": 16}
+    arrays = {}
+    for split in splits:
+        x = rng.integers(0, levels, (counts[split], 3, 3, 1), np.uint8)
+        x.reshape(len(x), -1)[:, 0] = levels - 1
+        arrays[split] = {"x": x, "label": np.arange(len(x), dtype=np.int32)}
+    root.mkdir(parents=True, exist_ok=True)
+    save_npz(Dataset("small", arrays, levels), root / "small.npz")
+    writing = Writing(name="small", shard_examples=16)
+    return str(prepare(str(root / "small.npz"), root, writing).folder)
+
+
+def feeding(
+    folder: str, critics: int = 0, per_call: int = 1, steps: int = 9, batch: int = 8, **data: Any
+) -> Run:
+    """Settings of a run whose feed is looked at; with `critics`, a GAN of so many critic steps."""
+    family = "gan" if critics else "nade"
+    model: Any = nade.Config(shape=(3, 3, 1))
+    if critics:
+        model = dataclasses.replace(gan.tiny(), method=GanObjective(critic_steps=critics))
+    return Run(
+        experiment="feeding",
+        family=family,
+        model=model,
+        data=Data(data=folder, **data),
+        optimizer=TwoOptimizers() if critics else None,
+        train=Train(steps=steps, batch_size=batch, steps_per_call=per_call),
+        seed=3,
+    )
+
+
+class Place(NamedTuple):
+    """What a step needs of a state."""
+
+    key: jax.Array
+    step: jax.Array
+
+
+def fed(run: Run, first: int = 0, mesh: Any = None) -> list[dict[str, np.ndarray]]:
+    """The batches of steps `first` and on, as the step gets them: transformed, on the device."""
+    mesh = mesh or make_mesh(jax.devices()[:1])
+    dataset = load(run.data)
+    critics = getattr(run.model, "critic_steps", 0)
+    feed = InputPipeline(run, dataset, {"x", "label"}, mesh, critics)
+    assert feed.resident == (run.data.stream == "no")
+    state = Place(jax.random.key(run.seed), jax.numpy.int32(first))
+    step, out, calls = first, [], {}
+    while step < run.train.steps:
+        # As in Trainer.train: calls are aligned, and the first and last may be shorter.
+        every = run.train.steps_per_call
+        length = min(every - step % every, run.train.steps - step)
+        if length not in calls:
+            calls[length] = compile_step(
+                lambda state, batch: (state._replace(step=state.step + 1), batch),
+                mesh=mesh,
+                steps_per_call=length,
+                lead=1 if critics else 0,
+                transform=data_room.make_transform(run.data.transform, dataset.levels),
+                resident=feed.resident,
+                window=feed.resident,
+            )
+        state, batches = calls[length](state, *feed.take(step, length))
+        batches = {k: np.asarray(v) for k, v in batches.items()}
+        out += (
+            [batches]
+            if length == 1
+            else [{k: v[i] for k, v in batches.items()} for i in range(length)]
+        )
+        step += length
+    feed.close()
+    return out
+
+
+def crcs(batches: list[dict[str, np.ndarray]]) -> list[int]:
+    """One number a batch, of all its bytes."""
+    out = []
+    for batch in batches:
+        crc = 0
+        for name in sorted(batch):
+            crc = zlib.crc32(f"{name} {batch[name].shape} {batch[name].dtype}".encode(), crc)
+            crc = zlib.crc32(np.ascontiguousarray(batch[name]).data, crc)
+        out.append(crc)
+    return out
+
+
+def swap(folder: str, row: int, split: str = "train") -> None:
+    """Put another row in the place of one: the files stay whole, of the same sizes and times."""
+    import os
+
+    from array_record.python import array_record_module as module
+
+    path = sorted(pathlib.Path(folder).glob(f"*-{split}.array_record-*"))[row // 16]
+    before = path.stat()
+    reader = module.ArrayRecordReader(str(path))
+    records = [reader.read([i])[0] for i in range(reader.num_records())]
+    reader.close()
+    records[row % 16] = records[row % 16 - 1]
+    writer = module.ArrayRecordWriter(str(path), "group_size:1")
+    for record in records:
+        writer.write(record)
+    writer.close()
+    assert path.stat().st_size == before.st_size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

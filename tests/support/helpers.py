@@ -1,0 +1,303 @@
+"""What several test files need: tiny cases of every family, and exhaustive checks of a density."""
+
+import dataclasses
+import functools
+import itertools
+import math
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy import stats
+
+from experiments.benchmarks import flops
+from genjax import families
+from genjax.core import init_state
+from genjax.families import FAMILIES
+
+ROOT = pathlib.Path(__file__).parents[2]
+NAMES = sorted(FAMILIES)
+# One of a kind: JAX makes its pmap of shard_map, inside of which every family's losses are run.
+PMAPPED = ("dcgan", "gan", "nade", "pixelcnn", "vae")
+
+
+def exact_binary() -> list[str]:
+    """Families whose probabilities of all images can be added up."""
+    traits = {name: families.get(name).TRAITS for name in NAMES}
+    return [n for n, t in traits.items() if t.data == "binary" and t.density == "exact"]
+
+
+def descended() -> list[str]:
+    """Families fitted by gradient."""
+    return [n for n in NAMES if families.get(n).TRAITS.fit == "gradient"]
+
+
+def two_players() -> list[str]:
+    """Families of two networks, trained against each other."""
+    return [n for n in NAMES if hasattr(families.get(n), "make_steps")]
+
+
+def loss_names(family: Any) -> list[str]:
+    """`loss`, or one a network."""
+    return ["loss"] if hasattr(family, "loss") else ["discriminator_loss", "generator_loss"]
+
+
+def make_optimizer(family: Any, learning_rate: float = 1e-2) -> Any:
+    if family.TRAITS.fit != "gradient":
+        return None
+    if hasattr(family, "Optimizers"):
+        return family.Optimizers(*(optax.adam(learning_rate) for _ in family.Optimizers._fields))
+    return optax.adam(learning_rate)
+
+
+@functools.lru_cache
+def state_builder(family: Any, config: Any, ema: bool = False) -> Any:
+    """`build(key) -> State`, compiled once for all tests of a family."""
+    optimizer = make_optimizer(family)
+    return jax.jit(lambda key: init_state(family, config, optimizer, key, ema=ema))
+
+
+@functools.lru_cache
+def compiled_step(family: Any, config: Any) -> Any:
+    """The family's step, compiled once for all tests that only need it to run."""
+    return jax.jit(family.make_step(config, make_optimizer(family)), donate_argnums=0)
+
+
+def jitted(family: Any, name: str, config: Any) -> Any:
+    """A family's function of (variables, ...), compiled: op by op takes several times as long.
+
+    Traced anew each time, so that a test may break the family between two calls.
+    """
+    return jax.jit(functools.partial(getattr(family, name), config))
+
+
+def make_state(family: Any, config: Any, seed: int = 0, ema: bool = False) -> Any:
+    return state_builder(family, config, ema)(jax.random.key(seed))
+
+
+def make_batch(family: Any, config: Any, size: int = 16, seed: int = 1) -> dict[str, jax.Array]:
+    """A batch as the spec says: normal numbers for real data, else zeros and ones, which are valid
+    for binary data and for images alike."""
+    out = {}
+    for i, (name, spec) in enumerate(family.batch_spec(config, size).items()):
+        key = jax.random.fold_in(jax.random.key(seed), i)
+        if family.TRAITS.data == "real":
+            out[name] = jax.random.normal(key, spec.shape, spec.dtype)
+            continue
+        out[name] = jax.random.bernoulli(key, 0.3, spec.shape).astype(spec.dtype)
+    return out
+
+
+def single(batch: Any, config: Any) -> Any:
+    """The batch of one critic step: what a loss takes."""
+    if getattr(config, "critic_steps", 1) == 1:
+        return batch
+    return jax.tree.map(lambda a: a[0], batch)
+
+
+def far_variables(family: Any, config: Any, seed: int = 5) -> Any:
+    """Parameters well away from initialisation; lopsided counts in every table."""
+    variables = jax.jit(lambda key: family.init(config, key))(jax.random.key(seed))
+    if family.TRAITS.fit == "counting":
+        rng = np.random.default_rng(seed)
+        buffers = jax.tree.map(
+            lambda b: jnp.asarray(rng.geometric(0.2, b.shape) - 1, b.dtype), variables["buffers"]
+        )
+        return {**variables, "buffers": buffers}
+    leaves, treedef = jax.tree.flatten(variables["params"])
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    moved = [p + jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    return {**variables, "params": jax.tree.unflatten(treedef, moved)}
+
+
+def filled(make: Any, *inputs: Any, scale: float = 0.4, seed: int = 1) -> Any:
+    """What `make(key, *inputs)` gives, with normal numbers of NumPy's making in its float leaves.
+
+    Compiling an initialiser, and all the more running it op by op, takes longer than most tests.
+    """
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(make, jax.random.key(0), *inputs)
+    return jax.tree.map(
+        lambda s: (
+            jnp.asarray(scale * rng.normal(size=s.shape), s.dtype)
+            if jnp.issubdtype(s.dtype, jnp.floating)
+            else jnp.zeros(s.shape, s.dtype)
+        ),
+        shapes,
+    )
+
+
+def single_order(config: Any) -> Any:
+    """The same parameters under one order: of an ensemble of masks, its first member.
+
+    An average over masks is a density without conditionals; `order` and `logits` are a member's.
+    """
+    return dataclasses.replace(config, masks=1) if getattr(config, "masks", 1) > 1 else config
+
+
+def all_images(shape: tuple[int, ...]) -> jax.Array:
+    """Every binary image: `[2^D, *shape]`."""
+    bits = list(itertools.product([0.0, 1.0], repeat=math.prod(shape)))
+    return jnp.asarray(bits, jnp.float32).reshape(-1, *shape)
+
+
+def total_probability(family: Any, config: Any, variables: Any) -> float:
+    """Sum of p(x) over every image, in float64."""
+    log_p = jitted(family, "log_prob", config)(variables, all_images(config.shape))
+    return float(np.exp(np.asarray(log_p, np.float64)).sum())
+
+
+def leaks(family: Any, config: Any, variables: Any) -> list[tuple[int, int]]:
+    """(i, j): the logit of the i-th pixel in order changes with the j-th, and j >= i.
+
+    Every image is flipped in every pixel, so nothing that depends on a pixel can hide from it.
+    """
+    x = all_images(config.shape)
+    order = np.asarray(family.order(config))
+    found = []
+    logits = jitted(family, "logits", config)
+    base = np.asarray(logits(variables, x)).reshape(len(x), -1)[:, order]
+    for j, pixel in enumerate(order):
+        flipped = np.asarray(x).reshape(len(x), -1).copy()
+        flipped[:, pixel] = 1 - flipped[:, pixel]
+        other = logits(variables, jnp.asarray(flipped.reshape(x.shape)))
+        changed = np.abs(np.asarray(other).reshape(len(x), -1)[:, order] - base).max(0) > 1e-6
+        found += [(i, j) for i in np.flatnonzero(changed) if j >= i]
+    return found
+
+
+def jacobian_leaks(family: Any, config: Any, variables: Any) -> list[tuple[int, int]]:
+    """The same of the logits' Jacobian, at real-valued inputs."""
+    order = np.asarray(family.order(config))
+    x = jax.random.uniform(jax.random.key(3), (4, *config.shape))
+
+    def in_order(x: jax.Array) -> jax.Array:
+        return family.logits(config, variables, x[None]).reshape(-1)[order]
+
+    dense = jax.jit(jax.vmap(jax.jacobian(in_order)))(x).reshape(4, order.size, -1)[:, :, order]
+    nonzero = np.abs(np.asarray(dense)).max(0) > 0
+    return [(int(i), int(j)) for i, j in np.argwhere(nonzero) if j >= i]
+
+
+def sample_p_value(family: Any, config: Any, variables: Any, n: int = 50_000) -> float:
+    """Chi-squared test of the frequencies of `n` samples against the exact probabilities."""
+    draw = jax.jit(lambda v, k: family.sample(config, v, k, n))
+    samples = np.asarray(draw(variables, jax.random.key(11))).reshape(n, -1)
+    index = samples.astype(int) @ (2 ** np.arange(samples.shape[1])[::-1])
+    seen = np.bincount(index, minlength=2 ** samples.shape[1]).astype(np.float64)
+    log_p = jitted(family, "log_prob", config)(variables, all_images(config.shape))
+    expected = np.exp(np.asarray(log_p, np.float64)) * n
+    # Cells too rare for the approximation are pooled into one.
+    rare = expected < 5
+    seen = np.append(seen[~rare], seen[rare].sum())
+    expected = np.append(expected[~rare], expected[rare].sum())
+    if expected[-1] < 5:
+        seen[-2:], expected[-2:] = [seen[-2:].sum(), 0], [expected[-2:].sum(), 0]
+        seen, expected = seen[:-1], expected[:-1]
+    statistic = ((seen - expected) ** 2 / expected).sum()
+    return float(stats.chi2.sf(statistic, len(expected) - 1))
+
+
+def environment(devices: int = 1, **more: str) -> dict[str, str]:
+    """What a fresh process of the tests needs: the paths, and so many virtual CPU devices."""
+    found = dict(os.environ, JAX_PLATFORMS="cpu", **more)
+    found["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    count = f"--xla_force_host_platform_device_count={devices}"
+    found["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}".strip()
+    return found
+
+
+def run_program(
+    name: str, *arguments: str, devices: int = 1, check: bool = True, timeout: int = 600
+) -> subprocess.CompletedProcess:
+    """A file of tests/programs in a fresh process, on so many virtual CPU devices."""
+    return run_python(
+        str(ROOT / "tests" / "programs" / name),
+        *arguments,
+        devices=devices,
+        check=check,
+        timeout=timeout,
+    )
+
+
+def run_two(name: str, *arguments: str) -> list[str]:
+    """Two processes of a file of tests/programs, four devices each; the last line of each.
+
+    The program is given the arguments with a free port for `PORT`, and its own number, 0 or 1,
+    for `PROCESS`.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    program = str(ROOT / "tests" / "programs" / name)
+    both = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                program,
+                *({"PORT": port, "PROCESS": str(i)}.get(a, a) for a in arguments),
+            ],
+            env=environment(devices=4),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=240) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    for process, (_, error) in zip(both, said, strict=True):
+        assert process.returncode == 0, error[-3000:]
+    return [output.splitlines()[-1] for output, _ in said]
+
+
+def run_python(
+    *arguments: str, devices: int = 1, check: bool = True, timeout: int = 300, **env: str
+) -> subprocess.CompletedProcess:
+    """A fresh interpreter in the repository root, warnings as errors but for the asked-for ones."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment(devices, **env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stderr[-4000:]}")
+    return done
+
+
+def same_by_all(family, config, variables, label, **told):
+    """What every way to draw makes of one key: the same images, of which these are."""
+    x = [
+        np.asarray(
+            jax.jit(
+                lambda key, m=m: family.sample(
+                    config, variables, key, len(label), label=label, method=m, **told
+                )
+            )(jax.random.key(3))
+        )
+        for m in ("naive", "cached", "parallel")
+    ]
+    np.testing.assert_array_equal(x[1], x[0])
+    np.testing.assert_array_equal(x[2], x[0])
+    return x[0]
+
+
+def equations(jaxpr):
+    """All of a traced function, with those of the functions in it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in flops.inside(equation.params):
+            yield from equations(inner)

@@ -1,0 +1,235 @@
+"""Small Configs of every family that has a peer in PyTorch, and what both sides make of them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from experiments.benchmarks import peers, speed
+from experiments.benchmarks.peers.layers import flattened
+from genjax import families
+from genjax.families import (
+    dcgan,
+    fvsbn,
+    gan,
+    hierarchical_vae,
+    infogan,
+    m2,
+    made,
+    nade,
+    orderless_nade,
+    pixelcnn,
+    pixelcnn_pp,
+    pixelrnn,
+    rnade,
+    vae,
+)
+
+torch.set_num_threads(1)
+
+SHAPE = (5, 5, 1)
+KEY = jax.random.key(3)
+PIXELS = dict(layers=2, features=4, head=5)
+WIDE = dict(shape=(6, 5, 2), generator_widths=(6, 4), discriminator_widths=(4, 6), latent=3)
+CODES = dict(shape=(6, 5, 1), generator_widths=(4, 3), discriminator_widths=(3, 4), latent=3)
+CODES |= dict(generator_dense=(6,), discriminator_dense=(5,), code_hidden=4)
+
+CONFIGS = {
+    "fvsbn": fvsbn.Config(shape=SHAPE),
+    "nade": nade.Config(shape=SHAPE, hidden=6),
+    "nade_loop": nade.Config(shape=SHAPE, hidden=6, activation="sigmoid", order="raster"),
+    "made": made.Config(shape=SHAPE, hidden=(8, 7), activation="softplus"),
+    "made_masks": made.Config(shape=SHAPE, hidden=(8,), masks=3, direct=False),
+    "pixelcnn": pixelcnn.Config(shape=SHAPE, **PIXELS),
+    "pixelcnn_levels": pixelcnn.Config(shape=(5, 4, 3), levels=5, first=5, **PIXELS),
+    "pixelcnn_masked": pixelcnn.Config(shape=(4, 5, 2), levels=3, network="masked", **PIXELS),
+    "vae": vae.Config(shape=SHAPE, hidden=(7, 6), latent=3),
+    "vae_iwae": vae.Config(
+        shape=SHAPE, hidden=(7,), latent=3, objective="iwae", latent_samples=4, activation="relu"
+    ),
+    "vae_resnet": vae.Config(
+        shape=(7, 6, 2),
+        encoder="resnet",
+        decoder="resnet",
+        channels=(2, 3, 2),
+        blocks=1,
+        hidden=(7,),
+        latent=3,
+    ),
+    "gan": gan.Config(
+        shape=SHAPE,
+        latent=4,
+        generator_hidden=(8, 7),
+        discriminator_hidden=(6, 5),
+        pieces=3,
+        input_dropout=0.0,
+        hidden_dropout=0.0,
+    ),
+    "gan_relu": gan.Config(
+        shape=(2,),
+        latent=4,
+        noise="normal",
+        output="linear",
+        generator_hidden=(8,),
+        discriminator_hidden=(6,),
+        activation="relu",
+        input_dropout=0.0,
+        hidden_dropout=0.0,
+    ),
+    "dcgan": dcgan.Config(**WIDE),
+    "dcgan_dense": dcgan.Config(
+        **WIDE, kernel=4, generator_dense=(5,), discriminator_dense=(7,), noise="normal"
+    ),
+    "orderless_nade": orderless_nade.Config(shape=SHAPE, hidden=(7, 6), orders=3),
+    "orderless_nade_1": orderless_nade.Config(
+        shape=SHAPE, hidden=(7,), activation="sigmoid", input_masks=False
+    ),
+    "rnade": rnade.Config(shape=(7,), hidden=6, components=3, order="random"),
+    "pixelrnn": pixelrnn.Config(shape=(5, 4, 1), **PIXELS),
+    "pixelrnn_skip": pixelrnn.Config(
+        shape=(4, 5, 2), levels=4, residual=False, skip=True, **PIXELS
+    ),
+    "pixelrnn_row": pixelrnn.Config(shape=SHAPE, network="row", skip=True, **PIXELS),
+    "pixelcnn_pp": pixelcnn_pp.Config(
+        shape=(5, 6, 3), features=4, blocks=1, halvings=2, components=3, dropout=0.0
+    ),
+    "hierarchical_vae": hierarchical_vae.Config(
+        shape=SHAPE, latent=(4, 3), hidden=(6, 5), objective="iwae", latent_samples=4
+    ),
+    "hierarchical_vae_elbo": hierarchical_vae.Config(
+        shape=SHAPE, latent=(4, 3, 2), hidden=(6, 5, 4), depth=1, latent_samples=2
+    ),
+    "m2": m2.Config(shape=SHAPE, classes=4, latent=3, hidden=(6, 5), weight_prior=0.01),
+    "infogan": infogan.Config(**CODES),
+    "infogan_width": infogan.Config(
+        **CODES,
+        categorical=(3, 4),
+        uniform=(2,),
+        gaussian=(2,),
+        weights=(1.0, 0.5, 0.3, 2.0),
+        code_width=True,
+    ),
+    "dcgan_even": dcgan.Config(**{**WIDE, "shape": (8, 8, 1)}, kernel=3),
+}
+FORMS = {"nade_loop": {"form": "loop"}}
+
+
+def family_of(name):
+    config = CONFIGS[name]
+    found = type(config).__module__.rsplit(".", 1)[1]
+    return families.get(found), peers.get(found), config
+
+
+def randomised(family, config):
+    """Variables as after some training: no zeros, and variances above 0."""
+    rng = np.random.default_rng(0)
+    tree = jax.eval_shape(lambda key: family.init(config, key), KEY)
+    draw = lambda leaf: jnp.asarray(0.4 * rng.normal(size=leaf.shape), leaf.dtype)  # noqa: E731
+    variables = jax.tree.map(draw, tree)
+    if "batch_stats" in variables:
+        positive = lambda leaf: 0.1 + jnp.abs(leaf)  # noqa: E731
+        variables["batch_stats"] = jax.tree.map(positive, variables["batch_stats"])
+    return variables
+
+
+def noise_of(name, key, config=None):
+    """The random numbers that a JAX loss draws from a key, as a peer takes them."""
+    family, _, own = family_of(name)
+    config = config or own
+    if isinstance(config, vae.Config):
+        return tensor(jax.random.normal(key, (config.latent_samples, 3, config.latent)))
+    if isinstance(config, made.Config) and config.masks > 1:
+        return int(jax.random.randint(jax.random.split(key)[0], (), 0, config.masks))
+    if isinstance(config, m2.Config):
+        return tensor(jax.random.normal(key, (3, config.classes, config.latent)))
+    if isinstance(config, hierarchical_vae.Config):
+        of_layers = functools.partial(jax.random.split, num=len(config.latent))
+        drawn = [
+            [jax.random.normal(of_layers(one)[i], (3, z)) for i, z in enumerate(config.latent)]
+            for one in jax.random.split(key, config.latent_samples)
+        ]
+        return [tensor(jnp.stack(layer)) for layer in zip(*drawn, strict=True)]
+    if isinstance(config, orderless_nade.Config):
+        pixel_key, subset_key, _ = jax.random.split(key, 3)
+        x = jnp.zeros((3, 25))
+        pixel = jax.random.randint(pixel_key, (3, 1), 0, 25)
+        return tensor(orderless_nade._seen_before(subset_key, pixel, x))
+    if hasattr(family, "noise"):
+        return tensor(family.noise(config, jax.random.split(key)[0], size_of(family)))
+    return None
+
+
+def tensor(a):
+    return torch.from_numpy(np.array(a))
+
+
+def network_of(name, variables):
+    _, peer, config = family_of(name)
+    return peer.build(config, jax.tree.map(np.asarray, variables), **FORMS.get(name, {}))
+
+
+@functools.cache
+def case(name):
+    """Variables, a batch, and the loss of JAX with its gradient, of each player where there are
+    two: `{loss name: (nats, {path: gradient})}`."""
+    family, _, config = family_of(name)
+    variables = randomised(family, config)
+    batch = speed.random_batch(family, config, size_of(family), jax.random.key(1))
+    if isinstance(config, m2.Config):
+        batch["label"] = jnp.asarray([2, -1, 0], jnp.int32)
+    return variables, batch, reference(name, variables, batch)
+
+
+def reference(name, variables, batch):
+    family, _, config = family_of(name)
+    found = {}
+    for loss_name in losses_of(family):
+        own = loss_name.removesuffix("_loss") if loss_name != "loss" else None
+
+        @jax.jit
+        def both(params, batch, loss_name=loss_name):
+            def mean(params):
+                nats, _ = getattr(family, loss_name)(
+                    config, {**variables, "params": params}, batch, KEY
+                )
+                return nats.mean(), nats
+
+            return jax.grad(mean, has_aux=True)(params)
+
+        grads, nats = both(variables["params"], batch)
+        kept = {own: grads[own]} if own else grads
+        found[loss_name] = (np.asarray(nats), flattened(jax.tree.map(np.asarray, kept)))
+    return found
+
+
+def size_of(family):
+    # Batch norm's variance of three numbers has lost digits in either library.
+    return 12 if hasattr(family, "discriminator_loss") else 3
+
+
+def losses_of(family):
+    return ["loss"] if hasattr(family, "loss") else ["discriminator_loss", "generator_loss"]
+
+
+def of_peer(name, network, batch):
+    """The same of the peer."""
+    family, peer, config = family_of(name)
+    found, leaves = {}, network.leaves()
+    for loss_name in losses_of(family):
+        nats = getattr(peer, loss_name)(network, config, batch, noise_of(name, KEY))
+        network.zero_grad(set_to_none=True)
+        nats.mean().backward()
+        own = "" if loss_name == "loss" else loss_name.removesuffix("_loss") + "/"
+        grads = {
+            path: layout(tensor.grad).numpy()
+            for path, (tensor, layout) in leaves.items()
+            if path.startswith(own)
+        }
+        found[loss_name] = (nats.detach().numpy(), grads)
+    return found
+
+
+def as_tensors(batch):
+    return {k: tensor(v) for k, v in batch.items()}

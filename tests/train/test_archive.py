@@ -1,0 +1,222 @@
+"""Packs come back bit for bit, or are refused in a sentence; nothing is lost on the way."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tarfile
+
+import pytest
+
+from genjax.train.archive import PART_BYTES, create_archive, extract_archive
+
+
+def make_run(root, name, *, finished=False, best=True, size=5000):
+    """A run folder with checkpoints of random bytes, which do not compress."""
+    files = {"config.json": b"{}", "checkpoints/latest/20/state": os.urandom(size)}
+    files["metrics.jsonl"] = b'{"step": 1}\n'
+    files["profile/trace"] = b"large and of no use elsewhere"
+    if best:
+        files["checkpoints/best/10/state"] = os.urandom(size)
+    if finished:
+        files["record.json"] = b"{}"
+    for path, data in files.items():
+        (root / name / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / name / path).write_bytes(data)
+    return root / name
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def without_profile(run):
+    return {k: v for k, v in contents(run).items() if not k.startswith("profile")}
+
+
+def write_pack(folder, data):
+    """A pack with a true SHA-256 around any bytes: what a hand, not a cable, has changed."""
+    folder.mkdir()
+    (folder / "pack.000").write_bytes(data)
+    part = {"name": "pack.000", "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "pack.json").write_text(json.dumps({"parts": [part], "bytes": len(data)}))
+    return folder
+
+
+def write_tar(folder, *names, kind=tarfile.REGTYPE, link=""):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, link
+            member.size = 4 if kind == tarfile.REGTYPE else 0
+            tar.addfile(member, io.BytesIO(b"evil") if member.size else None)
+    return write_pack(folder, file.getvalue())
+
+
+def test_round_trip_bit_for_bit(tmp_path):
+    runs = [make_run(tmp_path / "runs", name) for name in ("a-seed0", "b-seed1")]
+    create_archive(runs, tmp_path / "out")
+    assert extract_archive(tmp_path / "out", tmp_path / "back") == ["a-seed0", "b-seed1"]
+    for run in runs:
+        # Everything but the profiler's trace.
+        assert contents(tmp_path / "back" / run.name) == without_profile(run)
+        assert len(without_profile(run)) == 4
+
+
+@pytest.mark.parametrize("part_bytes", [1000, 4096, 10**7])
+def test_parts_are_bounded_and_listed(tmp_path, part_bytes):
+    run = make_run(tmp_path, "run")
+    files = create_archive([run], tmp_path / "out", part_bytes=part_bytes)
+    *parts, manifest = files
+    assert manifest.name == "pack.json"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in files)
+    sizes = [p.stat().st_size for p in parts]
+    # As few as possible: all but the last are full.
+    assert set(sizes[:-1]) <= {part_bytes}
+    assert 0 < sizes[-1] <= part_bytes
+    assert (len(parts) > 1) == (part_bytes < 10**7)
+    assert json.loads(manifest.read_text())["bytes"] == sum(sizes)
+    extract_archive(tmp_path / "out", tmp_path / "back")
+    assert contents(tmp_path / "back" / "run") == without_profile(run)
+
+
+def test_a_part_fits_through_a_door_of_16_mib():
+    assert PART_BYTES <= 16 * 2**20
+
+
+def test_packing_again_leaves_no_part_of_the_old_pack(tmp_path):
+    run = make_run(tmp_path, "run")
+    assert len(create_archive([run], tmp_path / "out", part_bytes=500)) > 5
+    files = create_archive([run], tmp_path / "out")
+    assert sorted((tmp_path / "out").iterdir()) == sorted(files)
+
+
+def test_a_missing_part_is_named(tmp_path):
+    *parts, _ = create_archive([make_run(tmp_path, "run")], tmp_path / "out", part_bytes=2000)
+    parts[1].unlink()
+    with pytest.raises(ValueError, match=r"lacks the part pack-\w+\.001; bring all \d+ parts"):
+        extract_archive(tmp_path / "out", tmp_path / "back")
+    # Refused before anything is written.
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("where", [0, 1000, -1])
+def test_a_damaged_part_is_named(tmp_path, where):
+    *parts, _ = create_archive([make_run(tmp_path, "run")], tmp_path / "out", part_bytes=2000)
+    data = bytearray(parts[2].read_bytes())
+    data[where] ^= 1
+    parts[2].write_bytes(data)
+    with pytest.raises(ValueError, match=r"pack-\w+\.002 is damaged \(its SHA-256 differs\)"):
+        extract_archive(tmp_path / "out", tmp_path / "back")
+    parts[2].write_bytes(data[:-1])
+    with pytest.raises(ValueError, match=r"pack-\w+\.002 is damaged"):
+        extract_archive(tmp_path / "out", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_no_pack_and_a_damaged_manifest(tmp_path):
+    with pytest.raises(ValueError, match="holds no pack"):
+        extract_archive(tmp_path / "none", tmp_path / "back")
+    create_archive([make_run(tmp_path, "run")], tmp_path / "out")
+    manifest = tmp_path / "out" / "pack.json"
+    whole = manifest.read_text()
+    for text in (whole[: len(whole) // 2], "", "[]", '{"parts": 3}', '{"parts": [{"name": "x"}]}'):
+        manifest.write_text(text)
+        with pytest.raises(ValueError, match=r"pack\.json is damaged"):
+            extract_archive(tmp_path / "out", tmp_path / "back")
+
+
+def test_two_runs_of_one_name_are_not_laid_over_each_other(tmp_path):
+    runs = [make_run(tmp_path / folder, "run") for folder in ("a", "b")]
+    with pytest.raises(ValueError, match="two runs are called run, and one would lie over"):
+        create_archive(runs, tmp_path / "out")
+
+
+def test_a_run_that_is_there_is_left_as_it_is(tmp_path):
+    runs = [make_run(tmp_path / "runs", name) for name in ("a", "b")]
+    create_archive(runs, tmp_path / "out")
+    here = make_run(tmp_path / "back", "a")
+    (here / "checkpoints/latest/20/state").unlink()  # not even what it lacks is filled in
+    before = contents(here)
+    assert extract_archive(tmp_path / "out", tmp_path / "back") == ["b"]
+    assert contents(here) == before
+    assert contents(tmp_path / "back" / "b") == without_profile(runs[1])
+
+
+def test_a_finished_run_leaves_its_latest_checkpoints_behind(tmp_path):
+    run = make_run(tmp_path, "run", finished=True)
+    create_archive([run], tmp_path / "out")
+    extract_archive(tmp_path / "out", tmp_path / "back")
+    found = set(contents(tmp_path / "back" / "run"))
+    assert found == {"config.json", "metrics.jsonl", "record.json", "checkpoints/best/10/state"}
+    # The folder itself comes along: a reader of checkpoints expects it.
+    assert (tmp_path / "back/run/checkpoints/latest").is_dir()
+
+
+@pytest.mark.parametrize(("finished", "best"), [(False, True), (True, False), (False, False)])
+def test_latest_checkpoints_are_kept_where_they_are_needed(tmp_path, finished, best):
+    # To go on from; and where nothing was chosen by validation, as the run's only weights.
+    run = make_run(tmp_path, "run", finished=finished, best=best)
+    if not best:
+        (run / "checkpoints/best").mkdir()  # made by the manager even when it stays empty
+    create_archive([run], tmp_path / "out")
+    extract_archive(tmp_path / "out", tmp_path / "back")
+    assert (tmp_path / "back/run/checkpoints/latest/20/state").is_file()
+
+
+HOSTILE = ["../evil", "run/../../evil", "run/sub/../../../evil", "{tmp}/evil"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nothing_is_written_outside_the_root(tmp_path, name):
+    out = write_tar(tmp_path / "out", name.format(tmp=tmp_path))
+    before = set(tmp_path.rglob("*"))
+    with contextlib.suppress(ValueError, tarfile.TarError):
+        extract_archive(out, tmp_path / "back")
+    new = set(tmp_path.rglob("*")) - before
+    assert all(p.is_relative_to(tmp_path / "back") for p in new)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_pack_is_refused_in_a_sentence(tmp_path, name):
+    # Not passed over in silence either: whoever unpacks it would take it for whole.
+    out = write_tar(tmp_path / "out", name.format(tmp=tmp_path))
+    with pytest.raises(ValueError, match=r".") as error:
+        extract_archive(out, tmp_path / "back")
+    assert "\n" not in str(error.value)
+    assert str(out) in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_to_the_outside_is_refused(tmp_path, kind):
+    (tmp_path / "secret").write_text("secret")
+    out = write_tar(tmp_path / "out", "run/link", kind=kind, link="../../secret")
+    with pytest.raises((ValueError, tarfile.TarError)):
+        extract_archive(out, tmp_path / "back")
+    assert not (tmp_path / "back/run/link").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"no tar at all", b"\x1f\x8b\x08 cut"])
+def test_parts_that_are_no_archive_are_refused_in_a_sentence(tmp_path, data):
+    out = write_pack(tmp_path / "out", data)
+    with pytest.raises(ValueError, match=r".") as error:
+        extract_archive(out, tmp_path / "back")
+    assert str(out) in str(error.value)
+
+
+def test_a_part_is_only_looked_for_beside_its_manifest(tmp_path):
+    # A manifest must not be able to name a file elsewhere.
+    *_, manifest = create_archive([make_run(tmp_path, "run")], tmp_path / "out")
+    part = next((tmp_path / "out").glob("*.000"))
+    part.rename(tmp_path / "pack.000")
+    listed = json.loads(manifest.read_text())
+    listed["parts"][0]["name"] = "../pack.000"
+    manifest.write_text(json.dumps(listed))
+    with pytest.raises(ValueError, match="lacks the part"):
+        extract_archive(tmp_path / "out", tmp_path / "back")

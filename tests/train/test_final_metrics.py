@@ -1,0 +1,175 @@
+"""The instrument of a run: its figure in the record, its sentences before anything is trained."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from support.small import small_run, write_data
+
+from genjax import evals, families
+from genjax.data import Data, Dataset, load
+from genjax.evals.requirements import FITS, NEEDS
+from genjax.families import gan
+from genjax.train import fit
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def test_an_implicit_family_has_a_figure_by_its_instrument(tmp_path, data):
+    run = small_run("gan", data, instrument="parzen", instrument_samples=50)
+    record = fit(run, tmp_path, quiet=True).record
+    measured = record["measured"]
+    assert record["metric"] == "parzen nats"
+    assert record["unit"] == "nats"
+    assert record["obtained"] == measured["nats"]
+    assert record["std_error"] == measured["std_error"]
+    assert (measured["n_fake"], measured["n_real"], measured["extractor"]) == (50, 80, "pixels")
+    json.dumps(record)
+
+
+def test_the_same_run_gives_the_same_figure_and_another_instrument_another(tmp_path, data):
+    settings = {"instrument_samples": 60, "classifier_steps": 20}
+    run = small_run("gan", data, instrument="precision_recall", **settings)
+    first = fit(run, tmp_path / "a", quiet=True).record
+    again = fit(run, tmp_path / "b", quiet=True).record
+    assert first["measured"] == again["measured"]
+    # A finished run can be measured again by another, without a step of training.
+    train = dataclasses.replace(run.train, instrument="neighbours")
+    other = fit(dataclasses.replace(run, train=train), tmp_path / "a", quiet=True).record
+    assert other["metric"] == "neighbours median"
+    assert other["steps"] == first["steps"]
+
+
+def test_bytes_are_pictures_too(tmp_path):
+    """Real images and samples of a density over 256 levels reach an instrument from 0 to 1."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (40, 3, 3, 1)).astype(np.uint8)
+    splits = {name: {"x": x} for name in ("train", "test")}
+    dataset = Dataset("bytes", splits, 256)
+    family = families.get("pixelcnn")
+    config = dataclasses.replace(family.tiny(), levels=256)
+    variables = family.init(config, jax.random.key(0))
+    subject = evals.EvalContext(
+        family, config, variables, dataset, jax.random.key(1), batch_size=20
+    )
+    np.testing.assert_allclose(subject.real("test"), x / 255, atol=1e-6)
+    fake = subject.fake(20)
+    assert 0.2 < fake.mean() < 0.8
+    assert len(np.unique(fake)) > 50
+    evals.check_metric_requirements("precision_recall", family, config, dataset)
+
+
+def test_codes_of_infogan(tmp_path, data):
+    run = small_run("infogan", data, instrument="codes", instrument_samples=64)
+    record = fit(run, tmp_path, quiet=True).record
+    assert (record["metric"], record["unit"]) == ("codes error", "%")
+    assert record["obtained"] == pytest.approx(100 * record["measured"]["error"])
+    assert 0 <= record["obtained"] <= 100
+    assert len(record["measured"]["names"]) == 3
+
+
+def test_a_density_stays_the_figure(tmp_path, data):
+    run = small_run("nade", data, instrument="neighbours", instrument_samples=20)
+    record = fit(run, tmp_path, quiet=True).record
+    assert record["metric"].startswith("test")
+    assert record["unit"] == "nats"
+    assert record["measured"]["instrument"] == "neighbours"
+
+
+@pytest.mark.parametrize("kind", [ValueError, MemoryError, jax.errors.JaxRuntimeError])
+def test_an_instrument_that_fails_loses_no_density(tmp_path, data, monkeypatch, capsys, kind):
+    def refuses(subject, *, samples=10):
+        raise kind("a number is not finite.")
+
+    monkeypatch.setitem(evals.METRICS, "neighbours", refuses)
+    record = fit(small_run("nade", data, instrument="neighbours"), tmp_path).record
+    assert record["measured"] == {"instrument": "neighbours", "error": "a number is not finite."}
+    assert record["obtained"] > 0
+    assert "neighbours: a number is not finite." in capsys.readouterr().err
+    with pytest.raises(kind, match="a number is not finite"):
+        fit(small_run("gan", data, instrument="neighbours"), tmp_path / "gan", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "words"),
+    [
+        ("gan", {"instrument": "parson"}, "instrument must be one of"),
+        ("gan", {"instrument": "fid"}, "needs the standard Inception network"),
+        ("gan", {"instrument": "fid", "fid_weights": "no.pth"}, "there is no file no.pth"),
+        ("gan", {"instrument": "codes"}, "families that export code_information"),
+        (
+            "gan",
+            {"instrument": "accuracy_score"},
+            "gan cannot be asked for samples of a class: its",
+        ),
+        ("dcgan", {"instrument": "accuracy_score"}, "dcgan cannot .* its Config has no classes"),
+        ("gan", {"instrument": "swd"}, r"swd: images must be .* got \[3, 3, 1\]"),
+        ("gan", {"instrument": "ms_ssim"}, "images of 3 pixels are smaller than its window"),
+        ("gan", {"instrument": "gaussian_modes"}, "gan makes pictures; modes of Gaussians"),
+        ("gan", {"instrument": "stacked_modes"}, "gan makes no stacked images"),
+        ("joint", {"instrument": "svm"}, "families that export encode"),
+        (
+            "gan",
+            {"instrument": "precision_recall", "instrument_samples": 4},
+            "precision_recall needs 6 samples to draw or more, and there are 4",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said_before_training(tmp_path, data, family, settings, words):
+    train = {"batch_size": 240, "steps": 1} if family == "joint" else {}
+    with pytest.raises(ValueError, match=words):
+        fit(small_run(family, data, **settings, **train), tmp_path, quiet=True)
+    assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize("name", ["swd", "ms_ssim"])
+def test_rows_of_pixels_are_no_pictures(name):
+    rows = np.zeros((9, 784), np.uint8)
+    flat = Dataset("flat", {s: {"x": rows} for s in ("train", "test")}, 256)
+    config = dataclasses.replace(gan.tiny(), shape=(784,))
+    with pytest.raises(ValueError, match=rf"{name}: images must be .* got \[784\]"):
+        evals.check_metric_requirements(name, gan, config, flat)
+
+
+def test_codes_need_a_categorical_part():
+    folder = load(Data(data="digits"))
+    config = dataclasses.replace(families.get("infogan").tiny(), categorical=(), weights=())
+    with pytest.raises(ValueError, match="no part of the code is categorical"):
+        evals.check_metric_requirements("codes", families.get("infogan"), config, folder)
+
+
+def test_splits_and_labels_are_asked_for(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bare")
+    bare = load(Data(data=write_data(folder, labels=False)))
+    with pytest.raises(ValueError, match="classifier_kernel needs labels"):
+        evals.check_metric_requirements("classifier_kernel", gan, gan.tiny(), bare)
+    del bare.splits["validation"]
+    with pytest.raises(ValueError, match="parzen needs a validation split"):
+        evals.check_metric_requirements("parzen", gan, gan.tiny(), bare)
+
+
+def test_labels_of_all_splits_are_asked_for_where_they_are_read(data):
+    dataset = load(Data(data=data))
+    infogan, dcgan = (families.get(name) for name in ("infogan", "dcgan"))
+    for name, family in (("codes", infogan), ("svm", gan)):
+        evals.check_metric_requirements(name, family, family.tiny(), dataset)
+    told = dataclasses.replace(dcgan.tiny(), classes=3)
+    with pytest.raises(ValueError, match="svm would learn from features that are told the label"):
+        evals.check_metric_requirements("svm", dcgan, told, dataset)
+    few = dataclasses.replace(
+        dataset, splits={**dataset.splits, "test": {"x": dataset.splits["test"]["x"][:5]}}
+    )
+    for name, family in (("codes", infogan), ("svm", gan)):
+        with pytest.raises(ValueError, match=f"{name} needs labels of test too"):
+            evals.check_metric_requirements(name, family, family.tiny(), few)
+    with pytest.raises(ValueError, match="precision_recall needs 6 test examples or more, and th"):
+        evals.check_metric_requirements("precision_recall", gan, gan.tiny(), few)
+
+
+def test_what_is_needed_is_asked_of_instruments_that_exist():
+    assert set(NEEDS) | set(FITS) <= set(evals.METRICS)

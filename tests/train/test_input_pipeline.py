@@ -1,0 +1,276 @@
+"""What a step is fed: the same from memory and from disk, wherever it begins and whoever reads."""
+
+import dataclasses
+import json
+import os
+import shutil
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.feeding import CASES, TRAIN, Place, crcs, fed, feeding, swap, write_folder
+from support.helpers import run_program, run_two
+from support.reading import one_sentence
+from support.small import small_run
+
+from genjax.cli import experiment
+from genjax.data import Data, Order, load
+from genjax.train import compile_step, fit
+from genjax.train.input_pipeline import InputPipeline
+from genjax.train.load_run import load_state
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("feed")
+
+
+@pytest.fixture(scope="module")
+def folder(root):
+    return write_folder(root / "levels")
+
+
+@pytest.fixture(scope="module")
+def bits(root):
+    """Zeros and ones, with all splits: what small NADEs are trained on."""
+    return write_folder(root / "bits", 2, ("train", "validation", "test"))
+
+
+def both(folder, first=0, workers=0, **options):
+    """Streamed and resident batches, held against each other."""
+    run = feeding(folder, stream="yes", workers=workers, **options)
+    streamed = fed(run, first)
+    resident = fed(feeding(folder, stream="no", **options), first)
+    assert len(streamed) == len(resident) == run.train.steps - first
+    for a, b in zip(streamed, resident, strict=True):
+        chex.assert_trees_all_equal(a, b)
+    return streamed
+
+
+@pytest.mark.parametrize(
+    ("critics", "per_call", "transform"),
+    [
+        *((3, 3, name) for name in ("none", "threshold", "static", "dynamic")),
+        *((3, 1, "dynamic"), (0, 3, "dequantize"), (0, 1, "static")),
+    ],
+)
+def test_streamed_is_resident(folder, critics, per_call, transform):
+    """Nine steps of 8 or 24 rows go through one or three epochs of 61."""
+    batches = both(folder, critics=critics, per_call=per_call, transform=transform)
+    x = batches[0]["x"]
+    assert x.shape == ((3,) if critics else ()) + (8, 3, 3, 1)
+    assert x.dtype == np.float32
+    rows = Order(TRAIN, 3).take(0, 8 * max(critics, 1))
+    np.testing.assert_array_equal(batches[0]["label"].reshape(-1), rows)  # a row's own number
+    drawn = any(b["x"].tobytes() == x.tobytes() for b in batches[1:])
+    assert not drawn
+    assert set(np.unique(x)) == {0, 1} or transform in ("none", "dequantize")
+
+
+def test_begun_in_the_middle_of_an_epoch_it_goes_on_as_if_it_had_not_been_cut(folder):
+    options = dict(critics=2, transform="dynamic", limit=37, validation=11)
+    whole = crcs(both(folder, **options))
+    assert crcs(both(folder, 4, **options)) == whole[4:]
+
+
+def test_other_processes_feed_the_same(folder):
+    options = dict(critics=3, per_call=3, transform="threshold", validation=20)
+    both(folder, 4, workers=2, **options)
+
+
+def test_a_step_that_is_not_the_next_begins_the_stream_anew(folder):
+    run = feeding(folder, stream="yes", workers=0)
+    whole = fed(feeding(folder, stream="no"))
+    feed = InputPipeline(run, load(run.data), {"x", "label"}, jax.make_mesh((1,), ("data",)))
+    for step in (0, 1, 5, 2, 3):
+        (batch,) = feed.take(step, 1)
+        np.testing.assert_array_equal(batch["label"], whole[step]["label"])
+    feed.close()
+
+
+def test_a_window_of_indices_is_indices_by_hand():
+    data = {"x": jnp.arange(40.0)}
+
+    def step(state, batch):
+        return state._replace(step=state.step + 1), batch
+
+    indices = np.random.default_rng(0).integers(0, 40, (12, 2, 4)).astype(np.int32)
+    for per_call in (1, 3):
+        options = dict(steps_per_call=per_call, lead=1, resident=True, donate=False)
+        by_hand, call = (compile_step(step, window=w, **options) for w in (False, True))
+        for first in (0, 6):  # of the window
+            for at in (6, 9):
+                state = Place(jax.random.key(0), jnp.int32(at))
+                mine = indices[at - first : at - first + per_call]
+                a = by_hand(state, jnp.asarray(mine if per_call > 1 else mine[0]), data)
+                window = jnp.asarray(indices), jnp.int32(first)
+                chex.assert_trees_all_equal(a[1], call(state, window, data)[1])
+
+
+@pytest.mark.parametrize("options", [{"runs": 2, "resident": True}, {"resident": False}])
+def test_a_window_is_for_one_run_and_resident_data(options):
+    with pytest.raises(ValueError, match="a window of indices is for resident data") as error:
+        compile_step(lambda state, batch: (state, {}), window=True, **options)
+    one_sentence(str(error.value))
+
+
+@pytest.fixture(scope="module")
+def eight(folder):
+    return json.loads(run_program("feeds.py", folder, devices=8).stdout.splitlines()[-1])
+
+
+def test_eight_devices_are_fed_the_same(folder, eight):
+    for name, options in CASES.items():
+        alone = fed(feeding(folder, stream="no", batch=16, steps=7, **options), 2)
+        assert eight[name]["crcs"] == crcs(alone)
+        assert eight[name]["rows"] == sum(b["label"].size for b in alone)
+
+
+def test_two_processes_read_half_each_and_are_fed_the_same(folder, eight):
+    for output in run_two("feeds.py", folder, "PORT", "PROCESS"):
+        for name, found in json.loads(output).items():
+            assert found["crcs"] == eight[name]["crcs"]
+            assert found["rows"] == eight[name]["rows"] // 2
+
+
+def a_run(bits, stream, **train):
+    """A small NADE; 16 of 61 rows a step end an epoch with no step."""
+    settings = dict(sample_every=0, eval_every=5, save_every=4, log_every=1) | train
+    run = small_run("nade", bits, **settings)
+    return dataclasses.replace(run, data=Data(data=bits, stream=stream, workers=0))
+
+
+def eating(patch):
+    """A list that every call's (step, checksum of its batches) goes to."""
+    taken, take = [], InputPipeline.take
+
+    def spy(self, step, length):
+        inputs = take(self, step, length)
+        assert not self.resident
+        taken.append((step, crcs([{k: np.asarray(v) for k, v in inputs[0].items()}])[0]))
+        return inputs
+
+    patch.setattr(InputPipeline, "take", spy)
+    return taken
+
+
+@pytest.fixture(scope="module")
+def whole(bits, root):
+    """A streamed run of ten steps, its record and what it ate."""
+    with pytest.MonkeyPatch.context() as patch:
+        eaten = eating(patch)
+        record = fit(a_run(bits, "yes"), root / "whole", quiet=True).record
+    return root / "whole", record, eaten
+
+
+def test_cut_in_the_middle_of_an_epoch_it_eats_what_an_uncut_run_eats(
+    bits, whole, tmp_path, monkeypatch
+):
+    assert [step for step, _ in whole[2]] == list(range(10))
+    eaten = eating(monkeypatch)
+    spied = InputPipeline.take
+
+    def cut(self, step, length):
+        if step == 7:
+            raise KeyboardInterrupt
+        return spied(self, step, length)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InputPipeline, "take", cut)
+        with pytest.raises(KeyboardInterrupt):
+            fit(a_run(bits, "yes"), tmp_path, quiet=True)
+    assert eaten == whole[2][:7]
+    eaten.clear()
+    fit(a_run(bits, "yes"), tmp_path, quiet=True)
+    assert eaten[0][0] in (4, 5)
+    assert eaten == whole[2][eaten[0][0] :]  # from the last save on
+    a, b = (load_state(w)[1] for w in (whole[0], tmp_path))
+    chex.assert_trees_all_equal(a.variables, b.variables)
+
+
+def metrics(workdir):
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    slow = ("examples_per_second", "input_wait", "seconds")
+    return [{k: v for k, v in line.items() if k not in slow} for line in found]
+
+
+def test_a_streamed_fit_is_a_resident_one_and_goes_on_as_one(bits, whole, tmp_path):
+    resident = fit(a_run(bits, "no"), tmp_path / "resident", quiet=True).record
+    fit(a_run(bits, "yes", steps=6), tmp_path / "moved", quiet=True)
+    moved = fit(a_run(bits, "no"), tmp_path / "moved", quiet=True).record
+    state = load_state(tmp_path / "resident")[1]
+    for folder, record in ((whole[0], whole[1]), (tmp_path / "moved", moved)):
+        other = load_state(folder)[1]
+        chex.assert_trees_all_close(other.variables, state.variables, rtol=1e-5, atol=1e-6)
+        assert record["data_checksum"] == resident["data_checksum"]
+        assert record["obtained"] == pytest.approx(resident["obtained"], rel=1e-5)
+    lines = metrics(tmp_path / "resident")
+    assert len(lines) >= 10
+    for a, b in zip(lines, metrics(whole[0]), strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+
+
+def command(bits, workdir, *options):
+    """Status of the command line of `a_run`."""
+    run = a_run(bits, "yes")
+    argv = ["--workdir", str(workdir), "--records", str(workdir / "records"), *options]
+    return experiment.main({"small": run}, "Doc.", argv)
+
+
+def test_a_damaged_record_ends_the_run_in_one_sentence(bits, whole, tmp_path, capsys):
+    copy = str(shutil.copytree(bits, tmp_path / "copy"))
+    rows = Order(TRAIN, 0).take(6 * 16, 16)  # of step 6, in the second epoch
+    seen = Order(TRAIN, 0).take(0, 6 * 16)
+    assert set(rows) <= set(seen)  # so damage it once the run has passed its first six steps
+    assert command(copy, tmp_path / "run", "--steps", "6") == 0
+    kept = load_state(tmp_path / "run")[1]
+    capsys.readouterr()
+    row = next(int(r) for r in rows if r % 16)
+    pristine = {p: p.read_bytes() for p in (tmp_path / "copy").iterdir()}
+    times = {p: p.stat().st_mtime_ns for p in pristine}
+    swap(copy, row)
+    assert command(copy, tmp_path / "run", "--steps", "10", "--workers", "0") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: row ")
+    one_sentence(said, copy, "is not what was prepared")
+    chex.assert_trees_all_equal(load_state(tmp_path / "run")[1].variables, kept.variables)
+    for path, data in pristine.items():
+        path.write_bytes(data)
+        os.utime(path, ns=(times[path], times[path]))
+    assert command(copy, tmp_path / "run", "--steps", "10") == 0
+    a, b = (load_state(w)[1] for w in (tmp_path / "run", whole[0]))
+    chex.assert_trees_all_equal(a.variables, b.variables)
+
+
+@pytest.mark.parametrize("source", ["digits", "npz"])
+def test_what_cannot_be_streamed_is_one_sentence_on_the_command_line(
+    root, bits, tmp_path, capsys, source
+):
+    path = str(root / "bits" / "small.npz") if source == "npz" else source
+    options = ["--data", path, "--stream", "yes", "--transform", "threshold"]
+    assert command(bits, tmp_path / "run", *options) == 2
+    said = one_sentence(capsys.readouterr().err.strip(), path)
+    assert "cannot be streamed" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_on_disk_are_those_the_model_is_built_for(bits, tmp_path):
+    """In memory they are looked at before anything is trained; of a stream as they come."""
+    run = small_run("vae", bits, steps=9)  # of 61 rows on disk each has its own number
+    on_disk = dataclasses.replace(run.data, stream="yes")
+    model = dataclasses.replace(run.model, classes=60)
+    told = dataclasses.replace(run, model=model, data=on_disk)
+    with pytest.raises(ValueError, match=r"on disk have labels from \d+ to 60, and .* 0 to 59;"):
+        fit(told, tmp_path / "run", quiet=True)
+    enough = dataclasses.replace(told, model=dataclasses.replace(model, classes=61))
+    assert fit(enough, tmp_path / "enough", quiet=True).finished
+
+
+def test_a_density_needs_a_split_in_memory(root, tmp_path, capsys):
+    folder = write_folder(root / "alone", 2, ("train",))
+    assert command(folder, tmp_path / "run") == 2
+    said = one_sentence(capsys.readouterr().err.strip(), folder)
+    assert "has no test split to evaluate on; prepare it with --test N" in said
+    assert command(folder, tmp_path / "run", "--stream", "no") == 0

@@ -1,0 +1,205 @@
+"""Runs broken off where it hurts: no step that was made is lost, and the same command goes on."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from support.small import small_run, write_data
+
+from genjax.core import Optimizer
+from genjax.train import fit, loop, sample_grids, trainer
+from genjax.train.metric_writers import Metrics
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data):
+    """A NADE that nothing stopped: its settings and its record."""
+    run = small_run("nade", data, steps=12)
+    return run, fit(run, tmp_path_factory.mktemp("whole"), quiet=True).record
+
+
+def steps_of(workdir, which):
+    return sorted(p.name for p in (workdir / "checkpoints" / which).glob("*"))
+
+
+def lines_of(workdir):
+    """What was measured, without what a clock said."""
+    clock = {"seconds", "examples_per_second", "input_wait"}
+    read = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in clock} for line in read]
+
+
+def same_figures(record, expected):
+    for name in ("obtained", "std_error", "validation", "chosen_step", "chosen_by", "steps"):
+        assert record[name] == expected[name], name
+
+
+def broken(monkeypatch, place, name, error, run, workdir):
+    """A run that meets an error where something is called."""
+
+    def raises(*args):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, raises)
+        with pytest.raises(type(error)):
+            fit(run, workdir, quiet=True)
+
+
+FULL = OSError(28, "No space left on device")
+
+
+class Killed(BaseException):
+    """What no handler of errors sees."""
+
+
+def test_killed_between_the_first_best_and_the_first_latest(tmp_path, whole, monkeypatch):
+    run, expected = whole
+    broken(monkeypatch, trainer.Trainer, "save", Killed(), run, tmp_path)
+    assert steps_of(tmp_path, "best") == ["4"]
+    assert steps_of(tmp_path, "latest") == []
+    record = fit(run, tmp_path, quiet=True).record
+    assert record["sessions"][0]["from_step"] == 0
+    assert record["sessions"][1]["from_step"] == 4
+    same_figures(record, expected)
+
+
+def test_the_best_of_a_finished_run_is_not_where_it_stood(tmp_path, whole):
+    run, _ = whole
+    fit(run, tmp_path, quiet=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "latest")
+    longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=20))
+    with pytest.raises(ValueError, match="no whole checkpoint in latest to go on from"):
+        fit(longer, tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("what", ["evaluate", "save_grid"])
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_an_error_beside_training_loses_no_step(tmp_path, whole, monkeypatch, what, at):
+    run, expected = whole
+    if at == "last":  # nothing but the end is evaluated, drawn or saved
+        train = dataclasses.replace(run.train, eval_every=0, sample_every=0, save_every=0)
+        run = dataclasses.replace(run, train=train)
+        expected = fit(run, tmp_path / "whole", quiet=True).record
+    workdir = tmp_path / "run"
+
+    place = trainer.Trainer if what == "evaluate" else trainer
+    broken(monkeypatch, place, what, FULL, run, workdir)
+    stood = {("last", "evaluate"): 12, ("last", "save_grid"): 12, ("first", "evaluate"): 4}
+    step = stood.get((at, what), 5)  # samples are every 5 steps
+    assert steps_of(workdir, "latest")[-1] == str(step)
+    record = fit(run, workdir, quiet=True).record
+    assert record["sessions"][-1]["from_step"] == step
+    same_figures(record, expected)
+    # What was owed is done: every page is there, and every line of validation once.
+    pages = {p.name for p in (workdir / "samples").glob("step_*.png")}
+    drawn = ("00000012",) if at == "last" else ("00000005", "00000010", "00000012")
+    assert pages == {f"step_{name}.png" for name in drawn}
+    validated = [line["step"] for line in lines_of(workdir) if "validation_nll" in line]
+    assert validated == ([12] if at == "last" else [4, 8, 12])
+
+
+def test_what_is_owed_counts_once_for_patience_and_once_in_the_lines(tmp_path, data, monkeypatch):
+    """Broken after the count and before it was written down, twice."""
+    run = small_run("nade", data, steps=60, eval_every=2, patience=3, ema=0.0, sample_every=0)
+    run = dataclasses.replace(run, optimizer=Optimizer(learning_rate=1e-9))
+    expected = fit(run, tmp_path / "whole", quiet=True).record
+    write, broken_at = Metrics.write, []
+
+    def refused(self, step, values):
+        if "validation_nll" in values and step == 6 and len(broken_at) < 2:
+            broken_at.append(step)
+            raise FULL
+        write(self, step, values)
+
+    monkeypatch.setattr(Metrics, "write", refused)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            fit(run, tmp_path / "run", quiet=True)
+    record = fit(run, tmp_path / "run", quiet=True).record
+    same_figures(record, expected)
+    assert record["ended"] == expected["ended"]
+    assert lines_of(tmp_path / "run") == lines_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("writers", [(), ("tensorboard",)])
+def test_lines_and_numbers_are_as_if_nothing_had_happened(tmp_path, data, monkeypatch, writers):
+    """A page that cannot be drawn at a step that is neither logged nor saved."""
+    run = small_run("nade", data, steps=12, log_every=10, eval_every=0, save_every=0)
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, writers=writers))
+    fit(run, tmp_path / "whole", quiet=True)
+    broken(monkeypatch, trainer, "save_grid", FULL, run, tmp_path / "run")
+    assert steps_of(tmp_path / "run", "latest") == ["5"]
+    fit(run, tmp_path / "run", quiet=True)
+    whole, cut = lines_of(tmp_path / "whole"), lines_of(tmp_path / "run")
+    # A stop adds a line of the steps until then; no step is in none.
+    assert [line["step"] for line in cut] == [5, 10, 12, 12]
+    assert cut[2:] == whole[1:]
+    halves = (cut[0]["loss"] + cut[1]["loss"]) / 2
+    assert halves == pytest.approx(whole[0]["loss"], rel=1e-6)
+
+
+def test_a_state_that_is_no_number_is_not_saved_for_an_error_beside_it(tmp_path, data, monkeypatch):
+    run = small_run("nade", data, steps=40, log_every=20, eval_every=0, save_every=0)
+    wild = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd", learning_rate=1e30))
+    monkeypatch.setattr(trainer, "save_grid", lambda *args: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(FloatingPointError, match=r"at step .* nothing was saved"):
+        fit(wild, tmp_path, quiet=True)
+    assert steps_of(tmp_path, "latest") == []
+
+
+def test_a_table_that_cannot_be_written_costs_no_checkpoint(tmp_path, data, monkeypatch):
+    run = small_run("nade", data, steps=8, eval_every=0, sample_every=0)
+
+    broken(monkeypatch, Metrics, "flush", FULL, run, tmp_path)
+    assert steps_of(tmp_path, "latest") == ["4"]  # whole, where a folder of another name was left
+    assert fit(run, tmp_path, quiet=True).record["sessions"][-1]["from_step"] == 4
+
+
+def test_a_record_stays_until_the_next_is_there(tmp_path, data, monkeypatch):
+    run = small_run("gan", data, instrument="parzen", instrument_samples=50)
+    record = fit(run, tmp_path, quiet=True).record
+
+    other = dataclasses.replace(run, train=dataclasses.replace(run.train, instrument_samples=60))
+    broken(monkeypatch, loop, "measured", MemoryError(), other, tmp_path)
+    assert json.loads((tmp_path / "record.json").read_text()) == json.loads(json.dumps(record))
+    anew = fit(other, tmp_path, quiet=True).record
+    assert anew["config"]["train"]["instrument_samples"] == 60
+    assert anew["steps"] == record["steps"]
+
+
+def test_a_best_that_is_gone_is_looked_for_where_no_step_is_left(tmp_path, whole):
+    run, expected = whole
+    fit(run, tmp_path, quiet=True)
+    (tmp_path / "record.json").unlink()
+    for folder in (tmp_path / "checkpoints" / "best").glob("[0-9]*"):
+        shutil.rmtree(folder)
+    record = fit(run, tmp_path, quiet=True).record
+    assert record["chosen_by"] == "validation"
+    assert record["chosen_step"] == 12
+    assert np.isfinite(record["validation"])
+    assert expected["validation"] <= record["validation"]
+
+
+def test_a_first_save_that_was_cut_is_no_run_yet(tmp_path, data):
+    """Orbax leaves a folder of a temporary name: other settings may still be taken."""
+    run = small_run("nade", data)
+    fit(run, tmp_path, quiet=True)
+    for which in ("latest", "best"):
+        for folder in (tmp_path / "checkpoints" / which).glob("[0-9]*"):
+            shutil.rmtree(folder)
+    (tmp_path / "checkpoints" / "latest" / "4.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / "record.json").unlink()
+    other = dataclasses.replace(run, seed=3)
+    assert fit(other, tmp_path, quiet=True).record["seed"] == 3
+
+
+def test_pages_are_drawn_by_what_the_tests_break():
+    assert trainer.save_grid is sample_grids.save_grid

@@ -1,0 +1,287 @@
+"""Metrics that survive a cut, as lines, as a table and in TensorBoard."""
+
+import csv
+import dataclasses
+import importlib.util
+import json
+import struct
+import types
+
+import numpy as np
+import pytest
+from support.small import small_run, write_data
+
+from genjax.train import fit, metric_writers
+from genjax.train.metric_writers import (
+    Metrics,
+    Progress,
+    check_writers,
+    write_csv,
+    write_missing_outputs,
+)
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_metrics_are_one_json_object_a_line(tmp_path):
+    metrics = Metrics(tmp_path, after=0)
+    metrics.write(1, {"loss": 0.5})
+    metrics.write(2, {"loss": 0.25, "rate": 7})
+    assert lines(tmp_path) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "rate": 7}]
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path):
+    # Python would write NaN, which no other JSON reader takes.
+    values = {"a": float("nan"), "b": float("inf"), "c": -float("inf"), "d": 0.0}
+    Metrics(tmp_path, after=0).write(3, values)
+    text = (tmp_path / "metrics.jsonl").read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found == {"step": 3, "a": None, "b": None, "c": None, "d": 0.0}
+
+
+def test_lines_after_the_step_are_dropped_and_come_again(tmp_path):
+    metrics = Metrics(tmp_path, after=0)
+    for step in (10, 20, 30):
+        metrics.write(step, {"loss": step})
+    # The checkpoint is of step 20: the line of 20 itself stays.
+    resumed = Metrics(tmp_path, after=20)
+    assert [line["step"] for line in lines(tmp_path)] == [10, 20]
+    resumed.write(30, {"loss": 31})
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [
+        (10, 10),
+        (20, 20),
+        (30, 31),
+    ]
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_half_written_last_line_is_dropped_wherever_it_was_cut(tmp_path):
+    Metrics(tmp_path, after=0).write(10, {"loss": 1.0})
+    path = tmp_path / "metrics.jsonl"
+    first = path.read_text()
+    second = '{"step": 20, "loss": 2.0}'
+    for cut in range(len(second) + 1):
+        path.write_text(first + second[:cut])
+        Metrics(tmp_path, after=20).write(30, {"loss": 3.0})
+        # A line that lacks only its newline is whole; the next must not be glued to it.
+        steps = [10, 20, 30] if cut == len(second) else [10, 30]
+        assert [line["step"] for line in lines(tmp_path)] == steps, cut
+
+
+def test_lines_of_something_else_are_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('5\n[1]\n{"loss": 1}\n\n\x00\x00\n{"step": 1}\n')
+    Metrics(tmp_path, after=5)
+    assert lines(tmp_path) == [{"step": 1}]
+
+
+# The table.
+
+
+def table(workdir):
+    with (workdir / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_has_a_row_a_step_and_all_columns(tmp_path):
+    metrics = Metrics(tmp_path, after=0, writers=("csv",))
+    metrics.write(1, {"loss": 0.1 + 0.2, "rate": 7})
+    metrics.write(2, {"loss": float("nan")})
+    metrics.write(2, {"validation_nll": 3.5})
+    metrics.flush()
+    text = (tmp_path / "metrics.csv").read_text()
+    assert text == (
+        "step,loss,rate,validation_nll\n"
+        "1,0.30000000000000004,7,\n"  # every digit of the line
+        "2,,,3.5\n"
+    )
+    assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
+
+
+def test_the_table_follows_lines_that_are_dropped(tmp_path):
+    metrics = Metrics(tmp_path, after=0, writers=("csv",))
+    for step in (10, 20, 30):
+        metrics.write(step, {"loss": step})
+    metrics.flush()
+    resumed = Metrics(tmp_path, after=20, writers=("csv",))
+    assert [row["step"] for row in table(tmp_path)] == ["10", "20"]  # at once, not at the next save
+    resumed.write(30, {"loss": 31})
+    resumed.close()
+    assert [(r["step"], r["loss"]) for r in table(tmp_path)] == [
+        *(("10", "10"), ("20", "20"), ("30", "31"))
+    ]
+
+
+def test_the_table_leaves_out_what_cannot_be_read(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1, "a": 2}\n\xff\xfe\n[1]\n{"step": "3", "a": 1}\n{"step": 4, "a')
+    write_csv(path)
+    assert table(tmp_path) == [{"step": "1", "a": "2"}]
+
+
+def test_nobody_asked_for_a_table(tmp_path):
+    metrics = Metrics(tmp_path, after=0)
+    metrics.write(1, {"loss": 1.0})
+    metrics.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+# TensorBoard.
+
+
+def shown(workdir):
+    """What TensorBoard shows of a folder: `{(tag, step): [values]}`, purged steps taken out."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    found = {}
+    for path in sorted((workdir / "tensorboard").glob("events*")):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            data = data[12 + length + 4 :]
+            if event.session_log.status == SessionLog.START:
+                found = {key: v for key, v in found.items() if key[1] < event.step}
+            for value in event.summary.value:
+                kept = value.image if value.HasField("image") else value.simple_value
+                found.setdefault((value.tag, event.step), []).append(kept)
+    return found
+
+
+def test_tensorboard_has_every_number_once_though_the_run_was_cut(tmp_path):
+    page = np.zeros((6, 9, 3), np.uint8)
+    first = Metrics(tmp_path, after=0, writers=("tensorboard",))
+    for step in (10, 20, 21, 30):
+        first.write(step, {"loss": step, "bad": float("nan")})
+        first.image(step, page)
+    first.close()
+    # Resumed at once, twice in the same second: each has a file of its own.
+    for value in (31, 32):
+        metrics = Metrics(tmp_path, after=20, writers=("tensorboard",))
+        metrics.write(30, {"loss": value})
+        metrics.image(30, page)
+        metrics.close()
+    found = shown(tmp_path)
+    scalars = {key: v for key, v in found.items() if key[0] == "loss"}
+    assert scalars == {("loss", 10): [10], ("loss", 20): [20], ("loss", 30): [32]}
+    images = {key[1]: v for key, v in found.items() if key[0] == "samples"}
+    assert sorted(images) == [10, 20, 30]
+    assert [(v[0].height, v[0].width) for v in images.values()] == [(6, 9)] * 3
+    assert {key[0] for key in found} == {"loss", "samples"}
+
+
+def test_tensorboard_asked_for_on_resuming_begins_at_the_beginning(tmp_path):
+    metrics = Metrics(tmp_path, after=0)
+    metrics.write(10, {"loss": 1.5, "bad": float("inf")})
+    metrics.write(20, {"loss": 2.5})
+    metrics = Metrics(tmp_path, after=10, writers=("tensorboard",))
+    metrics.write(20, {"loss": 3.5})
+    metrics.close()
+    assert shown(tmp_path) == {("loss", 10): [1.5], ("loss", 20): [3.5]}
+
+
+def test_tensorboard_and_the_table_are_told_what_was_written_without_them(tmp_path):
+    """Asked for, left out, and asked for again: while running, and of what has finished."""
+    both = ("csv", "tensorboard")
+    for after, step, asked in ((0, 10, both), (10, 20, ()), (20, 30, both), (30, 40, ())):
+        metrics = Metrics(tmp_path, after=after, writers=asked)
+        metrics.write(step, {"loss": step})
+        metrics.close()
+    write_missing_outputs(tmp_path, both)
+    write_missing_outputs(tmp_path, both)
+    assert shown(tmp_path) == {("loss", step): [step] for step in (10, 20, 30, 40)}
+    assert [row["step"] for row in table(tmp_path)] == ["10", "20", "30", "40"]
+
+
+def test_tensorboard_after_a_kill_and_after_a_line_that_comes_anew(tmp_path):
+    first = Metrics(tmp_path, after=0, writers=("tensorboard",))
+    first.write(3, {"loss": 3})
+    first.write(4, {"loss": 4})
+    first.write(4, {"validation_nll": 40})
+    first.board.close()  # a kill: nobody flushed, and nobody said so
+    again = Metrics(tmp_path, after=4, writers=("tensorboard",), anew=True)
+    again.write(4, {"validation_nll": 41})
+    again.close()
+    # The line of the same step, where TensorBoard was not asked for.
+    silent = Metrics(tmp_path, after=4, anew=True)
+    silent.write(4, {"validation_nll": 42})
+    silent.close()
+    write_missing_outputs(tmp_path, ("tensorboard",))
+    expected = {("loss", 3): [3], ("loss", 4): [4], ("validation_nll", 4): [42]}
+    assert shown(tmp_path) == expected
+    assert [line.get("validation_nll") for line in lines(tmp_path)] == [None, None, 42]
+
+
+def test_a_missing_package_is_a_sentence_before_anything_is_made(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "tensorboardX" else find(name)
+    )
+    check_writers(("csv",))
+    run = small_run("nade", write_data(tmp_path), writers=("tensorboard",))
+    with pytest.raises(ValueError, match=r"needs tensorboardX.*pip install -e '\.\[tensorboard\]'"):
+        fit(run, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_leaves_what_its_writers_say_and_may_ask_for_them_late(tmp_path):
+    data = write_data(tmp_path)
+    both = small_run("joint", data, steps=4, writers=("csv", "tensorboard"))
+    plain = dataclasses.replace(both, train=dataclasses.replace(both.train, writers=()))
+    workdirs = {"both": both, "plain": plain}
+    for name, run in workdirs.items():
+        fit(run, tmp_path / name, quiet=True)
+    assert not (tmp_path / "plain" / "metrics.csv").exists()
+    record = (tmp_path / "plain" / "record.json").read_text()
+    # The same command with --writers, of a run that has finished: nothing is trained again.
+    assert fit(both, tmp_path / "plain", quiet=True).record == json.loads(record)
+    assert (tmp_path / "plain" / "record.json").read_text() == record
+    for name in workdirs:
+        expected = {}
+        for line in lines(tmp_path / name):
+            expected.setdefault(str(line["step"]), {}).update({k: str(v) for k, v in line.items()})
+        rows = {r["step"]: {k: v for k, v in r.items() if v} for r in table(tmp_path / name)}
+        assert rows == expected
+        scalars = {key: v for key, v in shown(tmp_path / name).items() if key[0] != "samples"}
+        assert {tag for tag, _ in scalars} == set().union(*expected.values()) - {"step"}
+        assert all(len(v) == 1 for v in scalars.values())
+    images = [step for tag, step in shown(tmp_path / "both") if tag == "samples"]
+    assert images == [4]
+
+
+# Progress.
+
+
+def test_progress_says_step_metrics_rate_and_time_left(capsys):
+    progress = Progress("nade", 2000)
+    progress.begin(500)
+    progress.began -= 60.0  # a minute for 500 steps: two minutes for the 1,000 that are left
+    progress.log(1000, {"loss": 123.456}, 2500.0)
+    progress.close()
+    assert capsys.readouterr().err == (
+        "nade  step 1,000/2,000  loss 123.5  2,500 examples/s  2:00 left\n"
+    )
+
+
+def test_a_long_pass_over_examples_says_how_far_it_is(monkeypatch):
+    now = iter([100.0, 110.0, 131.0, 140.0, 162.0, 400.0])
+    monkeypatch.setattr(metric_writers, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    said = []
+    told = metric_writers.progress_callback("nade  evaluating test", said.append)
+    for done in (1000, 2000, 3000, 4000, 8000):
+        told(done, 8000)
+    # Nothing within 30 seconds of the start or of the line before, nor when all is done.
+    assert said == [
+        "nade  evaluating test 2,000/8,000 examples  1:33 left",
+        "nade  evaluating test 4,000/8,000 examples  1:02 left",
+    ]
+
+
+def test_quiet_progress_is_silent(capsys):
+    progress = Progress("nade", 10, quiet=True)
+    progress.log(5, {"loss": 1.0}, 1.0)
+    progress.say("a line")
+    progress.close()
+    assert capsys.readouterr() == ("", "")

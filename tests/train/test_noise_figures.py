@@ -1,0 +1,97 @@
+"""`python -m genjax.cli.latents` of generators: interpolations of noise, and codes moved alone."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from support.small import small_run, write_data
+from cli.test_latents import drawn, tiles
+
+from genjax.cli import latents
+from genjax.families import dcgan, infogan
+from genjax.train import fit, noise_figures
+from genjax.train.load_run import load
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("codes")
+    fit(small_run("infogan", data), folder, quiet=True)
+    return folder
+
+
+def test_one_part_of_the_code_moves_and_all_else_stays():
+    config = infogan.tiny()  # three categories, two uniform numbers, a Gaussian one
+    z = np.asarray(infogan.noise(config, jax.random.key(0), 4))
+    found = {name: walk for name, walk, _, _ in noise_figures.codes(infogan, config, z, 5, 2.0)}
+    assert list(found) == ["codes_0_categorical", "codes_1_uniform", "codes_2_gaussian"]
+    categorical = found["codes_0_categorical"]  # [draws, categories, Z + C]
+    assert categorical.shape == (4, 3, z.shape[1])
+    moved = slice(config.latent, config.latent + 3)
+    np.testing.assert_array_equal(categorical[2, :, moved], np.eye(3))
+    rest = np.delete(categorical, range(moved.start, moved.stop), axis=2)
+    np.testing.assert_array_equal(rest, np.delete(z, range(3, 6), axis=1)[:, None].repeat(3, 1))
+    uniform, gaussian = found["codes_1_uniform"], found["codes_2_gaussian"]
+    for row, unit in ((uniform[0], 6), (uniform[1], 7), (gaussian[0], 8)):
+        end = 2.0 if unit == 8 else 1.0
+        np.testing.assert_allclose(row[:, unit], np.linspace(-end, end, 5))
+        np.testing.assert_array_equal(
+            np.delete(row, unit, 1), np.delete(z[:1], unit, 1).repeat(5, 0)
+        )
+
+
+def test_pictures_are_what_the_generator_makes(workdir, tmp_path, capsys):
+    words = [str(workdir), "--images", "4", "--columns", "5", "--out", str(tmp_path)]
+    assert latents.main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert len(said["pictures"]) == 4
+    assert json.loads((tmp_path / "latents.json").read_text())["rows"][0]["columns"] == [0, 1, 2]
+    run, variables = load(workdir)
+    z = np.array(infogan.noise(run.model, noise_figures.stream(jax.random.key(0), 0, "noise"), 4))
+    images, columns = tiles(tmp_path / "codes_0_categorical.png")
+    assert (len(images), columns) == (12, 3)
+    z[2, run.model.latent : run.model.latent + 3] = (0, 1, 0)
+    want = np.asarray(infogan.generate(run.model, variables, z[2:3]))
+    np.testing.assert_allclose(images[7], drawn(want[0]), atol=1)
+    ends, columns = tiles(tmp_path / "interpolations.png")
+    assert (len(ends), columns) == (10, 5)
+
+
+def test_what_is_about_examples_is_refused(workdir, tmp_path, capsys):
+    words = [str(workdir), "--out", str(tmp_path / "out")]
+    for option, value in (("--split", "train"), ("--batch-size", "7"), ("--units", "3")):
+        assert latents.main([*words, option, value]) == 2
+        assert f"error: {option} is of families that infer" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_pairs_of_draws_have_every_class(data, tmp_path, monkeypatch):
+    """Told labels: row i of the interpolations is of class i."""
+    run = small_run("dcgan", data)
+    run = dataclasses.replace(run, model=dataclasses.replace(run.model, classes=3))
+    fit(run, tmp_path / "run", quiet=True)
+    asked, plain = [], dcgan.generate
+
+    def generate(config, variables, z, label):
+        jax.debug.callback(lambda label: asked.append(np.asarray(label)), label)
+        return plain(config, variables, z, label)
+
+    monkeypatch.setattr(dcgan, "generate", generate)
+    assert latents.main([str(tmp_path / "run"), "--images", "6", "--columns", "4"]) == 0
+    jax.effects_barrier()
+    np.testing.assert_array_equal(asked[0], np.repeat([0, 1, 2], 4))
+
+
+def test_a_gan_has_interpolations_alone(data, tmp_path, capsys):
+    fit(small_run("gan", data), tmp_path, quiet=True)
+    assert latents.main([str(tmp_path), "--images", "6"]) == 0
+    assert [p.rsplit("/", 1)[1] for p in json.loads(capsys.readouterr().out)["pictures"]] == [
+        "interpolations.png"
+    ]

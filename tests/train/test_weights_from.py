@@ -1,0 +1,189 @@
+"""Runs that were begun before: what their record says is true of all of their sessions."""
+
+import dataclasses
+import os
+import shutil
+import signal
+import time
+
+import chex
+import jax
+import pytest
+from support.small import small_run, write_data
+
+from genjax.cli.experiment import recipe_differences
+from genjax.core import Optimizer
+from genjax.train import fit, trainer
+from genjax.train.load_run import load_state
+from genjax.train.signals import Signals
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def test_a_schedule_begun_shorter_is_not_the_recipes(tmp_path, data):
+    """The same command afterwards goes on with a rate that has fallen to 0 long before the end."""
+    falling = Optimizer(learning_rate=1e-2, schedule="linear")
+    recipe = dataclasses.replace(small_run("nade", data, steps=12), optimizer=falling)
+    short = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, steps=4))
+    fit(short, tmp_path / "begun", quiet=True)
+    begun = fit(recipe, tmp_path / "begun", quiet=True).record
+    assert recipe_differences(recipe, recipe, begun) == ["optimizer.decay_steps"]
+    whole = fit(recipe, tmp_path / "whole", quiet=True).record
+    assert recipe_differences(recipe, recipe, whole) == []
+    assert whole["obtained"] != begun["obtained"]
+
+
+@pytest.mark.parametrize(("name", "why"), [("nade", []), ("vae", ["train.eval_batch"])])
+def test_a_batch_of_the_evaluation_is_the_noise_of_a_bound(name, why):
+    recipe = small_run(name, "digits")
+    other = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, eval_batch=10))
+    assert recipe_differences(recipe, other, {}) == why
+
+
+def test_minutes_are_of_all_sessions_and_all_that_was_done(tmp_path, data, monkeypatch):
+    """Samples drawn and evaluations made before a cut are part of the time too."""
+    hours = [0.0]
+    clock = time.monotonic
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: clock() + 3600 * hours[0])
+    sample = trainer.Trainer.sample
+
+    def slow(self, state, step):
+        hours[0] += 1
+        sample(self, state, step)
+
+    monkeypatch.setattr(trainer.Trainer, "sample", slow)
+    run = small_run("nade", data, steps=4, sample_every=2, log_every=2)
+    fit(run, tmp_path, quiet=True)
+    longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=8))
+    record = fit(longer, tmp_path, quiet=True).record
+    assert hours == [4]  # after steps 2, 4, 6 and 8
+    assert record["minutes"] == pytest.approx(4 * 60, abs=5)
+
+
+def test_steps_that_wait_for_a_page_are_training(tmp_path, data, monkeypatch):
+    """A page of samples waits for the steps that are queued; its own time begins after them."""
+    waited, block = [], jax.block_until_ready
+    monkeypatch.setattr(trainer.jax, "block_until_ready", lambda x: waited.append(1) or block(x))
+    times = []
+    took = trainer.Trainer.took
+    monkeypatch.setattr(
+        trainer.Trainer,
+        "took",
+        lambda self, started: times.append(len(waited)) or took(self, started),
+    )
+    fit(small_run("nade", data, steps=3, sample_every=1, eval_every=0), tmp_path, quiet=True)
+    assert times[:2] == [1, 2]
+
+
+STILL = Optimizer(optimizer="sgd", learning_rate=1e-30)  # moves nothing
+
+
+def begun(name, data, source, **train):
+    """A run of another seed and rate that begins with the weights of `source`."""
+    run = small_run(name, data, weights_from=str(source), **train)
+    return dataclasses.replace(run, optimizer=STILL, seed=3)
+
+
+def test_a_run_begins_with_anothers_weights(tmp_path, data):
+    """With a rate that moves nothing, its end is the other's best; and it goes on without it."""
+    source = tmp_path / "small_nade-seed3"
+    wild = Optimizer(schedule="piecewise", boundaries=(4,), factors=(3000.0,))
+    found = fit(dataclasses.replace(small_run("nade", data), optimizer=wild), source, quiet=True)
+    assert found.record["chosen_step"] < 10  # its best is not its newest
+    want = load_state(source)[1].eval_variables()  # averaged
+    for place, named in (("next", source), ("named", "small_nade")):
+        run = begun("nade", data, named, steps=2)
+        fit(run, tmp_path / place, quiet=True)
+        state = load_state(tmp_path / place)[1]
+        assert int(state.step) == 2
+        for kept in (state.variables, state.eval_variables()):
+            chex.assert_trees_all_close(kept, want, rtol=1e-6)
+    shutil.rmtree(source)
+    longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=3))
+    assert fit(longer, tmp_path / "named", quiet=True).finished
+    with pytest.raises(ValueError, match=r"there is no finished run in .*small_nade-seed3 to take"):
+        fit(run, tmp_path / "third", quiet=True)
+    other = dataclasses.replace(run, train=dataclasses.replace(run.train, weights_from=""))
+    with pytest.raises(ValueError, match=r"other settings: train\.weights_from was "):
+        fit(other, tmp_path / "named", quiet=True)
+
+
+def test_what_is_counted_along_a_run_begins_anew(tmp_path, data):
+    """Steps of a warm-up, which are variables too."""
+    warm = small_run("vae", data, steps=3)
+    warm = dataclasses.replace(warm, model=dataclasses.replace(warm.model, kl_warmup=5))
+    fit(warm, tmp_path / "first", quiet=True)
+    more = begun("vae", data, tmp_path / "first", steps=1)
+    fit(dataclasses.replace(more, model=warm.model), tmp_path / "next", quiet=True)
+    one, other = (load_state(tmp_path / name)[1].variables for name in ("first", "next"))
+    assert [int(v["buffers"]["steps"]) for v in (one, other)] == [3, 1]
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path, data):
+    for name in ("nade", "markov"):
+        fit(small_run(name, data, steps=1), tmp_path / name, quiet=True)
+    nade = begun("nade", data, tmp_path / "nade", steps=1)
+    wider = dataclasses.replace(nade, model=dataclasses.replace(nade.model, hidden=9))
+    words = r"weights of small_nade in .*nade do not fit this"
+    for run in (wider, begun("orderless_nade", data, tmp_path / "nade", steps=1)):
+        with pytest.raises(ValueError, match=words):
+            fit(run, tmp_path / "next", quiet=True)
+    counts = dataclasses.replace(begun("markov", data, tmp_path / "markov"), optimizer=None)
+    counts = dataclasses.replace(counts, train=dataclasses.replace(counts.train, steps=1))
+    with pytest.raises(ValueError, match=r"would count what the run in .*markov has counted once"):
+        fit(counts, tmp_path / "next", quiet=True)
+    (tmp_path / "made-seed3").mkdir()
+    shutil.copytree(tmp_path / "nade", tmp_path / "made-seed3", dirs_exist_ok=True)
+    with pytest.raises(ValueError, match=r"made-seed3 is a run of small_nade, not of made"):
+        fit(begun("nade", data, "made"), tmp_path / "next", quiet=True)
+    (tmp_path / "nade" / "record.json").unlink()
+    with pytest.raises(ValueError, match="there is no finished run"):
+        fit(nade, tmp_path / "next", quiet=True)
+
+
+def test_checkpoints_without_settings_are_nobodys(tmp_path, data):
+    run = small_run("nade", data, steps=4)
+    fit(run, tmp_path, quiet=True)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"has checkpoints and no config\.json"):
+        fit(dataclasses.replace(run, seed=5), tmp_path, quiet=True)
+
+
+def test_a_signal_before_training_is_not_lost(tmp_path, data):
+    """A queue of runs may be asked to leave while the next one reads its data."""
+    with Signals() as queue:
+        os.kill(os.getpid(), signal.SIGTERM)
+        result = fit(small_run("nade", data, steps=40), tmp_path, quiet=True)
+    assert (result.signalled, result.finished, result.step) == (True, False, 1)
+    with Signals() as queue:
+        with Signals() as run:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert (run.caught, queue.caught) == ("SIGTERM", "SIGTERM")
+
+
+def test_a_profile_ends_with_its_run(tmp_path, data):
+    """Stopped in the midst of it, the next run of the process can begin another."""
+    run = small_run("nade", data, steps=16)
+    wild = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd", learning_rate=1e30))
+    with pytest.raises(FloatingPointError):
+        fit(wild, tmp_path / "wild", profile=True, quiet=True)
+    fit(dataclasses.replace(run, seed=1), tmp_path / "next", profile=True, quiet=True)
+    for folder in ("wild", "next"):
+        assert list((tmp_path / folder / "profile").rglob("*.xplane.pb"))
+
+
+def test_an_older_best_is_not_used_where_the_newest_is_gone(tmp_path, data):
+    """The record is then of the last step, looked at anew, and so is what everybody loads."""
+    run = small_run("nade", data, steps=20)
+    fit(run, tmp_path, quiet=True)
+    best = sorted((tmp_path / "checkpoints" / "best").glob("[0-9]*"), key=lambda p: int(p.name))
+    if len(best) == 1:  # as where a process was killed before it could remove the one before
+        shutil.copytree(best[0], best[0].with_name("4"))
+    shutil.rmtree(best[-1])
+    (tmp_path / "record.json").unlink()
+    record = fit(run, tmp_path, quiet=True).record
+    assert (record["chosen_by"], record["chosen_step"]) == ("validation", 20)
+    assert int(load_state(tmp_path)[1].step) == 20
