@@ -26,7 +26,7 @@ def jitted_step(name: str, config: Any, optimizer: Any, **options: Any) -> Any:
     from genjax.train import compile_step
 
     family = families.of(name, config)
-    if family.TRAITS.fit != "gradient":
+    if family.traits(config).fit != "gradient":
         if optimizer is not None:
             raise ValueError(f"{name} is not fitted by gradient: give None for the optimizer.")
     elif hasattr(family, "Optimizers"):

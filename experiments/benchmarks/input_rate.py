@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def gradient(name: str) -> bool:
     """Counted families read everything once, in one batch: there is no rate to keep up with."""
-    return families.get(STOPS[name].family).TRAITS.fit == "gradient"
+    return families.get(STOPS[name].family).traits(STOPS[name].model).fit == "gradient"
 
 
 def consumption(

@@ -30,7 +30,7 @@ from experiments.benchmarks.input_rate import prepare_out, show
 from experiments.benchmarks.speed import random_batch
 from experiments.table import rows as all_rows
 from genjax import checks, families
-from genjax.core import init_state, traits_of, with_ema
+from genjax.core import init_state, with_ema
 from genjax.data import Dataset, save_npz
 from genjax.train import Run, compile_step, fit
 from genjax.train.checkpoint import Checkpoints, write_json
@@ -150,7 +150,7 @@ def check_images(run: Run) -> str:
     Raises:
       ValueError: it has none.
     """
-    kind = traits_of(families.get(run.family), run.model).data
+    kind = families.get(run.family).traits(run.model).data
     if len(run.model.shape) != 3 or kind == "real":
         raise ValueError(f"{run.experiment} has no images; name a row that has.")
     return kind

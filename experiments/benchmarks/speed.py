@@ -46,7 +46,7 @@ from experiments.benchmarks.peers import KINDS
 from experiments.benchmarks.peers.ask import beside
 from experiments.table import rows as all_rows
 from genjax import checks, families
-from genjax.core import init_state, traits_of, with_ema
+from genjax.core import init_state, with_ema
 from genjax.train import Run
 from genjax.train.checkpoint import write_json
 from genjax.train.record import commit, device, versions
@@ -298,7 +298,7 @@ def calls(
     family, config, variables = families.get(run.family), run.model, state.variables
 
     def evaluate(variables: Any, key: jax.Array, batch: Any) -> jax.Array:
-        exactly = family.TRAITS.density == "exact"
+        exactly = family.traits(run.model).density == "exact"
         density = family.log_prob if exactly else functools.partial(family.elbo, key=key)
         takes = inspect.signature(density).parameters  # m2 learns from labels, and sums them out
         return density(config, variables, **{k: v for k, v in batch.items() if k in takes})
@@ -311,7 +311,7 @@ def calls(
             (variables, key),
         ),
     }
-    if family.TRAITS.density != "none":
+    if family.traits(run.model).density != "none":
         found["evaluate"] = (evaluate, (variables, key, batch))
     return {name: call for name, call in found.items() if name not in options.skip}
 
@@ -349,7 +349,7 @@ def bytes_held(memory: Any) -> int:
 
 def random_batch(family: Any, config: Any, size: int, key: jax.Array) -> dict[str, jax.Array]:
     """A batch as the spec says, of values that the family takes."""
-    traits = traits_of(family, config)
+    traits = family.traits(config)
     low, high = traits.sample_range
     found = {}
     for i, (name, spec) in enumerate(family.batch_spec(config, size).items()):

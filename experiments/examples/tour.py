@@ -317,7 +317,7 @@ def walk(name: str, options: argparse.Namespace) -> list[str]:
         with tempfile.TemporaryDirectory(dir=options.out, prefix=".tour-") as beside:
             shutil.copytree(folder, pathlib.Path(beside, name), ignore=left_out)
             pathlib.Path(beside, name).rename(options.out / name)
-    density = families.get(run.family).TRAITS.density
+    density = families.get(run.family).traits(run.model).density
     figure = "-" if density == "none" else f"{record['obtained']:.2f} ± {record['std_error']:.2f}"
     if record["unit"] not in ("", "nats"):
         figure += f" {record['unit']}"

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks, evals, families
-from genjax.core import named_key, traits_of
+from genjax.core import named_key
 from genjax.train.load_run import load, open_split
 from genjax.train.sample_grids import save_grid
 from genjax.train.workdir import evaluation_conditions, evaluation_data, read_run
@@ -86,7 +86,7 @@ def draw_completions(options: argparse.Namespace) -> dict[str, object]:
 
     key = jax.random.key(options.seed)
     drawn = [np.asarray(draw(named_key(key, i, "completion"))) for i in range(options.draws)]
-    low, high = traits_of(family, config).sample_range
+    low, high = family.traits(config).sample_range
     page = [x, np.where(shown, x, (low + high) / 2), *drawn]
     out = options.out or options.workdir / "completions.png"
     save_grid(out, np.concatenate(page), low, high, len(x))

@@ -64,7 +64,7 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
     """
     run, variables = load(options.workdir)
     family = families.get(run.family)
-    check_used(options, family)
+    check_used(options, family, run.model)
     samples = run.train.eval_samples if options.samples is None else options.samples
     # A bound's noise is drawn batch by batch: the run's own size gives the run's own figure.
     size = run.train.eval_batch if options.batch_size is None else options.batch_size
@@ -102,7 +102,7 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
         "examples": len(x),
         "data_checksum": dataset.checksum(),
     }
-    found |= {"bound_samples": samples} if evals.is_bound(family) else {}
+    found |= {"bound_samples": samples} if evals.is_bound(family, run.model) else {}
     if options.binarize_seeds:
         each = [mean for mean, _ in of_draws]
         found |= {"binarize_seeds": options.binarize_seeds, "of_each_draw": each}
@@ -110,7 +110,7 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def check_used(options: argparse.Namespace, family: Any) -> None:
+def check_used(options: argparse.Namespace, family: Any, config: Any) -> None:
     """Numbers are above 0, and each of them has a use.
 
     Raises:
@@ -129,7 +129,7 @@ def check_used(options: argparse.Namespace, family: Any) -> None:
         raise ValueError(
             "--samples is of a bound, and --temperatures anneal; leave out one of the two."
         )
-    if options.samples is not None and not evals.is_bound(family):
+    if options.samples is not None and not evals.is_bound(family, config):
         raise ValueError("--samples is of a bound, and this run's figure is none; leave it out.")
 
 

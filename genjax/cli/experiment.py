@@ -42,7 +42,7 @@ SMOKE: dict[str, Any] = {
 
 def smoke_settings(run: Run) -> dict[str, Any]:
     """Those of a smoke run; a counted family sees each of the few images once at most."""
-    counted = families.get(run.family).TRAITS.fit == "counting"
+    counted = families.get(run.family).traits(run.model).fit == "counting"
     return {**SMOKE, "steps": 1} if counted else SMOKE
 
 

@@ -22,7 +22,6 @@ import jax
 import numpy as np
 
 from genjax import checks, evals, families
-from genjax.core import traits_of
 from genjax.evals.context import random_rows
 from genjax.train import noise_figures
 from genjax.train.checkpoint import write_json
@@ -140,7 +139,7 @@ def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:
 
     out = options.out or options.workdir / "latents"
     decode = decoder(model, latent, given, size)
-    drawing = LatentFigures(out, decode, *traits_of(family, config).sample_range)
+    drawing = LatentFigures(out, decode, *family.traits(config).sample_range)
     n, units = min(options.images, len(x)), order[: options.units]
     values = np.linspace(-options.span, options.span, options.columns)
     centre, width = prior_moments(model, key)

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from genjax import checks, families
-from genjax.core import traits_of
 from genjax.train.load_run import load
 from genjax.train.sample_grids import save_grid
 
@@ -30,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         family = families.get(run.family)
         draw = jax.jit(lambda v, key: family.sample(run.model, v, key, options.n))
         x = np.asarray(draw(variables, jax.random.key(options.seed)))
-        save_grid(out, x, *traits_of(family, run.model).sample_range)
+        save_grid(out, x, *family.traits(run.model).sample_range)
         print(f"{options.n} samples in {out}")
         if options.npy:
             options.npy.parent.mkdir(parents=True, exist_ok=True)

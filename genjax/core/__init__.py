@@ -27,7 +27,7 @@ from genjax.core.chunked import chunked_sum
 from genjax.core.importance import log_mean_weight, resample_noise
 from genjax.core.keys import named_key
 from genjax.core.optim import Optimizer
-from genjax.core.protocols import Traits, traits_of
+from genjax.core.protocols import Traits
 from genjax.core.state import State, init_state, with_ema
 from genjax.core.step import (
     Optimizers,
@@ -70,6 +70,5 @@ __all__ = [
     "player_steps",
     "resample_noise",
     "single_critic_step",
-    "traits_of",
     "with_ema",
 ]

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from genjax import checks
-from genjax.core import named_key, traits_of
+from genjax.core import named_key
 from genjax.data import Dataset, make_transform
 from genjax.data.order import Order
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
@@ -272,7 +272,7 @@ def check_label_free(family: Any, config: Any) -> None:
       ValueError: they are.
     """
     told, classes = inspect.signature(family.encode).parameters, getattr(config, "classes", 0)
-    if "label" in told and classes and not family.TRAITS.semi_supervised:
+    if "label" in told and classes and not family.traits(config).semi_supervised:
         raise ValueError(
             f"svm would learn from features that are told the label: encode of this Config is of"
             f" its {classes} classes; set --classes 0, or take another --instrument."
@@ -285,7 +285,7 @@ def picture_range(family: Any, config: Any) -> tuple[float, float]:
     Raises:
       ValueError: samples are no pictures.
     """
-    traits = traits_of(family, config)
+    traits = family.traits(config)
     low, high = traits.sample_range
     if traits.data not in ("images", "binary", "levels") or not np.isfinite(high - low):
         raise ValueError(
@@ -297,7 +297,7 @@ def picture_range(family: Any, config: Any) -> tuple[float, float]:
 
 def _transform_for(family: Any, config: Any, dataset: Dataset) -> str:
     """How integers become what the family takes."""
-    traits, levels = traits_of(family, config), dataset.levels
+    traits, levels = family.traits(config), dataset.levels
     if not levels or traits.data in ("real", "levels"):
         return "none"
     if traits.data == "images":

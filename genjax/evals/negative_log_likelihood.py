@@ -12,24 +12,22 @@ from genjax.evals.batching import ProgressCallback, map_split
 
 def metric(family: Any, config: Any) -> str:
     """What `make_nll` measures when it is asked for the figure of a run."""
-    if hasattr(family, "metric"):
-        return family.metric(config)
-    return "NLL" if family.TRAITS.density == "exact" else "NLL bound"
+    return family.traits(config).metric
 
 
-def is_bound(family: Any) -> bool:
+def is_bound(family: Any, config: Any) -> bool:
     """Whether that figure is a bound of samples, of which more may be taken."""
-    return family.TRAITS.density == "bound" and not hasattr(family, "reported")
+    return family.traits(config).density == "bound" and not hasattr(family, "reported")
 
 
 def validation_config(family: Any, config: Any) -> Any:
     """The Config whose figure picks the best weights, where a family exports another for that."""
-    return family.validation_config(config) if hasattr(family, "validation_config") else config
+    return family.traits(config).validation or config
 
 
 def unit(family: Any, config: Any) -> str:
     """Of that figure: nats, where a family does not export another."""
-    return family.unit(config) if hasattr(family, "unit") else "nats"
+    return family.traits(config).unit
 
 
 def make_nll(
@@ -58,7 +56,7 @@ def make_nll(
     Raises:
       ValueError: the family has no density.
     """
-    density = family.TRAITS.density
+    density = family.traits(config).density
     if density == "none":
         raise ValueError(f"{family.__name__} only samples: it has no likelihood to evaluate.")
 

@@ -45,7 +45,6 @@ from genjax.nn import (
 from genjax.nn.normless import EXPANSION
 from genjax.nn.strided import NORMS, apply_layer
 
-TRAITS = Traits(data="images", density="none", sample_range=(-1.0, 1.0))
 POOLED = 4  # side of the features' maps: section 5.1 of the paper
 
 
@@ -138,6 +137,11 @@ class Config:
     def critic_steps(self) -> int:
         """Discriminator updates a generator update."""
         return self.method.critic_steps
+
+
+def traits(config: Config) -> Traits:
+    del config
+    return Traits(data="images", density="none", sample_range=(-1.0, 1.0))
 
 
 def tiny() -> Config:

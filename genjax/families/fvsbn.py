@@ -25,8 +25,6 @@ from genjax.core import Traits, conditional_nats, draw_values, gradient_step, na
 from genjax.losses import bernoulli_nll
 from genjax.nn import draw_order
 
-TRAITS = Traits(data="binary", density="exact")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -49,11 +47,15 @@ class Config:
         checks.fraction(dropout=self.dropout)
 
 
+def traits(config: Config) -> Traits:
+    return Traits(data="binary", density="exact", num_parameters=_num_parameters(config))
+
+
 def tiny() -> Config:
     return Config(shape=(3, 3, 1), dropout=0.1)
 
 
-def num_parameters(config: Config) -> int:
+def _num_parameters(config: Config) -> int:
     """Free parameters D (D - 1) / 2 + D: the other half of the stored square is never read."""
     dims = math.prod(config.shape)
     return dims * (dims - 1) // 2 + dims

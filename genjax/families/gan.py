@@ -34,8 +34,6 @@ from genjax.core import (
 )
 from genjax.nn import MLP, Maxout, symmetric_uniform
 
-TRAITS = Traits(data="images", density="none")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -115,7 +113,8 @@ def tiny() -> Config:
 def traits(config: Config) -> Traits:
     """Images with sigmoid outputs, real numbers with linear ones."""
     if config.output == "sigmoid":
-        return TRAITS
+        examples = 10_000 if config.marginals else 0
+        return Traits(data="images", density="none", init_examples=examples)
     return Traits(data="real", density="none", sample_range=(-math.inf, math.inf))
 
 
@@ -167,17 +166,12 @@ class Discriminator(nn.Module):
         return logits[:, 0], hidden
 
 
-def init_examples(config: Config) -> int:
-    """Training examples that `init` would like to see: 10,000 for the marginals."""
-    return 10_000 if config.marginals and config.output == "sigmoid" else 0
-
-
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     generator_key, discriminator_key = jax.random.split(key)
     generator = Generator(config).init(generator_key, jnp.zeros((1, config.latent)))["params"]
     x = jnp.zeros((1, *config.shape))
     discriminator = Discriminator(config).init(discriminator_key, x)["params"]
-    if batch is not None and init_examples(config):
+    if batch is not None and traits(config).init_examples:
         # Pixels that are always 0 begin at 1e-7, as in the authors' library.
         mean = jnp.clip(
             jnp.mean(batch["x"].reshape(-1, math.prod(config.shape)), 0), 1e-7, 1 - 1e-7

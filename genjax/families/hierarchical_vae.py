@@ -50,8 +50,6 @@ from genjax.nn import (
     standard_log_density,
 )
 
-TRAITS = Traits(data="binary", density="bound")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -123,6 +121,10 @@ class Config:
             )
 
 
+def traits(config: Config) -> Traits:
+    return Traits(data="binary", density="bound", init_examples=_init_examples(config))
+
+
 def tiny() -> Config:
     return Config(shape=(3, 3, 1), latent=(2, 1), hidden=(6, 5), depth=1, inference="top_down")
 
@@ -166,7 +168,7 @@ def _down(config: Config, layer: int) -> Net:
     return Net(config, config.hidden[layer], below)
 
 
-def init_examples(config: Config) -> int:
+def _init_examples(config: Config) -> int:
     """Examples that `init` wants to see."""
     return 10_000 if config.data_bias else 0
 

@@ -38,7 +38,6 @@ from genjax.losses import categorical_information, gaussian_information, uniform
 from genjax.nn import DownStack, UpStack
 from genjax.nn.strided import normalize
 
-TRAITS = Traits(data="images", density="none")
 SLOPE = 0.1  # of LeakyReLU, appendix C
 
 
@@ -121,6 +120,11 @@ class Config:
     def critic_steps(self) -> int:
         """Discriminator updates a generator update."""
         return self.method.critic_steps
+
+
+def traits(config: Config) -> Traits:
+    del config
+    return Traits(data="images", density="none")
 
 
 def tiny() -> Config:

@@ -24,7 +24,6 @@ import numpy as np
 from genjax import checks
 from genjax.core import State, Traits, conditional_nats, nan_unless_binary
 
-TRAITS = Traits(data="binary", density="exact", fit="counting")
 MAX_DIMS = 20
 
 
@@ -51,11 +50,17 @@ class Config:
             )
 
 
+def traits(config: Config) -> Traits:
+    return Traits(
+        data="binary", density="exact", fit="counting", num_parameters=_num_parameters(config)
+    )
+
+
 def tiny() -> Config:
     return Config(shape=(3, 3, 1))
 
 
-def num_parameters(config: Config) -> int:
+def _num_parameters(config: Config) -> int:
     """Free parameters of the table: 2^D - 1."""
     return 2 ** math.prod(config.shape) - 1
 

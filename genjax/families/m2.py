@@ -42,9 +42,6 @@ from genjax.nn import (
     standard_log_density,
 )
 
-TRAITS = Traits(data="binary", density="bound", semi_supervised=True)
-BEFORE = {"weights": "lecun"}  # of runs saved when there was no such setting
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -101,6 +98,17 @@ class Config:
                 f"m2: gradient_classes are of {self.classes} classes, so not"
                 f" {self.gradient_classes}; set that many or fewer, or 0 for all of them exactly."
             )
+
+
+def traits(config: Config) -> Traits:
+    del config
+    return Traits(
+        data="binary",
+        density="bound",
+        semi_supervised=True,
+        metric="classification error",
+        unit="%",
+    )
 
 
 def tiny() -> Config:
@@ -310,18 +318,6 @@ def reported(config: Config, variables: dict[str, Any], batch: dict[str, jax.Arr
     """The figure of a run, `[B]` percent: 100 where the most probable class is not the label's."""
     said = jnp.argmax(classify(config, variables, batch["x"]), axis=1)
     return 100.0 * (said != batch["label"])
-
-
-def metric(config: Config) -> str:
-    """What `reported` measures."""
-    del config
-    return "classification error"
-
-
-def unit(config: Config) -> str:
-    """Of `reported`."""
-    del config
-    return "%"
 
 
 def encode(config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None) -> jax.Array:

@@ -32,8 +32,6 @@ from genjax.losses import bernoulli_nll
 from genjax.nn import MaskedDense, draw_degrees, draw_order
 from genjax.nn.masked import precision
 
-TRAITS = Traits(data="binary", density="exact")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -77,6 +75,11 @@ class Config:
                 f"made: {self.masks} masks with one order and the same degrees are one mask; set"
                 f" resample_order or resample_degrees, or masks=1."
             )
+
+
+def traits(config: Config) -> Traits:
+    del config
+    return Traits(data="binary", density="exact")
 
 
 def tiny() -> Config:

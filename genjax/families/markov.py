@@ -26,7 +26,6 @@ import numpy as np
 from genjax import checks
 from genjax.core import State, Traits, chunked_sum, conditional_nats, nan_unless_binary
 
-TRAITS = Traits(data="binary", density="exact", fit="counting")
 MAX_K = 20
 MAX_JOINT = 20
 FOLD = 2**20  # pixels whose contexts are held at once, 4 MB an array
@@ -77,6 +76,12 @@ class Config:
             )
 
 
+def traits(config: Config) -> Traits:
+    return Traits(
+        data="binary", density="exact", fit="counting", num_parameters=_num_parameters(config)
+    )
+
+
 def tiny() -> Config:
     return Config(shape=(3, 3, 1), k=3)
 
@@ -107,7 +112,7 @@ def contexts(config: Config) -> np.ndarray:
     return out
 
 
-def num_parameters(config: Config) -> int:
+def _num_parameters(config: Config) -> int:
     """Free parameters: one a context, and only pixels inside the image make contexts."""
     if not config.by_position:
         return 2**config.k

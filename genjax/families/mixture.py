@@ -30,7 +30,6 @@ from genjax import checks
 from genjax.core import State, Traits, chunked_sum, conditional_nats, nan_unless_binary
 from genjax.nn import draw_observation
 
-TRAITS = Traits(data="binary", density="exact", fit="em")
 FOLD = 2**21  # numbers of the E step held at once, 8 MB an array
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -59,11 +58,15 @@ class Config:
             raise ValueError(f"noise must be below 0.5, got {self.noise}.")
 
 
+def traits(config: Config) -> Traits:
+    return Traits(data="binary", density="exact", fit="em", num_parameters=_num_parameters(config))
+
+
 def tiny() -> Config:
     return Config(shape=(3, 3, 1), components=4)
 
 
-def num_parameters(config: Config) -> int:
+def _num_parameters(config: Config) -> int:
     """Free parameters: K D means and K - 1 weights."""
     return config.components * (math.prod(config.shape) + 1) - 1
 

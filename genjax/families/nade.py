@@ -27,8 +27,6 @@ from genjax.core import Traits, conditional_nats, draw_values, gradient_step, na
 from genjax.losses import bernoulli_nll
 from genjax.nn.fused_nade import Settings, fused_logits, inside_mapping
 
-TRAITS = Traits(data="binary", density="exact")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -59,6 +57,11 @@ class Config:
         checks.one_of(("blocks", "fused"), recursion=self.recursion)
         checks.not_negative(order_seed=self.order_seed)
         checks.fraction(dropout=self.dropout)
+
+
+def traits(config: Config) -> Traits:
+    del config
+    return Traits(data="binary", density="exact")
 
 
 def tiny() -> Config:

@@ -26,7 +26,6 @@ from genjax import checks
 from genjax.core import Traits, conditional_nats, draw_values, gradient_step, nan_unless_binary
 from genjax.losses import bernoulli_nats, sum_event
 
-TRAITS = Traits(data="binary", density="exact")
 ROWS = 16_384  # images times orders evaluated together: bounds the memory, fills a GPU
 
 
@@ -64,6 +63,15 @@ class Config:
         checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
         checks.fraction(dropout=self.dropout)
         checks.not_negative(order_seed=self.order_seed)
+
+
+def traits(config: Config) -> Traits:
+    return Traits(
+        data="binary",
+        density="exact",
+        metric="" if config.report == "ensemble" else f"mean NLL of {config.orders} orders",
+        validation=dataclasses.replace(config, orders=min(config.orders, config.validation_orders)),
+    )
 
 
 def tiny() -> Config:
@@ -256,16 +264,6 @@ def reported(config: Config, variables: dict[str, Any], batch: dict[str, jax.Arr
     if config.report == "ensemble":
         return -log_prob(config, variables, batch["x"])
     return -jnp.mean(log_probs(config, variables, batch["x"]), axis=0)
-
-
-def metric(config: Config) -> str:
-    """What `reported` measures."""
-    return "NLL" if config.report == "ensemble" else f"mean NLL of {config.orders} orders"
-
-
-def validation_config(config: Config) -> Config:
-    """The Config that picks the best weights: the same network, with no more orders than asked."""
-    return dataclasses.replace(config, orders=min(config.orders, config.validation_orders))
 
 
 def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:

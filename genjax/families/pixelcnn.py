@@ -43,8 +43,6 @@ from genjax.nn import one_hot_condition, random_condition
 from genjax.nn.causal import with_kernels
 from genjax.nn.pixelcnn import Gated, Masked, Sizes
 
-TRAITS = Traits(data="binary", density="exact")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:

@@ -40,7 +40,6 @@ from genjax.nn import one_hot_condition, random_condition
 from genjax.nn.causal import scaled, with_kernels
 from genjax.nn.pixelcnn_pp import PixelCNNPP
 
-TRAITS = Traits(data="levels", density="exact", sample_range=(0.0, 255.0))
 Stays = tuple[jax.Array, jax.Array]
 LOWEST_LOG_SCALE = -7.0  # of the authors' code
 
@@ -91,7 +90,12 @@ def tiny() -> Config:
 
 def traits(config: Config) -> Traits:
     """Whole numbers of the Config's levels."""
-    return Traits(data="levels", density="exact", sample_range=(0.0, config.levels - 1.0))
+    return Traits(
+        data="levels",
+        density="exact",
+        sample_range=(0.0, config.levels - 1.0),
+        init_examples=_init_examples(config),
+    )
 
 
 def _pairs(config: Config) -> int:
@@ -105,7 +109,7 @@ def _network(config: Config) -> PixelCNNPP:
     return PixelCNNPP(outputs, c.features, c.blocks, c.halvings, c.dropout, jnp.dtype(c.dtype))
 
 
-def init_examples(config: Config) -> int:
+def _init_examples(config: Config) -> int:
     """Training examples that `init` would like to see: 100, for its first scales."""
     return 100
 

@@ -50,8 +50,6 @@ from genjax.nn.causal import scaled, with_kernels
 from genjax.nn.pixelrnn import PixelRNN, Sizes
 from genjax.nn.transposed import ConvTranspose
 
-TRAITS = Traits(data="binary", density="exact")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -112,12 +110,8 @@ def tiny() -> Config:
 
 def traits(config: Config) -> Traits:
     """Binary, or whole numbers of several levels."""
-    return level_traits(config.levels)
-
-
-def metric(config: Config) -> str:
-    """What a run's figure is."""
-    return "NLL" if config.factor == 1 else "NLL bound"
+    metric = "NLL" if config.factor == 1 else "NLL bound"
+    return dataclasses.replace(level_traits(config.levels), metric=metric)
 
 
 class Network(nn.Module):

@@ -26,8 +26,6 @@ from genjax import checks
 from genjax.core import Traits, gradient_step
 from genjax.losses import gaussian_mixture_nats, laplace_mixture_nats, sum_event
 
-TRAITS = Traits(data="real", density="exact", sample_range=(-math.inf, math.inf))
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -58,6 +56,11 @@ class Config:
         checks.one_of(("raster", "random"), order=self.order)
         checks.not_negative(order_seed=self.order_seed)
         checks.fraction(dropout=self.dropout)
+
+
+def traits(config: Config) -> Traits:
+    del config
+    return Traits(data="real", density="exact", sample_range=(-math.inf, math.inf))
 
 
 def tiny() -> Config:

@@ -36,7 +36,6 @@ from genjax.nn import (
     one_hot_condition,
 )
 
-TRAITS = Traits(data="binary", density="bound")
 Variables = dict[str, Any]
 
 
@@ -179,9 +178,10 @@ def tiny() -> Config:
 def traits(config: Config) -> Traits:
     """The likelihood says what x is made of."""
     data = {"bernoulli": "binary", "gaussian": "real", "discretized_logistic": "levels"}
-    return dataclasses.replace(
-        TRAITS,
+    return Traits(
         data=data[config.likelihood],  # type: ignore[arg-type]
+        density="bound",
+        init_examples=_init_examples(config),
         sample_range=observation_range(config.likelihood, config.levels),
     )
 
@@ -200,7 +200,7 @@ def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruc
     return spec
 
 
-def init_examples(config: Config) -> int:
+def _init_examples(config: Config) -> int:
     """Examples that `init` wants to see: for biases, and for pseudo-inputs that begin as images."""
     needed = config.pseudo_inputs if config.prior == "vamp" else 0
     return max(needed, 10_000) if config.data_bias else needed

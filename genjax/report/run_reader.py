@@ -53,10 +53,11 @@ class Shown:
 
     @property
     def density(self) -> str:
-        """`exact`, `bound` or `none`; nothing for a family that is not known here."""
+        """`exact`, `bound` or `none`; empty for an unknown family."""
         if self.family not in families.FAMILIES:
             return ""
-        return str(families.get(self.family).TRAITS.density)
+        family = families.get(self.family)
+        return str(family.traits(family.Config()).density)
 
 
 def find_runs(root: pathlib.Path) -> list[pathlib.Path]:

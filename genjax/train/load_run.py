@@ -100,7 +100,7 @@ def initial_weights(run: Run, runs: pathlib.Path = RUNS) -> dict[str, Any] | Non
     family = families.get(run.family)
     if folder != pathlib.Path(source) and other.experiment != source:
         raise ValueError(f"{folder} is a run of {other.experiment}, not of {source}; bring that.")
-    if family.TRAITS.fit == "counting":
+    if family.traits(run.model).fit == "counting":
         raise ValueError(
             f"{run.family} would count what the run in {folder} has counted once more; set"
             f" --weights-from ''."

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals, families
-from genjax.core import init_state, traits_of
+from genjax.core import init_state
 from genjax.losses import bits_per_dim
 from genjax.train import gan_diagnostics
 from genjax.train import record as records
@@ -277,7 +277,7 @@ def _finish(
                 f" {checkpoints.root}; run the same command again to look for a best anew."
             )
         chosen, chosen_step = best[0], meta["best_step"]
-    density = family.TRAITS.density
+    density = family.traits(run.model).density
     details: dict[str, Any] = {
         "steps": step,
         "chosen_step": chosen_step,
@@ -303,7 +303,7 @@ def _finish(
         split = "test" if "test" in trainer.dataset.splits else "train"
         metric = f"{split} {evals.metric(family, run.model)}"
         unit = evals.unit(family, run.model)
-        if evals.is_bound(family):
+        if evals.is_bound(family, run.model):
             details["bound_samples"] = run.train.eval_samples
         nats = trainer.nll(chosen, split, run.train.eval_samples)
         obtained, error = evals.mean_and_error(nats)
@@ -312,7 +312,7 @@ def _finish(
             details |= {} if units is None else {"active_units": units}
         details["evaluated"] = len(nats)
         dequantized = run.data.transform == "dequantize"
-        if dequantized or traits_of(family, run.model).data == "levels":
+        if dequantized or family.traits(run.model).data == "levels":
             levels = trainer.dataset.levels if dequantized else 1
             bits = bits_per_dim(obtained, math.prod(run.model.shape), levels=levels)
             details["bits_per_dim"] = float(bits)

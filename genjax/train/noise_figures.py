@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import evals
-from genjax.core import named_key, traits_of
+from genjax.core import named_key
 from genjax.train.checkpoint import write_json
 from genjax.train.latent_figures import LatentFigures
 from genjax.train.load_run import load
@@ -47,7 +47,7 @@ def draw_noise_figures(options: argparse.Namespace, run: Any, family: Any) -> di
         return np.asarray(program(jnp.asarray(z, jnp.float32), **told))
 
     out = options.out or options.workdir / "latents"
-    drawing = LatentFigures(out, decode, *traits_of(family, config).sample_range)
+    drawing = LatentFigures(out, decode, *family.traits(config).sample_range)
     key = named_key(jax.random.key(options.seed), 0, "noise")
     z = np.asarray(family.noise(config, key, options.images))
     paths, rows = [], []

@@ -65,7 +65,7 @@ def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = Non
     if not isinstance(run.optimizer, Optimizer):
         raise ValueError(f"{run.family} has not one optimizer, so no learning rate to select.")
     family = families.get(run.family)
-    if family.TRAITS.density == "none":
+    if family.traits(run.model).density == "none":
         raise ValueError(f"{run.family} only samples: validation cannot choose by likelihood.")
     if run.optimizer.floor:
         raise ValueError(

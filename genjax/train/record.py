@@ -25,8 +25,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 def count_parameters(family: Any, config: Any, variables: Any) -> int:
     """Trained numbers; for counted families, the free parameters of the table."""
-    if hasattr(family, "num_parameters"):
-        return family.num_parameters(config)
+    stated = family.traits(config).num_parameters
+    if stated is not None:
+        return stated
     return sum(int(np.prod(p.shape)) for p in jax.tree.leaves(variables["params"]))
 
 

@@ -173,7 +173,7 @@ def check_parts(run: Run) -> None:
     """
     family = families.of(run.family, run.model)
     two = isinstance(run.optimizer, TwoOptimizers)
-    if family.TRAITS.fit == "gradient" and two != hasattr(family, "Optimizers"):
+    if family.traits(run.model).fit == "gradient" and two != hasattr(family, "Optimizers"):
         players = "one player: give optimizer=Optimizer(...)."
         if not two:
             players = "two players: give optimizer=TwoOptimizers(generator=..., discriminator=...)."
@@ -183,7 +183,7 @@ def check_parts(run: Run) -> None:
 def build_optimizer(run: Run) -> Any:
     """The Optax optimizer, or the family's named tuple of them, or None where there is none."""
     family = families.get(run.family)
-    if family.TRAITS.fit != "gradient":
+    if family.traits(run.model).fit != "gradient":
         return None
     if isinstance(run.optimizer, TwoOptimizers):
         return family.Optimizers(
@@ -290,8 +290,6 @@ def run_from_json(values: dict[str, Any]) -> Run:
 def _run_from_json(values: dict[str, Any]) -> Run:
     family = families.get(values.get("family", ""))
     model = values.get("model", {})
-    # A default that came later is not what an older run had.
-    model = getattr(family, "BEFORE", {}) | model if model else model
     values["model"] = _from_json(family.Config, model)
     optimizer = values.get("optimizer")
     if optimizer is not None:
@@ -343,7 +341,7 @@ def _fits(hint: Any, value: Any) -> bool:
 
 def settings_without_effect(run: Run) -> set[str]:
     """Settings that change no number of a run; only a bound has noise by the evaluation's batch."""
-    exact = not evals.is_bound(families.get(run.family))
+    exact = not evals.is_bound(families.get(run.family), run.model)
     return HARMLESS | {"train.eval_batch"} if exact else HARMLESS
 
 

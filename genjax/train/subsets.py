@@ -39,7 +39,7 @@ def fit_subsets(
     """
     if len(train) != len(validation) or not train:
         raise ValueError(f"{len(train)} parts to train on and {len(validation)} to validate on.")
-    descended = families.get(run.family).TRAITS.fit == "gradient"
+    descended = families.get(run.family).traits(run.model).fit == "gradient"
     for i, part in enumerate(train):
         checks.positive(**{f"examples_of_part_{i}": len(part)})
         if descended:
@@ -57,7 +57,7 @@ def _without_gradient(run: Run, x: np.ndarray, number: int) -> dict[str, Any]:
     state = begin(key, initial_weights(run))
     step = jax.jit(family.make_step(run.model, None), donate_argnums=0)
     batch = {"x": jnp.asarray(x)}
-    for _ in range(1 if family.TRAITS.fit == "counting" else run.train.steps):
+    for _ in range(1 if family.traits(run.model).fit == "counting" else run.train.steps):
         state, _ = step(state, batch)
     return state.eval_variables()
 
@@ -70,7 +70,7 @@ class _Together(VectorizedRuns):
             raise ValueError(f"{run.family} has not one optimizer; parts are fitted with one.")
         key = jax.random.key(run.seed)
         family = families.get(run.family)
-        wanted = family.init_examples(run.model) if hasattr(family, "init_examples") else 0
+        wanted = family.traits(run.model).init_examples
         least = min(wanted, *(len(part) for part in train))
         firsts = jnp.stack([jnp.asarray(part[:least]) for part in train]) if wanted else None
 

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals
-from genjax.core import Optimizer, named_key, traits_of, with_ema
+from genjax.core import Optimizer, named_key, with_ema
 from genjax.data.label_subsets import UNKNOWN
 from genjax.train import gan_diagnostics
 from genjax.train.checkpoint import Checkpoints
@@ -60,7 +60,7 @@ class Trainer:
         names = set(family.batch_spec(run.model, 1))
         labels = None
         if "label" in names and "train" in dataset.streams:
-            first = UNKNOWN if family.TRAITS.semi_supervised else 0
+            first = UNKNOWN if family.traits(run.model).semi_supervised else 0
             labels = range(first, run.model.classes)
         self.feed = InputPipeline(run, dataset, names, mesh, critics, labels)
         self.calls: dict[int, Callable] = {}
@@ -214,7 +214,7 @@ class Trainer:
     def learning_rate(self, step: int) -> dict[str, float]:
         """Learning rates in use at a step, for the log."""
         optimizer = self.run.optimizer
-        if self.family.TRAITS.fit != "gradient" or optimizer is None:
+        if self.family.traits(self.run.model).fit != "gradient" or optimizer is None:
             return {}
         found: dict[str, Optimizer]
         if isinstance(optimizer, Optimizer):
@@ -258,7 +258,10 @@ class Trainer:
 
     def evaluate(self, state: Any, step: int, meta: dict[str, Any]) -> bool:
         """Validation; keeps the best state apart and counts evaluations that were not better."""
-        if self.family.TRAITS.density == "none" or "validation" not in self.dataset.splits:
+        if (
+            self.family.traits(self.run.model).density == "none"
+            or "validation" not in self.dataset.splits
+        ):
             return False
         started = time.monotonic()
         mean, error = evals.mean_and_error(self.nll(state, "validation"))
@@ -301,7 +304,7 @@ class Trainer:
         x = np.asarray(self.draw(state.eval_variables(), key))
         if self.main:
             path = self.workdir / "samples" / f"step_{step:08d}.png"
-            traits = traits_of(self.family, self.run.model)
+            traits = self.family.traits(self.run.model)
             page = save_grid(path, x, *traits.sample_range)
             if self.metrics_file:
                 self.metrics_file.image(step, page)

@@ -12,7 +12,7 @@ import numpy as np
 
 from genjax import data as data_room
 from genjax import evals
-from genjax.core import named_key, traits_of
+from genjax.core import named_key
 from genjax.train.checkpoint import write_json
 from genjax.train.run_config import (
     MAY_CHANGE,
@@ -110,7 +110,7 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
             f" {', '.join(sorted(has))}; bring data that has them."
         )
     low, high, discrete = _range(run.data.transform, dataset.levels)
-    traits = traits_of(family, run.model)
+    traits = family.traits(run.model)
     if traits.data == "binary":
         grey = (low, high) == (0, 1) and traits.density == "bound"
         if (low, high) != (0, 1) or not (discrete or grey):
@@ -159,7 +159,7 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
         evals.check_metric_requirements(
             t.instrument, family, model, dataset, t.fid_weights, t.instrument_samples
         )
-    if family.TRAITS.fit == "counting":
+    if family.traits(run.model).fit == "counting":
         n = dataset.counts()["train"]
         if run.train.steps * run.train.batch_size > n:
             raise ValueError(
@@ -185,7 +185,7 @@ def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None
         classes = getattr(run.model, "classes", 0)
         if (
             "label" in names
-            and not family.TRAITS.semi_supervised
+            and not family.traits(run.model).semi_supervised
             and int(entries["label"].min()) < 0
         ):
             raise ValueError(
@@ -279,7 +279,7 @@ def init_batch(run: Run, family: Any, dataset: data_room.Dataset) -> dict[str, A
 
     The first of the run's own order: a fair draw, and the same on every process.
     """
-    wanted = family.init_examples(run.model) if hasattr(family, "init_examples") else 0
+    wanted = family.traits(run.model).init_examples
     if not wanted:
         return None
     names, n = tuple(family.batch_spec(run.model, 1)), dataset.counts()["train"]

@@ -29,7 +29,7 @@ from experiments import table  # noqa: E402
 from experiments.benchmarks import peers, speed  # noqa: E402
 from experiments.benchmarks.peers import measure, training  # noqa: E402
 from experiments.benchmarks.peers.layers import flattened  # noqa: E402
-from genjax.core import GanObjective, Optimizer, State, named_key, traits_of  # noqa: E402
+from genjax.core import GanObjective, Optimizer, State, named_key  # noqa: E402
 from genjax.core.state import init_optimizer  # noqa: E402
 from genjax.families import (  # noqa: E402
     dcgan,
@@ -127,7 +127,7 @@ def test_samples_are_of_the_familys_shape_and_range(name):
     x = peer.sample(network_of(name, case(name)[0]), config, 7)
     assert x.shape == (7, *config.shape)
     assert x.dtype == torch.float32
-    traits = traits_of(family, config)
+    traits = family.traits(config)
     low, high = traits.sample_range
     assert low <= x.min() < x.max() <= high
     if traits.data in ("binary", "levels"):
@@ -139,7 +139,7 @@ def test_evaluations_are_those_of_jax(name):
     family, peer, config = family_of(name)
     variables, batch, _ = case(name)
     network, tensors = network_of(name, variables), as_tensors(batch)
-    if family.TRAITS.density == "exact":
+    if family.traits(config).density == "exact":
         expected = jax.jit(functools.partial(family.log_prob, config))(variables, batch["x"])
         got = peer.evaluate(network, config, tensors)
     else:

@@ -8,6 +8,7 @@ import types
 import jax
 import jax.numpy as jnp
 import pytest
+from support.helpers import traits_of
 
 from experiments import table
 from experiments.benchmarks import peers, speed
@@ -82,7 +83,7 @@ def test_the_default_rows_are_one_a_family_and_a_convolutional_vae():
     assert rows["iaf_mnist"].model.encoder == "resnet"
     found.remove("vae")  # the dense one
     assert len(set(found)) == len(found)
-    descended = [n for n in families.FAMILIES if families.get(n).TRAITS.fit == "gradient"]
+    descended = [n for n in families.FAMILIES if traits_of(n).fit == "gradient"]
     assert sorted(found) == sorted(descended)
 
 
@@ -109,7 +110,7 @@ def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, 
         assert row["step"]["operations"] > 0
         # A step takes and gives every parameter, and what its optimizer knows of each.
         assert row["step"]["bytes"] > 2 * 4 * 2 * weights, row["row"]
-        assert ("evaluate" in row) == (family.TRAITS.density != "none")
+        assert ("evaluate" in row) == (family.traits(family.Config()).density != "none")
         assert row.get("evaluate", row["sample"])["operations"] > 0
     assert "infogan_mnist" in capsys.readouterr().out
     # On a GPU a transposed convolution is one, on a CPU four, with fewer products by zeros.

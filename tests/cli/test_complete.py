@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from cli.test_latents import drawn, tiles
 from support.helpers import filled
 from support.small import small_run, write_data
-from cli.test_latents import drawn, tiles
 
 from genjax.cli import complete
 from genjax.data import Data, Dataset, load, save_npz

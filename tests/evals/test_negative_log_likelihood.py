@@ -24,7 +24,7 @@ def direct(x, config=1.0):
 
 def family(density, **functions):
     return types.SimpleNamespace(
-        __name__="fake", TRAITS=Traits(data="real", density=density), **functions
+        __name__="fake", traits=lambda config: Traits(data="real", density=density), **functions
     )
 
 

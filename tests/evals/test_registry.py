@@ -42,7 +42,7 @@ class Config:
 def family(sample, data="images", sample_range=(0.0, 1.0), **exports):
     return types.SimpleNamespace(
         __name__="rooms.fake",
-        TRAITS=Traits(data=data, density="none", sample_range=sample_range),
+        traits=lambda config: Traits(data=data, density="none", sample_range=sample_range),
         sample=sample,
         **exports,
     )

@@ -1,4 +1,4 @@
-"""The common suite: every family passes it, tests chosen by TRAITS."""
+"""The common suite: every family passes it, tests chosen by its traits."""
 
 import dataclasses
 import functools
@@ -22,6 +22,7 @@ from support.helpers import (
     make_state,
     single,
     single_order,
+    traits_of,
     two_players,
 )
 
@@ -46,15 +47,15 @@ def config(family):
 
 
 def test_exports_what_its_traits_promise(family, config):
-    always = ("Config", "TRAITS", "tiny", "batch_spec", "init", "make_step", "sample")
+    always = ("Config", "traits", "tiny", "batch_spec", "init", "make_step", "sample")
     by_density = {"exact": ("log_prob",), "bound": ("elbo", "log_prob_bound"), "none": ()}
     forbidden = {"exact": (), "bound": ("log_prob",), "none": ("log_prob", "elbo")}
-    for export_name in (*always, *by_density[family.TRAITS.density]):
-        assert callable(getattr(family, export_name)) or export_name == "TRAITS"
-    for export_name in forbidden[family.TRAITS.density]:
+    for export_name in (*always, *by_density[family.traits(config).density]):
+        assert callable(getattr(family, export_name))
+    for export_name in forbidden[family.traits(config).density]:
         assert not hasattr(family, export_name)
-    # A unit of its own is of a figure of its own.
-    assert hasattr(family, "reported") >= hasattr(family, "unit")
+    # A unit other than nats belongs to a reported quantity other than a density.
+    assert hasattr(family, "reported") or family.traits(config).unit == "nats"
     with pytest.raises(AttributeError):  # frozen
         config.shape = (1,)
     assert type(config)() == type(config)()  # the paper's defaults are a valid Config
@@ -62,7 +63,7 @@ def test_exports_what_its_traits_promise(family, config):
 
 def test_exact_densities_ask_for_full_float32(family, config):
     """A GPU would else round factors to ten bits; in bfloat16 not all are asked so."""
-    if family.TRAITS.density != "exact":
+    if family.traits(config).density != "exact":
         return
 
     def products(config, only=lambda equation: True):
@@ -186,10 +187,10 @@ def test_samples(family, config):
     draw = jax.jit(lambda v, k: family.sample(config, v, k, 7))
     x = draw(variables, jax.random.key(0))
     chex.assert_shape(x, (7, *config.shape))
-    low, high = family.TRAITS.sample_range
+    low, high = family.traits(config).sample_range
     assert float(x.min()) >= low
     assert float(x.max()) <= high
-    if family.TRAITS.data == "binary":
+    if family.traits(config).data == "binary":
         assert set(np.unique(np.asarray(x))) <= {0.0, 1.0}
     chex.assert_trees_all_equal(x, draw(variables, jax.random.key(0)))
     assert bool((x != draw(variables, jax.random.key(1))).any())
@@ -197,7 +198,7 @@ def test_samples(family, config):
     assert one.shape == config.shape
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if families.get(n).TRAITS.fit != "counting"])
+@pytest.mark.parametrize("name", [n for n in NAMES if traits_of(n).fit != "counting"])
 def test_a_network_that_has_diverged_draws_nothing(name):
     """Not black images: what is no number must be seen to be none."""
     family, config = families.get(name), families.get(name).tiny()
@@ -274,7 +275,7 @@ def test_no_key_is_used_twice(family, config):
         step = jax.jit(family.make_step(config, make_optimizer(family)), donate_argnums=0)
         state, _ = step(state, make_batch(family, config))
         jax.jit(lambda v, k: family.sample(config, v, k, 3))(state.variables, jax.random.key(5))
-        if family.TRAITS.density == "bound":
+        if family.traits(config).density == "bound":
             x = single(make_batch(family, config), config)["x"]
             bound = jax.jit(lambda v, x, k: family.log_prob_bound(config, v, x, k, 3))
             bound(state.variables, x, jax.random.key(6))

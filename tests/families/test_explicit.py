@@ -49,7 +49,7 @@ def test_what_is_neither_0_nor_1_has_no_probability(case):
     each = np.asarray(of_each(variables, jnp.asarray(x))).reshape(len(x), -1)
     assert np.isnan(each[1:4, 0]).all()
     assert np.isfinite(each[[0, *range(4, len(x))]]).all()
-    if hasattr(family, "make_step") and family.TRAITS.fit == "gradient":
+    if hasattr(family, "make_step") and family.traits(config).fit == "gradient":
         loss = jitted(family, "loss", config)
         nats, _ = loss(variables, {"x": jnp.asarray(x)}, jax.random.key(0))
         assert np.isnan(nats[:5]).tolist() == wrong
@@ -70,7 +70,7 @@ def test_logits_see_only_earlier_pixels(case):
     family, config, variables = case
     config = single_order(config)
     assert leaks(family, config, variables) == []
-    if hasattr(family, "TRAITS") and family.TRAITS.fit == "gradient":
+    if hasattr(family, "traits") and family.traits(config).fit == "gradient":
         assert jacobian_leaks(family, config, variables) == []
     # And they do see them: the last pixel in order depends on the first, or the first it may see.
     order = np.asarray(family.order(config))
@@ -232,7 +232,7 @@ def test_joint_refuses_what_no_machine_holds():
         joint.Config(shape=(28, 28, 1))
     with pytest.raises(ValueError, match="optimizer=None"):
         joint.make_step(joint.tiny(), object())
-    assert joint.num_parameters(joint.tiny()) == 511
+    assert joint.traits(joint.tiny()).num_parameters == 511
 
 
 def _counted(config, x):

@@ -64,10 +64,10 @@ def test_outputs_begin_at_the_marginals_of_the_data():
     begun = gan.init(config, jax.random.key(0), {"x": jnp.asarray(x)})
     made = gan.generate(config, begun, jnp.zeros((1, config.latent)))
     np.testing.assert_allclose(made[0], x.mean(0), atol=1e-5)
-    assert gan.init_examples(config) == 10_000
+    assert gan.traits(config).init_examples == 10_000
     for other in ({"marginals": False}, {"output": "linear"}):
         plain = dataclasses.replace(config, **other)
-        assert gan.init_examples(plain) == 0
+        assert gan.traits(plain).init_examples == 0
         begun = gan.init(plain, jax.random.key(0), {"x": jnp.asarray(x)})
         assert not np.asarray(begun["params"]["generator"]["mlp"]["out"]["bias"]).any()
 

@@ -374,8 +374,8 @@ def test_output_biases_begin_at_the_means_of_the_pixels():
     params = family.init(config, jax.random.key(0), {"x": x})["params"]
     p = np.asarray(jax.nn.sigmoid(params["down_0"]["out"]["bias"])).reshape(3, 3)
     np.testing.assert_allclose(p, [[0.25] * 3, [0.001] * 3, [0.001] * 3], rtol=1e-3)
-    assert family.init_examples(config) > 0
-    assert family.init_examples(with_settings()) == 0
+    assert family.traits(config).init_examples > 0
+    assert family.traits(with_settings()).init_examples == 0
 
 
 def test_settings_that_do_not_fit_are_refused():

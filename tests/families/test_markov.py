@@ -169,16 +169,16 @@ def test_parameters_are_the_contexts_that_exist(template, k):
         for image in images
         for i in range(9)
     }
-    assert markov.num_parameters(config) == len(there)
+    assert markov.traits(config).num_parameters == len(there)
     shared = dataclasses.replace(config, by_position=False)
-    assert markov.num_parameters(shared) == 2**k
+    assert markov.traits(shared).num_parameters == 2**k
     if (template, k) == ("raster", 8):
-        assert len(there) == joint.num_parameters(joint.Config(shape=(3, 3, 1)))
+        assert len(there) == joint.traits(joint.Config(shape=(3, 3, 1))).num_parameters
 
 
 def test_parameters_of_mnist():
     sizes = markov.Config(k=10, template="raster")
-    assert markov.num_parameters(sizes) == sum(2 ** min(i, 10) for i in range(784))
+    assert markov.traits(sizes).num_parameters == sum(2 ** min(i, 10) for i in range(784))
 
 
 @pytest.mark.parametrize("by_position", [True, False])

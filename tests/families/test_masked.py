@@ -65,7 +65,7 @@ def test_fvsbn_of_every_kind_is_normalised_and_causal(order, shape):
 
 def test_fvsbn_counts_its_free_parameters():
     """307,720 (D (D - 1) / 2 + D), not the stored square; those with a gradient are as many."""
-    assert fvsbn.num_parameters(fvsbn.Config()) == 307_720
+    assert fvsbn.traits(fvsbn.Config()).num_parameters == 307_720
     config = fvsbn.Config(shape=(9,))
     x = all_images((9,))
 
@@ -75,7 +75,10 @@ def test_fvsbn_counts_its_free_parameters():
         return jnp.sum(weights * fvsbn.log_prob(config, {"params": params}, x))
 
     grads = jax.grad(total)(far_variables(fvsbn, config)["params"])
-    assert sum(int((g != 0).sum()) for g in jax.tree.leaves(grads)) == fvsbn.num_parameters(config)
+    assert (
+        sum(int((g != 0).sum()) for g in jax.tree.leaves(grads))
+        == fvsbn.traits(config).num_parameters
+    )
 
 
 def test_one_seed_is_one_order_in_all_families():

@@ -200,7 +200,7 @@ def test_the_start_is_near_the_data_where_there_are_any():
 
 
 def test_numbers_and_refusals():
-    assert mixture.num_parameters(mixture.Config()) == 500 * 784 + 499
+    assert mixture.traits(mixture.Config()).num_parameters == 500 * 784 + 499
     for settings, words in (
         (dict(components=0), "components must be above 0"),
         (dict(noise=0.5), "noise must be below 0.5"),

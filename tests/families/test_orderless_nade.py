@@ -224,8 +224,8 @@ def test_the_figure_of_a_run_is_the_ensemble_or_the_mean_over_orders():
     )
     assert (metric(family, config), metric(family, mean)) == ("NLL", "mean NLL of 4 orders")
     assert metric(families.get("vae"), None) == "NLL bound"
-    assert family.validation_config(config).orders == 2
-    assert family.validation_config(SMALL).orders == 1
+    assert family.traits(config).validation.orders == 2
+    assert family.traits(SMALL).validation.orders == 1
 
 
 def test_bfloat16_is_near_and_the_papers_network_has_its_size():

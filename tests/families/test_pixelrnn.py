@@ -431,8 +431,8 @@ def test_small_images_must_fit():
             config, variables, jax.random.key(0), 1,
             small=jnp.zeros((1, 2, 2, 1)), given=(jnp.zeros((1, *config.shape)), known[None]),
         )  # fmt: skip
-    assert pixelrnn.metric(config) == "NLL bound"
-    assert pixelrnn.metric(pixelrnn.tiny()) == "NLL"
+    assert pixelrnn.traits(config).metric == "NLL bound"
+    assert pixelrnn.traits(pixelrnn.tiny()).metric == "NLL"
 
 
 def test_the_papers_network_for_mnist_has_its_layers():

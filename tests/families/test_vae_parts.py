@@ -12,7 +12,6 @@ from jax import export
 from support.helpers import all_images
 from support.small_vae import BASE, X, config_of, variables_of
 
-from genjax.core import traits_of
 from genjax.families import vae
 from genjax.nn import latent
 
@@ -151,16 +150,15 @@ def test_traits_are_those_of_the_likelihood():
         ("gaussian", "real", np.inf),
         ("discretized_logistic", "levels", 4.0),
     ]:
-        traits = traits_of(vae, config_of(likelihood=likelihood, levels=5))
+        traits = vae.traits(config_of(likelihood=likelihood, levels=5))
         assert (traits.data, traits.density) == (data, "bound")
         assert traits.sample_range == (-np.inf if high == np.inf else 0.0, high)
-    assert traits_of(vae, vae.Config()) == vae.TRAITS
 
 
 def test_init_begins_where_the_data_lies():
     """Output biases at the marginals, pseudo-inputs as images; without data neither."""
     config = config_of(data_bias=True, prior="vamp")
-    wanted = [vae.init_examples(c) for c in (config, config_of(prior="vamp"), BASE)]
+    wanted = [vae.traits(c).init_examples for c in (config, config_of(prior="vamp"), BASE)]
     assert wanted == [10_000, 3, 0]
     make = jax.jit(lambda key, batch: vae.init(config, key, batch)["params"])
     seen, blank = make(jax.random.key(0), {"x": X}), make(jax.random.key(0), None)

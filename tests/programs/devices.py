@@ -119,7 +119,7 @@ def steps(family, config, whole):
 def descent(family):
     """Steps along the gradient: adam's first hardly tell one from another. The momentum is a state
     of the optimizer to be spread."""
-    if family.TRAITS.fit != "gradient":
+    if family.traits(family.tiny()).fit != "gradient":
         return None
     plain = optax.sgd(1.0, momentum=0.9)
     return family.Optimizers(plain, plain) if hasattr(family, "Optimizers") else plain

@@ -6,10 +6,10 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from support.small import small_run
 
 from genjax.train.run_config import Run, to_json
 from genjax.train.sample_grids import save_grid
+from support.small import small_run
 
 
 def a_run(experiment: str, seed: int = 0, **train: Any) -> Run:

@@ -28,15 +28,21 @@ NAMES = sorted(FAMILIES)
 PMAPPED = ("dcgan", "gan", "nade", "pixelcnn", "vae")
 
 
+def traits_of(name: str) -> Any:
+    """Traits of a family's smallest Config."""
+    family = families.get(name)
+    return family.traits(family.tiny())
+
+
 def exact_binary() -> list[str]:
     """Families whose probabilities of all images can be added up."""
-    traits = {name: families.get(name).TRAITS for name in NAMES}
+    traits = {name: traits_of(name) for name in NAMES}
     return [n for n, t in traits.items() if t.data == "binary" and t.density == "exact"]
 
 
 def descended() -> list[str]:
     """Families fitted by gradient."""
-    return [n for n in NAMES if families.get(n).TRAITS.fit == "gradient"]
+    return [n for n in NAMES if traits_of(n).fit == "gradient"]
 
 
 def two_players() -> list[str]:
@@ -50,7 +56,7 @@ def loss_names(family: Any) -> list[str]:
 
 
 def make_optimizer(family: Any, learning_rate: float = 1e-2) -> Any:
-    if family.TRAITS.fit != "gradient":
+    if family.traits(family.tiny()).fit != "gradient":
         return None
     if hasattr(family, "Optimizers"):
         return family.Optimizers(*(optax.adam(learning_rate) for _ in family.Optimizers._fields))
@@ -88,7 +94,7 @@ def make_batch(family: Any, config: Any, size: int = 16, seed: int = 1) -> dict[
     out = {}
     for i, (name, spec) in enumerate(family.batch_spec(config, size).items()):
         key = jax.random.fold_in(jax.random.key(seed), i)
-        if family.TRAITS.data == "real":
+        if family.traits(config).data == "real":
             out[name] = jax.random.normal(key, spec.shape, spec.dtype)
             continue
         out[name] = jax.random.bernoulli(key, 0.3, spec.shape).astype(spec.dtype)
@@ -105,7 +111,7 @@ def single(batch: Any, config: Any) -> Any:
 def far_variables(family: Any, config: Any, seed: int = 5) -> Any:
     """Parameters well away from initialisation; lopsided counts in every table."""
     variables = jax.jit(lambda key: family.init(config, key))(jax.random.key(seed))
-    if family.TRAITS.fit == "counting":
+    if family.traits(config).fit == "counting":
         rng = np.random.default_rng(seed)
         buffers = jax.tree.map(
             lambda b: jnp.asarray(rng.geometric(0.2, b.shape) - 1, b.dtype), variables["buffers"]

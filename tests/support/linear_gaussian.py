@@ -15,7 +15,9 @@ from scipy import stats
 from genjax.core import Traits
 from genjax.losses import gaussian_nll
 
-TRAITS = Traits(data="real", density="bound", sample_range=(-np.inf, np.inf))
+
+def traits(config):
+    return Traits(data="real", density="bound", sample_range=(-np.inf, np.inf))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

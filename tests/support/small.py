@@ -35,10 +35,12 @@ def small_run(name: str, data: str, **train: Any) -> Run:
     optimizer: Any = Optimizer(learning_rate=1e-2, schedule="linear", decay_steps=40, clip=5.0)
     if hasattr(family, "Optimizers"):
         optimizer = TwoOptimizers(generator=optimizer, discriminator=optimizer)
-    if family.TRAITS.fit != "gradient":
+    if family.traits(config).fit != "gradient":
         optimizer = None
-    images = "symmetric" if family.TRAITS.sample_range[0] < 0 else "unit"
-    transform: Any = {"images": images, "real": "dequantize"}.get(family.TRAITS.data, "none")
+    images = "symmetric" if family.traits(config).sample_range[0] < 0 else "unit"
+    transform: Any = {"images": images, "real": "dequantize"}.get(
+        family.traits(config).data, "none"
+    )
     settings = dict(steps=10, batch_size=16, ema=0.9, log_every=3, eval_every=4, eval_batch=64)
     settings |= dict(save_every=4, sample_every=5, samples=4, steps_per_call=1, keep=3)
     return Run(

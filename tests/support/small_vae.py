@@ -4,9 +4,9 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from support.helpers import filled
 
 from genjax.families import vae
+from support.helpers import filled
 
 BASE = vae.Config(
     shape=(3, 3, 1), latent=2, hidden=(6,), flow_hidden=(7, 6), pseudo_inputs=3, channels=(2, 3)

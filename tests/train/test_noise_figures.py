@@ -6,8 +6,8 @@ import json
 import jax
 import numpy as np
 import pytest
-from support.small import small_run, write_data
 from cli.test_latents import drawn, tiles
+from support.small import small_run, write_data
 
 from genjax.cli import latents
 from genjax.families import dcgan, infogan

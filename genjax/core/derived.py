@@ -1,0 +1,37 @@
+"""Quantities and train steps that follow from what a family implements."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core.state import State
+from genjax.core.step import Step, gradient_step
+
+
+def make_step(family: Any, config: Any, optimizer: Any = None) -> Step:
+    """Builds a family's pure train step, `step(state, batch) -> (state, metrics)`.
+
+    Args:
+      family: module that implements `Trainable` or `Fitted`.
+      config: its Config.
+      optimizer: an Optax optimizer; None for families fitted without a gradient.
+
+    Raises:
+      ValueError: the optimizer does not fit the family.
+    """
+    name = family.__name__.rsplit(".", 1)[-1]
+    if family.traits(config).fit == "gradient":
+        if not hasattr(optimizer, "update"):
+            raise ValueError(f"{name} needs an Optax optimizer such as optax.adam(1e-3).")
+        return gradient_step(functools.partial(family.loss, config), optimizer)
+    if optimizer is not None:
+        raise ValueError(f"{name} is fitted without a gradient; pass optimizer=None.")
+
+    def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
+        variables, metrics = family.update(config, state.variables, batch)
+        metrics = {k: jnp.mean(v) for k, v in metrics.items()}
+        return state.replace(step=state.step + 1, variables=variables), metrics
+
+    return step
