@@ -14,7 +14,7 @@ from genjax.core.adversarial import (
 from genjax.core.autoregressive import (
     check_known,
     conditional_nats,
-    draw,
+    draw_images,
     draw_naive,
     draw_noise,
     draw_parallel,
@@ -51,7 +51,7 @@ __all__ = [
     "conditional_nats",
     "discriminator_objective",
     "diversity",
-    "draw",
+    "draw_images",
     "draw_naive",
     "draw_noise",
     "draw_parallel",

@@ -222,7 +222,7 @@ def draw_parallel(
     return x, rounds
 
 
-def draw(
+def draw_images(
     method: str,
     draw: Draw,
     cached: Callable[[], jax.Array],

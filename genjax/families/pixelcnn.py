@@ -191,5 +191,5 @@ def sample(
         fixed = with_kernels(network, variables, noise, condition)
         return network.apply(fixed, noise, condition, given, method="sample")
 
-    x = draw(method, draw, cached, noise, given)
+    x = draw_images(method, draw, cached, noise, given)
     return x if n else x[0]

@@ -286,7 +286,7 @@ def sample(
     def cached() -> jax.Array:
         return _cached(config, variables, noise, condition, stays)
 
-    x = draw(method, draw, cached, noise, given, together=config.shape[2])
+    x = draw_images(method, draw, cached, noise, given, together=config.shape[2])
     return x if n else x[0]
 
 

@@ -312,5 +312,5 @@ def sample(
         fixed = with_kernels(network, variables, noise, condition, small)
         return network.apply(fixed, noise, condition, small, given, method="sample")
 
-    x = draw(method, draw, cached, noise, given)
+    x = draw_images(method, draw, cached, noise, given)
     return x if n else x[0]
