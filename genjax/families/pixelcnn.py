@@ -26,6 +26,7 @@ from genjax.core import (
     Traits,
     check_known,
     conditional_nats,
+    draw_images,
     draw_noise,
     draw_values,
     gradient_step,

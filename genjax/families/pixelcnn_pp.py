@@ -24,6 +24,7 @@ from genjax import checks
 from genjax.core import (
     Traits,
     check_known,
+    draw_images,
     draw_noise,
     gradient_step,
     nan_unless_level,

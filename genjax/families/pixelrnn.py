@@ -31,6 +31,7 @@ from genjax.core import (
     Traits,
     check_known,
     conditional_nats,
+    draw_images,
     draw_noise,
     draw_values,
     gradient_step,
