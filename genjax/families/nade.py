@@ -25,7 +25,6 @@ import numpy as np
 from genjax import checks
 from genjax.core import Traits, conditional_nats, draw_values, gradient_step, nan_unless_binary
 from genjax.losses import bernoulli_nll
-from genjax.nn.fused_nade import Settings, fused_logits, inside_mapping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,17 +43,12 @@ class Config:
     """Seed of the random order."""
     dropout: float = 0.0
     """Share of hidden units dropped in training; not in the papers."""
-    recursion: Literal["blocks", "fused"] = "blocks"
-    """blocks: on a GPU or a TPU sqrt(D) steps at a time by prefix sums, on a CPU one after another.
-    fused: on a CUDA GPU one kernel, see `genjax.nn.fused_nade`, its tiles chosen there; on other
-    devices, and inside a user's own `shard_map` or `pmap`, blocks all the same."""
 
     def __post_init__(self) -> None:
         checks.kinds(self)
         checks.positive(shape=self.shape, hidden=self.hidden)
         checks.one_of(("relu", "sigmoid"), activation=self.activation)
         checks.one_of(("raster", "random"), order=self.order)
-        checks.one_of(("blocks", "fused"), recursion=self.recursion)
         checks.not_negative(order_seed=self.order_seed)
         checks.fraction(dropout=self.dropout)
 
@@ -88,8 +82,7 @@ def block_length(dims: int) -> int:
 
 
 class NADE(nn.Module):
-    """Logits of the conditionals, in order: by blocks of prefix sums, pixel by pixel, or one
-    kernel."""
+    """Logits of the conditionals, in order."""
 
     config: Config
 
@@ -107,16 +100,12 @@ class NADE(nn.Module):
         """`x [B, D]` in order, `keep [B, H]` a dropout mask or None -> logits `[B, D]` in order."""
         perm = order(self.config)
         arguments = (x, self.W[perm], self.V[perm], self.c, keep)
-        ways: dict[str, Any] = {"cpu": self.pixels}
-        if self.config.recursion == "fused" and not inside_mapping():
-            settings = Settings(self.config.activation)
-            ways["cuda"] = functools.partial(fused_logits, settings=settings)
-        logits = jax.lax.platform_dependent(*arguments, **ways, default=self.blocks)
+        logits = jax.lax.platform_dependent(*arguments, cpu=self.pixels, default=self.blocks)
         chex.assert_shape(logits, x.shape)
         return logits + self.b[perm][None]
 
     def blocks(self, x: jax.Array, W: jax.Array, V: jax.Array, c: jax.Array, keep: Any) -> Any:
-        """Logits without their biases, as `fused_logits` has them, by blocks of prefix sums."""
+        """Logits without their biases, by blocks of prefix sums."""
         k = block_length(x.shape[1])
         before = jnp.tril(jnp.ones((k, k), x.dtype), -1)  # step i sees j < i
 
