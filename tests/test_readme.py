@@ -58,7 +58,7 @@ def test_the_python_of_the_readme_runs():
         "experiments.benchmarks.pixel_sampling",
         "experiments.benchmarks.loop_cost",
         "experiments.benchmarks.speed",
-        "experiments.benchmarks.peers.measure",
+        "experiments.benchmarks.peers.time_peer",
         "genjax.data",
         "genjax.cli.prepare",
         "genjax.cli.sample",

@@ -43,7 +43,7 @@ from experiments.benchmarks import peers
 from experiments.benchmarks.flops import work
 from experiments.benchmarks.input_rate import prepare_out, show
 from experiments.benchmarks.peers import KINDS
-from experiments.benchmarks.peers.ask import beside
+from experiments.benchmarks.peers.peer_process import beside
 from experiments.table import rows as all_rows
 from genjax import checks, families
 from genjax.core import init_state, with_ema

@@ -27,8 +27,8 @@ from support.torch_peers import (  # noqa: E402
 
 from experiments import table  # noqa: E402
 from experiments.benchmarks import peers, speed  # noqa: E402
-from experiments.benchmarks.peers import measure, training  # noqa: E402
-from experiments.benchmarks.peers.layers import flattened  # noqa: E402
+from experiments.benchmarks.peers import time_peer, torch_steps  # noqa: E402
+from experiments.benchmarks.peers.torch_layers import flattened  # noqa: E402
 from genjax.core import GanObjective, Optimizer, State, named_key  # noqa: E402
 from genjax.core.state import init_optimizer  # noqa: E402
 from genjax.families import (  # noqa: E402
@@ -84,8 +84,8 @@ def test_after_a_step_of_adam_both_have_the_same_loss(name):
     tensors, network = as_tensors(batch), network_of(name, variables)
     stream_of = lambda loss_name: named_key(KEY, 0, loss_name.removesuffix("_loss"))  # noqa: E731
     noise = {k: noise_of(name, stream_of(k)) for k in losses_of(family)}
-    losses = training.mean_losses(peer, network, config, "float32")
-    training.make_step(network, run, losses)(tensors, noise)
+    losses = torch_steps.mean_losses(peer, network, config, "float32")
+    torch_steps.make_step(network, run, losses)(tensors, noise)
     if "batch_stats" in variables:  # whose turn moves which; variances are not estimated alike
         moved = flattened(state.variables["batch_stats"])
         for path, (kept, layout) in network.statistics().items():
@@ -115,8 +115,8 @@ def test_of_two_players_the_generator_is_averaged(name, player, monkeypatch):
         optimizer=two,
         train=Train(ema=0.5),
     )
-    losses = training.mean_losses(peer, network, config, "float32")
-    training.make_step(network, run, losses)(as_tensors(batch))
+    losses = torch_steps.mean_losses(peer, network, config, "float32")
+    torch_steps.make_step(network, run, losses)(as_tensors(batch))
     assert [list(map(id, given)) for given in moved] == [list(map(id, own.parameters()))]
 
 
@@ -231,16 +231,16 @@ def test_a_dtype_is_for_both_sides():
 
 def test_the_fastest_way_counts_and_failures_are_a_line(capsys):
     tried = {"eager": {"seconds": 2.0}, "compiled": {"seconds": 1.0}, "loop": {"error": "no"}}
-    found = measure.best(tried, 4)
+    found = time_peer.best(tried, 4)
     assert (found["way"], found["compiled"], found["examples_per_second"]) == ("compiled", True, 4)
-    assert measure.best({"eager": {"error": "no"}}, 4)["error"] == "no"
-    assert measure.main(["--row", "nade"]) == 2
+    assert time_peer.best({"eager": {"error": "no"}}, 4)["error"] == "no"
+    assert time_peer.main(["--row", "nade"]) == 2
     assert "row must be one of" in capsys.readouterr().err
 
 
 def test_nade_is_timed_in_both_forms_and_bfloat16_runs(capsys):
     words = ["--row", "nade_binarized_mnist", "--dtype", "bfloat16", "--skip", "sample"]
-    assert measure.main([*words, *FAST]) == 0
+    assert time_peer.main([*words, *FAST]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["dtype"] == "bfloat16"
     assert found["step"]["tried"].keys() == {"blocks eager", "loop eager"}

@@ -12,7 +12,7 @@ from support.helpers import traits_of
 
 from experiments import table
 from experiments.benchmarks import peers, speed
-from experiments.benchmarks.peers import measure
+from experiments.benchmarks.peers import time_peer
 from genjax import families
 
 FAST = ["--repeats", "2", "--batch-size", "2", "--samples", "2", "--peak-side", "64"]
@@ -223,8 +223,8 @@ def test_seconds_of_another_kind_of_device_make_no_ratio(monkeypatch, capsys):
     with pytest.raises(
         ValueError, match="PyTorch sees no GPU here: install PyTorch for CUDA"
     ) as refused:
-        measure.on_cuda("cuda", available=False)
-    assert [measure.on_cuda(asked, available=True) for asked in measure.DEVICES] == [1, 0, 1]
+        time_peer.on_cuda("cuda", available=False)
+    assert [time_peer.on_cuda(asked, available=True) for asked in time_peer.DEVICES] == [1, 0, 1]
     said = f"a warning\nerror: {refused.value}\n"
     found, _ = beside(monkeypatch, (2, "", said), backend="gpu")
     assert found == {"peer": {"error": str(refused.value)}, "ratio": {}, "notes": {}}
@@ -277,10 +277,10 @@ def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
     peer = types.SimpleNamespace(build=lambda config: None)
     seconds = iter([3.0, 1.0, 2.0, 4.0, 5.0, 6.0])
     monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setattr(measure.peers, "get", lambda family: peer)
-    monkeypatch.setattr(measure, "random_batch", lambda *_: {})
-    monkeypatch.setattr(measure, "attempt", lambda *_, **__: {"seconds": next(seconds)})
-    assert measure.main(["--row", "fvsbn_binarized_mnist", "--batch-size", "2"]) == 0
+    monkeypatch.setattr(time_peer.peers, "get", lambda family: peer)
+    monkeypatch.setattr(time_peer, "random_batch", lambda *_: {})
+    monkeypatch.setattr(time_peer, "attempt", lambda *_, **__: {"seconds": next(seconds)})
+    assert time_peer.main(["--row", "fvsbn_binarized_mnist", "--batch-size", "2"]) == 0
     head, *lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     # What it runs on comes first, also where nothing is to be timed.
     assert head == {"torch": "2", "dtype": "float32", "batch_size": 2, "device": "chip"}
@@ -290,19 +290,19 @@ def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
         ["compiled graphs"],
         [],
     ]
-    assert lines[-1]["sample"]["tried"].keys() == set(measure.WAYS)
+    assert lines[-1]["sample"]["tried"].keys() == set(time_peer.WAYS)
     assert "evaluate" not in lines[-1]
 
 
 def test_eager_that_no_compiler_could_beat_is_marked(monkeypatch, capsys):
     tried = {"eager": {"seconds": 4.0}, "compiled": {"error": "InductorError: no"}}
-    step = measure.best(tried, 2)
+    step = time_peer.best(tried, 2)
     assert (step["way"], step["compiled"]) == ("eager (compiled failed)", False)
     tried["compiled graphs"] = {"seconds": 8.0}
-    assert measure.best(tried, 2)["way"] == "eager"
+    assert time_peer.best(tried, 2)["way"] == "eager"
     del tried["compiled graphs"]  # which may be still to come
-    assert measure.best(tried, 2, ["compiled graphs"])["way"] == "eager"
-    assert measure.best({"eager": {"seconds": 4.0}}, 2)["way"] == "eager"
+    assert time_peer.best(tried, 2, ["compiled graphs"])["way"] == "eager"
+    assert time_peer.best({"eager": {"seconds": 4.0}}, 2)["way"] == "eager"
     found, _ = beside(monkeypatch, (0, json.dumps({"step": step}), ""))
     assert found["notes"] == {"step": ["compiled failed"]}
     said = capsys.readouterr().err

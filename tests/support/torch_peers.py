@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from experiments.benchmarks import peers, speed
-from experiments.benchmarks.peers.layers import flattened
+from experiments.benchmarks.peers.torch_layers import flattened
 from genjax import families
 from genjax.families import (
     dcgan,

@@ -6,7 +6,7 @@ so that weights and gradients can be compared; `loss` (two players: `discriminat
 `generator_loss`), `sample` and `evaluate` are its work. Batches and samples are NHWC as in JAX,
 maps inside are NCHW. Computation in bfloat16 is autocast's, around these functions: a Config's
 `dtype` is not looked at. What loops in Python says so in its network's `loops`, and `pieces` names
-what a compiler is given of it. `experiments.benchmarks.peers.measure` times one row, and
+what a compiler is given of it. `experiments.benchmarks.peers.time_peer` times one row, and
 `experiments.benchmarks.speed --peer torch` each beside this library's own.
 """
 
@@ -15,7 +15,7 @@ import importlib.util
 from typing import Any
 
 FAMILIES = {
-    name: f"experiments.benchmarks.peers.{name}"
+    name: f"experiments.benchmarks.peers.torch_{name}"
     for name in (
         *("fvsbn", "nade", "made", "orderless_nade", "rnade", "pixelcnn", "pixelrnn"),
         *("pixelcnn_pp", "vae", "hierarchical_vae", "m2", "gan", "dcgan", "infogan"),

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import Leaves, filled, gaussian_nats, refuse, same
+from experiments.benchmarks.peers.torch_layers import Leaves, filled, gaussian_nats, refuse, same
 from genjax.families import rnade
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import MLP, Leaves, of_conv, under
+from experiments.benchmarks.peers.torch_layers import MLP, Leaves, of_conv, under
 from genjax.nn.resnet import sides_of
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import Leaves, bernoulli_nll, filled, same, where
+from experiments.benchmarks.peers.torch_layers import Leaves, bernoulli_nll, filled, same, where
 from genjax.families import fvsbn
 
 

@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import (
+from experiments.benchmarks.peers.torch_gan_losses import (
+    Players,
+    discriminator_nats,
+    generator_nats,
+    uniform,
+)
+from experiments.benchmarks.peers.torch_layers import (
     MLP,
     Leaves,
     filled,
@@ -16,12 +22,6 @@ from experiments.benchmarks.peers.layers import (
     refuse_method,
     under,
     where,
-)
-from experiments.benchmarks.peers.players import (
-    Players,
-    discriminator_nats,
-    generator_nats,
-    uniform,
 )
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import Leaves, under
+from experiments.benchmarks.peers.torch_layers import Leaves, under
 
 
 class Players(nn.Module):

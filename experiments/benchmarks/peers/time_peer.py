@@ -8,7 +8,7 @@ benchmark, channels_last maps. Eager and, on CUDA, `torch.compile` without and w
 Every call is blocked. A line has all that the one before had, so that whoever stops this early has
 the figures until then; the last is whole, and none of its kinds has anything `untried`.
 
-    python -m experiments.benchmarks.peers.measure --row pixelcnn_mnist:gated --dtype bfloat16
+    python -m experiments.benchmarks.peers.time_peer --row pixelcnn_mnist:gated --dtype bfloat16
 """
 
 import argparse
@@ -39,7 +39,7 @@ DEVICES = ("auto", "cpu", "cuda")
 def main(argv: list[str] | None = None) -> int:
     """Measure a row, print its figures."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmarks.peers.measure",
+        prog="python -m experiments.benchmarks.peers.time_peer",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -137,7 +137,7 @@ def make_call(
     """One call of a kind, on a network of its own."""
     import torch
 
-    from experiments.benchmarks.peers.training import make_step, mean_losses
+    from experiments.benchmarks.peers.torch_steps import make_step, mean_losses
 
     config, device = run.model, batch["x"].device
     network = peer.build(config, **({"form": form} if form else {})).to(device)

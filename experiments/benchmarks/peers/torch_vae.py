@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import (
+from experiments.benchmarks.peers.torch_layers import (
     MLP,
     Leaves,
     bernoulli_nll,
@@ -19,7 +19,7 @@ from experiments.benchmarks.peers.layers import (
     under,
     where,
 )
-from experiments.benchmarks.peers.resnet import ResNetDecoder, ResNetEncoder
+from experiments.benchmarks.peers.torch_resnet import ResNetDecoder, ResNetEncoder
 
 
 class VAE(nn.Module):

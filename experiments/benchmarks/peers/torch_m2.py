@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import (
+from experiments.benchmarks.peers.torch_layers import (
     ACTIVATIONS,
     MLP,
     Leaves,

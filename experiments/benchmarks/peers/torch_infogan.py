@@ -1,6 +1,6 @@
 """InfoGAN: strided networks with dense layers, and Q on what D sees.
 
-See `genjax.families.infogan` and, of the mirrored maps, `experiments.benchmarks.peers.strided`.
+See `genjax.families.infogan` and, of the mirrored maps, `experiments.benchmarks.peers.torch_strided`.
 """
 
 import math
@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import (
+from experiments.benchmarks.peers.torch_gan_losses import (
+    Players,
+    discriminator_nats,
+    generator_nats,
+    uniform,
+)
+from experiments.benchmarks.peers.torch_layers import (
     Leaves,
     filled,
     gaussian_nats,
@@ -19,13 +25,13 @@ from experiments.benchmarks.peers.layers import (
     under,
     where,
 )
-from experiments.benchmarks.peers.players import (
-    Players,
-    discriminator_nats,
-    generator_nats,
-    uniform,
+from experiments.benchmarks.peers.torch_strided import (
+    BatchNorm,
+    DownStack,
+    UpStack,
+    mirrored,
+    unmirrored,
 )
-from experiments.benchmarks.peers.strided import BatchNorm, DownStack, UpStack, mirrored, unmirrored
 from genjax.families.infogan import SLOPE, code_size, parts
 
 

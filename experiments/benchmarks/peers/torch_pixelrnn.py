@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import (
+from experiments.benchmarks.peers.torch_layers import (
     CausalConv,
     Leaves,
     conditional_nats,
@@ -22,8 +22,8 @@ from experiments.benchmarks.peers.layers import (
     sum_event,
     under,
 )
-from experiments.benchmarks.peers.pixelcnn import Head, around, lists
-from experiments.benchmarks.peers.pixelcnn import sample as sample
+from experiments.benchmarks.peers.torch_pixelcnn import Head, around, lists
+from experiments.benchmarks.peers.torch_pixelcnn import sample as sample
 from genjax.nn.causal import groups
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import (
+from experiments.benchmarks.peers.torch_layers import (
     MLP,
     Leaves,
     bernoulli_nll,

@@ -75,7 +75,7 @@ def ask_peer(words: list[str], limit: float) -> dict[str, Any]:
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     # JAX makes the batch there, and must not take the GPU again.
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "experiments.benchmarks.peers.measure", *words]
+    command = [sys.executable, "-m", "experiments.benchmarks.peers.time_peer", *words]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=limit

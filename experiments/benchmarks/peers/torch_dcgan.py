@@ -1,6 +1,6 @@
 """DCGAN's strided networks with batch norm, as `genjax.families.dcgan`; maps lie mirrored.
 
-`experiments.benchmarks.peers.strided` says why. Only data and what `sample` gives are turned round.
+`experiments.benchmarks.peers.torch_strided` says why. Only data and what `sample` gives are turned round.
 """
 
 from typing import Any
@@ -8,14 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.layers import Leaves, filled, refuse, refuse_method, under, where
-from experiments.benchmarks.peers.players import (
+from experiments.benchmarks.peers.torch_gan_losses import (
     Players,
     discriminator_nats,
     generator_nats,
     uniform,
 )
-from experiments.benchmarks.peers.strided import DownStack, UpStack, mirrored, unmirrored
+from experiments.benchmarks.peers.torch_layers import (
+    Leaves,
+    filled,
+    refuse,
+    refuse_method,
+    under,
+    where,
+)
+from experiments.benchmarks.peers.torch_strided import DownStack, UpStack, mirrored, unmirrored
 from genjax.families.dcgan import discriminator_widths, generator_widths
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from experiments.benchmarks.peers.layers import (
+from experiments.benchmarks.peers.torch_layers import (
     Leaves,
     filled,
     hwio,
@@ -20,7 +20,7 @@ from experiments.benchmarks.peers.layers import (
     under,
     where,
 )
-from experiments.benchmarks.peers.logistic import draw, mixture_nats, mixture_of
+from experiments.benchmarks.peers.torch_logistic import draw, mixture_nats, mixture_of
 
 
 class Conv(nn.Module):
