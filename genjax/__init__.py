@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from genjax.core import make_step
 from genjax.version import __version__
 
 __all__ = ["__version__", "jitted_step"]
@@ -39,4 +40,4 @@ def jitted_step(name: str, config: Any, optimizer: Any, **options: Any) -> Any:
         raise ValueError(
             f"{name} takes an Optax optimizer such as optax.adam(1e-3), got {optimizer!r}."
         )
-    return compile_step(family.make_step(config, optimizer), **options)
+    return compile_step(make_step(family, config, optimizer), **options)

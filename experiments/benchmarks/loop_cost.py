@@ -30,7 +30,7 @@ from experiments.benchmarks.input_rate import prepare_out, show
 from experiments.benchmarks.speed import random_batch
 from experiments.table import rows as all_rows
 from genjax import checks, families
-from genjax.core import init_state, with_ema
+from genjax.core import init_state, make_step, with_ema
 from genjax.data import Dataset, save_npz
 from genjax.train import Run, compile_step, fit
 from genjax.train.checkpoint import Checkpoints, write_json
@@ -173,7 +173,7 @@ def parts(run: Run) -> tuple[Any, Any, Any]:
     """The family, its step with the running average, and the first state."""
     family, optimizer = families.get(run.family), build_optimizer(run)
     averaged = run.train.ema > 0
-    step = family.make_step(run.model, optimizer)
+    step = make_step(family, run.model, optimizer)
     step = with_ema(step, run.train.ema) if averaged else step
     make = jax.jit(lambda k: init_state(family, run.model, optimizer, k, ema=averaged))
     return family, step, make(jax.random.key(run.seed))

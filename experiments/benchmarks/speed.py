@@ -46,7 +46,7 @@ from experiments.benchmarks.peers import KINDS
 from experiments.benchmarks.peers.peer_process import beside
 from experiments.table import rows as all_rows
 from genjax import checks, families
-from genjax.core import init_state, with_ema
+from genjax.core import init_state, make_step, with_ema
 from genjax.train import Run
 from genjax.train.checkpoint import write_json
 from genjax.train.record import commit, device, versions
@@ -303,7 +303,7 @@ def calls(
         takes = inspect.signature(density).parameters  # m2 learns from labels, and sums them out
         return density(config, variables, **{k: v for k, v in batch.items() if k in takes})
 
-    step = family.make_step(config, build_optimizer(run))
+    step = make_step(family, config, build_optimizer(run))
     found: dict[str, tuple[Callable, tuple[Any, ...]]] = {
         "step": (with_ema(step, run.train.ema) if run.train.ema else step, (state, batch)),
         "sample": (

@@ -24,7 +24,7 @@ import numpy as np
 from experiments.benchmarks.input_rate import prepare_out, show
 from genjax import checks, evals
 from genjax.cli.experiment import use_compilation_cache
-from genjax.core import Optimizer, init_state
+from genjax.core import Optimizer, init_state, make_step
 from genjax.data import Order, make_transform
 from genjax.families import vae
 from genjax.train import compile_step
@@ -87,7 +87,7 @@ def training(runs: int, samples: int, options: argparse.Namespace) -> dict[str, 
     config = configured(samples, options)
     optimizer = ADAM.build()
     step = compile_step(
-        vae.make_step(config, optimizer),
+        make_step(vae, config, optimizer),
         steps_per_call=options.per_call,
         runs=runs,
         transform=make_transform("dynamic", 256),

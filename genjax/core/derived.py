@@ -21,6 +21,8 @@ def make_step(family: Any, config: Any, optimizer: Any = None) -> Step:
     Raises:
       ValueError: the optimizer does not fit the family.
     """
+    if hasattr(family, "make_step"):
+        return family.make_step(config, optimizer)
     name = family.__name__.rsplit(".", 1)[-1]
     if family.traits(config).fit == "gradient":
         if not hasattr(optimizer, "update"):

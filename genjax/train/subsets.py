@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks, families
-from genjax.core import Optimizer, init_state, named_key
+from genjax.core import Optimizer, init_state, make_step, named_key
 from genjax.data import Order
 from genjax.train.load_run import initial_weights
 from genjax.train.run_config import Run, resolve
@@ -55,7 +55,7 @@ def _without_gradient(run: Run, x: np.ndarray, number: int) -> dict[str, Any]:
     key = named_key(jax.random.key(run.seed), number, "subset")
     begin = jax.jit(lambda k, w: init_state(family, run.model, None, k, variables=w))
     state = begin(key, initial_weights(run))
-    step = jax.jit(family.make_step(run.model, None), donate_argnums=0)
+    step = jax.jit(make_step(family, run.model, None), donate_argnums=0)
     batch = {"x": jnp.asarray(x)}
     for _ in range(1 if family.traits(run.model).fit == "counting" else run.train.steps):
         state, _ = step(state, batch)

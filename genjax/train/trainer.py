@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals
-from genjax.core import Optimizer, named_key, with_ema
+from genjax.core import Optimizer, make_step, named_key, with_ema
 from genjax.data.label_subsets import UNKNOWN
 from genjax.train import gan_diagnostics
 from genjax.train.checkpoint import Checkpoints
@@ -53,7 +53,7 @@ class Trainer:
         self.shardings, self.lead, self.workdir = shardings, lead, workdir
         self.checkpoints = checkpoints
         self.transform = data_room.make_transform(run.data.transform, dataset.levels)
-        step = family.make_step(run.model, optimizer)
+        step = make_step(family, run.model, optimizer)
         self.step = with_ema(step, run.train.ema) if run.train.ema else step
         self.replicated = NamedSharding(mesh, PartitionSpec())
         critics = run.model.critic_steps if lead else 0

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import evals, families
-from genjax.core import init_state, named_key, with_ema
+from genjax.core import init_state, make_step, named_key, with_ema
 from genjax.train.compile import compile_step
 from genjax.train.load_run import initial_weights
 from genjax.train.run_config import Run
@@ -46,7 +46,7 @@ class VectorizedRuns(abc.ABC):
         """
         family = families.get(run.family)
         averaged = run.train.ema > 0
-        step = family.make_step(run.model, optimizer)
+        step = make_step(family, run.model, optimizer)
         self.step = with_ema(step, run.train.ema) if averaged else step
         self.settings, self.count, self.runs = run.train, count, max(2, count)
         self.transform = transform

@@ -29,7 +29,7 @@ from experiments import table  # noqa: E402
 from experiments.benchmarks import peers, speed  # noqa: E402
 from experiments.benchmarks.peers import time_peer, torch_steps  # noqa: E402
 from experiments.benchmarks.peers.torch_layers import flattened  # noqa: E402
-from genjax.core import GanObjective, Optimizer, State, named_key  # noqa: E402
+from genjax.core import GanObjective, Optimizer, State, make_step, named_key  # noqa: E402
 from genjax.core.state import init_optimizer  # noqa: E402
 from genjax.families import (  # noqa: E402
     dcgan,
@@ -78,7 +78,7 @@ def test_after_a_step_of_adam_both_have_the_same_loss(name):
     optimizer = build_optimizer(run)
     opt_state = init_optimizer(optimizer, variables["params"])
     state = State(step=jnp.int32(0), key=KEY, variables=variables, opt_state=opt_state)
-    state, _ = jax.jit(family.make_step(config, optimizer))(state, batch)
+    state, _ = jax.jit(make_step(family, config, optimizer))(state, batch)
     after = reference(name, state.variables, batch)
 
     tensors, network = as_tensors(batch), network_of(name, variables)

@@ -19,6 +19,7 @@ from genjax.core import (
     diversity,
     generator_objective,
     init_state,
+    make_step,
     nearest_distance,
     network_step,
     objective_buffers,
@@ -263,7 +264,7 @@ def test_every_step_says_how_the_game_stands(name, loss):
     state = jax.eval_shape(
         lambda key: init_state(family, config, optimizers, key), jax.random.key(0)
     )
-    step, spec = family.make_step(config, optimizers), family.batch_spec(config, 4)
+    step, spec = make_step(family, config, optimizers), family.batch_spec(config, 4)
     _, metrics = jax.eval_shape(step, state, spec)
     always = {"real_logit", "fake_logit", "loss", "grad_norm"}
     expected = {f"discriminator_{m}" for m in always} | {f"generator_{m}" for m in always}

@@ -28,7 +28,7 @@ from support.helpers import (
 
 from experiments.benchmarks import flops
 from genjax import families
-from genjax.core import init_state
+from genjax.core import init_state, make_step
 
 
 @pytest.fixture(params=NAMES)
@@ -47,11 +47,14 @@ def config(family):
 
 
 def test_exports_what_its_traits_promise(family, config):
-    always = ("Config", "traits", "tiny", "batch_spec", "init", "make_step", "sample")
+    always = ("Config", "traits", "tiny", "batch_spec", "init", "sample")
     by_density = {"exact": ("log_prob",), "bound": ("elbo", "log_prob_bound"), "none": ()}
     forbidden = {"exact": (), "bound": ("log_prob",), "none": ("log_prob", "elbo")}
     for export_name in (*always, *by_density[family.traits(config).density]):
         assert callable(getattr(family, export_name))
+    # Exactly one way to train it; `make_step` is being replaced by `genjax.core.make_step`.
+    ways = ("loss", "LOSSES", "make_steps", "update", "make_step")
+    assert any(hasattr(family, way) for way in ways)
     for export_name in forbidden[family.traits(config).density]:
         assert not hasattr(family, export_name)
     # A unit other than nats belongs to a reported quantity other than a density.
@@ -100,7 +103,7 @@ def test_init_under_eval_shape_is_init(family, config):
 
 def test_three_steps_trace_once(family, config):
     traces = []
-    step = family.make_step(config, make_optimizer(family))
+    step = make_step(family, config, make_optimizer(family))
 
     @functools.wraps(step)  # under one name the program is that of the other tests
     def counted(state, batch):
@@ -272,7 +275,7 @@ def test_wrong_batches_are_refused_with_a_sentence(name, family, config):
 def test_no_key_is_used_twice(family, config):
     with jax.debug_key_reuse(True):
         state = make_state(family, config)
-        step = jax.jit(family.make_step(config, make_optimizer(family)), donate_argnums=0)
+        step = jax.jit(make_step(family, config, make_optimizer(family)), donate_argnums=0)
         state, _ = step(state, make_batch(family, config))
         jax.jit(lambda v, k: family.sample(config, v, k, 3))(state.variables, jax.random.key(5))
         if family.traits(config).density == "bound":
@@ -286,7 +289,7 @@ def test_step_exports_for_every_platform(family, config):
     state = jax.eval_shape(
         lambda key: init_state(family, config, optimizer, key, ema=True), jax.random.key(0)
     )
-    step = jax.jit(family.make_step(config, optimizer))
+    step = jax.jit(make_step(family, config, optimizer))
     exported = export.export(step, platforms=["cpu", "cuda", "tpu"])(
         state, family.batch_spec(config, 8)
     )

@@ -18,7 +18,7 @@ from support.helpers import (
 )
 
 from genjax import families
-from genjax.core import init_state
+from genjax.core import init_state, make_step
 from genjax.families import joint, nade
 
 
@@ -49,7 +49,7 @@ def test_what_is_neither_0_nor_1_has_no_probability(case):
     each = np.asarray(of_each(variables, jnp.asarray(x))).reshape(len(x), -1)
     assert np.isnan(each[1:4, 0]).all()
     assert np.isfinite(each[[0, *range(4, len(x))]]).all()
-    if hasattr(family, "make_step") and family.traits(config).fit == "gradient":
+    if family.traits(config).fit == "gradient":
         loss = jitted(family, "loss", config)
         nats, _ = loss(variables, {"x": jnp.asarray(x)}, jax.random.key(0))
         assert np.isnan(nats[:5]).tolist() == wrong
@@ -62,7 +62,7 @@ def test_a_step_over_what_is_neither_0_nor_1_has_no_plausible_loss():
     state = init_state(family, config, None, jax.random.key(0))
     x = np.array(all_images(config.shape))[:8]
     x[3, 0, 0, 0] = 0.5
-    _, metrics = jax.jit(family.make_step(config, None))(state, {"x": jnp.asarray(x)})
+    _, metrics = jax.jit(make_step(family, config, None))(state, {"x": jnp.asarray(x)})
     assert np.isnan(metrics["loss"])
 
 
@@ -231,14 +231,14 @@ def test_joint_refuses_what_no_machine_holds():
     with pytest.raises(ValueError, match=r"2\^784 - 1 = about 10\^236 parameters"):
         joint.Config(shape=(28, 28, 1))
     with pytest.raises(ValueError, match="optimizer=None"):
-        joint.make_step(joint.tiny(), object())
+        make_step(joint, joint.tiny(), object())
     assert joint.traits(joint.tiny()).num_parameters == 511
 
 
 def _counted(config, x):
     from support.helpers import make_state
 
-    state, _ = jax.jit(joint.make_step(config))(make_state(joint, config), {"x": x})
+    state, _ = jax.jit(make_step(joint, config))(make_state(joint, config), {"x": x})
     return state
 
 

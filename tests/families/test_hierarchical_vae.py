@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from support.helpers import all_images, far_variables
 
-from genjax.core import init_state
+from genjax.core import init_state, make_step
 from genjax.evals import active_units, make_annealed, temperatures
 from genjax.families import hierarchical_vae as family
 from genjax.train.record import count_parameters
@@ -317,7 +317,7 @@ def test_warmup_raises_the_weight_of_the_kl_with_the_steps():
         family.elbo(with_settings(), variables_of("top_down"), batch["x"], key),
     )
     state = init_state(family, config, optax.sgd(1e-3), jax.random.key(0))
-    state, _ = jax.jit(family.make_step(config, optax.sgd(1e-3)))(state, batch)
+    state, _ = jax.jit(make_step(family, config, optax.sgd(1e-3)))(state, batch)
     assert int(state.variables["buffers"]["steps"]) == 1
 
 

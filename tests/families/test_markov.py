@@ -17,6 +17,7 @@ from support.helpers import (
     total_probability,
 )
 
+from genjax.core import make_step
 from genjax.families import joint, markov
 
 KINDS = list(itertools.product(["raster", "causal"], [True, False]))
@@ -29,7 +30,7 @@ def random_images(n=60, shape=(4, 3, 1), seed=0):
 
 
 def counted(config, *batches, family=markov):
-    state, step = make_state(family, config), jax.jit(family.make_step(config))
+    state, step = make_state(family, config), jax.jit(make_step(family, config))
     for x in batches:
         state, metrics = step(state, {"x": x})
     return state.variables, float(metrics["loss"])
@@ -198,7 +199,7 @@ def test_parts_of_a_batch_count_as_the_whole(by_position, monkeypatch):
 def test_all_of_mnist_is_one_batch_in_little_memory():
     config = markov.Config(k=4)
     state = jax.eval_shape(lambda: make_state(markov, config))
-    step = jax.jit(markov.make_step(config), donate_argnums=0)
+    step = jax.jit(make_step(markov, config), donate_argnums=0)
     memory = step.lower(state, markov.batch_spec(config, 50_000)).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 60e6  # the batch itself has 157 MB
 
@@ -224,4 +225,4 @@ def test_what_does_not_fit_is_refused():
         with pytest.raises(ValueError, match=words):
             markov.Config(**settings)
     with pytest.raises(ValueError, match="optimizer=None"):
-        markov.make_step(markov.tiny(), object())
+        make_step(markov, markov.tiny(), object())

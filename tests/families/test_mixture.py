@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 from support.helpers import all_images, far_variables, leaks, make_state, total_probability
 
-from genjax.core import init_state
+from genjax.core import init_state, make_step
 from genjax.families import mixture
 
 
@@ -34,7 +34,7 @@ def open_params(params):
 def fitted(config, x, steps, seed=0, batch=None):
     """States along full-batch EM, the first one included."""
     make = jax.jit(lambda key: init_state(mixture, config, None, key, batch=batch))
-    state, step = make(jax.random.key(seed)), jax.jit(mixture.make_step(config))
+    state, step = make(jax.random.key(seed)), jax.jit(make_step(mixture, config))
     states, metrics = [state], []
     for _ in range(steps):
         state, found = step(state, {"x": jnp.asarray(x)})
@@ -94,7 +94,7 @@ def test_a_component_nobody_chose_stays_and_does_no_harm():
     state = make_state(mixture, config)
     logits = jnp.asarray([[5, 5, 5, -5, -5, -5], [-5, -5, -5, 5, 5, 5], [-60] * 6], jnp.float32)
     state = state.replace(variables={"params": {"weights": jnp.zeros(3), "logits": logits}})
-    step = jax.jit(mixture.make_step(config))
+    step = jax.jit(make_step(mixture, config))
     for _ in range(50):
         state, metrics = step(state, {"x": jnp.asarray(x)})
     weights, means = open_params(state.variables["params"])
@@ -104,7 +104,7 @@ def test_a_component_nobody_chose_stays_and_does_no_harm():
     assert np.isfinite(metrics["loss"])
     # With a prior it comes back to life at a mean of 1/2.
     config = mixture.Config(shape=(6,), components=3, mean_prior=1e-2, weight_prior=1e-2)
-    state, _ = jax.jit(mixture.make_step(config))(state, {"x": jnp.asarray(x)})
+    state, _ = jax.jit(make_step(mixture, config))(state, {"x": jnp.asarray(x)})
     weights, means = open_params(state.variables["params"])
     assert weights[2] == pytest.approx(0.01 / 12.03, rel=1e-4)
     np.testing.assert_allclose(means[2], 0.5, atol=1e-4)
@@ -181,7 +181,7 @@ def test_parts_of_a_batch_are_the_whole(monkeypatch):
 def test_all_of_mnist_is_one_batch_in_little_memory():
     config = mixture.Config()
     state = jax.eval_shape(lambda: make_state(mixture, config))
-    step = jax.jit(mixture.make_step(config), donate_argnums=0)
+    step = jax.jit(make_step(mixture, config), donate_argnums=0)
     memory = step.lower(state, mixture.batch_spec(config, 50_000)).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 200e6  # the batch itself has 157 MB
 
@@ -209,4 +209,4 @@ def test_numbers_and_refusals():
         with pytest.raises(ValueError, match=words):
             mixture.Config(**settings)
     with pytest.raises(ValueError, match="optimizer=None"):
-        mixture.make_step(mixture.tiny(), object())
+        make_step(mixture, mixture.tiny(), object())

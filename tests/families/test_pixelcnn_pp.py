@@ -13,7 +13,7 @@ from scipy import stats
 from support.helpers import equations, filled, jitted, same_by_all
 
 from genjax import evals
-from genjax.core import init_state
+from genjax.core import init_state, make_step
 from genjax.families import pixelcnn_pp
 from genjax.nn import weight_norm
 from genjax.nn.causal import scaled
@@ -301,7 +301,7 @@ def test_maps_of_zeros_begin_as_zeros(shape, halvings):
     x = jax.random.randint(jax.random.key(0), (40, *shape), 0, 2).astype(jnp.float32)
     optimizer = optax.adam(1e-3)
     state = init_state(pixelcnn_pp, config, optimizer, jax.random.key(1), batch={"x": x})
-    step = jax.jit(pixelcnn_pp.make_step(config, optimizer))
+    step = jax.jit(make_step(pixelcnn_pp, config, optimizer))
     nats = []
     for _ in range(4):
         state, metrics = step(state, {"x": x})

@@ -8,7 +8,7 @@ import pytest
 from support.small_vae import BASE, X, config_of, variables_of
 
 from genjax import evals
-from genjax.core import State
+from genjax.core import State, make_step
 from genjax.families import vae
 
 
@@ -37,7 +37,7 @@ def test_steps_are_counted_in_the_state():
         variables=v,
         opt_state=optimizer.init(v["params"]),
     )
-    step = jax.jit(vae.make_step(config, optimizer))
+    step = jax.jit(make_step(vae, config, optimizer))
     weights = []
     for _ in range(7):
         state, metrics = step(state, {"x": X})

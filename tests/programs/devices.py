@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 from support.helpers import NAMES, PMAPPED, loss_names, make_batch, make_state, single
 
 from genjax import evals, families
-from genjax.core import init_state, with_ema
+from genjax.core import init_state, make_step, with_ema
 from genjax.train import compile_step, make_mesh, state_shardings
 from genjax.train.compile import batch_sharding, put
 
@@ -74,7 +74,7 @@ def steps(family, config, whole):
     """One compiled step on 1 device, on 8, and on 8 with the state sharded by rules: metrics, how
     many leaves are spread, and what was added to each leaf: of a gradient, its negative."""
     optimizer = descent(family)
-    step = with_ema(family.make_step(config, optimizer), 0.9)
+    step = with_ema(make_step(family, config, optimizer), 0.9)
     lead = 1 if getattr(config, "critic_steps", 1) > 1 else 0
     built = jax.jit(lambda key: init_state(family, config, optimizer, key, ema=True))
     found = {}

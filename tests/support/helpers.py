@@ -19,7 +19,7 @@ from scipy import stats
 
 from experiments.benchmarks import flops
 from genjax import families
-from genjax.core import init_state
+from genjax.core import init_state, make_step
 from genjax.families import FAMILIES
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def state_builder(family: Any, config: Any, ema: bool = False) -> Any:
 @functools.lru_cache
 def compiled_step(family: Any, config: Any) -> Any:
     """The family's step, compiled once for all tests that only need it to run."""
-    return jax.jit(family.make_step(config, make_optimizer(family)), donate_argnums=0)
+    return jax.jit(make_step(family, config, make_optimizer(family)), donate_argnums=0)
 
 
 def jitted(family: Any, name: str, config: Any) -> Any:

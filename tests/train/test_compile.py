@@ -18,7 +18,7 @@ from support.helpers import (
 
 import genjax
 from genjax import families
-from genjax.core import Optimizer, init_state, named_key
+from genjax.core import Optimizer, init_state, make_step, named_key
 from genjax.families import nade
 from genjax.train import compile_step, make_mesh, state_shardings
 
@@ -35,7 +35,7 @@ def batches(count, size=8):
 
 def test_jitted_step_is_the_step():
     step = genjax.jitted_step("nade", CONFIG, optax.adam(1e-2))
-    plain = jax.jit(nade.make_step(CONFIG, optax.adam(1e-2)))
+    plain = jax.jit(make_step(nade, CONFIG, optax.adam(1e-2)))
     (a, metrics_a), (b, metrics_b) = (
         f(make_state(nade, CONFIG), batches(1)[0]) for f in (step, plain)
     )
@@ -54,7 +54,7 @@ def test_donated_state_is_gone():
 
 
 def test_several_steps_in_one_call():
-    step = nade.make_step(CONFIG, make_optimizer(nade))
+    step = make_step(nade, CONFIG, make_optimizer(nade))
     many = compile_step(step, steps_per_call=4)
     state, metrics = many(make_state(nade, CONFIG), stack(batches(4)))
     chex.assert_shape(metrics["loss"], (4,))
@@ -74,7 +74,7 @@ def test_several_runs_in_one_program_are_those_runs(name):
     states = jax.jit(jax.vmap(build))(keys)
     # Batches of the size that other tests have: the step alone is compiled once for all of them.
     data = [make_batch(family, config, seed=i) for i in range(3)]
-    step = family.make_step(config, make_optimizer(family))
+    step = make_step(family, config, make_optimizer(family))
     _, together = compile_step(step, runs=3)(states, stack(data))
     for i in range(3):
         _, metrics = compiled_step(family, config)(build(keys[i]), data[i])
@@ -92,7 +92,7 @@ def test_runs_can_have_their_own_learning_rates():
     keys = jnp.stack([jax.random.key(0)] * 2)
     states = jax.jit(jax.vmap(build))(keys, jnp.asarray([1.0, 0.5]))
     start = jax.tree.map(np.asarray, states.variables["params"])
-    new, _ = compile_step(nade.make_step(CONFIG, optimizer), runs=2)(states, stack(batches(1) * 2))
+    new, _ = compile_step(make_step(nade, CONFIG, optimizer), runs=2)(states, stack(batches(1) * 2))
     moved = jax.tree.map(lambda a, b: np.asarray(a) - b, new.variables["params"], start)
     for delta in jax.tree.leaves(moved):
         np.testing.assert_allclose(delta[1], 0.5 * delta[0], rtol=1e-3, atol=1e-7)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from genjax import families
-from genjax.core import GanObjective, Optimizer, init_state
+from genjax.core import GanObjective, Optimizer, init_state, make_step
 from genjax.data import Data
 from genjax.train import Figure, Run, Train
 from genjax.train.run_config import (
@@ -137,7 +137,7 @@ def test_each_player_descends_at_its_own_rate():
     def stepped(key):
         state = init_state(family, run.model, optimizers, key)
         spec = family.batch_spec(run.model, 4)["x"]
-        return family.make_step(run.model, optimizers)(state, {"x": jnp.full(spec.shape, 0.3)})[1]
+        return make_step(family, run.model, optimizers)(state, {"x": jnp.full(spec.shape, 0.3)})[1]
 
     metrics = stepped(jax.random.key(0))
     for name, rate in rates.items():
