@@ -1,19 +1,146 @@
-"""Refuse bad input at the door, in one sentence that tells the fix.
+"""Input validation: every check raises `ValueError` with what is wrong and how to fix it.
 
-Every check raises `ValueError`. Checks of arrays read shapes and dtypes only, so they cost nothing
-inside `jax.jit` and work on arrays, tracers and `jax.ShapeDtypeStruct` alike; `labels` alone reads
-numbers, where they are there to look at.
+Checks of arrays read shapes and dtypes only, so they cost nothing inside `jax.jit` and accept
+arrays, tracers and `jax.ShapeDtypeStruct`. `labels` alone reads values, where they are concrete.
 """
 
 import dataclasses
+import functools
 import math
 import numbers
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """Range of a number, as in `Annotated[int, Bounds(1, 95)]`.
+
+    Attributes:
+      low: lowest value.
+      high: highest value.
+      excluded: ends that are not in the range: `"("`, `")"` or `"()"`.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    excluded: str = ""
+
+    def accepts(self, value: float) -> bool:
+        """Returns whether a number is within the bounds; NaN is not."""
+        above = value > self.low if "(" in self.excluded else value >= self.low
+        return above and (value < self.high if ")" in self.excluded else value <= self.high)
+
+    def describe(self, text: str) -> str:
+        """Describes a number within the bounds, where `text` is "a number" or "an integer"."""
+        left, right = "(" if "(" in self.excluded else "[", ")" if ")" in self.excluded else "]"
+        if self.high < math.inf:
+            return f"{text} in {left}{self.low}, {self.high}{right}"
+        article, kind = text.split()
+        if self == Bounds(0):
+            return f"a non-negative {kind}"
+        if self == Bounds(0, excluded="(") or (self == Bounds(1) and kind == "integer"):
+            return f"a positive {kind}"
+        return f"{article} {kind} {'above' if self.excluded else 'of at least'} {self.low}"
+
+
+@dataclasses.dataclass(frozen=True)
+class NonEmpty:
+    """Marks a tuple with at least one entry, as in `Annotated[tuple[int, ...], NonEmpty()]`."""
+
+    def accepts(self, value: Sequence[Any]) -> bool:
+        """Returns whether there is an entry."""
+        return len(value) > 0
+
+    def describe(self, text: str) -> str:
+        """Describes the tuple, where `text` is of the form "a tuple ..."."""
+        return text.replace("a tuple", "a non-empty tuple", 1)
+
+
+PositiveInt = Annotated[int, Bounds(1)]
+NonNegativeInt = Annotated[int, Bounds(0)]
+Seed = Annotated[int, Bounds(0, 2**32, ")")]  # JAX derives a key from 32 bits
+PositiveFloat = Annotated[float, Bounds(0, excluded="(")]
+NonNegativeFloat = Annotated[float, Bounds(0)]
+UnitInterval = Annotated[float, Bounds(0, 1, ")")]  # 1 excluded
+PositiveInts = Annotated[tuple[PositiveInt, ...], NonEmpty()]
+Dtype = Literal["float32", "bfloat16"]
+
+
+def validate(settings: Any) -> None:
+    """Checks the fields of a dataclass against their annotations.
+
+    Annotations may be `bool`, `str`, `int`, `float` (finite), `None`, `Literal`, dataclasses, and
+    tuples and unions of these, with `Bounds` and `NonEmpty` in `Annotated`. Others are not checked.
+
+    Raises:
+      ValueError: a field has the wrong type, or a value outside its range.
+    """
+    for name, hint in _annotations(type(settings)):
+        value = getattr(settings, name)
+        if not matches(hint, value):
+            finite = not isinstance(value, float) or math.isfinite(value)
+            must = expected(hint) if finite else "a finite number"
+            raise ValueError(f"`{name}` must be {must}, got {value!r}.")
+
+
+def matches(hint: Any, value: Any) -> bool:
+    """Returns whether a value has an annotation's type and is in its range."""
+    if hint is int:
+        return hasattr(value, "__index__") and not isinstance(value, bool)
+    if hint is float:
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        return real and math.isfinite(value)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return type(value) is hint
+    if hint in (str, bool, type(None)):
+        return isinstance(value, hint)
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        markers = [marker for marker in options[1:] if isinstance(marker, Bounds | NonEmpty)]
+        return matches(options[0], value) and all(marker.accepts(value) for marker in markers)
+    if origin is Literal:
+        return any(isinstance(value, type(option)) and value == option for option in options)
+    if origin in (types.UnionType, typing.Union):
+        return any(matches(option, value) for option in options)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        entries = options[:1] * len(value) if options[-1:] == (Ellipsis,) else options
+        return len(entries) == len(value) and all(map(matches, entries, value))
+    return True
+
+
+def expected(hint: Any) -> str:
+    """Describes the values that match an annotation, as in "a positive integer"."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        text = expected(options[0])
+        for marker in options[1:]:
+            text = marker.describe(text) if isinstance(marker, Bounds | NonEmpty) else text
+        return text
+    if origin is Literal:
+        return f"one of {', '.join(map(str, options))}"
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(map(expected, options))
+    if origin is tuple:
+        if options[-1] is Ellipsis:
+            return f"a tuple, each entry {expected(options[0])}"
+        return f"a tuple of {len(options)} entries: {', '.join(map(expected, options))}"
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return f"{hint.__name__}(...)"
+    names = {int: "an integer", float: "a number", str: "a string", bool: "True or False"}
+    return "None" if hint is type(None) else names.get(hint, str(hint))
+
+
+@functools.cache
+def _annotations(cls: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple(typing.get_type_hints(cls, include_extras=True).items())
 
 
 def describe(value: Any) -> str:

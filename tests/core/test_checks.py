@@ -1,7 +1,11 @@
 """The door: each check refuses what it says, tells the fix, and lets the edge cases in."""
 
+import dataclasses
 import functools
 import math
+import re
+import typing
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -142,3 +146,127 @@ def test_one_of():
     for value in ("Adam", "", "ada"):  # no case folding, no prefixes
         with pytest.raises(ValueError, match=f"^optimizer must be one of adam, sgd, got '{value}'"):
             checks.one_of(("adam", "sgd"), optimizer=value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    size: checks.PositiveInt = 1
+
+    def __post_init__(self):
+        checks.validate(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    steps: checks.PositiveInt = 10
+    every: checks.NonNegativeInt = 0
+    seed: checks.Seed = 0
+    rate: checks.PositiveFloat = 1e-3
+    decay: checks.NonNegativeFloat = 0.0
+    dropout: checks.UnitInterval = 0.0
+    quality: Annotated[int, checks.Bounds(1, 95)] = 95
+    share: Annotated[float, checks.Bounds(0, 1, "(")] = 1.0
+    levels: Annotated[int, checks.Bounds(2)] = 256
+    below: Annotated[float, checks.Bounds(0.5, excluded="(")] = 1.0
+    any_number: float = 0.0
+    count: int = 0
+    limit: checks.PositiveInt | None = None
+    hidden: checks.PositiveInts = (500,)
+    restarts: tuple[checks.PositiveInt, ...] = ()
+    size: tuple[int, float] = (1, 2.0)
+    sides: Literal["left", "right"] | None = None
+    names: tuple[Literal["csv", "tensorboard"], ...] = ()
+    dtype: checks.Dtype = "float32"
+    flag: bool = False
+    text: str = ""
+    inner: Inner = Inner()
+    either: Inner | float | None = None
+    anything: Any = None
+
+    def __post_init__(self):
+        checks.validate(self)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"steps": np.int32(1), "rate": np.float32(0.5), "decay": 1},
+        {"seed": 2**32 - 1, "quality": 1, "share": 1, "levels": 2, "dropout": 0.999},
+        {"limit": 3, "hidden": (1, 2), "restarts": (5,), "sides": "left", "names": ("csv",)},
+        {"either": 0.5},
+        {"either": Inner(2)},
+        {"anything": object(), "dtype": "bfloat16"},
+    ],
+)
+def test_validate_accepts_values_in_range(fields):
+    settings = Settings(**fields)
+    assert hash(settings) == hash(Settings(**fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 0}, "`steps` must be a positive integer, got 0."),
+        ({"steps": 2.0}, "`steps` must be a positive integer, got 2.0."),
+        ({"steps": True}, "`steps` must be a positive integer, got True."),
+        ({"steps": None}, "`steps` must be a positive integer, got None."),
+        ({"every": -1}, "`every` must be a non-negative integer, got -1."),
+        ({"seed": 2**32}, "`seed` must be an integer in [0, 4294967296), got 4294967296."),
+        ({"seed": -1}, "`seed` must be an integer in [0, 4294967296), got -1."),
+        ({"rate": 0.0}, "`rate` must be a positive number, got 0.0."),
+        ({"rate": "0.1"}, "`rate` must be a positive number, got '0.1'."),
+        ({"rate": math.nan}, "`rate` must be a finite number, got nan."),
+        ({"decay": math.inf}, "`decay` must be a finite number, got inf."),
+        ({"decay": -0.1}, "`decay` must be a non-negative number, got -0.1."),
+        ({"dropout": 1.0}, "`dropout` must be a number in [0, 1), got 1.0."),
+        ({"quality": 96}, "`quality` must be an integer in [1, 95], got 96."),
+        ({"share": 0.0}, "`share` must be a number in (0, 1], got 0.0."),
+        ({"levels": 1}, "`levels` must be an integer of at least 2, got 1."),
+        ({"below": 0.5}, "`below` must be a number above 0.5, got 0.5."),
+        ({"any_number": True}, "`any_number` must be a number, got True."),
+        ({"count": 0.5}, "`count` must be an integer, got 0.5."),
+        ({"limit": 0}, "`limit` must be a positive integer or None, got 0."),
+        (
+            {"hidden": ()},
+            "`hidden` must be a non-empty tuple, each entry a positive integer, got ().",
+        ),
+        (
+            {"hidden": (3, 0)},
+            "`hidden` must be a non-empty tuple, each entry a positive integer, got (3, 0).",
+        ),
+        ({"restarts": [1]}, "`restarts` must be a tuple, each entry a positive integer, got [1]."),
+        ({"size": (1,)}, "`size` must be a tuple of 2 entries: an integer, a number, got (1,)."),
+        ({"sides": "up"}, "`sides` must be one of left, right or None, got 'up'."),
+        (
+            {"names": "csv"},
+            "`names` must be a tuple, each entry one of csv, tensorboard, got 'csv'.",
+        ),
+        ({"names": ("tsv",)}, "each entry one of csv, tensorboard, got ('tsv',)."),
+        ({"dtype": "float16"}, "`dtype` must be one of float32, bfloat16, got 'float16'."),
+        ({"flag": 1}, "`flag` must be True or False, got 1."),
+        ({"text": None}, "`text` must be a string, got None."),
+        ({"inner": 3}, "`inner` must be Inner(...), got 3."),
+        ({"inner": None}, "`inner` must be Inner(...), got None."),
+        ({"either": "a"}, "`either` must be Inner(...) or a number or None, got 'a'."),
+    ],
+)
+def test_validate_names_the_field_the_value_and_what_it_must_be(fields, message):
+    with pytest.raises(ValueError, match=re.escape(message) + "$"):
+        Settings(**fields)
+
+
+def test_validate_reads_the_annotations_of_a_class_once(monkeypatch):
+    """Configs are made inside loops, and resolving annotations is slow."""
+    Settings()
+    monkeypatch.setattr(typing, "get_type_hints", None)
+    Settings(steps=3)
+
+
+def test_validate_checks_inherited_fields():
+    @dataclasses.dataclass(frozen=True)
+    class Derived(Inner):
+        name: str = ""
+
+    with pytest.raises(ValueError, match="`size` must be a positive integer, got 0"):
+        Derived(size=0)
