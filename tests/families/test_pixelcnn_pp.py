@@ -15,9 +15,14 @@ from support.helpers import equations, filled, jitted, same_by_all
 from genjax import evals
 from genjax.core import init_state, make_step
 from genjax.families import pixelcnn_pp
-from genjax.nn import weight_norm
+from genjax.families.pixelcnn_pp import weight_norm
+from genjax.families.pixelcnn_pp.weight_norm import (
+    WeightNorm,
+    WeightNormUp,
+    shift_down,
+    shift_right,
+)
 from genjax.nn.causal import scaled
-from genjax.nn.weight_norm import WeightNorm, WeightNormUp, shift_down, shift_right
 
 TINY = dataclasses.replace(pixelcnn_pp.tiny(), halvings=1, dropout=0.0)
 

@@ -13,8 +13,7 @@ from support.helpers import equations, filled, jitted, same_by_all
 
 from genjax import evals
 from genjax.families import pixelrnn
-from genjax.nn.causal import groups
-from genjax.nn.pixelrnn import (
+from genjax.families.pixelrnn.lstm import (
     IN_CACHE,
     DiagonalBiLSTM,
     RowLSTM,
@@ -23,6 +22,7 @@ from genjax.nn.pixelrnn import (
     unlaid,
     unskewed,
 )
+from genjax.nn.causal import groups
 
 NETWORKS = ("row", "diagonal")
 TINY = pixelrnn.tiny()

@@ -1,6 +1,6 @@
 """PixelCNN, gated and masked: samples ask the whole network for every value.
 
-See `genjax.families.pixelcnn` and `genjax.nn.pixelcnn`.
+See `genjax.families.pixelcnn` and `genjax.families.pixelcnn.stacks`.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """PixelCNN++ with PyTorch's own weight norm; samples ask the whole network for every pixel.
 
-See `genjax.nn.pixelcnn_pp` and, of the mixtures, `genjax.losses.logistic_mixture`.
+See `genjax.families.pixelcnn_pp.streams` and, of the mixtures, `genjax.losses.logistic_mixture`.
 """
 
 from typing import Any

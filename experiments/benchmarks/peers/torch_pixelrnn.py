@@ -1,7 +1,7 @@
 """PixelRNN of one scale: Row LSTM and Diagonal BiLSTM; samples ask the whole network every value.
 
 Input-to-state is a convolution of the whole image, state-to-state a loop over rows, or over the
-diagonals of a skewed map. See `genjax.nn.pixelrnn`.
+diagonals of a skewed map. See `genjax.families.pixelrnn.lstm`.
 """
 
 from typing import Any

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.weight_norm import (
+from genjax.families.pixelcnn_pp.weight_norm import (
     NORMAL,
     Place,
     WeightNorm,

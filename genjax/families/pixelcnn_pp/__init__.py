@@ -31,6 +31,7 @@ from genjax.core import (
 )
 from genjax.core.autoregressive import KnownValues, SamplingMethod, batch_spec, check_image_shape
 from genjax.core.autoregressive import order as order
+from genjax.families.pixelcnn_pp.streams import PixelCNNPP
 from genjax.losses import (
     discretized_logistic_nats,
     logistic_mixture_nats,
@@ -39,7 +40,6 @@ from genjax.losses import (
 )
 from genjax.nn import one_hot_condition, random_condition
 from genjax.nn.causal import scaled, with_kernels
-from genjax.nn.pixelcnn_pp import PixelCNNPP
 
 Stays = tuple[jax.Array, jax.Array]
 LOWEST_LOG_SCALE = -7.0  # of the authors' code

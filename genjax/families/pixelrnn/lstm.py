@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
+from genjax.families.pixelrnn.skewed import laid, shifted, skewed, unlaid, unskewed
 from genjax.nn.causal import CausalConv, PixelHead, drawn, groups, one_pixel, scaled
 from genjax.nn.masked import precision
-from genjax.nn.skewed import laid, shifted, skewed, unlaid, unskewed
 
 State = tuple[jax.Array, jax.Array]  # hidden and cell
 Kept = dict[str, jax.Array]  # what a layer knows of earlier pixels

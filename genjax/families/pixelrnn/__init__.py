@@ -5,7 +5,7 @@ p(x) = prod_i p(x_i,R | x_<i) p(x_i,G | x_<i, x_i,R) p(x_i,B | x_<i, x_i,R, x_i,
 Van den Oord et al. 2016, "Pixel Recurrent Neural Networks" (arXiv:1601.06759), section 3: a masked
 convolution, then `layers` of Row LSTM (a triangle above each pixel is seen) or Diagonal BiLSTM (all
 earlier pixels are), with residual connections, then two 1x1 layers. The Diagonal BiLSTM works on
-one column more than the image has, see `genjax.nn.pixelrnn.PixelRNN.margin`.
+one column more than the image has, see `genjax.families.pixelrnn.lstm.PixelRNN.margin`.
 
 With `factor` k > 1 it is the multi-scale network of section 3.6: a PixelRNN of the small image
 x[::k, ::k], and one of x that is told the small image in every layer. Convolutions look over the
@@ -45,10 +45,10 @@ from genjax.core.autoregressive import (
     level_traits,
 )
 from genjax.core.autoregressive import order as order
+from genjax.families.pixelrnn.lstm import PixelRNN, Sizes
 from genjax.losses import sum_event
 from genjax.nn import one_hot_condition, random_label
 from genjax.nn.causal import scaled, with_kernels
-from genjax.nn.pixelrnn import PixelRNN, Sizes
 from genjax.nn.transposed import ConvTranspose
 
 
@@ -150,7 +150,7 @@ class Network(nn.Module):
         return self.rnn(x, self.told(condition, small))
 
     def sample(self, noise: jax.Array, condition: Any, small: Any, given: Any) -> jax.Array:
-        """Every state once, see `genjax.nn.pixelrnn`."""
+        """Every state once, see `genjax.families.pixelrnn.lstm`."""
         return self.rnn.sample(noise, self.told(condition, small), given)
 
 

@@ -39,10 +39,10 @@ from genjax.core.autoregressive import (
     level_traits,
 )
 from genjax.core.autoregressive import order as order
+from genjax.families.pixelcnn.stacks import Gated, Masked, Sizes
 from genjax.losses import sum_event
 from genjax.nn import one_hot_condition, random_condition
 from genjax.nn.causal import with_kernels
-from genjax.nn.pixelcnn import Gated, Masked, Sizes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
