@@ -3,7 +3,7 @@
 Stops in time with everything saved; the next call continues a cut run and then the queue, until
 every schedule has ended. Needs JAX's own packages only when the data are .npz files:
 
-    python -m genjax.data binarized_mnist carried/binarized_mnist.npz       # where TFDS is
+    genjax convert binarized_mnist carried/binarized_mnist.npz       # where TFDS is
     python -m experiments.reproduce --budget 25m --data binarized_mnist=carried/binarized_mnist.npz
 
 Exit status: 0 when nothing is left to run, 3 when something is, 1 when a run diverged, 2 for a
@@ -22,7 +22,8 @@ import jax
 
 from experiments.table import RECORDS, rows
 from genjax import checks
-from genjax.cli.experiment import recipe_differences, use_compilation_cache
+from genjax.cli.experiment import recipe_differences
+from genjax.cli.options import use_compilation_cache
 from genjax.evals.requirements import NEEDS
 from genjax.train import Run, fit
 from genjax.train.archive import create_archive, extract_archive

@@ -17,7 +17,8 @@ from experiments.benchmarks.input_rate import show
 from experiments.table import rows
 from genjax import checks, families
 from genjax.cli import options as options_room
-from genjax.cli.experiment import parse, use_compilation_cache
+from genjax.cli.experiment import parse
+from genjax.cli.options import use_compilation_cache
 from genjax.evals import metric
 from genjax.train import Run
 from genjax.train.rate_selection import Trial, best, select

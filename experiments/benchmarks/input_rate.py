@@ -19,7 +19,7 @@ import jax
 
 from experiments.examples.tour import STOPS
 from genjax import checks, families
-from genjax.cli.experiment import use_compilation_cache
+from genjax.cli.options import use_compilation_cache
 from genjax.data import Data, load
 from genjax.data.prepare import prepare
 from genjax.data.shards import Writing

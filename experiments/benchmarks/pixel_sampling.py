@@ -30,7 +30,7 @@ import numpy as np
 from experiments import pixelcnn_mnist, pixelrnn_mnist
 from experiments.benchmarks.speed import clocked
 from genjax import checks, families
-from genjax.cli.experiment import use_compilation_cache
+from genjax.cli.options import use_compilation_cache
 from genjax.families import pixelcnn, pixelcnn_pp, pixelrnn
 from genjax.train.load_run import load
 from genjax.train.record import commit, device

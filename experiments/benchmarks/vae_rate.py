@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments.benchmarks.input_rate import prepare_out, show
 from genjax import checks, evals
-from genjax.cli.experiment import use_compilation_cache
+from genjax.cli.options import use_compilation_cache
 from genjax.core import Optimizer, init_state, make_step
 from genjax.data import Order, make_transform
 from genjax.families import vae

@@ -18,7 +18,8 @@ import time
 import jax
 
 from genjax import families, report
-from genjax.cli.experiment import smoke, use_compilation_cache
+from genjax.cli.experiment import smoke
+from genjax.cli.options import use_compilation_cache
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import (

@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from genjax import checks, evals, families
-from genjax.cli.experiment import use_compilation_cache
+from genjax.cli.options import use_compilation_cache
 from genjax.core import Optimizer, named_key
 from genjax.data import Data, load
 from genjax.families import fvsbn, made, markov, mixture, nade, orderless_nade

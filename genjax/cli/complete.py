@@ -1,4 +1,4 @@
-"""`python -m genjax.cli.complete WORKDIR`: images known in part, completed by a run's density.
+"""`genjax complete WORKDIR`: images known in part, completed by a run's density.
 
 Writes WORKDIR/completions.png: in the first row images of the split, in the second what is known
 of them (the rest is grey), below as many completions as asked for, each an exact draw given what is
@@ -10,13 +10,13 @@ image itself is known too.
 import argparse
 import json
 import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks, evals, families
+from genjax.cli.options import ArgumentParser, run_command
 from genjax.core import named_key
 from genjax.train.load_run import load, open_split
 from genjax.train.sample_grids import save_grid
@@ -25,11 +25,14 @@ from genjax.train.workdir import evaluation_conditions, evaluation_data, read_ru
 
 def main(argv: list[str] | None = None) -> int:
     """Complete, draw, say where."""
-    parser = argparse.ArgumentParser(
-        prog="python -m genjax.cli.complete",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    return run_command(
+        lambda: print(json.dumps(draw_completions(parse(argv)))), "--images, --draws"
     )
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parses the command's options."""
+    parser = ArgumentParser("complete", __doc__)
     add = parser.add_argument
     add("workdir", type=pathlib.Path, help="folder of a run")
     part = parser.add_mutually_exclusive_group()
@@ -42,15 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     add("--seed", type=int, default=0, help="of the draws (0)")
     add("--out", type=pathlib.Path, help="the PNG; WORKDIR/completions.png")
     options = parser.parse_args(argv)
-    try:
-        checks.positive(images=options.images, draws=options.draws)
-        checks.seed(seed=options.seed)
-        found = draw_completions(options)
-    except checks.USER_ERRORS as error:
-        print(f"error: {checks.error_message(error, '--images, --draws')}", file=sys.stderr)
-        return 2
-    print(json.dumps(found))
-    return 0
+    checks.positive(images=options.images, draws=options.draws)
+    checks.seed(seed=options.seed)
+    return options
 
 
 def draw_completions(options: argparse.Namespace) -> dict[str, object]:
@@ -96,7 +93,3 @@ def draw_completions(options: argparse.Namespace) -> dict[str, object]:
         "images": len(x),
         "picture": str(out),
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,32 +1,27 @@
-"""`python -m genjax.data SOURCE OUT.npz`: a data set as one file, for machines with numpy only."""
+"""`genjax convert SOURCE OUT.npz`: a data set as one file, for machines with numpy only."""
 
-import argparse
 import pathlib
-import sys
 
+from genjax.cli.options import ArgumentParser, run_command
 from genjax.data import Data, load, save_npz
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write SOURCE as OUT.npz and print its splits."""
-    parser = argparse.ArgumentParser(prog="python -m genjax.data", description=__doc__)
+    return run_command(lambda: convert(argv))
+
+
+def convert(argv: list[str] | None) -> None:
+    """Parses the options and writes the file."""
+    parser = ArgumentParser("convert", __doc__)
     parser.add_argument("source", help="a TFDS name, a prepared TFDS folder, digits, or a .npz")
     parser.add_argument("out", help="the .npz file to write")
     parser.add_argument("--data-dir", help="where TFDS names are looked for")
     options = parser.parse_args(argv)
-    try:
-        if not options.out.endswith(".npz"):
-            raise ValueError(f"{options.out} must end in .npz.")
-        dataset = load(Data(data=options.source, data_dir=options.data_dir, stream="no"))
-        pathlib.Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        save_npz(dataset, options.out)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if not options.out.endswith(".npz"):
+        raise ValueError(f"{options.out} must end in .npz.")
+    dataset = load(Data(data=options.source, data_dir=options.data_dir, stream="no"))
+    pathlib.Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+    save_npz(dataset, options.out)
     counts = ", ".join(f"{name} {n:,}" for name, n in dataset.counts().items())
     print(f"{options.out}: {counts}, shape {dataset.shape}, levels {dataset.levels}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`python -m genjax.cli.evaluate WORKDIR`: the figure of a finished run on a split, as JSON.
+"""`genjax evaluate WORKDIR`: the figure of a finished run on a split, as JSON.
 
 With `--temperatures`, by annealed importance sampling, which asks no encoder: for families with
 latents and a likelihood. With `--binarize-seeds`, on as many draws of the pixels, and how far the
@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from genjax import checks, evals, families
+from genjax.cli.options import ArgumentParser, run_command
 from genjax.core import named_key
 from genjax.data import Dataset
 from genjax.evals.metric_result import plain
@@ -28,11 +29,15 @@ from genjax.train.workdir import evaluation_conditions, evaluation_data
 
 def main(argv: list[str] | None = None) -> int:
     """Load, evaluate, print one JSON object."""
-    parser = argparse.ArgumentParser(
-        prog="python -m genjax.cli.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    return run_command(
+        lambda: print(json.dumps(plain(evaluated(parse(argv))))),
+        "--batch-size, --samples, --chains",
     )
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parses the command's options."""
+    parser = ArgumentParser("evaluate", __doc__)
     parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
     parser.add_argument("--split", default="test", help="train, validation or test (test)")
     parser.add_argument("--data", help="the data, where it lies elsewhere than in training")
@@ -43,17 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--chains", type=int, help="annealed, of each example (16)")
     parser.add_argument("--leapfrog", type=int, help="steps of an annealed transition (10)")
     parser.add_argument("--binarize-seeds", type=int, nargs="+", help="of draws of the pixels")
-    options = parser.parse_args(argv)
-    try:
-        found = evaluated(options)
-    except checks.USER_ERRORS as error:
-        print(
-            f"error: {checks.error_message(error, '--batch-size, --samples, --chains')}",
-            file=sys.stderr,
-        )
-        return 2
-    print(json.dumps(plain(found)))
-    return 0
+    return parser.parse_args(argv)
 
 
 def evaluated(options: argparse.Namespace) -> dict[str, Any]:
@@ -173,7 +168,3 @@ def annealed(found: evals.Annealed) -> dict[str, Any]:
         "effective_chains": float(np.mean(found.effective)),
         "acceptance": float(np.mean(found.acceptance)),
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

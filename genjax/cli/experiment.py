@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 import jax
 
-from genjax import checks, families
-from genjax.cli import options as options_room
+from genjax import families
+from genjax.cli import options as cli_options
 from genjax.train.load_run import RUNS
 from genjax.train.loop import Result, fit
 from genjax.train.record import run_name, write_record
@@ -64,32 +64,32 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
       doc: the file's docstring, shown by `--help`.
       argv: arguments; None is `sys.argv[1:]`.
     """
-    use_compilation_cache()
+    cli_options.use_compilation_cache()
     argv = sys.argv[1:] if argv is None else argv
-    try:
-        options, run = parse(recipes, doc, argv)
-        if options.smoke or run.train.instrument != recipes[options.recipe].train.instrument:
-            # Few steps, or another measure: the paper's figure does not stand beside that.
-            run = dataclasses.replace(run, figure=dataclasses.replace(run.figure, paper=None))
-        if options.distributed:
-            join_cluster()
-        name = run.experiment + ("-smoke" if options.smoke else "")
-        workdir = options.workdir or RUNS / run_name(name, run.seed)
-        result = fit(
-            run,
-            workdir,
-            resume=options.resume,
-            commit=options.commit,
-            profile=options.profile,
-        )
-    except (*checks.USER_ERRORS, FloatingPointError) as error:
-        print(
-            f"error: {checks.error_message(error, '--batch-size, --eval-batch')}", file=sys.stderr
-        )
-        return 1 if isinstance(error, FloatingPointError) else 2
+    return cli_options.run_command(
+        lambda: run_experiment(recipes, doc, argv), "--batch-size, --eval-batch"
+    )
+
+
+def run_experiment(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> None:
+    """Parses the options, trains, and stores the record of a finished run."""
+    options, run = parse(recipes, doc, argv)
+    if options.smoke or run.train.instrument != recipes[options.recipe].train.instrument:
+        # Few steps, or another measure: the paper's figure does not stand beside that.
+        run = dataclasses.replace(run, figure=dataclasses.replace(run.figure, paper=None))
+    if options.distributed:
+        join_cluster()
+    name = run.experiment + ("-smoke" if options.smoke else "")
+    workdir = options.workdir or RUNS / run_name(name, run.seed)
+    result = fit(
+        run,
+        workdir,
+        resume=options.resume,
+        commit=options.commit,
+        profile=options.profile,
+    )
     if result.finished and jax.process_index() == 0:
         store_record(result, recipes[options.recipe], run, options.records, workdir)
-    return 0
 
 
 def join_cluster() -> None:
@@ -193,7 +193,7 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
         fields.append(("optimizer", optimizer, base.optimizer))
     options_class = dataclasses.make_dataclass("Options", fields, kw_only=True, frozen=True)
     options_class.__doc__ = doc
-    options = options_room.parse(options_class, doc, argv)
+    options = cli_options.parse(options_class, doc, argv)
     run = dataclasses.replace(
         base,
         model=options.model,
@@ -205,14 +205,12 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
     if options.smoke:
         # What was asked for by name holds; the rest is made small.
         small = smoke(base)
-        given = options_room.given_options(argv)
-        asked = {
-            k: getattr(options.train, k) for k in SMOKE if options_room.option_name(k) in given
-        }
+        given = cli_options.given_options(argv)
+        asked = {k: getattr(options.train, k) for k in SMOKE if cli_options.option_name(k) in given}
         fewer = {
             name: getattr(small.data, name)
             for name in ("limit", "labels_per_class")
-            if options_room.option_name(name) not in given
+            if cli_options.option_name(name) not in given
         }
         run = dataclasses.replace(
             run,
@@ -220,13 +218,6 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
             data=dataclasses.replace(run.data, **fewer),
         )
     return options, run
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled programs between runs, unless JAX is told where already."""
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        jax.config.update("jax_compilation_cache_dir", os.path.join(base, "genjax", "xla"))
 
 
 def _help(tyro: Any, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""`python -m genjax.cli.latents WORKDIR`: what a finished run's latents hold, as pictures and JSON.
+"""`genjax latents WORKDIR`: what a finished run's latents hold, as pictures and JSON.
 
 * `reconstructions.png`: test images, and below each the mean of p(x | z) at its posterior mean;
 * `traversals.png`: one row a unit, the most active first, each moved alone from one image's z;
@@ -14,7 +14,6 @@ Of a run whose noise is drawn and not inferred, see `genjax.train.noise_figures`
 import argparse
 import json
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ import jax
 import numpy as np
 
 from genjax import checks, evals, families
+from genjax.cli.options import ArgumentParser, run_command
 from genjax.evals.context import random_rows
 from genjax.train import noise_figures
 from genjax.train.checkpoint import write_json
@@ -37,36 +37,31 @@ OF_POSTERIORS = ("split", "data", "image", "units", "values", "side", "examples"
 
 def main(argv: list[str] | None = None) -> int:
     """Load, look, draw, say where."""
-    options = parse(argv)
-    try:
-        checks.positive(
-            images=options.images,
-            units=options.units,
-            side=options.side,
-            span=options.span,
-            examples=options.examples,
-            batch_size=options.batch_size,
-        )
-        checks.seed(seed=options.seed)
-        checks.not_negative(image=options.image)
-        if options.columns < 2:
-            raise ValueError(f"columns must be 2 or more, got {options.columns}.")
-        found = draw_latent_figures(options)
-    except checks.USER_ERRORS as error:
-        print(f"error: {checks.error_message(error, '--examples, --batch-size')}", file=sys.stderr)
-        return 2
+    return run_command(lambda: print_latent_figures(parse(argv)), "--examples, --batch-size")
+
+
+def print_latent_figures(options: argparse.Namespace) -> None:
+    """Draws the figures and prints the most important values."""
+    checks.positive(
+        images=options.images,
+        units=options.units,
+        side=options.side,
+        span=options.span,
+        examples=options.examples,
+        batch_size=options.batch_size,
+    )
+    checks.seed(seed=options.seed)
+    checks.not_negative(image=options.image)
+    if options.columns < 2:
+        raise ValueError(f"columns must be 2 or more, got {options.columns}.")
+    found = draw_latent_figures(options)
     shown = ("active_units", "kl", "probe", "pictures")
     print(json.dumps({k: found[k] for k in shown if k in found}))
-    return 0
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m genjax.cli.latents",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = ArgumentParser("latents", __doc__)
     parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
     parser.add_argument("--out", type=pathlib.Path, help="folder; WORKDIR/latents")
     parser.add_argument("--split", default="test", help="train, validation or test (test)")
@@ -274,7 +269,3 @@ def probe(
     result = evals.linear_probe(*found)
     counts = {"trained_on": len(found[0][1]), "evaluated": len(found[2][1])}
     return {"accuracy": result.accuracy, "std_error": result.std_error, **counts}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`python -m genjax.cli.measure WORKDIR`: how good and how varied a run's samples are, as JSON.
+"""`genjax measure WORKDIR`: how good and how varied a run's samples are, as JSON.
 
 Writes WORKDIR/instruments/results.json, anew after every instrument, and neighbours.png. Without
 --only every instrument that fits the model and the data is used; `left_out` says why the others
@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from genjax import checks, data, evals, families
+from genjax.cli.options import ArgumentParser, run_command
 from genjax.core import named_key
 from genjax.train.checkpoint import write_json
 from genjax.train.load_run import load
@@ -28,38 +29,34 @@ SHOWN = 32  # samples beside their neighbours
 
 def main(argv: list[str] | None = None) -> int:
     """Load, measure, write, print the JSON."""
+    return run_command(lambda: measure(argv), "--samples, --batch-size")
+
+
+def measure(argv: list[str] | None) -> None:
+    """Parses the options, computes each metric and writes the results."""
     options = _parser().parse_args(argv)
     out = options.out or options.workdir / "instruments"
-    try:
-        subject, run = _subject(options)
-        found = {
-            "experiment": run.experiment,
-            "family": run.family,
-            "data": subject.dataset.name,
-            "data_checksum": subject.dataset.checksum(),
-            "counts": subject.dataset.counts(),
-            "seed": options.seed,
-            "commit": commit(),
-            "results": {},
-            "left_out": {},
-        }
-        for name in options.only or evals.METRICS:
-            _measure(name, subject, options, found, out)
-        if options.save_classifier:
-            evals.save_classifier(_classifier(subject), options.save_classifier)
-    except checks.USER_ERRORS as error:
-        print(f"error: {checks.error_message(error, '--samples, --batch-size')}", file=sys.stderr)
-        return 2
+    subject, run = _subject(options)
+    found = {
+        "experiment": run.experiment,
+        "family": run.family,
+        "data": subject.dataset.name,
+        "data_checksum": subject.dataset.checksum(),
+        "counts": subject.dataset.counts(),
+        "seed": options.seed,
+        "commit": commit(),
+        "results": {},
+        "left_out": {},
+    }
+    for name in options.only or evals.METRICS:
+        _measure(name, subject, options, found, out)
+    if options.save_classifier:
+        evals.save_classifier(_classifier(subject), options.save_classifier)
     print(json.dumps(found))
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m genjax.cli.measure",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = ArgumentParser("measure", __doc__)
     add = parser.add_argument
     add("workdir", type=pathlib.Path, help="folder of a finished run")
     add("--real", metavar="DATA", help="the real data; else the run's own")
@@ -160,7 +157,3 @@ def _picture(path: pathlib.Path, subject: evals.EvalContext, found: Any) -> None
         shape = (n, side, side, 1) if side**2 == left.shape[1] else (n, 1, left.shape[1], 1)
         left, right = left.reshape(shape), right.reshape(shape)
     save_grid(path, np.concatenate([left, right], axis=1 if left.shape[1] == 1 else 2))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,65 @@
-"""Command-line options: every mistake is one sentence."""
+"""Options, errors and exit statuses that all commands share."""
 
+import argparse
 import contextlib
 import difflib
 import io
+import os
 import re
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import jax
+
+from genjax import checks
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argument parser of `genjax COMMAND` whose errors are ValueErrors."""
+
+    def __init__(self, command: str, doc: str | None):
+        super().__init__(
+            prog=f"genjax {command}",
+            description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the error, so that `run_command` prints it."""
+        raise ValueError(f"{message}; --help lists the options.")
+
+
+def run_command(action: Callable[[], object], fewer: str = "--batch-size") -> int:
+    """Runs a command, prints an error as one line, and returns the exit status.
+
+    Args:
+      action: the command, which raises one of `checks.USER_ERRORS` for a user error and
+        FloatingPointError for a run that diverged.
+      fewer: options to lower where memory runs out.
+
+    Returns:
+      0 on success, 1 after FloatingPointError, 2 after a user error, 130 after Ctrl-C.
+    """
+    try:
+        action()
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except checks.USER_ERRORS as error:
+        print(f"error: {checks.error_message(error, fewer)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("error: interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between runs, unless JAX has a cache folder already."""
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(base, "genjax", "xla"))
 
 
 def parse(options_class: Any, doc: str, argv: list[str], prog: str | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""`python -m genjax.cli.prepare SOURCE OUT --name NAME`: any data as a folder that TFDS opens.
+"""`genjax prepare SOURCE OUT --name NAME`: any data as a folder that TFDS opens.
 
 Reads folders of images (with classes, captions, attributes, or in pairs), IDX, CIFAR's binary
 files, text matrices (.amat), .npz, TFDS names and folders; writes OUT/NAME/1.0.0 as array_record,
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from genjax.cli import options as options_room
+from genjax.cli.options import parse, run_command
 from genjax.data.prepare import prepare
 from genjax.data.readers import Reading
 from genjax.data.shards import Writing
@@ -35,21 +35,16 @@ class Options:
 
 def main(argv: list[str] | None = None) -> int:
     """Prepare and say what was written."""
-    argv = sys.argv[1:] if argv is None else argv
-    try:
-        options = options_room.parse(Options, str(__doc__), argv, "python -m genjax.cli.prepare")
-        done = prepare(options.source, options.out, options.writing, options.reading, say=_say)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(lambda: prepare_folder(sys.argv[1:] if argv is None else argv))
+
+
+def prepare_folder(argv: list[str]) -> None:
+    """Parses the options, writes the folder and prints its contents."""
+    options = parse(Options, str(__doc__), argv, "genjax prepare")
+    done = prepare(options.source, options.out, options.writing, options.reading, say=_say)
     for line in done.lines():
         print(line)
-    return 0
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -105,7 +105,7 @@ def find_folder(source: str, data_dir: str | None) -> str:
         if not is_file(given / INFO):
             raise ValueError(
                 f"{show(source)} is not prepared (it has no dataset_info.json); prepare it with:"
-                f" python -m genjax.cli.prepare {show(source)} OUT --name NAME."
+                f" genjax prepare {show(source)} OUT --name NAME."
             )
         return source
     name = re.fullmatch(r"(\w+)(/\w[\w.+-]*)?(:\d+\.\d+\.\d+)?", source)

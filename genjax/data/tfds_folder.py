@@ -64,7 +64,7 @@ class Prepared:
         except ValueError:
             raise ValueError(
                 f"{show(self.folder)} has images of different sizes; resize them first, with:"
-                f" python -m genjax.cli.prepare {show(self.folder)} OUT --name NAME --size H W"
+                f" genjax prepare {show(self.folder)} OUT --name NAME --size H W"
                 f" --fit crop."
             ) from None
         if "x" in out:
@@ -151,7 +151,7 @@ def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, 
     except ImportError:
         raise ValueError(
             f"'{show(source)}' is a TFDS data set and tensorflow-datasets is not installed; install"
-            f" it, or give a .npz file made by python -m genjax.data."
+            f" it, or give a .npz file made by genjax convert."
         ) from None
     folder = find_folder(source, data_dir)
     now = stamp(folder)

@@ -1,6 +1,6 @@
 """Runs as one page: a table, curves, samples over time, settings; no network, no library.
 
-`python -m genjax.report WORKDIR... --out report.html`, or `write` from Python. The page holds all
+`genjax report WORKDIR... --out report.html`, or `write` from Python. The page holds all
 it shows: it can be mailed, archived and opened anywhere.
 """
 

@@ -1,4 +1,4 @@
-"""Pictures of a generator's noise: what `python -m genjax.cli.latents` draws of a GAN.
+"""Pictures of a generator's noise: what `genjax latents` draws of a GAN.
 
 * `interpolations.png`: a row a pair of draws, from one to the other;
 * `codes_0_categorical.png`: a row a draw of the noise, a column a category;

@@ -1,4 +1,4 @@
-"""`python -m genjax.cli.sample` and `genjax.cli.evaluate` of what is no run, and the tour's stops."""
+"""`genjax sample` and `genjax.cli.evaluate` of what is no run, and the tour's stops."""
 
 import json
 import re

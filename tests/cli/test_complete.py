@@ -1,4 +1,4 @@
-"""`python -m genjax.cli.complete`: what is known stays, what is drawn comes from the density."""
+"""`genjax complete`: what is known stays, what is drawn comes from the density."""
 
 import dataclasses
 import functools

@@ -272,7 +272,7 @@ def test_a_mistyped_option_of_one_player_is_found_too():
 @pytest.fixture
 def main(monkeypatch, capsys):
     """`main` in this process: status, stdout, stderr. It must never come to training."""
-    monkeypatch.setattr(experiment, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr(experiment.cli_options, "use_compilation_cache", lambda: None)
     monkeypatch.setattr(experiment, "fit", lambda *args, **kwargs: pytest.fail("training began"))
 
     def run(line):

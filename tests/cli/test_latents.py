@@ -1,4 +1,4 @@
-"""`python -m genjax.cli.latents`: every picture's geometry, and the figures beside them."""
+"""`genjax latents`: every picture's geometry, and the figures beside them."""
 
 import dataclasses
 import json

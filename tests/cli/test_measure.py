@@ -1,4 +1,4 @@
-"""`python -m genjax.cli.measure` on finished runs: files, sentences, and the same numbers again."""
+"""`genjax measure` on finished runs: files, sentences, and the same numbers again."""
 
 import json
 

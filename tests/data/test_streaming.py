@@ -134,4 +134,4 @@ def test_what_is_read_whole_is_not_streamed(folder, name):
     path = str(pathlib.Path(folder).parents[1] / name) if name.endswith("npz") else name
     with pytest.raises(ValueError, match="is read whole and cannot be streamed") as error:
         load(Data(data=path, stream="yes"))
-    one_sentence(str(error.value), path, "python -m genjax.cli.prepare")
+    one_sentence(str(error.value), path, "genjax prepare")

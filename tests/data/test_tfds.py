@@ -93,7 +93,7 @@ def test_truncated_record_file(folder, tmp_path, cut):
 
 
 def test_folder_that_is_no_tfds_folder(tmp_path):
-    assert f"python -m genjax.cli.prepare {tmp_path}" in refused(tmp_path)
+    assert f"genjax prepare {tmp_path}" in refused(tmp_path)
     assert "a folder with dataset_info.json" in refused(tmp_path / "missing")
     assert "a folder with dataset_info.json" in refused(tmp_path / "none" / "1.0.0")
 

@@ -14,7 +14,7 @@ from genjax.families import FAMILIES
 PACKAGE = pathlib.Path(genjax.__file__).parent
 
 # Rooms of genjax each room may use. `root` is genjax/__init__.py, which imports when called; a
-# `command` is another file beside it, for `python -m genjax.cli.sample`, which nobody imports.
+# `command` is another file beside it, for `genjax sample`, which nobody imports.
 STANDING = {"checks", "losses", "core"}  # on which the rest stands
 ROOMS = {
     "version": set(),
@@ -33,6 +33,7 @@ ROOMS = {
     | {"nn", "families", "data", "evals", "train", "report", "cli", "version", "root"}
     | {"image_grid"},
     "root": STANDING | {"nn", "families", "data", "evals", "train", "version"},
+    "__main__": {"cli"},
 }
 # Other packages each room may use; None is any. The standard library is always allowed, but for
 # losses, which have `math` and `collections.abc` alone.
@@ -49,6 +50,7 @@ OTHERS = {
     "train": None,
     "report": set(),
     "root": set(),
+    "__main__": set(),
     "cli": None,
 }
 NO_FAMILY_BY_NAME = {"data", "evals"}

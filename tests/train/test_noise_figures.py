@@ -1,4 +1,4 @@
-"""`python -m genjax.cli.latents` of generators: interpolations of noise, and codes moved alone."""
+"""`genjax latents` of generators: interpolations of noise, and codes moved alone."""
 
 import dataclasses
 import json

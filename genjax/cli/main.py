@@ -1,0 +1,70 @@
+"""The `genjax` program: parses the name of a command and runs its module."""
+
+import difflib
+import importlib
+import sys
+
+from genjax import __version__
+
+COMMANDS = {
+    "sample": "draw a grid of samples from a run",
+    "evaluate": "compute a run's figure on a split",
+    "measure": "compute sample metrics of a run (FID, SWD, Parzen window, ...)",
+    "complete": "complete partly known images",
+    "latents": "draw reconstructions, traversals and interpolations of a run's latents",
+    "prepare": "convert images, IDX, CIFAR, text or .npz files to a TFDS folder",
+    "convert": "convert a data set to one .npz file",
+    "report": "write runs as one HTML page",
+}
+CACHED = ("sample", "evaluate", "measure", "complete", "latents")  # compile programs
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command and returns its exit status.
+
+    A command's module is imported only when it is run, so that `genjax --help` is fast.
+
+    Args:
+      argv: arguments without the program's name; None is `sys.argv[1:]`.
+
+    Returns:
+      0 on success, 1 if a run diverged, 2 for a user error, 130 after Ctrl-C.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        print(usage(), file=sys.stderr)
+        return 2
+    name, *rest = argv
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(f"genjax {__version__}")
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f" did you mean '{near[0]}'?" if near else ""
+        print(f"error: unknown command '{name}';{hint} --help lists them all.", file=sys.stderr)
+        return 2
+    command = importlib.import_module(f"genjax.cli.{name}")
+    if name in CACHED:
+        from genjax.cli.options import use_compilation_cache
+
+        use_compilation_cache()
+    return command.main(rest)
+
+
+def usage() -> str:
+    """Returns the text of `genjax --help`."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: genjax COMMAND [options]",
+            "",
+            *lines,
+            "",
+            "`genjax COMMAND --help` lists a command's options.",
+            "Exit status: 0 success, 1 a run diverged, 2 user error, 130 interrupted by Ctrl-C.",
+        ]
+    )
