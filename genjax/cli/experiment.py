@@ -53,6 +53,7 @@ def smoke(run: Run) -> Run:
         run,
         train=dataclasses.replace(run.train, **smoke_settings(run)),
         data=dataclasses.replace(run.data, limit=100, labels_per_class=few),
+        phases=(),
     )
 
 
@@ -216,6 +217,7 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
             run,
             train=dataclasses.replace(run.train, **{**smoke_settings(base), **asked}),
             data=dataclasses.replace(run.data, **fewer),
+            phases=(),
         )
     return options, run
 

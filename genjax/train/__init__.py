@@ -4,10 +4,11 @@ from genjax.train.compile import compile_step, make_mesh, state_shardings
 from genjax.train.load_run import load
 from genjax.train.loop import Result, fit
 from genjax.train.rate_selection import Trial, best, select
-from genjax.train.run_config import Figure, Run, Train
+from genjax.train.run_config import Figure, Phase, Run, Train
 
 __all__ = [
     "Figure",
+    "Phase",
     "Result",
     "Run",
     "Train",

@@ -85,6 +85,8 @@ def initial_weights(run: Run, runs: pathlib.Path = RUNS) -> dict[str, Any] | Non
     Raises:
       ValueError: there is no such run, it is not finished, or its network is another.
     """
+    if run.phases:
+        raise ValueError(f"{run.experiment} has phases, which only `fit` trains one after another.")
     source = run.train.weights_from
     if not source:
         return None

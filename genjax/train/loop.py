@@ -27,6 +27,8 @@ from genjax.train.run_config import (
     Run,
     build_optimizer,
     changes,
+    phase_folder,
+    previous_phase,
     run_from_json,
     settings_without_effect,
 )
@@ -112,6 +114,21 @@ def fit(
     if deadline is not None and agree_on_stop(OUT_OF_TIME if began > deadline else ""):
         return Result(False, 0, OUT_OF_TIME)
 
+    previous = previous_phase(run)
+    if saved is None and previous is not None:
+        phase = fit(
+            previous,
+            phase_folder(run, workdir),
+            resume=resume,
+            deadline=deadline,
+            devices=devices,
+            rules=rules,
+            commit=commit,
+            quiet=quiet,
+        )
+        if not phase.finished or phase.signalled:
+            return dataclasses.replace(phase, finished=False, record=None)
+
     # Data and what it must fit.
     dataset = data_room.load(run.data)
     lead = check_compatibility(run, family, dataset)
@@ -126,7 +143,7 @@ def fit(
     if saved is not None:
         check_same_data(dataset, workdir)
     else:
-        weights = initial_weights(run, workdir.parent)
+        weights = _initial_weights(run, workdir)
 
     # Shapes first, shardings second, arrays last.
     optimizer = build_optimizer(run)
@@ -153,14 +170,14 @@ def fit(
             restored = _restore(run, checkpoints, shapes, shardings, progress)
             if restored is None:
                 if saved is not None:  # a run that never finished its first checkpoint
-                    weights = initial_weights(run, workdir.parent)
+                    weights = _initial_weights(run, workdir)
                 first, weights = (
                     given and put(given, NamedSharding(mesh, PartitionSpec()))
                     for given in (init_batch(run, family, dataset), weights)
                 )
                 state = jax.jit(make_state, out_shardings=shardings)(key, first, weights)
-                meta: dict[str, Any] = dict(best=None, best_step=0, bad=0, ended="", seconds=0.0)
-                meta["sessions"] = []
+                meta: dict[str, Any] = dict(best=None, best_step=0, bad=0, ended="")
+                meta |= _cost_of_phases(run, workdir)
             else:
                 state, meta = restored
             step = int(state.step)
@@ -210,6 +227,24 @@ def fit(
         took = time.monotonic() - began
         progress.say(f"{run.experiment}  finished at step {step:,}{said}  ({took:.0f} s)")
         return Result(True, step, record["ended"], record, signalled=bool(signals.caught))
+
+
+def _initial_weights(run: Run, workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the weights of the previous phase or of `weights_from`."""
+    if run.phases:
+        train = dataclasses.replace(run.train, weights_from=str(phase_folder(run, workdir)))
+        run = dataclasses.replace(run, phases=(), train=train)
+    return initial_weights(run, workdir.parent)
+
+
+def _cost_of_phases(run: Run, workdir: pathlib.Path) -> dict[str, Any]:
+    """Returns the seconds and sessions of all earlier phases, which the record adds up."""
+    if not run.phases:
+        return {"seconds": 0.0, "sessions": []}
+    record = json.loads((phase_folder(run, workdir) / "record.json").read_text())
+    number = len(run.phases)
+    sessions = [{"phase": number, **session} for session in record["sessions"]]
+    return {"seconds": 60 * record["minutes"], "sessions": sessions}
 
 
 def finished_before(run: Run, saved: Run | None, workdir: pathlib.Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import types
 import typing
 from typing import Any, Literal
@@ -140,6 +141,14 @@ class TwoOptimizers:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Phase:
+    """Optimizer and length of an earlier phase of a run, which has the run's network and data."""
+
+    optimizer: Optimizer | TwoOptimizers
+    train: Train
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
     """Everything that makes a run's numbers."""
 
@@ -155,9 +164,38 @@ class Run:
     seed: int = 0
     """Seed of the parameters, the order of the data and every other random number."""
     figure: Figure = dataclasses.field(default_factory=Figure)
+    phases: tuple[Phase, ...] = ()
+    """Phases trained before, each from the best weights of the one before, and in the end this run
+    itself. Their folders are inside its workdir."""
 
     def __post_init__(self) -> None:
         checks.seed(seed=self.seed)
+        later = [*(phase.train for phase in self.phases), self.train][1:]
+        if any(train.weights_from for train in later):
+            raise ValueError(
+                "a phase begins with the weights of the one before; set weights_from in the first"
+                " phase only."
+            )
+
+
+def previous_phase(run: Run) -> Run | None:
+    """Returns the phase whose weights a run begins with, as a run, or None without phases."""
+    if not run.phases:
+        return None
+    *earlier, last = run.phases
+    return dataclasses.replace(
+        run,
+        experiment=f"{run.experiment}-phase{len(run.phases)}",
+        optimizer=last.optimizer,
+        train=last.train,
+        phases=tuple(earlier),
+        figure=Figure(),
+    )
+
+
+def phase_folder(run: Run, workdir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of a run's previous phase."""
+    return workdir / f"phase{len(run.phases)}"
 
 
 def batches_per_step(run: Run) -> int:
@@ -291,14 +329,24 @@ def _run_from_json(values: dict[str, Any]) -> Run:
     family = families.get(values.get("family", ""))
     model = values.get("model", {})
     values["model"] = _from_json(family.Config, model)
-    optimizer = values.get("optimizer")
-    if optimizer is not None:
-        kind = TwoOptimizers if "generator" in optimizer else Optimizer
-        values["optimizer"] = _from_json(kind, optimizer)
+    values["optimizer"] = _optimizer_from_json(values.get("optimizer"))
+    values["phases"] = tuple(
+        Phase(
+            optimizer=_optimizer_from_json(phase["optimizer"]),
+            train=_from_json(Train, phase["train"]),
+        )
+        for phase in values.get("phases", ())
+    )
     values["data"] = _from_json(Data, values.get("data", {}))
     values["train"] = _from_json(Train, values.get("train", {}))
     values["figure"] = _from_json(Figure, values.get("figure", {}))
     return Run(**values)
+
+
+def _optimizer_from_json(values: dict[str, Any] | None) -> Any:
+    if values is None:
+        return None
+    return _from_json(TwoOptimizers if "generator" in values else Optimizer, values)
 
 
 def _from_json(kind: Any, values: dict[str, Any]) -> Any:
