@@ -1,5 +1,7 @@
-"""README says what works: its first lines, its Python, its commands."""
+"""README, BUILD.md and docs: commands, code, figures, links and lengths are as stated."""
 
+import functools
+import importlib
 import json
 import re
 
@@ -8,10 +10,15 @@ import pytest
 from support.helpers import ROOT, run_program
 
 from experiments import table
+from genjax.cli import experiment
 from genjax.cli.main import COMMANDS, main
 from genjax.train.record import read_records, summarize
 
 README = (ROOT / "README.md").read_text()
+BUILD = (ROOT / "BUILD.md").read_text()
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "BUILD.md", *DOCS]
+FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
 def test_readme_opens_with_the_two_commands():
@@ -46,36 +53,79 @@ def test_the_python_of_the_readme_runs():
     assert float(scope["metrics"]["loss"]) > 0
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "experiments",
-        "experiments.examples.tour",
-        "experiments.reproduce",
-        "experiments.benchmarks.input_rate",
-        "experiments.benchmarks.vae_rate",
-        "experiments.examples.blind_spot",
-        "experiments.benchmarks.pixel_sampling",
-        "experiments.benchmarks.loop_cost",
-        "experiments.benchmarks.speed",
-        "experiments.benchmarks.peers.time_peer",
-    ],
-)
-def test_every_command_explains_itself(module, capsys):
-    from importlib import import_module
+def test_pages_keep_their_length():
+    assert len(README.splitlines()) <= 150
+    assert len(BUILD.split()) <= 400
+    decisions = (ROOT / "docs" / "decisions.md").read_text()
+    entries = re.split(r"^### ", decisions.split("## Old and new names")[0], flags=re.MULTILINE)[1:]
+    assert len(entries) > 30
+    long = {entry.splitlines()[0]: len(entry.split()) for entry in entries}
+    assert {title: words for title, words in long.items() if words > 150} == {}
 
-    name = "experiments.__main__" if module == "experiments" else module
-    with pytest.raises(SystemExit) as stop:
-        import_module(name).main(["--help"])
-    assert stop.value.code == 0
-    assert f"python -m {module}" in capsys.readouterr().out
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_resolve(page):
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", FENCE.sub("", page.read_text()))
+    links = [link for link in links if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def documented_commands():
+    """`genjax COMMAND` and `python -m MODULE` of all pages, each with the options used with it."""
+    found: dict[str, set[str]] = {}
+    for page in PAGES:
+        text = page.read_text()
+        blocks = [block.replace("\\\n", " ") for block in FENCE.findall(text)]
+        code = [line for block in blocks if block[3] == "\n" for line in block.splitlines()]
+        for line in code + re.findall(r"`([^`]+)`", FENCE.sub("", text)):
+            for part in re.sub(r"\s#.*", "", line.replace("\n", " ")).split("&&"):
+                match = re.match(
+                    r"(?:\w+=\S+ )*(python -m (?:experiments|genjax)[\w.]*|genjax [a-z]+)\b(.*)",
+                    part.strip(),
+                )
+                if match:
+                    options = re.findall(r"(?<![\w-])--[\w.-]+", match[2])
+                    found.setdefault(match[1], set()).update(options)
+    return found
+
+
+DOCUMENTED = documented_commands()
+if "train" not in COMMANDS:
+    DOCUMENTED.pop("genjax train", None)
+
+
+def test_every_command_is_documented():
+    assert {f"genjax {name}" for name in COMMANDS} <= DOCUMENTED.keys()
+    names = {path.stem for path in (ROOT / "experiments/benchmarks").glob("*.py")}
+    modules = {f"python -m experiments.benchmarks.{n}" for n in names - {"__init__"}}
+    assert modules - LIBRARIES <= DOCUMENTED.keys()
+
+
+LIBRARIES = {f"python -m experiments.benchmarks.{name}" for name in ("flops", "kernels")}
+
+
+@pytest.mark.parametrize("command", DOCUMENTED)
+def test_documented_commands_have_their_options(command, capsys):
+    name = command.split()[-1]
+    if command.startswith("genjax"):
+        call = functools.partial(main, [name, "--help"])
+    else:
+        module = importlib.import_module(f"{name}.__main__" if name == "experiments" else name)
+        recipes = getattr(module, "RECIPES", None)
+        whole = functools.partial(experiment.main, recipes, module.__doc__) if recipes else None
+        call = functools.partial(whole or module.main, ["--help"])
+    with pytest.raises(SystemExit) as end:
+        call()
+    assert not end.value.code
+    text = capsys.readouterr().out
+    assert [option for option in sorted(DOCUMENTED[command]) if option not in text] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_genjax_command_explains_itself(name, capsys):
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit) as end:
         main([name, "--help"])
-    assert not stop.value.code
+    assert not end.value.code
     assert f"genjax {name}" in capsys.readouterr().out
 
 

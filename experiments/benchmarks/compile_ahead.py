@@ -88,13 +88,13 @@ def main(argv: list[str] | None = None) -> int:
     add("--samples", type=int, default=64, help="drawn together (64)")
     add("--skip", nargs="+", choices=KINDS, default=[], help="leave out")
     add("--dtype", choices=("float32", "bfloat16"), help="of every Config that has one")
-    add("--turns", type=float, default=1.0, help="of a loop of unknown length, on average (1)")
+    add("--loop-iterations", type=float, default=1.0, help="mean of loops of unknown length (1)")
     add("--longest", type=int, default=0, metavar="N", help="name a call's N longest kernels")
     add("--out", type=pathlib.Path, help="write the figures there as JSON")
     options = parser.parse_args(argv)
     try:
         checks.positive(samples=options.samples)
-        checks.not_negative(turns=options.turns, longest=options.longest)
+        checks.not_negative(loop_iterations=options.loop_iterations, longest=options.longest)
         options.rows = speed.chosen_rows(options.rows, options.family)
         prepare_out(options.out)
         place = there()
@@ -176,7 +176,7 @@ def of_call(
     text = compiled.as_text()
     if text is None:
         raise ValueError("this compiler does not show its program.")
-    each = kernels.read(text, options.turns)
+    each = kernels.read(text, options.loop_iterations)
     memory = compiled.memory_analysis()
     found = {
         "compile_seconds": seconds,
