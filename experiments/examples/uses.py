@@ -279,7 +279,7 @@ def draw(run: Run, variables: Any, x: np.ndarray, path: pathlib.Path) -> None:
     grey = np.where(known, x, 0.5)
     rows = [x, grey]
     complete = jax.jit(
-        lambda key: evals.completion(module, run.model, variables, key, jnp.asarray(x), known)
+        lambda key: evals.complete(module, run.model, variables, key, jnp.asarray(x), known)
     )
     rows += [np.asarray(complete(jax.random.key(i))) for i in range(3)]
     config = dataclasses.replace(run.model, orders=1) if hasattr(run.model, "orders") else run.model

@@ -79,7 +79,7 @@ def draw_completions(options: argparse.Namespace) -> dict[str, object]:
 
     @jax.jit
     def draw(key: jax.Array) -> jax.Array:
-        return evals.completion(family, config, variables, key, jnp.asarray(x), known, **condition)
+        return evals.complete(family, config, variables, key, jnp.asarray(x), known, **condition)
 
     key = jax.random.key(options.seed)
     drawn = [np.asarray(draw(named_key(key, i, "completion"))) for i in range(options.draws)]
