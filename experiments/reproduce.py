@@ -24,7 +24,7 @@ from experiments.table import RECORDS, rows
 from genjax import checks
 from genjax.cli.experiment import recipe_differences
 from genjax.cli.options import use_compilation_cache
-from genjax.evals.requirements import NEEDS
+from genjax.evals.requirements import REQUIREMENTS
 from genjax.train import Run, fit
 from genjax.train.archive import create_archive, extract_archive
 from genjax.train.record import run_name, write_record
@@ -79,7 +79,8 @@ def queue(options: argparse.Namespace) -> list[Run]:
         train = run.train
         if options.steps is not None:
             train = dataclasses.replace(train, steps=options.steps)
-        if options.fid_weights and "weights" in NEEDS.get(train.instrument, ()):
+        metric = REQUIREMENTS.get(train.instrument)
+        if options.fid_weights and metric is not None and metric.inception:
             train = dataclasses.replace(train, fid_weights=str(options.fid_weights))
         run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source), train=train)
         runs += [dataclasses.replace(run, seed=seed) for seed in options.seeds]

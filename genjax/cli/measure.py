@@ -1,8 +1,7 @@
-"""`genjax measure WORKDIR`: how good and how varied a run's samples are, as JSON.
+"""`genjax measure WORKDIR [METRIC ...]`: computes metrics of a run's samples and prints them as JSON.
 
-Writes WORKDIR/instruments/results.json, anew after every instrument, and neighbours.png. Without
---only every instrument that fits the model and the data is used; `left_out` says why the others
-were not.
+Writes WORKDIR/sample_metrics/results.json after every metric, and neighbours.png. Without METRIC it
+computes all metrics that apply to the model and the data; `skipped` says why others do not.
 """
 
 import argparse
@@ -19,73 +18,90 @@ import numpy as np
 from genjax import checks, data, evals, families
 from genjax.cli.options import ArgumentParser, run_command
 from genjax.core import named_key
+from genjax.evals.precision_recall import NeighborResult
 from genjax.train.checkpoint import write_json
 from genjax.train.load_run import load
 from genjax.train.record import commit
 from genjax.train.sample_grids import save_grid
 
-SHOWN = 32  # samples beside their neighbours
+NUM_SHOWN = 32  # pairs in neighbours.png
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Load, measure, write, print the JSON."""
+    """Runs the command and returns its exit status."""
     return run_command(lambda: measure(argv), "--samples, --batch-size")
 
 
 def measure(argv: list[str] | None) -> None:
     """Parses the options, computes each metric and writes the results."""
-    options = _parser().parse_args(argv)
-    out = options.out or options.workdir / "instruments"
-    subject, run = _subject(options)
-    found = {
+    options = _parser().parse_intermixed_args(argv)
+    out = options.out or options.workdir / "sample_metrics"
+    context, run = _context(options)
+    report: dict[str, Any] = {
         "experiment": run.experiment,
         "family": run.family,
-        "data": subject.dataset.name,
-        "data_checksum": subject.dataset.checksum(),
-        "counts": subject.dataset.counts(),
+        "data": context.dataset.name,
+        "data_checksum": context.dataset.checksum(),
+        "counts": context.dataset.counts(),
         "seed": options.seed,
         "commit": commit(),
         "results": {},
-        "left_out": {},
+        "skipped": {},
     }
-    for name in options.only or evals.METRICS:
-        _measure(name, subject, options, found, out)
+    for name in options.metrics or evals.METRICS:
+        _add_metric(report, name, context, options, out)
     if options.save_classifier:
-        evals.save_classifier(_classifier(subject), options.save_classifier)
-    print(json.dumps(found))
+        evals.save_classifier(_classifier(context), options.save_classifier)
+    print(json.dumps(report))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = ArgumentParser("measure", __doc__)
     add = parser.add_argument
     add("workdir", type=pathlib.Path, help="folder of a finished run")
-    add("--real", metavar="DATA", help="the real data; else the run's own")
-    add("--only", nargs="+", metavar="NAME", help=f"of {', '.join(evals.METRICS)}")
-    add("--samples", type=int, help="samples for every instrument; else each one's own number")
-    add("--fid-weights", type=pathlib.Path, help="pt_inception-2015-12-05-6726825d.pth")
-    add("--classifier", type=pathlib.Path, help="a .npz of --save-classifier; else one is trained")
-    add("--classifier-steps", type=int, default=2000, help="of its training (2000)")
-    add("--save-classifier", type=pathlib.Path, help="keep the classifier, to use it again")
-    add("--batch-size", type=int, default=100, help="samples drawn together (100)")
-    add("--seed", type=int, default=0, help="of all draws; a classifier trains by 0 (0)")
-    add("--out", type=pathlib.Path, help="the folder; else WORKDIR/instruments")
+    add(
+        "metrics",
+        nargs="*",
+        metavar="METRIC",
+        help=f"all that apply by default; one or more of {', '.join(evals.METRICS)}",
+    )
+    add("--real", metavar="DATA", help="real data (default: the run's)")
+    add("--samples", type=int, help="number of samples (default: each metric's own)")
+    add(
+        "--fid-weights",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="standard Inception network, pt_inception-2015-12-05-6726825d.pth",
+    )
+    add(
+        "--classifier",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="classifier written by --save-classifier (default: train one)",
+    )
+    add("--classifier-steps", type=int, default=2000, help="its training steps (default: 2000)")
+    add("--save-classifier", type=pathlib.Path, metavar="FILE", help="write the classifier, .npz")
+    add("--batch-size", type=int, default=100, help="samples per call (default: 100)")
+    add("--seed", type=int, default=0, help="seed of all draws (default: 0)")
+    add("--out", type=pathlib.Path, help="output folder (default: WORKDIR/sample_metrics)")
     return parser
 
 
-def _subject(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
+def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
+    """Checks the options and loads the run, its data and the networks."""
     checks.seed(seed=options.seed)
     if options.samples is not None:
         checks.positive(samples=options.samples)
-    for name in options.only or ():
-        checks.one_of(tuple(evals.METRICS), only=name)
-    draws = ["samples" in evals.metric_settings(name) for name in options.only or evals.METRICS]
+    for name in options.metrics:
+        checks.one_of(tuple(evals.METRICS), metric=name)
+    draws = ["samples" in evals.metric_settings(name) for name in options.metrics or evals.METRICS]
     if options.samples is not None and not any(draws):
-        raise ValueError(f"{', '.join(options.only)} draws no samples; leave out --samples.")
+        raise ValueError(f"{', '.join(options.metrics)} draws no samples; leave out --samples.")
     run, variables = load(options.workdir)
     source = dataclasses.replace(run.data, stream="no")
     if options.real:
         source = dataclasses.replace(source, data=options.real)
-    subject = evals.EvalContext(
+    context = evals.EvalContext(
         families.get(run.family),
         run.model,
         variables,
@@ -99,60 +115,61 @@ def _subject(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
         classifier_steps=options.classifier_steps,
     )
     if options.fid_weights:
-        subject.inception()  # a wrong file is said at once
+        context.inception()  # an invalid file fails before anything is computed
     if options.classifier:
-        subject.classifier = evals.load_classifier(options.classifier)
-    kept = options.save_classifier
-    if kept and not kept.parent.is_dir():
-        raise ValueError(f"there is no folder {kept.parent} to keep the classifier in; make it.")
-    if kept and not options.classifier:
-        subject.labels("train", 1)  # there is something to teach it
-    return subject, run
+        context.classifier = evals.load_classifier(options.classifier)
+    path = options.save_classifier
+    if path and not path.parent.is_dir():
+        raise ValueError(f"--save-classifier: there is no folder {path.parent}; create it.")
+    if path and not options.classifier:
+        context.labels("train", 1)  # raises if there is nothing to train it on
+    return context, run
 
 
-def _measure(
+def _add_metric(
+    report: dict[str, Any],
     name: str,
-    subject: evals.EvalContext,
+    context: evals.EvalContext,
     options: argparse.Namespace,
-    found: dict[str, Any],
     out: pathlib.Path,
 ) -> None:
-    """One instrument; what there is by now is written, so that a later one can lose nothing."""
-    known = evals.metric_settings(name)
-    asked = {"samples": options.samples} if options.samples and "samples" in known else {}
+    """Computes one metric and writes the report, so that a later failure loses nothing."""
+    draws = "samples" in evals.metric_settings(name)
+    settings = {"samples": options.samples} if options.samples and draws else {}
     try:
-        result = evals.METRICS[name](subject, **asked)
+        result = evals.METRICS[name](context, **settings)
     except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
-        found["left_out"][name] = str(error) or type(error).__name__
-        if options.only:  # it was asked for by name: no other figure stands for it
-            if found["results"]:
-                write_json(out / "results.json", found)
+        report["skipped"][name] = str(error) or type(error).__name__
+        if options.metrics:  # a metric requested by name must not fail silently
+            if report["results"]:
+                write_json(out / "results.json", report)
             raise
         result = None
     out.mkdir(parents=True, exist_ok=True)
     if result is not None:
-        found["results"][name] = result.as_dict()
-        print(f"{name}: measured", file=sys.stderr)
-        if name == "neighbours":
+        report["results"][name] = result.as_dict()
+        print(f"{name}: done", file=sys.stderr)
+        if isinstance(result, NeighborResult):
             path = out / "neighbours.png"
-            _picture(path, subject, result)
-            found["pictures"] = [path.name]
-    write_json(out / "results.json", found)
+            _save_neighbors(path, context, result)
+            report["pictures"] = [path.name]
+    write_json(out / "results.json", report)
 
 
-def _classifier(subject: evals.EvalContext) -> evals.Classifier:
-    """The one that was used: of whole images, or of the channels of stacked ones."""
-    for found in (subject.classifier, subject.taught.get("images"), subject.taught.get("channels")):
-        if isinstance(found, evals.Classifier):
-            return found
-    return subject.trained()
+def _classifier(context: evals.EvalContext) -> evals.Classifier:
+    """Returns the classifier in use: of whole images, or of the channels of stacked ones."""
+    trained = context.trained_classifiers
+    for classifier in (context.classifier, trained.get("images"), trained.get("channels")):
+        if isinstance(classifier, evals.Classifier):
+            return classifier
+    return context.image_classifier()
 
 
-def _picture(path: pathlib.Path, subject: evals.EvalContext, found: Any) -> None:
-    """Samples, each with the training example nearest to it on its right."""
-    n = min(SHOWN, found.n_fake)
-    left, right = subject.fake(n), subject.real("train")[found.index[:n]]
-    if left.ndim == 2:  # events (D,) are squares, or rows one above the other
+def _save_neighbors(path: pathlib.Path, context: evals.EvalContext, result: NeighborResult) -> None:
+    """Saves a grid of samples, each with the nearest training example on its right."""
+    n = min(NUM_SHOWN, result.n_fake)
+    left, right = context.fake(n), context.real("train")[result.index[:n]]
+    if left.ndim == 2:  # events (D,) are shown as squares, or as rows one above the other
         side = math.isqrt(left.shape[1])
         shape = (n, side, side, 1) if side**2 == left.shape[1] else (n, 1, left.shape[1], 1)
         left, right = left.reshape(shape), right.reshape(shape)

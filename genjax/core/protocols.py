@@ -164,3 +164,17 @@ class Features(Family, Protocol):
     """Extracts features: `encode(config, variables, x, **conditions)` -> `[B, F]`."""
 
     encode: Callable[..., jax.Array]
+
+
+@runtime_checkable
+class LatentCodes(Family, Protocol):
+    """Has a latent code whose parts are inferred from an image, as in InfoGAN.
+
+    `parts(config)` describes the parts, `infer(config, variables, x)` returns the parameters of
+    q(code | x) for each, and `code_information(config, variables, key, n)` the lower bound on the
+    mutual information of each part and a sample, `[n]` nats.
+    """
+
+    parts: Callable[..., Any]
+    infer: Callable[..., Any]
+    code_information: Callable[..., Any]

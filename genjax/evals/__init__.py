@@ -1,4 +1,4 @@
-"""What is measured. Knows families by what they export, never by name."""
+"""Metrics and other evaluations; families are known by protocol only."""
 
 from genjax.evals.annealed_importance import (
     Annealed,
@@ -77,7 +77,7 @@ from genjax.evals.precision_recall import (
 )
 from genjax.evals.probes import Probe, linear_probe, linear_svm, pca
 from genjax.evals.receptive_field import receptive_field, unseen_pixels
-from genjax.evals.registry import METRICS, compute_metric, metric_result_type, metric_settings
+from genjax.evals.registry import METRICS, compute_metric, metric_settings
 from genjax.evals.requirements import check_metric_requirements
 from genjax.evals.swd import SwdResult, sliced, swd
 from genjax.evals.traversals import interpolation, manifold, traversal
@@ -147,7 +147,6 @@ __all__ = [
     "map_split",
     "mean_and_error",
     "metric",
-    "metric_result_type",
     "metric_settings",
     "mmd2",
     "moments",

@@ -1,7 +1,6 @@
-"""What is measured: a model that can be sampled beside real data, both as pixels from 0 to 1."""
+"""Evaluation context: a model and real data, with what several metrics share computed once."""
 
 import dataclasses
-import inspect
 import os
 from collections.abc import Callable
 from typing import Any
@@ -16,24 +15,26 @@ from genjax.data.order import Order
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
 from genjax.evals.feature_extractor import PIXELS, Extractor, to_unit
 from genjax.evals.inception import Inception, extractor, load_inception
+from genjax.evals.requirements import check_conditional, family_name, image_range
 
 
 @dataclasses.dataclass
 class EvalContext:
-    """One model and its data; what several instruments need is drawn, read and trained once.
+    """A model and its data. Samples, real examples and classifiers are computed once and cached.
 
-    family: module that follows the family contract.
-    config: its Config.
-    variables: its variables, as `genjax.train.load_run` gives them.
-    dataset: real data.
-    key: of the samples and, by way of `seed`, of the instruments.
-    transform: of real data, by its name; None takes the one that fits the family.
-    binarize_seed: of binarisation, as in training.
-    batch_size: samples drawn together; the samples of a key depend on it.
-    weights: the Inception network or its file; None where there is none.
-    classifier: trained on real images, or its file; None trains one where it is needed. Of stacked
-      images it may be one of single channels, for their modes alone.
-    classifier_steps: of that training.
+    Attributes:
+      family: module of the family.
+      config: its Config.
+      variables: its variables, as `genjax.train.load_run` returns them.
+      dataset: real data.
+      key: key of the samples and, through `seed`, of all other draws of a metric.
+      transform: transform of real data; None selects one that fits the family.
+      binarize_seed: seed of the binarisation, as in training.
+      batch_size: samples per call of the sampler; samples depend on it.
+      weights: the standard Inception network, or its file; None if there is none.
+      classifier: classifier of real images, or its file; None trains one where needed. For stacked
+        images it may classify single channels.
+      classifier_steps: training steps of the classifier.
     """
 
     family: Any
@@ -53,250 +54,204 @@ class EvalContext:
         shape = tuple(self.dataset.shape)
         if shape != tuple(self.config.shape):
             raise ValueError(
-                f"{self.dataset.name} holds examples of shape {shape} and the model makes"
-                f" {tuple(self.config.shape)}; bring data of that shape."
+                f"{self.dataset.name} has examples of shape {shape}, and the model generates"
+                f" {tuple(self.config.shape)}; use data of that shape."
             )
-        self._drawn: list[np.ndarray] = []
-        self._real: dict[tuple[str, int | None], np.ndarray] = {}
-        self.taught: dict[str, Classifier] = {}
-        self._program = jax.jit(
+        self._batches: list[np.ndarray] = []
+        self._examples: dict[tuple[str, int | None], np.ndarray] = {}
+        self.trained_classifiers: dict[str, Classifier] = {}
+        self._sample = jax.jit(
             lambda v, key: self.family.sample(self.config, v, key, self.batch_size)
         )
 
     @property
     def name(self) -> str:
-        """Of the family."""
-        return self.family.__name__.rsplit(".", 1)[-1]
+        """Name of the family."""
+        return family_name(self.family)
 
     @property
     def seed(self) -> int:
-        """What the instruments' own draws are made of."""
+        """Seed of what a metric draws besides samples."""
         return int(jax.random.bits(named_key(self.key, 0, "instruments")))
 
     @property
-    def range(self) -> tuple[float, float]:
-        """Lowest and highest value of a sample.
+    def sample_range(self) -> tuple[float, float]:
+        """Lowest and highest value of a sample; raises ValueError if samples are not images."""
+        return image_range(self.family, self.config)
 
-        Raises:
-          ValueError: samples are no pictures.
-        """
-        return picture_range(self.family, self.config)
-
-    def raw(self, n: int) -> np.ndarray:
-        """The first n samples as the family makes them: `[n, *shape]` float32."""
-        while sum(map(len, self._drawn)) < n:
-            key = named_key(self.key, len(self._drawn), "samples")
-            self._drawn.append(np.asarray(self._program(self.variables, key), np.float32))
-        return np.concatenate(self._drawn)[:n]
+    def samples(self, n: int) -> np.ndarray:
+        """Returns the first n samples in the family's own range, `[n, *shape]` float32."""
+        while sum(map(len, self._batches)) < n:
+            key = named_key(self.key, len(self._batches), "samples")
+            self._batches.append(np.asarray(self._sample(self.variables, key), np.float32))
+        return np.concatenate(self._batches)[:n]
 
     def fake(self, n: int) -> np.ndarray:
-        """The first n samples, in [0, 1]."""
-        low, high = self.range
-        return to_unit(self.raw(n), low, high)
+        """Returns the first n samples in [0, 1], `[n, *shape]` float32."""
+        low, high = self.sample_range
+        return to_unit(self.samples(n), low, high)
 
-    def labelled(self, n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-        """n samples in [0, 1] of known classes, as many of each, and their labels.
+    def labelled_fake(self, n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns n samples in [0, 1], equally many of each class, and their labels `[n]`.
 
         Raises:
-          ValueError: the family's samples cannot be asked for by label.
+          ValueError: the family does not sample by label.
         """
-        low, high = self.range
+        low, high = self.sample_range
         check_conditional(self.family, self.config)
-        label = (np.arange(-(-n // self.batch_size) * self.batch_size) % classes).astype(np.int32)
-        draw = jax.jit(
-            lambda v, key, label: self.family.sample(
-                self.config, v, key, self.batch_size, label=label
-            )
+        size = self.batch_size
+        label = (np.arange(-(-n // size) * size) % classes).astype(np.int32)
+        sample = jax.jit(
+            lambda v, key, label: self.family.sample(self.config, v, key, size, label=label)
         )
-        parts = []
-        for i in range(len(label) // self.batch_size):
-            asked = label[i * self.batch_size : (i + 1) * self.batch_size]
-            parts.append(
-                np.asarray(draw(self.variables, named_key(self.key, i, "labelled"), asked))
-            )
-        return to_unit(np.concatenate(parts)[:n], low, high), label[:n]
+        batches = [
+            np.asarray(sample(self.variables, named_key(self.key, i, "labelled"), part))
+            for i, part in enumerate(label.reshape(-1, size))
+        ]
+        return to_unit(np.concatenate(batches)[:n], low, high), label[:n]
 
-    def split(self, split: str, n: int | None = None) -> dict[str, np.ndarray]:
-        """n rows of a split as they were read, all without `n`: see `random_rows`.
+    def rows(self, split: str, n: int | None = None) -> dict[str, np.ndarray]:
+        """Returns n untransformed rows of a split, chosen by `random_rows`; None returns all.
 
         Raises:
-          ValueError: there is no such split.
+          ValueError: the split does not exist.
         """
-        rows = self.dataset.streams.get(split)
-        if rows is not None:
-            return rows.read(random_rows(len(rows), n))
+        stream = self.dataset.streams.get(split)
+        if stream is not None:
+            return stream.read(random_rows(len(stream), n))
         if split not in self.dataset.splits:
             raise ValueError(
                 f"{self.dataset.name} has no {split} split, it has"
-                f" {', '.join(self.dataset.counts())}; hold some out or take another."
+                f" {', '.join(self.dataset.counts())}; hold some examples out (--validation), or"
+                f" use another split."
             )
-        held = self.dataset.splits[split]
-        if n is None or n >= len(held["x"]):  # nothing to copy
-            return held
-        return {k: v[random_rows(len(v), n)] for k, v in held.items()}
+        arrays = self.dataset.splits[split]
+        if n is None or n >= len(arrays["x"]):  # no copy
+            return arrays
+        return {k: v[random_rows(len(v), n)] for k, v in arrays.items()}
 
-    def given(self, split: str, n: int | None = None) -> np.ndarray:
-        """n real examples of a split as the family takes them: `[n, *shape]`."""
-        if (split, n) not in self._real:
-            name = self.transform or _transform_for(self.family, self.config, self.dataset)
-            # Binarised as a whole, so that a pixel does not depend on how many are looked at.
+    def examples(self, split: str, n: int | None = None) -> np.ndarray:
+        """Returns n real examples of a split as the family's input, `[n, *shape]`."""
+        if (split, n) not in self._examples:
+            name = self.transform or _default_transform(self.family, self.config, self.dataset)
+            # The whole split is binarised, so that a pixel does not depend on n.
             whole = name == "dynamic"
-            rows = self.split(split, None if whole else n)
+            rows = self.rows(split, None if whole else n)
             key = named_key(jax.random.key(self.binarize_seed), 0, f"binarize {split}")
             x = np.asarray(make_transform(name, self.dataset.levels)({"x": rows["x"]}, key)["x"])
-            self._real[split, n] = x[random_rows(len(x), n)] if whole else x
-        return self._real[split, n]
+            self._examples[split, n] = x[random_rows(len(x), n)] if whole else x
+        return self._examples[split, n]
 
     def real(self, split: str, n: int | None = None) -> np.ndarray:
-        """n real examples of a split, in [0, 1]."""
-        return to_unit(self.given(split, n), *self.range)
+        """Returns n real examples of a split in [0, 1]."""
+        return to_unit(self.examples(split, n), *self.sample_range)
 
     def labels(self, split: str, n: int | None = None) -> np.ndarray:
-        """Their labels, `[n]`.
+        """Returns the labels of n examples, `[n]`; -1 is an unknown label.
 
         Raises:
-          ValueError: the data has none.
+          ValueError: the data has no labels.
         """
-        rows = self.split(split, n)
+        rows = self.rows(split, n)
         if "label" not in rows:
-            raise ValueError(f"{self.dataset.name} has no labels in {split}.")
+            raise ValueError(f"{self.dataset.name} has no labels in {split}; use labelled data.")
         return np.asarray(rows["label"])
 
-    def known(self, split: str, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """n examples whose label is known, 0 or above: as `given`, and their labels.
+    def labelled_examples(self, split: str, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns n examples of known label, as the family's input, and their labels.
 
         Raises:
-          ValueError: the data has none.
+          ValueError: the data has no known labels.
         """
-        names = self.labels(split, n)
-        if names.min() >= 0:
-            return self.given(split, n), names
-        names = self.labels(split)
-        kept = np.flatnonzero(names >= 0)
-        if not len(kept):
-            raise ValueError(f"{self.dataset.name} knows no label in {split}.")
-        kept = kept[random_rows(len(kept), n)]
-        return self.given(split)[kept], names[kept]
+        labels = self.labels(split, n)
+        if labels.min() >= 0:
+            return self.examples(split, n), labels
+        labels = self.labels(split)
+        rows = np.flatnonzero(labels >= 0)
+        if not len(rows):
+            raise ValueError(f"all labels of {self.dataset.name} in {split} are -1 (unknown).")
+        rows = rows[random_rows(len(rows), n)]
+        return self.examples(split)[rows], labels[rows]
 
     def inception(self) -> Inception:
-        """The standard network.
+        """Returns the standard Inception network, read once.
 
         Raises:
-          ValueError: its file was not named.
+          ValueError: `weights` is not set, or its file is not valid.
         """
         if self.weights is None:
             raise ValueError(
-                "the standard Inception network is not here; name its file"
+                "the weights of the standard Inception network are not set; pass their file"
                 " (--fid-weights pt_inception-2015-12-05-6726825d.pth)."
             )
         if not isinstance(self.weights, Inception):
             self.weights = load_inception(self.weights)
         return self.weights
 
-    def trained(self) -> Classifier:
-        """The classifier that was given, or one trained on the real training images."""
-        return self.named("images", tuple(self.config.shape), self._labelled)
+    def image_classifier(self) -> Classifier:
+        """Returns the classifier passed, or one trained on the real training images."""
 
-    def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
-        x, labels = self.known("train")
-        return to_unit(x, *self.range), labels
+        def examples() -> tuple[np.ndarray, np.ndarray]:
+            x, labels = self.labelled_examples("train")
+            return to_unit(x, *self.sample_range), labels
 
-    def named(
+        return self.classifier_of("images", tuple(self.config.shape), examples)
+
+    def classifier_of(
         self,
-        what: str,
+        kind: str,
         shape: tuple[int, ...],
         examples: Callable[[], tuple[np.ndarray, np.ndarray]],
     ) -> Classifier:
-        """The classifier that was given, or one trained once on these examples.
+        """Returns the classifier passed, or one trained once on the examples.
 
         Args:
-          what: it names.
-          shape: of one.
-          examples: gives them in [0, 1], `[N, *shape]`, and their labels.
+          kind: name of the inputs, `images` or `channels`.
+          shape: shape of an input.
+          examples: returns inputs in [0, 1], `[N, *shape]`, and their labels.
 
         Raises:
-          ValueError: the one that was given takes another shape.
+          ValueError: the classifier passed has another input shape.
         """
         if self.classifier is not None and not isinstance(self.classifier, Classifier):
             self.classifier = load_classifier(self.classifier)
-        if self.classifier is None and what not in self.taught:
-            self.taught[what] = train_classifier(*examples(), steps=self.classifier_steps)
-        found = self.taught[what] if self.classifier is None else self.classifier
-        if found.shape != shape:
+        if self.classifier is None and kind not in self.trained_classifiers:
+            trained = train_classifier(*examples(), steps=self.classifier_steps)
+            self.trained_classifiers[kind] = trained
+        classifier = self.trained_classifiers[kind] if self.classifier is None else self.classifier
+        if classifier.shape != shape:
             raise ValueError(
-                f"the classifier takes {found.shape}, and the {what} are {shape}; take another, or"
-                f" none to train one."
+                f"the classifier takes {classifier.shape}, and the {kind} are {shape}; pass another"
+                f" classifier, or none to train one."
             )
-        return found
+        return classifier
 
-    def features(self, name: str = "auto") -> Extractor:
-        """The extractor of a name; `auto` is the best there is: inception, classifier, pixels."""
+    def feature_extractor(self, name: str = "auto") -> Extractor:
+        """Returns an extractor by name; `auto` is the first of inception, classifier and pixels
+        that is available."""
         checks.one_of(("auto", "inception", "classifier", "pixels"), features=name)
-        labelled = self.classifier is not None or "label" in self.split("train", 1)
-        picture = len(self.config.shape) == 3
+        labelled = self.classifier is not None or "label" in self.rows("train", 1)
+        images = len(self.config.shape) == 3
         if name == "inception" or (name == "auto" and self.weights is not None):
             return extractor(self.inception())
-        if name == "classifier" or (name == "auto" and labelled and picture):
-            return self.trained().extractor
+        if name == "classifier" or (name == "auto" and labelled and images):
+            return self.image_classifier().extractor
         return PIXELS
 
 
 def random_rows(total: int, n: int | None = None) -> np.ndarray:
-    """Which n of `total` rows stand for all, in order: the same ones every time.
+    """Returns n of `total` row numbers in ascending order, the same ones on every call.
 
-    Drawn at random, since a split may be sorted by class, or by who wrote the digits. Fewer are
-    among more.
+    They are a random subset, since a split may be sorted by class; a smaller subset is contained in
+    a larger one.
     """
     if n is None or n >= total:
         return np.arange(total)
     return np.sort(Order(total, 0).epoch(0)[:n])
 
 
-def check_conditional(family: Any, config: Any) -> None:
-    """Hold a family against being asked for samples of a class.
-
-    Raises:
-      ValueError: it cannot be.
-    """
-    takes = "label" in inspect.signature(family.sample).parameters
-    if not takes or getattr(config, "classes", 1) == 0:
-        why = "its Config has no classes" if takes else "its sample takes no label"
-        name = family.__name__.rsplit(".", 1)[-1]
-        raise ValueError(f"{name} cannot be asked for samples of a class: {why}.")
-
-
-def check_label_free(family: Any, config: Any) -> None:
-    """Hold a family against features that are told the label they are to tell.
-
-    Raises:
-      ValueError: they are.
-    """
-    told, classes = inspect.signature(family.encode).parameters, getattr(config, "classes", 0)
-    if "label" in told and classes and not family.traits(config).semi_supervised:
-        raise ValueError(
-            f"svm would learn from features that are told the label: encode of this Config is of"
-            f" its {classes} classes; set --classes 0, or take another --instrument."
-        )
-
-
-def picture_range(family: Any, config: Any) -> tuple[float, float]:
-    """Lowest and highest value of a family's samples.
-
-    Raises:
-      ValueError: samples are no pictures.
-    """
-    traits = family.traits(config)
-    low, high = traits.sample_range
-    if traits.data not in ("images", "binary", "levels") or not np.isfinite(high - low):
-        raise ValueError(
-            f"{family.__name__.rsplit('.', 1)[-1]} makes {traits.data} data and no pictures; only"
-            f" its modes can be counted."
-        )
-    return low, high
-
-
-def _transform_for(family: Any, config: Any, dataset: Dataset) -> str:
-    """How integers become what the family takes."""
+def _default_transform(family: Any, config: Any, dataset: Dataset) -> str:
+    """Returns the name of the transform from integers to the family's input."""
     traits, levels = family.traits(config), dataset.levels
     if not levels or traits.data in ("real", "levels"):
         return "none"
@@ -305,6 +260,6 @@ def _transform_for(family: Any, config: Any, dataset: Dataset) -> str:
     if traits.data == "binary" and levels == 2:
         return "none"
     raise ValueError(
-        f"{dataset.name} has {levels} levels and the model makes {traits.data} data; say which"
-        f" transform the model was trained with."
+        f"{dataset.name} has {levels} levels and the model generates {traits.data} data; pass the"
+        f" transform that the model was trained with."
     )

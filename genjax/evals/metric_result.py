@@ -1,4 +1,4 @@
-"""What every measurement says beside its number: how many images, which features, which seed."""
+"""The result of a metric: its value, and what makes two values comparable."""
 
 import dataclasses
 import math
@@ -9,16 +9,17 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetricResult:
-    """What two results must have in common before their numbers can be compared.
+    """Base class of results. Only results that agree in all of these fields are comparable.
 
-    n_real: real examples; 0 where none are needed.
-    n_fake: samples of the model.
-    extractor: what turned images into the numbers that were compared, `pixels` where nothing did.
-    seed: of everything the instrument drew itself: subsets, directions, pairs. A classifier that
-      it trained on the way is always of seed 0.
+    `FIGURE` names the field that represents the result in a table, the field of its standard error
+    (or ""), and the unit; fractions are in percent there.
 
-    FIGURE: the entry that stands for the whole in a table, that of its standard error (or ""), and
-    its unit; shares are in percent there.
+    Attributes:
+      n_real: number of real examples; 0 if none are used.
+      n_fake: number of samples.
+      extractor: name of the features compared; `pixels` if none are extracted.
+      seed: seed of the subsets, directions or pairs drawn. A classifier trained for the metric
+        always has seed 0.
     """
 
     FIGURE: ClassVar[tuple[str, str, str]]
@@ -29,19 +30,19 @@ class MetricResult:
     seed: int
 
     def figure(self) -> tuple[float, float | None, str]:
-        """What stands for the result in a table: the number, its standard error, its unit."""
-        entry, error, unit = self.FIGURE
+        """Returns the value that represents the result, its standard error and its unit."""
+        field, error, unit = self.FIGURE
         scale = 100 if unit == "%" else 1
-        value = scale * float(getattr(self, entry))
+        value = scale * float(getattr(self, field))
         return value, scale * float(getattr(self, error)) if error else None, unit
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; a number that is none (no standard error of one split) is None."""
+        """Returns the fields as JSON values; a non-finite number is None."""
         return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
 
 def plain(value: Any) -> Any:
-    """JSON values: arrays as lists, and None for numbers that are none, as JSON has no such."""
+    """Converts to JSON values: arrays to lists, non-finite numbers to None."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):

@@ -1,7 +1,8 @@
-"""The instruments by name: each takes a `EvalContext` and gives a result that says how it came about.
+"""Metrics by name.
 
-found = measure("parzen", family, config, variables, dataset, key)
-found = measure("fid", ..., weights="pt_inception-2015-12-05-6726825d.pth", samples=50_000)
+>>> from genjax import evals
+>>> evals.metric_settings("fid")
+{'samples': 50000, 'split': 'train'}
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 
 from genjax import checks
+from genjax.core.protocols import Features
 from genjax.data import Dataset
 from genjax.evals.classifier import ScoreResult, accuracy_score
 from genjax.evals.context import EvalContext
@@ -33,90 +35,90 @@ from genjax.evals.precision_recall import (
     precision_recall,
 )
 from genjax.evals.probes import linear_svm
+from genjax.evals.requirements import check_points, check_stacked
 from genjax.evals.swd import SwdResult, swd
 
 
-def _parzen(s: EvalContext, *, samples: int = 10_000, validation: int = 1000) -> ParzenResult:
-    test, chosen_on = s.real("test"), s.real("validation")  # of which the protocol takes the first
-    return parzen(s.fake(samples), chosen_on, test, validation_limit=validation, seed=s.seed)
+def _parzen(c: EvalContext, *, samples: int = 10_000, validation: int = 1000) -> ParzenResult:
+    real = c.real("validation"), c.real("test")
+    return parzen(c.fake(samples), *real, validation_limit=validation, seed=c.seed)
 
 
-def _fid(s: EvalContext, *, samples: int = 50_000, split: str = "train") -> FrechetResult:
-    network = s.inception()
-    return fid(s.real(split), s.fake(samples), network, seed=s.seed)
+def _fid(c: EvalContext, *, samples: int = 50_000, split: str = "train") -> FrechetResult:
+    network = c.inception()
+    return fid(c.real(split), c.fake(samples), network, seed=c.seed)
 
 
-def _kid(s: EvalContext, *, samples: int = 10_000, split: str = "train") -> MmdResult:
-    network = s.inception()
-    return kid(s.real(split, samples), s.fake(samples), network, seed=s.seed)
+def _kid(c: EvalContext, *, samples: int = 10_000, split: str = "train") -> MmdResult:
+    network = c.inception()
+    return kid(c.real(split, samples), c.fake(samples), network, seed=c.seed)
 
 
 def _inception_score(
-    s: EvalContext, *, samples: int = 50_000, splits: int = 10
+    c: EvalContext, *, samples: int = 50_000, splits: int = 10
 ) -> InceptionScoreResult:
-    network = s.inception()
-    return inception_score(s.fake(samples), network, splits=splits, seed=s.seed)
+    network = c.inception()
+    return inception_score(c.fake(samples), network, splits=splits, seed=c.seed)
 
 
 def _classifier_frechet(
-    s: EvalContext, *, samples: int = 10_000, split: str = "test"
+    c: EvalContext, *, samples: int = 10_000, split: str = "test"
 ) -> FrechetResult:
-    taken = s.trained().extractor
-    return frechet(s.real(split, samples), s.fake(samples), taken, seed=s.seed)
+    extractor = c.image_classifier().extractor
+    return frechet(c.real(split, samples), c.fake(samples), extractor, seed=c.seed)
 
 
 def _classifier_kernel(
-    s: EvalContext, *, samples: int = 10_000, split: str = "test", subset_size: int = 1000
+    c: EvalContext, *, samples: int = 10_000, split: str = "test", subset_size: int = 1000
 ) -> MmdResult:
-    taken = s.trained().extractor
-    real, fake = s.real(split, samples), s.fake(samples)
-    return kernel_distance(real, fake, taken, subset_size=subset_size, seed=s.seed)
+    extractor = c.image_classifier().extractor
+    real, fake = c.real(split, samples), c.fake(samples)
+    return kernel_distance(real, fake, extractor, subset_size=subset_size, seed=c.seed)
 
 
-def _swd(s: EvalContext, *, samples: int = 16_384, split: str = "train") -> SwdResult:
-    return swd(s.real(split, samples), s.fake(samples), images=samples, seed=s.seed)
+def _swd(c: EvalContext, *, samples: int = 16_384, split: str = "train") -> SwdResult:
+    return swd(c.real(split, samples), c.fake(samples), images=samples, seed=c.seed)
 
 
 def _ms_ssim(
-    s: EvalContext, *, samples: int = 10_000, split: str = "test", shrink: bool = False
+    c: EvalContext, *, samples: int = 10_000, split: str = "test", shrink: bool = False
 ) -> MsSsimResult:
-    real = s.real(split, samples)
-    return ms_ssim_pairs(s.fake(samples), real, pairs=samples, shrink=shrink, seed=s.seed)
+    real = c.real(split, samples)
+    return ms_ssim_pairs(c.fake(samples), real, pairs=samples, shrink=shrink, seed=c.seed)
 
 
 def _precision_recall(
-    s: EvalContext, *, samples: int = 10_000, split: str = "test", features_of: str = "auto"
+    c: EvalContext, *, samples: int = 10_000, split: str = "test", features_of: str = "auto"
 ) -> PrecisionRecallResult:
-    taken = s.features(features_of)
-    real, fake = (features(taken, x) for x in (s.real(split, samples), s.fake(samples)))
-    return precision_recall(real, fake, extractor=taken.label, seed=s.seed)
+    extractor = c.feature_extractor(features_of)
+    real, fake = (features(extractor, x) for x in (c.real(split, samples), c.fake(samples)))
+    return precision_recall(real, fake, extractor=extractor.label, seed=c.seed)
 
 
-def _neighbours(s: EvalContext, *, samples: int = 1000) -> NeighborResult:
-    test = s.real("test", samples)
-    return neighbor_distances(s.fake(samples), s.real("train"), test, seed=s.seed)
+def _neighbours(c: EvalContext, *, samples: int = 1000) -> NeighborResult:
+    test = c.real("test", samples)
+    return neighbor_distances(c.fake(samples), c.real("train"), test, seed=c.seed)
 
 
-def _accuracy_score(s: EvalContext, *, samples: int = 10_000) -> ScoreResult:
+def _accuracy_score(c: EvalContext, *, samples: int = 10_000) -> ScoreResult:
     train, test = (
-        (to_unit(x, *s.range), names) for x, names in (s.known("train"), s.known("test"))
+        (to_unit(x, *c.sample_range), labels)
+        for x, labels in (c.labelled_examples("train"), c.labelled_examples("test"))
     )
-    return accuracy_score(
-        s.labelled(samples, int(train[1].max()) + 1),
-        train,
-        test,
-        steps=s.classifier_steps,
-        seed=s.seed,
-    )
+    fake = c.labelled_fake(samples, int(train[1].max()) + 1)
+    return accuracy_score(fake, train, test, steps=c.classifier_steps, seed=c.seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SvmResult(MetricResult):
-    """Accuracy on test of a linear SVM, on the family's features and on raw pixels.
+    """Test accuracy of a linear SVM on the family's features, and on pixels.
 
-    accuracy, std_error, strength: on the features; the strength was chosen on validation.
-    pixels: accuracy on raw pixels.
-    pixels_strength: chosen for them.
+    Attributes:
+      accuracy: on the features, in [0, 1].
+      std_error: standard error of the accuracy.
+      strength: inverse penalty C on the features, chosen on the validation split.
+      pixels: accuracy on pixels.
+      pixels_strength: inverse penalty C on pixels.
     """
 
     FIGURE: ClassVar = ("accuracy", "std_error", "%")
@@ -128,109 +130,88 @@ class SvmResult(MetricResult):
     pixels_strength: float
 
 
-def _svm(s: EvalContext, *, train: int = 5000, steps: int = 1000) -> SvmResult:
-    if not hasattr(s.family, "encode"):
-        raise ValueError(f"{s.name} has no features: it exports no encode.")
-    splits = {"train": train, "validation": None, "test": None}
-    given, names = zip(*(s.known(split, n) for split, n in splits.items()), strict=True)
-    encode = jax.jit(lambda variables, x: s.family.encode(s.config, variables, x))
-    hidden = [np.concatenate(list(batches(encode, s.variables, x, s.batch_size))) for x in given]
-    flat = [x.reshape(len(x), -1) for x in given]
-    both = [
-        linear_svm(*zip(x, names, strict=True), steps=steps)  # type: ignore[arg-type]
-        for x in (hidden, flat)
+def _svm(c: EvalContext, *, train: int = 5000, steps: int = 1000) -> SvmResult:
+    if not isinstance(c.family, Features):
+        raise ValueError(f"{c.name} has no features (encode); use another metric.")
+    counts = {"train": train, "validation": None, "test": None}
+    examples = [c.labelled_examples(split, n) for split, n in counts.items()]
+    labels = [label for _, label in examples]
+    encode = jax.jit(lambda variables, x: c.family.encode(c.config, variables, x))
+    encoded = [
+        np.concatenate(list(batches(encode, c.variables, x, c.batch_size))) for x, _ in examples
     ]
+    pixels = [x.reshape(len(x), -1) for x, _ in examples]
+    on_features, on_pixels = (
+        linear_svm(*zip(x, labels, strict=True), steps=steps)  # type: ignore[arg-type]
+        for x in (encoded, pixels)
+    )
     return SvmResult(
-        accuracy=both[0].accuracy,
-        std_error=both[0].std_error,
-        strength=both[0].strength,
-        pixels=both[1].accuracy,
-        pixels_strength=both[1].strength,
-        n_real=sum(map(len, names)),
+        accuracy=on_features.accuracy,
+        std_error=on_features.std_error,
+        strength=on_features.strength,
+        pixels=on_pixels.accuracy,
+        pixels_strength=on_pixels.strength,
+        n_real=sum(map(len, labels)),
         n_fake=0,
-        extractor=s.name,
-        seed=s.seed,
+        extractor=c.name,
+        seed=c.seed,
     )
 
 
-def check_points(family: Any, config: Any) -> None:
-    """Hold a family against modes that are Gaussians.
-
-    Raises:
-      ValueError: it makes pictures.
-    """
-    if len(config.shape) != 1:
-        name = family.__name__.rsplit(".", 1)[-1]
-        raise ValueError(f"{name} makes pictures; modes of Gaussians are those of points [D].")
-
-
-def check_stacked(family: Any, config: Any) -> None:
-    """Hold a family against modes that are three grey images, stacked.
-
-    Raises:
-      ValueError: it makes no images of three channels.
-    """
-    if len(config.shape) != 3 or config.shape[-1] != 3:
-        name = family.__name__.rsplit(".", 1)[-1]
-        raise ValueError(
-            f"{name} makes no stacked images: those have three channels, and labels from 0 to 999"
-            f" that name all three."
-        )
-
-
 def _gaussian_modes(
-    s: EvalContext,
+    c: EvalContext,
     *,
     samples: int = 2500,
     centres: np.ndarray | None = None,
     sigma: float | None = None,
 ) -> ModesResult:
-    check_points(s.family, s.config)
+    check_points(c.family, c.config)
     if (centres is None) != (sigma is None):
-        raise ValueError("gaussian_modes takes centres and sigma, or neither, to estimate both.")
-    seen = 0
-    if centres is None or sigma is None:  # then every label of the training points is a mode
-        x, names = s.known("train")
-        seen = len(x)
+        raise ValueError("pass both centres and sigma, or neither to estimate them from labels.")
+    n_real = 0
+    if centres is None or sigma is None:
+        x, labels = c.labelled_examples("train")
+        n_real = len(x)
         x = x.astype(np.float64)
-        centres = np.stack([x[names == c].mean(axis=0) for c in np.unique(names)])
-        apart = x - centres[np.searchsorted(np.unique(names), names)]
-        sigma = float(np.sqrt((apart**2).mean()))
-    found = gaussian_modes(s.raw(samples), centres, sigma, seed=s.seed)
-    return dataclasses.replace(found, n_real=seen)
+        centres = np.stack([x[labels == k].mean(axis=0) for k in np.unique(labels)])
+        residual = x - centres[np.searchsorted(np.unique(labels), labels)]
+        sigma = float(np.sqrt((residual**2).mean()))
+    result = gaussian_modes(c.samples(samples), centres, sigma, seed=c.seed)
+    return dataclasses.replace(result, n_real=n_real)
 
 
-def _stacked_modes(s: EvalContext, *, samples: int = 26_000) -> ModesResult:
-    check_stacked(s.family, s.config)
-    highest = max(int(s.labels(split).max()) for split in s.dataset.counts())
+def _stacked_modes(c: EvalContext, *, samples: int = 26_000) -> ModesResult:
+    check_stacked(c.family, c.config)
+    highest = max(int(c.labels(split).max()) for split in c.dataset.counts())
     classes = next(n for n in itertools.count(2) if n**3 > highest)
 
-    def apart(split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Channels as grey images in [0, 1], and the digit of each."""
-        x, names = s.known(split)
-        x = to_unit(x, *s.range)
-        single = np.concatenate([x[..., c : c + 1] for c in range(3)])
-        digits = (names // classes**2, names // classes % classes, names % classes)
+    def channels(split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the channels as grey images in [0, 1], and the digit of each."""
+        x, labels = c.labelled_examples(split)
+        x = to_unit(x, *c.sample_range)
+        single = np.concatenate([x[..., k : k + 1] for k in range(3)])
+        digits = (labels // classes**2, labels // classes % classes, labels % classes)
         return single, np.concatenate(digits)
 
-    classifier = s.named("channels", (*s.config.shape[:2], 1), lambda: apart("train"))
+    shape = (*c.config.shape[:2], 1)
+    classifier = c.classifier_of("channels", shape, lambda: channels("train"))
     if classifier.classes != classes:
         raise ValueError(
-            f"the classifier knows {classifier.classes} classes, and {s.dataset.name} stacks"
-            f" {classes}; take another, or none to train one."
+            f"the classifier has {classifier.classes} classes, and {c.dataset.name} stacks"
+            f" {classes}; pass another classifier, or none to train one."
         )
-    test = apart("test") if "test" in s.dataset.counts() else None
-    return stacked_modes(s.fake(samples), classifier, test, seed=s.seed)
+    test = channels("test") if "test" in c.dataset.counts() else None
+    return stacked_modes(c.fake(samples), classifier, test, seed=c.seed)
 
 
-def _information(s: EvalContext, *, samples: int = 10_000) -> InformationResult:
-    return information(s.family, s.config, s.variables, s.key, samples=samples, seed=s.seed)
+def _information(c: EvalContext, *, samples: int = 10_000) -> InformationResult:
+    return information(c.family, c.config, c.variables, c.key, samples=samples, seed=c.seed)
 
 
-def _codes(s: EvalContext, *, samples: int = 10_000) -> CodesResult:
-    train, test = s.known("train"), s.known("test")
-    asked = {"samples": samples, "seed": s.seed}
-    return codes(s.family, s.config, s.variables, train, test, s.key, **asked)
+def _codes(c: EvalContext, *, samples: int = 10_000) -> CodesResult:
+    train, test = c.labelled_examples("train"), c.labelled_examples("test")
+    settings = {"samples": samples, "seed": c.seed}
+    return codes(c.family, c.config, c.variables, train, test, c.key, **settings)
 
 
 METRICS: Mapping[str, Callable[..., MetricResult]] = {
@@ -251,23 +232,23 @@ METRICS: Mapping[str, Callable[..., MetricResult]] = {
     "gaussian_modes": _gaussian_modes,
     "stacked_modes": _stacked_modes,
 }
-_OF_SUBJECT = {f.name for f in dataclasses.fields(EvalContext)} - {
+_CONTEXT_SETTINGS = {f.name for f in dataclasses.fields(EvalContext)} - {
     *("family", "config", "variables", "dataset", "key")
 }
 
 
 def metric_settings(name: str) -> dict[str, Any]:
-    """The settings of an instrument and their defaults.
+    """Returns the settings of a metric with their defaults.
 
     Raises:
-      ValueError: no instrument has this name.
+      ValueError: the metric does not exist.
     """
-    checks.one_of(tuple(METRICS), instrument=name)
-    found = inspect.signature(METRICS[name]).parameters.values()
-    return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY}
+    checks.one_of(tuple(METRICS), metric=name)
+    parameters = inspect.signature(METRICS[name]).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def metric_result_type(
+def compute_metric(
     name: str,
     family: Any,
     config: Any,
@@ -276,32 +257,28 @@ def metric_result_type(
     key: jax.Array,
     **settings: Any,
 ) -> MetricResult:
-    """One instrument on one model.
+    """Computes one metric of one model.
 
     Args:
-      name: of `METRICS`.
-      family: module that follows the family contract.
+      name: key of `METRICS`.
+      family: module of the family.
       config: its Config.
       variables: its variables.
       dataset: real data.
-      key: of the samples, and of whatever the instrument draws.
-      **settings: of the instrument (`metric_settings(name)`) and of `EvalContext`.
+      key: key of the samples and of all other draws.
+      **settings: settings of the metric (`metric_settings(name)`) and of `EvalContext`.
 
     Raises:
-      ValueError: the instrument does not fit the model or the data, or a setting is unknown.
+      ValueError: a setting does not exist, or the metric does not apply to the model or the data.
     """
     known = metric_settings(name)
-    odd = sorted(set(settings) - set(known) - _OF_SUBJECT)
-    if odd:
+    unknown = sorted(set(settings) - set(known) - _CONTEXT_SETTINGS)
+    if unknown:
         raise ValueError(
-            f"{name} has no setting {odd[0]}; it has {', '.join(sorted({*known, *_OF_SUBJECT}))}."
+            f"{name} has no setting {unknown[0]}; it has"
+            f" {', '.join(sorted({*known, *_CONTEXT_SETTINGS}))}."
         )
-    mine = {k: v for k, v in settings.items() if k in known}
-    rest = {k: v for k, v in settings.items() if k not in known}
-    subject = EvalContext(family, config, variables, dataset, key, **rest)
-    return METRICS[name](subject, **mine)
-
-
-def compute_metric(name: str, *args: Any, **settings: Any) -> dict[str, Any]:
-    """As `metric_result_type`, whose arguments these are, in plain values."""
-    return {"instrument": name, **metric_result_type(name, *args, **settings).as_dict()}
+    of_metric = {k: v for k, v in settings.items() if k in known}
+    of_context = {k: v for k, v in settings.items() if k not in known}
+    context = EvalContext(family, config, variables, dataset, key, **of_context)
+    return METRICS[name](context, **of_metric)

@@ -1,110 +1,189 @@
-"""What instruments ask of a model and its data, before anything is trained or drawn."""
+"""Requirements of metrics on the model and the data, checked before training or sampling."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from genjax import checks
+from genjax.core.protocols import Features, LatentCodes
 from genjax.data import Dataset
-from genjax.evals.context import check_conditional, check_label_free, picture_range
 from genjax.evals.latent_codes import categorical_slice
 from genjax.evals.msssim import windows_for
-from genjax.evals.registry import check_points, check_stacked, metric_settings
 from genjax.evals.swd import check_sides
 
-# Splits, labels, the standard network's file, and exports of the family.
-NEEDS: Mapping[str, tuple[str, ...]] = {
-    "parzen": ("validation", "test"),
-    "fid": ("weights",),
-    "kid": ("weights",),
-    "inception_score": ("weights",),
-    "classifier_frechet": ("label", "test"),
-    "classifier_kernel": ("label", "test"),
-    "ms_ssim": ("test",),
-    "precision_recall": ("test",),
-    "neighbours": ("test",),
-    "accuracy_score": ("label", "test"),
-    "svm": ("label", "validation", "test", "encode"),
-    "gaussian_modes": ("label",),
-    "stacked_modes": ("label",),
-    "information": ("code_information",),
-    "codes": ("label", "test", "code_information"),
-}
-# Which look at the labels of every split they use, and not of train alone.
-LABELLED = ("accuracy_score", "svm", "codes")
-# Samples without which there is no figure: those that have five neighbours, or make ten splits.
-LEAST = {"precision_recall": 6, "inception_score": 10}
-# All others look at pixels.
-NO_PICTURES = ("svm", "information", "codes", "gaussian_modes")
-# What shapes and settings must be, in the instrument's own sentence.
-FITS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "swd": lambda family, config: check_sides(config.shape),
-    "ms_ssim": lambda family, config: windows_for(config.shape),
-    "accuracy_score": check_conditional,
-    "svm": check_label_free,
-    "codes": categorical_slice,
-    "gaussian_modes": check_points,
-    "stacked_modes": check_stacked,
+
+def family_name(family: Any) -> str:
+    """Returns a family's name, the last part of its module's."""
+    return family.__name__.rsplit(".", 1)[-1]
+
+
+def image_range(family: Any, config: Any) -> tuple[float, float]:
+    """Returns the lowest and highest value of a family's samples.
+
+    Raises:
+      ValueError: the samples are not images.
+    """
+    traits = family.traits(config)
+    low, high = traits.sample_range
+    if traits.data not in ("images", "binary", "levels") or not np.isfinite(high - low):
+        raise ValueError(
+            f"{family_name(family)} generates {traits.data} data, not images; only gaussian_modes"
+            f" applies to it."
+        )
+    return low, high
+
+
+def conditions(family: Any, config: Any) -> set[str]:
+    """Returns the names of what a family's samples are conditioned on, such as `label`."""
+    return set(family.batch_spec(config, 1)) - {"x"}
+
+
+def check_conditional(family: Any, config: Any) -> None:
+    """Raises ValueError if a family does not sample by label."""
+    if "label" not in conditions(family, config):
+        raise ValueError(
+            f"{family_name(family)} does not sample by label; use a class-conditional family, and a"
+            f" Config with classes."
+        )
+
+
+def check_label_free(family: Any, config: Any) -> None:
+    """Raises ValueError if a family computes features from the label."""
+    if "label" in conditions(family, config) and not family.traits(config).semi_supervised:
+        raise ValueError(
+            f"svm would classify features computed from the label: encode of"
+            f" {family_name(family)} takes the label; set --classes 0, or use another metric."
+        )
+
+
+def check_points(family: Any, config: Any) -> None:
+    """Raises ValueError if a family does not generate points `[D]`."""
+    if len(config.shape) != 1:
+        raise ValueError(
+            f"{family_name(family)} generates images; gaussian_modes applies to points [D]."
+        )
+
+
+def check_stacked(family: Any, config: Any) -> None:
+    """Raises ValueError if a family does not generate images of three channels."""
+    if len(config.shape) != 3 or config.shape[-1] != 3:
+        raise ValueError(
+            f"{family_name(family)} does not generate stacked images; stacked_modes applies to"
+            f" three channels with one label from 0 to 999 for all three."
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """What a metric needs.
+
+    Attributes:
+      splits: splits of real data beside train.
+      labels: splits whose labels are used.
+      inception: whether the standard Inception network is used.
+      images: whether samples must be images of finite range.
+      protocol: protocol that the family must implement.
+      min_samples: lowest number of samples, and of test examples where `splits` has test.
+      check: raises ValueError if the family or its Config does not fit.
+    """
+
+    splits: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    inception: bool = False
+    images: bool = True
+    protocol: Any = None
+    min_samples: int = 0
+    check: Callable[[Any, Any], Any] = lambda family, config: None
+
+
+_ALL = ("train", "validation", "test")
+REQUIREMENTS: Mapping[str, Requirements] = {
+    "parzen": Requirements(splits=("validation", "test")),
+    "fid": Requirements(inception=True),
+    "kid": Requirements(inception=True),
+    "inception_score": Requirements(inception=True, min_samples=10),  # one per split
+    "classifier_frechet": Requirements(splits=("test",), labels=("train",)),
+    "classifier_kernel": Requirements(splits=("test",), labels=("train",)),
+    "swd": Requirements(check=lambda family, config: check_sides(config.shape)),
+    "ms_ssim": Requirements(
+        splits=("test",), check=lambda family, config: windows_for(config.shape)
+    ),
+    "precision_recall": Requirements(splits=("test",), min_samples=6),  # five neighbours each
+    "neighbours": Requirements(splits=("test",)),
+    "accuracy_score": Requirements(
+        splits=("test",), labels=("train", "test"), check=check_conditional
+    ),
+    "svm": Requirements(
+        splits=("validation", "test"),
+        labels=_ALL,
+        images=False,
+        protocol=Features,
+        check=check_label_free,
+    ),
+    "gaussian_modes": Requirements(labels=("train",), images=False, check=check_points),
+    "stacked_modes": Requirements(labels=("train",), check=check_stacked),
+    "information": Requirements(images=False, protocol=LatentCodes),
+    "codes": Requirements(
+        splits=("test",),
+        labels=("train", "test"),
+        images=False,
+        protocol=LatentCodes,
+        check=categorical_slice,
+    ),
 }
 
 
 def check_metric_requirements(
     name: str, family: Any, config: Any, dataset: Dataset, weights: Any = None, samples: int = 0
 ) -> None:
-    """Hold an instrument against model and data before anything is trained.
+    """Checks that a metric applies to a model and its data.
 
     Args:
-      name: of the instrument.
-      family: module that follows the family contract.
+      name: key of `METRICS`.
+      family: module of the family.
       config: its Config.
-      dataset: that it is trained on.
-      weights: of the standard network, or the file of them.
-      samples: that the instrument is to draw; 0 is its own number.
+      dataset: data of the run.
+      weights: the standard Inception network, or its file.
+      samples: number of samples to draw; 0 is the metric's default.
 
     Raises:
-      ValueError: no instrument has this name, or something it needs is not there; one sentence.
+      ValueError: the metric does not exist, or a requirement is not met.
     """
-    metric_settings(name)
-    needs = NEEDS.get(name, ())
-    if name not in NO_PICTURES:
-        picture_range(family, config)
-    for split in ("validation", "test"):
-        if split in needs and split not in dataset.counts():
+    checks.one_of(tuple(REQUIREMENTS), metric=name)
+    needs, counts = REQUIREMENTS[name], dataset.counts()
+    if needs.images:
+        image_range(family, config)
+    for split in needs.splits:
+        if split not in counts:
             raise ValueError(
-                f"{name} needs a {split} split and {dataset.name} has"
-                f" {', '.join(dataset.counts())}; hold some out (--validation), or take another"
-                f" --instrument."
+                f"{name} needs a {split} split, and {dataset.name} has {', '.join(counts)}; hold"
+                f" some examples out (--validation), or use another metric."
             )
-    rows = dataset.streams.get("train")
-    has = dataset.splits["train"] if rows is None else rows.read([0])
-    if "label" in needs and "label" not in has:
-        raise ValueError(f"{name} needs labels and {dataset.name} has none; bring some.")
-    for split in ("validation", "test") if name in LABELLED else ():
-        if split in needs and "label" not in dataset.splits[split]:
+    for split in needs.labels:
+        stream = dataset.streams.get(split)
+        if "label" not in (dataset.splits[split] if stream is None else stream.read([0])):
             raise ValueError(
-                f"{name} needs labels of {split} too, and {dataset.name} has them of train alone;"
-                f" bring those."
+                f"{name} needs labels of {split}, and {dataset.name} has none; use labelled data,"
+                f" or another metric."
             )
-    least = LEAST.get(name, 0)
-    drawn = {"samples to draw": samples} if samples else {}
+    drawn = {"samples": samples} if samples else {}
     if name == "precision_recall":
-        drawn["test examples"] = dataset.counts()["test"]
+        drawn["test examples"] = counts["test"]
     for what, count in drawn.items():
-        if count < least:
-            raise ValueError(f"{name} needs {least} {what} or more, and there are {count}.")
-    if "weights" in needs and not weights:
-        raise ValueError(f"{name} needs the standard Inception network: name it, --fid-weights.")
-    if (
-        "weights" in needs
-        and isinstance(weights, (str, os.PathLike))
-        and not pathlib.Path(weights).exists()
-    ):
-        raise ValueError(f"there is no file {weights}, which --fid-weights names; bring it.")
-    for export in ("encode", "code_information"):
-        if export in needs and not hasattr(family, export):
-            raise ValueError(
-                f"{name} measures families that export {export}, and"
-                f" {family.__name__.rsplit('.', 1)[-1]} does not; take another --instrument."
-            )
-    if name in FITS:
-        FITS[name](family, config)
+        if count < needs.min_samples:
+            raise ValueError(f"{name} needs {needs.min_samples} {what} or more, got {count}.")
+    if needs.inception and not weights:
+        raise ValueError(f"{name} needs the standard Inception network; set --fid-weights FILE.")
+    is_path = isinstance(weights, (str, os.PathLike))
+    if needs.inception and is_path and not pathlib.Path(weights).exists():
+        raise ValueError(f"there is no file {weights}; set --fid-weights to an existing one.")
+    if needs.protocol is not None and not isinstance(family, needs.protocol):
+        raise ValueError(
+            f"{name} applies to families that implement {needs.protocol.__name__}, and"
+            f" {family_name(family)} does not; use another metric."
+        )
+    needs.check(family, config)

@@ -26,7 +26,7 @@ def final_metrics(
     asked: dict[str, Any] = {}
     if t.instrument_samples and "samples" in evals.metric_settings(t.instrument):
         asked["samples"] = t.instrument_samples
-    found = evals.metric_result_type(
+    found = evals.compute_metric(
         t.instrument,
         family,
         run.model,

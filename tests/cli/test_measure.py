@@ -1,4 +1,4 @@
-"""`genjax measure` on finished runs: files, sentences, and the same numbers again."""
+"""`genjax measure` on finished runs: output files, error messages, reproducible values."""
 
 import json
 
@@ -24,23 +24,23 @@ def workdir(tmp_path_factory, data):
     return folder
 
 
-def run(*words):
-    return measure.main([str(w) for w in words])
+def run(*options):
+    return measure.main([str(w) for w in options])
 
 
-def test_whatever_fits_is_measured_and_the_rest_is_explained(workdir, capsys):
+def test_computes_all_metrics_that_apply_and_explains_the_others(workdir, capsys):
     assert run(workdir, "--samples", 120) == 0
-    found = json.loads(capsys.readouterr().out)
-    path = workdir / "instruments"
-    assert found == json.loads((path / "results.json").read_text())
-    assert set(found["results"]) == {"parzen", "precision_recall", "neighbours"}
-    assert set(found["results"]) | set(found["left_out"]) == set(evals.METRICS)
-    assert "has no labels" in found["left_out"]["classifier_frechet"]
-    assert "16 pixels or more" in found["left_out"]["swd"]
-    assert all(r["n_fake"] == 120 for r in found["results"].values())
-    assert found["results"]["precision_recall"]["extractor"] == "pixels"
-    assert (found["family"], found["seed"], found["counts"]["test"]) == ("gan", 0, 80)
-    assert found["pictures"] == ["neighbours.png"]
+    report = json.loads(capsys.readouterr().out)
+    path = workdir / "sample_metrics"
+    assert report == json.loads((path / "results.json").read_text())
+    assert set(report["results"]) == {"parzen", "precision_recall", "neighbours"}
+    assert set(report["results"]) | set(report["skipped"]) == set(evals.METRICS)
+    assert "has no labels" in report["skipped"]["classifier_frechet"]
+    assert "16 pixels or more" in report["skipped"]["swd"]
+    assert all(r["n_fake"] == 120 for r in report["results"].values())
+    assert report["results"]["precision_recall"]["extractor"] == "pixels"
+    assert (report["family"], report["seed"], report["counts"]["test"]) == ("gan", 0, 80)
+    assert report["pictures"] == ["neighbours.png"]
     with Image.open(path / "neighbours.png") as image:
         # 32 pairs in rows of 6: an image 3 x 6 pixels at a scale of 18, and the gaps.
         assert image.size == (6 * (6 * 18 + 2) + 2, 6 * (3 * 18 + 2) + 2)
@@ -48,90 +48,87 @@ def test_whatever_fits_is_measured_and_the_rest_is_explained(workdir, capsys):
     assert set(left.tolist()) <= {0, 255}  # the real images are black and white
 
 
-def test_the_seed_makes_the_numbers(workdir, tmp_path, capsys):
-    found = []
+def test_the_seed_determines_the_values(workdir, tmp_path, capsys):
+    values = []
     for seed in (0, 0, 1):
-        assert (
-            run(workdir, "--only", "parzen", "--samples", 50, "--seed", seed, "--out", tmp_path)
-            == 0
-        )
-        found.append(json.loads(capsys.readouterr().out)["results"]["parzen"])
-    assert found[0] == found[1]
-    assert found[0]["nats"] != found[2]["nats"]
+        assert run(workdir, "parzen", "--samples", 50, "--seed", seed, "--out", tmp_path) == 0
+        values.append(json.loads(capsys.readouterr().out)["results"]["parzen"])
+    assert values[0] == values[1]
+    assert values[0]["nats"] != values[2]["nats"]
     assert not (tmp_path / "neighbours.png").exists()
 
 
-def test_what_was_measured_is_not_lost(workdir, tmp_path, capsys, monkeypatch):
-    def fails(subject, *, samples=10):
+def test_a_failing_metric_keeps_the_results_before_it(workdir, tmp_path, capsys, monkeypatch):
+    def fails(context, *, samples=10):
         raise MemoryError
 
     monkeypatch.setattr(evals, "METRICS", {"parzen": evals.METRICS["parzen"], "neighbours": fails})
     assert run(workdir, "--samples", 50, "--out", tmp_path) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert set(found["results"]) == {"parzen"}
-    assert found["left_out"] == {"neighbours": "MemoryError"}
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert set(report["results"]) == {"parzen"}
+    assert report["skipped"] == {"neighbours": "MemoryError"}
 
-    words = ("--only", "parzen", "neighbours", "--samples", 50, "--out", tmp_path / "short")
-    assert run(workdir, *words) == 2  # asked for by name, and not there
+    options = ("parzen", "neighbours", "--samples", 50, "--out", tmp_path / "short")
+    assert run(workdir, *options) == 2  # requested by name, so it must not fail silently
     assert "memory ran out" in capsys.readouterr().err
 
-    def refuses(subject, *, samples=10):
-        raise ValueError("this one cannot")
+    def fails_on_data(context, *, samples=10):
+        raise ValueError("no such data")
 
-    evals.METRICS["neighbours"] = refuses
-    words = (*words[:-1], tmp_path / "only")
-    assert run(workdir, *words) == 2
-    assert "error: this one cannot" in capsys.readouterr().err
-    found = json.loads((tmp_path / "only" / "results.json").read_text())
-    assert set(found["results"]) == {"parzen"}
+    evals.METRICS["neighbours"] = fails_on_data
+    options = (*options[:-1], tmp_path / "only")
+    assert run(workdir, *options) == 2
+    assert "error: no such data" in capsys.readouterr().err
+    report = json.loads((tmp_path / "only" / "results.json").read_text())
+    assert set(report["results"]) == {"parzen"}
 
 
-def test_a_classifier_is_kept_and_used_again(tmp_path, capsys):
+def test_a_saved_classifier_gives_the_same_result(tmp_path, capsys):
     data = write_data(tmp_path)
     fit(small_run("gan", data), tmp_path / "run", quiet=True)
-    kept = tmp_path / "kept.npz"
-    only = ("--only", "classifier_frechet", "--samples", 60, "--out", tmp_path / "out")
-    words = (*only, "--classifier-steps", 3, "--save-classifier", kept)
-    assert run(tmp_path / "run", *words) == 0
+    path = tmp_path / "kept.npz"
+    options = ("classifier_frechet", "--samples", 60, "--out", tmp_path / "out")
+    options = (*options, "--classifier-steps", 3, "--save-classifier", path)
+    assert run(tmp_path / "run", *options) == 0
     first = json.loads(capsys.readouterr().out)["results"]["classifier_frechet"]
-    assert run(tmp_path / "run", *only, "--classifier", kept) == 0
+    assert run(tmp_path / "run", *options, "--classifier", path) == 0
     again = json.loads(capsys.readouterr().out)["results"]["classifier_frechet"]
     assert again == first
 
 
-def test_a_family_with_a_density_samples_too(tmp_path, data, capsys):
+def test_applies_to_a_family_with_a_density(tmp_path, data, capsys):
     fit(small_run("joint", data), tmp_path / "run", quiet=True)
-    words = ("--only", "precision_recall", "--samples", 40, "--out", tmp_path / "out")
-    assert run(tmp_path / "run", *words) == 0
+    options = ("precision_recall", "--samples", 40, "--out", tmp_path / "out")
+    assert run(tmp_path / "run", *options) == 0
     assert "precision" in json.loads(capsys.readouterr().out)["results"]["precision_recall"]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("options", "message"),
     [
-        (("--only", "fid"), "the standard Inception network is not here"),
-        (("--only", "swd"), "16 pixels or more"),
-        (("--only", "fidd"), "only must be one of parzen, fid"),
-        (("--only", "svm", "--samples", "9"), "svm draws no samples; leave out --samples."),
+        (("fid",), "weights of the standard Inception network are not set"),
+        (("swd",), "16 pixels or more"),
+        (("fidd",), "metric must be one of parzen, fid"),
+        (("svm", "--samples", "9"), "svm draws no samples; leave out --samples."),
         (("--samples", "0"), "samples must be above 0"),
         (("--seed", "-1"), "seed must be 0 or above"),
         (("--fid-weights", "none.pth"), "there is no file none.pth"),
         (("--classifier", "none.npz"), "none.npz is no classifier"),
-        (("--save-classifier", "none/kept.npz"), "there is no folder none to keep"),
+        (("--save-classifier", "none/kept.npz"), "there is no folder none; create it"),
         (("--save-classifier", "kept.npz"), "has no labels in train"),
-        (("--real", "digits"), "digits holds examples of shape (8, 8, 1)"),
+        (("--real", "digits"), "digits has examples of shape (8, 8, 1)"),
         (("--real", "none.npz"), "there is no file none.npz"),
     ],
 )
-def test_mistakes_are_one_sentence(workdir, tmp_path, words, said, capsys):
-    assert run(workdir, *words, "--out", tmp_path / "out") == 2
+def test_user_errors_are_one_line(workdir, tmp_path, options, message, capsys):
+    assert run(workdir, *options, "--out", tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_run_is_a_sentence(tmp_path, capsys):
+def test_rejects_a_folder_without_a_run(tmp_path, capsys):
     assert run(tmp_path) == 2
     assert "holds no run" in capsys.readouterr().err
