@@ -37,7 +37,7 @@ KID = Run(
         log_every=100,
         sample_every=1_000,
         save_every=1_000,
-        instrument="kid",
+        metric="kid",
     ),
     figure=Figure(
         source="Radford et al. 2016, section 4.2: pictures only",
@@ -52,7 +52,7 @@ RECIPES = {
     "swd": dataclasses.replace(
         KID,
         experiment="dcgan_celeba64:swd",
-        train=dataclasses.replace(KID.train, instrument="swd", instrument_samples=8192),
+        train=dataclasses.replace(KID.train, metric="swd", metric_samples=8192),
     ),
 }
 

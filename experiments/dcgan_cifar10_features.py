@@ -3,7 +3,7 @@
 Radford et al. 2016 (arXiv:1511.06434), section 5.1, table 1: 82.8 %, max-pooled maps of all
 convolutions under a linear SVM. The paper's network was trained on ImageNet, and this one is
 trained on CIFAR-10's own images without their labels: the figure beside it is another task's.
-`measured.pixels` is the same SVM on raw pixels.
+`final_metrics.pixels` is the same SVM on raw pixels.
 """
 
 import sys
@@ -35,7 +35,7 @@ RECIPES = {
             log_every=100,
             sample_every=1_000,
             save_every=1_000,
-            instrument="svm",
+            metric="svm",
         ),
         figure=Figure(
             paper=82.8,

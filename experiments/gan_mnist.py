@@ -60,7 +60,7 @@ PAPER = Run(
         log_every=PASS,
         sample_every=10 * PASS,
         save_every=10 * PASS,
-        instrument="parzen",
+        metric="parzen",
     ),
     figure=Figure(
         paper=225.0,

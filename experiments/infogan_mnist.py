@@ -10,7 +10,7 @@ authors' code.
 * `short`: the same after 1,500 updates, for a CPU;
 * `bound`: the bound on its information after 1,000 updates (figure 1: about log 10 = 2.30 nats).
 
-Labels only name what was found. Which seed is shown is chosen by the bound, `measured.information`
+Labels only name what was found. Which seed is shown is chosen by the bound, `final_metrics.information`
 of the records, never by labels:
 
     python -m experiments.reproduce --only infogan_mnist --seeds 0 1 2 3 4
@@ -41,7 +41,7 @@ CODES = Run(
         log_every=100,
         sample_every=500,
         save_every=500,
-        instrument="codes",
+        metric="codes",
     ),
     figure=Figure(
         paper=5.0,
@@ -69,7 +69,7 @@ RECIPES = {
     "bound": dataclasses.replace(
         CODES,
         experiment="infogan_mnist:bound",
-        train=dataclasses.replace(CODES.train, steps=1_000, instrument="information"),
+        train=dataclasses.replace(CODES.train, steps=1_000, metric="information"),
         figure=dataclasses.replace(
             CODES.figure,
             paper=2.30,

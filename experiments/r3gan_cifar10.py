@@ -44,7 +44,7 @@ RECIPES = {
             log_every=100,
             sample_every=10_000,
             save_every=5_000,
-            instrument="fid",
+            metric="fid",
         ),
         figure=Figure(
             paper=1.96,

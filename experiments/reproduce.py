@@ -79,7 +79,7 @@ def queue(options: argparse.Namespace) -> list[Run]:
         train = run.train
         if options.steps is not None:
             train = dataclasses.replace(train, steps=options.steps)
-        metric = REQUIREMENTS.get(train.instrument)
+        metric = REQUIREMENTS.get(train.metric)
         if options.fid_weights and metric is not None and metric.inception:
             train = dataclasses.replace(train, fid_weights=str(options.fid_weights))
         run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source), train=train)

@@ -63,7 +63,7 @@ def recipe(data: str, method: str) -> Run:
             sample_every=1_000,
             save_every=2_000,
             samples=1024,
-            instrument="gaussian_modes",
+            metric="gaussian_modes",
         ),
         figure=Figure(
             paper=MODES[data],

@@ -27,7 +27,7 @@ from genjax.train.rate_selection import Trial, best, select
 UNUSED = (
     *("workdir", "resume", "no_resume", "profile", "commit", "records", "distributed", "recipe"),
     *("learning_rate", "save_every", "sample_every", "samples", "keep", "writers", "log_every"),
-    *("instrument", "instrument_samples", "classifier_steps", "fid_weights", "eval_samples"),
+    *("metric", "metric_samples", "classifier_steps", "fid_weights", "eval_samples"),
 )
 
 

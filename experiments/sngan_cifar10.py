@@ -40,7 +40,7 @@ RECIPES = {
     "fid": dataclasses.replace(
         SCORE,
         experiment="sngan_cifar10:fid",
-        train=dataclasses.replace(SCORE.train, instrument="fid", instrument_samples=5_000),
+        train=dataclasses.replace(SCORE.train, metric="fid", metric_samples=5_000),
         figure=dataclasses.replace(
             SCORE.figure,
             paper=21.7,

@@ -2,7 +2,7 @@
 
 The data of Metz et al. 2017, "Unrolled Generative Adversarial Networks" (arXiv:1611.02163), section
 3.3.1. A classifier of digits names the three channels of 26,000 samples, as many as Srivastava et
-al. 2017, "VEEGAN", and Lin et al. 2018, "PacGAN", take. `measured.reverse_kl` of a record is how
+al. 2017, "VEEGAN", and Lin et al. 2018, "PacGAN", take. `final_metrics.reverse_kl` of a record is how
 unevenly the modes are met, in nats.
 
 Three methods, sampled from averaged weights: the non-saturating GAN and WGAN-GP (Gulrajani et al.
@@ -39,7 +39,7 @@ def recipe(name: str, model: dcgan.Config, each: Optimizer, figure: Figure) -> R
             log_every=500,
             sample_every=1_000,
             save_every=1_000,
-            instrument="stacked_modes",
+            metric="stacked_modes",
         ),
         figure=figure,
     )

@@ -40,7 +40,7 @@ SCORE = Run(
         log_every=100,
         sample_every=5_000,
         save_every=5_000,
-        instrument="inception_score",
+        metric="inception_score",
     ),
     figure=Figure(
         paper=7.86,
@@ -56,7 +56,7 @@ RECIPES = {
     "fid": dataclasses.replace(
         SCORE,
         experiment="wgan_gp_cifar10:fid",
-        train=dataclasses.replace(SCORE.train, instrument="fid"),
+        train=dataclasses.replace(SCORE.train, metric="fid"),
         figure=dataclasses.replace(
             SCORE.figure,
             paper=36.4,

@@ -124,7 +124,7 @@ def measure(run: Run, folder: pathlib.Path, options: argparse.Namespace) -> dict
         sample_every=0,
         save_every=0,
         eval_samples=1,
-        instrument="",
+        metric="",
         weights_from="",
     )
     data_at = dataclasses.replace(run.data, data=str(data), stream="no")

@@ -34,7 +34,7 @@ SMOKE: dict[str, Any] = {
     "sample_every": 10,
     "samples": 16,
     "save_every": 10,
-    "instrument_samples": 64,
+    "metric_samples": 64,
     "classifier_steps": 10,
     "weights_from": "",
 }
@@ -75,7 +75,7 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
 def run_experiment(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> None:
     """Parses the options, trains, and stores the record of a finished run."""
     options, run = parse(recipes, doc, argv)
-    if options.smoke or run.train.instrument != recipes[options.recipe].train.instrument:
+    if options.smoke or run.train.metric != recipes[options.recipe].train.metric:
         # Few steps, or another measure: the paper's figure does not stand beside that.
         run = dataclasses.replace(run, figure=dataclasses.replace(run.figure, paper=None))
     if options.distributed:

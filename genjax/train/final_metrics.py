@@ -17,17 +17,17 @@ def final_metrics(
     """What the run's instrument says: all of it, the name of its figure, and the figure.
 
     Args:
-      run: the settings; `train.instrument` is set.
+      run: the settings; `train.metric` is set.
       family: its module.
       dataset: its data.
       variables: those that samples are drawn with, on this process.
     """
     t = run.train
     asked: dict[str, Any] = {}
-    if t.instrument_samples and "samples" in evals.metric_settings(t.instrument):
-        asked["samples"] = t.instrument_samples
+    if t.metric_samples and "samples" in evals.metric_settings(t.metric):
+        asked["samples"] = t.metric_samples
     found = evals.compute_metric(
-        t.instrument,
+        t.metric,
         family,
         run.model,
         variables,
@@ -39,8 +39,8 @@ def final_metrics(
         classifier_steps=t.classifier_steps,
         **asked,
     )
-    said = {"instrument": t.instrument, **found.as_dict()}
-    return said, f"{t.instrument} {found.FIGURE[0]}", found.figure()
+    said = {"metric": t.metric, **found.as_dict()}
+    return said, f"{t.metric} {found.FIGURE[0]}", found.figure()
 
 
 def active_units(

@@ -26,7 +26,7 @@ def load(workdir: str | os.PathLike) -> tuple[Run, dict[str, Any]]:
     parameters where the run keeps an average, and a generator's statistics for them.
     `config.model` is the family's Config:
 
-        config, variables = genjax.train.load_run("runs/nade")
+        config, variables = genjax.train.load("runs/nade")
         family = genjax.families.get(config.family)
         x = family.sample(config.model, variables, jax.random.key(0), 16)
 

@@ -351,16 +351,16 @@ def _finish(
             levels = trainer.dataset.levels if dequantized else 1
             bits = bits_per_dim(obtained, math.prod(run.model.shape), levels=levels)
             details["bits_per_dim"] = float(bits)
-    if run.train.instrument:
+    if run.train.metric:
         try:
             found, named, figure = final_metrics(run, family, trainer.dataset, variables())
         except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as refused:
             if density == "none":  # no other figure could be lost
                 raise
             why = str(refused) or type(refused).__name__
-            found = {"instrument": run.train.instrument, "error": why}
-            trainer.progress.say(f"{run.experiment}  {run.train.instrument}: {why}")
-        details["measured"] = found
+            found = {"metric": run.train.metric, "error": why}
+            trainer.progress.say(f"{run.experiment}  {run.train.metric}: {why}")
+        details["final_metrics"] = found
         words = gan_diagnostics.missing_modes(found)
         if words:
             warning = {"step": chosen_step, "words": words}

@@ -211,7 +211,7 @@ def summarize(records: list[dict[str, Any]], figure: Figure | None = None) -> di
         mean, error = statistics.median(values), None
     row["obtained"], row["std_error"] = mean, error
     row["lowest"], row["highest"] = (min(values), max(values)) if several else (None, None)
-    by = [(r.get("measured") or {}).get(figure.shown_by) for r in records]
+    by = [(r.get("final_metrics") or {}).get(figure.shown_by) for r in records]
     row["shown_seed"] = None
     if several and None not in by:
         row["shown_seed"] = records[int(np.argmax(np.array(by, float)))]["seed"]

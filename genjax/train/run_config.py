@@ -50,10 +50,10 @@ class Train:
     experiment, which means the folder beside this run's with this seed. Empty: random weights."""
     keep: int = 2
     """Latest checkpoints kept; the best by validation is kept apart from them."""
-    instrument: str = ""
+    metric: str = ""
     """What measures the samples of the finished run, once, for its record: parzen, codes, svm ...
     (see genjax.cli.measure); the figure of a family without a density. Empty measures nothing."""
-    instrument_samples: int = 0
+    metric_samples: int = 0
     """Samples it draws; 0 is each instrument's own number."""
     classifier_steps: int = 2000
     """Steps of the small classifier that some instruments train on the real images."""
@@ -81,7 +81,7 @@ class Train:
             patience=self.patience,
             sample_every=self.sample_every,
             save_every=self.save_every,
-            instrument_samples=self.instrument_samples,
+            metric_samples=self.metric_samples,
         )
         checks.fraction(ema=self.ema)
         if self.patience and not self.eval_every:
@@ -329,7 +329,8 @@ def _run_from_json(values: dict[str, Any]) -> Run:
     family = families.get(values.get("family", ""))
     model = values.get("model", {})
     values["model"] = _from_json(family.Config, model)
-    values["optimizer"] = _optimizer_from_json(values.get("optimizer"))
+    if "optimizer" in values:
+        values["optimizer"] = _optimizer_from_json(values["optimizer"])
     values["phases"] = tuple(
         Phase(
             optimizer=_optimizer_from_json(phase["optimizer"]),

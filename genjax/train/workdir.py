@@ -154,10 +154,10 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
             f"patience stops a run by its validation, and {run.family} on {run.data.data} has none;"
             f" set --patience 0, or hold examples out with --validation N."
         )
-    if run.train.instrument:
+    if run.train.metric:
         t, model = run.train, run.model
         evals.check_metric_requirements(
-            t.instrument, family, model, dataset, t.fid_weights, t.instrument_samples
+            t.metric, family, model, dataset, t.fid_weights, t.metric_samples
         )
     if family.traits(run.model).fit == "counting":
         n = dataset.counts()["train"]

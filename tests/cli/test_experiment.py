@@ -84,7 +84,7 @@ def test_each_setting_has_an_option(field):
     choices |= {"shape": "5 5 1", "data": "digits", "data_dir": "there", "decay_steps": "33"}
     choices |= {"nesterov": "", "patience": "3", "writers": "csv", "stream": "yes"}
     choices |= {"folds": "10", "fold": "3", "standardize": "", "floor": "1e-4"}
-    choices |= {"labels_seed": "3", "instrument": "parzen", "fid_weights": "there.pth"}
+    choices |= {"labels_seed": "3", "metric": "parzen", "fid_weights": "there.pth"}
     choices |= {"restarts": "5 9", "boundaries": "5 9", "factors": "0.5 0.1"}
     choices |= {"weights_from": "there"}
     if name in choices:

@@ -14,7 +14,7 @@ from support.small import small_run, write_data
 
 from genjax.core import GanObjective, batch_norm_statistics, named_key
 from genjax.families import dcgan, gan, infogan
-from genjax.train import fit, load_run, loop
+from genjax.train import fit, load, loop
 from genjax.train.load_run import load_state
 from genjax.train.sample_grids import save_grid
 
@@ -88,14 +88,14 @@ def test_runs_use_them_where_they_average(tmp_path, ema, monkeypatch):
     """For what is loaded, for the pages while training, and for the figures at its end."""
     given = []
 
-    def measured(run, family, dataset, variables):
+    def final_metrics(run, family, dataset, variables):
         given.append(variables)
         return {}, "parzen", (0.0, None, "nats")
 
-    monkeypatch.setattr(loop, "measured", measured)
-    run = small_run("dcgan", write_data(tmp_path, n=64), ema=ema, instrument="parzen")
+    monkeypatch.setattr(loop, "final_metrics", final_metrics)
+    run = small_run("dcgan", write_data(tmp_path, n=64), ema=ema, metric="parzen")
     fit(run, tmp_path / "run", quiet=True)
-    _, variables = load_run(tmp_path / "run")
+    _, variables = load(tmp_path / "run")
     _, state = load_state(tmp_path / "run")
     used = state.eval_variables()
     chex.assert_trees_all_close(given[0], variables, rtol=1e-5, atol=1e-6)

@@ -302,7 +302,7 @@ def test_a_name_that_no_row_takes_is_a_mistake(machine, capsys):
 
 def test_the_standard_network_goes_to_the_rows_that_ask_for_it(machine, monkeypatch):
     row = RUNS["b_mnist"]
-    scored = dataclasses.replace(row, train=dataclasses.replace(row.train, instrument="fid"))
+    scored = dataclasses.replace(row, train=dataclasses.replace(row.train, metric="fid"))
     monkeypatch.setattr(reproduce, "rows", lambda: {**RUNS, "b_mnist": scored})
     assert machine.main("--fid-weights there.pth") == 0
     found = {run.experiment: run.train.fid_weights for _, run, *_ in machine.calls}

@@ -17,7 +17,7 @@ from genjax import evals
 from genjax.data import Dataset, save_npz
 from genjax.evals import make_annealed, temperatures
 from genjax.families import m2
-from genjax.train import fit, load_run
+from genjax.train import fit, load
 
 CONFIG = dataclasses.replace(m2.tiny(), labelled=0.25)
 IMAGES = all_images(CONFIG.shape)
@@ -374,7 +374,7 @@ def test_the_figure_of_a_run_is_the_share_of_wrong_classes(tmp_path):
     record = fit(run, tmp_path / "run", quiet=True).record
     assert (record["metric"], record["unit"]) == ("test classification error", "%")
     assert "bound_samples" not in record
-    _, state = load_run(tmp_path / "run")
+    _, state = load(tmp_path / "run")
     with np.load(run.data.data) as file:
         x, label = file["test"].astype(np.float32), file["test_label"]
     said = np.asarray(m2.classify(model, state, jnp.asarray(x))).argmax(1)

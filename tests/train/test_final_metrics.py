@@ -21,9 +21,9 @@ def data(tmp_path_factory):
 
 
 def test_an_implicit_family_has_a_figure_by_its_instrument(tmp_path, data):
-    run = small_run("gan", data, instrument="parzen", instrument_samples=50)
+    run = small_run("gan", data, metric="parzen", metric_samples=50)
     record = fit(run, tmp_path, quiet=True).record
-    measured = record["measured"]
+    measured = record["final_metrics"]
     assert record["metric"] == "parzen nats"
     assert record["unit"] == "nats"
     assert record["obtained"] == measured["nats"]
@@ -33,13 +33,13 @@ def test_an_implicit_family_has_a_figure_by_its_instrument(tmp_path, data):
 
 
 def test_the_same_run_gives_the_same_figure_and_another_instrument_another(tmp_path, data):
-    settings = {"instrument_samples": 60, "classifier_steps": 20}
-    run = small_run("gan", data, instrument="precision_recall", **settings)
+    settings = {"metric_samples": 60, "classifier_steps": 20}
+    run = small_run("gan", data, metric="precision_recall", **settings)
     first = fit(run, tmp_path / "a", quiet=True).record
     again = fit(run, tmp_path / "b", quiet=True).record
-    assert first["measured"] == again["measured"]
+    assert first["final_metrics"] == again["final_metrics"]
     # A finished run can be measured again by another, without a step of training.
-    train = dataclasses.replace(run.train, instrument="neighbours")
+    train = dataclasses.replace(run.train, metric="neighbours")
     other = fit(dataclasses.replace(run, train=train), tmp_path / "a", quiet=True).record
     assert other["metric"] == "neighbours median"
     assert other["steps"] == first["steps"]
@@ -65,20 +65,20 @@ def test_bytes_are_pictures_too(tmp_path):
 
 
 def test_codes_of_infogan(tmp_path, data):
-    run = small_run("infogan", data, instrument="codes", instrument_samples=64)
+    run = small_run("infogan", data, metric="codes", metric_samples=64)
     record = fit(run, tmp_path, quiet=True).record
     assert (record["metric"], record["unit"]) == ("codes error", "%")
-    assert record["obtained"] == pytest.approx(100 * record["measured"]["error"])
+    assert record["obtained"] == pytest.approx(100 * record["final_metrics"]["error"])
     assert 0 <= record["obtained"] <= 100
-    assert len(record["measured"]["names"]) == 3
+    assert len(record["final_metrics"]["names"]) == 3
 
 
 def test_a_density_stays_the_figure(tmp_path, data):
-    run = small_run("nade", data, instrument="neighbours", instrument_samples=20)
+    run = small_run("nade", data, metric="neighbours", metric_samples=20)
     record = fit(run, tmp_path, quiet=True).record
     assert record["metric"].startswith("test")
     assert record["unit"] == "nats"
-    assert record["measured"]["instrument"] == "neighbours"
+    assert record["final_metrics"]["metric"] == "neighbours"
 
 
 @pytest.mark.parametrize("kind", [ValueError, MemoryError, jax.errors.JaxRuntimeError])
@@ -87,31 +87,31 @@ def test_an_instrument_that_fails_loses_no_density(tmp_path, data, monkeypatch, 
         raise kind("a number is not finite.")
 
     monkeypatch.setitem(evals.METRICS, "neighbours", refuses)
-    record = fit(small_run("nade", data, instrument="neighbours"), tmp_path).record
-    assert record["measured"] == {"instrument": "neighbours", "error": "a number is not finite."}
+    record = fit(small_run("nade", data, metric="neighbours"), tmp_path).record
+    assert record["final_metrics"] == {"metric": "neighbours", "error": "a number is not finite."}
     assert record["obtained"] > 0
     assert "neighbours: a number is not finite." in capsys.readouterr().err
     with pytest.raises(kind, match="a number is not finite"):
-        fit(small_run("gan", data, instrument="neighbours"), tmp_path / "gan", quiet=True)
+        fit(small_run("gan", data, metric="neighbours"), tmp_path / "gan", quiet=True)
 
 
 @pytest.mark.parametrize(
     ("family", "settings", "words"),
     [
-        ("gan", {"instrument": "parson"}, "metric must be one of"),
-        ("gan", {"instrument": "fid"}, "needs the standard Inception network"),
-        ("gan", {"instrument": "fid", "fid_weights": "no.pth"}, "there is no file no.pth"),
-        ("gan", {"instrument": "codes"}, "codes applies to families that implement LatentCodes"),
-        ("gan", {"instrument": "accuracy_score"}, "gan does not sample by label"),
-        ("dcgan", {"instrument": "accuracy_score"}, "dcgan does not .* and a Config with classes"),
-        ("gan", {"instrument": "swd"}, r"swd: images must be .* got \[3, 3, 1\]"),
-        ("gan", {"instrument": "ms_ssim"}, "images of 3 pixels are smaller than its window"),
-        ("gan", {"instrument": "gaussian_modes"}, "gan generates images; gaussian_modes"),
-        ("gan", {"instrument": "stacked_modes"}, "gan does not generate stacked images"),
-        ("joint", {"instrument": "svm"}, "svm applies to families that implement Features"),
+        ("gan", {"metric": "parson"}, "metric must be one of"),
+        ("gan", {"metric": "fid"}, "needs the standard Inception network"),
+        ("gan", {"metric": "fid", "fid_weights": "no.pth"}, "there is no file no.pth"),
+        ("gan", {"metric": "codes"}, "codes applies to families that implement LatentCodes"),
+        ("gan", {"metric": "accuracy_score"}, "gan does not sample by label"),
+        ("dcgan", {"metric": "accuracy_score"}, "dcgan does not .* and a Config with classes"),
+        ("gan", {"metric": "swd"}, r"swd: images must be .* got \[3, 3, 1\]"),
+        ("gan", {"metric": "ms_ssim"}, "images of 3 pixels are smaller than its window"),
+        ("gan", {"metric": "gaussian_modes"}, "gan generates images; gaussian_modes"),
+        ("gan", {"metric": "stacked_modes"}, "gan does not generate stacked images"),
+        ("joint", {"metric": "svm"}, "svm applies to families that implement Features"),
         (
             "gan",
-            {"instrument": "precision_recall", "instrument_samples": 4},
+            {"metric": "precision_recall", "metric_samples": 4},
             "precision_recall needs 6 samples or more, got 4",
         ),
     ],

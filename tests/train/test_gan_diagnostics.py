@@ -116,10 +116,10 @@ def test_a_planted_collapse_is_reported(tmp_path, capsys):
 def test_modes_that_were_dropped_are_said_with_the_record(tmp_path, capsys):
     """A generator of points that has hardly moved from 0 is near none of the ring's centres."""
     run = ring_run(GanObjective(), 1e-3)
-    short = {"steps": 2, "instrument": "gaussian_modes", "instrument_samples": 50}
+    short = {"steps": 2, "metric": "gaussian_modes", "metric_samples": 50}
     run = dataclasses.replace(run, train=dataclasses.replace(run.train, **short))
     record = fit(run, tmp_path).record
-    found = record["measured"]["found"]
+    found = record["final_metrics"]["found"]
     assert found < 8
     words = f"the generator makes {found} of 8 modes: it has dropped the others"
     assert record["warnings"][-1]["step"] == 2

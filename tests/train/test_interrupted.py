@@ -164,14 +164,14 @@ def test_a_table_that_cannot_be_written_costs_no_checkpoint(tmp_path, data, monk
 
 
 def test_a_record_stays_until_the_next_is_there(tmp_path, data, monkeypatch):
-    run = small_run("gan", data, instrument="parzen", instrument_samples=50)
+    run = small_run("gan", data, metric="parzen", metric_samples=50)
     record = fit(run, tmp_path, quiet=True).record
 
-    other = dataclasses.replace(run, train=dataclasses.replace(run.train, instrument_samples=60))
-    broken(monkeypatch, loop, "measured", MemoryError(), other, tmp_path)
+    other = dataclasses.replace(run, train=dataclasses.replace(run.train, metric_samples=60))
+    broken(monkeypatch, loop, "final_metrics", MemoryError(), other, tmp_path)
     assert json.loads((tmp_path / "record.json").read_text()) == json.loads(json.dumps(record))
     anew = fit(other, tmp_path, quiet=True).record
-    assert anew["config"]["train"]["instrument_samples"] == 60
+    assert anew["config"]["train"]["metric_samples"] == 60
     assert anew["steps"] == record["steps"]
 
 

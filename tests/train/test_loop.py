@@ -72,7 +72,7 @@ def test_what_a_finished_run_leaves(finished):
 
 def test_the_record_is_the_exact_likelihood_of_the_chosen_weights(finished):
     run, workdir, result = finished
-    config, variables = genjax.train.load_run(workdir)
+    config, variables = genjax.train.load(workdir)
     family = families.get(config.family)
     x = np.load(run.data.data)["test"].astype(np.float32)
     nats = -np.asarray(family.log_prob(config.model, variables, x), np.float64)

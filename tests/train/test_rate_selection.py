@@ -12,7 +12,7 @@ from support.small import small_run, write_data
 from experiments import select as command
 from genjax.core import Optimizer
 from genjax.data import Data, Dataset, load, save_npz
-from genjax.train import Trial, best, fit, rate_selection
+from genjax.train import Trial, best, fit, select
 
 RATES = [3e-2, 3e-3]
 
@@ -45,7 +45,7 @@ def test_each_trial_is_the_run_it_is_alone(tmp_path, data, name, ema, steps_per_
     if name == "orderless_nade":  # validation sees fewer orders than test
         model = dataclasses.replace(run.model, orders=6, validation_orders=1)
         run = dataclasses.replace(run, model=model)
-    trials = rate_selection(run, RATES)
+    trials = select(run, RATES)
     assert [t.learning_rate for t in trials] == RATES
     assert len({round(t.validation, 3) for t in trials}) == 2
     for rate, trial in zip(RATES, trials, strict=True):
@@ -60,8 +60,8 @@ def test_each_trial_is_the_run_it_is_alone(tmp_path, data, name, ema, steps_per_
 
 def test_a_single_rate_is_a_list_of_one(data):
     run = small_run("nade", data, steps=8)
-    (alone,) = rate_selection(run, [1e-2])
-    together = rate_selection(run, [1e-2, 1e-3])
+    (alone,) = select(run, [1e-2])
+    together = select(run, [1e-2, 1e-3])
     assert len(together) == 2
     assert alone.validation == pytest.approx(together[0].validation, rel=1e-5)
 
@@ -69,7 +69,7 @@ def test_a_single_rate_is_a_list_of_one(data):
 def test_a_run_that_diverged_is_reported_and_not_chosen(data):
     run = small_run("nade", data, steps=12)
     run = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd"))
-    trials = rate_selection(run, [1e30, 1e-1])
+    trials = select(run, [1e30, 1e-1])
     assert trials[0].validation == math.inf
     assert math.isnan(trials[0].std_error)
     assert trials[0].step == 4  # the first evaluation after it
@@ -98,7 +98,7 @@ def test_a_run_that_diverges_late_is_not_chosen_for_its_beginning(data, monkeypa
         return call
 
     monkeypatch.setattr(Trials, "call", poisoned)
-    trials = rate_selection(run, [1e-2, 1e-4])
+    trials = select(run, [1e-2, 1e-4])
     assert trials[0] == Trial(1e-2, math.inf, pytest.approx(math.nan, nan_ok=True), 8)
     assert best(trials) is trials[1]
 
@@ -107,26 +107,26 @@ def test_patience_closes_a_run(data):
     """A rate of almost nothing finds no better validation: its best stays where it was."""
     run = small_run("nade", data, steps=40, eval_every=1, patience=2, ema=0.0)
     run = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd"))
-    (trial,) = rate_selection(run, [1e-30])
+    (trial,) = select(run, [1e-30])
     assert trial.step == 1
 
 
 def test_what_cannot_be_selected_is_refused_with_a_sentence(data, tmp_path):
     with pytest.raises(ValueError, match="joint has not one optimizer"):
-        rate_selection(small_run("joint", data), RATES)
+        select(small_run("joint", data), RATES)
     with pytest.raises(ValueError, match="gan has not one optimizer"):
-        rate_selection(small_run("gan", data), RATES)
+        select(small_run("gan", data), RATES)
     with pytest.raises(ValueError, match="learning_rates must be above 0"):
-        rate_selection(small_run("nade", data), [0.1, 0.0])
+        select(small_run("nade", data), [0.1, 0.0])
     with pytest.raises(ValueError, match="steps must be above 0, got 0"):
-        rate_selection(small_run("nade", data), RATES, steps=0)
+        select(small_run("nade", data), RATES, steps=0)
     floor = Optimizer(schedule="exponential", decrease=0.01, floor=1e-4)
     with pytest.raises(ValueError, match="floor is a rate, and would not fall with those"):
-        rate_selection(dataclasses.replace(small_run("nade", data), optimizer=floor), RATES)
+        select(dataclasses.replace(small_run("nade", data), optimizer=floor), RATES)
     train = load(Data(data=data)).splits["train"]
     save_npz(Dataset("bare", {"train": train}, 2), tmp_path / "bare.npz")
     with pytest.raises(ValueError, match=r"has no validation split; .* --validation N"):
-        rate_selection(small_run("nade", str(tmp_path / "bare.npz")), RATES)
+        select(small_run("nade", str(tmp_path / "bare.npz")), RATES)
 
 
 def test_the_command_prints_a_table_and_json(data, monkeypatch, capsys):
@@ -159,7 +159,7 @@ def test_the_command_prints_a_table_and_json(data, monkeypatch, capsys):
     assert command.main([*line[:2], "0.1", "--steps", "3", "--data", data]) == 0
     assert when[0][0]["step"] == 3
     assert "learning rate 0.1, validation" in capsys.readouterr().err
-    for unused in ("--workdir=here", "--instrument", "--no-resume", "--learning_rate"):
+    for unused in ("--workdir=here", "--metric", "--no-resume", "--learning_rate"):
         assert command.main([*line, unused]) == 2
         assert "trials are neither kept nor measured" in capsys.readouterr().err
     assert command.main([*line, "--clip", "1.0"]) == 2

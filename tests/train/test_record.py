@@ -44,7 +44,8 @@ def test_a_median_of_seeds_and_the_seed_that_is_shown():
     figure = Figure(of_seeds="median", shown_by="information")
     told = [(0, 6.0, 2.1), (1, 40.0, 1.2), (2, 5.0, 2.25), (3, 7.0, 2.29), (4, 4.0, 2.2)]
     made = [
-        {**record(seed, error), "measured": {"information": nats}} for seed, error, nats in told
+        {**record(seed, error), "final_metrics": {"information": nats}}
+        for seed, error, nats in told
     ]
     row = records.summarize(made, figure)
     assert (row["obtained"], row["std_error"]) == (6.0, None)
@@ -54,7 +55,7 @@ def test_a_median_of_seeds_and_the_seed_that_is_shown():
     assert (row["lowest"], row["highest"], row["shown_seed"]) == (None, None, None)
     row = records.summarize([*made, record(5, None, None)], figure)  # one diverged
     assert (row["obtained"], row["lowest"], row["shown_seed"]) == (None, None, None)
-    del made[1]["measured"]["information"]
+    del made[1]["final_metrics"]["information"]
     assert records.summarize(made, figure)["shown_seed"] is None
 
 

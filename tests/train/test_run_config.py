@@ -68,16 +68,6 @@ def test_json_round_trip(name):
     assert differences(run, back) == {}
 
 
-def test_what_an_old_run_had_is_no_default_that_came_later():
-    m2 = families.get("m2")
-    run = dataclasses.replace(make("m2"), model=m2.Config(shape=(3, 3, 1)))
-    assert run.model.weights == "small"
-    values = through_json(run)
-    assert run_from_json(values).model.weights == "small"
-    del values["model"]["weights"]
-    assert run_from_json(values).model.weights == "lecun"
-
-
 def test_what_is_left_out_has_its_default():
     back = run_from_json({"experiment": "a", "family": "nade"})
     assert back == Run(experiment="a", family="nade", model=families.get("nade").Config())
@@ -318,7 +308,7 @@ def test_a_run_refuses_what_no_seed_can_be():
         (Train, {"writers": ("tsv",)}, "writers must be one of csv, tensorboard, got 'tsv'"),
         (Train, {"writers": "csv"}, "writers must be a tuple such as (csv,), got 'csv'"),
         (Train, {"ema": "0.9"}, "ema must be a number, got '0.9'"),
-        (Train, {"instrument": None}, "instrument must be text, got None."),
+        (Train, {"metric": None}, "metric must be text, got None."),
         (Data, {"limit": 2.5}, "limit must be a whole number, got 2.5."),
         (Data, {"labels_seed": 2.0}, "labels_seed must be a whole number, got 2.0."),
         (Data, {"data": pathlib.PurePosixPath("a.npz")}, "data must be text, got PurePosixPath("),
