@@ -81,7 +81,8 @@ def validate(settings: Any) -> None:
     Raises:
       ValueError: a field has the wrong type, or a value outside its range.
     """
-    for name, hint in _annotations(type(settings)):
+    cls: Any = type(settings)
+    for name, hint in _annotations(cls):
         value = getattr(settings, name)
         if not matches(hint, value):
             finite = not isinstance(value, float) or math.isfinite(value)
