@@ -1,4 +1,4 @@
-"""For every test: ranks are never promoted silently; compiled programs are shared, and plain."""
+"""Settings of all tests: no rank promotion, a shared compilation cache, few optimisations."""
 
 import gc
 import importlib.util
@@ -7,28 +7,28 @@ import subprocess
 import sys
 import tempfile
 
-# Processes that tests start compile the same tiny programs: they find them here.
+# Shared with the processes that tests start, which compile the same programs.
 CACHE = tempfile.TemporaryDirectory(prefix="genjax-xla-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Tiny programs compile for longer than they run; the tour in CI runs under all optimisations.
+# Small programs take longer to compile than to run; the tour in CI runs with all optimisations.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# Whole functions in one piece, by the emitters that do not go through MLIR: a third of the time.
-# An XLA that does not know a flag ends the process, so another process tries them.
-FASTER = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# Compile in a third of the time. XLA aborts on flags it does not support, so they are tried in
+# another process.
+XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
-def known_to_xla(flags):
+def xla_supports(flags):
     command = [sys.executable, "-c", "import jax; jax.devices('cpu')"]
     environment = dict(os.environ, XLA_FLAGS=flags, JAX_PLATFORMS="cpu")
     return subprocess.run(command, env=environment, capture_output=True).returncode == 0
 
 
-given = os.environ.get("XLA_FLAGS", "")
-if "fusion_emitters" not in given and known_to_xla(f"{FASTER} {given}"):
-    os.environ["XLA_FLAGS"] = f"{FASTER} {given}".strip()
+user_flags = os.environ.get("XLA_FLAGS", "")
+if "fusion_emitters" not in user_flags and xla_supports(f"{XLA_FLAGS} {user_flags}"):
+    os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {user_flags}".strip()
 
-# Millions of small objects of tracing live on, and every collection walks them all.
+# Tracing leaves millions of live objects, which make each garbage collection slow.
 gc.set_threshold(100_000, 20, 20)
 
 import hypothesis  # noqa: E402
@@ -36,15 +36,15 @@ import jax  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# A machine may be busy: how long an example takes says nothing about it.
-hypothesis.settings.register_profile("house", deadline=None)
-hypothesis.settings.load_profile("house")
+# No deadline: the machine may be busy.
+hypothesis.settings.register_profile("genjax", deadline=None)
+hypothesis.settings.load_profile("genjax")
 
-# What cannot be imported without PyTorch; the tests that need it say that they skip.
+# Not importable without PyTorch; tests that need it are skipped.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["support/torch_peers.py"]
 
-# Whole files go to one process each: the longest first, so that none is left at the end.
-LONGEST = (
+# Files are distributed over processes: the slowest go first, so that none runs alone at the end.
+SLOWEST_FILES = (
     "test_devices.py",
     "test_whole_runs.py",
     "test_contract.py",
@@ -54,7 +54,8 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items):
-    def place(item):
-        return LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
+    def rank(item):
+        name = item.path.name
+        return SLOWEST_FILES.index(name) if name in SLOWEST_FILES else len(SLOWEST_FILES)
 
-    items.sort(key=place)  # stable: all else stays as it was
+    items.sort(key=rank)  # stable: other files keep their order

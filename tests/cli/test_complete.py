@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from cli.test_latents import drawn, tiles
-from support.helpers import filled
+from support.helpers import random_arrays
 from support.small import small_run, write_data
 
 from genjax.cli import complete
@@ -90,7 +90,7 @@ def test_levels_are_shown_from_black_to_white_and_the_unknown_half_is_grey(
     save_npz(Dataset("shades", splits, 4), tmp_path / "shades.npz")
     run = small_run("pixelrnn", str(tmp_path / "shades.npz"))
     config = dataclasses.replace(run.model, shape=(4, 3, 1), levels=4, network="diagonal")
-    variables = filled(lambda key: pixelrnn.init(config, key))
+    variables = random_arrays(lambda key: pixelrnn.init(config, key))
     monkeypatch.setattr(
         complete, "read_run", lambda workdir: dataclasses.replace(run, model=config)
     )

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from scipy import stats
-from support.helpers import filled, loss_names, make_batch, two_players
+from support.helpers import adversarial_families, loss_names, make_batch, random_arrays
 
 from genjax import families, losses
 from genjax.core import (
@@ -253,7 +253,7 @@ def test_a_step_may_not_touch_what_is_the_others():
 
 # Every loss of the smallest family, and the others by their first.
 GAMES = [("gan", loss) for loss in LOSSES]
-GAMES += [(name, LOSSES[0]) for name in two_players() if name != "gan"]
+GAMES += [(name, LOSSES[0]) for name in adversarial_families() if name != "gan"]
 
 
 @pytest.mark.parametrize(("name", "loss"), GAMES)
@@ -274,13 +274,13 @@ def test_every_step_says_how_the_game_stands(name, loss):
         assert {"discriminator_real_probability", "discriminator_fake_probability"} <= set(metrics)
 
 
-@pytest.mark.parametrize("name", two_players())
+@pytest.mark.parametrize("name", adversarial_families())
 def test_in_bfloat16(name):
     """Half the digits: near float32's losses, which stay float32, with gradients."""
     family = families.get(name)
     exact = dataclasses.replace(family.tiny(), method=GanObjective())
     half = dataclasses.replace(exact, dtype="bfloat16")
-    variables = filled(lambda key: family.init(exact, key), scale=0.3)
+    variables = random_arrays(lambda key: family.init(exact, key), scale=0.3)
     batch, key = make_batch(family, exact), jax.random.key(1)
 
     def both(config, params):

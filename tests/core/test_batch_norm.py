@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from support.helpers import filled
+from support.helpers import random_arrays
 from support.small import small_run, write_data
 
 from genjax.core import GanObjective, batch_norm_statistics, named_key
@@ -20,7 +20,7 @@ from genjax.train.sample_grids import save_grid
 
 
 def made(family, config):
-    variables = filled(lambda key: family.init(config, key), scale=0.5)
+    variables = random_arrays(lambda key: family.init(config, key), scale=0.5)
     if "batch_stats" in variables:
         variables["batch_stats"] = jax.tree.map(lambda s: abs(s) + 0.1, variables["batch_stats"])
     return variables

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import linear_gaussian
-from support.helpers import all_images, far_variables, filled
+from support.helpers import all_images, random_arrays, random_variables
 
 from genjax.evals import (
     classify,
@@ -157,7 +157,7 @@ def test_a_family_with_a_prior_over_classes_is_asked_for_all_at_once(two_classes
 
 def test_exact_families_classify_by_their_density():
     config = fvsbn.tiny()
-    models = [far_variables(fvsbn, config, seed) for seed in (1, 2, 3)]
+    models = [random_variables(fvsbn, config, seed) for seed in (1, 2, 3)]
     x = all_images(config.shape)[:70]
     found = make_class_likelihood(fvsbn, config)(models, x, KEY, 32)
     expected = np.stack([fvsbn.log_prob(config, v, x) for v in models], axis=1)
@@ -170,7 +170,7 @@ def test_exact_families_classify_by_their_density():
 def test_an_exact_density_that_is_told_a_label_classifies(family):
     """p(y | x) by Bayes' rule over all images of a conditional density."""
     config = dataclasses.replace(family.tiny(), classes=3)
-    variables = filled(lambda key: family.init(config, key), scale=1.0)
+    variables = random_arrays(lambda key: family.init(config, key), scale=1.0)
     x = np.asarray(all_images(config.shape))
     call = make_class_likelihood(family, config)
     found = call(variables, x, jax.random.key(0), 512)
@@ -189,7 +189,7 @@ def test_an_exact_density_that_is_told_a_label_classifies(family):
 def test_a_vae_that_is_told_a_label_classifies_by_its_bound():
     """Against quadrature over its latent, class by class."""
     config = vae.Config(shape=(3, 3, 1), latent=1, hidden=(6,), classes=2)
-    variables = filled(lambda key: vae.init(config, key), scale=0.7, seed=3)
+    variables = random_arrays(lambda key: vae.init(config, key), scale=0.7, seed=3)
     x = jnp.asarray(np.asarray(all_images(config.shape))[::50])
     grid = np.linspace(-9, 9, 601)
     z = jnp.asarray(grid[:, None], jnp.float32)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from support.helpers import all_images, far_variables
+from support.helpers import all_images, random_variables
 
 from genjax.evals import completable, completion, heat_map
 from genjax.families import joint, nade, orderless_nade, vae
@@ -23,7 +23,7 @@ def conditional(family, config, variables, x, known):
 @pytest.mark.parametrize("first", [0, 4, 9])
 def test_frequencies_of_completions_fit_the_exact_conditional(family, first):
     config = family.tiny()
-    variables = far_variables(family, config)
+    variables = random_variables(family, config)
     known = np.zeros(9, bool)
     known[np.asarray(family.order(config))[:first]] = True
     known = known.reshape(config.shape)
@@ -60,7 +60,7 @@ def test_allowed_is_a_beginning_of_the_order():
 
 def test_what_no_order_allows_is_refused():
     config = nade.tiny()
-    variables = far_variables(nade, config)
+    variables = random_variables(nade, config)
     known = np.ones(config.shape, bool)
     known.reshape(-1)[np.asarray(nade.order(config))[0]] = False
     x = jnp.zeros((2, *config.shape))
@@ -75,14 +75,14 @@ def test_what_no_order_allows_is_refused():
 def test_a_condition_that_is_not_looked_at_is_refused():
     x, known = jnp.zeros((2, *nade.tiny().shape)), np.zeros(nade.tiny().shape, bool)
     for family in (nade, orderless_nade):
-        variables = far_variables(family, family.tiny())
+        variables = random_variables(family, family.tiny())
         with pytest.raises(ValueError, match="completes without label; leave out"):
             completion(family, family.tiny(), variables, jax.random.key(0), x, known, label=x)
 
 
 def test_heat_map_adds_up_to_the_density():
     config = nade.tiny()
-    variables = far_variables(nade, config)
+    variables = random_variables(nade, config)
     x = all_images(config.shape)[:50]
     heat = heat_map(nade, config, variables, x)
     assert heat.shape == x.shape

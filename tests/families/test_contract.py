@@ -13,17 +13,17 @@ import pytest
 from jax import export
 from support.helpers import (
     NAMES,
+    adversarial_families,
     compiled_step,
-    descended,
+    critic_batch,
+    gradient_families,
     jitted,
     loss_names,
     make_batch,
     make_optimizer,
     make_state,
-    single,
     single_order,
     traits_of,
-    two_players,
 )
 
 from experiments.benchmarks import flops
@@ -119,7 +119,7 @@ def test_three_steps_trace_once(family, config):
     assert all(jnp.ndim(m) == 0 and bool(np.isfinite(m)) for m in metrics.values())
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in two_players()])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in adversarial_families()])
 def test_loss_falls_on_a_fixed_batch(family, config):
     step = compiled_step(family, config)
     state, batch = make_state(family, config), make_batch(family, config)
@@ -130,11 +130,11 @@ def test_loss_falls_on_a_fixed_batch(family, config):
     assert np.mean(losses[-10:]) < np.mean(losses[:3]) - 0.1
 
 
-@pytest.mark.parametrize("name", two_players())
+@pytest.mark.parametrize("name", adversarial_families())
 def test_half_steps_leave_the_other_player_alone(family, config):
     optimizers = make_optimizer(family)
     state = make_state(family, config)
-    batch = single(make_batch(family, config), config)
+    batch = critic_batch(make_batch(family, config), config)
     pairs = zip(("discriminator", "generator"), ("generator", "discriminator"), strict=True)
     for half, (mine, other) in zip(family.make_steps(config, optimizers), pairs, strict=True):
         new, _ = jax.jit(half)(state, batch)
@@ -155,7 +155,7 @@ def test_half_steps_leave_the_other_player_alone(family, config):
 def test_losses_are_nats_an_example(family, config):
     variables = make_state(family, config).variables
     for size in (1, 5):
-        batch = single(make_batch(family, config, size), config)
+        batch = critic_batch(make_batch(family, config, size), config)
         for loss in loss_names(family):
             function = functools.partial(getattr(family, loss), config)
             nats, aux = jax.eval_shape(function, variables, batch, jax.random.key(1))
@@ -164,7 +164,7 @@ def test_losses_are_nats_an_example(family, config):
             assert isinstance(aux, dict)
 
 
-@pytest.mark.parametrize("name", descended())
+@pytest.mark.parametrize("name", gradient_families())
 def test_every_gradient_leaf_lives_after_three_steps(family, config):
     step = compiled_step(family, config)
     state, batch = make_state(family, config), make_batch(family, config)
@@ -174,7 +174,7 @@ def test_every_gradient_leaf_lives_after_three_steps(family, config):
 
         def mean(params, loss=loss):
             variables = {**state.variables, "params": params}
-            one = single(batch, config)
+            one = critic_batch(batch, config)
             return getattr(family, loss)(config, variables, one, jax.random.key(2))[0].mean()
 
         grads = jax.jit(jax.grad(mean))(state.variables["params"])
@@ -247,7 +247,7 @@ def test_settings_of_another_kind_are_a_sentence(config):
 
 def test_wrong_batches_are_refused_with_a_sentence(name, family, config):
     variables = make_state(family, config).variables
-    good = single(make_batch(family, config, 4), config)
+    good = critic_batch(make_batch(family, config, 4), config)
     x = good["x"]
     for loss in loss_names(family):
         function = getattr(family, loss)
@@ -279,7 +279,7 @@ def test_no_key_is_used_twice(family, config):
         state, _ = step(state, make_batch(family, config))
         jax.jit(lambda v, k: family.sample(config, v, k, 3))(state.variables, jax.random.key(5))
         if family.traits(config).density == "bound":
-            x = single(make_batch(family, config), config)["x"]
+            x = critic_batch(make_batch(family, config), config)["x"]
             bound = jax.jit(lambda v, x, k: family.log_prob_bound(config, v, x, k, 3))
             bound(state.variables, x, jax.random.key(6))
 
@@ -298,7 +298,7 @@ def test_step_exports_for_every_platform(family, config):
 
 def test_features_and_conditionals_fit_the_density(family, config):
     state = make_state(family, config)
-    x = single(make_batch(family, config, 6), config)["x"]
+    x = critic_batch(make_batch(family, config, 6), config)["x"]
     if hasattr(family, "encode"):
         features = jitted(family, "encode", config)(state.variables, x)
         assert features.shape[0] == 6

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from support.helpers import NAMES, PMAPPED, run_program, two_players
+from support.helpers import NAMES, PMAP_FAMILIES, adversarial_families, run_program
 
 # Cut along its outputs, a dense kernel ahead of transposed convolutions gets another gradient from
 # XLA's partitioner, outside of any step too; how batches are spread has no part in it.
@@ -24,7 +24,7 @@ def found():
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [*(("shard_map", name) for name in NAMES), *(("pmap", name) for name in PMAPPED)],
+    [*(("shard_map", name) for name in NAMES), *(("pmap", name) for name in PMAP_FAMILIES)],
 )
 def test_losses_run_inside_the_users_own_mapping(found, name, where):
     for loss in found[name]["losses"].values():
@@ -44,7 +44,7 @@ def test_a_step_on_8_devices_moves_each_weight_as_on_1(found, name):
     """By its gradient, and running statistics and counts by the whole batch's."""
     one, eight = (found[name]["steps"][count][2] for count in ("1", "8"))
     moving = {part for part, leaves in one.items() if any(np.any(leaf) for leaf in leaves)}
-    assert moving >= {"generator", "discriminator"} if name in two_players() else moving
+    assert moving >= {"generator", "discriminator"} if name in adversarial_families() else moving
     assert_moved_alike(eight, one)
 
 

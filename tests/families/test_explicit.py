@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from support.helpers import (
     all_images,
-    descended,
-    exact_binary,
-    far_variables,
-    jacobian_leaks,
+    causality_violations,
+    exact_binary_families,
+    gradient_families,
+    jacobian_violations,
     jitted,
-    leaks,
+    random_variables,
     sample_p_value,
     single_order,
     total_probability,
@@ -22,11 +22,11 @@ from genjax.core import init_state, make_step
 from genjax.families import joint, nade
 
 
-@pytest.fixture(params=exact_binary())
+@pytest.fixture(params=exact_binary_families())
 def case(request):
     family = families.get(request.param)
     config = family.tiny()
-    return family, config, far_variables(family, config)
+    return family, config, random_variables(family, config)
 
 
 def test_probabilities_sum_to_one(case):
@@ -69,9 +69,9 @@ def test_a_step_over_what_is_neither_0_nor_1_has_no_plausible_loss():
 def test_logits_see_only_earlier_pixels(case):
     family, config, variables = case
     config = single_order(config)
-    assert leaks(family, config, variables) == []
+    assert causality_violations(family, config, variables) == []
     if hasattr(family, "traits") and family.traits(config).fit == "gradient":
-        assert jacobian_leaks(family, config, variables) == []
+        assert jacobian_violations(family, config, variables) == []
     # And they do see them: the last pixel in order depends on the first, or the first it may see.
     order = np.asarray(family.order(config))
     seen = family.contexts(config)[order[-1]] if hasattr(family, "contexts") else order
@@ -99,7 +99,7 @@ def test_nade_of_every_kind_is_normalised(order, activation, shape, way, monkeyp
     if way == "blocks":
         by_blocks(monkeypatch)
     config = nade.Config(shape=shape, hidden=5, order=order, activation=activation, order_seed=4)
-    assert total_probability(nade, config, far_variables(nade, config)) == pytest.approx(
+    assert total_probability(nade, config, random_variables(nade, config)) == pytest.approx(
         1, abs=1e-5
     )
 
@@ -125,17 +125,17 @@ def test_the_checks_fail_on_a_leaky_pixel(monkeypatch):
 
 def all_notice():
     config = nade.tiny()
-    variables = far_variables(nade, config)
+    variables = random_variables(nade, config)
     assert abs(total_probability(nade, config, variables) - 1) > 1e-2
-    assert leaks(nade, config, variables)
-    assert jacobian_leaks(nade, config, variables)
+    assert causality_violations(nade, config, variables)
+    assert jacobian_violations(nade, config, variables)
     assert sample_p_value(nade, config, variables) < 1e-4
 
 
 def test_nade_equals_the_recursion_of_the_paper():
     """Algorithm 1 of the 2011 paper in float64 numpy, one pixel at a time."""
     config = nade.Config(shape=(13,), hidden=6, activation="sigmoid", order_seed=2)
-    variables = far_variables(nade, config)
+    variables = random_variables(nade, config)
     p = {k: np.asarray(v, np.float64) for k, v in variables["params"].items()}
     x = np.asarray(jax.random.bernoulli(jax.random.key(8), 0.5, (20, 13)), np.float64)
     expected = np.zeros(20)
@@ -243,5 +243,5 @@ def _counted(config, x):
 
 
 def test_descended_families_are_found():
-    assert set(descended()) >= {"nade", "vae", "gan"}
-    assert set(exact_binary()) >= {"nade", "joint", "markov", "mixture"}
+    assert set(gradient_families()) >= {"nade", "vae", "gan"}
+    assert set(exact_binary_families()) >= {"nade", "joint", "markov", "mixture"}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from support.helpers import make_batch, single
+from support.helpers import critic_batch, make_batch
 
 from genjax.families import gan
 
@@ -116,7 +116,7 @@ def test_both_turns_drop(turn):
     dropping = dataclasses.replace(gan.tiny(), **small)
     whole = dataclasses.replace(dropping, input_dropout=0.0, hidden_dropout=0.0)
     variables = gan.init(dropping, jax.random.key(0))
-    batch = single(make_batch(gan, dropping), dropping)
+    batch = critic_batch(make_batch(gan, dropping), dropping)
 
     def losses(config):
         found = jax.jit(lambda key: getattr(gan, turn)(config, variables, batch, key)[0])

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from scipy import stats
-from support.helpers import all_images, far_variables
+from support.helpers import all_images, random_variables
 
 from genjax.core import init_state, make_step
 from genjax.evals import active_units, make_annealed, temperatures
@@ -30,7 +30,7 @@ def variables_of(direction, widened=2.0):
     @functools.partial(jax.jit, static_argnums=0)
     def moved(config):
         first = family.init(config, jax.random.key(5))["params"]
-        far = far_variables(family, config)["params"]  # the same, and normal noise
+        far = random_variables(family, config)["params"]  # the same, and normal noise
         return jax.tree.map(lambda a, b: a + 0.5 * (b - a), first, far)
 
     down = moved(CONFIGS["bottom_up"])
@@ -98,7 +98,7 @@ def test_three_layers_are_the_equations(inference):
     config = family.Config(
         shape=(3, 3, 1), latent=(4, 3, 2), hidden=(6, 5, 7), depth=2, inference=inference
     )
-    variables = jax.jit(lambda: far_variables(family, config))()
+    variables = jax.jit(lambda: random_variables(family, config))()
     x = np.asarray(IMAGES)[::17]
     keys = jax.random.split(jax.random.key(1), 3)
     noise = [jax.random.normal(k, (len(x), z)) for k, z in zip(keys, config.latent, strict=True)]

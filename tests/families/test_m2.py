@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import log_softmax, logsumexp
-from support.helpers import all_images, far_variables
+from support.helpers import all_images, random_variables
 from support.small import small_run, write_data
 
 from genjax import evals
@@ -31,7 +31,7 @@ loss = jax.jit(m2.loss, static_argnums=0)
 
 @functools.cache
 def variables():
-    return jax.jit(lambda: far_variables(m2, CONFIG))()
+    return jax.jit(lambda: random_variables(m2, CONFIG))()
 
 
 # The equations again, in numpy.

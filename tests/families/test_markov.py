@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from support.helpers import (
     all_images,
-    far_variables,
-    leaks,
+    causality_violations,
     make_state,
+    random_variables,
     sample_p_value,
     total_probability,
 )
@@ -94,9 +94,9 @@ def test_every_kind_is_normalised_and_causal(template, by_position, k, shape):
     if template == "causal":
         shape = (3, 3)
     config = markov.Config(shape=shape, k=k, template=template, by_position=by_position, alpha=0.3)
-    variables = far_variables(markov, config)
+    variables = random_variables(markov, config)
     assert total_probability(markov, config, variables) == pytest.approx(1, abs=1e-5)
-    assert leaks(markov, config, variables) == []
+    assert causality_violations(markov, config, variables) == []
 
 
 @pytest.mark.parametrize("k", [0, 4])
@@ -105,7 +105,7 @@ def test_every_kind_samples_what_it_says(template, by_position, k):
     config = markov.Config(
         shape=(3, 3, 1), k=k, template=template, by_position=by_position, alpha=0.3
     )
-    assert sample_p_value(markov, config, far_variables(markov, config)) > 1e-4
+    assert sample_p_value(markov, config, random_variables(markov, config)) > 1e-4
 
 
 def test_order_0_by_position_is_independent_pixels():

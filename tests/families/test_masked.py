@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from support.helpers import (
     all_images,
-    far_variables,
-    jacobian_leaks,
-    leaks,
+    causality_violations,
+    jacobian_violations,
     make_batch,
+    random_variables,
     sample_p_value,
     total_probability,
 )
@@ -42,7 +42,7 @@ def log_p(family, config, variables):
 
 def test_fvsbn_is_a_logistic_regression_for_every_pixel():
     config = fvsbn.Config(shape=(7,), order_seed=3)
-    variables = far_variables(fvsbn, config)
+    variables = random_variables(fvsbn, config)
     W, b = (np.asarray(variables["params"][k], np.float64) for k in "Wb")
     x = np.asarray(all_images((7,)), np.float64)
     want, before = np.zeros(len(x)), []
@@ -57,10 +57,10 @@ def test_fvsbn_is_a_logistic_regression_for_every_pixel():
 @pytest.mark.parametrize("shape", [(1,), (2,), (7,), (3, 3, 1)])
 def test_fvsbn_of_every_kind_is_normalised_and_causal(order, shape):
     config = fvsbn.Config(shape=shape, order=order, order_seed=4)
-    variables = far_variables(fvsbn, config)
+    variables = random_variables(fvsbn, config)
     assert total_probability(fvsbn, config, variables) == pytest.approx(1, abs=1e-5)
-    assert leaks(fvsbn, config, variables) == []
-    assert jacobian_leaks(fvsbn, config, variables) == []
+    assert causality_violations(fvsbn, config, variables) == []
+    assert jacobian_violations(fvsbn, config, variables) == []
 
 
 def test_fvsbn_counts_its_free_parameters():
@@ -74,7 +74,7 @@ def test_fvsbn_counts_its_free_parameters():
         weights = jax.random.normal(jax.random.key(0), (len(x),))
         return jnp.sum(weights * fvsbn.log_prob(config, {"params": params}, x))
 
-    grads = jax.grad(total)(far_variables(fvsbn, config)["params"])
+    grads = jax.grad(total)(random_variables(fvsbn, config)["params"])
     assert (
         sum(int((g != 0).sum()) for g in jax.tree.leaves(grads))
         == fvsbn.traits(config).num_parameters
@@ -92,7 +92,7 @@ def test_dropout_keeps_the_mean_and_is_off_in_evaluation(family):
     more = {"hidden": (3000,)} if family is made else {}
     config = family.Config(shape=(12,), dropout=0.5, **more)
     plain = dataclasses.replace(config, dropout=0.0)
-    variables = far_variables(family, config)
+    variables = random_variables(family, config)
     variables = jax.tree.map(lambda p: 0.02 * p, variables)
     x = jnp.ones((400, 12))
     exact = -family.log_prob(config, variables, x)
@@ -120,11 +120,11 @@ def test_every_mask_of_every_kind_is_normalised_and_causal(shape, hidden, direct
     config = made.Config(
         shape=shape, hidden=hidden, direct=direct, activation=activation, masks=2, mask_seed=1
     )
-    variables = far_variables(made, config)
+    variables = random_variables(made, config)
     for mask in range(2):
         assert total_probability(Member(mask), config, variables) == pytest.approx(1, abs=1e-5)
-        assert leaks(Member(mask), config, variables) == []
-        assert jacobian_leaks(Member(mask), config, variables) == []
+        assert causality_violations(Member(mask), config, variables) == []
+        assert jacobian_violations(Member(mask), config, variables) == []
     assert total_probability(made, config, variables) == pytest.approx(1, abs=1e-5)
 
 
@@ -133,7 +133,7 @@ def test_every_mask_of_every_kind_is_normalised_and_causal(shape, hidden, direct
 )
 def test_an_ensemble_is_the_average_of_its_densities(which):
     config = made.Config(shape=(7,), hidden=(6, 8), masks=5, **which)
-    variables = far_variables(made, config)
+    variables = random_variables(made, config)
     each = [np.exp(log_p(Member(mask), config, variables)) for mask in range(5)]
     spread = np.std(each, axis=0).max()
     assert spread > 1e-3  # five densities, not five times one
@@ -143,7 +143,7 @@ def test_an_ensemble_is_the_average_of_its_densities(which):
 
 def test_twenty_masks_are_twenty_normalised_densities():
     config = made.Config(shape=(7,), hidden=(10,), masks=20)
-    variables = far_variables(made, config)
+    variables = random_variables(made, config)
     found = [np.exp(log_p(Member(mask), config, variables)) for mask in range(20)]
     np.testing.assert_allclose(np.sum(found, axis=1), 1, atol=1e-5)
     assert len({f.round(6).tobytes() for f in found}) == 20
@@ -162,18 +162,18 @@ def test_twenty_masks_are_twenty_normalised_densities():
 def test_samples_fit_the_probabilities(masks, hidden, direct):
     """Units hand on their activation once, at their degree: no mask is made, and none is needed."""
     config = made.Config(shape=(5,), hidden=hidden, direct=direct, masks=masks, order_seed=2)
-    assert sample_p_value(made, config, far_variables(made, config)) > 1e-4
+    assert sample_p_value(made, config, random_variables(made, config)) > 1e-4
 
 
 @pytest.mark.parametrize("shape", [(1,), (2,)])
 def test_samples_of_the_smallest_shapes(shape):
     config = made.Config(shape=shape, hidden=(3,), masks=2)
-    assert sample_p_value(made, config, far_variables(made, config)) > 1e-4
+    assert sample_p_value(made, config, random_variables(made, config)) > 1e-4
 
 
 def test_a_training_step_takes_one_mask_for_the_batch_and_all_in_turn():
     config = made.Config(shape=(6,), hidden=(8,), masks=4)
-    variables = far_variables(made, config)
+    variables = random_variables(made, config)
     x = make_batch(made, config, 16)["x"]
     members = [-np.asarray(Member(k).log_prob(config, variables, x)) for k in range(4)]
     seen = set()
@@ -200,8 +200,8 @@ def test_made_of_the_paper_has_its_numbers_of_parameters():
 def test_the_checks_notice_a_mask_that_is_not_strict(monkeypatch):
     """An output that may see its own place: >= where > belongs."""
     config = made.Config(shape=(5,), hidden=(8,), direct=False)
-    variables = far_variables(made, config)
-    assert leaks(made, config, variables) == []
+    variables = random_variables(made, config)
+    assert causality_violations(made, config, variables) == []
     lenient = masked.MaskedDense.__call__
 
     def never_strict(self, x, inputs, outputs):
@@ -209,15 +209,15 @@ def test_the_checks_notice_a_mask_that_is_not_strict(monkeypatch):
         return lenient(self, x, inputs, outputs)
 
     monkeypatch.setattr(masked.MaskedDense, "__call__", never_strict)
-    assert leaks(made, config, variables)
-    assert jacobian_leaks(made, config, variables)
+    assert causality_violations(made, config, variables)
+    assert jacobian_violations(made, config, variables)
     assert abs(total_probability(made, config, variables) - 1) > 1e-2
 
 
 def test_hidden_units_see_the_place_of_their_degree():
     """The other way round, > where >= belongs, loses the last pixel every output may see."""
     config = made.Config(shape=(4,), hidden=(60,), direct=False, order="raster")
-    variables = far_variables(made, config)
+    variables = random_variables(made, config)
     x = jnp.asarray([[0.0, 0, 0, 0], [0, 0, 1, 0]])
     logits = np.asarray(made.logits(config, variables, x))
     assert abs(logits[0, 3] - logits[1, 3]) > 1e-3
@@ -247,7 +247,7 @@ def test_several_masks_have_no_order_of_their_own():
 
 def test_features_are_the_last_hidden_layer_of_the_first_mask():
     config = made.Config(shape=(6,), hidden=(5, 4), masks=3, activation="softplus")
-    variables = far_variables(made, config)
+    variables = random_variables(made, config)
     p = variables["params"]
     x = np.asarray(all_images((6,)), np.float64)
     degrees = [np.argsort(made.order(config, 0)) + 1, *masked.draw_degrees(6, (5, 4), 0)]

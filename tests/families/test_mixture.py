@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import logsumexp
-from support.helpers import all_images, far_variables, leaks, make_state, total_probability
+from support.helpers import (
+    all_images,
+    causality_violations,
+    make_state,
+    random_variables,
+    total_probability,
+)
 
 from genjax.core import init_state, make_step
 from genjax.families import mixture
@@ -128,14 +134,14 @@ def test_one_component_is_the_means_of_the_pixels():
 @pytest.mark.parametrize("shape", [(3, 3, 1), (7,), (1,)])
 def test_every_size_is_normalised_and_causal(components, shape):
     config = mixture.Config(shape=shape, components=components)
-    variables = far_variables(mixture, config)
+    variables = random_variables(mixture, config)
     assert total_probability(mixture, config, variables) == pytest.approx(1, abs=1e-5)
-    assert leaks(mixture, config, variables) == []
+    assert causality_violations(mixture, config, variables) == []
 
 
 def test_conditionals_are_ratios_of_sums_over_images():
     config = mixture.Config(shape=(6,), components=3)
-    variables = far_variables(mixture, config)
+    variables = random_variables(mixture, config)
     x = np.asarray(all_images((6,)))
     p = np.exp(np.asarray(mixture.log_prob(config, variables, x), np.float64))
     terms = np.asarray(mixture.log_conditionals(config, variables, x))
@@ -158,7 +164,7 @@ def test_conditionals_multiply_to_the_density_after_training():
 
 def test_features_are_the_posterior():
     config = mixture.Config(shape=(12,), components=5)
-    variables = far_variables(mixture, config)
+    variables = random_variables(mixture, config)
     x = random_images()
     joint = joint64(*open_params(variables["params"]), x)
     expected = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))

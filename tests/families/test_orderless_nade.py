@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from support.helpers import all_images, far_variables, sample_p_value, total_probability
+from support.helpers import all_images, random_variables, sample_p_value, total_probability
 
 from genjax import families
 from genjax.evals import make_nll, metric
@@ -43,7 +43,7 @@ def reference_nll(params, x, perm, activation="relu"):
 
 def test_each_of_twenty_orders_and_their_ensemble_are_normalised():
     config = dataclasses.replace(SMALL, orders=20)
-    variables = far_variables(family, config)
+    variables = random_variables(family, config)
     along = family.log_probs(config, variables, all_images(config.shape))
     sums = np.exp(np.asarray(along, np.float64)).sum(axis=1)
     np.testing.assert_allclose(sums, np.ones(20), atol=1e-5)
@@ -60,7 +60,7 @@ def test_the_walk_equals_a_whole_pass_a_pixel(hidden, masks, activation):
     config = family.Config(
         shape=(7,), hidden=hidden, input_masks=masks, activation=activation, orders=3, order_seed=4
     )
-    variables = far_variables(family, config)
+    variables = random_variables(family, config)
     assert ("M" in variables["params"]) == masks
     x = np.asarray(jax.random.bernoulli(jax.random.key(2), 0.5, (9, 7)), np.float64)
     want = [
@@ -74,7 +74,7 @@ def test_the_walk_equals_a_whole_pass_a_pixel(hidden, masks, activation):
 def test_rounds_of_orders_change_nothing(monkeypatch):
     """Seven orders, three at a time: the last round is filled up and cut."""
     config = dataclasses.replace(SMALL, orders=7)
-    variables = far_variables(family, config)
+    variables = random_variables(family, config)
     x = all_images(config.shape)[100:110]
     whole = family.log_probs(config, variables, x)
     monkeypatch.setattr(family, "ROWS", 30)
@@ -84,7 +84,7 @@ def test_rounds_of_orders_change_nothing(monkeypatch):
 def test_the_loss_is_on_average_the_mean_over_all_orders():
     """Every size d and every subset of it, in its probability, against all 24 orders (eq. 7)."""
     config = family.Config(shape=(4,), hidden=(6, 5))
-    variables = far_variables(family, config)
+    variables = random_variables(family, config)
     x = np.array([1.0, 0.0, 0.0, 1.0])
     orders = list(itertools.permutations(range(4)))
     want = np.mean([reference_nll(variables["params"], x, o) for o in orders])
@@ -121,7 +121,7 @@ def test_subsets_are_uniform_in_size_and_among_their_size():
 
 def test_dropout_is_in_the_loss_only():
     config = dataclasses.replace(SMALL, dropout=0.5)
-    variables = far_variables(family, config)
+    variables = random_variables(family, config)
     x = all_images(config.shape)[:64]
     np.testing.assert_array_equal(
         family.log_prob(config, variables, x), family.log_prob(SMALL, variables, x)
@@ -132,7 +132,7 @@ def test_dropout_is_in_the_loss_only():
 
 def test_samples_follow_the_ensemble_not_one_order():
     config = dataclasses.replace(SMALL, orders=3)
-    variables = far_variables(family, config)
+    variables = random_variables(family, config)
     assert sample_p_value(family, config, variables) > 1e-4
     # One order's samples would not pass as the ensemble's.
     one = dataclasses.replace(config, orders=1)
@@ -145,7 +145,7 @@ def test_samples_follow_the_ensemble_not_one_order():
 
 
 def test_given_logits_are_the_network_and_ignore_what_is_hidden():
-    variables = far_variables(family, SMALL)
+    variables = random_variables(family, SMALL)
     x = all_images(SMALL.shape)[37:67]
     visible = jax.random.bernoulli(jax.random.key(4), 0.5, x.shape).astype(jnp.float32)
     got = family.logits_given(SMALL, variables, x, visible)
@@ -162,7 +162,7 @@ def test_given_logits_are_the_network_and_ignore_what_is_hidden():
 
 
 def test_completions_follow_the_exact_conditional_along_their_order():
-    variables = far_variables(family, SMALL)
+    variables = random_variables(family, SMALL)
     hidden = [1, 4, 6]
     visible = np.ones(9, np.float32)
     visible[hidden] = 0
@@ -211,7 +211,7 @@ def test_an_ensemble_begins_with_the_orders_of_a_smaller_one():
 
 def test_the_figure_of_a_run_is_the_ensemble_or_the_mean_over_orders():
     config = dataclasses.replace(SMALL, orders=4, validation_orders=2)
-    variables = far_variables(family, config)
+    variables = random_variables(family, config)
     x, key = np.asarray(all_images(config.shape)[:40]), jax.random.key(0)
     along = np.asarray(family.log_probs(config, variables, jnp.asarray(x)))
     mean = dataclasses.replace(config, report="mean")

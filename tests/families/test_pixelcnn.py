@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from support.helpers import filled, jitted, same_by_all
+from support.helpers import jitted, random_arrays, sample_by_all_methods
 
 from genjax import evals, families
 from genjax.core import draw_noise, draw_parallel, draw_values
@@ -22,7 +22,7 @@ TINY = pixelcnn.tiny()
 def made(network="gated", seed=1, scale=0.7, **settings):
     """A Config without dropout and variables away from where they begin."""
     config = dataclasses.replace(TINY, network=network, dropout=0.0, features=6, head=6, **settings)
-    return config, filled(lambda key: pixelcnn.init(config, key), scale=scale, seed=seed)
+    return config, random_arrays(lambda key: pixelcnn.init(config, key), scale=scale, seed=seed)
 
 
 def every_image(config):
@@ -105,12 +105,12 @@ def test_three_ways_to_draw_make_the_same_images(network, shape, levels, kernel)
     sizes = {"shape": shape, "levels": levels, "kernel": kernel, "first": kernel}
     config, variables = made(network, **sizes, classes=2)
     label = jnp.arange(12) % 2
-    x = same_by_all(pixelcnn, config, variables, label)
+    x = sample_by_all_methods(pixelcnn, config, variables, label)
     assert set(np.unique(x)) == set(range(levels))
     # And from a beginning that ends within a row and, where there are channels, within a pixel.
     known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(shape)
     image = jax.random.randint(jax.random.key(5), x.shape, 0, levels).astype(jnp.float32)
-    ended = same_by_all(pixelcnn, config, variables, label, given=(image, known))
+    ended = sample_by_all_methods(pixelcnn, config, variables, label, given=(image, known))
     np.testing.assert_array_equal(ended[:, known], image[:, known])
 
 
@@ -231,7 +231,7 @@ def test_what_is_given_must_fit():
 def test_there_are_no_samples_of_a_class_that_there_is_not(name):
     family = families.get(name)
     config = dataclasses.replace(family.tiny(), classes=3)
-    variables = filled(lambda key: family.init(config, key))
+    variables = random_arrays(lambda key: family.init(config, key))
 
     def draw(label):
         return family.sample(config, variables, jax.random.key(0), 2, label=label)
@@ -267,7 +267,7 @@ def test_in_bfloat16(name):
     more = {"halvings": 1} if name == "pixelcnn_pp" else {"head": 6}
     config = dataclasses.replace(family.tiny(), **shape, **more)
     half = dataclasses.replace(config, dtype="bfloat16")
-    variables = filled(lambda key: family.init(config, key), scale=0.3)
+    variables = random_arrays(lambda key: family.init(config, key), scale=0.3)
     x = jax.random.randint(jax.random.key(0), (6, 2, 3, 3), 0, 5).astype(jnp.float32)
     exact, near = (jitted(family, "log_prob", c)(variables, x) for c in (config, half))
     assert near.dtype == jnp.float32
@@ -288,7 +288,7 @@ def test_in_bfloat16(name):
 def test_dropout_is_in_the_loss_only(name, settings):
     family = families.get(name)
     config = dataclasses.replace(family.tiny(), dropout=0.0, **settings)
-    variables = filled(lambda key: family.init(config, key), scale=0.7)
+    variables = random_arrays(lambda key: family.init(config, key), scale=0.7)
     thinned = dataclasses.replace(config, dropout=0.5)
     x = jnp.ones((64, *config.shape))
     exact = -jitted(family, "log_prob", config)(variables, x)

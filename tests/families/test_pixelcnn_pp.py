@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from scipy import stats
-from support.helpers import equations, filled, jitted, same_by_all
+from support.helpers import equations, jitted, random_arrays, sample_by_all_methods
 
 from genjax import evals
 from genjax.core import init_state, make_step
@@ -29,7 +29,7 @@ TINY = dataclasses.replace(pixelcnn_pp.tiny(), halvings=1, dropout=0.0)
 
 def made(seed=1, scale=0.5, **settings):
     config = dataclasses.replace(TINY, **settings)
-    return config, filled(lambda key: pixelcnn_pp.init(config, key), scale=scale, seed=seed)
+    return config, random_arrays(lambda key: pixelcnn_pp.init(config, key), scale=scale, seed=seed)
 
 
 def every_image(shape, levels):
@@ -118,12 +118,12 @@ def test_three_ways_to_draw_make_the_same_images(shape, levels):
     halvings = 2 if shape[2] == 1 else 1
     config, variables = made(shape=shape, levels=levels, classes=2, components=3, halvings=halvings)
     label = jnp.arange(10) % 2
-    x = same_by_all(pixelcnn_pp, config, variables, label)
+    x = sample_by_all_methods(pixelcnn_pp, config, variables, label)
     assert len(np.unique(x)) > 2
     # And from a beginning that ends within a row and, where there are channels, within a pixel.
     known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(shape)
     image = jax.random.randint(jax.random.key(5), x.shape, 0, levels).astype(jnp.float32)
-    ended = same_by_all(pixelcnn_pp, config, variables, label, given=(image, known))
+    ended = sample_by_all_methods(pixelcnn_pp, config, variables, label, given=(image, known))
     np.testing.assert_array_equal(ended[:, known], image[:, known])
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from support.helpers import equations, filled, jitted, same_by_all
+from support.helpers import equations, jitted, random_arrays, sample_by_all_methods
 
 from genjax import evals
 from genjax.families import pixelrnn
@@ -30,7 +30,7 @@ TINY = pixelrnn.tiny()
 
 def made(network="diagonal", seed=1, scale=0.6, **settings):
     config = dataclasses.replace(TINY, network=network, features=6, head=6, **settings)
-    return config, filled(lambda key: pixelrnn.init(config, key), scale=scale, seed=seed)
+    return config, random_arrays(lambda key: pixelrnn.init(config, key), scale=scale, seed=seed)
 
 
 def every_image(shape, levels):
@@ -67,7 +67,9 @@ def masked_gates(p, x, width, channels, features):
 def layer(module, seed):
     x = np.random.default_rng(seed).normal(size=(1, 3, 4, 4))
     made = module(tuple(groups(4, 2)), 4, 2)
-    variables = filled(lambda key: made.init(key, jnp.zeros((1, 3, 4, 4)), jnp.zeros((1, 1, 1, 1))))
+    variables = random_arrays(
+        lambda key: made.init(key, jnp.zeros((1, 3, 4, 4)), jnp.zeros((1, 1, 1, 1)))
+    )
     got = made.apply(variables, jnp.asarray(x, jnp.float32), jnp.zeros((1, 1, 1, 1)))
     return x[0], variables["params"], np.asarray(got)[0]
 
@@ -227,7 +229,7 @@ def test_every_layer_of_the_large_scale_hears_what_lies_ahead_in_the_small_image
 def test_no_logit_sees_a_later_value(network, levels):
     config, variables = made(network, shape=(3, 3, 3), levels=levels)
     config = dataclasses.replace(config, features=18, head=18)  # some unit of a group is on
-    variables = filled(lambda key: pixelrnn.init(config, key), scale=0.3)
+    variables = random_arrays(lambda key: pixelrnn.init(config, key), scale=0.3)
     x = jax.random.uniform(jax.random.key(0), (6, *config.shape)) * (levels - 1)
 
     def of(x):
@@ -272,13 +274,15 @@ def test_the_row_lstm_sees_a_triangle():
 def test_three_ways_to_draw_make_the_same_images(network, settings):
     config, variables = made(network, classes=2, **settings)
     label = jnp.arange(10) % 2
-    x = same_by_all(pixelrnn, config, variables, label)
+    x = sample_by_all_methods(pixelrnn, config, variables, label)
     assert len(np.unique(x)) == config.levels
     # And from a beginning that ends within a row and, where there are channels, within a pixel.
     known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(config.shape)
     image = jax.random.randint(jax.random.key(5), x.shape, 0, config.levels).astype(jnp.float32)
     small = pixelrnn.shrunk(config, image) if config.factor > 1 else None
-    ended = same_by_all(pixelrnn, config, variables, label, given=(image, known), small=small)
+    ended = sample_by_all_methods(
+        pixelrnn, config, variables, label, given=(image, known), small=small
+    )
     np.testing.assert_array_equal(ended[:, known], image[:, known])
     assert (ended[:, ~known] != x[:, ~known]).any()
 

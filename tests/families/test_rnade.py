@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
-from support.helpers import far_variables, jitted
+from support.helpers import jitted, random_variables
 
 from genjax.families import rnade
 
@@ -21,7 +21,7 @@ def moved(config, seed=5):
 
     Small W: exp of a sum that grows with x, which is drawn with that scale, soon overflows.
     """
-    params = far_variables(rnade, config, seed)["params"]
+    params = random_variables(rnade, config, seed)["params"]
     params = {**params, "W": 0.3 * params["W"]}
     narrow = jnp.asarray([1.0, 1.0, 0.2])[None, None, :, None]
     return {"params": {**params, "V": params["V"] * narrow * 0.5, "b": params["b"] * narrow[0]}}
@@ -49,7 +49,7 @@ def test_it_integrates_to_one_in_one_and_two_dimensions(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_equals_the_recursion_of_the_paper(kind):
     config = dataclasses.replace(SMALL, kind=kind, min_log_scale=-2.0)
-    variables = far_variables(rnade, config)
+    variables = random_variables(rnade, config)
     p = {k: np.asarray(v, np.float64) for k, v in variables["params"].items()}
     x = np.random.default_rng(0).normal(size=(6, 5))
     want = np.zeros(6)
@@ -130,7 +130,7 @@ def test_moments_of_samples_are_those_of_the_first_mixture(kind):
 def test_a_repeated_value_has_a_finite_density():
     """Maximum likelihood would send the scale of a constant column to 0."""
     config = dataclasses.replace(SMALL, min_log_scale=-3.0)
-    variables = far_variables(rnade, config)
+    variables = random_variables(rnade, config)
     params = variables["params"]
     narrow = {**params, "b": params["b"].at[:, 2].set(-1e9)}
     x = jnp.zeros((1, 5))

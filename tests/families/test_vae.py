@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate
-from support.helpers import all_images, far_variables
+from support.helpers import all_images, random_variables
 
 from genjax.families import vae
 
@@ -16,7 +16,7 @@ CONFIG = vae.tiny()
 
 @pytest.fixture(scope="module")
 def variables():
-    return far_variables(vae, CONFIG)
+    return random_variables(vae, CONFIG)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.helpers import filled
+from support.helpers import random_arrays
 
 from genjax.nn import Flow, FlowStep, invert_flow
 
@@ -23,7 +23,7 @@ def inputs():
 def test_log_determinant_is_that_of_the_dense_jacobian(inputs, with_context):
     z, context = inputs
     context = context if with_context else None
-    params = filled(FLOW.init, z, context)["params"]
+    params = random_arrays(FLOW.init, z, context)["params"]
 
     def one(z, context):
         given = None if context is None else context[None]
@@ -43,7 +43,7 @@ def test_log_determinant_is_that_of_the_dense_jacobian(inputs, with_context):
 def test_a_step_is_triangular_with_the_gate_on_its_diagonal(inputs, reverse):
     z, context = inputs
     step = FlowStep((8, 7), reverse)
-    params = filled(step.init, z, context)["params"]
+    params = random_arrays(step.init, z, context)["params"]
     apply = lambda z, c: step.apply({"params": params}, z[None], c[None])  # noqa: E731
     derivative = jax.jit(jax.vmap(jax.jacfwd(lambda z, c: apply(z, c)[0][0])))
     jacobian = np.asarray(derivative(z, context))
@@ -61,7 +61,7 @@ def test_the_context_reaches_every_unit_the_first_too(inputs):
     """Units of degree 0 see nothing but the context; without them the first z is x's no more."""
     z, context = inputs
     step = FlowStep((8, 7))
-    params = filled(step.init, z, context)["params"]
+    params = random_arrays(step.init, z, context)["params"]
     one = lambda c: step.apply({"params": params}, z[:1], c[None])[0][0]  # noqa: E731
     jacobian = np.abs(np.asarray(jax.jit(jax.jacfwd(one))(context[0])))  # [Z, C]
     assert (jacobian.max(axis=1) > 0).all()
@@ -80,7 +80,7 @@ def test_it_begins_near_the_identity(inputs):
 
 def test_the_inverse_takes_it_back(inputs):
     z, context = inputs
-    params = filled(FLOW.init, z, context)["params"]
+    params = random_arrays(FLOW.init, z, context)["params"]
     u, _ = jax.jit(FLOW.apply)({"params": params}, z, context)
     back = jax.jit(lambda u: invert_flow(FLOW, params, u, context))(u)
     np.testing.assert_allclose(back, z, rtol=1e-3, atol=1e-3)
@@ -91,7 +91,7 @@ def test_units_that_cannot_be_found_leave_those_before_them_alone(inputs):
     """A shut gate loses its unit; iterating all units at once turns the whole z into NaN."""
     z, _ = inputs
     flow = Flow(1, (8, 7))
-    params = filled(flow.init, z, scale=8.0)["params"]
+    params = random_arrays(flow.init, z, scale=8.0)["params"]
     open_first = params["step_0"]["out"]["bias"].at[SIZE].set(0.0)
     params["step_0"]["out"]["bias"] = open_first
     u, log_det = flow.apply({"params": params}, z)
@@ -103,7 +103,7 @@ def test_units_that_cannot_be_found_leave_those_before_them_alone(inputs):
 def test_bfloat16_is_for_the_hidden_layers_only(inputs):
     z, context = inputs
     flow = Flow(2, (64,), jnp.bfloat16)
-    params = filled(flow.init, z, context, scale=0.1)["params"]
+    params = random_arrays(flow.init, z, context, scale=0.1)["params"]
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     out, log_det = jax.jit(flow.apply)({"params": params}, z, context)
     assert (out.dtype, log_det.dtype) == (jnp.float32, jnp.float32)
@@ -117,7 +117,7 @@ def test_a_narrow_flow_still_hears_of_late_latents(hidden, context):
     """Fewer units than latents are spread over them, and do not all look at the first few."""
     module, z = FlowStep(hidden), jnp.ones((1, 8))
     given = (z, jnp.ones((1, 2))) if context else (z,)
-    v = filled(lambda key: module.init(key, *given), scale=0.5)
+    v = random_arrays(lambda key: module.init(key, *given), scale=0.5)
     dense = np.asarray(jax.jacfwd(lambda z: module.apply(v, z, *given[1:])[0])(z)[0, :, 0])
     heard = np.abs(dense) > 1e-9
     assert not np.triu(dense, 1).any()

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.helpers import filled
+from support.helpers import random_arrays
 
 from genjax.families import dcgan
 from genjax.nn import NormlessDown, NormlessUp, ResidualDown, ResidualUp
@@ -36,7 +36,7 @@ def relu(x):
 def test_up_is_wgan_gps_generator():
     """x + conv(relu(norm(conv(up(relu(norm(x))))))), and a 1x1 convolution on the way round."""
     module, z = ResidualUp((8, 8, 2), (5, 4)), OURS.normal(size=(3, 6)).astype(np.float32)
-    variables = filled(lambda key: module.init(key, jnp.zeros((1, 6))), scale=0.5)
+    variables = random_arrays(lambda key: module.init(key, jnp.zeros((1, 6))), scale=0.5)
     p, stats = variables["params"], variables["batch_stats"]
     stats = jax.tree.map(lambda s: jnp.abs(s) + 0.5, stats)
 
@@ -59,7 +59,7 @@ def test_up_is_wgan_gps_generator():
 def test_down_is_wgan_gps_critic():
     """All blocks but the last two halve; the first has no ReLU before it, and halves first."""
     module, x = ResidualDown((3, 4, 4, 4)), OURS.normal(size=(2, 8, 8, 2)).astype(np.float32)
-    p = filled(lambda key: module.init(key, jnp.zeros((1, 8, 8, 2))), scale=0.5)["params"]
+    p = random_arrays(lambda key: module.init(key, jnp.zeros((1, 8, 8, 2))), scale=0.5)["params"]
     maps = []
     y = half(conv(relu(conv(x, p["Conv_0"])), p["Conv_1"]))
     maps.append(conv(half(x), p["Conv_2"]) + y)
@@ -86,7 +86,7 @@ def test_the_last_map_is_averaged_or_with_spectral_norms_added_up(norm, pool):
         discriminator_widths=(3, 4, 4),
         discriminator_norm=norm,
     )
-    variables = filled(lambda key: dcgan.init(config, key), scale=0.5)
+    variables = random_arrays(lambda key: dcgan.init(config, key), scale=0.5)
     own = {c: variables[c]["discriminator"] for c in variables if "discriminator" in variables[c]}
     x = jnp.asarray(OURS.normal(size=(3, 8, 8, 1)), jnp.float32)
     logits, maps = dcgan.Discriminator(config).apply(own, x)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import signal
-from support.helpers import filled
+from support.helpers import random_arrays
 
 from genjax.nn import ResidualBlock, ResNetDecoder, ResNetEncoder
 
@@ -34,7 +34,7 @@ def convolve(params, x, stride=1):
 def test_a_block_is_two_convolutions_around_a_shortcut(halve):
     x = np.random.default_rng(0).normal(size=(1, 5, 4, 3))
     block = ResidualBlock(3, halve=halve)
-    variables = filled(block.init, jnp.zeros((1, 5, 4, 3)))
+    variables = random_arrays(block.init, jnp.zeros((1, 5, 4, 3)))
     p = variables["params"]
     stride = 2 if halve else 1
     h = convolve(p["conv_1"], elu(convolve(p["conv_0"], elu(x[0]), stride)))
@@ -51,7 +51,7 @@ def test_a_block_is_two_convolutions_around_a_shortcut(halve):
 def test_a_growing_block_repeats_pixels_and_cuts_to_size():
     block = ResidualBlock(2, size=(5, 6))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 3, 2)), jnp.float32)
-    still = jax.tree.map(jnp.zeros_like, filled(block.init, x))  # the shortcut alone
+    still = jax.tree.map(jnp.zeros_like, random_arrays(block.init, x))  # the shortcut alone
     want = np.repeat(np.repeat(np.asarray(x), 2, 1), 2, 2)[:, :5, :6]
     np.testing.assert_array_equal(block.apply(still, x), want)
 
@@ -80,11 +80,11 @@ def test_every_pixel_counts_in_and_out():
     encoder = ResNetEncoder((3, 4), 1, (6,), 7)
     decoder = ResNetDecoder(shape[:2], (3, 4), 1, (6,), 1)
     x = jnp.eye(36)[:, :35].reshape(36, *shape)  # one pixel each, and none
-    first = filled(encoder.init, x)
+    first = random_arrays(encoder.init, x)
     seen = np.asarray(jax.jit(encoder.apply)(first, x))
     assert (np.abs(seen[:35] - seen[35:]).max(axis=1) > 1e-4).all()
     z = jnp.array([[0.0] * 7, [1.0] * 7])
-    second = filled(decoder.init, z)
+    second = random_arrays(decoder.init, z)
     made = np.asarray(jax.jit(decoder.apply)(second, z))
     assert (np.abs(made[0] - made[1]) > 1e-4).all()
 
@@ -92,14 +92,14 @@ def test_every_pixel_counts_in_and_out():
 def test_the_condition_joins_the_dense_layers():
     x, labels = jnp.ones((2, 4, 4, 1)), jnp.eye(2)
     encoder = ResNetEncoder((3,), 1, (6,), 2)
-    variables = filled(encoder.init, x, labels)
+    variables = random_arrays(encoder.init, x, labels)
     one, other = jax.jit(encoder.apply)(variables, x, labels)
     assert float(jnp.abs(one - other).max()) > 1e-2
 
 
 def test_bfloat16_is_for_the_hidden_layers_only():
     decoder = ResNetDecoder((4, 4), (3, 4), 1, (6,), 1, jnp.bfloat16)
-    variables = filled(decoder.init, jnp.ones((2, 3)))
+    variables = random_arrays(decoder.init, jnp.ones((2, 3)))
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     out, state = decoder.apply(
         variables,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import PartitionSpec
-from support.helpers import NAMES, PMAPPED, loss_names, make_batch, make_state, single
+from support.helpers import NAMES, PMAP_FAMILIES, critic_batch, loss_names, make_batch, make_state
 
 from genjax import evals, families
 from genjax.core import init_state, make_step, with_ema
@@ -33,7 +33,7 @@ def main() -> None:
         config = family.tiny()
         state = make_state(family, config, ema=True)
         whole = make_batch(family, config, 16)
-        batch = single(whole, config)
+        batch = critic_batch(whole, config)
         out[name] = {"losses": {}, "steps": {}}
         for loss in loss_names(family):
             out[name]["losses"][loss] = losses(family, config, state.variables, batch, loss)
@@ -63,7 +63,7 @@ def losses(family, config, variables, batch, loss):
 
     # What both must equal: the same function on each part by itself.
     each = jax.jit(jax.vmap(lambda part: function(variables, part, key)[0].mean()))(parts)
-    if family.__name__.rsplit(".", 1)[-1] in PMAPPED:
+    if family.__name__.rsplit(".", 1)[-1] in PMAP_FAMILIES:
         in_pmap = jax.pmap(local_mean, axis_name="data", in_axes=(None, 0))(variables, parts)
         found["pmap"] = [float(in_pmap[0]), float(each.mean())]
     found["shard_map"] = [float(in_shard_map), float(each.mean())]
@@ -130,7 +130,7 @@ def evaluated():
     family = families.get("nade")
     config = family.tiny()
     state = make_state(family, config)
-    x = np.asarray(single(make_batch(family, config, 16), config)["x"])[:13]
+    x = np.asarray(critic_batch(make_batch(family, config, 16), config)["x"])[:13]
     found = []
     for count in (1, 8):
         sharding = batch_sharding(make_mesh(jax.devices()[:count]))

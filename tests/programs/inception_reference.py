@@ -1,9 +1,9 @@
-"""`inception_reference.py [OUT]`: activations of the Inception network by PyTorch, in float64.
+"""`inception_reference.py [OUT]`: writes activations of the Inception network in PyTorch, float64.
 
-The reference is torchvision's own `inception_v3` (1008 classes, no auxiliary head), whose forward
-pass is left as it is but for what FID's network does otherwise: averages at the border leave the
-padding out, and the last block takes a maximum. Needs torch and torchvision; `reference.npz` beside
-the test was written by this program with torch 2.13.0 and torchvision 0.28.0.
+The reference is torchvision's `inception_v3` (1008 classes, no auxiliary head) with the pooling of
+FID's network: averages exclude the padding, and the last block takes a maximum. Needs torch and
+torchvision; `tests/evals/inception/reference.npz` was written with torch 2.13.0 and torchvision
+0.28.0.
 """
 
 import pathlib
@@ -17,11 +17,11 @@ import torchvision
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from support.inception_numbers import STAGES, pictures, random_tensors, summary
+from support.inception_numbers import STAGES, images, random_tensors, summary
 
 
 class Pooling(types.SimpleNamespace):
-    """torch.nn.functional as torchvision's blocks see it, with FID's pooling."""
+    """torch.nn.functional with FID's pooling, for torchvision's blocks."""
 
     maximum = False
 
@@ -35,7 +35,7 @@ class Pooling(types.SimpleNamespace):
 
 
 def network():
-    """The network in float64 with the shared random weights."""
+    """Returns the network in float64 with the shared random weights."""
     model = torchvision.models.inception_v3(
         num_classes=1008, aux_logits=False, weights=None, init_weights=False
     )
@@ -47,14 +47,14 @@ def network():
 
 
 def activations(model, x):
-    """Every stage `[B, H, W, C]`, the features and the logits, of `[B, H, W, 3]` in [0, 1]."""
-    pooling, found = Pooling(), {}
+    """Returns every stage `[B, H, W, C]`, features and logits of `[B, H, W, 3]` in [0, 1]."""
+    pooling, outputs = Pooling(), {}
     inception = torchvision.models.inception
-    usual, inception.F = inception.F, pooling
+    original, inception.F = inception.F, pooling
 
-    def keep(name):
+    def record(name):
         def hook(module, inputs, output):
-            found[name] = output.permute(0, 2, 3, 1).numpy()
+            outputs[name] = output.permute(0, 2, 3, 1).numpy()
 
         return hook
 
@@ -64,12 +64,12 @@ def activations(model, x):
     def end(module, inputs, output):
         pooling.maximum = False
 
-    hooks = [getattr(model, name).register_forward_hook(keep(name)) for name in STAGES]
+    hooks = [getattr(model, name).register_forward_hook(record(name)) for name in STAGES]
     hooks.append(model.Mixed_7c.register_forward_pre_hook(begin))
     hooks.append(model.Mixed_7c.register_forward_hook(end))
     hooks.append(
         model.avgpool.register_forward_hook(
-            lambda module, inputs, output: found.update(features=output.flatten(1).numpy())
+            lambda module, inputs, output: outputs.update(features=output.flatten(1).numpy())
         )
     )
     try:
@@ -77,22 +77,22 @@ def activations(model, x):
             images = torch.from_numpy(np.float64(x)).permute(0, 3, 1, 2)
             images = F.interpolate(images, (299, 299), mode="bilinear", align_corners=False)
             images = 2 * images - 1
-            found["prepared"] = images.permute(0, 2, 3, 1).numpy()
-            found["logits"] = model(images).numpy()
+            outputs["prepared"] = images.permute(0, 2, 3, 1).numpy()
+            outputs["logits"] = model(images).numpy()
     finally:
-        inception.F = usual
+        inception.F = original
         for hook in hooks:
             hook.remove()
-    return found
+    return outputs
 
 
 def main(out):
-    """Write the summaries of all stages, and features and logits whole."""
-    found = activations(network(), pictures())
-    kept = {name: found[name].astype(np.float32) for name in ("features", "logits")}
+    """Writes summaries of all stages, and the whole features and logits."""
+    outputs = activations(network(), images())
+    arrays = {name: outputs[name].astype(np.float32) for name in ("features", "logits")}
     for name in ("prepared", *STAGES):
-        kept |= {f"{name}/{k}": np.float32(v) for k, v in summary(found[name]).items()}
-    np.savez_compressed(out, allow_pickle=False, **kept)
+        arrays |= {f"{name}/{k}": np.float32(v) for k, v in summary(outputs[name]).items()}
+    np.savez_compressed(out, allow_pickle=False, **arrays)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What several test files need: tiny cases of every family, and exhaustive checks of a density."""
+"""Helpers of several test files: small cases of every family, and exhaustive checks of densities."""
 
 import dataclasses
 import functools
@@ -24,34 +24,34 @@ from genjax.families import FAMILIES
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = sorted(FAMILIES)
-# One of a kind: JAX makes its pmap of shard_map, inside of which every family's losses are run.
-PMAPPED = ("dcgan", "gan", "nade", "pixelcnn", "vae")
+# One family of each kind: JAX implements pmap by shard_map, which all families are tested with.
+PMAP_FAMILIES = ("dcgan", "gan", "nade", "pixelcnn", "vae")
 
 
 def traits_of(name: str) -> Any:
-    """Traits of a family's smallest Config."""
+    """Returns the traits of a family's smallest Config."""
     family = families.get(name)
     return family.traits(family.tiny())
 
 
-def exact_binary() -> list[str]:
-    """Families whose probabilities of all images can be added up."""
+def exact_binary_families() -> list[str]:
+    """Returns the families whose probabilities sum to 1 over all binary images."""
     traits = {name: traits_of(name) for name in NAMES}
     return [n for n, t in traits.items() if t.data == "binary" and t.density == "exact"]
 
 
-def descended() -> list[str]:
-    """Families fitted by gradient."""
+def gradient_families() -> list[str]:
+    """Returns the families trained by gradient."""
     return [n for n in NAMES if traits_of(n).fit == "gradient"]
 
 
-def two_players() -> list[str]:
-    """Families of two networks, trained against each other."""
+def adversarial_families() -> list[str]:
+    """Returns the families with several networks trained against each other."""
     return [n for n in NAMES if hasattr(families.get(n), "make_steps")]
 
 
 def loss_names(family: Any) -> list[str]:
-    """`loss`, or one a network."""
+    """Returns the names of a family's loss functions."""
     return ["loss"] if hasattr(family, "loss") else ["discriminator_loss", "generator_loss"]
 
 
@@ -65,21 +65,21 @@ def make_optimizer(family: Any, learning_rate: float = 1e-2) -> Any:
 
 @functools.lru_cache
 def state_builder(family: Any, config: Any, ema: bool = False) -> Any:
-    """`build(key) -> State`, compiled once for all tests of a family."""
+    """Returns `build(key) -> State`, compiled once for all tests of a family."""
     optimizer = make_optimizer(family)
     return jax.jit(lambda key: init_state(family, config, optimizer, key, ema=ema))
 
 
 @functools.lru_cache
 def compiled_step(family: Any, config: Any) -> Any:
-    """The family's step, compiled once for all tests that only need it to run."""
+    """Returns the family's train step, compiled once for all tests that only run it."""
     return jax.jit(make_step(family, config, make_optimizer(family)), donate_argnums=0)
 
 
 def jitted(family: Any, name: str, config: Any) -> Any:
-    """A family's function of (variables, ...), compiled: op by op takes several times as long.
+    """Compiles a family's function of (variables, ...), which is faster than op by op.
 
-    Traced anew each time, so that a test may break the family between two calls.
+    It is traced on every call, so that a test can patch the family between two calls.
     """
     return jax.jit(functools.partial(getattr(family, name), config))
 
@@ -89,8 +89,8 @@ def make_state(family: Any, config: Any, seed: int = 0, ema: bool = False) -> An
 
 
 def make_batch(family: Any, config: Any, size: int = 16, seed: int = 1) -> dict[str, jax.Array]:
-    """A batch as the spec says: normal numbers for real data, else zeros and ones, which are valid
-    for binary data and for images alike."""
+    """Returns a random batch of the family's spec: normal for real data, else 0 and 1, which are
+    valid for binary data and for images."""
     out = {}
     for i, (name, spec) in enumerate(family.batch_spec(config, size).items()):
         key = jax.random.fold_in(jax.random.key(seed), i)
@@ -101,15 +101,15 @@ def make_batch(family: Any, config: Any, size: int = 16, seed: int = 1) -> dict[
     return out
 
 
-def single(batch: Any, config: Any) -> Any:
-    """The batch of one critic step: what a loss takes."""
+def critic_batch(batch: Any, config: Any) -> Any:
+    """Returns the batch of one critic step, as a loss takes it."""
     if getattr(config, "critic_steps", 1) == 1:
         return batch
     return jax.tree.map(lambda a: a[0], batch)
 
 
-def far_variables(family: Any, config: Any, seed: int = 5) -> Any:
-    """Parameters well away from initialisation; lopsided counts in every table."""
+def random_variables(family: Any, config: Any, seed: int = 5) -> Any:
+    """Returns variables far from initialisation, with unequal counts in every table."""
     variables = jax.jit(lambda key: family.init(config, key))(jax.random.key(seed))
     if family.traits(config).fit == "counting":
         rng = np.random.default_rng(seed)
@@ -119,14 +119,14 @@ def far_variables(family: Any, config: Any, seed: int = 5) -> Any:
         return {**variables, "buffers": buffers}
     leaves, treedef = jax.tree.flatten(variables["params"])
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    moved = [p + jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    return {**variables, "params": jax.tree.unflatten(treedef, moved)}
+    noisy = [p + jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    return {**variables, "params": jax.tree.unflatten(treedef, noisy)}
 
 
-def filled(make: Any, *inputs: Any, scale: float = 0.4, seed: int = 1) -> Any:
-    """What `make(key, *inputs)` gives, with normal numbers of NumPy's making in its float leaves.
+def random_arrays(make: Any, *inputs: Any, scale: float = 0.4, seed: int = 1) -> Any:
+    """Returns the tree of `make(key, *inputs)` with its float leaves drawn from a normal by NumPy.
 
-    Compiling an initialiser, and all the more running it op by op, takes longer than most tests.
+    Compiling an initialiser takes longer than most tests.
     """
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(make, jax.random.key(0), *inputs)
@@ -141,33 +141,33 @@ def filled(make: Any, *inputs: Any, scale: float = 0.4, seed: int = 1) -> Any:
 
 
 def single_order(config: Any) -> Any:
-    """The same parameters under one order: of an ensemble of masks, its first member.
+    """Returns the Config with the first of several masks alone.
 
-    An average over masks is a density without conditionals; `order` and `logits` are a member's.
+    A mixture over masks has no conditionals; `order` and `logits` are those of one mask.
     """
     return dataclasses.replace(config, masks=1) if getattr(config, "masks", 1) > 1 else config
 
 
 def all_images(shape: tuple[int, ...]) -> jax.Array:
-    """Every binary image: `[2^D, *shape]`."""
+    """Returns every binary image, `[2^D, *shape]`."""
     bits = list(itertools.product([0.0, 1.0], repeat=math.prod(shape)))
     return jnp.asarray(bits, jnp.float32).reshape(-1, *shape)
 
 
 def total_probability(family: Any, config: Any, variables: Any) -> float:
-    """Sum of p(x) over every image, in float64."""
+    """Returns the sum of p(x) over all binary images, in float64."""
     log_p = jitted(family, "log_prob", config)(variables, all_images(config.shape))
     return float(np.exp(np.asarray(log_p, np.float64)).sum())
 
 
-def leaks(family: Any, config: Any, variables: Any) -> list[tuple[int, int]]:
-    """(i, j): the logit of the i-th pixel in order changes with the j-th, and j >= i.
+def causality_violations(family: Any, config: Any, variables: Any) -> list[tuple[int, int]]:
+    """Returns all (i, j >= i) where the i-th logit in order depends on the j-th pixel.
 
-    Every image is flipped in every pixel, so nothing that depends on a pixel can hide from it.
+    Exhaustive: every pixel of every image is flipped.
     """
     x = all_images(config.shape)
     order = np.asarray(family.order(config))
-    found = []
+    violations = []
     logits = jitted(family, "logits", config)
     base = np.asarray(logits(variables, x)).reshape(len(x), -1)[:, order]
     for j, pixel in enumerate(order):
@@ -175,12 +175,12 @@ def leaks(family: Any, config: Any, variables: Any) -> list[tuple[int, int]]:
         flipped[:, pixel] = 1 - flipped[:, pixel]
         other = logits(variables, jnp.asarray(flipped.reshape(x.shape)))
         changed = np.abs(np.asarray(other).reshape(len(x), -1)[:, order] - base).max(0) > 1e-6
-        found += [(i, j) for i in np.flatnonzero(changed) if j >= i]
-    return found
+        violations += [(i, j) for i in np.flatnonzero(changed) if j >= i]
+    return violations
 
 
-def jacobian_leaks(family: Any, config: Any, variables: Any) -> list[tuple[int, int]]:
-    """The same of the logits' Jacobian, at real-valued inputs."""
+def jacobian_violations(family: Any, config: Any, variables: Any) -> list[tuple[int, int]]:
+    """Returns the same by the Jacobian of the logits at real inputs."""
     order = np.asarray(family.order(config))
     x = jax.random.uniform(jax.random.key(3), (4, *config.shape))
 
@@ -193,37 +193,37 @@ def jacobian_leaks(family: Any, config: Any, variables: Any) -> list[tuple[int, 
 
 
 def sample_p_value(family: Any, config: Any, variables: Any, n: int = 50_000) -> float:
-    """Chi-squared test of the frequencies of `n` samples against the exact probabilities."""
+    """Returns the p-value of a chi-squared test of n samples against the exact probabilities."""
     draw = jax.jit(lambda v, k: family.sample(config, v, k, n))
     samples = np.asarray(draw(variables, jax.random.key(11))).reshape(n, -1)
     index = samples.astype(int) @ (2 ** np.arange(samples.shape[1])[::-1])
-    seen = np.bincount(index, minlength=2 ** samples.shape[1]).astype(np.float64)
+    counts = np.bincount(index, minlength=2 ** samples.shape[1]).astype(np.float64)
     log_p = jitted(family, "log_prob", config)(variables, all_images(config.shape))
     expected = np.exp(np.asarray(log_p, np.float64)) * n
-    # Cells too rare for the approximation are pooled into one.
+    # Cells with fewer than 5 expected samples are merged, as the approximation requires.
     rare = expected < 5
-    seen = np.append(seen[~rare], seen[rare].sum())
+    counts = np.append(counts[~rare], counts[rare].sum())
     expected = np.append(expected[~rare], expected[rare].sum())
     if expected[-1] < 5:
-        seen[-2:], expected[-2:] = [seen[-2:].sum(), 0], [expected[-2:].sum(), 0]
-        seen, expected = seen[:-1], expected[:-1]
-    statistic = ((seen - expected) ** 2 / expected).sum()
+        counts[-2:], expected[-2:] = [counts[-2:].sum(), 0], [expected[-2:].sum(), 0]
+        counts, expected = counts[:-1], expected[:-1]
+    statistic = ((counts - expected) ** 2 / expected).sum()
     return float(stats.chi2.sf(statistic, len(expected) - 1))
 
 
 def environment(devices: int = 1, **more: str) -> dict[str, str]:
-    """What a fresh process of the tests needs: the paths, and so many virtual CPU devices."""
-    found = dict(os.environ, JAX_PLATFORMS="cpu", **more)
-    found["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    """Returns the environment of a test's subprocess: import paths and virtual CPU devices."""
+    env = dict(os.environ, JAX_PLATFORMS="cpu", **more)
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     count = f"--xla_force_host_platform_device_count={devices}"
-    found["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}".strip()
-    return found
+    env["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}".strip()
+    return env
 
 
 def run_program(
     name: str, *arguments: str, devices: int = 1, check: bool = True, timeout: int = 600
 ) -> subprocess.CompletedProcess:
-    """A file of tests/programs in a fresh process, on so many virtual CPU devices."""
+    """Runs a file of tests/programs in a new process with virtual CPU devices."""
     return run_python(
         str(ROOT / "tests" / "programs" / name),
         *arguments,
@@ -233,17 +233,19 @@ def run_program(
     )
 
 
-def run_two(name: str, *arguments: str) -> list[str]:
-    """Two processes of a file of tests/programs, four devices each; the last line of each.
+def run_two_processes(name: str, *arguments: str) -> list[str]:
+    """Runs a file of tests/programs as two processes of four devices each.
 
-    The program is given the arguments with a free port for `PORT`, and its own number, 0 or 1,
-    for `PROCESS`.
+    In the arguments `PORT` is replaced by a free port, and `PROCESS` by the process's number.
+
+    Returns:
+      the last line that each process prints.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     program = str(ROOT / "tests" / "programs" / name)
-    both = [
+    processes = [
         subprocess.Popen(
             [
                 sys.executable,
@@ -258,19 +260,19 @@ def run_two(name: str, *arguments: str) -> list[str]:
         for i in range(2)
     ]
     try:
-        said = [process.communicate(timeout=240) for process in both]
+        outputs = [process.communicate(timeout=240) for process in processes]
     finally:
-        for process in both:
+        for process in processes:
             process.kill()
-    for process, (_, error) in zip(both, said, strict=True):
+    for process, (_, error) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, error[-3000:]
-    return [output.splitlines()[-1] for output, _ in said]
+    return [output.splitlines()[-1] for output, _ in outputs]
 
 
 def run_python(
     *arguments: str, devices: int = 1, check: bool = True, timeout: int = 300, **env: str
 ) -> subprocess.CompletedProcess:
-    """A fresh interpreter in the repository root, warnings as errors but for the asked-for ones."""
+    """Runs a new Python interpreter in the repository root."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -284,13 +286,13 @@ def run_python(
     return done
 
 
-def same_by_all(family, config, variables, label, **told):
-    """What every way to draw makes of one key: the same images, of which these are."""
+def sample_by_all_methods(family, config, variables, label, **conditions):
+    """Returns samples, after checking that all sampling methods agree on them."""
     x = [
         np.asarray(
             jax.jit(
                 lambda key, m=m: family.sample(
-                    config, variables, key, len(label), label=label, method=m, **told
+                    config, variables, key, len(label), label=label, method=m, **conditions
                 )
             )(jax.random.key(3))
         )
@@ -302,7 +304,7 @@ def same_by_all(family, config, variables, label, **told):
 
 
 def equations(jaxpr):
-    """All of a traced function, with those of the functions in it."""
+    """Iterates over the equations of a jaxpr and of all jaxprs nested in it."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in flops.inside(equation.params):

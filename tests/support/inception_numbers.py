@@ -1,11 +1,11 @@
-"""Weights and pictures that any program can make: Philox's raw stream, one key a name."""
+"""Random weights and images that are reproducible in any program: Philox streams keyed by name."""
 
 import math
 import zlib
 
 import numpy as np
 
-PICTURES = (2, 83, 331, 3)  # made larger one way and smaller the other
+IMAGE_SHAPE = (2, 83, 331, 3)  # resized up in height and down in width
 STAGES = [
     *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1"),
     *("Conv2d_4a_3x3", "maxpool2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b"),
@@ -14,14 +14,14 @@ STAGES = [
 
 
 def uniform(name, shape):
-    """In [0, 1), float64."""
+    """Returns numbers in [0, 1), float64."""
     words = np.random.Philox(key=[7, zlib.crc32(name.encode())]).random_raw(math.prod(shape))
     return ((words >> np.uint64(11)) * 2.0**-53).reshape(shape)
 
 
 def random_tensors(shapes):
-    """`{name: float32}` for `{name: shape}` of the network, each of a size that keeps it alive."""
-    found = {}
+    """Returns `{name: float32}` for `{name: shape}`, scaled so that activations keep their size."""
+    tensors = {}
     for name, shape in shapes.items():
         u, kind = uniform(name, shape), name.rsplit(".", 1)[-1]
         if kind == "running_var" or (kind == "weight" and len(shape) == 1):
@@ -30,17 +30,17 @@ def random_tensors(shapes):
             x = (2 * u - 1) * math.sqrt(6 / math.prod(shape[1:]))
         else:
             x = (2 * u - 1) * 0.5
-        found[name] = x.astype(np.float32)
-    return found
+        tensors[name] = x.astype(np.float32)
+    return tensors
 
 
-def pictures():
-    """In [0, 1), `[2, H, W, 3]` float32."""
-    return uniform("pictures", PICTURES).astype(np.float32)
+def images():
+    """Returns images in [0, 1), `[2, H, W, 3]` float32."""
+    return uniform("pictures", IMAGE_SHAPE).astype(np.float32)
 
 
 def summary(x):
-    """What is kept of a stage `[B, H, W, C]`: channel means, spread, and entries with borders."""
+    """Returns channel means, deviations, and entries (some at borders) of a stage `[B, H, W, C]`."""
     b, h, w, c = x.shape
     u = uniform(f"entries {h} {w} {c}", (4, 60))
     places = [(v * n).astype(int) for v, n in zip(u, (b, h, w, c), strict=True)]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.families import vae
-from support.helpers import filled
+from support.helpers import random_arrays
 
 BASE = vae.Config(
     shape=(3, 3, 1), latent=2, hidden=(6,), flow_hidden=(7, 6), pseudo_inputs=3, channels=(2, 3)
@@ -18,7 +18,7 @@ def config_of(**settings):
 
 
 def variables_of(config, scale=0.5, seed=1):
-    return filled(lambda key: vae.init(config, key), scale=scale, seed=seed)
+    return random_arrays(lambda key: vae.init(config, key), scale=scale, seed=seed)
 
 
 X = (jax.random.uniform(jax.random.key(0), (4, 3, 3, 1)) < 0.4).astype(jnp.float32)

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec
 from support.helpers import (
     compiled_step,
-    descended,
+    gradient_families,
     make_batch,
     make_optimizer,
     make_state,
@@ -65,7 +65,7 @@ def test_several_steps_in_one_call():
     assert int(state.step) == 4
 
 
-@pytest.mark.parametrize("name", descended())
+@pytest.mark.parametrize("name", gradient_families())
 def test_several_runs_in_one_program_are_those_runs(name):
     """Different seeds by vmap: each run's loss is the one it has alone."""
     family = families.get(name)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.feeding import CASES, TRAIN, Place, crcs, fed, feeding, swap, write_folder
-from support.helpers import run_program, run_two
+from support.helpers import run_program, run_two_processes
 from support.reading import one_sentence
 from support.small import small_run
 
@@ -129,7 +129,7 @@ def test_eight_devices_are_fed_the_same(folder, eight):
 
 
 def test_two_processes_read_half_each_and_are_fed_the_same(folder, eight):
-    for output in run_two("feeds.py", folder, "PORT", "PROCESS"):
+    for output in run_two_processes("feeds.py", folder, "PORT", "PROCESS"):
         for name, found in json.loads(output).items():
             assert found["crcs"] == eight[name]["crcs"]
             assert found["rows"] == eight[name]["rows"] // 2

@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from support.helpers import run_two
+from support.helpers import run_two_processes
 from support.small import small_run, write_data
 
 from genjax.train import fit
@@ -11,7 +11,7 @@ from genjax.train import fit
 
 def together(data, root, steps):
     """Both processes to their end; what each printed."""
-    return run_two("two.py", data, str(root), "PORT", "PROCESS", str(steps))
+    return run_two_processes("two.py", data, str(root), "PORT", "PROCESS", str(steps))
 
 
 def test_two_processes_train_resume_and_agree(tmp_path):

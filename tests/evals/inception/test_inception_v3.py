@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.inception_numbers import STAGES, pictures, random_tensors, summary
+from support.inception_numbers import STAGES, images, random_tensors, summary
 
 from genjax.evals.inception import InceptionV3, prepare
 from genjax.evals.inception.pretrained import from_tensors, table
@@ -29,7 +29,7 @@ def activations(network):
         (features, logits), kept = InceptionV3().apply(variables, x, mutable=["intermediates"])
         return x, features, logits, kept["intermediates"]
 
-    x, features, logits, kept = run(network.variables, jnp.asarray(pictures()))
+    x, features, logits, kept = run(network.variables, jnp.asarray(images()))
     found = {name: np.float64(kept[f"{name}_out"][0]) for name in STAGES}
     return found | {"prepared": np.float64(x), "features": features, "logits": logits}
 
@@ -59,7 +59,7 @@ def test_every_number_of_every_stage_against_torch_itself(activations):
     pytest.importorskip("torchvision", reason=reason)
     from programs import inception_reference
 
-    want = inception_reference.activations(inception_reference.network(), pictures())
+    want = inception_reference.activations(inception_reference.network(), images())
     assert set(want) == set(activations)
     for name, numbers in want.items():
         scale = np.abs(numbers).max()
