@@ -20,7 +20,8 @@ from genjax.cli.options import ArgumentParser, run_command
 from genjax.core import named_key
 from genjax.train.load_run import load, open_split
 from genjax.train.sample_grids import save_grid
-from genjax.train.workdir import evaluation_conditions, evaluation_data, read_run
+from genjax.train.splits import evaluation_conditions, evaluation_data
+from genjax.train.workdir import read_run
 
 
 def main(argv: list[str] | None = None) -> int:

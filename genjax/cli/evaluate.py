@@ -24,7 +24,7 @@ from genjax.evals.metric_result import plain
 from genjax.train.load_run import load, open_split
 from genjax.train.metric_writers import progress_callback
 from genjax.train.run_config import Run
-from genjax.train.workdir import evaluation_conditions, evaluation_data
+from genjax.train.splits import evaluation_conditions, evaluation_data
 
 
 def main(argv: list[str] | None = None) -> int:

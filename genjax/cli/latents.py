@@ -27,7 +27,8 @@ from genjax.train import noise_figures
 from genjax.train.checkpoint import write_json
 from genjax.train.latent_figures import LatentFigures
 from genjax.train.load_run import load, open_split
-from genjax.train.workdir import evaluation_conditions, evaluation_data, read_run
+from genjax.train.splits import evaluation_conditions, evaluation_data
+from genjax.train.workdir import read_run
 
 DRAWN = 5_000  # samples of a prior whose moments are not known
 PROBED = 10_000  # examples of each split that the linear probe looks at, at most

@@ -12,9 +12,10 @@ from genjax import data as data_room
 from genjax import families
 from genjax.core import State, batch_norm_statistics, init_state, named_key
 from genjax.train.checkpoint import Checkpoints
+from genjax.train.compatibility import check_compatibility
 from genjax.train.record import run_name
 from genjax.train.run_config import Run, build_optimizer
-from genjax.train.workdir import check_compatibility, read_run
+from genjax.train.workdir import read_run
 
 RUNS = pathlib.Path("runs")
 

@@ -19,6 +19,7 @@ from genjax.losses import bits_per_dim
 from genjax.train import gan_diagnostics
 from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints, write_json
+from genjax.train.compatibility import check_compatibility
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
 from genjax.train.final_metrics import active_units, final_metrics
 from genjax.train.load_run import evaluation_variables, initial_weights
@@ -34,15 +35,9 @@ from genjax.train.run_config import (
 )
 from genjax.train.sample_grids import remove_after, write_overview
 from genjax.train.signals import Signals, agree_on_stop, barrier
+from genjax.train.splits import init_batch
 from genjax.train.trainer import OUT_OF_TIME, Trainer
-from genjax.train.workdir import (
-    check_compatibility,
-    check_same_data,
-    init_batch,
-    lock_workdir,
-    resolve_workdir,
-    write_run_files,
-)
+from genjax.train.workdir import check_same_data, lock_workdir, resolve_workdir, write_run_files
 
 
 @dataclasses.dataclass(frozen=True)

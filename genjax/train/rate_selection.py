@@ -17,14 +17,10 @@ import optax
 from genjax import checks, families
 from genjax import data as data_room
 from genjax.core import Optimizer
+from genjax.train.compatibility import check_compatibility
 from genjax.train.run_config import Run, resolve
+from genjax.train.splits import evaluation_conditions, evaluation_data, init_batch
 from genjax.train.vectorized_runs import VectorizedRuns
-from genjax.train.workdir import (
-    check_compatibility,
-    evaluation_conditions,
-    evaluation_data,
-    init_batch,
-)
 
 
 class Trial(NamedTuple):

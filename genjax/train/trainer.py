@@ -24,7 +24,7 @@ from genjax.train.metric_writers import Metrics, Progress
 from genjax.train.run_config import Run, batches_per_step
 from genjax.train.sample_grids import save_grid
 from genjax.train.signals import Signals, agree_on_stop
-from genjax.train.workdir import evaluation_conditions, evaluation_data
+from genjax.train.splits import evaluation_conditions, evaluation_data
 
 OUT_OF_TIME = "the time is used up; the same command goes on from here"
 

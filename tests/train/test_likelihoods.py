@@ -13,13 +13,9 @@ from genjax.cli import evaluate
 from genjax.data import Data, Dataset, Order, save_npz
 from genjax.families import vae
 from genjax.train import fit
+from genjax.train.compatibility import check_compatibility
 from genjax.train.load_run import load_state
-from genjax.train.workdir import (
-    check_compatibility,
-    evaluation_conditions,
-    evaluation_data,
-    init_batch,
-)
+from genjax.train.splits import evaluation_conditions, evaluation_data, init_batch
 
 LEVELS, CLASSES = 5, 3
 
