@@ -28,7 +28,7 @@ KID = Run(
     experiment="dcgan_celeba64",
     family="dcgan",
     model=dcgan.Config(),
-    data=Data(data="celeb_a_64/1.0.0", transform="symmetric", stream="no"),
+    data=Data(data="celeb_a_64/1.0.0", transform="scale(-1, 1)", stream="no"),
     optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),
     train=Train(
         steps=25_000,

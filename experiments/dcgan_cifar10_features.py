@@ -27,7 +27,7 @@ RECIPES = {
             generator_widths=(512, 256, 128),
             discriminator_widths=(256, 512, 1024),
         ),
-        data=Data(data="cifar10", transform="symmetric", validation=5_000),
+        data=Data(data="cifar10", transform="scale(-1, 1)", validation=5_000),
         optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),
         train=Train(
             steps=20_000,

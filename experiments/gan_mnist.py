@@ -52,7 +52,7 @@ PAPER = Run(
     experiment="gan_mnist",
     family="gan",
     model=gan.Config(),
-    data=Data(data="mnist", transform="unit", validation=10_000),
+    data=Data(data="mnist", transform="scale(0, 1)", validation=10_000),
     optimizer=TwoOptimizers(generator=SGD, discriminator=SGD),
     train=Train(
         steps=250 * PASS,

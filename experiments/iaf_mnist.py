@@ -41,7 +41,7 @@ DIAGONAL = Run(
         blocks=2,
         hidden=(450,),
     ),
-    data=Data(data="mnist", transform="dynamic"),
+    data=Data(data="mnist", transform="binarize('dynamic')"),
     optimizer=Optimizer(optimizer="adam", learning_rate=1e-3, schedule="linear"),
     train=Train(
         steps=180_000,  # 300 passes

@@ -30,7 +30,7 @@ CODES = Run(
     experiment="infogan_mnist",
     family="infogan",
     model=infogan.Config(),
-    data=Data(data="mnist", transform="unit"),
+    data=Data(data="mnist", transform="scale(0, 1)"),
     optimizer=TwoOptimizers(
         generator=Optimizer(learning_rate=1e-3, b1=0.5),
         discriminator=Optimizer(learning_rate=2e-4, b1=0.5),

@@ -38,7 +38,7 @@ from genjax.families import vae
 from genjax.train import Figure, Run, Train
 
 MODEL = vae.Config(latent=50, hidden=(200, 200), weights="glorot", data_bias=True)
-DYNAMIC = Data(data="mnist", transform="dynamic")
+DYNAMIC = Data(data="mnist", transform="binarize('dynamic')")
 FIXED = Data(data="binarized_mnist")
 DRAWN = {DYNAMIC: "one draw of the test pixels; the authors' code holds 400 images out", FIXED: ""}
 PASS = {DYNAMIC: 3000, FIXED: 2500}  # batches of 20

@@ -58,7 +58,7 @@ def recipe(
     )
 
 
-DYNAMIC = Data(data="mnist", transform="dynamic")
+DYNAMIC = Data(data="mnist", transform="binarize('dynamic')")
 FIXED = Data(data="binarized_mnist")
 
 

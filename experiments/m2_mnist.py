@@ -34,7 +34,9 @@ HUNDRED = Run(
     experiment="m2_mnist",
     family="m2",
     model=m2.Config(labelled=100 / N, alpha=0.1, weight_prior=1 / N),
-    data=Data(data="mnist", transform="dynamic", validation=10_000, labels_per_class=10),
+    data=Data(
+        data="mnist", transform="binarize('dynamic')", validation=10_000, labels_per_class=10
+    ),
     # As the authors' code has it.
     optimizer=Optimizer(optimizer="adam", learning_rate=3e-4),
     train=Train(

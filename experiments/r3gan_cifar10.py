@@ -35,7 +35,7 @@ RECIPES = {
             classes=10,
             method=GanObjective(loss="relativistic", r1=0.005, r2=0.005),
         ),
-        data=Data(data="cifar10", transform="symmetric"),
+        data=Data(data="cifar10", transform="scale(-1, 1)"),
         optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),
         train=Train(
             steps=200_000,

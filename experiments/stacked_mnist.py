@@ -30,7 +30,7 @@ def recipe(name: str, model: dcgan.Config, each: Optimizer, figure: Figure) -> R
         experiment=f"stacked_mnist:{name}",
         family="dcgan",
         model=model,
-        data=Data(data="stacked_mnist", transform="symmetric"),
+        data=Data(data="stacked_mnist", transform="scale(-1, 1)"),
         optimizer=TwoOptimizers(generator=each, discriminator=each),
         train=Train(
             steps=20_000,

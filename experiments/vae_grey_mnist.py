@@ -30,7 +30,7 @@ def recipe(latent: int, paper: float) -> Run:
         experiment="vae_grey_mnist" if latent == 20 else f"vae_grey_mnist:z{latent}",
         family="vae",
         model=vae.Config(latent=latent, hidden=(500,), activation="tanh"),
-        data=Data(data="mnist", transform="unit"),
+        data=Data(data="mnist", transform="scale(0, 1)"),
         optimizer=Optimizer(optimizer="adagrad", learning_rate=0.02),
         train=Train(
             steps=1_000_000,  # 10^8 examples

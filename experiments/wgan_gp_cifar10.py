@@ -32,7 +32,7 @@ SCORE = Run(
         discriminator_norm="none",
         method=GanObjective(loss="wasserstein", gradient_penalty=10.0, critic_steps=5),
     ),
-    data=Data(data="cifar10", transform="symmetric"),
+    data=Data(data="cifar10", transform="scale(-1, 1)"),
     optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),
     train=Train(
         steps=100_000,

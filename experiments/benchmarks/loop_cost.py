@@ -159,7 +159,7 @@ def check_images(run: Run) -> str:
 def random_images(run: Run) -> Dataset:
     """Images of the row's shape; binary where the family takes them as they are."""
     config, kind = run.model, check_images(run)
-    levels = 2 if kind == "binary" and run.data.transform == "none" else 256
+    levels = 2 if kind == "binary" and not run.data.transform else 256
     rng = np.random.default_rng(0)
     splits: dict[str, dict[str, np.ndarray]] = {}
     for split, n in EXAMPLES.items():

@@ -90,7 +90,7 @@ def training(runs: int, samples: int, options: argparse.Namespace) -> dict[str, 
         make_step(vae, config, optimizer),
         steps_per_call=options.per_call,
         runs=runs,
-        transform=make_transform("dynamic", 256),
+        transform=make_transform("binarize('dynamic')", 256),
         resident=True,
     )
 

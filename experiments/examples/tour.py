@@ -44,7 +44,7 @@ from genjax.families import (
 from genjax.train import Run, Train, fit
 from genjax.train.run_config import TwoOptimizers
 
-DIGITS = Data(data="digits", transform="threshold")
+DIGITS = Data(data="digits", transform="binarize('threshold')")
 TRAIN = Train(
     steps=3000,
     batch_size=64,
@@ -149,7 +149,7 @@ STOPS = {
         model=pixelcnn_pp.Config(
             shape=(8, 8, 1), levels=17, features=16, blocks=1, halvings=1, components=3, dropout=0.1
         ),
-        data=dataclasses.replace(DIGITS, transform="none"),
+        data=dataclasses.replace(DIGITS, transform=""),
         optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
         train=dataclasses.replace(TRAIN, steps=600, eval_every=200),
     ),
@@ -158,7 +158,7 @@ STOPS = {
         experiment="tour_rnade",
         family="rnade",
         model=rnade.Config(shape=(8, 8, 1), hidden=64, components=5, dropout=0.1),
-        data=dataclasses.replace(DIGITS, transform="dequantize"),
+        data=dataclasses.replace(DIGITS, transform="dequantize()"),
         optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
         train=dataclasses.replace(TRAIN, steps=600),
     ),
@@ -218,7 +218,7 @@ STOPS = {
         experiment="tour_dcgan",
         family="dcgan",
         model=dcgan.Config(shape=(8, 8, 1), latent=16, generator_widths=(32, 16), kernel=3),
-        data=dataclasses.replace(DIGITS, transform="symmetric"),
+        data=dataclasses.replace(DIGITS, transform="scale(-1, 1)"),
         optimizer=TwoOptimizers(
             generator=Optimizer(learning_rate=2e-4, b1=0.5),
             discriminator=Optimizer(learning_rate=2e-4, b1=0.5),

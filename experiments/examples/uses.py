@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def read(source: str, options: argparse.Namespace) -> tuple[dict[str, Split], str]:
     """The splits of a set, binarised once by Bernoulli draws at the grey levels; its checksum."""
-    data = Data(data=source, transform="static", validation=options.validation)
+    data = Data(data=source, transform="binarize('static')", validation=options.validation)
     found = load(dataclasses.replace(data, binarize_seed=options.seed))
     if "label" not in found.splits["train"] or "test" not in found.splits:
         raise ValueError(f"{source} needs labels and a test split.")

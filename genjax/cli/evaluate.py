@@ -20,6 +20,7 @@ from genjax import checks, evals, families
 from genjax.cli.options import ArgumentParser, run_command
 from genjax.core import named_key
 from genjax.data import Dataset
+from genjax.data.transforms import binarization
 from genjax.evals.metric_result import plain
 from genjax.train.load_run import load, open_split
 from genjax.train.metric_writers import progress_callback
@@ -132,9 +133,9 @@ def redrawn(run: Run, seeds: list[int] | None, temperatures: int | None) -> list
     """The run with its pixels drawn by each seed; as it is without seeds."""
     if seeds is None:
         return [run]
-    if run.data.transform not in ("dynamic", "static"):
+    if binarization(run.data.transform) not in ("dynamic", "static"):
         raise ValueError(
-            f"the pixels of this run are not drawn (transform {run.data.transform}); leave out"
+            f"the pixels of this run are not drawn (transform '{run.data.transform}'); leave out"
             f" --binarize-seeds."
         )
     if temperatures is not None:

@@ -92,7 +92,9 @@ def parse(options_class: Any, doc: str, argv: list[str], prog: str | None = None
         hint = f"; did you mean {near[0]}?" if near else ";"
         raise ValueError(f"there is no option {wrong[0]}{hint} --help lists them all.") from None
     text = re.sub(r"^(Parsing error|Value error|Error)[^A-Za-z-]*", "", text)
-    text = re.sub(r"^Error parsing [a-z_]+: ", "", text)  # a room's own sentence needs no room
+    text = re.sub(
+        r"^Error parsing [a-z][a-z_-]*: ", "", text
+    )  # a room's own sentence needs no room
     text = re.sub(r"^(Invalid choice|Missing argument|Unrecognized options) ", "", text)
     text = re.split(r"Got errors|Argument helptext|For full helptext", text)[0].strip(" .")
     raise ValueError(f"{text}; --help lists the options.") from None

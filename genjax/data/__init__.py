@@ -1,29 +1,40 @@
-"""Where batches come from."""
+"""Data sets, the order of their examples, and transforms of batches."""
 
-from genjax.data.data_config import TRANSFORMS, Data
+from genjax.data.data_config import Data
 from genjax.data.dataset import Dataset
 from genjax.data.order import Order
 from genjax.data.sources import load, save_npz
 from genjax.data.transforms import (
-    binarize_stochastic,
-    binarize_threshold,
-    dequantize,
+    OPERATIONS,
+    Binarize,
+    CenterCrop,
+    Dequantize,
+    OutputSpec,
+    RandomCrop,
+    RandomFlip,
+    Resize,
+    Scale,
     make_transform,
-    scale_symmetric,
-    scale_unit,
+    output_spec,
+    parse_transform,
 )
 
 __all__ = [
-    "TRANSFORMS",
+    "OPERATIONS",
+    "Binarize",
+    "CenterCrop",
     "Data",
     "Dataset",
+    "Dequantize",
     "Order",
-    "binarize_stochastic",
-    "binarize_threshold",
-    "dequantize",
+    "OutputSpec",
+    "RandomCrop",
+    "RandomFlip",
+    "Resize",
+    "Scale",
     "load",
     "make_transform",
+    "output_spec",
+    "parse_transform",
     "save_npz",
-    "scale_symmetric",
-    "scale_unit",
 ]

@@ -4,8 +4,7 @@ import dataclasses
 from typing import Literal
 
 from genjax import checks
-
-TRANSFORMS = ("none", "unit", "symmetric", "threshold", "static", "dynamic", "dequantize")
+from genjax.data.transforms import canonical
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,12 +16,10 @@ class Data:
     before digits or a TFDS name stacks three of its images."""
     data_dir: str | None = None
     """Where TFDS names are looked for; None is TFDS_DATA_DIR, then TFDS's default."""
-    transform: Literal[
-        "none", "unit", "symmetric", "threshold", "static", "dynamic", "dequantize"
-    ] = "none"
-    """none: as float32; unit: to [0, 1]; symmetric: to [-1, 1]; threshold: 1 above the middle
-    level; static: Bernoulli, drawn once; dynamic: Bernoulli, drawn for every batch (test drawn
-    once); dequantize: uniform noise added, to [0, 1)."""
+    transform: str = ""
+    """Operations on each batch, joined by |: scale(low, high), binarize('threshold' | 'static' |
+    'dynamic'), dequantize(), random_flip(), random_crop(size), center_crop(size), resize(size).
+    Empty: cast to float32. See genjax.data.transforms."""
     binarize_seed: int = 0
     """Seed of the static draws, the test images of dynamic included."""
     validation: int = 0
@@ -52,6 +49,7 @@ class Data:
 
     def __post_init__(self) -> None:
         checks.kinds(self)
+        object.__setattr__(self, "transform", canonical(self.transform))
         checks.choices(self)
         checks.not_negative(
             binarize_seed=self.binarize_seed,

@@ -49,10 +49,19 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Event shape."""
+        """Event shape of `x`."""
+        return self.entry_shape("x")
+
+    def entry_shape(self, name: str) -> tuple[int, ...]:
+        """Event shape of an entry."""
         if "train" in self.streams:
-            return self.streams["train"].shape
-        return self.splits["train"]["x"].shape[1:]
+            return self.streams["train"].read([0], (name,))[name].shape[1:]
+        return self.splits["train"][name].shape[1:]
+
+    def entries(self, split: str) -> set[str]:
+        """Names of the entries of a split."""
+        in_memory = split in self.splits
+        return set(self.splits[split] if in_memory else self.streams[split].read([0]))
 
     def counts(self) -> dict[str, int]:
         """Examples in each split."""

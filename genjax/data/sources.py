@@ -18,7 +18,7 @@ from genjax.data.label_subsets import few_labels
 from genjax.data.npz import read_npz
 from genjax.data.order import Order
 from genjax.data.tfds_folder import Prepared, checked, open_prepared
-from genjax.data.transforms import draw_static
+from genjax.data.transforms import IMAGES, binarization, output_spec, static_images
 
 RESIDENT_BYTES = 2**31
 NPZ_LAYOUT = (
@@ -58,14 +58,12 @@ def load(settings: Data) -> Dataset:
     arrays, streams = _place(found, settings)
     if levels is None:
         levels = _prepared_levels(source, arrays, streams)
-    if settings.transform not in ("none", "static") and not levels:
-        raise ValueError(
-            f"transform={settings.transform} needs integers, and {source} holds real numbers;"
-            f" use transform=none."
-        )
     dataset = Dataset(source, arrays, levels, streams, names)
+    for name in IMAGES:
+        if name in dataset.entries("train"):
+            output_spec(settings.transform, dataset, name)  # raises if it cannot be applied
     dataset = cross_validation.standardized(dataset, settings, table is not None)
-    if settings.transform == "static":
+    if binarization(settings.transform) == "static":
         dataset = _static(dataset, settings.binarize_seed)
     return few_labels(dataset, settings)
 
@@ -134,16 +132,14 @@ def _prepared_levels(
 
 def _static(dataset: Dataset, seed: int) -> Dataset:
     """Binarise once, every split with its own draws; what was read keeps its checksum."""
-    if not dataset.levels:
-        raise ValueError("transform=static needs integers, and the data holds real numbers.")
     splits, streams, crcs = {}, {}, {}
     for number, name in enumerate(SPLITS):
         if name in dataset.splits:
             arrays = dataset.splits[name]
             crcs[name] = {k: row_crcs(v) for k, v in arrays.items()}
             rows = np.arange(len(arrays["x"]))
-            x = draw_static(arrays["x"], rows, levels=dataset.levels, seed=seed, stream=number)
-            splits[name] = {**arrays, "x": x}
+            drawn = (seed, number, dataset.levels)
+            splits[name] = {**arrays, **static_images(arrays, rows, *drawn)}
         elif name in dataset.streams:
             rows_on_disk: Any = dataset.streams[name]
             drawn = (seed, number, dataset.levels)
@@ -181,7 +177,7 @@ def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     """Stacks of another data set, whose splits are cut first: no image is in stacks of two."""
     name = settings.data.removeprefix(toy_mixtures.STACKED)
     single = load(
-        dataclasses.replace(settings, data=name, transform="none", stream="no", labels_per_class=0)
+        dataclasses.replace(settings, data=name, transform="", stream="no", labels_per_class=0)
     )
     return toy_mixtures.stacked(name, single.splits), single.levels
 

@@ -11,7 +11,7 @@ from genjax.data.array_records import hold, index, opened, read_rows
 from genjax.data.dataset import row_crcs
 from genjax.data.file_io import show
 from genjax.data.metadata import Metadata, find_folder, metadata, stamp
-from genjax.data.transforms import draw_static
+from genjax.data.transforms import static_images
 
 CHUNK = 256
 
@@ -70,10 +70,8 @@ class Prepared:
         if "x" in out:
             out["x"] = checked(show(self.folder), self.split, out["x"])
         hold(self.folder, self.split, self.stamp, numbers, out)
-        if self.static and "x" in out:
-            seed, number, levels = self.static
-            rows_at = np.asarray(indices, np.int64)
-            out["x"] = draw_static(out["x"], rows_at, levels=levels, seed=seed, stream=number)
+        if self.static:
+            out |= static_images(out, np.asarray(indices, np.int64), *self.static)
         return out
 
     def example(self, index: int, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from genjax import checks
 from genjax.core import named_key
-from genjax.data import Dataset, make_transform
+from genjax.data import Dataset, make_transform, output_spec
 from genjax.data.order import Order
+from genjax.data.transforms import binarization
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
 from genjax.evals.feature_extractor import PIXELS, Extractor, to_unit
 from genjax.evals.inception import Inception, extractor, load_inception
@@ -28,7 +29,7 @@ class EvalContext:
       variables: its variables, as `genjax.train.load_run` returns them.
       dataset: real data.
       key: key of the samples and, through `seed`, of all other draws of a metric.
-      transform: transform of real data; None selects one that fits the family.
+      transform: string of operations on real data; None selects one that fits the family.
       binarize_seed: seed of the binarisation, as in training.
       batch_size: samples per call of the sampler; samples depend on it.
       weights: the standard Inception network, or its file; None if there is none.
@@ -51,7 +52,7 @@ class EvalContext:
 
     def __post_init__(self) -> None:
         checks.positive(batch_size=self.batch_size, classifier_steps=self.classifier_steps)
-        shape = tuple(self.dataset.shape)
+        shape = output_spec(self.transform or "", self.dataset).shape
         if shape != tuple(self.config.shape):
             raise ValueError(
                 f"{self.dataset.name} has examples of shape {shape}, and the model generates"
@@ -133,12 +134,15 @@ class EvalContext:
     def examples(self, split: str, n: int | None = None) -> np.ndarray:
         """Returns n real examples of a split as the family's input, `[n, *shape]`."""
         if (split, n) not in self._examples:
-            name = self.transform or _default_transform(self.family, self.config, self.dataset)
+            name = self.transform
+            if name is None:
+                name = _default_transform(self.family, self.config, self.dataset)
             # The whole split is binarised, so that a pixel does not depend on n.
-            whole = name == "dynamic"
+            whole = binarization(name) == "dynamic"
             rows = self.rows(split, None if whole else n)
             key = named_key(jax.random.key(self.binarize_seed), 0, f"binarize {split}")
-            x = np.asarray(make_transform(name, self.dataset.levels)({"x": rows["x"]}, key)["x"])
+            transform = make_transform(name, self.dataset.levels, training=False)
+            x = np.asarray(transform({"x": rows["x"]}, key)["x"])
             self._examples[split, n] = x[random_rows(len(x), n)] if whole else x
         return self._examples[split, n]
 
@@ -251,14 +255,14 @@ def random_rows(total: int, n: int | None = None) -> np.ndarray:
 
 
 def _default_transform(family: Any, config: Any, dataset: Dataset) -> str:
-    """Returns the name of the transform from integers to the family's input."""
+    """Returns the transform from integers to the family's input."""
     traits, levels = family.traits(config), dataset.levels
     if not levels or traits.data in ("real", "levels"):
-        return "none"
+        return ""
     if traits.data == "images":
-        return "symmetric" if traits.sample_range == (-1, 1) else "unit"
+        return "scale({:g}, {:g})".format(*traits.sample_range)
     if traits.data == "binary" and levels == 2:
-        return "none"
+        return ""
     raise ValueError(
         f"{dataset.name} has {levels} levels and the model generates {traits.data} data; pass the"
         f" transform that the model was trained with."

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import jax
+
+from genjax import checks, evals
 from genjax import data as data_room
-from genjax import evals
 from genjax.train.run_config import Run
 
 
@@ -11,49 +13,49 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
     """Hold data and settings against the family; returns the axes before the batch axis."""
     spec = family.batch_spec(run.model, 1)["x"]
     lead = len(spec.shape) - 1 - len(run.model.shape)
-    if tuple(dataset.shape) != tuple(run.model.shape):
+    output = data_room.output_spec(run.data.transform, dataset)
+    if output.shape != tuple(run.model.shape):
         raise ValueError(
-            f"{run.data.data} holds examples of shape {dataset.shape} and the model is built for"
-            f" {run.model.shape}; set --shape {' '.join(map(str, dataset.shape))}."
+            f"{run.data.data} gives examples of shape {output.shape} and the model is built for"
+            f" {run.model.shape}; set --shape {' '.join(map(str, output.shape))}."
         )
-    in_memory = "train" in dataset.splits
-    has = set(dataset.splits["train"] if in_memory else dataset.streams["train"].read([0]))
+    has = dataset.entries("train")
     missing = sorted(set(family.batch_spec(run.model, 1)) - has)
     if missing:
         raise ValueError(
             f"{run.family} trains on {', '.join(missing)} too, and {run.data.data} has only"
             f" {', '.join(sorted(has))}; bring data that has them."
         )
-    low, high, discrete = _range(run.data.transform, dataset.levels)
+    _check_entries(run, family, dataset)
+    low, high = output.low, output.high
+    under = f"{run.data.data} with transform '{run.data.transform}'"
     traits = family.traits(run.model)
     if traits.data == "binary":
         grey = (low, high) == (0, 1) and traits.density == "bound"
-        if (low, high) != (0, 1) or not (discrete or grey):
+        if (low, high) != (0, 1) or not (output.levels == 2 or grey):
             raise ValueError(
-                f"{run.family} takes 0 and 1, and {run.data.data} under transform"
-                f" {run.data.transform} gives {'levels' if discrete else 'numbers'} from {low:g} to"
-                f" {high:g}; set --transform threshold, static or dynamic."
+                f"{run.family} needs values in {{0, 1}}, and {under} gives values from {low:g} to"
+                f" {high:g}; set --transform \"binarize('threshold')\", or 'static' or 'dynamic'."
             )
     if traits.data == "images" and (low, high) != traits.sample_range:
-        named: dict[tuple[float, float], str] = {(0, 1): "unit", (-1, 1): "symmetric"}
-        want = named.get(traits.sample_range, "none")
+        a, b = traits.sample_range
         raise ValueError(
-            f"{run.family} makes images from {traits.sample_range[0]:g} to"
-            f" {traits.sample_range[1]:g}, and {run.data.data} under transform"
-            f" {run.data.transform} goes from {low:g} to {high:g}; set --transform {want}."
+            f"{run.family} generates images from {a:g} to {b:g}, and {under} gives values from"
+            f' {low:g} to {high:g}; set --transform "scale({a:g}, {b:g})".'
         )
-    scaled = run.data.transform in ("unit", "dequantize") and not discrete
-    if traits.data == "levels" and ((low, high) != traits.sample_range or scaled):
+    if traits.data == "levels" and not (
+        output.integers and (low, high) == tuple(traits.sample_range)
+    ):
         raise ValueError(
-            f"{run.family} takes whole numbers from 0 to {traits.sample_range[1]:g}, and"
-            f" {run.data.data} under transform {run.data.transform} goes from {low:g} to {high:g};"
-            f" set --transform none, and the Config's levels to the data's {dataset.levels}."
+            f"{run.family} needs integers from 0 to {traits.sample_range[1]:g}, and {under} gives"
+            f' values from {low:g} to {high:g}; set --transform "", and the Config\'s levels to'
+            f" the data's {dataset.levels}."
         )
-    grows = traits.data == "real" and traits.density != "none"
-    if grows and dataset.levels and run.data.transform != "dequantize":
+    if traits.data == "real" and traits.density != "none" and output.discrete:
         raise ValueError(
-            f"{run.family} is a density of real numbers, which grows without bound on integers, and"
-            f" {run.data.data} holds {dataset.levels} levels; set --transform dequantize."
+            f"{run.family} is a density of real numbers, which grows without bound on discrete"
+            f" values, and {under} gives {output.levels} of them; set --transform"
+            f' "dequantize()".'
         )
     if traits.density != "none" and not {"test", "train"} & set(dataset.splits):
         raise ValueError(
@@ -82,6 +84,32 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
                 f" batch_size must not exceed {n}; set --steps 1 --batch-size {n}."
             )
     return lead
+
+
+def _check_entries(run: Run, family: Any, dataset: data_room.Dataset) -> None:
+    """Checks shape, dtype and range of the transformed entries other than `x`."""
+    rows = dataset.streams.get("train")
+    names = set(family.batch_spec(run.model, 1))
+    one = rows.read([0]) if rows else {k: v[:1] for k, v in dataset.splits["train"].items()}
+    one = {k: v for k, v in one.items() if k in names}
+    transform = data_room.make_transform(run.data.transform, dataset.levels)
+    batch = jax.eval_shape(transform, one, jax.random.key(0))
+    spec = family.batch_spec(run.model, 1)
+    for name in sorted(names - {"x"}):
+        got, want = batch[name], spec[name]
+        if got.shape[1:] != want.shape[len(want.shape) - got.ndim + 1 :] or got.dtype != want.dtype:
+            raise ValueError(
+                f"{run.family} needs {name} of {checks.describe(want)}, and {run.data.data} with"
+                f" transform '{run.data.transform}' gives {checks.describe(got)}; prepare the data"
+                f" in that shape, or change the Config."
+            )
+    if "y" in names:
+        x, y = (data_room.output_spec(run.data.transform, dataset, name) for name in ("x", "y"))
+        if (x.low, x.high, x.levels) != (y.low, y.high, y.levels):
+            raise ValueError(
+                f"transform '{run.data.transform}' gives x from {x.low:g} to {x.high:g} and y from"
+                f" {y.low:g} to {y.high:g}; apply each operation to both."
+            )
 
 
 def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None:
@@ -113,16 +141,3 @@ def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None
                 f"{run.data.data} has labels up to {int(entries['label'].max())}, and the model"
                 f" is built for {classes} classes; set --classes."
             )
-
-
-def _range(transform: str, levels: int) -> tuple[float, float, bool]:
-    """Lowest and highest number of transformed data, and whether there are just these two."""
-    if transform in ("threshold", "static", "dynamic"):
-        return 0, 1, True
-    if transform in ("unit", "dequantize"):
-        return 0, 1, transform == "unit" and levels == 2
-    if transform == "symmetric":
-        return -1, 1, levels == 2
-    if levels == 0:
-        return -float("inf"), float("inf"), False
-    return 0, levels - 1, levels == 2

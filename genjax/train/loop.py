@@ -341,11 +341,14 @@ def _finish(
             units = active_units(run, family, variables(), *trainer.evaluated[split])
             details |= {} if units is None else {"active_units": units}
         details["evaluated"] = len(nats)
-        dequantized = run.data.transform == "dequantize"
+        dequantized = "dequantize()" in run.data.transform
         if dequantized or family.traits(run.model).data == "levels":
             levels = trainer.dataset.levels if dequantized else 1
-            bits = bits_per_dim(obtained, math.prod(run.model.shape), levels=levels)
-            details["bits_per_dim"] = float(bits)
+            bits = float(bits_per_dim(obtained, math.prod(run.model.shape), levels=levels))
+            if dequantized:  # scaled since: density is per unit of the range
+                output = data_room.output_spec(run.data.transform, trainer.dataset)
+                bits -= math.log2(output.high - output.low)
+            details["bits_per_dim"] = bits
     if run.train.metric:
         try:
             found, named, figure = final_metrics(run, family, trainer.dataset, variables())

@@ -11,18 +11,25 @@ from genjax.train.run_config import Run
 
 
 def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> np.ndarray:
-    """A split as a family takes it, `[N, *shape]`; dynamic binarisation drawn once."""
-    transform = data_room.make_transform(run.data.transform, dataset.levels)
-    key = named_key(jax.random.key(run.data.binarize_seed), 0, f"binarize {split}")
-    return np.asarray(transform({"x": dataset.splits[split]["x"]}, key)["x"])
+    """Returns the transformed `x` of a split, `[N, *shape]`; dynamic binarisation drawn once."""
+    return _evaluation_entries(run, dataset, split, ("x",))["x"]
 
 
 def evaluation_conditions(
     run: Run, family: Any, dataset: data_room.Dataset, split: str
 ) -> dict[str, np.ndarray]:
-    """What a family is given with each example of a split beside `x`, such as its label."""
+    """Returns the other entries of a split that the family uses, transformed, such as its label."""
     names = set(family.batch_spec(run.model, 1)) - {"x"}
-    return {name: dataset.splits[split][name] for name in sorted(names)}
+    return _evaluation_entries(run, dataset, split, tuple(sorted(names)))
+
+
+def _evaluation_entries(
+    run: Run, dataset: data_room.Dataset, split: str, names: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    transform = data_room.make_transform(run.data.transform, dataset.levels, training=False)
+    key = named_key(jax.random.key(run.data.binarize_seed), 0, f"binarize {split}")
+    found = transform({name: dataset.splits[split][name] for name in names}, key)
+    return {name: np.asarray(value) for name, value in found.items()}
 
 
 def init_batch(run: Run, family: Any, dataset: data_room.Dataset) -> dict[str, Any] | None:

@@ -52,11 +52,13 @@ def test_every_room_by_name():
         "optimizer.learning_rate": 0.25,
         "optimizer.decay_steps": 7,
     }
-    assert changed("--steps=12 --ema 0.5 --data digits --transform static --seed 3") == {
+    assert changed(
+        "--steps=12 --ema 0.5 --data digits --transform binarize('static') --seed 3"
+    ) == {
         "train.steps": 12,
         "train.ema": 0.5,
         "data.data": "digits",
-        "data.transform": "static",
+        "data.transform": "binarize('static')",
         "seed": 3,
     }
 
@@ -80,7 +82,10 @@ def test_each_setting_has_an_option(field):
     room, name = field[0], field[1].name
     old = getattr(getattr(BASE, room), name)
     choices = {"optimizer": "rmsprop", "schedule": "cosine", "activation": "sigmoid"}
-    choices |= {"order": "random" if old == "raster" else "raster", "transform": "dynamic"}
+    choices |= {
+        "order": "random" if old == "raster" else "raster",
+        "transform": "binarize('dynamic')",
+    }
     choices |= {"shape": "5 5 1", "data": "digits", "data_dir": "there", "decay_steps": "33"}
     choices |= {"nesterov": "", "patience": "3", "writers": "csv", "stream": "yes"}
     choices |= {"folds": "10", "fold": "3", "standardize": "", "floor": "1e-4"}
@@ -240,7 +245,7 @@ def sentence(error):
         ("--shape a b", ["--shape", "a"]),
         ("--decay-steps soon", ["--decay-steps", "'soon'"]),
         ("--activation foo", ["--activation", "'foo'", "relu", "sigmoid"]),
-        ("--transform foo", ["--transform", "'foo'", "dequantize"]),
+        ("--transform foo", ["transform", "'foo'", "dequantize"]),
         ("--hidden", ["--hidden"]),
         ("--data", ["--data"]),
         ("--recipe", ["--recipe"]),

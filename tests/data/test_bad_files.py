@@ -173,16 +173,23 @@ def test_holding_out_everything_is_refused(tmp_path):
     assert "which has 6" in said
 
 
-@pytest.mark.parametrize("transform", ["unit", "symmetric", "threshold", "dynamic", "dequantize"])
-def test_real_numbers_take_no_transform(tmp_path, transform):
+@pytest.mark.parametrize(
+    "transform", ["scale(0, 1)", "scale(-1, 1)", "binarize('threshold')", "binarize('dynamic')"]
+)
+def test_rejects_transforms_of_integers_on_real_numbers(tmp_path, transform):
     path = saved(tmp_path, train=X.astype(np.float32))
-    assert "use transform=none" in refused(path, transform=transform)
+    assert "and the data holds real numbers; leave it out" in refused(path, transform=transform)
+
+
+def test_rejects_dequantization_of_real_numbers(tmp_path):
+    path = saved(tmp_path, train=X.astype(np.float32))
+    assert "dequantize() needs integers from 0" in refused(path, transform="dequantize()")
 
 
 def test_real_numbers_are_not_binarised(tmp_path):
     path = saved(tmp_path, train=X.astype(np.float32))
-    with pytest.raises(ValueError, match="static needs integers"):
-        load(Data(data=path, transform="static"))
+    with pytest.raises(ValueError, match=r"binarize\('static'\) needs integers"):
+        load(Data(data=path, transform="binarize('static')"))
 
 
 def good(dataset):

@@ -129,8 +129,10 @@ def test_settings_are_refused_in_a_sentence(tmp_path):
 
 def test_a_density_of_real_numbers_refuses_integers(tmp_path):
     model = rnade.Config(shape=(8, 8, 1))
-    run = Run(experiment="x", family="rnade", model=model, data=Data(transform="none"))
-    for transform in ("none", "unit", "symmetric", "threshold"):
+    run = Run(experiment="x", family="rnade", model=model, data=Data(transform=""))
+    for transform in ("", "scale(0, 1)", "scale(-1, 1)", "binarize('threshold')"):
         data = Data(transform=transform)
-        with pytest.raises(ValueError, match="holds 17 levels; set --transform dequantize"):
+        with pytest.raises(
+            ValueError, match=r'on discrete values, .* set --transform "dequantize\(\)"'
+        ):
             fit(dataclasses.replace(run, data=data), tmp_path, quiet=True)

@@ -160,7 +160,7 @@ def test_levels_as_stated(tmp_path):
 
 
 def static(path, seed):
-    return load(Data(data=path, transform="static", binarize_seed=seed))
+    return load(Data(data=path, transform="binarize('static')", binarize_seed=seed))
 
 
 def test_static_binarisation_is_drawn_once_by_its_seed(tmp_path):
@@ -190,7 +190,7 @@ def test_static_frequencies(tmp_path):
 
 def test_static_draws_do_not_depend_on_the_limit(tmp_path):
     path = saved(tmp_path, train=X, levels=np.int64(17))
-    limited = load(Data(data=path, transform="static", limit=2))
+    limited = load(Data(data=path, transform="binarize('static')", limit=2))
     np.testing.assert_array_equal(
         limited.splits["train"]["x"], static(path, 0).splits["train"]["x"][:2]
     )

@@ -50,7 +50,12 @@ def same(found, folder, start=0, steps=8, size=12, mine=None, **settings):
 @pytest.mark.parametrize("start", [0, 3])
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"limit": 25}, {"validation": 20}, {"limit": 30, "validation": 9, "transform": "static"}],
+    [
+        {},
+        {"limit": 25},
+        {"validation": 20},
+        {"limit": 30, "validation": 9, "transform": "binarize('static')"},
+    ],
 )
 def test_rows_and_order_of_memory(folder, start, settings):
     found = list(batches(source(folder, start, **settings), workers=0))
@@ -72,7 +77,7 @@ def test_a_part_of_each_batch(folder):
 
 
 def test_other_processes_read_the_same(folder):
-    settings = {"limit": 40, "validation": 5, "transform": "static"}
+    settings = {"limit": 40, "validation": 5, "transform": "binarize('static')"}
     start = 2
     found = list(batches(source(folder, start, **settings), workers=2))
     same(found, folder, start, **settings)
@@ -85,8 +90,8 @@ def test_what_a_process_is_sent_is_small(folder):
 
 
 def test_static_draws_belong_to_rows(folder):
-    rows = source(folder, transform="static").rows
-    split = load(Data(data=folder, transform="static")).splits["train"]["x"]
+    rows = source(folder, transform="binarize('static')").rows
+    split = load(Data(data=folder, transform="binarize('static')")).splits["train"]["x"]
     np.testing.assert_array_equal(rows.read([60, 2, 3, 3])["x"], split[[60, 2, 3, 3]])
 
 

@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genjax.data import (
-    TRANSFORMS,
-    binarize_stochastic,
-    binarize_threshold,
-    dequantize,
-    make_transform,
-    scale_symmetric,
-    scale_unit,
-)
+from genjax.data import Data, Dataset, OutputSpec, load, make_transform, output_spec
+from genjax.data.transforms import canonical, parse_transform
 
 KEY = jax.random.key(0)
 ROW = np.array([0, 1, 2, 3, 4], np.uint8)
@@ -23,6 +16,35 @@ ROW = np.array([0, 1, 2, 3, 4], np.uint8)
 integers = st.tuples(
     st.sampled_from([2, 3, 17, 256, 65_536]), st.lists(st.floats(0, 1), min_size=8, max_size=8)
 ).map(lambda drawn: (drawn[0], np.round(np.array(drawn[1]) * (drawn[0] - 1)).astype(np.int32)))
+
+TRANSFORMS = (
+    *("", "scale(0, 1)", "scale(-1, 1)", "binarize('threshold')", "binarize('static')"),
+    *("binarize('dynamic')", "dequantize()", "dequantize()|scale(-1, 1)|binarize('dynamic')"),
+)
+
+
+def apply(transform, x, levels, key=KEY):
+    return make_transform(transform, levels)({"x": x}, key)["x"]
+
+
+def scale_unit(x, levels):
+    return apply("scale(0, 1)", x, levels)
+
+
+def scale_symmetric(x, levels):
+    return apply("scale(-1, 1)", x, levels)
+
+
+def binarize_threshold(x, levels):
+    return apply("binarize('threshold')", x, levels)
+
+
+def binarize_stochastic(x, key, levels):
+    return apply("binarize('dynamic')", x, levels, key)
+
+
+def dequantize(x, key, levels):
+    return apply("dequantize()", x, levels, key)
 
 
 def test_values_by_hand():
@@ -129,22 +151,26 @@ def test_noise_depends_on_the_key_alone():
         assert (function(x, jax.random.key(1), 17) != again).any()
 
 
-def test_make_transform_is_the_named_function_and_leaves_the_rest():
+def test_transforms_are_those_of_the_formulas():
+    """Draws use the key itself, so that figures of published records stay."""
     label = np.array([3, 1, 4, 1, 5], np.int32)
+    x = ROW.astype(np.float32)
+    noisy = jnp.minimum((x + jax.random.uniform(KEY, (5,))) / 5, jnp.float32(1 - 2**-24))
     expected = {
-        "none": ROW.astype(np.float32),
-        "static": ROW.astype(np.float32),
-        "unit": scale_unit(ROW, 5),
-        "symmetric": scale_symmetric(ROW, 5),
-        "threshold": binarize_threshold(ROW, 5),
-        "dynamic": binarize_stochastic(ROW, KEY, 5),
-        "dequantize": dequantize(ROW, KEY, 5),
+        "": x,
+        "binarize('static')": x,
+        "scale(0, 1)": x / 4,
+        "scale(-1, 1)": x / 4 * 2 - 1,
+        "scale(-3, 7)": x / 4 * 10 - 3,
+        "binarize('threshold')": x / 4 > 0.5,
+        "binarize('dynamic')": jax.random.bernoulli(KEY, x / 4),
+        "dequantize()": noisy,
+        "dequantize()|scale(-1, 1)": noisy * 2 - 1,
     }
-    assert set(expected) == set(TRANSFORMS)
     for name, want in expected.items():
         batch = {"x": ROW, "label": label}
         out = make_transform(name, 5)(batch, KEY)
-        np.testing.assert_array_equal(out["x"], want, err_msg=name)
+        np.testing.assert_array_equal(out["x"], np.asarray(want, np.float32), err_msg=name)
         assert out["label"] is label
         assert batch["x"] is ROW  # the batch given is not changed
 
@@ -157,10 +183,175 @@ def test_transforms_run_inside_jit():
         np.testing.assert_allclose(inside, outside, rtol=1e-6, err_msg=name)
 
 
-def test_bad_names_and_levels_are_refused():
-    with pytest.raises(ValueError, match=r"transform must be one of .*dequantize.*'gray'"):
-        make_transform("gray", 5)
-    with pytest.raises(ValueError, match="levels"):
+IMAGES = np.arange(2 * 6 * 6 * 5 * 3).reshape(2, 6, 6, 5, 3).astype(np.int32)  # [2, B, H, W, C]
+
+
+def test_random_flip_mirrors_whole_images_half_of_the_time():
+    x = np.tile(IMAGES[0, :1], (400, 1, 1, 1))
+    out = np.asarray(make_transform("random_flip()", 2**16)({"x": x}, KEY)["x"])
+    flipped = (out == x[:, :, ::-1]).all((1, 2, 3))
+    assert (flipped | (out == x).all((1, 2, 3))).all()
+    assert abs(flipped.mean() - 0.5) < 5 * 0.5 / np.sqrt(400)
+    evaluated = make_transform("random_flip()", 2**16, training=False)({"x": x}, KEY)["x"]
+    np.testing.assert_array_equal(evaluated, x)
+
+
+def test_random_crop_cuts_every_window_equally_often():
+    x = np.tile(IMAGES[0, 0], (2, 300, 1, 1, 1))  # two leading axes, as with critic steps
+    out = np.asarray(make_transform("random_crop(4, 3)", 2**16)({"x": x}, KEY)["x"])
+    assert out.shape == (2, 300, 4, 3, 3)
+    windows = {x[0, 0, i : i + 4, j : j + 3].tobytes(): 0 for i in range(3) for j in range(3)}
+    for image in out.reshape(600, 4, 3, 3).astype(np.int32):
+        windows[image.tobytes()] += 1  # KeyError: not a window
+    p = 1 / 9
+    assert max(abs(n / 600 - p) for n in windows.values()) < 5 * np.sqrt(p * (1 - p) / 600)
+    middle = make_transform("random_crop(4, 3)", 2**16, training=False)({"x": x}, KEY)["x"]
+    np.testing.assert_array_equal(middle, x[..., 1:5, 1:4, :])
+    np.testing.assert_array_equal(apply("center_crop(4, 3)", x, 2**16), middle)
+
+
+def test_resize_is_linear_within_the_range():
+    x = np.array([0, 100, 200, 255], np.uint8).reshape(1, 2, 2, 1)
+    np.testing.assert_allclose(apply("resize(1)", x, 256).ravel(), [x.mean()], rtol=1e-6)
+    assert set(np.unique(apply("resize(4, method='nearest')", x, 256))) == {0, 100, 200, 255}
+    large = apply("resize(5, 7)", x, 256)
+    assert large.shape == (1, 5, 7, 1)
+    assert (large.min(), large.max()) == (0, 255)
+
+
+def test_paired_images_share_crops_and_flips_unless_separate():
+    x = IMAGES[0].repeat(20, 0)
+    for options, equal in (("", True), ("separate=True", False), ("keys='x'", False)):
+        comma = ", " if options else ""
+        transform = f"random_flip({options})|random_crop(3{comma}{options})"
+        out = make_transform(transform, 2**16)({"x": x, "y": x}, KEY)
+        same = out["x"].shape == out["y"].shape and bool((out["x"] == out["y"]).all())
+        assert same == equal
+        alone = make_transform(transform, 2**16)({"x": x}, KEY)
+        np.testing.assert_array_equal(out["x"], alone["x"])
+    flips = make_transform("random_flip()|random_crop(3)|random_flip()", 2**16)({"x": x}, KEY)
+    once = make_transform("random_flip()|random_crop(3)", 2**16)({"x": x}, KEY)
+    assert (flips["x"] != once["x"]).any()  # the second flip has draws of its own
+
+
+def test_second_images_have_noise_of_their_own():
+    x = np.full((1, 64), 2, np.uint8)
+    for transform in ("binarize('dynamic')", "dequantize()"):
+        out = make_transform(transform, 5)({"x": x, "y": x}, KEY)
+        assert (out["x"] != out["y"]).any()
+        np.testing.assert_array_equal(out["x"], apply(transform, x, 5))
+    out = make_transform("scale(-1, 1)", 5)({"x": x, "y": x, "attributes": x > 0}, KEY)
+    np.testing.assert_array_equal(out["x"], out["y"])
+    assert out["attributes"].dtype == bool
+    out = make_transform("scale(-1, 1, keys=('attributes',))", 5)({"attributes": x > 0}, KEY)
+    np.testing.assert_array_equal(out["attributes"], np.ones((1, 64), np.float32))
+
+
+def test_output_spec_is_what_comes_out():
+    x = np.random.default_rng(0).integers(0, 5, (64, 6, 5, 1), np.uint8)
+    data = Dataset("small", {"train": {"x": x, "y": x[:, :4]}}, 5)
+    cases = {
+        "": ((6, 5, 1), 0, 4, 5),
+        "scale(-1, 1)": ((6, 5, 1), -1, 1, 5),
+        "binarize('dynamic')": ((6, 5, 1), 0, 1, 2),
+        "dequantize()": ((6, 5, 1), 0, 1, 0),
+        "dequantize()|scale(-0.5, 0.5)": ((6, 5, 1), -0.5, 0.5, 0),
+        "random_crop(3)|scale(0, 1)": ((3, 3, 1), 0, 1, 5),
+        "resize(4)|random_flip()": ((4, 4, 1), 0, 4, 0),
+        "center_crop(2, 4)|resize(8, method='nearest')": ((8, 8, 1), 0, 4, 5),
+    }
+    for transform, want in cases.items():
+        spec = output_spec(transform, data)
+        assert spec == OutputSpec(*want), transform
+        out = apply(transform, x, 5)
+        assert out.shape[1:] == spec.shape
+        assert out.min() >= spec.low
+        assert out.max() <= spec.high
+        if spec.discrete:
+            places = (out - spec.low) / (spec.high - spec.low) * (spec.levels - 1)
+            np.testing.assert_allclose(places, np.round(places), atol=1e-5)
+    assert output_spec("", data).integers
+    assert not output_spec("scale(0, 1)", data).integers
+    assert output_spec("scale(0, 1)", data, "y").shape == (4, 5, 1)
+    real = Dataset("real", {"train": {"x": np.zeros((3, 2), np.float32)}}, 0)
+    assert output_spec("", real) == OutputSpec((2,), -np.inf, np.inf, 0)
+
+
+def test_transforms_are_stored_in_one_form():
+    assert canonical(" scale( -1,1.0 )| random_flip( ) ") == "scale(-1, 1)|random_flip()"
+    assert canonical("random_crop(3, 3, keys=('x',), separate=True)") == (
+        "random_crop(3, keys=('x',), separate=True)"
+    )
+    assert Data(transform=" scale(low=0.5,high=1)").transform == "scale(0.5, 1)"
+    assert canonical("  ") == ""
+    for transform in TRANSFORMS:
+        assert canonical(transform) == transform
+
+
+@pytest.mark.parametrize(
+    ("transform", "match"),
+    [
+        ("gray", r"'gray': gray is not an operation with arguments .* use one of scale"),
+        ("gray()", "there is no operation gray; use one of scale"),
+        ("scale(0, 1) random_flip()", r"operations joined by \|, got .* it is not an expression"),
+        ("scale(0, 1) & random_flip()", "is not an operation"),
+        ("scale(0, 1)|", "it is not an expression"),
+        ("scale", "is not an operation"),
+        ("data.scale(0, 1)", "is not an operation"),
+        ("scale(1)", r"scale\(1\): wrong arguments; use scale\(low, high\)"),
+        ("scale(0, 1, 2)", "wrong arguments"),
+        ("scale(0, 1, hue=2)", "wrong arguments"),
+        ("scale(1, 0)", "low must be below high, got 1 and 0"),
+        ("scale('a', 1)", "low must be below high"),
+        ("scale(0, print(1))", "arguments must be literals"),
+        ("scale(*[0, 1])", "arguments must be literals"),
+        ("scale(0, 1, **{})", "wrong arguments|arguments must be literals"),
+        ("binarize()", "wrong arguments; use binarize"),
+        ("binarize('hard')", "the mode must be one of threshold, static, dynamic, got 'hard'"),
+        ("random_crop(0)", "a size must be an integer above 0, got 0"),
+        ("random_crop(2.5)", "a size must be an integer"),
+        ("resize(3, method='cubic')", "method must be 'linear' or 'nearest'"),
+        ("random_flip(keys=('label',))", "keys must be a tuple of x, y, attributes"),
+        ("random_flip(separate=1)", "separate must be True or False"),
+        (
+            "random_flip()|binarize('static')",
+            "is drawn when the data is loaded and must come first",
+        ),
+        ("binarize('static', keys=('x',))", "binarizes all images; leave out keys"),
+        (3, "transform must be a string"),
+    ],
+)
+def test_rejects_what_is_not_a_transform(transform, match):
+    with pytest.raises(ValueError, match=match) as error:
+        parse_transform(transform)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("transform", "match"),
+    [
+        ("scale(0, 1)|dequantize()", r"dequantize\(\) needs integers from 0; put it before scale"),
+        ("resize(3)|dequantize()", "put it before scale and resize"),
+        ("random_crop(7)", r"cuts \[7, 7\] from images of \[6, 5\]; crop less"),
+        ("resize(6)|center_crop(7, 6)", "cuts"),
+    ],
+)
+def test_rejects_operations_in_the_wrong_order_or_size(transform, match):
+    x = np.zeros((4, 6, 5, 1), np.uint8)
+    with pytest.raises(ValueError, match=match):
+        output_spec(transform, Dataset("small", {"train": {"x": x}}, 5))
+    with pytest.raises(ValueError, match=match):
+        apply(transform, x, 5)
+
+
+def test_rejects_bad_levels_and_images():
+    with pytest.raises(ValueError, match="levels must be above 1"):
         scale_unit(ROW, 1)
-    with pytest.raises(ValueError, match="levels must be above 0"):
+    with pytest.raises(ValueError, match="needs integers from 0"):
         dequantize(ROW, KEY, 0)
+    with pytest.raises(ValueError, match="needs integers, and the data holds real numbers"):
+        scale_unit(ROW, 0)
+    with pytest.raises(ValueError, match=r"needs images \[H, W, C\]"):
+        apply("random_flip()", ROW[None], 5)
+    with pytest.raises(ValueError, match=r"of digits: random_crop\(9\) cuts"):
+        load(Data(transform="random_crop(9)"))

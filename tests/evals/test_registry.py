@@ -106,11 +106,11 @@ def test_real_data_is_binarised_as_in_training():
     grey = dataset()
     with pytest.raises(ValueError, match="made has 256 levels and the model generates binary data"):
         context(binary, grey).real("test")
-    c = context(binary, grey, transform="dynamic", binarize_seed=4)
+    c = context(binary, grey, transform="binarize('dynamic')", binarize_seed=4)
     whole = c.real("test")
     assert set(np.unique(whole)) == {0, 1}
     np.testing.assert_array_equal(c.real("test", 6), whole[random_rows(40, 6)])
-    other = context(binary, grey, transform="dynamic", binarize_seed=5).real("test")
+    other = context(binary, grey, transform="binarize('dynamic')", binarize_seed=5).real("test")
     assert (other != whole).any()
 
 
@@ -118,7 +118,7 @@ def test_a_subset_of_rows_is_random_where_a_split_is_sorted_by_class():
     x, label = np.arange(500).reshape(500, 1, 1, 1).astype(np.float32), np.arange(500) // 50
     label[:50] = -1  # an unknown class
     splits = {"train": {"x": x, "label": label}}
-    c = context(data=Dataset("sorted", splits, 0), shape=(1, 1, 1), transform="none")
+    c = context(data=Dataset("sorted", splits, 0), shape=(1, 1, 1), transform="")
     chosen, names = c.labelled_examples("train", 100)
     assert sorted(set(names)) == list(range(1, 10))
     np.testing.assert_array_equal(chosen.ravel() // 50, names)
@@ -141,7 +141,7 @@ def test_a_subset_of_rows_is_random_where_a_split_is_sorted_by_class():
             return {k: v[indices] for k, v in splits["train"].items()}
 
     data = Dataset("sorted", {}, 0, streams={"train": OnDisk()})
-    streamed = context(data=data, shape=(1, 1, 1), transform="none").rows("train", 40)
+    streamed = context(data=data, shape=(1, 1, 1), transform="").rows("train", 40)
     np.testing.assert_array_equal(streamed["x"], rows["x"])
 
 

@@ -20,8 +20,8 @@ from genjax.train.run_config import TwoOptimizers
 TRAIN = 61  # rows: no batch size divides it
 # What programs/feeds.py feeds to 8 devices.
 CASES = {
-    "one network": dict(per_call=3, transform="dynamic"),
-    "several critic steps": dict(critics=3, per_call=1, transform="static"),
+    "one network": dict(per_call=3, transform="binarize('dynamic')"),
+    "several critic steps": dict(critics=3, per_call=1, transform="binarize('static')"),
 }
 
 

@@ -37,10 +37,8 @@ def small_run(name: str, data: str, **train: Any) -> Run:
         optimizer = TwoOptimizers(generator=optimizer, discriminator=optimizer)
     if family.traits(config).fit != "gradient":
         optimizer = None
-    images = "symmetric" if family.traits(config).sample_range[0] < 0 else "unit"
-    transform: Any = {"images": images, "real": "dequantize"}.get(
-        family.traits(config).data, "none"
-    )
+    images = "scale({:g}, {:g})".format(*family.traits(config).sample_range)
+    transform: Any = {"images": images, "real": "dequantize()"}.get(family.traits(config).data, "")
     settings = dict(steps=10, batch_size=16, ema=0.9, log_every=3, eval_every=4, eval_batch=64)
     settings |= dict(save_every=4, sample_every=5, samples=4, steps_per_call=1, keep=3)
     return Run(

@@ -52,8 +52,11 @@ def both(folder, first=0, workers=0, **options):
 @pytest.mark.parametrize(
     ("critics", "per_call", "transform"),
     [
-        *((3, 3, name) for name in ("none", "threshold", "static", "dynamic")),
-        *((3, 1, "dynamic"), (0, 3, "dequantize"), (0, 1, "static")),
+        *(
+            (3, 3, name)
+            for name in ("", "binarize('threshold')", "binarize('static')", "binarize('dynamic')")
+        ),
+        *((3, 1, "binarize('dynamic')"), (0, 3, "dequantize()"), (0, 1, "binarize('static')")),
     ],
 )
 def test_streamed_is_resident(folder, critics, per_call, transform):
@@ -66,17 +69,17 @@ def test_streamed_is_resident(folder, critics, per_call, transform):
     np.testing.assert_array_equal(batches[0]["label"].reshape(-1), rows)  # a row's own number
     drawn = any(b["x"].tobytes() == x.tobytes() for b in batches[1:])
     assert not drawn
-    assert set(np.unique(x)) == {0, 1} or transform in ("none", "dequantize")
+    assert set(np.unique(x)) == {0, 1} or transform in ("", "dequantize()")
 
 
 def test_begun_in_the_middle_of_an_epoch_it_goes_on_as_if_it_had_not_been_cut(folder):
-    options = dict(critics=2, transform="dynamic", limit=37, validation=11)
+    options = dict(critics=2, transform="binarize('dynamic')", limit=37, validation=11)
     whole = crcs(both(folder, **options))
     assert crcs(both(folder, 4, **options)) == whole[4:]
 
 
 def test_other_processes_feed_the_same(folder):
-    options = dict(critics=3, per_call=3, transform="threshold", validation=20)
+    options = dict(critics=3, per_call=3, transform="binarize('threshold')", validation=20)
     both(folder, 4, workers=2, **options)
 
 
@@ -249,7 +252,7 @@ def test_what_cannot_be_streamed_is_one_sentence_on_the_command_line(
     root, bits, tmp_path, capsys, source
 ):
     path = str(root / "bits" / "small.npz") if source == "npz" else source
-    options = ["--data", path, "--stream", "yes", "--transform", "threshold"]
+    options = ["--data", path, "--stream", "yes", "--transform", "binarize('threshold')"]
     assert command(bits, tmp_path / "run", *options) == 2
     said = one_sentence(capsys.readouterr().err.strip(), path)
     assert "cannot be streamed" in said

@@ -31,7 +31,7 @@ def dataset(levels=LEVELS, labels=True, n=120):
     return Dataset("small", splits, levels)
 
 
-def run_of(transform="none", **model):
+def run_of(transform="", **model):
     run = small_run("vae", "small", steps=4)
     config = dataclasses.replace(vae.tiny(), **model)
     data = dataclasses.replace(run.data, transform=transform)
@@ -41,11 +41,11 @@ def run_of(transform="none", **model):
 @pytest.mark.parametrize(
     ("transform", "model"),
     [
-        ("dynamic", {}),
-        ("unit", {}),  # grey levels
-        ("dequantize", {"likelihood": "gaussian"}),
-        ("none", {"likelihood": "discretized_logistic", "levels": LEVELS}),
-        ("dynamic", {"classes": CLASSES}),
+        ("binarize('dynamic')", {}),
+        ("scale(0, 1)", {}),  # grey levels
+        ("dequantize()", {"likelihood": "gaussian"}),
+        ("", {"likelihood": "discretized_logistic", "levels": LEVELS}),
+        ("binarize('dynamic')", {"classes": CLASSES}),
     ],
 )
 def test_what_a_likelihood_takes_passes_the_door(transform, model):
@@ -56,32 +56,42 @@ def test_what_a_likelihood_takes_passes_the_door(transform, model):
     ("transform", "model", "labels", "sentence"),
     [
         (
-            "none",
+            "",
             {},
             True,
-            "vae takes 0 and 1, and small under transform none gives numbers from 0 to 4",
+            r"vae needs values in \{0, 1\}, and small with transform '' gives values from 0 to 4",
         ),
-        ("unit", {"likelihood": "gaussian"}, True, "grows without bound on integers"),
+        ("scale(0, 1)", {"likelihood": "gaussian"}, True, "grows without bound on discrete"),
         (
-            "none",
+            "",
             {"likelihood": "discretized_logistic"},
             True,
-            "whole numbers from 0 to 255, .* goes from 0 to 4; set --transform none, .* data's 5",
+            'integers from 0 to 255, .* values from 0 to 4; set --transform "", .* data.s 5',
         ),
         (
-            "unit",
+            "scale(0, 1)",
             {"likelihood": "discretized_logistic", "levels": LEVELS},
             True,
-            "whole numbers from 0 to 4, .* goes from 0 to 1",
+            "integers from 0 to 4, .* gives values from 0 to 1",
         ),
         (
-            "dequantize",
+            "dequantize()",
             {"likelihood": "discretized_logistic", "levels": 2},
             True,
-            "whole numbers from 0 to 1, .* under transform dequantize goes from 0 to 1",
+            r"integers from 0 to 1, .* with transform 'dequantize\(\)' gives values from 0 to 1",
         ),
-        ("dynamic", {"classes": 3}, False, "vae trains on label too, and small has only x"),
-        ("dynamic", {"classes": 2}, True, "labels up to 2, and the model is built for 2 classes"),
+        (
+            "binarize('dynamic')",
+            {"classes": 3},
+            False,
+            "vae trains on label too, and small has only x",
+        ),
+        (
+            "binarize('dynamic')",
+            {"classes": 2},
+            True,
+            "labels up to 2, and the model is built for 2 classes",
+        ),
     ],
 )
 def test_what_it_does_not_take_is_refused_in_a_sentence(transform, model, labels, sentence):
@@ -90,7 +100,7 @@ def test_what_it_does_not_take_is_refused_in_a_sentence(transform, model, labels
 
 
 def test_init_sees_examples_as_a_step_takes_them():
-    run = run_of("dynamic", data_bias=True, classes=CLASSES)
+    run = run_of("binarize('dynamic')", data_bias=True, classes=CLASSES)
     found, again = (init_batch(run, vae, dataset()) for _ in range(2))
     assert (found["x"].shape, found["label"].shape) == ((120, 3, 3, 1), (120,))
     assert set(np.unique(found["x"])) == {0.0, 1.0}
@@ -98,9 +108,11 @@ def test_init_sees_examples_as_a_step_takes_them():
     # The first of the run's order, each example once, with its own label.
     rows = Order(120, run.seed).epoch(0)
     np.testing.assert_array_equal(found["label"], dataset().splits["train"]["label"][rows])
-    assert init_batch(run_of("dynamic"), vae, dataset()) is None
+    assert init_batch(run_of("binarize('dynamic')"), vae, dataset()) is None
     family = families.get("pixelcnn_pp")
-    scales = dataclasses.replace(run_of("dynamic"), family="pixelcnn_pp", model=family.tiny())
+    scales = dataclasses.replace(
+        run_of("binarize('dynamic')"), family="pixelcnn_pp", model=family.tiny()
+    )
     assert init_batch(scales, family, dataset())["x"].shape == (100, 3, 3, 1)
     assert init_batch(run_of(), families.get("nade"), dataset()) is None
 
@@ -149,7 +161,7 @@ def test_a_bound_on_other_draws_of_the_pixels_and_its_active_units(tmp_path, dat
     run = dataclasses.replace(
         small_run("vae", data, steps=40, eval_samples=7),
         model=dataclasses.replace(vae.tiny(), latent=2),
-        data=Data(data=data, transform="dynamic", binarize_seed=3),
+        data=Data(data=data, transform="binarize('dynamic')", binarize_seed=3),
     )
     workdir = tmp_path / "run"
     record = fit(run, workdir, quiet=True).record
@@ -172,7 +184,7 @@ def test_a_bound_on_other_draws_of_the_pixels_and_its_active_units(tmp_path, dat
     ):
         assert evaluate.main([str(workdir), *options]) == 2
         assert sentence in capsys.readouterr().err
-    grey = dataclasses.replace(run, data=Data(data=data, transform="unit"))
+    grey = dataclasses.replace(run, data=Data(data=data, transform="scale(0, 1)"))
     fit(grey, tmp_path / "grey", quiet=True)
     assert evaluate.main([str(tmp_path / "grey"), "--binarize-seeds", "1"]) == 2
     assert "the pixels of this run are not drawn" in capsys.readouterr().err

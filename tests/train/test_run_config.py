@@ -35,7 +35,7 @@ def make(family="nade", optimizer=LINEAR, **train):
         experiment=f"{family}_test:recipe",
         family=family,
         model=families.get(family).tiny(),
-        data=Data(data="digits", transform="static", limit=9),
+        data=Data(data="digits", transform="binarize('static')", limit=9),
         optimizer=optimizer,
         train=Train(**{"steps": 1000, "ema": 0.9, **train}),
         seed=2**32 - 1,

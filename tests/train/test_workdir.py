@@ -21,7 +21,7 @@ def test_settings_that_do_not_fit_leave_no_workdir(tmp_path, data):
     counted = small_run("joint", data, steps=100)
     for bad, words in (
         (wrong_shape, r"set --shape 3 3 1"),
-        (grey, "set --transform threshold, static or dynamic"),
+        (grey, "set --transform \"binarize.'threshold'.\", or 'static' or 'dynamic'"),
         (counted, "counts each of the 240 training examples once"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -44,15 +44,15 @@ def test_unknown_labels_are_refused_where_all_are_learned_from(tmp_path, data, n
         fit(dataclasses.replace(run, model=model, data=few), tmp_path, quiet=True)
 
 
-@pytest.mark.parametrize("transform", ["symmetric", "dequantize", "unit"])
+@pytest.mark.parametrize("transform", ["scale(-1, 1)", "dequantize()", "scale(0, 1)"])
 def test_images_and_bits_must_be_in_range(tmp_path, data, transform):
     nade = small_run("nade", data)
     grey = dataclasses.replace(nade.data, data="digits", transform=transform)
     model = dataclasses.replace(nade.model, shape=(8, 8, 1))
-    with pytest.raises(ValueError, match="takes 0 and 1, and digits under transform"):
+    with pytest.raises(ValueError, match=r"needs values in \{0, 1\}, and digits with transform"):
         fit(dataclasses.replace(nade, data=grey, model=model), tmp_path, quiet=True)
     gan = small_run("gan", data)
-    wrong = dataclasses.replace(gan.data, data="digits", transform="none")
+    wrong = dataclasses.replace(gan.data, data="digits", transform="")
     model = dataclasses.replace(gan.model, shape=(8, 8, 1))
-    with pytest.raises(ValueError, match="makes images from 0 to 1"):
+    with pytest.raises(ValueError, match="generates images from 0 to 1"):
         fit(dataclasses.replace(gan, data=wrong, model=model), tmp_path, quiet=True)
