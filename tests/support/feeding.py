@@ -18,7 +18,7 @@ from genjax.train.input_pipeline import InputPipeline
 from genjax.train.run_config import TwoOptimizers
 
 TRAIN = 61  # rows: no batch size divides it
-# What programs/feeds.py feeds to 8 devices.
+# What programs/input_pipelines.py feeds to 8 devices.
 CASES = {
     "one network": dict(per_call=3, transform="binarize('dynamic')"),
     "several critic steps": dict(critics=3, per_call=1, transform="binarize('static')"),

@@ -121,7 +121,7 @@ def test_a_window_is_for_one_run_and_resident_data(options):
 
 @pytest.fixture(scope="module")
 def eight(folder):
-    return json.loads(run_program("feeds.py", folder, devices=8).stdout.splitlines()[-1])
+    return json.loads(run_program("input_pipelines.py", folder, devices=8).stdout.splitlines()[-1])
 
 
 def test_eight_devices_are_fed_the_same(folder, eight):
@@ -132,7 +132,7 @@ def test_eight_devices_are_fed_the_same(folder, eight):
 
 
 def test_two_processes_read_half_each_and_are_fed_the_same(folder, eight):
-    for output in run_two_processes("feeds.py", folder, "PORT", "PROCESS"):
+    for output in run_two_processes("input_pipelines.py", folder, "PORT", "PROCESS"):
         for name, found in json.loads(output).items():
             assert found["crcs"] == eight[name]["crcs"]
             assert found["rows"] == eight[name]["rows"] // 2
