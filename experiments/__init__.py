@@ -1,1 +1,27 @@
-"""Experiments: one file a paper, each runnable; `python -m experiments` shows the table."""
+"""Experiments: one file per paper; `python -m experiments` prints the table of all rows.
+
+A file's `RECIPES` maps names to settings, and `FILE:RECIPE` is a row of the table:
+
+* `paper`: the settings as the paper prints them; what it leaves open is in `figure.difference`.
+* `cpu`: the best obtained on two CPU cores with other settings.
+* Where a file has several rows of its paper: `ROW` for the paper's settings, `ROW_cpu` for ours.
+
+A recipe is missing where there is nothing to put in it: no `cpu` where the paper's settings were
+run or have not been adapted, no `paper` where the paper prints a search and not its outcome. The
+first recipe of a file is the default of its command, `python -m experiments.FILE`.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+
+if typing.TYPE_CHECKING:
+    from genjax.train import Run
+
+
+def named(recipes: "Mapping[str, Run]") -> "dict[str, Run]":
+    """Returns a file's recipes, whose `experiment` is FILE, with FILE:RECIPE in its place."""
+    return {
+        name: dataclasses.replace(run, experiment=f"{run.experiment}:{name}")
+        for name, run in recipes.items()
+    }

@@ -2,19 +2,22 @@
 
 Alec Radford, Luke Metz, Soumith Chintala, "Unsupervised Representation Learning with Deep
 Convolutional Generative Adversarial Networks", ICLR 2016 (arXiv:1511.06434), section 4.2: faces
-scraped from the web, and no figure. Here it is CelebA, Adam 2e-4 with b1 0.5, batches of 128; and
-samples are of averaged weights, which the paper has not.
+collected from the web, and no figure. Here CelebA, Adam 2e-4 with b1 0.5, batches of 128.
 
-* default: KID of 10,000 samples; wants the standard network's file,
-  `--fid-weights pt_inception-2015-12-05-6726825d.pth`;
+    python -m experiments.dcgan_celeba64 --data FOLDER \\
+        --fid-weights pt_inception-2015-12-05-6726825d.pth               # a GPU
+    python -m experiments.dcgan_celeba64 --recipe swd --data FOLDER
+
+FOLDER holds 64x64 faces as `genjax prepare` or TFDS writes them.
+
+* `kid`: KID of 10,000 samples, with the weights of the standard Inception network;
 * `swd`: sliced Wasserstein distance (Karras et al. 2018), which needs no file.
-
-`--data` is a folder that `genjax.cli.prepare` or TFDS made of 64x64 faces.
 """
 
 import dataclasses
 import sys
 
+from experiments import named
 from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
@@ -41,20 +44,16 @@ KID = Run(
     ),
     figure=Figure(
         source="Radford et al. 2016, section 4.2: pictures only",
-        difference="averaged weights; the authors' code for faces also has an L2 term of 1e-5,"
-        " gains of the batch normalisations that begin at N(1, 0.02), and other images for each"
-        " player",
+        difference="averaged weights; the authors' code for faces also has an L2 term,"
+        " batch normalisation scales initialised from N(1, 0.02), and other images for each network",
     ),
 )
 
-RECIPES = {
-    "kid": KID,
-    "swd": dataclasses.replace(
-        KID,
-        experiment="dcgan_celeba64:swd",
-        train=dataclasses.replace(KID.train, metric="swd", metric_samples=8192),
-    ),
-}
+SWD = dataclasses.replace(
+    KID, train=dataclasses.replace(KID.train, metric="swd", metric_samples=8192)
+)
+
+RECIPES = named({"kid": KID, "swd": SWD})
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -1,6 +1,6 @@
 """Choose an experiment's learning rate on validation: all of them train in one program.
 
-    python -m experiments.select uci_dna:nade --learning-rates 0.003 0.01 0.03 --steps 2000
+    python -m experiments.select made_uci:dna_nade_cpu --learning-rates 0.003 0.01 0.03 --steps 2000
 
 Any setting of the experiment may follow, such as --hidden or --weight-decay, so that a small script
 can try those one after the other; all but --steps and --data need tyro. A table goes to the

@@ -134,7 +134,7 @@ def test_reproduce_needs_no_more_than_jax_has(tmp_path):
     assert "left to run: nothing" in done.stderr
     assert "validation nll" in done.stderr  # the table of experiments.select
     assert "80.500" in done.stderr
-    workdir = tmp_path / "runs" / "nade_binarized_mnist-random_order-seed0"
+    workdir = tmp_path / "runs" / "nade_binarized_mnist-paper-seed0"
     assert json.loads((workdir / "record.json").read_text())["commit"] == "abc"
     assert (tmp_path / "pack" / "pack.json").exists()
     # One step is not the recipe: it makes no row.

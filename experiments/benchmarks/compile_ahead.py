@@ -15,7 +15,7 @@ compiler for CUDA and no GPU. What it says of a call (`experiments.benchmarks.ke
   where the count's is one of the algorithm. Starting a kernel takes 2 to 3 microseconds besides.
 * holds: memory of arguments, results and what lies between.
 
-    python -m experiments.benchmarks.compile_ahead --rows dcgan_celeba64 --dtype bfloat16 --longest 10
+    python -m experiments.benchmarks.compile_ahead --rows dcgan_celeba64:kid --dtype bfloat16 --longest 10
     python -m experiments.benchmarks.compile_ahead --out ahead.json
 
 It needs the extra `cuda12`, or of it at least jax-cuda12-plugin, jax-cuda12-pjrt and

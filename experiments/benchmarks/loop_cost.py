@@ -8,7 +8,7 @@ Of each row, on random images:
 * **cold start**: from the start of a fresh process to its first line of metrics, without compiled
   programs and with those of the run before.
 
-    python -m experiments.benchmarks.loop_cost --rows nade_binarized_mnist --steps 2000 --out loop.json
+    python -m experiments.benchmarks.loop_cost --rows nade_binarized_mnist:cpu --steps 2000 --out loop.json
 """
 
 import argparse
@@ -43,7 +43,12 @@ from genjax.train.run_config import (
     to_json,
 )
 
-DEFAULT = ("nade_binarized_mnist", "made_binarized_mnist", "iwae_mnist", "dcgan_celeba64:swd")
+DEFAULT = (
+    "nade_binarized_mnist:cpu",
+    "made_binarized_mnist:1x8000_1mask_cpu",
+    "iwae_mnist:k1",
+    "dcgan_celeba64:swd",
+)
 EXAMPLES = {"train": 4096, "validation": 64, "test": 64}
 POLL = 0.005  # seconds between looks at a child's metrics
 CHILD = (

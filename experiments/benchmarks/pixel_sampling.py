@@ -39,7 +39,7 @@ METHODS = ("cached", "parallel", "naive", "checked")
 # Family, Config, and the setting that says how deep it is.
 NETWORKS: dict[str, tuple[Any, Any, str]] = {
     "gated": (pixelcnn, pixelcnn.Config(features=128), "layers"),
-    "masked": (pixelcnn, pixelcnn_mnist.MASKED.model, "layers"),
+    "masked": (pixelcnn, pixelcnn_mnist.PAPER.model, "layers"),
     "row": (pixelrnn, pixelrnn_mnist.RECIPES["row"].model, "layers"),
     "diagonal": (pixelrnn, pixelrnn_mnist.RECIPES["diagonal_7"].model, "layers"),
     "plus_plus": (pixelcnn_pp, pixelcnn_pp.Config(), "blocks"),

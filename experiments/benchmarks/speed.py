@@ -9,7 +9,7 @@ does it when nothing is asked (TF32 on GPU), or full float32, which the families
 ask for. That of memory is a pass over an array larger than any cache; a call whose operands stay in
 one may be above it. Averages of the weights are part of a step where the row keeps any.
 
-    python -m experiments.benchmarks.speed --rows nade_binarized_mnist pixelcnn_mnist:gated --out speed.json
+    python -m experiments.benchmarks.speed --rows nade_binarized_mnist:cpu pixelcnn_mnist:gated --out speed.json
     python -m experiments.benchmarks.speed --family vae made --peer torch
 
 With `--peer torch` the same network and step in PyTorch (`experiments.benchmarks.peers`) are timed after each,
@@ -59,10 +59,25 @@ PASSES = 16  # arrays of the peak's side that memory is measured by, none of the
 # One row a family whose step is a gradient's, and of the VAE a dense and a convolutional one; what
 # --rows and --family take instead.
 DEFAULT = (
-    *("fvsbn_binarized_mnist", "nade_binarized_mnist", "made_binarized_mnist"),
-    *("eonade_binarized_mnist", "rnade_red_wine", "pixelcnn_mnist:gated", "pixelrnn_mnist"),
-    *("pixelcnn_pp_cifar10", "iwae_mnist", "iaf_mnist", "iwae_mnist_two_layers", "m2_mnist"),
-    *("gan_mnist", "dcgan_celeba64", "infogan_mnist"),
+    *(
+        "fvsbn_binarized_mnist:cpu",
+        "nade_binarized_mnist:cpu",
+        "made_binarized_mnist:1x8000_1mask_cpu",
+    ),
+    *(
+        "eonade_binarized_mnist:2x500_128orders_cpu",
+        "rnade_red_wine:cpu",
+        "pixelcnn_mnist:gated",
+        "pixelrnn_mnist:diagonal_1",
+    ),
+    *(
+        "pixelcnn_pp_cifar10:paper",
+        "iwae_mnist:k1",
+        "iaf_mnist:diagonal",
+        "iwae_mnist:two_layers_k50",
+        "m2_mnist:labels_100",
+    ),
+    *("gan_mnist:paper", "dcgan_celeba64:kid", "infogan_mnist:codes"),
 )
 
 

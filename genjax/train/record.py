@@ -137,8 +137,8 @@ def _finite(value: float | None) -> float | None:
 def run_name(experiment: str, seed: int) -> str:
     """What the folder of a run is called: experiment, recipe and seed.
 
-    >>> run_name("pixelrnn_mnist:muon_7", 0)
-    'pixelrnn_mnist-muon_7-seed0'
+    >>> run_name("pixelrnn_mnist:diagonal_7_cpu", 0)
+    'pixelrnn_mnist-diagonal_7_cpu-seed0'
     """
     return f"{experiment.replace(':', '-')}-seed{seed}"
 

@@ -62,14 +62,23 @@ def test_where_no_gpu_can_be_compiled_for_it_says_what_to_install(monkeypatch, c
         raise NotImplementedError("topology not implemented for cuda")
 
     monkeypatch.setattr(compile_ahead.topologies, "get_topology_desc", none)
-    assert compile_ahead.main(["--rows", "gan_mnist"]) == 2
+    assert compile_ahead.main(["--rows", "gan_mnist:paper"]) == 2
     assert "pip install 'genjax-zoo[cuda12]'" in capsys.readouterr().err
 
 
 def test_a_row_is_compiled_for_a_gpu_that_is_not_here(tmp_path):
     """In a process of its own: JAX looks for compilers once, before anything is computed."""
     out = tmp_path / "ahead.json"
-    asked = ["--rows", "rnade_red_wine", "--batch-size", "10", "--skip", "sample", "--longest", "1"]
+    asked = [
+        "--rows",
+        "rnade_red_wine:cpu",
+        "--batch-size",
+        "10",
+        "--skip",
+        "sample",
+        "--longest",
+        "1",
+    ]
     done = run_python(
         "-m", "experiments.benchmarks.compile_ahead", *asked, "--out", str(out), check=False
     )
@@ -81,4 +90,4 @@ def test_a_row_is_compiled_for_a_gpu_that_is_not_here(tmp_path):
     assert row["step"]["kernels"] > row["evaluate"]["kernels"] > 0
     assert 0 < row["step"]["seconds"] < 1
     assert row["step"]["longest"][0]["bytes"] > 0
-    assert "rnade_red_wine step" in done.stderr
+    assert "rnade_red_wine:cpu step" in done.stderr

@@ -14,7 +14,7 @@ FAST = ["--steps", "6", "--saves", "2", "--batch-size", "2"]
 
 def test_a_row_is_measured_and_written(tmp_path, capsys):
     out = tmp_path / "loop.json"
-    row = "fvsbn_binarized_mnist"
+    row = "fvsbn_binarized_mnist:cpu"
     assert loop_cost.main(["--rows", row, *FAST, "--out", str(out)]) == 0
     (found,) = json.loads(out.read_text())["rows"]
     assert (found["row"], found["batch_size"], found["steps_per_call"]) == (row, 2, 1)
@@ -28,7 +28,11 @@ def test_a_row_is_measured_and_written(tmp_path, capsys):
 
 
 def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
-    rows = ["nade_binarized_mnist", "made_binarized_mnist", "fvsbn_binarized_mnist"]
+    rows = [
+        "nade_binarized_mnist:cpu",
+        "made_binarized_mnist:1x8000_1mask_cpu",
+        "fvsbn_binarized_mnist:cpu",
+    ]
     out, seen = tmp_path / "no" / "such" / "loop.json", []
 
     def measure(run, folder, options):
@@ -54,7 +58,7 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("row", "levels"),
-    [("nade_binarized_mnist", 2), ("iwae_mnist", 256), ("dcgan_celeba64:swd", 256)],
+    [("nade_binarized_mnist:cpu", 2), ("iwae_mnist:k1", 256), ("dcgan_celeba64:swd", 256)],
 )
 def test_images_are_what_the_row_transforms(row, levels):
     run = table.rows()[row]
@@ -67,11 +71,11 @@ def test_images_are_what_the_row_transforms(row, levels):
 def test_bad_options_are_a_sentence(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(loop_cost, "measure", None)  # nothing is measured before
     monkeypatch.setattr(input_rate, "consumption", None)
-    good = ["--rows", "nade_binarized_mnist"]
+    good = ["--rows", "nade_binarized_mnist:cpu"]
     for command, words in ((loop_cost, good), (input_rate, ["--only", "nade"])):
         assert command.main([*words, "--out", str(tmp_path)]) == 2
         assert "is a folder; name a file in it" in capsys.readouterr().err
-    assert loop_cost.main([*good, "rnade_red_wine"]) == 2
+    assert loop_cost.main([*good, "rnade_red_wine:cpu"]) == 2
     assert "has no images; name a row that has" in capsys.readouterr().err
     assert loop_cost.main(["--rows", "nade"]) == 2
     assert "rows must be one of" in capsys.readouterr().err

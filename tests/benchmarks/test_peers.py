@@ -186,7 +186,11 @@ def test_every_default_row_has_a_peer_that_takes_its_settings():
     rows = table.rows()
     assert set(peers.FAMILIES) == {rows[name].family for name in speed.DEFAULT}
     for name in speed.DEFAULT:
-        if name not in ("dcgan_celeba64", "made_binarized_mnist", "pixelcnn_pp_cifar10"):  # large
+        if name not in (
+            "dcgan_celeba64:kid",
+            "made_binarized_mnist:1x8000_1mask_cpu",
+            "pixelcnn_pp_cifar10:paper",
+        ):  # large
             network = peers.get(rows[name].family).build(rows[name].model)
             assert isinstance(network, torch.nn.Module)
 
@@ -197,7 +201,7 @@ def test_without_torch_or_a_peer_there_is_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install -e '\.\[torch\]'"):
         peers.get("nade")
-    assert speed.main(["--rows", "nade_binarized_mnist", "--peer", "torch"]) == 2
+    assert speed.main(["--rows", "nade_binarized_mnist:cpu", "--peer", "torch"]) == 2
     assert "pip install -e '.[torch]'" in capsys.readouterr().err
 
 
@@ -205,7 +209,7 @@ def test_the_table_of_speeds_has_the_peers_beside(tmp_path, capsys, monkeypatch)
     monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "speed.json"
-    words = ["--rows", "fvsbn_binarized_mnist", "ring_modes:ring_wgan_gp", "--peer", "torch"]
+    words = ["--rows", "fvsbn_binarized_mnist:cpu", "ring_modes:ring_wgan_gp", "--peer", "torch"]
     assert speed.main([*words, *FAST, "--peak-side", "64", "--out", str(out)]) == 0
     row, refused = json.loads(out.read_text())["rows"]
     assert row["ratio"].keys() == {"step", "sample", "evaluate"}
@@ -222,10 +226,10 @@ def test_the_table_of_speeds_has_the_peers_beside(tmp_path, capsys, monkeypatch)
 
 
 def test_a_dtype_is_for_both_sides():
-    run = table.rows()["gan_mnist"]
+    run = table.rows()["gan_mnist:paper"]
     assert speed.of_dtype(run, "bfloat16").model.dtype == "bfloat16"
     assert speed.of_dtype(run, None) is run
-    without = table.rows()["nade_binarized_mnist"]
+    without = table.rows()["nade_binarized_mnist:cpu"]
     assert speed.of_dtype(without, "bfloat16") is without
 
 
@@ -239,7 +243,7 @@ def test_the_fastest_way_counts_and_failures_are_a_line(capsys):
 
 
 def test_nade_is_timed_in_both_forms_and_bfloat16_runs(capsys):
-    words = ["--row", "nade_binarized_mnist", "--dtype", "bfloat16", "--skip", "sample"]
+    words = ["--row", "nade_binarized_mnist:cpu", "--dtype", "bfloat16", "--skip", "sample"]
     assert time_peer.main([*words, *FAST]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["dtype"] == "bfloat16"

@@ -25,9 +25,13 @@ def run(tmp_path, *words):
 
 
 def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
-    found = run(tmp_path, "--rows", "fvsbn_binarized_mnist")
+    found = run(tmp_path, "--rows", "fvsbn_binarized_mnist:cpu")
     (row,) = found["rows"]
-    assert (row["row"], row["family"], row["batch_size"]) == ("fvsbn_binarized_mnist", "fvsbn", 2)
+    assert (row["row"], row["family"], row["batch_size"]) == (
+        "fvsbn_binarized_mnist:cpu",
+        "fvsbn",
+        2,
+    )
     for name in ("step", "sample", "evaluate"):
         part = row[name]
         assert part["seconds"] > 0
@@ -51,12 +55,12 @@ def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
     said = capsys.readouterr()
     assert said.out.endswith("}\n")
     assert json.loads(said.out) == found  # no table in a pipe
-    assert "fvsbn_binarized_mnist" in said.err.split("milliseconds")[1]
+    assert "fvsbn_binarized_mnist:cpu" in said.err.split("milliseconds")[1]
     # What the figures are of: the code, what was asked, and the row's settings.
     assert found["versions"]["jax"] == jax.__version__
-    asked = {"rows": ["fvsbn_binarized_mnist"], "repeats": 2, "samples": 2, "dtype": None}
+    asked = {"rows": ["fvsbn_binarized_mnist:cpu"], "repeats": 2, "samples": 2, "dtype": None}
     assert asked.items() <= found["options"].items()
-    run_of = table.rows()["fvsbn_binarized_mnist"]
+    run_of = table.rows()["fvsbn_binarized_mnist:cpu"]
     assert row["train"]["ema"] == run_of.train.ema
     assert row["optimizer"]["learning_rate"] == run_of.optimizer.learning_rate
     line = speed.table_row(row)
@@ -80,7 +84,7 @@ def test_the_default_rows_are_one_a_family_and_a_convolutional_vae():
     rows = table.rows()
     assert set(speed.DEFAULT) <= set(rows)
     found = [rows[name].family for name in speed.DEFAULT]
-    assert rows["iaf_mnist"].model.encoder == "resnet"
+    assert rows["iaf_mnist:diagonal"].model.encoder == "resnet"
     found.remove("vae")  # the dense one
     assert len(set(found)) == len(found)
     descended = [n for n in families.FAMILIES if traits_of(n).fit == "gradient"]
@@ -91,13 +95,13 @@ def test_a_family_is_all_its_rows():
     of_made = [name for name, run in table.rows().items() if run.family == "made"]
     assert len(of_made) > 1
     assert speed.chosen_rows([], ["made"]) == of_made
-    both = speed.chosen_rows(["rnade_red_wine", of_made[1]], ["made", "made"])
-    assert both == ["rnade_red_wine", of_made[1], of_made[0], *of_made[2:]]
+    both = speed.chosen_rows(["rnade_red_wine:cpu", of_made[1]], ["made", "made"])
+    assert both == ["rnade_red_wine:cpu", of_made[1], of_made[0], *of_made[2:]]
     assert speed.chosen_rows([], []) == list(speed.DEFAULT)
 
 
 def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, capsys):
-    out, slow = tmp_path / "count.json", "pixelcnn_pp_cifar10"
+    out, slow = tmp_path / "count.json", "pixelcnn_pp_cifar10:paper"
     few = ["--count", "--samples", "2", "--batch-size", "2", "--out", str(out)]
     others = [name for name in speed.DEFAULT if name != slow]
     assert speed.main(["--rows", *others, *few]) == 0
@@ -112,14 +116,14 @@ def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, 
         assert row["step"]["bytes"] > 2 * 4 * 2 * weights, row["row"]
         assert ("evaluate" in row) == (family.traits(family.Config()).density != "none")
         assert row.get("evaluate", row["sample"])["operations"] > 0
-    assert "infogan_mnist" in capsys.readouterr().out
+    assert "infogan_mnist:codes" in capsys.readouterr().out
     # On a GPU a transposed convolution is one, on a CPU four, with fewer products by zeros.
-    one = ["--rows", "infogan_mnist", *few, "--skip", "sample"]
+    one = ["--rows", "infogan_mnist:codes", *few, "--skip", "sample"]
     each = {}
     for platform in ("cuda", "cpu"):
         assert speed.main([*one, "--platform", platform]) == 0
         each[platform] = json.loads(out.read_text())["rows"][0]["step"]
-    assert each["cuda"] == next(r["step"] for r in found if r["row"] == "infogan_mnist")
+    assert each["cuda"] == next(r["step"] for r in found if r["row"] == "infogan_mnist:codes")
     assert each["cpu"]["bytes"] != each["cuda"]["bytes"]
     assert speed.main(["--platform", "cpu"]) == 2
     assert "--platform is of --count" in capsys.readouterr().err
@@ -129,7 +133,9 @@ def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, 
     assert row["evaluate"]["operations"] > 1e9
 
 
-@pytest.mark.parametrize("name", ["pixelcnn_cifar10", "rnade_red_wine", "dcgan_celeba64"])
+@pytest.mark.parametrize(
+    "name", ["pixelcnn_cifar10:masked", "rnade_red_wine:cpu", "dcgan_celeba64:kid"]
+)
 def test_batches_hold_what_the_family_takes(name):
     config = table.rows()[name].model
     family = families.get(table.rows()[name].family)
@@ -138,7 +144,7 @@ def test_batches_hold_what_the_family_takes(name):
         k: v.shape for k, v in family.batch_spec(config, 3).items()
     }
     low, high = float(batch["x"].min()), float(batch["x"].max())
-    ranges = {"pixelcnn_cifar10": (0, 255), "dcgan_celeba64": (-1, 1)}
+    ranges = {"pixelcnn_cifar10:masked": (0, 255), "dcgan_celeba64:kid": (-1, 1)}
     if name in ranges:
         assert ranges[name][0] <= low < sum(ranges[name]) / 2 < high <= ranges[name][1]
     else:
@@ -155,7 +161,7 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(speed, "measure", measure)
     out = tmp_path / "results" / "speed.json"  # a folder that is made before anything is timed
-    rows = ["made_binarized_mnist", "fvsbn_binarized_mnist"]
+    rows = ["made_binarized_mnist:1x8000_1mask_cpu", "fvsbn_binarized_mnist:cpu"]
     few = ["--skip", "step", "evaluate", "--out", str(out)]
     assert speed.main(["--rows", *rows, *FAST, *few]) == 1
     broken, fine = json.loads(out.read_text())["rows"]
@@ -163,7 +169,7 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     assert fine["sample"]["repeats"] == 2
     said = capsys.readouterr()
     assert "made_binarized_mnist: RuntimeError" in said.err
-    assert "fvsbn_binarized_mnist" in said.err.split("milliseconds")[1]
+    assert "fvsbn_binarized_mnist:cpu" in said.err.split("milliseconds")[1]
 
 
 def test_a_long_call_counts_alone(monkeypatch):
@@ -185,7 +191,7 @@ def test_bad_options_are_a_sentence(tmp_path, capsys):
 
 
 ROW = {
-    "row": "fvsbn_binarized_mnist",
+    "row": "fvsbn_binarized_mnist:cpu",
     "family": "fvsbn",
     "config": {},
     "batch_size": 2,
@@ -280,7 +286,7 @@ def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
     monkeypatch.setattr(time_peer.peers, "get", lambda family: peer)
     monkeypatch.setattr(time_peer, "random_batch", lambda *_: {})
     monkeypatch.setattr(time_peer, "attempt", lambda *_, **__: {"seconds": next(seconds)})
-    assert time_peer.main(["--row", "fvsbn_binarized_mnist", "--batch-size", "2"]) == 0
+    assert time_peer.main(["--row", "fvsbn_binarized_mnist:cpu", "--batch-size", "2"]) == 0
     head, *lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     # What it runs on comes first, also where nothing is to be timed.
     assert head == {"torch": "2", "dtype": "float32", "batch_size": 2, "device": "chip"}

@@ -53,7 +53,7 @@ def finish(run, obtained=90.0, seconds=60.0):
 
 def test_every_row_has_the_name_it_is_found_under():
     found = rows()
-    assert "nade_binarized_mnist" in found
+    assert "nade_binarized_mnist:cpu" in found
     for name, run in found.items():
         file, _, recipe = name.partition(":")
         assert run.experiment == name
@@ -86,7 +86,7 @@ def test_every_record_is_of_its_recipe():
 
 
 def test_json_has_every_row_and_every_key(tmp_path, capsys):
-    run = rows()["nade_binarized_mnist"]
+    run = rows()["nade_binarized_mnist:cpu"]
     for seed, obtained in ((0, 88.0), (1, 89.0)):
         write_record(tmp_path, finish(dataclasses.replace(run, seed=seed), obtained))
     assert command.main(["--json", "--records", str(tmp_path)]) == 0
@@ -94,15 +94,15 @@ def test_json_has_every_row_and_every_key(tmp_path, capsys):
     assert list(found) == list(rows())
     for name, row in found.items():
         assert list(row) == list(COLUMNS), name
-        if name != "nade_binarized_mnist":
+        if name != "nade_binarized_mnist:cpu":
             # Not run yet: the paper's figure is there, and ours is not made up.
             assert (row["obtained"], row["std_error"], row["seeds"]) == (None, None, [])
             assert row["paper"] == rows()[name].figure.paper
             assert row["parameters"] > 0
     # 2HD + H + D of NADE without a record; D(D - 1)/2 + D of the logistic regressions.
-    assert found["nade_binarized_mnist:sgd"]["parameters"] == 785_284
-    assert found["fvsbn_binarized_mnist"]["parameters"] == 307_720
-    row = found["nade_binarized_mnist"]
+    assert found["nade_binarized_mnist:paper"]["parameters"] == 785_284
+    assert found["fvsbn_binarized_mnist:cpu"]["parameters"] == 307_720
+    row = found["nade_binarized_mnist:cpu"]
     assert (row["obtained"], row["seeds"], row["metric"]) == (88.5, [0, 1], "test NLL")
     assert (row["family"], row["dataset"], row["unit"]) == ("nade", "binarized_mnist", "nats")
     assert (row["paper"], row["paper_tag"]) == (run.figure.paper, run.figure.tag)

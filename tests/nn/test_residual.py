@@ -124,7 +124,7 @@ def test_r3gans_networks_have_their_size():
     """Four stages of two blocks at 4, 8, 16 and 32, 768 channels, 3x3 convolutions in groups."""
     from experiments.r3gan_cifar10 import RECIPES
 
-    p = shapes(RECIPES["fid"].model)
+    p = shapes(RECIPES["paper"].model)
     assert p["generator"]["NormlessUp_0"]["basis"].shape == (4, 4, 768)
     block = (768 * 1536 + 1536) + (9 * 16 * 1536 + 1536) + 1536 * 768
     assert count(p["generator"]) == 16 * 768 + 74 * 768 + 8 * block + 768 * 3

@@ -29,7 +29,7 @@ if __name__ == "__main__":
     splits = {name: {"x": x} for name in ("train", "validation", "test")}
     save_npz(Dataset("bars", splits, 2), folder / "b.npz")
     options = {
-        "--only": "nade_binarized_mnist:random_order",
+        "--only": "nade_binarized_mnist:paper",
         "--steps": "1",
         "--data": f"binarized_mnist={folder}/b.npz",
         "--workdir": f"{folder}/runs",
