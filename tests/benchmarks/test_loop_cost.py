@@ -51,7 +51,7 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     assert seen == [True, [one], [one, two]]  # a folder first, and what there is after each row
     assert (fine["row"], fine["family"]) == (rows[2], "fvsbn")
     said = capsys.readouterr()
-    assert "made_binarized_mnist: MemoryError: no room" in said.err
+    assert "made_binarized_mnist:1x8000_1mask_cpu: MemoryError: no room" in said.err
     assert "fvsbn" in said.out
     assert "made" not in said.out
 

@@ -168,7 +168,7 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     assert broken["error"] == "RuntimeError: RESOURCE_EXHAUSTED: Out of memory"
     assert fine["sample"]["repeats"] == 2
     said = capsys.readouterr()
-    assert "made_binarized_mnist: RuntimeError" in said.err
+    assert "made_binarized_mnist:1x8000_1mask_cpu: RuntimeError" in said.err
     assert "fvsbn_binarized_mnist:cpu" in said.err.split("milliseconds")[1]
 
 
@@ -234,7 +234,7 @@ def test_seconds_of_another_kind_of_device_make_no_ratio(monkeypatch, capsys):
     said = f"a warning\nerror: {refused.value}\n"
     found, _ = beside(monkeypatch, (2, "", said), backend="gpu")
     assert found == {"peer": {"error": str(refused.value)}, "ratio": {}, "notes": {}}
-    assert "fvsbn_binarized_mnist: no whole peer: PyTorch sees no GPU" in capsys.readouterr().err
+    assert "fvsbn_binarized_mnist:cpu: no whole peer: PyTorch sees no GPU" in capsys.readouterr().err
     found, asked = beside(monkeypatch, (0, "{}", ""), backend="tpu")
     assert (asked, found["ratio"]) == ([], {})
     assert "JAX runs on a tpu here" in found["peer"]["error"]
@@ -312,7 +312,7 @@ def test_eager_that_no_compiler_could_beat_is_marked(monkeypatch, capsys):
     found, _ = beside(monkeypatch, (0, json.dumps({"step": step}), ""))
     assert found["notes"] == {"step": ["compiled failed"]}
     said = capsys.readouterr().err
-    assert said == "fvsbn_binarized_mnist: the peer's step, compiled: InductorError: no\n"
+    assert said == "fvsbn_binarized_mnist:cpu: the peer's step, compiled: InductorError: no\n"
     line = speed.ratio_row(ROW | found)
     assert (line["step"], line["step's way"]) == ("4.00", "eager (compiled failed)")
     assert line["but"] == "step: compiled failed"

@@ -105,7 +105,7 @@ def test_each_setting_has_an_option(field):
     needs |= {"fold": "--folds 10", "orthogonal_steps": "--optimizer muon"}
     needs |= {"momentum_end": "--optimizer sgd --momentum 0.5 --momentum-steps 9"}
     needs |= {"momentum_steps": "--optimizer sgd --momentum 0.5 --momentum-end 0.7"}
-    needs |= {"restarts": "--schedule cosine"}
+    needs |= {"restarts": "--schedule cosine", "patience": "--eval-every 5"}
     needs |= {"boundaries": "--schedule piecewise --factors 0.5 0.1"}
     needs |= dict.fromkeys(("decrease", "floor"), "--schedule exponential")
     needs |= {"factors": "--schedule piecewise --boundaries 5 9"}
