@@ -20,6 +20,9 @@ class Data:
     """Operations on each batch, joined by |: scale(low, high), binarize('threshold' | 'static' |
     'dynamic'), dequantize(), random_flip(), random_crop(size), center_crop(size), resize(size).
     Empty: cast to float32. See genjax.data.transforms."""
+    unpaired: bool = False
+    """x and y are two domains without pairs: train and train_y of a .npz, of any lengths. Prepared
+    folders trainA and trainB always are."""
     binarize_seed: int = 0
     """Seed of the static draws, the test images of dynamic included."""
     validation: int = 0

@@ -1,9 +1,9 @@
-"""A data set by split: arrays in memory, or rows left on disk and read when asked for."""
+"""Data sets by split: arrays in memory, or rows on disk that are read on demand."""
 
 import dataclasses
 import functools
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,32 +12,31 @@ SPLITS = ("train", "validation", "test")
 
 
 class Rows(Protocol):
-    """A split on disk. It pickles to a few words, so that worker processes can open it too."""
+    """A split on disk; small when pickled, for worker processes."""
 
     def __len__(self) -> int: ...
 
     def read(self, indices: Any, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
-        """The entries of some rows, `[len(indices), ...]` each; all entries, or those named."""
+        """Returns entries of some rows, `[len(indices), ...]` each; None is all entries."""
 
     def crcs(self) -> dict[str, np.ndarray]:
-        """`row_crcs` of every entry."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Event shape of `x`."""
+        """Returns the `row_crcs` of every entry."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """Splits in memory and splits on disk.
 
-    name: as it was asked for.
-    splits: `{"train": {"x": [N, *shape], "label": [N]}, ...}`; beside `x`, what there is of
-      `label`, `attributes` `[N, A]`, `caption` `[N]` and `y` (the other image of a pair).
-    levels: integers in `x` run from 0 to levels - 1; 0 for real numbers.
-    streams: splits that stay on disk.
-    names: of the classes of `label`, and of the `attributes` in alphabetic order.
-    crcs: `{split: {entry: row_crcs}}` of what was read, where `splits` is made from it.
+    Attributes:
+      name: path or name that was loaded.
+      splits: `{"train": {"x": [N, *shape], "label": [N]}, ...}`; the entries besides `x` are
+        `label`, `attributes` `[N, A]`, `caption` `[N]` and `y`, a second image per example.
+      levels: integers in images run from 0 to levels - 1; 0 for real numbers.
+      streams: splits that stay on disk.
+      names: names of the classes of `label`, and of the `attributes` in alphabetical order.
+      crcs: `{split: {entry: row_crcs}}` of the data as read, where `splits` is derived from it.
+      unpaired: `x` and `y` are two domains, of different sizes, each with an order of its own.
+      y_streams: splits of `y` that stay on disk, if unpaired.
     """
 
     name: str
@@ -46,6 +45,8 @@ class Dataset:
     streams: Mapping[str, Rows] = dataclasses.field(default_factory=dict)
     names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     crcs: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    unpaired: bool = False
+    y_streams: Mapping[str, Rows] = dataclasses.field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,44 +54,79 @@ class Dataset:
         return self.entry_shape("x")
 
     def entry_shape(self, name: str) -> tuple[int, ...]:
-        """Event shape of an entry."""
-        if "train" in self.streams:
-            return self.streams["train"].read([0], (name,))[name].shape[1:]
-        return self.splits["train"][name].shape[1:]
+        """Returns the event shape of an entry."""
+        return self.read("train", [0], (name,))[name].shape[1:]
 
     def entries(self, split: str) -> set[str]:
-        """Names of the entries of a split."""
-        in_memory = split in self.splits
-        return set(self.splits[split] if in_memory else self.streams[split].read([0]))
+        """Returns the names of the entries of a split."""
+        return set(self.read(split, [0]))
+
+    def stream(self, split: str, name: str = "x") -> Rows | None:
+        """Returns the rows on disk that hold an entry of a split; None if it is in memory."""
+        second = self.unpaired and name == "y"
+        return (self.y_streams if second else self.streams).get(split)
+
+    def read(
+        self, split: str, rows: Any, names: tuple[str, ...] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Returns entries `[len(rows), ...]` of some rows, from memory or disk.
+
+        Args:
+          split: name of the split.
+          rows: indices; of unpaired data, into each domain.
+          names: of the entries; None is all.
+        """
+        if split in self.splits:
+            found = self.splits[split]
+            return {k: found[k][rows] for k in (found if names is None else names)}
+        out = {}
+        groups = None if names is None else self.domains(names)
+        for number, streams in enumerate((self.streams, self.y_streams)):
+            if split in streams and (groups is None or number in groups):
+                out |= streams[split].read(rows, None if groups is None else groups[number])
+        return out
+
+    def length(self, split: str, name: str = "x") -> int:
+        """Returns the number of examples of an entry in a split."""
+        stream = self.stream(split, name)
+        return len(self.splits[split][name]) if stream is None else len(stream)
+
+    def domains(self, names: Collection[str]) -> dict[int, tuple[str, ...]]:
+        """Groups entries by the number of their domain: `y` of unpaired data is domain 1."""
+        second = {"y"} & set(names) if self.unpaired else set()
+        groups = {0: tuple(sorted(set(names) - second)), 1: tuple(second)}
+        return {number: group for number, group in groups.items() if group}
 
     def counts(self) -> dict[str, int]:
-        """Examples in each split."""
-        found = {name: len(split["x"]) for name, split in self.splits.items()}
-        found |= {name: len(rows) for name, rows in self.streams.items()}
-        return {s: found[s] for s in (*SPLITS, *sorted(found)) if s in found}
+        """Returns the examples of each split; of unpaired data, those of the larger domain."""
+        sizes = {s: max(map(len, entries.values())) for s, entries in self.splits.items()}
+        for stream in (self.streams, self.y_streams):
+            sizes |= {s: max(len(rows), sizes.get(s, 0)) for s, rows in stream.items()}
+        return {s: sizes[s] for s in (*SPLITS, *sorted(sizes)) if s in sizes}
 
     def checksum(self) -> str:
-        """CRC-32 over all that was read: tells whether two runs saw the same data.
+        """Returns the CRC-32 of all data read, as 8 digits, to compare the data of two runs.
 
-        The same whether a split is in memory or on disk, and before binarisation.
+        It does not depend on binarisation, nor on whether a split is in memory or on disk.
         """
         return self._checksum
 
     @functools.cached_property
     def _checksum(self) -> str:
-        """Asked when a run begins and for its record: gigabytes are summed once."""
         crcs = {s: {k: row_crcs(a) for k, a in v.items()} for s, v in self.splits.items()}
-        crcs |= {s: rows.crcs() for s, rows in self.streams.items()}
+        for stream in (self.streams, self.y_streams):
+            for split, rows in stream.items():
+                crcs[split] = {**crcs.get(split, {}), **rows.crcs()}
         return combine({**crcs, **self.crcs})
 
 
 def levels_for(highest: int) -> int:
-    """Levels of integers from 0 where nobody states them: 2, 256, or as many as there must be."""
+    """Returns the number of levels of integers 0 .. highest: 2, 256, or as few as possible."""
     return 2 if highest <= 1 else 256 if highest <= 255 else highest + 1
 
 
 def combine(crcs: Mapping[str, Mapping[str, np.ndarray]]) -> str:
-    """One checksum from those of all rows, `{split: {entry: [N] uint32}}`, as 8 digits."""
+    """Returns one checksum of 8 digits from those of all rows, `{split: {entry: [N] uint32}}`."""
     crc = 0
     for split in sorted(crcs):
         for key in sorted(crcs[split]):
@@ -101,10 +137,10 @@ def combine(crcs: Mapping[str, Mapping[str, np.ndarray]]) -> str:
 
 
 def row_crcs(array: np.ndarray) -> np.ndarray:
-    """CRC-32 of every row, `[N]` uint32, its dtype and shape among what is summed."""
+    """Returns the CRC-32 of every row, with its dtype and shape, uint32 `[N]`."""
     array = np.ascontiguousarray(array)
     head = zlib.crc32(f"{array.dtype.str} {array.shape[1:]}".encode())
-    if array.dtype.kind == "U":  # as wide as the longest caption: sum the text, not the padding
+    if array.dtype.kind == "U":  # without the padding to the longest caption
         head = zlib.crc32(b"text")
         return np.array([zlib.crc32(s.encode(), head) for s in array.tolist()], np.uint32)
     flat = array.reshape(len(array), -1).view(np.uint8)

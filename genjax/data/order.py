@@ -1,41 +1,50 @@
-"""Which examples a batch holds: one function of (seed, epoch), and the position is the step."""
+"""Order of the examples: a function of (seed, epoch, domain), and the position is the step."""
 
 import numpy as np
 
 from genjax import checks
 
+DOMAIN = 2**40
+"""Epochs between the random streams of two domains."""
+
 
 class Order:
-    """An endless sequence of example indices, each epoch its own permutation.
+    """An endless sequence of example indices, with a new permutation in each epoch.
 
-    Batch boundaries run across epochs, so that every example is seen exactly once in every `n`,
-    whatever the batch size.
+    Batches cross epochs, so that every example is used exactly once in every `n`, whatever the
+    batch size.
     """
 
-    def __init__(self, n: int, seed: int) -> None:
-        """Order of `n` examples, above 0, under a seed of 0 or above."""
+    def __init__(self, n: int, seed: int, domain: int = 0) -> None:
+        """Creates the order.
+
+        Args:
+          n: number of examples, above 0.
+          seed: 0 or above.
+          domain: number of the domain; unpaired data has one order per domain.
+        """
         checks.positive(examples=n)
-        checks.not_negative(seed=seed)
-        self.n, self.seed = n, seed
+        checks.not_negative(seed=seed, domain=domain)
+        self.n, self.seed, self.domain = n, seed, domain
         self._epochs: dict[int, np.ndarray] = {}
 
     def epoch(self, epoch: int) -> np.ndarray:
-        """The permutation of one epoch, `[n]`, from (seed, epoch) alone.
+        """Returns the permutation of one epoch, int32 `[n]`.
 
-        Ranks of Philox's raw output: numpy promises to keep that stream between versions, and
-        does not promise it of `shuffle`.
+        It ranks raw Philox output, which NumPy keeps between versions, unlike `shuffle`.
         """
-        found = self._epochs.get(epoch)
-        if found is None:
-            raw = np.random.Philox(key=[self.seed, epoch]).random_raw(self.n)
-            found = np.argsort(raw, kind="stable").astype(np.int32)
-            # Made anew and never changed: threads that read share it.
-            kept = {e: p for e, p in self._epochs.items() if e == epoch - 1}
-            self._epochs = {**kept, epoch: found}
-        return found
+        permutation = self._epochs.get(epoch)
+        if permutation is None:
+            stream = self.domain * DOMAIN + epoch
+            raw = np.random.Philox(key=[self.seed, stream]).random_raw(self.n)
+            permutation = np.argsort(raw, kind="stable").astype(np.int32)
+            # A new dict, never changed: threads share it.
+            previous = {e: p for e, p in self._epochs.items() if e == epoch - 1}
+            self._epochs = {**previous, epoch: permutation}
+        return permutation
 
     def take(self, start: int, count: int) -> np.ndarray:
-        """Indices at positions start .. start + count - 1: `[count]` int32."""
+        """Returns the indices at positions start .. start + count - 1, int32 `[count]`."""
         first, last = start // self.n, (start + count - 1) // self.n
-        whole = np.concatenate([self.epoch(e) for e in range(first, last + 1)])
-        return whole[start - first * self.n :][:count]
+        epochs = np.concatenate([self.epoch(e) for e in range(first, last + 1)])
+        return epochs[start - first * self.n :][:count]

@@ -47,18 +47,20 @@ def load(settings: Data) -> Dataset:
         found, levels = _stacked(settings)
     elif source.endswith(".npz"):
         table = cross_validation.table(settings)
-        found, levels = table or _npz(pathlib.Path(source))
+        found, levels = table or _npz(pathlib.Path(source), settings.unpaired)
     else:
         found, names = open_prepared(source, settings.data_dir)
         levels = next(iter(found.values())).levels
-    if "train" not in found:
-        raise ValueError(f"{source} has no split called train, it has {sorted(found)}.")
+    domains = _domains(found, settings)
     if not stacked:  # whose parts were cut already
-        found = _cut({s: found[s] for s in SPLITS if s in found}, settings)
-    arrays, streams = _place(found, settings)
+        domains = [_cut(d, settings) for d in domains]
+    stream = any(_streams(d["train"], settings) for d in domains)
+    arrays, streams = _place(domains[0], stream)
+    y_arrays, y_streams = _place(domains[1], stream) if len(domains) > 1 else ({}, {})
+    arrays = {s: v | y_arrays.get(s, {}) for s, v in arrays.items()}
     if levels is None:
-        levels = _prepared_levels(source, arrays, streams)
-    dataset = Dataset(source, arrays, levels, streams, names)
+        levels = _prepared_levels(source, arrays, {**streams, **y_streams})
+    dataset = Dataset(source, arrays, levels, streams, names, {}, len(domains) > 1, y_streams)
     for name in IMAGES:
         if name in dataset.entries("train"):
             output_spec(settings.transform, dataset, name)  # raises if it cannot be applied
@@ -76,8 +78,41 @@ def _is_stacked(source: str) -> bool:
     return not (path.is_file() or any(path.glob("**/dataset_info.json")))
 
 
+def _domains(found: dict[str, Any], settings: Data) -> list[dict[str, Any]]:
+    """Returns the splits of the data, or of each of its two domains."""
+    if "train" not in found and "trainA" in found and "trainB" in found:
+        return [
+            {
+                split: dataclasses.replace(found[split + side], renamed=((name, "x"),))
+                for split in SPLITS
+                if split + side in found
+            }
+            for side, name in (("A", "x"), ("B", "y"))
+        ]
+    if "train" not in found:
+        raise ValueError(f"{settings.data} has no split called train, it has {sorted(found)}.")
+    splits = {s: found[s] for s in SPLITS if s in found}
+    if not settings.unpaired:
+        return [splits]
+    out: list[dict[str, Any]] = []
+    for names in (("x",), ("y",)):
+        out.append({})
+        for split, part in splits.items():
+            entries = part.read([0]) if isinstance(part, Prepared) else part
+            if "y" not in entries:
+                raise ValueError(
+                    f"{settings.data} has no second image y in {split}; add {split}_y, or leave out"
+                    f" --unpaired."
+                )
+            if isinstance(part, Prepared):
+                out[-1][split] = dataclasses.replace(part, renamed=((names[0], names[0]),))
+            else:
+                out[-1][split] = {k: v for k, v in part.items() if (k == "y") == (names == ("y",))}
+    return out
+
+
 def _cut(splits: dict[str, Any], settings: Data) -> dict[str, Any]:
-    """Hold out validation images from the end of train, then keep the first `limit` of each."""
+    """Holds out validation images from the end of train, and keeps the first `limit` of each."""
 
     def part(split: Any, start: int, stop: int) -> Any:
         if isinstance(split, Prepared):
@@ -85,7 +120,7 @@ def _cut(splits: dict[str, Any], settings: Data) -> dict[str, Any]:
         return {k: v[start:stop] for k, v in split.items()}
 
     def size(split: Any) -> int:
-        return len(split) if isinstance(split, Prepared) else len(split["x"])
+        return len(split) if isinstance(split, Prepared) else len(next(iter(split.values())))
 
     train = splits["train"]
     if "validation" not in splits and settings.validation:
@@ -101,20 +136,26 @@ def _cut(splits: dict[str, Any], settings: Data) -> dict[str, Any]:
     return splits
 
 
+def _streams(train: Any, settings: Data) -> bool:
+    """Returns whether train stays on disk: on request, or if it would fill the memory."""
+    if isinstance(train, Prepared):
+        large = settings.stream == "auto" and train.nbytes() > RESIDENT_BYTES
+        return settings.stream == "yes" or large
+    if settings.stream == "yes":
+        raise ValueError(
+            f"{settings.data} is read whole and cannot be streamed; prepare it with: genjax prepare"
+            f" {settings.data} OUT --name NAME."
+        )
+    return False
+
+
 def _place(
-    splits: dict[str, Any], settings: Data
+    splits: dict[str, Any], stream: bool
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Prepared]]:
-    """Train stays on disk where it is asked for or would fill the memory; the rest is read."""
-    train = splits["train"]
-    if not isinstance(train, Prepared):
-        if settings.stream == "yes":
-            raise ValueError(
-                f"{settings.data} is read whole and cannot be streamed; prepare it with: python -m"
-                f" genjax.cli.prepare {settings.data} OUT --name NAME."
-            )
+    """Returns the splits in memory and those on disk."""
+    if not isinstance(splits["train"], Prepared):
         return splits, {}
-    large = settings.stream == "auto" and train.nbytes() > RESIDENT_BYTES
-    streams = {"train": train} if settings.stream == "yes" or large else {}
+    streams = {"train": splits["train"]} if stream else {}
     return {s: v.all() for s, v in splits.items() if s not in streams}, streams
 
 
@@ -123,7 +164,7 @@ def _prepared_levels(
 ) -> int:
     """Levels of a folder that others prepared, from its numbers."""
     for rows in streams.values():
-        if rows.read([0])["x"].dtype.kind == "f":
+        if any(v.dtype.kind == "f" for k, v in rows.read([0]).items() if k in IMAGES):
             return 0
         highest = np.array([[int(rows.highest())]])
         arrays = {**arrays, "train": {"x": highest}}
@@ -132,19 +173,27 @@ def _prepared_levels(
 
 def _static(dataset: Dataset, seed: int) -> Dataset:
     """Binarise once, every split with its own draws; what was read keeps its checksum."""
-    splits, streams, crcs = {}, {}, {}
+    splits, crcs = {}, {}
     for number, name in enumerate(SPLITS):
         if name in dataset.splits:
             arrays = dataset.splits[name]
             crcs[name] = {k: row_crcs(v) for k, v in arrays.items()}
-            rows = np.arange(len(arrays["x"]))
-            drawn = (seed, number, dataset.levels)
-            splits[name] = {**arrays, **static_images(arrays, rows, *drawn)}
-        elif name in dataset.streams:
-            rows_on_disk: Any = dataset.streams[name]
-            drawn = (seed, number, dataset.levels)
-            streams[name] = dataclasses.replace(rows_on_disk, static=drawn)
-    return dataclasses.replace(dataset, splits=splits, levels=2, streams=streams, crcs=crcs)
+            splits[name] = {**arrays, **static_images(arrays, None, seed, number, dataset.levels)}
+
+    def drawn(streams: Any) -> dict[str, Any]:
+        return {
+            name: dataclasses.replace(rows, static=(seed, SPLITS.index(name), dataset.levels))
+            for name, rows in streams.items()
+        }
+
+    return dataclasses.replace(
+        dataset,
+        splits=splits,
+        levels=2,
+        streams=drawn(dataset.streams),
+        crcs=crcs,
+        y_streams=drawn(dataset.y_streams),
+    )
 
 
 def save_npz(dataset: Dataset, path: str | os.PathLike) -> None:
@@ -182,7 +231,7 @@ def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     return toy_mixtures.stacked(name, single.splits), single.levels
 
 
-def _npz(path: pathlib.Path) -> tuple[dict[str, dict[str, np.ndarray]], int]:
+def _npz(path: pathlib.Path, unpaired: bool) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     if not path.is_file():
         raise ValueError(f"there is no file {path}; say where it is with --data ({NPZ_LAYOUT}).")
     try:
@@ -201,7 +250,7 @@ def _npz(path: pathlib.Path) -> tuple[dict[str, dict[str, np.ndarray]], int]:
         splits[name] = {"x": checked(path, name, arrays[name])}
         for entry in ("attributes", "caption", "y"):
             if f"{name}_{entry}" in arrays:
-                splits[name][entry] = _beside(path, name, entry, arrays)
+                splits[name][entry] = _beside(path, name, entry, arrays, unpaired)
         if f"{name}_label" in arrays:
             label = arrays[f"{name}_label"]
             if label.shape != (len(splits[name]["x"]),) or label.dtype.kind not in "iu":
@@ -216,22 +265,30 @@ def _npz(path: pathlib.Path) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     return splits, _levels(path, arrays.get("levels"), splits)
 
 
-def _beside(path: Any, name: str, entry: str, arrays: dict[str, Any]) -> np.ndarray:
-    """Attributes, captions or the other images of pairs: one an example, of the right kind."""
+def _beside(path: Any, name: str, entry: str, arrays: dict[str, Any], unpaired: bool) -> np.ndarray:
+    """Returns attributes, captions or second images, one per example, of the right kind."""
     array, n = arrays[f"{name}_{entry}"], len(arrays[name])
     kinds, axes = {"attributes": ("iub", 2), "caption": ("U", 1), "y": ("iuf", 4)}[entry]
-    if not isinstance(array, np.ndarray) or len(array.shape) != axes or len(array) != n:
-        raise ValueError(f"{path}: {name}_{entry} must have {axes} axes and {n} rows.")
+    free = unpaired and entry == "y"
+    if array.ndim != axes or (len(array) != n and not free):
+        fix = " (or set --unpaired)" if entry == "y" and array.ndim == axes else ""
+        raise ValueError(f"{path}: {name}_{entry} must have {axes} axes and {n} rows{fix}.")
     if array.dtype.kind not in kinds:
         raise ValueError(f"{path}: {name}_{entry} must not hold {array.dtype}.")
+    if entry == "y":
+        return checked(path, f"{name}_y", array)
     return array.astype(np.uint8) if entry == "attributes" else array
 
 
 def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> int:
     """Levels as stated, or 2 or 256 by the highest value; 0 for real numbers."""
-    if any(s["x"].dtype.kind == "f" for s in splits.values()):
+    images = [s[name] for s in splits.values() for name in IMAGES if name in s]
+    real = [x.dtype.kind == "f" for x in images]
+    if any(real):
+        if not all(real) and any("y" in s for s in splits.values()):
+            raise ValueError(f"{path}: x and y must both hold integers or both real numbers.")
         return 0
-    highest = max(int(s["x"].max()) for s in splits.values())
+    highest = max(int(x.max()) for x in images)
     if given is not None and (given.size != 1 or given.dtype.kind not in "iu" or given < 2):
         raise ValueError(
             f"{path}: levels must be one integer above 1, got {given.dtype}{list(given.shape)}."

@@ -5,6 +5,7 @@ a batch holds comes from `Order`, so the position of a stream is the step.
 """
 
 import dataclasses
+import functools
 import gc
 import signal
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ class Batches:
     size: examples of a step, those of all processes and critic steps.
     mine: which of a step's examples this process reads, `[n]`; None is all.
     names: entries to keep.
+    domain: number of the order.
     """
 
     rows: Rows
@@ -39,20 +41,35 @@ class Batches:
     size: int
     mine: tuple[int, ...] | None = None
     names: tuple[str, ...] = ("x",)
+    domain: int = 0
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """Entries `[n, ...]` of the examples of step `start + index` that this process reads."""
-        order = _orders(len(self.rows), self.seed)
+        order = _orders(len(self.rows), self.seed, self.domain)
         found = order.take((self.start + int(index)) * self.size, self.size)
         if self.mine is not None:
             found = found[list(self.mine)]
         return self.rows.read(found, self.names)
 
 
-def batches(source: Batches, *, workers: int) -> Iterator[dict[str, np.ndarray]]:
+@dataclasses.dataclass(frozen=True)
+class UnpairedBatches:
+    """Batches of two domains side by side, each in its own order."""
+
+    x: Batches
+    y: Batches
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return {**self.x[index], **self.y[index]}
+
+
+def batches(source: Batches | UnpairedBatches, *, workers: int) -> Iterator[dict[str, np.ndarray]]:
     """Iterate over a source's batches in order, decoded ahead of time.
 
     Args:
@@ -125,9 +142,7 @@ def _parse_flags() -> None:
         flags.FLAGS.mark_as_parsed()
 
 
-_ORDERS: dict[tuple[int, int], Order] = {}
-
-
-def _orders(n: int, seed: int) -> Order:
-    """One order a process, so that an epoch is permuted once."""
-    return _ORDERS.setdefault((n, seed), Order(n, seed))
+@functools.lru_cache(maxsize=16)
+def _orders(n: int, seed: int, domain: int) -> Order:
+    """Returns the same object for the same order, so that an epoch is permuted once."""
+    return Order(n, seed, domain)

@@ -24,6 +24,7 @@ class Prepared:
     split: as the folder calls it.
     stamp: of the folder's files, from `metadata.stamp`: a folder prepared anew is another one.
     static: (seed, number of the split, levels) of a binarisation drawn once for every row.
+    renamed: (name, name in the folder) of the entries to read; None is all, as they are called.
     """
 
     folder: str
@@ -32,14 +33,10 @@ class Prepared:
     stop: int
     stamp: str
     static: tuple[int, int, int] | None = None
+    renamed: tuple[tuple[str, str], ...] | None = None
 
     def __len__(self) -> int:
         return self.stop - self.start
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Event shape of `x`."""
-        return self.read([0], ("x",))["x"].shape[1:]
 
     def cut(self, start: int, stop: int) -> "Prepared":
         """Rows start .. stop - 1 of these."""
@@ -55,8 +52,9 @@ class Prepared:
           ValueError: a file is missing or damaged, or images differ in size.
         """
         entries = entries_of(metadata(self.folder, self.stamp).features)
-        if names is not None:
-            entries = {name: entries[name] for name in names}
+        own = dict(self.renamed or zip(entries, entries, strict=True))
+        own = own if names is None else {name: own[name] for name in names}
+        entries = {name: entries[own[name]] for name in own}
         numbers = [self.start + int(i) for i in indices]
         rows = read_rows(self.folder, self.split, self.stamp, tuple(entries.values()), numbers)
         try:
@@ -67,9 +65,9 @@ class Prepared:
                 f" genjax prepare {show(self.folder)} OUT --name NAME --size H W"
                 f" --fit crop."
             ) from None
-        if "x" in out:
-            out["x"] = checked(show(self.folder), self.split, out["x"])
-        hold(self.folder, self.split, self.stamp, numbers, out)
+        for name in {"x", "y"} & set(out):
+            out[name] = checked(show(self.folder), self.split, out[name])
+        hold(self.folder, self.split, self.stamp, numbers, {own[k]: v for k, v in out.items()})
         if self.static:
             out |= static_images(out, np.asarray(indices, np.int64), *self.static)
         return out
@@ -98,7 +96,7 @@ class Prepared:
     def all(self) -> dict[str, np.ndarray]:
         """Every row, in order."""
         parts = [self.read(chunk) for chunk in _chunks(len(self))]
-        if len({p["x"].shape[1:] for p in parts}) > 1:
+        if any(len({p[k].shape[1:] for p in parts}) > 1 for k in {"x", "y"} & set(parts[0])):
             raise ValueError(
                 f"{show(self.folder)} has images of different sizes; resize them first."
             )
@@ -106,11 +104,12 @@ class Prepared:
 
     def crcs(self) -> dict[str, np.ndarray]:
         """`row_crcs` of every entry: those `prepare` left, else read now, row by row."""
-        return dataclasses.replace(self, static=None)._survey()[0]
+        found = dataclasses.replace(self, static=None, renamed=None)._survey()[0]
+        return found if self.renamed is None else {k: found[own] for k, own in self.renamed}
 
     def highest(self) -> float:
         """The highest number in `x`."""
-        return dataclasses.replace(self, static=None)._survey()[1]
+        return dataclasses.replace(self, static=None, renamed=None)._survey()[1]
 
     @property
     def levels(self) -> int | None:
@@ -118,8 +117,9 @@ class Prepared:
         return index(self.folder, self.stamp).levels
 
     def nbytes(self) -> int:
-        """Memory that `x` of every row would take."""
-        return int(self.read([0], ("x",))["x"].nbytes) * len(self)
+        """Memory that the images of all rows take."""
+        images = {k: v for k, v in self.read([0]).items() if k in ("x", "y")}
+        return sum(v.nbytes for v in images.values()) * len(self)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - frozen and small
     def _survey(self) -> tuple[dict[str, np.ndarray], float]:

@@ -487,11 +487,13 @@ def draw_static(
 
 
 def static_images(
-    arrays: Mapping[str, np.ndarray], rows: np.ndarray, seed: int, split: int, levels: int
+    arrays: Mapping[str, np.ndarray], rows: np.ndarray | None, seed: int, split: int, levels: int
 ) -> dict[str, np.ndarray]:
-    """Returns the images among `arrays`, binarised by `draw_static`, each by its own draws."""
-    return {
-        name: draw_static(arrays[name], rows, levels=levels, seed=seed, stream=split + number)
-        for name, number in (("x", 0), ("y", 2**34))
-        if name in arrays
-    }
+    """Returns the images among `arrays`, binarised by `draw_static`; None is all rows."""
+    out = {}
+    for name, stream in (("x", split), ("y", split + 2**34)):
+        if name in arrays:
+            x = arrays[name]
+            which = np.arange(len(x)) if rows is None else rows
+            out[name] = draw_static(x, which, levels=levels, seed=seed, stream=stream)
+    return out

@@ -88,10 +88,8 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
 
 def _check_entries(run: Run, family: Any, dataset: data_room.Dataset) -> None:
     """Checks shape, dtype and range of the transformed entries other than `x`."""
-    rows = dataset.streams.get("train")
     names = set(family.batch_spec(run.model, 1))
-    one = rows.read([0]) if rows else {k: v[:1] for k, v in dataset.splits["train"].items()}
-    one = {k: v for k, v in one.items() if k in names}
+    one = dataset.read("train", [0], tuple(names))
     transform = data_room.make_transform(run.data.transform, dataset.levels)
     batch = jax.eval_shape(transform, one, jax.random.key(0))
     spec = family.batch_spec(run.model, 1)
@@ -115,8 +113,7 @@ def _check_entries(run: Run, family: Any, dataset: data_room.Dataset) -> None:
 def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None:
     """Hold what a batch has beside `x` against what the data has."""
     names = set(family.batch_spec(run.model, 1))
-    rows = dataset.streams.get("train")
-    splits = dataset.splits if rows is None else {"train": rows.read([0]), **dataset.splits}
+    splits = {"train": dataset.read("train", [0]), **dataset.splits}
     for split, entries in splits.items():
         missing = sorted(names - set(entries))
         if missing:

@@ -101,7 +101,8 @@ def compile_step(
 
     Returns:
       `call(state, batch)`, or with `resident` `call(state, indices, data)`, where `data` is a
-      dict of arrays `[N, ...]` and `indices` int32 `[B]`. Batches and indices get a leading axis
+      dict of arrays `[N, ...]` and `indices` int32 `[B]`, or a dict of them by the names of `data`
+      where entries have orders of their own. Batches and indices get a leading axis
       of runs where `runs > 1`, and before it one of steps where `steps_per_call > 1`; metrics
       come back with the same axes. `call.lower` is jit's.
     """
@@ -124,11 +125,18 @@ def compile_step(
     def call(state: Any, batches: Any, data: Mapping[str, Any] | None = None) -> Any:
         if window:
             indices, first = batches
-            batches = jax.lax.dynamic_slice_in_dim(indices, state.step - first, steps_per_call)
-            batches = batches[0] if steps_per_call == 1 else batches
+            batches = jax.tree.map(
+                lambda a: jax.lax.dynamic_slice_in_dim(a, state.step - first, steps_per_call),
+                indices,
+            )
+            if steps_per_call == 1:
+                batches = jax.tree.map(lambda a: a[0], batches)
 
         def body(state: Any, item: Any) -> Any:
-            batch = {k: v[item] for k, v in data.items()} if resident and data else item
+            batch = item
+            if resident and data:
+                by_name = item if isinstance(item, Mapping) else dict.fromkeys(data, item)
+                batch = {k: v[by_name[k]] for k, v in data.items()}
             return one_step(state, spread(batch))
 
         if steps_per_call == 1:

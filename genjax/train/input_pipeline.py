@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax import data as data_room
-from genjax.data.streaming import Batches, batches
+from genjax.data.streaming import Batches, UnpairedBatches, batches
 from genjax.train.compile import batch_sharding, put
 from genjax.train.run_config import Run
 
@@ -53,13 +53,15 @@ class InputPipeline:
         if self.resident:
             train = {k: v for k, v in dataset.splits["train"].items() if k in names}
             self._data = put(train, NamedSharding(mesh, PartitionSpec()))
-            self._order = data_room.Order(len(train["x"]), run.seed)
+            self._orders = {
+                group: data_room.Order(dataset.length("train", group[0]), run.seed, domain)
+                for domain, group in dataset.domains(train).items()
+            }
             self._length = _window(run, self.each)
-            self._window: tuple[jax.Array, jax.Array] | None = None
+            self._window: tuple[Any, jax.Array] | None = None
         else:
-            self._rows = dataset.streams["train"]
-            found = self._rows.read([0])
-            self._names = tuple(sorted(names & set(found)))
+            self._dataset = dataset
+            self._names = tuple(sorted(names & dataset.entries("train")))
             self._mine = self._rows_of_this_process()
 
     def take(self, step: int, length: int) -> tuple[Any, ...]:
@@ -84,29 +86,39 @@ class InputPipeline:
             self._batches.close()
         self._next = -1
 
-    def _indices(self, step: int, length: int) -> tuple[jax.Array, jax.Array]:
+    def _indices(self, step: int, length: int) -> tuple[Any, jax.Array]:
         first = step - step % self._length
         if first != self._next or self._window is None:
-            found = self._order.take(first * self.each, self._length * self.each)
             lead = (self._length, *((self.critics,) if self.critics else ()))
             sharding = batch_sharding(self.mesh, len(lead))
             start = put(np.int32(first), NamedSharding(self.mesh, PartitionSpec()))
-            self._window = put(found.reshape(*lead, self.size), sharding), start
+            indices: Any = {}
+            for group, order in self._orders.items():
+                taken = order.take(first * self.each, self._length * self.each)
+                indices |= dict.fromkeys(group, put(taken.reshape(*lead, self.size), sharding))
+            if len(self._orders) == 1:  # one order for all entries
+                indices = next(iter(indices.values()))
+            self._window = indices, start
             self._next = first
         return self._window
 
     def _read(self, step: int, length: int, lead: tuple[int, ...]) -> dict[str, jax.Array]:
         if step != self._next:
             self.close()
-            source = Batches(
-                self._rows,
-                seed=self._seed,
-                start=step,
-                steps=max(self._steps - step, length),
-                size=self.each,
-                mine=self._mine,
-                names=self._names,
-            )
+            sources = [
+                Batches(
+                    self._dataset.stream("train", group[0]),
+                    seed=self._seed,
+                    start=step,
+                    steps=max(self._steps - step, length),
+                    size=self.each,
+                    mine=self._mine,
+                    names=group,
+                    domain=domain,
+                )
+                for domain, group in self._dataset.domains(self._names).items()
+            ]
+            source = UnpairedBatches(*sources) if len(sources) > 1 else sources[0]
             self._batches = batches(source, workers=self._workers)
         parts = [next(self._batches) for _ in range(length)]
         self._next = step + length

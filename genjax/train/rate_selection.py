@@ -113,6 +113,11 @@ class Trials(VectorizedRuns):
 
         names = set(family.batch_spec(run.model, 1))
         train = dataset.splits["train"]
+        if dataset.unpaired:
+            raise ValueError(
+                f"{dataset.name} has unpaired domains, which rate selection does not support; use"
+                f" paired data, or set --learning-rate."
+            )
         super().__init__(
             run,
             run.optimizer.build(learning_rate_scale=1.0),

@@ -40,12 +40,11 @@ def init_batch(run: Run, family: Any, dataset: data_room.Dataset) -> dict[str, A
     wanted = family.traits(run.model).init_examples
     if not wanted:
         return None
-    names, n = tuple(family.batch_spec(run.model, 1)), dataset.counts()["train"]
-    rows = data_room.Order(n, run.seed).take(0, min(wanted, n))
-    if "train" in dataset.streams:
-        found = dataset.streams["train"].read(rows, names)
-    else:
-        found = {name: dataset.splits["train"][name][rows] for name in names}
+    found = {}
+    for domain, names in dataset.domains(family.batch_spec(run.model, 1)).items():
+        n = dataset.length("train", names[0])
+        rows = data_room.Order(n, run.seed, domain).take(0, min(wanted, n))
+        found |= dataset.read("train", rows, names)
     transform = data_room.make_transform(run.data.transform, dataset.levels)
     key = named_key(jax.random.key(run.seed), 0, "init examples")
     return jax.tree.map(np.asarray, transform(found, key))

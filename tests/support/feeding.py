@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import zlib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -68,12 +69,14 @@ class Place(NamedTuple):
     step: jax.Array
 
 
-def fed(run: Run, first: int = 0, mesh: Any = None) -> list[dict[str, np.ndarray]]:
+def fed(
+    run: Run, first: int = 0, mesh: Any = None, names: Collection[str] = ("x", "label")
+) -> list[dict[str, np.ndarray]]:
     """The batches of steps `first` and on, as the step gets them: transformed, on the device."""
     mesh = mesh or make_mesh(jax.devices()[:1])
     dataset = load(run.data)
     critics = getattr(run.model, "critic_steps", 0)
-    feed = InputPipeline(run, dataset, {"x", "label"}, mesh, critics)
+    feed = InputPipeline(run, dataset, set(names), mesh, critics)
     assert feed.resident == (run.data.stream == "no")
     state = Place(jax.random.key(run.seed), jax.numpy.int32(first))
     step, out, calls = first, [], {}

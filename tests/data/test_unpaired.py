@@ -1,0 +1,159 @@
+"""Unpaired domains: two data sets side by side, each with an order of its own."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.feeding import crcs, fed, feeding
+
+from genjax.data import Data, Order, load
+from genjax.data.prepare import prepare
+from genjax.data.readers import Reading
+from genjax.data.shards import Writing
+from genjax.data.streaming import Batches, UnpairedBatches, batches
+
+SIZES = {"trainA": 23, "trainB": 37, "testA": 3, "testB": 5}
+STEPS, BATCH, SEED = 9, 8, 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A prepared folder; the first pixel of an image is its number, the second its domain."""
+    root = tmp_path_factory.mktemp("unpaired")
+    for name, n in SIZES.items():
+        (root / "photos" / name).mkdir(parents=True)
+        for i in range(n):
+            x = np.full((3, 3), 255, np.uint8)
+            x[0, 0], x[0, 1] = i, "AB".index(name[-1])
+            Image.fromarray(x).save(root / "photos" / name / f"{i:03d}.png")
+    writing = Writing(name="photos", shard_examples=16)
+    return str(prepare(str(root / "photos"), root, writing, Reading()).folder)
+
+
+def run(folder, **options):
+    return feeding(folder, steps=STEPS, batch=BATCH, **options)
+
+
+def numbers(batches, name):
+    """Number of every example of an entry, in order; checks the domain."""
+    x = np.concatenate([b[name].reshape(-1, 9) for b in batches])
+    assert (x[:, 1] == "xy".index(name)).all()
+    return x[:, 0].astype(int)
+
+
+def test_domains_have_their_own_sizes_and_entries(folder):
+    for stream in ("yes", "no"):
+        dataset = load(Data(data=folder, stream=stream))
+        assert dataset.unpaired
+        assert (dataset.length("train", "x"), dataset.length("train", "y")) == (23, 37)
+        assert dataset.counts() == {"train": 37, "test": 5}
+        assert dataset.entries("train") == {"x", "y"}
+        assert {k: len(v) for k, v in dataset.splits["test"].items()} == {"x": 3, "y": 5}
+    checksums = {load(Data(data=folder, stream=stream)).checksum() for stream in ("yes", "no")}
+    assert len(checksums) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"per_call": 3}, {"critics": 2}])
+def test_streamed_is_resident(folder, options):
+    streamed, resident = (
+        fed(run(folder, stream=stream, workers=0, **options), names={"x", "y"})
+        for stream in ("yes", "no")
+    )
+    assert crcs(streamed) == crcs(resident)
+
+
+@pytest.mark.parametrize("stream", ["yes", "no"])
+def test_each_domain_has_its_own_epochs(folder, stream):
+    out = fed(run(folder, stream=stream, workers=0), names={"x", "y"})
+    dataset = load(Data(data=folder, stream="no"))
+    for domain, (name, n) in enumerate((("x", 23), ("y", 37))):
+        rows = Order(n, SEED, domain).take(0, STEPS * BATCH)
+        stored = numbers([dataset.splits["train"]], name)
+        np.testing.assert_array_equal(numbers(out, name), stored[rows])
+        for start in range(0, STEPS * BATCH - n + 1, n):  # each example once per epoch
+            assert sorted(numbers(out, name)[start : start + n]) == list(range(n))
+
+
+@pytest.mark.parametrize("stream", ["yes", "no"])
+def test_resumes_at_any_step(folder, stream):
+    settings = run(folder, stream=stream, workers=0, transform="binarize('dynamic')")
+    whole = crcs(fed(settings, names={"x", "y"}))
+    for first in (1, 5):
+        assert crcs(fed(settings, first, names={"x", "y"})) == whole[first:]
+
+
+def test_worker_processes_read_the_same(folder):
+    dataset = load(Data(data=folder, stream="yes"))
+    parts = [
+        Batches(
+            dataset.stream("train", name),
+            seed=SEED,
+            start=2,
+            steps=3,
+            size=BATCH,
+            names=(name,),
+            domain=domain,
+        )
+        for domain, name in enumerate("xy")
+    ]
+    here, there = (list(batches(UnpairedBatches(*parts), workers=n)) for n in (0, 1))
+    assert crcs(here) == crcs(there)
+    assert crcs(here)[0] == crcs([UnpairedBatches(*parts)[0]])[0]
+
+
+def test_orders_of_domains_are_independent():
+    a, b = (np.concatenate([Order(50, 7, d).epoch(e) for e in range(40)]) for d in (0, 1))
+    assert (a != b).any()
+    same = (a == b).mean()  # 1 / 50 if independent
+    assert abs(same - 0.02) < 5 * np.sqrt(0.02 * 0.98 / 2000)
+    np.testing.assert_array_equal(Order(8, 0, 0).epoch(0), [0, 2, 1, 5, 4, 3, 6, 7])
+
+
+def saved(tmp_path, **arrays):
+    np.savez(tmp_path / "two.npz", **arrays)
+    return str(tmp_path / "two.npz")
+
+
+def images(n, start=0):
+    return np.arange(start, start + n).repeat(4).reshape(n, 2, 2, 1).astype(np.uint8)
+
+
+def test_arrays_of_a_file_are_two_domains_on_request(tmp_path):
+    path = saved(tmp_path, train=images(5), train_y=images(9, 100), train_label=np.arange(5))
+    with pytest.raises(ValueError, match=r"train_y must have 4 axes and 5 rows \(or set --unp"):
+        load(Data(data=path))
+    dataset = load(Data(data=path, unpaired=True, validation=2, limit=6))
+    train, validation = dataset.splits["train"], dataset.splits["validation"]
+    np.testing.assert_array_equal(train["x"], images(3))
+    np.testing.assert_array_equal(train["y"], images(6, 100))
+    np.testing.assert_array_equal(train["label"], np.arange(3))
+    np.testing.assert_array_equal(validation["x"], images(5)[3:])
+    np.testing.assert_array_equal(validation["y"], images(9, 100)[7:])
+    static = load(Data(data=path, unpaired=True, transform="binarize('static')"))
+    x, y = (static.splits["train"][k] for k in "xy")
+    assert set(np.unique(np.concatenate([x, y]))) == {0, 1}
+    assert abs(y.mean() - 104 / 255) < 5 * 0.5 / np.sqrt(36)
+
+
+def test_pairs_can_be_used_as_domains(tmp_path):
+    path = saved(tmp_path, train=images(7), train_y=images(7))
+    paired, unpaired = (
+        fed(run(path, unpaired=unpaired, stream="no"), names={"x", "y"})
+        for unpaired in (False, True)
+    )
+    assert all((b["x"] == b["y"]).all() for b in paired)
+    assert any((b["x"] != b["y"]).any() for b in unpaired)
+    np.testing.assert_array_equal(paired[0]["x"], unpaired[0]["x"])
+
+
+def test_rejects_unpaired_data_without_a_second_domain(tmp_path):
+    path = saved(tmp_path, train=images(5))
+    with pytest.raises(ValueError, match="has no second image y in train; add train_y"):
+        load(Data(data=path, unpaired=True))
+    path = saved(tmp_path, train=images(5), train_y=images(5).astype(np.float32))
+    with pytest.raises(ValueError, match="must both hold integers or both real numbers"):
+        load(Data(data=path))
+    settings = Data(data=saved(tmp_path, train=images(5), train_y=images(2)), unpaired=True)
+    with pytest.raises(ValueError, match="leaves no training example"):
+        load(dataclasses.replace(settings, validation=2))
