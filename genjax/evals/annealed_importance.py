@@ -206,7 +206,7 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
         told: ProgressCallback | None = None,
     ) -> Annealed:
         batch = functools.partial(compiled, variables)
-        return map_split(batch, {"x": x, **(condition or {})}, key, batch_size, told=told)
+        return map_split(batch, {"x": x, **(condition or {})}, key, batch_size, progress=told)
 
     return call
 

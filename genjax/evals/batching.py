@@ -1,4 +1,4 @@
-"""A split batch by batch: every batch of one shape, the next on its way while one is fetched."""
+"""Evaluation in batches of one shape, computing the next while one is copied to the host."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,35 +11,40 @@ from genjax import checks
 from genjax.core import named_key
 
 ProgressCallback = Callable[[int, int], None]
-"""Hears how many examples are done, and of how many."""
+"""Called with the number of examples done and their total."""
 
 
 def padded(
     arrays: Mapping[str, Any], batch_size: int, multiple: int = 1
 ) -> Iterator[tuple[dict[str, Any], int]]:
-    """Batches of the arrays `[N, ...]`, and how many rows of each are real.
+    """Iterates over batches of one shape, each with its number of rows that are not padding.
 
-    The last batch is filled up with its first row, so that all have one shape and one program; a
-    batch is no larger than the arrays, but rounded up to a multiple of so many rows.
+    The last batch is padded with copies of its first row. The batch size is at most the number of
+    rows, rounded up to a multiple of `multiple`.
+
+    Args:
+      arrays: `{name: [N, ...]}`.
+      batch_size: rows per batch.
+      multiple: divisor of the batch size, such as the number of devices.
 
     Raises:
-      ValueError: the arrays differ in length, or hold nothing.
+      ValueError: the arrays are empty or differ in length.
     """
     checks.positive(batch_size=batch_size)
     lengths = {name: len(a) for name, a in arrays.items()}
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
-        raise ValueError(f"arrays of one length are needed, one row an example; got {lengths}.")
+        raise ValueError(f"arrays must have one length of at least 1, got {lengths}.")
     n = next(iter(lengths.values()))
     size = -(-min(batch_size, n) // multiple) * multiple
     for start in range(0, n, size):
         parts = {name: a[start : start + size] for name, a in arrays.items()}
-        real = min(size, n - start)
-        if real < size:
+        valid = min(size, n - start)
+        if valid < size:
             parts = {
-                name: jnp.concatenate([part, jnp.repeat(part[:1], size - real, axis=0)])
+                name: jnp.concatenate([part, jnp.repeat(part[:1], size - valid, axis=0)])
                 for name, part in parts.items()
             }
-        yield parts, real
+        yield parts, valid
 
 
 def map_batches(
@@ -50,39 +55,39 @@ def map_batches(
     *,
     multiple: int = 1,
     name: str = "batch",
-    told: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Iterator[Any]:
-    """`call(**parts, key=...)` of every batch, its real rows on the host, in order.
+    """Iterates over `call(**batch, key=...)` of all batches, as host arrays without padding.
 
-    Memory is that of two batches: while one is fetched, the next is computed.
+    Memory is that of two batches: while one is copied, the next is computed.
 
     Args:
-      call: compiled; a pytree of arrays with the batch axis first.
+      call: compiled function that returns a pytree of arrays `[B, ...]`.
       arrays: `{"x": [N, ...], "label": [N], ...}`.
-      key: each batch gets a stream of it.
-      batch_size: rows at a time.
-      multiple: rows of a batch are one of it: devices that it is laid over.
-      name: of those streams.
-      told: called with the number of rows done and of all rows, as each batch is.
+      key: key that those of the batches are derived from.
+      batch_size: rows per batch.
+      multiple: divisor of the batch size, such as the number of devices.
+      name: name of the derived keys.
+      progress: called after every batch with the rows done and the number of rows.
     """
     total, done = len(next(iter(arrays.values()))), 0
 
-    def fetched(out: Any, real: int) -> Any:
+    def fetched(out: Any, valid: int) -> Any:
         nonlocal done
-        rows = jax.tree.map(lambda a: np.asarray(a)[:real], out)
-        done += real
-        if told is not None:
-            told(done, total)
+        rows = jax.tree.map(lambda a: np.asarray(a)[:valid], out)
+        done += valid
+        if progress is not None:
+            progress(done, total)
         return rows
 
-    waiting: tuple[Any, int] | None = None
-    for i, (parts, real) in enumerate(padded(arrays, batch_size, multiple)):
+    pending: tuple[Any, int] | None = None
+    for i, (parts, valid) in enumerate(padded(arrays, batch_size, multiple)):
         out = call(**parts, key=named_key(key, i, name))
-        if waiting is not None:
-            yield fetched(*waiting)
-        waiting = out, real
-    if waiting is not None:
-        yield fetched(*waiting)
+        if pending is not None:
+            yield fetched(*pending)
+        pending = out, valid
+    if pending is not None:
+        yield fetched(*pending)
 
 
 def map_split(
@@ -93,9 +98,10 @@ def map_split(
     *,
     multiple: int = 1,
     name: str = "batch",
-    told: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Any:
-    """As `map_batches`, joined: every leaf `[N, ...]` on the host."""
-    every = map_batches(call, arrays, key, batch_size, multiple=multiple, name=name, told=told)
-    found = list(every)
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+    """Concatenates the results of `map_batches`: every leaf `[N, ...]` on the host."""
+    results = map_batches(
+        call, arrays, key, batch_size, multiple=multiple, name=name, progress=progress
+    )
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)

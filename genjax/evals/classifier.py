@@ -1,8 +1,7 @@
-"""A small convolutional classifier trained here: features where the standard network does not fit.
+"""A small convolutional classifier, for features of data unlike Inception's training images.
 
-Digits are nothing like the photographs Inception was trained on. Distances by this network are
-called after it (`classifier_frechet`, `classifier_kernel`) and mean something only between runs
-that used the same one, which its identity tells.
+Its distances are named after it (`classifier_frechet`, `classifier_kernel`) and are comparable only
+between results of the same trained classifier, as stated by the extractor's identity.
 """
 
 import dataclasses
@@ -30,7 +29,7 @@ EXACT = jax.lax.Precision.HIGHEST  # the same features on every device
 
 
 class Network(nn.Module):
-    """`[B, H, W, C]` in [0, 1] to features `[B, 128]` and logits `[B, classes]`."""
+    """Maps `[B, H, W, C]` in [0, 1] to features `[B, 128]` and logits `[B, classes]`."""
 
     classes: int
 
@@ -38,7 +37,7 @@ class Network(nn.Module):
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = x - 0.5
         for units in (32, 64):
-            # Strides instead of pooling: on CPUs a step is five times as fast.
+            # Strides instead of pooling: five times as fast on a CPU.
             conv = nn.Conv(units, (3, 3), (2, 2), name=f"conv_{units}", precision=EXACT)
             x = nn.relu(conv(x))
         x = x.reshape(x.shape[0], -1)
@@ -63,10 +62,11 @@ def _logits(params: Any, x: jax.Array) -> jax.Array:
 class Classifier:
     """A trained network.
 
-    params: of `Network`.
-    shape: of an image, `(H, W, C)`.
-    classes: how many.
-    about: how it was trained, and how well.
+    Attributes:
+      params: parameters of `Network`.
+      shape: shape of an image, `(H, W, C)`.
+      classes: number of classes.
+      about: settings of its training.
     """
 
     params: Any
@@ -76,19 +76,19 @@ class Classifier:
 
     @property
     def extractor(self) -> Extractor:
-        """The 128 features before the logits."""
+        """Extractor of the 128 features before the logits."""
         return Extractor("classifier", _features, self.params, checksum(self.params))
 
 
 def logits(classifier: Classifier, x: np.ndarray, *, batch_size: int = 200) -> np.ndarray:
-    """Of images in [0, 1], `[N, H, W, C] -> [N, classes]`."""
+    """Computes the logits of images in [0, 1], `[N, H, W, C] -> [N, classes]`."""
     return np.concatenate(list(batches(_logits, classifier.params, x, batch_size)))
 
 
 def accuracy(
     classifier: Classifier, x: np.ndarray, labels: np.ndarray, *, batch_size: int = 200
 ) -> float:
-    """Share of images in [0, 1] that are named rightly."""
+    """Returns the fraction of images in [0, 1] that are classified correctly."""
     return float((logits(classifier, x, batch_size=batch_size).argmax(axis=1) == labels).mean())
 
 
@@ -102,30 +102,33 @@ def train_classifier(
     learning_rate: float = 1e-3,
     seed: int = 0,
 ) -> Classifier:
-    """Train the network on labelled images by Adam with a rate that falls to 0 along a cosine.
+    """Trains the network by Adam with a cosine decay of the learning rate to 0.
 
     Args:
       x: images in [0, 1], `[N, H, W, C]`.
       labels: integers from 0, `[N]`.
-      classes: how many; None is one more than the highest label.
-      steps: of training.
-      batch_size: images a step, drawn anew from all.
-      learning_rate: of the first step.
-      seed: of the parameters and of the batches.
+      classes: number of classes; None is the highest label plus 1.
+      steps: training steps.
+      batch_size: images per step, drawn with replacement.
+      learning_rate: initial learning rate.
+      seed: seed of the parameters and of the batches.
 
     Raises:
-      ValueError: the images are no pictures, or the labels do not fit them.
+      ValueError: the images or labels have the wrong shape, or a label is out of range.
     """
     checks.positive(steps=steps, batch_size=batch_size, learning_rate=learning_rate)
     labels = np.asarray(labels)
     if np.ndim(x) != 4 or labels.shape != (len(x),) or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"a classifier takes pictures [N, H, W, C] and one integer each, got"
+            f"a classifier takes images [N, H, W, C] and integer labels [N], got"
             f" {list(np.shape(x))} and {labels.dtype}{list(labels.shape)}."
         )
     classes = int(labels.max()) + 1 if classes is None else classes
     if labels.min() < 0 or labels.max() >= classes or classes < 2:
-        raise ValueError(f"labels must be from 0 to {classes - 1}, of two classes or more.")
+        raise ValueError(
+            f"labels must be in 0 .. {classes - 1} and have two classes or more, got"
+            f" {labels.min()} .. {labels.max()}."
+        )
     rng = np.random.default_rng(seed)
     params = _initial(tuple(x.shape[1:]), classes, rng)
     state = _optimizer(steps, learning_rate).init(params)
@@ -138,7 +141,7 @@ def train_classifier(
 
 
 def _initial(shape: tuple[int, ...], classes: int, rng: np.random.Generator) -> Any:
-    """Kernels normal with variance 2 / inputs (He et al. 2015), biases 0."""
+    """Draws kernels of variance 2 / inputs (He et al. 2015); biases are 0."""
 
     def draw(leaf: Any) -> np.ndarray:
         if len(leaf.shape) == 1:
@@ -171,7 +174,7 @@ def _step(
 
 
 def save_classifier(classifier: Classifier, path: str | os.PathLike) -> None:
-    """Write it as `.npz`: every parameter under its path, and what it is as JSON."""
+    """Writes a classifier as `.npz`: the parameters by path, and its description as JSON."""
     flat = jax.tree_util.tree_flatten_with_path(classifier.params)[0]
     arrays = {"/".join(p.key for p in path): np.asarray(leaf) for path, leaf in flat}
     about = {"shape": classifier.shape, "classes": classifier.classes, "about": classifier.about}
@@ -180,10 +183,10 @@ def save_classifier(classifier: Classifier, path: str | os.PathLike) -> None:
 
 
 def load_classifier(path: str | os.PathLike) -> Classifier:
-    """Read what `save_classifier` wrote; nothing is unpickled.
+    """Reads a classifier that `save_classifier` wrote, without unpickling.
 
     Raises:
-      ValueError: it is no such file, or holds other parameters; one sentence.
+      ValueError: the file is missing, damaged, or has other parameters.
     """
     path = pathlib.Path(path)
     try:
@@ -194,26 +197,28 @@ def load_classifier(path: str | os.PathLike) -> Classifier:
         flat, tree = jax.tree_util.tree_flatten_with_path(_shapes(shape, classes))
         names = ["/".join(p.key for p in keys) for keys, _ in flat]
         if set(names) != set(arrays):
-            raise ValueError(f"it has parameters {sorted(arrays)}")
+            raise ValueError(f"it has the parameters {sorted(arrays)}")
         for name, (_, leaf) in zip(names, flat, strict=True):
             if arrays[name].shape != leaf.shape or arrays[name].dtype != leaf.dtype:
                 raise ValueError(f"{name} is {arrays[name].dtype}{list(arrays[name].shape)}")
         params = jax.tree.unflatten(tree, [arrays[name] for name in names])
-    except Exception as error:  # numpy, zipfile, json and dict raise a dozen kinds on damage
+    except Exception as error:  # numpy, zipfile and json raise many types
         raise ValueError(
-            f"{show(path)} is no classifier that save_classifier wrote ({reason(error)})."
+            f"{show(path)} is not a classifier file ({reason(error)}); write one with"
+            f" save_classifier."
         ) from None
     return Classifier(params, shape, classes, dict(about["about"]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScoreResult(MetricResult):
-    """Classification accuracy score: trained on samples with their labels, tested on real images.
+    """Classification accuracy score: trained on labelled samples, tested on real images.
 
-    accuracy: on real test images; higher is better.
-    std_error: of the accuracy.
-    real_accuracy: of the same network trained on as many steps of real images.
-    n_test: real images that both were tested on.
+    Attributes:
+      accuracy: accuracy on real test images, in [0, 1]; higher is better.
+      std_error: standard error of the accuracy.
+      real_accuracy: accuracy of the same network trained on real images for as many steps.
+      n_test: number of test images.
     """
 
     FIGURE: ClassVar = ("accuracy", "std_error", "%")
@@ -233,32 +238,32 @@ def accuracy_score(
     steps: int = 2000,
     seed: int = 0,
 ) -> ScoreResult:
-    """How well what is learnt from samples holds for real images.
-
-    Ravuri and Vinyals 2019, "Classification Accuracy Score for Conditional Generative Models",
-    section 3, with this room's small network in place of a ResNet.
+    """Computes the classification accuracy score, with `Network` in place of a ResNet.
 
     Args:
-      fake: samples in [0, 1], `[N, H, W, C]`, and the labels they were drawn for, `[N]`.
+      fake: samples in [0, 1], `[N, H, W, C]`, and the labels that condition them, `[N]`.
       real: training images and labels.
-      test: real images and labels that neither is trained on.
-      classes: how many; None is one more than the highest real label.
-      steps: of training, for each.
-      seed: of both.
+      test: real images and labels of neither training set.
+      classes: number of classes; None is the highest real label plus 1.
+      steps: training steps of each classifier.
+      seed: seed of both.
 
     Raises:
-      ValueError: the images differ in shape, or are not all in [0, 1].
+      ValueError: the images differ in shape, or are not in [0, 1].
+
+    Source: Ravuri and Vinyals 2019, "Classification Accuracy Score for Conditional Generative
+    Models", section 3.
     """
     check_images("accuracy_score", fake=fake[0], real=real[0], test=test[0])
     classes = int(real[1].max()) + 1 if classes is None else classes
-    found = [
+    accuracies = [
         accuracy(train_classifier(*data, classes=classes, steps=steps, seed=seed), *test)
         for data in (fake, real)
     ]
     return ScoreResult(
-        accuracy=found[0],
-        std_error=float(np.sqrt(found[0] * (1 - found[0]) / len(test[0]))),
-        real_accuracy=found[1],
+        accuracy=accuracies[0],
+        std_error=float(np.sqrt(accuracies[0] * (1 - accuracies[0]) / len(test[0]))),
+        real_accuracy=accuracies[1],
         n_test=len(test[0]),
         n_real=len(real[0]),
         n_fake=len(fake[0]),

@@ -1,8 +1,8 @@
-"""The kernel distance: squared maximum mean discrepancy with a cubic kernel, without bias.
+"""The kernel distance: an unbiased squared maximum mean discrepancy with a cubic kernel.
 
-Binkowski et al. 2018, "Demystifying MMD GANs", section 4: unlike the Frechet distance its expected
-value does not depend on how many images there are. Called KID only of the standard Inception
-network's features; everything else is `NAME_kernel`.
+Binkowski et al. 2018, "Demystifying MMD GANs", section 4. Unlike the Frechet distance its expected
+value does not depend on the number of images. It is named KID for the standard Inception network
+only, and `NAME_kernel` for other extractors.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from genjax.evals.metric_result import MetricResult
 
 
 def mmd2(x: np.ndarray, y: np.ndarray) -> float:
-    """Unbiased estimate of MMD^2 with k(a, b) = (a.b / F + 1)^3; may be below 0.
+    """Computes the unbiased estimate of MMD^2 with k(a, b) = (a.b / F + 1)^3; may be negative.
 
     Args:
       x: features `[M, F]`, two examples or more.
@@ -28,28 +28,29 @@ def mmd2(x: np.ndarray, y: np.ndarray) -> float:
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise ValueError(
-            f"mmd2 takes [M, F] and [N, F] of two examples or more, got {list(x.shape)} and"
+            f"mmd2 takes [M, F] and [N, F] with two examples or more, got {list(x.shape)} and"
             f" {list(y.shape)}."
         )
 
     def within(a: np.ndarray) -> float:
         kernel = (a @ a.T / a.shape[1] + 1) ** 3
         n = len(a)
-        return (kernel.sum() - np.trace(kernel)) / (n * (n - 1))  # an example is no pair of itself
+        return (kernel.sum() - np.trace(kernel)) / (n * (n - 1))  # distinct pairs
 
     return float(within(x) + within(y) - 2 * ((x @ y.T / x.shape[1] + 1) ** 3).mean())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MmdResult(MetricResult):
-    """MMD^2 over random subsets; lower is better, and 0 is expected of equal distributions.
+    """MMD^2 over random subsets; lower is better, with expected value 0 for equal distributions.
 
-    name: KID, or that of another extractor, `NAME_kernel`.
-    mean: over subsets.
-    spread: standard deviation over subsets, which share images: no standard error of the mean; NaN
-      where a subset is all there are.
-    subsets: how many.
-    subset_size: images of each side in one.
+    Attributes:
+      name: KID, or `NAME_kernel` for other extractors.
+      mean: mean over subsets.
+      spread: standard deviation over subsets (not a standard error of the mean, since subsets share
+        images); NaN if a subset contains all images of a set.
+      subsets: number of subsets.
+      subset_size: images of each set per subset.
     """
 
     FIGURE: ClassVar = ("mean", "", "")
@@ -71,16 +72,16 @@ def kernel_distance(
     batch_size: int = 100,
     seed: int = 0,
 ) -> MmdResult:
-    """Kernel distance between real and fake images in [0, 1], `[N, *event]` each.
+    """Computes the kernel distance between real and fake images in [0, 1], `[N, *event]` each.
 
     Args:
-      real: images of the data.
+      real: real images.
       fake: samples.
-      extractor: of the features.
-      subsets: random subsets, drawn without replacement within each.
-      subset_size: images of each side in one; all there are where there are fewer.
-      batch_size: images whose features are computed together.
-      seed: of the subsets.
+      extractor: feature extractor.
+      subsets: number of random subsets, each drawn without replacement.
+      subset_size: images of each set per subset; at most all of them.
+      batch_size: images per call of the extractor.
+      seed: seed of the subsets.
 
     Raises:
       ValueError: the images differ in shape, or are not finite.
@@ -104,17 +105,17 @@ def kernel_distance(
 def over_subsets(
     a: np.ndarray, b: np.ndarray, *, subsets: int, subset_size: int, seed: int
 ) -> tuple[float, float, int]:
-    """Mean and standard deviation of `mmd2` over random subsets of features, and their size.
+    """Returns the mean and standard deviation of `mmd2` over random subsets, and the subset size.
 
-    Where a subset is all there are of a side, that side does not vary: the deviation is NaN.
+    The deviation is NaN if a subset contains all examples of a set, which then does not vary.
     """
     checks.positive(subsets=subsets, subset_size=subset_size)
     size = min(subset_size, len(a), len(b))
     rng = np.random.default_rng(seed)
-    found = [
+    values = [
         mmd2(a[rng.choice(len(a), size, replace=False)], b[rng.choice(len(b), size, replace=False)])
         for _ in range(subsets)
     ]
     varies = subsets > 1 and size < min(len(a), len(b))
-    spread = float(np.std(found, ddof=1)) if varies else float("nan")
-    return float(np.mean(found)), spread, size
+    spread = float(np.std(values, ddof=1)) if varies else float("nan")
+    return float(np.mean(values)), spread, size

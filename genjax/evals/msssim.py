@@ -1,8 +1,8 @@
-"""How alike two samples are: multi-scale structural similarity over random pairs.
+"""Multi-scale structural similarity (MS-SSIM) of random pairs of samples.
 
 Wang et al. 2003, "Multiscale Structural Similarity for Image Quality Assessment"; as a measure of
-variety Odena et al. 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs", section
-4.2. High among samples where it is low among the data: the model makes the same few images.
+diversity Odena et al. 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs", section
+4.2. A value much higher for samples than for data indicates mode collapse.
 """
 
 import dataclasses
@@ -25,14 +25,16 @@ WINDOW, SIGMA = 11, 1.5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MsSsimResult(MetricResult):
-    """Mean similarity of pairs; lower is more varied, 1 is the same image throughout.
+    """Mean similarity of pairs; lower is more diverse, and 1 means identical images.
 
-    mean: over pairs of samples.
-    std_error: of the mean.
-    real: mean over as many pairs of real images, to compare with; None where none were given.
-    pairs: how many.
-    scales: five from 176 pixels on; fewer below (their weights add up to 1 again).
-    windows: width of the Gaussian window at each scale, in pixels.
+    Attributes:
+      mean: mean over pairs of samples.
+      std_error: standard error of the mean.
+      real: mean over as many pairs of real images; None without real images.
+      pairs: number of pairs.
+      scales: number of scales: five from 176 pixels on, fewer below (with weights rescaled to sum
+        to 1).
+      windows: width of the Gaussian window at each scale, in pixels.
     """
 
     FIGURE: ClassVar = ("mean", "std_error", "")
@@ -46,27 +48,26 @@ class MsSsimResult(MetricResult):
 
 
 def windows_of(side: int, *, shrink: bool = False) -> tuple[int, ...]:
-    """Window at each scale of images with this shorter side.
+    """Returns the window at each scale of images with this shorter side.
 
-    A scale is left out where the window of 11 no longer fits. With `shrink` there are always five,
-    and the window becomes as small as the image: what the code of Progressive GAN does at 128
-    pixels.
+    Scales smaller than the window of 11 are omitted. With `shrink` there are always five, and the
+    window is at most the image, as in the code of Progressive GAN at 128 pixels.
 
     >>> windows_of(176), windows_of(128), windows_of(128, shrink=True)
     ((11, 11, 11, 11, 11), (11, 11, 11, 11), (11, 11, 11, 11, 8))
     """
-    found = [min(WINDOW, side >> scale) for scale in range(len(WEIGHTS))]
-    kept = tuple(w for w in found if shrink or w == WINDOW)
-    if not kept or min(kept) < 1:
+    sizes = [min(WINDOW, side >> scale) for scale in range(len(WEIGHTS))]
+    windows = tuple(w for w in sizes if shrink or w == WINDOW)
+    if not windows or min(windows) < 1:
         raise ValueError(f"ms_ssim: images of {side} pixels are smaller than its window, {WINDOW}.")
-    return kept
+    return windows
 
 
 def windows_for(shape: Sequence[int], *, shrink: bool = False) -> tuple[int, ...]:
-    """`windows_of` an image's shape `(H, W, C)`.
+    """Returns `windows_of` an image of shape `(H, W, C)`.
 
     Raises:
-      ValueError: it is no picture, or smaller than the window.
+      ValueError: the shape is not an image's, or smaller than the window.
     """
     if len(shape) != 3:
         raise ValueError(f"ms_ssim: images must be [H, W, C], got {list(shape)}.")
@@ -74,15 +75,15 @@ def windows_for(shape: Sequence[int], *, shrink: bool = False) -> tuple[int, ...
 
 
 def _local(maps: Sequence[jax.Array], window: int) -> list[jax.Array]:
-    """Gaussian-weighted means of each over every window that fits: `[B, H, W, C]`."""
-    places = np.arange(window) - (window - 1) / 2
-    weights = np.exp(-0.5 * (places / (SIGMA * window / WINDOW)) ** 2)
-    found = separable(jnp.concatenate(maps), tuple(weights / weights.sum()))
-    return jnp.split(found, len(maps))
+    """Computes Gaussian-weighted means of each map over all windows, `[B, H, W, C]`."""
+    offsets = np.arange(window) - (window - 1) / 2
+    weights = np.exp(-0.5 * (offsets / (SIGMA * window / WINDOW)) ** 2)
+    means = separable(jnp.concatenate(maps), tuple(weights / weights.sum()))
+    return jnp.split(means, len(maps))
 
 
 def _halve(x: jax.Array) -> jax.Array:
-    """Means of 2x2 pixels; an odd last row or column is dropped."""
+    """Averages 2x2 pixels; an odd last row or column is dropped."""
     b, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
     return x.mean(axis=(2, 4))
@@ -90,12 +91,12 @@ def _halve(x: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames=("windows",))
 def ms_ssim(a: jax.Array, b: jax.Array, windows: tuple[int, ...]) -> jax.Array:
-    """Similarity of images in [0, 1], pair by pair: `[B, H, W, C] -> [B]`, at most 1.
+    """Computes the similarity of pairs of images in [0, 1], `[B, H, W, C] -> [B]`, in [0, 1].
 
     Args:
       a: first image of each pair.
       b: second image of each pair.
-      windows: of `windows_of`, one a scale.
+      windows: window of each scale, from `windows_of`.
     """
     c1, c2 = 0.01**2, 0.03**2
     weights = WEIGHTS[: len(windows)]
@@ -105,16 +106,16 @@ def ms_ssim(a: jax.Array, b: jax.Array, windows: tuple[int, ...]) -> jax.Array:
     for scale, (window, weight) in enumerate(zip(windows, weights, strict=True)):
         if scale:
             a, b = _halve(a), _halve(b)
-        # Variances do not change when an image is moved, and small numbers lose fewer digits.
-        middle_a, middle_b = (x.mean(axis=(1, 2), keepdims=True) for x in (a, b))
-        p, q = a - middle_a, b - middle_b
+        # Centred first: the variances are the same, and float32 loses fewer digits.
+        centre_a, centre_b = (x.mean(axis=(1, 2), keepdims=True) for x in (a, b))
+        p, q = a - centre_a, b - centre_b
         m, n, pp, qq, pq = _local((p, q, p * p, q * q, p * q), window)
         square_a, square_b, product_ab = pp - m * m, qq - n * n, pq - m * n
-        mean_a, mean_b = m + middle_a, n + middle_b
+        mean_a, mean_b = m + centre_a, n + centre_b
         structure = (2 * product_ab + c2) / (square_a + square_b + c2)
-        if scale == len(windows) - 1:  # brightness counts at the coarsest scale alone
+        if scale == len(windows) - 1:  # luminance, at the coarsest scale only
             structure *= (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-        # A root of a negative similarity would be no number.
+        # A power of a negative number would be NaN.
         product *= jnp.maximum(structure.mean(axis=(1, 2, 3)), 0) ** weight
     return product
 
@@ -128,31 +129,31 @@ def ms_ssim_pairs(
     batch_size: int = 100,
     seed: int = 0,
 ) -> MsSsimResult:
-    """Mean similarity of random pairs of samples, and of real images.
+    """Computes the mean similarity of random pairs of samples, and of real images.
 
     Args:
       fake: samples in [0, 1], `[N, H, W, C]`.
-      real: images to compare with, or None.
-      pairs: random pairs of two different images.
+      real: real images, or None.
+      pairs: number of random pairs of different images.
       shrink: see `windows_of`.
-      batch_size: pairs at a time.
-      seed: of the pairs.
+      batch_size: pairs per batch.
+      seed: seed of the pairs.
 
     Raises:
-      ValueError: the images are no pictures, or smaller than the window.
+      ValueError: the images have the wrong shape, or are smaller than the window.
     """
-    given = {"fake": fake} if real is None else {"fake": fake, "real": real}
-    check_images("ms_ssim", **given)
+    sets = {"fake": fake} if real is None else {"fake": fake, "real": real}
+    check_images("ms_ssim", **sets)
     checks.positive(pairs=pairs, batch_size=batch_size)
     windows = windows_for(fake.shape[1:], shrink=shrink)
-    found = {
+    scores = {
         name: _scores(x, windows, pairs, batch_size, np.random.default_rng(seed))
-        for name, x in given.items()
+        for name, x in sets.items()
     }
     return MsSsimResult(
-        mean=float(found["fake"][0].mean()),
-        std_error=_error_of_mean(*found["fake"]),
-        real=float(found["real"][0].mean()) if "real" in found else None,
+        mean=float(scores["fake"][0].mean()),
+        std_error=_error_of_mean(*scores["fake"]),
+        real=float(scores["real"][0].mean()) if "real" in scores else None,
         pairs=pairs,
         scales=len(windows),
         windows=windows,
@@ -166,9 +167,9 @@ def ms_ssim_pairs(
 def _scores(
     x: np.ndarray, windows: tuple[int, ...], pairs: int, batch_size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of random pairs `[pairs]`, and which two images those are, `[2, pairs]`."""
+    """Returns scores of random pairs, `[pairs]`, and the indices of their images, `[2, pairs]`."""
     first = rng.integers(0, len(x), pairs)
-    second = (first + rng.integers(1, len(x), pairs)) % len(x)  # never the same image twice
+    second = (first + rng.integers(1, len(x), pairs)) % len(x)  # two different images
     out, size = [], min(batch_size, pairs)
     for start in range(0, pairs, size):
         i, j = (np.resize(p[start : start + size], size) for p in (first, second))
@@ -178,14 +179,14 @@ def _scores(
 
 
 def _error_of_mean(scores: np.ndarray, images: np.ndarray) -> float:
-    """Standard error of the mean score of pairs `[2, P]` that share images; NaN of one pair.
+    """Computes the standard error of the mean score of pairs that share images; NaN for one pair.
 
-    Var(sum) is the sum of the covariances of pairs with an image in common. Every image's pairs,
-    all with all, hold those, and every pair with itself twice.
+    Var(sum) is the sum of the covariances of pairs with a common image. Summed over the images, all
+    products of an image's pairs contain those once, and the square of each pair twice.
     """
     if len(scores) < 2:
         return float("nan")
-    apart = scores - scores.mean()
-    by_image = np.bincount(images.ravel(), weights=np.tile(apart, 2))
-    alone = (apart**2).sum()
-    return float(np.sqrt(max((by_image**2).sum() - alone, alone)) / len(scores))
+    residual = scores - scores.mean()
+    by_image = np.bincount(images.ravel(), weights=np.tile(residual, 2))
+    squares = (residual**2).sum()
+    return float(np.sqrt(max((by_image**2).sum() - squares, squares)) / len(scores))

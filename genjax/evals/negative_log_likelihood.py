@@ -88,7 +88,7 @@ def make_nll(
             return compiled(variables, part, key)
 
         arrays = {"x": x, **(condition or {})}
-        return map_split(one, arrays, key, batch_size, multiple=devices, name="nll", told=told)
+        return map_split(one, arrays, key, batch_size, multiple=devices, name="nll", progress=told)
 
     return split_nll
 

@@ -1,9 +1,9 @@
-"""Quality and variety apart: precision, recall, density, coverage; and whom a sample resembles.
+"""Precision, recall, density and coverage, and nearest training examples.
 
-A set of features is taken for the union of balls around its members, each as wide as the distance
-to the k-th nearest other member. Kynkaanniemi et al. 2019, "Improved Precision and Recall Metric
-for Assessing Generative Models"; Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for
-Generative Models".
+The support of a set of features is estimated by the union of balls around its points, with the
+distance to the k-th nearest neighbour as radius. Kynkaanniemi et al. 2019, "Improved Precision and
+Recall Metric for Assessing Generative Models"; Naeem et al. 2020, "Reliable Fidelity and Diversity
+Metrics for Generative Models".
 """
 
 import dataclasses
@@ -19,14 +19,16 @@ from genjax.evals.metric_result import MetricResult
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrecisionRecallResult(MetricResult):
-    """Shares from 0 to 1, but for the density, which can be above.
+    """Fractions in [0, 1], except the density, which can exceed 1.
 
-    precision: of samples within a ball around a real example.
-    recall: of real examples within a ball around a sample.
-    density: real balls that a sample lies in, over k; 1 is expected of equal distributions.
-    coverage: of real balls with a sample in it.
-    k: of precision and recall (3 in the paper).
-    k_density: of density and coverage (5 in the paper).
+    Attributes:
+      precision: fraction of samples within a ball around a real example.
+      recall: fraction of real examples within a ball around a sample.
+      density: mean number of real balls that contain a sample, divided by k; its expected value is
+        1 for equal distributions.
+      coverage: fraction of real balls that contain a sample.
+      k: neighbours for precision and recall (3 in the paper).
+      k_density: neighbours for density and coverage (5 in the paper).
     """
 
     FIGURE: ClassVar = ("coverage", "", "%")
@@ -42,7 +44,7 @@ class PrecisionRecallResult(MetricResult):
 def square_distances(
     a: np.ndarray, b: np.ndarray, *, rows: int = 500
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks of |a_i - b_j|^2 in float64: which rows, and `[rows, len(b)]`."""
+    """Iterates over blocks of |a_i - b_j|^2 in float64: the rows, and `[rows, len(b)]`."""
     b = np.asarray(b, np.float64)
     norms = (b**2).sum(axis=1)
     for start in range(0, len(a), rows):
@@ -52,12 +54,12 @@ def square_distances(
 
 
 def square_radii(x: np.ndarray, ks: tuple[int, ...]) -> np.ndarray:
-    """Squared distance of every member to its k-th nearest other member: `[len(ks), N]`."""
-    found = np.empty((len(ks), len(x)))
-    for where, squares in square_distances(x, x):
-        squares[np.arange(len(squares)), np.arange(where.start, where.stop)] = -1  # oneself
-        found[:, where] = np.partition(squares, ks, axis=1)[:, list(ks)].T
-    return found
+    """Returns the squared distance of every point to its k-th nearest other, `[len(ks), N]`."""
+    radii = np.empty((len(ks), len(x)))
+    for rows, squares in square_distances(x, x):
+        squares[np.arange(len(squares)), np.arange(rows.start, rows.stop)] = -1  # the point itself
+        radii[:, rows] = np.partition(squares, ks, axis=1)[:, list(ks)].T
+    return radii
 
 
 def precision_recall(
@@ -69,47 +71,51 @@ def precision_recall(
     extractor: str = "features",
     seed: int = 0,
 ) -> PrecisionRecallResult:
-    """Precision, recall, density and coverage of features, `[N, F]` and `[M, F]`.
+    """Computes precision, recall, density and coverage of features, `[N, F]` and `[M, F]`.
 
-    A ball holds its border (the second paper's code leaves it out; for numbers that never tie it
-    is the same). Recall depends on the counts: compare figures of equal counts only.
+    Balls are closed (open in the second paper's code, which differs only for equal distances).
+    Recall depends on the counts: compare results of equal counts only.
 
     Args:
       real: features of real examples.
       fake: features of samples.
-      k: neighbours that make a ball of precision and recall.
-      k_density: those of density and coverage.
-      extractor: its label.
-      seed: of the samples' draw; nothing is drawn here.
+      k: neighbours for precision and recall.
+      k_density: neighbours for density and coverage.
+      extractor: label of the features, for the result.
+      seed: seed of the samples, for the result.
 
     Raises:
-      ValueError: the features differ in number or are not finite, or there are no k others.
+      ValueError: the numbers of features differ, a feature is not finite, or a set has at most k
+        examples.
     """
     checks.positive(k=k, k_density=k_density)
     real, fake = (np.asarray(x).reshape(len(x), -1) for x in (real, fake))
     if real.shape[1] != fake.shape[1]:
-        raise ValueError(f"the features differ: {real.shape[1]} and {fake.shape[1]} of them.")
+        raise ValueError(
+            f"the sets have {real.shape[1]} and {fake.shape[1]} features; use one extractor for"
+            f" both."
+        )
     if not (np.isfinite(real).all() and np.isfinite(fake).all()):
-        raise ValueError("a feature is not finite.")
+        raise ValueError("the features have values that are not finite.")
     if min(len(real), len(fake)) <= max(k, k_density):
         raise ValueError(
-            f"{len(real)} real and {len(fake)} fake examples have no {max(k, k_density)} neighbours"
-            f" each; give more, or a smaller k."
+            f"{len(real)} real and {len(fake)} fake examples are too few for"
+            f" {max(k, k_density)} neighbours each; use more examples, or a smaller k."
         )
     real_k, real_density = square_radii(real, (k, k_density))
     fake_k = square_radii(fake, (k,))[0]
-    precise = balls = 0
+    num_precise = num_balls = 0
     recalled, covered = (np.zeros(len(real), bool) for _ in range(2))
-    for where, squares in square_distances(fake, real):  # [some samples, real]
-        precise += int((squares <= real_k[None]).any(axis=1).sum())
-        recalled |= (squares <= fake_k[where][:, None]).any(axis=0)
+    for rows, squares in square_distances(fake, real):  # [block of samples, real]
+        num_precise += int((squares <= real_k[None]).any(axis=1).sum())
+        recalled |= (squares <= fake_k[rows][:, None]).any(axis=0)
         inside = squares <= real_density[None]
-        balls += int(inside.sum())
+        num_balls += int(inside.sum())
         covered |= inside.any(axis=0)
     return PrecisionRecallResult(
-        precision=precise / len(fake),
+        precision=num_precise / len(fake),
         recall=float(recalled.mean()),
-        density=balls / (k_density * len(fake)),
+        density=num_balls / (k_density * len(fake)),
         coverage=float(covered.mean()),
         k=k,
         k_density=k_density,
@@ -124,12 +130,12 @@ def precision_recall(
 class NeighborResult(MetricResult):
     """The training example nearest to each sample.
 
-    index: of it, `[N]`.
-    distance: Euclidean, of the pixels, `[N]`.
-    median: of the distances.
-    test_median: of those of test images that the model never saw; a model that copies comes
-      closer than that, and so does one that makes the simplest images alone. None where no test
-      images were given.
+    Attributes:
+      index: index of the training example, `[N]`.
+      distance: Euclidean distance of the pixels, `[N]`.
+      median: median of the distances.
+      test_median: median distance of test images; samples that are closer indicate memorisation, or
+        simpler images than the data. None without test images.
     """
 
     FIGURE: ClassVar = ("median", "", "")
@@ -141,33 +147,33 @@ class NeighborResult(MetricResult):
 
 
 def nearest_neighbors(x: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index `[N]` and Euclidean distance `[N]` of the training example nearest to each of `x`."""
+    """Returns index and Euclidean distance, `[N]` each, of the training examples nearest to x."""
     flat, pool = (np.asarray(a).reshape(len(a), -1) for a in (x, train))
     index = np.empty(len(flat), np.int64)
-    for where, squares in square_distances(flat, pool, rows=100):
-        index[where] = squares.argmin(axis=1)
-    # Of the one that was found the distance is computed directly: a copy has 0 exactly.
-    apart = flat.astype(np.float64) - pool[index].astype(np.float64)
-    return index, np.sqrt((apart**2).sum(axis=1))
+    for rows, squares in square_distances(flat, pool, rows=100):
+        index[rows] = squares.argmin(axis=1)
+    # Directly from the difference, so that a copy has distance 0 exactly.
+    difference = flat.astype(np.float64) - pool[index].astype(np.float64)
+    return index, np.sqrt((difference**2).sum(axis=1))
 
 
 def neighbor_distances(
     fake: np.ndarray, train: np.ndarray, test: np.ndarray | None = None, *, seed: int = 0
 ) -> NeighborResult:
-    """Nearest training examples by pixels of samples in [0, 1], `[N, *event]`.
+    """Finds the nearest training examples of samples in [0, 1], `[N, *event]`, by pixels.
 
     Raises:
-      ValueError: the images differ in shape, or are not all in [0, 1].
+      ValueError: the images differ in shape, or are not in [0, 1].
     """
-    given = {"fake": fake, "train": train, "test": test}
-    check_images("neighbours", **{name: x for name, x in given.items() if x is not None})
+    sets = {"fake": fake, "train": train, "test": test}
+    check_images("neighbours", **{name: x for name, x in sets.items() if x is not None})
     index, distance = nearest_neighbors(fake, train)
-    unseen = None if test is None else float(np.median(nearest_neighbors(test, train)[1]))
+    test_median = None if test is None else float(np.median(nearest_neighbors(test, train)[1]))
     return NeighborResult(
         index=index,
         distance=distance,
         median=float(np.median(distance)),
-        test_median=unseen,
+        test_median=test_median,
         n_real=len(train),
         n_fake=len(fake),
         extractor="pixels",

@@ -1,4 +1,4 @@
-"""A density gives features nobody labelled: a linear probe on them, beside pixels and PCA."""
+"""Linear probes of unsupervised features, and PCA as a baseline."""
 
 import dataclasses
 import warnings
@@ -10,12 +10,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """A linear model on features.
+    """Result of a linear classifier on features.
 
-    accuracy: on test, evaluated once with the chosen strength.
-    std_error: of the accuracy.
-    strength: inverse penalty C, chosen on validation.
-    validation: accuracy there, by strength.
+    Attributes:
+      accuracy: test accuracy with the chosen strength, in [0, 1].
+      std_error: standard error of the accuracy.
+      strength: inverse penalty C, chosen on validation examples.
+      validation: validation accuracy by strength.
     """
 
     accuracy: float
@@ -32,17 +33,16 @@ def linear_probe(
     strengths: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
     steps: int = 300,
 ) -> Probe:
-    """Multinomial logistic regression with an L2 penalty on standardised features.
+    """Fits multinomial logistic regression with an L2 penalty on standardised features.
 
-    Columns are centred and scaled by train's mean and standard deviation; a column that never
-    varies is left at 0.
+    Features are standardised by the training mean and deviation; constant features become 0.
 
     Args:
       train: features `[N, F]` and labels `[N]`.
-      validation: chooses the strength.
-      test: evaluated once.
-      strengths: values of C tried.
-      steps: iterations of L-BFGS at most.
+      validation: examples that the strength is chosen on.
+      test: examples of the reported accuracy.
+      strengths: candidate values of C.
+      steps: maximal number of iterations of L-BFGS.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -63,12 +63,13 @@ def linear_svm(
     strengths: Sequence[float] = (1e-4, 1e-3, 1e-2, 0.1),
     steps: int = 1000,
 ) -> Probe:
-    """Linear L2-SVM, one class against the rest, on features; arguments as of `linear_probe`.
+    """Fits a linear one-vs-rest SVM with squared hinge loss; arguments as of `linear_probe`.
 
-    The squared hinge loss of Radford et al. 2016, "Unsupervised Representation Learning with Deep
-    Convolutional Generative Adversarial Networks", section 5.1. Columns are centred and have one
-    scale in common: a pixel that is hardly ever on would else be worth as much as any other, and
-    liblinear would take ten times as long.
+    Features are centred and divided by one common scale, so that pixels that are almost constant
+    are not amplified, and liblinear converges ten times as fast.
+
+    Source: Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional
+    Generative Adversarial Networks", section 5.1.
     """
     from sklearn.svm import LinearSVC
 
@@ -90,9 +91,9 @@ def _fitted(
     strengths: Sequence[float],
     scale: Any = None,
 ) -> Probe:
-    """Fit a linear model of every strength, choose on validation, look at test once.
+    """Fits a linear model of every strength, and chooses one on the validation examples.
 
-    Columns are centred by train's mean and divided by `scale`; None is each one's deviation.
+    Features are centred and divided by `scale`; None is each feature's standard deviation.
     """
     from sklearn.exceptions import ConvergenceWarning
 
@@ -107,7 +108,7 @@ def _fitted(
     x = scaled(train[0])
     for strength in strengths:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a probe stopped early is a probe
+            warnings.simplefilter("ignore", ConvergenceWarning)  # `steps` may stop it early
             fitted[strength] = make(strength).fit(x, train[1])
         scores[strength] = float(fitted[strength].score(scaled(validation[0]), validation[1]))
     best = max(strengths, key=lambda s: scores[s])
@@ -117,7 +118,7 @@ def _fitted(
 
 
 def pca(train: np.ndarray, others: Sequence[np.ndarray], dims: int) -> list[np.ndarray]:
-    """Principal components of train, `[N, F]`, as features of train and of the others."""
+    """Projects train and the others on the principal components of train, `[N, dims]` each."""
     from sklearn.decomposition import PCA
 
     flat = [x.reshape(len(x), -1) for x in (train, *others)]

@@ -1,4 +1,4 @@
-"""Filters that act on the rows and the columns of every channel alike."""
+"""Separable filters of images."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 
 
 def separable(x: jax.Array, weights: Sequence[float]) -> jax.Array:
-    """Weighted sums over every window that fits: `[B, H, W, C] -> [B, H-k+1, W-k+1, C]`.
+    """Convolves every channel, without padding: `[B, H, W, C] -> [B, H-k+1, W-k+1, C]`.
 
-    Each window is the outer product of the k `weights` with themselves.
+    The kernel is the outer product of the k `weights` with themselves.
     """
     b, h, w, c = x.shape
-    x = x.transpose(0, 3, 1, 2).reshape(b * c, h, w, 1)  # a channel is filtered by itself
+    x = x.transpose(0, 3, 1, 2).reshape(b * c, h, w, 1)  # channels are filtered separately
     line = jnp.asarray(weights, x.dtype)
     for kernel in (line.reshape(-1, 1, 1, 1), line.reshape(1, -1, 1, 1)):
         x = jax.lax.conv_general_dilated(

@@ -1,8 +1,8 @@
-"""Sliced Wasserstein distance between small neighbourhoods, one level of detail at a time.
+"""Sliced Wasserstein distance between image patches at every level of a Laplacian pyramid.
 
 Karras et al. 2018, "Progressive Growing of GANs", section 5, and the authors' code: 128 patches of
-7x7 from every level of a Laplacian pyramid of every image, normalised by channel, compared along
-random directions. Small at coarse levels: alike in structure; small at fine ones: alike in detail.
+7x7 from every level and image, normalised by channel. Distances at coarse levels compare the
+structure, those at fine levels the detail.
 """
 
 import dataclasses
@@ -25,12 +25,13 @@ _FILTER = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SwdResult(MetricResult):
-    """Distances times 10^3, as papers print them; lower is better.
+    """Distances times 10^3, as in papers; lower is better.
 
-    levels: by the side of the level in pixels (the shorter one), finest first.
-    average: over levels.
-    patches: from one level of one image.
-    directions: in all.
+    Attributes:
+      levels: distance by the level's shorter side in pixels, finest first.
+      average: mean over levels.
+      patches: patches per level and image.
+      directions: number of directions.
     """
 
     FIGURE: ClassVar = ("average", "", "")
@@ -42,16 +43,16 @@ class SwdResult(MetricResult):
 
 
 def sides(height: int, width: int) -> list[int]:
-    """The shorter side of every level: halved while it is even and stays at 16 or above."""
-    found = [min(height, width)]
-    while height % 2 == 0 and width % 2 == 0 and found[-1] // 2 >= COARSEST:
+    """Returns the shorter side of every level: halved while both are even and it stays above 15."""
+    levels = [min(height, width)]
+    while height % 2 == 0 and width % 2 == 0 and levels[-1] // 2 >= COARSEST:
         height, width = height // 2, width // 2
-        found.append(min(height, width))
-    return found
+        levels.append(min(height, width))
+    return levels
 
 
 def _blur(x: jax.Array) -> jax.Array:
-    """The 5x5 binomial filter, images mirrored at their border pixel: `[B, H, W, C]`."""
+    """Applies the 5x5 binomial filter with reflection padding, `[B, H, W, C]`."""
     wide = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
     return separable(wide, _FILTER)
 
@@ -63,15 +64,16 @@ def _down(x: jax.Array) -> jax.Array:
 def _up(x: jax.Array) -> jax.Array:
     b, h, w, c = x.shape
     spread = jnp.zeros((b, 2 * h, 2 * w, c), x.dtype).at[:, ::2, ::2].set(x)
-    return 4 * _blur(spread)  # a quarter of the pixels are there
+    return 4 * _blur(spread)  # 3 of 4 pixels are 0
 
 
 @functools.partial(jax.jit, static_argnames=("level", "levels"))
 def pyramid_level(x: jax.Array, level: int, levels: int) -> jax.Array:
-    """One level of the Laplacian pyramid, 0 the finest: `[B, H, W, C] -> [B, H/2^l, W/2^l, C]`.
+    """Computes a level of the Laplacian pyramid, `[B, H, W, C] -> [B, H/2^l, W/2^l, C]`.
 
-    What the next coarser level cannot tell; the last of `levels` is the blurred image itself.
-    Burt and Adelson 1983, "The Laplacian Pyramid as a Compact Image Code".
+    Level 0 is the finest; the last of `levels` is the low-pass residual.
+
+    Source: Burt and Adelson 1983, "The Laplacian Pyramid as a Compact Image Code".
     """
     for _ in range(level):
         x = _down(x)
@@ -79,40 +81,36 @@ def pyramid_level(x: jax.Array, level: int, levels: int) -> jax.Array:
 
 
 def patches(level: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """7x7 patches by their top left pixels `[N, K]`: `[N, H, W, C] -> [N K, 7, 7, C]`."""
+    """Extracts 7x7 patches at top left pixels `[N, K]`: `[N, H, W, C] -> [N K, 7, 7, C]`."""
     windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
-    found = windows[np.arange(len(level))[:, None], y, x]  # [N, K, C, 7, 7]
-    return found.reshape(-1, *found.shape[2:]).transpose(0, 2, 3, 1)
+    selected = windows[np.arange(len(level))[:, None], y, x]  # [N, K, C, 7, 7]
+    return selected.reshape(-1, *selected.shape[2:]).transpose(0, 2, 3, 1)
 
 
-def normalized(found: np.ndarray) -> np.ndarray:
-    """Each channel to mean 0 and deviation 1 over all patches: `[M, 7, 7, C] -> [M, 49 C]`."""
-    found = found - found.mean(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
-    spread = np.sqrt((found.astype(np.float64) ** 2).mean(axis=(0, 1, 2)))
-    found /= np.where(spread > 0, spread, 1).astype(np.float32)  # a channel without contrast is 0
-    return found.reshape(len(found), -1)
+def normalized(x: np.ndarray) -> np.ndarray:
+    """Scales each channel to mean 0 and deviation 1 over patches, `[M, 7, 7, C] -> [M, 49 C]`."""
+    x = x - x.mean(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
+    spread = np.sqrt((x.astype(np.float64) ** 2).mean(axis=(0, 1, 2)))
+    x /= np.where(spread > 0, spread, 1).astype(np.float32)  # a constant channel is 0
+    return x.reshape(len(x), -1)
 
 
 def sliced(a: np.ndarray, b: np.ndarray, directions: np.ndarray) -> float:
-    """Mean over directions of the 1-Wasserstein distance: `[M, F], [M, F], [F, R]`.
+    """Computes the mean 1-Wasserstein distance over directions: `[M, F], [M, F], [F, R]`.
 
-    In one dimension the best transport keeps the order, so sorted numbers are compared.
+    In one dimension the optimal transport preserves the order, so sorted values are compared.
     """
     checks.same_shape("sliced", a=a, b=b)
     total, count = 0.0, directions.shape[1]
-    for start in range(0, count, 16):  # sorted numbers of 16 directions in memory
+    for start in range(0, count, 16):  # 16 directions at a time bound the memory
         some = directions[:, start : start + 16].astype(np.float32)
-        along = [np.sort((points @ some).T, axis=-1) for points in (a, b)]
-        total += float(np.abs(along[0] - along[1]).mean(axis=1, dtype=np.float64).sum())
+        projected = [np.sort((points @ some).T, axis=-1) for points in (a, b)]
+        total += float(np.abs(projected[0] - projected[1]).mean(axis=1, dtype=np.float64).sum())
     return total / count
 
 
 def check_sides(shape: Sequence[int]) -> None:
-    """Hold the shape of an image `(H, W, C)` against what a pyramid needs.
-
-    Raises:
-      ValueError: it is no picture, or smaller than 16 pixels.
-    """
+    """Raises ValueError if a shape is not `(H, W, C)` of 16 pixels or more."""
     if len(shape) != 3 or min(shape[:2]) < COARSEST:
         raise ValueError(
             f"swd: images must be [N, H, W, C] of {COARSEST} pixels or more, got {list(shape)}."
@@ -130,17 +128,17 @@ def swd(
     batch_size: int = 128,
     seed: int = 0,
 ) -> SwdResult:
-    """Sliced Wasserstein distance of every level, times 10^3.
+    """Computes the sliced Wasserstein distance of every level, times 10^3.
 
     Args:
-      real: images in [0, 1], `[N, H, W, C]`; shorter side 16 or above.
-      fake: samples, of the same shape.
-      images: of each side that are used, the first ones; as many as both have where fewer.
-      patches_per_image: from each level.
-      repeats: sets of directions.
-      directions: in one set.
-      batch_size: images whose pyramid is made together.
-      seed: of the patches' places and of the directions.
+      real: images in [0, 1], `[N, H, W, C]`, with a shorter side of at least 16.
+      fake: samples of the same shape.
+      images: number of images of each set, the first ones; at most the smaller set.
+      patches_per_image: patches per level and image.
+      repeats: number of sets of directions.
+      directions: directions per set.
+      batch_size: images per batch.
+      seed: seed of the patches' positions and of the directions.
 
     Raises:
       ValueError: the images differ in shape or are smaller than 16 pixels.
@@ -156,26 +154,26 @@ def swd(
     check_sides(real.shape[1:])
     n = min(images, len(real), len(fake))
     rng = np.random.default_rng(seed)
-    found = {}
-    names = sides(*real.shape[1:3])
-    # One level at a time: at the paper's counts its patches alone are 2.5 GB.
-    for level, side in enumerate(names):
-        both = []
+    distances = {}
+    levels = sides(*real.shape[1:3])
+    # One level at a time: with the paper's counts its patches take 2.5 GB.
+    for level, side in enumerate(levels):
+        points = []
         for x in (real[:n], fake[:n]):
             parts = []
             for start in range(0, n, batch_size):
                 part = jnp.asarray(x[start : start + batch_size], jnp.float32)
-                one = np.asarray(pyramid_level(part, level, len(names)))
-                h, w = (m - PATCH + 1 for m in one.shape[1:3])
-                places = [rng.integers(0, m, (len(one), patches_per_image)) for m in (h, w)]
-                parts.append(patches(one, *places))
-            both.append(normalized(np.concatenate(parts)))
-        axes = rng.standard_normal((both[0].shape[1], repeats * directions))
+                image = np.asarray(pyramid_level(part, level, len(levels)))
+                h, w = (m - PATCH + 1 for m in image.shape[1:3])
+                corners = [rng.integers(0, m, (len(image), patches_per_image)) for m in (h, w)]
+                parts.append(patches(image, *corners))
+            points.append(normalized(np.concatenate(parts)))
+        axes = rng.standard_normal((points[0].shape[1], repeats * directions))
         axes /= np.linalg.norm(axes, axis=0, keepdims=True)
-        found[side] = 1000 * sliced(both[0], both[1], axes)
+        distances[side] = 1000 * sliced(points[0], points[1], axes)
     return SwdResult(
-        levels=found,
-        average=float(np.mean(list(found.values()))),
+        levels=distances,
+        average=float(np.mean(list(distances.values()))),
         patches=patches_per_image,
         directions=repeats * directions,
         n_real=n,

@@ -113,7 +113,7 @@ def test_applies_to_a_family_with_a_density(tmp_path, data, capsys):
         (("--samples", "0"), "samples must be above 0"),
         (("--seed", "-1"), "seed must be 0 or above"),
         (("--fid-weights", "none.pth"), "there is no file none.pth"),
-        (("--classifier", "none.npz"), "none.npz is no classifier"),
+        (("--classifier", "none.npz"), "none.npz is not a classifier file"),
         (("--save-classifier", "none/kept.npz"), "there is no folder none; create it"),
         (("--save-classifier", "kept.npz"), "has no labels in train"),
         (("--real", "digits"), "digits has examples of shape (8, 8, 1)"),

@@ -1,4 +1,4 @@
-"""Every row once, in order, whatever the size of a batch; one program; noise a batch."""
+"""Batches: every row once and in order, one compiled program, one key per batch."""
 
 import jax
 import jax.numpy as jnp
@@ -16,30 +16,30 @@ def call(x, label, key):
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 50])
-def test_every_row_once_and_in_order(size):
-    found = map_split(jax.jit(call), {"x": X, "label": LABEL}, KEY, size)
-    np.testing.assert_array_equal(found["sum"], X.sum(1) + 100 * LABEL)
-    assert isinstance(found["sum"], np.ndarray)
+def test_every_row_is_evaluated_once_and_in_order(size):
+    result = map_split(jax.jit(call), {"x": X, "label": LABEL}, KEY, size)
+    np.testing.assert_array_equal(result["sum"], X.sum(1) + 100 * LABEL)
+    assert isinstance(result["sum"], np.ndarray)
 
 
 @pytest.mark.parametrize(("size", "rows"), [(50, 8), (7, 8), (3, 4), (1, 4)])
-def test_rows_of_a_batch_are_a_multiple_of_the_devices(size, rows):
+def test_batch_size_is_a_multiple_of_the_devices(size, rows):
     shapes = []
 
     def seen(x, label, key):
         shapes.append(x.shape[0])
         return call(x, label, key)
 
-    found = map_split(seen, {"x": X, "label": LABEL}, KEY, size, multiple=4)
-    np.testing.assert_array_equal(found["sum"], X.sum(1) + 100 * LABEL)
+    result = map_split(seen, {"x": X, "label": LABEL}, KEY, size, multiple=4)
+    np.testing.assert_array_equal(result["sum"], X.sum(1) + 100 * LABEL)
     assert set(shapes) == {rows}
 
 
-def test_batches_have_one_shape_and_noise_of_their_own():
+def test_batches_have_one_shape_and_different_keys():
     shapes = []
 
     def seen(x, label, key):
-        shapes.append(x.shape)  # once a trace
+        shapes.append(x.shape)  # once per trace
         return call(x, label, key)
 
     parts = list(map_batches(jax.jit(seen), {"x": X, "label": LABEL}, KEY, 3))
@@ -48,7 +48,7 @@ def test_batches_have_one_shape_and_noise_of_their_own():
     assert len(np.unique(np.concatenate([p["noise"] for p in parts]))) == 7
 
 
-def test_one_batch_is_on_its_way_and_no_more():
+def test_computes_one_batch_ahead():
     begun, taken = [], []
 
     def slow(x, key):
@@ -60,10 +60,10 @@ def test_one_batch_is_on_its_way_and_no_more():
     assert begun == [0, 0, 1, 2, 3, 4, 5]
 
 
-def test_what_does_not_fit_is_a_sentence():
-    with pytest.raises(ValueError, match=r"one length are needed.*'x': 7, 'label': 6"):
+def test_rejects_arrays_of_different_or_zero_length():
+    with pytest.raises(ValueError, match=r"one length of at least 1, got .*'x': 7, 'label': 6"):
         map_split(call, {"x": X, "label": LABEL[:6]}, KEY, 3)
-    with pytest.raises(ValueError, match="one length are needed"):
+    with pytest.raises(ValueError, match="one length of at least 1"):
         map_split(call, {"x": X[:0]}, KEY, 3)
     with pytest.raises(ValueError, match="batch_size must be above 0"):
         map_split(call, {"x": X}, KEY, 0)

@@ -1,4 +1,4 @@
-"""The Frechet distance against closed forms and scipy; moments; whose name it bears."""
+"""The Frechet distance against closed forms and scipy; moments; names of extractors."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from genjax.evals import PIXELS, Extractor, Moments, frechet, frechet_distance, 
 
 
 def gaussian(mean, covariance, n=1000):
-    """Moments that have exactly this mean and covariance."""
+    """Returns moments with exactly this mean and covariance."""
     return Moments(n, np.float64(mean), np.float64(covariance) * (n - 1))
 
 
@@ -36,12 +36,12 @@ def test_general_covariances_against_scipys_square_root(d):
 
 
 def test_fewer_examples_than_features():
-    """Singular covariances, where the general square root turns complex or infinite."""
+    """Singular covariances, for which scipy's square root is complex or infinite."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, 60)) + 5
     scale = np.trace(Moments.of(x).covariance)
     assert frechet_distance(Moments.of(x), Moments.of(x)) < 1e-10 * scale
-    # In subspaces that have nothing in common all of both variances is apart.
+    # In orthogonal subspaces the distance is the sum of both variances.
     basis = np.linalg.qr(rng.normal(size=(60, 60)))[0]
     a, b = rng.normal(size=(8, 20)) @ basis[:20], rng.normal(size=(9, 20)) @ basis[20:40]
     both = [Moments.of(y) for y in (a, b)]
@@ -55,7 +55,7 @@ def test_fewer_examples_than_features():
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6])
-def test_merged_moments_are_those_of_the_whole(offset):
+def test_merged_moments_equal_those_of_the_union(offset):
     x = np.random.default_rng(1).normal(size=(101, 6)) + offset
     parts = [Moments.of(x[a:b]) for a, b in ((0, 1), (1, 40), (40, 97), (97, 101))]
     total = parts[0]
@@ -66,7 +66,7 @@ def test_merged_moments_are_those_of_the_whole(offset):
     np.testing.assert_allclose(total.covariance, np.cov(x.T), atol=1e-8)
 
 
-def test_moments_of_an_extractor_whatever_the_batch_size():
+def test_moments_do_not_depend_on_the_batch_size():
     x = np.random.default_rng(2).uniform(0, 1, (23, 3, 2)).astype(np.float32)
     doubled = Extractor("doubled", lambda scale, x: scale * x.reshape(x.shape[0], -1), 2.0)
     for size in (1, 5, 23, 100):
@@ -77,24 +77,24 @@ def test_moments_of_an_extractor_whatever_the_batch_size():
         np.testing.assert_allclose(got.covariance, np.cov(flat.T), rtol=1e-9, atol=1e-12)
 
 
-def test_a_planted_shift_adds_its_square():
+def test_a_shift_adds_its_square():
     x = np.random.default_rng(3).uniform(0, 0.5, (400, 2, 2, 1)).astype(np.float32)
-    found = [frechet(x, x + shift, PIXELS, seed=7).distance for shift in (0.0, 0.125, 0.25)]
-    np.testing.assert_allclose(found, [0, 4 * 0.125**2, 4 * 0.25**2], atol=1e-9)
+    result = [frechet(x, x + shift, PIXELS, seed=7).distance for shift in (0.0, 0.125, 0.25)]
+    np.testing.assert_allclose(result, [0, 4 * 0.125**2, 4 * 0.25**2], atol=1e-9)
     result = frechet(x, x[:300], PIXELS, seed=7)
     assert (result.n_real, result.n_fake, result.features) == (400, 300, 4)
     assert (result.name, result.extractor, result.seed) == ("pixels_frechet", "pixels", 7)
 
 
 @pytest.mark.parametrize("name", ["fid", "FID", "my_fid", "Kid", "", "a b"])
-def test_no_other_extractor_can_be_called_fid(name):
+def test_extractors_must_not_be_named_fid_or_kid(name):
     with pytest.raises(ValueError, match="FID and KID are the standard Inception network's"):
         Extractor(name, lambda variables, x: x)
 
 
-def test_bad_input_is_a_sentence():
+def test_rejects_invalid_features_and_images():
     a, b = Moments.of(np.eye(3)), Moments.of(np.eye(4))
-    with pytest.raises(ValueError, match="the features differ: 3 and 4"):
+    with pytest.raises(ValueError, match="the sets have 3 and 4 features"):
         frechet_distance(a, b)
     with pytest.raises(ValueError, match="two examples or more"):
         frechet_distance(a, Moments.of(np.ones((1, 3))))
@@ -106,5 +106,5 @@ def test_bad_input_is_a_sentence():
     symmetric, levels = x.copy(), (255 * np.eye(2)[None].repeat(5, 0)).astype(np.uint8)
     symmetric[0] = -1
     for outside, to in ((symmetric, "-1 to 0"), (levels, "0 to 255")):
-        with pytest.raises(ValueError, match=rf"fake must be pictures in \[0, 1\], .* from {to}"):
+        with pytest.raises(ValueError, match=rf"fake must be images in \[0, 1\], got {to}"):
             frechet(x, outside, PIXELS)

@@ -1,4 +1,4 @@
-"""The kernel distance against loops and closed forms; that it has no bias."""
+"""The kernel distance against loops and closed forms; absence of bias."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_against_loops():
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.7])
-def test_the_expected_value_is_the_closed_form(shift):
+def test_expected_value_equals_the_closed_form(shift):
     """One feature: k = sum_j C(3, j) a^j b^j, so MMD^2 = sum_j C(3, j) (E a^j - E b^j)^2."""
     raw = np.array([1, 0, 1, 0])  # moments 0 to 3 of N(0, 1), and of N(shift, 1) below
     moved = np.array([1, shift, 1 + shift**2, shift**3 + 3 * shift])
@@ -36,41 +36,41 @@ def test_the_expected_value_is_the_closed_form(shift):
     draws = [mmd2(rng.normal(size=(30, 1)), rng.normal(size=(40, 1)) + shift) for _ in range(3000)]
     error = np.std(draws, ddof=1) / math.sqrt(len(draws))
     assert abs(np.mean(draws) - want) < 5 * error
-    # The same with every example as its own neighbour, 5 E k(a, a) / n too high, would be seen.
+    # Including pairs of an example with itself would add E k(a, a) / n, which exceeds 5 errors.
     diagonal = sum(math.comb(3, j) * [1, 1, 3, 15][j] for j in range(4)) / 30
     assert diagonal > 10 * error or shift
 
 
-def test_subsets_are_of_their_size_and_reproducible():
+def test_subsets_have_the_requested_size_and_are_reproducible():
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(60, 2)), rng.normal(size=(50, 2))
     first = over_subsets(a, b, subsets=4, subset_size=20, seed=3)
     assert first == over_subsets(a, b, subsets=4, subset_size=20, seed=3)
     assert first != over_subsets(a, b, subsets=4, subset_size=20, seed=4)
     assert first[2] == 20
-    # All there are is one subset again and again: the estimate itself, and no deviation to be had.
+    # Subsets of all examples are equal: the estimate itself, and no deviation.
     mean, spread, size = over_subsets(a[:50], b, subsets=3, subset_size=1000, seed=3)
     assert size == 50
     assert mean == pytest.approx(mmd2(a[:50], b), rel=1e-9)
     assert math.isnan(spread)
 
 
-def test_it_grows_with_a_planted_shift():
+def test_grows_with_a_shift():
     x = np.random.default_rng(4).uniform(0, 0.5, (300, 3, 1)).astype(np.float32)
-    found = [
+    result = [
         kernel_distance(x[:150], x[150:] + s, PIXELS, subsets=5, subset_size=100, seed=1)
         for s in (0.0, 0.1, 0.3)
     ]
-    means = [f.mean for f in found]
+    means = [f.mean for f in result]
     assert abs(means[0]) < 0.02 < means[1] < means[2]
-    one = found[0]
+    one = result[0]
     assert (one.name, one.extractor, one.n_real, one.n_fake) == (
         *("pixels_kernel", "pixels", 150, 150),
     )
     assert (one.subsets, one.subset_size, one.seed) == (5, 100, 1)
 
 
-def test_bad_input_is_a_sentence():
+def test_rejects_invalid_features():
     with pytest.raises(ValueError, match=r"mmd2 takes \[M, F\] and \[N, F\]"):
         mmd2(np.ones((4, 2)), np.ones((4, 3)))
     with pytest.raises(ValueError, match="two examples or more"):

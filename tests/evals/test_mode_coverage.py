@@ -1,4 +1,4 @@
-"""Counts of modes by hand; the mixtures have the moments they should."""
+"""Counts of modes by hand; moments of the mixtures."""
 
 import math
 
@@ -18,38 +18,38 @@ def test_centres():
     assert sorted(map(tuple, grid_centres(5, 2.0))) == [(x, y) for x in line for y in line]
 
 
-def test_draws_have_the_modes_moments():
+def test_samples_have_the_moments_of_the_modes():
     x, label = draw_modes(ring_centres(4, 5.0), 0.5, 20_000, seed=1)
     assert x.shape == (20_000, 2)
     assert np.abs(np.bincount(label) - 5000).max() < 5 * math.sqrt(20_000 * 3 / 16)
     apart = x - ring_centres(4, 5.0)[label]
     assert apart.std() == pytest.approx(0.5, rel=5 / math.sqrt(2 * 40_000))
-    found = gaussian_modes(x, ring_centres(4, 5.0), 0.5)
+    result = gaussian_modes(x, ring_centres(4, 5.0), 0.5)
     # In two dimensions P(r <= 3 sigma) = 1 - exp(-9 / 2).
     inside = 1 - math.exp(-4.5)
-    assert abs(found.high_quality - inside) < 5 * math.sqrt(inside * (1 - inside) / 20_000)
-    assert found.found == found.modes == 4
-    assert found.reverse_kl < 1e-3
+    assert abs(result.high_quality - inside) < 5 * math.sqrt(inside * (1 - inside) / 20_000)
+    assert result.found == result.modes == 4
+    assert result.reverse_kl < 1e-3
 
 
-def test_by_hand():
+def test_counts_by_hand():
     centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
-    # One within, one on the border, one just outside; near the second mode one outside alone.
+    # First mode: one inside, one on the border, one outside; second mode: one outside.
     samples = [[0.1, 0], [0, 3.0], [0, -3.01], [13.1, 0]]
-    found = gaussian_modes(np.array(samples), centres, 1.0)
-    assert (found.found, found.modes) == (1, 3)
-    assert found.high_quality == 0.5
-    assert found.counts.tolist() == [3, 1, 0]
+    result = gaussian_modes(np.array(samples), centres, 1.0)
+    assert (result.found, result.modes) == (1, 3)
+    assert result.high_quality == 0.5
+    assert result.counts.tolist() == [3, 1, 0]
     want = 0.75 * math.log(0.75 * 3) + 0.25 * math.log(0.25 * 3)
-    assert found.reverse_kl == pytest.approx(want)
+    assert result.reverse_kl == pytest.approx(want)
     wider = gaussian_modes(np.array(samples), centres, 1.0, deviations=3.2)
     assert (wider.found, wider.high_quality) == (2, 1.0)
-    assert (found.n_real, found.n_fake) == (0, 4)
+    assert (result.n_real, result.n_fake) == (0, 4)
 
 
-def test_kl_of_collapse_and_of_chance():
+def test_kl_of_collapse_and_of_uniform_samples():
     assert reverse_kl(np.eye(1000)[3] * 26_000) == pytest.approx(math.log(1000))
-    # An even sample of n is (modes - 1) / 2n above 0 by chance: what the best model would get.
+    # The expected value for n uniform samples is (modes - 1) / 2n.
     rng = np.random.default_rng(0)
     draws = [reverse_kl(np.bincount(rng.integers(0, 50, 2000), minlength=50)) for _ in range(300)]
     error = np.std(draws, ddof=1) / math.sqrt(300)
@@ -62,14 +62,14 @@ def test_one_mode_is_found_by_any_sample():
     assert expected_modes_found(1, 7) == pytest.approx(1.0)
 
 
-def test_the_ceiling_of_the_count():
+def test_expected_modes_found():
     rng = np.random.default_rng(1)
     draws = [len(np.unique(rng.integers(0, 100, 150))) for _ in range(500)]
     error = np.std(draws, ddof=1) / math.sqrt(500)
     assert abs(np.mean(draws) - expected_modes_found(150, 100)) < 5 * error
 
 
-def test_stacked_channels_are_what_the_label_says():
+def test_stacked_channels_match_the_label():
     x = np.arange(30, dtype=np.uint8).reshape(30, 1, 1, 1) * np.ones((1, 4, 4, 1), np.uint8)
     labels = np.arange(30) % 10
     images, names = stack_digits(x, labels, 500, seed=2)
@@ -82,7 +82,7 @@ def test_stacked_channels_are_what_the_label_says():
         stack_digits(images, names, 5, seed=0)
 
 
-def test_bad_input_is_a_sentence():
+def test_rejects_invalid_samples():
     with pytest.raises(ValueError, match=r"samples \[N, D\] and centres \[modes, D\]"):
         gaussian_modes(np.zeros((4, 3)), np.zeros((2, 2)), 1.0)
     with pytest.raises(ValueError, match="sigma must be above 0"):

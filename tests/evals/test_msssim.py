@@ -1,4 +1,4 @@
-"""Structural similarity against scipy's convolutions and closed forms."""
+"""Structural similarity against scipy and closed forms."""
 
 import math
 
@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 
 
 def other(a, b, windows):
-    """Wang et al. 2003 on one pair `[H, W, C]` in levels of 0 to 255, in float64."""
+    """Computes Wang et al. 2003 for one pair `[H, W, C]` in levels 0 to 255, in float64."""
     a, b = 255 * np.float64(a), 255 * np.float64(b)
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     weights = np.array(WEIGHTS[: len(windows)])
@@ -43,7 +43,7 @@ def other(a, b, windows):
 
 
 def natural(n, side, channels):
-    """Smooth random images with something in common."""
+    """Returns smooth random images with a common component."""
     x = RNG.normal(size=(n + 1, side, side, channels)).cumsum(1).cumsum(2)
     x = x[:n] + x[n:]
     low, high = x.min(axis=(1, 2, 3), keepdims=True), x.max(axis=(1, 2, 3), keepdims=True)
@@ -67,16 +67,16 @@ def test_closed_forms():
     x = natural(2, 64, 1)
     windows = windows_of(64)
     np.testing.assert_allclose(ms_ssim(x, x, windows), 1, atol=1e-5)
-    # Images of one level each have the same structure, and differ in brightness alone.
+    # Constant images have the same structure and differ in luminance.
     a, b = (np.full((1, 64, 64, 1), level, np.float32) for level in (0.2, 0.6))
     brightness = (2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4)
     weight = WEIGHTS[2] / sum(WEIGHTS[:3])
     np.testing.assert_allclose(ms_ssim(a, b, windows), brightness**weight, rtol=1e-4)
-    # What is turned round is no more alike than nothing is.
+    # The negative has similarity 0.
     np.testing.assert_array_equal(ms_ssim(x, 1 - x, windows), 0)
 
 
-def test_scales_fit_the_image():
+def test_number_of_scales_fits_the_image():
     assert [len(windows_of(n)) for n in (11, 21, 22, 87, 88, 175, 176, 1024)] == [
         *(1, 1, 2, 3, 4, 4, 5, 5),
     ]
@@ -85,37 +85,37 @@ def test_scales_fit_the_image():
         windows_of(10)
 
 
-def test_a_model_of_one_image_is_seen():
+def test_detects_a_model_of_one_image():
     varied = natural(30, 28, 1)
     same = np.repeat(varied[:1], 30, axis=0)
-    same[0] = varied[1]  # but for one in thirty
-    found = ms_ssim_pairs(same, varied, pairs=90, batch_size=40, seed=5)
-    # A pair holds the odd one 1 - (29 / 30)(28 / 29) = 1 / 15 of the time.
+    same[0] = varied[1]  # except one in thirty
+    result = ms_ssim_pairs(same, varied, pairs=90, batch_size=40, seed=5)
+    # A pair contains the different image with probability 1 - (29 / 30)(28 / 29) = 1 / 15.
     share = (28 / 30, math.sqrt(28 / 30 * 2 / 30 / 90))
-    odd = float(ms_ssim(varied[:1], varied[1:2], found.windows)[0])
+    odd = float(ms_ssim(varied[:1], varied[1:2], result.windows)[0])
     want = share[0] + (1 - share[0]) * odd
-    assert abs(found.mean - want) < 5 * share[1] * (1 - odd)
-    assert found.real < 0.9 < found.mean
-    assert (found.scales, found.windows, found.pairs) == (2, (11, 11), 90)
-    assert (found.n_real, found.n_fake, found.extractor, found.seed) == (30, 30, "pixels", 5)
+    assert abs(result.mean - want) < 5 * share[1] * (1 - odd)
+    assert result.real < 0.9 < result.mean
+    assert (result.scales, result.windows, result.pairs) == (2, (11, 11), 90)
+    assert (result.n_real, result.n_fake, result.extractor, result.seed) == (30, 30, "pixels", 5)
     alone = ms_ssim_pairs(same, pairs=90, batch_size=90, seed=5)
     assert alone.real is None
-    assert alone.mean == pytest.approx(found.mean, rel=1e-6)
+    assert alone.mean == pytest.approx(result.mean, rel=1e-6)
 
 
-def test_the_standard_error_knows_that_pairs_share_images():
-    """Many pairs of few images say no more than the images do: against sets drawn again."""
-    scale = RNG.uniform(0.05, 1, (40 * 60, 1, 1, 1))  # how far an image is from plain grey
+def test_standard_error_accounts_for_shared_images():
+    """Compared with the deviation over independent sets of images."""
+    scale = RNG.uniform(0.05, 1, (40 * 60, 1, 1, 1))  # contrast of each image
     x = (0.5 + scale * (natural(len(scale), 11, 1) - 0.5)).astype(np.float32)
     sets = x.reshape(60, 40, 11, 11, 1)
-    found = [ms_ssim_pairs(images, pairs=400, seed=i) for i, images in enumerate(sets)]
-    spread = np.std([f.mean for f in found], ddof=1)
-    said = np.sqrt(np.mean([f.std_error**2 for f in found]))
-    assert 0.75 < said / spread < 1.35  # sixty draws know a deviation to a tenth
+    result = [ms_ssim_pairs(images, pairs=400, seed=i) for i, images in enumerate(sets)]
+    spread = np.std([f.mean for f in result], ddof=1)
+    error = np.sqrt(np.mean([f.std_error**2 for f in result]))
+    assert 0.75 < error / spread < 1.35  # of 60 sets, so within about 10 %
 
 
-def test_a_pair_is_never_an_image_with_itself():
+def test_pairs_are_of_different_images():
     two = natural(2, 16, 1)
-    found = ms_ssim_pairs(two, pairs=50)
-    want = float(ms_ssim(two[:1], two[1:], found.windows)[0])
-    assert found.mean == pytest.approx(want, rel=1e-4)
+    result = ms_ssim_pairs(two, pairs=50)
+    want = float(ms_ssim(two[:1], two[1:], result.windows)[0])
+    assert result.mean == pytest.approx(want, rel=1e-4)

@@ -1,4 +1,4 @@
-"""Precision, recall, density, coverage and neighbours by brute force, and on planted Gaussians."""
+"""Precision, recall, density, coverage and neighbours by brute force, and of Gaussians."""
 
 import math
 
@@ -46,17 +46,17 @@ def test_against_loops(k, k_density):
 
 
 def test_against_loops_where_distances_tie():
-    # Whole numbers: squares and their sums are exact, and a point on the border belongs.
+    # Integers, for which squares are exact; a point on the border is inside.
     real, fake = RNG.integers(0, 4, (40, 2)), RNG.integers(1, 6, (30, 2))
     got = precision_recall(real, fake, k=2, k_density=3)
     want = by_loops(real.tolist(), fake.tolist(), 2, 3)
     assert (got.precision, got.recall, got.density, got.coverage) == pytest.approx(want)
 
 
-def test_blocks_make_the_whole():
+def test_blocks_equal_the_whole():
     a, b = RNG.normal(size=(23, 4)), RNG.normal(size=(11, 4))
-    found = np.concatenate([block for _, block in square_distances(a, b, rows=5)])
-    np.testing.assert_allclose(found, ((a[:, None] - b[None]) ** 2).sum(-1), atol=1e-12)
+    result = np.concatenate([block for _, block in square_distances(a, b, rows=5)])
+    np.testing.assert_allclose(result, ((a[:, None] - b[None]) ** 2).sum(-1), atol=1e-12)
     assert [where for where, _ in square_distances(a, b, rows=10)] == [
         *(slice(0, 10), slice(10, 20), slice(20, 23)),
     ]
@@ -64,18 +64,18 @@ def test_blocks_make_the_whole():
 
 def test_equal_distributions_have_the_expected_coverage_and_density():
     """Naeem et al. 2020, lemmas 1 and 2; 1100 examples take several blocks."""
-    found = [precision_recall(*RNG.normal(size=(2, 1100, 2)), k_density=3) for _ in range(6)]
-    covered = [f.coverage for f in found]
+    result = [precision_recall(*RNG.normal(size=(2, 1100, 2)), k_density=3) for _ in range(6)]
+    covered = [f.coverage for f in result]
     want = 1 - np.prod([(1100 - i) / (2200 - i) for i in (1, 2, 3)])
     assert abs(np.mean(covered) - want) < 5 * np.std(covered, ddof=1) / math.sqrt(6) + 0.01
-    density = [f.density for f in found]
+    density = [f.density for f in result]
     assert abs(np.mean(density) - 1) < 5 * np.std(density, ddof=1) / math.sqrt(6) + 0.01
 
 
-def test_planted_failures_tell_quality_from_variety():
+def test_separates_quality_from_diversity():
     middle = np.array([[0.0, 0.0], [50.0, 0.0]])
     real = RNG.normal(size=(200, 2)) + middle[np.arange(200) % 2]
-    dropped = precision_recall(real, RNG.normal(size=(200, 2)) + middle[:1])  # one mode of two
+    dropped = precision_recall(real, RNG.normal(size=(200, 2)) + middle[:1])  # one of two modes
     assert dropped.precision > 0.9
     assert 0.4 < dropped.recall < 0.55
     assert 0.4 < dropped.coverage < 0.55
@@ -95,18 +95,18 @@ def test_neighbours_by_hand():
     all_pairs = np.sqrt(((np.float64(fake)[:, None] - train[None]) ** 2).sum((2, 3, 4)))
     np.testing.assert_array_equal(index, all_pairs.argmin(axis=1))
     np.testing.assert_allclose(apart, all_pairs.min(axis=1), rtol=1e-12)
-    assert (index[7], apart[7]) == (211, 0.0)  # a copy is at no distance at all
+    assert (index[7], apart[7]) == (211, 0.0)  # a copy has distance 0
     copies = neighbor_distances(train[:20], train, fake)
     assert copies.median == 0 < copies.test_median
     assert (copies.n_real, copies.n_fake) == (300, 20)
     assert neighbor_distances(fake, train).test_median is None
 
 
-def test_bad_input_is_a_sentence():
+def test_rejects_invalid_features():
     x = RNG.normal(size=(6, 2))
-    with pytest.raises(ValueError, match="have no 5 neighbours each"):
+    with pytest.raises(ValueError, match="are too few for 5 neighbours each"):
         precision_recall(x, x[:5])
-    with pytest.raises(ValueError, match="the features differ: 2 and 1"):
+    with pytest.raises(ValueError, match="the sets have 2 and 1 features"):
         precision_recall(x, x[:, :1])
     with pytest.raises(ValueError, match="not finite"):
         precision_recall(x, x * np.nan)

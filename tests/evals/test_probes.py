@@ -1,4 +1,4 @@
-"""A probe on what separates the classes and on what does not; its strength from validation."""
+"""Linear probes on informative and uninformative features; choice of the strength; PCA."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from genjax.evals import linear_probe, linear_svm, pca
 
 
 def make(seed, n, signal=3.0):
-    """Two classes apart in one of five features, whose scales differ; one never varies."""
+    """Returns two classes that differ in one of five features; scales differ, one is constant."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 2, n)
     x = rng.normal(size=(n, 5)) * [1, 100, 0.01, 5, 0] + 7
@@ -14,9 +14,9 @@ def make(seed, n, signal=3.0):
     return x, y
 
 
-def test_probe_finds_the_feature_whatever_its_scale():
+def test_probe_is_invariant_to_the_scale_of_features():
     probe = linear_probe(make(0, 400), make(1, 300), make(2, 2000))
-    assert probe.accuracy > 0.9  # the best there is: P(z < 1.5) = 0.933
+    assert probe.accuracy > 0.9  # the optimum is P(z < 1.5) = 0.933
     assert probe.std_error < 0.01
     none = linear_probe(make(0, 400, 0), make(1, 300, 0), make(2, 2000, 0))
     assert abs(none.accuracy - 0.5) < 0.06
@@ -31,10 +31,10 @@ def test_strength_is_chosen_on_validation_not_on_test():
     probe = linear_probe((x, y), valid, (x, 1 - y), strengths=(1e-5, 1e-3, 1e-2, 100.0))
     assert probe.strength == max(probe.validation, key=probe.validation.get)
     assert len(set(probe.validation.values())) > 1
-    assert probe.accuracy < 0.5  # test has its labels turned round, and nobody looked at it
+    assert probe.accuracy < 0.5  # the test labels are inverted, and not used
 
 
-def test_pca_is_fitted_on_train_alone():
+def test_pca_is_fitted_on_train_only():
     rng = np.random.default_rng(0)
     train, other = rng.normal(size=(200, 3, 4)) * 5, rng.normal(size=(50, 3, 4)) + 100
     a, b = pca(train, [other], 4)
@@ -47,8 +47,8 @@ def test_pca_is_fitted_on_train_alone():
     np.testing.assert_allclose(np.abs(b), np.abs(want), rtol=1e-6)
 
 
-def test_a_linear_svm_finds_the_feature_too():
-    """Columns keep their relative scale: the feature that tells is the widest here."""
+def test_linear_svm_on_features_of_one_common_scale():
+    """Features keep their relative scale: the informative one has the largest."""
     parts = []
     for seed, n in ((0, 400), (1, 300), (2, 2000)):
         x, y = make(seed, n)
@@ -57,7 +57,7 @@ def test_a_linear_svm_finds_the_feature_too():
     assert svm.accuracy > 0.9
     assert svm.strength == max(svm.validation, key=svm.validation.get)
     assert len(svm.validation) == 2
-    # One class against the rest, four of them in the corners of a square.
+    # Four classes in the corners of a square, one-vs-rest.
     rng = np.random.default_rng(0)
     y = rng.integers(0, 4, 600)
     x = np.array([[0, 0], [4, 0], [0, 4], [4, 4]])[y] + rng.normal(size=(600, 2)) * 0.5

@@ -432,9 +432,9 @@ def test_stacked_modes_counts_modes_absent_from_a_split(sides):
 
 def test_rejects_samples_that_are_not_finite(sides):
     c = of_stacked(sides, np.nan, classifier_steps=1)
-    with pytest.raises(ValueError, match="stacked_modes: fake holds a number that is not finite"):
+    with pytest.raises(ValueError, match="stacked_modes: fake has values that are not finite"):
         METRICS["stacked_modes"](c, samples=60)
-    with pytest.raises(ValueError, match="neighbours: fake holds a number that is not finite"):
+    with pytest.raises(ValueError, match="neighbours: fake has values that are not finite"):
         METRICS["neighbours"](c, samples=20)
 
 

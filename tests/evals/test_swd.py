@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distances against scipy: pyramids, transport, and the whole by other code."""
+"""Sliced Wasserstein distances against scipy: pyramids, transport, and the whole metric."""
 
 import numpy as np
 import pytest
@@ -17,18 +17,18 @@ def blur(x):
 
 
 def pyramid(x, levels):
-    """The whole Laplacian pyramid by scipy, in float64."""
-    found = [np.float64(x)]
+    """Computes the Laplacian pyramid by scipy, in float64."""
+    result = [np.float64(x)]
     for _ in range(levels - 1):
-        small = blur(found[-1])[:, ::2, ::2]
-        up = np.zeros_like(found[-1])
+        small = blur(result[-1])[:, ::2, ::2]
+        up = np.zeros_like(result[-1])
         up[:, ::2, ::2] = small
-        found[-1] = found[-1] - 4 * blur(up)
-        found.append(small)
-    return found
+        result[-1] = result[-1] - 4 * blur(up)
+        result.append(small)
+    return result
 
 
-def test_levels_are_scipys():
+def test_levels_equal_scipy():
     x = RNG.uniform(0, 1, (3, 64, 48, 2)).astype(np.float32)
     for level, want in enumerate(pyramid(x, 3)):
         got = pyramid_level(x, level, 3)
@@ -52,7 +52,7 @@ def test_sides(size, want):
     assert sides(*size) == want
 
 
-def test_patches_lie_where_they_were_asked_for():
+def test_patches_are_at_the_requested_positions():
     level = RNG.normal(size=(4, 10, 12, 2))
     y, x = RNG.integers(0, 4, (4, 3)), RNG.integers(0, 6, (4, 3))
     got = patches(level, y, x)
@@ -63,14 +63,14 @@ def test_patches_lie_where_they_were_asked_for():
             np.testing.assert_array_equal(got[3 * i + j], want)
 
 
-def test_each_channel_has_its_own_scale():
-    found = RNG.normal(size=(30, 7, 7, 3)) * [1, 50, 0] + [0, 200, 3]
-    got = normalized(np.float32(found)).reshape(30, 7, 7, 3)
+def test_channels_are_normalised_separately():
+    result = RNG.normal(size=(30, 7, 7, 3)) * [1, 50, 0] + [0, 200, 3]
+    got = normalized(np.float32(result)).reshape(30, 7, 7, 3)
     np.testing.assert_allclose(got.mean(axis=(0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(got.std(axis=(0, 1, 2)), [1, 1, 0], atol=1e-4)
 
 
-def test_transport_is_scipys_along_every_direction():
+def test_transport_equals_scipy_along_every_direction():
     a, b = RNG.normal(size=(50, 6)), RNG.normal(size=(50, 6)) * 2 + 1
     axes = RNG.normal(size=(6, 37))
     want = [scipy.stats.wasserstein_distance(a @ d, b @ d) for d in axes.T]
@@ -80,8 +80,8 @@ def test_transport_is_scipys_along_every_direction():
 
 
 def other_swd(real, fake, per_image, directions, seed, batch):
-    """The same by loops and scipy; random numbers are asked for in the same order."""
-    rng, found = np.random.default_rng(seed), {}
+    """Computes the metric by loops and scipy, with random numbers drawn in the same order."""
+    rng, result = np.random.default_rng(seed), {}
     levels = len(sides(*real.shape[1:3]))
     for level in range(levels):
         both = []
@@ -102,13 +102,13 @@ def other_swd(real, fake, per_image, directions, seed, batch):
         axes = rng.standard_normal((both[0].shape[1], directions))
         axes = [d / np.sqrt(d @ d) for d in axes.T]
         each = [scipy.stats.wasserstein_distance(both[0] @ d, both[1] @ d) for d in axes]
-        found[min(part.shape[1:3])] = 1e3 * np.mean(each)
-    return found
+        result[min(part.shape[1:3])] = 1e3 * np.mean(each)
+    return result
 
 
-def test_the_whole_against_other_code():
+def test_whole_metric_equals_an_independent_implementation():
     real = RNG.uniform(0, 1, (9, 32, 32, 3)).astype(np.float32)
-    fake = RNG.beta(2, 3, (8, 32, 32, 3)).astype(np.float32)  # one fewer: both are cut to 8
+    fake = RNG.beta(2, 3, (8, 32, 32, 3)).astype(np.float32)  # one fewer: both are truncated to 8
     got = swd(real, fake, patches_per_image=6, repeats=2, directions=10, batch_size=5, seed=3)
     want = other_swd(real[:8], fake, 6, 20, seed=3, batch=5)
     assert list(got.levels) == [32, 16]
@@ -117,8 +117,8 @@ def test_the_whole_against_other_code():
     assert (got.n_real, got.n_fake, got.patches, got.directions) == (8, 8, 6, 20)
 
 
-def test_a_level_sees_its_own_detail():
-    """Fine stripes change the finest level alone; the coarse one hardly moves."""
+def test_a_level_detects_its_own_detail():
+    """Fine stripes change the finest level, and the coarse one hardly at all."""
     base = scipy.ndimage.gaussian_filter(RNG.normal(size=(150, 32, 32, 1)), (0, 3, 3, 0))
     base = np.float32(0.5 + 0.5 * base)
     stripes = np.where(np.arange(32) % 2, 0.05, -0.05)[None, None, :, None].astype(np.float32)
@@ -129,7 +129,7 @@ def test_a_level_sees_its_own_detail():
     assert fine[16] < 1.5 * same[16]
 
 
-def test_small_images_are_refused():
+def test_rejects_small_images_and_different_shapes():
     with pytest.raises(ValueError, match=r"16 pixels or more, got \[8, 8, 1\]"):
         swd(np.zeros((4, 8, 8, 1)), np.zeros((4, 8, 8, 1)))
     with pytest.raises(ValueError, match="differ in shape"):

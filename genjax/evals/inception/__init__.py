@@ -1,4 +1,4 @@
-"""The standard Inception network, and the three figures that are named after it."""
+"""The standard Inception network, and the metrics defined by it: FID, KID, Inception score."""
 
 from genjax.evals.inception.inception_v3 import InceptionV3, prepare
 from genjax.evals.inception.pretrained import Inception, load_inception, save_inception

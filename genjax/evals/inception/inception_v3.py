@@ -1,10 +1,8 @@
-"""The Inception-v3 network that FID and the Inception score are defined by, in Flax.
+"""The Inception-v3 network in Flax that defines FID and the Inception score.
 
 Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", as Google released
-it on 2015-12-05, with what that release does otherwise: 1008 classes, averages at the border over
-the pixels that are there (not over padding), and a maximum instead of an average in the pooling
-branch of the last block. Names of modules are those of the PyTorch weights, so that a path of the
-parameters is a name in the file.
+it on 2015-12-05. That release has 1008 classes, average pooling that excludes padding, and maximum
+pooling in the last block. Modules have the names of the PyTorch weights.
 """
 
 from collections.abc import Callable
@@ -16,11 +14,11 @@ import jax.numpy as jnp
 CLASSES = 1008
 FEATURES = 2048
 SIDE = 299
-EXACT = jax.lax.Precision.HIGHEST  # GPUs and TPUs would round products to ten bits or seven
+EXACT = jax.lax.Precision.HIGHEST  # GPUs and TPUs round products to 10 or 7 bits by default
 
 
 class Conv(nn.Module):
-    """Convolution without bias, batch normalisation by stored statistics, ReLU."""
+    """Convolution without bias, batch normalisation by running statistics, ReLU."""
 
     units: int
     kernel: tuple[int, int] = (1, 1)
@@ -39,13 +37,13 @@ class Conv(nn.Module):
             precision=EXACT,
             name="conv",
         )
-        # TensorFlow's epsilon; PyTorch's own default is another.
+        # TensorFlow's epsilon, which differs from PyTorch's default.
         x = nn.BatchNorm(use_running_average=True, epsilon=1e-3, name="bn")(conv(x))
         return nn.relu(x)
 
 
 def _same(units: int, kernel: tuple[int, int], name: str) -> Conv:
-    """Stride 1 and an output as large as the input."""
+    """Returns a convolution of stride 1 with SAME padding."""
     return Conv(units, kernel, padding="SAME", name=name)
 
 
@@ -56,12 +54,12 @@ def _chain(x: jax.Array, *layers: Conv) -> jax.Array:
 
 
 def _average(x: jax.Array) -> jax.Array:
-    """3x3 means over the pixels that are there."""
+    """3x3 average pooling that excludes padding."""
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
 def _maximum(x: jax.Array) -> jax.Array:
-    """3x3 maxima; padding is never one."""
+    """3x3 maximum pooling of stride 1."""
     return nn.max_pool(x, (3, 3), (1, 1), "SAME")
 
 
@@ -70,7 +68,7 @@ def _halve(x: jax.Array) -> jax.Array:
 
 
 class BlockA(nn.Module):
-    """Branches of 1x1, 5x5, two 3x3, and a pool: 224 channels and `pool_units`."""
+    """Branches 1x1, 5x5, two 3x3 and pooling: 224 + `pool_units` channels."""
 
     pool_units: int
 
@@ -89,7 +87,7 @@ class BlockA(nn.Module):
 
 
 class BlockB(nn.Module):
-    """Half the size: 480 channels beside the input's own."""
+    """Halves the size; adds 480 channels to the input's."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -104,7 +102,7 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """7x7 as 1x7 and 7x1, once and twice: 768 channels."""
+    """Branches 1x1, 7x7 and two 7x7 (as 1x7 and 7x1) and pooling: 768 channels."""
 
     units: int
 
@@ -130,7 +128,7 @@ class BlockC(nn.Module):
 
 
 class BlockD(nn.Module):
-    """Half the size again: 512 channels beside the input's own."""
+    """Halves the size; adds 512 channels to the input's."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -146,7 +144,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """3x3 split into 1x3 beside 3x1, once and twice: 2048 channels."""
+    """Branches 1x1, 3x3 and two 3x3 (as 1x3 beside 3x1) and pooling: 2048 channels."""
 
     pool: Callable[[jax.Array], jax.Array]
 
@@ -164,9 +162,9 @@ class BlockE(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """`[B, H, W, 3]` in [-1, 1] to features `[B, 2048]` and logits `[B, 1008]`.
+    """Maps `[B, H, W, 3]` in [-1, 1] to features `[B, 2048]` and logits `[B, 1008]`.
 
-    The output of every block is sown as `intermediates/NAME` for whoever compares them.
+    The output of every block is sown as `intermediates/NAME_out`.
     """
 
     @nn.compact
@@ -199,11 +197,11 @@ class InceptionV3(nn.Module):
 
 
 def prepare(x: jax.Array, side: int = SIDE) -> jax.Array:
-    """Images `[B, H, W, C]` in [0, 1] as the network takes them: `[B, 299, 299, 3]` in [-1, 1].
+    """Converts images `[B, H, W, C]` in [0, 1] to inputs `[B, 299, 299, 3]` in [-1, 1].
 
-    Grey images have their channel three times. Bilinear with pixels' centres half a pixel from the
-    border and no smoothing, as pytorch-fid does by default; TensorFlow's graph of 2015 puts them
-    elsewhere, which changes the figure a little (Parmar et al. 2022, "On Aliased Resizing").
+    Grey images are repeated to three channels. Resizing is bilinear with half-pixel centres and no
+    antialiasing, as in pytorch-fid; TensorFlow's graph of 2015 aligns pixels differently, which
+    changes FID slightly (Parmar et al. 2022, "On Aliased Resizing").
     """
     if x.shape[-1] == 1:
         x = jnp.repeat(x, 3, axis=-1)

@@ -1,8 +1,7 @@
-"""Weights of the Inception network from a file; whether they are the standard ones, by their hash.
+"""Reads and writes weights of the Inception network.
 
-There is one file that FID means today: `pt_inception-2015-12-05-6726825d.pth`, Google's release of
-2015-12-05 as numbers for PyTorch (of mseitzer/pytorch-fid). It is known by its SHA-256; from any
-other numbers there is no FID.
+FID is defined by one file: `pt_inception-2015-12-05-6726825d.pth`, Google's release of 2015-12-05
+converted to PyTorch (mseitzer/pytorch-fid). It is identified by its SHA-256.
 """
 
 import dataclasses
@@ -22,10 +21,10 @@ import numpy as np
 from genjax.data.file_io import is_file, reason, show
 from genjax.data.npz import read_npz
 from genjax.evals.inception.inception_v3 import SIDE, InceptionV3
-from genjax.evals.inception.torch_file import MOST, read_torch
+from genjax.evals.inception.torch_file import MAX_BYTES, read_torch
 
 STANDARD = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-# Flax's collection and name, and PyTorch's name, of a normalisation's and a layer's numbers.
+# Flax's collection, module and name of an array -> PyTorch's name.
 _LEAVES = {
     ("params", "bn", "scale"): "weight",
     ("params", "bn", "bias"): "bias",
@@ -39,10 +38,11 @@ _LEAVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Inception:
-    """The network's numbers.
+    """Weights of the network.
 
-    variables: Flax collections `params` and `batch_stats`.
-    sha256: of the file that they came from.
+    Attributes:
+      variables: Flax collections `params` and `batch_stats`.
+      sha256: SHA-256 of the file they were read from.
     """
 
     variables: Any
@@ -50,56 +50,62 @@ class Inception:
 
     @property
     def standard(self) -> bool:
-        """Whether these are the numbers that FID and the Inception score are defined by."""
+        """Whether these are the weights that define FID and the Inception score."""
         return self.sha256 == STANDARD
 
     @property
     def name(self) -> str:
-        """`inception`, and of other numbers than the standard ones their hash too."""
+        """`inception`, followed by the hash if the weights are not the standard ones."""
         return "inception" if self.standard else f"inception_{self.sha256[:8]}"
 
 
 @functools.cache
 def table() -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Names in the file: `{name: (path in the variables, shape in the file)}`."""
+    """Returns the arrays of a file, `{name: (path in the variables, shape in the file)}`."""
     shapes = jax.eval_shape(
         InceptionV3().init, jax.random.key(0), jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
     )
-    found = {}
+    arrays = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(dict(shapes))[0]:
         keys = tuple(p.key for p in path)
         if keys[0] == "intermediates":
             continue
         name = ".".join([*keys[1:-1], _LEAVES[keys[0], keys[-2], keys[-1]]])
         shape = leaf.shape
-        if keys[-1] == "kernel":  # OIHW of a convolution, [out, in] of a layer
+        if keys[-1] == "kernel":  # OIHW of a convolution, [out, in] of a dense layer
             shape = (shape[-1], shape[-2], *shape[:-2])
-        found[name] = keys, shape
-    return found
+        arrays[name] = keys, shape
+    return arrays
 
 
 def from_tensors(tensors: dict[str, np.ndarray], sha256: str, where: str = "the file") -> Inception:
-    """The network from arrays under PyTorch's names.
+    """Builds the network from arrays with PyTorch's names.
+
+    Args:
+      tensors: arrays by name.
+      sha256: hash of their file.
+      where: name of the file in error messages.
 
     Raises:
-      ValueError: a name or a shape is not the network's; one sentence.
+      ValueError: a name or a shape is not the network's.
     """
-    wanted = table()
+    expected = table()
     given = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
-    for odd, said in ((set(wanted) - set(given), "lacks"), (set(given) - set(wanted), "also has")):
-        if odd:
-            more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+    missing, unknown = set(expected) - set(given), set(given) - set(expected)
+    for names, verb in ((missing, "lacks"), (unknown, "has the unknown array")):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise ValueError(
-                f"{where} {said} {show(min(odd), 60)}{more}: it is not the Inception network of"
-                f" 2015-12-05 with 1008 classes."
+                f"{where} {verb} {show(min(names), 60)}{more}: it is not the Inception network of"
+                f" 2015-12-05 with 1008 classes; use pt_inception-2015-12-05-6726825d.pth."
             )
     variables: dict[str, Any] = {}
-    for name, (path, shape) in wanted.items():
+    for name, (path, shape) in expected.items():
         array = given[name]
         if array.shape != shape or array.dtype.kind != "f":
             raise ValueError(
-                f"{where}: {name} is {array.dtype}{list(array.shape)}, and the network has"
-                f" float32{list(shape)}."
+                f"{where}: {name} is {array.dtype}{list(array.shape)}, and must be"
+                f" float32{list(shape)}; use pt_inception-2015-12-05-6726825d.pth."
             )
         if path[-1] == "kernel":
             array = array.transpose(*range(2, array.ndim), 1, 0)
@@ -111,36 +117,36 @@ def from_tensors(tensors: dict[str, np.ndarray], sha256: str, where: str = "the 
 
 
 def load_inception(path: str | os.PathLike) -> Inception:
-    """The network from a `.pth`, a `.safetensors`, or a `.npz` that `save_inception` wrote.
+    """Reads the network from a `.pth`, a `.safetensors`, or a `.npz` of `save_inception`.
 
     Nothing is unpickled. Arrays have PyTorch's names and shapes (`Mixed_5b.branch1x1.conv.weight`).
 
     Raises:
-      ValueError: the file is not there, is damaged, or is not this network; one sentence.
+      ValueError: the file does not exist, is damaged, or is not this network.
     """
     path = pathlib.Path(path)
     if not is_file(path):
         raise ValueError(
-            f"there is no file {show(path)}; get pt_inception-2015-12-05-6726825d.pth, which"
-            f" pytorch-fid releases, and name it."
+            f"there is no file {show(path)}; download pt_inception-2015-12-05-6726825d.pth, a"
+            f" release of pytorch-fid, and pass its path."
         )
     if path.suffix == ".npz":
         try:
             arrays = read_npz(path)
         except Exception as error:
             raise ValueError(f"{show(path)} cannot be read ({reason(error)}).") from None
-        claimed = str(arrays.pop("source_sha256", ""))
-        sealed = str(arrays.pop("tensors_sha256", ""))
-        # What was written from the standard file stays standard, as long as no number changed.
-        whole = re.fullmatch(r"[0-9a-f]{64}", claimed) and sealed == _digest(arrays)
-        return from_tensors(arrays, claimed if whole else _sha256(path), show(path))
+        source = str(arrays.pop("source_sha256", ""))
+        digest = str(arrays.pop("tensors_sha256", ""))
+        # A copy of the standard file stays standard as long as no value changes.
+        intact = re.fullmatch(r"[0-9a-f]{64}", source) and digest == _digest(arrays)
+        return from_tensors(arrays, source if intact else _sha256(path), show(path))
     if path.suffix == ".safetensors":
         return from_tensors(read_safetensors(path), _sha256(path), show(path))
     return from_tensors(read_torch(path), _sha256(path), show(path))
 
 
 def save_inception(network: Inception, path: str | os.PathLike) -> None:
-    """Write the network as `.npz`; it remembers the hash of the file it came from."""
+    """Writes the network as `.npz`, with the hash of the file it was read from."""
     arrays = {}
     for name, (keys, _) in table().items():
         node: Any = network.variables
@@ -150,40 +156,45 @@ def save_inception(network: Inception, path: str | os.PathLike) -> None:
         if keys[-1] == "kernel":
             array = array.transpose(-1, -2, *range(array.ndim - 2))
         arrays[name] = np.ascontiguousarray(array)
-    seal = {"source_sha256": np.array(network.sha256), "tensors_sha256": np.array(_digest(arrays))}
+    hashes = {
+        "source_sha256": np.array(network.sha256),
+        "tensors_sha256": np.array(_digest(arrays)),
+    }
     with pathlib.Path(path).open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays, **seal)
+        np.savez(file, allow_pickle=False, **arrays, **hashes)
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a `.safetensors` file: a length, a JSON header, and the numbers.
+    """Reads the tensors of a `.safetensors` file: header length, JSON header, data.
 
     Raises:
-      ValueError: it is damaged, or holds a type that is not read.
+      ValueError: the file is damaged, or has an unsupported type.
     """
-    kinds = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8", "I32": "<i4"}
+    dtypes = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8", "I32": "<i4"}
     try:
-        if path.stat().st_size > MOST:
-            raise ValueError(f"it has more than {MOST} bytes")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES} bytes")
         data = path.read_bytes()
         length = int.from_bytes(data[:8], "little")
         if length > len(data) - 8:
             raise ValueError("its header is cut off")
-        body, found = data[8 + length :], {}
+        body, tensors = data[8 + length :], {}
         for name, entry in json.loads(data[8 : 8 + length]).items():
             if name == "__metadata__":
                 continue
-            dtype, shape = np.dtype(kinds[entry["dtype"]]), tuple(entry["shape"])
+            dtype, shape = np.dtype(dtypes[entry["dtype"]]), tuple(entry["shape"])
             start, stop = entry["data_offsets"]
             if not 0 <= start <= stop <= len(body):
-                raise ValueError(f"{show(name, 40)} lies outside of the file")
+                raise ValueError(f"{show(name, 40)} is outside the file")
             if stop - start != math.prod(shape) * dtype.itemsize:
-                raise ValueError(f"{show(name, 40)} has another size than its shape")
+                raise ValueError(f"{show(name, 40)} has a size that does not match its shape")
             array = np.frombuffer(body[start:stop], dtype).reshape(shape)
-            found[name] = array.astype(dtype.newbyteorder("="))
-        return found
-    except Exception as error:  # json, numpy and dict raise their own kinds
-        raise ValueError(f"{show(path)} is no whole safetensors file ({reason(error)}).") from None
+            tensors[name] = array.astype(dtype.newbyteorder("="))
+        return tensors
+    except Exception as error:  # json, numpy and dict raise many types
+        raise ValueError(
+            f"{show(path)} is not a valid safetensors file ({reason(error)}); download it again."
+        ) from None
 
 
 def _sha256(path: pathlib.Path) -> str:
@@ -192,10 +203,10 @@ def _sha256(path: pathlib.Path) -> str:
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over names, shapes and numbers."""
-    found = hashlib.sha256()
+    """Computes the SHA-256 of names, shapes and values."""
+    digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

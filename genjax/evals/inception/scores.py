@@ -1,4 +1,4 @@
-"""FID, KID and the Inception score, of the standard network and of no other."""
+"""FID, KID and the Inception score, which are defined for the standard network only."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ BATCH = 50
 
 @jax.jit
 def _run(variables: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Features and logits of images in [0, 1], rounded to the 256 levels that files hold."""
+    """Computes features and logits of images in [0, 1], rounded to 256 levels as in image files."""
     return InceptionV3().apply(variables, prepare(jnp.round(x * 255) / 255))
 
 
@@ -30,41 +30,41 @@ def _features(variables: Any, x: jax.Array) -> jax.Array:
 
 
 def _scores(variables: Any, x: jax.Array) -> jax.Array:
-    # The score's own code multiplies the features with the last layer and leaves its bias out.
+    # The original code of the score omits the bias of the last layer.
     return _run(variables, x)[1] - variables["params"]["fc"]["bias"][None]
 
 
 def extractor(network: Inception) -> Extractor:
-    """The 2048 features after the last average; images may be grey or coloured."""
+    """Returns the extractor of the 2048 pooled features; images may be grey or RGB."""
     return Extractor(network.name, _features, network.variables, network.sha256[:8])
 
 
 def _standard(metric: str, network: Any) -> Inception:
-    """The one door to the three names.
+    """Returns the network if it is the standard one.
 
     Raises:
-      ValueError: it is another extractor, or the network with other numbers.
+      ValueError: it is another extractor, or has other weights.
     """
     if not isinstance(network, Inception):
         name = getattr(network, "name", type(network).__name__)
         raise ValueError(
-            f"{metric} is measured with the standard Inception network alone, not with {name}; use"
-            f" frechet or kernel_distance, whose results bear the extractor's own name."
+            f"{metric} is defined for the standard Inception network only, not for {name}; use"
+            f" frechet or kernel_distance, whose results have the extractor's name."
         )
     if not network.standard:
         raise ValueError(
             f"these weights are not the standard ones (SHA-256 {network.sha256[:12]}..., not"
-            f" {STANDARD[:12]}...), so this is no {metric}; take"
+            f" {STANDARD[:12]}...), so the result would not be {metric}; use"
             f" pt_inception-2015-12-05-6726825d.pth."
         )
     return network
 
 
-def _check_pictures(metric: str, **sets: np.ndarray) -> None:
+def _check_shapes(metric: str, **sets: np.ndarray) -> None:
     for name, x in sets.items():
         if np.ndim(x) != 4 or np.shape(x)[-1] not in (1, 3):
             raise ValueError(
-                f"{metric}: {name} must be pictures [N, H, W, 1 or 3] in [0, 1], got"
+                f"{metric}: {name} must be images [N, H, W, 1 or 3] in [0, 1], got"
                 f" {list(np.shape(x))}."
             )
     check_images(metric, **sets)
@@ -78,25 +78,24 @@ def fid(
     batch_size: int = BATCH,
     seed: int = 0,
 ) -> FrechetResult:
-    """Frechet Inception distance; lower is better.
+    """Computes the Frechet Inception distance (Heusel et al. 2017); lower is better.
 
-    Heusel et al. 2017. Its bias depends on the counts: compare figures of equal counts only
-    (usually 50,000 samples).
+    Its bias depends on the counts: compare values of equal counts only (usually 50,000 samples).
 
     Args:
-      real: pictures in [0, 1], `[N, H, W, 1 or 3]`.
-      fake: samples, of the same shape.
-      network: of `load_inception`, with the standard weights.
-      batch_size: pictures at a time.
-      seed: of the samples' draw; nothing is drawn here.
+      real: images in [0, 1], `[N, H, W, 1 or 3]`.
+      fake: samples of the same shape.
+      network: result of `load_inception`, with the standard weights.
+      batch_size: images per batch.
+      seed: seed of the samples, for the result.
 
     Raises:
-      ValueError: any other extractor or weights; pictures of other shapes.
+      ValueError: the network is not the standard one, or the images have the wrong shape.
     """
     network = _standard("FID", network)
-    _check_pictures("FID", real=real, fake=fake)
-    found = frechet(real, fake, extractor(network), batch_size=batch_size, seed=seed)
-    return dataclasses.replace(found, name="FID")
+    _check_shapes("FID", real=real, fake=fake)
+    result = frechet(real, fake, extractor(network), batch_size=batch_size, seed=seed)
+    return dataclasses.replace(result, name="FID")
 
 
 def kid(
@@ -109,14 +108,16 @@ def kid(
     batch_size: int = BATCH,
     seed: int = 0,
 ) -> MmdResult:
-    """Kernel Inception distance; lower is better. Arguments as of `fid` and `kernel_distance`.
+    """Computes the kernel Inception distance; lower is better.
+
+    Arguments are those of `fid` and `kernel_distance`.
 
     Raises:
-      ValueError: any other extractor or weights; pictures of other shapes.
+      ValueError: the network is not the standard one, or the images have the wrong shape.
     """
     network = _standard("KID", network)
-    _check_pictures("KID", real=real, fake=fake)
-    found = kernel_distance(
+    _check_shapes("KID", real=real, fake=fake)
+    result = kernel_distance(
         real,
         fake,
         extractor(network),
@@ -125,16 +126,17 @@ def kid(
         batch_size=batch_size,
         seed=seed,
     )
-    return dataclasses.replace(found, name="KID")
+    return dataclasses.replace(result, name="KID")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InceptionScoreResult(MetricResult):
-    """exp of the mean KL from each sample's classes to those of all samples; from 1 to 1008.
+    """Inception score, exp E_x KL(p(y | x) || p(y)), in [1, 1008].
 
-    mean: over splits; higher is better.
-    spread: standard deviation over splits, printed after the sign in papers.
-    splits: parts of the samples, each scored by itself.
+    Attributes:
+      mean: mean over splits; higher is better.
+      spread: standard deviation over splits, the +- of papers.
+      splits: number of parts that are scored separately.
     """
 
     FIGURE: ClassVar = ("mean", "", "")
@@ -152,18 +154,18 @@ def inception_score(
     batch_size: int = BATCH,
     seed: int = 0,
 ) -> InceptionScoreResult:
-    """Inception score of samples in [0, 1], `[N, H, W, 1 or 3]`.
-
-    Salimans et al. 2016, "Improved Techniques for Training GANs", section 4: 50,000 samples in 10
-    splits.
+    """Computes the Inception score of samples in [0, 1], `[N, H, W, 1 or 3]`.
 
     Raises:
-      ValueError: any other extractor or weights; fewer samples than splits.
+      ValueError: the network is not the standard one, or there are fewer samples than splits.
+
+    Source: Salimans et al. 2016, "Improved Techniques for Training GANs", section 4: 50,000 samples
+    in 10 splits.
     """
     network = _standard("the Inception score", network)
-    _check_pictures("the Inception score", fake=fake)
-    found = batches(_scores, network.variables, fake, batch_size)
-    mean, spread = score_of(np.concatenate(list(found)), splits)
+    _check_shapes("the Inception score", fake=fake)
+    parts = batches(_scores, network.variables, fake, batch_size)
+    mean, spread = score_of(np.concatenate(list(parts)), splits)
     return InceptionScoreResult(
         mean=mean,
         spread=spread,
@@ -176,21 +178,23 @@ def inception_score(
 
 
 def score_of(logits: np.ndarray, splits: int) -> tuple[float, float]:
-    """exp E_x KL(p(y | x) || p(y)) of logits `[N, classes]`: mean and spread over splits.
+    """Computes mean and deviation over splits of exp E_x KL(p(y | x) || p(y)), `[N, classes]`.
 
-    >>> one_each = np.eye(4) * 1000  # certain of each sample, and of another class each time
+    >>> one_each = np.eye(4) * 1000  # certain, and a different class for each sample
     >>> score_of(one_each, 1)
     (4.0, 0.0)
     """
     checks.positive(splits=splits)
     if len(logits) < splits:
-        raise ValueError(f"{len(logits)} samples cannot be cut into {splits} splits.")
+        raise ValueError(
+            f"{len(logits)} samples are too few for {splits} splits; draw more samples."
+        )
     log_p = np.asarray(jax.nn.log_softmax(jnp.asarray(logits, jnp.float32)), np.float64)
-    found = []
+    scores = []
     for i in range(splits):
         part = log_p[i * len(log_p) // splits : (i + 1) * len(log_p) // splits]
         p = np.exp(part)
-        # Classes that nobody has add nothing: 0 log 0 is 0.
+        # A class without samples contributes 0 log 0 = 0.
         log_mean = np.log(np.maximum(p.mean(axis=0), np.finfo(np.float64).tiny))
-        found.append(math.exp((p * (part - log_mean)).sum(axis=1).mean()))
-    return float(np.mean(found)), float(np.std(found))
+        scores.append(math.exp((p * (part - log_mean)).sum(axis=1).mean()))
+    return float(np.mean(scores)), float(np.std(scores))

@@ -1,9 +1,8 @@
-"""Tensors out of a PyTorch file without unpickling: the pickle is read as a table, never executed.
+"""Reads the tensors of a PyTorch file without unpickling it.
 
-A `.pth` is a pickle that, executed, may call anything. Here its instructions are walked with
-`pickletools.genops` on a stack of inert values: a name is kept as text and never imported, and the
-only two calls that are understood are the ones a table of tensors is made of. Anything else is
-refused by its name. Both layouts are read: the zip of PyTorch 1.6 and later, and the stream before.
+Unpickling a `.pth` may execute arbitrary code. Here the instructions are interpreted with
+`pickletools.genops` on a stack of inert values: names are never imported, and only the two calls of
+a state dict are supported. Both layouts are read: zip (PyTorch 1.6 and later) and stream.
 """
 
 import dataclasses
@@ -18,8 +17,8 @@ import numpy as np
 
 from genjax.data.file_io import reason, show
 
-MOST = 2**30  # bytes of a file
-_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older layout holds this number
+MAX_BYTES = 2**30  # of a file
+_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the stream layout
 _DTYPES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -28,7 +27,7 @@ _DTYPES = {
     "IntStorage": "<i4",
     "ByteStorage": "|u1",
 }
-_KNOWN = {
+_GLOBALS = {
     ("collections", "OrderedDict"),
     ("torch._utils", "_rebuild_tensor_v2"),
     *(("torch", name) for name in _DTYPES),
@@ -37,7 +36,7 @@ _KNOWN = {
 
 @dataclasses.dataclass(frozen=True)
 class _Name:
-    """A global of the pickle, as text."""
+    """A global name in the pickle, not imported."""
 
     module: str
     name: str
@@ -63,21 +62,20 @@ class _Mark:
 
 
 def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict, `{name: array}`.
+    """Reads the tensors of a state dict, `{name: array}`.
 
     Raises:
-      ValueError: one sentence: it is no such file, it is damaged, or its pickle asks for more than
-        a table of tensors.
+      ValueError: the file is damaged, or is not a state dict.
     """
     try:
-        if path.stat().st_size > MOST:
-            raise ValueError(f"it has more than {MOST} bytes")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES} bytes")
         data = path.read_bytes()
         table, storages = _zip(data) if data[:2] == b"PK" else _stream(data)
         if not isinstance(table, dict):
-            raise ValueError("it holds no table of tensors")
+            raise ValueError("it is not a dict of tensors")
         return {_text(name): _array(tensor, storages) for name, tensor in table.items()}
-    except Exception as error:  # pickletools, zipfile and struct raise a dozen kinds on damage
+    except Exception as error:  # pickletools, zipfile and struct raise many types
         raise ValueError(
             f"{show(path)} cannot be read as a PyTorch state dict ({reason(error)}); save one with"
             f" torch.save(model.state_dict(), FILE)."
@@ -88,26 +86,26 @@ def _zip(data: bytes) -> tuple[Any, dict[str, bytes]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {m.filename: m for m in archive.infolist()}
         if any(m.compress_type != zipfile.ZIP_STORED for m in members.values()):
-            raise ValueError("a member is compressed, which PyTorch never does")
+            raise ValueError("a member of the archive is compressed")
         tables = [name for name in members if name.endswith("/data.pkl")]
         if len(tables) != 1:
-            raise ValueError("the archive has no data.pkl, or several")
+            raise ValueError("the archive does not have exactly one data.pkl")
         root = tables[0].removesuffix("data.pkl")
         if members.get(root + "byteorder") and archive.read(root + "byteorder") != b"little":
-            raise ValueError("its numbers are big-endian")
+            raise ValueError("its arrays are big-endian")
         table = _table(io.BytesIO(archive.read(tables[0])))
-        wanted = {t.storage.key for t in table.values() if isinstance(t, _Tensor)}
-        return table, {key: archive.read(f"{root}data/{key}") for key in sorted(wanted)}
+        keys = {t.storage.key for t in table.values() if isinstance(t, _Tensor)}
+        return table, {key: archive.read(f"{root}data/{key}") for key in sorted(keys)}
 
 
 def _stream(data: bytes) -> tuple[Any, dict[str, bytes]]:
     file = io.BytesIO(data)
     if _run(file) != _MAGIC:
-        raise ValueError("it begins like no PyTorch file")
-    _run(file)  # the version of the layout
+        raise ValueError("it does not begin like a PyTorch file")
+    _run(file)  # version of the layout
     system = _run(file)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise ValueError("its numbers are not little-endian")
+        raise ValueError("its arrays are not little-endian")
     table = _table(file)
     sizes = {}
     for tensor in table.values():
@@ -116,10 +114,12 @@ def _stream(data: bytes) -> tuple[Any, dict[str, bytes]]:
     storages = {}
     for key in _run(file):
         if key not in sizes:
-            raise ValueError("it stores numbers that no tensor uses")
+            raise ValueError("it has a storage that no tensor uses")
         count = int.from_bytes(file.read(8), "little")
         if count != sizes[key].count:
-            raise ValueError(f"storage {show(key, 20)} has another length than its tensor says")
+            raise ValueError(
+                f"storage {show(key, 20)} does not have the length that its tensor states"
+            )
         storages[key] = file.read(count * np.dtype(sizes[key].dtype).itemsize)
     return table, storages
 
@@ -127,14 +127,14 @@ def _stream(data: bytes) -> tuple[Any, dict[str, bytes]]:
 def _table(file: io.BytesIO) -> dict[Any, Any]:
     table = _run(file)
     if not isinstance(table, dict):
-        raise ValueError("it holds no table of tensors")
+        raise ValueError("it is not a dict of tensors")
     return table
 
 
 def _array(tensor: Any, storages: dict[str, bytes]) -> np.ndarray:
-    """The numbers of one tensor, held against the storage they lie in."""
+    """Returns one tensor as an array, after checking that it fits its storage."""
     if not isinstance(tensor, _Tensor):
-        raise ValueError(f"an entry is no tensor but {type(tensor).__name__}")
+        raise ValueError(f"an entry is not a tensor but {type(tensor).__name__}")
     dtype, raw = np.dtype(tensor.storage.dtype), storages.get(tensor.storage.key, b"")
     if len(raw) != tensor.storage.count * dtype.itemsize:
         raise ValueError(f"storage {show(tensor.storage.key, 20)} is cut off")
@@ -151,12 +151,12 @@ def _array(tensor: Any, storages: dict[str, bytes]) -> np.ndarray:
 
 def _text(name: Any) -> str:
     if not isinstance(name, str):
-        raise ValueError("the name of a tensor is no text")
+        raise ValueError("the name of a tensor is not a string")
     return name
 
 
 def _run(file: io.BytesIO) -> Any:
-    """Walk one pickle up to its STOP; the value it would make, with inert names for globals."""
+    """Interprets one pickle up to its STOP, with inert names for globals."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
 
@@ -193,10 +193,10 @@ def _run(file: io.BytesIO) -> Any:
         elif code in ("BINGET", "LONG_BINGET", "GET"):
             stack.append(memo[argument])
         elif code == "GLOBAL":
-            stack.append(_known(*argument.split(" ", 1)))
+            stack.append(_global(*argument.split(" ", 1)))
         elif code == "STACK_GLOBAL":
             name, module = stack.pop(), stack.pop()
-            stack.append(_known(module, name))
+            stack.append(_global(module, name))
         elif code == "BINPERSID":
             stack.append(_storage(stack.pop()))
         elif code == "REDUCE":
@@ -215,12 +215,12 @@ def _run(file: io.BytesIO) -> Any:
             values = since_mark()
             stack[-1].extend(values)
         elif code == "BUILD":
-            stack.pop()  # attributes of the dict, such as its _metadata: of no use here
+            stack.pop()  # attributes of the dict, such as _metadata
             if not isinstance(stack[-1], dict):
-                raise ValueError("it sets attributes of what is no dict")
+                raise ValueError("it sets attributes of a value that is not a dict")
         else:
-            raise ValueError(f"its pickle uses {code}, which no table of tensors needs")
-    raise ValueError("its pickle has no end")
+            raise ValueError(f"its pickle uses {code}, which a state dict does not need")
+    raise ValueError("its pickle has no STOP")
 
 
 _VALUES = {
@@ -230,30 +230,30 @@ _VALUES = {
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
 
-def _known(module: Any, name: Any) -> _Name:
-    if (module, name) not in _KNOWN:
+def _global(module: Any, name: Any) -> _Name:
+    if (module, name) not in _GLOBALS:
         raise ValueError(
-            f"its pickle asks for {show(module, 40)}.{show(name, 40)}, which no table of tensors"
-            f" needs; nothing of it was run"
+            f"its pickle imports {show(module, 40)}.{show(name, 40)}, which a state dict does not"
+            f" need; nothing was executed"
         )
     return _Name(module, name)
 
 
 def _storage(saved: Any) -> _Storage:
     if not isinstance(saved, tuple) or len(saved) not in (5, 6) or saved[0] != "storage":
-        raise ValueError("a reference is no storage")
+        raise ValueError("a reference is not a storage")
     kind, key, count = saved[1], saved[2], saved[4]
     view = saved[5] if len(saved) == 6 else None
-    whole = isinstance(count, int) and 0 <= count <= MOST and view is None
-    if not isinstance(kind, _Name) or kind.name not in _DTYPES or not whole:
-        raise ValueError("a storage is of a kind that is not read")
+    valid = isinstance(count, int) and 0 <= count <= MAX_BYTES and view is None
+    if not isinstance(kind, _Name) or kind.name not in _DTYPES or not valid:
+        raise ValueError("a storage has an unsupported type")
     if not isinstance(key, str) or not key.isalnum():
-        raise ValueError("a storage has no proper key")
+        raise ValueError("a storage has an invalid key")
     return _Storage(key, _DTYPES[kind.name], count)
 
 
 def _call(function: Any, arguments: Any) -> Any:
-    """The two calls that a table of tensors is made of."""
+    """Returns the value of the two calls in a state dict: OrderedDict and a tensor."""
     if function == _Name("collections", "OrderedDict") and arguments in ((), ([],)):
         return {}
     if function == _Name("torch._utils", "_rebuild_tensor_v2") and len(arguments) >= 4:
@@ -261,4 +261,4 @@ def _call(function: Any, arguments: Any) -> Any:
         numbers = (offset, *shape, *stride)
         if isinstance(storage, _Storage) and all(isinstance(n, int) for n in numbers):
             return _Tensor(storage, offset, tuple(shape), tuple(stride))
-    raise ValueError("its pickle makes a call that no table of tensors needs")
+    raise ValueError("its pickle makes a call that a state dict does not need")

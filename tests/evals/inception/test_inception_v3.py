@@ -1,4 +1,4 @@
-"""Layer by layer against PyTorch: from a committed file, and live where torch is installed."""
+"""Every stage against PyTorch: from a committed file, and live if torch is installed."""
 
 import pathlib
 
@@ -21,7 +21,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def activations(network):
-    """Every stage, features and logits of the two pictures: one program for all tests."""
+    """Every stage, features and logits of two images, computed once for all tests."""
 
     @jax.jit
     def run(variables, x):
@@ -30,12 +30,12 @@ def activations(network):
         return x, features, logits, kept["intermediates"]
 
     x, features, logits, kept = run(network.variables, jnp.asarray(images()))
-    found = {name: np.float64(kept[f"{name}_out"][0]) for name in STAGES}
-    return found | {"prepared": np.float64(x), "features": features, "logits": logits}
+    result = {name: np.float64(kept[f"{name}_out"][0]) for name in STAGES}
+    return result | {"prepared": np.float64(x), "features": features, "logits": logits}
 
 
 @pytest.mark.parametrize("stage", ["prepared", *STAGES])
-def test_every_stage_is_pytorchs(activations, stage):
+def test_every_stage_equals_pytorch(activations, stage):
     with np.load(REFERENCE, allow_pickle=False) as reference:
         scale = reference[f"{stage}/deviations"].min()
         assert scale > 0.1, "a dead stage would agree with anything"
@@ -45,15 +45,15 @@ def test_every_stage_is_pytorchs(activations, stage):
 
 
 @pytest.mark.parametrize("end", ["features", "logits"])
-def test_both_ends_are_pytorchs_in_every_number(activations, end):
+def test_features_and_logits_equal_pytorch(activations, end):
     with np.load(REFERENCE, allow_pickle=False) as reference:
         want = reference[end]
-        assert want.std(axis=0).mean() > 1e-3  # the pictures differ
+        assert want.std(axis=0).mean() > 1e-3  # the images differ
         scale = np.abs(want).max()
         np.testing.assert_allclose(activations[end], want, rtol=1e-4, atol=1e-4 * scale)
 
 
-def test_every_number_of_every_stage_against_torch_itself(activations):
+def test_all_activations_equal_torch(activations):
     reason = "torch and torchvision are not installed (pip install -e '.[torch]')"
     pytest.importorskip("torch", reason=reason)
     pytest.importorskip("torchvision", reason=reason)
