@@ -51,18 +51,6 @@ def checksums(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return {name: checksum(x) for name, x in flat.items()}
 
 
-@jax.jit
-def linear_checksums(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """What stood in checkpoints before: sum of (2 i + 1) * word_i modulo 2^32."""
-
-    def checksum(x: jax.Array) -> jax.Array:
-        words = _words(x).reshape(-1)
-        odd = 2 * jax.lax.iota(jnp.uint32, words.size) + 1
-        return jnp.sum(words * odd, dtype=jnp.uint32)
-
-    return {name: checksum(x) for name, x in flat.items()}
-
-
 class Checkpoints:
     """The checkpoints of one workdir."""
 
@@ -103,9 +91,7 @@ class Checkpoints:
             manager.delete(step)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(flat),
-            meta=ocp.args.JsonSave(
-                _sealed({"leaves": _describe(flat, sums), "mixed": True, **meta})
-            ),
+            meta=ocp.args.JsonSave(_sealed({"leaves": _describe(flat, sums), **meta})),
         )
         manager.save(step, args=items, force=True)
 
@@ -138,13 +124,13 @@ class Checkpoints:
         """Names of checkpoints that were damaged."""
         return sorted(p.name for p in self.root.glob("corrupt-*"))
 
-    def drop_after(self, step: int) -> None:
+    def remove_after(self, step: int) -> None:
         """Forget checkpoints later than `step`: the run will make them again."""
         for manager in self._managers.values():
             for later in [s for s in manager.all_steps() if s > step]:
                 manager.delete(later)
 
-    def drop_best(self) -> None:
+    def remove_best(self) -> None:
         """Forget the best: what is older than the one that is gone was not the best."""
         for step in self._managers["best"].all_steps():
             self._managers["best"].delete(step)
@@ -173,7 +159,7 @@ class Checkpoints:
         manager = self._managers[which]
         meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         meta = _unsealed(meta)
-        saved, mixed = meta.pop("leaves"), meta.pop("mixed", False)
+        saved = meta.pop("leaves")
         wanted = _describe(targets, dict.fromkeys(targets, 0))
         odd = sorted(
             name
@@ -188,7 +174,7 @@ class Checkpoints:
             )
         items = ocp.args.Composite(state=ocp.args.StandardRestore(targets))
         flat = manager.restore(step, args=items)["state"]
-        sums = jax.device_get((checksums if mixed else linear_checksums)(flat))
+        sums = jax.device_get(checksums(flat))
         broken = [name for name in targets if int(sums[name]) != saved[name][2]]
         if broken:
             raise ValueError(f"checksum of {', '.join(broken)} differs")

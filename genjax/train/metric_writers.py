@@ -39,15 +39,15 @@ class Metrics:
     """
 
     def __init__(
-        self, workdir: pathlib.Path, *, after: int, writers: Sequence[str] = (), anew: bool = False
+        self, workdir: pathlib.Path, *, after: int, writers: Sequence[str] = (), again: bool = False
     ):
         """Open for appending; lines later than step `after` are dropped: they will come again.
 
-        With `anew` that step's line of validation too, which is about to be computed again.
+        With `again` that step's line of validation too, which is about to be computed again.
         """
         self.path = workdir / "metrics.jsonl"
         kept = [line for line in _lines(self.path) if _step(line) <= after]
-        if anew:
+        if again:
             kept = [line for line in kept if _step(line) < after or '"validation_' not in line]
         if self.path.exists():
             part = self.path.with_name("metrics.jsonl.part")
@@ -57,7 +57,7 @@ class Metrics:
         if _count(self.path, 0) > len(kept):  # what it was told since is no longer so
             _told(self.path).write_text(f"{len(kept)}\n")
         self.table = "csv" in writers
-        self.board = _board(self.path, kept, after, anew) if "tensorboard" in writers else None
+        self.board = _board(self.path, kept, after, again) if "tensorboard" in writers else None
         if self.table:
             write_csv(self.path)
 
@@ -126,7 +126,7 @@ def write_missing_outputs(workdir: pathlib.Path, writers: Sequence[str]) -> None
             _told(path).write_text(f"{len(lines)}\n")
 
 
-def _board(path: pathlib.Path, lines: Sequence[str], after: int, anew: bool = False) -> Any:
+def _board(path: pathlib.Path, lines: Sequence[str], after: int, again: bool = False) -> Any:
     """A TensorBoard writer that knows these lines, and hides what was written of later steps.
 
     What it was not told of yet, as it was not asked for then, it is told now.
@@ -137,7 +137,7 @@ def _board(path: pathlib.Path, lines: Sequence[str], after: int, anew: bool = Fa
     told = _count(path, len(lines)) if earlier else 0
     untold = [int(_step(line)) for line in lines[told:]]
     # From there on all is hidden, and comes again.
-    since = min([after + (not anew), *untold])
+    since = min([after + (not again), *untold])
     board = SummaryWriter(
         str(path.with_name("tensorboard")),
         purge_step=since,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 import types
 import typing
 from typing import Any, Literal
@@ -176,26 +175,6 @@ class Run:
                 "a phase begins with the weights of the one before; set weights_from in the first"
                 " phase only."
             )
-
-
-def previous_phase(run: Run) -> Run | None:
-    """Returns the phase whose weights a run begins with, as a run, or None without phases."""
-    if not run.phases:
-        return None
-    *earlier, last = run.phases
-    return dataclasses.replace(
-        run,
-        experiment=f"{run.experiment}-phase{len(run.phases)}",
-        optimizer=last.optimizer,
-        train=last.train,
-        phases=tuple(earlier),
-        figure=Figure(),
-    )
-
-
-def phase_folder(run: Run, workdir: pathlib.Path) -> pathlib.Path:
-    """Returns the folder of a run's previous phase."""
-    return workdir / f"phase{len(run.phases)}"
 
 
 def batches_per_step(run: Run) -> int:

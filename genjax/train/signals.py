@@ -1,4 +1,4 @@
-"""Signals that ask a run to leave, and one answer to them on all processes."""
+"""Signals that stop a run, and a common decision of all processes."""
 
 import signal
 import threading
@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 def agree_on_stop(reason: str) -> str:
-    """One decision for all processes: a signal may reach only one of them."""
+    """Returns one decision for all processes: a signal may reach only one of them."""
     if jax.process_count() == 1:
         return reason
     from jax.experimental import multihost_utils
@@ -19,7 +21,7 @@ def agree_on_stop(reason: str) -> str:
 
 
 def barrier(name: str) -> None:
-    """Wait until every process is here; nothing with one process."""
+    """Waits for all processes."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -27,9 +29,13 @@ def barrier(name: str) -> None:
 
 
 class Signals:
-    """SIGTERM and SIGINT become a request that the loop answers at the end of a call.
+    """Records SIGTERM, SIGINT and SIGHUP, for the loop to stop after the current step.
 
-    Within another of its kind it answers what that one has caught, and tells it what comes.
+    A second SIGINT raises KeyboardInterrupt. A signal that is ignored (as `nohup` ignores SIGHUP)
+    stays ignored. Nested instances share what they have caught.
+
+    Attributes:
+      caught: name of the first signal, or empty.
     """
 
     def __init__(self) -> None:
@@ -38,8 +44,9 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._catch)
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._catch)
         for outer in self._outer():
             self.caught = self.caught or outer.caught
         return self

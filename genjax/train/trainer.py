@@ -1,5 +1,6 @@
-"""The operations of the loop: one call, log, evaluate, sample, save, and when to stop."""
+"""The operations of the loop: train, log, evaluate, sample, save, stop."""
 
+import collections
 import dataclasses
 import math
 import pathlib
@@ -9,11 +10,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals
-from genjax.core import Optimizer, make_step, named_key, with_ema
+from genjax.core import Optimizer, State, make_step, named_key, with_ema
 from genjax.data.label_subsets import UNKNOWN
 from genjax.train import gan_diagnostics
 from genjax.train.checkpoint import Checkpoints
@@ -25,158 +27,218 @@ from genjax.train.run_config import Run, batches_per_step
 from genjax.train.sample_grids import save_grid
 from genjax.train.signals import Signals, agree_on_stop
 from genjax.train.splits import evaluation_conditions, evaluation_data
+from genjax.train.status import RunStatus
 
-OUT_OF_TIME = "the time is used up; the same command goes on from here"
+OUT_OF_TIME = "the time is used up; the same command resumes from here"
+IN_FLIGHT = 2  # calls: enough to keep the device busy, few enough to stop soon
+
+
+class StopRequested(Exception):
+    """A signal arrived during an evaluation; its text is the reason to stop."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """The parts of one run, all made before its first step.
+
+    Attributes:
+      run: settings, resolved.
+      family: module of the family.
+      dataset: its data.
+      mesh: devices.
+      shapes: of the state, from `jax.eval_shape`.
+      shardings: of the state.
+      optimizer: from `build_optimizer`.
+      lead: axes of a batch before its batch axis.
+      workdir: folder of the run.
+      checkpoints: in that folder.
+      progress: lines on the terminal.
+      metrics: writer of metrics.jsonl; None on processes other than the first.
+      signals: received by this process.
+      deadline: `time.monotonic()` at which everything must be saved, or None.
+      profile: whether to trace some steps.
+    """
+
+    run: Run
+    family: Any
+    dataset: data_room.Dataset
+    mesh: Mesh
+    shapes: Any
+    shardings: Any
+    optimizer: optax.GradientTransformation | Any
+    lead: int
+    workdir: pathlib.Path
+    checkpoints: Checkpoints
+    progress: Progress
+    metrics: Metrics | None
+    signals: Signals
+    deadline: float | None
+    profile: bool
 
 
 class Trainer:
-    """The parts of one run that the operations of the loop share."""
+    """Trains one run; `status` is what it has reached."""
 
-    progress: Progress
-    main: bool
-    profile: bool
-    metrics_file: Metrics | None
-
-    def __init__(
-        self,
-        run: Run,
-        family: Any,
-        dataset: data_room.Dataset,
-        mesh: Any,
-        shardings: Any,
-        optimizer: Any,
-        lead: int,
-        workdir: pathlib.Path,
-        checkpoints: Checkpoints,
-    ):
-        self.run, self.family, self.dataset, self.mesh = run, family, dataset, mesh
-        self.shardings, self.lead, self.workdir = shardings, lead, workdir
-        self.checkpoints = checkpoints
-        self.transform = data_room.make_transform(run.data.transform, dataset.levels)
-        step = make_step(family, run.model, optimizer)
+    def __init__(self, context: RunContext, status: RunStatus):
+        self.context, self.status = context, status
+        self.run, self.family, self.dataset = context.run, context.family, context.dataset
+        self.progress, self.checkpoints = context.progress, context.checkpoints
+        run, family = self.run, self.family
+        self.transform = data_room.make_transform(run.data.transform, self.dataset.levels)
+        step = make_step(family, run.model, context.optimizer)
         self.step = with_ema(step, run.train.ema) if run.train.ema else step
-        self.replicated = NamedSharding(mesh, PartitionSpec())
-        critics = run.model.critic_steps if lead else 0
+        self.replicated = NamedSharding(context.mesh, PartitionSpec())
+        critics = run.model.critic_steps if context.lead else 0
         names = set(family.batch_spec(run.model, 1))
         labels = None
-        if "label" in names and "train" in dataset.streams:
+        if "label" in names and "train" in self.dataset.streams:
             first = UNKNOWN if family.traits(run.model).semi_supervised else 0
             labels = range(first, run.model.classes)
-        self.feed = InputPipeline(run, dataset, names, mesh, critics, labels)
+        self.feed = InputPipeline(run, self.dataset, names, context.mesh, critics, labels)
         self.calls: dict[int, Callable] = {}
         self.nlls: dict[tuple[Any, int], Callable] = {}
         self.evaluated: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
+        # Metrics of calls: not logged yet, and not known to have ended.
         self.pending: list[tuple[int, int, Any]] = []
+        self.in_flight: collections.deque[tuple[int, Any]] = collections.deque()
         self.draw: Callable | None = None
         self.clock = time.monotonic()
         # Seconds of the last call, of the slowest evaluation, and beside training since the log.
         self.call_seconds = self.eval_seconds = self.aside = 0.0
-        self.tracing = False
+        self.tracing, self.traced = False, not context.profile
+        self.stopped = ""
 
-    def train(
-        self, state: Any, step: int, meta: dict[str, Any], signals: Signals, deadline: float | None
-    ) -> tuple[Any, int, str]:
-        """Steps until the schedule ends, or a reason to stop before."""
-        t = self.run.train
-        calls = 0
-        if owed := meta.pop("owed", None):
-            self.show(state, step, meta, owed)
-        while step < t.steps and not meta["ended"]:
+    def train(self, state: State, step: int) -> tuple[State, int, str]:
+        """Trains to the last step, or until there is a reason to stop; everything is saved then.
+
+        Returns:
+          the state, its step, and the reason to stop; empty where training has ended.
+        """
+        t, calls = self.run.train, 0
+        if pending := self.status.pending:
+            self.status = self.status.replace(pending=())
+            self.show(state, step, pending)
+            if self.stopped:
+                self.save(state)
+                return state, step, self.stopped
+        while step < t.steps and not self.status.ended:
             # 1. One call. Its length keeps calls aligned, so that a resumed run makes the same.
             length = min(t.steps_per_call - step % t.steps_per_call, t.steps - step)
             self.trace(calls, state, last=False)
-            known = length in self.calls
+            compiled = length in self.calls
             called = time.monotonic()
             state, metrics = self.call(length)(state, *self.feed.take(step, length))
-            if deadline is not None:
-                # Queued calls would be time already spent that nobody has counted.
-                jax.block_until_ready(metrics)
-                if known or not self.call_seconds:
-                    self.call_seconds = time.monotonic() - called
             self.pending.append((step, length, metrics))
             before, step, calls = step, step + length, calls + 1
+            self.in_flight.append((step, metrics))
+            if self.context.deadline is None:
+                self.wait(IN_FLIGHT - 1)
+            else:  # calls in flight would be time spent that is not counted
+                self.wait(0)
+                if compiled or not self.call_seconds:
+                    self.call_seconds = time.monotonic() - called
             last = step == t.steps
             self.trace(calls, state, last=last)
-            self.progress.advance(step)
 
             def due(every: int, before: int = before, step: int = step, last: bool = last) -> bool:
                 return last or (every > 0 and before // every < step // every)
 
             # 2. Guard and log. What is evaluated or saved below is guarded first.
-            stop = agree_on_stop(self.why_stop(signals, deadline))
+            stop = agree_on_stop(self.reason_to_stop())
+            if stop:
+                self.progress.say(f"{self.run.experiment}  {stop.split(';')[0]}: saving")
             if due(t.log_every) or due(t.eval_every) or due(t.save_every) or stop:
-                self.log(step, meta, regular=due(t.log_every))
+                self.log(step, regular=due(t.log_every))
             # 3. Evaluate; the best by validation is kept, and decides about stopping early.
             # 4. Samples, from the same noise every time.
-            wanted = {"evaluate": due(t.eval_every), "sample": due(t.sample_every)}
-            better = self.show(state, step, meta, wanted)
-            # 5. Save; after a new best too, so that the two never tell different stories.
-            if due(t.save_every) or better or stop or meta["ended"]:
-                self.save(state, meta)
+            every = {"evaluate": t.eval_every, "sample": t.sample_every}
+            better = self.show(state, step, tuple(name for name in every if due(every[name])))
+            stop = stop or self.stopped
+            # 5. Save; after a new best too, so that both checkpoints describe the same run.
+            if due(t.save_every) or better or stop or self.status.ended:
+                self.save(state)
             # 6. Stop.
-            if stop and not last and not meta["ended"]:
+            if self.stopped or (stop and not last and not self.status.ended):
                 return state, step, stop
         return state, step, ""
 
-    def show(self, state: Any, step: int, meta: dict[str, Any], wanted: dict[str, bool]) -> bool:
-        """Evaluate and draw, whatever is wanted; returns whether validation was the best so far.
+    def wait(self, most: int) -> None:
+        """Blocks until at most so many calls are in flight, and moves the bar to those done."""
+        while len(self.in_flight) > most:
+            step, metrics = self.in_flight.popleft()
+            jax.block_until_ready(metrics)
+            self.progress.advance(step)
 
-        An error here loses no step of a state that is guarded, and whoever goes on does first what
-        is owed, as if it had not been begun. A loss that is not finite is the state's own.
+    def show(self, state: State, step: int, operations: tuple[str, ...]) -> bool:
+        """Evaluates and samples, as far as the operations say; returns whether it is a new best.
+
+        An error or a signal here loses no step: the state, which is guarded, is saved with the
+        operations that are still to be done. A non-finite loss is an error of the state itself.
         """
-        owed, better, before = dict(wanted), False, dict(meta)
+        before, left, better = self.status, operations, False
         try:
-            if wanted["evaluate"]:
-                better = self.evaluate(state, step, meta)
-                owed["evaluate"], before = False, dict(meta)
-            if wanted["sample"] or meta["ended"]:
+            if "evaluate" in operations:
+                better = self.evaluate(state, step)
+                before, left = self.status, tuple(name for name in left if name != "evaluate")
+            if "sample" in operations or self.status.ended:
                 self.sample(state, step)
         except FloatingPointError:
             raise
+        except StopRequested as request:
+            self.status, self.stopped = before.replace(pending=left), str(request)
+            self.progress.say(f"{self.run.experiment}  {self.stopped.split(';')[0]}: saving")
+            return False
         except Exception:
             if jax.process_count() == 1:  # the others may have met no error, and save nothing
-                self.log(step, before, regular=False)
-                self.save(state, {**before, "owed": owed})
+                if before.ended and "sample" not in left:
+                    left = (*left, "sample")
+                self.status = before.replace(pending=left)
+                self.log(step, regular=False)
+                self.save(state)
                 self.checkpoints.wait()
             raise
         return better
 
-    def trace(self, calls: int, state: Any, *, last: bool) -> None:
-        """Profile from the second call, which compiles nothing, to the twelfth."""
-        if self.profile and calls == 1 and not self.tracing and not last:
+    def trace(self, calls: int, state: State, *, last: bool) -> None:
+        """Profiles from the second call, which compiles nothing, to the twelfth."""
+        if not self.traced and calls == 1 and not last:
             jax.block_until_ready(state)
-            jax.profiler.start_trace(str(self.workdir / "profile"))
-            self.tracing = True
+            jax.profiler.start_trace(str(self.context.workdir / "profile"))
+            self.tracing = self.traced = True
         elif self.tracing and (calls == 12 or last):
             jax.block_until_ready(state)
             self.end_trace()
 
     def end_trace(self) -> None:
-        """Write the profile that was begun, also where a run is stopped in between."""
+        """Writes the profile if one is being recorded."""
         if self.tracing:
             jax.profiler.stop_trace()
-            self.tracing = self.profile = False
+            self.tracing = False
 
     def call(self, length: int) -> Callable:
-        """The compiled step of a call of so many steps."""
+        """Returns the compiled step of a call of so many steps."""
         if length not in self.calls:
             self.calls[length] = compile_step(
                 self.step,
-                mesh=self.mesh,
-                shardings=self.shardings,
+                mesh=self.context.mesh,
+                shardings=self.context.shardings,
                 steps_per_call=length,
-                lead=self.lead,
+                lead=self.context.lead,
                 transform=self.transform,
                 resident=self.feed.resident,
                 window=self.feed.resident,
             )
         return self.calls[length]
 
-    def log(self, step: int, meta: dict[str, Any], *, regular: bool) -> None:
-        """Fetch the metrics since the last log, stop at a number that is none, write means.
+    def log(self, step: int, *, regular: bool) -> None:
+        """Writes means of the metrics since the last log.
 
-        Only a regular log is looked at for warnings: a stop must not add to what is counted.
+        Only a regular log is examined for warnings: a stop must not add to their counts.
+
+        Raises:
+          FloatingPointError: a metric is not finite.
         """
+        self.wait(0)
         if not self.pending:
             return
         fetched = [(s, n, jax.device_get(m)) for s, n, m in self.pending]
@@ -190,29 +252,53 @@ class Trainer:
                 saved = max(self.checkpoints.steps(), default=None)
                 kept = f"the checkpoint of step {saved} is" if saved else "nothing was saved"
                 raise FloatingPointError(
-                    f"{name} is {values[bad[0]]} at step {first + int(bad[0]) + 1} (looked at"
-                    f" steps {first + 1} to {step}); {kept} from before it; lower the learning"
-                    f" rate, set clip, or look at the data."
+                    f"{name} is {values[bad[0]]} at step {first + int(bad[0]) + 1} (checked steps"
+                    f" {first + 1} to {step}); {kept} from before it; lower the learning rate, set"
+                    f" clip, or check the data."
                 )
             means[name] = float(values.mean(dtype=np.float64))
-        seconds = self.untimed()
-        meta["seconds"] += seconds
+        seconds = self.elapsed()
+        self.status = self.status.replace(seconds=self.status.seconds + seconds)
         size = self.run.train.batch_size * batches_per_step(self.run)
         training = max(seconds - self.aside, 1e-9)
         rate = (step - first) * size / training
         wait = self.feed.waited / training
         self.aside = self.feed.waited = 0.0
-        lr = self.learning_rate(step)
-        if self.metrics_file:
-            clock = {"examples_per_second": rate, "input_wait": wait, "seconds": meta["seconds"]}
-            self.metrics_file.write(step, {**means, **lr, **clock})
+        self.write(
+            step,
+            {
+                **means,
+                **self.learning_rate(step),
+                "examples_per_second": rate,
+                "input_wait": wait,
+                "seconds": self.status.seconds,
+            },
+        )
         self.progress.log(step, means, rate)
+        if regular:
+            self.diagnose(step, means)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Appends a line to metrics.jsonl on the first process."""
+        if self.context.metrics:
+            self.context.metrics.write(step, values)
+
+    def warn(self, step: int, words: str) -> None:
+        """Prints a warning and keeps it for the record."""
+        self.status = self.status.warn(step, words)
+        self.progress.say(f"{self.run.experiment}  step {step:,}: {words}")
+
+    def diagnose(self, step: int, means: dict[str, float]) -> None:
+        """Reports a generator that collapses, or a discriminator that wins."""
         smoothing = getattr(getattr(self.run.model, "method", None), "smoothing", 0.0)
-        for words in gan_diagnostics.look(step, means, meta, smoothing) if regular else ():
-            self.progress.say(f"{self.run.experiment}  step {step:,}: {words}")
+        counts: dict[str, Any] = {"watch": self.status.diagnostics}
+        found = gan_diagnostics.look(step, means, counts, smoothing)
+        self.status = self.status.replace(diagnostics=counts["watch"])
+        for words in found:
+            self.warn(step, words)
 
     def learning_rate(self, step: int) -> dict[str, float]:
-        """Learning rates in use at a step, for the log."""
+        """Returns the learning rates in use at a step, for the log."""
         optimizer = self.run.optimizer
         if self.family.traits(self.run.model).fit != "gradient" or optimizer is None:
             return {}
@@ -231,9 +317,13 @@ class Trainer:
             out[name] = float(o.learning_rate_at()(batches // o.accumulate))
         return out
 
-    def nll(self, state: Any, split: str, num_samples: int = 1) -> np.ndarray:
-        """The figure of a run on a split, `[N]`: -log p(x) or its bound in nats, or what else the
-        family reports; randomness does not depend on the step."""
+    def nll(self, state: State, split: str, num_samples: int = 1) -> np.ndarray:
+        """Returns the figure of a split per example, `[N]`: -log p(x) or a bound of it in nats, or
+        what the family reports instead. Its randomness does not depend on the step.
+
+        Raises:
+          StopRequested: a signal arrived; with one process only, since the others may have none.
+        """
         config = self.run.model
         if split == "validation":
             config = evals.validation_config(self.family, config)
@@ -242,7 +332,7 @@ class Trainer:
                 self.family,
                 config,
                 num_samples=num_samples,
-                sharding=batch_sharding(self.mesh),
+                sharding=batch_sharding(self.context.mesh),
                 reported=True,
             )
         if split not in self.evaluated:
@@ -253,11 +343,17 @@ class Trainer:
         (x, condition), size = self.evaluated[split], self.run.train.eval_batch
         key = named_key(jax.random.key(self.run.seed), 0, f"evaluate {split}")
         evaluate = self.nlls[config, num_samples]
-        told = self.progress.passing(f"evaluating {split}")
-        return evaluate(state.eval_variables(), x, key, size, condition, told)
+        report = self.progress.passing(f"evaluating {split}")
 
-    def evaluate(self, state: Any, step: int, meta: dict[str, Any]) -> bool:
-        """Validation; keeps the best state apart and counts evaluations that were not better."""
+        def progress(done: int, total: int) -> None:
+            if self.context.signals.caught and done < total and jax.process_count() == 1:
+                raise StopRequested(self.reason_to_stop())
+            report(done, total)
+
+        return evaluate(state.eval_variables(), x, key, size, condition, progress)
+
+    def evaluate(self, state: State, step: int) -> bool:
+        """Evaluates on validation and keeps the best state; returns whether this one is it."""
         if (
             self.family.traits(self.run.model).density == "none"
             or "validation" not in self.dataset.splits
@@ -270,27 +366,31 @@ class Trainer:
                 f"the validation loss is {mean} at step {step}; lower the learning rate, or give"
                 f" unseen data some probability (alpha of counted families)."
             )
-        better = meta["best"] is None or mean < meta["best"]
+        status = self.status
+        better = status.best is None or mean < status.best
         if better:
-            meta.update(best=mean, best_step=step, bad=0)
-            self.checkpoints.save(state, dict(meta), which="best")
+            status = status.replace(best=mean, best_step=step, not_better=0)
+            self.checkpoints.save(state, status.to_json(), which="best")
         else:
-            meta["bad"] += 1
-        if self.run.train.patience and meta["bad"] >= self.run.train.patience:
-            meta["ended"] = f"no better validation for {meta['bad']} evaluations"
+            status = status.replace(not_better=status.not_better + 1)
+        if self.run.train.patience and status.not_better >= self.run.train.patience:
+            ended = f"no better validation for {status.not_better} evaluations"
+            status = status.replace(ended=ended)
+        self.status = status
         nats = evals.unit(self.family, self.run.model) == "nats"
         figure = "nll" if nats else evals.metric(self.family, self.run.model).replace(" ", "_")
-        values = {f"validation_{figure}": mean, "validation_std_error": error}
-        if self.metrics_file:
-            self.metrics_file.write(step, values)
-        note = "best so far" if better else f"best {meta['best']:.3f} at step {meta['best_step']:,}"
-        self.progress.say(f"{self.run.experiment}  validation {mean:.3f} +- {error:.3f}, {note}")
+        self.write(step, {f"validation_{figure}": mean, "validation_std_error": error})
+        best = f"best {status.best:.3f} at step {status.best_step:,}"
+        self.progress.say(
+            f"{self.run.experiment}  validation {mean:.3f} +- {error:.3f},"
+            f" {'best so far' if better else best}"
+        )
         self.took(started)
         return better
 
-    def sample(self, state: Any, step: int) -> None:
-        """A grid of samples as PNG, from the same noise at every step."""
-        jax.block_until_ready(state)  # steps that were queued are training, and no time aside
+    def sample(self, state: State, step: int) -> None:
+        """Writes a grid of samples as PNG, from the same noise at every step."""
+        self.wait(0)  # steps in flight are training time
         started = time.monotonic()
         if self.draw is None:
             n, config = self.run.train.samples, self.run.model
@@ -302,49 +402,56 @@ class Trainer:
             )
         key = named_key(jax.random.key(self.run.seed), 0, "samples")
         x = np.asarray(self.draw(state.eval_variables(), key))
-        if self.main:
-            path = self.workdir / "samples" / f"step_{step:08d}.png"
-            traits = self.family.traits(self.run.model)
-            page = save_grid(path, x, *traits.sample_range)
-            if self.metrics_file:
-                self.metrics_file.image(step, page)
+        if jax.process_index() == 0:
+            path = self.context.workdir / "samples" / f"step_{step:08d}.png"
+            page = save_grid(path, x, *self.family.traits(self.run.model).sample_range)
+            if self.context.metrics:
+                self.context.metrics.image(step, page)
         self.took(started)
 
-    def save(self, state: Any, meta: dict[str, Any]) -> None:
-        """A checkpoint in the background.
+    def save(self, state: State) -> None:
+        """Saves a checkpoint in the background.
 
-        Only once a best checkpoint is on disk may a latest one speak of it.
+        It waits for the best checkpoint first: a latest one must not name a best that is not there.
         """
-        # What passed since the log, evaluation and samples, is kept by whoever goes on from here.
-        meta["seconds"] += self.untimed()
+        # The time since the log, of evaluation and samples, belongs to this checkpoint.
+        self.status = self.status.replace(seconds=self.status.seconds + self.elapsed())
         self.aside = 0.0
         started = time.monotonic()
         self.checkpoints.wait()
-        self.checkpoints.save(state, dict(meta))
-        if self.metrics_file:
-            self.metrics_file.flush()
+        self.checkpoints.save(state, self.status.to_json())
+        if self.context.metrics:
+            self.context.metrics.flush()
         self.took(started)
 
     def took(self, started: float) -> None:
-        """Note time spent beside training: rates leave it out, deadlines count on it."""
+        """Counts time spent beside training: rates leave it out, deadlines allow for it."""
         seconds = time.monotonic() - started
         self.aside += seconds
         self.eval_seconds = max(self.eval_seconds, seconds)
 
-    def untimed(self) -> float:
-        """Seconds since this was last asked."""
+    def elapsed(self) -> float:
+        """Returns the seconds since the last call of this method."""
         now = time.monotonic()
         seconds, self.clock = now - self.clock, now
         return seconds
 
-    def why_stop(self, signals: Signals, deadline: float | None) -> str:
-        """A reason to save and leave, or nothing."""
-        if signals.caught:
-            return f"{signals.caught}; the same command goes on from here"
+    def reason_to_stop(self) -> str:
+        """Returns a reason to save and stop, or nothing."""
+        if self.context.signals.caught:
+            return f"{self.context.signals.caught}; the same command resumes from here"
+        deadline = self.context.deadline
         if deadline is not None and time.monotonic() + self.margin() > deadline:
             return OUT_OF_TIME
         return ""
 
     def margin(self) -> float:
-        """Time for one more call, an evaluation and a save, twice what they were seen to take."""
+        """Returns twice the longest time of one more call, an evaluation and a save."""
         return 2 * (self.call_seconds + 2 * self.eval_seconds) + 0.5
+
+    def close(self) -> None:
+        """Ends the trace and the processes that read data."""
+        try:
+            self.feed.close()
+        finally:
+            self.end_trace()

@@ -14,7 +14,7 @@ from support.small import small_run, write_data
 
 from genjax.core import GanObjective, batch_norm_statistics, named_key
 from genjax.families import dcgan, gan, infogan
-from genjax.train import fit, load, loop
+from genjax.train import finish, fit, load
 from genjax.train.load_run import load_state
 from genjax.train.sample_grids import save_grid
 
@@ -92,7 +92,7 @@ def test_runs_use_them_where_they_average(tmp_path, ema, monkeypatch):
         given.append(variables)
         return {}, "parzen", (0.0, None, "nats")
 
-    monkeypatch.setattr(loop, "final_metrics", final_metrics)
+    monkeypatch.setattr(finish, "final_metrics", final_metrics)
     run = small_run("dcgan", write_data(tmp_path, n=64), ema=ema, metric="parzen")
     fit(run, tmp_path / "run", quiet=True)
     _, variables = load(tmp_path / "run")

@@ -9,7 +9,7 @@ import pytest
 from support.small import small_run, write_data
 
 from genjax.core import Optimizer
-from genjax.train import fit, loop, sample_grids, trainer
+from genjax.train import finish, fit, sample_grids, trainer
 from genjax.train.metric_writers import Metrics
 
 
@@ -76,7 +76,7 @@ def test_the_best_of_a_finished_run_is_not_where_it_stood(tmp_path, whole):
     fit(run, tmp_path, quiet=True)
     shutil.rmtree(tmp_path / "checkpoints" / "latest")
     longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=20))
-    with pytest.raises(ValueError, match="no whole checkpoint in latest to go on from"):
+    with pytest.raises(ValueError, match="no whole checkpoint in latest to resume from"):
         fit(longer, tmp_path, quiet=True)
 
 
@@ -168,7 +168,7 @@ def test_a_record_stays_until_the_next_is_there(tmp_path, data, monkeypatch):
     record = fit(run, tmp_path, quiet=True).record
 
     other = dataclasses.replace(run, train=dataclasses.replace(run.train, metric_samples=60))
-    broken(monkeypatch, loop, "final_metrics", MemoryError(), other, tmp_path)
+    broken(monkeypatch, finish, "final_metrics", MemoryError(), other, tmp_path)
     assert json.loads((tmp_path / "record.json").read_text()) == json.loads(json.dumps(record))
     anew = fit(other, tmp_path, quiet=True).record
     assert anew["config"]["train"]["metric_samples"] == 60

@@ -153,7 +153,7 @@ def test_a_number_that_is_none_stops_the_run_and_is_named(tmp_path, data):
     wild = Optimizer(optimizer="sgd", learning_rate=1e30)
     run = dataclasses.replace(run, optimizer=wild)
     with pytest.raises(
-        FloatingPointError, match=r"\w+ is (nan|inf) at step [1-4] \(looked at steps 1 to"
+        FloatingPointError, match=r"\w+ is (nan|inf) at step [1-4] \(checked steps 1 to"
     ):
         fit(run, tmp_path, quiet=True)
     # Nothing of it was saved: what is on disk is from before.
@@ -246,7 +246,7 @@ def test_sigterm_from_outside_saves_and_exits_cleanly(tmp_path, data):
     assert process.returncode == 0, error
     assert "Traceback" not in error
     name, step, reason = output.split(maxsplit=2)
-    assert (name, reason) == ("nade", "SIGTERM; the same command goes on from here\n")
+    assert (name, reason) == ("nade", "SIGTERM; the same command resumes from here\n")
     # It saved where it stood, and had logged up to there.
     assert load_state_latest(tmp_path / "nade") == int(step) == lines(tmp_path / "nade")[-1]["step"]
 

@@ -201,11 +201,11 @@ def test_tensorboard_after_a_kill_and_after_a_line_that_comes_anew(tmp_path):
     first.write(4, {"loss": 4})
     first.write(4, {"validation_nll": 40})
     first.board.close()  # a kill: nobody flushed, and nobody said so
-    again = Metrics(tmp_path, after=4, writers=("tensorboard",), anew=True)
+    again = Metrics(tmp_path, after=4, writers=("tensorboard",), again=True)
     again.write(4, {"validation_nll": 41})
     again.close()
     # The line of the same step, where TensorBoard was not asked for.
-    silent = Metrics(tmp_path, after=4, anew=True)
+    silent = Metrics(tmp_path, after=4, again=True)
     silent.write(4, {"validation_nll": 42})
     silent.close()
     write_missing_outputs(tmp_path, ("tensorboard",))

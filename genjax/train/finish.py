@@ -1,0 +1,143 @@
+"""The end of a run: one evaluation on test, final metrics, the record."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+
+from genjax import data as data_room
+from genjax import evals
+from genjax.core import State
+from genjax.losses import bits_per_dim
+from genjax.train import gan_diagnostics
+from genjax.train import record as records
+from genjax.train.checkpoint import write_json
+from genjax.train.final_metrics import active_units, final_metrics
+from genjax.train.load_run import evaluation_variables
+from genjax.train.sample_grids import write_overview
+from genjax.train.signals import barrier
+from genjax.train.trainer import Trainer
+
+
+def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
+    """Evaluates the chosen state on test, once, and writes the record.
+
+    Args:
+      trainer: of the run, which has ended.
+      state: of its last step.
+      step: that step.
+
+    Raises:
+      StopRequested: a signal arrived; the same command evaluates again.
+    """
+    run, family, dataset = trainer.run, trainer.family, trainer.dataset
+    chosen, chosen_step = best_state(trainer, state, step)
+    status = trainer.status
+    density = family.traits(run.model).density
+    details: dict[str, Any] = {
+        "steps": step,
+        "chosen_step": chosen_step,
+        "chosen_by": "validation" if status.best is not None else "last step",
+        "ended": status.ended or "end of schedule",
+        "parameters": records.count_parameters(family, run.model, chosen.variables),
+        "examples": dataset.counts(),
+        "data_checksum": dataset.checksum(),
+        "validation": status.best,
+    }
+
+    @functools.cache
+    def variables() -> Any:
+        """On the host: every process computes all metrics itself, with the same result."""
+        gather = jax.jit(
+            lambda v: evaluation_variables(run, family, v), out_shardings=trainer.replicated
+        )
+        return jax.device_get(gather(chosen.eval_variables()))
+
+    obtained = error = None
+    metric, unit = "none", ""
+    if density != "none":
+        split = "test" if "test" in dataset.splits else "train"
+        metric = f"{split} {evals.metric(family, run.model)}"
+        unit = evals.unit(family, run.model)
+        if evals.is_bound(family, run.model):
+            details["bound_samples"] = run.train.eval_samples
+        nats = trainer.nll(chosen, split, run.train.eval_samples)
+        obtained, error = evals.mean_and_error(nats)
+        if math.isfinite(obtained) and hasattr(family, "active_unit_means"):
+            units = active_units(run, family, variables(), *trainer.evaluated[split])
+            details |= {} if units is None else {"active_units": units}
+        details["evaluated"] = len(nats)
+        dequantized = "dequantize()" in run.data.transform
+        if dequantized or family.traits(run.model).data == "levels":
+            levels = dataset.levels if dequantized else 1
+            bits = float(bits_per_dim(obtained, math.prod(run.model.shape), levels=levels))
+            if dequantized:  # scaled since: density is per unit of the range
+                output = data_room.output_spec(run.data.transform, dataset)
+                bits -= math.log2(output.high - output.low)
+            details["bits_per_dim"] = bits
+    if run.train.metric:
+        try:
+            values, name, figure = final_metrics(run, family, dataset, variables())
+        except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as failure:
+            if density == "none":  # there is no other figure to lose
+                raise
+            message = str(failure) or type(failure).__name__
+            values = {"metric": run.train.metric, "error": message}
+            trainer.progress.say(f"{run.experiment}  {run.train.metric}: {message}")
+        details["final_metrics"] = values
+        if words := gan_diagnostics.missing_modes(values):
+            trainer.warn(chosen_step, words)
+        if density == "none":
+            metric, (obtained, error, unit) = name, figure
+    if trainer.status.warnings:
+        details["warnings"] = list(trainer.status.warnings)
+    record = records.make_record(
+        run,
+        metric=metric,
+        obtained=obtained,
+        std_error=error,
+        details=details,
+        seconds=status.seconds + trainer.elapsed(),
+        sessions=list(status.sessions),
+        unit=unit,
+    )
+    barrier("evaluated")
+    if jax.process_index() == 0:
+        workdir = trainer.context.workdir
+        write_overview(workdir / "samples")
+        write_json(workdir / "record.json", record)
+    return record
+
+
+def best_state(trainer: Trainer, state: State, step: int) -> tuple[State, int]:
+    """Returns the state of best validation and its step; without validation the last one.
+
+    Raises:
+      ValueError: the checkpoint of the best state is missing.
+    """
+    if trainer.status.best is None:  # never evaluated, or its best checkpoint is missing
+        trainer.evaluate(state, step)
+    if trainer.status.best is None:
+        return state, step
+    checkpoints, best_step = trainer.checkpoints, trainer.status.best_step
+    checkpoints.wait()
+    best = checkpoints.restore(trainer.context.shapes, trainer.context.shardings, which="best")
+    if best is None or int(best[0].step) != best_step:
+        raise ValueError(
+            f"the best checkpoint, of step {best_step}, is missing from {checkpoints.root}; run the"
+            f" same command again to evaluate anew."
+        )
+    return best[0], best_step
+
+
+def summary(record: dict[str, Any], seconds: float) -> str:
+    """Returns one line about a finished run."""
+    obtained, error = record["obtained"], record["std_error"]
+    figure = f"{obtained:.3f}" if obtained is not None else ""
+    figure += f" +- {error:.3f}" if error is not None else ""
+    figure += f" {record['unit']}" if figure and record["unit"] else ""
+    result = f"  {record['metric']} {figure}" if figure else ""
+    return (
+        f"{record['experiment']}  finished at step {record['steps']:,}{result}  ({seconds:.0f} s)"
+    )

@@ -1,0 +1,48 @@
+"""Phases of a run: each begins with the best weights of the one before."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+from genjax.train.load_run import initial_weights
+from genjax.train.run_config import Figure, Run
+from genjax.train.status import RunStatus
+
+
+def previous_phase(run: Run) -> Run | None:
+    """Returns the phase whose weights a run begins with, as a run, or None without phases."""
+    if not run.phases:
+        return None
+    *earlier, last = run.phases
+    return dataclasses.replace(
+        run,
+        experiment=f"{run.experiment}-phase{len(run.phases)}",
+        optimizer=last.optimizer,
+        train=last.train,
+        phases=tuple(earlier),
+        figure=Figure(),
+    )
+
+
+def phase_folder(run: Run, workdir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of a run's previous phase."""
+    return workdir / f"phase{len(run.phases)}"
+
+
+def first_weights(run: Run, workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the weights of the previous phase or of `weights_from`; None for random ones."""
+    if run.phases:
+        train = dataclasses.replace(run.train, weights_from=str(phase_folder(run, workdir)))
+        run = dataclasses.replace(run, phases=(), train=train)
+    return initial_weights(run, workdir.parent)
+
+
+def first_status(run: Run, workdir: pathlib.Path) -> RunStatus:
+    """Returns the status of a run before its first step, with the cost of all earlier phases."""
+    if not run.phases:
+        return RunStatus()
+    record = json.loads((phase_folder(run, workdir) / "record.json").read_text())
+    number = len(run.phases)
+    sessions = tuple({"phase": number, **session} for session in record["sessions"])
+    return RunStatus(seconds=60 * record["minutes"], sessions=sessions)

@@ -1,0 +1,72 @@
+"""Where a used workdir stands: its record, or the state and status to resume from."""
+
+import json
+import pathlib
+from typing import Any
+
+from genjax.core import State
+from genjax.train.checkpoint import Checkpoints
+from genjax.train.metric_writers import Progress
+from genjax.train.run_config import Run, changes, run_from_json, settings_without_effect
+from genjax.train.status import RunStatus
+
+
+def finished_record(run: Run, saved: Run | None, workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the record of a run that has finished under the same settings, else None.
+
+    Args:
+      run: settings, resolved.
+      saved: settings in the workdir; None where it holds no run.
+      workdir: folder of the run.
+
+    Raises:
+      ValueError: the record is damaged.
+    """
+    path = workdir / "record.json"
+    if saved is None or not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text())
+        record["steps"], record["ended"], record["experiment"]
+        recorded = run_from_json(record["config"])  # the folder's settings may be newer
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is damaged; remove it, and the run writes it again.") from None
+    return None if changes(recorded, run, settings_without_effect(run)) else record
+
+
+def restore(
+    run: Run, checkpoints: Checkpoints, shapes: Any, shardings: Any, progress: Progress
+) -> tuple[State, RunStatus] | None:
+    """Returns the state and status to resume from; None for a new run.
+
+    Raises:
+      ValueError: there are checkpoints, but none to resume from, or they are of later steps.
+    """
+    used = checkpoints.steps() or checkpoints.steps("best") or checkpoints.set_aside()
+    restored = checkpoints.restore(shapes, shardings)
+    finished = (checkpoints.root.parent / "record.json").exists()
+    if restored is None and not finished and not checkpoints.set_aside():
+        # Killed between its first best and its first latest checkpoint: the best is a whole state.
+        # The best of a finished run, whose latest is missing, is not where that run stopped.
+        restored = checkpoints.restore(shapes, shardings, which="best")
+    if restored is None:
+        if used:
+            raise ValueError(
+                f"{checkpoints.root} has no whole checkpoint in latest to resume from; copy it"
+                f" there, or use another --workdir to start again."
+            )
+        return None
+    state, status = restored[0], RunStatus.from_json(restored[1])
+    step = int(state.step)
+    if step > run.train.steps:
+        raise ValueError(f"{step} steps are done already; --steps must not be below that.")
+    checkpoints.remove_after(step)
+    if status.best is not None and status.best_step not in checkpoints.steps("best"):
+        progress.say(f"{run.experiment}  the best checkpoint is missing; validation starts again")
+        checkpoints.remove_best()
+        status = status.without_best()
+    # Patience may have changed since then.
+    if not (run.train.patience and status.not_better >= run.train.patience):
+        status = status.replace(ended="")
+    progress.say(f"{run.experiment}  resuming from step {step:,}")
+    return state, status

@@ -1,0 +1,128 @@
+"""Signals stop a run soon, from any operation, and lose nothing."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import jax
+import pytest
+from support.small import small_run, write_data
+
+from genjax.train import fit, trainer
+from genjax.train.metric_writers import Metrics, Progress
+from genjax.train.signals import Signals
+from genjax.train.status import RunStatus
+from genjax.train.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data):
+    """A run that nothing stopped: its settings and its record."""
+    run = small_run("nade", data, steps=8)
+    return run, fit(run, tmp_path_factory.mktemp("whole"), quiet=True).record
+
+
+def test_at_most_two_calls_are_in_flight_and_the_bar_shows_those_done(tmp_path, data, monkeypatch):
+    dispatched, done, most, bar = [0], [0], [0], []
+    call, block, advance = Trainer.call, jax.block_until_ready, Progress.advance
+
+    def counted(self, length):
+        compiled = call(self, length)
+
+        def dispatch(*arguments):
+            dispatched[0] += 1
+            most[0] = max(most[0], dispatched[0] - done[0])
+            return compiled(*arguments)
+
+        return dispatch
+
+    def ready(value):
+        done[0] += 1
+        return block(value)
+
+    def shown(self, step):
+        bar.append((step, done[0]))
+        advance(self, step)
+
+    monkeypatch.setattr(Trainer, "call", counted)
+    monkeypatch.setattr(trainer.jax, "block_until_ready", ready)
+    monkeypatch.setattr(Progress, "advance", shown)
+    rare = dict(log_every=100, eval_every=0, sample_every=0, save_every=0)
+    fit(small_run("nade", data, steps=20, **rare), tmp_path, quiet=True)
+    assert dispatched == [20]
+    assert most == [2]
+    assert bar == [(step, step) for step in range(1, 21)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_each_signal_saves_and_prints_so(tmp_path, data, monkeypatch, capsys, number):
+    write = Metrics.write
+
+    def write_and_signal(self, step, values):
+        write(self, step, values)
+        if step == 3:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Metrics, "write", write_and_signal)
+    before = signal.getsignal(number)
+    result = fit(small_run("nade", data), tmp_path)
+    assert signal.getsignal(number) is before
+    assert (result.finished, result.signalled, result.step) == (False, True, 4)
+    name = signal.Signals(number).name
+    printed = capsys.readouterr().err
+    assert f"small_nade  {name}: saving\n" in printed
+    assert f"stopped at step 4: {name}; the same command resumes from here" in printed
+    assert (tmp_path / "checkpoints" / "latest" / "4").is_dir()
+
+
+@pytest.mark.parametrize(("split", "step"), [("validation", 4), ("test", 8)])
+def test_a_signal_stops_an_evaluation_between_batches(
+    tmp_path, whole, monkeypatch, capsys, split, step
+):
+    run, expected = whole
+    passing = Progress.passing
+
+    def passing_with_signal(self, what):
+        if what == f"evaluating {split}":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return passing(self, what)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "passing", passing_with_signal)
+        result = fit(run, tmp_path)
+    assert (result.finished, result.step) == (False, step)
+    assert not (tmp_path / "record.json").exists()
+    assert f"stopped at step {step}: SIGTERM" in capsys.readouterr().err
+    record = fit(run, tmp_path, quiet=True).record
+    assert record["sessions"][-1]["from_step"] == step
+    for name in ("obtained", "std_error", "validation", "chosen_step"):
+        assert record[name] == expected[name], name
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "validation_nll" in line] == [4, 8]
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.caught == ""
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_status_round_trips_through_json():
+    status = RunStatus(best=1.5, best_step=3, pending=("evaluate",), diagnostics={"step": 3})
+    status = status.warn(3, "words").replace(sessions=({"commit": "abc"},))
+    assert RunStatus.from_json(json.loads(json.dumps(status.to_json()))) == status
+    assert dataclasses.asdict(status.without_best())["best"] is None
+    with pytest.raises(ValueError, match="unknown entry owed: it is from another version"):
+        RunStatus.from_json({"owed": {}})
