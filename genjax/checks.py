@@ -145,7 +145,7 @@ def _annotations(cls: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def describe(value: Any) -> str:
-    """`float32[4, 9]` for anything with a shape and a dtype, the type's name for the rest."""
+    """Returns dtype and shape as in `float32[4, 9]`, or the type's name of a value without them."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
     return type(value).__name__
@@ -154,12 +154,15 @@ def describe(value: Any) -> str:
 def batch(
     family: str, batch: Mapping[str, Any], spec_of: Callable[[int], Mapping[str, Any]]
 ) -> None:
-    """Hold a batch against `spec_of(batch_size)`: names, shapes and dtypes.
+    """Checks names, shapes and dtypes of a batch.
 
-    The batch size is the leading axis of the batch's first entry.
+    Args:
+      family: name of the family, for the message.
+      batch: arrays by name; the batch size is the leading axis of the first.
+      spec_of: returns the expected shapes and dtypes for a batch size.
 
     Raises:
-      ValueError: one sentence that names the entry, what it must be and how to get there.
+      ValueError: an entry is missing, or has the wrong shape or dtype.
     """
     size = 1
     if isinstance(batch, Mapping):
@@ -177,22 +180,22 @@ def batch(
             f"{family}: the batch lacks {missing}; it must have {sorted(spec)},"
             f" see {family}.batch_spec(config, batch_size)."
         )
-    for name, want in spec.items():
+    for name, entry in spec.items():
         got = batch[name]
-        if not hasattr(got, "shape") or tuple(got.shape) != tuple(want.shape):
+        if not hasattr(got, "shape") or tuple(got.shape) != tuple(entry.shape):
             raise ValueError(
-                f"{family}: batch['{name}'] must be {describe(want)}, got {describe(got)};"
+                f"{family}: batch['{name}'] must be {describe(entry)}, got {describe(got)};"
                 f" reshape it, or set the Config's shape to fit the data."
             )
-        if got.dtype != want.dtype:
+        if got.dtype != entry.dtype:
             raise ValueError(
-                f"{family}: batch['{name}'] must be {describe(want)}, got {describe(got)};"
-                f" cast it with .astype('{want.dtype}')."
+                f"{family}: batch['{name}'] must be {describe(entry)}, got {describe(got)};"
+                f" cast it with .astype('{entry.dtype}')."
             )
 
 
 def events(family: str, x: Any, shape: Sequence[int]) -> None:
-    """Hold `x` against float32 `[B, *shape]`, the argument of `log_prob` and its like."""
+    """Checks that `x` is float32 or float64 `[B, *shape]`."""
     ok = hasattr(x, "shape") and len(x.shape) == len(shape) + 1
     if not ok or tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(
@@ -207,16 +210,22 @@ def events(family: str, x: Any, shape: Sequence[int]) -> None:
 
 
 USER_ERRORS = (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError)
-"""What a command says in one sentence, see `error_message`."""
+"""Errors that a command prints as one line, see `error_message`."""
 
 
 def error_message(error: Exception, fewer: str) -> str:
-    """An error in a command's sentence; of memory that ran out, here or on a device, what to lower.
+    """Returns the message of a user error.
+
+    Args:
+      error: one of `USER_ERRORS`.
+      fewer: options to lower where memory ran out, on the host or a device.
 
     Raises:
-      JaxRuntimeError: it is another error of a device's, which no sentence explains.
+      JaxRuntimeError: it is a device error other than exhausted memory.
     """
-    device = isinstance(error, jax.errors.JaxRuntimeError)  # a full disk exhausts a resource too
+    device = isinstance(
+        error, jax.errors.JaxRuntimeError
+    )  # RESOURCE_EXHAUSTED may also be a full disk
     if isinstance(error, MemoryError) or (device and "RESOURCE_EXHAUSTED" in str(error)):
         return f"memory ran out; take fewer at a time ({fewer})."
     if device:
@@ -225,7 +234,7 @@ def error_message(error: Exception, fewer: str) -> str:
 
 
 def same_shape(where: str, **arrays: Any) -> None:
-    """Refuse silent broadcasting between arguments that must agree in shape."""
+    """Checks that arguments have the same shape, so that none is broadcast silently."""
     if len({jnp.shape(a) for a in arrays.values()}) > 1:
         got = ", ".join(f"{name} {describe(a)}" for name, a in arrays.items())
         raise ValueError(
@@ -234,7 +243,7 @@ def same_shape(where: str, **arrays: Any) -> None:
 
 
 def batched(where: str, **arrays: Any) -> None:
-    """Refuse scalars where a leading batch axis is needed."""
+    """Checks that arguments have a leading batch axis."""
     for name, a in arrays.items():
         if len(jnp.shape(a)) < 1:
             raise ValueError(
@@ -243,7 +252,7 @@ def batched(where: str, **arrays: Any) -> None:
 
 
 def positive(**values: Any) -> None:
-    """Every named number (or every entry of a named sequence) must be above zero."""
+    """Checks that named numbers, or all entries of named sequences, are positive."""
     for name, value in values.items():
         entries = value if isinstance(value, (tuple, list)) else (value,)
         if not entries or any(not v > 0 for v in entries):
@@ -251,14 +260,14 @@ def positive(**values: Any) -> None:
 
 
 def integer(**values: Any) -> None:
-    """Every named number must be an int: 2.5 steps, or 2.0 channels, are none."""
+    """Checks that named numbers are integers; 2.0 is not one."""
     for name, value in values.items():
         if not hasattr(value, "__index__") or isinstance(value, bool):
             raise ValueError(f"{name} must be a whole number, got {value}.")
 
 
 def sample_count(n: int | None) -> int:
-    """Samples asked for: n, or one where it is left out."""
+    """Returns the number of samples `n`, or 1 for None."""
     if n is None:
         return 1
     integer(n=n)
@@ -267,37 +276,33 @@ def sample_count(n: int | None) -> int:
 
 
 def concrete(x: Any) -> bool:
-    """Whether the numbers are there to look at: not so under `jax.jit` and its like."""
+    """Returns whether values are available, which they are not for tracers, as in `jax.jit`."""
     return not isinstance(x, jax.core.Tracer)
 
 
 def labels(family: str, classes: int, label: Any) -> None:
-    """Refuse a class that there is not, where the numbers are there to look at.
-
-    Raises:
-      ValueError: a label is below 0 or too high.
-    """
+    """Checks that labels are in 0 .. classes - 1, where their values are available."""
     if label is not None and concrete(label):
-        # As Python's numbers: under a `jax.jit` around this, JAX's own operations would be traced.
-        asked = label.tolist() if hasattr(label, "tolist") else label
-        entries = asked if isinstance(asked, list) else [asked]
-        known = [v for v in entries if isinstance(v, int | float)]
-        if known and (min(known) < 0 or max(known) >= classes):
+        # As Python numbers: JAX operations would be traced under a surrounding `jax.jit`.
+        values = label.tolist() if hasattr(label, "tolist") else label
+        values = values if isinstance(values, list) else [values]
+        values = [v for v in values if isinstance(v, int | float)]
+        if values and (min(values) < 0 or max(values) >= classes):
             raise ValueError(
-                f"{family}: labels must be from 0 to {classes - 1}, got some from {min(known)} to"
-                f" {max(known)}; -1 is a label that nobody knows."
+                f"{family}: labels must be in 0 .. {classes - 1}, got {min(values)} .."
+                f" {max(values)}; remove examples with unknown labels (-1)."
             )
 
 
 def not_negative(**values: Any) -> None:
-    """Every named number must be zero or above."""
+    """Checks that named numbers are non-negative."""
     for name, value in values.items():
         if not value >= 0:
             raise ValueError(f"{name} must be 0 or above, got {value}.")
 
 
 def seed(**values: Any) -> None:
-    """Every named number must be a seed: JAX's keys are made of its low 32 bits."""
+    """Checks that named numbers are seeds, integers in [0, 2^32)."""
     for name, value in values.items():
         integer(**{name: value})
         not_negative(**{name: value})
@@ -306,14 +311,14 @@ def seed(**values: Any) -> None:
 
 
 def fraction(**values: float) -> None:
-    """Every named number must lie in [0, 1)."""
+    """Checks that named numbers are in [0, 1)."""
     for name, value in values.items():
         if not 0 <= value < 1:
             raise ValueError(f"{name} must be in [0, 1), got {value}.")
 
 
 def one_of(choices: Sequence[str], **values: str) -> None:
-    """Every named string must be one of `choices`."""
+    """Checks that named strings are one of `choices`."""
     for name, value in values.items():
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got '{value}'.")

@@ -1,4 +1,4 @@
-"""The door: each check refuses what it says, tells the fix, and lets the edge cases in."""
+"""Input validation: rejected values, error messages and edge cases."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ def spec(size):
 
 
 GOOD = {"x": np.zeros((4, 3, 2), np.float32), "label": np.zeros(4, np.int32)}
-hold = functools.partial(checks.batch, "nade", spec_of=spec)
+check_batch = functools.partial(checks.batch, "nade", spec_of=spec)
 
 
 def test_describe():
@@ -35,14 +35,14 @@ def test_describe():
 
 
 @pytest.mark.parametrize("size", [0, 1, 4])
-def test_a_batch_of_any_size_that_fits_its_spec_passes(size):
-    hold(spec(size))  # shapes alone will do
-    hold({k: np.zeros(v.shape, v.dtype) for k, v in spec(size).items()})
-    hold({**spec(size), "extra": 1.0})  # an entry more, such as an index, does no harm
+def test_batch_accepts_any_size(size):
+    check_batch(spec(size))  # shapes suffice
+    check_batch({k: np.zeros(v.shape, v.dtype) for k, v in spec(size).items()})
+    check_batch({**spec(size), "extra": 1.0})  # additional entries are allowed
 
 
 @pytest.mark.parametrize(
-    ("batch", "sentence"),
+    ("batch", "message"),
     [
         (GOOD["x"], r"nade: a batch must be a dict with \['label', 'x'\], got float32\[4, 3, 2\]"),
         ((GOOD["x"], GOOD["label"]), r"must be a dict.*got tuple; pass \{'x': array\}"),
@@ -62,15 +62,15 @@ def test_a_batch_of_any_size_that_fits_its_spec_passes(size):
         ({**GOOD, "label": np.zeros(4, np.float32)}, r"cast it with .astype\('int32'\)"),
     ],
 )
-def test_a_batch_that_does_not_fit_is_refused_in_a_sentence(batch, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        hold(batch)
+def test_batch_rejects_other_names_shapes_and_dtypes(batch, message):
+    with pytest.raises(ValueError, match=message):
+        check_batch(batch)
 
 
-def test_a_batch_is_held_to_its_spec_inside_jit():
-    assert float(jax.jit(lambda b: (hold(b), b["x"].sum())[1])(GOOD)) == 0
+def test_batch_is_checked_inside_jit():
+    assert float(jax.jit(lambda b: (check_batch(b), b["x"].sum())[1])(GOOD)) == 0
     with pytest.raises(ValueError, match="reshape it"):
-        jax.eval_shape(lambda b: hold(b), {**GOOD, "x": GOOD["x"][:, :, 0]})
+        jax.eval_shape(lambda b: check_batch(b), {**GOOD, "x": GOOD["x"][:, :, 0]})
 
 
 def test_events():
@@ -80,7 +80,7 @@ def test_events():
 
 
 @pytest.mark.parametrize(
-    ("x", "sentence"),
+    ("x", "message"),
     [
         (
             np.zeros((3, 2), np.float32),
@@ -93,17 +93,17 @@ def test_events():
         (jnp.zeros((5, 3, 2), jnp.bfloat16), "got bfloat16"),
     ],
 )
-def test_events_that_do_not_fit_are_refused_in_a_sentence(x, sentence):
-    with pytest.raises(ValueError, match=f"vae: .*{sentence}"):
+def test_events_rejects_other_shapes_and_dtypes(x, message):
+    with pytest.raises(ValueError, match=f"vae: .*{message}"):
         checks.events("vae", x, (3, 2))
 
 
 def test_same_shape():
     checks.same_shape("f", a=jnp.zeros((2, 3)), b=np.zeros((2, 3)), c=jnp.ones((2, 3), jnp.int8))
-    sentence = r"f: .* same shape, got a float32\[2, 3\], b float32\[3\]; broadcast them first"
-    with pytest.raises(ValueError, match=sentence):
+    message = r"f: .* same shape, got a float32\[2, 3\], b float32\[3\]; broadcast them first"
+    with pytest.raises(ValueError, match=message):
         checks.same_shape("f", a=jnp.zeros((2, 3)), b=jnp.zeros(3))
-    with pytest.raises(ValueError, match=r"c float32\[2, 1\]"):  # the last counts too
+    with pytest.raises(ValueError, match=r"c float32\[2, 1\]"):  # the last is compared too
         checks.same_shape("f", a=jnp.zeros((2, 3)), b=jnp.zeros((2, 3)), c=jnp.zeros((2, 1)))
 
 
@@ -116,13 +116,13 @@ def test_batched():
 
 
 @pytest.mark.parametrize("value", [1, 1e-9, (1, 2), [3]])
-def test_positive_passes(value):
+def test_positive_accepts(value):
     checks.positive(value=value)
 
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, (1, 0), (2, -1), [math.nan], ()])
-def test_not_positive_is_refused(value):
-    """NaN fails every comparison, so `value <= 0` would let it in."""
+def test_positive_rejects(value):
+    """NaN fails every comparison, so `value <= 0` would accept it."""
     with pytest.raises(ValueError, match=r"^value must be above 0, got "):
         checks.positive(fine=1, value=value)
 
