@@ -75,7 +75,7 @@ def draw_completions(options: argparse.Namespace) -> dict[str, object]:
     known = np.broadcast_to(first, config.shape)
     shown = known.copy()
     if getattr(config, "factor", 1) > 1:
-        condition["small"] = family.shrunk(config, jnp.asarray(x))
+        condition["small"] = jnp.asarray(x[:, :: config.factor, :: config.factor])
         shown[:: config.factor, :: config.factor] = True
 
     @jax.jit

@@ -24,7 +24,7 @@ from genjax.core.autoregressive import (
 )
 from genjax.core.batch_norm import batch_norm_statistics
 from genjax.core.chunked import chunked_sum
-from genjax.core.derived import make_step
+from genjax.core.derived import log_conditionals, make_step
 from genjax.core.importance import log_mean_weight, resample_noise
 from genjax.core.keys import named_key
 from genjax.core.optim import Optimizer
@@ -60,6 +60,7 @@ __all__ = [
     "generator_objective",
     "gradient_step",
     "init_state",
+    "log_conditionals",
     "log_mean_weight",
     "make_step",
     "named_key",

@@ -1,18 +1,16 @@
-"""Images pixel after pixel: what a raster density's conditionals are, and exact ways to draw them.
+"""Autoregressive densities: order of the dimensions, conditionals, exact samplers of images.
 
-Every draw is a function of the conditional's logits and of one uniform number a value, by the
-inverse of the cumulative distribution. So whichever way an image is drawn, the same numbers make
-the same image, up to the rounding of the logits:
+Every value is drawn by inverting the cumulative distribution of its conditional at one uniform
+number. All samplers therefore produce the same image from the same numbers, up to rounding:
 
-* `draw_naive` asks the whole network for every value, D times; it is the reference;
-* `draw_parallel` draws all values at once from the logits of the image so far, again and again,
-  until nothing changes (Song et al. 2021, "Accelerating Feedforward Computation via Parallel
-  Nonlinear Equation Solving", arXiv:2002.03629, section 3.1: Jacobi's iteration). After k rounds
-  the first k values are right for good, so it ends after D at most, and long before where far
-  pixels matter little;
-* a family may keep what it has computed: caches are its own.
+* `draw_naive` evaluates the whole network for every value, D times; it is the reference;
+* `draw_parallel` draws all values at once from the logits of the current image until nothing
+  changes (Jacobi's iteration; Song et al. 2021, "Accelerating Feedforward Computation via Parallel
+  Nonlinear Equation Solving", arXiv:2002.03629, section 3.1). After k rounds the first k values are
+  final, so it ends after at most D rounds;
+* families add samplers of their own that cache the features of earlier values.
 
-Values lie in raster order, the channels of a pixel one after another: R, then G, then B.
+Values of images are in raster order, the channels of a pixel one after another.
 """
 
 import math
@@ -27,147 +25,154 @@ from genjax import checks
 from genjax.core.protocols import Traits
 from genjax.losses import bernoulli_nats, categorical_nats
 
-# x [B, H, W, C] -> every value drawn given those before it in x, by fixed noise
+# x [B, H, W, C] -> every value drawn given those before it in x, from fixed uniform numbers
 Draw = Callable[[jax.Array], jax.Array]
-KnownValues = tuple[jax.Array, np.ndarray]
+KnownValues = tuple[jax.Array, np.ndarray]  # images [B, *shape], bool mask [*shape]
 SamplingMethod = Literal["cached", "parallel", "naive"]
 SAMPLING_METHODS = ("cached", "parallel", "naive")
 
 
-def check_image_shape(shape: tuple[int, ...], levels: int, **shared: int) -> None:
-    """Refuse a Config of no image, of one level, or of fewer features than channels share them.
+def check_image_shape(shape: tuple[int, ...], **features: int) -> None:
+    """Checks that a shape is (H, W, C), and that `features` suffice for a group per channel.
 
     Raises:
-      ValueError: one sentence.
+      ValueError: the shape has another rank, or there are fewer features than channels.
     """
-    if levels < 2:
-        raise ValueError(f"levels must be 2 or above, got {levels}.")
     if len(shape) != 3:
-        raise ValueError(f"shape must be (H, W, C), got {shape}.")
-    if shared and min(shared.values()) < shape[2]:
+        raise ValueError(f"`shape` must be (H, W, C), got {shape}.")
+    if features and min(features.values()) < shape[2]:
         raise ValueError(
-            f"{' and '.join(shared)} are shared among {shape[2]} channels; set both to"
+            f"{' and '.join(features)} are divided among {shape[2]} channels; set both to"
             f" {shape[2]} or above."
         )
 
 
 def level_traits(levels: int) -> Traits:
-    """Of an exact density: binary, or whole numbers of several levels."""
+    """Returns the traits of an exact density of binary values, or of integers 0 .. levels - 1."""
     if levels == 2:
         return Traits(data="binary", density="exact")
     return Traits(data="levels", density="exact", sample_range=(0.0, levels - 1.0))
 
 
 def batch_spec(config: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]`, levels from 0; with classes also `label`: int32 `[B]`."""
+    """`x`: float32 `[B, *shape]`; for a Config with classes also `label`: int32 `[B]`."""
     spec = {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
-    if config.classes:
+    if getattr(config, "classes", 0):
         spec["label"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
     return spec
 
 
+def draw_order(dims: int, seed: int, number: int = 0) -> np.ndarray:
+    """Returns a random permutation of 0 .. dims - 1, the `number`-th of a seed."""
+    # Ranks of raw generator output: NumPy guarantees this stream, but not its shuffles.
+    raw = np.random.Philox(key=[seed, number]).random_raw(dims)
+    return np.argsort(raw, kind="stable")
+
+
 def order(config: Any) -> np.ndarray:
-    """`[D]`: raster order, a pixel's channels one after another."""
-    return np.arange(math.prod(config.shape))
+    """Returns the flat dimension that each step of the chain rule predicts, `[D]`.
+
+    Raster order, unless the Config has an `order` that is "random".
+    """
+    dims = math.prod(config.shape)
+    if getattr(config, "order", "raster") == "raster":
+        return np.arange(dims)
+    return draw_order(dims, config.order_seed)
 
 
-def conditional_nats(logits: jax.Array, x: jax.Array, levels: int) -> jax.Array:
-    """-log p(x_d | x_<d), `[B, *shape]` nats; NaN of values that are no level.
+def conditional_nats(logits: jax.Array, x: jax.Array) -> jax.Array:
+    """Computes -log p(x_d | x_<d), NaN for values that are not a level.
 
     Args:
-      logits: `[B, *shape]` of p(x = 1) with two levels, `[B, *shape, levels]` with more.
-      x: `[B, *shape]` whole numbers 0 .. levels - 1, float32.
-      levels: of a value.
+      logits: `[B, *shape]` of p(x = 1) for binary values, `[B, *shape, levels]` for more levels.
+      x: `[B, *shape]`, integers 0 .. levels - 1 as float32.
+
+    Returns:
+      `[B, *shape]` nats.
     """
-    if levels == 2:
-        nats = bernoulli_nats(logits, x)
-    else:
-        nats = categorical_nats(logits, x.astype(jnp.int32))
-    return nan_unless_level(nats, x, levels)
+    if logits.ndim == x.ndim:
+        return nan_unless_level(bernoulli_nats(logits, x), x, 2)
+    nats = categorical_nats(logits, x.astype(jnp.int32))
+    return nan_unless_level(nats, x, logits.shape[-1])
 
 
 def nan_unless_level(nats: jax.Array, x: jax.Array, levels: int) -> jax.Array:
-    """NaN where a value is no whole number from 0 to levels - 1: it has no probability."""
+    """Replaces entries by NaN where x is not an integer from 0 to levels - 1."""
     return jnp.where((x == jnp.round(x)) & (x >= 0) & (x < levels), nats, jnp.nan)
 
 
 def nan_unless_binary(values: jax.Array, x: jax.Array) -> jax.Array:
-    """NaN where an example `[B, ...]` holds anything but 0 and 1: `[B]` of its log p, or nats."""
-    bits = jnp.all((x == 0) | (x == 1), axis=tuple(range(1, x.ndim)))
-    return jnp.where(bits, values, jnp.nan)
+    """Replaces the values `[B]` of examples `[B, ...]` that are not binary by NaN."""
+    binary = jnp.all((x == 0) | (x == 1), axis=tuple(range(1, x.ndim)))
+    return jnp.where(binary, values, jnp.nan)
 
 
 def draw_values(logits: jax.Array, noise: jax.Array, levels: int) -> jax.Array:
-    """The values at which the cumulative probability passes `noise`: `[...]` float32.
-
-    NaN where a logit is: an unknown label, or a network that has diverged, draws nothing.
+    """Samples by inverting the cumulative distribution; NaN where a logit is NaN.
 
     Args:
-      logits: `[...]` with two levels, `[..., levels]` with more.
+      logits: `[...]` for two levels, `[..., levels]` for more.
       noise: uniform in (0, 1), `[...]`.
-      levels: of a value.
+      levels: number of values.
+
+    Returns:
+      `[...]` float32, integers 0 .. levels - 1.
     """
     if levels == 2:
         value = (noise < jax.nn.sigmoid(logits)).astype(jnp.float32)
         return jnp.where(jnp.isnan(logits), jnp.nan, value)
     sums = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)
-    below, whole = sums[..., :-1], sums[..., -1]
-    # Rounding may leave the whole below 1: what lacks is no share of the last level.
-    value = jnp.sum((noise * whole)[..., None] >= below, axis=-1).astype(jnp.float32)
-    return jnp.where(jnp.isnan(whole), jnp.nan, value)
+    below, total = sums[..., :-1], sums[..., -1]
+    # Rounding may leave the total below 1; the difference must not go to the last level.
+    value = jnp.sum((noise * total)[..., None] >= below, axis=-1).astype(jnp.float32)
+    return jnp.where(jnp.isnan(total), jnp.nan, value)
 
 
 def draw_noise(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
-    """One uniform number a value, in (0, 1): `[n, *shape]`.
-
-    Multiples of 2^-23, and half of one: a 0 would draw the first level whatever its probability.
-    """
+    """Samples uniform numbers in the open interval (0, 1): `[n, *shape]`."""
+    # Multiples of 2^-23 and half of one: at 0 the first level would be drawn at any probability.
     return jax.random.uniform(key, (n, *shape), jnp.float32) + 2.0**-24
 
 
-def check_known(
-    family: str, given: KnownValues | None, noise: jax.Array, levels: int
-) -> KnownValues | None:
-    """Images and their mask as arrays; refuse what does not fit, or is no beginning of the order.
+def check_known(family: str, x: Any, known: Any, config: Any) -> KnownValues:
+    """Checks the arguments of `complete` of a family in raster order.
+
+    Args:
+      family: its name.
+      x: `[B, *shape]`, levels; entries that are not known are ignored.
+      known: bool `[*shape]`, the values that are known, which come first in raster order.
+      config: has `shape` and `levels`.
 
     Raises:
-      ValueError: one sentence.
+      ValueError: shapes do not match, known values are not levels or do not come first.
     """
-    if given is None:
-        return None
-    x, known = given
-    flags = np.asarray(known)
-    if jnp.shape(x) != noise.shape or flags.shape != noise.shape[1:] or flags.dtype != bool:
+    flags, shape = np.asarray(known), config.shape
+    if jnp.shape(x)[1:] != shape or flags.shape != shape or flags.dtype != bool:
         raise ValueError(
-            f"{family}: given must be images {list(noise.shape)} and a bool mask"
-            f" {list(noise.shape[1:])}, got {list(jnp.shape(x))} and {flags.dtype}"
-            f" {list(flags.shape)}."
+            f"{family}: x must be images [B, {', '.join(map(str, shape))}] and known a bool mask"
+            f" {list(shape)}, got {list(jnp.shape(x))} and {flags.dtype} {list(flags.shape)}."
         )
     if (np.diff(flags.reshape(-1).astype(int)) > 0).any():
         raise ValueError(f"{family}: the known values must come first in raster order.")
     x = jnp.asarray(x, jnp.float32)
     if checks.concrete(x):
-        check_levels(family, np.asarray(x)[:, flags], levels, "known values")
+        check_levels(family, np.asarray(x)[:, flags], config.levels, "known values")
     return x, flags
 
 
 def check_levels(family: str, x: np.ndarray, levels: int, name: str) -> None:
-    """Refuse values that are no level.
-
-    Raises:
-      ValueError: one sentence.
-    """
+    """Raises ValueError if a value is not an integer from 0 to levels - 1."""
     if not np.isin(x, np.arange(levels)).all():
         raise ValueError(
-            f"{family}: {name} must be whole numbers from 0 to {levels - 1}, got some from"
+            f"{family}: {name} must be integers from 0 to {levels - 1}, got values from"
             f" {x.min():g} to {x.max():g}."
         )
 
 
-def initial_image(
+def _initial_image(
     noise: jax.Array, given: KnownValues | None
 ) -> tuple[jax.Array, jax.Array | None]:
-    """An image to begin with, and which of its values stay: `([B, *shape], [*shape] or None)`."""
+    """Returns zeros with the known values filled in, and their mask or None."""
     if given is None:
         return jnp.zeros_like(noise), None
     x, known = given
@@ -177,17 +182,20 @@ def initial_image(
 def draw_naive(
     draw: Draw, noise: jax.Array, given: KnownValues | None = None, together: int = 1
 ) -> jax.Array:
-    """The whole network for every value: `[B, *shape]`.
+    """Samples value by value, each from an evaluation of the whole network.
 
     Args:
-      draw: `x -> x'`, each value drawn given those before it in `x`, by the same noise every time.
+      draw: `x -> x'`, each value drawn given those before it in `x`, from the same noise.
       noise: of `draw_noise`, as `draw` uses it.
-      given: images `[B, *shape]` and a bool mask `[*shape]` of the values that stay, which come
-        first in the order; None draws everything.
-      together: values that one `draw` gives right, such as the channels of a pixel where it draws
-        each of them given those before it; of what is known among them it keeps what stays.
+      given: images `[B, *shape]` and a bool mask `[*shape]` of the values that are known, which
+        come first in the order; None draws everything.
+      together: number of consecutive values that one `draw` gives exactly, such as the channels of
+        a pixel. `draw` must keep the known ones among them.
+
+    Returns:
+      `[B, *shape]`.
     """
-    x, _ = initial_image(noise, given)
+    x, _ = _initial_image(noise, given)
     first = 0 if given is None else int(np.asarray(given[1]).sum())
     size = x[0].size
 
@@ -201,13 +209,14 @@ def draw_naive(
 def draw_parallel(
     draw: Draw, noise: jax.Array, given: KnownValues | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """All values at once until none changes: `[B, *shape]`, and the rounds it took, `[]` int32.
+    """Samples all values at once until none changes; arguments as for `draw_naive`.
 
-    The arguments are those of `draw_naive`.
+    Returns:
+      images `[B, *shape]`, and the number of rounds, `[]` int32.
     """
-    x, known = initial_image(noise, given)
+    x, known = _initial_image(noise, given)
 
-    def again(carry: Any) -> jax.Array:
+    def unfinished(carry: Any) -> jax.Array:
         _, changed, rounds = carry
         return changed & (rounds < x[0].size)
 
@@ -215,10 +224,10 @@ def draw_parallel(
         old, _, rounds = carry
         new = draw(old)
         new = new if known is None else jnp.where(known[None], old, new)
-        # A value that is no number stays one, and would differ from itself.
+        # NaN stays NaN, but would compare unequal to itself.
         return new, ~jnp.array_equal(new, old, equal_nan=True), rounds + 1
 
-    x, _, rounds = jax.lax.while_loop(again, all_at_once, (x, jnp.array(True), jnp.array(0)))
+    x, _, rounds = jax.lax.while_loop(unfinished, all_at_once, (x, jnp.array(True), jnp.array(0)))
     return x, rounds
 
 
@@ -230,15 +239,15 @@ def draw_images(
     given: KnownValues | None = None,
     together: int = 1,
 ) -> jax.Array:
-    """An image by the way of that name: `[B, *shape]`.
+    """Samples images by the sampler named `method`: `[B, *shape]`.
 
     Args:
-      method: cached, parallel or naive.
-      draw: of `draw_naive`.
-      cached: the family's own way, by the same noise.
-      noise: of `draw_noise`.
-      given: of `draw_naive`.
-      together: of `draw_naive`.
+      method: `cached`, `parallel` or `naive`.
+      draw: see `draw_naive`.
+      cached: the family's own sampler, with the same noise and known values.
+      noise: see `draw_naive`.
+      given: see `draw_naive`.
+      together: see `draw_naive`.
     """
     checks.one_of(SAMPLING_METHODS, method=method)
     if method == "cached":

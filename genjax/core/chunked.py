@@ -1,4 +1,4 @@
-"""A sum over the rows of a large batch, a few rows at a time."""
+"""Sums over the rows of a large batch in chunks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,16 +8,19 @@ import jax.numpy as jnp
 
 
 def chunked_sum(add: Callable[..., Any], total: Any, x: jax.Array, rows: int) -> Any:
-    """`total` after `add(total, x[some rows], fresh)` for parts of at most `rows` rows.
+    """Accumulates `total = add(total, chunk, new)` over chunks of at most `rows` rows.
 
-    Memory is that of one part; `x` is neither copied nor padded. The last part reaches back over
-    rows that were seen where `rows` does not divide the batch, and `fresh` says which were not.
+    Memory is that of one chunk; `x` is neither copied nor padded. If `rows` does not divide the
+    batch, the last chunk overlaps the one before it, and `new` marks the rows not yet added.
 
     Args:
-      add: `(total, part [R, ...], fresh bool [R]) -> total`; leaves out rows that are not fresh.
-      total: pytree to start from.
+      add: `(total, chunk [R, ...], new bool [R]) -> total`; must leave out rows that are not new.
+      total: initial pytree.
       x: `[B, ...]`.
-      rows: most rows of a part, above 0.
+      rows: largest number of rows of a chunk, above 0.
+
+    Returns:
+      the final total.
     """
     size = x.shape[0]
     if size <= rows:
@@ -25,7 +28,7 @@ def chunked_sum(add: Callable[..., Any], total: Any, x: jax.Array, rows: int) ->
 
     def part(i: jax.Array, total: Any) -> Any:
         first = jnp.minimum(i * rows, size - rows)
-        fresh = first + jnp.arange(rows) >= i * rows
-        return add(total, jax.lax.dynamic_slice_in_dim(x, first, rows), fresh)
+        new = first + jnp.arange(rows) >= i * rows
+        return add(total, jax.lax.dynamic_slice_in_dim(x, first, rows), new)
 
     return jax.lax.fori_loop(0, -(-size // rows), part, total)

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from genjax.core.autoregressive import conditional_nats
+from genjax.core.protocols import Conditionals
 from genjax.core.state import State
 from genjax.core.step import Step, gradient_step
 
@@ -37,3 +39,23 @@ def make_step(family: Any, config: Any, optimizer: Any = None) -> Step:
         return state.replace(step=state.step + 1, variables=variables), metrics
 
     return step
+
+
+def log_conditionals(
+    family: Any, config: Any, variables: dict[str, Any], x: jax.Array, **conditions: Any
+) -> jax.Array:
+    """Computes log p(x_d | dimensions before d in `family.order(config)`).
+
+    Args:
+      family: module that implements `Autoregressive` or `Conditionals`.
+      config: its Config.
+      variables: its Flax collections.
+      x: `[B, *shape]`.
+      **conditions: further arguments of the family, such as `label`.
+
+    Returns:
+      `[B, *shape]` nats; their sum over dimensions is log p(x).
+    """
+    if isinstance(family, Conditionals):
+        return family.log_conditionals(config, variables, x, **conditions)
+    return -conditional_nats(family.logits(config, variables, x, **conditions), x)

@@ -137,6 +137,31 @@ class Autoregressive(ExactDensity, Protocol):
 
 
 @runtime_checkable
+class Conditionals(ExactDensity, Protocol):
+    """Evaluates conditionals that logits alone do not define, as those of real numbers.
+
+    `log_conditionals(config, variables, x, **conditions)` returns log p(x_d | dimensions before d
+    in `order(config)`), `[B, *shape]` nats. `genjax.core.log_conditionals` derives it elsewhere.
+    """
+
+    log_conditionals: Callable[..., jax.Array]
+
+    def order(self, config: Any) -> np.ndarray:
+        """Returns the order of the dimensions, `[D]`."""
+
+
+@runtime_checkable
+class Completion(ExactDensity, Protocol):
+    """Samples missing values given known ones, by a sampler of its own.
+
+    `complete(config, variables, key, x, known, **conditions)` returns `[B, *shape]`; `known` is a
+    bool mask `[*shape]`.
+    """
+
+    complete: Callable[..., jax.Array]
+
+
+@runtime_checkable
 class LatentVariable(BoundDensity, Protocol):
     """Has latents z. Each function returns a distribution with `sample`, `log_prob` and `mean`.
 

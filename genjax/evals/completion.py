@@ -1,4 +1,4 @@
-"""A density completes: missing pixels given known ones, exactly where the order allows."""
+"""Completion of partly known examples, and heat maps of conditionals."""
 
 import inspect
 from typing import Any
@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.core import log_conditionals
+from genjax.core.protocols import Autoregressive, Completion
+
 
 def completable(order: np.ndarray, known: np.ndarray) -> bool:
-    """Whether the known pixels come first in the order: then the chain rule completes exactly."""
+    """Returns whether the known dimensions come first in the order."""
     flags = np.asarray(known).reshape(-1)[order]
     return bool((np.diff(flags.astype(int)) <= 0).all())
 
@@ -21,64 +24,62 @@ def complete(
     key: jax.Array,
     x: jax.Array,
     known: np.ndarray,
-    **condition: Any,
+    **conditions: Any,
 ) -> jax.Array:
-    """Exact samples of the missing pixels given the known ones: `[B, *shape]` in {0, 1}, or levels.
+    """Samples the unknown values of `x` exactly, given the known ones.
 
-    A family with `sample_given` (any mask) is asked for it. Else pixel after pixel in the
-    family's order, which is exact where the known pixels come first in it; by the family's own
-    `sample(given=)`, where it takes that.
+    Uses the family's own `complete`; else draws value after value in its order.
 
     Args:
-      family: a module with `logits` and `order`, or with `sample_given`.
+      family: module that implements `Completion`, or `Autoregressive` for binary data.
       config: its Config.
-      variables: fitted.
-      key: of the draws.
-      x: `[B, *shape]` in {0, 1}; entries that are not known are ignored.
-      known: bool `[*shape]`, the same for all images.
-      **condition: what the family is told with each image, such as `label` `[B]`; only where it
-        completes by its own `sample(given=)`.
+      variables: its Flax collections.
+      key: PRNG key.
+      x: `[B, *shape]`; unknown values are ignored.
+      known: bool `[*shape]`, the same for all examples. Families without a `complete` for any mask
+        need the known values to come first in their order.
+      **conditions: conditions of the family, such as `label` `[B]`.
+
+    Returns:
+      `[B, *shape]`.
 
     Raises:
-      ValueError: the family knows no such conditional.
+      ValueError: the family cannot condition on these values, or has no such condition.
     """
+    name = family.__name__.rsplit(".", 1)[-1]
     known = np.asarray(known, bool)
     if known.shape != tuple(config.shape):
-        raise ValueError(f"known must be {tuple(config.shape)} as one image, got {known.shape}.")
-    x = jnp.where(known[None], x, 0)  # what is not known cannot be looked at
-    if hasattr(family, "sample_given"):
-        if condition:
-            raise ValueError(
-                f"{family.__name__} completes without {', '.join(condition)}; leave out."
-            )
-        visible = jnp.broadcast_to(jnp.asarray(known, jnp.float32)[None], x.shape)
-        return family.sample_given(config, variables, key, x, visible)
-    own = "given" in inspect.signature(family.sample).parameters
-    if not own and not hasattr(family, "logits"):
-        raise ValueError(f"{family.__name__} has no conditionals to complete images with.")
+        raise ValueError(
+            f"`known` must have the shape of one example, {tuple(config.shape)}, got {known.shape}."
+        )
+    own = isinstance(family, Completion)
+    if not own and not isinstance(family, Autoregressive):
+        raise ValueError(f"{name} has no conditionals to complete images with.")
+    parameters = inspect.signature(family.complete if own else family.logits).parameters
+    unknown = [condition for condition in conditions if condition not in parameters]
+    if unknown:
+        raise ValueError(f"{name} completes without {', '.join(unknown)}; leave it out.")
+    x = jnp.where(known[None], x, 0)  # unknown values must not have an effect
+    if own:
+        return family.complete(config, variables, key, x, known, **conditions)
     order = np.asarray(family.order(config))
     if not completable(order, known):
         raise ValueError(
-            f"{family.__name__.split('.')[-1]} conditions only on pixels that come first in its"
-            f" order; make the known pixels a beginning of it, or take an orderless family."
+            f"{name} conditions only on pixels that come first in its order; let the known pixels"
+            f" come first, or use orderless_nade."
         )
-    if own:
-        return family.sample(config, variables, key, len(x), given=(x, known), **condition)
-    if condition:
-        raise ValueError(f"{family.__name__} completes without {', '.join(condition)}; leave out.")
-    start = int(known.sum())
     noise = jax.random.uniform(key, (order.size, x.shape[0]))
 
     def pixel(d: jax.Array, flat: jax.Array) -> jax.Array:
-        logits = family.logits(config, variables, flat.reshape(x.shape))
+        logits = family.logits(config, variables, flat.reshape(x.shape), **conditions)
         place = jnp.asarray(order)[d]
         p = jax.nn.sigmoid(logits.reshape(x.shape[0], -1)[:, place])
         return flat.at[:, place].set((noise[d] < p).astype(flat.dtype))
 
-    flat = jax.lax.fori_loop(start, order.size, pixel, x.reshape(x.shape[0], -1))
+    flat = jax.lax.fori_loop(int(known.sum()), order.size, pixel, x.reshape(x.shape[0], -1))
     return flat.reshape(x.shape)
 
 
 def heat_map(family: Any, config: Any, variables: Any, x: jax.Array) -> jax.Array:
-    """-log p(x_d | pixels before d), `[B, *shape]` nats: where an image surprises the density."""
-    return -family.log_conditionals(config, variables, x)
+    """Computes -log p(x_d | dimensions before d), `[B, *shape]` nats."""
+    return -log_conditionals(family, config, variables, x)

@@ -1,16 +1,16 @@
-"""MADE: an autoencoder whose masks turn its outputs into the conditionals of the chain rule.
+"""MADE: an autoencoder whose outputs are made conditionals of the chain rule by masks.
 
-Inputs have degrees 1 .. D, their places in the order; hidden units draw theirs, m(k). Connections
-that would let an output see its own or a later input are masked out:
+Inputs have degrees 1 .. D, their places in the order; hidden units have random degrees m(k).
+Connections by which an output would depend on its own or a later input are masked:
 
     h = act(b + (W * M) x),             M_kd = 1 where m(k) >= d         (eq. 12, and 14 if deeper)
     p(x_d = 1 | x_<d) = sigmoid(c + (V * M') h + (A * M'') x)_d,
                                         M'_dk = 1 where d > m(k)         (eq. 13)
     M'' strictly lower triangular: the direct connections                (eq. 11)
 
-One product a layer gives all conditionals. The same weights serve many masks, with other degrees
-(connectivity-agnostic) or other orders (order-agnostic): in training each batch has one, at test
-the probabilities are averaged over all of them. Each is a density, so the average is one too.
+One product per layer gives all conditionals. The same weights serve many masks, with other degrees
+(connectivity-agnostic) or other orders (order-agnostic): in training each batch uses one mask, in
+evaluation the probabilities are averaged over all.
 
 Germain, Gregor, Murray and Larochelle 2015, "MADE: Masked Autoencoder for Distribution Estimation",
 sections 3 and 4.
@@ -27,52 +27,48 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, conditional_nats, draw_values, gradient_step, nan_unless_binary
+from genjax.core import Traits, draw_values, nan_unless_binary
+from genjax.core.autoregressive import batch_spec, draw_order
+from genjax.core.autoregressive import order as first_order
 from genjax.losses import bernoulli_nll
-from genjax.nn import MaskedDense, draw_degrees, draw_order
+from genjax.nn import MaskedDense, draw_degrees
 from genjax.nn.masked import precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Architecture; the defaults are the paper's for binarised MNIST with one mask."""
+    """Architecture; the defaults are the paper's for binarized MNIST with one mask."""
 
-    shape: tuple[int, ...] = (28, 28, 1)
+    shape: checks.PositiveInts = (28, 28, 1)
     """Event shape: (D,) or (H, W, C)."""
-    hidden: tuple[int, ...] = (8000,)
-    """Units of each hidden layer (section 6.2: 8000)."""
+    hidden: checks.PositiveInts = (8000,)
+    """Number of units of each hidden layer (section 6.2: 8000)."""
     activation: Literal["relu", "softplus"] = "relu"
     """Hidden activation (section 6.1 has both)."""
     direct: bool = True
-    """Connections from the inputs to the outputs (eq. 11)."""
-    masks: int = 1
-    """Masks trained on and averaged over (table 6: 1 and 32)."""
+    """Whether inputs are connected to outputs directly (eq. 11)."""
+    masks: checks.PositiveInt = 1
+    """Number of masks trained on and averaged over (table 6: 1 and 32)."""
     resample_order: bool = True
-    """Each mask has its own order (section 4.2); the first one's is `order`."""
+    """Whether each mask has its own order (section 4.2); that of the first is `order`."""
     resample_degrees: bool = True
-    """Each mask has its own degrees of hidden units (section 4.3)."""
+    """Whether each mask has its own degrees of hidden units (section 4.3)."""
     order: Literal["raster", "random"] = "random"
     """Order of the pixels in the first mask; the paper draws one at random."""
-    order_seed: int = 0
+    order_seed: checks.NonNegativeInt = 0
     """Seed of the random orders; NADE and FVSBN draw the same first one."""
-    mask_seed: int = 0
+    mask_seed: checks.NonNegativeInt = 0
     """Seed of the degrees."""
-    dropout: float = 0.0
-    """Share of hidden units dropped in training; not in the paper."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the hidden layers' computation; parameters, logits and samples stay float32."""
+    dropout: checks.UnitInterval = 0.0
+    """Dropout rate of hidden units; not in the paper."""
+    dtype: checks.Dtype = "float32"
+    """Dtype of the hidden layers; parameters, logits and samples are float32."""
 
     def __post_init__(self) -> None:
-        checks.kinds(self)
-        checks.positive(shape=self.shape, hidden=self.hidden, masks=self.masks)
-        checks.one_of(("relu", "softplus"), activation=self.activation)
-        checks.one_of(("raster", "random"), order=self.order)
-        checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        checks.not_negative(order_seed=self.order_seed, mask_seed=self.mask_seed)
-        checks.fraction(dropout=self.dropout)
+        checks.validate(self)
         if self.masks > 1 and not (self.resample_order or self.resample_degrees):
             raise ValueError(
-                f"made: {self.masks} masks with one order and the same degrees are one mask; set"
+                f"made: {self.masks} masks with one order and the same degrees are equal; set"
                 f" resample_order or resample_degrees, or masks=1."
             )
 
@@ -86,36 +82,29 @@ def tiny() -> Config:
     return Config(shape=(3, 3, 1), hidden=(16, 12), masks=3, dropout=0.1)
 
 
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]`, each entry 0 or 1."""
-    return {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
-
-
 def order(config: Config, mask: int | None = None) -> np.ndarray:
-    """`[D]`, the flat pixel that each step of one mask's chain rule predicts.
+    """Returns the flat pixel that each step of the chain rule predicts under a mask, `[D]`.
 
     Raises:
-      ValueError: there are several masks, and `mask` does not say which.
+      ValueError: there are several masks and `mask` is None.
     """
-    return _orders(config)[_one_mask(config, mask)].copy()  # the table itself is kept
+    return _orders(config)[_mask_index(config, mask)].copy()  # the cached table must not change
 
 
 @functools.lru_cache(maxsize=32)
 def _orders(config: Config) -> np.ndarray:
     """`[masks, D]` int32."""
-    dims = math.prod(config.shape)
-    raster = np.arange(dims) if config.order == "raster" else None
-    first = draw_order(dims, config.order_seed) if raster is None else raster
-    drawn = [
-        draw_order(dims, config.order_seed, k) if config.resample_order else first
+    first = first_order(config)
+    others = [
+        draw_order(first.size, config.order_seed, k) if config.resample_order else first
         for k in range(1, config.masks)
     ]
-    return np.stack([first, *drawn]).astype(np.int32)
+    return np.stack([first, *others]).astype(np.int32)
 
 
 @functools.lru_cache(maxsize=32)
 def _degrees(config: Config) -> list[np.ndarray]:
-    """Of the inputs and of each hidden layer, for every mask: `[masks, units]` int32."""
+    """Degrees of the inputs and of each hidden layer: `[masks, units]` int32 each."""
     dims = math.prod(config.shape)
     places = np.argsort(_orders(config), axis=1).astype(np.int32) + 1  # 1 .. D
     hidden = [
@@ -126,7 +115,7 @@ def _degrees(config: Config) -> list[np.ndarray]:
 
 
 class MADE(nn.Module):
-    """Logits of the conditionals under one mask; pixels stay in their places."""
+    """Network of the conditionals under a mask; x and logits are in raster order."""
 
     config: Config
 
@@ -143,20 +132,20 @@ class MADE(nn.Module):
         return jax.nn.relu(a) if self.config.activation == "relu" else jax.nn.softplus(a)
 
     def __call__(self, x: jax.Array, mask: Any = 0, key: jax.Array | None = None) -> jax.Array:
-        """`x [B, D]`, `mask` a number `[]`, `key` of dropout or None -> logits `[B, D]`."""
+        """Computes logits `[B, D]`; `mask` is an index `[]`, `key` that of dropout or None."""
         places = self.degrees(mask)[0]
         h, last = self.features(x, mask, key)
         logits = self.out(h, last, places)
         return logits + self.direct(x, places, places) if self.config.direct else logits
 
     def degrees(self, mask: Any) -> list[jax.Array]:
-        """Of the inputs and each hidden layer under `mask`, a number or one a row."""
+        """Returns degrees of inputs and hidden layers under a mask index, or one per row."""
         return [jnp.asarray(table)[mask] for table in _degrees(self.config)]
 
     def features(
         self, x: jax.Array, mask: Any = 0, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """The last hidden layer `[B, H]` in float32, and its degrees `[H]`."""
+        """Computes the last hidden layer `[B, H]` in float32, and its degrees `[H]`."""
         degrees, share = self.degrees(mask), self.config.dropout
         h = x
         for i, layer in enumerate(self.hidden):
@@ -164,16 +153,15 @@ class MADE(nn.Module):
             if key is not None:
                 kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - share, h.shape)
                 h = jnp.where(kept, h / (1 - share), 0)
-        # The last product is float32: its logits go into a likelihood.
+        # The last product is float32: its logits enter a likelihood.
         return h.astype(jnp.float32), degrees[-1]
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """`n` exact samples in one pass over the chain rule: `[n, D]`.
+        """Samples `[n, D]` in one pass over the chain rule, each with its own mask.
 
-        Each sample has its own mask, and no mask is ever made: a unit of degree d is complete when
-        the d-th pixel is drawn, and hands its activation on then and only then. So what units of
-        lower degree have received by their own turn is what their mask lets through. O(D H) a
-        sample with one hidden layer, O(D H^2) with more.
+        A unit of degree d has all its inputs once the d-th pixel is drawn and passes its activation
+        on in that step, so no mask is needed. It takes O(D H) operations per sample with one
+        hidden layer, O(D H^2) with more.
         """
         c, dims = self.config, math.prod(self.config.shape)
         choose, draw = jax.random.split(key)
@@ -213,7 +201,6 @@ class MADE(nn.Module):
 
 
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    """Full matrices, as the paper counts its parameters: what is masked differs between masks."""
     del batch
     return MADE(config).init(key, jnp.zeros((1, math.prod(config.shape))))
 
@@ -221,10 +208,9 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
 def loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """-log p(x) under one mask for the whole batch, `[B]` nats.
+    """Computes -log p(x) under a mask drawn for the whole batch, `[B]` nats.
 
-    The mask is drawn from the key. The paper cycles through its list instead (section 4.2): here
-    what a step does depends on its key alone.
+    The paper cycles through the masks instead (section 4.2).
     """
     checks.batch("made", batch, functools.partial(batch_spec, config))
     choose, drop = jax.random.split(key)
@@ -234,42 +220,28 @@ def loss(
     return nan_unless_binary(bernoulli_nll(logits, x), x), {}
 
 
-def make_step(config: Config, optimizer: Any) -> Any:
-    return gradient_step(functools.partial(loss, config), optimizer)
-
-
 def logits(
     config: Config, variables: dict[str, Any], x: jax.Array, mask: int | None = None
 ) -> jax.Array:
-    """Logits of p(x_d = 1 | pixels before d in `order`) under one mask: `[B, *shape]`.
+    """Computes logits of p(x_d = 1 | pixels before d in `order`) under a mask, `[B, *shape]`.
 
     Raises:
-      ValueError: there are several masks, and `mask` does not say which: their average has no
-        conditionals in any one order.
+      ValueError: there are several masks and `mask` is None.
     """
     checks.events("made", x, config.shape)
-    mask = _one_mask(config, mask)
+    mask = _mask_index(config, mask)
     return MADE(config).apply(variables, _flat(x), mask).reshape(x.shape)
 
 
-def log_conditionals(
-    config: Config, variables: dict[str, Any], x: jax.Array, mask: int | None = None
-) -> jax.Array:
-    """log p(x_d | pixels before d) under one mask: `[B, *shape]` nats, 0 or below."""
-    return -conditional_nats(logits(config, variables, x, mask), x, 2)
-
-
 def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """Exact log p(x): `[B]` nats; of several masks, log of the mean of their probabilities.
+    """Computes log p(x), the log of the mean probability over the masks, `[B]` nats.
 
-    Masks are taken one after the other: the memory is that of one, whatever their number, which
-    is its masked weights, one batch's activations, and `[masks, B]` numbers. (2 x 8000 units:
-    0.3 GB of parameters, 0.3 GB of masked ones, 32 MB of activations at B = 500.)
+    Masks are evaluated one after another, so that the memory is that of one.
     """
     checks.events("made", x, config.shape)
     x = _flat(x)
 
-    @jax.checkpoint  # nor does a gradient keep more than one mask's activations
+    @jax.checkpoint  # a gradient keeps the activations of one mask only
     def one(mask: Any) -> jax.Array:
         return -bernoulli_nll(MADE(config).apply(variables, x, mask), x)
 
@@ -282,14 +254,14 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
-    """Exact samples: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
+    """Samples float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     x = MADE(config).apply(variables, key, checks.sample_count(n), method="sample")
     x = x.reshape(-1, *config.shape)
     return x if n else x[0]
 
 
 def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """The last hidden layer under the first mask: `[B, H]`."""
+    """Computes the last hidden layer under the first mask, `[B, H]`."""
     checks.events("made", x, config.shape)
     return MADE(config).apply(variables, _flat(x), method="features")[0]
 
@@ -298,12 +270,12 @@ def _flat(x: jax.Array) -> jax.Array:
     return x.reshape(x.shape[0], -1)  # [B, D]
 
 
-def _one_mask(config: Config, mask: int | None) -> int:
+def _mask_index(config: Config, mask: int | None) -> int:
     if mask is None and config.masks > 1:
         raise ValueError(
-            f"made: {config.masks} masks have an order and conditionals each; say which with"
+            f"made: each of {config.masks} masks has its own order and conditionals; pass"
             f" mask=0 .. {config.masks - 1}, or use log_prob, which averages over them."
         )
     if mask is not None and not 0 <= mask < config.masks:
-        raise ValueError(f"made: there is no mask {mask}; there are {config.masks}, from 0.")
+        raise ValueError(f"made: mask must be from 0 to {config.masks - 1}, got {mask}.")
     return mask or 0

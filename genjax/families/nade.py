@@ -1,7 +1,7 @@
-"""NADE: the neural autoregressive distribution estimator, on binary data.
+"""NADE, the neural autoregressive distribution estimator, for binary data.
 
-log p(x) = sum_d log p(x_d | x_<d), each conditional a logistic regression on hidden units that
-share their weights over d, so that the whole density costs O(D H):
+log p(x) = sum_d log p(x_d | x_<d). Each conditional is a logistic regression on hidden units whose
+weights are shared over d, so that the density costs O(D H):
 
     a_1 = c,                 h_d = act(a_d),
     a_{d+1} = a_d + x_d W_d,  p(x_d = 1 | x_<d) = sigmoid(b_d + V_d h_d)
@@ -23,34 +23,31 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, conditional_nats, draw_values, gradient_step, nan_unless_binary
+from genjax.core import Traits, draw_values, nan_unless_binary
+from genjax.core.autoregressive import batch_spec, order
 from genjax.losses import bernoulli_nll
+from genjax.nn import dropout_mask
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Architecture; the defaults are the papers' for binarised MNIST."""
+    """Architecture; the defaults are the papers' for binarized MNIST."""
 
-    shape: tuple[int, ...] = (28, 28, 1)
+    shape: checks.PositiveInts = (28, 28, 1)
     """Event shape: (D,) or (H, W, C)."""
-    hidden: int = 500
-    """Hidden units H (2011, section 6.2; 2014, section 6.1)."""
+    hidden: checks.PositiveInt = 500
+    """Number of hidden units H (2011, section 6.2; 2014, section 6.1)."""
     activation: Literal["relu", "sigmoid"] = "relu"
     """Hidden activation (2014, table 2 has both)."""
     order: Literal["raster", "random"] = "random"
     """Order of the pixels; the papers draw one at random and keep it."""
-    order_seed: int = 0
+    order_seed: checks.NonNegativeInt = 0
     """Seed of the random order."""
-    dropout: float = 0.0
-    """Share of hidden units dropped in training; not in the papers."""
+    dropout: checks.UnitInterval = 0.0
+    """Dropout rate of hidden units; not in the papers."""
 
     def __post_init__(self) -> None:
-        checks.kinds(self)
-        checks.positive(shape=self.shape, hidden=self.hidden)
-        checks.one_of(("relu", "sigmoid"), activation=self.activation)
-        checks.one_of(("raster", "random"), order=self.order)
-        checks.not_negative(order_seed=self.order_seed)
-        checks.fraction(dropout=self.dropout)
+        checks.validate(self)
 
 
 def traits(config: Config) -> Traits:
@@ -62,27 +59,13 @@ def tiny() -> Config:
     return Config(shape=(3, 3, 1), hidden=8, dropout=0.1)
 
 
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]`, each entry 0 or 1."""
-    return {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
-
-
-def order(config: Config) -> np.ndarray:
-    """`[D]`, the flat pixel that each step of the chain rule predicts."""
-    dims = math.prod(config.shape)
-    if config.order == "raster":
-        return np.arange(dims)
-    # Ranks of raw generator output: numpy promises to keep this stream, not its shuffles.
-    return np.argsort(np.random.Philox(key=config.order_seed).random_raw(dims), kind="stable")
-
-
 def block_length(dims: int) -> int:
-    """Chain-rule steps of a block: near sqrt(D), depth and width of the scan balance."""
+    """Returns the number of chain-rule steps per block: about sqrt(D)."""
     return max(1, round(math.sqrt(dims)))
 
 
 class NADE(nn.Module):
-    """Logits of the conditionals, in order."""
+    """Network of the conditionals; x and logits are sorted by `order`."""
 
     config: Config
 
@@ -97,7 +80,7 @@ class NADE(nn.Module):
         return jax.nn.relu(a) if self.config.activation == "relu" else jax.nn.sigmoid(a)
 
     def __call__(self, x: jax.Array, keep: jax.Array | None = None) -> jax.Array:
-        """`x [B, D]` in order, `keep [B, H]` a dropout mask or None -> logits `[B, D]` in order."""
+        """Computes logits `[B, D]` from `x [B, D]` and a dropout mask `keep [B, H]` or None."""
         perm = order(self.config)
         arguments = (x, self.W[perm], self.V[perm], self.c, keep)
         logits = jax.lax.platform_dependent(*arguments, cpu=self.pixels, default=self.blocks)
@@ -105,13 +88,13 @@ class NADE(nn.Module):
         return logits + self.b[perm][None]
 
     def blocks(self, x: jax.Array, W: jax.Array, V: jax.Array, c: jax.Array, keep: Any) -> Any:
-        """Logits without their biases, by blocks of prefix sums."""
+        """Computes logits without biases, block by block, by prefix sums within a block."""
         k = block_length(x.shape[1])
-        before = jnp.tril(jnp.ones((k, k), x.dtype), -1)  # step i sees j < i
+        before = jnp.tril(jnp.ones((k, k), x.dtype), -1)  # step i depends on j < i
 
         def block(a: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
             x_k, W_k, V_k = part  # [B, k], [k, H], [k, H]
-            # float32 sums: bfloat16 ones lose whole hidden units after a few hundred terms.
+            # Full float32: bfloat16 sums lose hidden units after a few hundred terms.
             prefix = jnp.einsum(
                 "bij,jh->bih",
                 x_k[:, None, :] * before[None],
@@ -128,8 +111,7 @@ class NADE(nn.Module):
         return self._in_blocks(block, x, W, V, c)
 
     def pixels(self, x: jax.Array, W: jax.Array, V: jax.Array, c: jax.Array, keep: Any) -> Any:
-        """The same, a pixel after the other: less arithmetic, and a chain that a CPU does not mind,
-        whose caches hold the hidden units."""
+        """Computes the same pixel by pixel: fewer operations, and faster on a CPU."""
 
         def pixel(a: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
             x_d, W_d, V_d = part  # [B], [H], [H]
@@ -147,29 +129,29 @@ class NADE(nn.Module):
     def _in_blocks(
         self, block: Callable[..., Any], x: jax.Array, W: jax.Array, V: jax.Array, c: jax.Array
     ) -> jax.Array:
-        """`block(a, (x, W, V)) -> (a, logits)` of some pixels each, from first to last."""
+        """Scans `block(a, (x, W, V)) -> (a, logits)` over blocks of pixels."""
         batch, dims = x.shape
         k = block_length(dims)
         blocks = -(-dims // k)
         pad = blocks * k - dims
-        # Padded steps add 0 to the sums and their logits are cut off below.
+        # Padded steps add 0 to the sums; their logits are removed below.
         W, V = (jnp.pad(p, ((0, pad), (0, 0))).reshape(blocks, k, -1) for p in (W, V))
         x = jnp.pad(x, ((0, 0), (0, pad)))
         parts = (x.reshape(batch, blocks, k).swapaxes(0, 1), W, V)
-        # 0 * x: inside a user's shard_map the carry must vary over the devices as x does.
+        # 0 * x: inside shard_map the carry must vary over devices as x does.
         start = c[None] + 0 * x[:, :1]  # [B, H]
-        # Only one block of activations lives at a time: the backward pass computes it again,
-        # which is cheaper than writing and reading [B, D, H].
-        again = jax.checkpoint(block, prevent_cse=False)  # a scan keeps the two apart
-        _, logits = jax.lax.scan(again, start, parts)  # [blocks, B, k]
+        # Recomputed in the backward pass, which is cheaper than storing [B, D, H]. Inside a scan
+        # prevent_cse is not needed.
+        block = jax.checkpoint(block, prevent_cse=False)
+        _, logits = jax.lax.scan(block, start, parts)  # [blocks, B, k]
         return logits.swapaxes(0, 1).reshape(batch, blocks * k)[:, :dims]
 
     def encode(self, x: jax.Array) -> jax.Array:
-        """`x [B, D]` in order -> hidden units after the last pixel, `[B, H]`."""
+        """Computes the hidden units after the last pixel, `[B, H]`."""
         return self.act(self.c[None] + x @ self.W[order(self.config)])
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """`n` exact samples in one pass over the chain rule: `[n, D]` in order."""
+        """Samples `[n, D]` in one pass over the chain rule."""
         perm = order(self.config)
         noise = jax.random.uniform(key, (perm.size, n))
 
@@ -192,34 +174,24 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
 def loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """-log p(x), `[B]` nats; with dropout, of the thinned network."""
+    """Computes -log p(x), `[B]` nats, with dropout."""
     checks.batch("nade", batch, functools.partial(batch_spec, config))
     x = _ordered(config, batch["x"])
     keep = None
     if config.dropout:
-        kept = jax.random.bernoulli(key, 1 - config.dropout, (x.shape[0], config.hidden))
-        keep = kept / jnp.float32(1 - config.dropout)
+        keep = dropout_mask(key, config.dropout, (x.shape[0], config.hidden))
     return nan_unless_binary(bernoulli_nll(NADE(config).apply(variables, x, keep), x), x), {}
 
 
-def make_step(config: Config, optimizer: Any) -> Any:
-    return gradient_step(functools.partial(loss, config), optimizer)
-
-
 def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """Logits of p(x_d = 1 | pixels before d in `order`): `[B, *shape]`."""
+    """Computes logits of p(x_d = 1 | pixels before d in `order`), `[B, *shape]`."""
     checks.events("nade", x, config.shape)
     in_order = NADE(config).apply(variables, _ordered(config, x))
     return in_order[:, np.argsort(order(config))].reshape(x.shape)
 
 
-def log_conditionals(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """log p(x_d | pixels before d): `[B, *shape]` nats, 0 or below."""
-    return -conditional_nats(logits(config, variables, x), x, 2)
-
-
 def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """Exact log p(x): `[B]` nats."""
+    """Computes log p(x), `[B]` nats."""
     checks.events("nade", x, config.shape)
     x = _ordered(config, x)
     return -nan_unless_binary(bernoulli_nll(NADE(config).apply(variables, x), x), x)
@@ -228,14 +200,14 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
-    """Exact samples: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
+    """Samples float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     x = NADE(config).apply(variables, key, checks.sample_count(n), method="sample")
     x = x[:, np.argsort(order(config))].reshape(-1, *config.shape)
     return x if n else x[0]
 
 
 def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """Hidden units after the whole image: `[B, H]`."""
+    """Computes the hidden units after the last pixel, `[B, H]`."""
     checks.events("nade", x, config.shape)
     return NADE(config).apply(variables, _ordered(config, x), method="encode")
 

@@ -13,7 +13,7 @@ from genjax.nn.gaussian import (
     standard_log_density,
 )
 from genjax.nn.iaf import Flow, FlowStep, invert_flow
-from genjax.nn.masked import MaskedDense, draw_degrees, draw_order
+from genjax.nn.masked import MaskedDense, draw_degrees, dropout_mask
 from genjax.nn.mlp import MLP, Maxout, MeanAndScale, OutputDense, symmetric_uniform
 from genjax.nn.networks import (
     ToEvent,
@@ -60,7 +60,7 @@ __all__ = [
     "draw_degrees",
     "draw_gaussian",
     "draw_observation",
-    "draw_order",
+    "dropout_mask",
     "gaussian_log_density",
     "gaussian_size",
     "invert_flow",

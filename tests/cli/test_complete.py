@@ -58,15 +58,15 @@ def test_a_beginning_may_end_within_a_row_and_the_small_image_is_told(
     run = small_run("pixelrnn", str(tmp_path / "dots.npz"), **once)
     model = dataclasses.replace(run.model, shape=(4, 4, 1), factor=2, network="row")
     fit(dataclasses.replace(run, model=model), tmp_path / "run", quiet=True)
-    told, own = [], pixelrnn.sample
+    passed, own = [], pixelrnn.complete
 
-    def sample(*args, small, **more):
-        told.append(small)
+    def recorded(*args, small, **more):
+        passed.append(small)
         return own(*args, small=small, **more)
 
-    monkeypatch.setattr(pixelrnn, "sample", functools.wraps(own)(sample))
+    monkeypatch.setattr(pixelrnn, "complete", functools.wraps(own)(recorded))
     assert complete.main([str(tmp_path / "run"), "--images", "3", "--pixels", "6"]) == 0
-    np.testing.assert_array_equal(told[0], x[50:53, ::2, ::2])
+    np.testing.assert_array_equal(passed[0], x[50:53, ::2, ::2])
     assert json.loads(capsys.readouterr().out)["known_pixels"] == 6
     found, columns = tiles(tmp_path / "run" / "completions.png")
     found = found.reshape(7, 3, 16)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from support.helpers import all_images, random_variables
 
-from genjax.evals import completable, completion, heat_map
+from genjax.evals import completable, complete, heat_map
 from genjax.families import joint, nade, orderless_nade, vae
 
 
@@ -32,7 +32,7 @@ def test_frequencies_of_completions_fit_the_exact_conditional(family, first):
     # What is not known must not be looked at: it is filled with other numbers.
     asked = np.broadcast_to(np.where(known, x, 0.7), (n, *config.shape))
     got = np.asarray(
-        completion(family, config, variables, jax.random.key(0), jnp.asarray(asked), known)
+        complete(family, config, variables, jax.random.key(0), jnp.asarray(asked), known)
     )
     np.testing.assert_array_equal(got[:, known], np.broadcast_to(x[known], (n, first)))
     images, p = conditional(family, config, variables, x, known)
@@ -65,19 +65,19 @@ def test_what_no_order_allows_is_refused():
     known.reshape(-1)[np.asarray(nade.order(config))[0]] = False
     x = jnp.zeros((2, *config.shape))
     with pytest.raises(ValueError, match="nade conditions only on pixels that come first"):
-        completion(nade, config, variables, jax.random.key(0), x, known)
-    with pytest.raises(ValueError, match="as one image"):
-        completion(nade, config, variables, jax.random.key(0), x, known[..., 0])
+        complete(nade, config, variables, jax.random.key(0), x, known)
+    with pytest.raises(ValueError, match="shape of one example"):
+        complete(nade, config, variables, jax.random.key(0), x, known[..., 0])
     with pytest.raises(ValueError, match="no conditionals"):
-        completion(vae, vae.tiny(), {}, jax.random.key(0), x, np.ones(vae.tiny().shape, bool))
+        complete(vae, vae.tiny(), {}, jax.random.key(0), x, np.ones(vae.tiny().shape, bool))
 
 
 def test_a_condition_that_is_not_looked_at_is_refused():
     x, known = jnp.zeros((2, *nade.tiny().shape)), np.zeros(nade.tiny().shape, bool)
     for family in (nade, orderless_nade):
         variables = random_variables(family, family.tiny())
-        with pytest.raises(ValueError, match="completes without label; leave out"):
-            completion(family, family.tiny(), variables, jax.random.key(0), x, known, label=x)
+        with pytest.raises(ValueError, match="completes without label; leave it out"):
+            complete(family, family.tiny(), variables, jax.random.key(0), x, known, label=x)
 
 
 def test_heat_map_adds_up_to_the_density():

@@ -17,7 +17,7 @@ from support.helpers import (
     total_probability,
 )
 
-from genjax.core import make_step
+from genjax.core import log_conditionals, make_step
 from genjax.families import joint, markov
 
 KINDS = list(itertools.product(["raster", "causal"], [True, False]))
@@ -71,7 +71,7 @@ def test_is_the_counts_of_dictionaries(template, by_position, alpha, k):
     variables, _ = counted(config, jnp.asarray(train))
     got = markov.log_prob(config, variables, jnp.asarray(test))
     np.testing.assert_allclose(got, expected.sum(axis=1), rtol=1e-5)
-    terms = markov.log_conditionals(config, variables, jnp.asarray(test)).reshape(20, 12)
+    terms = log_conditionals(markov, config, variables, jnp.asarray(test)).reshape(20, 12)
     seen = np.isfinite(expected)
     np.testing.assert_allclose(terms[seen], expected[seen], atol=1e-5)
     assert (np.asarray(terms)[~seen] == -1e4).all()  # finite, and telling
@@ -188,7 +188,7 @@ def test_parts_of_a_batch_count_as_the_whole(by_position, monkeypatch):
     x = random_images(50)
     whole, nats = counted(config, x)
     twice, _ = counted(config, x[:20], x[20:])
-    monkeypatch.setattr(markov, "FOLD", 12 * 7)  # 7 images a part: the last one reaches back
+    monkeypatch.setattr(markov, "CHUNK", 12 * 7)  # 7 images a part: the last one reaches back
     parts, nats_of_parts = counted(config, x)
     for other in (twice, parts):
         np.testing.assert_array_equal(whole["buffers"]["counts"], other["buffers"]["counts"])
@@ -216,11 +216,11 @@ def test_what_does_not_fit_is_refused():
         (dict(k=21), r"2\^21 rows in each of 784 tables; at most k = 20"),
         (dict(k=21, by_position=False), r"2\^21 rows in each of 1 tables; at most k = 20"),
         (dict(k=20, shape=(64, 64, 1)), r"in each of 4096 tables; at most k = 18"),
-        (dict(k=-1), "k must be 0 or above"),
-        (dict(shape=(784,)), "set template 'raster'"),
-        (dict(shape=(8, 8, 3)), "set template 'raster'"),
-        (dict(smoothing="joint"), "set smoothing 'flat'"),
-        (dict(smoothing="joint", shape=(3, 3), by_position=False), "set smoothing 'flat'"),
+        (dict(k=-1), "`k` must be a non-negative integer"),
+        (dict(shape=(784,)), "set template to 'raster'"),
+        (dict(shape=(8, 8, 3)), "set template to 'raster'"),
+        (dict(smoothing="joint"), "set smoothing to 'flat'"),
+        (dict(smoothing="joint", shape=(3, 3), by_position=False), "set smoothing to 'flat'"),
     ):
         with pytest.raises(ValueError, match=words):
             markov.Config(**settings)

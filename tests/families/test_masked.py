@@ -16,6 +16,7 @@ from support.helpers import (
     total_probability,
 )
 
+from genjax.core import log_conditionals
 from genjax.families import fvsbn, made, nade
 from genjax.nn import masked
 
@@ -27,7 +28,9 @@ class Member:
         self.mask = mask
 
     def log_prob(self, config, variables, x):
-        return made.log_conditionals(config, variables, x, self.mask).reshape(len(x), -1).sum(1)
+        return (
+            log_conditionals(made, config, variables, x, mask=self.mask).reshape(len(x), -1).sum(1)
+        )
 
     def logits(self, config, variables, x):
         return made.logits(config, variables, x, self.mask)
@@ -235,13 +238,13 @@ def test_several_masks_have_no_order_of_their_own():
     config = made.tiny()
     variables = made.init(config, jax.random.key(0))
     x = make_batch(made, config, 2)["x"]
-    with pytest.raises(ValueError, match=r"3 masks have an order .* say which with mask=0 .. 2"):
+    with pytest.raises(ValueError, match=r"each of 3 masks has its own order .* pass mask=0 .. 2"):
         made.order(config)
     with pytest.raises(ValueError, match="log_prob, which averages"):
-        made.log_conditionals(config, variables, x)
-    with pytest.raises(ValueError, match="there is no mask 3; there are 3"):
+        log_conditionals(made, config, variables, x)
+    with pytest.raises(ValueError, match="mask must be from 0 to 2, got 3"):
         made.logits(config, variables, x, 3)
-    with pytest.raises(ValueError, match="are one mask; set resample_order"):
+    with pytest.raises(ValueError, match="are equal; set resample_order"):
         made.Config(masks=2, resample_order=False, resample_degrees=False)
 
 

@@ -141,8 +141,8 @@ def test_what_is_known_stays_and_the_rest_is_drawn_given_it(method):
     known = np.array([[[True], [True]], [[False], [False]]])
     x = np.broadcast_to(np.array([[[2.0], [0.0]], [[1.0], [1.0]]]), (n, 2, 2, 1))
     found = np.asarray(
-        pixelcnn.sample(
-            config, variables, jax.random.key(2), n, given=(jnp.asarray(x), known), method=method
+        pixelcnn.complete(
+            config, variables, jax.random.key(2), jnp.asarray(x), known, method=method
         )
     )
     assert (found[:, 0, :, 0] == [2, 0]).all()
@@ -158,10 +158,10 @@ def test_the_instruments_complete_with_it():
     x = (jax.random.uniform(jax.random.key(0), (3, 4, 4, 1)) < 0.5).astype(jnp.float32)
     known = np.zeros((4, 4, 1), bool)
     known[:2] = True
-    found = evals.completion(pixelcnn, config, variables, jax.random.key(1), x, known)
+    found = evals.complete(pixelcnn, config, variables, jax.random.key(1), x, known)
     np.testing.assert_array_equal(found[:, :2], x[:, :2])
-    with pytest.raises(ValueError, match="conditions only on pixels that come first"):
-        evals.completion(pixelcnn, config, variables, jax.random.key(1), x, ~known)
+    with pytest.raises(ValueError, match="known values must come first"):
+        evals.complete(pixelcnn, config, variables, jax.random.key(1), x, ~known)
 
 
 def test_the_masked_network_has_a_blind_spot_and_the_gated_has_none():
@@ -211,10 +211,10 @@ def test_what_is_given_must_fit():
     x, known = jnp.zeros((4, 2, 3, 1)), np.zeros((2, 3, 1), bool)
 
     def attempt(x, known):
-        return pixelcnn.sample(config, variables, jax.random.key(0), 4, given=(x, known))
+        return pixelcnn.complete(config, variables, jax.random.key(0), x, known)
 
-    with pytest.raises(ValueError, match=r"given must be images \[4, 2, 3, 1\]"):
-        attempt(x[:3], known)
+    with pytest.raises(ValueError, match=r"x must be images \[B, 2, 3, 1\]"):
+        attempt(x[:, :1], known)
     with pytest.raises(ValueError, match="bool mask"):
         attempt(x, known[None])
     late = known.copy()
@@ -222,7 +222,7 @@ def test_what_is_given_must_fit():
     with pytest.raises(ValueError, match="come first in raster order"):
         attempt(x, late)
     known[0, 0] = True
-    with pytest.raises(ValueError, match=r"whole numbers from 0 to 1, got some from 0\.5 to 0\.5"):
+    with pytest.raises(ValueError, match=r"integers from 0 to 1, got values from 0\.5 to 0\.5"):
         attempt(x + 0.5, known)
     assert (np.asarray(attempt(np.ones((4, 2, 3, 1)), known.tolist()))[:, 0, 0] == 1).all()
 
@@ -303,9 +303,9 @@ def test_dropout_is_in_the_loss_only(name, settings):
 def test_bad_settings_are_a_sentence():
     with pytest.raises(ValueError, match="first and kernel must be odd"):
         dataclasses.replace(TINY, kernel=4)
-    with pytest.raises(ValueError, match="features and head are shared among 3 channels"):
+    with pytest.raises(ValueError, match="features and head are divided among 3 channels"):
         dataclasses.replace(TINY, shape=(3, 3, 3), features=2)
-    with pytest.raises(ValueError, match="levels must be 2 or above"):
+    with pytest.raises(ValueError, match="`levels` must be an integer of at least 2"):
         dataclasses.replace(TINY, levels=1)
     x = jnp.zeros((1, 3, 3, 1))
     config, variables = made()

@@ -104,9 +104,9 @@ def test_channels_are_seen_in_their_order():
 
 
 def test_a_shift_left_out_is_noticed(monkeypatch):
-    from genjax.nn import pixelcnn_pp as network
+    from genjax.families.pixelcnn_pp import streams
 
-    monkeypatch.setattr(network, "shift_right", lambda x: x)
+    monkeypatch.setattr(streams, "shift_right", lambda x: x)
     config, variables = made(shape=(3, 3, 1), scale=0.8)
     log_p = jitted(pixelcnn_pp, "log_prob", config)(variables, every_image((3, 3, 1), 2))
     total = np.exp(log_p).sum()
@@ -214,9 +214,7 @@ def test_what_is_known_is_conditioned_on(method):
     known = np.array([[[True, True], [True, False]]])
     x = jnp.broadcast_to(jnp.array([[[2.0, 0.0], [1.0, 0.0]]]), (n, 1, 2, 2))
     draw = jax.jit(
-        lambda key, x: pixelcnn_pp.sample(
-            config, variables, key, n, given=(x, known), method=method
-        )
+        lambda key, x: pixelcnn_pp.complete(config, variables, key, x, known, method=method)
     )
     found = np.asarray(draw(jax.random.key(2), x))
     assert (found.reshape(n, 4)[:, :3] == [2, 0, 1]).all()
@@ -233,7 +231,7 @@ def test_lower_halves_are_completed():
     x = jax.random.randint(jax.random.key(0), (3, 4, 4, 1), 0, 8).astype(jnp.float32)
     known = np.zeros((4, 4, 1), bool)
     known[:2] = True
-    found = evals.completion(pixelcnn_pp, config, variables, jax.random.key(1), x, known)
+    found = evals.complete(pixelcnn_pp, config, variables, jax.random.key(1), x, known)
     np.testing.assert_array_equal(found[:, :2], x[:, :2])
     assert (found[:, 2:] != x[:, 2:]).any()
 

@@ -210,7 +210,7 @@ def test_every_layer_of_the_large_scale_hears_what_lies_ahead_in_the_small_image
     of_large, of_small = slopes(variables["params"]["large"], small)
     assert (of_small != 0).all()  # the first pixel of all is told of every one
     for layer in range(2):
-        assert (of_large["rnn"][f"hear_{layer}"]["kernel"] != 0).any()
+        assert (of_large["rnn"][f"condition_{layer}"]["kernel"] != 0).any()
     # And what it is not told by the small image it does not see.
     field = evals.receptive_field(pixelrnn, config, variables, 4, 3, small=small)
     place = np.arange(64).reshape(8, 8)
@@ -279,7 +279,7 @@ def test_three_ways_to_draw_make_the_same_images(network, settings):
     # And from a beginning that ends within a row and, where there are channels, within a pixel.
     known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(config.shape)
     image = jax.random.randint(jax.random.key(5), x.shape, 0, config.levels).astype(jnp.float32)
-    small = pixelrnn.shrunk(config, image) if config.factor > 1 else None
+    small = image[:, ::2, ::2] if config.factor > 1 else None
     ended = sample_by_all_methods(
         pixelrnn, config, variables, label, given=(image, known), small=small
     )
@@ -383,22 +383,22 @@ def test_lower_halves_are_completed_and_two_scales_ask_for_the_small_image():
     x = (jax.random.uniform(jax.random.key(0), (3, 4, 4, 1)) < 0.5).astype(jnp.float32)
     known = np.zeros((4, 4, 1), bool)
     known[:2] = True
-    found = evals.completion(pixelrnn, config, variables, jax.random.key(1), x, known)
+    found = evals.complete(pixelrnn, config, variables, jax.random.key(1), x, known)
     np.testing.assert_array_equal(found[:, :2], x[:, :2])
-    again = pixelrnn.sample(
+    again = pixelrnn.complete(
         config,
         variables,
         jax.random.key(1),
-        3,
-        given=(jnp.where(known[None], x, 0), known),
+        jnp.where(known[None], x, 0),
+        known,
         method="naive",
     )
     np.testing.assert_array_equal(found, again)
     config, variables = made(shape=(4, 4, 1), factor=2)
-    with pytest.raises(ValueError, match="give small too"):
-        pixelrnn.sample(config, variables, jax.random.key(0), 3, given=(x, known))
-    small = pixelrnn.shrunk(config, x)
-    drawn = pixelrnn.sample(config, variables, jax.random.key(0), 3, given=(x, known), small=small)
+    with pytest.raises(ValueError, match=r"needs small=x\[:, ::2, ::2\]"):
+        pixelrnn.complete(config, variables, jax.random.key(0), x, known)
+    small = x[:, ::2, ::2]
+    drawn = pixelrnn.complete(config, variables, jax.random.key(0), x, known, small=small)
     np.testing.assert_array_equal(drawn[:, :2], x[:, :2])
 
 
@@ -407,7 +407,7 @@ def test_bad_settings_are_a_sentence():
         dataclasses.replace(TINY, first=4)
     with pytest.raises(ValueError, match=r"factor must divide the sides \(3, 3\)"):
         dataclasses.replace(TINY, factor=2)
-    with pytest.raises(ValueError, match="features and head are shared among 3 channels"):
+    with pytest.raises(ValueError, match="features and head are divided among 3 channels"):
         dataclasses.replace(TINY, shape=(3, 3, 3), head=2)
     config, variables = made()
     with pytest.raises(ValueError, match="has one scale"):
@@ -421,19 +421,19 @@ def test_small_images_must_fit():
         pixelrnn.logits(config, variables, x, small=x)
     with pytest.raises(ValueError, match=r"small must be \[2, 2, 2, 1\]"):
         pixelrnn.sample(config, variables, jax.random.key(0), 2, small=jnp.zeros((1, 2, 2, 1)))
-    with pytest.raises(ValueError, match="small must be whole numbers from 0 to 1, got some from"):
+    with pytest.raises(ValueError, match="small must be integers from 0 to 1, got values from"):
         pixelrnn.sample(config, variables, jax.random.key(0), 1, small=jnp.full((1, 2, 2, 1), 0.5))
     known = np.zeros(config.shape, bool)
     known[:1] = True
-    with pytest.raises(ValueError, match="small differs from given where both know a pixel"):
-        pixelrnn.sample(
-            config, variables, jax.random.key(0), 1,
-            small=jnp.ones((1, 2, 2, 1)), given=(jnp.zeros((1, *config.shape)), known),
+    with pytest.raises(ValueError, match="small differs from known values of x"):
+        pixelrnn.complete(
+            config, variables, jax.random.key(0), jnp.zeros((1, *config.shape)), known,
+            small=jnp.ones((1, 2, 2, 1)),
         )  # fmt: skip
-    with pytest.raises(ValueError, match=r"given must be images \[1, 4, 4, 1\] and a bool mask"):
-        pixelrnn.sample(
-            config, variables, jax.random.key(0), 1,
-            small=jnp.zeros((1, 2, 2, 1)), given=(jnp.zeros((1, *config.shape)), known[None]),
+    with pytest.raises(ValueError, match=r"x must be images \[B, 4, 4, 1\] and known a bool mask"):
+        pixelrnn.complete(
+            config, variables, jax.random.key(0), jnp.zeros((1, *config.shape)), known[None],
+            small=jnp.zeros((1, 2, 2, 1)),
         )  # fmt: skip
     assert pixelrnn.traits(config).metric == "NLL bound"
     assert pixelrnn.traits(pixelrnn.tiny()).metric == "NLL"

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nn import MaskedDense, draw_degrees, draw_order
+from genjax.core.autoregressive import draw_order
+from genjax.nn import MaskedDense, draw_degrees
 
 
 @pytest.mark.parametrize("strict", [True, False])

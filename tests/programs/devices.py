@@ -13,7 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import PartitionSpec
-from support.helpers import NAMES, PMAP_FAMILIES, critic_batch, loss_names, make_batch, make_state
+from support.helpers import (
+    NAMES,
+    PMAP_FAMILIES,
+    critic_batch,
+    loss_function,
+    loss_names,
+    make_batch,
+    make_state,
+)
 
 from genjax import evals, families
 from genjax.core import init_state, make_step, with_ema
@@ -43,7 +51,7 @@ def main() -> None:
 
 
 def losses(family, config, variables, batch, loss):
-    function = functools.partial(getattr(family, loss), config)
+    function = functools.partial(loss_function(family, loss), config)
     key, found = jax.random.key(3), {}
 
     # Inside a user's own pmap and shard_map: each device takes its two examples.

@@ -19,7 +19,7 @@ from scipy import stats
 
 from experiments.benchmarks import flops
 from genjax import families
-from genjax.core import init_state, make_step
+from genjax.core import init_state, log_conditionals, make_step
 from genjax.families import FAMILIES
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -51,8 +51,17 @@ def adversarial_families() -> list[str]:
 
 
 def loss_names(family: Any) -> list[str]:
-    """Returns the names of a family's loss functions."""
+    """Returns the names of a family's losses, see `loss_function`."""
+    if hasattr(family, "update"):
+        return ["log_prob"]
     return ["loss"] if hasattr(family, "loss") else ["discriminator_loss", "generator_loss"]
+
+
+def loss_function(family: Any, name: str) -> Any:
+    """`loss(config, variables, batch, key) -> (nats [B], aux)`, also of a counted density."""
+    if name != "log_prob":
+        return getattr(family, name)
+    return lambda config, variables, batch, key: (-family.log_prob(config, variables, **batch), {})
 
 
 def make_optimizer(family: Any, learning_rate: float = 1e-2) -> Any:
@@ -81,6 +90,8 @@ def jitted(family: Any, name: str, config: Any) -> Any:
 
     It is traced on every call, so that a test can patch the family between two calls.
     """
+    if name == "log_conditionals":
+        return jax.jit(functools.partial(log_conditionals, family, config))
     return jax.jit(functools.partial(getattr(family, name), config))
 
 
@@ -286,18 +297,20 @@ def run_python(
     return done
 
 
-def sample_by_all_methods(family, config, variables, label, **conditions):
-    """Returns samples, after checking that all sampling methods agree on them."""
-    x = [
-        np.asarray(
-            jax.jit(
-                lambda key, m=m: family.sample(
-                    config, variables, key, len(label), label=label, method=m, **conditions
-                )
-            )(jax.random.key(3))
-        )
-        for m in ("naive", "cached", "parallel")
-    ]
+def sample_by_all_methods(family, config, variables, label, given=None, **conditions):
+    """Images that all sampling methods draw from one key, after a check that they are equal.
+
+    With `given`, images and a mask, they are completions.
+    """
+
+    def draw(key, method):
+        options = {"label": label, "method": method, **conditions}
+        if given is not None:
+            return family.complete(config, variables, key, *given, **options)
+        return family.sample(config, variables, key, len(label), **options)
+
+    methods = ("naive", "cached", "parallel")
+    x = [np.asarray(jax.jit(functools.partial(draw, method=m))(jax.random.key(3))) for m in methods]
     np.testing.assert_array_equal(x[1], x[0])
     np.testing.assert_array_equal(x[2], x[0])
     return x[0]

@@ -155,7 +155,7 @@ def noise_of(name, key, config=None):
         pixel_key, subset_key, _ = jax.random.split(key, 3)
         x = jnp.zeros((3, 25))
         pixel = jax.random.randint(pixel_key, (3, 1), 0, 25)
-        return tensor(orderless_nade._seen_before(subset_key, pixel, x))
+        return tensor(orderless_nade._pixels_before(subset_key, pixel, x))
     if hasattr(family, "noise"):
         return tensor(family.noise(config, jax.random.split(key)[0], size_of(family)))
     return None

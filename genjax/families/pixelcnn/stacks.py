@@ -61,17 +61,17 @@ class Masked(nn.Module):
             dtype = jnp.dtype(c.dtype)
             options: dict[str, Any] = {"use_bias": False, "dtype": dtype}
             options["precision"] = precision(dtype)
-            self.told = [nn.Dense(c.features, **options) for _ in range(c.layers)]
+            self.condition = [nn.Dense(c.features, **options) for _ in range(c.layers)]
 
-    def _told(self, i: int, condition: jax.Array | None) -> Any:
+    def _condition(self, i: int, condition: jax.Array | None) -> Any:
         """A layer's bias of the class, `[B, 1, 1, h]`."""
-        return 0.0 if condition is None else self.told[i](condition)[:, None, None]
+        return 0.0 if condition is None else self.condition[i](condition)[:, None, None]
 
     def __call__(self, x: jax.Array, condition: Any = None, dropout: bool = False) -> jax.Array:
         h = self.first(scaled(x, self.sizes.levels))
         for i in range(self.sizes.layers):
             y = self.middle[i](nn.relu(self.down[i](nn.relu(h))))
-            y = self.drop(nn.relu(y + self._told(i, condition)), deterministic=not dropout)
+            y = self.drop(nn.relu(y + self._condition(i, condition)), deterministic=not dropout)
             h = h + self.up[i](y)
         return self.head(h)
 
@@ -80,7 +80,7 @@ class Masked(nn.Module):
         c = self.sizes
         batch, rows, columns, channels = noise.shape
         image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))
-        told = [self._told(i, condition) for i in range(c.layers)]
+        biases = [self._condition(i, condition) for i in range(c.layers)]
         inputs = self.first.buffer(batch, rows, columns)
         between = tuple(m.buffer(batch, rows, columns) for m in self.middle)
 
@@ -96,7 +96,7 @@ class Masked(nn.Module):
                     filled = self.middle[i].put(between[i], y, row, column)
                     between = (*between[:i], filled, *between[i + 1 :])
                     y = self.middle[i].at_pixel(filled, row, column)[:, None, None]
-                    h = h + self.up[i](nn.relu(y + told[i]))
+                    h = h + self.up[i](nn.relu(y + biases[i]))
                 x = x.at[:, k].set(
                     drawn(c.levels, self.head(h)[:, 0, 0], noise, image, known, place, k)
                 )
@@ -135,20 +135,20 @@ class Gated(nn.Module):
             dtype = jnp.dtype(c.dtype)
             options: dict[str, Any] = {"use_bias": False, "dtype": dtype}
             options["precision"] = precision(dtype)
-            self.told = [nn.Dense(4 * c.features, **options) for _ in range(c.layers + 1)]
+            self.condition = [nn.Dense(4 * c.features, **options) for _ in range(c.layers + 1)]
 
-    def _told(self, i: int, condition: jax.Array | None) -> Any:
+    def _condition(self, i: int, condition: jax.Array | None) -> Any:
         """A layer's biases of the class, for either stack: `[B, 1, 2h]` each."""
         if condition is None:
             return (jnp.zeros((1, 1, 1), self.sizes.dtype),) * 2
-        return jnp.split(self.told[i](condition)[:, None], 2, axis=-1)
+        return jnp.split(self.condition[i](condition)[:, None], 2, axis=-1)
 
     def __call__(self, x: jax.Array, condition: Any = None, dropout: bool = False) -> jax.Array:
         v = h = scaled(x, self.sizes.levels)
         for i in range(self.sizes.layers + 1):
-            told_v, told_h = self._told(i, condition)
-            a = self.vertical[i](v) + told_v[:, None]
-            y = _gate(self.horizontal[i](h) + self.across[i](a) + told_h[:, None])
+            bias_v, bias_h = self._condition(i, condition)
+            a = self.vertical[i](v) + bias_v[:, None]
+            y = _gate(self.horizontal[i](h) + self.across[i](a) + bias_h[:, None])
             v = _gate(a)
             y = self.out[i](self.drop(y, deterministic=not dropout))
             h = h + y if i else y
@@ -160,14 +160,14 @@ class Gated(nn.Module):
         c = self.sizes
         batch, rows, columns, channels = noise.shape
         image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))
-        told = [self._told(i, condition) for i in range(c.layers + 1)]
+        biases = [self._condition(i, condition) for i in range(c.layers + 1)]
         above = tuple(layer.buffer(batch, rows, columns) for layer in self.vertical)
 
         def row(above: Any, r: jax.Array) -> tuple[Any, jax.Array]:
             filled, from_above = list(above), []
             for i in range(c.layers + 1):
-                a = self.vertical[i].at_row(filled[i], r) + told[i][0]  # [B, W, 2h]
-                from_above.append(self.across[i](a[:, None])[:, 0] + told[i][1])
+                a = self.vertical[i].at_row(filled[i], r) + biases[i][0]  # [B, W, 2h]
+                from_above.append(self.across[i](a[:, None])[:, 0] + biases[i][1])
                 if i < c.layers:
                     filled[i + 1] = self.vertical[i + 1].put(filled[i + 1], _gate(a)[:, None], r, 0)
 

@@ -1,21 +1,20 @@
-"""PixelCNN++: a mixture of discretised logistics for each pixel, given all before it.
+"""PixelCNN++: a mixture of discretized logistics for each pixel, given all pixels before it.
 
 p(x) = prod_i sum_k pi_k prod_c p(x_i,c | x_i,<c, k)
 
-Salimans, Karpathy, Chen and Kingma 2017, "PixelCNN++: Improving the PixelCNN with Discretized
-Logistic Mixture Likelihood and Other Modifications" (arXiv:1701.05517); the defaults are the
-authors' code's for CIFAR-10 (160 features; the paper has 192). Weight normalisation begins from the
-data that `init` is given, without dropout; the training loop gives it some.
+Pixels depend on each other through the network, the channels of a pixel through the means, so the
+channels of a pixel are drawn together.
 
-Pixels condition on each other through the network, a pixel's channels through the means. So values
-are drawn a pixel at a time. `sample(method=)` draws in three exact ways, see `genjax.core.autoregressive`;
-`cached` computes what rows have in common once a row, and the rest once a pixel.
+Salimans, Karpathy, Chen and Kingma 2017, "PixelCNN++: Improving the PixelCNN with Discretized
+Logistic Mixture Likelihood and Other Modifications" (arXiv:1701.05517); the defaults are those of
+the authors' code for CIFAR-10 (160 features; the paper has 192). Weight normalization is
+initialized from the batch that `init` is given, without dropout.
 """
 
 import dataclasses
 import functools
 import math
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,6 @@ from genjax.core import (
     check_known,
     draw_images,
     draw_noise,
-    gradient_step,
     nan_unless_level,
 )
 from genjax.core.autoregressive import KnownValues, SamplingMethod, batch_spec, check_image_shape
@@ -41,82 +39,60 @@ from genjax.losses import (
 from genjax.nn import one_hot_condition, random_condition
 from genjax.nn.causal import scaled, with_kernels
 
-Stays = tuple[jax.Array, jax.Array]
+Known = tuple[jax.Array, jax.Array]  # images and bool, [B, H, W, C] each
 LOWEST_LOG_SCALE = -7.0  # of the authors' code
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Architecture; the defaults are the authors' code's for CIFAR-10."""
+    """Architecture; the defaults are those of the authors' code for CIFAR-10."""
 
-    shape: tuple[int, ...] = (32, 32, 3)
+    shape: checks.PositiveInts = (32, 32, 3)
     """Event shape (H, W, C)."""
-    levels: int = 256
-    """Of a value."""
-    features: int = 160
+    levels: Annotated[int, checks.Bounds(2)] = 256
+    """Number of values of an entry."""
+    features: checks.PositiveInt = 160
     """Feature maps of either stream."""
-    blocks: int = 5
+    blocks: checks.PositiveInt = 5
     """Gated residual blocks at each resolution, down and up."""
-    halvings: int = 2
-    """Times the maps are halved on the way down."""
-    components: int = 10
-    """Of a pixel's mixture."""
-    dropout: float = 0.5
-    """Share of a block's features dropped in training."""
-    classes: int = 0
-    """Labels that the density is conditioned on; 0 is none."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Computation of the convolutions; the mixtures stay float32."""
+    halvings: checks.NonNegativeInt = 2
+    """Number of times that the resolution is halved."""
+    components: checks.PositiveInt = 10
+    """Number of components of a pixel's mixture."""
+    dropout: checks.UnitInterval = 0.5
+    """Dropout rate of a block's features."""
+    classes: checks.NonNegativeInt = 0
+    """Number of labels that the density is conditioned on; 0 is unconditional."""
+    dtype: checks.Dtype = "float32"
+    """Dtype of the convolutions; the mixtures are float32."""
 
     def __post_init__(self) -> None:
-        checks.kinds(self)
-        checks.positive(
-            shape=self.shape,
-            features=self.features,
-            blocks=self.blocks,
-            components=self.components,
-        )
-        checks.not_negative(classes=self.classes, halvings=self.halvings)
-        checks.fraction(dropout=self.dropout)
-        checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        check_image_shape(self.shape, self.levels)
+        checks.validate(self)
+        check_image_shape(self.shape)
 
 
 def tiny() -> Config:
-    # Of one resolution: each more would triple the time it takes to compile.
+    # One resolution: each further one would triple the compile time.
     return Config(
         shape=(3, 3, 1), levels=2, features=4, blocks=1, halvings=0, components=2, dropout=0.1
     )
 
 
 def traits(config: Config) -> Traits:
-    """Whole numbers of the Config's levels."""
     return Traits(
-        data="levels",
-        density="exact",
-        sample_range=(0.0, config.levels - 1.0),
-        init_examples=_init_examples(config),
+        data="levels", density="exact", sample_range=(0.0, config.levels - 1.0), init_examples=100
     )
 
 
-def _pairs(config: Config) -> int:
-    """Coefficients between a pixel's channels: 3 of R, G and B."""
-    return config.shape[2] * (config.shape[2] - 1) // 2
-
-
 def _network(config: Config) -> PixelCNNPP:
-    c = config
-    outputs = c.components * (1 + 2 * c.shape[2] + _pairs(c))
+    c, channels = config, config.shape[2]
+    pairs = channels * (channels - 1) // 2
+    outputs = c.components * (1 + 2 * channels + pairs)
     return PixelCNNPP(outputs, c.features, c.blocks, c.halvings, c.dropout, jnp.dtype(c.dtype))
 
 
-def _init_examples(config: Config) -> int:
-    """Training examples that `init` would like to see: 100, for its first scales."""
-    return 100
-
-
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    """Without `batch`, first scales are those of uniform noise."""
+    """Returns parameters whose first outputs are standardized on a batch, or on uniform noise."""
     params_key, noise_key = jax.random.split(key)
     condition = None
     if batch is None:
@@ -132,17 +108,13 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
 def loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """-log p(x), `[B]` nats; with dropout, of the thinned network."""
+    """Computes -log p(x), `[B]` nats, with dropout."""
     checks.batch("pixelcnn_pp", batch, functools.partial(batch_spec, config))
     x = batch["x"]
     condition = _condition(config, batch.get("label"), x.shape[0])
     rngs = {"dropout": key} if config.dropout else None
     parts = _mixture(config, variables, x, condition, rngs)
     return sum_event(_nats(config, x, parts)), {}
-
-
-def make_step(config: Config, optimizer: Any) -> Any:
-    return gradient_step(functools.partial(loss, config), optimizer)
 
 
 def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
@@ -152,14 +124,14 @@ def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
 def _mixture(
     config: Config, variables: dict[str, Any], x: jax.Array, condition: Any, rngs: Any = None
 ) -> tuple[jax.Array, ...]:
-    """Logits `[B, H, W, K]`, means and log scales `[B, H, W, C, K]`, coefficients of channels."""
+    """See `mixture`; `rngs` enables dropout."""
     train = rngs is not None
     out = _network(config).apply(variables, scaled(x, config.levels), condition, train, rngs=rngs)
     return _parts(config, out)
 
 
 def _parts(config: Config, out: jax.Array) -> tuple[jax.Array, ...]:
-    """The network's outputs `[..., outputs]` as a mixture."""
+    """Splits the network's outputs `[..., outputs]` into the parameters of mixtures."""
     channels, k = config.shape[2], config.components
     logits = out[..., :k]
     rest = out[..., k:].reshape(*out.shape[:-1], -1, k)  # [..., 2 C + pairs, K]
@@ -171,7 +143,12 @@ def _parts(config: Config, out: jax.Array) -> tuple[jax.Array, ...]:
 def mixture(
     config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
 ) -> tuple[jax.Array, ...]:
-    """What each pixel's distribution is made of, see `losses.logistic_mixture_nats`."""
+    """Computes the parameters of each pixel's mixture, see `losses.logistic_mixture_nats`.
+
+    Returns:
+      logits `[B, H, W, K]`, means and log scales `[B, H, W, C, K]`, coefficients
+      `[B, H, W, C (C - 1) / 2, K]`.
+    """
     checks.events("pixelcnn_pp", x, config.shape)
     return _mixture(config, variables, x, _condition(config, label, x.shape[0]))
 
@@ -179,9 +156,8 @@ def mixture(
 def log_conditionals(
     config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
 ) -> jax.Array:
-    """log p(x_d | values before d): `[B, *shape]` nats, 0 or below."""
-    parts = mixture(config, variables, x, label)
-    return -_nats(config, x, parts)
+    """Computes log p(x_d | values before d), `[B, *shape]` nats."""
+    return -_nats(config, x, mixture(config, variables, x, label))
 
 
 def _nats(config: Config, x: jax.Array, parts: tuple[jax.Array, ...]) -> jax.Array:
@@ -193,23 +169,23 @@ def _nats(config: Config, x: jax.Array, parts: tuple[jax.Array, ...]) -> jax.Arr
 def log_prob(
     config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
 ) -> jax.Array:
-    """Exact log p(x), with classes log p(x | label): `[B]` nats."""
+    """Computes log p(x), or log p(x | label), `[B]` nats."""
     return sum_event(log_conditionals(config, variables, x, label))
 
 
 def draw_mixture(
-    parts: tuple[jax.Array, ...], noise: jax.Array, levels: int, stays: Stays | None = None
+    parts: tuple[jax.Array, ...], noise: jax.Array, levels: int, given: Known | None = None
 ) -> jax.Array:
-    """The values at which the cumulative probability passes `noise`, channel after channel.
-
-    By bisection: the cumulative distribution of a mixture of logistics is known in closed form.
+    """Samples by inverting the cumulative distribution with bisection, channel after channel.
 
     Args:
-      parts: of `mixture`.
+      parts: see `mixture`.
       noise: uniform in (0, 1), `[B, H, W, C]`.
-      levels: of a value.
-      stays: images, and bool of all their values whether it stays and later channels see it; both
-        `[B, H, W, C]`.
+      levels: number of values.
+      given: images, and whether each value is known; later channels depend on known ones.
+
+    Returns:
+      `[B, H, W, C]` float32.
     """
     logits, means, log_scales, coefficients = parts
     log_weights = jax.nn.log_softmax(logits, axis=-1)
@@ -226,10 +202,10 @@ def draw_mixture(
         ) -> jax.Array:
             edge = scaled(v, levels) + 1 / (levels - 1)
             passed = jax.nn.sigmoid((edge[..., None] - mean) * inverse)
-            # By the weights' own sum, which rounding may leave below 1.
+            # Rounding may leave the sum of the weights below 1.
             return jnp.sum(weights * passed, axis=-1) / jnp.sum(weights, axis=-1)
 
-        # The smallest v with u < P(x <= v) lies in [low, high]; the last level needs no sum.
+        # The smallest v with u < P(x <= v) is in [low, high].
         low, high = jnp.zeros_like(u), jnp.full_like(u, levels - 1)
         for _ in range(math.ceil(math.log2(levels))):
             middle = jnp.floor((low + high) / 2)
@@ -239,11 +215,11 @@ def draw_mixture(
                 jnp.where(passed, middle, high),
             )
         value = jnp.where(jnp.isnan(cumulative(low)), jnp.nan, low)
-        if stays is not None:
-            image, known = stays
+        if given is not None:
+            image, known = given
             value = jnp.where(known[..., c], image[..., c], value)
         x = x.at[..., c].set(value)
-        # What this channel says of the component.
+        # Posterior of the component given this channel.
         whole = jnp.broadcast_to(value[..., None], mean.shape)
         log_weights = log_weights - discretized_logistic_nats(
             whole, mean, log_scales[..., c, :], levels=levels
@@ -258,37 +234,69 @@ def sample(
     n: int | None = None,
     *,
     label: jax.Array | None = None,
-    given: KnownValues | None = None,
     method: SamplingMethod = "cached",
 ) -> jax.Array:
-    """Exact samples: float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
+    """Samples float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
 
     Args:
-      config: the settings.
+      config: of the network.
       variables: of the network.
-      key: of the draws; all methods make the same images of it, up to the rounding of logits.
-      n: how many.
-      label: `[n]`, with classes; drawn uniformly where none are given.
-      given: images `[n, *shape]` and a bool mask `[*shape]` of the values that stay; these must
-        come first in the order.
+      key: PRNG key; all methods give the same images, up to rounding of the logits.
+      n: number of images.
+      label: `[n]`, for a conditional model; uniform by default.
       method: see `genjax.core.autoregressive`.
     """
+    x = _draw(config, variables, key, checks.sample_count(n), None, label, method)
+    return x if n else x[0]
+
+
+def complete(
+    config: Config,
+    variables: dict[str, Any],
+    key: jax.Array,
+    x: jax.Array,
+    known: Any,
+    *,
+    label: jax.Array | None = None,
+    method: SamplingMethod = "cached",
+) -> jax.Array:
+    """Samples the unknown values of `x` given the known ones: `[B, *shape]`.
+
+    Args:
+      config: of the network.
+      variables: of the network.
+      key: PRNG key.
+      x: `[B, *shape]` levels; unknown values are ignored.
+      known: bool `[*shape]`; the known values must come first in raster order.
+      label: `[B]`, for a conditional model; uniform by default.
+      method: see `genjax.core.autoregressive`.
+    """
+    given = check_known("pixelcnn_pp", x, known, config)
+    return _draw(config, variables, key, len(x), given, label, method)
+
+
+def _draw(
+    config: Config,
+    variables: dict[str, Any],
+    key: jax.Array,
+    n: int,
+    prefix: KnownValues | None,
+    label: jax.Array | None,
+    method: SamplingMethod,
+) -> jax.Array:
     noise_key, label_key = jax.random.split(key)
-    many = checks.sample_count(n)
-    noise = draw_noise(noise_key, many, config.shape)
-    given = check_known("pixelcnn_pp", given, noise, config.levels)
-    condition = random_condition("pixelcnn_pp", config.classes, label, label_key, many)
-    stays = given and (given[0], jnp.broadcast_to(jnp.asarray(given[1])[None], noise.shape))
+    noise = draw_noise(noise_key, n, config.shape)
+    condition = random_condition("pixelcnn_pp", config.classes, label, label_key, n)
+    given = prefix and (prefix[0], jnp.broadcast_to(jnp.asarray(prefix[1])[None], noise.shape))
 
     def draw(x: jax.Array) -> jax.Array:
         parts = _mixture(config, variables, x, condition)
-        return draw_mixture(parts, noise, config.levels, stays)
+        return draw_mixture(parts, noise, config.levels, given)
 
     def cached() -> jax.Array:
-        return _cached(config, variables, noise, condition, stays)
+        return _cached(config, variables, noise, condition, given)
 
-    x = draw_images(method, draw, cached, noise, given, together=config.shape[2])
-    return x if n else x[0]
+    return draw_images(method, draw, cached, noise, prefix, together=config.shape[2])
 
 
 def _cached(
@@ -296,18 +304,18 @@ def _cached(
     variables: dict[str, Any],
     noise: jax.Array,
     condition: jax.Array | None,
-    stays: Stays | None,
+    given: Known | None,
 ) -> jax.Array:
-    """Row by row, pixel by pixel: `noise [B, H, W, C] -> x`."""
+    """Samples `[B, H, W, C]` pixel by pixel, with the features of earlier pixels in a cache."""
     network = _network(config)
     batch, rows, columns, channels = noise.shape
     fixed = with_kernels(network, variables, noise, condition)
-    made = functools.partial(network.apply, mutable=["cache"])
-    _, empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(made, fixed, noise, condition))
+    whole = functools.partial(network.apply, mutable=["cache"])
+    _, empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(whole, fixed, noise, condition))
 
     def row(carry: Any, r: jax.Array) -> tuple[Any, jax.Array]:
         cache, above = carry
-        of_row, new = network.apply(
+        row_features, new = network.apply(
             {**fixed, **cache}, above, condition, r, method="row", mutable=["cache"]
         )
 
@@ -316,7 +324,7 @@ def _cached(
             out, new = network.apply(
                 {**fixed, **cache},
                 left,
-                of_row,
+                row_features,
                 condition,
                 r,
                 column,
@@ -328,8 +336,8 @@ def _cached(
                 return jax.lax.dynamic_slice(a, (0, r, column, 0), (len(a), 1, 1, channels))
 
             parts = _parts(config, out[:, None, None])
-            mine = stays and (at(stays[0]), at(stays[1]))
-            x = draw_mixture(parts, at(noise), config.levels, mine)
+            known_here = given and (at(given[0]), at(given[1]))
+            x = draw_mixture(parts, at(noise), config.levels, known_here)
             return (new, scaled(x, config.levels)), x[:, 0, 0]
 
         left = jnp.zeros((batch, 1, 1, channels))

@@ -1,25 +1,19 @@
-"""PixelRNN: an image's conditionals by LSTMs that sweep over its pixels.
+"""PixelRNN: conditionals of an image by LSTMs that sweep over its pixels.
 
 p(x) = prod_i p(x_i,R | x_<i) p(x_i,G | x_<i, x_i,R) p(x_i,B | x_<i, x_i,R, x_i,G)
 
 Van den Oord et al. 2016, "Pixel Recurrent Neural Networks" (arXiv:1601.06759), section 3: a masked
-convolution, then `layers` of Row LSTM (a triangle above each pixel is seen) or Diagonal BiLSTM (all
-earlier pixels are), with residual connections, then two 1x1 layers. The Diagonal BiLSTM works on
-one column more than the image has, see `genjax.families.pixelrnn.lstm.PixelRNN.margin`.
+convolution, then `layers` of Row LSTM (whose receptive field is a triangle above each pixel) or
+Diagonal BiLSTM (all earlier pixels) with residual connections, then two 1x1 layers.
 
-With `factor` k > 1 it is the multi-scale network of section 3.6: a PixelRNN of the small image
-x[::k, ::k], and one of x that is told the small image in every layer. Convolutions look over the
-small image, ahead of a pixel too, and a transposed one enlarges what they find. What is given then
-is log p(small, x), which is below log p(x) by as much as x can also be made from other small
-images.
-
-`sample(method=)` draws in three exact ways, see `genjax.core.autoregressive`; `cached` computes the states
-of every pixel once a channel.
+`factor` k > 1 is the multi-scale network of section 3.6: a PixelRNN of the small image x[::k, ::k],
+and one of x conditioned on the small image, which convolutions and a transposed convolution enlarge
+to biases of every layer. The density is then log p(small, x), a lower bound on log p(x).
 """
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -34,7 +28,6 @@ from genjax.core import (
     draw_images,
     draw_noise,
     draw_values,
-    gradient_step,
 )
 from genjax.core.autoregressive import (
     KnownValues,
@@ -54,53 +47,40 @@ from genjax.nn.transposed import ConvTranspose
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Architecture; the defaults are the paper's seven layers for binarised MNIST."""
+    """Architecture; the defaults are the paper's seven layers for binarized MNIST."""
 
-    shape: tuple[int, ...] = (28, 28, 1)
+    shape: checks.PositiveInts = (28, 28, 1)
     """Event shape (H, W, C)."""
-    levels: int = 2
-    """Of a value: 2 is binary; 256 is a softmax over bytes, of `x` from 0 to 255."""
+    levels: Annotated[int, checks.Bounds(2)] = 2
+    """Number of values of an entry: 2 is binary; 256 is a softmax over `x` from 0 to 255."""
     network: Literal["row", "diagonal"] = "diagonal"
     """Row LSTM, or Diagonal BiLSTM."""
-    layers: int = 7
-    """LSTM layers after the first convolution (12 for CIFAR-10)."""
-    features: int = 16
+    layers: checks.PositiveInt = 7
+    """Number of LSTM layers after the first convolution (12 for CIFAR-10)."""
+    features: checks.PositiveInt = 16
     """Units h of an LSTM; the maps between layers have 2h (128 for CIFAR-10)."""
-    first: int = 7
-    """Side of the first convolution's kernel."""
-    head: int = 32
+    first: checks.PositiveInt = 7
+    """Kernel size of the first convolution."""
+    head: checks.PositiveInt = 32
     """Feature maps of the last two 1x1 layers (32 for MNIST, 1024 for CIFAR-10)."""
     residual: bool = True
     """Whether a layer's input is added to its output."""
     skip: bool = False
-    """Whether every layer is heard by the last two directly."""
-    factor: int = 1
-    """Of the multi-scale network: side of the image over that of the small one; 1 is one scale."""
-    small_layers: int = 3
-    """3x3 convolutions over the small image, which reach as many of its pixels to every side; the
-    paper does not print how many."""
-    classes: int = 0
-    """Labels that the density is conditioned on; 0 is none."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Computation of the hidden layers; cells and logits stay float32."""
+    """Whether every layer is connected to the last two directly."""
+    factor: checks.PositiveInt = 1
+    """Side of the image over that of the small one in the multi-scale network; 1 is one scale."""
+    small_layers: checks.PositiveInt = 3
+    """Number of 3x3 convolutions of the small image; the paper does not state it."""
+    classes: checks.NonNegativeInt = 0
+    """Number of labels that the density is conditioned on; 0 is unconditional."""
+    dtype: checks.Dtype = "float32"
+    """Dtype of the hidden layers; cells and logits are float32."""
 
     def __post_init__(self) -> None:
-        checks.kinds(self)
-        checks.positive(
-            shape=self.shape,
-            layers=self.layers,
-            features=self.features,
-            first=self.first,
-            head=self.head,
-            factor=self.factor,
-            small_layers=self.small_layers,
-        )
-        checks.not_negative(classes=self.classes)
-        checks.one_of(("row", "diagonal"), network=self.network)
-        checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        check_image_shape(self.shape, self.levels, features=self.features, head=self.head)
+        checks.validate(self)
+        check_image_shape(self.shape, features=self.features, head=self.head)
         if self.first % 2 == 0 or self.first < 3:
-            raise ValueError(f"first must be odd, 3 or above, got {self.first}.")
+            raise ValueError(f"first must be odd and at least 3, got {self.first}.")
         if any(side % self.factor for side in self.shape[:2]):
             raise ValueError(f"factor must divide the sides {self.shape[:2]}, got {self.factor}.")
 
@@ -110,59 +90,58 @@ def tiny() -> Config:
 
 
 def traits(config: Config) -> Traits:
-    """Binary, or whole numbers of several levels."""
     metric = "NLL" if config.factor == 1 else "NLL bound"
     return dataclasses.replace(level_traits(config.levels), metric=metric)
 
 
 class Network(nn.Module):
-    """The PixelRNN of one scale, with what it is told; see `logits`."""
+    """The PixelRNN of one scale, conditioned on a class and on the small image."""
 
     config: Config
 
     def setup(self) -> None:
         c = self.config
         sizes = Sizes(**{f.name: getattr(c, f.name) for f in dataclasses.fields(Sizes)})
-        enlarged = c.features if c.factor > 1 else 0
-        self.rnn = PixelRNN(sizes, told=enlarged + c.classes)
-        if enlarged:
+        upsampled = c.features if c.factor > 1 else 0
+        self.rnn = PixelRNN(sizes, condition_features=upsampled + c.classes)
+        if upsampled:
             sides = (c.factor, c.factor)
             exact = jax.lax.Precision.HIGHEST
-            each = range(c.small_layers)
-            self.look = [nn.Conv(enlarged, (3, 3), precision=exact) for _ in each]
-            self.enlarge = ConvTranspose(enlarged, sides, sides, "VALID", precision=exact)
+            layers = range(c.small_layers)
+            self.small_convs = [nn.Conv(upsampled, (3, 3), precision=exact) for _ in layers]
+            self.upsample = ConvTranspose(upsampled, sides, sides, "VALID", precision=exact)
 
-    def told(self, condition: jax.Array | None, small: jax.Array | None) -> jax.Array | None:
-        """Class and small image at every pixel, `[B, H, W, K]`, or None."""
+    def condition_map(
+        self, condition: jax.Array | None, small: jax.Array | None
+    ) -> jax.Array | None:
+        """Computes features of the class and the small image, `[B, H, W, K]` or None."""
         c, (h, w, _) = self.config, self.config.shape
         parts = []
         if small is not None:
-            found = scaled(small.astype(jnp.promote_types(small.dtype, jnp.float32)), c.levels)
-            for conv in self.look:
-                found = nn.relu(conv(found))
-            parts.append(self.enlarge(found))
+            y = scaled(small.astype(jnp.promote_types(small.dtype, jnp.float32)), c.levels)
+            for conv in self.small_convs:
+                y = nn.relu(conv(y))
+            parts.append(self.upsample(y))
         if condition is not None:
             size = (condition.shape[0], h, w, condition.shape[1])
             parts.append(jnp.broadcast_to(condition[:, None, None], size))
         return jnp.concatenate(parts, axis=-1) if parts else None
 
     def __call__(self, x: jax.Array, condition: Any = None, small: Any = None) -> jax.Array:
-        return self.rnn(x, self.told(condition, small))
+        return self.rnn(x, self.condition_map(condition, small))
 
     def sample(self, noise: jax.Array, condition: Any, small: Any, given: Any) -> jax.Array:
-        """Every state once, see `genjax.families.pixelrnn.lstm`."""
-        return self.rnn.sample(noise, self.told(condition, small), given)
+        return self.rnn.sample(noise, self.condition_map(condition, small), given)
 
 
 def small_config(config: Config) -> Config:
-    """The Config of the small image's network."""
+    """Returns the Config of the network of the small image."""
     h, w, channels = config.shape
     shape = (h // config.factor, w // config.factor, channels)
     return dataclasses.replace(config, shape=shape, factor=1)
 
 
-def shrunk(config: Config, x: jax.Array) -> jax.Array:
-    """The small image, one pixel of every factor x factor: `[B, *shape] -> [B, h, w, C]`."""
+def _downsample(config: Config, x: jax.Array) -> jax.Array:
     return x[:, :: config.factor, :: config.factor]
 
 
@@ -172,7 +151,7 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     if config.factor == 1:
         return Network(config).init(key, jnp.zeros((1, *config.shape)), condition)
     keys, x = jax.random.split(key), jnp.zeros((1, *config.shape))
-    small = shrunk(config, x)
+    small = _downsample(config, x)
     large = Network(config).init(keys[0], x, condition, small)["params"]
     return {"params": {"large": large, "small": init(small_config(config), keys[1])["params"]}}
 
@@ -180,14 +159,10 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
 def loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """-log p(x), with a factor -log p(small, x): `[B]` nats."""
+    """Computes -log p(x), or -log p(small, x), `[B]` nats."""
     del key
     checks.batch("pixelrnn", batch, functools.partial(batch_spec, config))
     return -log_prob(config, variables, batch["x"], batch.get("label")), {}
-
-
-def make_step(config: Config, optimizer: Any) -> Any:
-    return gradient_step(functools.partial(loss, config), optimizer)
 
 
 def _scale(variables: dict[str, Any], name: str) -> dict[str, Any]:
@@ -201,17 +176,18 @@ def logits(
     label: Any = None,
     small: jax.Array | None = None,
 ) -> jax.Array:
-    """Logits of the conditionals: `[B, *shape]` of p(x = 1), or `[B, *shape, levels]`.
+    """Computes logits of the conditionals, `[B, *shape]` of p(x = 1) or `[B, *shape, levels]`.
 
-    With a factor, of x given the small image: `small` `[B, h, w, C]`, or that of x itself.
+    In a multi-scale network they are given the small image `small [B, h, w, C]`, by default
+    that of x.
     """
     checks.events("pixelrnn", x, config.shape)
     condition = one_hot_condition("pixelrnn", config.classes, label, x.shape[0])
     if config.factor == 1:
         if small is not None:
-            raise ValueError("pixelrnn: this Config has one scale; leave out small.")
+            raise ValueError("pixelrnn: this Config has one scale; do not pass small.")
         return Network(config).apply(variables, x, condition)
-    small = shrunk(config, x) if small is None else small
+    small = _downsample(config, x) if small is None else small
     _check_small(config, small, x.shape[0])
     return Network(config).apply(_scale(variables, "large"), x, condition, small)
 
@@ -219,12 +195,12 @@ def logits(
 def _check_small(
     config: Config, small: jax.Array, n: int, given: KnownValues | None = None
 ) -> None:
-    """Small images, of levels, that agree with what is given of the large ones."""
-    want = (n, *small_config(config).shape)
-    if jnp.shape(small) != want:
+    """Checks shape and levels of small images, and that they agree with known values."""
+    shape = (n, *small_config(config).shape)
+    if jnp.shape(small) != shape:
         raise ValueError(
-            f"pixelrnn: small must be {list(want)}, one small image an image, got"
-            f" {list(jnp.shape(small))}."
+            f"pixelrnn: small must be {list(shape)}, got {list(jnp.shape(small))}; pass one small"
+            f" image per image."
         )
     if not checks.concrete(small):
         return
@@ -233,31 +209,32 @@ def _check_small(
         x, known = (np.asarray(part) for part in given)
         at = (slice(None, None, config.factor),) * 2
         if (np.asarray(small) != x[:, *at])[:, known[at]].any():
+            k = config.factor
             raise ValueError(
-                "pixelrnn: small differs from given where both know a pixel; take small ="
-                " pixelrnn.shrunk(config, x) of the same images."
+                f"pixelrnn: small differs from known values of x; pass x[:, ::{k}, ::{k}] of the"
+                f" same images."
             )
 
 
 def log_conditionals(
     config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
 ) -> jax.Array:
-    """log p(x_d | values before d): `[B, *shape]` nats, 0 or below.
+    """Computes log p(x_d | values before d), `[B, *shape]` nats.
 
-    With a factor, those of the small image are added where its pixels lie in x.
+    In a multi-scale network, those of the small image are added at its pixels.
     """
-    terms = -conditional_nats(logits(config, variables, x, label), x, config.levels)
+    terms = -conditional_nats(logits(config, variables, x, label), x)
     if config.factor == 1:
         return terms
     k, small = config.factor, small_config(config)
-    others = log_conditionals(small, _scale(variables, "small"), shrunk(config, x), label)
+    others = log_conditionals(small, _scale(variables, "small"), _downsample(config, x), label)
     return terms.at[:, ::k, ::k].add(others)
 
 
 def log_prob(
     config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
 ) -> jax.Array:
-    """Exact log p(x), with a factor log p(small, x); with classes given the label: `[B]` nats."""
+    """Computes log p(x) or log p(x | label), multi-scale log p(small, x), `[B]` nats."""
     return sum_event(log_conditionals(config, variables, x, label))
 
 
@@ -269,49 +246,90 @@ def sample(
     *,
     label: jax.Array | None = None,
     small: jax.Array | None = None,
-    given: KnownValues | None = None,
     method: SamplingMethod = "cached",
 ) -> jax.Array:
-    """Exact samples: float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
+    """Samples float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
 
     Args:
-      config: the settings.
+      config: of the network.
       variables: of the network.
-      key: of the draws; all methods make the same images of it, up to the rounding of logits.
-      n: how many.
-      label: `[n]`, with classes; drawn uniformly where none are given.
-      small: with a factor, the small images `[n, h, w, C]`; drawn first where none are given.
-      given: images `[n, *shape]` and a bool mask `[*shape]` of the values that stay; these must
-        come first in the order. With a factor, give `small` too.
+      key: PRNG key; all methods give the same images, up to rounding of the logits.
+      n: number of images.
+      label: `[n]`, for a conditional model; uniform by default.
+      small: `[n, h, w, C]`, for a multi-scale network; sampled by default.
       method: see `genjax.core.autoregressive`.
     """
+    x = _draw(config, variables, key, checks.sample_count(n), None, label, small, method)
+    return x if n else x[0]
+
+
+def complete(
+    config: Config,
+    variables: dict[str, Any],
+    key: jax.Array,
+    x: jax.Array,
+    known: Any,
+    *,
+    label: jax.Array | None = None,
+    small: jax.Array | None = None,
+    method: SamplingMethod = "cached",
+) -> jax.Array:
+    """Samples the unknown values of `x` given the known ones: `[B, *shape]`.
+
+    Args:
+      config: of the network.
+      variables: of the network.
+      key: PRNG key.
+      x: `[B, *shape]` levels; unknown values are ignored.
+      known: bool `[*shape]`; the known values must come first in raster order.
+      label: `[B]`, for a conditional model; uniform by default.
+      small: `[B, h, w, C]`; a multi-scale network needs it.
+      method: see `genjax.core.autoregressive`.
+    """
+    if config.factor > 1 and small is None:
+        k = config.factor
+        raise ValueError(f"pixelrnn: a multi-scale completion needs small=x[:, ::{k}, ::{k}].")
+    given = check_known("pixelrnn", x, known, config)
+    return _draw(config, variables, key, len(x), given, label, small, method)
+
+
+def _draw(
+    config: Config,
+    variables: dict[str, Any],
+    key: jax.Array,
+    n: int,
+    given: KnownValues | None,
+    label: jax.Array | None,
+    small: jax.Array | None,
+    method: SamplingMethod,
+) -> jax.Array:
     noise_key, label_key, small_key = jax.random.split(key, 3)
-    many = checks.sample_count(n)
-    label = random_label("pixelrnn", config.classes, label, label_key, many)
-    condition = one_hot_condition("pixelrnn", config.classes, label, many)
-    noise = draw_noise(noise_key, many, config.shape)
-    given = check_known("pixelrnn", given, noise, config.levels)
+    label = random_label("pixelrnn", config.classes, label, label_key, n)
+    condition = one_hot_condition("pixelrnn", config.classes, label, n)
+    noise = draw_noise(noise_key, n, config.shape)
     if config.factor > 1:
         if small is None:
-            if given is not None:
-                raise ValueError("pixelrnn: to complete an image at two scales, give small too.")
-            of_small = _scale(variables, "small")
-            small = sample(
-                small_config(config), of_small, small_key, many, label=label, method=method
+            small = _draw(
+                small_config(config),
+                _scale(variables, "small"),
+                small_key,
+                n,
+                None,
+                label,
+                None,
+                method,
             )
-        _check_small(config, small, many, given)
+        _check_small(config, small, n, given)
         variables = _scale(variables, "large")
     elif small is not None:
-        raise ValueError("pixelrnn: this Config has one scale; leave out small, or set factor.")
+        raise ValueError("pixelrnn: this Config has one scale; do not pass small, or set factor.")
     network = Network(config)
 
     def draw(x: jax.Array) -> jax.Array:
-        logits = network.apply(variables, x, condition, small)
-        return draw_values(logits, noise, config.levels)
+        return draw_values(network.apply(variables, x, condition, small), noise, config.levels)
 
     def cached() -> jax.Array:
         fixed = with_kernels(network, variables, noise, condition, small)
         return network.apply(fixed, noise, condition, small, given, method="sample")
 
-    x = draw_images(method, draw, cached, noise, given)
-    return x if n else x[0]
+    return draw_images(method, draw, cached, noise, given)

@@ -244,11 +244,11 @@ class DiagonalBiLSTM(nn.Module):
         _, h = jax.lax.scan(step, start, (*each, begins))
         return unskewed(jnp.moveaxis(h, 0, 2), columns)
 
-    def _told(self, told: Any) -> Any:
+    def _biases(self, told: Any) -> Any:
         return jnp.split(told, 2, axis=-1) if told.shape[-1] > 1 else (told, told)
 
     def __call__(self, x: jax.Array, told: Any) -> jax.Array:
-        left, right = self._told(told)
+        left, right = self._biases(told)
         one = self._sweep(self.left, x, left)
         other = self._sweep(self.right, x[:, :, ::-1], right[:, :, ::-1])[:, :, ::-1]
         return one + shifted(other, 1, 1)
@@ -269,7 +269,7 @@ class DiagonalBiLSTM(nn.Module):
 
     def begin_row(self, kept: Kept, told_above: jax.Array) -> Kept:
         """The right sweep over the row that is done, and the left one's first state again."""
-        _, right = self._told(told_above)
+        _, right = self._biases(told_above)
         gates = self.right.inputs(kept["inputs"])[:, 0] + right  # [B, W, 4 h]
 
         def pixel(state: State, part: Any) -> tuple[State, jax.Array]:
@@ -294,7 +294,7 @@ class DiagonalBiLSTM(nn.Module):
 
     def pixel(self, kept: Kept, x: jax.Array, told: jax.Array, column: jax.Array) -> Pixel:
         """One pixel's input `[B, 1, 1, F]` and what it is told `[B, gates]` -> states `[B, h]`."""
-        left, _ = self._told(told)
+        left, _ = self._biases(told)
         inputs = self.left.inputs.put(kept["inputs"], x, 0, column)
         gates = self.left.inputs.at_pixel(inputs, 0, column) + left
         above = _at(kept["h"], column)
@@ -320,7 +320,7 @@ class PixelRNN(nn.Module):
     """`x [B, H, W, C]`, a map `[B, H, W, K]` that it is told or None -> logits of all values."""
 
     sizes: Sizes
-    told: int = 0
+    condition_features: int = 0
 
     def setup(self) -> None:
         c, channels = self.sizes, self.sizes.shape[2]
@@ -335,19 +335,19 @@ class PixelRNN(nn.Module):
         self.up = [CausalConv(narrow, wide, dtype=dtype) for _ in each]
         if c.skip:
             self.out = [CausalConv(narrow, wide, dtype=dtype) for _ in each]
-        if self.told:
+        if self.condition_features:
             gates = sweeps * 4 * c.features
             exact = precision(dtype)
-            self.hear = [
+            self.condition = [
                 nn.Dense(gates, use_bias=False, dtype=dtype, precision=exact) for _ in each
             ]
         self.head = PixelHead(channels, c.levels, c.head, wide, dtype)
 
-    def _told(self, i: int, condition: jax.Array | None) -> jax.Array:
+    def _biases(self, i: int, condition: jax.Array | None) -> jax.Array:
         """What layer i's gates are told, `[B, H, W, gates]`, or one 0."""
         if condition is None:
             return jnp.zeros((1, 1, 1, 1))
-        return self._widened(self.hear[i](condition))
+        return self._widened(self.condition[i](condition))
 
     def _joined(self, i: int, x: jax.Array, h: jax.Array, skips: Any) -> tuple[jax.Array, Any]:
         """After layer i: its input `[B, r, c, 2 h]` and states to the next one's, and the skips."""
@@ -373,7 +373,7 @@ class PixelRNN(nn.Module):
         x = self.first(self._widened(scaled(x, self.sizes.levels)))
         skips = jnp.zeros_like(x)
         for i, lstm in enumerate(self.lstm):
-            x, skips = self._joined(i, x, lstm(x, self._told(i, condition)), skips)
+            x, skips = self._joined(i, x, lstm(x, self._biases(i, condition)), skips)
         return self.head((x + skips if self.sizes.skip else x)[:, :, :columns])
 
     def sample(self, noise: jax.Array, condition: Any, given: Any) -> jax.Array:
@@ -384,7 +384,7 @@ class PixelRNN(nn.Module):
         wide = columns + self.margin
         told = [
             jnp.broadcast_to(t, (t.shape[0], rows, wide, t.shape[-1]))
-            for t in (self._told(i, condition) for i in range(c.layers))
+            for t in (self._biases(i, condition) for i in range(c.layers))
         ]
         seen = self.first.buffer(batch, rows, wide)
         kept = tuple(lstm.kept(batch, wide) for lstm in self.lstm)
