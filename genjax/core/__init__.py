@@ -24,7 +24,16 @@ from genjax.core.autoregressive import (
 )
 from genjax.core.batch_norm import batch_norm_statistics
 from genjax.core.chunked import chunked_sum
-from genjax.core.derived import log_conditionals, make_step
+from genjax.core.derived import (
+    elbo,
+    kl_units,
+    log_conditionals,
+    log_prob_bound,
+    log_weight,
+    make_step,
+    sample_images,
+    sample_mean,
+)
 from genjax.core.importance import log_mean_weight, resample_noise
 from genjax.core.keys import named_key
 from genjax.core.optim import Optimizer
@@ -57,11 +66,15 @@ __all__ = [
     "draw_noise",
     "draw_parallel",
     "draw_values",
+    "elbo",
     "generator_objective",
     "gradient_step",
     "init_state",
+    "kl_units",
     "log_conditionals",
     "log_mean_weight",
+    "log_prob_bound",
+    "log_weight",
     "make_step",
     "named_key",
     "nan_unless_binary",
@@ -72,6 +85,8 @@ __all__ = [
     "objective_buffers",
     "player_steps",
     "resample_noise",
+    "sample_images",
+    "sample_mean",
     "single_critic_step",
     "with_ema",
 ]

@@ -1,6 +1,7 @@
 """Quantities and train steps that follow from what a family implements."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 
 from genjax.core.autoregressive import conditional_nats
 from genjax.core.protocols import Conditionals
+from genjax.core.importance import log_mean_weight
+from genjax.core.protocols import BoundDensity, ClosedFormBound, LatentVariable
 from genjax.core.state import State
 from genjax.core.step import Step, gradient_step
 
@@ -59,3 +62,133 @@ def log_conditionals(
     if isinstance(family, Conditionals):
         return family.log_conditionals(config, variables, x, **conditions)
     return -conditional_nats(family.logits(config, variables, x, **conditions), x)
+
+
+def _log_weight_fn(
+    family: Any, config: Any, variables: Any, x: jax.Array, conditions: dict[str, Any]
+) -> Callable[[jax.Array], jax.Array]:
+    """Importance weights as a function of the key; x is encoded once."""
+    if isinstance(family, BoundDensity):
+        return lambda key: family.log_weight(config, variables, x, key, **conditions)
+    if not isinstance(family, LatentVariable):
+        raise ValueError(f"{family.__name__.rsplit('.', 1)[-1]} has no bound on log p(x).")
+    q, p = family.posterior(config, variables, x, **conditions), family.prior(config, variables)
+
+    def log_weight(key: jax.Array) -> jax.Array:
+        z, log_q = q.sample_and_log_prob(key)
+        log_p = family.likelihood(config, variables, z, **conditions).log_prob(x)
+        return log_p + p.log_prob(z) - log_q
+
+    return log_weight
+
+
+def log_weight(
+    family: Any, config: Any, variables: Any, x: jax.Array, key: jax.Array, **conditions: Any
+) -> jax.Array:
+    """Computes log p(x, z) - log q(z | x) of one z ~ q(z | x).
+
+    Args:
+      family: module that implements `BoundDensity` or `LatentVariable`.
+      config: its Config.
+      variables: its variables.
+      x: float32 `[B, *shape]`.
+      key: of the draw.
+      **conditions: entries of a batch that the family conditions on, such as `label` `[B]`.
+
+    Returns:
+      `[B]` nats.
+    """
+    return _log_weight_fn(family, config, variables, x, conditions)(key)
+
+
+def elbo(
+    family: Any, config: Any, variables: Any, x: jax.Array, key: jax.Array, **conditions: Any
+) -> jax.Array:
+    """Estimates the evidence lower bound by one sample, with the KL in closed form if it has one.
+
+    Arguments and result are those of `log_weight`.
+    """
+    if isinstance(family, ClosedFormBound):
+        return family.elbo(config, variables, x, key, **conditions)
+    if isinstance(family, LatentVariable):
+        q = family.posterior(config, variables, x, **conditions)
+        kl = q.kl(family.prior(config, variables))
+        if kl is not None:
+            p = family.likelihood(config, variables, q.sample(key), **conditions)
+            return p.log_prob(x) - kl
+    return log_weight(family, config, variables, x, key, **conditions)
+
+
+def log_prob_bound(
+    family: Any,
+    config: Any,
+    variables: Any,
+    x: jax.Array,
+    key: jax.Array,
+    num_samples: int,
+    **conditions: Any,
+) -> jax.Array:
+    """Computes the importance-weighted bound, log of the mean of p(x, z) / q(z | x), `[B]` nats.
+
+    Memory does not grow with `num_samples`; the other arguments are those of `log_weight`.
+    Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 8.
+    """
+    draw = _log_weight_fn(family, config, variables, x, conditions)
+    return log_mean_weight(draw, key, num_samples, x.reshape(x.shape[0], -1)[:, 0])
+
+
+def kl_units(
+    family: Any, config: Any, variables: Any, x: jax.Array, **conditions: Any
+) -> jax.Array:
+    """Computes KL(q(z_j | x) || p(z_j)) of each latent in closed form, `[B, Z]` nats.
+
+    Raises:
+      ValueError: it has no closed form.
+    """
+    q = family.posterior(config, variables, x, **conditions)
+    units = q.kl_units(family.prior(config, variables))
+    if units is None:
+        raise ValueError(
+            "the KL of each latent has a closed form for a diagonal Gaussian posterior and a"
+            " standard normal prior only; use log_weight."
+        )
+    return units
+
+
+def sample_mean(
+    family: Any, config: Any, variables: Any, key: jax.Array, n: int, **conditions: Any
+) -> jax.Array:
+    """Samples z ~ p(z) and returns the means of p(x | z), `[n, *shape]`.
+
+    With classes and no label, the samples cycle through the classes.
+    """
+    if "label" in family.batch_spec(config, 1) and conditions.get("label") is None:
+        conditions["label"] = jnp.arange(n) % config.classes
+    z = family.prior(config, variables).sample(jax.random.split(key)[0], n)
+    return family.likelihood(config, variables, z, **conditions).mean()
+
+
+def sample_images(
+    family: Any,
+    config: Any,
+    variables: Any,
+    key: jax.Array,
+    n: int,
+    *,
+    draw: bool = False,
+    **conditions: Any,
+) -> jax.Array:
+    """Samples examples to show: `sample_mean` of a `LatentVariable`, `family.sample` of others.
+
+    Args:
+      family: module that implements `Family`.
+      config: its Config.
+      variables: its variables.
+      key: of the samples.
+      n: number of samples.
+      draw: `family.sample` for every family.
+      **conditions: of the samples, such as `label` `[n]`.
+    """
+    if isinstance(family, LatentVariable) and not draw:
+        return sample_mean(family, config, variables, key, n, **conditions)
+    return family.sample(config, variables, key, n, **conditions)

@@ -30,6 +30,7 @@ class Traits:
         (expectation maximisation: a step is one iteration over its batch) do not.
       sample_range: lowest and highest value of a sample; infinite for unbounded real numbers.
       semi_supervised: whether examples with an unknown label (-1) are used in training.
+      labelled: share of the training examples with a label that the loss assumes, or None.
       init_examples: number of training examples that `init` takes as its `batch`; 0 takes none.
       num_parameters: number of free parameters where it differs from the sizes of `params`.
       metric: name of the quantity that a run reports; by default NLL, or NLL bound.
@@ -43,6 +44,7 @@ class Traits:
     fit: Literal["gradient", "counting", "em"] = "gradient"
     sample_range: tuple[float, float] = (0.0, 1.0)
     semi_supervised: bool = False
+    labelled: float | None = None
     init_examples: int = 0
     num_parameters: int | None = None
     metric: str = ""
@@ -111,15 +113,25 @@ class ExactDensity(Family, Protocol):
 
 
 @runtime_checkable
-class BoundDensity(Family, Protocol):
-    """Evaluates a lower bound on log p(x).
+class BoundDensity(Protocol):
+    """Evaluates a lower bound on log p(x) by importance weights.
 
-    `log_weight(config, variables, x, key, **conditions)` returns log p(x, z) - log q(z | x) of one
-    z ~ q(z | x), `[B]` nats. A family may also define `elbo` with the same arguments, where terms of
-    it have a closed form.
+    `log_weight(config, variables, x, key, **conditions)` returns the log of an unbiased estimate
+    of p(x), such as log p(x, z) - log q(z | x) of one z ~ q(z | x), `[B]` nats. A family that
+    implements `LatentVariable` needs it only where that is not the weight.
     """
 
     log_weight: Callable[..., jax.Array]
+
+
+@runtime_checkable
+class ClosedFormBound(Protocol):
+    """Evaluates a one-sample ELBO some terms of which have a closed form.
+
+    `elbo(config, variables, x, key, **conditions)` -> `[B]` nats.
+    """
+
+    elbo: Callable[..., jax.Array]
 
 
 @runtime_checkable
@@ -162,16 +174,64 @@ class Completion(ExactDensity, Protocol):
 
 
 @runtime_checkable
-class LatentVariable(BoundDensity, Protocol):
-    """Has latents z. Each function returns a distribution with `sample`, `log_prob` and `mean`.
+class LatentVariable(Protocol):
+    """Has latents z, and evaluates p(z), p(x | z) and q(z | x).
 
-    `posterior(config, variables, x, **conditions)` is q(z | x), `prior(config, variables)` is p(z),
-    `likelihood(config, variables, z, **conditions)` is p(x | z).
+    `posterior(config, variables, x, **conditions)` returns q(z | x), with `sample(key)`,
+    `sample_and_log_prob(key)`, `log_prob(z)`, `mean()`, and `kl(prior)` and `kl_units(prior)`,
+    which are None where they have no closed form. `prior(config, variables)` returns p(z), with
+    `event_shape`, `sample(key, n)`, `log_prob(z)`. `likelihood(config, variables, z, **conditions)`
+    returns p(x | z), with `sample(key)`, `log_prob(x)`, `mean()`.
     """
 
     posterior: Callable[..., Any]
     prior: Callable[..., Any]
     likelihood: Callable[..., Any]
+
+
+@runtime_checkable
+class LayerMeans(Protocol):
+    """A posterior whose means are estimated, or are those of several layers."""
+
+    def layer_means(self, key: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns the means of each layer, `[B, Z_l]`, with the same noise for every example."""
+
+
+@runtime_checkable
+class LayeredPosterior(LayerMeans, Protocol):
+    """A posterior of several layers of latents."""
+
+    def kl_layers(self, key: jax.Array) -> jax.Array:
+        """Returns the term of each layer in the ELBO at one sample, `[B, L]` nats."""
+
+
+@runtime_checkable
+class NoncentredPrior(Protocol):
+    """A prior whose samples are a function of standard normal noise."""
+
+    def from_noise(self, noise: jax.Array) -> Any:
+        """Maps noise `[B, *event_shape]` to samples."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Evaluates the posterior of a class, and bounds log p(x, y) of every class y."""
+
+    def classify(self, config: Any, variables: Any, x: jax.Array) -> jax.Array:
+        """Returns log q(y | x), `[B, C]` nats."""
+
+    def log_class_weights(
+        self, config: Any, variables: Any, x: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """Returns the logs of unbiased estimates of p(x, y), `[B, C]` nats."""
+
+
+@runtime_checkable
+class Reported(Protocol):
+    """Reports another quantity than log p(x); `Traits` has its name and unit."""
+
+    def report(self, config: Any, variables: Any, batch: Any) -> jax.Array:
+        """Returns the quantity per example, `[B]`; lower is better."""
 
 
 @runtime_checkable

@@ -1,17 +1,16 @@
 """M2: a variational autoencoder of images and their classes, trained with few labels.
 
-A class and a code make an image, p(x, y, z) = p(y) p(z) p(x | y, z), and the class is one more
-latent variable where nobody tells it. q(y | x) classifies, q(z | x, y) encodes:
+p(x, y, z) = p(y) p(z) p(x | y, z), with q(y | x) as classifier and q(z | x, y) as encoder:
 
     label known      log p(x, y) >= -L(x, y) = E_q(z|x,y)[log p(x | y, z)] + log p(y)
                                                - KL(q(z | x, y) || p(z))
     label unknown    log p(x) >= -U(x) = sum_y q(y | x) (-L(x, y) - log q(y | x))
     minimised        sum_known L(x, y) + sum_unknown U(x) + alpha mean_known[-log q(y | x)]
 
-The sum over the classes is exact: every image is encoded and decoded once a class. The last term
-is there because L alone teaches q(y | x) nothing. With `gradient_classes` the sum stays exact, in
-the value and in the gradient of q(y | x), and the gradient of the other networks, which is a mean
-over q(y | x), goes through a few classes drawn from there.
+The sum over the classes is exact: every image is encoded and decoded once per class. The last term
+trains q(y | x) on the labels, on which L does not depend. With `gradient_classes` the value and the
+gradient of q(y | x) stay exact, and the gradient of the other networks, a mean over q(y | x), is
+estimated at a few classes drawn from it.
 
 Kingma, Rezende, Mohamed and Welling 2014, "Semi-supervised Learning with Deep Generative Models",
 eqs. 6 to 9. The bound from several samples: Burda et al. 2015, "Importance Weighted Autoencoders",
@@ -21,91 +20,70 @@ eq. 8.
 import dataclasses
 import functools
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from genjax import checks
-from genjax.core import Traits, gradient_step, log_mean_weight, named_key, resample_noise
-from genjax.losses import bernoulli_nll, categorical_nll, gaussian_kl, gradient_only
-from genjax.nn import (
-    MLP,
-    Gaussian,
-    MeanAndScale,
-    draw_gaussian,
-    draw_observation,
-    gaussian_log_density,
-    kl_units_from_standard,
-    one_hot,
-    standard_log_density,
-)
+from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
+from genjax.core import Traits, named_key, resample_noise
+from genjax.losses import bernoulli_nll, categorical_nll, gradient_only
+from genjax.nn import MLP, Bernoulli, Gaussian, StandardNormal, one_hot, standard_log_prob
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Architecture and objective; the defaults are the paper's for MNIST with 100 labels."""
 
-    shape: tuple[int, ...] = (28, 28, 1)
+    shape: PositiveInts = (28, 28, 1)
     """Event shape: (D,) or (H, W, C)."""
-    classes: int = 10
-    """Classes; p(y) is the same for all."""
-    latent: int = 50
+    classes: PositiveInt = 10
+    """Number of classes; p(y) is uniform."""
+    latent: PositiveInt = 50
     """Dimensions of z (section 4.4)."""
-    hidden: tuple[int, ...] = (500,)
+    hidden: PositiveInts = (500,)
     """Hidden units of classifier, encoder and, reversed, of decoder (section 4.4)."""
     activation: Literal["softplus", "tanh", "relu"] = "softplus"
     """Hidden activation (section 4.4)."""
     weights: Literal["small", "lecun"] = "small"
-    """First parameters. small: all normal of standard deviation 0.001, so that labels are the first
-    to tell the classes apart (so the authors' code, with some biases and the layer of log variances
-    at 0); lecun: by fan-in, biases 0, where the bound does so as chance has it before labels are
-    heard."""
-    alpha: float = 0.1
-    """Weight of the classification loss, nats an example: over N examples the paper's alpha is
-    0.1 N, times the mean of -log q(y | x) over those with a label (section 3.1.2)."""
-    labelled: float = 100 / 50_000
-    """Share of the examples that have a label. The loss of an example cannot see how many others
-    have one: alpha / labelled times its own -log q(y | x) makes alpha times their mean of it."""
-    weight_prior: float = 1 / 50_000
-    """Precision of a normal prior of all parameters, over N examples: the paper's has 1
+    """Initial parameters. small: normal with standard deviation 0.001, so that the labels determine
+    the classes first (as in the authors' code, but for some biases and log variances at 0); lecun:
+    by fan-in, biases 0, where the bound forms classes at random before the labels have an
+    effect."""
+    alpha: NonNegativeFloat = 0.1
+    """Weight of the classification loss in nats per example: over N examples the paper's alpha is
+    0.1 N times the mean of -log q(y | x) over those with a label (section 3.1.2)."""
+    labelled: Annotated[float, checks.Bounds(0, 1, "(")] = 100 / 50_000
+    """Share of the training examples that have a label. A labelled example weights its -log q(y | x)
+    by alpha / labelled, which makes the sum alpha times the mean."""
+    weight_prior: NonNegativeFloat = 1 / 50_000
+    """Precision of a normal prior of all parameters, over N examples: the paper's is 1
     (section 4.4)."""
-    gradient_classes: int = 0
-    """Classes of an image that encoder and decoder are differentiated at, drawn as q(y | x) has
-    them (the known one, where it is): the same gradient on average, for little more than computing
-    the loss. 0 is all of them, exactly."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the hidden layers and of the output's factors; parameters, sums and likelihood stay
-    float32."""
+    gradient_classes: NonNegativeInt = 0
+    """Number of classes per image, drawn from q(y | x) or the known one, at which encoder and
+    decoder are differentiated: unbiased, at little more than the cost of the loss. 0 uses all."""
+    dtype: checks.Dtype = "float32"
+    """Computation of the hidden layers and of the output's factors; parameters, sums and likelihood
+    stay float32."""
 
     def __post_init__(self) -> None:
-        checks.kinds(self)
-        checks.positive(
-            shape=self.shape, classes=self.classes, latent=self.latent, hidden=self.hidden
-        )
-        checks.choices(self)
-        checks.not_negative(
-            alpha=self.alpha,
-            weight_prior=self.weight_prior,
-            gradient_classes=self.gradient_classes,
-        )
-        checks.positive(labelled=self.labelled)
-        if self.labelled > 1:
-            raise ValueError(f"labelled must be a share of at most 1, got {self.labelled}.")
+        checks.validate(self)
         if self.gradient_classes > self.classes:
             raise ValueError(
-                f"m2: gradient_classes are of {self.classes} classes, so not"
-                f" {self.gradient_classes}; set that many or fewer, or 0 for all of them exactly."
+                f"m2: `gradient_classes` {self.gradient_classes} exceeds the {self.classes}"
+                f" classes; 0 uses all of them."
             )
 
 
 def traits(config: Config) -> Traits:
-    del config
     return Traits(
         data="binary",
         density="bound",
         semi_supervised=True,
+        labelled=config.labelled,
         metric="classification error",
         unit="%",
     )
@@ -124,38 +102,41 @@ def tiny() -> Config:
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]` in [0, 1], between them grey levels. `label`: int32 `[B]`, -1
-    where nobody tells it."""
+    """`x`: float32 `[B, *shape]` in [0, 1]; `label`: int32 `[B]`, -1 where it is unknown."""
     return {
         "x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32),
         "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
     }
 
 
-def check_data(config: Config, train: dict[str, Any]) -> None:
-    """Hold `labelled` against the training split, a tenth up or down: alpha is weighed by it.
+class LabelledMLP(nn.Module):
+    """An MLP of a vector and a class: `[B, 1 or P, F]`, one-hot `[1 or B, P, C] -> [B, P, out]`.
 
-    Raises:
-      ValueError: another share of the examples has a label.
+    The first layer adds a product with the vector and one with the class, so that the vector's
+    product, the largest of the encoder, is computed once for all classes.
     """
-    share = float((train["label"] >= 0).mean())
-    if not share:
-        raise ValueError("m2 learns classes from labels, and no training example has one.")
-    if abs(config.labelled / share - 1) > 0.1:
-        raise ValueError(
-            f"labelled is {config.labelled:g}, and {share:g} of the training examples have a"
-            f" label: set --labelled {share:g}, or alpha weighs {share / config.labelled:.3g} times"
-            f" what it says."
-        )
+
+    hidden: tuple[int, ...]
+    out: int
+    activation: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, a: jax.Array, y: jax.Array) -> jax.Array:
+        first, *rest = self.hidden
+        h = nn.Dense(first, dtype=self.dtype, name="vector")(a)
+        h = h + nn.Dense(first, use_bias=False, dtype=self.dtype, name="label")(y)
+        return MLP(rest, self.out, self.activation, self.dtype)(self.activation(h))
 
 
-def _networks(config: Config) -> tuple[MLP, MeanAndScale, MeanAndScale]:
+def _networks(config: Config) -> tuple[MLP, LabelledMLP, LabelledMLP]:
     """Classifier `x -> [B, C]`, encoder `(x, y) -> [B, P, 2 Z]`, decoder `(z, y) -> [B, P, D]`."""
-    dims, act, dtype = math.prod(config.shape), getattr(nn, config.activation), config.dtype
+    dims, act = math.prod(config.shape), getattr(nn, config.activation)
+    dtype = jnp.dtype(config.dtype)
     return (
-        MLP(config.hidden, config.classes, act, jnp.dtype(dtype)),
-        MeanAndScale(config.hidden, 2 * config.latent, act, jnp.dtype(dtype)),
-        MeanAndScale(config.hidden[::-1], dims, act, jnp.dtype(dtype)),
+        MLP(config.hidden, config.classes, act, dtype),
+        LabelledMLP(config.hidden, 2 * config.latent, act, dtype),
+        LabelledMLP(config.hidden[::-1], dims, act, dtype),
     )
 
 
@@ -172,38 +153,114 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     }
     if config.weights == "small":
         leaves, tree = jax.tree.flatten(params)
-        each = jax.random.split(named_key(key, 0, "weights"), len(leaves))
-        drawn = [0.001 * jax.random.normal(k, p.shape) for k, p in zip(each, leaves, strict=True)]
-        params = jax.tree.unflatten(tree, drawn)
+        keys = jax.random.split(named_key(key, 0, "weights"), len(leaves))
+        small = [0.001 * jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
+        params = jax.tree.unflatten(tree, small)
     return {"params": params}
 
 
 def classify(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """log q(y | x): `[B, C]` nats, each row sums to 1 in probability."""
+    """Returns log q(y | x), `[B, C]` nats."""
     checks.events("m2", x, config.shape)
     params = {"params": variables["params"]["classifier"]}
     logits = _networks(config)[0].apply(params, x.reshape(x.shape[0], -1))
     return jax.nn.log_softmax(logits)
 
 
-def posterior(config: Config, variables: dict[str, Any], x: jax.Array, y: jax.Array) -> Gaussian:
-    """q(z | x, y) of one-hot `y` `[1 or B, P, C]`: mean and log standard deviation `[B, P, Z]`."""
+def _encode(config: Config, variables: dict[str, Any], x: jax.Array, y: jax.Array) -> Gaussian:
+    """q(z | x, y) of one-hot `y` `[1 or B, P, C]`, with parameters `[B, P, Z]`."""
     checks.events("m2", x, config.shape)
     params = {"params": variables["params"]["encoder"]}
     out = _networks(config)[1].apply(params, x.reshape(x.shape[0], 1, -1), y)
-    mean, log_variance = jnp.split(out, 2, axis=-1)
-    return Gaussian(mean, 0.5 * log_variance)
+    return Gaussian.from_outputs(out, config.latent)
 
 
-def decode(config: Config, variables: dict[str, Any], z: jax.Array, y: jax.Array) -> jax.Array:
-    """Bernoulli logits of p(x | y, z): `z [B, P, Z]`, one-hot `y [1 or B, P, C] -> [B, P, D]`."""
+def _decode(config: Config, variables: dict[str, Any], z: jax.Array, y: jax.Array) -> jax.Array:
+    """Logits of p(x | y, z): `z [B, P, Z]`, one-hot `y [1 or B, P, C] -> [B, P, D]`."""
     return _networks(config)[2].apply({"params": variables["params"]["decoder"]}, z, y)
+
+
+class ClassMixture(struct.PyTreeNode):
+    """A mixture over the classes: `shares` `[B, C]`, and a distribution of each class.
+
+    Attributes:
+      shares: probabilities of the classes.
+      components: Gaussians with parameters `[B, C, Z]`, or Bernoullis with logits `[B, C, *shape]`.
+    """
+
+    shares: jax.Array
+    components: Any
+
+    def mean(self) -> jax.Array:
+        """Returns the mean, `[B, ...]`."""
+        return self._average(self.components.mean())
+
+    def _average(self, of_each: jax.Array) -> jax.Array:
+        flat = of_each.reshape(*self.shares.shape, -1)
+        highest = jax.lax.Precision.HIGHEST
+        mean = jnp.einsum("bc,bcf->bf", self.shares, flat, precision=highest)
+        return mean.reshape(-1, *of_each.shape[2:])
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws `[B, ...]`."""
+        class_key, key = jax.random.split(key)
+        label = jax.random.categorical(class_key, jnp.log(self.shares))
+        index = jnp.arange(label.shape[0])
+        return jax.tree.map(lambda a: a[index, label], self.components).sample(key)
+
+    def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Draws `[B, ...]` and returns its log density `[B]` too."""
+        value = self.sample(key)
+        return value, self.log_prob(value)
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Returns the log density, `[B, ...] -> [B]`."""
+        log_prob = jax.vmap(lambda p: p.log_prob(value), in_axes=1, out_axes=1)(self.components)
+        return jax.nn.logsumexp(log_prob, b=self.shares, axis=1)
+
+    def kl(self, prior: Any) -> None:
+        """Returns None: there is no closed form."""
+
+    def kl_units(self, prior: Any) -> jax.Array:
+        """Returns the divergence of each unit within a class, averaged over the classes."""
+        return self._average(self.components.kl_units(prior))
+
+
+def _mixture(config: Config, shares: jax.Array, label: Any, components: Any) -> ClassMixture:
+    """A mixture in which a known label `[B]` has share 1; labels of -1 are unknown."""
+    if label is not None:
+        known = (jnp.asarray(label) >= 0)[:, None]
+        shares = jnp.where(known, one_hot(label, config.classes), shares)
+    return ClassMixture(shares, components)
+
+
+def posterior(
+    config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
+) -> ClassMixture:
+    """Returns q(z | x), or q(z | x, y) where a `label` `[B]` is given and not -1."""
+    q = _encode(config, variables, x, jnp.eye(config.classes)[None])
+    return _mixture(config, jnp.exp(classify(config, variables, x)), label, q)
+
+
+def prior(config: Config, variables: dict[str, Any]) -> StandardNormal:
+    """Returns p(z)."""
+    del variables
+    return StandardNormal((config.latent,))
+
+
+def likelihood(
+    config: Config, variables: dict[str, Any], z: jax.Array, label: Any = None
+) -> ClassMixture:
+    """Returns p(x | z), or p(x | y, z) where a `label` `[B]` is given and not -1; z `[B, Z]`."""
+    logits = _decode(config, variables, z[:, None], jnp.eye(config.classes)[None])
+    shares = jnp.full((z.shape[0], config.classes), 1 / config.classes)
+    return _mixture(config, shares, label, Bernoulli(logits.reshape(*shares.shape, *config.shape)))
 
 
 def loss(
     config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """L or U, the weighted classification loss and the prior of the parameters: `[B]` nats.
+    """Computes L or U, the weighted classification loss and the parameters' prior, `[B]` nats.
 
     A label of C or above gives NaN.
     """
@@ -211,141 +268,57 @@ def loss(
     x, label = batch["x"], batch["label"]
     known = label >= 0
     log_q = classify(config, variables, x)
-    own = jax.nn.one_hot(label, config.classes)  # all 0 where it is unknown
-    noise = _noise(config, key, x.shape[0])
-    every = jnp.eye(config.classes)[None]
+    own = jax.nn.one_hot(label, config.classes)  # zeros where the label is unknown
+    noise = jax.random.normal(key, (x.shape[0], config.classes, config.latent))
     if config.gradient_classes:
-        bounds = jax.lax.stop_gradient(_bounds(config, variables, x, every, noise))  # [B, C]
+        bounds = jax.lax.stop_gradient(_bounds(config, variables, x, noise))  # [B, C]
         log_shares = jnp.where(known[:, None], jnp.log(own), log_q)
-        moved = gradient_only(_drawn_bounds(config, variables, x, log_shares, noise, key))  # [B]
+        drawn = _drawn_bounds(config, variables, x, log_shares, noise, key)
+        correction = gradient_only(drawn)  # [B]
     else:
-        bounds = _bounds(config, variables, x, every, noise)
-        moved = jnp.zeros(())
-    bound = jnp.where(known, jnp.sum(own * bounds, axis=1), _marginal(bounds, log_q)) + moved
-    surprise = categorical_nll(log_q, jnp.where(known, label, 0))
-    classification = config.alpha / config.labelled * jnp.where(known, surprise, 0)
+        bounds = _bounds(config, variables, x, noise)
+        correction = jnp.zeros(())
+    bound = jnp.where(known, jnp.sum(own * bounds, axis=1), _marginal(bounds, log_q)) + correction
+    cross_entropy = categorical_nll(log_q, jnp.where(known, label, 0))
+    classification = config.alpha / config.labelled * jnp.where(known, cross_entropy, 0)
     squares = sum(jnp.sum(p**2) for p in jax.tree.leaves(variables["params"]))
     nats = classification - bound + 0.5 * config.weight_prior * squares
     labelled = known.astype(jnp.float32)
     return nats, {"bound": bound, "classification": classification, "labelled": labelled}
 
 
-def make_step(config: Config, optimizer: Any) -> Any:
-    return gradient_step(functools.partial(loss, config), optimizer)
-
-
 def elbo(config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:
-    """-U(x), a bound on log p(x) with one sample of z a class: `[B]` nats (eq. 7)."""
-    noise = _noise(config, key, x.shape[0])
-    bounds = _bounds(config, variables, x, jnp.eye(config.classes)[None], noise)
-    return _marginal(bounds, classify(config, variables, x))
+    """Computes -U(x), a bound on log p(x), with one sample of z per class: `[B]` nats (eq. 7)."""
+    noise = jax.random.normal(key, (x.shape[0], config.classes, config.latent))
+    return _marginal(_bounds(config, variables, x, noise), classify(config, variables, x))
 
 
-def log_joint_bound(
-    config: Config,
-    variables: dict[str, Any],
-    x: jax.Array,
-    key: jax.Array,
-    num_samples: int,
-    label: jax.Array | None = None,
+def log_class_weights(
+    config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array
 ) -> jax.Array:
-    """Importance-weighted bound on log p(x, y), from samples of q(z | x, y).
-
-    What classification by density asks for: argmax over y of log p(x, y). In memory that does not
-    grow with `num_samples`.
-
-    Args:
-      x: float32 `[B, *shape]`.
-      num_samples: above 0.
-      label: int32 `[B]`, of which a label outside 0 .. C - 1 gives NaN; None is every class.
-
-    Returns:
-      `[B]` nats; without `label` `[B, C]`.
-    """
-    every = jnp.eye(config.classes)[None]
-    y = every if label is None else one_hot(label, config.classes)[:, None]
-    q = posterior(config, variables, x, y)  # [B, P, Z]
-
-    def draw(key: jax.Array) -> jax.Array:
-        z = draw_gaussian(q, jax.random.normal(key, (1, *q.mean.shape)))[0]
-        log_likelihood = _log_likelihood(config, variables, x, z, y)
-        log_q = gaussian_log_density(q, z[None])[0]
-        return log_likelihood + standard_log_density(z) - log_q
-
-    total = log_mean_weight(draw, key, num_samples, q.mean[..., 0]) - math.log(config.classes)
-    return total if label is None else total[:, 0]
+    """Returns log p(x, y, z) - log q(z | x, y) of one z per class y, `[B, C]` nats."""
+    y = jnp.eye(config.classes)[None]
+    z, log_q = _encode(config, variables, x, y).sample_and_log_prob(key)
+    log_p = _log_likelihood(config, variables, x, z, y) + standard_log_prob(z) - log_q
+    return log_p - math.log(config.classes)
 
 
-def log_prob_bound(
-    config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array, num_samples: int
+def log_weight(
+    config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array
 ) -> jax.Array:
-    """Bound on log p(x), `[B]` nats: the sum over y of the importance-weighted p(x, y)."""
-    joint = log_joint_bound(config, variables, x, key, num_samples)
-    return jax.nn.logsumexp(joint, axis=1)
+    """Returns an importance weight of log p(x), `[B]` nats: `log_class_weights`, summed over y."""
+    return jax.nn.logsumexp(log_class_weights(config, variables, x, key), axis=1)
 
 
-def latent_shape(config: Config) -> tuple[int, ...]:
-    """Shape of one z."""
-    return (config.latent,)
-
-
-def log_prior(
-    config: Config, variables: dict[str, Any], z: jax.Array, label: Any = None
-) -> jax.Array:
-    """log p(z), the same whatever the label: `[B, Z] -> [B]` nats."""
-    del config, variables, label
-    return standard_log_density(z)
-
-
-def log_likelihood(
-    config: Config, variables: dict[str, Any], x: jax.Array, z: jax.Array, label: Any = None
-) -> jax.Array:
-    """log p(x | z), summed over the class, which is drawn apart from z: `[B]` nats.
-
-    So annealing gives log p(x). A label is not looked at: it may be unknown.
-
-    Args:
-      x: float32 `[B, *shape]`.
-      z: float32 `[B, Z]`.
-    """
-    del label
-    checks.events("m2", x, config.shape)
-    each = _log_likelihood(config, variables, x, z[:, None], jnp.eye(config.classes)[None])
-    return jax.nn.logsumexp(each, axis=1) - math.log(config.classes)
-
-
-def reported(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
-    """The figure of a run, `[B]` percent: 100 where the most probable class is not the label's."""
-    said = jnp.argmax(classify(config, variables, batch["x"]), axis=1)
-    return 100.0 * (said != batch["label"])
+def report(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
+    """Returns the classification error, `[B]` percent: 100 where the predicted class is wrong."""
+    predicted = jnp.argmax(classify(config, variables, batch["x"]), axis=1)
+    return 100.0 * (predicted != batch["label"])
 
 
 def encode(config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None) -> jax.Array:
-    """Mean of z under q(y | x) q(z | x, y): `[B, Z]`. What is left of x beside its class.
-
-    Where a `label` `[B]` is told, and is not -1, of q(z | x, y) for that class.
-    """
-    q = posterior(config, variables, x, jnp.eye(config.classes)[None])  # [B, C, Z]
-    return _over_classes(config, jnp.exp(classify(config, variables, x)), label, q.mean)
-
-
-def kl_units(
-    config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
-) -> jax.Array:
-    """KL(q(z_j | x, y) || p(z_j)) of each latent, `[B, Z]` nats; of which class, as in `encode`."""
-    q = posterior(config, variables, x, jnp.eye(config.classes)[None])
-    shares = jnp.exp(classify(config, variables, x))
-    return _over_classes(config, shares, label, kl_units_from_standard(q))
-
-
-def decode_mean(
-    config: Config, variables: dict[str, Any], z: jax.Array, label: Any = None
-) -> jax.Array:
-    """Mean of p(x | y, z), `[B, Z] -> [B, *shape]` in (0, 1): of the `label` `[B]`, and where none
-    is told, or -1, over all classes."""
-    p = jax.nn.sigmoid(decode(config, variables, z[:, None], jnp.eye(config.classes)[None]))
-    shares = jnp.full((z.shape[0], config.classes), 1 / config.classes)
-    return _over_classes(config, shares, label, p).reshape(-1, *config.shape)
+    """Returns the mean of `posterior`, `[B, Z]`: the content of x beside its class."""
+    return posterior(config, variables, x, label).mean()
 
 
 def sample(
@@ -355,68 +328,59 @@ def sample(
     n: int | None = None,
     label: jax.Array | int | None = None,
 ) -> jax.Array:
-    """Samples of p(x), or of p(x | y) with `label`: float32 `[n, *shape]` in {0, 1}.
+    """Draws from p(x), or from p(x | y) with `label`: float32 `[n, *shape]` in {0, 1}.
 
-    One image without `n`. `label` is one class or `[n]` of them; under `jit`, where nobody can
-    refuse it, one outside 0 .. C - 1 gives NaN.
+    Without `n`, one image. `label` is one class or `[n]` of them; under `jit`, where its value
+    cannot be checked, a label outside 0 .. C - 1 gives NaN.
 
     Raises:
-      ValueError: a label is no class, or there are not n.
+      ValueError: a label is not a class, or the number of labels is not n.
     """
-    many = checks.sample_count(n)
+    count = checks.sample_count(n)
     label_key, latent_key, pixel_key = jax.random.split(key, 3)
     if label is None:
-        label = jax.random.randint(label_key, (many,), 0, config.classes)
+        label = jax.random.randint(label_key, (count,), 0, config.classes)
     label = jnp.asarray(label)
-    fits = label.shape in ((), (many,)) and jnp.issubdtype(label.dtype, jnp.integer)
-    if not fits:
-        raise ValueError(f"m2: label must be int32[{many}] or one, got {checks.describe(label)}.")
+    if label.shape not in ((), (count,)) or not jnp.issubdtype(label.dtype, jnp.integer):
+        raise ValueError(
+            f"m2: `label` must be int32[{count}] or one integer, got {checks.describe(label)}."
+        )
     checks.labels("m2", config.classes, label)
-    y = one_hot(jnp.broadcast_to(label, (many,)), config.classes)[:, None]
-    z = jax.random.normal(latent_key, (many, 1, config.latent))
-    logits = decode(config, variables, z, y)[:, 0]
-    x = draw_observation("bernoulli", (logits,), pixel_key, 2).reshape(-1, *config.shape)
+    y = one_hot(jnp.broadcast_to(label, (count,)), config.classes)[:, None]
+    z = jax.random.normal(latent_key, (count, 1, config.latent))
+    logits = _decode(config, variables, z, y)[:, 0]
+    x = Bernoulli(logits).sample(pixel_key).reshape(-1, *config.shape)
     return x if n else x[0]
-
-
-def _over_classes(config: Config, shares: jax.Array, label: Any, of_each: jax.Array) -> jax.Array:
-    """Mean of `[B, C, F]` over the classes by their shares `[B, C]`; of the label where known."""
-    if label is not None:
-        known = (jnp.asarray(label) >= 0)[:, None]
-        shares = jnp.where(known, one_hot(label, config.classes), shares)
-    return jnp.einsum("bc,bcf->bf", shares, of_each, precision=jax.lax.Precision.HIGHEST)
 
 
 def _log_likelihood(
     config: Config, variables: dict[str, Any], x: jax.Array, z: jax.Array, y: jax.Array
 ) -> jax.Array:
     """log p(x | y, z): `[B, P]` nats."""
-    logits = decode(config, variables, z, y)  # [B, P, D]
-    rows = (-1, logits.shape[-1])  # of every example and class
+    logits = _decode(config, variables, z, y)  # [B, P, D]
+    rows = (-1, logits.shape[-1])
     targets = jnp.broadcast_to(x.reshape(x.shape[0], 1, -1), logits.shape)
     nats = bernoulli_nll(logits.reshape(rows), targets.reshape(rows))
     return -nats.reshape(logits.shape[:2])
 
 
-def _each_class(function: Any) -> Any:
-    """A loss of `[B, F]` as one of `[B, P, F]`, which gives `[B, P]`."""
-    return jax.vmap(function, in_axes=1, out_axes=1)
-
-
-def _noise(config: Config, key: jax.Array, size: int) -> jax.Array:
-    """What z of every class is made of: `[B, C, Z]`."""
-    return jax.random.normal(key, (size, config.classes, config.latent))
-
-
 def _bounds(
-    config: Config, variables: dict[str, Any], x: jax.Array, y: jax.Array, noise: jax.Array
+    config: Config,
+    variables: dict[str, Any],
+    x: jax.Array,
+    noise: jax.Array,
+    y: jax.Array | None = None,
 ) -> jax.Array:
-    """-L(x, y) of one-hot `y [1 or B, P, C]`, one sample of z each, of `noise [B, P, Z]`, the KL in
-    closed form: `[B, P]` nats."""
-    q = posterior(config, variables, x, y)  # [B, P, Z]
-    kl = _each_class(gaussian_kl)(q.mean, q.log_std)
-    z = draw_gaussian(q, noise[None])[0]
-    return _log_likelihood(config, variables, x, z, y) - kl - math.log(config.classes)
+    """-L(x, y) of one-hot `y [1 or B, P, C]`, by default all classes, at z from `noise [B, P, Z]`.
+
+    Returns `[B, P]` nats, the KL in closed form.
+    """
+    y = jnp.eye(config.classes)[None] if y is None else y
+    q = _encode(config, variables, x, y)  # [B, P, Z]
+    prior = StandardNormal((config.latent,))
+    kl = jax.vmap(lambda q: q.kl(prior), in_axes=1, out_axes=1)(q)
+    log_p = _log_likelihood(config, variables, x, q.transform(noise), y)
+    return log_p - kl - math.log(config.classes)
 
 
 def _drawn_bounds(
@@ -427,13 +391,15 @@ def _drawn_bounds(
     noise: jax.Array,
     key: jax.Array,
 ) -> jax.Array:
-    """Mean of -L(x, y) over `gradient_classes` of the classes, each drawn as often as its share
-    has it (`log_shares [B, C]`), with that class's own `noise [B, C, Z]`: `[B]` nats."""
+    """Mean of -L(x, y), `[B]` nats, over `gradient_classes` classes drawn by `log_shares [B, C]`.
+
+    Each class uses its own noise, of `[B, C, Z]`.
+    """
     log_shares = jax.lax.stop_gradient(log_shares).T
     by_class = (jnp.swapaxes(noise, 0, 1), jnp.eye(config.classes)[:, None].repeat(len(x), axis=1))
-    chosen = resample_noise(key, log_shares, by_class, config.gradient_classes)  # [P, B, ...]
-    noise, y = (jnp.swapaxes(a, 0, 1) for a in chosen)
-    return jnp.mean(_bounds(config, variables, x, y, noise), axis=1)
+    drawn = resample_noise(key, log_shares, by_class, config.gradient_classes)  # [P, B, ...]
+    noise, y = (jnp.swapaxes(a, 0, 1) for a in drawn)
+    return jnp.mean(_bounds(config, variables, x, noise, y), axis=1)
 
 
 def _marginal(bounds: jax.Array, log_q: jax.Array) -> jax.Array:

@@ -95,23 +95,3 @@ class Maxout(nn.Module):
         dense = nn.Dense(self.units * self.pieces, dtype=self.dtype, kernel_init=self.kernel_init)
         x = dense(x)  # [B, units * pieces]
         return jnp.max(x.reshape(*x.shape[:-1], self.units, self.pieces), axis=-1)
-
-
-class MeanAndScale(nn.Module):
-    """An MLP on a vector and a class: `[B, 1 or P, F]`, one-hot `[1 or B, P, C] -> [B, P, out]`.
-
-    The first layer adds a product with the vector and one with the class. So the vector's part,
-    for the encoder the largest product there is, is computed once for all classes.
-    """
-
-    hidden: Sequence[int]
-    out: int
-    activation: Any
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, a: jax.Array, y: jax.Array) -> jax.Array:
-        first, *rest = self.hidden
-        h = nn.Dense(first, dtype=self.dtype, name="vector")(a)
-        h = h + nn.Dense(first, use_bias=False, dtype=self.dtype, name="label")(y)
-        return MLP(rest, self.out, self.activation, self.dtype)(self.activation(h))

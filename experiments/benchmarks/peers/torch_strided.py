@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from genjax.nn.resnet import sides_of
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_layers import (
@@ -23,7 +24,6 @@ from experiments.benchmarks.peers.torch_layers import (
     transposed,
     under,
 )
-from genjax.nn.resnet import sides_of
 
 
 def mirrored(x: Tensor) -> Tensor:

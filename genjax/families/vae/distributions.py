@@ -1,0 +1,177 @@
+"""q(z | x), p(z) and p(x | z) of the VAE.
+
+Sources: Kingma et al. 2016, "Improved Variational Inference with Inverse Autoregressive Flow"
+(`FlowPosterior`); Tomczak and Welling 2018, "VAE with a VampPrior", eq. 9 (`VampPrior`); Chen et
+al. 2017, "Variational Lossy Autoencoder", section 3.2 (`FlowPrior`).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from genjax.families.vae import networks
+from genjax.families.vae.flow import Flow, invert_flow
+from genjax.losses import importance_weighted_bound
+from genjax.nn import (
+    Bernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    Normal,
+    StandardNormal,
+    standard_log_prob,
+)
+
+
+class FlowPosterior(struct.PyTreeNode):
+    """A diagonal Gaussian transformed by an inverse autoregressive flow.
+
+    Attributes:
+      base: the Gaussian, parameters `[B, Z]`.
+      context: of the flow, `[B, C]`.
+      params: of the flow.
+      flow: its module.
+    """
+
+    base: Gaussian
+    context: jax.Array
+    params: Any
+    flow: Flow = struct.field(pytree_node=False)
+
+    def from_noise(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Maps `[..., B, Z]` of standard normal noise to samples and their log densities."""
+        z, log_q = self.base.from_noise(noise)
+        rows = z.reshape(-1, z.shape[-1])
+        context = repeat(self.context, rows.shape[0] // self.context.shape[0])
+        out, log_det = self.flow.apply({"params": self.params}, rows, context)
+        return out.reshape(z.shape), log_q - log_det.reshape(log_q.shape)
+
+    def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Draws `[B, Z]` and returns its log density `[B]` too."""
+        return self.from_noise(jax.random.normal(key, self.base.loc.shape))
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws `[B, Z]`."""
+        return self.sample_and_log_prob(key)[0]
+
+    def mean(self) -> jax.Array:
+        """Returns the flow at the Gaussian's mean, `[B, Z]`; the mean has no closed form."""
+        return self.from_noise(jnp.zeros_like(self.base.loc))[0]
+
+    def layer_means(self, key: jax.Array) -> tuple[jax.Array]:
+        """Estimates the mean `[B, Z]` by 100 samples, with the same noise for every example."""
+
+        def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+            noise = jax.random.normal(key, (1, total.shape[-1]))
+            return total + self.from_noise(jnp.broadcast_to(noise, total.shape))[0], None
+
+        keys = jax.random.split(key, 100)
+        return (jax.lax.scan(add, 0 * self.base.loc, keys)[0] / len(keys),)
+
+    def kl(self, prior: Any) -> None:
+        """Returns None: there is no closed form."""
+
+    def kl_units(self, prior: Any) -> None:
+        """Returns None: there is no closed form."""
+
+
+class VampPrior(struct.PyTreeNode):
+    """The mixture of the posteriors of learned pseudo-inputs, with equal weights.
+
+    `components` has parameters `[P, Z]`.
+    """
+
+    components: Gaussian
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape (Z,) of one z."""
+        return self.components.loc.shape[1:]
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """Draws `[n, Z]`."""
+        component_key, key = jax.random.split(key)
+        noise = jax.random.normal(key, (n, *self.event_shape))
+        k = jax.random.randint(component_key, (n,), 0, self.components.loc.shape[0])
+        return jax.tree.map(lambda a: a[k], self.components).transform(noise)
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Returns the log density, `[..., Z] -> [...]`."""
+        rows = z.reshape(-1, 1, z.shape[-1])
+        shape = (rows.shape[0], *self.components.loc.shape)  # [R, P, Z]
+        each = self.components.log_prob(jnp.broadcast_to(rows, shape))
+        return importance_weighted_bound(each.T).reshape(z.shape[:-1])  # log of the mean density
+
+    def mean(self) -> jax.Array:
+        """Returns the mean, `[Z]`."""
+        return jnp.mean(self.components.loc, axis=0)
+
+
+class FlowPrior(struct.PyTreeNode):
+    """Density of z whose image under a flow is standard normal noise of `event_shape` (Z,)."""
+
+    params: Any
+    flow: Flow = struct.field(pytree_node=False)
+    event_shape: tuple[int, ...] = struct.field(pytree_node=False)
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """Draws `[n, Z]`, one unit after the other."""
+        _, key = jax.random.split(key)
+        noise = jax.random.normal(key, (n, *self.event_shape))
+        return invert_flow(self.flow, self.params, noise)
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Returns the log density, `[..., Z] -> [...]`."""
+        noise, log_det = self.flow.apply({"params": self.params}, z.reshape(-1, z.shape[-1]))
+        return (log_det + standard_log_prob(noise)).reshape(z.shape[:-1])
+
+    def mean(self) -> jax.Array:
+        """Returns the z of noise 0, `[Z]`; the mean has no closed form."""
+        return invert_flow(self.flow, self.params, jnp.zeros((1, *self.event_shape)))[0]
+
+
+def repeat(a: Any, k: int) -> Any:
+    """Repeats the whole batch, `[B, ...] -> [k B, ...]`; None stays None."""
+    if a is None or k == 1:
+        return a
+    return jnp.broadcast_to(a[None], (k, *a.shape)).reshape(-1, *a.shape[1:])
+
+
+def posterior(
+    config: Any, params: Any, x: jax.Array, condition: jax.Array | None = None
+) -> Gaussian | FlowPosterior:
+    """Returns q(z | x) for x `[B, *shape]`."""
+    if config.likelihood == "discretized_logistic":
+        x = 2 * x / (config.levels - 1) - 1
+    out = networks.encoder(config).apply({"params": params["encoder"]}, x, condition)
+    full = config.posterior == "full"
+    size = Gaussian.num_outputs(config.latent, full)
+    q = Gaussian.from_outputs(out[:, :size], config.latent, full)
+    if config.posterior != "iaf":
+        return q
+    return FlowPosterior(q, out[:, size:], params["flow"], networks.flow(config))
+
+
+def prior(config: Any, params: Any) -> StandardNormal | VampPrior | FlowPrior:
+    """Returns p(z)."""
+    if config.prior == "vamp":
+        return VampPrior(posterior(config, params, networks.pseudo_inputs(config, params)))
+    if config.prior == "flow":
+        return FlowPrior(params["prior"], networks.flow(config), (config.latent,))
+    return StandardNormal((config.latent,))
+
+
+def likelihood(
+    config: Any, params: Any, z: jax.Array, condition: jax.Array | None = None
+) -> Bernoulli | Normal | DiscretizedLogistic:
+    """Returns p(x | z) for z `[B, Z]`."""
+    heads = networks.decoder(config).apply({"params": params["decoder"]}, z, condition)
+    if config.likelihood == "bernoulli":
+        return Bernoulli(*heads)
+    loc = heads[0]
+    scale = heads[1] if len(heads) == 2 else jnp.broadcast_to(params["log_scale"], loc.shape)
+    log_scale = config.min_log_scale + jax.nn.softplus(scale - config.min_log_scale)
+    if config.likelihood == "gaussian":
+        return Normal(loc, log_scale)
+    return DiscretizedLogistic(loc, log_scale, config.levels)

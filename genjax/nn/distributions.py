@@ -1,0 +1,241 @@
+"""Distributions of latents and of observations, parameterised by network outputs.
+
+Each is a pytree with `sample`, `log_prob` and `mean`. Posteriors also have `sample_and_log_prob`,
+and `kl` and `kl_units`, which return None where the divergence has no closed form. The first axis
+of the parameters is the batch; log densities are in nats.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from genjax.core import draw_values
+from genjax.losses import (
+    bernoulli_nll,
+    discretized_logistic_nll,
+    gaussian_cholesky_kl,
+    gaussian_kl,
+    gaussian_nll,
+)
+
+
+def standard_log_prob(z: jax.Array) -> jax.Array:
+    """Returns the log density of N(0, I): `[..., Z] -> [...]`."""
+    return -jnp.sum(0.5 * z**2 + 0.5 * math.log(2 * math.pi), axis=-1)
+
+
+class StandardNormal(struct.PyTreeNode):
+    """N(0, I) over vectors of `event_shape` (Z,)."""
+
+    event_shape: tuple[int, ...] = struct.field(pytree_node=False)
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """Draws `[n, Z]`."""
+        return jax.random.normal(key, (n, *self.event_shape))
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Returns the log density, `[..., Z] -> [...]`."""
+        return standard_log_prob(z)
+
+    def mean(self) -> jax.Array:
+        """Returns zeros, `[Z]`."""
+        return jnp.zeros(self.event_shape)
+
+
+class Gaussian(struct.PyTreeNode):
+    """N(loc, L L^T) with L = diag(exp(log_std)) + lower.
+
+    Source: Kingma and Welling 2019, "An Introduction to Variational Autoencoders", sections 2.5
+    and 2.5.1.
+
+    Attributes:
+      loc: `[B, Z]`.
+      log_std: `[B, Z]`, log of the diagonal of L.
+      lower: `[B, Z, Z]`, strictly lower triangular, or None for a diagonal covariance.
+    """
+
+    loc: jax.Array
+    log_std: jax.Array
+    lower: jax.Array | None = None
+
+    @staticmethod
+    def num_outputs(latent: int, full: bool = False) -> int:
+        """Returns the number of network outputs that parameterise one Gaussian."""
+        return 2 * latent + (latent * (latent - 1) // 2 if full else 0)
+
+    @classmethod
+    def from_outputs(cls, outputs: jax.Array, latent: int, full: bool = False) -> "Gaussian":
+        """Splits `[..., num_outputs]` into means, log variances, and entries below the diagonal.
+
+        A full covariance needs `[B, num_outputs]`; its entries are in row-major order.
+        """
+        loc, log_std = outputs[..., :latent], 0.5 * outputs[..., latent : 2 * latent]
+        if not full:
+            return cls(loc, log_std)
+        rows, columns = jnp.tril_indices(latent, -1)
+        empty = jnp.zeros((outputs.shape[0], latent, latent), outputs.dtype)
+        return cls(loc, log_std, empty.at[:, rows, columns].set(outputs[:, 2 * latent :]))
+
+    @property
+    def cholesky(self) -> jax.Array:
+        """L, `[B, Z, Z]`."""
+        diagonal = jax.vmap(jnp.diag)(jnp.exp(self.log_std))
+        return diagonal if self.lower is None else diagonal + self.lower
+
+    def mean(self) -> jax.Array:
+        """Returns the mean, `[B, Z]`."""
+        return self.loc
+
+    def transform(self, noise: jax.Array) -> jax.Array:
+        """Returns loc + L noise, `[..., B, Z] -> [..., B, Z]`."""
+        z = self.loc + jnp.exp(self.log_std) * noise
+        if self.lower is None:
+            return z
+        # Full float32 on a GPU too: densities are evaluated at this z.
+        highest = jax.lax.Precision.HIGHEST
+        return z + jnp.einsum("bij,...bj->...bi", self.lower, noise, precision=highest)
+
+    def from_noise(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns `transform(noise)` and its log density, without solving for the noise."""
+        terms = 0.5 * noise**2 + self.log_std + 0.5 * math.log(2 * math.pi)
+        return self.transform(noise), -jnp.sum(terms, axis=-1)
+
+    def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Draws `[B, Z]` and returns its log density `[B]` too."""
+        return self.from_noise(jax.random.normal(key, self.loc.shape))
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws `[B, Z]`."""
+        return self.sample_and_log_prob(key)[0]
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Returns the log density of any z, `[..., B, Z] -> [..., B]`."""
+        centred = z - self.loc
+        if self.lower is None:
+            return self.from_noise(centred * jnp.exp(-self.log_std))[1]
+
+        def solve(factor: jax.Array, columns: jax.Array) -> jax.Array:
+            return jax.lax.linalg.triangular_solve(factor, columns, left_side=True, lower=True)
+
+        samples = centred.reshape(-1, *self.loc.shape)  # [K, B, Z]
+        noise = jax.vmap(solve)(self.cholesky, samples.transpose(1, 2, 0))  # [B, Z, K]
+        return self.from_noise(noise.transpose(2, 0, 1).reshape(z.shape))[1]
+
+    def kl(self, prior: Any) -> jax.Array | None:
+        """Returns KL(self || prior) `[B]` for a `StandardNormal` or a diagonal `Gaussian`."""
+        if isinstance(prior, StandardNormal):
+            if self.lower is None:
+                return gaussian_kl(self.loc, self.log_std)
+            return gaussian_cholesky_kl(self.loc, self.cholesky)
+        if isinstance(prior, Gaussian) and self.lower is None and prior.lower is None:
+            return gaussian_kl(
+                self.loc, self.log_std, prior_mean=prior.loc, prior_log_std=prior.log_std
+            )
+        return None
+
+    def kl_units(self, prior: Any) -> jax.Array | None:
+        """Returns the divergence of each unit from a `StandardNormal`, `[..., Z]`."""
+        if self.lower is not None or not isinstance(prior, StandardNormal):
+            return None
+        return gaussian_kl(self.loc.ravel(), self.log_std.ravel()).reshape(self.loc.shape)
+
+    def product(self, other: "Gaussian") -> "Gaussian":
+        """Returns the normalised product with another density, both diagonal.
+
+        Precisions add, and the mean is weighted by precision. Computed in logs, so that extreme
+        widths do not overflow. Source: Sønderby et al. 2016, "Ladder Variational Autoencoders",
+        section 2.2.
+        """
+        weight = jax.nn.sigmoid(2 * (other.log_std - self.log_std))
+        log_std = -0.5 * jnp.logaddexp(-2 * self.log_std, -2 * other.log_std)
+        return Gaussian(weight * self.loc + (1 - weight) * other.loc, log_std)
+
+
+class Bernoulli(struct.PyTreeNode):
+    """Independent Bernoulli values with `logits` `[B, ...]`; grey levels in [0, 1] are accepted."""
+
+    logits: jax.Array
+
+    @staticmethod
+    def initial_outputs(x: jax.Array) -> jax.Array:
+        """Returns outputs `[1, ...]` with the means of `x` `[N, ...]`, bounded away from 0 and 1.
+
+        An infinite logit would have no gradient.
+        """
+        mean = jnp.clip(jnp.mean(x, axis=0), 0.001, 0.999)
+        return (jnp.log(mean) - jnp.log1p(-mean))[None]
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        """Returns the log probability, `[B, ...] -> [B]`."""
+        return -bernoulli_nll(self.logits, x)
+
+    def mean(self) -> jax.Array:
+        """Returns the probabilities of 1, `[B, ...]`."""
+        return jax.nn.sigmoid(self.logits)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws float32 `[B, ...]` in {0, 1}."""
+        return draw_values(self.logits, jax.random.uniform(key, self.logits.shape), 2)
+
+
+class Normal(struct.PyTreeNode):
+    """Independent normal values with means `loc` and log standard deviations, `[B, ...]`."""
+
+    loc: jax.Array
+    log_std: jax.Array
+
+    @staticmethod
+    def initial_outputs(x: jax.Array) -> jax.Array:
+        """Returns outputs `[2, ...]` with the means and deviations of `x` `[N, ...]`."""
+        return jnp.stack([jnp.mean(x, axis=0), jnp.log(jnp.std(x, axis=0) + 1e-3)])
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        """Returns the log density, `[B, ...] -> [B]`."""
+        return -gaussian_nll(x, self.loc, self.log_std)
+
+    def mean(self) -> jax.Array:
+        """Returns the means, `[B, ...]`."""
+        return self.loc
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws `[B, ...]`."""
+        return self.loc + jnp.exp(self.log_std) * jax.random.normal(key, self.loc.shape)
+
+
+class DiscretizedLogistic(struct.PyTreeNode):
+    """Independent integers 0 .. levels - 1 under discretized logistics.
+
+    `loc` and `log_scale` `[B, ...]` are in units of [-1, 1], to which the levels are scaled.
+    """
+
+    loc: jax.Array
+    log_scale: jax.Array
+    levels: int = struct.field(pytree_node=False)
+
+    @staticmethod
+    def initial_outputs(x: jax.Array, levels: int) -> jax.Array:
+        """Returns outputs `[1, ...]` with the means of `x` `[N, ...]`."""
+        return (2 * jnp.mean(x, axis=0) / (levels - 1) - 1)[None]
+
+    def log_prob(self, x: jax.Array) -> jax.Array:
+        """Returns the log probability, `[B, ...] -> [B]`."""
+        return -discretized_logistic_nll(x, self.loc, self.log_scale, levels=self.levels)
+
+    def mean(self) -> jax.Array:
+        """Returns the mean in levels, `[B, ...]`: the sum over v of P(x >= v)."""
+        inverse = jnp.exp(-self.log_scale)
+
+        def add(total: jax.Array, edge: jax.Array) -> tuple[jax.Array, None]:
+            return total + jax.nn.sigmoid((self.loc - edge) * inverse), None
+
+        edges = (2 * jnp.arange(1, self.levels) - self.levels) / (self.levels - 1)
+        return jax.lax.scan(add, 0 * self.loc, edges)[0]
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws float32 `[B, ...]`."""
+        noise = jax.random.logistic(key, self.loc.shape)
+        value = self.loc + jnp.exp(self.log_scale) * noise
+        return jnp.clip(jnp.round((value + 1) * (0.5 * (self.levels - 1))), 0, self.levels - 1)
