@@ -46,7 +46,7 @@ from experiments.benchmarks.peers import KINDS
 from experiments.benchmarks.peers.peer_process import beside
 from experiments.table import rows as all_rows
 from genjax import checks, families
-from genjax.core import init_state, make_step, with_ema
+from genjax.core import elbo, init_state, make_step, with_ema
 from genjax.train import Run
 from genjax.train.checkpoint import write_json
 from genjax.train.record import commit, device, versions
@@ -314,9 +314,10 @@ def calls(
 
     def evaluate(variables: Any, key: jax.Array, batch: Any) -> jax.Array:
         exactly = family.traits(run.model).density == "exact"
-        density = family.log_prob if exactly else functools.partial(family.elbo, key=key)
-        takes = inspect.signature(density).parameters  # m2 learns from labels, and sums them out
-        return density(config, variables, **{k: v for k, v in batch.items() if k in takes})
+        density = family.log_prob if exactly else functools.partial(elbo, family, key=key)
+        # Semi-supervised densities sum over the label.
+        entries = {"x"} if family.traits(config).semi_supervised else set(batch)
+        return density(config, variables, **{k: batch[k] for k in entries})
 
     step = make_step(family, config, build_optimizer(run))
     found: dict[str, tuple[Callable, tuple[Any, ...]]] = {

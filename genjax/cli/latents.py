@@ -1,14 +1,14 @@
-"""`genjax latents WORKDIR`: what a finished run's latents hold, as pictures and JSON.
+"""`genjax latents WORKDIR`: pictures and statistics of the latents of a finished run.
 
 * `reconstructions.png`: test images, and below each the mean of p(x | z) at its posterior mean;
-* `traversals.png`: one row a unit, the most active first, each moved alone from one image's z;
-* `interpolations.png`: from one test image to the next through their posterior means;
-* `manifold.png`: where z has two dimensions, the square of Kingma and Welling 2013, figure 4;
-* `classes.png`: where the model is told a label, each image's z under every label (of family `m2`
-  the analogies of Kingma et al. 2014, figure 1: one style, every class);
-* `latents.json`: active units, nats a unit, a linear probe, and what the rows of the pictures are.
+* `traversals.png`: one row per unit, most active first, varied alone from the z of one image;
+* `interpolations.png`: between the posterior means of pairs of test images;
+* `manifold.png`: for two latents, the grid of Kingma and Welling 2013, figure 4;
+* `classes.png`: for models of a label, the z of each image under every label (for family `m2` the
+  analogies of Kingma et al. 2014, figure 1);
+* `latents.json`: active units, KL per unit, a linear probe, and the units and values of the rows.
 
-Of a run whose noise is drawn and not inferred, see `genjax.train.noise_figures`: interpolations, and codes.
+Families that generate from noise get the figures of `genjax.train.noise_figures`.
 """
 
 import argparse
@@ -22,7 +22,9 @@ import numpy as np
 
 from genjax import checks, evals, families
 from genjax.cli.options import ArgumentParser, run_command
+from genjax.core.protocols import Features, Implicit, LatentVariable, LayeredPosterior
 from genjax.evals.context import random_rows
+from genjax.nn import StandardNormal
 from genjax.train import noise_figures
 from genjax.train.checkpoint import write_json
 from genjax.train.latent_figures import LatentFigures
@@ -30,19 +32,20 @@ from genjax.train.load_run import load, open_split
 from genjax.train.splits import evaluation_conditions, evaluation_data
 from genjax.train.workdir import read_run
 
-DRAWN = 5_000  # samples of a prior whose moments are not known
-PROBED = 10_000  # examples of each split that the linear probe looks at, at most
-# Options that are about examples and their posteriors, which two players have not.
-OF_POSTERIORS = ("split", "data", "image", "units", "values", "side", "examples", "batch_size")
+PRIOR_SAMPLES = 5_000  # for the moments of a prior that is not standard normal
+PROBE_EXAMPLES = 10_000  # at most, of each split
+# Options for posteriors of examples, which families that generate from noise lack.
+POSTERIOR_OPTIONS = ("split", "data", "image", "units", "values", "side", "examples", "batch_size")
+Model = tuple[Any, Any, Any]  # family, Config, variables
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Load, look, draw, say where."""
+    """Runs the command and returns its exit status."""
     return run_command(lambda: print_latent_figures(parse(argv)), "--examples, --batch-size")
 
 
 def print_latent_figures(options: argparse.Namespace) -> None:
-    """Draws the figures and prints the most important values."""
+    """Draws the figures and prints the main results."""
     checks.positive(
         images=options.images,
         units=options.units,
@@ -55,91 +58,100 @@ def print_latent_figures(options: argparse.Namespace) -> None:
     checks.not_negative(image=options.image)
     if options.columns < 2:
         raise ValueError(f"columns must be 2 or more, got {options.columns}.")
-    found = draw_latent_figures(options)
+    results = draw_latent_figures(options)
     shown = ("active_units", "kl", "probe", "pictures")
-    print(json.dumps({k: found[k] for k in shown if k in found}))
+    print(json.dumps({k: results[k] for k in shown if k in results}))
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Options of the command line."""
+    """Parses the command line."""
     parser = ArgumentParser("latents", __doc__)
     parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
     parser.add_argument("--out", type=pathlib.Path, help="folder; WORKDIR/latents")
     parser.add_argument("--split", default="test", help="train, validation or test (test)")
-    parser.add_argument("--data", help="the data, where it lies elsewhere than in training")
-    parser.add_argument("--images", type=int, default=20, help="images of the split drawn (20)")
-    parser.add_argument("--image", type=int, default=0, help="whose z traversals begin at (0)")
+    parser.add_argument("--data", help="the data, if moved since training")
+    parser.add_argument("--images", type=int, default=20, help="number of images shown (20)")
+    parser.add_argument(
+        "--image", type=int, default=0, help="image at whose z traversals start (0)"
+    )
     parser.add_argument("--units", type=int, default=10, help="rows of the traversals (10)")
-    parser.add_argument("--columns", type=int, default=11, help="columns of walks (11)")
+    parser.add_argument(
+        "--columns", type=int, default=11, help="columns of traversals and interpolations (11)"
+    )
     parser.add_argument(
         "--values",
         choices=("prior", "quantiles"),
         default="prior",
-        help="traverse the prior's standard deviations, or each unit's own quantiles (prior)",
+        help="values of traversals: standard deviations of the prior, or quantiles of each unit's"
+        " posterior means (prior)",
     )
-    parser.add_argument("--span", type=float, default=3.0, help="standard deviations (3)")
+    parser.add_argument(
+        "--span", type=float, default=3.0, help="range of traversals in standard deviations (3)"
+    )
     parser.add_argument(
         "--path",
         choices=("spherical", "linear"),
         default="spherical",
-        help="of interpolations: along the sphere that draws of the prior lie near, or straight"
-        " through its inside, where none is (spherical)",
+        help="path of interpolations: great circle or straight line (spherical)",
     )
-    parser.add_argument("--side", type=int, default=20, help="images a side of the manifold (20)")
-    parser.add_argument("--examples", type=int, default=10_000, help="measured (10,000)")
+    parser.add_argument("--side", type=int, default=20, help="images per side of the manifold (20)")
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=10_000,
+        help="examples that statistics are computed on (10,000)",
+    )
     parser.add_argument("--batch-size", type=int, default=500, help="examples at a time (500)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of samples (0)")
     return parser.parse_args(argv)
 
 
 def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure and draw; what `latents.json` holds."""
+    """Draws the pictures, and writes and returns `latents.json`."""
     run = read_run(options.workdir)
     family, config = families.get(run.family), run.model
-    if hasattr(family, "generate") and hasattr(family, "noise"):
-        plain = parse([str(options.workdir)])
-        for name in OF_POSTERIORS:
-            if getattr(options, name) != getattr(plain, name):
+    if isinstance(family, Implicit):
+        defaults = parse([str(options.workdir)])
+        for name in POSTERIOR_OPTIONS:
+            if getattr(options, name) != getattr(defaults, name):
                 raise ValueError(
-                    f"--{name.replace('_', '-')} is of families that infer latents from examples,"
-                    f" and {run.family} draws its own; leave it out."
+                    f"--{name.replace('_', '-')} applies to families with an encoder, which"
+                    f" {run.family} lacks; omit it."
                 )
         return noise_figures.draw_noise_figures(options, run, family)
-    lacking = [n for n in ("decode_mean", "encode") if not hasattr(family, n)]
-    if lacking:
+    if not (isinstance(family, LatentVariable) and isinstance(family, Features)):
         raise ValueError(
-            f"{options.workdir} is a run of {run.family}, which has no {lacking[0]} to draw latents"
-            f" by; give a run of a family that has, such as vae."
+            f"{options.workdir} is a run of {run.family}, which has no latents; use a run of a"
+            f" family such as vae."
         )
     _, variables = load(options.workdir)
     run, dataset = open_split(run, options.split, options.data)
     x = evaluation_data(run, dataset, options.split)
     rows = random_rows(len(x), options.examples)
     x = x[rows]
-    told = evaluation_conditions(run, family, dataset, options.split)
-    given: dict[str, Any] = {name: array[rows] for name, array in told.items()}
+    conditions: dict[str, Any] = evaluation_conditions(run, family, dataset, options.split)
+    conditions = {name: array[rows] for name, array in conditions.items()}
     if options.image >= len(x):
-        raise ValueError(f"image must be below {len(x)}, the examples there are.")
+        raise ValueError(f"image must be below {len(x)}, the number of examples.")
     model = (family, config, variables)
     size, key = options.batch_size, jax.random.key(options.seed)
-    z = evals.encode_split(*model, x, batch_size=size, **given)
-    latent = z.shape[1:]
-    z = z.reshape(len(x), -1)
-    active = evals.active_units(*model, x, key, batch_size=size, **given)
-    kl = nats_by_unit(model, x, given, size)
-    by_layer = None
-    if hasattr(family, "kl_layers"):
-        by_layer = evals.kl_by_layer(*model, x, key, batch_size=size, **given).tolist()
-    use = kl if kl is not None else z.var(axis=0)
-    order = np.argsort(-use, kind="stable")
+    z = evals.encode_split(*model, x, batch_size=size, **conditions)
+    active = evals.active_units(*model, x, key, batch_size=size, **conditions)
+    kl = kl_by_unit(model, x, conditions, size)
+    q = family.posterior(config, variables, x[:1], **{k: v[:1] for k, v in conditions.items()})
+    kl_by_layer = None
+    if isinstance(q, LayeredPosterior):
+        kl_by_layer = evals.kl_by_layer(*model, x, key, batch_size=size, **conditions).tolist()
+    mean, std = evals.aggregate_posterior(*model, x, key, batch_size=size, **conditions)
+    order = np.argsort(-(kl if kl is not None else z.var(axis=0)), kind="stable")
 
     out = options.out or options.workdir / "latents"
-    decode = decoder(model, latent, given, size)
+    decode = decoder(model, conditions, size)
     drawing = LatentFigures(out, decode, *family.traits(config).sample_range)
     n, units = min(options.images, len(x)), order[: options.units]
     values = np.linspace(-options.span, options.span, options.columns)
     centre, width = prior_moments(model, key)
-    if np.ndim(width):  # another prior than N(0, 1)
+    if np.ndim(width):
         values = centre[units, None] + width[units, None] * values
     if options.values == "quantiles":
         values = np.quantile(z[:, units], np.linspace(0.01, 0.99, options.columns), axis=0).T
@@ -152,20 +164,20 @@ def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:
         paths.append(drawing.interpolations(z[:n], options.columns, spherical))
     if z.shape[1] == 2 and len(active.counts) == 1:
         paths.append(drawing.manifold(options.side, options.image))
-    if "label" in given:
-        paths.append(classes(drawing, model, latent, z[:n], size))
+    if "label" in conditions:
+        paths.append(classes(drawing, model, z[:n], size))
 
-    found = {
+    results = {
         "experiment": run.experiment,
         "split": options.split,
         "examples": len(x),
         "active_units": list(active.counts),
         "variance": [v.tolist() for v in active.variance],
         "kl": None if kl is None else float(kl.sum()),
-        "kl_by_layer": by_layer,
+        "kl_by_layer": kl_by_layer,
         "kl_by_unit": None if kl is None else kl.tolist(),
-        "aggregate": spread(model, x, given, key, size),
-        "probe": None if given else probe(run, model, dataset, size),
+        "aggregate": {"mean": mean.tolist(), "std": std.tolist()},
+        "probe": None if conditions else probe(run, model, dataset, size),
         "rows": {
             "image": options.image,
             "units": units.tolist(),
@@ -175,98 +187,75 @@ def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:
         },
         "pictures": [str(path) for path in paths],
     }
-    write_json(out / "latents.json", found)
-    return found
+    write_json(out / "latents.json", results)
+    return results
 
 
 def decoder(
-    model: tuple[Any, Any, Any], latent: tuple[int, ...], given: dict[str, Any], batch_size: int
+    model: Model, conditions: dict[str, Any], batch_size: int
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """`decode_mean` as `(z [N, Z], rows [N]) -> images [N, *shape]` on the host.
+    """Returns the mean of p(x | z) as a function `(z [N, Z], rows [N]) -> images [N, *shape]`.
 
-    `latent` is the shape of one z; of several stochastic layers it is the one next to x.
+    `rows` selects the conditions of each z. Of several stochastic layers z is the bottom one.
     """
     family, config, variables = model
 
     @jax.jit
     def means(z: jax.Array, key: jax.Array, **condition: jax.Array) -> jax.Array:
-        del key  # a mean
-        return family.decode_mean(config, variables, z.reshape(-1, *latent), **condition)
+        del key
+        return family.likelihood(config, variables, z, **condition).mean()
 
     def decode(z: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        condition = {name: of_all[rows] for name, of_all in given.items()}
-        return evals.map_split(means, {"z": z, **condition}, jax.random.key(0), batch_size)
+        condition = {name: array[rows] for name, array in conditions.items()}
+        arrays = {"z": z.astype(np.float32), **condition}
+        return evals.map_split(means, arrays, jax.random.key(0), batch_size)
 
     return decode
 
 
-def classes(
-    drawing: LatentFigures,
-    model: tuple[Any, Any, Any],
-    latent: tuple[int, ...],
-    z: np.ndarray,
-    batch_size: int,
-) -> pathlib.Path:
-    """One row an image, one column a label: the same z under every label."""
+def classes(drawing: LatentFigures, model: Model, z: np.ndarray, batch_size: int) -> pathlib.Path:
+    """Draws one row per image and one column per label: the same z under every label."""
     count = model[1].classes
     labels = np.tile(np.arange(count, dtype=np.int32), len(z))
-    decode = decoder(model, latent, {"label": labels}, batch_size)
+    decode = decoder(model, {"label": labels}, batch_size)
     images = decode(np.repeat(z, count, axis=0), np.arange(len(labels)))
     return drawing.save("classes", images, count)
 
 
-def nats_by_unit(
-    model: tuple[Any, Any, Any], x: np.ndarray, given: dict[str, Any], batch_size: int
+def kl_by_unit(
+    model: Model, x: np.ndarray, conditions: dict[str, Any], batch_size: int
 ) -> np.ndarray | None:
-    """KL of each unit; None where the posterior has no closed form a unit."""
-    if not hasattr(model[0], "kl_units"):
-        return None
+    """Returns the KL of each unit, or None where it has no closed form."""
     try:
-        return evals.kl_by_unit(*model, x, batch_size=batch_size, **given)
-    except ValueError:  # the family says so: a full covariance, a learned prior
+        return evals.kl_by_unit(*model, x, batch_size=batch_size, **conditions)
+    except ValueError:
         return None
 
 
-def prior_moments(model: tuple[Any, Any, Any], key: jax.Array) -> tuple[Any, Any]:
-    """Mean and standard deviation of each unit under its prior: 0 and 1, or `[Z]` of samples."""
+def prior_moments(model: Model, key: jax.Array) -> tuple[Any, Any]:
+    """Returns mean and standard deviation of each unit under the prior: 0 and 1, or `[Z]` each."""
     family, config, variables = model
-    standard = getattr(config, "prior", "normal") == "normal" and not hasattr(family, "kl_layers")
-    if standard or not hasattr(family, "prior_sample"):
+    prior = family.prior(config, variables)
+    if isinstance(prior, StandardNormal):
         return 0.0, 1.0
-    z = np.asarray(family.prior_sample(config, variables, key, DRAWN))
-    z = z.reshape(DRAWN, -1)
+    z = prior.sample(key, PRIOR_SAMPLES)
+    z = np.asarray(z[0] if isinstance(z, tuple) else z)
     return z.mean(axis=0), z.std(axis=0)
 
 
-def spread(
-    model: tuple[Any, Any, Any],
-    x: np.ndarray,
-    given: dict[str, Any],
-    key: jax.Array,
-    batch_size: int,
-) -> dict[str, list[float]] | None:
-    """Mean and standard deviation of each unit over the data, as `prior_moments` of the prior."""
-    if not hasattr(model[0], "posterior_sample"):
-        return None
-    mean, std = evals.aggregate_posterior(*model, x, key, batch_size=batch_size, **given)
-    return {"mean": mean.tolist(), "std": std.tolist()}
-
-
-def probe(
-    run: Any, model: tuple[Any, Any, Any], dataset: Any, batch_size: int
-) -> dict[str, Any] | None:
-    """A linear probe on posterior means; None without labels in memory of three splits."""
-    found = []
+def probe(run: Any, model: Model, dataset: Any, batch_size: int) -> dict[str, Any] | None:
+    """Trains a linear probe on posterior means; None unless all three splits have labels."""
+    features = []
     for split in ("train", "validation", "test"):
         if "label" not in dataset.splits.get(split, {}):
             return None
         label = np.asarray(dataset.splits[split]["label"])
-        known = np.flatnonzero(label >= 0)  # -1 where a run was told few labels
-        known = known[random_rows(len(known), PROBED)]
+        known = np.flatnonzero(label >= 0)
+        known = known[random_rows(len(known), PROBE_EXAMPLES)]
         z = evals.encode_split(
             *model, evaluation_data(run, dataset, split)[known], batch_size=batch_size
         )
-        found.append((z, label[known]))
-    result = evals.linear_probe(*found)
-    counts = {"trained_on": len(found[0][1]), "evaluated": len(found[2][1])}
+        features.append((z, label[known]))
+    result = evals.linear_probe(*features)
+    counts = {"trained_on": len(features[0][1]), "evaluated": len(features[2][1])}
     return {"accuracy": result.accuracy, "std_error": result.std_error, **counts}

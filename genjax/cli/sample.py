@@ -1,41 +1,64 @@
-"""`genjax sample WORKDIR`: a grid of samples of a finished run, as PNG."""
+"""`genjax sample WORKDIR`: a grid of samples of a finished run, as PNG.
 
+For families with latents the grid shows the mean of p(x | z) of each sample z; `--draw` shows draws
+from p(x | z).
+"""
+
+import functools
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
 
 from genjax import checks, families
 from genjax.cli.options import ArgumentParser, run_command
+from genjax.core import sample_images
 from genjax.train.load_run import load
 from genjax.train.sample_grids import save_grid
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw, write the picture (and the numbers), say where."""
+    """Runs the command and returns its exit status."""
     return run_command(lambda: draw_samples(argv), "--n")
 
 
 def draw_samples(argv: list[str] | None) -> None:
-    """Parses the options, draws and writes."""
+    """Parses the options, draws samples and writes them."""
     parser = ArgumentParser("sample", __doc__)
     parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
-    parser.add_argument("--n", type=int, default=64, help="images to draw (64)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (0)")
+    parser.add_argument("--n", type=int, default=64, help="number of samples (64)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the samples (0)")
+    parser.add_argument(
+        "--label", type=int, nargs="+", help="classes of the samples, repeated in this order"
+    )
+    parser.add_argument(
+        "--draw", action="store_true", help="draw from p(x | z) instead of showing its mean"
+    )
     parser.add_argument("--out", type=pathlib.Path, help="the PNG; WORKDIR/samples/seed_SEED.png")
-    parser.add_argument("--npy", type=pathlib.Path, help="write the samples there too, as .npy")
+    parser.add_argument("--npy", type=pathlib.Path, help="also write the samples to a .npy file")
     options = parser.parse_args(argv)
     out = options.out or options.workdir / "samples" / f"seed_{options.seed}.png"
     checks.positive(n=options.n)
     checks.seed(seed=options.seed)
     run, variables = load(options.workdir)
     family = families.get(run.family)
-    draw = jax.jit(lambda v, key: family.sample(run.model, v, key, options.n))
-    x = np.asarray(draw(variables, jax.random.key(options.seed)))
+    conditions: dict[str, Any] = {}
+    if options.label is not None:
+        if "label" not in family.batch_spec(run.model, 1):
+            raise ValueError(
+                f"this run of {run.family} is not conditioned on a label; omit --label."
+            )
+        label = np.resize(np.asarray(options.label, np.int32), options.n)
+        checks.labels(run.family, run.model.classes, label)
+        conditions["label"] = label
+    draw = functools.partial(sample_images, family, run.model, n=options.n, draw=options.draw)
+    key = jax.random.key(options.seed)
+    x = np.asarray(jax.jit(draw)(variables, key=key, **conditions))
     save_grid(out, x, *family.traits(run.model).sample_range)
     print(f"{options.n} samples in {out}")
     if options.npy:
         options.npy.parent.mkdir(parents=True, exist_ok=True)
-        with options.npy.open("wb") as file:  # under this name: np.save adds .npy to others
+        with options.npy.open("wb") as file:  # np.save adds .npy to other names
             np.save(file, x, allow_pickle=False)
-        print(f"and as numbers in {options.npy}")
+        print(f"samples as numbers in {options.npy}")

@@ -209,7 +209,7 @@ class LayeredPosterior(LayerMeans, Protocol):
 class NoncentredPrior(Protocol):
     """A prior whose samples are a function of standard normal noise."""
 
-    def from_noise(self, noise: jax.Array) -> Any:
+    def transform(self, noise: jax.Array) -> Any:
         """Maps noise `[B, *event_shape]` to samples."""
 
 

@@ -35,6 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
+from genjax.core.protocols import LatentVariable, NoncentredPrior
 from genjax.evals.batching import ProgressCallback, map_split
 
 JITTER = 0.2  # a share of the step size: with one length of path a chain can go in circles
@@ -110,7 +111,7 @@ def annealed_log_prob(
     B times (chains + pilots) rows.
 
     Args:
-      family: module with `log_prior`, `log_likelihood`, `latent_shape`.
+      family: module that implements `LatentVariable`.
       config: its Config.
       variables: fitted.
       x: `[B, *shape]`.
@@ -185,7 +186,7 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
     how many examples are done, and of how many.
 
     Args:
-      family: module with `log_prior`, `log_likelihood`, `latent_shape`.
+      family: module that implements `LatentVariable`.
       config: its Config.
       betas: from `temperatures`.
       **settings: of `annealed_log_prob`.
@@ -193,7 +194,7 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
     Raises:
       ValueError: the family has no such functions.
     """
-    _exports(family)
+    _check_latents(family)
     one: Any = functools.partial(annealed_log_prob, family, config, betas=betas, **settings)
     compiled = jax.jit(lambda variables, x, key, **condition: one(variables, x, key, **condition))
 
@@ -211,13 +212,12 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
     return call
 
 
-def _exports(family: Any) -> None:
-    for name in ("log_prior", "log_likelihood", "latent_shape"):
-        if not hasattr(family, name):
-            raise ValueError(
-                f"{family.__name__.split('.')[-1]} has no {name}; annealed importance sampling is"
-                f" for families with latents and a likelihood."
-            )
+def _check_latents(family: Any) -> None:
+    if not isinstance(family, LatentVariable):
+        raise ValueError(
+            f"{family.__name__.split('.')[-1]} has no latents and likelihood, which annealed"
+            f" importance sampling needs."
+        )
 
 
 def _check(
@@ -229,7 +229,7 @@ def _check(
     acceptance: float,
     pilots: int,
 ) -> np.ndarray:
-    _exports(family)
+    _check_latents(family)
     checks.positive(chains=chains, leapfrog=leapfrog, step_size=step_size, pilots=pilots)
     checks.fraction(acceptance=acceptance)
     checks.positive(acceptance=acceptance)
@@ -277,18 +277,22 @@ def _run(
     rows = {k: jnp.repeat(v, each, axis=0) for k, v in {"x": x, **condition}.items()}
     x_rows = rows.pop("x")
 
+    prior = family.prior(config, variables)
+
     def log_joint(z: jax.Array) -> jax.Array:
-        likelihood = family.log_likelihood(config, variables, x_rows, z, **rows)
-        return family.log_prior(config, variables, z, **rows) + likelihood
+        if isinstance(prior, NoncentredPrior):  # the chains move in the space of its noise
+            value, log_prior = prior.transform(z), _log_base(z)
+        else:
+            value, log_prior = z, prior.log_prob(z)
+        return log_prior + family.likelihood(config, variables, value, **rows).log_prob(x_rows)
 
     def look(z: jax.Array) -> _Point:
         joint, back = jax.vjp(log_joint, z)  # a row's joint depends on its own z alone
         return _Point(z, joint, back(jnp.ones_like(joint))[0])
 
     first_key, key = jax.random.split(key)
-    latent = tuple(family.latent_shape(config))
     if start is None:
-        first = look(jax.random.normal(first_key, (size * each, *latent)))
+        first = look(jax.random.normal(first_key, (size * each, *prior.event_shape)))
     else:
         first = look(jnp.repeat(start, each, axis=0))
     gain = min(1.0, max(GAIN, 20 / (len(betas) - 1)))  # few temperatures are gone through fast

@@ -13,9 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
+from genjax.core import log_mean_weight
+from genjax.core.protocols import Classifier
 from genjax.evals.batching import map_split
 from genjax.evals.negative_log_likelihood import make_nll
 
@@ -31,11 +34,11 @@ def make_class_likelihood(
     exports `log_prob`; else it is the bound from `num_samples` samples (of one, the ELBO), whose
     noise is the same for every class, so that less of it is left in their differences.
 
-    A family with `log_joint_bound` has a log p(c) of its own and is asked for log p(x, c) of all
-    classes at once; `log_posterior` takes that without a prior.
+    A `Classifier` has a log p(c) of its own: the values are its bounds on log p(x, c), of all
+    classes at once, and `log_posterior` needs no prior.
 
     Args:
-      family: module with `log_prob`, with `elbo` and `log_prob_bound`, or with `log_joint_bound`.
+      family: module that implements a density, conditioned on a label for `classes`.
       config: its Config.
       classes: of a model that is told a label; 0 takes the Config's `classes`.
       num_samples: of the bound.
@@ -48,11 +51,13 @@ def make_class_likelihood(
 
     @jax.jit
     def joint(variables: Any, x: jax.Array, key: jax.Array) -> jax.Array:
-        return family.log_joint_bound(config, variables, x, key, num_samples)
+        draw = functools.partial(family.log_class_weights, config, variables, x)
+        zeros = jnp.zeros((x.shape[0], classes))
+        return log_mean_weight(draw, key, num_samples, zeros)
 
     def call(variables: Any, x: Any, key: jax.Array, batch_size: int) -> np.ndarray:
         several = isinstance(variables, (list, tuple))
-        if hasattr(family, "log_joint_bound") and not several:
+        if isinstance(family, Classifier) and not several:
             found = map_split(functools.partial(joint, variables), {"x": x}, key, batch_size)
             return found.astype(np.float64)
         if not several and classes < 1:

@@ -1,6 +1,6 @@
-"""What the latents of a model are used for: active units, nats a unit, the aggregate posterior.
+"""Statistics of latents over a split: active units, KL per unit, the aggregate posterior.
 
-Everything goes through a split batch by batch, and sums are kept on the host in float64.
+Splits are processed batch by batch; sums are kept on the host in float64.
 """
 
 import functools
@@ -11,15 +11,17 @@ import jax
 import numpy as np
 
 from genjax import checks
+from genjax.core import kl_units
+from genjax.core.protocols import LayerMeans
 from genjax.evals.batching import map_batches
 
 THRESHOLD = 1e-2  # above it a unit is active: Burda et al. 2015, section 5.1
 
 
 class Moments:
-    """Means and variances of columns, over batches, in float64.
+    """Accumulates means and variances of columns over batches, in float64.
 
-    Batches are merged by the differences of their means, so that a large mean costs no digits
+    Batches are merged by the differences of their means, so that a large mean costs no precision
     (Chan et al. 1983, "Algorithms for computing the sample variance", eq. 2.1).
     """
 
@@ -29,27 +31,28 @@ class Moments:
         self.squares: Any = 0.0
 
     def add(self, rows: np.ndarray) -> None:
-        """Take in `[B, Z]`."""
+        """Adds rows `[B, Z]`."""
         rows = np.asarray(rows, np.float64)
         n, mean = len(rows), rows.mean(axis=0)
         total = self.count + n
-        apart = mean - self.mean
+        delta = mean - self.mean
         self.squares = self.squares + ((rows - mean) ** 2).sum(axis=0)
-        self.squares = self.squares + apart**2 * (self.count * n / total)
-        self.mean = self.mean + apart * (n / total)
+        self.squares = self.squares + delta**2 * (self.count * n / total)
+        self.mean = self.mean + delta * (n / total)
         self.count = total
 
     @property
     def variance(self) -> np.ndarray:
-        """Over the rows, divided by their number: `[Z]`."""
+        """Population variance of the rows, `[Z]`."""
         return np.asarray(self.squares / self.count)
 
 
 class Activity(NamedTuple):
-    """Which units of each stochastic layer tell anything about x; a tuple entry a layer.
+    """Active units of each stochastic layer, one entry per layer.
 
-    variance: of the posterior mean over the examples, A_u = Var_x(E_q[u | x]), `[Z_l]`.
-    active: where it is above the threshold, bool `[Z_l]`.
+    Attributes:
+      variance: of the posterior mean over the examples, A_u = Var_x(E_q[u | x]), `[Z_l]`.
+      active: whether it is above the threshold, bool `[Z_l]`.
     """
 
     variance: tuple[np.ndarray, ...]
@@ -57,15 +60,15 @@ class Activity(NamedTuple):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Active units of each layer, as papers print them: 16+5."""
+        """Number of active units of each layer."""
         return tuple(int(a.sum()) for a in self.active)
 
 
 def unit_activity(means: Iterable[Any], threshold: float = THRESHOLD) -> Activity:
-    """Active units from batches of posterior means.
+    """Finds active units from batches of posterior means.
 
     Args:
-      means: batches, each `[B, Z]`, or a tuple of `[B, Z_l]`, one a stochastic layer.
+      means: batches, each `[B, Z]`, or a tuple of `[B, Z_l]`, one per stochastic layer.
       threshold: variance above which a unit counts as active.
 
     Raises:
@@ -81,10 +84,10 @@ def unit_activity(means: Iterable[Any], threshold: float = THRESHOLD) -> Activit
         for moments, part in zip(layers, parts, strict=True):
             moments.add(np.asarray(part).reshape(len(part), -1))
     if not layers:
-        raise ValueError("active units need at least one batch of posterior means.")
+        raise ValueError("active units need at least one batch of posterior means, got none.")
     variance = tuple(moments.variance for moments in layers)
     if not all(np.isfinite(v).all() for v in variance):
-        raise ValueError("a posterior mean is not finite: the run has diverged.")
+        raise ValueError("a posterior mean is not finite; the run has diverged.")
     return Activity(variance, tuple(v > threshold for v in variance))
 
 
@@ -99,34 +102,25 @@ def active_units(
     threshold: float = THRESHOLD,
     **condition: Any,
 ) -> Activity:
-    """Active units of a family over a split; see `unit_activity`.
-
-    A family that exports `active_unit_means` says what the means of its layers are; of another they
-    are `encode`.
+    """Finds the active units of a family over a split; see `unit_activity`.
 
     Args:
-      family: module with `active_unit_means`, or `encode`.
+      family: module that implements `LatentVariable`.
       config: its Config.
-      variables: fitted.
+      variables: its variables.
       x: `[N, *shape]`.
-      key: of the draws that deeper layers are given.
+      key: of samples, where means of the posterior need any.
       batch_size: examples at a time.
       threshold: of the variance.
-      **condition: what the family conditions on, `[N]` each.
+      **condition: other entries of a batch, `[N]` each.
     """
-    if hasattr(family, "active_unit_means"):
-        # One key for all batches: draws that differ between examples would be taken for x's.
-        drawn = functools.partial(_drawn_means, family, key)
-        means = _batches(drawn, config, variables, x, condition, batch_size)
-    else:
-        means = _batches(family.encode, config, variables, x, condition, batch_size)
-    return unit_activity(means, threshold)
 
+    def means(config: Any, variables: Any, x: jax.Array, **condition: jax.Array) -> Any:
+        q = family.posterior(config, variables, x, **condition)
+        # One key for all batches: noise that differs between examples would count as variance.
+        return q.layer_means(key) if isinstance(q, LayerMeans) else q.mean()
 
-def _drawn_means(
-    family: Any, key: jax.Array, config: Any, variables: Any, x: jax.Array, **given: jax.Array
-) -> Any:
-    return family.active_unit_means(config, variables, x, key, **given)
+    return unit_activity(_batches(means, config, variables, x, condition, batch_size), threshold)
 
 
 def kl_by_unit(
@@ -138,20 +132,21 @@ def kl_by_unit(
     batch_size: int = 500,
     **condition: Any,
 ) -> np.ndarray:
-    """KL(q(z_u | x) || p(z_u)) of every unit, averaged over a split: `[Z]` nats, float64.
-
-    Sorted, `np.sort(...)[::-1]`, it shows how many units carry how much.
+    """Computes KL(q(z_u | x) || p(z_u)) of every unit, averaged over a split: `[Z]` nats, float64.
 
     Args:
-      family: module with `kl_units`.
+      family: module that implements `LatentVariable`.
       config: its Config.
-      variables: fitted.
+      variables: its variables.
       x: `[N, *shape]`.
       batch_size: examples at a time.
-      **condition: what the family conditions on, `[N]` each.
-    """
+      **condition: other entries of a batch, `[N]` each.
 
-    return _mean(_batches(family.kl_units, config, variables, x, condition, batch_size))
+    Raises:
+      ValueError: the divergence has no closed form per unit.
+    """
+    function = functools.partial(kl_units, family)
+    return _mean(_batches(function, config, variables, x, condition, batch_size))
 
 
 def kl_by_layer(
@@ -164,19 +159,24 @@ def kl_by_layer(
     batch_size: int = 500,
     **condition: Any,
 ) -> np.ndarray:
-    """What each stochastic layer costs in the bound, averaged over a split: `[L]` nats, float64.
+    """Computes the ELBO's term of each stochastic layer over a split: `[L]` nats, float64.
 
     Args:
-      family: module with `kl_layers`.
+      family: module whose `posterior` returns a `LayeredPosterior`.
       config: its Config.
-      variables: fitted.
+      variables: its variables.
       x: `[N, *shape]`.
-      key: of the draws that layers are given.
+      key: of the samples.
       batch_size: examples at a time.
-      **condition: what the family conditions on, `[N]` each.
+      **condition: other entries of a batch, `[N]` each.
     """
 
-    return _mean(_batches(family.kl_layers, config, variables, x, condition, batch_size, key))
+    def layers(
+        config: Any, variables: Any, x: jax.Array, key: jax.Array, **condition: jax.Array
+    ) -> jax.Array:
+        return family.posterior(config, variables, x, **condition).kl_layers(key)
+
+    return _mean(_batches(layers, config, variables, x, condition, batch_size, key))
 
 
 def aggregate_posterior(
@@ -189,25 +189,30 @@ def aggregate_posterior(
     batch_size: int = 500,
     **condition: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each unit under the aggregate posterior, `[Z]` each.
+    """Estimates mean and standard deviation of each unit under the aggregate posterior, `[Z]` each.
 
-    That is q(z) = mean over x of q(z | x), from one draw an example. Where it is far from the
-    prior's 0 and 1, samples from the prior come from where the decoder was hardly trained
-    (Hoffman and Johnson 2016, "ELBO surgery").
+    That is q(z) = mean over x of q(z | x), from one draw per example; of several layers, the bottom
+    one. Where it is far from the prior, samples of the prior fall where the decoder was hardly
+    trained (Hoffman and Johnson 2016, "ELBO surgery").
 
     Args:
-      family: module with `posterior_sample`.
+      family: module that implements `LatentVariable`.
       config: its Config.
-      variables: fitted.
+      variables: its variables.
       x: `[N, *shape]`.
       key: of the draws.
       batch_size: examples at a time.
-      **condition: what the family conditions on, `[N]` each.
+      **condition: other entries of a batch, `[N]` each.
     """
 
+    def draw(
+        config: Any, variables: Any, x: jax.Array, key: jax.Array, **condition: jax.Array
+    ) -> jax.Array:
+        z = family.posterior(config, variables, x, **condition).sample(key)
+        return z[0] if isinstance(z, tuple) else z
+
     moments = Moments()
-    draw = family.posterior_sample
-    for z, _ in _batches(draw, config, variables, x, condition, batch_size, key):
+    for z in _batches(draw, config, variables, x, condition, batch_size, key):
         moments.add(z.reshape(len(z), -1))
     return np.asarray(moments.mean), np.sqrt(moments.variance)
 
@@ -215,10 +220,9 @@ def aggregate_posterior(
 def encode_split(
     family: Any, config: Any, variables: Any, x: Any, *, batch_size: int = 500, **condition: Any
 ) -> np.ndarray:
-    """`encode` of a split, `[N, F]` float32 on the host: features for `linear_probe`."""
-
-    found = _batches(family.encode, config, variables, x, condition, batch_size)
-    return np.concatenate(list(found)).astype(np.float32)
+    """Extracts features of a split by `encode`, `[N, F]` float32 on the host."""
+    batches = _batches(family.encode, config, variables, x, condition, batch_size)
+    return np.concatenate(list(batches)).astype(np.float32)
 
 
 def _batches(
@@ -230,20 +234,20 @@ def _batches(
     batch_size: int,
     key: jax.Array | None = None,
 ) -> Iterator[Any]:
-    """A family's function of every batch, on the host; with a key where it draws."""
+    """Yields a function's result for every batch on the host; with a key, it takes one too."""
 
     @jax.jit
-    def one(variables: Any, x: jax.Array, key: jax.Array, **given: jax.Array) -> Any:
-        drawn = (key,) if draws else ()
-        return function(config, variables, x, *drawn, **given)
+    def one(variables: Any, x: jax.Array, key: jax.Array, **condition: jax.Array) -> Any:
+        keys = (key,) if takes_key else ()
+        return function(config, variables, x, *keys, **condition)
 
-    draws = key is not None
-    key = jax.random.key(0) if key is None else key  # which nobody asks for
+    takes_key = key is not None
+    key = jax.random.key(0) if key is None else key
     return map_batches(functools.partial(one, variables), {"x": x, **condition}, key, batch_size)
 
 
 def _mean(batches: Iterable[np.ndarray]) -> np.ndarray:
-    """Mean over the rows of all batches, in float64."""
+    """Averages the rows of all batches, in float64."""
     moments = Moments()
     for batch in batches:
         moments.add(batch)

@@ -1,4 +1,4 @@
-"""Negative log-likelihood of a whole split, exact or by a bound; or the figure a paper prints."""
+"""Negative log-likelihood of a whole split, exact or by a bound, or the quantity a family reports."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,27 +7,29 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from genjax.core import elbo, log_prob_bound
+from genjax.core.protocols import Reported
 from genjax.evals.batching import ProgressCallback, map_split
 
 
 def metric(family: Any, config: Any) -> str:
-    """What `make_nll` measures when it is asked for the figure of a run."""
+    """Returns the name of the quantity that a run reports."""
     return family.traits(config).metric
 
 
+def unit(family: Any, config: Any) -> str:
+    """Returns the unit of that quantity."""
+    return family.traits(config).unit
+
+
 def is_bound(family: Any, config: Any) -> bool:
-    """Whether that figure is a bound of samples, of which more may be taken."""
-    return family.traits(config).density == "bound" and not hasattr(family, "reported")
+    """Returns whether that quantity is a bound, which depends on a number of samples."""
+    return family.traits(config).density == "bound" and not isinstance(family, Reported)
 
 
 def validation_config(family: Any, config: Any) -> Any:
-    """The Config whose figure picks the best weights, where a family exports another for that."""
+    """Returns the Config to evaluate on the validation split."""
     return family.traits(config).validation or config
-
-
-def unit(family: Any, config: Any) -> str:
-    """Of that figure: nats, where a family does not export another."""
-    return family.traits(config).unit
 
 
 def make_nll(
@@ -38,39 +40,39 @@ def make_nll(
     sharding: Any = None,
     reported: bool = False,
 ) -> Callable:
-    """`nll(variables, x, key, batch_size, condition, told) -> [N]` nats on the host, compiled once.
+    """Returns a function that evaluates -log p(x) of a split, compiled once.
 
-    Exact where the family exports `log_prob`; an upper bound, the negative of
-    `log_prob_bound(num_samples)`, where it exports a bound (with one sample, of the ELBO). What a
-    density is given with each example is `condition`: `{"label": [N]}`, or nothing; `told` hears
-    how many examples are done, and of how many. Memory is that of two batches.
+    The function is `nll(variables, x, key, batch_size, condition=None, progress=None)` and returns
+    `[N]` nats on the host. `condition` holds the other entries of a batch, such as
+    `{"label": [N]}`; `progress` is called with the numbers of examples done and in all. The result
+    is exact for an exact density; else it is an upper bound, minus the ELBO with one sample and
+    minus the importance-weighted bound with more. Memory is that of two batches.
 
     Args:
-      family: module that follows the family contract.
+      family: module that implements a density.
       config: its Config.
-      num_samples: of the bound; exact families have no use for it.
+      num_samples: samples of the bound; exact densities ignore it.
       sharding: of a batch of `x`, for several devices.
-      reported: the figure of a run, where a family exports another (`reported`) than -log p; its
-        unit is `unit(family, config)`.
+      reported: evaluate what the family reports, in `unit(family, config)`.
 
     Raises:
       ValueError: the family has no density.
     """
     density = family.traits(config).density
     if density == "none":
-        raise ValueError(f"{family.__name__} only samples: it has no likelihood to evaluate.")
+        raise ValueError(f"{family.__name__} has no density to evaluate; it only samples.")
 
     def batch_nll(variables: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-        if reported and hasattr(family, "reported"):
-            return family.reported(config, variables, batch)
+        if reported and isinstance(family, Reported):
+            return family.report(config, variables, batch)
         x, condition = batch["x"], {k: v for k, v in batch.items() if k != "x"}
         if density == "exact":
             return -family.log_prob(config, variables, x, **condition)
         if num_samples == 1:
-            return -family.elbo(config, variables, x, key, **condition)
-        return -family.log_prob_bound(config, variables, x, key, num_samples, **condition)
+            return -elbo(family, config, variables, x, key, **condition)
+        return -log_prob_bound(family, config, variables, x, key, num_samples, **condition)
 
-    # One copy of the numbers on every process: each of them reads all of it.
+    # Every process reads all values.
     everywhere = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
     devices = 1 if sharding is None else sharding.mesh.size
     compiled = jax.jit(batch_nll, out_shardings=everywhere)
@@ -81,14 +83,14 @@ def make_nll(
         key: jax.Array,
         batch_size: int,
         condition: Any = None,
-        told: ProgressCallback | None = None,
+        progress: ProgressCallback | None = None,
     ) -> np.ndarray:
         def one(key: jax.Array, **part: Any) -> jax.Array:
             part = part if sharding is None else jax.device_put(part, sharding)
             return compiled(variables, part, key)
 
         arrays = {"x": x, **(condition or {})}
-        return map_split(one, arrays, key, batch_size, multiple=devices, name="nll", progress=told)
+        return map_split(one, arrays, key, batch_size, multiple=devices, name="nll", progress=progress)
 
     return split_nll
 
@@ -104,13 +106,13 @@ def nll(
     num_samples: int = 1,
     condition: Any = None,
 ) -> np.ndarray:
-    """-log p(x), or its bound, of every example: `[N]` nats. See `make_nll`."""
+    """Evaluates -log p(x) or its bound per example, `[N]` nats; see `make_nll`."""
     evaluate = make_nll(family, config, num_samples=num_samples)
     return evaluate(variables, x, key, batch_size, condition)
 
 
 def mean_and_error(nats: np.ndarray) -> tuple[float, float]:
-    """Mean over examples and its standard error, both summed in float64.
+    """Returns the mean over examples and its standard error, both summed in float64.
 
     >>> mean_and_error(np.array([1.0, 3.0]))
     (2.0, 1.0)

@@ -269,7 +269,7 @@ class LadderPrior(struct.PyTreeNode):
         """Shape of the noise of all layers."""
         return (sum(self.config.latent),)
 
-    def from_noise(self, noise: jax.Array) -> Layers:
+    def transform(self, noise: jax.Array) -> Layers:
         """Maps noise `[B, sum of Z_l]` to the layers."""
         if jnp.ndim(noise) != 2 or jnp.shape(noise)[1:] != self.event_shape:
             raise ValueError(

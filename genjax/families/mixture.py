@@ -26,7 +26,7 @@ from genjax import checks
 from genjax.core import Traits, chunked_sum, nan_unless_binary
 from genjax.core.autoregressive import batch_spec
 from genjax.core.autoregressive import order as order
-from genjax.nn import draw_observation
+from genjax.nn import Bernoulli
 
 CHUNK = 2**21  # numbers of the E step in memory at once, 8 MB per array
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -144,7 +144,7 @@ def sample(
     params = variables["params"]
     which, pixels = jax.random.split(key)
     component = jax.random.categorical(which, params["weights"], shape=(checks.sample_count(n),))
-    x = draw_observation("bernoulli", (params["logits"][component],), pixels, 2)
+    x = Bernoulli(params["logits"][component]).sample(pixels)
     x = x.reshape(-1, *config.shape)
     return x if n else x[0]
 

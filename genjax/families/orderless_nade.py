@@ -239,7 +239,7 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     return jax.nn.logsumexp(log_probs(config, variables, x), axis=0) - math.log(config.orders)
 
 
-def reported(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
+def report(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
     """Computes the reported quantity, `[B]` nats; see `Config.report`."""
     if config.report == "ensemble":
         return -log_prob(config, variables, batch["x"])

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 
 from genjax import checks, evals
 from genjax import data as data_room
@@ -64,8 +65,8 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
         )
     _check_conditions(run, family, dataset)
     # A limited run is a rehearsal: shares are not what they will be.
-    if hasattr(family, "check_data") and "train" in dataset.splits and not run.data.limit:
-        family.check_data(run.model, dataset.splits["train"])
+    if traits.labelled is not None and "train" in dataset.splits and not run.data.limit:
+        check_labelled(traits.labelled, dataset.splits["train"]["label"])
     if run.train.patience and (traits.density == "none" or "validation" not in dataset.splits):
         raise ValueError(
             f"patience stops a run by its validation, and {run.family} on {run.data.data} has none;"
@@ -108,6 +109,23 @@ def _check_entries(run: Run, family: Any, dataset: data_room.Dataset) -> None:
                 f"transform '{run.data.transform}' gives x from {x.low:g} to {x.high:g} and y from"
                 f" {y.low:g} to {y.high:g}; apply each operation to both."
             )
+
+
+def check_labelled(labelled: float, label: np.ndarray) -> None:
+    """Checks the share of examples with a label against the share that a loss assumes.
+
+    Raises:
+      ValueError: it differs by more than 10 %.
+    """
+    share = float((label >= 0).mean())
+    if not share:
+        raise ValueError("no training example has a label; semi-supervised training needs some.")
+    if abs(labelled / share - 1) > 0.1:
+        raise ValueError(
+            f"`labelled` is {labelled:g}, but {share:g} of the training examples have a label; set"
+            f" --labelled {share:g}, or the classification loss has {share / labelled:.3g} times"
+            f" its weight."
+        )
 
 
 def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None:

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals
-from genjax.core import Optimizer, State, make_step, named_key, with_ema
+from genjax.core import Optimizer, State, make_step, named_key, sample_images, with_ema
 from genjax.data.label_subsets import UNKNOWN
 from genjax.train import gan_diagnostics
 from genjax.train.checkpoint import Checkpoints
@@ -395,8 +395,8 @@ class Trainer:
         if self.draw is None:
             n, config = self.run.train.samples, self.run.model
             self.draw = jax.jit(
-                lambda v, k: self.family.sample(
-                    config, evaluation_variables(self.run, self.family, v), k, n
+                lambda v, k: sample_images(
+                    self.family, config, evaluation_variables(self.run, self.family, v), k, n
                 ),
                 out_shardings=self.replicated,
             )

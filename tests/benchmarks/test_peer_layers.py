@@ -29,7 +29,7 @@ from genjax.families import (  # noqa: E402
     pixelcnn_pp,
     pixelrnn,
 )
-from genjax.nn import latent  # noqa: E402
+from genjax.families.vae import networks  # noqa: E402
 from genjax.nn.causal import scaled  # noqa: E402
 
 WITHOUT_LAYERS = {"fvsbn", "nade", "orderless_nade", "rnade"}
@@ -161,7 +161,7 @@ def test_layers_of_vae(name):
     for part, given in (("encoder", batch["x"]), ("decoder", z)):
         peer, prefix = getattr(network, part), f"{network.names[part]}/"
         own = {"params": variables["params"][part]}
-        flax = captured(getattr(latent, part)(config), own, given)
+        flax = captured(getattr(networks, part)(config), own, given)
         flax = {path.removeprefix(prefix): a for path, a in flax.items()}
         leaves = peer.leaves()
         got = hooked(owners(peer, leaves), functools.partial(peer, tensor(given).flatten(1)))

@@ -10,6 +10,7 @@ from support.small import small_run
 
 from genjax.cli import evaluate, latents
 from genjax.data import Dataset, save_npz
+from genjax.core import kl_units
 from genjax.families import hierarchical_vae, vae
 from genjax.image_grid import grid
 from genjax.train import fit
@@ -149,7 +150,7 @@ def test_pictures_and_figures_of_a_run(workdir, data, capsys):
     with np.load(data) as arrays:
         x = arrays["test"].astype(np.float32)
     z = np.asarray(vae.encode(run.model, variables, x))
-    kl = np.asarray(vae.kl_units(run.model, variables, x)).mean(0)
+    kl = np.asarray(kl_units(vae, run.model, variables, x)).mean(0)
     np.testing.assert_allclose(found["variance"], [z.var(0)], rtol=1e-4)
     np.testing.assert_allclose(found["kl_by_unit"], kl, rtol=1e-4)
     assert found["kl"] == pytest.approx(kl.sum(), rel=1e-4)
@@ -162,7 +163,7 @@ def test_pictures_and_figures_of_a_run(workdir, data, capsys):
     assert 0.3 < found["aggregate"]["std"][0] < 3
     # The picture below an image is the mean that its posterior mean decodes to.
     pairs, _ = tiles(workdir / "latents" / "reconstructions.png")
-    means = np.asarray(vae.decode_mean(run.model, variables, z[:6]))
+    means = np.asarray(vae.likelihood(run.model, variables, z[:6]).mean())
     np.testing.assert_array_equal(pairs[:6], [drawn(i) for i in x[:6]])
     np.testing.assert_allclose(pairs[6:], [drawn(i) for i in means], atol=1)
 
@@ -184,7 +185,7 @@ def test_of_a_hierarchy_the_layer_next_to_the_pixels_is_drawn(data, tmp_path, ca
     with np.load(data) as arrays:
         x = arrays["test"][:4].astype(np.float32)
     z = hierarchical_vae.encode(loaded.model, variables, x)
-    means = np.asarray(hierarchical_vae.decode_mean(loaded.model, variables, z))
+    means = np.asarray(hierarchical_vae.likelihood(loaded.model, variables, z).mean())
     pairs, _ = tiles(tmp_path / "run" / "latents" / "reconstructions.png")
     np.testing.assert_allclose(pairs[4:], [drawn(i) for i in means], atol=1)
 
@@ -215,10 +216,8 @@ def test_a_model_that_is_told_a_label(data, tmp_path, monkeypatch, capsys):
     assert (len(images), columns) == (12, 3)
     with np.load(data) as arrays:
         x, label = arrays["test"].astype(np.float32)[:4], arrays["test_label"][:4]
-    encode, decode = (
-        jax.jit(lambda a, label, f=f: f(run.model, variables, a, label=label))
-        for f in (vae.encode, vae.decode_mean)
-    )
+    encode = jax.jit(lambda x, label: vae.encode(run.model, variables, x, label))
+    decode = jax.jit(lambda z, label: vae.likelihood(run.model, variables, z, label).mean())
     z = encode(x, label)
     for c in range(3):
         made = decode(z, np.full(4, c, np.int32))
@@ -260,7 +259,7 @@ def test_evaluate_by_chains_that_ask_no_encoder(workdir, data, monkeypatch, caps
     assert found["obtained"] == pytest.approx(bound, abs=5 * found["std_error_of_chains"] + 0.02)
     monkeypatch.setattr(evaluate, "load", lambda workdir: (small_run("nade", data), {}))
     assert evaluate.main([str(workdir), *options]) == 2
-    assert "nade has no log_prior; annealed importance sampling" in capsys.readouterr().err
+    assert "nade has no latents and likelihood, which annealed" in capsys.readouterr().err
     assert evaluate.main([str(workdir), "--temperatures", "0"]) == 2
     assert "temperatures must be above 0, got 0" in capsys.readouterr().err
     assert evaluate.main([str(workdir), "--chains", "20"]) == 2
@@ -274,7 +273,7 @@ def test_evaluate_by_chains_that_ask_no_encoder(workdir, data, monkeypatch, caps
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("--image 80", "image must be below 80, the examples there are."),
+        ("--image 80", "image must be below 80, the number of examples."),
         ("--split holdout", "has no split holdout; it has train, validation, test."),
         ("--columns 1", "columns must be 2 or more, got 1."),
         ("--units 0", "units must be above 0, got 0."),
@@ -293,4 +292,4 @@ def test_no_run_and_no_latents_are_sentences(tmp_path, data, capsys):
     assert "holds no run: there is no" in capsys.readouterr().err
     (tmp_path / "config.json").write_text(json.dumps(to_json(small_run("nade", data))))
     assert latents.main([str(tmp_path)]) == 2
-    assert "is a run of nade, which has no decode_mean to draw latents" in capsys.readouterr().err
+    assert "is a run of nade, which has no latents" in capsys.readouterr().err

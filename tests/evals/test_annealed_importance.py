@@ -13,6 +13,7 @@ import support.linear_gaussian as model
 from scipy import stats
 from support.helpers import all_images
 
+from genjax.core import log_prob_bound
 from genjax.evals import (
     annealed_log_prob,
     make_annealed,
@@ -21,6 +22,7 @@ from genjax.evals import (
 )
 from genjax.families import vae
 from genjax.losses import gaussian_nll
+from genjax.nn import StandardNormal
 
 CONFIG = model.Config()
 VARIABLES = model.make(CONFIG)
@@ -96,7 +98,7 @@ def test_no_chain_has_a_say_in_its_own_step_size():
 def test_within_its_error_where_a_poor_encoder_bounds_badly():
     params = VARIABLES["params"]
     poor = {"params": {**params, "encoder": 0 * params["encoder"], "log_std": jnp.full(3, -2.0)}}
-    bound = jax.jit(lambda k: model.log_prob_bound(CONFIG, poor, X, k, 50))
+    bound = jax.jit(lambda k: log_prob_bound(model, CONFIG, poor, X, k, 50))
     gap = EXACT - np.asarray(bound(KEY))
     assert gap.mean() > 5  # nats: the bound of 50 samples is this far off
     found = as_float64(compiled(300, 24)(X, KEY))
@@ -142,14 +144,11 @@ def test_no_backward_chain_has_a_say_in_its_step_size_either():
     def log_posterior(z):
         return jnp.logaddexp(log_normal(z, std[0]), log_normal(z, std[1])) - math.log(2)
 
-    def log_prior(config, variables, z):
-        return log_normal(z, 1.0)
+    def likelihood(config, variables, z):  # p(x) is 1
+        log_p = log_posterior(z) - StandardNormal((1,)).log_prob(z)
+        return types.SimpleNamespace(log_prob=lambda x: log_p)
 
-    two = family(
-        latent_shape=lambda config: (1,),
-        log_prior=log_prior,
-        log_likelihood=lambda c, v, x, z: log_posterior(z) - log_prior(c, v, z),  # p(x) is 1
-    )
+    two = family(prior=lambda config, variables: StandardNormal((1,)), likelihood=likelihood)
     rng = np.random.default_rng(0)
     z = jnp.asarray((std[rng.integers(0, 2, n)] * rng.normal(size=n))[:, None], jnp.float32)
     settings = dict(betas=temperatures(20), chains=1, pilots=1, leapfrog=1)
@@ -163,10 +162,13 @@ def test_no_backward_chain_has_a_say_in_its_step_size_either():
 def test_a_prior_of_its_own_is_annealed_to():
     """z ~ N(1, 1/4): the chains still begin at N(0, I)."""
 
-    def log_prior(config, variables, z):
-        return -gaussian_nll(z, jnp.ones_like(z), jnp.full_like(z, np.log(0.5)))
+    def prior(config, variables):
+        def log_prob(z):
+            return -gaussian_nll(z, jnp.ones_like(z), jnp.full_like(z, np.log(0.5)))
 
-    other = family(log_prior=log_prior)
+        return types.SimpleNamespace(event_shape=(3,), log_prob=log_prob)
+
+    other = family(prior=prior)
     p = {k: np.asarray(v, np.float64) for k, v in VARIABLES["params"].items()}
     covariance = 0.25 * p["W"].T @ p["W"] + CONFIG.noise**2 * np.eye(4)
     exact = stats.multivariate_normal(p["W"].sum(0) + p["b"][0], covariance).logpdf(np.asarray(X))
@@ -182,7 +184,7 @@ def test_of_a_vae_it_is_the_integral_over_its_latent():
     variables = jax.tree.map(lambda p: 5 * p + 0.2, variables)  # far from a linear model
     x = np.asarray(all_images(config.shape))[5::37]
     grid = np.linspace(-12, 12, 2401)
-    decode = jax.jit(lambda z: vae.decode(config, variables, z))
+    decode = jax.jit(lambda z: vae.likelihood(config, variables, z).logits)
     logits = np.asarray(decode(grid[:, None].astype(np.float32)), np.float64).reshape(len(grid), -1)
     given_z = x.reshape(len(x), -1) @ logits.T - np.logaddexp(0, logits).sum(1)
     density = np.exp(given_z) * stats.norm.pdf(grid)
@@ -231,10 +233,10 @@ def test_memory_does_not_grow_with_the_temperatures():
 
 
 def test_what_does_not_fit_is_a_sentence():
-    lacking = types.SimpleNamespace(__name__="genjax.families.some", latent_shape=None)
-    with pytest.raises(ValueError, match=r"^some has no log_prior; annealed importance sampling"):
+    lacking = types.SimpleNamespace(__name__="genjax.families.some", prior=None)
+    with pytest.raises(ValueError, match=r"^some has no latents and likelihood, which annealed"):
         annealed_log_prob(lacking, CONFIG, VARIABLES, X, KEY, betas=temperatures(3))
-    with pytest.raises(ValueError, match=r"^some has no log_prior"):
+    with pytest.raises(ValueError, match=r"^some has no latents"):
         make_annealed(lacking, CONFIG, betas=temperatures(3))
     down, still = temperatures(3)[::-1], np.array([0.0, 0.5, 0.5, 1.0])
     for betas in (np.array([0.0, 0.5]), down, still):

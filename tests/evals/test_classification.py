@@ -10,6 +10,7 @@ import pytest
 from support import linear_gaussian
 from support.helpers import all_images, random_arrays, random_variables
 
+from genjax.core import log_weight
 from genjax.evals import (
     classify,
     log_posterior,
@@ -140,16 +141,14 @@ def test_a_family_with_a_prior_over_classes_is_asked_for_all_at_once(two_classes
     config, variables, x, _, exact = two_classes
     prior = np.log([0.9, 0.1])
 
-    def log_joint_bound(config, variables, x, key, num_samples):
-        each = [
-            linear_gaussian.log_prob_bound(
-                config, variables, x, key, num_samples, label=jnp.full(len(x), c)
-            )
-            for c in range(2)
-        ]
+    def log_class_weights(config, variables, x, key):
+        model = (linear_gaussian, config, variables, x, key)
+        each = [log_weight(*model, label=jnp.full(len(x), c)) for c in range(2)]
         return jnp.stack(each, axis=1) + prior[None]
 
-    joint = types.SimpleNamespace(**vars(linear_gaussian), log_joint_bound=log_joint_bound)
+    joint = types.SimpleNamespace(
+        **vars(linear_gaussian), log_class_weights=log_class_weights, classify=None
+    )
     found = make_class_likelihood(joint, config, num_samples=500)(variables, x[:50], KEY, 20)
     expected = log_posterior(exact[:50], prior)
     np.testing.assert_allclose(np.exp(log_posterior(found)), np.exp(expected), atol=0.05)
@@ -162,7 +161,7 @@ def test_exact_families_classify_by_their_density():
     found = make_class_likelihood(fvsbn, config)(models, x, KEY, 32)
     expected = np.stack([fvsbn.log_prob(config, v, x) for v in models], axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    with pytest.raises(ValueError, match="only samples: it has no likelihood"):
+    with pytest.raises(ValueError, match="has no density to evaluate"):
         make_class_likelihood(gan, gan.tiny())
 
 
@@ -197,7 +196,7 @@ def test_a_vae_that_is_told_a_label_classifies_by_its_bound():
     @jax.jit
     def given_z(one, label):
         every = jnp.broadcast_to(one[None], (601, 3, 3, 1))
-        return vae.log_likelihood(config, variables, every, z, jnp.full(601, label))
+        return vae.likelihood(config, variables, z, jnp.full(601, label)).log_prob(every)
 
     normal = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi)
     exact = np.array(

@@ -67,12 +67,15 @@ def test_a_family_of_one_layer_and_one_of_two():
         found.variance[0], np.asarray(model.encode(config, variables, x)).var(0), rtol=1e-4
     )
 
-    def both(config, variables, x, key):
-        z = model.encode(config, variables, x)
-        noise = jnp.broadcast_to(jax.random.normal(key, (1, 5)), (len(x), 5))  # as is asked for
-        return z, noise + z[:, :1] * jnp.array([0.0, 1.0, 0.0, 1.0, 1.0])[None]
+    def two_layers(config, variables, x):
+        def layer_means(key):
+            z = model.encode(config, variables, x)
+            noise = jnp.broadcast_to(jax.random.normal(key, (1, 5)), (len(x), 5))
+            return z, noise + z[:, :1] * jnp.array([0.0, 1.0, 0.0, 1.0, 1.0])[None]
 
-    deep = types.SimpleNamespace(**{**vars(model), "active_unit_means": both})
+        return types.SimpleNamespace(layer_means=layer_means)
+
+    deep = types.SimpleNamespace(**{**vars(model), "posterior": two_layers})
     assert active_units(deep, config, variables, x, KEY, batch_size=64).counts == (2, 3)
 
 
@@ -93,7 +96,10 @@ def test_nats_a_unit_are_the_mean_of_the_closed_form():
 
 
 def test_nats_a_layer_are_the_mean_over_all_examples():
-    layers = types.SimpleNamespace(kl_layers=lambda config, variables, x, key: x[:, :2] * variables)
+    def posterior(config, variables, x):
+        return types.SimpleNamespace(kl_layers=lambda key: x[:, :2] * variables)
+
+    layers = types.SimpleNamespace(posterior=posterior)
     x = np.arange(21.0, dtype=np.float32).reshape(7, 3)
     found = kl_by_layer(layers, None, 2.0, x, KEY, batch_size=3)
     np.testing.assert_allclose(found, 2 * x[:, :2].mean(0))

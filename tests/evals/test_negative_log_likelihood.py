@@ -23,8 +23,9 @@ def direct(x, config=1.0):
 
 
 def family(density, **functions):
+    traits = Traits(data="real", density=density)
     return types.SimpleNamespace(
-        __name__="fake", traits=lambda config: Traits(data="real", density=density), **functions
+        **{"__name__": "fake", "traits": lambda config: traits, **functions}
     )
 
 
@@ -100,7 +101,7 @@ def test_each_example_is_evaluated_under_its_own_condition(batch_size):
 
 
 def bound():
-    """A bound whose slack is stated: |noise| with one sample, a thousandth of it with more."""
+    """A bound with slack |noise| for the ELBO, and 50 + |noise| / 1000 for an importance weight."""
 
     def noise(x, key):
         return jnp.abs(jax.random.normal(key, x.shape[:1]))
@@ -108,10 +109,10 @@ def bound():
     def elbo(config, variables, x, key):
         return exact().log_prob(config, variables, x) - noise(x, key)
 
-    def log_prob_bound(config, variables, x, key, num_samples):
-        return exact().log_prob(config, variables, x) - noise(x, key) / 1000 - num_samples
+    def log_weight(config, variables, x, key):
+        return exact().log_prob(config, variables, x) - noise(x, key) / 1000 - 50
 
-    return family("bound", elbo=elbo, log_prob_bound=log_prob_bound)
+    return family("bound", elbo=elbo, log_weight=log_weight)
 
 
 def test_one_sample_is_the_negative_elbo():
@@ -138,7 +139,7 @@ def test_noise_is_a_function_of_the_key():
 
 
 def test_exact_families_have_no_use_for_samples():
-    # No elbo, no log_prob_bound: asking for samples must not look for them.
+    # Without elbo and log_weight.
     found = nll(exact(), 1.0, VARIABLES, X, KEY, num_samples=10)
     np.testing.assert_allclose(found, direct(X), rtol=1e-6)
 
@@ -149,11 +150,14 @@ def test_exact_families_have_no_use_for_samples():
 def classifier():
     """A family whose figure is made of x and a label, in a unit of its own."""
 
-    def reported(config, variables, batch):
+    def report(config, variables, batch):
         return batch["x"].sum(-1) + 1000 * batch["label"]
 
     log_prob = exact().log_prob
-    return family("exact", log_prob=log_prob, reported=reported, unit=lambda config: "points")
+    traits = Traits(data="real", density="exact", unit="points")
+    return family(
+        "exact", log_prob=log_prob, report=report, traits=lambda config: traits
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 500])
@@ -174,7 +178,7 @@ def test_the_unit_is_nats_unless_a_family_says_another():
 
 
 def test_a_family_without_density_is_refused():
-    with pytest.raises(ValueError, match=r"^fake only samples: it has no likelihood"):
+    with pytest.raises(ValueError, match=r"^fake has no density to evaluate"):
         make_nll(family("none"), 1.0)
 
 

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 from support.helpers import all_images, random_variables
 
+from genjax import core
 from genjax.core import init_state, make_step
 from genjax.evals import active_units, make_annealed, temperatures
 from genjax.families import hierarchical_vae as family
@@ -102,12 +103,12 @@ def test_three_layers_are_the_equations(inference):
     x = np.asarray(IMAGES)[::17]
     keys = jax.random.split(jax.random.key(1), 3)
     noise = [jax.random.normal(k, (len(x), z)) for k, z in zip(keys, config.latent, strict=True)]
-    found = jax.jit(lambda e: family.infer(config, variables, jnp.asarray(x), e))(tuple(noise))
+    found = jax.jit(lambda e: family.posterior(config, variables, jnp.asarray(x)).infer(e))(tuple(noise))
     h, q, p = by_hand(config, variables, x, [np.float64(e) for e in noise])
     for i in range(3):
         np.testing.assert_allclose(found.h[i], h[i], rtol=1e-4, atol=1e-4)
         for got, want in ((found.q[i], q[i]), (found.p[i], p[i])):
-            np.testing.assert_allclose(got.mean, want[0], rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(got.loc, want[0], rtol=1e-4, atol=1e-4)
             np.testing.assert_allclose(jnp.exp(got.log_std), want[1], rtol=1e-4)
     logits = net(variables, "down_0", h[0])[1]
     weight = log_pixels(x.reshape(len(x), -1), logits)
@@ -115,7 +116,7 @@ def test_three_layers_are_the_equations(inference):
         weight += log_normal(one, *above) - log_normal(one, *mine)
     # The public entrance draws its noise itself, by the same split of its key.
     key = jax.random.key(1)
-    got = jax.jit(lambda k: family.log_weight(config, variables, jnp.asarray(x), k))(key)
+    got = jax.jit(lambda k: core.log_weight(family, config, variables, jnp.asarray(x), k))(key)
     np.testing.assert_allclose(got, weight, rtol=1e-4, atol=1e-3)
 
 
@@ -152,11 +153,11 @@ def test_bounds_rise_in_order_to_the_log_likelihood(direction, exact):
 
     def bound(samples, count):
         return draws(
-            lambda key: family.log_prob_bound(config, variables, IMAGES, key, samples), count
+            lambda key: core.log_prob_bound(family, config, variables, IMAGES, key, samples), count
         )
 
     found = {
-        "elbo": draws(lambda key: family.elbo(config, variables, IMAGES, key), 2000),
+        "elbo": draws(lambda key: core.elbo(family, config, variables, IMAGES, key), 2000),
         "iwae_5": bound(5, 400),
     }
     for values in found.values():  # of every image by itself
@@ -180,9 +181,10 @@ def test_annealing_over_the_noise_of_all_layers_is_the_log_likelihood(exact):
     apart = found.log_prob - exact[:: 512 // 8]
     assert found.std_error.max() < 0.3
     assert (np.abs(apart) < 5 * found.std_error).all()
-    assert family.latent_shape(config) == (sum(config.latent),)
-    with pytest.raises(ValueError, match=r"z must be float32\[B, 2\], got float32\[8, 3\]"):
-        family.log_prior(config, variables, jnp.zeros((8, 3)))
+    prior = family.prior(config, variables)
+    assert prior.event_shape == (sum(config.latent),)
+    with pytest.raises(ValueError, match=r"noise must be float32\[B, 2\], got float32\[8, 3\]"):
+        prior.transform(jnp.zeros((8, 3)))
 
 
 def test_elbo_and_layers_are_the_expectations_they_claim_to_be(direction):
@@ -203,8 +205,8 @@ def test_elbo_and_layers_are_the_expectations_they_claim_to_be(direction):
     some = jnp.asarray(SOME)
 
     def all_of_it(key):
-        kl = family.kl_layers(config, variables, some, key)
-        elbo = family.elbo(config, variables, some, key)
+        kl = family.posterior(config, variables, some).kl_layers(key)
+        elbo = core.elbo(family, config, variables, some, key)
         return jnp.concatenate([(elbo + kl.sum(1))[:, None], kl], axis=1)
 
     found = draws(all_of_it, 20_000, seed=1)
@@ -243,7 +245,7 @@ def test_iwae_trains_on_the_bound_it_names(direction):
     key, x = jax.random.key(3), jnp.asarray(SOME)
     nats, _ = loss(config, variables_of(direction), {"x": x}, key)
     # The same keys one after the other in a running sum.
-    bound = jax.jit(lambda k: family.log_prob_bound(config, variables_of(direction), x, k, 7))(key)
+    bound = jax.jit(lambda k: core.log_prob_bound(family, config, variables_of(direction), x, k, 7))(key)
     np.testing.assert_allclose(-nats, bound, rtol=1e-5)
 
 
@@ -272,7 +274,7 @@ def test_several_samples_of_an_elbo_are_averaged(direction):
     config = dataclasses.replace(CONFIGS[direction], latent_samples=5)
     key, x = jax.random.key(3), jnp.asarray(SOME)
     nats, aux = loss(config, variables_of(direction), {"x": x}, key)
-    each = jax.jit(jax.vmap(lambda k: family.elbo(config, variables_of(direction), x, k)))(
+    each = jax.jit(jax.vmap(lambda k: core.elbo(family, config, variables_of(direction), x, k)))(
         jax.random.split(key, 5)
     )
     np.testing.assert_allclose(-nats, each.mean(0), rtol=1e-4)
@@ -313,8 +315,8 @@ def test_warmup_raises_the_weight_of_the_kl_with_the_steps():
     # What is evaluated is always the bound.
     start = {"params": params, "buffers": {"steps": jnp.int32(0)}}
     np.testing.assert_allclose(
-        family.elbo(config, start, batch["x"], key),
-        family.elbo(with_settings(), variables_of("top_down"), batch["x"], key),
+        core.elbo(family, config, start, batch["x"], key),
+        core.elbo(family, with_settings(), variables_of("top_down"), batch["x"], key),
     )
     state = init_state(family, config, optax.sgd(1e-3), jax.random.key(0))
     state, _ = jax.jit(make_step(family, config, optax.sgd(1e-3)))(state, batch)
@@ -327,7 +329,7 @@ def test_warmup_raises_the_weight_of_the_kl_with_the_steps():
 def test_means_of_units_and_features(direction):
     config, variables = CONFIGS[direction], variables_of(direction)
     key, x = jax.random.key(5), jnp.asarray(SOME)
-    means_at = jax.jit(lambda k: family.active_unit_means(config, variables, x, k))
+    means_at = jax.jit(lambda k: family.posterior(config, variables, x).layer_means(k))
     means = [means_at(k) for k in jax.random.split(key)]
     assert [m.shape for m in means[0]] == [(8, 1), (8, 1)]
     first, second = (0, 1) if direction == "bottom_up" else (1, 0)
@@ -352,7 +354,7 @@ def test_no_layer_is_active_by_the_noise_of_another(direction):
     found = active_units(family, config, {"params": up}, IMAGES, jax.random.key(2), batch_size=100)
     assert found.counts == (0, 0)
     means = [
-        family.active_unit_means(config, {"params": up}, IMAGES[:1], jax.random.key(k))
+        family.posterior(config, {"params": up}, IMAGES[:1]).layer_means(jax.random.key(k))
         for k in range(2)
     ]
     assert any((a != b).any() for a, b in zip(*means, strict=True))  # it does follow it
@@ -365,7 +367,8 @@ def test_the_papers_network_has_its_size():
     config = family.Config()
     shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
     assert count_parameters(family, config, shapes) == up + down == 521_084
-    assert family.latents(config) == (100, 50)
+    means = jax.eval_shape(lambda v: family.posterior(config, v, jnp.zeros((1, 28, 28, 1))).mean(), shapes)
+    assert [m.shape for m in means] == [(1, 100), (1, 50)]
 
 
 def test_output_biases_begin_at_the_means_of_the_pixels():
@@ -379,19 +382,19 @@ def test_output_biases_begin_at_the_means_of_the_pixels():
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="latent and hidden are one number a stochastic layer"):
+    with pytest.raises(ValueError, match="`latent` and `hidden` need one entry per stochastic layer"):
         family.Config(latent=(3, 2), hidden=(4,))
     for wrong in ({"free_bits": 0.1}, {"kl_warmup": 5}):
-        with pytest.raises(ValueError, match="are for objective elbo"):
+        with pytest.raises(ValueError, match="apply to objective elbo"):
             family.Config(objective="iwae", **wrong)
     for wrong, sentence in (
-        ({"gradient_samples": 1}, "are for objective iwae"),
-        ({"objective": "iwae", "gradient_samples": 2}, "of 1 latent_samples, so not 2"),
-        ({"gradient_samples": -1}, "gradient_samples must be 0 or above"),
+        ({"gradient_samples": 1}, "applies to objective iwae"),
+        ({"objective": "iwae", "gradient_samples": 2}, "`gradient_samples` 2 exceeds `latent_samples` 1"),
+        ({"gradient_samples": -1}, "`gradient_samples` must be a non-negative integer"),
     ):
         with pytest.raises(ValueError, match=sentence):
             family.Config(**wrong)
-    with pytest.raises(ValueError, match="inference must be one of bottom_up, top_down"):
+    with pytest.raises(ValueError, match="`inference` must be one of bottom_up, top_down"):
         family.Config(inference="sideways")
 
 

@@ -13,11 +13,12 @@ from scipy.special import log_softmax, logsumexp
 from support.helpers import all_images, random_variables
 from support.small import small_run, write_data
 
-from genjax import evals
+from genjax import core, evals
 from genjax.data import Dataset, save_npz
 from genjax.evals import make_annealed, temperatures
 from genjax.families import m2
 from genjax.train import fit, load
+from genjax.train.compatibility import check_labelled
 
 CONFIG = dataclasses.replace(m2.tiny(), labelled=0.25)
 IMAGES = all_images(CONFIG.shape)
@@ -99,7 +100,7 @@ def test_the_unlabelled_bound_is_the_sum_over_the_classes(labelled_bound):
     log_q = log_q_of_class(SOME)
     np.testing.assert_allclose(m2.classify(CONFIG, variables(), BATCH["x"]), log_q, atol=1e-4)
     expected = (np.exp(log_q) * (labelled_bound - log_q)).sum(1)
-    found = draws(lambda key: m2.elbo(CONFIG, variables(), BATCH["x"], key), 20_000)
+    found = draws(lambda key: core.elbo(m2, CONFIG, variables(), BATCH["x"], key), 20_000)
     error = found.std(0, ddof=1) / np.sqrt(len(found))
     np.testing.assert_array_less(np.abs(found.mean(0) - expected), 5 * error + 1e-3)
 
@@ -140,10 +141,10 @@ def test_bounds_rise_in_order_to_the_log_likelihood(exact):
 
     def bound(samples, count):
         return draws(
-            lambda key: m2.log_prob_bound(CONFIG, variables(), IMAGES, key, samples), count
+            lambda key: core.log_prob_bound(m2, CONFIG, variables(), IMAGES, key, samples), count
         )
 
-    elbo = draws(lambda key: m2.elbo(CONFIG, variables(), IMAGES, key), 1000)
+    elbo = draws(lambda key: core.elbo(m2, CONFIG, variables(), IMAGES, key), 1000)
     five = bound(5, 400)
     for values in (elbo, five):
         error = values.std(0, ddof=1) / np.sqrt(len(values))
@@ -166,24 +167,35 @@ def test_annealing_over_z_sums_over_the_class(exact):
 
 
 def test_it_classifies_by_density(exact):
-    joint = jax.jit(lambda key: m2.log_joint_bound(CONFIG, variables(), IMAGES, key, 3000))
-    found = np.asarray(joint(jax.random.key(0)))
-    assert found.shape == (512, 3)
-    assert found.mean() == pytest.approx(exact.mean(), abs=0.1)
+    bound = evals.make_class_likelihood(m2, CONFIG, num_samples=3000)
+    log_p = bound(variables(), IMAGES, jax.random.key(0), 512)
+    assert log_p.shape == (512, 3)
+    assert log_p.mean() == pytest.approx(exact.mean(), abs=0.1)
     clear = np.diff(np.sort(exact, axis=1)[:, 1:], axis=1)[:, 0] > 1.5
     assert clear.sum() > 100
-    assert (found.argmax(1) == exact.argmax(1))[clear].all()
-    # One class an image is that column; what is no class is no number.
-    label = jnp.arange(512) % 4 - (jnp.arange(512) % 8 == 7) * 4  # 0, 1, 2, 3 or -1
-    some = m2.log_joint_bound(CONFIG, variables(), IMAGES, jax.random.key(1), 1, label=label)
-    wrong = np.asarray((label < 0) | (label > 2))
-    np.testing.assert_array_equal(np.isnan(some), wrong)
-    one = draws(
-        lambda key: m2.log_joint_bound(CONFIG, variables(), IMAGES, key, 300, label=label), 1
-    )[0]
-    column = exact[np.arange(512), np.clip(label, 0, 2)]
-    assert one[~wrong].mean() == pytest.approx(column[~wrong].mean(), abs=0.3)
-    assert np.corrcoef(one[~wrong], column[~wrong])[0, 1] > 0.9
+    assert (log_p.argmax(1) == exact.argmax(1))[clear].all()
+
+
+def test_mixtures_over_the_classes_are_conditioned_on_known_labels(exact):
+    """log p(x | z) integrates to log p(x), and with a label to log p(x | y); NaN for no class."""
+    z = np.linspace(-12, 12, 1201)
+    x = jnp.broadcast_to(IMAGES[37], (len(z), *CONFIG.shape))
+    prior = stats.norm.pdf(z)
+    for label, expected in ((-1, logsumexp(exact[37])), (2, exact[37, 2] + np.log(3))):
+        labels = jnp.full(len(z), label)
+        p = m2.likelihood(CONFIG, variables(), jnp.asarray(z, jnp.float32)[:, None], labels)
+        log_p = np.asarray(p.log_prob(x), np.float64)
+        assert np.log(np.trapezoid(np.exp(log_p) * prior, z)) == pytest.approx(expected, abs=1e-3)
+    labels = jnp.array([0, 3, -1, 1])
+    q = m2.posterior(CONFIG, variables(), IMAGES[:4], labels)
+    np.testing.assert_array_equal(np.isnan(q.mean()[:, 0]), [False, True, False, False])
+    # Samples of q(z | x) have the moments and the density of the mixture.
+    q = m2.posterior(CONFIG, variables(), jnp.broadcast_to(IMAGES[37], (20_000, *CONFIG.shape)))
+    drawn, log_q = jax.jit(q.sample_and_log_prob)(jax.random.key(0))
+    drawn = np.asarray(drawn[:, 0], np.float64)
+    assert abs(drawn.mean() - float(q.mean()[0, 0])) < 5 * drawn.std() / np.sqrt(len(drawn))
+    order = np.argsort(drawn)
+    assert np.trapezoid(np.exp(np.asarray(log_q))[order], drawn[order]) == pytest.approx(1, abs=0.02)
 
 
 # Who learns from what.
@@ -311,7 +323,7 @@ def test_samples_of_several_classes_and_of_none():
     labels = jnp.array([0, 2, 5])
     draw = functools.partial(m2.sample, CONFIG, variables(), jax.random.key(0), 3)
     for wrong in (labels, jnp.array([0.0, 1.0, 1.7]), jnp.zeros(2, jnp.int32)):
-        with pytest.raises(ValueError, match=r"^m2: labels? must be"):
+        with pytest.raises(ValueError, match=r"^m2: `?labels?`? must be"):
             draw(label=wrong)
     x = np.asarray(jax.jit(lambda label: draw(label=label))(labels))  # nobody can look there
     assert [bool(np.isnan(image).all()) for image in x] == [False, False, True]
@@ -339,16 +351,17 @@ def test_a_known_class_is_the_one_looked_at():
         return np.einsum("bc,bc...->b...", np.where(KNOWN[:, None], own, shares), each)
 
     def found(function, a):
-        told = jax.jit(lambda a, label: function(CONFIG, variables(), a, label))
-        return np.asarray(told(a, LABELS), np.float64)
+        of_label = jax.jit(lambda a: function(CONFIG, variables(), a, label=LABELS))
+        return np.asarray(of_label(a), np.float64)
 
     q = np.exp(log_q_of_class(SOME))
     mean, log_variance = outs[..., 0], outs[..., 1]
     kl = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
     close(found(m2.encode, BATCH["x"])[:, 0], of_classes(mean, q))
-    close(found(m2.kl_units, BATCH["x"])[:, 0], of_classes(kl, q))
-    images = found(m2.decode_mean, jnp.asarray(z, jnp.float32)[:, None])
+    close(found(functools.partial(core.kl_units, m2), BATCH["x"])[:, 0], of_classes(kl, q))
+    decode = lambda *args, **label: m2.likelihood(*args, **label).mean()  # noqa: E731
+    images = found(decode, jnp.asarray(z, jnp.float32)[:, None])
     assert images.shape == (8, 3, 3, 1)
     close(images.reshape(8, -1), of_classes(1 / (1 + np.exp(-logits)), np.full((8, 3), 1 / 3)))
 
@@ -357,13 +370,13 @@ def test_the_share_of_labels_must_be_the_datas(tmp_path):
     """Else alpha would silently weigh something else."""
     run = small_run("m2", write_data(tmp_path), steps=12)  # labelled is 1 there
     few = dataclasses.replace(run.data, labels_per_class=5)
-    match = "labelled is 1, and 0.0625 of the training .* set --labelled 0.0625, or alpha weighs"
+    match = "`labelled` is 1, but 0.0625 of the training .* set --labelled 0.0625, or the"
     with pytest.raises(ValueError, match=match):
         fit(dataclasses.replace(run, data=few), tmp_path / "run", quiet=True)
-    near = dataclasses.replace(run.model, labelled=0.72)
-    m2.check_data(near, {"label": np.arange(9) % 3 - 1})
+    assert m2.traits(run.model).labelled == 1
+    check_labelled(0.72, np.arange(9) % 3 - 1)
     with pytest.raises(ValueError, match="no training example has one"):
-        m2.check_data(run.model, {"label": np.full(4, -1)})
+        check_labelled(1.0, np.full(4, -1))
 
 
 def test_the_figure_of_a_run_is_the_share_of_wrong_classes(tmp_path):
@@ -433,11 +446,11 @@ def test_parameters_begin_small_or_by_fan_in():
 
 def test_settings_that_do_not_fit_are_refused():
     for share in (0, 1.5):
-        with pytest.raises(ValueError, match="labelled must be"):
+        with pytest.raises(ValueError, match="`labelled` must be a number in"):
             m2.Config(labelled=share)
-    with pytest.raises(ValueError, match="alpha must be 0 or above"):
+    with pytest.raises(ValueError, match="`alpha` must be a non-negative number"):
         m2.Config(alpha=-1)
-    with pytest.raises(ValueError, match="gradient_classes must be 0 or above"):
+    with pytest.raises(ValueError, match="`gradient_classes` must be a non-negative integer"):
         m2.Config(gradient_classes=-1)
-    with pytest.raises(ValueError, match="are of 3 classes, so not 4; set that many or fewer"):
+    with pytest.raises(ValueError, match="`gradient_classes` 4 exceeds the 3 classes"):
         dataclasses.replace(CONFIG, gradient_classes=4)

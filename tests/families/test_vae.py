@@ -9,6 +9,7 @@ import pytest
 from scipy import integrate
 from support.helpers import all_images, random_variables
 
+from genjax import core
 from genjax.families import vae
 
 CONFIG = vae.tiny()
@@ -24,7 +25,7 @@ def exact(variables):
     """log p(x) of all 512 images: trapezoids over z, which for smooth integrands that vanish at
     both ends converge faster than any power of the step."""
     z = np.linspace(-12, 12, 4801)
-    logits = np.asarray(vae.decode(CONFIG, variables, jnp.asarray(z[:, None], jnp.float32)))
+    logits = np.asarray(vae.likelihood(CONFIG, variables, jnp.asarray(z[:, None], jnp.float32)).logits)
     logits = logits.reshape(len(z), -1).astype(np.float64)
     x = np.asarray(all_images(CONFIG.shape)).reshape(512, -1)
     log_px = x @ logits.T - np.logaddexp(0, logits).sum(1)
@@ -38,7 +39,7 @@ def test_quadrature_is_normalised(exact):
 
 def test_elbo_is_below_log_likelihood(variables, exact):
     x = all_images(CONFIG.shape)
-    draw = jax.jit(jax.vmap(lambda k: vae.elbo(CONFIG, variables, x, k)))
+    draw = jax.jit(jax.vmap(lambda k: core.elbo(vae, CONFIG, variables, x, k)))
     draws = np.asarray(draw(jax.random.split(jax.random.key(0), 2000)), np.float64)
     mean, error = draws.mean(0), draws.std(0) / np.sqrt(len(draws))
     assert (mean < exact + 5 * error).all()
@@ -50,17 +51,17 @@ def test_elbo_is_the_expectation_it_claims_to_be(variables):
     """E_q[log p(x|z)] - KL by quadrature over q, in float64, for a few images."""
     x = all_images(CONFIG.shape)[:: 512 // 8]
     q = vae.posterior(CONFIG, variables, x)
-    mean, log_std = (np.asarray(a, np.float64)[:, 0] for a in (q.mean, q.log_std))
+    mean, log_std = (np.asarray(a, np.float64)[:, 0] for a in (q.loc, q.log_std))
     expected = []
     for i, (m, s) in enumerate(zip(mean, np.exp(log_std), strict=True)):
         z = np.linspace(m - 10 * s, m + 10 * s, 4001)
-        logits = np.asarray(vae.decode(CONFIG, variables, jnp.asarray(z[:, None], jnp.float32)))
+        logits = np.asarray(vae.likelihood(CONFIG, variables, jnp.asarray(z[:, None], jnp.float32)).logits)
         logits = logits.reshape(len(z), -1).astype(np.float64)
         log_px = logits @ np.asarray(x[i]).reshape(-1) - np.logaddexp(0, logits).sum(1)
         q = np.exp(-0.5 * ((z - m) / s) ** 2) / (s * np.sqrt(2 * np.pi))
         kl = 0.5 * (m**2 + s**2 - 1) - np.log(s)
         expected.append(integrate.trapezoid(q * log_px, z) - kl)
-    draw = jax.jit(jax.vmap(lambda k: vae.elbo(CONFIG, variables, x, k)))
+    draw = jax.jit(jax.vmap(lambda k: core.elbo(vae, CONFIG, variables, x, k)))
     draws = np.asarray(draw(jax.random.split(jax.random.key(1), 20_000)), np.float64)
     error = draws.std(0) / np.sqrt(len(draws))
     np.testing.assert_array_less(np.abs(draws.mean(0) - expected), 5 * error + 1e-4)
@@ -70,7 +71,7 @@ def test_importance_weighted_bound_rises_to_the_log_likelihood(variables, exact)
     x = all_images(CONFIG.shape)
 
     def bound(samples, repeats):
-        many = jax.jit(jax.vmap(lambda k: vae.log_prob_bound(CONFIG, variables, x, k, samples)))
+        many = jax.jit(jax.vmap(lambda k: core.log_prob_bound(vae, CONFIG, variables, x, k, samples)))
         return np.asarray(many(jax.random.split(jax.random.key(2), repeats)), np.float64).mean()
 
     few, more, most = bound(1, 400), bound(10, 100), bound(3000, 2)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from genjax import core
 from genjax.families import vae
 
 D, Z, ROWS = 3, 2, 250
@@ -74,9 +75,9 @@ ROWS_OF_X = jnp.asarray(np.tile(X, (ROWS, 1)), jnp.float32)
 def bound(config, v, samples, repeats=40):
     """Mean and error of the bound of so many samples, `repeats` times `ROWS` draws."""
     if samples == "elbo":
-        one = lambda key: vae.elbo(config, v, ROWS_OF_X, key)  # noqa: E731
+        one = lambda key: core.elbo(vae, config, v, ROWS_OF_X, key)  # noqa: E731
     else:
-        one = lambda key: vae.log_prob_bound(config, v, ROWS_OF_X, key, samples)  # noqa: E731
+        one = lambda key: core.log_prob_bound(vae, config, v, ROWS_OF_X, key, samples)  # noqa: E731
     draws = jax.jit(lambda keys: jax.lax.map(one, keys))(
         jax.random.split(jax.random.key(1), repeats)
     )
@@ -100,7 +101,7 @@ def test_bounds_rise_with_the_samples_and_stay_below_the_evidence():
 def test_with_the_exact_posterior_every_weight_is_the_evidence(samples):
     """log p(x, z) - log q(z | x) is log p(x) for every z: no noise, whatever the number."""
     v = variables(FULL)
-    draw = jax.jit(lambda key: vae.log_weight(FULL, v, ROWS_OF_X, key))
+    draw = jax.jit(lambda key: core.log_weight(vae, FULL, v, ROWS_OF_X, key))
     np.testing.assert_allclose(draw(jax.random.key(2)), log_evidence(), rtol=1e-4)
     if samples != "elbo":
         mean, error = bound(FULL, v, samples, repeats=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.helpers import random_arrays
 
-from genjax.nn import Flow, FlowStep, invert_flow
+from genjax.families.vae.flow import Flow, FlowStep, invert_flow
 
 SIZE, CONTEXT = 5, 3
 FLOW = Flow(steps=2, hidden=(8, 7))

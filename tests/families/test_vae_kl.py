@@ -7,8 +7,9 @@ import optax
 import pytest
 from support.small_vae import BASE, X, config_of, variables_of
 
-from genjax import evals
+from genjax import core, evals
 from genjax.core import State, make_step
+from genjax.core.protocols import LayerMeans
 from genjax.families import vae
 
 
@@ -22,9 +23,9 @@ def test_the_terms_of_the_loss_are_weighed_by_beta_and_warm_up():
         np.testing.assert_allclose(nats, aux["reconstruction"] + weight * aux["kl"], rtol=1e-5)
         assert int(aux["updates"]["buffers"]["steps"]) == done + 1
     # What is reported is the bound itself.
-    plain = vae.elbo(BASE, {"params": v["params"]}, X, jax.random.key(0))
-    np.testing.assert_allclose(vae.elbo(config, v, X, jax.random.key(0)), plain, rtol=1e-6)
-    np.testing.assert_allclose(aux["kl"], vae.kl_units(config, v, X).sum(1), rtol=1e-5)
+    plain = core.elbo(vae, BASE, {"params": v["params"]}, X, jax.random.key(0))
+    np.testing.assert_allclose(core.elbo(vae, config, v, X, jax.random.key(0)), plain, rtol=1e-6)
+    np.testing.assert_allclose(aux["kl"], core.kl_units(vae, config, v, X).sum(1), rtol=1e-5)
 
 
 def test_steps_are_counted_in_the_state():
@@ -63,7 +64,7 @@ def test_free_bits_keep_the_kl_from_pulling():
     for a, b in zip(jax.tree.leaves(free), jax.tree.leaves(none), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     # Latent by latent: between the two means, one is charged and the other is free.
-    each = vae.kl_units(BASE, variables_of(BASE), X).mean(0)
+    each = core.kl_units(vae, BASE, variables_of(BASE), X).mean(0)
     between = float(each.mean())
     _, (nats, aux) = grads(config_of(free_bits=between))
     charged = nats - aux["reconstruction"]
@@ -75,8 +76,13 @@ def test_active_units_go_by_the_mean_of_q(posterior):
     """Of an iaf posterior that is no image of the Gaussian's mean: an average of samples."""
     config = vae.Config(shape=(3, 3, 1), latent=2, hidden=(8,), posterior=posterior)
     v, n = variables_of(config), 4000
-    (got,) = jax.jit(lambda key: vae.active_unit_means(config, v, X, key))(jax.random.key(1))
-    draw = jax.jit(jax.vmap(lambda key: vae.posterior_sample(config, v, X, key)[0]))
+    q = vae.posterior(config, v, X)
+    if posterior == "iaf":
+        (got,) = jax.jit(q.layer_means)(jax.random.key(1))
+    else:
+        assert not isinstance(q, LayerMeans)
+        got = q.mean()
+    draw = jax.jit(jax.vmap(lambda key: q.sample(key)))
     z = np.asarray(draw(jax.random.split(jax.random.key(2), n)), np.float64)
     error = z.std(0) * np.sqrt(1 / n + (1 / 100 if posterior == "iaf" else 0))
     np.testing.assert_array_less(np.abs(got - z.mean(0)), 5 * error + 1e-3)

@@ -12,8 +12,9 @@ from jax import export
 from support.helpers import all_images
 from support.small_vae import BASE, X, config_of, variables_of
 
+from genjax import core
 from genjax.families import vae
-from genjax.nn import latent
+from genjax.families.vae import networks
 
 GRID = np.linspace(-9, 9, 181)
 PLANE = np.stack(np.meshgrid(GRID, GRID, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -33,13 +34,12 @@ def test_log_q_is_that_of_the_change_of_variables(posterior):
     """log N(noise) - log |det dz / dnoise|, the Jacobian dense."""
     config = config_of(posterior=posterior)
     v = variables_of(config)
-    shared = latent.prepare(config, v["params"], X, None)
+    q = vae.posterior(config, v, X)
     noise = jax.random.normal(jax.random.key(1), (1, 4, 2))
-    draw = lambda noise: latent.draw_shared(config, v["params"], shared, noise)  # noqa: E731
-    dense = jax.jit(jax.jacfwd(lambda n: draw(n)[0][0]))(noise)[:, :, 0]  # [B, Z, B, Z]
+    dense = jax.jit(jax.jacfwd(lambda n: q.from_noise(n)[0][0]))(noise)[:, :, 0]  # [B, Z, B, Z]
     mine = np.asarray(dense, np.float64)[np.arange(4), :, np.arange(4)]  # [B, Z, Z]
     want = scipy.stats.norm.logpdf(np.asarray(noise[0])).sum(1) - np.linalg.slogdet(mine)[1]
-    np.testing.assert_allclose(draw(noise)[1][0], want, rtol=1e-4)
+    np.testing.assert_allclose(q.from_noise(noise)[1][0], want, rtol=1e-4)
     off = np.abs(mine[:, 0, 1]) + np.abs(mine[:, 1, 0])
     assert (off > 1e-3).all() == (posterior != "diagonal")
 
@@ -49,10 +49,10 @@ def test_posterior_sample_is_the_draw_of_its_density():
     config = config_of(posterior="full")
     v = variables_of(config)
     many = jnp.broadcast_to(X[:1], (20_000, 3, 3, 1))
-    z, log_q = jax.jit(lambda k: vae.posterior_sample(config, v, many, k))(jax.random.key(2))
+    z, log_q = jax.jit(lambda k: vae.posterior(config, v, many).sample_and_log_prob(k))(jax.random.key(2))
     q = vae.posterior(config, v, X[:1])
     factor = np.asarray(q.cholesky[0], np.float64)
-    law = scipy.stats.multivariate_normal(np.asarray(q.mean[0]), factor @ factor.T)
+    law = scipy.stats.multivariate_normal(np.asarray(q.loc[0]), factor @ factor.T)
     np.testing.assert_allclose(log_q, law.logpdf(z), rtol=1e-3, atol=1e-3)
     error = np.sqrt(np.diag(law.cov) / len(z))
     assert (np.abs(np.asarray(z).mean(0) - law.mean) < 5 * error).all()
@@ -69,10 +69,10 @@ def test_the_prior_integrates_to_one_and_draws_what_it_says(prior):
     config = config_of(prior=prior)
     v = variables_of(config, scale=0.3)
     plane = jnp.asarray(PLANE, jnp.float32)
-    density = np.exp(np.asarray(jax.jit(lambda z: vae.log_prior(config, v, z))(plane), np.float64))
+    density = np.exp(np.asarray(jax.jit(vae.prior(config, v).log_prob)(plane), np.float64))
     assert integral(density) == pytest.approx(1, abs=2e-3)
     z = np.asarray(
-        jax.jit(lambda k: latent.draw_prior(config, v["params"], k, 20_000))(jax.random.key(3))
+        jax.jit(lambda k: vae.prior(config, v).sample(k, 20_000))(jax.random.key(3))
     )
     for powers in ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2)):
         seen = z[:, 0] ** powers[0] * z[:, 1] ** powers[1]
@@ -85,18 +85,18 @@ def test_the_prior_integrates_to_one_and_draws_what_it_says(prior):
 def test_a_vamp_prior_is_the_mean_of_the_posteriors_of_its_inputs(posterior):
     config = config_of(prior="vamp", posterior=posterior)
     v = variables_of(config)
-    inputs = latent.pseudo_inputs(config, v["params"])
+    inputs = networks.pseudo_inputs(config, v["params"])
     assert inputs.shape == (3, 3, 3, 1)
     assert 0 < float(inputs.min()) < float(inputs.max()) < 1  # images
     q = vae.posterior(config, v, inputs)
     z = PLANE[::999]
     each = [
         scipy.stats.multivariate_normal(m, f @ f.T).logpdf(z)
-        for m, f in zip(np.asarray(q.mean), np.asarray(q.cholesky, np.float64), strict=True)
+        for m, f in zip(np.asarray(q.loc), np.asarray(q.cholesky, np.float64), strict=True)
     ]
     want = scipy.special.logsumexp(each, axis=0) - np.log(3)
     np.testing.assert_allclose(
-        vae.log_prior(config, v, jnp.asarray(z, jnp.float32)), want, rtol=1e-3
+        vae.prior(config, v).log_prob(jnp.asarray(z, jnp.float32)), want, rtol=1e-3
     )
 
 
@@ -111,19 +111,19 @@ def test_a_gaussian_decoder_integrates_to_one_over_x():
     z = jnp.array([0.5, -1.0])
     x = jnp.asarray(line[:, None], jnp.float32)
     many = jnp.broadcast_to(z[None], (len(line), 2))
-    p = np.exp(np.asarray(vae.log_likelihood(config, v, x, many), np.float64))
+    p = np.exp(np.asarray(vae.likelihood(config, v, many).log_prob(x), np.float64))
     assert np.trapezoid(p, line) == pytest.approx(1, abs=1e-4)
     mean = np.trapezoid(p * line, line)
-    assert float(vae.decode_mean(config, v, z[None])[0, 0]) == pytest.approx(mean, abs=1e-3)
+    assert float(vae.likelihood(config, v, z[None]).mean()[0, 0]) == pytest.approx(mean, abs=1e-3)
     # The variance is learned too: it is another z's that is another.
-    _, log_std = vae.decode(config, v, jnp.array([[0.5, -1.0], [3.0, 2.0]]))
+    log_std = vae.likelihood(config, v, jnp.array([[0.5, -1.0], [3.0, 2.0]])).log_std
     assert abs(float(log_std[0, 0] - log_std[1, 0])) > 0.1
 
 
 def test_no_scale_is_below_its_floor():
     config = config_of(likelihood="gaussian", min_log_scale=-2.0)
     v = variables_of(config, scale=30.0)
-    _, log_std = vae.decode(config, v, jnp.asarray(PLANE[::99], jnp.float32))
+    log_std = vae.likelihood(config, v, jnp.asarray(PLANE[::99], jnp.float32)).log_std
     assert float(log_std.min()) == -2.0
     assert float(log_std.max()) > 1
 
@@ -133,9 +133,9 @@ def test_levels_have_probabilities_that_sum_to_one():
     v = variables_of(config)
     grid = np.stack(np.meshgrid(*[np.arange(5.0)] * 2, indexing="ij"), -1).reshape(-1, 2)
     x, z = jnp.asarray(grid, jnp.float32), jnp.full((25, 2), 0.3)
-    p = np.exp(np.asarray(vae.log_likelihood(config, v, x, z), np.float64))
+    p = np.exp(np.asarray(vae.likelihood(config, v, z).log_prob(x), np.float64))
     assert p.sum() == pytest.approx(1, abs=1e-5)
-    np.testing.assert_allclose(vae.decode_mean(config, v, z[:1])[0], p @ grid, rtol=1e-4)
+    np.testing.assert_allclose(vae.likelihood(config, v, z[:1]).mean()[0], p @ grid, rtol=1e-4)
     # One scale a channel, and for a vector each entry is one.
     assert v["params"]["log_scale"].shape == (2,)
     image = variables_of(config_of(likelihood="discretized_logistic"))
@@ -162,7 +162,7 @@ def test_init_begins_where_the_data_lies():
     assert wanted == [10_000, 3, 0]
     make = jax.jit(lambda key, batch: vae.init(config, key, batch)["params"])
     seen, blank = make(jax.random.key(0), {"x": X}), make(jax.random.key(0), None)
-    inputs = latent.pseudo_inputs(config, seen)
+    inputs = networks.pseudo_inputs(config, seen)
     np.testing.assert_allclose(inputs, X[:3].clip(0.05, 0.95), rtol=1e-5)
     out, plain = (p["decoder"]["MLP_0"]["out"] for p in (seen, blank))
     want = np.asarray(X).mean(0).ravel().clip(0.001, 0.999)
@@ -182,17 +182,17 @@ def test_each_class_has_a_distribution_that_enumerates_to_one():
     line = np.linspace(-8, 8, 161)
     z = jnp.asarray(line[:, None], jnp.float32)
     images = all_images(config.shape)
-    prior = np.asarray(vae.log_prior(config, v, z), np.float64)
+    prior = np.asarray(vae.prior(config, v).log_prob(z), np.float64)
     exact = []
-    bound = jax.jit(lambda k, y: vae.log_prob_bound(config, v, images, k, 1000, label=y))
+    bound = jax.jit(lambda k, y: core.log_prob_bound(vae, config, v, images, k, 1000, label=y))
     draw = jax.jit(lambda k, y: vae.sample(config, v, k, 20_000, label=y))
     for label in (0, 1):
         y = jnp.full((len(line),), label)
-        logits = np.asarray(vae.decode(config, v, z, label=y), np.float64).reshape(len(line), -1)
+        logits = np.asarray(vae.likelihood(config, v, z, label=y).logits, np.float64).reshape(len(line), -1)
         flat = np.asarray(images).reshape(512, -1)
         log_px = flat @ logits.T - np.logaddexp(0, logits).sum(1)
         exact.append(np.log(np.trapezoid(np.exp(log_px + prior), line, axis=1)))
-        one = vae.log_likelihood(config, v, images[:161], z, label=y)
+        one = vae.likelihood(config, v, z, label=y).log_prob(images[:161])
         np.testing.assert_allclose(one, log_px[np.arange(161), np.arange(161)], rtol=1e-4)
     for label, log_p in enumerate(exact):
         assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-4)
@@ -219,16 +219,16 @@ def test_samples_without_a_label_take_the_classes_in_turn():
 def test_labels_are_asked_for_and_refused_in_a_sentence():
     config, plain = config_of(classes=3), BASE
     v = variables_of(config)
-    with pytest.raises(ValueError, match=r"vae: p\(x \| label\) of 3 classes needs label int32"):
-        vae.elbo(config, v, X, jax.random.key(0))
-    with pytest.raises(ValueError, match=r"needs label int32\[4\], got float32\[4\]"):
+    with pytest.raises(ValueError, match=r"vae: p\(x \| label\) of 3 classes needs `label` int32"):
+        core.elbo(vae, config, v, X, jax.random.key(0))
+    with pytest.raises(ValueError, match=r"needs `label` int32\[4\], got float32\[4\]"):
         vae.encode(config, v, X, label=jnp.zeros(4))
     with pytest.raises(ValueError, match=r"the batch lacks \['label'\]"):
         vae.loss(config, v, {"x": X}, jax.random.key(0))
-    with pytest.raises(ValueError, match="this Config has no classes; leave out label"):
-        vae.elbo(plain, variables_of(plain), X, jax.random.key(0), label=jnp.zeros(4, jnp.int32))
+    with pytest.raises(ValueError, match="the Config has no classes; omit `label`"):
+        core.elbo(vae, plain, variables_of(plain), X, jax.random.key(0), label=jnp.zeros(4, jnp.int32))
     # A label that there is not gives no wrong number.
-    nats = vae.elbo(config, v, X, jax.random.key(0), label=jnp.array([0, 3, -1, 2]))
+    nats = core.elbo(vae, config, v, X, jax.random.key(0), label=jnp.array([0, 3, -1, 2]))
     assert np.isnan(np.asarray(nats)).tolist() == [False, True, True, False]
 
 
@@ -256,11 +256,11 @@ def test_the_bound_comes_to_the_integral_over_both_latents(settings):
     out["bias"] = out["bias"].at[2:4].add(1.5)  # a wide q, or few weights are most of the sum
     x, plane = X[:3], jnp.asarray(PLANE, jnp.float32)
     given = [jnp.broadcast_to(one[None], (len(PLANE), *one.shape)) for one in x]
-    likelihood = jax.jit(lambda x: vae.log_likelihood(config, v, x, plane))
-    prior = np.asarray(jax.jit(lambda z: vae.log_prior(config, v, z))(plane), np.float64)
+    likelihood = jax.jit(lambda x: vae.likelihood(config, v, plane).log_prob(x))
+    prior = np.asarray(jax.jit(vae.prior(config, v).log_prob)(plane), np.float64)
     nats = [np.asarray(likelihood(one), np.float64) + prior for one in given]
     exact = np.array([np.log(integral(np.exp(n - n.max()))) + n.max() for n in nats])
-    bound = jax.jit(lambda key: vae.log_prob_bound(config, v, x, key, 4000))
+    bound = jax.jit(lambda key: core.log_prob_bound(vae, config, v, x, key, 4000))
     draws = np.array([bound(key) for key in jax.random.split(jax.random.key(4), 8)], np.float64)
     error = draws.std(0, ddof=1) / np.sqrt(8)
     assert error.max() < 0.05
@@ -279,7 +279,7 @@ def test_every_combination_of_parts_is_a_bound_or_a_sentence():
         settings = dict(zip(parts, chosen, strict=True))
         iaf = settings["posterior"] == "iaf"
         if iaf and (settings["prior"] == "vamp" or settings["objective"] in ("dreg", "score")):
-            with pytest.raises(ValueError, match="an iaf posterior has that of its own samples"):
+            with pytest.raises(ValueError, match="an iaf posterior evaluates its own samples only"):
                 config_of(**settings)
             refused += 1
             continue
@@ -325,24 +325,24 @@ def test_every_part_learns_and_exports(settings):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"posterior": "iaf", "objective": "dreg"}, "an iaf posterior has that of its own samples"),
-        ({"posterior": "iaf", "objective": "score"}, "take posterior diagonal or full"),
+        ({"posterior": "iaf", "objective": "dreg"}, "an iaf posterior evaluates its own samples only"),
+        ({"posterior": "iaf", "objective": "score"}, "use posterior diagonal or full"),
         ({"posterior": "iaf", "prior": "vamp"}, "need the density of any z"),
-        ({"prior": "vamp", "classes": 2}, "pseudo-inputs of a vamp prior have no label"),
-        ({"objective": "iwae", "beta": 2.0}, "the bound of iwae has no KL to weigh"),
-        ({"objective": "dreg", "kl_warmup": 5}, "the bound of dreg has no KL to weigh"),
-        ({"objective": "iwae", "free_bits": 1.0}, "not for iwae"),
-        ({"objective": "score", "free_bits": 1.0}, "not for score"),
-        ({"encoder": "resnet", "shape": (9,)}, r"a resnet needs images, shape \(H, W, C\)"),
-        ({"decoder": "resnet", "data_bias": True}, "take an mlp decoder"),
-        ({"posterior": "triangular"}, "posterior must be one of diagonal, full, iaf"),
-        ({"likelihood": "poisson"}, "likelihood must be one of bernoulli"),
-        ({"levels": 1}, "levels_minus_1 must be above 0"),
-        ({"latent_samples": 0}, "latent_samples must be above 0"),
-        ({"beta": -1.0}, "beta must be 0 or above"),
-        ({"gradient_samples": 1}, "drawn by the weights of objective iwae or dreg, not of elbo"),
-        ({"objective": "iwae", "gradient_samples": 2}, "of 1 latent_samples, so not 2"),
-        ({"gradient_samples": -1}, "gradient_samples must be 0 or above"),
+        ({"prior": "vamp", "classes": 2}, "pseudo-inputs of prior vamp have no label"),
+        ({"objective": "iwae", "beta": 2.0}, "objective iwae has no KL term to weight"),
+        ({"objective": "dreg", "kl_warmup": 5}, "objective dreg has no KL term to weight"),
+        ({"objective": "iwae", "free_bits": 1.0}, "not to iwae"),
+        ({"objective": "score", "free_bits": 1.0}, "not to score"),
+        ({"encoder": "resnet", "shape": (9,)}, r"a resnet needs images of shape \(H, W, C\)"),
+        ({"decoder": "resnet", "data_bias": True}, "use an mlp decoder"),
+        ({"posterior": "triangular"}, "`posterior` must be one of diagonal, full, iaf"),
+        ({"likelihood": "poisson"}, "`likelihood` must be one of bernoulli"),
+        ({"levels": 1}, "`levels` must be an integer of at least 2, got 1"),
+        ({"latent_samples": 0}, "`latent_samples` must be a positive integer"),
+        ({"beta": -1.0}, "`beta` must be a non-negative number"),
+        ({"gradient_samples": 1}, "applies to objectives iwae and dreg, not to elbo"),
+        ({"objective": "iwae", "gradient_samples": 2}, "`gradient_samples` 2 exceeds `latent_samples` 1"),
+        ({"gradient_samples": -1}, "`gradient_samples` must be a non-negative integer"),
     ],
 )
 def test_settings_that_exclude_each_other_are_refused_in_a_sentence(settings, sentence):
@@ -353,15 +353,15 @@ def test_settings_that_exclude_each_other_are_refused_in_a_sentence(settings, se
 def test_kl_of_each_latent_is_refused_where_it_has_no_closed_form():
     for settings in ({"posterior": "full"}, {"prior": "flow"}):
         config = config_of(**settings)
-        with pytest.raises(ValueError, match="closed form for posterior diagonal and prior normal"):
-            vae.kl_units(config, variables_of(config), X)
+        with pytest.raises(ValueError, match="closed form for a diagonal Gaussian posterior"):
+            core.kl_units(vae, config, variables_of(config), X)
 
 
 def test_a_wrong_z_is_refused_in_a_sentence():
     v = variables_of(BASE)
     with pytest.raises(ValueError, match=r"z must be float32\[B, 2\], got float32\[4, 3\]"):
-        vae.decode_mean(BASE, v, jnp.zeros((4, 3)))
-    assert vae.latent_shape(BASE) == (2,)
+        vae.likelihood(BASE, v, jnp.zeros((4, 3)))
+    assert vae.prior(BASE, v).event_shape == (2,)
 
 
 def test_settings_of_older_runs_are_still_settings():

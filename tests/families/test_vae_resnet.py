@@ -10,7 +10,7 @@ import pytest
 from scipy import signal
 from support.helpers import random_arrays
 
-from genjax.nn import ResidualBlock, ResNetDecoder, ResNetEncoder
+from genjax.families.vae.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
 
 
 def elu(x):

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from genjax.core import Traits
-from genjax.losses import gaussian_nll
+from genjax.nn import Gaussian, Normal, StandardNormal
 
 
 def traits(config):
@@ -62,23 +62,15 @@ def exact(config, variables, x, label=0):
     return np.atleast_1d(gaussian.logpdf(np.asarray(x, np.float64) - p["b"][label]))
 
 
-def latent_shape(config):
-    return (config.latent,)
+def prior(config, variables):
+    return StandardNormal((config.latent,))
 
 
-def log_prior(config, variables, z, label=None):
-    return -gaussian_nll(z, jnp.zeros_like(z), jnp.zeros_like(z))
-
-
-def decode_mean(config, variables, z, label=None):
+def likelihood(config, variables, z, label=None):
     p = variables["params"]
     label = jnp.zeros(len(z), jnp.int32) if label is None else label
-    return z @ p["W"] + p["b"][label]
-
-
-def log_likelihood(config, variables, x, z, label=None):
-    mean = decode_mean(config, variables, z, label)
-    return -gaussian_nll(x, mean, jnp.full_like(mean, np.log(config.noise)))
+    mean = z @ p["W"] + p["b"][label]
+    return Normal(mean, jnp.full_like(mean, np.log(config.noise)))
 
 
 def encode(config, variables, x, label=None):
@@ -87,33 +79,6 @@ def encode(config, variables, x, label=None):
     return (x - p["b"][label]) @ p["encoder"]
 
 
-def _posterior(config, variables, x, label=None):
+def posterior(config, variables, x, label=None):
     mean = encode(config, variables, x, label)
-    return mean, jnp.broadcast_to(variables["params"]["log_std"][None], mean.shape)
-
-
-def posterior_sample(config, variables, x, key, label=None):
-    mean, log_std = _posterior(config, variables, x, label)
-    z = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
-    return z, -gaussian_nll(z, mean, log_std)
-
-
-def kl_units(config, variables, x, label=None):
-    mean, log_std = _posterior(config, variables, x, label)
-    return 0.5 * (mean**2 + jnp.exp(2 * log_std) - 1) - log_std
-
-
-def log_weight(config, variables, x, key, **condition):
-    z, log_q = posterior_sample(config, variables, x, key, **condition)
-    likelihood = log_likelihood(config, variables, x, z, **condition)
-    return log_prior(config, variables, z, **condition) + likelihood - log_q
-
-
-def log_prob_bound(config, variables, x, key, num_samples, **condition):
-    keys = jax.random.split(key, num_samples)
-    weights = jax.vmap(lambda k: log_weight(config, variables, x, k, **condition))(keys)
-    return jax.nn.logsumexp(weights, axis=0) - jnp.log(num_samples)
-
-
-def elbo(config, variables, x, key, **condition):
-    return log_weight(config, variables, x, key, **condition)
+    return Gaussian(mean, jnp.broadcast_to(variables["params"]["log_std"][None], mean.shape))

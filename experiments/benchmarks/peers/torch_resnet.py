@@ -1,4 +1,4 @@
-"""The residual networks between images and vectors, as `genjax.nn.resnet`, without labels.
+"""The residual networks between images and vectors, as `genjax.families.vae.resnet`, without labels.
 
 What a dense layer takes or gives stays in the order h, w, C, which is that of a channels_last map.
 """
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from genjax.nn.resnet import sides_of
+from genjax.families.vae.resnet import sides_of
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_layers import MLP, Leaves, of_conv, under

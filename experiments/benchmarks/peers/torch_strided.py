@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from genjax.nn.resnet import sides_of
+from genjax.families.vae.resnet import sides_of
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_layers import (

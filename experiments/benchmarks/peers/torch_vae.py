@@ -1,6 +1,6 @@
 """VAE, dense or residual: Bernoulli pixels, diagonal Gaussian q(z | x), N(0, I), ELBO or IWAE.
 
-See `genjax.families.vae` and `genjax.nn.latent`.
+See `genjax.families.vae` and `genjax.families.vae.networks`.
 """
 
 import math
