@@ -25,7 +25,6 @@ Nothing is read from disk. Rates do not depend on the pixels.
 import argparse
 import dataclasses
 import functools
-import inspect
 import json
 import os
 import pathlib

@@ -79,7 +79,9 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
     told = functools.partial(progress_callback, f"{run.experiment}  {options.split}", say)
     about = {"experiment": run.experiment, "split": options.split}
     if options.temperatures is not None:
-        about |= annealed(chains(variables, x, key, size, condition, told())) | of_chains
+        # log p(x) of a semi-supervised family sums over the label.
+        given = {} if family.traits(run.model).semi_supervised else condition
+        about |= annealed(chains(variables, x, key, size, given, told())) | of_chains
         about |= {"temperatures": options.temperatures, "data_checksum": dataset.checksum()}
         return about | {"examples": len(x)}
     of_draws = []

@@ -29,7 +29,7 @@ from experiments import table  # noqa: E402
 from experiments.benchmarks import peers, speed  # noqa: E402
 from experiments.benchmarks.peers import time_peer, torch_steps  # noqa: E402
 from experiments.benchmarks.peers.torch_layers import flattened  # noqa: E402
-from genjax.core import elbo, GanObjective, Optimizer, State, make_step, named_key  # noqa: E402
+from genjax.core import GanObjective, Optimizer, State, elbo, make_step, named_key  # noqa: E402
 from genjax.core.state import init_optimizer  # noqa: E402
 from genjax.families import (  # noqa: E402
     dcgan,

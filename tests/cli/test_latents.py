@@ -9,8 +9,8 @@ import pytest
 from support.small import small_run
 
 from genjax.cli import evaluate, latents
-from genjax.data import Dataset, save_npz
 from genjax.core import kl_units
+from genjax.data import Dataset, save_npz
 from genjax.families import hierarchical_vae, vae
 from genjax.image_grid import grid
 from genjax.train import fit

@@ -155,9 +155,7 @@ def classifier():
 
     log_prob = exact().log_prob
     traits = Traits(data="real", density="exact", unit="points")
-    return family(
-        "exact", log_prob=log_prob, report=report, traits=lambda config: traits
-    )
+    return family("exact", log_prob=log_prob, report=report, traits=lambda config: traits)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 500])

@@ -64,7 +64,7 @@ def test_exports_what_its_traits_promise(family, config):
     ways = ("loss", "LOSSES", "make_steps", "update", "make_step")
     assert any(hasattr(family, way) for way in ways)
     if family.traits(config).density == "bound":
-        assert isinstance(family, LatentVariable) or isinstance(family, BoundDensity)
+        assert isinstance(family, LatentVariable | BoundDensity)
     for export_name in forbidden[family.traits(config).density]:
         assert not hasattr(family, export_name)
     # A unit other than nats belongs to a reported quantity other than a density.

@@ -103,7 +103,9 @@ def test_three_layers_are_the_equations(inference):
     x = np.asarray(IMAGES)[::17]
     keys = jax.random.split(jax.random.key(1), 3)
     noise = [jax.random.normal(k, (len(x), z)) for k, z in zip(keys, config.latent, strict=True)]
-    found = jax.jit(lambda e: family.posterior(config, variables, jnp.asarray(x)).infer(e))(tuple(noise))
+    found = jax.jit(lambda e: family.posterior(config, variables, jnp.asarray(x)).infer(e))(
+        tuple(noise)
+    )
     h, q, p = by_hand(config, variables, x, [np.float64(e) for e in noise])
     for i in range(3):
         np.testing.assert_allclose(found.h[i], h[i], rtol=1e-4, atol=1e-4)
@@ -245,7 +247,9 @@ def test_iwae_trains_on_the_bound_it_names(direction):
     key, x = jax.random.key(3), jnp.asarray(SOME)
     nats, _ = loss(config, variables_of(direction), {"x": x}, key)
     # The same keys one after the other in a running sum.
-    bound = jax.jit(lambda k: core.log_prob_bound(family, config, variables_of(direction), x, k, 7))(key)
+    bound = jax.jit(
+        lambda k: core.log_prob_bound(family, config, variables_of(direction), x, k, 7)
+    )(key)
     np.testing.assert_allclose(-nats, bound, rtol=1e-5)
 
 
@@ -367,7 +371,9 @@ def test_the_papers_network_has_its_size():
     config = family.Config()
     shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
     assert count_parameters(family, config, shapes) == up + down == 521_084
-    means = jax.eval_shape(lambda v: family.posterior(config, v, jnp.zeros((1, 28, 28, 1))).mean(), shapes)
+    means = jax.eval_shape(
+        lambda v: family.posterior(config, v, jnp.zeros((1, 28, 28, 1))).mean(), shapes
+    )
     assert [m.shape for m in means] == [(1, 100), (1, 50)]
 
 
@@ -382,14 +388,19 @@ def test_output_biases_begin_at_the_means_of_the_pixels():
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="`latent` and `hidden` need one entry per stochastic layer"):
+    with pytest.raises(
+        ValueError, match="`latent` and `hidden` need one entry per stochastic layer"
+    ):
         family.Config(latent=(3, 2), hidden=(4,))
     for wrong in ({"free_bits": 0.1}, {"kl_warmup": 5}):
         with pytest.raises(ValueError, match="apply to objective elbo"):
             family.Config(objective="iwae", **wrong)
     for wrong, sentence in (
         ({"gradient_samples": 1}, "applies to objective iwae"),
-        ({"objective": "iwae", "gradient_samples": 2}, "`gradient_samples` 2 exceeds `latent_samples` 1"),
+        (
+            {"objective": "iwae", "gradient_samples": 2},
+            "`gradient_samples` 2 exceeds `latent_samples` 1",
+        ),
         ({"gradient_samples": -1}, "`gradient_samples` must be a non-negative integer"),
     ):
         with pytest.raises(ValueError, match=sentence):

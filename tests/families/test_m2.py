@@ -195,7 +195,9 @@ def test_mixtures_over_the_classes_are_conditioned_on_known_labels(exact):
     drawn = np.asarray(drawn[:, 0], np.float64)
     assert abs(drawn.mean() - float(q.mean()[0, 0])) < 5 * drawn.std() / np.sqrt(len(drawn))
     order = np.argsort(drawn)
-    assert np.trapezoid(np.exp(np.asarray(log_q))[order], drawn[order]) == pytest.approx(1, abs=0.02)
+    assert np.trapezoid(np.exp(np.asarray(log_q))[order], drawn[order]) == pytest.approx(
+        1, abs=0.02
+    )
 
 
 # Who learns from what.

@@ -25,7 +25,9 @@ def exact(variables):
     """log p(x) of all 512 images: trapezoids over z, which for smooth integrands that vanish at
     both ends converge faster than any power of the step."""
     z = np.linspace(-12, 12, 4801)
-    logits = np.asarray(vae.likelihood(CONFIG, variables, jnp.asarray(z[:, None], jnp.float32)).logits)
+    logits = np.asarray(
+        vae.likelihood(CONFIG, variables, jnp.asarray(z[:, None], jnp.float32)).logits
+    )
     logits = logits.reshape(len(z), -1).astype(np.float64)
     x = np.asarray(all_images(CONFIG.shape)).reshape(512, -1)
     log_px = x @ logits.T - np.logaddexp(0, logits).sum(1)
@@ -55,7 +57,9 @@ def test_elbo_is_the_expectation_it_claims_to_be(variables):
     expected = []
     for i, (m, s) in enumerate(zip(mean, np.exp(log_std), strict=True)):
         z = np.linspace(m - 10 * s, m + 10 * s, 4001)
-        logits = np.asarray(vae.likelihood(CONFIG, variables, jnp.asarray(z[:, None], jnp.float32)).logits)
+        logits = np.asarray(
+            vae.likelihood(CONFIG, variables, jnp.asarray(z[:, None], jnp.float32)).logits
+        )
         logits = logits.reshape(len(z), -1).astype(np.float64)
         log_px = logits @ np.asarray(x[i]).reshape(-1) - np.logaddexp(0, logits).sum(1)
         q = np.exp(-0.5 * ((z - m) / s) ** 2) / (s * np.sqrt(2 * np.pi))
@@ -71,7 +75,9 @@ def test_importance_weighted_bound_rises_to_the_log_likelihood(variables, exact)
     x = all_images(CONFIG.shape)
 
     def bound(samples, repeats):
-        many = jax.jit(jax.vmap(lambda k: core.log_prob_bound(vae, CONFIG, variables, x, k, samples)))
+        many = jax.jit(
+            jax.vmap(lambda k: core.log_prob_bound(vae, CONFIG, variables, x, k, samples))
+        )
         return np.asarray(many(jax.random.split(jax.random.key(2), repeats)), np.float64).mean()
 
     few, more, most = bound(1, 400), bound(10, 100), bound(3000, 2)

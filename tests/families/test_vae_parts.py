@@ -49,7 +49,9 @@ def test_posterior_sample_is_the_draw_of_its_density():
     config = config_of(posterior="full")
     v = variables_of(config)
     many = jnp.broadcast_to(X[:1], (20_000, 3, 3, 1))
-    z, log_q = jax.jit(lambda k: vae.posterior(config, v, many).sample_and_log_prob(k))(jax.random.key(2))
+    z, log_q = jax.jit(lambda k: vae.posterior(config, v, many).sample_and_log_prob(k))(
+        jax.random.key(2)
+    )
     q = vae.posterior(config, v, X[:1])
     factor = np.asarray(q.cholesky[0], np.float64)
     law = scipy.stats.multivariate_normal(np.asarray(q.loc[0]), factor @ factor.T)
@@ -71,9 +73,7 @@ def test_the_prior_integrates_to_one_and_draws_what_it_says(prior):
     plane = jnp.asarray(PLANE, jnp.float32)
     density = np.exp(np.asarray(jax.jit(vae.prior(config, v).log_prob)(plane), np.float64))
     assert integral(density) == pytest.approx(1, abs=2e-3)
-    z = np.asarray(
-        jax.jit(lambda k: vae.prior(config, v).sample(k, 20_000))(jax.random.key(3))
-    )
+    z = np.asarray(jax.jit(lambda k: vae.prior(config, v).sample(k, 20_000))(jax.random.key(3)))
     for powers in ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2)):
         seen = z[:, 0] ** powers[0] * z[:, 1] ** powers[1]
         want = integral(density * PLANE[:, 0] ** powers[0] * PLANE[:, 1] ** powers[1])
@@ -188,7 +188,9 @@ def test_each_class_has_a_distribution_that_enumerates_to_one():
     draw = jax.jit(lambda k, y: vae.sample(config, v, k, 20_000, label=y))
     for label in (0, 1):
         y = jnp.full((len(line),), label)
-        logits = np.asarray(vae.likelihood(config, v, z, label=y).logits, np.float64).reshape(len(line), -1)
+        logits = np.asarray(vae.likelihood(config, v, z, label=y).logits, np.float64).reshape(
+            len(line), -1
+        )
         flat = np.asarray(images).reshape(512, -1)
         log_px = flat @ logits.T - np.logaddexp(0, logits).sum(1)
         exact.append(np.log(np.trapezoid(np.exp(log_px + prior), line, axis=1)))
@@ -226,7 +228,9 @@ def test_labels_are_asked_for_and_refused_in_a_sentence():
     with pytest.raises(ValueError, match=r"the batch lacks \['label'\]"):
         vae.loss(config, v, {"x": X}, jax.random.key(0))
     with pytest.raises(ValueError, match="the Config has no classes; omit `label`"):
-        core.elbo(vae, plain, variables_of(plain), X, jax.random.key(0), label=jnp.zeros(4, jnp.int32))
+        core.elbo(
+            vae, plain, variables_of(plain), X, jax.random.key(0), label=jnp.zeros(4, jnp.int32)
+        )
     # A label that there is not gives no wrong number.
     nats = core.elbo(vae, config, v, X, jax.random.key(0), label=jnp.array([0, 3, -1, 2]))
     assert np.isnan(np.asarray(nats)).tolist() == [False, True, True, False]
@@ -325,7 +329,10 @@ def test_every_part_learns_and_exports(settings):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"posterior": "iaf", "objective": "dreg"}, "an iaf posterior evaluates its own samples only"),
+        (
+            {"posterior": "iaf", "objective": "dreg"},
+            "an iaf posterior evaluates its own samples only",
+        ),
         ({"posterior": "iaf", "objective": "score"}, "use posterior diagonal or full"),
         ({"posterior": "iaf", "prior": "vamp"}, "need the density of any z"),
         ({"prior": "vamp", "classes": 2}, "pseudo-inputs of prior vamp have no label"),
@@ -341,7 +348,10 @@ def test_every_part_learns_and_exports(settings):
         ({"latent_samples": 0}, "`latent_samples` must be a positive integer"),
         ({"beta": -1.0}, "`beta` must be a non-negative number"),
         ({"gradient_samples": 1}, "applies to objectives iwae and dreg, not to elbo"),
-        ({"objective": "iwae", "gradient_samples": 2}, "`gradient_samples` 2 exceeds `latent_samples` 1"),
+        (
+            {"objective": "iwae", "gradient_samples": 2},
+            "`gradient_samples` 2 exceeds `latent_samples` 1",
+        ),
         ({"gradient_samples": -1}, "`gradient_samples` must be a non-negative integer"),
     ],
 )

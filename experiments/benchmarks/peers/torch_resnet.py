@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from genjax.families.vae.resnet import sides_of
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_layers import MLP, Leaves, of_conv, under
+from genjax.families.vae.resnet import sides_of
 
 
 class ResidualBlock(nn.Module):

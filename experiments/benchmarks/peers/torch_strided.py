@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from genjax.families.vae.resnet import sides_of
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_layers import (
@@ -24,6 +23,7 @@ from experiments.benchmarks.peers.torch_layers import (
     transposed,
     under,
 )
+from genjax.families.vae.resnet import sides_of
 
 
 def mirrored(x: Tensor) -> Tensor:
