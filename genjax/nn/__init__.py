@@ -13,6 +13,7 @@ from genjax.nn.masked import MaskedDense, draw_degrees, dropout_mask
 from genjax.nn.mlp import MLP, Maxout, OutputDense, symmetric_uniform
 from genjax.nn.normless import NormlessDown, NormlessUp
 from genjax.nn.residual import ResidualDown, ResidualUp
+from genjax.nn.sizes import sides_of
 from genjax.nn.strided import DownStack, UpStack
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "one_hot_condition",
     "random_condition",
     "random_label",
+    "sides_of",
     "standard_log_prob",
     "symmetric_uniform",
 ]

@@ -27,6 +27,11 @@ def standard_log_prob(z: jax.Array) -> jax.Array:
     return -jnp.sum(0.5 * z**2 + 0.5 * math.log(2 * math.pi), axis=-1)
 
 
+def _expand(a: jax.Array, like: jax.Array) -> jax.Array:
+    """`a` with leading axes of size 1, as many as `like` has more."""
+    return a.reshape((1,) * (like.ndim - a.ndim) + a.shape)
+
+
 class StandardNormal(struct.PyTreeNode):
     """N(0, I) over vectors of `event_shape` (Z,)."""
 
@@ -91,7 +96,7 @@ class Gaussian(struct.PyTreeNode):
 
     def transform(self, noise: jax.Array) -> jax.Array:
         """Returns loc + L noise, `[..., B, Z] -> [..., B, Z]`."""
-        z = self.loc + jnp.exp(self.log_std) * noise
+        z = _expand(self.loc, noise) + _expand(jnp.exp(self.log_std), noise) * noise
         if self.lower is None:
             return z
         # Full float32 on a GPU too: densities are evaluated at this z.
@@ -100,7 +105,7 @@ class Gaussian(struct.PyTreeNode):
 
     def from_noise(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns `transform(noise)` and its log density, without solving for the noise."""
-        terms = 0.5 * noise**2 + self.log_std + 0.5 * math.log(2 * math.pi)
+        terms = 0.5 * noise**2 + _expand(self.log_std, noise) + 0.5 * math.log(2 * math.pi)
         return self.transform(noise), -jnp.sum(terms, axis=-1)
 
     def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -113,9 +118,9 @@ class Gaussian(struct.PyTreeNode):
 
     def log_prob(self, z: jax.Array) -> jax.Array:
         """Returns the log density of any z, `[..., B, Z] -> [..., B]`."""
-        centred = z - self.loc
+        centred = z - _expand(self.loc, z)
         if self.lower is None:
-            return self.from_noise(centred * jnp.exp(-self.log_std))[1]
+            return self.from_noise(centred * _expand(jnp.exp(-self.log_std), z))[1]
 
         def solve(factor: jax.Array, columns: jax.Array) -> jax.Array:
             return jax.lax.linalg.triangular_solve(factor, columns, left_side=True, lower=True)

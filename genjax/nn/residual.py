@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.resnet import sides_of
+from genjax.nn.sizes import sides_of
 from genjax.nn.strided import apply_layer, normalize
 
 HE = nn.initializers.he_normal()

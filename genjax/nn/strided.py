@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.resnet import sides_of
+from genjax.nn.sizes import sides_of
 from genjax.nn.transposed import ConvTranspose, strided_conv
 
 NORMS = ("batch", "layer", "spectral", "none")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_layers import MLP, Leaves, of_conv, under
-from genjax.families.vae.resnet import sides_of
+from genjax.nn.sizes import sides_of
 
 
 class ResidualBlock(nn.Module):

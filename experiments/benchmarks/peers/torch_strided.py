@@ -23,7 +23,7 @@ from experiments.benchmarks.peers.torch_layers import (
     transposed,
     under,
 )
-from genjax.families.vae.resnet import sides_of
+from genjax.nn.sizes import sides_of
 
 
 def mirrored(x: Tensor) -> Tensor:

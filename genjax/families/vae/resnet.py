@@ -13,19 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.mlp import MLP
-
-
-def sides_of(side: int, levels: int) -> list[int]:
-    """Pixels of one side at each level: halves, rounded up.
-
-    >>> sides_of(28, 4)
-    [28, 14, 7, 4]
-    """
-    out = [side]
-    for _ in range(levels - 1):
-        out.append(-(-out[-1] // 2))
-    return out
+from genjax.nn import MLP, sides_of
 
 
 class ResidualBlock(nn.Module):
