@@ -147,7 +147,7 @@ def test_a_family_with_a_prior_over_classes_is_asked_for_all_at_once(two_classes
         return jnp.stack(each, axis=1) + prior[None]
 
     joint = types.SimpleNamespace(
-        **vars(linear_gaussian), log_class_weights=log_class_weights, classify=None
+        **vars(linear_gaussian), log_class_weights=log_class_weights, classify=exact
     )
     found = make_class_likelihood(joint, config, num_samples=500)(variables, x[:50], KEY, 20)
     expected = log_posterior(exact[:50], prior)

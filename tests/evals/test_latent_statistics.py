@@ -43,7 +43,7 @@ def test_layers_are_counted_each_by_itself():
     assert [v.shape for v in found.variance] == [(3,), (2,)]
     with pytest.raises(ValueError, match="at least one batch"):
         unit_activity([])
-    with pytest.raises(ValueError, match="not finite: the run has diverged"):
+    with pytest.raises(ValueError, match="not finite; the run has diverged"):
         unit_activity([np.full((2, 2), np.nan)])
 
 

@@ -63,7 +63,7 @@ def test_one_program_for_all_batches():
 def test_it_tells_how_many_examples_are_done():
     heard = []
     evaluate = make_nll(exact(), 1.0)
-    evaluate(VARIABLES, X, KEY, 3, told=lambda done, total: heard.append((done, total)))
+    evaluate(VARIABLES, X, KEY, 3, progress=lambda done, total: heard.append((done, total)))
     assert heard == [(3, 7), (6, 7), (7, 7)]
 
 
