@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core.autoregressive import conditional_nats
-from genjax.core.protocols import Conditionals
 from genjax.core.importance import log_mean_weight
-from genjax.core.protocols import BoundDensity, ClosedFormBound, LatentVariable
+from genjax.core.protocols import BoundDensity, ClosedFormBound, Conditionals, LatentVariable
 from genjax.core.state import State
 from genjax.core.step import Step, gradient_step
 

@@ -90,7 +90,9 @@ def make_nll(
             return compiled(variables, part, key)
 
         arrays = {"x": x, **(condition or {})}
-        return map_split(one, arrays, key, batch_size, multiple=devices, name="nll", progress=progress)
+        return map_split(
+            one, arrays, key, batch_size, multiple=devices, name="nll", progress=progress
+        )
 
     return split_nll
 

@@ -9,6 +9,7 @@ import jax
 from genjax import data as data_room
 from genjax import evals
 from genjax.core import State
+from genjax.core.protocols import LatentVariable
 from genjax.losses import bits_per_dim
 from genjax.train import gan_diagnostics
 from genjax.train import record as records
@@ -64,7 +65,8 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
             details["bound_samples"] = run.train.eval_samples
         nats = trainer.nll(chosen, split, run.train.eval_samples)
         obtained, error = evals.mean_and_error(nats)
-        if math.isfinite(obtained) and hasattr(family, "active_unit_means"):
+        latents = isinstance(family, LatentVariable) and evals.is_bound(family, run.model)
+        if math.isfinite(obtained) and latents:
             units = active_units(run, family, variables(), *trainer.evaluated[split])
             details |= {} if units is None else {"active_units": units}
         details["evaluated"] = len(nats)

@@ -234,7 +234,9 @@ def test_seconds_of_another_kind_of_device_make_no_ratio(monkeypatch, capsys):
     said = f"a warning\nerror: {refused.value}\n"
     found, _ = beside(monkeypatch, (2, "", said), backend="gpu")
     assert found == {"peer": {"error": str(refused.value)}, "ratio": {}, "notes": {}}
-    assert "fvsbn_binarized_mnist:cpu: no whole peer: PyTorch sees no GPU" in capsys.readouterr().err
+    assert (
+        "fvsbn_binarized_mnist:cpu: no whole peer: PyTorch sees no GPU" in capsys.readouterr().err
+    )
     found, asked = beside(monkeypatch, (0, "{}", ""), backend="tpu")
     assert (asked, found["ratio"]) == ([], {})
     assert "JAX runs on a tpu here" in found["peer"]["error"]
