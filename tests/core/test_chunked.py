@@ -1,4 +1,4 @@
-"""Sums over rows by parts: every row once, whatever the size of the parts."""
+"""Sums over rows in chunks: every row once, for any chunk size."""
 
 import jax
 import jax.numpy as jnp

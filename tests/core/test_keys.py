@@ -1,4 +1,4 @@
-"""Named streams: distinct, stateless, and the same on every machine."""
+"""Named keys: distinct, stateless, and equal on every machine."""
 
 import chex
 import jax
@@ -12,8 +12,8 @@ def bits(key):
     return tuple(jax.random.key_data(key).tolist())
 
 
-def test_streams_differ_by_key_step_and_name():
-    """Leaving one of the three out makes two of these equal: dropout would repeat every step."""
+def test_keys_differ_by_key_step_and_name():
+    """Without the step, for instance, dropout would repeat in every step."""
     found = {
         bits(named_key(jax.random.key(seed), step, name))
         for seed in (0, 1)
@@ -32,23 +32,23 @@ def test_streams_differ_by_key_step_and_name():
     ],
 )
 def test_golden_values(step, name, crc, golden):
-    """Checkpoints depend on these numbers. Python's own hash() of a name changes every process."""
+    """Checkpoints depend on these values; Python's hash() of a name differs between processes."""
     key = jax.random.key(0)
     assert bits(named_key(key, step, name)) == golden
-    # CRC-32 of the name, above 2^31 for all three: a signed integer would overflow.
+    # CRC-32 of the name, above 2^31, where a signed integer would overflow.
     folded = jax.random.fold_in(jax.random.fold_in(key, step), np.uint32(crc))
     assert bits(folded) == golden
 
 
-def test_adding_a_stream_changes_no_other():
-    """A counter, or a key that is split and handed on, would shift the later draws."""
+def test_adding_a_name_changes_no_other_key():
+    """A counter, or a sequence of splits, would change later draws."""
     key = jax.random.key(7)
     alone = {name: bits(named_key(key, 5, name)) for name in ("dropout", "noise")}
     joined = {name: bits(named_key(key, 5, name)) for name in ("dropout", "new", "noise", "more")}
     assert {name: joined[name] for name in alone} == alone
 
 
-def test_a_traced_step_gives_the_stream_of_the_number():
+def test_a_traced_step_gives_the_key_of_its_value():
     """Under jit and vmap the step is an int32 tracer; resuming starts from a Python int."""
     key = jax.random.key(3)
     steps = np.arange(4, dtype=np.int32)
@@ -57,6 +57,6 @@ def test_a_traced_step_gives_the_stream_of_the_number():
     assert [bits(k) for k in traced] == [bits(named_key(key, i, "loss")) for i in range(4)]
 
 
-def test_the_draws_of_two_streams_are_uncorrelated():
+def test_draws_of_two_names_are_uncorrelated():
     a, b = (jax.random.normal(named_key(jax.random.key(0), 1, n), (4096,)) for n in ("a", "b"))
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.08  # 5 standard errors

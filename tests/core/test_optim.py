@@ -15,7 +15,7 @@ SIZE = 9
 
 
 def tree(flat, shape=(2, 3)):
-    """A flat vector as the tree of parameters: clipping must see all leaves at once."""
+    """Returns a flat vector as a tree of several leaves, as clipping uses the global norm."""
     return {"b": jnp.asarray(flat[:3]), "kernel": jnp.asarray(flat[3:].reshape(shape))}
 
 
@@ -29,7 +29,7 @@ def draw(seed, steps=3):
 
 
 def directions(s, grads):
-    """What each rule subtracts, before weight decay and learning rate."""
+    """Returns the direction of each rule, before weight decay and learning rate."""
     first, squares, velocity = np.zeros(SIZE), np.zeros(SIZE), np.zeros(SIZE)
     for t, g in enumerate(grads, start=1):
         if s.clip:
@@ -49,7 +49,7 @@ def directions(s, grads):
         yield g + s.momentum * velocity if s.nesterov else velocity
 
 
-# The vector b comes first, then the matrix w.
+# The vector b, then the matrix w.
 DECAYED = {True: np.ones(SIZE), False: np.repeat([0.0, 1.0], [3, 6])}
 
 
@@ -62,7 +62,7 @@ def reference(s, params, grads, rates):
 
 
 def obtained(built, params, grads, shape=(2, 3)):
-    """The parameters after each update, in float64."""
+    """Returns the parameters after each update, in float64."""
     params, path = tree(params, shape), []
     opt_state = built.init(params)
     update = jax.jit(built.update)
@@ -83,11 +83,11 @@ def obtained(built, params, grads, shape=(2, 3)):
         {"optimizer": "rmsprop", "b2": 0.9, "eps": 1e-2},
         {"optimizer": "rmsprop", "b2": 0.9, "eps": 1e-2, "momentum": 0.5, "nesterov": True},
         {"optimizer": "adagrad", "eps": 1e-2},
-        # Decoupled: of the parameters, times the learning rate, untouched by Adam's denominator.
+        # Decoupled: proportional to the parameters and the learning rate only.
         {"optimizer": "adam", "weight_decay": 0.3},
         {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.3},
         {"optimizer": "adam", "weight_decay": 0.3, "decay_biases": False},
-        {"optimizer": "sgd", "clip": 2.0},  # the gradients' norms are about 9
+        {"optimizer": "sgd", "clip": 2.0},  # gradient norms are about 9
         {"optimizer": "sgd", "clip": 1e3},
         {"optimizer": "sgd", "clip": 2.0, "weight_decay": 0.3},  # the decay is not clipped
     ],
@@ -98,12 +98,12 @@ def test_three_updates_of_each_rule(settings):
     s = Optimizer(learning_rate=0.1, **settings)
     with jax.enable_x64(True):
         got = obtained(s.build(), params, grads)
-    # The rate itself is a float32 where a schedule computes it.
+    # A schedule computes the rate in float32.
     np.testing.assert_allclose(got, reference(s, params, grads, [0.1] * 3), rtol=1e-6)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_momentum_moves_linearly_and_then_stays(nesterov):
+def test_momentum_changes_linearly_and_then_stays_constant(nesterov):
     params, grads = draw(3, steps=4)
     settings = dict(optimizer="sgd", momentum=0.5, momentum_end=0.8, momentum_steps=2)
     with jax.enable_x64(True):
@@ -120,10 +120,10 @@ def test_momentum_moves_linearly_and_then_stays(nesterov):
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("steps", [5, 12])
 @pytest.mark.parametrize("shape", [(2, 3), (3, 2), (2, 1, 3), (3, 1, 1, 2), (1, 3, 2)])
-def test_muon_turns_matrices_orthogonal_and_leaves_vectors_to_adam(momentum, steps, shape):
+def test_muon_orthogonalises_matrices_and_uses_adam_for_vectors(momentum, steps, shape):
     """Jordan 2024, with its quintic; the scale of Liu et al. 2025, eq. 4.
 
-    A kernel is the matrix of all that goes into a feature, by features.
+    A kernel is reshaped to the matrix `[inputs, features]`.
     """
     params, grads = draw(5)
     s = Optimizer(
@@ -158,8 +158,8 @@ def test_muon_turns_matrices_orthogonal_and_leaves_vectors_to_adam(momentum, ste
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_muon_leaves_what_may_be_no_kernel_to_adam():
-    """RNADE has its columns' kernels and biases in leaves of 4 and 3 axes: no matrix each."""
+def test_muon_uses_adam_for_arrays_of_other_ranks():
+    """RNADE stacks kernels and biases in arrays of 4 and 3 axes, which are not single matrices."""
     grads = {"V": np.ones((4, 3, 2)), "kernel": np.ones((4, 3, 2)), "table": np.ones((4, 6))}
     grads |= {"v": np.ones((2, 2, 6))}
     grads = {name: jnp.asarray(g, jnp.float32) for name, g in grads.items()}
@@ -196,7 +196,7 @@ SCHEDULES = [
         {"schedule": "exponential", "decrease": 0.25, "floor": 0.1},
         [(0, 0.4), (1, 0.32), (3, 0.4 / 1.25**3), (6, 0.4 / 1.25**6), (7, 0.1), (1000, 0.1)],
     ),
-    # Of so small a decrease float32 knows 1 part in 30: the authors' learning rate of a GAN.
+    # The authors' learning rate of a GAN; float32 resolves this decrease to 1 part in 30.
     (
         {"schedule": "exponential", "decrease": 4e-6},
         [(10**5, 0.4 / 1.000004**100_000), (10**6, 0.4 / 1.000004**1_000_000)],
@@ -209,7 +209,7 @@ SCHEDULES = [
         {"schedule": "piecewise", "boundaries": (3, 5), "factors": (0.5, 2.0), "warmup": 2},
         [(0, 0), (1, 0.2), (2, 0.4), (3, 0.2), (4, 0.2), (5, 0.8), (99, 0.8)],
     ),
-    # Warm-up rises from 0 to the peak; the fall then takes what is left of decay_steps.
+    # Warm-up rises from 0 to the peak; the decay takes the rest of decay_steps.
     ({"warmup": 4}, [(0, 0), (1, 0.1), (3, 0.3), (4, 0.4), (99, 0.4)]),
     (
         {"schedule": "linear", "decay_steps": 8, "warmup": 4},
@@ -223,7 +223,7 @@ SCHEDULES = [
         {"schedule": "inverse_time", "decrease": 0.5, "warmup": 2},
         [(0, 0), (1, 0.2), (2, 0.4), (4, 0.2)],
     ),
-    # To 0 once before the end, and on from where the one long fall then is.
+    # To 0 at the restart, then along the single long decay.
     (
         {"schedule": "linear", "decay_steps": 8, "restarts": (4,)},
         [(0, 0.4), (1, 0.3), (3, 0.1), (4, 0.2), (6, 0.1), (8, 0), (9, 0)],
@@ -247,10 +247,10 @@ def test_schedule_values(settings, values):
         assert got == pytest.approx(want, rel=1e-5, abs=1e-7), count
 
 
-def test_inverse_time_after_a_warm_up_can_be_asked_with_a_plain_number():
-    """The schedule of later is evaluated during the warm-up too, at counts below 0.
+def test_inverse_time_after_a_warm_up_accepts_a_python_number():
+    """The schedule is also evaluated during the warm-up, at negative counts.
 
-    The loop asks so for its log: decrease=1e-3 with warmup=1000 stops the run at step 0.
+    The training loop does so for its log; decrease=1e-3 with warmup=1000 divided by 0.
     """
     s = Optimizer(learning_rate=0.4, schedule="inverse_time", decrease=0.5, warmup=2)
     assert float(s.learning_rate_at()(0)) == 0.0
@@ -283,13 +283,13 @@ def regression(variables, batch, key):
     "rule",
     [
         {"optimizer": "adam", "clip": 0.5},
-        # Adam and clipping hide a factor: plain descent tells the sum from the mean.
+        # Adam and clipping are scale-invariant; plain descent distinguishes sum and mean.
         {"optimizer": "sgd", "momentum": 0.9},
     ],
     ids=str,
 )
 def test_accumulated_batches_equal_one_big_batch(rule):
-    """Clipping, decay, moments and schedule must all act on the mean, once an update."""
+    """Clipping, decay, moments and schedule must act on the mean, once per update."""
     rng = np.random.default_rng(3)
     data = {"x": rng.normal(size=(2, 6, 3)), "y": rng.normal(size=(2, 6))}
     settings = {
@@ -322,7 +322,7 @@ def test_accumulated_batches_equal_one_big_batch(rule):
         small = path(3, [{k: jnp.asarray(v[i, s]) for k, v in data.items()} for i, s in parts])
     np.testing.assert_allclose(small[2], big[0], rtol=1e-6)
     np.testing.assert_allclose(small[5], big[1], rtol=1e-6)
-    # Between updates nothing moves: neither by decay nor by old momentum.
+    # Between updates nothing changes, by weight decay or momentum.
     np.testing.assert_array_equal(small[0], [1.0, -2.0, 0.5])
     np.testing.assert_array_equal(small[1], [1.0, -2.0, 0.5])
     np.testing.assert_array_equal(small[3], small[2])
@@ -331,7 +331,7 @@ def test_accumulated_batches_equal_one_big_batch(rule):
 
 @pytest.mark.parametrize(("rule", "accumulate"), [("adam", 1), ("adam", 2), ("muon", 2)])
 def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, accumulate):
-    """Several runs in one vmap, each with its own rate: each equals the run done alone."""
+    """Several runs in one vmap, each with its own rate, equal separate runs."""
     params, grads = draw(4, steps=2)
     settings = {"optimizer": rule, "weight_decay": 0.3, "accumulate": accumulate}
     scales = np.array([0.5, 2.0])
@@ -360,7 +360,7 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("settings", "message"),
     [
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"learning_rate": -1e-3}, "learning_rate must be above 0"),
@@ -380,7 +380,7 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
         ({"b1": -0.1}, r"b1 must be in \[0, 1\)"),
         ({"b2": 1.0}, r"b2 must be in \[0, 1\)"),
-        # Without a length, a fall to 0 has no slope: the run must give it.
+        # A decay to 0 needs a length.
         ({"schedule": "linear"}, "linear schedule needs decay_steps; set it to"),
         ({"schedule": "cosine", "warmup": 3}, "cosine schedule needs decay_steps"),
         ({"schedule": "piecewise"}, "boundaries are for the piecewise schedule, which needs them"),
@@ -401,12 +401,12 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
             {"schedule": "piecewise", "boundaries": (3,), "factors": (0.0,)},
             "factors must be above 0",
         ),
-        # A schedule or rule that is not known must not be taken for another.
+        # Unknown schedules and rules.
         ({"schedule": "geometric", "decay_steps": 9}, "schedule must be one of .*'geometric'"),
         ({"schedule": "exponential", "floor": 1.0}, "floor must not be above learning_rate, got 1"),
         ({"optimizer": "sgd", "momentum": 0.5, "momentum_end": 0.7}, "momentum_end and momentum_s"),
         ({"momentum_end": 0.7, "momentum_steps": 9}, "momentum_end is for sgd with a momentum"),
-        # Silently they would do nothing.
+        # Settings without effect.
         ({"floor": 1e-4}, "floor is for schedule exponential, not for constant; set it to 0"),
         ({"schedule": "cosine", "decay_steps": 9, "floor": 1e-4}, "floor is for .* not for cosine"),
         ({"decrease": 0.1}, "decrease is for schedule inverse_time and exponential"),
@@ -425,6 +425,6 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
     ],
     ids=str,
 )
-def test_bad_settings_are_refused_in_a_sentence(settings, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_rejects_invalid_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
         Optimizer(**settings).build()

@@ -11,7 +11,7 @@ from genjax import losses
 
 
 def draw(seed, batch=4, size=3):
-    """x, mean and a factor whose upper triangle is rubbish that must not be read."""
+    """Returns x, mean and a factor whose upper triangle must be ignored."""
     rng = np.random.default_rng(seed)
     factor = rng.normal(size=(batch, size, size)) * 0.5
     lower = np.tril(factor, -1) + np.exp(rng.normal(size=(batch, size)) * 0.5)[:, None] * np.eye(
@@ -20,7 +20,7 @@ def draw(seed, batch=4, size=3):
     return (*rng.normal(size=(2, batch, size)), lower, lower + np.triu(factor, 1))
 
 
-def test_nll_is_that_of_scipy():
+def test_nll_equals_scipy():
     x, mean, lower, given = draw(0)
     want = [
         -scipy.stats.multivariate_normal(m, f @ f.T).logpdf(v)
@@ -30,8 +30,8 @@ def test_nll_is_that_of_scipy():
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_kl_is_the_integral():
-    """p log(p / q) over a plane, by trapezoids."""
+def test_kl_equals_the_integral():
+    """Integrates p log(p / q) over a plane by the trapezoidal rule."""
     _, mean, lower, given = draw(1, size=2)
     line = np.linspace(-14, 14, 561)
     points = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1)
@@ -45,7 +45,7 @@ def test_kl_is_the_integral():
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_a_diagonal_factor_is_the_diagonal_case():
+def test_diagonal_factor_equals_the_diagonal_gaussian():
     x, mean, log_std = np.random.default_rng(2).normal(size=(3, 4, 3)).astype(np.float32)
     factor = jax.vmap(jnp.diag)(jnp.exp(log_std))
     np.testing.assert_allclose(
@@ -58,7 +58,7 @@ def test_a_diagonal_factor_is_the_diagonal_case():
     )
 
 
-def test_gradients():
+def test_gradients_to_second_order():
     x, mean, _, given = draw(3, batch=2)
     with jax.enable_x64(True):
         args = tuple(map(jnp.asarray, (x, mean, given)))
@@ -67,14 +67,14 @@ def test_gradients():
 
 
 def test_bits_of_dequantised_data_count_the_levels():
-    """A uniform density on [0, 1) is worth log2(256) bits a dimension, whatever the dimensions."""
+    """A uniform density on [0, 1) has log2(256) bits per dimension."""
     assert float(losses.bits_per_dim(0.0, 12, levels=256)) == 8.0
     density = losses.bits_per_dim(-12 * np.log(4), 12, levels=256)  # four times as dense
     assert float(density) == pytest.approx(6.0, rel=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("shapes", "sentence"),
+    ("shapes", "message"),
     [
         (
             ((2, 3), (2, 3), (2, 3)),
@@ -84,7 +84,7 @@ def test_bits_of_dequantised_data_count_the_levels():
         (((2, 1), (2, 3), (2, 3, 3)), "same shape, got x"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(shapes, sentence):
+def test_rejects_invalid_arguments(shapes, message):
     x, mean, cholesky = (np.zeros(s, np.float32) for s in shapes)
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         losses.gaussian_cholesky_nll(x, mean, cholesky)

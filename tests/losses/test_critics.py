@@ -1,4 +1,4 @@
-"""Smoothing, least squares, Wasserstein, hinge and pairs: formulas, far logits, least values."""
+"""Losses of discriminators and critics: formulas, extreme logits, minima."""
 
 import math
 
@@ -27,7 +27,7 @@ def draw(seed):
     return np.random.default_rng(seed).normal(size=(2, *SHAPE)) * 3
 
 
-def test_losses_are_the_formulas_of_the_papers():
+def test_losses_equal_the_papers_formulas():
     real, fake = draw(0)
     d_real, d_fake = scipy.special.expit(real), scipy.special.expit(fake)
     want = {
@@ -64,7 +64,7 @@ def test_losses_are_the_formulas_of_the_papers():
 
 
 def slopes(loss, real, fake):
-    """Value, and gradients with respect to the logit on data and on the sample."""
+    """Returns the value and its gradients with respect to the real and the fake logit."""
     value, grads = jax.value_and_grad(lambda r, f: loss(r, f).sum(), argnums=(0, 1))(
         jnp.array([float(real)]), jnp.array([float(fake)])
     )
@@ -72,7 +72,7 @@ def slopes(loss, real, fake):
 
 
 def alone(loss):
-    """A loss of samples alone as one of pairs."""
+    """Converts a loss of samples to one of pairs."""
     return lambda real, fake: loss(fake)
 
 
@@ -83,7 +83,7 @@ def smoothed(real, fake):
 @pytest.mark.parametrize(
     ("loss", "logits", "want"),
     [
-        # Where the player loses by far, its gradient must not vanish.
+        # Where the network is far from its target, its gradient must not vanish.
         (alone(losses.wasserstein_generator), (0, -1e4), (1e4, 0, -1)),
         (alone(losses.least_squares_generator), (0, -1e4), (0.5 * 10001.0**2, 0, -10001)),
         (losses.relativistic_generator, (1e4, -1e4), (2e4, 1, -1)),
@@ -92,7 +92,7 @@ def smoothed(real, fake):
         (losses.wasserstein_critic, (-1e4, 1e4), (2e4, -1, 1)),
         (losses.least_squares_discriminator, (-1e4, 1e4), (0.5 * (10001.0**2 + 1e8), -10001, 1e4)),
         (smoothed, (-1e4, 1e4), (9e3 + 1e4, -0.9, 1)),
-        # Where it wins by far, hinge and pairs let go; smoothing pulls back from certainty.
+        # Past the target hinge and relativistic gradients are 0; smoothing reverses the sign.
         (losses.relativistic_generator, (-1e4, 1e4), (0, 0, 0)),
         (losses.hinge_discriminator, (1e4, -1e4), (0, 0, 0)),
         (smoothed, (1e4, -1e4), (1e3, 0.1, 0)),
@@ -109,7 +109,7 @@ TRIALS, OUTCOMES = 600, 5
 
 @pytest.fixture(scope="module")
 def distributions():
-    """Two batches over a few outcomes, and the distributions that they are."""
+    """Two batches over a few outcomes, and their distributions."""
     rng = np.random.default_rng(0)
     real = rng.choice(OUTCOMES, TRIALS, p=[0.4, 0.3, 0.2, 0.1, 0.0])
     fake = rng.choice(OUTCOMES, TRIALS, p=[0.1, 0.2, 0.2, 0.3, 0.2])
@@ -117,7 +117,7 @@ def distributions():
 
 
 def least(loss, best, distributions):
-    """The loss at a table of outputs by outcome, which no nearby table may beat."""
+    """Returns the loss of a table of outputs, after checking that it is a local minimum."""
     real, fake, _, _ = distributions
     with jax.enable_x64(True):
 
@@ -131,42 +131,42 @@ def least(loss, best, distributions):
     return found
 
 
-def test_the_best_smoothed_discriminator_is_the_usual_one_shrunk(distributions):
+def test_the_optimal_smoothed_discriminator_is_the_usual_one_shrunk(distributions):
     _, _, p, q = distributions
     best = 0.9 * p / (p + q)
     least(smoothed, np.log(np.maximum(best, 1e-30)) - np.log1p(-best), distributions)
 
 
-def test_least_squares_measures_the_pearson_divergence(distributions):
+def test_least_squares_minimum_is_the_pearson_divergence(distributions):
     _, _, p, q = distributions
     chi_squared = ((2 * q - (p + q)) ** 2 / (p + q)).sum()
     found = least(losses.least_squares_discriminator, p / (p + q), distributions)
     assert found == pytest.approx((2 - chi_squared) / 8, abs=1e-12)
 
 
-def test_hinge_measures_total_variation(distributions):
+def test_hinge_minimum_is_the_total_variation(distributions):
     _, _, p, q = distributions
     found = least(losses.hinge_discriminator, np.sign(p - q), distributions)
     assert found == pytest.approx(2 - np.abs(p - q).sum(), abs=1e-12)
 
 
-def test_wasserstein_measures_the_earth_movers_distance(distributions):
-    """On a line the best critic of slope 1 climbs where the data has less mass to its left."""
+def test_wasserstein_minimum_is_the_earth_movers_distance(distributions):
+    """In one dimension the optimal 1-Lipschitz critic increases where the data CDF is lower."""
     real, fake, p, q = distributions
     critic = np.concatenate([[0], np.cumsum(np.sign(np.cumsum(q - p)[:-1]))])
     found = float(losses.wasserstein_critic(jnp.asarray(critic[real]), critic[fake]).mean())
     assert found == pytest.approx(-scipy.stats.wasserstein_distance(real, fake), rel=1e-6)
 
 
-def test_pairs_know_differences_only():
-    """Raising all outputs changes nothing: the pair, not the example, is judged."""
+def test_relativistic_losses_depend_on_differences_only():
+    """Adding a constant to all outputs changes nothing."""
     real, fake = map(jnp.asarray, draw(3))
     for loss in (losses.relativistic_discriminator, losses.relativistic_generator):
         np.testing.assert_allclose(loss(real + 7, fake + 7), loss(real, fake), rtol=1e-4)
 
 
 @pytest.mark.parametrize("loss", [*PAIRS, *SINGLES])
-def test_bfloat16_in_float32_out(loss):
+def test_computes_bfloat16_inputs_in_float32(loss):
     args = tuple(jnp.asarray(a, jnp.bfloat16) for a in draw(2)[: 2 if loss in PAIRS else 1])
     got = loss(*args)
     assert got.dtype == jnp.float32
@@ -174,8 +174,8 @@ def test_bfloat16_in_float32_out(loss):
 
 
 @pytest.mark.parametrize("loss", PAIRS)
-def test_a_pair_that_would_broadcast_is_refused_in_a_sentence(loss):
-    """[B] real and [B, 1] fake logits would silently make a [B, B] loss."""
+def test_rejects_pairs_that_would_broadcast(loss):
+    """[B] real and [B, 1] fake logits would silently broadcast to [B, B]."""
     with pytest.raises(ValueError, match=rf"{loss.__name__}: the arguments must have the same"):
         loss(jnp.zeros(4), jnp.zeros((4, 1)))
     with pytest.raises(ValueError, match="real_logits needs a leading batch axis"):
@@ -183,11 +183,11 @@ def test_a_pair_that_would_broadcast_is_refused_in_a_sentence(loss):
 
 
 @pytest.mark.parametrize("loss", SINGLES)
-def test_a_scalar_is_refused_in_a_sentence(loss):
+def test_rejects_scalars(loss):
     with pytest.raises(ValueError, match=rf"{loss.__name__}: fake_logits needs a leading batch"):
         loss(jnp.zeros(()))
 
 
-def test_smoothing_out_of_range_is_refused():
+def test_rejects_smoothing_out_of_range():
     with pytest.raises(ValueError, match=r"smoothing must be in \[0, 1\), got 1"):
         losses.minimax_discriminator(jnp.zeros(1), jnp.zeros(1), smoothing=1.0)

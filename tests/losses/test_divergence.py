@@ -14,7 +14,7 @@ SHAPE = (3, 2, 2)
 
 
 def integrated_kl(mean, std, prior_mean, prior_std):
-    """The integral of p log(p / q): no closed form is used."""
+    """Integrates p log(p / q) numerically."""
     p, q = scipy.stats.norm(mean, std), scipy.stats.norm(prior_mean, prior_std)
     value, _ = scipy.integrate.quad(
         lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)),
@@ -26,11 +26,11 @@ def integrated_kl(mean, std, prior_mean, prior_std):
 
 
 def draw(seed):
-    """Means and log-deviations of the posterior and of the prior."""
+    """Returns means and log standard deviations of the posterior and of the prior."""
     return np.random.default_rng(seed).normal(size=(4, *SHAPE)) * 0.7
 
 
-def test_gaussian_kl_is_the_integral():
+def test_gaussian_kl_equals_the_integral():
     mean, log_std, prior_mean, prior_log_std = draw(0)
     want = np.vectorize(integrated_kl)(mean, np.exp(log_std), prior_mean, np.exp(prior_log_std))
     with jax.enable_x64(True):
@@ -45,7 +45,7 @@ def test_gaussian_kl_is_the_integral():
 
 
 @pytest.mark.parametrize(("prior_mean", "prior_log_std"), [(0.0, 0.0), (0.5, -0.7), (-1, 1)])
-def test_a_prior_given_as_numbers(prior_mean, prior_log_std):
+def test_prior_parameters_may_be_scalars(prior_mean, prior_log_std):
     mean, log_std = draw(1)[:2]
     want = np.vectorize(integrated_kl)(mean, np.exp(log_std), prior_mean, np.exp(prior_log_std))
     prior = {"prior_mean": prior_mean, "prior_log_std": prior_log_std}
@@ -57,24 +57,24 @@ def test_a_prior_given_as_numbers(prior_mean, prior_log_std):
 
 
 def test_golden_values():
-    # (4 + 1 - 1) / 2 - log 2, the posterior N(1, 2^2) and the standard normal
+    # (4 + 1 - 1) / 2 - log 2, posterior N(1, 2^2) and standard normal prior
     nats = gaussian_kl(jnp.ones((1, 1)), jnp.full((1, 1), np.log(2)))
     assert float(nats[0]) == pytest.approx(1.3068528, rel=1e-6)
-    # the other way round: (1/4 + 1/4 - 1) / 2 + log 2; KL is not symmetric
+    # Reversed: (1/4 + 1/4 - 1) / 2 + log 2; the KL is not symmetric.
     nats = gaussian_kl(jnp.zeros(1), jnp.zeros(1), prior_mean=1.0, prior_log_std=np.log(2))
     assert float(nats[0]) == pytest.approx(0.4431472, rel=1e-6)
 
 
-def test_nothing_is_lost_where_posterior_and_prior_nearly_agree():
-    """KL -> log_ratio^2, 1e-8 here; from exp() and not expm1() float32 gives 0 or 6e-8."""
+def test_precision_where_posterior_and_prior_nearly_agree():
+    """The KL is log_ratio^2 = 1e-8; exp() instead of expm1() gives 0 or 6e-8 in float32."""
     nats = gaussian_kl(jnp.zeros(1), jnp.full(1, 1e-4))
     assert float(nats[0]) == pytest.approx(1e-8, rel=1e-2)
     same = gaussian_kl(jnp.ones(1), jnp.full(1, -3.0), prior_mean=1.0, prior_log_std=-3.0)
     assert float(same[0]) == 0.0
 
 
-def test_a_collapsed_posterior_is_finite_and_is_pushed_back():
-    """std = exp(-1e4) is 0 in floats; the loss is 1e4 and its gradient must stay -1."""
+def test_a_collapsed_posterior_has_a_finite_loss_and_gradient():
+    """std = exp(-1e4) underflows; the loss is 1e4 and its gradient -1."""
     value, grad = jax.value_and_grad(lambda s: gaussian_kl(jnp.zeros(1), s).sum())(
         jnp.full(1, -1e4)
     )
@@ -93,20 +93,20 @@ def test_gradients_to_second_order_in_all_four_arguments():
         )
 
 
-def test_one_number_an_example_that_depends_on_no_other():
+def test_one_value_per_example_independent_of_the_others():
     mean, log_std = (jnp.asarray(a, jnp.float32) for a in draw(3)[:2])
     jacobian = np.abs(jax.jit(jax.jacobian(gaussian_kl))(mean, log_std)).sum(axis=(2, 3))  # [B, B]
     assert np.all((jacobian > 0) == np.eye(len(jacobian), dtype=bool))
 
 
-def test_bfloat16_in_float32_out():
+def test_computes_bfloat16_inputs_in_float32():
     args = tuple(jnp.asarray(a, jnp.bfloat16) for a in draw(4)[:2])
     got = gaussian_kl(*args)
     assert got.dtype == jnp.float32
     np.testing.assert_array_equal(got, gaussian_kl(*(a.astype(jnp.float32) for a in args)))
 
 
-def test_a_bfloat16_prior_is_computed_in_float32_too():
+def test_computes_a_bfloat16_prior_in_float32():
     mean, log_std, prior_mean, prior_log_std = (jnp.asarray(a, jnp.bfloat16) for a in draw(4))
     low = gaussian_kl(mean, log_std, prior_mean=prior_mean, prior_log_std=prior_log_std)
     high = gaussian_kl(
@@ -120,7 +120,7 @@ def test_a_bfloat16_prior_is_computed_in_float32_too():
 
 
 @pytest.mark.parametrize(
-    ("shapes", "prior", "sentence"),
+    ("shapes", "prior", "message"),
     [
         (((), ()), {}, r"mean needs a leading batch axis, got a scalar; use mean\[None\]"),
         (((2, 3), (2, 1)), {}, r"same shape, got mean float32\[2, 3\], log_std float32\[2, 1\]"),
@@ -128,7 +128,7 @@ def test_a_bfloat16_prior_is_computed_in_float32_too():
         (((2, 3), (2, 3)), {"prior_log_std": (2, 1)}, r"prior_log_std float32\[2, 1\]"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(shapes, prior, sentence):
+def test_rejects_invalid_arguments(shapes, prior, message):
     mean, log_std = (np.zeros(shape, np.float32) for shape in shapes)
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         gaussian_kl(mean, log_std, **{k: np.zeros(v, np.float32) for k, v in prior.items()})

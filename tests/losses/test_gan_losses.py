@@ -1,4 +1,4 @@
-"""The two players' losses: formulas, the vanishing gradient, and the value of the game."""
+"""Losses of generator and discriminator: formulas, vanishing gradients, and the optimal value."""
 
 import math
 
@@ -14,7 +14,7 @@ import scipy.special
 
 from genjax import losses
 
-SHAPE = (3, 2, 2)  # logits of patches: several numbers an example
+SHAPE = (3, 2, 2)  # logits of patches: several per example
 GENERATORS = [losses.minimax_generator, losses.non_saturating_generator]
 
 
@@ -22,7 +22,7 @@ def draw(seed):
     return np.random.default_rng(seed).normal(size=(2, *SHAPE)) * 3
 
 
-def test_losses_are_the_logarithms_of_the_paper():
+def test_losses_equal_the_papers_formulas():
     real, fake = draw(0)
     d_real, d_fake = scipy.special.expit(real), scipy.special.expit(fake)
     want = {
@@ -55,27 +55,27 @@ def gradient(loss, logit):
     return float(value), float(grad[0])
 
 
-def test_the_non_saturating_gradient_does_not_vanish_where_the_discriminator_wins():
-    """-log(sigmoid(x) + 1e-8) is the usual bug: finite, and with a gradient of 0."""
+def test_the_non_saturating_gradient_does_not_vanish_at_extreme_logits():
+    """-log(sigmoid(x) + 1e-8), the usual bug, has a gradient of 0."""
     assert gradient(losses.non_saturating_generator, -1e4) == (1e4, -1.0)
     assert gradient(losses.non_saturating_generator, 1e4) == (0.0, 0.0)
 
 
-def test_the_minimax_gradient_vanishes_there_and_only_there():
-    """This is what makes it another loss than the non-saturating one, section 3 of the paper."""
+def test_the_minimax_gradient_vanishes_at_confident_discriminators_only():
+    """The difference to the non-saturating loss, section 3 of the paper."""
     assert gradient(losses.minimax_generator, -1e4) == (0.0, 0.0)
     assert gradient(losses.minimax_generator, 1e4) == (-1e4, -1.0)
 
 
-def test_both_generators_descend_the_same_way():
-    """Both losses push D(G(z)) up; a wrong sign sends one of them down."""
+def test_both_generator_losses_have_gradients_of_the_same_sign():
+    """Both losses increase D(G(z))."""
     for loss in GENERATORS:
         for logit in (-3.0, 0.0, 3.0):
             assert gradient(loss, logit)[1] < 0
 
 
 @pytest.mark.parametrize("logit", [-1e4, 1e4])
-def test_the_discriminator_is_pulled_back_from_either_wrong_side(logit):
+def test_the_discriminator_gradient_opposes_wrong_logits(logit):
     other = jnp.zeros(1)
     wrong_real = gradient(lambda x: losses.minimax_discriminator(x, other), logit)[1]
     wrong_fake = gradient(lambda x: losses.minimax_discriminator(other, x), logit)[1]
@@ -88,14 +88,14 @@ sample = st.lists(st.integers(0, OUTCOMES - 1), min_size=TRIALS, max_size=TRIALS
 
 @hypothesis.settings(deadline=None, max_examples=40, database=None)
 @hypothesis.given(real=sample, fake=sample, seed=st.integers(0, 1000))
-def test_at_the_optimal_discriminator_the_loss_is_log_4_less_twice_the_jsd(real, fake, seed):
-    """Theorem 1, with the two batches as the two distributions; no other D does better."""
+def test_the_optimal_discriminator_loss_is_log_4_minus_twice_the_jsd(real, fake, seed):
+    """Theorem 1, with the two batches as the two distributions; nearby D have a higher loss."""
     real, fake = np.array(real), np.array(fake)
     p = np.bincount(real, minlength=OUTCOMES) / TRIALS
     q = np.bincount(fake, minlength=OUTCOMES) / TRIALS
-    jsd = scipy.spatial.distance.jensenshannon(p, q) ** 2  # SciPy gives its root, in nats
+    jsd = scipy.spatial.distance.jensenshannon(p, q) ** 2  # SciPy returns its root, in nats
     with np.errstate(divide="ignore", invalid="ignore"):
-        # D* = p / (p + q). Outcomes of one side alone have an infinite logit: a loss of 0.
+        # D* = p / (p + q). Outcomes of one batch only have an infinite logit and loss 0.
         best = np.log(p) - np.log(q)
     nudge = np.random.default_rng(seed).normal(size=OUTCOMES)
     with jax.enable_x64(True):
@@ -112,7 +112,7 @@ def test_at_the_optimal_discriminator_the_loss_is_log_4_less_twice_the_jsd(real,
 
 @jax.jit
 def all_losses(real, fake):
-    """`[B]` of each; one program for the three keeps the test below quick."""
+    """Returns the three losses `[B]`, compiled as one program for speed."""
     return {
         "discriminator": losses.minimax_discriminator(real, fake),
         **{g.__name__: g(fake) for g in GENERATORS},
@@ -127,12 +127,12 @@ def test_gradients_to_second_order_and_no_mixing_of_examples():
     for name, by_argument in jacobians.items():
         for i, jacobian in enumerate(by_argument):
             mixed = np.abs(jacobian).sum(axis=(2, 3)) > 0  # [B out, B in]
-            used = i == 1 or name == "discriminator"  # generators see no real logits
+            used = i == 1 or name == "discriminator"  # generator losses do not use real logits
             assert np.all(mixed == (np.eye(SHAPE[0], dtype=bool) & used)), (name, i)
 
 
 @pytest.mark.parametrize("name", ["minimax_discriminator", *(g.__name__ for g in GENERATORS)])
-def test_bfloat16_in_float32_out(name):
+def test_computes_bfloat16_inputs_in_float32(name):
     fun = getattr(losses, name)
     args = draw(2)[: 2 if name == "minimax_discriminator" else 1]
     args = tuple(jnp.asarray(a, jnp.bfloat16) for a in args)
@@ -142,14 +142,14 @@ def test_bfloat16_in_float32_out(name):
 
 
 @pytest.mark.parametrize("loss", GENERATORS)
-def test_a_scalar_is_refused_in_a_sentence(loss):
-    sentence = rf"{loss.__name__}: fake_logits needs a leading batch axis, got a scalar; use fake"
-    with pytest.raises(ValueError, match=sentence):
+def test_rejects_scalars(loss):
+    message = rf"{loss.__name__}: fake_logits needs a leading batch axis, got a scalar; use fake"
+    with pytest.raises(ValueError, match=message):
         loss(jnp.zeros(()))
 
 
-def test_a_pair_that_would_broadcast_is_refused_in_a_sentence():
-    """[B] real and [B, 1] fake logits would silently make a [B, B] loss."""
+def test_rejects_pairs_that_would_broadcast():
+    """[B] real and [B, 1] fake logits would silently broadcast to [B, B]."""
     with pytest.raises(ValueError, match=r"same shape, got real_logits float32\[4\], fake_logits"):
         losses.minimax_discriminator(jnp.zeros(4), jnp.zeros((4, 1)))
     with pytest.raises(ValueError, match="real_logits needs a leading batch axis"):

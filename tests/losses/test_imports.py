@@ -1,4 +1,4 @@
-"""Who may import whom; and what `import genjax` must leave alone."""
+"""Allowed imports between packages, and what `import genjax` must not import."""
 
 import ast
 import os
@@ -13,31 +13,29 @@ from genjax.families import FAMILIES
 
 PACKAGE = pathlib.Path(genjax.__file__).parent
 
-# Rooms of genjax each room may use. `root` is genjax/__init__.py, which imports when called; a
-# `command` is another file beside it, for `genjax sample`, which nobody imports.
-STANDING = {"checks", "losses", "core"}  # on which the rest stands
-ROOMS = {
+# Packages and modules of genjax that each may import; `root` is genjax/__init__.py.
+BASE = {"checks", "losses", "core"}
+ALLOWED = {
     "version": set(),
     "checks": set(),
     "losses": {"checks", "losses"},
-    "core": STANDING,
-    "nn": STANDING | {"nn"},
-    "families": STANDING | {"nn", "families"},
+    "core": BASE,
+    "nn": BASE | {"nn"},
+    "families": BASE | {"nn", "families"},
     "image_grid": set(),
-    "data": STANDING | {"nn", "data", "image_grid"},
-    "evals": STANDING | {"nn", "data", "evals"},
-    "train": STANDING
-    | {"nn", "families", "data", "evals", "train", "version", "root", "image_grid"},
-    "report": {"families", "train", "version", "report", "root"},  # shows what the others wrote
-    "cli": STANDING
+    "data": BASE | {"nn", "data", "image_grid"},
+    "evals": BASE | {"nn", "data", "evals"},
+    "train": BASE | {"nn", "families", "data", "evals", "train", "version", "root", "image_grid"},
+    "report": {"families", "train", "version", "report", "root"},
+    "cli": BASE
     | {"nn", "families", "data", "evals", "train", "report", "cli", "version", "root"}
     | {"image_grid"},
-    "root": STANDING | {"nn", "families", "data", "evals", "train", "version"},
+    "root": BASE | {"nn", "families", "data", "evals", "train", "version"},
     "__main__": {"cli"},
 }
-# Other packages each room may use; None is any. The standard library is always allowed, but for
-# losses, which have `math` and `collections.abc` alone.
-OTHERS = {
+# Third-party packages that each may import; None allows all. The standard library is allowed,
+# except for losses, which may import `math` and `collections.abc` only.
+THIRD_PARTY = {
     "version": set(),
     "checks": {"jax"},
     "losses": {"jax", "math", "collections"},
@@ -58,35 +56,35 @@ HEAVY = ["flax", "optax", "orbax", "tensorflow_datasets", "tyro", "rich"]
 
 
 def module_name(path):
-    """genjax/core/step.py is genjax.core.step; a room's __init__ is the room."""
+    """Returns a file's dotted name, without `__init__`."""
     parts = ["genjax", *path.relative_to(PACKAGE).with_suffix("").parts]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def room_of(module):
+def package_of(module):
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "root"
 
 
 def rules_of(module, is_package):
-    """The room whose rules hold for a module."""
-    room = room_of(module)
-    alone = module.count(".") == 1 and not is_package
-    return "command" if alone and room not in ROOMS else room
+    """Returns the key of ALLOWED that applies to a module."""
+    package = package_of(module)
+    top_level = module.count(".") == 1 and not is_package
+    return "command" if top_level and package not in ALLOWED else package
 
 
 def imports(source, module, is_package=False):
-    """Dotted names a source imports, at its top or inside a function, absolute."""
+    """Iterates over the absolute names that a source imports, also inside functions."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
-            if node.level:  # relative: one dot is the package the module lies in
+            if node.level:  # relative: one dot is the module's package
                 package = module.split(".")
                 package = package[: len(package) - node.level + is_package]
                 base = ".".join([*package, *filter(None, [node.module])])
-            if base == "genjax":  # `from genjax import checks` is of that room
+            if base == "genjax":  # `from genjax import checks` imports that package
                 for alias in node.names:
                     yield "genjax" if alias.name in genjax.__all__ else f"genjax.{alias.name}"
             else:
@@ -94,70 +92,70 @@ def imports(source, module, is_package=False):
 
 
 def violations(source, module, is_package=False):
-    """Every arrow of one module that points the wrong way, in words."""
-    room = rules_of(module, is_package)
-    if room not in ROOMS:
-        return [f"{module}: say in ROOMS and OTHERS what the room '{room}' may import"]
-    found = []
+    """Returns a message for every import of a module that is not allowed."""
+    package = rules_of(module, is_package)
+    if package not in ALLOWED:
+        return [f"{module}: add the imports of '{package}' to ALLOWED and THIRD_PARTY"]
+    messages = []
     for name in imports(source, module, is_package):
         top = name.split(".")[0]
-        standard = top in sys.stdlib_module_names and room != "losses"
+        standard = top in sys.stdlib_module_names and package != "losses"
         if top == "experiments":
-            found.append(f"{module} imports {name}")
+            messages.append(f"{module} imports {name}")
         elif top == "genjax":
-            if room_of(name) not in ROOMS[room]:
-                found.append(f"{module} imports {name}")
-        elif OTHERS[room] is not None and top not in OTHERS[room] and not standard:
-            found.append(f"{module} imports {name}")
+            if package_of(name) not in ALLOWED[package]:
+                messages.append(f"{module} imports {name}")
+        elif THIRD_PARTY[package] is not None and top not in THIRD_PARTY[package] and not standard:
+            messages.append(f"{module} imports {name}")
         if any(part.startswith("_") and part != "__future__" for part in name.split(".")):
-            found.append(f"{module} imports {name}, which is private")
-    if room in NO_FAMILY_BY_NAME:
+            messages.append(f"{module} imports {name}, which is private")
+    if package in NO_FAMILY_BY_NAME:
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Constant) and node.value in {*FAMILIES, *FAMILIES.values()}:
-                found.append(f"{module} names the family '{node.value}'")
-    return found
+                messages.append(f"{module} names the family '{node.value}'")
+    return messages
 
 
-def test_arrows_point_one_way():
+def test_imports_point_one_way():
     paths = sorted(PACKAGE.rglob("*.py"))
-    rooms = {room_of(module_name(path)) for path in paths}
-    assert {"losses", "core", "nn", "families", "train", "evals", "data"} <= rooms  # all are seen
-    found = []
+    packages = {package_of(module_name(path)) for path in paths}
+    assert {"losses", "core", "nn", "families", "train", "evals", "data"} <= packages
+    messages = []
     for path in paths:
         is_package = path.name == "__init__.py"
-        found += violations(path.read_text(encoding="utf-8"), module_name(path), is_package)
-    assert not found, "\n".join(found)
+        messages += violations(path.read_text(encoding="utf-8"), module_name(path), is_package)
+    assert not messages, "\n".join(messages)
 
 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("genjax.losses.planted", "import flax.linen as nn"),
-        ("genjax.losses.planted", "import numpy as np"),
-        ("genjax.losses.planted", "import functools"),
-        ("genjax.losses.planted", "from genjax import core"),
-        ("genjax.losses.planted", "from ..core import stream"),
+        ("genjax.losses.example", "import flax.linen as nn"),
+        ("genjax.losses.example", "import numpy as np"),
+        ("genjax.losses.example", "import functools"),
+        ("genjax.losses.example", "from genjax import core"),
+        ("genjax.losses.example", "from ..core import stream"),
         ("genjax.checks", "from genjax.core import stream"),
-        ("genjax.core.planted", "from genjax.nn import MLP"),
-        ("genjax.core.planted", "def f():\n    import orbax.checkpoint"),
-        ("genjax.nn.planted", "from genjax.families.vae import Encoder"),
-        ("genjax.families.planted", "from genjax import checks, evals"),
-        ("genjax.families.planted", "import tensorflow_datasets as tfds"),
-        ("genjax.families.planted", "from genjax import __version__"),
-        ("genjax.evals.planted", "from genjax import families"),
-        ("genjax.evals.planted", "from genjax.train import fit"),
-        ("genjax.evals.planted", "special = name == 'nade'"),
-        ("genjax.data.planted", "import importlib\nimportlib.import_module('genjax.families.gan')"),
-        ("genjax.train.planted", "if True:\n    from experiments.table import rows"),
-        ("genjax.train.planted", "from jax._src import core"),
-        ("genjax.train.planted", "from genjax import sample"),
-        ("genjax.report.planted", "import numpy as np"),
-        ("genjax.report.planted", "from genjax import data"),
+        ("genjax.core.example", "from genjax.nn import MLP"),
+        ("genjax.core.example", "def f():\n    import orbax.checkpoint"),
+        ("genjax.nn.example", "from genjax.families.vae import Encoder"),
+        ("genjax.families.example", "from genjax import checks, evals"),
+        ("genjax.families.example", "import tensorflow_datasets as tfds"),
+        ("genjax.families.example", "from genjax import __version__"),
+        ("genjax.evals.example", "from genjax import families"),
+        ("genjax.evals.example", "from genjax.train import fit"),
+        ("genjax.evals.example", "special = name == 'nade'"),
+        ("genjax.data.example", "import importlib\nimportlib.import_module('genjax.families.gan')"),
+        ("genjax.train.example", "if True:\n    from experiments.table import rows"),
+        ("genjax.train.example", "from jax._src import core"),
+        ("genjax.train.example", "from genjax import sample"),
+        ("genjax.report.example", "import numpy as np"),
+        ("genjax.report.example", "from genjax import data"),
         ("genjax.cli.sample", "import experiments.table"),
-        ("genjax.cellar.planted", "import math"),
+        ("genjax.unknown.example", "import math"),
     ],
 )
-def test_the_checker_finds_a_planted_import(module, source):
+def test_the_checker_finds_a_forbidden_import(module, source):
     assert len(violations(source, module)) == 1
 
 
@@ -165,17 +163,17 @@ def test_the_checker_finds_a_planted_import(module, source):
     ("module", "source"),
     [
         (
-            "genjax.losses.planted",
+            "genjax.losses.example",
             "import math\nimport jax.numpy as jnp\nfrom genjax import checks",
         ),
-        ("genjax.losses.planted", "from .likelihood import sum_event"),
-        ("genjax.core.planted", "import zlib\nimport optax\nfrom genjax.core.state import State"),
-        ("genjax.evals.planted", "import scipy\nfrom genjax.core import stream"),
-        ("genjax.train.planted", "from genjax import __version__, data, evals, families"),
+        ("genjax.losses.example", "from .likelihood import sum_event"),
+        ("genjax.core.example", "import zlib\nimport optax\nfrom genjax.core.state import State"),
+        ("genjax.evals.example", "import scipy\nfrom genjax.core import stream"),
+        ("genjax.train.example", "from genjax import __version__, data, evals, families"),
         ("genjax.cli.sample", "import argparse\nfrom genjax.train import load"),
     ],
 )
-def test_the_checker_lets_good_imports_pass(module, source):
+def test_the_checker_accepts_allowed_imports(module, source):
     assert violations(source, module) == []
 
 
@@ -189,14 +187,14 @@ def python(code, **environment):
     )
 
 
-def test_the_losses_bring_no_framework_along():
+def test_losses_import_no_framework():
     code = f"import genjax.losses, sys; print([m for m in {HEAVY} if m in sys.modules])"
     done = python(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 
 
-def test_families_are_imported_when_asked_for():
+def test_families_are_imported_on_first_use():
     code = (
         "import genjax, genjax.families as f, sys\n"
         "early = [m for m in f.FAMILIES.values() if m in sys.modules]\n"
@@ -207,12 +205,12 @@ def test_families_are_imported_when_asked_for():
 
 
 def test_importing_touches_no_device():
-    """With a platform that does not exist, the first use of a device fails. Importing does not."""
+    """With a platform that does not exist, using a device fails, and importing does not."""
     code = (
         "import genjax, genjax.losses, genjax.core, genjax.nn, genjax.families\n"
         "print('imported', flush=True)\n"
         "import jax\n"
-        "jax.devices()\n"  # fails: this is how we know that the imports used none
+        "jax.devices()\n"  # fails, so the imports used no device
     )
     done = python(code, JAX_PLATFORMS="nonexistent")
     assert done.stdout.strip() == "imported", done.stderr

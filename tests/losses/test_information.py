@@ -1,4 +1,4 @@
-"""InfoGAN's bound: formulas, its value at the true posterior, and that it is a bound."""
+"""InfoGAN's bound on the mutual information: formulas, and equality at the true posterior."""
 
 import math
 
@@ -38,11 +38,11 @@ def test_formulas_in_float64():
 
 @pytest.fixture(scope="module")
 def channel():
-    """Codes seen through a noisy channel p(x | c), in exact proportions, and I(c; x)."""
+    """Returns codes and outputs of a noisy channel p(x | c), in exact proportions, and I(c; x)."""
     rng = np.random.default_rng(1)
     given = rng.dirichlet(np.ones(6), K)  # [c, x]
     counts = np.round(given * 1000).astype(int)
-    counts[:, 0] += 1000 - counts.sum(1)  # every code equally often
+    counts[:, 0] += 1000 - counts.sum(1)  # codes are uniform
     given = counts / 1000
     codes, x = np.repeat(np.stack(np.nonzero(counts)), counts[np.nonzero(counts)], axis=1)
     marginal = given.mean(0)
@@ -50,7 +50,7 @@ def channel():
     return codes, x, given, mutual
 
 
-def test_the_true_posterior_gives_the_mutual_information_and_no_other_more(channel):
+def test_the_bound_is_tight_at_the_true_posterior_only(channel):
     codes, x, given, mutual = channel
     with np.errstate(divide="ignore"):
         table = np.log(given).T  # [x, c]; p(c | x) is proportional to p(x | c)
@@ -65,7 +65,7 @@ def test_the_true_posterior_gives_the_mutual_information_and_no_other_more(chann
             assert bound(other) < mutual
 
 
-def test_a_gaussian_channel_gives_its_capacity():
+def test_bound_of_a_gaussian_channel_is_its_capacity():
     """x = c + noise of deviation s: I = log(1 + 1/s^2) / 2, at the posterior's mean and width."""
     s, n = 0.5, 200_000
     rng = np.random.default_rng(2)
@@ -77,14 +77,14 @@ def test_a_gaussian_channel_gives_its_capacity():
     assert abs(each.mean(dtype=np.float64) - 0.5 * math.log(1 + 1 / s**2)) < 5 * error
 
 
-def test_knowing_nothing_is_zero_and_knowing_all_is_the_entropy():
+def test_bound_is_zero_without_information_and_the_entropy_with_all():
     codes = jnp.arange(10)
     assert categorical_information(jnp.zeros((10, 10)), codes).tolist() == pytest.approx([0] * 10)
     sure = categorical_information(1e4 * jnp.eye(10), codes)
     np.testing.assert_allclose(sure, math.log(10), rtol=1e-6)
 
 
-def test_a_sure_and_wrong_posterior_is_finite_and_pulled_back():
+def test_a_certain_and_wrong_posterior_has_a_finite_gradient():
     value, grad = jax.value_and_grad(lambda z: categorical_information(z, jnp.array([1])).sum())(
         jnp.array([[1e4, -1e4]])
     )
@@ -92,15 +92,15 @@ def test_a_sure_and_wrong_posterior_is_finite_and_pulled_back():
     np.testing.assert_allclose(grad, [[-1, 1]])
 
 
-# Mean, log of the width, codes: all that comes of them float32 holds.
+# Mean, log standard deviation, codes: results are within float32.
 FAR = [(m, s, (0.25, -0.5)) for m in (1e4, -1e4) for s in (-30.0, 0.0, 50.0)]
 FAR += [(m, -50.0, (0.0, 0.0)) for m in (1e-6, -1e-6)]
 
 
 @pytest.mark.parametrize(("mean", "log_std", "codes"), FAR)
 @pytest.mark.parametrize("bound", [gaussian_information, uniform_information])
-def test_numbers_far_out_have_the_bound_and_slopes_of_float64(bound, mean, log_std, codes):
-    """A q that is surely wrong, and one that knows nothing; the slopes are worked out by hand."""
+def test_extreme_parameters_have_the_value_and_gradients_of_float64(bound, mean, log_std, codes):
+    """A certain and wrong q, and an uninformative one; gradients are derived by hand."""
     scaled = (np.array([codes]) - mean) * math.exp(-log_std)
     entropy = 0.5 * (1 + math.log(2 * math.pi)) if bound is gaussian_information else math.log(2)
     want = (-0.5 * scaled**2 - log_std - 0.5 * math.log(2 * math.pi) + entropy).sum()
@@ -108,12 +108,12 @@ def test_numbers_far_out_have_the_bound_and_slopes_of_float64(bound, mean, log_s
     both = jax.value_and_grad(lambda *q: bound(*q, jnp.array([codes])).sum(), argnums=(0, 1))
     value, (by_mean, by_width) = both(*given)
     np.testing.assert_allclose(value, want, rtol=2e-5)
-    # Below its smallest normal number float32 has 0.
+    # float32 flushes subnormal numbers to 0.
     np.testing.assert_allclose(by_mean, scaled * math.exp(-log_std), rtol=2e-5, atol=1e-37)
     np.testing.assert_allclose(by_width, scaled**2 - 1, rtol=2e-5)
 
 
-def test_misfits_are_refused_in_a_sentence():
+def test_rejects_invalid_arguments():
     with pytest.raises(ValueError, match="labels must be integers"):
         categorical_information(jnp.zeros((2, K)), jnp.zeros(2))
     with pytest.raises(ValueError, match="the arguments must have the same shape"):

@@ -1,4 +1,4 @@
-"""Likelihoods against float64 SciPy, at extreme logits, and at the door."""
+"""Likelihoods against float64 SciPy, at extreme logits, and with invalid arguments."""
 
 import functools
 import math
@@ -14,28 +14,28 @@ import scipy.stats
 from genjax import losses
 
 SHAPE = (3, 2, 4)
-# Compiled whole: one small program instead of one an operation keeps this file quick.
+# Compiled as one program, which is faster than op by op.
 categorical_nll = jax.jit(losses.categorical_nll)
 
 
 def grey(rng, shape=SHAPE):
-    """Logits and targets between 0 and 1, away from the ends."""
+    """Returns logits, and targets inside (0, 1)."""
     return rng.normal(size=shape) * 3, rng.uniform(0.1, 0.9, size=shape)
 
 
-def test_bernoulli_nats_is_the_log_mass_of_scipy():
+def test_bernoulli_nats_equals_scipy():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=SHAPE) * 3
     targets = rng.integers(0, 2, size=SHAPE)
     want = -scipy.stats.bernoulli.logpmf(targets, scipy.special.expit(logits))
     got = losses.bernoulli_nats(jnp.asarray(logits), jnp.asarray(targets, jnp.float32))
-    assert got.shape == SHAPE  # not summed: evaluations need the terms
+    assert got.shape == SHAPE  # not summed
     np.testing.assert_allclose(got, want, rtol=2e-5)
-    total = losses.bernoulli_nll(jnp.asarray(logits), jnp.asarray(targets))  # integers will do
+    total = losses.bernoulli_nll(jnp.asarray(logits), jnp.asarray(targets))  # integer targets
     np.testing.assert_allclose(total, want.sum(axis=(1, 2)), rtol=1e-5)
 
 
-def test_bernoulli_of_a_grey_level_is_the_cross_entropy():
+def test_bernoulli_of_a_grey_level_equals_the_cross_entropy():
     logits, targets = grey(np.random.default_rng(1))
     p = scipy.special.expit(logits)
     want = -scipy.special.xlogy(targets, p) - scipy.special.xlog1py(1 - targets, -p)
@@ -47,17 +47,17 @@ def test_bernoulli_of_a_grey_level_is_the_cross_entropy():
 @pytest.mark.parametrize("logit", [-1e9, -1e4, 1e4, 1e9])
 @pytest.mark.parametrize("target", [0.0, 1.0])
 def test_bernoulli_at_extreme_logits_is_finite_and_keeps_its_gradient(logit, target):
-    """Clipping the probability, or log(sigmoid + eps), makes the first NaN or the second 0."""
+    """Clipped probabilities, or log(sigmoid + eps), give NaN values or zero gradients."""
     logits, targets = jnp.array([logit]), jnp.array([target])
     value, grad = jax.value_and_grad(lambda x: losses.bernoulli_nll(x, targets).sum())(logits)
     wrong_side = (logit > 0) != (target == 1)
     assert float(value) == (abs(logit) if wrong_side else 0.0)
-    # d/dlogit = sigmoid(logit) - target: a full unit where the model is sure and wrong.
+    # d/dlogit = sigmoid(logit) - target, which is 1 where the model is certain and wrong.
     assert float(grad[0]) == (math.copysign(1.0, logit) if wrong_side else 0.0)
 
 
 @pytest.mark.parametrize("middle", [(), (2, 3)])
-def test_categorical_nll_is_the_log_of_the_softmax(middle):
+def test_categorical_nll_equals_the_log_softmax(middle):
     rng = np.random.default_rng(2)
     logits = rng.normal(size=(5, *middle, 7)) * 3
     labels = rng.integers(0, 7, size=(5, *middle))
@@ -67,8 +67,8 @@ def test_categorical_nll_is_the_log_of_the_softmax(middle):
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_categorical_nll_reads_labels_of_a_byte():
-    """Levels arrive as uint8; 256 classes do not fit the type that counts to 255."""
+def test_categorical_nll_accepts_uint8_labels():
+    """The number of classes, 256, does not fit in uint8."""
     logits = np.random.default_rng(3).normal(size=(3, 256))
     labels = np.array([0, 200, 255])
     want = scipy.special.logsumexp(logits, axis=1) - logits[range(3), labels]
@@ -78,7 +78,7 @@ def test_categorical_nll_reads_labels_of_a_byte():
 
 @pytest.mark.parametrize("label", [-8, -1, 3, 4, 1000])
 def test_a_label_out_of_range_gives_nan_in_its_own_example_only(label):
-    """Indexing clamps above and counts from the end below: both are plausible wrong numbers."""
+    """Indexing would clamp or wrap, and return a plausible wrong value."""
     got = categorical_nll(jnp.zeros((2, 3)), jnp.array([label, 2]))
     assert math.isnan(got[0])
     assert float(got[1]) == pytest.approx(math.log(3), rel=1e-6)
@@ -92,7 +92,7 @@ def test_categorical_at_extreme_logits_is_finite_and_keeps_its_gradient(scale):
     assert grad.tolist() == [[1.0, 0.0, -1.0]]
 
 
-def test_gaussian_nll_is_the_log_density_of_scipy():
+def test_gaussian_nll_equals_scipy():
     rng = np.random.default_rng(4)
     x, mean, log_std = rng.normal(size=(3, *SHAPE))
     want = -scipy.stats.norm.logpdf(x, mean, np.exp(log_std)).sum(axis=(1, 2))
@@ -108,7 +108,7 @@ def test_golden_values():
     nats = categorical_nll(jnp.array([[0.0, 1.0, 2.0]]), jnp.array([0]))
     assert float(nats[0]) == pytest.approx(2.40760596, rel=1e-6)
     # (1 - 0)^2 / (2 * 2^2) + log 2 + log(2 pi) / 2
-    # At its mean a density narrower than float32 can say is still that of its width.
+    # At the mean, also where the standard deviation underflows float32.
     nats, slope = jax.value_and_grad(lambda s: losses.gaussian_nll(one, one, s)[0])(-100 * one)
     assert float(nats) == pytest.approx(one.size * (-100 + 0.5 * math.log(2 * math.pi)))
     np.testing.assert_allclose(slope, 1)
@@ -122,7 +122,7 @@ def test_uniform_levels_of_eight_bits_cost_eight_bits():
     np.testing.assert_allclose(bits, [8.0, 8.0], rtol=1e-6)
 
 
-CASES = {  # the loss as a function of its real arguments
+CASES = {  # losses as functions of their real arguments
     "bernoulli_nats": (losses.bernoulli_nats, grey),
     "bernoulli_nll": (losses.bernoulli_nll, grey),
     "categorical_nll": (
@@ -146,8 +146,8 @@ def test_gradients_to_second_order(name):
 
 
 @pytest.mark.parametrize("name", ["bernoulli_nll", "categorical_nll", "gaussian_nll"])
-def test_one_number_an_example_that_depends_on_no_other(name):
-    """A mean over the batch, or a sum over the wrong axes, mixes examples."""
+def test_one_value_per_example_independent_of_the_others(name):
+    """A mean over the batch, or a sum over wrong axes, would mix examples."""
     fun, draw = CASES[name]
     args = tuple(jnp.asarray(a, jnp.float32) for a in draw(np.random.default_rng(6)))
     assert fun(*args).shape == SHAPE[:1]
@@ -166,8 +166,8 @@ def test_one_number_an_example_that_depends_on_no_other(name):
         "bits_per_dim",
     ],
 )
-def test_bfloat16_in_float32_out(name):
-    """Equal to the float32 loss of the rounded inputs: nothing is computed in 8 bits."""
+def test_computes_bfloat16_inputs_in_float32(name):
+    """Equal to the float32 loss of the rounded inputs."""
     fun, draw = CASES[name]
     args = tuple(jnp.asarray(a, jnp.bfloat16) for a in draw(np.random.default_rng(7)))
     got = fun(*args)
@@ -175,15 +175,15 @@ def test_bfloat16_in_float32_out(name):
     np.testing.assert_array_equal(got, fun(*(a.astype(jnp.float32) for a in args)))
 
 
-def test_a_sum_over_many_pixels_keeps_its_digits_in_bfloat16():
-    """Summed in bfloat16, 784 terms of log 2 would stick at 256 or so."""
+def test_a_sum_over_many_pixels_is_precise_for_bfloat16():
+    """Summed in bfloat16, 784 terms of log 2 would stop at about 256."""
     zeros = jnp.zeros((1, 784), jnp.bfloat16)
     nats = losses.bernoulli_nll(zeros, zeros)
     assert float(nats[0]) == pytest.approx(784 * math.log(2), rel=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("call", "sentence"),
+    ("call", "message"),
     [
         (
             lambda z: losses.bernoulli_nats(z(2, 3), z(2, 1)),
@@ -203,16 +203,16 @@ def test_a_sum_over_many_pixels_keeps_its_digits_in_bfloat16():
         (lambda z: losses.bits_per_dim(z(2), 0), "num_dims must be above 0, got 0"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_rejects_invalid_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
         call(lambda *shape: np.zeros(shape, np.float32))
 
 
-def test_a_number_beside_an_array_is_refused_in_a_sentence():
+def test_rejects_a_scalar_beside_an_array():
     with pytest.raises(ValueError, match="same shape"):
         losses.gaussian_nll(jnp.zeros((2, 3)), 0.0, 0.0)
 
 
-def test_the_door_works_on_shapes_alone_inside_jit():
+def test_arguments_are_checked_inside_jit():
     with pytest.raises(ValueError, match="same shape"):
         jax.eval_shape(jax.jit(losses.bernoulli_nll), jnp.zeros((2, 3)), jnp.zeros((2, 2)))

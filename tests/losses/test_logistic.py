@@ -1,4 +1,4 @@
-"""The discretised logistic: a probability over levels, exact in the middle and in both tails."""
+"""The discretised logistic: probabilities of levels, in the centre and in both tails."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ nats_of = jax.jit(discretized_logistic_nats, static_argnames="levels")
 
 
 def edges(levels):
-    """Lower and upper edge of every level in [-1, 1], float64; the outer ones are open."""
+    """Returns lower and upper edges of the levels in [-1, 1], float64; the outer are infinite."""
     centres = np.linspace(-1, 1, levels)
     half = 1 / (levels - 1)
     low, high = centres - half, centres + half
@@ -22,12 +22,12 @@ def edges(levels):
 
 
 @pytest.mark.parametrize("levels", [2, 5, 256])
-def test_it_is_the_mass_of_the_logistic_in_each_bin(levels):
+def test_equals_the_mass_of_the_logistic_in_each_bin(levels):
     low, high = edges(levels)
     x = np.arange(levels)
     for mean, log_scale in [(0.1, -1.0), (-0.7, -3.0), (1.4, 0.5)]:
         law = scipy.stats.logistic(mean, np.exp(log_scale))
-        # Of cdf and survival function the smaller pair, which keeps its digits.
+        # From the smaller of cdf and survival function, for precision.
         want = np.where(low > mean, law.sf(low) - law.sf(high), law.cdf(high) - law.cdf(low))
         seen = want > 1e-30
         full = jnp.full((levels,), 1.0)
@@ -49,8 +49,8 @@ def test_probabilities_of_all_levels_sum_to_one(levels):
 
 
 @pytest.mark.parametrize("side", [1, -1])
-def test_in_the_tails_it_falls_linearly_and_pulls_the_mean(side):
-    """A difference of two sigmoids is 0 there; log(0 + eps) has no gradient."""
+def test_is_linear_with_a_gradient_in_the_tails(side):
+    """A difference of two sigmoids would underflow, and log(0 + eps) has no gradient."""
     scale, distance = np.exp(-4.0), 30.0
     x = jnp.array([100.0])
     centre = 200 / 255 - 1
@@ -64,14 +64,16 @@ def test_in_the_tails_it_falls_linearly_and_pulls_the_mean(side):
     # exp(-near) - exp(-far) of the two edges: near - log(1 - exp(-width)).
     want = (distance - 1 / 255) / scale - np.log(-np.expm1(-width))
     assert float(value) == pytest.approx(want, rel=1e-5)
-    assert float(d_mean[0]) == pytest.approx(side / scale, rel=1e-4)  # descent goes to x
-    assert float(d_scale[0]) == pytest.approx(-distance / scale, rel=1e-2)  # and widens
+    assert float(d_mean[0]) == pytest.approx(side / scale, rel=1e-4)  # towards x
+    assert float(d_scale[0]) == pytest.approx(
+        -distance / scale, rel=1e-2
+    )  # and increases the scale
 
 
 @pytest.mark.parametrize("log_scale", [-80.0, -30.0, -4.0, 20.0, 60.0, 85.0])
 @pytest.mark.parametrize("level", [0, 1, 128, 254, 255])
 @pytest.mark.parametrize("mean", [-1e3, -1.0, 0.0, 1e3])
-def test_values_and_gradients_are_numbers_at_the_extremes(level, mean, log_scale):
+def test_values_and_gradients_are_finite_at_the_extremes(level, mean, log_scale):
     x = jnp.array([float(level)])
     value, grads = jax.value_and_grad(
         lambda m, s: discretized_logistic_nats(x, m, s).sum(), (0, 1)
@@ -81,8 +83,8 @@ def test_values_and_gradients_are_numbers_at_the_extremes(level, mean, log_scale
     assert all(np.isfinite(g).all() for g in grads)
 
 
-def test_a_wide_scale_shares_the_middle_evenly():
-    """Density times width: 1 - exp(-width) has no digits left of 1e-30."""
+def test_a_large_scale_is_uniform_in_the_centre():
+    """1 - exp(-width) would be 0 for a width of 1e-30."""
     value, slope = jax.value_and_grad(
         lambda s: discretized_logistic_nats(jnp.array([100.0]), jnp.zeros(1), s).sum()
     )(jnp.full((1,), 60.0))
@@ -90,8 +92,8 @@ def test_a_wide_scale_shares_the_middle_evenly():
     assert float(slope[0]) == pytest.approx(1.0, rel=1e-5)
 
 
-def test_the_two_ways_of_the_width_meet():
-    """About width 0.01, where the series takes over: no step in value or slope."""
+def test_series_and_closed_form_agree_at_their_boundary():
+    """Continuous in value and gradient near width 0.01."""
     at = -np.log(1e-2 * 255 / 2)
     log_scale = jnp.asarray(at + np.linspace(-0.01, 0.01, 101), jnp.float32)
     x, mean = jnp.full((101,), 100.0), jnp.full((101,), -0.2)
@@ -113,7 +115,7 @@ def test_gradients_to_second_order():
         )
 
 
-def test_bytes_and_floats_are_the_same_levels_and_examples_are_summed():
+def test_uint8_and_float_levels_are_equal_and_pixels_are_summed():
     rng = np.random.default_rng(1)
     x = rng.integers(0, 256, size=(4, 2, 3)).astype(np.uint8)
     mean, log_scale = jnp.asarray(rng.normal(size=(2, 4, 2, 3)), jnp.float32)
@@ -124,13 +126,13 @@ def test_bytes_and_floats_are_the_same_levels_and_examples_are_summed():
 
 
 @pytest.mark.parametrize(
-    ("shapes", "levels", "sentence"),
+    ("shapes", "levels", "message"),
     [
         (((2, 3), (2, 3), (2, 1)), 256, "same shape"),
         (((2,), (2,), (2,)), 1, "levels_minus_1 must be above 0"),
         (((), (), ()), 256, "x needs a leading batch axis"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(shapes, levels, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_rejects_invalid_arguments(shapes, levels, message):
+    with pytest.raises(ValueError, match=message):
         discretized_logistic_nll(*(np.zeros(s, np.float32) for s in shapes), levels=levels)

@@ -27,7 +27,7 @@ def as_float32(arrays):
 
 
 def by_hand(x, logits, means, log_scales, coefficients, levels):
-    """log p(x_0, x_1, x_2) of one pixel in float64: PixelCNN++, equations 1 to 3, word by word."""
+    """Computes log p(x_0, x_1, x_2) of one pixel in float64: PixelCNN++, equations 1 to 3."""
     unit = 2 * x / (levels - 1) - 1
     r, g = unit[:2]
     alpha, beta, gamma = coefficients
@@ -45,7 +45,7 @@ def by_hand(x, logits, means, log_scales, coefficients, levels):
 
 
 @pytest.mark.parametrize("levels", [4, 256])
-def test_it_is_the_papers_equations(levels):
+def test_equals_the_papers_equations(levels):
     rng = np.random.default_rng(0)
     x = rng.integers(0, levels, (40, 3)).astype(np.float64)
     x[0], x[1] = 0, levels - 1  # edges
@@ -68,8 +68,8 @@ def test_each_channel_sums_to_one_over_256_levels_given_those_before():
         assert np.exp(-np.asarray(nats[:, c], np.float64)).sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_what_a_channel_says_of_the_component_is_known_to_the_next():
-    """Two components far apart: once the first channel is seen, the second is nearly certain."""
+def test_channels_share_the_component():
+    """With two distant components the first channel determines the second."""
     logits = jnp.zeros((1, 2))
     means = jnp.array([[[-0.5, 0.5], [-0.5, 0.5]]])
     scales, none = jnp.full((1, 2, 2), -6.0), jnp.zeros((1, 1, 2))
@@ -78,7 +78,7 @@ def test_what_a_channel_says_of_the_component_is_known_to_the_next():
     assert nats[0] - nats[1] == pytest.approx(np.log(2), abs=1e-3)
 
 
-def test_moved_means_of_one_channel_stay():
+def test_means_of_one_channel_are_not_shifted():
     means = jnp.arange(6.0).reshape(2, 1, 3)
     np.testing.assert_array_equal(moved_means(means, jnp.zeros((2, 0, 3)), jnp.ones((2, 1))), means)
 
@@ -97,7 +97,7 @@ def test_far_tails_are_finite_with_a_gradient():
     assert (gradient[:, :2] != 0).any()
 
 
-def test_shapes_are_refused_with_a_sentence():
+def test_rejects_other_shapes():
     good = as_float32(parts(4, 5))
     with pytest.raises(ValueError, match=r"coefficients must be \[5, 3, 3\]"):
         logistic_mixture_nats(jnp.zeros((5, 3)), *good[:3], good[3][:, :2])

@@ -1,4 +1,4 @@
-"""Mixtures against float64 SciPy, at extreme inputs, and at the door."""
+"""Mixtures against float64 SciPy, at extreme inputs, and with invalid arguments."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def draw(seed, k=5):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_the_log_density_of_scipy(kind):
+def test_equals_scipy(kind):
     x, logits, means, log_scales = draw(0)
     component = {"gaussian": scipy.stats.norm, "laplace": scipy.stats.laplace}[kind]
     density = component.pdf(x[..., None], means, np.exp(log_scales))
@@ -39,7 +39,7 @@ def test_it_is_the_log_density_of_scipy(kind):
         np.testing.assert_allclose(nll(kind)(*args), want.sum(axis=(1, 2)), rtol=1e-11)
 
 
-def test_one_gaussian_is_the_gaussian():
+def test_one_component_equals_the_gaussian():
     x, _, means, log_scales = draw(1, k=1)
     args = (jnp.asarray(a, jnp.float32) for a in (x, 7 + 0 * means, means, log_scales))
     want = losses.gaussian_nll(
@@ -54,8 +54,8 @@ def _last(*arrays):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("far", [1e4, 1e9])
-def test_far_from_every_component_it_is_finite_and_keeps_its_gradient(kind, far):
-    """log(sum of exp) without the shift is -log 0, and its gradient 0 / 0."""
+def test_is_finite_with_a_gradient_far_from_all_components(kind, far):
+    """log(sum of exp) without a shift would be -log 0, with gradient 0 / 0."""
     means = jnp.array([[0.0, 1.0]])
     value, grad = jax.value_and_grad(lambda m: nats(kind)(jnp.array([far]), 0 * m, m, 0 * m).sum())(
         means
@@ -68,7 +68,7 @@ def test_far_from_every_component_it_is_finite_and_keeps_its_gradient(kind, far)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_extreme_weights_and_scales(kind):
-    """A component without weight, or one that is very narrow and elsewhere, has no part."""
+    """A component of weight 0, or a narrow distant one, does not contribute."""
     x = jnp.array([0.5])
     alone = float(nats(kind)(x, jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros((1, 1)))[0])
     logits = jnp.array([[1e9, -1e9]])
@@ -85,13 +85,13 @@ def test_extreme_weights_and_scales(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_to_second_order(kind):
     with jax.enable_x64(True):
-        # Mild numbers: the reference, a difference quotient, has errors of its own.
+        # Moderate values, for which the finite differences are accurate.
         args = tuple(0.3 * jnp.asarray(a) for a in draw(2, k=3))
         jax.test_util.check_grads(nll(kind), args, order=2, modes=("fwd", "rev"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_number_an_example_and_float32_out_of_bfloat16(kind):
+def test_one_value_per_example_in_float32_for_bfloat16(kind):
     args = tuple(jnp.asarray(a, jnp.bfloat16) for a in draw(3))
     got = nll(kind)(*args)
     assert got.shape == SHAPE[:1]
@@ -110,7 +110,7 @@ def test_golden_values():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bad_input_is_refused_in_a_sentence(kind):
+def test_rejects_invalid_arguments(kind):
     def z(*shape):
         return np.zeros(shape, np.float32)
 

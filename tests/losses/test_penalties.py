@@ -1,4 +1,4 @@
-"""Penalties on the slope: against finite differences, and where the slope is 0."""
+"""Gradient penalties against finite differences, and where the gradient is 0."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ B, SHAPE = 4, (2, 3, 1)
 
 
 def network(seed):
-    """A small smooth discriminator and its float64 twin in numpy."""
+    """Returns a small smooth discriminator, and the same in float64 NumPy."""
     rng = np.random.default_rng(seed)
     w, v = rng.normal(size=(6, 5)), rng.normal(size=5)
 
@@ -26,7 +26,7 @@ def images(seed):
 
 
 def measured_slope(function, x):
-    """2-norm of each example's gradient by central differences."""
+    """Returns the 2-norm of each example's gradient by central differences."""
     total = np.zeros(len(x))
     for place in np.ndindex(*SHAPE):
         step = np.zeros(SHAPE)
@@ -43,7 +43,7 @@ def test_gradient_penalty_against_finite_differences(target, one_sided):
     mix = np.array([0.0, 0.3, 0.7, 1.0])
     between = mix[:, None, None, None] * real + (1 - mix)[:, None, None, None] * fake
     excess = measured_slope(twin, between) / target - 1
-    assert len(set(excess > 0)) == 2  # both sides are looked at
+    assert len(set(excess > 0)) == 2  # both signs occur
     want = np.maximum(excess, 0) ** 2 if one_sided else excess**2
     with jax.enable_x64(True):
         got = losses.gradient_penalty(
@@ -53,7 +53,7 @@ def test_gradient_penalty_against_finite_differences(target, one_sided):
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-9)
 
 
-def test_r1_and_r2_are_half_the_squared_slope_at_their_own_points():
+def test_r1_and_r2_are_half_the_squared_gradient_norm():
     discriminator, twin = network(2)
     real, fake = images(3)
     with jax.enable_x64(True):
@@ -63,19 +63,19 @@ def test_r1_and_r2_are_half_the_squared_slope_at_their_own_points():
     np.testing.assert_allclose(r2, measured_slope(twin, fake) ** 2 / 2, rtol=1e-6)
 
 
-def test_no_penalty_on_samples_reaches_who_made_them():
-    """A sample is a constant of D's loss, also inside of a gradient over both players."""
+def test_penalties_have_no_gradient_with_respect_to_samples():
+    """Samples are constants of the discriminator loss, also in a gradient over both networks."""
     found = jax.grad(lambda z: jnp.sum(losses.r2_penalty(lambda x: x[:, 0] ** 2, 3 * z)))
     np.testing.assert_array_equal(found(jnp.ones((2, 4))), 0)
 
 
-def test_outputs_of_patches_count_as_their_sum():
-    """A slope of 1 in each of two patches that see the same pixel is a slope of 2."""
+def test_patch_outputs_are_summed():
+    """Two patches with gradient 1 at the same pixel have gradient 2."""
     patches = lambda x: jnp.stack([x[:, 0], x[:, 0]], axis=1)  # noqa: E731
     np.testing.assert_allclose(losses.r1_penalty(patches, jnp.ones((3, 2))), 2.0)
 
 
-def test_no_example_feels_the_slope_of_another():
+def test_penalties_of_examples_are_independent():
     discriminator, _ = network(4)
     real, fake = (jnp.asarray(a, jnp.float32) for a in images(5))
     mix = jnp.full(B, 0.5)
@@ -85,8 +85,8 @@ def test_no_example_feels_the_slope_of_another():
 
 
 @pytest.mark.parametrize("one_sided", [False, True])
-def test_where_the_slope_is_zero_the_gradient_is_finite(one_sided):
-    """sqrt(0) has no derivative: without the double where its NaN reaches every weight."""
+def test_the_gradient_is_finite_where_the_norm_is_zero(one_sided):
+    """The derivative of sqrt(0) is infinite; without a double where all weights become NaN."""
     x = jnp.ones((2, 3))
 
     def penalty(w):
@@ -99,11 +99,13 @@ def test_where_the_slope_is_zero_the_gradient_is_finite(one_sided):
     np.testing.assert_array_equal(grad, np.zeros((1, 3)))
     _, away = jax.value_and_grad(penalty)(jnp.full((1, 3), 1e-4))
     assert bool(jnp.isfinite(away).all())
-    assert bool((away != 0).all()) is not one_sided  # two-sided, it is drawn up towards slope 1
+    assert (
+        bool((away != 0).all()) is not one_sided
+    )  # the two-sided penalty increases the norm towards 1
 
 
-def test_the_penalty_reaches_the_weights():
-    """Its gradient with respect to the weights, by central differences: second order."""
+def test_gradient_with_respect_to_the_weights():
+    """Second order, against central differences."""
     real, fake = images(6)
     mix = jnp.full(B, 0.25)
 
@@ -121,19 +123,19 @@ def test_the_penalty_reaches_the_weights():
             assert float(grad[i, 0]) == pytest.approx(slope, rel=1e-5)
 
 
-def test_halves_are_squared_in_float32():
-    """float16 ends at 65504: 300^2 does not fit in it."""
+def test_float16_norms_are_squared_in_float32():
+    """300^2 exceeds the largest float16, 65504."""
     steep = lambda x: jnp.float16(300) * x[:, 0]  # noqa: E731
     found = losses.r1_penalty(steep, jnp.ones((1, 1), jnp.float16))
     assert found.dtype == jnp.float32
     assert found.tolist() == [45000.0]
 
 
-def test_drift_is_the_squared_height():
+def test_drift_is_the_squared_output():
     np.testing.assert_array_equal(losses.drift_penalty(jnp.array([-3.0, 1e4])), [9.0, 1e8])
 
 
-def test_misfits_are_refused_in_a_sentence():
+def test_rejects_invalid_arguments():
     x = jnp.ones((B, 2))
     first = lambda x: x[:, 0]  # noqa: E731
     with pytest.raises(ValueError, match=r"mix must be one number an example, \[4\], got float32"):

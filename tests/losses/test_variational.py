@@ -1,4 +1,4 @@
-"""Bounds and their gradients: against identities, closed forms, and each other in the mean."""
+"""Bounds and their gradients against identities and closed forms, and equality in expectation."""
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,8 @@ def draw(seed, shape=(5, 3)):
 
 
 @pytest.mark.parametrize("shift", [0.0, -1e4, 1e4])
-def test_the_bound_is_the_log_of_the_mean_weight(shift):
-    """-1e4 nats is an image: exp of it is 0 in floats."""
+def test_the_bound_equals_the_log_of_the_mean_weight(shift):
+    """exp underflows at -1e4 nats, a usual value for images."""
     log_weights = draw(0) + shift
     want = scipy.special.logsumexp(log_weights, axis=0) - np.log(5)
     np.testing.assert_allclose(
@@ -33,7 +33,7 @@ def test_the_bound_is_the_log_of_the_mean_weight(shift):
     np.testing.assert_allclose(shares, scipy.special.softmax(log_weights, axis=0), atol=1e-3)
 
 
-def test_one_sample_is_the_log_weight_itself():
+def test_the_bound_of_one_sample_is_its_log_weight():
     log_weights = draw(1, (1, 4))
     np.testing.assert_allclose(
         losses.importance_weighted_bound(jnp.asarray(log_weights)), log_weights[0], rtol=1e-6
@@ -52,8 +52,8 @@ def test_the_gradient_is_softmax_weighted():
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_samples_are_drawn_as_often_as_their_weight_has_it(count):
-    """Over an even grid of the uniform number, to the grid's step; never fewer than for sure."""
+def test_samples_are_drawn_in_proportion_to_their_weights(count):
+    """On a grid of the uniform number, to the grid's step; never below the integer part."""
     n, log_weights = 2000, draw(5, (6, 1))
     uniform = (jnp.arange(n) + 0.5) / n
     every = jnp.asarray(np.repeat(log_weights, n, axis=1))
@@ -66,15 +66,15 @@ def test_samples_are_drawn_as_often_as_their_weight_has_it(count):
     assert (times <= np.ceil(want + 1e-5)[:, None]).all()
 
 
-def test_drawn_samples_are_among_those_there():
-    """At the ends of the uniform number, and where all the weight is on the first or the last."""
+def test_drawn_indices_are_in_range():
+    """At the ends of the uniform number, and with all weight on the first or the last."""
     uniform = jnp.array([0.0, 1 - 2**-24])
     for k in (0, 2):
         log_weights = jnp.full((3, 2), -1e4).at[k].set(0.0)
         np.testing.assert_array_equal(losses.resampled(log_weights, uniform, 4), k)
     even = np.asarray(losses.resampled(jnp.zeros((3, 2)), jnp.array([0.25, 0.75]), 3))
     np.testing.assert_array_equal(even, np.repeat([[0], [1], [2]], 2, axis=1))
-    for wrong, sentence in (
+    for wrong, message in (
         (
             lambda: losses.resampled(jnp.zeros((3, 2)), jnp.zeros(3), 1),
             r"must be \[2\], one number",
@@ -86,12 +86,12 @@ def test_drawn_samples_are_among_those_there():
             r"must be \[count, 2\], drawn from the same batch",
         ),
     ):
-        with pytest.raises(ValueError, match=sentence):
+        with pytest.raises(ValueError, match=message):
             wrong()
 
 
-def test_the_drawn_gradient_is_that_of_the_bound_on_average():
-    """The draw integrated over its uniform number; the value is the bound's for every draw."""
+def test_the_resampled_gradient_is_unbiased():
+    """Averaged over the uniform number; the value equals the bound for every draw."""
     n, a, b = 4000, jnp.asarray(draw(2, (5, 1)) / 3), jnp.asarray(draw(3, (5, 1)) / 3)
     log_weights = lambda t: jnp.sin(t * a) + t**2 * b  # noqa: E731
     uniform, t = (jnp.arange(n) + 0.5) / n, 0.7
@@ -105,7 +105,7 @@ def test_the_drawn_gradient_is_that_of_the_bound_on_average():
     np.testing.assert_allclose(drawn(t), whole(t), rtol=1e-6)
     slopes = np.asarray(jax.jacfwd(drawn)(t))
     np.testing.assert_allclose(slopes.mean(), jax.grad(whole)(t), atol=5e-3)
-    assert slopes.std() > 0.1  # each draw by itself is another gradient
+    assert slopes.std() > 0.1  # gradients of single draws differ
 
 
 def test_bfloat16_weights_are_summed_in_float32():
@@ -116,7 +116,7 @@ def test_bfloat16_weights_are_summed_in_float32():
 
 
 # --------------------------------------------------------------------------------------
-# Gradients in the mean. p(z) = N(0, 1), p(x | z) = N(x; a z, 1), q(z) = N(m, exp(s)^2).
+# Expected gradients. p(z) = N(0, 1), p(x | z) = N(x; a z, 1), q(z) = N(m, exp(s)^2).
 
 X, POINT = 1.3, {"a": 0.8, "m": -0.4, "s": -0.2}
 
@@ -130,7 +130,7 @@ def joint(p, z):
 
 
 def elbo_gradient():
-    """Of E_q[log p(x, z) - log q(z)] in closed form; the ELBO is
+    """Gradient of E_q[log p(x, z) - log q(z)] in closed form; the ELBO is
     -((x - a m)^2 + a^2 v) / 2 - (m^2 + v) / 2 + s, and constants, with v = exp(2 s)."""
     a, m, v = POINT["a"], POINT["m"], np.exp(2 * POINT["s"])
     return {"a": (X - a * m) * m - a * v, "m": (X - a * m) * a - m, "s": 1 - (a**2 + 1) * v}
@@ -158,7 +158,7 @@ def scored(p, noise, baseline=0.0):
 
 
 def sampled(loss, samples, count=20_000):
-    """Values `[count]` and gradients `{name: [count]}` with independent noise."""
+    """Returns values `[count]` and gradients `{name: [count]}` with independent noise."""
     noise = jax.random.normal(jax.random.key(0), (count, samples))
     point = {k: jnp.float32(v) for k, v in POINT.items()}
     values, grads = jax.jit(jax.vmap(jax.value_and_grad(loss), (None, 0)))(point, noise)
@@ -175,17 +175,17 @@ def test_dreg_has_the_value_of_the_bound(ten):
     np.testing.assert_allclose(double, plain, rtol=1e-4, atol=1e-5)
 
 
-def test_dreg_leaves_the_gradient_of_p_alone(ten):
+def test_dreg_does_not_change_the_gradient_of_p(ten):
     (_, plain), (_, double) = ten
     np.testing.assert_allclose(double["a"], plain["a"], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["m", "s"])
-def test_dreg_has_the_same_mean_gradient_and_less_noise(ten, name):
+def test_dreg_has_the_same_expected_gradient_and_less_variance(ten, name):
     (_, plain), (_, double) = ten
-    apart = plain[name] - double[name]  # of the same noise
-    assert abs(apart.mean()) < 5 * apart.std() / np.sqrt(len(apart))
-    assert abs(plain[name].mean()) > 20 * plain[name].std() / np.sqrt(len(apart))  # not 0 both
+    difference = plain[name] - double[name]  # with common noise
+    assert abs(difference.mean()) < 5 * difference.std() / np.sqrt(len(difference))
+    assert abs(plain[name].mean()) > 20 * plain[name].std() / np.sqrt(len(difference))  # not both 0
     assert double[name].var() < 0.5 * plain[name].var()
 
 
@@ -195,39 +195,39 @@ def one():
 
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["reparameterised", "doubly", "score"])
-def test_with_one_sample_every_gradient_is_that_of_the_elbo(one, which):
+def test_with_one_sample_every_gradient_equals_that_of_the_elbo(one, which):
     _, grads = one[which]
     for name, want in elbo_gradient().items():
         error = grads[name].std() / np.sqrt(len(grads[name]))
         assert abs(-grads[name].mean() - want) < 5 * error + 1e-6, name
 
 
-def test_the_score_function_has_the_value_of_the_elbo_and_more_noise(one):
+def test_the_score_function_has_the_value_of_the_elbo_and_more_variance(one):
     (plain, direct), _, (score, grads) = one
     np.testing.assert_allclose(score, plain, rtol=1e-4, atol=1e-5)
     for name in ("m", "s"):
         assert grads[name].var() > 2 * direct[name].var()
 
 
-def test_a_baseline_takes_noise_and_changes_no_mean(one):
+def test_a_baseline_reduces_variance_without_bias(one):
     _, _, (values, grads) = one
     mean = -values.mean()
     _, less = sampled(lambda p, noise: scored(p, noise, baseline=mean), 1)
     for name in ("m", "s"):
-        apart = grads[name] - less[name]
-        assert abs(apart.mean()) < 5 * apart.std() / np.sqrt(len(apart))
+        difference = grads[name] - less[name]
+        assert abs(difference.mean()) < 5 * difference.std() / np.sqrt(len(difference))
         assert less[name].var() < grads[name].var()
 
 
 # --------------------------------------------------------------------------------------
-# Weighing the KL
+# Weights of the KL
 
 
-def test_free_bits_are_of_the_mean_over_the_batch():
-    """Eq. 15: a group whose mean is above is untouched, also in the examples that are below."""
+def test_free_bits_apply_to_the_batch_mean():
+    """Eq. 15: a group with a mean above is unchanged, including its examples below."""
     kl = jnp.array([[0.1, 0.9, 0.2], [0.9, 0.3, 0.4]])
     got = losses.free_bits(kl, 0.45)
-    # groups of means 0.5, 0.6 and 0.3
+    # groups with means 0.5, 0.6 and 0.3
     np.testing.assert_allclose(got, [0.1 + 0.9 + 0.45, 0.9 + 0.3 + 0.45], rtol=1e-6)
     want = np.maximum(np.asarray(kl).mean(0), 0.45).sum()
     assert float(got.mean()) == pytest.approx(want, rel=1e-6)
@@ -236,15 +236,15 @@ def test_free_bits_are_of_the_mean_over_the_batch():
     np.testing.assert_allclose(losses.free_bits(kl, 0.0), kl.sum(axis=1), rtol=1e-6)
 
 
-def test_the_weight_of_the_kl_rises_linearly_to_one():
+def test_kl_warmup_rises_linearly_to_one():
     rise = jax.jit(lambda step: losses.kl_warmup(step, 8))(jnp.arange(20))
     np.testing.assert_allclose(rise, np.minimum(np.arange(20) / 8, 1), rtol=1e-6)
     assert rise.dtype == jnp.float32
-    assert float(losses.kl_warmup(0, 0)) == 1.0  # no warm-up is no weight of 0
+    assert float(losses.kl_warmup(0, 0)) == 1.0  # no warm-up
 
 
 @pytest.mark.parametrize(
-    ("call", "sentence"),
+    ("call", "message"),
     [
         (
             lambda z: losses.importance_weighted_bound(z(3)),
@@ -262,6 +262,6 @@ def test_the_weight_of_the_kl_rises_linearly_to_one():
         (lambda z: losses.score_function_loss(z(2), z(2), baseline=z(1)), "same shape"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_rejects_invalid_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
         call(lambda *shape: np.zeros(shape, np.float32))
