@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from genjax.core import make_step
 from genjax.version import __version__
 
 __all__ = ["__version__", "jitted_step"]
@@ -24,6 +23,7 @@ def jitted_step(name: str, config: Any, optimizer: Any, **options: Any) -> Any:
       ValueError: the Config is another family's, or the optimizer is not of the family's kind.
     """
     from genjax import families
+    from genjax.core import make_step
     from genjax.train import compile_step
 
     family = families.of(name, config)
