@@ -13,7 +13,7 @@ import json
 import math
 import sys
 
-from experiments.benchmarks.input_rate import show
+from experiments.benchmarks.reporting import show
 from experiments.table import rows
 from genjax import checks, families
 from genjax.cli import options as options_room

@@ -101,7 +101,9 @@ def test_every_command_is_documented():
     assert modules - LIBRARIES <= DOCUMENTED.keys()
 
 
-LIBRARIES = {f"python -m experiments.benchmarks.{name}" for name in ("flops", "kernels")}
+LIBRARIES = {
+    f"python -m experiments.benchmarks.{name}" for name in ("flops", "kernels", "reporting")
+}
 
 
 @pytest.mark.parametrize("command", DOCUMENTED)

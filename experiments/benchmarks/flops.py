@@ -1,11 +1,10 @@
-"""Floating-point operations and bytes of a JAX function, counted from what it traces to.
+"""Counts floating-point operations and bytes of a JAX function from its jaxpr.
 
-Multiply-adds of matrix products and convolutions count twice, everything else not at all: what a
-chip's matrix units would have to do. Bytes are those of the function's arguments and results and of
-every product's operands and results: what its memory would have to move if all that lies between
-products were computed in passing. Bodies of `scan` count as often as they run; of `while`, whose
-length nobody knows, once; of `cond` the dearest branch, but where a platform chooses (as in
-`jax.lax.platform_dependent`) that of the platform that is asked for.
+Multiply-adds of matrix products and convolutions count as two operations, everything else as none.
+Bytes are those of arguments, results, and the operands and results of every product: the traffic
+with memory if everything between products were fused. Bodies of `scan` count as often as they run,
+bodies of `while` once, and `cond` as its most expensive branch, or as the branch of the requested
+platform under `jax.lax.platform_dependent`.
 """
 
 import functools
@@ -20,7 +19,7 @@ Each = Callable[[Any], int]
 
 
 def here() -> str:
-    """The platform of this process, as programs are lowered for it."""
+    """Returns the platform of this process, by the name used for lowering."""
     backend = jax.default_backend()
     return "cuda" if backend == "gpu" else backend
 
@@ -31,17 +30,20 @@ def count(
     only: Callable = lambda equation: True,
     platform: str | None = None,
 ) -> int:
-    """Operations of `function(*args)`; arguments may be shapes.
+    """Counts the operations of `function(*args)`; arguments may be shapes.
 
-    `only` says of a product's equation whether it counts; `platform` is cpu, cuda or tpu, or None
-    for the one that is here.
+    Args:
+      function: traced once.
+      *args: of the function.
+      only: predicate of the equations of products that count.
+      platform: cpu, cuda or tpu; None is the platform of this process.
     """
     traced = jax.make_jaxpr(function)(*args).jaxpr
     return of_jaxpr(traced, lambda e: operations(e) if only(e) else 0, platform or here())
 
 
 def work(function: Callable, *args: Any, platform: str | None = None) -> tuple[int, int, int]:
-    """Operations, how many of them in full float32, and bytes; arguments may be shapes."""
+    """Counts operations, those in full float32, and bytes; arguments may be shapes."""
     traced = jax.make_jaxpr(function)(*args).jaxpr
     of = functools.partial(of_jaxpr, traced, platform=platform or here())
     full = of(lambda e: operations(e) if exact(e) else 0)
@@ -49,19 +51,19 @@ def work(function: Callable, *args: Any, platform: str | None = None) -> tuple[i
 
 
 def exact(e: Any) -> bool:
-    """Whether a product is asked for in full float32, which a GPU does without its matrix units."""
-    asked = e.params["precision"]
-    asked = asked if isinstance(asked, tuple) else (asked,)
-    return all(p == jax.lax.Precision.HIGHEST for p in asked)
+    """Returns whether a product is in full float32, which a GPU computes without tensor cores."""
+    precision = e.params["precision"]
+    precision = precision if isinstance(precision, tuple) else (precision,)
+    return all(p == jax.lax.Precision.HIGHEST for p in precision)
 
 
 def of_jaxpr(jaxpr: Any, each: Each, platform: str) -> int:
-    """Sum of `each` product of a traced function."""
+    """Sums `each` over the products of a jaxpr."""
     return sum(of_equation(e, each, platform) for e in jaxpr.eqns)
 
 
 def of_equation(e: Any, each: Each, platform: str) -> int:
-    """The same of one equation, with the functions in it."""
+    """Sums `each` over the products of an equation and of the jaxprs inside it."""
     if e.primitive.name in PRODUCTS:
         return each(e)
     inner = [of_jaxpr(j, each, platform) for j in inside(e.params)]
@@ -69,34 +71,34 @@ def of_equation(e: Any, each: Each, platform: str) -> int:
         places = e.params.get("branches_platforms")
         if places is None:
             return max(inner, default=0)
-        # Platforms of each branch; None is the one for all others.
+        # Platforms of each branch; None is the default.
         found = [n for n, p in zip(inner, places, strict=True) if p is None or platform in p]
         if not found:
-            raise ValueError(f"a choice between platforms has no branch for {platform}.")
+            raise ValueError(f"a platform-dependent branch has no implementation for {platform}.")
         return found[0]
     return sum(inner) * (e.params["length"] if e.primitive.name == "scan" else 1)
 
 
 def operations(e: Any) -> int:
-    """Of a product."""
+    """Returns the operations of a product."""
     out = math.prod(e.outvars[0].aval.shape)
     if e.primitive.name == "dot_general":
         (contracted, _), _ = e.params["dimension_numbers"]
         return 2 * out * math.prod(e.invars[0].aval.shape[i] for i in contracted)
-    # Positions that a dilated input leaves empty are not multiplied.
+    # Zeros of a dilated input are not counted.
     kernel = e.invars[1].aval.shape
     each = math.prod(kernel) // kernel[e.params["dimension_numbers"].rhs_spec[0]]
     return 2 * out * each // math.prod(e.params["lhs_dilation"])
 
 
 def size_of(e: Any) -> int:
-    """Bytes of what an equation, or a function, takes and gives."""
+    """Returns the bytes of inputs and outputs of an equation or a jaxpr."""
     avals = [v.aval for v in (*e.invars, *e.outvars)]
     return sum(a.size * a.dtype.itemsize for a in avals)
 
 
 def inside(params: dict[str, Any]) -> Iterator[Any]:
-    """The functions that an equation holds."""
+    """Yields the jaxprs in an equation's parameters."""
     for value in params.values():
         for one in value if isinstance(value, (tuple, list)) else (value,):
             one = getattr(one, "jaxpr", one)

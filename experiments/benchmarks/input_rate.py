@@ -1,9 +1,8 @@
-"""Does the input keep up? Streaming rates beside what each family of the tour consumes.
+"""Compares the rate at which each family consumes examples with the rate of streaming.
 
-Trains every stop of the tour for some steps, once with the digits in memory and once with the
-same digits streamed from disk, and prints the examples a second it consumed and the share of the
-time that the loop waited for its input. Below, what streaming alone gives: of the prepared digits,
-and of any prepared folder named on the command line (`--data`, such as one of 64x64 JPEGs).
+Trains every family of the tour for some steps, with the digits in memory and streamed from disk,
+and prints examples per second and the fraction of time that the loop waits for input. A second
+table has the rate of streaming alone, for the digits and for the prepared folders of `--data`.
 """
 
 import argparse
@@ -13,10 +12,10 @@ import pathlib
 import sys
 import tempfile
 import time
-from typing import TextIO
 
 import jax
 
+from experiments.benchmarks.reporting import Row, make_parser, prepare_out, show
 from experiments.examples.tour import STOPS
 from genjax import checks, families
 from genjax.cli.options import use_compilation_cache
@@ -28,19 +27,15 @@ from genjax.train import Run, fit
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and print two tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmarks.input_rate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """Measures, prints two tables and returns the exit status."""
+    parser = make_parser("input_rate", __doc__)
     parser.add_argument("--data", nargs="*", default=[], help="prepared folders or TFDS names")
-    parser.add_argument("--only", nargs="*", choices=list(STOPS), help="just these families")
-    parser.add_argument("--steps", type=int, default=1500, help="training steps a family")
-    parser.add_argument("--examples", type=int, default=20000, help="examples streamed for a rate")
-    parser.add_argument("--batch-size", type=int, default=128, help="of the rates")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="processes")
-    parser.add_argument("--out", type=pathlib.Path, help="write the figures there as JSON")
+    parser.add_argument("--only", nargs="*", choices=list(STOPS), help="only these families")
+    parser.add_argument("--steps", type=int, default=1500, help="training steps per family (1500)")
+    parser.add_argument("--examples", type=int, default=20000, help="examples streamed (20000)")
+    parser.add_argument("--batch-size", type=int, default=128, help="of streaming alone (128)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="processes (0 2)")
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file to write")
     options = parser.parse_args(argv)
     use_compilation_cache()
     names = STOPS if options.only is None else options.only
@@ -50,12 +45,16 @@ def main(argv: list[str] | None = None) -> int:
         for workers in options.workers:
             checks.not_negative(workers=workers)
         if options.steps < 3:
-            raise ValueError(f"steps must be 3 or more, a third is timed; got {options.steps}.")
+            raise ValueError(
+                f"steps must be 3 or more, because a third is timed; got {options.steps}."
+            )
         for source in options.data:  # before anything is trained
             load(Data(data=source, stream="yes"))
         with tempfile.TemporaryDirectory() as folder:
             digits = prepare("digits", folder, Writing(name="digits")).folder
-            consumed = [consumption(n, str(digits), folder, options) for n in names if gradient(n)]
+            consumed = [
+                consumption(n, str(digits), folder, options) for n in names if by_gradient(n)
+            ]
             rates = [
                 rate(source, workers, options)
                 for source in (str(digits), *options.data)
@@ -64,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    show("Consumption, and the share of time waited for input", consumed)
+    show("Consumption, and the percentage of time spent waiting for input", consumed)
     show("Streaming alone", rates)
     if options.out:
         found = {"device": jax.devices()[0].device_kind, "consumed": consumed, "rates": rates}
@@ -72,20 +71,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def gradient(name: str) -> bool:
-    """Counted families read everything once, in one batch: there is no rate to keep up with."""
+def by_gradient(name: str) -> bool:
+    """Returns whether a family trains by gradient; counted ones read the data once."""
     return families.get(STOPS[name].family).traits(STOPS[name].model).fit == "gradient"
 
 
-def consumption(
-    name: str, digits: str, folder: str, options: argparse.Namespace
-) -> dict[str, str | float]:
-    """One family, in memory and streamed: examples a second, and shares waited."""
-    row: dict[str, str | float] = {"family": name}
-    for how in ("memory", "streamed"):
+def consumption(name: str, digits: str, folder: str, options: argparse.Namespace) -> Row:
+    """Returns examples per second and the percentage of time waited, in memory and streamed."""
+    row: Row = {"family": name}
+    for source in ("memory", "streamed"):
         run = STOPS[name]
         streamed = dataclasses.replace(run.data, data=digits, stream="yes")
-        data = run.data if how == "memory" else streamed
         train = dataclasses.replace(
             run.train,
             steps=options.steps,
@@ -95,28 +91,29 @@ def consumption(
             save_every=0,
             eval_samples=1,
         )
+        data = run.data if source == "memory" else streamed
         run = dataclasses.replace(run, data=data, train=train)
-        last = measured(run, pathlib.Path(folder) / f"{name}-{how}")
-        row[f"{how}: examples/s"] = last["examples_per_second"]
-        row[f"{how}: waited %"] = 100 * last["input_wait"]
+        last = last_metrics(run, pathlib.Path(folder) / f"{name}-{source}")
+        row[f"{source}: examples/s"] = last["examples_per_second"]
+        row[f"{source}: waited %"] = 100 * last["input_wait"]
     return row
 
 
-def measured(run: Run, workdir: pathlib.Path) -> dict[str, float]:
-    """Rates of the last third of a run: compiling is over then."""
+def last_metrics(run: Run, workdir: pathlib.Path) -> dict[str, float]:
+    """Returns the rates of the last third of a run, after compilation."""
     fit(run, workdir, devices=jax.devices()[:1], quiet=True)
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if "input_wait" in line][-1]
 
 
-def rate(source: str, workers: int, options: argparse.Namespace) -> dict[str, str | float]:
-    """Examples a second that streaming gives when nobody else works, from the second batch on."""
+def rate(source: str, workers: int, options: argparse.Namespace) -> Row:
+    """Returns examples per second of streaming alone, from the second batch on."""
     dataset = load(Data(data=source, stream="yes"))
     rows = dataset.streams["train"]
     steps = max(2, options.examples // options.batch_size)
-    source_of = Batches(rows, seed=0, start=0, steps=steps, size=options.batch_size)
-    stream = batches(source_of, workers=workers)
-    began = time.monotonic()
+    plan = Batches(rows, seed=0, start=0, steps=steps, size=options.batch_size)
+    stream = batches(plan, workers=workers)
+    start = time.monotonic()
     next(stream)
     first = time.monotonic()
     count = sum(len(batch["x"]) for batch in stream)
@@ -126,54 +123,8 @@ def rate(source: str, workers: int, options: argparse.Namespace) -> dict[str, st
         "shape": "x".join(map(str, dataset.shape)),
         "workers": workers,
         "examples/s": count / seconds,
-        "seconds to the first": first - began,
+        "seconds to the first": first - start,
     }
-
-
-def show(title: str, rows: list[dict[str, str | float]], to: TextIO | None = None) -> None:
-    """Print a table, by rich where it is installed; nothing where there is no row.
-
-    It goes to the standard output, or `to` the error stream, where a pipe has JSON alone.
-    """
-    to = to or sys.stdout
-    if not rows:
-        return
-    try:
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError:  # a borrowed machine may have JAX's own packages alone
-        print(title, file=to)
-        for row in rows:
-            print("  " + ", ".join(f"{k} {plain(v)}" for k, v in row.items()), file=to)
-        return
-    page = Table(title=title)
-    for column in rows[0]:
-        page.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
-    for row in rows:
-        page.add_row(*map(plain, row.values()))
-    # A pipe has no width: there nothing is cut off.
-    Console(file=to, width=None if to.isatty() else 200).print(page)
-
-
-def prepare_out(out: pathlib.Path | None) -> None:
-    """Make the folder of a file that figures are to be written to, before there are any.
-
-    Raises:
-      ValueError: the file is a folder.
-      OSError: its folder cannot be made.
-    """
-    if out is None:
-        return
-    if out.is_dir():
-        raise ValueError(f"--out {out} is a folder; name a file in it.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-
-
-def plain(value: str | float) -> str:
-    """Large numbers without decimals."""
-    if isinstance(value, float) and value < 100:
-        return f"{value:,.2f}"
-    return value if isinstance(value, str) else f"{value:,.0f}"
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""What a compiled program makes a chip do, kernel by kernel, read from its text.
+"""Reads the kernels of a compiled program from its text.
 
 `compiled.as_text()` is the program as XLA runs it: every instruction that is not bookkeeping is one
-kernel (or one library call), a loop's body runs as often as its known length. Of each kernel: how
-often it runs, the bytes that it reads and writes, and the operations of its products. Bytes count
-every operand and result once; of an operand that is only sliced the slices, and of one that is
-updated in place the update. So they are what has to come from memory, or from a cache, when nothing
-is read twice; what a library call does inside, such as sums in parts, is not seen.
+kernel or library call, and the body of a loop runs as often as its trip count. Bytes count every
+operand and result once; of an operand that is only sliced the slices, and of one that is updated in
+place the update: the traffic from memory or a cache if nothing is read twice. Work inside library
+calls, such as partial sums, is not visible.
 
-`experiments.benchmarks.flops` counts what the traced function asks for; this counts what became of it.
+`experiments.benchmarks.flops` counts what the traced function requires.
 """
 
 import json
@@ -23,9 +22,9 @@ FREE = frozenset(
     )
 )
 INSIDE = frozenset(("call", "async-start", "conditional"))
-UPDATES = {"dynamic-update-slice": 1, "scatter": 2}  # in place, and which operand is the update
+UPDATES = {"dynamic-update-slice": 1, "scatter": 2}  # in place; the operand with the update
 SLICES = frozenset(("dynamic-slice", "slice", "gather"))
-SMALLEST = {"pred": 1, "token": 0, "opaque": 0}  # bytes of types whose names do not say bits
+SMALLEST = {"pred": 1, "token": 0, "opaque": 0}  # bytes of types whose names have no bits
 HEAD = re.compile(r"^(?:ENTRY )?%?([\w.\-]+)(?: \(.*\))?(?: -> .*)? \{")
 NAMED = re.compile(r"^\s+(ROOT )?%?([^\s=]+) = ")
 ARRAY = re.compile(r"(\w+)\[([\d,<= ]*)\]")
@@ -37,27 +36,27 @@ CALLED = re.compile(
 
 
 class Kernel(NamedTuple):
-    """One instruction of a compiled program that a chip has to run."""
+    """One instruction of a compiled program."""
 
     name: str
     kind: str
-    """A fusion's, a library call's target, or the instruction's own."""
+    """Kind of a fusion, target of a library call, or opcode."""
     times: float
-    """That it runs in one call of the program."""
+    """Runs in one call of the program."""
     bytes: int
     """Read and written by one run."""
     operations: int
-    """Of one run's products; a multiply-add counts twice."""
+    """Of the products of one run; a multiply-add counts as two."""
     exact: bool
-    """Products are in full float32."""
+    """Whether products are in full float32."""
     source: str
-    """Where it comes from: the path of names that JAX gave."""
+    """Path of JAX's names."""
     dtype: str
-    """Of the first operand of its products, as XLA writes it; empty without any."""
+    """Of the first operand of its products, as XLA writes it; empty without products."""
 
 
 class _Line(NamedTuple):
-    """An instruction: what it is called, makes and takes."""
+    """An instruction."""
 
     name: str
     shape: str
@@ -67,24 +66,24 @@ class _Line(NamedTuple):
     root: bool
 
 
-def read(text: str, turns: float = 1.0) -> list[Kernel]:
-    """Kernels of a program, in its order.
+def read(text: str, iterations: float = 1.0) -> list[Kernel]:
+    """Reiterations the kernels of a program, in order.
 
     Args:
       text: of the program.
-      turns: of a loop whose length is not known, on average.
+      iterations: mean number of iterations of loops without a known trip count.
 
     Raises:
-      ValueError: there is no entry in the text.
+      ValueError: the text has no entry computation.
     """
     computations, entry = _computations(text)
     if not entry:
-        raise ValueError("this is not the text of a compiled program: it has no ENTRY.")
-    return list(_kernels(computations, entry, 1, turns))
+        raise ValueError("the text has no ENTRY; pass compiled.as_text().")
+    return list(_kernels(computations, entry, 1, iterations))
 
 
 def _computations(text: str) -> tuple[dict[str, list[_Line]], str]:
-    """Instructions of each computation, and the name of the first to run."""
+    """Returns the instructions of each computation, and the name of the entry."""
     found: dict[str, list[_Line]] = {}
     entry = inside = ""
     for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
@@ -111,7 +110,7 @@ def _line(line: str) -> _Line:
 
 
 def _closing(text: str) -> int:
-    """Place of the bracket that closes the first."""
+    """Returns the index of the bracket that closes the first."""
     depth = 0
     for i, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
@@ -120,7 +119,9 @@ def _closing(text: str) -> int:
     raise ValueError(f"a bracket is not closed: {text[:60]}")
 
 
-def _kernels(of: dict[str, list[_Line]], name: str, times: float, turns: float) -> Iterator[Kernel]:
+def _kernels(
+    of: dict[str, list[_Line]], name: str, times: float, iterations: float
+) -> Iterator[Kernel]:
     shapes = {line.name: line.shape for line in of[name]}
     for line in of[name]:
         if line.opcode in FREE or line.opcode.endswith("-done"):
@@ -129,15 +130,17 @@ def _kernels(of: dict[str, list[_Line]], name: str, times: float, turns: float) 
             length = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line.rest)
             body = re.search(r"body=%?([\w.\-]+)", line.rest)
             assert body is not None
-            yield from _kernels(of, body[1], times * (int(length[1]) if length else turns), turns)
-            if not length:  # else the host counts, and nobody asks the condition
-                asked = re.search(r"condition=%?([\w.\-]+)", line.rest)
-                assert asked is not None
-                yield from _kernels(of, asked[1], times * (turns + 1), turns)
+            yield from _kernels(
+                of, body[1], times * (int(length[1]) if length else iterations), iterations
+            )
+            if not length:  # otherwise the condition is not evaluated
+                condition = re.search(r"condition=%?([\w.\-]+)", line.rest)
+                assert condition is not None
+                yield from _kernels(of, condition[1], times * (iterations + 1), iterations)
         elif line.opcode in INSIDE:
-            # Of branches the dearest is not known before they run: all count.
+            # Which branch runs is unknown: all count.
             for inner in _called(line):
-                yield from _kernels(of, inner, times, turns)
+                yield from _kernels(of, inner, times, iterations)
         else:
             yield _kernel(of, line, shapes, times)
 
@@ -166,8 +169,8 @@ def _kernel(
     elif line.opcode == "custom-call":
         kind = _find(r'custom_call_target="([^"]*)"', line.rest)
         workspace = re.search(r"[su]8\[[\d,]*\](?:\{[^}]*\})?\)$", line.shape)
-        moved -= size(workspace[0]) if workspace else 0  # a library's own
-    found = [(product, taken, operations(product, taken)) for product, taken in products]
+        moved -= size(workspace[0]) if workspace else 0  # internal to the library
+    found = [(product, types, operations(product, types)) for product, types in products]
     counted = [each for each in found if each[2]]
     first = counted[0] if counted else None
     return Kernel(
@@ -188,7 +191,7 @@ def _find(pattern: str, text: str) -> str:
 
 
 def _lines(of: dict[str, list[_Line]], name: str) -> Iterator[tuple[_Line, dict[str, str]]]:
-    """Instructions of a fusion and of those in it, each with the shapes beside it."""
+    """Yields instructions of a fusion and of nested ones, each with its computation's shapes."""
     shapes = {line.name: line.shape for line in of[name]}
     for line in of[name]:
         yield line, shapes
@@ -197,19 +200,19 @@ def _lines(of: dict[str, list[_Line]], name: str) -> Iterator[tuple[_Line, dict[
 
 
 def _moved(lines: list[_Line]) -> int:
-    """Bytes that a fusion reads and writes."""
+    """Returns the bytes that a fusion reads and writes."""
     by_name = {line.name: line for line in lines}
     root = next(line for line in lines if line.root)
-    gives = [by_name[n] for n in root.operands] if root.opcode == "tuple" else [root]
+    outputs = [by_name[n] for n in root.operands] if root.opcode == "tuple" else [root]
     updated: set[str] = set()
     total = 0
-    for line in gives:
-        made = _behind(line, by_name)
-        into = _behind(by_name[made.operands[0]], by_name) if made.opcode in UPDATES else made
-        others = [u for u in lines if into.name in u.operands and u is not made]
-        if into.opcode == "parameter" and made is not into and not others:
+    for line in outputs:
+        output = _behind(line, by_name)
+        into = _behind(by_name[output.operands[0]], by_name) if output.opcode in UPDATES else output
+        others = [u for u in lines if into.name in u.operands and u is not output]
+        if into.opcode == "parameter" and output is not into and not others:
             updated.add(into.name)
-            total += size(by_name[made.operands[UPDATES[made.opcode]]].shape)
+            total += size(by_name[output.operands[UPDATES[output.opcode]]].shape)
         else:
             total += size(line.shape)
     for line in lines:
@@ -230,13 +233,13 @@ def _behind(line: _Line, by_name: dict[str, _Line]) -> _Line:
 
 
 def dimensions(shape: str) -> list[int]:
-    """Of the first array of a type: `f32[3,4]{1,0}` is 3 and 4."""
+    """Returns the dimensions of the first array of a type: `f32[3,4]{1,0}` has 3 and 4."""
     found = ARRAY.search(shape)
     return [int(n) for n in re.findall(r"\d+", found[2])] if found else []
 
 
 def size(shape: str) -> int:
-    """Bytes of a type, of all arrays of a tuple's."""
+    """Returns the bytes of a type, summed over the arrays of a tuple."""
     total = 0.0
     for kind, sides in ARRAY.findall(shape):
         bits = re.search(r"\d+", kind)
@@ -246,7 +249,7 @@ def size(shape: str) -> int:
 
 
 def operations(line: _Line, shapes: dict[str, str]) -> int:
-    """Of an instruction's product, or 0."""
+    """Returns the operations of an instruction's product, or 0."""
     target = _find(r'custom_call_target="([^"]*)"', line.rest)
     if line.opcode == "dot" or "gemm" in target or "matmul" in target:
         sides = dimensions(shapes[line.operands[0]])
@@ -257,23 +260,23 @@ def operations(line: _Line, shapes: dict[str, str]) -> int:
 
 
 def _summed(line: _Line) -> list[int]:
-    """Axes of the left operand of a product that are summed over."""
+    """Returns the contracted axes of the left operand of a product."""
     if line.opcode == "dot":
         found = _find(r"lhs_contracting_dims=\{([\d,]*)\}", line.rest)
         return [int(n) for n in found.split(",") if n]
-    told = json.loads(_find(r'"dot_dimension_numbers":(\{[^}]*\})', line.rest))
-    return [int(n) for n in told["lhs_contracting_dimensions"]]
+    numbers = json.loads(_find(r'"dot_dimension_numbers":(\{[^}]*\})', line.rest))
+    return [int(n) for n in numbers["lhs_contracting_dimensions"]]
 
 
 def _of_convolution(line: _Line, operands: list[str], target: str) -> int:
-    """Each number that the forward convolution makes, times the kernel's numbers behind it."""
-    made, kernel = line.shape, operands[1]
+    """Returns outputs of the forward convolution times kernel elements per output, times two."""
+    output, kernel = line.shape, operands[1]
     if target.endswith("BackwardInput"):
-        made = operands[0]
+        output = operands[0]
     elif target.endswith("BackwardFilter"):
-        made, kernel = operands[1], line.shape
+        output, kernel = operands[1], line.shape
     labels = _find(r"dim_labels=\w+_(\w+)->", line.rest)
     sides = dimensions(kernel)
     dilated = _find(r"lhs_dilate=([\dx]+)", line.rest)
     empty = math.prod(int(n) for n in dilated.split("x")) if dilated else 1
-    return 2 * math.prod(dimensions(made)) * math.prod(sides) // sides[labels.index("o")] // empty
+    return 2 * math.prod(dimensions(output)) * math.prod(sides) // sides[labels.index("o")] // empty

@@ -1,14 +1,17 @@
-"""What the loop around a step costs: overhead, checkpoints, and the time from nothing to a step.
+"""Measures what `fit` costs beside its steps: overhead, checkpoints, and start-up.
 
-Of each row, on random images:
+Per row, on random images:
 
-* **overhead**: the share of time that `fit` needs beyond the same compiled steps called by hand on
-  batches that lie on the device; the loop gathers, transforms, logs, and looks for signals.
-* **checkpoint**: how long training stands still for a save, and how long until it is on disk.
-* **cold start**: from the start of a fresh process to its first line of metrics, without compiled
-  programs and with those of the run before.
+* step: seconds of compiled steps called by hand on a batch on the device; with `--runs N` also of N
+  runs in one program (`vmap`), per step of all of them, and images per second in total.
+* loop, overhead: seconds of a step in `fit`, which gathers batches, transforms and logs, and their
+  excess over the steps by hand.
+* checkpoint: how long a save blocks training, and how long until it is on disk.
+* cold and warm start: from the start of a process to its first line of metrics, without and with
+  compiled programs in the cache.
 
-    python -m experiments.benchmarks.loop_cost --rows nade_binarized_mnist:cpu --steps 2000 --out loop.json
+    python -m experiments.benchmarks.loop_cost --rows nade_binarized_mnist:cpu --out loop.json
+    python -m experiments.benchmarks.loop_cost --rows iwae_mnist:k1 --runs 8 --skip cold checkpoint
 """
 
 import argparse
@@ -21,12 +24,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.input_rate import prepare_out, show
+from experiments.benchmarks.reporting import (
+    Row,
+    make_parser,
+    measure_rows,
+    prepare_out,
+    provenance,
+    show,
+)
 from experiments.benchmarks.speed import random_batch
 from experiments.table import rows as all_rows
 from genjax import checks, families
@@ -34,7 +46,7 @@ from genjax.core import init_state, make_step, with_ema
 from genjax.data import Dataset, save_npz
 from genjax.train import Run, compile_step, fit
 from genjax.train.checkpoint import Checkpoints, write_json
-from genjax.train.record import commit, device
+from genjax.train.record import device
 from genjax.train.run_config import (
     batches_per_step,
     build_optimizer,
@@ -50,39 +62,33 @@ DEFAULT = (
     "dcgan_celeba64:swd",
 )
 EXAMPLES = {"train": 4096, "validation": 64, "test": 64}
-POLL = 0.005  # seconds between looks at a child's metrics
+POLL = 0.005  # seconds between looks at the metrics of a child process
 CHILD = (
-    "import sys, json, pathlib; from experiments.benchmarks.loop_cost import child; child(*map(pathlib.Path,"
-    " sys.argv[1:]))"
+    "import sys, pathlib; from experiments.benchmarks.loop_cost import child;"
+    " child(*map(pathlib.Path, sys.argv[1:]))"
 )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print the table, write the figures."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmarks.loop_cost",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """Measures the rows, prints the table, writes the figures and returns the exit status."""
+    parser = make_parser("loop_cost", __doc__)
     add = parser.add_argument
     add("--rows", nargs="+", default=list(DEFAULT), metavar="ROW", help="of python -m experiments")
     add("--steps", type=int, default=2000, help="steps of each of six measurements (2000)")
+    add("--steps-per-call", type=int, help="steps joined in one call (the row's)")
+    add("--runs", type=int, default=0, help="also time so many runs in one program")
     add("--saves", type=int, default=5, help="checkpoints timed (5)")
-    add("--batch-size", type=int, help="instead of the row's own")
-    add(
-        "--skip",
-        nargs="+",
-        choices=("overhead", "checkpoint", "cold"),
-        default=[],
-        help="leave out",
-    )
-    add("--out", type=pathlib.Path, help="write the figures there as JSON")
+    add("--batch-size", type=int, help="(the row's)")
+    parts = ("overhead", "checkpoint", "cold")
+    add("--skip", nargs="+", choices=parts, default=[], help="measurements to leave out")
+    add("--out", type=pathlib.Path, help="JSON file to write")
     options = parser.parse_args(argv)
     known = all_rows()
-    # Processes that are started here need the accelerator's memory too; set before JAX asks for it.
+    # Child processes need memory of the accelerator too; set before JAX starts.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         checks.positive(steps=options.steps, saves=options.saves)
+        checks.not_negative(runs=options.runs)
         for name in options.rows:
             checks.one_of(tuple(known), rows=name)
             check_images(known[name])
@@ -90,33 +96,20 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return measure_rows(options)
+    shared = provenance(options, device=device())
 
+    def measured(name: str) -> Iterator[dict[str, Any]]:
+        with tempfile.TemporaryDirectory() as folder:
+            yield measure(known[name], pathlib.Path(folder), options)
 
-def measure_rows(options: argparse.Namespace) -> int:
-    """Measure row after row; what there is is written after each, and a row that fails says why."""
-    known = all_rows()
-    found: list[dict[str, Any]] = []
-    about = {"commit": commit(), "device": device(), "rows": found}
-    for name in options.rows:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        row: dict[str, Any] = {"row": name}
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                row |= measure(known[name], pathlib.Path(folder), options)
-        except Exception as error:  # out of memory, or what a compiler says
-            row["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
-            print(f"{name}: {row['error']}", file=sys.stderr, flush=True)
-        found.append(row)
-        if options.out:
-            write_json(options.out, about)
-    measured = [row for row in found if "error" not in row]
-    show(f"{about['device']}, milliseconds", [table_row(r) for r in measured])
-    return 0 if len(measured) == len(found) else 1
+    rows = measure_rows(measured, options.rows, shared, options.out)
+    complete = [row for row in rows if "error" not in row]
+    show(f"{shared['device']}, milliseconds", [table_row(row) for row in complete])
+    return 0 if len(complete) == len(rows) else 1
 
 
 def measure(run: Run, folder: pathlib.Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The figures of one row."""
+    """Returns the figures of one row."""
     data = folder / "random.npz"
     save_npz(random_images(run), data)
     size = options.batch_size or run.train.batch_size
@@ -124,6 +117,7 @@ def measure(run: Run, folder: pathlib.Path, options: argparse.Namespace) -> dict
         run.train,
         steps=options.steps,
         batch_size=size,
+        steps_per_call=options.steps_per_call or run.train.steps_per_call,
         log_every=max(options.steps // 5, 1),
         eval_every=0,
         sample_every=0,
@@ -138,10 +132,16 @@ def measure(run: Run, folder: pathlib.Path, options: argparse.Namespace) -> dict
     found: dict[str, Any] = {"family": run.family, "batch_size": size}
     found["steps_per_call"] = run.train.steps_per_call
     if "overhead" not in options.skip:
-        # By hand, in the loop, and so on in turn: a machine that warms up favours neither.
+        # Alternating, so that a machine that warms up favours neither.
         pairs = [(by_hand(run), in_the_loop(run, folder / f"loop-{i}")) for i in range(3)]
         bare, looped = (statistics.median(p) for p in zip(*pairs, strict=True))
         found |= {"by_hand_seconds": bare, "loop_seconds": looped, "overhead": looped / bare - 1}
+    if options.runs:
+        images = size * batches_per_step(run)
+        for n in sorted({1, options.runs}):
+            seconds = statistics.median(by_hand(run, n) for _ in range(3))
+            found[f"seconds_{n}_runs"] = seconds
+            found[f"images_per_second_{n}_runs"] = n * images / seconds
     if "checkpoint" not in options.skip:
         found |= checkpoint(run, folder / "saves", options.saves)
     if "cold" not in options.skip:
@@ -150,7 +150,7 @@ def measure(run: Run, folder: pathlib.Path, options: argparse.Namespace) -> dict
 
 
 def check_images(run: Run) -> str:
-    """What kind of data the row's images are.
+    """Returns the kind of data of a row's images.
 
     Raises:
       ValueError: it has none.
@@ -162,7 +162,7 @@ def check_images(run: Run) -> str:
 
 
 def random_images(run: Run) -> Dataset:
-    """Images of the row's shape; binary where the family takes them as they are."""
+    """Returns images of the row's shape; binary if no transform makes them so."""
     config, kind = run.model, check_images(run)
     levels = 2 if kind == "binary" and not run.data.transform else 256
     rng = np.random.default_rng(0)
@@ -174,36 +174,41 @@ def random_images(run: Run) -> Dataset:
     return Dataset("random", splits, levels)
 
 
-def parts(run: Run) -> tuple[Any, Any, Any]:
-    """The family, its step with the running average, and the first state."""
+def make_parts(run: Run, runs: int = 1) -> tuple[Any, Any, Any]:
+    """Returns the family, its step with EMA, and the first state (of all runs, if several)."""
     family, optimizer = families.get(run.family), build_optimizer(run)
-    averaged = run.train.ema > 0
+    ema = run.train.ema > 0
     step = make_step(family, run.model, optimizer)
-    step = with_ema(step, run.train.ema) if averaged else step
-    make = jax.jit(lambda k: init_state(family, run.model, optimizer, k, ema=averaged))
-    return family, step, make(jax.random.key(run.seed))
+    step = with_ema(step, run.train.ema) if ema else step
+
+    def make(key: jax.Array) -> Any:
+        return init_state(family, run.model, optimizer, key, ema=ema)
+
+    key = jax.random.key(run.seed)
+    if runs == 1:
+        return family, step, jax.jit(make)(key)
+    return family, step, jax.jit(jax.vmap(make))(jax.random.split(key, runs))
 
 
-def by_hand(run: Run) -> float:
-    """Seconds a step of the same calls on one batch that lies on the device."""
-    family, step, state = parts(run)
+def by_hand(run: Run, runs: int = 1) -> float:
+    """Returns seconds per step of compiled calls on one batch on the device."""
+    family, step, state = make_parts(run, runs)
     per_call = run.train.steps_per_call
     batch = random_batch(family, run.model, run.train.batch_size, jax.random.key(1))
-    if per_call > 1:
-        batch = jax.tree.map(lambda a: np.stack([a] * per_call), jax.device_get(batch))
-    batch = jax.device_put(batch)
-    call = compile_step(step, steps_per_call=per_call)
+    axes = ((per_call,) if per_call > 1 else ()) + ((runs,) if runs > 1 else ())
+    batch = jax.tree.map(lambda a: jnp.broadcast_to(a, (*axes, *a.shape)), batch)
+    call = compile_step(step, steps_per_call=per_call, runs=runs)
     calls = max(run.train.steps // per_call, 1)
     state, metrics = jax.block_until_ready(call(state, batch))
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(calls):
         state, metrics = call(state, batch)
     jax.block_until_ready((state, metrics))
-    return (time.perf_counter() - began) / (calls * per_call)
+    return (time.perf_counter() - start) / (calls * per_call)
 
 
 def in_the_loop(run: Run, workdir: pathlib.Path) -> float:
-    """Seconds a step between lines of metrics, after the first, which compiles."""
+    """Returns seconds per step of `fit`, from its metrics after the first, which compiles."""
     fit(run, workdir, quiet=True, devices=jax.devices()[:1])
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     rates = [line["examples_per_second"] for line in lines if "examples_per_second" in line]
@@ -212,29 +217,29 @@ def in_the_loop(run: Run, workdir: pathlib.Path) -> float:
 
 
 def checkpoint(run: Run, folder: pathlib.Path, saves: int) -> dict[str, float]:
-    """Megabytes of a state; seconds until training goes on, and until it is on disk."""
-    state, keeper = parts(run)[2], Checkpoints(folder)
-    stalls, written = [], []
+    """Returns megabytes of a state, seconds that a save blocks, and seconds until it is on disk."""
+    state, checkpoints = make_parts(run)[2], Checkpoints(folder)
+    blocked, written = [], []
     for i in range(saves + 1):
         state = jax.block_until_ready(state.replace(step=state.step + 1))
-        began = time.perf_counter()
-        keeper.save(state, {"best": None})
-        stalled = time.perf_counter()
-        keeper.wait()
+        start = time.perf_counter()
+        checkpoints.save(state, {"best": None})
+        returned = time.perf_counter()
+        checkpoints.wait()
         if i:  # the first compiles the checksums
-            stalls.append(stalled - began)
-            written.append(time.perf_counter() - began)
-    keeper.close()
+            blocked.append(returned - start)
+            written.append(time.perf_counter() - start)
+    checkpoints.close()
     size = sum(x.nbytes for x in jax.tree.leaves(state) if hasattr(x, "nbytes"))
     return {
         "state_megabytes": size / 1e6,
-        "stall_seconds": statistics.median(stalls),
+        "blocked_seconds": statistics.median(blocked),
         "written_seconds": statistics.median(written),
     }
 
 
 def cold_start(run: Run, folder: pathlib.Path) -> dict[str, float]:
-    """Seconds from the start of a process to its first line of metrics, twice."""
+    """Returns seconds from the start of a process to its first line of metrics, cold and warm."""
     per_call = run.train.steps_per_call
     train = dataclasses.replace(run.train, steps=per_call, log_every=per_call)
     settings = folder / "run.json"
@@ -243,42 +248,43 @@ def cold_start(run: Run, folder: pathlib.Path) -> dict[str, float]:
     found = {}
     for name in ("cold_seconds", "warm_seconds"):
         lines = folder / name / "metrics.jsonl"
-        began = time.perf_counter()
+        start = time.perf_counter()
         command = [sys.executable, "-c", CHILD, str(settings), str(lines.parent)]
-        said = folder / f"{name}.txt"  # a pipe that nobody reads would fill up
+        messages = folder / f"{name}.txt"  # a pipe would block when it is full
         with (
-            said.open("w") as errors,
+            messages.open("w") as errors,
             subprocess.Popen(command, env=env, stderr=errors) as process,
         ):
             while process.poll() is None and not (lines.exists() and lines.stat().st_size):
                 time.sleep(POLL)
-            found[name] = time.perf_counter() - began
+            found[name] = time.perf_counter() - start
         if process.returncode:
-            last = said.read_text().strip().splitlines()[-1]
+            last = messages.read_text().strip().splitlines()[-1]
             raise ValueError(f"{run.experiment} did not start: {last}")
     return found
 
 
 def child(settings: pathlib.Path, workdir: pathlib.Path) -> None:
-    """The process whose start is timed."""
+    """Runs the process whose start is timed."""
     fit(run_from_json(json.loads(settings.read_text())), workdir, quiet=True)
 
 
-def table_row(found: dict[str, Any]) -> dict[str, str | float]:
-    """One line for a person."""
-    row: dict[str, str | float] = {"row": found["row"], "batch": float(found["batch_size"])}
+def table_row(found: dict[str, Any]) -> Row:
+    """Returns the line of a row."""
+    row: Row = {"row": found["row"], "batch": float(found["batch_size"])}
     for title, name, scale in (
         ("step", "by_hand_seconds", 1e3),
         ("loop", "loop_seconds", 1e3),
-        ("more %", "overhead", 1e2),
+        ("overhead %", "overhead", 1e2),
         ("MB", "state_megabytes", 1),
-        ("stall", "stall_seconds", 1e3),
+        ("blocked", "blocked_seconds", 1e3),
         ("disk", "written_seconds", 1e3),
         ("cold", "cold_seconds", 1e3),
         ("warm", "warm_seconds", 1e3),
     ):
         row[title] = f"{scale * found[name]:,.1f}" if name in found else "-"
-    return row
+    rates = [k for k in found if k.startswith("images_per_second")]
+    return row | {k.split("_")[-2] + " runs, images/s": f"{found[k]:,.0f}" for k in rates}
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""How fast pixels are drawn: cached, in parallel and a whole network a pixel, in one process.
+"""Times the sampling methods of the pixel families and compares their images.
 
-`--network gated`: the Gated PixelCNN of 10 layers and 128 features on 28x28 bits; `masked`, `row`
-and `diagonal`: the PixelCNN and the PixelRNNs of `experiments.pixelcnn_mnist` and `pixelrnn_mnist`;
-`plus_plus`: the PixelCNN++ of the authors' code on 32x32x3 bytes. 64 images at a time: seconds of
-each way (median of repeats, compiled before), and the share of images that differ from the first
-way's, of which so many are different. Rounding decides a draw only where a uniform number falls
-beside the border. `checked` after another way is one whole network over that way's images: what it
-draws of what comes before each pixel. An image of which nothing differs is the naive way's too.
+Networks: `gated` is the Gated PixelCNN of 10 layers and 128 features on 28x28 bits; `masked`, `row`
+and `diagonal` those of `experiments.pixelcnn_mnist` and `pixelrnn_mnist`; `plus_plus` the
+PixelCNN++ of the authors' code on 32x32x3 bytes. Weights are random, so that pixels hardly depend
+on each other: parallel sampling ends early and rounding has little effect. `--workdir RUN` uses the
+network and weights of a run.
 
-Weights are random, and pixels of such a network hardly know of each other: parallel draws end
-early, and a rounding that changes one changes few others. `--workdir RUN` takes the network and the
-weights of a run that is done, in either dtype.
+Per method: median seconds of compiled calls, and the fraction of images that differ from those of
+the first method. `checked` after another method applies the whole network once to its images and
+returns what the naive method would draw at each pixel; an image without differences is equal to
+the naive one.
 """
 
 import argparse
@@ -28,6 +27,7 @@ import jax
 import numpy as np
 
 from experiments import pixelcnn_mnist, pixelrnn_mnist
+from experiments.benchmarks.reporting import make_parser
 from experiments.benchmarks.speed import clocked
 from genjax import checks, families
 from genjax.cli.options import use_compilation_cache
@@ -36,7 +36,7 @@ from genjax.train.load_run import load
 from genjax.train.record import commit, device
 
 METHODS = ("cached", "parallel", "naive", "checked")
-# Family, Config, and the setting that says how deep it is.
+# Family, Config, and the field for its depth.
 NETWORKS: dict[str, tuple[Any, Any, str]] = {
     "gated": (pixelcnn, pixelcnn.Config(features=128), "layers"),
     "masked": (pixelcnn, pixelcnn_mnist.PAPER.model, "layers"),
@@ -47,35 +47,37 @@ NETWORKS: dict[str, tuple[Any, Any, str]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Time, compare, print JSON."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmarks.pixel_sampling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """Times, compares, prints JSON and returns the exit status."""
+    parser = make_parser("pixel_sampling", __doc__)
     add = parser.add_argument
     add("--network", choices=tuple(NETWORKS), help="(gated)")
-    add("--workdir", type=pathlib.Path, help="a run whose network and weights are taken")
+    add("--workdir", type=pathlib.Path, help="use the network and weights of a run")
     add("--methods", nargs="+", choices=METHODS, default=list(METHODS[:3]))
     add("--dtype", choices=("float32", "bfloat16"), help="(float32, or the run's)")
-    add("--side", type=int, help="of the images (28, 32)")
-    add("--layers", type=int, help="or blocks at a resolution, of plus_plus")
-    add("--features", type=int, help="of a layer")
-    add("--images", type=int, default=64, help="drawn together (64)")
-    add("--repeats", type=int, default=5, help="timed calls of each way, at most (5)")
-    add("--seconds", type=float, default=60.0, help="after so many of a way no call begins (60)")
+    add("--side", type=int, help="image size (28, 32)")
+    add("--layers", type=int, help="layers, or blocks per resolution of plus_plus")
+    add("--features", type=int, help="per layer")
+    add("--images", type=int, default=64, help="images per call (64)")
+    add("--repeats", type=int, default=5, help="timed calls per method, at most (5)")
+    add(
+        "--seconds", type=float, default=60.0, help="time limit for starting calls of a method (60)"
+    )
     options = parser.parse_args(argv)
     use_compilation_cache()
     try:
         named = ("images", "repeats", "side", "layers", "features")
-        given = {name: getattr(options, name) for name in named}
-        checks.positive(**{name: value for name, value in given.items() if value is not None})
+        values = {name: getattr(options, name) for name in named}
+        checks.positive(**{name: value for name, value in values.items() if value is not None})
         checks.positive(seconds=options.seconds)
         if options.methods[0] == "checked":
-            raise ValueError("checked looks at the images of another way; name that one before it.")
-        family, config, variables = of_run(options) if options.workdir else chosen(options)
+            raise ValueError(
+                "checked compares the images of another method; name that method first."
+            )
+        family, config, variables = (
+            network_of_run(options) if options.workdir else random_network(options)
+        )
         if "checked" in options.methods and getattr(config, "factor", 1) > 1:
-            raise ValueError("checked is of one scale; leave it out for a run of two.")
+            raise ValueError("checked supports one scale; leave it out for a multi-scale run.")
         found = measure(family, config, variables, options)
     except checks.USER_ERRORS as error:
         print(f"error: {checks.error_message(error, '--images')}", file=sys.stderr)
@@ -84,8 +86,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def chosen(options: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """The family, its Config, and random weights."""
+def random_network(options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """Returns the family, its Config, and random weights."""
     family, config, depth = NETWORKS[options.network or "gated"]
     side = options.side or config.shape[0]
     changed = {"shape": (side, side, config.shape[2]), "dtype": options.dtype or "float32"}
@@ -97,19 +99,19 @@ def chosen(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     return family, config, jax.jit(lambda key: family.init(config, key))(jax.random.key(0))
 
 
-def of_run(options: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """The same of a run.
+def network_of_run(options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """Returns the family, Config and weights of a run.
 
     Raises:
-      ValueError: there is no such run, or it does not draw pixel by pixel; one sentence.
+      ValueError: there is no such run, or its family has no sampling methods.
     """
     for name in ("network", "side", "layers", "features"):
         if getattr(options, name) is not None:
-            raise ValueError(f"--{name} is that of the run; leave it out, or --workdir.")
+            raise ValueError(f"--{name} is fixed by the run; leave out --{name} or --workdir.")
     run, variables = load(options.workdir)
     family = families.get(run.family)
     if "method" not in inspect.signature(family.sample).parameters:
-        raise ValueError(f"{run.family} has one way to draw; name a run of a pixel family.")
+        raise ValueError(f"{run.family} has one sampling method; name a run of a pixel family.")
     dtype = options.dtype or run.model.dtype
     return family, dataclasses.replace(run.model, dtype=dtype), variables
 
@@ -117,18 +119,18 @@ def of_run(options: argparse.Namespace) -> tuple[Any, Any, Any]:
 def measure(
     family: Any, config: Any, variables: Any, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Seconds of each way and how its images differ."""
+    """Returns seconds of each method and the fraction of its images that differ."""
     found: dict[str, Any] = {}
     first: Any = None
     for method in options.methods:
 
         def draw(variables: Any, key: jax.Array, x: Any, method: Any = method) -> jax.Array:
             draws = functools.partial(family.sample, config, variables, key, options.images)
-            return of_a_pass(family, draws, x) if method == "checked" else draws(method=method)
+            return naive_values(family, draws, x) if method == "checked" else draws(method=method)
 
-        began = time.perf_counter()
+        start = time.perf_counter()
         program = jax.jit(draw).lower(variables, jax.random.key(1), first).compile()
-        compiled = time.perf_counter() - began
+        compiled = time.perf_counter() - start
         once = functools.partial(program, variables, jax.random.key(1), first)
         seconds, drawn = clocked(once, options.repeats, options.seconds)
         x = np.asarray(drawn)
@@ -142,17 +144,17 @@ def measure(
             "share_of_images_that_differ": float(differ),
         }
     about = {"commit": commit(), "device": device(), "images": options.images}
-    about["different"] = len(np.unique(first, axis=0))  # one image over and over agrees with itself
+    about["different"] = len(np.unique(first, axis=0))  # equal images would agree trivially
     return {**about, "config": dataclasses.asdict(config), "methods": found}
 
 
-def of_a_pass(family: Any, draws: Any, x: jax.Array) -> jax.Array:
-    """What the naive way would draw at each pixel after the pixels of `x` before it."""
+def naive_values(family: Any, draws: Any, x: jax.Array) -> jax.Array:
+    """Returns what the naive method would draw at each pixel given the earlier pixels of `x`."""
 
-    def once(method: str, draw: Any, *told: Any, **more: Any) -> jax.Array:
+    def once(method: str, draw: Any, *args: Any, **options: Any) -> jax.Array:
         return draw(x)
 
-    with mock.patch.object(family, "draw_by", once):
+    with mock.patch.object(family, "draw_images", once):
         return draws(method="naive")
 
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from experiments.benchmarks.input_rate import prepare_out
+from experiments.benchmarks.reporting import prepare_out
 from genjax import evals
 from genjax.families import pixelcnn
 

@@ -1,4 +1,4 @@
-"""What a compiled program makes a chip do: by hand, and against what was traced."""
+"""Kernels read from a compiled program: by hand, and against the traced function."""
 
 import json
 import pathlib
@@ -10,16 +10,16 @@ from support.helpers import run_python
 
 from experiments.benchmarks import compile_ahead, flops, kernels
 
-# Written by hand as XLA writes them, with what is not read left out.
+# Written by hand in XLA's format, without the parts that are not read.
 PROGRAM = (pathlib.Path(__file__).parent / "program.hlo").read_text()
 
 
-def test_a_program_by_hand():
-    found = {k.name: k for k in kernels.read(PROGRAM, turns=0.5) if k.times != 0.5}
+def test_kernels_of_a_program_written_by_hand():
+    found = {k.name: k for k in kernels.read(PROGRAM, iterations=0.5) if k.times != 0.5}
     part, new = found["part"], found["new"]
     assert (part.times, new.times) == (5, 5)
-    assert part.bytes == 4 * 12 + 4 + 4 * 12  # what is sliced, where, and the slice
-    assert new.bytes == 4 * 12 + 4 + 4 * 12  # the update, read and written, and where
+    assert part.bytes == 4 * 12 + 4 + 4 * 12  # the operand's slice, the index, the result
+    assert new.bytes == 4 * 12 + 4 + 4 * 12  # the update, read and written, and the index
     assert new.source == "jit(f)/put"
     convolution = 2 * (2 * 4 * 4 * 7) * 75
     assert [found[n].operations for n in ("conv", "back", "filter")] == [convolution] * 3
@@ -28,14 +28,14 @@ def test_a_program_by_hand():
     assert found["made"].operations == 2 * 4 * 3 * 6
     assert found["made"].bytes == 2 * 12 + 2 * 18 + 4 * 24
     assert found["made"].dtype == "bf16"
-    # Of a loop whose length is not known as many as were said.
-    assert sum(k.times for k in kernels.read(PROGRAM, turns=0.5)) == 2 * 5 + 2 * 0.5 + 4
+    # A loop of unknown length runs `iterations` times.
+    assert sum(k.times for k in kernels.read(PROGRAM, iterations=0.5)) == 2 * 5 + 2 * 0.5 + 4
     with pytest.raises(ValueError, match="no ENTRY"):
         kernels.read("HloModule nothing")
 
 
-def test_a_programs_operations_are_what_was_traced():
-    """Of a real one: loops, a nested one too, and products of several kinds."""
+def test_operations_equal_those_of_the_traced_function():
+    """Includes nested loops and products of several kinds."""
     a, b, x = jnp.ones((8, 16)), jnp.ones((16, 16)), jnp.ones((2, 9, 9, 4))
     k = jnp.ones((3, 3, 4, 8))
 
@@ -57,8 +57,8 @@ def test_a_programs_operations_are_what_was_traced():
     assert sum(k.times * k.bytes for k in found) > 5 * 3 * a.nbytes
 
 
-def test_where_no_gpu_can_be_compiled_for_it_says_what_to_install(monkeypatch, capsys):
-    def none(**told):
+def test_missing_cuda_compiler_names_the_extra(monkeypatch, capsys):
+    def none(**options):
         raise NotImplementedError("topology not implemented for cuda")
 
     monkeypatch.setattr(compile_ahead.topologies, "get_topology_desc", none)
@@ -66,10 +66,10 @@ def test_where_no_gpu_can_be_compiled_for_it_says_what_to_install(monkeypatch, c
     assert "pip install 'genjax-zoo[cuda12]'" in capsys.readouterr().err
 
 
-def test_a_row_is_compiled_for_a_gpu_that_is_not_here(tmp_path):
-    """In a process of its own: JAX looks for compilers once, before anything is computed."""
+def test_compiles_a_row_without_a_gpu(tmp_path):
+    """In a new process, because JAX looks for compilers once."""
     out = tmp_path / "ahead.json"
-    asked = [
+    words = [
         "--rows",
         "rnade_red_wine:cpu",
         "--batch-size",
@@ -80,7 +80,7 @@ def test_a_row_is_compiled_for_a_gpu_that_is_not_here(tmp_path):
         "1",
     ]
     done = run_python(
-        "-m", "experiments.benchmarks.compile_ahead", *asked, "--out", str(out), check=False
+        "-m", "experiments.benchmarks.compile_ahead", *words, "--out", str(out), check=False
     )
     if "there is no compiler for CUDA here" in done.stderr:
         pytest.skip("there is no compiler for CUDA here: pip install 'genjax-zoo[cuda12]'")

@@ -1,5 +1,6 @@
-"""What the loop costs: every figure is measured, and rows that cannot be are refused."""
+"""Overhead of the training loop: figures are measured, unsuitable rows are rejected."""
 
+import itertools
 import json
 import sys
 
@@ -7,27 +8,45 @@ import jax
 import pytest
 
 from experiments import table
-from experiments.benchmarks import input_rate, loop_cost
+from experiments.benchmarks import input_rate, loop_cost, reporting
 
 FAST = ["--steps", "6", "--saves", "2", "--batch-size", "2"]
 
 
-def test_a_row_is_measured_and_written(tmp_path, capsys):
+def test_measures_and_writes_a_row(tmp_path, capsys):
     out = tmp_path / "loop.json"
     row = "fvsbn_binarized_mnist:cpu"
     assert loop_cost.main(["--rows", row, *FAST, "--out", str(out)]) == 0
     (found,) = json.loads(out.read_text())["rows"]
     assert (found["row"], found["batch_size"], found["steps_per_call"]) == (row, 2, 1)
     assert found["overhead"] == pytest.approx(found["loop_seconds"] / found["by_hand_seconds"] - 1)
-    # Weights and biases and the average of each, and a few numbers: plain descent keeps no moments.
+    # Weights, biases and their EMA: SGD has no moments.
     assert found["state_megabytes"] == pytest.approx(2 * 4 * (784**2 + 784) / 1e6, rel=1e-3)
-    assert 0 < found["stall_seconds"] <= found["written_seconds"]
-    # A process takes longer to start than a step takes.
+    assert 0 < found["blocked_seconds"] <= found["written_seconds"]
+    # Starting a process takes longer than a step.
     assert min(found["cold_seconds"], found["warm_seconds"]) > found["by_hand_seconds"] > 0
     assert row[:4] in capsys.readouterr().out
 
 
-def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
+def test_runs_in_one_program_count_the_images_of_all(tmp_path, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(loop_cost.time, "perf_counter", lambda: float(next(ticks)))
+    out, row = tmp_path / "loop.json", "fvsbn_binarized_mnist:cpu"
+    words = ["--runs", "3", "--steps-per-call", "2", "--skip", "overhead", "checkpoint", "cold"]
+    assert loop_cost.main(["--rows", row, *FAST, *words, "--out", str(out)]) == 0
+    (found,) = json.loads(out.read_text())["rows"]
+    # Every measurement takes one second: three calls of two steps of two images per run.
+    assert (found["seconds_1_runs"], found["seconds_3_runs"]) == (1 / 6, 1 / 6)
+    assert found["images_per_second_1_runs"] == pytest.approx(2 * 6)
+    assert found["images_per_second_3_runs"] == pytest.approx(3 * 2 * 6)
+    assert loop_cost.table_row(found)["3 runs, images/s"] == "36"
+    # Runs differ in their keys.
+    weights = loop_cost.make_parts(table.rows()["iwae_mnist:k1"], 2)[2].variables["params"]
+    first, second = (jax.tree.leaves(jax.tree.map(lambda a, i=i: a[i], weights)) for i in (0, 1))
+    assert any((a != b).any() for a, b in zip(first, second, strict=True))
+
+
+def test_failed_row_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     rows = [
         "nade_binarized_mnist:cpu",
         "made_binarized_mnist:1x8000_1mask_cpu",
@@ -40,27 +59,27 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
         if run.family == "nade":
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nwhile allocating")
         if run.family == "made":
-            raise MemoryError("no room")
+            raise MemoryError("too large")
         return {"family": run.family, "batch_size": 2}
 
     monkeypatch.setattr(loop_cost, "measure", measure)
     assert loop_cost.main(["--rows", *rows, *FAST, "--out", str(out)]) == 1
     one, two, fine = json.loads(out.read_text())["rows"]
     assert one["error"].endswith("RESOURCE_EXHAUSTED: Out of memory")
-    assert two["error"] == "MemoryError: no room"
-    assert seen == [True, [one], [one, two]]  # a folder first, and what there is after each row
+    assert two["error"] == "MemoryError: too large"
+    assert seen == [True, [one], [one, two]]  # the folder first, then the file after each row
     assert (fine["row"], fine["family"]) == (rows[2], "fvsbn")
-    said = capsys.readouterr()
-    assert "made_binarized_mnist:1x8000_1mask_cpu: MemoryError: no room" in said.err
-    assert "fvsbn" in said.out
-    assert "made" not in said.out
+    output = capsys.readouterr()
+    assert "made_binarized_mnist: MemoryError: too large" in output.err
+    assert "fvsbn" in output.out
+    assert "made" not in output.out
 
 
 @pytest.mark.parametrize(
     ("row", "levels"),
     [("nade_binarized_mnist:cpu", 2), ("iwae_mnist:k1", 256), ("dcgan_celeba64:swd", 256)],
 )
-def test_images_are_what_the_row_transforms(row, levels):
+def test_random_images_suit_the_transform(row, levels):
     run = table.rows()[row]
     found = loop_cost.random_images(run)
     x = found.splits["train"]["x"]
@@ -68,8 +87,8 @@ def test_images_are_what_the_row_transforms(row, levels):
     assert (found.levels, x.min(), x.max()) == (levels, 0, levels - 1)
 
 
-def test_bad_options_are_a_sentence(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(loop_cost, "measure", None)  # nothing is measured before
+def test_rejects_bad_options(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loop_cost, "measure", None)  # checks come first
     monkeypatch.setattr(input_rate, "consumption", None)
     good = ["--rows", "nade_binarized_mnist:cpu"]
     for command, words in ((loop_cost, good), (input_rate, ["--only", "nade"])):
@@ -83,30 +102,30 @@ def test_bad_options_are_a_sentence(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "message"),
     [
-        ("--steps 2", "steps must be 3 or more, a third is timed; got 2"),
+        ("--steps 2", "steps must be 3 or more, because a third is timed; got 2"),
         ("--batch-size 0", "batch_size must be above 0"),
         ("--workers -1", "workers must be 0 or above"),
         ("--data no_such_data", "no_such_data"),
     ],
     ids=str,
 )
-def test_bad_options_of_the_input_rate_are_a_sentence(capsys, words, sentence):
+def test_input_rate_rejects_bad_options(capsys, words, message):
     assert input_rate.main(words.split()) == 2
-    assert sentence in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_tables_are_shown_without_rich_too(monkeypatch, capsys):
+def test_tables_are_shown_without_rich(monkeypatch, capsys):
     rows = [{"row": "nade", "batch": 100.0, "step": 1.25}]
-    input_rate.show("title", rows)
+    reporting.show("title", rows)
     assert "nade" in capsys.readouterr().out
-    input_rate.show("title", rows, sys.stderr)
-    said = capsys.readouterr()
-    assert (said.out, "nade" in said.err) == ("", True)
+    reporting.show("title", rows, sys.stderr)
+    output = capsys.readouterr()
+    assert (output.out, "nade" in output.err) == ("", True)
     monkeypatch.setitem(sys.modules, "rich.console", None)
-    input_rate.show("title", rows)
+    reporting.show("title", rows)
     assert capsys.readouterr().out == "title\n  row nade, batch 100, step 1.25\n"
-    input_rate.show("title", rows, sys.stderr)
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "title\n  row nade, batch 100, step 1.25\n")
+    reporting.show("title", rows, sys.stderr)
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", "title\n  row nade, batch 100, step 1.25\n")

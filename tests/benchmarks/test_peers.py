@@ -1,4 +1,4 @@
-"""The peers in PyTorch compute what the families compute: losses, gradients, layers, a step."""
+"""PyTorch peers equal the families: losses, gradients, samples, a training step."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ from support.torch_peers import (  # noqa: E402
 )
 
 from experiments import table  # noqa: E402
-from experiments.benchmarks import peers, speed  # noqa: E402
+from experiments.benchmarks import peers, reporting, speed  # noqa: E402
 from experiments.benchmarks.peers import time_peer, torch_steps  # noqa: E402
 from experiments.benchmarks.peers.torch_layers import flattened  # noqa: E402
 from genjax.core import GanObjective, Optimizer, State, elbo, make_step, named_key  # noqa: E402
@@ -47,7 +47,7 @@ FAST = ["--repeats", "2", "--batch-size", "2", "--samples", "2"]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_losses_and_the_gradient_of_every_leaf_are_those_of_jax(name):
+def test_losses_and_gradients_equal_those_of_jax(name):
     variables, batch, expected = case(name)
     network = network_of(name, variables)
     assert network.leaves().keys() == flattened(variables["params"]).keys()
@@ -168,13 +168,13 @@ def test_evaluations_are_those_of_jax(name):
         (hierarchical_vae.Config(objective="iwae", gradient_samples=1), "gradient_samples"),
     ],
 )
-def test_settings_without_a_peer_are_refused(config, setting):
+def test_rejects_settings_without_a_peer(config, setting):
     name = type(config).__module__.rsplit(".", 1)[1]
     with pytest.raises(ValueError, match=setting):
         peers.get(name).build(config)
 
 
-def test_other_leaves_are_refused():
+def test_rejects_variables_with_other_leaves():
     config = CONFIGS["fvsbn"]
     with pytest.raises(ValueError, match="same leaves"):
         peers.get("fvsbn").build(config, {"params": {"W": np.zeros((25, 25))}})
@@ -182,10 +182,10 @@ def test_other_leaves_are_refused():
         peers.get("fvsbn").build(config, {"params": {"W": np.zeros(3), "b": np.zeros(25)}})
 
 
-def test_every_default_row_has_a_peer_that_takes_its_settings():
+def test_peers_support_every_default_row():
     rows = table.rows()
-    assert set(peers.FAMILIES) == {rows[name].family for name in speed.DEFAULT}
-    for name in speed.DEFAULT:
+    assert set(peers.FAMILIES) == {rows[name].family for name in reporting.DEFAULT}
+    for name in reporting.DEFAULT:
         if name not in (
             "dcgan_celeba64:kid",
             "made_binarized_mnist:1x8000_1mask_cpu",
@@ -195,7 +195,7 @@ def test_every_default_row_has_a_peer_that_takes_its_settings():
             assert isinstance(network, torch.nn.Module)
 
 
-def test_without_torch_or_a_peer_there_is_a_sentence(monkeypatch, capsys):
+def test_missing_torch_or_peer_is_an_error_message(monkeypatch, capsys):
     with pytest.raises(ValueError, match="markov has no peer in PyTorch"):
         peers.get("markov")
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
@@ -205,35 +205,35 @@ def test_without_torch_or_a_peer_there_is_a_sentence(monkeypatch, capsys):
     assert "pip install -e '.[torch]'" in capsys.readouterr().err
 
 
-def test_the_table_of_speeds_has_the_peers_beside(tmp_path, capsys, monkeypatch):
+def test_speed_table_includes_the_peers(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "speed.json"
     words = ["--rows", "fvsbn_binarized_mnist:cpu", "ring_modes:ring_wgan_gp", "--peer", "torch"]
     assert speed.main([*words, *FAST, "--peak-side", "64", "--out", str(out)]) == 0
-    row, refused = json.loads(out.read_text())["rows"]
+    row, rejected = json.loads(out.read_text())["rows"]
     assert row["ratio"].keys() == {"step", "sample", "evaluate"}
     for kind, ratio in row["ratio"].items():
         there = row["peer"][kind]
         assert ratio == pytest.approx(there["seconds"] / row[kind]["seconds"])
         assert there["examples_per_second"] == pytest.approx(2 / there["seconds"])
         assert there["way"] == "eager"
-    assert refused["ratio"] == {}
-    assert "default Method alone" in refused["peer"]["error"]
-    said = capsys.readouterr()
-    assert "PyTorch's seconds over ours" in said.err
-    assert "ring_modes:ring_wgan_gp: no whole peer" in said.err
+    assert rejected["ratio"] == {}
+    assert "default Method alone" in rejected["peer"]["error"]
+    errors = capsys.readouterr().err
+    assert "PyTorch's seconds over genjax's" in errors
+    assert "ring_modes:ring_wgan_gp: the peer is incomplete" in errors
 
 
-def test_a_dtype_is_for_both_sides():
+def test_dtype_applies_to_both_sides():
     run = table.rows()["gan_mnist:paper"]
-    assert speed.of_dtype(run, "bfloat16").model.dtype == "bfloat16"
-    assert speed.of_dtype(run, None) is run
+    assert speed.with_dtype(run, "bfloat16").model.dtype == "bfloat16"
+    assert speed.with_dtype(run, None) is run
     without = table.rows()["nade_binarized_mnist:cpu"]
-    assert speed.of_dtype(without, "bfloat16") is without
+    assert speed.with_dtype(without, "bfloat16") is without
 
 
-def test_the_fastest_way_counts_and_failures_are_a_line(capsys):
+def test_fastest_mode_counts_and_failures_are_reported(capsys):
     tried = {"eager": {"seconds": 2.0}, "compiled": {"seconds": 1.0}, "loop": {"error": "no"}}
     found = time_peer.best(tried, 4)
     assert (found["way"], found["compiled"], found["examples_per_second"]) == ("compiled", True, 4)
@@ -242,7 +242,7 @@ def test_the_fastest_way_counts_and_failures_are_a_line(capsys):
     assert "row must be one of" in capsys.readouterr().err
 
 
-def test_nade_is_timed_in_both_forms_and_bfloat16_runs(capsys):
+def test_nade_is_timed_in_both_forms_in_bfloat16(capsys):
     words = ["--row", "nade_binarized_mnist:cpu", "--dtype", "bfloat16", "--skip", "sample"]
     assert time_peer.main([*words, *FAST]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])

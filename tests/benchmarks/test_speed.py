@@ -1,4 +1,4 @@
-"""Speed of a row: every kind of call is timed, counted and written."""
+"""Benchmarks of rows: every kind of call is timed, counted and written."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from support.helpers import traits_of
 
 from experiments import table
-from experiments.benchmarks import peers, speed
+from experiments.benchmarks import peers, reporting, speed
 from experiments.benchmarks.peers import time_peer
 from genjax import families
 
@@ -24,7 +24,7 @@ def run(tmp_path, *words):
     return json.loads(out.read_text())
 
 
-def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
+def test_density_rows_time_step_sample_and_evaluation(tmp_path, capsys):
     found = run(tmp_path, "--rows", "fvsbn_binarized_mnist:cpu")
     (row,) = found["rows"]
     assert (row["row"], row["family"], row["batch_size"]) == (
@@ -37,29 +37,29 @@ def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
         assert part["seconds"] > 0
         assert part["compile_seconds"] > part["seconds"]
         assert part["examples_per_second"] == pytest.approx(2 / part["seconds"])
-        # Exact densities ask for full float32; drawing their samples needs no product at all.
+        # Exact densities use full float32; drawing their samples needs no product.
         assert part["peak"] == ("float32" if name == "sample" else "float32_exact")
         exact, rest = part["exact_operations"], part["operations"] - part["exact_operations"]
         ideal = exact / found["peaks"]["float32_exact"] + rest / found["peaks"]["float32"]
         assert part["share_of_peak"] == pytest.approx(ideal / part["seconds"])
         share = part["bytes"] / part["seconds"] / found["peaks"]["memory"]
         assert part["share_of_memory"] == pytest.approx(share)
-    # Two images and all parameters come in; the product reads both again, masked, and writes.
+    # Inputs are two images and all parameters; the product reads both again, masked, and writes.
     images, weights = 2 * 784, 784**2
     assert row["evaluate"]["bytes"] >= 4 * (images + weights + 2 + images + weights + images)
     assert row["evaluate"]["bytes"] < 4 * (3 * weights)
     # One product of two images with the weights between all pixels.
     assert row["evaluate"]["operations"] == 2 * 2 * 784**2
-    # At the least the state, with averages and not donated, in and out.
+    # At least the state with its EMA, not donated, in and out.
     assert row["step"]["memory_bytes"] > 4 * 4 * 784**2
-    said = capsys.readouterr()
-    assert said.out.endswith("}\n")
-    assert json.loads(said.out) == found  # no table in a pipe
-    assert "fvsbn_binarized_mnist:cpu" in said.err.split("milliseconds")[1]
-    # What the figures are of: the code, what was asked, and the row's settings.
+    output = capsys.readouterr()
+    assert output.out.endswith("}\n")
+    assert json.loads(output.out) == found  # no table in a pipe
+    assert "fvsbn_binarized_mnist:cpu" in output.err.split("milliseconds")[1]
+    # Versions, options and the row's settings are recorded.
     assert found["versions"]["jax"] == jax.__version__
-    asked = {"rows": ["fvsbn_binarized_mnist:cpu"], "repeats": 2, "samples": 2, "dtype": None}
-    assert asked.items() <= found["options"].items()
+    options = {"rows": ["fvsbn_binarized_mnist:cpu"], "repeats": 2, "samples": 2, "dtype": None}
+    assert options.items() <= found["options"].items()
     run_of = table.rows()["fvsbn_binarized_mnist:cpu"]
     assert row["train"]["ema"] == run_of.train.ema
     assert row["optimizer"]["learning_rate"] == run_of.optimizer.learning_rate
@@ -67,12 +67,12 @@ def test_a_density_is_stepped_drawn_and_evaluated(tmp_path, capsys):
     milliseconds, spread = map(float, line["step"].split(" ±"))
     assert milliseconds == pytest.approx(1e3 * row["step"]["seconds"], abs=0.01)
     assert spread == pytest.approx(1e3 * row["step"]["spread"], abs=0.01)
-    assert line["holds MB"] == f"{row['step']['memory_bytes'] / 1e6:,.0f}"
-    nothing = {"row": "ring_modes", "batch_size": 2}  # all that it has was skipped
-    assert speed.table_row(nothing)["holds MB"] == "0"
+    assert line["memory MB"] == f"{row['step']['memory_bytes'] / 1e6:,.0f}"
+    nothing = {"row": "ring_modes", "batch_size": 2}  # every call was skipped
+    assert speed.table_row(nothing)["memory MB"] == "0"
 
 
-def test_an_implicit_family_has_nothing_to_evaluate(tmp_path):
+def test_implicit_family_has_no_evaluation(tmp_path):
     (row,) = run(tmp_path, "--rows", "ring_modes:ring_wgan_gp", "--skip", "sample")["rows"]
     assert "step" in row
     assert "evaluate" not in row
@@ -80,30 +80,30 @@ def test_an_implicit_family_has_nothing_to_evaluate(tmp_path):
     assert row["config"]["method"]["critic_steps"] == 5
 
 
-def test_the_default_rows_are_one_a_family_and_a_convolutional_vae():
+def test_default_rows_are_one_per_family_and_a_convolutional_vae():
     rows = table.rows()
-    assert set(speed.DEFAULT) <= set(rows)
-    found = [rows[name].family for name in speed.DEFAULT]
+    assert set(reporting.DEFAULT) <= set(rows)
+    found = [rows[name].family for name in reporting.DEFAULT]
     assert rows["iaf_mnist:diagonal"].model.encoder == "resnet"
     found.remove("vae")  # the dense one
     assert len(set(found)) == len(found)
-    descended = [n for n in families.FAMILIES if traits_of(n).fit == "gradient"]
-    assert sorted(found) == sorted(descended)
+    trained = [n for n in families.FAMILIES if traits_of(n).fit == "gradient"]
+    assert sorted(found) == sorted(trained)
 
 
-def test_a_family_is_all_its_rows():
+def test_family_option_selects_all_its_rows():
     of_made = [name for name, run in table.rows().items() if run.family == "made"]
     assert len(of_made) > 1
-    assert speed.chosen_rows([], ["made"]) == of_made
-    both = speed.chosen_rows(["rnade_red_wine:cpu", of_made[1]], ["made", "made"])
+    assert reporting.selected_rows([], ["made"]) == of_made
+    both = reporting.selected_rows(["rnade_red_wine:cpu", of_made[1]], ["made", "made"])
     assert both == ["rnade_red_wine:cpu", of_made[1], of_made[0], *of_made[2:]]
-    assert speed.chosen_rows([], []) == list(speed.DEFAULT)
+    assert reporting.selected_rows([], []) == list(reporting.DEFAULT)
 
 
-def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, capsys):
+def test_count_covers_every_default_row(tmp_path, capsys):
     out, slow = tmp_path / "count.json", "pixelcnn_pp_cifar10:paper"
     few = ["--count", "--samples", "2", "--batch-size", "2", "--out", str(out)]
-    others = [name for name in speed.DEFAULT if name != slow]
+    others = [name for name in reporting.DEFAULT if name != slow]
     assert speed.main(["--rows", *others, *few]) == 0
     found = json.loads(out.read_text())["rows"]
     assert [row["row"] for row in found] == others
@@ -112,12 +112,12 @@ def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, 
         shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))  # noqa: B023
         weights = sum(a.size for a in jax.tree.leaves(shapes["params"]))
         assert row["step"]["operations"] > 0
-        # A step takes and gives every parameter, and what its optimizer knows of each.
+        # A step reads and writes every parameter and its optimizer state.
         assert row["step"]["bytes"] > 2 * 4 * 2 * weights, row["row"]
         assert ("evaluate" in row) == (family.traits(family.Config()).density != "none")
         assert row.get("evaluate", row["sample"])["operations"] > 0
     assert "infogan_mnist:codes" in capsys.readouterr().out
-    # On a GPU a transposed convolution is one, on a CPU four, with fewer products by zeros.
+    # A transposed convolution is one convolution on a GPU and four on a CPU.
     one = ["--rows", "infogan_mnist:codes", *few, "--skip", "sample"]
     each = {}
     for platform in ("cuda", "cpu"):
@@ -126,8 +126,8 @@ def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, 
     assert each["cuda"] == next(r["step"] for r in found if r["row"] == "infogan_mnist:codes")
     assert each["cpu"]["bytes"] != each["cuda"]["bytes"]
     assert speed.main(["--platform", "cpu"]) == 2
-    assert "--platform is of --count" in capsys.readouterr().err
-    # Whose step takes seconds to trace.
+    assert "--platform needs --count" in capsys.readouterr().err
+    # Its step takes seconds to trace.
     assert speed.main(["--rows", slow, *few, "--skip", "step", "sample"]) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert row["evaluate"]["operations"] > 1e9
@@ -136,7 +136,7 @@ def test_what_every_default_row_has_to_do_is_counted_without_doing_it(tmp_path, 
 @pytest.mark.parametrize(
     "name", ["pixelcnn_cifar10:masked", "rnade_red_wine:cpu", "dcgan_celeba64:kid"]
 )
-def test_batches_hold_what_the_family_takes(name):
+def test_random_batches_match_the_batch_spec(name):
     config = table.rows()[name].model
     family = families.get(table.rows()[name].family)
     batch = speed.random_batch(family, config, 3, jax.random.key(0))
@@ -151,7 +151,7 @@ def test_batches_hold_what_the_family_takes(name):
         assert low < 0 < high
 
 
-def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
+def test_failed_row_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     real = speed.measure
 
     def measure(run, *more):
@@ -160,19 +160,19 @@ def test_a_row_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
         return real(run, *more)
 
     monkeypatch.setattr(speed, "measure", measure)
-    out = tmp_path / "results" / "speed.json"  # a folder that is made before anything is timed
+    out = tmp_path / "results" / "speed.json"  # the folder is created before anything is timed
     rows = ["made_binarized_mnist:1x8000_1mask_cpu", "fvsbn_binarized_mnist:cpu"]
     few = ["--skip", "step", "evaluate", "--out", str(out)]
     assert speed.main(["--rows", *rows, *FAST, *few]) == 1
     broken, fine = json.loads(out.read_text())["rows"]
     assert broken["error"] == "RuntimeError: RESOURCE_EXHAUSTED: Out of memory"
     assert fine["sample"]["repeats"] == 2
-    said = capsys.readouterr()
-    assert "made_binarized_mnist:1x8000_1mask_cpu: RuntimeError" in said.err
-    assert "fvsbn_binarized_mnist:cpu" in said.err.split("milliseconds")[1]
+    output = capsys.readouterr()
+    assert "made_binarized_mnist:1x8000_1mask_cpu: RuntimeError" in output.err
+    assert "fvsbn_binarized_mnist:cpu" in output.err.split("milliseconds")[1]
 
 
-def test_a_long_call_counts_alone(monkeypatch):
+def test_long_first_call_is_the_measurement(monkeypatch):
     ticks = iter([0, 1, 1, 2, 2, 12, 12, 13])
     monkeypatch.setattr(speed.time, "perf_counter", lambda: float(next(ticks)))
     assert speed.timed(lambda: 0, 5, 10.0) == {"seconds": 5.5, "spread": 2.25, "repeats": 2}
@@ -180,7 +180,7 @@ def test_a_long_call_counts_alone(monkeypatch):
     assert speed.timed(lambda: 0, 5, 10.0) == {"seconds": 11, "spread": 0, "repeats": 1}
 
 
-def test_bad_options_are_a_sentence(tmp_path, capsys):
+def test_rejects_bad_options(tmp_path, capsys):
     assert speed.main(["--out", str(tmp_path)]) == 2
     assert "is a folder; name a file in it" in capsys.readouterr().err
     assert speed.main(["--rows", "nade"]) == 2
@@ -200,8 +200,8 @@ ROW = {
 }
 
 
-def beside(monkeypatch, done, row=ROW, backend="cpu"):
-    """What `speed.beside` makes of a peer that ended so, and the words the peer was given."""
+def compare_with(monkeypatch, done, row=ROW, backend="cpu"):
+    """Result of `speed.compare` for a peer that ended so, and the peer's command."""
     asked = []
 
     def run(command, **_):
@@ -214,65 +214,66 @@ def beside(monkeypatch, done, row=ROW, backend="cpu"):
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     options = types.SimpleNamespace(repeats=2, seconds=1.0, samples=2, skip=[], peer_seconds=5.0)
-    return speed.beside(row, options), asked
+    return speed.compare(row, options), asked
 
 
 @pytest.mark.parametrize(("backend", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
-def test_a_peer_runs_on_the_same_kind_of_device(monkeypatch, backend, device):
+def test_peer_runs_on_the_same_kind_of_device(monkeypatch, backend, device):
     peer = {"step": {"seconds": 3.0, "way": "eager"}}
-    found, asked = beside(monkeypatch, (0, json.dumps(peer), ""), backend=backend)
-    assert asked[asked.index("--device") + 1] == device
+    found, command = compare_with(monkeypatch, (0, json.dumps(peer), ""), backend=backend)
+    assert command[command.index("--device") + 1] == device
     assert found["ratio"] == {"step": 3.0}
 
 
-def test_seconds_of_another_kind_of_device_make_no_ratio(monkeypatch, capsys):
+def test_no_ratio_between_different_devices(monkeypatch, capsys):
     with pytest.raises(
         ValueError, match="PyTorch sees no GPU here: install PyTorch for CUDA"
-    ) as refused:
+    ) as error:
         time_peer.on_cuda("cuda", available=False)
     assert [time_peer.on_cuda(asked, available=True) for asked in time_peer.DEVICES] == [1, 0, 1]
-    said = f"a warning\nerror: {refused.value}\n"
-    found, _ = beside(monkeypatch, (2, "", said), backend="gpu")
-    assert found == {"peer": {"error": str(refused.value)}, "ratio": {}, "notes": {}}
+    message = f"a warning\nerror: {error.value}\n"
+    found, _ = compare_with(monkeypatch, (2, "", message), backend="gpu")
+    assert found == {"peer": {"error": str(error.value)}, "ratio": {}, "notes": {}}
     assert (
-        "fvsbn_binarized_mnist:cpu: no whole peer: PyTorch sees no GPU" in capsys.readouterr().err
+        "fvsbn_binarized_mnist:cpu: the peer is incomplete: PyTorch sees no GPU"
+        in capsys.readouterr().err
     )
-    found, asked = beside(monkeypatch, (0, "{}", ""), backend="tpu")
-    assert (asked, found["ratio"]) == ([], {})
+    found, command = compare_with(monkeypatch, (0, "{}", ""), backend="tpu")
+    assert (command, found["ratio"]) == ([], {})
     assert "JAX runs on a tpu here" in found["peer"]["error"]
 
 
-def test_a_peer_that_is_stopped_keeps_what_it_had(monkeypatch, capsys):
+def test_stopped_peer_keeps_its_partial_figures(monkeypatch, capsys):
     first = {"step": {"seconds": 3.0, "way": "eager", "untried": ["compiled"]}}
     lines = json.dumps(first) + "\n" + json.dumps({**first, "sample": 1})[:-5]
     late = subprocess.TimeoutExpired("python", 5.0, output=lines.encode())
-    found, _ = beside(monkeypatch, late)
-    why = "it was stopped after 5 seconds; --peer-seconds gives it more."
+    found, _ = compare_with(monkeypatch, late)
+    why = "it was stopped after 5 seconds; increase --peer-seconds."
     kept = {"ratio": {"step": 3.0}, "notes": {"step": ["stopped before compiled"]}}
     assert found == {"peer": {**first, "error": why}, **kept}
     assert why in capsys.readouterr().err
-    nothing, _ = beside(monkeypatch, subprocess.TimeoutExpired("python", 5.0))
+    nothing, _ = compare_with(monkeypatch, subprocess.TimeoutExpired("python", 5.0))
     assert nothing == {"peer": {"error": why}, "ratio": {}, "notes": {}}
-    killed, _ = beside(monkeypatch, (-9, lines, ""))
+    killed, _ = compare_with(monkeypatch, (-9, lines, ""))
     assert killed == {"peer": {**first, "error": "it ended with -9."}, **kept}
 
 
 def test_each_precision_has_its_peak():
-    """MADE in bfloat16 multiplies its outputs in full float32: they are most of it, not all."""
+    """MADE in bfloat16 multiplies its outputs in full float32: most of its operations, not all."""
     part = {"operations": 10, "exact_operations": 6, "dtype": "bfloat16"}
-    assert speed.at_peak(part, {"float32_exact": 2.0, "bfloat16": 4.0}) == 3.0 + 1.0
+    assert speed.seconds_at_peak(part, {"float32_exact": 2.0, "bfloat16": 4.0}) == 3.0 + 1.0
     a = jax.ShapeDtypeStruct((3, 3), jnp.float32)
 
     def both(a):
         return jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST) @ (a @ a)
 
-    found = speed.to_do(both, (a,), "bfloat16")
+    found = speed.count_call(both, (a,), "bfloat16")
     assert (found["operations"], found["exact_operations"]) == (3 * 54, 54)
     assert found["peak"] == "bfloat16"
 
 
-def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
-    """All but the network: PyTorch may not be installed."""
+def test_peer_writes_after_every_attempt(monkeypatch, capsys):
+    """Without the network, since PyTorch may not be installed."""
     cuda = types.SimpleNamespace(is_available=lambda: True, get_device_name=lambda: "chip")
     cudnn = types.SimpleNamespace(allow_tf32=False, benchmark=False)
     torch = types.SimpleNamespace(
@@ -290,7 +291,7 @@ def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
     monkeypatch.setattr(time_peer, "attempt", lambda *_, **__: {"seconds": next(seconds)})
     assert time_peer.main(["--row", "fvsbn_binarized_mnist:cpu", "--batch-size", "2"]) == 0
     head, *lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    # What it runs on comes first, also where nothing is to be timed.
+    # The device comes first, even if nothing is timed.
     assert head == {"torch": "2", "dtype": "float32", "batch_size": 2, "device": "chip"}
     assert [line["step"]["seconds"] for line in lines] == [3.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     assert [line["step"]["untried"] for line in lines[:3]] == [
@@ -302,30 +303,32 @@ def test_a_peer_writes_after_every_attempt(monkeypatch, capsys):
     assert "evaluate" not in lines[-1]
 
 
-def test_eager_that_no_compiler_could_beat_is_marked(monkeypatch, capsys):
+def test_failed_compilation_is_noted(monkeypatch, capsys):
     tried = {"eager": {"seconds": 4.0}, "compiled": {"error": "InductorError: no"}}
     step = time_peer.best(tried, 2)
     assert (step["way"], step["compiled"]) == ("eager (compiled failed)", False)
     tried["compiled graphs"] = {"seconds": 8.0}
     assert time_peer.best(tried, 2)["way"] == "eager"
-    del tried["compiled graphs"]  # which may be still to come
+    del tried["compiled graphs"]  # may be still to come
     assert time_peer.best(tried, 2, ["compiled graphs"])["way"] == "eager"
     assert time_peer.best({"eager": {"seconds": 4.0}}, 2)["way"] == "eager"
-    found, _ = beside(monkeypatch, (0, json.dumps({"step": step}), ""))
+    found, _ = compare_with(monkeypatch, (0, json.dumps({"step": step}), ""))
     assert found["notes"] == {"step": ["compiled failed"]}
-    said = capsys.readouterr().err
-    assert said == "fvsbn_binarized_mnist:cpu: the peer's step, compiled: InductorError: no\n"
+    assert (
+        capsys.readouterr().err
+        == "fvsbn_binarized_mnist:cpu: the peer's step, compiled: InductorError: no\n"
+    )
     line = speed.ratio_row(ROW | found)
-    assert (line["step"], line["step's way"]) == ("4.00", "eager (compiled failed)")
+    assert (line["step"], line["mode of step"]) == ("4.00", "eager (compiled failed)")
     assert line["but"] == "step: compiled failed"
 
 
-def test_samples_by_another_algorithm_are_marked(monkeypatch):
-    assert set(peers.WHOLE_NETWORK_A_VALUE) < set(peers.FAMILIES)
+def test_other_sampling_algorithm_is_noted(monkeypatch):
+    assert set(peers.WHOLE_NETWORK_PER_VALUE) < set(peers.FAMILIES)
     part = {"seconds": 6.0, "way": "eager"}
     done = (0, json.dumps({"step": part, "sample": part}), "")
-    found, _ = beside(monkeypatch, done, ROW | {"family": "made"})
+    found, _ = compare_with(monkeypatch, done, ROW | {"family": "made"})
     assert found["notes"] == {"sample": ["other algorithm"]}
     assert speed.ratio_row(ROW | found)["but"] == "sample: other algorithm"
-    found, _ = beside(monkeypatch, done)
+    found, _ = compare_with(monkeypatch, done)
     assert found["notes"] == {}

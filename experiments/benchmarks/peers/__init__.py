@@ -1,13 +1,11 @@
-"""The same networks and the same steps in PyTorch, to be timed beside this library's.
+"""The networks and training steps of the families in PyTorch, to be timed beside them.
 
-Each family's module is what a user of PyTorch would write and tune: `build` makes the network,
-with a family's own weights where they are given; `leaves` says which tensor is which Flax array,
-so that weights and gradients can be compared; `loss` (two players: `discriminator_loss`,
-`generator_loss`), `sample` and `evaluate` are its work. Batches and samples are NHWC as in JAX,
-maps inside are NCHW. Computation in bfloat16 is autocast's, around these functions: a Config's
-`dtype` is not looked at. What loops in Python says so in its network's `loops`, and `pieces` names
-what a compiler is given of it. `experiments.benchmarks.peers.time_peer` times one row, and
-`experiments.benchmarks.speed --peer torch` each beside this library's own.
+A peer is what a PyTorch user would write and tune. Its module has `build(config, variables)`, which
+returns the network, with the weights of a family's variables if they are given; `loss` (GANs:
+`discriminator_loss`, `generator_loss`), `sample` and `evaluate`. A network's `leaves` maps its
+tensors to Flax arrays, so that weights and gradients can be compared; `loops` names functions that
+loop in Python, and `pieces` the parts of those that are compiled. Batches and samples are NHWC,
+maps inside are NCHW. bfloat16 is autocast around these functions, whatever `dtype` the Config has.
 """
 
 import importlib
@@ -21,26 +19,26 @@ FAMILIES = {
         *("pixelcnn_pp", "vae", "hierarchical_vae", "m2", "gan", "dcgan", "infogan"),
     )
 }
-KINDS = ("step", "sample", "evaluate")  # calls that are timed of a row
-# Peers that run the whole network for every value they draw. The families keep what earlier values
-# gave, so a ratio of samples compares two algorithms and not two frameworks.
-WHOLE_NETWORK_A_VALUE = ("made", "pixelcnn", "pixelrnn", "pixelcnn_pp")
+KINDS = ("step", "sample", "evaluate")  # calls that are timed
+# Peers that run the whole network for every value, where the families use caches: a ratio of their
+# samples compares two algorithms.
+WHOLE_NETWORK_PER_VALUE = ("made", "pixelcnn", "pixelrnn", "pixelcnn_pp")
 
 
 def get(family: str) -> Any:
-    """The module of a family's peer.
+    """Returns the module of a family's peer.
 
     Raises:
       ValueError: the family has none, or PyTorch is not installed.
     """
     if family not in FAMILIES:
-        raise ValueError(f"{family} has no peer in PyTorch; there are {', '.join(FAMILIES)}.")
+        raise ValueError(f"{family} has no peer in PyTorch; choose one of {', '.join(FAMILIES)}.")
     check_installed()
     return importlib.import_module(FAMILIES[family])
 
 
 def check_installed() -> None:
-    """Refuse to go on without PyTorch.
+    """Checks that PyTorch is installed.
 
     Raises:
       ValueError: it is not installed.

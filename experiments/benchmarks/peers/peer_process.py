@@ -1,4 +1,4 @@
-"""The peer of a measured row, timed in a process of its own, and what that says beside ours."""
+"""Times the PyTorch peer of a measured row in a process of its own and compares the two."""
 
 import argparse
 import json
@@ -13,18 +13,18 @@ import jax
 from experiments.benchmarks import peers
 from experiments.benchmarks.peers import KINDS
 
-DEVICES = {"cpu": "cpu", "gpu": "cuda"}  # PyTorch's name of what JAX runs on
+DEVICES = {"cpu": "cpu", "gpu": "cuda"}  # PyTorch's names of JAX's platforms
 
 
-def peer_words(row: dict[str, Any], options: argparse.Namespace) -> list[str]:
-    """What the peer is told: the sizes, precision and kind of device of a measured row.
+def peer_arguments(row: dict[str, Any], options: argparse.Namespace) -> list[str]:
+    """Returns the arguments of `time_peer` for a measured row: sizes, precision, device.
 
     Raises:
-      ValueError: JAX ran on what no peer runs on; seconds there have no ratio to seconds elsewhere.
+      ValueError: JAX ran on a device that the peers do not support.
     """
     backend = jax.default_backend()
     if backend not in DEVICES:
-        raise ValueError(f"peers run on a CPU or a GPU alone, and JAX runs on a {backend} here.")
+        raise ValueError(f"peers run on a CPU or a GPU, and JAX runs on a {backend} here.")
     words = ["--row", row["row"], "--dtype", row["config"].get("dtype", "float32")]
     words += ["--device", DEVICES[backend]]
     words += ["--repeats", str(options.repeats), "--batch-size", str(row["batch_size"])]
@@ -35,45 +35,45 @@ def peer_words(row: dict[str, Any], options: argparse.Namespace) -> list[str]:
     return words + (["--skip", *options.skip] if options.skip else [])
 
 
-def beside(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """The peer's figures of a measured row, its seconds over ours, and why any are missing."""
+def compare(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the figures of a row's peer, its seconds over genjax's, and what limits the ratio."""
     try:
-        peer = ask_peer(peer_words(row, options), options.peer_seconds)
+        peer = run_peer(peer_arguments(row, options), options.peer_seconds)
     except (ValueError, OSError) as error:
         peer = {"error": str(error).splitlines()[0]}
-    for line in went_wrong(peer):
+    for line in failures(peer):
         print(f"{row['row']}: {line}", file=sys.stderr)
     both = [k for k in KINDS if k in row and "seconds" in peer.get(k, {})]
     ratio = {k: peer[k]["seconds"] / row[k]["seconds"] for k in both}
-    notes = {k: notes_of(row["family"], k, peer[k]) for k in both}
+    notes = {k: caveats(row["family"], k, peer[k]) for k in both}
     return {"peer": peer, "ratio": ratio, "notes": {k: v for k, v in notes.items() if v}}
 
 
-def notes_of(family: str, kind: str, part: dict[str, Any]) -> list[str]:
-    """What whoever reads a ratio has to know of the peer's call."""
-    other = kind == "sample" and family in peers.WHOLE_NETWORK_A_VALUE
+def caveats(family: str, kind: str, part: dict[str, Any]) -> list[str]:
+    """Returns what limits the comparison of a call."""
+    other = kind == "sample" and family in peers.WHOLE_NETWORK_PER_VALUE
     notes = ["other algorithm"] if other else []
     notes += ["compiled failed"] if "compiled failed" in part["way"] else []
     left = part.get("untried")
     return notes + ([f"stopped before {', '.join(left)}"] if left else [])
 
 
-def went_wrong(peer: dict[str, Any]) -> list[str]:
-    """A line for what ended a peer early, and for each way of a call that failed there."""
-    lines = [f"no whole peer: {peer['error']}"] if "error" in peer else []
+def failures(peer: dict[str, Any]) -> list[str]:
+    """Returns one line for what ended a peer early, and one for each mode of a call that failed."""
+    lines = [f"the peer is incomplete: {peer['error']}"] if "error" in peer else []
     for kind in KINDS:
-        for way, found in peer.get(kind, {}).get("tried", {}).items():
-            if "error" in found:
-                lines.append(f"the peer's {kind}, {way}: {found['error']}")
+        for way, result in peer.get(kind, {}).get("tried", {}).items():
+            if "error" in result:
+                lines.append(f"the peer's {kind}, {way}: {result['error']}")
     return lines
 
 
-def ask_peer(words: list[str], limit: float) -> dict[str, Any]:
-    """What the peer's process found within `limit` seconds; where it did not come to its end, what
-    it had until then with the `error` that ended it."""
+def run_peer(words: list[str], limit: float) -> dict[str, Any]:
+    """Returns the peer's figures; if it did not finish within `limit` seconds, those that it had
+    written, with the `error` that ended it."""
     root = str(pathlib.Path(__file__).parents[3])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    # JAX makes the batch there, and must not take the GPU again.
+    # JAX makes the batch there and must not allocate the GPU.
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
     command = [sys.executable, "-m", "experiments.benchmarks.peers.time_peer", *words]
     try:
@@ -81,27 +81,27 @@ def ask_peer(words: list[str], limit: float) -> dict[str, Any]:
             command, env=environment, capture_output=True, text=True, timeout=limit
         )
     except subprocess.TimeoutExpired as late:
-        why = f"it was stopped after {limit:g} seconds; --peer-seconds gives it more."
-        return {**last_found(late.stdout), "error": why}
-    found = last_found(done.stdout)
-    if done.returncode or not found:
-        said = done.stderr.strip().splitlines()
-        last = said[-1].removeprefix("error: ") if said else ""
-        found["error"] = last or f"it ended with {done.returncode}."
-    return found
+        why = f"it was stopped after {limit:g} seconds; increase --peer-seconds."
+        return {**last_line(late.stdout), "error": why}
+    result = last_line(done.stdout)
+    if done.returncode or not result:
+        messages = done.stderr.strip().splitlines()
+        last = messages[-1].removeprefix("error: ") if messages else ""
+        result["error"] = last or f"it ended with {done.returncode}."
+    return result
 
 
-def last_found(written: str | bytes | None) -> dict[str, Any]:
-    """The last whole line of a peer's JSON; nothing where there is none.
+def last_line(written: str | bytes | None) -> dict[str, Any]:
+    """Returns the last complete JSON object of a peer's output, or an empty dict.
 
-    Python gives what a stopped process wrote as bytes, and None for nothing.
+    The output of a stopped process is bytes, or None if it is empty.
     """
     text = written.decode(errors="replace") if isinstance(written, bytes) else written or ""
     for line in reversed(text.splitlines()):
         try:
-            found = json.loads(line)
-        except ValueError:  # cut off, or a compiler's own words
+            result = json.loads(line)
+        except ValueError:  # incomplete, or output of a compiler
             continue
-        if isinstance(found, dict):
-            return found
+        if isinstance(result, dict):
+            return result
     return {}

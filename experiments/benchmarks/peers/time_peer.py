@@ -1,12 +1,11 @@
-"""How fast is a row's family in PyTorch: a step, samples, an evaluation, as lines of JSON.
+"""Times a row's family in PyTorch: a step, samples and an evaluation, as lines of JSON.
 
-The same batch, sizes and optimizer as `experiments.benchmarks.speed` has of the row, tuned as its users would:
-TensorFloat-32 for float32 (`--precision highest` where the family asks for full float32) and
-autocast for bfloat16 (all layers, where a family here keeps its last sums in float32), cuDNN's
-benchmark, channels_last maps. Eager and, on CUDA, `torch.compile` without and with CUDA graphs
-(mode reduce-overhead) are all timed and the fastest counts; a naive loop is compiled by its body.
-Every call is blocked. A line has all that the one before had, so that whoever stops this early has
-the figures until then; the last is whole, and none of its kinds has anything `untried`.
+Batch, sizes and optimizer are those of `experiments.benchmarks.speed`, tuned as users would:
+TensorFloat-32 for float32 (`--precision highest` for full float32), autocast for bfloat16 (of all
+layers, where genjax keeps the last sums in float32), cuDNN's benchmark mode, channels_last. Eager
+mode and, on CUDA, `torch.compile` without and with CUDA graphs (reduce-overhead) are timed, and the
+fastest counts; of a naive loop the body is compiled. Every line has all figures so far, so that a
+process that is stopped leaves them; in the last one nothing is `untried`.
 
     python -m experiments.benchmarks.peers.time_peer --row pixelcnn_mnist:gated --dtype bfloat16
 """
@@ -37,7 +36,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure a row, print its figures."""
+    """Measures a row, prints its figures and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.benchmarks.peers.time_peer",
         description=__doc__,
@@ -45,16 +44,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     known = all_rows()
-    add("--row", required=True, metavar="ROW", help="of python -m experiments")
-    add("--dtype", choices=("float32", "bfloat16"), help="of the computation; else the row's own")
+    add("--row", required=True, metavar="ROW", help="row of python -m experiments")
+    add("--dtype", choices=("float32", "bfloat16"), help="of the computation (the row's)")
     add("--repeats", type=int, default=20, help="timed calls of each kind, at most (20)")
-    add("--seconds", type=float, default=30.0, help="after so many of a kind no call begins (30)")
-    add("--batch-size", type=int, help="of step and evaluation; else the row's own")
-    add("--samples", type=int, default=64, help="drawn together (64)")
-    add("--skip", nargs="+", choices=KINDS, default=[], help="leave out")
+    add("--seconds", type=float, default=30.0, help="time limit for starting calls of a kind (30)")
+    add("--batch-size", type=int, help="of step and evaluation (the row's)")
+    add("--samples", type=int, default=64, help="samples per call (64)")
+    add("--skip", nargs="+", choices=KINDS, default=[], help="calls to leave out")
     add("--precision", choices=("high", "highest"), default="high", help="of float32 (high)")
-    add("--device", choices=DEVICES, default="auto", help="auto: CUDA where there is one")
-    add("--compile", choices=("auto", "yes", "no"), default="auto", help="auto: on CUDA alone")
+    add("--device", choices=DEVICES, default="auto", help="auto: CUDA if available")
+    add("--compile", choices=("auto", "yes", "no"), default="auto", help="auto: on CUDA")
     options = parser.parse_args(argv)
     try:
         checks.positive(repeats=options.repeats, samples=options.samples, seconds=options.seconds)
@@ -68,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The figures of one row, as they are after every attempt."""
+    """Yields the figures of one row after every attempt."""
     peer, family, size = peers.get(run.family), families.get(run.family), options.batch_size
     import torch
 
@@ -80,7 +79,7 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     cuda = on_cuda(options.device, torch.cuda.is_available())
     found: dict[str, Any] = {"torch": torch.__version__, "dtype": dtype, "batch_size": size}
     found["device"] = torch.cuda.get_device_name() if cuda else "cpu"
-    peer.build(run.model)  # refuses first what it has not
+    peer.build(run.model)  # raises for settings that the peer does not support
     arrays = random_batch(family, run.model, size, jax.random.key(0))
     device = torch.device("cuda" if cuda else "cpu")
     batch = {k: torch.from_numpy(np.array(v)).to(device) for k, v in arrays.items()}
@@ -110,18 +109,18 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def on_cuda(asked: str, available: bool) -> bool:
-    """Whether a name in `DEVICES` means CUDA on this machine.
+def on_cuda(device: str, available: bool) -> bool:
+    """Returns whether a name in `DEVICES` means CUDA on this machine.
 
     Raises:
-      ValueError: CUDA was asked for and PyTorch has none.
+      ValueError: CUDA was requested and PyTorch has none.
     """
-    if asked == "cuda" and not available:
+    if device == "cuda" and not available:
         raise ValueError(
             "PyTorch sees no GPU here: install PyTorch for CUDA, or time both on the CPU with"
             " JAX_PLATFORMS=cpu."
         )
-    return available if asked == "auto" else asked == "cuda"
+    return available if device == "auto" else device == "cuda"
 
 
 def make_call(
@@ -134,7 +133,7 @@ def make_call(
     batch: dict[str, Any],
     examples: int,
 ) -> Callable[[], Any]:
-    """One call of a kind, on a network of its own."""
+    """Returns one call of a kind, on a new network."""
     import torch
 
     from experiments.benchmarks.peers.torch_steps import make_step, mean_losses
@@ -167,7 +166,7 @@ def make_call(
 
 
 def cloned(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A graph's outputs are overwritten by its next replay, and a loop hands them to that."""
+    """Clones the outputs of a CUDA graph, which its next replay overwrites."""
     import torch
 
     def copy(found: Any) -> Any:
@@ -183,7 +182,7 @@ def cloned(call: Callable[..., Any]) -> Callable[..., Any]:
 def attempt(
     make: Callable[[], Callable[[], Any]], device: Any, options: argparse.Namespace, *, eager: bool
 ) -> dict[str, Any]:
-    """Seconds and memory of a call, or the first line of what went wrong."""
+    """Returns seconds and memory of a call, or the first line of its error."""
     import torch
 
     gc.collect()
@@ -193,7 +192,7 @@ def attempt(
         torch.cuda.reset_peak_memory_stats()
     try:
         found = timed(make(), device, options.repeats, options.seconds, eager=eager)
-    except Exception as error:  # a compiler may fail in any way; what else was tried counts
+    except Exception as error:  # a compiler may fail in any way
         return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
     found["memory_bytes"] = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
     return found
@@ -202,8 +201,10 @@ def attempt(
 def timed(
     call: Callable[[], Any], device: Any, repeats: int, limit: float, *, eager: bool
 ) -> dict[str, Any]:
-    """Median seconds of a blocked call, and half of the middle half of them; as few as one timed
-    call where the limit is passed, and that the first where nothing is compiled by it."""
+    """Returns the median seconds of blocked calls, and half of their interquartile range.
+
+    After `limit` seconds no call starts. A single slow call counts, unless it compiles.
+    """
     import torch
 
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -211,16 +212,16 @@ def timed(
     warm = 0
     while len(seconds) < repeats and (not seconds or sum(seconds) < limit):
         wait()
-        began = time.perf_counter()
+        start = time.perf_counter()
         call()
         wait()
-        taken = time.perf_counter() - began
-        # The first compiles and allocates; two more where that is cheap.
-        alone = eager and taken > limit
-        if not alone and (warm == 0 or (warm < 3 and taken < limit / 30)):
+        elapsed = time.perf_counter() - start
+        # The first call compiles and allocates; two more warm up if they are cheap.
+        alone = eager and elapsed > limit
+        if not alone and (warm == 0 or (warm < 3 and elapsed < limit / 30)):
             warm += 1
             continue
-        seconds.append(taken)
+        seconds.append(elapsed)
     low, high = np.quantile(seconds, [0.25, 0.75])
     spread = float(high - low) / 2
     return {"seconds": statistics.median(seconds), "spread": spread, "repeats": len(seconds)}
@@ -229,12 +230,12 @@ def timed(
 def best(
     tried: dict[str, dict[str, Any]], examples: int, untried: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The fastest of what was tried, and all of it; its `way` says where no compiler worked.
+    """Returns the fastest mode and all that were tried; `way` also reports that no compiler worked.
 
     Args:
-      tried: figures, or an error, by way.
-      examples: of a call.
-      untried: ways that are still to come.
+      tried: figures or an error by mode.
+      examples: per call.
+      untried: modes that are still to come.
     """
     worked = {name: found for name, found in tried.items() if "error" not in found}
     if not worked:

@@ -1,6 +1,6 @@
 """DCGAN's strided networks with batch norm, as `genjax.families.dcgan`; maps lie mirrored.
 
-`experiments.benchmarks.peers.torch_strided` says why. Only data and what `sample` gives are turned round.
+`experiments.benchmarks.peers.torch_strided` explains why; only data and samples are flipped.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """InfoGAN: strided networks with dense layers, and Q on what D sees.
 
-See `genjax.families.infogan` and, of the mirrored maps, `experiments.benchmarks.peers.torch_strided`.
+See `genjax.families.infogan`, and `torch_strided` for the flipped maps.
 """
 
 import math
