@@ -70,7 +70,7 @@ def test_failed_row_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     assert seen == [True, [one], [one, two]]  # the folder first, then the file after each row
     assert (fine["row"], fine["family"]) == (rows[2], "fvsbn")
     output = capsys.readouterr()
-    assert "made_binarized_mnist: MemoryError: too large" in output.err
+    assert "made_binarized_mnist:1x8000_1mask_cpu: MemoryError: too large" in output.err
     assert "fvsbn" in output.out
     assert "made" not in output.out
 
