@@ -1,11 +1,9 @@
-"""The rows of the repository's table: every recipe of every experiment file."""
+"""The rows of the results table: every recipe of every experiment file, with its records."""
 
 import importlib
 import pathlib
 import pkgutil
 from typing import Any
-
-import jax
 
 from genjax import families
 from genjax.train import Run
@@ -21,19 +19,46 @@ COLUMNS = (
     *("std_error", "lowest", "highest", "seeds", "shown_seed", "device", "minutes", "commit"),
 )
 
+# Metrics of which a larger value is better; NLL, errors and distances are better when smaller.
+HIGHER_IS_BETTER = {
+    "parzen",
+    "information",
+    "inception_score",
+    "svm",
+    "gaussian_modes",
+    "stacked_modes",
+}
+
+SHORT_NAMES = {  # of metrics, for a column of a terminal
+    "fid": "FID",
+    "kid": "KID",
+    "swd": "SWD",
+    "inception_score": "Inception score",
+    "parzen": "Parzen nats",
+    "svm": "accuracy",
+    "codes": "error",
+    "classification error": "error",
+    "gaussian_modes": "modes",
+    "stacked_modes": "modes",
+}
+
 
 def rows() -> dict[str, Run]:
-    """Every recipe under its experiment's name, files in alphabetical order."""
-    found: dict[str, Run] = {}
+    """Returns every recipe by its FILE:RECIPE name, files in alphabetical order."""
+    recipes: dict[str, Run] = {}
     for module in sorted(m.name for m in pkgutil.iter_modules([str(HERE)])):
         if module not in NOT_EXPERIMENTS:
-            recipes = importlib.import_module(f"experiments.{module}").RECIPES
-            found |= {run.experiment: run for run in recipes.values()}
-    return found
+            file = importlib.import_module(f"experiments.{module}")
+            recipes |= {run.experiment: run for run in file.RECIPES.values()}
+    return recipes
 
 
-def table(folder: pathlib.Path = RECORDS) -> list[dict[str, Any]]:
-    """One dict a row with the keys of `COLUMNS`; rows that were not run yet have no figure.
+def table(folder: pathlib.Path = RECORDS, *, count: bool = True) -> list[dict[str, Any]]:
+    """Returns one dict per row, with the keys of `COLUMNS`.
+
+    Args:
+      folder: of the records.
+      count: whether to count the parameters of rows without a record, which takes seconds.
 
     Raises:
       ValueError: a file in the folder is not a record.
@@ -41,20 +66,58 @@ def table(folder: pathlib.Path = RECORDS) -> list[dict[str, Any]]:
     records = read_records(folder)
     out = []
     for name, run in rows().items():
-        mine = [r for r in records if r["experiment"] == name]
-        if mine:
-            row = summarize(mine, run.figure)
+        own = [record for record in records if record["experiment"] == name]
+        if own:
+            row = summarize(own, run.figure)
         else:
             row = dict.fromkeys(COLUMNS)
             row |= {"experiment": name, "family": run.family, "dataset": run.data.data}
             row |= {"paper": run.figure.paper, "paper_tag": run.figure.tag, "seeds": []}
-            row["parameters"] = parameters(run)
+            row["parameters"] = parameters(run) if count else None
         out.append({column: row[column] for column in COLUMNS})
     return out
 
 
+def summary(run: Run, row: dict[str, Any]) -> dict[str, str]:
+    """Returns the cells of a row that are printed for a person, as text.
+
+    Args:
+      run: the recipe.
+      row: its entry of `table`.
+    """
+    traits = families.get(run.family).traits(run.model)
+    metric = run.train.metric or traits.metric
+    obtained, error = row["obtained"], row["std_error"]
+    return {
+        "row": row["experiment"],
+        "what": SHORT_NAMES.get(metric, metric),
+        "paper": _number(row["paper"]),
+        "obtained": _number(obtained) + (f" ± {error:.2f}" if error is not None else ""),
+        "minutes": f"{row['minutes']:.0f}" if row["minutes"] is not None else "",
+        "status": status(row, higher=metric in HIGHER_IS_BETTER),
+    }
+
+
+def status(row: dict[str, Any], *, higher: bool) -> str:
+    """Returns whether a row reaches the paper's figure, to within two standard errors."""
+    if not row["seeds"]:
+        return "not run"
+    if row["paper"] is None:
+        return "no figure"
+    if row["obtained"] is None:
+        return "diverged"
+    margin = row["obtained"] - row["paper"] if higher else row["paper"] - row["obtained"]
+    return "reached" if margin + 2 * (row["std_error"] or 0.0) >= 0 else "not reached"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
 def parameters(run: Run) -> int:
-    """Trained numbers of a row's model, counted from its shapes alone."""
+    """Returns the number of trained parameters of a row's model, from shapes alone."""
+    import jax
+
     family = families.get(run.family)
     shapes = jax.eval_shape(lambda key: family.init(run.model, key), jax.random.key(0))
     return count_parameters(family, run.model, shapes)
