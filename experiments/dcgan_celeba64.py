@@ -44,8 +44,9 @@ KID = Run(
     ),
     figure=Figure(
         source="Radford et al. 2016, section 4.2: pictures only",
-        difference="averaged weights; the authors' code for faces also has an L2 term,"
-        " batch normalisation scales initialised from N(1, 0.02), and other images for each network",
+        difference="averaged weights; the authors' code for faces also has an L2 term of"
+        " 1e-5, batch normalisation scales initialised from N(1, 0.02), and other images for each"
+        " network",
     ),
 )
 

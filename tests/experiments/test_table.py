@@ -1,19 +1,25 @@
-"""The table and the queue that fills it: rows, figures, budget, and what is never written."""
+"""The table of results, its records, and the queue of `experiments.reproduce`."""
 
 import argparse
 import dataclasses
+import importlib
 import json
-import pathlib
+import os
+import subprocess
+import sys
+import time
 import types
 
 import jax
 import pytest
+from support.helpers import ROOT
 
 from experiments import __main__ as command
 from experiments import reproduce
-from experiments.table import COLUMNS, RECORDS, rows, table
+from experiments.table import COLUMNS, HIGHER_IS_BETTER, RECORDS, rows, status, table
 from genjax.cli.experiment import recipe_differences
 from genjax.data import Data
+from genjax.evals import METRICS
 from genjax.families import nade
 from genjax.train import Figure, Result, Run, Train
 from genjax.train.archive import create_archive
@@ -51,17 +57,30 @@ def finish(run, obtained=90.0, seconds=60.0):
 # The table of the repository.
 
 
-def test_every_row_has_the_name_it_is_found_under():
-    found = rows()
-    assert "nade_binarized_mnist:cpu" in found
-    for name, run in found.items():
+def test_rows_are_named_file_and_recipe():
+    recipes = rows()
+    assert "nade_binarized_mnist:cpu" in recipes
+    for name, run in recipes.items():
         file, _, recipe = name.partition(":")
+        module = importlib.import_module(f"experiments.{file}")
+        assert module.RECIPES[recipe] == run
         assert run.experiment == name
-        assert recipe != "" or ":" not in name
-        assert (pathlib.Path(reproduce.__file__).parent / f"{file}.py").is_file(), name
 
 
-def test_every_row_states_its_figure_and_how_sure_it_is():
+def test_rows_with_our_settings_are_named_cpu():
+    """A file of one row has `paper` or `cpu`, a file of several rows ROW and ROW_cpu."""
+    files = {}
+    for name in rows():
+        file, _, recipe = name.partition(":")
+        files.setdefault(file, set()).add(recipe)
+    for file, recipes in files.items():
+        if recipes & {"paper", "cpu"}:
+            # Beside them, only a network for which the paper has no figure.
+            others = recipes - {"paper", "cpu"}
+            assert [r for r in others if rows()[f"{file}:{r}"].figure.paper is not None] == []
+
+
+def test_every_figure_has_a_tag_and_a_source():
     tags = {"seen", "seen-code", "seen-2nd", "figure", "calc", "memory"}
     for name, run in rows().items():
         if run.figure.paper is not None:
@@ -69,69 +88,120 @@ def test_every_row_states_its_figure_and_how_sure_it_is():
             assert run.figure.source, name
 
 
-def test_every_record_is_of_its_recipe():
-    """A recipe that was changed since is another one: run it again, or take the record out."""
-    known = rows()
+def test_every_record_has_the_settings_of_its_recipe():
+    """After a change of a recipe, run it again or remove the record."""
+    recipes = rows()
     for record in read_records(RECORDS):
         run = run_from_json(record["config"])
-        if run.data.folds:  # left open by the recipe, and the seed's
+        if run.data.folds:  # None in the recipe: derived from the seed
             assert run.data.fold == run.seed % run.data.folds
             run = dataclasses.replace(run, data=dataclasses.replace(run.data, fold=None))
-        if run.data.labels_per_class:  # so are the labels that are told
+        if run.data.labels_per_class:  # and so is the choice of labels
             assert run.data.labels_seed == run.seed
             run = dataclasses.replace(run, data=dataclasses.replace(run.data, labels_seed=None))
-        assert recipe_differences(known[record["experiment"]], run, record) == [], record[
+        assert recipe_differences(recipes[record["experiment"]], run, record) == [], record[
             "experiment"
         ]
 
 
-def test_json_has_every_row_and_every_key(tmp_path, capsys):
+def test_json_has_all_rows_and_columns(tmp_path, capsys):
     run = rows()["nade_binarized_mnist:cpu"]
     for seed, obtained in ((0, 88.0), (1, 89.0)):
         write_record(tmp_path, finish(dataclasses.replace(run, seed=seed), obtained))
     assert command.main(["--json", "--records", str(tmp_path)]) == 0
-    found = {row["experiment"]: row for row in json.loads(capsys.readouterr().out)}
-    assert list(found) == list(rows())
-    for name, row in found.items():
+    printed = {row["experiment"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(printed) == list(rows())
+    for name, row in printed.items():
         assert list(row) == list(COLUMNS), name
         if name != "nade_binarized_mnist:cpu":
-            # Not run yet: the paper's figure is there, and ours is not made up.
             assert (row["obtained"], row["std_error"], row["seeds"]) == (None, None, [])
             assert row["paper"] == rows()[name].figure.paper
             assert row["parameters"] > 0
-    # 2HD + H + D of NADE without a record; D(D - 1)/2 + D of the logistic regressions.
-    assert found["nade_binarized_mnist:paper"]["parameters"] == 785_284
-    assert found["fvsbn_binarized_mnist:cpu"]["parameters"] == 307_720
-    row = found["nade_binarized_mnist:cpu"]
+    # NADE has 2HD + H + D, logistic regressions D(D - 1)/2 + D.
+    assert printed["nade_binarized_mnist:paper"]["parameters"] == 785_284
+    assert printed["fvsbn_binarized_mnist:cpu"]["parameters"] == 307_720
+    row = printed["nade_binarized_mnist:cpu"]
     assert (row["obtained"], row["seeds"], row["metric"]) == (88.5, [0, 1], "test NLL")
     assert (row["family"], row["dataset"], row["unit"]) == ("nade", "binarized_mnist", "nats")
     assert (row["paper"], row["paper_tag"]) == (run.figure.paper, run.figure.tag)
     assert (row["minutes"], row["commit"]) == (1.0, "abc")
 
 
-def test_a_record_counts_only_for_its_own_row(tmp_path, monkeypatch):
+def test_a_record_belongs_to_its_row_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.table.rows", lambda: RUNS)
     write_record(tmp_path, finish(RUNS["a_mnist:sgd"]))
     obtained = {row["experiment"]: row["obtained"] for row in table(tmp_path)}
-    # a_mnist is the beginning of a_mnist:sgd, and another row.
+    # a_mnist is a prefix of a_mnist:sgd.
     assert obtained == {"a_mnist": None, "a_mnist:sgd": 90.0, "b_mnist": None}
 
 
-def test_the_table_for_a_person(tmp_path, capsys, monkeypatch):
+def test_summary_has_the_figures_and_the_status(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("experiments.table.rows", lambda: RUNS)
     write_record(tmp_path, finish(RUNS["b_mnist"], 90.126))
     assert command.main(["--records", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     (done,) = [line for line in lines if "b_mnist" in line]
-    (open_row,) = [line for line in lines if "a_mnist:sgd" in line]
-    assert "90.13" in done
-    assert "88.33" in done
-    assert "88.33" in open_row
-    assert "90.13" not in open_row
-    assert "None" not in open_row
+    (not_run,) = [line for line in lines if "a_mnist:sgd" in line]
+    assert done.split() == ["b_mnist", "NLL", "88.33", "90.13", "±", "0.30", "1", "not", "reached"]
+    assert not_run.split() == ["a_mnist:sgd", "NLL", "88.33", "not", "run"]
 
 
-def test_a_bad_record_is_one_line_and_2(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("obtained", "error", "higher", "expected"),
+    [
+        (88.0, 0.2, False, "reached"),
+        (88.7, 0.2, False, "reached"),  # within two standard errors
+        (88.8, 0.2, False, "not reached"),
+        (88.8, 0.2, True, "reached"),
+        (87.9, 0.2, True, "not reached"),
+        (88.4, None, False, "not reached"),
+        (None, None, False, "diverged"),
+    ],
+)
+def test_status_compares_with_the_paper(obtained, error, higher, expected):
+    row = {"seeds": [0], "paper": 88.33, "obtained": obtained, "std_error": error}
+    assert status(row, higher=higher) == expected
+    assert status(row | {"paper": None}, higher=higher) == "no figure"
+    assert status(row | {"seeds": []}, higher=higher) == "not run"
+
+
+def test_metrics_with_a_direction_exist():
+    assert set(METRICS) >= HIGHER_IS_BETTER
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_summary_fits_a_terminal(columns):
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments"],
+        env=os.environ | {"COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+    )
+    duration = time.monotonic() - start
+    print(f"python -m experiments: {duration:.1f} s")
+    assert duration < 60
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "…" not in done.stdout
+    words = done.stdout.split()
+    starts = [line[:29].rstrip() for line in lines]
+    for row in table(count=False):
+        name, _, recipe = row["experiment"].partition(":")
+        if columns == 100:
+            assert row["experiment"] in words
+        else:  # the file's name once, and its recipes below
+            assert {name, f" {recipe}"} <= set(starts)
+        if row["obtained"] is not None:
+            assert f"{row['obtained']:.2f}" in words
+        if row["paper"] is not None:
+            assert f"{row['paper']:.2f}" in words
+
+
+def test_a_bad_record_exits_with_one_line(tmp_path, capsys):
     (tmp_path / "x.json").write_text("{")
     assert command.main(["--json", "--records", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
@@ -141,7 +211,7 @@ def test_a_bad_record_is_one_line_and_2(tmp_path, capsys):
     assert err.count("\n") == 1
 
 
-def test_a_folder_that_is_not_there_is_no_empty_table(tmp_path, capsys):
+def test_rejects_a_missing_folder(tmp_path, capsys):
     assert command.main(["--json", "--records", str(tmp_path / "nowhere")]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -149,7 +219,7 @@ def test_a_folder_that_is_not_there_is_no_empty_table(tmp_path, capsys):
     assert "nowhere" in err
 
 
-# Lengths of time, and NAME=FILE.
+# Durations and NAME=FILE.
 
 
 @pytest.mark.parametrize(
@@ -169,7 +239,7 @@ def test_seconds(text, expected):
 
 
 @pytest.mark.parametrize("text", ["", "m", "25min", "-5m", "1.5h", "30m1h", " 5m", "5m ", "h5"])
-def test_what_is_no_length_of_time_is_refused(text):
+def test_rejects_invalid_durations(text):
     with pytest.raises(argparse.ArgumentTypeError, match="write 90s, 25m or 1h30m"):
         reproduce.seconds(text)
 
@@ -186,30 +256,30 @@ def test_replacement():
 
 
 class Machine:
-    """`reproduce.main` with a clock and a training of our own, on three rows."""
+    """`reproduce.main` with a simulated clock and training, on three rows."""
 
     def __init__(self, tmp_path):
         self.workdir, self.records = tmp_path / "runs", tmp_path / "records"
         self.now, self.calls = 1000.0, []
-        self.takes, self.cut, self.error = 60.0, {}, {}
+        self.duration, self.stopped, self.error = 60.0, {}, {}
 
     def fit(self, run, workdir, *, deadline=None, commit=None):
-        """Runs for `takes` seconds, or to the deadline, or as `cut` and `error` say."""
+        """Runs for `duration` seconds or to the deadline; `stopped` and `error` end it before."""
         done = workdir / "record.json"
-        if done.exists():  # as the real one: a finished run gives its record back
+        if done.exists():  # `fit` returns the record of a finished run
             return Result(True, 100, "end of schedule", json.loads(done.read_text()))
         self.calls.append((workdir.name, run, deadline, commit))
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "config.json").write_text("{}")
         if workdir.name in self.error:
             raise self.error[workdir.name]
-        if workdir.name in self.cut:
-            return Result(False, 7, self.cut[workdir.name])
-        if deadline is not None and self.now + self.takes > deadline:
-            # A real run leaves a margin; what is left is too short for another, and not nothing.
+        if workdir.name in self.stopped:
+            return Result(False, 7, self.stopped[workdir.name])
+        if deadline is not None and self.now + self.duration > deadline:
+            # A run stops with a margin, too short for another run.
             self.now = deadline - 1
-            return Result(False, 7, "the time is used up")
-        self.now += self.takes
+            return Result(False, 7, "out of time")
+        self.now += self.duration
         record = finish(run)
         (workdir / "record.json").write_text(json.dumps(record))
         return Result(True, 100, "end of schedule", record)
@@ -242,7 +312,7 @@ def machine(tmp_path, monkeypatch):
 ALL = ["a_mnist-seed0", "a_mnist-sgd-seed0", "b_mnist-seed0"]
 
 
-def test_all_rows_in_order_and_their_records(machine, capsys):
+def test_runs_all_rows_in_order_and_stores_records(machine, capsys):
     assert machine.main("--commit abc") == 0
     assert machine.names == ALL
     assert machine.written == [f"{name}.json" for name in ALL]
@@ -251,12 +321,12 @@ def test_all_rows_in_order_and_their_records(machine, capsys):
 
 
 @pytest.mark.parametrize("which", ["records", "pack"])
-def test_folders_are_looked_at_before_anything_runs(machine, tmp_path, capsys, which):
+def test_checks_folders_before_running(machine, tmp_path, capsys, which):
     file = machine.records if which == "records" else tmp_path / "file"
     file.write_text("")
     assert machine.main(f"--pack {tmp_path / 'file'}") == 2
     assert machine.names == []
-    assert f"{file} is no folder; name another." in capsys.readouterr().err
+    assert f"{file} is not a folder; name another." in capsys.readouterr().err
 
 
 def test_finished_runs_are_not_run_again(machine):
@@ -266,7 +336,7 @@ def test_finished_runs_are_not_run_again(machine):
 
 
 def test_seeds_and_only(machine):
-    # An experiment's name takes all of its recipes, a row's name that row alone.
+    # A file's name selects all of its recipes, a row's name that row.
     assert machine.main("--only a_mnist --seeds 0 1") == 0
     assert machine.names == [f"{row}-seed{s}" for row in ("a_mnist", "a_mnist-sgd") for s in (0, 1)]
     assert [run.seed for _, run, *_ in machine.calls] == [0, 1, 0, 1]
@@ -275,42 +345,42 @@ def test_seeds_and_only(machine):
 
 
 @pytest.mark.parametrize("name", ["c_mnist", "a_mnist:adam", "a", "sgd"])
-def test_only_what_there_is(machine, capsys, name):
+def test_rejects_unknown_experiments(machine, capsys, name):
     with pytest.raises(SystemExit) as stop:
         machine.main(f"--only b_mnist {name}")
     assert stop.value.code == 2
     assert machine.names == []
-    said = capsys.readouterr().err
-    assert f"there is no experiment '{name}'; there are a_mnist, a_mnist:sgd, b_mnist" in said
+    err = capsys.readouterr().err
+    assert f"there is no experiment '{name}'; there are a_mnist, a_mnist:sgd, b_mnist" in err
 
 
-def test_carried_data_take_the_place_of_a_name(machine):
+def test_data_files_replace_data_sets(machine):
     assert machine.main("--data mnist=carried/mnist.npz") == 0
     assert {run.data.data for _, run, *_ in machine.calls} == {"carried/mnist.npz"}
-    # Where a file lies makes no other numbers: the rows count.
+    # The path of the data is not part of the recipe.
     assert len(machine.written) == 3
 
 
-def test_a_name_that_no_row_takes_is_a_mistake(machine, capsys):
+def test_rejects_unused_options(machine, capsys):
     assert machine.main("--data mnist=carried/mnist.npz minst=other.npz") == 2
     assert machine.names == []
-    assert "error: no run takes the data 'minst'; they take mnist." in capsys.readouterr().err
+    assert "error: no run uses the data 'minst'; they use mnist." in capsys.readouterr().err
     assert machine.main("--fid-weights there.pth") == 2
     assert machine.names == []
-    assert "no run asks for the standard network" in capsys.readouterr().err
+    assert "no run uses the Inception network" in capsys.readouterr().err
 
 
-def test_the_standard_network_goes_to_the_rows_that_ask_for_it(machine, monkeypatch):
+def test_inception_weights_are_set_where_the_metric_needs_them(machine, monkeypatch):
     row = RUNS["b_mnist"]
     scored = dataclasses.replace(row, train=dataclasses.replace(row.train, metric="fid"))
     monkeypatch.setattr(reproduce, "rows", lambda: {**RUNS, "b_mnist": scored})
     assert machine.main("--fid-weights there.pth") == 0
-    found = {run.experiment: run.train.fid_weights for _, run, *_ in machine.calls}
-    assert found == {"a_mnist": "", "a_mnist:sgd": "", "b_mnist": "there.pth"}
+    weights = {run.experiment: run.train.fid_weights for _, run, *_ in machine.calls}
+    assert weights == {"a_mnist": "", "a_mnist:sgd": "", "b_mnist": "there.pth"}
     assert len(machine.written) == 3
 
 
-def test_shortened_runs_make_no_row(machine):
+def test_shortened_runs_store_no_record(machine):
     assert machine.main("--steps 5") == 0
     assert {run.train.steps for _, run, *_ in machine.calls} == {5}
     assert machine.written == []
@@ -319,100 +389,98 @@ def test_shortened_runs_make_no_row(machine):
 # The budget: three runs of 60 s each.
 
 
-def test_a_budget_cuts_the_queue_and_says_what_is_left(machine, capsys):
+def test_a_budget_stops_the_queue_and_lists_what_is_left(machine, capsys):
     assert machine.main("--budget 100s") == 3
-    # Five seconds are kept back for the end of the process.
+    # Five seconds are reserved for the end of the process.
     assert machine.calls[0][2] == 1000 + 100 - 5
     assert machine.written == ["a_mnist-seed0.json"]
     assert machine.now <= 1100
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.endswith("left to run: a_mnist-sgd-seed0, b_mnist-seed0")
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.endswith("left to run: a_mnist-sgd-seed0, b_mnist-seed0")
 
 
-def test_the_same_command_goes_on_until_nothing_is_left(machine):
+def test_repeating_the_command_finishes_the_queue(machine):
     statuses = []
     for _ in range(4):
         statuses.append(machine.main("--budget 100s"))
         machine.now += 500
-    # One run a call: the first, then the cut one before the next.
+    # One run per call: the first, then the interrupted one before the next.
     assert statuses == [3, 3, 0, 0]
     assert machine.written == [f"{name}.json" for name in ALL]
 
 
-def test_nothing_is_begun_once_a_run_was_cut_by_the_time(machine):
-    # What the cut run left over is its margin for saving, not time for another start: data,
-    # compilation and a first call would run past the deadline, and a borrowed machine is gone.
+def test_starts_nothing_after_a_run_out_of_time(machine):
+    # The remaining time is the margin for saving: reading data and compiling would exceed it.
     machine.main("--budget 100s")
     assert machine.names == ALL[:2]
 
 
-def test_a_signal_ends_the_queue_and_not_only_its_run(machine):
-    # Ctrl-C would otherwise have to be pressed once a row.
-    machine.cut = {"a_mnist-seed0": "SIGTERM; the same command goes on from here"}
+def test_a_signal_ends_the_queue(machine):
+    # Otherwise Ctrl-C would have to be pressed once per row.
+    machine.stopped = {"a_mnist-seed0": "SIGTERM; the same command resumes here"}
     assert machine.main() == 3
     assert machine.names == ALL[:1]
 
 
-def test_a_budget_that_is_used_up_begins_nothing(machine, capsys):
+def test_an_exhausted_budget_starts_nothing(machine, capsys):
     assert machine.main("--budget 3s") == 3
     assert machine.names == []
     assert f"left to run: {', '.join(ALL)}" in capsys.readouterr().err
 
 
-def test_a_mistake_is_one_line_and_2_and_what_is_done_is_packed(machine, tmp_path, capsys):
+def test_a_failed_run_is_one_line_and_the_rest_is_archived(machine, tmp_path, capsys):
     machine.error = {"a_mnist-sgd-seed0": ValueError("no such data.")}
     assert machine.main(f"--pack {tmp_path}/pack") == 2
     assert "error: a_mnist-sgd-seed0: no such data.\n" in capsys.readouterr().err
-    # The others are not to blame for it.
     assert machine.written == ["a_mnist-seed0.json", "b_mnist-seed0.json"]
     assert (tmp_path / "pack" / "pack.json").is_file()
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (MemoryError(), "error: a_mnist-sgd-seed0: memory ran out; take fewer"),
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9"), "a_mnist-sgd-seed0: memory ran out"),
-        # What no sentence explains is there whole.
+        # An unexpected error is printed with its traceback.
         (jax.errors.JaxRuntimeError("INTERNAL: 9"), "JaxRuntimeError: INTERNAL: 9"),
         (ValueError("RESOURCE_EXHAUSTED: no space left on device"), "no space left on device"),
     ],
     ids=["host", "device", "broken", "disk"],
 )
-def test_a_run_that_finds_no_memory_does_not_take_the_others_along(machine, capsys, error, said):
+def test_exhausted_memory_does_not_stop_the_queue(machine, capsys, error, message):
     machine.error = {"a_mnist-sgd-seed0": error}
     assert machine.main() == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert machine.written == ["a_mnist-seed0.json", "b_mnist-seed0.json"]
 
 
-def test_a_run_that_diverges_does_not_take_the_others_along(machine, capsys):
+def test_a_diverged_run_does_not_stop_the_queue(machine, capsys):
     machine.error = {"a_mnist-sgd-seed0": FloatingPointError("loss is nan.")}
     assert machine.main("") == 1
     assert "error: a_mnist-sgd-seed0: loss is nan.\n" in capsys.readouterr().err
     assert machine.names == ALL
 
 
-# Packs between machines.
+# Archives between machines.
 
 
-def test_a_cut_queue_goes_on_on_another_machine(machine, tmp_path, capsys):
-    # The second run is cut; its folder travels with the first.
-    machine.cut = {"a_mnist-sgd-seed0": "the time is used up"}
+def test_an_archived_queue_resumes_on_another_machine(machine, tmp_path, capsys):
+    # The second run is interrupted; its folder is in the archive with the first.
+    machine.stopped = {"a_mnist-sgd-seed0": "out of time"}
     assert machine.main(f"--pack {tmp_path}/pack --only a_mnist") == 3
-    machine.workdir, machine.cut = tmp_path / "elsewhere", {}
+    machine.workdir, machine.stopped = tmp_path / "elsewhere", {}
     assert machine.main(f"--start-from {tmp_path}/pack") == 0
     assert machine.names == ALL[1:]
-    assert "going on from a_mnist-seed0, a_mnist-sgd-seed0" in capsys.readouterr().err
+    assert "extracted a_mnist-seed0, a_mnist-sgd-seed0" in capsys.readouterr().err
 
 
-def test_packing_has_its_share_of_the_budget(machine, tmp_path):
+def test_archiving_reserves_time(machine, tmp_path):
     machine.main(f"--budget 100s --pack {tmp_path}/pack")
     assert machine.calls[0][2] == 1000 + 100 - 20
 
 
-def test_a_run_that_came_finished_in_a_pack_gets_its_row(machine, tmp_path):
-    # It ran on a borrowed machine, whose folder of records is gone; the record is in the run.
+def test_records_of_archived_runs_are_stored(machine, tmp_path):
+    # The folder of records stayed on the other machine; the record is in the run's folder.
     machine.main(f"--pack {tmp_path}/pack")
     machine.workdir, machine.records = tmp_path / "home", tmp_path / "home records"
     assert machine.main(f"--start-from {tmp_path}/pack") == 0
@@ -420,7 +488,7 @@ def test_a_run_that_came_finished_in_a_pack_gets_its_row(machine, tmp_path):
     assert machine.written == [f"{name}.json" for name in ALL]
 
 
-def test_a_damaged_pack_is_one_line_and_2(machine, tmp_path, capsys):
+def test_a_damaged_archive_exits_with_one_line(machine, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     first, _ = create_archive([tmp_path / "run"], tmp_path / "pack")
     first.write_bytes(b"damaged")

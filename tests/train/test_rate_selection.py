@@ -161,7 +161,7 @@ def test_the_command_prints_a_table_and_json(data, monkeypatch, capsys):
     assert "learning rate 0.1, validation" in capsys.readouterr().err
     for unused in ("--workdir=here", "--metric", "--no-resume", "--learning_rate"):
         assert command.main([*line, unused]) == 2
-        assert "trials are neither kept nor measured" in capsys.readouterr().err
+        assert "trials are neither saved nor evaluated" in capsys.readouterr().err
     assert command.main([*line, "--clip", "1.0"]) == 2
     assert "tyro is not installed" in capsys.readouterr().err
     with pytest.raises(SystemExit):
