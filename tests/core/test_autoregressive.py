@@ -1,4 +1,4 @@
-"""Values drawn by uniform numbers: every level as often as it is probable, the last ones too."""
+"""Sampling of values from uniform numbers, at the ends of their range; cost of cached sampling."""
 
 import dataclasses
 import math
@@ -13,11 +13,11 @@ from genjax import families
 from genjax.core import draw_noise, draw_parallel, draw_values
 from genjax.families.pixelcnn_pp import draw_mixture
 
-LOWEST, HIGHEST = 2.0**-24, 1 - 2.0**-24  # of what `draw_noise` gives
+LOWEST, HIGHEST = 2.0**-24, 1 - 2.0**-24  # of `draw_noise`
 
 
-def test_noise_is_never_an_end(monkeypatch):
-    """The smallest and the largest number that JAX draws, and what becomes of them."""
+def test_noise_is_inside_the_open_interval(monkeypatch):
+    """For the smallest and the largest number that JAX draws."""
     for drawn, want in ((0.0, LOWEST), (1 - 2.0**-23, HIGHEST)):
         monkeypatch.setattr(
             jax.random, "uniform", lambda key, shape, dtype, d=drawn: jnp.full(shape, d, dtype)
@@ -26,8 +26,8 @@ def test_noise_is_never_an_end(monkeypatch):
 
 
 @pytest.mark.parametrize("place", [0, 255])
-def test_a_level_without_probability_is_not_drawn(place):
-    """A softmax over 256 levels whose first or last has 1e-20; sums round to less than 1."""
+def test_levels_of_probability_zero_are_not_sampled(place):
+    """A softmax over 256 levels with probability 1e-20 at the first or last; sums round below 1."""
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(4000, 256)).astype(np.float32)
     logits[:, place] -= 50
@@ -37,13 +37,13 @@ def test_a_level_without_probability_is_not_drawn(place):
     assert float((draw_values(logits, noise, 256) == place).mean()) == 0
 
 
-def test_bits_without_probability_are_not_drawn():
+def test_bits_of_probability_zero_are_not_sampled():
     noise = jnp.array([LOWEST, HIGHEST])
     np.testing.assert_array_equal(draw_values(jnp.full(2, -40.0), noise, 2), 0)
     np.testing.assert_array_equal(draw_values(jnp.full(2, 40.0), noise, 2), 1)
 
 
-def test_a_mixture_far_from_the_last_level_never_draws_it():
+def test_a_mixture_does_not_sample_a_distant_level():
     rng = np.random.default_rng(1)
     n, k = 4000, 10
     logits = jnp.asarray(rng.normal(size=(n, 1, 1, k)), jnp.float32)
@@ -55,31 +55,31 @@ def test_a_mixture_far_from_the_last_level_never_draws_it():
     assert float(x.max()) < 140
 
 
-def test_parallel_ends_where_a_value_is_no_number():
-    """One image of a batch has diverged: the others take no more rounds for it."""
+def test_parallel_sampling_stops_where_values_are_nan():
+    """A diverged image of a batch does not add iterations for the others."""
     noise = jnp.full((2, 3, 4, 1), 0.5)
-    broken = jnp.array([0.0, jnp.nan])[:, None, None, None]
-    x, rounds = draw_parallel(lambda x: jnp.zeros_like(x) + broken, noise)
-    assert int(rounds) == 2
+    nan = jnp.array([0.0, jnp.nan])[:, None, None, None]
+    x, iterations = draw_parallel(lambda x: jnp.zeros_like(x) + nan, noise)
+    assert int(iterations) == 2
     assert np.isnan(x[1]).all()
     assert (np.asarray(x[0]) == 0).all()
 
 
-# How often the whole network's operations a cached image may take, here of three channels: features
-# are computed once a channel at most. A little room, for what is computed once more a row.
-MOST = {
+# Allowed operations per cached image as a multiple of the whole network's, for three channels:
+# features are computed at most once per channel, plus a margin for operations per row.
+MAX_RATIO = {
     ("pixelcnn", "masked"): 3.0,
     ("pixelcnn", "gated"): 3.0,
     ("pixelrnn", "row"): 3.2,
     ("pixelrnn", "diagonal"): 3.2,
-    # Its channels come together; a loop that halved maps are computed in counts at every pixel.
+    # Channels are sampled channels_at_once; conditional updates of downsampled maps count at every pixel.
     ("pixelcnn_pp", None): 3.0,
 }
 
 
-@pytest.mark.parametrize(("name", "network"), MOST)
-def test_cached_draws_never_repeat_the_whole_network_a_pixel(name, network):
-    """Counted from what is traced; the naive way, beside it, asks for the whole every time."""
+@pytest.mark.parametrize(("name", "network"), MAX_RATIO)
+def test_cached_sampling_does_not_evaluate_the_whole_network_per_pixel(name, network):
+    """Operations are counted in the traced program, and compared with naive sampling."""
     family, shape, n = families.get(name), (6, 6, 3), 2
     chosen = {"network": network, "head": 6} if network else {"halvings": 1}
     config = dataclasses.replace(family.tiny(), shape=shape, features=6, **chosen)
@@ -88,11 +88,11 @@ def test_cached_draws_never_repeat_the_whole_network_a_pixel(name, network):
     x = jax.ShapeDtypeStruct((n, *shape), jnp.float32)
     whole = flops.count(lambda v, x: family.log_prob(config, v, x), variables, x)
 
-    def drawn(method):
+    def ratio(method):
         sample = lambda v: family.sample(config, v, key, n, method=method)  # noqa: E731
         return flops.count(sample, variables) / whole
 
-    # Kernels are taken from a pass over one example, of which XLA keeps nothing else.
-    assert drawn("cached") - 1 / n <= MOST[name, network]
-    together = shape[2] if name == "pixelcnn_pp" else 1
-    assert drawn("naive") == math.prod(shape) / together
+    # Kernels are initialised by a pass over one example, which XLA removes.
+    assert ratio("cached") - 1 / n <= MAX_RATIO[name, network]
+    channels_at_once = shape[2] if name == "pixelcnn_pp" else 1
+    assert ratio("naive") == math.prod(shape) / channels_at_once

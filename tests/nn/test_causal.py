@@ -1,4 +1,4 @@
-"""Convolutions by image and by tap: values and gradients of one, and products on a CPU."""
+"""VALID convolutions with CPU gradients as matrix products: values, gradients, programs."""
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,8 @@ def conv(x, kernel):
     )
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 9), (2, 3)])  # many pixels, and few
-def test_a_convolution_of_single_pixels(height, width):
+@pytest.mark.parametrize(("height", "width"), [(8, 9), (2, 3)])  # many and few pixels
+def test_1x1_convolution_has_the_values_and_gradients_of_a_convolution(height, width):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3, height, width, 4)).astype(np.float32)
     kernel = rng.normal(size=(1, 1, 4, 5)).astype(np.float32)
@@ -46,8 +46,8 @@ def test_a_kernel_of_several_taps_has_the_gradients_of_a_convolution(kernel, twi
 
 
 @pytest.mark.parametrize(("side", "inputs"), [(20, INPUTS), (20, INPUTS - 1), (19, INPUTS)])
-def test_a_cpu_has_products_for_the_gradient_by_the_kernel(side, inputs):
-    """One a tap, beside the layer's convolution; few inputs and small maps have convolutions."""
+def test_cpu_kernel_gradients_are_matrix_products(side, inputs):
+    """One product per kernel position; few input channels and small maps use a convolution."""
     x, k = jnp.zeros((2, side, side, inputs)), jnp.zeros((2, 3, inputs, 4))
     step = jax.jit(jax.value_and_grad(lambda k: jnp.sum(valid_conv(x, k) ** 2)))
     counts = {}
@@ -59,7 +59,7 @@ def test_a_cpu_has_products_for_the_gradient_by_the_kernel(side, inputs):
     assert counts == {"cpu": (1, 6) if many else (2, 0), "cuda": (2, 0), "tpu": (2, 0)}
 
 
-def test_a_layer_may_begin_smaller():
+def test_scale_multiplies_the_initial_weights():
     whole, small = (
         CausalConv((0,) * 4, (0,) * 6, scale=scale).init(jax.random.key(0), jnp.zeros((1, 2, 2, 4)))
         for scale in (1.0, 0.25)

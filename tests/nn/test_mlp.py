@@ -1,4 +1,4 @@
-"""Dense networks against NumPy's matrix products."""
+"""Dense networks against NumPy."""
 
 import chex
 import flax.linen as nn
@@ -14,7 +14,7 @@ X = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 
 
 def init(module):
-    """Parameters with biases that are not 0, or a forgotten bias would not show."""
+    """Returns parameters with non-zero biases."""
     variables = jax.jit(module.init)(jax.random.key(1), X)
     leaves, structure = jax.tree.flatten(variables)
     rng = np.random.default_rng(2)
@@ -39,8 +39,8 @@ def relu(x):
     ("hidden", "activation", "numpy_activation"),
     [((), nn.relu, relu), ((6,), jnp.tanh, np.tanh), ((6, 3), nn.relu, relu)],
 )
-def test_an_mlp_is_matrix_products_and_activations(hidden, activation, numpy_activation):
-    """The output is linear: an activation after it would make every mean positive, say."""
+def test_mlp_equals_numpy(hidden, activation, numpy_activation):
+    """The output layer is linear."""
     module = MLP(hidden, 2, activation)
     variables = init(module)
     want = X.astype(np.float64)
@@ -64,7 +64,7 @@ def rounded(a):
 
 
 def test_bfloat16_rounds_hidden_layers_and_the_factors_of_the_output():
-    """Parameters, the output's bias and its sums stay float32: logits go into a likelihood."""
+    """Parameters, output bias and accumulation stay float32."""
     module = MLP((64, 64), 3, dtype=jnp.bfloat16)
     variables = init(module)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
@@ -73,19 +73,19 @@ def test_bfloat16_rounds_hidden_layers_and_the_factors_of_the_output():
     assert inner["hidden_0"]["__call__"][0].dtype == jnp.bfloat16
     assert inner["hidden_1"]["__call__"][0].dtype == jnp.bfloat16
     assert got.dtype == jnp.float32
-    # The output is the product of bfloat16 features and kernel, to float32 rounding.
+    # The output is the product of bfloat16 features and kernel, accumulated in float32.
     features = np.maximum(np.asarray(inner["hidden_1"]["__call__"][0], np.float64), 0)
     out = variables["params"]["out"]
     want = dense({"kernel": rounded(out["kernel"]), "bias": out["bias"]}, features)
     np.testing.assert_allclose(got, want, rtol=1e-4)
-    # And it is near the float32 network without being it: the dtype was used.
+    # Close to the float32 network but not equal, so the dtype is used.
     full = apply(MLP((64, 64), 3), variables)
     error = np.linalg.norm(got - full) / np.linalg.norm(full)
     assert 1e-4 < error < 3e-2
 
 
-def test_the_gradient_through_a_rounded_output_is_that_of_rounded_factors():
-    """Of any leading axes; the slope that comes in is rounded too, and what comes out."""
+def test_gradient_of_the_bfloat16_output_layer():
+    """For any leading axes; incoming and outgoing gradients are rounded too."""
     module, x = MLP((), 2, dtype=jnp.bfloat16), np.stack([X, 2 * X, -X])  # [3, 5, 4]
     variables = init(MLP((), 2))
     slope = np.random.default_rng(3).normal(size=(3, 5, 2)).astype(np.float32)
@@ -100,7 +100,7 @@ def test_the_gradient_through_a_rounded_output_is_that_of_rounded_factors():
     np.testing.assert_allclose(got["out"]["kernel"], rounded(wide), rtol=2**-7, atol=1e-5)
     np.testing.assert_allclose(got["out"]["bias"], slope.sum((0, 1)), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(dx, rounded(rounded(slope) @ factor.T), rtol=2**-7, atol=1e-5)
-    # Forwards too, and inside a user's shard_map, where a kernel is the same on every device.
+    # Also forward mode, and inside a user's shard_map with replicated kernels.
     tangent = jax.jvp(lambda x: module.apply(variables, x), (x,), (2 * x,))[1]
     bias = np.asarray(variables["params"]["out"]["bias"])
     np.testing.assert_allclose(
@@ -115,8 +115,8 @@ def test_the_gradient_through_a_rounded_output_is_that_of_rounded_factors():
     chex.assert_trees_all_close(jax.jit(spread)(variables["params"], x), got, rtol=1e-5)
 
 
-def test_maxout_is_the_largest_of_the_pieces_of_each_unit():
-    """Pieces of one unit lie together: taking the max over units instead gives other numbers."""
+def test_maxout_is_the_maximum_over_the_pieces_of_each_unit():
+    """Pieces of one unit are adjacent."""
     module = Maxout(units=3, pieces=4)
     variables = init(module)
     linear = dense(variables["params"]["Dense_0"], X.astype(np.float64))  # [B, units * pieces]

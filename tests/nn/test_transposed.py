@@ -1,4 +1,4 @@
-"""Strided convolutions and their transposes: values, gradients, and no zeros to multiply."""
+"""Strided convolutions and their transposes: values, gradients, and compiled programs."""
 
 import functools
 
@@ -12,21 +12,21 @@ from genjax.nn import transposed
 from genjax.nn.causal import NHWC
 from genjax.nn.transposed import ConvTranspose, strided_conv, transposed_conv
 
-# Kernel and strides: even and odd, longer and shorter than the stride, different along the axes.
+# Kernels and strides: even and odd, larger and smaller than the stride, different by axis.
 SIZES = [
     *[((4, 4), (2, 2)), ((5, 5), (2, 2)), ((3, 3), (2, 2)), ((2, 3), (2, 2))],
     *[((2, 3), (1, 2)), ((4, 4), (4, 4)), ((5, 2), (3, 1)), ((1, 2), (2, 3)), ((1, 1), (1, 1))],
 ]
 
 
-def drawn(kernel, side=(3, 4), inputs=3, outputs=2):
+def random_inputs(kernel, side=(3, 4), inputs=3, outputs=2):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, *side, inputs)).astype(np.float32)
     return x, rng.normal(size=(*kernel, inputs, outputs)).astype(np.float32)
 
 
 def check(ours, theirs, x, k, twice=False):
-    """Values, slopes forwards and backwards, and where asked a slope of a slope."""
+    """Compares values, forward and reverse gradients, and second derivatives if `twice`."""
     want = theirs(x, k)
     rng = np.random.default_rng(1)
     weight, dx, dk = (rng.normal(size=a.shape).astype(np.float32) for a in (want, x, k))
@@ -46,9 +46,9 @@ def check(ours, theirs, x, k, twice=False):
         np.testing.assert_allclose(a, b, atol=2e-5 * max(1, np.abs(b).max()))
 
 
-def way(name):
-    """The layer as it is here, or one of the ways in which a GPU has it."""
-    if name == "as_gradient":  # by the rule of both ways, as transposed_conv has it there
+def implementation(name):
+    """Returns the layer as on this device, or one of its implementations for GPUs."""
+    if name == "as_gradient":  # as transposed_conv selects it on a GPU
 
         def both(x, k, strides, padding):
             ways = (transposed._as_gradient, transposed._by_remainder)
@@ -66,25 +66,30 @@ def _with(f, strides, padding, x, k):
 @pytest.mark.parametrize("name", ["here", "as_gradient"])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(("kernel", "strides"), SIZES)
-def test_values_and_gradients_are_those_of_a_dilated_convolution(kernel, strides, padding, name):
+def test_values_and_gradients_equal_a_dilated_convolution(kernel, strides, padding, name):
     def dilated(x, k):
         return jax.lax.conv_transpose(x, k, strides, padding, dimension_numbers=NHWC)
 
-    ours = way(name)
-    check(lambda x, k: ours(x, k, strides, padding), dilated, *drawn(kernel))
+    ours = implementation(name)
+    check(lambda x, k: ours(x, k, strides, padding), dilated, *random_inputs(kernel))
 
 
-def test_slopes_of_slopes():
+def test_second_derivatives():
     def dilated(x, k):
         return jax.lax.conv_transpose(x, k, (2, 2), "SAME", dimension_numbers=NHWC)
 
-    check(lambda x, k: way("as_gradient")(x, k, (2, 2), "SAME"), dilated, *drawn((5, 5)), True)
+    check(
+        lambda x, k: implementation("as_gradient")(x, k, (2, 2), "SAME"),
+        dilated,
+        *random_inputs((5, 5)),
+        True,
+    )
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 1), (0, 3))])
 @pytest.mark.parametrize(("kernel", "strides"), SIZES)
-def test_a_sum_over_remainders_is_a_convolution_with_strides(kernel, strides, padding):
-    x, k = drawn(kernel, side=(5, 6))
+def test_a_sum_over_phases_equals_a_strided_convolution(kernel, strides, padding):
+    x, k = random_inputs(kernel, side=(5, 6))
 
     def whole(x, k):
         return jax.lax.conv_general_dilated(x, k, strides, padding, dimension_numbers=NHWC)
@@ -93,31 +98,31 @@ def test_a_sum_over_remainders_is_a_convolution_with_strides(kernel, strides, pa
 
 
 def on_a_gpu(f, *arguments):
-    """Convolutions of the program that is made for one, and how often a kernel is turned round."""
+    """Returns the convolutions and the number of reversals in the program for a CUDA GPU."""
     text = jax.jit(f).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
     convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
     return convolutions, text.count("stablehlo.reverse")
 
 
 @pytest.mark.parametrize(("side", "size"), [(8, 4), (8, 5), (3, 4)])
-def test_a_gpu_is_given_no_zeros_to_multiply(side, size):
-    """Dilated by nothing but where the kernel is turned round, so that cuDNN's own form is found;
-    and by nothing at all where the kernel has more places than the image."""
-    x, k = drawn((size, size), side=(side, side))
+def test_gpu_programs_multiply_no_zeros(side, size):
+    """The only dilated convolution has an explicit reversal, which XLA maps to cuDNN's backward
+    convolution; there is none where the kernel is larger than the image."""
+    x, k = random_inputs((size, size), side=(side, side))
     forward = functools.partial(transposed_conv, strides=(2, 2), padding="SAME")
     step = jax.grad(lambda x, k: jnp.sum(forward(x, k) ** 2), (0, 1))
     small = size**2 > side**2
-    turned = on_a_gpu(forward, x, k)[1]
-    assert turned == (0 if small else 2)  # by us, and by the gradient that we take it as
+    reversals = on_a_gpu(forward, x, k)[1]
+    assert reversals == (0 if small else 2)  # explicit, and of the gradient
     convolutions, _ = on_a_gpu(step, x, k)
     dilated = [line for line in convolutions if "dilate = [2" in line]
-    assert len(convolutions) == (12 if small else 6)  # three or two plain ones, four remainders
+    assert len(convolutions) == (12 if small else 6)  # three or two plain ones, four phases
     assert len(dilated) == (0 if small else 1)
 
 
 @pytest.mark.parametrize("small", [True, False])
-def test_a_gpu_takes_small_maps_by_remainders(small):
-    x, _ = drawn((5, 5), side=(8, 8) if small else (16, 16))
+def test_gpu_convolves_small_maps_by_phase(small):
+    x, _ = random_inputs((5, 5), side=(8, 8) if small else (16, 16))
     layer = nn.Conv(2, (5, 5), strides=(2, 2), conv_general_dilated=strided_conv)
     variables = layer.init(jax.random.key(0), x)
     theirs = nn.Conv(2, (5, 5), strides=(2, 2))
@@ -127,8 +132,8 @@ def test_a_gpu_takes_small_maps_by_remainders(small):
 
 
 @pytest.mark.parametrize("side", [3, 8])
-def test_the_precision_that_was_asked_for_is_that_of_every_product(side):
-    x, k = drawn((4, 4), side=(side, side))
+def test_every_product_has_the_requested_precision(side):
+    x, k = random_inputs((4, 4), side=(side, side))
     exact = jax.lax.Precision.HIGHEST
 
     def up(x, k):
@@ -147,8 +152,8 @@ def test_the_precision_that_was_asked_for_is_that_of_every_product(side):
         )
 
 
-def test_a_batch_of_any_size_is_exported():
-    x, k = drawn((4, 4))
+def test_exports_with_a_symbolic_batch_size():
+    x, k = random_inputs((4, 4))
     (many,) = jax.export.symbolic_shape("b")
     of = jax.ShapeDtypeStruct((many, *x.shape[1:]), x.dtype)
     layer = jax.jit(lambda x, k: transposed_conv(x, k, (2, 2), "SAME"))
@@ -157,9 +162,9 @@ def test_a_batch_of_any_size_is_exported():
         assert jax.export.export(step, platforms=[platform])(k, of).mlir_module()
 
 
-def test_values_by_the_definition():
-    """Every pixel lays the kernel down, turned round, `stride` places from the last one's."""
-    x, k = drawn((4, 3))
+def test_values_equal_the_definition():
+    """Every pixel adds the reversed kernel at a multiple of the stride."""
+    x, k = random_inputs((4, 3))
     want = np.zeros((2, 2 * 2 + 4, 2 * 3 + 3, 2))
     for row in range(3):
         for column in range(4):
@@ -170,8 +175,8 @@ def test_values_by_the_definition():
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
-def test_the_layer_has_flax_parameters_and_values(padding):
-    x, _ = drawn((5, 5))
+def test_the_layer_has_the_parameters_and_values_of_flax(padding):
+    x, _ = random_inputs((5, 5))
     ours = ConvTranspose(2, (5, 5), (2, 2), padding)
     theirs = nn.ConvTranspose(2, (5, 5), (2, 2), padding)
     variables = jax.jit(theirs.init)(jax.random.key(0), x)
@@ -182,9 +187,9 @@ def test_the_layer_has_flax_parameters_and_values(padding):
     np.testing.assert_allclose(found, want, atol=1e-5)
 
 
-def test_nothing_is_dilated_on_cpu():
-    """Not on the way back either: XLA has no quick program for it there."""
-    x, k = drawn((4, 4))
+def test_cpu_programs_have_no_dilation():
+    """Also in gradients: dilated convolutions are slow on a CPU."""
+    x, k = random_inputs((4, 4))
     step = jax.grad(lambda x, k: jnp.sum(transposed_conv(x, k, (2, 2), "SAME") ** 2), (0, 1))
 
     def spread(f):
