@@ -21,7 +21,7 @@ from genjax import checks, families
 from genjax.cli.options import use_compilation_cache
 from genjax.data import Data, load
 from genjax.data.prepare import prepare
-from genjax.data.shards import Writing
+from genjax.data.shards import WriteOptions
 from genjax.data.streaming import Batches, batches
 from genjax.train import Run, fit
 
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         for source in options.data:  # before anything is trained
             load(Data(data=source, stream="yes"))
         with tempfile.TemporaryDirectory() as folder:
-            digits = prepare("digits", folder, Writing(name="digits")).folder
+            digits = prepare("digits", folder, WriteOptions(name="digits")).folder
             consumed = [
                 consumption(n, str(digits), folder, options) for n in names if by_gradient(n)
             ]

@@ -33,8 +33,8 @@ from genjax import checks, evals, families
 from genjax.cli.options import use_compilation_cache
 from genjax.core import Optimizer, named_key
 from genjax.data import Data, load
+from genjax.data.image_grid import image_grid
 from genjax.families import fvsbn, made, markov, mixture, nade, orderless_nade
-from genjax.image_grid import grid
 from genjax.train import Run, Train
 from genjax.train.checkpoint import write_json
 from genjax.train.record import commit, count_parameters, dataset_name, device
@@ -286,7 +286,7 @@ def draw(run: Run, variables: Any, x: np.ndarray, path: pathlib.Path) -> None:
     heat = np.asarray(evals.heat_map(module, config, variables, jnp.asarray(x)))
     rows += [np.minimum(heat / 5, 1)]  # white is 5 nats or more
     # The grid is square: each row of eight is drawn by itself.
-    strips = [np.concatenate([grid(image[None]) for image in r], axis=1) for r in rows]
+    strips = [np.concatenate([image_grid(image[None]) for image in r], axis=1) for r in rows]
     Image.fromarray(np.concatenate(strips, axis=0)).save(f"{path}.png")
 
 

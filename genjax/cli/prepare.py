@@ -15,8 +15,8 @@ import tyro
 
 from genjax.cli.options import parse, run_command
 from genjax.data.prepare import prepare
-from genjax.data.readers import Reading
-from genjax.data.shards import Writing
+from genjax.data.readers import ReadOptions
+from genjax.data.shards import WriteOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,10 @@ class Options:
     """What to read."""
     out: tyro.conf.Positional[str]
     """Folder of prepared data sets."""
-    reading: Annotated[Reading, tyro.conf.OmitArgPrefixes] = dataclasses.field(
-        default_factory=Reading
+    reading: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = dataclasses.field(
+        default_factory=ReadOptions
     )
-    writing: Annotated[Writing, tyro.conf.OmitArgPrefixes]
+    writing: Annotated[WriteOptions, tyro.conf.OmitArgPrefixes]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def prepare_folder(argv: list[str]) -> None:
     """Parses the options, writes the folder and prints its contents."""
     options = parse(Options, str(__doc__), argv, "genjax prepare")
     done = prepare(options.source, options.out, options.writing, options.reading, say=_say)
-    for line in done.lines():
+    for line in done.describe():
         print(line)
 
 

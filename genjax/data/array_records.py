@@ -15,15 +15,15 @@ import numpy as np
 
 from genjax.data import image_decoding
 from genjax.data.dataset import row_crcs
-from genjax.data.file_io import is_file, reason, show
-from genjax.data.metadata import INDEX, metadata, stamp
+from genjax.data.file_io import error_reason, is_file, safe
+from genjax.data.metadata import INDEX, folder_fingerprint, metadata
 from genjax.data.npz import read_npz
 
 THREADS = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
+class _ShardFile:
     """A file of a split, as array_record's data source asks for it."""
 
     filename: str
@@ -33,57 +33,59 @@ class _Part:
 
 
 @functools.lru_cache(maxsize=32)
-def opened(folder: str, split: str, stamp_: str) -> Any:
+def open_records(folder: str, split: str, fingerprint: str) -> Any:
     """The raw records of a split, by number.
 
     Raises:
-      ValueError: the folder is not the one that `stamp_` was taken of; a file is missing, cut,
+      ValueError: the folder is not the one that `fingerprint` was taken of; a file is missing, cut,
         or holds another number of records than the metadata say.
     """
     from array_record.python import array_record_data_source, array_record_module
 
-    if stamp(folder) != stamp_:
-        raise ValueError(f"{show(folder)} has changed since it was opened; start again.")
-    shards = metadata(folder, stamp_).splits[split]
-    sizes = index(folder, stamp_).sizes
+    if folder_fingerprint(folder) != fingerprint:
+        raise ValueError(f"{safe(folder)} has changed since it was opened; start again.")
+    shards = metadata(folder, fingerprint).splits[split]
+    sizes = load_index(folder, fingerprint).sizes
 
     def count(shard: tuple[str, int]) -> None:
         path = pathlib.Path(folder, shard[0])
         if not is_file(path):
-            raise _unreadable(folder, split, f"{path.name} is missing")
+            raise _unreadable_error(folder, split, f"{path.name} is missing")
         size = path.stat().st_size
         if size == 0 or sizes.get(path.name, size) != size:
-            raise _unreadable(folder, split, f"{path.name} has {size} bytes")
+            raise _unreadable_error(folder, split, f"{path.name} has {size} bytes")
         try:
             reader = array_record_module.ArrayRecordReader(str(path))
             found = reader.num_records()
             reader.close()
         except Exception as error:
-            raise _unreadable(folder, split, f"{path.name}, {reason(error)}") from None
+            raise _unreadable_error(folder, split, f"{path.name}, {error_reason(error)}") from None
         if found != shard[1]:
             why = f"{path.name} has {found} records for {shard[1]} examples"
-            raise _unreadable(folder, split, why if found else f"{path.name} is not array_record")
+            raise _unreadable_error(
+                folder, split, why if found else f"{path.name} is not array_record"
+            )
 
     with futures.ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(count, shards))
-    parts = [_Part(str(pathlib.Path(folder, name)), n, n) for name, n in shards]
+    parts = [_ShardFile(str(pathlib.Path(folder, name)), n, n) for name, n in shards]
     return array_record_data_source.ArrayRecordDataSource(parts)
 
 
 def read_rows(
-    folder: str, split: str, stamp_: str, keys: tuple[str, ...], numbers: Sequence[int]
+    folder: str, split: str, fingerprint: str, keys: tuple[str, ...], numbers: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Some rows of a split, the features named; images `[H, W, C]`, text as str.
 
     Raises:
-      ValueError: as `opened`; or a record is damaged or no example of these features.
+      ValueError: as `open_records`; or a record is damaged or no example of these features.
     """
-    records = opened(folder, split, stamp_)
-    decode = _decoder(folder, stamp_, keys)
+    records = open_records(folder, split, fingerprint)
+    decode = _decoder(folder, fingerprint, keys)
     try:
         raw = records.__getitems__(list(numbers))
     except Exception as error:
-        raise _unreadable(folder, split, reason(error)) from None
+        raise _unreadable_error(folder, split, error_reason(error)) from None
     where = [f"row {number} of split {split} of {folder}" for number in numbers]
     return [decode(record, row) for record, row in zip(raw, where, strict=True)]
 
@@ -110,21 +112,23 @@ class Decoder:
         try:
             found = self._parser.deserialize_example_np(record)
             values = {key: found[key] for key in self.features}
-            return {key: _value(values[key], f, where, key) for key, f in self.features.items()}
+            return {
+                key: _convert_value(values[key], f, where, key) for key, f in self.features.items()
+            }
         except ValueError as error:
             if where in str(error):
                 raise
-            said = reason(error)
+            said = error_reason(error)
         except Exception as error:
-            said = reason(error)
+            said = error_reason(error)
         raise ValueError(
-            f"{show(where)} is no example of what features.json says ({said}); prepare it again."
+            f"{safe(where)} is no example of what features.json says ({said}); prepare it again."
         )
 
 
 @functools.lru_cache(maxsize=32)
-def _decoder(folder: str, stamp_: str, keys: tuple[str, ...]) -> Decoder:
-    return Decoder({key: metadata(folder, stamp_).features[key] for key in keys})
+def _decoder(folder: str, fingerprint: str, keys: tuple[str, ...]) -> Decoder:
+    return Decoder({key: metadata(folder, fingerprint).features[key] for key in keys})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +148,7 @@ class Index:
 
 
 @functools.lru_cache(maxsize=8)
-def index(folder: str, stamp_: str) -> Index:
+def load_index(folder: str, fingerprint: str) -> Index:
     """The index of a folder.
 
     Raises:
@@ -154,15 +158,15 @@ def index(folder: str, stamp_: str) -> Index:
     if not path.exists() and not path.is_symlink():
         return Index(None, {}, {}, {})
     try:
-        return _index(read_npz(path), folder, stamp_)
+        return _parse_index(read_npz(path), folder, fingerprint)
     except Exception as error:
         raise ValueError(
-            f"{show(path)} is damaged ({show(reason(error), 300)}); prepare the folder again."
+            f"{safe(path)} is damaged ({safe(error_reason(error), 300)}); prepare the folder again."
         ) from None
 
 
-def _index(arrays: Mapping[str, np.ndarray], folder: str, stamp_: str) -> Index:
-    about = metadata(folder, stamp_)
+def _parse_index(arrays: Mapping[str, np.ndarray], folder: str, fingerprint: str) -> Index:
+    about = metadata(folder, fingerprint)
     levels = int(arrays["levels"].item())
     if arrays["levels"].dtype.kind != "i" or not 0 <= levels < 2**31:
         raise ValueError(f"levels is {levels}")
@@ -187,27 +191,31 @@ def _index(arrays: Mapping[str, np.ndarray], folder: str, stamp_: str) -> Index:
     return Index(levels, crcs, highest, dict(zip(files.tolist(), sizes.tolist(), strict=True)))
 
 
-def hold(
-    folder: str, split: str, stamp_: str, numbers: Sequence[int], found: Mapping[str, np.ndarray]
+def check_rows(
+    folder: str,
+    split: str,
+    fingerprint: str,
+    numbers: Sequence[int],
+    found: Mapping[str, np.ndarray],
 ) -> None:
     """Hold entries of rows against the checksums that `prepare` left, where it did.
 
     Raises:
       ValueError: a row is not what was prepared.
     """
-    known = index(folder, stamp_).crcs.get(split, {})
+    known = load_index(folder, fingerprint).crcs.get(split, {})
     for entry, array in found.items():
         if entry not in known:
             continue
         differ = np.flatnonzero(known[entry][list(numbers)] != row_crcs(array))
         if differ.size:
             raise ValueError(
-                f"row {numbers[int(differ[0])]} of split {split} of {show(folder)} is not what was"
+                f"row {numbers[int(differ[0])]} of split {split} of {safe(folder)} is not what was"
                 f" prepared; prepare it again."
             )
 
 
-def _value(value: Any, feature: Any, where: str, key: str) -> Any:
+def _convert_value(value: Any, feature: Any, where: str, key: str) -> Any:
     """A value as we keep it, held against its feature."""
     from tensorflow_datasets import features
 
@@ -216,10 +224,10 @@ def _value(value: Any, feature: Any, where: str, key: str) -> Any:
         return np.array([bool(value[name]) for name in sorted(feature)], np.uint8)
     if isinstance(feature, (features.Image, features.Text)):
         if not isinstance(value, bytes):
-            raise ValueError(f"{show(where)} has no {show(key)}; prepare it again.")
+            raise ValueError(f"{safe(where)} has no {safe(key)}; prepare it again.")
         if isinstance(feature, features.Text):
             return value.decode(errors="replace")
-        x = image_decoding.stored(value, f"{key} of {where}", feature.shape[-1])
+        x = image_decoding.decode_stored(value, f"{key} of {where}", feature.shape[-1])
         if feature.np_dtype == np.float32:
             x = x.view(np.float32)
         value = x
@@ -227,21 +235,21 @@ def _value(value: Any, feature: Any, where: str, key: str) -> Any:
         # -1 is TFDS's word for no label.
         if not -1 <= int(value) < feature.num_classes:
             raise ValueError(
-                f"{show(where)} has {show(key)} {int(value)} of {feature.num_classes} classes;"
+                f"{safe(where)} has {safe(key)} {int(value)} of {feature.num_classes} classes;"
                 f" prepare it again."
             )
         return int(value)
     fits = [b is None or a == b for a, b in zip(np.shape(value), feature.shape, strict=False)]
     if np.ndim(value) != len(feature.shape) or not all(fits):
         raise ValueError(
-            f"{show(where)} has {show(key)} of shape {np.shape(value)}, and features.json says"
+            f"{safe(where)} has {safe(key)} of shape {np.shape(value)}, and features.json says"
             f" {feature.shape}; prepare it again."
         )
     return value
 
 
-def _unreadable(folder: str, split: str, why: str) -> ValueError:
+def _unreadable_error(folder: str, split: str, why: str) -> ValueError:
     return ValueError(
-        f"split {split} of {show(folder)} cannot be read ({show(why, 200)}: a file is missing,"
+        f"split {split} of {safe(folder)} cannot be read ({safe(why, 200)}: a file is missing,"
         f" truncated, damaged, or not array_record); prepare it again."
     )

@@ -8,15 +8,15 @@ import numpy as np
 from genjax.data.data_config import Data
 from genjax.data.dataset import Dataset, row_crcs
 from genjax.data.order import Order
-from genjax.data.tfds_folder import checked
+from genjax.data.tfds_folder import check_examples
 
 
-def table(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int] | None:
+def load_table(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int] | None:
     """The splits of one fold of a .npz with a single array `data` `[N, D]`; None for another .npz.
 
     One permutation, the same for every fold, is cut into `folds` parts. Part `fold` is the test
     split, the last tenth of the rest validation, and what is left train. Columns are chosen by
-    `keep_columns` from all rows, so that every fold has the same.
+    `select_columns` from all rows, so that every fold has the same.
 
     Raises:
       ValueError: the array is no table of numbers, or the settings ask for what is not there.
@@ -31,12 +31,12 @@ def table(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int] | None
         return None
     if data.ndim != 2:
         raise ValueError(f"{path}: data must be a table [N, D], got {list(data.shape)}.")
-    x = checked(path, "data", np.asarray(data, np.float64))
+    x = check_examples(path, "data", np.asarray(data, np.float64))
     if not settings.folds:
         raise ValueError(f"{path} is one table without splits; set --folds 10.")
     if settings.folds > len(x) // 2:
         raise ValueError(f"{path} has {len(x)} rows, too few for {settings.folds} folds.")
-    x = x[:, keep_columns(x, settings.drop_correlated, settings.drop_discrete)]
+    x = x[:, select_columns(x, settings.drop_correlated, settings.drop_discrete)]
     parts = np.array_split(Order(len(x), 0).epoch(0), settings.folds)
     fold = settings.fold or 0
     rest = np.concatenate([p for i, p in enumerate(parts) if i != fold])
@@ -45,7 +45,7 @@ def table(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int] | None
     return {split: {"x": x[i]} for split, i in rows.items()}, 0
 
 
-def keep_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarray:
+def select_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarray:
     """Numbers of the columns that pass the papers' filter.
 
     Of a pair whose Pearson correlation is above `correlated` in absolute value the second goes; a
@@ -69,10 +69,10 @@ def keep_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarray:
     return np.array(kept)
 
 
-def standardized(dataset: Dataset, settings: Data, cut: bool) -> Dataset:
+def standardize(dataset: Dataset, settings: Data, cut: bool) -> Dataset:
     """Each column less its mean, over its standard deviation, both of the training split.
 
-    What was read keeps its checksum. `cut` says that `table` made the splits.
+    What was read keeps its checksum. `cut` says that `load_table` made the splits.
 
     Raises:
       ValueError: settings for tables are set and the data is none.

@@ -117,15 +117,15 @@ class Dataset:
         for stream in (self.streams, self.y_streams):
             for split, rows in stream.items():
                 crcs[split] = {**crcs.get(split, {}), **rows.crcs()}
-        return combine({**crcs, **self.crcs})
+        return combined_checksum({**crcs, **self.crcs})
 
 
-def levels_for(highest: int) -> int:
+def default_levels(highest: int) -> int:
     """Returns the number of levels of integers 0 .. highest: 2, 256, or as few as possible."""
     return 2 if highest <= 1 else 256 if highest <= 255 else highest + 1
 
 
-def combine(crcs: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+def combined_checksum(crcs: Mapping[str, Mapping[str, np.ndarray]]) -> str:
     """Returns one checksum of 8 digits from those of all rows, `{split: {entry: [N] uint32}}`."""
     crc = 0
     for split in sorted(crcs):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from genjax.data.file_io import reason, show
+from genjax.data.file_io import error_reason, safe
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 SUFFIXES = tuple(
@@ -32,19 +32,19 @@ class Header:
     grey: bool
 
 
-def suffixed(name: str) -> bool:
+def has_image_suffix(name: str) -> bool:
     """Whether a file name ends like a picture's."""
     return name.lower().endswith(SUFFIXES)
 
 
-def probe(file: Any, where: str, max_pixels: int = 2**26) -> Header:
+def read_header(file: Any, where: str, max_pixels: int = 2**26) -> Header:
     """Read the header of an open binary file, or of bytes.
 
     Raises:
       ValueError: as `decode`, of what the header tells.
     """
     file = io.BytesIO(file) if isinstance(file, bytes) else file
-    with _quiet(), _sentences(where), _opened(file, where, max_pixels) as image:
+    with _without_warnings(), _wrap_errors(where), _open_image(file, where, max_pixels) as image:
         turned = _orientation(image) >= 5
         height, width = image.size if turned else image.size[::-1]
         return Header(height, width, _is_grey(image))
@@ -74,26 +74,34 @@ def decode(
       ValueError: one sentence that names `where`: the bytes are empty, no picture of a known
         format, truncated, damaged, too large, or hold 32-bit numbers.
     """
-    with _quiet(), _sentences(where), _opened(io.BytesIO(data), where, max_pixels) as image:
+    with (
+        _without_warnings(),
+        _wrap_errors(where),
+        _open_image(io.BytesIO(data), where, max_pixels) as image,
+    ):
         grey = _is_grey(image) if mode is None else mode == "grey"
         # TIFF is turned while it is unpacked, and its header then says upright.
         image.load()
         pixels = _pixels(image, grey, background, where)
-        return np.ascontiguousarray(_turned(pixels, _orientation(image)))
+        return np.ascontiguousarray(_apply_orientation(pixels, _orientation(image)))
 
 
-def stored(data: bytes, where: str, channels: int, max_pixels: int = 2**26) -> np.ndarray:
+def decode_stored(data: bytes, where: str, channels: int, max_pixels: int = 2**26) -> np.ndarray:
     """Unpack a picture as TFDS does: uint8 `[H, W, channels]`, 1, 3 or 4, and never turned.
 
     Raises:
       ValueError: as `decode`.
     """
-    with _quiet(), _sentences(where), _opened(io.BytesIO(data), where, max_pixels) as image:
+    with (
+        _without_warnings(),
+        _wrap_errors(where),
+        _open_image(io.BytesIO(data), where, max_pixels) as image,
+    ):
         mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
         if image.mode != mode:
             if image.mode.startswith("I") or image.mode == "F":
-                raise _RefusedError(
-                    f"{show(where)} has more than 8 bits a channel; prepare it again."
+                raise _DecodeError(
+                    f"{safe(where)} has more than 8 bits a channel; prepare it again."
                 )
             image = image.convert(mode)
         x = np.asarray(image)
@@ -121,26 +129,26 @@ def resize(
         return image
     if fit == "exact":
         raise ValueError(
-            f"{show(where)} is {height} x {width} and size is {h} x {w} (height x width);"
+            f"{safe(where)} is {height} x {width} and size is {h} x {w} (height x width);"
             f" set fit to crop, pad or stretch, or resize it."
         )
     if fit == "stretch":
-        return _scaled(image, (h, w), (0, 0, width, height))
+        return _resample(image, (h, w), (0, 0, width, height))
     if fit == "crop":
         scale = max(h / height, w / width)
-        top, bottom = _middle(height, h / scale)
-        left, right = _middle(width, w / scale)
-        return _scaled(image, (h, w), (left, top, right, bottom))
+        top, bottom = _center_span(height, h / scale)
+        left, right = _center_span(width, w / scale)
+        return _resample(image, (h, w), (left, top, right, bottom))
     scale = min(h / height, w / width)
     inner = (min(h, max(1, round(height * scale))), min(w, max(1, round(width * scale))))
     padded = np.full((h, w, image.shape[2]), background, np.uint8)
     top, left = (h - inner[0]) // 2, (w - inner[1]) // 2
-    scaled = _scaled(image, inner, (0, 0, width, height))
+    scaled = _resample(image, inner, (0, 0, width, height))
     padded[top : top + inner[0], left : left + inner[1]] = scaled
     return padded
 
 
-def recoloured(image: np.ndarray, mode: Mode) -> np.ndarray:
+def convert_channels(image: np.ndarray, mode: Mode) -> np.ndarray:
     """uint8 `[H, W, 1 or 3]` in the channels of `mode`; grey is luma (ITU-R 601-2)."""
     from PIL import Image
 
@@ -151,7 +159,7 @@ def recoloured(image: np.ndarray, mode: Mode) -> np.ndarray:
     return np.asarray(Image.fromarray(image).convert("L"))[..., None]
 
 
-def _middle(length: int, part: float) -> tuple[float, float]:
+def _center_span(length: int, part: float) -> tuple[float, float]:
     """Where a part of a side begins and ends; on whole pixels where nothing is scaled."""
     part = min(part, length)
     start = (length - part) / 2
@@ -160,7 +168,7 @@ def _middle(length: int, part: float) -> tuple[float, float]:
     return max(0.0, start), min(float(length), start + part)
 
 
-def _scaled(
+def _resample(
     image: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]
 ) -> np.ndarray:
     from PIL import Image
@@ -176,7 +184,7 @@ _FILTERS: Any = None
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _without_warnings() -> Iterator[None]:
     """No warning of Pillow's comes out: what matters of them is refused in a sentence.
 
     Python's own context is not made for threads that decode side by side: the filters are changed
@@ -198,59 +206,59 @@ def _quiet() -> Iterator[None]:
                 _FILTERS.__exit__(None, None, None)
 
 
-class _RefusedError(ValueError):
+class _DecodeError(ValueError):
     """A sentence that is ready."""
 
 
 @contextlib.contextmanager
-def _sentences(where: str) -> Iterator[None]:
+def _wrap_errors(where: str) -> Iterator[None]:
     """Pillow's many kinds of errors as one."""
     from PIL import Image, UnidentifiedImageError
 
     known = ", ".join(FORMATS)
     try:
         yield
-    except _RefusedError as error:
+    except _DecodeError as error:
         raise ValueError(str(error)) from None
     except UnidentifiedImageError:
         raise ValueError(
-            f"{show(where)} is not a picture that can be read ({known}), or its header is damaged."
+            f"{safe(where)} is not a picture that can be read ({known}), or its header is damaged."
         ) from None
     except Image.DecompressionBombError as error:
         raise ValueError(
-            f"{show(where)} has too many pixels to unpack ({reason(error)}); scale it down."
+            f"{safe(where)} has too many pixels to unpack ({error_reason(error)}); scale it down."
         ) from None
     except Exception as error:  # a dozen kinds on damaged bytes
         raise ValueError(
-            f"{show(where)} is truncated or damaged ({reason(error)}); make it again or remove it."
+            f"{safe(where)} is truncated or damaged ({error_reason(error)}); make it again or remove it."
         ) from None
 
 
-def _opened(file: Any, where: str, max_pixels: int) -> Any:
+def _open_image(file: Any, where: str, max_pixels: int) -> Any:
     """The picture with its header read, held against `max_pixels`."""
     from PIL import Image
 
     head = file.read(32)
     if not head:
-        raise _RefusedError(f"{show(where)} is empty; make it again or remove it.")
+        raise _DecodeError(f"{safe(where)} is empty; make it again or remove it.")
     webp = _webp_size(head)
     if webp:
         # Room for the whole picture is made when it is opened, and twice.
-        _bounded(*webp, where, max_pixels // 2, " halved, as WebP takes twice the room")
+        _check_pixels(*webp, where, max_pixels // 2, " halved, as WebP takes twice the room")
     file.seek(0)
     image = Image.open(file, formats=FORMATS)
-    _bounded(*image.size, where, max_pixels)
+    _check_pixels(*image.size, where, max_pixels)
     return image
 
 
-def _bounded(width: int, height: int, where: str, max_pixels: int, why: str = "") -> None:
+def _check_pixels(width: int, height: int, where: str, max_pixels: int, why: str = "") -> None:
     if width * height > max_pixels:
-        raise _RefusedError(
-            f"{show(where)} says that it is {height} x {width}, more than {max_pixels} pixels"
+        raise _DecodeError(
+            f"{safe(where)} says that it is {height} x {width}, more than {max_pixels} pixels"
             f" (max_pixels{why}); scale it down, or raise max_pixels if it really is."
         )
     if width < 1 or height < 1:
-        raise _RefusedError(f"{show(where)} says that it is {height} x {width}; remove it.")
+        raise _DecodeError(f"{safe(where)} says that it is {height} x {width}; remove it.")
 
 
 def _webp_size(head: bytes) -> tuple[int, int] | None:
@@ -277,7 +285,7 @@ def _orientation(image: Any) -> int:
     return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
 
-def _turned(x: np.ndarray, orientation: int) -> np.ndarray:
+def _apply_orientation(x: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (5, 7):
         return np.rot90(x, 2 if orientation == 7 else 0).swapaxes(0, 1)
     if orientation in (2, 4):
@@ -316,8 +324,8 @@ def _pixels(image: Any, grey: bool, background: int, where: str) -> np.ndarray:
             x[wide == clear] = background
         return x[..., None] if grey else np.repeat(x[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
-        raise _RefusedError(
-            f"{show(where)} holds 32-bit numbers, whose range is not known; save it with 8 or 16"
+        raise _DecodeError(
+            f"{safe(where)} holds 32-bit numbers, whose range is not known; save it with 8 or 16"
             f" bits a channel."
         )
     if image.has_transparency_data:

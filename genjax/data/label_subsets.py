@@ -7,10 +7,10 @@ import numpy as np
 from genjax.data.data_config import Data
 from genjax.data.dataset import Dataset, row_crcs
 
-UNKNOWN = -1
+UNKNOWN_LABEL = -1
 
 
-def few_labels(dataset: Dataset, settings: Data) -> Dataset:
+def limit_labels(dataset: Dataset, settings: Data) -> Dataset:
     """The same data with `labels_per_class` labels of each class in train, and -1 for the others.
 
     Which are kept is a function of the labels and of `labels_seed` alone: of each class those of
@@ -36,8 +36,8 @@ def few_labels(dataset: Dataset, settings: Data) -> Dataset:
     label = train["label"]
     # Past the streams of `Order`, one an epoch, and of static draws, which share theirs.
     rank = np.random.Philox(key=[settings.labels_seed or 0, 2**32]).random_raw(len(label))
-    kept = np.full_like(label, UNKNOWN)
-    for value in np.unique(label[label != UNKNOWN]):
+    kept = np.full_like(label, UNKNOWN_LABEL)
+    for value in np.unique(label[label != UNKNOWN_LABEL]):
         rows = np.flatnonzero(label == value)
         if len(rows) < count:
             raise ValueError(

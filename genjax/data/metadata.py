@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.file_io import is_file, show, slurp
+from genjax.data.file_io import is_file, read_bytes, safe
 
-INFO, FEATURES, INDEX, ABOUT = "dataset_info.json", "features.json", "genjax.npz", "genjax.json"
+INFO, FEATURES, INDEX, SUMMARY = "dataset_info.json", "features.json", "genjax.npz", "genjax.json"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _CLASSES = {
     "image_feature.Image": "image",
@@ -29,10 +29,10 @@ _CLASSES = {
     "scalar.Scalar": "tensor",
     "features_dict.FeaturesDict": "featuresDict",
 }
-_OURS = "tensorflow_datasets.core.features."
-_LIMIT = 2**26  # bytes of a metadata file
-_SIDE, _VALUES = 2**16, 2**26  # of an image, and numbers of one example
-_LABELS = 2**20
+_TFDS_FEATURES = "tensorflow_datasets.core.features."
+_MAX_BYTES = 2**26  # bytes of a metadata file
+_MAX_SIDE, _MAX_VALUES = 2**16, 2**26  # of an image, and numbers of one example
+_MAX_CLASSES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Metadata:
 
     folder: where it is.
     features: TFDS's features by name, those that can be read.
-    left_out: names of those that cannot.
+    unsupported: names of those that cannot.
     splits: `{split: ((file, examples), ...)}`.
     """
 
     folder: str
     features: Mapping[str, Any]
-    left_out: tuple[str, ...]
+    unsupported: tuple[str, ...]
     splits: Mapping[str, tuple[tuple[str, int], ...]]
 
     def count(self, split: str) -> int:
@@ -55,20 +55,20 @@ class Metadata:
         return sum(n for _, n in self.splits[split])
 
 
-def stamp(folder: str) -> str:
-    """Tells whether the files of a folder are those of an earlier look, by sizes and times."""
+def folder_fingerprint(folder: str) -> str:
+    """Tells whether the files of a folder are those of an earlier call, by sizes and times."""
     found = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if "record" in entry.name or entry.name.endswith((".json", ".npz", ".txt")):
-                    found.append((entry.name, *_times(entry)))
+                    found.append((entry.name, *_file_state(entry)))
     except OSError as error:
-        raise ValueError(f"{show(folder)} cannot be read ({type(error).__name__}).") from None
+        raise ValueError(f"{safe(folder)} cannot be read ({type(error).__name__}).") from None
     return f"{zlib.crc32(repr(sorted(found)).encode('utf-8', 'surrogateescape')):08x}"
 
 
-def _times(entry: os.DirEntry) -> tuple[int, ...]:
+def _file_state(entry: os.DirEntry) -> tuple[int, ...]:
     try:
         about = entry.stat()
     except OSError:  # a link to nowhere
@@ -77,21 +77,21 @@ def _times(entry: os.DirEntry) -> tuple[int, ...]:
 
 
 @functools.lru_cache(maxsize=8)
-def metadata(folder: str, stamp: str) -> Metadata:
-    """Read a folder; `stamp` is that of its files.
+def metadata(folder: str, fingerprint: str) -> Metadata:
+    """Read a folder; `folder_fingerprint` is that of its files.
 
     Raises:
       ValueError: metadata is missing, damaged, or names what is not read; one sentence.
     """
-    del stamp
+    del fingerprint
     root = pathlib.Path(folder)
-    info, tree = _json(root / INFO), _json(root / FEATURES)
+    info, tree = _read_json(root / INFO), _read_json(root / FEATURES)
     if "type" in tree:
         raise ValueError(
-            f"{show(root / FEATURES)} is of a TFDS before 4.5; prepare the data set again."
+            f"{safe(root / FEATURES)} is of a TFDS before 4.5; prepare the data set again."
         )
-    features, left_out = _features(root, tree)
-    return Metadata(folder, features, tuple(left_out), _splits(root, info))
+    features, unsupported = _features(root, tree)
+    return Metadata(folder, features, tuple(unsupported), _splits(root, info))
 
 
 def find_folder(source: str, data_dir: str | None) -> str:
@@ -104,8 +104,8 @@ def find_folder(source: str, data_dir: str | None) -> str:
     if _exists(given):
         if not is_file(given / INFO):
             raise ValueError(
-                f"{show(source)} is not prepared (it has no dataset_info.json); prepare it with:"
-                f" genjax prepare {show(source)} OUT --name NAME."
+                f"{safe(source)} is not prepared (it has no dataset_info.json); prepare it with:"
+                f" genjax prepare {safe(source)} OUT --name NAME."
             )
         return source
     name = re.fullmatch(r"(\w+)(/\w[\w.+-]*)?(:\d+\.\d+\.\d+)?", source)
@@ -113,29 +113,29 @@ def find_folder(source: str, data_dir: str | None) -> str:
     root = pathlib.Path(data_dir or "~/tensorflow_datasets").expanduser()
     if name:
         parts = [p.strip("/:") for p in name.groups() if p]
-        found = _newest(root.joinpath(*parts))
+        found = _newest_version(root.joinpath(*parts))
         if found is None and name[2] is None:  # a data set that has configs may have one here
-            configs = [p for p in root.glob(f"{name[1]}/*/") if _newest(p)]
-            found = _newest(configs[0]) if len(configs) == 1 else None
+            configs = [p for p in root.glob(f"{name[1]}/*/") if _newest_version(p)]
+            found = _newest_version(configs[0]) if len(configs) == 1 else None
         if found is not None:
             return str(found)
-    if os.sep in source and not (name and _known(name[1])):
+    if os.sep in source and not (name and _is_tfds_name(name[1])):
         raise ValueError(
-            f"TFDS knows no data set '{show(source)}' (nothing lies there); give a folder with"
+            f"TFDS knows no data set '{safe(source)}' (nothing lies there); give a folder with"
             f" dataset_info.json and features.json of TFDS, a .npz file, or digits."
         )
-    if not name or not _known(name[1]):
+    if not name or not _is_tfds_name(name[1]):
         raise ValueError(
-            f"TFDS knows no data set '{show(source)}', and {show(root)} holds none; give a name of"
+            f"TFDS knows no data set '{safe(source)}', and {safe(root)} holds none; give a name of"
             f" TFDS, a .npz file, or digits."
         )
     raise ValueError(
-        f"{source} is not prepared in {show(root)}; set TFDS_DATA_DIR to where it is, or prepare it"
+        f"{source} is not prepared in {safe(root)}; set TFDS_DATA_DIR to where it is, or prepare it"
         f" with: tfds build {source} --file_format=array_record."
     )
 
 
-def _newest(folder: pathlib.Path) -> pathlib.Path | None:
+def _newest_version(folder: pathlib.Path) -> pathlib.Path | None:
     """The folder itself, or its newest version."""
     if is_file(folder / INFO):
         return folder
@@ -144,7 +144,7 @@ def _newest(folder: pathlib.Path) -> pathlib.Path | None:
     return max(versions, key=lambda p: [int(n) for n in p.name.split(".")], default=None)
 
 
-def _known(name: str) -> bool:
+def _is_tfds_name(name: str) -> bool:
     """Whether TFDS has code for a name: for a better sentence, nothing is read."""
     try:
         import tensorflow_datasets as tfds
@@ -162,19 +162,19 @@ def _exists(path: pathlib.Path) -> bool:
         return False
 
 
-def _json(path: pathlib.Path) -> dict[str, Any]:
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        found = json.loads(slurp(path, _LIMIT))
+        found = json.loads(read_bytes(path, _MAX_BYTES))
     except (ValueError, RecursionError) as error:
         if not is_file(path):
             raise ValueError(f"{error}") from None
         found = None
     if not isinstance(found, dict):
-        raise ValueError(f"{show(path)} is damaged or no metadata of TFDS; prepare it again.")
+        raise ValueError(f"{safe(path)} is damaged or no metadata of TFDS; prepare it again.")
     return found
 
 
-class _WrongError(Exception):
+class _InvalidMetadataError(Exception):
     """In a few words, what is wrong with metadata."""
 
 
@@ -185,43 +185,43 @@ def _splits(root: pathlib.Path, info: Mapping[str, Any]) -> dict[str, tuple[tupl
         formats = [info.get("fileFormat"), *_list(info.get("alternativeFileFormats", []))]
         if "array_record" not in formats:
             raise ValueError(
-                f"{show(root)} is written as {show(formats[0], 30)}, which needs TensorFlow; write"
+                f"{safe(root)} is written as {safe(formats[0], 30)}, which needs TensorFlow; write"
                 f" it as array_record: tfds build --file_format=array_record."
             )
         found = {}
         for split in _list(info.get("splits", [])):
             if not isinstance(split, dict) or not isinstance(split.get("name"), str):
-                raise _WrongError("a split has no name")
+                raise _InvalidMetadataError("a split has no name")
             name = split["name"]
             if name in found:
-                raise _WrongError(f"split {name} is there twice")
+                raise _InvalidMetadataError(f"split {name} is there twice")
             lengths = [_number(n, 2**48) for n in _list(split.get("shardLengths", []))]
             template = split.get("filepathTemplate") or _TEMPLATE
             files = [
-                _file(template, str(info.get("name")), name, i, len(lengths))
+                _shard_name(template, str(info.get("name")), name, i, len(lengths))
                 for i in range(len(lengths))
             ]
             shards = tuple((f, n) for f, n in zip(files, lengths, strict=True) if n)
             if shards:
                 found[name] = shards
-    except _WrongError as error:
-        raise ValueError(f"{show(path)} is damaged ({show(error, 160)}).") from None
+    except _InvalidMetadataError as error:
+        raise ValueError(f"{safe(path)} is damaged ({safe(error, 160)}).") from None
     if not found:
-        raise ValueError(f"{show(path)} names no split with examples; prepare it again.")
+        raise ValueError(f"{safe(path)} names no split with examples; prepare it again.")
     return found
 
 
-def _file(template: Any, dataset: str, split: str, shard: int, count: int) -> str:
+def _shard_name(template: Any, dataset: str, split: str, shard: int, count: int) -> str:
     """The name of a file of a split, as TFDS builds it; always one in the folder itself."""
     if not isinstance(template, str):
-        raise _WrongError("filepathTemplate is no text")
+        raise _InvalidMetadataError("filepathTemplate is no text")
     digits = max(5, len(str(count)))
     words = {"DATASET": dataset, "SPLIT": split, "FILEFORMAT": "array_record"}
     words |= {"SHARD_INDEX": f"{shard:0{digits}}", "NUM_SHARDS": f"{count:0{digits}}"}
     words["SHARD_X_OF_Y"] = f"{words['SHARD_INDEX']}-of-{words['NUM_SHARDS']}"
     name = re.sub(r"\$?\{(\w+)\}", lambda m: words.get(m[1], m[0]), template)
     if not re.fullmatch(r"\w[\w.+-]*", name):
-        raise _WrongError(f"'{name}' is no name of a file in it")
+        raise _InvalidMetadataError(f"'{name}' is no name of a file in it")
     return name
 
 
@@ -229,70 +229,72 @@ def _features(root: pathlib.Path, tree: Mapping[str, Any]) -> tuple[dict[str, An
     """TFDS's features by name, and the names of those that are not read."""
     path = root / FEATURES
     features: dict[str, Any] = {}
-    left_out = []
+    unsupported = []
     try:
-        _no_strangers(tree)
-        for name, about in _inside(tree).items():
+        _check_class_names(tree)
+        for name, about in _inner_features(tree).items():
             feature = _feature(root, name, about)
             if feature is None:
-                left_out.append(name)
+                unsupported.append(name)
             else:
                 features[name] = feature
-    except (_WrongError, RecursionError) as error:
-        said = str(error) if isinstance(error, _WrongError) else "it is nested too deep"
+    except (_InvalidMetadataError, RecursionError) as error:
+        said = str(error) if isinstance(error, _InvalidMetadataError) else "it is nested too deep"
         raise ValueError(
-            f"{show(path)} is damaged or not read ({show(said, 300)}); prepare it again."
+            f"{safe(path)} is damaged or not read ({safe(said, 300)}); prepare it again."
         ) from None
-    return features, left_out
+    return features, unsupported
 
 
-def _no_strangers(tree: Any) -> None:
+def _check_class_names(tree: Any) -> None:
     """No class outside of TFDS is named anywhere: TFDS would import its module."""
     if isinstance(tree, list):
         for value in tree:
-            _no_strangers(value)
+            _check_class_names(value)
     if not isinstance(tree, dict):
         return
     for key, value in tree.items():
         if key == "pythonClassName" and not (
-            isinstance(value, str) and re.fullmatch(re.escape(_OURS) + r"\w+\.\w+", value)
+            isinstance(value, str) and re.fullmatch(re.escape(_TFDS_FEATURES) + r"\w+\.\w+", value)
         ):
-            raise _WrongError(f"{value!r} is no feature class of TFDS, and is not imported")
-        _no_strangers(value)
+            raise _InvalidMetadataError(
+                f"{value!r} is no feature class of TFDS, and is not imported"
+            )
+        _check_class_names(value)
 
 
-def _inside(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+def _inner_features(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     """The features of a dictionary of features."""
     outer = tree.get("featuresDict")
     inner = outer.get("features", {}) if isinstance(outer, dict) else None
-    if _class(tree) != "featuresDict" or not isinstance(inner, dict):
-        raise _WrongError("it holds no dictionary of features")
+    if _feature_kind(tree) != "featuresDict" or not isinstance(inner, dict):
+        raise _InvalidMetadataError("it holds no dictionary of features")
     if not all(isinstance(v, dict) for v in inner.values()):
-        raise _WrongError("a feature has no description")
+        raise _InvalidMetadataError("a feature has no description")
     return inner
 
 
-def _class(about: Mapping[str, Any]) -> str:
+def _feature_kind(about: Mapping[str, Any]) -> str:
     """How the content of a feature of a known class is called; nothing for other classes."""
-    return _CLASSES.get(str(about.get("pythonClassName", "")).removeprefix(_OURS), "")
+    return _CLASSES.get(str(about.get("pythonClassName", "")).removeprefix(_TFDS_FEATURES), "")
 
 
 def _feature(root: pathlib.Path, name: str, about: Mapping[str, Any]) -> Any:
     """One feature, or None where its class is not read."""
     from tensorflow_datasets import features
 
-    kind = _class(about)
+    kind = _feature_kind(about)
     content = about.get(kind, {})
     if not kind:
         return None
     if not isinstance(content, dict):
-        raise _WrongError(f"feature {name} has no description")
+        raise _InvalidMetadataError(f"feature {name} has no description")
     if kind == "text":
         return features.Text()
     if kind == "classLabel":
-        return _label(root, name, _number(content.get("numClasses", 0), _LABELS))
+        return _label(root, name, _number(content.get("numClasses", 0), _MAX_CLASSES))
     if kind == "featuresDict":
-        flags = {k: _feature(root, "", v) for k, v in _inside(about).items()}
+        flags = {k: _feature(root, "", v) for k, v in _inner_features(about).items()}
         good = [f is not None and f.shape == () and f.np_dtype == np.bool_ for f in flags.values()]
         return features.FeaturesDict(flags) if good and all(good) else None
     dtype = _dtype(name, content)
@@ -305,8 +307,8 @@ def _feature(root: pathlib.Path, name: str, about: Mapping[str, Any]) -> Any:
     channels = {"uint8": (1, 3, 4), "float32": (1,)}.get(dtype.name if dtype else "", ())
     if len(shape) != 3 or shape[2] not in channels:
         return None
-    if any(side is not None and side > _SIDE for side in shape):
-        raise _WrongError(f"feature {name} is too large, {shape}")
+    if any(side is not None and side > _MAX_SIDE for side in shape):
+        raise _InvalidMetadataError(f"feature {name} is too large, {shape}")
     return features.Image(shape=shape, dtype=dtype.type if dtype else None)
 
 
@@ -320,14 +322,14 @@ def _label(root: pathlib.Path, name: str, classes: int) -> Any:
             return features.Scalar(dtype=np.int64)
         return features.ClassLabel(num_classes=classes)
     try:
-        words = slurp(path, _LIMIT).decode("utf-8").split("\n")
+        words = read_bytes(path, _MAX_BYTES).decode("utf-8").split("\n")
     except UnicodeDecodeError:
-        raise _WrongError(f"{path.name} is not UTF-8 text") from None
+        raise _InvalidMetadataError(f"{path.name} is not UTF-8 text") from None
     names = [word.strip() for word in words if word.strip()]
     if len(names) != len(set(names)):
-        raise _WrongError(f"{path.name} has a name twice")
+        raise _InvalidMetadataError(f"{path.name} has a name twice")
     if classes and len(names) != classes:
-        raise _WrongError(f"{path.name} has {len(names)} names for {classes} classes")
+        raise _InvalidMetadataError(f"{path.name} has {len(names)} names for {classes} classes")
     return features.ClassLabel(names=names) if names else features.Scalar(dtype=np.int64)
 
 
@@ -335,7 +337,7 @@ def _dtype(name: str, content: Mapping[str, Any]) -> np.dtype | None:
     """A dtype of numbers; None for others, such as text."""
     given = content.get("dtype", "")
     if not isinstance(given, str):
-        raise _WrongError(f"feature {name} has no dtype")
+        raise _InvalidMetadataError(f"feature {name} has no dtype")
     known = "bool uint8 uint16 uint32 int8 int16 int32 int64 float16 float32 float64"
     return np.dtype(given) if given in known.split() else None
 
@@ -346,14 +348,14 @@ def _shape(name: str, content: Mapping[str, Any]) -> tuple[int | None, ...]:
     sides = _list(given.get("dimensions", []) if isinstance(given, dict) else None)
     shape = tuple(None if str(n) == "-1" else _number(n, 2**31) for n in sides)
     known = [n for n in shape if n is not None]
-    if len(shape) > 16 or 0 in known or math.prod(known) > _VALUES:
-        raise _WrongError(f"feature {name} has shape {shape}")
+    if len(shape) > 16 or 0 in known or math.prod(known) > _MAX_VALUES:
+        raise _InvalidMetadataError(f"feature {name} has shape {shape}")
     return shape
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list) or len(value) > 2**20:
-        raise _WrongError("a list is missing")
+        raise _InvalidMetadataError("a list is missing")
     return value
 
 
@@ -362,5 +364,5 @@ def _number(value: Any, limit: int) -> int:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
         value = int(value)
     if type(value) is not int or not 0 <= value <= limit:
-        raise _WrongError(f"{show(value, 30)} is no count")
+        raise _InvalidMetadataError(f"{safe(value, 30)} is no count")
     return value

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.file_io import is_file, show
+from genjax.data.file_io import is_file, safe
 
 # Deflate shrinks by up to 1032 to 1, and nothing but zeros by that much.
-RATIO, FREE = 200, 2**28
+MAX_RATIO, ALWAYS_ALLOWED = 200, 2**28
 
 
 def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -28,22 +28,22 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(opened) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)
-            if total > max(FREE, RATIO * path.stat().st_size):
+            if total > max(ALWAYS_ALLOWED, MAX_RATIO * path.stat().st_size):
                 raise ValueError(
                     f"it would unpack to {total} bytes, {total // path.stat().st_size} times its"
                     f" size; save it without compression (np.savez)"
                 )
             for member in members:
-                _check(archive, member)
+                _check_member(archive, member)
         opened.seek(0)
         with np.load(opened, allow_pickle=False) as file:
             arrays: dict[str, Any] = {name: file[name] for name in file.files}
     return arrays
 
 
-def _check(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     """A member is one array and nothing else, of as many bytes as its header says."""
-    name = show(member.filename, 60)
+    name = safe(member.filename, 60)
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{name} is packed in a way that numpy does not write")
     with archive.open(member) as file:
@@ -64,6 +64,6 @@ def _check(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         size = file.tell() + math.prod(shape) * dtype.itemsize
         if size != member.file_size:
             raise ValueError(
-                f"'{name}' says that it is {show(dtype, 60)}{list(shape)}, {size} bytes, and has"
+                f"'{name}' says that it is {safe(dtype, 60)}{list(shape)}, {size} bytes, and has"
                 f" {member.file_size}"
             )

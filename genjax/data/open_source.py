@@ -11,18 +11,18 @@ import numpy as np
 
 from genjax.data import readers
 from genjax.data.data_config import Data
-from genjax.data.dataset import combine, row_crcs
-from genjax.data.file_io import show
-from genjax.data.image_decoding import recoloured, resize
-from genjax.data.readers import Field, Reading, Source
+from genjax.data.dataset import combined_checksum, row_crcs
+from genjax.data.file_io import safe
+from genjax.data.image_decoding import convert_channels, resize
+from genjax.data.readers import Field, ReadOptions, Source
 from genjax.data.sources import load
-from genjax.data.tfds_folder import Prepared, open_folder
-from genjax.data.toy_mixtures import GAUSSIANS, STACKED
+from genjax.data.tfds_folder import PreparedSplit, open_folder
+from genjax.data.toy_mixtures import GAUSSIANS, STACKED_PREFIX
 
-MADE = ("digits", "digits_4x4", *GAUSSIANS)
+GENERATED = ("digits", "digits_4x4", *GAUSSIANS)
 
 
-def open_source(source: str, reading: Reading) -> Source:
+def open_source(source: str, reading: ReadOptions) -> Source:
     """Find out what a source is and open it; pictures are decoded when they are asked for.
 
     Args:
@@ -34,13 +34,13 @@ def open_source(source: str, reading: Reading) -> Source:
       ValueError: nothing of the kind is there; one sentence.
     """
     path = pathlib.Path(source)
-    if source in MADE or source.startswith(STACKED) or source.endswith(".npz"):
-        return _arrays(source, reading)
+    if source in GENERATED or source.startswith(STACKED_PREFIX) or source.endswith(".npz"):
+        return _open_arrays(source, reading)
     if path.exists() and not (path / "dataset_info.json").is_file():
         return readers.read(path, reading)
     if not path.exists() and os.sep in source:
         return readers.read(path, reading)  # which says what is missing
-    return _tfds(source, reading)
+    return _open_tfds(source, reading)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _ArrayRows:
     """Examples of arrays in memory."""
 
     entries: Mapping[str, np.ndarray]
-    fitted: "_Fitted"
+    fitted: "_FitImages"
 
     def __len__(self) -> int:
         return len(next(iter(self.entries.values())))
@@ -57,19 +57,21 @@ class _ArrayRows:
         row = {k: v[index] for k, v in self.entries.items()}
         return self.fitted({k: v.item() if v.ndim == 0 else v for k, v in row.items()})
 
-    def stamp(self, rows: Sequence[int]) -> int:
+    def fingerprint(self, rows: Sequence[int]) -> int:
         """Of the values."""
         return zlib.crc32(
-            combine({"": {k: row_crcs(v[list(rows)]) for k, v in self.entries.items()}}).encode()
+            combined_checksum(
+                {"": {k: row_crcs(v[list(rows)]) for k, v in self.entries.items()}}
+            ).encode()
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Fitted:
+class _FitImages:
     """Bring the images of an example to the size and mode asked for."""
 
     images: tuple[str, ...]
-    reading: Reading
+    reading: ReadOptions
     where: str
     levels: int | None
 
@@ -78,7 +80,7 @@ class _Fitted:
         for key in self.images:
             image = row[key]
             if r.mode is not None:
-                image = recoloured(image, r.mode)
+                image = convert_channels(image, r.mode)
             if r.size is not None:
                 background = min(r.background, (self.levels or 256) - 1)
                 image = resize(image, r.size, r.fit, background, self.where)
@@ -93,7 +95,7 @@ class _Fitted:
         return (*(self.reading.size or shape[:2]), channels)
 
 
-def _arrays(source: str, reading: Reading) -> Source:
+def _open_arrays(source: str, reading: ReadOptions) -> Source:
     dataset = load(Data(data=source))
     train = dataset.splits["train"]
     x = train["x"]
@@ -113,7 +115,7 @@ def _arrays(source: str, reading: Reading) -> Source:
             f"{source} holds {x.dtype}{list(x.shape[1:])} and no uint8 images [H, W, 1 or 3];"
             f" leave out --size and --mode."
         )
-    fitted = _Fitted(images, reading, source, dataset.levels)
+    fitted = _FitImages(images, reading, source, dataset.levels)
     fields = {}
     for key, array in train.items():
         name = names.get(key, key)
@@ -143,30 +145,30 @@ def _arrays(source: str, reading: Reading) -> Source:
 class _TfdsRows:
     """Examples of a split that TFDS prepared, with all their features; opened where it is read."""
 
-    rows: Prepared
+    rows: PreparedSplit
     keys: tuple[str, ...]
-    fitted: _Fitted
+    fitted: _FitImages
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def stamp(self, rows: Sequence[int]) -> int:
+    def fingerprint(self, rows: Sequence[int]) -> int:
         """Of the folder's files."""
-        return zlib.crc32(f"{self.rows.split} {self.rows.stamp} {list(rows)}".encode())
+        return zlib.crc32(f"{self.rows.split} {self.rows.fingerprint} {list(rows)}".encode())
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.fitted(self.rows.example(index, self.keys))
 
 
-def _tfds(source: str, reading: Reading) -> Source:
+def _open_tfds(source: str, reading: ReadOptions) -> Source:
     about, rows = open_folder(source, None)
     fields: dict[str, Field] = {}
-    left_out = [f"feature {name}" for name in about.left_out]
-    images = tuple(k for k, f in about.features.items() if _kind(f) == "image")
+    unsupported = [f"feature {name}" for name in about.unsupported]
+    images = tuple(k for k, f in about.features.items() if _field_kind(f) == "image")
     levels = next(iter(rows.values())).levels
-    fitted = _Fitted(images, reading, source, levels)
+    fitted = _FitImages(images, reading, source, levels)
     for key, feature in about.features.items():
-        kind = _kind(feature)
+        kind = _field_kind(feature)
         if kind == "image":
             shape = tuple(feature.shape)
             if reading.size is None and None in shape[:2]:
@@ -188,20 +190,20 @@ def _tfds(source: str, reading: Reading) -> Source:
         elif kind == "text":
             fields[key] = Field(kind="text")
         else:
-            left_out.append(f"feature {key}")
+            unsupported.append(f"feature {key}")
     if not fields:
-        raise ValueError(f"{show(source)} has no feature that can be read; it has {left_out}.")
+        raise ValueError(f"{safe(source)} has no feature that can be read; it has {unsupported}.")
     return Source(
         name=source,
         format="tfds",
         fields=fields,
         splits={s: _TfdsRows(split, tuple(fields), fitted) for s, split in rows.items()},
         levels=levels,
-        ignored=tuple(left_out),
+        ignored=tuple(unsupported),
     )
 
 
-def _kind(feature: Any) -> str:
+def _field_kind(feature: Any) -> str:
     """What a TFDS feature is as a field; nothing for those that have no field."""
     import tensorflow_datasets as tfds
 

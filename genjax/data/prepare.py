@@ -13,25 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.dataset import combine, levels_for
-from genjax.data.file_io import show, slurp
-from genjax.data.metadata import ABOUT, INDEX
+from genjax.data.dataset import combined_checksum, default_levels
+from genjax.data.file_io import read_bytes, safe
+from genjax.data.image_grid import image_grid
+from genjax.data.metadata import INDEX, SUMMARY
 from genjax.data.open_source import open_source
 from genjax.data.order import Order
-from genjax.data.readers import Reading, Source
+from genjax.data.readers import ReadOptions, Source
 from genjax.data.readers.base import Examples
-from genjax.data.shards import Shard, Writing, tfds_features, write_all
-from genjax.data.tfds_folder import entries_of
-from genjax.image_grid import grid
+from genjax.data.shards import Shard, WriteOptions, tfds_features, write_shards
+from genjax.data.tfds_folder import entry_features
 
 VERSION = "1.0.0"
 PLAN = "plan.json"
 SHUFFLED = ("images", "captions", "attributes", "pairs")
-SHEET = 64  # images of a split on its contact sheet
+CONTACT_SHEET_IMAGES = 64  # images of a split on its contact sheet
 
 
 @dataclasses.dataclass(frozen=True)
-class Done:
+class PreparedFolder:
     """What was prepared.
 
     folder: of the data set.
@@ -41,7 +41,7 @@ class Done:
     folder: pathlib.Path
     summary: dict[str, Any]
 
-    def lines(self) -> list[str]:
+    def describe(self) -> list[str]:
         """In words: a line a split and a line on the whole."""
         said = []
         for split, s in self.summary["splits"].items():
@@ -52,9 +52,9 @@ class Done:
             )
         names = self.summary["ignored"][:3]
         if names:
-            more = self.summary["left_out"] - len(names)
+            more = self.summary["ignored_count"] - len(names)
             said.append(
-                f"left out: {', '.join(show(n, 60) for n in names)}"
+                f"left out: {', '.join(safe(n, 60) for n in names)}"
                 + (f" and {more:,} more" if more else "")
             )
         about = [f"levels {self.summary['levels']}", f"checksum {self.summary['checksum']}"]
@@ -66,11 +66,11 @@ class Done:
 def prepare(
     source: str,
     out: str | pathlib.Path,
-    writing: Writing,
-    reading: Reading | None = None,
+    writing: WriteOptions,
+    reading: ReadOptions | None = None,
     *,
     say: Callable[[str], None] = lambda line: None,
-) -> Done:
+) -> PreparedFolder:
     """Write a source as `out/name/1.0.0`; goes on where an earlier call was cut.
 
     Args:
@@ -84,11 +84,11 @@ def prepare(
       ValueError: an example cannot be read or does not fit; the folder holds other data; or
         another process prepares it.
     """
-    found = open_source(source, reading or Reading())
-    _check(found, writing)
-    splits = _splits(found, writing)
+    found = open_source(source, reading or ReadOptions())
+    _check_source(found, writing)
+    splits = _assign_splits(found, writing)
     folder = pathlib.Path(out) / writing.name / VERSION
-    plan = _plan(found, splits, reading or Reading(), writing)
+    plan = _plan(found, splits, reading or ReadOptions(), writing)
     part = folder.with_name(VERSION + ".incomplete")
     shards = []
     for split, rows in splits.items():
@@ -96,32 +96,32 @@ def prepare(
         for i in range(count):
             name = f"{writing.name}-{split}.array_record-{i:05d}-of-{count:05d}"
             here = rows[i * writing.shard_examples :][: writing.shard_examples]
-            now = found.splits[rows.split].stamp(here)
+            now = found.splits[rows.split].fingerprint(here)
             shards.append(Shard(str(part / name), found, rows.split, here, writing, now))
-    whole = {**plan, "stamp": zlib.crc32(repr([s.stamp for s in shards]).encode())}
+    whole = {**plan, "fingerprint": zlib.crc32(repr([s.fingerprint for s in shards]).encode())}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder.parent):
+    with _lock(folder.parent):
         if folder.exists():
-            summary = _read_json(folder / ABOUT)
+            summary = _read_json(folder / SUMMARY)
             if summary.get("plan") != whole:
                 raise ValueError(
                     f"{folder} holds another data set already, or what it was made from has changed"
                     f" since; take another --name, or remove it."
                 )
             say(f"{folder} was prepared before")
-            return Done(folder, summary)
+            return PreparedFolder(folder, summary)
         if part.exists() and _read_json(part / PLAN) != plan:
             shutil.rmtree(part)  # begun from other data or under other settings
         part.mkdir(exist_ok=True)
         (part / PLAN).write_text(json.dumps(plan))
-        write_all(shards, writing.workers, say)
+        write_shards(shards, writing.workers, say)
         summary = _finish(part, found, splits, shards, writing, whole)
         part.rename(folder)
-    return Done(folder, summary)
+    return PreparedFolder(folder, summary)
 
 
 @contextlib.contextmanager
-def _alone(folder: pathlib.Path) -> Iterator[None]:
+def _lock(folder: pathlib.Path) -> Iterator[None]:
     """One process a data set: two would write into each other's files.
 
     Raises:
@@ -140,39 +140,41 @@ def _alone(folder: pathlib.Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _check(source: Source, writing: Writing) -> None:
+def _check_source(source: Source, writing: WriteOptions) -> None:
     """Refuse what a prepared folder cannot hold, before anything is written."""
-    if "x" not in entries_of(tfds_features(source, writing)):
+    if "x" not in entry_features(tfds_features(source, writing)):
         raise ValueError(
-            f"{show(source.name)} has the entries {', '.join(sorted(source.fields))} and none is"
+            f"{safe(source.name)} has the entries {', '.join(sorted(source.fields))} and none is"
             f" called image, x, features or image_a; one of them must be what a model is of."
         )
     for field in source.fields.values():
         for name in field.names:
             if not name.isprintable() or name != name.strip():
                 raise ValueError(
-                    f"{show(source.name)} has a class or attribute called {show(repr(name), 60)},"
+                    f"{safe(source.name)} has a class or attribute called {safe(repr(name), 60)},"
                     f" which a list of names, one a line, does not keep; rename it."
                 )
     for name, split in source.splits.items():
         if not len(split):
-            raise ValueError(f"split {name} of {show(source.name)} holds no examples.")
+            raise ValueError(f"split {name} of {safe(source.name)} holds no examples.")
 
 
-class _Rows(list):
+class _SplitRows(list):
     """Numbers of the examples of a written split, and the source's split they are of."""
 
     split: str
 
 
-def _splits(source: Source, writing: Writing) -> dict[str, _Rows]:
+def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, _SplitRows]:
     """Which examples go to which split: hold-outs come from the end of train as it is written."""
-    out: dict[str, _Rows] = {}
+    out: dict[str, _SplitRows] = {}
     for name, split in source.splits.items():
         order: Sequence[int] = range(len(split))
         if source.format in SHUFFLED:
-            order = _together(split, Order(len(split), writing.shuffle_seed).epoch(0).tolist())
-        out[name] = _Rows(order)
+            order = _group_by_image(
+                split, Order(len(split), writing.shuffle_seed).epoch(0).tolist()
+            )
+        out[name] = _SplitRows(order)
         out[name].split = name
     for name, count in (("test", writing.test), ("validation", writing.validation)):
         if not count:
@@ -189,7 +191,7 @@ def _splits(source: Source, writing: Writing) -> dict[str, _Rows]:
                 f" hold out fewer."
             )
         train = out["train"]
-        names, start = _pictures(source.splits[train.split]), len(train) - count
+        names, start = _image_files(source.splits[train.split]), len(train) - count
         while names and start and names[train[start]] == names[train[start - 1]]:
             start -= 1
         if not start:
@@ -197,20 +199,20 @@ def _splits(source: Source, writing: Writing) -> dict[str, _Rows]:
                 f"{name}={count} leaves no training example of {source.name}: all captions left are"
                 f" of one picture; hold out fewer."
             )
-        out[name], out["train"] = _Rows(train[start:]), _Rows(train[:start])
+        out[name], out["train"] = _SplitRows(train[start:]), _SplitRows(train[:start])
         out[name].split = out["train"].split = train.split
     return out
 
 
-def _pictures(split: Examples) -> tuple[str, ...]:
+def _image_files(split: Examples) -> tuple[str, ...]:
     """The file of every example, where examples are of files."""
     column = getattr(split, "columns", {}).get("image")
     return getattr(column, "names", ())
 
 
-def _together(split: Examples, order: list[int]) -> list[int]:
+def _group_by_image(split: Examples, order: list[int]) -> list[int]:
     """Examples of one picture after each other, so that no hold-out shares one with train."""
-    names = _pictures(split)
+    names = _image_files(split)
     first: dict[str, int] = {}
     for place, i in enumerate(order if names else ()):
         first.setdefault(names[i], place)
@@ -218,7 +220,7 @@ def _together(split: Examples, order: list[int]) -> list[int]:
 
 
 def _plan(
-    source: Source, splits: Mapping[str, _Rows], reading: Reading, writing: Writing
+    source: Source, splits: Mapping[str, _SplitRows], reading: ReadOptions, writing: WriteOptions
 ) -> dict[str, Any]:
     """What tells whether two calls write the same: the data's outline and all settings."""
     how = {k: v for k, v in dataclasses.asdict(writing).items() if k != "workers"}
@@ -237,9 +239,9 @@ def _plan(
 def _finish(
     part: pathlib.Path,
     source: Source,
-    splits: Mapping[str, _Rows],
+    splits: Mapping[str, _SplitRows],
     shards: Sequence[Shard],
-    writing: Writing,
+    writing: WriteOptions,
     plan: dict[str, Any],
 ) -> dict[str, Any]:
     """Metadata of TFDS, the index of rows, the contact sheets."""
@@ -249,19 +251,19 @@ def _finish(
     index: dict[str, np.ndarray] = {}
     infos, about = [], {}
     features = tfds_features(source, writing)
-    x = entries_of(features)["x"]
+    x = entry_features(features)["x"]
     for split in splits:
-        mine = [s for s in shards if f"/{writing.name}-{split}.array_record-" in s.path]
-        parts = [dict(np.load(s.path + ".npz", allow_pickle=False)) for s in mine]
+        own = [s for s in shards if f"/{writing.name}-{split}.array_record-" in s.path]
+        parts = [dict(np.load(s.path + ".npz", allow_pickle=False)) for s in own]
         lows, highs = zip(*(p.pop("range") for p in parts), strict=True)
         size = sum(int(p.pop("size")) for p in parts)
-        for name in set(parts[0]) - {"stamp"}:
+        for name in set(parts[0]) - {"fingerprint"}:
             index[f"{split}/{name}"] = np.concatenate([p[name] for p in parts])
         index[f"{split}/range"] = np.array([min(lows), max(highs)])
         infos.append(
             tfds.core.SplitInfo(
                 name=split,
-                shard_lengths=[len(s.rows) for s in mine],
+                shard_lengths=[len(s.rows) for s in own],
                 num_bytes=size,
                 filename_template=tfds.core.ShardedFileTemplate(
                     data_dir=part,
@@ -280,14 +282,17 @@ def _finish(
     levels = source.levels
     if levels is None:  # as `load` would find them
         highest = max(float(index[f"{split}/range"][1]) for split in splits)
-        levels = 0 if np.dtype(source.fields[x].dtype).kind == "f" else levels_for(int(highest))
+        levels = 0 if np.dtype(source.fields[x].dtype).kind == "f" else default_levels(int(highest))
     index["levels"] = np.array(levels)
     for split in splits:
         if source.fields[x].kind == "image":
-            some = [int(i) for i in np.linspace(0, len(splits[split]) - 1, SHEET).astype(int)]
+            some = [
+                int(i)
+                for i in np.linspace(0, len(splits[split]) - 1, CONTACT_SHEET_IMAGES).astype(int)
+            ]
             rows = [splits[split][i] for i in dict.fromkeys(some)]
             images = [source.splits[splits[split].split][i][x] for i in rows]
-            sheet = grid(np.stack(images), 0, max(levels - 1, 1))
+            sheet = image_grid(np.stack(images), 0, max(levels - 1, 1))
             Image.fromarray(sheet).save(part / f"contact_sheet-{split}.png")
     tfds.folder_dataset.write_metadata(
         data_dir=part,
@@ -306,10 +311,10 @@ def _finish(
         "checksum": index_checksum(index),
         "splits": about,
         "ignored": list(source.ignored)[:100],
-        "left_out": len(source.ignored),
+        "ignored_count": len(source.ignored),
         "plan": plan,
     }
-    (part / ABOUT).write_text(json.dumps(summary, indent=1))
+    (part / SUMMARY).write_text(json.dumps(summary, indent=1))
     for leftover in [*part.glob("*.npz.part"), *part.glob("*-of-*.npz"), part / PLAN]:
         leftover.unlink(missing_ok=True)
     return summary
@@ -322,11 +327,11 @@ def index_checksum(index: Mapping[str, np.ndarray]) -> str:
         split, _, entry = name.partition("/")
         if entry and entry != "range":
             splits.setdefault(split, {})[entry] = array
-    return combine(splits)
+    return combined_checksum(splits)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(slurp(path))
+        return json.loads(read_bytes(path))
     except ValueError:
         return {}

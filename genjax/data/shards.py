@@ -15,11 +15,11 @@ from genjax import checks
 from genjax.data.array_records import Decoder
 from genjax.data.dataset import row_crcs
 from genjax.data.readers import Field, Source
-from genjax.data.tfds_folder import checked, entries_of, entry_values
+from genjax.data.tfds_folder import check_examples, entry_features, entry_values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Writing:
+class WriteOptions:
     """What is written, and how."""
 
     name: str
@@ -62,22 +62,22 @@ class Shard:
     source: Source
     split: str
     rows: Sequence[int]
-    writing: Writing
-    stamp: int
+    writing: WriteOptions
+    fingerprint: int
 
-    def done(self) -> bool:
+    def is_complete(self) -> bool:
         """Written whole by an earlier call, from what is there now."""
         if not (pathlib.Path(self.path).exists() and pathlib.Path(self.path + ".npz").exists()):
             return False
         with np.load(self.path + ".npz", allow_pickle=False) as found:
-            return int(found["stamp"]) == self.stamp
+            return int(found["fingerprint"]) == self.fingerprint
 
     def write(self) -> None:
         """Encode, write, and read back what each row is worth."""
         from array_record.python import array_record_module
 
         features = tfds_features(self.source, self.writing)
-        entries = entries_of(features)
+        entries = entry_features(features)
         decode = Decoder({key: features[key] for key in entries.values()})
         unfinished = self.path + ".part"
         writer = array_record_module.ArrayRecordWriter(unfinished, "group_size:1")
@@ -85,13 +85,13 @@ class Shard:
         low, high, size = np.inf, -np.inf, 0
         try:
             for i in self.rows:
-                example = _encoded(self.source, self.source.splits[self.split][i], self.writing)
+                example = _encode(self.source, self.source.splits[self.split][i], self.writing)
                 record = features.serialize_example(features.encode_example(example))
                 writer.write(record)
                 size += len(record)
                 # What a reader will get: jpeg changes it.
                 row = entry_values([decode(record, self.path)], entries)
-                row["x"] = checked(self.source.name, self.split, row["x"])
+                row["x"] = check_examples(self.source.name, self.split, row["x"])
                 low, high = min(low, row["x"].min()), max(high, row["x"].max())
                 for name, value in row.items():
                     crcs.setdefault(name, []).append(row_crcs(value))
@@ -107,14 +107,14 @@ class Shard:
         pathlib.Path(unfinished).rename(self.path)
         summed = {name: np.concatenate(found) for name, found in crcs.items()}
         with open(self.path + ".npz.part", "wb") as file:
-            about = {"range": np.array([low, high]), "size": size, "stamp": self.stamp}
+            about = {"range": np.array([low, high]), "size": size, "fingerprint": self.fingerprint}
             np.savez(file, allow_pickle=False, **about, **summed)  # type: ignore[arg-type]
         pathlib.Path(self.path + ".npz.part").rename(self.path + ".npz")
 
 
-def write_all(shards: list[Shard], workers: int, say: Callable[[str], None]) -> None:
+def write_shards(shards: list[Shard], workers: int, say: Callable[[str], None]) -> None:
     """Write the shards that are not whole yet, one a process."""
-    left = [s for s in shards if not s.done()]
+    left = [s for s in shards if not s.is_complete()]
     if len(left) < len(shards):
         say(f"going on: {len(shards) - len(left)} of {len(shards)} files were written before")
     done = len(shards) - len(left)
@@ -137,7 +137,7 @@ def write_all(shards: list[Shard], workers: int, say: Callable[[str], None]) -> 
             say(f"{done} of {len(shards)} files")
 
 
-def tfds_features(source: Source, writing: Writing) -> Any:
+def tfds_features(source: Source, writing: WriteOptions) -> Any:
     """The source's fields as TFDS features."""
     import tensorflow_datasets as tfds
 
@@ -160,7 +160,7 @@ def tfds_features(source: Source, writing: Writing) -> Any:
     return tfds.features.FeaturesDict({name: one(f) for name, f in source.fields.items()})
 
 
-def _encoded(source: Source, example: Mapping[str, Any], writing: Writing) -> dict[str, Any]:
+def _encode(source: Source, example: Mapping[str, Any], writing: WriteOptions) -> dict[str, Any]:
     """An example as TFDS encodes it: images as bytes in a file, which needs no TensorFlow."""
     from PIL import Image
 

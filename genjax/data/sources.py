@@ -12,12 +12,12 @@ import numpy as np
 
 from genjax.data import cross_validation, toy_mixtures
 from genjax.data.data_config import Data
-from genjax.data.dataset import SPLITS, Dataset, levels_for, row_crcs
-from genjax.data.file_io import reason
-from genjax.data.label_subsets import few_labels
+from genjax.data.dataset import SPLITS, Dataset, default_levels, row_crcs
+from genjax.data.file_io import error_reason
+from genjax.data.label_subsets import limit_labels
 from genjax.data.npz import read_npz
 from genjax.data.order import Order
-from genjax.data.tfds_folder import Prepared, checked, open_prepared
+from genjax.data.tfds_folder import PreparedSplit, check_examples, open_prepared
 from genjax.data.transforms import IMAGES, binarization, output_spec, static_images
 
 RESIDENT_BYTES = 2**31
@@ -38,7 +38,7 @@ def load(settings: Data) -> Dataset:
     names: dict[str, tuple[str, ...]] = {}
     levels: int | None = None
     found: dict[str, Any]
-    table, stacked = None, _is_stacked(source)
+    table, stacked = None, _is_stacked_name(source)
     if source in ("digits", "digits_4x4"):
         found, levels = _digits(source)
     elif source in toy_mixtures.GAUSSIANS:
@@ -46,17 +46,17 @@ def load(settings: Data) -> Dataset:
     elif stacked:
         found, levels = _stacked(settings)
     elif source.endswith(".npz"):
-        table = cross_validation.table(settings)
+        table = cross_validation.load_table(settings)
         found, levels = table or _npz(pathlib.Path(source), settings.unpaired)
     else:
         found, names = open_prepared(source, settings.data_dir)
         levels = next(iter(found.values())).levels
     domains = _domains(found, settings)
     if not stacked:  # whose parts were cut already
-        domains = [_cut(d, settings) for d in domains]
+        domains = [_hold_out(d, settings) for d in domains]
     stream = any(_streams(d["train"], settings) for d in domains)
-    arrays, streams = _place(domains[0], stream)
-    y_arrays, y_streams = _place(domains[1], stream) if len(domains) > 1 else ({}, {})
+    arrays, streams = _load_or_stream(domains[0], stream)
+    y_arrays, y_streams = _load_or_stream(domains[1], stream) if len(domains) > 1 else ({}, {})
     arrays = {s: v | y_arrays.get(s, {}) for s, v in arrays.items()}
     if levels is None:
         levels = _prepared_levels(source, arrays, {**streams, **y_streams})
@@ -64,15 +64,15 @@ def load(settings: Data) -> Dataset:
     for name in IMAGES:
         if name in dataset.entries("train"):
             output_spec(settings.transform, dataset, name)  # raises if it cannot be applied
-    dataset = cross_validation.standardized(dataset, settings, table is not None)
+    dataset = cross_validation.standardize(dataset, settings, table is not None)
     if binarization(settings.transform) == "static":
         dataset = _static(dataset, settings.binarize_seed)
-    return few_labels(dataset, settings)
+    return limit_labels(dataset, settings)
 
 
-def _is_stacked(source: str) -> bool:
+def _is_stacked_name(source: str) -> bool:
     """Whether the name is that of stacks to be made, and not of a file."""
-    if not source.startswith(toy_mixtures.STACKED):
+    if not source.startswith(toy_mixtures.STACKED_PREFIX):
         return False
     path = pathlib.Path(source)
     return not (path.is_file() or any(path.glob("**/dataset_info.json")))
@@ -98,29 +98,29 @@ def _domains(found: dict[str, Any], settings: Data) -> list[dict[str, Any]]:
     for names in (("x",), ("y",)):
         out.append({})
         for split, part in splits.items():
-            entries = part.read([0]) if isinstance(part, Prepared) else part
+            entries = part.read([0]) if isinstance(part, PreparedSplit) else part
             if "y" not in entries:
                 raise ValueError(
                     f"{settings.data} has no second image y in {split}; add {split}_y, or leave out"
                     f" --unpaired."
                 )
-            if isinstance(part, Prepared):
+            if isinstance(part, PreparedSplit):
                 out[-1][split] = dataclasses.replace(part, renamed=((names[0], names[0]),))
             else:
                 out[-1][split] = {k: v for k, v in part.items() if (k == "y") == (names == ("y",))}
     return out
 
 
-def _cut(splits: dict[str, Any], settings: Data) -> dict[str, Any]:
+def _hold_out(splits: dict[str, Any], settings: Data) -> dict[str, Any]:
     """Holds out validation images from the end of train, and keeps the first `limit` of each."""
 
     def part(split: Any, start: int, stop: int) -> Any:
-        if isinstance(split, Prepared):
-            return split.cut(start, stop)
+        if isinstance(split, PreparedSplit):
+            return split.slice(start, stop)
         return {k: v[start:stop] for k, v in split.items()}
 
     def size(split: Any) -> int:
-        return len(split) if isinstance(split, Prepared) else len(next(iter(split.values())))
+        return len(split) if isinstance(split, PreparedSplit) else len(next(iter(split.values())))
 
     train = splits["train"]
     if "validation" not in splits and settings.validation:
@@ -138,7 +138,7 @@ def _cut(splits: dict[str, Any], settings: Data) -> dict[str, Any]:
 
 def _streams(train: Any, settings: Data) -> bool:
     """Returns whether train stays on disk: on request, or if it would fill the memory."""
-    if isinstance(train, Prepared):
+    if isinstance(train, PreparedSplit):
         large = settings.stream == "auto" and train.nbytes() > RESIDENT_BYTES
         return settings.stream == "yes" or large
     if settings.stream == "yes":
@@ -149,18 +149,18 @@ def _streams(train: Any, settings: Data) -> bool:
     return False
 
 
-def _place(
+def _load_or_stream(
     splits: dict[str, Any], stream: bool
-) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Prepared]]:
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, PreparedSplit]]:
     """Returns the splits in memory and those on disk."""
-    if not isinstance(splits["train"], Prepared):
+    if not isinstance(splits["train"], PreparedSplit):
         return splits, {}
     streams = {"train": splits["train"]} if stream else {}
     return {s: v.all() for s, v in splits.items() if s not in streams}, streams
 
 
 def _prepared_levels(
-    source: str, arrays: dict[str, dict[str, np.ndarray]], streams: dict[str, Prepared]
+    source: str, arrays: dict[str, dict[str, np.ndarray]], streams: dict[str, PreparedSplit]
 ) -> int:
     """Levels of a folder that others prepared, from its numbers."""
     for rows in streams.values():
@@ -224,7 +224,7 @@ def _digits(name: str) -> tuple[dict[str, dict[str, np.ndarray]], int]:
 
 def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     """Stacks of another data set, whose splits are cut first: no image is in stacks of two."""
-    name = settings.data.removeprefix(toy_mixtures.STACKED)
+    name = settings.data.removeprefix(toy_mixtures.STACKED_PREFIX)
     single = load(
         dataclasses.replace(settings, data=name, transform="", stream="no", labels_per_class=0)
     )
@@ -238,7 +238,7 @@ def _npz(path: pathlib.Path, unpaired: bool) -> tuple[dict[str, dict[str, np.nda
         arrays = read_npz(path)
     except Exception as error:  # numpy and zipfile raise a dozen kinds on damaged bytes
         raise ValueError(
-            f"{path} cannot be read ({reason(error)}: it is truncated, not a .npz file, or holds"
+            f"{path} cannot be read ({error_reason(error)}: it is truncated, not a .npz file, or holds"
             f" Python objects); {NPZ_LAYOUT}."
         ) from None
     if "train" not in arrays:
@@ -247,10 +247,10 @@ def _npz(path: pathlib.Path, unpaired: bool) -> tuple[dict[str, dict[str, np.nda
     for name in SPLITS:
         if name not in arrays:
             continue
-        splits[name] = {"x": checked(path, name, arrays[name])}
+        splits[name] = {"x": check_examples(path, name, arrays[name])}
         for entry in ("attributes", "caption", "y"):
             if f"{name}_{entry}" in arrays:
-                splits[name][entry] = _beside(path, name, entry, arrays, unpaired)
+                splits[name][entry] = _read_entry(path, name, entry, arrays, unpaired)
         if f"{name}_label" in arrays:
             label = arrays[f"{name}_label"]
             if label.shape != (len(splits[name]["x"]),) or label.dtype.kind not in "iu":
@@ -265,7 +265,9 @@ def _npz(path: pathlib.Path, unpaired: bool) -> tuple[dict[str, dict[str, np.nda
     return splits, _levels(path, arrays.get("levels"), splits)
 
 
-def _beside(path: Any, name: str, entry: str, arrays: dict[str, Any], unpaired: bool) -> np.ndarray:
+def _read_entry(
+    path: Any, name: str, entry: str, arrays: dict[str, Any], unpaired: bool
+) -> np.ndarray:
     """Returns attributes, captions or second images, one per example, of the right kind."""
     array, n = arrays[f"{name}_{entry}"], len(arrays[name])
     kinds, axes = {"attributes": ("iub", 2), "caption": ("U", 1), "y": ("iuf", 4)}[entry]
@@ -276,7 +278,7 @@ def _beside(path: Any, name: str, entry: str, arrays: dict[str, Any], unpaired: 
     if array.dtype.kind not in kinds:
         raise ValueError(f"{path}: {name}_{entry} must not hold {array.dtype}.")
     if entry == "y":
-        return checked(path, f"{name}_y", array)
+        return check_examples(path, f"{name}_y", array)
     return array.astype(np.uint8) if entry == "attributes" else array
 
 
@@ -294,7 +296,7 @@ def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> 
             f"{path}: levels must be one integer above 1, got {given.dtype}{list(given.shape)}."
         )
     levels = int(given.item()) if given is not None else 0
-    levels = levels or levels_for(highest)
+    levels = levels or default_levels(highest)
     if highest >= levels:
         raise ValueError(f"{path}: the highest value {highest} does not fit levels={levels}.")
     return levels

@@ -16,8 +16,8 @@ import numpy as np
 from genjax.data.dataset import Rows
 from genjax.data.order import Order
 
-GRACE = 20  # seconds that a worker goes on after SIGTERM
-AHEAD = 16  # batches decoded ahead of time, all workers together
+SIGTERM_GRACE_SECONDS = 20  # seconds that a worker goes on after SIGTERM
+PREFETCH = 16  # batches decoded ahead of time, all workers together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Batches:
     start: the step of batch 0.
     steps: batches there are.
     size: examples of a step, those of all processes and critic steps.
-    mine: which of a step's examples this process reads, `[n]`; None is all.
+    local_rows: which of a step's examples this process reads, `[n]`; None is all.
     names: entries to keep.
     domain: number of the order.
     """
@@ -39,7 +39,7 @@ class Batches:
     start: int
     steps: int
     size: int
-    mine: tuple[int, ...] | None = None
+    local_rows: tuple[int, ...] | None = None
     names: tuple[str, ...] = ("x",)
     domain: int = 0
 
@@ -50,8 +50,8 @@ class Batches:
         """Entries `[n, ...]` of the examples of step `start + index` that this process reads."""
         order = _orders(len(self.rows), self.seed, self.domain)
         found = order.take((self.start + int(index)) * self.size, self.size)
-        if self.mine is not None:
-            found = found[list(self.mine)]
+        if self.local_rows is not None:
+            found = found[list(self.local_rows)]
         return self.rows.read(found, self.names)
 
 
@@ -82,21 +82,21 @@ def batches(source: Batches | UnpairedBatches, *, workers: int) -> Iterator[dict
     """
     import grain
 
-    threads = grain.ReadOptions(num_threads=4, prefetch_buffer_size=AHEAD)
+    threads = grain.ReadOptions(num_threads=4, prefetch_buffer_size=PREFETCH)
     if not workers:
-        yield from _named(grain.MapDataset.source(source).to_iter_dataset(threads))
+        yield from _iterate(grain.MapDataset.source(source).to_iter_dataset(threads))
         return
     _parse_flags()
     # A worker reads one batch at a time: the processes are the parallelism.
     alone = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     dataset = grain.MapDataset.source(source).to_iter_dataset(alone)
     options = grain.MultiprocessingOptions(
-        num_workers=workers, per_worker_buffer_size=max(1, AHEAD // workers)
+        num_workers=workers, per_worker_buffer_size=max(1, PREFETCH // workers)
     )
-    yield from _named(dataset.mp_prefetch(options, _stay))
+    yield from _iterate(dataset.mp_prefetch(options, _ignore_signals))
 
 
-def _named(dataset: Any) -> Iterator[dict[str, np.ndarray]]:
+def _iterate(dataset: Any) -> Iterator[dict[str, np.ndarray]]:
     """Batches in this process's own memory; what went wrong in a worker in its own sentence."""
     iterator = iter(dataset)
     try:
@@ -124,14 +124,14 @@ def _named(dataset: Any) -> Iterator[dict[str, np.ndarray]]:
         gc.collect()
 
 
-def _stay(worker: int, workers: int) -> None:
+def _ignore_signals(worker: int, workers: int) -> None:
     """Ctrl-C and a cluster's SIGTERM reach every process; the one that trains says when to end.
 
     It may be waiting for a batch, which it needs to get to where it saves. SIGTERM still ends a
     worker, later: Python ends those that are left in this way when it leaves.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SIGTERM_GRACE_SECONDS))
 
 
 def _parse_flags() -> None:

@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.array_records import hold, index, opened, read_rows
+from genjax.data.array_records import check_rows, load_index, open_records, read_rows
 from genjax.data.dataset import row_crcs
-from genjax.data.file_io import show
-from genjax.data.metadata import Metadata, find_folder, metadata, stamp
+from genjax.data.file_io import safe
+from genjax.data.metadata import Metadata, find_folder, folder_fingerprint, metadata
 from genjax.data.transforms import static_images
 
 CHUNK = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class PreparedSplit:
     """Rows start .. stop - 1 of a split of a prepared folder; opened where it is read.
 
     folder: with dataset_info.json and features.json.
     split: as the folder calls it.
-    stamp: of the folder's files, from `metadata.stamp`: a folder prepared anew is another one.
+    fingerprint: of the folder's files, from `metadata.fingerprint`: a folder prepared anew is another one.
     static: (seed, number of the split, levels) of a binarisation drawn once for every row.
     renamed: (name, name in the folder) of the entries to read; None is all, as they are called.
     """
@@ -31,14 +31,14 @@ class Prepared:
     split: str
     start: int
     stop: int
-    stamp: str
+    fingerprint: str
     static: tuple[int, int, int] | None = None
     renamed: tuple[tuple[str, str], ...] | None = None
 
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def cut(self, start: int, stop: int) -> "Prepared":
+    def slice(self, start: int, stop: int) -> "PreparedSplit":
         """Rows start .. stop - 1 of these."""
         stop = min(stop, len(self))
         return dataclasses.replace(self, start=self.start + start, stop=self.start + stop)
@@ -51,23 +51,27 @@ class Prepared:
         Raises:
           ValueError: a file is missing or damaged, or images differ in size.
         """
-        entries = entries_of(metadata(self.folder, self.stamp).features)
+        entries = entry_features(metadata(self.folder, self.fingerprint).features)
         own = dict(self.renamed or zip(entries, entries, strict=True))
         own = own if names is None else {name: own[name] for name in names}
         entries = {name: entries[own[name]] for name in own}
         numbers = [self.start + int(i) for i in indices]
-        rows = read_rows(self.folder, self.split, self.stamp, tuple(entries.values()), numbers)
+        rows = read_rows(
+            self.folder, self.split, self.fingerprint, tuple(entries.values()), numbers
+        )
         try:
             out = entry_values(rows, entries)
         except ValueError:
             raise ValueError(
-                f"{show(self.folder)} has images of different sizes; resize them first, with:"
-                f" genjax prepare {show(self.folder)} OUT --name NAME --size H W"
+                f"{safe(self.folder)} has images of different sizes; resize them first, with:"
+                f" genjax prepare {safe(self.folder)} OUT --name NAME --size H W"
                 f" --fit crop."
             ) from None
         for name in {"x", "y"} & set(out):
-            out[name] = checked(show(self.folder), self.split, out[name])
-        hold(self.folder, self.split, self.stamp, numbers, {own[k]: v for k, v in out.items()})
+            out[name] = check_examples(safe(self.folder), self.split, out[name])
+        check_rows(
+            self.folder, self.split, self.fingerprint, numbers, {own[k]: v for k, v in out.items()}
+        )
         if self.static:
             out |= static_images(out, np.asarray(indices, np.int64), *self.static)
         return out
@@ -79,18 +83,18 @@ class Prepared:
           ValueError: as `read`; or numbers are not finite.
         """
         number = self.start + index
-        (row,) = read_rows(self.folder, self.split, self.stamp, keys, [number])
+        (row,) = read_rows(self.folder, self.split, self.fingerprint, keys, [number])
         for key, value in row.items():
             if isinstance(value, np.ndarray) and not np.isfinite(value).all():
                 raise ValueError(
-                    f"{show(self.folder)}: {key} of row {number} of {self.split} holds NaN or"
+                    f"{safe(self.folder)}: {key} of row {number} of {self.split} holds NaN or"
                     f" infinity; clean it first."
                 )
-        features = metadata(self.folder, self.stamp).features
-        found = entry_values([row], entries_of({key: features[key] for key in keys}))
+        features = metadata(self.folder, self.fingerprint).features
+        found = entry_values([row], entry_features({key: features[key] for key in keys}))
         if "x" in found:
-            found["x"] = checked(show(self.folder), self.split, found["x"])
-        hold(self.folder, self.split, self.stamp, [number], found)
+            found["x"] = check_examples(safe(self.folder), self.split, found["x"])
+        check_rows(self.folder, self.split, self.fingerprint, [number], found)
         return row
 
     def all(self) -> dict[str, np.ndarray]:
@@ -98,7 +102,7 @@ class Prepared:
         parts = [self.read(chunk) for chunk in _chunks(len(self))]
         if any(len({p[k].shape[1:] for p in parts}) > 1 for k in {"x", "y"} & set(parts[0])):
             raise ValueError(
-                f"{show(self.folder)} has images of different sizes; resize them first."
+                f"{safe(self.folder)} has images of different sizes; resize them first."
             )
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
@@ -114,7 +118,7 @@ class Prepared:
     @property
     def levels(self) -> int | None:
         """What `prepare` knows of the levels; None for folders that others prepared."""
-        return index(self.folder, self.stamp).levels
+        return load_index(self.folder, self.fingerprint).levels
 
     def nbytes(self) -> int:
         """Memory that the images of all rows take."""
@@ -123,7 +127,7 @@ class Prepared:
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - frozen and small
     def _survey(self) -> tuple[dict[str, np.ndarray], float]:
-        known = index(self.folder, self.stamp)
+        known = load_index(self.folder, self.fingerprint)
         if self.split in known.crcs:
             crcs = {k: v[self.start : self.stop] for k, v in known.crcs[self.split].items()}
             return crcs, known.highest[self.split]
@@ -137,7 +141,7 @@ class Prepared:
         return {k: np.concatenate(v) for k, v in parts.items()}, high
 
 
-def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, Prepared]]:
+def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, PreparedSplit]]:
     """What a TFDS name or a prepared folder says of itself, and all of its splits.
 
     Raises:
@@ -148,37 +152,41 @@ def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, 
         import tensorflow_datasets  # noqa: F401
     except ImportError:
         raise ValueError(
-            f"'{show(source)}' is a TFDS data set and tensorflow-datasets is not installed; install"
+            f"'{safe(source)}' is a TFDS data set and tensorflow-datasets is not installed; install"
             f" it, or give a .npz file made by genjax convert."
         ) from None
     folder = find_folder(source, data_dir)
-    now = stamp(folder)
+    now = folder_fingerprint(folder)
     about = metadata(folder, now)
-    index(folder, now)
+    load_index(folder, now)
     for split in about.splits:
-        opened(folder, split, now)
-    return about, {s: Prepared(folder, s, 0, about.count(s), now) for s in about.splits}
+        open_records(folder, split, now)
+    return about, {s: PreparedSplit(folder, s, 0, about.count(s), now) for s in about.splits}
 
 
-def open_prepared(source: str, data_dir: str | None) -> tuple[dict[str, Prepared], dict[str, Any]]:
+def open_prepared(
+    source: str, data_dir: str | None
+) -> tuple[dict[str, PreparedSplit], dict[str, Any]]:
     """The splits of a TFDS name or of a prepared folder, and the names of classes and attributes.
 
     Raises:
       ValueError: as `open_folder`; or it has no images.
     """
     about, rows = open_folder(source, data_dir)
-    entries = entries_of(about.features)
+    entries = entry_features(about.features)
     if "x" not in entries:
-        left = f" (and {show(sorted(about.left_out), 200)}, not read)" if about.left_out else ""
+        left = (
+            f" (and {safe(sorted(about.unsupported), 200)}, not read)" if about.unsupported else ""
+        )
         raise ValueError(
-            f"{show(source)} has features {show(sorted(about.features), 300)}{left} and none called"
+            f"{safe(source)} has features {safe(sorted(about.features), 300)}{left} and none called"
             f" image."
         )
-    names = {entry: names_of(about.features[key]) for entry, key in entries.items()}
+    names = {entry: class_names(about.features[key]) for entry, key in entries.items()}
     return rows, {entry: found for entry, found in names.items() if found}
 
 
-def entries_of(features: Any) -> dict[str, str]:
+def entry_features(features: Any) -> dict[str, str]:
     """Which feature is which entry of an example: `{"x": "image", "label": "label"}`."""
     from tensorflow_datasets import features as kinds
 
@@ -218,11 +226,11 @@ def entry_values(
       ValueError: the rows differ in shape.
     """
     return {
-        entry: _typed(entry, np.stack([row[key] for row in rows])) for entry, key in entries.items()
+        entry: _cast(entry, np.stack([row[key] for row in rows])) for entry, key in entries.items()
     }
 
 
-def names_of(feature: Any) -> tuple[str, ...]:
+def class_names(feature: Any) -> tuple[str, ...]:
     """Names of a label's classes, where they have names, or of attributes."""
     if getattr(feature, "names", None):
         return tuple(feature.names)
@@ -230,7 +238,7 @@ def names_of(feature: Any) -> tuple[str, ...]:
     return tuple(sorted(feature)) if hasattr(feature, "keys") else ()
 
 
-def checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
+def check_examples(path: Any, name: str, x: np.ndarray) -> np.ndarray:
     """Examples `[N, ...]` as uint8 or another integer from 0, or as finite float32.
 
     Raises:
@@ -253,7 +261,7 @@ def checked(path: Any, name: str, x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _typed(entry: str, array: np.ndarray) -> np.ndarray:
+def _cast(entry: str, array: np.ndarray) -> np.ndarray:
     if entry == "label":
         return array.astype(np.int32)
     return array.astype(np.uint8) if entry == "attributes" else array

@@ -10,7 +10,7 @@ import numpy as np
 
 GAUSSIANS = ("ring", "grid")
 SIZES = {"train": 50_000, "validation": 10_000, "test": 10_000}
-STACKED = "stacked_"
+STACKED_PREFIX = "stacked_"
 STREAM = 2**33  # past the streams of Order, of static draws and of few labels
 
 
@@ -61,7 +61,7 @@ def stacked(
     for rows in splits.values():
         if "label" not in rows or rows["x"].ndim != 4 or rows["x"].shape[-1] != 1:
             raise ValueError(
-                f"{STACKED}{name} stacks grey images [N, H, W, 1] with labels, and {name} holds"
+                f"{STACKED_PREFIX}{name} stacks grey images [N, H, W, 1] with labels, and {name} holds"
                 f" {', '.join(f'{k} {list(v.shape)}' for k, v in rows.items())}."
             )
         highest = max(highest, int(rows["label"].max()))

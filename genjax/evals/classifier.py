@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from genjax import checks
-from genjax.data.file_io import reason, show
+from genjax.data.file_io import error_reason, safe
 from genjax.data.npz import read_npz
 from genjax.evals.feature_extractor import Extractor, batches, check_images, checksum
 from genjax.evals.metric_result import MetricResult
@@ -204,7 +204,7 @@ def load_classifier(path: str | os.PathLike) -> Classifier:
         params = jax.tree.unflatten(tree, [arrays[name] for name in names])
     except Exception as error:  # numpy, zipfile and json raise many types
         raise ValueError(
-            f"{show(path)} is not a classifier file ({reason(error)}); write one with"
+            f"{safe(path)} is not a classifier file ({error_reason(error)}); write one with"
             f" save_classifier."
         ) from None
     return Classifier(params, shape, classes, dict(about["about"]))

@@ -62,7 +62,7 @@ class InputPipeline:
         else:
             self._dataset = dataset
             self._names = tuple(sorted(names & dataset.entries("train")))
-            self._mine = self._rows_of_this_process()
+            self._local_rows = self._rows_of_this_process()
 
     def take(self, step: int, length: int) -> tuple[Any, ...]:
         """What the call of steps step .. step + length - 1 takes after the state.
@@ -112,7 +112,7 @@ class InputPipeline:
                     start=step,
                     steps=max(self._steps - step, length),
                     size=self.each,
-                    mine=self._mine,
+                    local_rows=self._local_rows,
                     names=group,
                     domain=domain,
                 )
@@ -138,8 +138,8 @@ class InputPipeline:
         if jax.process_count() == 1:
             return None
         places = batch_sharding(self.mesh).addressable_devices_indices_map((self.size,)).values()
-        mine = sorted({i for p in places if p for i in range(*p[0].indices(self.size))})
-        return tuple(c * self.size + i for c in range(max(self.critics, 1)) for i in mine)
+        local_rows = sorted({i for p in places if p for i in range(*p[0].indices(self.size))})
+        return tuple(c * self.size + i for c in range(max(self.critics, 1)) for i in local_rows)
 
 
 def _check_labels(parts: list[dict[str, np.ndarray]], known: range) -> None:

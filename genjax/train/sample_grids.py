@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from genjax.image_grid import Tiles, lay, tiled
+from genjax.data.image_grid import GridLayout, grid_with_layout, place_images
 
 TEXT = "genjax"  # key of the PNG text that holds the geometry
 ROWS, COLUMNS, FRAMES = 12, 10, 60  # the most of each in a strip, and in a film
@@ -31,13 +31,13 @@ def save_grid(
 
     `columns` images a row; 0 is as square as it gets.
     """
-    page, tiles = tiled(np.asarray(images), low, high, columns=columns)
+    page, tiles = grid_with_layout(np.asarray(images), low, high, columns=columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, _png(page, dataclasses.asdict(tiles)))
     return page
 
 
-def read_grid(path: pathlib.Path) -> tuple[np.ndarray, Tiles | None]:
+def read_grid(path: pathlib.Path) -> tuple[np.ndarray, GridLayout | None]:
     """The picture of a grid, uint8 `[H, W, 3]`, and its geometry; None where it says none.
 
     Raises:
@@ -52,14 +52,14 @@ def read_grid(path: pathlib.Path) -> tuple[np.ndarray, Tiles | None]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no whole PNG ({type(error).__name__}).") from None
     try:
-        tiles = Tiles(**json.loads(text))
+        tiles = GridLayout(**json.loads(text))
         fits = tiles.size() == page.shape[:2]
     except (ValueError, TypeError, ZeroDivisionError):  # of other making
         return page, None
     return page, tiles if fits else None
 
 
-def cut(page: np.ndarray, tiles: Tiles, first: int | None = None) -> np.ndarray:
+def cut(page: np.ndarray, tiles: GridLayout, first: int | None = None) -> np.ndarray:
     """The samples of a grid, uint8 `[n, h, w, 3]`: all, or the first few."""
     n = tiles.count if first is None else min(first, tiles.count)
     corners = [tiles.corner(i) for i in range(n)]
@@ -110,7 +110,7 @@ def strip(paths: dict[int, pathlib.Path]) -> tuple[bytes, list[int]] | None:
     samples = np.concatenate([cut(page, last, columns) for _, page in rows])
     tiles = dataclasses.replace(last, columns=columns, count=len(samples))
     steps = [step for step, _ in rows]
-    return _png(lay(samples, tiles), dataclasses.asdict(tiles) | {"steps": steps}), steps
+    return _png(place_images(samples, tiles), dataclasses.asdict(tiles) | {"steps": steps}), steps
 
 
 def write_gif(paths: dict[int, pathlib.Path]) -> bytes | None:
@@ -167,7 +167,7 @@ def refresh(folder: pathlib.Path) -> None:
             write_overview(folder)
 
 
-def _whole(paths: dict[int, pathlib.Path]) -> list[tuple[int, np.ndarray, Tiles | None]]:
+def _whole(paths: dict[int, pathlib.Path]) -> list[tuple[int, np.ndarray, GridLayout | None]]:
     """Step, picture and geometry of the grids that can be read."""
     found = []
     for step, path in thin(list(paths.items()), FRAMES):

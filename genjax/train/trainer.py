@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from genjax import data as data_room
 from genjax import evals
 from genjax.core import Optimizer, State, make_step, named_key, sample_images, with_ema
-from genjax.data.label_subsets import UNKNOWN
+from genjax.data.label_subsets import UNKNOWN_LABEL
 from genjax.train import gan_diagnostics
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compile import batch_sharding, compile_step
@@ -92,7 +92,7 @@ class Trainer:
         names = set(family.batch_spec(run.model, 1))
         labels = None
         if "label" in names and "train" in self.dataset.streams:
-            first = UNKNOWN if family.traits(run.model).semi_supervised else 0
+            first = UNKNOWN_LABEL if family.traits(run.model).semi_supervised else 0
             labels = range(first, run.model.classes)
         self.feed = InputPipeline(run, self.dataset, names, context.mesh, critics, labels)
         self.calls: dict[int, Callable] = {}

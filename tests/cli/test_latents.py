@@ -11,8 +11,8 @@ from support.small import small_run
 from genjax.cli import evaluate, latents
 from genjax.core import kl_units
 from genjax.data import Dataset, save_npz
+from genjax.data.image_grid import image_grid
 from genjax.families import hierarchical_vae, vae
-from genjax.image_grid import grid
 from genjax.train import fit
 from genjax.train.latent_figures import LatentFigures
 from genjax.train.run_config import to_json
@@ -29,8 +29,8 @@ def tiles(path):
 
 
 def drawn(x):
-    """What `grid` makes of one image between 0 and 1."""
-    return grid(np.asarray(x)[None], scale=1)[GAP:-GAP, GAP:-GAP, 0].astype(int)
+    """What `image_grid` makes of one image between 0 and 1."""
+    return image_grid(np.asarray(x)[None], scale=1)[GAP:-GAP, GAP:-GAP, 0].astype(int)
 
 
 def drawing(tmp_path, decode, low=0.0, high=1.0):

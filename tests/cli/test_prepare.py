@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from support.reading import encoded, noise, one_sentence, picture
+from support.reading import assert_error_message, encode_image, random_image, write_image
 
 from genjax.cli.prepare import main
 from genjax.data import Data, Dataset, load, save_npz
 from genjax.data.prepare import prepare
-from genjax.data.readers import Reading
-from genjax.data.shards import Writing
+from genjax.data.readers import ReadOptions
+from genjax.data.shards import WriteOptions
 
 
 def idx(array):
@@ -40,7 +40,7 @@ def idx_folder(tmp_path):
 
 def prepared(source, out, name="data", reading=None, **writing):
     """The folder that `prepare` makes, as a string."""
-    return str(prepare(str(source), out, Writing(name=name, **writing), reading).folder)
+    return str(prepare(str(source), out, WriteOptions(name=name, **writing), reading).folder)
 
 
 def test_idx_becomes_a_folder_that_tfds_opens(idx_folder, tmp_path):
@@ -67,7 +67,7 @@ def test_idx_becomes_a_folder_that_tfds_opens(idx_folder, tmp_path):
 
 def test_checksum_is_that_of_the_same_data_in_memory(idx_folder, tmp_path):
     source, arrays = idx_folder
-    done = prepare(str(source), tmp_path / "out", Writing(name="data"))
+    done = prepare(str(source), tmp_path / "out", WriteOptions(name="data"))
     splits = {s: {"x": x[..., None], "label": y.astype(np.int32)} for s, (x, y) in arrays.items()}
     memory = Dataset("memory", splits, 256)
     save_npz(memory, tmp_path / "same.npz")
@@ -93,13 +93,13 @@ def test_folder_of_images_is_fitted_shuffled_and_held_out(tmp_path):
         for i in range(12):
             value = 20 * i + (5 if label == "bee" else 0)
             x = np.full((6 + i % 3, 9, 3), value, np.uint8)
-            picture(tmp_path / "in" / label / f"{i:02d}.png", x)
+            write_image(tmp_path / "in" / label / f"{i:02d}.png", x)
             grey[value] = 0 if label == "ant" else 1
-    reading = Reading(size=(4, 4), fit="crop", mode="grey")
+    reading = ReadOptions(size=(4, 4), fit="crop", mode="grey")
     done = prepare(
         str(tmp_path / "in"),
         tmp_path / "out",
-        Writing(name="insects", validation=5, test=6),
+        WriteOptions(name="insects", validation=5, test=6),
         reading,
     )
     data = load(Data(data=str(done.folder)))
@@ -120,7 +120,10 @@ def test_folder_of_images_is_fitted_shuffled_and_held_out(tmp_path):
 
 
 def test_captions_attributes_and_pairs_arrive(tmp_path):
-    a, b = picture(tmp_path / "c" / "a.png", noise(1)), picture(tmp_path / "c" / "b.png", noise(2))
+    a, b = (
+        write_image(tmp_path / "c" / "a.png", random_image(1)),
+        write_image(tmp_path / "c" / "b.png", random_image(2)),
+    )
     (tmp_path / "c" / "captions.csv").write_text("file_name,caption\nb.png,ein Bär\na.png,two\n")
     found = load(Data(data=prepared(tmp_path / "c", tmp_path, "captions"))).splits["train"]
     pairs = {text: x for text, x in zip(found["caption"].tolist(), found["x"], strict=True)}
@@ -130,7 +133,7 @@ def test_captions_attributes_and_pairs_arrive(tmp_path):
 
     (tmp_path / "faces").mkdir()
     for name, x in (("1.png", a), ("2.png", b)):
-        (tmp_path / "faces" / name).write_bytes(encoded(x))
+        (tmp_path / "faces" / name).write_bytes(encode_image(x))
     table = "2\nYoung Smiling\n1.png -1 1\n2.png -1 -1\n"
     (tmp_path / "faces" / "list_attr_celeba.txt").write_text(table)
     data = load(Data(data=prepared(tmp_path / "faces", tmp_path, "faces")))
@@ -140,13 +143,18 @@ def test_captions_attributes_and_pairs_arrive(tmp_path):
     assert sorted(data.splits["train"]["attributes"].sum(1).tolist()) == [0, 1]
 
     for split in ("trainA", "trainB"):
-        picture(tmp_path / "p" / split / "1.png", noise(3 if split == "trainA" else 4))
-    folder = prepared(tmp_path / "p", tmp_path, "pairs", Reading(paired=True))
+        write_image(tmp_path / "p" / split / "1.png", random_image(3 if split == "trainA" else 4))
+    folder = prepared(tmp_path / "p", tmp_path, "pairs", ReadOptions(paired=True))
     found = load(Data(data=folder)).splits["train"]
-    np.testing.assert_array_equal(found["x"][0], noise(3))
-    np.testing.assert_array_equal(found["y"][0], noise(4))
+    np.testing.assert_array_equal(found["x"][0], random_image(3))
+    np.testing.assert_array_equal(found["y"][0], random_image(4))
+    data = load(Data(data=prepared(tmp_path / "p", tmp_path, "unpaired")))
+    assert data.unpaired
+    np.testing.assert_array_equal(data.splits["train"]["y"][0], random_image(4))
+    (tmp_path / "p" / "trainA").rename(tmp_path / "p" / "testA")
+    (tmp_path / "p" / "trainB").rename(tmp_path / "p" / "testB")
     with pytest.raises(ValueError, match="no split called train, it has"):
-        load(Data(data=prepared(tmp_path / "p", tmp_path, "unpaired")))
+        load(Data(data=prepared(tmp_path / "p", tmp_path, "tests")))
 
 
 def test_real_numbers_and_vectors(tmp_path):
@@ -160,24 +168,26 @@ def test_real_numbers_and_vectors(tmp_path):
 
 def test_jpeg_is_known_by_what_it_decodes_to(tmp_path):
     for i in range(3):
-        picture(tmp_path / "in" / f"{i}.png", noise(i, (16, 16, 3)))
+        write_image(tmp_path / "in" / f"{i}.png", random_image(i, (16, 16, 3)))
     folder = prepared(tmp_path / "in", tmp_path / "out", encoding="jpeg", quality=80)
     lossy = load(Data(data=folder))  # held against the checksums of the decoded rows
-    assert not any((lossy.splits["train"]["x"][0] == noise(i, (16, 16, 3))).all() for i in range(3))
+    assert not any(
+        (lossy.splits["train"]["x"][0] == random_image(i, (16, 16, 3))).all() for i in range(3)
+    )
 
 
 def test_a_cut_goes_on_and_gives_the_same_files(tmp_path):
     for i in range(9):
-        picture(tmp_path / "in" / f"{i}.png", noise(i))
+        write_image(tmp_path / "in" / f"{i}.png", random_image(i))
     want = prepared(tmp_path / "in", tmp_path / "whole", shard_examples=3)
     bad = tmp_path / "in" / "4.png"
     good = bad.read_bytes()
     bad.write_bytes(good[:60])
     told = []
-    writing = Writing(name="data", shard_examples=3)
+    writing = WriteOptions(name="data", shard_examples=3)
     with pytest.raises(ValueError, match=r"4\.png") as error:
         prepare(str(tmp_path / "in"), tmp_path / "cut", writing, say=told.append)
-    one_sentence(str(error.value), bad)
+    assert_error_message(str(error.value), bad)
     assert not (tmp_path / "cut" / "data" / "1.0.0").exists()
     bad.write_bytes(good)
     done = told[-1:] == ["2 of 3 files"]
@@ -197,7 +207,7 @@ def test_files_written_before_a_cut_are_not_written_again(tmp_path, monkeypatch)
     from genjax.data import shards
 
     for i in range(6):
-        picture(tmp_path / "in" / f"{i}.png", noise(i))
+        write_image(tmp_path / "in" / f"{i}.png", random_image(i))
     written, original = [], shards.Shard.write
 
     def counting(shard):
@@ -221,7 +231,7 @@ def test_begun_under_other_settings_begins_anew(tmp_path, monkeypatch):
     from genjax.data import shards
 
     for i in range(4):
-        picture(tmp_path / "in" / f"{i}.png", noise(i))
+        write_image(tmp_path / "in" / f"{i}.png", random_image(i))
     original = shards.Shard.write
     calls = []
 
@@ -235,28 +245,28 @@ def test_begun_under_other_settings_begins_anew(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         prepared(tmp_path / "in", tmp_path, shard_examples=2)
     monkeypatch.setattr(shards.Shard, "write", original)
-    folder = prepared(tmp_path / "in", tmp_path, shard_examples=2, reading=Reading(mode="grey"))
+    folder = prepared(tmp_path / "in", tmp_path, shard_examples=2, reading=ReadOptions(mode="grey"))
     assert load(Data(data=folder)).shape == (5, 4, 1)  # none of the coloured ones is left
 
 
 def test_prepared_before(tmp_path):
-    picture(tmp_path / "in" / "0.png")
-    picture(tmp_path / "in" / "1.png")
-    first = prepare(str(tmp_path / "in"), tmp_path, Writing(name="data"))
+    write_image(tmp_path / "in" / "0.png")
+    write_image(tmp_path / "in" / "1.png")
+    first = prepare(str(tmp_path / "in"), tmp_path, WriteOptions(name="data"))
     told = []
     again = prepare(
-        str(tmp_path / "in"), tmp_path, Writing(name="data", workers=2), say=told.append
+        str(tmp_path / "in"), tmp_path, WriteOptions(name="data", workers=2), say=told.append
     )
     assert again == first
     assert told == [f"{first.folder} was prepared before"]
     with pytest.raises(ValueError, match="holds another data set already") as error:
-        prepare(str(tmp_path / "in"), tmp_path, Writing(name="data", test=1))
-    one_sentence(str(error.value), first.folder)
+        prepare(str(tmp_path / "in"), tmp_path, WriteOptions(name="data", test=1))
+    assert_error_message(str(error.value), first.folder)
 
 
 def test_two_processes_write_the_same(tmp_path):
     for i in range(5):
-        picture(tmp_path / "in" / f"{i}.png", noise(i))
+        write_image(tmp_path / "in" / f"{i}.png", random_image(i))
     files = []
     for workers in (1, 2):
         out = tmp_path / str(workers)
@@ -269,7 +279,7 @@ def test_two_processes_write_the_same(tmp_path):
 
 def test_a_prepared_folder_can_be_prepared_again_at_another_size(tmp_path):
     folder = prepared("digits", tmp_path, "digits")
-    smaller = prepared(folder, tmp_path, "small", Reading(size=(4, 4), fit="stretch"))
+    smaller = prepared(folder, tmp_path, "small", ReadOptions(size=(4, 4), fit="stretch"))
     data = load(Data(data=smaller))
     assert data.shape == (4, 4, 1)
     assert data.levels == 17
@@ -288,7 +298,7 @@ def test_a_damaged_folder_is_refused(tmp_path):
         shard.write_bytes(damaged)
         with pytest.raises(ValueError, match="prepare it again") as error:
             load(Data(data=folder))
-        one_sentence(str(error.value), folder)
+        assert_error_message(str(error.value), folder)
     shard.write_bytes(whole)
     index = tmp_path / "data/1.0.0/genjax.npz"
     with np.load(index) as file:

@@ -7,7 +7,7 @@ import pytest
 
 from genjax.cli.experiment import recipe_differences
 from genjax.data import Data, load
-from genjax.data.cross_validation import keep_columns
+from genjax.data.cross_validation import select_columns
 from genjax.families import rnade
 from genjax.train import Run, fit
 from genjax.train.run_config import resolve
@@ -62,14 +62,14 @@ def test_the_column_filter():
     x = rng.normal(size=(500, 4))
     x[:, 1] = -x[:, 0] + 0.01 * rng.normal(size=500)  # correlation -1
     x[:, 3] = x[:, 2] + 0.5 * rng.normal(size=500)  # about 0.9
-    assert keep_columns(x, 0.98, 0).tolist() == [0, 2, 3]
-    assert keep_columns(x, 0.8, 0).tolist() == [0, 2]
-    assert keep_columns(x, 0.0, 0).tolist() == [0, 1, 2, 3]
+    assert select_columns(x, 0.98, 0).tolist() == [0, 2, 3]
+    assert select_columns(x, 0.8, 0).tolist() == [0, 2]
+    assert select_columns(x, 0.0, 0).tolist() == [0, 1, 2, 3]
     x[:, 0] = rng.integers(0, 6, 500)
-    assert keep_columns(x, 0.0, 7).tolist() == [1, 2, 3]
-    assert keep_columns(x, 0.0, 6).tolist() == [0, 1, 2, 3]
+    assert select_columns(x, 0.0, 7).tolist() == [1, 2, 3]
+    assert select_columns(x, 0.0, 6).tolist() == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="no column is left"):
-        keep_columns(x, 0.0, 501)
+        select_columns(x, 0.0, 501)
 
 
 def test_the_filter_is_the_same_in_every_fold(path):

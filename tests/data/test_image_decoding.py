@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.reading import encoded, noise, one_sentence
+from support.reading import assert_error_message, encode_image, random_image
 
 from genjax.data import image_decoding
-from genjax.data.image_decoding import decode, probe, resize
+from genjax.data.image_decoding import decode, read_header, resize
 
 
 def png(rows, depth, colour, width, *chunks, size=None):
@@ -40,7 +40,7 @@ def refused(data, **options):
     with pytest.raises(ValueError, match=r".") as error:
         decode(data, "here/a.png", **options)
     assert type(error.value) is ValueError
-    return one_sentence(str(error.value), "here/a.png")
+    return assert_error_message(str(error.value), "here/a.png")
 
 
 def test_grey_and_colour():
@@ -89,12 +89,12 @@ def test_a_palette_of_greys_is_grey():
 
 @pytest.mark.parametrize("background", [0, 77, 255])
 def test_alpha_is_laid_on_the_background(background):
-    x = noise(shape=(6, 5, 4))
+    x = random_image(shape=(6, 5, 4))
     want = x[..., :3] * (x[..., 3:] / 255) + background * (1 - x[..., 3:] / 255)
     got = decode(png([r.tobytes() for r in x], 8, 6, 5), "a", background=background)
     np.testing.assert_allclose(got.astype(float), want, atol=1.01)
     # Grey with alpha stays grey.
-    x = noise(shape=(6, 5, 2))
+    x = random_image(shape=(6, 5, 2))
     want = x[..., :1] * (x[..., 1:] / 255) + background * (1 - x[..., 1:] / 255)
     got = decode(png([r.tobytes() for r in x], 8, 4, 5), "a", background=background)
     assert got.shape == (6, 5, 1)
@@ -134,7 +134,7 @@ def test_numbers_of_unknown_range_are_refused(kind):
 
 
 def test_bitmap_rows_run_upwards():
-    x = noise(shape=(3, 2, 3))
+    x = random_image(shape=(3, 2, 3))
     rows = b"".join(r[:, ::-1].tobytes() + b"\0\0" for r in x[::-1])  # BGR, padded to four bytes
     info = struct.pack("<IiiHHIIiiII", 40, 2, 3, 1, 24, 0, len(rows), 0, 0, 0, 0)
     data = b"BM" + struct.pack("<IHHI", 54 + len(rows), 0, 0, 54) + info + rows
@@ -142,7 +142,7 @@ def test_bitmap_rows_run_upwards():
 
 
 def test_ppm():
-    x = noise(shape=(3, 2, 3))
+    x = random_image(shape=(3, 2, 3))
     np.testing.assert_array_equal(decode(b"P6\n# note\n2 3\n255\n" + x.tobytes(), "a"), x)
     np.testing.assert_array_equal(decode(b"P1\n2 1\n0 1\n", "a")[..., 0], [[255, 0]])
 
@@ -152,7 +152,7 @@ def test_colour_survives_lossy_formats(kind):
     x = np.zeros((16, 16, 3), np.uint8)
     x[:8], x[8:] = (200, 40, 90), (20, 220, 130)
     options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
-    got = decode(encoded(x, kind, **options), "a")
+    got = decode(encode_image(x, kind, **options), "a")
     # WebP halves the resolution of colours: rows 7 and 8 are mixed.
     rows = [*range(6), *range(10, 16)]
     atol = 0 if kind == "TIFF" else 6
@@ -205,11 +205,11 @@ def shown(x, orientation):
 def test_exif_orientation(kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    x = noise(shape=(3, 5, 3))
+    x = random_image(shape=(3, 5, 3))
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
-    data = encoded(x, kind, exif=exif, **options)
+    data = encode_image(x, kind, exif=exif, **options)
     np.testing.assert_array_equal(decode(data, "a"), shown(x, orientation))
-    header = probe(data, "a")
+    header = read_header(data, "a")
     assert (header.height, header.width) == shown(x, orientation).shape[:2]
 
 
@@ -217,13 +217,13 @@ def test_exif_orientation(kind, orientation):
 def test_an_orientation_that_does_not_exist_is_upright(value):
     exif = Image.Exif()
     exif[0x0112] = value
-    x = noise()
-    np.testing.assert_array_equal(decode(encoded(x, exif=exif), "a"), x)
+    x = random_image()
+    np.testing.assert_array_equal(decode(encode_image(x, exif=exif), "a"), x)
 
 
 def test_damaged_exif_spoils_no_picture():
-    x = noise(shape=(8, 8, 3))
-    data = encoded(x, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    x = random_image(shape=(8, 8, 3))
+    data = encode_image(x, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     assert decode(data, "a").shape == (8, 8, 3)
 
 
@@ -232,24 +232,24 @@ def test_first_frame_of_an_animation(kind):
     first, second = (np.full((4, 4, 3), v, np.uint8) for v in (30, 200))
     more = [Image.fromarray(second)]
     options = {"lossless": True} if kind == "WEBP" else {}
-    data = encoded(first, kind, save_all=True, append_images=more, **options)
+    data = encode_image(first, kind, save_all=True, append_images=more, **options)
     got = decode(data, "a", mode="rgb")
     np.testing.assert_array_equal(got, first)
 
 
 @pytest.mark.parametrize(
-    ("x", "grey"), [(noise(shape=(2, 3, 1)), True), (noise(shape=(2, 3, 3)), False)]
+    ("x", "grey"), [(random_image(shape=(2, 3, 1)), True), (random_image(shape=(2, 3, 3)), False)]
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "PPM"])
 def test_probe_says_what_decode_gives(kind, x, grey):
-    data = encoded(x, kind)
-    assert probe(data, "a") == image_decoding.Header(2, 3, grey)
+    data = encode_image(x, kind)
+    assert read_header(data, "a") == image_decoding.Header(2, 3, grey)
     assert decode(data, "a").shape == (2, 3, 1 if grey else 3)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"])
 def test_truncated(kind):
-    data = encoded(noise(shape=(40, 40, 3)), kind)
+    data = encode_image(random_image(shape=(40, 40, 3)), kind)
     for cut in (1, 2, 9, 20, 30, len(data) // 2, len(data) * 3 // 4):
         refused(data[:cut])
 
@@ -263,7 +263,7 @@ def test_empty_and_not_a_picture():
 @pytest.mark.parametrize("kind", ["ICO", "PCX", "TGA", "EPS", "PDF", "ICNS", "SGI", "DDS"])
 def test_other_formats_of_pillow_are_not_opened(kind):
     # Some of their readers start other programs, and none was written for strangers' files.
-    assert "not a picture" in refused(encoded(noise(shape=(16, 16, 3)), kind))
+    assert "not a picture" in refused(encode_image(random_image(shape=(16, 16, 3)), kind))
 
 
 @pytest.mark.parametrize("side", [20_000, 100_000, 2**31 - 1])
@@ -272,7 +272,7 @@ def test_a_bomb_is_refused_unopened(side):
     said = refused(data)
     assert "pixels" in said
     with pytest.raises(ValueError, match="pixels"):
-        probe(data, "a")
+        read_header(data, "a")
 
 
 @pytest.mark.parametrize("kind", ["VP8X", "VP8L", "VP8 "])
@@ -288,7 +288,7 @@ def test_a_webp_bomb_is_refused_before_pillow_sees_it(kind, monkeypatch):
 
 
 def test_max_pixels_is_a_bound_on_the_product():
-    data = encoded(noise(shape=(5, 4, 3)))
+    data = encode_image(random_image(shape=(5, 4, 3)))
     assert "more than 19 pixels (max_pixels)" in refused(data, max_pixels=19)
     assert decode(data, "a", max_pixels=20).shape == (5, 4, 3)
 
@@ -296,7 +296,7 @@ def test_max_pixels_is_a_bound_on_the_product():
 def test_no_warning_comes_out(monkeypatch):
     # Pillow warns of pictures above its own limit, which max_pixels may well allow.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15)
-    data = encoded(noise(shape=(5, 4, 3)))
+    data = encode_image(random_image(shape=(5, 4, 3)))
     before = list(warnings.filters)
     with pytest.warns(Image.DecompressionBombWarning):
         Image.open(io.BytesIO(data))
@@ -305,7 +305,7 @@ def test_no_warning_comes_out(monkeypatch):
 
 
 def test_threads_leave_the_warning_filters_as_they_were():
-    data, before = encoded(noise(shape=(64, 64, 3))), list(warnings.filters)
+    data, before = encode_image(random_image(shape=(64, 64, 3))), list(warnings.filters)
     errors = []
 
     def some():
@@ -327,21 +327,21 @@ def test_threads_leave_the_warning_filters_as_they_were():
 def test_a_strange_name_stays_on_one_line():
     with pytest.raises(ValueError, match="empty") as error:
         decode(b"", "a\nb\x1b[31m\udcff.png")
-    one_sentence(str(error.value), "a\\nb\\x1b[31m\\udcff.png")
+    assert_error_message(str(error.value), "a\\nb\\x1b[31m\\udcff.png")
 
 
 def test_exact_refuses_another_size():
     with pytest.raises(ValueError, match="set fit to") as error:
-        resize(noise(shape=(5, 4, 3)), (4, 5), where="b.png")
-    one_sentence(str(error.value), "b.png", "5 x 4", "4 x 5")
+        resize(random_image(shape=(5, 4, 3)), (4, 5), where="b.png")
+    assert_error_message(str(error.value), "b.png", "5 x 4", "4 x 5")
 
 
 def test_crop_cuts_the_middle():
-    x = noise(shape=(4, 10, 3))
+    x = random_image(shape=(4, 10, 3))
     np.testing.assert_array_equal(resize(x, (4, 4), "crop"), x[:, 3:7])
     # An odd rest goes to the right and to the bottom; pixels are not mixed.
     np.testing.assert_array_equal(resize(x[:, :9], (4, 4), "crop"), x[:, 2:6])
-    x = noise(shape=(9, 4, 1))
+    x = random_image(shape=(9, 4, 1))
     np.testing.assert_array_equal(resize(x, (4, 4), "crop"), x[2:6])
 
 
@@ -355,7 +355,7 @@ def test_crop_scales_until_covered():
 
 
 def test_pad_keeps_the_picture_whole():
-    x = noise(shape=(4, 6, 3))
+    x = random_image(shape=(4, 6, 3))
     got = resize(x, (8, 6), "pad", background=9)
     np.testing.assert_array_equal(got[2:6], x)
     assert (got[:2] == 9).all()
@@ -388,6 +388,6 @@ def test_every_size_is_reached_and_one_colour_stays(image, size, fit, value):
 
 @given(st.integers(1, 6), st.integers(1, 6), st.sampled_from((1, 3)), st.integers(0, 99))
 def test_lossless_formats_give_back_the_pixels(h, w, c, seed):
-    x = noise(seed, (h, w, c))
+    x = random_image(seed, (h, w, c))
     for kind in ("PNG", "TIFF", "BMP", "PPM"):
-        np.testing.assert_array_equal(decode(encoded(x, kind), "a"), x)
+        np.testing.assert_array_equal(decode(encode_image(x, kind), "a"), x)

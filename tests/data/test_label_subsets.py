@@ -5,7 +5,7 @@ import pytest
 
 from genjax.data import Data, Dataset, Order, load, save_npz
 from genjax.data.prepare import prepare
-from genjax.data.shards import Writing
+from genjax.data.shards import WriteOptions
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,6 @@ def test_what_cannot_be_kept_is_a_sentence(source, tmp_path):
         Data(labels_per_class=-1)
     with pytest.raises(ValueError, match=r"labels_seed must be below 2\^32"):
         Data(labels_seed=2**32)
-    folder = prepare(source, tmp_path, Writing(name="three")).folder
+    folder = prepare(source, tmp_path, WriteOptions(name="three")).folder
     with pytest.raises(ValueError, match="set --stream no"):
         load(Data(data=str(folder), labels_per_class=1, stream="yes"))

@@ -9,13 +9,13 @@ import zipfile
 
 import numpy as np
 import pytest
-from support.reading import encoded, noise, one_sentence, picture
+from support.reading import assert_error_message, encode_image, random_image, write_image
 
 from genjax.data import Data, load
 from genjax.data.open_source import open_source
 from genjax.data.prepare import prepare
-from genjax.data.readers import Reading
-from genjax.data.shards import Writing
+from genjax.data.readers import ReadOptions
+from genjax.data.shards import WriteOptions
 
 CLASSES = "tensorflow_datasets.core.features."
 
@@ -25,8 +25,10 @@ def whole(tmp_path_factory):
     """A folder of two classes with names, in two files a split."""
     root = tmp_path_factory.mktemp("prepared")
     for i in range(6):
-        picture(root / "in" / ("ant" if i % 2 else "bee") / f"{i}.png", noise(i))
-    return prepare(str(root / "in"), root, Writing(name="tiny", test=2, shard_examples=2)).folder
+        write_image(root / "in" / ("ant" if i % 2 else "bee") / f"{i}.png", random_image(i))
+    return prepare(
+        str(root / "in"), root, WriteOptions(name="tiny", test=2, shard_examples=2)
+    ).folder
 
 
 @pytest.fixture
@@ -47,12 +49,12 @@ def refused(folder, **settings):
     for read in (lambda: load(Data(data=str(folder), **settings)), lambda: examples(folder)):
         with pytest.raises(ValueError, match=r".") as error:
             read()
-        said.append(one_sentence(str(error.value), folder))
+        said.append(assert_error_message(str(error.value), folder))
     return said[0]
 
 
 def examples(folder):
-    source = open_source(str(folder), Reading())
+    source = open_source(str(folder), ReadOptions())
     return {s: [rows[i] for i in range(len(rows))] for s, rows in source.splits.items()}
 
 
@@ -67,11 +69,11 @@ def test_a_folder_prepared_anew_is_read_anew(whole, tmp_path):
     sources = [tmp_path / "one", tmp_path / "two"]
     for seed, source in enumerate(sources):
         for i in range(3):
-            picture(source / f"{i}.png", noise(10 * seed + i))
+            write_image(source / f"{i}.png", random_image(10 * seed + i))
     found = []
     for source in sources:
         shutil.rmtree(where, ignore_errors=True)
-        done = prepare(str(source), tmp_path / "out", Writing(name="tiny"))
+        done = prepare(str(source), tmp_path / "out", WriteOptions(name="tiny"))
         rows = load(Data(data=str(done.folder), stream="yes")).streams["train"]
         dataset = load(Data(data=str(done.folder)))
         np.testing.assert_array_equal(rows.read(range(3))["x"], dataset.splits["train"]["x"])
@@ -83,14 +85,14 @@ def test_a_folder_prepared_anew_is_read_anew(whole, tmp_path):
 
 
 def test_a_folder_that_changes_under_a_stream_is_refused_by_who_opens_it_later(folder):
-    from genjax.data.array_records import opened
+    from genjax.data.array_records import open_records
 
     rows = load(Data(data=str(folder), stream="yes")).streams["train"]
     edit(folder / "genjax.json", lambda tree: tree.update(levels=1))
-    opened.cache_clear()  # as in a process that reads and has only just begun
+    open_records.cache_clear()  # as in a process that reads and has only just begun
     with pytest.raises(ValueError, match="has changed since it was opened") as error:
         rows.read([0])
-    one_sentence(str(error.value), folder)
+    assert_error_message(str(error.value), folder)
 
 
 @pytest.mark.parametrize("name", ["hostile.Feature", "os.system", 3, None, CLASSES + "a.b.C", ""])
@@ -140,7 +142,7 @@ def test_features_of_tfds_that_are_not_read_are_left_out(folder):
 
     edit(folder / "features.json", change)
     assert load(Data(data=str(folder))).names["label"] == ("ant", "bee")
-    assert open_source(str(folder), Reading()).ignored == ("feature film",)
+    assert open_source(str(folder), ReadOptions()).ignored == ("feature film",)
 
 
 @pytest.mark.parametrize("template", ["/etc/passwd", "../{DATASET}", "a/b", "{WHAT}", "", 3])
@@ -229,7 +231,7 @@ def test_a_picture_that_unpacks_to_too_much_is_refused_before_it_is(bare):
 
     f = tfds.features
     features = f.FeaturesDict({"image": f.Text(), "label": f.ClassLabel(num_classes=2)})
-    bomb = encoded(np.zeros((1, 1, 3), np.uint8))
+    bomb = encode_image(np.zeros((1, 1, 3), np.uint8))
     at = bomb.index(b"IHDR") + 4
     import struct
     import zlib
@@ -277,8 +279,8 @@ def test_a_file_of_another_size_is_refused_before_it_is_opened(folder, monkeypat
 
 
 def test_index_of_another_folder(folder, tmp_path):
-    picture(tmp_path / "in" / "0.png")
-    other = prepare(str(tmp_path / "in"), tmp_path, Writing(name="other")).folder
+    write_image(tmp_path / "in" / "0.png")
+    other = prepare(str(tmp_path / "in"), tmp_path, WriteOptions(name="other")).folder
     shutil.copyfile(other / "genjax.npz", folder / "genjax.npz")
     assert "genjax.npz is damaged" in refused(folder)
 
@@ -333,7 +335,7 @@ def test_npz_is_refused_before_room_is_made(folder, tmp_path, where, how):
         assert tracemalloc.get_traced_memory()[1] < 2**24
     finally:
         tracemalloc.stop()
-    said = one_sentence(str(error.value), path)
+    said = assert_error_message(str(error.value), path)
     why = {"claim": "says that it is uint8[40000", "bomb": "would unpack to", "pickle": "Python"}
     assert why.get(how, "packed in a way") in said
 
@@ -344,4 +346,4 @@ def test_without_tfds_a_folder_is_one_sentence(whole, monkeypatch, missing):
     for source in (str(whole), "mnist"):
         with pytest.raises(ValueError, match="is not installed") as error:
             load(Data(data=source))
-        one_sentence(str(error.value), source)
+        assert_error_message(str(error.value), source)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from support.reading import everything, noise, refused
+from support.reading import random_image, read_all, read_error
 
-from genjax.data.readers import Reading, read
+from genjax.data.readers import ReadOptions, read
 
 KINDS = {"uint8": 8, "int8": 9, "int16": 11, "int32": 12, "float32": 13, "float64": 14}
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
@@ -24,7 +24,7 @@ def idx(x, kind=None, shape=None):
     return head + x.astype(x.dtype.newbyteorder(">")).tobytes()
 
 
-X, Y = noise(shape=(6, 3, 2)), np.array([0, 1, 2, 3, 2, 1], np.uint8)
+X, Y = random_image(shape=(6, 3, 2)), np.array([0, 1, 2, 3, 2, 1], np.uint8)
 
 
 def mnist(folder, packed=False, prefix="", dot="-"):
@@ -47,7 +47,7 @@ def test_idx_folder(tmp_path, packed, prefix, dot):
     assert source.fields["image"].shape == (3, 2, 1)
     assert source.fields["label"].classes == 4
     assert source.levels == 256
-    rows = everything(source)
+    rows = read_all(source)
     np.testing.assert_array_equal([r["image"] for r in rows["train"]], X[..., None])
     assert [r["label"] for r in rows["train"]] == Y.tolist()
     assert [r["label"] for r in rows["test"]] == [0, 1]
@@ -62,11 +62,11 @@ def test_plain_is_taken_before_packed(tmp_path):
 
 
 def test_idx_images_are_brought_to_size_and_channels(tmp_path):
-    source = read(mnist(tmp_path), Reading(size=(5, 4), fit="pad", background=7, mode="rgb"))
+    source = read(mnist(tmp_path), ReadOptions(size=(5, 4), fit="pad", background=7, mode="rgb"))
     image = source.splits["train"][0]["image"]
     assert source.fields["image"].shape == image.shape == (5, 4, 3)
     assert (image[:, 3] == 7).all()  # 3 x 2 becomes 5 x 3, with a column of background
-    assert "set fit to" in refused(tmp_path, size=(5, 4))
+    assert "set fit to" in read_error(tmp_path, size=(5, 4))
 
 
 @settings(max_examples=40, deadline=None)
@@ -79,7 +79,7 @@ def test_any_array_comes_back(tmp_path_factory, data, kind, packed):
     path.write_bytes(gzip.compress(idx(x)) if packed else idx(x))
     source = read(path)
     name = "image" if kind == "uint8" and x.ndim == 3 else "x"
-    (rows,) = everything(source).values()
+    (rows,) = read_all(source).values()
     got = np.stack([r[name] for r in rows])
     np.testing.assert_array_equal(got, x[..., None] if name == "image" else x)
     assert got.dtype == kind
@@ -114,7 +114,7 @@ def test_any_array_comes_back(tmp_path_factory, data, kind, packed):
 def test_bad_idx(tmp_path, data, why, packed):
     path = tmp_path / "bad.idx"
     path.write_bytes(gzip.compress(data) if packed and data else data)
-    said = refused(path, format="idx")
+    said = read_error(path, format="idx")
     assert why in said
     if not why:
         assert "after its header" in said
@@ -127,7 +127,7 @@ def test_a_gzip_bomb_is_unpacked_no_further_than_its_header_says(tmp_path):
     path = tmp_path / "bomb.idx.gz"
     path.write_bytes(gzip.compress(idx(np.zeros(4, np.uint8)) + bytes(2**26)))
     tracemalloc.start()
-    assert "has more" in refused(path)
+    assert "has more" in read_error(path)
     assert tracemalloc.get_traced_memory()[1] < 2**22
     tracemalloc.stop()
 
@@ -137,31 +137,31 @@ def test_damaged_gzip(tmp_path):
     path = tmp_path / "a.idx.gz"
     for cut in (3, 12, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
-        assert "cannot be unpacked" in refused(path)
+        assert "cannot be unpacked" in read_error(path)
     path.write_bytes(whole[:-6] + b"\0" + whole[-5:])  # its checksum
-    assert "cannot be unpacked" in refused(path)
+    assert "cannot be unpacked" in read_error(path)
 
 
 def test_idx_folders_that_do_not_fit(tmp_path):
     mnist(tmp_path)
     labels = tmp_path / "train-labels-idx1-ubyte"
     labels.write_bytes(idx(Y[:5]))
-    assert "has 5 labels for 6 examples" in refused(tmp_path, labels)
+    assert "has 5 labels for 6 examples" in read_error(tmp_path, labels)
     labels.write_bytes(idx(np.array([0, 1, 2, 3, 4, -1], np.int32)))
-    assert "has the label -1" in refused(tmp_path, labels)
+    assert "has the label -1" in read_error(tmp_path, labels)
     labels.write_bytes(idx(X))
-    assert "one integer a label" in refused(tmp_path, labels)
+    assert "one integer a label" in read_error(tmp_path, labels)
     labels.unlink()
-    assert "no labels for split train" in refused(tmp_path)
+    assert "no labels for split train" in read_error(tmp_path)
     mnist(tmp_path)
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(X[:2, :2]))
-    assert "must agree" in refused(tmp_path, "t10k-images-idx3-ubyte", "train-images-idx3-ubyte")
+    assert "must agree" in read_error(tmp_path, "t10k-images-idx3-ubyte", "train-images-idx3-ubyte")
     (tmp_path / "t10k-images-idx3-ubyte").unlink()
-    assert "no images for split test" in refused(tmp_path)
+    assert "no images for split test" in read_error(tmp_path)
     mnist(tmp_path, prefix="other-")
-    assert "several data sets" in refused(tmp_path)
+    assert "several data sets" in read_error(tmp_path)
     (tmp_path / "none").mkdir()
-    assert "no IDX files" in refused(tmp_path / "none", format="idx")
+    assert "no IDX files" in read_error(tmp_path / "none", format="idx")
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason=f"Fashion-MNIST is not in {FASHION}")
@@ -184,7 +184,7 @@ def test_fashion_mnist_as_it_is_published():
 
 def cifar(folder, names, heads, classes, tables=()):
     """Two records a file, with labels from 0 on; returns pixels `[files, 2, 32, 32, 3]`."""
-    planes = noise(3, (len(names), 2, 3, 32, 32))
+    planes = random_image(3, (len(names), 2, 3, 32, 32))
     for k, name in enumerate(names):
         labels = np.array([[(5 * k + i + h) % c for h, c in enumerate(classes)] for i in (0, 1)])
         records = [labels[i].astype(np.uint8).tobytes() + planes[k, i].tobytes() for i in (0, 1)]
@@ -207,7 +207,7 @@ def test_cifar10(tmp_path):
     assert source.ignored == ("readme.html",)
     assert source.fields["image"].shape == (32, 32, 3)
     assert source.fields["label"].names == tuple(f"batc{i}" for i in range(10))
-    rows = everything(source)
+    rows = read_all(source)
     np.testing.assert_array_equal([r["image"] for r in rows["train"]], x[:2].reshape(4, 32, 32, 3))
     np.testing.assert_array_equal([r["image"] for r in rows["test"]], x[2])
     assert [r["label"] for r in rows["train"]] == [0, 1, 5, 6]
@@ -219,7 +219,7 @@ def test_cifar100(tmp_path):
     source = read(tmp_path)
     assert source.fields["label"].classes == 100
     assert source.fields["coarse_label"].names[19] == "coar19"
-    rows = everything(source)
+    rows = read_all(source)
     np.testing.assert_array_equal([r["image"] for r in rows["test"]], x[1])
     assert [(r["coarse_label"], r["label"]) for r in rows["test"]] == [(5, 6), (6, 7)]
 
@@ -227,7 +227,7 @@ def test_cifar100(tmp_path):
 @pytest.mark.parametrize(("heads", "classes"), [(1, (10,)), (2, (20, 100))])
 def test_one_file_of_cifar(tmp_path, heads, classes):
     x = cifar(tmp_path, ("some.bin",), heads, classes)
-    source = read(tmp_path / "some.bin", Reading(size=(16, 16), fit="stretch", mode="grey"))
+    source = read(tmp_path / "some.bin", ReadOptions(size=(16, 16), fit="stretch", mode="grey"))
     assert source.fields["label"].classes == classes[-1]
     image = source.splits["train"][1]["image"]
     assert image.shape == (16, 16, 1)
@@ -239,18 +239,18 @@ def test_bad_cifar(tmp_path):
     path = tmp_path / "data_batch_2.bin"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    assert "no multiple of 3073" in refused(tmp_path, path)
+    assert "no multiple of 3073" in read_error(tmp_path, path)
     path.write_bytes(whole[:3073] + b"\x0a" + whole[3074:])
-    assert "label 10 in record 1" in refused(tmp_path, path)
+    assert "label 10 in record 1" in read_error(tmp_path, path)
     path.write_bytes(b"")
-    assert "0 bytes" in refused(tmp_path, path)
+    assert "0 bytes" in read_error(tmp_path, path)
     path.write_bytes(whole)
     meta = tmp_path / "batches.meta.txt"
     meta.write_text("a\nb\n")
-    assert "2 names for 10 classes" in refused(tmp_path, meta)
+    assert "2 names for 10 classes" in read_error(tmp_path, meta)
     meta.unlink()
     cifar(tmp_path, HUNDRED, 2, (20, 100))
-    assert "both CIFAR-10 and CIFAR-100" in refused(tmp_path)
+    assert "both CIFAR-10 and CIFAR-100" in read_error(tmp_path)
 
 
 @pytest.mark.parametrize("names", [("data_batch_1",), ("train", "test", "meta"), ("c.pkl",)])
@@ -258,9 +258,9 @@ def test_pickled_cifar_is_refused_unread(tmp_path, names):
     for name in names:
         (tmp_path / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     for options in ({}, {"format": "cifar"}):
-        assert "binary version" in refused(tmp_path, **options)
+        assert "binary version" in read_error(tmp_path, **options)
     if len(names) == 1:
-        assert "binary version" in refused(tmp_path / names[0])
+        assert "binary version" in read_error(tmp_path / names[0])
 
 
 def matrix(path, text):
@@ -277,12 +277,12 @@ def test_amat_folder(tmp_path, ending):
         ("test", "1 1 1 1"),
     ):
         matrix(tmp_path / f"binarized_mnist_{split}.{ending}", text)
-    source = read(tmp_path, Reading(shape=(2, 2, 1)))
+    source = read(tmp_path, ReadOptions(shape=(2, 2, 1)))
     assert source.format == "amat"
     assert source.levels == 2
     assert list(source.splits) == ["train", "validation", "test"]
     assert source.fields["x"].shape == (2, 2, 1)
-    rows = everything(source)
+    rows = read_all(source)
     assert [r["x"].ravel().tolist() for r in rows["train"]] == [[0, 1, 1, 0], [1, 0, 0, 1]]
     assert rows["test"][0]["x"].dtype == np.uint8
 
@@ -302,7 +302,7 @@ def test_numbers_of_amat(tmp_path, text, dtype, levels):
     source = read(matrix(tmp_path / "one.amat", text))
     assert (source.fields["x"].dtype, source.levels) == (dtype, levels)
     want = [[float(w) for w in line.split()] for line in text.splitlines() if line.strip()]
-    got = [r["x"] for r in everything(source)["train"]]
+    got = [r["x"] for r in read_all(source)["train"]]
     np.testing.assert_allclose(got, want, rtol=1e-7)
     assert got[0].dtype == dtype
 
@@ -312,36 +312,36 @@ def test_real_numbers_in_one_split_make_all_of_them_real(tmp_path):
     matrix(tmp_path / "test.amat", "0.5 1\n")
     source = read(tmp_path)
     assert source.levels == 0
-    assert {r["x"].dtype.name for rows in everything(source).values() for r in rows} == {"float32"}
+    assert {r["x"].dtype.name for rows in read_all(source).values() for r in rows} == {"float32"}
 
 
 @pytest.mark.parametrize(("label", "x"), [("last", [[7, 1], [5, 1]]), ("first", [[1, 2], [1, 0]])])
 def test_labels_of_amat(tmp_path, label, x):
     path = matrix(tmp_path / "a.amat", "7 1 2\n5 1 0\n")
-    source = read(path, Reading(label=label))
-    rows = everything(source)["train"]
+    source = read(path, ReadOptions(label=label))
+    rows = read_all(source)["train"]
     assert [r["x"].tolist() for r in rows] == x
     assert [r["label"] for r in rows] == ([2, 0] if label == "last" else [7, 5])
     assert source.fields["label"].classes == (3 if label == "last" else 8)
     bad = matrix(tmp_path / "b.amat", "1 1\n0.5 0.5\n")
-    assert "line 2 has 0.5" in refused(bad, label=label)
-    assert "set label" in refused(matrix(tmp_path / "c.amat", "1\n2\n"), label=label)
+    assert "line 2 has 0.5" in read_error(bad, label=label)
+    assert "set label" in read_error(matrix(tmp_path / "c.amat", "1\n2\n"), label=label)
 
 
 def test_lines_beyond_one_block(tmp_path, monkeypatch):
     from genjax.data.readers import amat
 
-    monkeypatch.setattr(amat, "_BLOCK", 7)
-    x = noise(shape=(50, 6))
+    monkeypatch.setattr(amat, "_BLOCK_BYTES", 7)
+    x = random_image(shape=(50, 6))
     text = "\n".join(" ".join(map(str, row)) for row in x)
     path = matrix(tmp_path / "a.amat", text)
-    np.testing.assert_array_equal([r["x"] for r in everything(read(path))["train"]], x)
+    np.testing.assert_array_equal([r["x"] for r in read_all(read(path))["train"]], x)
     matrix(path, text + "\n1 2 3\n")
-    assert "line 51 has 3 numbers and the lines above it 6" in refused(path)
+    assert "line 51 has 3 numbers and the lines above it 6" in read_error(path)
     matrix(path, text.replace("\n", "\n\n", 1))
-    assert "line 2 is empty" in refused(path)
-    monkeypatch.setattr(amat, "_LONGEST", 20)
-    assert "line 1 has more than 20 bytes" in refused(matrix(path, "1 " * 20))
+    assert "line 2 is empty" in read_error(path)
+    monkeypatch.setattr(amat, "_MAX_LINE_BYTES", 20)
+    assert "line 1 has more than 20 bytes" in read_error(matrix(path, "1 " * 20))
 
 
 @pytest.mark.parametrize(
@@ -368,21 +368,21 @@ def test_lines_beyond_one_block(tmp_path, monkeypatch):
 )
 @pytest.mark.parametrize("ending", ["amat", "amat.gz"])
 def test_bad_amat(tmp_path, text, why, ending):
-    assert why in refused(matrix(tmp_path / f"a.{ending}", text))
+    assert why in read_error(matrix(tmp_path / f"a.{ending}", text))
 
 
 def test_amat_folders_that_do_not_fit(tmp_path):
     train = matrix(tmp_path / "m_train.amat", "1 2\n")
     test = matrix(tmp_path / "m_test.amat", "1 2 3\n")
-    assert "must agree" in refused(tmp_path, train, test)
-    assert "no shape 3 3" in refused(train, shape=(3, 3))
+    assert "must agree" in read_error(tmp_path, train, test)
+    assert "no shape 3 3" in read_error(train, shape=(3, 3))
     matrix(tmp_path / "n_test.amat", "1 2\n")
-    assert "m_test.amat and n_test.amat" in refused(tmp_path)
+    assert "m_test.amat and n_test.amat" in read_error(tmp_path)
     (tmp_path / "n_test.amat").unlink()
     matrix(tmp_path / "extra.amat", "1 2\n")
-    assert "which split they are is not clear" in refused(tmp_path)
+    assert "which split they are is not clear" in read_error(tmp_path)
     (tmp_path / "none").mkdir()
-    assert "no .amat file" in refused(tmp_path / "none", format="amat")
+    assert "no .amat file" in read_error(tmp_path / "none", format="amat")
     cut = tmp_path / "cut.amat.gz"
     cut.write_bytes(gzip.compress(b"1 2\n" * 99)[:-9])
-    assert "truncated" in refused(cut)
+    assert "truncated" in read_error(cut)

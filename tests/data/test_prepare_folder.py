@@ -7,12 +7,12 @@ import struct
 
 import numpy as np
 import pytest
-from support.reading import noise, one_sentence, picture
+from support.reading import assert_error_message, random_image, write_image
 
 from genjax.data import Data, Dataset, load, save_npz, shards
 from genjax.data.prepare import prepare
-from genjax.data.readers import Reading
-from genjax.data.shards import Writing
+from genjax.data.readers import ReadOptions
+from genjax.data.shards import WriteOptions
 
 
 def idx(path, array, code=8):
@@ -24,7 +24,7 @@ def idx(path, array, code=8):
 
 def prepared(source, out, reading=None, **writing):
     """The folder that `prepare` makes, as a string."""
-    return str(prepare(str(source), out, Writing(name="data", **writing), reading).folder)
+    return str(prepare(str(source), out, WriteOptions(name="data", **writing), reading).folder)
 
 
 def refused(source, out, reading=None, **writing):
@@ -32,23 +32,24 @@ def refused(source, out, reading=None, **writing):
     with pytest.raises(ValueError, match=r".") as error:
         prepared(source, out, reading, **writing)
     assert not (out / "data" / "1.0.0").exists()
-    return one_sentence(str(error.value))
+    return assert_error_message(str(error.value))
 
 
 def test_other_data_of_the_same_outline_is_not_taken_for_prepared(tmp_path):
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
-        idx(tmp_path / str(seed) / "train-images-idx3-ubyte", noise(seed, (6, 4, 4)))
+        idx(tmp_path / str(seed) / "train-images-idx3-ubyte", random_image(seed, (6, 4, 4)))
         save_npz(
-            Dataset("", {"train": {"x": noise(seed, (6, 4, 4, 1))}}, 256), f"{tmp_path}/{seed}"
+            Dataset("", {"train": {"x": random_image(seed, (6, 4, 4, 1))}}, 256),
+            f"{tmp_path}/{seed}",
         )
-        picture(tmp_path / f"p{seed}" / "a.png", noise(seed))
+        write_image(tmp_path / f"p{seed}" / "a.png", random_image(seed))
     for first, second in (("0", "1"), ("0.npz", "1.npz"), ("p0", "p1")):
         out = tmp_path / f"out-{first}"
         folder = prepared(tmp_path / first, out)
         with pytest.raises(ValueError, match="holds another data set already") as error:
             prepared(tmp_path / second, out)
-        one_sentence(str(error.value), folder)
+        assert_error_message(str(error.value), folder)
         assert prepared(tmp_path / first, out) == folder
     again = tmp_path / "again"
     prepared(prepared(tmp_path / "p0", tmp_path / "x"), again)
@@ -58,7 +59,7 @@ def test_other_data_of_the_same_outline_is_not_taken_for_prepared(tmp_path):
 
 def test_files_changed_after_a_cut_are_written_again(tmp_path, monkeypatch):
     for i in range(6):
-        picture(tmp_path / "in" / f"{i}.png", noise(i))
+        write_image(tmp_path / "in" / f"{i}.png", random_image(i))
     original, written = shards.Shard.write, []
 
     def counting(shard):
@@ -71,18 +72,18 @@ def test_files_changed_after_a_cut_are_written_again(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         prepared(tmp_path / "in", tmp_path, shard_examples=2)
     changed = written[0][1]
-    picture(tmp_path / "in" / f"{changed}.png", noise(90))
+    write_image(tmp_path / "in" / f"{changed}.png", random_image(90))
     again = []
     monkeypatch.setattr(shards.Shard, "write", lambda s: (original(s), again.append(list(s.rows))))
     data = load(Data(data=prepared(tmp_path / "in", tmp_path, shard_examples=2)))
     assert written[0] in again
     assert written[1] not in again
     found = {x.tobytes() for x in data.splits["train"]["x"]}
-    assert found == {noise(90 if i == changed else i).tobytes() for i in range(6)}
+    assert found == {random_image(90 if i == changed else i).tobytes() for i in range(6)}
 
 
 def test_one_process_prepares_a_data_set(tmp_path):
-    picture(tmp_path / "in" / "0.png")
+    write_image(tmp_path / "in" / "0.png")
     (tmp_path / "data").mkdir()
     handle = os.open(tmp_path / "data", os.O_RDONLY)
     try:
@@ -96,7 +97,7 @@ def test_one_process_prepares_a_data_set(tmp_path):
 def test_captions_of_a_picture_are_held_out_together(tmp_path):
     rows = ["file_name,caption"]
     for i in range(12):
-        picture(tmp_path / "in" / f"{i}.png", np.full((4, 4, 3), 20 * i, np.uint8))
+        write_image(tmp_path / "in" / f"{i}.png", np.full((4, 4, 3), 20 * i, np.uint8))
         rows += [f"{i}.png,{i} said {k}" for k in range(3)]
     (tmp_path / "in" / "captions.csv").write_text("\n".join(rows))
     data = load(Data(data=prepared(tmp_path / "in", tmp_path, test=7, validation=4)))
@@ -123,7 +124,7 @@ def test_levels_are_those_that_the_source_had(tmp_path):
     assert load(Data(data=folder)).levels == 2
     assert load(Data(data=prepared(folder, tmp_path / "ours"))).levels == 2
     # Scaling swings over the highest level, and JPEG too.
-    large = load(Data(data=prepared("digits", tmp_path, Reading(size=(13, 13), fit="stretch"))))
+    large = load(Data(data=prepared("digits", tmp_path, ReadOptions(size=(13, 13), fit="stretch"))))
     assert (large.splits["train"]["x"].max(), large.levels) == (16, 17)
     assert "does not fit levels=17" in refused(
         "digits", tmp_path / "j", encoding="jpeg", quality=50
@@ -146,7 +147,7 @@ def test_numbers_that_cannot_be_loaded_are_refused_and_others_come_back(tmp_path
 
 def test_what_a_folder_cannot_hold_is_refused_before_anything_is_written(tmp_path):
     for i, name in enumerate(("a\nb", " a", os.fsdecode(b"\xff"))):
-        picture(tmp_path / str(i) / name / "0.png")
+        write_image(tmp_path / str(i) / name / "0.png")
         assert "does not keep; rename it" in refused(tmp_path / str(i), tmp_path / f"o{i}")
 
 
@@ -156,7 +157,7 @@ def test_images_by_any_name_are_the_example(tmp_path, monkeypatch):
     from genjax.data.readers import Field, Source
 
     class Rows(list):
-        def stamp(self, rows):
+        def fingerprint(self, rows):
             return 0
 
     def opened(names):
@@ -180,7 +181,7 @@ def test_a_folder_made_anew_is_read_anew(tmp_path):
     folders = []
     for value in (3, 103):
         for i in range(4):
-            picture(tmp_path / "in" / f"{i}.png", np.full((4, 4, 3), value, np.uint8))
+            write_image(tmp_path / "in" / f"{i}.png", np.full((4, 4, 3), value, np.uint8))
         shutil.rmtree(tmp_path / "data", ignore_errors=True)
         folders.append(prepared(tmp_path / "in", tmp_path))
         data = load(Data(data=folders[-1], stream="yes"))
@@ -190,8 +191,8 @@ def test_a_folder_made_anew_is_read_anew(tmp_path):
 
 
 def test_long_lists_of_what_is_left_out_are_counted(tmp_path):
-    picture(tmp_path / "in" / "0.png")
+    write_image(tmp_path / "in" / "0.png")
     for i in range(150):
         (tmp_path / "in" / f"note{i:03d}.txt").touch()
-    done = prepare(str(tmp_path / "in"), tmp_path, Writing(name="data"))
-    assert done.lines()[1] == "left out: note000.txt, note001.txt, note002.txt and 147 more"
+    done = prepare(str(tmp_path / "in"), tmp_path, WriteOptions(name="data"))
+    assert done.describe()[1] == "left out: note000.txt, note001.txt, note002.txt and 147 more"

@@ -6,13 +6,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.reading import encoded, everything, noise, one_sentence, picture, refused
+from support.reading import (
+    assert_error_message,
+    encode_image,
+    random_image,
+    read_all,
+    read_error,
+    write_image,
+)
 
-from genjax.data.readers import Reading, detect, read
+from genjax.data.readers import ReadOptions, detect, read
 
 
 def test_flat_folder(tmp_path):
-    b, a = picture(tmp_path / "b.png", noise(1)), picture(tmp_path / "a.PNG", noise(2))
+    b, a = (
+        write_image(tmp_path / "b.png", random_image(1)),
+        write_image(tmp_path / "a.PNG", random_image(2)),
+    )
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / ".DS_Store").write_bytes(b"")
     source = read(tmp_path)
@@ -22,21 +32,21 @@ def test_flat_folder(tmp_path):
     assert source.fields.keys() == {"image"}
     assert source.fields["image"].shape == (5, 4, 3)
     assert source.ignored == (".DS_Store", "notes.txt")
-    rows = everything(source)["train"]
+    rows = read_all(source)["train"]
     np.testing.assert_array_equal([r["image"] for r in rows], [a, b])
 
 
 def test_folders_are_classes(tmp_path):
     want = {}
     for i, name in enumerate(("dog/1.png", "cat/2.png", "dog/0.png", "ant/0.png")):
-        want[name] = picture(tmp_path / name, noise(i))
+        want[name] = write_image(tmp_path / name, random_image(i))
     (tmp_path / "empty").mkdir()
     (tmp_path / "cat" / "deep").mkdir()
     source = read(str(tmp_path))
     assert source.fields["label"].names == ("ant", "cat", "dog")
     assert source.fields["label"].classes == 3
     assert source.ignored == ("cat/deep/", "empty/")
-    rows = everything(source)["train"]
+    rows = read_all(source)["train"]
     assert [r["label"] for r in rows] == [0, 1, 2, 2]
     assert all(type(r["label"]) is int for r in rows)
     for row, name in zip(rows, sorted(want), strict=True):
@@ -45,116 +55,116 @@ def test_folders_are_classes(tmp_path):
 
 @pytest.mark.parametrize("validation", ["validation", "valid", "val", "Val"])
 def test_folders_are_splits(tmp_path, validation):
-    a = picture(tmp_path / "train" / "a.png", noise(1))
-    b = picture(tmp_path / validation / "b.png", noise(2))
-    c = picture(tmp_path / "test" / "c.png", noise(3))
+    a = write_image(tmp_path / "train" / "a.png", random_image(1))
+    b = write_image(tmp_path / validation / "b.png", random_image(2))
+    c = write_image(tmp_path / "test" / "c.png", random_image(3))
     (tmp_path / "other").mkdir()
     source = read(tmp_path)
     assert list(source.splits) == ["train", "validation", "test"]
     assert source.ignored == ("other/",)
     for split, x in (("train", a), ("validation", b), ("test", c)):
-        (row,) = everything(source)[split]
+        (row,) = read_all(source)[split]
         np.testing.assert_array_equal(row["image"], x)
 
 
 def test_splits_with_classes(tmp_path):
     for split in ("train", "test"):
         for name in ("x/0.png", "y/0.png"):
-            picture(tmp_path / split / name)
+            write_image(tmp_path / split / name)
     source = read(tmp_path)
-    assert [r["label"] for r in everything(source)["test"]] == [0, 1]
-    picture(tmp_path / "test" / "z" / "0.png")
-    said = refused(tmp_path)
+    assert [r["label"] for r in read_all(source)["test"]] == [0, 1]
+    write_image(tmp_path / "test" / "z" / "0.png")
+    said = read_error(tmp_path)
     assert "split test has class folder z and split train has not" in said
 
 
 def test_layouts_that_contradict(tmp_path):
-    picture(tmp_path / "train" / "cat" / "0.png")
-    picture(tmp_path / "test" / "0.png")
-    assert "without a class folder" in refused(tmp_path)
-    picture(tmp_path / "0.png")
-    assert "beside its split folders" in refused(tmp_path)
-    picture(tmp_path / "mixed" / "0.png")
-    picture(tmp_path / "mixed" / "cat" / "0.png")
-    assert "both pictures (0.png) and folders" in refused(tmp_path / "mixed")
+    write_image(tmp_path / "train" / "cat" / "0.png")
+    write_image(tmp_path / "test" / "0.png")
+    assert "without a class folder" in read_error(tmp_path)
+    write_image(tmp_path / "0.png")
+    assert "beside its split folders" in read_error(tmp_path)
+    write_image(tmp_path / "mixed" / "0.png")
+    write_image(tmp_path / "mixed" / "cat" / "0.png")
+    assert "both pictures (0.png) and folders" in read_error(tmp_path / "mixed")
     for name in ("twice/val", "twice/valid"):
-        picture(tmp_path / name / "0.png")
-    assert "val and valid for one split" in refused(tmp_path / "twice")
+        write_image(tmp_path / name / "0.png")
+    assert "val and valid for one split" in read_error(tmp_path / "twice")
 
 
 def test_nothing_to_read(tmp_path):
-    assert "0 files" in refused(tmp_path)
+    assert "0 files" in read_error(tmp_path)
     (tmp_path / "a.txt").write_text("text")
-    assert "1 files, such as a.txt" in refused(tmp_path)
-    assert "holds no picture" in refused(tmp_path, format="images")
-    assert "is no file that is read" in refused(tmp_path / "a.txt")
-    assert "read from a folder" in refused(tmp_path / "a.txt", format="images")
-    assert "there is no folder or file" in refused(tmp_path / "none")
-    assert "there is no folder or file" in refused(tmp_path / ("n" * 300), format="images")
-    picture(tmp_path / "one.png")
-    assert "give the folder" in refused(tmp_path / "one.png")
+    assert "1 files, such as a.txt" in read_error(tmp_path)
+    assert "holds no picture" in read_error(tmp_path, format="images")
+    assert "is no file that is read" in read_error(tmp_path / "a.txt")
+    assert "read from a folder" in read_error(tmp_path / "a.txt", format="images")
+    assert "there is no folder or file" in read_error(tmp_path / "none")
+    assert "there is no folder or file" in read_error(tmp_path / ("n" * 300), format="images")
+    write_image(tmp_path / "one.png")
+    assert "give the folder" in read_error(tmp_path / "one.png")
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar", "tgz", "tar.gz", "7z"])
 def test_archives_are_to_be_unpacked(tmp_path, ending):
     path = tmp_path / f"data.{ending}"
     path.write_bytes(b"PK")
-    assert "unpack it first" in refused(path)
-    assert "unpack it first" in refused(tmp_path, path)
+    assert "unpack it first" in read_error(path)
+    assert "unpack it first" in read_error(tmp_path, path)
 
 
 def test_sizes_must_agree_or_be_said(tmp_path):
-    picture(tmp_path / "a.png", noise(1, (5, 4, 3)))
-    picture(tmp_path / "b.png", noise(1, (4, 5, 3)))
-    said = refused(tmp_path, tmp_path / "a.png", tmp_path / "b.png")
+    write_image(tmp_path / "a.png", random_image(1, (5, 4, 3)))
+    write_image(tmp_path / "b.png", random_image(1, (4, 5, 3)))
+    said = read_error(tmp_path, tmp_path / "a.png", tmp_path / "b.png")
     assert "is 4 x 5 and" in said
     assert "5 x 4 (height x width)" in said
     for fit in ("crop", "pad", "stretch"):
-        rows = everything(read(tmp_path, Reading(size=(6, 7), fit=fit)))["train"]
+        rows = read_all(read(tmp_path, ReadOptions(size=(6, 7), fit=fit)))["train"]
         assert [r["image"].shape for r in rows] == [(6, 7, 3)] * 2
-    refused(tmp_path, tmp_path / "b.png", size=(5, 4))
+    read_error(tmp_path, tmp_path / "b.png", size=(5, 4))
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("rgb", 3), ("grey", 1), (None, 3)])
 def test_channels(tmp_path, mode, channels):
-    picture(tmp_path / "a.png", noise(1, (5, 4, 1)))
-    source = read(tmp_path, Reading(mode=mode))
+    write_image(tmp_path / "a.png", random_image(1, (5, 4, 1)))
+    source = read(tmp_path, ReadOptions(mode=mode))
     assert source.fields["image"].shape[2] == (channels if mode else 1)
     # One coloured picture makes all of them coloured.
-    picture(tmp_path / "b.png", noise(1, (5, 4, 3)))
-    source = read(tmp_path, Reading(mode=mode))
+    write_image(tmp_path / "b.png", random_image(1, (5, 4, 3)))
+    source = read(tmp_path, ReadOptions(mode=mode))
     assert source.fields["image"].shape == (5, 4, channels)
-    assert [r["image"].shape[2] for r in everything(source)["train"]] == [channels] * 2
+    assert [r["image"].shape[2] for r in read_all(source)["train"]] == [channels] * 2
 
 
 def test_damaged_pictures_are_named(tmp_path):
-    picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     bad = tmp_path / "b.png"
-    whole = encoded(noise())
+    whole = encode_image(random_image())
     bad.write_bytes(whole[: len(whole) // 2])
-    assert "truncated" in refused(tmp_path, bad)
+    assert "truncated" in read_error(tmp_path, bad)
     # With size and mode said, nothing is opened before it is asked for.
-    source = read(tmp_path, Reading(size=(5, 4), mode="rgb"))
+    source = read(tmp_path, ReadOptions(size=(5, 4), mode="rgb"))
     assert source.splits["train"][0]["image"].shape == (5, 4, 3)
     with pytest.raises(ValueError, match="truncated") as error:
         source.splits["train"][1]
-    one_sentence(str(error.value), bad)
+    assert_error_message(str(error.value), bad)
     bad.unlink()
     with pytest.raises(ValueError, match="there is no file") as error:
         source.splits["train"][1]
-    one_sentence(str(error.value), bad)
+    assert_error_message(str(error.value), bad)
     bad.write_bytes(b"")
-    assert "is empty" in refused(tmp_path, bad)
+    assert "is empty" in read_error(tmp_path, bad)
 
 
 def test_max_pixels_reaches_every_picture(tmp_path):
-    picture(tmp_path / "a.png")
-    assert "more than 19 pixels" in refused(tmp_path, tmp_path / "a.png", max_pixels=19)
-    refused(tmp_path, tmp_path / "a.png", max_pixels=19, size=(5, 4), mode="rgb")
+    write_image(tmp_path / "a.png")
+    assert "more than 19 pixels" in read_error(tmp_path, tmp_path / "a.png", max_pixels=19)
+    read_error(tmp_path, tmp_path / "a.png", max_pixels=19, size=(5, 4), mode="rgb")
 
 
 def test_a_link_to_a_device_is_no_picture(tmp_path):
-    picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("/dev/zero")
     source = read(tmp_path)
     assert len(source.splits["train"]) == 1
@@ -162,7 +172,7 @@ def test_a_link_to_a_device_is_no_picture(tmp_path):
 
 
 def test_splits_are_sequences_that_workers_can_get(tmp_path):
-    want = [picture(tmp_path / c / f"{i}.png", noise(i)) for c in "ab" for i in range(2)]
+    want = [write_image(tmp_path / c / f"{i}.png", random_image(i)) for c in "ab" for i in range(2)]
     split = read(tmp_path).splits["train"]
     raw = pickle.dumps(split)
     assert want[0].tobytes() not in raw
@@ -179,7 +189,7 @@ def test_splits_are_sequences_that_workers_can_get(tmp_path):
 
 def test_a_name_of_several_lines(tmp_path):
     (tmp_path / "a\nb.png").write_bytes(b"no picture")
-    refused(tmp_path, f"{tmp_path}/a\\nb.png")
+    read_error(tmp_path, f"{tmp_path}/a\\nb.png")
 
 
 @settings(max_examples=20, deadline=None)
@@ -187,7 +197,7 @@ def test_a_name_of_several_lines(tmp_path):
 def test_order_is_by_path_whatever_was_written_first(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("order")
     for c, i in files:
-        picture(folder / c / f"{i}.png", np.full((1, 1, 1), i + 100 * (c > "a"), np.uint8))
+        write_image(folder / c / f"{i}.png", np.full((1, 1, 1), i + 100 * (c > "a"), np.uint8))
     source = read(folder)
     names = [f"{c}/{i}.png" for c, i in files]
     assert list(source.splits["train"].columns["image"].names) == sorted(names)
@@ -201,7 +211,7 @@ def test_order_is_by_path_whatever_was_written_first(tmp_path_factory, files):
 
 def pairs(folder, *names):
     """Pictures at these places, each with its own noise."""
-    return {name: picture(folder / name, noise(i)) for i, name in enumerate(names)}
+    return {name: write_image(folder / name, random_image(i)) for i, name in enumerate(names)}
 
 
 def test_unpaired(tmp_path):
@@ -215,7 +225,7 @@ def test_unpaired(tmp_path):
     assert source.fields["label"].names == ("A", "B")
     assert source.fields["label"].classes == 2
     assert source.ignored == ("readme.md",)
-    rows = everything(source)
+    rows = read_all(source)
     np.testing.assert_array_equal(rows["trainA"][1]["image"], x["trainA/b.png"])
     np.testing.assert_array_equal(rows["testB"][0]["image"], x["testB/1.png"])
     assert [r["label"] for r in rows["trainA"]] == [0, 0]
@@ -225,48 +235,48 @@ def test_unpaired(tmp_path):
 def test_paired(tmp_path):
     x = pairs(tmp_path, "trainA/a.png", "trainA/b.png", "trainB/b.jpg", "trainB/a.png")
     # The sides may differ in channels.
-    x["valA/c.png"] = picture(tmp_path / "valA/c.png", noise(7))
-    x["valB/c.png"] = picture(tmp_path / "valB/c.png", noise(8))
-    source = read(tmp_path, Reading(paired=True))
+    x["valA/c.png"] = write_image(tmp_path / "valA/c.png", random_image(7))
+    x["valB/c.png"] = write_image(tmp_path / "valB/c.png", random_image(8))
+    source = read(tmp_path, ReadOptions(paired=True))
     assert list(source.splits) == ["train", "validation"]
     assert source.fields.keys() == {"image_a", "image_b"}
-    rows = everything(source)
+    rows = read_all(source)
     np.testing.assert_array_equal(rows["train"][1]["image_a"], x["trainA/b.png"])
     np.testing.assert_array_equal(rows["train"][1]["image_b"], x["trainB/b.jpg"])
     np.testing.assert_array_equal(rows["validation"][0]["image_b"], x["valB/c.png"])
 
 
 def test_sides_of_pairs_have_their_own_channels(tmp_path):
-    picture(tmp_path / "trainA" / "a.png", noise(1, (5, 4, 1)))
-    picture(tmp_path / "trainB" / "a.png", noise(1, (6, 4, 3)))
-    fields = read(tmp_path, Reading(paired=True)).fields
+    write_image(tmp_path / "trainA" / "a.png", random_image(1, (5, 4, 1)))
+    write_image(tmp_path / "trainB" / "a.png", random_image(1, (6, 4, 3)))
+    fields = read(tmp_path, ReadOptions(paired=True)).fields
     assert fields["image_a"].shape == (5, 4, 1)
     assert fields["image_b"].shape == (6, 4, 3)
 
 
 def test_pairs_that_do_not_match(tmp_path):
     pairs(tmp_path, "trainA/a.png", "trainA/b.png", "trainB/a.png")
-    said = refused(tmp_path, tmp_path / "trainA" / "b.png", paired=True)
+    said = read_error(tmp_path, tmp_path / "trainA" / "b.png", paired=True)
     assert "no partner of its name in trainB" in said
     assert len(read(tmp_path).splits["trainA"]) == 2
     pairs(tmp_path, "trainB/b.png", "trainB/b.jpg")
-    assert "differ only in their ending" in refused(tmp_path, "b.jpg", "b.png", paired=True)
+    assert "differ only in their ending" in read_error(tmp_path, "b.jpg", "b.png", paired=True)
 
 
 def test_one_side_is_missing(tmp_path):
-    picture(tmp_path / "trainA" / "a.png")
+    write_image(tmp_path / "trainA" / "a.png")
     assert detect(tmp_path) == "pairs"
-    assert "folder trainA and no trainB" in refused(tmp_path)
+    assert "folder trainA and no trainB" in read_error(tmp_path)
     (tmp_path / "trainB").mkdir()
-    assert "holds no picture" in refused(tmp_path, tmp_path / "trainB")
+    assert "holds no picture" in read_error(tmp_path, tmp_path / "trainB")
     (tmp_path / "other").mkdir()
-    assert "neither trainA nor trainB" in refused(tmp_path / "other", format="pairs")
+    assert "neither trainA nor trainB" in read_error(tmp_path / "other", format="pairs")
 
 
 @pytest.mark.parametrize("background", [-1, 256])
 def test_settings_are_held_to_their_ranges(background):
     with pytest.raises(ValueError, match="0 to 255"):
-        Reading(background=background)
+        ReadOptions(background=background)
 
 
 @pytest.mark.parametrize(
@@ -284,4 +294,4 @@ def test_settings_are_held_to_their_ranges(background):
 )
 def test_settings_that_do_not_exist(settings, why):
     with pytest.raises(ValueError, match=why):
-        Reading(**settings)
+        ReadOptions(**settings)

@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from support.feeding import TRAIN, swap, write_folder
-from support.reading import one_sentence
+from support.feeding import TRAIN, replace_row, write_folder
+from support.reading import assert_error_message
 
 from genjax.data import Data, Order, load
 from genjax.data.streaming import Batches, batches
@@ -28,19 +28,21 @@ def copy(folder, tmp_path):
     return str(shutil.copytree(folder, tmp_path / "copy"))
 
 
-def source(folder, start=0, steps=8, size=12, names=("x", "label"), mine=None, **settings):
+def source(folder, start=0, steps=8, size=12, names=("x", "label"), local_rows=None, **settings):
     rows = load(Data(data=folder, stream="yes", **settings)).streams["train"]
-    return Batches(rows, seed=5, start=start, steps=steps, size=size, mine=mine, names=names)
+    return Batches(
+        rows, seed=5, start=start, steps=steps, size=size, local_rows=local_rows, names=names
+    )
 
 
-def same(found, folder, start=0, steps=8, size=12, mine=None, **settings):
+def same(found, folder, start=0, steps=8, size=12, local_rows=None, **settings):
     """Hold batches against those taken from memory by the same order."""
     split = load(Data(data=folder, stream="no", **settings)).splits["train"]
     order = Order(len(split["x"]), 5)
     assert len(found) == steps
     for i, batch in enumerate(found):
         rows = order.take((start + i) * size, size)
-        rows = rows if mine is None else rows[list(mine)]
+        rows = rows if local_rows is None else rows[list(local_rows)]
         for name, array in batch.items():
             assert array.dtype == split[name].dtype
             np.testing.assert_array_equal(array, split[name][rows])
@@ -70,9 +72,9 @@ def test_each_row_once_an_epoch(folder):
 
 
 def test_a_part_of_each_batch(folder):
-    mine = (0, 1, 2, 6, 7, 8)
-    found = list(batches(source(folder, 2, mine=mine), workers=0))
-    same(found, folder, 2, mine=mine)
+    local_rows = (0, 1, 2, 6, 7, 8)
+    found = list(batches(source(folder, 2, local_rows=local_rows), workers=0))
+    same(found, folder, 2, local_rows=local_rows)
     assert len(found[0]["x"]) == 6
 
 
@@ -99,13 +101,13 @@ def test_a_wrong_row_stops_the_batch_that_needs_it(copy):
     row = 21
     place = int(np.flatnonzero(Order(TRAIN, 5).take(0, TRAIN) == row)[0]) // 12
     rows = source(copy)
-    swap(copy, row)
+    replace_row(copy, row)
     stream = batches(rows, workers=0)
     for _ in range(place):
         next(stream)
     with pytest.raises(ValueError, match=rf"row {row} of split train") as error:
         next(stream)
-    one_sentence(str(error.value), copy)
+    assert_error_message(str(error.value), copy)
 
 
 def test_a_damaged_file_is_a_sentence_from_other_processes_too(copy):
@@ -119,7 +121,7 @@ def test_a_damaged_file_is_a_sentence_from_other_processes_too(copy):
     for workers in (0, 1):
         with pytest.raises(ValueError, match=r"split train of .* cannot be read") as error:
             list(batches(rows, workers=workers))
-        one_sentence(str(error.value), copy)
+        assert_error_message(str(error.value), copy)
 
 
 def test_a_killed_process_is_a_sentence(folder):
@@ -130,7 +132,7 @@ def test_a_killed_process_is_a_sentence(folder):
     started = time.monotonic()
     with pytest.raises(OSError, match="a process that reads the data ended") as error:
         list(stream)
-    one_sentence(str(error.value), "--workers 0")
+    assert_error_message(str(error.value), "--workers 0")
     assert time.monotonic() - started < 30
 
 
@@ -139,4 +141,4 @@ def test_what_is_read_whole_is_not_streamed(folder, name):
     path = str(pathlib.Path(folder).parents[1] / name) if name.endswith("npz") else name
     with pytest.raises(ValueError, match="is read whole and cannot be streamed") as error:
         load(Data(data=path, stream="yes"))
-    one_sentence(str(error.value), path, "genjax prepare")
+    assert_error_message(str(error.value), path, "genjax prepare")

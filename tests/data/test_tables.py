@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
-from support.reading import everything, noise, picture, refused
+from support.reading import random_image, read_all, read_error, write_image
 
-from genjax.data.readers import Reading, read
+from genjax.data.readers import ReadOptions, read
 
 
 def captioned(folder, table, name="captions.csv"):
     """Three pictures, and a table; returns the pictures."""
-    x = {n: picture(folder / n, noise(i)) for i, n in enumerate(("a.png", "b.png", "sub/c.png"))}
+    x = {
+        n: write_image(folder / n, random_image(i))
+        for i, n in enumerate(("a.png", "b.png", "sub/c.png"))
+    }
     (folder / name).write_bytes(table if isinstance(table, bytes) else table.encode())
     return x
 
@@ -31,12 +34,12 @@ def test_captions(tmp_path, name, columns):
         quoted = '"' + said.replace('"', '""') + '"'
         lines.append(f"{quoted},{file}" if first else f"{file},{quoted}")
     x = captioned(tmp_path, "\r\n".join(lines), name)
-    picture(tmp_path / "unnamed.png")
+    write_image(tmp_path / "unnamed.png")
     source = read(tmp_path)
     assert source.format == "captions"
     assert source.fields["caption"].kind == "text"
     assert source.ignored == ("unnamed.png",)
-    got = everything(source)["train"]
+    got = read_all(source)["train"]
     assert [r["caption"] for r in got] == [said for _, said in rows]
     for row, (file, _) in zip(got, rows, strict=True):
         np.testing.assert_array_equal(row["image"], x[file])
@@ -46,15 +49,15 @@ def test_captions_by_split(tmp_path):
     for split in ("train", "val"):
         captioned(tmp_path / split, f"file,caption\na.png,{split} one\n")
     source = read(tmp_path)
-    assert everything(source)["validation"][0]["caption"] == "val one"
+    assert read_all(source)["validation"][0]["caption"] == "val one"
     assert list(source.splits) == ["train", "validation"]
     (tmp_path / "val" / "captions.csv").unlink()
-    assert "has no captions.csv" in refused(tmp_path, tmp_path / "val")
+    assert "has no captions.csv" in read_error(tmp_path, tmp_path / "val")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
     captioned(tmp_path, b"\xef\xbb\xbffile,caption\na.png,x\n")
-    assert everything(read(tmp_path))["train"][0]["caption"] == "x"
+    assert read_all(read(tmp_path))["train"][0]["caption"] == "x"
 
 
 @pytest.mark.parametrize(
@@ -90,18 +93,18 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
 def test_bad_captions(tmp_path, table, why):
     captioned(tmp_path, table)
     if why:
-        assert why in refused(tmp_path, tmp_path / "captions.csv")
+        assert why in read_error(tmp_path, tmp_path / "captions.csv")
     else:  # lines as old systems end them are good
-        assert everything(read(tmp_path))["train"][0]["caption"] == "x"
+        assert read_all(read(tmp_path))["train"][0]["caption"] == "x"
 
 
 def test_captions_asked_for_and_not_there(tmp_path):
-    picture(tmp_path / "a.png")
-    assert "has no captions.csv" in refused(tmp_path, format="captions")
+    write_image(tmp_path / "a.png")
+    assert "has no captions.csv" in read_error(tmp_path, format="captions")
     # A table that is no captions does not hinder who wants the pictures.
     (tmp_path / "metadata.csv").write_text("file_name,label\na.png,3\n")
-    refused(tmp_path, tmp_path / "metadata.csv")
-    assert read(tmp_path, Reading(format="images")).ignored == ("metadata.csv",)
+    read_error(tmp_path, tmp_path / "metadata.csv")
+    assert read(tmp_path, ReadOptions(format="images")).ignored == ("metadata.csv",)
 
 
 TABLE = "3\nBald  Young\na.png -1  1\nb.png  1 -1\nc.png -1 -1\n"
@@ -110,7 +113,7 @@ PARTS = "a.png 0\nb.png 2\nc.png 1\n"
 
 def attributed(folder, table=TABLE, parts=PARTS, sub="", name="list_attr_celeba.txt"):
     """Three pictures, the table and the partition; returns the pictures."""
-    x = [picture(folder / sub / f"{c}.png", noise(i)) for i, c in enumerate("abc")]
+    x = [write_image(folder / sub / f"{c}.png", random_image(i)) for i, c in enumerate("abc")]
     (folder / name).write_text(table)
     if parts:
         (folder / f"list_eval_partition{name[-4:]}").write_text(parts)
@@ -129,7 +132,7 @@ def test_attributes(tmp_path, sub):
     assert source.ignored == ("list_bbox.txt",)
     want = {"train": (0, [0, 1]), "test": (1, [1, 0]), "validation": (2, [0, 0])}
     for split, (i, values) in want.items():
-        (row,) = everything(source)[split]
+        (row,) = read_all(source)[split]
         np.testing.assert_array_equal(row["image"], x[i])
         np.testing.assert_array_equal(row["attributes"], values)
         assert row["attributes"].dtype == np.uint8
@@ -137,7 +140,7 @@ def test_attributes(tmp_path, sub):
 
 def test_attributes_without_partition_of_0_and_1(tmp_path):
     attributed(tmp_path, TABLE.replace("-1", "0"), parts="")
-    (rows,) = everything(read(tmp_path)).values()
+    (rows,) = read_all(read(tmp_path)).values()
     assert [list(r["attributes"]) for r in rows] == [[0, 1], [1, 0], [0, 0]]
 
 
@@ -148,7 +151,7 @@ def test_attributes_as_csv(tmp_path, header):
     attributed(tmp_path, table, parts, name="list_attr_celeba.csv")
     source = read(tmp_path)
     assert source.fields["attributes"].names == ("Bald", "Young")
-    assert list(everything(source)["test"][0]["attributes"]) == [1, 0]
+    assert list(read_all(source)["test"][0]["attributes"]) == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -171,13 +174,13 @@ def test_attributes_as_csv(tmp_path, header):
 )
 def test_bad_attributes(tmp_path, old, new, why):
     attributed(tmp_path, TABLE.replace(old, new, 1), parts="")
-    assert why in refused(tmp_path, tmp_path / "list_attr_celeba.txt")
+    assert why in read_error(tmp_path, tmp_path / "list_attr_celeba.txt")
 
 
 def test_a_picture_without_a_row(tmp_path):
     attributed(tmp_path)
-    picture(tmp_path / "d.png")
-    assert "has no row in list_attr_celeba.txt" in refused(tmp_path, tmp_path / "d.png")
+    write_image(tmp_path / "d.png")
+    assert "has no row in list_attr_celeba.txt" in read_error(tmp_path, tmp_path / "d.png")
 
 
 @pytest.mark.parametrize(
@@ -192,18 +195,18 @@ def test_a_picture_without_a_row(tmp_path):
 )
 def test_bad_partitions(tmp_path, parts, why):
     attributed(tmp_path, parts=parts)
-    assert why in refused(tmp_path, tmp_path / "list_eval_partition.txt")
+    assert why in read_error(tmp_path, tmp_path / "list_eval_partition.txt")
 
 
 def test_where_the_pictures_of_attributes_are(tmp_path):
     (tmp_path / "list_attr.txt").write_text(TABLE)
-    assert "has no pictures" in refused(tmp_path)
+    assert "has no pictures" in read_error(tmp_path)
     for sub in ("one", "two"):
-        picture(tmp_path / sub / "a.png")
-    assert "pictures in one, two" in refused(tmp_path)
+        write_image(tmp_path / sub / "a.png")
+    assert "pictures in one, two" in read_error(tmp_path)
     (tmp_path / "list_attr_2.txt").write_text(TABLE)
-    assert "list_attr.txt and list_attr_2.txt" in refused(tmp_path).replace(
+    assert "list_attr.txt and list_attr_2.txt" in read_error(tmp_path).replace(
         "_2.txt and list_attr", ""
     )
     (tmp_path / "none").mkdir()
-    assert "has no list_attr" in refused(tmp_path / "none", format="attributes")
+    assert "has no list_attr" in read_error(tmp_path / "none", format="attributes")

@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
         """Six images of one grey each, with their number as label."""
 
         VERSION = tfds.core.Version("1.0.0")
-        code_path = None  # else TFDS looks for checksum files beside this file
+        code_path = None  # otherwise TFDS searches for checksum files beside this file
         url_infos = {}
 
         def _info(self):

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 from PIL import Image
-from support.feeding import crcs, fed, feeding
+from support.feeding import batch_checksums, collect_batches, make_run
 
 from genjax.data import Data, Order, load
 from genjax.data.prepare import prepare
-from genjax.data.readers import Reading
-from genjax.data.shards import Writing
+from genjax.data.readers import ReadOptions
+from genjax.data.shards import WriteOptions
 from genjax.data.streaming import Batches, UnpairedBatches, batches
 
 SIZES = {"trainA": 23, "trainB": 37, "testA": 3, "testB": 5}
@@ -27,12 +27,12 @@ def folder(tmp_path_factory):
             x = np.full((3, 3), 255, np.uint8)
             x[0, 0], x[0, 1] = i, "AB".index(name[-1])
             Image.fromarray(x).save(root / "photos" / name / f"{i:03d}.png")
-    writing = Writing(name="photos", shard_examples=16)
-    return str(prepare(str(root / "photos"), root, writing, Reading()).folder)
+    writing = WriteOptions(name="photos", shard_examples=16)
+    return str(prepare(str(root / "photos"), root, writing, ReadOptions()).folder)
 
 
 def run(folder, **options):
-    return feeding(folder, steps=STEPS, batch=BATCH, **options)
+    return make_run(folder, steps=STEPS, batch=BATCH, **options)
 
 
 def numbers(batches, name):
@@ -57,15 +57,15 @@ def test_domains_have_their_own_sizes_and_entries(folder):
 @pytest.mark.parametrize("options", [{}, {"per_call": 3}, {"critics": 2}])
 def test_streamed_is_resident(folder, options):
     streamed, resident = (
-        fed(run(folder, stream=stream, workers=0, **options), names={"x", "y"})
+        collect_batches(run(folder, stream=stream, workers=0, **options), names={"x", "y"})
         for stream in ("yes", "no")
     )
-    assert crcs(streamed) == crcs(resident)
+    assert batch_checksums(streamed) == batch_checksums(resident)
 
 
 @pytest.mark.parametrize("stream", ["yes", "no"])
 def test_each_domain_has_its_own_epochs(folder, stream):
-    out = fed(run(folder, stream=stream, workers=0), names={"x", "y"})
+    out = collect_batches(run(folder, stream=stream, workers=0), names={"x", "y"})
     dataset = load(Data(data=folder, stream="no"))
     for domain, (name, n) in enumerate((("x", 23), ("y", 37))):
         rows = Order(n, SEED, domain).take(0, STEPS * BATCH)
@@ -78,9 +78,9 @@ def test_each_domain_has_its_own_epochs(folder, stream):
 @pytest.mark.parametrize("stream", ["yes", "no"])
 def test_resumes_at_any_step(folder, stream):
     settings = run(folder, stream=stream, workers=0, transform="binarize('dynamic')")
-    whole = crcs(fed(settings, names={"x", "y"}))
+    whole = batch_checksums(collect_batches(settings, names={"x", "y"}))
     for first in (1, 5):
-        assert crcs(fed(settings, first, names={"x", "y"})) == whole[first:]
+        assert batch_checksums(collect_batches(settings, first, names={"x", "y"})) == whole[first:]
 
 
 def test_worker_processes_read_the_same(folder):
@@ -98,8 +98,8 @@ def test_worker_processes_read_the_same(folder):
         for domain, name in enumerate("xy")
     ]
     here, there = (list(batches(UnpairedBatches(*parts), workers=n)) for n in (0, 1))
-    assert crcs(here) == crcs(there)
-    assert crcs(here)[0] == crcs([UnpairedBatches(*parts)[0]])[0]
+    assert batch_checksums(here) == batch_checksums(there)
+    assert batch_checksums(here)[0] == batch_checksums([UnpairedBatches(*parts)[0]])[0]
 
 
 def test_orders_of_domains_are_independent():
@@ -139,7 +139,7 @@ def test_arrays_of_a_file_are_two_domains_on_request(tmp_path):
 def test_pairs_can_be_used_as_domains(tmp_path):
     path = saved(tmp_path, train=images(7), train_y=images(7))
     paired, unpaired = (
-        fed(run(path, unpaired=unpaired, stream="no"), names={"x", "y"})
+        collect_batches(run(path, unpaired=unpaired, stream="no"), names={"x", "y"})
         for unpaired in (False, True)
     )
     assert all((b["x"] == b["y"]).all() for b in paired)

@@ -11,7 +11,7 @@ import pytest
 from genjax.data import Data, load
 from genjax.data.order import Order
 from genjax.data.prepare import prepare
-from genjax.data.shards import Writing
+from genjax.data.shards import WriteOptions
 from genjax.data.streaming import Batches, batches
 
 
@@ -37,7 +37,7 @@ def test_threads_share_an_order():
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_workers_read_on_when_everybody_is_told_to_stop(tmp_path, sent):
-    folder = str(prepare("digits", tmp_path, Writing(name="digits")).folder)
+    folder = str(prepare("digits", tmp_path, WriteOptions(name="digits")).folder)
     rows = load(Data(data=folder, stream="yes")).streams["train"]
     source = Batches(rows, seed=0, start=5, steps=200, size=32)
     others = set(multiprocessing.active_children())

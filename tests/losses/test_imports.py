@@ -22,14 +22,11 @@ ALLOWED = {
     "core": BASE,
     "nn": BASE | {"nn"},
     "families": BASE | {"nn", "families"},
-    "image_grid": set(),
-    "data": BASE | {"nn", "data", "image_grid"},
+    "data": BASE | {"nn", "data"},
     "evals": BASE | {"nn", "data", "evals"},
-    "train": BASE | {"nn", "families", "data", "evals", "train", "version", "root", "image_grid"},
+    "train": BASE | {"nn", "families", "data", "evals", "train", "version", "root"},
     "report": {"families", "train", "version", "report", "root"},
-    "cli": BASE
-    | {"nn", "families", "data", "evals", "train", "report", "cli", "version", "root"}
-    | {"image_grid"},
+    "cli": BASE | {"nn", "families", "data", "evals", "train", "report", "cli", "version", "root"},
     "root": BASE | {"nn", "families", "data", "evals", "train", "version"},
     "__main__": {"cli"},
 }
@@ -42,7 +39,6 @@ THIRD_PARTY = {
     "core": {"chex", "jax", "numpy", "flax", "optax"},
     "nn": {"jax", "numpy", "flax"},
     "families": {"chex", "jax", "numpy", "flax", "optax"},
-    "image_grid": {"numpy"},
     "data": None,
     "evals": None,
     "train": None,

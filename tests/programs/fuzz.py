@@ -1,9 +1,9 @@
-"""Damage valid files and read them: success, or one sentence that names the file.
+"""Fuzzes the readers: a damaged file must be read, or rejected with a one-line message.
 
 `python tests/programs/fuzz.py --inputs 20000 --seed 0 [--only idx]`. Anything else is a failure:
-another exception, a warning, a message of no or many lines, more than 1 GiB of
-memory, more than 10 seconds, the end of the process, or an attempt to unpickle. The input is then
-kept and its path printed. Targets are listed in targets.py.
+another exception, a warning, a message that does not name the file, more than 1 GiB of memory,
+more than 10 seconds, a crash, or an attempt to unpickle. Inputs that fail are saved, and their
+paths printed. Targets are listed in targets.py.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "programs")]
 
 import numpy as np  # noqa: E402
-from mutate import damaged, rearranged  # noqa: E402
+from mutate import mutate_file, mutate_folder  # noqa: E402
 from targets import TARGETS, Target  # noqa: E402
 
 MEMORY = 2**30
@@ -33,68 +33,68 @@ SECONDS = 10
 
 
 class UnpickledError(AssertionError):
-    """Something was about to be unpickled."""
+    """A reader tried to unpickle."""
 
 
-def no_pickles() -> None:
-    """From here on, unpickling is an error."""
+def forbid_unpickling() -> None:
+    """Makes unpickling an error."""
 
-    def refuse(*args, **kwargs):
+    def fail(*args, **kwargs):
         raise UnpickledError
 
     load = np.load
 
     def strict(*args, allow_pickle=False, **kwargs):
-        return refuse() if allow_pickle else load(*args, allow_pickle=False, **kwargs)
+        return fail() if allow_pickle else load(*args, allow_pickle=False, **kwargs)
 
-    pickle.load = pickle.loads = pickle.Unpickler = refuse
+    pickle.load = pickle.loads = pickle.Unpickler = fail
     np.load = strict
 
 
-def judge(target: Target, folder: pathlib.Path, file: pathlib.Path) -> tuple[str, str]:
-    """read, refused or failed; and the message of the latter two."""
+def run_target(target: Target, folder: pathlib.Path, file: pathlib.Path) -> tuple[str, str]:
+    """Returns `read`, `rejected` or `failed`, and the error message."""
     noise: list[str] = []
     sys.unraisablehook = lambda event: noise.append(repr(event.exc_value))
     start = time.process_time()  # of this process: others may share its processor
     try:
         target.open(folder, file)
-        kind, said = "read", ""
+        kind, message = "read", ""
     except ValueError as error:
-        kind, said = "refused", str(error)
+        kind, message = "rejected", str(error)
         cause: BaseException | None = error
         while cause is not None:
-            # A sentence hides that a limit of this program was hit, or that a pickle was opened.
+            # The message may hide that a limit was hit, or that a pickle was opened.
             if isinstance(cause, (MemoryError, UnpickledError)):
-                kind, said = "failed", f"{cause!r} behind: {said}"
+                kind, message = "failed", f"{cause!r} behind: {message}"
             cause = cause.__context__
         if type(error) is not ValueError:
-            kind, said = "failed", repr(error)
-        if not said.isprintable() or not said.endswith(".") or len(said) > 2000:
+            kind, message = "failed", repr(error)
+        if not message.isprintable() or not message.endswith(".") or len(message) > 2000:
             kind = "failed"
-        if kind == "refused" and str(folder) not in said:
-            kind, said = "failed", f"names no file: {said}"
+        if kind == "rejected" and str(folder) not in message:
+            kind, message = "failed", f"does not name the file: {message}"
     except BaseException as error:
-        kind, said = "failed", repr(error)
+        kind, message = "failed", repr(error)
     if time.process_time() - start > SECONDS:
-        kind, said = "failed", f"took {time.process_time() - start:.0f} s: {said}"
-    return ("failed", f"at its end: {noise[0]}") if noise else (kind, said)
+        kind, message = "failed", f"took {time.process_time() - start:.0f} s: {message}"
+    return ("failed", f"in a destructor: {noise[0]}") if noise else (kind, message)
 
 
-def forget_peak() -> None:
-    """Start `peak` from here."""
+def reset_peak_memory() -> None:
+    """Resets `peak_memory`."""
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
 
-def peak() -> int:
-    """Bytes of memory that this process held at most since `forget_peak`."""
+def peak_memory() -> int:
+    """Returns the most bytes of memory used since `reset_peak_memory`."""
     status = pathlib.Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-def work(names: list[str], inputs: int, seed: int, work: pathlib.Path, begin: int) -> None:
-    """Run the inputs from number `begin` on; write position, results and failures."""
-    no_pickles()
+def fuzz_worker(names: list[str], inputs: int, seed: int, work: pathlib.Path, begin: int) -> None:
+    """Runs the inputs from number `begin`; writes position, results and failures."""
+    forbid_unpickling()
     warnings.simplefilter("error")
     faulthandler.enable(open(work / "crash", "w"))  # noqa: SIM115 (until the process ends)
     space = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -112,13 +112,13 @@ def work(names: list[str], inputs: int, seed: int, work: pathlib.Path, begin: in
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(clean, folder)
         for file in files:
-            kind, said = judge(target, folder, folder / file)
-            # 32-bit pictures are valid files that are refused.
-            if kind == "failed" or (kind == "refused" and file.stem not in ("I", "F")):
-                raise SystemExit(f"{target.name}: the valid {file} is {kind}: {said}")
-        forget_peak()
-        base, start = peak(), time.monotonic()
-        counts = {"read": 0, "refused": 0, "failed": 0}
+            kind, message = run_target(target, folder, folder / file)
+            # 32-bit images are valid files that are rejected.
+            if kind == "failed" or (kind == "rejected" and file.stem not in ("I", "F")):
+                raise SystemExit(f"{target.name}: the valid {file} is {kind}: {message}")
+        reset_peak_memory()
+        base, start = peak_memory(), time.monotonic()
+        counts = {"read": 0, "rejected": 0, "failed": 0}
         for i in range(low, inputs):
             at.seek(0)
             at.write(f"{t * inputs + i:12d}")
@@ -127,41 +127,41 @@ def work(names: list[str], inputs: int, seed: int, work: pathlib.Path, begin: in
             file, other = rng.choice(files), rng.choice(files)
             tree = len(files) > 1 and target.open.__name__ != "_decode" and rng.random() < 0.05
             if tree:
-                rearranged(folder, rng)
+                mutate_folder(folder, rng)
             else:
                 data, more = (clean / file).read_bytes(), (clean / other).read_bytes()
-                (folder / file).write_bytes(damaged(data, more, rng, file.name))
-            kind, said = judge(target, folder, folder / file)
-            if peak() - base > MEMORY:
-                kind, said = "failed", f"held {(peak() - base) >> 20} MiB: {said}"
-                forget_peak()
+                (folder / file).write_bytes(mutate_file(data, more, rng, file.name))
+            kind, message = run_target(target, folder, folder / file)
+            if peak_memory() - base > MEMORY:
+                kind, message = "failed", f"used {(peak_memory() - base) >> 20} MiB: {message}"
+                reset_peak_memory()
             counts[kind] += 1
             if kind == "failed":
-                keep(work, target.name, i, said)
+                save_input(work, target.name, i, message)
             if tree:
                 shutil.rmtree(folder)
                 shutil.copytree(clean, folder)
             else:
                 shutil.copyfile(clean / file, folder / file)
         row = {"target": target.name, **counts, "seconds": time.monotonic() - start}
-        say(work, {**row, "peak": peak() - base})
+        log(work, {**row, "peak": peak_memory() - base})
 
 
-def say(work: pathlib.Path, line: dict) -> None:
-    """Add a line to the results."""
+def log(work: pathlib.Path, line: dict) -> None:
+    """Appends a line to the results."""
     with open(work / "results", "a") as file:
         file.write(json.dumps(line) + "\n")
 
 
-def keep(work: pathlib.Path, name: str, i: int, said: str) -> None:
-    """Keep the input of a failure."""
+def save_input(work: pathlib.Path, name: str, i: int, message: str) -> None:
+    """Saves the input of a failure."""
     kept = work / "kept" / f"{name}_{i}"
     shutil.copytree(work / f"in_{name}", kept, symlinks=True, dirs_exist_ok=True)
-    say(work, {"failure": said, "kept": str(kept)})
+    log(work, {"failure": message, "kept": str(kept)})
 
 
-def watch(arguments: list[str], names: list[str], inputs: int, work: pathlib.Path) -> None:
-    """Run workers until every input was tried; one that hangs or dies is a failure."""
+def supervise(arguments: list[str], names: list[str], inputs: int, work: pathlib.Path) -> None:
+    """Runs workers until every input was tried; a hang or a crash is a failure."""
     begin = 0
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "MALLOC_ARENA_MAX": "2"}
     while begin < inputs * len(names):
@@ -182,43 +182,47 @@ def watch(arguments: list[str], names: list[str], inputs: int, work: pathlib.Pat
             raise SystemExit(f"the worker ended before its first input: {work}/noise")
         stopped = int(last)
         where = (work / "crash").read_text()[-400:].replace("\n", " | ")
-        keep(work, names[stopped // inputs], stopped % inputs, f"ended {child.returncode}: {where}")
+        save_input(
+            work, names[stopped // inputs], stopped % inputs, f"ended {child.returncode}: {where}"
+        )
         begin = stopped + 1
 
 
 def main() -> int:
-    """Print a table, and failures; 1 if there are any."""
+    """Prints a table and the failures; returns 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=20000, help="over all targets")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="targets whose name has this in it")
+    parser.add_argument("--only", default="", help="only targets whose name contains this")
     parser.add_argument("--work", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--begin", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     names = [t.name for t in TARGETS if options.only in t.name]
     if not names:
-        parser.error(f"no target has {options.only} in its name; they are {TARGETS}")
+        parser.error(
+            f"no target name contains {options.only}; targets are {[t.name for t in TARGETS]}"
+        )
     inputs = -(-options.inputs // len(names))
     if options.work:
-        work(names, inputs, options.seed, options.work, options.begin)
+        fuzz_worker(names, inputs, options.seed, options.work, options.begin)
         return 0
     folder = pathlib.Path(tempfile.mkdtemp(prefix="genjax-fuzz-"))
-    watch(sys.argv[1:], names, inputs, folder)
+    supervise(sys.argv[1:], names, inputs, folder)
     lines = [json.loads(line) for line in (folder / "results").read_text().splitlines()]
     rows = [line for line in lines if "target" in line]
     failures = [line for line in lines if "failure" in line]
     noise = (folder / "noise").read_text().strip()
     if noise:
-        # libtiff prints at will, and no setting of Pillow's stops it.
+        # libtiff prints warnings that no setting of Pillow suppresses.
         print(
             f"{noise.count(chr(10)) + 1} lines on stderr, such as {noise.splitlines()[-1][:100]!r}"
         )
-    print(f"{'reader':<16}{'inputs':>8}{'read':>8}{'refused':>9}{'failed':>8}{'s':>8}{'MiB':>8}")
+    print(f"{'reader':<16}{'inputs':>8}{'read':>8}{'rejected':>9}{'failed':>8}{'s':>8}{'MiB':>8}")
     for r in rows:
-        count = r["read"] + r["refused"] + r["failed"]
-        head = f"{r['target']:<16}{count:>8}{r['read']:>8}{r['refused']:>9}{r['failed']:>8}"
+        count = r["read"] + r["rejected"] + r["failed"]
+        head = f"{r['target']:<16}{count:>8}{r['read']:>8}{r['rejected']:>9}{r['failed']:>8}"
         print(f"{head}{r['seconds']:>8.1f}{r['peak'] / 2**20:>8.0f}")
-    total = sum(r["read"] + r["refused"] + r["failed"] for r in rows)
+    total = sum(r["read"] + r["rejected"] + r["failed"] for r in rows)
     print(f"{total} inputs, {len(failures)} failures, seed {options.seed}")
     for line in failures:
         print(f"FAILURE {line['kept']}: {line['failure']}")

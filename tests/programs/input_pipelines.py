@@ -1,4 +1,4 @@
-"""`feeds.py FOLDER [PORT PROCESS]`: what 8 devices are fed, alone or as one of two processes.
+"""`input_pipelines.py FOLDER [PORT PROCESS]`: batches of 8 devices, in one process or one of two.
 
 Prints JSON: for every case a number a batch, and how many rows this process decoded for it.
 """
@@ -8,9 +8,9 @@ import sys
 import warnings
 
 import jax
-from support.feeding import CASES, crcs, fed, feeding
+from support.feeding import CASES, batch_checksums, collect_batches, make_run
 
-from genjax.data.tfds_folder import Prepared
+from genjax.data.tfds_folder import PreparedSplit
 from genjax.train import make_mesh
 
 warnings.simplefilter("error")
@@ -22,20 +22,20 @@ def main() -> None:
         port, process = place
         jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(process))
     assert jax.device_count() == 8
-    read, rows = Prepared.read, []
+    read, rows = PreparedSplit.read, []
 
     def counting(self, indices, names=None):
-        if len(indices) > 1:  # less is a look at the shape
+        if len(indices) > 1:  # single rows are read for their shape
             rows.append(len(indices))
         return read(self, indices, names)
 
     out = {}
     for name, options in CASES.items():
         rows.clear()
-        Prepared.read = counting
-        run = feeding(folder, stream="yes", workers=0, batch=16, steps=7, **options)
-        found = crcs(fed(run, first=2, mesh=make_mesh()))
-        Prepared.read = read
+        PreparedSplit.read = counting
+        run = make_run(folder, stream="yes", workers=0, batch=16, steps=7, **options)
+        found = batch_checksums(collect_batches(run, first=2, mesh=make_mesh()))
+        PreparedSplit.read = read
         test = 16  # is read whole, by every process
         out[name] = {"crcs": found, "rows": sum(rows) - test}
     print(json.dumps(out))

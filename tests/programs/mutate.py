@@ -1,4 +1,4 @@
-"""Damage to bytes and to folders, and the repair of checksums that would stop every damage."""
+"""Mutations of files and folders, with checksums repaired so that readers get past them."""
 
 import gzip
 import io
@@ -21,22 +21,22 @@ _WORDS = (
 )
 
 
-def damaged(data: bytes, other: bytes, rng: random.Random, name: str) -> bytes:
-    """One to four damages of `data`, some with pieces of `other`; inside the packing at times."""
+def mutate_file(data: bytes, other: bytes, rng: random.Random, name: str) -> bytes:
+    """Applies one to four mutations to `data`, some with pieces of `other`, or inside an archive."""
     if name.endswith(".gz") and rng.random() < 0.7:
-        return gzip.compress(_several(gzip.decompress(data), other, rng, name[:-3]), 1)
+        return gzip.compress(_mutate_several(gzip.decompress(data), other, rng, name[:-3]), 1)
     if name.endswith(".npz") and rng.random() < 0.7:
         return _zip(data, rng)
     if name.endswith(".json") and rng.random() < 0.8:
         return _json(data, rng)
     if "array_record" in name and rng.random() < 0.7:
         return _records(data, rng)
-    out = _several(data, other, rng, name)
+    out = _mutate_several(data, other, rng, name)
     return _png(out) if name.endswith(".png") and rng.random() < 0.6 else out
 
 
-def rearranged(folder: pathlib.Path, rng: random.Random) -> None:
-    """Remove, rename, copy or replace one file of a folder, or add a strange one."""
+def mutate_folder(folder: pathlib.Path, rng: random.Random) -> None:
+    """Removes, renames, copies or replaces one file of a folder, or adds an unexpected one."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     file = rng.choice(files)
     kind = rng.randrange(6)
@@ -62,17 +62,17 @@ def rearranged(folder: pathlib.Path, rng: random.Random) -> None:
             (sub / file.name).write_bytes(file.read_bytes())
 
 
-def _several(data: bytes, other: bytes, rng: random.Random, name: str) -> bytes:
+def _mutate_several(data: bytes, other: bytes, rng: random.Random, name: str) -> bytes:
     words = name.endswith((".csv", ".txt", ".amat"))
     for _ in range(rng.choice((1, 1, 1, 1, 2, 4))):
-        data = _text(data, rng) if words and rng.random() < 0.7 else _once(data, other, rng)
+        data = _text(data, rng) if words and rng.random() < 0.7 else _mutate_once(data, other, rng)
     return data
 
 
-def _once(data: bytes, other: bytes, rng: random.Random) -> bytes:
+def _mutate_once(data: bytes, other: bytes, rng: random.Random) -> bytes:
     if not data:
         return rng.randbytes(rng.randrange(64))
-    # Headers stand first, and much of the damage is done to them.
+    # Headers come first, and many mutations should hit them.
     reach = len(data) if rng.random() < 0.6 else min(len(data), 64)
     at = rng.randrange(reach)
     to = min(len(data), at + rng.choice((1, 1, 2, 4, 8, 64, 1024)))
@@ -112,7 +112,7 @@ def _text(data: bytes, rng: random.Random) -> bytes:
 
 
 def _png(data: bytes) -> bytes:
-    """The same chunks with checksums that are right."""
+    """Returns the same chunks with valid checksums."""
     out, at = data[:8], 8
     while at + 12 <= len(data):
         (length,) = struct.unpack(">I", data[at : at + 4])
@@ -125,7 +125,7 @@ def _png(data: bytes) -> bytes:
 
 
 def _zip(data: bytes, rng: random.Random) -> bytes:
-    """An archive whose members are damaged, its checksums right."""
+    """Returns an archive with a mutated member and valid checksums."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w") as new:
         names = old.namelist()
@@ -133,15 +133,17 @@ def _zip(data: bytes, rng: random.Random) -> bytes:
         for name in names:
             member = old.read(name)
             if name == chosen and rng.random() < 0.3:
-                new.writestr(name, _claim(member, rng))
+                new.writestr(name, _change_header(member, rng))
                 continue
             other = old.read(rng.choice(names))
-            new.writestr(name, _several(member, other, rng, name) if name == chosen else member)
+            new.writestr(
+                name, _mutate_several(member, other, rng, name) if name == chosen else member
+            )
     return file.getvalue()
 
 
-def _claim(member: bytes, rng: random.Random) -> bytes:
-    """An array whose header says another shape or dtype."""
+def _change_header(member: bytes, rng: random.Random) -> bytes:
+    """Changes shape or dtype in the header of an array."""
     head, rest = member[:128], member[128:]
     odd = rng.choice((b"999999999", b"1" * 18, b"-5", b"0", b"5, 4294967296", b"True", b"[1]"))
     if rng.random() < 0.7:
@@ -149,7 +151,7 @@ def _claim(member: bytes, rng: random.Random) -> bytes:
     else:
         kind = rng.choice((b"|O", b"<U99999999", b"|V9", b"<f8", b"<c8", b"<M8[s]", b"|S8", b"<i4"))
         head = re.sub(rb"[|<][a-zA-Z][0-9]+", kind, head)
-    if rng.random() < 0.8:  # as long as before, or the rest moves
+    if rng.random() < 0.8:  # keep the length, so that the data stays in place
         head = head.replace(b" " * max(0, len(head) - 128) + b"\n", b"\n").replace(b"\n", b"")
         head = head.rstrip(b" ").ljust(127)[:127] + b"\n"
     return head + rest
@@ -180,10 +182,10 @@ _VALUES = (
 
 
 def _json(data: bytes, rng: random.Random) -> bytes:
-    """A value, a name or a branch of a tree replaced, removed, moved or nested."""
+    """Replaces, removes, moves or nests a value, a name or a branch of a tree."""
     tree = json.loads(data)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        places = list(_places(tree))
+        places = list(_json_places(tree))
         if not places:
             break
         (box, key), (other, its) = rng.choice(places), rng.choice(places)
@@ -204,16 +206,16 @@ def _json(data: bytes, rng: random.Random) -> bytes:
     return json.dumps(tree).encode()
 
 
-def _places(tree):
+def _json_places(tree):
     items = tree.items() if isinstance(tree, dict) else enumerate(tree)
     for key, value in list(items):
         yield tree, key
         if isinstance(value, (dict, list)):
-            yield from _places(value)
+            yield from _json_places(value)
 
 
 def _records(data: bytes, rng: random.Random) -> bytes:
-    """Records damaged, removed or doubled; the hashes of the file are right."""
+    """Mutates, removes or duplicates records; the hashes of the file stay valid."""
     from array_record.python import array_record_module as module
 
     with tempfile.TemporaryDirectory() as folder:
@@ -232,7 +234,7 @@ def _records(data: bytes, rng: random.Random) -> bytes:
         elif kind == 3:
             records[i] = records[0]
         else:
-            records[i] = _several(records[i], rng.choice(records), rng, "record")
+            records[i] = _mutate_several(records[i], rng.choice(records), rng, "record")
         group = rng.choice((1, 1, 1, 1, 2, 100))
         writer = module.ArrayRecordWriter(path, f"group_size:{group}")
         for record in records:

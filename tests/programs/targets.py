@@ -1,7 +1,7 @@
-"""What is fuzzed: for every reader valid files, and how all of their examples are read.
+"""Targets of the fuzzer: valid files for every reader, and a function that reads all examples.
 
 To add one, write a function that puts valid files into a folder and one that reads the folder
-(the path of the file that was damaged is its second argument), and name both in TARGETS.
+(its second argument is the path of the damaged file), and add both to TARGETS.
 """
 
 import gzip
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import array_record.python.array_record_data_source  # noqa: F401 (before pickle is shut)
+import array_record.python.array_record_data_source  # noqa: F401 (before unpickling is forbidden)
 import numpy as np
 from PIL import Image
 from tensorflow_datasets import features  # noqa: F401 (as above)
@@ -23,8 +23,8 @@ from genjax.data import image_decoding
 from genjax.data.data_config import Data
 from genjax.data.open_source import open_source
 from genjax.data.prepare import prepare
-from genjax.data.readers import Reading, read
-from genjax.data.shards import Writing
+from genjax.data.readers import ReadOptions, read
+from genjax.data.shards import WriteOptions
 from genjax.data.sources import load
 
 
@@ -49,7 +49,7 @@ _MODES = {
 
 
 def frame(mode: str, seed: int = 0) -> Image.Image:
-    """A small picture of noise in a mode of Pillow's."""
+    """Returns a small random image in a mode of Pillow."""
     noise = np.roll(_FRAME, seed, 1)
     if mode in ("I;16", "I", "F"):
         dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
@@ -91,7 +91,7 @@ def _pictures(kind: str) -> Callable[[pathlib.Path], None]:
 def _decode(folder: pathlib.Path, damaged: pathlib.Path) -> None:
     del folder
     data, where = damaged.read_bytes(), str(damaged)
-    header = image_decoding.probe(data, where)
+    header = image_decoding.read_header(data, where)
     image = image_decoding.decode(data, where)
     assert image.dtype == np.uint8
     assert image.shape == (header.height, header.width, 1 if header.grey else 3)
@@ -211,8 +211,8 @@ def _prepared(make: Callable[[pathlib.Path], None], bare: bool = False) -> Calla
             source = pathlib.Path(work, "in")
             source.mkdir()
             make(source)
-            writing = Writing(name="tiny", shard_examples=2, test=1)
-            done = prepare(str(source), work, writing, Reading(size=(4, 4), fit="crop"))
+            writing = WriteOptions(name="tiny", shard_examples=2, test=1)
+            done = prepare(str(source), work, writing, ReadOptions(size=(4, 4), fit="crop"))
             for file in done.folder.iterdir():
                 ours = file.name.startswith(("genjax.", "contact_sheet"))
                 if not (ours and bare) and file.suffix != ".png":
@@ -226,7 +226,7 @@ def _resident(folder: pathlib.Path, damaged: pathlib.Path) -> None:
     dataset = load(Data(data=str(folder), stream="no"))
     for split in dataset.splits.values():
         _entries(split, dataset)
-    _nothing_imported()
+    _check_no_import()
 
 
 def _streamed(folder: pathlib.Path, damaged: pathlib.Path) -> None:
@@ -235,7 +235,7 @@ def _streamed(folder: pathlib.Path, damaged: pathlib.Path) -> None:
     rows = dataset.streams["train"]
     _entries(rows.read(range(len(rows))), dataset)
     assert len(dataset.checksum()) == 8
-    _nothing_imported()
+    _check_no_import()
 
 
 def _entries(split: Any, dataset: Any) -> None:
@@ -249,21 +249,23 @@ def _entries(split: Any, dataset: Any) -> None:
 
 def _opened(folder: pathlib.Path, damaged: pathlib.Path) -> None:
     del damaged
-    source = open_source(str(folder), Reading())
+    source = open_source(str(folder), ReadOptions())
     for split in source.splits.values():
         for row in itertools.islice(_rows(split), 20):
             assert row.keys() == source.fields.keys()
             for name, field in source.fields.items():
-                _held(row[name], field, source.levels if name == "image" else 0)
-    _nothing_imported()
+                _check_value(row[name], field, source.levels if name == "image" else 0)
+    _check_no_import()
 
 
-def _nothing_imported() -> None:
+def _check_no_import() -> None:
     assert "this" not in sys.modules  # mutate.py names it as the module of a class
 
 
-def _all(reading: Reading, one: bool = False) -> Callable[[pathlib.Path, pathlib.Path], None]:
-    """Reads the first examples of every split and holds them against the fields."""
+def _read_everything(
+    reading: ReadOptions, one: bool = False
+) -> Callable[[pathlib.Path, pathlib.Path], None]:
+    """Reads the first examples of every split and checks them against the fields."""
 
     def everything(folder: pathlib.Path, damaged: pathlib.Path) -> None:
         source = read(damaged if one else folder, reading)
@@ -272,7 +274,7 @@ def _all(reading: Reading, one: bool = False) -> Callable[[pathlib.Path, pathlib
             for row in itertools.islice(_rows(split), 20):
                 assert row.keys() == source.fields.keys()
                 for name, field in source.fields.items():
-                    _held(row[name], field, source.levels)
+                    _check_value(row[name], field, source.levels)
 
     return everything
 
@@ -281,7 +283,7 @@ def _rows(split: Any) -> Iterator[Any]:
     return (split[i] for i in range(len(split)))
 
 
-def _held(value: Any, field: Any, levels: int) -> None:
+def _check_value(value: Any, field: Any, levels: int) -> None:
     if field.kind == "label":
         assert 0 <= value < field.classes
     elif field.kind == "text":
@@ -293,7 +295,7 @@ def _held(value: Any, field: Any, levels: int) -> None:
         assert field.kind == "image" or not levels or value.max() < levels
 
 
-_SMALL = Reading(size=(4, 5), fit="crop")
+_SMALL = ReadOptions(size=(4, 5), fit="crop")
 _TEN = _cifar(
     1, ("data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"), {"batches.meta.txt": 10}
 )
@@ -306,22 +308,36 @@ _classes = _folder("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
 
 TARGETS = [
     *(Target(kind, _pictures(kind), _decode) for kind in _MODES),
-    Target("images", _folder("cat/0.png", "cat/1.jpg", "dog/0.png", "dog/1.gif"), _all(Reading())),
-    Target("images_split", _folder("train/0.png", "train/1.webp", "val/0.bmp"), _all(_SMALL)),
-    Target("pairs", _folder(*_AB), _all(Reading())),
-    Target("paired", _folder(*_AB), _all(Reading(paired=True, size=(4, 4), fit="pad"))),
-    Target("captions", _captions, _all(Reading())),
-    Target("captions_split", _split_captions, _all(Reading())),
-    Target("attributes", _attributes, _all(Reading())),
-    Target("attributes_csv", _attributes_csv, _all(Reading())),
-    Target("idx", _idx(False), _all(Reading())),
-    Target("idx_gz", _idx(True), _all(Reading(size=(5, 5), fit="stretch"))),
-    Target("idx_types", _idx_types, _all(Reading(format="idx"), one=True)),
-    Target("cifar10", _TEN, _all(Reading())),
-    Target("cifar100", _HUNDRED, _all(Reading())),
-    Target("cifar_one", _cifar(1, ("a.bin",), {}), _all(Reading(format="cifar"), one=True)),
-    Target("amat", _amat, _all(Reading(label="last", shape=(2, 2, 1)))),
-    Target("amat_gz", _amat_gz, _all(Reading())),
+    Target(
+        "images",
+        _folder("cat/0.png", "cat/1.jpg", "dog/0.png", "dog/1.gif"),
+        _read_everything(ReadOptions()),
+    ),
+    Target(
+        "images_split",
+        _folder("train/0.png", "train/1.webp", "val/0.bmp"),
+        _read_everything(_SMALL),
+    ),
+    Target("pairs", _folder(*_AB), _read_everything(ReadOptions())),
+    Target(
+        "paired", _folder(*_AB), _read_everything(ReadOptions(paired=True, size=(4, 4), fit="pad"))
+    ),
+    Target("captions", _captions, _read_everything(ReadOptions())),
+    Target("captions_split", _split_captions, _read_everything(ReadOptions())),
+    Target("attributes", _attributes, _read_everything(ReadOptions())),
+    Target("attributes_csv", _attributes_csv, _read_everything(ReadOptions())),
+    Target("idx", _idx(False), _read_everything(ReadOptions())),
+    Target("idx_gz", _idx(True), _read_everything(ReadOptions(size=(5, 5), fit="stretch"))),
+    Target("idx_types", _idx_types, _read_everything(ReadOptions(format="idx"), one=True)),
+    Target("cifar10", _TEN, _read_everything(ReadOptions())),
+    Target("cifar100", _HUNDRED, _read_everything(ReadOptions())),
+    Target(
+        "cifar_one",
+        _cifar(1, ("a.bin",), {}),
+        _read_everything(ReadOptions(format="cifar"), one=True),
+    ),
+    Target("amat", _amat, _read_everything(ReadOptions(label="last", shape=(2, 2, 1)))),
+    Target("amat_gz", _amat_gz, _read_everything(ReadOptions())),
     Target("npz", _npz, _load),
     Target("tfds", _prepared(_classes), _resident),
     Target("tfds_stream", _prepared(_classes), _streamed),

@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from support.folders import a_record, a_run, write_run
+from support.folders import make_record, make_run, write_run
 
 from genjax import report
 
@@ -41,10 +41,10 @@ EVIL = (
 def path(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     for seed, name in enumerate(OBTAINED):
-        run = a_run(name, seed, batch_size=16 + seed // 3)
+        run = make_run(name, seed, batch_size=16 + seed // 3)
         lines = [{"step": s, "loss": v, "grad_norm": 1.0} for s, v in LOSSES.get(name, {}).items()]
         figure = OBTAINED[name]
-        record = a_record(run, obtained=figure) if figure else None
+        record = make_record(run, obtained=figure) if figure else None
         grids = (10, 20, 30) if name != "begun" else ()
         write_run(root / name, run, metrics=lines, record=record, grids=grids)
     return report.write(root, root / "page" / "report.html", title="Four runs")
@@ -399,7 +399,7 @@ def test_nothing_moves_for_those_who_ask_for_less_motion(browser, path):
 def test_no_text_of_a_run_is_run(browser, tmp_path):
     folder = write_run(
         tmp_path / "run",
-        a_run("bars"),
+        make_run("bars"),
         metrics=[{"step": 1, EVIL: 1.0, "__proto__": 2}],
         grids=(1, 2),
     )

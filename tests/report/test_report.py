@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 from PIL import Image
-from support.folders import a_record, a_run, write_run
+from support.folders import make_record, make_run, write_run
 from support.helpers import ROOT
 from support.small import small_run
 
@@ -90,9 +90,9 @@ def picture(uri):
 
 
 def test_a_finished_run(tmp_path):
-    run = a_run("bars")
+    run = make_run("bars")
     folder = write_run(
-        tmp_path / "bars-seed0", run, metrics=LINES, record=a_record(run), grids=(10, 20, 30)
+        tmp_path / "bars-seed0", run, metrics=LINES, record=make_record(run), grids=(10, 20, 30)
     )
     page = page_of(tmp_path, folder)
     assert page.all("title")[0][1] == "bars"
@@ -130,8 +130,8 @@ def test_a_finished_run(tmp_path):
 
 
 def test_the_papers_figure_has_its_place_and_its_difference(tmp_path):
-    run = a_run("bars")
-    folder = write_run(tmp_path / "run", run, record=a_record(run))
+    run = make_run("bars")
+    folder = write_run(tmp_path / "run", run, record=make_record(run))
     config = json.loads((folder / "config.json").read_text())
     config["figure"] |= {"paper": 88.33, "source": "Table 2", "difference": "Adam"}
     (folder / "config.json").write_text(json.dumps(config))
@@ -149,12 +149,12 @@ def test_the_papers_figure_has_its_place_and_its_difference(tmp_path):
 
 def test_runs_are_found_below_a_folder_and_told_apart(tmp_path):
     runs = tmp_path / "runs"
-    write_run(runs / "a" / "x", a_run("bars", 0), record=a_record(a_run("bars", 0)))
-    write_run(runs / "b", a_run("bars", 1, steps=20))
-    write_run(runs / "c", a_run("other"))
-    write_run(runs / ".hidden", a_run("hidden"))
-    write_run(runs / "c" / "checkpoints" / "inside", a_run("inside"))
-    write_run(runs / "1" / "2" / "3" / "4" / "5", a_run("deep"))
+    write_run(runs / "a" / "x", make_run("bars", 0), record=make_record(make_run("bars", 0)))
+    write_run(runs / "b", make_run("bars", 1, steps=20))
+    write_run(runs / "c", make_run("other"))
+    write_run(runs / ".hidden", make_run("hidden"))
+    write_run(runs / "c" / "checkpoints" / "inside", make_run("inside"))
+    write_run(runs / "1" / "2" / "3" / "4" / "5", make_run("deep"))
     page = page_of(tmp_path, runs, runs / "b")  # one is named twice
     assert list(page.rows("comparison")) == ["bars, seed 0", "bars, seed 1", "other"]
     assert page.data()["runs"] == ["bars, seed 0", "bars, seed 1", "other"]
@@ -168,15 +168,15 @@ def test_runs_are_found_below_a_folder_and_told_apart(tmp_path):
 
 def test_runs_that_are_all_alike_have_their_folders_names(tmp_path):
     for name in ("first", "second"):
-        write_run(tmp_path / "runs" / name, a_run("bars"))
+        write_run(tmp_path / "runs" / name, make_run("bars"))
     assert page_of(tmp_path, tmp_path / "runs").data()["runs"] == ["first", "second"]
-    write_run(tmp_path / "more" / "first", a_run("bars"))
+    write_run(tmp_path / "more" / "first", make_run("bars"))
     found = page_of(tmp_path, tmp_path / "runs", tmp_path / "more").data()["runs"]
     assert len(set(found)) == 3
 
 
 def test_settings_of_another_family_are_missing_not_empty(tmp_path):
-    write_run(tmp_path / "runs" / "nade", a_run("one"))
+    write_run(tmp_path / "runs" / "nade", make_run("one"))
     write_run(tmp_path / "runs" / "joint", small_run("joint", "bars.npz"))
     page = page_of(tmp_path, tmp_path / "runs")
     rows = page.rows("settings-table")
@@ -189,7 +189,7 @@ def test_settings_of_another_family_are_missing_not_empty(tmp_path):
 def test_many_grids_and_many_values_are_thinned(tmp_path, monkeypatch):
     monkeypatch.setattr(run_reader, "POINTS", 50)
     metrics = [{"step": i, "loss": i / 7} for i in range(1, 201)]
-    folder = write_run(tmp_path / "run", a_run("long"), metrics=metrics, grids=range(1, 81))
+    folder = write_run(tmp_path / "run", make_run("long"), metrics=metrics, grids=range(1, 81))
     page = page_of(tmp_path, folder)
     steps, values = page.data()["metrics"][0][1][0][1:]
     assert (len(steps), steps[0], steps[-1]) == (50, 1, 200)
@@ -207,7 +207,7 @@ def test_many_grids_and_many_values_are_thinned(tmp_path, monkeypatch):
 
 
 def test_a_run_that_has_only_begun(tmp_path):
-    page = page_of(tmp_path, write_run(tmp_path / "run", a_run("begun")))
+    page = page_of(tmp_path, write_run(tmp_path / "run", make_run("begun")))
     assert page.rows("comparison")["begun"][0] == "unfinished"
     assert page.notes() == [
         "It has not finished: there is no record yet, and no figure.",
@@ -218,13 +218,13 @@ def test_a_run_that_has_only_begun(tmp_path):
 
 
 def test_what_a_run_said_of_itself(tmp_path):
-    run = a_run("bars")
+    run = make_run("bars")
     warnings = [{"step": 600, "words": "it has <b>collapsed</b>"}, {"step": "x"}, 7, None]
-    folder = write_run(tmp_path / "run", run, record=a_record(run, warnings=warnings))
+    folder = write_run(tmp_path / "run", run, record=make_record(run, warnings=warnings))
     notes = page_of(tmp_path, folder).notes()
     assert "At step 600: it has <b>collapsed</b>." in notes  # as text: no markup came of it
     assert sum(note.startswith("At step") for note in notes) == 1
-    record = a_record(run, warnings="all well")
+    record = make_record(run, warnings="all well")
     folder = write_run(tmp_path / "other", run, record=record)
     assert not any("all well" in note for note in page_of(tmp_path, folder).notes())
 
@@ -236,7 +236,7 @@ def test_damaged_lines_and_numbers_that_are_none(tmp_path):
         *('{"step": 6, "lo', "[1]", "7", '{"loss": 1}', '{"step": "8", "loss": 1}', "\x00\xff"),
         *('{"step": 1e400, "loss": 1}', '{"step": 9, "loss": 1' + "0" * 400 + "}", ""),
     ]
-    folder = write_run(tmp_path / "run", a_run("bars"), metrics=lines)
+    folder = write_run(tmp_path / "run", make_run("bars"), metrics=lines)
     with (folder / "metrics.jsonl").open("ab") as file:
         file.write(b"\xff\xfe\n" + b"[" * 100_000)
     page = page_of(tmp_path, folder)
@@ -249,7 +249,7 @@ def test_damaged_lines_and_numbers_that_are_none(tmp_path):
 
 @pytest.mark.parametrize("text", ["{", "[]", "\x00", "5", '{"a": ' * 5000, ""])
 def test_settings_and_record_that_cannot_be_read(tmp_path, text):
-    folder = write_run(tmp_path / "run", a_run("bars"), metrics=LINES)
+    folder = write_run(tmp_path / "run", make_run("bars"), metrics=LINES)
     (folder / "config.json").write_text(text)
     (folder / "record.json").write_text(text)
     page = page_of(tmp_path, folder)
@@ -260,7 +260,7 @@ def test_settings_and_record_that_cannot_be_read(tmp_path, text):
 
 def test_a_run_without_settings_does_not_make_all_others_differ(tmp_path):
     for name in ("a", "b", "c"):
-        write_run(tmp_path / "runs" / name, a_run(name))
+        write_run(tmp_path / "runs" / name, make_run(name))
     (tmp_path / "runs" / "a" / "config.json").write_text("{")
     page = page_of(tmp_path, tmp_path / "runs")
     assert page.rows("settings-table")["experiment"] == ["b", "c"]
@@ -270,23 +270,23 @@ def test_a_run_without_settings_does_not_make_all_others_differ(tmp_path):
 
 
 def test_settings_of_a_damaged_file_are_taken_from_the_record(tmp_path):
-    run = a_run("bars")
-    folder = write_run(tmp_path / "run", run, record=a_record(run))
+    run = make_run("bars")
+    folder = write_run(tmp_path / "run", run, record=make_record(run))
     (folder / "config.json").write_text("{")
     page = page_of(tmp_path, folder)
     assert page.rows("settings-table")["model.hidden"] == [str(run.model.hidden)]
 
 
 def test_a_record_of_the_wrong_kinds(tmp_path):
-    run = a_run("bars")
-    wrong = {name: ["x"] for name in a_record(run)} | {"obtained": float("nan"), "minutes": "2"}
+    run = make_run("bars")
+    wrong = {name: ["x"] for name in make_record(run)} | {"obtained": float("nan"), "minutes": "2"}
     folder = write_run(tmp_path / "run", run, record=wrong)
     page = page_of(tmp_path, folder)
     assert page.rows("comparison")["bars"][6] == "\u2013"
 
 
 def test_damaged_pictures_are_left_out(tmp_path):
-    folder = write_run(tmp_path / "run", a_run("bars"), grids=(10, 20))
+    folder = write_run(tmp_path / "run", make_run("bars"), grids=(10, 20))
     for step, data in ((15, b""), (30, b"\x89PNG\r\n\x1a\nnothing"), (40, b"<script>")):
         (folder / "samples" / f"step_{step:08d}.png").write_bytes(data)
     page = page_of(tmp_path, folder)
@@ -298,7 +298,7 @@ def test_damaged_pictures_are_left_out(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_still_shown(tmp_path, monkeypatch):
-    folder = write_run(tmp_path / "run", a_run("bars"), grids=(10, 20))
+    folder = write_run(tmp_path / "run", make_run("bars"), grids=(10, 20))
 
     def refuse(*_):
         raise PermissionError("read-only")
@@ -315,7 +315,7 @@ EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{data
 
 
 def test_every_text_of_a_run_is_inert(tmp_path):
-    run = a_run("placeholder")
+    run = make_run("placeholder")
     folder = write_run(tmp_path / "<b>run&", run, grids=(10, 20))
     config = json.loads((folder / "config.json").read_text())
 
@@ -326,7 +326,7 @@ def test_every_text_of_a_run_is_inert(tmp_path):
         return EVIL if isinstance(values, str) or values is None else values
 
     (folder / "config.json").write_text(json.dumps(poison(config)))
-    (folder / "record.json").write_text(json.dumps(poison(a_record(run))))
+    (folder / "record.json").write_text(json.dumps(poison(make_record(run))))
     (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, EVIL: 2.0, "__proto__": 1}) + "\n")
     page = page_of(tmp_path, folder, title=EVIL)
     kinds = {tag for tag, _, _ in page.found}
@@ -345,7 +345,7 @@ def test_every_text_of_a_run_is_inert(tmp_path):
 
 
 def test_the_policy_lets_only_the_pages_own_scripts_run(tmp_path):
-    page = page_of(tmp_path, write_run(tmp_path / "run", a_run("bars"), metrics=LINES))
+    page = page_of(tmp_path, write_run(tmp_path / "run", make_run("bars"), metrics=LINES))
     (meta,) = (a for a, _ in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     policy = dict(part.split(" ", 1) for part in meta["content"].split("; "))
     assert policy["default-src"] == "'none'"
@@ -361,7 +361,7 @@ def test_the_policy_lets_only_the_pages_own_scripts_run(tmp_path):
 
 
 def test_a_folder_without_runs_is_a_sentence(tmp_path, capsys):
-    write_run(tmp_path / "runs" / "a", a_run("bars"))
+    write_run(tmp_path / "runs" / "a", make_run("bars"))
     (tmp_path / "empty").mkdir()
     out = tmp_path / "page.html"
     status = command.main([str(tmp_path / "runs"), str(tmp_path / "empty"), "--out", str(out)])
@@ -375,7 +375,7 @@ def test_a_folder_without_runs_is_a_sentence(tmp_path, capsys):
 
 
 def test_the_command_writes_the_page_and_names_it(tmp_path, capsys):
-    write_run(tmp_path / "runs" / "a", a_run("bars"))
+    write_run(tmp_path / "runs" / "a", make_run("bars"))
     out = tmp_path / "new" / "page.html"
     assert command.main([str(tmp_path / "runs"), "--out", str(out), "--title", "A < B"]) == 0
     assert capsys.readouterr().out == f"{out}\n"
@@ -389,7 +389,7 @@ def test_no_folder_is_refused(tmp_path):
 
 
 def test_one_folder_may_be_given_as_it_is(tmp_path):
-    write_run(tmp_path / "runs" / "a", a_run("bars"))
+    write_run(tmp_path / "runs" / "a", make_run("bars"))
     assert report.write(str(tmp_path / "runs"), tmp_path / "page.html") == tmp_path / "page.html"
 
 

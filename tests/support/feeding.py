@@ -12,7 +12,7 @@ import numpy as np
 from genjax import data as data_room
 from genjax.core import GanObjective
 from genjax.data import Data, Dataset, load, save_npz
-from genjax.data.prepare import Writing, prepare
+from genjax.data.prepare import WriteOptions, prepare
 from genjax.families import gan, nade
 from genjax.train import Run, Train, compile_step, make_mesh
 from genjax.train.input_pipeline import InputPipeline
@@ -39,11 +39,11 @@ def write_folder(
         arrays[split] = {"x": x, "label": np.arange(len(x), dtype=np.int32)}
     root.mkdir(parents=True, exist_ok=True)
     save_npz(Dataset("small", arrays, levels), root / "small.npz")
-    writing = Writing(name="small", shard_examples=16)
+    writing = WriteOptions(name="small", shard_examples=16)
     return str(prepare(str(root / "small.npz"), root, writing).folder)
 
 
-def feeding(
+def make_run(
     folder: str, critics: int = 0, per_call: int = 1, steps: int = 9, batch: int = 8, **data: Any
 ) -> Run:
     """Settings of a run whose feed is looked at; with `critics`, a GAN of so many critic steps."""
@@ -62,14 +62,14 @@ def feeding(
     )
 
 
-class Place(NamedTuple):
+class MinimalState(NamedTuple):
     """What a step needs of a state."""
 
     key: jax.Array
     step: jax.Array
 
 
-def fed(
+def collect_batches(
     run: Run, first: int = 0, mesh: Any = None, names: Collection[str] = ("x", "label")
 ) -> list[dict[str, np.ndarray]]:
     """The batches of steps `first` and on, as the step gets them: transformed, on the device."""
@@ -78,7 +78,7 @@ def fed(
     critics = getattr(run.model, "critic_steps", 0)
     feed = InputPipeline(run, dataset, set(names), mesh, critics)
     assert feed.resident == (run.data.stream == "no")
-    state = Place(jax.random.key(run.seed), jax.numpy.int32(first))
+    state = MinimalState(jax.random.key(run.seed), jax.numpy.int32(first))
     step, out, calls = first, [], {}
     while step < run.train.steps:
         # As in Trainer.train: calls are aligned, and the first and last may be shorter.
@@ -106,7 +106,7 @@ def fed(
     return out
 
 
-def crcs(batches: list[dict[str, np.ndarray]]) -> list[int]:
+def batch_checksums(batches: list[dict[str, np.ndarray]]) -> list[int]:
     """One number a batch, of all its bytes."""
     out = []
     for batch in batches:
@@ -118,7 +118,7 @@ def crcs(batches: list[dict[str, np.ndarray]]) -> list[int]:
     return out
 
 
-def swap(folder: str, row: int, split: str = "train") -> None:
+def replace_row(folder: str, row: int, split: str = "train") -> None:
     """Put another row in the place of one: the files stay whole, of the same sizes and times."""
     import os
 

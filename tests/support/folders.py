@@ -12,14 +12,14 @@ from genjax.train.sample_grids import save_grid
 from support.small import small_run
 
 
-def a_run(experiment: str, seed: int = 0, **train: Any) -> Run:
+def make_run(experiment: str, seed: int = 0, **train: Any) -> Run:
     """Settings of a small NADE."""
     return dataclasses.replace(
         small_run("nade", "bars.npz", **train), experiment=experiment, seed=seed
     )
 
 
-def a_record(run: Run, **fields: Any) -> dict[str, Any]:
+def make_record(run: Run, **fields: Any) -> dict[str, Any]:
     """What `fit` would write of it."""
     found = {
         "experiment": run.experiment,

@@ -10,9 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.feeding import CASES, TRAIN, Place, crcs, fed, feeding, swap, write_folder
+from support.feeding import (
+    CASES,
+    TRAIN,
+    MinimalState,
+    batch_checksums,
+    collect_batches,
+    make_run,
+    replace_row,
+    write_folder,
+)
 from support.helpers import run_program, run_two_processes
-from support.reading import one_sentence
+from support.reading import assert_error_message
 from support.small import small_run
 
 from genjax.cli import experiment
@@ -40,9 +49,9 @@ def bits(root):
 
 def both(folder, first=0, workers=0, **options):
     """Streamed and resident batches, held against each other."""
-    run = feeding(folder, stream="yes", workers=workers, **options)
-    streamed = fed(run, first)
-    resident = fed(feeding(folder, stream="no", **options), first)
+    run = make_run(folder, stream="yes", workers=workers, **options)
+    streamed = collect_batches(run, first)
+    resident = collect_batches(make_run(folder, stream="no", **options), first)
     assert len(streamed) == len(resident) == run.train.steps - first
     for a, b in zip(streamed, resident, strict=True):
         chex.assert_trees_all_equal(a, b)
@@ -74,8 +83,8 @@ def test_streamed_is_resident(folder, critics, per_call, transform):
 
 def test_begun_in_the_middle_of_an_epoch_it_goes_on_as_if_it_had_not_been_cut(folder):
     options = dict(critics=2, transform="binarize('dynamic')", limit=37, validation=11)
-    whole = crcs(both(folder, **options))
-    assert crcs(both(folder, 4, **options)) == whole[4:]
+    whole = batch_checksums(both(folder, **options))
+    assert batch_checksums(both(folder, 4, **options)) == whole[4:]
 
 
 def test_other_processes_feed_the_same(folder):
@@ -84,8 +93,8 @@ def test_other_processes_feed_the_same(folder):
 
 
 def test_a_step_that_is_not_the_next_begins_the_stream_anew(folder):
-    run = feeding(folder, stream="yes", workers=0)
-    whole = fed(feeding(folder, stream="no"))
+    run = make_run(folder, stream="yes", workers=0)
+    whole = collect_batches(make_run(folder, stream="no"))
     feed = InputPipeline(run, load(run.data), {"x", "label"}, jax.make_mesh((1,), ("data",)))
     for step in (0, 1, 5, 2, 3):
         (batch,) = feed.take(step, 1)
@@ -105,9 +114,9 @@ def test_a_window_of_indices_is_indices_by_hand():
         by_hand, call = (compile_step(step, window=w, **options) for w in (False, True))
         for first in (0, 6):  # of the window
             for at in (6, 9):
-                state = Place(jax.random.key(0), jnp.int32(at))
-                mine = indices[at - first : at - first + per_call]
-                a = by_hand(state, jnp.asarray(mine if per_call > 1 else mine[0]), data)
+                state = MinimalState(jax.random.key(0), jnp.int32(at))
+                own = indices[at - first : at - first + per_call]
+                a = by_hand(state, jnp.asarray(own if per_call > 1 else own[0]), data)
                 window = jnp.asarray(indices), jnp.int32(first)
                 chex.assert_trees_all_equal(a[1], call(state, window, data)[1])
 
@@ -116,7 +125,7 @@ def test_a_window_of_indices_is_indices_by_hand():
 def test_a_window_is_for_one_run_and_resident_data(options):
     with pytest.raises(ValueError, match="a window of indices is for resident data") as error:
         compile_step(lambda state, batch: (state, {}), window=True, **options)
-    one_sentence(str(error.value))
+    assert_error_message(str(error.value))
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +135,8 @@ def eight(folder):
 
 def test_eight_devices_are_fed_the_same(folder, eight):
     for name, options in CASES.items():
-        alone = fed(feeding(folder, stream="no", batch=16, steps=7, **options), 2)
-        assert eight[name]["crcs"] == crcs(alone)
+        alone = collect_batches(make_run(folder, stream="no", batch=16, steps=7, **options), 2)
+        assert eight[name]["crcs"] == batch_checksums(alone)
         assert eight[name]["rows"] == sum(b["label"].size for b in alone)
 
 
@@ -152,7 +161,7 @@ def eating(patch):
     def spy(self, step, length):
         inputs = take(self, step, length)
         assert not self.resident
-        taken.append((step, crcs([{k: np.asarray(v) for k, v in inputs[0].items()}])[0]))
+        taken.append((step, batch_checksums([{k: np.asarray(v) for k, v in inputs[0].items()}])[0]))
         return inputs
 
     patch.setattr(InputPipeline, "take", spy)
@@ -175,13 +184,13 @@ def test_cut_in_the_middle_of_an_epoch_it_eats_what_an_uncut_run_eats(
     eaten = eating(monkeypatch)
     spied = InputPipeline.take
 
-    def cut(self, step, length):
+    def interrupted(self, step, length):
         if step == 7:
             raise KeyboardInterrupt
         return spied(self, step, length)
 
     with monkeypatch.context() as patch:
-        patch.setattr(InputPipeline, "take", cut)
+        patch.setattr(InputPipeline, "take", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(a_run(bits, "yes"), tmp_path, quiet=True)
     assert eaten == whole[2][:7]
@@ -216,7 +225,7 @@ def test_a_streamed_fit_is_a_resident_one_and_goes_on_as_one(bits, whole, tmp_pa
 
 
 def command(bits, workdir, *options):
-    """Status of the command line of `a_run`."""
+    """Status of the command line of `make_run`."""
     run = a_run(bits, "yes")
     argv = ["--workdir", str(workdir), "--records", str(workdir / "records"), *options]
     return experiment.main({"small": run}, "Doc.", argv)
@@ -233,11 +242,11 @@ def test_a_damaged_record_ends_the_run_in_one_sentence(bits, whole, tmp_path, ca
     row = next(int(r) for r in rows if r % 16)
     pristine = {p: p.read_bytes() for p in (tmp_path / "copy").iterdir()}
     times = {p: p.stat().st_mtime_ns for p in pristine}
-    swap(copy, row)
+    replace_row(copy, row)
     assert command(copy, tmp_path / "run", "--steps", "10", "--workers", "0") == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: row ")
-    one_sentence(said, copy, "is not what was prepared")
+    assert_error_message(said, copy, "is not what was prepared")
     chex.assert_trees_all_equal(load_state(tmp_path / "run")[1].variables, kept.variables)
     for path, data in pristine.items():
         path.write_bytes(data)
@@ -254,7 +263,7 @@ def test_what_cannot_be_streamed_is_one_sentence_on_the_command_line(
     path = str(root / "bits" / "small.npz") if source == "npz" else source
     options = ["--data", path, "--stream", "yes", "--transform", "binarize('threshold')"]
     assert command(bits, tmp_path / "run", *options) == 2
-    said = one_sentence(capsys.readouterr().err.strip(), path)
+    said = assert_error_message(capsys.readouterr().err.strip(), path)
     assert "cannot be streamed" in said
     assert not (tmp_path / "run").exists()
 
@@ -274,6 +283,6 @@ def test_labels_on_disk_are_those_the_model_is_built_for(bits, tmp_path):
 def test_a_density_needs_a_split_in_memory(root, tmp_path, capsys):
     folder = write_folder(root / "alone", 2, ("train",))
     assert command(folder, tmp_path / "run") == 2
-    said = one_sentence(capsys.readouterr().err.strip(), folder)
+    said = assert_error_message(capsys.readouterr().err.strip(), folder)
     assert "has no test split to evaluate on; prepare it with --test N" in said
     assert command(folder, tmp_path / "run", "--stream", "no") == 0

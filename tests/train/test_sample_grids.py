@@ -10,7 +10,7 @@ from PIL import Image
 from support.small import small_run, write_data
 
 from genjax.core import Optimizer
-from genjax.image_grid import grid, tiled
+from genjax.data.image_grid import grid_with_layout, image_grid
 from genjax.train import fit, sample_grids
 from genjax.train.run_config import TwoOptimizers
 from genjax.train.sample_grids import save_grid
@@ -21,7 +21,7 @@ GAP, GREY = 2, 128
 def test_every_image_in_its_place():
     # Five 3x4 images make 3 columns and 2 rows, filled row by row; the sixth place is empty.
     images = np.arange(5 * 3 * 4 * 3).reshape(5, 3, 4, 3) / 255  # every value another
-    page = grid(images, scale=1)
+    page = image_grid(images, scale=1)
     assert page.dtype == np.uint8
     assert page.shape == (2 * (3 + GAP) + GAP, 3 * (4 + GAP) + GAP, 3)
     expected = np.full(page.shape, GREY, np.uint8)
@@ -33,7 +33,7 @@ def test_every_image_in_its_place():
 
 def test_range_is_mapped_and_clipped():
     image = np.array([-2.0, -1.0, 0.0, 1.0, 2.0]).reshape(1, 1, 5, 1)
-    row = grid(image, low=-1, high=1, scale=1)[GAP, GAP : GAP + 5]
+    row = image_grid(image, low=-1, high=1, scale=1)[GAP, GAP : GAP + 5]
     # Without clipping, -2 and 2 wrap around in uint8. Grey: all three channels alike.
     np.testing.assert_array_equal(row, np.repeat([[0], [0], [128], [255], [255]], 3, axis=1))
 
@@ -41,40 +41,40 @@ def test_range_is_mapped_and_clipped():
 def test_numbers_without_bounds_are_drawn_between_their_own_percents():
     x = np.linspace(-3, 5, 10_001).reshape(-1, 1, 1, 1)
     x[0], x[-1] = -1e9, 1e9  # one outlier does not make the rest grey
-    page = grid(x, -np.inf, np.inf, scale=1)
-    inside = tiled(x, -3 + 0.08, 5 - 0.08, scale=1)[0]
+    page = image_grid(x, -np.inf, np.inf, scale=1)
+    inside = grid_with_layout(x, -3 + 0.08, 5 - 0.08, scale=1)[0]
     np.testing.assert_allclose(page.astype(int), inside.astype(int), atol=1)
-    assert grid(np.zeros((4, 2, 2, 1)), -np.inf, np.inf).dtype == np.uint8
+    assert image_grid(np.zeros((4, 2, 2, 1)), -np.inf, np.inf).dtype == np.uint8
 
 
 def test_scale_repeats_pixels_in_both_directions():
     image = np.array([[0.0, 1.0], [1.0, 0.0]]).reshape(1, 2, 2, 1)
-    inner = grid(image, scale=3)[GAP:-GAP, GAP:-GAP, 0]
+    inner = image_grid(image, scale=3)[GAP:-GAP, GAP:-GAP, 0]
     np.testing.assert_array_equal(inner, np.kron([[0, 255], [255, 0]], np.ones((3, 3))))
 
 
 @pytest.mark.parametrize(("height", "scale"), [(28, 2), (8, 7), (64, 1), (1, 28)])
 def test_images_come_out_about_56_pixels_high(height, scale):
-    page = grid(np.zeros((1, height, 4, 1)))
+    page = image_grid(np.zeros((1, height, 4, 1)))
     assert page.shape[0] == height * scale + 2 * GAP
 
 
 def test_flat_events_are_squares_or_rows():
-    square = grid(np.array([[0.0, 1.0, 1.0, 0.0]]), scale=1)[GAP:-GAP, GAP:-GAP, 0]
+    square = image_grid(np.array([[0.0, 1.0, 1.0, 0.0]]), scale=1)[GAP:-GAP, GAP:-GAP, 0]
     np.testing.assert_array_equal(square, [[0, 255], [255, 0]])
-    row = grid(np.array([[0.0, 1.0, 1.0]]), scale=1)[GAP:-GAP, GAP:-GAP, 0]
+    row = image_grid(np.array([[0.0, 1.0, 1.0]]), scale=1)[GAP:-GAP, GAP:-GAP, 0]
     np.testing.assert_array_equal(row, [[0, 255, 255]])
 
 
 def test_images_without_a_channel_axis():
     image = np.array([[[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]])
-    np.testing.assert_array_equal(grid(image, scale=2), grid(image[..., None], scale=2))
+    np.testing.assert_array_equal(image_grid(image, scale=2), image_grid(image[..., None], scale=2))
 
 
 def test_a_fourth_channel_is_left_out():
     image = np.zeros((1, 2, 2, 4))
     image[..., 1], image[..., 3] = 1.0, 0.5
-    inner = grid(image, scale=1)[GAP:-GAP, GAP:-GAP]
+    inner = image_grid(image, scale=1)[GAP:-GAP, GAP:-GAP]
     np.testing.assert_array_equal(inner, np.broadcast_to([0, 255, 0], (2, 2, 3)))
 
 
@@ -86,7 +86,7 @@ def test_save_grid_is_a_png_of_the_grid(tmp_path):
         assert (image.format, image.mode) == ("PNG", "RGB")
         # 3 columns and 3 rows of 8 x 7 = 56 pixels.
         assert image.size == (3 * 58 + 2, 3 * 58 + 2)
-        np.testing.assert_array_equal(np.asarray(image), grid(images, -1.0, 1.0))
+        np.testing.assert_array_equal(np.asarray(image), image_grid(images, -1.0, 1.0))
 
 
 # Geometry.
@@ -102,7 +102,7 @@ def test_samples_can_be_cut_out_of_the_png_again(tmp_path, shape):
     found = sample_grids.cut(read, tiles)
     assert len(found) == len(images)
     for image, tile in zip(images, found, strict=True):
-        alone = grid(image[None])[GAP:-GAP, GAP:-GAP]
+        alone = image_grid(image[None])[GAP:-GAP, GAP:-GAP]
         np.testing.assert_array_equal(tile, alone)
     assert tile.shape[0] % tiles.scale == 0
     np.testing.assert_array_equal(sample_grids.cut(read, tiles, 2), found[:2])

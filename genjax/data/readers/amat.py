@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from genjax.data.file_io import SPLITS, Opened, listing, show
-from genjax.data.readers.base import Field, Reading, Source
-from genjax.data.readers.columns import Labels, Rows
+from genjax.data.file_io import SPLIT_FOLDERS, BinaryFile, list_folder, safe
+from genjax.data.readers.base import Field, ReadOptions, Source
+from genjax.data.readers.columns import Columns, LabelColumn
 
 LAYOUT = "name_train.amat, name_valid.amat and name_test.amat, each plain or .gz, or one .amat file"
 _FILE = re.compile(
     r"((?P<prefix>.*?)[-_.])?(?P<split>train|validation|valid|val|test)\.amat(?P<gz>\.gz)?"
 )
-_BLOCK = 2**22
-_HIGHEST = float(np.finfo(np.float32).max)
+_BLOCK_BYTES = 2**22
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 # Separators to str.split and to numpy, and to no editor: made into bytes that are no number.
-_ODD = bytes.maketrans(b"\x1c\x1d\x1e\x1f", b"\xff" * 4)
-_LONGEST = 2**26
-_WORD = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_INVALID_SEPARATORS = bytes.maketrans(b"\x1c\x1d\x1e\x1f", b"\xff" * 4)
+_MAX_LINE_BYTES = 2**26
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def matches(name: str) -> bool:
@@ -27,7 +27,7 @@ def matches(name: str) -> bool:
     return name.endswith((".amat", ".amat.gz"))
 
 
-def read(path: pathlib.Path, reading: Reading) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     """Read a folder, or one file as train: `x`, and `label` where `reading.label` says which.
 
     Whole numbers from 0 to 255 are uint8, with levels 2 if none is above 1 and else 256; other
@@ -36,16 +36,16 @@ def read(path: pathlib.Path, reading: Reading) -> Source:
     Raises:
       ValueError: one sentence, with the line of a word, a NaN, or a row of another length.
     """
-    files, ignored = _files(path) if path.is_dir() else ({"train": path}, [])
+    files, ignored = _split_files(path) if path.is_dir() else ({"train": path}, [])
     xs: dict[str, np.ndarray] = {}
     ys: dict[str, np.ndarray] = {}
     for split, file in files.items():
-        xs[split], ys[split] = _matrix(file, reading)
+        xs[split], ys[split] = _read_matrix(file, reading)
     one = next(iter(xs))
     for split, x in xs.items():
         if x.shape[1] != xs[one].shape[1]:
             raise ValueError(
-                f"{show(files[split])} has rows of {x.shape[1]} numbers and {show(files[one])} of"
+                f"{safe(files[split])} has rows of {x.shape[1]} numbers and {safe(files[one])} of"
                 f" {xs[one].shape[1]}; they must agree."
             )
     if any(x.dtype == np.float32 for x in xs.values()):
@@ -55,7 +55,7 @@ def read(path: pathlib.Path, reading: Reading) -> Source:
     shape = reading.shape or (xs[one].shape[1],)
     if np.prod(shape, dtype=object) != xs[one].shape[1]:
         raise ValueError(
-            f"{show(files[one])} has rows of {xs[one].shape[1]} numbers, which is no shape"
+            f"{safe(files[one])} has rows of {xs[one].shape[1]} numbers, which is no shape"
             f" {' '.join(map(str, shape))}."
         )
     fields = {"x": Field(kind="array", shape=tuple(shape), dtype=xs[one].dtype.name)}
@@ -63,36 +63,36 @@ def read(path: pathlib.Path, reading: Reading) -> Source:
     if reading.label != "none":
         fields["label"] = Field(kind="label", classes=max(int(y.max()) for y in ys.values()) + 1)
         for split, y in ys.items():
-            columns[split]["label"] = Labels(y)
+            columns[split]["label"] = LabelColumn(y)
     return Source(
         name=str(path),
         format="amat",
         fields=fields,
-        splits={split: Rows(column) for split, column in columns.items()},
+        splits={split: Columns(column) for split, column in columns.items()},
         levels=levels,
         ignored=tuple(ignored),
     )
 
 
-def _files(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
-    names, folders, rest = listing(folder)
+def _split_files(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
+    names, folders, rest = list_folder(folder)
     ours = [name for name in names if matches(name)]
     ignored = [n for n in names if n not in ours] + rest + [f"{n}/" for n in folders]
     # A plain file comes before its .gz and is taken.
     ignored += [name for name in ours if name.endswith(".gz") and name[:-3] in ours]
     ours = [name for name in ours if name not in ignored]
     if not ours:
-        raise ValueError(f"{show(folder)} has no .amat file; they are {LAYOUT}.")
+        raise ValueError(f"{safe(folder)} has no .amat file; they are {LAYOUT}.")
     if len(ours) == 1 and not _FILE.fullmatch(ours[0]):
         return {"train": folder / ours[0]}, sorted(ignored)
     found: dict[str, pathlib.Path] = {}
     for name in ours:
         match = _FILE.fullmatch(name)
-        split = SPLITS[match["split"]] if match else ""
+        split = SPLIT_FOLDERS[match["split"]] if match else ""
         if not split or split in found:
             other = found[split].name if split else next(n for n in ours if n != name)
             raise ValueError(
-                f"{show(folder)} has {show(other)} and {show(name)}, and which split they are is"
+                f"{safe(folder)} has {safe(other)} and {safe(name)}, and which split they are is"
                 f" not clear; they are {LAYOUT}."
             )
         found[split] = folder / name
@@ -100,15 +100,15 @@ def _files(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
     return {split: found[split] for split in order}, sorted(ignored)
 
 
-def _blocks(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
+def _read_blocks(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
     """Lines that are not blank, in blocks, with the number of the first line of each block.
 
     Blank lines are refused but at the end, so that line numbers are right.
     """
-    with Opened(path) as file:
+    with BinaryFile(path) as file:
         rest, number, blank = b"", 1, 0
         while True:
-            block = file.read(_BLOCK)
+            block = file.read(_BLOCK_BYTES)
             pieces = (rest + block).split(b"\n")
             rest = pieces.pop() if block else b""
             lines = []
@@ -118,29 +118,32 @@ def _blocks(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
                     continue
                 if blank:
                     raise ValueError(
-                        f"{show(path)} line {blank} is empty; every line is an example."
+                        f"{safe(path)} line {blank} is empty; every line is an example."
                     )
                 lines.append(piece)
-            if len(rest) > _LONGEST:
+            if len(rest) > _MAX_LINE_BYTES:
                 raise ValueError(
-                    f"{show(path)} line {number + len(pieces)} has more than {_LONGEST} bytes; it"
+                    f"{safe(path)} line {number + len(pieces)} has more than {_MAX_LINE_BYTES} bytes; it"
                     f" is no text matrix."
                 )
             if lines:
                 # Bytes that are not ASCII become a character that is no number.
-                yield number, [x.translate(_ODD).decode("ascii", "replace") for x in lines]
+                yield (
+                    number,
+                    [x.translate(_INVALID_SEPARATORS).decode("ascii", "replace") for x in lines],
+                )
             number += len(pieces)
             if not block:
                 return
 
 
-def _matrix(path: pathlib.Path, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+def _read_matrix(path: pathlib.Path, reading: ReadOptions) -> tuple[np.ndarray, np.ndarray]:
     """Examples uint8 or float32 `[N, D]`, and labels int32 `[N]`, empty where there are none."""
     parts: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     width = 0
-    for number, lines in _blocks(path):
-        block = _parsed(path, number, lines, width)
+    for number, lines in _read_blocks(path):
+        block = _parse_lines(path, number, lines, width)
         width = block.shape[1]
         if reading.label != "none":
             at = 0 if reading.label == "first" else -1
@@ -149,7 +152,7 @@ def _matrix(path: pathlib.Path, reading: Reading) -> tuple[np.ndarray, np.ndarra
             if len(bad) or width < 2:
                 i = int(bad[0]) if len(bad) else 0
                 raise ValueError(
-                    f"{show(path)} line {number + i} has {label[i]:g} in its {reading.label}"
+                    f"{safe(path)} line {number + i} has {label[i]:g} in its {reading.label}"
                     f" column, which is to be a class from 0, beside other numbers; set label to"
                     f" none, first or last."
                 )
@@ -158,37 +161,37 @@ def _matrix(path: pathlib.Path, reading: Reading) -> tuple[np.ndarray, np.ndarra
         whole = bool(((block == np.floor(block)) & (block >= 0) & (block <= 255)).all())
         parts.append(block.astype(np.uint8 if whole else np.float32))
     if not parts:
-        raise ValueError(f"{show(path)} holds no numbers; a line is an example.")
+        raise ValueError(f"{safe(path)} holds no numbers; a line is an example.")
     if any(part.dtype == np.float32 for part in parts):
         parts = [part.astype(np.float32, copy=False) for part in parts]
     return np.concatenate(parts), np.concatenate(labels) if labels else np.zeros(0, np.int32)
 
 
-def _parsed(path: pathlib.Path, number: int, lines: list[str], width: int) -> np.ndarray:
+def _parse_lines(path: pathlib.Path, number: int, lines: list[str], width: int) -> np.ndarray:
     """float64 `[len(lines), D]`; numpy parses, and where it cannot, the reason is looked for."""
     try:
         block = np.loadtxt(lines, dtype=np.float64, comments=None, ndmin=2)
     except (ValueError, OverflowError):
-        _why(path, number, lines, width)
-        raise ValueError(f"{show(path)} holds words near line {number}; only numbers.") from None
+        _raise_parse_error(path, number, lines, width)
+        raise ValueError(f"{safe(path)} holds words near line {number}; only numbers.") from None
     odd = len(block) != len(lines) or block.shape[1] != (width or block.shape[1])
     # Infinite as float64 or as the float32 that it may become.
-    if odd or not (np.abs(block) <= _HIGHEST).all():
-        _why(path, number, lines, width)
-        raise ValueError(f"{show(path)} is no matrix near line {number}.")
+    if odd or not (np.abs(block) <= _MAX_FLOAT32).all():
+        _raise_parse_error(path, number, lines, width)
+        raise ValueError(f"{safe(path)} is no matrix near line {number}.")
     return block
 
 
-def _why(path: pathlib.Path, number: int, lines: list[str], width: int) -> None:
+def _raise_parse_error(path: pathlib.Path, number: int, lines: list[str], width: int) -> None:
     """Raise the sentence for the first line that is amiss."""
     for i, line in enumerate(lines):
-        where = f"{show(path)} line {number + i}"
+        where = f"{safe(path)} line {number + i}"
         words = line.split()
         for word in words:
-            if not _WORD.fullmatch(word):
-                raise ValueError(f"{where} holds {show(word, 30)}, which is no finite number.")
-            if not abs(float(word)) <= _HIGHEST:
-                raise ValueError(f"{where} holds {show(word, 30)}, too large for float32.")
+            if not _NUMBER.fullmatch(word):
+                raise ValueError(f"{where} holds {safe(word, 30)}, which is no finite number.")
+            if not abs(float(word)) <= _MAX_FLOAT32:
+                raise ValueError(f"{where} holds {safe(word, 30)}, too large for float32.")
         width = width or len(words)
         if len(words) != width:
             raise ValueError(f"{where} has {len(words)} numbers and the lines above it {width}.")

@@ -35,7 +35,7 @@ class Examples(Protocol):
 
     def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
 
-    def stamp(self, rows: Sequence[int], /) -> int:
+    def fingerprint(self, rows: Sequence[int], /) -> int:
         """A number that changes when what these examples are made of does; decodes nothing."""
 
 
@@ -62,13 +62,13 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadOptions:
     """How files become examples; what is not said is found from the files."""
 
     format: Literal["auto", "images", "pairs", "captions", "attributes", "idx", "cifar", "amat"] = (
         "auto"
     )
-    """auto looks at the files."""
+    """auto: detect it from the files."""
     size: tuple[int, int] | None = None
     """Height and width of every image; None keeps them, and then all must agree."""
     fit: Literal["exact", "crop", "pad", "stretch"] = "exact"

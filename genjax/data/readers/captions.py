@@ -4,16 +4,16 @@ import csv
 import io
 import pathlib
 
-from genjax.data.file_io import SPLITS, is_file, listing, show, text
-from genjax.data.image_decoding import suffixed
-from genjax.data.readers.base import Field, Reading, Source
-from genjax.data.readers.columns import Pictures, Rows, survey
+from genjax.data.file_io import SPLIT_FOLDERS, is_file, list_folder, read_text, safe
+from genjax.data.image_decoding import has_image_suffix
+from genjax.data.readers.base import Field, ReadOptions, Source
+from genjax.data.readers.columns import Columns, ImageFiles, inspect_images
 from genjax.data.readers.image_folders import split_folders
 
 TABLES = ("captions.csv", "metadata.csv")
-_NAMES = ("file_name", "filename", "file", "image")
-_TEXTS = ("caption", "text")
-_LONGEST = 2**16
+_FILE_COLUMNS = ("file_name", "filename", "file", "image")
+_CAPTION_COLUMNS = ("caption", "text")
+_MAX_LENGTH = 2**16
 LAYOUT = (
     "captions.csv or metadata.csv with a header line, a column file_name (or filename, file, image)"
     " and a column caption (or text), beside the pictures or in folders train, validation and test"
@@ -28,11 +28,11 @@ def table(folder: pathlib.Path) -> str:
 def has_tables(path: pathlib.Path) -> bool:
     """Whether a folder is of this layout."""
     return bool(table(path)) or any(
-        table(path / name) for name in listing(path)[1] if name.lower() in SPLITS
+        table(path / name) for name in list_folder(path)[1] if name.lower() in SPLIT_FOLDERS
     )
 
 
-def read(path: pathlib.Path, reading: Reading) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     """Read pictures with captions: `image` and `caption`, one example a row of the table.
 
     Pictures without a row are ignored.
@@ -48,27 +48,27 @@ def read(path: pathlib.Path, reading: Reading) -> Source:
         name = table(path / folder)
         if not name:
             raise ValueError(
-                f"{show(path / folder)} has no captions.csv; captions lie in {LAYOUT}."
+                f"{safe(path / folder)} has no captions.csv; captions lie in {LAYOUT}."
             )
         start = f"{folder}/" if folder else ""
         rows[split] = [(start + file, said) for file, said in _rows(path / folder / name)]
         used = {file for file, _ in rows[split]} | {start + name}
-        ignored += _left(path, folder, used)
+        ignored += _unused_files(path, folder, used)
     if list(folders.values()) != [""]:
-        files, others, rest = listing(path)
+        files, others, rest = list_folder(path)
         ignored += files + rest + [f"{o}/" for o in others if o not in folders.values()]
     names = sorted({file for members in rows.values() for file, _ in members})
-    look = survey(path, names, reading)
+    spec = inspect_images(path, names, reading)
     splits = {
-        split: Rows(
+        split: Columns(
             {
-                "image": Pictures(path, tuple(file for file, _ in members), look),
+                "image": ImageFiles(path, tuple(file for file, _ in members), spec),
                 "caption": tuple(said for _, said in members),
             }
         )
         for split, members in rows.items()
     }
-    fields = {"image": look.field(), "caption": Field(kind="text")}
+    fields = {"image": spec.field(), "caption": Field(kind="text")}
     return Source(
         name=str(path),
         format="captions",
@@ -78,13 +78,13 @@ def read(path: pathlib.Path, reading: Reading) -> Source:
     )
 
 
-def _left(root: pathlib.Path, folder: str, used: set[str]) -> list[str]:
+def _unused_files(root: pathlib.Path, folder: str, used: set[str]) -> list[str]:
     """Files of a folder, and of folders right in it, that no row names."""
     start = f"{folder}/" if folder else ""
-    files, folders, rest = listing(root / folder)
+    files, folders, rest = list_folder(root / folder)
     left = [start + name for name in files + rest]
     for sub in folders:
-        inside = [f"{start}{sub}/{name}" for name in listing(root / folder / sub)[0]]
+        inside = [f"{start}{sub}/{name}" for name in list_folder(root / folder / sub)[0]]
         touched = any(name.startswith(f"{start}{sub}/") for name in used)
         left += inside if touched else [f"{start}{sub}/"]
     return [name for name in left if name not in used]
@@ -92,18 +92,21 @@ def _left(root: pathlib.Path, folder: str, used: set[str]) -> list[str]:
 
 def _rows(path: pathlib.Path) -> list[tuple[str, str]]:
     """File name and caption of every row, in the order of the table."""
-    reader = csv.reader(io.StringIO(text(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     rows: list[tuple[str, str]] = []
     seen: set[str] = set()
     header: list[str] | None = None
     try:
         for row in reader:
-            where = f"{show(path)} line {reader.line_num}"
+            where = f"{safe(path)} line {reader.line_num}"
             if not row:
                 continue
             if header is None:
                 header = [cell.strip().lower() for cell in row]
-                name_at, text_at = _column(path, header, _NAMES), _column(path, header, _TEXTS)
+                name_at, text_at = (
+                    _column(path, header, _FILE_COLUMNS),
+                    _column(path, header, _CAPTION_COLUMNS),
+                )
                 continue
             if len(row) != len(header):
                 raise ValueError(
@@ -111,21 +114,21 @@ def _rows(path: pathlib.Path) -> list[tuple[str, str]]:
                     f" commas in double quotes."
                 )
             file, said = str(pathlib.PurePosixPath(row[name_at])), row[text_at]
-            if len(said) > _LONGEST:
+            if len(said) > _MAX_LENGTH:
                 raise ValueError(
-                    f"{where} has a caption of {len(said)} characters, above {_LONGEST}; a quote"
+                    f"{where} has a caption of {len(said)} characters, above {_MAX_LENGTH}; a quote"
                     f" may be left open."
                 )
             if file not in seen:
-                seen.add(_checked(path.parent, file, where))
+                seen.add(_check_image_path(path.parent, file, where))
             rows.append((file, said))
     except csv.Error as error:
         raise ValueError(
-            f"{show(path)} line {reader.line_num} is no CSV ({show(error, 80).rstrip('.')}); a"
+            f"{safe(path)} line {reader.line_num} is no CSV ({safe(error, 80).rstrip('.')}); a"
             f" quote may be left open."
         ) from None
     if not rows:
-        raise ValueError(f"{show(path)} has no row below a header; captions lie in {LAYOUT}.")
+        raise ValueError(f"{safe(path)} has no row below a header; captions lie in {LAYOUT}.")
     return rows
 
 
@@ -134,22 +137,22 @@ def _column(path: pathlib.Path, header: list[str], names: tuple[str, ...]) -> in
     if not found or header.count(found[0]) > 1:
         what = f"no column called {' or '.join(names)}" if not found else f"two columns {found[0]}"
         raise ValueError(
-            f"{show(path)} has {what} in its header, which is {show(header, 100)}; captions lie in"
+            f"{safe(path)} has {what} in its header, which is {safe(header, 100)}; captions lie in"
             f" {LAYOUT}."
         )
     return header.index(found[0])
 
 
-def _checked(folder: pathlib.Path, file: str, where: str) -> str:
+def _check_image_path(folder: pathlib.Path, file: str, where: str) -> str:
     """The name of a picture that is there, in the folder or below."""
     pure = pathlib.PurePosixPath(file)
     if pure.is_absolute() or pathlib.PureWindowsPath(file).drive or ".." in pure.parts:
         raise ValueError(
-            f"{where} names {show(file, 60)}, which leaves the folder; name pictures from the"
+            f"{where} names {safe(file, 60)}, which leaves the folder; name pictures from the"
             f" table's own folder."
         )
-    if not suffixed(file) or not is_file(folder / file):
+    if not has_image_suffix(file) or not is_file(folder / file):
         raise ValueError(
-            f"{where} names {show(file, 60)}, and there is no such picture in {show(folder)}."
+            f"{where} names {safe(file, 60)}, and there is no such picture in {safe(folder)}."
         )
     return file

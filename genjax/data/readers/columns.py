@@ -13,16 +13,16 @@ from typing import Any, Literal
 import numpy as np
 
 from genjax.data import image_decoding
-from genjax.data.file_io import reason, show, slurp
-from genjax.data.readers.base import Field, Reading
+from genjax.data.file_io import error_reason, read_bytes, safe
+from genjax.data.readers.base import Field, ReadOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class ImageSpec:
     """What every image of a field is brought to.
 
     size: height and width.
-    mode, fit, background, max_pixels: as in `Reading`, mode decided.
+    mode, fit, background, max_pixels: as in `ReadOptions`, mode decided.
     """
 
     size: tuple[int, int]
@@ -37,30 +37,30 @@ class Look:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures(Sequence[np.ndarray]):
-    """Encoded pictures `root/name`, decoded one at a time to uint8 `[*look.size, C]`."""
+class ImageFiles(Sequence[np.ndarray]):
+    """Encoded pictures `root/name`, decoded one at a time to uint8 `[*spec.size, C]`."""
 
     root: pathlib.Path
     names: tuple[str, ...]
-    look: Look
+    spec: ImageSpec
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, i: Any) -> np.ndarray:  # type: ignore[override]
-        path, look = self.root / self.names[i], self.look
+        path, spec = self.root / self.names[i], self.spec
         # A picture has at most 8 bytes a pixel, its notes left aside.
-        data = slurp(path, 8 * look.max_pixels + 2**26)
+        data = read_bytes(path, 8 * spec.max_pixels + 2**26)
         x = image_decoding.decode(
             data,
             str(path),
-            mode=look.mode,
-            background=look.background,
-            max_pixels=look.max_pixels,
+            mode=spec.mode,
+            background=spec.background,
+            max_pixels=spec.max_pixels,
         )
-        return image_decoding.resize(x, look.size, look.fit, look.background, str(path))
+        return image_decoding.resize(x, spec.size, spec.fit, spec.background, str(path))
 
-    def stamp(self, i: int) -> str:
+    def fingerprint(self, i: int) -> str:
         """Name and content of a file; what is wrong with it is told where it is decoded."""
         crc = 0
         try:
@@ -73,27 +73,27 @@ class Pictures(Sequence[np.ndarray]):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pixels(Sequence[np.ndarray]):
+class ImageArray(Sequence[np.ndarray]):
     """Unpacked images uint8 `[N, H, W, C]`, brought to `draw_noise_figures` one at a time."""
 
     array: np.ndarray
-    look: Look
+    spec: ImageSpec
 
     def __len__(self) -> int:
         return len(self.array)
 
     def __getitem__(self, i: Any) -> np.ndarray:  # type: ignore[override]
-        look = self.look
-        x = image_decoding.recoloured(np.ascontiguousarray(self.array[i]), look.mode)
-        return image_decoding.resize(x, look.size, look.fit, look.background)
+        spec = self.spec
+        x = image_decoding.convert_channels(np.ascontiguousarray(self.array[i]), spec.mode)
+        return image_decoding.resize(x, spec.size, spec.fit, spec.background)
 
-    def stamp(self, i: int) -> np.ndarray:
+    def fingerprint(self, i: int) -> np.ndarray:
         """The pixels as they are in the file."""
         return self.array[i]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Labels(Sequence[int]):
+class LabelColumn(Sequence[int]):
     """Classes, int `[N]`."""
 
     array: np.ndarray
@@ -106,7 +106,7 @@ class Labels(Sequence[int]):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Rows(Sequence[Mapping[str, Any]]):
+class Columns(Sequence[Mapping[str, Any]]):
     """A split: columns of one length by the names of the fields."""
 
     columns: Mapping[str, Any]
@@ -119,24 +119,24 @@ class Rows(Sequence[Mapping[str, Any]]):
             raise TypeError("a split is read one example at a time: split[i], not split[i:j].")
         return {name: column[i] for name, column in self.columns.items()}
 
-    def stamp(self, rows: Sequence[int]) -> int:
+    def fingerprint(self, rows: Sequence[int]) -> int:
         """Of files their names and bytes; of all else the values."""
         crc = 0
         for name, column in sorted(self.columns.items()):
-            one = getattr(column, "stamp", lambda i, column=column: column[i])
+            one = getattr(column, "fingerprint", lambda i, column=column: column[i])
             crc = zlib.crc32(name.encode(), crc)
             for i in rows:
-                crc = zlib.crc32(_bytes(one(i)), crc)
+                crc = zlib.crc32(_to_bytes(one(i)), crc)
         return crc
 
 
-def _bytes(value: Any) -> bytes:
+def _to_bytes(value: Any) -> bytes:
     if isinstance(value, np.ndarray):
         return f"{value.dtype.str} {value.shape}".encode() + value.tobytes()
     return str(value).encode(errors="surrogatepass")
 
 
-def survey(root: pathlib.Path, names: Iterable[str], reading: Reading) -> Look:
+def inspect_images(root: pathlib.Path, names: Iterable[str], reading: ReadOptions) -> ImageSpec:
     """The size and channels of these pictures, from their headers where `reading` says neither.
 
     Raises:
@@ -151,14 +151,14 @@ def survey(root: pathlib.Path, names: Iterable[str], reading: Reading) -> Look:
         path = root / name
         try:
             with open(path, "rb") as file:
-                header = image_decoding.probe(file, str(path), reading.max_pixels)
+                header = image_decoding.read_header(file, str(path), reading.max_pixels)
         except OSError as error:
-            raise ValueError(f"{show(path)} cannot be read ({reason(error)}).") from None
+            raise ValueError(f"{safe(path)} cannot be read ({error_reason(error)}).") from None
         first = first or (path, header)
         one = first[1]
         if reading.size is None and (header.height, header.width) != (one.height, one.width):
             raise ValueError(
-                f"{show(path)} is {header.height} x {header.width} and {show(first[0])} is"
+                f"{safe(path)} is {header.height} x {header.width} and {safe(first[0])} is"
                 f" {one.height} x {one.width} (height x width); set size, such as 32 32, and fit to"
                 f" crop, pad or stretch."
             )
@@ -167,13 +167,13 @@ def survey(root: pathlib.Path, names: Iterable[str], reading: Reading) -> Look:
             break
     if size is None:
         if first is None:
-            raise ValueError(f"{show(root)} holds no picture.")
+            raise ValueError(f"{safe(root)} holds no picture.")
         size = (first[1].height, first[1].width)
     mode = mode or ("grey" if grey else "rgb")
-    return Look(size, mode, reading.fit, reading.background, reading.max_pixels)
+    return ImageSpec(size, mode, reading.fit, reading.background, reading.max_pixels)
 
 
-def look_of(array: np.ndarray, reading: Reading, where: object) -> Look:
+def array_image_spec(array: np.ndarray, reading: ReadOptions, where: object) -> ImageSpec:
     """What unpacked images `[N, H, W, C]` are brought to.
 
     Raises:
@@ -183,8 +183,8 @@ def look_of(array: np.ndarray, reading: Reading, where: object) -> Look:
     size = reading.size or have
     if size != have and reading.fit == "exact":
         raise ValueError(
-            f"images of {show(where)} are {have[0]} x {have[1]} and size is {size[0]} x {size[1]}"
+            f"images of {safe(where)} are {have[0]} x {have[1]} and size is {size[0]} x {size[1]}"
             f" (height x width); set fit to crop, pad or stretch."
         )
     mode = reading.mode or ("grey" if array.shape[3] == 1 else "rgb")
-    return Look(size, mode, reading.fit, reading.background, reading.max_pixels)
+    return ImageSpec(size, mode, reading.fit, reading.background, reading.max_pixels)

@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 
-from genjax.data.file_io import SPLITS, Opened, listing, show
-from genjax.data.readers.base import Field, Reading, Source
-from genjax.data.readers.columns import Labels, Pixels, Rows, look_of
+from genjax.data.file_io import SPLIT_FOLDERS, BinaryFile, list_folder, safe
+from genjax.data.readers.base import Field, ReadOptions, Source
+from genjax.data.readers.columns import Columns, ImageArray, LabelColumn, array_image_spec
 
 TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 LAYOUT = (
@@ -27,7 +27,7 @@ def matches(name: str) -> bool:
     )
 
 
-def read(path: pathlib.Path, reading: Reading) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     """Read a folder, or one file as train.
 
     Three-dimensional bytes are `image` `[H, W, 1]` (EMNIST's lie on their side, as in its files);
@@ -39,25 +39,25 @@ def read(path: pathlib.Path, reading: Reading) -> Source:
         gzip, labels that do not fit.
     """
     if path.is_dir():
-        files, ignored = _files(path)
+        files, ignored = _split_files(path)
     else:
         files, ignored = {"train": {"images": path}}, []
     if any("labels" in pair for pair in files.values()):
         for split, pair in files.items():
             if "labels" not in pair:
                 raise ValueError(
-                    f"{show(path)} has no labels for split {split}; they are {LAYOUT}."
+                    f"{safe(path)} has no labels for split {split}; they are {LAYOUT}."
                 )
-    xs = {split: array(pair["images"]) for split, pair in files.items()}
-    ys = {s: _labels(p["labels"], len(xs[s])) for s, p in files.items() if "labels" in p}
-    field, levels, columns = _examples(path, files, xs, reading)
+    xs = {split: read_array(pair["images"]) for split, pair in files.items()}
+    ys = {s: _read_labels(p["labels"], len(xs[s])) for s, p in files.items() if "labels" in p}
+    field, levels, columns = _image_columns(path, files, xs, reading)
     name = "image" if field.kind == "image" else "x"
     fields = {name: field}
-    splits = {split: Rows({name: column}) for split, column in columns.items()}
+    splits = {split: Columns({name: column}) for split, column in columns.items()}
     if ys:
         classes = max(int(y.max()) for y in ys.values()) + 1
         fields["label"] = Field(kind="label", classes=classes)
-        splits = {s: Rows({name: columns[s], "label": Labels(ys[s])}) for s in splits}
+        splits = {s: Columns({name: columns[s], "label": LabelColumn(ys[s])}) for s in splits}
     return Source(
         name=str(path),
         format="idx",
@@ -68,57 +68,57 @@ def read(path: pathlib.Path, reading: Reading) -> Source:
     )
 
 
-def array(path: pathlib.Path) -> np.ndarray:
+def read_array(path: pathlib.Path) -> np.ndarray:
     """The array in one file, `[N, ...]` in this machine's byte order, held against its header.
 
     Raises:
       ValueError: the file is no IDX, empty of numbers, or of another size than its header says.
     """
-    with Opened(path) as file:
+    with BinaryFile(path) as file:
         head = file.read(4)
         if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES or not head[3]:
             raise ValueError(
-                f"{show(path)} is no IDX file: it begins with {head.hex() or 'nothing'} instead of"
+                f"{safe(path)} is no IDX file: it begins with {head.hex() or 'nothing'} instead of"
                 f" 0000, a type (08 to 0e) and a number of dimensions."
             )
         sizes = file.read(4 * head[3])
         shape = tuple(int(n) for n in np.frombuffer(sizes[: len(sizes) // 4 * 4], ">u4"))
         if len(shape) < head[3]:
-            raise ValueError(f"{show(path)} is truncated in its header; fetch it again.")
+            raise ValueError(f"{safe(path)} is truncated in its header; fetch it again.")
         dtype = np.dtype(TYPES[head[2]])
         bytes_ = dtype.itemsize
         for n in shape:  # plain integers: no overflow
             bytes_ *= n
         what = (
-            f"{show(path)} must hold {bytes_} bytes after its header, {dtype.name} of shape"
-            f" {show(shape, 80)}"
+            f"{safe(path)} must hold {bytes_} bytes after its header, {dtype.name} of shape"
+            f" {safe(shape, 80)}"
         )
         if not bytes_:
-            raise ValueError(f"{show(path)} says that its shape is {show(shape, 80)}; it is empty.")
-        if bytes_ > file.most():
+            raise ValueError(f"{safe(path)} says that its shape is {safe(shape, 80)}; it is empty.")
+        if bytes_ > file.max_bytes():
             raise ValueError(f"{what}, and is too small for it; it is truncated or damaged.")
-        if not file.packed and file.bytes != bytes_ + 4 + len(sizes):
+        if not file.compressed and file.bytes != bytes_ + 4 + len(sizes):
             raise ValueError(f"{what}, and has {file.bytes - 4 - len(sizes)}; fetch it again.")
         data = file.read(bytes_ + 1)
     if len(data) != bytes_:
         many = "more" if len(data) > bytes_ else f"only {len(data)}"
         raise ValueError(f"{what}, and has {many}; fetch it again.")
     if len(shape) > 32:
-        raise ValueError(f"{show(path)} has {len(shape)} dimensions; 32 are read.")
+        raise ValueError(f"{safe(path)} has {len(shape)} dimensions; 32 are read.")
     x = np.frombuffer(data, dtype).reshape(shape)
     return x.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _files(folder: pathlib.Path) -> tuple[dict[str, dict[str, pathlib.Path]], list[str]]:
+def _split_files(folder: pathlib.Path) -> tuple[dict[str, dict[str, pathlib.Path]], list[str]]:
     """Files by split and by images or labels; and the names of the others."""
-    names, folders, rest = listing(folder)
+    names, folders, rest = list_folder(folder)
     ignored = rest + [f"{name}/" for name in folders]
     found: dict[str, dict[str, pathlib.Path]] = {}
     prefixes: set[str] = set()
     # Sorted, so a plain file comes before its .gz and is taken.
     for name in names:
         match = _FILE.fullmatch(name)
-        split = match and SPLITS.get(match["split"], "test")
+        split = match and SPLIT_FOLDERS.get(match["split"], "test")
         if not match or not split:
             ignored.append(name)
             continue
@@ -130,43 +130,43 @@ def _files(folder: pathlib.Path) -> tuple[dict[str, dict[str, pathlib.Path]], li
             ignored.append(name)
         elif len(prefixes) == 1:
             raise ValueError(
-                f"{show(folder)} has {show(pair[match['what']].name)} and {show(name)}; keep one."
+                f"{safe(folder)} has {safe(pair[match['what']].name)} and {safe(name)}; keep one."
             )
     if len(prefixes) > 1:
-        some = " and ".join(show(p or "no prefix", 40) for p in sorted(prefixes)[:2])
+        some = " and ".join(safe(p or "no prefix", 40) for p in sorted(prefixes)[:2])
         raise ValueError(
-            f"{show(folder)} holds several data sets ({some}); move one into a folder of its own."
+            f"{safe(folder)} holds several data sets ({some}); move one into a folder of its own."
         )
     if not found:
-        raise ValueError(f"{show(folder)} has no IDX files; they are called {LAYOUT}.")
+        raise ValueError(f"{safe(folder)} has no IDX files; they are called {LAYOUT}.")
     for split, pair in found.items():
         if "images" not in pair:
-            raise ValueError(f"{show(folder)} has no images for split {split}; they are {LAYOUT}.")
+            raise ValueError(f"{safe(folder)} has no images for split {split}; they are {LAYOUT}.")
     order = [s for s in ("train", "validation", "test") if s in found]
     return {split: found[split] for split in order}, sorted(ignored)
 
 
-def _labels(path: pathlib.Path, count: int) -> np.ndarray:
+def _read_labels(path: pathlib.Path, count: int) -> np.ndarray:
     """int32 `[N]`."""
-    y = array(path)
+    y = read_array(path)
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise ValueError(
-            f"{show(path)} must hold one integer a label, got {y.dtype}{list(y.shape)}."
+            f"{safe(path)} must hold one integer a label, got {y.dtype}{list(y.shape)}."
         )
     if len(y) != count:
         raise ValueError(
-            f"{show(path)} has {len(y)} labels for {count} examples; fetch them again."
+            f"{safe(path)} has {len(y)} labels for {count} examples; fetch them again."
         )
     if y.min() < 0:
-        raise ValueError(f"{show(path)} has the label {y.min()}; classes start at 0.")
+        raise ValueError(f"{safe(path)} has the label {y.min()}; classes start at 0.")
     return y.astype(np.int32)
 
 
-def _examples(
+def _image_columns(
     path: pathlib.Path,
     files: dict[str, dict[str, pathlib.Path]],
     xs: dict[str, np.ndarray],
-    reading: Reading,
+    reading: ReadOptions,
 ) -> tuple[Field, int, dict]:
     """The field of the examples, the levels, and a column a split."""
     one = next(iter(xs))
@@ -174,18 +174,18 @@ def _examples(
     for split, other in xs.items():
         if (other.shape[1:], other.dtype) != (x.shape[1:], x.dtype):
             raise ValueError(
-                f"{show(files[split]['images'])} holds {other.dtype}{list(other.shape[1:])} and"
-                f" {show(files[one]['images'])} {x.dtype}{list(x.shape[1:])} an example; they must"
+                f"{safe(files[split]['images'])} holds {other.dtype}{list(other.shape[1:])} and"
+                f" {safe(files[one]['images'])} {x.dtype}{list(x.shape[1:])} an example; they must"
                 f" agree."
             )
         if not np.isfinite(other).all():
             raise ValueError(
-                f"{show(files[split]['images'])} holds NaN or infinity; clean it first."
+                f"{safe(files[split]['images'])} holds NaN or infinity; clean it first."
             )
     if x.dtype == np.uint8 and x.ndim == 3:
         images = {split: other[..., None] for split, other in xs.items()}
-        look = look_of(images[one], reading, path)
-        return look.field(), 256, {s: Pixels(image, look) for s, image in images.items()}
+        spec = array_image_spec(images[one], reading, path)
+        return spec.field(), 256, {s: ImageArray(image, spec) for s, image in images.items()}
     levels = 0
     if x.dtype.kind in "iu" and min(int(v.min()) for v in xs.values()) >= 0:
         highest = max(int(v.max()) for v in xs.values())

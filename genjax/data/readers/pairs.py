@@ -4,44 +4,49 @@ import pathlib
 
 import numpy as np
 
-from genjax.data.file_io import listing, show
-from genjax.data.readers.base import Field, Reading, Source
-from genjax.data.readers.columns import Labels, Pictures, Rows, survey
-from genjax.data.readers.image_folders import pictures_in
+from genjax.data.file_io import list_folder, safe
+from genjax.data.readers.base import Field, ReadOptions, Source
+from genjax.data.readers.columns import Columns, ImageFiles, LabelColumn, inspect_images
+from genjax.data.readers.image_folders import images_in
 
-_SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation"}
-_SPLITS["test"] = "test"
+_PREFIXES = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+}
+_PREFIXES["test"] = "test"
 LAYOUT = "folders trainA and trainB, with testA and testB, validationA and validationB if you like"
 
 
-def folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
+def split_folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
     """Folders A and B by split.
 
     Raises:
       ValueError: one side of a split is missing, or there is no split.
     """
-    names = listing(path)[1]
+    names = list_folder(path)[1]
     found: dict[str, tuple[str, str]] = {}
-    for prefix, split in _SPLITS.items():
+    for prefix, split in _PREFIXES.items():
         sides = [side for side in "AB" if prefix + side in names]
         if len(sides) == 1:
             lost = "AB".replace(sides[0], "")
             raise ValueError(
-                f"{show(path)} has folder {prefix}{sides[0]} and no {prefix}{lost}; pairs are"
+                f"{safe(path)} has folder {prefix}{sides[0]} and no {prefix}{lost}; pairs are"
                 f" {LAYOUT}."
             )
         if sides and split in found:
             raise ValueError(
-                f"{show(path)} has folders {found[split][0]} and {prefix}A for one split; keep one."
+                f"{safe(path)} has folders {found[split][0]} and {prefix}A for one split; keep one."
             )
         if sides:
             found[split] = (f"{prefix}A", f"{prefix}B")
     if not found:
-        raise ValueError(f"{show(path)} has neither trainA nor trainB; pairs are {LAYOUT}.")
+        raise ValueError(f"{safe(path)} has neither trainA nor trainB; pairs are {LAYOUT}.")
     return found
 
 
-def read(path: pathlib.Path, reading: Reading) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     """Read two kinds of pictures.
 
     Unpaired, splits are trainA, trainB and so on, of `image` and `label`, 0 for A and 1 for B.
@@ -51,47 +56,47 @@ def read(path: pathlib.Path, reading: Reading) -> Source:
     Raises:
       ValueError: one sentence; a side is missing or empty, or a picture has no partner.
     """
-    sides = folders(path)
+    sides = split_folders(path)
     used = [name for pair in sides.values() for name in pair]
-    files, others, ignored = listing(path)
+    files, others, ignored = list_folder(path)
     ignored += files + [f"{name}/" for name in others if name not in used]
     found: dict[str, list[str]] = {}
     for name in used:
-        found[name], deeper, rest = pictures_in(path, name)
+        found[name], deeper, rest = images_in(path, name)
         ignored += [*rest, *(f"{d}/" for d in deeper)]
         if not found[name]:
-            raise ValueError(f"{show(path / name)} holds no picture; pairs are {LAYOUT}.")
-    read_ = _paired if reading.paired else _unpaired
+            raise ValueError(f"{safe(path / name)} holds no picture; pairs are {LAYOUT}.")
+    read_ = _read_paired if reading.paired else _read_unpaired
     fields, splits = read_(path, reading, sides, found)
     return Source(
         name=str(path), format="pairs", fields=fields, splits=splits, ignored=tuple(sorted(ignored))
     )
 
 
-def _unpaired(
+def _read_unpaired(
     path: pathlib.Path,
-    reading: Reading,
+    reading: ReadOptions,
     sides: dict[str, tuple[str, str]],
     found: dict[str, list[str]],
-) -> tuple[dict[str, Field], dict[str, Rows]]:
-    look = survey(path, (name for names in found.values() for name in names), reading)
-    fields = {"image": look.field(), "label": Field(kind="label", names=("A", "B"), classes=2)}
+) -> tuple[dict[str, Field], dict[str, Columns]]:
+    spec = inspect_images(path, (name for names in found.values() for name in names), reading)
+    fields = {"image": spec.field(), "label": Field(kind="label", names=("A", "B"), classes=2)}
     splits = {}
     for split, pair in sides.items():
         for label, folder in enumerate(pair):
             names = tuple(found[folder])
-            labels = Labels(np.full(len(names), label, np.int32))
-            rows = Rows({"image": Pictures(path, names, look), "label": labels})
+            labels = LabelColumn(np.full(len(names), label, np.int32))
+            rows = Columns({"image": ImageFiles(path, names, spec), "label": labels})
             splits[split + "AB"[label]] = rows
     return fields, splits
 
 
-def _paired(
+def _read_paired(
     path: pathlib.Path,
-    reading: Reading,
+    reading: ReadOptions,
     sides: dict[str, tuple[str, str]],
     found: dict[str, list[str]],
-) -> tuple[dict[str, Field], dict[str, Rows]]:
+) -> tuple[dict[str, Field], dict[str, Columns]]:
     ordered: dict[str, tuple[list[str], list[str]]] = {}
     for split, (a, b) in sides.items():
         left, right = _by_stem(path, found[a]), _by_stem(path, found[b])
@@ -100,22 +105,22 @@ def _paired(
             has, lacks = (a, b) if odd[0] in left else (b, a)
             name = (left.get(odd[0]) or right[odd[0]]).rpartition("/")[2]
             raise ValueError(
-                f"{show(path / has / name)} has no partner of its name in {lacks}, nor have"
+                f"{safe(path / has / name)} has no partner of its name in {lacks}, nor have"
                 f" {len(odd) - 1} more; pairs need the same names on both sides."
             )
         stems = sorted(left)
         ordered[split] = ([left[s] for s in stems], [right[s] for s in stems])
-    looks = [
-        survey(path, (name for pair in ordered.values() for name in pair[side]), reading)
+    specs = [
+        inspect_images(path, (name for pair in ordered.values() for name in pair[side]), reading)
         for side in (0, 1)
     ]
     splits = {
-        split: Rows(
-            {f"image_{s}": Pictures(path, tuple(pair[k]), looks[k]) for k, s in enumerate("ab")}
+        split: Columns(
+            {f"image_{s}": ImageFiles(path, tuple(pair[k]), specs[k]) for k, s in enumerate("ab")}
         )
         for split, pair in ordered.items()
     }
-    return {"image_a": looks[0].field(), "image_b": looks[1].field()}, splits
+    return {"image_a": specs[0].field(), "image_b": specs[1].field()}, splits
 
 
 def _by_stem(path: pathlib.Path, names: list[str]) -> dict[str, str]:
@@ -124,7 +129,7 @@ def _by_stem(path: pathlib.Path, names: list[str]) -> dict[str, str]:
         stem = name.rpartition("/")[2].rpartition(".")[0]
         if stem in stems:
             raise ValueError(
-                f"{show(path / name)} and {show(stems[stem])} differ only in their ending; pairs"
+                f"{safe(path / name)} and {safe(stems[stem])} differ only in their ending; pairs"
                 f" need one picture a name."
             )
         stems[stem] = name

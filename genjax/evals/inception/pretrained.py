@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.data.file_io import is_file, reason, show
+from genjax.data.file_io import error_reason, is_file, safe
 from genjax.data.npz import read_npz
 from genjax.evals.inception.inception_v3 import SIDE, InceptionV3
 from genjax.evals.inception.torch_file import MAX_BYTES, read_torch
@@ -96,7 +96,7 @@ def from_tensors(tensors: dict[str, np.ndarray], sha256: str, where: str = "the 
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise ValueError(
-                f"{where} {verb} {show(min(names), 60)}{more}: it is not the Inception network of"
+                f"{where} {verb} {safe(min(names), 60)}{more}: it is not the Inception network of"
                 f" 2015-12-05 with 1008 classes; use pt_inception-2015-12-05-6726825d.pth."
             )
     variables: dict[str, Any] = {}
@@ -127,22 +127,22 @@ def load_inception(path: str | os.PathLike) -> Inception:
     path = pathlib.Path(path)
     if not is_file(path):
         raise ValueError(
-            f"there is no file {show(path)}; download pt_inception-2015-12-05-6726825d.pth, a"
+            f"there is no file {safe(path)}; download pt_inception-2015-12-05-6726825d.pth, a"
             f" release of pytorch-fid, and pass its path."
         )
     if path.suffix == ".npz":
         try:
             arrays = read_npz(path)
         except Exception as error:
-            raise ValueError(f"{show(path)} cannot be read ({reason(error)}).") from None
+            raise ValueError(f"{safe(path)} cannot be read ({error_reason(error)}).") from None
         source = str(arrays.pop("source_sha256", ""))
         digest = str(arrays.pop("tensors_sha256", ""))
         # A copy of the standard file stays standard as long as no value changes.
         intact = re.fullmatch(r"[0-9a-f]{64}", source) and digest == _digest(arrays)
-        return from_tensors(arrays, source if intact else _sha256(path), show(path))
+        return from_tensors(arrays, source if intact else _sha256(path), safe(path))
     if path.suffix == ".safetensors":
-        return from_tensors(read_safetensors(path), _sha256(path), show(path))
-    return from_tensors(read_torch(path), _sha256(path), show(path))
+        return from_tensors(read_safetensors(path), _sha256(path), safe(path))
+    return from_tensors(read_torch(path), _sha256(path), safe(path))
 
 
 def save_inception(network: Inception, path: str | os.PathLike) -> None:
@@ -185,15 +185,16 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
             dtype, shape = np.dtype(dtypes[entry["dtype"]]), tuple(entry["shape"])
             start, stop = entry["data_offsets"]
             if not 0 <= start <= stop <= len(body):
-                raise ValueError(f"{show(name, 40)} is outside the file")
+                raise ValueError(f"{safe(name, 40)} is outside the file")
             if stop - start != math.prod(shape) * dtype.itemsize:
-                raise ValueError(f"{show(name, 40)} has a size that does not match its shape")
+                raise ValueError(f"{safe(name, 40)} has a size that does not match its shape")
             array = np.frombuffer(body[start:stop], dtype).reshape(shape)
             tensors[name] = array.astype(dtype.newbyteorder("="))
         return tensors
     except Exception as error:  # json, numpy and dict raise many types
         raise ValueError(
-            f"{show(path)} is not a valid safetensors file ({reason(error)}); download it again."
+            f"{safe(path)} is not a valid safetensors file ({error_reason(error)}); download it"
+            f" again."
         ) from None
 
 

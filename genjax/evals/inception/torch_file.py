@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.file_io import reason, show
+from genjax.data.file_io import error_reason, safe
 
 MAX_BYTES = 2**30  # of a file
 _MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the stream layout
@@ -77,8 +77,8 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         return {_text(name): _array(tensor, storages) for name, tensor in table.items()}
     except Exception as error:  # pickletools, zipfile and struct raise many types
         raise ValueError(
-            f"{show(path)} cannot be read as a PyTorch state dict ({reason(error)}); save one with"
-            f" torch.save(model.state_dict(), FILE)."
+            f"{safe(path)} cannot be read as a PyTorch state dict ({error_reason(error)}); save one"
+            f" with torch.save(model.state_dict(), FILE)."
         ) from None
 
 
@@ -118,7 +118,7 @@ def _stream(data: bytes) -> tuple[Any, dict[str, bytes]]:
         count = int.from_bytes(file.read(8), "little")
         if count != sizes[key].count:
             raise ValueError(
-                f"storage {show(key, 20)} does not have the length that its tensor states"
+                f"storage {safe(key, 20)} does not have the length that its tensor states"
             )
         storages[key] = file.read(count * np.dtype(sizes[key].dtype).itemsize)
     return table, storages
@@ -137,12 +137,12 @@ def _array(tensor: Any, storages: dict[str, bytes]) -> np.ndarray:
         raise ValueError(f"an entry is not a tensor but {type(tensor).__name__}")
     dtype, raw = np.dtype(tensor.storage.dtype), storages.get(tensor.storage.key, b"")
     if len(raw) != tensor.storage.count * dtype.itemsize:
-        raise ValueError(f"storage {show(tensor.storage.key, 20)} is cut off")
+        raise ValueError(f"storage {safe(tensor.storage.key, 20)} is cut off")
     shape, stride = tensor.shape, tensor.stride
     last = tensor.offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
     inside = min((*shape, *stride, tensor.offset), default=0) >= 0 and math.prod(shape) > 0
     if not inside or last >= tensor.storage.count or math.prod(shape) > tensor.storage.count:
-        raise ValueError(f"a tensor of shape {show(shape, 40)} does not fit its storage")
+        raise ValueError(f"a tensor of shape {safe(shape, 40)} does not fit its storage")
     flat = np.frombuffer(raw, dtype)[tensor.offset :]
     steps = tuple(s * dtype.itemsize for s in stride)
     view = np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
@@ -233,7 +233,7 @@ _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, 
 def _global(module: Any, name: Any) -> _Name:
     if (module, name) not in _GLOBALS:
         raise ValueError(
-            f"its pickle imports {show(module, 40)}.{show(name, 40)}, which a state dict does not"
+            f"its pickle imports {safe(module, 40)}.{safe(name, 40)}, which a state dict does not"
             f" need; nothing was executed"
         )
     return _Name(module, name)

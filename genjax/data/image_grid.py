@@ -10,7 +10,7 @@ GREY = 128
 
 
 @dataclasses.dataclass(frozen=True)
-class Tiles:
+class GridLayout:
     """Where the samples of a grid lie; row by row, `columns` in each, from the top left."""
 
     height: int
@@ -41,19 +41,21 @@ class Tiles:
         return self.gap + row * down, self.gap + column * across
 
 
-def grid(images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0) -> np.ndarray:
+def image_grid(
+    images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0
+) -> np.ndarray:
     """Images side by side, as square as it gets: `[N, ...]` in [low, high] -> uint8 `[H, W, 3]`.
 
     Events `(D,)` are drawn as one row each, or as a square where D is one. `scale` repeats
     pixels; 0 takes the scale that makes an image about 56 pixels high.
     """
-    return tiled(images, low, high, scale)[0]
+    return grid_with_layout(images, low, high, scale)[0]
 
 
-def tiled(
+def grid_with_layout(
     images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0, columns: int = 0
-) -> tuple[np.ndarray, Tiles]:
-    """As `grid`, with the places of the images. Infinite limits become the numbers' own.
+) -> tuple[np.ndarray, GridLayout]:
+    """As `image_grid`, with the places of the images. Infinite limits become the numbers' own.
 
     `columns` images a row; 0 is as square as it gets.
     """
@@ -73,11 +75,11 @@ def tiled(
     scale = scale or max(1, 56 // max(x.shape[1], 2))
     x = x.repeat(scale, axis=1).repeat(scale, axis=2)
     columns = columns or math.ceil(math.sqrt(len(x)))
-    tiles = Tiles(x.shape[1], x.shape[2], columns, len(x), scale)
-    return lay((x * 255 + 0.5).astype(np.uint8), tiles), tiles
+    tiles = GridLayout(x.shape[1], x.shape[2], columns, len(x), scale)
+    return place_images((x * 255 + 0.5).astype(np.uint8), tiles), tiles
 
 
-def lay(x: np.ndarray, tiles: Tiles) -> np.ndarray:
+def place_images(x: np.ndarray, tiles: GridLayout) -> np.ndarray:
     """Samples uint8 `[N, h, w, 3]` in their places on grey."""
     page = np.full((*tiles.size(), 3), GREY, np.uint8)
     for i, image in enumerate(x):
