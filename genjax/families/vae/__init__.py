@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from genjax import checks
 from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
 from genjax.core import Traits
-from genjax.families.vae import distributions, networks, objectives
+from genjax.families.vae import densities, networks, objectives
 from genjax.losses import kl_warmup
 from genjax.nn import one_hot_condition
 
@@ -202,12 +202,12 @@ def posterior(config: Config, variables: Variables, x: jax.Array, label: Any = N
     """Returns q(z | x), z `[B, Z]`."""
     checks.events("vae", x, config.shape)
     condition = _condition(config, label, x.shape[0])
-    return distributions.posterior(config, variables["params"], x, condition)
+    return densities.posterior(config, variables["params"], x, condition)
 
 
 def prior(config: Config, variables: Variables) -> Any:
     """Returns p(z), which is the same for all labels."""
-    return distributions.prior(config, variables["params"])
+    return densities.prior(config, variables["params"])
 
 
 def likelihood(config: Config, variables: Variables, z: jax.Array, label: Any = None) -> Any:
@@ -215,7 +215,7 @@ def likelihood(config: Config, variables: Variables, z: jax.Array, label: Any = 
     if jnp.ndim(z) != 2 or jnp.shape(z)[1] != config.latent:
         raise ValueError(f"vae: z must be float32[B, {config.latent}], got {checks.describe(z)}.")
     condition = _condition(config, label, z.shape[0])
-    return distributions.likelihood(config, variables["params"], z, condition)
+    return densities.likelihood(config, variables["params"], z, condition)
 
 
 def encode(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:

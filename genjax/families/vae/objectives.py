@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import resample_noise
-from genjax.families.vae import distributions
+from genjax.families.vae import densities
 from genjax.losses import (
     dreg_loss,
     free_bits,
@@ -52,9 +52,9 @@ class Model(NamedTuple):
     def terms(self, z: jax.Array, log_q: jax.Array) -> Terms:
         """Evaluates the terms at samples z `[K, B, Z]`."""
         k = z.shape[0]
-        rows, condition = z.reshape(-1, z.shape[-1]), distributions.repeat(self.condition, k)
-        p = distributions.likelihood(self.config, self.params, rows, condition)
-        log_likelihood = p.log_prob(distributions.repeat(self.x, k)).reshape(z.shape[:2])
+        rows, condition = z.reshape(-1, z.shape[-1]), densities.repeat(self.condition, k)
+        p = densities.likelihood(self.config, self.params, rows, condition)
+        log_likelihood = p.log_prob(densities.repeat(self.x, k)).reshape(z.shape[:2])
         return Terms(log_likelihood, self.prior.log_prob(z), log_q)
 
     def sampled_terms(self, noise: jax.Array) -> Terms:
@@ -75,8 +75,8 @@ def objective_loss(
     kl_weight: Any,
 ) -> Loss:
     """Computes the objective of the Config per example, weighting its KL term by `kl_weight`."""
-    q = distributions.posterior(config, params, x, condition)
-    model = Model(config, params, x, condition, q, distributions.prior(config, params))
+    q = densities.posterior(config, params, x, condition)
+    model = Model(config, params, x, condition, q, densities.prior(config, params))
     noise = jax.random.normal(key, (config.latent_samples, x.shape[0], config.latent))
     if config.gradient_samples:
         return _resampled(model, noise, key)

@@ -1,6 +1,7 @@
 """Allowed imports between packages, and what `import genjax` must not import."""
 
 import ast
+import collections
 import os
 import pathlib
 import subprocess
@@ -62,13 +63,6 @@ def package_of(module):
     return parts[1] if len(parts) > 1 else "root"
 
 
-def rules_of(module, is_package):
-    """Returns the key of ALLOWED that applies to a module."""
-    package = package_of(module)
-    top_level = module.count(".") == 1 and not is_package
-    return "command" if top_level and package not in ALLOWED else package
-
-
 def imports(source, module, is_package=False):
     """Iterates over the absolute names that a source imports, also inside functions."""
     for node in ast.walk(ast.parse(source)):
@@ -89,7 +83,7 @@ def imports(source, module, is_package=False):
 
 def violations(source, module, is_package=False):
     """Returns a message for every import of a module that is not allowed."""
-    package = rules_of(module, is_package)
+    package = package_of(module)
     if package not in ALLOWED:
         return [f"{module}: add the imports of '{package}' to ALLOWED and THIRD_PARTY"]
     messages = []
@@ -121,6 +115,15 @@ def test_imports_point_one_way():
         is_package = path.name == "__init__.py"
         messages += violations(path.read_text(encoding="utf-8"), module_name(path), is_package)
     assert not messages, "\n".join(messages)
+
+
+def test_module_names_are_unique():
+    # Commands may be named like the package or family that they serve.
+    paths = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "cli"]
+    names = [path.stem for path in paths if path.stem != "__init__"]
+    names += [path.parent.name for path in paths if path.stem == "__init__"]
+    assert len(names) > 100
+    assert [name for name, count in collections.Counter(names).items() if count > 1] == []
 
 
 @pytest.mark.parametrize(
