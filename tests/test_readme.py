@@ -70,6 +70,15 @@ def test_relative_links_resolve(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_documented_rows_exist():
+    text = "".join(page.read_text().replace("\\\n", " ") for page in PAGES)
+    names = set(re.findall(r"\b[a-z]\w+_\w+:[a-z0-9]\w*", text))
+    for values in re.findall(r"--rows((?: [a-z]\S*)+)", text):
+        names |= set(values.split())
+    assert len(names) > 30
+    assert names <= table.rows().keys()
+
+
 def documented_commands():
     """`genjax COMMAND` and `python -m MODULE` of all pages, each with the options used with it."""
     found: dict[str, set[str]] = {}

@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--longest", type=int, default=0, metavar="N", help="list the N longest kernels per call")
     options = parser.parse_args(argv)
     try:
-        checks.positive(samples=options.samples)
+        checks.positive(samples=options.samples, bound_samples=options.bound_samples)
         checks.not_negative(loop_iterations=options.loop_iterations, longest=options.longest)
         options.rows = selected_rows(options.rows, options.family)
         prepare_out(options.out)

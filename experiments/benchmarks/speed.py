@@ -52,7 +52,7 @@ from experiments.benchmarks.reporting import (
 )
 from experiments.table import rows as all_rows
 from genjax import checks, families
-from genjax.core import elbo, init_state, make_step, with_ema
+from genjax.core import elbo, init_state, log_prob_bound, make_step, with_ema
 from genjax.train import Run
 from genjax.train.record import device
 from genjax.train.run_config import batches_per_step, build_optimizer, resolve, to_json
@@ -71,6 +71,7 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
     add("--family", nargs="+", default=[], metavar="FAMILY", help="all rows of these families")
     add("--batch-size", type=int, help="of step and evaluation (the row's)")
     add("--samples", type=int, default=64, help="samples per call (64)")
+    add("--bound-samples", type=int, default=1, help="of evaluated bounds (1: the ELBO)")
     add("--skip", nargs="+", choices=KINDS, default=[], help="calls to leave out")
     add("--dtype", choices=("float32", "bfloat16"), help="dtype of the Config (the row's)")
     add("--out", type=pathlib.Path, help="JSON file to write")
@@ -93,6 +94,7 @@ def main(argv: list[str] | None = None) -> int:
         checks.positive(
             repeats=options.repeats,
             samples=options.samples,
+            bound_samples=options.bound_samples,
             peak_side=options.peak_side,
             seconds=options.seconds,
             peer_seconds=options.peer_seconds,
@@ -273,8 +275,13 @@ def calls(
     family, config, variables = families.get(run.family), run.model, state.variables
 
     def evaluate(variables: Any, key: jax.Array, batch: Any) -> jax.Array:
-        exact = family.traits(config).density == "exact"
-        density = family.log_prob if exact else functools.partial(elbo, family, key=key)
+        if family.traits(config).density == "exact":
+            density = family.log_prob
+        elif options.bound_samples == 1:
+            density = functools.partial(elbo, family, key=key)
+        else:
+            bound = {"key": key, "num_samples": options.bound_samples}
+            density = functools.partial(log_prob_bound, family, **bound)
         # Semi-supervised densities sum over the label.
         entries = {"x"} if family.traits(config).semi_supervised else set(batch)
         return density(config, variables, **{k: batch[k] for k in entries})

@@ -133,6 +133,17 @@ def test_count_covers_every_default_row(tmp_path, capsys):
     assert row["evaluate"]["operations"] > 1e9
 
 
+def test_bound_samples_are_all_decoded(tmp_path):
+    out, operations = tmp_path / "count.json", []
+    words = ["--rows", "iwae_mnist:k1", "--count", "--batch-size", "2", "--skip", "step", "sample"]
+    for samples in ("2", "5", "8"):
+        assert speed.main([*words, "--bound-samples", samples, "--out", str(out)]) == 0
+        operations.append(json.loads(out.read_text())["rows"][0]["evaluate"]["operations"])
+    # x is encoded once; each sample is decoded: 50-200-200-784, two images.
+    decoder = 2 * 2 * (50 * 200 + 200 * 200 + 200 * 784)
+    assert operations[1] - operations[0] == operations[2] - operations[1] == 3 * decoder
+
+
 @pytest.mark.parametrize(
     "name", ["pixelcnn_cifar10:masked", "rnade_red_wine:cpu", "dcgan_celeba64:kid"]
 )
