@@ -1,4 +1,4 @@
-"""The command line of an experiment: every setting by name, one sentence for every mistake."""
+"""The command line of an experiment: every setting is an option."""
 
 import dataclasses
 import os
@@ -11,9 +11,10 @@ import jax
 
 from genjax import families
 from genjax.cli import options as cli_options
+from genjax.data import Data
 from genjax.train.load_run import RUNS
 from genjax.train.loop import Result, fit
-from genjax.train.record import run_name, write_record
+from genjax.train.record import dataset_name, run_name, write_record
 from genjax.train.run_config import (
     Run,
     TwoOptimizers,
@@ -72,11 +73,20 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
     )
 
 
-def run_experiment(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> None:
-    """Parses the options, trains, and stores the record of a finished run."""
-    options, run = parse(recipes, doc, argv)
-    if options.smoke or run.train.metric != recipes[options.recipe].train.metric:
-        # Few steps, or another measure: the paper's figure does not stand beside that.
+def run_experiment(
+    recipes: Mapping[str, Run], doc: str, argv: list[str], command: str = ""
+) -> None:
+    """Parses the options, trains, and stores the record of a finished run.
+
+    Args:
+      recipes: settings by name; the first is the default.
+      doc: shown by `--help`.
+      argv: options.
+      command: of `genjax`, whose runs have no recipe and no row in the table.
+    """
+    options, run = parse(recipes, doc, argv, command)
+    recipe = next(iter(recipes.values())) if command else recipes[options.recipe]
+    if options.smoke or not same_quantity(recipe, run):
         run = dataclasses.replace(run, figure=dataclasses.replace(run.figure, paper=None))
     if options.distributed:
         join_cluster()
@@ -89,8 +99,18 @@ def run_experiment(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> Non
         commit=options.commit,
         profile=options.profile,
     )
-    if result.finished and jax.process_index() == 0:
-        store_record(result, recipes[options.recipe], run, options.records, workdir)
+    if result.finished and jax.process_index() == 0 and not command:
+        store_record(result, recipe, run, options.records, workdir)
+
+
+def same_quantity(recipe: Run, run: Run) -> bool:
+    """Returns whether the paper's figure is of what a run measures.
+
+    `fit` compares checksums of the data; a recipe without one is compared by the data's name.
+    """
+    names = {dataset_name(r.data.data) for r in (recipe, run)}
+    known = bool(recipe.figure.data_checksum) or len(names) == 1
+    return known and run.train.metric == recipe.train.metric
 
 
 def join_cluster() -> None:
@@ -142,48 +162,45 @@ def recipe_differences(recipe: Run, run: Run, record: Mapping[str, Any]) -> list
     return found
 
 
-def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, Run]:
-    """Options and the run they describe.
+def parse(
+    recipes: Mapping[str, Run], doc: str, argv: list[str], command: str = ""
+) -> tuple[Any, Run]:
+    """Parses options and returns them, and the run they describe.
+
+    Args:
+      recipes: settings by name; the first is the default.
+      doc: shown by `--help`.
+      argv: options.
+      command: of `genjax`, whose runs have no recipe and no row in the table.
 
     Raises:
-      ValueError: an option is unknown, or its value is out of range; one sentence.
+      ValueError: an option is unknown, or its value is out of range.
       SystemExit: after `--help`.
     """
-    try:
-        import tyro
-    except ImportError:
-        raise ValueError(
-            "tyro is not installed, by which options are read: pip install tyro, or run a row as it"
-            " stands by python -m experiments.reproduce, which does without."
-        ) from None
-
+    tyro = _tyro()
     names = tuple(recipes)
-    chosen = _recipe(names, argv)
+    chosen = names[0] if command else _recipe(names, argv)
     base = recipes[chosen]
     flat = tyro.conf.OmitArgPrefixes
     several = isinstance(base.optimizer, TwoOptimizers)
+
+    def option(name: str, kind: Any, text: str, default: Any) -> tuple[str, Any, Any]:
+        return name, Annotated[kind, tyro.conf.arg(help=text)], default
+
+    records = pathlib.Path("experiments/records")
+    table = [
+        option("recipe", Literal[names], "Settings to start from.", chosen),
+        option("records", pathlib.Path, "Folder of the table's records.", records),
+    ]
     fields: list[Any] = [
-        (
-            "workdir",
-            Annotated[pathlib.Path | None, _help(tyro, "Folder of the run, under runs/.")],
-            None,
-        ),
-        ("recipe", Annotated[Literal[names], _help(tyro, "Settings to start from.")], chosen),  # type: ignore[valid-type]
-        ("smoke", Annotated[bool, _help(tyro, "Seconds on a CPU, to see that it works.")], False),
-        ("seed", Annotated[int, _help(tyro, "Seed of the whole run.")], base.seed),
-        ("resume", Annotated[bool, _help(tyro, "Go on in a used workdir.")], True),
-        ("profile", Annotated[bool, _help(tyro, "Trace some steps to WORKDIR/profile.")], False),
-        ("commit", Annotated[str | None, _help(tyro, "Commit for the record; else git's.")], None),
-        (
-            "records",
-            Annotated[pathlib.Path, _help(tyro, "Folder of the table's records.")],
-            pathlib.Path("experiments/records"),
-        ),
-        (
-            "distributed",
-            Annotated[bool, _help(tyro, "One of several processes: wait for all.")],
-            False,
-        ),
+        option("workdir", pathlib.Path | None, "Folder of the run, under runs/.", None),
+        *([] if command else table),
+        option("smoke", bool, "A run of seconds on a CPU, as a check.", False),
+        option("seed", int, "Seed of the whole run.", base.seed),
+        option("resume", bool, "Resume in a used workdir.", True),
+        option("profile", bool, "Trace some steps to WORKDIR/profile.", False),
+        option("commit", str | None, "Commit for the record; else git's.", None),
+        option("distributed", bool, "One of several processes: wait for all.", False),
         ("model", Annotated[type(base.model), flat], base.model),
         ("data_settings", Annotated[type(base.data), flat], base.data),
         ("train", Annotated[type(base.train), flat], base.train),
@@ -194,7 +211,8 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
         fields.append(("optimizer", optimizer, base.optimizer))
     options_class = dataclasses.make_dataclass("Options", fields, kw_only=True, frozen=True)
     options_class.__doc__ = doc
-    options = cli_options.parse(options_class, doc, argv)
+    prog = f"genjax {command} {chosen}" if command else None
+    options = cli_options.parse(options_class, doc, argv, prog)
     run = dataclasses.replace(
         base,
         model=options.model,
@@ -222,8 +240,25 @@ def parse(recipes: Mapping[str, Run], doc: str, argv: list[str]) -> tuple[Any, R
     return options, run
 
 
-def _help(tyro: Any, text: str) -> Any:
-    return tyro.conf.arg(help=text)
+def parse_data(argv: list[str]) -> Data:
+    """Returns the settings of the data among all options.
+
+    Raises:
+      ValueError: a value is out of range.
+    """
+    tyro = _tyro()
+    return cli_options.parse(tyro.conf.OmitArgPrefixes[Data], "", argv, ignore_unknown=True)
+
+
+def _tyro() -> Any:
+    try:
+        import tyro
+    except ImportError:
+        raise ValueError(
+            "options are parsed by tyro, which is not installed: pip install tyro, or run a recipe"
+            " unchanged by python -m experiments.reproduce, which does without."
+        ) from None
+    return tyro
 
 
 def _recipe(names: tuple[str, ...], argv: list[str]) -> str:

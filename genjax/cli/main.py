@@ -7,6 +7,7 @@ import sys
 from genjax import __version__
 
 COMMANDS = {
+    "train": "train a family on your own data",
     "sample": "draw a grid of samples from a run",
     "evaluate": "compute a run's figure on a split",
     "measure": "compute sample metrics of a run (FID, SWD, Parzen window, ...)",
@@ -16,7 +17,7 @@ COMMANDS = {
     "convert": "convert a data set to one .npz file",
     "report": "write runs as one HTML page",
 }
-CACHED = ("sample", "evaluate", "measure", "complete", "latents")  # compile programs
+CACHED = ("train", "sample", "evaluate", "measure", "complete", "latents")  # compile programs
 
 
 def main(argv: list[str] | None = None) -> int:

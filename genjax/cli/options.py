@@ -62,14 +62,21 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", os.path.join(base, "genjax", "xla"))
 
 
-def parse(options_class: Any, doc: str, argv: list[str], prog: str | None = None) -> Any:
-    """Parse with tyro; its framed error becomes one sentence.
+def parse(
+    options_class: Any,
+    doc: str,
+    argv: list[str],
+    prog: str | None = None,
+    ignore_unknown: bool = False,
+) -> Any:
+    """Parses options with tyro and turns its framed errors into one line.
 
     Args:
       options_class: a dataclass; its docstrings are the help.
       doc: what the command does, shown by `--help`.
       argv: arguments without the program's name.
       prog: how the command is called, where it is no file.
+      ignore_unknown: leave out options of other classes.
 
     Raises:
       ValueError: an option is unknown, or its value does not fit; one sentence.
@@ -80,6 +87,8 @@ def parse(options_class: Any, doc: str, argv: list[str], prog: str | None = None
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
+            if ignore_unknown:
+                return tyro.cli(options_class, args=argv, return_unknown_args=True)[0]
             return tyro.cli(options_class, prog=prog, description=doc, args=argv)
     except SystemExit as stop:
         if not stop.code:

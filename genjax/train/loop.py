@@ -21,7 +21,7 @@ from genjax.train.finish import finish, summary
 from genjax.train.metric_writers import Metrics, Progress, check_writers, write_missing_outputs
 from genjax.train.phases import first_status, first_weights, phase_folder, previous_phase
 from genjax.train.resume import finished_record, restore
-from genjax.train.run_config import Run, build_optimizer
+from genjax.train.run_config import Run, build_optimizer, schedule_warnings
 from genjax.train.sample_grids import remove_after
 from genjax.train.signals import Signals, agree_on_stop
 from genjax.train.splits import init_batch
@@ -147,6 +147,8 @@ def fit(
         # The lock excludes others from here on; the folder may have changed since it was read.
         if resolve_workdir(requested, workdir, resume) != (run, saved):
             raise ValueError(f"another process has trained in {workdir}; run the command again.")
+        figure = records.figure_of_data(run.figure, dataset.checksum())
+        run = dataclasses.replace(run, figure=figure)
         # Closed in reverse, each whatever becomes of the others: a checkpoint that is being
         # written must not be lost because a table cannot be written.
         checkpoints = Checkpoints(workdir, keep=run.train.keep)
@@ -174,6 +176,10 @@ def fit(
             again = "evaluate" in status.pending or (status.best is None and not more)
             metrics = Metrics(workdir, after=step, writers=run.train.writers, again=again)
             closing.callback(metrics.close)
+        for at, words in schedule_warnings(run):
+            if words not in [warning["words"] for warning in status.warnings]:
+                status = status.warn(at, words)
+            progress.say(f"{run.experiment}  warning: {words}")
         progress.begin(step)
         closing.callback(progress.close)
         trainer = Trainer(

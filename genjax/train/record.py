@@ -1,5 +1,6 @@
 """What a finished run obtained, with everything needed to obtain it again."""
 
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -75,6 +76,13 @@ def dataset_name(source: str) -> str:
     if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and path.parent.name:
         return path.parent.name
     return path.name.removesuffix(".npz")
+
+
+def figure_of_data(figure: Figure, checksum: str) -> Figure:
+    """Returns a figure without its number and source if a run's data are not those it is about."""
+    if not figure.data_checksum or checksum in figure.data_checksum.split():
+        return figure
+    return dataclasses.replace(figure, paper=None, tag="", source="", difference="")
 
 
 def make_record(

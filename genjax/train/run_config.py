@@ -248,6 +248,39 @@ def resolve(run: Run, backend: str) -> Run:
     return dataclasses.replace(run, optimizer=optimizer, train=train, data=data)
 
 
+def schedule_warnings(run: Run) -> list[tuple[int, str]]:
+    """Returns the step and words of every schedule that reaches 0 before the run ends.
+
+    Args:
+      run: the settings, resolved.
+    """
+    found = []
+    two = isinstance(run.optimizer, TwoOptimizers)
+    for name, optimizer in _optimizers(run).items():
+        if optimizer.decay_steps is None:
+            continue
+        batches = batches_per_step(run) if name == "discriminator" else 1
+        zero = -(-optimizer.decay_steps * optimizer.accumulate // batches)
+        if zero < run.train.steps:
+            updates = run.train.steps * batches // optimizer.accumulate
+            flag = f"--optimizer.{name}.decay-steps" if two else "--decay-steps"
+            which = f"the {name}'s learning rate" if two else "the learning rate"
+            words = (
+                f"{which} is 0 after step {zero:,} of {run.train.steps:,}; to extend its schedule,"
+                f" train in a new --workdir with {flag} {updates}, from the start or"
+                f" with --weights-from this run"
+            )
+            found.append((zero, words))
+    return found
+
+
+def _optimizers(run: Run) -> dict[str, Optimizer]:
+    """Returns the optimizer of each network; of a single network under the name ''."""
+    if isinstance(run.optimizer, TwoOptimizers):
+        return {f.name: getattr(run.optimizer, f.name) for f in dataclasses.fields(run.optimizer)}
+    return {} if run.optimizer is None else {"": run.optimizer}
+
+
 def continue_from(run: Run, saved: Run) -> Run:
     """Take from a saved run what the new settings leave open: decay_steps and steps_per_call.
 

@@ -416,6 +416,14 @@ def test_a_run_off_its_recipe_is_not_put_in_the_table(finished, line, said):
     assert workdir.name.endswith("-smoke-seed0") == ("smoke" in line)
 
 
+def test_other_data_without_a_checksum_drop_the_papers_figure(finished, monkeypatch):
+    cited = dataclasses.replace(BASE, figure=dataclasses.replace(BASE.figure, data_checksum=""))
+    monkeypatch.setitem(RECIPES, DEFAULT, cited)
+    assert finished("")[0][0].figure.paper == BASE.figure.paper
+    assert finished("--data here/binarized_mnist.npz")[0][0].figure.paper == BASE.figure.paper
+    assert finished("--data digits")[0][0].figure.paper is None
+
+
 def test_a_cut_run_is_not_put_in_the_table(monkeypatch, tmp_path, main):
     monkeypatch.setattr(experiment, "fit", lambda *a, **k: experiment.Result(False, 3, "SIGTERM"))
     assert main(f"--records {tmp_path}")[0] == 0

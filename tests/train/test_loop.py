@@ -18,13 +18,13 @@ from support.helpers import ROOT, environment, run_python
 from support.small import small_run, write_data
 
 import genjax.train
-from genjax import families
+from genjax import families, report
 from genjax.cli import evaluate
 from genjax.core import Optimizer
 from genjax.train import Figure, fit, metric_writers
 from genjax.train.load_run import load_state
 from genjax.train.metric_writers import Metrics
-from genjax.train.run_config import TwoOptimizers
+from genjax.train.run_config import TwoOptimizers, schedule_warnings
 from genjax.train.trainer import Trainer
 
 
@@ -112,6 +112,57 @@ def test_a_longer_run_keeps_the_schedule_it_began_with(tmp_path, data):
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["optimizer"]["decay_steps"] == 10
     assert saved["train"]["steps"] == 14
+
+
+def test_warns_when_a_run_is_longer_than_its_schedule(tmp_path, data, capsys):
+    open_end = Optimizer(learning_rate=1e-2, schedule="linear")
+    short = dataclasses.replace(small_run("nade", data, steps=10), optimizer=open_end)
+    fit(short, tmp_path)
+    assert "warning" not in capsys.readouterr().err
+    longer = dataclasses.replace(short, train=dataclasses.replace(short.train, steps=14))
+    record = fit(longer, tmp_path).record
+    words = (
+        "the learning rate is 0 after step 10 of 14; to extend its schedule, train in a new"
+        " --workdir with --decay-steps 14, from the start or with --weights-from this run"
+    )
+    assert f"warning: {words}\n" in capsys.readouterr().err
+    assert record["warnings"] == [{"step": 10, "words": words}]
+    rates = {line["step"]: line["learning_rate"] for line in lines(tmp_path) if "loss" in line}
+    assert rates[12] == rates[14] == 0
+
+
+def test_schedule_warnings_count_updates_of_each_network(data):
+    """Two critic steps a step, and two batches an update."""
+    fixed = Optimizer(schedule="cosine", decay_steps=10)
+    halved = dataclasses.replace(fixed, accumulate=2)
+    run = dataclasses.replace(
+        small_run("gan", data, steps=30),
+        optimizer=TwoOptimizers(generator=halved, discriminator=fixed),
+    )
+    assert run.model.critic_steps == 2
+    (g, generator), (d, discriminator) = schedule_warnings(run)
+    assert (g, d) == (20, 5)
+    assert "--optimizer.generator.decay-steps 15," in generator
+    assert "--optimizer.discriminator.decay-steps 60," in discriminator
+
+
+def test_a_run_on_other_data_does_not_carry_the_papers_figure(tmp_path, data):
+    figure = Figure(paper=123.25, tag="seen", source="table 9", data_checksum="00000000 00000001")
+    run = dataclasses.replace(small_run("nade", data), figure=figure)
+    record = fit(run, tmp_path / "other", quiet=True).record
+    assert record["paper"] is None
+    assert record["paper_source"] == record["paper_tag"] == ""
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    for settings in (record["config"], config):
+        assert settings["figure"]["paper"] is None
+    page = report.write(tmp_path / "other", tmp_path / "report.html").read_text()
+    assert "123.25" not in page
+    assert "table 9" not in page
+    assert fit(run, tmp_path / "other", quiet=True).record == record
+    # On the recipe's data it stays.
+    figure = dataclasses.replace(figure, data_checksum=f"00000000 {record['data_checksum']}")
+    same = fit(dataclasses.replace(run, figure=figure), tmp_path / "same", quiet=True).record
+    assert (same["paper"], same["paper_source"]) == (123.25, "table 9")
 
 
 def test_changed_settings_are_refused_by_name(finished, data):

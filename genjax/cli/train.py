@@ -1,0 +1,152 @@
+"""`genjax train FAMILY --data DATA`: trains a family on your own data.
+
+DATA is a folder written by `genjax prepare`, a .npz file, a TFDS name, or digits. Shape, levels,
+classes and transform are chosen from the data and the family, optimizer and length by the kind of
+family; every setting is an option, listed by `genjax train FAMILY --help`. The run is written to
+runs/FAMILY-DATA-seedN; the same command resumes it.
+"""
+
+import dataclasses
+import sys
+from typing import Any
+
+from genjax import data as data_room
+from genjax import families
+from genjax.cli import experiment
+from genjax.cli.options import ArgumentParser, given_options, run_command
+from genjax.core import Optimizer
+from genjax.core.protocols import Traits
+from genjax.data import Data, Dataset
+from genjax.train.record import dataset_name
+from genjax.train.run_config import Run, Train, TwoOptimizers
+
+EVERY = 1000  # steps between evaluations, samples and checkpoints
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Trains a run and returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    return run_command(lambda: train(argv), "--batch-size, --eval-batch")
+
+
+def train(argv: list[str]) -> None:
+    """Chooses defaults from the data, parses the options and trains."""
+    parser = ArgumentParser("train", __doc__)
+    parser.add_argument("family", metavar="FAMILY", help=", ".join(sorted(families.FAMILIES)))
+    name = parser.parse_args(argv[:1]).family
+    families.get(name)
+    run, chosen = default_run(name, argv[1:])
+    experiment.run_experiment(
+        {name: run}, f"Trains {name} on your data.", [*argv[1:], *chosen], command="train"
+    )
+
+
+def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
+    """Returns the default settings of a family on the data that the options name.
+
+    Args:
+      name: of the family.
+      argv: options.
+
+    Returns:
+      the run, and options that depend on the data and were not given.
+
+    Raises:
+      ValueError: no data is given, or it cannot be read.
+    """
+    given = given_options(argv)
+    if given & {"--help"} or "-h" in argv:
+        return _run(name, Data(), Train()), []
+    if "--data" not in given:
+        raise ValueError(
+            "--data is missing; give a folder written by `genjax prepare`, a .npz file, a TFDS"
+            " name, or digits."
+        )
+    settings = experiment.parse_data(argv)
+    dataset = data_room.load(settings)
+    chosen, held_out = data_options(name, settings, dataset)
+    options = [
+        word for flag, words in chosen.items() if flag not in given for word in (flag, *words)
+    ]
+    if "--validation" in given:
+        held_out = 0  # `load` has held them out
+    run = _run(name, settings, default_train(name, dataset.counts()["train"] - held_out))
+    return run, options
+
+
+def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str, list[str]], int]:
+    """Returns options that fit a family to data, and the examples held out for validation."""
+    family = families.get(name)
+    config = family.Config()
+    traits = family.traits(config)
+    transform = settings.transform or default_transform(traits, dataset.levels)
+    shape = data_room.output_spec(transform, dataset).shape
+    chosen = {"--shape": [str(size) for size in shape], "--transform": [transform]}
+    if traits.data == "levels":
+        chosen["--levels"] = [str(dataset.levels)]
+    if getattr(config, "classes", 0):
+        labels = dataset.splits.get("train", {}).get("label")
+        if labels is not None:
+            chosen["--classes"] = [str(int(labels.max()) + 1)]
+    counts, held_out = dataset.counts(), 0
+    if traits.density != "none" and "validation" not in counts and not settings.folds:
+        held_out = min(counts["train"] // 10, 10_000)
+        chosen["--validation"] = [str(held_out)]
+    return chosen, held_out
+
+
+def default_transform(traits: Traits, levels: int) -> str:
+    """Returns the transform that gives a family what it models.
+
+    Args:
+      traits: of the family.
+      levels: of the data; 0 for real numbers.
+    """
+    if traits.data == "images":
+        return "scale({:g}, {:g})".format(*traits.sample_range)
+    if traits.data == "binary" and levels != 2:
+        return "binarize('dynamic')"
+    if traits.data == "real" and levels:
+        return "dequantize()"
+    return ""
+
+
+def default_train(name: str, examples: int) -> Train:
+    """Returns length and batch size by the kind of family."""
+    family = families.get(name)
+    traits = family.traits(family.Config())
+    if traits.fit == "counting":
+        return Train(steps=1, batch_size=examples)
+    if traits.fit == "em":
+        every = dict(log_every=1, eval_every=5, sample_every=5, save_every=10)
+        return Train(steps=50, batch_size=examples, **every)
+    often = dict(log_every=100, sample_every=EVERY, save_every=EVERY)
+    if traits.density == "none":
+        return Train(steps=50_000, batch_size=min(64, examples), ema=0.999, **often)
+    samples = 100 if traits.density == "bound" else 1
+    return Train(
+        steps=20_000,
+        batch_size=min(100, examples),
+        eval_every=EVERY,
+        eval_samples=samples,
+        **often,
+    )
+
+
+def _run(name: str, settings: Data, length: Train) -> Run:
+    family = families.get(name)
+    config = family.Config()
+    optimizer: Any = None
+    if hasattr(family, "Optimizers"):
+        adam = Optimizer(learning_rate=2e-4, b1=0.5)
+        optimizer = TwoOptimizers(generator=adam, discriminator=adam)
+    elif family.traits(config).fit == "gradient":
+        optimizer = Optimizer(learning_rate=1e-3, schedule="linear")
+    return Run(
+        experiment=f"{name}-{dataset_name(settings.data)}",
+        family=name,
+        model=config,
+        data=dataclasses.replace(settings, transform=""),
+        optimizer=optimizer,
+        train=length,
+    )

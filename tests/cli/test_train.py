@@ -1,0 +1,105 @@
+"""`genjax train FAMILY --data DATA`: defaults from the data, options over them, and two runs."""
+
+import json
+
+import numpy as np
+import pytest
+from support.helpers import NAMES
+
+from genjax import data as data_room
+from genjax import families
+from genjax.cli import experiment, train
+from genjax.data import Dataset, save_npz
+from genjax.train.compatibility import check_compatibility
+from genjax.train.run_config import resolve
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Grey 16x16 images of five classes without a validation split."""
+    rng = np.random.default_rng(0)
+    splits = {
+        name: {
+            "x": rng.integers(0, 256, (n, 16, 16, 1), np.uint8),
+            "label": np.arange(n, dtype=np.int32) % 5,
+        }
+        for name, n in (("train", 100), ("test", 20))
+    }
+    path = tmp_path_factory.mktemp("data") / "photos.npz"
+    save_npz(Dataset("photos", splits, 256), path)
+    return str(path)
+
+
+def run_of(name, *argv):
+    """The run that a command line describes, without training it."""
+    argv = list(argv)
+    base, chosen = train.default_run(name, argv)
+    return experiment.parse({name: base}, "", [*argv, *chosen], "train")[1]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"joint"}))
+def test_defaults_fit_the_data(name, photos):
+    run = run_of(name, "--data", photos)
+    dataset = data_room.load(run.data)
+    check_compatibility(resolve(run, "cpu"), families.get(name), dataset)
+    assert run.model.shape == (16, 16, 1)
+    assert run.experiment == f"{name}-photos"
+    assert getattr(run.model, "classes", 0) in (0, 5)
+    traits = families.get(name).traits(run.model)
+    assert dataset.counts()["train"] == (100 if traits.density == "none" else 90)
+    assert (run.optimizer is None) == (traits.fit != "gradient")
+
+
+def test_options_override_the_defaults(photos):
+    options = ["--transform", "binarize('threshold')", "--validation", "20", "--steps", "7"]
+    run = run_of("nade", "--data", photos, *options, "--hidden=9", "--learning-rate", "0.5")
+    assert run.data.transform == "binarize('threshold')"
+    assert (run.data.validation, run.train.steps, run.model.hidden) == (20, 7, 9)
+    assert run.optimizer.learning_rate == 0.5
+    cropped = run_of(
+        "nade", "--data", photos, "--transform", "center_crop(8) | binarize('dynamic')"
+    )
+    assert cropped.model.shape == (8, 8, 1)
+
+
+def test_a_counted_family_sees_each_example_once(photos):
+    run = run_of("markov", "--data", photos)
+    assert (run.train.steps, run.train.batch_size) == (1, 90)
+    held_out = run_of("markov", "--data", photos, "--validation", "30")
+    assert (held_out.data.validation, held_out.train.batch_size) == (30, 70)
+
+
+@pytest.mark.parametrize("name", ["nade", "gan"])
+def test_trains_on_a_file(name, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = [name, "--data", photos, "--steps", "4", "--batch-size", "8", "--samples", "4"]
+    small = {"nade": ["--hidden", "4"], "gan": ["--generator-hidden", "8"]}[name]
+    assert train.main([*line, *small]) == 0
+    workdir = tmp_path / "runs" / f"{name}-photos-seed0"
+    record = json.loads((workdir / "record.json").read_text())
+    assert (record["steps"], record["family"], record["dataset"]) == (4, name, "photos")
+    assert (record["obtained"] is None) == (name == "gan")
+    assert not (tmp_path / "experiments").exists()
+    capsys.readouterr()
+    assert train.main([*line, *small]) == 0  # finished: nothing is computed
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "the following arguments are required: FAMILY"),
+        (["vaee", "--data", "digits"], "no family is called 'vaee'"),
+        (["nade"], "--data is missing; give a folder written by `genjax prepare`"),
+        (["nade", "--data", "digits", "--hiden", "3"], "did you mean --hidden?"),
+        (["nade", "--data", "digits", "--recipe", "cpu"], "there is no option --recipe"),
+        (["nade", "--data", "nowhere.npz"], "nowhere.npz"),
+        (["nade", "--data", "digits", "--limit", "-3"], "limit must be"),
+    ],
+)
+def test_user_errors_are_one_line(argv, message, capsys):
+    assert train.main(argv) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
