@@ -88,6 +88,8 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
         labels = dataset.splits.get("train", {}).get("label")
         if labels is not None:
             chosen["--classes"] = [str(int(labels.max()) + 1)]
+            if hasattr(config, "labelled"):  # the share of training examples with a known label
+                chosen["--labelled"] = [repr(float((labels >= 0).mean()))]
     counts, held_out = dataset.counts(), 0
     if traits.density != "none" and "validation" not in counts and not settings.folds:
         held_out = min(counts["train"] // 10, 10_000)
