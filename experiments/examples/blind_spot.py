@@ -1,8 +1,10 @@
-"""Which earlier pixels a PixelCNN never sees: the blind spot of masked convolutions, as a picture.
+"""The blind spot of masked convolutions: earlier pixels that a PixelCNN does not see, as a picture.
 
-Van den Oord et al. 2016 (arXiv:1606.05328), figure 1. Gradients of one pixel's logits at random
-weights, so what is drawn is what the architecture can see: white is seen, black is not yet there,
-red is earlier and unseen. The masked network is on the left, the gated one on the right.
+Van den Oord et al. 2016 (arXiv:1606.05328), figure 1. The receptive field of one pixel (blue) is
+computed from gradients of its logits at random weights: white pixels are seen, black ones come
+later, red ones come earlier and are not seen. Left the masked network, right the gated one.
+
+    python -m experiments.examples.blind_spot --out blind_spot.png
 """
 
 import argparse
@@ -22,14 +24,14 @@ SCALE = 16
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, draw, print JSON."""
+    """Writes the picture, prints the share of unseen pixels as JSON, and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.examples.blind_spot",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/blind_spot.png"))
-    parser.add_argument("--side", type=int, default=15, help="of the image (15)")
+    parser.add_argument("--side", type=int, default=15, help="of the image, in pixels (15)")
     parser.add_argument("--layers", type=int, default=12, help="of both networks (12)")
     options = parser.parse_args(argv)
     if options.side < 2:

@@ -1,9 +1,12 @@
 """A tour: every family on scikit-learn's 8x8 digits, on a CPU, in minutes.
 
-Trains each family briefly on binarised digits, prints one table (what the family is, what its
-density is worth, how long it took) and writes a page with their curves and with samples as training
-goes on. The joint table sees the digits shrunk to 4x4: at 8x8 it would need 2^64 - 1 parameters.
-Nats are comparable between rows with the same number of pixels.
+Trains each family briefly on binarised digits, prints one table (parameters, kind of density, test
+nats, seconds) and writes a page with their curves and with samples during training. The joint table
+is of digits shrunk to 4x4: at 8x8 it would have 2^64 - 1 parameters. Nats are comparable between
+rows with the same number of pixels.
+
+    python -m experiments.examples.tour          # nine families
+    python -m experiments.examples.tour --all
 """
 
 import argparse
@@ -14,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from typing import Any
 
 import jax
 
@@ -57,179 +61,154 @@ TRAIN = Train(
     sample_every=300,
     samples=64,
 )
+SHAPE = (8, 8, 1)
 
-STOPS = {
-    "joint": Run(
-        experiment="tour_joint",
-        family="joint",
-        model=joint.Config(shape=(4, 4, 1), alpha=0.01),
+
+def adam(rate: float, **settings: Any) -> Optimizer:
+    """Returns Adam at a rate that falls to 0."""
+    return Optimizer(learning_rate=rate, schedule="linear", **settings)
+
+
+def gan_adam(generator: float, discriminator: float) -> TwoOptimizers:
+    """Returns the optimizers of a GAN, at constant rates."""
+    return TwoOptimizers(
+        generator=Optimizer(learning_rate=generator, b1=0.5),
+        discriminator=Optimizer(learning_rate=discriminator, b1=0.5),
+    )
+
+
+def entry(
+    family: str,
+    model: Any,
+    optimizer: Optimizer | TwoOptimizers | None,
+    data: Data = DIGITS,
+    **train: Any,
+) -> Run:
+    """Returns the run of one family; `train` replaces settings of `TRAIN`."""
+    return Run(
+        experiment=f"tour_{family}",
+        family=family,
+        model=model,
+        data=data,
+        optimizer=optimizer,
+        train=dataclasses.replace(TRAIN, **train),
+    )
+
+
+COUNTED = dict(batch_size=1437, ema=0.0)  # all training images in one batch
+
+ENTRIES = (
+    entry(
+        "joint",
+        joint.Config(shape=(4, 4, 1), alpha=0.01),
+        None,
         data=dataclasses.replace(DIGITS, data="digits_4x4"),
-        optimizer=None,
-        train=dataclasses.replace(TRAIN, steps=1, batch_size=1437, ema=0.0),
+        steps=1,
+        **COUNTED,
     ),
-    "markov": Run(
-        experiment="tour_markov",
-        family="markov",
-        model=markov.Config(shape=(8, 8, 1), k=4, alpha=0.5),
-        data=DIGITS,
-        optimizer=None,
-        train=dataclasses.replace(TRAIN, steps=1, batch_size=1437, ema=0.0),
+    entry("markov", markov.Config(shape=SHAPE, k=4, alpha=0.5), None, steps=1, **COUNTED),
+    entry(
+        "mixture",
+        mixture.Config(shape=SHAPE, components=50, mean_prior=0.5),
+        None,
+        steps=50,
+        log_every=5,
+        eval_every=5,
+        save_every=50,
+        sample_every=5,
+        **COUNTED,
     ),
-    "mixture": Run(
-        experiment="tour_mixture",
-        family="mixture",
-        model=mixture.Config(shape=(8, 8, 1), components=50, mean_prior=0.5),
-        data=DIGITS,
-        optimizer=None,
-        train=dataclasses.replace(
-            TRAIN,
-            steps=50,
-            batch_size=1437,
-            ema=0.0,
-            log_every=5,
-            eval_every=5,
-            save_every=50,
-            sample_every=5,
-        ),
+    entry("fvsbn", fvsbn.Config(shape=SHAPE, order="raster"), adam(1e-2, weight_decay=0.02)),
+    entry("nade", nade.Config(shape=SHAPE, hidden=100, order="raster", dropout=0.1), adam(3e-3)),
+    entry(
+        "made",
+        made.Config(shape=SHAPE, hidden=(200,), masks=8, order="raster", dropout=0.1),
+        adam(3e-3),
     ),
-    "fvsbn": Run(
-        experiment="tour_fvsbn",
-        family="fvsbn",
-        model=fvsbn.Config(shape=(8, 8, 1), order="raster"),
-        data=DIGITS,
-        optimizer=Optimizer(learning_rate=1e-2, schedule="linear", weight_decay=0.02),
-        train=TRAIN,
+    entry(
+        "orderless_nade",
+        orderless_nade.Config(shape=SHAPE, hidden=(128, 128), orders=8),
+        adam(2e-3),
+        steps=2000,
     ),
-    "nade": Run(
-        experiment="tour_nade",
-        family="nade",
-        model=nade.Config(shape=(8, 8, 1), hidden=100, order="raster", dropout=0.1),
-        data=DIGITS,
-        optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
-        train=TRAIN,
+    entry(
+        "pixelcnn",
+        pixelcnn.Config(shape=SHAPE, layers=4, features=24, first=3, head=24, dropout=0.2),
+        adam(3e-3),
+        steps=1000,
+        eval_every=250,
     ),
-    "made": Run(
-        experiment="tour_made",
-        family="made",
-        model=made.Config(shape=(8, 8, 1), hidden=(200,), masks=8, order="raster", dropout=0.1),
-        data=DIGITS,
-        optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
-        train=TRAIN,
-    ),
-    "orderless_nade": Run(
-        experiment="tour_orderless_nade",
-        family="orderless_nade",
-        model=orderless_nade.Config(shape=(8, 8, 1), hidden=(128, 128), orders=8),
-        data=DIGITS,
-        optimizer=Optimizer(learning_rate=2e-3, schedule="linear"),
-        train=dataclasses.replace(TRAIN, steps=2000),
-    ),
-    "pixelcnn": Run(
-        experiment="tour_pixelcnn",
-        family="pixelcnn",
-        model=pixelcnn.Config(
-            shape=(8, 8, 1), layers=4, features=24, first=3, head=24, dropout=0.2
-        ),
-        data=DIGITS,
-        optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
-        train=dataclasses.replace(TRAIN, steps=1000, eval_every=250),
-    ),
-    "pixelrnn": Run(
-        experiment="tour_pixelrnn",
-        family="pixelrnn",
-        model=pixelrnn.Config(shape=(8, 8, 1), layers=1, features=24, first=3, head=24),
-        data=DIGITS,
-        optimizer=Optimizer(learning_rate=3e-3, schedule="linear", clip=1.0),
-        train=dataclasses.replace(TRAIN, steps=1000, eval_every=250),
+    entry(
+        "pixelrnn",
+        pixelrnn.Config(shape=SHAPE, layers=1, features=24, first=3, head=24),
+        adam(3e-3, clip=1.0),
+        steps=1000,
+        eval_every=250,
     ),
     # All 17 grey levels of a pixel, as integers: its nats compare with no binary row's.
-    "pixelcnn_pp": Run(
-        experiment="tour_pixelcnn_pp",
-        family="pixelcnn_pp",
-        model=pixelcnn_pp.Config(
-            shape=(8, 8, 1), levels=17, features=16, blocks=1, halvings=1, components=3, dropout=0.1
+    entry(
+        "pixelcnn_pp",
+        pixelcnn_pp.Config(
+            shape=SHAPE, levels=17, features=16, blocks=1, halvings=1, components=3, dropout=0.1
         ),
+        adam(3e-3),
         data=dataclasses.replace(DIGITS, transform=""),
-        optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
-        train=dataclasses.replace(TRAIN, steps=600, eval_every=200),
+        steps=600,
+        eval_every=200,
     ),
     # Real numbers: grey levels with noise added, in [0, 1); its nats compare with no other row's.
-    "rnade": Run(
-        experiment="tour_rnade",
-        family="rnade",
-        model=rnade.Config(shape=(8, 8, 1), hidden=64, components=5, dropout=0.1),
+    entry(
+        "rnade",
+        rnade.Config(shape=SHAPE, hidden=64, components=5, dropout=0.1),
+        adam(3e-3),
         data=dataclasses.replace(DIGITS, transform="dequantize()"),
-        optimizer=Optimizer(learning_rate=3e-3, schedule="linear"),
-        train=dataclasses.replace(TRAIN, steps=600),
+        steps=600,
     ),
-    "vae": Run(
-        experiment="tour_vae",
-        family="vae",
-        model=vae.Config(shape=(8, 8, 1), latent=8, hidden=(128,)),
-        data=DIGITS,
-        optimizer=Optimizer(learning_rate=2e-3, schedule="linear"),
-        train=TRAIN,
-    ),
-    "hierarchical_vae": Run(
-        experiment="tour_hierarchical_vae",
-        family="hierarchical_vae",
-        model=hierarchical_vae.Config(
-            shape=(8, 8, 1), latent=(8, 4), hidden=(128, 64), inference="top_down", kl_warmup=500
+    entry("vae", vae.Config(shape=SHAPE, latent=8, hidden=(128,)), adam(2e-3)),
+    entry(
+        "hierarchical_vae",
+        hierarchical_vae.Config(
+            shape=SHAPE, latent=(8, 4), hidden=(128, 64), inference="top_down", kl_warmup=500
         ),
-        data=DIGITS,
-        optimizer=Optimizer(learning_rate=2e-3, schedule="linear"),
-        train=TRAIN,
+        adam(2e-3),
     ),
-    # Ten labels of each digit are known; its figure is the share of test digits it names wrongly.
-    # With the paper's alpha of 0.1 that is a quarter, twice what the labels alone give.
-    "m2": Run(
-        experiment="tour_m2",
-        family="m2",
-        model=m2.Config(
-            shape=(8, 8, 1),
+    # Ten labels per digit; its figure is the percentage of test digits classified wrongly. With the
+    # paper's alpha of 0.1 it is a quarter, twice what the labels alone give.
+    entry(
+        "m2",
+        m2.Config(
+            shape=SHAPE,
             latent=8,
             hidden=(128,),
             alpha=1.0,
             labelled=100 / 1437,
             weight_prior=1 / 1437,
         ),
+        adam(1e-3),
         data=dataclasses.replace(DIGITS, labels_per_class=10),
-        optimizer=Optimizer(learning_rate=1e-3, schedule="linear"),
-        train=dataclasses.replace(TRAIN, steps=2000),
+        steps=2000,
     ),
-    "gan": Run(
-        experiment="tour_gan",
-        family="gan",
-        model=gan.Config(
-            shape=(8, 8, 1),
+    entry(
+        "gan",
+        gan.Config(
+            shape=SHAPE,
             latent=16,
             generator_hidden=(128, 128),
             discriminator_hidden=(64, 64),
             pieces=3,
         ),
-        data=DIGITS,
-        optimizer=TwoOptimizers(
-            generator=Optimizer(learning_rate=1e-3, b1=0.5),
-            discriminator=Optimizer(learning_rate=1e-3, b1=0.5),
-        ),
-        train=TRAIN,
+        gan_adam(1e-3, 1e-3),
     ),
-    "dcgan": Run(
-        experiment="tour_dcgan",
-        family="dcgan",
-        model=dcgan.Config(shape=(8, 8, 1), latent=16, generator_widths=(32, 16), kernel=3),
+    entry(
+        "dcgan",
+        dcgan.Config(shape=SHAPE, latent=16, generator_widths=(32, 16), kernel=3),
+        gan_adam(2e-4, 2e-4),
         data=dataclasses.replace(DIGITS, transform="scale(-1, 1)"),
-        optimizer=TwoOptimizers(
-            generator=Optimizer(learning_rate=2e-4, b1=0.5),
-            discriminator=Optimizer(learning_rate=2e-4, b1=0.5),
-        ),
-        train=TRAIN,
     ),
-    "infogan": Run(
-        experiment="tour_infogan",
-        family="infogan",
-        model=infogan.Config(
-            shape=(8, 8, 1),
+    entry(
+        "infogan",
+        infogan.Config(
+            shape=SHAPE,
             latent=16,
             generator_dense=(64,),
             generator_widths=(32, 16),
@@ -237,43 +216,39 @@ STOPS = {
             discriminator_dense=(64,),
             code_hidden=32,
         ),
-        data=DIGITS,
-        optimizer=TwoOptimizers(
-            generator=Optimizer(learning_rate=1e-3, b1=0.5),
-            discriminator=Optimizer(learning_rate=2e-4, b1=0.5),
-        ),
-        train=TRAIN,
+        gan_adam(1e-3, 2e-4),
     ),
-}
-# What a newcomer sees in under three minutes; every family has a stop, and --all visits each.
+)
+RUNS = {run.family: run for run in ENTRIES}
+# Families that train in under three minutes together.
 DEFAULT = ("joint", "markov", "mixture", "fvsbn", "nade", "made", "orderless_nade", "vae", "gan")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Walk the tour."""
+    """Trains the families, prints the table and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.examples.tour",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--all", action="store_true", help="every family, not the default list")
-    parser.add_argument("--only", nargs="+", choices=list(STOPS), help="just these families")
-    parser.add_argument("--smoke", action="store_true", help="a few steps each")
+    parser.add_argument("--all", action="store_true", help="train every family")
+    parser.add_argument("--only", nargs="+", choices=list(RUNS), help="train these families")
+    parser.add_argument("--smoke", action="store_true", help="train a few steps each")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/tour"))
-    parser.add_argument("--verbose", action="store_true", help="lines of metrics along the way")
+    parser.add_argument("--verbose", action="store_true", help="print metrics during training")
     options = parser.parse_args(argv)
     use_compilation_cache()
-    names = options.only or (list(STOPS) if options.all else DEFAULT)
+    names = options.only or (list(RUNS) if options.all else DEFAULT)
     try:
-        clear(options.out)
+        remove_earlier_runs(options.out)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     rows = []
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        rows.append(walk(name, options))
-    show(rows)
+        rows.append(train_family(name, options))
+    print_table(rows)
     page = report.write(
         [options.out / name for name in names],
         options.out / "report.html",
@@ -283,52 +258,52 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def clear(out: pathlib.Path) -> None:
-    """Remove what an earlier tour left, and nothing else: a tour begins anew.
+def remove_earlier_runs(out: pathlib.Path) -> None:
+    """Removes the runs of an earlier tour, and nothing else.
 
     Raises:
-      ValueError: a folder that the tour would write holds something else.
+      ValueError: a folder with the name of a family is not from a tour.
     """
     out.mkdir(parents=True, exist_ok=True)
-    there = [out / name for name in STOPS if (out / name).exists() or (out / name).is_symlink()]
-    for folder in there:
+    folders = [out / name for name in RUNS if (out / name).exists() or (out / name).is_symlink()]
+    for folder in folders:
         try:
-            made = json.loads((folder / "config.json").read_text())["experiment"]
+            experiment = json.loads((folder / "config.json").read_text())["experiment"]
         except (OSError, ValueError, KeyError, TypeError):
-            made = ""
-        if folder.is_symlink() or not str(made).startswith("tour_"):
-            raise ValueError(f"{folder} is not of a tour; move it, or take another --out.")
-    for folder in there:
+            experiment = ""
+        if folder.is_symlink() or not str(experiment).startswith("tour_"):
+            raise ValueError(f"{folder} is not from a tour; move it, or choose another --out.")
+    for folder in folders:
         shutil.rmtree(folder)
 
 
-def walk(name: str, options: argparse.Namespace) -> list[str]:
-    """Train one family from nothing, keep what it left but checkpoints, and give its row."""
-    began = time.monotonic()
-    run = STOPS[name]
+def train_family(name: str, options: argparse.Namespace) -> list[str]:
+    """Trains one family, keeps its files except checkpoints, and returns its row of the table."""
+    start = time.monotonic()
+    run = RUNS[name]
     if options.smoke:
         run = smoke(run)
-    with tempfile.TemporaryDirectory() as private:
-        folder = pathlib.Path(private, name)  # the temporary one's permissions stay its own
-        # The digits do not divide over many devices, and one is enough for them.
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary, name)
+        # The batch does not divide over all numbers of devices, and one is enough.
         result = fit(run, folder, devices=jax.devices()[:1], quiet=not options.verbose)
         record = result.record or {}
-        left_out = shutil.ignore_patterns("checkpoints", ".lock")
-        # Copied beside and renamed: a tour cut here leaves no folder that the next cannot tell.
-        with tempfile.TemporaryDirectory(dir=options.out, prefix=".tour-") as beside:
-            shutil.copytree(folder, pathlib.Path(beside, name), ignore=left_out)
-            pathlib.Path(beside, name).rename(options.out / name)
+        ignored = shutil.ignore_patterns("checkpoints", ".lock")
+        # Copied and renamed: an interrupted tour leaves no folder that the next one rejects.
+        with tempfile.TemporaryDirectory(dir=options.out, prefix=".tour-") as partial:
+            shutil.copytree(folder, pathlib.Path(partial, name), ignore=ignored)
+            pathlib.Path(partial, name).rename(options.out / name)
     density = families.get(run.family).traits(run.model).density
     figure = "-" if density == "none" else f"{record['obtained']:.2f} ± {record['std_error']:.2f}"
     if record["unit"] not in ("", "nats"):
         figure += f" {record['unit']}"
     pixels = str(run.model.shape[0] * run.model.shape[1])
-    seconds = f"{time.monotonic() - began:.0f}"
+    seconds = f"{time.monotonic() - start:.0f}"
     return [name, pixels, f"{record['parameters']:,}", density, figure, seconds]
 
 
-def show(rows: list[list[str]]) -> None:
-    """Print the table."""
+def print_table(rows: list[list[str]]) -> None:
+    """Prints one line per family."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,17 +1,19 @@
-"""What a density is good for: every explicit family classifies, completes, detects, gives features.
+"""Uses of a density: every explicit family classifies, detects, completes and gives features.
 
-For each family and each of two data sets, binarised once: one density a class, one of all images,
-and one of all images with some pixels flipped (the background), fitted together. Then one table:
+For each family and each of two binarised data sets, densities are fitted together: one per class,
+one of all images, and one of all images with some pixels flipped (the background). The table has
 
-* nats: mean -log p(x) on test, of the density of all images, and the gap to train;
+* nats: mean -log p(x) on test of the density of all images, and the gap to train;
 * classify: the most probable class under p(x | c) p(c), and the calibration error of its posterior;
 * detect: AUROC of test images against those of the other set, by log p(x) and by its ratio to the
-  background density (Ren et al. 2019). That log p(x) alone may rank the other set higher is the
-  well-known failure (Nalisnick et al. 2019), and part of the result;
+  background density (Ren et al. 2019). By log p(x) alone the other set may rank higher, a known
+  failure (Nalisnick et al. 2019);
 * features: a linear probe on `encode`, beside raw pixels and 200 principal components.
 
-Weights are chosen on validation; test is looked at once. Pictures go to OUT: completions of a half,
-and where an image surprises the density. What is done is kept in OUT, and the same command goes on.
+Weights are chosen on validation. OUT holds pictures (completions of a half, and -log p per pixel)
+and the finished rows, which are not computed again.
+
+    python -m experiments.examples.density_uses --data mnist fashion_mnist
 """
 
 import argparse
@@ -30,8 +32,9 @@ import numpy as np
 from PIL import Image
 
 from genjax import checks, evals, families
-from genjax.cli.options import use_compilation_cache
+from genjax.cli.options import run_command, use_compilation_cache
 from genjax.core import Optimizer, named_key
+from genjax.core.protocols import Features
 from genjax.data import Data, load
 from genjax.data.image_grid import image_grid
 from genjax.families import fvsbn, made, markov, mixture, nade, orderless_nade
@@ -43,51 +46,51 @@ from genjax.train.subsets import fit_subsets
 
 TRAIN = Train(steps=1500, batch_size=100, ema=0.99, eval_every=250, eval_batch=500)
 ADAM = Optimizer(learning_rate=1e-3, schedule="linear")
-MUTATION = 0.1  # share of pixels flipped in the background density's data
+MUTATION = 0.1  # fraction of pixels flipped in the background's data
 
 RUNS = {
     "markov": Run(
-        experiment="uses_markov",
+        experiment="density_uses_markov",
         family="markov",
         model=markov.Config(k=6, alpha=0.5),
         optimizer=None,
         train=TRAIN,
     ),
     "mixture": Run(
-        experiment="uses_mixture",
+        experiment="density_uses_mixture",
         family="mixture",
         model=mixture.Config(components=50, mean_prior=0.5),
         optimizer=None,
         train=dataclasses.replace(TRAIN, steps=30, ema=0.0),
     ),
     "fvsbn": Run(
-        experiment="uses_fvsbn",
+        experiment="density_uses_fvsbn",
         family="fvsbn",
         model=fvsbn.Config(order="raster"),
-        # As validation chose for MNIST: 1e-3 is far too small for it.
+        # Chosen on MNIST's validation split.
         optimizer=dataclasses.replace(ADAM, learning_rate=2e-2, weight_decay=0.01),
         train=TRAIN,
     ),
     "made": Run(
-        experiment="uses_made",
+        experiment="density_uses_made",
         family="made",
         model=made.Config(hidden=(500,), order="raster", dropout=0.2),
         optimizer=dataclasses.replace(ADAM, learning_rate=3e-3),
         train=TRAIN,
     ),
     "nade": Run(
-        experiment="uses_nade",
+        experiment="density_uses_nade",
         family="nade",
         model=nade.Config(hidden=200, order="raster", dropout=0.2),
         optimizer=ADAM,
         train=TRAIN,
     ),
     "orderless_nade": Run(
-        experiment="uses_orderless_nade",
+        experiment="density_uses_orderless_nade",
         family="orderless_nade",
         model=orderless_nade.Config(hidden=(300, 300), orders=2),
         optimizer=ADAM,
-        # One look at all validation images costs as much as hundreds of steps.
+        # An evaluation of all validation images costs as much as hundreds of steps.
         train=dataclasses.replace(TRAIN, steps=5000, eval_every=2500),
     ),
 }
@@ -102,9 +105,9 @@ class Split:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Fit, ask, print the table."""
+    """Fits and evaluates all densities, prints the table and returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.examples.uses",
+        prog="python -m experiments.examples.density_uses",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -112,57 +115,63 @@ def main(argv: list[str] | None = None) -> int:
         "--data", nargs=2, default=["mnist", "fashion_mnist"], help="two labelled sets, same shape"
     )
     parser.add_argument("--families", nargs="+", choices=list(RUNS), default=list(RUNS))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/uses"))
-    parser.add_argument("--evaluate", type=int, default=10_000, help="test images looked at")
-    parser.add_argument("--validation", type=int, default=5_000, help="held out of each train")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/density_uses"))
+    parser.add_argument("--evaluate", type=int, default=10_000, help="test images evaluated")
+    parser.add_argument("--validation", type=int, default=5_000, help="images held out of train")
     parser.add_argument("--limit", type=int, default=0, help="training images; 0 is all")
     parser.add_argument("--steps", type=int, help="training steps instead of each family's")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     use_compilation_cache()
-    try:
-        checks.positive(evaluate=options.evaluate, validation=options.validation)
-        checks.not_negative(limit=options.limit)
-        if options.steps is not None:
-            checks.positive(steps=options.steps)
-        options.out.mkdir(parents=True, exist_ok=True)
-        sets, options.checksums = zip(*(read(s, options) for s in options.data), strict=True)
-        rows = []
-        for i, name in enumerate(options.data):
-            rows += [baseline(name, sets[i], options)]
-            rows += [row(f, name, sets[i], sets[1 - i], options) for f in options.families]
-    except (*checks.USER_ERRORS, FloatingPointError) as error:
-        print(f"error: {checks.error_message(error, '--limit')}", file=sys.stderr)
-        return 2
-    show(rows)
-    about = {"device": device(), "seed": options.seed, "rows": rows}
-    write_json(options.out / "uses.json", about)
+    return run_command(lambda: compare(options), "--limit")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Computes, prints and saves the table.
+
+    Raises:
+      ValueError: an option or a data set is invalid.
+    """
+    checks.positive(evaluate=options.evaluate, validation=options.validation)
+    checks.not_negative(limit=options.limit)
+    if options.steps is not None:
+        checks.positive(steps=options.steps)
+    options.out.mkdir(parents=True, exist_ok=True)
+    sets, options.checksums = zip(*(read(s, options) for s in options.data), strict=True)
+    rows = []
+    for i, name in enumerate(options.data):
+        rows += [baseline(name, sets[i], options)]
+        rows += [
+            family_row(family, name, sets[i], sets[1 - i], options) for family in options.families
+        ]
+    print_table(rows)
+    results = {"device": device(), "seed": options.seed, "rows": rows}
+    write_json(options.out / "density_uses.json", results)
     print(f"Figures and pictures: {options.out}")
-    return 0
 
 
 def read(source: str, options: argparse.Namespace) -> tuple[dict[str, Split], str]:
-    """The splits of a set, binarised once by Bernoulli draws at the grey levels; its checksum."""
+    """Returns the splits of a data set, binarised once by Bernoulli draws, and its checksum."""
     data = Data(data=source, transform="binarize('static')", validation=options.validation)
-    found = load(dataclasses.replace(data, binarize_seed=options.seed))
-    if "label" not in found.splits["train"] or "test" not in found.splits:
-        raise ValueError(f"{source} needs labels and a test split.")
+    dataset = load(dataclasses.replace(data, binarize_seed=options.seed))
+    if "label" not in dataset.splits["train"] or "test" not in dataset.splits:
+        raise ValueError(f"{source} has no labels or no test split; choose another data set.")
     counts = {"train": options.limit or None, "test": options.evaluate}
     out = {}
-    for name, split in found.splits.items():
+    for name, split in dataset.splits.items():
         n = counts.get(name)
         out[name] = Split(split["x"][:n].astype(np.float32), split["label"][:n])
-    return out, found.checksum()
+    return out, dataset.checksum()
 
 
-def row(
+def family_row(
     family: str, name: str, data: dict[str, Split], other: dict[str, Split], options: Any
 ) -> dict[str, Any]:
-    """The figures of one family on one set; from OUT where they are known already."""
-    path, asked, known = kept(family, name, options)
-    if known is not None:
-        return known
-    began = time.monotonic()
+    """Returns the figures of one family on one data set, read from OUT where they are known."""
+    path, settings, row = saved_row(family, name, options)
+    if row is not None:
+        return row
+    start = time.monotonic()
     print(f"{family} on {name} ...", file=sys.stderr, flush=True)
     run = RUNS[family]
     run = dataclasses.replace(
@@ -171,56 +180,56 @@ def row(
         model=dataclasses.replace(run.model, shape=data["train"].x.shape[1:]),
         train=dataclasses.replace(run.train, steps=options.steps or run.train.steps),
     )
-    figures = ask(run, data, other, options.out / path.stem)
-    found = {"family": family, "data": name, **figures, "seconds": time.monotonic() - began}
-    found["commit"] = commit()
-    write_json(path, {"asked": asked, "row": found})
-    return found
+    figures = evaluate(run, data, other, options.out / path.stem)
+    row = {"family": family, "data": name, **figures, "seconds": time.monotonic() - start}
+    row["commit"] = commit()
+    write_json(path, {"settings": settings, "row": row})
+    return row
 
 
-def kept(
+def saved_row(
     family: str, name: str, options: Any
 ) -> tuple[pathlib.Path, dict[str, Any], dict[str, Any] | None]:
-    """Where a row lies in OUT, what it depends on, and the row, where it is known already."""
+    """Returns the path of a row in OUT, the settings it depends on, and the row if it is there."""
     words = re.sub(r"[^A-Za-z0-9.]+", "_", name).strip("_")[-40:]
     path = options.out / f"{family}-{words}-{zlib.crc32(name.encode()):08x}.json"
-    named = ("seed", "evaluate", "limit", "steps", "validation", "data", "checksums")
-    asked = {"of": name, **{k: getattr(options, k) for k in named}}
+    names = ("seed", "evaluate", "limit", "steps", "validation", "data", "checksums")
+    settings = {"source": name, **{k: getattr(options, k) for k in names}}
     if family in RUNS:
-        asked["settings"] = to_json(RUNS[family])
+        settings["run"] = to_json(RUNS[family])
     if path.exists():
-        known = json.loads(path.read_text())
-        if known["asked"] == json.loads(json.dumps(asked)):
-            return path, asked, known["row"]
-    return path, asked, None
+        saved = json.loads(path.read_text())
+        if saved["settings"] == json.loads(json.dumps(settings)):
+            return path, settings, saved["row"]
+    return path, settings, None
 
 
-def ask(
+def evaluate(
     run: Run, data: dict[str, Split], other: dict[str, Split], pictures: pathlib.Path
 ) -> dict[str, Any]:
-    """Fit the densities of one family, and put every question to them."""
+    """Fits the densities of one family and computes all figures."""
     module, key = families.get(run.family), jax.random.key(run.seed)
     classes = int(data["train"].label.max()) + 1
     parts = {}
     for split in ("train", "validation"):
         x, label = data[split].x, data[split].label
-        mine = named_key(key, 0, f"mutate {split}")
-        flipped = np.asarray(evals.mutate(jnp.asarray(x), mine, MUTATION))
+        mutate_key = named_key(key, 0, f"mutate {split}")
+        flipped = np.asarray(evals.mutate(jnp.asarray(x), mutate_key, MUTATION))
         parts[split] = [*(x[label == c] for c in range(classes)), x, flipped]
     *of_class, of_all, background = fit_subsets(run, parts["train"], parts["validation"])
 
-    measure = evals.make_nll(module, run.model)
+    nll = evals.make_nll(module, run.model)
 
     def log_prob(variables: Any, x: np.ndarray) -> np.ndarray:
-        return -measure(variables, x, key, run.train.eval_batch)
+        return -nll(variables, x, key, run.train.eval_batch)
 
-    test, some = data["test"], data["train"].x[: len(data["test"].x)]
+    test, train = data["test"], data["train"].x[: len(data["test"].x)]
     inside, outside = log_prob(of_all, test.x), log_prob(of_all, other["test"].x)
     nats, error = evals.mean_and_error(-inside)
     likelihood = np.stack([log_prob(v, test.x) for v in of_class], axis=1)
     prior = evals.log_prior_of(data["train"].label, classes)
-    said = evals.classify(evals.log_posterior(likelihood, prior), test.label)
-    against = [
+    classified = evals.classify(evals.log_posterior(likelihood, prior), test.label)
+    ratios = [
         evals.likelihood_ratio(of, log_prob(background, x))
         for of, x in ((inside, test.x), (outside, other["test"].x))
     ]
@@ -229,50 +238,50 @@ def ask(
         "parameters": count_parameters(module, run.model, of_all),
         "nats": nats,
         "std_error": error,
-        "gap": nats + float(log_prob(of_all, some).mean()),
-        "accuracy": said.accuracy,
-        "calibration_error": said.calibration_error,
+        "gap": nats + float(log_prob(of_all, train).mean()),
+        "accuracy": classified.accuracy,
+        "calibration_error": classified.calibration_error,
         "auroc": evals.auroc(inside, outside),
-        "auroc_ratio": evals.auroc(*against),
-        "probe": features(run, of_all, data),
+        "auroc_ratio": evals.auroc(*ratios),
+        "probe": feature_probe(run, of_all, data),
         "evaluated": len(test.x),
-        "confusion": said.confusion.tolist(),
+        "confusion": classified.confusion.tolist(),
     }
 
 
-def features(run: Run, variables: Any, data: dict[str, Split]) -> float | None:
-    """Accuracy of a linear probe on hidden units; None for families without any."""
+def feature_probe(run: Run, variables: Any, data: dict[str, Split]) -> float | None:
+    """Returns the accuracy of a linear probe on features; None for families without features."""
     module = families.get(run.family)
-    if not hasattr(module, "encode"):
+    if not isinstance(module, Features):
         return None
     encode = jax.jit(lambda x: module.encode(run.model, variables, x))
-    found = []
+    features = []
     for name in ("train", "validation", "test"):
         x, label = data[name].x[:10_000], data[name].label[:10_000]
         chunks = [np.asarray(encode(x[i : i + 500])) for i in range(0, len(x), 500)]
-        found.append((np.concatenate(chunks), label))
-    return evals.linear_probe(*found).accuracy
+        features.append((np.concatenate(chunks), label))
+    return evals.linear_probe(*features).accuracy
 
 
 def baseline(name: str, data: dict[str, Split], options: Any) -> dict[str, Any]:
-    """Probes on raw pixels and on 200 principal components, of the same 10,000 images."""
-    path, asked, known = kept("pixels", name, options)
-    if known is not None:
-        return known
+    """Returns probes on raw pixels and on 200 principal components of the same 10,000 images."""
+    path, settings, row = saved_row("pixels", name, options)
+    if row is not None:
+        return row
     splits = ("train", "validation", "test")
     x = [data[s].x[:10_000].reshape(min(len(data[s].x), 10_000), -1) for s in splits]
     labels = [data[s].label[:10_000] for s in splits]
     components = evals.pca(x[0], x[1:], 200)
     pixels = evals.linear_probe(*zip(x, labels, strict=True))
     reduced = evals.linear_probe(*zip(components, labels, strict=True))
-    found = {"family": "pixels", "data": name, "probe": pixels.accuracy, "pca": reduced.accuracy}
-    found["commit"] = commit()
-    write_json(path, {"asked": asked, "row": found})
-    return found
+    row = {"family": "pixels", "data": name, "probe": pixels.accuracy, "pca": reduced.accuracy}
+    row["commit"] = commit()
+    write_json(path, {"settings": settings, "row": row})
+    return row
 
 
 def draw(run: Run, variables: Any, x: np.ndarray, path: pathlib.Path) -> None:
-    """Eight columns: images, their known upper half, three completions, and nats by pixel."""
+    """Draws eight images, their upper halves, three completions, and -log p per pixel."""
     module, shape = families.get(run.family), run.model.shape
     known = np.zeros(shape, bool)
     known[: shape[0] // 2] = True
@@ -285,17 +294,17 @@ def draw(run: Run, variables: Any, x: np.ndarray, path: pathlib.Path) -> None:
     config = dataclasses.replace(run.model, orders=1) if hasattr(run.model, "orders") else run.model
     heat = np.asarray(evals.heat_map(module, config, variables, jnp.asarray(x)))
     rows += [np.minimum(heat / 5, 1)]  # white is 5 nats or more
-    # The grid is square: each row of eight is drawn by itself.
+    # `image_grid` is square, so the images of a row are joined one by one.
     strips = [np.concatenate([image_grid(image[None]) for image in r], axis=1) for r in rows]
     Image.fromarray(np.concatenate(strips, axis=0)).save(f"{path}.png")
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Print the table."""
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Prints one line per family and data set."""
     from rich.console import Console
     from rich.table import Table
 
-    page = Table(title="What a density is good for")
+    page = Table(title="Uses of a density")
     for column in ("data", "family", "parameters", "nats", "gap", "accuracy %", "ECE %"):
         page.add_column(column, justify="left" if column in ("data", "family") else "right")
     for column in ("AUROC %", "by ratio %", "probe %"):
