@@ -16,7 +16,7 @@ import time
 import jax
 
 from experiments.benchmarks.reporting import Row, make_parser, prepare_out, show
-from experiments.examples.tour import STOPS
+from experiments.examples.tour import RUNS
 from genjax import checks, families
 from genjax.cli.options import use_compilation_cache
 from genjax.data import Data, load
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measures, prints two tables and returns the exit status."""
     parser = make_parser("input_rate", __doc__)
     parser.add_argument("--data", nargs="*", default=[], help="prepared folders or TFDS names")
-    parser.add_argument("--only", nargs="*", choices=list(STOPS), help="only these families")
+    parser.add_argument("--only", nargs="*", choices=list(RUNS), help="only these families")
     parser.add_argument("--steps", type=int, default=1500, help="training steps per family (1500)")
     parser.add_argument("--examples", type=int, default=20000, help="examples streamed (20000)")
     parser.add_argument("--batch-size", type=int, default=128, help="of streaming alone (128)")
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=pathlib.Path, help="JSON file to write")
     options = parser.parse_args(argv)
     use_compilation_cache()
-    names = STOPS if options.only is None else options.only
+    names = RUNS if options.only is None else options.only
     try:
         prepare_out(options.out)
         checks.positive(examples=options.examples, batch_size=options.batch_size)
@@ -73,14 +73,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def by_gradient(name: str) -> bool:
     """Returns whether a family trains by gradient; counted ones read the data once."""
-    return families.get(STOPS[name].family).traits(STOPS[name].model).fit == "gradient"
+    return families.get(RUNS[name].family).traits(RUNS[name].model).fit == "gradient"
 
 
 def consumption(name: str, digits: str, folder: str, options: argparse.Namespace) -> Row:
     """Returns examples per second and the percentage of time waited, in memory and streamed."""
     row: Row = {"family": name}
     for source in ("memory", "streamed"):
-        run = STOPS[name]
+        run = RUNS[name]
         streamed = dataclasses.replace(run.data, data=digits, stream="yes")
         train = dataclasses.replace(
             run.train,

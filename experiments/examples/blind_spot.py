@@ -24,7 +24,7 @@ SCALE = 16
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the picture, prints the share of unseen pixels as JSON, and returns the exit status."""
+    """Writes the picture, prints the share of unseen pixels, and returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.examples.blind_spot",
         description=__doc__,
