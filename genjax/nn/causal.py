@@ -1,12 +1,12 @@
-"""Convolutions that see earlier pixels alone, as a whole and one row or one pixel at a time.
+"""Causal convolutions of whole images, and of one row or one pixel at a time.
 
-Van den Oord et al. 2016, "Pixel Recurrent Neural Networks" (arXiv:1601.06759), section 3.4, and
-"Conditional Image Generation with PixelCNN Decoders" (arXiv:1606.05328), section 2.2. Feature maps
-are cut into as many groups as there are channels; group k may see channels before k of its own
-pixel (mask A), and its own channel too once that is no longer the input (mask B).
+Feature maps are divided into as many groups as an image has channels. At a pixel itself, group k
+depends on channels before k (mask A), after the first layer also on channel k (mask B). Kernels
+hold only the rows up to the pixel's own. The *buffer* of a convolution is its input with the zeros
+around it.
 
-A kernel holds only rows up to the pixel's own, so nothing is spent on rows that a mask would hide.
-What a convolution reads lies in a *buffer*: its input, with the zeros around it that it needs.
+Sources: van den Oord et al. 2016, "Pixel Recurrent Neural Networks" (arXiv:1601.06759), section
+3.4, and "Conditional Image Generation with PixelCNN Decoders" (arXiv:1606.05328), section 2.2.
 """
 
 import functools
@@ -22,9 +22,10 @@ from genjax.core import draw_values
 from genjax.nn.masked import precision
 
 NHWC = ("NHWC", "HWIO", "NHWC")
-PIXELS = 64  # that an image has to have for a product of its own
-INPUTS = 16  # that a kernel of several taps has to have for a product a tap
-PLACES = 20 * 20  # that it has to read for that, margin and all
+# Smallest sizes at which a CPU computes a convolution as matrix products:
+MIN_PIXELS = 64  # of a padded image
+MIN_TAP_INPUTS = 16  # input features, for kernels of several taps
+MIN_TAP_PIXELS = 20 * 20  # of a padded image, for kernels of several taps
 Kind = Literal["A", "B", "all"]
 
 
@@ -34,10 +35,16 @@ def valid_conv(
     steps: tuple[int, int] = (1, 1),
     exact: jax.lax.Precision | None = None,
 ) -> jax.Array:
-    """Without a margin; in full float32 where that is the dtype, on a GPU too, or `exact`.
+    """Computes a convolution without padding.
 
-    Where the kernel covers all of the image, as in drawing pixel by pixel, it is a matrix product:
-    one kernel of a GPU, and none of cuDNN's calls.
+    Args:
+      x: `[B, H, W, I]`.
+      kernel: `[h, w, I, O]`. If it covers the whole image, the result is one matrix product.
+      steps: strides.
+      exact: precision of products; None is full float32 for float32.
+
+    Returns:
+      `[B, H', W', O]`.
     """
     exact = exact or precision(x.dtype)
     if x.shape[1:3] == kernel.shape[:2]:
@@ -48,7 +55,7 @@ def valid_conv(
             x, kernel, steps, "VALID", dimension_numbers=NHWC, precision=exact
         )
 
-    if steps != (1, 1) or x.shape[1] * x.shape[2] < PIXELS:
+    if steps != (1, 1) or x.shape[1] * x.shape[2] < MIN_PIXELS:
         return whole(x, kernel)
 
     def by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -57,17 +64,20 @@ def valid_conv(
 
     if kernel.shape[:2] == (1, 1):
         return by_tap(x, kernel)
-    # A gradient by the kernel is a convolution with a kernel as large as the map, which a CPU is
-    # slow at where the map is large. Of few inputs a product is not worth its copy of the image.
-    worth = kernel.shape[2] >= INPUTS and x.shape[1] * x.shape[2] >= PLACES
-    return each_its_way(whole, by_tap if worth else whole, x, kernel)
+    # The gradient by the kernel is a convolution with a kernel as large as the map, slow on a CPU.
+    # With few inputs the products are not worth their copies of the image.
+    pixels = x.shape[1] * x.shape[2]
+    large = kernel.shape[2] >= MIN_TAP_INPUTS and pixels >= MIN_TAP_PIXELS
+    return with_kernel_gradient(whole, by_tap if large else whole, x, kernel)
 
 
-def each_its_way(
+def with_kernel_gradient(
     by_input: Callable[..., Any], by_kernel: Callable[..., Any], x: jax.Array, kernel: jax.Array
 ) -> jax.Array:
-    """A function linear in both that is said in two ways: `by_input` gives its value and its slope
-    by x, `by_kernel` the slope by the kernel. Differentiable in both modes, as often as they are.
+    """Applies a bilinear function with a separate implementation for the kernel's gradient.
+
+    `by_input` computes the value and the gradient by x, `by_kernel` the gradient by the kernel.
+    Forward and reverse mode work, to any order that both implementations allow.
     """
     if by_input is by_kernel:
         return by_input(x, kernel)
@@ -79,19 +89,18 @@ def each_its_way(
     @layer.defjvp
     def tangent(primals: Any, tangents: Any) -> Any:
         (x, kernel), (dx, dkernel) = primals, tangents
-        # Through the rule itself, so that slopes of slopes are said the same way.
+        # Through the rule itself, so that it applies to higher derivatives too.
         return layer(x, kernel), layer(dx, kernel) + by_kernel(x, dkernel)
 
     return layer(x, kernel)
 
 
-def kept_kernel(
+def cached_kernel(
     module: nn.Module, make: Callable[[], tuple[jax.Array, jax.Array]]
 ) -> tuple[jax.Array, jax.Array]:
-    """`make()`, a layer's kernel and bias as it multiplies with them; or what was kept of that.
+    """Returns `make()`, the kernel and bias of a layer, or its value in collection `kernels`.
 
-    A pass with collection `kernels` mutable keeps it, and whoever passes the collection on spares
-    each of many passes the making. XLA does not take it out of a loop.
+    A call with that collection mutable stores it. XLA does not move the computation out of loops.
     """
     names = ("kernel", "bias")
     if module.has_variable("kernels", names[0]):
@@ -99,27 +108,24 @@ def kept_kernel(
         return kernel, bias
     kernel, bias = make()
     if module.is_mutable_collection("kernels") and not module.is_initializing():
-        for name, made in zip(names, (kernel, bias), strict=True):
-            module.put_variable("kernels", name, made)
+        for name, value in zip(names, (kernel, bias), strict=True):
+            module.put_variable("kernels", name, value)
     return kernel, bias
 
 
-def with_kernels(network: nn.Module, variables: Any, *arguments: Any) -> dict[str, Any]:
-    """The variables with the kernels of all layers kept: see `kept_kernel`.
+def with_cached_kernels(network: nn.Module, variables: Any, *arguments: Any) -> dict[str, Any]:
+    """Returns variables with the cached kernels of all layers, see `cached_kernel`.
 
-    By a pass over the first example, of which nothing else is used, so that nothing else is
-    computed.
+    XLA removes all other computations of the pass over the first example.
     """
     one = jax.tree.map(lambda a: a[:1], arguments)
     return {**variables, **network.apply(variables, *one, mutable=["kernels"])[1]}
 
 
 def _by_tap(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.Array:
-    """A convolution as a sum of 1x1 ones, a tap each.
+    """Computes a convolution as a sum of 1x1 convolutions, one per tap.
 
-    For the sake of the gradient by the kernel. On 28x28 pixels a CPU's convolution takes 4 to 8
-    times as long for that as for the layer itself, and these products 2 to 4 times. They keep a
-    copy of the map a tap until then; in bfloat16 each image's part is rounded before the sum.
+    On a CPU it speeds up the gradient by the kernel, but stores a copy of the map per tap.
     """
     height, width = kernel.shape[:2]
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
@@ -132,33 +138,32 @@ def _by_tap(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.Ar
 
 
 def _by_image(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.Array:
-    """A 1x1 convolution as a product an image, each by a kernel of its own.
+    """Computes a 1x1 convolution as a matrix product per image.
 
-    So the gradient by the kernel is a sum of products of one image's pixels each, which stay in a
-    CPU's caches; of all pixels at once it took four times as long.
+    The products in the gradient by the kernel then fit a CPU's caches.
     """
     b, h, w, inputs = x.shape
     each = jnp.broadcast_to(kernel[0, 0][None], (b, *kernel.shape[2:]))
     return jnp.matmul(x.reshape(b, h * w, inputs), each, precision=exact).reshape(b, h, w, -1)
 
 
-def groups(features: int, channels: int) -> np.ndarray:
-    """The group of every feature, `[features]`: contiguous, as even as can be."""
+def channel_groups(features: int, channels: int) -> np.ndarray:
+    """Returns the group of every feature, `[features]`: contiguous and of nearly equal sizes."""
     return np.arange(features) * channels // features
 
 
 def kernel_mask(
     height: int, width: int, centre: int, inputs: np.ndarray, outputs: np.ndarray, kind: Kind
 ) -> np.ndarray:
-    """What a kernel may see, `[height, width, I, O]` of zeros and ones.
+    """Returns the mask of a kernel, `[height, width, I, O]` of 0 and 1.
 
     Args:
-      height: rows; the last is the pixel's own.
-      width: columns.
-      centre: the column of the pixel itself.
+      height: number of rows; the last is the pixel's own.
+      width: number of columns.
+      centre: the column of the pixel.
       inputs: groups of the input features, `[I]`.
       outputs: groups of the output features, `[O]`.
-      kind: A sees groups before its own, B up to its own, all everything in the kernel.
+      kind: at the pixel A allows groups before the output's, B also its own; all is no mask.
     """
     mask = np.ones((height, width, len(inputs), len(outputs)), np.float32)
     if kind == "all":
@@ -170,17 +175,17 @@ def kernel_mask(
 
 
 class CausalConv(nn.Module):
-    """`[B, H, W, I] -> [B, H, W, O]`, of the rows above and a pixel's own.
+    """Convolution over a pixel's own row and the rows above: `[B, H, W, I] -> [B, H, W, O]`.
 
-    in_groups, out_groups: group of every feature, as tuples.
-    height, width: of the kernel.
-    top: rows of the kernel above the pixel's own: height - 1, or height where the own row is not
-      looked at.
-    left: columns left of the pixel.
-    kind: of the mask on the own row.
-    dtype: of the computation; parameters stay float32.
-    precision: of the products; None is full float32 where that is the dtype.
-    scale: of the weights' variance at first, beside that which keeps the features'.
+    Attributes:
+      in_groups, out_groups: group of every feature.
+      height, width: size of the kernel.
+      top: rows of the kernel above the pixel's own: height - 1, or height to exclude the own row.
+      left: columns of the kernel left of the pixel.
+      kind: mask of the own row, see `kernel_mask`.
+      dtype: dtype of the computation; parameters are float32.
+      precision: precision of products; None is full float32 for float32.
+      scale: factor of the weights' initial variance.
     """
 
     in_groups: tuple[int, ...]
@@ -200,12 +205,12 @@ class CausalConv(nn.Module):
         self.kernel = self.param("kernel", normal, shape)
         self.bias = self.param("bias", nn.initializers.zeros, (shape[-1],))
 
-    def exactness(self) -> jax.lax.Precision:
-        """Of the products: float32 means float32, on a GPU too, where nothing else was asked."""
+    def product_precision(self) -> jax.lax.Precision:
+        """Returns the precision of the products."""
         return self.precision or precision(self.dtype)
 
     def weights(self) -> tuple[jax.Array, jax.Array]:
-        """The masked kernel and the bias, in the dtype of the computation."""
+        """Returns the masked kernel and the bias in the dtype of the computation."""
 
         def masked() -> tuple[jax.Array, jax.Array]:
             mask = kernel_mask(
@@ -219,63 +224,65 @@ class CausalConv(nn.Module):
             kernel = self.kernel if mask.all() else self.kernel * mask
             return kernel.astype(self.dtype), self.bias.astype(self.dtype)
 
-        return kept_kernel(self, masked)
+        return cached_kernel(self, masked)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.weights()
-        # The margin is laid first, or where it is negative cut off: XLA on GPU has no fused kernel
-        # for a convolution that does either on one side.
+        # Padded first, or cropped where negative: on a GPU XLA has no fast convolution with
+        # asymmetric padding.
         rows = (self.top, self.height - 1 - self.top, 0)
         columns = (self.left, self.width - 1 - self.left, 0)
         x = x.astype(self.dtype)
         x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), rows, columns, (0, 0, 0)])
-        out = valid_conv(x, kernel, exact=self.exactness())
+        out = valid_conv(x, kernel, exact=self.product_precision())
         return out + bias[None, None, None]
 
     def buffer(self, batch: int, rows: int, columns: int) -> jax.Array:
-        """An empty input with its margin: `[B, rows + top, columns + width - 1, I]`."""
+        """Returns an empty buffer, `[B, rows + top, columns + width - 1, I]`."""
         shape = (batch, rows + self.top, columns + self.width - 1, len(self.in_groups))
         return jnp.zeros(shape, self.dtype)
 
-    def put(self, buffer: jax.Array, x: jax.Array, row: Any, column: Any) -> jax.Array:
-        """`x` `[B, h, w, I]` written into the buffer with its corner at that pixel."""
+    def write(self, buffer: jax.Array, x: jax.Array, row: Any, column: Any) -> jax.Array:
+        """Writes `x [B, h, w, I]` into a buffer, with its corner at a pixel."""
         place = (0, row + self.top, column + self.left, 0)
         return jax.lax.dynamic_update_slice(buffer, x.astype(buffer.dtype), place)
 
     def at_row(self, buffer: jax.Array, row: Any) -> jax.Array:
-        """The outputs of a row, `[B, W, O]`."""
+        """Computes the outputs of a row, `[B, W, O]`."""
         size = (buffer.shape[0], self.height, buffer.shape[2], buffer.shape[3])
         part = jax.lax.dynamic_slice(buffer, (0, row, 0, 0), size)
         kernel, bias = self.weights()
-        out = valid_conv(part, kernel, exact=self.exactness())
+        out = valid_conv(part, kernel, exact=self.product_precision())
         return out[:, 0] + bias[None, None]
 
     def at_pixel(self, buffer: jax.Array, row: Any, column: Any) -> jax.Array:
-        """The outputs of a pixel, `[B, O]`."""
+        """Computes the outputs of a pixel, `[B, O]`."""
         size = (buffer.shape[0], self.height, self.width, buffer.shape[3])
         part = jax.lax.dynamic_slice(buffer, (0, row, column, 0), size)
         kernel, bias = self.weights()
-        out = jnp.einsum("bhwi,hwio->bo", part, kernel, precision=self.exactness())
+        out = jnp.einsum("bhwi,hwio->bo", part, kernel, precision=self.product_precision())
         return out + bias[None]
 
 
-def scaled(x: jax.Array, levels: int) -> jax.Array:
-    """Levels 0 .. levels - 1 to [-1, 1]."""
+def scale_levels(x: jax.Array, levels: int) -> jax.Array:
+    """Maps levels 0 .. levels - 1 to [-1, 1]."""
     return 2 * x / (levels - 1) - 1
 
 
-def one_pixel(x: jax.Array, levels: int) -> jax.Array:
-    """Values of one pixel, `[B, C]`, as a network takes them: `[B, 1, 1, C]`."""
-    return scaled(x, levels)[:, None, None]
+def pixel_input(x: jax.Array, levels: int) -> jax.Array:
+    """Maps the values of one pixel, `[B, C]`, to a network's input, `[B, 1, 1, C]`."""
+    return scale_levels(x, levels)[:, None, None]
 
 
 class PixelHead(nn.Module):
-    """ReLU and 1x1, twice, to logits: features `[..., F] -> [..., C]`, or `[..., C, L]`.
+    """ReLU and 1x1 convolution, twice: features `[..., F]` to logits `[..., C]` or `[..., C, L]`.
 
-    channels: of a pixel.
-    levels: of a value; two have one logit.
-    hidden: features between.
-    in_groups: of the features.
+    Attributes:
+      channels: number of channels C.
+      levels: number of levels L; two levels have one logit.
+      hidden: number of features between the convolutions.
+      in_groups: group of every input feature.
+      dtype: dtype of the first convolution; logits are float32.
     """
 
     channels: int
@@ -286,21 +293,20 @@ class PixelHead(nn.Module):
 
     def setup(self) -> None:
         outputs = self.levels if self.levels > 2 else 1
-        between = tuple(groups(self.hidden, self.channels))
+        between = tuple(channel_groups(self.hidden, self.channels))
         self.first = CausalConv(self.in_groups, between, dtype=self.dtype)
         last = tuple(np.repeat(np.arange(self.channels), outputs))
-        # Logits are float32; how exact their products are is the network's choice.
         self.last = CausalConv(between, last, precision=precision(self.dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        # Of anything but maps, every pixel is an image of its own.
+        # Outside of maps, every pixel is an image of its own.
         pixels = x if x.ndim == 4 else x.reshape(-1, 1, 1, x.shape[-1])
         out = self.last(nn.relu(self.first(nn.relu(pixels))))
         each = (self.channels,) if self.levels == 2 else (self.channels, self.levels)
         return out.reshape(*x.shape[:-1], *each)
 
 
-def drawn(
+def draw_channel(
     levels: int,
     logits: jax.Array,
     noise: jax.Array,
@@ -309,15 +315,15 @@ def drawn(
     place: jax.Array,
     k: int,
 ) -> jax.Array:
-    """Channel k of the pixel at a place in raster order, `[B]`; what is known stays.
+    """Samples channel k of a pixel, `[B]`, or returns its known value.
 
     Args:
-      levels: of a value.
-      logits: of that pixel, `[B, C]` or `[B, C, levels]`.
-      noise: of the whole image, `[B, H, W, C]`.
-      image: whose known values stay, `[B, H, W, C]`.
-      known: which do, bool `[H, W, C]`.
-      place: of the pixel, row * W + column.
+      levels: number of levels.
+      logits: logits of the pixel, `[B, C]` or `[B, C, levels]`.
+      noise: uniform noise of the whole image, `[B, H, W, C]`.
+      image: known values, `[B, H, W, C]`.
+      known: which values are known, bool `[H, W, C]`.
+      place: index of the pixel, row * W + column.
       k: channel.
     """
 
@@ -326,5 +332,5 @@ def drawn(
         return jax.lax.dynamic_slice_in_dim(flat, place, 1, axis=1)[:, 0, k]
 
     value = draw_values(logits[:, k], at(noise), levels)
-    stays = jnp.asarray(known).reshape(-1, known.shape[-1])[place, k]
-    return jnp.where(stays, at(image), value)
+    is_known = jnp.asarray(known).reshape(-1, known.shape[-1])[place, k]
+    return jnp.where(is_known, at(image), value)

@@ -25,7 +25,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.causal import NHWC, each_its_way
+from genjax.nn.causal import NHWC, with_kernel_gradient
 
 Padding = Literal["SAME", "VALID"]
 Taps = tuple[int, int, int]  # the first, and zeros before and after all pixels
@@ -71,7 +71,7 @@ def transposed_conv(
     # finds it by remainders alone.
     by_kernel = on(by_remainder)
     by_input = by_kernel if _swapped(kernel, x) else on(as_gradient)
-    return each_its_way(by_input, by_kernel, x, kernel)
+    return with_kernel_gradient(by_input, by_kernel, x, kernel)
 
 
 def _swapped(kernel: jax.Array, image: Any) -> bool:

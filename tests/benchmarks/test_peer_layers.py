@@ -30,7 +30,7 @@ from genjax.families import (  # noqa: E402
     pixelrnn,
 )
 from genjax.families.vae import networks  # noqa: E402
-from genjax.nn.causal import scaled  # noqa: E402
+from genjax.nn.causal import scale_levels  # noqa: E402
 
 WITHOUT_LAYERS = {"fvsbn", "nade", "orderless_nade", "rnade"}
 
@@ -132,7 +132,7 @@ def test_layers_of_pixelcnn_pp():
     _, _, config = family_of("pixelcnn_pp")
     variables, batch, _ = case("pixelcnn_pp")
     network = network_of("pixelcnn_pp", variables)
-    x = scaled(batch["x"], config.levels)
+    x = scale_levels(batch["x"], config.levels)
     flax = captured(pixelcnn_pp._network(config), variables, x, None, False)
     leaves = network.leaves()
     got = hooked(owners(network, leaves), lambda: network(tensor(batch["x"])))

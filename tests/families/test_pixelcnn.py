@@ -13,7 +13,7 @@ from support.helpers import jitted, random_arrays, sample_by_all_methods
 from genjax import evals, families
 from genjax.core import draw_noise, draw_parallel, draw_values
 from genjax.families import pixelcnn, pixelrnn
-from genjax.nn.causal import groups, kernel_mask
+from genjax.nn.causal import channel_groups, kernel_mask
 
 NETWORKS = ("masked", "gated")
 TINY = pixelcnn.tiny()
@@ -96,7 +96,7 @@ def test_masks_by_hand():
     np.testing.assert_array_equal(a[1, 1], [[0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]])
     b = kernel_mask(2, 3, 1, inputs, outputs, "B")
     np.testing.assert_array_equal(b[1, 1], [[1, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]])
-    assert groups(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert channel_groups(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -309,7 +309,7 @@ def test_bad_settings_are_a_sentence():
         dataclasses.replace(TINY, levels=1)
     x = jnp.zeros((1, 3, 3, 1))
     config, variables = made()
-    with pytest.raises(ValueError, match="this Config has no classes"):
+    with pytest.raises(ValueError, match="the Config has no classes"):
         pixelcnn.log_prob(config, variables, x, jnp.zeros(1, jnp.int32))
     with pytest.raises(ValueError, match="method must be one of"):
         pixelcnn.sample(config, variables, jax.random.key(0), 1, method="fast")

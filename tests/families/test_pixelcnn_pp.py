@@ -22,7 +22,7 @@ from genjax.families.pixelcnn_pp.weight_norm import (
     shift_down,
     shift_right,
 )
-from genjax.nn.causal import scaled
+from genjax.nn.causal import scale_levels
 
 TINY = dataclasses.replace(pixelcnn_pp.tiny(), halvings=1, dropout=0.0)
 
@@ -132,7 +132,9 @@ def test_rows_and_pixels_are_the_whole_map(shape, halvings):
     """Deeper levels too, which are computed at the first pixel that each of their places covers."""
     config, variables = made(shape=shape, levels=4, halvings=halvings, classes=2, scale=0.7)
     network, (rows, columns, channels) = pixelcnn_pp._network(config), shape
-    x = scaled(jax.random.randint(jax.random.key(0), (3, *shape), 0, 4).astype(jnp.float32), 4)
+    x = scale_levels(
+        jax.random.randint(jax.random.key(0), (3, *shape), 0, 4).astype(jnp.float32), 4
+    )
     told = jax.nn.one_hot(jnp.array([0, 1, 1]), 2)
     apply = functools.partial(network.apply, mutable=["cache"])
     whole, kept = network.apply(variables, x, told, mutable=["cache", "kernels"])
@@ -159,13 +161,13 @@ def test_rows_and_pixels_are_the_whole_map(shape, halvings):
 def test_what_does_not_change_is_made_once_for_all_pixels(monkeypatch):
     """Norms of the weights; and deeper levels are left out where they are not new."""
     config, variables = made(shape=(5, 6, 1), levels=4, halvings=2)
-    layers, normalised = [], weight_norm._normalised
+    layers, normalised = [], weight_norm._normalized
 
     def counted(module, *told):
         layers.append(module.path)
         return normalised(module, *told)
 
-    monkeypatch.setattr(weight_norm, "_normalised", counted)
+    monkeypatch.setattr(weight_norm, "_normalized", counted)
     draw = functools.partial(pixelcnn_pp.sample, config, variables, n=2)
     traced = jax.make_jaxpr(draw)(jax.random.key(0)).jaxpr
     paths = [p for p, _ in jax.tree.leaves_with_path(variables["params"]) if p[-1].key == "v"]

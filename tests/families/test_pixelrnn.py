@@ -13,16 +13,9 @@ from support.helpers import equations, jitted, random_arrays, sample_by_all_meth
 
 from genjax import evals
 from genjax.families import pixelrnn
-from genjax.families.pixelrnn.lstm import (
-    IN_CACHE,
-    DiagonalBiLSTM,
-    RowLSTM,
-    laid,
-    skewed,
-    unlaid,
-    unskewed,
-)
-from genjax.nn.causal import groups
+from genjax.families.pixelrnn.lstm import IMAGES_IN_CACHE, DiagonalBiLSTM, RowLSTM
+from genjax.families.pixelrnn.skewed import join_images, skew, split_images, unskew
+from genjax.nn.causal import channel_groups
 
 NETWORKS = ("row", "diagonal")
 TINY = pixelrnn.tiny()
@@ -54,8 +47,8 @@ def update(gates, c):
 def masked_gates(p, x, width, channels, features):
     """Input-to-state of every pixel: nothing on the right, and of the pixel itself by groups."""
     kernel = np.asarray(p["inputs"]["kernel"], np.float64)[0]  # [width, F, 4 h]
-    ins = groups(x.shape[-1], channels)
-    outs = np.tile(groups(features, channels), 4)
+    ins = channel_groups(x.shape[-1], channels)
+    outs = np.tile(channel_groups(features, channels), 4)
     own = kernel[-1] * (ins[:, None] <= outs[None])
     out = x @ own + np.asarray(p["inputs"]["bias"], np.float64)
     if width == 2:
@@ -66,7 +59,7 @@ def masked_gates(p, x, width, channels, features):
 
 def layer(module, seed):
     x = np.random.default_rng(seed).normal(size=(1, 3, 4, 4))
-    made = module(tuple(groups(4, 2)), 4, 2)
+    made = module(tuple(channel_groups(4, 2)), 4, 2)
     variables = random_arrays(
         lambda key: made.init(key, jnp.zeros((1, 3, 4, 4)), jnp.zeros((1, 1, 1, 1)))
     )
@@ -114,10 +107,10 @@ def test_diagonal_bilstm_is_the_recursion():
 @pytest.mark.parametrize(("module", "sweeps"), [(RowLSTM, 1), (DiagonalBiLSTM, 2)])
 def test_on_a_gpu_states_go_through_matrix_products_alone(module, sweeps):
     """The one convolution of a sweep is that of its inputs, before the loop."""
-    made = module(tuple(groups(4, 2)), 4, 2)
-    x, told = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, 3, 4, 4), (1, 1, 1, 1)))
-    variables = jax.eval_shape(made.init, jax.random.key(0), x, told)
-    lowered = jax.jit(made.apply).trace(variables, x, told).lower(lowering_platforms=("cuda",))
+    made = module(tuple(channel_groups(4, 2)), 4, 2)
+    x, biases = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, 3, 4, 4), (1, 1, 1, 1)))
+    variables = jax.eval_shape(made.init, jax.random.key(0), x, biases)
+    lowered = jax.jit(made.apply).trace(variables, x, biases).lower(lowering_platforms=("cuda",))
     main, *called = lowered.as_text().split("func.func private")
     lines = main.splitlines()
     convolutions, loops = (
@@ -135,12 +128,12 @@ def test_on_a_gpu_states_go_through_matrix_products_alone(module, sweeps):
 
 def test_skewing_and_the_way_back():
     x = jnp.arange(24.0).reshape(1, 3, 4, 2)
-    s = skewed(x)
+    s = skew(x)
     assert s.shape == (1, 3, 6, 2)
     for r in range(3):
         np.testing.assert_array_equal(s[0, r, r : r + 4], x[0, r])
         assert not np.delete(np.asarray(s[0, r]), range(r, r + 4), axis=0).any()
-    np.testing.assert_array_equal(unskewed(s, 4), x)
+    np.testing.assert_array_equal(unskew(s, 4), x)
 
 
 # The density.
@@ -293,7 +286,7 @@ def test_an_image_knows_nothing_of_those_beside_it(classes):
     config, variables = made(shape=(4, 5, 1), classes=classes)
     x = (jax.random.uniform(jax.random.key(0), (12, 4, 5, 1)) < 0.5).astype(jnp.float32)
     label = (jnp.arange(12) % 2,) if classes else ()
-    assert len(x) // IN_CACHE == 3
+    assert len(x) // IMAGES_IN_CACHE == 3
 
     def of(variables, x, *label):
         return jnp.sum(pixelrnn.log_prob(config, variables, x, *label) ** 2)
@@ -353,10 +346,10 @@ def test_what_other_chips_run_is_the_same(network, classes, monkeypatch):
 
 def test_laid_side_by_side_and_back():
     x = np.arange(6 * 2 * 3).reshape(6, 2, 3, 1)
-    beside = laid(jnp.asarray(x), 3)
+    beside = join_images(jnp.asarray(x), 3)
     assert beside.shape == (2, 2, 9, 1)
     np.testing.assert_array_equal(beside[0, :, 3:6], x[1])
-    np.testing.assert_array_equal(unlaid(beside, 3), x)
+    np.testing.assert_array_equal(split_images(beside, 3), x)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

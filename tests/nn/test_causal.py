@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from nn.test_transposed import check
 
-from genjax.nn.causal import INPUTS, NHWC, PIXELS, PLACES, CausalConv, valid_conv
+from genjax.nn.causal import (
+    MIN_PIXELS,
+    MIN_TAP_INPUTS,
+    MIN_TAP_PIXELS,
+    NHWC,
+    CausalConv,
+    valid_conv,
+)
 
 
 def conv(x, kernel):
@@ -30,7 +37,7 @@ def test_1x1_convolution_has_the_values_and_gradients_of_a_convolution(height, w
     for found, want in zip(gradients(valid_conv), gradients(conv), strict=True):
         np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-4)
     lowered = jax.jit(valid_conv).trace(x, kernel).lower(lowering_platforms=("cpu",)).as_text()
-    assert ("stablehlo.convolution" in lowered) == (height * width < PIXELS)
+    assert ("stablehlo.convolution" in lowered) == (height * width < MIN_PIXELS)
     for platform in ("cuda", "tpu"):
         other = jax.jit(valid_conv).trace(x, kernel).lower(lowering_platforms=(platform,))
         assert "stablehlo.convolution" in other.as_text()
@@ -40,12 +47,14 @@ def test_1x1_convolution_has_the_values_and_gradients_of_a_convolution(height, w
 @pytest.mark.parametrize("twice", [False, True])
 def test_a_kernel_of_several_taps_has_the_gradients_of_a_convolution(kernel, twice):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(2, 20, 21, INPUTS)).astype(np.float32)
-    k = rng.normal(size=(*kernel, INPUTS, 3)).astype(np.float32)
+    x = rng.normal(size=(2, 20, 21, MIN_TAP_INPUTS)).astype(np.float32)
+    k = rng.normal(size=(*kernel, MIN_TAP_INPUTS, 3)).astype(np.float32)
     check(valid_conv, conv, x, k, twice)
 
 
-@pytest.mark.parametrize(("side", "inputs"), [(20, INPUTS), (20, INPUTS - 1), (19, INPUTS)])
+@pytest.mark.parametrize(
+    ("side", "inputs"), [(20, MIN_TAP_INPUTS), (20, MIN_TAP_INPUTS - 1), (19, MIN_TAP_INPUTS)]
+)
 def test_cpu_kernel_gradients_are_matrix_products(side, inputs):
     """One product per kernel position; few input channels and small maps use a convolution."""
     x, k = jnp.zeros((2, side, side, inputs)), jnp.zeros((2, 3, inputs, 4))
@@ -55,7 +64,7 @@ def test_cpu_kernel_gradients_are_matrix_products(side, inputs):
         text = step.trace(k).lower(lowering_platforms=(platform,)).as_text()
         names = ("stablehlo.convolution", "stablehlo.dot_general")
         counts[platform] = tuple(text.count(name) for name in names)
-    many = inputs >= INPUTS and side**2 >= PLACES
+    many = inputs >= MIN_TAP_INPUTS and side**2 >= MIN_TAP_PIXELS
     assert counts == {"cpu": (1, 6) if many else (2, 0), "cuda": (2, 0), "tpu": (2, 0)}
 
 

@@ -53,7 +53,7 @@ def implementation(name):
         def both(x, k, strides, padding):
             ways = (transposed._as_gradient, transposed._by_remainder)
             by = [functools.partial(_with, f, strides, padding) for f in ways]
-            return transposed.each_its_way(*by, x, k)
+            return transposed.with_kernel_gradient(*by, x, k)
 
         return both
     return transposed_conv

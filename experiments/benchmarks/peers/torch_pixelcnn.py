@@ -22,7 +22,7 @@ from experiments.benchmarks.peers.torch_layers import (
     under,
     where,
 )
-from genjax.nn.causal import groups
+from genjax.nn.causal import channel_groups
 
 
 class Head(nn.Module):
@@ -31,7 +31,7 @@ class Head(nn.Module):
     def __init__(self, channels: int, levels: int, hidden: int, inputs: Any) -> None:
         super().__init__()
         outputs = levels if levels > 2 else 1
-        between = groups(hidden, channels)
+        between = channel_groups(hidden, channels)
         self.first = CausalConv(inputs, between)
         self.last = CausalConv(between, [c for c in range(channels) for _ in range(outputs)])
         self.each = (channels,) if levels == 2 else (channels, levels)
@@ -57,7 +57,10 @@ class Masked(nn.Module):
     def __init__(self, c: Any) -> None:
         super().__init__()
         self.levels, self.dropout, channels = c.levels, c.dropout, c.shape[2]
-        wide, narrow = groups(2 * c.features, channels), groups(c.features, channels)
+        wide, narrow = (
+            channel_groups(2 * c.features, channels),
+            channel_groups(c.features, channels),
+        )
         self.first = CausalConv(range(channels), wide, kind="A", **around(c.first))
         each = range(c.layers)
         self.down = nn.ModuleList(CausalConv(wide, narrow) for _ in each)
@@ -86,7 +89,7 @@ class Gated(nn.Module):
     def __init__(self, c: Any) -> None:
         super().__init__()
         self.levels, self.dropout, channels = c.levels, c.dropout, c.shape[2]
-        own = groups(c.features, channels).tolist()
+        own = channel_groups(c.features, channels).tolist()
         gates = [*own, *own]
         vertical, horizontal = [], []
         for i in range(c.layers + 1):

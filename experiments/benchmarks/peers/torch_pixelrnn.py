@@ -24,7 +24,7 @@ from experiments.benchmarks.peers.torch_layers import (
 )
 from experiments.benchmarks.peers.torch_pixelcnn import Head, around, lists
 from experiments.benchmarks.peers.torch_pixelcnn import sample as sample
-from genjax.nn.causal import groups
+from genjax.nn.causal import channel_groups
 
 
 def cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ class Recurrence(nn.Module):
 
     def __init__(self, inputs: Any, features: int, channels: int, taps: int, width: int) -> None:
         super().__init__()
-        gates = groups(features, channels).tolist() * 4
+        gates = channel_groups(features, channels).tolist() * 4
         seen = width // 2 + 1
         self.inputs = CausalConv(inputs, gates, width=seen, left=seen - 1)
         self.kernel = nn.Parameter(torch.randn(taps * features, 4 * features) / taps / features)
@@ -156,7 +156,10 @@ class PixelRNN(nn.Module):
         super().__init__()
         channels = c.shape[2]
         self.levels, self.residual = c.levels, c.residual
-        wide, narrow = groups(2 * c.features, channels), groups(c.features, channels)
+        wide, narrow = (
+            channel_groups(2 * c.features, channels),
+            channel_groups(c.features, channels),
+        )
         layer, self.margin = (RowLSTM, 0) if c.network == "row" else (DiagonalBiLSTM, 1)
         each = range(c.layers)
         self.first = CausalConv(range(channels), wide, kind="A", **around(c.first))

@@ -34,10 +34,10 @@ from genjax.core.autoregressive import (
     level_traits,
 )
 from genjax.core.autoregressive import order as order
-from genjax.families.pixelcnn.stacks import Gated, Masked, Sizes
+from genjax.families.pixelcnn.stacks import Gated, Masked
 from genjax.losses import sum_event
 from genjax.nn import one_hot_condition, random_condition
-from genjax.nn.causal import with_kernels
+from genjax.nn.causal import with_cached_kernels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,8 +86,7 @@ def traits(config: Config) -> Traits:
 
 
 def _network(config: Config) -> Any:
-    sizes = Sizes(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Sizes)})
-    return Gated(sizes) if config.network == "gated" else Masked(sizes)
+    return Gated(config) if config.network == "gated" else Masked(config)
 
 
 def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
@@ -191,7 +190,7 @@ def _draw(
         return draw_values(network.apply(variables, x, condition), noise, config.levels)
 
     def cached() -> jax.Array:
-        fixed = with_kernels(network, variables, noise, condition)
+        fixed = with_cached_kernels(network, variables, noise, condition)
         return network.apply(fixed, noise, condition, given, method="sample")
 
     return draw_images(method, draw, cached, noise, given)

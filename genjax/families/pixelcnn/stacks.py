@@ -1,11 +1,9 @@
-"""The networks of PixelCNN: masked residual blocks, and the gated two stacks.
+"""Networks of PixelCNN: masked residual blocks, and the two stacks of the gated network.
 
-Each gives logits of all conditionals at once, and draws by computing a pixel's features once a
-channel: what a convolution needs of earlier pixels lies in its buffer. See
-`genjax.families.pixelcnn` for sources.
+Calls give logits of all conditionals; `sample` computes the features of a pixel once per channel,
+and reads those of earlier pixels from the convolutions' buffers.
 """
 
-import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -14,70 +12,65 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core.autoregressive import KnownValues
-from genjax.nn.causal import CausalConv, PixelHead, drawn, groups, one_pixel, scaled
+from genjax.nn.causal import (
+    CausalConv,
+    PixelHead,
+    channel_groups,
+    draw_channel,
+    pixel_input,
+    scale_levels,
+)
 from genjax.nn.masked import precision
 
 
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """What both networks are made of; see the family's Config."""
-
-    shape: tuple[int, ...]
-    levels: int
-    layers: int
-    features: int
-    first: int
-    kernel: int
-    head: int
-    dropout: float
-    classes: int
-    dtype: str
-
-
-def _conv(c: Sizes, inputs: Any, outputs: Any, **settings: Any) -> CausalConv:
+def _conv(c: Any, inputs: Any, outputs: Any, **settings: Any) -> CausalConv:
     return CausalConv(tuple(inputs), tuple(outputs), dtype=jnp.dtype(c.dtype), **settings)
 
 
 def _around(side: int) -> dict[str, int]:
-    """A kernel of the rows up to the pixel's own, the pixel in the last one's middle."""
+    """Size of a kernel whose last row has the pixel in its middle."""
     return {"height": side // 2 + 1, "width": side, "top": side // 2, "left": side // 2}
 
 
-class Masked(nn.Module):
-    """PixelCNN: `x [B, H, W, C]`, one-hot `[B, K]` or None -> logits."""
+def _condition_layers(c: Any, features: int, count: int) -> list[nn.Dense]:
+    """Layers that map one-hot labels to biases; none for an unconditional model."""
+    dtype = jnp.dtype(c.dtype)
+    options: dict[str, Any] = {"use_bias": False, "dtype": dtype, "precision": precision(dtype)}
+    return [nn.Dense(features, **options) for _ in range(count if c.classes else 0)]
 
-    sizes: Sizes
+
+class Masked(nn.Module):
+    """PixelCNN: `x [B, H, W, C]` and one-hot labels `[B, K]` or None to logits."""
+
+    config: Any  # of `genjax.families.pixelcnn`
 
     def setup(self) -> None:
-        c, channels = self.sizes, self.sizes.shape[2]
-        wide, narrow = groups(2 * c.features, channels), groups(c.features, channels)
+        c, channels = self.config, self.config.shape[2]
+        wide = channel_groups(2 * c.features, channels)
+        narrow = channel_groups(c.features, channels)
         self.first = _conv(c, range(channels), wide, kind="A", **_around(c.first))
         self.down = [_conv(c, wide, narrow) for _ in range(c.layers)]
         self.middle = [_conv(c, narrow, narrow, **_around(c.kernel)) for _ in range(c.layers)]
         self.up = [_conv(c, narrow, wide, scale=1 / c.layers) for _ in range(c.layers)]
         self.head = PixelHead(channels, c.levels, c.head, tuple(wide), jnp.dtype(c.dtype))
         self.drop = nn.Dropout(c.dropout)
-        if c.classes:
-            dtype = jnp.dtype(c.dtype)
-            options: dict[str, Any] = {"use_bias": False, "dtype": dtype}
-            options["precision"] = precision(dtype)
-            self.condition = [nn.Dense(c.features, **options) for _ in range(c.layers)]
+        self.condition = _condition_layers(c, c.features, c.layers)
 
     def _condition(self, i: int, condition: jax.Array | None) -> Any:
-        """A layer's bias of the class, `[B, 1, 1, h]`."""
+        """Computes a layer's bias of the class, `[B, 1, 1, h]` or 0."""
         return 0.0 if condition is None else self.condition[i](condition)[:, None, None]
 
     def __call__(self, x: jax.Array, condition: Any = None, dropout: bool = False) -> jax.Array:
-        h = self.first(scaled(x, self.sizes.levels))
-        for i in range(self.sizes.layers):
+        h = self.first(scale_levels(x, self.config.levels))
+        for i in range(self.config.layers):
             y = self.middle[i](nn.relu(self.down[i](nn.relu(h))))
             y = self.drop(nn.relu(y + self._condition(i, condition)), deterministic=not dropout)
             h = h + self.up[i](y)
         return self.head(h)
 
     def sample(self, noise: jax.Array, condition: Any, given: KnownValues | None) -> jax.Array:
-        """A pixel's features once a channel: `noise [B, H, W, C] -> x`."""
-        c = self.sizes
+        """Samples from noise `[B, H, W, C]`, with known values `given` or None."""
+        c = self.config
         batch, rows, columns, channels = noise.shape
         image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))
         biases = [self._condition(i, condition) for i in range(c.layers)]
@@ -88,40 +81,40 @@ class Masked(nn.Module):
             inputs, between = carry
             row, column = place // columns, place % columns
             x = jnp.zeros((batch, channels))
-            for k in range(channels):  # its own channels before k are in the buffer by then
-                inputs = self.first.put(inputs, one_pixel(x, c.levels), row, column)
+            for k in range(channels):  # channels before k are in the buffer
+                inputs = self.first.write(inputs, pixel_input(x, c.levels), row, column)
                 h = self.first.at_pixel(inputs, row, column)[:, None, None]
                 for i in range(c.layers):
                     y = nn.relu(self.down[i](nn.relu(h)))
-                    filled = self.middle[i].put(between[i], y, row, column)
+                    filled = self.middle[i].write(between[i], y, row, column)
                     between = (*between[:i], filled, *between[i + 1 :])
                     y = self.middle[i].at_pixel(filled, row, column)[:, None, None]
                     h = h + self.up[i](nn.relu(y + biases[i]))
                 x = x.at[:, k].set(
-                    drawn(c.levels, self.head(h)[:, 0, 0], noise, image, known, place, k)
+                    draw_channel(c.levels, self.head(h)[:, 0, 0], noise, image, known, place, k)
                 )
-            # The last channel is seen by later pixels alone.
-            return (self.first.put(inputs, one_pixel(x, c.levels), row, column), between), x
+            # Only later pixels depend on the last channel.
+            return (self.first.write(inputs, pixel_input(x, c.levels), row, column), between), x
 
         _, x = jax.lax.scan(pixel, (inputs, between), jnp.arange(rows * columns))
         return jnp.moveaxis(x, 0, 1).reshape(noise.shape)
 
 
 class Gated(nn.Module):
-    """Gated PixelCNN: `x [B, H, W, C]`, one-hot `[B, K]` or None -> logits."""
+    """Gated PixelCNN: `x [B, H, W, C]` and one-hot labels `[B, K]` or None to logits."""
 
-    sizes: Sizes
+    config: Any  # of `genjax.families.pixelcnn`
 
     def setup(self) -> None:
-        c, channels = self.sizes, self.sizes.shape[2]
-        own = groups(c.features, channels)
-        gates = (*own, *own)  # tanh's half and sigmoid's, each with every group
+        c, channels = self.config, self.config.shape[2]
+        own = channel_groups(c.features, channels)
+        gates = (*own, *own)  # inputs of tanh and of sigmoid
         vertical, horizontal = [], []
         for i in range(c.layers + 1):
             side = c.kernel if i else c.first
             inputs = tuple(own) if i else tuple(range(channels))
             above: dict[str, Any] = {"width": side, "left": side // 2, "kind": "all"}
-            # The first sees rows above alone; what it says of a row may be seen from that row on.
+            # The first depends on the rows above only, so later layers may include their own row.
             above |= {"height": side // 2 + (i > 0), "top": side // 2}
             vertical.append(_conv(c, inputs, gates, **above))
             along: dict[str, Any] = {"width": side // 2 + 1, "left": side // 2}
@@ -131,21 +124,17 @@ class Gated(nn.Module):
         self.out = [_conv(c, own, own) for _ in vertical]
         self.head = PixelHead(channels, c.levels, c.head, tuple(own), jnp.dtype(c.dtype))
         self.drop = nn.Dropout(c.dropout)
-        if c.classes:
-            dtype = jnp.dtype(c.dtype)
-            options: dict[str, Any] = {"use_bias": False, "dtype": dtype}
-            options["precision"] = precision(dtype)
-            self.condition = [nn.Dense(4 * c.features, **options) for _ in range(c.layers + 1)]
+        self.condition = _condition_layers(c, 4 * c.features, c.layers + 1)
 
     def _condition(self, i: int, condition: jax.Array | None) -> Any:
-        """A layer's biases of the class, for either stack: `[B, 1, 2h]` each."""
+        """Computes a layer's biases of the class for both stacks, `[B, 1, 2h]` each."""
         if condition is None:
-            return (jnp.zeros((1, 1, 1), self.sizes.dtype),) * 2
+            return (jnp.zeros((1, 1, 1), self.config.dtype),) * 2
         return jnp.split(self.condition[i](condition)[:, None], 2, axis=-1)
 
     def __call__(self, x: jax.Array, condition: Any = None, dropout: bool = False) -> jax.Array:
-        v = h = scaled(x, self.sizes.levels)
-        for i in range(self.sizes.layers + 1):
+        v = h = scale_levels(x, self.config.levels)
+        for i in range(self.config.layers + 1):
             bias_v, bias_h = self._condition(i, condition)
             a = self.vertical[i](v) + bias_v[:, None]
             y = _gate(self.horizontal[i](h) + self.across[i](a) + bias_h[:, None])
@@ -155,9 +144,11 @@ class Gated(nn.Module):
         return self.head(h)
 
     def sample(self, noise: jax.Array, condition: Any, given: KnownValues | None) -> jax.Array:
-        """The vertical stack once a row, the horizontal once a pixel and channel: `noise -> x`,
-        both `[B, H, W, C]`."""
-        c = self.sizes
+        """Samples from noise `[B, H, W, C]`, with known values `given` or None.
+
+        The vertical stack is computed once per row, the horizontal one per pixel and channel.
+        """
+        c = self.config
         batch, rows, columns, channels = noise.shape
         image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))
         biases = [self._condition(i, condition) for i in range(c.layers + 1)]
@@ -169,7 +160,9 @@ class Gated(nn.Module):
                 a = self.vertical[i].at_row(filled[i], r) + biases[i][0]  # [B, W, 2h]
                 from_above.append(self.across[i](a[:, None])[:, 0] + biases[i][1])
                 if i < c.layers:
-                    filled[i + 1] = self.vertical[i + 1].put(filled[i + 1], _gate(a)[:, None], r, 0)
+                    filled[i + 1] = self.vertical[i + 1].write(
+                        filled[i + 1], _gate(a)[:, None], r, 0
+                    )
 
             def pixel(beside: Any, column: jax.Array) -> tuple[Any, jax.Array]:
                 x = jnp.zeros((batch, channels))
@@ -178,22 +171,24 @@ class Gated(nn.Module):
                     jax.lax.dynamic_slice_in_dim(a, column, 1, axis=1)[:, 0] for a in from_above
                 ]
                 for k in range(channels):
-                    h = one_pixel(x, c.levels)
+                    h = pixel_input(x, c.levels)
                     for i in range(c.layers + 1):
-                        seen = self.horizontal[i].put(beside[i], h, 0, column)
+                        seen = self.horizontal[i].write(beside[i], h, 0, column)
                         beside = (*beside[:i], seen, *beside[i + 1 :])
                         y = _gate(self.horizontal[i].at_pixel(seen, 0, column) + here[i])
                         y = self.out[i](y[:, None, None])
                         h = h + y if i else y
                     logits = self.head(h)[:, 0, 0]
-                    x = x.at[:, k].set(drawn(c.levels, logits, noise, image, known, place, k))
-                last = self.horizontal[0].put(beside[0], one_pixel(x, c.levels), 0, column)
+                    x = x.at[:, k].set(
+                        draw_channel(c.levels, logits, noise, image, known, place, k)
+                    )
+                last = self.horizontal[0].write(beside[0], pixel_input(x, c.levels), 0, column)
                 return (last, *beside[1:]), x
 
             beside = tuple(layer.buffer(batch, 1, columns) for layer in self.horizontal)
             _, x = jax.lax.scan(pixel, beside, jnp.arange(columns))
             x = jnp.moveaxis(x, 0, 1)  # [B, W, C]
-            filled[0] = self.vertical[0].put(filled[0], scaled(x[:, None], c.levels), r, 0)
+            filled[0] = self.vertical[0].write(filled[0], scale_levels(x[:, None], c.levels), r, 0)
             return tuple(filled), x
 
         _, x = jax.lax.scan(row, above, jnp.arange(rows))

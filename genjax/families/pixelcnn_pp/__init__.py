@@ -37,7 +37,7 @@ from genjax.losses import (
     sum_event,
 )
 from genjax.nn import one_hot_condition, random_condition
-from genjax.nn.causal import scaled, with_kernels
+from genjax.nn.causal import scale_levels, with_cached_kernels
 
 Known = tuple[jax.Array, jax.Array]  # images and bool, [B, H, W, C] each
 LOWEST_LOG_SCALE = -7.0  # of the authors' code
@@ -100,7 +100,7 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
         condition = jnp.zeros((2, config.classes)) if config.classes else None
     else:
         checks.batch("pixelcnn_pp", batch, functools.partial(batch_spec, config))
-        x = scaled(batch["x"], config.levels)
+        x = scale_levels(batch["x"], config.levels)
         condition = _condition(config, batch.get("label"), len(x))
     return _network(config).init(params_key, x, condition)
 
@@ -126,7 +126,9 @@ def _mixture(
 ) -> tuple[jax.Array, ...]:
     """See `mixture`; `rngs` enables dropout."""
     train = rngs is not None
-    out = _network(config).apply(variables, scaled(x, config.levels), condition, train, rngs=rngs)
+    out = _network(config).apply(
+        variables, scale_levels(x, config.levels), condition, train, rngs=rngs
+    )
     return _parts(config, out)
 
 
@@ -191,7 +193,7 @@ def draw_mixture(
     log_weights = jax.nn.log_softmax(logits, axis=-1)
     x = jnp.zeros_like(noise)
     for c in range(noise.shape[-1]):
-        unit = scaled(x, levels)
+        unit = scale_levels(x, levels)
         mean = moved_means(means, coefficients, unit)[..., c, :]
         inverse = jnp.exp(-log_scales[..., c, :])
         weights = jax.nn.softmax(log_weights, axis=-1)
@@ -200,7 +202,7 @@ def draw_mixture(
         def cumulative(
             v: jax.Array, mean: jax.Array = mean, inverse: Any = inverse, weights: Any = weights
         ) -> jax.Array:
-            edge = scaled(v, levels) + 1 / (levels - 1)
+            edge = scale_levels(v, levels) + 1 / (levels - 1)
             passed = jax.nn.sigmoid((edge[..., None] - mean) * inverse)
             # Rounding may leave the sum of the weights below 1.
             return jnp.sum(weights * passed, axis=-1) / jnp.sum(weights, axis=-1)
@@ -309,7 +311,7 @@ def _cached(
     """Samples `[B, H, W, C]` pixel by pixel, with the features of earlier pixels in a cache."""
     network = _network(config)
     batch, rows, columns, channels = noise.shape
-    fixed = with_kernels(network, variables, noise, condition)
+    fixed = with_cached_kernels(network, variables, noise, condition)
     whole = functools.partial(network.apply, mutable=["cache"])
     _, empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(whole, fixed, noise, condition))
 
@@ -338,12 +340,12 @@ def _cached(
             parts = _parts(config, out[:, None, None])
             known_here = given and (at(given[0]), at(given[1]))
             x = draw_mixture(parts, at(noise), config.levels, known_here)
-            return (new, scaled(x, config.levels)), x[:, 0, 0]
+            return (new, scale_levels(x, config.levels)), x[:, 0, 0]
 
         left = jnp.zeros((batch, 1, 1, channels))
         (cache, _), x = jax.lax.scan(pixel, (new, left), jnp.arange(columns))
         x = jnp.moveaxis(x, 0, 1)  # [B, W, C]
-        return (cache, scaled(x[:, None], config.levels)), x
+        return (cache, scale_levels(x[:, None], config.levels)), x
 
     first = jnp.zeros((batch, 1, columns, channels))
     _, x = jax.lax.scan(row, (empty, first), jnp.arange(rows))

@@ -132,7 +132,7 @@ class PixelCNNPP(nn.Module):
             name = f"kept_u_{level}"
             (below, up), u = self._where_new(name, deeper, smaller, at(level), none)
             down = down + below
-            u = _cut(self.grow_u[level](u, at(level)), sides, level)
+            u = _crop(self.grow_u[level](u, at(level)), sides, level)
         else:
             u = skips.pop()
         grown = []
@@ -163,7 +163,7 @@ class PixelCNNPP(nn.Module):
 
             smaller = self.shrink_ul[level](maps[-1], at(level))
             _, ul = self._where_new(f"kept_ul_{level}", deeper, smaller, at(level), tuple)
-            ul = _cut(self.grow_ul[level](ul, at(level)), sides, level)
+            ul = _crop(self.grow_ul[level](ul, at(level)), sides, level)
         else:
             ul = maps.pop()
         for block, u in zip(self.up_ul[level], up_u[level], strict=True):
@@ -258,5 +258,5 @@ class PixelCNNPP(nn.Module):
         return self._outputs(ul)[:, 0, 0]
 
 
-def _cut(x: jax.Array, sides: Any, level: int) -> jax.Array:
+def _crop(x: jax.Array, sides: Any, level: int) -> jax.Array:
     return x if sides is None else x[:, : sides[level][0], : sides[level][1]]

@@ -17,7 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.causal import kept_kernel, valid_conv
+from genjax.nn.causal import cached_kernel, valid_conv
 from genjax.nn.masked import precision
 from genjax.nn.transposed import transposed_conv
 
@@ -117,10 +117,10 @@ def _weights(
     module: nn.Module, shape: tuple[int, ...], whole: Any, x: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The kernel and the bias, in the dtype of the computation."""
-    return kept_kernel(module, lambda: _normalised(module, shape, whole, x))
+    return cached_kernel(module, lambda: _normalized(module, shape, whole, x))
 
 
-def _normalised(
+def _normalized(
     module: nn.Module, shape: tuple[int, ...], whole: Any, x: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     v = module.param("v", NORMAL, shape)

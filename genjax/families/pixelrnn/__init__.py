@@ -38,10 +38,10 @@ from genjax.core.autoregressive import (
     level_traits,
 )
 from genjax.core.autoregressive import order as order
-from genjax.families.pixelrnn.lstm import PixelRNN, Sizes
+from genjax.families.pixelrnn.stacked_lstm import PixelRNN
 from genjax.losses import sum_event
 from genjax.nn import one_hot_condition, random_label
-from genjax.nn.causal import scaled, with_kernels
+from genjax.nn.causal import scale_levels, with_cached_kernels
 from genjax.nn.transposed import ConvTranspose
 
 
@@ -101,9 +101,8 @@ class Network(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        sizes = Sizes(**{f.name: getattr(c, f.name) for f in dataclasses.fields(Sizes)})
         upsampled = c.features if c.factor > 1 else 0
-        self.rnn = PixelRNN(sizes, condition_features=upsampled + c.classes)
+        self.rnn = PixelRNN(c, condition_features=upsampled + c.classes)
         if upsampled:
             sides = (c.factor, c.factor)
             exact = jax.lax.Precision.HIGHEST
@@ -118,7 +117,7 @@ class Network(nn.Module):
         c, (h, w, _) = self.config, self.config.shape
         parts = []
         if small is not None:
-            y = scaled(small.astype(jnp.promote_types(small.dtype, jnp.float32)), c.levels)
+            y = scale_levels(small.astype(jnp.promote_types(small.dtype, jnp.float32)), c.levels)
             for conv in self.small_convs:
                 y = nn.relu(conv(y))
             parts.append(self.upsample(y))
@@ -329,7 +328,7 @@ def _draw(
         return draw_values(network.apply(variables, x, condition, small), noise, config.levels)
 
     def cached() -> jax.Array:
-        fixed = with_kernels(network, variables, noise, condition, small)
+        fixed = with_cached_kernels(network, variables, noise, condition, small)
         return network.apply(fixed, noise, condition, small, given, method="sample")
 
     return draw_images(method, draw, cached, noise, given)

@@ -1,15 +1,15 @@
-"""Maps moved about: by a pixel, a row further than the last, and side by side.
+"""Shifting, skewing and joining maps.
 
-Van den Oord et al. 2016, "Pixel Recurrent Neural Networks" (arXiv:1601.06759), section 3.2: in a
-skewed map the pixels of a diagonal are a column.
+In a skewed map the pixels of a diagonal are a column: van den Oord et al. 2016, "Pixel Recurrent
+Neural Networks" (arXiv:1601.06759), section 3.2.
 """
 
 import jax
 import jax.numpy as jnp
 
 
-def shifted(x: jax.Array, by: int, axis: int, fill: jax.Array | None = None) -> jax.Array:
-    """`x` moved along an axis, zeros or `fill` (one entry of that axis) where nothing came from."""
+def shift(x: jax.Array, by: int, axis: int, fill: jax.Array | None = None) -> jax.Array:
+    """Shifts by one entry along an axis, `by` 1 or -1; the new entry is `fill`, or zeros."""
     if fill is None:
         fill = jnp.zeros_like(jax.lax.slice_in_dim(x, 0, 1, axis=axis))
     n = x.shape[axis]
@@ -18,27 +18,27 @@ def shifted(x: jax.Array, by: int, axis: int, fill: jax.Array | None = None) -> 
     return jnp.concatenate([jax.lax.slice_in_dim(x, 1, n, axis=axis), fill], axis)
 
 
-def skewed(x: jax.Array) -> jax.Array:
-    """Row r moved r columns to the right: `[B, H, W, F] -> [B, H, W + H - 1, F]`."""
+def skew(x: jax.Array) -> jax.Array:
+    """Shifts row r by r columns to the right: `[B, H, W, F] -> [B, H, W + H - 1, F]`."""
     b, h, w, f = x.shape
     flat = jnp.pad(x, ((0, 0), (0, 0), (0, h), (0, 0))).reshape(b, h * (w + h), f)
     return flat[:, : h * (w + h - 1)].reshape(b, h, w + h - 1, f)
 
 
-def unskewed(x: jax.Array, width: int) -> jax.Array:
-    """The way back: `[B, H, W + H - 1, F] -> [B, H, W, F]`."""
+def unskew(x: jax.Array, width: int) -> jax.Array:
+    """Inverts `skew`: `[B, H, W + H - 1, F] -> [B, H, W, F]`."""
     b, h, s, f = x.shape
     flat = jnp.pad(x.reshape(b, h * s, f), ((0, 0), (0, h), (0, 0)))
     return flat.reshape(b, h, s + 1, f)[:, :, :width]
 
 
-def laid(x: jax.Array, many: int) -> jax.Array:
-    """So many images side by side: `[B, H, W, F] -> [B / many, H, many W, F]`."""
+def join_images(x: jax.Array, count: int) -> jax.Array:
+    """Joins images side by side: `[B, H, W, F] -> [B / count, H, count W, F]`."""
     b, h, w, f = x.shape
-    return x.reshape(-1, many, h, w, f).swapaxes(1, 2).reshape(b // many, h, many * w, f)
+    return x.reshape(-1, count, h, w, f).swapaxes(1, 2).reshape(b // count, h, count * w, f)
 
 
-def unlaid(x: jax.Array, many: int) -> jax.Array:
-    """The way back."""
+def split_images(x: jax.Array, count: int) -> jax.Array:
+    """Inverts `join_images`."""
     b, h, w, f = x.shape
-    return x.reshape(b, h, many, -1, f).swapaxes(1, 2).reshape(b * many, h, w // many, f)
+    return x.reshape(b, h, count, -1, f).swapaxes(1, 2).reshape(b * count, h, w // count, f)
