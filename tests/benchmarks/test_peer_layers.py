@@ -222,7 +222,7 @@ def strided_layers(name, player, family):
     variables, batch, _ = case(name)
     network = getattr(network_of(name, variables), player)
     x = batch["x"]
-    module, given, seen = family.Discriminator(config), x, torch_strided.mirrored(tensor(x))
+    module, given, seen = family.Discriminator(config), x, torch_strided.flipped(tensor(x))
     if player == "generator":
         module, given = family.Generator(config), family.noise(config, KEY, len(x))
         seen = tensor(given)
@@ -230,12 +230,12 @@ def strided_layers(name, player, family):
     flax = captured(module, own, given, train=True)
     leaves = network.leaves()
     got = hooked(owners(network, leaves), lambda: network(seen, train=True))
-    turned = torch_strided.of_map(network.stack.sides[0]) if player == "generator" else None
+    turned = torch_strided.map_layout(network.stack.sides[0]) if player == "generator" else None
     first_map = str(len(network.stack.dense) - 1)  # the dense layer, and its norm, that make one
 
     def arranged(path, t):
         if t.ndim == 4:
-            return torch_strided.unmirrored(t)
+            return torch_strided.unflipped(t)
         return turned(t.t()).t() if turned and path.endswith(first_map) else t
 
     scales = sum(path.endswith("scale") for path in leaves)

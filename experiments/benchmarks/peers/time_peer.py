@@ -145,7 +145,8 @@ def make_call(
     mode = "reduce-overhead" if compiled == "compiled graphs" else "default"
     whole = compiled != "eager"
     if whole and (kind == "sample" or kind in getattr(network, "loops", ())):
-        pieces = peer.pieces(network) if hasattr(peer, "pieces") else [(network, "forward")]
+        generator = getattr(network, "generator", network)
+        pieces = peer.pieces(network) if hasattr(peer, "pieces") else [(generator, "forward")]
         for owner, name in pieces:
             call = torch.compile(getattr(owner, name), mode=mode)
             setattr(owner, name, cloned(call) if compiled == "compiled graphs" else call)

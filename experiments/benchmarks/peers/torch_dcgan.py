@@ -1,4 +1,4 @@
-"""DCGAN's strided networks with batch norm, as `genjax.families.dcgan`; maps lie mirrored.
+"""DCGAN's strided networks with batch norm, as `genjax.families.dcgan`; maps are flipped.
 
 `experiments.benchmarks.peers.torch_strided` explains why; only data and samples are flipped.
 """
@@ -9,45 +9,45 @@ import torch
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_gan_losses import (
-    Players,
+    GanNetworks,
     discriminator_nats,
     generator_nats,
     uniform,
 )
 from experiments.benchmarks.peers.torch_layers import (
     Leaves,
-    filled,
-    refuse,
-    refuse_method,
-    under,
-    where,
+    device_of,
+    prefixed,
+    require,
+    require_default_objective,
+    with_weights,
 )
-from experiments.benchmarks.peers.torch_strided import DownStack, UpStack, mirrored, unmirrored
+from experiments.benchmarks.peers.torch_strided import DownStack, UpStack, flipped, unflipped
 from genjax.families.dcgan import discriminator_widths, generator_widths
 
 
 class Generator(nn.Module):
-    """`[B, Z] ->` mirrored images `[B, C, H, W]`."""
+    """`[B, Z] ->` flipped images `[B, C, H, W]`."""
 
     def __init__(self, c: Any) -> None:
         super().__init__()
         self.stack = UpStack(c.latent, c.shape, generator_widths(c), c.generator_dense, c.kernel)
 
-    def forward(self, z: Tensor, train: bool = False, move: bool = False) -> Tensor:
-        """See `strided.BatchNorm`."""
-        return torch.tanh(self.stack(z, train, move))
+    def forward(self, z: Tensor, train: bool = False, update: bool = False) -> Tensor:
+        """See `torch_strided.BatchNorm`."""
+        return torch.tanh(self.stack(z, train, update))
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return under(UpStack_0=self.stack.leaves())
+        """See `torch_layers.Leaves`."""
+        return prefixed(UpStack_0=self.stack.leaves())
 
     def statistics(self) -> Leaves:
-        """Of Flax's `batch_stats`."""
-        return under(UpStack_0=self.stack.statistics())
+        """Leaves of Flax's `batch_stats`."""
+        return prefixed(UpStack_0=self.stack.statistics())
 
 
 class Discriminator(nn.Module):
-    """Mirrored images `[B, C, H, W] -> logits [B]`."""
+    """Flipped images `[B, C, H, W] -> logits [B]`."""
 
     def __init__(self, c: Any) -> None:
         super().__init__()
@@ -55,63 +55,58 @@ class Discriminator(nn.Module):
         self.stack = DownStack(c.shape, widths, c.discriminator_dense, c.kernel, slope=0.2)
         self.out = nn.Linear(self.stack.features, 1)
 
-    def forward(self, x: Tensor, train: bool = False, move: bool = False) -> Tensor:
-        """See `strided.BatchNorm`."""
-        return self.out(self.stack(x, train, move))[:, 0]
+    def forward(self, x: Tensor, train: bool = False, update: bool = False) -> Tensor:
+        """See `torch_strided.BatchNorm`."""
+        return self.out(self.stack(x, train, update))[:, 0]
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         head = self.stack.from_features(self.out)
-        return under(DownStack_0=self.stack.leaves(), Dense_0=head)
+        return prefixed(DownStack_0=self.stack.leaves(), Dense_0=head)
 
     def statistics(self) -> Leaves:
-        """Of Flax's `batch_stats`."""
-        return under(DownStack_0=self.stack.statistics())
+        """Leaves of Flax's `batch_stats`."""
+        return prefixed(DownStack_0=self.stack.statistics())
 
 
-def build(config: Any, variables: Any = None) -> Players:
-    """Both networks, with Flax's weights where they are given."""
-    refuse_method("dcgan", config)
-    wanted = {"network": "strided", "generator_norm": "batch", "discriminator_norm": "batch"}
-    refuse("dcgan", config, classes=0, **wanted)
-    return filled(Players(Generator(config), Discriminator(config)), variables)
+def build(config: Any, variables: Any = None) -> GanNetworks:
+    """Builds both networks, with Flax's weights if they are given."""
+    require_default_objective("dcgan", config)
+    defaults = {"network": "strided", "generator_norm": "batch", "discriminator_norm": "batch"}
+    require("dcgan", config, classes=0, **defaults)
+    return with_weights(GanNetworks(Generator(config), Discriminator(config)), variables)
 
 
-def draw(network: Players, config: Any, n: int) -> Tensor:
+def draw(network: GanNetworks, config: Any, n: int) -> Tensor:
     """z, `[n, Z]`."""
     if config.noise == "normal":
-        return torch.randn(n, config.latent, device=where(network))
-    return uniform(n, config.latent, 1.0, where(network))
+        return torch.randn(n, config.latent, device=device_of(network))
+    return uniform(n, config.latent, 1.0, device_of(network))
 
 
 def discriminator_loss(
-    network: Players, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
+    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
 ) -> Tensor:
     """-log D(x) - log(1 - D(G(z))), `[B]` nats; `noise` is z."""
     x = batch["x"]
     z = draw(network, config, len(x)) if noise is None else noise
     with torch.no_grad():
         fake = network.generator(z, train=True)
-    judge = network.discriminator
-    real_logits = judge(mirrored(x), train=True, move=True)
-    return discriminator_nats(real_logits, judge(fake, train=True, move=True))
+    d = network.discriminator
+    real_logits = d(flipped(x), train=True, update=True)
+    return discriminator_nats(real_logits, d(fake, train=True, update=True))
 
 
 def generator_loss(
-    network: Players, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
+    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
 ) -> Tensor:
     """-log D(G(z)), `[B]` nats."""
     z = draw(network, config, len(batch["x"])) if noise is None else noise
-    fake = network.generator(z, train=True, move=True)
+    fake = network.generator(z, train=True, update=True)
     return generator_nats(network.discriminator(fake, train=True))
 
 
 @torch.inference_mode()
-def sample(network: Players, config: Any, n: int) -> Tensor:
+def sample(network: GanNetworks, config: Any, n: int) -> Tensor:
     """`[n, *shape]` in [-1, 1], by running statistics."""
-    return unmirrored(network.generator(draw(network, config, n))).float()
-
-
-def pieces(network: Players) -> list[tuple[nn.Module, str]]:
-    """What is compiled for sampling."""
-    return [(network.generator, "forward")]
+    return unflipped(network.generator(draw(network, config, n))).float()

@@ -1,4 +1,4 @@
-"""FVSBN of `genjax.families.fvsbn`: a product with a masked matrix; samples a pixel at a time."""
+"""FVSBN of `genjax.families.fvsbn`: a product with a masked matrix; samples pixel by pixel."""
 
 import math
 from typing import Any
@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.torch_layers import Leaves, bernoulli_nll, filled, same, where
+from experiments.benchmarks.peers.torch_layers import (
+    Leaves,
+    bernoulli_nll,
+    device_of,
+    same,
+    with_weights,
+)
 from genjax.families import fvsbn
 
 
@@ -31,19 +37,19 @@ class FVSBN(nn.Module):
         return x @ (self.W * self.mask) + self.b
 
     def advance(self, logits: Tensor, row: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw a pixel, `[B]`, and tell the others; `pixel [1]` is no number, by each of which a
-        compiler would make a graph."""
+        """Draws a pixel, `[B]`, and updates the logits; `pixel [1]` is a tensor, because a compiler
+        would compile a graph per number."""
         x = torch.bernoulli(torch.sigmoid(logits.index_select(1, pixel)))
         return logits + x * row, x[:, 0]
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         return {"W": (self.W, same), "b": (self.b, same)}
 
 
 def build(config: Any, variables: Any = None) -> FVSBN:
-    """The network, with Flax's weights where they are given."""
-    return filled(FVSBN(config), variables)
+    """Builds the network, with Flax's weights if they are given."""
+    return with_weights(FVSBN(config), variables)
 
 
 def loss(network: FVSBN, config: Any, batch: dict[str, Tensor], noise: None = None) -> Tensor:
@@ -63,13 +69,13 @@ def sample(network: FVSBN, config: Any, n: int) -> Tensor:
     """`[n, *shape]`."""
     weights = (network.W * network.mask).unbind()
     logits = network.b.expand(n, -1).float()
-    out = torch.zeros(n, len(network.order), device=where(network))
-    places = torch.tensor(network.order, device=where(network)).split(1)
+    out = torch.zeros(n, len(network.order), device=device_of(network))
+    places = torch.tensor(network.order, device=device_of(network)).split(1)
     for pixel, place in zip(network.order, places, strict=True):
         logits, out[:, pixel] = network.advance(logits, weights[pixel], place)
     return out.reshape(n, *config.shape)
 
 
 def pieces(network: FVSBN) -> list[tuple[nn.Module, str]]:
-    """What is compiled of loops: their bodies."""
+    """Functions that are compiled."""
     return [(network, "advance")]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_gan_losses import (
-    Players,
+    GanNetworks,
     discriminator_nats,
     generator_nats,
     uniform,
@@ -17,11 +17,11 @@ from experiments.benchmarks.peers.torch_gan_losses import (
 from experiments.benchmarks.peers.torch_layers import (
     MLP,
     Leaves,
-    filled,
-    of_dense,
-    refuse_method,
-    under,
-    where,
+    dense_leaves,
+    device_of,
+    prefixed,
+    require_default_objective,
+    with_weights,
 )
 
 
@@ -39,8 +39,8 @@ class Generator(nn.Module):
         return (torch.sigmoid(x) if self.images else x).reshape(-1, *self.shape)
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return under(mlp=self.mlp.leaves())
+        """See `torch_layers.Leaves`."""
+        return prefixed(mlp=self.mlp.leaves())
 
 
 class Discriminator(nn.Module):
@@ -66,38 +66,38 @@ class Discriminator(nn.Module):
         return self.out(x)[:, 0]
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         name = "Maxout_{}/Dense_0" if self.pieces else "Dense_{}"
-        found = {name.format(i): of_dense(layer) for i, layer in enumerate(self.hidden)}
-        return under(**found, out=of_dense(self.out))
+        found = {name.format(i): dense_leaves(layer) for i, layer in enumerate(self.hidden)}
+        return prefixed(**found, out=dense_leaves(self.out))
 
 
-def build(config: Any, variables: Any = None) -> Players:
-    """Both networks, with Flax's weights where they are given."""
-    refuse_method("gan", config)
-    return filled(Players(Generator(config), Discriminator(config)), variables)
+def build(config: Any, variables: Any = None) -> GanNetworks:
+    """Builds both networks, with Flax's weights if they are given."""
+    require_default_objective("gan", config)
+    return with_weights(GanNetworks(Generator(config), Discriminator(config)), variables)
 
 
-def draw(network: Players, config: Any, n: int) -> Tensor:
+def draw(network: GanNetworks, config: Any, n: int) -> Tensor:
     """z of unit variance, `[n, Z]`."""
     if config.noise == "normal":
-        return torch.randn(n, config.latent, device=where(network))
-    return uniform(n, config.latent, math.sqrt(3), where(network))
+        return torch.randn(n, config.latent, device=device_of(network))
+    return uniform(n, config.latent, math.sqrt(3), device_of(network))
 
 
 def discriminator_loss(
-    network: Players, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
+    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
 ) -> Tensor:
     """-log D(x) - log(1 - D(G(z))), `[B]` nats; `noise` is z."""
     x = batch["x"]
     with torch.no_grad():
         fake = network.generator(draw(network, config, len(x)) if noise is None else noise)
-    judge = network.discriminator
-    return discriminator_nats(judge(x, train=True), judge(fake, train=True))
+    d = network.discriminator
+    return discriminator_nats(d(x, train=True), d(fake, train=True))
 
 
 def generator_loss(
-    network: Players, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
+    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
 ) -> Tensor:
     """-log D(G(z)), `[B]` nats."""
     z = draw(network, config, len(batch["x"])) if noise is None else noise
@@ -105,11 +105,6 @@ def generator_loss(
 
 
 @torch.inference_mode()
-def sample(network: Players, config: Any, n: int) -> Tensor:
+def sample(network: GanNetworks, config: Any, n: int) -> Tensor:
     """`[n, *shape]`."""
     return network.generator(draw(network, config, n)).float()
-
-
-def pieces(network: Players) -> list[tuple[nn.Module, str]]:
-    """What is compiled for sampling."""
-    return [(network.generator, "forward")]

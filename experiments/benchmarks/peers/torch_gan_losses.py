@@ -1,7 +1,7 @@
-"""What the peers of two networks share: the turn of each player, as `genjax.core.adversarial`.
+"""Networks and losses shared by the peers of GANs, as in `genjax.core.adversarial`.
 
-Data and samples go through D in two passes, data first. In D's turn G makes its samples by the
-batch's statistics and keeps its running ones; in G's turn D does.
+Real and generated images pass through D in two batches, real ones first. In D's update G uses batch
+statistics and keeps its running ones; in G's update D does.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.torch_layers import Leaves, under
+from experiments.benchmarks.peers.torch_layers import Leaves, prefixed
 
 
-class Players(nn.Module):
+class GanNetworks(nn.Module):
     """A generator and a discriminator."""
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module) -> None:
@@ -26,14 +26,14 @@ class Players(nn.Module):
             "generator": self.generator,
             "discriminator": self.discriminator,
         }
-        return under(**{k: getattr(part, name)() for k, part in parts.items()})
+        return prefixed(**{k: getattr(part, name)() for k, part in parts.items()})
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         return self._under("leaves")
 
     def statistics(self) -> Leaves:
-        """Of Flax's `batch_stats`."""
+        """Leaves of Flax's `batch_stats`."""
         return self._under("statistics")
 
 
@@ -47,6 +47,6 @@ def generator_nats(fake: Tensor) -> Tensor:
     return F.softplus(-fake.float())
 
 
-def uniform(n: int, size: int, reach: float, device: torch.device) -> Tensor:
-    """On (-reach, reach), `[n, size]`."""
-    return torch.empty(n, size, device=device).uniform_(-reach, reach)
+def uniform(n: int, size: int, limit: float, device: torch.device) -> Tensor:
+    """Samples from (-limit, limit), `[n, size]`."""
+    return torch.empty(n, size, device=device).uniform_(-limit, limit)

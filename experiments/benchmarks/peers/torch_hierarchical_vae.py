@@ -1,6 +1,6 @@
 """Layers of Gaussian latents inferred bottom up: ELBO or IWAE.
 
-What is asked of x alone is asked once for all samples. See `genjax.families.hierarchical_vae`.
+Terms of x alone are computed once for all samples. See `genjax.families.hierarchical_vae`.
 """
 
 import itertools
@@ -14,30 +14,30 @@ from experiments.benchmarks.peers.torch_layers import (
     MLP,
     Leaves,
     bernoulli_nll,
-    filled,
-    refuse,
-    under,
-    where,
+    device_of,
+    prefixed,
+    require,
+    with_weights,
 )
 
 Gaussian = tuple[Tensor, Tensor]  # mean and log standard deviation
 
 
 class HierarchicalVAE(nn.Module):
-    """`up[i]` from what is below layer i to its Gaussian, `down[i]` from it to what is below."""
+    """`up[i]` maps the layer below to the Gaussian of layer i, `down[i]` maps back."""
 
     def __init__(self, c: Any) -> None:
         super().__init__()
         dims = math.prod(c.shape)
         below = [dims, *c.latent[:-1]]
-        said = [dims, *(2 * z for z in c.latent[:-1])]
+        outputs = [dims, *(2 * z for z in c.latent[:-1])]
         layers = range(len(c.latent))
         hidden = [[h] * c.depth for h in c.hidden]
         self.up = nn.ModuleList(
             MLP(below[i], hidden[i], 2 * c.latent[i], c.activation) for i in layers
         )
         self.down = nn.ModuleList(
-            MLP(c.latent[i], hidden[i], said[i], c.activation) for i in layers
+            MLP(c.latent[i], hidden[i], outputs[i], c.activation) for i in layers
         )
 
     def forward(self, h: Tensor) -> Tensor:
@@ -45,16 +45,16 @@ class HierarchicalVAE(nn.Module):
         return self.down[0](h).float()
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         parts: Any = itertools.chain(
             ((f"up_{i}", part) for i, part in enumerate(self.up)),
             ((f"down_{i}", part) for i, part in enumerate(self.down)),
         )
-        return under(**{name: part.leaves() for name, part in parts})
+        return prefixed(**{name: part.leaves() for name, part in parts})
 
 
 def gaussian(out: Tensor) -> Gaussian:
-    """Of a network's outputs."""
+    """Splits a network's outputs into mean and log standard deviation."""
     mean, log_variance = out.float().chunk(2, -1)
     return mean, 0.5 * log_variance
 
@@ -65,19 +65,19 @@ def drawn(q: Gaussian, noise: Tensor) -> Tensor:
 
 
 def nats(h: Tensor, p: Gaussian) -> Tensor:
-    """-log density without its constant, which p and q have alike, summed over units."""
+    """-log density without the constant that p and q share, summed over units."""
     return (0.5 * ((h - p[0]) * torch.exp(-p[1])) ** 2 + p[1]).sum(-1)
 
 
 def build(config: Any, variables: Any = None) -> HierarchicalVAE:
-    """The network, with Flax's weights where they are given."""
-    refuse("hierarchical_vae", config, inference="bottom_up", free_bits=0.0, kl_warmup=0)
-    refuse("hierarchical_vae", config, gradient_samples=0)
-    return filled(HierarchicalVAE(config), variables)
+    """Builds the network, with Flax's weights if they are given."""
+    require("hierarchical_vae", config, inference="bottom_up", free_bits=0.0, kl_warmup=0)
+    require("hierarchical_vae", config, gradient_samples=0)
+    return with_weights(HierarchicalVAE(config), variables)
 
 
 def terms(network: Any, x: Tensor, noise: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """-log p(x | h_1), and log q - log p, `[K, B]` each: noise `[K, B, Z]` a layer."""
+    """-log p(x | h_1), and log q - log p, `[K, B]` each: noise `[K, B, Z]` per layer."""
     k, q, kl = len(noise[0]), gaussian(network.up[0](x)), torch.zeros((), device=x.device)
     h: list[Tensor] = []
     for i, e in enumerate(noise):
@@ -92,7 +92,7 @@ def terms(network: Any, x: Tensor, noise: list[Tensor]) -> tuple[Tensor, Tensor]
 
 
 def normal(config: Any, k: int, x: Tensor) -> list[Tensor]:
-    """Noise of k samples an example."""
+    """Noise of k samples per example."""
     return [torch.randn(k, len(x), z, device=x.device) for z in config.latent]
 
 
@@ -102,7 +102,7 @@ def loss(
     batch: dict[str, Tensor],
     noise: list[Tensor] | None = None,
 ) -> Tensor:
-    """Minus the bound, `[B]` nats; `noise` is standard normal `[K, B, Z]` a layer."""
+    """Minus the bound, `[B]` nats; `noise` is standard normal `[K, B, Z]` per layer."""
     x = batch["x"].flatten(1)
     nll, kl = terms(
         network, x, normal(config, config.latent_samples, x) if noise is None else noise
@@ -127,7 +127,7 @@ def evaluate(
 @torch.inference_mode()
 def sample(network: HierarchicalVAE, config: Any, n: int) -> Tensor:
     """`[n, *shape]`."""
-    noise = [torch.randn(n, z, device=where(network)) for z in config.latent]
+    noise = [torch.randn(n, z, device=device_of(network)) for z in config.latent]
     h = noise[-1]
     for i in reversed(range(len(noise) - 1)):
         h = drawn(gaussian(network.down[i + 1](h)), noise[i])

@@ -1,4 +1,4 @@
-"""InfoGAN: strided networks with dense layers, and Q on what D sees.
+"""InfoGAN: strided networks with dense layers, and Q on the features of D.
 
 See `genjax.families.infogan`, and `torch_strided` for the flipped maps.
 """
@@ -11,53 +11,53 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_gan_losses import (
-    Players,
+    GanNetworks,
     discriminator_nats,
     generator_nats,
     uniform,
 )
 from experiments.benchmarks.peers.torch_layers import (
     Leaves,
-    filled,
+    dense_leaves,
+    device_of,
     gaussian_nats,
-    of_dense,
-    refuse_method,
-    under,
-    where,
+    prefixed,
+    require_default_objective,
+    with_weights,
 )
 from experiments.benchmarks.peers.torch_strided import (
     BatchNorm,
     DownStack,
     UpStack,
-    mirrored,
-    unmirrored,
+    flipped,
+    unflipped,
 )
 from genjax.families.infogan import SLOPE, code_size, parts
 
 
 class Generator(nn.Module):
-    """Noise and codes `[B, Z + C] ->` mirrored images `[B, C, H, W]` in (0, 1)."""
+    """Noise and codes `[B, Z + C] ->` flipped images `[B, C, H, W]` in (0, 1)."""
 
     def __init__(self, c: Any) -> None:
         super().__init__()
         inputs = c.latent + code_size(c)
         self.stack = UpStack(inputs, c.shape, c.generator_widths, c.generator_dense, c.kernel)
 
-    def forward(self, z: Tensor, train: bool = False, move: bool = False) -> Tensor:
-        """See `strided.BatchNorm`."""
-        return torch.sigmoid(self.stack(z, train, move))
+    def forward(self, z: Tensor, train: bool = False, update: bool = False) -> Tensor:
+        """See `torch_strided.BatchNorm`."""
+        return torch.sigmoid(self.stack(z, train, update))
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return under(UpStack_0=self.stack.leaves())
+        """See `torch_layers.Leaves`."""
+        return prefixed(UpStack_0=self.stack.leaves())
 
     def statistics(self) -> Leaves:
-        """Of Flax's `batch_stats`."""
-        return under(UpStack_0=self.stack.statistics())
+        """Leaves of Flax's `batch_stats`."""
+        return prefixed(UpStack_0=self.stack.statistics())
 
 
 class Discriminator(nn.Module):
-    """D and Q: mirrored images `[B, C, H, W] ->` logits `[B]`, outputs of q `[B, P]`."""
+    """D and Q: flipped images `[B, C, H, W] ->` logits `[B]`, outputs of q `[B, P]`."""
 
     def __init__(self, c: Any) -> None:
         super().__init__()
@@ -69,36 +69,38 @@ class Discriminator(nn.Module):
         self.norm = BatchNorm(c.code_hidden)
         self.codes = nn.Linear(c.code_hidden, sum(code.outputs for code in parts(c)))
 
-    def forward(self, x: Tensor, train: bool = False, move: bool = False) -> tuple[Tensor, Tensor]:
-        """See `strided.BatchNorm`."""
-        shared = self.stack(x, train, move)
-        q = F.leaky_relu(self.norm(self.hidden(shared), train, move), SLOPE)
+    def forward(
+        self, x: Tensor, train: bool = False, update: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """See `torch_strided.BatchNorm`."""
+        shared = self.stack(x, train, update)
+        q = F.leaky_relu(self.norm(self.hidden(shared), train, update), SLOPE)
         return self.out(shared)[:, 0], self.codes(q).float()
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return under(
+        """See `torch_layers.Leaves`."""
+        return prefixed(
             DownStack_0=self.stack.leaves(),
             out=self.stack.from_features(self.out),
             Dense_0=self.stack.from_features(self.hidden),
             BatchNorm_0=self.norm.leaves(),
-            codes=of_dense(self.codes),
+            codes=dense_leaves(self.codes),
         )
 
     def statistics(self) -> Leaves:
-        """Of Flax's `batch_stats`."""
-        return under(DownStack_0=self.stack.statistics(), BatchNorm_0=self.norm.statistics())
+        """Leaves of Flax's `batch_stats`."""
+        return prefixed(DownStack_0=self.stack.statistics(), BatchNorm_0=self.norm.statistics())
 
 
-def build(config: Any, variables: Any = None) -> Players:
-    """Both networks, with Flax's weights where they are given."""
-    refuse_method("infogan", config)
-    return filled(Players(Generator(config), Discriminator(config)), variables)
+def build(config: Any, variables: Any = None) -> GanNetworks:
+    """Builds both networks, with Flax's weights if they are given."""
+    require_default_objective("infogan", config)
+    return with_weights(GanNetworks(Generator(config), Discriminator(config)), variables)
 
 
-def draw(network: Players, config: Any, n: int) -> Tensor:
+def draw(network: GanNetworks, config: Any, n: int) -> Tensor:
     """Noise and codes, `[n, Z + C]`."""
-    device = where(network)
+    device = device_of(network)
     found = [uniform(n, config.latent, 1.0, device)]
     for code in parts(config):
         if code.kind == "categorical":
@@ -113,10 +115,10 @@ def draw(network: Players, config: Any, n: int) -> Tensor:
 
 def information(config: Any, q: Tensor, code: Tensor) -> Tensor:
     """lambda (log q(c | x) + H(c)), summed over the parts of the code, `[B]`."""
-    total, place, said = torch.zeros(len(q), device=q.device), 0, 0
+    total, start, first = torch.zeros(len(q), device=q.device), 0, 0
     for part in parts(config):
-        c, guess = code[:, place : place + part.size], q[:, said : said + part.outputs]
-        place, said = place + part.size, said + part.outputs
+        c, guess = code[:, start : start + part.size], q[:, first : first + part.outputs]
+        start, first = start + part.size, first + part.outputs
         if part.kind == "categorical":
             bound = (c * F.log_softmax(guess, 1)).sum(1) + math.log(part.size)
         else:
@@ -130,37 +132,32 @@ def information(config: Any, q: Tensor, code: Tensor) -> Tensor:
 
 
 def discriminator_loss(
-    network: Players, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
+    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
 ) -> Tensor:
     """-log D(x) - log(1 - D(G(z, c))) - lambda L_I, `[B]` nats; `noise` is z and c."""
     x = batch["x"]
     z = draw(network, config, len(x)) if noise is None else noise
     with torch.no_grad():
         fake = network.generator(z, train=True)
-    judge = network.discriminator
-    real_logits, _ = judge(mirrored(x), train=True, move=True)
-    fake_logits, q = judge(fake, train=True, move=True)
+    d = network.discriminator
+    real_logits, _ = d(flipped(x), train=True, update=True)
+    fake_logits, q = d(fake, train=True, update=True)
     return discriminator_nats(real_logits, fake_logits) - information(
         config, q, z[:, config.latent :]
     )
 
 
 def generator_loss(
-    network: Players, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
+    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
 ) -> Tensor:
     """-log D(G(z, c)) - lambda L_I, `[B]` nats."""
     z = draw(network, config, len(batch["x"])) if noise is None else noise
-    fake = network.generator(z, train=True, move=True)
+    fake = network.generator(z, train=True, update=True)
     logits, q = network.discriminator(fake, train=True)
     return generator_nats(logits) - information(config, q, z[:, config.latent :])
 
 
 @torch.inference_mode()
-def sample(network: Players, config: Any, n: int) -> Tensor:
+def sample(network: GanNetworks, config: Any, n: int) -> Tensor:
     """`[n, *shape]` in (0, 1), by running statistics."""
-    return unmirrored(network.generator(draw(network, config, n))).float()
-
-
-def pieces(network: Players) -> list[tuple[nn.Module, str]]:
-    """What is compiled for sampling."""
-    return [(network.generator, "forward")]
+    return unflipped(network.generator(draw(network, config, n))).float()

@@ -1,4 +1,4 @@
-"""What the peers share: arrays of Flax as tensors, masked and plain layers, nats."""
+"""Functions shared by the peers: Flax arrays as tensors, layers, losses in nats."""
 
 import itertools
 import math
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from genjax.nn.causal import kernel_mask
 
-# A tensor and how to bring it, or its gradient, into the order of the Flax array.
+# A tensor, and the layout that maps it (or its gradient) to the Flax array.
 Layout = Callable[[Tensor], Tensor]
 Leaves = dict[str, tuple[Tensor, Layout]]
 
 
 def same(t: Tensor) -> Tensor:
-    """The layouts agree."""
+    """Returns the tensor: layouts agree."""
     return t
 
 
@@ -28,35 +28,35 @@ def transposed(t: Tensor) -> Tensor:
 
 
 def hwio(t: Tensor) -> Tensor:
-    """A convolution's `[O, I, h, w]` as Flax has it, `[h, w, I, O]`."""
+    """Maps a convolution's `[O, I, h, w]` to Flax's `[h, w, I, O]`."""
     return t.permute(2, 3, 1, 0)
 
 
-def of(layer: Any, kernel: Layout = same) -> Leaves:
-    """A layer's `weight` as Flax's `kernel`, and its `bias` where it has one."""
+def layer_leaves(layer: Any, kernel: Layout = same) -> Leaves:
+    """Returns a layer's `weight` as Flax's `kernel`, and its `bias` if it has one."""
     found: Leaves = {"kernel": (layer.weight, kernel)}
     if isinstance(layer.bias, Tensor):
         found["bias"] = (layer.bias, same)
     return found
 
 
-def of_dense(layer: Any) -> Leaves:
-    """Of a `Dense`."""
-    return of(layer, transposed)
+def dense_leaves(layer: Any) -> Leaves:
+    """Leaves of a `Dense`."""
+    return layer_leaves(layer, transposed)
 
 
-def of_conv(layer: Any) -> Leaves:
-    """Of a `Conv`."""
-    return of(layer, hwio)
+def conv_leaves(layer: Any) -> Leaves:
+    """Leaves of a `Conv`."""
+    return layer_leaves(layer, hwio)
 
 
-def under(**parts: Leaves) -> Leaves:
-    """Leaves of parts under their names: `{"out/kernel": ...}`."""
+def prefixed(**parts: Leaves) -> Leaves:
+    """Prefixes leaves with the names of their parts: `{"out/kernel": ...}`."""
     return {f"{name}/{k}": v for name, leaves in parts.items() for k, v in leaves.items()}
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """A tree of arrays as `{"a/b/kernel": array}`."""
+    """Flattens a tree of arrays to `{"a/b/kernel": array}`."""
     found: dict[str, np.ndarray] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
@@ -68,28 +68,30 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray
 
 @torch.no_grad()
 def load(leaves: Leaves, tree: Mapping[str, Any]) -> None:
-    """Fill tensors with the arrays of one Flax collection.
+    """Copies the arrays of one Flax collection to tensors.
 
     Raises:
-      ValueError: the two do not have the same leaves.
+      ValueError: the leaves differ.
     """
     arrays = flattened(tree)
     differ = sorted(arrays.keys() ^ leaves.keys())
     if differ:
-        raise ValueError(f"arrays and tensors do not have the same leaves: {differ}.")
+        raise ValueError(f"the leaves of the arrays and of the network differ: {differ}.")
     for path, (tensor, layout) in leaves.items():
-        # A layout only moves numbers: where it takes their places from, they are put back.
+        # A layout is a permutation: apply it to indices, and invert it.
         places = layout(torch.arange(tensor.numel()).reshape(tensor.shape))
         values = torch.from_numpy(np.array(arrays[path]))
         if places.shape != values.shape:
-            raise ValueError(f"{path} is {list(values.shape)}, and {list(places.shape)} here.")
+            raise ValueError(
+                f"{path} has shape {list(values.shape)}; the network needs {list(places.shape)}."
+            )
         flat = torch.empty(tensor.numel(), dtype=tensor.dtype)
         flat[places.reshape(-1)] = values.reshape(-1).to(tensor.dtype)
         tensor.copy_(flat.reshape(tensor.shape))
 
 
-def filled(network: Any, variables: Mapping[str, Any] | None) -> Any:
-    """The network, with the Flax variables where they are given."""
+def with_weights(network: Any, variables: Mapping[str, Any] | None) -> Any:
+    """Returns the network, with Flax's variables if they are given."""
     if variables is not None:
         load(network.leaves(), variables["params"])
         if "batch_stats" in variables:
@@ -97,32 +99,32 @@ def filled(network: Any, variables: Mapping[str, Any] | None) -> Any:
     return network
 
 
-def refuse(family: str, config: Any, **wanted: Any) -> None:
-    """Only these values of settings have a peer.
+def require(family: str, config: Any, **values: Any) -> None:
+    """Checks that fields of a Config have the values that the peer supports.
 
     Raises:
-      ValueError: one sentence.
+      ValueError: one has another value.
     """
-    for name, value in wanted.items():
+    for name, value in values.items():
         if getattr(config, name) != value:
             raise ValueError(
-                f"{family}: the peer in PyTorch has only {name}={value!r}, not"
+                f"{family}: the peer in PyTorch supports only {name}={value!r}, not"
                 f" {getattr(config, name)!r}."
             )
 
 
-def refuse_method(family: str, config: Any) -> None:
-    """Players have one loss and no penalties here.
+def require_default_objective(family: str, config: Any) -> None:
+    """Checks that a GAN has the default objective.
 
     Raises:
-      ValueError: the Config has others.
+      ValueError: it has another loss, or penalties.
     """
     if config.method != type(config.method)():
-        raise ValueError(f"{family}: the peer in PyTorch has the default Method alone.")
+        raise ValueError(f"{family}: the peer in PyTorch supports only the default GanObjective.")
 
 
 class CausalConv(nn.Conv2d):
-    """A convolution that sees earlier pixels alone, see `genjax.nn.causal.CausalConv`."""
+    """Masked convolution over earlier pixels, see `genjax.nn.causal.CausalConv`."""
 
     mask: Tensor | None
 
@@ -138,11 +140,11 @@ class CausalConv(nn.Conv2d):
         kind: Any = "B",
     ) -> None:
         super().__init__(len(inputs), len(outputs), (height, width))
-        # On the left and right, above and below; a negative one is cut off.
+        # Left, right, top, bottom; negative margins crop.
         self.margin = (left, width - 1 - left, top, height - 1 - top)
         mask = kernel_mask(height, width, left, np.asarray(inputs), np.asarray(outputs), kind)
-        moved = torch.from_numpy(mask).permute(3, 2, 0, 1).contiguous()  # OIHW
-        self.register_buffer("mask", None if mask.all() else moved, persistent=False)
+        oihw = torch.from_numpy(mask).permute(3, 2, 0, 1).contiguous()
+        self.register_buffer("mask", None if mask.all() else oihw, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, I, H, W] -> [B, O, H, W]`."""
@@ -167,9 +169,9 @@ class MLP(nn.Module):
         return self.out(x)
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        hidden = {f"hidden_{i}": of_dense(layer) for i, layer in enumerate(self.hidden)}
-        return under(**hidden, out=of_dense(self.out))
+        """See `torch_layers.Leaves`."""
+        hidden = {f"hidden_{i}": dense_leaves(layer) for i, layer in enumerate(self.hidden)}
+        return prefixed(**hidden, out=dense_leaves(self.out))
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -215,8 +217,8 @@ def draw_values(logits: Tensor, levels: int) -> Tensor:
 
 def gaussian_nats(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """-log density, elementwise."""
-    apart = (x - mean) * torch.exp(-log_std)
-    return 0.5 * apart**2 + log_std + 0.5 * math.log(2 * math.pi)
+    z = (x - mean) * torch.exp(-log_std)
+    return 0.5 * z**2 + log_std + 0.5 * math.log(2 * math.pi)
 
 
 def standard_kl(mean: Tensor, log_std: Tensor) -> Tensor:
@@ -229,6 +231,6 @@ def scaled(x: Tensor, levels: int) -> Tensor:
     return (2 * x / (levels - 1) - 1).permute(0, 3, 1, 2)
 
 
-def where(network: nn.Module) -> torch.device:
-    """The device of a network."""
+def device_of(network: nn.Module) -> torch.device:
+    """Returns the device of a network."""
     return next(network.parameters()).device

@@ -19,8 +19,8 @@ def mixture_of(config: Any, out: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor
     return out[..., :k], means, log_scales.clamp(min=LOWEST_LOG_SCALE), coefficients
 
 
-def moved(mean: Tensor, coefficients: Tensor, x: Tensor, c: int) -> Tensor:
-    """Means of channel c given the pixel's channels before it, `[..., K]`; `x` in [-1, 1]."""
+def conditional_means(mean: Tensor, coefficients: Tensor, x: Tensor, c: int) -> Tensor:
+    """Means of channel c given the earlier channels of the pixel, `[..., K]`; `x` in [-1, 1]."""
     first = c * (c - 1) // 2
     for j in range(c):
         mean = mean + coefficients[..., first + j, :] * x[..., j, None]
@@ -46,9 +46,9 @@ def discretised_nats(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) ->
 def mixture_nats(
     x: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor, coefficients: Tensor, levels: int
 ) -> Tensor:
-    """-log p(x), `[B]`: one component holds for all channels of a pixel."""
+    """-log p(x), `[B]`: all channels of a pixel share one component."""
     unit = 2 * x / (levels - 1) - 1
-    each = [moved(m, coefficients, unit, c) for c, m in enumerate(means.unbind(-2))]
+    each = [conditional_means(m, coefficients, unit, c) for c, m in enumerate(means.unbind(-2))]
     nats = discretised_nats(x[..., None], torch.stack(each, -2), log_scales, levels)
     joint = F.log_softmax(logits, -1) - nats.sum(-2)  # [B, H, W, K]
     return -torch.logsumexp(joint, -1).flatten(1).sum(1)
@@ -63,10 +63,10 @@ def draw(
         t.gather(-1, pick.expand(-1, t.shape[1], -1)) for t in (means, log_scales, coefficients)
     )
     u = torch.rand_like(mean[..., 0]).clamp(1e-5, 1 - 1e-5)
-    apart = torch.exp(log_scale[..., 0]) * (torch.log(u) - torch.log1p(-u))  # [B, C]
-    x = torch.zeros_like(apart)
+    noise = torch.exp(log_scale[..., 0]) * (torch.log(u) - torch.log1p(-u))  # [B, C]
+    x = torch.zeros_like(noise)
     for c in range(x.shape[1]):
-        value = moved(mean[:, c], coefficient, x, c)[:, 0] + apart[:, c]
+        value = conditional_means(mean[:, c], coefficient, x, c)[:, 0] + noise[:, c]
         level = ((value + 1) * (levels - 1) / 2).round().clamp(0, levels - 1)
         x[:, c] = 2 * level / (levels - 1) - 1
     return ((x + 1) * (levels - 1) / 2).round()

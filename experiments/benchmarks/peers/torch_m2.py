@@ -12,12 +12,12 @@ from experiments.benchmarks.peers.torch_layers import (
     MLP,
     Leaves,
     bernoulli_nats,
-    filled,
-    of_dense,
-    refuse,
+    dense_leaves,
+    device_of,
+    prefixed,
+    require,
     standard_kl,
-    under,
-    where,
+    with_weights,
 )
 
 
@@ -37,9 +37,9 @@ class Pair(nn.Module):
         return self.mlp(self.activation(self.vector(a) + self.label(y)))
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        own = under(vector=of_dense(self.vector), label=of_dense(self.label))
-        return own | under(MLP_0=self.mlp.leaves())
+        """See `torch_layers.Leaves`."""
+        own = prefixed(vector=dense_leaves(self.vector), label=dense_leaves(self.label))
+        return own | prefixed(MLP_0=self.mlp.leaves())
 
 
 class M2(nn.Module):
@@ -69,19 +69,19 @@ class M2(nn.Module):
         return -nll - standard_kl(mean, log_std).sum(-1) - math.log(len(self.classes))
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         parts: Any = ("classifier", "encoder", "decoder")
-        return under(**{name: getattr(self, name).leaves() for name in parts})
+        return prefixed(**{name: getattr(self, name).leaves() for name in parts})
 
 
 def build(config: Any, variables: Any = None) -> M2:
-    """The network, with Flax's weights where they are given.
+    """Builds the network, with Flax's weights if they are given.
 
     Raises:
-      ValueError: settings that the peer has not.
+      ValueError: settings that the peer does not support.
     """
-    refuse("m2", config, gradient_classes=0)
-    return filled(M2(config), variables)
+    require("m2", config, gradient_classes=0)
+    return with_weights(M2(config), variables)
 
 
 def marginal(bounds: Tensor, log_q: Tensor) -> Tensor:
@@ -90,15 +90,15 @@ def marginal(bounds: Tensor, log_q: Tensor) -> Tensor:
 
 
 def loss(network: M2, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None) -> Tensor:
-    """L or U, the classification loss and the weights' prior, `[B]`; `noise [B, C, Z]`."""
+    """L or U, classification loss and prior of the weights, `[B]`; `noise [B, C, Z]`."""
     x, label = batch["x"].flatten(1), batch["label"].long()
-    known, told = label >= 0, label.clamp(min=0)[:, None]
+    known, index = label >= 0, label.clamp(min=0)[:, None]
     bounds, log_q = network.bounds(x, noise), network.classify(x)
-    bound = torch.where(known, bounds.gather(1, told)[:, 0], marginal(bounds, log_q))
-    surprise = torch.where(known, -log_q.gather(1, told)[:, 0], 0.0)
+    bound = torch.where(known, bounds.gather(1, index)[:, 0], marginal(bounds, log_q))
+    cross_entropy = torch.where(known, -log_q.gather(1, index)[:, 0], 0.0)
     squares = sum(p.square().sum() for p in network.parameters())
     prior = 0.5 * config.weight_prior * squares
-    return config.alpha / config.labelled * surprise - bound + prior
+    return config.alpha / config.labelled * cross_entropy - bound + prior
 
 
 def evaluate(
@@ -112,12 +112,12 @@ def evaluate(
 @torch.inference_mode()
 def sample(network: M2, config: Any, n: int) -> Tensor:
     """`[n, *shape]`, of classes drawn uniformly."""
-    device = where(network)
+    device = device_of(network)
     y = network.classes[torch.randint(config.classes, (n,), device=device)]
     logits = network.decoder(torch.randn(n, config.latent, device=device), y)
     return torch.bernoulli(torch.sigmoid(logits.float())).reshape(n, *config.shape)
 
 
 def pieces(network: M2) -> list[tuple[nn.Module, str]]:
-    """What is compiled for sampling."""
+    """Functions that are compiled."""
     return [(network.decoder, "forward")]

@@ -1,6 +1,6 @@
-"""MADE: masked dense layers; samples ask the whole network for every pixel.
+"""MADE: masked dense layers; sampling runs the whole network per pixel.
 
-One mask is made once, several are made of their degrees in every step. See `genjax.families.made`.
+A single mask is computed once, several are computed in every step. See `genjax.families.made`.
 """
 
 import itertools
@@ -16,10 +16,10 @@ from experiments.benchmarks.peers.torch_layers import (
     ACTIVATIONS,
     Leaves,
     bernoulli_nll,
-    filled,
-    of_dense,
-    under,
-    where,
+    dense_leaves,
+    device_of,
+    prefixed,
+    with_weights,
 )
 from genjax.families import made
 from genjax.nn import draw_degrees
@@ -62,23 +62,23 @@ class MADE(nn.Module):
             self.register_buffer(f"degrees_{i}", table, persistent=False)
         self.loops = ("evaluate",) if self.masks > 1 else ()
         if self.masks == 1:
-            for i, mask in enumerate(self.made_masks(0)):
+            for i, mask in enumerate(self.compute_masks(0)):
                 self.register_buffer(f"mask_{i}", mask, persistent=False)
 
-    def made_masks(self, mask: Any) -> list[Tensor]:
+    def compute_masks(self, mask: Any) -> list[Tensor]:
         """`[out, in]` of each hidden layer, of the output and of the direct connections."""
         number = torch.as_tensor(mask, device=self.out.weight.device).reshape(1)
         tables = (getattr(self, f"degrees_{i}") for i in range(self.depth))
-        low = [table.index_select(0, number)[0] for table in tables]  # [mask] would wait for it
+        low = [table.index_select(0, number)[0] for table in tables]  # [mask] would synchronise
         hidden = [b[:, None] >= a[None] for a, b in itertools.pairwise(low)]
         return [*hidden, low[0][:, None] > low[-1][None], low[0][:, None] > low[0][None]]
 
     def forward(self, x: Tensor, mask: Any = 0, train: bool = False) -> Tensor:
-        """`mask` is a number, or a tensor `[]` where there are several."""
+        """`mask` is a number, or a tensor `[]` if there are several."""
         if self.masks == 1:
             masks = [getattr(self, f"mask_{i}") for i in range(self.depth + 1)]
         else:
-            masks = self.made_masks(mask)
+            masks = self.compute_masks(mask)
         h = x
         for layer, m in zip(self.hidden, masks, strict=False):
             h = self.act(layer(h, m))
@@ -87,17 +87,17 @@ class MADE(nn.Module):
         return logits if self.direct is None else logits + self.direct(x, masks[-1])
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        found = {f"hidden_{i}": of_dense(layer) for i, layer in enumerate(self.hidden)}
-        found["out"] = of_dense(self.out)
+        """See `torch_layers.Leaves`."""
+        found = {f"hidden_{i}": dense_leaves(layer) for i, layer in enumerate(self.hidden)}
+        found["out"] = dense_leaves(self.out)
         if self.direct is not None:
-            found["direct"] = of_dense(self.direct)
-        return under(**found)
+            found["direct"] = dense_leaves(self.direct)
+        return prefixed(**found)
 
 
 def build(config: Any, variables: Any = None) -> MADE:
-    """The network, with Flax's weights where they are given."""
-    return filled(MADE(config), variables)
+    """Builds the network, with Flax's weights if they are given."""
+    return with_weights(MADE(config), variables)
 
 
 def loss(network: MADE, config: Any, batch: dict[str, Tensor], noise: int | None = None) -> Tensor:
@@ -110,7 +110,7 @@ def loss(network: MADE, config: Any, batch: dict[str, Tensor], noise: int | None
 
 
 def evaluate(network: MADE, config: Any, batch: dict[str, Tensor]) -> Tensor:
-    """log p(x), `[B]`: of several masks, log of the mean of their probabilities."""
+    """log p(x), `[B]`; of several masks the log of their mean probability."""
     x = batch["x"].flatten(1)
     each = torch.stack([-bernoulli_nll(network(x, k), x) for k in range(config.masks)])
     return torch.logsumexp(each, 0) - math.log(config.masks)
@@ -118,9 +118,9 @@ def evaluate(network: MADE, config: Any, batch: dict[str, Tensor]) -> Tensor:
 
 @torch.inference_mode()
 def sample(network: MADE, config: Any, n: int) -> Tensor:
-    """`[n, *shape]`, all of one mask."""
+    """`[n, *shape]`, all under one mask."""
     mask = int(np.random.default_rng().integers(config.masks))
-    x = torch.zeros(n, math.prod(config.shape), device=where(network))
+    x = torch.zeros(n, math.prod(config.shape), device=device_of(network))
     for pixel in made.order(config, mask).tolist():
         x[:, pixel] = torch.bernoulli(torch.sigmoid(network(x, mask)[:, pixel].float()))
     return x.reshape(n, *config.shape)

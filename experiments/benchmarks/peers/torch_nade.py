@@ -1,9 +1,9 @@
-"""NADE: the loop over pixels that users ship, and the same density by blocks of prefix sums.
+"""NADE as a loop over pixels, as users write it, and by blocks of prefix sums.
 
-`form="loop"` keeps the pre-activation, `[B, H]`, and adds a row of W a pixel. `form="blocks"` takes
-some sqrt(D) pixels at a time: a product with a triangular selection gives all their prefixes, and
-autograd keeps what the backward pass needs, 4 B D H bytes a map (0.8 GB at batch 512, 784-500).
-Step and evaluation are timed in both forms, and the faster one counts. Samples come of the loop.
+`form="loop"` keeps the pre-activation, `[B, H]`, and adds a row of W per pixel. `form="blocks"`
+takes about sqrt(D) pixels at a time: a product with a triangular matrix gives their prefix sums,
+and autograd stores 4 B D H bytes per array (0.8 GB at batch 512, 784-500). Step and evaluation are
+timed in both forms, and the faster one counts. Samples use the loop.
 See `genjax.families.nade`.
 """
 
@@ -18,9 +18,9 @@ from experiments.benchmarks.peers.torch_layers import (
     ACTIVATIONS,
     Leaves,
     bernoulli_nll,
-    filled,
+    device_of,
     same,
-    where,
+    with_weights,
 )
 from genjax.families import nade
 
@@ -38,7 +38,7 @@ class NADE(nn.Module):
         super().__init__()
         dims, hidden = math.prod(config.shape), config.hidden
         self.form, self.dims = form, dims
-        # A compiler would write every pixel out: it is given the body of the loop.
+        # A compiler would unroll all pixels, so only the body of the loop is compiled.
         self.loops = ("step", "evaluate") if form == "loop" else ()
         self.act = ACTIVATIONS[config.activation]
         self.block = nade.block_length(dims)
@@ -69,24 +69,24 @@ class NADE(nn.Module):
         return (self.by_loop if self.form == "loop" else self.by_blocks)(x, keep)
 
     def by_loop(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """A pixel at a time."""
+        """Pixel by pixel."""
         W, V, b = self.rows()
         a, logits = self.c.expand(len(x), -1), []
         for x_d, W_d, V_d in zip(x.unbind(1), W.unbind(), V.unbind(), strict=True):
-            a, found = self.tell(a, x_d, W_d, V_d, keep)
-            logits.append(found)
+            a, logit = self.conditional(a, x_d, W_d, V_d, keep)
+            logits.append(logit)
         return torch.stack(logits, 1) + b
 
-    def tell(
+    def conditional(
         self, a: Tensor, x: Tensor, W_d: Tensor, V_d: Tensor, keep: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """A pixel's logits, `[B]`, and what the next one sees."""
+        """Pre-activation of the next pixel, and logits of this one, `[B]`."""
         h = self.act(a)
         logits = (h if keep is None else h * keep) @ V_d
         return torch.addcmul(a, x[:, None], W_d), logits
 
     def by_blocks(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """Several pixels at a time."""
+        """Block by block."""
         W, V, b = self.rows()
         a, logits = self.c.expand(len(x), -1), []
         parts = (t.split(self.block, axis) for t, axis in ((x, 1), (W, 0), (V, 0)))
@@ -100,22 +100,22 @@ class NADE(nn.Module):
         return torch.cat(logits, 1) + b
 
     def advance(self, a: Tensor, W_d: Tensor, V_d: Tensor, b_d: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw a pixel, `[B]`, and add its row."""
+        """Draws a pixel, `[B]`, and adds its row of W."""
         x = torch.bernoulli(torch.sigmoid(self.act(a) @ V_d + b_d))
         return torch.addcmul(a, x[:, None], W_d), x
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         return {name: (getattr(self, name), same) for name in ("W", "c", "V", "b")}
 
 
 def build(config: Any, variables: Any = None, form: str = "blocks") -> NADE:
-    """The network, with Flax's weights where they are given."""
-    return filled(NADE(config, form), variables)
+    """Builds the network, with Flax's weights if they are given."""
+    return with_weights(NADE(config, form), variables)
 
 
 def loss(network: NADE, config: Any, batch: dict[str, Tensor], noise: None = None) -> Tensor:
-    """-log p(x), `[B]` nats; with dropout, of the thinned network."""
+    """-log p(x), `[B]` nats; with dropout if the Config has it."""
     x = network.ordered(batch["x"])
     keep = None
     if config.dropout:
@@ -134,12 +134,12 @@ def sample(network: NADE, config: Any, n: int) -> Tensor:
     """`[n, *shape]`."""
     W, V, b = (t.unbind() for t in network.rows())
     a = network.c.expand(n, -1)
-    out = torch.empty(n, network.dims, device=where(network))
+    out = torch.empty(n, network.dims, device=device_of(network))
     for d in range(network.dims):
         a, out[:, d] = network.advance(a, W[d], V[d], b[d])
     return out[:, network.back].reshape(n, *config.shape)
 
 
 def pieces(network: NADE) -> list[tuple[nn.Module, str]]:
-    """What is compiled of loops: their bodies."""
-    return [(network, "advance"), (network, "tell")]
+    """Functions that are compiled."""
+    return [(network, "advance"), (network, "conditional")]

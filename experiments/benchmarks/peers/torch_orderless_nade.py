@@ -1,6 +1,7 @@
-"""Orderless NADE: a dense network of visible pixels and which they are; ensembles along orders.
+"""Orderless NADE: a dense network of visible pixels and their mask; ensembles of orders.
 
-Density and samples walk along orders and add a row a pixel. See `genjax.families.orderless_nade`.
+Density and samples follow an order and add a row of W per pixel.
+See `genjax.families.orderless_nade`.
 """
 
 import itertools
@@ -15,9 +16,9 @@ from experiments.benchmarks.peers.torch_layers import (
     ACTIVATIONS,
     Leaves,
     bernoulli_nats,
-    filled,
+    device_of,
     same,
-    where,
+    with_weights,
 )
 from genjax.families import orderless_nade
 
@@ -58,26 +59,28 @@ class OrderlessNADE(nn.Module):
         return h
 
     def logits(self, a: Tensor, pixel: Tensor) -> Tensor:
-        """Of one pixel a row: `a [..., B, H]`, `pixel [...]` -> `[..., B]`."""
+        """Logits of one pixel per row: `a [..., B, H]`, `pixel [...]` -> `[..., B]`."""
         h = self.units(a)
         return (h @ self.V[pixel][..., None])[..., 0].float() + self.b[pixel][..., None]
 
     def added(self, x: Tensor, pixel: Tensor) -> Tensor:
-        """What one more pixel adds: `x [..., B]`, `pixel [...]` -> `[..., B, H]`."""
+        """Contribution of one more pixel: `x [..., B]`, `pixel [...]` -> `[..., B, H]`."""
         a = x[..., None] * self.W[pixel][..., None, :]
         return a if self.M is None else a + self.M[pixel][..., None, :]
 
-    def told(self, a: Tensor, nats: Tensor, x: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
-        """A step along `[C]` orders: `a [C, B, H]`, `nats, x [C, B]`."""
+    def advance_density(
+        self, a: Tensor, nats: Tensor, x: Tensor, pixel: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One step along `[C]` orders: `a [C, B, H]`, `nats, x [C, B]`."""
         return a + self.added(x, pixel), nats + bernoulli_nats(self.logits(a, pixel), x)
 
-    def drawn(self, a: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
-        """A step of samples, each along its own order: `a [n, 1, H]`, `pixel [n]`."""
+    def advance_sample(self, a: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of samples, each along its own order: `a [n, 1, H]`, `pixel [n]`."""
         x = torch.bernoulli(torch.sigmoid(self.logits(a, pixel)))
         return a + self.added(x, pixel), x[:, 0]
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         names = [n for n in ("W", "M", "c", "V", "b") if getattr(self, n) is not None]
         found: Leaves = {n: (getattr(self, n), same) for n in names}
         for i, (U, u) in enumerate(zip(self.U, self.u, strict=True), 1):
@@ -86,14 +89,14 @@ class OrderlessNADE(nn.Module):
 
 
 def build(config: Any, variables: Any = None) -> OrderlessNADE:
-    """The network, with Flax's weights where they are given."""
-    return filled(OrderlessNADE(config), variables)
+    """Builds the network, with Flax's weights if they are given."""
+    return with_weights(OrderlessNADE(config), variables)
 
 
 def loss(
     network: OrderlessNADE, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
 ) -> Tensor:
-    """Unbiased estimate of -log p(x) over all orders, `[B]` nats; `noise` is what is visible."""
+    """Unbiased estimate of -log p(x) over orders, `[B]` nats; `noise` is the visible mask."""
     x = batch["x"].flatten(1)
     visible = noise
     if visible is None:
@@ -106,14 +109,14 @@ def loss(
 
 
 def evaluate(network: OrderlessNADE, config: Any, batch: dict[str, Tensor]) -> Tensor:
-    """log p(x) of the ensemble, `[B]`; at most `ROWS` images times orders are held together."""
+    """log p(x) of the ensemble, `[B]`; at most `ROWS` images times orders per batch."""
     x = batch["x"].flatten(1)
     columns, found = x.t().contiguous(), []
     for perms in network.orders.split(max(1, orderless_nade.ROWS // len(x))):
         nats = torch.zeros(len(perms), len(x), device=x.device)
         a = network.c.expand(*nats.shape, -1)
         for pixel in perms.unbind(1):
-            a, nats = network.told(a, nats, columns[pixel], pixel)
+            a, nats = network.advance_density(a, nats, columns[pixel], pixel)
         found.append(-nats)
     return torch.logsumexp(torch.cat(found), 0) - math.log(config.orders)
 
@@ -121,17 +124,17 @@ def evaluate(network: OrderlessNADE, config: Any, batch: dict[str, Tensor]) -> T
 @torch.inference_mode()
 def sample(network: OrderlessNADE, config: Any, n: int) -> Tensor:
     """`[n, *shape]`, each along one order of the ensemble."""
-    device = where(network)
+    device = device_of(network)
     perms = network.orders[torch.randint(config.orders, (n,), device=device)]  # [n, D]
     a = network.c.expand(n, 1, -1)
     found = []
     for pixel in perms.unbind(1):
-        a, x = network.drawn(a, pixel)
+        a, x = network.advance_sample(a, pixel)
         found.append(x)
     x = torch.empty(perms.shape, device=device).scatter_(1, perms, torch.stack(found, 1))
     return x.reshape(n, *config.shape)
 
 
 def pieces(network: OrderlessNADE) -> list[tuple[nn.Module, str]]:
-    """What is compiled of loops: their bodies."""
-    return [(network, "told"), (network, "drawn")]
+    """Functions that are compiled."""
+    return [(network, "advance_density"), (network, "advance_sample")]

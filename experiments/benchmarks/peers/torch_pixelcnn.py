@@ -1,4 +1,4 @@
-"""PixelCNN, gated and masked: samples ask the whole network for every value.
+"""PixelCNN, gated and masked: sampling runs the whole network per value.
 
 See `genjax.families.pixelcnn` and `genjax.families.pixelcnn.stacks`.
 """
@@ -13,14 +13,14 @@ from experiments.benchmarks.peers.torch_layers import (
     CausalConv,
     Leaves,
     conditional_nats,
+    conv_leaves,
+    device_of,
     draw_values,
-    filled,
-    of_conv,
-    refuse,
+    prefixed,
+    require,
     scaled,
     sum_event,
-    under,
-    where,
+    with_weights,
 )
 from genjax.nn.causal import channel_groups
 
@@ -37,17 +37,17 @@ class Head(nn.Module):
         self.each = (channels,) if levels == 2 else (channels, levels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Values of a pixel lie beside each other."""
+        """Values of a pixel are adjacent."""
         out = self.last(F.relu(self.first(F.relu(x)))).permute(0, 2, 3, 1)
         return out.reshape(*out.shape[:3], *self.each)
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return under(first=of_conv(self.first), last=of_conv(self.last))
+        """See `torch_layers.Leaves`."""
+        return prefixed(first=conv_leaves(self.first), last=conv_leaves(self.last))
 
 
 def around(side: int) -> dict[str, int]:
-    """A kernel of the rows up to the pixel's own."""
+    """Arguments of a kernel over the rows up to the pixel's own."""
     return {"height": side // 2 + 1, "width": side, "top": side // 2, "left": side // 2}
 
 
@@ -77,8 +77,8 @@ class Masked(nn.Module):
         return self.head(h)
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return under(first=of_conv(self.first), head=self.head.leaves()) | lists(
+        """See `torch_layers.Leaves`."""
+        return prefixed(first=conv_leaves(self.first), head=self.head.leaves()) | lists(
             down=self.down, middle=self.middle, up=self.up
         )
 
@@ -119,8 +119,8 @@ class Gated(nn.Module):
         return self.head(h)
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return under(head=self.head.leaves()) | lists(
+        """See `torch_layers.Leaves`."""
+        return prefixed(head=self.head.leaves()) | lists(
             vertical=self.vertical, horizontal=self.horizontal, across=self.across, out=self.out
         )
 
@@ -132,21 +132,21 @@ def gate(a: Tensor) -> Tensor:
 
 
 def lists(**layers: nn.ModuleList) -> Leaves:
-    """Of lists of convolutions, under names that Flax numbers."""
+    """Leaves of lists of convolutions, under Flax's numbered names."""
     each = {
-        f"{name}_{i}": of_conv(c) for name, found in layers.items() for i, c in enumerate(found)
+        f"{name}_{i}": conv_leaves(c) for name, found in layers.items() for i, c in enumerate(found)
     }
-    return under(**each)
+    return prefixed(**each)
 
 
 def build(config: Any, variables: Any = None) -> Masked | Gated:
-    """The network, with Flax's weights where they are given."""
-    refuse("pixelcnn", config, classes=0)
-    return filled((Gated if config.network == "gated" else Masked)(config), variables)
+    """Builds the network, with Flax's weights if they are given."""
+    require("pixelcnn", config, classes=0)
+    return with_weights((Gated if config.network == "gated" else Masked)(config), variables)
 
 
 def loss(network: Any, config: Any, batch: dict[str, Tensor], noise: None = None) -> Tensor:
-    """-log p(x), `[B]` nats; with dropout, of the thinned network."""
+    """-log p(x), `[B]` nats; with dropout if the Config has it."""
     x = batch["x"]
     return sum_event(conditional_nats(network(x, train=True), x, config.levels))
 
@@ -159,9 +159,9 @@ def evaluate(network: Any, config: Any, batch: dict[str, Tensor]) -> Tensor:
 
 @torch.inference_mode()
 def sample(network: Any, config: Any, n: int) -> Tensor:
-    """`[n, *shape]`; PixelRNN draws so too."""
+    """`[n, *shape]`; used by PixelRNN too."""
     rows, columns, channels = config.shape
-    x = torch.zeros(n, *config.shape, device=where(network))
+    x = torch.zeros(n, *config.shape, device=device_of(network))
     for r in range(rows):
         for c in range(columns):
             for k in range(channels):

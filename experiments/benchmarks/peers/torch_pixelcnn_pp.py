@@ -1,6 +1,6 @@
-"""PixelCNN++ with PyTorch's own weight norm; samples ask the whole network for every pixel.
+"""PixelCNN++ with PyTorch's own weight norm; sampling runs the whole network per pixel.
 
-See `genjax.families.pixelcnn_pp.streams` and, of the mixtures, `genjax.losses.logistic_mixture`.
+See `genjax.families.pixelcnn_pp.streams` and `genjax.losses.logistic_mixture`.
 """
 
 from typing import Any
@@ -12,19 +12,19 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from experiments.benchmarks.peers.torch_layers import (
     Leaves,
-    filled,
+    device_of,
     hwio,
-    refuse,
+    prefixed,
+    require,
     same,
     scaled,
-    under,
-    where,
+    with_weights,
 )
 from experiments.benchmarks.peers.torch_logistic import draw, mixture_nats, mixture_of
 
 
 class Conv(nn.Module):
-    """A weight-normalised convolution of what is above and on the left, `[B, I, H, W] -> O`."""
+    """A weight-normalised convolution over pixels above and on the left, `[B, I, H, W] -> O`."""
 
     def __init__(
         self,
@@ -35,17 +35,17 @@ class Conv(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
-        # On the left and right, above and below.
+        # Left, right, top, bottom.
         self.margin = (left, size[1] - 1 - left, size[0] - 1, 0)
         self.conv = weight_norm(nn.Conv2d(inputs, outputs, size, stride), dim=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zeros on one side alone, as the authors shift their maps."""
+        """Pads one side, which shifts the map as the authors do."""
         return self.conv(F.pad(x, self.margin))
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return of_norm(self.conv, hwio)
+        """See `torch_layers.Leaves`."""
+        return norm_leaves(self.conv, hwio)
 
 
 class Grow(nn.Module):
@@ -58,28 +58,28 @@ class Grow(nn.Module):
         self.conv = weight_norm(up, dim=1)
 
     def forward(self, x: Tensor, sides: tuple[int, int]) -> Tensor:
-        """An odd side was rounded up on the way down."""
+        """Crops sides that were odd before downsampling."""
         return self.conv(x)[:, :, : sides[0], : sides[1]]
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`; Flax does not turn a kernel round, and torch does."""
-        return of_norm(self.conv, lambda t: t.permute(2, 3, 0, 1).flip(0, 1))
+        """See `torch_layers.Leaves`; torch flips the kernel, Flax does not."""
+        return norm_leaves(self.conv, lambda t: t.permute(2, 3, 0, 1).flip(0, 1))
 
 
-def of_norm(conv: Any, layout: Any) -> Leaves:
-    """Of `WeightNorm`."""
+def norm_leaves(conv: Any, layout: Any) -> Leaves:
+    """Leaves of a `WeightNorm`."""
     weight = conv.parametrizations.weight
     g: Leaves = {"g": (weight.original0, lambda t: t.flatten())}
     return g | {"v": (weight.original1, layout), "bias": (conv.bias, same)}
 
 
 def down(inputs: int, outputs: int, stride: int = 1) -> Conv:
-    """2x3: of stream u."""
+    """2x3 convolution of stream u."""
     return Conv(inputs, outputs, (2, 3), 1, stride)
 
 
 def down_right(inputs: int, outputs: int, stride: int = 1) -> Conv:
-    """2x2: of stream ul."""
+    """2x2 convolution of stream ul."""
     return Conv(inputs, outputs, (2, 2), 1, stride)
 
 
@@ -89,31 +89,31 @@ def concat_elu(x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """x + a sigmoid(b); `concatenate_condition` is how many features are heard beside x."""
+    """x + a sigmoid(b); `extra` is the number of additional input features."""
 
-    def __init__(self, features: int, right: bool, beside: int, dropout: float) -> None:
+    def __init__(self, features: int, right: bool, extra: int, dropout: float) -> None:
         super().__init__()
         conv, self.dropout = down_right if right else down, dropout
         self.first = conv(2 * features, features)
-        self.beside = Conv(2 * beside, features) if beside else None
+        self.extra = Conv(2 * extra, features) if extra else None
         self.last = conv(2 * features, 2 * features)
 
-    def forward(self, x: Tensor, beside: Tensor | None, train: bool) -> Tensor:
+    def forward(self, x: Tensor, extra: Tensor | None, train: bool) -> Tensor:
         """Maps of one size."""
         y = self.first(concat_elu(x))
-        if self.beside is not None and beside is not None:
-            y = y + self.beside(concat_elu(beside))
+        if self.extra is not None and extra is not None:
+            y = y + self.extra(concat_elu(extra))
         y = F.dropout(concat_elu(y), self.dropout, train)
         return x + F.glu(self.last(y), 1)
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        parts = [p for p in (self.first, self.beside, self.last) if p is not None]
-        return under(**{f"WeightNorm_{i}": p.leaves() for i, p in enumerate(parts)})
+        """See `torch_layers.Leaves`."""
+        parts = [p for p in (self.first, self.extra, self.last) if p is not None]
+        return prefixed(**{f"WeightNorm_{i}": p.leaves() for i, p in enumerate(parts)})
 
 
 class PixelCNNPP(nn.Module):
-    """`x [B, H, W, C]` levels -> `[B, H, W, outputs]`, what mixtures are made of."""
+    """`x [B, H, W, C]` levels -> `[B, H, W, outputs]`, parameters of the mixtures."""
 
     def __init__(self, c: Any) -> None:
         super().__init__()
@@ -121,9 +121,9 @@ class PixelCNNPP(nn.Module):
         pairs = channels * (channels - 1) // 2
         depth, self.halvings = c.halvings + 1, c.halvings
 
-        def blocks(right: bool, beside: int, way_up: bool = False) -> Any:
-            counts = [c.blocks + (way_up and k < c.halvings) for k in range(depth)]
-            make = lambda: Block(f, right, beside, c.dropout)  # noqa: E731
+        def blocks(right: bool, extra: int, upward: bool = False) -> Any:
+            counts = [c.blocks + (upward and k < c.halvings) for k in range(depth)]
+            make = lambda: Block(f, right, extra, c.dropout)  # noqa: E731
             return nn.ModuleList(nn.ModuleList(make() for _ in range(n)) for n in counts)
 
         self.first_u = down(channels + 1, f)
@@ -163,7 +163,7 @@ class PixelCNNPP(nn.Module):
         return self.last(F.elu(ul)).permute(0, 2, 3, 1).float()
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         parts: dict[str, Any] = {}
         for name in ("first_u", "first_above", "first_left", "last"):
             parts[name] = getattr(self, name)
@@ -172,22 +172,22 @@ class PixelCNNPP(nn.Module):
         for name in ("down_u", "down_ul", "up_u", "up_ul"):
             for k, found in enumerate(getattr(self, name)):
                 parts |= {f"{name}_{k}_{i}": block for i, block in enumerate(found)}
-        return under(**{name: part.leaves() for name, part in parts.items()})
+        return prefixed(**{name: part.leaves() for name, part in parts.items()})
 
 
 def shift_down(x: Tensor) -> Tensor:
-    """Every row one lower; the first is 0."""
+    """Shifts rows down by one; the first is 0."""
     return F.pad(x, (0, 0, 1, 0))[:, :, :-1]
 
 
 def build(config: Any, variables: Any = None) -> PixelCNNPP:
-    """The network, with Flax's weights where they are given."""
-    refuse("pixelcnn_pp", config, classes=0)
-    return filled(PixelCNNPP(config), variables)
+    """Builds the network, with Flax's weights if they are given."""
+    require("pixelcnn_pp", config, classes=0)
+    return with_weights(PixelCNNPP(config), variables)
 
 
 def loss(network: PixelCNNPP, config: Any, batch: dict[str, Tensor], noise: None = None) -> Tensor:
-    """-log p(x), `[B]` nats; with dropout, of the thinned network."""
+    """-log p(x), `[B]` nats; with dropout if the Config has it."""
     x = batch["x"]
     return mixture_nats(x, *mixture_of(config, network(x, train=True)), config.levels)
 
@@ -202,7 +202,7 @@ def evaluate(network: PixelCNNPP, config: Any, batch: dict[str, Tensor]) -> Tens
 def sample(network: PixelCNNPP, config: Any, n: int) -> Tensor:
     """`[n, *shape]`."""
     rows, columns, _ = config.shape
-    x = torch.zeros(n, *config.shape, device=where(network))
+    x = torch.zeros(n, *config.shape, device=device_of(network))
     for r in range(rows):
         for c in range(columns):
             x[:, r, c] = draw(*mixture_of(config, network(x)[:, r, c]), config.levels)

@@ -1,4 +1,4 @@
-"""PixelRNN of one scale: Row LSTM and Diagonal BiLSTM; samples ask the whole network every value.
+"""PixelRNN of one scale: Row LSTM and Diagonal BiLSTM; sampling runs it per value.
 
 Input-to-state is a convolution of the whole image, state-to-state a loop over rows, or over the
 diagonals of a skewed map. See `genjax.families.pixelrnn.lstm`.
@@ -14,13 +14,13 @@ from experiments.benchmarks.peers.torch_layers import (
     CausalConv,
     Leaves,
     conditional_nats,
-    filled,
-    of_conv,
-    refuse,
+    conv_leaves,
+    prefixed,
+    require,
     same,
     scaled,
     sum_event,
-    under,
+    with_weights,
 )
 from experiments.benchmarks.peers.torch_pixelcnn import Head, around, lists
 from experiments.benchmarks.peers.torch_pixelcnn import sample as sample
@@ -35,7 +35,7 @@ def cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Recurrence(nn.Module):
-    """Input-to-state and state-to-state of one direction, and its learnt first state."""
+    """Input-to-state and state-to-state of one direction, and a learned initial state."""
 
     def __init__(self, inputs: Any, features: int, channels: int, taps: int, width: int) -> None:
         super().__init__()
@@ -50,27 +50,27 @@ class Recurrence(nn.Module):
         return self.inputs(x).permute(0, 2, 3, 1)
 
     def row(self, gates: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """The states of a row from those above, `[B, W, h]`."""
+        """States of a row from those above, `[B, W, h]`."""
         left, right = F.pad(h, (0, 0, 1, 0))[:, :-1], F.pad(h, (0, 0, 0, 1))[:, 1:]
         return cell(gates + torch.cat([left, h, right], -1) @ self.kernel, c)
 
     def diagonal(
         self, gates: Tensor, inside: Tensor, h: Tensor, c: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The states of a diagonal from the one before, `[B, H, h]`; outside it is the first."""
+        """States of a diagonal from the previous one, `[B, H, h]`; outside, the initial state."""
         first = self.first[:, None, None]
         above = torch.cat([first[0].expand(len(h), 1, -1), h[:, :-1]], 1)
         h, c = cell(gates + torch.cat([h, above], -1) @ self.kernel, c)
         return torch.where(inside, h, first[0]), torch.where(inside, c, first[1])
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         own: Leaves = {"kernel": (self.kernel, same), "first": (self.first, same)}
-        return own | under(inputs=of_conv(self.inputs))
+        return own | prefixed(inputs=conv_leaves(self.inputs))
 
 
 class RowLSTM(nn.Module):
-    """Row after row, `[B, F, H, W] -> [B, h, H, W]`."""
+    """Row by row, `[B, F, H, W] -> [B, h, H, W]`."""
 
     def __init__(self, inputs: Any, features: int, channels: int) -> None:
         super().__init__()
@@ -87,8 +87,8 @@ class RowLSTM(nn.Module):
         return torch.stack(found, 1).permute(0, 3, 1, 2)
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return under(recurrence=self.recurrence.leaves())
+        """See `torch_layers.Leaves`."""
+        return prefixed(recurrence=self.recurrence.leaves())
 
     def directions(self) -> list[Recurrence]:
         """One."""
@@ -104,14 +104,14 @@ class DiagonalBiLSTM(nn.Module):
         self.right = Recurrence(inputs, features, channels, taps=2, width=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """All states; what comes from the right is moved down a row."""
+        """All states; the right-to-left sweep is shifted down by a row."""
         one = sweep(self.left, self.left.gates(x))
         other = sweep(self.right, self.right.gates(x).flip(2)).flip(2)
         return (one + F.pad(other, (0, 0, 0, 0, 1, 0))[:, :-1]).permute(0, 3, 1, 2)
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return under(left=self.left.leaves(), right=self.right.leaves())
+        """See `torch_layers.Leaves`."""
+        return prefixed(left=self.left.leaves(), right=self.right.leaves())
 
     def directions(self) -> list[Recurrence]:
         """From the left, and from the right."""
@@ -119,7 +119,7 @@ class DiagonalBiLSTM(nn.Module):
 
 
 def sweep(recurrence: Recurrence, gates: Tensor) -> Tensor:
-    """From the left, all rows of a diagonal at once: `[B, H, W, 4 h] -> [B, H, W, h]`."""
+    """Sweeps from the left, all rows of a diagonal at once: `[B, H, W, 4 h] -> [B, H, W, h]`."""
     b, rows, columns, _ = gates.shape
     diagonals = rows + columns - 1
     place = torch.arange(diagonals, device=gates.device)[:, None]  # [S, 1]
@@ -134,14 +134,14 @@ def sweep(recurrence: Recurrence, gates: Tensor) -> Tensor:
 
 
 def skewed(x: Tensor) -> Tensor:
-    """Row r moved r columns to the right: `[B, H, W, F] -> [B, H, W + H - 1, F]`."""
+    """Shifts row r by r columns to the right: `[B, H, W, F] -> [B, H, W + H - 1, F]`."""
     b, h, w, f = x.shape
     flat = F.pad(x, (0, 0, 0, h)).reshape(b, h * (w + h), f)
     return flat[:, : h * (w + h - 1)].reshape(b, h, w + h - 1, f)
 
 
 def unskewed(x: Tensor, width: int) -> Tensor:
-    """The way back: `[B, H, W + H - 1, F] -> [B, H, W, F]`."""
+    """Inverse of `skewed`: `[B, H, W + H - 1, F] -> [B, H, W, F]`."""
     b, h, s, f = x.shape
     flat = F.pad(x.reshape(b, h * s, f), (0, 0, 0, h))
     return flat.reshape(b, h, s + 1, f)[:, :, :width]
@@ -169,7 +169,7 @@ class PixelRNN(nn.Module):
         self.head = Head(channels, c.levels, c.head, wide)
 
     def forward(self, x: Tensor, train: bool = False) -> Tensor:
-        """All conditionals at once; there is no dropout to train with."""
+        """All conditionals at once."""
         columns = x.shape[2]
         x = self.first(F.pad(scaled(x, self.levels), (0, self.margin)))
         skips = torch.zeros((), device=x.device)
@@ -180,16 +180,16 @@ class PixelRNN(nn.Module):
         return self.head((x + skips if len(self.out) else x)[:, :, :, :columns])
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         parts = {f"lstm_{i}": lstm.leaves() for i, lstm in enumerate(self.lstm)}
-        parts |= {"first": of_conv(self.first), "head": self.head.leaves()}
-        return under(rnn=under(**parts) | lists(up=self.up, out=self.out))
+        parts |= {"first": conv_leaves(self.first), "head": self.head.leaves()}
+        return prefixed(rnn=prefixed(**parts) | lists(up=self.up, out=self.out))
 
 
 def build(config: Any, variables: Any = None) -> PixelRNN:
-    """The network, with Flax's weights where they are given."""
-    refuse("pixelrnn", config, classes=0, factor=1)
-    return filled(PixelRNN(config), variables)
+    """Builds the network, with Flax's weights if they are given."""
+    require("pixelrnn", config, classes=0, factor=1)
+    return with_weights(PixelRNN(config), variables)
 
 
 def loss(network: PixelRNN, config: Any, batch: dict[str, Tensor], noise: None = None) -> Tensor:

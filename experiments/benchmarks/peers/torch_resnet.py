@@ -1,6 +1,6 @@
-"""The residual networks between images and vectors, as `genjax.families.vae.resnet`, without labels.
+"""Residual encoder and decoder, as `genjax.families.vae.resnet`, without labels.
 
-What a dense layer takes or gives stays in the order h, w, C, which is that of a channels_last map.
+Inputs and outputs of dense layers are in the order h, w, C, as in channels_last maps.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.torch_layers import MLP, Leaves, of_conv, under
+from experiments.benchmarks.peers.torch_layers import MLP, Leaves, conv_leaves, prefixed
 from genjax.nn.sizes import sides_of
 
 
 class ResidualBlock(nn.Module):
-    """`[B, inputs, H, W] -> [B, channels, H', W']`: of one size, halved, or doubled and cut."""
+    """`[B, inputs, H, W] -> [B, channels, H', W']`: same size, halved, or doubled and cropped."""
 
     def __init__(
         self, inputs: int, channels: int, halve: bool = False, size: Sequence[int] | None = None
@@ -35,23 +35,23 @@ class ResidualBlock(nn.Module):
         return h + (x if self.shortcut is None else self.shortcut(x))
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return under(**{name: of_conv(layer) for name, layer in self.named_children()})
+        """See `torch_layers.Leaves`."""
+        return prefixed(**{name: conv_leaves(layer) for name, layer in self.named_children()})
 
 
 class Levels(nn.ModuleDict):
-    """Blocks in the order in which they are gone through, by the names that Flax has."""
+    """Blocks in order, by Flax's names."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """One after the other."""
+        """Applies the blocks."""
         for block in self.values():
             x = block(x)
         return x
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         blocks: Any = self.items()
-        return under(**{name: block.leaves() for name, block in blocks})
+        return prefixed(**{name: block.leaves() for name, block in blocks})
 
 
 class ResNetEncoder(nn.Module):
@@ -76,8 +76,10 @@ class ResNetEncoder(nn.Module):
         return self.dense(F.elu(h).permute(0, 2, 3, 1).flatten(1))
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return self.levels.leaves() | under(first=of_conv(self.first), dense=self.dense.leaves())
+        """See `torch_layers.Leaves`."""
+        return self.levels.leaves() | prefixed(
+            first=conv_leaves(self.first), dense=self.dense.leaves()
+        )
 
 
 class ResNetDecoder(nn.Module):
@@ -106,8 +108,10 @@ class ResNetDecoder(nn.Module):
         return self.last(F.elu(self.levels(h))).permute(0, 2, 3, 1).flatten(1)
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
-        return self.levels.leaves() | under(last=of_conv(self.last), dense=self.dense.leaves())
+        """See `torch_layers.Leaves`."""
+        return self.levels.leaves() | prefixed(
+            last=conv_leaves(self.last), dense=self.dense.leaves()
+        )
 
 
 def _smallest(c: Any) -> tuple[int, int]:

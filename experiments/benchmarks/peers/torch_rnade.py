@@ -1,4 +1,4 @@
-"""RNADE by cumulative sums over its few dimensions; samples a dimension at a time.
+"""RNADE by cumulative sums over its few dimensions; samples dimension by dimension.
 
 See `genjax.families.rnade`.
 """
@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.torch_layers import Leaves, filled, gaussian_nats, refuse, same
+from experiments.benchmarks.peers.torch_layers import (
+    Leaves,
+    gaussian_nats,
+    require,
+    same,
+    with_weights,
+)
 from genjax.families import rnade
 
 
@@ -40,7 +46,7 @@ class RNADE(nn.Module):
         a = F.pad(terms.cumsum(1), (0, 0, 1, 0)) + self.c
         h = F.relu(a * self.rho[self.order][:, None])  # [B, D, H]
         h = h if keep is None else h * keep[:, None]
-        # A matrix product a dimension: [D, B, H] with [D, H, 3 K].
+        # One matrix product per dimension: [D, B, H] with [D, H, 3 K].
         out = h.transpose(0, 1) @ self.V[self.order].flatten(2)
         z = out.transpose(0, 1).unflatten(2, (3, -1)).float() + self.b[self.order]
         return self.split(z)
@@ -53,7 +59,7 @@ class RNADE(nn.Module):
     def advance(
         self, a: Tensor, W_d: Tensor, V_d: Tensor, b_d: Tensor, rho_d: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Draw a dimension, `[B]`, and add its row."""
+        """Draws a dimension, `[B]`, and adds its row of W."""
         h = F.relu(a * rho_d)
         z = (h @ V_d.flatten(1)).unflatten(1, (3, -1)).float() + b_d
         logits, means, log_scales = self.split(z)
@@ -63,14 +69,14 @@ class RNADE(nn.Module):
         return a + x[:, None] * W_d, x
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         return {name: (getattr(self, name), same) for name in ("W", "c", "rho", "V", "b")}
 
 
 def build(config: Any, variables: Any = None) -> RNADE:
-    """The network, with Flax's weights where they are given."""
-    refuse("rnade", config, kind="gaussian")
-    return filled(RNADE(config), variables)
+    """Builds the network, with Flax's weights if they are given."""
+    require("rnade", config, kind="gaussian")
+    return with_weights(RNADE(config), variables)
 
 
 def mixture_nats(x: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
@@ -80,7 +86,7 @@ def mixture_nats(x: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor) -
 
 
 def loss(network: RNADE, config: Any, batch: dict[str, Tensor], noise: None = None) -> Tensor:
-    """-log p(x), `[B]` nats; with dropout, of the thinned network."""
+    """-log p(x), `[B]` nats; with dropout if the Config has it."""
     x = batch["x"].flatten(1)[:, network.order]
     keep = None
     if config.dropout:
@@ -106,5 +112,5 @@ def sample(network: RNADE, config: Any, n: int) -> Tensor:
 
 
 def pieces(network: RNADE) -> list[tuple[nn.Module, str]]:
-    """What is compiled of loops: their bodies."""
+    """Functions that are compiled."""
     return [(network, "advance")]

@@ -1,8 +1,8 @@
-"""A training step as users of PyTorch tune it, of the optimizers that a row names.
+"""Training steps of the peers, tuned as in PyTorch, with the optimizers of a row.
 
-Gradients are freed, not zeroed; Adam is fused on CUDA; the learning rate is the row's peak, as a
-schedule costs nothing to speak of; averaged weights, of two players the generator's, move by one
-fused call. Nothing waits for the device.
+Gradients are freed, not zeroed; Adam is fused on CUDA; the learning rate is the row's peak, since a
+schedule costs almost nothing; the EMA (of a GAN's generator) is one fused call. Nothing
+synchronises with the device.
 """
 
 from collections.abc import Callable, Iterable
@@ -44,7 +44,7 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> 
 
 
 def mean_losses(peer: Any, network: nn.Module, config: Any, dtype: str) -> Losses:
-    """The means that are descended, by name; two players have one each, the discriminator first."""
+    """Returns mean losses by name; GANs have two, the discriminator's first."""
     names = ["loss"] if hasattr(peer, "loss") else ["discriminator_loss", "generator_loss"]
     device = next(network.parameters()).device.type
 
@@ -58,14 +58,14 @@ def mean_losses(peer: Any, network: nn.Module, config: Any, dtype: str) -> Losse
     return {name: mean_of(name) for name in names}
 
 
-def averaged(network: Any) -> Any:
-    """What of a network is averaged, as `genjax.core.state.ema_params`: of two players, one."""
+def ema_network(network: Any) -> Any:
+    """Returns the part of a network that has an EMA: a GAN's generator, or all."""
     return network.generator if hasattr(network, "discriminator") else network
 
 
 def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., None]:
-    """`step(batch, noise)`: noise, by the loss's name, is for comparisons alone."""
-    turns = []
+    """Returns `step(batch, noise)`; noise, by name of loss, is for comparisons."""
+    updates = []
     for name, loss in losses.items():
         own = network if name == "loss" else getattr(network, name.removesuffix("_loss"))
         settings: Any = run.optimizer
@@ -73,13 +73,13 @@ def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., Non
             settings = getattr(settings, name.removesuffix("_loss"))
         optimizer = build_optimizer(settings, own.parameters())
         other = [p for p in network.parameters() if all(p is not q for q in own.parameters())]
-        turns.append((name, loss, optimizer, list(own.parameters()), other, settings.clip))
-    parameters: list[Any] = list(averaged(network).parameters())
+        updates.append((name, loss, optimizer, list(own.parameters()), other, settings.clip))
+    parameters: list[Any] = list(ema_network(network).parameters())
     averages = [p.detach().clone() for p in parameters] if run.train.ema else []
 
     def step(batch: dict[str, Tensor], noise: dict[str, Any] | None = None) -> None:
-        for name, loss, optimizer, own, other, clip in turns:
-            for parameter in other:  # the other player's gradient is nobody's
+        for name, loss, optimizer, own, other, clip in updates:
+            for parameter in other:  # no gradient of the other network
                 parameter.requires_grad_(False)
             loss(batch, (noise or {}).get(name)).backward()
             for parameter in other:

@@ -13,11 +13,11 @@ from experiments.benchmarks.peers.torch_layers import (
     MLP,
     Leaves,
     bernoulli_nll,
-    filled,
-    refuse,
+    device_of,
+    prefixed,
+    require,
     standard_kl,
-    under,
-    where,
+    with_weights,
 )
 from experiments.benchmarks.peers.torch_resnet import ResNetDecoder, ResNetEncoder
 
@@ -48,23 +48,23 @@ class VAE(nn.Module):
         return self.decoder(z).float()
 
     def leaves(self) -> Leaves:
-        """See `layers.Leaves`."""
+        """See `torch_layers.Leaves`."""
         parts: Any = {f"{part}/{name}": getattr(self, part) for part, name in self.names.items()}
-        return under(**{name: part.leaves() for name, part in parts.items()})
+        return prefixed(**{name: part.leaves() for name, part in parts.items()})
 
 
-# Encoder and decoder, as Flax has them within its own modules.
+# Flax's names of encoder and decoder within their modules.
 _NAMES = {"mlp": ("MLP_0", "MLP_0"), "resnet": ("ResNetEncoder_0", "ResNetDecoder_0")}
 
 
 def build(config: Any, variables: Any = None) -> VAE:
-    """The network, with Flax's weights where they are given."""
+    """Builds the network, with Flax's weights if they are given."""
     parts = {"likelihood": "bernoulli", "posterior": "diagonal", "prior": "normal"}
-    refuse("vae", config, **parts, beta=1.0, kl_warmup=0, free_bits=0.0, classes=0)
-    refuse("vae", config, gradient_samples=0)
+    require("vae", config, **parts, beta=1.0, kl_warmup=0, free_bits=0.0, classes=0)
+    require("vae", config, gradient_samples=0)
     if config.objective not in ("elbo", "iwae"):
-        refuse("vae", config, objective="elbo")
-    return filled(VAE(config), variables)
+        require("vae", config, objective="elbo")
+    return with_weights(VAE(config), variables)
 
 
 def loss(
@@ -80,7 +80,7 @@ def loss(
     nll = bernoulli_nll(network(z.flatten(0, 1)), x.repeat(k, 1)).reshape(k, -1)  # [K, B]
     if config.objective == "elbo":
         return nll.mean(0) + standard_kl(mean, log_std).sum(1)
-    # log p(z) - log q(z | x): the constants of the two cancel.
+    # log p(z) - log q(z | x), whose constants cancel.
     ratio = (0.5 * (noise**2 - z**2) + log_std).sum(-1)
     return math.log(k) - torch.logsumexp(ratio - nll, 0)
 
@@ -99,5 +99,5 @@ def evaluate(
 @torch.inference_mode()
 def sample(network: VAE, config: Any, n: int) -> Tensor:
     """`[n, *shape]`."""
-    z = torch.randn(n, config.latent, device=where(network))
+    z = torch.randn(n, config.latent, device=device_of(network))
     return torch.bernoulli(torch.sigmoid(network(z))).reshape(n, *config.shape)
