@@ -23,7 +23,6 @@ from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import dcgan
 from genjax.train import Figure, Run, Train
-from genjax.train.run_config import TwoOptimizers
 
 ADAM = Optimizer(learning_rate=2e-4, b1=0.5)
 
@@ -32,7 +31,7 @@ KID = Run(
     family="dcgan",
     model=dcgan.Config(),
     data=Data(data="celeb_a_64/1.0.0", transform="scale(-1, 1)", stream="no"),
-    optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),
+    optimizer=dict(generator=ADAM, discriminator=ADAM),
     train=Train(
         steps=25_000,
         batch_size=128,

@@ -17,7 +17,6 @@ from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import dcgan
 from genjax.train import Figure, Run, Train
-from genjax.train.run_config import TwoOptimizers
 
 ADAM = Optimizer(learning_rate=2e-4, b1=0.5)
 
@@ -31,7 +30,7 @@ PAPER = Run(
         discriminator_widths=(256, 512, 1024),
     ),
     data=Data(data="cifar10", transform="scale(-1, 1)", validation=5_000),
-    optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),
+    optimizer=dict(generator=ADAM, discriminator=ADAM),
     train=Train(
         steps=20_000,
         batch_size=128,

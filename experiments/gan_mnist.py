@@ -24,7 +24,6 @@ from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import gan
 from genjax.train import Figure, Run, Train
-from genjax.train.run_config import TwoOptimizers
 
 EPOCH = 500  # batches of 100
 SGD = Optimizer(
@@ -43,7 +42,7 @@ PAPER = Run(
     family="gan",
     model=gan.Config(),
     data=Data(data="mnist", transform="scale(0, 1)", validation=10_000),
-    optimizer=TwoOptimizers(generator=SGD, discriminator=SGD),
+    optimizer=dict(generator=SGD, discriminator=SGD),
     train=Train(
         steps=250 * EPOCH,
         batch_size=100,

@@ -25,14 +25,13 @@ from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import infogan
 from genjax.train import Figure, Run, Train
-from genjax.train.run_config import TwoOptimizers
 
 CODES = Run(
     experiment="infogan_mnist",
     family="infogan",
     model=infogan.Config(),
     data=Data(data="mnist", transform="scale(0, 1)"),
-    optimizer=TwoOptimizers(
+    optimizer=dict(
         generator=Optimizer(learning_rate=1e-3, b1=0.5),
         discriminator=Optimizer(learning_rate=2e-4, b1=0.5),
     ),

@@ -20,7 +20,6 @@ from genjax.core import GanObjective, Optimizer
 from genjax.data import Data
 from genjax.families import dcgan
 from genjax.train import Figure, Run, Train
-from genjax.train.run_config import TwoOptimizers
 
 ADAM = Optimizer(learning_rate=5e-5, b1=0.0, b2=0.99)
 
@@ -31,14 +30,14 @@ PAPER = Run(
         shape=(32, 32, 3),
         latent=64,
         noise="normal",
-        network="normless",
+        network="r3gan",
         generator_widths=(768, 768, 768, 768),
         discriminator_norm="none",
         classes=10,
-        method=GanObjective(loss="relativistic", r1=0.005, r2=0.005),
+        objective=GanObjective(loss="relativistic", r1=0.005, r2=0.005),
     ),
     data=Data(data="cifar10", transform="scale(-1, 1)"),
-    optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),
+    optimizer=dict(generator=ADAM, discriminator=ADAM),
     train=Train(
         steps=200_000,
         batch_size=512,

@@ -24,7 +24,6 @@ from genjax.core import GanObjective, Optimizer
 from genjax.data import Data
 from genjax.families import gan
 from genjax.train import Figure, Run, Train
-from genjax.train.run_config import TwoOptimizers
 
 OBJECTIVES = {
     "gan": GanObjective(),
@@ -57,10 +56,10 @@ def recipe(data: str, objective: str) -> Run:
             generator_range=0.0,
             discriminator_range=0.0,
             marginals=False,
-            method=OBJECTIVES[objective],
+            objective=OBJECTIVES[objective],
         ),
         data=Data(data=data),
-        optimizer=TwoOptimizers(generator=each, discriminator=each),
+        optimizer=dict(generator=each, discriminator=each),
         train=Train(
             steps=20_000,
             batch_size=256,

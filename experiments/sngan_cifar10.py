@@ -24,7 +24,7 @@ SCORE = dataclasses.replace(
         WGAN_GP.model,
         generator_widths=(256, 256, 256),
         discriminator_norm="spectral",
-        method=GanObjective(loss="hinge", critic_steps=5),
+        objective=GanObjective(loss="hinge", critic_steps=5),
     ),
     train=dataclasses.replace(WGAN_GP.train, steps=50_000),
     figure=dataclasses.replace(

@@ -22,7 +22,6 @@ from genjax.core import GanObjective, Optimizer
 from genjax.data import Data
 from genjax.families import dcgan
 from genjax.train import Figure, Run, Train
-from genjax.train.run_config import TwoOptimizers
 
 STRIDED = dcgan.Config(shape=(28, 28, 3), generator_widths=(256, 128))
 
@@ -34,7 +33,7 @@ def recipe(model: dcgan.Config, each: Optimizer, figure: Figure) -> Run:
         family="dcgan",
         model=model,
         data=Data(data="stacked_mnist", transform="scale(-1, 1)"),
-        optimizer=TwoOptimizers(generator=each, discriminator=each),
+        optimizer=dict(generator=each, discriminator=each),
         train=Train(
             steps=20_000,
             batch_size=128,
@@ -59,7 +58,7 @@ RECIPES = named(
             dataclasses.replace(
                 STRIDED,
                 discriminator_norm="none",
-                method=GanObjective(loss="wasserstein", gradient_penalty=10.0, critic_steps=5),
+                objective=GanObjective(loss="wasserstein", gradient_penalty=10.0, critic_steps=5),
             ),
             Optimizer(learning_rate=1e-4, b1=0.0, b2=0.9),
             Figure(source="the data have 1,000 modes; Metz et al. have no such row"),
@@ -68,10 +67,10 @@ RECIPES = named(
             dcgan.Config(
                 shape=(28, 28, 3),
                 noise="normal",
-                network="normless",
+                network="r3gan",
                 generator_widths=(256, 256, 128),
                 discriminator_norm="none",
-                method=GanObjective(loss="relativistic", r1=1.0, r2=1.0),
+                objective=GanObjective(loss="relativistic", r1=1.0, r2=1.0),
             ),
             Optimizer(learning_rate=2e-4, b1=0.0, b2=0.99),
             Figure(

@@ -18,7 +18,6 @@ from genjax.core import GanObjective, Optimizer
 from genjax.data import Data
 from genjax.families import dcgan
 from genjax.train import Figure, Run, Train
-from genjax.train.run_config import TwoOptimizers
 
 ADAM = Optimizer(learning_rate=2e-4, b1=0.0, b2=0.9, schedule="linear")
 
@@ -33,10 +32,10 @@ SCORE = Run(
         generator_widths=(128, 128, 128),
         discriminator_widths=(128, 128, 128, 128),
         discriminator_norm="none",
-        method=GanObjective(loss="wasserstein", gradient_penalty=10.0, critic_steps=5),
+        objective=GanObjective(loss="wasserstein", gradient_penalty=10.0, critic_steps=5),
     ),
     data=Data(data="cifar10", transform="scale(-1, 1)"),
-    optimizer=TwoOptimizers(generator=ADAM, discriminator=ADAM),
+    optimizer=dict(generator=ADAM, discriminator=ADAM),
     train=Train(
         steps=100_000,
         batch_size=64,

@@ -26,18 +26,4 @@ def jitted_step(name: str, config: Any, optimizer: Any, **options: Any) -> Any:
     from genjax.core import make_step
     from genjax.train import compile_step
 
-    family = families.of(name, config)
-    if family.traits(config).fit != "gradient":
-        if optimizer is not None:
-            raise ValueError(f"{name} is not fitted by gradient: give None for the optimizer.")
-    elif hasattr(family, "Optimizers"):
-        if not isinstance(optimizer, family.Optimizers):
-            raise ValueError(
-                f"{name} has two players: give genjax.families.{name}.Optimizers(generator=...,"
-                f" discriminator=...) of Optax optimizers."
-            )
-    elif not hasattr(optimizer, "update"):
-        raise ValueError(
-            f"{name} takes an Optax optimizer such as optax.adam(1e-3), got {optimizer!r}."
-        )
-    return compile_step(make_step(family, config, optimizer), **options)
+    return compile_step(make_step(families.of(name, config), config, optimizer), **options)

@@ -46,7 +46,6 @@ from genjax.families import (
     vae,
 )
 from genjax.train import Run, Train, fit
-from genjax.train.run_config import TwoOptimizers
 
 DIGITS = Data(data="digits", transform="binarize('threshold')")
 TRAIN = Train(
@@ -69,9 +68,9 @@ def adam(rate: float, **settings: Any) -> Optimizer:
     return Optimizer(learning_rate=rate, schedule="linear", **settings)
 
 
-def gan_adam(generator: float, discriminator: float) -> TwoOptimizers:
+def gan_adam(generator: float, discriminator: float) -> dict[str, Optimizer]:
     """Returns the optimizers of a GAN, at constant rates."""
-    return TwoOptimizers(
+    return dict(
         generator=Optimizer(learning_rate=generator, b1=0.5),
         discriminator=Optimizer(learning_rate=discriminator, b1=0.5),
     )
@@ -80,7 +79,7 @@ def gan_adam(generator: float, discriminator: float) -> TwoOptimizers:
 def entry(
     family: str,
     model: Any,
-    optimizer: Optimizer | TwoOptimizers | None,
+    optimizer: Optimizer | dict[str, Optimizer] | None,
     data: Data = DIGITS,
     **train: Any,
 ) -> Run:

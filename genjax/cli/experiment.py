@@ -11,13 +11,13 @@ import jax
 
 from genjax import families
 from genjax.cli import options as cli_options
+from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.train.load_run import RUNS
 from genjax.train.loop import Result, fit
 from genjax.train.record import dataset_name, run_name, write_record
 from genjax.train.run_config import (
     Run,
-    TwoOptimizers,
     changes,
     resolve,
     run_from_json,
@@ -182,7 +182,6 @@ def parse(
     chosen = names[0] if command else _recipe(names, argv)
     base = recipes[chosen]
     flat = tyro.conf.OmitArgPrefixes
-    several = isinstance(base.optimizer, TwoOptimizers)
 
     def option(name: str, kind: Any, text: str, default: Any) -> tuple[str, Any, Any]:
         return name, Annotated[kind, tyro.conf.arg(help=text)], default
@@ -206,19 +205,26 @@ def parse(
         ("train", Annotated[type(base.train), flat], base.train),
     ]
     if base.optimizer is not None:
-        kind = type(base.optimizer)
-        optimizer = kind if several else Annotated[kind, flat]
-        fields.append(("optimizer", optimizer, base.optimizer))
+        kind: Any = Annotated[Optimizer, flat]
+        default: Any = base.optimizer
+        if isinstance(default, dict):  # a prefix for each network
+            several = [(name, Optimizer, settings) for name, settings in default.items()]
+            kind = dataclasses.make_dataclass("Optimizers", several, kw_only=True, frozen=True)
+            default = kind(**default)
+        fields.append(("optimizer", kind, default))
     options_class = dataclasses.make_dataclass("Options", fields, kw_only=True, frozen=True)
     options_class.__doc__ = doc
     prog = f"genjax {command} {chosen}" if command else None
     options = cli_options.parse(options_class, doc, argv, prog)
+    optimizer = getattr(options, "optimizer", None)
+    if isinstance(base.optimizer, dict):
+        optimizer = {name: getattr(optimizer, name) for name in base.optimizer}
     run = dataclasses.replace(
         base,
         model=options.model,
         data=options.data_settings,
         train=options.train,
-        optimizer=getattr(options, "optimizer", None),
+        optimizer=optimizer,
         seed=options.seed,
     )
     if options.smoke:

@@ -14,11 +14,11 @@ from genjax import data as data_room
 from genjax import families
 from genjax.cli import experiment
 from genjax.cli.options import ArgumentParser, given_options, run_command
-from genjax.core import Optimizer
+from genjax.core import Optimizer, network_names
 from genjax.core.protocols import Traits
 from genjax.data import Data, Dataset
 from genjax.train.record import dataset_name
-from genjax.train.run_config import Run, Train, TwoOptimizers
+from genjax.train.run_config import Run, Train
 
 EVERY = 1000  # steps between evaluations, samples and checkpoints
 
@@ -139,9 +139,8 @@ def _run(name: str, settings: Data, length: Train) -> Run:
     family = families.get(name)
     config = family.Config()
     optimizer: Any = None
-    if hasattr(family, "Optimizers"):
-        adam = Optimizer(learning_rate=2e-4, b1=0.5)
-        optimizer = TwoOptimizers(generator=adam, discriminator=adam)
+    if networks := network_names(family):
+        optimizer = {network: Optimizer(learning_rate=2e-4, b1=0.5) for network in networks}
     elif family.traits(config).fit == "gradient":
         optimizer = Optimizer(learning_rate=1e-3, schedule="linear")
     return Run(

@@ -2,14 +2,16 @@
 
 from genjax.core.adversarial import (
     GanObjective,
+    apply_network,
     check_gradient_penalties,
     discriminator_objective,
     diversity,
+    gan_losses,
     generator_objective,
+    merge_networks,
     nearest_distance,
-    network_variables,
     objective_buffers,
-    single_critic_step,
+    train_network,
 )
 from genjax.core.autoregressive import (
     check_known,
@@ -25,40 +27,40 @@ from genjax.core.autoregressive import (
 from genjax.core.batch_norm import batch_norm_statistics
 from genjax.core.chunked import chunked_sum
 from genjax.core.derived import (
+    check_optimizer,
+    critic_steps,
     elbo,
     kl_units,
     log_conditionals,
     log_prob_bound,
     log_weight,
     make_step,
+    network_names,
     sample_images,
     sample_mean,
+    step_batch_spec,
 )
 from genjax.core.importance import log_mean_weight, resample_noise
 from genjax.core.keys import named_key
 from genjax.core.optim import Optimizer
 from genjax.core.protocols import Traits
 from genjax.core.state import State, init_state, with_ema
-from genjax.core.step import (
-    Optimizers,
-    adversarial_step,
-    gradient_step,
-    network_step,
-    player_steps,
-)
+from genjax.core.step import adversarial_step, gradient_step, network_step
 
 __all__ = [
     "GanObjective",
     "Optimizer",
-    "Optimizers",
     "State",
     "Traits",
     "adversarial_step",
+    "apply_network",
     "batch_norm_statistics",
     "check_gradient_penalties",
     "check_known",
+    "check_optimizer",
     "chunked_sum",
     "conditional_nats",
+    "critic_steps",
     "discriminator_objective",
     "diversity",
     "draw_images",
@@ -67,6 +69,7 @@ __all__ = [
     "draw_parallel",
     "draw_values",
     "elbo",
+    "gan_losses",
     "generator_objective",
     "gradient_step",
     "init_state",
@@ -76,17 +79,18 @@ __all__ = [
     "log_prob_bound",
     "log_weight",
     "make_step",
+    "merge_networks",
     "named_key",
     "nan_unless_binary",
     "nan_unless_level",
     "nearest_distance",
+    "network_names",
     "network_step",
-    "network_variables",
     "objective_buffers",
-    "player_steps",
     "resample_noise",
     "sample_images",
     "sample_mean",
-    "single_critic_step",
+    "step_batch_spec",
+    "train_network",
     "with_ema",
 ]

@@ -1,306 +1,441 @@
-"""How two networks play: loss, penalties and rhythm as settings, and the turn of each player.
+"""Objectives of generators and discriminators, and the losses of a GAN of two networks.
 
-What papers leave open, and what holds for every family that takes its turns from here:
+Papers leave the following open. It holds for every family whose losses come from here:
 
-* Data and samples go through D in two passes, data first. A layer that mixes examples (batch
-  normalisation) normalises each kind by its own statistics, in a penalty too.
-* In D's turn G normalises by the batch it makes, and keeps its running statistics as they are; D's
-  take in both passes. In G's turn it is the other way round: D normalises by the batch of samples.
-* A turn changes its own network, statistics, buffers and optimizer, and nothing of the other's.
-* Noise is drawn again in every turn; so is dropout, for every pass.
-* Several critic steps see a batch each; G's turn comes last, against the newest D.
-* `sample` uses running statistics and the weights it is given. A run that keeps averages keeps them
-  of G, with statistics of their own (`genjax.core.batch_norm`); D is the newest.
+* Real and generated images pass through the discriminator in two batches, real ones first. Batch
+  normalisation, in penalties too, uses the statistics of each batch by itself.
+* The discriminator's update normalises the generator by the current batch and leaves its running
+  statistics unchanged; its own are updated by both passes. The generator's update does the reverse.
+* An update changes parameters, statistics, buffers and optimizer state of its own network only.
+* Noise is drawn again for every update, and dropout for every pass.
+* Updates are sequential by default: critic steps, each on its own batch, and then the generator
+  against the newest discriminator. `GanObjective.update` selects simultaneous updates.
+* `sample` uses running statistics and the given weights. An average of the weights is of the
+  generator alone, with batch-norm statistics of its own (`genjax.core.batch_norm`).
 """
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from genjax import checks, losses
+from genjax.checks import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInterval
+from genjax.core.protocols import LossFn
 
-# judge(x, key, statistics) -> (logits [B, ...], new statistics, whatever else it says of x): D as
-# it is while training.
+# (x, key, statistics) -> (logits [B, ...], new statistics, further outputs), while training.
 DiscriminatorFn = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any, Any]]
 
-LOSSES = ("non_saturating", "minimax", "least_squares", "wasserstein", "hinge", "relativistic")
-NATS = ("non_saturating", "minimax", "relativistic")
+LOG_ODDS = ("non_saturating", "minimax", "relativistic")  # losses whose logits are log-odds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GanObjective:
-    """How a game is trained, whatever the networks are."""
+    """Loss, penalties and update schedule of a GAN, independent of its networks."""
 
     loss: Literal[
         "non_saturating", "minimax", "least_squares", "wasserstein", "hinge", "relativistic"
     ] = "non_saturating"
-    """What both players minimise; see `genjax.losses`."""
-    smoothing: float = 0.0
+    """Loss of both networks; see `genjax.losses`."""
+    label_smoothing: UnitInterval = 0.0
     """One-sided label smoothing of non_saturating and minimax (0.1 in Salimans et al. 2016)."""
-    gradient_penalty: float = 0.0
-    """Weight of WGAN-GP's penalty between data and samples (10 in Gulrajani et al. 2017)."""
-    one_sided: bool = False
-    """Leave slopes below the target free."""
-    slope: float = 1.0
-    """Target of that penalty (750 for CIFAR-10 in Karras et al. 2018)."""
-    r1: float = 0.0
-    """Gamma of the penalty on the slope at data (Mescheder et al. 2018)."""
-    r2: float = 0.0
-    """Gamma of the penalty on the slope at samples; R3GAN takes both."""
-    drift: float = 0.0
+    gradient_penalty: NonNegativeFloat = 0.0
+    """Weight of WGAN-GP's penalty between real and generated images (10 in Gulrajani et al. 2017)."""
+    one_sided_penalty: bool = False
+    """Whether gradient_penalty applies only to gradient norms above penalty_target."""
+    penalty_target: PositiveFloat = 1.0
+    """Target gradient norm of gradient_penalty (750 for CIFAR-10 in Karras et al. 2018)."""
+    r1: NonNegativeFloat = 0.0
+    """Gamma of the gradient penalty on real images (Mescheder et al. 2018)."""
+    r2: NonNegativeFloat = 0.0
+    """Gamma of the gradient penalty on generated images; R3GAN uses both."""
+    drift: NonNegativeFloat = 0.0
     """Weight of D(x)^2 (0.001 in Karras et al. 2018)."""
-    penalty_every: int = 1
-    """Discriminator updates between those with slope penalties, whose weight is then as many times
-    larger (lazy regularisation, Karras et al. 2020, section 3.1)."""
-    critic_steps: int = 1
-    """Discriminator updates a generator update."""
+    penalty_interval: PositiveInt = 1
+    """Discriminator updates per update with gradient penalties, whose weight is multiplied by it
+    (lazy regularisation, Karras et al. 2020, section 3.1)."""
+    critic_steps: PositiveInt = 1
+    """Discriminator updates per generator update."""
+    update: Literal["sequential", "simultaneous"] = "sequential"
+    """Whether the generator's update uses the new discriminator or the old one."""
 
     def __post_init__(self) -> None:
-        checks.kinds(self)
-        checks.one_of(LOSSES, loss=self.loss)
-        checks.fraction(smoothing=self.smoothing)
-        checks.positive(
-            slope=self.slope, penalty_every=self.penalty_every, critic_steps=self.critic_steps
-        )
-        checks.not_negative(
-            gradient_penalty=self.gradient_penalty, r1=self.r1, r2=self.r2, drift=self.drift
-        )
-        if not self.gradient_penalty and (self.one_sided or self.slope != 1):
+        checks.validate(self)
+        if not self.gradient_penalty and (self.one_sided_penalty or self.penalty_target != 1):
             raise ValueError(
-                "one_sided and slope are of the penalty between data and samples; set"
-                " gradient_penalty above 0, or leave them out."
+                "one_sided_penalty and penalty_target need gradient_penalty above 0; set it, or"
+                " leave them at their defaults."
             )
-        if self.smoothing and self.loss not in ("non_saturating", "minimax"):
-            raise ValueError(f"smoothing is of labels, which {self.loss} has none of; set it to 0.")
-        if self.penalty_every > 1 and not self.penalises():
-            raise ValueError("penalty_every needs gradient_penalty, r1 or r2 above 0.")
+        if self.label_smoothing and self.loss not in ("non_saturating", "minimax"):
+            raise ValueError(
+                f"label_smoothing needs a loss with labels, and {self.loss} has none; set it to 0."
+            )
+        if self.penalty_interval > 1 and not self.has_gradient_penalty:
+            raise ValueError("penalty_interval needs gradient_penalty, r1 or r2 above 0.")
+        if self.update == "simultaneous" and self.critic_steps > 1:
+            raise ValueError("simultaneous updates have one critic step; set critic_steps to 1.")
 
-    def penalises(self) -> bool:
-        """Whether slopes are penalised."""
+    @property
+    def has_gradient_penalty(self) -> bool:
+        """Whether gradients of the discriminator are penalised."""
         return bool(self.gradient_penalty or self.r1 or self.r2)
 
+    def discriminator_loss(self, real: jax.Array, fake: jax.Array) -> jax.Array:
+        """Computes the discriminator's loss `[B]` from logits `[B, ...]`, without penalties."""
+        if self.loss == "least_squares":
+            return losses.least_squares_discriminator(real, fake)
+        if self.loss == "wasserstein":
+            return losses.wasserstein_critic(real, fake)
+        if self.loss == "hinge":
+            return losses.hinge_discriminator(real, fake)
+        if self.loss == "relativistic":
+            return losses.relativistic_discriminator(real, fake)
+        return losses.minimax_discriminator(real, fake, smoothing=self.label_smoothing)
 
-def check_gradient_penalties(method: GanObjective, norm: str) -> None:
-    """A slope under batch statistics is also what an example does to the others' outputs.
+    def generator_loss(self, fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
+        """Computes the generator's loss `[B]` from logits; relativistic needs those of `real`."""
+        if self.loss == "relativistic":
+            if real is None:
+                raise ValueError("the relativistic loss needs logits of real examples; pass real.")
+            return losses.relativistic_generator(real, fake)
+        if self.loss == "minimax":
+            return losses.minimax_generator(fake)
+        if self.loss == "least_squares":
+            return losses.least_squares_generator(fake)
+        if self.loss in ("wasserstein", "hinge"):
+            return losses.wasserstein_generator(fake)
+        return losses.non_saturating_generator(fake)
+
+
+def check_gradient_penalties(objective: GanObjective, norm: str) -> None:
+    """Checks that gradient penalties are not combined with batch normalisation.
 
     Raises:
-      ValueError: the method penalises slopes and the discriminator's norm is `batch`.
+      ValueError: the objective penalises gradients and the discriminator's norm is `batch`.
     """
-    if method.penalises() and norm == "batch":
+    if objective.has_gradient_penalty and norm == "batch":
         raise ValueError(
-            "slopes under batch normalisation mix examples, and gradient_penalty, r1 or r2 would"
-            " penalise something else; take a discriminator without batch statistics, or set them"
-            " to 0."
+            "a discriminator with batch normalisation mixes examples, so gradient_penalty, r1 and r2"
+            " would not penalise the gradient of one example; use a discriminator without batch"
+            " normalisation, or set them to 0."
         )
 
 
-def single_critic_step(config: Any) -> Any:
-    """The Config whose batch is that of one critic step: `[B, ...]`, no axis of several before."""
-    return dataclasses.replace(config, method=dataclasses.replace(config.method, critic_steps=1))
+def merge_networks(
+    networks: Mapping[str, Mapping[str, Any]], objective: GanObjective | None = None
+) -> dict[str, Any]:
+    """Merges variables of networks into collections `{collection: {network: ...}}`.
+
+    Args:
+      networks: Flax variables of each network.
+      objective: adds the discriminator's count of updates where its penalties are lazy.
+    """
+    collections = sorted({c for variables in networks.values() for c in variables})
+    merged = {c: {n: v[c] for n, v in networks.items() if c in v} for c in collections}
+    return {**merged, **(objective_buffers(objective) if objective else {})}
 
 
-def network_variables(variables: dict[str, Any], name: str) -> dict[str, Any]:
-    """A player's own collections, as its module takes them."""
-    kept = ("params", "batch_stats")
-    return {c: variables[c][name] for c in kept if name in variables.get(c, {})}
-
-
-def objective_buffers(method: GanObjective) -> dict[str, Any]:
-    """What a method carries beside the networks: `init` merges it into the variables."""
-    if method.penalty_every == 1:
+def objective_buffers(objective: GanObjective, network: str = "discriminator") -> dict[str, Any]:
+    """Returns the variables that an objective needs besides those of the networks."""
+    if objective.penalty_interval == 1:
         return {}
-    return {"buffers": {"discriminator": {"updates": jnp.zeros((), jnp.int32)}}}
+    return {"buffers": {network: {"updates": jnp.zeros((), jnp.int32)}}}
+
+
+def apply_network(network: Any, variables: dict[str, Any], name: str, *inputs: Any) -> Any:
+    """Applies a Flax module with the variables of a network, under running statistics."""
+    return network.apply(_own_variables(variables, name), *inputs)
+
+
+def train_network(
+    network: Any,
+    variables: dict[str, Any],
+    name: str,
+    *inputs: Any,
+    key: jax.Array | None = None,
+    statistics: Any = None,
+) -> tuple[Any, Any]:
+    """Applies a Flax module in training mode.
+
+    Args:
+      network: module whose `__call__` has an argument `train`.
+      variables: all collections.
+      name: of the network in them.
+      *inputs: of the module.
+      key: of dropout.
+      statistics: batch statistics to start from; None is the network's in `variables`.
+
+    Returns:
+      The outputs, and the new batch statistics, `{}` without any.
+    """
+    own = _own_variables(variables, name)
+    if statistics:
+        own["batch_stats"] = statistics
+    rngs = None if key is None else {"dropout": key}
+    outputs, new = network.apply(own, *inputs, train=True, mutable=["batch_stats"], rngs=rngs)
+    return outputs, new.get("batch_stats", {})
+
+
+def gan_losses(
+    family: str,
+    generator: Callable[[Any], Any],
+    discriminator: Callable[[Any], Any],
+    *,
+    noise: Callable[[Any, jax.Array, int], jax.Array],
+    batch_spec: Callable[[Any, int], Mapping[str, Any]],
+    condition: Callable[[Any, Mapping[str, Any]], tuple[Any, ...]] = lambda config, batch: (),
+    regularizer: Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, Any]]] | None = None,
+) -> dict[str, LossFn]:
+    """Returns the losses of a discriminator and a generator, as `Adversarial.LOSSES` has them.
+
+    Both have the objective `config.objective`; as many images are generated as the batch has.
+
+    Args:
+      family: name, for error messages.
+      generator: module of a Config, `(z, *condition, train) -> images`.
+      discriminator: module of a Config, `(x, *condition, train) -> (logits [B], *outputs)`.
+      noise: `(config, key, n) -> z [n, ...]`.
+      batch_spec: of the family.
+      condition: `(config, batch) -> inputs` of both networks.
+      regularizer: `(config, outputs of the discriminator on generated images, z) -> ([B], aux)`,
+        added to both losses.
+    """
+
+    def prepare(
+        config: Any, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[DiscriminatorFn, Any, jax.Array, Any]:
+        checks.batch(family, batch, functools.partial(batch_spec, config))
+        noise_key, objective_key = jax.random.split(key)
+        z, inputs = noise(config, noise_key, batch["x"].shape[0]), condition(config, batch)
+        fake, statistics = train_network(generator(config), variables, "generator", z, *inputs)
+
+        def discriminate(x: jax.Array, key: jax.Array, stats: Any) -> tuple[jax.Array, Any, Any]:
+            (logits, *outputs), new = train_network(
+                discriminator(config),
+                variables,
+                "discriminator",
+                x,
+                *inputs,
+                key=key,
+                statistics=stats,
+            )
+            return logits, new, outputs
+
+        return discriminate, (variables, batch["x"], fake, objective_key), z, statistics
+
+    def add(
+        config: Any, loss: jax.Array, aux: dict[str, Any], outputs: Any, z: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        if regularizer is None:
+            return loss, aux
+        extra, more = regularizer(config, outputs, z)
+        return loss + extra, {**aux, **more}
+
+    def discriminator_loss(
+        config: Any, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        discriminate, inputs, z, _ = prepare(config, variables, batch, key)
+        result = discriminator_objective(config.objective, discriminate, *inputs)
+        return add(config, *result, z)
+
+    def generator_loss(
+        config: Any, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        discriminate, inputs, z, statistics = prepare(config, variables, batch, key)
+        result = generator_objective(config.objective, discriminate, *inputs, statistics=statistics)
+        return add(config, *result, z)
+
+    return {"discriminator": discriminator_loss, "generator": generator_loss}
 
 
 def discriminator_objective(
-    method: GanObjective,
-    judge: DiscriminatorFn,
+    objective: GanObjective,
+    discriminate: DiscriminatorFn,
     variables: dict[str, Any],
     real: jax.Array,
     fake: jax.Array,
     key: jax.Array,
+    *,
+    network: str = "discriminator",
 ) -> tuple[jax.Array, dict[str, Any], Any]:
-    """What the discriminator minimises, `[B]`, penalties included; aux; what else it says.
-
-    Entries of aux: `real_logit` and `fake_logit`; `real_probability` and `fake_probability` where
-    the loss reads logits as such (of a pair: that the data, or the sample, is taken for the data);
-    `penalty`, weighted, where there is one. What else it says is of `fake`.
+    """Computes the discriminator's loss with penalties.
 
     Args:
-      method: the settings.
-      judge: the discriminator.
-      variables: all collections; statistics are `batch_stats["discriminator"]`.
+      objective: loss and penalties.
+      discriminate: the discriminator in training mode.
+      variables: all collections.
       real: `[B, ...]` data.
-      fake: `[B, ...]` samples, a constant here.
-      key: of this turn.
+      fake: `[B, ...]` generated images; no gradient flows into them.
+      key: of this update.
+      network: the discriminator's name in `variables`.
+
+    Returns:
+      The loss `[B]`; aux; and further outputs of the discriminator on `fake`. aux has `real_logit`
+      and `fake_logit`; `real_probability` and `fake_probability` where logits are log-odds (of
+      being the real one of a pair, for the relativistic loss); `penalty`, weighted, if there is one.
     """
     real_key, fake_key, penalty_key = jax.random.split(key, 3)
     fake = jax.lax.stop_gradient(fake)
-    stats = variables.get("batch_stats", {}).get("discriminator", {})
-    real_logits, new, _ = judge(real, real_key, stats)
-    fake_logits, new, said = judge(fake, fake_key, new)
-    total = _discriminator_loss(method, real_logits, fake_logits)
-    aux = _outcome(method, real_logits, fake_logits)
-    updates: dict[str, Any] = {"batch_stats": {"discriminator": new}} if new else {}
+    stats = variables.get("batch_stats", {}).get(network, {})
+    real_logits, new, _ = discriminate(real, real_key, stats)
+    fake_logits, new, outputs = discriminate(fake, fake_key, new)
+    total = objective.discriminator_loss(real_logits, fake_logits)
+    aux = _logit_metrics(objective, real_logits, fake_logits)
+    updates: dict[str, Any] = {"batch_stats": {network: new}} if new else {}
     penalty = jnp.zeros_like(total)
-    if method.drift:
-        penalty = penalty + method.drift * losses.drift_penalty(real_logits)
-    if method.penalises():
+    if objective.drift:
+        penalty = penalty + objective.drift * losses.drift_penalty(real_logits)
+    if objective.has_gradient_penalty:
 
-        def slopes() -> jax.Array:
-            return _slopes(method, lambda x, k: judge(x, k, stats)[0], real, fake, penalty_key)
+        def gradient_penalties() -> jax.Array:
+            logits_fn = lambda x, k: discriminate(x, k, stats)[0]  # noqa: E731
+            return _gradient_penalties(objective, logits_fn, real, fake, penalty_key)
 
-        every = method.penalty_every
-        if every == 1:
-            penalty = penalty + slopes()
+        interval = objective.penalty_interval
+        if interval == 1:
+            penalty = penalty + gradient_penalties()
         else:
-            done = variables["buffers"]["discriminator"]["updates"]
-            updates["buffers"] = {"discriminator": {"updates": done + 1}}
+            count = variables["buffers"][network]["updates"]
+            updates["buffers"] = {network: {"updates": count + 1}}
             # 0 * total: in a user's shard_map both branches must vary over devices alike.
-            free = 0 * jax.lax.stop_gradient(total)
+            zero = 0 * jax.lax.stop_gradient(total)
             penalty = penalty + jax.lax.cond(
-                done % every == 0, lambda: every * slopes() + free, lambda: free
+                count % interval == 0, lambda: interval * gradient_penalties() + zero, lambda: zero
             )
-    if method.drift or method.penalises():
+    if objective.drift or objective.has_gradient_penalty:
         aux["penalty"] = penalty
     if updates:
         aux["updates"] = updates
-    return total + penalty, aux, said
+    return total + penalty, aux, outputs
 
 
 def generator_objective(
-    method: GanObjective,
-    judge: DiscriminatorFn,
+    objective: GanObjective,
+    discriminate: DiscriminatorFn,
     variables: dict[str, Any],
     real: jax.Array,
     fake: jax.Array,
     key: jax.Array,
+    *,
     statistics: Any = None,
+    network: str = "generator",
+    discriminator: str = "discriminator",
 ) -> tuple[jax.Array, dict[str, Any], Any]:
-    """What the generator minimises, `[B]`; aux; what else the discriminator said of `fake`.
-
-    Entries of aux: `diversity` and `nearest_distance`, see there.
+    """Computes the generator's loss.
 
     Args:
-      method: the settings.
-      judge: the discriminator.
+      objective: the loss.
+      discriminate: the discriminator in training mode.
       variables: all collections.
-      real: `[B, ...]` data; judged by the relativistic loss only.
-      fake: `[B, ...]` samples, which the gradient flows through.
-      key: of this turn.
-      statistics: the generator's new ones, from making `fake`.
+      real: `[B, ...]` data; only the relativistic loss passes it through the discriminator.
+      fake: `[B, ...]` generated images, with gradient.
+      key: of this update.
+      statistics: new batch statistics of the generator, from generating `fake`.
+      network: the generator's name in `variables`.
+      discriminator: the discriminator's name in `variables`.
+
+    Returns:
+      The loss `[B]`; aux with `diversity` and `nearest`, see `diversity` and `nearest_distance`;
+      and further outputs of the discriminator on `fake`.
     """
     fake_key, real_key = jax.random.split(key)
-    stats = variables.get("batch_stats", {}).get("discriminator", {})
-    fake_logits, _, said = judge(fake, fake_key, stats)
+    stats = variables.get("batch_stats", {}).get(discriminator, {})
+    fake_logits, _, outputs = discriminate(fake, fake_key, stats)
     aux: dict[str, Any] = {
         "diversity": diversity(real, fake),
         "nearest": nearest_distance(real, fake),
     }
     if statistics:
-        aux["updates"] = {"batch_stats": {"generator": statistics}}
-    if method.loss == "relativistic":
-        real_logits, _, _ = judge(real, real_key, stats)
-        return losses.relativistic_generator(real_logits, fake_logits), aux, said
-    return _generator_loss(method, fake_logits), aux, said
+        aux["updates"] = {"batch_stats": {network: statistics}}
+    relativistic = objective.loss == "relativistic"
+    real_logits = discriminate(real, real_key, stats)[0] if relativistic else None
+    return objective.generator_loss(fake_logits, real_logits), aux, outputs
 
 
 def diversity(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """How far samples lie from each other, relative to data: near 1, and 0 when all are one image.
+    """Computes the spread of generated images relative to the spread of the data.
 
-    The root mean squared distance of two samples over that of two examples, `[]`. It is had from
-    the variances, without looking at pairs. A batch of a single image has no distance, and gives 1.
+    Returns:
+      `[]`: root mean squared distance between two generated images over that between two real
+      ones; about 1 for samples of the data's distribution, 0 if all are the same image, and 1 for
+      a batch of one.
     """
 
     def spread(x: jax.Array) -> jax.Array:
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         return jnp.sum(jnp.mean((x - jnp.mean(x, axis=0, keepdims=True)) ** 2, axis=0))
 
-    whole = spread(real)
-    return jnp.where(whole > 0, jnp.sqrt(spread(fake) / jnp.where(whole > 0, whole, 1)), 1.0)
+    of_data = spread(real)
+    ratio = jnp.sqrt(spread(fake) / jnp.where(of_data > 0, of_data, 1))
+    return jnp.where(of_data > 0, ratio, 1.0)
 
 
 def nearest_distance(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """How far a sample lies from its nearest other, relative to data: 0 when they are few images.
+    """Computes the distance to the nearest other image in the batch, relative to the data's.
 
-    The mean over a batch of the distance to the nearest other one, samples' over data's, `[]`. A
-    generator that gives one of five images whatever its noise has a `diversity` near 1, and this is
-    near 0, in batches of several times five. A batch of a single image, or data all of which lie on
-    others, give 1.
+    A generator with few distinct images may have a `diversity` near 1; this is then near 0, in
+    batches several times larger than their number.
+
+    Returns:
+      `[]`: mean distance from a generated image to its nearest other over that of the data; 1 for
+      a batch of one, and for data whose images are all duplicates.
     """
 
-    def apart(x: jax.Array) -> jax.Array:
+    def nearest(x: jax.Array) -> jax.Array:
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         x = x - jnp.mean(x, axis=0, keepdims=True)
         squares = jnp.sum(x**2, axis=1)
         products = jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST)
-        between = jnp.where(jnp.eye(len(x), dtype=bool), jnp.inf, squares[None] - 2 * products)
-        # Which one is found by products; how far it is by the difference, which loses nothing.
-        other = x[jnp.argmin(between, axis=1)]
-        return jnp.mean(jnp.sqrt(jnp.sum((x - other) ** 2, axis=1)))
+        distances = jnp.where(jnp.eye(len(x), dtype=bool), jnp.inf, squares[None] - 2 * products)
+        # Products find the neighbour; the difference gives its distance without cancellation.
+        neighbour = x[jnp.argmin(distances, axis=1)]
+        return jnp.mean(jnp.sqrt(jnp.sum((x - neighbour) ** 2, axis=1)))
 
     if real.shape[0] < 2 or fake.shape[0] < 2:
         return jnp.ones(())
-    whole = apart(real)
-    return jnp.where(whole > 0, apart(fake) / jnp.where(whole > 0, whole, 1), 1.0)
+    of_data = nearest(real)
+    return jnp.where(of_data > 0, nearest(fake) / jnp.where(of_data > 0, of_data, 1), 1.0)
 
 
-def _discriminator_loss(method: GanObjective, real: jax.Array, fake: jax.Array) -> jax.Array:
-    if method.loss == "least_squares":
-        return losses.least_squares_discriminator(real, fake)
-    if method.loss == "wasserstein":
-        return losses.wasserstein_critic(real, fake)
-    if method.loss == "hinge":
-        return losses.hinge_discriminator(real, fake)
-    if method.loss == "relativistic":
-        return losses.relativistic_discriminator(real, fake)
-    return losses.minimax_discriminator(real, fake, smoothing=method.smoothing)
+def _own_variables(variables: dict[str, Any], name: str) -> dict[str, Any]:
+    kept = ("params", "batch_stats")
+    return {c: variables[c][name] for c in kept if name in variables.get(c, {})}
 
 
-def _generator_loss(method: GanObjective, fake: jax.Array) -> jax.Array:
-    if method.loss == "minimax":
-        return losses.minimax_generator(fake)
-    if method.loss == "least_squares":
-        return losses.least_squares_generator(fake)
-    if method.loss in ("wasserstein", "hinge"):
-        return losses.wasserstein_generator(fake)
-    return losses.non_saturating_generator(fake)
+def _logit_metrics(objective: GanObjective, real: jax.Array, fake: jax.Array) -> dict[str, Any]:
+    metrics = {"real_logit": real, "fake_logit": fake}
+    if objective.loss in LOG_ODDS:
+        paired = objective.loss == "relativistic"
+        metrics["real_probability"] = jax.nn.sigmoid(real - fake if paired else real)
+        metrics["fake_probability"] = jax.nn.sigmoid(fake - real if paired else fake)
+    return metrics
 
 
-def _outcome(method: GanObjective, real: jax.Array, fake: jax.Array) -> dict[str, Any]:
-    out = {"real_logit": real, "fake_logit": fake}
-    if method.loss in NATS:
-        ahead = method.loss == "relativistic"
-        out["real_probability"] = jax.nn.sigmoid(real - fake if ahead else real)
-        out["fake_probability"] = jax.nn.sigmoid(fake - real if ahead else fake)
-    return out
-
-
-def _slopes(
-    method: GanObjective,
-    logits: Callable[[jax.Array, jax.Array], jax.Array],
+def _gradient_penalties(
+    objective: GanObjective,
+    logits_fn: Callable[[jax.Array, jax.Array], jax.Array],
     real: jax.Array,
     fake: jax.Array,
     key: jax.Array,
 ) -> jax.Array:
-    """Weighted penalties on the slope, `[B]`; each sees dropout of its own."""
+    """Computes the weighted gradient penalties, `[B]`, each with dropout of its own."""
     mix_key, between_key, real_key, fake_key = jax.random.split(key, 4)
     total = jnp.zeros(real.shape[:1], jnp.float32)
-    if method.gradient_penalty:
+    if objective.gradient_penalty:
         mix = jax.random.uniform(mix_key, real.shape[:1])
-        total = total + method.gradient_penalty * losses.gradient_penalty(
-            lambda x: logits(x, between_key),
+        total = total + objective.gradient_penalty * losses.gradient_penalty(
+            lambda x: logits_fn(x, between_key),
             real,
             fake,
             mix,
-            target=method.slope,
-            one_sided=method.one_sided,
+            target=objective.penalty_target,
+            one_sided=objective.one_sided_penalty,
         )
-    if method.r1:
-        total = total + method.r1 * losses.r1_penalty(lambda x: logits(x, real_key), real)
-    if method.r2:
-        total = total + method.r2 * losses.r2_penalty(lambda x: logits(x, fake_key), fake)
+    if objective.r1:
+        total = total + objective.r1 * losses.r1_penalty(lambda x: logits_fn(x, real_key), real)
+    if objective.r2:
+        total = total + objective.r2 * losses.r2_penalty(lambda x: logits_fn(x, fake_key), fake)
     return total

@@ -1,7 +1,7 @@
 """Quantities and train steps that follow from what a family implements."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,29 +11,83 @@ from genjax.core.autoregressive import conditional_nats
 from genjax.core.importance import log_mean_weight
 from genjax.core.protocols import BoundDensity, ClosedFormBound, Conditionals, LatentVariable
 from genjax.core.state import State
-from genjax.core.step import Step, gradient_step
+from genjax.core.step import Step, adversarial_step, gradient_step
+
+
+def network_names(family: Any) -> tuple[str, ...]:
+    """Returns the networks that train against each other, in order of update; () without any."""
+    return tuple(getattr(family, "LOSSES", ()))
+
+
+def critic_steps(config: Any) -> int:
+    """Returns the updates of the first network per step, which is the number of batches per step."""
+    return getattr(getattr(config, "objective", None), "critic_steps", 1)
+
+
+def step_batch_spec(family: Any, config: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns shapes and dtypes of a train step's batch.
+
+    They are those of `family.batch_spec`, with a leading axis of K > 1 critic steps.
+    """
+    lead = () if critic_steps(config) == 1 else (critic_steps(config),)
+    spec = family.batch_spec(config, batch_size)
+    return {k: jax.ShapeDtypeStruct((*lead, *s.shape), s.dtype) for k, s in spec.items()}
+
+
+def check_optimizer(
+    family: Any, config: Any, optimizer: Any, example: str = "optax.adam(1e-3)"
+) -> None:
+    """Checks that there is one optimizer for each network, or none where none is used.
+
+    Args:
+      family: module that implements `Trainable`, `Adversarial` or `Fitted`.
+      config: its Config.
+      optimizer: one optimizer (with an attribute `update` or `build`), a dict of them, or None.
+      example: of an optimizer, for the error message.
+
+    Raises:
+      ValueError: the optimizer does not fit the family.
+    """
+    name, networks = family.__name__.rsplit(".", 1)[-1], network_names(family)
+    if family.traits(config).fit != "gradient":
+        if optimizer is not None:
+            raise ValueError(f"{name} is fitted without a gradient; pass optimizer=None.")
+        return
+    each = optimizer if isinstance(optimizer, Mapping) else {"": optimizer}
+    if set(each) != set(networks or {""}):
+        wanted = ", ".join(f'"{network}": {example}' for network in networks)
+        fix = f"{{{wanted}}}" if networks else example
+        got = f"a dict of {', '.join(each)}" if isinstance(optimizer, Mapping) else repr(optimizer)
+        kind = f"networks {', '.join(networks)}" if networks else "one network"
+        raise ValueError(f"{name} has {kind}; pass an optimizer such as {fix}, got {got}.")
+    for value in each.values():
+        if not (hasattr(value, "update") or hasattr(value, "build")):
+            raise ValueError(f"{name} needs an optimizer such as {example}, got {value!r}.")
 
 
 def make_step(family: Any, config: Any, optimizer: Any = None) -> Step:
     """Builds a family's pure train step, `step(state, batch) -> (state, metrics)`.
 
     Args:
-      family: module that implements `Trainable` or `Fitted`.
+      family: module that implements `Trainable`, `Adversarial` or `Fitted`.
       config: its Config.
-      optimizer: an Optax optimizer; None for families fitted without a gradient.
+      optimizer: an Optax optimizer; a dict of them by network for `Adversarial`; None for `Fitted`.
 
     Raises:
       ValueError: the optimizer does not fit the family.
     """
-    if hasattr(family, "make_step"):
-        return family.make_step(config, optimizer)
-    name = family.__name__.rsplit(".", 1)[-1]
+    check_optimizer(family, config, optimizer)
+    if network_names(family):
+        losses = {name: functools.partial(f, config) for name, f in family.LOSSES.items()}
+        update = getattr(getattr(config, "objective", None), "update", "sequential")
+        return adversarial_step(
+            losses,
+            optimizer,
+            critic_steps=critic_steps(config),
+            simultaneous=update == "simultaneous",
+        )
     if family.traits(config).fit == "gradient":
-        if not hasattr(optimizer, "update"):
-            raise ValueError(f"{name} needs an Optax optimizer such as optax.adam(1e-3).")
         return gradient_step(functools.partial(family.loss, config), optimizer)
-    if optimizer is not None:
-        raise ValueError(f"{name} is fitted without a gradient; pass optimizer=None.")
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         variables, metrics = family.update(config, state.variables, batch)

@@ -6,7 +6,7 @@ follow from these functions are derived once, in `genjax.core.derived` and `genj
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
@@ -251,15 +251,22 @@ class Features(Family, Protocol):
     encode: Callable[..., jax.Array]
 
 
-@runtime_checkable
-class LatentCodes(Family, Protocol):
-    """Has a latent code whose parts are inferred from an image, as in InfoGAN.
+class LatentCode(Protocol):
+    """One latent code: its kind, and its number of categories or dimensions."""
 
-    `parts(config)` describes the parts, `infer(config, variables, x)` returns the parameters of
-    q(code | x) for each, and `code_information(config, variables, key, n)` the lower bound on the
-    mutual information of each part and a sample, `[n]` nats.
+    kind: Any  # "categorical", "uniform" or "gaussian"
+    size: Any
+
+
+@runtime_checkable
+class LatentCodes(Implicit, Protocol):
+    """Generates from noise followed by latent codes, and infers the codes, as InfoGAN.
+
+    `code_posterior(config, variables, x)` returns q(c | x) for each code: logits `[B, K]` of a
+    categorical one; mean and log standard deviation, `[B, size]` each, of a continuous one.
     """
 
-    parts: Callable[..., Any]
-    infer: Callable[..., Any]
-    code_information: Callable[..., Any]
+    code_posterior: Callable[..., tuple[Any, ...]]
+
+    def codes(self, config: Any) -> Sequence[LatentCode]:
+        """Returns the codes in the order in which they follow the noise."""

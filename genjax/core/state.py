@@ -1,6 +1,6 @@
-"""One immutable pytree with everything needed to go on."""
+"""State of a run as one immutable pytree, and the exponential moving average of parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,13 +11,14 @@ from genjax.core.keys import named_key
 
 
 class State(struct.PyTreeNode):
-    """Where a run stands; a checkpoint of it is the whole position.
+    """State of a run; a checkpoint of it determines everything that follows.
 
-    step: int32 `[]`, steps done.
-    key: typed key `[]`; every random number of a run is a named stream of (key, step).
-    variables: Flax collections: `params`, and `batch_stats` or `buffers` where a family has them.
-    opt_state: of one optimizer, or a named tuple of them; `()` for counted families.
-    ema: exponential moving average of `ema_params(params)`, or None.
+    Attributes:
+      step: int32 `[]`, number of completed steps.
+      key: typed key `[]`; every random number of a run is from a named stream of (key, step).
+      variables: Flax collections: `params`, and `batch_stats` or `buffers` where a family has them.
+      opt_state: of one optimizer, or a dict of them by network; `()` without an optimizer.
+      ema: exponential moving average of the parameters in `traits(config).ema`, or None.
     """
 
     step: jax.Array
@@ -27,38 +28,22 @@ class State(struct.PyTreeNode):
     ema: Any = None
 
     def eval_variables(self) -> dict[str, Any]:
-        """The variables to evaluate and to sample with: the average where one is kept.
+        """Returns the variables for evaluation and sampling: averaged parameters where kept.
 
-        A generator that normalises by batches needs `batch_norm_statistics` beside.
+        A network with batch normalisation also needs `batch_norm_statistics`.
         """
         if self.ema is None:
             return self.variables
         return {**self.variables, "params": {**self.variables["params"], **self.ema}}
 
 
-def ema_params(params: dict[str, Any]) -> dict[str, Any]:
-    """What of the parameters a run averages: all, and of two players the generator's.
-
-    A discriminator is good against the newest samples, and its running statistics are of data and
-    samples as its newest weights see them.
-    """
-    return {"generator": params["generator"]} if "discriminator" in params else params
-
-
 def init_optimizer(optimizer: Any, params: Any) -> Any:
-    """One optimizer over all of `params`, or a named tuple of them, each over its subtree."""
+    """Initialises one optimizer on all of `params`, or each of a dict on `params[name]`."""
     if optimizer is None:
         return ()
-    if is_optimizer_tuple(optimizer):
-        return type(optimizer)(
-            *(o.init(params[name]) for name, o in zip(optimizer._fields, optimizer, strict=True))
-        )
+    if isinstance(optimizer, Mapping):
+        return {name: each.init(params[name]) for name, each in optimizer.items()}
     return optimizer.init(params)
-
-
-def is_optimizer_tuple(optimizer: Any) -> bool:
-    """Whether this is a named tuple of optimizers (optax's own is a named tuple too)."""
-    return hasattr(optimizer, "_fields") and not hasattr(optimizer, "update")
 
 
 def init_state(
@@ -71,42 +56,46 @@ def init_state(
     batch: Any = None,
     variables: dict[str, Any] | None = None,
 ) -> State:
-    """A run's first state. Call it inside `jax.jit`, so that no two leaves share a buffer.
+    """Returns a run's first state. Call it inside `jax.jit`, so that leaves share no buffer.
 
     Args:
-      family: module that follows the family contract.
+      family: module that implements `Family`.
       config: its Config.
-      optimizer: optax optimizer, a named tuple of them, or None.
-      key: typed key of the whole run.
-      ema: keep an average of the parameters.
+      optimizer: Optax optimizer, a dict of them by network, or None.
+      key: typed key of the whole run; the state holds a copy.
+      ema: whether to keep an average of the parameters.
       batch: for families with data-dependent initialisation.
-      variables: collections that take the place of those of the family's `init`, such as another
-        run's params.
+      variables: collections that replace those of the family's `init`, such as params of another
+        run.
     """
     variables = {**family.init(config, named_key(key, 0, "init"), batch), **(variables or {})}
     params = variables.get("params", {})
     return State(
         step=jnp.zeros((), jnp.int32),
-        key=key,
+        key=jnp.copy(key),  # a step donates the state's buffers
         variables=variables,
         opt_state=init_optimizer(optimizer, params),
-        ema=ema_params(params) if ema else None,
+        ema=_averaged(params, family.traits(config).ema) if ema else None,
     )
 
 
 def with_ema(step: Callable, decay: float) -> Callable:
-    """Wrap a step so that it also updates `state.ema` towards the new parameters.
+    """Wraps a step so that it also updates `state.ema`.
 
-    ema <- decay * ema + (1 - decay) * params, of `ema_params(params)`. Running statistics of a batch
-    normalisation stay those of the newest weights: see `batch_norm_statistics`. It moves with every
-    batch, also where several make one update.
+    ema <- decay * ema + (1 - decay) * params. Batch-norm statistics are not averaged: see
+    `batch_norm_statistics`. The average moves with every step, also where an optimizer accumulates
+    several batches.
     """
 
     def step_with_ema(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         new, metrics = step(state, batch)
-        ema = jax.tree.map(
-            lambda e, p: e + (1 - decay) * (p - e), state.ema, ema_params(new.variables["params"])
-        )
+        params = _averaged(new.variables["params"], tuple(state.ema))
+        ema = jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), state.ema, params)
         return new.replace(ema=ema), metrics
 
     return step_with_ema
+
+
+def _averaged(params: dict[str, Any], networks: Sequence[str]) -> dict[str, Any]:
+    """Returns the parameters that are averaged: those of the named networks; all if none is."""
+    return {name: params[name] for name in networks} if networks else params

@@ -1,8 +1,8 @@
-"""The generic gradient step, for one network and for two players."""
+"""Train steps: gradient descent on one loss, and on the losses of several named networks."""
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -13,138 +13,194 @@ import optax
 from genjax.core.keys import named_key
 from genjax.core.state import State
 
-# loss(variables, batch, key) -> ([B] nats, aux). Entries of aux are logged as means, but for
-# "updates": new values of collections other than params (batch_stats, buffers).
+# loss(variables, batch, key) -> ([B], aux). Entries of aux are logged as means, except "updates",
+# new values of collections other than params, and "outputs", see `adversarial_step`.
 Loss = Callable[[dict[str, Any], Any, jax.Array], tuple[jax.Array, dict[str, Any]]]
 Step = Callable[[State, Any], tuple[State, dict[str, jax.Array]]]
+NOT_METRICS = ("updates", "outputs")
+
+
+class _Update(NamedTuple):
+    """Result of one descent step on some of the parameters."""
+
+    params: Any
+    opt_state: Any
+    aux: dict[str, Any]
+    metrics: dict[str, jax.Array]
 
 
 def gradient_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
-    """One descent step on the mean of `loss` over the batch.
+    """Builds a step that descends the batch mean of `loss`.
 
-    Metrics, scalars: `loss` and the means of aux, in nats; `grad_norm`, `update_norm` and
-    `param_norm`, global 2-norms.
+    Metrics, scalars: `loss` and the means of aux; `grad_norm`, `update_norm` and `param_norm`,
+    global 2-norms.
+
+    Args:
+      loss: `(variables, batch, key) -> ([B], aux)`.
+      optimizer: for all parameters.
     """
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         key = named_key(state.key, state.step, "loss")
-        params, opt_state, updates, metrics = _descend(
+        update = _descend(
             loss, optimizer, state.variables["params"], state.opt_state, state.variables, batch, key
         )
-        variables = {**state.variables, **updates, "params": params}
-        return (
-            state.replace(step=state.step + 1, variables=variables, opt_state=opt_state),
-            metrics,
-        )
-
-    return step
-
-
-def network_step(loss: Loss, optimizers: Any, name: str) -> Step:
-    """A descent step on one network of several: `params[name]` and `opt_state.name` change.
-
-    So do the entries of other collections that the loss updates, such as
-    `aux["updates"] = {"batch_stats": {name: ...}}`. Everything else, the step counter included,
-    stays bit-identical.
-
-    Raises:
-      ValueError: the loss updates what is under another network's name.
-    """
-    optimizer = getattr(optimizers, name)
-
-    def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
-        key = named_key(state.key, state.step, name)
-        everything = state.variables["params"]
-
-        def own_loss(variables: dict[str, Any], batch: Any, key: jax.Array) -> Any:
-            merged = {**everything, name: variables["params"]}
-            return loss({**variables, "params": merged}, batch, key)
-
-        params, opt_state, updates, metrics = _descend(
-            own_loss,
-            optimizer,
-            everything[name],
-            getattr(state.opt_state, name),
-            state.variables,
-            batch,
-            key,
-        )
-        for collection, entries in updates.items():
-            foreign = sorted(set(entries) & set(everything) - {name})
-            if foreign:
-                raise ValueError(
-                    f"the {name}'s loss updates {collection} of {', '.join(foreign)}; a network's"
-                    f" step updates its own alone."
-                )
-        own = {k: {**state.variables[k], **entries} for k, entries in updates.items()}
-        variables = {**state.variables, **own, "params": {**everything, name: params}}
+        changed = {**update.aux.get("updates", {}), "params": update.params}
         new = state.replace(
-            variables=variables, opt_state=state.opt_state._replace(**{name: opt_state})
+            step=state.step + 1,
+            variables={**state.variables, **changed},
+            opt_state=update.opt_state,
         )
-        return new, {f"{name}_{k}": v for k, v in metrics.items()}
+        return new, update.metrics
 
     return step
 
 
-class Optimizers(NamedTuple):
-    """One optimizer a player."""
+def network_step(name: str, loss: Loss, optimizer: optax.GradientTransformation) -> Step:
+    """Builds a step that updates one network of several and does not advance `state.step`.
 
-    generator: optax.GradientTransformation
-    discriminator: optax.GradientTransformation
-
-
-def player_steps(
-    config: Any, discriminator_loss: Any, generator_loss: Any, optimizers: Optimizers
-) -> tuple[Step, Step]:
-    """The two half-steps (discriminator's, generator's); each changes its own network only.
+    It changes `params[name]`, `opt_state[name]` and what the loss returns in `aux["updates"]`, such
+    as `{"batch_stats": {name: ...}}`. Everything else stays bit-identical. Names of metrics begin
+    with the network's.
 
     Args:
-      config: the family's settings.
-      discriminator_loss, generator_loss: of a family, `(config, variables, batch, key)`.
-      optimizers: one a player.
+      name: of the network.
+      loss: `(variables, batch, key) -> ([B], aux)`.
+      optimizer: for the network's parameters.
+
+    Raises:
+      ValueError: when called, if `aux["updates"]` has an entry of another network.
     """
-    return (
-        network_step(functools.partial(discriminator_loss, config), optimizers, "discriminator"),
-        network_step(functools.partial(generator_loss, config), optimizers, "generator"),
-    )
+
+    def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
+        update = _network_update(name, loss, optimizer, state, batch)
+        return _apply_update(state, name, update), update.metrics
+
+    return step
 
 
 def adversarial_step(
-    discriminator_step: Step, generator_step: Step, *, critic_steps: int = 1
+    losses: Mapping[str, Loss],
+    optimizers: Mapping[str, optax.GradientTransformation],
+    *,
+    critic_steps: int = 1,
+    simultaneous: bool = False,
 ) -> Step:
-    """`critic_steps` discriminator updates, then one generator update against the new one.
+    """Builds a step that updates every network once by its own loss.
 
-    With `critic_steps` above 1 the batch carries them as a leading axis, `[K, B, ...]`; the
-    generator's update sees the last of them. Noise is drawn again in every update. Metrics of the
-    discriminator are means over its updates, so that a penalty of every other one is among them.
+    Sequential updates (the default) follow the order of `losses`, and each sees the newest other
+    networks. With `critic_steps` above 1 the first network is updated so many times, each on its
+    own part of the batch, `[K, B, ...]`, with its own noise; the other networks see the last part.
+    Its metrics are means over its updates.
+
+    Simultaneous updates take all gradients at the old parameters, statistics and buffers. What a
+    loss returns in `aux["outputs"]`, such as generated images, is in `batch["outputs"]` of the
+    losses after it, without gradient, so that it is computed once.
+
+    Args:
+      losses: loss of each network by name, in order of update.
+      optimizers: optimizer of each network by name.
+      critic_steps: updates of the first network per step.
+      simultaneous: whether updates are simultaneous.
+
+    Raises:
+      ValueError: names differ, or simultaneous updates have several critic steps.
     """
+    if set(losses) != set(optimizers):
+        raise ValueError(
+            f"optimizers must have the names {', '.join(losses)}, got {', '.join(optimizers)}."
+        )
+    if simultaneous and critic_steps > 1:
+        raise ValueError(
+            f"simultaneous updates have one critic step, got {critic_steps}; use sequential updates."
+        )
+    steps = {name: network_step(name, loss, optimizers[name]) for name, loss in losses.items()}
+    first, *others = steps
 
-    def turn(state: State, given: tuple[jax.Array, Any]) -> tuple[State, dict[str, jax.Array]]:
-        key, part = given
-        new, metrics = discriminator_step(state.replace(key=key), part)
+    def critic_step(state: State, item: tuple[jax.Array, Any]) -> tuple[State, dict[str, Any]]:
+        key, batch = item
+        new, metrics = steps[first](state.replace(key=key), batch)
         return new.replace(key=state.key), metrics
 
-    def turns(state: State, keys: jax.Array, batch: Any, *, unroll: bool) -> Any:
-        state, each = jax.lax.scan(turn, state, (keys, batch), unroll=unroll)
-        return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), each)
+    def critic_scan(state: State, keys: jax.Array, batch: Any, *, unroll: bool) -> Any:
+        state, metrics = jax.lax.scan(critic_step, state, (keys, batch), unroll=unroll)
+        return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
 
-    def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
+    def sequential_step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         if critic_steps == 1:
-            state, means = turn(state, (state.key, batch))
+            state, metrics = steps[first](state, batch)
         else:
-            # Distinct noise for each critic step: the stream of discriminator k.
-            others = [named_key(state.key, k, "critic") for k in range(1, critic_steps)]
-            keys = jnp.stack([state.key, *others])
-            # A loop is compiled once; a CPU has no quick gradients of convolutions inside one.
-            one_by_one = functools.partial(turns, unroll=True)
-            state, means = jax.lax.platform_dependent(
-                state, keys, batch, cpu=one_by_one, default=functools.partial(turns, unroll=False)
+            keys = jnp.stack(
+                [state.key, *(named_key(state.key, k, "critic") for k in range(1, critic_steps))]
+            )
+            # A loop compiles once, but on CPU XLA's convolution gradients are slow inside one.
+            state, metrics = jax.lax.platform_dependent(
+                state,
+                keys,
+                batch,
+                cpu=functools.partial(critic_scan, unroll=True),
+                default=functools.partial(critic_scan, unroll=False),
             )
             batch = jax.tree.map(operator.itemgetter(-1), batch)
-        state, metrics = generator_step(state, batch)
-        return state.replace(step=state.step + 1), {**means, **metrics}
+        for name in others:
+            state, more = steps[name](state, batch)
+            metrics = {**metrics, **more}
+        return state.replace(step=state.step + 1), metrics
 
-    return step
+    def simultaneous_step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
+        new = state
+        metrics: dict[str, jax.Array] = {}
+        outputs: dict[str, Any] = {}
+        for name, loss in losses.items():
+            update = _network_update(name, loss, optimizers[name], state, batch)
+            new = _apply_update(new, name, update)
+            metrics |= update.metrics
+            outputs |= jax.lax.stop_gradient(update.aux.get("outputs", {}))
+            batch = {**batch, "outputs": outputs} if outputs else batch
+        return new.replace(step=state.step + 1), metrics
+
+    return simultaneous_step if simultaneous else sequential_step
+
+
+def _network_update(
+    name: str, loss: Loss, optimizer: optax.GradientTransformation, state: State, batch: Any
+) -> _Update:
+    """Computes a network's update at a state, on the stream of random numbers with its name."""
+    networks = state.variables["params"]
+
+    def own_loss(variables: dict[str, Any], batch: Any, key: jax.Array) -> Any:
+        params = {**networks, name: variables["params"]}
+        return loss({**variables, "params": params}, batch, key)
+
+    key = named_key(state.key, state.step, name)
+    opt_state = state.opt_state[name]
+    update = _descend(own_loss, optimizer, networks[name], opt_state, state.variables, batch, key)
+    for collection, entries in update.aux.get("updates", {}).items():
+        _check_entries(name, collection, entries, networks)
+    return update._replace(metrics={f"{name}_{k}": v for k, v in update.metrics.items()})
+
+
+def _check_entries(
+    name: str, collection: str, entries: Iterable[str], networks: Iterable[str]
+) -> None:
+    foreign = sorted(set(entries) & set(networks) - {name})
+    if foreign:
+        raise ValueError(
+            f"the loss of {name} updates {collection} of {', '.join(foreign)}; return updates of"
+            f" {name} only."
+        )
+
+
+def _apply_update(state: State, name: str, update: _Update) -> State:
+    changed = {
+        collection: {**state.variables[collection], **entries}
+        for collection, entries in update.aux.get("updates", {}).items()
+    }
+    params = {**state.variables["params"], name: update.params}
+    return state.replace(
+        variables={**state.variables, **changed, "params": params},
+        opt_state={**state.opt_state, name: update.opt_state},
+    )
 
 
 def _descend(
@@ -155,37 +211,36 @@ def _descend(
     variables: dict[str, Any],
     batch: Any,
     key: jax.Array,
-) -> tuple[Any, Any, dict[str, Any], dict[str, jax.Array]]:
+) -> _Update:
     def mean_loss(params: Any) -> tuple[jax.Array, dict[str, Any]]:
-        nats, aux = loss({**variables, "params": params}, batch, key)
-        chex.assert_rank(nats, 1)  # one number an example: the mean is taken here, once
-        return jnp.mean(nats), aux
+        values, aux = loss({**variables, "params": params}, batch, key)
+        chex.assert_rank(values, 1)  # per example: the mean is taken once, here
+        return jnp.mean(values), aux
 
     (value, aux), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
     updates, opt_state = optimizer.update(grads, opt_state, params)
     params = optax.apply_updates(params, updates)
     metrics = {
         "loss": value,
-        **{k: jnp.mean(v) for k, v in aux.items() if k != "updates"},
+        **{k: jnp.mean(v) for k, v in aux.items() if k not in NOT_METRICS},
         "grad_norm": global_norm(grads),
         "update_norm": global_norm(updates),
         "param_norm": global_norm(params),
     }
-    return params, opt_state, aux.get("updates", {}), metrics
+    return _Update(params, opt_state, aux, metrics)
 
 
 def global_norm(tree: Any) -> jax.Array:
-    """The 2-norm of all numbers of a tree together, as `optax.tree.norm` to a rounding.
+    """Computes the 2-norm of all leaves together, equal to `optax.tree.norm` up to rounding.
 
-    Rows of each leaf are summed first, then those of all leaves at once: on a GPU that is three
-    kernels besides the one that makes a leaf, where a sum of each leaf to one number is one or two
-    a leaf, half of all that a small network's step starts.
+    Rows of each leaf are summed first, then the sums of all leaves at once: on a GPU this launches
+    far fewer kernels than one reduction per leaf.
     """
     leaves = jax.tree.leaves(tree)
     meshes = [jax.typeof(leaf).sharding.mesh for leaf in leaves]
     if not leaves or any(jax.sharding.AxisType.Explicit in m.axis_types for m in meshes):
-        return optax.tree.norm(tree)  # what lies apart by its type is not laid end to end
+        return optax.tree.norm(tree)  # explicitly sharded leaves cannot be concatenated
     squares = [jnp.square(jnp.abs(leaf)) for leaf in leaves]
     rows = [jnp.ravel(jnp.sum(s, axis=-1) if s.ndim > 1 else s) for s in squares]
-    # Else XLA makes it a sum of sums of leaves again.
+    # Without the barrier XLA turns this into a sum of sums per leaf again.
     return jnp.sqrt(jnp.sum(jax.lax.optimization_barrier(jnp.concatenate(rows))))

@@ -1,7 +1,7 @@
-"""What the codes of a generator hold: how much its samples tell of them, and what they mean.
+"""Metrics of latent codes: the information that samples carry about them, and codes as classes.
 
 Chen et al. 2016, "InfoGAN" (arXiv:1606.03657), section 7: the bound of figure 1, and section 7.2,
-where a categorical code that nobody named is read as a class.
+where a categorical code is used as an unsupervised classifier.
 """
 
 import dataclasses
@@ -15,18 +15,21 @@ from scipy.optimize import linear_sum_assignment
 
 from genjax import checks
 from genjax.core import named_key
+from genjax.core.protocols import LatentCodes
 from genjax.evals.batching import map_split
 from genjax.evals.metric_result import MetricResult
+from genjax.losses import code_information
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InformationResult(MetricResult):
-    """Lower bound on the information that samples hold of their codes, in nats; higher is better.
+    """Lower bound on the mutual information of codes and samples, in nats; higher is better.
 
-    nats: log q(c | x) + H(c) of the first part of the code, mean over samples.
-    std_error: of that mean.
-    each: the same of every part, by its kind and place.
-    entropy: H(c) of the first part, which the bound cannot exceed; None of numbers.
+    Attributes:
+      nats: mean over samples of log q(c | x) + H(c) for the first code.
+      std_error: of that mean.
+      each: the same for every code, by kind and position.
+      entropy: H(c) of the first code, an upper bound on `nats`; None for a continuous code.
     """
 
     FIGURE: ClassVar = ("nats", "std_error", "nats")
@@ -39,15 +42,16 @@ class InformationResult(MetricResult):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CodesResult(MetricResult):
-    """A categorical code as a classifier: every category is named after the class it holds most of.
+    """Error of a categorical code as a classifier: each category predicts its most frequent class.
 
-    error: share of test images whose category has another's name; lower is better.
-    std_error: of the error.
-    one_to_one: the same where no two categories may have one name; None where classes and
-      categories are not as many.
-    names: class of each category, by the training images in it; -1 of an empty one.
-    information: of that code, in nats, see `InformationResult`: what a run may be chosen by, since
-      it asks no label.
+    Attributes:
+      error: error rate on test images; lower is better.
+      std_error: of the error.
+      one_to_one: error rate under the best one-to-one assignment of categories to classes; None if
+        their numbers differ.
+      names: class of each category, by the training images in it; -1 for an empty category.
+      information: bound of `InformationResult` for this code, in nats; needs no labels, so a run
+        may be selected by it.
     """
 
     FIGURE: ClassVar = ("error", "std_error", "%")
@@ -68,34 +72,43 @@ def information(
     samples: int = 10_000,
     seed: int = 0,
 ) -> InformationResult:
-    """The bound at fresh codes and samples, under running statistics.
+    """Computes the bound on the information for new codes and samples.
 
     Args:
-      family: module with `parts` and `code_information`.
+      family: module that implements `LatentCodes`.
       config: its Config.
       variables: its variables.
       key: of noise and codes.
-      samples: how many.
-      seed: that the key was made of, for the result.
+      samples: number of samples.
+      seed: of the key, for the result.
 
     Raises:
       ValueError: the family has no codes.
     """
     _check(family)
     checks.positive(samples=samples)
-    size = min(500, samples)
-    draw = jax.jit(lambda v, key: family.code_information(config, v, key, size))
-    parts = [
-        [np.asarray(b, np.float64) for b in draw(variables, named_key(key, i, "codes"))]
+    size, codes = min(500, samples), family.codes(config)
+
+    @jax.jit
+    def bounds(variables: Any, key: jax.Array) -> list[jax.Array]:
+        z = family.noise(config, key, size)
+        posteriors = family.code_posterior(config, variables, family.generate(config, variables, z))
+        out, start = [], z.shape[1] - sum(code.size for code in codes)
+        for code, posterior in zip(codes, posteriors, strict=True):
+            out.append(code_information(code.kind, posterior, z[:, start : start + code.size]))
+            start += code.size
+        return out
+
+    batches = [
+        [np.asarray(b, np.float64) for b in bounds(variables, named_key(key, i, "codes"))]
         for i in range(-(-samples // size))
     ]
-    each = [np.concatenate(found)[:samples] for found in zip(*parts, strict=True)]
-    kinds = family.parts(config)
-    first = kinds[0]
+    each = [np.concatenate(parts)[:samples] for parts in zip(*batches, strict=True)]
+    first = codes[0]
     return InformationResult(
         nats=float(each[0].mean()),
         std_error=float(each[0].std(ddof=1) / math.sqrt(samples)) if samples > 1 else math.nan,
-        each={f"{kinds[i].kind}_{i}": float(b.mean()) for i, b in enumerate(each)},
+        each={f"{codes[i].kind}_{i}": float(b.mean()) for i, b in enumerate(each)},
         entropy=math.log(first.size) if first.kind == "categorical" else None,
         n_real=0,
         n_fake=samples,
@@ -116,76 +129,76 @@ def codes(
     batch_size: int = 500,
     seed: int = 0,
 ) -> CodesResult:
-    """Name the first categorical part's categories by training labels, and score test images.
+    """Assigns classes to the first categorical code's categories, and classifies test images.
 
     Args:
-      family: module with `parts`, `infer` and `code_information`.
+      family: module that implements `LatentCodes`.
       config: its Config.
       variables: its variables.
-      train: images as the family takes them, `[N, *shape]`, and their labels `[N]`.
+      train: images in the family's format, `[N, *shape]`, and their labels `[N]`.
       test: the same.
-      key: of the samples that the information is measured on.
-      samples: how many of those.
-      batch_size: images looked at together.
-      seed: that the key was made of, for the result.
+      key: of the samples for the information.
+      samples: number of samples for the information.
+      batch_size: images per batch.
+      seed: of the key, for the result.
 
     Raises:
-      ValueError: the family has no codes, or no categorical one; or a label is unknown, or what q
-        says is not finite.
+      ValueError: the family has no codes, or no categorical one; a label is unknown; or an output
+        of q is not finite.
     """
     _check(family)
     if min(train[1].min(), test[1].min()) < 0:
-        raise ValueError("codes are named by labels from 0; leave out images whose label is -1.")
-    place, kinds = categorical_slice(family, config), family.parts(config)
+        raise ValueError("codes needs labels from 0; leave out images with label -1.")
+    position = categorical_code(family, config)
 
     @jax.jit
     def category(x: jax.Array, key: jax.Array) -> jax.Array:
-        del key  # nothing is drawn
-        scores = family.infer(config, variables, x)[place]
-        # A score that is no number names no class; argmax would take the first.
+        del key  # deterministic
+        scores = family.code_posterior(config, variables, x)[position]
+        # argmax of NaN would be the first category.
         return jnp.where(jnp.isfinite(scores).all(axis=-1), scores.argmax(axis=-1), -1)
 
-    guessed = [map_split(category, {"x": x}, key, batch_size) for x, _ in (train, test)]
-    if min(guess.min() for guess in guessed) < 0:
-        raise ValueError("codes: what q says of an image is not finite; the run has diverged.")
+    predicted = [map_split(category, {"x": x}, key, batch_size) for x, _ in (train, test)]
+    if min(p.min() for p in predicted) < 0:
+        raise ValueError("codes: an output of q is not finite; the run has diverged.")
     classes = int(max(train[1].max(), test[1].max())) + 1
-    table = np.zeros((kinds[place].size, classes), np.int64)  # training images, by both
-    np.add.at(table, (guessed[0], train[1]), 1)
+    table = np.zeros((family.codes(config)[position].size, classes), np.int64)
+    np.add.at(table, (predicted[0], train[1]), 1)  # training images by category and class
     names = np.where(table.sum(axis=1) > 0, table.argmax(axis=1), -1)
-    error = float((names[guessed[1]] != test[1]).mean())
+    error = float((names[predicted[1]] != test[1]).mean())
     one_to_one = None
     if classes == len(table):
         rows, columns = linear_sum_assignment(table, maximize=True)
-        alone = np.empty(classes, np.int64)
-        alone[rows] = columns
-        one_to_one = float((alone[guessed[1]] != test[1]).mean())
-    told = information(family, config, variables, key, samples=samples, seed=seed)
+        assigned = np.empty(classes, np.int64)
+        assigned[rows] = columns
+        one_to_one = float((assigned[predicted[1]] != test[1]).mean())
+    result = information(family, config, variables, key, samples=samples, seed=seed)
     return CodesResult(
         error=error,
         std_error=math.sqrt(error * (1 - error) / len(test[1])),
         one_to_one=one_to_one,
         names=names.tolist(),
-        information=told.each[f"categorical_{place}"],
+        information=result.each[f"categorical_{position}"],
         n_real=len(test[1]),
         n_fake=samples,
-        extractor=told.extractor,
+        extractor=result.extractor,
         seed=seed,
     )
 
 
-def categorical_slice(family: Any, config: Any) -> int:
-    """The place of the first categorical part of the code.
+def categorical_code(family: Any, config: Any) -> int:
+    """Returns the position of the first categorical code.
 
     Raises:
       ValueError: there is none.
     """
-    for place, part in enumerate(family.parts(config)):
-        if part.kind == "categorical":
-            return place
-    raise ValueError("no part of the code is categorical, and only such a one names classes.")
+    for position, code in enumerate(family.codes(config)):
+        if code.kind == "categorical":
+            return position
+    raise ValueError("no code is categorical; codes applies to a Config with a categorical code.")
 
 
 def _check(family: Any) -> None:
-    if not hasattr(family, "code_information"):
+    if not isinstance(family, LatentCodes):
         name = family.__name__.rsplit(".", 1)[-1]
-        raise ValueError(f"{name} has no codes: it exports no code_information.")
+        raise ValueError(f"{name} has no latent codes; use a family such as infogan.")

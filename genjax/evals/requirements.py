@@ -11,7 +11,7 @@ import numpy as np
 from genjax import checks
 from genjax.core.protocols import Features, LatentCodes
 from genjax.data import Dataset
-from genjax.evals.latent_codes import categorical_slice
+from genjax.evals.latent_codes import categorical_code
 from genjax.evals.msssim import windows_for
 from genjax.evals.swd import check_sides
 
@@ -132,7 +132,7 @@ REQUIREMENTS: Mapping[str, Requirements] = {
         labels=("train", "test"),
         images=False,
         protocol=LatentCodes,
-        check=categorical_slice,
+        check=categorical_code,
     ),
 }
 

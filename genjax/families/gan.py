@@ -1,19 +1,19 @@
-"""GAN: generative adversarial nets, both players MLPs. Samples, and no density.
+"""GAN: generative adversarial nets of two MLPs. Samples, and no density.
 
     min_G max_D  E_x[log D(x)] + E_z[log(1 - D(G(z)))]
 
 Goodfellow et al. 2014, "Generative Adversarial Nets", eq. 1 and algorithm 1; sizes from the
 settings the authors released for MNIST. The generator descends -log D(G(z)) (section 3).
 
-Other losses, penalties and rhythms are `Config.method`; with `output="linear"` events are real
-numbers, such as points of the plane. What papers leave open about the two turns, and what is done
-here, is said in `genjax.core.adversarial`. In the authors' code both players move at once; here D
-moves first, as in algorithm 1.
+Other losses, penalties and schedules are in `Config.objective`; with `output="linear"` events are
+real numbers, such as points of the plane. See `genjax.core.adversarial` for what papers leave open.
+The authors' code updates both networks simultaneously; the default here is sequential, as in
+algorithm 1.
 """
 
 import dataclasses
-import functools
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -21,80 +21,52 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import (
-    GanObjective,
-    Optimizers,
-    Traits,
-    adversarial_step,
-    discriminator_objective,
-    generator_objective,
-    objective_buffers,
-    player_steps,
-    single_critic_step,
-)
+from genjax.checks import Dtype, NonNegativeFloat, PositiveInt, PositiveInts, UnitInterval
+from genjax.core import GanObjective, Traits, apply_network, gan_losses, merge_networks
+from genjax.core.protocols import LossFn
 from genjax.nn import MLP, Maxout, symmetric_uniform
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Architecture and method; the defaults are the authors' for MNIST."""
+    """Architecture and objective; the defaults are the authors' for MNIST."""
 
-    shape: tuple[int, ...] = (28, 28, 1)
+    shape: PositiveInts = (28, 28, 1)
     """Event shape: (D,) or (H, W, C)."""
-    latent: int = 100
+    latent: PositiveInt = 100
     """Dimensions of the noise."""
     noise: Literal["uniform", "normal"] = "uniform"
-    """Of unit variance either way."""
-    generator_hidden: tuple[int, ...] = (1200, 1200)
-    """ReLU units of the generator."""
+    """Distribution of the noise, of unit variance."""
+    generator_hidden: PositiveInts = (1200, 1200)
+    """ReLU units of the generator's hidden layers."""
     output: Literal["sigmoid", "linear"] = "sigmoid"
-    """Of the generator: images in (0, 1), or real numbers."""
-    discriminator_hidden: tuple[int, ...] = (240, 240)
-    """Hidden units of the discriminator."""
+    """Output of the generator: images in (0, 1), or real numbers."""
+    discriminator_hidden: PositiveInts = (240, 240)
+    """Units of the discriminator's hidden layers."""
     activation: Literal["maxout", "relu"] = "maxout"
-    """Of the discriminator."""
-    pieces: int = 5
-    """Linear maps a maxout unit takes the largest of."""
-    input_dropout: float = 0.2
-    """Share of the discriminator's inputs dropped."""
-    hidden_dropout: float = 0.5
-    """Share of the discriminator's hidden units dropped."""
-    generator_range: float = 0.05
-    """Weights begin uniform within this of 0; 0 is LeCun's normal."""
-    discriminator_range: float = 0.005
-    """The same of the discriminator."""
+    """Activation of the discriminator."""
+    pieces: PositiveInt = 5
+    """Linear maps per maxout unit."""
+    input_dropout: UnitInterval = 0.2
+    """Dropout rate of the discriminator's inputs."""
+    hidden_dropout: UnitInterval = 0.5
+    """Dropout rate of the discriminator's hidden units."""
+    generator_range: NonNegativeFloat = 0.05
+    """Initial weights are uniform in [-range, range]; 0 selects LeCun's normal initialisation."""
+    discriminator_range: NonNegativeFloat = 0.005
+    """The same for the discriminator."""
     marginals: bool = True
-    """With sigmoid outputs, biases of the last layer begin at the log-odds of the data's mean,
-    where `init` is given a batch; the training loop gives it one."""
-    method: GanObjective = dataclasses.field(default_factory=GanObjective)
-    """How the two are trained."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    """With sigmoid outputs, whether biases of the last layer start at the log-odds of the data's
+    mean, if `init` receives a batch; the training loop passes one."""
+    objective: GanObjective = dataclasses.field(default_factory=GanObjective)
+    """Loss, penalties and update schedule."""
+    dtype: Dtype = "float32"
     """Of the hidden layers and of the generator's last factors; logits stay float32."""
 
     def __post_init__(self) -> None:
-        checks.kinds(self)
-        checks.positive(
-            shape=self.shape,
-            latent=self.latent,
-            generator_hidden=self.generator_hidden,
-            discriminator_hidden=self.discriminator_hidden,
-            pieces=self.pieces,
-        )
-        checks.not_negative(
-            generator_range=self.generator_range, discriminator_range=self.discriminator_range
-        )
-        checks.fraction(input_dropout=self.input_dropout, hidden_dropout=self.hidden_dropout)
-        checks.one_of(("uniform", "normal"), noise=self.noise)
-        checks.one_of(("sigmoid", "linear"), output=self.output)
-        checks.one_of(("maxout", "relu"), activation=self.activation)
-        checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
+        checks.validate(self)
         if self.activation == "relu" and self.pieces != Config.pieces:
-            raise ValueError("pieces are of maxout units; set activation to maxout.")
-
-    @property
-    def critic_steps(self) -> int:
-        """Discriminator updates k a generator update (algorithm 1)."""
-        return self.method.critic_steps
+            raise ValueError("pieces needs maxout units; set activation to maxout.")
 
 
 def tiny() -> Config:
@@ -106,23 +78,22 @@ def tiny() -> Config:
         pieces=2,
         generator_range=0.5,
         discriminator_range=0.5,
-        method=GanObjective(critic_steps=2, r1=0.1, penalty_every=2, smoothing=0.1),
+        objective=GanObjective(critic_steps=2, r1=0.1, penalty_interval=2, label_smoothing=0.1),
     )
 
 
 def traits(config: Config) -> Traits:
     """Images with sigmoid outputs, real numbers with linear ones."""
+    ema = ("generator",)
     if config.output == "sigmoid":
         examples = 10_000 if config.marginals else 0
-        return Traits(data="images", density="none", init_examples=examples)
-    return Traits(data="real", density="none", sample_range=(-math.inf, math.inf))
+        return Traits(data="images", density="none", init_examples=examples, ema=ema)
+    return Traits(data="real", density="none", sample_range=(-math.inf, math.inf), ema=ema)
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 in [0, 1], or any with linear outputs, `[B, *shape]`; `[K, B, *shape]` with
-    K > 1 critic steps."""
-    lead = () if config.critic_steps == 1 else (config.critic_steps,)
-    return {"x": jax.ShapeDtypeStruct((*lead, batch_size, *config.shape), jnp.float32)}
+    """`x`: float32 in [0, 1], or any with linear outputs, `[B, *shape]`."""
+    return {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
 
 
 def _kernel_init(scale: float) -> Any:
@@ -135,7 +106,7 @@ class Generator(nn.Module):
     config: Config
 
     @nn.compact
-    def __call__(self, z: jax.Array) -> jax.Array:
+    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
         c = self.config
         kernel_init = _kernel_init(c.generator_range)
         out = math.prod(c.shape)
@@ -150,18 +121,18 @@ class Discriminator(nn.Module):
     config: Config
 
     @nn.compact
-    def __call__(self, x: jax.Array, dropout: bool = False) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
         c = self.config
         dtype, kernel_init = jnp.dtype(c.dtype), _kernel_init(c.discriminator_range)
         x = x.reshape(x.shape[0], -1)
-        x = nn.Dropout(c.input_dropout, deterministic=not dropout)(x)
+        x = nn.Dropout(c.input_dropout, deterministic=not train)(x)
         hidden = x
         for units in c.discriminator_hidden:
             if c.activation == "maxout":
                 hidden = Maxout(units, c.pieces, dtype, kernel_init)(x)
             else:
                 hidden = nn.relu(nn.Dense(units, dtype=dtype, kernel_init=kernel_init)(x))
-            x = nn.Dropout(c.hidden_dropout, deterministic=not dropout)(hidden)
+            x = nn.Dropout(c.hidden_dropout, deterministic=not train)(hidden)
         logits = nn.Dense(1, dtype=jnp.float32, kernel_init=kernel_init, name="out")(x)
         return logits[:, 0], hidden
 
@@ -169,94 +140,55 @@ class Discriminator(nn.Module):
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     generator_key, discriminator_key = jax.random.split(key)
     generator = Generator(config).init(generator_key, jnp.zeros((1, config.latent)))["params"]
-    x = jnp.zeros((1, *config.shape))
-    discriminator = Discriminator(config).init(discriminator_key, x)["params"]
     if batch is not None and traits(config).init_examples:
-        # Pixels that are always 0 begin at 1e-7, as in the authors' library.
-        mean = jnp.clip(
-            jnp.mean(batch["x"].reshape(-1, math.prod(config.shape)), 0), 1e-7, 1 - 1e-7
-        )
+        # Pixels that are always 0 start at 1e-7, as in the authors' library.
+        mean = jnp.mean(batch["x"].reshape(-1, math.prod(config.shape)), 0)
+        mean = jnp.clip(mean, 1e-7, 1 - 1e-7)
         out = {**generator["mlp"]["out"], "bias": jnp.log(mean) - jnp.log1p(-mean)}
         generator = {"mlp": {**generator["mlp"], "out": out}}
-    params = {"generator": generator, "discriminator": discriminator}
-    return {"params": params, **objective_buffers(config.method)}
+    networks = {
+        "generator": {"params": generator},
+        "discriminator": Discriminator(config).init(
+            discriminator_key, jnp.zeros((1, *config.shape))
+        ),
+    }
+    return merge_networks(networks, config.objective)
 
 
 def noise(config: Config, key: jax.Array, n: int) -> jax.Array:
-    """Uniform on (-sqrt 3, sqrt 3), or normal: unit variance, `[n, Z]`."""
+    """Draws noise of unit variance, uniform on (-sqrt 3, sqrt 3) or normal: `[n, Z]`."""
     if config.noise == "normal":
         return jax.random.normal(key, (n, config.latent))
     return jax.random.uniform(key, (n, config.latent), minval=-math.sqrt(3), maxval=math.sqrt(3))
 
 
 def generate(config: Config, variables: dict[str, Any], z: jax.Array) -> jax.Array:
-    """G(z): `[B, Z] -> [B, *shape]`."""
-    return Generator(config).apply({"params": variables["params"]["generator"]}, z)
+    """Computes G(z): `[B, Z] -> [B, *shape]`."""
+    return apply_network(Generator(config), variables, "generator", z)
 
 
-def discriminate(
-    config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array | None = None
-) -> jax.Array:
-    """Logits of D(x), `[B]`; with dropout where a key is given."""
+def discriminate(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+    """Computes the logits of D(x), `[B]`, without dropout."""
     checks.events("gan", x, config.shape)
-    params = {"params": variables["params"]["discriminator"]}
-    rngs = None if key is None else {"dropout": key}
-    return Discriminator(config).apply(params, x, dropout=key is not None, rngs=rngs)[0]
+    return apply_network(Discriminator(config), variables, "discriminator", x)[0]
 
 
-def discriminator_loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
-    """By default -log D(x) - log(1 - D(G(z))), `[B]` nats; the generator is held fixed.
-
-    The batch is that of one turn, without the axis of critic steps.
-    """
-    _check(config, batch)
-    noise_key, turn_key = jax.random.split(key)
-    fake = generate(config, variables, noise(config, noise_key, batch["x"].shape[0]))
-    judge = _judge(config, variables)
-    return discriminator_objective(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
-
-
-def generator_loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
-    """By default -log D(G(z)), `[B]` nats, as many samples as the batch has images."""
-    _check(config, batch)
-    noise_key, turn_key = jax.random.split(key)
-    fake = generate(config, variables, noise(config, noise_key, batch["x"].shape[0]))
-    judge = _judge(config, variables)
-    return generator_objective(config.method, judge, variables, batch["x"], fake, turn_key)[:2]
-
-
-def make_steps(config: Config, optimizers: Optimizers) -> tuple[Any, Any]:
-    """The two half-steps (discriminator's, generator's); each changes its own network only."""
-    return player_steps(config, discriminator_loss, generator_loss, optimizers)
-
-
-def make_step(config: Config, optimizer: Optimizers) -> Any:
-    return adversarial_step(*make_steps(config, optimizer), critic_steps=config.critic_steps)
+# By default -log D(x) - log(1 - D(G(z))) and -log D(G(z)), [B] nats.
+LOSSES: Mapping[str, LossFn] = gan_losses(
+    "gan", Generator, Discriminator, noise=noise, batch_spec=batch_spec
+)
 
 
 def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
-    """Samples: float32 `[n, *shape]`; one without `n`."""
+    """Draws samples, float32 `[n, *shape]`; one without `n`."""
     x = generate(config, variables, noise(config, key, checks.sample_count(n)))
     return x if n else x[0]
 
 
 def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """Last hidden layer of the discriminator, features nobody labelled: `[B, F]`."""
+    """Returns the last hidden layer of the discriminator as unsupervised features: `[B, F]`."""
     checks.events("gan", x, config.shape)
-    params = {"params": variables["params"]["discriminator"]}
-    return Discriminator(config).apply(params, x)[1].astype(jnp.float32)
-
-
-def _judge(config: Config, variables: dict[str, Any]) -> Any:
-    return lambda x, key, stats: (discriminate(config, variables, x, key), stats, None)
-
-
-def _check(config: Config, batch: dict[str, jax.Array]) -> None:
-    # One critic step sees [B, *shape]: the leading axis of critic steps is gone by here.
-    checks.batch("gan", batch, functools.partial(batch_spec, single_critic_step(config)))
+    features = apply_network(Discriminator(config), variables, "discriminator", x)[1]
+    return features.astype(jnp.float32)

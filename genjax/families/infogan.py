@@ -1,19 +1,19 @@
-"""InfoGAN: a GAN whose samples must tell the code they were made from. Codes are found, not given.
+"""InfoGAN: a GAN that maximises the information its samples carry about part of their noise.
 
     min_{G,Q} max_D  V(D, G) - lambda L_I(G, Q),   L_I = E[log q(c | G(z, c))] + H(c)
 
 Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing
 Generative Adversarial Nets" (arXiv:1606.03657), eqs. 5 and 6; the networks are those of appendix
-C.1 for MNIST. Q shares all layers with D but the last two, and is trained by D's optimizer, as in
-the authors' code: both players' losses have -lambda L_I. Each code's bound is logged by its place,
-in nats: `generator_information_0` is at most log 10 by default.
+C.1 for MNIST. Q shares all layers with D except the last two, and is trained by D's optimizer, as in
+the authors' code: the losses of both networks have the term -lambda L_I. The bound of each code is
+logged by its position, in nats: `generator_information_0` is at most log 10 by default.
 
-What papers leave open about the two turns, and what is done here, is said in
-`genjax.core.adversarial`. Noise and codes are drawn again in every turn.
+See `genjax.core.adversarial` for what papers leave open. Noise and codes are drawn again for every
+update.
 """
 
 import dataclasses
-import functools
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -21,20 +21,17 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
+from genjax.checks import Dtype, NonNegativeFloat, PositiveInt, PositiveInts
 from genjax.core import (
     GanObjective,
-    Optimizers,
     Traits,
-    adversarial_step,
+    apply_network,
     check_gradient_penalties,
-    discriminator_objective,
-    generator_objective,
-    network_variables,
-    objective_buffers,
-    player_steps,
-    single_critic_step,
+    gan_losses,
+    merge_networks,
 )
-from genjax.losses import categorical_information, gaussian_information, uniform_information
+from genjax.core.protocols import LossFn
+from genjax.losses import code_information
 from genjax.nn import DownStack, UpStack
 from genjax.nn.strided import normalize
 
@@ -42,89 +39,68 @@ SLOPE = 0.1  # of LeakyReLU, appendix C
 
 
 class Code(NamedTuple):
-    """One part of the code."""
+    """One of the latent codes."""
 
-    kind: str  # categorical, uniform or gaussian
-    size: int  # categories, or numbers
+    kind: Literal["categorical", "uniform", "gaussian"]
+    size: int  # categories, or dimensions
     weight: float  # lambda
-    outputs: int  # numbers in which q says what it thinks
+    outputs: int  # outputs of q for this code
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Architecture, codes and method; the defaults are the paper's for MNIST."""
+    """Architecture, codes and objective; the defaults are the paper's for MNIST."""
 
-    shape: tuple[int, ...] = (28, 28, 1)
+    shape: PositiveInts = (28, 28, 1)
     """Event shape (H, W, C)."""
-    latent: int = 62
+    latent: PositiveInt = 62
     """Dimensions of the noise, uniform on (-1, 1)."""
-    categorical: tuple[int, ...] = (10,)
-    """Categories of each categorical code; all of a code are equally likely."""
-    uniform: tuple[int, ...] = (1, 1)
-    """Numbers of each code on (-1, 1)."""
-    gaussian: tuple[int, ...] = ()
-    """Numbers of each code from N(0, 1)."""
-    weights: tuple[float, ...] = ()
-    """lambda of each code, categorical ones first, Gaussian ones last; () is 1 for all."""
+    categorical: tuple[PositiveInt, ...] = (10,)
+    """Number of categories of each categorical code, with equal probabilities."""
+    uniform: tuple[PositiveInt, ...] = (1, 1)
+    """Dimensions of each code on (-1, 1)."""
+    gaussian: tuple[PositiveInt, ...] = ()
+    """Dimensions of each code from N(0, 1)."""
+    weights: tuple[NonNegativeFloat, ...] = ()
+    """lambda of each code: categorical ones first, Gaussian ones last; () is 1 for all."""
     code_width: bool = False
-    """Whether q of numbers has a width of its own for each image; else it is 1."""
-    generator_dense: tuple[int, ...] = (1024,)
+    """Whether q of a continuous code has a learnt standard deviation per image; else it is 1."""
+    generator_dense: PositiveInts = (1024,)
     """Units of the generator's dense layers before its first map."""
-    generator_widths: tuple[int, ...] = (128, 64)
-    """Channels of its maps, the smallest first."""
-    discriminator_widths: tuple[int, ...] = (64, 128)
+    generator_widths: PositiveInts = (128, 64)
+    """Channels of its maps, smallest map first."""
+    discriminator_widths: PositiveInts = (64, 128)
     """Channels of the maps of D and Q."""
-    discriminator_dense: tuple[int, ...] = (1024,)
+    discriminator_dense: PositiveInts = (1024,)
     """Units of the dense layers that D and Q share."""
-    code_hidden: int = 128
+    code_hidden: PositiveInt = 128
     """Units of Q's own hidden layer."""
-    kernel: int = 4
+    kernel: PositiveInt = 4
     """Side of the convolutions."""
-    method: GanObjective = dataclasses.field(default_factory=GanObjective)
-    """How the two are trained."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    objective: GanObjective = dataclasses.field(default_factory=GanObjective)
+    """Loss, penalties and update schedule."""
+    dtype: Dtype = "float32"
     """Computation of the hidden layers; images and logits stay float32."""
 
     def __post_init__(self) -> None:
-        checks.kinds(self)
-        checks.positive(
-            shape=self.shape,
-            latent=self.latent,
-            generator_dense=self.generator_dense,
-            generator_widths=self.generator_widths,
-            discriminator_widths=self.discriminator_widths,
-            discriminator_dense=self.discriminator_dense,
-            code_hidden=self.code_hidden,
-            kernel=self.kernel,
-            categorical=self.categorical or (1,),
-            uniform=self.uniform or (1,),
-            gaussian=self.gaussian or (1,),
-        )
-        checks.one_of(("float32", "bfloat16"), dtype=self.dtype)
-        check_gradient_penalties(self.method, "batch")
+        checks.validate(self)
+        check_gradient_penalties(self.objective, "batch")
         if len(self.shape) != 3:
-            raise ValueError(f"shape must be (H, W, C), got {self.shape}.")
-        many = len(self.categorical) + len(self.uniform) + len(self.gaussian)
-        if not many:
-            raise ValueError("infogan needs a code; without any it is family dcgan.")
-        if self.code_width and many == len(self.categorical):
-            raise ValueError("code_width is of numbers; set uniform or gaussian, or leave it out.")
-        if self.weights and len(self.weights) != many:
+            raise ValueError(f"`shape` must be (H, W, C), got {self.shape}.")
+        count = len(self.categorical) + len(self.uniform) + len(self.gaussian)
+        if not count:
+            raise ValueError("infogan needs at least one code; family dcgan has none.")
+        if self.code_width and count == len(self.categorical):
+            raise ValueError("code_width needs a continuous code; set uniform or gaussian.")
+        if self.weights and len(self.weights) != count:
             raise ValueError(
-                f"weights must have a number for each of the {many} codes, got {self.weights}."
+                f"weights must have one entry for each of the {count} codes, got {self.weights}."
             )
-        for weight in self.weights:
-            checks.not_negative(weights=weight)
-
-    @property
-    def critic_steps(self) -> int:
-        """Discriminator updates a generator update."""
-        return self.method.critic_steps
 
 
 def traits(config: Config) -> Traits:
     del config
-    return Traits(data="images", density="none")
+    return Traits(data="images", density="none", ema=("generator",))
 
 
 def tiny() -> Config:
@@ -145,23 +121,22 @@ def tiny() -> Config:
     )
 
 
-def parts(config: Config) -> tuple[Code, ...]:
-    """The parts of the code, in the order in which they follow the noise."""
-    sizes = [("categorical", n) for n in config.categorical]
+def codes(config: Config) -> tuple[Code, ...]:
+    """Returns the codes, in the order in which they follow the noise in the generator's input."""
+    sizes: list[Any] = [("categorical", n) for n in config.categorical]
     sizes += [("uniform", n) for n in config.uniform]
     sizes += [("gaussian", n) for n in config.gaussian]
     weights = config.weights or (1.0,) * len(sizes)
-    found = []
+    out = []
     for (kind, size), weight in zip(sizes, weights, strict=True):
-        twice = config.code_width and kind != "categorical"
-        found.append(Code(kind, size, weight, 2 * size if twice else size))
-    return tuple(found)
+        double = config.code_width and kind != "categorical"
+        out.append(Code(kind, size, weight, 2 * size if double else size))
+    return tuple(out)
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 in [0, 1], `[B, *shape]`; `[K, B, *shape]` with K > 1 critic steps."""
-    lead = () if config.critic_steps == 1 else (config.critic_steps,)
-    return {"x": jax.ShapeDtypeStruct((*lead, batch_size, *config.shape), jnp.float32)}
+    """`x`: float32 in [0, 1], `[B, *shape]`."""
+    return {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
 
 
 class Generator(nn.Module):
@@ -198,133 +173,80 @@ class Discriminator(nn.Module):
         logits = nn.Dense(1, kernel_init=kernel_init, dtype=jnp.float32, name="out")(shared)
         q = nn.Dense(c.code_hidden, use_bias=False, kernel_init=kernel_init, dtype=dtype)(shared)
         q = nn.leaky_relu(normalize("batch", q, train, dtype), SLOPE)
-        outputs = sum(code.outputs for code in parts(c))
+        outputs = sum(code.outputs for code in codes(c))
         q = nn.Dense(outputs, kernel_init=kernel_init, dtype=jnp.float32, name="codes")(q)
         return logits[:, 0], q, shared
 
 
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     del batch
-    keys = jax.random.split(key)
-    z = jnp.zeros((1, config.latent + code_size(config)))
+    generator_key, discriminator_key = jax.random.split(key)
+    z = jnp.zeros((1, config.latent + sum(code.size for code in codes(config))))
     networks = {
-        "generator": Generator(config).init(keys[0], z),
-        "discriminator": Discriminator(config).init(keys[1], jnp.zeros((1, *config.shape))),
+        "generator": Generator(config).init(generator_key, z),
+        "discriminator": Discriminator(config).init(
+            discriminator_key, jnp.zeros((1, *config.shape))
+        ),
     }
-    variables = {
-        c: {name: found[c] for name, found in networks.items()} for c in ("params", "batch_stats")
-    }
-    return {**variables, **objective_buffers(config.method)}
-
-
-def code_size(config: Config) -> int:
-    """Numbers of a whole code: a categorical one is one-hot."""
-    return sum(code.size for code in parts(config))
-
-
-def codes(config: Config, key: jax.Array, n: int) -> jax.Array:
-    """Codes drawn from their distributions, all parts side by side: `[n, C]`."""
-    keys = jax.random.split(key, len(parts(config)))
-    found = []
-    for code, k in zip(parts(config), keys, strict=True):
-        if code.kind == "categorical":
-            drawn = jax.random.randint(k, (n,), 0, code.size)
-            found.append(jax.nn.one_hot(drawn, code.size))
-        elif code.kind == "uniform":
-            found.append(jax.random.uniform(k, (n, code.size), minval=-1.0))
-        else:
-            found.append(jax.random.normal(k, (n, code.size)))
-    return jnp.concatenate(found, axis=1)
+    return merge_networks(networks, config.objective)
 
 
 def noise(config: Config, key: jax.Array, n: int) -> jax.Array:
-    """What the generator takes, noise and then codes: `[n, Z + C]`."""
+    """Draws noise followed by codes, categorical ones as one-hot: `[n, Z + C]`."""
     noise_key, code_key = jax.random.split(key)
-    z = jax.random.uniform(noise_key, (n, config.latent), minval=-1.0)
-    return jnp.concatenate([z, codes(config, code_key, n)], axis=1)
+    out = [jax.random.uniform(noise_key, (n, config.latent), minval=-1.0)]
+    keys = jax.random.split(code_key, len(codes(config)))
+    for code, k in zip(codes(config), keys, strict=True):
+        if code.kind == "categorical":
+            out.append(jax.nn.one_hot(jax.random.randint(k, (n,), 0, code.size), code.size))
+        elif code.kind == "uniform":
+            out.append(jax.random.uniform(k, (n, code.size), minval=-1.0))
+        else:
+            out.append(jax.random.normal(k, (n, code.size)))
+    return jnp.concatenate(out, axis=1)
 
 
 def generate(config: Config, variables: dict[str, Any], z: jax.Array) -> jax.Array:
-    """G(z, c) under running statistics: noise and codes `[B, Z + C] -> [B, *shape]` in (0, 1)."""
-    return Generator(config).apply(network_variables(variables, "generator"), z)
+    """Computes G(z, c) of noise and codes: `[B, Z + C] -> [B, *shape]` in (0, 1)."""
+    return apply_network(Generator(config), variables, "generator", z)
 
 
 def discriminate(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """Logits of D(x) under running statistics, `[B]`."""
-    checks.events("infogan", x, config.shape)
-    return Discriminator(config).apply(network_variables(variables, "discriminator"), x)[0]
+    """Computes the logits of D(x), `[B]`."""
+    return _discriminate(config, variables, x)[0]
 
 
-def infer(
-    config: Config, variables: dict[str, Any], x: jax.Array
-) -> tuple[jax.Array | tuple[jax.Array, jax.Array], ...]:
-    """q(c | x) under running statistics, one entry a part of the code.
+def code_posterior(config: Config, variables: dict[str, Any], x: jax.Array) -> tuple[Any, ...]:
+    """Computes q(c | x), one entry per code.
 
-    Logits `[B, K]` of a categorical one; mean and log standard deviation, `[B, size]` each, of
-    numbers.
+    Returns:
+      Logits `[B, K]` of a categorical code; mean and log standard deviation, `[B, size]` each, of
+      a continuous one.
     """
-    checks.events("infogan", x, config.shape)
-    q = Discriminator(config).apply(network_variables(variables, "discriminator"), x)[1]
-    return _split(config, q)
+    return _split(config, _discriminate(config, variables, x)[1])
 
 
-def information(config: Config, q: jax.Array, code: jax.Array) -> list[jax.Array]:
-    """log q(c | x) + H(c) of each part, `[B]` nats: outputs of q `[B, P]`, codes `[B, C]`."""
-    found, place = [], 0
-    for part, guess in zip(parts(config), _split(config, q), strict=True):
-        c = code[:, place : place + part.size]
-        place += part.size
-        if part.kind == "categorical":
-            found.append(categorical_information(guess, jnp.argmax(c, axis=1)))
-        else:
-            known: Any = gaussian_information if part.kind == "gaussian" else uniform_information
-            found.append(known(*guess, c))
-    return found
+def _information(
+    config: Config, outputs: Any, z: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Computes -lambda L_I, `[B]`, and the bound of each code for the log."""
+    bounds, start = [], config.latent
+    for code, posterior in zip(codes(config), _split(config, outputs[0]), strict=True):
+        bounds.append(code_information(code.kind, posterior, z[:, start : start + code.size]))
+        start += code.size
+    weighted = [code.weight * b for code, b in zip(codes(config), bounds, strict=True)]
+    return -sum(weighted[1:], weighted[0]), {f"information_{i}": b for i, b in enumerate(bounds)}
 
 
-def code_information(
-    config: Config, variables: dict[str, Any], key: jax.Array, n: int
-) -> list[jax.Array]:
-    """`information` of n fresh codes and their samples, under running statistics: `[n]` a part."""
-    z = noise(config, key, n)
-    x = generate(config, variables, z)
-    q = Discriminator(config).apply(network_variables(variables, "discriminator"), x)[1]
-    return information(config, q, z[:, config.latent :])
-
-
-def discriminator_loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
-    """-log D(x) - log(1 - D(G(z, c))) - lambda L_I, `[B]` nats by default, of one turn: D and Q."""
-    fake, _, code, turn_key = _play(config, variables, batch, key)
-    judge = _judge(config, variables)
-    nats, aux, q = discriminator_objective(
-        config.method, judge, variables, batch["x"], fake, turn_key
-    )
-    told, known = _told(config, q, code)
-    return nats - told, {**aux, **known}
-
-
-def generator_loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
-    """-log D(G(z, c)) - lambda L_I, `[B]` nats by default."""
-    fake, stats, code, turn_key = _play(config, variables, batch, key)
-    judge = _judge(config, variables)
-    nats, aux, q = generator_objective(
-        config.method, judge, variables, batch["x"], fake, turn_key, stats
-    )
-    told, known = _told(config, q, code)
-    return nats - told, {**aux, **known}
-
-
-def make_steps(config: Config, optimizers: Optimizers) -> tuple[Any, Any]:
-    """The two half-steps (discriminator's, generator's); each changes its own network only."""
-    return player_steps(config, discriminator_loss, generator_loss, optimizers)
-
-
-def make_step(config: Config, optimizer: Optimizers) -> Any:
-    return adversarial_step(*make_steps(config, optimizer), critic_steps=config.critic_steps)
+# By default -log D(x) - log(1 - D(G(z, c))) - lambda L_I and -log D(G(z, c)) - lambda L_I, [B] nats.
+LOSSES: Mapping[str, LossFn] = gan_losses(
+    "infogan",
+    Generator,
+    Discriminator,
+    noise=noise,
+    batch_spec=batch_spec,
+    regularizer=_information,
+)
 
 
 def sample(
@@ -335,10 +257,14 @@ def sample(
     *,
     codes: jax.Array | None = None,
 ) -> jax.Array:
-    """Samples: float32 `[n, *shape]` in (0, 1); one image without `n`.
+    """Draws samples, float32 `[n, *shape]` in (0, 1); one image without `n`.
 
-    Of `codes`, `[n, C]` as the function of that name gives them, or of codes drawn where none are
-    given; the noise of a key is the same either way.
+    Args:
+      config: the Config.
+      variables: its variables.
+      key: of noise and codes; the noise does not depend on whether codes are given.
+      n: number of samples.
+      codes: `[n, C]` in the order of the function `codes`; None draws them.
     """
     z = noise(config, key, checks.sample_count(n))
     if codes is not None:
@@ -349,60 +275,28 @@ def sample(
 
 
 def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """What D and Q share, features nobody labelled: `[B, F]`."""
+    """Returns the last layer that D and Q share as unsupervised features: `[B, F]`."""
+    return _discriminate(config, variables, x)[2].astype(jnp.float32)
+
+
+def _discriminate(
+    config: Config, variables: dict[str, Any], x: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     checks.events("infogan", x, config.shape)
-    return (
-        Discriminator(config)
-        .apply(network_variables(variables, "discriminator"), x)[2]
-        .astype(jnp.float32)
-    )
+    return apply_network(Discriminator(config), variables, "discriminator", x)
 
 
 def _split(config: Config, q: jax.Array) -> tuple[Any, ...]:
-    """Outputs of q `[B, P]` by the parts of the code, see `infer`."""
-    found: list[Any] = []
-    place = 0
-    for code in parts(config):
-        part = q[:, place : place + code.outputs]
-        place += code.outputs
+    """Splits outputs of q `[B, P]` into those of each code, see `code_posterior`."""
+    out: list[Any] = []
+    start = 0
+    for code in codes(config):
+        part = q[:, start : start + code.outputs]
+        start += code.outputs
         if code.kind == "categorical":
-            found.append(part)
+            out.append(part)
         elif config.code_width:
-            found.append((part[:, : code.size], part[:, code.size :]))
+            out.append((part[:, : code.size], part[:, code.size :]))
         else:
-            found.append((part, jnp.zeros_like(part)))
-    return tuple(found)
-
-
-def _told(config: Config, q: jax.Array, code: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """lambda L_I, `[B]`, and each part's bound for the log."""
-    bounds = information(config, q, code)
-    weighted = [part.weight * b for part, b in zip(parts(config), bounds, strict=True)]
-    return sum(weighted[1:], weighted[0]), {f"information_{i}": b for i, b in enumerate(bounds)}
-
-
-def _play(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, Any, jax.Array, jax.Array]:
-    """Samples while training, the generator's new statistics, the codes, and the turn's key."""
-    checks.batch("infogan", batch, functools.partial(batch_spec, single_critic_step(config)))
-    noise_key, turn_key = jax.random.split(key)
-    z = noise(config, noise_key, batch["x"].shape[0])
-    fake, new = Generator(config).apply(
-        network_variables(variables, "generator"), z, train=True, mutable=["batch_stats"]
-    )
-    return fake, new["batch_stats"], z[:, config.latent :], turn_key
-
-
-def _judge(config: Config, variables: dict[str, Any]) -> Any:
-    """D while training, with what q says."""
-    params = variables["params"]["discriminator"]
-
-    def judge(x: jax.Array, key: jax.Array, stats: Any) -> tuple[jax.Array, Any, jax.Array]:
-        del key  # no dropout
-        (logits, q, _), new = Discriminator(config).apply(
-            {"params": params, "batch_stats": stats}, x, train=True, mutable=["batch_stats"]
-        )
-        return logits, new["batch_stats"], q
-
-    return judge
+            out.append((part, jnp.zeros_like(part)))
+    return tuple(out)

@@ -15,6 +15,7 @@ from genjax.losses.gan_losses import (
 )
 from genjax.losses.information import (
     categorical_information,
+    code_information,
     gaussian_information,
     uniform_information,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "categorical_information",
     "categorical_nats",
     "categorical_nll",
+    "code_information",
     "discretized_logistic_nats",
     "discretized_logistic_nll",
     "dreg_loss",

@@ -11,6 +11,7 @@ Generative Adversarial Nets" (arXiv:1606.03657), eqs. 4 and 5.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,3 +94,24 @@ def uniform_information(
     checks.positive(high_minus_low=high - low)
     many = math.prod(jnp.shape(codes)[1:])
     return -gaussian_nll(codes, mean, log_std) + many * math.log(high - low)
+
+
+def code_information(kind: str, posterior: Any, codes: jax.Array) -> jax.Array:
+    """Computes log q(c | x) + H(c) for a code of some kind.
+
+    Args:
+      kind: `categorical`, with logits `[B, K]` as its posterior; or `uniform` on (-1, 1) or
+        `gaussian`, with a mean and a log standard deviation, `[B, size]` each.
+      posterior: outputs of q.
+      codes: `[B, size]` codes that x was generated from, one-hot where categorical.
+
+    Returns:
+      `[B]` nats.
+
+    >>> code_information("categorical", jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]])).tolist()
+    [0.0]
+    """
+    if kind == "categorical":
+        return categorical_information(posterior, jnp.argmax(codes, axis=1))
+    function: Any = gaussian_information if kind == "gaussian" else uniform_information
+    return function(*posterior, codes)

@@ -11,8 +11,6 @@ from genjax.nn.distributions import (
 from genjax.nn.labels import one_hot, one_hot_condition, random_condition, random_label
 from genjax.nn.masked import MaskedDense, draw_degrees, dropout_mask
 from genjax.nn.mlp import MLP, Maxout, OutputDense, symmetric_uniform
-from genjax.nn.normless import NormlessDown, NormlessUp
-from genjax.nn.residual import ResidualDown, ResidualUp
 from genjax.nn.sizes import sides_of
 from genjax.nn.strided import DownStack, UpStack
 
@@ -25,11 +23,7 @@ __all__ = [
     "MaskedDense",
     "Maxout",
     "Normal",
-    "NormlessDown",
-    "NormlessUp",
     "OutputDense",
-    "ResidualDown",
-    "ResidualUp",
     "StandardNormal",
     "UpStack",
     "draw_degrees",

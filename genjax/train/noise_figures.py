@@ -1,11 +1,11 @@
-"""Pictures of a generator's noise: what `genjax latents` draws of a GAN.
+"""Figures of a generator's noise, drawn by `genjax latents` for a GAN.
 
-* `interpolations.png`: a row a pair of draws, from one to the other;
-* `codes_0_categorical.png`: a row a draw of the noise, a column a category;
-* `codes_1_uniform.png`: a row a number of the code, which alone moves.
+* `interpolations.png`: one row per pair of draws, interpolated from one to the other;
+* `codes_0_categorical.png`: one row per draw of the noise, one column per category;
+* `codes_1_uniform.png`: one row per dimension of the code, which alone varies.
 
-After Chen et al. 2016, "InfoGAN" (arXiv:1606.03657), figure 2; the rest of the code and all noise
-stay as they were drawn. A uniform number goes from -1 to 1, its range; the paper's goes on to 2.
+After Chen et al. 2016, "InfoGAN" (arXiv:1606.03657), figure 2; noise and other codes are fixed. A
+uniform code varies over its range, -1 to 1; the paper's figure continues to 2.
 """
 
 import argparse
@@ -17,79 +17,93 @@ import numpy as np
 
 from genjax import evals
 from genjax.core import named_key
+from genjax.core.protocols import LatentCodes
 from genjax.train.checkpoint import write_json
 from genjax.train.latent_figures import LatentFigures
 from genjax.train.load_run import load
 
 
 def draw_noise_figures(options: argparse.Namespace, run: Any, family: Any) -> dict[str, Any]:
-    """Draw; what `latents.json` holds.
+    """Draws the figures of a run.
 
     Args:
-      options: of `genjax.cli.latents`: `images` draws, `columns`, `span`, `path`, `seed`, `out`.
-      run: the settings of the run.
-      family: its module, with `noise` and `generate`.
+      options: of `genjax latents`: `images` (number of draws), `columns`, `span`, `path`, `seed`,
+        `out`.
+      run: settings of the run.
+      family: its module, which implements `Implicit`.
+
+    Returns:
+      The content of `latents.json`.
 
     Raises:
-      ValueError: samples are no pictures.
+      ValueError: samples are not images.
     """
     config = run.model
     if len(config.shape) != 3:
-        raise ValueError(f"{options.workdir} makes points {list(config.shape)}, and no pictures.")
+        raise ValueError(
+            f"{options.workdir} generates points of shape {list(config.shape)}, not images."
+        )
     _, variables = load(options.workdir)
-    given: dict[str, Any] = {}
-    if getattr(config, "classes", 0):  # told, not found: each pair of draws has a label of its own
-        given["label"] = np.arange(options.images, dtype=np.int32) // 2 % config.classes
+    conditions: dict[str, Any] = {}
+    if getattr(config, "classes", 0):  # one label per pair of draws
+        conditions["label"] = np.arange(options.images, dtype=np.int32) // 2 % config.classes
     program = jax.jit(lambda z, **kw: family.generate(config, variables, z, **kw))
 
     def decode(z: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        told = {name: jnp.asarray(of_all[rows]) for name, of_all in given.items()}
-        return np.asarray(program(jnp.asarray(z, jnp.float32), **told))
+        kw = {name: jnp.asarray(values[rows]) for name, values in conditions.items()}
+        return np.asarray(program(jnp.asarray(z, jnp.float32), **kw))
 
     out = options.out or options.workdir / "latents"
-    drawing = LatentFigures(out, decode, *family.traits(config).sample_range)
+    figures = LatentFigures(out, decode, *family.traits(config).sample_range)
     key = named_key(jax.random.key(options.seed), 0, "noise")
     z = np.asarray(family.noise(config, key, options.images))
     paths, rows = [], []
     if options.images > 1:
-        # Only normal draws lie near a sphere.
+        # Only normal noise is close to a sphere.
         spherical = options.path == "spherical" and getattr(config, "noise", "") == "normal"
-        paths.append(drawing.interpolations(z, options.columns, spherical))
-    if hasattr(family, "parts"):
-        for name, walk, columns, said in codes(family, config, z, options.columns, options.span):
-            images = decode(walk.reshape(-1, z.shape[1]), np.zeros(len(walk) * columns, np.int64))
-            paths.append(drawing.save(name, images, columns))
-            rows.append({"picture": f"{name}.png", **said})
-    found = {
+        paths.append(figures.interpolations(z, options.columns, spherical))
+    if isinstance(family, LatentCodes):
+        for name, grid, columns, labels in code_grids(
+            family, config, z, options.columns, options.span
+        ):
+            images = decode(grid.reshape(-1, z.shape[1]), np.zeros(len(grid) * columns, np.int64))
+            paths.append(figures.save(name, images, columns))
+            rows.append({"picture": f"{name}.png", **labels})
+    content = {
         "experiment": run.experiment,
         "seed": options.seed,
         "rows": rows,
         "pictures": [str(path) for path in paths],
     }
-    write_json(out / "latents.json", found)
-    return found
+    write_json(out / "latents.json", content)
+    return content
 
 
-def codes(
+def code_grids(
     family: Any, config: Any, z: np.ndarray, columns: int, span: float
 ) -> list[tuple[str, np.ndarray, int, dict[str, Any]]]:
-    """Walks `[rows, columns, Z + C]` of every part of the code, with what rows and columns are."""
-    parts = family.parts(config)
-    place = z.shape[1] - sum(part.size for part in parts)  # codes follow the noise
-    found = []
-    for i, part in enumerate(parts):
-        mine = slice(place, place + part.size)
-        place += part.size
-        name = f"codes_{i}_{part.kind}"
-        if part.kind == "categorical":
-            walk = np.repeat(z[: min(10, len(z)), None], part.size, axis=1)
-            walk[:, :, mine] = np.eye(part.size, dtype=z.dtype)
-            said: dict[str, Any] = {"rows": "draws", "columns": list(range(part.size))}
-            found.append((name, walk, part.size, said))
+    """Returns grids of generator inputs in which one code varies.
+
+    Returns:
+      For each code: name of the figure, inputs `[rows, columns, Z + C]`, number of columns, and
+      what rows and columns are.
+    """
+    codes = family.codes(config)
+    start = z.shape[1] - sum(code.size for code in codes)  # codes follow the noise
+    out = []
+    for i, code in enumerate(codes):
+        entries = slice(start, start + code.size)
+        start += code.size
+        name = f"codes_{i}_{code.kind}"
+        if code.kind == "categorical":
+            grid = np.repeat(z[: min(10, len(z)), None], code.size, axis=1)
+            grid[:, :, entries] = np.eye(code.size, dtype=z.dtype)
+            labels: dict[str, Any] = {"rows": "draws", "columns": list(range(code.size))}
+            out.append((name, grid, code.size, labels))
             continue
-        end = 1.0 if part.kind == "uniform" else span
+        end = 1.0 if code.kind == "uniform" else span
         values = np.linspace(-end, end, columns)
-        walk = evals.traversal(z[0], range(mine.start, mine.stop), values)
-        walk = walk.reshape(part.size, columns, -1)
-        found.append((name, walk, columns, {"rows": "numbers", "columns": values.tolist()}))
-    return found
+        grid = evals.traversal(z[0], range(entries.start, entries.stop), values)
+        grid = grid.reshape(code.size, columns, -1)
+        out.append((name, grid, columns, {"rows": "numbers", "columns": values.tolist()}))
+    return out

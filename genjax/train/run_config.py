@@ -4,12 +4,13 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
 from genjax import checks, evals, families
-from genjax.core import Optimizer
+from genjax.core import Optimizer, check_optimizer, critic_steps, network_names
 from genjax.data import Data
 
 
@@ -132,18 +133,10 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TwoOptimizers:
-    """One optimizer a player of a two-network family."""
-
-    generator: Optimizer = dataclasses.field(default_factory=Optimizer)
-    discriminator: Optimizer = dataclasses.field(default_factory=Optimizer)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
     """Optimizer and length of an earlier phase of a run, which has the run's network and data."""
 
-    optimizer: Optimizer | TwoOptimizers
+    optimizer: Optimizer | dict[str, Optimizer] = dataclasses.field(hash=False)
     train: Train
 
 
@@ -158,7 +151,10 @@ class Run:
     model: Any
     """The family's Config."""
     data: Data = dataclasses.field(default_factory=Data)
-    optimizer: Optimizer | TwoOptimizers | None = dataclasses.field(default_factory=Optimizer)
+    optimizer: Optimizer | dict[str, Optimizer] | None = dataclasses.field(
+        default_factory=Optimizer, hash=False
+    )
+    """Of the network, or by name of each network that trains against others."""
     train: Train = dataclasses.field(default_factory=Train)
     seed: int = 0
     """Seed of the parameters, the order of the data and every other random number."""
@@ -178,38 +174,46 @@ class Run:
 
 
 def batches_per_step(run: Run) -> int:
-    """Batches that a training step takes: as many as the critic makes steps."""
-    return getattr(run.model, "critic_steps", 1)
+    """Returns the number of batches per step, one per update of the first network."""
+    return critic_steps(run.model)
+
+
+def optimizers_by_network(optimizer: Any) -> dict[str, Optimizer]:
+    """Returns the settings of each network's optimizer; those of a single network by ""."""
+    if isinstance(optimizer, dict):
+        return optimizer
+    return {} if optimizer is None else {"": optimizer}
+
+
+def map_optimizers(function: Callable[[str, Optimizer], Any], optimizer: Any) -> Any:
+    """Applies `function(network, settings)` to every optimizer; the network may be ""."""
+    results = {name: function(name, o) for name, o in optimizers_by_network(optimizer).items()}
+    return results if isinstance(optimizer, dict) else results.get("")
+
+
+def _first_network(run: Run) -> str | None:
+    """Returns the network that has several updates per step, if there are several networks."""
+    return next(iter(network_names(families.get(run.family))), None)
 
 
 def check_parts(run: Run) -> None:
-    """Family, Config and optimizer must belong together.
+    """Checks that family, Config and optimizer belong together.
 
     Raises:
-      ValueError: they do not; one sentence.
+      ValueError: they do not.
     """
     family = families.of(run.family, run.model)
-    two = isinstance(run.optimizer, TwoOptimizers)
-    if family.traits(run.model).fit == "gradient" and two != hasattr(family, "Optimizers"):
-        players = "one player: give optimizer=Optimizer(...)."
-        if not two:
-            players = "two players: give optimizer=TwoOptimizers(generator=..., discriminator=...)."
-        raise ValueError(f"{run.family} has {players}")
+    if family.traits(run.model).fit == "gradient" and run.optimizer is not None:
+        check_optimizer(family, run.model, run.optimizer, "Optimizer(...)")
 
 
 def build_optimizer(run: Run) -> Any:
-    """The Optax optimizer, or the family's named tuple of them, or None where there is none."""
+    """Returns the Optax optimizer, a dict of them by network, or None where none is used."""
     family = families.get(run.family)
     if family.traits(run.model).fit != "gradient":
         return None
-    if isinstance(run.optimizer, TwoOptimizers):
-        return family.Optimizers(
-            generator=run.optimizer.generator.build(),
-            discriminator=run.optimizer.discriminator.build(),
-        )
-    if run.optimizer is None:
-        raise ValueError(f"{run.family} is fitted by gradient and needs an optimizer.")
-    return run.optimizer.build()
+    check_optimizer(family, run.model, run.optimizer, "Optimizer(...)")
+    return map_optimizers(lambda _, optimizer: optimizer.build(), run.optimizer)
 
 
 def resolve(run: Run, backend: str) -> Run:
@@ -223,22 +227,17 @@ def resolve(run: Run, backend: str) -> Run:
     longest = min(100, run.train.eval_every or 100)
     per_call = run.train.steps_per_call or (1 if backend == "cpu" else longest)
 
-    def filled(optimizer: Optimizer, batches: int = run.train.steps) -> Optimizer:
+    first = _first_network(run)
+
+    def filled(name: str, optimizer: Optimizer) -> Optimizer:
+        batches = run.train.steps * (batches_per_step(run) if name == first else 1)
         if optimizer.decay_steps is not None or optimizer.schedule not in ("linear", "cosine"):
             return optimizer
         updates = max(optimizer.warmup + 1, batches // optimizer.accumulate)
         reached = tuple(restart for restart in optimizer.restarts if restart < updates)
         return dataclasses.replace(optimizer, decay_steps=updates, restarts=reached)
 
-    optimizer = run.optimizer
-    if isinstance(optimizer, TwoOptimizers):
-        critic = run.train.steps * batches_per_step(run)
-        optimizer = TwoOptimizers(
-            generator=filled(optimizer.generator),
-            discriminator=filled(optimizer.discriminator, critic),
-        )
-    elif optimizer is not None:
-        optimizer = filled(optimizer)
+    optimizer = map_optimizers(filled, run.optimizer)
     train = dataclasses.replace(run.train, steps_per_call=per_call)
     data = run.data
     if data.folds and data.fold is None:  # so that the seeds of a row are its folds
@@ -255,16 +254,17 @@ def schedule_warnings(run: Run) -> list[tuple[int, str]]:
       run: the settings, resolved.
     """
     found = []
-    two = isinstance(run.optimizer, TwoOptimizers)
-    for name, optimizer in _optimizers(run).items():
+    several = isinstance(run.optimizer, dict)
+    first = _first_network(run)
+    for name, optimizer in optimizers_by_network(run.optimizer).items():
         if optimizer.decay_steps is None:
             continue
-        batches = batches_per_step(run) if name == "discriminator" else 1
+        batches = batches_per_step(run) if name == first else 1
         zero = -(-optimizer.decay_steps * optimizer.accumulate // batches)
         if zero < run.train.steps:
             updates = run.train.steps * batches // optimizer.accumulate
-            flag = f"--optimizer.{name}.decay-steps" if two else "--decay-steps"
-            which = f"the {name}'s learning rate" if two else "the learning rate"
+            flag = f"--optimizer.{name}.decay-steps" if several else "--decay-steps"
+            which = f"the {name}'s learning rate" if several else "the learning rate"
             words = (
                 f"{which} is 0 after step {zero:,} of {run.train.steps:,}; to extend its schedule,"
                 f" train in a new --workdir with {flag} {updates}, from the start or"
@@ -274,13 +274,6 @@ def schedule_warnings(run: Run) -> list[tuple[int, str]]:
     return found
 
 
-def _optimizers(run: Run) -> dict[str, Optimizer]:
-    """Returns the optimizer of each network; of a single network under the name ''."""
-    if isinstance(run.optimizer, TwoOptimizers):
-        return {f.name: getattr(run.optimizer, f.name) for f in dataclasses.fields(run.optimizer)}
-    return {} if run.optimizer is None else {"": run.optimizer}
-
-
 def continue_from(run: Run, saved: Run) -> Run:
     """Take from a saved run what the new settings leave open: decay_steps and steps_per_call.
 
@@ -288,22 +281,17 @@ def continue_from(run: Run, saved: Run) -> Run:
     device goes on with the same calls: the length may change on resuming, its numbers may not.
     """
 
-    def kept(new: Any, old: Any) -> Any:
-        if not (isinstance(new, Optimizer) and isinstance(old, Optimizer)):
-            return new
-        # Restarts beyond its length are of another run, and are left to be seen.
-        reached = all(restart < (old.decay_steps or 0) for restart in new.restarts)
-        if new.decay_steps is None and new.schedule == old.schedule and reached:
+    before = optimizers_by_network(saved.optimizer)
+
+    def kept(name: str, new: Optimizer) -> Optimizer:
+        old = before.get(name)
+        # Restarts beyond the length of the saved run are kept, and reported as a difference.
+        reached = old is not None and all(r < (old.decay_steps or 0) for r in new.restarts)
+        if old is not None and reached and new.decay_steps is None and new.schedule == old.schedule:
             return dataclasses.replace(new, decay_steps=old.decay_steps)
         return new
 
-    if isinstance(run.optimizer, TwoOptimizers) and isinstance(saved.optimizer, TwoOptimizers):
-        optimizer: Any = TwoOptimizers(
-            generator=kept(run.optimizer.generator, saved.optimizer.generator),
-            discriminator=kept(run.optimizer.discriminator, saved.optimizer.discriminator),
-        )
-    else:
-        optimizer = kept(run.optimizer, saved.optimizer)
+    optimizer = map_optimizers(kept, run.optimizer)
     per_call = run.train.steps_per_call or saved.train.steps_per_call
     train = dataclasses.replace(run.train, steps_per_call=per_call)
     return dataclasses.replace(run, optimizer=optimizer, train=train)
@@ -359,7 +347,9 @@ def _run_from_json(values: dict[str, Any]) -> Run:
 def _optimizer_from_json(values: dict[str, Any] | None) -> Any:
     if values is None:
         return None
-    return _from_json(TwoOptimizers if "generator" in values else Optimizer, values)
+    if all(isinstance(value, dict) for value in values.values()):  # by network
+        return {name: _from_json(Optimizer, value) for name, value in values.items()}
+    return _from_json(Optimizer, values)
 
 
 def _from_json(kind: Any, values: dict[str, Any]) -> Any:

@@ -15,7 +15,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax import data as data_room
 from genjax import evals
-from genjax.core import Optimizer, State, make_step, named_key, sample_images, with_ema
+from genjax.core import (
+    Optimizer,
+    State,
+    make_step,
+    named_key,
+    network_names,
+    sample_images,
+    with_ema,
+)
 from genjax.data.label_subsets import UNKNOWN_LABEL
 from genjax.train import gan_diagnostics
 from genjax.train.checkpoint import Checkpoints
@@ -23,7 +31,7 @@ from genjax.train.compile import batch_sharding, compile_step
 from genjax.train.input_pipeline import InputPipeline
 from genjax.train.load_run import evaluation_variables
 from genjax.train.metric_writers import Metrics, Progress
-from genjax.train.run_config import Run, batches_per_step
+from genjax.train.run_config import Run, batches_per_step, map_optimizers
 from genjax.train.sample_grids import save_grid
 from genjax.train.signals import Signals, agree_on_stop
 from genjax.train.splits import evaluation_conditions, evaluation_data
@@ -88,7 +96,7 @@ class Trainer:
         step = make_step(family, run.model, context.optimizer)
         self.step = with_ema(step, run.train.ema) if run.train.ema else step
         self.replicated = NamedSharding(context.mesh, PartitionSpec())
-        critics = run.model.critic_steps if context.lead else 0
+        critics = batches_per_step(run) if context.lead else 0
         names = set(family.batch_spec(run.model, 1))
         labels = None
         if "label" in names and "train" in self.dataset.streams:
@@ -290,7 +298,8 @@ class Trainer:
 
     def diagnose(self, step: int, means: dict[str, float]) -> None:
         """Reports a generator that collapses, or a discriminator that wins."""
-        smoothing = getattr(getattr(self.run.model, "method", None), "smoothing", 0.0)
+        objective = getattr(self.run.model, "objective", None)
+        smoothing = getattr(objective, "label_smoothing", 0.0)
         counts: dict[str, Any] = {"watch": self.status.diagnostics}
         found = gan_diagnostics.look(step, means, counts, smoothing)
         self.status = self.status.replace(diagnostics=counts["watch"])
@@ -302,20 +311,16 @@ class Trainer:
         optimizer = self.run.optimizer
         if self.family.traits(self.run.model).fit != "gradient" or optimizer is None:
             return {}
-        found: dict[str, Optimizer]
-        if isinstance(optimizer, Optimizer):
-            found = {"learning_rate": optimizer}
-        else:
-            found = {
-                f"{f.name}_learning_rate": getattr(optimizer, f.name)
-                for f in dataclasses.fields(optimizer)
-            }
-        critics = batches_per_step(self.run)
-        out = {}
-        for name, o in found.items():
-            batches = step * critics if name.startswith("discriminator") else step
-            out[name] = float(o.learning_rate_at()(batches // o.accumulate))
-        return out
+        first = next(iter(network_names(self.family)), None)
+
+        def rate(name: str, settings: Optimizer) -> float:
+            batches = step * (batches_per_step(self.run) if name == first else 1)
+            return float(settings.learning_rate_at()(batches // settings.accumulate))
+
+        rates = map_optimizers(rate, optimizer)
+        if not isinstance(rates, dict):
+            return {"learning_rate": rates}
+        return {f"{name}_learning_rate": value for name, value in rates.items()}
 
     def nll(self, state: State, split: str, num_samples: int = 1) -> np.ndarray:
         """Returns the figure of a split per example, `[N]`: -log p(x) or a bound of it in nats, or

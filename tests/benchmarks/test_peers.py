@@ -29,7 +29,15 @@ from experiments import table  # noqa: E402
 from experiments.benchmarks import peers, reporting, speed  # noqa: E402
 from experiments.benchmarks.peers import time_peer, torch_steps  # noqa: E402
 from experiments.benchmarks.peers.torch_layers import flattened  # noqa: E402
-from genjax.core import GanObjective, Optimizer, State, elbo, make_step, named_key  # noqa: E402
+from genjax.core import (  # noqa: E402
+    GanObjective,
+    Optimizer,
+    State,
+    elbo,
+    make_step,
+    named_key,
+    network_names,
+)
 from genjax.core.state import init_optimizer  # noqa: E402
 from genjax.families import (  # noqa: E402
     dcgan,
@@ -41,7 +49,7 @@ from genjax.families import (  # noqa: E402
     vae,
 )
 from genjax.train import Run, Train  # noqa: E402
-from genjax.train.run_config import TwoOptimizers, build_optimizer  # noqa: E402
+from genjax.train.run_config import build_optimizer  # noqa: E402
 
 FAST = ["--repeats", "2", "--batch-size", "2", "--samples", "2"]
 
@@ -67,12 +75,12 @@ def test_after_a_step_of_adam_both_have_the_same_loss(name):
     variables, batch, before = case(name)
     # A large eps: else a first step is the sign of gradients that are 0 but for rounding.
     adam = Optimizer(learning_rate=0.05, eps=1e-3)
-    two = hasattr(family, "make_steps")
+    two = bool(network_names(family))
     run = Run(
         experiment=name,
         family=type(config).__module__.rsplit(".", 1)[1],
         model=config,
-        optimizer=TwoOptimizers(generator=adam, discriminator=adam) if two else adam,
+        optimizer=dict(generator=adam, discriminator=adam) if two else adam,
         train=Train(ema=0.5),
     )
     optimizer = build_optimizer(run)
@@ -107,7 +115,7 @@ def test_of_two_players_the_generator_is_averaged(name, player, monkeypatch):
     monkeypatch.setattr(
         torch, "_foreach_lerp_", lambda *given: (moved.append(given[1]), lerp(*given))
     )
-    two = TwoOptimizers(generator=adam, discriminator=adam) if player else adam
+    two = dict(generator=adam, discriminator=adam) if player else adam
     run = Run(
         experiment=name,
         family=type(config).__module__.rsplit(".", 1)[1],
@@ -163,7 +171,7 @@ def test_evaluations_are_those_of_jax(name):
         (vae.Config(objective="dreg"), "objective"),
         (vae.Config(objective="iwae", gradient_samples=1), "gradient_samples"),
         (dcgan.Config(discriminator_norm="layer"), "discriminator_norm"),
-        (gan.Config(method=GanObjective(r1=0.1)), "GanObjective"),
+        (gan.Config(objective=GanObjective(r1=0.1)), "GanObjective"),
         (hierarchical_vae.Config(inference="top_down"), "inference"),
         (hierarchical_vae.Config(objective="iwae", gradient_samples=1), "gradient_samples"),
     ],

@@ -77,7 +77,7 @@ def test_implicit_family_has_no_evaluation(tmp_path):
     assert "step" in row
     assert "evaluate" not in row
     assert "sample" not in row
-    assert row["config"]["method"]["critic_steps"] == 5
+    assert row["config"]["objective"]["critic_steps"] == 5
 
 
 def test_default_rows_are_one_per_family_and_a_convolutional_vae():

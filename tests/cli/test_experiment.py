@@ -13,16 +13,21 @@ from support.helpers import NAMES
 from experiments import nade_binarized_mnist
 from genjax import families
 from genjax.cli import experiment
-from genjax.core import Optimizer
+from genjax.core import Optimizer, network_names
 from genjax.data import Data
 from genjax.families import gan, joint
 from genjax.train import Run, Train
-from genjax.train.run_config import TwoOptimizers, differences
+from genjax.train.run_config import differences
 
 RECIPES = nade_binarized_mnist.RECIPES
 DEFAULT = next(iter(RECIPES))
 BASE = RECIPES[DEFAULT]
-TOUR = Run(experiment="tour", family="gan", model=gan.Config(), optimizer=TwoOptimizers())
+TOUR = Run(
+    experiment="tour",
+    family="gan",
+    model=gan.Config(),
+    optimizer=dict(generator=Optimizer(), discriminator=Optimizer()),
+)
 TABLE = Run(experiment="table", family="joint", model=joint.Config(), optimizer=None)
 
 
@@ -144,7 +149,7 @@ def test_two_players_have_an_option_each():
     # How they are trained is a part of the model, and its options need no prefix either.
     found = changed("--loss hinge --critic-steps 5 --r1 0.5", recipes, TOUR)
     method = {"loss": "hinge", "critic_steps": 5, "r1": 0.5}
-    assert found == {f"model.method.{name}": value for name, value in method.items()}
+    assert found == {f"model.objective.{name}": value for name, value in method.items()}
 
 
 def test_a_counted_family_has_no_optimizer():
@@ -158,7 +163,7 @@ def test_a_counted_family_has_no_optimizer():
 def test_settings_of_a_family_have_names_of_their_own(name):
     # All settings stand in one row of options; of two optimizers, each has a prefix.
     family = families.get(name)
-    others = [Train, Data] + ([] if hasattr(family, "Optimizers") else [Optimizer])
+    others = [Train, Data] + ([] if network_names(family) else [Optimizer])
     taken = {field.name for other in others for field in dataclasses.fields(other)}
     taken |= {"workdir", "recipe", "smoke", "seed", "resume", "profile", "commit", "records"}
     mine = {field.name for field in dataclasses.fields(family.Config)}

@@ -12,7 +12,7 @@ from PIL import Image
 from support.helpers import random_arrays
 from support.small import small_run, write_data
 
-from genjax.core import GanObjective, batch_norm_statistics, named_key
+from genjax.core import GanObjective, Traits, batch_norm_statistics, named_key
 from genjax.families import dcgan, gan, infogan
 from genjax.train import finish, fit, load
 from genjax.train.load_run import load_state
@@ -51,7 +51,7 @@ def test_of_the_first_layer_they_are_moments_of_noise_and_labels():
     ("family", "settings"),
     [
         (dcgan, {}),
-        (dcgan, {"method": GanObjective(critic_steps=2)}),
+        (dcgan, {"objective": GanObjective(critic_steps=2)}),
         (infogan, {}),
     ],
 )
@@ -130,10 +130,16 @@ def test_the_momentum_of_a_normalisation_is_its_own_business(momentum):
         return jnp.zeros(len(batch["x"])), {"updates": {"batch_stats": {"generator": new}}}
 
     spec = lambda config, size: {"x": jax.ShapeDtypeStruct((size, 5), jnp.float32)}  # noqa: E731
-    family = types.SimpleNamespace(generator_loss=generator_loss, batch_spec=spec)
+    family = types.SimpleNamespace(
+        LOSSES={"generator": generator_loss},
+        batch_spec=spec,
+        traits=lambda config: Traits(data="real", density="none", ema=("generator",)),
+    )
     variables = {"batch_stats": {"generator": {"mean": jnp.full(5, 70.0)}}}
     found = stood(family, None, variables, size=500)["batch_stats"]["generator"]["mean"]
     np.testing.assert_allclose(found, 3, atol=0.1)
-    # Where samples are made by no loss of that name, statistics stay.
-    bare = types.SimpleNamespace(batch_spec=spec)
+    # Statistics of networks that are not averaged do not change.
+    bare = types.SimpleNamespace(
+        batch_spec=spec, traits=lambda config: Traits(data="real", density="none")
+    )
     assert batch_norm_statistics(bare, None, variables, jax.random.key(0), 8) is variables

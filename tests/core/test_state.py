@@ -2,7 +2,6 @@
 
 import functools
 import types
-from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -13,6 +12,7 @@ import pytest
 
 from genjax.core import (
     State,
+    Traits,
     adversarial_step,
     gradient_step,
     init_state,
@@ -22,10 +22,7 @@ from genjax.core import (
 )
 from genjax.core.step import global_norm
 
-
-class Players(NamedTuple):
-    generator: Any
-    discriminator: Any
+NETWORKS = ("discriminator", "generator")
 
 
 def init(config, key, batch=None):
@@ -37,8 +34,13 @@ def init(config, key, batch=None):
     return {"params": params, "buffers": {"seen": jnp.full((), config)}}
 
 
-FAMILY = types.SimpleNamespace(init=init)
-ADAMS = Players(optax.adam(1e-2), optax.adam(1e-2))
+def traits(config):
+    return Traits(data="real", density="none", ema=("generator",))
+
+
+FAMILY = types.SimpleNamespace(init=init, traits=traits)
+ADAMS = {name: optax.adam(1e-2) for name in NETWORKS}
+SGD = optax.sgd(0.1, momentum=0.9)
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
 
@@ -95,10 +97,10 @@ def test_init_state_holds_everything_at_step_0():
 
 def test_each_optimizer_of_several_starts_on_its_own_subtree():
     state = start()
-    assert isinstance(state.opt_state, Players)
-    assert len(jax.tree.leaves(state.opt_state.generator)) == 3  # count, two moments of one leaf
+    assert set(state.opt_state) == set(NETWORKS)
+    assert len(jax.tree.leaves(state.opt_state["generator"])) == 3  # count, two moments of one leaf
     params = state.variables["params"]
-    same_bits(state.opt_state, Players(*(optax.adam(1e-2).init(params[n]) for n in params)))
+    same_bits(state.opt_state, {n: optax.adam(1e-2).init(params[n]) for n in params})
 
 
 def test_one_optimizer_starts_on_all_parameters_and_none_on_nothing():
@@ -200,7 +202,10 @@ def test_gradient_step_descends_the_mean_and_reports_it():
     state = start(optax.sgd(0.5))
     batch = {"x": X}
     new, metrics = jax.jit(gradient_step(loss, optax.sgd(0.5)))(state, batch)
-    g, d = (np.asarray(state.variables["params"][n]["w"], np.float64) for n in Players._fields)
+    g, d = (
+        np.asarray(state.variables["params"][n]["w"], np.float64)
+        for n in ("generator", "discriminator")
+    )
     x = X.astype(np.float64)
     grad_g, grad_d = (x * (x @ d)[:, None]).mean(0), (x * (x @ g)[:, None]).mean(0)
     params = new.variables["params"]
@@ -238,24 +243,24 @@ def test_the_noise_of_a_step_depends_on_the_step_alone():
 # Two networks
 
 
-@pytest.mark.parametrize(("name", "other"), [Players._fields, Players._fields[::-1]])
+@pytest.mark.parametrize(("name", "other"), [NETWORKS, NETWORKS[::-1]])
 def test_network_step_leaves_the_other_network_bit_identical(name, other):
     """A gradient through both, or an optimizer over both, moves the other by decayed moments."""
     state = warmed_up(ema=True)
-    new, metrics = jax.jit(network_step(loss, ADAMS, name))(state, {"x": X})
+    new, metrics = jax.jit(network_step(name, loss, ADAMS[name]))(state, {"x": X})
     same_bits(new.variables["params"][other], state.variables["params"][other])
-    same_bits(getattr(new.opt_state, other), getattr(state.opt_state, other))
+    same_bits(new.opt_state[other], state.opt_state[other])
     same_bits(new.ema, state.ema)
     assert int(new.step) == 3  # the whole adversarial step counts, once
     assert key_bits(new.key) == key_bits(state.key)
     # Its own network moved by its own gradient: Adam from the same moments, by hand.
     own, its = (np.asarray(state.variables["params"][n]["w"]) for n in (name, other))
     grad = (X * (X @ its)[:, None]).mean(axis=0)
-    updates, opt_state = optax.adam(1e-2).update({"w": grad}, getattr(state.opt_state, name))
+    updates, opt_state = optax.adam(1e-2).update({"w": grad}, state.opt_state[name])
     chex.assert_trees_all_close(
         new.variables["params"][name], {"w": own + updates["w"]}, rtol=1e-5, atol=1e-6
     )
-    chex.assert_trees_all_close(getattr(new.opt_state, name), opt_state, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(new.opt_state[name], opt_state, rtol=1e-5, atol=1e-6)
     assert np.all(np.asarray(new.variables["params"][name]["w"]) != own)
     # Collections the loss updates come along; metrics carry the player's name.
     assert float(new.variables["buffers"]["seen"]) == 7 + 4
@@ -266,77 +271,133 @@ def test_network_step_leaves_the_other_network_bit_identical(name, other):
     assert float(metrics[f"{name}_noise"]) == pytest.approx(float(noise.mean()))
 
 
-def record(calls, name):
-    """A half-step that writes down what it saw and counts itself in the buffers."""
+def recording_loss(calls, name):
+    """A loss that records its inputs as it runs, and counts itself in the buffers."""
 
-    def step(state, batch):
-        seen = state.variables["buffers"]["seen"]
+    def recording(variables, batch, key):
+        seen = variables["buffers"]["seen"]
+        others = [variables["params"][n]["w"] for n in NETWORKS if n != name]
+        weights = jax.lax.stop_gradient(others)
 
-        def note(key, step, seen, x):
-            calls.append((name, key_bits(key), int(step), int(seen), x.tolist()))
+        def note(key, seen, x, weights):
+            calls.append((name, key_bits(key), int(seen), x.tolist(), weights[0].tolist()))
 
-        told = (jax.random.key_data(state.key), state.step, seen, batch["x"])
-        jax.debug.callback(note, *told, ordered=True)  # as it runs, in a loop or not
-        new = state.replace(variables={**state.variables, "buffers": {"seen": seen + 1}})
-        return new, {f"{name}_seen": seen}
+        inputs = (jax.random.key_data(key), seen, batch["x"], weights)
+        jax.debug.callback(note, *inputs, ordered=True)  # in order, in a loop or not
+        return loss(variables, batch, key)[0], {
+            "seen": seen,
+            "updates": {"buffers": {"seen": seen + 1}},
+        }
 
-    return step
+    return recording
 
 
 @pytest.mark.parametrize("critic_steps", [1, 3])
-def test_adversarial_step_takes_its_turns(critic_steps):
+def test_adversarial_step_updates_in_sequence(critic_steps):
     calls = []
-    step = adversarial_step(
-        record(calls, "discriminator"), record(calls, "generator"), critic_steps=critic_steps
-    )
+    losses = {name: recording_loss(calls, name) for name in NETWORKS}
+    step = adversarial_step(losses, ADAMS, critic_steps=critic_steps)
     parts = [X + i for i in range(critic_steps)]
     state = warmed_up()
     new, metrics = step(state, {"x": parts[0] if critic_steps == 1 else np.stack(parts)})
-    names, keys, steps, seen, batches = zip(*calls, strict=True)
+    names, keys, seen, batches, weights = zip(*calls, strict=True)
     # k updates of D on k parts, each from the state the one before left, then one of G on the last.
     assert names == ("discriminator",) * critic_steps + ("generator",)
     assert seen == tuple(range(7, 7 + critic_steps + 1))
     assert batches == (*(p.tolist() for p in parts), parts[-1].tolist())
-    assert set(steps) == {3}
-    # No two D updates share their noise, and G and the next step find the run's own key.
-    assert len(set(keys[:-1])) == critic_steps
-    assert keys[-1] == keys[0] == key_bits(state.key) == key_bits(new.key)
+    # G sees the newest D.
+    assert weights[-1] == np.asarray(new.variables["params"]["discriminator"]["w"]).tolist()
+    # Every update has its own stream at step 3; further critic steps derive a key from their number.
+    critics = [state.key, *(named_key(state.key, k, "critic") for k in range(1, critic_steps))]
+    expected = [named_key(key, 3, "discriminator") for key in critics]
+    expected.append(named_key(state.key, 3, "generator"))
+    assert [tuple(int(n) for n in k) for k in keys] == [
+        tuple(jax.random.key_data(key).tolist()) for key in expected
+    ]
+    assert len(set(keys)) == critic_steps + 1
+    assert key_bits(new.key) == key_bits(state.key)
     assert int(new.step) == 4
     # The mean over D's updates, of which each counts itself.
-    assert {k: float(v) for k, v in metrics.items()} == {
-        "discriminator_seen": 7 + (critic_steps - 1) / 2,
-        "generator_seen": 7 + critic_steps,
-    }
+    assert float(metrics["discriminator_seen"]) == 7 + (critic_steps - 1) / 2
+    assert float(metrics["generator_seen"]) == 7 + critic_steps
 
 
-def test_critic_steps_are_the_half_steps_one_after_another():
-    """The composed and compiled step against its halves, called by hand."""
-    halves = {n: jax.jit(network_step(loss, ADAMS, n)) for n in Players._fields}
-    whole = adversarial_step(
-        network_step(loss, ADAMS, "discriminator"),
-        network_step(loss, ADAMS, "generator"),
-        critic_steps=2,
-    )
+def test_critic_steps_equal_single_updates_in_sequence():
+    """The compiled step against its updates, called by hand."""
+    single = {n: jax.jit(network_step(n, loss, ADAMS[n])) for n in NETWORKS}
+    whole = adversarial_step(dict.fromkeys(NETWORKS, loss), ADAMS, critic_steps=2)
     batch = {"x": np.stack([X, X * 2])}
     state = warmed_up()
     got, _ = jax.jit(whole)(state, batch)
-    want, _ = halves["discriminator"](state, {"x": X})
-    want, _ = halves["discriminator"](want, {"x": X * 2})
-    want, _ = halves["generator"](want, {"x": X * 2})
+    want, _ = single["discriminator"](state, {"x": X})
+    want, _ = single["discriminator"](want, {"x": X * 2})
+    want, _ = single["generator"](want, {"x": X * 2})
     chex.assert_trees_all_close(got.variables, want.variables, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(got.opt_state, want.opt_state, rtol=1e-5, atol=1e-6)
     assert int(got.step) == 4
 
 
+def test_simultaneous_updates_use_the_old_state():
+    """Each network moves as by an update of it alone; sequential updates differ in the second."""
+    batch, losses, sgd = {"x": X}, dict.fromkeys(NETWORKS, loss), dict.fromkeys(NETWORKS, SGD)
+    state = build(sgd)
+    both, metrics = jax.jit(adversarial_step(losses, sgd, simultaneous=True))(state, batch)
+    sequential, _ = jax.jit(adversarial_step(losses, sgd))(state, batch)
+    for name in NETWORKS:
+        alone, own = jax.jit(network_step(name, loss, SGD))(state, batch)
+        for old, new in ((alone.variables["params"], both.variables["params"]),
+                         (alone.opt_state, both.opt_state)):  # fmt: skip
+            chex.assert_trees_all_close(new[name], old[name], rtol=1e-5, atol=1e-6)
+        for metric, value in own.items():
+            assert float(metrics[metric]) == pytest.approx(float(value), rel=1e-5)
+    moved = [s.variables["params"]["generator"]["w"] for s in (both, sequential)]
+    assert float(jnp.abs(moved[0] - moved[1]).max()) > 1e-4
+    assert int(both.step) == 1
+    assert float(both.variables["buffers"]["seen"]) == 7 + 4  # both counted from the old value
+
+
+def test_simultaneous_losses_pass_outputs_on():
+    """Images that the generators make once reach the discriminators' loss without gradient."""
+    params = {"generators": {"w": jnp.float32(3)}, "discriminators": {"w": jnp.float32(2)}}
+
+    def generators(variables, batch, key):
+        fake = variables["params"]["generators"]["w"] * batch["x"]
+        return fake * variables["params"]["discriminators"]["w"], {"outputs": {"fake": fake}}
+
+    def discriminators(variables, batch, key):
+        fake = batch["outputs"]["fake"]
+        return -fake * variables["params"]["discriminators"]["w"], {}
+
+    sgd = {name: optax.sgd(1.0) for name in params}
+    family = types.SimpleNamespace(init=lambda config, key, batch=None: {"params": params})
+    state = init_state(family, None, sgd, jax.random.key(0))
+    losses = {"generators": generators, "discriminators": discriminators}
+    step = jax.jit(adversarial_step(losses, sgd, simultaneous=True))
+    new, metrics = step(state, {"x": jnp.ones(4)})
+    assert float(new.variables["params"]["generators"]["w"]) == 3 - 2
+    assert float(new.variables["params"]["discriminators"]["w"]) == 2 + 3  # of the old generators
+    assert not {name for name in metrics if "outputs" in name}
+
+
+def test_optimizers_must_have_the_names_of_the_losses():
+    losses = dict.fromkeys(NETWORKS, loss)
+    with pytest.raises(ValueError, match="names discriminator, generator, got critic"):
+        adversarial_step(losses, {"critic": optax.sgd(0.1)})
+    with pytest.raises(ValueError, match="simultaneous updates have one critic step, got 2"):
+        adversarial_step(losses, ADAMS, critic_steps=2, simultaneous=True)
+
+
 def test_critic_steps_are_a_loop_but_on_a_cpu():
     """Whose loops have no quick gradients of convolutions."""
 
-    def half(name):
-        return lambda state, batch: (state, {name: batch["x"].sum()})
+    def plain(variables, batch, key):
+        return batch["x"] @ variables["params"]["discriminator"]["w"], {}
 
-    step = jax.jit(adversarial_step(half("d"), half("g"), critic_steps=5))
+    sgd = {name: optax.sgd(0.1) for name in NETWORKS}
+    step = jax.jit(adversarial_step(dict.fromkeys(NETWORKS, plain), sgd, critic_steps=5))
     # Keys of which a CPU makes others without a loop.
-    state = warmed_up().replace(key=jax.random.key(0, impl="unsafe_rbg"))
+    state = start(optax.sgd(0.1)).replace(key=jax.random.key(0, impl="unsafe_rbg"))
+    state = state.replace(opt_state=dict.fromkeys(NETWORKS, state.opt_state))
     traced = step.trace(state, {"x": np.stack([X] * 5)})
     loops = {
         platform: traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")

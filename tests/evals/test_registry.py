@@ -263,11 +263,15 @@ def test_inception_metrics_equal_their_functions(name, small_inception):
 
 def test_information_equals_its_function():
     config, data = infogan.tiny(), dataset((3, 3, 1))
-    code_information = lambda config, variables, key, n: [  # noqa: E731
-        jax.random.normal(jax.random.fold_in(key, i), (n,)) * variables for i in range(3)
-    ]
+    posterior = lambda config, variables, x: infogan._split(  # noqa: E731
+        config, variables * x.reshape(len(x), -1)
+    )
     fake = family(
-        noise, code_information=code_information, parts=infogan.parts, infer=infogan.infer
+        noise,
+        codes=infogan.codes,
+        code_posterior=posterior,
+        noise=infogan.noise,
+        generate=lambda config, variables, z: z,  # `[n, Z + C]`, as many as q has outputs
     )
     got = compute("information", fake, config, jnp.float32(2), data, KEY, samples=30)
     c = EvalContext(fake, config, jnp.float32(2), data, KEY)

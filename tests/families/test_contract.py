@@ -18,8 +18,7 @@ from support.helpers import (
     critic_batch,
     gradient_families,
     jitted,
-    loss_function,
-    loss_names,
+    loss_functions,
     make_batch,
     make_optimizer,
     make_state,
@@ -29,7 +28,14 @@ from support.helpers import (
 
 from experiments.benchmarks import flops
 from genjax import families
-from genjax.core import init_state, log_prob_bound, make_step
+from genjax.core import (
+    init_state,
+    log_prob_bound,
+    make_step,
+    network_names,
+    network_step,
+    step_batch_spec,
+)
 from genjax.core.protocols import (
     Autoregressive,
     BoundDensity,
@@ -60,9 +66,7 @@ def test_exports_what_its_traits_promise(family, config):
     forbidden = {"exact": (), "bound": ("log_prob",), "none": ("log_prob", "elbo")}
     for export_name in (*always, *by_density[family.traits(config).density]):
         assert callable(getattr(family, export_name))
-    # Exactly one way to train it; `make_step` is being replaced by `genjax.core.make_step`.
-    ways = ("loss", "LOSSES", "make_steps", "update", "make_step")
-    assert any(hasattr(family, way) for way in ways)
+    assert sum(hasattr(family, way) for way in ("loss", "LOSSES", "update")) == 1
     if family.traits(config).density == "bound":
         assert isinstance(family, LatentVariable | BoundDensity)
     for export_name in forbidden[family.traits(config).density]:
@@ -141,24 +145,25 @@ def test_loss_falls_on_a_fixed_batch(family, config):
 
 
 @pytest.mark.parametrize("name", adversarial_families())
-def test_half_steps_leave_the_other_player_alone(family, config):
+def test_an_update_of_one_network_leaves_the_others_unchanged(family, config):
     optimizers = make_optimizer(family)
     state = make_state(family, config)
     batch = critic_batch(make_batch(family, config), config)
-    pairs = zip(("discriminator", "generator"), ("generator", "discriminator"), strict=True)
-    for half, (mine, other) in zip(family.make_steps(config, optimizers), pairs, strict=True):
-        new, _ = jax.jit(half)(state, batch)
+    for name, loss in family.LOSSES.items():
+        step = network_step(name, functools.partial(loss, config), optimizers[name])
+        new, _ = jax.jit(step)(state, batch)
         before, after = jax.device_get((state.variables, new.variables))
         assert set(after) == set(before)
-        for collection in before:  # the other's weights, statistics and buffers, to the bit
-            if other in before[collection]:
-                chex.assert_trees_all_equal(after[collection][other], before[collection][other])
-        chex.assert_trees_all_equal(getattr(new.opt_state, other), getattr(state.opt_state, other))
+        for other in set(family.LOSSES) - {name}:
+            for collection in before:  # weights, statistics and buffers, to the bit
+                if other in before[collection]:
+                    chex.assert_trees_all_equal(after[collection][other], before[collection][other])
+            chex.assert_trees_all_equal(new.opt_state[other], state.opt_state[other])
         differs = lambda a, b: bool((a != b).any())  # noqa: E731
-        changed = jax.tree.map(differs, after["params"][mine], before["params"][mine])
+        changed = jax.tree.map(differs, after["params"][name], before["params"][name])
         assert any(jax.tree.leaves(changed))
-        # Statistics of a normalisation follow their own network's batches, all of them.
-        own = [v.get("batch_stats", {}).get(mine, {}) for v in (after, before)]
+        # A network's update moves all of its batch-norm statistics.
+        own = [v.get("batch_stats", {}).get(name, {}) for v in (after, before)]
         assert all(jax.tree.leaves(jax.tree.map(differs, *own)))
 
 
@@ -166,8 +171,8 @@ def test_losses_are_nats_an_example(family, config):
     variables = make_state(family, config).variables
     for size in (1, 5):
         batch = critic_batch(make_batch(family, config, size), config)
-        for loss in loss_names(family):
-            function = functools.partial(loss_function(family, loss), config)
+        for loss in loss_functions(family).values():
+            function = functools.partial(loss, config)
             nats, aux = jax.eval_shape(function, variables, batch, jax.random.key(1))
             assert nats.shape == (size,)
             assert nats.dtype == jnp.float32
@@ -180,19 +185,18 @@ def test_every_gradient_leaf_lives_after_three_steps(family, config):
     state, batch = make_state(family, config), make_batch(family, config)
     for _ in range(3):
         state, _ = step(state, batch)
-    for loss in loss_names(family):
+    for name, loss in loss_functions(family).items():
 
         def mean(params, loss=loss):
             variables = {**state.variables, "params": params}
             one = critic_batch(batch, config)
-            return getattr(family, loss)(config, variables, one, jax.random.key(2))[0].mean()
+            return loss(config, variables, one, jax.random.key(2))[0].mean()
 
         grads = jax.jit(jax.grad(mean))(state.variables["params"])
-        if loss != "loss":
-            grads = grads[loss.removesuffix("_loss")]
+        grads = grads[name] if network_names(family) else grads
         for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(grads)):
-            assert bool(np.isfinite(leaf).all()), (loss, path)
-            assert bool((leaf != 0).any()), (loss, path)
+            assert bool(np.isfinite(leaf).all()), (name, path)
+            assert bool((leaf != 0).any()), (name, path)
 
 
 def test_samples(family, config):
@@ -259,10 +263,10 @@ def test_wrong_batches_are_refused_with_a_sentence(name, family, config):
     variables = make_state(family, config).variables
     good = critic_batch(make_batch(family, config, 4), config)
     x = good["x"]
-    entrances = ["update"] if hasattr(family, "update") else loss_names(family)
-    for entrance in entrances:
-        function = getattr(family, entrance)
-        more = () if entrance == "update" else (jax.random.key(0),)
+    functions = [(f, (jax.random.key(0),)) for f in loss_functions(family).values()]
+    if hasattr(family, "update"):
+        functions = [(family.update, ())]
+    for function, more in functions:
 
         def attempt(batch, function=function, more=more):
             return jax.jit(lambda b: function(config, variables, b, *more))(batch)
@@ -303,7 +307,7 @@ def test_step_exports_for_every_platform(family, config):
     )
     step = jax.jit(make_step(family, config, optimizer))
     exported = export.export(step, platforms=["cpu", "cuda", "tpu"])(
-        state, family.batch_spec(config, 8)
+        state, step_batch_spec(family, config, 8)
     )
     assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
 

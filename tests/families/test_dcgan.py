@@ -11,12 +11,12 @@ import optax
 import pytest
 from support.helpers import make_batch
 
-from genjax.core import GanObjective, State, named_key
+from genjax.core import GanObjective, State, named_key, network_step
 from genjax.core.state import init_optimizer
 from genjax.families import dcgan
 
 TINY = dcgan.tiny()
-OPTIMIZERS = dcgan.Optimizers(optax.sgd(0.1, momentum=0.9), optax.sgd(0.1, momentum=0.9))
+OPTIMIZERS = {name: optax.sgd(0.1, momentum=0.9) for name in dcgan.LOSSES}
 
 
 def filled(config, seed=0):
@@ -49,8 +49,12 @@ def batch():
 @pytest.fixture(scope="module")
 def moved(state, batch):
     """The state after the half-step of each player."""
-    halves = zip(dcgan.Optimizers._fields[::-1], dcgan.make_steps(TINY, OPTIMIZERS), strict=True)
-    return {name: jax.jit(half)(state, batch)[0] for name, half in halves}
+    return {
+        name: jax.jit(network_step(name, functools.partial(loss, TINY), OPTIMIZERS[name]))(
+            state, batch
+        )[0]
+        for name, loss in dcgan.LOSSES.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +87,8 @@ def test_each_kind_is_normalised_by_its_own_batch(state, batch, by_hand):
     (real, _), (fake, _), (together, _) = by_hand
     losses = jax.jit(
         lambda v: (
-            dcgan.discriminator_loss(TINY, v, batch, key)[1],
-            dcgan.generator_loss(TINY, v, batch, key)[0],
+            dcgan.LOSSES["discriminator"](TINY, v, batch, key)[1],
+            dcgan.LOSSES["generator"](TINY, v, batch, key)[0],
         )
     )
     aux, nats = losses(state.variables)
@@ -104,7 +108,7 @@ def test_running_statistics_take_in_data_and_then_samples(state, moved, by_hand)
     np.testing.assert_allclose(after, want, rtol=1e-4)
 
 
-@pytest.mark.parametrize("mine", dcgan.Optimizers._fields)
+@pytest.mark.parametrize("mine", dcgan.LOSSES)
 def test_a_half_step_leaves_all_of_the_other_bit_identical(state, moved, mine):
     new, other = moved[mine], "discriminator" if mine == "generator" else "generator"
     for collection in ("params", "batch_stats"):
@@ -112,7 +116,7 @@ def test_a_half_step_leaves_all_of_the_other_bit_identical(state, moved, mine):
         chex.assert_trees_all_equal(after[other], before[other])
         changed = jax.tree.map(lambda a, b: bool((a != b).any()), after[mine], before[mine])
         assert all(jax.tree.leaves(changed)), collection
-    chex.assert_trees_all_equal(getattr(new.opt_state, other), getattr(state.opt_state, other))
+    chex.assert_trees_all_equal(new.opt_state[other], state.opt_state[other])
 
 
 def test_samples_and_features_use_running_statistics(state, batch):
@@ -188,11 +192,11 @@ def test_pooling_takes_the_largest_of_windows_that_cover_the_map(side):
 
 @pytest.mark.parametrize(
     ("network", "norm"),
-    [("strided", "batch"), ("normless", "none"), ("residual", "none"), ("residual", "spectral")],
+    [("strided", "batch"), ("r3gan", "none"), ("residual", "none"), ("residual", "spectral")],
 )
 def test_both_players_are_told_the_label(network, norm):
     own = {"kernel": 3} if network == "strided" else {"kernel": 5}
-    own |= {"group": 4} if network == "normless" else {}
+    own |= {"group": 4} if network == "r3gan" else {}
     config = dataclasses.replace(TINY, classes=3, network=network, discriminator_norm=norm, **own)
     variables = filled(config)
     z, x = dcgan.noise(config, jax.random.key(1), 2), make_batch(dcgan, config, 2)["x"]
@@ -221,13 +225,13 @@ def test_both_players_are_told_the_label(network, norm):
             dcgan.generate(config, variables, z, wrong)
     key = jax.random.key(2)
     with pytest.raises(ValueError, match=r"the batch lacks \['label'\]"):
-        dcgan.generator_loss(config, variables, {"x": x}, key)
+        dcgan.LOSSES["generator"](config, variables, {"x": x}, key)
     draw = jax.jit(lambda label: dcgan.sample(config, variables, key, 4, label=label))
     assert bool((draw(None) != draw(jnp.zeros(4, jnp.int32))).any())
 
 
 @pytest.mark.parametrize(
-    ("settings", "method"),
+    ("settings", "objective"),
     [
         ({"discriminator_norm": "spectral"}, {"loss": "hinge"}),
         (
@@ -235,15 +239,15 @@ def test_both_players_are_told_the_label(network, norm):
             {"loss": "wasserstein", "gradient_penalty": 10.0},
         ),
         (
-            {"network": "normless", "discriminator_norm": "none", "group": 4, "kernel": 5},
+            {"network": "r3gan", "discriminator_norm": "none", "group": 4, "kernel": 5},
             {"loss": "relativistic", "r1": 1.0, "r2": 1.0},
         ),
     ],
     ids=["sngan", "wgan_gp", "r3gan"],
 )
-def test_the_discriminators_of_others_learn(settings, method):
+def test_the_discriminators_of_others_learn(settings, objective):
     """Every weight feels the loss and its penalty, but the one that moves all outputs alike."""
-    config = dataclasses.replace(TINY, method=GanObjective(**method), **settings)
+    config = dataclasses.replace(TINY, objective=GanObjective(**objective), **settings)
     variables = filled(config)
     batch = {"x": jnp.asarray(np.random.default_rng(1).normal(size=(6, 3, 3, 1)), jnp.float32)}
 
@@ -251,7 +255,7 @@ def test_the_discriminators_of_others_learn(settings, method):
     def grad(params):
         def mean(params):
             whole = {**variables, "params": {**variables["params"], "discriminator": params}}
-            return dcgan.discriminator_loss(config, whole, batch, jax.random.key(3))[0].mean()
+            return dcgan.LOSSES["discriminator"](config, whole, batch, jax.random.key(3))[0].mean()
 
         return jax.grad(mean)(params)
 
@@ -266,28 +270,31 @@ def test_the_discriminators_of_others_learn(settings, method):
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("settings", "message"),
     [
-        ({"shape": (9,)}, r"shape must be \(H, W, C\), got \(9,\)"),
-        ({"network": "residual"}, "a residual discriminator has no batch statistics"),
-        ({"network": "normless"}, "the normless network has no norm"),
-        ({"discriminator_norm": "instance"}, "discriminator_norm must be one of batch, layer"),
-        ({"generator_widths": (8, 0)}, "generator_widths must be above 0"),
-        ({"method": GanObjective(r1=1.0)}, "slopes under batch normalisation mix examples"),
-        ({"group": 8}, "group is a setting of the normless network, and this one is strided"),
+        ({"shape": (9,)}, r"`shape` must be \(H, W, C\), got \(9,\)"),
+        ({"network": "residual"}, "the residual discriminator has no batch normalisation"),
+        ({"network": "r3gan"}, "the r3gan network has no normalisation"),
+        ({"discriminator_norm": "instance"}, "`discriminator_norm` must be one of batch, layer"),
+        (
+            {"generator_widths": (8, 0)},
+            "`generator_widths` must be a tuple, each entry a positive integer",
+        ),
+        ({"objective": GanObjective(r1=1.0)}, "batch normalisation mixes examples"),
+        ({"group": 8}, "group is a setting of the r3gan network, not of strided"),
         (
             {"network": "residual", "discriminator_norm": "none", "generator_dense": (9,)},
-            "generator_dense is a setting of the strided network, and this one is residual",
+            "generator_dense is a setting of the strided network, not of residual",
         ),
         (
-            {"network": "normless", "discriminator_norm": "none", "generator_widths": (100,)},
-            "100 channels expand to 200, which do not divide into groups of 16; .* multiples of 8",
+            {"network": "r3gan", "discriminator_norm": "none", "generator_widths": (100,)},
+            "100 channels expand to 200, which is not divisible into groups of 16; .* multiples of 8",
         ),
     ],
     ids=str,
 )
-def test_bad_settings_are_refused_in_a_sentence(settings, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_rejects_invalid_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
         dataclasses.replace(dcgan.Config(), **settings)
 
 
@@ -295,7 +302,7 @@ def test_bad_settings_are_refused_in_a_sentence(settings, sentence):
 def test_a_class_begins_no_louder_than_a_feature(classes):
     config = dcgan.Config(
         shape=(8, 8, 1),
-        network="normless",
+        network="r3gan",
         generator_widths=(64,),
         group=16,
         discriminator_norm="none",

@@ -93,7 +93,8 @@ def judged():
 def test_dropout_has_its_shares_and_keeps_the_mean(judged):
     config, variables = judged
     x = jnp.ones((300, 400))
-    program = jax.jit(lambda key: gan.discriminate(config, variables, x, key))
+    network, own = gan.Discriminator(config), {"params": variables["params"]["discriminator"]}
+    program = jax.jit(lambda key: network.apply(own, x, train=True, rngs={"dropout": key})[0])
     logits = np.asarray(program(jax.random.key(0)), np.float64)
     # 400 inputs, each 1 / 0.8 or 0, and 500 units, each twice the sum or 0.
     assert abs(logits.mean() / (400 * 500) - 1) < 0.01
@@ -109,7 +110,7 @@ def test_nothing_is_dropped_outside_of_turns(judged):
     np.testing.assert_array_equal(gan.encode(config, variables, x), np.full((3, 500), 400.0))
 
 
-@pytest.mark.parametrize("turn", ["discriminator_loss", "generator_loss"])
+@pytest.mark.parametrize("turn", ["discriminator", "generator"])
 def test_both_turns_drop(turn):
     """With samples that are all alike, the loss moves with its key by what is dropped alone."""
     small = {"latent": 1, "generator_hidden": (1,), "generator_range": 1e-9}
@@ -119,7 +120,7 @@ def test_both_turns_drop(turn):
     batch = critic_batch(make_batch(gan, dropping), dropping)
 
     def losses(config):
-        found = jax.jit(lambda key: getattr(gan, turn)(config, variables, batch, key)[0])
+        found = jax.jit(lambda key: gan.LOSSES[turn](config, variables, batch, key)[0])
         return np.asarray(found(jax.random.key(1))), np.asarray(found(jax.random.key(2)))
 
     a, b = losses(whole)
@@ -128,9 +129,11 @@ def test_both_turns_drop(turn):
     assert np.abs(a - b).max() > 1e-3
 
 
-def test_settings_that_say_nothing_are_refused():
-    with pytest.raises(ValueError, match="pieces are of maxout units"):
+def test_rejects_settings_without_effect():
+    with pytest.raises(ValueError, match="pieces needs maxout units"):
         gan.Config(activation="relu", pieces=3)
-    with pytest.raises(ValueError, match=r"method must be a Method\(\.\.\.\), got 'hinge'"):
-        gan.Config(method="hinge")
+    with pytest.raises(
+        ValueError, match=r"`objective` must be GanObjective\(\.\.\.\), got 'hinge'"
+    ):
+        gan.Config(objective="hinge")
     chex.assert_equal(gan.Config(activation="relu").pieces, 5)

@@ -34,9 +34,20 @@ def variables():
     return filled(TINY)
 
 
+def draw_codes(key, n):
+    return np.asarray(infogan.noise(TINY, key, n))[:, TINY.latent :]
+
+
+def information(config, q, c):
+    """The bound of each code, from outputs of q `[B, P]`."""
+    z = np.concatenate([np.zeros((len(c), config.latent), np.float32), c], axis=1)
+    aux = infogan._information(config, (q,), z)[1]
+    return [aux[f"information_{i}"] for i in range(3)]
+
+
 def test_codes_are_drawn_from_their_distributions():
-    c = np.asarray(infogan.codes(TINY, jax.random.key(0), N))
-    assert c.shape == (N, infogan.code_size(TINY))
+    c = draw_codes(jax.random.key(0), N)
+    assert c.shape == (N, sum(code.size for code in infogan.codes(TINY)))
     one_hot, uniform, gaussian = (c[:, part] for part in SLICES)
     assert set(np.unique(one_hot)) == {0.0, 1.0}
     assert (one_hot.sum(1) == 1).all()
@@ -44,7 +55,7 @@ def test_codes_are_drawn_from_their_distributions():
     for column in uniform.T:
         assert scipy.stats.kstest(column, "uniform", args=(-1, 2)).pvalue > 1e-6
     assert scipy.stats.kstest(gaussian[:, 0], "norm").pvalue > 1e-6
-    assert abs(np.corrcoef(uniform.T)[0, 1]) < 5 / math.sqrt(N)  # parts know nothing of each other
+    assert abs(np.corrcoef(uniform.T)[0, 1]) < 5 / math.sqrt(N)  # independent of each other
     z = infogan.noise(TINY, jax.random.key(1), N)
     assert z.shape == (N, TINY.latent + 6)
     assert scipy.stats.kstest(z[:, 0], "uniform", args=(-1, 2)).pvalue > 1e-6
@@ -64,14 +75,14 @@ def known(q, c):
 
 def test_each_bound_is_of_its_own_part():
     q = np.random.default_rng(2).normal(size=(5, 9)).astype(np.float32)
-    c = infogan.codes(TINY, jax.random.key(3), 5)
-    for a, b in zip(infogan.information(TINY, q, c), known(q, c), strict=True):
+    c = draw_codes(jax.random.key(3), 5)
+    for a, b in zip(information(TINY, q, c), known(q, c), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4)
     # Of width 1, q says means alone.
     plain = dataclasses.replace(TINY, code_width=False)
     wide = np.zeros((5, 9), np.float32)
     wide[:, [0, 1, 2, 3, 4, 7]] = q[:, :6]
-    found = infogan.information(plain, q[:, :6], c)
+    found = information(plain, q[:, :6], c)
     for a, b in zip(found, known(wide, c), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4)
 
@@ -83,8 +94,8 @@ def turns(variables):
 
     @jax.jit
     def compute(variables):
-        d, d_aux = infogan.discriminator_loss(TINY, variables, batch, key)
-        g, g_aux = infogan.generator_loss(TINY, variables, batch, key)
+        d, d_aux = infogan.LOSSES["discriminator"](TINY, variables, batch, key)
+        g, g_aux = infogan.LOSSES["generator"](TINY, variables, batch, key)
         own = {
             n: {c: variables[c][n] for c in ("params", "batch_stats")}
             for n in ("generator", "discriminator")
@@ -126,7 +137,7 @@ def test_samples_are_made_from_the_codes_that_are_given(variables):
 
 def test_inference_uses_running_statistics_and_says_each_part(variables):
     x = make_batch(infogan, TINY, 8)["x"]
-    run = jax.jit(functools.partial(infogan.infer, TINY))
+    run = jax.jit(functools.partial(infogan.code_posterior, TINY))
     logits, (mean, log_std), (own_mean, own_log_std) = run(variables, x)
     assert (logits.shape, mean.shape, own_mean.shape) == ((8, 3), (8, 2), (8, 1))
     assert len(np.unique(log_std)) > len(np.unique(own_log_std)) > 1
@@ -152,16 +163,19 @@ def test_the_default_is_the_papers_network():
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("settings", "message"),
     [
-        ({"categorical": (0,)}, "categorical must be above 0"),
-        ({"weights": (1.0, 0.5)}, "weights must have a number for each of the 3 codes"),
-        ({"weights": (1.0, 0.5, -1.0)}, "weights must be 0 or above"),
-        ({"categorical": (), "uniform": (), "gaussian": ()}, "infogan needs a code"),
-        ({"shape": (9,)}, r"shape must be \(H, W, C\)"),
+        ({"categorical": (0,)}, "`categorical` must be a tuple, each entry a positive integer"),
+        ({"weights": (1.0, 0.5)}, "weights must have one entry for each of the 3 codes"),
+        (
+            {"weights": (1.0, 0.5, -1.0)},
+            "`weights` must be a tuple, each entry a non-negative number",
+        ),
+        ({"categorical": (), "uniform": (), "gaussian": ()}, "infogan needs at least one code"),
+        ({"shape": (9,)}, r"`shape` must be \(H, W, C\)"),
     ],
     ids=str,
 )
-def test_bad_settings_are_refused_in_a_sentence(settings, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_rejects_invalid_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
         dataclasses.replace(TINY, **settings)

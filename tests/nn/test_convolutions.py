@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nn import NormlessUp, UpStack
-from genjax.nn.normless import Block, smooth
-from genjax.nn.residual import double, halve
+from genjax.families.dcgan.r3gan import Block, R3GanUp, smooth
+from genjax.families.dcgan.residual import double, halve
+from genjax.nn import UpStack
 from genjax.nn.strided import apply_layer, join, normalize
 
 
@@ -60,7 +60,7 @@ def test_layer_statistics_are_of_an_example():
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (7, 5, 2), (3, 3, 1)])
-@pytest.mark.parametrize("module", [UpStack, NormlessUp])
+@pytest.mark.parametrize("module", [UpStack, R3GanUp])
 def test_up_to_any_shape(shape, module):
     z = jax.ShapeDtypeStruct((2, 4), jnp.float32)
     x, _ = jax.eval_shape(module(shape, (4, 4)).init_with_output, jax.random.key(0), z)

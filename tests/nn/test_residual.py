@@ -1,4 +1,4 @@
-"""Residual and normless networks against plain versions of them, block by block."""
+"""Residual networks of WGAN-GP and R3GAN against plain versions of them, block by block."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,8 @@ import pytest
 from support.helpers import random_arrays
 
 from genjax.families import dcgan
-from genjax.nn import NormlessDown, NormlessUp, ResidualDown, ResidualUp
-from genjax.nn.normless import BLOCKS, GAIN
+from genjax.families.dcgan.r3gan import BLOCKS, GAIN, R3GanDown, R3GanUp
+from genjax.families.dcgan.residual import ResidualDown, ResidualUp
 
 OURS = np.random.default_rng(0)
 
@@ -132,11 +132,9 @@ def test_r3gans_networks_have_their_size():
     assert count(p["discriminator"]) == 3 * 768 + 8 * block + 16 * 768 + embedding + head
 
 
-@pytest.mark.parametrize(
-    "module", [NormlessUp((16, 16, 1), (16, 16, 8)), NormlessDown((8, 16, 16))]
-)
-def test_normless_weights_begin_smaller_the_more_blocks_there_are(module):
-    x = jnp.zeros((1, 4) if isinstance(module, NormlessUp) else (1, 16, 16, 1))
+@pytest.mark.parametrize("module", [R3GanUp((16, 16, 1), (16, 16, 8)), R3GanDown((8, 16, 16))])
+def test_r3gan_weights_begin_smaller_the_more_blocks_there_are(module):
+    x = jnp.zeros((1, 4) if isinstance(module, R3GanUp) else (1, 16, 16, 1))
     params = jax.jit(module.init)(jax.random.key(0), x)["params"]
     blocks = [p for name, p in params.items() if name.startswith("Block")]
     assert len(blocks) == 3 * BLOCKS
@@ -149,12 +147,12 @@ def test_normless_weights_begin_smaller_the_more_blocks_there_are(module):
     assert not any(np.any(b["Conv_2"]["kernel"]) for b in blocks)
 
 
-def test_normless_maps_halve_after_each_stage_but_the_last():
-    module, x = NormlessDown((8, 8, 8)), jax.ShapeDtypeStruct((2, 16, 16, 1), jnp.float32)
+def test_r3gan_maps_halve_after_each_stage_but_the_last():
+    module, x = R3GanDown((8, 8, 8)), jax.ShapeDtypeStruct((2, 16, 16, 1), jnp.float32)
     *maps, out = jax.eval_shape(module.init_with_output, jax.random.key(0), x)[0]
     assert [m.shape for m in maps] == [(2, 16, 16, 8), (2, 8, 8, 8), (2, 4, 4, 8)]
     assert out.shape == (2, 8)
-    assert dcgan.generator_widths(dcgan.Config(network="normless", discriminator_norm="none")) == (
+    assert dcgan.generator_widths(dcgan.Config(network="r3gan", discriminator_norm="none")) == (
         1024,
         1024,
         512,

@@ -17,14 +17,13 @@ from support.helpers import (
     NAMES,
     PMAP_FAMILIES,
     critic_batch,
-    loss_function,
-    loss_names,
+    loss_functions,
     make_batch,
     make_state,
 )
 
 from genjax import evals, families
-from genjax.core import init_state, make_step, with_ema
+from genjax.core import critic_steps, init_state, make_step, network_names, with_ema
 from genjax.train import compile_step, make_mesh, state_shardings
 from genjax.train.compile import batch_sharding, put
 
@@ -43,15 +42,15 @@ def main() -> None:
         whole = make_batch(family, config, 16)
         batch = critic_batch(whole, config)
         out[name] = {"losses": {}, "steps": {}}
-        for loss in loss_names(family):
-            out[name]["losses"][loss] = losses(family, config, state.variables, batch, loss)
+        for loss, function in loss_functions(family).items():
+            out[name]["losses"][loss] = losses(family, config, state.variables, batch, function)
         out[name]["steps"] = steps(family, config, whole)
     out["evaluated"] = evaluated()
     print(json.dumps(out))
 
 
 def losses(family, config, variables, batch, loss):
-    function = functools.partial(loss_function(family, loss), config)
+    function = functools.partial(loss, config)
     key, found = jax.random.key(3), {}
 
     # Inside a user's own pmap and shard_map: each device takes its two examples.
@@ -83,7 +82,7 @@ def steps(family, config, whole):
     many leaves are spread, and what was added to each leaf: of a gradient, its negative."""
     optimizer = descent(family)
     step = with_ema(make_step(family, config, optimizer), 0.9)
-    lead = 1 if getattr(config, "critic_steps", 1) > 1 else 0
+    lead = 1 if critic_steps(config) > 1 else 0
     built = jax.jit(lambda key: init_state(family, config, optimizer, key, ema=True))
     found = {}
     for label, count, rules in (
@@ -130,7 +129,8 @@ def descent(family):
     if family.traits(family.tiny()).fit != "gradient":
         return None
     plain = optax.sgd(1.0, momentum=0.9)
-    return family.Optimizers(plain, plain) if hasattr(family, "Optimizers") else plain
+    networks = network_names(family)
+    return {name: plain for name in networks} if networks else plain
 
 
 def evaluated():

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from genjax import data as data_room
-from genjax.core import GanObjective
+from genjax.core import GanObjective, Optimizer
 from genjax.data import Data, Dataset, load, save_npz
 from genjax.data.prepare import WriteOptions, prepare
 from genjax.families import gan, nade
 from genjax.train import Run, Train, compile_step, make_mesh
 from genjax.train.input_pipeline import InputPipeline
-from genjax.train.run_config import TwoOptimizers
+from genjax.train.run_config import batches_per_step
 
 TRAIN = 61  # rows: no batch size divides it
 # What programs/input_pipelines.py feeds to 8 devices.
@@ -50,13 +50,13 @@ def make_run(
     family = "gan" if critics else "nade"
     model: Any = nade.Config(shape=(3, 3, 1))
     if critics:
-        model = dataclasses.replace(gan.tiny(), method=GanObjective(critic_steps=critics))
+        model = dataclasses.replace(gan.tiny(), objective=GanObjective(critic_steps=critics))
     return Run(
         experiment="feeding",
         family=family,
         model=model,
         data=Data(data=folder, **data),
-        optimizer=TwoOptimizers() if critics else None,
+        optimizer=dict(generator=Optimizer(), discriminator=Optimizer()) if critics else None,
         train=Train(steps=steps, batch_size=batch, steps_per_call=per_call),
         seed=3,
     )
@@ -75,7 +75,7 @@ def collect_batches(
     """The batches of steps `first` and on, as the step gets them: transformed, on the device."""
     mesh = mesh or make_mesh(jax.devices()[:1])
     dataset = load(run.data)
-    critics = getattr(run.model, "critic_steps", 0)
+    critics = batches_per_step(run) if run.family == "gan" else 0
     feed = InputPipeline(run, dataset, set(names), mesh, critics)
     assert feed.resident == (run.data.stream == "no")
     state = MinimalState(jax.random.key(run.seed), jax.numpy.int32(first))

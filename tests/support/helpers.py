@@ -19,7 +19,14 @@ from scipy import stats
 
 from experiments.benchmarks import flops
 from genjax import families
-from genjax.core import init_state, log_conditionals, make_step
+from genjax.core import (
+    critic_steps,
+    init_state,
+    log_conditionals,
+    make_step,
+    network_names,
+    step_batch_spec,
+)
 from genjax.families import FAMILIES
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -47,28 +54,32 @@ def gradient_families() -> list[str]:
 
 def adversarial_families() -> list[str]:
     """Returns the families with several networks trained against each other."""
-    return [n for n in NAMES if hasattr(families.get(n), "make_steps")]
+    return [n for n in NAMES if network_names(families.get(n))]
 
 
-def loss_names(family: Any) -> list[str]:
-    """Returns the names of a family's losses, see `loss_function`."""
-    if hasattr(family, "update"):
-        return ["log_prob"]
-    return ["loss"] if hasattr(family, "loss") else ["discriminator_loss", "generator_loss"]
+def loss_functions(family: Any) -> dict[str, Any]:
+    """Returns functions `(config, variables, batch, key) -> (loss [B], aux)` of a family.
 
-
-def loss_function(family: Any, name: str) -> Any:
-    """`loss(config, variables, batch, key) -> (nats [B], aux)`, also of a counted density."""
-    if name != "log_prob":
-        return getattr(family, name)
-    return lambda config, variables, batch, key: (-family.log_prob(config, variables, **batch), {})
+    By network where there are several, else `loss`, or `log_prob` of a counted density.
+    """
+    if network_names(family):
+        return dict(family.LOSSES)
+    if not hasattr(family, "update"):
+        return {"loss": family.loss}
+    return {
+        "log_prob": lambda config, variables, batch, key: (
+            -family.log_prob(config, variables, **batch),
+            {},
+        )
+    }
 
 
 def make_optimizer(family: Any, learning_rate: float = 1e-2) -> Any:
     if family.traits(family.tiny()).fit != "gradient":
         return None
-    if hasattr(family, "Optimizers"):
-        return family.Optimizers(*(optax.adam(learning_rate) for _ in family.Optimizers._fields))
+    networks = network_names(family)
+    if networks:
+        return {name: optax.adam(learning_rate) for name in networks}
     return optax.adam(learning_rate)
 
 
@@ -103,7 +114,7 @@ def make_batch(family: Any, config: Any, size: int = 16, seed: int = 1) -> dict[
     """Returns a random batch of the family's spec: normal for real data, else 0 and 1, which are
     valid for binary data and for images."""
     out = {}
-    for i, (name, spec) in enumerate(family.batch_spec(config, size).items()):
+    for i, (name, spec) in enumerate(step_batch_spec(family, config, size).items()):
         key = jax.random.fold_in(jax.random.key(seed), i)
         if family.traits(config).data == "real":
             out[name] = jax.random.normal(key, spec.shape, spec.dtype)
@@ -114,7 +125,7 @@ def make_batch(family: Any, config: Any, size: int = 16, seed: int = 1) -> dict[
 
 def critic_batch(batch: Any, config: Any) -> Any:
     """Returns the batch of one critic step, as a loss takes it."""
-    if getattr(config, "critic_steps", 1) == 1:
+    if critic_steps(config) == 1:
         return batch
     return jax.tree.map(lambda a: a[0], batch)
 

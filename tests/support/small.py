@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from genjax import families
-from genjax.core import Optimizer
+from genjax.core import Optimizer, network_names
 from genjax.data import Data, Dataset, save_npz
 from genjax.train import Run, Train
-from genjax.train.run_config import TwoOptimizers
 
 
 def write_data(folder: pathlib.Path, n: int = 240, *, labels: bool = True) -> str:
@@ -33,8 +32,8 @@ def small_run(name: str, data: str, **train: Any) -> Run:
     family = families.get(name)
     config = family.tiny()
     optimizer: Any = Optimizer(learning_rate=1e-2, schedule="linear", decay_steps=40, clip=5.0)
-    if hasattr(family, "Optimizers"):
-        optimizer = TwoOptimizers(generator=optimizer, discriminator=optimizer)
+    if network_names(family):
+        optimizer = {name: optimizer for name in network_names(family)}
     if family.traits(config).fit != "gradient":
         optimizer = None
     images = "scale({:g}, {:g})".format(*family.traits(config).sample_range)

@@ -10,6 +10,7 @@ import torch
 from experiments.benchmarks import peers, speed
 from experiments.benchmarks.peers.torch_layers import flattened
 from genjax import families
+from genjax.core import network_names
 from genjax.families import (
     dcgan,
     fvsbn,
@@ -187,13 +188,12 @@ def reference(name, variables, batch):
     found = {}
     for loss_name in losses_of(family):
         own = loss_name.removesuffix("_loss") if loss_name != "loss" else None
+        loss_function = family.LOSSES[own] if own else family.loss
 
         @jax.jit
-        def both(params, batch, loss_name=loss_name):
+        def both(params, batch, loss_function=loss_function):
             def mean(params):
-                nats, _ = getattr(family, loss_name)(
-                    config, {**variables, "params": params}, batch, KEY
-                )
+                nats, _ = loss_function(config, {**variables, "params": params}, batch, KEY)
                 return nats.mean(), nats
 
             return jax.grad(mean, has_aux=True)(params)
@@ -206,11 +206,11 @@ def reference(name, variables, batch):
 
 def size_of(family):
     # Batch norm's variance of three numbers has lost digits in either library.
-    return 12 if hasattr(family, "discriminator_loss") else 3
+    return 12 if network_names(family) else 3
 
 
 def losses_of(family):
-    return ["loss"] if hasattr(family, "loss") else ["discriminator_loss", "generator_loss"]
+    return [f"{name}_loss" for name in network_names(family)] or ["loss"]
 
 
 def of_peer(name, network, batch):

@@ -151,13 +151,23 @@ def test_rules_of_all_parameters_are_enough_for_every_optimizer():
         assert set(moments) == {spec}
 
 
-def test_a_step_of_something_else_is_refused_in_a_sentence():
+def test_jitted_step_rejects_what_does_not_fit_the_family():
     adam = optax.adam(1e-3)
     for name, config, optimizer, match in (
         ("made", CONFIG, adam, r"made takes genjax.families.made.Config, and this is a .*nade"),
-        ("nade", CONFIG, 1e-3, r"nade takes an Optax optimizer such as .*, got 0.001"),
-        ("gan", families.get("gan").tiny(), adam, "gan has two players: give .*Optimizers"),
-        ("joint", families.get("joint").tiny(), adam, "joint is not fitted by gradient"),
+        ("nade", CONFIG, 1e-3, r"nade needs an optimizer such as optax.adam\(1e-3\), got 0.001"),
+        (
+            "gan",
+            families.get("gan").tiny(),
+            adam,
+            "gan has networks discriminator, generator; pass an optimizer such as",
+        ),
+        (
+            "joint",
+            families.get("joint").tiny(),
+            adam,
+            "joint is fitted without a gradient; pass optimizer=None",
+        ),
     ):
         with pytest.raises(ValueError, match=match):
             genjax.jitted_step(name, config, optimizer)

@@ -9,7 +9,6 @@ from genjax.core import GanObjective, Optimizer
 from genjax.data import Data
 from genjax.families import gan
 from genjax.train import Run, Train, fit, gan_diagnostics
-from genjax.train.run_config import TwoOptimizers
 
 ALIKE = {"generator_diversity": 0.05}
 VARIED = {"generator_diversity": 0.9}
@@ -89,10 +88,10 @@ def ring_run(method, learning_rate):
             generator_range=0.0,
             discriminator_range=0.0,
             marginals=False,
-            method=method,
+            objective=method,
         ),
         data=Data(data="ring"),
-        optimizer=TwoOptimizers(generator=each, discriminator=each),
+        optimizer=dict(generator=each, discriminator=each),
         train=Train(steps=1200, batch_size=64, log_every=100, samples=4),
     )
 

@@ -24,7 +24,7 @@ from genjax.core import Optimizer
 from genjax.train import Figure, fit, metric_writers
 from genjax.train.load_run import load_state
 from genjax.train.metric_writers import Metrics
-from genjax.train.run_config import TwoOptimizers, schedule_warnings
+from genjax.train.run_config import schedule_warnings
 from genjax.train.trainer import Trainer
 
 
@@ -137,9 +137,9 @@ def test_schedule_warnings_count_updates_of_each_network(data):
     halved = dataclasses.replace(fixed, accumulate=2)
     run = dataclasses.replace(
         small_run("gan", data, steps=30),
-        optimizer=TwoOptimizers(generator=halved, discriminator=fixed),
+        optimizer=dict(generator=halved, discriminator=fixed),
     )
-    assert run.model.critic_steps == 2
+    assert run.model.objective.critic_steps == 2
     (g, generator), (d, discriminator) = schedule_warnings(run)
     assert (g, d) == (20, 5)
     assert "--optimizer.generator.decay-steps 15," in generator
@@ -412,7 +412,7 @@ def test_the_discriminators_rate_falls_over_its_own_updates(tmp_path, data):
     """Two critic steps a step: after half of the run half of its updates are done."""
     run = small_run("gan", data, steps=10, log_every=1)
     linear = Optimizer(learning_rate=1e-2, schedule="linear")
-    two = TwoOptimizers(generator=linear, discriminator=linear)
+    two = dict(generator=linear, discriminator=linear)
     fit(dataclasses.replace(run, optimizer=two), tmp_path, quiet=True)
     for line in lines(tmp_path):
         for player in ("generator", "discriminator"):

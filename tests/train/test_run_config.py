@@ -16,7 +16,6 @@ from genjax.data import Data
 from genjax.train import Figure, Run, Train
 from genjax.train.run_config import (
     MAY_CHANGE,
-    TwoOptimizers,
     build_optimizer,
     continue_from,
     differences,
@@ -45,10 +44,12 @@ def make(family="nade", optimizer=LINEAR, **train):
 
 RUNS = {
     "single": make(),
-    "two": make("gan", TwoOptimizers(generator=COSINE, discriminator=LINEAR)),
+    "two": make("gan", dict(generator=COSINE, discriminator=LINEAR)),
     "none": make("joint", None),
     "vae": make("vae", COSINE),
-    "method": make("infogan", TwoOptimizers()),  # a dataclass in its Config
+    "objective": make(
+        "infogan", dict(generator=Optimizer(), discriminator=Optimizer())
+    ),  # a dataclass in its Config
     "no figure": dataclasses.replace(make(), figure=Figure()),
 }
 
@@ -114,12 +115,12 @@ def test_entries_of_the_wrong_kind_are_refused(change):
         run_from_json(values)
 
 
-def test_each_player_descends_at_its_own_rate():
+def test_each_network_has_its_own_learning_rate():
     """Two time scales: of plain descent, an update is the gradient times the rate."""
     rates = {"generator": 1e-1, "discriminator": 1e-3}
     sgd = {name: Optimizer(optimizer="sgd", learning_rate=rate) for name, rate in rates.items()}
-    run = make("gan", TwoOptimizers(**sgd))
-    run = dataclasses.replace(run, model=dataclasses.replace(run.model, method=GanObjective()))
+    run = make("gan", sgd)
+    run = dataclasses.replace(run, model=dataclasses.replace(run.model, objective=GanObjective()))
     run = run_from_json(through_json(run))  # as a run that is resumed has them
     family, optimizers = families.get("gan"), build_optimizer(run)
 
@@ -212,12 +213,12 @@ def test_a_run_leaves_out_restarts_that_it_does_not_reach():
     assert run_from_json(json.loads(json.dumps(to_json(longer)))) == longer
 
 
-def test_resolve_fills_both_players():
-    two = TwoOptimizers(generator=COSINE, discriminator=LINEAR)
+def test_resolve_fills_the_optimizer_of_each_network():
+    two = dict(generator=COSINE, discriminator=LINEAR)
     optimizer = resolve(make("gan", two), "cpu").optimizer
-    assert optimizer.generator.decay_steps == 77
+    assert optimizer["generator"].decay_steps == 77
     # The tiny GAN makes two discriminator updates a step.
-    assert optimizer.discriminator.decay_steps == 2000
+    assert optimizer["discriminator"].decay_steps == 2000
 
 
 def test_a_longer_run_keeps_the_schedule_it_began_with():
@@ -231,11 +232,11 @@ def test_a_longer_run_keeps_the_schedule_it_began_with():
     assert set(differences(saved, longer)) == {"train.steps"}
 
 
-def test_a_longer_run_of_two_players_keeps_both_schedules():
-    two = TwoOptimizers(generator=LINEAR, discriminator=dataclasses.replace(LINEAR, accumulate=2))
+def test_a_longer_run_of_two_networks_keeps_both_schedules():
+    two = dict(generator=LINEAR, discriminator=dataclasses.replace(LINEAR, accumulate=2))
     saved = resolve(make("gan", two), "cpu")
     longer = resolve(continue_from(make("gan", two, steps=5000), saved), "cpu").optimizer
-    assert (longer.generator.decay_steps, longer.discriminator.decay_steps) == (1000, 1000)
+    assert {name: o.decay_steps for name, o in longer.items()} == dict.fromkeys(two, 1000)
 
 
 def test_what_is_given_by_name_is_not_taken_from_the_saved_run():
@@ -333,10 +334,13 @@ def test_numbers_of_numpy_are_numbers():
     ("changed", "sentence"),
     [
         ({"model": families.get("made").tiny()}, "nade takes genjax.families.nade.Config, and"),
-        ({"optimizer": TwoOptimizers()}, "nade has one player: give optimizer=Optimizer(...)."),
+        (
+            {"optimizer": dict(generator=Optimizer(), discriminator=Optimizer())},
+            "nade has one network; pass an optimizer such as Optimizer(...), got a dict of generator, discriminator.",
+        ),
         (
             {"family": "gan", "model": families.get("gan").tiny()},
-            "gan has two players: give optimizer=TwoOptimizers(generator=..., discriminator=...).",
+            'gan has networks discriminator, generator; pass an optimizer such as {"discriminator": Optimizer(...), "generator": Optimizer(...)}, got Optimizer(',
         ),
     ],
     ids=["model", "two", "one"],

@@ -12,7 +12,6 @@ from support.small import small_run, write_data
 from genjax.core import Optimizer
 from genjax.data.image_grid import grid_with_layout, image_grid
 from genjax.train import fit, sample_grids
-from genjax.train.run_config import TwoOptimizers
 from genjax.train.sample_grids import save_grid
 
 GAP, GREY = 2, 128
@@ -243,7 +242,7 @@ def test_pictures_over_time_are_of_the_same_noise(family, tmp_path):
     """With a rate that moves no weight, every picture of the run is the first."""
     still = Optimizer(learning_rate=1e-30)
     run = small_run(family, write_data(tmp_path), steps=15)
-    one = still if family == "nade" else TwoOptimizers(generator=still, discriminator=still)
+    one = still if family == "nade" else dict(generator=still, discriminator=still)
     fit(dataclasses.replace(run, optimizer=one), tmp_path / "run", quiet=True)
     found = [p.read_bytes() for p in sorted((tmp_path / "run" / "samples").glob("step_*.png"))]
     assert len(found) == 3

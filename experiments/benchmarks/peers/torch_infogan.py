@@ -32,7 +32,7 @@ from experiments.benchmarks.peers.torch_strided import (
     flipped,
     unflipped,
 )
-from genjax.families.infogan import SLOPE, code_size, parts
+from genjax.families.infogan import SLOPE, codes
 
 
 class Generator(nn.Module):
@@ -40,7 +40,7 @@ class Generator(nn.Module):
 
     def __init__(self, c: Any) -> None:
         super().__init__()
-        inputs = c.latent + code_size(c)
+        inputs = c.latent + sum(code.size for code in codes(c))
         self.stack = UpStack(inputs, c.shape, c.generator_widths, c.generator_dense, c.kernel)
 
     def forward(self, z: Tensor, train: bool = False, update: bool = False) -> Tensor:
@@ -67,7 +67,7 @@ class Discriminator(nn.Module):
         self.out = nn.Linear(self.stack.features, 1)
         self.hidden = nn.Linear(self.stack.features, c.code_hidden, bias=False)
         self.norm = BatchNorm(c.code_hidden)
-        self.codes = nn.Linear(c.code_hidden, sum(code.outputs for code in parts(c)))
+        self.codes = nn.Linear(c.code_hidden, sum(code.outputs for code in codes(c)))
 
     def forward(
         self, x: Tensor, train: bool = False, update: bool = False
@@ -102,7 +102,7 @@ def draw(network: GanNetworks, config: Any, n: int) -> Tensor:
     """Noise and codes, `[n, Z + C]`."""
     device = device_of(network)
     found = [uniform(n, config.latent, 1.0, device)]
-    for code in parts(config):
+    for code in codes(config):
         if code.kind == "categorical":
             drawn = torch.randint(code.size, (n,), device=device)
             found.append(F.one_hot(drawn, code.size).float())
@@ -116,7 +116,7 @@ def draw(network: GanNetworks, config: Any, n: int) -> Tensor:
 def information(config: Any, q: Tensor, code: Tensor) -> Tensor:
     """lambda (log q(c | x) + H(c)), summed over the parts of the code, `[B]`."""
     total, start, first = torch.zeros(len(q), device=q.device), 0, 0
-    for part in parts(config):
+    for part in codes(config):
         c, guess = code[:, start : start + part.size], q[:, first : first + part.outputs]
         start, first = start + part.size, first + part.outputs
         if part.kind == "categorical":

@@ -119,7 +119,7 @@ def require_default_objective(family: str, config: Any) -> None:
     Raises:
       ValueError: it has another loss, or penalties.
     """
-    if config.method != type(config.method)():
+    if config.objective != type(config.objective)():
         raise ValueError(f"{family}: the peer in PyTorch supports only the default GanObjective.")
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from genjax.core import Optimizer
 from genjax.train import Run
-from genjax.train.run_config import TwoOptimizers
 
 Losses = dict[str, Callable[..., Tensor]]
 
@@ -69,8 +68,8 @@ def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., Non
     for name, loss in losses.items():
         own = network if name == "loss" else getattr(network, name.removesuffix("_loss"))
         settings: Any = run.optimizer
-        if isinstance(settings, TwoOptimizers):
-            settings = getattr(settings, name.removesuffix("_loss"))
+        if isinstance(settings, dict):
+            settings = settings[name.removesuffix("_loss")]
         optimizer = build_optimizer(settings, own.parameters())
         other = [p for p in network.parameters() if all(p is not q for q in own.parameters())]
         updates.append((name, loss, optimizer, list(own.parameters()), other, settings.clip))

@@ -1,7 +1,7 @@
-"""Residual networks that resize: from a vector up to an image, and from an image down to maps.
+"""Residual networks of WGAN-GP and SNGAN.
 
-The networks of Gulrajani et al. 2017, "Improved Training of Wasserstein GANs" (arXiv:1704.00028),
-appendix F, and, with spectral normalisation and a sum at the end, of Miyato et al. 2018
+Gulrajani et al. 2017, "Improved Training of Wasserstein GANs" (arXiv:1704.00028),
+appendix F; with spectral normalisation and sum pooling, Miyato et al. 2018
 (arXiv:1802.05957), table 4.
 """
 
@@ -19,22 +19,22 @@ HE = nn.initializers.he_normal()
 
 
 def double(x: jax.Array) -> jax.Array:
-    """Every pixel twice in each direction: `[B, H, W, C] -> [B, 2 H, 2 W, C]`."""
+    """Repeats every pixel twice in each direction: `[B, H, W, C] -> [B, 2 H, 2 W, C]`."""
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
 def halve(x: jax.Array) -> jax.Array:
-    """Means of 2x2 pixels: `[B, H, W, C] -> [B, H / 2, W / 2, C]`; an odd last row is a mean of
-    what there is."""
+    """Averages 2x2 pixels, fewer at an odd edge: `[B, H, W, C] -> [B, H / 2, W / 2, C]`."""
     return nn.avg_pool(x, (2, 2), (2, 2), padding="SAME", count_include_pad=False)
 
 
 class ResidualUp(nn.Module):
-    """A vector up to an image: `[B, Z] -> [B, H, W, C]`, linear at the end, float32.
+    """Generator: `[B, Z] -> [B, H, W, C]`, linear output, float32.
 
-    shape: of the image.
-    widths: channels of the blocks, each of which doubles the map.
-    dtype: of the computation.
+    Attributes:
+      shape: of the image.
+      widths: channels of the blocks, each of which doubles the map.
+      dtype: of the computation.
     """
 
     shape: Sequence[int]
@@ -60,11 +60,12 @@ class ResidualUp(nn.Module):
 
 
 class ResidualDown(nn.Module):
-    """An image down to maps: `[B, H, W, C] -> maps`, one a block, after their ReLU.
+    """Discriminator without its head: `[B, H, W, C] -> maps`, one per block, after the ReLU.
 
-    widths: channels of the blocks, of which all but the last two halve the map.
-    norm: `layer`, `spectral` or `none`; a penalty on slopes does not go with batch statistics.
-    dtype: of the computation.
+    Attributes:
+      widths: channels of the blocks, of which all but the last two halve the map.
+      norm: `layer`, `spectral` or `none`.
+      dtype: of the computation.
     """
 
     widths: Sequence[int]
@@ -76,8 +77,8 @@ class ResidualDown(nn.Module):
         options: dict[str, Any] = {"kernel_init": HE, "dtype": self.dtype}
 
         def convolve(x: jax.Array, width: int, side: int = 3) -> jax.Array:
-            given = options if side == 3 else {"dtype": self.dtype}
-            return apply_layer(self.norm, nn.Conv(width, (side, side), **given), x, train)
+            settings = options if side == 3 else {"dtype": self.dtype}
+            return apply_layer(self.norm, nn.Conv(width, (side, side), **settings), x, train)
 
         def active(x: jax.Array) -> jax.Array:
             return nn.relu(normalize(self.norm, x, train, self.dtype))
@@ -85,7 +86,7 @@ class ResidualDown(nn.Module):
         out = []
         for i, width in enumerate(self.widths):
             down = i < len(self.widths) - 2
-            y = convolve(x if i == 0 else active(x), width)  # pixels are not rectified
+            y = convolve(x if i == 0 else active(x), width)  # the image is not rectified
             y = convolve(active(y) if i else nn.relu(y), width)
             y = halve(y) if down else y
             if i == 0:

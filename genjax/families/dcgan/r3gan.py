@@ -1,7 +1,7 @@
-"""Residual networks without any normalisation, kept in scale by how they begin.
+"""R3GAN's residual networks without normalisation, whose scale is set by their initialisation.
 
-Grouped bottlenecks whose last product begins at 0, linear interpolation between scales, a learnt
-basis at 4x4. Huang et al. 2024, "The GAN is dead; long live the GAN! A Modern GAN Baseline"
+Grouped bottlenecks whose last convolution is initialised at 0, linear interpolation between scales,
+a learnt basis at 4x4. Huang et al. 2024, "The GAN is dead; long live the GAN! A Modern GAN Baseline"
 (arXiv:2501.05441), section 3 (config E); initialisation after Zhang et al. 2019, "Fixup
 Initialization" (arXiv:1901.09321).
 """
@@ -19,18 +19,18 @@ from genjax.nn.sizes import sides_of
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the variance through a LeakyReLU
 EXPANSION = 2
-BLOCKS = 2  # of a stage
+BLOCKS = 2  # per stage
 
 
 def scaled(gain: float) -> Any:
-    """Initializer: normal, with variance gain^2 / fan in."""
+    """Returns a normal initializer with variance gain^2 / fan-in."""
     if not gain:
         return nn.initializers.zeros
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
 
 
 def smooth(x: jax.Array, *, up: bool) -> jax.Array:
-    """Twice or half the side by linear interpolation, the filter [1, 2, 1] in both directions."""
+    """Doubles or halves the side by linear interpolation, filter [1, 2, 1] in both directions."""
     taps = jnp.array([1.0, 2.0, 1.0], x.dtype) / (2 if up else 4)
     channels = x.shape[-1]
     kernel = jnp.broadcast_to(
@@ -48,10 +48,12 @@ def smooth(x: jax.Array, *, up: bool) -> jax.Array:
 
 
 class Block(nn.Module):
-    """x + a bottleneck of x: 1x1 up, grouped 3x3, 1x1 down; at the beginning it is x.
+    """Bottleneck with a shortcut: 1x1 up, grouped 3x3, 1x1 down; initially the identity.
 
-    group: channels of a group of the 3x3 convolution.
-    blocks: residual blocks of the whole network; more of them begin smaller.
+    Attributes:
+      group: channels per group of the 3x3 convolution.
+      blocks: residual blocks in the whole network; initial weights are smaller with more of them.
+      dtype: of the computation.
     """
 
     group: int
@@ -61,7 +63,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         inside = EXPANSION * x.shape[-1]
-        gain = GAIN * self.blocks ** (-1 / 4)  # three products: 1 / (2 * 3 - 2)
+        gain = GAIN * self.blocks ** (-1 / 4)  # Fixup with three convolutions: 1 / (2 * 3 - 2)
         options: dict[str, Any] = {"dtype": self.dtype, "kernel_init": scaled(gain)}
         y = nn.leaky_relu(nn.Conv(inside, (1, 1), **options)(x), SLOPE)
         groups = max(1, inside // self.group)
@@ -70,13 +72,14 @@ class Block(nn.Module):
         return x + nn.Conv(x.shape[-1], (1, 1), **options)(nn.leaky_relu(y, SLOPE))
 
 
-class NormlessUp(nn.Module):
-    """A vector up to an image: `[B, Z] -> [B, H, W, C]`, linear at the end, float32.
+class R3GanUp(nn.Module):
+    """Generator: `[B, Z] -> [B, H, W, C]`, linear output, float32.
 
-    shape: of the image.
-    widths: channels of the stages, the smallest map's first.
-    group: channels of a group.
-    dtype: of the computation.
+    Attributes:
+      shape: of the image.
+      widths: channels of the stages, smallest map first.
+      group: channels per group.
+      dtype: of the computation.
     """
 
     shape: Sequence[int]
@@ -104,12 +107,13 @@ class NormlessUp(nn.Module):
         return nn.Conv(self.shape[-1], (1, 1), kernel_init=scaled(1), **options)(x)
 
 
-class NormlessDown(nn.Module):
-    """An image down to maps, `[B, H, W, C] -> maps`: one a stage, and the last as `[B, width]`.
+class R3GanDown(nn.Module):
+    """Discriminator without its head: `[B, H, W, C] -> maps`, one per stage, and `[B, width]`.
 
-    widths: channels of the stages, the largest map's first.
-    group: channels of a group.
-    dtype: of the computation.
+    Attributes:
+      widths: channels of the stages, largest map first.
+      group: channels per group.
+      dtype: of the computation.
     """
 
     widths: Sequence[int]
@@ -130,7 +134,7 @@ class NormlessDown(nn.Module):
             for _ in range(BLOCKS):
                 x = Block(self.group, BLOCKS * len(self.widths), self.dtype)(x)
             out.append(x)
-        whole = x.shape[1:3]  # each channel is weighed over its whole map
+        whole = x.shape[1:3]  # a weighted sum over each channel's map
         x = nn.Conv(
             x.shape[-1], whole, padding="VALID", feature_group_count=x.shape[-1], **options
         )(x)
