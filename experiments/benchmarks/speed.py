@@ -52,7 +52,7 @@ from experiments.benchmarks.reporting import (
 )
 from experiments.table import rows as all_rows
 from genjax import checks, families
-from genjax.core import elbo, init_state, log_prob_bound, make_step, with_ema
+from genjax.core import elbo, init_state, log_prob_bound, make_step, step_batch_spec, with_ema
 from genjax.train import Run
 from genjax.train.record import device
 from genjax.train.run_config import batches_per_step, build_optimizer, resolve, to_json
@@ -228,7 +228,7 @@ def calls_of_shapes(run: Run, options: argparse.Namespace, size: int) -> dict[st
     make = functools.partial(init_state, family, config, build_optimizer(run))
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(functools.partial(make, ema=run.train.ema > 0), key)
-    return calls(run, options, state, family.batch_spec(config, size), key)
+    return calls(run, options, state, step_batch_spec(family, config, size), key)
 
 
 def count_call(
@@ -334,7 +334,7 @@ def random_batch(family: Any, config: Any, size: int, key: jax.Array) -> dict[st
     traits = family.traits(config)
     low, high = traits.sample_range
     found = {}
-    for i, (name, spec) in enumerate(family.batch_spec(config, size).items()):
+    for i, (name, spec) in enumerate(step_batch_spec(family, config, size).items()):
         k = jax.random.fold_in(key, i)
         if name != "x":
             found[name] = jnp.zeros(spec.shape, spec.dtype)

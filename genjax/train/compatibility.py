@@ -7,13 +7,11 @@ import numpy as np
 
 from genjax import checks, evals
 from genjax import data as data_room
-from genjax.train.run_config import Run
+from genjax.train.run_config import Run, batches_per_step
 
 
 def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> int:
     """Hold data and settings against the family; returns the axes before the batch axis."""
-    spec = family.batch_spec(run.model, 1)["x"]
-    lead = len(spec.shape) - 1 - len(run.model.shape)
     output = data_room.output_spec(run.data.transform, dataset)
     if output.shape != tuple(run.model.shape):
         raise ValueError(
@@ -84,7 +82,7 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
                 f"{run.family} counts each of the {n} training examples once: steps times"
                 f" batch_size must not exceed {n}; set --steps 1 --batch-size {n}."
             )
-    return lead
+    return int(batches_per_step(run) > 1)
 
 
 def _check_entries(run: Run, family: Any, dataset: data_room.Dataset) -> None:

@@ -14,6 +14,7 @@ from experiments import table
 from experiments.benchmarks import peers, reporting, speed
 from experiments.benchmarks.peers import time_peer
 from genjax import families
+from genjax.core import step_batch_spec
 
 FAST = ["--repeats", "2", "--batch-size", "2", "--samples", "2", "--peak-side", "64"]
 
@@ -152,7 +153,7 @@ def test_random_batches_match_the_batch_spec(name):
     family = families.get(table.rows()[name].family)
     batch = speed.random_batch(family, config, 3, jax.random.key(0))
     assert {k: v.shape for k, v in batch.items()} == {
-        k: v.shape for k, v in family.batch_spec(config, 3).items()
+        k: v.shape for k, v in step_batch_spec(family, config, 3).items()
     }
     low, high = float(batch["x"].min()), float(batch["x"].max())
     ranges = {"pixelcnn_cifar10:masked": (0, 255), "dcgan_celeba64:kid": (-1, 1)}

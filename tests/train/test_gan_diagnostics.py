@@ -99,11 +99,11 @@ def ring_run(method, learning_rate):
 def test_a_planted_collapse_is_reported(tmp_path, capsys):
     # A generator whose weights are next to nothing and hardly move: all of its samples are 0.
     run = ring_run(GanObjective(), 1e-4)
-    still = dataclasses.replace(run.optimizer.generator, learning_rate=1e-9)
+    still = dataclasses.replace(run.optimizer["generator"], learning_rate=1e-9)
     run = dataclasses.replace(
         run,
         model=dataclasses.replace(run.model, generator_range=1e-4),
-        optimizer=dataclasses.replace(run.optimizer, generator=still),
+        optimizer={**run.optimizer, "generator": still},
         train=dataclasses.replace(run.train, steps=600, log_every=50),
     )
     result = fit(run, tmp_path)
@@ -152,7 +152,7 @@ def test_only_regular_logs_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(
         gan_diagnostics, "look", lambda step, *rest: looked.append((step, rest[-1])) or []
     )
-    run = ring_run(GanObjective(smoothing=0.1), 1e-3)
+    run = ring_run(GanObjective(label_smoothing=0.1), 1e-3)
     train = dataclasses.replace(run.train, steps=40, log_every=20, save_every=5)
     fit(dataclasses.replace(run, train=train), tmp_path, quiet=True)
     assert looked == [(20, 0.1), (40, 0.1)]

@@ -10,6 +10,7 @@ from cli.test_latents import drawn, tiles
 from support.small import small_run, write_data
 
 from genjax.cli import latents
+from genjax.core import named_key
 from genjax.families import dcgan, infogan
 from genjax.train import fit, noise_figures
 from genjax.train.load_run import load
@@ -30,7 +31,9 @@ def workdir(tmp_path_factory, data):
 def test_one_part_of_the_code_moves_and_all_else_stays():
     config = infogan.tiny()  # three categories, two uniform numbers, a Gaussian one
     z = np.asarray(infogan.noise(config, jax.random.key(0), 4))
-    found = {name: walk for name, walk, _, _ in noise_figures.codes(infogan, config, z, 5, 2.0)}
+    found = {
+        name: walk for name, walk, _, _ in noise_figures.code_grids(infogan, config, z, 5, 2.0)
+    }
     assert list(found) == ["codes_0_categorical", "codes_1_uniform", "codes_2_gaussian"]
     categorical = found["codes_0_categorical"]  # [draws, categories, Z + C]
     assert categorical.shape == (4, 3, z.shape[1])
@@ -54,7 +57,7 @@ def test_pictures_are_what_the_generator_makes(workdir, tmp_path, capsys):
     assert len(said["pictures"]) == 4
     assert json.loads((tmp_path / "latents.json").read_text())["rows"][0]["columns"] == [0, 1, 2]
     run, variables = load(workdir)
-    z = np.array(infogan.noise(run.model, noise_figures.stream(jax.random.key(0), 0, "noise"), 4))
+    z = np.array(infogan.noise(run.model, named_key(jax.random.key(0), 0, "noise"), 4))
     images, columns = tiles(tmp_path / "codes_0_categorical.png")
     assert (len(images), columns) == (12, 3)
     z[2, run.model.latent : run.model.latent + 3] = (0, 1, 0)
@@ -68,7 +71,7 @@ def test_what_is_about_examples_is_refused(workdir, tmp_path, capsys):
     words = [str(workdir), "--out", str(tmp_path / "out")]
     for option, value in (("--split", "train"), ("--batch-size", "7"), ("--units", "3")):
         assert latents.main([*words, option, value]) == 2
-        assert f"error: {option} is of families that infer" in capsys.readouterr().err
+        assert f"error: {option} applies to families with an encoder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
