@@ -1,4 +1,4 @@
-"""Operations against counts by hand."""
+"""Operation counts equal counts by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from experiments.benchmarks.flops import count, exact, work
 from genjax.families import dcgan, nade
 
 
-def test_products_in_full_float32_are_told_apart():
+def test_counts_products_in_full_float32():
     a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5))
 
     def both(a, b):
@@ -21,7 +21,7 @@ def test_products_in_full_float32_are_told_apart():
     assert work(both, a, b)[:2] == (3 * 120, 120)
 
 
-def test_products_convolutions_and_loops():
+def test_counts_products_convolutions_and_loops():
     a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5))
     assert count(jnp.dot, a, b) == 2 * 3 * 4 * 5
     assert count(jax.jit(lambda a, b: jnp.tanh(a @ b) + 1), a, b) == 120
@@ -51,7 +51,7 @@ def test_products_convolutions_and_loops():
     assert count(depthwise, x, grouped) == 2 * 128 * 25 * 6
 
 
-def test_where_a_platform_chooses_its_own_branch_counts():
+def test_platform_dependent_code_counts_the_platforms_branch():
     a = jnp.zeros((3, 3))
 
     def choose(a):
@@ -62,20 +62,20 @@ def test_where_a_platform_chooses_its_own_branch_counts():
 
     assert count(choose, a) == count(choose, a, platform="cpu") == 54
     assert count(choose, a, platform="cuda") == 3 * 54
-    # Forwards and backwards by the same branch, whichever is the dearer.
+    # Forward and backward passes use the same branch.
     assert count(slope, a, platform="cpu") == 3 * 54
     assert count(slope, a, platform="tpu") == 9 * 54
     assert work(choose, a, platform="cuda")[0] == 3 * 54
 
 
-def test_bytes_are_those_of_ends_and_products():
+def test_bytes_of_arguments_results_and_products():
     a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5), jnp.bfloat16)
 
     def moved(function, *args):
         return work(function, *args)[2]
 
     ends = 4 * 12 + 2 * 20
-    # What is between products costs nothing, however long it is.
+    # Operations between products are not counted.
     assert moved(lambda a, b: jnp.tanh(a * 2 + 1), a, b) == ends + 4 * 12
     product = 4 * 12 + 4 * 20 + 4 * 15
     mixed = lambda a, b: jnp.tanh(jnp.dot(a, b.astype(jnp.float32)))  # noqa: E731
@@ -91,15 +91,15 @@ def test_bytes_are_those_of_ends_and_products():
     assert moved(lambda key: jax.random.normal(key, (7,)), key) == key.dtype.itemsize + 4 * 7
 
 
-def test_a_transposed_convolution_is_its_convolution():
-    """Twice up costs what twice down costs: zeros between pixels are nobody's work."""
+def test_transposed_convolution_counts_as_its_convolution():
+    """Upsampling costs as much as downsampling: inserted zeros are not counted."""
     x, k = jnp.zeros((2, 8, 8, 3)), jnp.zeros((4, 4, 3, 6))
     up = lambda x, k: jax.lax.conv_transpose(x, k, (2, 2), "SAME")  # noqa: E731
     assert count(up, x, k) == 2 * (2 * 16 * 16) * 6 * 3 * 16 // 4
 
 
-def test_gradients_of_two_layers():
-    """A step: forward, each kernel's gradient, and what the second layer hands to the first."""
+def test_counts_gradients_of_two_layers():
+    """Forward pass, both kernel gradients, and the input gradient of the second layer."""
     first, second, x = jnp.zeros((5, 7)), jnp.zeros((7, 3)), jnp.zeros((4, 5))
     one, two = 2 * 4 * 5 * 7, 2 * 4 * 7 * 3
 
@@ -110,18 +110,18 @@ def test_gradients_of_two_layers():
     assert count(jax.grad(total, argnums=(0, 1)), first, second) == 2 * one + 3 * two
 
 
-def test_nades_blocks_count_as_often_as_they_run():
+def test_nade_blocks_count_as_often_as_they_run():
     config = nade.Config(shape=(16,), hidden=8)
     variables = nade.init(config, jax.random.key(0))
     # Four blocks of four steps: products inside a block, every hidden unit's logit, the sum.
     each = 2 * 4 * (4 * 4 * 8 + 4 * 8 + 4 * 8)
     log_prob = lambda v: nade.log_prob(config, v, jnp.zeros((4, 16)))  # noqa: E731
     assert count(log_prob, variables, platform="cuda") == 4 * each
-    # A CPU goes pixel by pixel: the logits alone are products.
+    # On a CPU, pixel by pixel, only the logits are products.
     assert count(log_prob, variables, platform="cpu") == 16 * 2 * 4 * 8
 
 
-def test_the_papers_dcgan():
+def test_dcgan_of_the_paper():
     config = dcgan.Config()
     shapes = jax.eval_shape(lambda k: dcgan.init(config, k), jax.random.key(0))
     z = jax.ShapeDtypeStruct((1, 100), jnp.float32)

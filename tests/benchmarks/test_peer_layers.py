@@ -1,7 +1,7 @@
-"""Layer by layer the peers in PyTorch give what Flax gives, of the same weights and inputs.
+"""Layers of the PyTorch peers equal those of Flax for the same weights and inputs.
 
-FVSBN, NADE, orderless NADE and RNADE have no layers to look into: each is one function of arrays,
-whose values and gradients `test_peers` compares.
+FVSBN, NADE, orderless NADE and RNADE have no layers; `test_peers` compares their values and
+gradients.
 """
 
 import functools
@@ -35,10 +35,10 @@ from genjax.nn.causal import scale_levels  # noqa: E402
 WITHOUT_LAYERS = {"fvsbn", "nade", "orderless_nade", "rnade"}
 
 
-def captured(module, variables, *given, keep=lambda module, name: name == "__call__", **options):
-    """What every layer of a Flax module gave, `{path: array}`."""
+def captured(module, variables, *inputs, keep=lambda module, name: name == "__call__", **options):
+    """Returns the outputs of all layers of a Flax module, `{path: array}`."""
     options |= {"capture_intermediates": keep, "mutable": ["intermediates", "batch_stats"]}
-    _, state = module.apply(variables, *given, **options)
+    _, state = module.apply(variables, *inputs, **options)
     found = {}
     for path, a in jax.tree_util.tree_leaves_with_path(state["intermediates"]):
         names = [k.key for k in path if hasattr(k, "key")]
@@ -47,7 +47,7 @@ def captured(module, variables, *given, keep=lambda module, name: name == "__cal
 
 
 def owners(network, leaves):
-    """`{path in Flax: torch layer}` of all that have a weight."""
+    """Returns `{path in Flax: torch layer}` of all layers with a weight."""
     layers = {id(m.weight): m for m in network.modules() if hasattr(m, "weight")}
     layers |= {
         id(m.parametrizations.weight.original1): m
@@ -91,7 +91,7 @@ def kernels_of(leaves):
     return sum(path.rsplit("/")[-1] in ("kernel", "v") for path in leaves)
 
 
-def test_every_peer_has_its_layers_compared_or_has_none():
+def test_every_peer_with_layers_is_compared():
     here = {name.removeprefix("test_layers_of_") for name in globals()}
     assert {n for n in here if n in peers.FAMILIES} == set(peers.FAMILIES) - WITHOUT_LAYERS
 
@@ -202,41 +202,43 @@ def test_layers_of_m2():
 
 
 @pytest.mark.parametrize("name", ["gan", "gan_relu"])
-@pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_layers_of_gan(name, player):
+@pytest.mark.parametrize("network_name", ["generator", "discriminator"])
+def test_layers_of_gan(name, network_name):
     _, _, config = family_of(name)
     variables, batch, _ = case(name)
-    peer = getattr(network_of(name, variables), player)
+    peer = getattr(network_of(name, variables), network_name)
     module, given = gan.Discriminator(config), batch["x"]
-    if player == "generator":
+    if network_name == "generator":
         module, given = gan.Generator(config), gan.noise(config, KEY, len(given))
     leaves = peer.leaves()
     got = hooked(owners(peer, leaves), functools.partial(peer, tensor(given)))
     assert len(got) == kernels_of(leaves)
-    agree(captured(module, {"params": variables["params"][player]}, given), got)
+    agree(captured(module, {"params": variables["params"][network_name]}, given), got)
 
 
-def strided_layers(name, player, family):
+def strided_layers(name, network_name, family):
     """Of networks of strided convolutions, whose maps lie mirrored."""
     _, _, config = family_of(name)
     variables, batch, _ = case(name)
-    network = getattr(network_of(name, variables), player)
+    network = getattr(network_of(name, variables), network_name)
     x = batch["x"]
     module, given, seen = family.Discriminator(config), x, torch_strided.flipped(tensor(x))
-    if player == "generator":
+    if network_name == "generator":
         module, given = family.Generator(config), family.noise(config, KEY, len(x))
         seen = tensor(given)
-    own = {c: variables[c][player] for c in ("params", "batch_stats")}
+    own = {c: variables[c][network_name] for c in ("params", "batch_stats")}
     flax = captured(module, own, given, train=True)
     leaves = network.leaves()
     got = hooked(owners(network, leaves), lambda: network(seen, train=True))
-    turned = torch_strided.map_layout(network.stack.sides[0]) if player == "generator" else None
+    layout = (
+        torch_strided.map_layout(network.stack.sides[0]) if network_name == "generator" else None
+    )
     first_map = str(len(network.stack.dense) - 1)  # the dense layer, and its norm, that make one
 
     def arranged(path, t):
         if t.ndim == 4:
             return torch_strided.unflipped(t)
-        return turned(t.t()).t() if turned and path.endswith(first_map) else t
+        return layout(t.t()).t() if layout and path.endswith(first_map) else t
 
     scales = sum(path.endswith("scale") for path in leaves)
     assert len(got) == kernels_of(leaves) + scales
@@ -244,18 +246,18 @@ def strided_layers(name, player, family):
 
 
 @pytest.mark.parametrize("name", ["dcgan", "dcgan_dense", "dcgan_even"])
-@pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_layers_of_dcgan(name, player):
-    strided_layers(name, player, dcgan)
+@pytest.mark.parametrize("network_name", ["generator", "discriminator"])
+def test_layers_of_dcgan(name, network_name):
+    strided_layers(name, network_name, dcgan)
 
 
 @pytest.mark.parametrize("name", ["infogan", "infogan_width"])
-@pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_layers_of_infogan(name, player):
-    strided_layers(name, player, infogan)
+@pytest.mark.parametrize("network_name", ["generator", "discriminator"])
+def test_layers_of_infogan(name, network_name):
+    strided_layers(name, network_name, infogan)
 
 
-def test_every_config_of_the_peers_is_of_a_family_with_one():
+def test_every_config_belongs_to_a_family_with_a_peer():
     assert {family_of(name)[2].__class__.__module__ for name in CONFIGS} == {
         f"genjax.families.{name}" for name in peers.FAMILIES
     }

@@ -69,11 +69,11 @@ def test_losses_and_gradients_equal_those_of_jax(name):
             )
 
 
-@pytest.mark.parametrize("name", peers.FAMILIES)  # one Config a family has its name
-def test_after_a_step_of_adam_both_have_the_same_loss(name):
+@pytest.mark.parametrize("name", peers.FAMILIES)  # one Config per family has its name
+def test_losses_agree_after_a_step_of_adam(name):
     family, peer, config = family_of(name)
     variables, batch, before = case(name)
-    # A large eps: else a first step is the sign of gradients that are 0 but for rounding.
+    # A large eps: otherwise rounding decides the first step where gradients are 0.
     adam = Optimizer(learning_rate=0.05, eps=1e-3)
     two = bool(network_names(family))
     run = Run(
@@ -94,28 +94,28 @@ def test_after_a_step_of_adam_both_have_the_same_loss(name):
     noise = {k: noise_of(name, stream_of(k)) for k in losses_of(family)}
     losses = torch_steps.mean_losses(peer, network, config, "float32")
     torch_steps.make_step(network, run, losses)(tensors, noise)
-    if "batch_stats" in variables:  # whose turn moves which; variances are not estimated alike
+    if "batch_stats" in variables:  # variances are estimated differently
         moved = flattened(state.variables["batch_stats"])
         for path, (kept, layout) in network.statistics().items():
             if path.endswith("mean"):
                 np.testing.assert_allclose(layout(kept), moved[path], rtol=1e-3, atol=1e-4)
     got = of_peer(name, network, tensors)
     for loss_name, (nats, _) in after.items():
-        assert abs(nats - before[loss_name][0]).max() > 1e-2  # something moved
+        assert abs(nats - before[loss_name][0]).max() > 1e-2  # the step had an effect
         np.testing.assert_allclose(got[loss_name][0], nats, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "player"), [("gan", "generator"), ("fvsbn", None)])
-def test_of_two_players_the_generator_is_averaged(name, player, monkeypatch):
+@pytest.mark.parametrize(("name", "part"), [("gan", "generator"), ("fvsbn", None)])
+def test_ema_of_a_gan_is_the_generators(name, part, monkeypatch):
     _, peer, config = family_of(name)
     variables, batch, _ = case(name)
     network, adam = network_of(name, variables), Optimizer(learning_rate=0.05)
-    own = getattr(network, player) if player else network
-    moved, lerp = [], torch._foreach_lerp_
+    own = getattr(network, part) if part else network
+    averaged, lerp = [], torch._foreach_lerp_
     monkeypatch.setattr(
-        torch, "_foreach_lerp_", lambda *given: (moved.append(given[1]), lerp(*given))
+        torch, "_foreach_lerp_", lambda *args: (averaged.append(args[1]), lerp(*args))
     )
-    two = dict(generator=adam, discriminator=adam) if player else adam
+    two = dict(generator=adam, discriminator=adam) if part else adam
     run = Run(
         experiment=name,
         family=type(config).__module__.rsplit(".", 1)[1],
@@ -125,11 +125,13 @@ def test_of_two_players_the_generator_is_averaged(name, player, monkeypatch):
     )
     losses = torch_steps.mean_losses(peer, network, config, "float32")
     torch_steps.make_step(network, run, losses)(as_tensors(batch))
-    assert [list(map(id, given)) for given in moved] == [list(map(id, own.parameters()))]
+    assert [list(map(id, parameters)) for parameters in averaged] == [
+        list(map(id, own.parameters()))
+    ]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_samples_are_of_the_familys_shape_and_range(name):
+def test_samples_have_the_familys_shape_and_range(name):
     family, peer, config = family_of(name)
     torch.manual_seed(0)
     x = peer.sample(network_of(name, case(name)[0]), config, 7)
@@ -143,7 +145,7 @@ def test_samples_are_of_the_familys_shape_and_range(name):
 
 
 @pytest.mark.parametrize("name", [n for n in CONFIGS if "gan" not in n])
-def test_evaluations_are_those_of_jax(name):
+def test_evaluations_equal_those_of_jax(name):
     family, peer, config = family_of(name)
     variables, batch, _ = case(name)
     network, tensors = network_of(name, variables), as_tensors(batch)
@@ -154,7 +156,7 @@ def test_evaluations_are_those_of_jax(name):
         one, key = config, KEY
         if hasattr(config, "latent_samples"):
             one = dataclasses.replace(config, latent_samples=1)
-        if isinstance(config, hierarchical_vae.Config):  # its loss splits a key once a sample
+        if isinstance(config, hierarchical_vae.Config):  # its loss splits the key per sample
             key = jax.random.split(KEY, 1)[0]
         expected = elbo(family, config, variables, batch["x"], key)
         got = peer.evaluate(network, config, tensors, noise_of(name, KEY, one))

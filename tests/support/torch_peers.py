@@ -1,4 +1,4 @@
-"""Small Configs of every family that has a peer in PyTorch, and what both sides make of them."""
+"""Small Configs of every family with a PyTorch peer; losses and gradients of both."""
 
 import functools
 
@@ -124,7 +124,7 @@ def family_of(name):
 
 
 def randomised(family, config):
-    """Variables as after some training: no zeros, and variances above 0."""
+    """Returns random variables without zeros, with positive variances."""
     rng = np.random.default_rng(0)
     tree = jax.eval_shape(lambda key: family.init(config, key), KEY)
     draw = lambda leaf: jnp.asarray(0.4 * rng.normal(size=leaf.shape), leaf.dtype)  # noqa: E731
@@ -136,7 +136,7 @@ def randomised(family, config):
 
 
 def noise_of(name, key, config=None):
-    """The random numbers that a JAX loss draws from a key, as a peer takes them."""
+    """Returns the random numbers that a JAX loss draws from a key, as a peer's `noise`."""
     family, _, own = family_of(name)
     config = config or own
     if isinstance(config, vae.Config):
@@ -173,8 +173,7 @@ def network_of(name, variables):
 
 @functools.cache
 def case(name):
-    """Variables, a batch, and the loss of JAX with its gradient, of each player where there are
-    two: `{loss name: (nats, {path: gradient})}`."""
+    """Returns variables, a batch, and JAX's losses: `{loss name: (nats, {path: gradient})}`."""
     family, _, config = family_of(name)
     variables = randomised(family, config)
     batch = speed.random_batch(family, config, size_of(family), jax.random.key(1))
@@ -205,7 +204,7 @@ def reference(name, variables, batch):
 
 
 def size_of(family):
-    # Batch norm's variance of three numbers has lost digits in either library.
+    # Batch norm's variance of three values is imprecise in both libraries.
     return 12 if network_names(family) else 3
 
 
@@ -214,7 +213,7 @@ def losses_of(family):
 
 
 def of_peer(name, network, batch):
-    """The same of the peer."""
+    """Returns the peer's losses in the form of `reference`."""
     family, peer, config = family_of(name)
     found, leaves = {}, network.leaves()
     for loss_name in losses_of(family):
