@@ -1,1 +1,1 @@
-"""Examples: the tour over all families and uses of p(x)."""
+"""Examples: the tour, uses of a density, the blind spot, and importing a loss."""
