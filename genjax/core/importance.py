@@ -1,4 +1,4 @@
-"""Averages of importance weights, however many: what bounds of several samples are made of."""
+"""Averages of importance weights, and resampling by them."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from genjax import checks
 from genjax.losses import resampled
 
-ROWS = 1000  # for the networks at a time; how many changes nothing but speed and memory
+ROWS = 1000  # evaluated at a time; affects speed and memory only
 
 
 def log_mean_weight(
@@ -19,24 +19,28 @@ def log_mean_weight(
     num_samples: int,
     like: jax.Array,
 ) -> jax.Array:
-    """log of the mean of w over draws, `[...]` nats: a bound on log p(x) where E[w] = p(x).
+    """Computes the log of the mean weight, a lower bound on log p(x) where E[w] = p(x).
 
-    A few draws at a time in a running sum: memory does not grow with `num_samples`. Burda et
-    al. 2016, "Importance Weighted Autoencoders" (arXiv:1509.00519), equation 8.
+    Weights are summed a few draws at a time, so memory does not grow with `num_samples`.
 
     Args:
-      draw: `key -> log w [...]`, one draw for every entry.
+      draw: function from a key to log weights `[...]`.
       key: of all draws.
-      num_samples: above 0.
-      like: `[...]`, what the result is shaped as, and varies over devices with.
+      num_samples: number of draws, above 0.
+      like: array of the shape `[...]` of the result, with its sharding in `shard_map`.
+
+    Returns:
+      `[...]` nats.
+
+    Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 8.
     """
     checks.integer(num_samples=num_samples)
     checks.positive(num_samples=num_samples)
     most = max(1, ROWS // max(like.size, 1))
     chunk = max(k for k in range(1, most + 1) if num_samples % k == 0)
 
-    # The sum stays a sum until the end: to its log, -7000 say, whose float32 neighbours lie 5e-4
-    # apart, nothing can be added after two thousand draws.
+    # The sum is kept relative to the largest weight: added to its log in float32, further weights
+    # would be lost to rounding after about two thousand draws.
     def add(carry: tuple[jax.Array, jax.Array], keys: jax.Array) -> tuple[Any, None]:
         top, total = carry
         log_w = jax.vmap(draw)(keys)
@@ -45,7 +49,7 @@ def log_mean_weight(
         total = total * jnp.exp(top - base) + jnp.exp(log_w - base[None]).sum(axis=0)
         return (higher, total), None
 
-    # 0 * like: inside a user's shard_map the carry must vary over the devices as x does.
+    # 0 * like: inside shard_map the carry must vary over the devices as x does.
     start = 0 * like - jnp.inf, 0 * like
     keys = jax.random.split(key, num_samples).reshape(-1, chunk)
     (top, total), _ = jax.lax.scan(add, start, keys)
@@ -53,18 +57,18 @@ def log_mean_weight(
 
 
 def resample_noise(key: jax.Array, log_weights: jax.Array, noise: Any, count: int) -> Any:
-    """The noise of `count` of the samples, drawn as often as their weights have it.
+    """Selects the noise of `count` samples, resampled in proportion to their weights.
 
     Args:
-      key: the one that the noise came from, itself or split, or any other.
+      key: any key, also the one that the noise was drawn with.
       log_weights: `[K, B]` nats, of all samples.
-      noise: a tree of `[K, B, ...]` that the samples are made of.
-      count: how many, for `genjax.losses.resampled`.
+      noise: a tree of `[K, B, ...]` that determines the samples.
+      count: number of samples; see `genjax.losses.resampled`.
 
     Returns:
       A tree of `[count, B, ...]`.
     """
-    # Folding in n gives the n-th of a split: no split gets this far.
+    # Folding in n gives the n-th key of a split; no split is this large.
     uniform = jax.random.uniform(jax.random.fold_in(key, 2**31 - 1), log_weights.shape[1:])
     chosen = resampled(log_weights, uniform, count)
 
@@ -76,5 +80,5 @@ def resample_noise(key: jax.Array, log_weights: jax.Array, noise: Any, count: in
 
 
 def _finite(top: jax.Array) -> jax.Array:
-    """0 where all weights are 0, or one is infinite: there is nothing to bring near 1."""
+    """Replaces infinities by 0: where all weights are 0, or one is infinite."""
     return jnp.where(jnp.isfinite(top), top, 0)

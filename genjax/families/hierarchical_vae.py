@@ -32,7 +32,7 @@ from flax import struct
 from genjax import checks
 from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
 from genjax.core import Traits, resample_noise
-from genjax.losses import free_bits, gaussian_nll, iwae_loss, kl_warmup, resampled_loss
+from genjax.losses import free_bits, gaussian_kl, gaussian_nll, iwae_loss, kl_warmup, resampled_loss
 from genjax.nn import Bernoulli, Gaussian, OutputDense
 
 Layers = tuple[jax.Array, ...]  # one array `[B, Z_l]` per layer, from the bottom up
@@ -174,7 +174,11 @@ class Inferred(NamedTuple):
 
     def closed_kl(self) -> jax.Array:
         """Returns KL(q || p) of each layer given the sample above, `[B, L]`."""
-        return jnp.stack([q.kl(p) for q, p in zip(self.q, self.p, strict=True)], axis=1)
+        kl = [
+            gaussian_kl(q.loc, q.log_std, prior_mean=p.loc, prior_log_std=p.log_std)
+            for q, p in zip(self.q, self.p, strict=True)
+        ]
+        return jnp.stack(kl, axis=1)
 
 
 def _conditional(config: Config, variables: dict[str, Any], above: jax.Array, i: int) -> Gaussian:
@@ -212,10 +216,8 @@ class LadderPosterior(struct.PyTreeNode):
     def sample_and_log_prob(self, key: jax.Array) -> tuple[Layers, jax.Array]:
         """Draws the layers and returns their log density `[B]` too."""
         result = self.infer(_noise(self.config, key, self.x.shape[0]))
-        log_q = [
-            -gaussian_nll(h, q.loc, q.log_std) for h, q in zip(result.h, result.q, strict=True)
-        ]
-        return result.h, sum(log_q)
+        nats = [gaussian_nll(h, q.loc, q.log_std) for h, q in zip(result.h, result.q, strict=True)]
+        return result.h, -jnp.sum(jnp.stack(nats), axis=0)
 
     def sample(self, key: jax.Array) -> Layers:
         """Draws the layers."""

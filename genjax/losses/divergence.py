@@ -1,4 +1,4 @@
-"""Divergences between distributions in closed form. Nats, one number an example."""
+"""Divergences between distributions in closed form, in nats per example."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def gaussian_kl(
     prior_mean: jax.Array | float = 0.0,
     prior_log_std: jax.Array | float = 0.0,
 ) -> jax.Array:
-    """KL(N(mean, std^2) || N(prior_mean, prior_std^2)), diagonal covariances.
+    """Computes KL(N(mean, std^2) || N(prior_mean, prior_std^2)) for diagonal covariances.
 
     Args:
       mean: `[B, ...]`.
@@ -42,20 +42,19 @@ def gaussian_kl(
         at_least_float32, (mean, log_std, prior_mean, prior_log_std)
     )
     log_ratio = log_std - prior_log_std
-    # expm1 keeps the digits where posterior and prior nearly agree: (r^2 - 1) - log r^2 there is
-    # a difference of two small numbers, not of two ones.
+    # expm1 keeps precision where posterior and prior nearly agree: r^2 - 1 and log r^2 are small.
     variance_term = 0.5 * (jnp.expm1(2 * log_ratio) - 2 * log_ratio)
     mean_term = 0.5 * ((mean - prior_mean) * jnp.exp(-prior_log_std)) ** 2
     return sum_event(variance_term + mean_term)
 
 
 def gaussian_cholesky_kl(mean: jax.Array, cholesky: jax.Array) -> jax.Array:
-    """KL(N(mean, L L^T) || N(0, I)), a Gaussian with full covariance from a standard one.
+    """Computes KL(N(mean, L L^T) || N(0, I)) for a Gaussian with full covariance.
 
     Args:
       mean: `[B, Z]`.
-      cholesky: L, `[B, Z, Z]`: lower triangular with a diagonal above 0; what is above the
-        diagonal is not looked at.
+      cholesky: L, `[B, Z, Z]`: lower triangular with a positive diagonal; entries above the diagonal
+        are ignored.
 
     Returns:
       `[B]` nats, 0 or above.
@@ -71,5 +70,5 @@ def gaussian_cholesky_kl(mean: jax.Array, cholesky: jax.Array) -> jax.Array:
     check_cholesky("gaussian_cholesky_kl", mean, cholesky)
     mean, cholesky = at_least_float32(mean), at_least_float32(cholesky)
     log_std = jnp.log(jnp.diagonal(cholesky, axis1=-2, axis2=-1))  # [B, Z]
-    # Two Gaussians of these deviations, and what the entries below the diagonal add.
+    # The divergence of the diagonal part, plus the squares of the entries below the diagonal.
     return gaussian_kl(mean, log_std) + 0.5 * sum_event(jnp.tril(cholesky, -1) ** 2)

@@ -14,10 +14,10 @@ from genjax.losses.likelihood import at_least_float32, sum_event
 
 
 def importance_weighted_bound(log_weights: jax.Array) -> jax.Array:
-    """log of the mean weight, log 1/K sum_k p(x, z_k) / q(z_k | x): a bound on log p(x).
+    """Computes log 1/K sum_k p(x, z_k) / q(z_k | x), a lower bound on log p(x).
 
-    Its expectation rises with K, from the ELBO at K = 1 to log p(x). Its gradient is that of the
-    log weights, weighted by `normalized_weights`.
+    Its expectation increases with K from the ELBO at K = 1 to log p(x). Its gradient is the mean of
+    the log weights' gradients, weighted by `normalized_weights`.
 
     Args:
       log_weights: `[K, B]` nats.
@@ -26,7 +26,7 @@ def importance_weighted_bound(log_weights: jax.Array) -> jax.Array:
       `[B]` nats.
 
     Raises:
-      ValueError: there are not two axes.
+      ValueError: `log_weights` does not have two axes.
 
     Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 8.
 
@@ -39,16 +39,16 @@ def importance_weighted_bound(log_weights: jax.Array) -> jax.Array:
 
 
 def normalized_weights(log_weights: jax.Array) -> jax.Array:
-    """Each sample's share of the sum of the weights.
+    """Normalises the weights of each example.
 
     Args:
       log_weights: `[K, B]` nats.
 
     Returns:
-      `[K, B]`, 0 to 1; they sum to 1 over K.
+      `[K, B]` in [0, 1], with sum 1 over K.
 
     Raises:
-      ValueError: there are not two axes.
+      ValueError: `log_weights` does not have two axes.
 
     Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 13.
 
@@ -60,10 +60,10 @@ def normalized_weights(log_weights: jax.Array) -> jax.Array:
 
 
 def iwae_loss(log_weights: jax.Array) -> jax.Array:
-    """Minus the importance-weighted bound: its value is the bound's, so it can be reported.
+    """Computes minus the importance-weighted bound.
 
-    Differentiated through reparameterised samples, the gradient is
-    -sum_k normalized_weight_k grad log_weight_k.
+    Through reparameterised samples, the gradient is -sum_k normalized_weight_k
+    grad log_weight_k.
 
     Args:
       log_weights: `[K, B]` nats.
@@ -72,7 +72,7 @@ def iwae_loss(log_weights: jax.Array) -> jax.Array:
       `[B]` nats.
 
     Raises:
-      ValueError: there are not two axes.
+      ValueError: `log_weights` does not have two axes.
 
     Source: Burda et al. 2015, "Importance Weighted Autoencoders", eqs. 8 and 14.
 
@@ -83,22 +83,22 @@ def iwae_loss(log_weights: jax.Array) -> jax.Array:
 
 
 def resampled(log_weights: jax.Array, uniform: jax.Array, count: int) -> jax.Array:
-    """Which samples stand for all of them: each drawn as often as its weight has it, on average.
+    """Draws samples in proportion to their weights, by systematic resampling.
 
-    One uniform number places `count` points at equal distances on the line of normalized weights
-    (systematic resampling), so a sample of weight w is drawn `floor(count w)` times or once more.
+    One uniform number places `count` points at equal distances on the cumulative weights, so a
+    sample of normalised weight w is drawn `floor(count w)` times or once more.
 
     Args:
       log_weights: `[K, B]` nats.
       uniform: `[B]` in [0, 1).
-      count: how many, 1 or more.
+      count: number of draws, 1 or more.
 
     Returns:
       int32 `[count, B]`, 0 .. K - 1.
 
     Raises:
-      ValueError: log weights have not two axes, `uniform` is not one number an example, or `count`
-        is below 1.
+      ValueError: `log_weights` does not have two axes, `uniform` is not one number per example, or
+        `count` is below 1.
 
     Source: Kitagawa 1996, "Monte Carlo Filter and Smoother for Non-Gaussian Nonlinear State Space
     Models", appendix.
@@ -107,36 +107,36 @@ def resampled(log_weights: jax.Array, uniform: jax.Array, count: int) -> jax.Arr
     [1, 1]
     """
     checks.positive(count=count)
-    # Sums in parallel may fall back by a rounding; a point in such a gap would have no weight.
+    # Parallel sums may decrease by rounding; a point in such a gap would have no weight.
     total = jax.lax.cummax(jnp.cumsum(normalized_weights(log_weights), axis=0), axis=0)
     if jnp.shape(uniform) != total.shape[1:]:
         raise ValueError(
-            f"resampled: uniform must be [{total.shape[1]}], one number an example, got"
+            f"resampled: uniform must be [{total.shape[1]}], one number per example, got"
             f" {checks.describe(uniform)}."
         )
-    total /= total[-1:]  # else rounding could leave a gap above the last
+    total /= total[-1:]  # closes the gap that rounding may leave above the last
     points = (uniform[None] + jnp.arange(count)[:, None]) / count  # [count, B]
-    points = jnp.minimum(points, 1 - 2**-24)  # rounded to 1, one would be past all weight
+    points = jnp.minimum(points, 1 - 2**-24)  # a point rounded to 1 would exceed all weights
     return jnp.sum(points[:, None] >= total[None], axis=1, dtype=jnp.int32)
 
 
 def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:
-    """Minus the importance-weighted bound, its gradient by the samples that `resampled` drew.
+    """Computes minus the importance-weighted bound, with a gradient through resampled samples.
 
-    Averaged over the draw, the gradient is that of `iwae_loss`, at the cost of differentiating
-    `count` samples and not K.
+    The gradient is an unbiased estimate of that of `iwae_loss`, at the cost of differentiating
+    `count` samples instead of K.
 
     Args:
-      log_weights: `[K, B]` nats, of all samples; taken as numbers.
-      chosen: `[count, B]` nats, differentiable: the log weights of the samples drawn.
+      log_weights: `[K, B]` nats, of all samples; no gradient flows through it.
+      chosen: `[count, B]` nats, the log weights of the samples drawn by `resampled`, differentiable.
 
     Returns:
       `[B]` nats.
 
     Raises:
-      ValueError: either has not two axes, or they are of different batches.
+      ValueError: an array does not have two axes, or the batches differ.
 
-    Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 14, its sum drawn from.
+    Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 14, with its sum estimated by resampling.
 
     >>> w = jnp.log(jnp.array([[0.1], [0.3]]))
     >>> resampled_loss(w, w[:1]).tolist() == iwae_loss(w).tolist()
@@ -145,7 +145,7 @@ def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:
     _two_axes("resampled_loss", chosen)
     if jnp.shape(chosen)[1:] != jnp.shape(log_weights)[1:]:
         raise ValueError(
-            f"resampled_loss: chosen must be [count, {jnp.shape(log_weights)[-1]}], drawn from the"
+            f"resampled_loss: chosen must be [count, {jnp.shape(log_weights)[-1]}], from the"
             f" same batch, got {checks.describe(chosen)}."
         )
     value = importance_weighted_bound(jax.lax.stop_gradient(log_weights))
@@ -153,7 +153,7 @@ def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:
 
 
 def gradient_only(x: jax.Array) -> jax.Array:
-    """What is 0 and has the gradient of `x`: added to a value, it changes the gradient alone.
+    """Returns zeros with the gradient of `x`: x - stop_gradient(x).
 
     >>> jax.value_and_grad(lambda x: gradient_only(x**2))(3.0)[1].tolist()
     6.0
@@ -162,14 +162,14 @@ def gradient_only(x: jax.Array) -> jax.Array:
 
 
 def dreg_loss(log_weights: jax.Array, z: jax.Array, slopes: jax.Array) -> jax.Array:
-    """Minus the importance-weighted bound, with the doubly reparameterised gradient.
+    """Computes minus the importance-weighted bound, with the doubly reparameterised gradient.
 
-    The gradient of the bound in the parameters of q, as `iwae_loss` has it, holds score terms
-    whose noise drowns it as K grows. Reparameterised a second time they are gone:
+    The gradient of `iwae_loss` in the parameters of q contains score terms whose noise dominates
+    for large K. A second reparameterisation removes them:
 
         sum_k normalized_weight_k^2 (d log_weight_k / d z_k) (d z_k / d parameters of q).
 
-    The recipe, for encoder output `q`:
+    Usage, for an encoder output `q`:
 
         z = draw(q, noise)
         def log_weight(z):  # q only as a fixed density
@@ -179,10 +179,11 @@ def dreg_loss(log_weights: jax.Array, z: jax.Array, slopes: jax.Array) -> jax.Ar
         loss = dreg_loss(log_weight(fixed), z, slopes)
 
     Args:
-      log_weights: `[K, B]` nats, differentiable in the parameters of p(x, z) alone; they get the
-        gradient of `iwae_loss`.
+      log_weights: `[K, B]` nats, differentiable in the parameters of p(x, z) only, whose
+        gradient is that of `iwae_loss`.
       z: `[K, B, ...]`, reparameterised samples; their gradient reaches the parameters of q.
-      slopes: gradient of each log weight in its own z, the shape of `z`; taken as numbers.
+      slopes: gradient of each log weight in its own z, the shape of `z`; no gradient flows
+        through it.
 
     Returns:
       `[B]` nats; the value is that of `iwae_loss`.
@@ -208,27 +209,27 @@ def dreg_loss(log_weights: jax.Array, z: jax.Array, slopes: jax.Array) -> jax.Ar
             f" {checks.describe(z)} and log_weights {checks.describe(log_weights)}."
         )
     squared = jax.lax.stop_gradient(normalized_weights(log_weights)) ** 2  # [K, B]
-    moved = jax.lax.stop_gradient(slopes) * gradient_only(at_least_float32(z))
-    path = jnp.sum(moved, axis=tuple(range(2, z.ndim)))
+    displaced = jax.lax.stop_gradient(slopes) * gradient_only(at_least_float32(z))
+    path = jnp.sum(displaced, axis=tuple(range(2, z.ndim)))
     return iwae_loss(log_weights) - jnp.sum(squared * path, axis=0)
 
 
 def score_function_loss(
     objective: jax.Array, log_q: jax.Array, *, baseline: jax.Array | float = 0.0
 ) -> jax.Array:
-    """Minus an expectation over z ~ q, with the score-function (REINFORCE) gradient.
+    """Estimates minus an expectation over z ~ q, with the score-function (REINFORCE) gradient.
 
-    grad E_q[f(z)] = E_q[grad f(z) + (f(z) - baseline) grad log q(z)]. It needs no way through the
-    sample, and its noise is what reparameterisation avoids. With f = log p(x, z) - log q(z | x)
+    grad E_q[f(z)] = E_q[grad f(z) + (f(z) - baseline) grad log q(z)] needs no gradient through the
+    sample, but has more variance than reparameterisation. With f = log p(x, z) - log q(z | x)
     the value is minus a one-sample ELBO.
 
     Args:
       objective: `[B]` nats, f(z) at samples through which no gradient flows.
       log_q: `[B]` nats, log q(z) at the same samples, differentiable in the parameters of q.
-      baseline: a number, or `[B]` that does not depend on z: takes noise, and changes no mean.
+      baseline: a number, or `[B]` that does not depend on z; reduces the variance only.
 
     Returns:
-      `[B]` nats, of value -objective.
+      `[B]` nats, with value -objective.
 
     Raises:
       ValueError: the shapes differ, or there is no batch axis.
@@ -251,22 +252,22 @@ def score_function_loss(
 
 
 def free_bits(kl: jax.Array, nats: float) -> jax.Array:
-    """KL in which each group of latents has `nats` for free: sum_j max(nats, mean over B of KL_j).
+    """Computes the KL with free bits: sum_j max(nats, mean over the batch of KL_j).
 
-    The mean is over the batch, as in the paper: a group whose mean is below `nats` costs `nats` an
-    example and has no gradient, so it is not pushed to carry nothing. Under `jax.jit` a sharded
-    batch is one batch; in `pmap` and `shard_map` it is the device's own part.
+    A group whose mean is below `nats` contributes `nats` per example without a gradient, so that
+    it is not pushed towards the prior. Under `jax.jit` a sharded batch is one batch; in `pmap` and
+    `shard_map` the mean is over the device's part.
 
     Args:
       kl: `[B, G]` nats, KL(q(z_j | x) || p(z_j)) of G groups.
-      nats: 0 or above; 0 changes nothing, but for a group whose mean is negative, as the estimate
-        from samples can be.
+      nats: 0 or above; 0 affects only groups with a negative mean, which sampled estimates can
+        have.
 
     Returns:
       `[B]` nats, whose mean over the batch is the sum above.
 
     Raises:
-      ValueError: there are not two axes, or `nats` is negative.
+      ValueError: `kl` does not have two axes, or `nats` is negative.
 
     Source: Kingma et al. 2016, "Improved Variational Inference with Inverse Autoregressive Flow",
     eq. 15.
@@ -282,11 +283,11 @@ def free_bits(kl: jax.Array, nats: float) -> jax.Array:
 
 
 def kl_warmup(step: jax.Array | int, steps: int) -> jax.Array:
-    """Weight of the KL after `step` updates: rises linearly from 0, and is 1 from `steps` on.
+    """Returns the weight of the KL after `step` updates, which rises linearly from 0 to 1.
 
     Args:
-      step: updates done, any shape.
-      steps: length of the rise; 0 is none.
+      step: number of updates, any shape.
+      steps: length of the warm-up; 0 returns 1.
 
     Returns:
       float32 in [0, 1], the shape of `step`.
@@ -307,6 +308,6 @@ def kl_warmup(step: jax.Array | int, steps: int) -> jax.Array:
 def _two_axes(where: str, numbers: jax.Array) -> None:
     if jnp.ndim(numbers) != 2:
         raise ValueError(
-            f"{where}: two axes are needed, got {checks.describe(numbers)}; one sample is [1, B],"
-            f" one group [B, 1]."
+            f"{where} needs two axes, got {checks.describe(numbers)}; one sample is [1, B], one group"
+            f" is [B, 1]."
         )

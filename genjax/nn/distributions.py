@@ -130,16 +130,12 @@ class Gaussian(struct.PyTreeNode):
         return self.from_noise(noise.transpose(2, 0, 1).reshape(z.shape))[1]
 
     def kl(self, prior: Any) -> jax.Array | None:
-        """Returns KL(self || prior) `[B]` for a `StandardNormal` or a diagonal `Gaussian`."""
-        if isinstance(prior, StandardNormal):
-            if self.lower is None:
-                return gaussian_kl(self.loc, self.log_std)
-            return gaussian_cholesky_kl(self.loc, self.cholesky)
-        if isinstance(prior, Gaussian) and self.lower is None and prior.lower is None:
-            return gaussian_kl(
-                self.loc, self.log_std, prior_mean=prior.loc, prior_log_std=prior.log_std
-            )
-        return None
+        """Returns the divergence from a `StandardNormal`, `[B]`."""
+        if not isinstance(prior, StandardNormal):
+            return None
+        if self.lower is None:
+            return gaussian_kl(self.loc, self.log_std)
+        return gaussian_cholesky_kl(self.loc, self.cholesky)
 
     def kl_units(self, prior: Any) -> jax.Array | None:
         """Returns the divergence of each unit from a `StandardNormal`, `[..., Z]`."""

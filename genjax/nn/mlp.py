@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 
 def symmetric_uniform(scale: float) -> Callable:
-    """Initializer: uniform on (-scale, scale), where Flax's `uniform` begins at 0."""
+    """Returns an initializer that is uniform on (-scale, scale); Flax's `uniform` starts at 0."""
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -scale, scale)
@@ -26,7 +26,7 @@ def _rounded_dot(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @_rounded_dot.defjvp
 def _rounded_dot_jvp(at: Any, along: Any) -> tuple[jax.Array, jax.Array]:
-    """With tangents of bfloat16: transposed, a gradient's products are of bfloat16 too."""
+    """Tangents in bfloat16, so that the products of gradients are in bfloat16 too."""
     x, kernel, dx, dkernel = (a.astype(jnp.bfloat16) for a in (*at, *along))
     return _rounded_dot(*at), (jnp.dot(dx, kernel) + jnp.dot(x, dkernel)).astype(jnp.float32)
 
@@ -34,9 +34,8 @@ def _rounded_dot_jvp(at: Any, along: Any) -> tuple[jax.Array, jax.Array]:
 class OutputDense(nn.Module):
     """The linear output of a network: `[..., F] -> [..., out]`, summed and returned in float32.
 
-    Logits and means go into a likelihood, so only the factors of the product are rounded to
-    bfloat16, and only where `dtype` says so; no bias and no sum is. Gradients of the factors are
-    rounded as in a hidden layer.
+    With `dtype` bfloat16 only the factors of the product and their gradients are rounded, because
+    the output parameterises a likelihood.
     """
 
     out: int
@@ -57,10 +56,12 @@ class OutputDense(nn.Module):
 class MLP(nn.Module):
     """Dense hidden layers and a linear output: `[..., F] -> [..., out]`, output in float32.
 
-    hidden: units of each hidden layer.
-    out: units of the output.
-    activation: after each hidden layer.
-    dtype: of the computation; parameters and the output's sums stay float32.
+    Attributes:
+      hidden: units of each hidden layer.
+      out: units of the output.
+      activation: after each hidden layer.
+      dtype: of the computation; parameters and the output's sums stay float32.
+      kernel_init: initializer of the kernels.
     """
 
     hidden: Sequence[int]

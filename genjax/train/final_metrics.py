@@ -1,4 +1,4 @@
-"""What is measured of a finished run for its record, beside its likelihood."""
+"""Quantities computed of a finished run for its record, besides its likelihood."""
 
 from typing import Any
 
@@ -14,19 +14,22 @@ from genjax.train.run_config import Run
 def final_metrics(
     run: Run, family: Any, dataset: data_room.Dataset, variables: Any
 ) -> tuple[dict[str, Any], str, tuple[float, float | None, str]]:
-    """What the run's instrument says: all of it, the name of its figure, and the figure.
+    """Computes the metric of `Train.metric`.
 
     Args:
       run: the settings; `train.metric` is set.
       family: its module.
       dataset: its data.
-      variables: those that samples are drawn with, on this process.
+      variables: variables to sample with, on this process.
+
+    Returns:
+      All values, the name of the main one, and its value, standard error and unit.
     """
     t = run.train
-    asked: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if t.metric_samples and "samples" in evals.metric_settings(t.metric):
-        asked["samples"] = t.metric_samples
-    found = evals.compute_metric(
+        options["samples"] = t.metric_samples
+    result = evals.compute_metric(
         t.metric,
         family,
         run.model,
@@ -37,30 +40,30 @@ def final_metrics(
         binarize_seed=run.data.binarize_seed,
         weights=t.fid_weights or None,
         classifier_steps=t.classifier_steps,
-        **asked,
+        **options,
     )
-    said = {"metric": t.metric, **found.as_dict()}
-    return said, f"{t.metric} {found.FIGURE[0]}", found.figure()
+    values = {"metric": t.metric, **result.as_dict()}
+    return values, f"{t.metric} {result.FIGURE[0]}", result.figure()
 
 
 def active_units(
     run: Run, family: Any, variables: Any, x: np.ndarray, condition: dict[str, Any]
 ) -> list[int] | None:
-    """How many latents of each layer tell anything about x; None where a mean is not finite.
+    """Counts the active units of each layer of latents; None if a mean is not finite.
 
     Args:
       run: the settings.
-      family: its module, with `active_unit_means`.
-      variables: fitted, on this process.
+      family: module that implements `LatentVariable`.
+      variables: its variables, on this process.
       x: a split, `[N, *shape]`.
-      condition: what the family is given beside it, `[N]` each.
+      condition: other entries of the split, `[N]` each.
     """
     key = named_key(jax.random.key(run.seed), 0, "active units")
     size = run.train.eval_batch
     try:
-        found = evals.active_units(
+        activity = evals.active_units(
             family, run.model, variables, x, key, batch_size=size, **condition
         )
-    except ValueError:  # a draw ran off to infinity: the figure stands without it
+    except ValueError:
         return None
-    return list(found.counts)
+    return list(activity.counts)

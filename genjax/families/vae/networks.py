@@ -70,11 +70,11 @@ class ToEvent(nn.Module):
         z = _concatenate(z, condition)
         if self.kind == "resnet":
             height, width, channels = self.shape
-            sizes = (self.channels, self.blocks, self.hidden, self.heads * channels)
-            out = ResNetDecoder((height, width), *sizes, self.dtype, self.kernel_init)(z)
+            levels = (self.channels, self.blocks, self.hidden, self.heads * channels)
+            out = ResNetDecoder((height, width), *levels, self.dtype, self.kernel_init)(z)
         else:
-            sizes = (self.hidden[::-1], self.heads * math.prod(self.shape))
-            out = MLP(*sizes, self.activation, self.dtype, self.kernel_init)(z)
+            dense = (self.hidden[::-1], self.heads * math.prod(self.shape))
+            out = MLP(*dense, self.activation, self.dtype, self.kernel_init)(z)
         parts = jnp.split(out, self.heads, axis=-1)
         return tuple(part.reshape(-1, *self.shape) for part in parts)
 
