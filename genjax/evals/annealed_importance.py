@@ -1,28 +1,26 @@
-"""Annealed importance sampling: log p(x) of a latent-variable model, from both sides.
+"""Annealed importance sampling: stochastic bounds on log p(x) of a latent-variable model.
 
-Chains go from z ~ N(0, I) to the posterior p(z | x) through
+Chains move from z ~ N(0, I) to the posterior p(z | x) through
 
     f_b(z) = N(z; 0, I)^(1 - b) [p(z) p(x | z)]^b,    0 = b_0 < b_1 < ... < b_T = 1,
 
-each with the weight w = prod_t f_{b_t}(z_t) / f_{b_{t-1}}(z_t), and E[w] = p(x) whatever T and
-however badly the chains mix, as long as each transition leaves its f_b as it is (Neal 2001,
-"Annealed Importance Sampling", eq. 11). With the usual prior, p(z) = N(0, I), this is the path
-p(z) p(x | z)^b of Wu et al. 2017, "On the Quantitative Analysis of Decoder-Based Generative
-Models", section 2.2. No encoder is used, so a poor one does no harm, which is what the
-importance-weighted bound cannot say.
+with weights w = prod_t f_{b_t}(z_t) / f_{b_{t-1}}(z_t). E[w] = p(x) for every T, however slowly the
+chains mix, if each transition leaves its f_b invariant (Neal 2001, "Annealed Importance Sampling",
+eq. 11). For p(z) = N(0, I) this is the path p(z) p(x | z)^b of Wu et al. 2017, "On the Quantitative
+Analysis of Decoder-Based Generative Models", section 2.2. Unlike the importance-weighted bound it
+does not depend on an encoder.
 
-log of the mean weight of a few chains is a stochastic LOWER bound: below log p(x) on average
+The log of the mean weight of a few chains is a stochastic LOWER bound: below log p(x) on average
 (Jensen), and above it by more than s nats with probability at most exp(-s) (Markov). The same
-chains run backwards from an exact posterior sample, which data simulated from the model come with,
-give E[w] = 1 / p(x) and so a stochastic UPPER bound (Grosse et al. 2015, "Sandwiching the marginal
-likelihood using bidirectional Monte Carlo", section 3.1).
+chains reversed, from an exact posterior sample, have E[w] = 1 / p(x) and give a stochastic UPPER
+bound; data simulated from the model come with such a sample (Grosse et al. 2015, "Sandwiching the
+marginal likelihood using bidirectional Monte Carlo", section 3.1).
 
-Transitions are Hamiltonian. Their step size adapts from temperature to temperature, one size an
-example, but no chain has a say in its own: a step size that has seen the chain it moves makes a
-kernel that leaves nothing as it is, and E[w] = p(x) is lost. A few pilot chains of each example run
-beside those that count, and the size follows the pilots' acceptance alone; their weights are thrown
-away. Given the pilots, whose noise is their own, the sizes are fixed numbers. For backward chains
-the pilots go forwards, before: beside them they would begin where those begin, and know of them.
+Transitions are Hamiltonian, with a step size per example that adapts from one temperature to the
+next. A step size that depends on the chain it moves would break invariance, and with it
+E[w] = p(x). So the acceptance of a few pilot chains per example, whose noise is independent and
+whose weights are discarded, determines the step sizes. For reversed chains the pilots run forward
+in a separate pass, because pilots that start at the same sample would depend on it.
 """
 
 import functools
@@ -38,18 +36,20 @@ from genjax import checks
 from genjax.core.protocols import LatentVariable, NoncentredPrior
 from genjax.evals.batching import ProgressCallback, map_split
 
-JITTER = 0.2  # a share of the step size: with one length of path a chain can go in circles
-GAIN = 0.1  # change of the log step size for each unit of missed acceptance, at the least
+JITTER = 0.2  # relative, of the step size: paths of one length can be periodic
+GAIN = 0.1  # lowest change of the log step size per unit of excess acceptance
 
 
 class Annealed(NamedTuple):
-    """What the chains of each example found; `[B]` each.
+    """Results per example, `[B]` each.
 
-    log_prob: log of the mean weight, nats; see the module for the side it errs on.
-    std_error: of `log_prob`, from the spread of the weights over the chains (delta method). It
-      says little where `effective` is near 1.
-    effective: effective sample size of the weights, (sum w)^2 / sum w^2, from 1 to `chains`.
-    acceptance: share of transitions accepted.
+    Attributes:
+      log_prob: log of the mean weight, nats; a lower bound of forward chains, an upper one of
+        reversed chains.
+      std_error: of `log_prob`, from the variance of the weights over the chains (delta method);
+        unreliable where `effective` is near 1.
+      effective: effective sample size of the weights, (sum w)^2 / sum w^2, from 1 to `chains`.
+      acceptance: share of transitions accepted.
     """
 
     log_prob: jax.Array
@@ -59,7 +59,7 @@ class Annealed(NamedTuple):
 
 
 class _Point(NamedTuple):
-    """Where chains stand: all that is known there, so that no gradient is computed twice."""
+    """Positions of the chains with the density and its gradient there."""
 
     z: jax.Array  # [R, *latent]
     joint: jax.Array  # log p(z) + log p(x | z), [R]
@@ -69,12 +69,12 @@ class _Point(NamedTuple):
 def temperatures(
     count: int, schedule: Literal["sigmoidal", "linear"] = "sigmoidal", steepness: float = 4.0
 ) -> np.ndarray:
-    """Inverse temperatures from 0 to 1, `[count + 1]` float64, strictly rising.
+    """Returns inverse temperatures from 0 to 1, `[count + 1]` float64, strictly increasing.
 
     Args:
-      count: steps between them.
-      schedule: linear, or sigmoidal: close together near both ends, where f_b changes most.
-      steepness: of the sigmoid, its logits going from -steepness to steepness.
+      count: number of steps.
+      schedule: linear, or sigmoidal with smaller steps near both ends, where f_b changes most.
+      steepness: of the sigmoid, whose logits range from -steepness to steepness.
 
     Source: Wu et al. 2017, appendix; Grosse et al. 2015, section 5.1, with steepness 4.
 
@@ -105,27 +105,27 @@ def annealed_log_prob(
     pilots: int = 4,
     **condition: jax.Array,
 ) -> Annealed:
-    """Stochastic lower bound on log p(x) by annealed importance sampling. Pure; jit it.
+    """Computes a stochastic lower bound on log p(x) by annealed importance sampling.
 
-    Memory is that of one temperature (a scan). A temperature costs `leapfrog` gradients of
-    B times (chains + pilots) rows.
+    A pure function for `jax.jit`. Memory is that of one temperature, which costs `leapfrog`
+    gradients of B times (chains + pilots) rows.
 
     Args:
       family: module that implements `LatentVariable`.
       config: its Config.
-      variables: fitted.
+      variables: its variables.
       x: `[B, *shape]`.
       key: of all chains.
       betas: from `temperatures`.
-      chains: of each example.
+      chains: number of chains per example.
       leapfrog: steps of a transition.
-      step_size: to begin with.
-      acceptance: that the step sizes are tuned to (Wu et al. 2017: 0.65).
-      pilots: chains of each example that tune, and whose weights are not used.
-      **condition: what the family conditions on, `[B]` each.
+      step_size: initial step size.
+      acceptance: acceptance that the step sizes are adapted to (Wu et al. 2017: 0.65).
+      pilots: number of pilot chains per example.
+      **condition: other entries of a batch, `[B]` each.
 
     Raises:
-      ValueError: the family has no such functions, or a number is out of range.
+      ValueError: the family has no latents, or a number is out of range.
     """
     betas = _check(family, betas, chains, leapfrog, step_size, acceptance, pilots)
     tuning = _Tuning(step_size, acceptance, pilots)
@@ -150,40 +150,36 @@ def reverse_annealed_log_prob(
     pilots: int = 4,
     **condition: jax.Array,
 ) -> Annealed:
-    """Stochastic upper bound on log p(x), of data simulated from the model.
+    """Computes a stochastic upper bound on log p(x) of data simulated from the model.
 
-    Between this and `annealed_log_prob` of the same data lies log p(x), so their difference bounds
-    what either is off by; what was learned about temperatures there carries over to real data as
-    far as real data resemble the model's (Wu et al. 2017, section 4.1). All chains of an example
-    begin at its one sample, so `std_error` leaves out what another sample would have changed:
-    average over examples.
+    log p(x) is between this and `annealed_log_prob` of the same data, so their difference bounds
+    the error of either; the conclusion extends to real data as far as they resemble the simulated
+    ones (Wu et al. 2017, section 4.1). All chains of an example start at the same sample, whose
+    variance `std_error` does not include; average over examples.
 
     Args:
       z: `[B, *latent]`, the latents that `x` were drawn from: z ~ p(z), x ~ p(x | z).
       x: `[B, *shape]`; for the rest see `annealed_log_prob`.
-      betas: rising, as there: this function turns them round.
-
-    Raises:
-      ValueError: as there.
+      betas: increasing, as there; they are reversed here.
     """
     betas = _check(family, betas, chains, leapfrog, step_size, acceptance, pilots)
     tune_key, key = jax.random.split(key)
     run = functools.partial(_run, family, config, variables, x, condition, leapfrog)
     tune = _Tuning(step_size, acceptance, pilots)
     sizes: Any = run(None, tune_key, betas, chains=0, tuning=tune)[2]  # [T, B], of betas[1:]
-    # Under the last beta, 0, nothing is weighed any more.
+    # No weight is computed at the last beta, 0.
     back = jnp.concatenate([sizes[:-1][::-1], sizes[:1]])
     weights, accepted, _ = run(z, key, betas[::-1], chains=chains, sizes=back)
-    found = _summary(weights, accepted)
-    return found._replace(log_prob=-found.log_prob)
+    result = _summary(weights, accepted)
+    return result._replace(log_prob=-result.log_prob)
 
 
 def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: Any) -> Callable:
-    """`call(variables, x, key, batch_size, condition, told) -> Annealed`, `[N]` each, on the host.
+    """Returns `annealed_log_prob` of a split, batch by batch and compiled once.
 
-    Compiled once; the examples of a split go through `annealed_log_prob` batch by batch. What the
-    family is given with each example is `condition`: `{"label": [N]}`, or nothing; `told` hears
-    how many examples are done, and of how many.
+    The result is `call(variables, x, key, batch_size, condition=None, progress=None)`, which
+    returns `Annealed` with `[N]` each on the host. `condition` holds the other entries of a batch,
+    such as `{"label": [N]}`; `progress` is called with the numbers of examples done and in all.
 
     Args:
       family: module that implements `LatentVariable`.
@@ -192,7 +188,7 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
       **settings: of `annealed_log_prob`.
 
     Raises:
-      ValueError: the family has no such functions.
+      ValueError: the family has no latents.
     """
     _check_latents(family)
     one: Any = functools.partial(annealed_log_prob, family, config, betas=betas, **settings)
@@ -204,10 +200,10 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
         key: jax.Array,
         batch_size: int,
         condition: Any = None,
-        told: ProgressCallback | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Annealed:
         batch = functools.partial(compiled, variables)
-        return map_split(batch, {"x": x, **(condition or {})}, key, batch_size, progress=told)
+        return map_split(batch, {"x": x, **(condition or {})}, key, batch_size, progress=progress)
 
     return call
 
@@ -236,12 +232,12 @@ def _check(
     betas = np.asarray(betas, np.float64)
     ends = betas.ndim == 1 and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1
     if not ends or not (np.diff(betas) > 0).all():
-        raise ValueError("betas must rise from 0 to 1, such as temperatures(1000) gives them.")
+        raise ValueError("betas must increase from 0 to 1; use temperatures(1000), for instance.")
     return betas
 
 
 class _Tuning(NamedTuple):
-    """How pilots change the step size."""
+    """Adaptation of the step size by pilot chains."""
 
     step_size: float
     acceptance: float
@@ -263,15 +259,15 @@ def _run(
     tuning: _Tuning | None = None,
     sizes: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Run the chains along `betas`, up or down.
+    """Runs the chains along `betas`, increasing or decreasing.
 
-    Pilots beside them tune their step sizes; or the sizes are given, `[T, B]`, and there are none.
+    Step sizes are adapted by pilots (`tuning`), or are `sizes` `[T, B]`.
 
     Returns:
-      Log weights `[B, chains]`, share of transitions accepted `[B]`, and without chains, for the
-      pilots' sake alone, the step sizes `[T, B]`.
+      Log weights `[B, chains]`, share of transitions accepted `[B]`, and, if `chains` is 0, the
+      step sizes `[T, B]`.
     """
-    # An example's chains lie side by side, the pilots first.
+    # The chains of an example are adjacent rows, the pilots first.
     pilots = tuning.pilots if tuning else 0
     each, size = pilots + chains, x.shape[0]
     rows = {k: jnp.repeat(v, each, axis=0) for k, v in {"x": x, **condition}.items()}
@@ -280,34 +276,34 @@ def _run(
     prior = family.prior(config, variables)
 
     def log_joint(z: jax.Array) -> jax.Array:
-        if isinstance(prior, NoncentredPrior):  # the chains move in the space of its noise
+        if isinstance(prior, NoncentredPrior):  # chains are in the space of its noise
             value, log_prior = prior.transform(z), _log_base(z)
         else:
             value, log_prior = z, prior.log_prob(z)
         return log_prior + family.likelihood(config, variables, value, **rows).log_prob(x_rows)
 
-    def look(z: jax.Array) -> _Point:
-        joint, back = jax.vjp(log_joint, z)  # a row's joint depends on its own z alone
+    def evaluate(z: jax.Array) -> _Point:
+        joint, back = jax.vjp(log_joint, z)  # each row depends on its own z only
         return _Point(z, joint, back(jnp.ones_like(joint))[0])
 
     first_key, key = jax.random.split(key)
     if start is None:
-        first = look(jax.random.normal(first_key, (size * each, *prior.event_shape)))
+        first = evaluate(jax.random.normal(first_key, (size * each, *prior.event_shape)))
     else:
-        first = look(jnp.repeat(start, each, axis=0))
-    gain = min(1.0, max(GAIN, 20 / (len(betas) - 1)))  # few temperatures are gone through fast
+        first = evaluate(jnp.repeat(start, each, axis=0))
+    gain = min(1.0, max(GAIN, 20 / (len(betas) - 1)))  # faster for few temperatures
 
     def temperature(carry: Any, item: Any) -> Any:
         point, weight, accepted, log_size = carry
-        before, beta, key, given = item
-        # log f_beta - log f_before, at the place the chain came to under f_before.
+        before, beta, key, fixed = item
+        # log f_beta - log f_before at the sample of f_before.
         weight = weight + (beta - before) * (point.joint - _log_base(point.z))
-        used = jnp.exp(log_size) if given is None else given
-        point, chance = _transition(look, point, beta, jnp.repeat(used, each), key, leapfrog)
+        used = jnp.exp(log_size) if fixed is None else fixed
+        point, chance = _transition(evaluate, point, beta, jnp.repeat(used, each), key, leapfrog)
         chance = chance.reshape(size, each)
         if tuning:
-            missed = chance[:, :pilots].mean(axis=1) - tuning.acceptance
-            log_size = log_size + gain * missed
+            excess = chance[:, :pilots].mean(axis=1) - tuning.acceptance
+            log_size = log_size + gain * excess
         accepted = accepted + chance[:, pilots:].sum(axis=1)
         return (point, weight, accepted, log_size), None if chains else used
 
@@ -325,11 +321,11 @@ def _run(
 
 
 def _summary(weights: jax.Array, accepted: jax.Array) -> Annealed:
-    """Of log weights `[B, chains]`."""
+    """Summarises log weights `[B, chains]`."""
     chains = weights.shape[1]
     total = jax.nn.logsumexp(weights, axis=1)
     effective = jnp.exp(2 * total - jax.nn.logsumexp(2 * weights, axis=1))
-    # Variance of the mean of w over its square, with chains - 1 in place of chains.
+    # Squared relative standard error of the mean weight, unbiased.
     relative = (1 / effective - 1 / chains) * chains / max(chains - 1, 1)
     unknown = jnp.full_like(total, jnp.nan)
     return Annealed(
@@ -341,17 +337,17 @@ def _summary(weights: jax.Array, accepted: jax.Array) -> Annealed:
 
 
 def _transition(
-    look: Callable[[jax.Array], _Point],
+    evaluate: Callable[[jax.Array], _Point],
     point: _Point,
     beta: jax.Array,
     size: jax.Array,
     key: jax.Array,
     leapfrog: int,
 ) -> tuple[_Point, jax.Array]:
-    """Hamiltonian Monte Carlo that leaves f_beta as it is; the chains, and their chance `[R]`.
+    """Hamiltonian Monte Carlo, which leaves f_beta invariant.
 
-    Source: Neal 2011, "MCMC using Hamiltonian dynamics", section 3.2 and, for the jitter of the
-    step size, which is drawn before anything is looked at, section 4.2.
+    Returns the chains and their acceptance probabilities `[R]`. Source: Neal 2011, "MCMC using
+    Hamiltonian dynamics", section 3.2; section 4.2 for the jitter of the step size.
     """
     momentum_key, uniform_key = jax.random.split(key)
     momentum = jax.random.normal(momentum_key, point.z.shape)
@@ -368,14 +364,14 @@ def _transition(
     def leap(_: int, state: tuple[_Point, jax.Array]) -> tuple[_Point, jax.Array]:
         p, momentum = state
         momentum = momentum + 0.5 * step * force(p)
-        p = look(p.z + step * momentum)
+        p = evaluate(p.z + step * momentum)
         return p, momentum + 0.5 * step * force(p)
 
-    there, arrived = jax.lax.fori_loop(0, leapfrog, leap, (point, momentum))
-    gain = energy(point, momentum) - energy(there, arrived)
-    gain = jnp.where(jnp.isnan(gain), -jnp.inf, gain)  # a path that ran away is refused
-    taken = jnp.log(chance) < gain
-    point = jax.tree.map(lambda new, old: jnp.where(_wide(taken, new), new, old), there, point)
+    proposal, end = jax.lax.fori_loop(0, leapfrog, leap, (point, momentum))
+    gain = energy(point, momentum) - energy(proposal, end)
+    gain = jnp.where(jnp.isnan(gain), -jnp.inf, gain)  # rejects divergent paths
+    accept = jnp.log(chance) < gain
+    point = jax.tree.map(lambda new, old: jnp.where(_wide(accept, new), new, old), proposal, point)
     return point, jnp.exp(jnp.minimum(gain, 0))
 
 
@@ -387,5 +383,5 @@ def _log_base(z: jax.Array) -> jax.Array:
 
 
 def _wide(a: jax.Array, like: jax.Array) -> jax.Array:
-    """`[R] -> [R, 1, ...]` with the axes of `like`."""
+    """Reshapes `[R]` to `[R, 1, ...]` with as many axes as `like`."""
     return a.reshape(a.shape + (1,) * (like.ndim - a.ndim))

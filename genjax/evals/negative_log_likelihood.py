@@ -1,4 +1,4 @@
-"""Negative log-likelihood of a whole split, exact or by a bound, or the quantity a family reports."""
+"""Negative log-likelihood of a split, exact or by a bound, or another reported quantity."""
 
 from collections.abc import Callable
 from typing import Any

@@ -57,8 +57,8 @@ class Config:
     """Weight of the classification loss in nats per example: over N examples the paper's alpha is
     0.1 N times the mean of -log q(y | x) over those with a label (section 3.1.2)."""
     labelled: Annotated[float, checks.Bounds(0, 1, "(")] = 100 / 50_000
-    """Share of the training examples that have a label. A labelled example weights its -log q(y | x)
-    by alpha / labelled, which makes the sum alpha times the mean."""
+    """Share of the training examples that have a label. The loss of a labelled example contains
+    alpha / labelled times -log q(y | x), which is alpha times the mean over labelled examples."""
     weight_prior: NonNegativeFloat = 1 / 50_000
     """Precision of a normal prior of all parameters, over N examples: the paper's is 1
     (section 4.4)."""

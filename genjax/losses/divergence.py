@@ -53,8 +53,8 @@ def gaussian_cholesky_kl(mean: jax.Array, cholesky: jax.Array) -> jax.Array:
 
     Args:
       mean: `[B, Z]`.
-      cholesky: L, `[B, Z, Z]`: lower triangular with a positive diagonal; entries above the diagonal
-        are ignored.
+      cholesky: L, `[B, Z, Z]`: lower triangular with a positive diagonal; entries above it are
+        ignored.
 
     Returns:
       `[B]` nats, 0 or above.
@@ -70,5 +70,5 @@ def gaussian_cholesky_kl(mean: jax.Array, cholesky: jax.Array) -> jax.Array:
     check_cholesky("gaussian_cholesky_kl", mean, cholesky)
     mean, cholesky = at_least_float32(mean), at_least_float32(cholesky)
     log_std = jnp.log(jnp.diagonal(cholesky, axis1=-2, axis2=-1))  # [B, Z]
-    # The divergence of the diagonal part, plus the squares of the entries below the diagonal.
+    # The divergence of the diagonal part, plus the squares of the entries below it.
     return gaussian_kl(mean, log_std) + 0.5 * sum_event(jnp.tril(cholesky, -1) ** 2)

@@ -114,7 +114,7 @@ def resampled(log_weights: jax.Array, uniform: jax.Array, count: int) -> jax.Arr
             f"resampled: uniform must be [{total.shape[1]}], one number per example, got"
             f" {checks.describe(uniform)}."
         )
-    total /= total[-1:]  # closes the gap that rounding may leave above the last
+    total /= total[-1:]  # closes the gap that rounding may leave
     points = (uniform[None] + jnp.arange(count)[:, None]) / count  # [count, B]
     points = jnp.minimum(points, 1 - 2**-24)  # a point rounded to 1 would exceed all weights
     return jnp.sum(points[:, None] >= total[None], axis=1, dtype=jnp.int32)
@@ -128,7 +128,7 @@ def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:
 
     Args:
       log_weights: `[K, B]` nats, of all samples; no gradient flows through it.
-      chosen: `[count, B]` nats, the log weights of the samples drawn by `resampled`, differentiable.
+      chosen: `[count, B]` nats, the log weights of the resampled ones, differentiable.
 
     Returns:
       `[B]` nats.
@@ -136,7 +136,7 @@ def resampled_loss(log_weights: jax.Array, chosen: jax.Array) -> jax.Array:
     Raises:
       ValueError: an array does not have two axes, or the batches differ.
 
-    Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 14, with its sum estimated by resampling.
+    Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 14, with a resampled sum.
 
     >>> w = jnp.log(jnp.array([[0.1], [0.3]]))
     >>> resampled_loss(w, w[:1]).tolist() == iwae_loss(w).tolist()
@@ -308,6 +308,6 @@ def kl_warmup(step: jax.Array | int, steps: int) -> jax.Array:
 def _two_axes(where: str, numbers: jax.Array) -> None:
     if jnp.ndim(numbers) != 2:
         raise ValueError(
-            f"{where} needs two axes, got {checks.describe(numbers)}; one sample is [1, B], one group"
-            f" is [B, 1]."
+            f"{where} needs two axes, got {checks.describe(numbers)}; one sample is [1, B], one"
+            f" group is [B, 1]."
         )

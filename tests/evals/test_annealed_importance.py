@@ -52,8 +52,8 @@ def compiled(count, chains, reverse=False, **settings):
     )
 
 
-def as_float64(found):
-    return jax.tree.map(lambda a: np.asarray(a, np.float64), found)
+def as_float64(result):
+    return jax.tree.map(lambda a: np.asarray(a, np.float64), result)
 
 
 def test_temperatures():
@@ -70,21 +70,21 @@ def test_temperatures():
         temperatures(3, "cosine")
 
 
-def test_the_mean_weight_is_p_of_x():
-    """With 20 temperatures single chains are far off, and their mean weight is not."""
-    found = as_float64(compiled(20, 3000)(X, KEY))
-    assert found.std_error.max() < 0.15  # else the next line says nothing
-    ratio = np.exp(found.log_prob - EXACT)
-    assert (np.abs(ratio - 1) < 5 * found.std_error).all()
-    # All of them together, whose error is smaller.
-    error = np.sqrt((found.std_error**2).sum()) / len(X)
+def test_mean_weight_is_the_likelihood():
+    """With 20 temperatures single chains are inaccurate, but their mean weight is not."""
+    result = as_float64(compiled(20, 3000)(X, KEY))
+    assert result.std_error.max() < 0.15  # makes the next check informative
+    ratio = np.exp(result.log_prob - EXACT)
+    assert (np.abs(ratio - 1) < 5 * result.std_error).all()
+    # On average over examples, with a smaller error.
+    error = np.sqrt((result.std_error**2).sum()) / len(X)
     assert abs(ratio.mean() - 1) < 5 * error
-    assert (np.abs(found.acceptance - 0.65) < 0.12).all()
-    assert (found.effective < 0.5 * 3000).all()
+    assert (np.abs(result.acceptance - 0.65) < 0.12).all()
+    assert (result.effective < 0.5 * 3000).all()
 
 
-def test_no_chain_has_a_say_in_its_own_step_size():
-    """One chain an example: tuned by itself, its mean weight is 1.7 % off, 20 errors."""
+def test_step_sizes_do_not_depend_on_their_chains():
+    """With one chain per example that tunes itself, the mean weight is biased by 1.7 %, 20 errors."""
     config = model.Config(latent=1, shape=(2,), noise=0.3)
     variables = model.make(config)
     _, x, _ = model.draw(config, variables, 3, 1)
@@ -95,30 +95,30 @@ def test_no_chain_has_a_say_in_its_own_step_size():
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
 
 
-def test_within_its_error_where_a_poor_encoder_bounds_badly():
+def test_does_not_depend_on_a_poor_encoder():
     params = VARIABLES["params"]
     poor = {"params": {**params, "encoder": 0 * params["encoder"], "log_std": jnp.full(3, -2.0)}}
     bound = jax.jit(lambda k: log_prob_bound(model, CONFIG, poor, X, k, 50))
     gap = EXACT - np.asarray(bound(KEY))
-    assert gap.mean() > 5  # nats: the bound of 50 samples is this far off
-    found = as_float64(compiled(300, 24)(X, KEY))
-    assert found.std_error.max() < 0.35
-    assert (np.abs(found.log_prob - EXACT) < 5 * found.std_error).all()
-    assert np.abs(found.log_prob - EXACT).mean() < 0.15
-    # It is a lower bound on average: its mean is not above by more than chance.
-    error = np.sqrt((found.std_error**2).sum()) / len(X)
-    assert (found.log_prob - EXACT).mean() < 5 * error
+    assert gap.mean() > 5  # nats, gap of the bound of 50 samples
+    result = as_float64(compiled(300, 24)(X, KEY))
+    assert result.std_error.max() < 0.35
+    assert (np.abs(result.log_prob - EXACT) < 5 * result.std_error).all()
+    assert np.abs(result.log_prob - EXACT).mean() < 0.15
+    # It is a lower bound on average.
+    error = np.sqrt((result.std_error**2).sum()) / len(X)
+    assert (result.log_prob - EXACT).mean() < 5 * error
 
 
-def test_few_temperatures_are_below():
+def test_few_temperatures_give_a_loose_bound():
     few = np.asarray(compiled(3, 4)(X, KEY).log_prob)
     many = np.asarray(compiled(300, 24)(X, KEY).log_prob)
     assert (few - EXACT).mean() < -0.5
     assert abs((many - EXACT).mean()) < 0.1
 
 
-def test_the_reverse_chains_bound_from_above():
-    """Simulated data: the two sides enclose log p(x), and closely with many temperatures."""
+def test_reversed_chains_give_an_upper_bound():
+    """Of simulated data; close to log p(x) with many temperatures."""
     z, x, _ = model.draw(CONFIG, VARIABLES, 7, 60)
     exact = model.exact(CONFIG, VARIABLES, x)
     slack = {}
@@ -129,13 +129,13 @@ def test_the_reverse_chains_bound_from_above():
     assert slack[3].mean() > 5 * spread[3]
     assert slack[3].mean() > 1
     assert -5 * spread[150] < slack[150].mean() < 0.3
-    # E[w] = 1 / p(x) over the exact posterior, which the simulated latents are draws of.
+    # E[w] = 1 / p(x) over the exact posterior, from which the simulated latents are samples.
     ratio = np.exp(-slack[150])
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
 
 
-def test_no_backward_chain_has_a_say_in_its_step_size_either():
-    """Narrow and wide Gaussian: pilots that begin where the chain does are 4 % off, 9 errors."""
+def test_step_sizes_do_not_depend_on_reversed_chains():
+    """A mixture of scales: pilots that start at the same sample give a bias of 4 %, 9 errors."""
     std, n = np.array([0.1, 1.0]), 20_000
 
     def log_normal(z, s):
@@ -159,8 +159,8 @@ def test_no_backward_chain_has_a_say_in_its_step_size_either():
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(n) < 0.02
 
 
-def test_a_prior_of_its_own_is_annealed_to():
-    """z ~ N(1, 1/4): the chains still begin at N(0, I)."""
+def test_anneals_to_a_prior_that_is_not_standard_normal():
+    """z ~ N(1, 1/4); the chains start at N(0, I)."""
 
     def prior(config, variables):
         def log_prob(z):
@@ -173,12 +173,12 @@ def test_a_prior_of_its_own_is_annealed_to():
     covariance = 0.25 * p["W"].T @ p["W"] + CONFIG.noise**2 * np.eye(4)
     exact = stats.multivariate_normal(p["W"].sum(0) + p["b"][0], covariance).logpdf(np.asarray(X))
     estimate = make_annealed(other, CONFIG, betas=temperatures(60, "linear"), chains=300)
-    found = as_float64(estimate(VARIABLES, X, KEY, 12))
-    assert found.std_error.max() < 0.4
-    assert (np.abs(np.exp(found.log_prob - exact) - 1) < 5 * found.std_error).all()
+    result = as_float64(estimate(VARIABLES, X, KEY, 12))
+    assert result.std_error.max() < 0.4
+    assert (np.abs(np.exp(result.log_prob - exact) - 1) < 5 * result.std_error).all()
 
 
-def test_of_a_vae_it_is_the_integral_over_its_latent():
+def test_of_a_vae_is_the_integral_over_its_latent():
     config = vae.tiny()
     variables = jax.jit(lambda key: vae.init(config, key))(KEY)
     variables = jax.tree.map(lambda p: 5 * p + 0.2, variables)  # far from a linear model
@@ -190,49 +190,49 @@ def test_of_a_vae_it_is_the_integral_over_its_latent():
     density = np.exp(given_z) * stats.norm.pdf(grid)
     exact = np.log(np.trapezoid(density, grid, axis=1))
     estimate = make_annealed(vae, config, betas=temperatures(100), chains=60, leapfrog=4)
-    found = as_float64(estimate(variables, x, KEY, len(x)))
-    assert found.std_error.max() < 0.3
-    assert (np.abs(found.log_prob - exact) < 5 * found.std_error).all()
-    error = np.sqrt((found.std_error**2).sum()) / len(x)
-    assert abs((found.log_prob - exact).mean()) < 5 * error + (found.std_error**2).mean()
+    result = as_float64(estimate(variables, x, KEY, len(x)))
+    assert result.std_error.max() < 0.3
+    assert (np.abs(result.log_prob - exact) < 5 * result.std_error).all()
+    error = np.sqrt((result.std_error**2).sum()) / len(x)
+    assert abs((result.log_prob - exact).mean()) < 5 * error + (result.std_error**2).mean()
 
 
-def test_a_split_in_batches_and_a_label_an_example():
+def test_batches_and_labels_of_a_split():
     config = dataclasses.replace(CONFIG, classes=3)
     variables = model.make(config, apart=3.0)
     _, x, label = model.draw(config, variables, 2, 10, np.arange(10) % 3)
     estimate = make_annealed(model, config, betas=temperatures(60), chains=100, leapfrog=5)
-    found = as_float64(estimate(variables, x, KEY, 4, {"label": label}))  # the last batch has 2
-    assert found.log_prob.shape == (10,)
+    result = as_float64(estimate(variables, x, KEY, 4, {"label": label}))  # the last batch has 2
+    assert result.log_prob.shape == (10,)
     exact = np.concatenate(
         [model.exact(config, variables, x[i : i + 1], label[i]) for i in range(10)]
     )
-    assert (np.abs(found.log_prob - exact) < 5 * found.std_error + 0.05).all()
-    # Every batch has chains of its own: the same example gets other noise.
+    assert (np.abs(result.log_prob - exact) < 5 * result.std_error + 0.05).all()
+    # Chains differ between batches and examples.
     same = jnp.broadcast_to(x[:1], x.shape)
     again = estimate(variables, same, KEY, 4, {"label": np.full(10, label[0])})
     assert len(np.unique(np.round(again.log_prob, 5))) == 10
 
 
-def test_a_path_that_runs_away_is_refused():
-    """Steps no chain survives: all are refused, and what is left is the mean over the prior."""
-    found = compiled(3, 2000, leapfrog=3, step_size=1e30)(X, KEY)
-    assert np.isfinite(found.log_prob).all()
-    assert float(found.acceptance.max()) == 0
-    assert (np.asarray(found.log_prob) < EXACT + 3).all()
+def test_divergent_paths_are_rejected():
+    """With steps that all diverge, every transition is rejected; the weights are of the prior."""
+    result = compiled(3, 2000, leapfrog=3, step_size=1e30)(X, KEY)
+    assert np.isfinite(result.log_prob).all()
+    assert float(result.acceptance.max()) == 0
+    assert (np.asarray(result.log_prob) < EXACT + 3).all()
 
 
-def test_memory_does_not_grow_with_the_temperatures():
+def test_memory_does_not_depend_on_the_number_of_temperatures():
     def bytes_of(count):
         lowered = compiled(count, 64).lower(X, KEY)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     rows = 64 * len(X)
     grown = (bytes_of(4000) - bytes_of(400)) / 3600
-    assert grown < 4 * rows  # not even one float32 a chain is kept
+    assert grown < 4 * rows  # less than one float32 per chain and temperature
 
 
-def test_what_does_not_fit_is_a_sentence():
+def test_rejects_families_without_latents_and_invalid_settings():
     lacking = types.SimpleNamespace(__name__="genjax.families.some", prior=None)
     with pytest.raises(ValueError, match=r"^some has no latents and likelihood, which annealed"):
         annealed_log_prob(lacking, CONFIG, VARIABLES, X, KEY, betas=temperatures(3))
@@ -240,9 +240,9 @@ def test_what_does_not_fit_is_a_sentence():
         make_annealed(lacking, CONFIG, betas=temperatures(3))
     down, still = temperatures(3)[::-1], np.array([0.0, 0.5, 0.5, 1.0])
     for betas in (np.array([0.0, 0.5]), down, still):
-        with pytest.raises(ValueError, match="betas must rise from 0 to 1"):
+        with pytest.raises(ValueError, match="betas must increase from 0 to 1"):
             annealed_log_prob(model, CONFIG, VARIABLES, X, KEY, betas=betas)
-        with pytest.raises(ValueError, match="betas must rise from 0 to 1"):
+        with pytest.raises(ValueError, match="betas must increase from 0 to 1"):
             reverse_annealed_log_prob(model, CONFIG, VARIABLES, X, Z, KEY, betas=betas)
     with pytest.raises(ValueError, match="leapfrog must be above 0"):
         annealed_log_prob(model, CONFIG, VARIABLES, X, KEY, betas=temperatures(3), leapfrog=0)

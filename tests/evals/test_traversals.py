@@ -65,11 +65,11 @@ def test_corners_and_middle_of_the_square():
 def test_what_does_not_fit_is_a_sentence():
     with pytest.raises(ValueError, match="units must be from 0 to 1, got"):
         traversal(np.zeros(2), [2], np.zeros(3))
-    with pytest.raises(ValueError, match="a row a unit"):
+    with pytest.raises(ValueError, match="a row per unit"):
         traversal(np.zeros(2), [1], np.zeros((2, 3)))
-    with pytest.raises(ValueError, match="alike"):
+    with pytest.raises(ValueError, match="must have the same shape"):
         interpolation(np.zeros((1, 2)), np.zeros((2, 2)), 3)
-    with pytest.raises(ValueError, match="2 columns or more"):
+    with pytest.raises(ValueError, match="columns must be 2 or more"):
         interpolation(np.zeros((1, 2)), np.zeros((1, 2)), 1)
     with pytest.raises(ValueError, match="side must be above 0"):
         manifold(0)

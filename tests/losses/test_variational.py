@@ -77,13 +77,13 @@ def test_drawn_indices_are_in_range():
     for wrong, message in (
         (
             lambda: losses.resampled(jnp.zeros((3, 2)), jnp.zeros(3), 1),
-            r"must be \[2\], one number",
+            r"must be \[2\], one number per example",
         ),
         (lambda: losses.resampled(jnp.zeros((3, 2)), jnp.zeros(2), 0), "count must be above 0"),
-        (lambda: losses.resampled_loss(jnp.zeros((3, 2)), jnp.zeros(2)), "two axes are needed"),
+        (lambda: losses.resampled_loss(jnp.zeros((3, 2)), jnp.zeros(2)), "needs two axes"),
         (
             lambda: losses.resampled_loss(jnp.zeros((3, 2)), jnp.zeros((2, 1))),
-            r"must be \[count, 2\], drawn from the same batch",
+            r"must be \[count, 2\], from the same batch",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -248,10 +248,10 @@ def test_kl_warmup_rises_linearly_to_one():
     [
         (
             lambda z: losses.importance_weighted_bound(z(3)),
-            r"two axes are needed, got float32\[3\]",
+            r"needs two axes, got float32\[3\]",
         ),
-        (lambda z: losses.normalized_weights(z(2, 3, 4)), "two axes are needed"),
-        (lambda z: losses.free_bits(z(3), 0.1), r"one group \[B, 1\]"),
+        (lambda z: losses.normalized_weights(z(2, 3, 4)), "needs two axes"),
+        (lambda z: losses.free_bits(z(3), 0.1), r"one group is \[B, 1\]"),
         (lambda z: losses.free_bits(z(3, 2), -0.1), "nats must be 0 or above"),
         (lambda z: losses.kl_warmup(0, -1), "steps must be 0 or above"),
         (lambda z: losses.dreg_loss(z(2, 3), z(2, 3, 1), z(2, 3, 2)), "same shape, got z"),

@@ -4,9 +4,9 @@ One step, with m and s from a masked network in which unit i sees the units befo
 
     z_i <- s_i z_i + (1 - s_i) m_i,     log |det dz'/dz| = sum_i log s_i
 
-All units at once in this direction; the inverse takes them one after the other. So a posterior
-flow draws and evaluates its own samples in one pass (inverse autoregressive flow), and a prior
-flow, which maps z to noise, evaluates any z in one pass and draws unit by unit.
+This direction computes all units at once, the inverse one after the other. So a posterior flow
+samples and evaluates its samples in one pass (inverse autoregressive flow), and a prior flow, which
+maps z to noise, evaluates any z in one pass and samples unit by unit.
 
 Kingma et al. 2016, "Improved Variational Inference with Inverse Autoregressive Flow", section 4 and
 algorithm 1; the masks are MADE's. A prior of this kind: Chen et al. 2017, "Variational Lossy
@@ -23,15 +23,16 @@ import numpy as np
 
 from genjax.nn.masked import MaskedDense
 
-GATE = 1.5  # where the gate s begins, as a logit: "+1 or +2" in section 4
+GATE = 1.5  # initial logit of the gate s; "+1 or +2" in section 4
 
 
 class FlowStep(nn.Module):
     """One step: `z [B, Z]`, context `[B, C]` or None -> new z and log s, `[B, Z]` each.
 
-    hidden: units of each hidden layer.
-    reverse: read the units from the last to the first.
-    dtype: of the hidden layers' computation; parameters and outputs stay float32.
+    Attributes:
+      hidden: units of each hidden layer.
+      reverse: order the units from the last to the first.
+      dtype: of the hidden layers' computation; parameters and outputs stay float32.
     """
 
     hidden: Sequence[int]
@@ -43,11 +44,11 @@ class FlowStep(nn.Module):
         self, z: jax.Array, context: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         size = z.shape[-1]
-        places = np.arange(1, size + 1)
-        places = places[::-1] if self.reverse else places
-        # Units that may see nothing but the context, so that the first z hears of x too.
+        degrees_in = np.arange(1, size + 1)
+        degrees_in = degrees_in[::-1] if self.reverse else degrees_in
+        # Degree 0 connects to the context only, so that the first z depends on x too.
         low = 0 if context is not None else 1
-        h, before = z, places
+        h, before = z, degrees_in
         for i, units in enumerate(self.hidden):
             degrees = low + _spread(units, size - low)
             a = MaskedDense(units, dtype=self.dtype, name=f"hidden_{i}")(h, before, degrees)
@@ -56,21 +57,20 @@ class FlowStep(nn.Module):
             h, before = nn.elu(a), degrees
         lecun = nn.initializers.lecun_normal()
         out = MaskedDense(2 * size, strict=True, kernel_init=lecun, name="out")
-        both = out(h.astype(jnp.float32), before, np.tile(places, 2))
+        both = out(h.astype(jnp.float32), before, np.tile(degrees_in, 2))
         m, logit = both[..., :size], both[..., size:] + GATE
         return jax.nn.sigmoid(logit) * z + jax.nn.sigmoid(-logit) * m, jax.nn.log_sigmoid(logit)
 
 
 def _spread(units: int, degrees: int) -> np.ndarray:
-    """Degrees from 0 of hidden units, evenly: as many of each, or too few for all with both ends,
-    the lowest, which is the only one the first z hears, and the highest, which hears all."""
+    """Spreads degrees from 0 evenly over the hidden units, with both ends if there are too few."""
     if units >= degrees or units == 1:
         return np.arange(units) * degrees // units
     return np.arange(units) * (degrees - 1) // (units - 1)
 
 
 class Flow(nn.Module):
-    """Several steps, the order reversed between them: `z [B, Z] -> new z [B, Z], log |det| [B]`."""
+    """Steps with the order reversed between them: `z [B, Z] -> new z [B, Z], log |det| [B]`."""
 
     steps: int
     hidden: Sequence[int]
@@ -91,23 +91,24 @@ class Flow(nn.Module):
 def invert_flow(
     flow: Flow, params: Any, u: jax.Array, context: jax.Array | None = None
 ) -> jax.Array:
-    """The z that `flow` maps to `u`: `[B, Z]`, in Z passes a step.
+    """Returns the z that `flow` maps to `u`, `[B, Z]`, in Z passes per step.
 
-    Pass i finds the i-th unit in the step's order, whose m and s depend on those before it.
+    Pass i solves for the i-th unit in the step's order, whose m and s depend on those before it.
     """
     size = u.shape[-1]
     for i in reversed(range(flow.steps)):
         step = FlowStep(flow.hidden, bool(i % 2), flow.dtype)
-        mine = {"params": params[f"step_{i}"]}
+        step_params = {"params": params[f"step_{i}"]}
 
-        def find(z: jax.Array, at: Any, step: FlowStep = step, mine: Any = mine, u: Any = u) -> Any:
-            new, log_s = step.apply(mine, z, context)
+        def solve(
+            z: jax.Array, at: Any, step: FlowStep = step, params: Any = step_params, u: Any = u
+        ) -> Any:
+            new, log_s = step.apply(params, z, context)
             # new = s z + (1 - s) m, so this is (u - (1 - s) m) / s.
-            found = z + (u - new) * jnp.exp(-log_s)
-            # Units not found yet stay 0: numbers of no meaning could overflow, and a mask of
-            # zeros does not keep a NaN out.
-            return jnp.where(jnp.arange(size)[None] == at, found, z), None
+            solved = z + (u - new) * jnp.exp(-log_s)
+            # Units not solved yet stay 0: other values could overflow, and masks do not stop NaN.
+            return jnp.where(jnp.arange(size)[None] == at, solved, z), None
 
         order = jnp.arange(size)[::-1] if step.reverse else jnp.arange(size)
-        u, _ = jax.lax.scan(find, 0 * u, order)
+        u, _ = jax.lax.scan(solve, 0 * u, order)
     return u

@@ -1,7 +1,7 @@
 """Convolutional residual networks between images and vectors, for VAEs.
 
-Blocks of two 3x3 convolutions, each after an ELU, around a shortcut; the first block of every level
-but the first halves the image, and the decoder does the same backwards. Kingma et al. 2016,
+Blocks of two 3x3 convolutions, each after an ELU, with a shortcut; the first block of every level
+but the first halves the image, and the decoder reverses the levels. Kingma et al. 2016,
 "Improved Variational Inference with Inverse Autoregressive Flow", section 6.1 (a convolutional VAE
 with the residual blocks of He et al. 2015).
 """
@@ -19,9 +19,10 @@ from genjax.nn import MLP, sides_of
 class ResidualBlock(nn.Module):
     """`[B, H, W, C] -> [B, H', W', channels]`; H' is H, half of it, or as `size` says.
 
-    channels: of the output.
-    halve: keep every other pixel.
-    size: (H', W') at most twice as large; each pixel becomes four, cut to size.
+    Attributes:
+      channels: of the output.
+      halve: halves the image by a stride of 2.
+      size: (H', W') of an output at most twice as large, by repeated pixels cropped to size.
     """
 
     channels: int
@@ -42,18 +43,19 @@ class ResidualBlock(nn.Module):
         return x + h
 
     def conv(self, channels: int, stride: int, name: str) -> nn.Conv:
-        # Padding as a crop-free convolution wants it: (1, 1) whatever the stride.
+        # Padding of (1, 1) for every stride.
         return nn.Conv(channels, (3, 3), stride, padding=1, dtype=self.dtype, name=name)
 
 
 class ResNetEncoder(nn.Module):
     """`x [B, H, W, C]`, condition `[B, K]` or None -> `[B, out]` in float32.
 
-    channels: feature maps of each level.
-    blocks: residual blocks a level.
-    hidden: units of the dense layers after them.
-    out: units of the output.
-    kernel_init: of the dense layers.
+    Attributes:
+      channels: feature maps of each level.
+      blocks: residual blocks per level.
+      hidden: units of the dense layers after them.
+      out: units of the output.
+      kernel_init: initializer of the dense layers.
     """
 
     channels: Sequence[int]
@@ -79,14 +81,15 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNetDecoder(nn.Module):
-    """`z [B, Z] -> [B, H, W, out]` in float32: the encoder's levels backwards.
+    """`z [B, Z] -> [B, H, W, out]` in float32: the encoder's levels reversed.
 
-    shape: (H, W) of the output.
-    channels: feature maps of each level, in the encoder's order.
-    blocks: residual blocks a level.
-    hidden: units of the dense layers before them, in the encoder's order.
-    out: channels of the output.
-    kernel_init: of the dense layers.
+    Attributes:
+      shape: (H, W) of the output.
+      channels: feature maps of each level, in the encoder's order.
+      blocks: residual blocks per level.
+      hidden: units of the dense layers before them, in the encoder's order.
+      out: channels of the output.
+      kernel_init: initializer of the dense layers.
     """
 
     shape: tuple[int, int]
