@@ -9,8 +9,8 @@ from support.small import small_run, write_data
 
 from genjax.cli import sample
 from genjax.core import sample_images, sample_mean
+from genjax.data.image_grid import image_grid
 from genjax.families import hierarchical_vae, m2, nade, vae
-from genjax.image_grid import grid
 from genjax.train import fit, load
 from genjax.train.sample_grids import read_grid
 
@@ -101,5 +101,5 @@ def test_grids_of_a_run_show_means(data, tmp_path):
     run = small_run("vae", data, steps=10)
     fit(run, tmp_path / "run", quiet=True)
     page, _ = read_grid(sorted((tmp_path / "run" / "samples").glob("step_*.png"))[-1])
-    binary = np.unique(grid(np.array([0.0, 1.0]).reshape(2, 1, 1, 1)))
+    binary = np.unique(image_grid(np.array([0.0, 1.0]).reshape(2, 1, 1, 1)))
     assert len(set(np.unique(page)) - set(binary.tolist())) > 3

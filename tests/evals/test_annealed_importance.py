@@ -84,7 +84,7 @@ def test_mean_weight_is_the_likelihood():
 
 
 def test_step_sizes_do_not_depend_on_their_chains():
-    """With one chain per example that tunes itself, the mean weight is biased by 1.7 %, 20 errors."""
+    """With one chain per example that tunes itself, the mean weight is 1.7 % off, 20 errors."""
     config = model.Config(latent=1, shape=(2,), noise=0.3)
     variables = model.make(config)
     _, x, _ = model.draw(config, variables, 3, 1)
