@@ -256,14 +256,14 @@ def positive(**values: Any) -> None:
     for name, value in values.items():
         entries = value if isinstance(value, (tuple, list)) else (value,)
         if not entries or any(not v > 0 for v in entries):
-            raise ValueError(f"{name} must be above 0, got {value}.")
+            raise ValueError(f"`{name}` must be positive, got {value}.")
 
 
 def integer(**values: Any) -> None:
     """Checks that named numbers are integers; 2.0 is not one."""
     for name, value in values.items():
         if not hasattr(value, "__index__") or isinstance(value, bool):
-            raise ValueError(f"{name} must be a whole number, got {value}.")
+            raise ValueError(f"`{name}` must be an integer, got {value}.")
 
 
 def sample_count(n: int | None) -> int:
@@ -298,7 +298,7 @@ def not_negative(**values: Any) -> None:
     """Checks that named numbers are non-negative."""
     for name, value in values.items():
         if not value >= 0:
-            raise ValueError(f"{name} must be 0 or above, got {value}.")
+            raise ValueError(f"`{name}` must be non-negative, got {value}.")
 
 
 def seed(**values: Any) -> None:
@@ -307,21 +307,21 @@ def seed(**values: Any) -> None:
         integer(**{name: value})
         not_negative(**{name: value})
         if value >= 2**32:
-            raise ValueError(f"{name} must be below 2^32, got {value}.")
+            raise ValueError(f"`{name}` must be below 2^32, got {value}.")
 
 
 def fraction(**values: float) -> None:
     """Checks that named numbers are in [0, 1)."""
     for name, value in values.items():
         if not 0 <= value < 1:
-            raise ValueError(f"{name} must be in [0, 1), got {value}.")
+            raise ValueError(f"`{name}` must be in [0, 1), got {value}.")
 
 
 def one_of(choices: Sequence[str], **values: str) -> None:
     """Checks that named strings are one of `choices`."""
     for name, value in values.items():
         if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, got '{value}'.")
+            raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got '{value}'.")
 
 
 def kinds(settings: Any) -> None:
@@ -333,20 +333,20 @@ def kinds(settings: Any) -> None:
                 continue
             hint = next(one for one in typing.get_args(hint) if one is not type(None))
         if hint is str and not isinstance(value, str):
-            raise ValueError(f"{name} must be text, got {value!r}.")
+            raise ValueError(f"`{name}` must be a string, got {value!r}.")
         if hint is bool and not isinstance(value, bool):
-            raise ValueError(f"{name} must be True or False, got {value!r}.")
+            raise ValueError(f"`{name}` must be True or False, got {value!r}.")
         if hint is int:
             integer(**{name: value})
         if hint is float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
-            raise ValueError(f"{name} must be a number, got {value!r}.")
+            raise ValueError(f"`{name}` must be a number, got {value!r}.")
         if hint is float and not math.isfinite(value):  # nor could a file of settings keep it
-            raise ValueError(f"{name} must be a finite number, got {value!r}.")
+            raise ValueError(f"`{name}` must be a finite number, got {value!r}.")
         if isinstance(hint, type) and dataclasses.is_dataclass(hint) and type(value) is not hint:
-            raise ValueError(f"{name} must be a {hint.__name__}(...), got {value!r}.")
+            raise ValueError(f"`{name}` must be {hint.__name__}(...), got {value!r}.")
         if typing.get_origin(hint) is tuple:
             if not isinstance(value, tuple):
-                raise ValueError(f"{name} must be a tuple such as ({value},), got {value!r}.")
+                raise ValueError(f"`{name}` must be a tuple such as ({value},), got {value!r}.")
             if typing.get_args(hint)[0] is int:
                 for entry in value:
                     integer(**{name: entry})

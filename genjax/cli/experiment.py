@@ -125,7 +125,7 @@ def join_cluster() -> None:
     for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         value = os.environ.get(name)
         if value is not None and not value.isdigit():
-            raise ValueError(f"{name} must be a whole number, 0 or above, got '{value}'.")
+            raise ValueError(f"`{name}` must be a non-negative integer, got '{value}'.")
         said.append(None if value is None else int(value))
     jax.distributed.initialize(num_processes=said[0], process_id=said[1])
 

@@ -1,4 +1,4 @@
-"""`genjax measure WORKDIR [METRIC ...]`: computes metrics of a run's samples and prints them as JSON.
+"""`genjax measure WORKDIR [METRIC ...]`: computes metrics of a run's samples, as JSON.
 
 Writes WORKDIR/sample_metrics/results.json after every metric, and neighbours.png. Without METRIC it
 computes all metrics that apply to the model and the data; `skipped` says why others do not.

@@ -97,7 +97,7 @@ def test_rejects_bad_options(tmp_path, capsys, monkeypatch):
     assert loop_cost.main([*good, "rnade_red_wine:cpu"]) == 2
     assert "has no images; name a row that has" in capsys.readouterr().err
     assert loop_cost.main(["--rows", "nade"]) == 2
-    assert "rows must be one of" in capsys.readouterr().err
+    assert "`rows` must be one of" in capsys.readouterr().err
     assert loop_cost.main(["--steps", "0"]) == 2
 
 
@@ -105,8 +105,8 @@ def test_rejects_bad_options(tmp_path, capsys, monkeypatch):
     ("words", "message"),
     [
         ("--steps 2", "steps must be 3 or more, because a third is timed; got 2"),
-        ("--batch-size 0", "batch_size must be above 0"),
-        ("--workers -1", "workers must be 0 or above"),
+        ("--batch-size 0", "`batch_size` must be positive"),
+        ("--workers -1", "`workers` must be non-negative"),
         ("--data no_such_data", "no_such_data"),
     ],
     ids=str,

@@ -249,7 +249,7 @@ def test_fastest_mode_counts_and_failures_are_reported(capsys):
     assert (found["way"], found["compiled"], found["examples_per_second"]) == ("compiled", True, 4)
     assert time_peer.best({"eager": {"error": "no"}}, 4)["error"] == "no"
     assert time_peer.main(["--row", "nade"]) == 2
-    assert "row must be one of" in capsys.readouterr().err
+    assert "`row` must be one of" in capsys.readouterr().err
 
 
 def test_nade_is_timed_in_both_forms_in_bfloat16(capsys):

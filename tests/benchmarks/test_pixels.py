@@ -107,4 +107,4 @@ def test_rejects_bad_options(capsys):
     assert pixel_sampling.main(["--methods", "checked", "cached"]) == 2
     assert "checked compares the images of another method" in capsys.readouterr().err
     assert pixel_sampling.main(["--images", "0"]) == 2
-    assert "images must be above 0" in capsys.readouterr().err
+    assert "`images` must be positive" in capsys.readouterr().err

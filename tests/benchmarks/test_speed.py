@@ -196,9 +196,9 @@ def test_rejects_bad_options(tmp_path, capsys):
     assert speed.main(["--out", str(tmp_path)]) == 2
     assert "is a folder; name a file in it" in capsys.readouterr().err
     assert speed.main(["--rows", "nade"]) == 2
-    assert "rows must be one of" in capsys.readouterr().err
+    assert "`rows` must be one of" in capsys.readouterr().err
     assert speed.main(["--family", "nades"]) == 2
-    assert "family must be one of" in capsys.readouterr().err
+    assert "`family` must be one of" in capsys.readouterr().err
     assert speed.main(["--repeats", "0"]) == 2
 
 

@@ -257,12 +257,12 @@ def sentence(error):
         ("word", ["word"]),
         ("--hidden -3", ["`hidden` must be a positive integer, got -3"]),
         ("--shape 8 8 0", ["`shape` must be a non-empty tuple, each entry a positive integer"]),
-        ("--steps 0", ["steps must be above 0, got 0"]),
-        ("--ema 1.5", ["ema must be in [0, 1), got 1.5"]),
-        ("--learning-rate -1", ["learning_rate must be above 0, got -1.0"]),
-        ("--seed -1", ["seed must be 0 or above, got -1"]),
-        (f"--seed {2**32}", ["seed must be below 2^32"]),
-        ("--limit -5", ["limit must be 0 or above, got -5"]),
+        ("--steps 0", ["`steps` must be positive, got 0"]),
+        ("--ema 1.5", ["`ema` must be in [0, 1), got 1.5"]),
+        ("--learning-rate -1", ["`learning_rate` must be positive, got -1.0"]),
+        ("--seed -1", ["`seed` must be non-negative, got -1"]),
+        (f"--seed {2**32}", ["`seed` must be below 2^32"]),
+        ("--limit -5", ["`limit` must be non-negative, got -5"]),
         ("--recipe foo", ["there is no recipe 'foo'", DEFAULT]),
     ],
 )
@@ -317,7 +317,7 @@ def test_a_process_is_told_which_it_is_of_how_many(monkeypatch):
         {"num_processes": 4, "process_id": 0},
     ]
     monkeypatch.setenv("JAX_PROCESS_ID", "first")
-    with pytest.raises(ValueError, match="JAX_PROCESS_ID must be a whole number, 0 or above, got"):
+    with pytest.raises(ValueError, match="`JAX_PROCESS_ID` must be a non-negative integer, got"):
         experiment.join_cluster()
 
 

@@ -261,7 +261,7 @@ def test_evaluate_by_chains_that_ask_no_encoder(workdir, data, monkeypatch, caps
     assert evaluate.main([str(workdir), *options]) == 2
     assert "nade has no latents and likelihood, which annealed" in capsys.readouterr().err
     assert evaluate.main([str(workdir), "--temperatures", "0"]) == 2
-    assert "temperatures must be above 0, got 0" in capsys.readouterr().err
+    assert "`temperatures` must be positive, got 0" in capsys.readouterr().err
     assert evaluate.main([str(workdir), "--chains", "20"]) == 2
     said = "--chains is of annealed sampling; add --temperatures, such as 1000."
     assert said in capsys.readouterr().err
@@ -276,7 +276,7 @@ def test_evaluate_by_chains_that_ask_no_encoder(workdir, data, monkeypatch, caps
         ("--image 80", "image must be below 80, the number of examples."),
         ("--split holdout", "has no split holdout; it has train, validation, test."),
         ("--columns 1", "columns must be 2 or more, got 1."),
-        ("--units 0", "units must be above 0, got 0."),
+        ("--units 0", "`units` must be positive, got 0."),
         ("--data nowhere.npz", "nowhere.npz"),
     ],
 )

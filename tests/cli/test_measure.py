@@ -108,10 +108,10 @@ def test_applies_to_a_family_with_a_density(tmp_path, data, capsys):
     [
         (("fid",), "weights of the standard Inception network are not set"),
         (("swd",), "16 pixels or more"),
-        (("fidd",), "metric must be one of parzen, fid"),
+        (("fidd",), "`metric` must be one of parzen, fid"),
         (("svm", "--samples", "9"), "svm draws no samples; leave out --samples."),
-        (("--samples", "0"), "samples must be above 0"),
-        (("--seed", "-1"), "seed must be 0 or above"),
+        (("--samples", "0"), "`samples` must be positive"),
+        (("--seed", "-1"), "`seed` must be non-negative"),
         (("--fid-weights", "none.pth"), "there is no file none.pth"),
         (("--classifier", "none.npz"), "none.npz is not a classifier file"),
         (("--save-classifier", "none/kept.npz"), "there is no folder none; create it"),

@@ -27,7 +27,7 @@ def test_noise_is_inside_the_open_interval(monkeypatch):
 
 @pytest.mark.parametrize("place", [0, 255])
 def test_levels_of_probability_zero_are_not_sampled(place):
-    """A softmax over 256 levels with probability 1e-20 at the first or last; sums round below 1."""
+    """A softmax over 256 levels with 1e-20 at the first or last; sums round below 1."""
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(4000, 256)).astype(np.float32)
     logits[:, place] -= 50
@@ -72,7 +72,7 @@ MAX_RATIO = {
     ("pixelcnn", "gated"): 3.0,
     ("pixelrnn", "row"): 3.2,
     ("pixelrnn", "diagonal"): 3.2,
-    # Channels are sampled channels_at_once; conditional updates of downsampled maps count at every pixel.
+    # Channels are sampled together; updates of downsampled maps count at every pixel.
     ("pixelcnn_pp", None): 3.0,
 }
 

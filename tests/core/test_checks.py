@@ -123,28 +123,30 @@ def test_positive_accepts(value):
 @pytest.mark.parametrize("value", [0, -1, math.nan, (1, 0), (2, -1), [math.nan], ()])
 def test_positive_rejects(value):
     """NaN fails every comparison, so `value <= 0` would accept it."""
-    with pytest.raises(ValueError, match=r"^value must be above 0, got "):
+    with pytest.raises(ValueError, match=r"^`value` must be positive, got "):
         checks.positive(fine=1, value=value)
 
 
 def test_not_negative():
     checks.not_negative(a=0, b=0.0, c=2)
     for value in (-1e-9, math.nan):
-        with pytest.raises(ValueError, match=r"^b must be 0 or above, got "):
+        with pytest.raises(ValueError, match=r"^`b` must be non-negative, got "):
             checks.not_negative(a=0, b=value)
 
 
 def test_fraction():
     checks.fraction(a=0, b=0.0, c=0.999)
     for value in (1, -1e-9, 1.5, math.nan):
-        with pytest.raises(ValueError, match=r"^b must be in \[0, 1\), got "):
+        with pytest.raises(ValueError, match=r"^`b` must be in \[0, 1\), got "):
             checks.fraction(a=0.5, b=value)
 
 
 def test_one_of():
     checks.one_of(("adam", "sgd"), optimizer="sgd")
     for value in ("Adam", "", "ada"):  # no case folding, no prefixes
-        with pytest.raises(ValueError, match=f"^optimizer must be one of adam, sgd, got '{value}'"):
+        with pytest.raises(
+            ValueError, match=f"^`optimizer` must be one of adam, sgd, got '{value}'"
+        ):
             checks.one_of(("adam", "sgd"), optimizer=value)
 
 

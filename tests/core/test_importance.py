@@ -64,7 +64,7 @@ def test_memory_is_constant_in_the_number_of_samples():
 
 
 def test_rejects_an_invalid_number_of_samples():
-    with pytest.raises(ValueError, match="num_samples must be a whole number"):
+    with pytest.raises(ValueError, match="`num_samples` must be an integer"):
         log_mean_weight(lambda k: weights(k, (1,)), KEY, 2.0, jnp.zeros(1))
-    with pytest.raises(ValueError, match="num_samples must be above 0"):
+    with pytest.raises(ValueError, match="`num_samples` must be positive"):
         log_mean_weight(lambda k: weights(k, (1,)), jax.random.key(0), 0, jnp.zeros(1))

@@ -282,14 +282,14 @@ def test_settings_are_held_to_their_ranges(background):
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"format": "zip"}, "format must be one of auto, images"),
-        ({"mode": "gray"}, "mode must be one of rgb, grey"),
-        ({"label": "middle"}, "label must be one of none"),
-        ({"fit": "zoom"}, "fit must be one of exact"),
+        ({"format": "zip"}, "`format` must be one of auto, images"),
+        ({"mode": "gray"}, "`mode` must be one of rgb, grey"),
+        ({"label": "middle"}, "`label` must be one of none"),
+        ({"fit": "zoom"}, "`fit` must be one of exact"),
         ({"size": (3,)}, "height and width"),
-        ({"size": (3, 0)}, "width must be above 0"),
-        ({"shape": (3, -1)}, "shape_1 must be above 0"),
-        ({"max_pixels": 0}, "max_pixels must be above 0"),
+        ({"size": (3, 0)}, "`width` must be positive"),
+        ({"shape": (3, -1)}, "`shape_1` must be positive"),
+        ({"max_pixels": 0}, "`max_pixels` must be positive"),
     ],
 )
 def test_settings_that_do_not_exist(settings, why):

@@ -66,7 +66,7 @@ def test_temperatures():
     assert bent[1] < 0.1  # closer together at the ends than even ones
     s = 1 / (1 + np.exp(-4.0 * (2 * np.arange(11) / 10 - 1)))
     np.testing.assert_allclose(bent, (s - s[0]) / (s[-1] - s[0]))
-    with pytest.raises(ValueError, match="schedule must be one of"):
+    with pytest.raises(ValueError, match="`schedule` must be one of"):
         temperatures(3, "cosine")
 
 
@@ -244,7 +244,7 @@ def test_rejects_families_without_latents_and_invalid_settings():
             annealed_log_prob(model, CONFIG, VARIABLES, X, KEY, betas=betas)
         with pytest.raises(ValueError, match="betas must increase from 0 to 1"):
             reverse_annealed_log_prob(model, CONFIG, VARIABLES, X, Z, KEY, betas=betas)
-    with pytest.raises(ValueError, match="leapfrog must be above 0"):
+    with pytest.raises(ValueError, match="`leapfrog` must be positive"):
         annealed_log_prob(model, CONFIG, VARIABLES, X, KEY, betas=temperatures(3), leapfrog=0)
-    with pytest.raises(ValueError, match=r"acceptance must be in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"`acceptance` must be in \[0, 1\)"):
         annealed_log_prob(model, CONFIG, VARIABLES, X, KEY, betas=temperatures(3), acceptance=1.0)

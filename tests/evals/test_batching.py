@@ -65,5 +65,5 @@ def test_rejects_arrays_of_different_or_zero_length():
         map_split(call, {"x": X, "label": LABEL[:6]}, KEY, 3)
     with pytest.raises(ValueError, match="one length of at least 1"):
         map_split(call, {"x": X[:0]}, KEY, 3)
-    with pytest.raises(ValueError, match="batch_size must be above 0"):
+    with pytest.raises(ValueError, match="`batch_size` must be positive"):
         map_split(call, {"x": X}, KEY, 0)

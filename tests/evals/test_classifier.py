@@ -75,7 +75,7 @@ def test_a_saved_classifier_is_restored_and_damaged_files_are_rejected(
     rejects("Python objects", **{"logits/bias": np.array([{}] * 10)})
     rejects("about", about=None)
     about = json.loads(str(arrays["about"]))
-    rejects("shape must be above 0", about=np.array(json.dumps(about | {"shape": [8, -8, 1]})))
+    rejects("`shape` must be positive", about=np.array(json.dumps(about | {"shape": [8, -8, 1]})))
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match="is not a classifier file"):
         load_classifier(path)

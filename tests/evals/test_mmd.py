@@ -75,5 +75,5 @@ def test_rejects_invalid_features():
         mmd2(np.ones((4, 2)), np.ones((4, 3)))
     with pytest.raises(ValueError, match="two examples or more"):
         mmd2(np.ones((1, 2)), np.ones((4, 2)))
-    with pytest.raises(ValueError, match="subsets must be above 0"):
+    with pytest.raises(ValueError, match="`subsets` must be positive"):
         over_subsets(np.ones((4, 2)), np.ones((4, 2)), subsets=0, subset_size=2, seed=0)

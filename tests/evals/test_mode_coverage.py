@@ -85,7 +85,7 @@ def test_stacked_channels_match_the_label():
 def test_rejects_invalid_samples():
     with pytest.raises(ValueError, match=r"samples \[N, D\] and centres \[modes, D\]"):
         gaussian_modes(np.zeros((4, 3)), np.zeros((2, 2)), 1.0)
-    with pytest.raises(ValueError, match="sigma must be above 0"):
+    with pytest.raises(ValueError, match="`sigma` must be positive"):
         gaussian_modes(np.zeros((4, 2)), np.zeros((2, 2)), 0.0)
     with pytest.raises(ValueError, match="not finite"):
         gaussian_modes(np.full((4, 2), np.nan), np.zeros((2, 2)), 1.0)

@@ -82,5 +82,5 @@ def test_rejects_invalid_images_and_widths():
         parzen(x[:, :3], x, x)
     with pytest.raises(ValueError, match="test has values that are not finite"):
         parzen(x, x, np.where(x > x.mean(), np.nan, x))
-    with pytest.raises(ValueError, match="sigmas must be above 0"):
+    with pytest.raises(ValueError, match="`sigmas` must be positive"):
         parzen(x, x, x, sigmas=[0.0, 1.0])

@@ -110,7 +110,7 @@ def test_rejects_invalid_features():
         precision_recall(x, x[:, :1])
     with pytest.raises(ValueError, match="not finite"):
         precision_recall(x, x * np.nan)
-    with pytest.raises(ValueError, match="k must be above 0"):
+    with pytest.raises(ValueError, match="`k` must be positive"):
         precision_recall(x, x, k=0)
     with pytest.raises(ValueError, match="the images differ in shape"):
         neighbor_distances(x, x[:, :1])

@@ -329,7 +329,7 @@ def test_rejects_metrics_that_do_not_apply(sides):
             compute(name, fake, Config(shape), jnp.float32(1), data or dataset(), KEY, **settings)
         assert "\n" not in str(error.value)
 
-    rejects("metric must be one of parzen, fid", "parcen")
+    rejects("`metric` must be one of parzen, fid", "parcen")
     rejects("parzen has no setting n; it has .*samples", "parzen", n=3)
     rejects("weights of the standard Inception network are not set; pass their file", "fid")
     rejects("there is no file nowhere.pth", "kid", weights="nowhere.pth")
@@ -345,7 +345,7 @@ def test_rejects_metrics_that_do_not_apply(sides):
     rejects("made has no validation split, it has train, test", "parzen", data=no_validation)
     real = family(noise, data="real", sample_range=(-np.inf, np.inf))
     rejects("generates real data, not images", "parzen", real)
-    rejects("batch_size must be above 0", "parzen", batch_size=0)
+    rejects("`batch_size` must be positive", "parzen", batch_size=0)
 
 
 def test_gaussian_modes_are_estimated_from_labels():

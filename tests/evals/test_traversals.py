@@ -71,5 +71,5 @@ def test_what_does_not_fit_is_a_sentence():
         interpolation(np.zeros((1, 2)), np.zeros((2, 2)), 3)
     with pytest.raises(ValueError, match="columns must be 2 or more"):
         interpolation(np.zeros((1, 2)), np.zeros((1, 2)), 1)
-    with pytest.raises(ValueError, match="side must be above 0"):
+    with pytest.raises(ValueError, match="`side` must be positive"):
         manifold(0)

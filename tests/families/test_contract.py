@@ -240,7 +240,11 @@ def test_features_are_float32(name):
 
 def test_as_many_samples_as_asked_or_a_sentence(family, config):
     variables = jax.eval_shape(lambda: make_state(family, config).variables)
-    for n, match in ((0, "n must be above 0"), (-1, "n must be above 0"), (2.0, "whole number")):
+    for n, match in (
+        (0, "`n` must be positive"),
+        (-1, "`n` must be positive"),
+        (2.0, "`n` must be an integer"),
+    ):
         with pytest.raises(ValueError, match=match):
             jax.eval_shape(lambda v, n=n: family.sample(config, v, jax.random.key(0), n), variables)
 

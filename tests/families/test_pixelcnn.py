@@ -311,5 +311,5 @@ def test_bad_settings_are_a_sentence():
     config, variables = made()
     with pytest.raises(ValueError, match="the Config has no classes"):
         pixelcnn.log_prob(config, variables, x, jnp.zeros(1, jnp.int32))
-    with pytest.raises(ValueError, match="method must be one of"):
+    with pytest.raises(ValueError, match="`method` must be one of"):
         pixelcnn.sample(config, variables, jax.random.key(0), 1, method="fast")

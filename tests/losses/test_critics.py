@@ -189,5 +189,5 @@ def test_rejects_scalars(loss):
 
 
 def test_rejects_smoothing_out_of_range():
-    with pytest.raises(ValueError, match=r"smoothing must be in \[0, 1\), got 1"):
+    with pytest.raises(ValueError, match=r"`smoothing` must be in \[0, 1\), got 1"):
         losses.minimax_discriminator(jnp.zeros(1), jnp.zeros(1), smoothing=1.0)

@@ -118,5 +118,5 @@ def test_rejects_invalid_arguments():
         categorical_information(jnp.zeros((2, K)), jnp.zeros(2))
     with pytest.raises(ValueError, match="the arguments must have the same shape"):
         gaussian_information(jnp.zeros((2, 1)), jnp.zeros((2, 1)), jnp.zeros(2))
-    with pytest.raises(ValueError, match="high_minus_low must be above 0"):
+    with pytest.raises(ValueError, match="`high_minus_low` must be positive"):
         uniform_information(*[jnp.zeros((2, 1))] * 3, low=1.0, high=1.0)

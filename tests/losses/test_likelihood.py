@@ -200,7 +200,7 @@ def test_a_sum_over_many_pixels_is_precise_for_bfloat16():
         (lambda z: losses.categorical_nll(z(2, 3), z(2, 3).astype(int)), "labels' shape and one"),
         (lambda z: losses.categorical_nll(z(2, 3), z(2, 1).astype(int)), "labels' shape and one"),
         (lambda z: losses.categorical_nll(z(3), z().astype(int)), "labels' shape and one"),
-        (lambda z: losses.bits_per_dim(z(2), 0), "num_dims must be above 0, got 0"),
+        (lambda z: losses.bits_per_dim(z(2), 0), "`num_dims` must be positive, got 0"),
     ],
 )
 def test_rejects_invalid_arguments(call, message):

@@ -129,7 +129,7 @@ def test_uint8_and_float_levels_are_equal_and_pixels_are_summed():
     ("shapes", "levels", "message"),
     [
         (((2, 3), (2, 3), (2, 1)), 256, "same shape"),
-        (((2,), (2,), (2,)), 1, "levels_minus_1 must be above 0"),
+        (((2,), (2,), (2,)), 1, "`levels_minus_1` must be positive"),
         (((), (), ()), 256, "x needs a leading batch axis"),
     ],
 )

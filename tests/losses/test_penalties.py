@@ -142,7 +142,7 @@ def test_rejects_invalid_arguments():
         losses.gradient_penalty(first, x, x, jnp.ones((B, 1)))
     with pytest.raises(ValueError, match="gradient_penalty: the arguments must have the same"):
         losses.gradient_penalty(first, x, x[:2], jnp.ones(B))
-    with pytest.raises(ValueError, match="target must be above 0"):
+    with pytest.raises(ValueError, match="`target` must be positive"):
         losses.gradient_penalty(first, x, x, jnp.ones(B), target=0.0)
     with pytest.raises(ValueError, match="r1_penalty: real needs a leading batch axis"):
         losses.r1_penalty(first, jnp.zeros(()))

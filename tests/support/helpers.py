@@ -1,4 +1,4 @@
-"""Helpers of several test files: small cases of every family, and exhaustive checks of densities."""
+"""Shared test helpers: small cases of every family, exhaustive checks of densities."""
 
 import dataclasses
 import functools

@@ -40,7 +40,7 @@ def images():
 
 
 def summary(x):
-    """Returns channel means, deviations, and entries (some at borders) of a stage `[B, H, W, C]`."""
+    """Returns channel means, deviations and some entries of a stage `[B, H, W, C]`."""
     b, h, w, c = x.shape
     u = uniform(f"entries {h} {w} {c}", (4, 60))
     places = [(v * n).astype(int) for v, n in zip(u, (b, h, w, c), strict=True)]

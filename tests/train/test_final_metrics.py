@@ -98,7 +98,7 @@ def test_an_instrument_that_fails_loses_no_density(tmp_path, data, monkeypatch, 
 @pytest.mark.parametrize(
     ("family", "settings", "words"),
     [
-        ("gan", {"metric": "parson"}, "metric must be one of"),
+        ("gan", {"metric": "parson"}, "`metric` must be one of"),
         ("gan", {"metric": "fid"}, "needs the standard Inception network"),
         ("gan", {"metric": "fid", "fid_weights": "no.pth"}, "there is no file no.pth"),
         ("gan", {"metric": "codes"}, "codes applies to families that implement LatentCodes"),

@@ -179,7 +179,7 @@ def test_a_bound_on_other_draws_of_the_pixels_and_its_active_units(tmp_path, dat
     assert found["spread"] == pytest.approx(np.std(each, ddof=1), rel=1e-9)
     assert (found["binarize_seeds"], found["bound_samples"]) == ([3, 4, 5], 7)
     for options, sentence in (
-        (["--binarize-seeds", "-1"], "binarize_seed must be 0 or above"),
+        (["--binarize-seeds", "-1"], "`binarize_seed` must be non-negative"),
         (["--binarize-seeds", "1", "--temperatures", "9"], "leave out one of the two"),
     ):
         assert evaluate.main([str(workdir), *options]) == 2

@@ -116,9 +116,9 @@ def test_what_cannot_be_selected_is_refused_with_a_sentence(data, tmp_path):
         select(small_run("joint", data), RATES)
     with pytest.raises(ValueError, match="gan has not one optimizer"):
         select(small_run("gan", data), RATES)
-    with pytest.raises(ValueError, match="learning_rates must be above 0"):
+    with pytest.raises(ValueError, match="`learning_rates` must be positive"):
         select(small_run("nade", data), [0.1, 0.0])
-    with pytest.raises(ValueError, match="steps must be above 0, got 0"):
+    with pytest.raises(ValueError, match="`steps` must be positive, got 0"):
         select(small_run("nade", data), RATES, steps=0)
     floor = Optimizer(schedule="exponential", decrease=0.01, floor=1e-4)
     with pytest.raises(ValueError, match="floor is a rate, and would not fall with those"):

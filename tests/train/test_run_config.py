@@ -295,9 +295,9 @@ def test_out_of_range_is_a_sentence_with_the_name(kind, name, value):
 
 
 def test_a_run_refuses_what_no_seed_can_be():
-    with pytest.raises(ValueError, match="seed must be 0 or above, got -1"):
+    with pytest.raises(ValueError, match="`seed` must be non-negative, got -1"):
         dataclasses.replace(make(), seed=-1)
-    with pytest.raises(ValueError, match=r"seed must be below 2\^32"):
+    with pytest.raises(ValueError, match=r"`seed` must be below 2\^32"):
         dataclasses.replace(make(), seed=2**32)
 
 
@@ -305,17 +305,21 @@ def test_a_run_refuses_what_no_seed_can_be():
     ("kind", "setting", "sentence"),
     [
         # Each of these trained, and left a workdir that nothing could read.
-        (Train, {"steps": 1e4}, "steps must be a whole number, got 10000.0."),
-        (Train, {"writers": ("tsv",)}, "writers must be one of csv, tensorboard, got 'tsv'"),
-        (Train, {"writers": "csv"}, "writers must be a tuple such as (csv,), got 'csv'"),
-        (Train, {"ema": "0.9"}, "ema must be a number, got '0.9'"),
-        (Train, {"metric": None}, "metric must be text, got None."),
-        (Data, {"limit": 2.5}, "limit must be a whole number, got 2.5."),
-        (Data, {"labels_seed": 2.0}, "labels_seed must be a whole number, got 2.0."),
-        (Data, {"data": pathlib.PurePosixPath("a.npz")}, "data must be text, got PurePosixPath("),
-        (Optimizer, {"decay_steps": 1e4}, "decay_steps must be a whole number, got 10000.0."),
-        (Data, {"standardize": "yes"}, "standardize must be True or False, got 'yes'"),
-        (Data, {"stream": "maybe"}, "stream must be one of auto, yes, no, got 'maybe'"),
+        (Train, {"steps": 1e4}, "`steps` must be an integer, got 10000.0."),
+        (Train, {"writers": ("tsv",)}, "`writers` must be one of csv, tensorboard, got 'tsv'"),
+        (Train, {"writers": "csv"}, "`writers` must be a tuple such as (csv,), got 'csv'"),
+        (Train, {"ema": "0.9"}, "`ema` must be a number, got '0.9'"),
+        (Train, {"metric": None}, "`metric` must be a string, got None."),
+        (Data, {"limit": 2.5}, "`limit` must be an integer, got 2.5."),
+        (Data, {"labels_seed": 2.0}, "`labels_seed` must be an integer, got 2.0."),
+        (
+            Data,
+            {"data": pathlib.PurePosixPath("a.npz")},
+            "`data` must be a string, got PurePosixPath(",
+        ),
+        (Optimizer, {"decay_steps": 1e4}, "`decay_steps` must be an integer, got 10000.0."),
+        (Data, {"standardize": "yes"}, "`standardize` must be True or False, got 'yes'"),
+        (Data, {"stream": "maybe"}, "`stream` must be one of auto, yes, no, got 'maybe'"),
     ],
     ids=lambda value: str(value),
 )

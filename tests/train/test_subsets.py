@@ -96,5 +96,5 @@ def test_what_does_not_fit_is_said():
         fit_subsets(run_of("nade"), TRAIN, VALIDATION[:2])
     with pytest.raises(ValueError, match="examples_of_part_1"):
         fit_subsets(run_of("nade"), [TRAIN[0], TRAIN[1][:0], TRAIN[2]], VALIDATION)
-    with pytest.raises(ValueError, match="validation_examples_of_part_2 must be above 0"):
+    with pytest.raises(ValueError, match="`validation_examples_of_part_2` must be positive"):
         fit_subsets(run_of("nade"), TRAIN, [*VALIDATION[:2], VALIDATION[2][:0]])
