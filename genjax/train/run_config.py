@@ -18,44 +18,44 @@ from genjax.data import Data
 class Train:
     """Length of a run and what happens along it."""
 
-    steps: int = 1000
+    steps: checks.PositiveInt = 1000
     """Training steps."""
-    batch_size: int = 100
+    batch_size: checks.PositiveInt = 100
     """Examples a step (a critic step, where there are several)."""
-    steps_per_call: int = 0
+    steps_per_call: checks.NonNegativeInt = 0
     """Steps joined in one dispatch; 0 is 1 on CPU, and 100 on GPU and TPU or eval_every where that
     is less. What is done every so many steps is done at the end of a call."""
-    ema: float = 0.0
+    ema: checks.UnitInterval = 0.0
     """Decay of the average of the parameters; 0 keeps none."""
-    log_every: int = 100
+    log_every: checks.PositiveInt = 100
     """Steps between lines of metrics."""
-    eval_every: int = 0
+    eval_every: checks.NonNegativeInt = 0
     """Steps between evaluations on the validation split; 0 is only at the end.
     A bound's noise depends on eval_batch and on the number of devices."""
-    eval_batch: int = 500
+    eval_batch: checks.PositiveInt = 500
     """Examples evaluated together."""
-    eval_samples: int = 1
+    eval_samples: checks.PositiveInt = 1
     """Samples a bound takes in the last evaluation."""
-    patience: int = 0
+    patience: checks.NonNegativeInt = 0
     """Stop after so many evaluations without a better one; 0 never stops early."""
-    sample_every: int = 0
+    sample_every: checks.NonNegativeInt = 0
     """Steps between grids of samples; 0 is only at the end."""
-    samples: int = 64
+    samples: checks.PositiveInt = 64
     """Images in a grid."""
-    save_every: int = 0
+    save_every: checks.NonNegativeInt = 0
     """Steps between checkpoints; 0 is only at the end and on a stop."""
     weights_from: str = ""
     """Finished run of the same network whose weights (best by validation, averaged where it keeps
     an average) this one begins with, and with nothing else of it: its folder, or the name of its
     experiment, which means the folder beside this run's with this seed. Empty: random weights."""
-    keep: int = 2
+    keep: checks.PositiveInt = 2
     """Latest checkpoints kept; the best by validation is kept apart from them."""
     metric: str = ""
     """What measures the samples of the finished run, once, for its record: parzen, codes, svm ...
     (see genjax.cli.measure); the figure of a family without a density. Empty measures nothing."""
-    metric_samples: int = 0
+    metric_samples: checks.NonNegativeInt = 0
     """Samples it draws; 0 is each instrument's own number."""
-    classifier_steps: int = 2000
+    classifier_steps: checks.PositiveInt = 2000
     """Steps of the small classifier that some instruments train on the real images."""
     fid_weights: str = ""
     """File of the standard Inception network, for fid, kid and inception_score."""
@@ -63,29 +63,9 @@ class Train:
     """Where metrics go beside metrics.jsonl: metrics.csv, and tensorboard/ with the samples."""
 
     def __post_init__(self) -> None:
-        checks.kinds(self)
-        checks.choices(self)
-        checks.positive(
-            steps=self.steps,
-            batch_size=self.batch_size,
-            log_every=self.log_every,
-            eval_batch=self.eval_batch,
-            eval_samples=self.eval_samples,
-            samples=self.samples,
-            classifier_steps=self.classifier_steps,
-            keep=self.keep,
-        )
-        checks.not_negative(
-            steps_per_call=self.steps_per_call,
-            eval_every=self.eval_every,
-            patience=self.patience,
-            sample_every=self.sample_every,
-            save_every=self.save_every,
-            metric_samples=self.metric_samples,
-        )
-        checks.fraction(ema=self.ema)
+        checks.validate(self)
         if self.patience and not self.eval_every:
-            raise ValueError("patience counts evaluations; set eval_every too.")
+            raise ValueError("`patience` counts evaluations; set `eval_every` too.")
 
 
 # Where the data lies and how it is read; its checksum says whether it is the same.

@@ -93,7 +93,7 @@ def test_each_setting_has_an_option(field):
     }
     choices |= {"shape": "5 5 1", "data": "digits", "data_dir": "there", "decay_steps": "33"}
     choices |= {"nesterov": "", "patience": "3", "writers": "csv", "stream": "yes"}
-    choices |= {"folds": "10", "fold": "3", "standardize": "", "floor": "1e-4"}
+    choices |= {"folds": "10", "fold": "3", "standardize": "", "unpaired": "", "floor": "1e-4"}
     choices |= {"labels_seed": "3", "metric": "parzen", "fid_weights": "there.pth"}
     choices |= {"restarts": "5 9", "boundaries": "5 9", "factors": "0.5 0.1"}
     choices |= {"weights_from": "there", "unpaired": ""}
@@ -257,9 +257,9 @@ def sentence(error):
         ("word", ["word"]),
         ("--hidden -3", ["`hidden` must be a positive integer, got -3"]),
         ("--shape 8 8 0", ["`shape` must be a non-empty tuple, each entry a positive integer"]),
-        ("--steps 0", ["`steps` must be positive, got 0"]),
-        ("--ema 1.5", ["`ema` must be in [0, 1), got 1.5"]),
-        ("--learning-rate -1", ["`learning_rate` must be positive, got -1.0"]),
+        ("--steps 0", ["`steps` must be a positive integer, got 0"]),
+        ("--ema 1.5", ["`ema` must be a number in [0, 1), got 1.5"]),
+        ("--learning-rate -1", ["`learning_rate` must be a positive number, got -1.0"]),
         ("--seed -1", ["`seed` must be non-negative, got -1"]),
         (f"--seed {2**32}", ["`seed` must be below 2^32"]),
         ("--limit -5", ["`limit` must be non-negative, got -5"]),

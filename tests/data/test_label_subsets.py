@@ -83,7 +83,7 @@ def test_what_cannot_be_kept_is_a_sentence(source, tmp_path):
         load(Data(data=str(bare), labels_per_class=1))
     with pytest.raises(ValueError, match="`labels_per_class` must be non-negative, got -1"):
         Data(labels_per_class=-1)
-    with pytest.raises(ValueError, match=r"`labels_seed` must be below 2\^32"):
+    with pytest.raises(ValueError, match=r"labels_seed must be below 2\^32"):
         Data(labels_seed=2**32)
     folder = prepare(source, tmp_path, WriteOptions(name="three")).folder
     with pytest.raises(ValueError, match="set --stream no"):
