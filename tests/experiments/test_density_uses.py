@@ -41,11 +41,11 @@ def test_reads_splits_and_the_checksum_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--evaluate", "0"], "evaluate must be above 0, got 0"),
-        (["--evaluate", "-5"], "evaluate must be above 0, got -5"),
-        (["--limit", "-1"], "limit must be 0 or above, got -1"),
-        (["--validation", "0"], "validation must be above 0"),
-        (["--steps", "0"], "steps must be above 0"),
+        (["--evaluate", "0"], "`evaluate` must be positive, got 0"),
+        (["--evaluate", "-5"], "`evaluate` must be positive, got -5"),
+        (["--limit", "-1"], "`limit` must be non-negative, got -1"),
+        (["--validation", "0"], "`validation` must be positive"),
+        (["--steps", "0"], "`steps` must be positive"),
     ],
 )
 def test_rejects_invalid_counts(tmp_path, capsys, arguments, message):
