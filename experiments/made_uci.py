@@ -45,7 +45,7 @@ def row(
     model: Any,
     optimizer: Optimizer,
     difference: str,
-    **train: int,
+    **train: Any,
 ) -> Run:
     """Returns the table's row `name` in the column `data`; `train` replaces settings."""
     return Run(

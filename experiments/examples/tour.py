@@ -94,7 +94,7 @@ def entry(
     )
 
 
-COUNTED = dict(batch_size=1437, ema=0.0)  # all training images in one batch
+COUNTED: dict[str, Any] = dict(batch_size=1437, ema=0.0)  # all training images in one batch
 
 ENTRIES = (
     entry(
