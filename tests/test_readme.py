@@ -99,8 +99,6 @@ def documented_commands():
 
 
 DOCUMENTED = documented_commands()
-if "train" not in COMMANDS:
-    DOCUMENTED.pop("genjax train", None)
 
 
 def test_every_command_is_documented():
