@@ -261,8 +261,8 @@ def _tyro() -> Any:
         import tyro
     except ImportError:
         raise ValueError(
-            "options are parsed by tyro, which is not installed: pip install tyro, or run a recipe"
-            " unchanged by python -m experiments.reproduce, which does without."
+            "tyro is not installed, and it parses the options; pip install tyro, or run a recipe"
+            " unchanged by python -m experiments.reproduce, which does not need it."
         ) from None
     return tyro
 

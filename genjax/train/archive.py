@@ -1,9 +1,7 @@
-"""Pack run folders into parts of bounded size, and start from such parts.
+"""Archives of run folders in parts of bounded size, to move runs between machines.
 
-Accelerators are often borrowed for minutes: what a run has so far must travel through whatever
-door there is. A pack is `pack.json` (names and SHA-256 of the parts) beside
-`pack-<digest>.000`, `.001`, ..., which joined are one gzipped tar of run folders. A new pack takes
-the place of an old one only when all of it is written.
+An archive is `pack.json` (names and SHA-256 of the parts) and `pack-<digest>.000`, `.001`, ...,
+which concatenated are one gzipped tar. A new archive replaces an old one only when it is complete.
 """
 
 import functools
@@ -24,10 +22,9 @@ PART_BYTES = 16 * 2**20 - 4096
 def create_archive(
     workdirs: Iterable[pathlib.Path], out: pathlib.Path, *, part_bytes: int = PART_BYTES
 ) -> list[pathlib.Path]:
-    """Write run folders as parts of at most `part_bytes`; returns the files written.
+    """Writes run folders as parts of at most `part_bytes`; returns the files written.
 
-    Of a finished run with a best checkpoint the latest ones stay behind: it has no further step
-    to make from them.
+    The latest checkpoints of a finished run with a best one are left out: no steps are left.
 
     Raises:
       ValueError: two folders have one name.
@@ -37,7 +34,7 @@ def create_archive(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            f"two runs are called {', '.join(twice)}, and one would lie over the other; rename one."
+            f"two runs are called {', '.join(twice)}; rename one, or it would overwrite the other."
         )
     out.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -60,33 +57,33 @@ def create_archive(
 
 
 def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
-    """Put the run folders of a pack under `root`; returns their names.
+    """Extracts the run folders of an archive to `root`; returns their names.
 
-    A run that is there already is left as it is: nothing is overwritten.
+    Existing run folders are not overwritten.
 
     Raises:
       ValueError: a part is missing or damaged.
     """
     manifest = source / "pack.json"
     if not manifest.is_file():
-        raise ValueError(f"{source} holds no pack: there is no {manifest}.")
+        raise ValueError(f"{source} holds no archive: there is no {manifest}.")
     try:
         parts = json.loads(manifest.read_text())["parts"]
         names = [(p["name"], p["sha256"]) for p in parts]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{manifest} is damaged; pack the runs again.") from None
+        raise ValueError(f"{manifest} is damaged; write the archive again.") from None
     joined = io.BytesIO()
     for name, digest in names:
         path = source / pathlib.Path(name).name
         if not path.is_file():
-            raise ValueError(f"{source} lacks the part {name}; bring all {len(names)} parts.")
+            raise ValueError(f"{source} lacks the part {name}; copy all {len(names)} parts.")
         chunk = path.read_bytes()
         if hashlib.sha256(chunk).hexdigest() != digest:
-            raise ValueError(f"{path} is damaged (its SHA-256 differs); bring it again.")
+            raise ValueError(f"{path} is damaged (its SHA-256 differs); copy it again.")
         joined.write(chunk)
     joined.seek(0)
     root.mkdir(parents=True, exist_ok=True)
-    # Unpacked beside, then moved: half a run must not look like one that is there already.
+    # Extracted to a temporary folder, then moved: an incomplete run must not look complete.
     with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as beside:
         try:
             with tarfile.open(fileobj=joined, mode="r:gz") as tar:
@@ -99,7 +96,7 @@ def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
                 tar.extractall(beside, filter="data")
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise ValueError(
-                f"{source} cannot be unpacked ({type(error).__name__}); pack the runs again."
+                f"{source} cannot be extracted ({type(error).__name__}); write the archive again."
             ) from None
         found = []
         for run in sorted(pathlib.Path(beside).iterdir()):

@@ -1,7 +1,7 @@
-"""Checkpoints: Orbax writes them, a checksum of every leaf says whether they came back whole.
+"""Checkpoints: written by Orbax, verified by a checksum of every leaf.
 
-Layout of a workdir: `checkpoints/latest/<step>` (the newest few, to go on from) and
-`checkpoints/best/<step>` (the best by validation), each with the items `state` and `meta`.
+Layout of a workdir: `checkpoints/latest/<step>` (the newest few, to resume from) and
+`checkpoints/best/<step>` (the best by validation), each with the items `state` and `status`.
 """
 
 import contextlib
@@ -27,18 +27,18 @@ from genjax.train.signals import barrier
 
 
 def leaves(state: Any) -> dict[str, jax.Array]:
-    """A state as `{path: array}`, keys as their raw words."""
+    """Returns a state as `{path: array}`, with keys as raw words."""
     found = jax.tree_util.tree_flatten_with_path(state)[0]
     return {leaf_name(path): _raw(leaf) for path, leaf in found}
 
 
 @jax.jit
 def checksums(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """One uint32 a leaf: the sum of its words modulo 2^32, each mixed with its place.
+    """Returns one uint32 per leaf: the sum modulo 2^32 of its words, each mixed with its position.
 
-    The mixing can be undone (the last steps of MurmurHash3), so any change of one word, a flipped
-    bit above all, changes the sum; and it is not linear, so that two flipped signs do not cancel.
-    Integer sums do not depend on how a leaf is spread over devices.
+    The mixing is invertible (the last steps of MurmurHash3), so a change of one word always changes
+    the sum. It is not linear, so two flipped signs do not cancel. Integer sums do not depend on how
+    a leaf is sharded.
     """
 
     def checksum(x: jax.Array) -> jax.Array:
@@ -55,7 +55,7 @@ class Checkpoints:
     """The checkpoints of one workdir."""
 
     def __init__(self, workdir: str | os.PathLike, *, keep: int = 2, read_only: bool = False):
-        """Open or make the folders; leftovers of an interrupted save are removed."""
+        """Opens or creates the folders; the remains of an interrupted save are removed."""
         self.root = pathlib.Path(workdir).absolute() / "checkpoints"
         self.read_only = read_only
         self._managers = {
@@ -66,23 +66,23 @@ class Checkpoints:
                     create=not read_only,
                     cleanup_tmp_directories=not read_only,
                     enable_async_checkpointing=not read_only,
-                    # The two write at the same step: their barriers must not meet.
+                    # Both write at the same step: their barriers need different names.
                     multiprocessing_options=ocp.options.MultiprocessingOptions(
                         barrier_sync_key_prefix=which
                     ),
                 ),
             )
-            # Two bests: until a latest speaks of the new one, the one before must stay.
+            # Two of the best: the previous one stays until a latest names the new one.
             for which, count in (("latest", keep), ("best", 2))
             if not read_only or (self.root / which).is_dir()
         }
 
     def steps(self, which: str = "latest") -> list[int]:
-        """Steps that have a finished checkpoint, ascending."""
+        """Returns the steps that have a finished checkpoint, ascending."""
         return sorted(self._managers[which].all_steps()) if which in self._managers else []
 
-    def save(self, state: Any, meta: dict[str, Any], *, which: str = "latest") -> None:
-        """Save in the background; the state may be donated as soon as this returns."""
+    def save(self, state: Any, status: dict[str, Any], *, which: str = "latest") -> None:
+        """Saves in the background; the state may be donated as soon as this returns."""
         flat = leaves(state)
         sums = {name: int(s) for name, s in jax.device_get(checksums(flat)).items()}
         step = int(jax.device_get(state.step))
@@ -91,17 +91,17 @@ class Checkpoints:
             manager.delete(step)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(flat),
-            meta=ocp.args.JsonSave(_sealed({"leaves": _describe(flat, sums), **meta})),
+            status=ocp.args.JsonSave(_sealed({"leaves": _describe(flat, sums), **status})),
         )
         manager.save(step, args=items, force=True)
 
     def restore(
         self, shapes: Any, shardings: Any = None, *, which: str = "latest"
     ) -> tuple[Any, dict[str, Any]] | None:
-        """The newest checkpoint that is whole, `(state, meta)`; None where there is none.
+        """Returns the newest whole checkpoint, `(state, status)`; None if there is none.
 
-        One that cannot be read, or whose checksums differ, is set aside as `corrupt-<step>` with
-        a warning that names it, and the one before is taken.
+        One that cannot be read, or whose checksums differ, is renamed to `corrupt-<step>` with a
+        warning, and the one before it is used.
 
         Args:
           shapes: the state under `jax.eval_shape`.
@@ -113,35 +113,35 @@ class Checkpoints:
                 with _late_errors_dropped():
                     return self._restore(step, shapes, shardings, which)
             except (_Mismatch, MemoryError, jax.errors.JaxRuntimeError):
-                raise  # the checkpoint is not to blame
+                raise  # the checkpoint is whole
             except Exception as error:
                 if isinstance(error, OSError) and not isinstance(error, GONE):
-                    raise  # nor is it for a disk that is full, away or not ours
+                    raise  # the disk is full, unmounted or not readable
                 self._set_aside(which, step, error)
         return None
 
     def set_aside(self) -> list[str]:
-        """Names of checkpoints that were damaged."""
+        """Returns the names of damaged checkpoints."""
         return sorted(p.name for p in self.root.glob("corrupt-*"))
 
     def remove_after(self, step: int) -> None:
-        """Forget checkpoints later than `step`: the run will make them again."""
+        """Deletes checkpoints later than `step`, which the run makes again."""
         for manager in self._managers.values():
             for later in [s for s in manager.all_steps() if s > step]:
                 manager.delete(later)
 
     def remove_best(self) -> None:
-        """Forget the best: what is older than the one that is gone was not the best."""
+        """Deletes the best checkpoints that are left: a missing newer one was better."""
         for step in self._managers["best"].all_steps():
             self._managers["best"].delete(step)
 
     def wait(self) -> None:
-        """Until everything is on disk."""
+        """Waits until everything is on disk."""
         for manager in self._managers.values():
             manager.wait_until_finished()
 
     def close(self) -> None:
-        """Wait, then release the writers."""
+        """Waits, then releases the writers."""
         for manager in self._managers.values():
             manager.wait_until_finished()
             manager.close()
@@ -157,20 +157,20 @@ class Checkpoints:
                 raw.shape, raw.dtype, sharding=place or default
             )
         manager = self._managers[which]
-        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
-        meta = _unsealed(meta)
-        saved = meta.pop("leaves")
-        wanted = _describe(targets, dict.fromkeys(targets, 0))
-        odd = sorted(
+        item = ocp.args.Composite(status=ocp.args.JsonRestore())
+        status = _unsealed(manager.restore(step, args=item)["status"])
+        saved = status.pop("leaves")
+        expected = _describe(targets, dict.fromkeys(targets, 0))
+        different = sorted(
             name
-            for name in set(saved) | set(wanted)
-            if saved.get(name, [None])[:2] != wanted.get(name, [0])[:2]
+            for name in set(saved) | set(expected)
+            if saved.get(name, [None])[:2] != expected.get(name, [0])[:2]
         )
-        if odd:
+        if different:
             raise _Mismatch(
                 f"the checkpoint at {self.root / which / str(step)} holds another state (differs"
-                f" in {', '.join(odd[:3])}); it is of other settings or another version of genjax:"
-                " take another --workdir."
+                f" in {', '.join(different[:3])}): it is of other settings or another version of"
+                " genjax; use another --workdir."
             )
         items = ocp.args.Composite(state=ocp.args.StandardRestore(targets))
         flat = manager.restore(step, args=items)["state"]
@@ -182,7 +182,7 @@ class Checkpoints:
             _unraw(flat[leaf_name(path)], leaf, place)
             for (path, leaf), place in zip(paths, places, strict=True)
         ]
-        return jax.tree.unflatten(treedef, ordered), meta
+        return jax.tree.unflatten(treedef, ordered), status
 
     def _set_aside(self, which: str, step: int, error: Exception) -> None:
         folder = self.root / which / str(step)
@@ -202,27 +202,27 @@ class Checkpoints:
 
 
 GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-"""What the system says of a checkpoint that lacks a part."""
+"""Errors of a checkpoint that lacks a file."""
 
 
 class _Mismatch(ValueError):
-    """The checkpoint is whole and belongs to other settings."""
+    """The checkpoint is whole and is of other settings."""
 
 
 @contextlib.contextmanager
 def _late_errors_dropped() -> Iterator[None]:
-    """One failed read is enough to know of.
+    """Silences errors that follow the first failed read.
 
-    When a leaf cannot be read Orbax raises and closes its event loop; the reads of the other
-    leaves, still under way, then each report that the loop is closed, a traceback a leaf.
+    When a leaf cannot be read, Orbax raises and closes its event loop; the pending reads of all
+    other leaves then print a traceback each, since the loop is closed.
     """
     hook, log = sys.unraisablehook, logging.getLogger("asyncio")
     level = log.level
 
     def unless_late(error: Any) -> None:
-        said = str(error.exc_value)
-        closed = isinstance(error.exc_value, RuntimeError) and "loop" in said
-        if not (closed or said.startswith("Encountered error while reading array index")):
+        message = str(error.exc_value)
+        closed = isinstance(error.exc_value, RuntimeError) and "loop" in message
+        if not (closed or message.startswith("Encountered error while reading array index")):
             hook(error)
 
     sys.unraisablehook = unless_late
@@ -240,16 +240,16 @@ def _late_errors_dropped() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _sealed(meta: dict[str, Any]) -> dict[str, Any]:
-    """The meta as one string with its CRC: a bit can flip in a name or a number of it too."""
-    body = json.dumps(meta, sort_keys=True)
+def _sealed(status: dict[str, Any]) -> dict[str, Any]:
+    """Returns the status as one string with its CRC, since a bit can flip in it too."""
+    body = json.dumps(status, sort_keys=True)
     return {"body": body, "crc32": zlib.crc32(body.encode())}
 
 
 def _unsealed(sealed: dict[str, Any]) -> dict[str, Any]:
     body = sealed["body"]
     if zlib.crc32(body.encode()) != sealed["crc32"]:
-        raise ValueError("checksum of meta differs")
+        raise ValueError("checksum of the status differs")
     return json.loads(body)
 
 
@@ -259,12 +259,12 @@ def _describe(flat: dict[str, Any], sums: dict[str, int]) -> dict[str, list[Any]
 
 
 def write_json(path: pathlib.Path, values: Any) -> None:
-    """Write a JSON file so that a reader never sees half of it, nor a number JSON does not have."""
+    """Writes strict JSON so that a reader never sees an incomplete file."""
     part = path.with_name(path.name + ".part")
     with part.open("w") as file:
         file.write(json.dumps(plain(values), indent=1, sort_keys=True) + "\n")
         file.flush()
-        os.fsync(file.fileno())  # before the name is given: after a power failure it is not empty
+        os.fsync(file.fileno())  # else the file may be empty after a power failure
     part.replace(path)
 
 
@@ -282,7 +282,7 @@ def _unraw(value: jax.Array, shape: Any, place: Any) -> jax.Array:
 
 
 def _words(x: jax.Array) -> jax.Array:
-    """The bits of an array as uint32 words."""
+    """Returns the bits of an array as uint32 words."""
     size = jnp.dtype(x.dtype).itemsize
     if x.dtype == jnp.bool_:
         return x.astype(jnp.uint32)

@@ -11,19 +11,26 @@ from genjax.train.run_config import Run, batches_per_step
 
 
 def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> int:
-    """Hold data and settings against the family; returns the axes before the batch axis."""
+    """Checks that data, settings and family agree.
+
+    Returns:
+      the number of axes before the batch axis.
+
+    Raises:
+      ValueError: they do not agree; the message says which setting to change.
+    """
     output = data_room.output_spec(run.data.transform, dataset)
     if output.shape != tuple(run.model.shape):
         raise ValueError(
-            f"{run.data.data} gives examples of shape {output.shape} and the model is built for"
+            f"{run.data.data} has examples of shape {output.shape}, but the model has shape"
             f" {run.model.shape}; set --shape {' '.join(map(str, output.shape))}."
         )
     has = dataset.entries("train")
     missing = sorted(set(family.batch_spec(run.model, 1)) - has)
     if missing:
         raise ValueError(
-            f"{run.family} trains on {', '.join(missing)} too, and {run.data.data} has only"
-            f" {', '.join(sorted(has))}; bring data that has them."
+            f"{run.family} also trains on {', '.join(missing)}, but {run.data.data} has only"
+            f" {', '.join(sorted(has))}; use data that has them."
         )
     _check_entries(run, family, dataset)
     low, high = output.low, output.high
@@ -62,13 +69,13 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
             f" it into memory with --stream no."
         )
     _check_conditions(run, family, dataset)
-    # A limited run is a rehearsal: shares are not what they will be.
+    # A limited run is a trial: its shares differ from those of the whole data.
     if traits.labelled is not None and "train" in dataset.splits and not run.data.limit:
         check_labelled(traits.labelled, dataset.splits["train"]["label"])
     if run.train.patience and (traits.density == "none" or "validation" not in dataset.splits):
         raise ValueError(
-            f"patience stops a run by its validation, and {run.family} on {run.data.data} has none;"
-            f" set --patience 0, or hold examples out with --validation N."
+            f"patience needs validation, but {run.family} on {run.data.data} has none; set"
+            f" --patience 0, or hold out examples with --validation N."
         )
     if run.train.metric:
         t, model = run.train, run.model
@@ -127,16 +134,16 @@ def check_labelled(labelled: float, label: np.ndarray) -> None:
 
 
 def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None:
-    """Hold what a batch has beside `x` against what the data has."""
+    """Checks the labels of every split against the Config's classes."""
     names = set(family.batch_spec(run.model, 1))
     splits = {"train": dataset.read("train", [0]), **dataset.splits}
     for split, entries in splits.items():
         missing = sorted(names - set(entries))
         if missing:
             raise ValueError(
-                f"{run.family} as it is set is given {missing} with every example, and the {split}"
-                f" split of {run.data.data} has {sorted(entries)}; take other data, or set"
-                f" --classes 0."
+                f"{run.family} with these settings is conditioned on {', '.join(missing)}, but the"
+                f" {split} split of {run.data.data} has only {', '.join(sorted(entries))}; use"
+                f" other data, or set --classes 0."
             )
         classes = getattr(run.model, "classes", 0)
         if (
@@ -145,12 +152,12 @@ def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None
             and int(entries["label"].min()) < 0
         ):
             raise ValueError(
-                f"{run.data.data} as it is set has unknown labels (-1) in {split}, and"
-                f" {run.family} learns from every example's; leave out --labels-per-class, or take"
-                f" a family that learns from both, such as m2."
+                f"{run.data.data} has unknown labels (-1) in {split}, but {run.family} needs all"
+                f" labels; leave out --labels-per-class, or use a semi-supervised family such as"
+                f" m2."
             )
         if "label" in names and (int(entries["label"].max()) >= classes):
             raise ValueError(
-                f"{run.data.data} has labels up to {int(entries['label'].max())}, and the model"
-                f" is built for {classes} classes; set --classes."
+                f"{run.data.data} has labels up to {int(entries['label'].max())}, but the model has"
+                f" {classes} classes; set --classes."
             )

@@ -1,4 +1,4 @@
-"""The one place that jits, donates, shards, scans several steps and vmaps several runs."""
+"""`compile_step`: the one place that jits, donates, shards, scans steps and vmaps runs."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,19 +14,19 @@ Rules = Sequence[tuple[str, PartitionSpec]]
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """All devices (of all processes) along one axis, `data`."""
+    """Returns a mesh of all devices (of all processes) with one axis, `data`."""
     found = np.array(jax.devices() if devices is None else list(devices))
     # Auto: linen's recurrent layers fail under the explicit axes jax.make_mesh defaults to.
     return Mesh(found, ("data",), axis_types=(AxisType.Auto,))
 
 
 def leaf_name(path: Sequence[Any]) -> str:
-    """A leaf's path in a pytree, `variables.params.W`."""
+    """Returns a leaf's path in a pytree, `variables.params.W`."""
     return jax.tree_util.keystr(tuple(path), simple=True, separator=".")
 
 
 def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
-    """A sharding for every leaf of a state.
+    """Returns a sharding for every leaf of a state.
 
     Args:
       shapes: the state under `jax.eval_shape`.
@@ -35,15 +35,15 @@ def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
         `("params.*W", PartitionSpec(None, "data"))`; None replicates all.
 
     Raises:
-      ValueError: a leaf of the parameters (of their average and of the optimizer's moments too)
-        matches no rule, or does not divide over the devices of its own.
+      ValueError: a leaf of the parameters, their average or the optimizer's moments matches no
+        rule, or its shape is not divisible by the devices.
     """
     if rules is None:
         return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), shapes)
 
     def place(path: Sequence[Any], leaf: Any) -> NamedSharding:
         name = leaf_name(path)
-        if name.endswith("ns_coeffs"):  # of Muon's polynomial, and so of no parameter
+        if name.endswith("ns_coeffs"):  # Muon's polynomial, not a parameter
             return NamedSharding(mesh, PartitionSpec())
         for pattern, spec in rules:
             if re.search(pattern, name):
@@ -52,8 +52,8 @@ def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
                     found.shard_shape(leaf.shape)
                 except ValueError:
                     raise ValueError(
-                        f"{name} of shape {list(leaf.shape)} does not divide as {spec} over"
-                        f" {dict(mesh.shape)}; give it a rule of its own before."
+                        f"{name} of shape {list(leaf.shape)} is not divisible as {spec} by"
+                        f" {dict(mesh.shape)}; put a rule of its own before."
                     ) from None
                 return found
         if leaf.ndim == 0 or not re.search("params|ema|opt_state", name):
@@ -64,7 +64,7 @@ def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
 
 
 def batch_sharding(mesh: Mesh, lead: int = 0) -> NamedSharding:
-    """The batch axis over `data`, after `lead` axes (scanned steps, runs, critic steps)."""
+    """Shards the batch axis over `data`, after `lead` axes (scanned steps, runs, critic steps)."""
     return NamedSharding(mesh, PartitionSpec(*(None,) * lead, "data"))
 
 
@@ -81,7 +81,7 @@ def compile_step(
     window: bool = False,
     donate: bool = True,
 ) -> Callable:
-    """Compile `step(state, batch) -> (state, metrics)`.
+    """Compiles `step(state, batch) -> (state, metrics)`.
 
     Args:
       step: pure, from a family's `make_step`.
@@ -95,9 +95,9 @@ def compile_step(
       transform: `(batch, key) -> batch` on the device, with the stream "data" of the step.
       resident: the data lives on the device: call with indices into it, see below.
       window: with `resident`, `indices` is a pair: those of many steps, `[W, ..., B]`, and int32
-        `[]`, the step that the first of them is for. The call takes those of its own steps, so
-        that nothing need be sent to the device for every call.
-      donate: let the new state take the old one's memory; the old one is gone afterwards.
+        `[]`, the first of these steps. A call selects its own, so that not every call has to send
+        indices to the device.
+      donate: reuse the old state's memory for the new state; the old one is then deleted.
 
     Returns:
       `call(state, batch)`, or with `resident` `call(state, indices, data)`, where `data` is a
@@ -113,7 +113,7 @@ def compile_step(
         return step(state, batch)
 
     if window and (runs > 1 or not resident):
-        raise ValueError("a window of indices is for resident data and a single run.")
+        raise ValueError("a window of indices needs resident data and a single run.")
     one_step = jax.vmap(one_run) if runs > 1 else one_run
     axes = lead + (1 if runs > 1 else 0)
 
@@ -158,7 +158,7 @@ def compile_step(
 
 
 def put(x: Any, sharding: NamedSharding | None) -> Any:
-    """Host arrays to the device, the same on every process, each placing what it addresses."""
+    """Puts host arrays, the same on every process, on the devices that each process addresses."""
     if sharding is None:
         return jax.tree.map(jax.numpy.asarray, x)
     return jax.tree.map(

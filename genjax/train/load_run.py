@@ -1,4 +1,4 @@
-"""A finished run back as its settings and variables."""
+"""Loads the settings and variables of a run."""
 
 import dataclasses
 import os
@@ -21,10 +21,10 @@ RUNS = pathlib.Path("runs")
 
 
 def load(workdir: str | os.PathLike) -> tuple[Run, dict[str, Any]]:
-    """The settings of a run and the variables it is to be used with.
+    """Returns the settings of a run and the variables to evaluate and sample with.
 
-    The best checkpoint by validation where there is one, else the newest; the averaged
-    parameters where the run keeps an average, and a generator's statistics for them.
+    They are those of the best checkpoint by validation if there is one, else of the newest; the
+    averaged parameters if the run keeps an average, with batch-norm statistics for them.
     `config.model` is the family's Config:
 
         config, variables = genjax.train.load("runs/nade")
@@ -42,8 +42,7 @@ def load(workdir: str | os.PathLike) -> tuple[Run, dict[str, Any]]:
 
 
 def evaluation_variables(run: Run, family: Any, variables: dict[str, Any]) -> dict[str, Any]:
-    """The variables; where they are averages of a generator that normalises by batches, with the
-    statistics that it has with them."""
+    """Returns the variables; averaged ones of a generator with its batch-norm statistics."""
     if not run.train.ema or "generator" not in variables.get("batch_stats", {}):
         return variables
     key, size = named_key(jax.random.key(run.seed), 0, "statistics"), run.train.batch_size
@@ -52,7 +51,7 @@ def evaluation_variables(run: Run, family: Any, variables: dict[str, Any]) -> di
 
 
 def load_state(workdir: str | os.PathLike) -> tuple[Run, State]:
-    """As `load`, with the whole state instead of the variables."""
+    """Returns the settings and the whole state of a run, otherwise like `load`."""
     workdir = pathlib.Path(workdir)
     run = read_run(workdir)
     family = families.get(run.family)
@@ -70,18 +69,18 @@ def load_state(workdir: str | os.PathLike) -> tuple[Run, State]:
     finally:
         checkpoints.close()
     raise ValueError(
-        f"{workdir} has no whole checkpoint yet; run its experiment until it saves one"
-        f" (--save-every, or let it finish)."
+        f"{workdir} has no whole checkpoint yet; run its experiment until it saves one (at"
+        f" --save-every, or at its end)."
     )
 
 
 def initial_weights(run: Run, runs: pathlib.Path = RUNS) -> dict[str, Any] | None:
-    """What a run begins with instead of random weights: params, and statistics of batches, of its
-    `weights_from`, on the host. What is counted along a run begins anew.
+    """Returns the weights that a run starts from, on the host: `params` and `batch_stats` of the
+    run named by `weights_from`. Everything else of that run is reset.
 
     Args:
-      run: the settings.
-      runs: where a run lies that is named by its experiment.
+      run: settings.
+      runs: folder of runs that are named by their experiment.
 
     Raises:
       ValueError: there is no such run, it is not finished, or its network is another.
@@ -96,26 +95,28 @@ def initial_weights(run: Run, runs: pathlib.Path = RUNS) -> dict[str, Any] | Non
         folder = runs / run_name(source, run.seed)
     if not (folder / "record.json").is_file():
         raise ValueError(
-            f"there is no finished run in {folder} to take weights from; run its experiment to the"
-            f" end first, or name another folder with --weights-from."
+            f"{folder} holds no finished run to load weights from; run its experiment to the end"
+            f" first, or give another folder by --weights-from."
         )
     other, variables = load(folder)
     family = families.get(run.family)
     if folder != pathlib.Path(source) and other.experiment != source:
-        raise ValueError(f"{folder} is a run of {other.experiment}, not of {source}; bring that.")
+        raise ValueError(
+            f"{folder} is a run of {other.experiment}, not of {source}; give its folder."
+        )
     if family.traits(run.model).fit == "counting":
         raise ValueError(
-            f"{run.family} would count what the run in {folder} has counted once more; set"
+            f"{run.family} would add its counts to those of the run in {folder}; set"
             f" --weights-from ''."
         )
-    learnt = {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
+    weights = {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
     wanted = jax.eval_shape(lambda key: family.init(run.model, key), jax.random.key(0))
-    if other.family != run.family or _shapes(learnt) != _shapes({k: wanted[k] for k in learnt}):
+    if other.family != run.family or _shapes(weights) != _shapes({k: wanted[k] for k in weights}):
         raise ValueError(
-            f"the weights of {other.experiment} in {folder} do not fit this {run.family}; name a"
-            f" run of the same family and sizes with --weights-from."
+            f"the weights of {other.experiment} in {folder} do not fit this {run.family}; give a"
+            f" run of the same family and sizes by --weights-from."
         )
-    return jax.tree.map(np.asarray, learnt)
+    return jax.tree.map(np.asarray, weights)
 
 
 def _shapes(variables: Any) -> Any:
@@ -123,15 +124,15 @@ def _shapes(variables: Any) -> Any:
 
 
 def open_split(run: Run, split: str, source: str | None = None) -> tuple[Run, data_room.Dataset]:
-    """The data of a finished run, to look at one split of it; and the run as it reads them.
+    """Returns the run with the data it reads, and its data set with one split in memory.
 
     Args:
-      run: the settings.
-      split: that must be there, in memory.
-      source: where the data lie now, if not where the run found them.
+      run: settings.
+      split: name of the split.
+      source: the data, if they have moved since training.
 
     Raises:
-      ValueError: the data do not fit the run, or have no such split.
+      ValueError: the data do not fit the run, or lack the split.
     """
     if source:
         run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source))

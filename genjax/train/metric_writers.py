@@ -1,4 +1,4 @@
-"""What a run leaves in numbers: lines, a table, TensorBoard, progress on the terminal."""
+"""Writers of metrics: metrics.jsonl, metrics.csv, TensorBoard, and progress on the terminal."""
 
 import csv
 import importlib.util
@@ -15,10 +15,10 @@ import numpy as np
 
 
 def check_writers(names: Sequence[str]) -> None:
-    """Refuse a writer whose package is missing, before anything is computed.
+    """Checks that the packages of the writers are installed, before anything is computed.
 
     Raises:
-      ValueError: tensorboard is asked for and tensorboardX is not installed.
+      ValueError: tensorboard is requested and tensorboardX is not installed.
     """
     if "tensorboard" in names and importlib.util.find_spec("tensorboardX") is None:
         raise ValueError(
@@ -28,22 +28,26 @@ def check_writers(names: Sequence[str]) -> None:
 
 
 EVERY = 30.0
-"""Seconds between two lines of a long pass over examples."""
+"""Seconds between two progress lines of a long evaluation."""
 
 
 class Metrics:
-    """`metrics.jsonl`: one JSON object a line, each with its `step`; the rest is made of it.
+    """Writes `metrics.jsonl`, one JSON object with its `step` per line.
 
-    Also keeps what `Train.writers` asks for: `metrics.csv`, the same as a table, and
-    `tensorboard/`, with the grids of samples beside the numbers.
+    With `Train.writers` also `metrics.csv`, the same as a table, and `tensorboard/`, which holds
+    the grids of samples too.
     """
 
     def __init__(
         self, workdir: pathlib.Path, *, after: int, writers: Sequence[str] = (), again: bool = False
     ):
-        """Open for appending; lines later than step `after` are dropped: they will come again.
+        """Opens the file for appending.
 
-        With `again` that step's line of validation too, which is about to be computed again.
+        Args:
+          workdir: folder of the run.
+          after: step to resume from; later lines are removed.
+          writers: "csv", "tensorboard".
+          again: remove that step's validation too, since it is computed again.
         """
         self.path = workdir / "metrics.jsonl"
         kept = [line for line in _lines(self.path) if _step(line) <= after]
@@ -54,15 +58,15 @@ class Metrics:
             part.write_text("".join(line + "\n" for line in kept))
             part.replace(self.path)
         self.lines = len(kept)
-        if _count(self.path, 0) > len(kept):  # what it was told since is no longer so
-            _told(self.path).write_text(f"{len(kept)}\n")
+        if _count(self.path, 0) > len(kept):  # TensorBoard has lines that were removed
+            _count_file(self.path).write_text(f"{len(kept)}\n")
         self.table = "csv" in writers
         self.board = _board(self.path, kept, after, again) if "tensorboard" in writers else None
         if self.table:
             write_csv(self.path)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line; numbers that are not finite become null."""
+        """Appends one line; non-finite numbers become null."""
         clean = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **clean}) + "\n")
@@ -70,20 +74,20 @@ class Metrics:
         _add(self.board, step, clean)
 
     def image(self, step: int, page: np.ndarray) -> None:
-        """A grid of samples, uint8 `[H, W, 3]`, for TensorBoard."""
+        """Writes a grid of samples, uint8 `[H, W, 3]`, to TensorBoard."""
         if self.board:
             self.board.add_image("samples", page, step, dataformats="HWC")
 
     def flush(self) -> None:
-        """Bring the table and TensorBoard up to the last line."""
+        """Writes the table and TensorBoard up to the last line."""
         if self.table:
             write_csv(self.path)
         if self.board:
             self.board.flush()
-            _told(self.path).write_text(f"{self.lines}\n")
+            _count_file(self.path).write_text(f"{self.lines}\n")
 
     def close(self) -> None:
-        """Flush, and end TensorBoard's thread."""
+        """Flushes, and ends TensorBoard's thread."""
         self.flush()
         if self.board:
             self.board.close()
@@ -91,10 +95,10 @@ class Metrics:
 
 
 def write_csv(path: pathlib.Path) -> pathlib.Path:
-    """Write `metrics.jsonl` as `metrics.csv` beside it: a row a step, a column a metric.
+    """Writes `metrics.csv` beside `metrics.jsonl`: one row per step, one column per metric.
 
-    Columns are in the order in which metrics first appear; what a step has not, or what is not
-    finite, is empty. Lines that cannot be read are left out.
+    Columns are in the order in which metrics first appear. Missing and non-finite values are empty;
+    lines that cannot be read are left out.
     """
     rows: dict[Any, dict[str, Any]] = {}
     for line in _lines(path):
@@ -114,7 +118,7 @@ def write_csv(path: pathlib.Path) -> pathlib.Path:
 
 
 def write_missing_outputs(workdir: pathlib.Path, writers: Sequence[str]) -> None:
-    """What the writers would have left of a run that has finished without them."""
+    """Writes the outputs of writers that a finished run was trained without."""
     path = workdir / "metrics.jsonl"
     if "csv" in writers:
         write_csv(path)
@@ -123,30 +127,30 @@ def write_missing_outputs(workdir: pathlib.Path, writers: Sequence[str]) -> None
         if not any(_events(path)) or _count(path, len(lines)) < len(lines):
             last = max((int(_step(line)) for line in lines), default=0)
             _board(path, lines, last).close()
-            _told(path).write_text(f"{len(lines)}\n")
+            _count_file(path).write_text(f"{len(lines)}\n")
 
 
 def _board(path: pathlib.Path, lines: Sequence[str], after: int, again: bool = False) -> Any:
-    """A TensorBoard writer that knows these lines, and hides what was written of later steps.
+    """Returns a TensorBoard writer that holds these lines and hides those of later steps.
 
-    What it was not told of yet, as it was not asked for then, it is told now.
+    Lines that were written while TensorBoard was not a writer are added.
     """
     from tensorboardX import SummaryWriter
 
     earlier = len(list(_events(path)))
-    told = _count(path, len(lines)) if earlier else 0
-    untold = [int(_step(line)) for line in lines[told:]]
-    # From there on all is hidden, and comes again.
-    since = min([after + (not again), *untold])
+    written = _count(path, len(lines)) if earlier else 0
+    missing = [int(_step(line)) for line in lines[written:]]
+    # Everything from there on is hidden, and written again.
+    since = min([after + (not again), *missing])
     board = SummaryWriter(
         str(path.with_name("tensorboard")),
         purge_step=since,
-        # Files have the second in their names: without a number, a run cut at once and resumed
-        # would write over its own.
+        # File names hold the second: without a number, a run that is resumed within a second would
+        # overwrite its own file.
         filename_suffix=f".{earlier:04d}",
     )
-    if not earlier:  # until it is flushed, nobody knows what will be there after a kill
-        _told(path).write_text("0\n")
+    if not earlier:  # before the first flush nothing is certain to be on disk
+        _count_file(path).write_text("0\n")
     for line in lines:
         if _step(line) >= since:
             values = json.loads(line)
@@ -154,15 +158,15 @@ def _board(path: pathlib.Path, lines: Sequence[str], after: int, again: bool = F
     return board
 
 
-def _told(path: pathlib.Path) -> pathlib.Path:
-    """The file that says how many lines TensorBoard has been told."""
+def _count_file(path: pathlib.Path) -> pathlib.Path:
+    """The file that holds how many lines TensorBoard has."""
     return path.with_name("tensorboard") / ".lines"
 
 
 def _count(path: pathlib.Path, otherwise: int) -> int:
-    """What that file says; a folder from before there was one has all lines of its run."""
+    """The number in that file, or `otherwise` without one."""
     try:
-        return int(_told(path).read_text())
+        return int(_count_file(path).read_text())
     except (OSError, ValueError):
         return otherwise
 
@@ -182,7 +186,7 @@ def _add(board: Any, step: int, values: Mapping[str, Any]) -> None:
 
 
 def _step(line: str) -> float:
-    """The step of a line; infinity for a line cut in the middle, which is dropped."""
+    """The step of a line; infinity for an incomplete line, which is removed."""
     try:
         step = json.loads(line)["step"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -191,7 +195,7 @@ def _step(line: str) -> float:
 
 
 class Progress:
-    """One line a log with rate and time left; a moving bar where the output is a terminal."""
+    """Prints a line per log with rate and remaining time, and a bar if the output is a terminal."""
 
     def __init__(self, name: str, total: int, *, quiet: bool = False):
         """For a run of `total` steps."""
@@ -200,7 +204,7 @@ class Progress:
         self.begin(0)
 
     def begin(self, start: int) -> None:
-        """Begin to count time and steps, at step `initial_image`."""
+        """Starts to count time and steps, from step `start`."""
         self.began, self.start = time.monotonic(), start
         if start or self._bar is None:
             self.close()
@@ -208,12 +212,12 @@ class Progress:
             self._bar = _bar(self.name, start, self.total) if terminal else None
 
     def advance(self, step: int) -> None:
-        """Move the bar; dispatch is asynchronous, so it runs a little ahead of the device."""
+        """Moves the bar to a step that is done."""
         if self._bar:
             self._bar[0].update(self._bar[1], completed=step)
 
     def log(self, step: int, values: Mapping[str, float], rate: float) -> None:
-        """Print a line of metrics: `rate` is examples a second."""
+        """Prints a line of metrics; `rate` is examples per second."""
         if self.quiet:
             return
         seconds = time.monotonic() - self.began
@@ -226,11 +230,11 @@ class Progress:
         self.say(line)
 
     def passing(self, what: str) -> Callable[[int, int], None]:
-        """What tells how far a pass over many examples is. See `progress_callback`."""
+        """Returns a `progress_callback` that prints with the name of the run."""
         return progress_callback(f"{self.name}  {what}", self.say)
 
     def say(self, line: str) -> None:
-        """Print a line above the bar."""
+        """Prints a line above the bar."""
         if self.quiet:
             return
         if self._bar:
@@ -239,37 +243,35 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Take the bar down."""
+        """Removes the bar."""
         if self._bar:
             self._bar[0].stop()
 
 
 def progress_callback(what: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
-    """`told(done, total)` of a pass over examples: a line every 30 seconds, with the time left.
-
-    A pass that ends sooner says nothing.
+    """Returns `report(done, total)`, which prints a line every 30 seconds with the remaining time.
 
     Args:
-      what: the pass, in words.
+      what: name of the operation over many examples.
       say: prints a line.
     """
-    began = said = time.monotonic()
+    began = printed = time.monotonic()
 
-    def told(done: int, total: int) -> None:
-        nonlocal said
+    def report(done: int, total: int) -> None:
+        nonlocal printed
         now = time.monotonic()
-        if now - said >= EVERY and done < total:
-            said = now
+        if now - printed >= EVERY and done < total:
+            printed = now
             left = format_duration((now - began) / done * (total - done))
             say(f"{what} {done:,}/{total:,} examples  {left} left")
 
-    return told
+    return report
 
 
 def format_duration(seconds: float) -> str:
-    """Minutes and seconds.
+    """Returns minutes and seconds.
 
-    >>> clock(83.9)
+    >>> format_duration(83.9)
     '1:23'
     """
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
@@ -279,7 +281,7 @@ def _bar(name: str, start: int, total: int) -> Any:
     try:
         from rich import progress
         from rich.console import Console
-    except ImportError:  # plain lines do on machines with JAX's own packages only
+    except ImportError:  # an optional package: without it there are lines only
         return None
     bar = progress.Progress(
         progress.TextColumn("{task.description}"),

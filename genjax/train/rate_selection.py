@@ -1,7 +1,7 @@
-"""Learning rates chosen on validation: several runs of one experiment in one `vmap`ped program.
+"""Selects a learning rate on validation: several runs of one experiment in one `vmap`ped program.
 
-The runs differ in their learning rate alone: the same first parameters, the same order of the
-data, the same random numbers. The test split is not looked at.
+The runs differ only in their learning rate: initial parameters, order of the data and random
+numbers are the same. The test split is not used.
 """
 
 import dataclasses
@@ -24,12 +24,13 @@ from genjax.train.vectorized_runs import VectorizedRuns
 
 
 class Trial(NamedTuple):
-    """What one learning rate came to.
+    """Result of one learning rate.
 
-    learning_rate: of the run.
-    validation: its best there, NLL or what its family reports; infinite for a run that diverged.
-    std_error: of that mean over the validation examples.
-    step: where it was best; of a diverged run, where that was seen.
+    Attributes:
+      learning_rate: of the run.
+      validation: best validation figure (NLL, or what the family reports); infinite if it diverged.
+      std_error: of that mean over the validation examples.
+      step: step of that figure; of a diverged run, the step at which this was noticed.
     """
 
     learning_rate: float
@@ -39,35 +40,37 @@ class Trial(NamedTuple):
 
 
 def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = None) -> list[Trial]:
-    """Train one run a learning rate, all in one program, and give each one's best validation.
+    """Trains one run per learning rate, all in one program, and returns their best validations.
 
-    As `fit` does, each run is evaluated at `eval_every` and at the end, with averaged weights
-    where `ema` is set, and stops to count after `patience` evaluations without a better one. A run
-    in which any metric or evaluation is not finite has diverged. Data and states of all runs lie
-    on one device.
+    As in `fit`, each run is evaluated every `eval_every` steps and at the end, with averaged
+    weights if `ema` is set, and ends after `patience` evaluations without improvement. A run in
+    which a metric or an evaluation is not finite has diverged. Data and states of all runs are on
+    one device.
 
     Args:
-      run: the settings; its own learning rate is not used.
+      run: settings; its own learning rate is not used.
       learning_rates: to try.
-      steps: training steps instead of the run's; schedules shrink with them.
+      steps: training steps instead of the run's; schedules are scaled.
 
     Returns:
-      one `Trial` a learning rate, in the order given; see `best`.
+      one `Trial` per learning rate, in the same order; see `best`.
 
     Raises:
-      ValueError: the family, the data or the optimizer do not allow it; one sentence.
+      ValueError: the family, the data or the optimizer do not allow it.
     """
     checks.positive(learning_rates=tuple(learning_rates))
     if not isinstance(run.optimizer, Optimizer):
-        raise ValueError(f"{run.family} has not one optimizer, so no learning rate to select.")
+        raise ValueError(
+            f"{run.family} has no single optimizer whose learning rate could be selected."
+        )
     family = families.get(run.family)
     if family.traits(run.model).density == "none":
-        raise ValueError(f"{run.family} only samples: validation cannot choose by likelihood.")
+        raise ValueError(f"{run.family} has no likelihood to select by.")
     if run.optimizer.floor:
         raise ValueError(
-            "floor is a rate, and would not fall with those that are tried; set it to 0 to select."
+            "`floor` is not scaled with the learning rates; set it to 0 to select one."
         )
-    # One everywhere, and each run's own in its state: schedules are proportional to the rate.
+    # 1 here, and each run's own in its state: schedules are proportional to the rate.
     optimizer_settings = dataclasses.replace(run.optimizer, learning_rate=1.0)
     train = run.train if steps is None else dataclasses.replace(run.train, steps=steps)
     run = dataclasses.replace(run, train=train, optimizer=optimizer_settings)
@@ -77,14 +80,14 @@ def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = Non
     if "validation" not in dataset.splits or "train" not in dataset.splits:
         missing = "validation" if "validation" not in dataset.splits else "resident train"
         raise ValueError(
-            f"{run.data.data} has no {missing} split; learning rates are chosen on examples held"
-            f" out in memory: set --validation N, or --stream no."
+            f"{run.data.data} has no {missing} split in memory to select learning rates on; set"
+            f" --validation N, or --stream no."
         )
     return Trials(run, family, dataset, learning_rates).run()
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The trial of lowest validation NLL.
+    """Returns the trial with the lowest validation figure.
 
     Raises:
       FloatingPointError: all of them diverged.
@@ -92,15 +95,15 @@ def best(trials: Sequence[Trial]) -> Trial:
     found = min(trials, key=lambda t: t.validation)
     if not math.isfinite(found.validation):
         rates = ", ".join(f"{t.learning_rate:g}" for t in trials)
-        raise FloatingPointError(f"all runs diverged, with learning rates {rates}; try lower ones.")
+        raise FloatingPointError(f"all learning rates diverged ({rates}); try lower ones.")
     return found
 
 
 class Trials(VectorizedRuns):
-    """The runs of one selection: one learning rate each, and all else the same."""
+    """Runs that differ only in their learning rate."""
 
     def __init__(self, run: Run, family: Any, dataset: Any, learning_rates: Sequence[float]):
-        """Settings whose learning rate is 1, and each run's own."""
+        """Takes settings whose learning rate is 1, and the learning rate of each run."""
         assert isinstance(run.optimizer, Optimizer)
         self.rates = list(learning_rates)
         key, rates = jax.random.key(run.seed), jnp.asarray(self.rates, jnp.float32)
@@ -134,25 +137,25 @@ class Trials(VectorizedRuns):
         self.diverged = [False] * self.count
 
     def run(self) -> list[Trial]:
-        """Train, and give what each learning rate came to."""
+        """Trains, and returns the result of each learning rate."""
         self.advance()
         return self.found
 
     def going(self) -> bool:
-        """Until no run could still become better."""
+        """Returns whether a run could still improve."""
         return any(self.open(i) for i in range(self.count))
 
     def open(self, i: int) -> bool:
-        """Whether a run has neither diverged nor stopped early."""
+        """Returns whether a run has neither diverged nor ended early."""
         patience = self.settings.patience
         return not self.diverged[i] and not (patience and self.bad[i] >= patience)
 
-    def taken(self, start: int, count: int) -> np.ndarray:
-        """The same examples for every run."""
+    def rows(self, start: int, count: int) -> np.ndarray:
+        """Returns the same examples for every run."""
         return np.broadcast_to(self.order.take(start, count), (self.runs, count))
 
     def evaluate(self, step: int, finite: np.ndarray) -> None:
-        """Validation of each run that is still open; a number that is none closes it for good."""
+        """Evaluates each run that is still open; a non-finite figure closes it."""
         for i in range(len(self.rates)):
             if not self.open(i):
                 continue

@@ -1,4 +1,4 @@
-"""What a finished run obtained, with everything needed to obtain it again."""
+"""Records of finished runs, and their summaries over seeds."""
 
 import dataclasses
 import datetime
@@ -19,13 +19,13 @@ import numpy as np
 from genjax.train.checkpoint import write_json
 from genjax.train.run_config import Figure, Run, to_json
 
-# What a row of the table is made of.
+# Entries that a row of the table needs.
 NEEDED = ("experiment", "seed", "config", "obtained", "std_error", "minutes", "device", "commit")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def count_parameters(family: Any, config: Any, variables: Any) -> int:
-    """Trained numbers; for counted families, the free parameters of the table."""
+    """Returns the number of parameters; of counted families, the free ones of their tables."""
     stated = family.traits(config).num_parameters
     if stated is not None:
         return stated
@@ -33,7 +33,7 @@ def count_parameters(family: Any, config: Any, variables: Any) -> int:
 
 
 def commit() -> str:
-    """The commit of the code that runs, `-dirty` with changes beside it; `unknown` without git."""
+    """Returns the commit of this code, `-dirty` if files are changed, or `unknown` without git."""
     here = pathlib.Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -50,7 +50,7 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what makes the numbers."""
+    """Returns the versions of Python and of the packages that determine the numbers."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -61,13 +61,13 @@ def versions() -> dict[str, str]:
 
 
 def device(devices: Any = None) -> str:
-    """Kind and number of the devices, `NVIDIA H100 80GB HBM3 x1`."""
+    """Returns kind and number of the devices, `NVIDIA H100 80GB HBM3 x1`."""
     found = list(jax.devices() if devices is None else devices)
     return f"{found[0].device_kind} x{len(found)}"
 
 
 def dataset_name(source: str) -> str:
-    """A data set's own name, of the file or the prepared folder that it lies in.
+    """Returns the name of a data set from its file or prepared folder.
 
     >>> dataset_name("sets/mnist.npz"), dataset_name("prepared/photos/1.0.0"), dataset_name("mnist")
     ('mnist', 'photos', 'mnist')
@@ -96,16 +96,16 @@ def make_record(
     sessions: list[dict[str, Any]],
     unit: str = "nats",
 ) -> dict[str, Any]:
-    """One finished run as plain JSON values.
+    """Returns the record of a finished run as plain JSON values.
 
     Args:
-      run: its settings.
-      metric: what was measured.
+      run: settings.
+      metric: name of the figure.
       obtained: the figure, or None.
-      std_error: of the figure, or None.
-      details: counts and what else tells how the figure came about.
+      std_error: its standard error, or None.
+      details: further entries, such as counts.
       seconds: of all sessions.
-      sessions: `{"commit", "device", "from_step"}` of each call that made steps of it.
+      sessions: `{"commit", "device", "from_step"}` of each call that made steps.
       unit: of the figure.
     """
     return {
@@ -133,17 +133,17 @@ def make_record(
 
 
 def _each(sessions: list[dict[str, Any]], name: str) -> str:
-    """The values of all sessions, each once, in the order they came."""
+    """Joins the distinct values of all sessions in order."""
     return ", ".join(dict.fromkeys(s[name] for s in sessions))
 
 
 def _finite(value: float | None) -> float | None:
-    """None for what JSON cannot hold: an infinite figure is no figure."""
+    """Returns None for a non-finite figure."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def run_name(experiment: str, seed: int) -> str:
-    """What the folder of a run is called: experiment, recipe and seed.
+    """Returns the name of a run's folder: experiment, recipe and seed.
 
     >>> run_name("pixelrnn_mnist:diagonal_7_cpu", 0)
     'pixelrnn_mnist-diagonal_7_cpu-seed0'
@@ -152,12 +152,12 @@ def run_name(experiment: str, seed: int) -> str:
 
 
 def record_name(record: dict[str, Any]) -> str:
-    """File name of a record."""
+    """Returns the file name of a record."""
     return f"{run_name(record['experiment'], record['seed'])}.json"
 
 
 def write_record(folder: str | os.PathLike, record: dict[str, Any]) -> pathlib.Path:
-    """Write a record under its name; a newer run of the same experiment and seed replaces it."""
+    """Writes a record under its name, in place of an older one of the same experiment and seed."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / record_name(record)
@@ -166,7 +166,7 @@ def write_record(folder: str | os.PathLike, record: dict[str, Any]) -> pathlib.P
 
 
 def read_records(folder: str | os.PathLike) -> list[dict[str, Any]]:
-    """All records of a folder.
+    """Returns all records of a folder.
 
     Raises:
       ValueError: a file is not a record.
@@ -179,22 +179,27 @@ def read_records(folder: str | os.PathLike) -> list[dict[str, Any]]:
                 record[name]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path} is not a record of a run ({type(error).__name__}); remove it, or write it"
-                f" again by running the experiment."
+                f"{path} is not a record of a run ({type(error).__name__}); remove it, or run the"
+                f" experiment again."
             ) from None
         out.append(record)
     return out
 
 
 def summarize(records: list[dict[str, Any]], figure: Figure | None = None) -> dict[str, Any]:
-    """One row from the records of one experiment, one a seed; `figure` is the recipe's today.
+    """Returns one row of the table from the records of one experiment.
 
-    `obtained` is the mean over seeds, and none where a seed has none: it diverged. `std_error` is
-    that of the test examples, which all seeds share, and with several seeds the spread between
-    seeds added in quadrature. Where the seeds are folds they share none, or no seed has an error of
-    its own, their spread is all there is. Where the figure asks for the median it has no error:
-    `lowest` and `highest` of several seeds stand beside it. `shown_seed` is the one that the figure
-    is `shown_by`.
+    Args:
+      records: one per seed.
+      figure: of the recipe.
+
+    Returns:
+      `obtained`: mean over seeds, None if a seed has no figure (it diverged); or the median, if
+      `figure.of_seeds` says so. `std_error`: that over the test examples, which all seeds share,
+      and of several seeds the standard error between seeds, added in quadrature. Seeds that are
+      folds share no examples, so only the error between them counts; so it does if no seed has an
+      error of its own. A median has no error. `lowest`, `highest`: of several seeds. `shown_seed`:
+      the seed with the highest `figure.shown_by`.
     """
     first = records[0]
     row = {

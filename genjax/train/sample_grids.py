@@ -1,7 +1,7 @@
-"""Samples as pictures: a grid a step, and over all steps a strip and a film.
+"""Samples as images: a grid per step, and a strip and an animation over all steps.
 
-A run draws from the same noise at every step, so the sample in one place of the grid can be
-followed from step to step. Each grid says in its PNG text where its samples lie: `read_tiles`.
+A run draws from the same noise at every step, so each position of the grid can be followed over
+the steps. The PNG text of a grid holds its geometry (`read_grid`).
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import numpy as np
 from genjax.data.image_grid import GridLayout, grid_with_layout, place_images
 
 TEXT = "genjax"  # key of the PNG text that holds the geometry
-ROWS, COLUMNS, FRAMES = 12, 10, 60  # the most of each in a strip, and in a film
+ROWS, COLUMNS, FRAMES = 12, 10, 60  # at most, in a strip and in an animation
 
 T = TypeVar("T")
 
@@ -27,9 +27,9 @@ T = TypeVar("T")
 def save_grid(
     path: pathlib.Path, images: Any, low: float = 0.0, high: float = 1.0, columns: int = 0
 ) -> np.ndarray:
-    """Write a grid as PNG, with its geometry as text; gives the picture, uint8 `[H, W, 3]`.
+    """Writes a grid as PNG with its geometry as text; returns the image, uint8 `[H, W, 3]`.
 
-    `columns` images a row; 0 is as square as it gets.
+    `columns` is the number of images per row; 0 makes the grid as square as possible.
     """
     page, tiles = grid_with_layout(np.asarray(images), low, high, columns=columns)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,10 +38,10 @@ def save_grid(
 
 
 def read_grid(path: pathlib.Path) -> tuple[np.ndarray, GridLayout | None]:
-    """The picture of a grid, uint8 `[H, W, 3]`, and its geometry; None where it says none.
+    """Returns the image of a grid, uint8 `[H, W, 3]`, and its geometry, or None if it has none.
 
     Raises:
-      ValueError: it is no whole PNG.
+      ValueError: the file is not a whole PNG.
     """
     from PIL import Image
 
@@ -50,24 +50,24 @@ def read_grid(path: pathlib.Path) -> tuple[np.ndarray, GridLayout | None]:
             page = np.asarray(image.convert("RGB"))
             text = getattr(image, "text", {}).get(TEXT, "")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is no whole PNG ({type(error).__name__}).") from None
+        raise ValueError(f"{path} is not a whole PNG ({type(error).__name__}).") from None
     try:
         tiles = GridLayout(**json.loads(text))
         fits = tiles.size() == page.shape[:2]
-    except (ValueError, TypeError, ZeroDivisionError):  # of other making
+    except (ValueError, TypeError, ZeroDivisionError):  # not written by genjax
         return page, None
     return page, tiles if fits else None
 
 
 def cut(page: np.ndarray, tiles: GridLayout, first: int | None = None) -> np.ndarray:
-    """The samples of a grid, uint8 `[n, h, w, 3]`: all, or the first few."""
+    """Returns the samples of a grid, uint8 `[n, h, w, 3]`: all, or the first few."""
     n = tiles.count if first is None else min(first, tiles.count)
     corners = [tiles.corner(i) for i in range(n)]
     return np.stack([page[t : t + tiles.height, c : c + tiles.width] for t, c in corners])
 
 
 def grids(folder: pathlib.Path) -> dict[int, pathlib.Path]:
-    """The grids of a run's `samples/` by step, ascending; empty without the folder."""
+    """Returns the grids of a run's `samples/` by step, ascending; empty without the folder."""
     if not folder.is_dir():
         return {}
     found = {}
@@ -79,7 +79,7 @@ def grids(folder: pathlib.Path) -> dict[int, pathlib.Path]:
 
 
 def remove_after(folder: pathlib.Path, step: int) -> None:
-    """Remove the grids later than `step`, which come again, and what was made of them."""
+    """Removes grids later than `step`, which are drawn again, and everything made from them."""
     stale = [path for at, path in grids(folder).items() if at > step]
     if stale:
         stale += [folder / "strip.png", folder / "film.gif"]
@@ -88,18 +88,18 @@ def remove_after(folder: pathlib.Path, step: int) -> None:
 
 
 def thin(items: Sequence[T], most: int) -> list[T]:
-    """At most `most` items, evenly spread, the first and the last among them."""
+    """Returns at most `most` items, evenly spaced, with the first and the last."""
     if len(items) <= most:
         return list(items)
-    # Distinct indices, since there are more items than places.
+    # The indices are distinct, since there are more items than `most`.
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, most)]
 
 
 def strip(paths: dict[int, pathlib.Path]) -> tuple[bytes, list[int]] | None:
-    """A PNG with a step a row and a sample a column, and the steps of its rows, top to bottom.
+    """Returns a PNG with one row per step and one column per sample, and the steps of its rows.
 
-    Grids that are damaged, or were drawn with another size or number of samples than the last
-    one, are left out; None where no grid tells its geometry.
+    Damaged grids, and grids with another geometry than the last one, are left out. None if no grid
+    has a geometry.
     """
     read = _whole(paths)
     last = next((tiles for _, _, tiles in reversed(read) if tiles), None)
@@ -114,10 +114,7 @@ def strip(paths: dict[int, pathlib.Path]) -> tuple[bytes, list[int]] | None:
 
 
 def write_gif(paths: dict[int, pathlib.Path]) -> bytes | None:
-    """A GIF that runs through the grids without end, some six seconds long; the last one stays.
-
-    None for fewer than two grids: they do not move.
-    """
+    """Returns an endless GIF of the grids, about six seconds long; None for fewer than two."""
     from PIL import Image
 
     read = _whole(paths)
@@ -127,7 +124,7 @@ def write_gif(paths: dict[int, pathlib.Path]) -> bytes | None:
     frames = []
     for page in pages:
         image = Image.fromarray(page)
-        # Grey keeps each of its 256 levels; colours are brought down to the nearest 256.
+        # Grey images keep their 256 levels; colours are quantised to 256.
         grey = (page == page[..., :1]).all()
         frames.append(image.convert("L") if grey else image.quantize(256, dither=Image.Dither.NONE))
     each = min(500, max(80, 6000 // len(frames)))
@@ -144,7 +141,7 @@ def write_gif(paths: dict[int, pathlib.Path]) -> bytes | None:
 
 
 def write_overview(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Write `strip.png` and `film.gif` of a run's `samples/`, where there is something to show."""
+    """Writes `strip.png` and `film.gif` of a run's `samples/`; returns the files written."""
     paths = grids(folder)
     made = strip(paths)
     found = {"strip.png": made[0] if made else None, "film.gif": write_gif(paths)}
@@ -159,7 +156,7 @@ def write_overview(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def refresh(folder: pathlib.Path) -> None:
-    """`write_overview`, where grids are newer than it; nothing in a folder that cannot be written."""
+    """Calls `write_overview` if a grid is newer than the strip and the folder is writable."""
     times = [path.stat().st_mtime_ns for path in grids(folder).values()]
     made = folder / "strip.png"
     if times and not (made.exists() and made.stat().st_mtime_ns >= max(times)):
@@ -168,7 +165,7 @@ def refresh(folder: pathlib.Path) -> None:
 
 
 def _whole(paths: dict[int, pathlib.Path]) -> list[tuple[int, np.ndarray, GridLayout | None]]:
-    """Step, picture and geometry of the grids that can be read."""
+    """Returns step, image and geometry of the grids that can be read."""
     found = []
     for step, path in thin(list(paths.items()), FRAMES):
         try:
@@ -189,7 +186,7 @@ def _png(page: np.ndarray, text: dict[str, Any]) -> bytes:
 
 
 def _replace(path: pathlib.Path, data: bytes) -> None:
-    """Write a file so that a reader never sees half of it."""
+    """Writes a file so that a reader never sees an incomplete one."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_bytes(data)
     part.replace(path)

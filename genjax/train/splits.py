@@ -28,22 +28,22 @@ def _evaluation_entries(
 ) -> dict[str, np.ndarray]:
     transform = data_room.make_transform(run.data.transform, dataset.levels, training=False)
     key = named_key(jax.random.key(run.data.binarize_seed), 0, f"binarize {split}")
-    found = transform({name: dataset.splits[split][name] for name in names}, key)
+    found: dict[str, Any] = transform({name: dataset.splits[split][name] for name in names}, key)
     return {name: np.asarray(value) for name, value in found.items()}
 
 
 def init_batch(run: Run, family: Any, dataset: data_room.Dataset) -> dict[str, Any] | None:
-    """Training examples that a family's `init` wants to see, as a step takes them; else None.
+    """Returns the transformed training examples that a family's `init` needs, or None.
 
-    The first of the run's own order: a fair draw, and the same on every process.
+    They are the first in the run's order: a random sample, the same on every process.
     """
-    wanted = family.traits(run.model).init_examples
-    if not wanted:
+    count = family.traits(run.model).init_examples
+    if not count:
         return None
     found = {}
     for domain, names in dataset.domains(family.batch_spec(run.model, 1)).items():
         n = dataset.length("train", names[0])
-        rows = data_room.Order(n, run.seed, domain).take(0, min(wanted, n))
+        rows = data_room.Order(n, run.seed, domain).take(0, min(count, n))
         found |= dataset.read("train", rows, names)
     transform = data_room.make_transform(run.data.transform, dataset.levels)
     key = named_key(jax.random.key(run.seed), 0, "init examples")

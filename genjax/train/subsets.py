@@ -1,4 +1,4 @@
-"""Several densities of one family, each fitted to a part of the data: one a class, and the like."""
+"""Fits several densities of one family, each to a subset of the data, such as one per class."""
 
 import math
 from collections.abc import Sequence
@@ -19,33 +19,35 @@ from genjax.train.vectorized_runs import VectorizedRuns
 def fit_subsets(
     run: Run, train: Sequence[np.ndarray], validation: Sequence[np.ndarray]
 ) -> list[dict[str, Any]]:
-    """Fit one density to each part, all of a gradient family in one `vmap`ped program.
+    """Fits one density per subset; families trained by gradient in one `vmap`ped program.
 
-    A family fitted by gradient keeps, of each density, the weights of its best validation, looked
-    at every `eval_every` steps; one that is counted sees each example once; expectation
-    maximisation makes `steps` iterations over the whole part.
+    By gradient, the weights with the best validation are kept, evaluated every `eval_every` steps.
+    A counted family sees each example once; expectation maximisation makes `steps` iterations over
+    the whole subset.
 
     Args:
-      run: settings; of its data only the numbers given here are used.
-      train: examples of each part, `[N_i, *shape]`, as the family takes them.
-      validation: of each part, `[M_i, *shape]`.
+      run: settings; its data are replaced by the following.
+      train: examples of each subset, `[N_i, *shape]`, transformed.
+      validation: of each subset, `[M_i, *shape]`.
 
     Returns:
-      variables of each part's density, in the order given.
+      variables of each density, in the same order.
 
     Raises:
-      ValueError: a part is empty, or the numbers of parts differ.
-      FloatingPointError: a density's validation is not finite at the end.
+      ValueError: a subset is empty, or the numbers of subsets differ.
+      FloatingPointError: the validation of a density is never finite.
     """
     if len(train) != len(validation) or not train:
-        raise ValueError(f"{len(train)} parts to train on and {len(validation)} to validate on.")
-    descended = families.get(run.family).traits(run.model).fit == "gradient"
+        raise ValueError(
+            f"{len(train)} subsets to train on, but {len(validation)} to validate on; give as many."
+        )
+    by_gradient = families.get(run.family).traits(run.model).fit == "gradient"
     for i, part in enumerate(train):
-        checks.positive(**{f"examples_of_part_{i}": len(part)})
-        if descended:
-            checks.positive(**{f"validation_examples_of_part_{i}": len(validation[i])})
+        checks.positive(**{f"examples_of_subset_{i}": len(part)})
+        if by_gradient:
+            checks.positive(**{f"validation_examples_of_subset_{i}": len(validation[i])})
     run = resolve(run, jax.default_backend())
-    if not descended:
+    if not by_gradient:
         return [_without_gradient(run, part, i) for i, part in enumerate(train)]
     return _Together(run, train, validation).fit()
 
@@ -63,11 +65,11 @@ def _without_gradient(run: Run, x: np.ndarray, number: int) -> dict[str, Any]:
 
 
 class _Together(VectorizedRuns):
-    """The densities of all parts; each with its own data order, the same random numbers."""
+    """Densities of all subsets; each has its own order of the data, and the same random numbers."""
 
     def __init__(self, run: Run, train: Sequence[np.ndarray], validation: Sequence[np.ndarray]):
         if not isinstance(run.optimizer, Optimizer):
-            raise ValueError(f"{run.family} has not one optimizer; parts are fitted with one.")
+            raise ValueError(f"{run.family} has several optimizers; subsets are fitted with one.")
         key = jax.random.key(run.seed)
         family = families.get(run.family)
         wanted = family.traits(run.model).init_examples
@@ -95,18 +97,17 @@ class _Together(VectorizedRuns):
         for i, (nats, _) in enumerate(self.best):
             if not math.isfinite(nats):
                 raise FloatingPointError(
-                    f"the density of part {i} never had a finite validation loss; lower the"
-                    f" learning rate."
+                    f"the validation loss of subset {i} was never finite; lower the learning rate."
                 )
         return [variables for _, variables in self.best]
 
-    def taken(self, start: int, count: int) -> np.ndarray:
-        """Each part's own order, as indices into the joined parts."""
+    def rows(self, start: int, count: int) -> np.ndarray:
+        """Returns each subset's own order as indices into the concatenated subsets."""
         parts = [i % self.count for i in range(self.runs)]
         return np.stack([self.starts[i] + self.orders[i].take(start, count) for i in parts])
 
     def evaluate(self, step: int, finite: np.ndarray) -> None:
-        """Keep the weights of every density that is better than before on its own validation."""
+        """Keeps the weights of every density whose validation improved."""
         for i in range(self.count):
             one = self.variables(i)
             mean = self.validate(one, self.validation[i])[0]

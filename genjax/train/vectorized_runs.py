@@ -1,4 +1,4 @@
-"""Several runs of one family in one `vmap`ped program, looked at as they go."""
+"""Several runs of one family in one `vmap`ped program."""
 
 import abc
 from collections.abc import Callable
@@ -16,12 +16,11 @@ from genjax.train.run_config import Run
 
 
 class VectorizedRuns(abc.ABC):
-    """States of all runs, stacked; who makes use of it says which examples each run takes.
+    """Trains runs with the same settings; a subclass selects the examples and evaluates.
 
     Attributes:
-      state: of all runs, a leading axis of runs on every leaf.
-      runs: states there are; a single run is stacked with its double, since `compile_step` stacks
-        two or more.
+      state: of all runs, with a leading axis of runs on every leaf.
+      runs: number of states; a single run is duplicated, since `compile_step` stacks two or more.
     """
 
     def __init__(
@@ -33,14 +32,14 @@ class VectorizedRuns(abc.ABC):
         begin: Callable[[Callable[..., Any], jax.Array], Any],
         transform: Any = None,
     ):
-        """Stack `count` runs with the same settings.
+        """Stacks `count` runs with the same settings.
 
         Args:
           run: the settings.
           optimizer: of every run.
-          count: runs asked for.
-          data: arrays `[N, ...]` that the indices of all runs are into.
-          begin: `(init, number of the run) -> State`, where `init(key, batch)` makes a fresh one;
+          count: number of runs.
+          data: arrays `[N, ...]` that all runs index.
+          begin: `(init, number of the run) -> State`, where `init(key, batch)` makes a new state;
             `batch` is for data-dependent initialisation, or None.
           transform: of batches, on the device.
         """
@@ -69,7 +68,7 @@ class VectorizedRuns(abc.ABC):
         self.key = named_key(jax.random.key(run.seed), 0, "evaluate validation")
 
     def advance(self) -> None:
-        """Steps and evaluations until the end, or until `going` says that it is enough."""
+        """Trains and evaluates to the end, or until `going` returns False."""
         t, step = self.settings, 0
         finite = jnp.ones(self.runs, bool)
         while step < t.steps and self.going():
@@ -85,30 +84,30 @@ class VectorizedRuns(abc.ABC):
                 self.evaluate(step, np.asarray(finite))
 
     def going(self) -> bool:
-        """Whether any run could still become better."""
+        """Returns whether a run could still improve."""
         return True
 
     @abc.abstractmethod
-    def taken(self, start: int, count: int) -> np.ndarray:
-        """Indices at positions start .. start + count - 1 of every run's order: `[runs, count]`."""
+    def rows(self, start: int, count: int) -> np.ndarray:
+        """Returns the indices at start .. start + count - 1 of each order, `[runs, count]`."""
 
     @abc.abstractmethod
     def evaluate(self, step: int, finite: np.ndarray) -> None:
-        """Look at the runs; `finite` `[runs]` says whose metrics have been numbers all along."""
+        """Evaluates the runs; `finite` `[runs]` says whose metrics have all been finite."""
 
     def variables(self, i: int) -> dict[str, Any]:
-        """What run `i` is to be used with now."""
+        """Returns the variables to evaluate run `i` with."""
         return jax.tree.map(lambda a: a[i], self.state.eval_variables())
 
     def validate(
         self, variables: dict[str, Any], x: Any, condition: Any = None
     ) -> tuple[float, float]:
-        """Mean and standard error over `x` of what the family reports, as `fit` sees it."""
+        """Returns mean and standard error over `x` of what the family reports, as in `fit`."""
         size = self.settings.eval_batch
         return evals.mean_and_error(self.nll(variables, x, self.key, size, condition))
 
     def call(self, length: int) -> Any:
-        """The compiled step of all runs, for a call of so many steps."""
+        """Returns the compiled step of all runs, for a call of so many steps."""
         if length not in self.calls:
             self.calls[length] = compile_step(
                 self.step,
@@ -120,18 +119,18 @@ class VectorizedRuns(abc.ABC):
         return self.calls[length]
 
     def indices(self, step: int, length: int) -> jax.Array:
-        """`[length, runs, B]`, without the first axis where it is 1."""
+        """Returns indices `[length, runs, B]`, without the first axis if it is 1."""
         size = self.settings.batch_size
-        found = self.taken(step * size, length * size).reshape(self.runs, length, size)
+        found = self.rows(step * size, length * size).reshape(self.runs, length, size)
         found = found.swapaxes(0, 1).astype(np.int32)
         return jnp.asarray(found[0] if length == 1 else found)
 
 
 @jax.jit
 def _still_finite(before: jax.Array, metrics: dict[str, jax.Array]) -> jax.Array:
-    """`[runs]`: which were finite before and in all metrics `[..., runs]` of a call.
+    """Returns `[runs]`: which were finite before and are in all metrics `[..., runs]` of a call.
 
-    A flag a run is kept, and not the metrics: of millions of calls without an evaluation between.
+    Only these flags are kept: there may be millions of calls between evaluations.
     """
     of_each = [jnp.isfinite(v).reshape(-1, len(before)).all(axis=0) for v in metrics.values()]
     return jnp.stack([before, *of_each]).all(axis=0)

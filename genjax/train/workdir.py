@@ -24,7 +24,7 @@ from genjax.train.signals import barrier
 
 
 def read_run(workdir: pathlib.Path) -> Run:
-    """The settings a workdir was begun with.
+    """Returns the settings of the run in a workdir.
 
     Raises:
       ValueError: there is no run in it, or its settings cannot be read.
@@ -39,30 +39,35 @@ def read_run(workdir: pathlib.Path) -> Run:
 
 
 def resolve_workdir(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run, Run | None]:
-    """The settings with nothing left open, and those of a run that is in the workdir already.
+    """Returns the resolved settings, and the settings of a run that is in the workdir already.
 
-    A workdir that never saved a checkpoint holds no run yet: its settings may be anything.
+    A workdir that never saved a checkpoint holds no run yet, so its settings may be changed.
+
+    Raises:
+      ValueError: the workdir holds a run with other settings, or must not hold any.
     """
-    saved_steps = (workdir / "checkpoints").glob("*/[0-9]*")  # and such as were never finished
+    saved_steps = (workdir / "checkpoints").glob("*/[0-9]*")  # incomplete ones have other names
     begun = any(p.name.isdigit() for p in saved_steps) or any(
         (workdir / "checkpoints").glob("corrupt-*")
     )
     if begun and not (workdir / "config.json").exists():
         raise ValueError(
-            f"{workdir} has checkpoints and no config.json, so nobody can tell what run they are"
-            " of; bring it back, or take another --workdir."
+            f"{workdir} has checkpoints but no config.json, so their settings are unknown; restore"
+            " the file, or use another --workdir."
         )
     if not begun:
         return resolve(run, jax.default_backend()), None
     if not resume:
-        raise ValueError(f"{workdir} holds a run already; leave out --no-resume, or take another.")
+        raise ValueError(
+            f"{workdir} holds a run already; leave out --no-resume, or use another --workdir."
+        )
     saved = read_run(workdir)
     run = resolve(continue_from(run, saved), jax.default_backend())
     changed = changes(saved, run, MAY_CHANGE)
     if changed:
         listed = ", ".join(f"{k} was {old} and is {new}" for k, (old, new) in changed.items())
         raise ValueError(
-            f"{workdir} holds a run with other settings: {listed}; give the same, or take another"
+            f"{workdir} holds a run with other settings: {listed}; use the same, or another"
             f" --workdir."
         )
     return run, saved
@@ -70,7 +75,7 @@ def resolve_workdir(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run,
 
 @contextlib.contextmanager
 def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
-    """One trainer a workdir: two would delete each other's checkpoints.
+    """Locks a workdir: two trainers would delete each other's checkpoints.
 
     Raises:
       ValueError: another process holds it.
@@ -84,16 +89,16 @@ def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ValueError(
-                f"another process trains in {workdir}; wait for it, or take another --workdir."
+                f"another process trains in {workdir}; wait for it, or use another --workdir."
             ) from None
-        yield  # closing the file, or dying, gives the lock back
+        yield  # the lock ends with the file, also when the process is killed
 
 
 def check_same_data(dataset: data_room.Dataset, workdir: pathlib.Path) -> None:
-    """Hold the data against those a workdir was begun with.
+    """Checks that the data are those that the run in a workdir was started with.
 
     Raises:
-      ValueError: they are others.
+      ValueError: they are not.
     """
     path = workdir / "data.json"
     if not path.exists():
@@ -104,12 +109,13 @@ def check_same_data(dataset: data_room.Dataset, workdir: pathlib.Path) -> None:
         saved["checksum"], saved["examples"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(
-            f"{path} is damaged; remove it, if the data are those the run began with."
+            f"{path} is damaged; remove it if the data are those the run was started with."
         ) from None
     if saved != found:
         raise ValueError(
-            f"{dataset.name} is not the data this run began with (checksum {found['checksum']},"
-            f" it was {saved['checksum']}); give the same data, or take another --workdir."
+            f"{dataset.name} is not the data this run was started with (checksum"
+            f" {found['checksum']}, not {saved['checksum']}); use the same data, or another"
+            f" --workdir."
         )
 
 
@@ -120,10 +126,14 @@ def _about(dataset: data_room.Dataset) -> dict[str, Any]:
 def write_run_files(
     workdir: pathlib.Path, run: Run, dataset: data_room.Dataset, keep_record: bool = False
 ) -> None:
-    """Settings and data, once nothing can refuse the run any more; a record of others goes.
+    """Writes settings and data checksum, after all checks, and removes a record of other settings.
 
-    `store_record` until the new one is there: where no step is left to make, the old one's figure
-    is still that of the state.
+    Args:
+      workdir: folder of the run.
+      run: its settings.
+      dataset: its data.
+      keep_record: keep the old record until there is a new one: no step is left, so its figure is
+        still that of the state.
     """
     found = _about(dataset)
     barrier("settled")  # all processes have read what the first one writes now

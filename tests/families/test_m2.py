@@ -414,7 +414,7 @@ def test_data_without_labels_are_refused_before_a_run_begins(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     save_npz(Dataset("bare", {"train": {"x": np.zeros((20, 3, 3, 1), np.uint8)}}, 2), "bare.npz")
     with pytest.raises(
-        ValueError, match=r"^m2 trains on label too, and bare.npz has only x; bring"
+        ValueError, match=r"^m2 also trains on label, but bare.npz has only x; use"
     ):
         fit(small_run("m2", "bare.npz"), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()

@@ -100,7 +100,7 @@ def test_packing_again_leaves_no_part_of_the_old_pack(tmp_path):
 def test_a_missing_part_is_named(tmp_path):
     *parts, _ = create_archive([make_run(tmp_path, "run")], tmp_path / "out", part_bytes=2000)
     parts[1].unlink()
-    with pytest.raises(ValueError, match=r"lacks the part pack-\w+\.001; bring all \d+ parts"):
+    with pytest.raises(ValueError, match=r"lacks the part pack-\w+\.001; copy all \d+ parts"):
         extract_archive(tmp_path / "out", tmp_path / "back")
     # Refused before anything is written.
     assert not (tmp_path / "back").exists()
@@ -121,7 +121,7 @@ def test_a_damaged_part_is_named(tmp_path, where):
 
 
 def test_no_pack_and_a_damaged_manifest(tmp_path):
-    with pytest.raises(ValueError, match="holds no pack"):
+    with pytest.raises(ValueError, match="holds no archive"):
         extract_archive(tmp_path / "none", tmp_path / "back")
     create_archive([make_run(tmp_path, "run")], tmp_path / "out")
     manifest = tmp_path / "out" / "pack.json"
@@ -134,7 +134,7 @@ def test_no_pack_and_a_damaged_manifest(tmp_path):
 
 def test_two_runs_of_one_name_are_not_laid_over_each_other(tmp_path):
     runs = [make_run(tmp_path / folder, "run") for folder in ("a", "b")]
-    with pytest.raises(ValueError, match="two runs are called run, and one would lie over"):
+    with pytest.raises(ValueError, match="two runs are called run; rename one"):
         create_archive(runs, tmp_path / "out")
 
 

@@ -67,9 +67,9 @@ def data_files(workdir, step):
 
 
 def test_the_newest_comes_back(saved):
-    state, meta = restore(saved)
+    state, status = restore(saved)
     assert_is(state, 3)
-    assert meta == {"best": 0.3}
+    assert status == {"best": 0.3}
 
 
 def test_keeps_the_latest_few(tmp_path):
@@ -90,9 +90,9 @@ def test_saving_a_step_again_replaces_it(saved):
     changed = state_at(3).replace(ema=state_at(9).ema)
     checkpoints.save(changed, {"best": 7})
     checkpoints.close()
-    state, meta = restore(saved)
+    state, status = restore(saved)
     chex.assert_trees_all_equal(state.ema, changed.ema)
-    assert meta == {"best": 7}
+    assert status == {"best": 7}
 
 
 def test_a_truncated_checkpoint_is_set_aside(saved):

@@ -126,7 +126,7 @@ def test_rules_must_match_every_parameter():
     with pytest.raises(ValueError, match="no sharding rule matches"):
         state_shardings(shapes, mesh, [("W$", PartitionSpec("data"))])
     two = jax.sharding.AbstractMesh((2,), ("data",))
-    with pytest.raises(ValueError, match=r"does not divide as .* give it a rule of its own"):
+    with pytest.raises(ValueError, match=r"is not divisible as .* put a rule of its own before"):
         state_shardings(shapes, two, [("W$", PartitionSpec("data")), (".*", PartitionSpec())])
     found = state_shardings(
         shapes, mesh, [(r"\.W$", PartitionSpec("data")), (".*", PartitionSpec())]

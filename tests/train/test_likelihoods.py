@@ -84,13 +84,13 @@ def test_what_a_likelihood_takes_passes_the_door(transform, model):
             "binarize('dynamic')",
             {"classes": 3},
             False,
-            "vae trains on label too, and small has only x",
+            "vae also trains on label, but small has only x",
         ),
         (
             "binarize('dynamic')",
             {"classes": 2},
             True,
-            "labels up to 2, and the model is built for 2 classes",
+            "labels up to 2, but the model has 2 classes",
         ),
     ],
 )

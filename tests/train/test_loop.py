@@ -194,7 +194,7 @@ def test_other_data_are_refused(tmp_path, data):
     fit(run, tmp_path / "run", quiet=True)
     (tmp_path / "other").mkdir()
     other = write_data(tmp_path / "other", n=100)
-    with pytest.raises(ValueError, match="not the data this run began with"):
+    with pytest.raises(ValueError, match="not the data this run was started with"):
         fit(small_run("nade", other, steps=5), tmp_path / "run", quiet=True)
 
 
@@ -381,7 +381,7 @@ def test_a_finished_run_is_not_of_other_data(tmp_path, data):
         return fit(dataclasses.replace(run, data=there), tmp_path / "run", quiet=True).record
 
     assert of("same.npz") == record
-    with pytest.raises(ValueError, match="is not the data this run began with"):
+    with pytest.raises(ValueError, match="is not the data this run was started with"):
         of("other.npz")
 
 

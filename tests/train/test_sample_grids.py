@@ -135,7 +135,7 @@ def test_half_a_png_is_refused(tmp_path):
     path = tmp_path / "step_1.png"
     save_grid(path, np.random.default_rng(0).uniform(size=(4, 8, 8)))
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"step_1\.png is no whole PNG"):
+    with pytest.raises(ValueError, match=r"step_1\.png is not a whole PNG"):
         sample_grids.read_grid(path)
 
 

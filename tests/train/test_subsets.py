@@ -92,9 +92,9 @@ def test_the_best_by_validation_is_kept():
 
 
 def test_what_does_not_fit_is_said():
-    with pytest.raises(ValueError, match="3 parts to train on and 2"):
+    with pytest.raises(ValueError, match="3 subsets to train on, but 2"):
         fit_subsets(run_of("nade"), TRAIN, VALIDATION[:2])
-    with pytest.raises(ValueError, match="examples_of_part_1"):
+    with pytest.raises(ValueError, match="examples_of_subset_1"):
         fit_subsets(run_of("nade"), [TRAIN[0], TRAIN[1][:0], TRAIN[2]], VALIDATION)
-    with pytest.raises(ValueError, match="`validation_examples_of_part_2` must be positive"):
+    with pytest.raises(ValueError, match="`validation_examples_of_subset_2` must be positive"):
         fit_subsets(run_of("nade"), TRAIN, [*VALIDATION[:2], VALIDATION[2][:0]])

@@ -55,8 +55,8 @@ def test_cut_in_two_processes_equals_whole(cut_and_whole, name):
 
 def latest_leaves(workdir):
     """Checksums of every leaf of the newest checkpoint, as they were saved."""
-    meta = workdir / "checkpoints" / "latest" / "10" / "meta" / "metadata"
-    return json.loads(json.loads(meta.read_text())["body"])["leaves"]
+    status = workdir / "checkpoints" / "latest" / "10" / "status" / "metadata"
+    return json.loads(json.loads(status.read_text())["body"])["leaves"]
 
 
 def test_sample_draws_what_was_asked(finished, tmp_path, capsys):

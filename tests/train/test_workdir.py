@@ -31,7 +31,7 @@ def test_settings_that_do_not_fit_leave_no_workdir(tmp_path, data):
 
 def test_patience_without_validation_is_refused(tmp_path, data):
     gan = small_run("gan", data, patience=2)
-    with pytest.raises(ValueError, match="patience stops a run by its validation, and gan on"):
+    with pytest.raises(ValueError, match="patience needs validation, but gan on"):
         fit(gan, tmp_path, quiet=True)
 
 
@@ -40,7 +40,7 @@ def test_unknown_labels_are_refused_where_all_are_learned_from(tmp_path, data, n
     run = small_run(name, data)
     model = dataclasses.replace(run.model, classes=3)
     few = dataclasses.replace(run.data, labels_per_class=5)
-    with pytest.raises(ValueError, match=r"has unknown labels \(-1\) in train, and .* such as m2"):
+    with pytest.raises(ValueError, match=r"has unknown labels \(-1\) in train, but .* such as m2"):
         fit(dataclasses.replace(run, model=model, data=few), tmp_path, quiet=True)
 
 
