@@ -1,4 +1,4 @@
-"""`genjax latents`: every picture's geometry, and the figures beside them."""
+"""`genjax latents`: layout of the pictures, and the statistics."""
 
 import dataclasses
 import json
@@ -22,14 +22,14 @@ GAP = 2
 
 
 def tiles(path):
-    """Samples of a picture as numbers, one pixel a pixel, and how many there are a row."""
+    """Reads the images of a picture as integers, and the number per row."""
     page, geometry = read_grid(path)
-    found = cut(page, geometry)[:, :: geometry.scale, :: geometry.scale, 0]
-    return found.astype(int), geometry.columns
+    results = cut(page, geometry)[:, :: geometry.scale, :: geometry.scale, 0]
+    return results.astype(int), geometry.columns
 
 
 def drawn(x):
-    """What `image_grid` makes of one image between 0 and 1."""
+    """Returns the gray levels that `image_grid` draws for one image in [0, 1]."""
     return image_grid(np.asarray(x)[None], scale=1)[GAP:-GAP, GAP:-GAP, 0].astype(int)
 
 
@@ -37,31 +37,31 @@ def drawing(tmp_path, decode, low=0.0, high=1.0):
     return LatentFigures(tmp_path, decode, low, high)
 
 
-# Drawn from any function of latents.
+# Figures of arbitrary decoders.
 
 
 @pytest.mark.parametrize(("n", "columns"), [(4, 4), (13, 10)])
-def test_reconstructions_stand_below_their_images(tmp_path, n, columns):
+def test_reconstructions_are_below_their_images(tmp_path, n, columns):
     x = np.linspace(0, 1, n * 4).reshape(n, 2, 2, 1)
     z = np.arange(n)[:, None]
-    seen = []
+    calls = []
 
     def decode(z, rows):
-        seen.append((z, rows))
+        calls.append((z, rows))
         return 1 - x[rows]
 
-    found, across = tiles(drawing(tmp_path, decode).reconstructions(x, z))
+    results, across = tiles(drawing(tmp_path, decode).reconstructions(x, z))
     assert across == columns
-    rows = found.reshape(-1, 2, columns, 2, 2)
+    rows = results.reshape(-1, 2, columns, 2, 2)
     for i in range(n):
         np.testing.assert_array_equal(rows[i // columns, 0, i % columns], drawn(x[i]))
         np.testing.assert_array_equal(rows[i // columns, 1, i % columns], drawn(1 - x[i]))
-    np.testing.assert_array_equal(seen[0][0], z)
-    np.testing.assert_array_equal(seen[0][1], np.arange(n))
+    np.testing.assert_array_equal(calls[0][0], z)
+    np.testing.assert_array_equal(calls[0][1], np.arange(n))
 
 
-def test_a_row_of_the_traversals_changes_what_its_unit_does(tmp_path):
-    """A decoder planted so that unit i is pixel i, and the row asked for is image 2's."""
+def test_traversals_vary_one_unit_per_row(tmp_path):
+    """With a decoder in which unit i is pixel i, for image 2."""
 
     def decode(z, rows):
         assert (rows == 2).all()
@@ -69,9 +69,9 @@ def test_a_row_of_the_traversals_changes_what_its_unit_does(tmp_path):
 
     z = np.random.default_rng(0).normal(size=(3, 4))
     values, units = np.linspace(-3, 3, 5), np.array([3, 1])
-    found, columns = tiles(drawing(tmp_path, decode).traversals(z, 2, units, values))
+    results, columns = tiles(drawing(tmp_path, decode).traversals(z, 2, units, values))
     assert columns == 5
-    rows = found.reshape(2, 5, 4)
+    rows = results.reshape(2, 5, 4)
     still = drawn(decode(z[2:], np.array([2]))[0]).reshape(4)
     for row, unit in zip(rows, units, strict=True):
         others = np.arange(4) != unit
@@ -79,41 +79,45 @@ def test_a_row_of_the_traversals_changes_what_its_unit_does(tmp_path):
         np.testing.assert_array_equal(row[:, unit], np.round(255 / (1 + np.exp(-values))))
 
 
-def test_interpolations_go_from_one_image_to_the_next(tmp_path):
-    z = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 0.0], [0.9, 0.9]])  # the last is alone
-    asked = []
+def test_interpolations_connect_pairs_of_images(tmp_path):
+    z = np.array(
+        [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 0.0], [0.9, 0.9]]
+    )  # the last has no partner
+    requested = []
 
     def decode(z, rows):
-        asked.append(rows)
+        requested.append(rows)
         return z.reshape(-1, 1, 2, 1)
 
-    found, columns = tiles(drawing(tmp_path, decode).interpolations(z, 3, True))
+    results, columns = tiles(drawing(tmp_path, decode).interpolations(z, 3, True))
     assert columns == 3
-    rows = found.reshape(2, 3, 2)
+    rows = results.reshape(2, 3, 2)
     np.testing.assert_array_equal(rows[0], [[255, 0], [180, 180], [0, 255]])  # sqrt(1/2), a circle
     np.testing.assert_array_equal(rows[1], [[128, 128], [64, 64], [0, 0]])  # to zero, a line
-    np.testing.assert_array_equal(asked[0], [0, 0, 0, 2, 2, 2])  # each under the first's condition
+    np.testing.assert_array_equal(
+        requested[0], [0, 0, 0, 2, 2, 2]
+    )  # each under the first's condition
     straight, _ = tiles(drawing(tmp_path, decode).interpolations(z, 3, False))
     np.testing.assert_array_equal(straight[1], [[128, 128]])
 
 
-def test_the_manifold_rises_to_the_right_and_upwards(tmp_path):
+def test_manifold_increases_to_the_right_and_upwards(tmp_path):
     def decode(z, rows):
         return z.reshape(-1, 1, 2, 1)
 
     far = 1.2815515655446004  # the 0.9 quantile
-    found, columns = tiles(drawing(tmp_path, decode, -far, far).manifold(5, 0))
+    results, columns = tiles(drawing(tmp_path, decode, -far, far).manifold(5, 0))
     assert columns == 5
-    corners = found.reshape(5, 5, 2)[[0, 0, -1, -1], [0, -1, 0, -1]]
+    corners = results.reshape(5, 5, 2)[[0, 0, -1, -1], [0, -1, 0, -1]]
     np.testing.assert_array_equal(corners, [[0, 255], [255, 255], [0, 0], [255, 0]])
 
 
-# Of runs.
+# Figures of runs.
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """3x3 images: a bar in the row that the label says, with noise."""
+    """3x3 images of a bar in the row given by the label, with noise."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 3, 400).astype(np.int32)
     x = np.zeros((400, 3, 3, 1), np.uint8)
@@ -135,13 +139,13 @@ def workdir(data, tmp_path_factory):
     return folder
 
 
-def test_pictures_and_figures_of_a_run(workdir, data, capsys):
+def test_pictures_and_statistics_of_a_run(workdir, data, capsys):
     assert latents.main([str(workdir), "--images", "6", "--side", "4", "--columns", "5"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    found = json.loads((workdir / "latents" / "latents.json").read_text())
-    assert {k: found[k] for k in said} == said
+    output = json.loads(capsys.readouterr().out)
+    results = json.loads((workdir / "latents" / "latents.json").read_text())
+    assert {k: results[k] for k in output} == output
     names = ["reconstructions", "traversals", "interpolations", "manifold"]
-    assert said["pictures"] == [str(workdir / "latents" / f"{n}.png") for n in names]
+    assert output["pictures"] == [str(workdir / "latents" / f"{n}.png") for n in names]
     for name, shape in zip(names, [(2, 6), (2, 5), (3, 5), (4, 4)], strict=True):
         _, geometry = read_grid(workdir / "latents" / f"{name}.png")
         assert (geometry.rows, geometry.columns) == shape
@@ -151,29 +155,29 @@ def test_pictures_and_figures_of_a_run(workdir, data, capsys):
         x = arrays["test"].astype(np.float32)
     z = np.asarray(vae.encode(run.model, variables, x))
     kl = np.asarray(kl_units(vae, run.model, variables, x)).mean(0)
-    np.testing.assert_allclose(found["variance"], [z.var(0)], rtol=1e-4)
-    np.testing.assert_allclose(found["kl_by_unit"], kl, rtol=1e-4)
-    assert found["kl"] == pytest.approx(kl.sum(), rel=1e-4)
-    assert found["active_units"] == [int((z.var(0) > 1e-2).sum())]
-    assert found["rows"]["units"] == np.argsort(-kl).tolist()
-    assert found["rows"]["values"] == [-3, -1.5, 0, 1.5, 3]
-    assert found["examples"] == len(x) == 80
-    assert found["probe"]["evaluated"] == 80
-    assert found["probe"]["accuracy"] > 0.5  # a third is chance
-    assert 0.3 < found["aggregate"]["std"][0] < 3
-    # The picture below an image is the mean that its posterior mean decodes to.
+    np.testing.assert_allclose(results["variance"], [z.var(0)], rtol=1e-4)
+    np.testing.assert_allclose(results["kl_by_unit"], kl, rtol=1e-4)
+    assert results["kl"] == pytest.approx(kl.sum(), rel=1e-4)
+    assert results["active_units"] == [int((z.var(0) > 1e-2).sum())]
+    assert results["rows"]["units"] == np.argsort(-kl).tolist()
+    assert results["rows"]["values"] == [-3, -1.5, 0, 1.5, 3]
+    assert results["examples"] == len(x) == 80
+    assert results["probe"]["evaluated"] == 80
+    assert results["probe"]["accuracy"] > 0.5  # a third is chance
+    assert 0.3 < results["aggregate"]["std"][0] < 3
+    # Below each image is the decoded posterior mean.
     pairs, _ = tiles(workdir / "latents" / "reconstructions.png")
     means = np.asarray(vae.likelihood(run.model, variables, z[:6]).mean())
     np.testing.assert_array_equal(pairs[:6], [drawn(i) for i in x[:6]])
     np.testing.assert_allclose(pairs[6:], [drawn(i) for i in means], atol=1)
 
 
-def test_of_a_hierarchy_the_layer_next_to_the_pixels_is_drawn(data, tmp_path, capsys):
+def test_hierarchy_draws_its_bottom_layer(data, tmp_path, capsys):
     run = small_run("hierarchical_vae", data, steps=40)
     record = fit(run, tmp_path / "run", quiet=True).record
     assert latents.main([str(tmp_path / "run"), "--images", "4", "--columns", "3"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [p.rsplit("/", 1)[1] for p in found["pictures"]] == [
+    results = json.loads(capsys.readouterr().out)
+    assert [p.rsplit("/", 1)[1] for p in results["pictures"]] == [
         *("reconstructions.png", "traversals.png", "interpolations.png"),
     ]
     whole = json.loads((tmp_path / "run" / "latents" / "latents.json").read_text())
@@ -190,7 +194,7 @@ def test_of_a_hierarchy_the_layer_next_to_the_pixels_is_drawn(data, tmp_path, ca
     np.testing.assert_allclose(pairs[4:], [drawn(i) for i in means], atol=1)
 
 
-def test_quantiles_are_the_units_own(workdir, tmp_path, capsys):
+def test_quantiles_are_per_unit(workdir, tmp_path, capsys):
     options = ["--values", "quantiles", "--columns", "3", "--out", str(tmp_path), "--images", "2"]
     assert latents.main([str(workdir), *options]) == 0
     rows = json.loads((tmp_path / "latents.json").read_text())["rows"]
@@ -201,8 +205,8 @@ def test_quantiles_are_the_units_own(workdir, tmp_path, capsys):
     np.testing.assert_allclose(rows["values"], expected, atol=1e-4)
 
 
-def test_a_model_that_is_told_a_label(data, tmp_path, monkeypatch, capsys):
-    """No probe: the encoder is told the answer. And every image's z is drawn under every label."""
+def test_model_conditioned_on_a_label(data, tmp_path, monkeypatch, capsys):
+    """Without a probe, since the encoder is given the label; z of each image under every label."""
     run = small_run("vae", data)
     run = dataclasses.replace(run, model=dataclasses.replace(run.model, classes=3))
     variables = jax.jit(lambda key: vae.init(run.model, key))(jax.random.key(0))
@@ -210,8 +214,8 @@ def test_a_model_that_is_told_a_label(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(latents, "read_run", lambda workdir: run)
     monkeypatch.setattr(latents, "load", lambda workdir: (run, variables))
     assert latents.main([str(tmp_path), "--images", "4", "--columns", "3"]) == 0
-    found = json.loads((tmp_path / "latents" / "latents.json").read_text())
-    assert found["probe"] is None
+    results = json.loads((tmp_path / "latents" / "latents.json").read_text())
+    assert results["probe"] is None
     images, columns = tiles(tmp_path / "latents" / "classes.png")
     assert (len(images), columns) == (12, 3)
     with np.load(data) as arrays:
@@ -222,20 +226,20 @@ def test_a_model_that_is_told_a_label(data, tmp_path, monkeypatch, capsys):
     for c in range(3):
         made = decode(z, np.full(4, c, np.int32))
         np.testing.assert_allclose(images[c::3], [drawn(i) for i in np.asarray(made)], atol=1)
-    # Under its own label it is the reconstruction.
+    # Under its own label z decodes to the reconstruction.
     made, _ = tiles(tmp_path / "latents" / "reconstructions.png")
     for i in range(4):
         np.testing.assert_array_equal(made[4 + i], images[3 * i + label[i]])
 
 
-def test_a_style_is_drawn_in_every_class(data, tmp_path, capsys):
-    """M2: analogies. z is what an image has beside its class."""
+def test_m2_draws_z_in_every_class(data, tmp_path, capsys):
+    """Analogies of M2."""
     run = small_run("m2", data, steps=1)
     fit(run, tmp_path, quiet=True)
     assert latents.main([str(tmp_path), "--images", "4", "--columns", "3"]) == 0
-    found = json.loads((tmp_path / "latents" / "latents.json").read_text())
-    assert found["kl"] > 0
-    assert found["probe"] is None  # its z was told the answer
+    results = json.loads((tmp_path / "latents" / "latents.json").read_text())
+    assert results["kl"] > 0
+    assert results["probe"] is None  # z is given the label
     images, columns = tiles(tmp_path / "latents" / "classes.png")
     assert (len(images), columns) == (12, 3)
     made, _ = tiles(tmp_path / "latents" / "reconstructions.png")
@@ -246,32 +250,34 @@ def test_a_style_is_drawn_in_every_class(data, tmp_path, capsys):
         assert (images[3 * i] != images[3 * i + 1]).any()
 
 
-def test_evaluate_by_chains_that_ask_no_encoder(workdir, data, monkeypatch, capsys):
+def test_evaluate_by_annealed_importance_sampling(workdir, data, monkeypatch, capsys):
     options = ["--temperatures", "30", "--chains", "20", "--examples", "50", "--leapfrog", "3"]
     assert evaluate.main([str(workdir), *options]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["examples"], found["chains"], found["temperatures"]) == (50, 20, 30)
-    assert found["metric"] == "NLL by annealed importance sampling"
-    assert 1 < found["effective_chains"] <= 20
+    results = json.loads(capsys.readouterr().out)
+    assert (results["examples"], results["chains"], results["temperatures"]) == (50, 20, 30)
+    assert results["metric"] == "NLL by annealed importance sampling"
+    assert 1 < results["effective_chains"] <= 20
     assert evaluate.main([str(workdir), "--samples", "2000", "--examples", "50"]) == 0
     bound = json.loads(capsys.readouterr().out)["obtained"]
     # With two latents the bound of 2,000 samples is tight: both are log p(x).
-    assert found["obtained"] == pytest.approx(bound, abs=5 * found["std_error_of_chains"] + 0.02)
+    assert results["obtained"] == pytest.approx(
+        bound, abs=5 * results["std_error_of_chains"] + 0.02
+    )
     monkeypatch.setattr(evaluate, "load", lambda workdir: (small_run("nade", data), {}))
     assert evaluate.main([str(workdir), *options]) == 2
     assert "nade has no latents and likelihood, which annealed" in capsys.readouterr().err
     assert evaluate.main([str(workdir), "--temperatures", "0"]) == 2
     assert "`temperatures` must be positive, got 0" in capsys.readouterr().err
     assert evaluate.main([str(workdir), "--chains", "20"]) == 2
-    said = "--chains is of annealed sampling; add --temperatures, such as 1000."
-    assert said in capsys.readouterr().err
+    output = "--chains is of annealed sampling; add --temperatures, such as 1000."
+    assert output in capsys.readouterr().err
     assert evaluate.main([str(workdir), *options, "--samples", "9"]) == 2
-    said = "--samples is of a bound, and --temperatures anneal; leave out one of the two."
-    assert said in capsys.readouterr().err
+    output = "--samples is of a bound, and --temperatures anneal; leave out one of the two."
+    assert output in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
         ("--image 80", "image must be below 80, the number of examples."),
         ("--split holdout", "has no split holdout; it has train, validation, test."),
@@ -280,14 +286,14 @@ def test_evaluate_by_chains_that_ask_no_encoder(workdir, data, monkeypatch, caps
         ("--data nowhere.npz", "nowhere.npz"),
     ],
 )
-def test_a_mistake_is_a_sentence(workdir, options, sentence, capsys):
+def test_rejects_invalid_options(workdir, options, message, capsys):
     assert latents.main([str(workdir), *options.split()]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert sentence in said
+    output = capsys.readouterr().err
+    assert output.startswith("error: ")
+    assert message in output
 
 
-def test_no_run_and_no_latents_are_sentences(tmp_path, data, capsys):
+def test_rejects_folders_without_a_run_and_runs_without_latents(tmp_path, data, capsys):
     assert latents.main([str(tmp_path / "nothing")]) == 2
     assert "holds no run: there is no" in capsys.readouterr().err
     (tmp_path / "config.json").write_text(json.dumps(to_json(small_run("nade", data))))

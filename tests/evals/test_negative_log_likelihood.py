@@ -1,4 +1,4 @@
-"""The evaluation loop against densities computed directly, with families made for the purpose."""
+"""The evaluation loop with small test families, against densities computed directly."""
 
 import math
 import types
@@ -30,7 +30,7 @@ def family(density, **functions):
 
 
 def exact(shapes=None):
-    """An exact family; notes the shape it is traced with."""
+    """An exact family that records the shapes it is traced with."""
 
     def log_prob(config, variables, x):
         if shapes is not None:
@@ -42,13 +42,12 @@ def exact(shapes=None):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 6, 7, 8, 500])
-def test_exact_nll_whatever_the_batch_size(batch_size):
-    # 7 examples: every one of these but 1 and 7 ends on a ragged batch, or is larger than all.
-    # A batch that is dropped, doubled or padded into the result changes length or values.
-    found = nll(exact(), 2.0, VARIABLES, X, KEY, batch_size=batch_size)
-    assert isinstance(found, np.ndarray)
-    assert found.shape == (7,)
-    np.testing.assert_allclose(found, direct(X, 2.0), rtol=1e-6)
+def test_exact_nll_for_any_batch_size(batch_size):
+    # Of 7 examples, so that most batch sizes leave a partial batch or exceed the data.
+    result = nll(exact(), 2.0, VARIABLES, X, KEY, batch_size=batch_size)
+    assert isinstance(result, np.ndarray)
+    assert result.shape == (7,)
+    np.testing.assert_allclose(result, direct(X, 2.0), rtol=1e-6)
 
 
 def test_one_program_for_all_batches():
@@ -56,15 +55,15 @@ def test_one_program_for_all_batches():
     evaluate = make_nll(exact(shapes), 1.0)
     evaluate(VARIABLES, X, KEY, 3)
     evaluate(VARIABLES, X[:5], KEY, 3)
-    # The ragged batches, of 1 and of 2, are filled up to 3 instead of compiled anew.
+    # Partial batches of 1 and 2 are padded to 3 instead of compiled again.
     assert shapes == [(3, 3)]
 
 
-def test_it_tells_how_many_examples_are_done():
-    heard = []
+def test_reports_progress():
+    calls = []
     evaluate = make_nll(exact(), 1.0)
-    evaluate(VARIABLES, X, KEY, 3, progress=lambda done, total: heard.append((done, total)))
-    assert heard == [(3, 7), (6, 7), (7, 7)]
+    evaluate(VARIABLES, X, KEY, 3, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(3, 7), (6, 7), (7, 7)]
 
 
 def test_variables_are_arguments_and_not_constants():
@@ -75,7 +74,7 @@ def test_variables_are_arguments_and_not_constants():
     np.testing.assert_array_equal(evaluate(VARIABLES, X, KEY, 4), first)
 
 
-def test_an_example_does_not_depend_on_the_others_beside_it():
+def test_examples_are_independent():
     whole = nll(exact(), 1.0, VARIABLES, X, KEY, batch_size=4)
     turned = nll(exact(), 1.0, VARIABLES, X[::-1], KEY, batch_size=4)
     np.testing.assert_array_equal(turned, whole[::-1])
@@ -91,10 +90,10 @@ def test_each_example_is_evaluated_under_its_own_condition(batch_size):
 
     label = np.arange(7, dtype=np.int32)
     conditional = family("exact", log_prob=log_prob)
-    found = nll(
+    result = nll(
         conditional, 1.0, VARIABLES, X, KEY, batch_size=batch_size, condition={"label": label}
     )
-    np.testing.assert_allclose(found, X.sum(-1) + 100.0 * label, rtol=1e-5)
+    np.testing.assert_allclose(result, X.sum(-1) + 100.0 * label, rtol=1e-5)
 
 
 # Bounds.
@@ -116,18 +115,18 @@ def bound():
 
 
 def test_one_sample_is_the_negative_elbo():
-    found = nll(bound(), 1.0, VARIABLES, X, KEY, batch_size=3)
-    slack = found - direct(X)
-    # Above -log p, never below: a bound with the wrong sign fails here.
+    result = nll(bound(), 1.0, VARIABLES, X, KEY, batch_size=3)
+    slack = result - direct(X)
+    # Above -log p.
     assert np.all(slack > 0)
     assert np.all(slack < 6)
-    # Every example has noise of its own; batches that share a key would repeat every three.
+    # Noise differs between examples; batches that share a key would repeat it.
     assert len(np.unique(np.round(slack, 4))) == 7
 
 
-def test_more_samples_are_the_other_bound():
-    found = nll(bound(), 1.0, VARIABLES, X, KEY, batch_size=3, num_samples=50)
-    np.testing.assert_allclose(found - direct(X), 50, atol=0.01)
+def test_more_samples_use_the_importance_weighted_bound():
+    result = nll(bound(), 1.0, VARIABLES, X, KEY, batch_size=3, num_samples=50)
+    np.testing.assert_allclose(result - direct(X), 50, atol=0.01)
 
 
 def test_noise_is_a_function_of_the_key():
@@ -138,17 +137,17 @@ def test_noise_is_a_function_of_the_key():
     assert np.all(evaluate(KEY) != evaluate(jax.random.key(1)))
 
 
-def test_exact_families_have_no_use_for_samples():
+def test_exact_families_ignore_the_number_of_samples():
     # Without elbo and log_weight.
-    found = nll(exact(), 1.0, VARIABLES, X, KEY, num_samples=10)
-    np.testing.assert_allclose(found, direct(X), rtol=1e-6)
+    result = nll(exact(), 1.0, VARIABLES, X, KEY, num_samples=10)
+    np.testing.assert_allclose(result, direct(X), rtol=1e-6)
 
 
-# Figures of another kind.
+# Other reported quantities.
 
 
 def classifier():
-    """A family whose figure is made of x and a label, in a unit of its own."""
+    """A family that reports a function of x and a label in another unit."""
 
     def report(config, variables, batch):
         return batch["x"].sum(-1) + 1000 * batch["label"]
@@ -159,23 +158,23 @@ def classifier():
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 500])
-def test_a_figure_may_need_more_than_x(batch_size):
+def test_reported_quantity_may_need_a_label(batch_size):
     label = np.arange(7, dtype=np.int32)
-    figure = make_nll(classifier(), 1.0, reported=True)
-    found = figure(VARIABLES, X, KEY, batch_size, {"label": label})
-    # Each example with its own label, on the ragged last batch too.
-    np.testing.assert_allclose(found, X.sum(-1) + 1000 * label, rtol=1e-5)
-    # Asked for the density, it is that.
+    evaluate = make_nll(classifier(), 1.0, reported=True)
+    result = evaluate(VARIABLES, X, KEY, batch_size, {"label": label})
+    # Each example with its own label, also in a partial batch.
+    np.testing.assert_allclose(result, X.sum(-1) + 1000 * label, rtol=1e-5)
+    # The density is the default.
     nats = make_nll(classifier(), 1.0)(VARIABLES, X, KEY, batch_size)
     np.testing.assert_allclose(nats, direct(X), rtol=1e-5)
 
 
-def test_the_unit_is_nats_unless_a_family_says_another():
+def test_unit_is_nats_by_default():
     assert unit(exact(), 1.0) == "nats"
     assert unit(classifier(), 1.0) == "points"
 
 
-def test_a_family_without_density_is_refused():
+def test_rejects_families_without_density():
     with pytest.raises(ValueError, match=r"^fake has no density to evaluate"):
         make_nll(family("none"), 1.0)
 
@@ -183,7 +182,7 @@ def test_a_family_without_density_is_refused():
 # Mean and error.
 
 
-def test_mean_and_error_by_hand():
+def test_mean_and_error_golden_values():
     # Values 1, 2, 3, 6: mean 3, sample variance 14/3, of the mean 14/12.
     mean, error = mean_and_error(np.array([1.0, 2.0, 3.0, 6.0]))
     assert mean == 3.0
@@ -191,18 +190,18 @@ def test_mean_and_error_by_hand():
 
 
 def test_mean_and_error_are_summed_in_float64():
-    # In float32 the mean of these is off in the fourth digit, and the error is 0 or worse.
+    # In float32 the mean has three correct digits, and the error is 0 or NaN.
     nats = np.tile(np.float32([1e6, 1e6 + 1]), 50_000)
     mean, error = mean_and_error(nats)
     assert mean == pytest.approx(1e6 + 0.5, abs=1e-6)
     assert error == pytest.approx(0.5 / math.sqrt(1e5), rel=1e-4)
 
 
-def test_one_example_has_a_mean_and_no_error():
+def test_one_example_has_a_mean_without_error():
     mean, error = mean_and_error(np.array([2.5]))
     assert mean == 2.5
     assert math.isnan(error)
 
 
-def test_an_infinite_example_is_not_hidden():
+def test_infinite_values_are_kept():
     assert mean_and_error(np.array([1.0, np.inf]))[0] == np.inf

@@ -1,4 +1,4 @@
-"""Where a walk stands: rows, columns, ends, and the quantiles of the square."""
+"""Latents of traversals, interpolations and grids."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from scipy import stats
 from genjax.evals import interpolation, manifold, traversal
 
 
-def test_a_traversal_moves_one_unit_a_row_and_no_other():
+def test_traversal_varies_one_unit_per_row():
     start = np.array([10.0, 20.0, 30.0, 40.0])
     z = traversal(start, [2, 0], np.array([-3.0, 0.0, 3.0])).reshape(2, 3, 4)
     assert z.dtype == np.float32
@@ -20,14 +20,14 @@ def test_a_traversal_moves_one_unit_a_row_and_no_other():
     assert own[1, :, 0].tolist() == [3, 4]
 
 
-def test_a_unit_changes_only_what_it_does():
-    """A decoder planted so that unit i is pixel i."""
+def test_unit_changes_its_pixel_only():
+    """With a decoder in which unit i is pixel i."""
     images = np.tanh(traversal(np.full(5, 0.3), range(5), np.linspace(-3, 3, 7)))
     moved = np.ptp(images.reshape(5, 7, 5), axis=1) > 0
     np.testing.assert_array_equal(moved, np.eye(5, dtype=bool))
 
 
-def test_the_great_circle_keeps_the_length_and_the_line_does_not():
+def test_great_circle_preserves_the_length():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 3, 50))
     b *= np.linalg.norm(a, axis=1, keepdims=True) / np.linalg.norm(b, axis=1, keepdims=True)
@@ -36,7 +36,7 @@ def test_the_great_circle_keeps_the_length_and_the_line_does_not():
     np.testing.assert_allclose(path[:, -1], b, atol=1e-6)
     length = np.linalg.norm(path, axis=-1)
     np.testing.assert_allclose(length, length[:, :1].repeat(9, 1), rtol=1e-5)
-    # Equal steps along it.
+    # In equal steps.
     steps = np.linalg.norm(np.diff(path, axis=1), axis=-1)
     np.testing.assert_allclose(steps, steps[:, :1].repeat(8, 1), rtol=1e-4)
     line = interpolation(a, b, 9, spherical=False).reshape(3, 9, 50)
@@ -44,14 +44,14 @@ def test_the_great_circle_keeps_the_length_and_the_line_does_not():
     assert (np.linalg.norm(line[:, 4], axis=-1) < 0.85 * length[:, 0]).all()
 
 
-def test_where_the_angle_says_nothing_the_line_is_taken():
+def test_degenerate_angles_use_the_line():
     a = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
     b = np.array([[-1.0, 0.0], [2.0, 2.0], [0.0, 4.0]])  # opposite, parallel, from zero
     found = interpolation(a, b, 5)
     np.testing.assert_allclose(found, interpolation(a, b, 5, spherical=False), atol=1e-6)
 
 
-def test_corners_and_middle_of_the_square():
+def test_corners_and_middle_of_the_grid():
     z = manifold(5).reshape(5, 5, 2)
     far = stats.norm.ppf(0.9)
     np.testing.assert_allclose(z[0, 0], [-far, far], rtol=1e-6)  # top left
@@ -62,7 +62,7 @@ def test_corners_and_middle_of_the_square():
     np.testing.assert_allclose(stats.norm.cdf(z[0, :, 0]), [0.1, 0.3, 0.5, 0.7, 0.9], rtol=1e-5)
 
 
-def test_what_does_not_fit_is_a_sentence():
+def test_rejects_invalid_arguments():
     with pytest.raises(ValueError, match="units must be from 0 to 1, got"):
         traversal(np.zeros(2), [2], np.zeros(3))
     with pytest.raises(ValueError, match="a row per unit"):

@@ -23,7 +23,7 @@ from genjax.train.compatibility import check_labelled
 CONFIG = dataclasses.replace(m2.tiny(), labelled=0.25)
 IMAGES = all_images(CONFIG.shape)
 SOME = np.asarray(IMAGES)[:: 512 // 8]
-# Known, unknown, known ...; every class is there.
+# Known and unknown labels; every class occurs.
 LABELS = jnp.array([0, -1, 2, -1, 1, 1, -1, 0], jnp.int32)
 KNOWN = np.asarray(LABELS) >= 0
 BATCH = {"x": jnp.asarray(SOME), "label": LABELS}
@@ -35,7 +35,7 @@ def variables():
     return jax.jit(lambda: random_variables(m2, CONFIG))()
 
 
-# The equations again, in numpy.
+# The equations in NumPy.
 
 
 def dense(params, a):
@@ -64,7 +64,7 @@ def log_pixels(x, z, y):
 
 @pytest.fixture(scope="module")
 def exact():
-    """log p(x, y) of all 512 images and 3 classes: trapezoids over z."""
+    """log p(x, y) of all 512 images and 3 classes, by the trapezoidal rule over z."""
     z = np.linspace(-12, 12, 4801)
     x = np.asarray(IMAGES, np.float64).reshape(512, -1)
     prior = stats.norm.pdf(z)[None] / 3
@@ -74,7 +74,7 @@ def exact():
 
 @pytest.fixture(scope="module")
 def labelled_bound():
-    """-L(x, y) of a few images and every class: quadrature over q(z | x, y), `[8, 3]`."""
+    """-L(x, y) of a few images and every class, by quadrature over q(z | x, y), `[8, 3]`."""
     out = np.empty((8, 3))
     for i, x in enumerate(SOME.reshape(8, -1).astype(np.float64)):
         for y in range(3):
@@ -100,24 +100,24 @@ def test_the_unlabelled_bound_is_the_sum_over_the_classes(labelled_bound):
     log_q = log_q_of_class(SOME)
     np.testing.assert_allclose(m2.classify(CONFIG, variables(), BATCH["x"]), log_q, atol=1e-4)
     expected = (np.exp(log_q) * (labelled_bound - log_q)).sum(1)
-    found = draws(lambda key: core.elbo(m2, CONFIG, variables(), BATCH["x"], key), 20_000)
-    error = found.std(0, ddof=1) / np.sqrt(len(found))
-    np.testing.assert_array_less(np.abs(found.mean(0) - expected), 5 * error + 1e-3)
+    result = draws(lambda key: core.elbo(m2, CONFIG, variables(), BATCH["x"], key), 20_000)
+    error = result.std(0, ddof=1) / np.sqrt(len(result))
+    np.testing.assert_array_less(np.abs(result.mean(0) - expected), 5 * error + 1e-3)
 
 
-def test_the_loss_is_of_what_is_known(labelled_bound):
-    """L and the weighted classification loss where the label is known, U where it is not."""
+def test_loss_depends_on_whether_the_label_is_known(labelled_bound):
+    """L and the weighted classification loss where the label is known, else U."""
     log_q, label = log_q_of_class(SOME), np.asarray(LABELS)
     row = np.arange(8)
-    told = 0.1 / 0.25 * -log_q[row, label] - labelled_bound[row, label]
-    alone = -(np.exp(log_q) * (labelled_bound - log_q)).sum(1)
-    expected = np.where(KNOWN, told, alone)
-    found = draws(lambda key: m2.loss(CONFIG, variables(), BATCH, key)[0], 20_000)
-    error = found.std(0, ddof=1) / np.sqrt(len(found))
-    np.testing.assert_array_less(np.abs(found.mean(0) - expected), 5 * error + 1e-3)
+    labelled = 0.1 / 0.25 * -log_q[row, label] - labelled_bound[row, label]
+    unlabelled = -(np.exp(log_q) * (labelled_bound - log_q)).sum(1)
+    expected = np.where(KNOWN, labelled, unlabelled)
+    result = draws(lambda key: m2.loss(CONFIG, variables(), BATCH, key)[0], 20_000)
+    error = result.std(0, ddof=1) / np.sqrt(len(result))
+    np.testing.assert_array_less(np.abs(result.mean(0) - expected), 5 * error + 1e-3)
 
 
-def test_over_all_examples_the_objective_is_the_papers():
+def test_weights_sum_to_the_papers_objective():
     """With 5 of 8 labelled, alpha is 0.1 N times the mean over the labelled."""
     config = dataclasses.replace(CONFIG, labelled=5 / 8)
     without = dataclasses.replace(config, alpha=0.0)
@@ -127,7 +127,7 @@ def test_over_all_examples_the_objective_is_the_papers():
     assert float(more.sum()) == pytest.approx(0.1 * 8 * cross_entropy.mean(), rel=1e-4)
 
 
-def test_the_prior_of_the_parameters_is_a_normal_one():
+def test_weight_prior_is_normal():
     config = dataclasses.replace(CONFIG, weight_prior=1 / 50)
     key = jax.random.key(2)
     more = loss(config, variables(), BATCH, key)[0] - loss(CONFIG, variables(), BATCH, key)[0]
@@ -158,15 +158,15 @@ def test_bounds_rise_in_order_to_the_log_likelihood(exact):
 
 def test_annealing_over_z_sums_over_the_class(exact):
     estimate = make_annealed(m2, CONFIG, betas=temperatures(100), chains=60, leapfrog=4)
-    label = {"label": np.full(8, -1, np.int32)}  # unknown, as training may have them
-    found = estimate(variables(), jnp.asarray(SOME), jax.random.key(0), 8, label)
-    found = jax.tree.map(lambda a: np.asarray(a, np.float64), found)
-    apart = found.log_prob - logsumexp(exact, axis=1)[:: 512 // 8]
-    assert found.std_error.max() < 0.3
-    assert (np.abs(apart) < 5 * found.std_error + 1e-3).all()
+    label = {"label": np.full(8, -1, np.int32)}
+    result = estimate(variables(), jnp.asarray(SOME), jax.random.key(0), 8, label)
+    result = jax.tree.map(lambda a: np.asarray(a, np.float64), result)
+    difference = result.log_prob - logsumexp(exact, axis=1)[:: 512 // 8]
+    assert result.std_error.max() < 0.3
+    assert (np.abs(difference) < 5 * result.std_error + 1e-3).all()
 
 
-def test_it_classifies_by_density(exact):
+def test_classifies_by_density(exact):
     draw = functools.partial(m2.log_class_weights, CONFIG, variables(), IMAGES)
     bound = jax.jit(lambda key: core.log_mean_weight(draw, key, 3000, jnp.zeros((512, 3))))
     log_p = np.asarray(bound(jax.random.key(0)))
@@ -201,7 +201,7 @@ def test_mixtures_over_the_classes_are_conditioned_on_known_labels(exact):
     )
 
 
-# Who learns from what.
+# Gradients of each network.
 
 
 def gradients(config, batch):
@@ -219,41 +219,43 @@ def rows(mask):
     return jax.tree.map(lambda a: a[mask], BATCH)
 
 
-def test_the_classifier_learns_of_labels_by_the_classification_loss_alone():
-    told = rows(KNOWN)
-    silent = gradients(dataclasses.replace(CONFIG, alpha=0.0), told)
-    assert largest(silent["classifier"]) == 0  # L(x, y) has no q(y | x)
-    assert largest(silent["encoder"]) > 0.1
-    found = gradients(CONFIG, told)
+def test_labels_train_the_classifier_by_the_classification_loss_only():
+    labelled = rows(KNOWN)
+    without_alpha = gradients(dataclasses.replace(CONFIG, alpha=0.0), labelled)
+    assert largest(without_alpha["classifier"]) == 0  # L(x, y) has no q(y | x)
+    assert largest(without_alpha["encoder"]) > 0.1
+    result = gradients(CONFIG, labelled)
 
     def cross_entropy(classifier):
         params = {**variables()["params"], "classifier": classifier}
-        log_q = m2.classify(CONFIG, {"params": params}, told["x"])
-        return -0.1 / 0.25 * (jax.nn.one_hot(told["label"], 3) * log_q).sum()
+        log_q = m2.classify(CONFIG, {"params": params}, labelled["x"])
+        return -0.1 / 0.25 * (jax.nn.one_hot(labelled["label"], 3) * log_q).sum()
 
     expected = jax.grad(cross_entropy)(variables()["params"]["classifier"])
-    for got, want in zip(*map(jax.tree.leaves, (found["classifier"], expected)), strict=True):
+    for got, want in zip(*map(jax.tree.leaves, (result["classifier"], expected)), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
-    # And it teaches nobody else.
+    # The classification loss has no other gradient.
     for name in ("encoder", "decoder"):
-        for got, want in zip(*map(jax.tree.leaves, (found[name], silent[name])), strict=True):
+        for got, want in zip(
+            *map(jax.tree.leaves, (result[name], without_alpha[name])), strict=True
+        ):
             np.testing.assert_array_equal(got, want)
 
 
-def test_without_labels_all_three_learn_from_the_bound():
-    untold = rows(~KNOWN)
-    found = gradients(CONFIG, untold)
-    assert min(largest(found[n]) for n in ("classifier", "encoder", "decoder")) > 1e-2
-    loud = gradients(dataclasses.replace(CONFIG, alpha=100.0), untold)
-    jax.tree.map(np.testing.assert_array_equal, loud, found)
+def test_bound_trains_all_networks_without_labels():
+    unlabelled = rows(~KNOWN)
+    result = gradients(CONFIG, unlabelled)
+    assert min(largest(result[n]) for n in ("classifier", "encoder", "decoder")) > 1e-2
+    large_alpha = gradients(dataclasses.replace(CONFIG, alpha=100.0), unlabelled)
+    jax.tree.map(np.testing.assert_array_equal, large_alpha, result)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_few_classes_drawn_have_the_gradient_of_all_on_average(count):
+def test_gradients_of_drawn_classes_are_unbiased(count):
     few = dataclasses.replace(CONFIG, gradient_classes=count)
 
     def both(key):
-        """Values and gradients, through all classes and through those drawn, of the same z."""
+        """Values and gradients of all classes and of drawn classes, for the same z."""
         key = jax.random.fold_in(jax.random.key(9), key)
         pairs = []
         for config in (CONFIG, few):
@@ -272,40 +274,40 @@ def test_a_few_classes_drawn_have_the_gradient_of_all_on_average(count):
     for (path, a), b in zip(
         jax.tree.leaves_with_path(slopes), jax.tree.leaves(few_slopes), strict=True
     ):
-        if path[0].key == "classifier":  # which hears of every class
+        if path[0].key == "classifier":  # its gradient uses every class
             np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-3)
             continue
         gap = np.asarray(b - a, np.float64)
         error = gap.std(0, ddof=1) / np.sqrt(len(gap))
         np.testing.assert_array_less(np.abs(gap.mean(0)), 5 * error + 1e-3)
         moved = max(moved, error.max())
-    assert moved > 1e-2  # another gradient each time
+    assert moved > 1e-2  # gradients of single draws differ
 
 
-def test_a_known_class_is_the_one_drawn():
-    told = rows(KNOWN)
-    found = gradients(dataclasses.replace(CONFIG, gradient_classes=1), told)
-    for got, want in zip(*map(jax.tree.leaves, (found, gradients(CONFIG, told))), strict=True):
+def test_known_classes_are_drawn():
+    labelled = rows(KNOWN)
+    result = gradients(dataclasses.replace(CONFIG, gradient_classes=1), labelled)
+    for got, want in zip(*map(jax.tree.leaves, (result, gradients(CONFIG, labelled))), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
-def test_an_unknown_label_tells_nothing_and_a_wrong_one_is_no_number():
+def test_unknown_labels_are_ignored_and_invalid_ones_give_nan():
     def nats(label):
         batch = {"x": BATCH["x"], "label": jnp.asarray(label, jnp.int32)}
         return np.asarray(loss(CONFIG, variables(), batch, jax.random.key(4))[0])
 
-    found = nats(LABELS)
-    # Whatever the others are told, and whichever negative number stands for unknown.
+    result = nats(LABELS)
+    # Independent of other labels, and of which negative number marks unknown ones.
     other = nats(np.where(KNOWN, (np.asarray(LABELS) + 1) % 3, -7))
-    np.testing.assert_array_equal(found[~KNOWN], other[~KNOWN])
-    assert (found[KNOWN] != other[KNOWN]).all()
+    np.testing.assert_array_equal(result[~KNOWN], other[~KNOWN])
+    assert (result[KNOWN] != other[KNOWN]).all()
     for config in (CONFIG, dataclasses.replace(CONFIG, gradient_classes=1)):
         batch = {"x": BATCH["x"], "label": jnp.array([0, 3, -1, 9, 1, 2, -1, 0], jnp.int32)}
         wrong = np.isnan(loss(config, variables(), batch, jax.random.key(4))[0])
         np.testing.assert_array_equal(wrong, [0, 1, 0, 1] + [0] * 4)
 
 
-# Samples and the figure.
+# Samples and the reported error.
 
 
 @pytest.mark.parametrize("label", [None, 1])
@@ -313,22 +315,24 @@ def test_samples_have_the_exact_probabilities(exact, label):
     n = 40_000
     draw = jax.jit(lambda key: m2.sample(CONFIG, variables(), key, n, label=label))
     x = np.asarray(draw(jax.random.key(0))).reshape(n, -1)
-    seen = np.bincount(x.astype(int) @ (2 ** np.arange(8, -1, -1)), minlength=512)
+    counts = np.bincount(x.astype(int) @ (2 ** np.arange(8, -1, -1)), minlength=512)
     log_p = logsumexp(exact, axis=1) if label is None else exact[:, label] + np.log(3)
     expected = n * np.exp(log_p)
     rare = expected < 5
-    seen = np.append(seen[~rare], seen[rare].sum())
+    counts = np.append(counts[~rare], counts[rare].sum())
     expected = np.append(expected[~rare], expected[rare].sum())
-    assert stats.chisquare(seen, expected * n / expected.sum()).pvalue > 1e-6
+    assert stats.chisquare(counts, expected * n / expected.sum()).pvalue > 1e-6
 
 
-def test_samples_of_several_classes_and_of_none():
+def test_samples_of_several_and_of_invalid_classes():
     labels = jnp.array([0, 2, 5])
     draw = functools.partial(m2.sample, CONFIG, variables(), jax.random.key(0), 3)
     for wrong in (labels, jnp.array([0.0, 1.0, 1.7]), jnp.zeros(2, jnp.int32)):
         with pytest.raises(ValueError, match=r"^m2: `?labels?`? must be"):
             draw(label=wrong)
-    x = np.asarray(jax.jit(lambda label: draw(label=label))(labels))  # nobody can look there
+    x = np.asarray(
+        jax.jit(lambda label: draw(label=label))(labels)
+    )  # values cannot be checked there
     assert [bool(np.isnan(image).all()) for image in x] == [False, False, True]
     assert set(np.unique(x[:2])) <= {0.0, 1.0}
 
@@ -338,12 +342,12 @@ def test_features_are_the_mean_of_z():
     x = SOME.reshape(8, -1).astype(np.float64)
     means = np.stack([pair("encoder", x, y)[:, 0] for y in range(3)], axis=1)
     expected = (np.exp(log_q) * means).sum(1)
-    found = jax.jit(lambda x: m2.encode(CONFIG, variables(), x))(BATCH["x"])
-    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4, atol=1e-4)
+    result = jax.jit(lambda x: m2.encode(CONFIG, variables(), x))(BATCH["x"])
+    np.testing.assert_allclose(result[:, 0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_known_class_is_the_one_looked_at():
-    """Of features, nats and images; where the label is -1, they are of all classes."""
+def test_known_labels_select_the_class():
+    """In features, KL and images; -1 averages over all classes."""
     x = SOME.reshape(8, -1).astype(np.float64)
     outs = np.stack([pair("encoder", x, y) for y in range(3)], axis=1)  # [8, C, mean and variance]
     z = np.linspace(-2, 2, 8)
@@ -353,7 +357,7 @@ def test_a_known_class_is_the_one_looked_at():
         own = np.eye(3)[np.maximum(LABELS, 0)]
         return np.einsum("bc,bc...->b...", np.where(KNOWN[:, None], own, shares), each)
 
-    def found(function, a):
+    def result(function, a):
         of_label = jax.jit(lambda a: function(CONFIG, variables(), a, label=LABELS))
         return np.asarray(of_label(a), np.float64)
 
@@ -361,17 +365,17 @@ def test_a_known_class_is_the_one_looked_at():
     mean, log_variance = outs[..., 0], outs[..., 1]
     kl = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
-    close(found(m2.encode, BATCH["x"])[:, 0], of_classes(mean, q))
-    close(found(functools.partial(core.kl_units, m2), BATCH["x"])[:, 0], of_classes(kl, q))
+    close(result(m2.encode, BATCH["x"])[:, 0], of_classes(mean, q))
+    close(result(functools.partial(core.kl_units, m2), BATCH["x"])[:, 0], of_classes(kl, q))
     decode = lambda *args, **label: m2.likelihood(*args, **label).mean()  # noqa: E731
-    images = found(decode, jnp.asarray(z, jnp.float32)[:, None])
+    images = result(decode, jnp.asarray(z, jnp.float32)[:, None])
     assert images.shape == (8, 3, 3, 1)
     close(images.reshape(8, -1), of_classes(1 / (1 + np.exp(-logits)), np.full((8, 3), 1 / 3)))
 
 
-def test_the_share_of_labels_must_be_the_datas(tmp_path):
-    """Else alpha would silently weigh something else."""
-    run = small_run("m2", write_data(tmp_path), steps=12)  # labelled is 1 there
+def test_rejects_another_share_of_labels(tmp_path):
+    """Else the weight of the classification loss would be wrong."""
+    run = small_run("m2", write_data(tmp_path), steps=12)  # with labelled=1
     few = dataclasses.replace(run.data, labels_per_class=5)
     match = "`labelled` is 1, but 0.0625 of the training .* set --labelled 0.0625, or the"
     with pytest.raises(ValueError, match=match):
@@ -382,7 +386,7 @@ def test_the_share_of_labels_must_be_the_datas(tmp_path):
         check_labelled(1.0, np.full(4, -1))
 
 
-def test_the_figure_of_a_run_is_the_share_of_wrong_classes(tmp_path):
+def test_run_reports_the_classification_error(tmp_path):
     run = small_run("m2", write_data(tmp_path), steps=12)
     few = dataclasses.replace(run.data, labels_per_class=5)
     model = dataclasses.replace(run.model, labelled=15 / 240)
@@ -393,24 +397,24 @@ def test_the_figure_of_a_run_is_the_share_of_wrong_classes(tmp_path):
     _, state = load(tmp_path / "run")
     with np.load(run.data.data) as file:
         x, label = file["test"].astype(np.float32), file["test_label"]
-    said = np.asarray(m2.classify(model, state, jnp.asarray(x))).argmax(1)
-    assert record["obtained"] == pytest.approx(100 * np.mean(said != label), abs=1e-4)
+    predicted = np.asarray(m2.classify(model, state, jnp.asarray(x))).argmax(1)
+    assert record["obtained"] == pytest.approx(100 * np.mean(predicted != label), abs=1e-4)
     assert 0 < record["obtained"] < 100
     lines = [json.loads(s) for s in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     name = "validation_classification_error"
-    seen = [line[name] for line in lines if name in line]
-    assert len(seen) == 3
-    assert min(seen) == record["validation"]
-    # Training saw 15 labels of 240, not all of them.
+    values = [line[name] for line in lines if name in line]
+    assert len(values) == 3
+    assert min(values) == record["validation"]
+    # Training used 15 labels of 240.
     shares = [line["labelled"] for line in lines if "labelled" in line]
     assert 0 < np.mean(shares) < 0.2
-    # The likelihood of a run that reports another figure is still there to ask for.
+    # The likelihood can be evaluated too.
     nll = evals.nll(m2, model, state, x, jax.random.key(0), num_samples=3)
     assert nll.shape == (80,)
     assert (nll > 0).all()
 
 
-def test_data_without_labels_are_refused_before_a_run_begins(tmp_path, monkeypatch):
+def test_rejects_data_without_labels_before_training(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_npz(Dataset("bare", {"train": {"x": np.zeros((20, 3, 3, 1), np.uint8)}}, 2), "bare.npz")
     with pytest.raises(
@@ -420,7 +424,7 @@ def test_data_without_labels_are_refused_before_a_run_begins(tmp_path, monkeypat
     assert not (tmp_path / "run").exists()
 
 
-def test_the_papers_network_has_its_size():
+def test_number_of_parameters_of_the_papers_networks():
     shapes = jax.eval_shape(lambda key: m2.init(m2.Config(), key), jax.random.key(0))
     sizes = {k: sum(p.size for p in jax.tree.leaves(v)) for k, v in shapes["params"].items()}
     # 784-500-10, (784 + 10)-500-2x50 and (50 + 10)-500-784.
@@ -431,7 +435,7 @@ def test_the_papers_network_has_its_size():
     }
 
 
-def test_parameters_begin_small_or_by_fan_in():
+def test_initial_parameters():
     small = m2.init(m2.Config(), jax.random.key(0))["params"]
     for leaf in jax.tree.leaves(small):
         assert leaf.size < 1000 or float(leaf.std()) == pytest.approx(1e-3, rel=0.05)
@@ -439,7 +443,7 @@ def test_parameters_begin_small_or_by_fan_in():
     kernel = small["decoder"]["MLP_0"]["out"]["kernel"]
     other = m2.init(m2.Config(), jax.random.key(1))["params"]["decoder"]["MLP_0"]["out"]["kernel"]
     assert np.abs(np.corrcoef(kernel.ravel(), other.ravel())[0, 1]) < 0.01
-    # The classifier knows nothing yet, and so the bound cannot tell it anything.
+    # The initial classifier is uniform.
     log_q = m2.classify(m2.Config(), {"params": small}, jnp.ones((2, 28, 28, 1)))
     np.testing.assert_allclose(np.exp(log_q), 0.1, atol=0.01)
     lecun = m2.init(m2.Config(weights="lecun"), jax.random.key(0))["params"]
@@ -447,7 +451,7 @@ def test_parameters_begin_small_or_by_fan_in():
     assert float(kernel.std()) == pytest.approx(500**-0.5, rel=0.05)
 
 
-def test_settings_that_do_not_fit_are_refused():
+def test_rejects_inconsistent_settings():
     for share in (0, 1.5):
         with pytest.raises(ValueError, match="`labelled` must be a number in"):
             m2.Config(labelled=share)

@@ -1,7 +1,7 @@
-"""The VAE's bounds and gradients on a linear Gaussian model, whose log p(x) is known.
+"""The VAE's bounds and gradients on a linear Gaussian model, whose log p(x) has a closed form.
 
-z ~ N(0, I), x = W^T z + b + noise; a linear encoder. All of it by hand-set parameters of the
-family's own networks.
+z ~ N(0, I), x = W^T z + b + noise; a linear encoder. The parameters of the networks are set
+accordingly.
 """
 
 import dataclasses
@@ -26,19 +26,19 @@ X = np.array([0.4, -1.1, 0.8])
 
 
 def raw_scale(std):
-    """The decoder's output for a standard deviation: the inverse of its floor."""
+    """Returns the decoder's output for a standard deviation, the inverse of its softplus bound."""
     low = CONFIG.min_log_scale
     return low + np.log(np.expm1(np.log(std) - low))
 
 
 def exact_posterior():
-    """A and S of q(z | x) = N(A (x - b), S)."""
+    """Returns A and S of q(z | x) = N(A (x - b), S)."""
     covariance = np.linalg.inv(np.eye(Z) + W @ W.T / NOISE**2)
     return covariance @ W / NOISE**2, covariance
 
 
 def variables(config, shrink=1.0):
-    """The exact posterior's mean; its covariance too if full, else `shrink` of its deviations."""
+    """Parameters with the exact posterior's mean, and its covariance or `shrink` its deviations."""
     gain, covariance = exact_posterior()
     factor = np.linalg.cholesky(covariance)
     std = np.diag(factor) if config.posterior == "full" else shrink * np.sqrt(np.diag(covariance))
@@ -73,7 +73,7 @@ ROWS_OF_X = jnp.asarray(np.tile(X, (ROWS, 1)), jnp.float32)
 
 
 def bound(config, v, samples, repeats=40):
-    """Mean and error of the bound of so many samples, `repeats` times `ROWS` draws."""
+    """Mean and error of the bound of `samples` samples, from `repeats` times `ROWS` draws."""
     if samples == "elbo":
         one = lambda key: core.elbo(vae, config, v, ROWS_OF_X, key)  # noqa: E731
     else:
@@ -89,17 +89,17 @@ def test_bounds_rise_with_the_samples_and_stay_below_the_evidence():
     """ELBO < IWAE_5 < IWAE_50 < log p, each by more than 5 errors; one sample is the ELBO."""
     v = variables(CONFIG, shrink=0.5)
     want = exact_elbo(0.5)
-    found = [bound(CONFIG, v, k) for k in ("elbo", 1, 5, 50)]
-    for mean, error in found[:2]:
+    results = [bound(CONFIG, v, k) for k in ("elbo", 1, 5, 50)]
+    for mean, error in results[:2]:
         assert abs(mean - want) < 5 * error
-    rising = [*found[1:], (log_evidence(), 0.0)]
+    rising = [*results[1:], (log_evidence(), 0.0)]
     for (low, e), (high, f) in itertools.pairwise(rising):
         assert high - low > 5 * np.hypot(e, f)
 
 
 @pytest.mark.parametrize("samples", ["elbo", 1, 12])
 def test_with_the_exact_posterior_every_weight_is_the_evidence(samples):
-    """log p(x, z) - log q(z | x) is log p(x) for every z: no noise, whatever the number."""
+    """log p(x, z) - log q(z | x) is log p(x) for every z, for any number of samples."""
     v = variables(FULL)
     draw = jax.jit(lambda key: core.log_weight(vae, FULL, v, ROWS_OF_X, key))
     np.testing.assert_allclose(draw(jax.random.key(2)), log_evidence(), rtol=1e-4)
@@ -131,30 +131,32 @@ def test_losses_have_the_value_of_their_bound(objective, samples):
 
 
 def gradients(config, v, count=3000, rows=2):
-    """`[count, parameters]` of encoder and of decoder, each of fresh noise and the same for all."""
+    """Gradients `[count, parameters]` of encoder and decoder; all configs use the same noise."""
     x = {"x": ROWS_OF_X[:rows]}
 
     def one(params, key):
         return vae.loss(config, {**v, "params": params}, x, key)[0].mean()
 
     keys = jax.random.split(jax.random.key(4), count)
-    found = jax.jit(jax.vmap(jax.grad(one), (None, 0)))(v["params"], keys)
+    results = jax.jit(jax.vmap(jax.grad(one), (None, 0)))(v["params"], keys)
     flat = lambda tree: np.concatenate(  # noqa: E731
         [np.asarray(a, np.float64).reshape(count, -1) for a in jax.tree.leaves(tree)], axis=1
     )
-    return flat(found["encoder"]), flat(found["decoder"])
+    return flat(results["encoder"]), flat(results["decoder"])
 
 
 def same_mean(a, b):
-    """Paired: the noise is the same. Parameters that never have a gradient agree."""
-    apart = a - b
-    return (np.abs(apart.mean(0)) <= 5 * apart.std(0) / np.sqrt(len(apart)) + 1e-5).all()
+    """Whether two paired estimates have the same mean."""
+    difference = a - b
+    return (
+        np.abs(difference.mean(0)) <= 5 * difference.std(0) / np.sqrt(len(difference)) + 1e-5
+    ).all()
 
 
 @pytest.mark.parametrize("case", ["narrow", "wide", "full_vamp"])
-def test_dreg_has_the_mean_gradient_of_iwae_and_less_noise(case):
+def test_dreg_has_the_mean_gradient_of_iwae_and_less_variance(case):
     config, v = CONFIG, variables(CONFIG, shrink=1.2 if case == "wide" else 0.5)
-    if case == "full_vamp":  # the prior is made of the encoder, whose gradient it must get
+    if case == "full_vamp":  # the gradient of the prior reaches the encoder
         config = dataclasses.replace(FULL, prior="vamp", pseudo_inputs=3)
         v = variables(FULL)
         v["params"]["encoder"]["MLP_0"]["out"]["bias"] += 0.3
@@ -165,16 +167,16 @@ def test_dreg_has_the_mean_gradient_of_iwae_and_less_noise(case):
     np.testing.assert_allclose(double[1], plain[1], rtol=1e-2, atol=1e-3)  # the decoder's
     assert same_mean(double[0], plain[0])
     error = plain[0].std(0) / np.sqrt(len(plain[0]))
-    if case != "wide":  # there is a gradient to agree on
+    if case != "wide":  # not all gradients are 0
         assert (np.abs(plain[0].mean(0)) > 10 * error).any()
-    else:  # a q that misses part of the posterior has weights too uneven for either
+    else:  # very uneven weights
         assert double[0].var(0).sum() < 0.5 * plain[0].var(0).sum()
 
 
 @pytest.mark.parametrize("objective", ["iwae", "dreg"])
 @pytest.mark.parametrize("count", [1, 3, 10])
-def test_the_gradient_through_drawn_samples_has_the_mean_of_iwae(count, objective):
-    """Of encoder and decoder, with the same noise; more of it the fewer are drawn."""
+def test_resampled_gradients_have_the_mean_of_iwae(count, objective):
+    """Of encoder and decoder, with the same noise; the variance is larger for fewer samples."""
     v = variables(CONFIG, shrink=0.5)
     v["params"]["encoder"]["MLP_0"]["out"]["bias"] += 0.3
     iwae = dataclasses.replace(CONFIG, objective="iwae", latent_samples=10)
@@ -188,7 +190,7 @@ def test_the_gradient_through_drawn_samples_has_the_mean_of_iwae(count, objectiv
     for one, other in zip(plain, drawn, strict=True):
         assert same_mean(other, one)
         error = one.std(0) / np.sqrt(len(one))
-        assert (np.abs(one.mean(0)) > 10 * error).any()  # there is a gradient to agree on
+        assert (np.abs(one.mean(0)) > 10 * error).any()  # not all gradients are 0
     assert drawn[1].var(0).sum() > plain[1].var(0).sum()
     if objective == "dreg":
         by_iwae = gradients(dataclasses.replace(few, objective="iwae"), v)
@@ -196,7 +198,7 @@ def test_the_gradient_through_drawn_samples_has_the_mean_of_iwae(count, objectiv
         assert not np.allclose(drawn[0], by_iwae[0], rtol=1e-2, atol=1e-3)
 
 
-def test_drawn_samples_of_dreg_teach_a_prior_made_of_the_encoder():
+def test_resampled_dreg_trains_a_vamp_prior():
     config = dataclasses.replace(FULL, prior="vamp", pseudo_inputs=3)
     v = variables(FULL)
     v["params"]["encoder"]["MLP_0"]["out"]["bias"] += 0.3
@@ -208,7 +210,7 @@ def test_drawn_samples_of_dreg_teach_a_prior_made_of_the_encoder():
         assert same_mean(other, one)
 
 
-def test_the_score_function_has_the_mean_gradient_of_the_elbo_and_more_noise():
+def test_score_function_has_the_mean_gradient_of_the_elbo_and_more_variance():
     v = variables(CONFIG, shrink=0.5)
     v["params"]["encoder"]["MLP_0"]["out"]["bias"] += 0.3
     plain = gradients(dataclasses.replace(CONFIG, objective="elbo"), v)

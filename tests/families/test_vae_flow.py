@@ -1,4 +1,4 @@
-"""Autoregressive flows: determinant, structure, inverse, and what the context reaches."""
+"""Autoregressive flows: determinant, structure, inverse, and dependence on the context."""
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,8 @@ def test_log_determinant_is_that_of_the_dense_jacobian(inputs, with_context):
     params = random_arrays(FLOW.init, z, context)["params"]
 
     def one(z, context):
-        given = None if context is None else context[None]
-        return FLOW.apply({"params": params}, z[None], given)[0][0]
+        inputs_of_call = None if context is None else context[None]
+        return FLOW.apply({"params": params}, z[None], inputs_of_call)[0][0]
 
     jacobian = jax.jit(jax.vmap(jax.jacfwd(one), (0, 0 if with_context else None)))(z, context)
     sign, want = np.linalg.slogdet(np.asarray(jacobian, np.float64))
@@ -35,7 +35,7 @@ def test_log_determinant_is_that_of_the_dense_jacobian(inputs, with_context):
     assert (sign == 1).all()
     assert np.abs(want).min() > 0.1
     np.testing.assert_allclose(got, want, rtol=1e-4)
-    # Steps read in turns from both ends: all of z hears of all of z but for the very corners.
+    # With alternating orders every z depends on every other, except at the corners.
     assert (np.abs(np.asarray(jacobian)).max(0) > 0).sum() > SIZE * (SIZE + 1) // 2
 
 
@@ -50,15 +50,15 @@ def test_a_step_is_triangular_with_the_gate_on_its_diagonal(inputs, reverse):
     _, log_s = jax.jit(step.apply)({"params": params}, z, context)
     diagonal = np.diagonal(jacobian, axis1=1, axis2=2)
     np.testing.assert_allclose(diagonal, np.exp(log_s), rtol=1e-5)
-    assert (diagonal < 1).all()  # a gate, not a scale without bound
+    assert (diagonal < 1).all()  # bounded scales
     order = np.arange(SIZE)[::-1] if reverse else np.arange(SIZE)
     ordered = np.abs(jacobian).max(0)[np.ix_(order, order)]
     assert (ordered[np.triu_indices(SIZE, 1)] == 0).all()
     assert (ordered[np.tril_indices(SIZE, -1)] > 0).all()
 
 
-def test_the_context_reaches_every_unit_the_first_too(inputs):
-    """Units of degree 0 see nothing but the context; without them the first z is x's no more."""
+def test_every_unit_depends_on_the_context(inputs):
+    """Units of degree 0 depend on the context only; without them the first z ignores x."""
     z, context = inputs
     step = FlowStep((8, 7))
     params = random_arrays(step.init, z, context)["params"]
@@ -67,18 +67,18 @@ def test_the_context_reaches_every_unit_the_first_too(inputs):
     assert (jacobian.max(axis=1) > 0).all()
 
 
-def test_it_begins_near_the_identity(inputs):
-    """The gate begins at about +1 to +2 as a logit: most of z passes."""
+def test_initial_flow_is_near_the_identity(inputs):
+    """The initial logit of the gate is between 1 and 2."""
     z, context = inputs
     step = FlowStep((8, 7))
     _, log_s = step.apply(step.init(jax.random.key(0), z, 0 * context), z, 0 * context)
     gate = log_s - np.log(-np.expm1(log_s))
     assert 1 < float(gate.mean()) < 2
     first = np.asarray(step.apply(step.init(jax.random.key(0), z), 0 * z)[1])[0]
-    np.testing.assert_allclose(first, first[0], rtol=1e-6)  # no other bias than that
+    np.testing.assert_allclose(first, first[0], rtol=1e-6)  # no other bias
 
 
-def test_the_inverse_takes_it_back(inputs):
+def test_invert_flow_is_the_inverse(inputs):
     z, context = inputs
     params = random_arrays(FLOW.init, z, context)["params"]
     u, _ = jax.jit(FLOW.apply)({"params": params}, z, context)
@@ -87,15 +87,15 @@ def test_the_inverse_takes_it_back(inputs):
     assert float(jnp.abs(u - z).max()) > 0.5
 
 
-def test_units_that_cannot_be_found_leave_those_before_them_alone(inputs):
-    """A shut gate loses its unit; iterating all units at once turns the whole z into NaN."""
+def test_units_without_inverse_do_not_affect_earlier_units(inputs):
+    """A closed gate loses its unit; solving for all units at once would give NaN for all of z."""
     z, _ = inputs
     flow = Flow(1, (8, 7))
     params = random_arrays(flow.init, z, scale=8.0)["params"]
     open_first = params["step_0"]["out"]["bias"].at[SIZE].set(0.0)
     params["step_0"]["out"]["bias"] = open_first
     u, log_det = flow.apply({"params": params}, z)
-    assert float(log_det.min()) < -90  # 1 / s is infinite in floats
+    assert float(log_det.min()) < -90  # 1 / s overflows
     back = jax.jit(lambda u: invert_flow(flow, params, u))(u)
     np.testing.assert_allclose(back[:, 0], z[:, 0], rtol=1e-4)
 
@@ -113,16 +113,16 @@ def test_bfloat16_is_for_the_hidden_layers_only(inputs):
 
 @pytest.mark.parametrize("context", [False, True])
 @pytest.mark.parametrize("hidden", [(3,), (4, 5), (16, 16)])
-def test_a_narrow_flow_still_hears_of_late_latents(hidden, context):
-    """Fewer units than latents are spread over them, and do not all look at the first few."""
+def test_narrow_flow_depends_on_late_latents(hidden, context):
+    """Fewer hidden units than latents are spread over all degrees."""
     module, z = FlowStep(hidden), jnp.ones((1, 8))
-    given = (z, jnp.ones((1, 2))) if context else (z,)
-    v = random_arrays(lambda key: module.init(key, *given), scale=0.5)
-    dense = np.asarray(jax.jacfwd(lambda z: module.apply(v, z, *given[1:])[0])(z)[0, :, 0])
+    inputs_of_call = (z, jnp.ones((1, 2))) if context else (z,)
+    v = random_arrays(lambda key: module.init(key, *inputs_of_call), scale=0.5)
+    dense = np.asarray(jax.jacfwd(lambda z: module.apply(v, z, *inputs_of_call[1:])[0])(z)[0, :, 0])
     heard = np.abs(dense) > 1e-9
     assert not np.triu(dense, 1).any()
-    if context:  # the first hears of nothing else
-        told = jax.jacfwd(lambda c: module.apply(v, z, c)[0])(given[1])[0, :, 0]
-        assert (np.abs(told[0]) > 1e-9).all()
+    if context:  # which the first z depends on
+        jacobian_c = jax.jacfwd(lambda c: module.apply(v, z, c)[0])(inputs_of_call[1])[0, :, 0]
+        assert (np.abs(jacobian_c[0]) > 1e-9).all()
     assert heard[-1, :-1].all()
     assert context or heard[1, 0]

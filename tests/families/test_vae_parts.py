@@ -1,4 +1,4 @@
-"""Each part of the VAE's Config: posteriors, priors, likelihoods, labels, and all together."""
+"""The options of the VAE's Config: posteriors, priors, likelihoods, labels, and combinations."""
 
 import itertools
 
@@ -21,7 +21,7 @@ PLANE = np.stack(np.meshgrid(GRID, GRID, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def integral(values):
-    """Of values on `PLANE`, by trapezoids."""
+    """Integrates values on `PLANE` by the trapezoidal rule."""
     return np.trapezoid(np.trapezoid(values.reshape(len(GRID), -1), GRID), GRID)
 
 
@@ -31,21 +31,21 @@ def integral(values):
 
 @pytest.mark.parametrize("posterior", ["diagonal", "full", "iaf"])
 def test_log_q_is_that_of_the_change_of_variables(posterior):
-    """log N(noise) - log |det dz / dnoise|, the Jacobian dense."""
+    """log N(noise) - log |det dz / dnoise| with a dense Jacobian."""
     config = config_of(posterior=posterior)
     v = variables_of(config)
     q = vae.posterior(config, v, X)
     noise = jax.random.normal(jax.random.key(1), (1, 4, 2))
     dense = jax.jit(jax.jacfwd(lambda n: q.from_noise(n)[0][0]))(noise)[:, :, 0]  # [B, Z, B, Z]
-    mine = np.asarray(dense, np.float64)[np.arange(4), :, np.arange(4)]  # [B, Z, Z]
-    want = scipy.stats.norm.logpdf(np.asarray(noise[0])).sum(1) - np.linalg.slogdet(mine)[1]
+    blocks = np.asarray(dense, np.float64)[np.arange(4), :, np.arange(4)]  # [B, Z, Z]
+    want = scipy.stats.norm.logpdf(np.asarray(noise[0])).sum(1) - np.linalg.slogdet(blocks)[1]
     np.testing.assert_allclose(q.from_noise(noise)[1][0], want, rtol=1e-4)
-    off = np.abs(mine[:, 0, 1]) + np.abs(mine[:, 1, 0])
+    off = np.abs(blocks[:, 0, 1]) + np.abs(blocks[:, 1, 0])
     assert (off > 1e-3).all() == (posterior != "diagonal")
 
 
-def test_posterior_sample_is_the_draw_of_its_density():
-    """Many draws of one x: their moments and log q are the Gaussian's."""
+def test_posterior_samples_follow_their_density():
+    """Moments and log q of many draws for one x are those of the Gaussian."""
     config = config_of(posterior="full")
     v = variables_of(config)
     many = jnp.broadcast_to(X[:1], (20_000, 3, 3, 1))
@@ -67,7 +67,7 @@ def test_posterior_sample_is_the_draw_of_its_density():
 
 
 @pytest.mark.parametrize("prior", ["normal", "vamp", "flow"])
-def test_the_prior_integrates_to_one_and_draws_what_it_says(prior):
+def test_prior_integrates_to_one_and_matches_its_samples(prior):
     config = config_of(prior=prior)
     v = variables_of(config, scale=0.3)
     plane = jnp.asarray(PLANE, jnp.float32)
@@ -75,10 +75,10 @@ def test_the_prior_integrates_to_one_and_draws_what_it_says(prior):
     assert integral(density) == pytest.approx(1, abs=2e-3)
     z = np.asarray(jax.jit(lambda k: vae.prior(config, v).sample(k, 20_000))(jax.random.key(3)))
     for powers in ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2)):
-        seen = z[:, 0] ** powers[0] * z[:, 1] ** powers[1]
+        observed = z[:, 0] ** powers[0] * z[:, 1] ** powers[1]
         want = integral(density * PLANE[:, 0] ** powers[0] * PLANE[:, 1] ** powers[1])
-        error = seen.std() / np.sqrt(len(seen))
-        assert abs(seen.mean() - want) < 5 * error + 2e-3, powers
+        error = observed.std() / np.sqrt(len(observed))
+        assert abs(observed.mean() - want) < 5 * error + 2e-3, powers
 
 
 @pytest.mark.parametrize("posterior", ["diagonal", "full"])
@@ -115,12 +115,12 @@ def test_a_gaussian_decoder_integrates_to_one_over_x():
     assert np.trapezoid(p, line) == pytest.approx(1, abs=1e-4)
     mean = np.trapezoid(p * line, line)
     assert float(vae.likelihood(config, v, z[None]).mean()[0, 0]) == pytest.approx(mean, abs=1e-3)
-    # The variance is learned too: it is another z's that is another.
+    # The variance depends on z.
     log_std = vae.likelihood(config, v, jnp.array([[0.5, -1.0], [3.0, 2.0]])).log_std
     assert abs(float(log_std[0, 0] - log_std[1, 0])) > 0.1
 
 
-def test_no_scale_is_below_its_floor():
+def test_scales_are_bounded_below():
     config = config_of(likelihood="gaussian", min_log_scale=-2.0)
     v = variables_of(config, scale=30.0)
     log_std = vae.likelihood(config, v, jnp.asarray(PLANE[::99], jnp.float32)).log_std
@@ -136,7 +136,7 @@ def test_levels_have_probabilities_that_sum_to_one():
     p = np.exp(np.asarray(vae.likelihood(config, v, z).log_prob(x), np.float64))
     assert p.sum() == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(vae.likelihood(config, v, z[:1]).mean()[0], p @ grid, rtol=1e-4)
-    # One scale a channel, and for a vector each entry is one.
+    # One scale per channel; each entry of a vector is a channel.
     assert v["params"]["log_scale"].shape == (2,)
     image = variables_of(config_of(likelihood="discretized_logistic"))
     assert image["params"]["log_scale"].shape == (1,)
@@ -144,7 +144,7 @@ def test_levels_have_probabilities_that_sum_to_one():
     assert set(np.unique(drawn)) <= set(range(5))
 
 
-def test_traits_are_those_of_the_likelihood():
+def test_traits_follow_the_likelihood():
     for likelihood, data, high in [
         ("bernoulli", "binary", 1.0),
         ("gaussian", "real", np.inf),
@@ -155,16 +155,16 @@ def test_traits_are_those_of_the_likelihood():
         assert traits.sample_range == (-np.inf if high == np.inf else 0.0, high)
 
 
-def test_init_begins_where_the_data_lies():
-    """Output biases at the marginals, pseudo-inputs as images; without data neither."""
+def test_init_uses_the_data():
+    """Biases reproduce the means and pseudo-inputs are examples; without data neither."""
     config = config_of(data_bias=True, prior="vamp")
     wanted = [vae.traits(c).init_examples for c in (config, config_of(prior="vamp"), BASE)]
     assert wanted == [10_000, 3, 0]
     make = jax.jit(lambda key, batch: vae.init(config, key, batch)["params"])
-    seen, blank = make(jax.random.key(0), {"x": X}), make(jax.random.key(0), None)
-    inputs = networks.pseudo_inputs(config, seen)
+    observed, blank = make(jax.random.key(0), {"x": X}), make(jax.random.key(0), None)
+    inputs = networks.pseudo_inputs(config, observed)
     np.testing.assert_allclose(inputs, X[:3].clip(0.05, 0.95), rtol=1e-5)
-    out, plain = (p["decoder"]["MLP_0"]["out"] for p in (seen, blank))
+    out, plain = (p["decoder"]["MLP_0"]["out"] for p in (observed, blank))
     want = np.asarray(X).mean(0).ravel().clip(0.001, 0.999)
     np.testing.assert_allclose(jax.nn.sigmoid(out["bias"]), want, rtol=1e-4)
     assert not plain["bias"].any()
@@ -176,7 +176,7 @@ def test_init_begins_where_the_data_lies():
 
 
 def test_each_class_has_a_distribution_that_enumerates_to_one():
-    """p(x | label) by quadrature over z, for all 512 images; its bound and its samples fit it."""
+    """p(x | label) by quadrature over z for all 512 images, against its bound and samples."""
     config = config_of(latent=1, classes=2)
     v = variables_of(config, scale=0.7)
     line = np.linspace(-8, 8, 161)
@@ -198,27 +198,27 @@ def test_each_class_has_a_distribution_that_enumerates_to_one():
         np.testing.assert_allclose(one, log_px[np.arange(161), np.arange(161)], rtol=1e-4)
     for label, log_p in enumerate(exact):
         assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-4)
-        apart = log_p - np.asarray(bound(jax.random.key(0), jnp.full((512,), label)))
-        assert -0.02 < apart.mean() < 0.1
+        gap = log_p - np.asarray(bound(jax.random.key(0), jnp.full((512,), label)))
+        assert -0.02 < gap.mean() < 0.1
         drawn = draw(jax.random.key(1), jnp.full((20_000,), label))
         pixels = np.exp(log_p) @ np.asarray(images).reshape(512, -1)
-        seen = np.asarray(drawn).reshape(20_000, -1).mean(0)
-        assert (np.abs(seen - pixels) < 5 * np.sqrt(pixels * (1 - pixels) / 20_000)).all()
-    assert np.abs(exact[0] - exact[1]).max() > 1  # the label says something
+        observed = np.asarray(drawn).reshape(20_000, -1).mean(0)
+        assert (np.abs(observed - pixels) < 5 * np.sqrt(pixels * (1 - pixels) / 20_000)).all()
+    assert np.abs(exact[0] - exact[1]).max() > 1  # the label has an effect
 
 
-def test_samples_without_a_label_take_the_classes_in_turn():
+def test_samples_without_a_label_cycle_through_the_classes():
     config = config_of(classes=3)
     v = variables_of(config)
-    turn = jax.jit(lambda k: vae.sample(config, v, k, 6))(jax.random.key(0))
+    cycled = jax.jit(lambda k: vae.sample(config, v, k, 6))(jax.random.key(0))
     y = jnp.array([0, 1, 2, 0, 1, 2])
     named = jax.jit(lambda k: vae.sample(config, v, k, 6, label=y))(jax.random.key(0))
-    np.testing.assert_array_equal(turn, named)
+    np.testing.assert_array_equal(cycled, named)
     one = jax.eval_shape(lambda k: vae.sample(config, v, k), jax.random.key(0))
     assert one.shape == (3, 3, 1)
 
 
-def test_labels_are_asked_for_and_refused_in_a_sentence():
+def test_rejects_missing_and_invalid_labels():
     config, plain = config_of(classes=3), BASE
     v = variables_of(config)
     with pytest.raises(ValueError, match=r"vae: p\(x \| label\) of 3 classes needs `label` int32"):
@@ -231,7 +231,7 @@ def test_labels_are_asked_for_and_refused_in_a_sentence():
         core.elbo(
             vae, plain, variables_of(plain), X, jax.random.key(0), label=jnp.zeros(4, jnp.int32)
         )
-    # A label that there is not gives no wrong number.
+    # Invalid labels give NaN.
     nats = core.elbo(vae, config, v, X, jax.random.key(0), label=jnp.array([0, 3, -1, 2]))
     assert np.isnan(np.asarray(nats)).tolist() == [False, True, True, False]
 
@@ -251,18 +251,17 @@ def test_labels_are_asked_for_and_refused_in_a_sentence():
     ],
     ids=lambda s: "-".join(s.values()),
 )
-def test_the_bound_comes_to_the_integral_over_both_latents(settings):
-    """log p(x) by quadrature of p(z) p(x | z), which have tests of their own; log q is in one of
-    the two alone. Below it on average, and near it with many samples."""
+def test_bound_of_many_samples_is_the_integral(settings):
+    """log p(x) by quadrature of p(z) p(x | z), against the bound of many samples, which uses q."""
     config = config_of(**settings)
     v = variables_of(config, scale=0.3)
     out = v["params"]["encoder"]["MLP_0"]["out"]
-    out["bias"] = out["bias"].at[2:4].add(1.5)  # a wide q, or few weights are most of the sum
+    out["bias"] = out["bias"].at[2:4].add(1.5)  # a wide q keeps the weights even
     x, plane = X[:3], jnp.asarray(PLANE, jnp.float32)
-    given = [jnp.broadcast_to(one[None], (len(PLANE), *one.shape)) for one in x]
+    repeated = [jnp.broadcast_to(one[None], (len(PLANE), *one.shape)) for one in x]
     likelihood = jax.jit(lambda x: vae.likelihood(config, v, plane).log_prob(x))
     prior = np.asarray(jax.jit(vae.prior(config, v).log_prob)(plane), np.float64)
-    nats = [np.asarray(likelihood(one), np.float64) + prior for one in given]
+    nats = [np.asarray(likelihood(one), np.float64) + prior for one in repeated]
     exact = np.array([np.log(integral(np.exp(n - n.max()))) + n.max() for n in nats])
     bound = jax.jit(lambda key: core.log_prob_bound(vae, config, v, x, key, 4000))
     draws = np.array([bound(key) for key in jax.random.split(jax.random.key(4), 8)], np.float64)
@@ -271,29 +270,31 @@ def test_the_bound_comes_to_the_integral_over_both_latents(settings):
     assert (np.abs(draws.mean(0) - exact) < 6 * error + 0.02).all()
 
 
-def test_every_combination_of_parts_is_a_bound_or_a_sentence():
+def test_every_combination_of_options_works_or_is_rejected():
     parts = {
         "likelihood": ("bernoulli", "gaussian", "discretized_logistic"),
         "posterior": ("diagonal", "full", "iaf"),
         "prior": ("normal", "vamp", "flow"),
         "objective": ("elbo", "sampled", "iwae", "dreg", "score"),
     }
-    refused, made, batch, key = 0, {}, {"x": X}, jax.random.key(0)
+    rejected, made, batch, key = 0, {}, {"x": X}, jax.random.key(0)
     for chosen in itertools.product(*parts.values()):
         settings = dict(zip(parts, chosen, strict=True))
         iaf = settings["posterior"] == "iaf"
         if iaf and (settings["prior"] == "vamp" or settings["objective"] in ("dreg", "score")):
             with pytest.raises(ValueError, match="an iaf posterior evaluates its own samples only"):
                 config_of(**settings)
-            refused += 1
+            rejected += 1
             continue
         config = config_of(**settings, latent_samples=2)
         model = tuple(settings.values())[:3]
         if model not in made:
             made[model] = jax.eval_shape(lambda key, c=config: vae.init(c, key), key)
-        found = jax.eval_shape(lambda v, k, c=config: vae.loss(c, v, batch, k)[0], made[model], key)
-        assert (found.shape, found.dtype) == ((4,), jnp.float32), settings
-    assert refused == 3 * (5 + 2 + 2)
+        nats_of = jax.eval_shape(
+            lambda v, k, c=config: vae.loss(c, v, batch, k)[0], made[model], key
+        )
+        assert (nats_of.shape, nats_of.dtype) == ((4,), jnp.float32), settings
+    assert rejected == 3 * (5 + 2 + 2)
 
 
 @pytest.mark.parametrize(
@@ -306,8 +307,8 @@ def test_every_combination_of_parts_is_a_bound_or_a_sentence():
     ],
     ids=lambda s: next(iter(s.values())),
 )
-def test_every_part_learns_and_exports(settings):
-    """What the common suite asks of `tiny`, of the other parts: finite and live gradients."""
+def test_every_option_trains_and_exports(settings):
+    """Gradients of all parameters are finite and not zero, and the program exports."""
     config = config_of(**{"blocks": 1, **settings})
     v = variables_of(config)
     spec = vae.batch_spec(config, 4)
@@ -327,7 +328,7 @@ def test_every_part_learns_and_exports(settings):
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("settings", "message"),
     [
         (
             {"posterior": "iaf", "objective": "dreg"},
@@ -355,26 +356,26 @@ def test_every_part_learns_and_exports(settings):
         ({"gradient_samples": -1}, "`gradient_samples` must be a non-negative integer"),
     ],
 )
-def test_settings_that_exclude_each_other_are_refused_in_a_sentence(settings, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_rejects_settings_that_exclude_each_other(settings, message):
+    with pytest.raises(ValueError, match=message):
         config_of(**settings)
 
 
-def test_kl_of_each_latent_is_refused_where_it_has_no_closed_form():
+def test_rejects_kl_units_without_closed_form():
     for settings in ({"posterior": "full"}, {"prior": "flow"}):
         config = config_of(**settings)
         with pytest.raises(ValueError, match="closed form for a diagonal Gaussian posterior"):
             core.kl_units(vae, config, variables_of(config), X)
 
 
-def test_a_wrong_z_is_refused_in_a_sentence():
+def test_rejects_z_of_wrong_shape():
     v = variables_of(BASE)
     with pytest.raises(ValueError, match=r"z must be float32\[B, 2\], got float32\[4, 3\]"):
         vae.likelihood(BASE, v, jnp.zeros((4, 3)))
     assert vae.prior(BASE, v).event_shape == (2,)
 
 
-def test_settings_of_older_runs_are_still_settings():
+def test_reads_settings_that_lack_newer_fields():
     from genjax.train.run_config import run_from_json
 
     model = {"shape": [8, 8, 1], "latent": 8, "hidden": [128]}

@@ -1,4 +1,4 @@
-"""Residual networks: sides, shortcuts, and that nothing of the image is lost."""
+"""Residual networks: sizes, shortcuts, and dependence on every pixel."""
 
 import math
 
@@ -31,7 +31,7 @@ def convolve(params, x, stride=1):
 
 
 @pytest.mark.parametrize("halve", [False, True])
-def test_a_block_is_two_convolutions_around_a_shortcut(halve):
+def test_block_is_two_convolutions_with_a_shortcut(halve):
     x = np.random.default_rng(0).normal(size=(1, 5, 4, 3))
     block = ResidualBlock(3, halve=halve)
     variables = random_arrays(block.init, jnp.zeros((1, 5, 4, 3)))
@@ -43,22 +43,22 @@ def test_a_block_is_two_convolutions_around_a_shortcut(halve):
         kernel, bias = (np.asarray(p["shortcut"][k], np.float64) for k in ("kernel", "bias"))
         short = x[0, ::2, ::2] @ kernel[0, 0] + bias
     else:
-        assert "shortcut" not in p  # the identity, or it is no residual network
+        assert "shortcut" not in p  # an identity
     got = block.apply(variables, jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(got[0], short + h, rtol=1e-4, atol=1e-4)
 
 
-def test_a_growing_block_repeats_pixels_and_cuts_to_size():
+def test_growing_block_repeats_pixels_and_crops():
     block = ResidualBlock(2, size=(5, 6))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 3, 2)), jnp.float32)
-    still = jax.tree.map(jnp.zeros_like, random_arrays(block.init, x))  # the shortcut alone
+    zeros = jax.tree.map(jnp.zeros_like, random_arrays(block.init, x))  # the shortcut only
     want = np.repeat(np.repeat(np.asarray(x), 2, 1), 2, 2)[:, :5, :6]
-    np.testing.assert_array_equal(block.apply(still, x), want)
+    np.testing.assert_array_equal(block.apply(zeros, x), want)
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (7, 5, 2), (3, 3, 1)])
-def test_there_and_back_on_any_side(shape):
-    """Halves are rounded up on the way in, so on the way out pixels are cut."""
+def test_encoder_and_decoder_of_any_size(shape):
+    """The encoder rounds halves up, so the decoder crops."""
     encoder = ResNetEncoder((3, 4, 5), 1, (6,), 7)
     decoder = ResNetDecoder(shape[:2], (3, 4, 5), 1, (6,), 2 * shape[2])
 
@@ -75,14 +75,14 @@ def test_there_and_back_on_any_side(shape):
     assert kernel.shape == (sides[0] * sides[1] * 5, 6)
 
 
-def test_every_pixel_counts_in_and_out():
+def test_encoder_and_decoder_depend_on_every_pixel():
     shape = (7, 5, 1)
     encoder = ResNetEncoder((3, 4), 1, (6,), 7)
     decoder = ResNetDecoder(shape[:2], (3, 4), 1, (6,), 1)
-    x = jnp.eye(36)[:, :35].reshape(36, *shape)  # one pixel each, and none
+    x = jnp.eye(36)[:, :35].reshape(36, *shape)  # one pixel each, and zeros
     first = random_arrays(encoder.init, x)
-    seen = np.asarray(jax.jit(encoder.apply)(first, x))
-    assert (np.abs(seen[:35] - seen[35:]).max(axis=1) > 1e-4).all()
+    outputs = np.asarray(jax.jit(encoder.apply)(first, x))
+    assert (np.abs(outputs[:35] - outputs[35:]).max(axis=1) > 1e-4).all()
     z = jnp.array([[0.0] * 7, [1.0] * 7])
     second = random_arrays(decoder.init, z)
     made = np.asarray(jax.jit(decoder.apply)(second, z))

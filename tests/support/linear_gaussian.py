@@ -1,7 +1,7 @@
-"""A family in which everything has a closed form: x = z W + b + noise, z ~ N(0, I).
+"""A family with closed forms: x = z W + b + noise, z ~ N(0, I).
 
-b may be one a class. The posterior is Gaussian and has one covariance for all x; the encoder is
-linear, and as good or as poor as its numbers in `variables` are.
+b may depend on the class. The posterior is Gaussian with the same covariance for all x; the encoder
+is linear, with parameters in `variables`.
 """
 
 import dataclasses
@@ -29,23 +29,23 @@ class Config:
 
 
 def make(config: Config, seed: int = 0, *, apart: float = 1.0) -> dict[str, Any]:
-    """Variables with a good encoder: the best there is with a diagonal covariance."""
+    """Returns variables with the best encoder of diagonal covariance."""
     rng = np.random.default_rng(seed)
     weights = rng.normal(size=(config.latent, *config.shape))
     bias = apart * rng.normal(size=(max(1, config.classes), *config.shape))
     precision = np.eye(config.latent) + weights @ weights.T / config.noise**2
     encoder = weights.T / config.noise**2 @ np.linalg.inv(precision)  # [D, Z]
-    found = {
+    arrays = {
         "W": weights,
         "b": bias,
         "encoder": encoder,
         "log_std": -0.5 * np.log(np.diag(precision)),
     }
-    return {"params": jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), found)}
+    return {"params": jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), arrays)}
 
 
 def draw(config, variables, seed, n, label=None):
-    """z, x and the label of exact draws, float32."""
+    """Draws z, x and the label from the model, float32."""
     rng = np.random.default_rng(seed)
     p = {k: np.asarray(v) for k, v in variables["params"].items()}
     label = np.zeros(n, np.int32) if label is None else np.asarray(label, np.int32)
@@ -55,7 +55,7 @@ def draw(config, variables, seed, n, label=None):
 
 
 def exact(config, variables, x, label=0):
-    """log p(x), or log p(x | label), in closed form: `[N]` float64."""
+    """Computes log p(x), or log p(x | label), in closed form: `[N]` float64."""
     p = {k: np.asarray(v, np.float64) for k, v in variables["params"].items()}
     covariance = p["W"].T @ p["W"] + config.noise**2 * np.eye(*2 * config.shape)
     gaussian = stats.multivariate_normal(np.zeros(config.shape), covariance)

@@ -1,4 +1,4 @@
-"""The instrument of a run: its figure in the record, its sentences before anything is trained."""
+"""The final metric of a run: its value in the record, and checks before training."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"))
 
 
-def test_an_implicit_family_has_a_figure_by_its_instrument(tmp_path, data):
+def test_implicit_families_report_their_metric(tmp_path, data):
     run = small_run("gan", data, metric="parzen", metric_samples=50)
     record = fit(run, tmp_path, quiet=True).record
     measured = record["final_metrics"]
@@ -32,21 +32,21 @@ def test_an_implicit_family_has_a_figure_by_its_instrument(tmp_path, data):
     json.dumps(record)
 
 
-def test_the_same_run_gives_the_same_figure_and_another_instrument_another(tmp_path, data):
+def test_metric_is_reproducible_and_can_be_changed(tmp_path, data):
     settings = {"metric_samples": 60, "classifier_steps": 20}
     run = small_run("gan", data, metric="precision_recall", **settings)
     first = fit(run, tmp_path / "a", quiet=True).record
     again = fit(run, tmp_path / "b", quiet=True).record
     assert first["final_metrics"] == again["final_metrics"]
-    # A finished run can be measured again by another, without a step of training.
+    # Another metric of a finished run needs no training step.
     train = dataclasses.replace(run.train, metric="neighbours")
     other = fit(dataclasses.replace(run, train=train), tmp_path / "a", quiet=True).record
     assert other["metric"] == "neighbours median"
     assert other["steps"] == first["steps"]
 
 
-def test_bytes_are_pictures_too(tmp_path):
-    """Real images and samples of a density over 256 levels reach an instrument from 0 to 1."""
+def test_levels_are_images(tmp_path):
+    """Data and samples of a density over 256 levels are scaled to [0, 1]."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (40, 3, 3, 1)).astype(np.uint8)
     splits = {name: {"x": x} for name in ("train", "test")}
@@ -64,7 +64,7 @@ def test_bytes_are_pictures_too(tmp_path):
     evals.check_metric_requirements("precision_recall", family, config, dataset)
 
 
-def test_codes_of_infogan(tmp_path, data):
+def test_latent_codes_of_infogan(tmp_path, data):
     run = small_run("infogan", data, metric="codes", metric_samples=64)
     record = fit(run, tmp_path, quiet=True).record
     assert (record["metric"], record["unit"]) == ("codes error", "%")
@@ -73,7 +73,7 @@ def test_codes_of_infogan(tmp_path, data):
     assert len(record["final_metrics"]["names"]) == 3
 
 
-def test_a_density_stays_the_figure(tmp_path, data):
+def test_density_remains_the_reported_value(tmp_path, data):
     run = small_run("nade", data, metric="neighbours", metric_samples=20)
     record = fit(run, tmp_path, quiet=True).record
     assert record["metric"].startswith("test")
@@ -82,7 +82,7 @@ def test_a_density_stays_the_figure(tmp_path, data):
 
 
 @pytest.mark.parametrize("kind", [ValueError, MemoryError, jax.errors.JaxRuntimeError])
-def test_an_instrument_that_fails_loses_no_density(tmp_path, data, monkeypatch, capsys, kind):
+def test_failing_metric_keeps_the_density(tmp_path, data, monkeypatch, capsys, kind):
     def refuses(subject, *, samples=10):
         raise kind("a number is not finite.")
 
@@ -116,7 +116,7 @@ def test_an_instrument_that_fails_loses_no_density(tmp_path, data, monkeypatch, 
         ),
     ],
 )
-def test_what_does_not_fit_is_said_before_training(tmp_path, data, family, settings, words):
+def test_rejects_unmet_requirements_before_training(tmp_path, data, family, settings, words):
     train = {"batch_size": 240, "steps": 1} if family == "joint" else {}
     with pytest.raises(ValueError, match=words):
         fit(small_run(family, data, **settings, **train), tmp_path, quiet=True)
@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_said_before_training(tmp_path, data, family, setti
 
 
 @pytest.mark.parametrize("name", ["swd", "ms_ssim"])
-def test_rows_of_pixels_are_no_pictures(name):
+def test_rejects_vectors_as_images(name):
     rows = np.zeros((9, 784), np.uint8)
     flat = Dataset("flat", {s: {"x": rows} for s in ("train", "test")}, 256)
     config = dataclasses.replace(gan.tiny(), shape=(784,))
@@ -132,14 +132,14 @@ def test_rows_of_pixels_are_no_pictures(name):
         evals.check_metric_requirements(name, gan, config, flat)
 
 
-def test_codes_need_a_categorical_part():
+def test_codes_need_a_categorical_code():
     folder = load(Data(data="digits"))
     config = dataclasses.replace(families.get("infogan").tiny(), categorical=(), weights=())
-    with pytest.raises(ValueError, match="no part of the code is categorical"):
+    with pytest.raises(ValueError, match="no code is categorical"):
         evals.check_metric_requirements("codes", families.get("infogan"), config, folder)
 
 
-def test_splits_and_labels_are_asked_for(tmp_path_factory):
+def test_requires_splits_and_labels(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bare")
     bare = load(Data(data=write_data(folder, labels=False)))
     with pytest.raises(ValueError, match="classifier_kernel needs labels"):
@@ -149,14 +149,14 @@ def test_splits_and_labels_are_asked_for(tmp_path_factory):
         evals.check_metric_requirements("parzen", gan, gan.tiny(), bare)
 
 
-def test_labels_of_all_splits_are_asked_for_where_they_are_read(data):
+def test_requires_labels_of_all_splits_that_are_used(data):
     dataset = load(Data(data=data))
     infogan, dcgan = (families.get(name) for name in ("infogan", "dcgan"))
     for name, family in (("codes", infogan), ("svm", gan)):
         evals.check_metric_requirements(name, family, family.tiny(), dataset)
-    told = dataclasses.replace(dcgan.tiny(), classes=3)
+    conditional = dataclasses.replace(dcgan.tiny(), classes=3)
     with pytest.raises(ValueError, match="svm would classify features computed from the label"):
-        evals.check_metric_requirements("svm", dcgan, told, dataset)
+        evals.check_metric_requirements("svm", dcgan, conditional, dataset)
     few = dataclasses.replace(
         dataset, splits={**dataset.splits, "test": {"x": dataset.splits["test"]["x"][:5]}}
     )

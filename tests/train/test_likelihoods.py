@@ -1,4 +1,4 @@
-"""Runs of a family whose settings choose what its events are made of, and what is beside them."""
+"""Runs of VAEs with different likelihoods and labels."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ LEVELS, CLASSES = 5, 3
 
 
 def dataset(levels=LEVELS, labels=True, n=120):
-    """3x3 images whose level follows their label."""
+    """3x3 images whose level depends on their label."""
     rng = np.random.default_rng(0)
     splits = {}
     for split in ("train", "validation", "test"):
@@ -48,12 +48,12 @@ def run_of(transform="", **model):
         ("binarize('dynamic')", {"classes": CLASSES}),
     ],
 )
-def test_what_a_likelihood_takes_passes_the_door(transform, model):
+def test_accepts_data_in_the_range_of_the_likelihood(transform, model):
     assert check_compatibility(run_of(transform, **model), vae, dataset()) == 0
 
 
 @pytest.mark.parametrize(
-    ("transform", "model", "labels", "sentence"),
+    ("transform", "model", "labels", "message"),
     [
         (
             "",
@@ -94,20 +94,20 @@ def test_what_a_likelihood_takes_passes_the_door(transform, model):
         ),
     ],
 )
-def test_what_it_does_not_take_is_refused_in_a_sentence(transform, model, labels, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_rejects_data_outside_the_range_of_the_likelihood(transform, model, labels, message):
+    with pytest.raises(ValueError, match=message):
         check_compatibility(run_of(transform, **model), vae, dataset(labels=labels))
 
 
-def test_init_sees_examples_as_a_step_takes_them():
+def test_init_receives_transformed_examples():
     run = run_of("binarize('dynamic')", data_bias=True, classes=CLASSES)
-    found, again = (init_batch(run, vae, dataset()) for _ in range(2))
-    assert (found["x"].shape, found["label"].shape) == ((120, 3, 3, 1), (120,))
-    assert set(np.unique(found["x"])) == {0.0, 1.0}
-    np.testing.assert_array_equal(found["x"], again["x"])
-    # The first of the run's order, each example once, with its own label.
+    result, again = (init_batch(run, vae, dataset()) for _ in range(2))
+    assert (result["x"].shape, result["label"].shape) == ((120, 3, 3, 1), (120,))
+    assert set(np.unique(result["x"])) == {0.0, 1.0}
+    np.testing.assert_array_equal(result["x"], again["x"])
+    # The first examples in the order of the run, with their labels.
     rows = Order(120, run.seed).epoch(0)
-    np.testing.assert_array_equal(found["label"], dataset().splits["train"]["label"][rows])
+    np.testing.assert_array_equal(result["label"], dataset().splits["train"]["label"][rows])
     assert init_batch(run_of("binarize('dynamic')"), vae, dataset()) is None
     family = families.get("pixelcnn_pp")
     scales = dataclasses.replace(
@@ -124,11 +124,10 @@ def data(tmp_path_factory):
     return str(path)
 
 
-def test_levels_and_labels_train_and_are_reported(tmp_path, data):
-    """The whole way: batches with labels, evaluation with labels, samples, bits a dimension.
+def test_levels_and_labels_in_training_and_evaluation(tmp_path, data):
+    """Batches with labels, evaluation with labels, samples, bits per dimension.
 
-    Cut after three steps, the run goes on warming up: the weight of the KL is counted in its state,
-    neither from 0 again nor by a clock.
+    Resumed after three steps, the run continues its KL warm-up, which is counted in its state.
     """
     model = dataclasses.replace(
         vae.tiny(), likelihood="discretized_logistic", levels=LEVELS, classes=CLASSES, kl_warmup=40
@@ -145,19 +144,19 @@ def test_levels_and_labels_train_and_are_reported(tmp_path, data):
     assert record["metric"] == "test NLL bound"
     assert record["evaluated"] == 120
     assert record["bits_per_dim"] == pytest.approx(record["obtained"] / (9 * math.log(2)), rel=1e-6)
-    assert record["obtained"] < 9 * math.log(LEVELS)  # better than knowing nothing
+    assert record["obtained"] < 9 * math.log(LEVELS)  # better than a uniform distribution
     assert (workdir / "samples" / "step_00000030.png").exists()
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     weights = [json.loads(line)["kl_weight"] for line in lines if "kl_weight" in line]
     np.testing.assert_allclose(weights, np.minimum(np.arange(60) / 40, 1), rtol=1e-6)
     _, state = load_state(workdir)
     assert int(state.variables["buffers"]["steps"]) == int(state.step)
-    found = evaluation_conditions(run(60), vae, dataset(), "test")
-    np.testing.assert_array_equal(found["label"], dataset().splits["test"]["label"])
+    result = evaluation_conditions(run(60), vae, dataset(), "test")
+    np.testing.assert_array_equal(result["label"], dataset().splits["test"]["label"])
 
 
-def test_a_bound_on_other_draws_of_the_pixels_and_its_active_units(tmp_path, data, capsys):
-    """The record has the figure of the run's own draw, and how many latents say anything of x."""
+def test_bound_for_several_binarizations_and_active_units(tmp_path, data, capsys):
+    """The record has the bound of the run's own draw, and the number of active units."""
     run = dataclasses.replace(
         small_run("vae", data, steps=40, eval_samples=7),
         model=dataclasses.replace(vae.tiny(), latent=2),
@@ -171,19 +170,19 @@ def test_a_bound_on_other_draws_of_the_pixels_and_its_active_units(tmp_path, dat
     assert record["active_units"] == [int((np.asarray(z).var(0) > 0.01).sum())]
 
     assert evaluate.main([str(workdir), "--binarize-seeds", "3", "4", "5"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    each = found["of_each_draw"]
+    result = json.loads(capsys.readouterr().out)
+    each = result["of_each_draw"]
     assert each[0] == pytest.approx(record["obtained"], rel=1e-6)
     assert len({round(nats, 4) for nats in each}) == 3
-    assert found["obtained"] == pytest.approx(np.mean(each), rel=1e-9)
-    assert found["spread"] == pytest.approx(np.std(each, ddof=1), rel=1e-9)
-    assert (found["binarize_seeds"], found["bound_samples"]) == ([3, 4, 5], 7)
-    for options, sentence in (
+    assert result["obtained"] == pytest.approx(np.mean(each), rel=1e-9)
+    assert result["spread"] == pytest.approx(np.std(each, ddof=1), rel=1e-9)
+    assert (result["binarize_seeds"], result["bound_samples"]) == ([3, 4, 5], 7)
+    for options, message in (
         (["--binarize-seeds", "-1"], "`binarize_seed` must be non-negative"),
         (["--binarize-seeds", "1", "--temperatures", "9"], "leave out one of the two"),
     ):
         assert evaluate.main([str(workdir), *options]) == 2
-        assert sentence in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     grey = dataclasses.replace(run, data=Data(data=data, transform="scale(0, 1)"))
     fit(grey, tmp_path / "grey", quiet=True)
     assert evaluate.main([str(tmp_path / "grey"), "--binarize-seeds", "1"]) == 2
