@@ -1,10 +1,8 @@
-"""`genjax complete WORKDIR`: images known in part, completed by a run's density.
+"""`genjax complete WORKDIR`: completes partly known images with the density of a run.
 
-Writes WORKDIR/completions.png: in the first row images of the split, in the second what is known
-of them (the rest is grey), below as many completions as asked for, each an exact draw given what is
-known. Families whose order begins at the upper left complete from above, rows or any number of
-pixels; orderless ones complete any mask. Where a run has a network for a smaller image, that of the
-image itself is known too.
+Writes WORKDIR/completions.png: the first row has images of the split, the second their known part
+(the rest is grey), the others completions. Families in raster order need the known pixels first.
+The small image of a multi-scale network is known too.
 """
 
 import argparse
@@ -25,7 +23,7 @@ from genjax.train.workdir import read_run
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Complete, draw, say where."""
+    """Runs the command; returns its exit status."""
     return run_command(
         lambda: print(json.dumps(draw_completions(parse(argv)))), "--images, --draws"
     )
@@ -37,14 +35,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("workdir", type=pathlib.Path, help="folder of a run")
     part = parser.add_mutually_exclusive_group()
-    part.add_argument("--rows", type=int, help="rows that are known, from above; else half of them")
-    part.add_argument("--pixels", type=int, help="pixels that are known, row after row from above")
-    add("--images", type=int, default=10, help="of the split (10)")
-    add("--draws", type=int, default=5, help="completions of each (5)")
+    part.add_argument("--rows", type=int, help="number of known rows (half of them)")
+    part.add_argument("--pixels", type=int, help="number of known pixels, in raster order")
+    add("--images", type=int, default=10, help="number of images (10)")
+    add("--draws", type=int, default=5, help="completions per image (5)")
     add("--split", default="test", help="train, validation or test (test)")
-    add("--data", help="the data, where it lies elsewhere than in training")
-    add("--seed", type=int, default=0, help="of the draws (0)")
-    add("--out", type=pathlib.Path, help="the PNG; WORKDIR/completions.png")
+    add("--data", help="path of the data, if it has moved since training")
+    add("--seed", type=int, default=0, help="seed of the completions (0)")
+    add("--out", type=pathlib.Path, help="PNG file (WORKDIR/completions.png)")
     options = parser.parse_args(argv)
     checks.positive(images=options.images, draws=options.draws)
     checks.seed(seed=options.seed)
@@ -52,35 +50,35 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def draw_completions(options: argparse.Namespace) -> dict[str, object]:
-    """Complete and draw; what is known and where the picture lies."""
+    """Draws the completions; returns the command's output."""
     run = read_run(options.workdir)
     family, config = families.get(run.family), run.model
     if len(config.shape) != 3:
-        raise ValueError(f"{options.workdir} is of events {config.shape}, which have no rows.")
+        raise ValueError(f"{options.workdir} has examples of shape {config.shape}, not images.")
     height, width, _ = config.shape
     rows = height // 2 if options.rows is None else options.rows
     if not 0 <= rows < height:
-        raise ValueError(f"rows must be from 0 to {height - 1}, so that something is left to draw.")
+        raise ValueError(f"rows must be from 0 to {height - 1}, so that some are unknown.")
     pixels = rows * width if options.pixels is None else options.pixels
     if not 0 <= pixels < height * width:
         raise ValueError(
-            f"pixels must be from 0 to {height * width - 1}, so that something is left to draw."
+            f"pixels must be from 0 to {height * width - 1}, so that some are unknown."
         )
     _, variables = load(options.workdir)
     run, dataset = open_split(run, options.split, options.data)
     x = evaluation_data(run, dataset, options.split)[: options.images]
-    told = evaluation_conditions(run, family, dataset, options.split)
-    condition = {name: jnp.asarray(a[: options.images]) for name, a in told.items()}
+    conditions = evaluation_conditions(run, family, dataset, options.split)
+    conditions = {name: jnp.asarray(a[: options.images]) for name, a in conditions.items()}
     first = np.arange(height * width).reshape(height, width, 1) < pixels
     known = np.broadcast_to(first, config.shape)
     shown = known.copy()
     if getattr(config, "factor", 1) > 1:
-        condition["small"] = jnp.asarray(x[:, :: config.factor, :: config.factor])
+        conditions["small"] = jnp.asarray(x[:, :: config.factor, :: config.factor])
         shown[:: config.factor, :: config.factor] = True
 
     @jax.jit
     def draw(key: jax.Array) -> jax.Array:
-        return evals.complete(family, config, variables, key, jnp.asarray(x), known, **condition)
+        return evals.complete(family, config, variables, key, jnp.asarray(x), known, **conditions)
 
     key = jax.random.key(options.seed)
     drawn = [np.asarray(draw(named_key(key, i, "completion"))) for i in range(options.draws)]

@@ -1,8 +1,8 @@
-"""A density detects what does not belong: by its value, and by its ratio to a background density.
+"""Out-of-distribution detection by a density, or by its ratio to a background density.
 
-Value alone fails in a well-known way: a density fitted to Fashion-MNIST gives MNIST's digits more
-probability than its own test images (Nalisnick et al. 2019, "Do Deep Generative Models Know What
-They Don't Know?"). The ratio to a density of the background takes away what any image shares.
+The density alone can fail: one fitted to Fashion-MNIST assigns MNIST digits a higher probability
+than its own test images (Nalisnick et al. 2019, "Do Deep Generative Models Know What They Don't
+Know?"). The ratio cancels what all images have in common.
 """
 
 import jax
@@ -10,13 +10,16 @@ import numpy as np
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
-    """Area under the ROC curve: the chance that an inside score is above an outside one.
+    """Computes the area under the ROC curve, P(inside score > outside score).
 
     Ties count half, so that equal scores give 0.5.
 
     Args:
-      inside: scores of what belongs, `[N]`; higher means more at home.
-      outside: scores of what does not, `[M]`.
+      inside: scores of in-distribution examples, `[N]`, expected to be higher.
+      outside: scores of out-of-distribution examples, `[M]`.
+
+    Returns:
+      a number in [0, 1].
 
     Raises:
       ValueError: a score is NaN, or one side is empty.
@@ -26,17 +29,19 @@ def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
     scores = np.concatenate([inside, outside]).astype(np.float64)
     if not len(inside) or not len(outside) or np.isnan(scores).any():
         raise ValueError("auroc needs scores on both sides, none of them NaN.")
-    # The ranks are what counts: an impossible image may have -inf.
+    # Ranks, because an impossible image has score -inf.
     _, ranks = np.unique(scores, return_inverse=True)
-    belongs = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
-    return float(roc_auc_score(belongs, ranks))
+    labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
+    return float(roc_auc_score(labels, ranks))
 
 
 def mutate(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
-    """Flip each pixel of binary images with probability `rate`: what a background model is fed.
+    """Flips each pixel of binary images with probability `rate`, to train a background density.
 
-    Source: Ren et al. 2019, "Likelihood Ratios for Out-of-Distribution Detection", section 3,
-    with the mutation of a binary alphabet.
+    Source: Ren et al. 2019, "Likelihood Ratios for Out-of-Distribution Detection", section 3.
+
+    Raises:
+      ValueError: the rate is outside [0, 1].
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must be from 0 to 1, got {rate}.")
@@ -45,7 +50,7 @@ def mutate(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
 
 
 def likelihood_ratio(log_prob: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """log p(x) - log p_background(x), `[N]` nats: what is probable beyond being an image.
+    """Computes log p(x) - log p_background(x), `[N]` nats.
 
     Source: Ren et al. 2019, equation 5.
     """

@@ -1,4 +1,4 @@
-"""Pure losses: arrays in, unreduced nats out. Needs jax and genjax.checks, nothing else."""
+"""Losses: pure functions of arrays that return unreduced losses per example, in nats."""
 
 from genjax.losses.divergence import gaussian_cholesky_kl, gaussian_kl
 from genjax.losses.gan_losses import (

@@ -1,4 +1,4 @@
-"""Negative log-likelihoods. Logits in, nats out, one number an example."""
+"""Negative log-likelihoods in nats, per entry (`*_nats`) or per example (`*_nll`)."""
 
 import math
 
@@ -9,20 +9,20 @@ from genjax import checks
 
 
 def at_least_float32(x: jax.typing.ArrayLike) -> jax.Array:
-    """Sums of log-probabilities need float32 even where a network computes in bfloat16."""
+    """Converts to float32 or wider, which sums of log-probabilities need."""
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
 def sum_event(nats: jax.Array) -> jax.Array:
-    """Sum over every axis but the first: `[B, ...] -> [B]`."""
+    """Sums over all axes but the first: `[B, ...] -> [B]`."""
     return jnp.sum(nats, axis=tuple(range(1, nats.ndim)))
 
 
 def bernoulli_nats(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """-log p(target) of independent Bernoulli variables, elementwise.
+    """Computes -log p(target) of independent Bernoulli variables, elementwise.
 
-    Written as softplus(logit) - target * logit, which is finite with a useful gradient at any
-    logit, where log(sigmoid(logit)) underflows from about 90 on.
+    The form softplus(logit) - target * logit has a finite value and gradient at any logit;
+    log(sigmoid(logit)) underflows beyond about 90.
 
     Args:
       logits: `[B, ...]`, any real number.
@@ -53,14 +53,14 @@ def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 def _cross_entropy_jvp(
     at: tuple[jax.Array, jax.Array], along: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """By hand: one array is kept for the gradient, sigmoid(logit) - target; no cases."""
+    """Stores one array for the gradient, sigmoid(logit) - target."""
     (logits, targets), (d_logits, d_targets) = at, along
     slope = jax.nn.sigmoid(logits) - targets
     return _cross_entropy(logits, targets), slope * d_logits - logits * d_targets
 
 
 def bernoulli_nll(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Bernoulli negative log-likelihood of whole examples.
+    """Computes the Bernoulli negative log-likelihood per example.
 
     Args:
       logits: `[B, ...]`, any real number.
@@ -79,23 +79,23 @@ def bernoulli_nll(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """
     checks.batched("bernoulli_nll", logits=logits)
     checks.same_shape("bernoulli", logits=logits, targets=targets)
-    # As rows: a sum over the last of two axes is one loop on a CPU, over three of four many.
+    # Flattened: on a CPU a sum over one of two axes is much faster than over three of four.
     rows = (jnp.shape(logits)[0], math.prod(jnp.shape(logits)[1:]))
     return sum_event(bernoulli_nats(jnp.reshape(logits, rows), jnp.reshape(targets, rows)))
 
 
 def categorical_nats(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """-log p(label) under softmax(logits), elementwise.
+    """Computes -log p(label) under softmax(logits), elementwise.
 
     Args:
       logits: `[B, ..., K]`, any real number.
-      labels: `[B, ...]`, integers in [0, K). A label outside gives NaN rather than a wrong number.
+      labels: `[B, ...]`, integers in [0, K); the result is NaN for labels outside.
 
     Returns:
       `[B, ...]` nats, 0 or above.
 
     Raises:
-      ValueError: labels are not integers, or the shapes do not fit.
+      ValueError: labels are not integers, or the shapes do not match.
 
     Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 3.
 
@@ -109,30 +109,30 @@ def categorical_nats(logits: jax.Array, labels: jax.Array) -> jax.Array:
         )
     if logits.ndim < 2 or logits.shape[:-1] != labels.shape:
         raise ValueError(
-            f"categorical_nll: logits must be labels' shape and one axis of classes, got logits"
-            f" {checks.describe(logits)} and labels {checks.describe(labels)}."
+            f"categorical_nll: logits must have the shape of labels and an axis of classes, got"
+            f" logits {checks.describe(logits)} and labels {checks.describe(labels)}."
         )
     logits = at_least_float32(logits)
     picked = jnp.take_along_axis(  # [B, ..., 1]
         logits, labels[..., None], axis=-1, mode="fill", fill_value=jnp.nan
     )
-    # take_along_axis reads negative labels from the end; a density must not.
+    # take_along_axis counts negative labels from the end.
     picked = jnp.where(labels[..., None] < 0, jnp.nan, picked)
     return jax.nn.logsumexp(logits, axis=-1) - picked[..., 0]
 
 
 def categorical_nll(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Negative log-likelihood of class labels under softmax(logits).
+    """Computes the negative log-likelihood of class labels under softmax(logits).
 
     Args:
       logits: `[B, ..., K]`, any real number.
-      labels: `[B, ...]`, integers in [0, K). A label outside gives NaN rather than a wrong number.
+      labels: `[B, ...]`, integers in [0, K); the result is NaN for labels outside.
 
     Returns:
       `[B]` nats, summed over the axes between the first and K.
 
     Raises:
-      ValueError: labels are not integers, or the shapes do not fit.
+      ValueError: labels are not integers, or the shapes do not match.
 
     Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 3.
 
@@ -143,7 +143,7 @@ def categorical_nll(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def gaussian_nll(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
-    """Negative log-density of a Gaussian with diagonal covariance.
+    """Computes the negative log-density of a Gaussian with diagonal covariance.
 
     Args:
       x: `[B, ...]`, any real number.
@@ -151,7 +151,7 @@ def gaussian_nll(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array
       log_std: `[B, ...]`, log of the standard deviation.
 
     Returns:
-      `[B]` nats; a density, so it may be negative.
+      `[B]` nats, of any sign.
 
     Raises:
       ValueError: the shapes differ, or there is no batch axis.
@@ -165,28 +165,28 @@ def gaussian_nll(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array
     checks.batched("gaussian_nll", x=x)
     checks.same_shape("gaussian_nll", x=x, mean=mean, log_std=log_std)
     x, mean, log_std = map(at_least_float32, (x, mean, log_std))
-    # A narrower width's inverse would be infinite, and NaN at the mean itself.
+    # The inverse of a smaller scale would be infinite, and the result NaN at the mean.
     most = math.log(float(jnp.finfo(log_std.dtype).max)) - 1
     scaled = (x - mean) * jnp.exp(jnp.minimum(-log_std, most))
     return sum_event(0.5 * scaled**2 + log_std + 0.5 * math.log(2 * math.pi))
 
 
 def gaussian_cholesky_nll(x: jax.Array, mean: jax.Array, cholesky: jax.Array) -> jax.Array:
-    """Negative log-density of a Gaussian with covariance L L^T.
+    """Computes the negative log-density of a Gaussian with covariance L L^T.
 
     x = mean + L noise, and log |det L| is the sum of the logs of its diagonal.
 
     Args:
       x: `[B, Z]`, any real number.
       mean: `[B, Z]`.
-      cholesky: L, `[B, Z, Z]`: lower triangular with a diagonal above 0; what is above the
-        diagonal is not looked at.
+      cholesky: L, `[B, Z, Z]`, lower triangular with a positive diagonal; entries above the
+        diagonal are ignored.
 
     Returns:
-      `[B]` nats; a density, so it may be negative.
+      `[B]` nats, of any sign.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not match.
 
     Source: Kingma and Welling 2019, "An Introduction to Variational Autoencoders", section 2.5.1.
 
@@ -206,7 +206,7 @@ def gaussian_cholesky_nll(x: jax.Array, mean: jax.Array, cholesky: jax.Array) ->
 
 
 def check_cholesky(where: str, mean: jax.Array, cholesky: jax.Array) -> None:
-    """Refuse what is not `[B, Z]` and `[B, Z, Z]`."""
+    """Raises ValueError unless the shapes are `[B, Z]` and `[B, Z, Z]`."""
     shape = jnp.shape(mean)
     if len(shape) != 2 or jnp.shape(cholesky) != (*shape, shape[-1]):
         raise ValueError(
@@ -216,16 +216,16 @@ def check_cholesky(where: str, mean: jax.Array, cholesky: jax.Array) -> None:
 
 
 def bits_per_dim(nats: jax.typing.ArrayLike, num_dims: int, *, levels: int = 1) -> jax.Array:
-    """Nats an example to bits a dimension: nats / (D log 2), with D = H * W * C.
+    """Converts nats per example to bits per dimension: nats / (D log 2), with D = H * W * C.
 
     Args:
-      nats: any shape; of integers' probability, or of a density of (integers + noise) / levels.
-      num_dims: dimensions of one example, above 0.
-      levels: where the nats are of such a density, the levels there were: the density of the
-        integers plus noise is `levels` times lower in each dimension.
+      nats: any shape, -log of a probability of integers or of a density of
+        (integers + noise) / levels.
+      num_dims: number of dimensions of an example, above 0.
+      levels: number of levels, for such a density, to which it adds log2(levels).
 
     Returns:
-      the shape of `nats`, in bits a dimension.
+      the shape of `nats`, in bits per dimension.
 
     Raises:
       ValueError: `num_dims` or `levels` is not above 0.

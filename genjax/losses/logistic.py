@@ -1,4 +1,4 @@
-"""The discretised logistic distribution: a probability for each of the levels of a pixel."""
+"""Discretized logistic distribution over the levels of a pixel."""
 
 import math
 
@@ -12,22 +12,22 @@ from genjax.losses.likelihood import at_least_float32, sum_event
 def discretized_logistic_nats(
     x: jax.Array, mean: jax.Array, log_scale: jax.Array, *, levels: int = 256
 ) -> jax.Array:
-    """-log p(x) of integers under a logistic distribution cut into bins, elementwise.
+    """Computes -log p(x) of integers under a discretized logistic distribution, elementwise.
 
-    Level v is the bin around 2 v / (levels - 1) - 1, so that levels 0 .. levels - 1 are spread
-    over [-1, 1]; the first and the last bin reach to -infinity and infinity, so the probabilities
-    of all levels sum to 1. With a and b the upper and lower edge less the mean, by the scale,
+    Level v is the bin around 2 v / (levels - 1) - 1, so that levels 0 .. levels - 1 cover [-1, 1].
+    The first and the last bin extend to -infinity and infinity, so that probabilities sum to 1.
+    With a and b the upper and lower edge of the bin, minus the mean and divided by the scale,
 
         sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)),
 
-    whose logarithm loses no digits in either tail, where the difference underflows.
+    whose logarithm is accurate in both tails, where the difference underflows.
 
     Args:
-      x: `[B, ...]`, whole numbers 0 .. levels - 1, of any dtype.
-      mean: `[B, ...]`, in units of the interval [-1, 1]; may lie outside.
-      log_scale: `[B, ...]`, log of the scale in the same units. In float32 the distance of x from
-        the mean must stay below 1e38 scales.
-      levels: of x, 2 or more.
+      x: `[B, ...]`, integers 0 .. levels - 1, of any dtype.
+      mean: `[B, ...]`, in units of the interval [-1, 1]; may be outside.
+      log_scale: `[B, ...]`, log of the scale in the same units. In float32 x must be within 1e38
+        scales of the mean.
+      levels: number of levels, 2 or more.
 
     Returns:
       `[B, ...]` nats, 0 or above.
@@ -47,12 +47,12 @@ def discretized_logistic_nats(
     checks.positive(levels_minus_1=levels - 1)
     x, mean, log_scale = map(at_least_float32, (x, mean, log_scale))
     half = 1 / (levels - 1)
-    centered = (2 * x - (levels - 1)) * half - mean  # whole numbers first: they are exact
+    centered = (2 * x - (levels - 1)) * half - mean  # integers first: they are exact
     inverse = jnp.exp(-log_scale)
     above = jax.nn.log_sigmoid((centered + half) * inverse)  # log sigmoid(a)
     below = jax.nn.log_sigmoid((half - centered) * inverse)  # log sigmoid(-b)
-    # log(1 - exp(-width)). For narrow bins by its series: 1 - exp(-width) keeps no digits there,
-    # and the width itself underflows. The unused branch gets a harmless number in both passes.
+    # log(1 - exp(-width)), for narrow bins by its series, where 1 - exp(-width) loses all digits.
+    # The unused branch gets a finite input (double where).
     width = 2 * half * inverse
     narrow = width < 1e-2
     series = math.log(2 * half) - log_scale - width / 2 + width**2 / 24
@@ -68,16 +68,16 @@ def discretized_logistic_nats(
 def discretized_logistic_nll(
     x: jax.Array, mean: jax.Array, log_scale: jax.Array, *, levels: int = 256
 ) -> jax.Array:
-    """-log p(x) of whole examples under independent discretised logistics.
+    """Computes -log p(x) per example under independent discretized logistics.
 
     Args:
-      x: `[B, ...]`, whole numbers 0 .. levels - 1, of any dtype.
+      x: `[B, ...]`, integers 0 .. levels - 1, of any dtype.
       mean: `[B, ...]`, see `discretized_logistic_nats`.
       log_scale: `[B, ...]`.
-      levels: of x, 2 or more.
+      levels: number of levels, 2 or more.
 
     Returns:
-      `[B]` nats, 0 or above; `bits_per_dim` makes bits of them.
+      `[B]` nats, 0 or above; `bits_per_dim` converts them.
 
     Raises:
       ValueError: the shapes differ, there is no batch axis, or there is only one level.

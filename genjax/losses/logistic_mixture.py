@@ -1,4 +1,4 @@
-"""Mixtures of discretised logistics over the levels of a pixel, its channels one after another."""
+"""Mixtures of discretized logistics over the levels of a pixel, channel by channel."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ from genjax.losses.logistic import discretized_logistic_nats
 
 
 def moved_means(means: jax.Array, coefficients: jax.Array, x: jax.Array) -> jax.Array:
-    """Means of every channel given the pixel's channels before it: `[..., C, K]`.
+    """Computes the means of every channel given the channels before it: `[..., C, K]`.
 
-    Channel c is moved by a linear function of those before, whose coefficients are the entries
-    c (c - 1) / 2 .. of the axis. PixelCNN++, equation 3: of R, G and B there are three.
+    A linear function of the channels before c is added, whose coefficients begin at c (c - 1) / 2
+    of the axis. Source: PixelCNN++, equation 3 (three coefficients for R, G and B).
 
     Args:
       means: `[..., C, K]`.
@@ -37,24 +37,24 @@ def logistic_mixture_nats(
     *,
     levels: int = 256,
 ) -> jax.Array:
-    """-log p(x_c | the pixel's channels before c), elementwise.
+    """Computes -log p(x_c | the pixel's channels before c), elementwise.
 
-    One component is drawn a pixel and holds for all of its channels, so what the first channels say
-    of it is known to the last: p(x_c | x_<c) is the quotient of two sums over components.
+    All channels of a pixel share one component, so p(x_c | x_<c) is a ratio of two sums over
+    components.
 
     Args:
-      x: `[..., C]`, whole numbers 0 .. levels - 1, of any dtype.
-      logits: of the components, `[..., K]`.
+      x: `[..., C]`, integers 0 .. levels - 1, of any dtype.
+      logits: `[..., K]`, of the components.
       means: `[..., C, K]`, in units of the interval [-1, 1].
       log_scales: `[..., C, K]`.
       coefficients: `[..., C (C - 1) / 2, K]`, see `moved_means`.
-      levels: of x.
+      levels: number of levels.
 
     Returns:
       `[..., C]` nats.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not match.
 
     Source: Salimans et al. 2017, "PixelCNN++" (arXiv:1701.05517), equations 1 to 3.
 

@@ -1,4 +1,4 @@
-"""Negative log-densities of one-dimensional mixtures: parameters in, nats out."""
+"""Negative log-densities of one-dimensional mixtures, in nats."""
 
 import math
 
@@ -12,20 +12,20 @@ from genjax.losses.likelihood import at_least_float32, sum_event
 def gaussian_mixture_nats(
     x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
 ) -> jax.Array:
-    """-log density of one-dimensional mixtures of K Gaussians, elementwise.
+    """Computes the negative log-density of mixtures of K Gaussians, elementwise.
 
     Args:
       x: `[...]`, any real number.
       logits: `[..., K]`, log of the weights up to a constant.
       means: `[..., K]`.
       log_scales: `[..., K]`, log of the standard deviations. In float32 `(x - mean) / scale` must
-        stay below 1e19 for one component at least, or its square is infinite.
+        be below 1e19 for at least one component, so that its square is finite.
 
     Returns:
-      the shape of `x`, in nats; a density, so they may be negative.
+      the shape of `x`, in nats, of any sign.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not match.
 
     Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
     density-estimator", section 3.
@@ -41,7 +41,7 @@ def gaussian_mixture_nats(
 def laplace_mixture_nats(
     x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
 ) -> jax.Array:
-    """-log density of one-dimensional mixtures of K Laplace distributions, elementwise.
+    """Computes the negative log-density of mixtures of K Laplace distributions, elementwise.
 
     The density of a component is exp(-|x - mean| / scale) / (2 scale).
 
@@ -52,10 +52,10 @@ def laplace_mixture_nats(
       log_scales: `[..., K]`, log of the scales; the standard deviation is sqrt(2) times a scale.
 
     Returns:
-      the shape of `x`, in nats; a density, so they may be negative.
+      the shape of `x`, in nats, of any sign.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not match.
 
     Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
     density-estimator", section 4.
@@ -71,7 +71,7 @@ def laplace_mixture_nats(
 def gaussian_mixture_nll(
     x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
 ) -> jax.Array:
-    """-log density of whole examples, each entry from its mixture of Gaussians.
+    """Computes the negative log-density per example, entries from mixtures of Gaussians.
 
     Args:
       x: `[B, ...]`, any real number.
@@ -80,10 +80,10 @@ def gaussian_mixture_nll(
       log_scales: `[B, ..., K]`, see `gaussian_mixture_nats`.
 
     Returns:
-      `[B]` nats; a density, so they may be negative.
+      `[B]` nats, of any sign.
 
     Raises:
-      ValueError: the shapes do not fit, or there is no batch axis.
+      ValueError: the shapes do not match, or there is no batch axis.
 
     Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
     density-estimator", section 3.
@@ -99,7 +99,7 @@ def gaussian_mixture_nll(
 def laplace_mixture_nll(
     x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
 ) -> jax.Array:
-    """-log density of whole examples, each entry from its mixture of Laplace distributions.
+    """Computes the negative log-density per example, entries from mixtures of Laplacians.
 
     Args:
       x: `[B, ...]`, any real number.
@@ -108,10 +108,10 @@ def laplace_mixture_nll(
       log_scales: `[B, ..., K]`, see `laplace_mixture_nats`.
 
     Returns:
-      `[B]` nats; a density, so they may be negative.
+      `[B]` nats, of any sign.
 
     Raises:
-      ValueError: the shapes do not fit, or there is no batch axis.
+      ValueError: the shapes do not match, or there is no batch axis.
 
     Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
     density-estimator", section 4.
@@ -131,7 +131,7 @@ def _scaled(
     checks.same_shape(where, logits=logits, means=means, log_scales=log_scales)
     if jnp.ndim(logits) != jnp.ndim(x) + 1 or jnp.shape(logits)[:-1] != jnp.shape(x):
         raise ValueError(
-            f"{where}: the parameters must have x's shape and one axis of components, got x"
+            f"{where}: the parameters must have the shape of x and an axis of components, got x"
             f" {checks.describe(x)} and logits {checks.describe(logits)}."
         )
     x, means, log_scales = map(at_least_float32, (x, means, log_scales))
@@ -140,6 +140,6 @@ def _scaled(
 
 def _mix(logits: jax.Array, log_kernel: jax.Array, log_scales: jax.Array) -> jax.Array:
     """-log sum_k softmax(logits)_k kernel_k / scale_k."""
-    # Both inside one logsumexp: a component that is far away costs no other its digits.
+    # One logsumexp: components far away do not reduce the precision of the others.
     log_w = jax.nn.log_softmax(at_least_float32(logits), axis=-1)
     return -jax.nn.logsumexp(log_w + log_kernel - at_least_float32(log_scales), axis=-1)

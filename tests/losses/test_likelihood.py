@@ -197,9 +197,15 @@ def test_a_sum_over_many_pixels_is_precise_for_bfloat16():
         (lambda z: losses.gaussian_nll(z(2, 3), z(2, 1), z(2, 3)), r"mean float32\[2, 1\]"),
         (lambda z: losses.categorical_nll(z(2, 3), z(2)), r"integers, got float32\[2\]; cast"),
         (lambda z: losses.categorical_nll(z(2, 3), z(2) > 0), "integers, got bool"),
-        (lambda z: losses.categorical_nll(z(2, 3), z(2, 3).astype(int)), "labels' shape and one"),
-        (lambda z: losses.categorical_nll(z(2, 3), z(2, 1).astype(int)), "labels' shape and one"),
-        (lambda z: losses.categorical_nll(z(3), z().astype(int)), "labels' shape and one"),
+        (
+            lambda z: losses.categorical_nll(z(2, 3), z(2, 3).astype(int)),
+            "shape of labels and an axis",
+        ),
+        (
+            lambda z: losses.categorical_nll(z(2, 3), z(2, 1).astype(int)),
+            "shape of labels and an axis",
+        ),
+        (lambda z: losses.categorical_nll(z(3), z().astype(int)), "shape of labels and an axis"),
         (lambda z: losses.bits_per_dim(z(2), 0), "`num_dims` must be positive, got 0"),
     ],
 )

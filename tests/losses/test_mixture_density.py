@@ -115,7 +115,9 @@ def test_rejects_invalid_arguments(kind):
         return np.zeros(shape, np.float32)
 
     for bad in ((z(2, 3), z(2, 3), z(2, 3), z(2, 3)), (z(2, 3), *[z(2, 1, 4)] * 3)):
-        with pytest.raises(ValueError, match=f"{kind}_mixture: the parameters must have x's shape"):
+        with pytest.raises(
+            ValueError, match=f"{kind}_mixture: the parameters must have the shape of x"
+        ):
             nats(kind)(*bad)
     with pytest.raises(ValueError, match="same shape, got logits"):
         nats(kind)(z(2), z(2, 3), z(2, 1), z(2, 3))

@@ -1,13 +1,13 @@
-"""The network of PixelCNN++: two streams of gated residual blocks, down to a quarter and up again.
+"""Network of PixelCNN++: two streams of gated residual blocks, downsampled and upsampled again.
 
 Salimans et al. 2017, "PixelCNN++" (arXiv:1701.05517), sections 2.3 to 2.5 and figure 2, with the
-first layers, concatenated ELUs and scales of the authors' code. Stream u has seen all rows above a
-pixel, stream ul those and what is on its left.
+first layers, concatenated ELUs and scales of the authors' code. Stream u depends on all rows above
+a pixel, stream ul also on the pixels to its left.
 
-For sampling, `row` gives stream u of a row once the row above is drawn, and `pixel` stream ul of a
-pixel once the one on its left is (Ramachandran et al. 2017, "Fast Generation for Convolutional
-Autoregressive Models", arXiv:1704.06001). A halved map is computed at the first row, or pixel, of
-those that it covers, and kept for the others: its inputs do not change any more.
+For sampling, `row` computes stream u of a row once the row above is drawn, and `pixel` stream ul of
+a pixel once its left neighbor is (Ramachandran et al. 2017, "Fast Generation for Convolutional
+Autoregressive Models", arXiv:1704.06001). An entry of a downsampled map is computed at the first
+row or pixel that it covers, and cached for the others, because its inputs no longer change.
 """
 
 import functools
@@ -29,24 +29,28 @@ from genjax.families.pixelcnn_pp.weight_norm import (
     shift_right,
 )
 
-# The place in the map of a level, 0 the largest; None for whole maps.
+# The place in the map of a level (0 is the largest); None for whole maps.
 At = Callable[[int], Place | None]
 
 
 def concat_elu(x: jax.Array) -> jax.Array:
-    """ELU of x and of -x side by side: `[..., F] -> [..., 2 F]`."""
+    """Concatenates the ELUs of x and -x: `[..., F] -> [..., 2 F]`."""
     return nn.elu(jnp.concatenate([x, -x], axis=-1))
 
 
 def with_ones(x: jax.Array) -> jax.Array:
-    """A channel of ones, which tells the image from the zeros around it."""
+    """Appends a channel of ones, which distinguishes the image from its zero padding."""
     return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
 
 
 class GatedBlock(nn.Module):
-    """x + a sigmoid(b), where a and b come of x, of what is beside it, and of the class.
+    """Computes x + a sigmoid(b), with a and b functions of x, of `beside` and of the class.
 
-    right: convolutions of the ul stream; else of u.
+    Attributes:
+      features: number of features.
+      right: whether the convolutions are those of stream ul; else those of u.
+      dropout: dropout rate.
+      dtype: dtype of the convolutions.
     """
 
     features: int
@@ -65,19 +69,23 @@ class GatedBlock(nn.Module):
         y = nn.Dropout(self.dropout, deterministic=not train)(concat_elu(y))
         y = conv(2 * self.features, scale=0.1, dtype=self.dtype)(y, at)
         if condition is not None:
-            exact = jax.lax.Precision.HIGHEST  # in float32, whatever the dtype
-            hear = nn.Dense(2 * self.features, use_bias=False, kernel_init=NORMAL, precision=exact)
-            y = y + hear(condition)[:, None, None].astype(y.dtype)
+            exact = jax.lax.Precision.HIGHEST  # float32 whatever the dtype
+            bias = nn.Dense(2 * self.features, use_bias=False, kernel_init=NORMAL, precision=exact)
+            y = y + bias(condition)[:, None, None].astype(y.dtype)
         a, b = jnp.split(y, 2, axis=-1)
         return x + a * jax.nn.sigmoid(b)
 
 
 class PixelCNNPP(nn.Module):
-    """`x [B, H, W, C]` in [-1, 1], one-hot `[B, K]` or None -> `[B, H, W, outputs]`, float32.
+    """`x [B, H, W, C]` in [-1, 1], one-hot `[B, K]` or None to float32 `[B, H, W, outputs]`.
 
-    outputs: numbers a pixel's distribution is made of.
-    blocks: gated blocks at each of the resolutions, down and up.
-    halvings: times the maps are halved.
+    Attributes:
+      outputs: number of parameters of a pixel's distribution.
+      features: number of features of either stream.
+      blocks: number of gated blocks at each resolution, down and up.
+      halvings: number of times that the resolution is halved.
+      dropout: dropout rate.
+      dtype: dtype of the convolutions, except the last.
     """
 
     outputs: int
@@ -102,7 +110,7 @@ class PixelCNNPP(nn.Module):
         self.down_ul = [blocks(k, True) for k in levels]
         self.shrink_u = [down_shifted(f, stride=2, **options) for _ in levels[1:]]
         self.shrink_ul = [down_right_shifted(f, stride=2, **options) for _ in levels[1:]]
-        # On the way up a level has one more, for the map that was halved.
+        # On the way up a level has one more block, for the map that was downsampled.
         self.up_u = [blocks(k, False, k < self.halvings) for k in levels]
         self.up_ul = [blocks(k, True, k < self.halvings) for k in levels]
         self.grow_u = [WeightNormUp(f, 3, left=1, **options) for _ in levels[1:]]
@@ -112,9 +120,9 @@ class PixelCNNPP(nn.Module):
     def stream_u(
         self, u: jax.Array, condition: Any, train: bool, at: At, sides: Any = None, level: int = 0
     ) -> tuple[list[list[jax.Array]], list[list[jax.Array]]]:
-        """All maps of stream u by level, from `level` on, on the way down and up.
+        """Computes all maps of stream u by level, from `level` on, on the way down and up.
 
-        `sides` are those of the levels' maps: an odd one was rounded up on the way down.
+        `sides` are the sizes of the levels' maps; odd ones are rounded up on the way down.
         """
         maps = [u]
         for block in self.down_u[level]:
@@ -127,10 +135,10 @@ class PixelCNNPP(nn.Module):
                 below, above = module.stream_u(u, condition, train, at, sides, level + 1)
                 return (below, above), above[0][-1]
 
-            smaller = self.shrink_u[level](maps[-1], at(level))  # it is told of every place
+            smaller = self.shrink_u[level](maps[-1], at(level))
             none = functools.partial(self._no_maps, u, sides, level + 1)
-            name = f"kept_u_{level}"
-            (below, up), u = self._where_new(name, deeper, smaller, at(level), none)
+            name = f"cached_u_{level}"
+            (below, up), u = self._deeper_levels(name, deeper, smaller, at(level), none)
             down = down + below
             u = _crop(self.grow_u[level](u, at(level)), sides, level)
         else:
@@ -151,7 +159,7 @@ class PixelCNNPP(nn.Module):
         sides: Any = None,
         level: int = 0,
     ) -> jax.Array:
-        """The last map of stream ul at a level, from its first; `us` is what `stream_u` gave."""
+        """Computes the last map of stream ul at a level from its first; `us` is from `stream_u`."""
         down_u, up_u = us
         maps = [ul]
         for block, u in zip(self.down_ul[level], down_u[level][1:], strict=True):
@@ -162,7 +170,7 @@ class PixelCNNPP(nn.Module):
                 return (), module.stream_ul(ul, us, condition, train, at, sides, level + 1)
 
             smaller = self.shrink_ul[level](maps[-1], at(level))
-            _, ul = self._where_new(f"kept_ul_{level}", deeper, smaller, at(level), tuple)
+            _, ul = self._deeper_levels(f"cached_ul_{level}", deeper, smaller, at(level), tuple)
             ul = _crop(self.grow_ul[level](ul, at(level)), sides, level)
         else:
             ul = maps.pop()
@@ -170,7 +178,7 @@ class PixelCNNPP(nn.Module):
             ul = block(ul, jnp.concatenate([u, maps.pop()], axis=-1), condition, train, at(level))
         return ul
 
-    def _where_new(
+    def _deeper_levels(
         self,
         name: str,
         deeper: Callable[..., Any],
@@ -178,33 +186,36 @@ class PixelCNNPP(nn.Module):
         at: Place | None,
         none: Callable[[], Any],
     ) -> tuple[Any, jax.Array]:
-        """What deeper levels make of a map, and the last of theirs: of a row or a pixel where it is
-        the first that a place of theirs covers; else `none()`, and the last as it was kept."""
+        """Computes the deeper levels, `(maps, last map)`, where their inputs are new.
+
+        For a row or a pixel that is not the first that an entry of theirs covers, the maps are
+        `none()` and the last map is that of the cache.
+        """
         if at is None:
-            found, last = deeper(self, x)
+            maps, last = deeper(self, x)
             if self.is_mutable_collection("cache") and not self.is_initializing():
                 self.put_variable("cache", name, jnp.zeros_like(last[:, :1]))
-            return found, last
+            return maps, last
         row, column = at
-        kept = self.get_variable("cache", name)
-        new, place, width = row % 2 == 0, 0, kept.shape[2]
+        cached = self.get_variable("cache", name)
+        new, place, width = row % 2 == 0, 0, cached.shape[2]
         if column is not None:
             new, place, width = new & (column % 2 == 0), column // 2, 1
-        old = jax.lax.dynamic_slice_in_dim(kept, place, width, axis=2)
+        old = jax.lax.dynamic_slice_in_dim(cached, place, width, axis=2)
 
-        # A loop of one turn or none: a choice would copy the buffers of all deeper levels.
-        def turn(module: Any, carry: Any) -> Any:
+        # A loop of at most one iteration: `cond` would copy the buffers of all deeper levels.
+        def body(module: Any, carry: Any) -> Any:
             return jnp.zeros((), bool), *deeper(module, x)
 
-        _, found, last = nn.while_loop(
-            lambda _, carry: carry[0], turn, self, (new, none(), old), carry_variables="cache"
+        _, maps, last = nn.while_loop(
+            lambda _, carry: carry[0], body, self, (new, none(), old), carry_variables="cache"
         )
-        kept = jax.lax.dynamic_update_slice_in_dim(kept, last, place, axis=2)
-        self.put_variable("cache", name, kept)
-        return found, last
+        cached = jax.lax.dynamic_update_slice_in_dim(cached, last, place, axis=2)
+        self.put_variable("cache", name, cached)
+        return maps, last
 
     def _no_maps(self, u: jax.Array, sides: Any, level: int) -> Any:
-        """Zeros in the place of what `stream_u` gives of a row from a level on."""
+        """Returns zeros of the shapes of `stream_u`'s result for a row, from a level on."""
 
         def zeros(k: int, count: int) -> list[jax.Array]:
             return [jnp.zeros((len(u), 1, sides[k][1], self.features), u.dtype)] * count
@@ -229,22 +240,22 @@ class PixelCNNPP(nn.Module):
         return self.last(nn.elu(ul.astype(jnp.float32)))
 
     def row(self, above: jax.Array, condition: Any, row: jax.Array) -> Any:
-        """What a row's pixels need, from the row above `[B, 1, W, C]`: stream u, and ul's start."""
-        inside = (row > 0).astype(self.dtype)  # nothing is above the first row
-        seen = with_ones(above)
+        """Computes stream u of a row, and the start of ul, from the row above `[B, 1, W, C]`."""
+        inside = (row > 0).astype(self.dtype)  # there is no row above the first
+        padded = with_ones(above)
         place = (jnp.maximum(row - 1, 0), None)
-        # Written for the first row too, where `seen` must be the zeros of the margin: see `pixel`.
-        u = self.first_u(inside * seen, place) * inside
-        start = self.first_above(inside * seen, place) * inside
+        # Written for the first row too, where it must be the zeros of the padding.
+        u = self.first_u(inside * padded, place) * inside
+        start = self.first_above(inside * padded, place) * inside
         sides = [(1, -(-above.shape[2] // 2**k)) for k in range(self.halvings + 1)]
         us = self.stream_u(u, condition, False, lambda k: (row // 2**k, None), sides)
         return us, start
 
     def pixel(
-        self, left: jax.Array, of_row: Any, condition: Any, row: jax.Array, column: jax.Array
+        self, left: jax.Array, row_features: Any, condition: Any, row: jax.Array, column: jax.Array
     ) -> jax.Array:
-        """Outputs of a pixel, `[B, outputs]`, from the one on its left `[B, 1, 1, C]`."""
-        us, start = of_row
+        """Computes a pixel's outputs, `[B, outputs]`, from its left neighbor `[B, 1, 1, C]`."""
+        us, start = row_features
         inside = (column > 0).astype(self.dtype)
 
         def here(u: jax.Array, level: int) -> jax.Array:

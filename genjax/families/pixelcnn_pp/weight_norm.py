@@ -1,14 +1,12 @@
-"""Convolutions under weight normalisation, shifted so that they see earlier pixels alone.
+"""Weight-normalized causal convolutions.
 
-Salimans and Kingma 2016, "Weight Normalization" (arXiv:1602.07868), sections 2 and 3: a kernel is
-g v / |v| per output, and g and the bias begin where a first batch gives outputs of mean 0 and the
-wanted deviation. Salimans et al. 2017, "PixelCNN++" (arXiv:1701.05517), figure 2, and the code that
-its authors released: the shifts.
+A kernel is g v / |v| per output. g and the bias are initialized on a batch, so that outputs have
+mean 0 and a given standard deviation. Layers compute whole maps, or a row or a pixel: then the
+input is written into a buffer in collection `cache`, and only the output there is computed. A call
+on whole maps with that collection mutable makes empty buffers.
 
-A layer works on whole maps, or on a row or a pixel of them: then its input is written into a buffer
-of collection `cache`, beside what came before, and only the output there is computed. A whole map
-with that collection mutable makes empty buffers, and with `kernels` mutable it keeps the kernels,
-so that a pixel need not begin with the norms of all weights.
+Sources: Salimans and Kingma 2016, "Weight Normalization" (arXiv:1602.07868), sections 2 and 3;
+Salimans et al. 2017, "PixelCNN++" (arXiv:1701.05517), figure 2, and the authors' code (shifts).
 """
 
 from typing import Any
@@ -26,13 +24,15 @@ Place = tuple[Any, Any]  # a row, and a column or None, in the resolution of a l
 
 
 class WeightNorm(nn.Module):
-    """A weight-normalised linear map of `[B, H, W, I]`: dense, or a convolution.
+    """Weight-normalized convolution, `[B, H, W, I] -> [B, H', W', O]`.
 
-    features: O.
-    height, width: of the kernel; 1 by 1 is a dense layer a pixel.
-    above, left, right: rows and columns of zeros around the input; below there are none.
-    stride: of rows and columns.
-    scale: deviation of the first batch's outputs.
+    Attributes:
+      features: number of output features O.
+      height, width: size of the kernel; 1 by 1 is a dense layer per pixel.
+      above, left, right: rows and columns of zero padding.
+      stride: stride of rows and columns.
+      scale: standard deviation of the outputs at initialization.
+      dtype: dtype of the computation.
     """
 
     features: int
@@ -51,7 +51,7 @@ class WeightNorm(nn.Module):
         margins = [(self.above, 0), (self.left, self.right)]
 
         def whole(kernel: jax.Array, x: jax.Array) -> jax.Array:
-            # The margin is laid first: a convolution with one on one side alone is slow on GPU.
+            # Padded first: a convolution with asymmetric padding is slow on a GPU.
             wide = jnp.pad(x, _pads(margins))
             return valid_conv(wide, kernel, steps)
 
@@ -65,13 +65,13 @@ class WeightNorm(nn.Module):
                 self.variable("cache", "inputs", lambda: jnp.zeros_like(jnp.pad(x, _pads(margins))))
             return whole(kernel, x) + bias
         row, column = at
-        kept = self.variable("cache", "inputs", lambda: None)
+        cached = self.variable("cache", "inputs", lambda: None)
         corner = (0, row + self.above, self.left + (0 if column is None else column), 0)
-        kept.value = jax.lax.dynamic_update_slice(kept.value, x, corner)
-        wide = kept.value.shape[2] if column is None else self.width
+        cached.value = jax.lax.dynamic_update_slice(cached.value, x, corner)
+        wide = cached.value.shape[2] if column is None else self.width
         first = 0 if column is None else column // self.stride * self.stride
         part = jax.lax.dynamic_slice(
-            kept.value,
+            cached.value,
             (0, row // self.stride * self.stride, first, 0),
             (x.shape[0], self.height, wide, x.shape[-1]),
         )
@@ -79,11 +79,13 @@ class WeightNorm(nn.Module):
 
 
 class WeightNormUp(nn.Module):
-    """Its transpose, twice as large: `[B, H, W, I] -> [B, 2 H, 2 W, O]`.
+    """Weight-normalized transposed convolution, `[B, H, W, I] -> [B, 2 H, 2 W, O]`.
 
-    features: O.
-    width: of the kernel, whose height is 2.
-    left: columns cut off on the left.
+    Attributes:
+      features: number of output features O.
+      width: width of the kernel, whose height is 2.
+      left: number of output columns removed on the left.
+      dtype: dtype of the computation.
     """
 
     features: int
@@ -93,7 +95,7 @@ class WeightNormUp(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, at: Place | None = None) -> jax.Array:
-        """With `at`, a place of the output, of an `x` that is the input's row or pixel there."""
+        """Applies the layer; `at` is a place of the output, for which `x` is a row or a pixel."""
         shape = (2, self.width, x.shape[-1], self.features)
 
         def whole(kernel: jax.Array, x: jax.Array, rows: int = 2) -> jax.Array:
@@ -105,7 +107,7 @@ class WeightNormUp(nn.Module):
         if at is None:
             return whole(kernel, x) + bias
         row, column = at
-        # A transposed convolution takes the kernel's rows from the last to the first.
+        # A transposed convolution reads the kernel's rows in reverse.
         kernel = jax.lax.dynamic_slice_in_dim(kernel, 1 - row % 2, 1, axis=0)
         if column is None:
             return whole(kernel, x, rows=1) + bias
@@ -116,7 +118,7 @@ class WeightNormUp(nn.Module):
 def _weights(
     module: nn.Module, shape: tuple[int, ...], whole: Any, x: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The kernel and the bias, in the dtype of the computation."""
+    """Returns the kernel and the bias in the dtype of the computation."""
     return cached_kernel(module, lambda: _normalized(module, shape, whole, x))
 
 
@@ -130,7 +132,7 @@ def _normalized(
         first = whole(direction, x.astype(jnp.float32))
         mean = jnp.mean(first, axis=(0, 1, 2))
         var = jnp.var(first, axis=(0, 1, 2))
-        # Where shifts have left a map of zeros, nothing varies that could be brought to a scale.
+        # Shifts may leave a map of zeros, which cannot be scaled.
         gain = getattr(module, "scale", 1.0) / jnp.sqrt(jnp.where(var < 1e-6, 1.0, var))
     g = module.param("g", lambda key: gain)
     bias = module.param("bias", lambda key: -mean * gain)
@@ -144,20 +146,20 @@ def _pads(margins: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def down_shifted(features: int, **settings: Any) -> WeightNorm:
-    """2x3: a pixel's row and the one above it, a column to either side."""
+    """Returns a 2x3 convolution of a pixel's row and the row above, with both side columns."""
     return WeightNorm(features, 2, 3, above=1, left=1, right=1, **settings)
 
 
 def down_right_shifted(features: int, **settings: Any) -> WeightNorm:
-    """2x2: a pixel's row and the one above it, and the column on the left."""
+    """Returns a 2x2 convolution of a pixel's row and the row above, with the left column."""
     return WeightNorm(features, 2, 2, above=1, left=1, **settings)
 
 
 def shift_down(x: jax.Array) -> jax.Array:
-    """Every row one lower; the first is 0."""
+    """Shifts rows down by one; the first becomes 0."""
     return jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
 
 
 def shift_right(x: jax.Array) -> jax.Array:
-    """Every column one further right; the first is 0."""
+    """Shifts columns to the right by one; the first becomes 0."""
     return jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
