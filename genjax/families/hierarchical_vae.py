@@ -33,7 +33,7 @@ from genjax import checks
 from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
 from genjax.core import Traits, resample_noise
 from genjax.losses import free_bits, gaussian_kl, gaussian_nll, iwae_loss, kl_warmup, resampled_loss
-from genjax.nn import Bernoulli, Gaussian, OutputDense
+from genjax.nn import Bernoulli, Gaussian, OutputDense, Posterior
 
 Layers = tuple[jax.Array, ...]  # one array `[B, Z_l]` per layer, from the bottom up
 
@@ -187,7 +187,7 @@ def _conditional(config: Config, variables: dict[str, Any], above: jax.Array, i:
     return Gaussian.from_outputs(_down(config, i + 1).apply(params, above)[1], config.latent[i])
 
 
-class LadderPosterior(struct.PyTreeNode):
+class LadderPosterior(Posterior):
     """q(h | x); samples are `Layers`."""
 
     variables: dict[str, Any]
@@ -212,12 +212,6 @@ class LadderPosterior(struct.PyTreeNode):
                 q[i] = q[i].product(p[0])
                 h[i] = q[i].transform(noise[i])
         return Inferred(tuple(h), tuple(q), tuple(p))
-
-    def sample_and_log_prob(self, key: jax.Array) -> tuple[Layers, jax.Array]:
-        """Draws the layers and returns their log density `[B]` too."""
-        result = self.infer(_noise(self.config, key, self.x.shape[0]))
-        nats = [gaussian_nll(h, q.loc, q.log_std) for h, q in zip(result.h, result.q, strict=True)]
-        return result.h, -jnp.sum(jnp.stack(nats), axis=0)
 
     def sample(self, key: jax.Array) -> Layers:
         """Draws the layers."""
@@ -248,12 +242,6 @@ class LadderPosterior(struct.PyTreeNode):
     def kl_of(self, result: Inferred) -> jax.Array:
         """Returns `kl_layers` of given samples."""
         return result.closed_kl() if self.config.inference == "top_down" else result.sampled_kl()
-
-    def kl(self, prior: Any) -> None:
-        """Returns None: there is no closed form."""
-
-    def kl_units(self, prior: Any) -> None:
-        """Returns None: there is no closed form."""
 
 
 class LadderPrior(struct.PyTreeNode):
@@ -290,15 +278,6 @@ class LadderPrior(struct.PyTreeNode):
         for i in reversed(range(len(noise) - 1)):
             h.insert(0, _conditional(self.config, self.variables, h[0], i).transform(noise[i]))
         return tuple(h)
-
-    def log_prob(self, h: Layers) -> jax.Array:
-        """Returns the log density of all layers, `[B]`."""
-        zeros = jnp.zeros_like(h[-1])
-        log_p = -gaussian_nll(h[-1], zeros, zeros)
-        for i in range(len(h) - 1):
-            p = _conditional(self.config, self.variables, h[i + 1], i)
-            log_p -= gaussian_nll(h[i], p.loc, p.log_std)
-        return log_p
 
 
 def posterior(config: Config, variables: dict[str, Any], x: jax.Array) -> LadderPosterior:

@@ -25,13 +25,22 @@ from typing import Annotated, Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from genjax import checks
 from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
 from genjax.core import Traits, named_key, resample_noise
 from genjax.losses import bernoulli_nll, categorical_nll, gradient_only
-from genjax.nn import MLP, Bernoulli, Gaussian, StandardNormal, one_hot, standard_log_prob
+from genjax.nn import (
+    MLP,
+    Bernoulli,
+    Gaussian,
+    Posterior,
+    StandardNormal,
+    one_hot,
+    one_hot_condition,
+    random_label,
+    standard_log_prob,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,7 +189,7 @@ def _decode(config: Config, variables: dict[str, Any], z: jax.Array, y: jax.Arra
     return _networks(config)[2].apply({"params": variables["params"]["decoder"]}, z, y)
 
 
-class ClassMixture(struct.PyTreeNode):
+class ClassMixture(Posterior):
     """A mixture over the classes: `shares` `[B, C]`, and a distribution of each class.
 
     Attributes:
@@ -217,9 +226,6 @@ class ClassMixture(struct.PyTreeNode):
         """Returns the log density, `[B, ...] -> [B]`."""
         log_prob = jax.vmap(lambda p: p.log_prob(value), in_axes=1, out_axes=1)(self.components)
         return jax.nn.logsumexp(log_prob, b=self.shares, axis=1)
-
-    def kl(self, prior: Any) -> None:
-        """Returns None: there is no closed form."""
 
     def kl_units(self, prior: Any) -> jax.Array:
         """Returns the divergence of each unit within a class, averaged over the classes."""
@@ -338,17 +344,11 @@ def sample(
     """
     count = checks.sample_count(n)
     label_key, latent_key, pixel_key = jax.random.split(key, 3)
-    if label is None:
-        label = jax.random.randint(label_key, (count,), 0, config.classes)
-    label = jnp.asarray(label)
-    if label.shape not in ((), (count,)) or not jnp.issubdtype(label.dtype, jnp.integer):
-        raise ValueError(
-            f"m2: `label` must be int32[{count}] or one integer, got {checks.describe(label)}."
-        )
-    checks.labels("m2", config.classes, label)
-    y = one_hot(jnp.broadcast_to(label, (count,)), config.classes)[:, None]
+    label = jnp.asarray(random_label("m2", config.classes, label, label_key, count))
+    label = label if label.ndim else jnp.broadcast_to(label, (count,))
+    y = one_hot_condition("m2", config.classes, label, count)
     z = jax.random.normal(latent_key, (count, 1, config.latent))
-    logits = _decode(config, variables, z, y)[:, 0]
+    logits = _decode(config, variables, z, y[:, None])[:, 0]
     x = Bernoulli(logits).sample(pixel_key).reshape(-1, *config.shape)
     return x if n else x[0]
 

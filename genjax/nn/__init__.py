@@ -5,6 +5,7 @@ from genjax.nn.distributions import (
     DiscretizedLogistic,
     Gaussian,
     Normal,
+    Posterior,
     StandardNormal,
     standard_log_prob,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Maxout",
     "Normal",
     "OutputDense",
+    "Posterior",
     "StandardNormal",
     "UpStack",
     "draw_degrees",

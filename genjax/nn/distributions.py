@@ -50,7 +50,27 @@ class StandardNormal(struct.PyTreeNode):
         return jnp.zeros(self.event_shape)
 
 
-class Gaussian(struct.PyTreeNode):
+class Posterior(struct.PyTreeNode):
+    """Base of posteriors, by default without closed forms."""
+
+    def sample_and_log_prob(self, key: jax.Array) -> tuple[Any, jax.Array]:
+        """Draws z and returns its log density `[B]` too."""
+        raise NotImplementedError
+
+    def sample(self, key: jax.Array) -> Any:
+        """Draws z."""
+        return self.sample_and_log_prob(key)[0]
+
+    def kl(self, prior: Any) -> jax.Array | None:
+        """Returns the divergence from the prior, `[B]`, or None."""
+        return None
+
+    def kl_units(self, prior: Any) -> jax.Array | None:
+        """Returns the divergence of each unit from the prior, `[B, Z]`, or None."""
+        return None
+
+
+class Gaussian(Posterior):
     """N(loc, L L^T) with L = diag(exp(log_std)) + lower.
 
     Source: Kingma and Welling 2019, "An Introduction to Variational Autoencoders", sections 2.5
@@ -111,10 +131,6 @@ class Gaussian(struct.PyTreeNode):
     def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Draws `[B, Z]` and returns its log density `[B]` too."""
         return self.from_noise(jax.random.normal(key, self.loc.shape))
-
-    def sample(self, key: jax.Array) -> jax.Array:
-        """Draws `[B, Z]`."""
-        return self.sample_and_log_prob(key)[0]
 
     def log_prob(self, z: jax.Array) -> jax.Array:
         """Returns the log density of any z, `[..., B, Z] -> [..., B]`."""

@@ -19,12 +19,13 @@ from genjax.nn import (
     DiscretizedLogistic,
     Gaussian,
     Normal,
+    Posterior,
     StandardNormal,
     standard_log_prob,
 )
 
 
-class FlowPosterior(struct.PyTreeNode):
+class FlowPosterior(Posterior):
     """A diagonal Gaussian transformed by an inverse autoregressive flow.
 
     Attributes:
@@ -51,10 +52,6 @@ class FlowPosterior(struct.PyTreeNode):
         """Draws `[B, Z]` and returns its log density `[B]` too."""
         return self.from_noise(jax.random.normal(key, self.base.loc.shape))
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        """Draws `[B, Z]`."""
-        return self.sample_and_log_prob(key)[0]
-
     def mean(self) -> jax.Array:
         """Returns the flow at the Gaussian's mean, `[B, Z]`; the mean has no closed form."""
         return self.from_noise(jnp.zeros_like(self.base.loc))[0]
@@ -68,12 +65,6 @@ class FlowPosterior(struct.PyTreeNode):
 
         keys = jax.random.split(key, 100)
         return (jax.lax.scan(add, 0 * self.base.loc, keys)[0] / len(keys),)
-
-    def kl(self, prior: Any) -> None:
-        """Returns None: there is no closed form."""
-
-    def kl_units(self, prior: Any) -> None:
-        """Returns None: there is no closed form."""
 
 
 class VampPrior(struct.PyTreeNode):
