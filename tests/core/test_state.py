@@ -20,6 +20,7 @@ from genjax.core import (
     network_step,
     with_ema,
 )
+from genjax.core.state import ema_warning
 from genjax.core.step import global_norm
 
 NETWORKS = ("discriminator", "generator")
@@ -165,9 +166,10 @@ def test_a_state_built_inside_jit_can_be_donated_with_its_average():
 # The average
 
 
-def test_with_ema_follows_the_formula_over_several_steps():
+@pytest.mark.parametrize("decay", [0.2, 0.9])
+def test_with_ema_follows_the_formula_over_several_steps(decay):
     """With the two weights swapped, or the old parameters in place of the new, this fails."""
-    decay, path = 0.9, [np.array([1.0, -2.0, 4.0]) * 1.5**i for i in range(5)]
+    path = [np.array([1.0, -2.0, 4.0]) * 1.5**i for i in range(5)]
 
     def step(state, batch):
         variables = {"params": {"w": batch}, "buffers": {"seen": state.step + 1}}
@@ -184,15 +186,44 @@ def test_with_ema_follows_the_formula_over_several_steps():
     for params in path[1:]:
         state, metrics = averaged(state, jnp.asarray(params, jnp.float32))
         assert float(metrics["loss"]) == pytest.approx(params.sum(), rel=1e-6)
-    n = len(path) - 1  # unrolled: decay^n of the first, and a geometric weight for each later one
-    want = decay**n * path[0]
-    want = want + sum((1 - decay) * decay ** (n - i) * path[i] for i in range(1, n + 1))
+    n, want = len(path) - 1, path[0]
+    for i, params in enumerate(path[1:]):
+        rate = min(decay, (1 + i) / (10 + i))
+        want = rate * want + (1 - rate) * params
     np.testing.assert_allclose(state.ema["w"], want, rtol=1e-5)
     assert int(state.step) == n
     # Sampling takes the averaged parameters and the newest buffers.
     evaluated = state.eval_variables()
     same_bits(evaluated, {"params": state.ema, "buffers": {"seen": jnp.asarray(n, jnp.int32)}})
     same_bits(state.replace(ema=None).eval_variables(), state.variables)
+
+
+def test_the_average_of_a_short_run_is_not_its_initialisation():
+    """At a decay of 0.999 without warm-up, 98 % of the average would be the first weights."""
+
+    def step(state, batch):
+        variables = {"params": {"w": jnp.float32(1)}}
+        return state.replace(variables=variables, step=state.step + 1), {}
+
+    state = State(
+        step=jnp.zeros((), jnp.int32),
+        key=jax.random.key(0),
+        variables={"params": {"w": jnp.float32(0)}},
+        opt_state=(),
+        ema={"w": jnp.float32(0)},
+    )
+    averaged = jax.jit(with_ema(step, 0.999))
+    for _ in range(20):
+        state, _ = averaged(state, None)
+    assert float(state.ema["w"]) > 0.999
+
+
+@pytest.mark.parametrize(("decay", "steps"), [(0.999, 999), (0.9, 9)])
+def test_warns_of_an_average_younger_than_its_horizon(decay, steps):
+    words = ema_warning(decay, steps)
+    assert f"horizon of {round(1 / (1 - decay)):,} steps, but the run has {steps:,}" in words
+    assert "lower --ema or train longer" in words
+    assert ema_warning(decay, steps + 1) == ema_warning(0.0, steps) == ""
 
 
 # One network
