@@ -82,18 +82,36 @@ def init_state(
 def with_ema(step: Callable, decay: float) -> Callable:
     """Wraps a step so that it also updates `state.ema`.
 
-    ema <- decay * ema + (1 - decay) * params. Batch-norm statistics are not averaged: see
-    `batch_norm_statistics`. The average moves with every step, also where an optimizer accumulates
-    several batches.
+    ema <- d * ema + (1 - d) * params with d = min(decay, (1 + n) / (10 + n)) after n steps, so that
+    a short run is not evaluated at its random initialisation. Batch-norm statistics are not
+    averaged: see `batch_norm_statistics`. The average moves with every step, also where an
+    optimizer accumulates several batches.
+
+    Args:
+      step: `(state, batch) -> (state, metrics)`.
+      decay: in [0, 1), approached from 0.1.
     """
 
     def step_with_ema(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         new, metrics = step(state, batch)
+        n = state.step.astype(jnp.float32)
+        weight = 1 - jnp.minimum(decay, (1 + n) / (10 + n))
         params = _averaged(new.variables["params"], tuple(state.ema))
-        ema = jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), state.ema, params)
+        ema = jax.tree.map(lambda e, p: e + weight.astype(e.dtype) * (p - e), state.ema, params)
         return new.replace(ema=ema), metrics
 
     return step_with_ema
+
+
+def ema_warning(decay: float, steps: int) -> str:
+    """Returns a warning if an average is younger than its horizon 1 / (1 - decay), else ""."""
+    horizon = 1 / (1 - decay)
+    if not decay or steps > horizon - 0.5:
+        return ""
+    return (
+        f"the average of the weights (--ema {decay:g}) has a horizon of {horizon:,.0f} steps, but the"
+        f" run has {steps:,}; lower --ema or train longer"
+    )
 
 
 def _averaged(params: dict[str, Any], networks: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from genjax import data as data_room
 from genjax import evals
 from genjax.core import State
 from genjax.core.protocols import LatentVariable
+from genjax.core.state import ema_warning
 from genjax.losses import bits_per_dim
 from genjax.train import gan_diagnostics
 from genjax.train import record as records
@@ -92,6 +93,8 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
             trainer.warn(chosen_step, words)
         if density == "none":
             metric, (obtained, error, unit) = name, figure
+    if words := ema_warning(run.train.ema, step):
+        trainer.warn(step, words)
     if trainer.status.warnings:
         details["warnings"] = list(trainer.status.warnings)
     record = records.make_record(

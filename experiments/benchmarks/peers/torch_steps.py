@@ -75,8 +75,10 @@ def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., Non
         updates.append((name, loss, optimizer, list(own.parameters()), other, settings.clip))
     parameters: list[Any] = list(ema_network(network).parameters())
     averages = [p.detach().clone() for p in parameters] if run.train.ema else []
+    count = 0  # steps
 
     def step(batch: dict[str, Tensor], noise: dict[str, Any] | None = None) -> None:
+        nonlocal count
         for name, loss, optimizer, own, other, clip in updates:
             for parameter in other:  # no gradient of the other network
                 parameter.requires_grad_(False)
@@ -89,6 +91,8 @@ def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., Non
             optimizer.zero_grad(set_to_none=True)
         if averages:
             with torch.no_grad():
-                torch._foreach_lerp_(averages, parameters, 1 - run.train.ema)
+                decay = min(run.train.ema, (1 + count) / (10 + count))
+                torch._foreach_lerp_(averages, parameters, 1 - decay)
+            count += 1
 
     return step
