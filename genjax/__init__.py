@@ -1,26 +1,45 @@
-"""Generative models in JAX. Importing this touches no device; rooms are imported when used."""
+"""Generative models in JAX. Importing it touches no device; packages are imported when used."""
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from genjax.version import __version__
 
+if TYPE_CHECKING:
+    from genjax.core.step import Optimizers
+    from genjax.train.compile import CompiledStep
+
 __all__ = ["__version__", "jitted_step"]
+_PACKAGES = ("core", "data", "evals", "families", "losses", "nn", "report", "train")
 
 
-def jitted_step(name: str, config: Any, optimizer: Any, **options: Any) -> Any:
-    """A family's train step, compiled: `step(state, batch) -> (state, metrics)`.
+def __getattr__(name: str) -> Any:
+    if name not in _PACKAGES:
+        raise AttributeError(f"module 'genjax' has no attribute '{name}'")
+    return importlib.import_module(f"genjax.{name}")
 
-    A state is made by `genjax.core.init_state`, inside `jax.jit`. The step takes the state's memory
-    for the new one: the old is gone afterwards (`donate=False` keeps it).
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_PACKAGES])
+
+
+def jitted_step(
+    name: str, config: Any, optimizer: "Optimizers | None", **options: Any
+) -> "CompiledStep":
+    """Returns a family's compiled train step, `step(state, batch) -> (state, metrics)`.
+
+    `genjax.core.init_state` makes the state. The step donates it: the new state reuses its memory,
+    and the old one is deleted (`donate=False` keeps it).
 
     Args:
       name: of the family, such as "nade".
       config: the family's Config.
-      optimizer: an Optax optimizer, the family's named tuple of them, or None for counted ones.
+      optimizer: an Optax optimizer, a dict of them by network for families with several networks,
+        or None for families fitted without a gradient.
       **options: of `genjax.train.compile_step`.
 
     Raises:
-      ValueError: the Config is another family's, or the optimizer is not of the family's kind.
+      ValueError: the Config is another family's, or the optimizer does not fit the family.
     """
     from genjax import families
     from genjax.core import make_step

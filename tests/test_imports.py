@@ -117,6 +117,24 @@ def test_imports_point_one_way():
     assert not messages, "\n".join(messages)
 
 
+def test_packages_are_attributes_that_are_imported_when_used():
+    code = (
+        "import sys, genjax; loaded = [m for m in sys.modules if m.startswith('genjax.')];"
+        " assert loaded == ['genjax.version'], loaded;"
+        " assert callable(genjax.losses.bernoulli_nll);"
+        " assert callable(genjax.families.get); print(*dir(genjax))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=True
+    )
+    assert done.stdout.split() == sorted(
+        ["__version__", "core", "data", "evals", "families", "jitted_step", "losses", "nn",
+         "report", "train"]
+    )  # fmt: skip
+    with pytest.raises(AttributeError, match="module 'genjax' has no attribute 'rooms'"):
+        genjax.rooms  # noqa: B018
+
+
 def test_module_names_are_unique():
     # Commands may be named like the package or family that they serve.
     paths = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "cli"]

@@ -11,7 +11,7 @@ from genjax.core.autoregressive import conditional_nats
 from genjax.core.importance import log_mean_weight
 from genjax.core.protocols import BoundDensity, ClosedFormBound, Conditionals, LatentVariable
 from genjax.core.state import State
-from genjax.core.step import Step, adversarial_step, gradient_step
+from genjax.core.step import Optimizers, Step, adversarial_step, gradient_step
 
 
 def network_names(family: Any) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def check_optimizer(
             raise ValueError(f"{name} needs an optimizer such as {example}, got {value!r}.")
 
 
-def make_step(family: Any, config: Any, optimizer: Any = None) -> Step:
+def make_step(family: Any, config: Any, optimizer: Optimizers | None = None) -> Step:
     """Builds a family's pure train step, `step(state, batch) -> (state, metrics)`.
 
     Args:
@@ -77,17 +77,18 @@ def make_step(family: Any, config: Any, optimizer: Any = None) -> Step:
       ValueError: the optimizer does not fit the family.
     """
     check_optimizer(family, config, optimizer)
+    optimizers: Any = optimizer
     if network_names(family):
         losses = {name: functools.partial(f, config) for name, f in family.LOSSES.items()}
         update = getattr(getattr(config, "objective", None), "update", "sequential")
         return adversarial_step(
             losses,
-            optimizer,
+            optimizers,
             critic_steps=critic_steps(config),
             simultaneous=update == "simultaneous",
         )
     if family.traits(config).fit == "gradient":
-        return gradient_step(functools.partial(family.loss, config), optimizer)
+        return gradient_step(functools.partial(family.loss, config), optimizers)
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         variables, metrics = family.update(config, state.variables, batch)

@@ -17,6 +17,7 @@ from genjax.core.state import State
 # new values of collections other than params, and "outputs", see `adversarial_step`.
 Loss = Callable[[dict[str, Any], Any, jax.Array], tuple[jax.Array, dict[str, Any]]]
 Step = Callable[[State, Any], tuple[State, dict[str, jax.Array]]]
+Optimizers = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
 NOT_METRICS = ("updates", "outputs")
 
 

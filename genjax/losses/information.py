@@ -11,8 +11,6 @@ Generative Adversarial Nets" (arXiv:1606.03657), eqs. 4 and 5.
 """
 
 import math
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -96,13 +94,14 @@ def uniform_information(
     return -gaussian_nll(codes, mean, log_std) + many * math.log(high - low)
 
 
-def code_information(kind: str, posterior: Any, codes: jax.Array) -> jax.Array:
+def code_information(
+    kind: str, posterior: jax.Array | tuple[jax.Array, jax.Array], codes: jax.Array
+) -> jax.Array:
     """Computes log q(c | x) + H(c) for a code of some kind.
 
     Args:
-      kind: `categorical`, with logits `[B, K]` as its posterior; or `uniform` on (-1, 1) or
-        `gaussian`, with a mean and a log standard deviation, `[B, size]` each.
-      posterior: outputs of q.
+      kind: `categorical`; `uniform`, on (-1, 1); or `gaussian`, from N(0, 1).
+      posterior: parameters of q: logits `[B, K]`, or mean and log standard deviation, `[B, size]`.
       codes: `[B, size]` codes that x was generated from, one-hot where categorical.
 
     Returns:
@@ -112,6 +111,8 @@ def code_information(kind: str, posterior: Any, codes: jax.Array) -> jax.Array:
     [0.0]
     """
     if kind == "categorical":
-        return categorical_information(posterior, jnp.argmax(codes, axis=1))
-    function: Any = gaussian_information if kind == "gaussian" else uniform_information
-    return function(*posterior, codes)
+        return categorical_information(jnp.asarray(posterior), jnp.argmax(codes, axis=1))
+    mean, log_std = posterior
+    if kind == "gaussian":
+        return gaussian_information(mean, log_std, codes)
+    return uniform_information(mean, log_std, codes)

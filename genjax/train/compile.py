@@ -68,6 +68,38 @@ def batch_sharding(mesh: Mesh, lead: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*(None,) * lead, "data"))
 
 
+class CompiledStep:
+    """A jitted step that reports a donated state; `lower` is jit's."""
+
+    def __init__(self, function: Any):
+        self._function = function
+        self.lower = function.lower
+
+    def __call__(self, state: Any, *inputs: Any) -> tuple[Any, dict[str, jax.Array]]:
+        """Runs the step.
+
+        Raises:
+          ValueError: the state was donated to an earlier call.
+        """
+        try:
+            return self._function(state, *inputs)
+        except (RuntimeError, ValueError) as error:
+            if "deleted" not in str(error):
+                raise
+            paths = jax.tree_util.tree_leaves_with_path(state)
+            donated = [leaf_name(path) for path, leaf in paths if _is_deleted(leaf)]
+            if not donated:
+                raise
+            raise ValueError(
+                f"the state was donated to an earlier step, which reused its memory ({donated[0]} is"
+                f" deleted); use the state that the step returned, or compile it with donate=False."
+            ) from None
+
+
+def _is_deleted(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and leaf.is_deleted()
+
+
 def compile_step(
     step: Callable,
     *,
@@ -80,7 +112,7 @@ def compile_step(
     resident: bool = False,
     window: bool = False,
     donate: bool = True,
-) -> Callable:
+) -> CompiledStep:
     """Compiles `step(state, batch) -> (state, metrics)`.
 
     Args:
@@ -153,8 +185,8 @@ def compile_step(
         inputs = (shardings, batches, replicated) if resident else (shardings, batches)
         options |= {"in_shardings": inputs, "out_shardings": (shardings, replicated)}
     if resident:
-        return jax.jit(call, **options)
-    return jax.jit(lambda state, batches: call(state, batches), **options)
+        return CompiledStep(jax.jit(call, **options))
+    return CompiledStep(jax.jit(lambda state, batches: call(state, batches), **options))
 
 
 def put(x: Any, sharding: NamedSharding | None) -> Any:

@@ -53,6 +53,28 @@ def test_donated_state_is_gone():
     assert not kept.variables["params"]["W"].is_deleted()
 
 
+def test_a_donated_state_or_key_is_reported():
+    step, batch = genjax.jitted_step("nade", CONFIG, make_optimizer(nade)), batches(1)[0]
+    state = make_state(nade, CONFIG)
+    new, _ = step(state, batch)
+    message = "the state was donated to an earlier step.* use the state that the step returned, or"
+    with pytest.raises(ValueError, match=f"{message} compile it with donate=False"):
+        step(state, batch)
+    with pytest.raises(ValueError, match=message):
+        step(new.replace(key=state.key), batch)
+    step(new, batch)  # not affected by the failed calls
+
+
+def test_init_state_outside_jit_leaves_the_callers_arrays_alone():
+    """The step deletes the state's buffers, of which none is the caller's or there twice."""
+    key, weights = jax.random.key(0), nade.init(CONFIG, jax.random.key(1), None)
+    state = init_state(nade, CONFIG, make_optimizer(nade), key, ema=True, variables=weights)
+    genjax.jitted_step("nade", CONFIG, make_optimizer(nade))(state, batches(1)[0])
+    assert state.key.is_deleted()
+    assert not key.is_deleted()
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(weights))
+
+
 def test_several_steps_in_one_call():
     step = make_step(nade, CONFIG, make_optimizer(nade))
     many = compile_step(step, steps_per_call=4)
