@@ -252,10 +252,15 @@ class Features(Family, Protocol):
 
 
 class LatentCode(Protocol):
-    """One latent code: its kind, and its number of categories or dimensions."""
+    """One latent code."""
 
-    kind: Any  # "categorical", "uniform" or "gaussian"
-    size: Any
+    @property
+    def kind(self) -> Literal["categorical", "uniform", "gaussian"]:
+        """Distribution of the code: uniform over categories or on (-1, 1), or N(0, 1)."""
+
+    @property
+    def size(self) -> int:
+        """Number of categories, or of dimensions."""
 
 
 @runtime_checkable

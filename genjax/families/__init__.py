@@ -1,7 +1,8 @@
-"""Names of the families. A family is a module; it is imported when it is asked for."""
+"""Registry of the families: one module each, imported when it is requested."""
 
 import importlib
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 FAMILIES = {
     "fvsbn": "genjax.families.fvsbn",
@@ -24,27 +25,99 @@ FAMILIES = {
 }
 
 
-def get(name: str) -> Any:
-    """The module of one family.
+def get(name: str) -> ModuleType:
+    """Returns the module of a family; `genjax.core.protocols` describes its functions.
 
     Raises:
-      ValueError: no family has this name.
+      ValueError: there is no such family.
     """
     if name not in FAMILIES:
-        raise ValueError(f"no family is called '{name}'; there are {', '.join(FAMILIES)}.")
+        raise ValueError(f"there is no family '{name}'; choose one of {', '.join(FAMILIES)}.")
     return importlib.import_module(FAMILIES[name])
 
 
-def of(name: str, config: Any) -> Any:
-    """The same, of which a Config must be.
+def of(name: str, config: Any) -> ModuleType:
+    """Returns the module of a family, and checks that a Config is its own.
 
     Raises:
-      ValueError: no family has this name, or the Config is another's.
+      ValueError: there is no such family, or the Config is another's.
     """
     family = get(name)
     if not isinstance(config, family.Config):
         raise ValueError(
-            f"{name} takes genjax.families.{name}.Config, and this is a"
+            f"{name} needs a genjax.families.{name}.Config, got a"
             f" {type(config).__module__}.{type(config).__qualname__}."
         )
     return family
+
+
+if TYPE_CHECKING:  # mypy checks every module against its protocols
+    from genjax.core import protocols as p
+    from genjax.families import (
+        dcgan,
+        fvsbn,
+        gan,
+        hierarchical_vae,
+        infogan,
+        joint,
+        m2,
+        made,
+        markov,
+        mixture,
+        nade,
+        orderless_nade,
+        pixelcnn,
+        pixelcnn_pp,
+        pixelrnn,
+        rnade,
+        vae,
+    )
+
+    _trainable: tuple[p.Trainable, ...] = (
+        fvsbn,
+        hierarchical_vae,
+        m2,
+        made,
+        nade,
+        orderless_nade,
+        pixelcnn,
+        pixelcnn_pp,
+        pixelrnn,
+        rnade,
+        vae,
+    )
+    _adversarial: tuple[p.Adversarial, ...] = (gan, dcgan, infogan)
+    _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan)
+    _fitted: tuple[p.Fitted, ...] = (joint, markov, mixture)
+    _autoregressive: tuple[p.Autoregressive, ...] = (
+        fvsbn,
+        joint,
+        made,
+        markov,
+        mixture,
+        nade,
+        orderless_nade,
+        pixelcnn,
+        pixelrnn,
+    )
+    _conditionals: tuple[p.Conditionals, ...] = (pixelcnn_pp, pixelrnn, rnade)
+    _completion: tuple[p.Completion, ...] = (orderless_nade, pixelcnn, pixelcnn_pp, pixelrnn)
+    _latent: tuple[p.LatentVariable, ...] = (hierarchical_vae, m2, vae)
+    _bounds: tuple[p.BoundDensity, ...] = (hierarchical_vae, m2)
+    _closed_form: tuple[p.ClosedFormBound, ...] = (hierarchical_vae, m2)
+    _classifier: tuple[p.Classifier, ...] = (m2,)
+    _reported: tuple[p.Reported, ...] = (m2, orderless_nade)
+    _codes: tuple[p.LatentCodes, ...] = (infogan,)
+    _features: tuple[p.Features, ...] = (
+        dcgan,
+        gan,
+        hierarchical_vae,
+        infogan,
+        m2,
+        made,
+        mixture,
+        nade,
+        orderless_nade,
+        rnade,
+        vae,
+    )

@@ -11,6 +11,7 @@ Generative Adversarial Nets" (arXiv:1606.03657), eqs. 4 and 5.
 """
 
 import math
+
 import jax
 import jax.numpy as jnp
 

@@ -89,7 +89,7 @@ def test_trains_on_a_file(name, photos, tmp_path, monkeypatch, capsys):
     ("argv", "message"),
     [
         ([], "the following arguments are required: FAMILY"),
-        (["vaee", "--data", "digits"], "no family is called 'vaee'"),
+        (["vaee", "--data", "digits"], "there is no family 'vaee'"),
         (["nade"], "--data is missing; give a folder written by `genjax prepare`"),
         (["nade", "--data", "digits", "--hiden", "3"], "did you mean --hidden?"),
         (["nade", "--data", "digits", "--recipe", "cpu"], "there is no option --recipe"),

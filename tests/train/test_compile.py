@@ -176,7 +176,7 @@ def test_rules_of_all_parameters_are_enough_for_every_optimizer():
 def test_jitted_step_rejects_what_does_not_fit_the_family():
     adam = optax.adam(1e-3)
     for name, config, optimizer, match in (
-        ("made", CONFIG, adam, r"made takes genjax.families.made.Config, and this is a .*nade"),
+        ("made", CONFIG, adam, r"made needs a genjax.families.made.Config, got a .*nade"),
         ("nade", CONFIG, 1e-3, r"nade needs an optimizer such as optax.adam\(1e-3\), got 0.001"),
         (
             "gan",

@@ -345,7 +345,7 @@ def test_numbers_of_numpy_are_numbers():
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"model": families.get("made").tiny()}, "nade takes genjax.families.nade.Config, and"),
+        ({"model": families.get("made").tiny()}, "nade needs a genjax.families.nade.Config, got"),
         (
             {"optimizer": dict(generator=Optimizer(), discriminator=Optimizer())},
             "nade has one network; pass an optimizer such as Optimizer(...), got a dict of generator, discriminator.",
