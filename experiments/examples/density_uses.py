@@ -45,55 +45,42 @@ from genjax.train.run_config import to_json
 from genjax.train.subsets import fit_subsets
 
 TRAIN = Train(steps=1500, batch_size=100, ema=0.99, eval_every=250, eval_batch=500)
-ADAM = Optimizer(learning_rate=1e-3, schedule="linear")
 MUTATION = 0.1  # fraction of pixels flipped in the background's data
 
-RUNS = {
-    "markov": Run(
-        experiment="density_uses_markov",
-        family="markov",
-        model=markov.Config(k=6, alpha=0.5),
-        optimizer=None,
-        train=TRAIN,
+
+def entry(family: str, model: Any, optimizer: Optimizer | None, **train: Any) -> Run:
+    """Returns the run of one family; `train` replaces settings of `TRAIN`."""
+    return Run(
+        experiment=f"density_uses_{family}",
+        family=family,
+        model=model,
+        optimizer=optimizer,
+        train=dataclasses.replace(TRAIN, **train),
+    )
+
+
+def adam(rate: float, **settings: Any) -> Optimizer:
+    """Returns Adam at a rate that falls to 0."""
+    return Optimizer(learning_rate=rate, schedule="linear", **settings)
+
+
+ENTRIES = (
+    entry("markov", markov.Config(k=6, alpha=0.5), None),
+    entry("mixture", mixture.Config(components=50, mean_prior=0.5), None, steps=30, ema=0.0),
+    # Chosen on MNIST's validation split.
+    entry("fvsbn", fvsbn.Config(order="raster"), adam(2e-2, weight_decay=0.01)),
+    entry("made", made.Config(hidden=(500,), order="raster", dropout=0.2), adam(3e-3)),
+    entry("nade", nade.Config(hidden=200, order="raster", dropout=0.2), adam(1e-3)),
+    # An evaluation of all validation images costs as much as hundreds of steps.
+    entry(
+        "orderless_nade",
+        orderless_nade.Config(hidden=(300, 300), orders=2),
+        adam(1e-3),
+        steps=5000,
+        eval_every=2500,
     ),
-    "mixture": Run(
-        experiment="density_uses_mixture",
-        family="mixture",
-        model=mixture.Config(components=50, mean_prior=0.5),
-        optimizer=None,
-        train=dataclasses.replace(TRAIN, steps=30, ema=0.0),
-    ),
-    "fvsbn": Run(
-        experiment="density_uses_fvsbn",
-        family="fvsbn",
-        model=fvsbn.Config(order="raster"),
-        # Chosen on MNIST's validation split.
-        optimizer=dataclasses.replace(ADAM, learning_rate=2e-2, weight_decay=0.01),
-        train=TRAIN,
-    ),
-    "made": Run(
-        experiment="density_uses_made",
-        family="made",
-        model=made.Config(hidden=(500,), order="raster", dropout=0.2),
-        optimizer=dataclasses.replace(ADAM, learning_rate=3e-3),
-        train=TRAIN,
-    ),
-    "nade": Run(
-        experiment="density_uses_nade",
-        family="nade",
-        model=nade.Config(hidden=200, order="raster", dropout=0.2),
-        optimizer=ADAM,
-        train=TRAIN,
-    ),
-    "orderless_nade": Run(
-        experiment="density_uses_orderless_nade",
-        family="orderless_nade",
-        model=orderless_nade.Config(hidden=(300, 300), orders=2),
-        optimizer=ADAM,
-        # An evaluation of all validation images costs as much as hundreds of steps.
-        train=dataclasses.replace(TRAIN, steps=5000, eval_every=2500),
-    ),
-}
+)
+RUNS = {run.family: run for run in ENTRIES}
 
 
 @dataclasses.dataclass(frozen=True)
