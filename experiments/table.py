@@ -87,13 +87,13 @@ def summary(run: Run, row: dict[str, Any]) -> dict[str, str]:
     """
     traits = families.get(run.family).traits(run.model)
     metric = run.train.metric or traits.metric
-    obtained, error = row["obtained"], row["std_error"]
+    obtained, error, minutes = row["obtained"], row["std_error"], row["minutes"]
     return {
         "row": row["experiment"],
         "what": SHORT_NAMES.get(metric, metric),
         "paper": _number(row["paper"]),
         "obtained": _number(obtained) + (f" ± {error:.2f}" if error is not None else ""),
-        "minutes": f"{row['minutes']:.0f}" if row["minutes"] is not None else "",
+        "minutes": "" if minutes is None else f"{minutes:.0f}" if minutes >= 1 else "<1",
         "status": status(row, higher=metric in HIGHER_IS_BETTER),
     }
 

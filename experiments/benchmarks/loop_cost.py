@@ -127,7 +127,7 @@ def measure(run: Run, folder: pathlib.Path, options: argparse.Namespace) -> dict
         weights_from="",
     )
     data_at = dataclasses.replace(run.data, data=str(data), stream="no")
-    run = dataclasses.replace(run, data=data_at, train=train)
+    run = dataclasses.replace(run, data=data_at, train=train, phases=())
     run = resolve(run, jax.default_backend())
     found: dict[str, Any] = {"family": run.family, "batch_size": size}
     found["steps_per_call"] = run.train.steps_per_call
