@@ -1,4 +1,4 @@
-"""`genjax convert SOURCE OUT.npz`: a data set as one file, for machines with numpy only."""
+"""`genjax convert SOURCE OUT.npz`: writes a data set as one .npz file."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ from genjax.data import Data, load, save_npz
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write SOURCE as OUT.npz and print its splits."""
+    """Runs the command."""
     return run_command(lambda: convert(argv))
 
 
@@ -16,10 +16,10 @@ def convert(argv: list[str] | None) -> None:
     parser = ArgumentParser("convert", __doc__)
     parser.add_argument("source", help="a TFDS name, a prepared TFDS folder, digits, or a .npz")
     parser.add_argument("out", help="the .npz file to write")
-    parser.add_argument("--data-dir", help="where TFDS names are looked for")
+    parser.add_argument("--data-dir", help="folder of TFDS data sets")
     options = parser.parse_args(argv)
     if not options.out.endswith(".npz"):
-        raise ValueError(f"{options.out} must end in .npz.")
+        raise ValueError(f"{options.out} is not a .npz file; add the suffix .npz.")
     dataset = load(Data(data=options.source, data_dir=options.data_dir, stream="no"))
     pathlib.Path(options.out).parent.mkdir(parents=True, exist_ok=True)
     save_npz(dataset, options.out)

@@ -1,10 +1,9 @@
-"""`genjax prepare SOURCE OUT --name NAME`: any data as a folder that TFDS opens.
+"""`genjax prepare SOURCE OUT --name NAME`: writes any data as a TFDS folder.
 
-Reads folders of images (with classes, captions, attributes, or in pairs), IDX, CIFAR's binary
-files, text matrices (.amat), .npz, TFDS names and folders; writes OUT/NAME/1.0.0 as array_record,
-without TensorFlow. Afterwards `--data OUT/NAME/1.0.0` is that data set for every experiment, and
-`tfds.builder_from_directory` opens it. Shows counts, shapes, ranges and a contact sheet; the same
-command goes on after a cut.
+Reads folders of images (with classes, captions, attributes, pairs or two domains), IDX, binary
+CIFAR files, text matrices (.amat), .npz, TFDS names and folders. Writes OUT/NAME/1.0.0 as
+array_record, without TensorFlow; pass this folder to `--data` or `tfds.builder_from_directory`.
+Prints counts, shapes and ranges, and writes contact sheets. Repeat the command to resume.
 """
 
 import dataclasses
@@ -24,7 +23,7 @@ class Options:
     """Options of the command."""
 
     source: tyro.conf.Positional[str]
-    """What to read."""
+    """Data to read."""
     out: tyro.conf.Positional[str]
     """Folder of prepared data sets."""
     reading: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = dataclasses.field(
@@ -34,17 +33,19 @@ class Options:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prepare and say what was written."""
+    """Runs the command."""
     return run_command(lambda: prepare_folder(sys.argv[1:] if argv is None else argv))
 
 
 def prepare_folder(argv: list[str]) -> None:
     """Parses the options, writes the folder and prints its contents."""
     options = parse(Options, str(__doc__), argv, "genjax prepare")
-    done = prepare(options.source, options.out, options.writing, options.reading, say=_say)
+    done = prepare(
+        options.source, options.out, options.writing, options.reading, progress=_print_progress
+    )
     for line in done.describe():
         print(line)
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""Records of a prepared folder: files opened once, rows decoded, both held against what is known.
+"""Records of prepared folders: files are opened once, rows decoded and checked.
 
-Damage within a file is found by the hashes that array_record keeps of every chunk; a file that is
-cut or of another time by its size and its count. Nothing is asked of TFDS but its features.
+array_record detects damage by hashes of every chunk; truncated and replaced files are detected by
+size and number of records.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ THREADS = 16
 
 @dataclasses.dataclass(frozen=True)
 class _ShardFile:
-    """A file of a split, as array_record's data source asks for it."""
+    """A file of a split, in the form that array_record's data source expects."""
 
     filename: str
     take: int
@@ -34,16 +34,18 @@ class _ShardFile:
 
 @functools.lru_cache(maxsize=32)
 def open_records(folder: str, split: str, fingerprint: str) -> Any:
-    """The raw records of a split, by number.
+    """Opens the raw records of a split.
 
     Raises:
-      ValueError: the folder is not the one that `fingerprint` was taken of; a file is missing, cut,
-        or holds another number of records than the metadata say.
+      ValueError: the folder has changed since `fingerprint`; or a file is missing, truncated, or
+        has another number of records than the metadata state.
     """
     from array_record.python import array_record_data_source, array_record_module
 
     if folder_fingerprint(folder) != fingerprint:
-        raise ValueError(f"{safe(folder)} has changed since it was opened; start again.")
+        raise ValueError(
+            f"{safe(folder)} has changed since it was opened; start the command again."
+        )
     shards = metadata(folder, fingerprint).splits[split]
     sizes = load_index(folder, fingerprint).sizes
 
@@ -56,15 +58,14 @@ def open_records(folder: str, split: str, fingerprint: str) -> Any:
             raise _unreadable_error(folder, split, f"{path.name} has {size} bytes")
         try:
             reader = array_record_module.ArrayRecordReader(str(path))
-            found = reader.num_records()
+            records = reader.num_records()
             reader.close()
         except Exception as error:
             raise _unreadable_error(folder, split, f"{path.name}, {error_reason(error)}") from None
-        if found != shard[1]:
-            why = f"{path.name} has {found} records for {shard[1]} examples"
-            raise _unreadable_error(
-                folder, split, why if found else f"{path.name} is not array_record"
-            )
+        if records != shard[1]:
+            why = f"{path.name} has {records} records for {shard[1]} examples"
+            why = why if records else f"{path.name} is not array_record"
+            raise _unreadable_error(folder, split, why)
 
     with futures.ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(count, shards))
@@ -75,10 +76,10 @@ def open_records(folder: str, split: str, fingerprint: str) -> Any:
 def read_rows(
     folder: str, split: str, fingerprint: str, keys: tuple[str, ...], numbers: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Some rows of a split, the features named; images `[H, W, C]`, text as str.
+    """Reads features `keys` of some rows of a split; images `[H, W, C]`, text as str.
 
     Raises:
-      ValueError: as `open_records`; or a record is damaged or no example of these features.
+      ValueError: as `open_records`; or a record is damaged or has other features.
     """
     records = open_records(folder, split, fingerprint)
     decode = _decoder(folder, fingerprint, keys)
@@ -91,23 +92,23 @@ def read_rows(
 
 
 class Decoder:
-    """From a record to the values of some features."""
+    """Decodes records to the values of some features."""
 
     def __init__(self, features: Mapping[str, Any]) -> None:
-        """For TFDS's features by name."""
+        """Creates a decoder of TFDS features by name."""
         from tensorflow_datasets import features as kinds
 
         self.features = dict(features)
-        # Pictures stay the bytes that they are: TFDS unpacks any number of pixels.
+        # Images are parsed as bytes: TFDS would decode any number of pixels.
         self._parser = kinds.FeaturesDict(
             {k: kinds.Text() if isinstance(f, kinds.Image) else f for k, f in features.items()}
         )
 
     def __call__(self, record: bytes, where: str) -> dict[str, Any]:
-        """Images `[H, W, C]`, attributes uint8 `[A]`, text as str.
+        """Returns images `[H, W, C]`, attributes uint8 `[A]` and text as str.
 
         Raises:
-          ValueError: it is no example of these features; names `where`.
+          ValueError: the record does not have these features; the message names `where`.
         """
         try:
             found = self._parser.deserialize_example_np(record)
@@ -118,11 +119,12 @@ class Decoder:
         except ValueError as error:
             if where in str(error):
                 raise
-            said = error_reason(error)
+            reason = error_reason(error)
         except Exception as error:
-            said = error_reason(error)
+            reason = error_reason(error)
         raise ValueError(
-            f"{safe(where)} is no example of what features.json says ({said}); prepare it again."
+            f"{safe(where)} does not have the features of features.json ({reason}); prepare it"
+            f" again."
         )
 
 
@@ -133,12 +135,13 @@ def _decoder(folder: str, fingerprint: str, keys: tuple[str, ...]) -> Decoder:
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """What `prepare` left; all empty for folders that others prepared.
+    """The index that `prepare` writes; empty for folders prepared by TFDS.
 
-    levels: of the images; None is unknown.
-    crcs: `{split: {entry: row_crcs}}`.
-    highest: the highest number in a split.
-    sizes: bytes of every file.
+    Attributes:
+      levels: levels of the images; None if unknown.
+      crcs: `{split: {entry: row_crcs}}`.
+      highest: highest value of each split.
+      sizes: size of every file in bytes.
     """
 
     levels: int | None
@@ -149,10 +152,10 @@ class Index:
 
 @functools.lru_cache(maxsize=8)
 def load_index(folder: str, fingerprint: str) -> Index:
-    """The index of a folder.
+    """Reads the index of a folder.
 
     Raises:
-      ValueError: it is damaged, or of other splits than the metadata.
+      ValueError: it is damaged, or has other splits than the metadata.
     """
     path = pathlib.Path(folder, INDEX)
     if not path.exists() and not path.is_symlink():
@@ -173,7 +176,7 @@ def _parse_index(arrays: Mapping[str, np.ndarray], folder: str, fingerprint: str
     files = arrays.get("files", np.array([], "U"))
     sizes = arrays.get("sizes", np.array([], np.int64))
     if files.shape != sizes.shape or files.dtype.kind != "U" or sizes.dtype.kind != "i":
-        raise ValueError("files and sizes do not fit")
+        raise ValueError("files and sizes do not match")
     crcs: dict[str, dict[str, np.ndarray]] = {split: {} for split in about.splits}
     highest = {}
     for name, array in arrays.items():
@@ -183,11 +186,11 @@ def _parse_index(arrays: Mapping[str, np.ndarray], folder: str, fingerprint: str
         if entry == "range":
             highest[split] = float(array.reshape(2)[1])
         elif array.dtype != np.uint32 or array.shape != (about.count(split),):
-            raise ValueError(f"{name} does not fit the split")
+            raise ValueError(f"{name} does not match the split")
         else:
             crcs[split][entry] = array
     if any("x" not in crcs[s] or not np.isfinite(highest.get(s, np.nan)) for s in crcs):
-        raise ValueError("a split is not in it")
+        raise ValueError("a split is missing")
     return Index(levels, crcs, highest, dict(zip(files.tolist(), sizes.tolist(), strict=True)))
 
 
@@ -198,10 +201,10 @@ def check_rows(
     numbers: Sequence[int],
     found: Mapping[str, np.ndarray],
 ) -> None:
-    """Hold entries of rows against the checksums that `prepare` left, where it did.
+    """Checks entries of rows against the checksums of the index, if there are any.
 
     Raises:
-      ValueError: a row is not what was prepared.
+      ValueError: a row has changed.
     """
     known = load_index(folder, fingerprint).crcs.get(split, {})
     for entry, array in found.items():
@@ -210,17 +213,17 @@ def check_rows(
         differ = np.flatnonzero(known[entry][list(numbers)] != row_crcs(array))
         if differ.size:
             raise ValueError(
-                f"row {numbers[int(differ[0])]} of split {split} of {safe(folder)} is not what was"
-                f" prepared; prepare it again."
+                f"row {numbers[int(differ[0])]} of split {split} of {safe(folder)} has changed"
+                f" since it was prepared; prepare it again."
             )
 
 
 def _convert_value(value: Any, feature: Any, where: str, key: str) -> Any:
-    """A value as we keep it, held against its feature."""
+    """Converts a value and checks it against its feature."""
     from tensorflow_datasets import features
 
     if isinstance(feature, features.FeaturesDict):
-        # By name: TFDS keeps them in a map without an order.
+        # Sorted: TFDS stores them in an unordered map.
         return np.array([bool(value[name]) for name in sorted(feature)], np.uint8)
     if isinstance(feature, (features.Image, features.Text)):
         if not isinstance(value, bytes):
@@ -232,7 +235,7 @@ def _convert_value(value: Any, feature: Any, where: str, key: str) -> Any:
             x = x.view(np.float32)
         value = x
     elif isinstance(feature, features.ClassLabel):
-        # -1 is TFDS's word for no label.
+        # TFDS uses -1 for unknown labels.
         if not -1 <= int(value) < feature.num_classes:
             raise ValueError(
                 f"{safe(where)} has {safe(key)} {int(value)} of {feature.num_classes} classes;"

@@ -1,4 +1,4 @@
-"""Real-valued tables in one array: folds, the papers' column filter, standardisation."""
+"""Tables of real numbers in one array: folds, selection of columns, standardization."""
 
 import dataclasses
 import pathlib
@@ -12,30 +12,34 @@ from genjax.data.tfds_folder import check_examples
 
 
 def load_table(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int] | None:
-    """The splits of one fold of a .npz with a single array `data` `[N, D]`; None for another .npz.
+    """Loads one fold of a .npz with a single array `data` `[N, D]`; None for another .npz.
 
-    One permutation, the same for every fold, is cut into `folds` parts. Part `fold` is the test
-    split, the last tenth of the rest validation, and what is left train. Columns are chosen by
-    `select_columns` from all rows, so that every fold has the same.
+    One permutation, the same for every fold, is cut into `folds` parts. Part `fold` is test, the
+    last tenth of the rest validation, and the remainder train. `select_columns` uses all rows, so
+    that every fold has the same columns.
 
     Raises:
-      ValueError: the array is no table of numbers, or the settings ask for what is not there.
+      ValueError: the array is not a table of numbers, or the settings do not fit it.
     """
     path = pathlib.Path(settings.data)
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             data = file["data"] if set(file.files) == {"data"} else None
-    except Exception:  # missing or damaged: the reader of other .npz files says so
+    except Exception:  # missing or damaged: `load` raises the error
         return None
     if not isinstance(data, np.ndarray):
         return None
     if data.ndim != 2:
-        raise ValueError(f"{path}: data must be a table [N, D], got {list(data.shape)}.")
+        raise ValueError(
+            f"{path}: data must be a table [N, D], got {list(data.shape)}; reshape it."
+        )
     x = check_examples(path, "data", np.asarray(data, np.float64))
     if not settings.folds:
         raise ValueError(f"{path} is one table without splits; set --folds 10.")
     if settings.folds > len(x) // 2:
-        raise ValueError(f"{path} has {len(x)} rows, too few for {settings.folds} folds.")
+        raise ValueError(
+            f"{path} has {len(x)} rows, too few for {settings.folds} folds; set fewer."
+        )
     x = x[:, select_columns(x, settings.drop_correlated, settings.drop_discrete)]
     parts = np.array_split(Order(len(x), 0).epoch(0), settings.folds)
     fold = settings.fold or 0
@@ -46,10 +50,10 @@ def load_table(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int] |
 
 
 def select_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarray:
-    """Numbers of the columns that pass the papers' filter.
+    """Returns the indices of the columns to keep.
 
-    Of a pair whose Pearson correlation is above `correlated` in absolute value the second goes; a
-    column with fewer than `discrete` distinct values goes. 0 switches either off.
+    Drops the second of two columns whose absolute Pearson correlation is above `correlated`, and
+    columns with fewer than `discrete` distinct values. 0 disables either.
 
     Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
     density-estimator", section 4.1, with 0.98.
@@ -59,7 +63,7 @@ def select_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarra
         if discrete and len(np.unique(x[:, j])) < discrete:
             continue
         if correlated:
-            with np.errstate(invalid="ignore"):  # a constant column correlates with none
+            with np.errstate(invalid="ignore"):  # constant columns
                 same = [abs(np.corrcoef(x[:, i], x[:, j])[0, 1]) > correlated for i in kept]
             if any(same):
                 continue
@@ -69,19 +73,23 @@ def select_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarra
     return np.array(kept)
 
 
-def standardize(dataset: Dataset, settings: Data, cut: bool) -> Dataset:
-    """Each column less its mean, over its standard deviation, both of the training split.
+def standardize(dataset: Dataset, settings: Data, is_table: bool) -> Dataset:
+    """Standardizes each column by mean and standard deviation of the training split, on request.
 
-    What was read keeps its checksum. `cut` says that `load_table` made the splits.
+    The checksum stays that of the original data.
+
+    Args:
+      dataset: data set.
+      settings: its settings.
+      is_table: whether `load_table` has loaded it.
 
     Raises:
-      ValueError: settings for tables are set and the data is none.
+      ValueError: the settings are for tables and the data is not a table.
     """
-    asked = settings.folds or settings.drop_correlated or settings.drop_discrete
-    if asked and not cut:
+    if not is_table and (settings.folds or settings.drop_correlated or settings.drop_discrete):
         raise ValueError(
-            f"folds, drop_correlated and drop_discrete are for tables of real numbers in a .npz"
-            f" with one array data, and {dataset.name} is none; leave them out."
+            f"folds, drop_correlated and drop_discrete are for a .npz with one table data of real"
+            f" numbers, which {dataset.name} is not; leave them out."
         )
     if not settings.standardize:
         return dataset
@@ -94,7 +102,7 @@ def standardize(dataset: Dataset, settings: Data, cut: bool) -> Dataset:
     train = dataset.splits["train"]["x"].astype(np.float64)
     mean, std = train.mean(axis=0), train.std(axis=0)
     if not std.all():
-        raise ValueError(f"{dataset.name} has a constant column, which has no scale; drop it.")
+        raise ValueError(f"{dataset.name} has a constant column, which cannot be scaled; drop it.")
     splits = {
         s: {**v, "x": ((v["x"].astype(np.float64) - mean) / std).astype(np.float32)}
         for s, v in dataset.splits.items()

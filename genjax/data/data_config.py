@@ -1,78 +1,66 @@
-"""Settings of a data set and of what is done to its batches."""
+"""Settings of a data set and of the transforms of its batches."""
 
 import dataclasses
 from typing import Literal
 
 from genjax import checks
+from genjax.checks import NonNegativeInt, Seed, UnitInterval
 from genjax.data.transforms import canonical
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which data, and how integers become what a family takes."""
+    """Settings of a data set.
+
+    >>> Data(data="digits", transform="scale(-1,1)").transform
+    'scale(-1, 1)'
+    """
 
     data: str = "digits"
-    """digits, digits_4x4, ring, grid, a TFDS name, a prepared TFDS folder, or a .npz file; stacked_
+    """digits, digits_4x4, ring, grid, a TFDS name, a prepared folder, or a .npz file; stacked_
     before digits or a TFDS name stacks three of its images."""
     data_dir: str | None = None
-    """Where TFDS names are looked for; None is TFDS_DATA_DIR, then TFDS's default."""
+    """Folder of TFDS data sets; None is TFDS_DATA_DIR, then TFDS's default."""
     transform: str = ""
     """Operations on each batch, joined by |: scale(low, high), binarize('threshold' | 'static' |
     'dynamic'), dequantize(), random_flip(), random_crop(size), center_crop(size), resize(size).
     Empty: cast to float32. See genjax.data.transforms."""
     unpaired: bool = False
-    """x and y are two domains without pairs: train and train_y of a .npz, of any lengths. Prepared
+    """Treat train and train_y of a .npz, of any lengths, as two domains without pairs. Prepared
     folders trainA and trainB always are."""
-    binarize_seed: int = 0
-    """Seed of the static draws, the test images of dynamic included."""
-    validation: int = 0
-    """Images held out from the end of train where the data has no validation split."""
-    limit: int = 0
-    """Keep the first so many images of each split; 0 keeps all."""
-    labels_per_class: int = 0
-    """Training labels kept of each class, the others become -1, unknown; 0 keeps all."""
-    labels_seed: int | None = None
-    """Seed that says which labels are kept; None is the run's seed."""
-    folds: int = 0
-    """Parts into which a .npz table `data` [N, D] is cut; one is test, a tenth of the rest
-    validation."""
+    binarize_seed: Seed = 0
+    """Seed of static binarization, and of dynamic binarization in evaluation."""
+    validation: NonNegativeInt = 0
+    """Examples held out from the end of train if the data has no validation split."""
+    limit: NonNegativeInt = 0
+    """Keep the first examples of each split; 0 keeps all."""
+    labels_per_class: NonNegativeInt = 0
+    """Training labels kept per class, the others become -1 (unknown); 0 keeps all."""
+    labels_seed: Seed | None = None
+    """Seed of the choice of these labels; None is the run's seed."""
+    folds: NonNegativeInt = 0
+    """Folds of a .npz table `data` [N, D]; one is test, a tenth of the rest validation."""
     fold: int | None = None
-    """The part that is test, from 0; None is the run's seed, modulo folds."""
+    """Index of the test fold, from 0; None is the run's seed modulo folds."""
     standardize: bool = False
-    """Real numbers: each column to mean 0 and standard deviation 1 of the training rows."""
-    drop_correlated: float = 0.0
-    """Tables: of two columns that correlate more than this, drop the second; 0 keeps all."""
-    drop_discrete: int = 0
+    """Real numbers: scale each column to mean 0 and standard deviation 1 of the training rows."""
+    drop_correlated: UnitInterval = 0.0
+    """Tables: drop the second of two columns with a larger absolute correlation; 0 keeps all."""
+    drop_discrete: NonNegativeInt = 0
     """Tables: drop columns with fewer distinct values; 0 keeps all."""
     stream: Literal["auto", "yes", "no"] = "auto"
-    """Read training images from disk as they are needed; auto does so above 2 GiB of them. The
-    batches are the same."""
-    workers: int = 2
-    """Processes that read and decode streamed images; 0 does it in threads of this one."""
+    """Read training images from disk on demand; auto does so above 2 GiB. Batches are the same."""
+    workers: NonNegativeInt = 2
+    """Processes that read and decode streamed images; 0 uses threads of this process."""
 
     def __post_init__(self) -> None:
-        checks.kinds(self)
+        checks.validate(self)
         object.__setattr__(self, "transform", canonical(self.transform))
-        checks.choices(self)
-        checks.not_negative(
-            binarize_seed=self.binarize_seed,
-            validation=self.validation,
-            limit=self.limit,
-            labels_per_class=self.labels_per_class,
-            labels_seed=self.labels_seed or 0,
-            folds=self.folds,
-            drop_discrete=self.drop_discrete,
-            workers=self.workers,
-        )
-        checks.fraction(drop_correlated=self.drop_correlated)
         if self.folds == 1:
-            raise ValueError("folds must be 2 or above, or 0 for data that has its splits.")
+            raise ValueError("`folds` must be at least 2, or 0 for data with splits, got 1.")
         if self.fold is not None and not 0 <= self.fold < max(self.folds, 1):
-            raise ValueError(f"fold must be in 0 .. folds - 1, got {self.fold} of {self.folds}.")
-        for name in ("binarize_seed", "labels_seed"):
-            if (getattr(self, name) or 0) >= 2**32:
-                raise ValueError(f"{name} must be below 2^32, got {getattr(self, name)}.")
+            raise ValueError(f"`fold` must be in 0 .. folds - 1, got {self.fold} of {self.folds}.")
         if not self.data:
             raise ValueError(
-                "data is empty; name a TFDS data set, a folder, a .npz file or digits."
+                "`data` is empty; set it to a TFDS name, a folder, a .npz file or digits."
             )

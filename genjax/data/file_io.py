@@ -1,4 +1,4 @@
-"""Files and folders on disk: what lies there, how it is named in a sentence, bounded reading."""
+"""Files and folders: listing, bounded reading, and text for error messages."""
 
 import gzip
 import os
@@ -26,12 +26,12 @@ ARCHIVES = (
     ".tar.bz2",
     ".tar.xz",
 )
-# Deflate cannot shrink by more than 1032 to 1: a header that claims more lies.
+# Deflate cannot compress by more than 1032 to 1.
 _MAX_DEFLATE_RATIO = 1032
 
 
 def safe(value: object, length: int = 0) -> str:
-    """Text as it can stand in one line of any terminal, cut to `length` characters if above 0."""
+    """Returns text with unprintable characters escaped, cut to `length` characters if above 0."""
     text = str(value)
     if length and len(text) > length:
         text = text[: length - 3] + "..."
@@ -39,29 +39,29 @@ def safe(value: object, length: int = 0) -> str:
 
 
 def error_reason(error: BaseException) -> str:
-    """What went wrong, in a few words of one line and without a full stop."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    said = re.sub(r"\s*[\r\n]\s*", " ", said or "").strip().rstrip(".")
-    return safe(f"{type(error).__name__}: {said}" if said else type(error).__name__, 160)
+    """Returns type and message of an error, in one line without a full stop."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = re.sub(r"\s*[\r\n]\s*", " ", text or "").strip().rstrip(".")
+    return safe(f"{type(error).__name__}: {text}" if text else type(error).__name__, 160)
 
 
 def natural_sort_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts batch_2 before batch_10."""
+    """Returns a key that sorts batch_2 before batch_10."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
     keys = [(0, int(p[:18]), p) if p[0] in "0123456789" else (1, 0, p) for p in parts]
     return keys, name
 
 
 def is_hidden(name: str) -> bool:
-    """Files that systems leave behind: .DS_Store, .ipynb_checkpoints, __MACOSX, Thumbs.db."""
+    """Returns whether a file is hidden or created by a system, as .DS_Store and Thumbs.db."""
     return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 def list_folder(folder: pathlib.Path) -> tuple[list[str], list[str], list[str]]:
-    """Sorted names of a folder's files, its folders, and what is hidden or neither.
+    """Returns sorted names of files, of folders, and of hidden and special files.
 
     Raises:
-      ValueError: the folder is not there or cannot be opened.
+      ValueError: the folder does not exist or cannot be opened.
     """
     files: list[str] = []
     folders: list[str] = []
@@ -77,13 +77,13 @@ def list_folder(folder: pathlib.Path) -> tuple[list[str], list[str], list[str]]:
                     (files if entry.is_file() else rest).append(entry.name)
     except OSError as error:
         raise ValueError(
-            f"the folder {safe(folder)} cannot be opened ({error_reason(error)})."
+            f"the folder {safe(folder)} cannot be opened ({error_reason(error)}); check the path."
         ) from None
     return sorted(files), sorted(folders), sorted(rest)
 
 
 def is_file(path: pathlib.Path) -> bool:
-    """A regular file, or a link to one; False for names that no file can have."""
+    """Returns whether a path is a regular file, or a link to one."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):
@@ -91,67 +91,72 @@ def is_file(path: pathlib.Path) -> bool:
 
 
 def read_bytes(path: pathlib.Path, limit: int = 2**31) -> bytes:
-    """All bytes of a file of at most `limit` bytes.
+    """Reads a file of at most `limit` bytes.
 
     Raises:
-      ValueError: the file is missing, no regular file, larger, or cannot be read.
+      ValueError: the file is missing, not regular, larger, or cannot be read.
     """
     bytes_ = file_size(path)
     if bytes_ > limit:
-        raise ValueError(f"{safe(path)} has {bytes_} bytes, more than the {limit} that are read.")
+        raise ValueError(f"{safe(path)} has {bytes_} bytes, and at most {limit} are supported.")
     try:
         with open(path, "rb") as file:
-            # Room is made for what is asked, so the limit itself is not asked for.
+            # `read` allocates what is requested, so do not request the limit.
             return file.read(bytes_)
     except OSError as error:
-        raise ValueError(f"{safe(path)} cannot be read ({error_reason(error)}).") from None
+        raise ValueError(
+            f"{safe(path)} cannot be read ({error_reason(error)}); check its permissions."
+        ) from None
 
 
 def read_text(path: pathlib.Path) -> str:
-    """A UTF-8 text file, a byte order mark dropped.
+    """Reads a UTF-8 text file, without a byte order mark.
 
     Raises:
       ValueError: as `read_bytes`, and for other encodings and NUL bytes.
     """
     data = read_bytes(path)
     try:
-        said = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{safe(path)} is not UTF-8 text (byte {error.start}); save it as UTF-8."
         ) from None
-    if "\0" in said:
-        line = said.count("\n", 0, said.index("\0")) + 1
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
         raise ValueError(
             f"{safe(path)} holds a NUL character in line {line}; save it as plain UTF-8 text."
         )
-    return said
+    return text
 
 
 def file_size(path: pathlib.Path) -> int:
-    """Bytes of a regular file.
+    """Returns the size of a regular file in bytes.
 
     Raises:
       ValueError: there is no such file.
     """
     if not is_file(path):
-        raise ValueError(f"there is no file {safe(path)}.")
+        raise ValueError(f"there is no file {safe(path)}; check the path.")
     return path.stat().st_size
 
 
 class BinaryFile:
-    """Bytes of a plain or a gzip file, read piece by piece; a context manager.
+    """A plain or gzip file, read piece by piece; a context manager.
 
-    compressed: whether the file is gzip, found from its first bytes and not its name.
+    Attributes:
+      compressed: whether the file is gzip, by its first bytes.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
-        """Open `path`; raises ValueError where there is no such file."""
+        """Opens `path`; raises ValueError if there is no such file."""
         self.path, self.bytes = path, file_size(path)
         try:
             self._raw = open(path, "rb")  # noqa: SIM115 (closed in __exit__)
         except OSError as error:
-            raise ValueError(f"{safe(path)} cannot be read ({error_reason(error)}).") from None
+            raise ValueError(
+                f"{safe(path)} cannot be read ({error_reason(error)}); check its permissions."
+            ) from None
         self.compressed = self._raw.read(2) == b"\x1f\x8b"
         self._raw.seek(0)
         self._file = gzip.GzipFile(fileobj=self._raw) if self.compressed else self._raw
@@ -164,11 +169,11 @@ class BinaryFile:
         self._raw.close()
 
     def max_bytes(self) -> int:
-        """The number of bytes that the file can hold at most, unpacked."""
+        """Returns an upper bound of the uncompressed size in bytes."""
         return self.bytes * _MAX_DEFLATE_RATIO if self.compressed else self.bytes
 
     def read(self, count: int) -> bytes:
-        """The next `count` bytes, fewer only at the end of the file.
+        """Reads the next `count` bytes, fewer at the end of the file.
 
         Raises:
           ValueError: the file is truncated or damaged gzip, or the disk fails.
@@ -183,7 +188,7 @@ class BinaryFile:
                 count -= len(piece)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(
-                f"{safe(self.path)} cannot be unpacked, it is truncated or damaged"
-                f" ({error_reason(error)}); fetch it again."
+                f"{safe(self.path)} cannot be decompressed ({error_reason(error)}): it is truncated"
+                f" or damaged; download it again."
             ) from None
         return b"".join(pieces)

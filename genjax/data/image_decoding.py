@@ -1,4 +1,4 @@
-"""Encoded pictures to uint8 arrays: every mode of eight file formats, bounded before unpacking."""
+"""Decoding of image files to uint8 arrays, with sizes checked before memory is allocated."""
 
 import contextlib
 import dataclasses
@@ -21,10 +21,11 @@ Mode = Literal["rgb", "grey"]
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a picture's first bytes say.
+    """The header of an image file.
 
-    height, width: as it is seen, EXIF orientation applied.
-    grey: whether every pixel is grey by its mode or its palette, whatever is behind it.
+    Attributes:
+      height, width: size after EXIF orientation.
+      grey: whether mode and palette allow only grey pixels.
     """
 
     height: int
@@ -33,15 +34,15 @@ class Header:
 
 
 def has_image_suffix(name: str) -> bool:
-    """Whether a file name ends like a picture's."""
+    """Returns whether a file name has the suffix of an image."""
     return name.lower().endswith(SUFFIXES)
 
 
 def read_header(file: Any, where: str, max_pixels: int = 2**26) -> Header:
-    """Read the header of an open binary file, or of bytes.
+    """Reads the header of an open binary file, or of bytes.
 
     Raises:
-      ValueError: as `decode`, of what the header tells.
+      ValueError: as `decode`, for errors in the header.
     """
     file = io.BytesIO(file) if isinstance(file, bytes) else file
     with _without_warnings(), _wrap_errors(where), _open_image(file, where, max_pixels) as image:
@@ -58,21 +59,21 @@ def decode(
     background: int = 255,
     max_pixels: int = 2**26,
 ) -> np.ndarray:
-    """Unpack one picture, of an animation the first frame; uint8 `[H, W, 3]`, or 1 if grey.
+    """Decodes one image, or the first frame of an animation, to uint8 `[H, W, 3]`, or 1 if grey.
 
-    Transparent pixels are laid on grey `background`; 16-bit greys are rounded to 8 bits; EXIF
-    orientation is applied; colour profiles are not.
+    Transparent pixels are blended with `background`; 16-bit greys are rounded to 8 bits; EXIF
+    orientation is applied, colour profiles are not.
 
     Args:
-      data: the file's bytes.
-      where: the file's name, for errors.
-      mode: rgb or grey; None takes grey where the header says that every pixel is.
-      background: 0 to 255.
-      max_pixels: a larger picture is refused before it is unpacked.
+      data: contents of the file.
+      where: name of the file, for errors.
+      mode: rgb or grey; None is grey if the header allows only grey pixels.
+      background: grey level, 0 to 255.
+      max_pixels: larger images are rejected before decoding.
 
     Raises:
-      ValueError: one sentence that names `where`: the bytes are empty, no picture of a known
-        format, truncated, damaged, too large, or hold 32-bit numbers.
+      ValueError: the data is empty, of unknown format, truncated, damaged, too large, or holds
+        32-bit numbers; the message names `where`.
     """
     with (
         _without_warnings(),
@@ -80,14 +81,14 @@ def decode(
         _open_image(io.BytesIO(data), where, max_pixels) as image,
     ):
         grey = _is_grey(image) if mode is None else mode == "grey"
-        # TIFF is turned while it is unpacked, and its header then says upright.
+        # Loading TIFF applies the orientation and resets it in the header.
         image.load()
         pixels = _pixels(image, grey, background, where)
         return np.ascontiguousarray(_apply_orientation(pixels, _orientation(image)))
 
 
 def decode_stored(data: bytes, where: str, channels: int, max_pixels: int = 2**26) -> np.ndarray:
-    """Unpack a picture as TFDS does: uint8 `[H, W, channels]`, 1, 3 or 4, and never turned.
+    """Decodes an image as TFDS does: uint8 `[H, W, channels]`, 1, 3 or 4, without orientation.
 
     Raises:
       ValueError: as `decode`.
@@ -101,7 +102,7 @@ def decode_stored(data: bytes, where: str, channels: int, max_pixels: int = 2**2
         if image.mode != mode:
             if image.mode.startswith("I") or image.mode == "F":
                 raise _DecodeError(
-                    f"{safe(where)} has more than 8 bits a channel; prepare it again."
+                    f"{safe(where)} has more than 8 bits per channel; prepare it again."
                 )
             image = image.convert(mode)
         x = np.asarray(image)
@@ -115,13 +116,13 @@ def resize(
     background: int = 255,
     where: str = "the image",
 ) -> np.ndarray:
-    """Bring uint8 `[H, W, C]`, C 1 or 3, to height and width `size`; antialiased (Lanczos).
+    """Resizes uint8 `[H, W, C]`, C 1 or 3, to height and width `size`, antialiased (Lanczos).
 
-    exact: refuse another size; crop: scale until the size is covered, cut the middle; pad: scale
-    until it fits inside, in the middle of grey `background`; stretch: scale each side by itself.
+    exact: reject other sizes; crop: scale to cover the size and cut the middle; pad: scale to fit
+    inside, in the middle of `background`; stretch: scale each side separately.
 
     Raises:
-      ValueError: another size under exact.
+      ValueError: the size differs and `fit` is exact.
     """
     h, w = size
     height, width = image.shape[:2]
@@ -149,7 +150,7 @@ def resize(
 
 
 def convert_channels(image: np.ndarray, mode: Mode) -> np.ndarray:
-    """uint8 `[H, W, 1 or 3]` in the channels of `mode`; grey is luma (ITU-R 601-2)."""
+    """Converts uint8 `[H, W, 1 or 3]` to the channels of `mode`; grey is luma (ITU-R 601-2)."""
     from PIL import Image
 
     if image.shape[2] == (1 if mode == "grey" else 3):
@@ -160,7 +161,7 @@ def convert_channels(image: np.ndarray, mode: Mode) -> np.ndarray:
 
 
 def _center_span(length: int, part: float) -> tuple[float, float]:
-    """Where a part of a side begins and ends; on whole pixels where nothing is scaled."""
+    """Returns start and end of the middle part of a side; whole pixels if not scaled."""
     part = min(part, length)
     start = (length - part) / 2
     if part == round(part):
@@ -185,10 +186,10 @@ _FILTERS: Any = None
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """No warning of Pillow's comes out: what matters of them is refused in a sentence.
+    """Suppresses warnings of Pillow, which are raised as errors where they matter.
 
-    Python's own context is not made for threads that decode side by side: the filters are changed
-    by the first who enters and put back by the last who leaves.
+    `warnings.catch_warnings` is not thread-safe: the first thread to enter changes the filters,
+    and the last to leave restores them.
     """
     global _DEPTH, _FILTERS
     with _LOCK:
@@ -207,12 +208,12 @@ def _without_warnings() -> Iterator[None]:
 
 
 class _DecodeError(ValueError):
-    """A sentence that is ready."""
+    """An error whose message is complete."""
 
 
 @contextlib.contextmanager
 def _wrap_errors(where: str) -> Iterator[None]:
-    """Pillow's many kinds of errors as one."""
+    """Converts Pillow's many types of errors to `ValueError`."""
     from PIL import Image, UnidentifiedImageError
 
     known = ", ".join(FORMATS)
@@ -222,29 +223,29 @@ def _wrap_errors(where: str) -> Iterator[None]:
         raise ValueError(str(error)) from None
     except UnidentifiedImageError:
         raise ValueError(
-            f"{safe(where)} is not a picture that can be read ({known}), or its header is damaged."
+            f"{safe(where)} is not an image in a known format ({known}), or is damaged; remove it."
         ) from None
     except Image.DecompressionBombError as error:
         raise ValueError(
-            f"{safe(where)} has too many pixels to unpack ({error_reason(error)}); scale it down."
+            f"{safe(where)} has too many pixels ({error_reason(error)}); scale it down."
         ) from None
-    except Exception as error:  # a dozen kinds on damaged bytes
+    except Exception as error:  # Pillow raises many types on damaged files
         raise ValueError(
-            f"{safe(where)} is truncated or damaged ({error_reason(error)}); make it again or remove it."
+            f"{safe(where)} is truncated or damaged ({error_reason(error)}); replace or remove it."
         ) from None
 
 
 def _open_image(file: Any, where: str, max_pixels: int) -> Any:
-    """The picture with its header read, held against `max_pixels`."""
+    """Opens an image and checks its size."""
     from PIL import Image
 
     head = file.read(32)
     if not head:
-        raise _DecodeError(f"{safe(where)} is empty; make it again or remove it.")
+        raise _DecodeError(f"{safe(where)} is empty; replace or remove it.")
     webp = _webp_size(head)
     if webp:
-        # Room for the whole picture is made when it is opened, and twice.
-        _check_pixels(*webp, where, max_pixels // 2, " halved, as WebP takes twice the room")
+        # Opening it allocates the whole image, twice.
+        _check_pixels(*webp, where, max_pixels // 2, " halved, as WebP needs twice the memory")
     file.seek(0)
     image = Image.open(file, formats=FORMATS)
     _check_pixels(*image.size, where, max_pixels)
@@ -254,15 +255,15 @@ def _open_image(file: Any, where: str, max_pixels: int) -> Any:
 def _check_pixels(width: int, height: int, where: str, max_pixels: int, why: str = "") -> None:
     if width * height > max_pixels:
         raise _DecodeError(
-            f"{safe(where)} says that it is {height} x {width}, more than {max_pixels} pixels"
-            f" (max_pixels{why}); scale it down, or raise max_pixels if it really is."
+            f"{safe(where)} is {height} x {width} by its header, more than {max_pixels} pixels"
+            f" (max_pixels{why}); scale it down, or raise max_pixels."
         )
     if width < 1 or height < 1:
-        raise _DecodeError(f"{safe(where)} says that it is {height} x {width}; remove it.")
+        raise _DecodeError(f"{safe(where)} is {height} x {width} by its header; remove it.")
 
 
 def _webp_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height as the first 30 bytes of a WebP file say."""
+    """Returns width and height in the first 30 bytes of a WebP file."""
     if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:
         return None
     if head[12:16] == b"VP8X":
@@ -275,14 +276,15 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
 
 
 def _orientation(image: Any) -> int:
-    """EXIF orientation, 1 to 8; a damaged EXIF block spoils no picture."""
+    """Returns the EXIF orientation, 1 to 8; 1 if the EXIF block is damaged."""
     if image.format == "TIFF":
         return 1
     try:
-        turn = image.getexif().get(0x0112, 1)
-    except Exception:  # as many kinds as in the pixels
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # as in `_wrap_errors`
         return 1
-    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
+    valid = isinstance(orientation, int) and 1 <= orientation <= 8
+    return orientation if valid else 1
 
 
 def _apply_orientation(x: np.ndarray, orientation: int) -> np.ndarray:
@@ -294,7 +296,7 @@ def _apply_orientation(x: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _wide(image: Any) -> bool:
-    """Sixteen bits a pixel: Pillow reads such PPM as 32-bit integers."""
+    """Returns whether pixels have 16 bits; Pillow reads such PPM as 32-bit integers."""
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
 
 
@@ -313,7 +315,7 @@ def _is_grey(image: Any) -> bool:
 
 
 def _pixels(image: Any, grey: bool, background: int, where: str) -> np.ndarray:
-    """uint8 `[H, W, 1]` if grey, else `[H, W, 3]`."""
+    """Returns uint8 `[H, W, 1]` if grey, else `[H, W, 3]`."""
     from PIL import Image
 
     if _wide(image):
@@ -325,8 +327,8 @@ def _pixels(image: Any, grey: bool, background: int, where: str) -> np.ndarray:
         return x[..., None] if grey else np.repeat(x[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise _DecodeError(
-            f"{safe(where)} holds 32-bit numbers, whose range is not known; save it with 8 or 16"
-            f" bits a channel."
+            f"{safe(where)} holds 32-bit numbers of unknown range; save it with 8 or 16 bits per"
+            f" channel."
         )
     if image.has_transparency_data:
         behind = Image.new("RGBA", image.size, (background,) * 3 + (255,))

@@ -1,41 +1,41 @@
-"""Images side by side in one picture."""
+"""Grids of images."""
 
 import dataclasses
 import math
 
 import numpy as np
 
-GAP = 2  # pixels between samples
+GAP = 2  # pixels between images
 GREY = 128
 
 
 @dataclasses.dataclass(frozen=True)
 class GridLayout:
-    """Where the samples of a grid lie; row by row, `columns` in each, from the top left."""
+    """Positions of the images of a grid, row by row from the top left."""
 
     height: int
-    """Pixels of one sample, as drawn."""
+    """Pixels of one image, after scaling."""
     width: int
     columns: int
     count: int
-    """Samples; the last row may be shorter."""
+    """Images; the last row may be shorter."""
     scale: int = 1
-    """Pixels of the picture, in each direction, for one pixel of the sample."""
+    """Factor by which images were enlarged."""
     gap: int = GAP
-    """Pixels around each sample."""
+    """Pixels around each image."""
 
     @property
     def rows(self) -> int:
-        """Rows of samples."""
+        """Number of rows."""
         return math.ceil(self.count / self.columns)
 
     def size(self) -> tuple[int, int]:
-        """Height and width of the whole picture in pixels."""
+        """Returns height and width of the grid in pixels."""
         down, across = self.height + self.gap, self.width + self.gap
         return self.rows * down + self.gap, self.columns * across + self.gap
 
     def corner(self, i: int) -> tuple[int, int]:
-        """Top and left pixel of sample `i`."""
+        """Returns the top and left pixel of image `i`."""
         row, column = divmod(i, self.columns)
         down, across = self.height + self.gap, self.width + self.gap
         return self.gap + row * down, self.gap + column * across
@@ -44,10 +44,10 @@ class GridLayout:
 def image_grid(
     images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0
 ) -> np.ndarray:
-    """Images side by side, as square as it gets: `[N, ...]` in [low, high] -> uint8 `[H, W, 3]`.
+    """Returns a nearly square grid: `[N, ...]` in [low, high] -> uint8 `[H, W, 3]`.
 
-    Events `(D,)` are drawn as one row each, or as a square where D is one. `scale` repeats
-    pixels; 0 takes the scale that makes an image about 56 pixels high.
+    Vectors `(D,)` become squares if D is a square number, else rows. `scale` repeats pixels; 0
+    makes an image about 56 pixels high.
     """
     return grid_with_layout(images, low, high, scale)[0]
 
@@ -55,9 +55,9 @@ def image_grid(
 def grid_with_layout(
     images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0, columns: int = 0
 ) -> tuple[np.ndarray, GridLayout]:
-    """As `image_grid`, with the places of the images. Infinite limits become the numbers' own.
+    """Returns `image_grid` and its layout, of `columns` images per row; 0 is nearly square.
 
-    `columns` images a row; 0 is as square as it gets.
+    Infinite limits are replaced by quantiles of the values.
     """
     x = np.asarray(images, np.float32)
     if x.ndim == 2:
@@ -65,11 +65,11 @@ def grid_with_layout(
         x = x.reshape(len(x), side, side) if side**2 == x.shape[1] else x[:, None, :]
     if x.ndim == 3:
         x = x[..., None]
-    if not (np.isfinite(low) and np.isfinite(high)):  # numbers without bounds
+    if not (np.isfinite(low) and np.isfinite(high)):  # unbounded values
         low, high = (float(q) for q in np.quantile(x, (0.01, 0.99)))
         high = max(high, low + 1e-6)
     x = np.clip((x - low) / (high - low), 0, 1)
-    if x.shape[-1] == 2:  # two channels are shown as red and green
+    if x.shape[-1] == 2:  # two channels are red and green
         x = np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1)
     x = np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x[..., :3]
     scale = scale or max(1, 56 // max(x.shape[1], 2))
@@ -80,7 +80,7 @@ def grid_with_layout(
 
 
 def place_images(x: np.ndarray, tiles: GridLayout) -> np.ndarray:
-    """Samples uint8 `[N, h, w, 3]` in their places on grey."""
+    """Places images uint8 `[N, h, w, 3]` on a grey page."""
     page = np.full((*tiles.size(), 3), GREY, np.uint8)
     for i, image in enumerate(x):
         top, left = tiles.corner(i)

@@ -1,4 +1,4 @@
-"""Few labels: training labels kept by class and by a seed, the others unknown."""
+"""Semi-supervised data: some labels are kept per class, the others become unknown."""
 
 import dataclasses
 
@@ -11,11 +11,10 @@ UNKNOWN_LABEL = -1
 
 
 def limit_labels(dataset: Dataset, settings: Data) -> Dataset:
-    """The same data with `labels_per_class` labels of each class in train, and -1 for the others.
+    """Keeps `labels_per_class` training labels of each class, and sets the others to -1.
 
-    Which are kept is a function of the labels and of `labels_seed` alone: of each class those of
-    lowest rank in Philox's raw stream, which numpy promises to keep. Other splits keep all of
-    theirs, and what was read keeps its checksum.
+    The choice depends on the labels and `labels_seed` alone, by ranks of raw Philox output. Other
+    splits keep all labels, and the checksum stays that of the original data.
 
     Raises:
       ValueError: train is on disk, has no labels, or too few of a class.
@@ -31,10 +30,10 @@ def limit_labels(dataset: Dataset, settings: Data) -> Dataset:
     train = dataset.splits["train"]
     if "label" not in train:
         raise ValueError(
-            f"{dataset.name} has no labels to keep; leave out labels_per_class, or bring labels."
+            f"{dataset.name} has no labels; leave out labels_per_class, or use labelled data."
         )
     label = train["label"]
-    # Past the streams of `Order`, one an epoch, and of static draws, which share theirs.
+    # Beyond the streams of `Order`, one per epoch, and of static binarization.
     rank = np.random.Philox(key=[settings.labels_seed or 0, 2**32]).random_raw(len(label))
     kept = np.full_like(label, UNKNOWN_LABEL)
     for value in np.unique(label[label != UNKNOWN_LABEL]):

@@ -1,7 +1,7 @@
-"""What a prepared folder says of itself: files, splits, features; nothing it names is imported.
+"""Metadata of prepared folders: files, splits and features.
 
-TFDS imports the class that `features.json` names and follows the paths of `dataset_info.json`.
-Here six of its classes are known by name, files lie in the folder, and nothing else is followed.
+TFDS imports the classes named in `features.json` and follows paths in `dataset_info.json`. Here
+only six feature classes and files in the folder itself are accepted, and nothing is imported.
 """
 
 import dataclasses
@@ -37,12 +37,13 @@ _MAX_CLASSES = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """A prepared folder.
+    """Metadata of a prepared folder.
 
-    folder: where it is.
-    features: TFDS's features by name, those that can be read.
-    unsupported: names of those that cannot.
-    splits: `{split: ((file, examples), ...)}`.
+    Attributes:
+      folder: path of the folder.
+      features: supported TFDS features by name.
+      unsupported: names of the other features.
+      splits: `{split: ((file, examples), ...)}`.
     """
 
     folder: str
@@ -51,12 +52,12 @@ class Metadata:
     splits: Mapping[str, tuple[tuple[str, int], ...]]
 
     def count(self, split: str) -> int:
-        """Examples of a split."""
+        """Returns the number of examples of a split."""
         return sum(n for _, n in self.splits[split])
 
 
 def folder_fingerprint(folder: str) -> str:
-    """Tells whether the files of a folder are those of an earlier call, by sizes and times."""
+    """Returns a hash of names, sizes and times of a folder's files, to detect changes."""
     found = []
     try:
         with os.scandir(folder) as entries:
@@ -64,41 +65,47 @@ def folder_fingerprint(folder: str) -> str:
                 if "record" in entry.name or entry.name.endswith((".json", ".npz", ".txt")):
                     found.append((entry.name, *_file_state(entry)))
     except OSError as error:
-        raise ValueError(f"{safe(folder)} cannot be read ({type(error).__name__}).") from None
+        raise ValueError(
+            f"{safe(folder)} cannot be read ({type(error).__name__}); check the path."
+        ) from None
     return f"{zlib.crc32(repr(sorted(found)).encode('utf-8', 'surrogateescape')):08x}"
 
 
 def _file_state(entry: os.DirEntry) -> tuple[int, ...]:
     try:
         about = entry.stat()
-    except OSError:  # a link to nowhere
+    except OSError:  # a broken link
         return ()
     return about.st_size, about.st_mtime_ns, about.st_ino
 
 
 @functools.lru_cache(maxsize=8)
 def metadata(folder: str, fingerprint: str) -> Metadata:
-    """Read a folder; `folder_fingerprint` is that of its files.
+    """Reads the metadata of a folder.
+
+    Args:
+      folder: path of the folder.
+      fingerprint: state of its files; changed files are read again.
 
     Raises:
-      ValueError: metadata is missing, damaged, or names what is not read; one sentence.
+      ValueError: metadata is missing, damaged, or not supported.
     """
     del fingerprint
     root = pathlib.Path(folder)
     info, tree = _read_json(root / INFO), _read_json(root / FEATURES)
     if "type" in tree:
         raise ValueError(
-            f"{safe(root / FEATURES)} is of a TFDS before 4.5; prepare the data set again."
+            f"{safe(root / FEATURES)} was written by TFDS before 4.5; prepare the data set again."
         )
     features, unsupported = _features(root, tree)
     return Metadata(folder, features, tuple(unsupported), _splits(root, info))
 
 
 def find_folder(source: str, data_dir: str | None) -> str:
-    """The folder of a TFDS name such as `mnist`, `name/config` or `name:1.0.0`, or a folder given.
+    """Returns the folder of a TFDS name (`mnist`, `name/config`, `name:1.0.0`) or of a path.
 
     Raises:
-      ValueError: it is not prepared here, or TFDS does not know it; one sentence with the fix.
+      ValueError: it is not prepared, or TFDS does not know it; the message gives the command.
     """
     given = pathlib.Path(source)
     if _exists(given):
@@ -114,29 +121,29 @@ def find_folder(source: str, data_dir: str | None) -> str:
     if name:
         parts = [p.strip("/:") for p in name.groups() if p]
         found = _newest_version(root.joinpath(*parts))
-        if found is None and name[2] is None:  # a data set that has configs may have one here
+        if found is None and name[2] is None:  # a single config
             configs = [p for p in root.glob(f"{name[1]}/*/") if _newest_version(p)]
             found = _newest_version(configs[0]) if len(configs) == 1 else None
         if found is not None:
             return str(found)
     if os.sep in source and not (name and _is_tfds_name(name[1])):
         raise ValueError(
-            f"TFDS knows no data set '{safe(source)}' (nothing lies there); give a folder with"
-            f" dataset_info.json and features.json of TFDS, a .npz file, or digits."
+            f"there is no folder '{safe(source)}', and TFDS knows no data set of that name; give a"
+            f" folder with dataset_info.json and features.json, a .npz file, or digits."
         )
     if not name or not _is_tfds_name(name[1]):
         raise ValueError(
-            f"TFDS knows no data set '{safe(source)}', and {safe(root)} holds none; give a name of"
-            f" TFDS, a .npz file, or digits."
+            f"TFDS knows no data set '{safe(source)}', and there is none in {safe(root)}; give a"
+            f" TFDS name, a .npz file, or digits."
         )
     raise ValueError(
-        f"{source} is not prepared in {safe(root)}; set TFDS_DATA_DIR to where it is, or prepare it"
+        f"{source} is not prepared in {safe(root)}; set TFDS_DATA_DIR to its folder, or prepare it"
         f" with: tfds build {source} --file_format=array_record."
     )
 
 
 def _newest_version(folder: pathlib.Path) -> pathlib.Path | None:
-    """The folder itself, or its newest version."""
+    """Returns the folder itself, or its newest version."""
     if is_file(folder / INFO):
         return folder
     versions = [p for p in folder.glob("*.*.*") if re.fullmatch(r"\d+\.\d+\.\d+", p.name)]
@@ -145,7 +152,7 @@ def _newest_version(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def _is_tfds_name(name: str) -> bool:
-    """Whether TFDS has code for a name: for a better sentence, nothing is read."""
+    """Returns whether TFDS has a builder of this name, for a better error message."""
     try:
         import tensorflow_datasets as tfds
 
@@ -170,22 +177,22 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
             raise ValueError(f"{error}") from None
         found = None
     if not isinstance(found, dict):
-        raise ValueError(f"{safe(path)} is damaged or no metadata of TFDS; prepare it again.")
+        raise ValueError(f"{safe(path)} is damaged or not TFDS metadata; prepare it again.")
     return found
 
 
 class _InvalidMetadataError(Exception):
-    """In a few words, what is wrong with metadata."""
+    """Metadata is invalid; the message is short."""
 
 
 def _splits(root: pathlib.Path, info: Mapping[str, Any]) -> dict[str, tuple[tuple[str, int], ...]]:
-    """Files and examples of every split that has examples."""
+    """Returns files and examples of every split with examples."""
     path = root / INFO
     try:
         formats = [info.get("fileFormat"), *_list(info.get("alternativeFileFormats", []))]
         if "array_record" not in formats:
             raise ValueError(
-                f"{safe(root)} is written as {safe(formats[0], 30)}, which needs TensorFlow; write"
+                f"{safe(root)} is stored as {safe(formats[0], 30)}, which needs TensorFlow; write"
                 f" it as array_record: tfds build --file_format=array_record."
             )
         found = {}
@@ -194,7 +201,7 @@ def _splits(root: pathlib.Path, info: Mapping[str, Any]) -> dict[str, tuple[tupl
                 raise _InvalidMetadataError("a split has no name")
             name = split["name"]
             if name in found:
-                raise _InvalidMetadataError(f"split {name} is there twice")
+                raise _InvalidMetadataError(f"split {name} is listed twice")
             lengths = [_number(n, 2**48) for n in _list(split.get("shardLengths", []))]
             template = split.get("filepathTemplate") or _TEMPLATE
             files = [
@@ -205,28 +212,30 @@ def _splits(root: pathlib.Path, info: Mapping[str, Any]) -> dict[str, tuple[tupl
             if shards:
                 found[name] = shards
     except _InvalidMetadataError as error:
-        raise ValueError(f"{safe(path)} is damaged ({safe(error, 160)}).") from None
+        raise ValueError(
+            f"{safe(path)} is damaged ({safe(error, 160)}); prepare it again."
+        ) from None
     if not found:
-        raise ValueError(f"{safe(path)} names no split with examples; prepare it again.")
+        raise ValueError(f"{safe(path)} has no split with examples; prepare it again.")
     return found
 
 
 def _shard_name(template: Any, dataset: str, split: str, shard: int, count: int) -> str:
-    """The name of a file of a split, as TFDS builds it; always one in the folder itself."""
+    """Returns the file name of a shard, as TFDS builds it, always in the folder itself."""
     if not isinstance(template, str):
-        raise _InvalidMetadataError("filepathTemplate is no text")
+        raise _InvalidMetadataError("filepathTemplate is not a string")
     digits = max(5, len(str(count)))
     words = {"DATASET": dataset, "SPLIT": split, "FILEFORMAT": "array_record"}
     words |= {"SHARD_INDEX": f"{shard:0{digits}}", "NUM_SHARDS": f"{count:0{digits}}"}
     words["SHARD_X_OF_Y"] = f"{words['SHARD_INDEX']}-of-{words['NUM_SHARDS']}"
     name = re.sub(r"\$?\{(\w+)\}", lambda m: words.get(m[1], m[0]), template)
     if not re.fullmatch(r"\w[\w.+-]*", name):
-        raise _InvalidMetadataError(f"'{name}' is no name of a file in it")
+        raise _InvalidMetadataError(f"'{name}' is not a file name")
     return name
 
 
 def _features(root: pathlib.Path, tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """TFDS's features by name, and the names of those that are not read."""
+    """Returns supported TFDS features by name, and the names of the others."""
     path = root / FEATURES
     features: dict[str, Any] = {}
     unsupported = []
@@ -239,15 +248,15 @@ def _features(root: pathlib.Path, tree: Mapping[str, Any]) -> tuple[dict[str, An
             else:
                 features[name] = feature
     except (_InvalidMetadataError, RecursionError) as error:
-        said = str(error) if isinstance(error, _InvalidMetadataError) else "it is nested too deep"
+        reason = str(error) if isinstance(error, _InvalidMetadataError) else "nested too deeply"
         raise ValueError(
-            f"{safe(path)} is damaged or not read ({safe(said, 300)}); prepare it again."
+            f"{safe(path)} is damaged or not supported ({safe(reason, 300)}); prepare it again."
         ) from None
     return features, unsupported
 
 
 def _check_class_names(tree: Any) -> None:
-    """No class outside of TFDS is named anywhere: TFDS would import its module."""
+    """Raises if a class outside of TFDS is named, whose module TFDS would import."""
     if isinstance(tree, list):
         for value in tree:
             _check_class_names(value)
@@ -257,30 +266,28 @@ def _check_class_names(tree: Any) -> None:
         if key == "pythonClassName" and not (
             isinstance(value, str) and re.fullmatch(re.escape(_TFDS_FEATURES) + r"\w+\.\w+", value)
         ):
-            raise _InvalidMetadataError(
-                f"{value!r} is no feature class of TFDS, and is not imported"
-            )
+            raise _InvalidMetadataError(f"{value!r} is not a feature class of TFDS")
         _check_class_names(value)
 
 
 def _inner_features(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The features of a dictionary of features."""
+    """Returns the features of a dictionary of features."""
     outer = tree.get("featuresDict")
     inner = outer.get("features", {}) if isinstance(outer, dict) else None
     if _feature_kind(tree) != "featuresDict" or not isinstance(inner, dict):
-        raise _InvalidMetadataError("it holds no dictionary of features")
+        raise _InvalidMetadataError("there is no dictionary of features")
     if not all(isinstance(v, dict) for v in inner.values()):
         raise _InvalidMetadataError("a feature has no description")
     return inner
 
 
 def _feature_kind(about: Mapping[str, Any]) -> str:
-    """How the content of a feature of a known class is called; nothing for other classes."""
+    """Returns the kind of a feature; "" if it is not supported."""
     return _CLASSES.get(str(about.get("pythonClassName", "")).removeprefix(_TFDS_FEATURES), "")
 
 
 def _feature(root: pathlib.Path, name: str, about: Mapping[str, Any]) -> Any:
-    """One feature, or None where its class is not read."""
+    """Returns one feature, or None if it is not supported."""
     from tensorflow_datasets import features
 
     kind = _feature_kind(about)
@@ -313,12 +320,12 @@ def _feature(root: pathlib.Path, name: str, about: Mapping[str, Any]) -> Any:
 
 
 def _label(root: pathlib.Path, name: str, classes: int) -> Any:
-    """A class label, with the names beside it."""
+    """Returns a class label, with the names in its labels.txt."""
     from tensorflow_datasets import features
 
     path = root / f"{name.replace('/', '.')}.labels.txt"
     if not name or not is_file(path):
-        if not classes:  # TFDS has no ClassLabel of unknown classes that can be asked for names
+        if not classes:  # ClassLabel needs a number of classes
             return features.Scalar(dtype=np.int64)
         return features.ClassLabel(num_classes=classes)
     try:
@@ -334,7 +341,7 @@ def _label(root: pathlib.Path, name: str, classes: int) -> Any:
 
 
 def _dtype(name: str, content: Mapping[str, Any]) -> np.dtype | None:
-    """A dtype of numbers; None for others, such as text."""
+    """Returns a numeric dtype; None for others, such as strings."""
     given = content.get("dtype", "")
     if not isinstance(given, str):
         raise _InvalidMetadataError(f"feature {name} has no dtype")
@@ -343,7 +350,7 @@ def _dtype(name: str, content: Mapping[str, Any]) -> np.dtype | None:
 
 
 def _shape(name: str, content: Mapping[str, Any]) -> tuple[int | None, ...]:
-    """A shape; None for sides that differ from example to example."""
+    """Returns a shape, with None for sides that vary between examples."""
     given = content.get("shape", {})
     sides = _list(given.get("dimensions", []) if isinstance(given, dict) else None)
     shape = tuple(None if str(n) == "-1" else _number(n, 2**31) for n in sides)
@@ -360,9 +367,9 @@ def _list(value: Any) -> list[Any]:
 
 
 def _number(value: Any, limit: int) -> int:
-    """A count: JSON of protocol buffers has long ones as text."""
+    """Returns a count; JSON of protocol buffers stores large ones as strings."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
         value = int(value)
     if type(value) is not int or not 0 <= value <= limit:
-        raise _InvalidMetadataError(f"{safe(value, 30)} is no count")
+        raise _InvalidMetadataError(f"{safe(value, 30)} is not a count")
     return value

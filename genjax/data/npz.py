@@ -1,4 +1,4 @@
-""".npz files, held against their own headers before room is made for what they claim."""
+""".npz files, whose headers are checked before memory is allocated."""
 
 import math
 import pathlib
@@ -9,29 +9,29 @@ import numpy as np
 
 from genjax.data.file_io import is_file, safe
 
-# Deflate shrinks by up to 1032 to 1, and nothing but zeros by that much.
+# Deflate compresses by up to 1032 to 1, but only zeros by that much.
 MAX_RATIO, ALWAYS_ALLOWED = 200, 2**28
 
 
 def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Every array of a .npz file; nothing is unpickled.
+    """Reads every array of a .npz file; nothing is unpickled.
 
     Raises:
-      ValueError: a member is no array, holds Python objects, or is not of the size that its header
-        says; or the whole unpacks to more than 200 times the file and 256 MiB.
-      Exception: numpy and zipfile raise a dozen kinds on damaged bytes.
+      ValueError: a member is not an array, holds Python objects, or has another size than its
+        header states; or the file decompresses to more than 200 times its size and 256 MiB.
+      Exception: NumPy and zipfile raise many types on damaged files.
     """
-    if not is_file(path):  # a device never ends
-        raise ValueError("it is no regular file")
-    # Opened here: numpy leaves the file open where the archive is damaged.
+    if not is_file(path):  # reading a device may not end
+        raise ValueError("it is not a regular file")
+    # Opened here: NumPy does not close the file if the archive is damaged.
     with path.open("rb") as opened:
         with zipfile.ZipFile(opened) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)
             if total > max(ALWAYS_ALLOWED, MAX_RATIO * path.stat().st_size):
                 raise ValueError(
-                    f"it would unpack to {total} bytes, {total // path.stat().st_size} times its"
-                    f" size; save it without compression (np.savez)"
+                    f"it would decompress to {total} bytes, {total // path.stat().st_size} times"
+                    f" its size; save it without compression (np.savez)"
                 )
             for member in members:
                 _check_member(archive, member)
@@ -42,13 +42,13 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """A member is one array and nothing else, of as many bytes as its header says."""
+    """Checks that a member is one array of the size that its header states."""
     name = safe(member.filename, 60)
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{name} is packed in a way that numpy does not write")
+        raise ValueError(f"{name} has an unsupported compression")
     with archive.open(member) as file:
         if not member.filename.endswith(".npy") or file.read(6) != b"\x93NUMPY":
-            raise ValueError(f"'{name.removesuffix('.npy')}' is no array")
+            raise ValueError(f"'{name.removesuffix('.npy')}' is not an array")
         file.seek(0)
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
@@ -60,10 +60,10 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         if dtype.hasobject:
             raise ValueError(f"'{name}' holds Python objects")
         if min(shape, default=0) < 0:
-            raise ValueError(f"'{name}' says that its shape is {shape}")
+            raise ValueError(f"'{name}' has shape {shape} in its header")
         size = file.tell() + math.prod(shape) * dtype.itemsize
         if size != member.file_size:
             raise ValueError(
-                f"'{name}' says that it is {safe(dtype, 60)}{list(shape)}, {size} bytes, and has"
+                f"'{name}' is {safe(dtype, 60)}{list(shape)}, {size} bytes, by its header, and has"
                 f" {member.file_size}"
             )

@@ -1,4 +1,4 @@
-"""Whatever can be prepared, as a Source: files as people bring them, .npz, digits, TFDS."""
+"""Sources that can be prepared: files in known formats, .npz, digits, TFDS data sets."""
 
 import dataclasses
 import os
@@ -23,15 +23,15 @@ GENERATED = ("digits", "digits_4x4", *GAUSSIANS)
 
 
 def open_source(source: str, reading: ReadOptions) -> Source:
-    """Find out what a source is and open it; pictures are decoded when they are asked for.
+    """Detects and opens a source; images are decoded on access.
 
     Args:
       source: a folder or file that `genjax.data.readers.read` knows, a .npz file, digits,
         digits_4x4, ring, grid, stacked_NAME, a TFDS name, or a folder prepared by TFDS.
-      reading: size, mode and the like.
+      reading: options such as size and mode.
 
     Raises:
-      ValueError: nothing of the kind is there; one sentence.
+      ValueError: there is no such source.
     """
     path = pathlib.Path(source)
     if source in GENERATED or source.startswith(STACKED_PREFIX) or source.endswith(".npz"):
@@ -39,7 +39,7 @@ def open_source(source: str, reading: ReadOptions) -> Source:
     if path.exists() and not (path / "dataset_info.json").is_file():
         return readers.read(path, reading)
     if not path.exists() and os.sep in source:
-        return readers.read(path, reading)  # which says what is missing
+        return readers.read(path, reading)  # raises an error
     return _open_tfds(source, reading)
 
 
@@ -58,7 +58,7 @@ class _ArrayRows:
         return self.fitted({k: v.item() if v.ndim == 0 else v for k, v in row.items()})
 
     def fingerprint(self, rows: Sequence[int]) -> int:
-        """Of the values."""
+        """Returns a CRC of the values."""
         return zlib.crc32(
             combined_checksum(
                 {"": {k: row_crcs(v[list(rows)]) for k, v in self.entries.items()}}
@@ -68,7 +68,7 @@ class _ArrayRows:
 
 @dataclasses.dataclass(frozen=True)
 class _FitImages:
-    """Bring the images of an example to the size and mode asked for."""
+    """Converts the images of an example to the requested size and mode."""
 
     images: tuple[str, ...]
     reading: ReadOptions
@@ -84,13 +84,13 @@ class _FitImages:
             if r.size is not None:
                 background = min(r.background, (self.levels or 256) - 1)
                 image = resize(image, r.size, r.fit, background, self.where)
-                if self.levels:  # Lanczos swings a little beyond the levels there are
+                if self.levels:  # Lanczos overshoots
                     image = np.minimum(image, self.levels - 1).astype(np.uint8)
             row[key] = image
         return row
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Of an image after fitting."""
+        """Returns the shape of an image after conversion."""
         channels = {"rgb": 3, "grey": 1, None: shape[-1]}[self.reading.mode]
         return (*(self.reading.size or shape[:2]), channels)
 
@@ -100,19 +100,19 @@ def _open_arrays(source: str, reading: ReadOptions) -> Source:
     train = dataset.splits["train"]
     x = train["x"]
     both = [train[key] for key in ("x", "y") if key in train]
-    pictures = all(a.dtype == np.uint8 and a.ndim == 4 and a.shape[-1] in (1, 3) for a in both)
-    names = {"x": "image" if pictures else "x"}
-    if "y" in train and not pictures:
+    are_images = all(a.dtype == np.uint8 and a.ndim == 4 and a.shape[-1] in (1, 3) for a in both)
+    names = {"x": "image" if are_images else "x"}
+    if "y" in train and not are_images:
         raise ValueError(
             f"{source} holds pairs of {x.dtype}{list(x.shape[1:])} and {train['y'].dtype}"
-            f"{list(train['y'].shape[1:])}; pairs are uint8 images [H, W, 1 or 3]."
+            f"{list(train['y'].shape[1:])}; use uint8 images [H, W, 1 or 3]."
         )
     if "y" in train:
         names = {"x": "image_a", "y": "image_b"}
     images = tuple(v for k, v in names.items() if v.startswith("image"))
     if not images and (reading.size or reading.mode):
         raise ValueError(
-            f"{source} holds {x.dtype}{list(x.shape[1:])} and no uint8 images [H, W, 1 or 3];"
+            f"{source} holds {x.dtype}{list(x.shape[1:])} and not uint8 images [H, W, 1 or 3];"
             f" leave out --size and --mode."
         )
     fitted = _FitImages(images, reading, source, dataset.levels)
@@ -133,7 +133,9 @@ def _open_arrays(source: str, reading: ReadOptions) -> Source:
             fields[name] = Field(kind="array", shape=array.shape[1:], dtype=array.dtype.name)
     missing = [s for s, v in dataset.splits.items() if set(v) != set(train)]
     if missing:
-        raise ValueError(f"{source}: the splits train and {missing[0]} have different entries.")
+        raise ValueError(
+            f"{source}: the splits train and {missing[0]} have different entries; make them agree."
+        )
     splits = {
         s: _ArrayRows({names.get(k, k): v for k, v in entries.items()}, fitted)
         for s, entries in dataset.splits.items()
@@ -143,7 +145,7 @@ def _open_arrays(source: str, reading: ReadOptions) -> Source:
 
 @dataclasses.dataclass(frozen=True)
 class _TfdsRows:
-    """Examples of a split that TFDS prepared, with all their features; opened where it is read."""
+    """Examples of a prepared split, with all features; files are opened on access."""
 
     rows: PreparedSplit
     keys: tuple[str, ...]
@@ -153,7 +155,7 @@ class _TfdsRows:
         return len(self.rows)
 
     def fingerprint(self, rows: Sequence[int]) -> int:
-        """Of the folder's files."""
+        """Returns a CRC of the state of the folder."""
         return zlib.crc32(f"{self.rows.split} {self.rows.fingerprint} {list(rows)}".encode())
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -173,7 +175,7 @@ def _open_tfds(source: str, reading: ReadOptions) -> Source:
             shape = tuple(feature.shape)
             if reading.size is None and None in shape[:2]:
                 raise ValueError(
-                    f"{source} has images of different sizes; say --size H W and --fit."
+                    f"{source} has images of different sizes; set --size H W and --fit."
                 )
             fields[key] = Field(kind="image", shape=fitted.shape(shape))
         elif kind == "label":
@@ -192,7 +194,9 @@ def _open_tfds(source: str, reading: ReadOptions) -> Source:
         else:
             unsupported.append(f"feature {key}")
     if not fields:
-        raise ValueError(f"{safe(source)} has no feature that can be read; it has {unsupported}.")
+        raise ValueError(
+            f"{safe(source)} has no supported features, only {unsupported}; use another data set."
+        )
     return Source(
         name=source,
         format="tfds",
@@ -204,7 +208,7 @@ def _open_tfds(source: str, reading: ReadOptions) -> Source:
 
 
 def _field_kind(feature: Any) -> str:
-    """What a TFDS feature is as a field; nothing for those that have no field."""
+    """Returns the kind of field of a TFDS feature; "" if it is not supported."""
     import tensorflow_datasets as tfds
 
     f = tfds.features

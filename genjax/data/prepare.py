@@ -1,4 +1,4 @@
-"""Write a source as a TFDS folder of array_record files, shard by shard, without TensorFlow."""
+"""Preparation: writes a source as a TFDS folder of array_record files, without TensorFlow."""
 
 import contextlib
 import dataclasses
@@ -32,35 +32,36 @@ CONTACT_SHEET_IMAGES = 64  # images of a split on its contact sheet
 
 @dataclasses.dataclass(frozen=True)
 class PreparedFolder:
-    """What was prepared.
+    """A prepared folder.
 
-    folder: of the data set.
-    summary: as in its genjax.json.
+    Attributes:
+      folder: path of the data set.
+      summary: contents of its genjax.json.
     """
 
     folder: pathlib.Path
     summary: dict[str, Any]
 
     def describe(self) -> list[str]:
-        """In words: a line a split and a line on the whole."""
-        said = []
+        """Returns one line per split and one for the whole."""
+        lines = []
         for split, s in self.summary["splits"].items():
             low, high = s["range"]
-            said.append(
+            lines.append(
                 f"{split}: {s['examples']:,} examples, shape {tuple(s['shape'])}, values {low:g} to"
                 f" {high:g}, {s['bytes'] / 2**20:.1f} MiB"
             )
         names = self.summary["ignored"][:3]
         if names:
             more = self.summary["ignored_count"] - len(names)
-            said.append(
-                f"left out: {', '.join(safe(n, 60) for n in names)}"
+            lines.append(
+                f"ignored: {', '.join(safe(n, 60) for n in names)}"
                 + (f" and {more:,} more" if more else "")
             )
         about = [f"levels {self.summary['levels']}", f"checksum {self.summary['checksum']}"]
         about += sorted(p.name for p in self.folder.glob("contact_sheet-*.png"))
-        said.append(f"{self.folder}: {', '.join(about)}")
-        return said
+        lines.append(f"{self.folder}: {', '.join(about)}")
+        return lines
 
 
 def prepare(
@@ -69,20 +70,20 @@ def prepare(
     writing: WriteOptions,
     reading: ReadOptions | None = None,
     *,
-    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> PreparedFolder:
-    """Write a source as `out/name/1.0.0`; goes on where an earlier call was cut.
+    """Writes a source as `out/name/1.0.0`; resumes an interrupted call.
 
     Args:
-      source: what `genjax.data.readers.read` knows, a .npz file, a TFDS name or folder, or digits.
+      source: input of `genjax.data.readers.read`, a .npz file, a TFDS name or folder, or digits.
       out: folder of prepared data sets.
       writing: name, hold-outs, encoding.
-      reading: size, mode and the like.
-      say: is told of every file written.
+      reading: options such as size and mode.
+      progress: called with a line per written file.
 
     Raises:
       ValueError: an example cannot be read or does not fit; the folder holds other data; or
-        another process prepares it.
+        another process is writing it.
     """
     found = open_source(source, reading or ReadOptions())
     _check_source(found, writing)
@@ -96,8 +97,8 @@ def prepare(
         for i in range(count):
             name = f"{writing.name}-{split}.array_record-{i:05d}-of-{count:05d}"
             here = rows[i * writing.shard_examples :][: writing.shard_examples]
-            now = found.splits[rows.split].fingerprint(here)
-            shards.append(Shard(str(part / name), found, rows.split, here, writing, now))
+            state = found.splits[rows.split].fingerprint(here)
+            shards.append(Shard(str(part / name), found, rows.split, here, writing, state))
     whole = {**plan, "fingerprint": zlib.crc32(repr([s.fingerprint for s in shards]).encode())}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent):
@@ -105,16 +106,16 @@ def prepare(
             summary = _read_json(folder / SUMMARY)
             if summary.get("plan") != whole:
                 raise ValueError(
-                    f"{folder} holds another data set already, or what it was made from has changed"
-                    f" since; take another --name, or remove it."
+                    f"{folder} holds another data set, or its source files have changed since; use"
+                    f" another --name, or remove it."
                 )
-            say(f"{folder} was prepared before")
+            progress(f"{folder} exists already")
             return PreparedFolder(folder, summary)
         if part.exists() and _read_json(part / PLAN) != plan:
-            shutil.rmtree(part)  # begun from other data or under other settings
+            shutil.rmtree(part)  # from other data or settings
         part.mkdir(exist_ok=True)
         (part / PLAN).write_text(json.dumps(plan))
-        write_shards(shards, writing.workers, say)
+        write_shards(shards, writing.workers, progress)
         summary = _finish(part, found, splits, shards, writing, whole)
         part.rename(folder)
     return PreparedFolder(folder, summary)
@@ -122,10 +123,10 @@ def prepare(
 
 @contextlib.contextmanager
 def _lock(folder: pathlib.Path) -> Iterator[None]:
-    """One process a data set: two would write into each other's files.
+    """Locks the folder against other processes.
 
     Raises:
-      ValueError: another process prepares it.
+      ValueError: another process holds the lock.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -133,7 +134,7 @@ def _lock(folder: pathlib.Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"another process prepares {folder}; wait for it, or take another --name."
+                f"another process is preparing {folder}; wait for it, or use another --name."
             ) from None
         yield
     finally:
@@ -141,32 +142,34 @@ def _lock(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _check_source(source: Source, writing: WriteOptions) -> None:
-    """Refuse what a prepared folder cannot hold, before anything is written."""
+    """Raises if a prepared folder cannot hold the source, before anything is written."""
     if "x" not in entry_features(tfds_features(source, writing)):
         raise ValueError(
             f"{safe(source.name)} has the entries {', '.join(sorted(source.fields))} and none is"
-            f" called image, x, features or image_a; one of them must be what a model is of."
+            f" called image, x, features or image_a; rename one."
         )
     for field in source.fields.values():
         for name in field.names:
             if not name.isprintable() or name != name.strip():
                 raise ValueError(
                     f"{safe(source.name)} has a class or attribute called {safe(repr(name), 60)},"
-                    f" which a list of names, one a line, does not keep; rename it."
+                    f" which cannot be stored as one line of text; rename it."
                 )
     for name, split in source.splits.items():
         if not len(split):
-            raise ValueError(f"split {name} of {safe(source.name)} holds no examples.")
+            raise ValueError(
+                f"split {name} of {safe(source.name)} has no examples; add some, or remove it."
+            )
 
 
 class _SplitRows(list):
-    """Numbers of the examples of a written split, and the source's split they are of."""
+    """Indices of the examples of a written split, and the split of the source they are from."""
 
     split: str
 
 
 def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, _SplitRows]:
-    """Which examples go to which split: hold-outs come from the end of train as it is written."""
+    """Assigns examples to splits; hold-outs are from the end of train in written order."""
     out: dict[str, _SplitRows] = {}
     for name, split in source.splits.items():
         order: Sequence[int] = range(len(split))
@@ -196,8 +199,8 @@ def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, _SplitRow
             start -= 1
         if not start:
             raise ValueError(
-                f"{name}={count} leaves no training example of {source.name}: all captions left are"
-                f" of one picture; hold out fewer."
+                f"{name}={count} leaves no training example of {source.name}: the remaining"
+                f" captions are all of one image; hold out fewer."
             )
         out[name], out["train"] = _SplitRows(train[start:]), _SplitRows(train[:start])
         out[name].split = out["train"].split = train.split
@@ -205,13 +208,13 @@ def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, _SplitRow
 
 
 def _image_files(split: Examples) -> tuple[str, ...]:
-    """The file of every example, where examples are of files."""
+    """Returns the file of every example; () if examples are not files."""
     column = getattr(split, "columns", {}).get("image")
     return getattr(column, "names", ())
 
 
 def _group_by_image(split: Examples, order: list[int]) -> list[int]:
-    """Examples of one picture after each other, so that no hold-out shares one with train."""
+    """Sorts examples of one image next to each other, so that no two splits share an image."""
     names = _image_files(split)
     first: dict[str, int] = {}
     for place, i in enumerate(order if names else ()):
@@ -222,7 +225,7 @@ def _group_by_image(split: Examples, order: list[int]) -> list[int]:
 def _plan(
     source: Source, splits: Mapping[str, _SplitRows], reading: ReadOptions, writing: WriteOptions
 ) -> dict[str, Any]:
-    """What tells whether two calls write the same: the data's outline and all settings."""
+    """Returns the outline of the data and all settings, to compare two calls."""
     how = {k: v for k, v in dataclasses.asdict(writing).items() if k != "workers"}
     order = {s: [len(r), zlib.crc32(np.array(r, np.int64).tobytes())] for s, r in splits.items()}
     plan = {
@@ -244,7 +247,7 @@ def _finish(
     writing: WriteOptions,
     plan: dict[str, Any],
 ) -> dict[str, Any]:
-    """Metadata of TFDS, the index of rows, the contact sheets."""
+    """Writes TFDS metadata, the index of rows, and contact sheets."""
     import tensorflow_datasets as tfds
     from PIL import Image
 
@@ -280,7 +283,7 @@ def _finish(
             "bytes": size,
         }
     levels = source.levels
-    if levels is None:  # as `load` would find them
+    if levels is None:  # as in `load`
         highest = max(float(index[f"{split}/range"][1]) for split in splits)
         levels = 0 if np.dtype(source.fields[x].dtype).kind == "f" else default_levels(int(highest))
     index["levels"] = np.array(levels)
@@ -299,7 +302,7 @@ def _finish(
         features=features,
         split_infos=infos,
         description=f"{writing.name}, prepared from files read as {source.format}.",
-        check_data=False,  # it would read with TensorFlow
+        check_data=False,  # would need TensorFlow
     )
     files = [pathlib.Path(s.path) for s in shards]
     index["files"] = np.array([path.name for path in files])
@@ -321,7 +324,7 @@ def _finish(
 
 
 def index_checksum(index: Mapping[str, np.ndarray]) -> str:
-    """CRC-32 over the rows of every split, as `Dataset.checksum` sums them."""
+    """Returns the CRC-32 over the rows of every split, as `Dataset.checksum`."""
     splits: dict[str, dict[str, np.ndarray]] = {}
     for name, array in index.items():
         split, _, entry = name.partition("/")

@@ -1,4 +1,4 @@
-"""Files of a prepared data set: examples encoded, written, and read back for their checksums."""
+"""Files of a prepared data set: examples are encoded, written, and read back for checksums."""
 
 import concurrent.futures
 import dataclasses
@@ -7,11 +7,12 @@ import multiprocessing
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from genjax import checks
+from genjax.checks import Bounds, NonNegativeInt, PositiveInt
 from genjax.data.array_records import Decoder
 from genjax.data.dataset import row_crcs
 from genjax.data.readers import Field, Source
@@ -20,43 +21,35 @@ from genjax.data.tfds_folder import check_examples, entry_features, entry_values
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WriteOptions:
-    """What is written, and how."""
+    """Options of writing."""
 
     name: str
     """Name of the data set: lower-case letters, digits and _."""
-    validation: int = 0
-    """Examples held out of train as validation, where the source has none; captions of one
-    picture stay together, so that it may be a few more."""
-    test: int = 0
-    """Examples held out of train as test, where the source has none; as validation."""
+    validation: NonNegativeInt = 0
+    """Examples held out from train as validation; captions of one image stay together, so that it
+    may be a few more."""
+    test: NonNegativeInt = 0
+    """Examples held out from train as test, as for validation."""
     encoding: Literal["png", "jpeg"] = "png"
-    """png keeps every bit; jpeg is smaller and loses some."""
-    quality: int = 95
-    """Of jpeg, 1 to 95."""
-    shuffle_seed: int = 0
-    """Folders are written in an order drawn with it; files with an order of their own keep it."""
-    shard_examples: int = 8192
-    """Examples in a file; a cut loses the work on one."""
-    workers: int = 1
+    """png is lossless; jpeg is smaller and lossy."""
+    quality: Annotated[int, Bounds(1, 95)] = 95
+    """Quality of jpeg, 1 to 95."""
+    shuffle_seed: NonNegativeInt = 0
+    """Seed of the order in which folders of images are written."""
+    shard_examples: PositiveInt = 8192
+    """Examples per file; an interruption loses the work on one file."""
+    workers: PositiveInt = 1
     """Processes that encode, one file each."""
 
     def __post_init__(self) -> None:
+        checks.validate(self)
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            raise ValueError(
-                f"name must be lower-case letters, digits and _ after a letter, got '{self.name}'."
-            )
-        checks.one_of(("png", "jpeg"), encoding=self.encoding)
-        checks.not_negative(
-            validation=self.validation, test=self.test, shuffle_seed=self.shuffle_seed
-        )
-        checks.positive(shard_examples=self.shard_examples, workers=self.workers)
-        if not 1 <= self.quality <= 95:
-            raise ValueError(f"quality must be from 1 to 95, got {self.quality}.")
+            raise ValueError(f"`name` must be a-z, then any of a-z, 0-9 and _, got '{self.name}'.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One file of a split: which examples go there, and the stamp of what they are made of."""
+    """One file of a split: its examples, and the fingerprint of their source files."""
 
     path: str
     source: Source
@@ -66,14 +59,14 @@ class Shard:
     fingerprint: int
 
     def is_complete(self) -> bool:
-        """Written whole by an earlier call, from what is there now."""
+        """Returns whether an earlier call has written the file, from the same source files."""
         if not (pathlib.Path(self.path).exists() and pathlib.Path(self.path + ".npz").exists()):
             return False
         with np.load(self.path + ".npz", allow_pickle=False) as found:
             return int(found["fingerprint"]) == self.fingerprint
 
     def write(self) -> None:
-        """Encode, write, and read back what each row is worth."""
+        """Encodes and writes the examples, with the checksums of the rows."""
         from array_record.python import array_record_module
 
         features = tfds_features(self.source, self.writing)
@@ -89,7 +82,7 @@ class Shard:
                 record = features.serialize_example(features.encode_example(example))
                 writer.write(record)
                 size += len(record)
-                # What a reader will get: jpeg changes it.
+                # Checksums are of the decoded row, which jpeg changes.
                 row = entry_values([decode(record, self.path)], entries)
                 row["x"] = check_examples(self.source.name, self.split, row["x"])
                 low, high = min(low, row["x"].min()), max(high, row["x"].max())
@@ -103,7 +96,7 @@ class Shard:
                 f"{self.source.name}: the highest value written is {high:g}, which does not fit"
                 f" levels={levels}; use --encoding png."
             )
-        pathlib.Path(self.path + ".npz").unlink(missing_ok=True)  # of what was there before
+        pathlib.Path(self.path + ".npz").unlink(missing_ok=True)  # of an earlier file
         pathlib.Path(unfinished).rename(self.path)
         summed = {name: np.concatenate(found) for name, found in crcs.items()}
         with open(self.path + ".npz.part", "wb") as file:
@@ -112,19 +105,19 @@ class Shard:
         pathlib.Path(self.path + ".npz.part").rename(self.path + ".npz")
 
 
-def write_shards(shards: list[Shard], workers: int, say: Callable[[str], None]) -> None:
-    """Write the shards that are not whole yet, one a process."""
+def write_shards(shards: list[Shard], workers: int, progress: Callable[[str], None]) -> None:
+    """Writes the shards that are not complete, one per process."""
     left = [s for s in shards if not s.is_complete()]
     if len(left) < len(shards):
-        say(f"going on: {len(shards) - len(left)} of {len(shards)} files were written before")
+        progress(f"resuming: {len(shards) - len(left)} of {len(shards)} files exist already")
     done = len(shards) - len(left)
     if workers == 1 or len(left) < 2:
         for shard in left:
             shard.write()
             done += 1
-            say(f"{done} of {len(shards)} files")
+            progress(f"{done} of {len(shards)} files")
         return
-    # Fresh processes: threads of this one would be lost in a fork.
+    # spawn: a fork would lose the threads of this process.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
         for future in concurrent.futures.as_completed([pool.submit(s.write) for s in left]):
@@ -134,11 +127,11 @@ def write_shards(shards: list[Shard], workers: int, say: Callable[[str], None]) 
                 pool.shutdown(cancel_futures=True)
                 raise
             done += 1
-            say(f"{done} of {len(shards)} files")
+            progress(f"{done} of {len(shards)} files")
 
 
 def tfds_features(source: Source, writing: WriteOptions) -> Any:
-    """The source's fields as TFDS features."""
+    """Returns the fields of a source as TFDS features."""
     import tensorflow_datasets as tfds
 
     def one(field: Field) -> Any:
@@ -161,7 +154,7 @@ def tfds_features(source: Source, writing: WriteOptions) -> Any:
 
 
 def _encode(source: Source, example: Mapping[str, Any], writing: WriteOptions) -> dict[str, Any]:
-    """An example as TFDS encodes it: images as bytes in a file, which needs no TensorFlow."""
+    """Returns an example with images as encoded files, which TFDS stores without TensorFlow."""
     from PIL import Image
 
     out: dict[str, Any] = {}

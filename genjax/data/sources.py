@@ -1,6 +1,6 @@
-"""Read a data set into arrays: the embedded digits, .npz files, TFDS names and folders.
+"""Loading of data sets: embedded digits, .npz files, TFDS names and prepared folders.
 
-TensorFlow is not needed: TFDS data is read as `array_record`. Nothing is unpickled.
+TFDS data is read as `array_record`, without TensorFlow. Nothing is unpickled.
 """
 
 import dataclasses
@@ -29,30 +29,34 @@ NPZ_LAYOUT = (
 
 
 def load(settings: Data) -> Dataset:
-    """Read what the settings name.
+    """Loads a data set, with everything that `settings` selects.
 
     Raises:
-      ValueError: one sentence that names the file and the layout expected.
+      ValueError: the data does not exist, cannot be read, or does not fit the settings; the message
+        names the file and the expected layout.
+
+    >>> load(Data(data="digits", limit=100)).counts()
+    {'train': 100, 'validation': 100, 'test': 100}
     """
     source = settings.data
     names: dict[str, tuple[str, ...]] = {}
     levels: int | None = None
-    found: dict[str, Any]
+    splits: dict[str, Any]
     table, stacked = None, _is_stacked_name(source)
     if source in ("digits", "digits_4x4"):
-        found, levels = _digits(source)
+        splits, levels = _digits(source)
     elif source in toy_mixtures.GAUSSIANS:
-        found, levels = toy_mixtures.gaussians(source), 0
+        splits, levels = toy_mixtures.gaussians(source), 0
     elif stacked:
-        found, levels = _stacked(settings)
+        splits, levels = _stacked(settings)
     elif source.endswith(".npz"):
         table = cross_validation.load_table(settings)
-        found, levels = table or _npz(pathlib.Path(source), settings.unpaired)
+        splits, levels = table or _npz(pathlib.Path(source), settings.unpaired)
     else:
-        found, names = open_prepared(source, settings.data_dir)
-        levels = next(iter(found.values())).levels
-    domains = _domains(found, settings)
-    if not stacked:  # whose parts were cut already
+        splits, names = open_prepared(source, settings.data_dir)
+        levels = next(iter(splits.values())).levels
+    domains = _domains(splits, settings)
+    if not stacked:  # `_stacked` held out already
         domains = [_hold_out(d, settings) for d in domains]
     stream = any(_streams(d["train"], settings) for d in domains)
     arrays, streams = _load_or_stream(domains[0], stream)
@@ -71,7 +75,7 @@ def load(settings: Data) -> Dataset:
 
 
 def _is_stacked_name(source: str) -> bool:
-    """Whether the name is that of stacks to be made, and not of a file."""
+    """Returns whether the name is of images to be stacked, and not of a file."""
     if not source.startswith(toy_mixtures.STACKED_PREFIX):
         return False
     path = pathlib.Path(source)
@@ -162,7 +166,7 @@ def _load_or_stream(
 def _prepared_levels(
     source: str, arrays: dict[str, dict[str, np.ndarray]], streams: dict[str, PreparedSplit]
 ) -> int:
-    """Levels of a folder that others prepared, from its numbers."""
+    """Returns the levels of a folder prepared by TFDS, from its values."""
     for rows in streams.values():
         if any(v.dtype.kind == "f" for k, v in rows.read([0]).items() if k in IMAGES):
             return 0
@@ -172,7 +176,7 @@ def _prepared_levels(
 
 
 def _static(dataset: Dataset, seed: int) -> Dataset:
-    """Binarise once, every split with its own draws; what was read keeps its checksum."""
+    """Binarizes all images once; the checksum stays that of the original data."""
     splits, crcs = {}, {}
     for number, name in enumerate(SPLITS):
         if name in dataset.splits:
@@ -197,7 +201,7 @@ def _static(dataset: Dataset, seed: int) -> Dataset:
 
 
 def save_npz(dataset: Dataset, path: str | os.PathLike) -> None:
-    """Write a data set as one compressed .npz that `load` reads where only numpy is."""
+    """Saves a data set as one compressed .npz file, which `load` reads with NumPy alone."""
     arrays: dict[str, Any] = {"levels": np.int64(dataset.levels)}
     for name, split in dataset.splits.items():
         arrays[name] = split["x"]
@@ -207,13 +211,13 @@ def save_npz(dataset: Dataset, path: str | os.PathLike) -> None:
 
 
 def _digits(name: str) -> tuple[dict[str, dict[str, np.ndarray]], int]:
-    """scikit-learn's 8x8 digits, levels 0 .. 16: 1,437 / 180 / 180 by a fixed permutation."""
+    """Returns scikit-learn's 8x8 digits, levels 0 .. 16, split 1,437 / 180 / 180."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     x, levels = digits.images.astype(np.uint8)[..., None], 17
     if name == "digits_4x4":
-        # Sums of 2x2 pixels: integers again, 0 .. 64.
+        # Sums of 2x2 pixels are integers in 0 .. 64.
         x = x.reshape(-1, 4, 2, 4, 2, 1).sum((2, 4), dtype=np.uint8)
         levels = 65
     label = digits.target.astype(np.int32)
@@ -223,7 +227,7 @@ def _digits(name: str) -> tuple[dict[str, dict[str, np.ndarray]], int]:
 
 
 def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
-    """Stacks of another data set, whose splits are cut first: no image is in stacks of two."""
+    """Returns stacks of another data set, split first so that splits share no image."""
     name = settings.data.removeprefix(toy_mixtures.STACKED_PREFIX)
     single = load(
         dataclasses.replace(settings, data=name, transform="", stream="no", labels_per_class=0)
@@ -233,12 +237,12 @@ def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
 
 def _npz(path: pathlib.Path, unpaired: bool) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     if not path.is_file():
-        raise ValueError(f"there is no file {path}; say where it is with --data ({NPZ_LAYOUT}).")
+        raise ValueError(f"there is no file {path}; set --data to its path ({NPZ_LAYOUT}).")
     try:
         arrays = read_npz(path)
-    except Exception as error:  # numpy and zipfile raise a dozen kinds on damaged bytes
+    except Exception as error:  # NumPy and zipfile raise many types on damaged files
         raise ValueError(
-            f"{path} cannot be read ({error_reason(error)}: it is truncated, not a .npz file, or holds"
+            f"{path} cannot be read ({error_reason(error)}: truncated, not a .npz file, or with"
             f" Python objects); {NPZ_LAYOUT}."
         ) from None
     if "train" not in arrays:
@@ -255,13 +259,15 @@ def _npz(path: pathlib.Path, unpaired: bool) -> tuple[dict[str, dict[str, np.nda
             label = arrays[f"{name}_label"]
             if label.shape != (len(splits[name]["x"]),) or label.dtype.kind not in "iu":
                 raise ValueError(
-                    f"{path}: {name}_label must be one integer an example,"
+                    f"{path}: {name}_label must be one integer per example,"
                     f" [{len(splits[name]['x'])}], got {label.dtype}{list(label.shape)}."
                 )
             splits[name]["label"] = label.astype(np.int32)
     if len({s["x"].shape[1:] for s in splits.values()}) > 1:
         shapes = {n: s["x"].shape[1:] for n, s in splits.items()}
-        raise ValueError(f"{path}: the splits differ in the shape of an example, {shapes}.")
+        raise ValueError(
+            f"{path}: splits have examples of different shapes, {shapes}; make them agree."
+        )
     return splits, _levels(path, arrays.get("levels"), splits)
 
 
@@ -276,14 +282,14 @@ def _read_entry(
         fix = " (or set --unpaired)" if entry == "y" and array.ndim == axes else ""
         raise ValueError(f"{path}: {name}_{entry} must have {axes} axes and {n} rows{fix}.")
     if array.dtype.kind not in kinds:
-        raise ValueError(f"{path}: {name}_{entry} must not hold {array.dtype}.")
+        raise ValueError(f"{path}: {name}_{entry} has the wrong dtype, {array.dtype}; cast it.")
     if entry == "y":
         return check_examples(path, f"{name}_y", array)
     return array.astype(np.uint8) if entry == "attributes" else array
 
 
 def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> int:
-    """Levels as stated, or 2 or 256 by the highest value; 0 for real numbers."""
+    """Returns the levels: as stated, or derived from the highest value; 0 for real numbers."""
     images = [s[name] for s in splits.values() for name in IMAGES if name in s]
     real = [x.dtype.kind == "f" for x in images]
     if any(real):
@@ -298,5 +304,7 @@ def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> 
     levels = int(given.item()) if given is not None else 0
     levels = levels or default_levels(highest)
     if highest >= levels:
-        raise ValueError(f"{path}: the highest value {highest} does not fit levels={levels}.")
+        raise ValueError(
+            f"{path}: the highest value {highest} is not below levels={levels}; correct levels."
+        )
     return levels

@@ -1,7 +1,7 @@
-"""Batches read from disk as they are needed: the same examples in the same order as in memory.
+"""Batches streamed from disk: the same examples in the same order as from memory.
 
-grain reads and decodes, ahead of time and in other processes; it decides nothing. Which examples
-a batch holds comes from `Order`, so the position of a stream is the step.
+grain reads and decodes in other processes. `Order` determines the examples of a batch, so the
+position of a stream is the step.
 """
 
 import dataclasses
@@ -16,22 +16,23 @@ import numpy as np
 from genjax.data.dataset import Rows
 from genjax.data.order import Order
 
-SIGTERM_GRACE_SECONDS = 20  # seconds that a worker goes on after SIGTERM
-PREFETCH = 16  # batches decoded ahead of time, all workers together
+SIGTERM_GRACE_SECONDS = 20  # a worker keeps running after SIGTERM
+PREFETCH = 16  # batches decoded ahead by all workers together
 
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-    """Batch i of a stream, i from 0: what a worker process reads. Small when pickled.
+    """A sequence of batches, read by index in any process. Small when pickled.
 
-    rows: the split on disk.
-    seed: of the order.
-    start: the step of batch 0.
-    steps: batches there are.
-    size: examples of a step, those of all processes and critic steps.
-    local_rows: which of a step's examples this process reads, `[n]`; None is all.
-    names: entries to keep.
-    domain: number of the order.
+    Attributes:
+      rows: the split on disk.
+      seed: seed of the order.
+      start: step of batch 0.
+      steps: number of batches.
+      size: examples per step, over all processes and critic updates.
+      local_rows: positions in a step that this process reads, `[n]`; None is all.
+      names: entries to read.
+      domain: number of the order.
     """
 
     rows: Rows
@@ -47,12 +48,12 @@ class Batches:
         return self.steps
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """Entries `[n, ...]` of the examples of step `start + index` that this process reads."""
+        """Returns the entries of this process's examples of step `start + index`, `[n, ...]`."""
         order = _orders(len(self.rows), self.seed, self.domain)
-        found = order.take((self.start + int(index)) * self.size, self.size)
+        rows = order.take((self.start + int(index)) * self.size, self.size)
         if self.local_rows is not None:
-            found = found[list(self.local_rows)]
-        return self.rows.read(found, self.names)
+            rows = rows[list(self.local_rows)]
+        return self.rows.read(rows, self.names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,19 +67,20 @@ class UnpairedBatches:
         return len(self.x)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Returns the entries of both domains."""
         return {**self.x[index], **self.y[index]}
 
 
 def batches(source: Batches | UnpairedBatches, *, workers: int) -> Iterator[dict[str, np.ndarray]]:
-    """Iterate over a source's batches in order, decoded ahead of time.
+    """Iterates over batches in order, decoded ahead of time.
 
     Args:
-      source: what to read.
-      workers: processes that read; 0 reads in threads of this process.
+      source: batches to read.
+      workers: number of reading processes; 0 uses threads of this process.
 
     Raises:
-      ValueError: a file is damaged, from the batch that needs it on.
-      OSError: a worker process was ended from outside.
+      ValueError: a file is damaged; raised at the batch that needs it.
+      OSError: a worker process was terminated from outside.
     """
     import grain
 
@@ -87,7 +89,7 @@ def batches(source: Batches | UnpairedBatches, *, workers: int) -> Iterator[dict
         yield from _iterate(grain.MapDataset.source(source).to_iter_dataset(threads))
         return
     _parse_flags()
-    # A worker reads one batch at a time: the processes are the parallelism.
+    # One thread per worker: the processes are the parallelism.
     alone = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     dataset = grain.MapDataset.source(source).to_iter_dataset(alone)
     options = grain.MultiprocessingOptions(
@@ -97,7 +99,7 @@ def batches(source: Batches | UnpairedBatches, *, workers: int) -> Iterator[dict
 
 
 def _iterate(dataset: Any) -> Iterator[dict[str, np.ndarray]]:
-    """Batches in this process's own memory; what went wrong in a worker in its own sentence."""
+    """Copies batches to this process's memory, and raises errors of workers in one line."""
     iterator = iter(dataset)
     try:
         while True:
@@ -106,36 +108,36 @@ def _iterate(dataset: Any) -> Iterator[dict[str, np.ndarray]]:
             except StopIteration:
                 return
             except ValueError as error:
-                said = str(error).strip().splitlines()
-                raise ValueError(said[0] if said else str(error)) from None
+                lines = str(error).strip().splitlines()
+                raise ValueError(lines[0] if lines else str(error)) from None
             except RuntimeError as error:
                 raise OSError(
-                    f"a process that reads the data ended ({str(error).splitlines()[0]}); with"
-                    f" --workers 0 this process reads."
+                    f"a worker process that reads the data ended ({str(error).splitlines()[0]});"
+                    f" set --workers 0 to read in the main process."
                 ) from None
-            # Workers hand over shared memory, which is theirs to give back: keep none of it.
+            # The arrays are shared memory that belongs to the worker: copy them.
             batch = {name: np.array(value) for name, value in shared.items()}
             del shared
             yield batch
     finally:
         iterator.close()
-        # grain holds one batch a worker in cycles; found now, its shared memory goes back now.
+        # grain keeps one batch per worker in reference cycles; collect to free shared memory.
         del iterator, dataset
         gc.collect()
 
 
 def _ignore_signals(worker: int, workers: int) -> None:
-    """Ctrl-C and a cluster's SIGTERM reach every process; the one that trains says when to end.
+    """Ignores Ctrl-C, and delays SIGTERM, in a worker.
 
-    It may be waiting for a batch, which it needs to get to where it saves. SIGTERM still ends a
-    worker, later: Python ends those that are left in this way when it leaves.
+    These signals reach every process, and the training process still needs batches until it has
+    saved. Python terminates remaining workers at exit.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SIGTERM_GRACE_SECONDS))
 
 
 def _parse_flags() -> None:
-    """grain starts its processes through absl, which must have seen the command line."""
+    """Marks absl's flags as parsed, which grain needs to start processes."""
     from absl import flags
 
     if not flags.FLAGS.is_parsed():

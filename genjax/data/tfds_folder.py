@@ -1,4 +1,4 @@
-"""Data sets that TFDS prepared as `array_record`: rows read by number, without TensorFlow."""
+"""Data sets prepared as `array_record`, read row by row without TensorFlow."""
 
 import dataclasses
 import functools
@@ -18,13 +18,15 @@ CHUNK = 256
 
 @dataclasses.dataclass(frozen=True)
 class PreparedSplit:
-    """Rows start .. stop - 1 of a split of a prepared folder; opened where it is read.
+    """Rows start .. stop - 1 of a split of a prepared folder; files are opened when read.
 
-    folder: with dataset_info.json and features.json.
-    split: as the folder calls it.
-    fingerprint: of the folder's files, from `metadata.fingerprint`: a folder prepared anew is another one.
-    static: (seed, number of the split, levels) of a binarisation drawn once for every row.
-    renamed: (name, name in the folder) of the entries to read; None is all, as they are called.
+    Attributes:
+      folder: folder with dataset_info.json and features.json.
+      split: name of the split in the folder.
+      start, stop: range of the rows.
+      fingerprint: state of the folder's files, from `folder_fingerprint`.
+      static: (seed, number of the split, levels) of a static binarization.
+      renamed: (name, name in the folder) of the entries to read; None reads all.
     """
 
     folder: str
@@ -39,14 +41,14 @@ class PreparedSplit:
         return self.stop - self.start
 
     def slice(self, start: int, stop: int) -> "PreparedSplit":
-        """Rows start .. stop - 1 of these."""
+        """Returns rows start .. stop - 1 of these."""
         stop = min(stop, len(self))
         return dataclasses.replace(self, start=self.start + start, stop=self.start + stop)
 
     def read(
         self, indices: Sequence[int] | np.ndarray, names: tuple[str, ...] | None = None
     ) -> dict[str, np.ndarray]:
-        """The entries of some rows, `[n, ...]` each; all entries, or those named.
+        """Returns entries of some rows, `[n, ...]` each; None is all entries.
 
         Raises:
           ValueError: a file is missing or damaged, or images differ in size.
@@ -63,8 +65,8 @@ class PreparedSplit:
             out = entry_values(rows, entries)
         except ValueError:
             raise ValueError(
-                f"{safe(self.folder)} has images of different sizes; resize them first, with:"
-                f" genjax prepare {safe(self.folder)} OUT --name NAME --size H W"
+                f"{safe(self.folder)} has images of different sizes; resize them with: genjax"
+                f" prepare {safe(self.folder)} OUT --name NAME --size H W"
                 f" --fit crop."
             ) from None
         for name in {"x", "y"} & set(out):
@@ -77,10 +79,10 @@ class PreparedSplit:
         return out
 
     def example(self, index: int, keys: tuple[str, ...]) -> dict[str, Any]:
-        """One row under the names of its features.
+        """Returns one row by the names of its features.
 
         Raises:
-          ValueError: as `read`; or numbers are not finite.
+          ValueError: as `read`; or values are not finite.
         """
         number = self.start + index
         (row,) = read_rows(self.folder, self.split, self.fingerprint, keys, [number])
@@ -88,7 +90,7 @@ class PreparedSplit:
             if isinstance(value, np.ndarray) and not np.isfinite(value).all():
                 raise ValueError(
                     f"{safe(self.folder)}: {key} of row {number} of {self.split} holds NaN or"
-                    f" infinity; clean it first."
+                    f" infinity; remove such rows."
                 )
         features = metadata(self.folder, self.fingerprint).features
         found = entry_values([row], entry_features({key: features[key] for key in keys}))
@@ -98,7 +100,7 @@ class PreparedSplit:
         return row
 
     def all(self) -> dict[str, np.ndarray]:
-        """Every row, in order."""
+        """Returns all rows, in order."""
         parts = [self.read(chunk) for chunk in _chunks(len(self))]
         if any(len({p[k].shape[1:] for p in parts}) > 1 for k in {"x", "y"} & set(parts[0])):
             raise ValueError(
@@ -107,21 +109,21 @@ class PreparedSplit:
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
     def crcs(self) -> dict[str, np.ndarray]:
-        """`row_crcs` of every entry: those `prepare` left, else read now, row by row."""
+        """Returns the `row_crcs` of every entry, stored by `prepare` or computed now."""
         found = dataclasses.replace(self, static=None, renamed=None)._survey()[0]
         return found if self.renamed is None else {k: found[own] for k, own in self.renamed}
 
     def highest(self) -> float:
-        """The highest number in `x`."""
+        """Returns the highest value of `x`."""
         return dataclasses.replace(self, static=None, renamed=None)._survey()[1]
 
     @property
     def levels(self) -> int | None:
-        """What `prepare` knows of the levels; None for folders that others prepared."""
+        """Levels stored by `prepare`; None for folders prepared by TFDS."""
         return load_index(self.folder, self.fingerprint).levels
 
     def nbytes(self) -> int:
-        """Memory that the images of all rows take."""
+        """Returns the memory that the images of all rows take."""
         images = {k: v for k, v in self.read([0]).items() if k in ("x", "y")}
         return sum(v.nbytes for v in images.values()) * len(self)
 
@@ -142,10 +144,10 @@ class PreparedSplit:
 
 
 def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, PreparedSplit]]:
-    """What a TFDS name or a prepared folder says of itself, and all of its splits.
+    """Returns the metadata and all splits of a TFDS name or a prepared folder.
 
     Raises:
-      ValueError: it is not there, not prepared, damaged, or not as its metadata say.
+      ValueError: it does not exist, is not prepared, is damaged, or differs from its metadata.
     """
     try:
         import array_record  # noqa: F401
@@ -153,7 +155,7 @@ def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, 
     except ImportError:
         raise ValueError(
             f"'{safe(source)}' is a TFDS data set and tensorflow-datasets is not installed; install"
-            f" it, or give a .npz file made by genjax convert."
+            f" it, or use a .npz file written by genjax convert."
         ) from None
     folder = find_folder(source, data_dir)
     now = folder_fingerprint(folder)
@@ -167,10 +169,10 @@ def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, 
 def open_prepared(
     source: str, data_dir: str | None
 ) -> tuple[dict[str, PreparedSplit], dict[str, Any]]:
-    """The splits of a TFDS name or of a prepared folder, and the names of classes and attributes.
+    """Returns the splits of a TFDS name or a prepared folder, and the names of its classes.
 
     Raises:
-      ValueError: as `open_folder`; or it has no images.
+      ValueError: as `open_folder`; or there are no images.
     """
     about, rows = open_folder(source, data_dir)
     entries = entry_features(about.features)
@@ -180,14 +182,14 @@ def open_prepared(
         )
         raise ValueError(
             f"{safe(source)} has features {safe(sorted(about.features), 300)}{left} and none called"
-            f" image."
+            f" image; rename one."
         )
     names = {entry: class_names(about.features[key]) for entry, key in entries.items()}
     return rows, {entry: found for entry, found in names.items() if found}
 
 
 def entry_features(features: Any) -> dict[str, str]:
-    """Which feature is which entry of an example: `{"x": "image", "label": "label"}`."""
+    """Returns the feature of each entry of an example: `{"x": "image", "label": "label"}`."""
     from tensorflow_datasets import features as kinds
 
     def numbers(key: str) -> bool:
@@ -201,7 +203,7 @@ def entry_features(features: Any) -> dict[str, str]:
     pictures = sorted(k for k in features if is_a(k, kinds.Image))
     if image is not None:
         found["x"] = image
-    elif len(pictures) in (1, 2):  # one by any name is the image, two are a pair, by name
+    elif len(pictures) in (1, 2):  # a single image by any name, or a pair sorted by name
         found["x"] = pictures[0]
     if len(pictures) == 2 and found.get("x") == pictures[0]:
         found["y"] = pictures[1]
@@ -220,7 +222,7 @@ def entry_features(features: Any) -> dict[str, str]:
 def entry_values(
     rows: Sequence[Mapping[str, Any]], entries: Mapping[str, str]
 ) -> dict[str, np.ndarray]:
-    """Decoded examples as arrays, `[len(rows), ...]` an entry.
+    """Stacks decoded examples, `[len(rows), ...]` per entry.
 
     Raises:
       ValueError: the rows differ in shape.
@@ -231,33 +233,35 @@ def entry_values(
 
 
 def class_names(feature: Any) -> tuple[str, ...]:
-    """Names of a label's classes, where they have names, or of attributes."""
+    """Returns the names of the classes of a label, or of attributes; () if there are none."""
     if getattr(feature, "names", None):
         return tuple(feature.names)
-    # By name: TFDS keeps them in a map without an order.
+    # Sorted: TFDS stores them in an unordered map.
     return tuple(sorted(feature)) if hasattr(feature, "keys") else ()
 
 
 def check_examples(path: Any, name: str, x: np.ndarray) -> np.ndarray:
-    """Examples `[N, ...]` as uint8 or another integer from 0, or as finite float32.
+    """Returns examples `[N, ...]` as non-negative integers or finite float32.
 
     Raises:
-      ValueError: they are neither; one sentence naming `path` and the split.
+      ValueError: they are neither; the message names `path` and the split.
     """
     if x.ndim < 2 or not x.size:
         raise ValueError(f"{path}: {name} must be [N, ...] with N above 0, got {list(x.shape)}.")
     if x.dtype.kind == "b":
         return x.astype(np.uint8)
     if x.dtype.kind not in "iuf":
-        raise ValueError(f"{path}: {name} must hold numbers, got {x.dtype}.")
+        raise ValueError(f"{path}: {name} must hold numbers, got {x.dtype}; convert it.")
     if x.dtype.kind == "f":
         with np.errstate(over="ignore"):
             x = x.astype(np.float32)
         if not np.isfinite(x).all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity as float32; clean it first.")
+            raise ValueError(
+                f"{path}: {name} holds NaN or infinity as float32; remove such examples."
+            )
         return x
     if x.min() < 0:
-        raise ValueError(f"{path}: {name} holds integers below 0; levels start at 0.")
+        raise ValueError(f"{path}: {name} holds negative integers; shift them to start at 0.")
     return x
 
 

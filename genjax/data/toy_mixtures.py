@@ -1,7 +1,6 @@
-"""Data whose modes are known: Gaussians on a ring or a grid, and stacked digits.
+"""Data with known modes: Gaussians on a ring or a grid, and stacked digits.
 
-A generator that leaves modes out is seen at once on these. Everything is drawn from Philox's raw
-stream, which numpy promises to keep.
+All draws are from raw Philox output, which NumPy keeps between versions.
 """
 
 from collections.abc import Mapping
@@ -11,14 +10,14 @@ import numpy as np
 GAUSSIANS = ("ring", "grid")
 SIZES = {"train": 50_000, "validation": 10_000, "test": 10_000}
 STACKED_PREFIX = "stacked_"
-STREAM = 2**33  # past the streams of Order, of static draws and of few labels
+STREAM = 2**33  # beyond the streams of Order, static binarization and label subsets
 
 
 def gaussians(name: str) -> dict[str, dict[str, np.ndarray]]:
-    """Points of the plane from an even mixture of round Gaussians, float32 `[N, 2]`, by split.
+    """Samples a uniform mixture of isotropic Gaussians, float32 `[N, 2]`, by split.
 
-    `ring`: 8 on the unit circle, of deviation 0.01. `grid`: 25 at the places of {-4, -2, 0, 2,
-    4}^2, of deviation 0.05. The label of a point is its Gaussian.
+    `ring`: 8 on the unit circle, of standard deviation 0.01. `grid`: 25 at {-4, -2, 0, 2, 4}^2, of
+    standard deviation 0.05. The label of a point is its component.
 
     Source: Lin et al. 2018, "PacGAN" (arXiv:1712.04086), section 4.1.
     """
@@ -36,7 +35,7 @@ def gaussians(name: str) -> dict[str, dict[str, np.ndarray]]:
         u, v = ((raw[i] >> np.uint64(11)) * 2.0**-53 for i in (1, 2))  # uniform in [0, 1)
         radius, angle = np.sqrt(-2 * np.log1p(-u)), 2 * np.pi * v  # Box and Muller 1958
         noise = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        # Rounded well above the last digit, in which the sines of two machines may differ.
+        # Rounded, as sines may differ in the last digit between machines.
         x = np.round(centres[label] + deviation * noise, 5).astype(np.float32)
         out[split] = {"x": x, "label": label}
     return out
@@ -45,10 +44,10 @@ def gaussians(name: str) -> dict[str, dict[str, np.ndarray]]:
 def stacked(
     name: str, splits: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Three random grey images of a split as the channels of one, as many as the split has.
+    """Stacks three random grey images of a split as channels, as many times as it has images.
 
-    The label counts in as many as there are classes, the first channel foremost: of digits
-    100 a + 10 b + c, and so 1000 modes.
+    The label is a number in base `classes`, the first channel first: of digits, 100 a + 10 b + c,
+    which gives 1000 modes.
 
     Source: Metz et al. 2017, "Unrolled Generative Adversarial Networks" (arXiv:1611.02163),
     section 3.3.1.
@@ -61,8 +60,9 @@ def stacked(
     for rows in splits.values():
         if "label" not in rows or rows["x"].ndim != 4 or rows["x"].shape[-1] != 1:
             raise ValueError(
-                f"{STACKED_PREFIX}{name} stacks grey images [N, H, W, 1] with labels, and {name} holds"
-                f" {', '.join(f'{k} {list(v.shape)}' for k, v in rows.items())}."
+                f"{STACKED_PREFIX}{name} needs grey images [N, H, W, 1] with labels, and {name} has"
+                f" {', '.join(f'{k} {list(v.shape)}' for k, v in rows.items())}; use"
+                f" another data set."
             )
         highest = max(highest, int(rows["label"].max()))
     for number, (split, rows) in enumerate(splits.items()):

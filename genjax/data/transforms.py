@@ -305,7 +305,7 @@ def parse_transform(transform: str) -> tuple[Operation, ...]:
       ValueError: the string is not calls of `OPERATIONS` with literal arguments, joined by |.
     """
     if not isinstance(transform, str):
-        raise ValueError(f"transform must be a string such as 'scale(0, 1)', got {transform!r}.")
+        raise ValueError(f"`transform` must be a string such as 'scale(0, 1)', got {transform!r}.")
     if not transform.strip():
         return ()
     try:
@@ -345,7 +345,7 @@ def _operation(transform: str, node: ast.expr) -> Operation:
 
 def _invalid(transform: str, problem: str, use: str) -> ValueError:
     return ValueError(
-        f"transform must be operations joined by |, got '{transform}': {problem}; use {use}."
+        f"`transform` must be operations joined by |, got '{transform}': {problem}; use {use}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a call of the compiled step eats: indices into data on the device, or batches from disk."""
+"""Inputs of the compiled step: indices into data on the device, or batches from disk."""
 
 import math
 import time
@@ -16,11 +16,11 @@ from genjax.train.run_config import Run
 
 
 class InputPipeline:
-    """Inputs of the steps of one run, the same whether the examples are in memory or on disk.
+    """Provides the inputs of each step, the same from memory and from disk.
 
     Attributes:
       resident: the examples are on the device, and a call takes indices into them.
-      waited: seconds spent until inputs were there, since somebody set it to 0.
+      waited: seconds spent waiting for inputs; the caller resets it.
     """
 
     def __init__(
@@ -32,15 +32,15 @@ class InputPipeline:
         critics: int = 0,
         labels: range | None = None,
     ):
-        """For a run's training split.
+        """Creates the pipeline of a run's training split.
 
         Args:
-          run: its settings.
-          dataset: in memory or on disk.
-          names: entries a step takes, such as `x`.
-          mesh: devices; the batch is spread over `data`.
-          critics: batches of a step where it takes several critic steps; else 0.
-          labels: those the model is built for; None where it has none, or they were looked at.
+          run: settings of the run.
+          dataset: data set, in memory or on disk.
+          names: entries that a step uses, such as `x`.
+          mesh: devices; the batch is sharded over `data`.
+          critics: batches per step with several critic updates; else 0.
+          labels: valid labels of streamed data, which are checked here; None checks nothing.
         """
         self.size, self.critics, self.mesh = run.train.batch_size, critics, mesh
         self._labels = labels
@@ -48,7 +48,7 @@ class InputPipeline:
         self.resident = "train" not in dataset.streams
         self.waited = 0.0
         self._seed, self._steps, self._workers = run.seed, run.train.steps, run.data.workers
-        self._next = -1  # the step the stream goes on with, or the first of the window
+        self._next = -1  # next step of the stream, or first step of the window
         self._batches: Iterator[Any] = iter(())
         if self.resident:
             train = {k: v for k, v in dataset.splits["train"].items() if k in names}
@@ -65,11 +65,11 @@ class InputPipeline:
             self._local_rows = self._rows_of_this_process()
 
     def take(self, step: int, length: int) -> tuple[Any, ...]:
-        """What the call of steps step .. step + length - 1 takes after the state.
+        """Returns the inputs, after the state, of steps step .. step + length - 1.
 
-        Of resident data, a window of indices as `compile_step` takes it, and the data. Else
-        arrays `[length, critics, B, ...]`, without the axes that are 1 and the axis of critics
-        where there is one network. A stream begins again where `step` is not the one it expects.
+        For resident data: a window of indices for `compile_step`, and the data. Otherwise: arrays
+        `[length, critics, B, ...]`, without axes of length 1. A stream is restarted if `step` is
+        not its next step.
         """
         began = time.monotonic()
         if self.resident:
@@ -81,7 +81,7 @@ class InputPipeline:
         return inputs
 
     def close(self) -> None:
-        """End the processes that read."""
+        """Stops the worker processes."""
         if isinstance(self._batches, Generator):
             self._batches.close()
         self._next = -1
@@ -134,7 +134,7 @@ class InputPipeline:
         return out
 
     def _rows_of_this_process(self) -> tuple[int, ...] | None:
-        """Which of a step's examples are for devices of this process; None is all."""
+        """Returns the positions in a step that this process reads; None is all."""
         if jax.process_count() == 1:
             return None
         places = batch_sharding(self.mesh).addressable_devices_indices_map((self.size,)).values()
@@ -143,17 +143,17 @@ class InputPipeline:
 
 
 def _check_labels(parts: list[dict[str, np.ndarray]], known: range) -> None:
-    """Of data in memory they are looked at before."""
+    """Checks labels of streamed data; those in memory are checked before training."""
     for part in parts:
         low, high = int(part["label"].min()), int(part["label"].max())
         if low < known[0] or high > known[-1]:
             raise ValueError(
-                f"training examples on disk have labels from {low} to {high}, and the model is"
-                f" built for {known[0]} to {known[-1]}; set --classes."
+                f"training examples have labels from {low} to {high}, and the model expects"
+                f" {known[0]} to {known[-1]}; set --classes."
             )
 
 
 def _window(run: Run, each: int) -> int:
-    """Steps whose indices lie on the device together: whole calls, of at most 4 MiB."""
+    """Returns the steps whose indices are on the device together: at most 4 MiB."""
     calls = min(256, 2**20 // each, run.train.steps) // run.train.steps_per_call
     return max(1, calls) * run.train.steps_per_call

@@ -96,7 +96,7 @@ def test_each_setting_has_an_option(field):
     choices |= {"folds": "10", "fold": "3", "standardize": "", "unpaired": "", "floor": "1e-4"}
     choices |= {"labels_seed": "3", "metric": "parzen", "fid_weights": "there.pth"}
     choices |= {"restarts": "5 9", "boundaries": "5 9", "factors": "0.5 0.1"}
-    choices |= {"weights_from": "there", "unpaired": ""}
+    choices |= {"weights_from": "there"}
     if name in choices:
         value = choices[name]
     elif isinstance(old, float):
@@ -262,7 +262,7 @@ def sentence(error):
         ("--learning-rate -1", ["`learning_rate` must be a positive number, got -1.0"]),
         ("--seed -1", ["`seed` must be non-negative, got -1"]),
         (f"--seed {2**32}", ["`seed` must be below 2^32"]),
-        ("--limit -5", ["`limit` must be non-negative, got -5"]),
+        ("--limit -5", ["`limit` must be a non-negative integer, got -5"]),
         ("--recipe foo", ["there is no recipe 'foo'", DEFAULT]),
     ],
 )

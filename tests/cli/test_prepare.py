@@ -154,7 +154,7 @@ def test_captions_attributes_and_pairs_arrive(tmp_path):
     (tmp_path / "p" / "trainA").rename(tmp_path / "p" / "testA")
     (tmp_path / "p" / "trainB").rename(tmp_path / "p" / "testB")
     with pytest.raises(ValueError, match="no split called train, it has"):
-        load(Data(data=prepared(tmp_path / "p", tmp_path, "tests")))
+        load(Data(data=prepared(tmp_path / "p", tmp_path, "tests", ReadOptions(format="pairs"))))
 
 
 def test_real_numbers_and_vectors(tmp_path):
@@ -186,14 +186,14 @@ def test_a_cut_goes_on_and_gives_the_same_files(tmp_path):
     told = []
     writing = WriteOptions(name="data", shard_examples=3)
     with pytest.raises(ValueError, match=r"4\.png") as error:
-        prepare(str(tmp_path / "in"), tmp_path / "cut", writing, say=told.append)
+        prepare(str(tmp_path / "in"), tmp_path / "cut", writing, progress=told.append)
     assert_error_message(str(error.value), bad)
     assert not (tmp_path / "cut" / "data" / "1.0.0").exists()
     bad.write_bytes(good)
     done = told[-1:] == ["2 of 3 files"]
     told.clear()
-    got = prepare(str(tmp_path / "in"), tmp_path / "cut", writing, say=told.append).folder
-    written_before = int(told[0].split()[2]) if told[0].startswith("going on") else 0
+    got = prepare(str(tmp_path / "in"), tmp_path / "cut", writing, progress=told.append).folder
+    written_before = int(told[0].split()[1]) if told[0].startswith("resuming") else 0
     assert written_before == (2 if done else written_before)
     assert len([t for t in told if t.endswith("of 3 files")]) == 3 - written_before
     files = sorted(p.name for p in got.iterdir())
@@ -255,11 +255,11 @@ def test_prepared_before(tmp_path):
     first = prepare(str(tmp_path / "in"), tmp_path, WriteOptions(name="data"))
     told = []
     again = prepare(
-        str(tmp_path / "in"), tmp_path, WriteOptions(name="data", workers=2), say=told.append
+        str(tmp_path / "in"), tmp_path, WriteOptions(name="data", workers=2), progress=told.append
     )
     assert again == first
-    assert told == [f"{first.folder} was prepared before"]
-    with pytest.raises(ValueError, match="holds another data set already") as error:
+    assert told == [f"{first.folder} exists already"]
+    with pytest.raises(ValueError, match="holds another data set") as error:
         prepare(str(tmp_path / "in"), tmp_path, WriteOptions(name="data", test=1))
     assert_error_message(str(error.value), first.folder)
 
@@ -305,7 +305,7 @@ def test_a_damaged_folder_is_refused(tmp_path):
         arrays = {name: file[name] for name in file.files}
     arrays["train/x"][7] ^= 1
     np.savez(index, **arrays)
-    with pytest.raises(ValueError, match=r"row 7 of split train of .* is not what was prepared"):
+    with pytest.raises(ValueError, match=r"row 7 of split train of .* has changed since it was"):
         load(Data(data=folder))
     index.write_bytes(b"PK nothing")
     with pytest.raises(ValueError, match=r"genjax\.npz is damaged"):
@@ -315,10 +315,10 @@ def test_a_damaged_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--name", "Bad-Name"], "name must be lower-case"),
+        (["--name", "Bad-Name"], "`name` must be a-z"),
         (["--name", "x", "--validation", "1437"], "validation=1437 leaves no training example"),
         (["--name", "x", "--test", "3"], "has a split test of 180 examples already"),
-        (["--name", "x", "--quality", "0"], "quality must be from 1 to 95"),
+        (["--name", "x", "--quality", "0"], "`quality` must be an integer in [1, 95]"),
         (["--name", "x", "--fit", "squeeze"], "squeeze"),
         (["--nmae", "x"], "did you mean --name?"),
         ([], "--name"),

@@ -128,7 +128,7 @@ def test_splits_of_different_shape(tmp_path):
         (np.array([[0.5, np.nan]]), "NaN or infinity"),
         (np.array([[0.5, np.inf]], np.float32), "NaN or infinity"),
         (np.full((2, 3), 1e300), ""),  # finite as float64, infinite as the float32 it becomes
-        (np.array([[0, -1]]), "below 0"),
+        (np.array([[0, -1]]), "negative integers"),
         (np.array([["a", "b"]]), "must hold numbers"),
         (np.array([[1 + 2j]]), "must hold numbers"),
         (np.zeros((2,), [("a", np.uint8)])[:, None], "must hold numbers"),
@@ -155,7 +155,7 @@ def test_bad_values(tmp_path, values, why, split):
 )
 def test_bad_labels(tmp_path, label):
     said = refused(saved(tmp_path, train=X, train_label=label))
-    assert "train_label must be one integer an example, [6]" in said
+    assert "train_label must be one integer per example, [6]" in said
 
 
 @pytest.mark.parametrize(

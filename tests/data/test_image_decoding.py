@@ -256,14 +256,14 @@ def test_truncated(kind):
 
 def test_empty_and_not_a_picture():
     assert "is empty" in refused(b"")
-    assert "not a picture" in refused(b"<html>not found</html>")
-    assert "not a picture" in refused(bytes(1000))
+    assert "not an image" in refused(b"<html>not found</html>")
+    assert "not an image" in refused(bytes(1000))
 
 
 @pytest.mark.parametrize("kind", ["ICO", "PCX", "TGA", "EPS", "PDF", "ICNS", "SGI", "DDS"])
 def test_other_formats_of_pillow_are_not_opened(kind):
     # Some of their readers start other programs, and none was written for strangers' files.
-    assert "not a picture" in refused(encode_image(random_image(shape=(16, 16, 3)), kind))
+    assert "not an image" in refused(encode_image(random_image(shape=(16, 16, 3)), kind))
 
 
 @pytest.mark.parametrize("side", [20_000, 100_000, 2**31 - 1])

@@ -79,11 +79,13 @@ def test_what_cannot_be_kept_is_a_sentence(source, tmp_path):
         load(Data(data=source, labels_per_class=21))
     bare = tmp_path / "bare.npz"
     save_npz(Dataset("bare", {"train": {"x": np.zeros((4, 2), np.uint8)}}, 2), bare)
-    with pytest.raises(ValueError, match="has no labels to keep"):
+    with pytest.raises(ValueError, match="has no labels; leave out"):
         load(Data(data=str(bare), labels_per_class=1))
-    with pytest.raises(ValueError, match="`labels_per_class` must be non-negative, got -1"):
+    with pytest.raises(
+        ValueError, match="`labels_per_class` must be a non-negative integer, got -1"
+    ):
         Data(labels_per_class=-1)
-    with pytest.raises(ValueError, match=r"labels_seed must be below 2\^32"):
+    with pytest.raises(ValueError, match=r"`labels_seed` must be an integer in \[0, 4294967296\)"):
         Data(labels_seed=2**32)
     folder = prepare(source, tmp_path, WriteOptions(name="three")).folder
     with pytest.raises(ValueError, match="set --stream no"):

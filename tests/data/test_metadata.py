@@ -116,7 +116,7 @@ def test_no_class_that_is_named_is_imported(folder, tmp_path, monkeypatch, name,
                 }
 
     edit(folder / "features.json", change)
-    assert "no feature class of TFDS, and is not imported" in refused(folder)
+    assert "not a feature class of TFDS" in refused(folder)
     assert "hostile" not in sys.modules
 
 
@@ -160,13 +160,13 @@ def test_files_lie_in_the_folder(folder, template):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda t: t.update(fileFormat="tfrecord"), "written as tfrecord, which needs TensorFlow"),
+        (lambda t: t.update(fileFormat="tfrecord"), "stored as tfrecord, which needs TensorFlow"),
         (lambda t: t["splits"][0].update(shardLengths=["2", "3"]), "records for 3 examples"),
         (lambda t: t["splits"][0].update(shardLengths=["2", "281474976710656"]), "records for"),
-        (lambda t: t["splits"][0].update(shardLengths=["2", "9" * 20]), "is no count"),
-        (lambda t: t["splits"][0].update(shardLengths=["-2", "2"]), "is no count"),
-        (lambda t: t["splits"].append(t["splits"][0]), "is there twice"),
-        (lambda t: t.update(splits=[]), "names no split with examples"),
+        (lambda t: t["splits"][0].update(shardLengths=["2", "9" * 20]), "is not a count"),
+        (lambda t: t["splits"][0].update(shardLengths=["-2", "2"]), "is not a count"),
+        (lambda t: t["splits"].append(t["splits"][0]), "is listed twice"),
+        (lambda t: t.update(splits=[]), "has no split with examples"),
     ],
 )
 def test_what_metadata_claim_is_looked_up(bare, change, says):
@@ -192,7 +192,7 @@ def test_an_image_of_another_shape_or_too_large_is_refused(bare):
     edit(bare / "features.json", shape(5, 5, 3))
     assert "has image of shape (5, 4, 3), and features.json says (5, 5, 3)" in refused(bare)
     edit(bare / "features.json", shape(100_000, 100_000, 3))
-    assert "features.json is damaged or not read" in refused(bare)
+    assert "features.json is damaged or not supported" in refused(bare)
     edit(bare / "features.json", shape(-1, -1, 3))
     assert load(Data(data=str(bare))).shape == (5, 4, 3)
 
@@ -240,7 +240,7 @@ def test_a_picture_that_unpacks_to_too_much_is_refused_before_it_is(bare):
     bomb = bomb[:at] + head + struct.pack(">I", zlib.crc32(b"IHDR" + head)) + bomb[at + 17 :]
     record = features.serialize_example({"image": bomb, "label": 1})
     records(bare, lambda _: record)
-    assert "too many pixels to unpack" in refused(bare)
+    assert "too many pixels" in refused(bare)
 
 
 def test_a_swapped_row_is_seen_while_streaming(folder):
@@ -256,9 +256,11 @@ def test_a_swapped_row_is_seen_while_streaming(folder):
     assert sizes == {p.name: p.stat().st_size for p in folder.glob("*record*")}
     rows = load(Data(data=str(folder), stream="yes")).streams["train"]
     rows.read([0])
-    with pytest.raises(ValueError, match=r"row 3 of split train .* is not what was prepared"):
+    with pytest.raises(
+        ValueError, match=r"row 3 of split train .* has changed since it was prepared"
+    ):
         rows.read([0, 3])
-    assert "is not what was prepared" in refused(folder)
+    assert "has changed since it was prepared" in refused(folder)
 
 
 def test_a_file_of_another_size_is_refused_before_it_is_opened(folder, monkeypatch):
@@ -336,8 +338,8 @@ def test_npz_is_refused_before_room_is_made(folder, tmp_path, where, how):
     finally:
         tracemalloc.stop()
     said = assert_error_message(str(error.value), path)
-    why = {"claim": "says that it is uint8[40000", "bomb": "would unpack to", "pickle": "Python"}
-    assert why.get(how, "packed in a way") in said
+    why = {"claim": "is uint8[40000", "bomb": "would decompress to", "pickle": "Python"}
+    assert why.get(how, "unsupported compression") in said
 
 
 @pytest.mark.parametrize("missing", ["tensorflow_datasets", "array_record"])

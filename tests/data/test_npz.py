@@ -95,19 +95,19 @@ def test_any_array_comes_back(tmp_path_factory, data, kind, packed):
     ("data", "why"),
     [
         (b"", "begins with nothing"),
-        (b"\0\0\x08", "no IDX file"),
+        (b"\0\0\x08", "not an IDX file"),
         (b"\0\0\x0a\x01" + bytes(5), "begins with 00000a01"),
         (b"PK\3\4" + bytes(9), "begins with 504b0304"),
-        (b"\0\0\x08\0" + bytes(9), "no IDX file"),
+        (b"\0\0\x08\0" + bytes(9), "not an IDX file"),
         (b"\0\0\x08\3" + bytes(9), "truncated in its header"),
         (idx(X)[:-1], ""),
         (idx(X) + b"\0", ""),
         (idx(X, shape=(6, 3, 3)), ""),
         (idx(X, kind=13), ""),
-        (idx(X, shape=(0, 3, 2)), "it is empty"),
-        (idx(X, shape=(2**32 - 1,) * 3), "too small for it"),
-        (idx(X, shape=(2**32 - 1,) * 255), "too small for it"),
-        (idx(np.zeros(1, np.uint8), shape=(1,) * 60), "32 are read"),
+        (idx(X, shape=(0, 3, 2)), "is empty, of shape"),
+        (idx(X, shape=(2**32 - 1,) * 3), "is smaller, truncated"),
+        (idx(X, shape=(2**32 - 1,) * 255), "is smaller, truncated"),
+        (idx(np.zeros(1, np.uint8), shape=(1,) * 60), "at most 32 are supported"),
         (idx(np.array([1, np.nan], np.float32)), "NaN or infinity"),
     ],
 )
@@ -137,9 +137,9 @@ def test_damaged_gzip(tmp_path):
     path = tmp_path / "a.idx.gz"
     for cut in (3, 12, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
-        assert "cannot be unpacked" in read_error(path)
+        assert "cannot be decompressed" in read_error(path)
     path.write_bytes(whole[:-6] + b"\0" + whole[-5:])  # its checksum
-    assert "cannot be unpacked" in read_error(path)
+    assert "cannot be decompressed" in read_error(path)
 
 
 def test_idx_folders_that_do_not_fit(tmp_path):
@@ -150,12 +150,14 @@ def test_idx_folders_that_do_not_fit(tmp_path):
     labels.write_bytes(idx(np.array([0, 1, 2, 3, 4, -1], np.int32)))
     assert "has the label -1" in read_error(tmp_path, labels)
     labels.write_bytes(idx(X))
-    assert "one integer a label" in read_error(tmp_path, labels)
+    assert "one integer per label" in read_error(tmp_path, labels)
     labels.unlink()
     assert "no labels for split train" in read_error(tmp_path)
     mnist(tmp_path)
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(X[:2, :2]))
-    assert "must agree" in read_error(tmp_path, "t10k-images-idx3-ubyte", "train-images-idx3-ubyte")
+    assert "make them agree" in read_error(
+        tmp_path, "t10k-images-idx3-ubyte", "train-images-idx3-ubyte"
+    )
     (tmp_path / "t10k-images-idx3-ubyte").unlink()
     assert "no images for split test" in read_error(tmp_path)
     mnist(tmp_path, prefix="other-")
@@ -239,7 +241,7 @@ def test_bad_cifar(tmp_path):
     path = tmp_path / "data_batch_2.bin"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    assert "no multiple of 3073" in read_error(tmp_path, path)
+    assert "not a multiple of 3073" in read_error(tmp_path, path)
     path.write_bytes(whole[:3073] + b"\x0a" + whole[3074:])
     assert "label 10 in record 1" in read_error(tmp_path, path)
     path.write_bytes(b"")
@@ -374,13 +376,13 @@ def test_bad_amat(tmp_path, text, why, ending):
 def test_amat_folders_that_do_not_fit(tmp_path):
     train = matrix(tmp_path / "m_train.amat", "1 2\n")
     test = matrix(tmp_path / "m_test.amat", "1 2 3\n")
-    assert "must agree" in read_error(tmp_path, train, test)
-    assert "no shape 3 3" in read_error(train, shape=(3, 3))
+    assert "make them agree" in read_error(tmp_path, train, test)
+    assert "do not fit the shape 3 3" in read_error(train, shape=(3, 3))
     matrix(tmp_path / "n_test.amat", "1 2\n")
     assert "m_test.amat and n_test.amat" in read_error(tmp_path)
     (tmp_path / "n_test.amat").unlink()
     matrix(tmp_path / "extra.amat", "1 2\n")
-    assert "which split they are is not clear" in read_error(tmp_path)
+    assert "whose splits are ambiguous" in read_error(tmp_path)
     (tmp_path / "none").mkdir()
     assert "no .amat file" in read_error(tmp_path / "none", format="amat")
     cut = tmp_path / "cut.amat.gz"

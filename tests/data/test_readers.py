@@ -86,7 +86,7 @@ def test_layouts_that_contradict(tmp_path):
     assert "beside its split folders" in read_error(tmp_path)
     write_image(tmp_path / "mixed" / "0.png")
     write_image(tmp_path / "mixed" / "cat" / "0.png")
-    assert "both pictures (0.png) and folders" in read_error(tmp_path / "mixed")
+    assert "both images (0.png) and folders" in read_error(tmp_path / "mixed")
     for name in ("twice/val", "twice/valid"):
         write_image(tmp_path / name / "0.png")
     assert "val and valid for one split" in read_error(tmp_path / "twice")
@@ -96,9 +96,9 @@ def test_nothing_to_read(tmp_path):
     assert "0 files" in read_error(tmp_path)
     (tmp_path / "a.txt").write_text("text")
     assert "1 files, such as a.txt" in read_error(tmp_path)
-    assert "holds no picture" in read_error(tmp_path, format="images")
-    assert "is no file that is read" in read_error(tmp_path / "a.txt")
-    assert "read from a folder" in read_error(tmp_path / "a.txt", format="images")
+    assert "holds no images" in read_error(tmp_path, format="images")
+    assert "has no known format" in read_error(tmp_path / "a.txt")
+    assert "is a folder; give the folder" in read_error(tmp_path / "a.txt", format="images")
     assert "there is no folder or file" in read_error(tmp_path / "none")
     assert "there is no folder or file" in read_error(tmp_path / ("n" * 300), format="images")
     write_image(tmp_path / "one.png")
@@ -257,10 +257,10 @@ def test_sides_of_pairs_have_their_own_channels(tmp_path):
 def test_pairs_that_do_not_match(tmp_path):
     pairs(tmp_path, "trainA/a.png", "trainA/b.png", "trainB/a.png")
     said = read_error(tmp_path, tmp_path / "trainA" / "b.png", paired=True)
-    assert "no partner of its name in trainB" in said
+    assert "no partner of the same name in trainB" in said
     assert len(read(tmp_path).splits["trainA"]) == 2
     pairs(tmp_path, "trainB/b.png", "trainB/b.jpg")
-    assert "differ only in their ending" in read_error(tmp_path, "b.jpg", "b.png", paired=True)
+    assert "differ only in their suffix" in read_error(tmp_path, "b.jpg", "b.png", paired=True)
 
 
 def test_one_side_is_missing(tmp_path):
@@ -268,14 +268,14 @@ def test_one_side_is_missing(tmp_path):
     assert detect(tmp_path) == "pairs"
     assert "folder trainA and no trainB" in read_error(tmp_path)
     (tmp_path / "trainB").mkdir()
-    assert "holds no picture" in read_error(tmp_path, tmp_path / "trainB")
+    assert "holds no images" in read_error(tmp_path, tmp_path / "trainB")
     (tmp_path / "other").mkdir()
     assert "neither trainA nor trainB" in read_error(tmp_path / "other", format="pairs")
 
 
 @pytest.mark.parametrize("background", [-1, 256])
 def test_settings_are_held_to_their_ranges(background):
-    with pytest.raises(ValueError, match="0 to 255"):
+    with pytest.raises(ValueError, match=r"in \[0, 255\]"):
         ReadOptions(background=background)
 
 
@@ -286,10 +286,10 @@ def test_settings_are_held_to_their_ranges(background):
         ({"mode": "gray"}, "`mode` must be one of rgb, grey"),
         ({"label": "middle"}, "`label` must be one of none"),
         ({"fit": "zoom"}, "`fit` must be one of exact"),
-        ({"size": (3,)}, "height and width"),
-        ({"size": (3, 0)}, "`width` must be positive"),
-        ({"shape": (3, -1)}, "`shape_1` must be positive"),
-        ({"max_pixels": 0}, "`max_pixels` must be positive"),
+        ({"size": (3,)}, "`size` must be a tuple of 2 entries"),
+        ({"size": (3, 0)}, "`size` must be a tuple of 2 entries: a positive integer"),
+        ({"shape": (3, -1)}, "`shape` must be a non-empty tuple, each entry a positive integer"),
+        ({"max_pixels": 0}, "`max_pixels` must be a positive integer"),
     ],
 )
 def test_settings_that_do_not_exist(settings, why):

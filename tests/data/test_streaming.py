@@ -130,7 +130,7 @@ def test_a_killed_process_is_a_sentence(folder):
     (child,) = multiprocessing.active_children()
     os.kill(child.pid, signal.SIGKILL)
     started = time.monotonic()
-    with pytest.raises(OSError, match="a process that reads the data ended") as error:
+    with pytest.raises(OSError, match="a worker process that reads the data ended") as error:
         list(stream)
     assert_error_message(str(error.value), "--workers 0")
     assert time.monotonic() - started < 30

@@ -71,22 +71,22 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
         ("file,caption\na.png,x,y\n", "line 2 has 3 columns"),
         ("file,caption\na.png\n", "line 2 has 1 columns"),
         ("file,caption\na.png,x\nnone.png,y\n", "line 3 names none.png"),
-        ("file,caption\n,x\n", "no such picture"),
-        ("file,caption\ncaptions.csv,x\n", "no such picture"),
-        ("file,caption\nsub,x\n", "no such picture"),
-        (f"file,caption\n{'n' * 400}.png,x\n", "no such picture"),
-        ("file,caption\n../a.png,x\n", "leaves the folder"),
-        ("file,caption\nsub/../../a.png,x\n", "leaves the folder"),
-        ("file,caption\n/etc/passwd,x\n", "leaves the folder"),
-        ("file,caption\nC:\\a.png,x\n", "leaves the folder"),
+        ("file,caption\n,x\n", "is not an image in"),
+        ("file,caption\ncaptions.csv,x\n", "is not an image in"),
+        ("file,caption\nsub,x\n", "is not an image in"),
+        (f"file,caption\n{'n' * 400}.png,x\n", "is not an image in"),
+        ("file,caption\n../a.png,x\n", "is outside the folder"),
+        ("file,caption\nsub/../../a.png,x\n", "is outside the folder"),
+        ("file,caption\n/etc/passwd,x\n", "is outside the folder"),
+        ("file,caption\nC:\\a.png,x\n", "is outside the folder"),
         ('file,caption\n"a\nb.png",x\n', "names a\\nb.png"),
         (b"file,caption\na.png,\xff\n", "not UTF-8"),
         ("file,caption\na.png,x\n".encode("utf-16"), "not UTF-8"),
         ("file,caption\na.png,x\0y\n", "NUL character in line 2"),
-        ('file,caption\na.png,"open\n', "no CSV"),
-        ('file,caption\na.png,"x"y\n', "no CSV"),
+        ('file,caption\na.png,"open\n', "is not valid CSV"),
+        ('file,caption\na.png,"x"y\n', "is not valid CSV"),
         (f"file,caption\na.png,{'w' * 70000}\n", "caption of 70000 characters"),
-        (f"file,caption\na.png,{'w' * 200000}\n", "no CSV"),
+        (f"file,caption\na.png,{'w' * 200000}\n", "is not valid CSV"),
         ("file,caption\ra.png,x\r", ""),
     ],
 )
@@ -157,19 +157,19 @@ def test_attributes_as_csv(tmp_path, header):
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("3\n", "4\n", "says that it has 4 rows and has 3"),
+        ("3\n", "4\n", "states 4 rows and has 3"),
         ("3\n", "", "no count"),
         ("a.png -1  1", "a.png -1", "line 3 has 2 columns"),
         ("a.png -1  1", "a.png -1 1 1", "line 3 has 4 columns"),
         ("a.png -1  1", "a.png -1 2", "line 3 has 2 for Young"),
         ("a.png -1  1", "a.png -1 nan", "line 3 has nan for Young"),
-        ("a.png -1  1", "a.png 0 1", "line 3 has the value 0 where others have -1"),
-        ("Bald  Young", "Bald Bald", "one twice"),
-        ("a.png", "z.png", "a row for z.png, and there is no such picture"),
+        ("a.png -1  1", "a.png 0 1", "line 3 has the value 0 and other rows have -1"),
+        ("Bald  Young", "Bald Bald", "duplicate"),
+        ("a.png", "z.png", "a row for z.png, which does not exist"),
         ("a.png", "b.png", "two rows for b.png"),
         (TABLE, "3\n", "no names"),
         (TABLE, "", "no names"),
-        ("a.png", "../a.png", "no such picture"),
+        ("a.png", "../a.png", "which does not exist"),
     ],
 )
 def test_bad_attributes(tmp_path, old, new, why):
@@ -187,10 +187,10 @@ def test_a_picture_without_a_row(tmp_path):
     ("parts", "why"),
     [
         ("a.png 0\nb.png 2\n", "c.png is missing in it"),
-        (PARTS + "d.png 0\n", "d.png is in no row"),
+        (PARTS + "d.png 0\n", "d.png is not among the attributes"),
         (PARTS.replace("c.png 1", "c.png 3"), "line 3 must be a file and 0"),
         (PARTS.replace("c.png 1", "c.png"), "line 3 must be a file and 0"),
-        (PARTS + "a.png 1\n", "line 4 names a.png a second time"),
+        (PARTS + "a.png 1\n", "line 4 names a.png again"),
     ],
 )
 def test_bad_partitions(tmp_path, parts, why):
@@ -200,10 +200,10 @@ def test_bad_partitions(tmp_path, parts, why):
 
 def test_where_the_pictures_of_attributes_are(tmp_path):
     (tmp_path / "list_attr.txt").write_text(TABLE)
-    assert "has no pictures" in read_error(tmp_path)
+    assert "has no images" in read_error(tmp_path)
     for sub in ("one", "two"):
         write_image(tmp_path / sub / "a.png")
-    assert "pictures in one, two" in read_error(tmp_path)
+    assert "images in one, two" in read_error(tmp_path)
     (tmp_path / "list_attr_2.txt").write_text(TABLE)
     assert "list_attr.txt and list_attr_2.txt" in read_error(tmp_path).replace(
         "_2.txt and list_attr", ""

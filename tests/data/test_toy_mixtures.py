@@ -88,5 +88,5 @@ def test_a_file_of_that_name_is_the_file(tmp_path, digits, monkeypatch):
 
 
 def test_colours_cannot_be_stacked():
-    with pytest.raises(ValueError, match=r"stacked_stacked_digits stacks grey images \[N, H, W, 1"):
+    with pytest.raises(ValueError, match=r"stacked_stacked_digits needs grey images \[N, H, W, 1"):
         load(Data(data="stacked_stacked_digits"))

@@ -318,7 +318,7 @@ def test_transforms_are_stored_in_one_form():
             "is drawn when the data is loaded and must come first",
         ),
         ("binarize('static', keys=('x',))", "binarizes all images; leave out keys"),
-        (3, "transform must be a string"),
+        (3, "`transform` must be a string"),
     ],
 )
 def test_rejects_what_is_not_a_transform(transform, match):

@@ -246,7 +246,7 @@ def test_a_damaged_record_ends_the_run_in_one_sentence(bits, whole, tmp_path, ca
     assert command(copy, tmp_path / "run", "--steps", "10", "--workers", "0") == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: row ")
-    assert_error_message(said, copy, "is not what was prepared")
+    assert_error_message(said, copy, "has changed since it was prepared")
     chex.assert_trees_all_equal(load_state(tmp_path / "run")[1].variables, kept.variables)
     for path, data in pristine.items():
         path.write_bytes(data)
@@ -274,7 +274,9 @@ def test_labels_on_disk_are_those_the_model_is_built_for(bits, tmp_path):
     on_disk = dataclasses.replace(run.data, stream="yes")
     model = dataclasses.replace(run.model, classes=60)
     told = dataclasses.replace(run, model=model, data=on_disk)
-    with pytest.raises(ValueError, match=r"on disk have labels from \d+ to 60, and .* 0 to 59;"):
+    with pytest.raises(
+        ValueError, match=r"training examples have labels from \d+ to 60, and .* 0 to 59;"
+    ):
         fit(told, tmp_path / "run", quiet=True)
     enough = dataclasses.replace(told, model=dataclasses.replace(model, classes=61))
     assert fit(enough, tmp_path / "enough", quiet=True).finished

@@ -178,7 +178,7 @@ def test_bound_for_several_binarizations_and_active_units(tmp_path, data, capsys
     assert result["spread"] == pytest.approx(np.std(each, ddof=1), rel=1e-9)
     assert (result["binarize_seeds"], result["bound_samples"]) == ([3, 4, 5], 7)
     for options, message in (
-        (["--binarize-seeds", "-1"], "`binarize_seed` must be non-negative"),
+        (["--binarize-seeds", "-1"], "`binarize_seed` must be an integer in [0, 4294967296)"),
         (["--binarize-seeds", "1", "--temperatures", "9"], "leave out one of the two"),
     ):
         assert evaluate.main([str(workdir), *options]) == 2

@@ -318,8 +318,12 @@ def test_a_run_refuses_what_no_seed_can_be():
         ),
         (Train, {"ema": "0.9"}, "`ema` must be a number in [0, 1), got '0.9'"),
         (Train, {"metric": None}, "`metric` must be a string, got None."),
-        (Data, {"limit": 2.5}, "`limit` must be an integer, got 2.5."),
-        (Data, {"labels_seed": 2.0}, "`labels_seed` must be an integer, got 2.0."),
+        (Data, {"limit": 2.5}, "`limit` must be a non-negative integer, got 2.5."),
+        (
+            Data,
+            {"labels_seed": 2.0},
+            "`labels_seed` must be an integer in [0, 4294967296) or None, got 2.0.",
+        ),
         (
             Data,
             {"data": pathlib.PurePosixPath("a.npz")},
@@ -366,5 +370,5 @@ def test_patience_needs_evaluations_and_data_a_name():
     with pytest.raises(ValueError, match="set `eval_every` too"):
         Train(patience=3)
     assert Train(patience=3, eval_every=10).patience == 3
-    with pytest.raises(ValueError, match="data is empty"):
+    with pytest.raises(ValueError, match="`data` is empty"):
         Data(data="")

@@ -1,4 +1,4 @@
-"""Files as people bring them, read one example at a time."""
+"""Readers of file formats; examples are read one at a time."""
 
 import pathlib
 from collections.abc import Callable
@@ -20,17 +20,17 @@ _READERS: dict[str, Callable[[pathlib.Path, ReadOptions], Source]] = {
     "amat": amat.read,
 }
 _LAYOUTS = (
-    "a folder of pictures (flat, a folder a class, or folders train, validation, test), trainA and"
-    " trainB, pictures with captions.csv or list_attr_celeba.txt, IDX files, binary CIFAR files, or"
-    " .amat files"
+    "a folder of images (flat, one folder per class, or folders train, validation, test), folders"
+    " trainA and trainB, images with captions.csv or list_attr_celeba.txt, IDX files, binary CIFAR"
+    " files, or .amat files"
 )
 
 
 def read(source: str | pathlib.Path, reading: ReadOptions = ReadOptions()) -> Source:  # noqa: B008
-    """Read a folder or file that lies on disk; pictures are decoded when they are asked for.
+    """Reads a folder or file; images are decoded on access.
 
     Raises:
-      ValueError: one sentence that names the file and the fix.
+      ValueError: it cannot be read; the message names the file and the fix.
     """
     path = pathlib.Path(source)
     name: str = reading.format
@@ -40,16 +40,16 @@ def read(source: str | pathlib.Path, reading: ReadOptions = ReadOptions()) -> So
         _check_exists(path)
     if not path.is_dir() and name not in ("idx", "cifar", "amat"):
         raise ValueError(
-            f"{safe(path)} is a file, and {name} are read from a folder; give its folder."
+            f"{safe(path)} is a file, and the format {name} is a folder; give the folder."
         )
     return _READERS[name](path, reading)
 
 
 def detect(path: pathlib.Path) -> str:
-    """The format of a folder or file, from the names in it.
+    """Detects the format of a folder or file from file names.
 
     Raises:
-      ValueError: nothing known is there, or an archive that must be unpacked.
+      ValueError: the format is unknown, or an archive must be unpacked.
     """
     _check_exists(path)
     if not path.is_dir():
@@ -77,8 +77,7 @@ def detect(path: pathlib.Path) -> str:
     if not folders:
         what = f", such as {safe(files[0], 60)}" if files else ""
         raise ValueError(
-            f"{safe(path)} holds {len(files)} files{what}, and nothing that is read; give"
-            f" {_LAYOUTS}."
+            f"{safe(path)} holds {len(files)} files{what}, in no known format; give {_LAYOUTS}."
         )
     return "images"
 
@@ -95,7 +94,7 @@ def _check_exists(path: pathlib.Path) -> None:
 
 
 def _detect_file(path: pathlib.Path) -> str:
-    """The format of one file, from its name, then from its first bytes."""
+    """Detects the format of one file from its name, then from its first bytes."""
     if amat.matches(path.name):
         return "amat"
     if path.name.endswith(".bin") or cifar.pickled_file([path.name]):
@@ -103,9 +102,9 @@ def _detect_file(path: pathlib.Path) -> str:
     if idx.matches(path.name):
         return "idx"
     if has_image_suffix(path.name):
-        raise ValueError(f"{safe(path)} is one picture; give the folder that it lies in.")
+        raise ValueError(f"{safe(path)} is a single image; give its folder.")
     with BinaryFile(path) as file:
         head = file.read(4) if path.suffix in ("", ".gz") else b""
     if len(head) == 4 and head[:2] == b"\0\0" and head[2] in idx.TYPES and head[3]:
         return "idx"
-    raise ValueError(f"{safe(path)} is no file that is read; give {_LAYOUTS}.")
+    raise ValueError(f"{safe(path)} has no known format; give {_LAYOUTS}.")

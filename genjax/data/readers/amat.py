@@ -1,4 +1,4 @@
-"""Matrices as text, one example a line: .amat files of MNIST variants, binarised and not."""
+"""Text matrices, one example per line: .amat files of MNIST variants."""
 
 import pathlib
 import re
@@ -16,25 +16,25 @@ _FILE = re.compile(
 )
 _BLOCK_BYTES = 2**22
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
-# Separators to str.split and to numpy, and to no editor: made into bytes that are no number.
+# Separators for str.split and NumPy, but not for editors: replaced by bytes that are invalid.
 _INVALID_SEPARATORS = bytes.maketrans(b"\x1c\x1d\x1e\x1f", b"\xff" * 4)
 _MAX_LINE_BYTES = 2**26
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def matches(name: str) -> bool:
-    """Whether a file is called as these files are."""
+    """Returns whether a file name has this format."""
     return name.endswith((".amat", ".amat.gz"))
 
 
 def read(path: pathlib.Path, reading: ReadOptions) -> Source:
-    """Read a folder, or one file as train: `x`, and `label` where `reading.label` says which.
+    """Reads a folder, or one file as train: `x`, and `label` as `reading.label` selects.
 
-    Whole numbers from 0 to 255 are uint8, with levels 2 if none is above 1 and else 256; other
-    numbers are float32 with levels 0.
+    Integers from 0 to 255 become uint8, with levels 2 if none is above 1, else 256; other numbers
+    become float32 with levels 0.
 
     Raises:
-      ValueError: one sentence, with the line of a word, a NaN, or a row of another length.
+      ValueError: a line holds a word, a NaN, or another number of values.
     """
     files, ignored = _split_files(path) if path.is_dir() else ({"train": path}, [])
     xs: dict[str, np.ndarray] = {}
@@ -46,7 +46,7 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
         if x.shape[1] != xs[one].shape[1]:
             raise ValueError(
                 f"{safe(files[split])} has rows of {x.shape[1]} numbers and {safe(files[one])} of"
-                f" {xs[one].shape[1]}; they must agree."
+                f" {xs[one].shape[1]}; make them agree."
             )
     if any(x.dtype == np.float32 for x in xs.values()):
         xs, levels = {s: x.astype(np.float32, copy=False) for s, x in xs.items()}, 0
@@ -55,8 +55,8 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     shape = reading.shape or (xs[one].shape[1],)
     if np.prod(shape, dtype=object) != xs[one].shape[1]:
         raise ValueError(
-            f"{safe(files[one])} has rows of {xs[one].shape[1]} numbers, which is no shape"
-            f" {' '.join(map(str, shape))}."
+            f"{safe(files[one])} has rows of {xs[one].shape[1]} numbers, which do not fit"
+            f" the shape {' '.join(map(str, shape))}; correct --shape."
         )
     fields = {"x": Field(kind="array", shape=tuple(shape), dtype=xs[one].dtype.name)}
     columns: dict[str, dict] = {s: {"x": x.reshape(-1, *shape)} for s, x in xs.items()}
@@ -78,11 +78,11 @@ def _split_files(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
     names, folders, rest = list_folder(folder)
     ours = [name for name in names if matches(name)]
     ignored = [n for n in names if n not in ours] + rest + [f"{n}/" for n in folders]
-    # A plain file comes before its .gz and is taken.
+    # A plain file takes precedence over its .gz.
     ignored += [name for name in ours if name.endswith(".gz") and name[:-3] in ours]
     ours = [name for name in ours if name not in ignored]
     if not ours:
-        raise ValueError(f"{safe(folder)} has no .amat file; they are {LAYOUT}.")
+        raise ValueError(f"{safe(folder)} has no .amat file; use {LAYOUT}.")
     if len(ours) == 1 and not _FILE.fullmatch(ours[0]):
         return {"train": folder / ours[0]}, sorted(ignored)
     found: dict[str, pathlib.Path] = {}
@@ -92,8 +92,8 @@ def _split_files(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
         if not split or split in found:
             other = found[split].name if split else next(n for n in ours if n != name)
             raise ValueError(
-                f"{safe(folder)} has {safe(other)} and {safe(name)}, and which split they are is"
-                f" not clear; they are {LAYOUT}."
+                f"{safe(folder)} has {safe(other)} and {safe(name)}, whose splits are ambiguous;"
+                f" use {LAYOUT}."
             )
         found[split] = folder / name
     order = [s for s in ("train", "validation", "test") if s in found]
@@ -101,9 +101,9 @@ def _split_files(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
 
 
 def _read_blocks(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
-    """Lines that are not blank, in blocks, with the number of the first line of each block.
+    """Yields lines in blocks, with the number of the first line of each block.
 
-    Blank lines are refused but at the end, so that line numbers are right.
+    Blank lines are rejected, except at the end, so that line numbers are right.
     """
     with BinaryFile(path) as file:
         rest, number, blank = b"", 1, 0
@@ -117,17 +117,15 @@ def _read_blocks(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
                     blank = blank or number + i
                     continue
                 if blank:
-                    raise ValueError(
-                        f"{safe(path)} line {blank} is empty; every line is an example."
-                    )
+                    raise ValueError(f"{safe(path)} line {blank} is empty; remove it.")
                 lines.append(piece)
             if len(rest) > _MAX_LINE_BYTES:
                 raise ValueError(
-                    f"{safe(path)} line {number + len(pieces)} has more than {_MAX_LINE_BYTES} bytes; it"
-                    f" is no text matrix."
+                    f"{safe(path)} line {number + len(pieces)} has more than {_MAX_LINE_BYTES}"
+                    f" bytes, so it is not a text matrix; write one example per line."
                 )
             if lines:
-                # Bytes that are not ASCII become a character that is no number.
+                # Bytes that are not ASCII become an invalid character.
                 yield (
                     number,
                     [x.translate(_INVALID_SEPARATORS).decode("ascii", "replace") for x in lines],
@@ -138,7 +136,7 @@ def _read_blocks(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_matrix(path: pathlib.Path, reading: ReadOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Examples uint8 or float32 `[N, D]`, and labels int32 `[N]`, empty where there are none."""
+    """Returns examples uint8 or float32 `[N, D]`, and labels int32 `[N]`, empty without labels."""
     parts: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     width = 0
@@ -153,45 +151,55 @@ def _read_matrix(path: pathlib.Path, reading: ReadOptions) -> tuple[np.ndarray, 
                 i = int(bad[0]) if len(bad) else 0
                 raise ValueError(
                     f"{safe(path)} line {number + i} has {label[i]:g} in its {reading.label}"
-                    f" column, which is to be a class from 0, beside other numbers; set label to"
-                    f" none, first or last."
+                    f" column, which is not a class from 0 beside other numbers; set label to none,"
+                    f" first or last."
                 )
             labels.append(label.astype(np.int32))
             block = block[:, 1:] if reading.label == "first" else block[:, :-1]
         whole = bool(((block == np.floor(block)) & (block >= 0) & (block <= 255)).all())
         parts.append(block.astype(np.uint8 if whole else np.float32))
     if not parts:
-        raise ValueError(f"{safe(path)} holds no numbers; a line is an example.")
+        raise ValueError(f"{safe(path)} holds no numbers; write one example per line.")
     if any(part.dtype == np.float32 for part in parts):
         parts = [part.astype(np.float32, copy=False) for part in parts]
     return np.concatenate(parts), np.concatenate(labels) if labels else np.zeros(0, np.int32)
 
 
 def _parse_lines(path: pathlib.Path, number: int, lines: list[str], width: int) -> np.ndarray:
-    """float64 `[len(lines), D]`; numpy parses, and where it cannot, the reason is looked for."""
+    """Parses lines to float64 `[len(lines), D]`."""
     try:
         block = np.loadtxt(lines, dtype=np.float64, comments=None, ndmin=2)
     except (ValueError, OverflowError):
         _raise_parse_error(path, number, lines, width)
-        raise ValueError(f"{safe(path)} holds words near line {number}; only numbers.") from None
+        raise ValueError(
+            f"{safe(path)} holds words near line {number}; write numbers only."
+        ) from None
     odd = len(block) != len(lines) or block.shape[1] != (width or block.shape[1])
-    # Infinite as float64 or as the float32 that it may become.
+    # Infinite as float64 or as float32.
     if odd or not (np.abs(block) <= _MAX_FLOAT32).all():
         _raise_parse_error(path, number, lines, width)
-        raise ValueError(f"{safe(path)} is no matrix near line {number}.")
+        raise ValueError(
+            f"{safe(path)} is not a matrix near line {number}; make all lines equally long."
+        )
     return block
 
 
 def _raise_parse_error(path: pathlib.Path, number: int, lines: list[str], width: int) -> None:
-    """Raise the sentence for the first line that is amiss."""
+    """Raises an error for the first invalid line."""
     for i, line in enumerate(lines):
         where = f"{safe(path)} line {number + i}"
         words = line.split()
         for word in words:
             if not _NUMBER.fullmatch(word):
-                raise ValueError(f"{where} holds {safe(word, 30)}, which is no finite number.")
+                raise ValueError(
+                    f"{where} holds {safe(word, 30)}, which is not a finite number; correct it."
+                )
             if not abs(float(word)) <= _MAX_FLOAT32:
-                raise ValueError(f"{where} holds {safe(word, 30)}, too large for float32.")
+                raise ValueError(
+                    f"{where} holds {safe(word, 30)}, too large for float32; rescale the data."
+                )
         width = width or len(words)
         if len(words) != width:
-            raise ValueError(f"{where} has {len(words)} numbers and the lines above it {width}.")
+            raise ValueError(
+                f"{where} has {len(words)} numbers and the lines above it {width}; make them agree."
+            )

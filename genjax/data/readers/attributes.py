@@ -1,4 +1,4 @@
-"""Pictures with a table of yes and no, as CelebA has: list_attr_celeba.txt beside them."""
+"""Images with a table of binary attributes, as CelebA: list_attr_celeba.txt beside them."""
 
 import pathlib
 import re
@@ -12,9 +12,9 @@ from genjax.data.readers.columns import Columns, ImageFiles, inspect_images
 from genjax.data.readers.image_folders import images_in
 
 LAYOUT = (
-    "list_attr_celeba.txt (its first line the count, its second the names, then a file and its"
-    " values, -1 and 1 or 0 and 1, a line; as .csv a header line and rows), perhaps"
-    " list_eval_partition.txt, and pictures beside it or in one folder"
+    "list_attr_celeba.txt (a line with the count, a line with the names, then lines of a file and"
+    " its values, -1 and 1 or 0 and 1; as .csv a header line and rows), optionally"
+    " list_eval_partition.txt, and images beside it or in one folder"
 )
 _TABLE = re.compile(r"list_attr.*\.(txt|csv)")
 _PARTITION = re.compile(r"list_eval_partition.*\.(txt|csv)")
@@ -22,20 +22,20 @@ _SPLITS = ("train", "validation", "test")
 
 
 def has_table(path: pathlib.Path) -> bool:
-    """Whether a folder is of this layout."""
+    """Returns whether a folder has this layout."""
     return any(_TABLE.fullmatch(name) for name in list_folder(path)[0])
 
 
 def read(path: pathlib.Path, reading: ReadOptions) -> Source:
-    """Read pictures with attributes: `image`, and `attributes` uint8 `[A]` of 0 and 1.
+    """Reads images with attributes: `image`, and `attributes` uint8 `[A]` of 0 and 1.
 
     Raises:
-      ValueError: one sentence; a count, a column, a value, a row or a picture is amiss.
+      ValueError: a count, a column, a value, a row or an image is wrong or missing.
     """
     files, folders, rest = list_folder(path)
     table = _find_one(path, files, _TABLE)
     if not table:
-        raise ValueError(f"{safe(path)} has no list_attr*.txt; attributes are {LAYOUT}.")
+        raise ValueError(f"{safe(path)} has no list_attr*.txt; use {LAYOUT}.")
     names, attributes, values = _read_table(path / table)
     folder = _image_folder(path, files, folders)
     images, deeper, others = images_in(path, folder)
@@ -75,18 +75,18 @@ def _find_one(path: pathlib.Path, files: list[str], pattern: re.Pattern) -> str:
 
 
 def _image_folder(path: pathlib.Path, files: list[str], folders: list[str]) -> str:
-    """The folder that holds the pictures, "" if they lie beside the table."""
+    """Returns the folder of the images, "" if they are beside the table."""
     if any(has_image_suffix(name) for name in files):
         return ""
     found = [name for name in folders if images_in(path, name)[0]]
     if len(found) != 1:
-        what = f"pictures in {', '.join(map(safe, found[:3]))}" if found else "no pictures"
-        raise ValueError(f"{safe(path)} has {what}; attributes are {LAYOUT}.")
+        what = f"images in {', '.join(map(safe, found[:3]))}" if found else "no images"
+        raise ValueError(f"{safe(path)} has {what}; use {LAYOUT}.")
     return found[0]
 
 
 def _read_cells(path: pathlib.Path) -> list[tuple[str, list[str]]]:
-    """Lines that are not empty as where and words."""
+    """Returns the position and the words of each line that is not empty."""
     lines = read_text(path).split("\n")
     comma = path.suffix == ".csv"
     split = [[w.strip() for w in line.split(",")] if comma else line.split() for line in lines]
@@ -94,40 +94,44 @@ def _read_cells(path: pathlib.Path) -> list[tuple[str, list[str]]]:
 
 
 def _read_table(path: pathlib.Path) -> tuple[list[str], tuple[str, ...], np.ndarray]:
-    """File names, names of the attributes, and uint8 `[N, A]`."""
+    """Returns file names, attribute names, and values uint8 `[N, A]`."""
     lines = _read_cells(path)
     count = None
     if lines and len(lines[0][1]) == 1 and re.fullmatch("[0-9]{1,18}", lines[0][1][0]):
         count = int(lines.pop(0)[1][0])
     if len(lines) < 2 or (count is None and path.suffix != ".csv"):
-        raise ValueError(
-            f"{safe(path)} has no count, no names or no rows; attributes are {LAYOUT}."
-        )
+        raise ValueError(f"{safe(path)} has no count, no names or no rows; use {LAYOUT}.")
     rows = lines[1:]
     names = lines[0][1]
-    # A .csv names the column of the files, too.
+    # A .csv has a name for the column of files, too.
     if path.suffix == ".csv" and len(names) == len(rows[0][1]):
         names = names[1:]
     if count is not None and count != len(rows):
-        raise ValueError(f"{safe(path)} says that it has {count} rows and has {len(rows)}.")
+        raise ValueError(
+            f"{safe(path)} states {count} rows and has {len(rows)}; download it again."
+        )
     if not names or len(set(names)) < len(names) or not all(names):
-        raise ValueError(f"{safe(path)} has no names, empty ones, or one twice, in its names line.")
+        raise ValueError(
+            f"{safe(path)} has empty, duplicate or no names in its names line; correct it."
+        )
     values = np.zeros((len(rows), len(names)), np.int8)
     for i, (where, words) in enumerate(rows):
         if len(words) != len(names) + 1:
             raise ValueError(
-                f"{where} has {len(words)} columns, and a file with {len(names)} values is"
-                f" {len(names) + 1}."
+                f"{where} has {len(words)} columns instead of {len(names) + 1}, a file and"
+                f" {len(names)} values; correct it."
             )
         for k, word in enumerate(words[1:]):
             if word not in _VALUES:
                 raise ValueError(
-                    f"{where} has {safe(word, 30)} for {safe(names[k], 30)}; -1, 0 or 1."
+                    f"{where} has {safe(word, 30)} for {safe(names[k], 30)}; use -1, 0 or 1."
                 )
             values[i, k] = _VALUES[word]
     if (values == -1).any() and (values == 0).any():
         where = rows[int(np.argwhere(values == 0)[0, 0])][0]
-        raise ValueError(f"{where} has the value 0 where others have -1; use -1 and 1, or 0 and 1.")
+        raise ValueError(
+            f"{where} has the value 0 and other rows have -1; use -1 and 1, or 0 and 1."
+        )
     return (
         [w[0] for _, w in rows],
         tuple(safe(n, 80) for n in names),
@@ -139,7 +143,7 @@ _VALUES = {"-1": -1, "0": 0, "1": 1, "+1": 1}
 
 
 def _check_images_match(path: pathlib.Path, table: str, rows: list[str], images: list[str]) -> None:
-    """Every row has its picture, every picture its row, once."""
+    """Checks that rows and images match one to one."""
     have, named = set(images), set(rows)
     if len(named) < len(rows):
         seen: set[str] = set()
@@ -148,19 +152,19 @@ def _check_images_match(path: pathlib.Path, table: str, rows: list[str], images:
     lost = [row for row in rows if row not in have]
     if lost:
         raise ValueError(
-            f"{safe(path / table)} has a row for {safe(lost[0], 60)}, and there is no such picture,"
-            f" nor {len(lost) - 1} more; remove the rows or fetch the pictures."
+            f"{safe(path / table)} has a row for {safe(lost[0], 60)}, which does not exist, and"
+            f" {len(lost) - 1} more such rows; remove the rows or add the images."
         )
     lost = [image for image in images if image not in named]
     if lost:
         raise ValueError(
-            f"{safe(path / lost[0])} has no row in {safe(table)}, nor have {len(lost) - 1} more;"
-            f" add the rows or remove the pictures."
+            f"{safe(path / lost[0])} has no row in {safe(table)}, and {len(lost) - 1} more images"
+            f" have none; add the rows or remove the images."
         )
 
 
 def _read_partition(path: pathlib.Path, names: list[str]) -> np.ndarray:
-    """0, 1 or 2 for every name, int32 `[N]`."""
+    """Returns the split of every name, 0, 1 or 2, int32 `[N]`."""
     lines = _read_cells(path)
     if lines and len(lines[0][1]) == 2 and lines[0][1][1].lower() == "partition":
         lines = lines[1:]
@@ -169,16 +173,16 @@ def _read_partition(path: pathlib.Path, names: list[str]) -> np.ndarray:
         if len(words) != 2 or words[1] not in ("0", "1", "2"):
             raise ValueError(
                 f"{where} must be a file and 0 (train), 1 (validation) or 2 (test), got"
-                f" {safe(' '.join(words), 60)}."
+                f" {safe(' '.join(words), 60)}; correct it."
             )
         if words[0] in parts:
-            raise ValueError(f"{where} names {safe(words[0], 60)} a second time; keep one line.")
+            raise ValueError(f"{where} names {safe(words[0], 60)} again; keep one line.")
         parts[words[0]] = int(words[1])
     odd = sorted(set(parts) ^ set(names))
     if odd:
-        where = "in no row of the attributes" if odd[0] in parts else "missing in it"
+        where = "not among the attributes" if odd[0] in parts else "missing in it"
         raise ValueError(
-            f"{safe(path)} and the attributes differ: {safe(odd[0], 60)} is {where}, and"
-            f" {len(odd) - 1} more are like it."
+            f"{safe(path)} and the attributes differ: {safe(odd[0], 60)} is {where}, like"
+            f" {len(odd) - 1} more; make them agree."
         )
     return np.array([parts[name] for name in names], np.int32)

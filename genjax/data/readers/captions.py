@@ -1,4 +1,4 @@
-"""Pictures with texts: captions.csv or metadata.csv beside them, or one in every split folder."""
+"""Images with captions: captions.csv or metadata.csv beside them, or in every split folder."""
 
 import csv
 import io
@@ -16,30 +16,30 @@ _CAPTION_COLUMNS = ("caption", "text")
 _MAX_LENGTH = 2**16
 LAYOUT = (
     "captions.csv or metadata.csv with a header line, a column file_name (or filename, file, image)"
-    " and a column caption (or text), beside the pictures or in folders train, validation and test"
+    " and a column caption (or text), beside the images or in folders train, validation and test"
 )
 
 
 def table(folder: pathlib.Path) -> str:
-    """The name of the table in a folder, "" where there is none."""
+    """Returns the name of the table in a folder, "" if there is none."""
     return next((name for name in TABLES if is_file(folder / name)), "")
 
 
 def has_tables(path: pathlib.Path) -> bool:
-    """Whether a folder is of this layout."""
+    """Returns whether a folder has this layout."""
     return bool(table(path)) or any(
         table(path / name) for name in list_folder(path)[1] if name.lower() in SPLIT_FOLDERS
     )
 
 
 def read(path: pathlib.Path, reading: ReadOptions) -> Source:
-    """Read pictures with captions: `image` and `caption`, one example a row of the table.
+    """Reads images with captions: `image` and `caption`, one example per row of the table.
 
-    Pictures without a row are ignored.
+    Images without a row are ignored.
 
     Raises:
-      ValueError: one sentence; a table is missing or no such CSV, a row names a picture that is
-        not there or lies outside the folder.
+      ValueError: a table is missing or invalid, or a row names an image that does not exist or is
+        outside the folder.
     """
     folders = {"train": ""} if table(path) else split_folders(path)
     rows: dict[str, list[tuple[str, str]]] = {}
@@ -47,11 +47,9 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     for split, folder in folders.items():
         name = table(path / folder)
         if not name:
-            raise ValueError(
-                f"{safe(path / folder)} has no captions.csv; captions lie in {LAYOUT}."
-            )
+            raise ValueError(f"{safe(path / folder)} has no captions.csv; use {LAYOUT}.")
         start = f"{folder}/" if folder else ""
-        rows[split] = [(start + file, said) for file, said in _rows(path / folder / name)]
+        rows[split] = [(start + file, caption) for file, caption in _rows(path / folder / name)]
         used = {file for file, _ in rows[split]} | {start + name}
         ignored += _unused_files(path, folder, used)
     if list(folders.values()) != [""]:
@@ -63,7 +61,7 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
         split: Columns(
             {
                 "image": ImageFiles(path, tuple(file for file, _ in members), spec),
-                "caption": tuple(said for _, said in members),
+                "caption": tuple(caption for _, caption in members),
             }
         )
         for split, members in rows.items()
@@ -79,7 +77,7 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
 
 
 def _unused_files(root: pathlib.Path, folder: str, used: set[str]) -> list[str]:
-    """Files of a folder, and of folders right in it, that no row names."""
+    """Returns files of a folder and of its subfolders that no row names."""
     start = f"{folder}/" if folder else ""
     files, folders, rest = list_folder(root / folder)
     left = [start + name for name in files + rest]
@@ -91,7 +89,7 @@ def _unused_files(root: pathlib.Path, folder: str, used: set[str]) -> list[str]:
 
 
 def _rows(path: pathlib.Path) -> list[tuple[str, str]]:
-    """File name and caption of every row, in the order of the table."""
+    """Returns file name and caption of every row, in order."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     rows: list[tuple[str, str]] = []
     seen: set[str] = set()
@@ -110,25 +108,25 @@ def _rows(path: pathlib.Path) -> list[tuple[str, str]]:
                 continue
             if len(row) != len(header):
                 raise ValueError(
-                    f"{where} has {len(row)} columns and the header {len(header)}; put texts with"
-                    f" commas in double quotes."
+                    f"{where} has {len(row)} columns and the header {len(header)}; put captions"
+                    f" with commas in double quotes."
                 )
-            file, said = str(pathlib.PurePosixPath(row[name_at])), row[text_at]
-            if len(said) > _MAX_LENGTH:
+            file, caption = str(pathlib.PurePosixPath(row[name_at])), row[text_at]
+            if len(caption) > _MAX_LENGTH:
                 raise ValueError(
-                    f"{where} has a caption of {len(said)} characters, above {_MAX_LENGTH}; a quote"
-                    f" may be left open."
+                    f"{where} has a caption of {len(caption)} characters, above {_MAX_LENGTH};"
+                    f" close an open quote, or shorten it."
                 )
             if file not in seen:
                 seen.add(_check_image_path(path.parent, file, where))
-            rows.append((file, said))
+            rows.append((file, caption))
     except csv.Error as error:
         raise ValueError(
-            f"{safe(path)} line {reader.line_num} is no CSV ({safe(error, 80).rstrip('.')}); a"
-            f" quote may be left open."
+            f"{safe(path)} line {reader.line_num} is not valid CSV ({safe(error, 80).rstrip('.')});"
+            f" close an open quote."
         ) from None
     if not rows:
-        raise ValueError(f"{safe(path)} has no row below a header; captions lie in {LAYOUT}.")
+        raise ValueError(f"{safe(path)} has no rows below a header; use {LAYOUT}.")
     return rows
 
 
@@ -137,22 +135,22 @@ def _column(path: pathlib.Path, header: list[str], names: tuple[str, ...]) -> in
     if not found or header.count(found[0]) > 1:
         what = f"no column called {' or '.join(names)}" if not found else f"two columns {found[0]}"
         raise ValueError(
-            f"{safe(path)} has {what} in its header, which is {safe(header, 100)}; captions lie in"
-            f" {LAYOUT}."
+            f"{safe(path)} has {what} in its header {safe(header, 100)}; use {LAYOUT}."
         )
     return header.index(found[0])
 
 
 def _check_image_path(folder: pathlib.Path, file: str, where: str) -> str:
-    """The name of a picture that is there, in the folder or below."""
+    """Returns the path of an existing image in the folder or below."""
     pure = pathlib.PurePosixPath(file)
     if pure.is_absolute() or pathlib.PureWindowsPath(file).drive or ".." in pure.parts:
         raise ValueError(
-            f"{where} names {safe(file, 60)}, which leaves the folder; name pictures from the"
-            f" table's own folder."
+            f"{where} names {safe(file, 60)}, which is outside the folder; use paths relative to"
+            f" the table."
         )
     if not has_image_suffix(file) or not is_file(folder / file):
         raise ValueError(
-            f"{where} names {safe(file, 60)}, and there is no such picture in {safe(folder)}."
+            f"{where} names {safe(file, 60)}, which is not an image in {safe(folder)}; add it or"
+            f" remove the row."
         )
     return file

@@ -1,4 +1,4 @@
-"""The binary versions of CIFAR-10 and CIFAR-100; the pickled ones are refused unread."""
+"""Binary versions of CIFAR-10 and CIFAR-100; pickled versions are rejected unread."""
 
 import pathlib
 import re
@@ -26,33 +26,33 @@ _BATCH = re.compile(r"data_batch(_[0-9]+)?\.bin")
 
 
 def pickled_file(names: list[str]) -> str:
-    """The first of these names that is a pickled file of CIFAR, or ""."""
+    """Returns the first of these names that is a pickled file of CIFAR, or ""."""
     fine = {"train", "test", "meta"} <= set(names)
     return "meta" if fine else next((name for name in names if _PICKLED.fullmatch(name)), "")
 
 
 def matches(names: list[str]) -> bool:
-    """Whether the files of a folder are called as the binary version's are."""
+    """Returns whether file names are those of the binary version."""
     return any(
         _BATCH.fullmatch(n) or n in ("test_batch.bin", "train.bin", "test.bin") for n in names
     )
 
 
 def raise_pickled(path: pathlib.Path, name: str) -> None:
-    """Raise the sentence that a pickled file gets."""
+    """Raises the error for a pickled file."""
     raise ValueError(
-        f"{safe(path / name if path.is_dir() else path)} is pickled, and unpickling runs whatever"
-        f" is in it; take the binary version of CIFAR, {LAYOUT}."
+        f"{safe(path / name if path.is_dir() else path)} is pickled, and unpickling can run any"
+        f" code; use the binary version of CIFAR, {LAYOUT}."
     )
 
 
 def read(path: pathlib.Path, reading: ReadOptions) -> Source:
-    """Read a folder, or one .bin file as train: `image` and `label`.
+    """Reads a folder, or one .bin file as train: `image` and `label`.
 
     CIFAR-100 has `label` of 100 classes and `coarse_label` of 20.
 
     Raises:
-      ValueError: one sentence; a file is pickled, cut, or has a label out of range.
+      ValueError: a file is pickled or truncated, or has a label out of range.
     """
     ignored: list[str] = []
     if path.is_dir():
@@ -61,7 +61,7 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
         if not files and pickled_file(names):
             raise_pickled(path, pickled_file(names))
         if not files:
-            raise ValueError(f"{safe(path)} has no binary file of CIFAR; they are {LAYOUT}.")
+            raise ValueError(f"{safe(path)} has no binary file of CIFAR; use {LAYOUT}.")
         fine = "train.bin" in names or "test.bin" in names
         if fine and any(_BATCH.fullmatch(n) or n == "test_batch.bin" for n in names):
             raise ValueError(
@@ -114,7 +114,7 @@ def _split_files(names: list[str]) -> dict[str, list[str]]:
 
 
 def _is_cifar100(path: pathlib.Path) -> bool:
-    """Whether one file has the two labels of CIFAR-100: by its size, by its name if both fit."""
+    """Returns whether a file has the two labels of CIFAR-100, by its size, then by its name."""
     bytes_ = file_size(path)
     if bytes_ % (_IMAGE_BYTES + 1) and bytes_ % (_IMAGE_BYTES + 2) == 0:
         return True
@@ -122,13 +122,13 @@ def _is_cifar100(path: pathlib.Path) -> bool:
 
 
 def _read_records(path: pathlib.Path, fine: bool) -> np.ndarray:
-    """uint8 `[N, 1 or 2 labels + 3072]`."""
+    """Returns records uint8 `[N, 1 or 2 labels + 3072]`."""
     width = _IMAGE_BYTES + (2 if fine else 1)
     bytes_ = file_size(path)
     if not bytes_ or bytes_ % width:
         raise ValueError(
-            f"{safe(path)} has {bytes_} bytes, no multiple of {width}"
-            f" (CIFAR-{100 if fine else 10}); fetch it again."
+            f"{safe(path)} has {bytes_} bytes, not a multiple of {width}"
+            f" (CIFAR-{100 if fine else 10}); download it again."
         )
     record = np.frombuffer(read_bytes(path, bytes_), np.uint8).reshape(-1, width)
     for k, classes in enumerate((20, 100) if fine else (10,)):
@@ -136,18 +136,18 @@ def _read_records(path: pathlib.Path, fine: bool) -> np.ndarray:
             i = int(record[:, k].argmax())
             raise ValueError(
                 f"{safe(path)} has label {record[i, k]} in record {i}, above {classes - 1}; it is"
-                f" damaged, or no CIFAR-{100 if fine else 10}."
+                f" damaged or not CIFAR-{100 if fine else 10}; download it again."
             )
     return record
 
 
 def _class_names(path: pathlib.Path, classes: int) -> tuple[str, ...]:
-    """Names of the classes, () where there is no such file."""
+    """Returns the names of the classes, () if there is no such file."""
     if not path.is_file():
         return ()
     names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if len(names) != classes:
         raise ValueError(
-            f"{safe(path)} has {len(names)} names for {classes} classes; fetch it again."
+            f"{safe(path)} has {len(names)} names for {classes} classes; download it again."
         )
     return names

@@ -1,7 +1,6 @@
-"""Splits as columns: each gives one field's value of example i, read when it is asked for.
+"""Splits as columns, which read one field of example i on access.
 
-All are small frozen dataclasses of names and arrays, without open files: a worker process gets
-them by pickle.
+All are small frozen dataclasses without open files, so that they can be pickled for workers.
 """
 
 import dataclasses
@@ -19,10 +18,11 @@ from genjax.data.readers.base import Field, ReadOptions
 
 @dataclasses.dataclass(frozen=True)
 class ImageSpec:
-    """What every image of a field is brought to.
+    """Size and channels that all images of a field are converted to.
 
-    size: height and width.
-    mode, fit, background, max_pixels: as in `ReadOptions`, mode decided.
+    Attributes:
+      size: height and width.
+      mode, fit, background, max_pixels: as in `ReadOptions`.
     """
 
     size: tuple[int, int]
@@ -32,13 +32,13 @@ class ImageSpec:
     max_pixels: int
 
     def field(self) -> Field:
-        """The field of such images."""
+        """Returns the field of such images."""
         return Field(kind="image", shape=(*self.size, 1 if self.mode == "grey" else 3))
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageFiles(Sequence[np.ndarray]):
-    """Encoded pictures `root/name`, decoded one at a time to uint8 `[*spec.size, C]`."""
+    """Encoded images `root/name`, decoded one at a time to uint8 `[*spec.size, C]`."""
 
     root: pathlib.Path
     names: tuple[str, ...]
@@ -49,7 +49,7 @@ class ImageFiles(Sequence[np.ndarray]):
 
     def __getitem__(self, i: Any) -> np.ndarray:  # type: ignore[override]
         path, spec = self.root / self.names[i], self.spec
-        # A picture has at most 8 bytes a pixel, its notes left aside.
+        # At most 8 bytes per pixel, and metadata.
         data = read_bytes(path, 8 * spec.max_pixels + 2**26)
         x = image_decoding.decode(
             data,
@@ -61,7 +61,7 @@ class ImageFiles(Sequence[np.ndarray]):
         return image_decoding.resize(x, spec.size, spec.fit, spec.background, str(path))
 
     def fingerprint(self, i: int) -> str:
-        """Name and content of a file; what is wrong with it is told where it is decoded."""
+        """Returns the name and the CRC of a file."""
         crc = 0
         try:
             with open(self.root / self.names[i], "rb") as file:
@@ -74,7 +74,7 @@ class ImageFiles(Sequence[np.ndarray]):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageArray(Sequence[np.ndarray]):
-    """Unpacked images uint8 `[N, H, W, C]`, brought to `draw_noise_figures` one at a time."""
+    """Images uint8 `[N, H, W, C]`, converted to `spec` one at a time."""
 
     array: np.ndarray
     spec: ImageSpec
@@ -88,13 +88,13 @@ class ImageArray(Sequence[np.ndarray]):
         return image_decoding.resize(x, spec.size, spec.fit, spec.background)
 
     def fingerprint(self, i: int) -> np.ndarray:
-        """The pixels as they are in the file."""
+        """Returns the pixels of the file."""
         return self.array[i]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelColumn(Sequence[int]):
-    """Classes, int `[N]`."""
+    """Labels, int `[N]`."""
 
     array: np.ndarray
 
@@ -107,7 +107,7 @@ class LabelColumn(Sequence[int]):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Columns(Sequence[Mapping[str, Any]]):
-    """A split: columns of one length by the names of the fields."""
+    """A split: columns of equal length, by field."""
 
     columns: Mapping[str, Any]
 
@@ -116,11 +116,11 @@ class Columns(Sequence[Mapping[str, Any]]):
 
     def __getitem__(self, i: Any) -> dict[str, Any]:  # type: ignore[override]
         if isinstance(i, slice):
-            raise TypeError("a split is read one example at a time: split[i], not split[i:j].")
+            raise TypeError("a split cannot be sliced; read one example at a time, split[i].")
         return {name: column[i] for name, column in self.columns.items()}
 
     def fingerprint(self, rows: Sequence[int]) -> int:
-        """Of files their names and bytes; of all else the values."""
+        """Returns a CRC of names and bytes of files, or of values."""
         crc = 0
         for name, column in sorted(self.columns.items()):
             one = getattr(column, "fingerprint", lambda i, column=column: column[i])
@@ -137,10 +137,10 @@ def _to_bytes(value: Any) -> bytes:
 
 
 def inspect_images(root: pathlib.Path, names: Iterable[str], reading: ReadOptions) -> ImageSpec:
-    """The size and channels of these pictures, from their headers where `reading` says neither.
+    """Returns size and channels of images, from `reading` or from their headers.
 
     Raises:
-      ValueError: they differ in size and `reading.size` is None, or a header cannot be read.
+      ValueError: sizes differ and `reading.size` is None, or a header cannot be read.
     """
     size, mode = reading.size, reading.mode
     first: tuple[pathlib.Path, image_decoding.Header] | None = None
@@ -167,24 +167,24 @@ def inspect_images(root: pathlib.Path, names: Iterable[str], reading: ReadOption
             break
     if size is None:
         if first is None:
-            raise ValueError(f"{safe(root)} holds no picture.")
+            raise ValueError(f"{safe(root)} holds no images; add some.")
         size = (first[1].height, first[1].width)
     mode = mode or ("grey" if grey else "rgb")
     return ImageSpec(size, mode, reading.fit, reading.background, reading.max_pixels)
 
 
 def array_image_spec(array: np.ndarray, reading: ReadOptions, where: object) -> ImageSpec:
-    """What unpacked images `[N, H, W, C]` are brought to.
+    """Returns size and channels for images `[N, H, W, C]`.
 
     Raises:
-      ValueError: another size is asked for and `reading.fit` is exact.
+      ValueError: `reading.size` differs and `reading.fit` is exact.
     """
-    have = (array.shape[1], array.shape[2])
-    size = reading.size or have
-    if size != have and reading.fit == "exact":
+    original = (array.shape[1], array.shape[2])
+    size = reading.size or original
+    if size != original and reading.fit == "exact":
         raise ValueError(
-            f"images of {safe(where)} are {have[0]} x {have[1]} and size is {size[0]} x {size[1]}"
-            f" (height x width); set fit to crop, pad or stretch."
+            f"images of {safe(where)} are {original[0]} x {original[1]} and size is {size[0]} x"
+            f" {size[1]} (height x width); set fit to crop, pad or stretch."
         )
     mode = reading.mode or ("grey" if array.shape[3] == 1 else "rgb")
     return ImageSpec(size, mode, reading.fit, reading.background, reading.max_pixels)

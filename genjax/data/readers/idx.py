@@ -1,4 +1,4 @@
-"""IDX files, plain or gzip: MNIST, Fashion-MNIST, EMNIST and arrays of any number type."""
+"""IDX files, plain or gzip: MNIST, Fashion-MNIST, EMNIST and other arrays."""
 
 import pathlib
 import re
@@ -21,22 +21,20 @@ _FILE = re.compile(
 
 
 def matches(name: str) -> bool:
-    """Whether a file is called as these files are."""
+    """Returns whether a file name has this format."""
     return bool(_FILE.fullmatch(name)) or bool(
         re.search(r"[.-]idx([0-9]*(-ubyte)?)?(\.gz)?$", name)
     )
 
 
 def read(path: pathlib.Path, reading: ReadOptions) -> Source:
-    """Read a folder, or one file as train.
+    """Reads a folder, or one file as train: `image` or `x`, and `label` if there are labels.
 
-    Three-dimensional bytes are `image` `[H, W, 1]` (EMNIST's lie on their side, as in its files);
-    anything else is `x`, an array of the file's numbers. `label` is there where labels are. Whole
-    numbers that are never negative have levels; others have 0.
+    Three-dimensional bytes are `image` `[H, W, 1]` (transposed for EMNIST, as in its files); other
+    arrays are `x`. Non-negative integers have levels; other numbers have levels 0.
 
     Raises:
-      ValueError: one sentence; a wrong magic number, a size other than the header says, a damaged
-        gzip, labels that do not fit.
+      ValueError: the magic number or the size is wrong, a file is damaged, or labels do not fit.
     """
     if path.is_dir():
         files, ignored = _split_files(path)
@@ -45,9 +43,7 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     if any("labels" in pair for pair in files.values()):
         for split, pair in files.items():
             if "labels" not in pair:
-                raise ValueError(
-                    f"{safe(path)} has no labels for split {split}; they are {LAYOUT}."
-                )
+                raise ValueError(f"{safe(path)} has no labels for split {split}; use {LAYOUT}.")
     xs = {split: read_array(pair["images"]) for split, pair in files.items()}
     ys = {s: _read_labels(p["labels"], len(xs[s])) for s, p in files.items() if "labels" in p}
     field, levels, columns = _image_columns(path, files, xs, reading)
@@ -69,53 +65,55 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
 
 
 def read_array(path: pathlib.Path) -> np.ndarray:
-    """The array in one file, `[N, ...]` in this machine's byte order, held against its header.
+    """Returns the array in one file, `[N, ...]`, in native byte order.
 
     Raises:
-      ValueError: the file is no IDX, empty of numbers, or of another size than its header says.
+      ValueError: the file is not IDX, is empty, or has another size than its header states.
     """
     with BinaryFile(path) as file:
         head = file.read(4)
         if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES or not head[3]:
             raise ValueError(
-                f"{safe(path)} is no IDX file: it begins with {head.hex() or 'nothing'} instead of"
-                f" 0000, a type (08 to 0e) and a number of dimensions."
+                f"{safe(path)} is not an IDX file: it begins with {head.hex() or 'nothing'} instead"
+                f" of 0000, a type (08 to 0e) and a number of dimensions; download it again."
             )
         sizes = file.read(4 * head[3])
         shape = tuple(int(n) for n in np.frombuffer(sizes[: len(sizes) // 4 * 4], ">u4"))
         if len(shape) < head[3]:
-            raise ValueError(f"{safe(path)} is truncated in its header; fetch it again.")
+            raise ValueError(f"{safe(path)} is truncated in its header; download it again.")
         dtype = np.dtype(TYPES[head[2]])
         bytes_ = dtype.itemsize
-        for n in shape:  # plain integers: no overflow
+        for n in shape:  # Python integers do not overflow
             bytes_ *= n
         what = (
             f"{safe(path)} must hold {bytes_} bytes after its header, {dtype.name} of shape"
             f" {safe(shape, 80)}"
         )
         if not bytes_:
-            raise ValueError(f"{safe(path)} says that its shape is {safe(shape, 80)}; it is empty.")
+            raise ValueError(
+                f"{safe(path)} is empty, of shape {safe(shape, 80)}; download it again."
+            )
         if bytes_ > file.max_bytes():
-            raise ValueError(f"{what}, and is too small for it; it is truncated or damaged.")
+            raise ValueError(f"{what}, and is smaller, truncated or damaged; download it again.")
         if not file.compressed and file.bytes != bytes_ + 4 + len(sizes):
-            raise ValueError(f"{what}, and has {file.bytes - 4 - len(sizes)}; fetch it again.")
+            raise ValueError(f"{what}, and has {file.bytes - 4 - len(sizes)}; download it again.")
         data = file.read(bytes_ + 1)
     if len(data) != bytes_:
         many = "more" if len(data) > bytes_ else f"only {len(data)}"
-        raise ValueError(f"{what}, and has {many}; fetch it again.")
+        raise ValueError(f"{what}, and has {many}; download it again.")
     if len(shape) > 32:
-        raise ValueError(f"{safe(path)} has {len(shape)} dimensions; 32 are read.")
+        raise ValueError(f"{safe(path)} has {len(shape)} dimensions; at most 32 are supported.")
     x = np.frombuffer(data, dtype).reshape(shape)
     return x.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _split_files(folder: pathlib.Path) -> tuple[dict[str, dict[str, pathlib.Path]], list[str]]:
-    """Files by split and by images or labels; and the names of the others."""
+    """Returns files by split and by images or labels, and ignored files."""
     names, folders, rest = list_folder(folder)
     ignored = rest + [f"{name}/" for name in folders]
     found: dict[str, dict[str, pathlib.Path]] = {}
     prefixes: set[str] = set()
-    # Sorted, so a plain file comes before its .gz and is taken.
+    # Sorted, so that a plain file takes precedence over its .gz.
     for name in names:
         match = _FILE.fullmatch(name)
         split = match and SPLIT_FOLDERS.get(match["split"], "test")
@@ -135,30 +133,31 @@ def _split_files(folder: pathlib.Path) -> tuple[dict[str, dict[str, pathlib.Path
     if len(prefixes) > 1:
         some = " and ".join(safe(p or "no prefix", 40) for p in sorted(prefixes)[:2])
         raise ValueError(
-            f"{safe(folder)} holds several data sets ({some}); move one into a folder of its own."
+            f"{safe(folder)} holds several data sets ({some}); move each into its own folder."
         )
     if not found:
-        raise ValueError(f"{safe(folder)} has no IDX files; they are called {LAYOUT}.")
+        raise ValueError(f"{safe(folder)} has no IDX files; use {LAYOUT}.")
     for split, pair in found.items():
         if "images" not in pair:
-            raise ValueError(f"{safe(folder)} has no images for split {split}; they are {LAYOUT}.")
+            raise ValueError(f"{safe(folder)} has no images for split {split}; use {LAYOUT}.")
     order = [s for s in ("train", "validation", "test") if s in found]
     return {split: found[split] for split in order}, sorted(ignored)
 
 
 def _read_labels(path: pathlib.Path, count: int) -> np.ndarray:
-    """int32 `[N]`."""
+    """Returns labels int32 `[N]`."""
     y = read_array(path)
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise ValueError(
-            f"{safe(path)} must hold one integer a label, got {y.dtype}{list(y.shape)}."
+            f"{safe(path)} must hold one integer per label, got"
+            f" {y.dtype}{list(y.shape)}; use another file."
         )
     if len(y) != count:
         raise ValueError(
-            f"{safe(path)} has {len(y)} labels for {count} examples; fetch them again."
+            f"{safe(path)} has {len(y)} labels for {count} examples; download them again."
         )
     if y.min() < 0:
-        raise ValueError(f"{safe(path)} has the label {y.min()}; classes start at 0.")
+        raise ValueError(f"{safe(path)} has the label {y.min()}; labels must start at 0.")
     return y.astype(np.int32)
 
 
@@ -168,19 +167,19 @@ def _image_columns(
     xs: dict[str, np.ndarray],
     reading: ReadOptions,
 ) -> tuple[Field, int, dict]:
-    """The field of the examples, the levels, and a column a split."""
+    """Returns the field of the examples, the levels, and a column per split."""
     one = next(iter(xs))
     x = xs[one]
     for split, other in xs.items():
         if (other.shape[1:], other.dtype) != (x.shape[1:], x.dtype):
             raise ValueError(
                 f"{safe(files[split]['images'])} holds {other.dtype}{list(other.shape[1:])} and"
-                f" {safe(files[one]['images'])} {x.dtype}{list(x.shape[1:])} an example; they must"
-                f" agree."
+                f" {safe(files[one]['images'])} {x.dtype}{list(x.shape[1:])} per example;"
+                f" make them agree."
             )
         if not np.isfinite(other).all():
             raise ValueError(
-                f"{safe(files[split]['images'])} holds NaN or infinity; clean it first."
+                f"{safe(files[split]['images'])} holds NaN or infinity; remove such examples."
             )
     if x.dtype == np.uint8 and x.ndim == 3:
         images = {split: other[..., None] for split, other in xs.items()}

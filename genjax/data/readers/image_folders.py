@@ -1,4 +1,4 @@
-"""Folders of pictures: flat, with one folder a class, or either in one folder a split."""
+"""Folders of images: flat or with one folder per class, perhaps in one folder per split."""
 
 import pathlib
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from genjax.data.readers.base import Field, ReadOptions, Source
 from genjax.data.readers.columns import Columns, ImageFiles, LabelColumn, inspect_images
 
 LAYOUT = (
-    "pictures in the folder itself, in one folder a class, or either of both in folders train,"
+    "images in the folder itself or in one folder per class, or either of these in folders train,"
     " validation (or valid, val) and test"
 )
 
 
 def read(path: pathlib.Path, reading: ReadOptions) -> Source:
-    """Read a folder of pictures: `image`, and `label` where folders are classes.
+    """Reads a folder of images: `image`, and `label` if there are class folders.
 
     Raises:
-      ValueError: one sentence; no picture, layouts mixed, classes that differ between splits.
+      ValueError: there are no images, layouts are mixed, or splits have different classes.
     """
     folders = split_folders(path)
     found: dict[str, dict[str, list[str]]] = {}
@@ -33,8 +33,8 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
         loose = [name for name in files if has_image_suffix(name)]
         if loose:
             raise ValueError(
-                f"{safe(path)} holds pictures ({safe(loose[0], 60)}) beside its split folders;"
-                f" move them into one."
+                f"{safe(path)} holds images ({safe(loose[0], 60)}) beside its split folders; move"
+                f" them into one."
             )
         ignored += files + rest + [f"{o}/" for o in others if o not in folders.values()]
     classes = _common_classes(path, found)
@@ -60,10 +60,10 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
 
 
 def split_folders(path: pathlib.Path) -> dict[str, str]:
-    """The folders of a root that are splits, by split; `{"train": ""}` where there is none.
+    """Returns the folder of each split; `{"train": ""}` if there are no split folders.
 
     Raises:
-      ValueError: two folders mean one split.
+      ValueError: two folders are the same split.
     """
     found: dict[str, str] = {}
     for name in list_folder(path)[1]:
@@ -78,7 +78,7 @@ def split_folders(path: pathlib.Path) -> dict[str, str]:
 
 
 def images_in(root: pathlib.Path, folder: str) -> tuple[list[str], list[str], list[str]]:
-    """Pictures right in `root/folder`, its folders, and the rest, as paths from the root."""
+    """Returns images in `root/folder`, its folders, and other files, relative to the root."""
     files, folders, rest = list_folder(root / folder)
     start = f"{folder}/" if folder else ""
     images = [start + name for name in files if has_image_suffix(name)]
@@ -89,7 +89,7 @@ def images_in(root: pathlib.Path, folder: str) -> tuple[list[str], list[str], li
 
 
 def _classes(root: pathlib.Path, folder: str) -> tuple[dict[str, list[str]], list[str]]:
-    """Pictures of one split by class, "" where there is none; and what is no part of it."""
+    """Returns the images of a split by class ("" without classes), and ignored files."""
     images, folders, ignored = images_in(root, folder)
     classes: dict[str, list[str]] = {}
     for sub in folders:
@@ -102,29 +102,27 @@ def _classes(root: pathlib.Path, folder: str) -> tuple[dict[str, list[str]], lis
     where = safe(root / folder)
     if images and classes:
         raise ValueError(
-            f"{where} holds both pictures ({safe(images[0].rpartition('/')[2], 60)}) and folders of"
-            f" pictures ({safe(next(iter(classes)), 60)}); a data set is {LAYOUT}."
+            f"{where} holds both images ({safe(images[0].rpartition('/')[2], 60)}) and folders of"
+            f" images ({safe(next(iter(classes)), 60)}); use {LAYOUT}."
         )
     if not images and not classes:
-        raise ValueError(
-            f"{where} holds no picture ({', '.join(SUFFIXES)}); a data set is {LAYOUT}."
-        )
+        raise ValueError(f"{where} holds no images ({', '.join(SUFFIXES)}); use {LAYOUT}.")
     return classes or {"": images}, ignored
 
 
 def _common_classes(
     root: pathlib.Path, found: Mapping[str, Mapping[str, object]]
 ) -> tuple[str, ...]:
-    """Names of the classes, sorted, the same in every split; () where there is none."""
+    """Returns the sorted class names, the same in every split; () without classes."""
     sets = {split: frozenset(classes) for split, classes in found.items()}
     one, names = next(iter(sets.items()))
     for split, other in sets.items():
         if other != names:
             odd = sorted(other ^ names)[0]
             has, lacks = (split, one) if odd in other else (one, split)
-            what = f"class folder {safe(odd, 60)}" if odd else "pictures without a class folder"
+            what = f"class folder {safe(odd, 60)}" if odd else "images without a class folder"
             raise ValueError(
-                f"{safe(root)}: split {has} has {what} and split {lacks} has not; classes must be"
-                f" the same in every split."
+                f"{safe(root)}: split {has} has {what} and split {lacks} has not; use the same"
+                f" classes in every split."
             )
     return () if names == {""} else tuple(sorted(names))

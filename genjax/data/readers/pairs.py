@@ -1,4 +1,4 @@
-"""Two kinds of pictures in trainA, trainB, testA, testB: paired by name, or unpaired."""
+"""Two domains of images in folders trainA and trainB: unpaired, or paired by name."""
 
 import pathlib
 
@@ -16,14 +16,14 @@ _PREFIXES = {
     "val": "validation",
 }
 _PREFIXES["test"] = "test"
-LAYOUT = "folders trainA and trainB, with testA and testB, validationA and validationB if you like"
+LAYOUT = "folders trainA and trainB, optionally with testA, testB, validationA and validationB"
 
 
 def split_folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
-    """Folders A and B by split.
+    """Returns the folders A and B of each split.
 
     Raises:
-      ValueError: one side of a split is missing, or there is no split.
+      ValueError: one side of a split is missing, or there are no splits.
     """
     names = list_folder(path)[1]
     found: dict[str, tuple[str, str]] = {}
@@ -32,8 +32,7 @@ def split_folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
         if len(sides) == 1:
             lost = "AB".replace(sides[0], "")
             raise ValueError(
-                f"{safe(path)} has folder {prefix}{sides[0]} and no {prefix}{lost}; pairs are"
-                f" {LAYOUT}."
+                f"{safe(path)} has folder {prefix}{sides[0]} and no {prefix}{lost}; use {LAYOUT}."
             )
         if sides and split in found:
             raise ValueError(
@@ -42,19 +41,19 @@ def split_folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
         if sides:
             found[split] = (f"{prefix}A", f"{prefix}B")
     if not found:
-        raise ValueError(f"{safe(path)} has neither trainA nor trainB; pairs are {LAYOUT}.")
+        raise ValueError(f"{safe(path)} has neither trainA nor trainB; use {LAYOUT}.")
     return found
 
 
 def read(path: pathlib.Path, reading: ReadOptions) -> Source:
-    """Read two kinds of pictures.
+    """Reads two domains of images.
 
-    Unpaired, splits are trainA, trainB and so on, of `image` and `label`, 0 for A and 1 for B.
-    Paired, splits are train and so on, of `image_a` and `image_b`, whose names agree up to the
-    ending.
+    Unpaired splits are trainA, trainB and so on, with `image` and `label`, 0 for A and 1 for B.
+    Paired splits are train and so on, with `image_a` and `image_b`, whose names are equal up to
+    the suffix.
 
     Raises:
-      ValueError: one sentence; a side is missing or empty, or a picture has no partner.
+      ValueError: a side is missing or empty, or an image has no partner.
     """
     sides = split_folders(path)
     used = [name for pair in sides.values() for name in pair]
@@ -65,9 +64,9 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
         found[name], deeper, rest = images_in(path, name)
         ignored += [*rest, *(f"{d}/" for d in deeper)]
         if not found[name]:
-            raise ValueError(f"{safe(path / name)} holds no picture; pairs are {LAYOUT}.")
-    read_ = _read_paired if reading.paired else _read_unpaired
-    fields, splits = read_(path, reading, sides, found)
+            raise ValueError(f"{safe(path / name)} holds no images; use {LAYOUT}.")
+    read_domains = _read_paired if reading.paired else _read_unpaired
+    fields, splits = read_domains(path, reading, sides, found)
     return Source(
         name=str(path), format="pairs", fields=fields, splits=splits, ignored=tuple(sorted(ignored))
     )
@@ -105,8 +104,8 @@ def _read_paired(
             has, lacks = (a, b) if odd[0] in left else (b, a)
             name = (left.get(odd[0]) or right[odd[0]]).rpartition("/")[2]
             raise ValueError(
-                f"{safe(path / has / name)} has no partner of its name in {lacks}, nor have"
-                f" {len(odd) - 1} more; pairs need the same names on both sides."
+                f"{safe(path / has / name)} has no partner of the same name in {lacks}, and"
+                f" {len(odd) - 1} more images have none; rename or remove them."
             )
         stems = sorted(left)
         ordered[split] = ([left[s] for s in stems], [right[s] for s in stems])
@@ -129,8 +128,8 @@ def _by_stem(path: pathlib.Path, names: list[str]) -> dict[str, str]:
         stem = name.rpartition("/")[2].rpartition(".")[0]
         if stem in stems:
             raise ValueError(
-                f"{safe(path / name)} and {safe(stems[stem])} differ only in their ending; pairs"
-                f" need one picture a name."
+                f"{safe(path / name)} and {safe(stems[stem])} differ only in their suffix; keep"
+                f" one of them."
             )
         stems[stem] = name
     return stems
