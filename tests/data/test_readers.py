@@ -102,7 +102,7 @@ def test_nothing_to_read(tmp_path):
     assert "there is no folder or file" in read_error(tmp_path / "none")
     assert "there is no folder or file" in read_error(tmp_path / ("n" * 300), format="images")
     write_image(tmp_path / "one.png")
-    assert "give the folder" in read_error(tmp_path / "one.png")
+    assert "give its folder" in read_error(tmp_path / "one.png")
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar", "tgz", "tar.gz", "7z"])
