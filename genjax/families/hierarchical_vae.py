@@ -187,7 +187,7 @@ def _conditional(config: Config, variables: dict[str, Any], above: jax.Array, i:
     return Gaussian.from_outputs(_down(config, i + 1).apply(params, above)[1], config.latent[i])
 
 
-class LadderPosterior(Posterior):
+class HierarchicalPosterior(Posterior):
     """q(h | x); samples are `Layers`."""
 
     variables: dict[str, Any]
@@ -244,7 +244,7 @@ class LadderPosterior(Posterior):
         return result.closed_kl() if self.config.inference == "top_down" else result.sampled_kl()
 
 
-class LadderPrior(struct.PyTreeNode):
+class HierarchicalPrior(struct.PyTreeNode):
     """p(h); samples are `Layers`.
 
     Given the layer above, h_l = mean + std * e_l: the prior is also that of noise e, N(0, I) over
@@ -280,15 +280,15 @@ class LadderPrior(struct.PyTreeNode):
         return tuple(h)
 
 
-def posterior(config: Config, variables: dict[str, Any], x: jax.Array) -> LadderPosterior:
+def posterior(config: Config, variables: dict[str, Any], x: jax.Array) -> HierarchicalPosterior:
     """Returns q(h | x)."""
     checks.events("hierarchical_vae", x, config.shape)
-    return LadderPosterior(variables, x, config)
+    return HierarchicalPosterior(variables, x, config)
 
 
-def prior(config: Config, variables: dict[str, Any]) -> LadderPrior:
+def prior(config: Config, variables: dict[str, Any]) -> HierarchicalPrior:
     """Returns p(h)."""
-    return LadderPrior(variables, config)
+    return HierarchicalPrior(variables, config)
 
 
 def likelihood(config: Config, variables: dict[str, Any], h: Layers | jax.Array) -> Bernoulli:
@@ -357,7 +357,7 @@ def _log_weights(
     config: Config, variables: dict[str, Any], x: jax.Array, noise: Layers
 ) -> jax.Array:
     """`log_weight` of the samples from noise `[K, B, Z_l]`: `[K, B]` nats."""
-    q = LadderPosterior(variables, x, config)
+    q = HierarchicalPosterior(variables, x, config)
 
     def one(noise: Layers) -> jax.Array:
         result = q.infer(noise)

@@ -346,7 +346,7 @@ def sample(
     label_key, latent_key, pixel_key = jax.random.split(key, 3)
     label = jnp.asarray(random_label("m2", config.classes, label, label_key, count))
     label = label if label.ndim else jnp.broadcast_to(label, (count,))
-    y = one_hot_condition("m2", config.classes, label, count)
+    y: Any = one_hot_condition("m2", config.classes, label, count)
     z = jax.random.normal(latent_key, (count, 1, config.latent))
     logits = _decode(config, variables, z, y[:, None])[:, 0]
     x = Bernoulli(logits).sample(pixel_key).reshape(-1, *config.shape)

@@ -119,10 +119,10 @@ def test_narrow_flow_depends_on_late_latents(hidden, context):
     inputs_of_call = (z, jnp.ones((1, 2))) if context else (z,)
     v = random_arrays(lambda key: module.init(key, *inputs_of_call), scale=0.5)
     dense = np.asarray(jax.jacfwd(lambda z: module.apply(v, z, *inputs_of_call[1:])[0])(z)[0, :, 0])
-    heard = np.abs(dense) > 1e-9
+    connected = np.abs(dense) > 1e-9
     assert not np.triu(dense, 1).any()
     if context:  # which the first z depends on
         jacobian_c = jax.jacfwd(lambda c: module.apply(v, z, c)[0])(inputs_of_call[1])[0, :, 0]
         assert (np.abs(jacobian_c[0]) > 1e-9).all()
-    assert heard[-1, :-1].all()
-    assert context or heard[1, 0]
+    assert connected[-1, :-1].all()
+    assert context or connected[1, 0]

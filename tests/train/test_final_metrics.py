@@ -83,10 +83,10 @@ def test_density_remains_the_reported_value(tmp_path, data):
 
 @pytest.mark.parametrize("kind", [ValueError, MemoryError, jax.errors.JaxRuntimeError])
 def test_failing_metric_keeps_the_density(tmp_path, data, monkeypatch, capsys, kind):
-    def refuses(subject, *, samples=10):
+    def failing(context, *, samples=10):
         raise kind("a number is not finite.")
 
-    monkeypatch.setitem(evals.METRICS, "neighbours", refuses)
+    monkeypatch.setitem(evals.METRICS, "neighbours", failing)
     record = fit(small_run("nade", data, metric="neighbours"), tmp_path).record
     assert record["final_metrics"] == {"metric": "neighbours", "error": "a number is not finite."}
     assert record["obtained"] > 0

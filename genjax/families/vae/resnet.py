@@ -17,7 +17,7 @@ from genjax.nn import MLP, sides_of
 
 
 class ResidualBlock(nn.Module):
-    """`[B, H, W, C] -> [B, H', W', channels]`; H' is H, half of it, or as `size` says.
+    """`[B, H, W, C] -> [B, H', W', channels]`; H' is H, half of it, or given by `size`.
 
     Attributes:
       channels: of the output.
