@@ -1,4 +1,4 @@
-"""Packs come back bit for bit, or are refused in a sentence; nothing is lost on the way."""
+"""Archives are restored bit for bit, or rejected."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from genjax.train.archive import PART_BYTES, create_archive, extract_archive
 
 
 def make_run(root, name, *, finished=False, best=True, size=5000):
-    """A run folder with checkpoints of random bytes, which do not compress."""
+    """Returns a run folder with checkpoints of random bytes, which do not compress."""
     files = {"config.json": b"{}", "checkpoints/latest/20/state": os.urandom(size)}
     files["metrics.jsonl"] = b'{"step": 1}\n'
     files["profile/trace"] = b"large and of no use elsewhere"
@@ -40,7 +40,7 @@ def without_profile(run):
 
 
 def write_pack(folder, data):
-    """A pack with a true SHA-256 around any bytes: what a hand, not a cable, has changed."""
+    """Writes an archive with a valid SHA-256 around any bytes, as after deliberate changes."""
     folder.mkdir()
     (folder / "pack.000").write_bytes(data)
     part = {"name": "pack.000", "sha256": hashlib.sha256(data).hexdigest()}
@@ -64,7 +64,7 @@ def test_round_trip_bit_for_bit(tmp_path):
     create_archive(runs, tmp_path / "out")
     assert extract_archive(tmp_path / "out", tmp_path / "back") == ["a-seed0", "b-seed1"]
     for run in runs:
-        # Everything but the profiler's trace.
+        # Everything except the profiler's trace.
         assert contents(tmp_path / "back" / run.name) == without_profile(run)
         assert len(without_profile(run)) == 4
 
@@ -77,7 +77,7 @@ def test_parts_are_bounded_and_listed(tmp_path, part_bytes):
     assert manifest.name == "pack.json"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in files)
     sizes = [p.stat().st_size for p in parts]
-    # As few as possible: all but the last are full.
+    # As few as possible: all except the last are full.
     assert set(sizes[:-1]) <= {part_bytes}
     assert 0 < sizes[-1] <= part_bytes
     assert (len(parts) > 1) == (part_bytes < 10**7)
@@ -86,11 +86,11 @@ def test_parts_are_bounded_and_listed(tmp_path, part_bytes):
     assert contents(tmp_path / "back" / "run") == without_profile(run)
 
 
-def test_a_part_fits_through_a_door_of_16_mib():
+def test_a_part_is_below_16_mib():
     assert PART_BYTES <= 16 * 2**20
 
 
-def test_packing_again_leaves_no_part_of_the_old_pack(tmp_path):
+def test_packing_again_removes_old_parts(tmp_path):
     run = make_run(tmp_path, "run")
     assert len(create_archive([run], tmp_path / "out", part_bytes=500)) > 5
     files = create_archive([run], tmp_path / "out")
@@ -102,7 +102,7 @@ def test_a_missing_part_is_named(tmp_path):
     parts[1].unlink()
     with pytest.raises(ValueError, match=r"lacks the part pack-\w+\.001; copy all \d+ parts"):
         extract_archive(tmp_path / "out", tmp_path / "back")
-    # Refused before anything is written.
+    # Rejected before anything is written.
     assert not (tmp_path / "back").exists()
 
 
@@ -132,36 +132,36 @@ def test_no_pack_and_a_damaged_manifest(tmp_path):
             extract_archive(tmp_path / "out", tmp_path / "back")
 
 
-def test_two_runs_of_one_name_are_not_laid_over_each_other(tmp_path):
+def test_rejects_two_runs_of_one_name(tmp_path):
     runs = [make_run(tmp_path / folder, "run") for folder in ("a", "b")]
     with pytest.raises(ValueError, match="two runs are called run; rename one"):
         create_archive(runs, tmp_path / "out")
 
 
-def test_a_run_that_is_there_is_left_as_it_is(tmp_path):
+def test_an_existing_run_is_not_changed(tmp_path):
     runs = [make_run(tmp_path / "runs", name) for name in ("a", "b")]
     create_archive(runs, tmp_path / "out")
     here = make_run(tmp_path / "back", "a")
-    (here / "checkpoints/latest/20/state").unlink()  # not even what it lacks is filled in
+    (here / "checkpoints/latest/20/state").unlink()  # missing files are not added
     before = contents(here)
     assert extract_archive(tmp_path / "out", tmp_path / "back") == ["b"]
     assert contents(here) == before
     assert contents(tmp_path / "back" / "b") == without_profile(runs[1])
 
 
-def test_a_finished_run_leaves_its_latest_checkpoints_behind(tmp_path):
+def test_latest_checkpoints_of_a_finished_run_are_omitted(tmp_path):
     run = make_run(tmp_path, "run", finished=True)
     create_archive([run], tmp_path / "out")
     extract_archive(tmp_path / "out", tmp_path / "back")
     found = set(contents(tmp_path / "back" / "run"))
     assert found == {"config.json", "metrics.jsonl", "record.json", "checkpoints/best/10/state"}
-    # The folder itself comes along: a reader of checkpoints expects it.
+    # The folder itself is included, since readers of checkpoints expect it.
     assert (tmp_path / "back/run/checkpoints/latest").is_dir()
 
 
 @pytest.mark.parametrize(("finished", "best"), [(False, True), (True, False), (False, False)])
 def test_latest_checkpoints_are_kept_where_they_are_needed(tmp_path, finished, best):
-    # To go on from; and where nothing was chosen by validation, as the run's only weights.
+    # To resume from, and as the only weights where validation selected none.
     run = make_run(tmp_path, "run", finished=finished, best=best)
     if not best:
         (run / "checkpoints/best").mkdir()  # made by the manager even when it stays empty
@@ -184,8 +184,8 @@ def test_nothing_is_written_outside_the_root(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_pack_is_refused_in_a_sentence(tmp_path, name):
-    # Not passed over in silence either: whoever unpacks it would take it for whole.
+def test_rejects_a_malicious_archive(tmp_path, name):
+    # An error and not a silent omission, so that it does not seem complete.
     out = write_tar(tmp_path / "out", name.format(tmp=tmp_path))
     with pytest.raises(ValueError, match=r".") as error:
         extract_archive(out, tmp_path / "back")
@@ -194,7 +194,7 @@ def test_a_hostile_pack_is_refused_in_a_sentence(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
-def test_a_link_to_the_outside_is_refused(tmp_path, kind):
+def test_rejects_links_to_the_outside(tmp_path, kind):
     (tmp_path / "secret").write_text("secret")
     out = write_tar(tmp_path / "out", "run/link", kind=kind, link="../../secret")
     with pytest.raises((ValueError, tarfile.TarError)):
@@ -203,7 +203,7 @@ def test_a_link_to_the_outside_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("data", [b"", b"no tar at all", b"\x1f\x8b\x08 cut"])
-def test_parts_that_are_no_archive_are_refused_in_a_sentence(tmp_path, data):
+def test_rejects_parts_that_are_not_an_archive(tmp_path, data):
     out = write_pack(tmp_path / "out", data)
     with pytest.raises(ValueError, match=r".") as error:
         extract_archive(out, tmp_path / "back")

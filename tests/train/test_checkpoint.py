@@ -1,4 +1,4 @@
-"""Checkpoints come back whole, or are set aside with a warning that names them."""
+"""Checkpoints are restored exactly, or set aside with a warning."""
 
 import pathlib
 import warnings
@@ -14,7 +14,7 @@ from genjax import families
 from genjax.core import init_state
 from genjax.train.checkpoint import Checkpoints, checksums, leaves
 
-# Orbax's other reads of a damaged checkpoint can end after the first error was handled.
+# Orbax's other reads of a damaged checkpoint may end after the first error was handled.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 
 FAMILY = families.get("gan")
@@ -60,13 +60,13 @@ def assert_is(state, step):
 
 
 def data_files(workdir, step):
-    """Files that hold array bytes, the largest first."""
+    """Returns the files of array data, the largest first."""
     folder = workdir / "checkpoints" / "latest" / str(step) / "state"
     files = [p for p in folder.rglob("*") if p.is_file() and p.parent.name == "d"]
     return sorted(files, key=lambda p: -p.stat().st_size)
 
 
-def test_the_newest_comes_back(saved):
+def test_restores_the_newest(saved):
     state, status = restore(saved)
     assert_is(state, 3)
     assert status == {"best": 0.3}
@@ -101,14 +101,14 @@ def test_a_truncated_checkpoint_is_set_aside(saved):
     with pytest.warns(UserWarning, match=r"latest/3 is damaged .*using the one before it"):
         state, _ = restore(saved)
     assert_is(state, 2)
-    assert (saved / "checkpoints" / "corrupt-latest-3").is_dir()  # nothing is lost
+    assert (saved / "checkpoints" / "corrupt-latest-3").is_dir()  # kept
 
 
 @pytest.mark.parametrize("harm", ["flip", "unlink"])
-def test_whatever_happens_to_a_file_no_wrong_number_comes_back(saved, harm):
-    """One file at a time: a state that comes back is right, or it is the one before.
+def test_damage_never_restores_wrong_values(saved, harm):
+    """With one damaged file, the restored state is correct, or the previous one.
 
-    Orbax keeps files that a restore does not read, so not every harm must be noticed.
+    Orbax keeps files that a restore does not read, whose damage is not detected.
     """
     folder = saved / "checkpoints" / "latest" / "3"
     rng = np.random.default_rng(0)
@@ -121,14 +121,14 @@ def test_whatever_happens_to_a_file_no_wrong_number_comes_back(saved, harm):
             raw = bytearray(whole)
             raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
             path.write_bytes(raw)
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             state, _ = restore(saved)
-        if said:
-            assert "latest/3 is damaged" in str(said[0].message)
+        if caught:
+            assert "latest/3 is damaged" in str(caught[0].message)
             noticed.append(path.name)
             (saved / "checkpoints" / "corrupt-latest-3").rename(folder)
-        assert_is(state, 2 if said else 3)
+        assert_is(state, 2 if caught else 3)
         path.write_bytes(whole)
     assert noticed
 
@@ -141,8 +141,8 @@ def test_none_left(saved):
         assert restore(saved) is None
 
 
-def test_checksums_see_what_orbax_does_not(saved, monkeypatch):
-    """A bit flipped in memory after reading: only the checksum can tell."""
+def test_checksums_detect_errors_that_orbax_does_not(saved, monkeypatch):
+    """A bit flipped in memory after reading is detected by the checksum only."""
     import orbax.checkpoint as ocp
 
     restore_items = ocp.CheckpointManager.restore
@@ -162,7 +162,7 @@ def test_checksums_see_what_orbax_does_not(saved, monkeypatch):
     assert_is(state, 2)
 
 
-def test_other_settings_are_a_sentence_and_nothing_is_set_aside(saved):
+def test_rejects_other_settings_and_sets_nothing_aside(saved):
     other = families.get("nade")
     target = jax.eval_shape(
         lambda key: init_state(other, other.tiny(), make_optimizer(other), key), jax.random.key(0)
@@ -175,7 +175,7 @@ def test_other_settings_are_a_sentence_and_nothing_is_set_aside(saved):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "uint32", "bool", "float16"])
-def test_checksum_of_every_kind_of_word(dtype):
+def test_checksum_depends_on_every_word(dtype):
     x = jnp.asarray(np.arange(24).reshape(4, 6) % 2, dtype)
     base = int(checksums({"x": x})["x"])
     for i in range(24):
@@ -185,7 +185,7 @@ def test_checksum_of_every_kind_of_word(dtype):
 
 
 def test_two_flipped_signs_do_not_cancel():
-    """They do in a linear sum: every factor is odd, and 2^31 and 2^31 make 0."""
+    """They would in a linear sum with odd factors, where 2^31 + 2^31 = 0."""
     x = jnp.arange(1.0, 25.0)
     base = int(checksums({"x": x})["x"])
     for changed in (-x, x.at[jnp.array([3, 8])].multiply(-1), x[::-1], jnp.roll(x, 1)):
@@ -197,7 +197,7 @@ def test_two_flipped_signs_do_not_cancel():
     [jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), OSError(5, "I/O error")],
     ids=["memory", "disk"],
 )
-def test_what_is_not_the_checkpoints_fault_leaves_it_where_it_is(saved, monkeypatch, error):
+def test_errors_unrelated_to_the_checkpoint_leave_it_in_place(saved, monkeypatch, error):
     def fails(self, *args):
         raise error
 

@@ -1,4 +1,4 @@
-"""Runs broken off where it hurts: no step that was made is lost, and the same command goes on."""
+"""Runs interrupted by errors and kills: no step is lost, and the same command resumes them."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, data):
-    """A NADE that nothing stopped: its settings and its record."""
+    """Settings and record of an uninterrupted NADE run."""
     run = small_run("nade", data, steps=12)
     return run, fit(run, tmp_path_factory.mktemp("whole"), quiet=True).record
 
@@ -30,7 +30,7 @@ def steps_of(workdir, which):
 
 
 def lines_of(workdir):
-    """What was measured, without what a clock said."""
+    """Returns the metrics without times."""
     clock = {"seconds", "examples_per_second", "input_wait"}
     read = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in clock} for line in read]
@@ -42,7 +42,7 @@ def same_figures(record, expected):
 
 
 def broken(monkeypatch, place, name, error, run, workdir):
-    """A run that meets an error where something is called."""
+    """Runs with an error raised by a patched function."""
 
     def raises(*args):
         raise error
@@ -57,7 +57,7 @@ FULL = OSError(28, "No space left on device")
 
 
 class Killed(BaseException):
-    """What no handler of errors sees."""
+    """An error that no handler catches."""
 
 
 def test_killed_between_the_first_best_and_the_first_latest(tmp_path, whole, monkeypatch):
@@ -71,7 +71,7 @@ def test_killed_between_the_first_best_and_the_first_latest(tmp_path, whole, mon
     same_figures(record, expected)
 
 
-def test_the_best_of_a_finished_run_is_not_where_it_stood(tmp_path, whole):
+def test_a_finished_run_is_not_resumed_from_its_best_checkpoint(tmp_path, whole):
     run, _ = whole
     fit(run, tmp_path, quiet=True)
     shutil.rmtree(tmp_path / "checkpoints" / "latest")
@@ -82,9 +82,9 @@ def test_the_best_of_a_finished_run_is_not_where_it_stood(tmp_path, whole):
 
 @pytest.mark.parametrize("what", ["evaluate", "save_grid"])
 @pytest.mark.parametrize("at", ["first", "last"])
-def test_an_error_beside_training_loses_no_step(tmp_path, whole, monkeypatch, what, at):
+def test_an_error_outside_of_training_loses_no_step(tmp_path, whole, monkeypatch, what, at):
     run, expected = whole
-    if at == "last":  # nothing but the end is evaluated, drawn or saved
+    if at == "last":  # evaluated, drawn and saved at the end only
         train = dataclasses.replace(run.train, eval_every=0, sample_every=0, save_every=0)
         run = dataclasses.replace(run, train=train)
         expected = fit(run, tmp_path / "whole", quiet=True).record
@@ -98,7 +98,7 @@ def test_an_error_beside_training_loses_no_step(tmp_path, whole, monkeypatch, wh
     record = fit(run, workdir, quiet=True).record
     assert record["sessions"][-1]["from_step"] == step
     same_figures(record, expected)
-    # What was owed is done: every page is there, and every line of validation once.
+    # Pending work is done: all sample grids, and one line per validation.
     pages = {p.name for p in (workdir / "samples").glob("step_*.png")}
     drawn = ("00000012",) if at == "last" else ("00000005", "00000010", "00000012")
     assert pages == {f"step_{name}.png" for name in drawn}
@@ -106,20 +106,22 @@ def test_an_error_beside_training_loses_no_step(tmp_path, whole, monkeypatch, wh
     assert validated == ([12] if at == "last" else [4, 8, 12])
 
 
-def test_what_is_owed_counts_once_for_patience_and_once_in_the_lines(tmp_path, data, monkeypatch):
-    """Broken after the count and before it was written down, twice."""
+def test_an_interrupted_evaluation_counts_once_for_patience_and_in_the_lines(
+    tmp_path, data, monkeypatch
+):
+    """Interrupted twice between the count and its line."""
     run = small_run("nade", data, steps=60, eval_every=2, patience=3, ema=0.0, sample_every=0)
     run = dataclasses.replace(run, optimizer=Optimizer(learning_rate=1e-9))
     expected = fit(run, tmp_path / "whole", quiet=True).record
     write, broken_at = Metrics.write, []
 
-    def refused(self, step, values):
+    def fails(self, step, values):
         if "validation_nll" in values and step == 6 and len(broken_at) < 2:
             broken_at.append(step)
             raise FULL
         write(self, step, values)
 
-    monkeypatch.setattr(Metrics, "write", refused)
+    monkeypatch.setattr(Metrics, "write", fails)
     for _ in range(2):
         with pytest.raises(OSError, match="No space left"):
             fit(run, tmp_path / "run", quiet=True)
@@ -130,8 +132,8 @@ def test_what_is_owed_counts_once_for_patience_and_once_in_the_lines(tmp_path, d
 
 
 @pytest.mark.parametrize("writers", [(), ("tensorboard",)])
-def test_lines_and_numbers_are_as_if_nothing_had_happened(tmp_path, data, monkeypatch, writers):
-    """A page that cannot be drawn at a step that is neither logged nor saved."""
+def test_lines_and_values_equal_those_of_an_uninterrupted_run(tmp_path, data, monkeypatch, writers):
+    """With an error in a sample grid at a step that is neither logged nor saved."""
     run = small_run("nade", data, steps=12, log_every=10, eval_every=0, save_every=0)
     run = dataclasses.replace(run, train=dataclasses.replace(run.train, writers=writers))
     fit(run, tmp_path / "whole", quiet=True)
@@ -139,14 +141,14 @@ def test_lines_and_numbers_are_as_if_nothing_had_happened(tmp_path, data, monkey
     assert steps_of(tmp_path / "run", "latest") == ["5"]
     fit(run, tmp_path / "run", quiet=True)
     whole, cut = lines_of(tmp_path / "whole"), lines_of(tmp_path / "run")
-    # A stop adds a line of the steps until then; no step is in none.
+    # An interruption adds a line; every step belongs to a line.
     assert [line["step"] for line in cut] == [5, 10, 12, 12]
     assert cut[2:] == whole[1:]
     halves = (cut[0]["loss"] + cut[1]["loss"]) / 2
     assert halves == pytest.approx(whole[0]["loss"], rel=1e-6)
 
 
-def test_a_state_that_is_no_number_is_not_saved_for_an_error_beside_it(tmp_path, data, monkeypatch):
+def test_a_non_finite_state_is_not_saved_after_another_error(tmp_path, data, monkeypatch):
     run = small_run("nade", data, steps=40, log_every=20, eval_every=0, save_every=0)
     wild = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd", learning_rate=1e30))
     monkeypatch.setattr(trainer, "save_grid", lambda *args: (_ for _ in ()).throw(MemoryError()))
@@ -155,15 +157,15 @@ def test_a_state_that_is_no_number_is_not_saved_for_an_error_beside_it(tmp_path,
     assert steps_of(tmp_path, "latest") == []
 
 
-def test_a_table_that_cannot_be_written_costs_no_checkpoint(tmp_path, data, monkeypatch):
+def test_a_table_that_cannot_be_written_does_not_prevent_checkpoints(tmp_path, data, monkeypatch):
     run = small_run("nade", data, steps=8, eval_every=0, sample_every=0)
 
     broken(monkeypatch, Metrics, "flush", FULL, run, tmp_path)
-    assert steps_of(tmp_path, "latest") == ["4"]  # whole, where a folder of another name was left
+    assert steps_of(tmp_path, "latest") == ["4"]  # complete, beside a leftover temporary folder
     assert fit(run, tmp_path, quiet=True).record["sessions"][-1]["from_step"] == 4
 
 
-def test_a_record_stays_until_the_next_is_there(tmp_path, data, monkeypatch):
+def test_a_record_is_kept_until_the_next_is_written(tmp_path, data, monkeypatch):
     run = small_run("gan", data, metric="parzen", metric_samples=50)
     record = fit(run, tmp_path, quiet=True).record
 
@@ -175,7 +177,7 @@ def test_a_record_stays_until_the_next_is_there(tmp_path, data, monkeypatch):
     assert anew["steps"] == record["steps"]
 
 
-def test_a_best_that_is_gone_is_looked_for_where_no_step_is_left(tmp_path, whole):
+def test_a_missing_best_checkpoint_is_recomputed_without_steps_left(tmp_path, whole):
     run, expected = whole
     fit(run, tmp_path, quiet=True)
     (tmp_path / "record.json").unlink()
@@ -188,8 +190,8 @@ def test_a_best_that_is_gone_is_looked_for_where_no_step_is_left(tmp_path, whole
     assert expected["validation"] <= record["validation"]
 
 
-def test_a_first_save_that_was_cut_is_no_run_yet(tmp_path, data):
-    """Orbax leaves a folder of a temporary name: other settings may still be taken."""
+def test_an_interrupted_first_save_is_not_a_run(tmp_path, data):
+    """Orbax leaves a folder with a temporary name; other settings are still accepted."""
     run = small_run("nade", data)
     fit(run, tmp_path, quiet=True)
     for which in ("latest", "best"):
@@ -201,5 +203,5 @@ def test_a_first_save_that_was_cut_is_no_run_yet(tmp_path, data):
     assert fit(other, tmp_path, quiet=True).record["seed"] == 3
 
 
-def test_pages_are_drawn_by_what_the_tests_break():
+def test_sample_grids_are_written_by_the_patched_function():
     assert trainer.save_grid is sample_grids.save_grid

@@ -1,4 +1,4 @@
-"""The loop: what stops it, what it writes, what it refuses."""
+"""The training loop: its outputs, stopping, resuming and rejected settings."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, data):
-    """One finished NADE run: (run, workdir, result)."""
+    """A finished NADE run: (run, workdir, result)."""
     workdir = tmp_path_factory.mktemp("finished")
     run = small_run("nade", data, steps=40)
     return run, workdir, fit(run, workdir, quiet=True)
@@ -45,7 +45,7 @@ def lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_what_a_finished_run_leaves(finished):
+def test_files_of_a_finished_run(finished):
     run, workdir, result = finished
     assert result.finished
     record = json.loads((workdir / "record.json").read_text())
@@ -60,7 +60,7 @@ def test_what_a_finished_run_leaves(finished):
     assert clock == sorted(clock)
     assert 0 < clock[0] < clock[-1] < 60 * record["minutes"] + 1
     steps = [line["step"] for line in lines(workdir) if "loss" in line]
-    # Logged at the ends of calls that cross a multiple of 3, and before each evaluation or save.
+    # Logged at the end of calls that cross a multiple of 3, and before each evaluation or save.
     assert steps == [s for s in range(1, 41) if s % 3 == 0 or s % 4 == 0]
     evaluated = [line["step"] for line in lines(workdir) if "validation_nll" in line]
     assert evaluated == list(range(4, 41, 4))
@@ -70,7 +70,7 @@ def test_what_a_finished_run_leaves(finished):
     assert names == ["film.gif", *(f"step_{s:08d}.png" for s in range(5, 41, 5)), "strip.png"]
 
 
-def test_the_record_is_the_exact_likelihood_of_the_chosen_weights(finished):
+def test_the_record_has_the_exact_likelihood_of_the_selected_weights(finished):
     run, workdir, result = finished
     config, variables = genjax.train.load(workdir)
     family = families.get(config.family)
@@ -78,18 +78,18 @@ def test_the_record_is_the_exact_likelihood_of_the_chosen_weights(finished):
     nats = -np.asarray(family.log_prob(config.model, variables, x), np.float64)
     assert result.record["obtained"] == pytest.approx(nats.mean(), rel=1e-6)
     assert result.record["std_error"] == pytest.approx(nats.std(ddof=1) / np.sqrt(80), rel=1e-5)
-    # Chosen on validation: the step with the lowest one.
+    # Selected on validation: the step with the lowest NLL.
     validation = {v["step"]: v["validation_nll"] for v in lines(workdir) if "validation_nll" in v}
     assert result.record["chosen_step"] == min(validation, key=validation.get)
     assert result.record["validation"] == min(validation.values())
-    # The averaged parameters, not the last ones.
+    # The averaged parameters.
     _, state = load_state(workdir)
     assert variables["params"]["W"] is not state.variables["params"]["W"]
     assert float(abs(state.ema["W"] - state.variables["params"]["W"]).max()) > 0
     np.testing.assert_array_equal(variables["params"]["W"], state.ema["W"])
 
 
-def test_it_learns(finished):
+def test_training_improves_the_likelihood(finished):
     _, workdir, result = finished
     first = next(line["loss"] for line in lines(workdir) if "loss" in line)
     assert result.record["obtained"] < first - 0.5
@@ -103,7 +103,7 @@ def test_learning_rates_are_the_schedules_after_a_resume(tmp_path, data):
         assert rate == pytest.approx(1e-2 * (1 - step / 40), rel=1e-4)
 
 
-def test_a_longer_run_keeps_the_schedule_it_began_with(tmp_path, data):
+def test_an_extended_run_keeps_its_initial_schedule(tmp_path, data):
     open_end = Optimizer(learning_rate=1e-2, schedule="linear")
     short = dataclasses.replace(small_run("nade", data, steps=10), optimizer=open_end)
     fit(short, tmp_path, quiet=True)
@@ -132,7 +132,7 @@ def test_warns_when_a_run_is_longer_than_its_schedule(tmp_path, data, capsys):
 
 
 def test_schedule_warnings_count_updates_of_each_network(data):
-    """Two critic steps a step, and two batches an update."""
+    """Two critic steps per step, and two batches per update."""
     fixed = Optimizer(schedule="cosine", decay_steps=10)
     halved = dataclasses.replace(fixed, accumulate=2)
     run = dataclasses.replace(
@@ -159,13 +159,13 @@ def test_a_run_on_other_data_does_not_carry_the_papers_figure(tmp_path, data):
     assert "123.25" not in page
     assert "table 9" not in page
     assert fit(run, tmp_path / "other", quiet=True).record == record
-    # On the recipe's data it stays.
+    # With the recipe's data it does.
     figure = dataclasses.replace(figure, data_checksum=f"00000000 {record['data_checksum']}")
     same = fit(dataclasses.replace(run, figure=figure), tmp_path / "same", quiet=True).record
     assert (same["paper"], same["paper_source"]) == (123.25, "table 9")
 
 
-def test_changed_settings_are_refused_by_name(finished, data):
+def test_rejects_changed_settings_by_name(finished, data):
     run, workdir, _ = finished
     before = (workdir / "config.json").read_text()
     for changed, words in (
@@ -189,7 +189,7 @@ def test_changed_settings_are_refused_by_name(finished, data):
     assert (workdir / "config.json").read_text() == before
 
 
-def test_other_data_are_refused(tmp_path, data):
+def test_rejects_other_data(tmp_path, data):
     run = small_run("nade", data, steps=3)
     fit(run, tmp_path / "run", quiet=True)
     (tmp_path / "other").mkdir()
@@ -198,8 +198,8 @@ def test_other_data_are_refused(tmp_path, data):
         fit(small_run("nade", other, steps=5), tmp_path / "run", quiet=True)
 
 
-def test_a_number_that_is_none_stops_the_run_and_is_named(tmp_path, data):
-    """A learning rate that blows up: the quantity, the step, and the checkpoint before it."""
+def test_a_non_finite_value_stops_the_run_and_is_named(tmp_path, data):
+    """For a diverging learning rate: the quantity, the step, and the previous checkpoint."""
     run = small_run("nade", data, steps=40, log_every=4, save_every=4)
     wild = Optimizer(optimizer="sgd", learning_rate=1e30)
     run = dataclasses.replace(run, optimizer=wild)
@@ -207,13 +207,13 @@ def test_a_number_that_is_none_stops_the_run_and_is_named(tmp_path, data):
         FloatingPointError, match=r"\w+ is (nan|inf) at step [1-4] \(checked steps 1 to"
     ):
         fit(run, tmp_path, quiet=True)
-    # Nothing of it was saved: what is on disk is from before.
+    # It was not saved; checkpoints are from before.
     assert not list((tmp_path / "checkpoints" / "latest").glob("[0-9]*"))
     assert not (tmp_path / "record.json").exists()
 
 
 def test_early_stopping(tmp_path, data):
-    """A learning rate of nearly 0 under an average that stands still: no evaluation is better."""
+    """With a learning rate of nearly 0 no evaluation is better."""
     run = small_run("nade", data, steps=400, eval_every=2, patience=3, ema=0.0)
     still = Optimizer(optimizer="sgd", learning_rate=1e-30)
     result = fit(dataclasses.replace(run, optimizer=still), tmp_path, quiet=True)
@@ -221,17 +221,17 @@ def test_early_stopping(tmp_path, data):
     assert result.step == 8  # best at 2, then 4, 6 and 8 are no better
     assert result.record["ended"] == "no better validation for 3 evaluations"
     assert result.record["chosen_step"] == 2
-    assert (tmp_path / "samples" / "step_00000008.png").exists()  # the last, wherever it ends
+    assert (tmp_path / "samples" / "step_00000008.png").exists()  # at the last step
     again = fit(dataclasses.replace(run, optimizer=still), tmp_path, quiet=True)
-    assert again.record == result.record  # given back, not made again
-    # More patience takes it further.
+    assert again.record == result.record  # read, not recomputed
+    # More patience continues it.
     patient = dataclasses.replace(run, optimizer=still)
     patient = dataclasses.replace(patient, train=dataclasses.replace(run.train, patience=5))
     assert fit(patient, tmp_path, quiet=True).step == 12
 
 
-def test_the_deadline_saves_in_time_and_the_next_call_goes_on(tmp_path, data, monkeypatch):
-    """Calls of 0.2 s: it stops before the deadline, with what it did saved."""
+def test_a_deadline_saves_in_time_and_the_next_call_resumes(tmp_path, data, monkeypatch):
+    """With calls of 0.2 s it stops before the deadline, and saves."""
     call = Trainer.call
 
     def slow(self, length):
@@ -251,12 +251,12 @@ def test_the_deadline_saves_in_time_and_the_next_call_goes_on(tmp_path, data, mo
     again = fit(
         small_run("nade", data, steps=1000), tmp_path, deadline=time.monotonic(), quiet=True
     )
-    assert (again.finished, again.step) == (False, 0)  # nothing is begun without time for it
+    assert (again.finished, again.step) == (False, 0)  # no call starts without time for it
     longer = fit(run, tmp_path, deadline=time.monotonic() + 3, quiet=True)
     assert longer.step > cut.step
 
 
-def test_sigterm_in_this_process_is_answered_at_the_end_of_a_call(tmp_path, data, monkeypatch):
+def test_sigterm_in_this_process_takes_effect_at_the_end_of_a_call(tmp_path, data, monkeypatch):
     run = small_run("nade", data, steps=40)
     write = Metrics.write
 
@@ -298,25 +298,25 @@ def test_sigterm_from_outside_saves_and_exits_cleanly(tmp_path, data):
     assert "Traceback" not in error
     name, step, reason = output.split(maxsplit=2)
     assert (name, reason) == ("nade", "SIGTERM; the same command resumes from here\n")
-    # It saved where it stood, and had logged up to there.
+    # It saved its last step, and logged up to it.
     assert load_state_latest(tmp_path / "nade") == int(step) == lines(tmp_path / "nade")[-1]["step"]
 
 
-def test_a_finished_run_without_its_latest_gives_its_record_back(finished, tmp_path):
-    """As it comes out of a pack: the best is there, and must not be lost to a new start."""
+def test_a_finished_run_without_latest_checkpoints_returns_its_record(finished, tmp_path):
+    """As from an archive: the best must not be lost to a restart."""
     run, workdir, result = finished
     copy = tmp_path / "copy"
     shutil.copytree(workdir, copy, ignore=lambda d, names: names if d.endswith("latest") else [])
     assert fit(run, copy, quiet=True).record == result.record
-    (copy / "record.json").unlink()  # then it goes on from the best, to the same end
+    (copy / "record.json").unlink()  # then it resumes from the best, with the same result
     again = fit(run, copy, quiet=True).record
     assert again["sessions"][-1]["from_step"] == again["chosen_step"]
     for name in ("obtained", "chosen_step", "steps"):
         assert again[name] == result.record[name]
 
 
-def test_a_best_that_is_gone_is_not_named_by_the_record(tmp_path, data):
-    """Killed between two saves, or damaged: validation starts again, and says so."""
+def test_a_missing_best_is_not_in_the_record(tmp_path, data):
+    """After a kill between two saves, or damage, validation starts again."""
     fit(small_run("nade", data, steps=20), tmp_path, quiet=True)
     for folder in (tmp_path / "checkpoints" / "best").glob("[0-9]*"):
         shutil.rmtree(folder)
@@ -326,7 +326,7 @@ def test_a_best_that_is_gone_is_not_named_by_the_record(tmp_path, data):
     assert record["validation"] == validation[24]
 
 
-def test_a_workdir_that_saved_nothing_may_take_other_settings(tmp_path, data):
+def test_a_workdir_without_checkpoints_accepts_other_settings(tmp_path, data):
     run = small_run("nade", data, steps=8)
     wild = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd", learning_rate=1e30))
     with pytest.raises(FloatingPointError, match="nothing was saved from before it"):
@@ -334,13 +334,13 @@ def test_a_workdir_that_saved_nothing_may_take_other_settings(tmp_path, data):
     assert fit(run, tmp_path, quiet=True).finished
 
 
-def test_fewer_steps_than_are_done_are_refused(tmp_path, data):
+def test_rejects_fewer_steps_than_are_done(tmp_path, data):
     fit(small_run("nade", data, steps=8), tmp_path, quiet=True)
     with pytest.raises(ValueError, match="8 steps are done already"):
         fit(small_run("nade", data, steps=4), tmp_path, quiet=True)
 
 
-def test_two_trainers_in_one_workdir_are_refused(tmp_path, data):
+def test_rejects_two_processes_in_one_workdir(tmp_path, data):
     from genjax.train.workdir import lock_workdir
 
     run = small_run("nade", data, steps=8)
@@ -352,13 +352,13 @@ def test_two_trainers_in_one_workdir_are_refused(tmp_path, data):
     shorter = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=4))
     with pytest.raises(ValueError, match="8 steps are done already"):
         fit(shorter, tmp_path, quiet=True)
-    # A refusal changes nothing.
+    # An error changes nothing.
     assert {p.name: p.read_bytes() for p in tmp_path.glob("*.json")} == before
     assert fit(longer, tmp_path, quiet=True).record["steps"] == 16
 
 
-def test_a_record_is_of_its_own_settings(tmp_path, data):
-    """Settings of a longer run beside the record of a shorter one: a cut between the two."""
+def test_a_record_matches_its_settings(tmp_path, data):
+    """Settings of a longer run and the record of a shorter one, as after a kill between both."""
     run = small_run("nade", data, steps=8)
     fit(run, tmp_path, quiet=True)
     longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=16))
@@ -368,7 +368,7 @@ def test_a_record_is_of_its_own_settings(tmp_path, data):
     assert fit(longer, tmp_path, quiet=True).record["steps"] == 16
 
 
-def test_a_finished_run_is_not_of_other_data(tmp_path, data):
+def test_a_finished_run_rejects_other_data(tmp_path, data):
     run = small_run("nade", data, steps=8)
     record = fit(run, tmp_path / "run", quiet=True).record
     with np.load(data) as arrays:
@@ -385,31 +385,31 @@ def test_a_finished_run_is_not_of_other_data(tmp_path, data):
         of("other.npz")
 
 
-def test_a_citation_may_be_corrected(tmp_path, data):
+def test_a_citation_may_change(tmp_path, data):
     run = small_run("nade", data, steps=8)
     fit(run, tmp_path, quiet=True)
     cited = dataclasses.replace(run, figure=Figure(paper=1.0, source="table 1"))
     assert fit(cited, tmp_path, quiet=True).finished
 
 
-def test_without_eval_every_the_end_is_evaluated(tmp_path, data):
+def test_without_eval_every_the_last_step_is_evaluated(tmp_path, data):
     record = fit(small_run("nade", data, eval_every=0), tmp_path, quiet=True).record
     assert record["chosen_step"] == 10
     assert record["validation"] is not None
 
 
-def test_a_long_evaluation_says_how_far_it_is(tmp_path, data, monkeypatch, capsys):
+def test_a_long_evaluation_prints_its_progress(tmp_path, data, monkeypatch, capsys):
     monkeypatch.setattr(metric_writers, "EVERY", 0.0)
     fit(small_run("nade", data), tmp_path)
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     for split in ("validation", "test"):
-        assert f"  evaluating {split} 64/80 examples  0:0" in said
+        assert f"  evaluating {split} 64/80 examples  0:0" in printed
     assert evaluate.main([str(tmp_path), "--batch-size", "50"]) == 0
     assert "  test 50/80 examples  0:0" in capsys.readouterr().err
 
 
-def test_the_discriminators_rate_falls_over_its_own_updates(tmp_path, data):
-    """Two critic steps a step: after half of the run half of its updates are done."""
+def test_the_discriminators_schedule_counts_its_own_updates(tmp_path, data):
+    """With two critic steps per step, half of its updates are done after half of the run."""
     run = small_run("gan", data, steps=10, log_every=1)
     linear = Optimizer(learning_rate=1e-2, schedule="linear")
     two = dict(generator=linear, discriminator=linear)
@@ -418,7 +418,7 @@ def test_the_discriminators_rate_falls_over_its_own_updates(tmp_path, data):
         for player in ("generator", "discriminator"):
             expected = 1e-2 * (1 - line["step"] / 10)
             assert line[f"{player}_learning_rate"] == pytest.approx(expected, abs=1e-8)
-            # It does move until the end, as it says.
+            # It is updated until the end.
             assert line[f"{player}_update_norm"] > 0
 
 
@@ -446,7 +446,7 @@ def test_profile_is_written(tmp_path, data):
 
 
 def test_the_same_command_on_eight_devices(tmp_path, data):
-    """One more device count, one process each: the validation curve is the same."""
+    """The validation curve does not depend on the number of devices."""
     for devices in (1, 8):
         arguments = (data, str(tmp_path / str(devices)), "8", "nade", "vae")
         run_python(str(ROOT / "tests" / "programs" / "runs.py"), *arguments, devices=devices)

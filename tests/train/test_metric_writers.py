@@ -1,4 +1,4 @@
-"""Metrics that survive a cut, as lines, as a table and in TensorBoard."""
+"""Metrics of interrupted runs as JSON lines, CSV table and TensorBoard."""
 
 import csv
 import dataclasses
@@ -33,7 +33,7 @@ def test_metrics_are_one_json_object_a_line(tmp_path):
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path):
-    # Python would write NaN, which no other JSON reader takes.
+    # Python would write NaN, which is not valid JSON.
     values = {"a": float("nan"), "b": float("inf"), "c": -float("inf"), "d": 0.0}
     Metrics(tmp_path, after=0).write(3, values)
     text = (tmp_path / "metrics.jsonl").read_text()
@@ -41,11 +41,11 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
     assert found == {"step": 3, "a": None, "b": None, "c": None, "d": 0.0}
 
 
-def test_lines_after_the_step_are_dropped_and_come_again(tmp_path):
+def test_lines_after_the_step_are_dropped_and_rewritten(tmp_path):
     metrics = Metrics(tmp_path, after=0)
     for step in (10, 20, 30):
         metrics.write(step, {"loss": step})
-    # The checkpoint is of step 20: the line of 20 itself stays.
+    # The checkpoint is of step 20, whose line stays.
     resumed = Metrics(tmp_path, after=20)
     assert [line["step"] for line in lines(tmp_path)] == [10, 20]
     resumed.write(30, {"loss": 31})
@@ -57,7 +57,7 @@ def test_lines_after_the_step_are_dropped_and_come_again(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_a_half_written_last_line_is_dropped_wherever_it_was_cut(tmp_path):
+def test_a_truncated_last_line_is_dropped(tmp_path):
     Metrics(tmp_path, after=0).write(10, {"loss": 1.0})
     path = tmp_path / "metrics.jsonl"
     first = path.read_text()
@@ -65,12 +65,12 @@ def test_a_half_written_last_line_is_dropped_wherever_it_was_cut(tmp_path):
     for cut in range(len(second) + 1):
         path.write_text(first + second[:cut])
         Metrics(tmp_path, after=20).write(30, {"loss": 3.0})
-        # A line that lacks only its newline is whole; the next must not be glued to it.
+        # A line that lacks only its newline is kept; the next must start a new line.
         steps = [10, 20, 30] if cut == len(second) else [10, 30]
         assert [line["step"] for line in lines(tmp_path)] == steps, cut
 
 
-def test_lines_of_something_else_are_dropped(tmp_path):
+def test_invalid_lines_are_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('5\n[1]\n{"loss": 1}\n\n\x00\x00\n{"step": 1}\n')
     Metrics(tmp_path, after=5)
@@ -85,7 +85,7 @@ def table(workdir):
         return list(csv.DictReader(file))
 
 
-def test_the_table_has_a_row_a_step_and_all_columns(tmp_path):
+def test_the_table_has_a_row_per_step_and_all_columns(tmp_path):
     metrics = Metrics(tmp_path, after=0, writers=("csv",))
     metrics.write(1, {"loss": 0.1 + 0.2, "rate": 7})
     metrics.write(2, {"loss": float("nan")})
@@ -94,7 +94,7 @@ def test_the_table_has_a_row_a_step_and_all_columns(tmp_path):
     text = (tmp_path / "metrics.csv").read_text()
     assert text == (
         "step,loss,rate,validation_nll\n"
-        "1,0.30000000000000004,7,\n"  # every digit of the line
+        "1,0.30000000000000004,7,\n"  # full precision
         "2,,,3.5\n"
     )
     assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
@@ -106,7 +106,7 @@ def test_the_table_follows_lines_that_are_dropped(tmp_path):
         metrics.write(step, {"loss": step})
     metrics.flush()
     resumed = Metrics(tmp_path, after=20, writers=("csv",))
-    assert [row["step"] for row in table(tmp_path)] == ["10", "20"]  # at once, not at the next save
+    assert [row["step"] for row in table(tmp_path)] == ["10", "20"]  # immediately
     resumed.write(30, {"loss": 31})
     resumed.close()
     assert [(r["step"], r["loss"]) for r in table(tmp_path)] == [
@@ -114,14 +114,14 @@ def test_the_table_follows_lines_that_are_dropped(tmp_path):
     ]
 
 
-def test_the_table_leaves_out_what_cannot_be_read(tmp_path):
+def test_the_table_omits_invalid_lines(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1, "a": 2}\n\xff\xfe\n[1]\n{"step": "3", "a": 1}\n{"step": 4, "a')
     write_csv(path)
     assert table(tmp_path) == [{"step": "1", "a": "2"}]
 
 
-def test_nobody_asked_for_a_table(tmp_path):
+def test_no_table_is_written_by_default(tmp_path):
     metrics = Metrics(tmp_path, after=0)
     metrics.write(1, {"loss": 1.0})
     metrics.close()
@@ -132,7 +132,7 @@ def test_nobody_asked_for_a_table(tmp_path):
 
 
 def shown(workdir):
-    """What TensorBoard shows of a folder: `{(tag, step): [values]}`, purged steps taken out."""
+    """Returns what TensorBoard shows: `{(tag, step): [values]}` without purged steps."""
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
     found = {}
@@ -150,14 +150,14 @@ def shown(workdir):
     return found
 
 
-def test_tensorboard_has_every_number_once_though_the_run_was_cut(tmp_path):
+def test_tensorboard_has_every_value_once_after_an_interruption(tmp_path):
     page = np.zeros((6, 9, 3), np.uint8)
     first = Metrics(tmp_path, after=0, writers=("tensorboard",))
     for step in (10, 20, 21, 30):
         first.write(step, {"loss": step, "bad": float("nan")})
         first.image(step, page)
     first.close()
-    # Resumed at once, twice in the same second: each has a file of its own.
+    # Resumed twice in the same second: each session has its own file.
     for value in (31, 32):
         metrics = Metrics(tmp_path, after=20, writers=("tensorboard",))
         metrics.write(30, {"loss": value})
@@ -172,7 +172,7 @@ def test_tensorboard_has_every_number_once_though_the_run_was_cut(tmp_path):
     assert {key[0] for key in found} == {"loss", "samples"}
 
 
-def test_tensorboard_asked_for_on_resuming_begins_at_the_beginning(tmp_path):
+def test_tensorboard_enabled_on_resuming_has_all_steps(tmp_path):
     metrics = Metrics(tmp_path, after=0)
     metrics.write(10, {"loss": 1.5, "bad": float("inf")})
     metrics.write(20, {"loss": 2.5})
@@ -182,8 +182,8 @@ def test_tensorboard_asked_for_on_resuming_begins_at_the_beginning(tmp_path):
     assert shown(tmp_path) == {("loss", 10): [1.5], ("loss", 20): [3.5]}
 
 
-def test_tensorboard_and_the_table_are_told_what_was_written_without_them(tmp_path):
-    """Asked for, left out, and asked for again: while running, and of what has finished."""
+def test_writers_enabled_later_have_all_steps(tmp_path):
+    """Enabled, disabled, and enabled again, while running and after the end."""
     both = ("csv", "tensorboard")
     for after, step, asked in ((0, 10, both), (10, 20, ()), (20, 30, both), (30, 40, ())):
         metrics = Metrics(tmp_path, after=after, writers=asked)
@@ -195,16 +195,16 @@ def test_tensorboard_and_the_table_are_told_what_was_written_without_them(tmp_pa
     assert [row["step"] for row in table(tmp_path)] == ["10", "20", "30", "40"]
 
 
-def test_tensorboard_after_a_kill_and_after_a_line_that_comes_anew(tmp_path):
+def test_tensorboard_after_a_kill_and_a_rewritten_line(tmp_path):
     first = Metrics(tmp_path, after=0, writers=("tensorboard",))
     first.write(3, {"loss": 3})
     first.write(4, {"loss": 4})
     first.write(4, {"validation_nll": 40})
-    first.board.close()  # a kill: nobody flushed, and nobody said so
+    first.board.close()  # a kill without flush
     again = Metrics(tmp_path, after=4, writers=("tensorboard",), again=True)
     again.write(4, {"validation_nll": 41})
     again.close()
-    # The line of the same step, where TensorBoard was not asked for.
+    # The line of the same step, written without TensorBoard.
     silent = Metrics(tmp_path, after=4, again=True)
     silent.write(4, {"validation_nll": 42})
     silent.close()
@@ -214,7 +214,7 @@ def test_tensorboard_after_a_kill_and_after_a_line_that_comes_anew(tmp_path):
     assert [line.get("validation_nll") for line in lines(tmp_path)] == [None, None, 42]
 
 
-def test_a_missing_package_is_a_sentence_before_anything_is_made(tmp_path, monkeypatch):
+def test_reports_a_missing_package_before_writing_files(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "tensorboardX" else find(name)
@@ -226,7 +226,7 @@ def test_a_missing_package_is_a_sentence_before_anything_is_made(tmp_path, monke
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_leaves_what_its_writers_say_and_may_ask_for_them_late(tmp_path):
+def test_a_run_writes_its_writers_files_also_after_the_end(tmp_path):
     data = write_data(tmp_path)
     both = small_run("joint", data, steps=4, writers=("csv", "tensorboard"))
     plain = dataclasses.replace(both, train=dataclasses.replace(both.train, writers=()))
@@ -235,7 +235,7 @@ def test_a_run_leaves_what_its_writers_say_and_may_ask_for_them_late(tmp_path):
         fit(run, tmp_path / name, quiet=True)
     assert not (tmp_path / "plain" / "metrics.csv").exists()
     record = (tmp_path / "plain" / "record.json").read_text()
-    # The same command with --writers, of a run that has finished: nothing is trained again.
+    # The same command with --writers on a finished run trains nothing.
     assert fit(both, tmp_path / "plain", quiet=True).record == json.loads(record)
     assert (tmp_path / "plain" / "record.json").read_text() == record
     for name in workdirs:
@@ -254,10 +254,10 @@ def test_a_run_leaves_what_its_writers_say_and_may_ask_for_them_late(tmp_path):
 # Progress.
 
 
-def test_progress_says_step_metrics_rate_and_time_left(capsys):
+def test_progress_prints_step_metrics_rate_and_time_left(capsys):
     progress = Progress("nade", 2000)
     progress.begin(500)
-    progress.began -= 60.0  # a minute for 500 steps: two minutes for the 1,000 that are left
+    progress.began -= 60.0  # a minute per 500 steps, so two minutes for the remaining 1,000
     progress.log(1000, {"loss": 123.456}, 2500.0)
     progress.close()
     assert capsys.readouterr().err == (
@@ -265,15 +265,15 @@ def test_progress_says_step_metrics_rate_and_time_left(capsys):
     )
 
 
-def test_a_long_pass_over_examples_says_how_far_it_is(monkeypatch):
+def test_a_long_evaluation_prints_its_progress(monkeypatch):
     now = iter([100.0, 110.0, 131.0, 140.0, 162.0, 400.0])
     monkeypatch.setattr(metric_writers, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
-    said = []
-    told = metric_writers.progress_callback("nade  evaluating test", said.append)
+    lines_printed = []
+    progress = metric_writers.progress_callback("nade  evaluating test", lines_printed.append)
     for done in (1000, 2000, 3000, 4000, 8000):
-        told(done, 8000)
-    # Nothing within 30 seconds of the start or of the line before, nor when all is done.
-    assert said == [
+        progress(done, 8000)
+    # Nothing within 30 seconds of the start or of the previous line, nor at the end.
+    assert lines_printed == [
         "nade  evaluating test 2,000/8,000 examples  1:33 left",
         "nade  evaluating test 4,000/8,000 examples  1:02 left",
     ]

@@ -28,8 +28,8 @@ def workdir(tmp_path_factory, data):
     return folder
 
 
-def test_one_part_of_the_code_moves_and_all_else_stays():
-    config = infogan.tiny()  # three categories, two uniform numbers, a Gaussian one
+def test_one_part_of_the_code_varies_at_a_time():
+    config = infogan.tiny()  # three categories, two uniform codes, one Gaussian code
     z = np.asarray(infogan.noise(config, jax.random.key(0), 4))
     found = {
         name: walk for name, walk, _, _ in noise_figures.code_grids(infogan, config, z, 5, 2.0)
@@ -50,7 +50,7 @@ def test_one_part_of_the_code_moves_and_all_else_stays():
         )
 
 
-def test_pictures_are_what_the_generator_makes(workdir, tmp_path, capsys):
+def test_grids_show_generated_images(workdir, tmp_path, capsys):
     words = [str(workdir), "--images", "4", "--columns", "5", "--out", str(tmp_path)]
     assert latents.main(words) == 0
     said = json.loads(capsys.readouterr().out)
@@ -67,7 +67,7 @@ def test_pictures_are_what_the_generator_makes(workdir, tmp_path, capsys):
     assert (len(ends), columns) == (10, 5)
 
 
-def test_what_is_about_examples_is_refused(workdir, tmp_path, capsys):
+def test_rejects_options_of_families_with_an_encoder(workdir, tmp_path, capsys):
     words = [str(workdir), "--out", str(tmp_path / "out")]
     for option, value in (("--split", "train"), ("--batch-size", "7"), ("--units", "3")):
         assert latents.main([*words, option, value]) == 2
@@ -75,8 +75,8 @@ def test_what_is_about_examples_is_refused(workdir, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_pairs_of_draws_have_every_class(data, tmp_path, monkeypatch):
-    """Told labels: row i of the interpolations is of class i."""
+def test_interpolations_cover_every_class(data, tmp_path, monkeypatch):
+    """Conditioned on labels, row i of the interpolations has class i."""
     run = small_run("dcgan", data)
     run = dataclasses.replace(run, model=dataclasses.replace(run.model, classes=3))
     fit(run, tmp_path / "run", quiet=True)
@@ -92,7 +92,7 @@ def test_pairs_of_draws_have_every_class(data, tmp_path, monkeypatch):
     np.testing.assert_array_equal(asked[0], np.repeat([0, 1, 2], 4))
 
 
-def test_a_gan_has_interpolations_alone(data, tmp_path, capsys):
+def test_a_gan_has_interpolations_only(data, tmp_path, capsys):
     fit(small_run("gan", data), tmp_path, quiet=True)
     assert latents.main([str(tmp_path), "--images", "6"]) == 0
     assert [p.rsplit("/", 1)[1] for p in json.loads(capsys.readouterr().out)["pictures"]] == [

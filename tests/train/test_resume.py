@@ -1,4 +1,4 @@
-"""A run that is cut, in any way, ends where an uninterrupted one ends, to the bit."""
+"""A killed and resumed run equals an uninterrupted one to the bit."""
 
 import json
 
@@ -14,7 +14,7 @@ from genjax.train.load_run import load_state
 
 
 def assert_same_run(a, b):
-    """Equal states to the bit, and equal lines of metrics but for what a clock measured."""
+    """Checks that states are bitwise equal, and metrics equal except for times."""
     clock = ("examples_per_second", "input_wait", "seconds")
     chex.assert_trees_all_equal(leaves(load_state(a)[1]), leaves(load_state(b)[1]))
 
@@ -42,14 +42,14 @@ def test_kill_nine_then_the_same_command(uninterrupted, moment):
     assert not (workdir / "record.json").exists()
     if moment == "save":
         names = [p.name for p in (workdir / "checkpoints" / "latest").iterdir()]
-        assert any("tmp" in name for name in names), names  # the save was cut in the middle
+        assert any("tmp" in name for name in names), names  # killed within a save
     run_program("killed.py", data, str(workdir), "never")
     assert (workdir / "record.json").exists()
     assert_same_run(workdir, root / "whole")
 
 
-def test_several_steps_a_call_resume_in_step(tmp_path):
-    """Calls keep their alignment: 15 + 5 steps in calls of 5 equal 20, to the bit."""
+def test_runs_of_several_steps_per_call_resume_aligned(tmp_path):
+    """15 + 5 steps in calls of 5 equal 20 steps to the bit."""
     data = write_data(tmp_path)
     options = dict(steps_per_call=5, eval_every=0, save_every=5, log_every=5, sample_every=0)
     whole = small_run("nade", data, steps=20, **options)

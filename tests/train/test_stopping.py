@@ -23,7 +23,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, data):
-    """A run that nothing stopped: its settings and its record."""
+    """Settings and record of an uninterrupted run."""
     run = small_run("nade", data, steps=8)
     return run, fit(run, tmp_path_factory.mktemp("whole"), quiet=True).record
 

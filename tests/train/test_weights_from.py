@@ -1,4 +1,4 @@
-"""Runs that were begun before: what their record says is true of all of their sessions."""
+"""Resumed runs, whose record covers all sessions, and runs initialised from other weights."""
 
 import dataclasses
 import os
@@ -23,8 +23,8 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"))
 
 
-def test_a_schedule_begun_shorter_is_not_the_recipes(tmp_path, data):
-    """The same command afterwards goes on with a rate that has fallen to 0 long before the end."""
+def test_a_run_resumed_under_a_shorter_schedule_is_not_the_recipe(tmp_path, data):
+    """The recipe's command then resumes with a rate that reaches 0 long before the end."""
     falling = Optimizer(learning_rate=1e-2, schedule="linear")
     recipe = dataclasses.replace(small_run("nade", data, steps=12), optimizer=falling)
     short = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, steps=4))
@@ -37,14 +37,14 @@ def test_a_schedule_begun_shorter_is_not_the_recipes(tmp_path, data):
 
 
 @pytest.mark.parametrize(("name", "why"), [("nade", []), ("vae", ["train.eval_batch"])])
-def test_a_batch_of_the_evaluation_is_the_noise_of_a_bound(name, why):
+def test_eval_batch_changes_the_noise_of_a_bound(name, why):
     recipe = small_run(name, "digits")
     other = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, eval_batch=10))
     assert recipe_differences(recipe, other, {}) == why
 
 
-def test_minutes_are_of_all_sessions_and_all_that_was_done(tmp_path, data, monkeypatch):
-    """Samples drawn and evaluations made before a cut are part of the time too."""
+def test_minutes_cover_all_sessions_and_all_work(tmp_path, data, monkeypatch):
+    """Including samples and evaluations before an interruption."""
     hours = [0.0]
     clock = time.monotonic
     monkeypatch.setattr(trainer.time, "monotonic", lambda: clock() + 3600 * hours[0])
@@ -63,8 +63,8 @@ def test_minutes_are_of_all_sessions_and_all_that_was_done(tmp_path, data, monke
     assert record["minutes"] == pytest.approx(4 * 60, abs=5)
 
 
-def test_steps_that_wait_for_a_page_are_training(tmp_path, data, monkeypatch):
-    """A page of samples waits for the steps that are queued; its own time begins after them."""
+def test_queued_steps_count_as_training_time(tmp_path, data, monkeypatch):
+    """A sample grid waits for queued steps, and its time starts after them."""
     waited, block = [], jax.block_until_ready
     monkeypatch.setattr(trainer.jax, "block_until_ready", lambda x: waited.append(1) or block(x))
     times = []
@@ -78,21 +78,21 @@ def test_steps_that_wait_for_a_page_are_training(tmp_path, data, monkeypatch):
     assert times[:2] == [1, 2]
 
 
-STILL = Optimizer(optimizer="sgd", learning_rate=1e-30)  # moves nothing
+FROZEN = Optimizer(optimizer="sgd", learning_rate=1e-30)  # changes no weight
 
 
 def begun(name, data, source, **train):
-    """A run of another seed and rate that begins with the weights of `source`."""
+    """A run of another seed and rate that is initialised with the weights of `source`."""
     run = small_run(name, data, weights_from=str(source), **train)
-    return dataclasses.replace(run, optimizer=STILL, seed=3)
+    return dataclasses.replace(run, optimizer=FROZEN, seed=3)
 
 
-def test_a_run_begins_with_anothers_weights(tmp_path, data):
-    """With a rate that moves nothing, its end is the other's best; and it goes on without it."""
+def test_a_run_is_initialised_with_the_weights_of_another(tmp_path, data):
+    """Without updates its result is the other's best; it resumes without the other's folder."""
     source = tmp_path / "small_nade-seed3"
     wild = Optimizer(schedule="piecewise", boundaries=(4,), factors=(3000.0,))
     found = fit(dataclasses.replace(small_run("nade", data), optimizer=wild), source, quiet=True)
-    assert found.record["chosen_step"] < 10  # its best is not its newest
+    assert found.record["chosen_step"] < 10  # the best is not the last
     want = load_state(source)[1].eval_variables()  # averaged
     for place, named in (("next", source), ("named", "small_nade")):
         run = begun("nade", data, named, steps=2)
@@ -113,8 +113,8 @@ def test_a_run_begins_with_anothers_weights(tmp_path, data):
         fit(other, tmp_path / "named", quiet=True)
 
 
-def test_what_is_counted_along_a_run_begins_anew(tmp_path, data):
-    """Steps of a warm-up, which are variables too."""
+def test_counters_are_reset_with_weights_from(tmp_path, data):
+    """Warm-up steps, which are variables."""
     warm = small_run("vae", data, steps=3)
     warm = dataclasses.replace(warm, model=dataclasses.replace(warm.model, kl_warmup=5))
     fit(warm, tmp_path / "first", quiet=True)
@@ -124,7 +124,7 @@ def test_what_is_counted_along_a_run_begins_anew(tmp_path, data):
     assert [int(v["buffers"]["steps"]) for v in (one, other)] == [3, 1]
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path, data):
+def test_rejects_weights_that_do_not_fit(tmp_path, data):
     for name in ("nade", "markov"):
         fit(small_run(name, data, steps=1), tmp_path / name, quiet=True)
     nade = begun("nade", data, tmp_path / "nade", steps=1)
@@ -146,7 +146,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, data):
         fit(nade, tmp_path / "next", quiet=True)
 
 
-def test_checkpoints_without_settings_are_nobodys(tmp_path, data):
+def test_rejects_checkpoints_without_settings(tmp_path, data):
     run = small_run("nade", data, steps=4)
     fit(run, tmp_path, quiet=True)
     (tmp_path / "config.json").unlink()
@@ -155,7 +155,7 @@ def test_checkpoints_without_settings_are_nobodys(tmp_path, data):
 
 
 def test_a_signal_before_training_is_not_lost(tmp_path, data):
-    """A queue of runs may be asked to leave while the next one reads its data."""
+    """A queue of runs may be terminated while the next one reads its data."""
     with Signals() as queue:
         os.kill(os.getpid(), signal.SIGTERM)
         result = fit(small_run("nade", data, steps=40), tmp_path, quiet=True)
@@ -167,7 +167,7 @@ def test_a_signal_before_training_is_not_lost(tmp_path, data):
 
 
 def test_a_profile_ends_with_its_run(tmp_path, data):
-    """Stopped in the midst of it, the next run of the process can begin another."""
+    """After an interruption within a profile the next run of the process can start another."""
     run = small_run("nade", data, steps=16)
     wild = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd", learning_rate=1e30))
     with pytest.raises(FloatingPointError):
@@ -177,12 +177,12 @@ def test_a_profile_ends_with_its_run(tmp_path, data):
         assert list((tmp_path / folder / "profile").rglob("*.xplane.pb"))
 
 
-def test_an_older_best_is_not_used_where_the_newest_is_gone(tmp_path, data):
-    """The record is then of the last step, looked at anew, and so is what everybody loads."""
+def test_an_older_best_is_not_used_where_the_newest_is_missing(tmp_path, data):
+    """Record and loaded weights are then those of the last step, evaluated again."""
     run = small_run("nade", data, steps=20)
     fit(run, tmp_path, quiet=True)
     best = sorted((tmp_path / "checkpoints" / "best").glob("[0-9]*"), key=lambda p: int(p.name))
-    if len(best) == 1:  # as where a process was killed before it could remove the one before
+    if len(best) == 1:  # as after a kill before the previous one was removed
         shutil.copytree(best[0], best[0].with_name("4"))
     shutil.rmtree(best[-1])
     (tmp_path / "record.json").unlink()

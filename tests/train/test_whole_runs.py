@@ -1,4 +1,4 @@
-"""Small whole runs of every family: cut and resumed, sampled from, evaluated again."""
+"""Small runs of every family: killed and resumed, sampled, evaluated."""
 
 import json
 import shutil
@@ -17,12 +17,12 @@ from genjax.train.load_run import load_state
 
 @pytest.fixture(scope="module")
 def cut_and_whole(tmp_path_factory):
-    """Every family: 10 steps at once; and on from what 4 of them left, in another process."""
+    """Every family: 10 uninterrupted steps, and 4 steps resumed in another process."""
     root = tmp_path_factory.mktemp("resume")
     data = write_data(root, n=160)
     run_program("runs.py", data, str(root / "whole"), "10", *NAMES)
     shutil.copytree(root / "whole", root / "cut")
-    for name in NAMES:  # as a machine that fails in the fifth step leaves it
+    for name in NAMES:  # as after a failure in the fifth step
         (root / "cut" / name / "record.json").unlink()
         for later in ("8", "10"):
             shutil.rmtree(root / "cut" / name / "checkpoints" / "latest" / later)
@@ -35,31 +35,31 @@ def cut_and_whole(tmp_path_factory):
 
 @pytest.fixture(params=NAMES)
 def finished(request, cut_and_whole):
-    """The folder of a family's whole run, and its record."""
+    """Folder and record of a family's uninterrupted run."""
     workdir = cut_and_whole / "whole" / request.param
     return workdir, json.loads((workdir / "record.json").read_text())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_cut_in_two_processes_equals_whole(cut_and_whole, name):
+def test_a_resumed_run_equals_an_uninterrupted_one(cut_and_whole, name):
     whole, cut = cut_and_whole / "whole" / name, cut_and_whole / "cut" / name
     newest = [
         max(int(p.name) for p in (w / "checkpoints" / "latest").iterdir()) for w in (whole, cut)
     ]
     assert newest == [10, 10]
     assert latest_leaves(whole) == latest_leaves(cut)
-    # What is used afterwards is the same too: the best by validation, where there is one.
+    # Also the best by validation, where there is one.
     flat = [leaves(load_state(w)[1]) for w in (whole, cut)]
     chex.assert_trees_all_equal(*flat)
 
 
 def latest_leaves(workdir):
-    """Checksums of every leaf of the newest checkpoint, as they were saved."""
+    """Returns the saved checksums of all leaves of the newest checkpoint."""
     status = workdir / "checkpoints" / "latest" / "10" / "status" / "metadata"
     return json.loads(json.loads(status.read_text())["body"])["leaves"]
 
 
-def test_sample_draws_what_was_asked(finished, tmp_path, capsys):
+def test_sample_draws_the_requested_number(finished, tmp_path, capsys):
     workdir, _ = finished
     out, npy = tmp_path / "a.png", tmp_path / "a.npy"
     assert sample.main([str(workdir), "--n", "5", "--out", str(out), "--npy", str(npy)]) == 0
@@ -75,7 +75,7 @@ def test_sample_draws_what_was_asked(finished, tmp_path, capsys):
     assert (x != np.load(again, allow_pickle=False)).any()
 
 
-def test_evaluate_gives_the_records_figure(finished, capsys):
+def test_evaluate_equals_the_record(finished, capsys):
     workdir, record = finished
     status = evaluate.main([str(workdir)])
     captured = capsys.readouterr()

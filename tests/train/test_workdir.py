@@ -1,4 +1,4 @@
-"""What `fit` refuses at its door: settings, data and family that do not belong together."""
+"""Checks of `fit` before training: settings, data and family must fit."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"))
 
 
-def test_settings_that_do_not_fit_leave_no_workdir(tmp_path, data):
+def test_rejected_settings_create_no_workdir(tmp_path, data):
     run = small_run("nade", data)
     wrong_shape = dataclasses.replace(run, model=dataclasses.replace(run.model, shape=(4, 4, 1)))
     grey = dataclasses.replace(run, data=dataclasses.replace(run.data, data="digits"))
@@ -29,14 +29,14 @@ def test_settings_that_do_not_fit_leave_no_workdir(tmp_path, data):
         assert not (tmp_path / "run").exists()
 
 
-def test_patience_without_validation_is_refused(tmp_path, data):
+def test_rejects_patience_without_validation(tmp_path, data):
     gan = small_run("gan", data, patience=2)
     with pytest.raises(ValueError, match="patience needs validation, but gan on"):
         fit(gan, tmp_path, quiet=True)
 
 
 @pytest.mark.parametrize("name", ["vae", "dcgan"])
-def test_unknown_labels_are_refused_where_all_are_learned_from(tmp_path, data, name):
+def test_rejects_unknown_labels_for_supervised_families(tmp_path, data, name):
     run = small_run(name, data)
     model = dataclasses.replace(run.model, classes=3)
     few = dataclasses.replace(run.data, labels_per_class=5)
