@@ -14,13 +14,13 @@ from genjax.core.adversarial import (
     train_network,
 )
 from genjax.core.autoregressive import (
-    check_known,
     conditional_nats,
     draw_images,
     draw_naive,
     draw_noise,
     draw_parallel,
     draw_values,
+    image_samplers,
     nan_unless_binary,
     nan_unless_level,
 )
@@ -56,7 +56,6 @@ __all__ = [
     "apply_network",
     "batch_norm_statistics",
     "check_gradient_penalties",
-    "check_known",
     "check_optimizer",
     "chunked_sum",
     "conditional_nats",
@@ -72,6 +71,7 @@ __all__ = [
     "gan_losses",
     "generator_objective",
     "gradient_step",
+    "image_samplers",
     "init_state",
     "kl_units",
     "log_conditionals",

@@ -27,6 +27,7 @@ from genjax.losses import bernoulli_nats, categorical_nats
 
 # x [B, H, W, C] -> every value drawn given those before it in x, from fixed uniform numbers
 Draw = Callable[[jax.Array], jax.Array]
+Sampler = Callable[..., jax.Array]
 KnownValues = tuple[jax.Array, np.ndarray]  # images [B, *shape], bool mask [*shape]
 SamplingMethod = Literal["cached", "parallel", "naive"]
 SAMPLING_METHODS = ("cached", "parallel", "naive")
@@ -134,18 +135,68 @@ def draw_noise(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(key, (n, *shape), jnp.float32) + 2.0**-24
 
 
-def check_known(family: str, x: Any, known: Any, config: Any) -> KnownValues:
-    """Checks the arguments of `complete` of a family in raster order.
+def image_samplers(family: str, draw: Callable[..., jax.Array]) -> tuple[Sampler, Sampler]:
+    """Returns the functions `sample` and `complete` of a family of images in raster order.
 
     Args:
       family: its name.
-      x: `[B, *shape]`, levels; entries that are not known are ignored.
-      known: bool `[*shape]`, the values that are known, which come first in raster order.
-      config: has `shape` and `levels`.
-
-    Raises:
-      ValueError: shapes do not match, known values are not levels or do not come first.
+      draw: `draw(config, variables, key, n, given, method, **conditions)` samples `[n, *shape]`;
+        `given` is None or the known values.
     """
+
+    def sample(
+        config: Any,
+        variables: Any,
+        key: jax.Array,
+        n: int | None = None,
+        *,
+        method: SamplingMethod = "cached",
+        **conditions: Any,
+    ) -> jax.Array:
+        """Samples float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
+
+        Args:
+          config: of the network.
+          variables: of the network.
+          key: PRNG key; all methods give the same images, up to rounding of the logits.
+          n: number of images.
+          method: see `genjax.core.autoregressive`.
+          **conditions: for a conditional model `label` `[n]`, uniform by default.
+        """
+        x = draw(config, variables, key, checks.sample_count(n), None, method, **conditions)
+        return x if n else x[0]
+
+    def complete(
+        config: Any,
+        variables: Any,
+        key: jax.Array,
+        x: Any,
+        known: Any,
+        *,
+        method: SamplingMethod = "cached",
+        **conditions: Any,
+    ) -> jax.Array:
+        """Samples the unknown values of images given the known ones: `[B, *shape]`.
+
+        Args:
+          config: of the network.
+          variables: of the network.
+          key: PRNG key.
+          x: `[B, *shape]` levels; unknown values are ignored.
+          known: bool `[*shape]`; the known values must come first in raster order.
+          method: see `genjax.core.autoregressive`.
+          **conditions: see `sample`.
+
+        Raises:
+          ValueError: shapes do not match, known values are not levels or do not come first.
+        """
+        given = _check_known(family, x, known, config)
+        return draw(config, variables, key, len(x), given, method, **conditions)
+
+    return sample, complete
+
+
+def _check_known(family: str, x: Any, known: Any, config: Any) -> KnownValues:
     flags, shape = np.asarray(known), config.shape
     if jnp.shape(x)[1:] != shape or flags.shape != shape or flags.dtype != bool:
         raise ValueError(

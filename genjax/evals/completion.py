@@ -56,8 +56,9 @@ def complete(
     if not own and not isinstance(family, Autoregressive):
         raise ValueError(f"{name} has no conditionals to complete images with.")
     parameters = inspect.signature(family.complete if own else family.logits).parameters
+    any_name = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     unknown = [condition for condition in conditions if condition not in parameters]
-    if unknown:
+    if unknown and not any_name:
         raise ValueError(f"{name} completes without {', '.join(unknown)}; leave it out.")
     x = jnp.where(known[None], x, 0)  # unknown values must not have an effect
     if own:

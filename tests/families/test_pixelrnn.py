@@ -388,7 +388,7 @@ def test_lower_halves_are_completed_and_two_scales_ask_for_the_small_image():
     )
     np.testing.assert_array_equal(found, again)
     config, variables = made(shape=(4, 4, 1), factor=2)
-    with pytest.raises(ValueError, match=r"needs small=x\[:, ::2, ::2\]"):
+    with pytest.raises(ValueError, match=r"pass x\[:, ::2, ::2\] as `small`"):
         pixelrnn.complete(config, variables, jax.random.key(0), x, known)
     small = x[:, ::2, ::2]
     drawn = pixelrnn.complete(config, variables, jax.random.key(0), x, known, small=small)

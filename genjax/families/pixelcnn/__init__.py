@@ -20,15 +20,14 @@ import jax.numpy as jnp
 from genjax import checks
 from genjax.core import (
     Traits,
-    check_known,
     conditional_nats,
     draw_images,
     draw_noise,
     draw_values,
+    image_samplers,
 )
 from genjax.core.autoregressive import (
     KnownValues,
-    SamplingMethod,
     batch_spec,
     check_image_shape,
     level_traits,
@@ -124,62 +123,14 @@ def log_prob(
     return -sum_event(conditional_nats(logits(config, variables, x, label), x))
 
 
-def sample(
-    config: Config,
-    variables: dict[str, Any],
-    key: jax.Array,
-    n: int | None = None,
-    *,
-    label: jax.Array | None = None,
-    method: SamplingMethod = "cached",
-) -> jax.Array:
-    """Samples float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
-
-    Args:
-      config: of the network.
-      variables: of the network.
-      key: PRNG key; all methods give the same images, up to rounding of the logits.
-      n: number of images.
-      label: `[n]`, for a conditional model; uniform by default.
-      method: see `genjax.core.autoregressive`.
-    """
-    x = _draw(config, variables, key, checks.sample_count(n), None, label, method)
-    return x if n else x[0]
-
-
-def complete(
-    config: Config,
-    variables: dict[str, Any],
-    key: jax.Array,
-    x: jax.Array,
-    known: Any,
-    *,
-    label: jax.Array | None = None,
-    method: SamplingMethod = "cached",
-) -> jax.Array:
-    """Samples the unknown values of `x` given the known ones: `[B, *shape]`.
-
-    Args:
-      config: of the network.
-      variables: of the network.
-      key: PRNG key.
-      x: `[B, *shape]` levels; unknown values are ignored.
-      known: bool `[*shape]`; the known values must come first in raster order.
-      label: `[B]`, for a conditional model; uniform by default.
-      method: see `genjax.core.autoregressive`.
-    """
-    given = check_known("pixelcnn", x, known, config)
-    return _draw(config, variables, key, len(x), given, label, method)
-
-
 def _draw(
     config: Config,
     variables: dict[str, Any],
     key: jax.Array,
     n: int,
     given: KnownValues | None,
-    label: jax.Array | None,
-    method: SamplingMethod,
+    method: str,
+    label: jax.Array | None = None,
 ) -> jax.Array:
     noise_key, label_key = jax.random.split(key)
     noise = draw_noise(noise_key, n, config.shape)
@@ -194,3 +145,6 @@ def _draw(
         return network.apply(fixed, noise, condition, given, method="sample")
 
     return draw_images(method, draw, cached, noise, given)
+
+
+sample, complete = image_samplers("pixelcnn", _draw)

@@ -22,12 +22,12 @@ import jax.numpy as jnp
 from genjax import checks
 from genjax.core import (
     Traits,
-    check_known,
     draw_images,
     draw_noise,
+    image_samplers,
     nan_unless_level,
 )
-from genjax.core.autoregressive import KnownValues, SamplingMethod, batch_spec, check_image_shape
+from genjax.core.autoregressive import KnownValues, batch_spec, check_image_shape
 from genjax.core.autoregressive import order as order
 from genjax.families.pixelcnn_pp.streams import PixelCNNPP
 from genjax.losses import (
@@ -229,62 +229,14 @@ def draw_mixture(
     return x
 
 
-def sample(
-    config: Config,
-    variables: dict[str, Any],
-    key: jax.Array,
-    n: int | None = None,
-    *,
-    label: jax.Array | None = None,
-    method: SamplingMethod = "cached",
-) -> jax.Array:
-    """Samples float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
-
-    Args:
-      config: of the network.
-      variables: of the network.
-      key: PRNG key; all methods give the same images, up to rounding of the logits.
-      n: number of images.
-      label: `[n]`, for a conditional model; uniform by default.
-      method: see `genjax.core.autoregressive`.
-    """
-    x = _draw(config, variables, key, checks.sample_count(n), None, label, method)
-    return x if n else x[0]
-
-
-def complete(
-    config: Config,
-    variables: dict[str, Any],
-    key: jax.Array,
-    x: jax.Array,
-    known: Any,
-    *,
-    label: jax.Array | None = None,
-    method: SamplingMethod = "cached",
-) -> jax.Array:
-    """Samples the unknown values of `x` given the known ones: `[B, *shape]`.
-
-    Args:
-      config: of the network.
-      variables: of the network.
-      key: PRNG key.
-      x: `[B, *shape]` levels; unknown values are ignored.
-      known: bool `[*shape]`; the known values must come first in raster order.
-      label: `[B]`, for a conditional model; uniform by default.
-      method: see `genjax.core.autoregressive`.
-    """
-    given = check_known("pixelcnn_pp", x, known, config)
-    return _draw(config, variables, key, len(x), given, label, method)
-
-
 def _draw(
     config: Config,
     variables: dict[str, Any],
     key: jax.Array,
     n: int,
     prefix: KnownValues | None,
-    label: jax.Array | None,
-    method: SamplingMethod,
+    method: str,
+    label: jax.Array | None = None,
 ) -> jax.Array:
     noise_key, label_key = jax.random.split(key)
     noise = draw_noise(noise_key, n, config.shape)
@@ -299,6 +251,9 @@ def _draw(
         return _cached(config, variables, noise, condition, given)
 
     return draw_images(method, draw, cached, noise, prefix, together=config.shape[2])
+
+
+sample, complete = image_samplers("pixelcnn_pp", _draw)
 
 
 def _cached(

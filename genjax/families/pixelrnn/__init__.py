@@ -23,15 +23,14 @@ import numpy as np
 from genjax import checks
 from genjax.core import (
     Traits,
-    check_known,
     conditional_nats,
     draw_images,
     draw_noise,
     draw_values,
+    image_samplers,
 )
 from genjax.core.autoregressive import (
     KnownValues,
-    SamplingMethod,
     batch_spec,
     check_image_shape,
     check_levels,
@@ -237,87 +236,30 @@ def log_prob(
     return sum_event(log_conditionals(config, variables, x, label))
 
 
-def sample(
-    config: Config,
-    variables: dict[str, Any],
-    key: jax.Array,
-    n: int | None = None,
-    *,
-    label: jax.Array | None = None,
-    small: jax.Array | None = None,
-    method: SamplingMethod = "cached",
-) -> jax.Array:
-    """Samples float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
-
-    Args:
-      config: of the network.
-      variables: of the network.
-      key: PRNG key; all methods give the same images, up to rounding of the logits.
-      n: number of images.
-      label: `[n]`, for a conditional model; uniform by default.
-      small: `[n, h, w, C]`, for a multi-scale network; sampled by default.
-      method: see `genjax.core.autoregressive`.
-    """
-    x = _draw(config, variables, key, checks.sample_count(n), None, label, small, method)
-    return x if n else x[0]
-
-
-def complete(
-    config: Config,
-    variables: dict[str, Any],
-    key: jax.Array,
-    x: jax.Array,
-    known: Any,
-    *,
-    label: jax.Array | None = None,
-    small: jax.Array | None = None,
-    method: SamplingMethod = "cached",
-) -> jax.Array:
-    """Samples the unknown values of `x` given the known ones: `[B, *shape]`.
-
-    Args:
-      config: of the network.
-      variables: of the network.
-      key: PRNG key.
-      x: `[B, *shape]` levels; unknown values are ignored.
-      known: bool `[*shape]`; the known values must come first in raster order.
-      label: `[B]`, for a conditional model; uniform by default.
-      small: `[B, h, w, C]`; a multi-scale network needs it.
-      method: see `genjax.core.autoregressive`.
-    """
-    if config.factor > 1 and small is None:
-        k = config.factor
-        raise ValueError(f"pixelrnn: a multi-scale completion needs small=x[:, ::{k}, ::{k}].")
-    given = check_known("pixelrnn", x, known, config)
-    return _draw(config, variables, key, len(x), given, label, small, method)
-
-
 def _draw(
     config: Config,
     variables: dict[str, Any],
     key: jax.Array,
     n: int,
     given: KnownValues | None,
-    label: jax.Array | None,
-    small: jax.Array | None,
-    method: SamplingMethod,
+    method: str,
+    label: jax.Array | None = None,
+    small: jax.Array | None = None,
 ) -> jax.Array:
+    """Samples images, given small ones `[n, h, w, C]` or sampled ones in a multi-scale network."""
     noise_key, label_key, small_key = jax.random.split(key, 3)
     label = random_label("pixelrnn", config.classes, label, label_key, n)
     condition = one_hot_condition("pixelrnn", config.classes, label, n)
     noise = draw_noise(noise_key, n, config.shape)
     if config.factor > 1:
         if small is None:
-            small = _draw(
-                small_config(config),
-                _scale(variables, "small"),
-                small_key,
-                n,
-                None,
-                label,
-                None,
-                method,
-            )
+            if given is not None:
+                k = config.factor
+                raise ValueError(
+                    f"pixelrnn: to complete x at two scales, pass x[:, ::{k}, ::{k}] as `small`."
+                )
+            of_small = _scale(variables, "small")
+            small = _draw(small_config(config), of_small, small_key, n, None, method, label)
         _check_small(config, small, n, given)
         variables = _scale(variables, "large")
     elif small is not None:
@@ -332,3 +274,6 @@ def _draw(
         return network.apply(fixed, noise, condition, small, given, method="sample")
 
     return draw_images(method, draw, cached, noise, given)
+
+
+sample, complete = image_samplers("pixelrnn", _draw)
