@@ -1,4 +1,7 @@
-"""The common suite: every family passes it, tests chosen by its traits."""
+"""The common suite: every family passes it, and the examples of docs/adding_a_family.md.
+
+Tests are chosen by traits and protocols.
+"""
 
 import dataclasses
 import functools
@@ -11,19 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
+from support import toy_density, toy_two_generators
 from support.helpers import (
     NAMES,
-    adversarial_families,
     compiled_step,
     critic_batch,
-    gradient_families,
     jitted,
     loss_functions,
     make_batch,
     make_optimizer,
     make_state,
     single_order,
-    traits_of,
 )
 
 from experiments.benchmarks import flops
@@ -37,22 +38,34 @@ from genjax.core import (
     step_batch_spec,
 )
 from genjax.core.protocols import (
+    Adversarial,
     Autoregressive,
     BoundDensity,
     Conditionals,
+    Features,
+    Fitted,
     LatentVariable,
     Reported,
+    Trainable,
 )
 
+TOYS = {"toy_density": toy_density, "toy_two_generators": toy_two_generators}
+MODULES = {**{name: families.get(name) for name in NAMES}, **TOYS}
 
-@pytest.fixture(params=NAMES)
+
+def families_with(condition):
+    """Returns the names of the modules that meet a condition on (family, traits)."""
+    return [n for n, family in MODULES.items() if condition(family, family.traits(family.tiny()))]
+
+
+@pytest.fixture(params=MODULES)
 def name(request):
     return request.param
 
 
 @pytest.fixture
 def family(name):
-    return families.get(name)
+    return MODULES[name]
 
 
 @pytest.fixture
@@ -66,7 +79,9 @@ def test_exports_what_its_traits_promise(family, config):
     forbidden = {"exact": (), "bound": ("log_prob",), "none": ("log_prob", "elbo")}
     for export_name in (*always, *by_density[family.traits(config).density]):
         assert callable(getattr(family, export_name))
-    assert sum(hasattr(family, way) for way in ("loss", "LOSSES", "update")) == 1
+    assert isinstance(family, Trainable) + isinstance(family, Adversarial) + isinstance(
+        family, Fitted
+    ) == 1  # fmt: skip
     if family.traits(config).density == "bound":
         assert isinstance(family, LatentVariable | BoundDensity)
     for export_name in forbidden[family.traits(config).density]:
@@ -133,7 +148,7 @@ def test_three_steps_trace_once(family, config):
     assert all(jnp.ndim(m) == 0 and bool(np.isfinite(m)) for m in metrics.values())
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in adversarial_families()])
+@pytest.mark.parametrize("name", families_with(lambda family, traits: not network_names(family)))
 def test_loss_falls_on_a_fixed_batch(family, config):
     step = compiled_step(family, config)
     state, batch = make_state(family, config), make_batch(family, config)
@@ -144,7 +159,7 @@ def test_loss_falls_on_a_fixed_batch(family, config):
     assert np.mean(losses[-10:]) < np.mean(losses[:3]) - 0.1
 
 
-@pytest.mark.parametrize("name", adversarial_families())
+@pytest.mark.parametrize("name", families_with(lambda family, traits: network_names(family)))
 def test_an_update_of_one_network_leaves_the_others_unchanged(family, config):
     optimizers = make_optimizer(family)
     state = make_state(family, config)
@@ -179,7 +194,7 @@ def test_losses_are_nats_an_example(family, config):
             assert isinstance(aux, dict)
 
 
-@pytest.mark.parametrize("name", gradient_families())
+@pytest.mark.parametrize("name", families_with(lambda family, traits: traits.fit == "gradient"))
 def test_every_gradient_leaf_lives_after_three_steps(family, config):
     step = compiled_step(family, config)
     state, batch = make_state(family, config), make_batch(family, config)
@@ -215,10 +230,9 @@ def test_samples(family, config):
     assert one.shape == config.shape
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if traits_of(n).fit != "counting"])
-def test_a_network_that_has_diverged_draws_nothing(name):
+@pytest.mark.parametrize("name", families_with(lambda family, traits: traits.fit != "counting"))
+def test_a_network_that_has_diverged_draws_nothing(family, config):
     """Not black images: what is no number must be seen to be none."""
-    family, config = families.get(name), families.get(name).tiny()
     variables = make_state(family, config).variables
     lost = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), variables["params"])
     draw = jax.jit(lambda v, k: family.sample(config, v, k, 3))
@@ -226,9 +240,8 @@ def test_a_network_that_has_diverged_draws_nothing(name):
     assert np.isnan(x).all()
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if hasattr(families.get(n), "encode")])
-def test_features_are_float32(name):
-    family, config = families.get(name), families.get(name).tiny()
+@pytest.mark.parametrize("name", families_with(lambda family, traits: isinstance(family, Features)))
+def test_features_are_float32(family, config):
     if hasattr(config, "dtype"):
         config = dataclasses.replace(config, dtype="bfloat16")
     variables = make_state(family, config).variables
