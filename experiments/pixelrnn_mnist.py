@@ -84,7 +84,6 @@ ROW = dataclasses.replace(
     ),
 )
 
-# The seven layers trained 15,000 steps to a rate of 0, and as many again from half the rate.
 MUON = Optimizer(optimizer="muon", learning_rate=1e-2, schedule="linear", clip=1.0)
 DECAY = dataclasses.replace(MUON, learning_rate=4e-3, weight_decay=0.05, decay_biases=False)
 
@@ -106,6 +105,7 @@ RECIPES = named(
         "diagonal_7_cpu": dataclasses.replace(
             SEVEN,
             phases=(
+                # The rate falls to 0 over 15,000 steps, and again from half of it.
                 Phase(
                     optimizer=dataclasses.replace(MUON, restarts=(15_000,)),
                     train=steps_of_32(30_000),
