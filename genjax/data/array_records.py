@@ -111,8 +111,8 @@ class Decoder:
           ValueError: the record does not have these features; the message names `where`.
         """
         try:
-            found = self._parser.deserialize_example_np(record)
-            values = {key: found[key] for key in self.features}
+            parsed = self._parser.deserialize_example_np(record)
+            values = {key: parsed[key] for key in self.features}
             return {
                 key: _convert_value(values[key], f, where, key) for key, f in self.features.items()
             }
@@ -199,7 +199,7 @@ def check_rows(
     split: str,
     fingerprint: str,
     numbers: Sequence[int],
-    found: Mapping[str, np.ndarray],
+    entries: Mapping[str, np.ndarray],
 ) -> None:
     """Checks entries of rows against the checksums of the index, if there are any.
 
@@ -207,7 +207,7 @@ def check_rows(
       ValueError: a row has changed.
     """
     known = load_index(folder, fingerprint).crcs.get(split, {})
-    for entry, array in found.items():
+    for entry, array in entries.items():
         if entry not in known:
             continue
         differ = np.flatnonzero(known[entry][list(numbers)] != row_crcs(array))

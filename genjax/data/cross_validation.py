@@ -44,8 +44,8 @@ def load_table(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int] |
     parts = np.array_split(Order(len(x), 0).epoch(0), settings.folds)
     fold = settings.fold or 0
     rest = np.concatenate([p for i, p in enumerate(parts) if i != fold])
-    cut = len(rest) - max(1, len(rest) // 10)
-    rows = {"train": rest[:cut], "validation": rest[cut:], "test": parts[fold]}
+    boundary = len(rest) - max(1, len(rest) // 10)
+    rows = {"train": rest[:boundary], "validation": rest[boundary:], "test": parts[fold]}
     return {split: {"x": x[i]} for split, i in rows.items()}, 0
 
 

@@ -77,8 +77,8 @@ class Dataset:
           names: of the entries; None is all.
         """
         if split in self.splits:
-            found = self.splits[split]
-            return {k: found[k][rows] for k in (found if names is None else names)}
+            arrays = self.splits[split]
+            return {k: arrays[k][rows] for k in (arrays if names is None else names)}
         out = {}
         groups = None if names is None else self.domains(names)
         for number, streams in enumerate((self.streams, self.y_streams)):

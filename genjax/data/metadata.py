@@ -58,17 +58,17 @@ class Metadata:
 
 def folder_fingerprint(folder: str) -> str:
     """Returns a hash of names, sizes and times of a folder's files, to detect changes."""
-    found = []
+    states = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if "record" in entry.name or entry.name.endswith((".json", ".npz", ".txt")):
-                    found.append((entry.name, *_file_state(entry)))
+                    states.append((entry.name, *_file_state(entry)))
     except OSError as error:
         raise ValueError(
             f"{safe(folder)} cannot be read ({type(error).__name__}); check the path."
         ) from None
-    return f"{zlib.crc32(repr(sorted(found)).encode('utf-8', 'surrogateescape')):08x}"
+    return f"{zlib.crc32(repr(sorted(states)).encode('utf-8', 'surrogateescape')):08x}"
 
 
 def _file_state(entry: os.DirEntry) -> tuple[int, ...]:
@@ -120,12 +120,12 @@ def find_folder(source: str, data_dir: str | None) -> str:
     root = pathlib.Path(data_dir or "~/tensorflow_datasets").expanduser()
     if name:
         parts = [p.strip("/:") for p in name.groups() if p]
-        found = _newest_version(root.joinpath(*parts))
-        if found is None and name[2] is None:  # a single config
+        folder = _newest_version(root.joinpath(*parts))
+        if folder is None and name[2] is None:  # a single config
             configs = [p for p in root.glob(f"{name[1]}/*/") if _newest_version(p)]
-            found = _newest_version(configs[0]) if len(configs) == 1 else None
-        if found is not None:
-            return str(found)
+            folder = _newest_version(configs[0]) if len(configs) == 1 else None
+        if folder is not None:
+            return str(folder)
     if os.sep in source and not (name and _is_tfds_name(name[1])):
         raise ValueError(
             f"there is no folder '{safe(source)}', and TFDS knows no data set of that name; give a"
@@ -171,14 +171,14 @@ def _exists(path: pathlib.Path) -> bool:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        found = json.loads(read_bytes(path, _MAX_BYTES))
+        tree = json.loads(read_bytes(path, _MAX_BYTES))
     except (ValueError, RecursionError) as error:
         if not is_file(path):
             raise ValueError(f"{error}") from None
-        found = None
-    if not isinstance(found, dict):
+        tree = None
+    if not isinstance(tree, dict):
         raise ValueError(f"{safe(path)} is damaged or not TFDS metadata; prepare it again.")
-    return found
+    return tree
 
 
 class _InvalidMetadataError(Exception):
@@ -195,12 +195,12 @@ def _splits(root: pathlib.Path, info: Mapping[str, Any]) -> dict[str, tuple[tupl
                 f"{safe(root)} is stored as {safe(formats[0], 30)}, which needs TensorFlow; write"
                 f" it as array_record: tfds build --file_format=array_record."
             )
-        found = {}
+        splits = {}
         for split in _list(info.get("splits", [])):
             if not isinstance(split, dict) or not isinstance(split.get("name"), str):
                 raise _InvalidMetadataError("a split has no name")
             name = split["name"]
-            if name in found:
+            if name in splits:
                 raise _InvalidMetadataError(f"split {name} is listed twice")
             lengths = [_number(n, 2**48) for n in _list(split.get("shardLengths", []))]
             template = split.get("filepathTemplate") or _TEMPLATE
@@ -210,14 +210,14 @@ def _splits(root: pathlib.Path, info: Mapping[str, Any]) -> dict[str, tuple[tupl
             ]
             shards = tuple((f, n) for f, n in zip(files, lengths, strict=True) if n)
             if shards:
-                found[name] = shards
+                splits[name] = shards
     except _InvalidMetadataError as error:
         raise ValueError(
             f"{safe(path)} is damaged ({safe(error, 160)}); prepare it again."
         ) from None
-    if not found:
+    if not splits:
         raise ValueError(f"{safe(path)} has no split with examples; prepare it again.")
-    return found
+    return splits
 
 
 def _shard_name(template: Any, dataset: str, split: str, shard: int, count: int) -> str:

@@ -85,26 +85,26 @@ def prepare(
       ValueError: an example cannot be read or does not fit; the folder holds other data; or
         another process is writing it.
     """
-    found = open_source(source, reading or ReadOptions())
-    _check_source(found, writing)
-    splits = _assign_splits(found, writing)
+    opened = open_source(source, reading or ReadOptions())
+    _check_source(opened, writing)
+    splits = _assign_splits(opened, writing)
     folder = pathlib.Path(out) / writing.name / VERSION
-    plan = _plan(found, splits, reading or ReadOptions(), writing)
+    plan = _plan(opened, splits, reading or ReadOptions(), writing)
     part = folder.with_name(VERSION + ".incomplete")
     shards = []
     for split, rows in splits.items():
         count = -(-len(rows) // writing.shard_examples)
         for i in range(count):
             name = f"{writing.name}-{split}.array_record-{i:05d}-of-{count:05d}"
-            here = rows[i * writing.shard_examples :][: writing.shard_examples]
-            state = found.splits[rows.split].fingerprint(here)
-            shards.append(Shard(str(part / name), found, rows.split, here, writing, state))
-    whole = {**plan, "fingerprint": zlib.crc32(repr([s.fingerprint for s in shards]).encode())}
+            own_rows = rows[i * writing.shard_examples :][: writing.shard_examples]
+            state = opened.splits[rows.split].fingerprint(own_rows)
+            shards.append(Shard(str(part / name), opened, rows.split, own_rows, writing, state))
+    full_plan = {**plan, "fingerprint": zlib.crc32(repr([s.fingerprint for s in shards]).encode())}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent):
         if folder.exists():
             summary = _read_json(folder / SUMMARY)
-            if summary.get("plan") != whole:
+            if summary.get("plan") != full_plan:
                 raise ValueError(
                     f"{folder} holds another data set, or its source files have changed since; use"
                     f" another --name, or remove it."
@@ -116,7 +116,7 @@ def prepare(
         part.mkdir(exist_ok=True)
         (part / PLAN).write_text(json.dumps(plan))
         write_shards(shards, writing.workers, progress)
-        summary = _finish(part, found, splits, shards, writing, whole)
+        summary = _finish(part, opened, splits, shards, writing, full_plan)
         part.rename(folder)
     return PreparedFolder(folder, summary)
 

@@ -62,8 +62,8 @@ class Shard:
         """Returns whether an earlier call has written the file, from the same source files."""
         if not (pathlib.Path(self.path).exists() and pathlib.Path(self.path + ".npz").exists()):
             return False
-        with np.load(self.path + ".npz", allow_pickle=False) as found:
-            return int(found["fingerprint"]) == self.fingerprint
+        with np.load(self.path + ".npz", allow_pickle=False) as index:
+            return int(index["fingerprint"]) == self.fingerprint
 
     def write(self) -> None:
         """Encodes and writes the examples, with the checksums of the rows."""
@@ -98,7 +98,7 @@ class Shard:
             )
         pathlib.Path(self.path + ".npz").unlink(missing_ok=True)  # of an earlier file
         pathlib.Path(unfinished).rename(self.path)
-        summed = {name: np.concatenate(found) for name, found in crcs.items()}
+        summed = {name: np.concatenate(parts) for name, parts in crcs.items()}
         with open(self.path + ".npz.part", "wb") as file:
             about = {"range": np.array([low, high]), "size": size, "fingerprint": self.fingerprint}
             np.savez(file, allow_pickle=False, **about, **summed)  # type: ignore[arg-type]
@@ -162,9 +162,9 @@ def _encode(source: Source, example: Mapping[str, Any], writing: WriteOptions) -
         value = example[name]
         if field.kind == "image":
             file = io.BytesIO()
-            picture = Image.fromarray(value[..., 0] if value.shape[-1] == 1 else value)
+            image = Image.fromarray(value[..., 0] if value.shape[-1] == 1 else value)
             more = {"quality": writing.quality} if writing.encoding == "jpeg" else {}
-            picture.save(file, format=writing.encoding, **more)
+            image.save(file, format=writing.encoding, **more)
             file.seek(0)
             out[name] = file
         elif field.kind == "attributes":

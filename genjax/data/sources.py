@@ -82,20 +82,20 @@ def _is_stacked_name(source: str) -> bool:
     return not (path.is_file() or any(path.glob("**/dataset_info.json")))
 
 
-def _domains(found: dict[str, Any], settings: Data) -> list[dict[str, Any]]:
+def _domains(loaded: dict[str, Any], settings: Data) -> list[dict[str, Any]]:
     """Returns the splits of the data, or of each of its two domains."""
-    if "train" not in found and "trainA" in found and "trainB" in found:
+    if "train" not in loaded and "trainA" in loaded and "trainB" in loaded:
         return [
             {
-                split: dataclasses.replace(found[split + side], renamed=((name, "x"),))
+                split: dataclasses.replace(loaded[split + side], renamed=((name, "x"),))
                 for split in SPLITS
-                if split + side in found
+                if split + side in loaded
             }
             for side, name in (("A", "x"), ("B", "y"))
         ]
-    if "train" not in found:
-        raise ValueError(f"{settings.data} has no split called train, it has {sorted(found)}.")
-    splits = {s: found[s] for s in SPLITS if s in found}
+    if "train" not in loaded:
+        raise ValueError(f"{settings.data} has no split called train, it has {sorted(loaded)}.")
+    splits = {s: loaded[s] for s in SPLITS if s in loaded}
     if not settings.unpaired:
         return [splits]
     out: list[dict[str, Any]] = []

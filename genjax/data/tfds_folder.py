@@ -93,10 +93,10 @@ class PreparedSplit:
                     f" infinity; remove such rows."
                 )
         features = metadata(self.folder, self.fingerprint).features
-        found = entry_values([row], entry_features({key: features[key] for key in keys}))
-        if "x" in found:
-            found["x"] = check_examples(safe(self.folder), self.split, found["x"])
-        check_rows(self.folder, self.split, self.fingerprint, [number], found)
+        entries = entry_values([row], entry_features({key: features[key] for key in keys}))
+        if "x" in entries:
+            entries["x"] = check_examples(safe(self.folder), self.split, entries["x"])
+        check_rows(self.folder, self.split, self.fingerprint, [number], entries)
         return row
 
     def all(self) -> dict[str, np.ndarray]:
@@ -110,12 +110,12 @@ class PreparedSplit:
 
     def crcs(self) -> dict[str, np.ndarray]:
         """Returns the `row_crcs` of every entry, stored by `prepare` or computed now."""
-        found = dataclasses.replace(self, static=None, renamed=None)._survey()[0]
-        return found if self.renamed is None else {k: found[own] for k, own in self.renamed}
+        crcs = dataclasses.replace(self, static=None, renamed=None)._scan()[0]
+        return crcs if self.renamed is None else {k: crcs[own] for k, own in self.renamed}
 
     def highest(self) -> float:
         """Returns the highest value of `x`."""
-        return dataclasses.replace(self, static=None, renamed=None)._survey()[1]
+        return dataclasses.replace(self, static=None, renamed=None)._scan()[1]
 
     @property
     def levels(self) -> int | None:
@@ -128,7 +128,7 @@ class PreparedSplit:
         return sum(v.nbytes for v in images.values()) * len(self)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - frozen and small
-    def _survey(self) -> tuple[dict[str, np.ndarray], float]:
+    def _scan(self) -> tuple[dict[str, np.ndarray], float]:
         known = load_index(self.folder, self.fingerprint)
         if self.split in known.crcs:
             crcs = {k: v[self.start : self.stop] for k, v in known.crcs[self.split].items()}
@@ -185,7 +185,7 @@ def open_prepared(
             f" image; rename one."
         )
     names = {entry: class_names(about.features[key]) for entry, key in entries.items()}
-    return rows, {entry: found for entry, found in names.items() if found}
+    return rows, {entry: known for entry, known in names.items() if known}
 
 
 def entry_features(features: Any) -> dict[str, str]:
@@ -198,25 +198,25 @@ def entry_features(features: Any) -> dict[str, str]:
     def is_a(key: str, kind: Any) -> bool:
         return key in features and isinstance(features[key], kind)
 
-    found = {}
+    by_entry = {}
     image = next((k for k in ("image", "x", "features", "image_a") if numbers(k)), None)
-    pictures = sorted(k for k in features if is_a(k, kinds.Image))
+    images = sorted(k for k in features if is_a(k, kinds.Image))
     if image is not None:
-        found["x"] = image
-    elif len(pictures) in (1, 2):  # a single image by any name, or a pair sorted by name
-        found["x"] = pictures[0]
-    if len(pictures) == 2 and found.get("x") == pictures[0]:
-        found["y"] = pictures[1]
+        by_entry["x"] = image
+    elif len(images) in (1, 2):  # a single image by any name, or a pair sorted by name
+        by_entry["x"] = images[0]
+    if len(images) == 2 and by_entry.get("x") == images[0]:
+        by_entry["y"] = images[1]
     if is_a("label", kinds.Tensor) and features["label"].shape == ():
         if np.dtype(features["label"].np_dtype).kind in "iu":
-            found["label"] = "label"
+            by_entry["label"] = "label"
     elif is_a("label", kinds.ClassLabel):
-        found["label"] = "label"
+        by_entry["label"] = "label"
     if is_a("attributes", kinds.FeaturesDict):
-        found["attributes"] = "attributes"
+        by_entry["attributes"] = "attributes"
     if is_a("caption", kinds.Text):
-        found["caption"] = "caption"
-    return found
+        by_entry["caption"] = "caption"
+    return by_entry
 
 
 def entry_values(

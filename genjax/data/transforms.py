@@ -83,7 +83,7 @@ class Operation:
     def __str__(self) -> str:
         name = next(n for n, kind in OPERATIONS.items() if kind is type(self))
         arguments = []
-        for field in sorted(dataclasses.fields(self), key=lambda field: field.kw_only):
+        for field in sorted(dataclasses.fields(self), key=lambda field: bool(field.kw_only)):
             value = getattr(self, field.name)
             if field.kw_only and value != field.default:
                 arguments.append(f"{field.name}={value!r}")
@@ -478,7 +478,7 @@ def draw_static(
     runs = np.flatnonzero(np.diff(rows, prepend=rows[:1] - 2) != 1)  # consecutive rows
     for a, b in zip(runs, [*runs[1:], len(rows)], strict=True):
         first = int(rows[a]) * n
-        # A counter of Philox gives four words: the words of a row are found directly.
+        # A counter of Philox gives four words: the words of a row are computed directly.
         raw = np.random.Philox(key=[seed, stream], counter=[first // 4, 0, 0, 0])
         words = raw.random_raw((b - a) * n + first % 4)[first % 4 :]
         u = (words >> np.uint64(11)) * 2.0**-53  # uniform in [0, 1)

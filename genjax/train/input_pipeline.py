@@ -3,13 +3,14 @@
 import math
 import time
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax import data as data_room
+from genjax.data.dataset import Rows
 from genjax.data.streaming import Batches, UnpairedBatches, batches
 from genjax.train.compile import batch_sharding, put
 from genjax.train.run_config import Run
@@ -94,8 +95,8 @@ class InputPipeline:
             start = put(np.int32(first), NamedSharding(self.mesh, PartitionSpec()))
             indices: Any = {}
             for group, order in self._orders.items():
-                taken = order.take(first * self.each, self._length * self.each)
-                indices |= dict.fromkeys(group, put(taken.reshape(*lead, self.size), sharding))
+                rows = order.take(first * self.each, self._length * self.each)
+                indices |= dict.fromkeys(group, put(rows.reshape(*lead, self.size), sharding))
             if len(self._orders) == 1:  # one order for all entries
                 indices = next(iter(indices.values()))
             self._window = indices, start
@@ -107,7 +108,7 @@ class InputPipeline:
             self.close()
             sources = [
                 Batches(
-                    self._dataset.stream("train", group[0]),
+                    cast(Rows, self._dataset.stream("train", group[0])),
                     seed=self._seed,
                     start=step,
                     steps=max(self._steps - step, length),

@@ -40,7 +40,7 @@ def init_batch(run: Run, family: Any, dataset: data_room.Dataset) -> dict[str, A
     count = family.traits(run.model).init_examples
     if not count:
         return None
-    found = {}
+    found: dict[str, Any] = {}
     for domain, names in dataset.domains(family.batch_spec(run.model, 1)).items():
         n = dataset.length("train", names[0])
         rows = data_room.Order(n, run.seed, domain).take(0, min(count, n))

@@ -1,4 +1,4 @@
-"""Anything prepared as a TFDS folder: the same examples, told by TFDS's own reader and by ours."""
+"""Prepared folders give the same examples in TFDS and here."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ from genjax.data.shards import WriteOptions
 
 
 def idx(array):
-    """uint8 or other arrays as the bytes of an IDX file."""
+    """Returns an array as the bytes of an IDX file."""
     code = {"uint8": 8, "int32": 12, "float32": 13}[array.dtype.name]
     head = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
     return head + array.astype(array.dtype.newbyteorder(">")).tobytes()
@@ -26,7 +26,7 @@ def idx(array):
 
 @pytest.fixture
 def idx_folder(tmp_path):
-    """Ten training and three test images with labels, as MNIST comes; and the arrays."""
+    """Writes ten training and three test images with labels as IDX; returns the arrays."""
     rng = np.random.default_rng(0)
     arrays = {}
     for prefix, n in (("train", 10), ("t10k", 3)):
@@ -39,11 +39,11 @@ def idx_folder(tmp_path):
 
 
 def prepared(source, out, name="data", reading=None, **writing):
-    """The folder that `prepare` makes, as a string."""
+    """Prepares a folder; returns its path."""
     return str(prepare(str(source), out, WriteOptions(name=name, **writing), reading).folder)
 
 
-def test_idx_becomes_a_folder_that_tfds_opens(idx_folder, tmp_path):
+def test_prepared_idx_can_be_opened_by_tfds(idx_folder, tmp_path):
     import tensorflow_datasets as tfds
 
     source, arrays = idx_folder
@@ -65,7 +65,7 @@ def test_idx_becomes_a_folder_that_tfds_opens(idx_folder, tmp_path):
     assert ours.levels == 256
 
 
-def test_checksum_is_that_of_the_same_data_in_memory(idx_folder, tmp_path):
+def test_checksum_equals_that_in_memory(idx_folder, tmp_path):
     source, arrays = idx_folder
     done = prepare(str(source), tmp_path / "out", WriteOptions(name="data"))
     splits = {s: {"x": x[..., None], "label": y.astype(np.int32)} for s, (x, y) in arrays.items()}
@@ -80,14 +80,14 @@ def test_checksum_is_that_of_the_same_data_in_memory(idx_folder, tmp_path):
 
 
 def test_levels_are_kept(tmp_path):
-    # Digits have 17: taken for 256 they would all be dark.
+    # Digits have 17 levels: with 256 they would be dark.
     folder = prepared("digits", tmp_path)
     for stream in ("no", "yes"):
         assert load(Data(data=folder, stream=stream)).levels == 17
     assert load(Data(data=folder)).checksum() == load(Data(data="digits")).checksum()
 
 
-def test_folder_of_images_is_fitted_shuffled_and_held_out(tmp_path):
+def test_images_are_resized_shuffled_and_held_out(tmp_path):
     grey = {}
     for label in ("ant", "bee"):
         for i in range(12):
@@ -112,14 +112,14 @@ def test_folder_of_images_is_fitted_shuffled_and_held_out(tmp_path):
             assert (x == x[0, 0]).all()
             seen[int(x[0, 0, 0])] = int(y)
     assert seen == grey  # each example once, with its own label
-    # Files sorted by class and cut at the end would leave one class in each hold-out.
+    # Without shuffling, each hold-out would have one class.
     assert {len(set(s["label"])) for s in data.splits.values()} == {2}
     assert done.summary["splits"]["train"]["shape"] == [4, 4, 1]
     with Image.open(done.folder / "contact_sheet-train.png") as sheet:
         assert sheet.size == (4 * (4 * 14 + 2) + 2,) * 2  # 13 tiles, 4 in a row, 14 times as large
 
 
-def test_captions_attributes_and_pairs_arrive(tmp_path):
+def test_captions_attributes_and_pairs_round_trip(tmp_path):
     a, b = (
         write_image(tmp_path / "c" / "a.png", random_image(1)),
         write_image(tmp_path / "c" / "b.png", random_image(2)),
@@ -166,36 +166,36 @@ def test_real_numbers_and_vectors(tmp_path):
     np.testing.assert_array_equal(load(Data(data=folder)).splits["train"]["x"][1], [1.5, 0, 1])
 
 
-def test_jpeg_is_known_by_what_it_decodes_to(tmp_path):
+def test_checksum_of_jpeg_is_of_decoded_images(tmp_path):
     for i in range(3):
         write_image(tmp_path / "in" / f"{i}.png", random_image(i, (16, 16, 3)))
     folder = prepared(tmp_path / "in", tmp_path / "out", encoding="jpeg", quality=80)
-    lossy = load(Data(data=folder))  # held against the checksums of the decoded rows
+    lossy = load(Data(data=folder))  # checks the checksums of the decoded rows
     assert not any(
         (lossy.splits["train"]["x"][0] == random_image(i, (16, 16, 3))).all() for i in range(3)
     )
 
 
-def test_a_cut_goes_on_and_gives_the_same_files(tmp_path):
+def test_resumed_preparation_gives_the_same_files(tmp_path):
     for i in range(9):
         write_image(tmp_path / "in" / f"{i}.png", random_image(i))
     want = prepared(tmp_path / "in", tmp_path / "whole", shard_examples=3)
     bad = tmp_path / "in" / "4.png"
     good = bad.read_bytes()
     bad.write_bytes(good[:60])
-    told = []
+    lines = []
     writing = WriteOptions(name="data", shard_examples=3)
     with pytest.raises(ValueError, match=r"4\.png") as error:
-        prepare(str(tmp_path / "in"), tmp_path / "cut", writing, progress=told.append)
+        prepare(str(tmp_path / "in"), tmp_path / "cut", writing, progress=lines.append)
     assert_error_message(str(error.value), bad)
     assert not (tmp_path / "cut" / "data" / "1.0.0").exists()
     bad.write_bytes(good)
-    done = told[-1:] == ["2 of 3 files"]
-    told.clear()
-    got = prepare(str(tmp_path / "in"), tmp_path / "cut", writing, progress=told.append).folder
-    written_before = int(told[0].split()[1]) if told[0].startswith("resuming") else 0
+    done = lines[-1:] == ["2 of 3 files"]
+    lines.clear()
+    got = prepare(str(tmp_path / "in"), tmp_path / "cut", writing, progress=lines.append).folder
+    written_before = int(lines[0].split()[1]) if lines[0].startswith("resuming") else 0
     assert written_before == (2 if done else written_before)
-    assert len([t for t in told if t.endswith("of 3 files")]) == 3 - written_before
+    assert len([t for t in lines if t.endswith("of 3 files")]) == 3 - written_before
     files = sorted(p.name for p in got.iterdir())
     assert files == sorted(p.name for p in (tmp_path / "whole/data/1.0.0").iterdir())
     for name in files:
@@ -203,7 +203,7 @@ def test_a_cut_goes_on_and_gives_the_same_files(tmp_path):
     assert want.endswith("whole/data/1.0.0")
 
 
-def test_files_written_before_a_cut_are_not_written_again(tmp_path, monkeypatch):
+def test_complete_files_are_not_written_again(tmp_path, monkeypatch):
     from genjax.data import shards
 
     for i in range(6):
@@ -227,7 +227,7 @@ def test_files_written_before_a_cut_are_not_written_again(tmp_path, monkeypatch)
     assert load(Data(data=folder)).counts() == {"train": 6}
 
 
-def test_begun_under_other_settings_begins_anew(tmp_path, monkeypatch):
+def test_other_settings_restart_the_preparation(tmp_path, monkeypatch):
     from genjax.data import shards
 
     for i in range(4):
@@ -249,16 +249,16 @@ def test_begun_under_other_settings_begins_anew(tmp_path, monkeypatch):
     assert load(Data(data=folder)).shape == (5, 4, 1)  # none of the coloured ones is left
 
 
-def test_prepared_before(tmp_path):
+def test_repeated_preparation_does_nothing(tmp_path):
     write_image(tmp_path / "in" / "0.png")
     write_image(tmp_path / "in" / "1.png")
     first = prepare(str(tmp_path / "in"), tmp_path, WriteOptions(name="data"))
-    told = []
+    lines = []
     again = prepare(
-        str(tmp_path / "in"), tmp_path, WriteOptions(name="data", workers=2), progress=told.append
+        str(tmp_path / "in"), tmp_path, WriteOptions(name="data", workers=2), progress=lines.append
     )
     assert again == first
-    assert told == [f"{first.folder} exists already"]
+    assert lines == [f"{first.folder} exists already"]
     with pytest.raises(ValueError, match="holds another data set") as error:
         prepare(str(tmp_path / "in"), tmp_path, WriteOptions(name="data", test=1))
     assert_error_message(str(error.value), first.folder)
@@ -288,7 +288,7 @@ def test_a_prepared_folder_can_be_prepared_again_at_another_size(tmp_path):
     )
 
 
-def test_a_damaged_folder_is_refused(tmp_path):
+def test_rejects_damaged_folders(tmp_path):
     folder = prepared("digits_4x4", tmp_path)
     shard = next((tmp_path / "data/1.0.0").glob("*train*record*"))
     whole = shard.read_bytes()
@@ -313,7 +313,7 @@ def test_a_damaged_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (["--name", "Bad-Name"], "`name` must be a-z"),
         (["--name", "x", "--validation", "1437"], "validation=1437 leaves no training example"),
@@ -324,7 +324,7 @@ def test_a_damaged_folder_is_refused(tmp_path):
         ([], "--name"),
     ],
 )
-def test_mistakes_are_one_sentence(tmp_path, capsys, arguments, says):
+def test_errors_are_one_line(tmp_path, capsys, arguments, expected):
     if "--validation" in arguments:  # digits have a validation split: take a source without
         splits = {"train": load(Data(data="digits")).splits["train"]}
         save_npz(Dataset("train only", splits, 17), tmp_path / "digits.npz")
@@ -332,17 +332,17 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, arguments, says):
     else:
         source = "digits"
     assert main([source, str(tmp_path / "out"), *arguments]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert says in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert expected in message
+    assert message.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_says_what_it_wrote(tmp_path, capsys):
+def test_prints_what_it_wrote(tmp_path, capsys):
     assert main(["digits", str(tmp_path), "--name", "mine"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == "train: 1,437 examples, shape (8, 8, 1), values 0 to 16, 0.2 MiB"
-    assert f"{tmp_path}/mine/1.0.0: levels 17, checksum 9fb55244" in said[-1]
+    message = capsys.readouterr().out.splitlines()
+    assert message[0] == "train: 1,437 examples, shape (8, 8, 1), values 0 to 16, 0.2 MiB"
+    assert f"{tmp_path}/mine/1.0.0: levels 17, checksum 9fb55244" in message[-1]
     summary = json.loads((tmp_path / "mine/1.0.0/genjax.json").read_text())
     assert summary["splits"]["test"]["range"] == [0.0, 16.0]

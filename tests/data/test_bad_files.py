@@ -1,4 +1,4 @@
-"""Every bad .npz file is refused in one sentence that names it; nothing in it is run."""
+"""Invalid .npz files are rejected with one line that names the file; nothing is unpickled."""
 
 import gc
 import io
@@ -16,76 +16,76 @@ X = (np.arange(6 * 12, dtype=np.uint8) * 37 % 17).reshape(6, 2, 3, 2)  # [6, 2, 
 
 
 def saved(folder, **arrays):
-    """A .npz of these arrays, its path as `Data` takes it."""
+    """Saves arrays as .npz; returns the path."""
     path = folder / "data.npz"
     np.savez(path, **arrays)
     return str(path)
 
 
-def refused(path, **settings):
-    """The sentence that this file is refused with: one line, and it names the file."""
+def load_error(path, **settings):
+    """Returns the error message of loading a file; checks that it is one line with the path."""
     with pytest.raises(ValueError, match=r".") as error:
         load(Data(data=str(path), **settings))
-    said = str(error.value)
-    assert "\n" not in said, said
-    assert str(path) in said, said
-    return said
+    message = str(error.value)
+    assert "\n" not in message, message
+    assert str(path) in message, message
+    return message
 
 
-def test_missing_file(tmp_path):
-    assert "there is no file" in refused(tmp_path / "none.npz")
+def test_rejects_missing_file(tmp_path):
+    assert "there is no file" in load_error(tmp_path / "none.npz")
     (tmp_path / "folder.npz").mkdir()
-    assert "there is no file" in refused(tmp_path / "folder.npz")
+    assert "there is no file" in load_error(tmp_path / "folder.npz")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_truncated_file(tmp_path, save):
+def test_rejects_truncated_file(tmp_path, save):
     path = tmp_path / "cut.npz"
     save(path, train=X, test=X)
     whole = path.read_bytes()
     for cut in (0, 1, 3, 4, 30, 60, len(whole) // 2, len(whole) - 30, len(whole) - 1):
         path.write_bytes(whole[:cut])
-        assert "truncated" in refused(path), cut
+        assert "truncated" in load_error(path), cut
 
 
-def test_a_refused_file_is_closed(tmp_path):
+def test_rejected_file_is_closed(tmp_path):
     # An open handle keeps the file from being replaced on some systems, and warns at its end.
     path = tmp_path / "cut.npz"
     np.savez(path, train=X)
     path.write_bytes(path.read_bytes()[:-1])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        refused(path)
+        load_error(path)
         gc.collect()
     assert [str(w.message) for w in caught if w.category is ResourceWarning] == []
 
 
-def test_text_named_npz(tmp_path):
+def test_rejects_text_named_npz(tmp_path):
     path = tmp_path / "notes.npz"
     path.write_text("train, validation and test are in the other folder\n")
-    assert "not a .npz file" in refused(path)
+    assert "not a .npz file" in load_error(path)
 
 
-def test_npy_named_npz(tmp_path):
+def test_rejects_npy_named_npz(tmp_path):
     # numpy reads it, as an array instead of an archive.
     np.save(tmp_path / "array.npy", X)
     path = (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    assert ".npz" in refused(path)
+    assert ".npz" in load_error(path)
 
 
-def test_zip_of_something_else(tmp_path):
+def test_rejects_zip_without_arrays(tmp_path):
     path = tmp_path / "texts.npz"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("readme.txt", "no arrays here")
-    assert "readme.txt" in refused(path)
+    assert "readme.txt" in load_error(path)
     # A member with the right name that is no array: numpy hands out its bytes.
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("train", "no array either")
-    refused(path)
+    load_error(path)
 
 
 class Unpickled:
-    """Sets a flag when it is unpickled: a real one would run any program."""
+    """Sets a flag when it is unpickled."""
 
     ran = False
 
@@ -97,29 +97,29 @@ def _mark():
     Unpickled.ran = True
 
 
-def test_pickled_objects_are_refused_and_not_run(tmp_path):
+def test_rejects_pickled_objects_unread(tmp_path):
     objects = np.array([Unpickled(), None], dtype=object)
     path = tmp_path / "objects.npz"
     np.savez(path, train=objects, allow_pickle=True)
-    assert "Python objects" in refused(path)
+    assert "Python objects" in load_error(path)
     # A bare pickle under this name, too.
     path.write_bytes(b"")
     objects.dump(path)
-    refused(path)
+    load_error(path)
     assert not Unpickled.ran
     np.load(path, allow_pickle=True)
     assert Unpickled.ran  # the trap works
 
 
-def test_no_train_array(tmp_path):
-    assert "['test']" in refused(saved(tmp_path, test=X))
-    assert "holds arrays train" in refused(saved(tmp_path, arr_0=X))
+def test_rejects_file_without_train(tmp_path):
+    assert "['test']" in load_error(saved(tmp_path, test=X))
+    assert "holds arrays train" in load_error(saved(tmp_path, arr_0=X))
 
 
-def test_splits_of_different_shape(tmp_path):
-    said = refused(saved(tmp_path, train=X, test=X[:, :1]))
-    assert "(2, 3, 2)" in said
-    assert "(1, 3, 2)" in said
+def test_rejects_splits_of_different_shape(tmp_path):
+    message = load_error(saved(tmp_path, train=X, test=X[:, :1]))
+    assert "(2, 3, 2)" in message
+    assert "(1, 3, 2)" in message
 
 
 @pytest.mark.parametrize(
@@ -140,10 +140,10 @@ def test_splits_of_different_shape(tmp_path):
     ],
 )
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_bad_values(tmp_path, values, why, split):
+def test_rejects_invalid_values(tmp_path, values, why, split):
     path = saved(tmp_path, **{"train": np.ones((2, 2), np.uint8), split: values})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a cast that overflows warns; a sentence is to say it
+        warnings.simplefilter("ignore")  # the cast overflows with a warning
         with pytest.raises(ValueError, match=why) as error:
             load(Data(data=path))
     assert path in str(error.value)
@@ -153,24 +153,24 @@ def test_bad_values(tmp_path, values, why, split):
 @pytest.mark.parametrize(
     "label", [np.zeros(5, int), np.zeros((6, 1), int), np.zeros(6), np.zeros((), int)]
 )
-def test_bad_labels(tmp_path, label):
-    said = refused(saved(tmp_path, train=X, train_label=label))
-    assert "train_label must be one integer per example, [6]" in said
+def test_rejects_invalid_labels(tmp_path, label):
+    message = load_error(saved(tmp_path, train=X, train_label=label))
+    assert "train_label must be one integer per example, [6]" in message
 
 
 @pytest.mark.parametrize(
     "levels",
     [np.int64(16), np.int64(-3), np.float64("nan"), np.float64("inf"), np.array("many")],
 )
-def test_bad_levels(tmp_path, levels):
+def test_rejects_invalid_levels(tmp_path, levels):
     # X goes up to 16, so 16 levels are one too few.
-    assert "levels" in refused(saved(tmp_path, train=X, levels=levels))
+    assert "levels" in load_error(saved(tmp_path, train=X, levels=levels))
 
 
-def test_holding_out_everything_is_refused(tmp_path):
-    said = refused(saved(tmp_path, train=X), validation=6)
-    assert "hold out fewer" in said
-    assert "which has 6" in said
+def test_rejects_holding_out_everything(tmp_path):
+    message = load_error(saved(tmp_path, train=X), validation=6)
+    assert "hold out fewer" in message
+    assert "which has 6" in message
 
 
 @pytest.mark.parametrize(
@@ -178,22 +178,22 @@ def test_holding_out_everything_is_refused(tmp_path):
 )
 def test_rejects_transforms_of_integers_on_real_numbers(tmp_path, transform):
     path = saved(tmp_path, train=X.astype(np.float32))
-    assert "and the data holds real numbers; leave it out" in refused(path, transform=transform)
+    assert "and the data holds real numbers; leave it out" in load_error(path, transform=transform)
 
 
 def test_rejects_dequantization_of_real_numbers(tmp_path):
     path = saved(tmp_path, train=X.astype(np.float32))
-    assert "dequantize() needs integers from 0" in refused(path, transform="dequantize()")
+    assert "dequantize() needs integers from 0" in load_error(path, transform="dequantize()")
 
 
-def test_real_numbers_are_not_binarised(tmp_path):
+def test_rejects_static_binarization_of_real_numbers(tmp_path):
     path = saved(tmp_path, train=X.astype(np.float32))
     with pytest.raises(ValueError, match=r"binarize\('static'\) needs integers"):
         load(Data(data=path, transform="binarize('static')"))
 
 
 def good(dataset):
-    """What every Dataset promises, whatever was read."""
+    """Checks what holds for every Dataset."""
     assert "train" in dataset.splits
     for split in dataset.splits.values():
         x = split["x"]
@@ -220,21 +220,21 @@ ARCHIVES = [_archive(np.savez), _archive(np.savez_compressed)]
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4),
     cut=st.one_of(st.none(), st.floats(0, 1)),
 )
-def test_damaged_files_are_refused_or_good(tmp_path_factory, which, flips, cut):
+def test_damaged_files_are_rejected_or_valid(tmp_path_factory, which, flips, cut):
     raw = bytearray(ARCHIVES[which])
     for where, mask in flips:
         raw[int(where * len(raw))] ^= mask
     path = tmp_path_factory.getbasetemp() / "fuzzed.npz"
     path.write_bytes(raw if cut is None else raw[: int(cut * len(raw))])
-    refusal = ""
+    message = ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of numpy's about headers of old versions
         try:
             dataset = load(Data(data=str(path)))
         except ValueError as error:
-            refusal = str(error)
-    if refusal:
-        assert "\n" not in refusal
+            message = str(error)
+    if message:
+        assert "\n" not in message
     else:
         good(dataset)
 
@@ -242,7 +242,7 @@ def test_damaged_files_are_refused_or_good(tmp_path_factory, which, flips, cut):
 @pytest.mark.parametrize(
     ("offset", "mask"),
     [
-        (6, 1),  # general purpose flags of the first member: says that it is encrypted
+        (6, 1),  # flags of the first member: encrypted
         (8, 99),  # its compression method: one that zipfile does not have
     ],
 )
@@ -252,7 +252,7 @@ def test_damaged_zip_headers(tmp_path, save, offset, mask):
     raw = bytearray(_archive(save))
     directory = raw.index(b"PK\x01\x02")
     raw[offset] ^= mask
-    raw[directory + offset + 2] ^= mask  # the central directory says it two bytes further on
+    raw[directory + offset + 2] ^= mask  # the central directory has the flags two bytes later
     path = tmp_path / "header.npz"
     path.write_bytes(raw)
-    assert "cannot be read" in refused(path)
+    assert "cannot be read" in load_error(path)

@@ -1,4 +1,4 @@
-"""Tables of real numbers: folds, the column filter, standardisation, and who may take them."""
+"""Tables of real numbers: folds, selection of columns, standardization."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from genjax.train.run_config import resolve
 
 @pytest.fixture
 def path(tmp_path):
-    """53 rows of 5 columns: the third is the first again, the last has three values."""
+    """Returns 53 rows of 5 columns: the third repeats the first, the last has three values."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(53, 5)) * [1, 10, 2, 0.1, 1] + [0, 5, 1, -3, 0]
     x[:, 2] = -2 * x[:, 0] + 0.001 * rng.normal(size=53)
@@ -45,7 +45,7 @@ def test_each_row_is_in_test_once_and_in_one_split_of_a_fold(path):
     np.testing.assert_array_equal(again, load(settings(path, fold=3)).splits["train"]["x"])
 
 
-def test_standardisation_knows_the_training_rows_only(path):
+def test_standardization_uses_the_training_rows_only(path):
     raw = load(settings(path, fold=2))
     found = load(settings(path, fold=2, standardize=True))
     train = raw.splits["train"]["x"].astype(np.float64)
@@ -57,7 +57,7 @@ def test_standardisation_knows_the_training_rows_only(path):
     assert found.checksum() == raw.checksum()  # of what was read, on any machine
 
 
-def test_the_column_filter():
+def test_selection_of_columns():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(500, 4))
     x[:, 1] = -x[:, 0] + 0.01 * rng.normal(size=500)  # correlation -1
@@ -72,13 +72,13 @@ def test_the_column_filter():
         select_columns(x, 0.0, 501)
 
 
-def test_the_filter_is_the_same_in_every_fold(path):
+def test_columns_are_the_same_in_every_fold(path):
     for fold in range(10):
         data = load(settings(path, fold=fold, drop_correlated=0.98, drop_discrete=4))
         assert data.shape == (3,)
 
 
-def test_the_seed_of_a_run_is_its_fold(path):
+def test_fold_defaults_to_the_seed(path):
     run = Run(experiment="x", family="rnade", model=rnade.Config(), data=settings(path), seed=13)
     assert resolve(run, "cpu").data.fold == 3
     chosen = dataclasses.replace(run, data=settings(path, fold=7))
@@ -91,18 +91,18 @@ def test_the_seed_of_a_run_is_its_fold(path):
 
 
 @pytest.mark.parametrize(
-    ("more", "sentence"),
+    ("more", "expected"),
     [
         ({"folds": 0}, "one table without splits; set --folds 10"),
         ({"folds": 40}, "53 rows, too few for 40 folds"),
     ],
 )
-def test_tables_are_refused_in_a_sentence(path, more, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_rejects_invalid_tables(path, more, expected):
+    with pytest.raises(ValueError, match=expected):
         load(dataclasses.replace(settings(path), **more))
 
 
-def test_settings_are_refused_in_a_sentence(tmp_path):
+def test_rejects_invalid_settings(tmp_path):
     with pytest.raises(ValueError, match="`folds` must be at least 2"):
         Data(folds=1)
     with pytest.raises(ValueError, match=r"`fold` must be in 0 .. folds - 1, got 10 of 10"):
@@ -127,7 +127,7 @@ def test_settings_are_refused_in_a_sentence(tmp_path):
         load(settings(tmp_path / "flat.npz", standardize=True))
 
 
-def test_a_density_of_real_numbers_refuses_integers(tmp_path):
+def test_real_density_rejects_integers(tmp_path):
     model = rnade.Config(shape=(8, 8, 1))
     run = Run(experiment="x", family="rnade", model=model, data=Data(transform=""))
     for transform in ("", "scale(0, 1)", "scale(-1, 1)", "binarize('threshold')"):

@@ -1,4 +1,4 @@
-"""Pictures of every mode against pixels worked out by hand, and every refusal in one sentence."""
+"""Image decoding: every mode against pixels computed by hand, and error messages."""
 
 import io
 import struct
@@ -18,7 +18,7 @@ from genjax.data.image_decoding import decode, read_header, resize
 
 
 def png(rows, depth, colour, width, *chunks, size=None):
-    """A PNG of packed rows (bytes each), written without Pillow."""
+    """Returns a PNG of packed rows (bytes each), written without Pillow."""
 
     def chunk(kind, body):
         return (
@@ -36,7 +36,7 @@ def png(rows, depth, colour, width, *chunks, size=None):
     )
 
 
-def refused(data, **options):
+def load_error(data, **options):
     with pytest.raises(ValueError, match=r".") as error:
         decode(data, "here/a.png", **options)
     assert type(error.value) is ValueError
@@ -53,14 +53,14 @@ def test_grey_and_colour():
     )
 
 
-def test_modes_asked_for():
+def test_requested_modes():
     grey, colour = png([b"\x05\x09"], 8, 0, 2), png([bytes([255, 0, 0, 0, 255, 0])], 8, 2, 2)
     np.testing.assert_array_equal(decode(grey, "a", mode="rgb"), [[[5] * 3, [9] * 3]])
     # Luma of full red and green: 0.299 and 0.587.
     np.testing.assert_array_equal(decode(colour, "a", mode="grey"), [[[76], [150]]])
 
 
-def test_one_bit_a_pixel():
+def test_one_bit_per_pixel():
     x = decode(png([b"\xa0"], 1, 0, 3), "a")
     np.testing.assert_array_equal(x[..., 0], [[255, 0, 255]])
 
@@ -88,20 +88,20 @@ def test_a_palette_of_greys_is_grey():
 
 
 @pytest.mark.parametrize("background", [0, 77, 255])
-def test_alpha_is_laid_on_the_background(background):
+def test_alpha_is_blended_with_the_background(background):
     x = random_image(shape=(6, 5, 4))
-    want = x[..., :3] * (x[..., 3:] / 255) + background * (1 - x[..., 3:] / 255)
+    expected = x[..., :3] * (x[..., 3:] / 255) + background * (1 - x[..., 3:] / 255)
     got = decode(png([r.tobytes() for r in x], 8, 6, 5), "a", background=background)
-    np.testing.assert_allclose(got.astype(float), want, atol=1.01)
+    np.testing.assert_allclose(got.astype(float), expected, atol=1.01)
     # Grey with alpha stays grey.
     x = random_image(shape=(6, 5, 2))
-    want = x[..., :1] * (x[..., 1:] / 255) + background * (1 - x[..., 1:] / 255)
+    expected = x[..., :1] * (x[..., 1:] / 255) + background * (1 - x[..., 1:] / 255)
     got = decode(png([r.tobytes() for r in x], 8, 4, 5), "a", background=background)
     assert got.shape == (6, 5, 1)
-    np.testing.assert_allclose(got.astype(float), want, atol=1.01)
+    np.testing.assert_allclose(got.astype(float), expected, atol=1.01)
 
 
-def test_one_colour_named_transparent():
+def test_transparent_colour():
     grey = png([b"\x05\x09"], 8, 0, 2, (b"tRNS", struct.pack(">H", 5)))
     np.testing.assert_array_equal(decode(grey, "a", background=200)[..., 0], [[200, 9]])
     colour = png([bytes([1, 2, 3, 4, 5, 6])], 8, 2, 2, (b"tRNS", struct.pack(">HHH", 4, 5, 6)))
@@ -121,16 +121,18 @@ def test_sixteen_bits_are_rounded_to_eight(kind):
         file = io.BytesIO()
         Image.fromarray(v.astype(np.uint16)).save(file, "TIFF")
         data = file.getvalue()
-    want = np.round(v.astype(np.float64) / 257).astype(np.uint8)
-    np.testing.assert_array_equal(decode(data, "a")[..., 0], want)
-    np.testing.assert_array_equal(decode(data, "a", mode="rgb"), np.repeat(want[..., None], 3, 2))
+    expected = np.round(v.astype(np.float64) / 257).astype(np.uint8)
+    np.testing.assert_array_equal(decode(data, "a")[..., 0], expected)
+    np.testing.assert_array_equal(
+        decode(data, "a", mode="rgb"), np.repeat(expected[..., None], 3, 2)
+    )
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
-def test_numbers_of_unknown_range_are_refused(kind):
+def test_rejects_32_bit_images(kind):
     file = io.BytesIO()
     Image.fromarray(np.ones((2, 2), kind)).save(file, "TIFF")
-    assert "8 or 16 bits" in refused(file.getvalue())
+    assert "8 or 16 bits" in load_error(file.getvalue())
 
 
 def test_bitmap_rows_run_upwards():
@@ -181,7 +183,7 @@ def test_lab():
 
 
 def shown(x, orientation):
-    """EXIF's table: which sides of the scene the stored row 0 and column 0 are."""
+    """The sides of the scene that row 0 and column 0 show, from the EXIF standard."""
     h, w = x.shape[:2]
     out = np.zeros((h, w, 3) if orientation < 5 else (w, h, 3), np.uint8)
     for r in range(h):
@@ -221,7 +223,7 @@ def test_an_orientation_that_does_not_exist_is_upright(value):
     np.testing.assert_array_equal(decode(encode_image(x, exif=exif), "a"), x)
 
 
-def test_damaged_exif_spoils_no_picture():
+def test_damaged_exif_is_ignored():
     x = random_image(shape=(8, 8, 3))
     data = encode_image(x, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     assert decode(data, "a").shape == (8, 8, 3)
@@ -241,42 +243,42 @@ def test_first_frame_of_an_animation(kind):
     ("x", "grey"), [(random_image(shape=(2, 3, 1)), True), (random_image(shape=(2, 3, 3)), False)]
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "PPM"])
-def test_probe_says_what_decode_gives(kind, x, grey):
+def test_header_matches_decoded_image(kind, x, grey):
     data = encode_image(x, kind)
     assert read_header(data, "a") == image_decoding.Header(2, 3, grey)
     assert decode(data, "a").shape == (2, 3, 1 if grey else 3)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"])
-def test_truncated(kind):
+def test_rejects_truncated_images(kind):
     data = encode_image(random_image(shape=(40, 40, 3)), kind)
     for cut in (1, 2, 9, 20, 30, len(data) // 2, len(data) * 3 // 4):
-        refused(data[:cut])
+        load_error(data[:cut])
 
 
-def test_empty_and_not_a_picture():
-    assert "is empty" in refused(b"")
-    assert "not an image" in refused(b"<html>not found</html>")
-    assert "not an image" in refused(bytes(1000))
+def test_rejects_empty_files_and_other_formats():
+    assert "is empty" in load_error(b"")
+    assert "not an image" in load_error(b"<html>not found</html>")
+    assert "not an image" in load_error(bytes(1000))
 
 
 @pytest.mark.parametrize("kind", ["ICO", "PCX", "TGA", "EPS", "PDF", "ICNS", "SGI", "DDS"])
-def test_other_formats_of_pillow_are_not_opened(kind):
+def test_rejects_other_formats_of_pillow(kind):
     # Some of their readers start other programs, and none was written for strangers' files.
-    assert "not an image" in refused(encode_image(random_image(shape=(16, 16, 3)), kind))
+    assert "not an image" in load_error(encode_image(random_image(shape=(16, 16, 3)), kind))
 
 
 @pytest.mark.parametrize("side", [20_000, 100_000, 2**31 - 1])
-def test_a_bomb_is_refused_unopened(side):
+def test_rejects_decompression_bombs(side):
     data = png([b"\0\0\0"], 8, 2, 1, size=(side, side))
-    said = refused(data)
-    assert "pixels" in said
+    message = load_error(data)
+    assert "pixels" in message
     with pytest.raises(ValueError, match="pixels"):
         read_header(data, "a")
 
 
 @pytest.mark.parametrize("kind", ["VP8X", "VP8L", "VP8 "])
-def test_a_webp_bomb_is_refused_before_pillow_sees_it(kind, monkeypatch):
+def test_rejects_webp_bombs_before_opening(kind, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *a, **k: pytest.fail("opened"))
     body = {
         "VP8X": bytes(4) + (16382).to_bytes(3, "little") * 2,
@@ -284,17 +286,17 @@ def test_a_webp_bomb_is_refused_before_pillow_sees_it(kind, monkeypatch):
         "VP8 ": b"\0\0\0\x9d\x01\x2a" + (16383).to_bytes(2, "little") * 2,
     }[kind]
     data = b"RIFF\0\0\0\0WEBP" + kind.encode() + struct.pack("<I", len(body)) + body + bytes(9)
-    assert "16383 x 16383" in refused(data)
+    assert "16383 x 16383" in load_error(data)
 
 
-def test_max_pixels_is_a_bound_on_the_product():
+def test_max_pixels_bounds_the_product():
     data = encode_image(random_image(shape=(5, 4, 3)))
-    assert "more than 19 pixels (max_pixels)" in refused(data, max_pixels=19)
+    assert "more than 19 pixels (max_pixels)" in load_error(data, max_pixels=19)
     assert decode(data, "a", max_pixels=20).shape == (5, 4, 3)
 
 
-def test_no_warning_comes_out(monkeypatch):
-    # Pillow warns of pictures above its own limit, which max_pixels may well allow.
+def test_raises_no_warnings(monkeypatch):
+    # Pillow warns of images above its own limit, which max_pixels may well allow.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15)
     data = encode_image(random_image(shape=(5, 4, 3)))
     before = list(warnings.filters)
@@ -304,7 +306,7 @@ def test_no_warning_comes_out(monkeypatch):
     assert list(warnings.filters) == before
 
 
-def test_threads_leave_the_warning_filters_as_they_were():
+def test_threads_restore_the_warning_filters():
     data, before = encode_image(random_image(shape=(64, 64, 3))), list(warnings.filters)
     errors = []
 
@@ -324,13 +326,13 @@ def test_threads_leave_the_warning_filters_as_they_were():
     assert list(warnings.filters) == before
 
 
-def test_a_strange_name_stays_on_one_line():
+def test_error_messages_escape_file_names():
     with pytest.raises(ValueError, match="empty") as error:
         decode(b"", "a\nb\x1b[31m\udcff.png")
     assert_error_message(str(error.value), "a\\nb\\x1b[31m\\udcff.png")
 
 
-def test_exact_refuses_another_size():
+def test_exact_rejects_other_sizes():
     with pytest.raises(ValueError, match="set fit to") as error:
         resize(random_image(shape=(5, 4, 3)), (4, 5), where="b.png")
     assert_error_message(str(error.value), "b.png", "5 x 4", "4 x 5")
@@ -354,7 +356,7 @@ def test_crop_scales_until_covered():
     assert resize(x, (120, 120), "crop")[:, 8:-8].min() >= 198
 
 
-def test_pad_keeps_the_picture_whole():
+def test_pad_keeps_the_whole_image():
     x = random_image(shape=(4, 6, 3))
     got = resize(x, (8, 6), "pad", background=9)
     np.testing.assert_array_equal(got[2:6], x)
@@ -362,7 +364,7 @@ def test_pad_keeps_the_picture_whole():
     assert (got[6:] == 9).all()
 
 
-def test_small_pictures_of_large_ones_are_antialiased():
+def test_downscaling_is_antialiased():
     # A chessboard becomes grey; every eighth pixel of it would be black.
     x = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None]
     for fit in ("crop", "pad", "stretch"):
@@ -376,7 +378,7 @@ def test_small_pictures_of_large_ones_are_antialiased():
     fit=st.sampled_from(("crop", "pad", "stretch")),
     value=st.integers(0, 255),
 )
-def test_every_size_is_reached_and_one_colour_stays(image, size, fit, value):
+def test_resize_gives_the_size_and_keeps_constant_colours(image, size, fit, value):
     x = np.full(image, value, np.uint8)
     got = resize(x, size, fit, background=(value + 100) % 256)
     assert got.shape == (*size, image[2])
@@ -387,7 +389,7 @@ def test_every_size_is_reached_and_one_colour_stays(image, size, fit, value):
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.sampled_from((1, 3)), st.integers(0, 99))
-def test_lossless_formats_give_back_the_pixels(h, w, c, seed):
+def test_lossless_formats_keep_the_pixels(h, w, c, seed):
     x = random_image(seed, (h, w, c))
     for kind in ("PNG", "TIFF", "BMP", "PPM"):
         np.testing.assert_array_equal(decode(encode_image(x, kind), "a"), x)

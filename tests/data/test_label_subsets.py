@@ -1,4 +1,4 @@
-"""Few labels: how many are kept, which, and that nothing else changes."""
+"""Label subsets: number and choice of the kept labels."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from genjax.data.shards import WriteOptions
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Classes 0, 1, 3 of 40, 60 and 20 examples; x tells the row."""
+    """Saves classes 0, 1, 3 of 40, 60 and 20 examples; x is the row number."""
     label = np.repeat([0, 1, 3], [40, 60, 20])[np.arange(120) * 7 % 120]
     x = np.arange(120, dtype=np.int32)[:, None] + np.zeros((1, 2), np.int32)
     split = {"x": x, "label": label.astype(np.int32)}
@@ -19,7 +19,7 @@ def source(tmp_path_factory):
     return str(path)
 
 
-def test_so_many_of_each_class_keep_their_own(source):
+def test_keeps_labels_per_class(source):
     whole, few = load(Data(data=source)), load(Data(data=source, labels_per_class=5))
     label, true = few.splits["train"]["label"], whole.splits["train"]["label"]
     known = label != -1
@@ -27,12 +27,12 @@ def test_so_many_of_each_class_keep_their_own(source):
     assert {c: int((label == c).sum()) for c in (-1, 0, 1, 3)} == {-1: 105, 0: 5, 1: 5, 3: 5}
     np.testing.assert_array_equal(label[known], true[known])
     assert label.dtype == np.int32
-    # The images stay where they are, and the test split is told in full.
+    # The images stay where they are, and the test split is lines in full.
     np.testing.assert_array_equal(few.splits["train"]["x"], whole.splits["train"]["x"])
     np.testing.assert_array_equal(few.splits["test"]["label"], whole.splits["test"]["label"])
 
 
-def test_which_are_kept_is_the_seeds(source):
+def test_kept_labels_depend_on_the_seed(source):
     def kept(seed, count=5):
         found = load(Data(data=source, labels_per_class=count, labels_seed=seed))
         return set(np.flatnonzero(found.splits["train"]["label"] != -1))
@@ -41,25 +41,25 @@ def test_which_are_kept_is_the_seeds(source):
     assert kept(0) != kept(1)
     # More labels are those and others, so that a curve over their number has one start.
     assert kept(0) < kept(0, 10)
-    # Written down: another numpy must keep the same, or records say something else.
+    # Golden values: other NumPy versions must give the same.
     assert sorted(kept(0, 2)) == [3, 25, 54, 67, 102, 109]
 
 
-def test_the_labelled_are_not_the_first_of_an_epoch_with_the_same_seed(source):
+def test_kept_labels_are_independent_of_the_order(source):
     found = load(Data(data=source, labels_per_class=20, labels_seed=0))
     known = found.splits["train"]["label"][Order(120, 0).epoch(0)] != -1
     assert 15 < known[:60].sum() < 45  # of 60
 
 
 @pytest.mark.parametrize("transform", ["", "binarize('static')"])
-def test_the_checksum_is_of_what_was_read(source, transform):
+def test_checksum_is_that_of_the_original_data(source, transform):
     settings = dict(data=source, transform=transform)
     few = load(Data(**settings, labels_per_class=5))
     assert few.checksum() == load(Data(**settings)).checksum()
     assert (few.splits["train"]["label"] == -1).any()
 
 
-def test_labels_that_nobody_knew_stay_unknown(tmp_path):
+def test_unknown_labels_stay_unknown(tmp_path):
     label = np.array([0, -1, 1, 0, 1, -1, 0, 1], np.int32)
     rows = {"x": np.zeros((8, 2), np.uint8), "label": label}
     save_npz(Dataset("partly", {"train": rows}, 2), tmp_path / "partly.npz")
@@ -70,11 +70,11 @@ def test_labels_that_nobody_knew_stay_unknown(tmp_path):
     assert ((kept == label) | (kept == -1)).all()
 
 
-def test_no_setting_no_change(source):
+def test_keeps_all_labels_by_default(source):
     assert (load(Data(data=source)).splits["train"]["label"] >= 0).all()
 
 
-def test_what_cannot_be_kept_is_a_sentence(source, tmp_path):
+def test_rejects_missing_labels_and_streams(source, tmp_path):
     with pytest.raises(ValueError, match=r"class 3 of .* has 20 training examples, fewer than"):
         load(Data(data=source, labels_per_class=21))
     bare = tmp_path / "bare.npz"

@@ -1,4 +1,4 @@
-"""What a prepared folder claims is believed only as far as it can be seen; nothing is imported."""
+"""Metadata of prepared folders are validated; nothing is imported."""
 
 import io
 import json
@@ -22,7 +22,7 @@ CLASSES = "tensorflow_datasets.core.features."
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A folder of two classes with names, in two files a split."""
+    """A folder of two named classes, in two files per split."""
     root = tmp_path_factory.mktemp("prepared")
     for i in range(6):
         write_image(root / "in" / ("ant" if i % 2 else "bee") / f"{i}.png", random_image(i))
@@ -38,19 +38,19 @@ def folder(whole, tmp_path):
 
 @pytest.fixture
 def bare(folder):
-    """The same as TFDS itself leaves it."""
+    """The same folder without the index of `prepare`."""
     (folder / "genjax.npz").unlink()
     (folder / "genjax.json").unlink()
     return folder
 
 
-def refused(folder, **settings):
-    said = []
+def load_error(folder, **settings):
+    message = []
     for read in (lambda: load(Data(data=str(folder), **settings)), lambda: examples(folder)):
         with pytest.raises(ValueError, match=r".") as error:
             read()
-        said.append(assert_error_message(str(error.value), folder))
-    return said[0]
+        message.append(assert_error_message(str(error.value), folder))
+    return message[0]
 
 
 def examples(folder):
@@ -64,7 +64,7 @@ def edit(path, change):
     path.write_text(json.dumps(tree))
 
 
-def test_a_folder_prepared_anew_is_read_anew(whole, tmp_path):
+def test_prepared_again_is_read_again(whole, tmp_path):
     where = tmp_path / "out" / "tiny"
     sources = [tmp_path / "one", tmp_path / "two"]
     for seed, source in enumerate(sources):
@@ -84,7 +84,7 @@ def test_a_folder_prepared_anew_is_read_anew(whole, tmp_path):
     assert found[0] != found[1]
 
 
-def test_a_folder_that_changes_under_a_stream_is_refused_by_who_opens_it_later(folder):
+def test_detects_folder_changed_after_opening(folder):
     from genjax.data.array_records import open_records
 
     rows = load(Data(data=str(folder), stream="yes")).streams["train"]
@@ -97,7 +97,7 @@ def test_a_folder_that_changes_under_a_stream_is_refused_by_who_opens_it_later(f
 
 @pytest.mark.parametrize("name", ["hostile.Feature", "os.system", 3, None, CLASSES + "a.b.C", ""])
 @pytest.mark.parametrize("place", ["whole", "image", "extra", "deep"])
-def test_no_class_that_is_named_is_imported(folder, tmp_path, monkeypatch, name, place):
+def test_feature_classes_are_not_imported(folder, tmp_path, monkeypatch, name, place):
     (tmp_path / "hostile.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -116,13 +116,13 @@ def test_no_class_that_is_named_is_imported(folder, tmp_path, monkeypatch, name,
                 }
 
     edit(folder / "features.json", change)
-    assert "not a feature class of TFDS" in refused(folder)
+    assert "not a feature class of TFDS" in load_error(folder)
     assert "hostile" not in sys.modules
 
 
-def test_older_metadata_that_names_classes_is_refused(folder):
+def test_rejects_older_metadata(folder):
     (folder / "features.json").write_text('{"type": "hostile.Feature", "content": {}}')
-    assert "TFDS before 4.5" in refused(folder)
+    assert "TFDS before 4.5" in load_error(folder)
 
 
 def test_a_module_name_is_not_imported(folder, tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_a_module_name_is_not_imported(folder, tmp_path, monkeypatch):
     assert "hostile" not in sys.modules
 
 
-def test_features_of_tfds_that_are_not_read_are_left_out(folder):
+def test_unsupported_features_are_ignored(folder):
     def change(tree):
         tree["featuresDict"]["features"]["film"] = {
             "pythonClassName": CLASSES + "video_feature.Video",
@@ -146,7 +146,7 @@ def test_features_of_tfds_that_are_not_read_are_left_out(folder):
 
 
 @pytest.mark.parametrize("template", ["/etc/passwd", "../{DATASET}", "a/b", "{WHAT}", "", 3])
-def test_files_lie_in_the_folder(folder, template):
+def test_shards_outside_the_folder_are_rejected(folder, template):
     def change(tree):
         tree["splits"][0]["filepathTemplate"] = template
 
@@ -154,11 +154,11 @@ def test_files_lie_in_the_folder(folder, template):
     if template == "":  # TFDS's own
         assert load(Data(data=str(folder))).counts()["train"] == 4
     else:
-        assert "dataset_info.json is damaged" in refused(folder)
+        assert "dataset_info.json is damaged" in load_error(folder)
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "expected"),
     [
         (lambda t: t.update(fileFormat="tfrecord"), "stored as tfrecord, which needs TensorFlow"),
         (lambda t: t["splits"][0].update(shardLengths=["2", "3"]), "records for 3 examples"),
@@ -169,19 +169,19 @@ def test_files_lie_in_the_folder(folder, template):
         (lambda t: t.update(splits=[]), "has no split with examples"),
     ],
 )
-def test_what_metadata_claim_is_looked_up(bare, change, says):
+def test_rejects_invalid_metadata(bare, change, expected):
     edit(bare / "dataset_info.json", change)
-    assert says in refused(bare)
+    assert expected in load_error(bare)
 
 
 @pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"a":' * 5000, "\xff"])
-def test_damaged_metadata(folder, name, text):
+def test_rejects_damaged_metadata(folder, name, text):
     (folder / name).write_text(text, encoding="latin-1")
-    assert f"{name} is damaged" in refused(folder)
+    assert f"{name} is damaged" in load_error(folder)
 
 
-def test_an_image_of_another_shape_or_too_large_is_refused(bare):
+def test_rejects_images_of_other_shapes(bare):
     def shape(*sides):
         def change(tree):
             image = tree["featuresDict"]["features"]["image"]["image"]
@@ -190,15 +190,15 @@ def test_an_image_of_another_shape_or_too_large_is_refused(bare):
         return change
 
     edit(bare / "features.json", shape(5, 5, 3))
-    assert "has image of shape (5, 4, 3), and features.json says (5, 5, 3)" in refused(bare)
+    assert "has image of shape (5, 4, 3), and features.json says (5, 5, 3)" in load_error(bare)
     edit(bare / "features.json", shape(100_000, 100_000, 3))
-    assert "features.json is damaged or not supported" in refused(bare)
+    assert "features.json is damaged or not supported" in load_error(bare)
     edit(bare / "features.json", shape(-1, -1, 3))
     assert load(Data(data=str(bare))).shape == (5, 4, 3)
 
 
 def records(folder, change):
-    """Write the records of train again, each through `change`; the file's own hashes are right."""
+    """Applies `change` to each training record; the hashes of the file are valid."""
     from array_record.python import array_record_module as module
 
     for path in folder.glob("*train*record*"):
@@ -211,22 +211,22 @@ def records(folder, change):
         writer.close()
 
 
-def test_a_record_that_is_no_example(bare):
+def test_rejects_records_without_the_features(bare):
     records(bare, lambda record: b"nothing of the kind")
-    assert "row 0 of split train" in refused(bare)
+    assert "row 0 of split train" in load_error(bare)
 
 
-def test_a_label_without_a_class(bare):
+def test_rejects_labels_out_of_range(bare):
     (bare / "label.labels.txt").unlink()
 
     def change(tree):
         tree["featuresDict"]["features"]["label"]["classLabel"]["numClasses"] = "1"
 
     edit(bare / "features.json", change)
-    assert "label 1 of 1 classes" in refused(bare)
+    assert "label 1 of 1 classes" in load_error(bare)
 
 
-def test_a_picture_that_unpacks_to_too_much_is_refused_before_it_is(bare):
+def test_rejects_image_bombs_before_decoding(bare):
     import tensorflow_datasets as tfds
 
     f = tfds.features
@@ -240,11 +240,11 @@ def test_a_picture_that_unpacks_to_too_much_is_refused_before_it_is(bare):
     bomb = bomb[:at] + head + struct.pack(">I", zlib.crc32(b"IHDR" + head)) + bomb[at + 17 :]
     record = features.serialize_example({"image": bomb, "label": 1})
     records(bare, lambda _: record)
-    assert "too many pixels" in refused(bare)
+    assert "too many pixels" in load_error(bare)
 
 
-def test_a_swapped_row_is_seen_while_streaming(folder):
-    """The file is whole and of the right size; only what `prepare` left tells."""
+def test_detects_replaced_rows(folder):
+    """Files and sizes are valid; only the checksums of the index differ."""
     seen = []
 
     def change(record):
@@ -260,10 +260,10 @@ def test_a_swapped_row_is_seen_while_streaming(folder):
         ValueError, match=r"row 3 of split train .* has changed since it was prepared"
     ):
         rows.read([0, 3])
-    assert "has changed since it was prepared" in refused(folder)
+    assert "has changed since it was prepared" in load_error(folder)
 
 
-def test_a_file_of_another_size_is_refused_before_it_is_opened(folder, monkeypatch):
+def test_rejects_files_of_another_size(folder, monkeypatch):
     from array_record.python import array_record_module as module
 
     path = next(folder.glob("*train*00001-of*"))
@@ -276,15 +276,15 @@ def test_a_file_of_another_size_is_refused_before_it_is_opened(folder, monkeypat
         return original(name, *args, **options)
 
     monkeypatch.setattr(module, "ArrayRecordReader", spy)
-    assert "-00001-of-00002 has" in refused(folder)
+    assert "-00001-of-00002 has" in load_error(folder)
     assert str(path) not in opened
 
 
-def test_index_of_another_folder(folder, tmp_path):
+def test_rejects_index_of_another_folder(folder, tmp_path):
     write_image(tmp_path / "in" / "0.png")
     other = prepare(str(tmp_path / "in"), tmp_path, WriteOptions(name="other")).folder
     shutil.copyfile(other / "genjax.npz", folder / "genjax.npz")
-    assert "genjax.npz is damaged" in refused(folder)
+    assert "genjax.npz is damaged" in load_error(folder)
 
 
 def test_a_name_is_found_with_and_without_its_version(whole, tmp_path):
@@ -304,7 +304,7 @@ def test_a_name_is_found_with_and_without_its_version(whole, tmp_path):
 
 @pytest.mark.parametrize("where", ["data.npz", "genjax.npz"])
 @pytest.mark.parametrize("how", ["claim", "bomb", "pickle", "method"])
-def test_npz_is_refused_before_room_is_made(folder, tmp_path, where, how):
+def test_rejects_npz_before_allocating(folder, tmp_path, where, how):
     import tracemalloc
 
     path = tmp_path / where if where == "data.npz" else folder / where
@@ -337,13 +337,13 @@ def test_npz_is_refused_before_room_is_made(folder, tmp_path, where, how):
         assert tracemalloc.get_traced_memory()[1] < 2**24
     finally:
         tracemalloc.stop()
-    said = assert_error_message(str(error.value), path)
+    message = assert_error_message(str(error.value), path)
     why = {"claim": "is uint8[40000", "bomb": "would decompress to", "pickle": "Python"}
-    assert why.get(how, "unsupported compression") in said
+    assert why.get(how, "unsupported compression") in message
 
 
 @pytest.mark.parametrize("missing", ["tensorflow_datasets", "array_record"])
-def test_without_tfds_a_folder_is_one_sentence(whole, monkeypatch, missing):
+def test_error_without_tfds(whole, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     for source in (str(whole), "mnist"):
         with pytest.raises(ValueError, match="is not installed") as error:

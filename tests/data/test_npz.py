@@ -1,4 +1,4 @@
-"""IDX, CIFAR and text matrices: arrays byte by byte, and every damage in one sentence."""
+"""IDX, CIFAR and text matrices: values, and error messages for damaged files."""
 
 import gzip
 import pathlib
@@ -18,7 +18,7 @@ FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
 
 
 def idx(x, kind=None, shape=None):
-    """An array as an IDX file; `kind` and `shape` are what the header says."""
+    """Returns an array as an IDX file with `kind` and `shape` in its header."""
     shape = x.shape if shape is None else shape
     head = struct.pack(f">BBBB{len(shape)}I", 0, 0, kind or KINDS[x.dtype.name], len(shape), *shape)
     return head + x.astype(x.dtype.newbyteorder(">")).tobytes()
@@ -28,7 +28,7 @@ X, Y = random_image(shape=(6, 3, 2)), np.array([0, 1, 2, 3, 2, 1], np.uint8)
 
 
 def mnist(folder, packed=False, prefix="", dot="-"):
-    """train of six images and test of two, of 3 x 2."""
+    """Writes six training and two test images of 3 x 2."""
     for split, part in (("train", slice(0, 6)), ("t10k", slice(0, 2))):
         for what, x in ((f"images{dot}idx3", X), (f"labels{dot}idx1", Y)):
             data, name = idx(x[part]), f"{prefix}{split}-{what}-ubyte"
@@ -53,7 +53,7 @@ def test_idx_folder(tmp_path, packed, prefix, dot):
     assert [r["label"] for r in rows["test"]] == [0, 1]
 
 
-def test_plain_is_taken_before_packed(tmp_path):
+def test_plain_files_take_precedence_over_gzip(tmp_path):
     mnist(tmp_path, packed=True)
     mnist(tmp_path)
     source = read(tmp_path)
@@ -61,7 +61,7 @@ def test_plain_is_taken_before_packed(tmp_path):
     assert all(name.endswith(".gz") for name in source.ignored)
 
 
-def test_idx_images_are_brought_to_size_and_channels(tmp_path):
+def test_idx_images_are_resized_and_converted(tmp_path):
     source = read(mnist(tmp_path), ReadOptions(size=(5, 4), fit="pad", background=7, mode="rgb"))
     image = source.splits["train"][0]["image"]
     assert source.fields["image"].shape == image.shape == (5, 4, 3)
@@ -71,7 +71,7 @@ def test_idx_images_are_brought_to_size_and_channels(tmp_path):
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(sorted(KINDS)), packed=st.booleans())
-def test_any_array_comes_back(tmp_path_factory, data, kind, packed):
+def test_idx_round_trip(tmp_path_factory, data, kind, packed):
     shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=5, max_side=4))
     finite = {"allow_nan": False, "allow_infinity": False} if "float" in kind else {}
     x = data.draw(hnp.arrays(kind, shape, elements=hnp.from_dtype(np.dtype(kind), **finite)))
@@ -111,16 +111,16 @@ def test_any_array_comes_back(tmp_path_factory, data, kind, packed):
         (idx(np.array([1, np.nan], np.float32)), "NaN or infinity"),
     ],
 )
-def test_bad_idx(tmp_path, data, why, packed):
+def test_rejects_invalid_idx(tmp_path, data, why, packed):
     path = tmp_path / "bad.idx"
     path.write_bytes(gzip.compress(data) if packed and data else data)
-    said = read_error(path, format="idx")
-    assert why in said
+    message = read_error(path, format="idx")
+    assert why in message
     if not why:
-        assert "after its header" in said
+        assert "after its header" in message
 
 
-def test_a_gzip_bomb_is_unpacked_no_further_than_its_header_says(tmp_path):
+def test_gzip_bombs_are_read_up_to_the_stated_size(tmp_path):
     # 64 MiB of zeros behind a header of four: reading all of it would take the time and the room.
     import tracemalloc
 
@@ -132,7 +132,7 @@ def test_a_gzip_bomb_is_unpacked_no_further_than_its_header_says(tmp_path):
     tracemalloc.stop()
 
 
-def test_damaged_gzip(tmp_path):
+def test_rejects_damaged_gzip(tmp_path):
     whole = gzip.compress(idx(X))
     path = tmp_path / "a.idx.gz"
     for cut in (3, 12, len(whole) // 2, len(whole) - 1):
@@ -142,7 +142,7 @@ def test_damaged_gzip(tmp_path):
     assert "cannot be decompressed" in read_error(path)
 
 
-def test_idx_folders_that_do_not_fit(tmp_path):
+def test_rejects_inconsistent_idx_folders(tmp_path):
     mnist(tmp_path)
     labels = tmp_path / "train-labels-idx1-ubyte"
     labels.write_bytes(idx(Y[:5]))
@@ -167,7 +167,7 @@ def test_idx_folders_that_do_not_fit(tmp_path):
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason=f"Fashion-MNIST is not in {FASHION}")
-def test_fashion_mnist_as_it_is_published():
+def test_reads_published_fashion_mnist():
     source = read(FASHION)
     assert {name: len(split) for name, split in source.splits.items()} == {
         "train": 60000,
@@ -185,7 +185,7 @@ def test_fashion_mnist_as_it_is_published():
 
 
 def cifar(folder, names, heads, classes, tables=()):
-    """Two records a file, with labels from 0 on; returns pixels `[files, 2, 32, 32, 3]`."""
+    """Writes two records per file, with labels from 0; returns pixels `[files, 2, 32, 32, 3]`."""
     planes = random_image(3, (len(names), 2, 3, 32, 32))
     for k, name in enumerate(names):
         labels = np.array([[(5 * k + i + h) % c for h, c in enumerate(classes)] for i in (0, 1)])
@@ -236,7 +236,7 @@ def test_one_file_of_cifar(tmp_path, heads, classes):
     assert abs(float(image.mean()) - float((x[0, 1] @ [0.299, 0.587, 0.114]).mean())) < 3
 
 
-def test_bad_cifar(tmp_path):
+def test_rejects_invalid_cifar(tmp_path):
     cifar(tmp_path, TEN, 1, (10,))
     path = tmp_path / "data_batch_2.bin"
     whole = path.read_bytes()
@@ -256,7 +256,7 @@ def test_bad_cifar(tmp_path):
 
 
 @pytest.mark.parametrize("names", [("data_batch_1",), ("train", "test", "meta"), ("c.pkl",)])
-def test_pickled_cifar_is_refused_unread(tmp_path, names):
+def test_rejects_pickled_cifar_unread(tmp_path, names):
     for name in names:
         (tmp_path / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     for options in ({}, {"format": "cifar"}):
@@ -266,7 +266,7 @@ def test_pickled_cifar_is_refused_unread(tmp_path, names):
 
 
 def matrix(path, text):
-    """Write a text matrix, packed if its name says so."""
+    """Writes a text matrix, as gzip if the name ends in .gz."""
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     return path
 
@@ -303,9 +303,9 @@ def test_amat_folder(tmp_path, ending):
 def test_numbers_of_amat(tmp_path, text, dtype, levels):
     source = read(matrix(tmp_path / "one.amat", text))
     assert (source.fields["x"].dtype, source.levels) == (dtype, levels)
-    want = [[float(w) for w in line.split()] for line in text.splitlines() if line.strip()]
+    expected = [[float(w) for w in line.split()] for line in text.splitlines() if line.strip()]
     got = [r["x"] for r in read_all(source)["train"]]
-    np.testing.assert_allclose(got, want, rtol=1e-7)
+    np.testing.assert_allclose(got, expected, rtol=1e-7)
     assert got[0].dtype == dtype
 
 
@@ -369,11 +369,11 @@ def test_lines_beyond_one_block(tmp_path, monkeypatch):
     ],
 )
 @pytest.mark.parametrize("ending", ["amat", "amat.gz"])
-def test_bad_amat(tmp_path, text, why, ending):
+def test_rejects_invalid_amat(tmp_path, text, why, ending):
     assert why in read_error(matrix(tmp_path / f"a.{ending}", text))
 
 
-def test_amat_folders_that_do_not_fit(tmp_path):
+def test_rejects_inconsistent_amat_folders(tmp_path):
     train = matrix(tmp_path / "m_train.amat", "1 2\n")
     test = matrix(tmp_path / "m_test.amat", "1 2 3\n")
     assert "make them agree" in read_error(tmp_path, train, test)

@@ -1,4 +1,4 @@
-"""The order of examples: permutations, exact coverage, and values that must never change."""
+"""Order of the examples: permutations, exact coverage, and golden values."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_depends_on_seed_and_on_epoch():
     assert (first.epoch(1) != Order(100, 1).epoch(0)).any()
 
 
-def test_going_back_gives_the_same_epoch():
+def test_epochs_can_be_requested_in_any_order():
     # A resumed run asks out of order; what is kept in memory must not change what comes out.
     fresh = [Order(50, 7).epoch(e) for e in range(4)]
     used = Order(50, 7)
@@ -93,6 +93,6 @@ def test_uniform_over_permutations():
 
 
 @pytest.mark.parametrize(("n", "seed"), [(0, 0), (-1, 0), (3, -1)])
-def test_bad_arguments_are_refused(n, seed):
+def test_rejects_invalid_arguments(n, seed):
     with pytest.raises(ValueError, match="must be"):
         Order(n, seed)

@@ -1,4 +1,4 @@
-"""What `prepare` refuses, what it makes again, and hold-outs that share nothing with train."""
+"""Preparation: errors, repeated calls, and hold-outs without overlap."""
 
 import fcntl
 import os
@@ -16,26 +16,26 @@ from genjax.data.shards import WriteOptions
 
 
 def idx(path, array, code=8):
-    """Write an IDX file."""
+    """Writes an IDX file."""
     head = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
     path.write_bytes(head + array.astype(array.dtype.newbyteorder(">")).tobytes())
     return path
 
 
 def prepared(source, out, reading=None, **writing):
-    """The folder that `prepare` makes, as a string."""
+    """Prepares a folder; returns its path."""
     return str(prepare(str(source), out, WriteOptions(name="data", **writing), reading).folder)
 
 
-def refused(source, out, reading=None, **writing):
-    """The sentence that preparing is refused with; nothing is left as prepared."""
+def prepare_error(source, out, reading=None, **writing):
+    """Returns the error message of preparing; checks that no folder is left."""
     with pytest.raises(ValueError, match=r".") as error:
         prepared(source, out, reading, **writing)
     assert not (out / "data" / "1.0.0").exists()
     return assert_error_message(str(error.value))
 
 
-def test_other_data_of_the_same_outline_is_not_taken_for_prepared(tmp_path):
+def test_rejects_folder_prepared_from_other_data(tmp_path):
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
         idx(tmp_path / str(seed) / "train-images-idx3-ubyte", random_image(seed, (6, 4, 4)))
@@ -57,7 +57,7 @@ def test_other_data_of_the_same_outline_is_not_taken_for_prepared(tmp_path):
         prepared(prepared(tmp_path / "p1", tmp_path / "y"), again)
 
 
-def test_files_changed_after_a_cut_are_written_again(tmp_path, monkeypatch):
+def test_files_changed_after_an_interruption_are_written_again(tmp_path, monkeypatch):
     for i in range(6):
         write_image(tmp_path / "in" / f"{i}.png", random_image(i))
     original, written = shards.Shard.write, []
@@ -82,39 +82,39 @@ def test_files_changed_after_a_cut_are_written_again(tmp_path, monkeypatch):
     assert found == {random_image(90 if i == changed else i).tobytes() for i in range(6)}
 
 
-def test_one_process_prepares_a_data_set(tmp_path):
+def test_rejects_concurrent_preparation(tmp_path):
     write_image(tmp_path / "in" / "0.png")
     (tmp_path / "data").mkdir()
     handle = os.open(tmp_path / "data", os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        assert "another process is preparing" in refused(tmp_path / "in", tmp_path)
+        assert "another process is preparing" in prepare_error(tmp_path / "in", tmp_path)
     finally:
         os.close(handle)
     assert load(Data(data=prepared(tmp_path / "in", tmp_path))).counts() == {"train": 1}
 
 
-def test_captions_of_a_picture_are_held_out_together(tmp_path):
+def test_captions_of_one_image_are_held_out_together(tmp_path):
     rows = ["file_name,caption"]
     for i in range(12):
         write_image(tmp_path / "in" / f"{i}.png", np.full((4, 4, 3), 20 * i, np.uint8))
-        rows += [f"{i}.png,{i} said {k}" for k in range(3)]
+        rows += [f"{i}.png,{i} message {k}" for k in range(3)]
     (tmp_path / "in" / "captions.csv").write_text("\n".join(rows))
     data = load(Data(data=prepared(tmp_path / "in", tmp_path, test=7, validation=4)))
     assert data.counts() == {"train": 21, "validation": 6, "test": 9}
-    pictures = [set(s["x"][:, 0, 0, 0].tolist()) for s in data.splits.values()]
-    assert [len(p) for p in pictures] == [7, 2, 3]
-    assert len(set.union(*pictures)) == 12
-    said = [c for s in data.splits.values() for c in s["caption"].tolist()]
-    assert sorted(said) == sorted(r.split(",")[1] for r in rows[1:])
-    for row in rows[4:]:  # all that is left is of one picture
+    images = [set(s["x"][:, 0, 0, 0].tolist()) for s in data.splits.values()]
+    assert [len(p) for p in images] == [7, 2, 3]
+    assert len(set.union(*images)) == 12
+    message = [c for s in data.splits.values() for c in s["caption"].tolist()]
+    assert sorted(message) == sorted(r.split(",")[1] for r in rows[1:])
+    for row in rows[4:]:  # all other rows are of one image
         rows.remove(row)
     (tmp_path / "in" / "captions.csv").write_text("\n".join(rows))
-    assert "captions are all of one image" in refused(tmp_path / "in", tmp_path / "o", test=1)
+    assert "captions are all of one image" in prepare_error(tmp_path / "in", tmp_path / "o", test=1)
 
 
-def test_levels_are_those_that_the_source_had(tmp_path):
-    # Binary images that others prepared say nothing of levels: 256 would refuse every binary model.
+def test_levels_of_the_source_are_kept(tmp_path):
+    # Without stored levels, binary images must not become 256 levels.
     x = np.random.default_rng(0).integers(0, 2, (5, 4, 4, 1), np.uint8)
     save_npz(Dataset("", {"train": {"x": x}}, 2), tmp_path / "two.npz")
     folder = prepared(tmp_path / "two.npz", tmp_path / "others")
@@ -124,12 +124,12 @@ def test_levels_are_those_that_the_source_had(tmp_path):
     # Scaling swings over the highest level, and JPEG too.
     large = load(Data(data=prepared("digits", tmp_path, ReadOptions(size=(13, 13), fit="stretch"))))
     assert (large.splits["train"]["x"].max(), large.levels) == (16, 17)
-    assert "does not fit levels=17" in refused(
+    assert "does not fit levels=17" in prepare_error(
         "digits", tmp_path / "j", encoding="jpeg", quality=50
     )
 
 
-def test_numbers_that_cannot_be_loaded_are_refused_and_others_come_back(tmp_path):
+def test_numbers_are_rejected_or_round_trip(tmp_path):
     x = np.random.default_rng(0).normal(size=(7, 5))
     folder = prepared(idx(tmp_path / "x.idx", x, 14), tmp_path / "f8")
     for stream in ("no", "yes"):
@@ -137,22 +137,22 @@ def test_numbers_that_cannot_be_loaded_are_refused_and_others_come_back(tmp_path
         assert data.levels == 0
     np.testing.assert_array_equal(load(Data(data=folder)).splits["train"]["x"], x.astype("f4"))
     below = idx(tmp_path / "b.idx", np.array([[1, -1]], np.int8), 9)
-    assert "holds negative integers" in refused(below, tmp_path / "i1")
+    assert "holds negative integers" in prepare_error(below, tmp_path / "i1")
     pair = x.reshape(7, 5, 1, 1).astype(np.float32)
     np.savez(tmp_path / "pairs.npz", train=pair, train_y=pair)
-    assert "use uint8 images" in refused(tmp_path / "pairs.npz", tmp_path / "pairs")
+    assert "use uint8 images" in prepare_error(tmp_path / "pairs.npz", tmp_path / "pairs")
 
 
-def test_what_a_folder_cannot_hold_is_refused_before_anything_is_written(tmp_path):
+def test_rejects_unsupported_sources_before_writing(tmp_path):
     for i, name in enumerate(("a\nb", " a", os.fsdecode(b"\xff"))):
         write_image(tmp_path / str(i) / name / "0.png")
-        assert "cannot be stored as one line of text; rename it" in refused(
+        assert "cannot be stored as one line of text; rename it" in prepare_error(
             tmp_path / str(i), tmp_path / f"o{i}"
         )
 
 
-def test_images_by_any_name_are_the_example(tmp_path, monkeypatch):
-    """TFDS's maps call their pair aerial and map; three images are nobody's example."""
+def test_single_images_may_have_any_name(tmp_path, monkeypatch):
+    """Two images by any name are a pair, as aerial and map in TFDS; three are not supported."""
     from genjax.data import prepare
     from genjax.data.readers import Field, Source
 
@@ -173,11 +173,13 @@ def test_images_by_any_name_are_the_example(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, "open_source", opened(["photo"]))
     assert load(Data(data=prepared("it", tmp_path / "one"))).splits["train"].keys() == {"x"}
     monkeypatch.setattr(prepare, "open_source", opened(["a", "b", "c"]))
-    assert "has the entries a, b, c and none is called image" in refused("it", tmp_path / "three")
+    assert "has the entries a, b, c and none is called image" in prepare_error(
+        "it", tmp_path / "three"
+    )
     assert not (tmp_path / "three").exists()
 
 
-def test_a_folder_made_anew_is_read_anew(tmp_path):
+def test_folder_written_again_is_read_again(tmp_path):
     folders = []
     for value in (3, 103):
         for i in range(4):
@@ -190,7 +192,7 @@ def test_a_folder_made_anew_is_read_anew(tmp_path):
     assert folders[0] == folders[1]
 
 
-def test_long_lists_of_what_is_left_out_are_counted(tmp_path):
+def test_long_lists_of_ignored_files_are_counted(tmp_path):
     write_image(tmp_path / "in" / "0.png")
     for i in range(150):
         (tmp_path / "in" / f"note{i:03d}.txt").touch()

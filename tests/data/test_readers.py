@@ -1,4 +1,4 @@
-"""Folders of pictures and of pairs: which file becomes which example, and what is refused."""
+"""Folders of images and of pairs: examples and error messages."""
 
 import pickle
 
@@ -23,7 +23,7 @@ def test_flat_folder(tmp_path):
         write_image(tmp_path / "b.png", random_image(1)),
         write_image(tmp_path / "a.PNG", random_image(2)),
     )
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / ".DS_Store").write_bytes(b"")
     source = read(tmp_path)
     assert source.format == "images"
@@ -37,9 +37,9 @@ def test_flat_folder(tmp_path):
 
 
 def test_folders_are_classes(tmp_path):
-    want = {}
+    expected = {}
     for i, name in enumerate(("dog/1.png", "cat/2.png", "dog/0.png", "ant/0.png")):
-        want[name] = write_image(tmp_path / name, random_image(i))
+        expected[name] = write_image(tmp_path / name, random_image(i))
     (tmp_path / "empty").mkdir()
     (tmp_path / "cat" / "deep").mkdir()
     source = read(str(tmp_path))
@@ -49,8 +49,8 @@ def test_folders_are_classes(tmp_path):
     rows = read_all(source)["train"]
     assert [r["label"] for r in rows] == [0, 1, 2, 2]
     assert all(type(r["label"]) is int for r in rows)
-    for row, name in zip(rows, sorted(want), strict=True):
-        np.testing.assert_array_equal(row["image"], want[name])
+    for row, name in zip(rows, sorted(expected), strict=True):
+        np.testing.assert_array_equal(row["image"], expected[name])
 
 
 @pytest.mark.parametrize("validation", ["validation", "valid", "val", "Val"])
@@ -74,11 +74,11 @@ def test_splits_with_classes(tmp_path):
     source = read(tmp_path)
     assert [r["label"] for r in read_all(source)["test"]] == [0, 1]
     write_image(tmp_path / "test" / "z" / "0.png")
-    said = read_error(tmp_path)
-    assert "split test has class folder z and split train has not" in said
+    message = read_error(tmp_path)
+    assert "split test has class folder z and split train has not" in message
 
 
-def test_layouts_that_contradict(tmp_path):
+def test_rejects_mixed_layouts(tmp_path):
     write_image(tmp_path / "train" / "cat" / "0.png")
     write_image(tmp_path / "test" / "0.png")
     assert "without a class folder" in read_error(tmp_path)
@@ -92,7 +92,7 @@ def test_layouts_that_contradict(tmp_path):
     assert "val and valid for one split" in read_error(tmp_path / "twice")
 
 
-def test_nothing_to_read(tmp_path):
+def test_rejects_unknown_formats(tmp_path):
     assert "0 files" in read_error(tmp_path)
     (tmp_path / "a.txt").write_text("text")
     assert "1 files, such as a.txt" in read_error(tmp_path)
@@ -106,19 +106,19 @@ def test_nothing_to_read(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar", "tgz", "tar.gz", "7z"])
-def test_archives_are_to_be_unpacked(tmp_path, ending):
+def test_rejects_archives(tmp_path, ending):
     path = tmp_path / f"data.{ending}"
     path.write_bytes(b"PK")
     assert "unpack it first" in read_error(path)
     assert "unpack it first" in read_error(tmp_path, path)
 
 
-def test_sizes_must_agree_or_be_said(tmp_path):
+def test_rejects_images_of_different_sizes(tmp_path):
     write_image(tmp_path / "a.png", random_image(1, (5, 4, 3)))
     write_image(tmp_path / "b.png", random_image(1, (4, 5, 3)))
-    said = read_error(tmp_path, tmp_path / "a.png", tmp_path / "b.png")
-    assert "is 4 x 5 and" in said
-    assert "5 x 4 (height x width)" in said
+    message = read_error(tmp_path, tmp_path / "a.png", tmp_path / "b.png")
+    assert "is 4 x 5 and" in message
+    assert "5 x 4 (height x width)" in message
     for fit in ("crop", "pad", "stretch"):
         rows = read_all(read(tmp_path, ReadOptions(size=(6, 7), fit=fit)))["train"]
         assert [r["image"].shape for r in rows] == [(6, 7, 3)] * 2
@@ -130,20 +130,20 @@ def test_channels(tmp_path, mode, channels):
     write_image(tmp_path / "a.png", random_image(1, (5, 4, 1)))
     source = read(tmp_path, ReadOptions(mode=mode))
     assert source.fields["image"].shape[2] == (channels if mode else 1)
-    # One coloured picture makes all of them coloured.
+    # One colour image makes all of them RGB.
     write_image(tmp_path / "b.png", random_image(1, (5, 4, 3)))
     source = read(tmp_path, ReadOptions(mode=mode))
     assert source.fields["image"].shape == (5, 4, channels)
     assert [r["image"].shape[2] for r in read_all(source)["train"]] == [channels] * 2
 
 
-def test_damaged_pictures_are_named(tmp_path):
+def test_errors_name_the_damaged_image(tmp_path):
     write_image(tmp_path / "a.png")
     bad = tmp_path / "b.png"
     whole = encode_image(random_image())
     bad.write_bytes(whole[: len(whole) // 2])
     assert "truncated" in read_error(tmp_path, bad)
-    # With size and mode said, nothing is opened before it is asked for.
+    # With size and mode given, files are opened on access only.
     source = read(tmp_path, ReadOptions(size=(5, 4), mode="rgb"))
     assert source.splits["train"][0]["image"].shape == (5, 4, 3)
     with pytest.raises(ValueError, match="truncated") as error:
@@ -157,13 +157,13 @@ def test_damaged_pictures_are_named(tmp_path):
     assert "is empty" in read_error(tmp_path, bad)
 
 
-def test_max_pixels_reaches_every_picture(tmp_path):
+def test_max_pixels_applies_to_every_image(tmp_path):
     write_image(tmp_path / "a.png")
     assert "more than 19 pixels" in read_error(tmp_path, tmp_path / "a.png", max_pixels=19)
     read_error(tmp_path, tmp_path / "a.png", max_pixels=19, size=(5, 4), mode="rgb")
 
 
-def test_a_link_to_a_device_is_no_picture(tmp_path):
+def test_rejects_links_to_devices(tmp_path):
     write_image(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("/dev/zero")
     source = read(tmp_path)
@@ -171,15 +171,17 @@ def test_a_link_to_a_device_is_no_picture(tmp_path):
     assert source.ignored == ("b.png",)
 
 
-def test_splits_are_sequences_that_workers_can_get(tmp_path):
-    want = [write_image(tmp_path / c / f"{i}.png", random_image(i)) for c in "ab" for i in range(2)]
+def test_splits_can_be_pickled(tmp_path):
+    expected = [
+        write_image(tmp_path / c / f"{i}.png", random_image(i)) for c in "ab" for i in range(2)
+    ]
     split = read(tmp_path).splits["train"]
     raw = pickle.dumps(split)
-    assert want[0].tobytes() not in raw
+    assert expected[0].tobytes() not in raw
     again = pickle.loads(raw)
     assert len(again) == 4
-    np.testing.assert_array_equal(again[-1]["image"], want[-1])
-    np.testing.assert_array_equal(again[np.int64(1)]["image"], want[1])
+    np.testing.assert_array_equal(again[-1]["image"], expected[-1])
+    np.testing.assert_array_equal(again[np.int64(1)]["image"], expected[1])
     assert [r["label"] for r in again] == [0, 0, 1, 1]
     with pytest.raises(IndexError):
         again[4]
@@ -187,14 +189,14 @@ def test_splits_are_sequences_that_workers_can_get(tmp_path):
         again[:2]
 
 
-def test_a_name_of_several_lines(tmp_path):
-    (tmp_path / "a\nb.png").write_bytes(b"no picture")
+def test_file_names_with_line_breaks(tmp_path):
+    (tmp_path / "a\nb.png").write_bytes(b"not an image")
     read_error(tmp_path, f"{tmp_path}/a\\nb.png")
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), min_size=1, unique=True))
-def test_order_is_by_path_whatever_was_written_first(tmp_path_factory, files):
+def test_order_is_by_path(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("order")
     for c, i in files:
         write_image(folder / c / f"{i}.png", np.full((1, 1, 1), i + 100 * (c > "a"), np.uint8))
@@ -210,7 +212,7 @@ def test_order_is_by_path_whatever_was_written_first(tmp_path_factory, files):
 
 
 def pairs(folder, *names):
-    """Pictures at these places, each with its own noise."""
+    """Writes random images to these paths."""
     return {name: write_image(folder / name, random_image(i)) for i, name in enumerate(names)}
 
 
@@ -254,16 +256,16 @@ def test_sides_of_pairs_have_their_own_channels(tmp_path):
     assert fields["image_b"].shape == (6, 4, 3)
 
 
-def test_pairs_that_do_not_match(tmp_path):
+def test_rejects_images_without_partners(tmp_path):
     pairs(tmp_path, "trainA/a.png", "trainA/b.png", "trainB/a.png")
-    said = read_error(tmp_path, tmp_path / "trainA" / "b.png", paired=True)
-    assert "no partner of the same name in trainB" in said
+    message = read_error(tmp_path, tmp_path / "trainA" / "b.png", paired=True)
+    assert "no partner of the same name in trainB" in message
     assert len(read(tmp_path).splits["trainA"]) == 2
     pairs(tmp_path, "trainB/b.png", "trainB/b.jpg")
     assert "differ only in their suffix" in read_error(tmp_path, "b.jpg", "b.png", paired=True)
 
 
-def test_one_side_is_missing(tmp_path):
+def test_rejects_missing_domains(tmp_path):
     write_image(tmp_path / "trainA" / "a.png")
     assert detect(tmp_path) == "pairs"
     assert "folder trainA and no trainB" in read_error(tmp_path)
@@ -274,7 +276,7 @@ def test_one_side_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize("background", [-1, 256])
-def test_settings_are_held_to_their_ranges(background):
+def test_rejects_options_out_of_range(background):
     with pytest.raises(ValueError, match=r"in \[0, 255\]"):
         ReadOptions(background=background)
 
@@ -292,6 +294,6 @@ def test_settings_are_held_to_their_ranges(background):
         ({"max_pixels": 0}, "`max_pixels` must be a positive integer"),
     ],
 )
-def test_settings_that_do_not_exist(settings, why):
+def test_rejects_invalid_options(settings, why):
     with pytest.raises(ValueError, match=why):
         ReadOptions(**settings)

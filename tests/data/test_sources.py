@@ -1,4 +1,4 @@
-"""The embedded digits, .npz files as they should be, and binarisation drawn once."""
+"""Embedded digits, valid .npz files, and static binarization."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ X = (np.arange(6 * 12, dtype=np.uint8) * 37 % 17).reshape(6, 2, 3, 2)  # [6, 2, 
 
 
 def saved(folder, **arrays):
-    """A .npz of these arrays, its path as `Data` takes it."""
+    """Saves arrays as .npz; returns the path."""
     path = folder / "data.npz"
     np.savez(path, **arrays)
     return str(path)
@@ -51,7 +51,7 @@ def test_digits_4x4_are_the_sums_of_2x2_pixels():
         np.testing.assert_array_equal(full.splits[name]["label"], small.splits[name]["label"])
 
 
-def test_checksum_tells_data_apart():
+def test_checksum_depends_on_the_data():
     base = Dataset("a", {"train": {"x": X, "label": np.arange(6)}}, 17)
     changed = X.copy()
     changed[3, 1, 2, 0] ^= 1
@@ -79,7 +79,7 @@ def test_npz_round_trip(tmp_path):
             np.testing.assert_array_equal(back.splits[name][entry], values)
 
 
-def test_the_command_writes_what_load_reads(tmp_path, capsys):
+def test_convert_writes_what_load_reads(tmp_path, capsys):
     out = str(tmp_path / "four.npz")
     assert command.main(["digits_4x4", out]) == 0
     assert "train 1,437, validation 180, test 180" in capsys.readouterr().out
@@ -106,7 +106,7 @@ def test_hold_out_takes_the_end_of_train(tmp_path):
     np.testing.assert_array_equal(data.splits["validation"]["x"], X[4:])
 
 
-def test_no_hold_out_where_there_is_a_validation_split(tmp_path):
+def test_no_hold_out_with_a_validation_split(tmp_path):
     data = load(Data(data=saved(tmp_path, train=X, validation=X[:1]), validation=2))
     assert data.counts() == {"train": 6, "validation": 1}
 
@@ -120,7 +120,7 @@ def test_limit_keeps_the_first_of_each_split(tmp_path):
 
 
 def test_a_limit_does_not_change_what_is_held_out(tmp_path):
-    # Held-out images come from the end of train before a limit cuts that end off.
+    # Images are held out before the limit is applied.
     path = saved(tmp_path, train=X)
     limited = load(Data(data=path, validation=2, limit=1))
     np.testing.assert_array_equal(limited.splits["validation"]["x"], X[4:5])
@@ -138,7 +138,7 @@ def test_a_limit_does_not_change_what_is_held_out(tmp_path):
         (np.array([[0.0, 1.0]], np.float16), 0),
     ],
 )
-def test_levels_follow_from_kind_and_highest_value(tmp_path, values, levels):
+def test_levels_follow_from_dtype_and_highest_value(tmp_path, values, levels):
     data = load(Data(data=saved(tmp_path, train=values)))
     assert data.levels == levels
     x = data.splits["train"]["x"]
@@ -163,7 +163,7 @@ def static(path, seed):
     return load(Data(data=path, transform="binarize('static')", binarize_seed=seed))
 
 
-def test_static_binarisation_is_drawn_once_by_its_seed(tmp_path):
+def test_static_binarization_depends_on_its_seed(tmp_path):
     path = saved(tmp_path, train=X, test=X, levels=np.int64(17))
     first, again, other = static(path, 0), static(path, 0), static(path, 1)
     assert first.levels == 2
@@ -176,7 +176,7 @@ def test_static_binarisation_is_drawn_once_by_its_seed(tmp_path):
         # Levels 0 and 16 are certain.
         assert not bits[X == 0].any()
         assert bits[X == 16].all()
-    # Two splits that hold the same images have draws of their own.
+    # Two splits of the same images have different draws.
     assert (first.splits["train"]["x"] != first.splits["test"]["x"]).any()
 
 
@@ -196,7 +196,7 @@ def test_static_draws_do_not_depend_on_the_limit(tmp_path):
     )
 
 
-def test_static_binarisation_never_changes():
+def test_static_binarization_never_changes():
     # Pinned: a figure on statically binarised digits stands on these draws.
     drawn = static("digits", 0)
     assert Dataset("drawn", drawn.splits, 2).checksum() == "8f28b661"

@@ -1,4 +1,4 @@
-"""Streams of prepared folders: the rows of memory, in the order of memory, or one sentence."""
+"""Streams of prepared folders equal data in memory; error messages of damaged folders."""
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def copy(folder, tmp_path):
-    """A folder of its own to damage."""
+    """A copy of the folder, to be damaged."""
     return str(shutil.copytree(folder, tmp_path / "copy"))
 
 
@@ -36,7 +36,7 @@ def source(folder, start=0, steps=8, size=12, names=("x", "label"), local_rows=N
 
 
 def same(found, folder, start=0, steps=8, size=12, local_rows=None, **settings):
-    """Hold batches against those taken from memory by the same order."""
+    """Compares batches with those from memory in the same order."""
     split = load(Data(data=folder, stream="no", **settings)).splits["train"]
     order = Order(len(split["x"]), 5)
     assert len(found) == steps
@@ -59,26 +59,26 @@ def same(found, folder, start=0, steps=8, size=12, local_rows=None, **settings):
         {"limit": 30, "validation": 9, "transform": "binarize('static')"},
     ],
 )
-def test_rows_and_order_of_memory(folder, start, settings):
+def test_streams_equal_memory(folder, start, settings):
     found = list(batches(source(folder, start, **settings), workers=0))
     same(found, folder, start, **settings)
     assert set(found[0]) == {"x", "label"}
 
 
-def test_each_row_once_an_epoch(folder):
+def test_each_row_once_per_epoch(folder):
     found = np.concatenate([b["label"] for b in batches(source(folder, 0, 10), workers=0)])
     assert sorted(found[:TRAIN]) == list(range(TRAIN))  # labels are the numbers of rows
     assert (found[:59] != found[TRAIN:]).any()  # another order in the next
 
 
-def test_a_part_of_each_batch(folder):
+def test_reads_local_rows_of_each_batch(folder):
     local_rows = (0, 1, 2, 6, 7, 8)
     found = list(batches(source(folder, 2, local_rows=local_rows), workers=0))
     same(found, folder, 2, local_rows=local_rows)
     assert len(found[0]["x"]) == 6
 
 
-def test_other_processes_read_the_same(folder):
+def test_worker_processes_read_the_same(folder):
     settings = {"limit": 40, "validation": 5, "transform": "binarize('static')"}
     start = 2
     found = list(batches(source(folder, start, **settings), workers=2))
@@ -87,17 +87,17 @@ def test_other_processes_read_the_same(folder):
     assert not multiprocessing.active_children()
 
 
-def test_what_a_process_is_sent_is_small(folder):
+def test_batches_are_small_when_pickled(folder):
     assert len(pickle.dumps(source(folder))) < 1000
 
 
-def test_static_draws_belong_to_rows(folder):
+def test_static_draws_depend_on_the_row(folder):
     rows = source(folder, transform="binarize('static')").rows
     split = load(Data(data=folder, transform="binarize('static')")).splits["train"]["x"]
     np.testing.assert_array_equal(rows.read([60, 2, 3, 3])["x"], split[[60, 2, 3, 3]])
 
 
-def test_a_wrong_row_stops_the_batch_that_needs_it(copy):
+def test_invalid_row_raises_at_its_batch(copy):
     row = 21
     place = int(np.flatnonzero(Order(TRAIN, 5).take(0, TRAIN) == row)[0]) // 12
     rows = source(copy)
@@ -110,7 +110,7 @@ def test_a_wrong_row_stops_the_batch_that_needs_it(copy):
     assert_error_message(str(error.value), copy)
 
 
-def test_a_damaged_file_is_a_sentence_from_other_processes_too(copy):
+def test_errors_of_workers_are_one_line(copy):
     path = sorted(pathlib.Path(copy).glob("*-train.array_record-*"))[1]
     rows, whole = source(copy), path.stat()
     data = bytearray(path.read_bytes())
@@ -124,7 +124,7 @@ def test_a_damaged_file_is_a_sentence_from_other_processes_too(copy):
         assert_error_message(str(error.value), copy)
 
 
-def test_a_killed_process_is_a_sentence(folder):
+def test_killed_worker_raises(folder):
     stream = batches(source(folder, steps=10_000), workers=1)
     next(stream)
     (child,) = multiprocessing.active_children()
@@ -137,7 +137,7 @@ def test_a_killed_process_is_a_sentence(folder):
 
 
 @pytest.mark.parametrize("name", ["digits", "small.npz"])
-def test_what_is_read_whole_is_not_streamed(folder, name):
+def test_rejects_streaming_of_arrays(folder, name):
     path = str(pathlib.Path(folder).parents[1] / name) if name.endswith("npz") else name
     with pytest.raises(ValueError, match="is read whole and cannot be streamed") as error:
         load(Data(data=path, stream="yes"))

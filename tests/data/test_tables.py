@@ -1,4 +1,4 @@
-"""Pictures with a table beside them: captions and attributes, good and bad."""
+"""Images with tables of captions or attributes."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from genjax.data.readers import ReadOptions, read
 
 
 def captioned(folder, table, name="captions.csv"):
-    """Three pictures, and a table; returns the pictures."""
+    """Writes three images and a table; returns the images."""
     x = {
         n: write_image(folder / n, random_image(i))
         for i, n in enumerate(("a.png", "b.png", "sub/c.png"))
@@ -24,14 +24,14 @@ def captioned(folder, table, name="captions.csv"):
 def test_captions(tmp_path, name, columns):
     rows = [
         ("b.png", "two, with a comma"),
-        ("a.png", 'said "é"'),
+        ("a.png", 'message "é"'),
         ("sub/c.png", ""),
         ("b.png", "3"),
     ]
     first = columns.lower().split(",")[0] in ("text", "caption")
     lines = [columns]
-    for file, said in rows:
-        quoted = '"' + said.replace('"', '""') + '"'
+    for file, message in rows:
+        quoted = '"' + message.replace('"', '""') + '"'
         lines.append(f"{quoted},{file}" if first else f"{file},{quoted}")
     x = captioned(tmp_path, "\r\n".join(lines), name)
     write_image(tmp_path / "unnamed.png")
@@ -40,7 +40,7 @@ def test_captions(tmp_path, name, columns):
     assert source.fields["caption"].kind == "text"
     assert source.ignored == ("unnamed.png",)
     got = read_all(source)["train"]
-    assert [r["caption"] for r in got] == [said for _, said in rows]
+    assert [r["caption"] for r in got] == [message for _, message in rows]
     for row, (file, _) in zip(got, rows, strict=True):
         np.testing.assert_array_equal(row["image"], x[file])
 
@@ -55,7 +55,7 @@ def test_captions_by_split(tmp_path):
     assert "has no captions.csv" in read_error(tmp_path, tmp_path / "val")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
+def test_byte_order_mark_is_ignored(tmp_path):
     captioned(tmp_path, b"\xef\xbb\xbffile,caption\na.png,x\n")
     assert read_all(read(tmp_path))["train"][0]["caption"] == "x"
 
@@ -65,8 +65,8 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
     [
         ("", "no row"),
         ("file,caption\n", "no row"),
-        ("name,caption\na.png,x\n", "no column called file_name"),
-        ("file,title\na.png,x\n", "no column called caption"),
+        ("name,caption\na.png,x\n", "no column file_name"),
+        ("file,title\na.png,x\n", "no column caption"),
         ("file,caption,file\na.png,x,b.png\n", "two columns file"),
         ("file,caption\na.png,x,y\n", "line 2 has 3 columns"),
         ("file,caption\na.png\n", "line 2 has 1 columns"),
@@ -90,7 +90,7 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
         ("file,caption\ra.png,x\r", ""),
     ],
 )
-def test_bad_captions(tmp_path, table, why):
+def test_rejects_invalid_captions(tmp_path, table, why):
     captioned(tmp_path, table)
     if why:
         assert why in read_error(tmp_path, tmp_path / "captions.csv")
@@ -98,10 +98,10 @@ def test_bad_captions(tmp_path, table, why):
         assert read_all(read(tmp_path))["train"][0]["caption"] == "x"
 
 
-def test_captions_asked_for_and_not_there(tmp_path):
+def test_rejects_missing_captions(tmp_path):
     write_image(tmp_path / "a.png")
     assert "has no captions.csv" in read_error(tmp_path, format="captions")
-    # A table that is no captions does not hinder who wants the pictures.
+    # Other tables do not matter with format=images.
     (tmp_path / "metadata.csv").write_text("file_name,label\na.png,3\n")
     read_error(tmp_path, tmp_path / "metadata.csv")
     assert read(tmp_path, ReadOptions(format="images")).ignored == ("metadata.csv",)
@@ -112,7 +112,7 @@ PARTS = "a.png 0\nb.png 2\nc.png 1\n"
 
 
 def attributed(folder, table=TABLE, parts=PARTS, sub="", name="list_attr_celeba.txt"):
-    """Three pictures, the table and the partition; returns the pictures."""
+    """Writes three images, the table and the partition; returns the images."""
     x = [write_image(folder / sub / f"{c}.png", random_image(i)) for i, c in enumerate("abc")]
     (folder / name).write_text(table)
     if parts:
@@ -130,8 +130,8 @@ def test_attributes(tmp_path, sub):
     assert source.fields["attributes"].names == ("Bald", "Young")
     assert source.fields["attributes"].shape == (2,)
     assert source.ignored == ("list_bbox.txt",)
-    want = {"train": (0, [0, 1]), "test": (1, [1, 0]), "validation": (2, [0, 0])}
-    for split, (i, values) in want.items():
+    expected = {"train": (0, [0, 1]), "test": (1, [1, 0]), "validation": (2, [0, 0])}
+    for split, (i, values) in expected.items():
         (row,) = read_all(source)[split]
         np.testing.assert_array_equal(row["image"], x[i])
         np.testing.assert_array_equal(row["attributes"], values)
@@ -172,12 +172,12 @@ def test_attributes_as_csv(tmp_path, header):
         ("a.png", "../a.png", "which does not exist"),
     ],
 )
-def test_bad_attributes(tmp_path, old, new, why):
+def test_rejects_invalid_attributes(tmp_path, old, new, why):
     attributed(tmp_path, TABLE.replace(old, new, 1), parts="")
     assert why in read_error(tmp_path, tmp_path / "list_attr_celeba.txt")
 
 
-def test_a_picture_without_a_row(tmp_path):
+def test_rejects_images_without_rows(tmp_path):
     attributed(tmp_path)
     write_image(tmp_path / "d.png")
     assert "has no row in list_attr_celeba.txt" in read_error(tmp_path, tmp_path / "d.png")
@@ -193,12 +193,12 @@ def test_a_picture_without_a_row(tmp_path):
         (PARTS + "a.png 1\n", "line 4 names a.png again"),
     ],
 )
-def test_bad_partitions(tmp_path, parts, why):
+def test_rejects_invalid_partitions(tmp_path, parts, why):
     attributed(tmp_path, parts=parts)
     assert why in read_error(tmp_path, tmp_path / "list_eval_partition.txt")
 
 
-def test_where_the_pictures_of_attributes_are(tmp_path):
+def test_folder_of_images_with_attributes(tmp_path):
     (tmp_path / "list_attr.txt").write_text(TABLE)
     assert "has no images" in read_error(tmp_path)
     for sub in ("one", "two"):

@@ -1,4 +1,4 @@
-"""TFDS data sets read without TensorFlow; what is missing or cut is said in one sentence."""
+"""TFDS data sets without TensorFlow, and error messages for missing or truncated files."""
 
 import io
 import os
@@ -11,19 +11,19 @@ import pytest
 from genjax.data import Data, load
 
 
-def refused(path, **settings):
-    """The sentence that this file is refused with: one line, and it names the file."""
+def load_error(path, **settings):
+    """Returns the error message of loading a file; checks that it is one line with the path."""
     with pytest.raises(ValueError, match=r".") as error:
         load(Data(data=str(path), **settings))
-    said = str(error.value)
-    assert "\n" not in said, said
-    assert str(path) in said, said
-    return said
+    message = str(error.value)
+    assert "\n" not in message, message
+    assert str(path) in message, message
+    return message
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A prepared TFDS folder of array_record files, written without TensorFlow."""
+    """Writes a TFDS folder of array_record files without TensorFlow."""
     import tensorflow_datasets as tfds
     from PIL import Image
 
@@ -63,7 +63,7 @@ def test_tfds_folder(folder):
     data = load(Data(data=str(folder)))
     assert (data.counts(), data.shape, data.levels) == ({"train": 6, "test": 2}, (4, 4, 1), 256)
     train = data.splits["train"]
-    # TFDS shuffles as it writes; each image's grey says which label belongs to it.
+    # TFDS shuffles when writing; the grey level of each image is its label.
     np.testing.assert_array_equal(train["x"][:, 0, 0, 0], 40 * train["label"])
     assert sorted(train["label"]) == list(range(6))
 
@@ -78,39 +78,39 @@ def test_tfds_limit_and_hold_out(folder):
 
 
 @pytest.mark.parametrize("cut", [0, 10, 0.5, -1])
-def test_truncated_record_file(folder, tmp_path, cut):
+def test_rejects_truncated_record_files(folder, tmp_path, cut):
     broken = tmp_path / "tiny" / "1.0.0"
     shutil.copytree(folder, broken)
     (record,) = broken.glob("*train.array_record*")
     whole = record.read_bytes()
     size = int(cut * len(whole)) if isinstance(cut, float) else cut
     record.write_bytes(whole[:size])
-    said = refused(broken)
-    assert "split train" in said
-    assert "prepare it again" in said
+    message = load_error(broken)
+    assert "split train" in message
+    assert "prepare it again" in message
     record.unlink()
-    assert "split train" in refused(broken)
+    assert "split train" in load_error(broken)
 
 
-def test_folder_that_is_no_tfds_folder(tmp_path):
-    assert f"genjax prepare {tmp_path}" in refused(tmp_path)
-    assert "a folder with dataset_info.json" in refused(tmp_path / "missing")
-    assert "a folder with dataset_info.json" in refused(tmp_path / "none" / "1.0.0")
+def test_rejects_other_folders(tmp_path):
+    assert f"genjax prepare {tmp_path}" in load_error(tmp_path)
+    assert "a folder with dataset_info.json" in load_error(tmp_path / "missing")
+    assert "a folder with dataset_info.json" in load_error(tmp_path / "none" / "1.0.0")
 
 
-def test_unknown_name_is_a_sentence(tmp_path):
-    said = refused("no_such_data_set", data_dir=str(tmp_path))
-    assert "TFDS knows no data set" in said
+def test_rejects_unknown_names(tmp_path):
+    message = load_error("no_such_data_set", data_dir=str(tmp_path))
+    assert "TFDS knows no data set" in message
 
 
-def test_name_that_is_not_prepared_says_how(tmp_path):
-    said = refused("mnist", data_dir=str(tmp_path))
-    assert "not prepared" in said
-    assert "tfds build mnist" in said
-    assert "TFDS_DATA_DIR" in said
+def test_unprepared_name_gives_the_command(tmp_path):
+    message = load_error("mnist", data_dir=str(tmp_path))
+    assert "not prepared" in message
+    assert "tfds build mnist" in message
+    assert "TFDS_DATA_DIR" in message
 
 
-def test_fixed_binarised_mnist():
+def test_fixed_binarized_mnist():
     root = os.environ.get("TFDS_DATA_DIR")
     if not root:
         pytest.skip("TFDS_DATA_DIR is unset: no prepared TFDS data sets to read")

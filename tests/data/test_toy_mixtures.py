@@ -13,7 +13,7 @@ from genjax.data import Data, load, save_npz
     ("name", "modes", "deviation"),
     [("ring", 8, 0.01), ("grid", 25, 0.05)],
 )
-def test_modes_are_even_round_gaussians_where_they_should_be(name, modes, deviation):
+def test_modes_are_equally_likely_isotropic_gaussians(name, modes, deviation):
     data = load(Data(data=name))
     assert data.levels == 0
     assert data.shape == (2,)
@@ -34,7 +34,7 @@ def test_modes_are_even_round_gaussians_where_they_should_be(name, modes, deviat
     assert np.abs(counts - n / modes).max() < 5 * np.sqrt(n / modes)
 
 
-def test_the_splits_are_other_draws_and_the_same_every_time():
+def test_splits_are_independent_and_reproducible():
     a, b = load(Data(data="ring")), load(Data(data="ring"))
     assert a.counts() == {"train": 50_000, "validation": 10_000, "test": 10_000}
     assert a.checksum() == b.checksum()
@@ -47,7 +47,7 @@ def digits():
     return load(Data(data="digits"))
 
 
-def test_stacks_are_three_images_of_their_own_split(digits):
+def test_stacks_use_images_of_their_own_split(digits):
     data = load(Data(data="stacked_digits"))
     assert (data.shape, data.levels) == ((8, 8, 3), 17)
     for split, rows in digits.splits.items():
@@ -62,7 +62,7 @@ def test_stacks_are_three_images_of_their_own_split(digits):
     assert abs(np.corrcoef(channels[0], channels[1])[0, 1]) < 5 / np.sqrt(len(channels[0]))
 
 
-def test_held_out_images_are_in_no_stack_of_train(tmp_path, digits):
+def test_held_out_images_are_not_in_training_stacks(tmp_path, digits):
     path = tmp_path / "few.npz"
     train = {k: v[:60] for k, v in digits.splits["train"].items()}
     save_npz(dataclasses.replace(digits, splits={"train": train}), path)
@@ -74,7 +74,7 @@ def test_held_out_images_are_in_no_stack_of_train(tmp_path, digits):
     assert held <= {a.tobytes() for a in train["x"][40:, ..., 0]}
 
 
-def test_a_file_of_that_name_is_the_file(tmp_path, digits, monkeypatch):
+def test_existing_file_takes_precedence(tmp_path, digits, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_npz(digits, tmp_path / "digits.npz")
     made = load(Data(data="stacked_digits.npz"))  # of the file beside
@@ -87,6 +87,6 @@ def test_a_file_of_that_name_is_the_file(tmp_path, digits, monkeypatch):
     assert load(Data(data=str(tmp_path / "stacked_digits.npz"))).shape == (8, 8, 3)
 
 
-def test_colours_cannot_be_stacked():
+def test_rejects_stacking_colour_images():
     with pytest.raises(ValueError, match=r"stacked_stacked_digits needs grey images \[N, H, W, 1"):
         load(Data(data="stacked_stacked_digits"))

@@ -1,4 +1,4 @@
-"""Threads and processes that read: the order under many threads, signals that reach all."""
+"""Reading in threads and processes: a shared order, and signals."""
 
 import multiprocessing
 import os
@@ -16,7 +16,7 @@ from genjax.data.streaming import Batches, batches
 
 
 class _Shared(Order):
-    """Whenever an epoch is looked for, another thread has just taken one far away."""
+    """A dict of epochs that another thread replaces at every lookup."""
 
     away, busy = 1000, False
 
@@ -36,7 +36,7 @@ def test_threads_share_an_order():
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_workers_read_on_when_everybody_is_told_to_stop(tmp_path, sent):
+def test_workers_keep_reading_after_signals(tmp_path, sent):
     folder = str(prepare("digits", tmp_path, WriteOptions(name="digits")).folder)
     rows = load(Data(data=folder, stream="yes")).streams["train"]
     source = Batches(rows, seed=0, start=5, steps=200, size=32)

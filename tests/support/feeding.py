@@ -1,4 +1,4 @@
-"""For tests of streams: small prepared folders, and what every step of a run is fed."""
+"""Helpers for tests of streams: small prepared folders, and the batches of a run."""
 
 import dataclasses
 import pathlib
@@ -19,7 +19,7 @@ from genjax.train.input_pipeline import InputPipeline
 from genjax.train.run_config import batches_per_step
 
 TRAIN = 61  # rows: no batch size divides it
-# What programs/input_pipelines.py feeds to 8 devices.
+# Options of the runs of programs/input_pipelines.py.
 CASES = {
     "one network": dict(per_call=3, transform="binarize('dynamic')"),
     "several critic steps": dict(critics=3, per_call=1, transform="binarize('static')"),
@@ -29,7 +29,7 @@ CASES = {
 def write_folder(
     root: pathlib.Path, levels: int = 17, splits: tuple[str, ...] = ("train", "test")
 ) -> str:
-    """A prepared folder of 3x3 images, every one another, in files of 16."""
+    """Prepares a folder of distinct 3x3 images, in files of 16."""
     rng = np.random.default_rng(levels)
     counts = {"train": TRAIN, "validation": 16, "test": 16}
     arrays = {}
@@ -46,7 +46,7 @@ def write_folder(
 def make_run(
     folder: str, critics: int = 0, per_call: int = 1, steps: int = 9, batch: int = 8, **data: Any
 ) -> Run:
-    """Settings of a run whose feed is looked at; with `critics`, a GAN of so many critic steps."""
+    """Returns settings of a run; with `critics`, of a GAN with several critic steps."""
     family = "gan" if critics else "nade"
     model: Any = nade.Config(shape=(3, 3, 1))
     if critics:
@@ -63,7 +63,7 @@ def make_run(
 
 
 class MinimalState(NamedTuple):
-    """What a step needs of a state."""
+    """The part of a state that a step needs."""
 
     key: jax.Array
     step: jax.Array
@@ -72,12 +72,12 @@ class MinimalState(NamedTuple):
 def collect_batches(
     run: Run, first: int = 0, mesh: Any = None, names: Collection[str] = ("x", "label")
 ) -> list[dict[str, np.ndarray]]:
-    """The batches of steps `first` and on, as the step gets them: transformed, on the device."""
+    """Returns the transformed batches of all steps from `first`."""
     mesh = mesh or make_mesh(jax.devices()[:1])
     dataset = load(run.data)
     critics = batches_per_step(run) if run.family == "gan" else 0
-    feed = InputPipeline(run, dataset, set(names), mesh, critics)
-    assert feed.resident == (run.data.stream == "no")
+    pipeline = InputPipeline(run, dataset, set(names), mesh, critics)
+    assert pipeline.resident == (run.data.stream == "no")
     state = MinimalState(jax.random.key(run.seed), jax.numpy.int32(first))
     step, out, calls = first, [], {}
     while step < run.train.steps:
@@ -91,10 +91,10 @@ def collect_batches(
                 steps_per_call=length,
                 lead=1 if critics else 0,
                 transform=data_room.make_transform(run.data.transform, dataset.levels),
-                resident=feed.resident,
-                window=feed.resident,
+                resident=pipeline.resident,
+                window=pipeline.resident,
             )
-        state, batches = calls[length](state, *feed.take(step, length))
+        state, batches = calls[length](state, *pipeline.take(step, length))
         batches = {k: np.asarray(v) for k, v in batches.items()}
         out += (
             [batches]
@@ -102,12 +102,12 @@ def collect_batches(
             else [{k: v[i] for k, v in batches.items()} for i in range(length)]
         )
         step += length
-    feed.close()
+    pipeline.close()
     return out
 
 
 def batch_checksums(batches: list[dict[str, np.ndarray]]) -> list[int]:
-    """One number a batch, of all its bytes."""
+    """Returns a CRC of all bytes of each batch."""
     out = []
     for batch in batches:
         crc = 0
@@ -119,7 +119,7 @@ def batch_checksums(batches: list[dict[str, np.ndarray]]) -> list[int]:
 
 
 def replace_row(folder: str, row: int, split: str = "train") -> None:
-    """Put another row in the place of one: the files stay whole, of the same sizes and times."""
+    """Replaces a row by another; files keep their sizes and times."""
     import os
 
     from array_record.python import array_record_module as module

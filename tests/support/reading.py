@@ -1,4 +1,4 @@
-"""For tests of readers: small pictures written, and the sentence that a folder is refused with."""
+"""Helpers for tests of readers: small images, and error messages."""
 
 import io
 
@@ -9,17 +9,17 @@ from PIL import Image
 from genjax.data.readers import ReadOptions, read
 
 
-def assert_error_message(said, *names):
-    """Hold a message to what every refusal promises: one line, a full stop, the file's name."""
-    assert said.isprintable(), said
-    assert said.endswith("."), said
+def assert_error_message(message, *names):
+    """Checks that a message is one line with a full stop and the names; returns it."""
+    assert message.isprintable(), message
+    assert message.endswith("."), message
     for name in names:
-        assert str(name) in said, said
-    return said
+        assert str(name) in message, message
+    return message
 
 
 def read_error(path, *names, **reading):
-    """The sentence that reading every example is refused with; it names `names`, or the path."""
+    """Returns the error message of reading every example, which has `names` or the path."""
     with pytest.raises(ValueError, match=r".") as error:
         read_all(read(path, ReadOptions(**reading)))
     assert type(error.value) is ValueError
@@ -27,24 +27,24 @@ def read_error(path, *names, **reading):
 
 
 def read_all(source):
-    """Every example of every split, as lists of dicts."""
+    """Returns every example of every split, as lists of dicts."""
     return {name: [split[i] for i in range(len(split))] for name, split in source.splits.items()}
 
 
 def random_image(seed=0, shape=(5, 4, 3)):
-    """uint8 pixels that differ from seed to seed."""
+    """Returns random uint8 pixels."""
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
 def encode_image(x, kind="PNG", **options):
-    """The bytes of a picture file of uint8 `[H, W, C]`."""
+    """Encodes uint8 `[H, W, C]` as an image file."""
     file = io.BytesIO()
     Image.fromarray(x[..., 0] if x.shape[2] == 1 else x).save(file, kind, **options)
     return file.getvalue()
 
 
 def write_image(path, x=None):
-    """Write a PNG, whatever its name says; returns the pixels."""
+    """Writes a PNG by any name; returns the pixels."""
     x = random_image() if x is None else x
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_image(x))

@@ -1,4 +1,4 @@
-"""What a step is fed: the same from memory and from disk, wherever it begins and whoever reads."""
+"""Batches are the same from memory and from disk, from any first step and any process."""
 
 import dataclasses
 import json
@@ -43,12 +43,12 @@ def folder(root):
 
 @pytest.fixture(scope="module")
 def bits(root):
-    """Zeros and ones, with all splits: what small NADEs are trained on."""
+    """A folder of binary images with all splits."""
     return write_folder(root / "bits", 2, ("train", "validation", "test"))
 
 
 def both(folder, first=0, workers=0, **options):
-    """Streamed and resident batches, held against each other."""
+    """Returns streamed batches after comparing them with resident ones."""
     run = make_run(folder, stream="yes", workers=workers, **options)
     streamed = collect_batches(run, first)
     resident = collect_batches(make_run(folder, stream="no", **options), first)
@@ -69,7 +69,7 @@ def both(folder, first=0, workers=0, **options):
     ],
 )
 def test_streamed_is_resident(folder, critics, per_call, transform):
-    """Nine steps of 8 or 24 rows go through one or three epochs of 61."""
+    """Nine steps of 8 or 24 rows are one or three epochs of 61."""
     batches = both(folder, critics=critics, per_call=per_call, transform=transform)
     x = batches[0]["x"]
     assert x.shape == ((3,) if critics else ()) + (8, 3, 3, 1)
@@ -81,28 +81,28 @@ def test_streamed_is_resident(folder, critics, per_call, transform):
     assert set(np.unique(x)) == {0, 1} or transform in ("", "dequantize()")
 
 
-def test_begun_in_the_middle_of_an_epoch_it_goes_on_as_if_it_had_not_been_cut(folder):
+def test_resumes_in_the_middle_of_an_epoch(folder):
     options = dict(critics=2, transform="binarize('dynamic')", limit=37, validation=11)
     whole = batch_checksums(both(folder, **options))
     assert batch_checksums(both(folder, 4, **options)) == whole[4:]
 
 
-def test_other_processes_feed_the_same(folder):
+def test_worker_processes_give_the_same_batches(folder):
     options = dict(critics=3, per_call=3, transform="binarize('threshold')", validation=20)
     both(folder, 4, workers=2, **options)
 
 
-def test_a_step_that_is_not_the_next_begins_the_stream_anew(folder):
+def test_other_step_restarts_the_stream(folder):
     run = make_run(folder, stream="yes", workers=0)
     whole = collect_batches(make_run(folder, stream="no"))
-    feed = InputPipeline(run, load(run.data), {"x", "label"}, jax.make_mesh((1,), ("data",)))
+    pipeline = InputPipeline(run, load(run.data), {"x", "label"}, jax.make_mesh((1,), ("data",)))
     for step in (0, 1, 5, 2, 3):
-        (batch,) = feed.take(step, 1)
+        (batch,) = pipeline.take(step, 1)
         np.testing.assert_array_equal(batch["label"], whole[step]["label"])
-    feed.close()
+    pipeline.close()
 
 
-def test_a_window_of_indices_is_indices_by_hand():
+def test_window_of_indices_equals_indices_per_call():
     data = {"x": jnp.arange(40.0)}
 
     def step(state, batch):
@@ -122,8 +122,8 @@ def test_a_window_of_indices_is_indices_by_hand():
 
 
 @pytest.mark.parametrize("options", [{"runs": 2, "resident": True}, {"resident": False}])
-def test_a_window_is_for_one_run_and_resident_data(options):
-    with pytest.raises(ValueError, match="a window of indices is for resident data") as error:
+def test_rejects_window_for_several_runs_or_streams(options):
+    with pytest.raises(ValueError, match="a window of indices needs resident data") as error:
         compile_step(lambda state, batch: (state, {}), window=True, **options)
     assert_error_message(str(error.value))
 
@@ -133,14 +133,14 @@ def eight(folder):
     return json.loads(run_program("input_pipelines.py", folder, devices=8).stdout.splitlines()[-1])
 
 
-def test_eight_devices_are_fed_the_same(folder, eight):
+def test_eight_devices_get_the_same_batches(folder, eight):
     for name, options in CASES.items():
         alone = collect_batches(make_run(folder, stream="no", batch=16, steps=7, **options), 2)
         assert eight[name]["crcs"] == batch_checksums(alone)
         assert eight[name]["rows"] == sum(b["label"].size for b in alone)
 
 
-def test_two_processes_read_half_each_and_are_fed_the_same(folder, eight):
+def test_two_processes_read_half_of_each_batch(folder, eight):
     for output in run_two_processes("input_pipelines.py", folder, "PORT", "PROCESS"):
         for name, found in json.loads(output).items():
             assert found["crcs"] == eight[name]["crcs"]
@@ -148,14 +148,14 @@ def test_two_processes_read_half_each_and_are_fed_the_same(folder, eight):
 
 
 def a_run(bits, stream, **train):
-    """A small NADE; 16 of 61 rows a step end an epoch with no step."""
+    """Returns settings of a small NADE; 16 rows per step do not divide an epoch of 61."""
     settings = dict(sample_every=0, eval_every=5, save_every=4, log_every=1) | train
     run = small_run("nade", bits, **settings)
     return dataclasses.replace(run, data=Data(data=bits, stream=stream, workers=0))
 
 
-def eating(patch):
-    """A list that every call's (step, checksum of its batches) goes to."""
+def collect_inputs(patch):
+    """Returns a list that collects (step, checksum of the batches) of every call."""
     taken, take = [], InputPipeline.take
 
     def spy(self, step, length):
@@ -170,18 +170,16 @@ def eating(patch):
 
 @pytest.fixture(scope="module")
 def whole(bits, root):
-    """A streamed run of ten steps, its record and what it ate."""
+    """A streamed run of ten steps: workdir, record and batches."""
     with pytest.MonkeyPatch.context() as patch:
-        eaten = eating(patch)
+        batches = collect_inputs(patch)
         record = fit(a_run(bits, "yes"), root / "whole", quiet=True).record
-    return root / "whole", record, eaten
+    return root / "whole", record, batches
 
 
-def test_cut_in_the_middle_of_an_epoch_it_eats_what_an_uncut_run_eats(
-    bits, whole, tmp_path, monkeypatch
-):
+def test_interrupted_run_resumes_with_the_same_batches(bits, whole, tmp_path, monkeypatch):
     assert [step for step, _ in whole[2]] == list(range(10))
-    eaten = eating(monkeypatch)
+    batches = collect_inputs(monkeypatch)
     spied = InputPipeline.take
 
     def interrupted(self, step, length):
@@ -193,11 +191,11 @@ def test_cut_in_the_middle_of_an_epoch_it_eats_what_an_uncut_run_eats(
         patch.setattr(InputPipeline, "take", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(a_run(bits, "yes"), tmp_path, quiet=True)
-    assert eaten == whole[2][:7]
-    eaten.clear()
+    assert batches == whole[2][:7]
+    batches.clear()
     fit(a_run(bits, "yes"), tmp_path, quiet=True)
-    assert eaten[0][0] in (4, 5)
-    assert eaten == whole[2][eaten[0][0] :]  # from the last save on
+    assert batches[0][0] in (4, 5)
+    assert batches == whole[2][batches[0][0] :]  # from the last save on
     a, b = (load_state(w)[1] for w in (whole[0], tmp_path))
     chex.assert_trees_all_equal(a.variables, b.variables)
 
@@ -208,7 +206,7 @@ def metrics(workdir):
     return [{k: v for k, v in line.items() if k not in slow} for line in found]
 
 
-def test_a_streamed_fit_is_a_resident_one_and_goes_on_as_one(bits, whole, tmp_path):
+def test_streamed_and_resident_runs_are_interchangeable(bits, whole, tmp_path):
     resident = fit(a_run(bits, "no"), tmp_path / "resident", quiet=True).record
     fit(a_run(bits, "yes", steps=6), tmp_path / "moved", quiet=True)
     moved = fit(a_run(bits, "no"), tmp_path / "moved", quiet=True).record
@@ -225,13 +223,13 @@ def test_a_streamed_fit_is_a_resident_one_and_goes_on_as_one(bits, whole, tmp_pa
 
 
 def command(bits, workdir, *options):
-    """Status of the command line of `make_run`."""
+    """Returns the exit status of the command of `a_run`."""
     run = a_run(bits, "yes")
     argv = ["--workdir", str(workdir), "--records", str(workdir / "records"), *options]
     return experiment.main({"small": run}, "Doc.", argv)
 
 
-def test_a_damaged_record_ends_the_run_in_one_sentence(bits, whole, tmp_path, capsys):
+def test_damaged_record_ends_the_run_with_one_line(bits, whole, tmp_path, capsys):
     copy = str(shutil.copytree(bits, tmp_path / "copy"))
     rows = Order(TRAIN, 0).take(6 * 16, 16)  # of step 6, in the second epoch
     seen = Order(TRAIN, 0).take(0, 6 * 16)
@@ -244,9 +242,9 @@ def test_a_damaged_record_ends_the_run_in_one_sentence(bits, whole, tmp_path, ca
     times = {p: p.stat().st_mtime_ns for p in pristine}
     replace_row(copy, row)
     assert command(copy, tmp_path / "run", "--steps", "10", "--workers", "0") == 2
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("error: row ")
-    assert_error_message(said, copy, "has changed since it was prepared")
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("error: row ")
+    assert_error_message(message, copy, "has changed since it was prepared")
     chex.assert_trees_all_equal(load_state(tmp_path / "run")[1].variables, kept.variables)
     for path, data in pristine.items():
         path.write_bytes(data)
@@ -257,34 +255,32 @@ def test_a_damaged_record_ends_the_run_in_one_sentence(bits, whole, tmp_path, ca
 
 
 @pytest.mark.parametrize("source", ["digits", "npz"])
-def test_what_cannot_be_streamed_is_one_sentence_on_the_command_line(
-    root, bits, tmp_path, capsys, source
-):
+def test_rejects_streaming_of_arrays_on_the_command_line(root, bits, tmp_path, capsys, source):
     path = str(root / "bits" / "small.npz") if source == "npz" else source
     options = ["--data", path, "--stream", "yes", "--transform", "binarize('threshold')"]
     assert command(bits, tmp_path / "run", *options) == 2
-    said = assert_error_message(capsys.readouterr().err.strip(), path)
-    assert "cannot be streamed" in said
+    message = assert_error_message(capsys.readouterr().err.strip(), path)
+    assert "cannot be streamed" in message
     assert not (tmp_path / "run").exists()
 
 
-def test_labels_on_disk_are_those_the_model_is_built_for(bits, tmp_path):
-    """In memory they are looked at before anything is trained; of a stream as they come."""
+def test_rejects_streamed_labels_out_of_range(bits, tmp_path):
+    """Labels in memory are checked before training, streamed ones when read."""
     run = small_run("vae", bits, steps=9)  # of 61 rows on disk each has its own number
     on_disk = dataclasses.replace(run.data, stream="yes")
     model = dataclasses.replace(run.model, classes=60)
-    told = dataclasses.replace(run, model=model, data=on_disk)
+    lines = dataclasses.replace(run, model=model, data=on_disk)
     with pytest.raises(
         ValueError, match=r"training examples have labels from \d+ to 60, and .* 0 to 59;"
     ):
-        fit(told, tmp_path / "run", quiet=True)
-    enough = dataclasses.replace(told, model=dataclasses.replace(model, classes=61))
+        fit(lines, tmp_path / "run", quiet=True)
+    enough = dataclasses.replace(lines, model=dataclasses.replace(model, classes=61))
     assert fit(enough, tmp_path / "enough", quiet=True).finished
 
 
-def test_a_density_needs_a_split_in_memory(root, tmp_path, capsys):
+def test_density_needs_a_split_in_memory(root, tmp_path, capsys):
     folder = write_folder(root / "alone", 2, ("train",))
     assert command(folder, tmp_path / "run") == 2
-    said = assert_error_message(capsys.readouterr().err.strip(), folder)
-    assert "has no test split to evaluate on; prepare it with --test N" in said
+    message = assert_error_message(capsys.readouterr().err.strip(), folder)
+    assert "has no test split to evaluate on; prepare it with --test N" in message
     assert command(folder, tmp_path / "run", "--stream", "no") == 0

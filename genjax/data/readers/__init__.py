@@ -84,10 +84,10 @@ def detect(path: pathlib.Path) -> str:
 
 def _check_exists(path: pathlib.Path) -> None:
     try:
-        found = path.is_dir() or is_file(path)
+        exists = path.is_dir() or is_file(path)
     except (OSError, ValueError):
-        found = False
-    if not found:
+        exists = False
+    if not exists:
         raise ValueError(f"there is no folder or file {safe(path)}; give {_LAYOUTS}.")
     if not path.is_dir() and path.name.lower().endswith(ARCHIVES):
         raise ValueError(f"{safe(path)} is an archive; unpack it first, and give its folder.")

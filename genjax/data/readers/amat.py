@@ -76,28 +76,28 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
 
 def _split_files(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
     names, folders, rest = list_folder(folder)
-    ours = [name for name in names if matches(name)]
-    ignored = [n for n in names if n not in ours] + rest + [f"{n}/" for n in folders]
+    amat_files = [name for name in names if matches(name)]
+    ignored = [n for n in names if n not in amat_files] + rest + [f"{n}/" for n in folders]
     # A plain file takes precedence over its .gz.
-    ignored += [name for name in ours if name.endswith(".gz") and name[:-3] in ours]
-    ours = [name for name in ours if name not in ignored]
-    if not ours:
+    ignored += [name for name in amat_files if name.endswith(".gz") and name[:-3] in amat_files]
+    amat_files = [name for name in amat_files if name not in ignored]
+    if not amat_files:
         raise ValueError(f"{safe(folder)} has no .amat file; use {LAYOUT}.")
-    if len(ours) == 1 and not _FILE.fullmatch(ours[0]):
-        return {"train": folder / ours[0]}, sorted(ignored)
-    found: dict[str, pathlib.Path] = {}
-    for name in ours:
+    if len(amat_files) == 1 and not _FILE.fullmatch(amat_files[0]):
+        return {"train": folder / amat_files[0]}, sorted(ignored)
+    by_split: dict[str, pathlib.Path] = {}
+    for name in amat_files:
         match = _FILE.fullmatch(name)
         split = SPLIT_FOLDERS[match["split"]] if match else ""
-        if not split or split in found:
-            other = found[split].name if split else next(n for n in ours if n != name)
+        if not split or split in by_split:
+            other = by_split[split].name if split else next(n for n in amat_files if n != name)
             raise ValueError(
                 f"{safe(folder)} has {safe(other)} and {safe(name)}, whose splits are ambiguous;"
                 f" use {LAYOUT}."
             )
-        found[split] = folder / name
-    order = [s for s in ("train", "validation", "test") if s in found]
-    return {split: found[split] for split in order}, sorted(ignored)
+        by_split[split] = folder / name
+    order = [s for s in ("train", "validation", "test") if s in by_split]
+    return {split: by_split[split] for split in order}, sorted(ignored)
 
 
 def _read_blocks(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:

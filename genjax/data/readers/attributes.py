@@ -68,21 +68,23 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
 
 
 def _find_one(path: pathlib.Path, files: list[str], pattern: re.Pattern) -> str:
-    found = [name for name in files if pattern.fullmatch(name)]
-    if len(found) > 1:
-        raise ValueError(f"{safe(path)} has {found[0]} and {safe(found[1])}; keep one of them.")
-    return found[0] if found else ""
+    matching = [name for name in files if pattern.fullmatch(name)]
+    if len(matching) > 1:
+        raise ValueError(
+            f"{safe(path)} has {matching[0]} and {safe(matching[1])}; keep one of them."
+        )
+    return matching[0] if matching else ""
 
 
 def _image_folder(path: pathlib.Path, files: list[str], folders: list[str]) -> str:
     """Returns the folder of the images, "" if they are beside the table."""
     if any(has_image_suffix(name) for name in files):
         return ""
-    found = [name for name in folders if images_in(path, name)[0]]
-    if len(found) != 1:
-        what = f"images in {', '.join(map(safe, found[:3]))}" if found else "no images"
+    candidates = [name for name in folders if images_in(path, name)[0]]
+    if len(candidates) != 1:
+        what = f"images in {', '.join(map(safe, candidates[:3]))}" if candidates else "no images"
         raise ValueError(f"{safe(path)} has {what}; use {LAYOUT}.")
-    return found[0]
+    return candidates[0]
 
 
 def _read_cells(path: pathlib.Path) -> list[tuple[str, list[str]]]:

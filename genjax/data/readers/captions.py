@@ -131,13 +131,13 @@ def _rows(path: pathlib.Path) -> list[tuple[str, str]]:
 
 
 def _column(path: pathlib.Path, header: list[str], names: tuple[str, ...]) -> int:
-    found = [name for name in names if name in header]
-    if not found or header.count(found[0]) > 1:
-        what = f"no column called {' or '.join(names)}" if not found else f"two columns {found[0]}"
+    matching = [name for name in names if name in header]
+    if not matching or header.count(matching[0]) > 1:
+        what = f"two columns {matching[0]}" if matching else f"no column {' or '.join(names)}"
         raise ValueError(
             f"{safe(path)} has {what} in its header {safe(header, 100)}; use {LAYOUT}."
         )
-    return header.index(found[0])
+    return header.index(matching[0])
 
 
 def _check_image_path(folder: pathlib.Path, file: str, where: str) -> str:

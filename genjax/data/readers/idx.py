@@ -111,7 +111,7 @@ def _split_files(folder: pathlib.Path) -> tuple[dict[str, dict[str, pathlib.Path
     """Returns files by split and by images or labels, and ignored files."""
     names, folders, rest = list_folder(folder)
     ignored = rest + [f"{name}/" for name in folders]
-    found: dict[str, dict[str, pathlib.Path]] = {}
+    by_split: dict[str, dict[str, pathlib.Path]] = {}
     prefixes: set[str] = set()
     # Sorted, so that a plain file takes precedence over its .gz.
     for name in names:
@@ -121,7 +121,7 @@ def _split_files(folder: pathlib.Path) -> tuple[dict[str, dict[str, pathlib.Path
             ignored.append(name)
             continue
         prefixes.add(match["prefix"])
-        pair = found.setdefault(split, {})
+        pair = by_split.setdefault(split, {})
         if match["what"] not in pair:
             pair[match["what"]] = folder / name
         elif name == pair[match["what"]].name + ".gz":
@@ -135,13 +135,13 @@ def _split_files(folder: pathlib.Path) -> tuple[dict[str, dict[str, pathlib.Path
         raise ValueError(
             f"{safe(folder)} holds several data sets ({some}); move each into its own folder."
         )
-    if not found:
+    if not by_split:
         raise ValueError(f"{safe(folder)} has no IDX files; use {LAYOUT}.")
-    for split, pair in found.items():
+    for split, pair in by_split.items():
         if "images" not in pair:
             raise ValueError(f"{safe(folder)} has no images for split {split}; use {LAYOUT}.")
-    order = [s for s in ("train", "validation", "test") if s in found]
-    return {split: found[split] for split in order}, sorted(ignored)
+    order = [s for s in ("train", "validation", "test") if s in by_split]
+    return {split: by_split[split] for split in order}, sorted(ignored)
 
 
 def _read_labels(path: pathlib.Path, count: int) -> np.ndarray:

@@ -23,10 +23,10 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
       ValueError: there are no images, layouts are mixed, or splits have different classes.
     """
     folders = split_folders(path)
-    found: dict[str, dict[str, list[str]]] = {}
+    by_class: dict[str, dict[str, list[str]]] = {}
     ignored: list[str] = []
     for split, folder in folders.items():
-        found[split], rest = _classes(path, folder)
+        by_class[split], rest = _classes(path, folder)
         ignored += rest
     if list(folders.values()) != [""]:
         files, others, rest = list_folder(path)
@@ -37,8 +37,8 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
                 f" them into one."
             )
         ignored += files + rest + [f"{o}/" for o in others if o not in folders.values()]
-    classes = _common_classes(path, found)
-    order = {split: sorted(n for c in v.values() for n in c) for split, v in found.items()}
+    classes = _common_classes(path, by_class)
+    order = {split: sorted(n for c in v.values() for n in c) for split, v in by_class.items()}
     spec = inspect_images(path, (name for names in order.values() for name in names), reading)
     fields = {"image": spec.field()}
     if classes:
@@ -47,7 +47,9 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     for split, names in order.items():
         columns: dict = {"image": ImageFiles(path, tuple(names), spec)}
         if classes:
-            of = {name: classes.index(c) for c, members in found[split].items() for name in members}
+            of = {
+                name: classes.index(c) for c, members in by_class[split].items() for name in members
+            }
             columns["label"] = LabelColumn(np.array([of[name] for name in names], np.int32))
         splits[split] = Columns(columns)
     return Source(
@@ -65,16 +67,18 @@ def split_folders(path: pathlib.Path) -> dict[str, str]:
     Raises:
       ValueError: two folders are the same split.
     """
-    found: dict[str, str] = {}
+    by_split: dict[str, str] = {}
     for name in list_folder(path)[1]:
         split = SPLIT_FOLDERS.get(name.lower())
-        if split in found:
+        if split in by_split:
             raise ValueError(
-                f"{safe(path)} has folders {found[split]} and {name} for one split; keep one."
+                f"{safe(path)} has folders {by_split[split]} and {name} for one split; keep one."
             )
         if split:
-            found[split] = name
-    return {s: found[s] for s in ("train", "validation", "test") if s in found} or {"train": ""}
+            by_split[split] = name
+    return {s: by_split[s] for s in ("train", "validation", "test") if s in by_split} or {
+        "train": ""
+    }
 
 
 def images_in(root: pathlib.Path, folder: str) -> tuple[list[str], list[str], list[str]]:
@@ -111,10 +115,10 @@ def _classes(root: pathlib.Path, folder: str) -> tuple[dict[str, list[str]], lis
 
 
 def _common_classes(
-    root: pathlib.Path, found: Mapping[str, Mapping[str, object]]
+    root: pathlib.Path, by_class: Mapping[str, Mapping[str, object]]
 ) -> tuple[str, ...]:
     """Returns the sorted class names, the same in every split; () without classes."""
-    sets = {split: frozenset(classes) for split, classes in found.items()}
+    sets = {split: frozenset(classes) for split, classes in by_class.items()}
     one, names = next(iter(sets.items()))
     for split, other in sets.items():
         if other != names:

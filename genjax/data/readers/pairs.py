@@ -26,7 +26,7 @@ def split_folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
       ValueError: one side of a split is missing, or there are no splits.
     """
     names = list_folder(path)[1]
-    found: dict[str, tuple[str, str]] = {}
+    by_split: dict[str, tuple[str, str]] = {}
     for prefix, split in _PREFIXES.items():
         sides = [side for side in "AB" if prefix + side in names]
         if len(sides) == 1:
@@ -34,15 +34,16 @@ def split_folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
             raise ValueError(
                 f"{safe(path)} has folder {prefix}{sides[0]} and no {prefix}{lost}; use {LAYOUT}."
             )
-        if sides and split in found:
+        if sides and split in by_split:
             raise ValueError(
-                f"{safe(path)} has folders {found[split][0]} and {prefix}A for one split; keep one."
+                f"{safe(path)} has folders {by_split[split][0]} and {prefix}A for one split; keep"
+                f" one."
             )
         if sides:
-            found[split] = (f"{prefix}A", f"{prefix}B")
-    if not found:
+            by_split[split] = (f"{prefix}A", f"{prefix}B")
+    if not by_split:
         raise ValueError(f"{safe(path)} has neither trainA nor trainB; use {LAYOUT}.")
-    return found
+    return by_split
 
 
 def read(path: pathlib.Path, reading: ReadOptions) -> Source:
@@ -59,14 +60,14 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     used = [name for pair in sides.values() for name in pair]
     files, others, ignored = list_folder(path)
     ignored += files + [f"{name}/" for name in others if name not in used]
-    found: dict[str, list[str]] = {}
+    images: dict[str, list[str]] = {}
     for name in used:
-        found[name], deeper, rest = images_in(path, name)
+        images[name], deeper, rest = images_in(path, name)
         ignored += [*rest, *(f"{d}/" for d in deeper)]
-        if not found[name]:
+        if not images[name]:
             raise ValueError(f"{safe(path / name)} holds no images; use {LAYOUT}.")
     read_domains = _read_paired if reading.paired else _read_unpaired
-    fields, splits = read_domains(path, reading, sides, found)
+    fields, splits = read_domains(path, reading, sides, images)
     return Source(
         name=str(path), format="pairs", fields=fields, splits=splits, ignored=tuple(sorted(ignored))
     )
@@ -76,14 +77,14 @@ def _read_unpaired(
     path: pathlib.Path,
     reading: ReadOptions,
     sides: dict[str, tuple[str, str]],
-    found: dict[str, list[str]],
+    images: dict[str, list[str]],
 ) -> tuple[dict[str, Field], dict[str, Columns]]:
-    spec = inspect_images(path, (name for names in found.values() for name in names), reading)
+    spec = inspect_images(path, (name for names in images.values() for name in names), reading)
     fields = {"image": spec.field(), "label": Field(kind="label", names=("A", "B"), classes=2)}
     splits = {}
     for split, pair in sides.items():
         for label, folder in enumerate(pair):
-            names = tuple(found[folder])
+            names = tuple(images[folder])
             labels = LabelColumn(np.full(len(names), label, np.int32))
             rows = Columns({"image": ImageFiles(path, names, spec), "label": labels})
             splits[split + "AB"[label]] = rows
@@ -94,11 +95,11 @@ def _read_paired(
     path: pathlib.Path,
     reading: ReadOptions,
     sides: dict[str, tuple[str, str]],
-    found: dict[str, list[str]],
+    images: dict[str, list[str]],
 ) -> tuple[dict[str, Field], dict[str, Columns]]:
     ordered: dict[str, tuple[list[str], list[str]]] = {}
     for split, (a, b) in sides.items():
-        left, right = _by_stem(path, found[a]), _by_stem(path, found[b])
+        left, right = _by_stem(path, images[a]), _by_stem(path, images[b])
         odd = sorted(set(left) ^ set(right))
         if odd:
             has, lacks = (a, b) if odd[0] in left else (b, a)
