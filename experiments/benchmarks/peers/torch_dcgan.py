@@ -22,28 +22,14 @@ from experiments.benchmarks.peers.torch_layers import (
     require_default_objective,
     with_weights,
 )
-from experiments.benchmarks.peers.torch_strided import DownStack, UpStack, flipped, unflipped
+from experiments.benchmarks.peers.torch_strided import (
+    DownStack,
+    Generator,
+    UpStack,
+    flipped,
+    unflipped,
+)
 from genjax.families.dcgan import discriminator_widths, generator_widths
-
-
-class Generator(nn.Module):
-    """`[B, Z] ->` flipped images `[B, C, H, W]`."""
-
-    def __init__(self, c: Any) -> None:
-        super().__init__()
-        self.stack = UpStack(c.latent, c.shape, generator_widths(c), c.generator_dense, c.kernel)
-
-    def forward(self, z: Tensor, train: bool = False, update: bool = False) -> Tensor:
-        """See `torch_strided.BatchNorm`."""
-        return torch.tanh(self.stack(z, train, update))
-
-    def leaves(self) -> Leaves:
-        """See `torch_layers.Leaves`."""
-        return prefixed(UpStack_0=self.stack.leaves())
-
-    def statistics(self) -> Leaves:
-        """Leaves of Flax's `batch_stats`."""
-        return prefixed(UpStack_0=self.stack.statistics())
 
 
 class Discriminator(nn.Module):
@@ -74,7 +60,10 @@ def build(config: Any, variables: Any = None) -> GanNetworks:
     require_default_objective("dcgan", config)
     defaults = {"network": "strided", "generator_norm": "batch", "discriminator_norm": "batch"}
     require("dcgan", config, classes=0, **defaults)
-    return with_weights(GanNetworks(Generator(config), Discriminator(config)), variables)
+    widths, dense = generator_widths(config), config.generator_dense
+    stack = UpStack(config.latent, config.shape, widths, dense, config.kernel)
+    networks = GanNetworks(Generator(stack, torch.tanh), Discriminator(config))
+    return with_weights(networks, variables)
 
 
 def draw(network: GanNetworks, config: Any, n: int) -> Tensor:

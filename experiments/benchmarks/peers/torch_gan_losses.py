@@ -21,7 +21,7 @@ class GanNetworks(nn.Module):
         super().__init__()
         self.generator, self.discriminator = generator, discriminator
 
-    def _under(self, name: str) -> Leaves:
+    def _collect(self, name: str) -> Leaves:
         parts: Mapping[str, Any] = {
             "generator": self.generator,
             "discriminator": self.discriminator,
@@ -30,11 +30,11 @@ class GanNetworks(nn.Module):
 
     def leaves(self) -> Leaves:
         """See `torch_layers.Leaves`."""
-        return self._under("leaves")
+        return self._collect("leaves")
 
     def statistics(self) -> Leaves:
         """Leaves of Flax's `batch_stats`."""
-        return self._under("statistics")
+        return self._collect("statistics")
 
 
 def discriminator_nats(real: Tensor, fake: Tensor) -> Tensor:

@@ -28,32 +28,12 @@ from experiments.benchmarks.peers.torch_layers import (
 from experiments.benchmarks.peers.torch_strided import (
     BatchNorm,
     DownStack,
+    Generator,
     UpStack,
     flipped,
     unflipped,
 )
 from genjax.families.infogan import SLOPE, codes
-
-
-class Generator(nn.Module):
-    """Noise and codes `[B, Z + C] ->` flipped images `[B, C, H, W]` in (0, 1)."""
-
-    def __init__(self, c: Any) -> None:
-        super().__init__()
-        inputs = c.latent + sum(code.size for code in codes(c))
-        self.stack = UpStack(inputs, c.shape, c.generator_widths, c.generator_dense, c.kernel)
-
-    def forward(self, z: Tensor, train: bool = False, update: bool = False) -> Tensor:
-        """See `torch_strided.BatchNorm`."""
-        return torch.sigmoid(self.stack(z, train, update))
-
-    def leaves(self) -> Leaves:
-        """See `torch_layers.Leaves`."""
-        return prefixed(UpStack_0=self.stack.leaves())
-
-    def statistics(self) -> Leaves:
-        """Leaves of Flax's `batch_stats`."""
-        return prefixed(UpStack_0=self.stack.statistics())
 
 
 class Discriminator(nn.Module):
@@ -95,7 +75,11 @@ class Discriminator(nn.Module):
 def build(config: Any, variables: Any = None) -> GanNetworks:
     """Builds both networks, with Flax's weights if they are given."""
     require_default_objective("infogan", config)
-    return with_weights(GanNetworks(Generator(config), Discriminator(config)), variables)
+    inputs = config.latent + sum(code.size for code in codes(config))
+    widths, dense = config.generator_widths, config.generator_dense
+    stack = UpStack(inputs, config.shape, widths, dense, config.kernel)
+    networks = GanNetworks(Generator(stack, torch.sigmoid), Discriminator(config))
+    return with_weights(networks, variables)
 
 
 def draw(network: GanNetworks, config: Any, n: int) -> Tensor:

@@ -6,7 +6,7 @@ are in the order h, w, C, as in channels_last maps.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -146,6 +146,26 @@ class UpStack(nn.Module):
         )
         found |= {f"ConvTranspose_{i}": up_leaves(c) for i, c in enumerate(self.convs)}
         return prefixed(**found) | self._named(False)
+
+
+class Generator(nn.Module):
+    """`[B, Z] ->` flipped images `[B, C, H, W]`, with an activation on the outputs."""
+
+    def __init__(self, stack: UpStack, output: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stack, self.output = stack, output
+
+    def forward(self, z: Tensor, train: bool = False, update: bool = False) -> Tensor:
+        """See `BatchNorm`."""
+        return self.output(self.stack(z, train, update))
+
+    def leaves(self) -> Leaves:
+        """See `torch_layers.Leaves`."""
+        return prefixed(UpStack_0=self.stack.leaves())
+
+    def statistics(self) -> Leaves:
+        """Leaves of Flax's `batch_stats`."""
+        return prefixed(UpStack_0=self.stack.statistics())
 
 
 class DownStack(nn.Module):
