@@ -1,4 +1,4 @@
-"""A generator's statistics for weights of its own: what they are, and where they are used."""
+"""Batch-norm statistics of a generator with averaged weights: values, and where they are used."""
 
 import dataclasses
 import types
@@ -26,21 +26,23 @@ def made(family, config):
     return variables
 
 
-def stood(family, config, variables, size=256, passes=64, seed=0):
+def with_statistics(family, config, variables, size=256, passes=64, seed=0):
     found = jax.jit(lambda v, k: batch_norm_statistics(family, config, v, k, size, passes))
     return found(variables, jax.random.key(seed))
 
 
-def test_of_the_first_layer_they_are_moments_of_noise_and_labels():
-    """h = W z + V e(c): uniform noise of variance 1/3, and a class in three drawn uniformly."""
+def test_statistics_of_the_first_layer_are_moments_of_noise_and_labels():
+    """h = W z + V e(c) with uniform noise of variance 1/3 and a uniform class of three."""
     config = dataclasses.replace(dcgan.tiny(), classes=3)
     variables = made(dcgan, config)
-    g = stood(dcgan, config, variables)["batch_stats"]["generator"]["UpStack_0"]["BatchNorm_0"]
+    g = with_statistics(dcgan, config, variables)["batch_stats"]["generator"]["UpStack_0"][
+        "BatchNorm_0"
+    ]
     params = variables["params"]["generator"]["UpStack_0"]["Dense_0"]
     kernel = np.asarray(params["kernel"], np.float64)
     w, v = kernel[: config.latent], kernel[config.latent :]
     bias = np.asarray(params.get("bias", 0.0), np.float64)
-    per_place = (-1, len(g["mean"]))  # the norm is over places too, [h, w] of each channel
+    per_place = (-1, len(g["mean"]))  # statistics are over pixels too, by channel
     mean = (v.mean(0) + bias).reshape(per_place)
     square = ((w**2).sum(0) / 3 + v.var(0)).reshape(per_place) + mean**2
     np.testing.assert_allclose(g["mean"], mean.mean(0), atol=0.02)
@@ -55,19 +57,19 @@ def test_of_the_first_layer_they_are_moments_of_noise_and_labels():
         (infogan, {}),
     ],
 )
-def test_samples_are_normalised_as_in_training_whatever_was_there(family, settings):
+def test_samples_are_normalised_as_in_training_for_any_old_statistics(family, settings):
     config = dataclasses.replace(family.tiny(), **settings)
     variables = made(family, config)
-    found = stood(family, config, variables)
-    # Only the generator's statistics are others, and not by those that there were.
+    found = with_statistics(family, config, variables)
+    # Only the generator's statistics change, independent of the old ones.
     old, new = variables["batch_stats"], found["batch_stats"]
     chex.assert_trees_all_equal_shapes_and_dtypes(new, old)
     chex.assert_trees_all_equal(found["params"], variables["params"])
     chex.assert_trees_all_equal(new["discriminator"], old["discriminator"])
     moved = {**old, "generator": jax.tree.map(lambda s: 3 * s + 1, old["generator"])}
-    again = stood(family, config, {**variables, "batch_stats": moved})
+    again = with_statistics(family, config, {**variables, "batch_stats": moved})
     chex.assert_trees_all_equal(again["batch_stats"]["generator"], new["generator"])
-    # Under them a sample is nearly what it is among a batch of others.
+    # With them a sample is close to that with batch statistics.
     z = family.noise(config, jax.random.key(9), 4000)
     mine = {c: variables[c]["generator"] for c in ("params", "batch_stats")}
     among, _ = family.Generator(config).apply(mine, z, train=True, mutable=["batch_stats"])
@@ -76,7 +78,7 @@ def test_samples_are_normalised_as_in_training_whatever_was_there(family, settin
     assert np.abs(np.asarray(family.generate(config, variables, z) - among)).max() > 0.3
 
 
-def test_without_statistics_there_is_nothing_to_do():
+def test_variables_without_statistics_are_unchanged():
     config = gan.tiny()
     variables = made(gan, config)
     key = jax.random.key(0)
@@ -84,8 +86,8 @@ def test_without_statistics_there_is_nothing_to_do():
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_runs_use_them_where_they_average(tmp_path, ema, monkeypatch):
-    """For what is loaded, for the pages while training, and for the figures at its end."""
+def test_runs_with_ema_use_them(tmp_path, ema, monkeypatch):
+    """For loaded runs, for sample grids during training, and for the final metrics."""
     given = []
 
     def final_metrics(run, family, dataset, variables):
@@ -122,7 +124,7 @@ def test_runs_use_them_where_they_average(tmp_path, ema, monkeypatch):
 
 
 @pytest.mark.parametrize("momentum", [0.5, 0.9, 0.999])
-def test_the_momentum_of_a_normalisation_is_its_own_business(momentum):
+def test_statistics_do_not_depend_on_the_momentum(momentum):
     def generator_loss(config, variables, batch, key):
         mean = (3 + 2 * jax.random.normal(key, batch["x"].shape)).mean(axis=0)
         old = variables["batch_stats"]["generator"]["mean"]
@@ -136,7 +138,7 @@ def test_the_momentum_of_a_normalisation_is_its_own_business(momentum):
         traits=lambda config: Traits(data="real", density="none", ema=("generator",)),
     )
     variables = {"batch_stats": {"generator": {"mean": jnp.full(5, 70.0)}}}
-    found = stood(family, None, variables, size=500)["batch_stats"]["generator"]["mean"]
+    found = with_statistics(family, None, variables, size=500)["batch_stats"]["generator"]["mean"]
     np.testing.assert_allclose(found, 3, atol=0.1)
     # Statistics of networks that are not averaged do not change.
     bare = types.SimpleNamespace(

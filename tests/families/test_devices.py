@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from support.helpers import NAMES, PMAP_FAMILIES, adversarial_families, run_program
 
-# Cut along its outputs, a dense kernel ahead of transposed convolutions gets another gradient from
-# XLA's partitioner, outside of any step too; how batches are spread has no part in it.
-PARTITIONED = "XLA gives another gradient for a dense kernel cut ahead of transposed convolutions"
-WRONG = {"infogan": pytest.mark.xfail(strict=True, reason=PARTITIONED)}
+# XLA's partitioner computes a wrong gradient for a dense kernel sharded along its
+# outputs that precedes transposed convolutions, independent of the step and of the
+# batch's sharding.
+PARTITIONED = "XLA computes a wrong gradient for a sharded dense kernel"
 
 
 def named(name):
-    """A family as a parameter, marked where XLA is known to be wrong about it."""
+    """Returns a family as a test parameter, marked if affected by PARTITIONED."""
     return pytest.param(name, marks=WRONG.get(name, ()))
 
 
@@ -26,7 +26,7 @@ def found():
     ("where", "name"),
     [*(("shard_map", name) for name in NAMES), *(("pmap", name) for name in PMAP_FAMILIES)],
 )
-def test_losses_run_inside_the_users_own_mapping(found, name, where):
+def test_losses_run_inside_pmap_and_shard_map(found, name, where):
     for loss in found[name]["losses"].values():
         got, expected = loss[where]
         assert got == pytest.approx(expected, rel=1e-5)
@@ -40,22 +40,22 @@ def test_a_step_gives_the_same_metrics_on_8_devices(found, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step_on_8_devices_moves_each_weight_as_on_1(found, name):
-    """By its gradient, and running statistics and counts by the whole batch's."""
+def test_a_step_on_8_devices_changes_each_weight_as_on_1(found, name):
+    """Including running statistics and counts of the whole batch."""
     one, eight = (found[name]["steps"][count][2] for count in ("1", "8"))
     moving = {part for part, leaves in one.items() if any(np.any(leaf) for leaf in leaves)}
     assert moving >= {"generator", "discriminator"} if name in adversarial_families() else moving
-    assert_moved_alike(eight, one)
+    assert_same_updates(eight, one)
 
 
 @pytest.mark.parametrize("name", [named(name) for name in NAMES])
-def test_a_step_is_the_same_where_rules_spread_the_state(found, name):
+def test_a_step_is_the_same_with_a_sharded_state(found, name):
     steps = found[name]["steps"]
     assert_same_metrics(steps["rules"], steps["1"])
-    assert_moved_alike(steps["rules"][2], steps["1"][2])
+    assert_same_updates(steps["rules"][2], steps["1"][2])
 
 
-def assert_moved_alike(got, expected):
+def assert_same_updates(got, expected):
     for part, leaves in expected.items():
         for a, b in zip(got[part], leaves, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=part)
@@ -66,12 +66,12 @@ def assert_same_metrics(got, expected, rel=1e-3):
         assert got[0][metric] == pytest.approx(value, rel=rel, abs=1e-5), metric
 
 
-def test_a_split_that_the_devices_do_not_divide_is_evaluated(found):
+def test_evaluates_a_split_that_is_not_divisible_by_the_devices(found):
     one, eight = found["evaluated"]
     assert len(one) == 13
     np.testing.assert_allclose(eight, one, rtol=1e-5)
 
 
-def test_rules_do_spread_the_state(found):
+def test_rules_shard_the_state(found):
     assert found["nade"]["steps"]["rules"][1] > 0
     assert found["gan"]["steps"]["rules"][1] > 0

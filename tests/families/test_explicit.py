@@ -31,15 +31,15 @@ def case(request):
 
 def test_probabilities_sum_to_one(case):
     assert total_probability(*case) == pytest.approx(1, abs=1e-5)
-    # Away from initialisation: a uniform density would pass without being one.
+    # Away from initialisation, where the density is uniform.
     log_p = jitted(case[0], "log_prob", case[1])(case[2], all_images(case[1].shape))
     assert float(log_p.std()) > 0.5
 
 
-def test_what_is_neither_0_nor_1_has_no_probability(case):
-    """Bytes or grey levels would else have densities above 1."""
+def test_values_other_than_0_and_1_have_nan_probability(case):
+    """Other values would have densities above 1."""
     family, config, variables = case
-    x = np.array(all_images(config.shape))  # as many as elsewhere: a program that is there already
+    x = np.array(all_images(config.shape))  # the shape of other tests, whose program is compiled
     x[1:4, 0, 0, 0] = [0.5, 255, -1]
     wrong = [False, True, True, True, False]
     log_p = np.asarray(jitted(family, "log_prob", config)(variables, jnp.asarray(x)))
@@ -55,8 +55,8 @@ def test_what_is_neither_0_nor_1_has_no_probability(case):
         assert np.isnan(nats[:5]).tolist() == wrong
 
 
-def test_a_step_over_what_is_neither_0_nor_1_has_no_plausible_loss():
-    """Of the mixture, whose step is no gradient's."""
+def test_a_step_on_values_other_than_0_and_1_has_nan_loss():
+    """Of the mixture, which is fitted without a gradient."""
     family = families.get("mixture")
     config = family.tiny()
     state = init_state(family, config, None, jax.random.key(0))
@@ -66,13 +66,13 @@ def test_a_step_over_what_is_neither_0_nor_1_has_no_plausible_loss():
     assert np.isnan(metrics["loss"])
 
 
-def test_logits_see_only_earlier_pixels(case):
+def test_logits_depend_on_earlier_pixels_only(case):
     family, config, variables = case
     config = single_order(config)
     assert causality_violations(family, config, variables) == []
     if hasattr(family, "traits") and family.traits(config).fit == "gradient":
         assert jacobian_violations(family, config, variables) == []
-    # And they do see them: the last pixel in order depends on the first, or the first it may see.
+    # They do depend on them: the last pixel in order depends on an early one.
     order = np.asarray(family.order(config))
     seen = family.contexts(config)[order[-1]] if hasattr(family, "contexts") else order
     x = np.zeros((2, order.size), np.float32)
@@ -87,7 +87,7 @@ def test_frequencies_of_samples_fit_the_probabilities(case):
 
 
 def by_blocks(monkeypatch):
-    """NADE as a GPU and a TPU have it."""
+    """Evaluates NADE by blocks, as on a GPU or a TPU."""
     monkeypatch.setattr(nade.NADE, "pixels", nade.NADE.blocks)
 
 
@@ -95,7 +95,7 @@ def by_blocks(monkeypatch):
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 @pytest.mark.parametrize("shape", [(3, 3, 1), (7,), (1,)])
 @pytest.mark.parametrize("way", ["pixels", "blocks"])
-def test_nade_of_every_kind_is_normalised(order, activation, shape, way, monkeypatch):
+def test_every_variant_of_nade_is_normalised(order, activation, shape, way, monkeypatch):
     if way == "blocks":
         by_blocks(monkeypatch)
     config = nade.Config(shape=shape, hidden=5, order=order, activation=activation, order_seed=4)
@@ -104,26 +104,26 @@ def test_nade_of_every_kind_is_normalised(order, activation, shape, way, monkeyp
     )
 
 
-def test_the_checks_fail_on_a_leaky_mask(monkeypatch):
-    """Let every pixel see itself: each of the checks above must notice."""
+def test_the_checks_detect_a_mask_that_is_not_causal(monkeypatch):
+    """If every pixel depends on itself, each of the checks above must fail."""
     by_blocks(monkeypatch)
     tril = jnp.tril
     monkeypatch.setattr(nade.jnp, "tril", lambda m, k=0: tril(m, k + 1))
-    all_notice()
+    assert_all_checks_fail()
 
 
-def test_the_checks_fail_on_a_leaky_pixel(monkeypatch):
-    """The same of what a CPU takes."""
+def test_the_checks_detect_a_recursion_that_is_not_causal(monkeypatch):
+    """The same for the implementation on a CPU."""
 
     def early(self, x, W, V, c, keep):
         a = c[None, None] + jnp.cumsum(x[:, :, None] * W[None], axis=1)
         return jnp.einsum("bdh,dh->bd", self.act(a), V)
 
     monkeypatch.setattr(nade.NADE, "pixels", early)
-    all_notice()
+    assert_all_checks_fail()
 
 
-def all_notice():
+def assert_all_checks_fail():
     config = nade.tiny()
     variables = random_variables(nade, config)
     assert abs(total_probability(nade, config, variables) - 1) > 1e-2
@@ -133,7 +133,7 @@ def all_notice():
 
 
 def test_nade_equals_the_recursion_of_the_paper():
-    """Algorithm 1 of the 2011 paper in float64 numpy, one pixel at a time."""
+    """Algorithm 1 of the 2011 paper in float64 NumPy."""
     config = nade.Config(shape=(13,), hidden=6, activation="sigmoid", order_seed=2)
     variables = random_variables(nade, config)
     p = {k: np.asarray(v, np.float64) for k, v in variables["params"].items()}
@@ -153,7 +153,7 @@ def test_nade_equals_the_recursion_of_the_paper():
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (6, 13, 7), (5, 16, 30)])
-def test_nade_by_pixels_and_by_blocks_is_one(sizes, masked, activation):
+def test_nade_by_pixels_equals_nade_by_blocks(sizes, masked, activation):
     """Logits and their gradients, with blocks that do and do not divide the pixels."""
     (batch, dims, hidden), rng = sizes, np.random.default_rng(3)
     network = nade.NADE(nade.Config(shape=(dims,), hidden=hidden, activation=activation))
@@ -174,7 +174,7 @@ def test_nade_by_pixels_and_by_blocks_is_one(sizes, masked, activation):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_a_cpu_takes_nades_pixels_one_by_one_and_a_gpu_its_blocks():
+def test_nade_uses_pixels_on_a_cpu_and_blocks_on_a_gpu():
     config = nade.Config(shape=(16,), hidden=8)
     variables = nade.init(config, jax.random.key(0))
     traced = jax.jit(lambda v, x: nade.log_prob(config, v, x)).trace(variables, jnp.zeros((3, 16)))
@@ -197,12 +197,12 @@ def test_nade_dropout_keeps_the_mean_and_is_off_in_evaluation():
     assert float(thinned.mean()) == pytest.approx(float(exact.mean()), rel=0.05)
 
 
-def test_nade_of_the_paper_has_its_number_of_parameters():
+def test_number_of_parameters_of_the_papers_nade():
     shapes = jax.eval_shape(lambda k: nade.init(nade.Config(), k), jax.random.key(0))
     assert sum(np.prod(s.shape) for s in jax.tree.leaves(shapes)) == 785_284
 
 
-def test_joint_is_the_counts():
+def test_joint_equals_the_counts():
     config = joint.Config(shape=(2, 2, 1), alpha=0.5)
     images = jnp.asarray([[0, 0, 0, 1], [0, 0, 0, 1], [1, 0, 1, 0]], jnp.float32)
     state = _counted(config, images.reshape(3, 2, 2, 1))
@@ -212,7 +212,7 @@ def test_joint_is_the_counts():
     np.testing.assert_allclose(np.exp(log_p), expected / (3 + 0.5 * 16), rtol=1e-6)
 
 
-def test_joint_without_pseudo_counts_gives_unseen_images_nothing():
+def test_joint_without_pseudo_counts_gives_unseen_images_probability_zero():
     config = joint.Config(shape=(3,), alpha=0.0)
     state = _counted(config, jnp.asarray([[1.0, 0, 1], [1, 1, 1]]))
     log_p = joint.log_prob(config, state.variables, all_images((3,)))
@@ -225,7 +225,7 @@ def test_joint_without_pseudo_counts_gives_unseen_images_nothing():
     )
 
 
-def test_joint_refuses_what_no_machine_holds():
+def test_joint_rejects_tables_that_exceed_memory():
     with pytest.raises(ValueError, match=r"2\^21 - 1 = 2,097,151 parameters"):
         joint.Config(shape=(21,))
     with pytest.raises(ValueError, match=r"2\^784 - 1 = about 10\^236 parameters"):
@@ -242,6 +242,6 @@ def _counted(config, x):
     return state
 
 
-def test_descended_families_are_found():
+def test_gradient_families_are_found():
     assert set(gradient_families()) >= {"nade", "vae", "gan"}
     assert set(exact_binary_families()) >= {"nade", "joint", "markov", "mixture"}

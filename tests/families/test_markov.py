@@ -1,4 +1,4 @@
-"""Markov models against dictionaries of counts, and at both ends of their dial."""
+"""Markov models against dictionaries of counts, and at both extremes of the context size."""
 
 import collections
 import dataclasses
@@ -37,7 +37,7 @@ def counted(config, *batches, family=markov):
 
 
 def neighbour(image, i, offset, template):
-    """Value of the pixel `offset` from the i-th, 0 outside: written apart from the family."""
+    """Returns the pixel at `offset` from the i-th, 0 outside; independent of the family's code."""
     if template == "raster":
         return image.reshape(-1)[i + offset[1]] if i + offset[1] >= 0 else 0
     y, x = i // image.shape[1] - offset[0], i % image.shape[1] + offset[1]
@@ -47,7 +47,7 @@ def neighbour(image, i, offset, template):
 @pytest.mark.parametrize("k", [0, 1, 5])
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
 @pytest.mark.parametrize(("template", "by_position"), KINDS)
-def test_is_the_counts_of_dictionaries(template, by_position, alpha, k):
+def test_equals_counts_in_dictionaries(template, by_position, alpha, k):
     config = markov.Config(
         shape=(4, 3, 1), k=k, template=template, by_position=by_position, alpha=alpha
     )
@@ -74,7 +74,7 @@ def test_is_the_counts_of_dictionaries(template, by_position, alpha, k):
     terms = log_conditionals(markov, config, variables, jnp.asarray(test)).reshape(20, 12)
     seen = np.isfinite(expected)
     np.testing.assert_allclose(terms[seen], expected[seen], atol=1e-5)
-    assert (np.asarray(terms)[~seen] == -1e4).all()  # finite, and telling
+    assert (np.asarray(terms)[~seen] == -1e4).all()  # the documented finite value
 
 
 def test_the_causal_template_is_documented_and_nested():
@@ -101,7 +101,7 @@ def test_every_kind_is_normalised_and_causal(template, by_position, k, shape):
 
 @pytest.mark.parametrize("k", [0, 4])
 @pytest.mark.parametrize(("template", "by_position"), KINDS)
-def test_every_kind_samples_what_it_says(template, by_position, k):
+def test_samples_fit_the_probabilities(template, by_position, k):
     config = markov.Config(
         shape=(3, 3, 1), k=k, template=template, by_position=by_position, alpha=0.3
     )
@@ -144,14 +144,14 @@ def test_order_d_minus_1_with_joint_smoothing_is_the_joint_table_everywhere():
     np.testing.assert_allclose(
         markov.log_prob(config, of_markov, x), joint.log_prob(table, of_table, x), rtol=1e-5
     )
-    # And flat pseudo-counts are another model.
+    # Flat pseudo-counts are a different model.
     flat = dataclasses.replace(config, smoothing="flat")
     far = markov.log_prob(flat, of_markov, x) - joint.log_prob(table, of_table, x)
     assert float(jnp.abs(far).max()) > 0.1
 
 
 @pytest.mark.parametrize(("template", "by_position"), KINDS)
-def test_a_longer_context_never_costs_nats_in_training(template, by_position):
+def test_a_longer_context_never_lowers_the_training_likelihood(template, by_position):
     train = random_images(80, (4, 4, 1))
     base = markov.Config(shape=(4, 4, 1), template=template, by_position=by_position, alpha=0.0)
     nats = [counted(dataclasses.replace(base, k=k), train)[1] for k in range(13)]
@@ -183,12 +183,12 @@ def test_parameters_of_mnist():
 
 
 @pytest.mark.parametrize("by_position", [True, False])
-def test_parts_of_a_batch_count_as_the_whole(by_position, monkeypatch):
+def test_chunks_equal_the_whole_batch(by_position, monkeypatch):
     config = markov.Config(shape=(4, 3, 1), k=3, by_position=by_position)
     x = random_images(50)
     whole, nats = counted(config, x)
     twice, _ = counted(config, x[:20], x[20:])
-    monkeypatch.setattr(markov, "CHUNK", 12 * 7)  # 7 images a part: the last one reaches back
+    monkeypatch.setattr(markov, "CHUNK", 12 * 7)  # 7 images per chunk; the last overlaps
     parts, nats_of_parts = counted(config, x)
     for other in (twice, parts):
         np.testing.assert_array_equal(whole["buffers"]["counts"], other["buffers"]["counts"])
@@ -196,22 +196,22 @@ def test_parts_of_a_batch_count_as_the_whole(by_position, monkeypatch):
     assert int(whole["buffers"]["counts"].sum()) == 50 * 12
 
 
-def test_all_of_mnist_is_one_batch_in_little_memory():
+def test_mnist_is_one_batch_in_bounded_memory():
     config = markov.Config(k=4)
     state = jax.eval_shape(lambda: make_state(markov, config))
     step = jax.jit(make_step(markov, config), donate_argnums=0)
     memory = step.lower(state, markov.batch_spec(config, 50_000)).compile().memory_analysis()
-    assert memory.temp_size_in_bytes < 60e6  # the batch itself has 157 MB
+    assert memory.temp_size_in_bytes < 60e6  # the batch has 157 MB
 
 
-def test_nothing_counted_is_uniform():
+def test_is_uniform_without_counts():
     config = markov.Config(shape=(3, 3, 1), k=3, alpha=0.0)
     empty = markov.init(config, jax.random.key(0))
     got = markov.log_prob(config, empty, all_images((3, 3, 1)))
     np.testing.assert_allclose(got, -9 * np.log(2), rtol=1e-6)
 
 
-def test_what_does_not_fit_is_refused():
+def test_rejects_invalid_settings():
     for settings, words in (
         (dict(k=21), r"2\^21 rows in each of 784 tables; at most k = 20"),
         (dict(k=21, by_position=False), r"2\^21 rows in each of 1 tables; at most k = 20"),

@@ -1,4 +1,4 @@
-"""FVSBN and MADE: every mask a density, ensembles their average, no output sees too much."""
+"""FVSBN and MADE: normalisation and causality of every mask, and averages over masks."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ from genjax.nn import masked
 
 
 class Member:
-    """One mask of MADE under the names of a family, for the checks of the common suite."""
+    """One mask of MADE with the interface of a family, for the common checks."""
 
     def __init__(self, mask):
         self.mask = mask
@@ -43,7 +43,7 @@ def log_p(family, config, variables):
     return np.asarray(family.log_prob(config, variables, all_images(config.shape)), np.float64)
 
 
-def test_fvsbn_is_a_logistic_regression_for_every_pixel():
+def test_fvsbn_equals_a_logistic_regression_per_pixel():
     config = fvsbn.Config(shape=(7,), order_seed=3)
     variables = random_variables(fvsbn, config)
     W, b = (np.asarray(variables["params"][k], np.float64) for k in "Wb")
@@ -67,13 +67,13 @@ def test_fvsbn_of_every_kind_is_normalised_and_causal(order, shape):
 
 
 def test_fvsbn_counts_its_free_parameters():
-    """307,720 (D (D - 1) / 2 + D), not the stored square; those with a gradient are as many."""
+    """307,720 (D (D - 1) / 2 + D), as many as have a gradient."""
     assert fvsbn.traits(fvsbn.Config()).num_parameters == 307_720
     config = fvsbn.Config(shape=(9,))
     x = all_images((9,))
 
     def total(params):
-        # Weights that single out each image, or terms of a symmetric set would cancel.
+        # Different weights per image, so that terms of a symmetric set do not cancel.
         weights = jax.random.normal(jax.random.key(0), (len(x),))
         return jnp.sum(weights * fvsbn.log_prob(config, {"params": params}, x))
 
@@ -84,7 +84,7 @@ def test_fvsbn_counts_its_free_parameters():
     )
 
 
-def test_one_seed_is_one_order_in_all_families():
+def test_a_seed_gives_the_same_order_in_all_families():
     orders = [f.order(f.Config(shape=(30,), order_seed=5)) for f in (fvsbn, made, nade)]
     np.testing.assert_array_equal(orders[0], orders[1])
     np.testing.assert_array_equal(orders[0], orders[2])
@@ -139,7 +139,7 @@ def test_an_ensemble_is_the_average_of_its_densities(which):
     variables = random_variables(made, config)
     each = [np.exp(log_p(Member(mask), config, variables)) for mask in range(5)]
     spread = np.std(each, axis=0).max()
-    assert spread > 1e-3  # five densities, not five times one
+    assert spread > 1e-3  # the densities differ
     np.testing.assert_allclose(np.exp(log_p(made, config, variables)), np.mean(each, 0), rtol=1e-4)
     assert np.exp(log_p(made, config, variables)).sum() == pytest.approx(1, abs=1e-5)
 
@@ -163,7 +163,7 @@ def test_twenty_masks_are_twenty_normalised_densities():
     ],
 )
 def test_samples_fit_the_probabilities(masks, hidden, direct):
-    """Units hand on their activation once, at their degree: no mask is made, and none is needed."""
+    """Incremental sampling without masks."""
     config = made.Config(shape=(5,), hidden=hidden, direct=direct, masks=masks, order_seed=2)
     assert sample_p_value(made, config, random_variables(made, config)) > 1e-4
 
@@ -174,7 +174,7 @@ def test_samples_of_the_smallest_shapes(shape):
     assert sample_p_value(made, config, random_variables(made, config)) > 1e-4
 
 
-def test_a_training_step_takes_one_mask_for_the_batch_and_all_in_turn():
+def test_a_step_uses_one_mask_per_batch_and_cycles_over_all():
     config = made.Config(shape=(6,), hidden=(8,), masks=4)
     variables = random_variables(made, config)
     x = make_batch(made, config, 16)["x"]
@@ -196,12 +196,12 @@ def test_made_of_the_paper_has_its_numbers_of_parameters():
     assert count(hidden=(500,), direct=False) == 785_284
     assert count(hidden=(500,), direct=True) == 1_399_940
     assert count(hidden=(8000, 8000), direct=False) == 76_560_784
-    # Whatever the number of masks: they are no parameters.
+    # Independent of the number of masks.
     assert count(hidden=(500,), masks=32) == 1_399_940
 
 
-def test_the_checks_notice_a_mask_that_is_not_strict(monkeypatch):
-    """An output that may see its own place: >= where > belongs."""
+def test_the_checks_detect_a_mask_that_is_not_strict(monkeypatch):
+    """With >= instead of > an output depends on its own pixel."""
     config = made.Config(shape=(5,), hidden=(8,), direct=False)
     variables = random_variables(made, config)
     assert causality_violations(made, config, variables) == []
@@ -217,8 +217,8 @@ def test_the_checks_notice_a_mask_that_is_not_strict(monkeypatch):
     assert abs(total_probability(made, config, variables) - 1) > 1e-2
 
 
-def test_hidden_units_see_the_place_of_their_degree():
-    """The other way round, > where >= belongs, loses the last pixel every output may see."""
+def test_hidden_units_depend_on_the_pixel_of_their_degree():
+    """With > instead of >= outputs lose the last allowed pixel."""
     config = made.Config(shape=(4,), hidden=(60,), direct=False, order="raster")
     variables = random_variables(made, config)
     x = jnp.asarray([[0.0, 0, 0, 0], [0, 0, 1, 0]])
@@ -226,15 +226,15 @@ def test_hidden_units_see_the_place_of_their_degree():
     assert abs(logits[0, 3] - logits[1, 3]) > 1e-3
 
 
-def test_an_order_that_is_changed_is_a_copy():
-    """The table of orders is kept: samples would follow it, and densities not."""
+def test_order_returns_a_copy():
+    """Changing the cached table would affect samples only."""
     config = made.Config(shape=(5,), hidden=(4,), order="random")
     before = made.order(config)
     made.order(config)[:] = 0
     np.testing.assert_array_equal(made.order(config), before)
 
 
-def test_several_masks_have_no_order_of_their_own():
+def test_several_masks_have_no_common_order():
     config = made.tiny()
     variables = made.init(config, jax.random.key(0))
     x = make_batch(made, config, 2)["x"]
@@ -262,7 +262,7 @@ def test_features_are_the_last_hidden_layer_of_the_first_mask():
     np.testing.assert_allclose(made.encode(config, variables, all_images((6,))), h, rtol=1e-4)
 
 
-def test_bfloat16_is_near_float32_and_still_a_density():
+def test_bfloat16_is_close_to_float32_and_normalised():
     config = made.Config(shape=(7,), hidden=(40, 30), masks=2)
     half = dataclasses.replace(config, dtype="bfloat16")
     variables = made.init(half, jax.random.key(0))

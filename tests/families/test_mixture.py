@@ -1,4 +1,4 @@
-"""EM against float64 numpy, and what it promises; the mixture's exact conditionals."""
+"""EM against float64 NumPy, its monotonicity, and the mixture's exact conditionals."""
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +18,14 @@ from genjax.families import mixture
 
 
 def random_images(n=40, dims=12, seed=0, kinds=3):
-    """Noisy copies of a few patterns."""
+    """Returns noisy copies of a few patterns."""
     rng = np.random.default_rng(seed)
     patterns = rng.random((kinds, dims)) < 0.5
     return (patterns[rng.integers(0, kinds, n)] ^ (rng.random((n, dims)) < 0.15)).astype(np.float32)
 
 
 def joint64(weights, means, x):
-    """log w_k + log p(x | k) in float64: `[B, K]`; 0 log 0 is 0."""
+    """Returns log w_k + log p(x | k) in float64, `[B, K]`; 0 log 0 is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(x[:, None] > 0.5, np.log(means)[None], np.log1p(-means)[None])
         return terms.sum(axis=2) + np.log(weights)[None]
@@ -38,7 +38,7 @@ def open_params(params):
 
 
 def fitted(config, x, steps, seed=0, batch=None):
-    """States along full-batch EM, the first one included."""
+    """Returns the states of full-batch EM, including the initial one."""
     make = jax.jit(lambda key: init_state(mixture, config, None, key, batch=batch))
     state, step = make(jax.random.key(seed)), jax.jit(make_step(mixture, config))
     states, metrics = [state], []
@@ -69,7 +69,7 @@ def test_five_iterations_equal_numpy(a, b):
 
 
 def objective(config, params, x):
-    """Log-likelihood of `x` times the priors, an example, in float64."""
+    """Returns the log-likelihood of `x` times the priors, per example, in float64."""
     weights, means = open_params(params)
     total = logsumexp(joint64(weights, means, x), axis=1).sum()
     if config.mean_prior:
@@ -83,7 +83,7 @@ def objective(config, params, x):
 @pytest.mark.parametrize(("a", "b"), [(0.0, 0.0), (0.3, 0.5)])
 def test_no_iteration_lowers_the_likelihood(components, a, b):
     for seed in range(4):
-        # Of two patterns eight components make little: some starve.
+        # Eight components for two patterns: some become empty.
         x = random_images(seed=seed, kinds=2)
         config = mixture.Config(shape=(12,), components=components, mean_prior=a, weight_prior=b)
         states, metrics = fitted(config, x, 50, seed)
@@ -94,7 +94,7 @@ def test_no_iteration_lowers_the_likelihood(components, a, b):
         np.testing.assert_allclose(told, -np.asarray(found[:-1]), rtol=2e-5, atol=1e-5)
 
 
-def test_a_component_nobody_chose_stays_and_does_no_harm():
+def test_an_empty_component_stays_valid():
     config = mixture.Config(shape=(6,), components=3, mean_prior=0.0, weight_prior=0.0)
     x = np.asarray([[1, 1, 1, 0, 0, 0]] * 8 + [[0, 0, 0, 1, 1, 1]] * 4, np.float32)
     state = make_state(mixture, config)
@@ -108,7 +108,7 @@ def test_a_component_nobody_chose_stays_and_does_no_harm():
     np.testing.assert_array_equal(state.variables["params"]["logits"][2], logits[2])
     np.testing.assert_allclose(means[:2], x[[0, 8]], atol=1e-3)
     assert np.isfinite(metrics["loss"])
-    # With a prior it comes back to life at a mean of 1/2.
+    # With a prior its mean returns to 1/2.
     config = mixture.Config(shape=(6,), components=3, mean_prior=1e-2, weight_prior=1e-2)
     state, _ = jax.jit(make_step(mixture, config))(state, {"x": jnp.asarray(x)})
     weights, means = open_params(state.variables["params"])
@@ -118,7 +118,7 @@ def test_a_component_nobody_chose_stays_and_does_no_harm():
 
 def test_one_component_is_the_means_of_the_pixels():
     x = random_images(64)
-    x[:, 0], x[:, 1] = 0, 1  # certain pixels
+    x[:, 0], x[:, 1] = 0, 1  # constant pixels
     config = mixture.Config(shape=(12,), components=1, mean_prior=0.0, weight_prior=0.0)
     states, _ = fitted(config, x, 1)
     variables = states[1].variables
@@ -171,11 +171,11 @@ def test_features_are_the_posterior():
     np.testing.assert_allclose(mixture.encode(config, variables, x), expected, atol=1e-5)
 
 
-def test_parts_of_a_batch_are_the_whole(monkeypatch):
+def test_chunks_equal_the_whole_batch(monkeypatch):
     config = mixture.Config(shape=(12,), components=5)
     x = random_images(50)
     whole, metrics = fitted(config, x, 3)
-    monkeypatch.setattr(mixture, "CHUNK", 7 * (5 + 24))  # 7 images a part: the last reaches back
+    monkeypatch.setattr(mixture, "CHUNK", 7 * (5 + 24))  # 7 images per chunk; the last overlaps
     parts, metrics_of_parts = fitted(config, x, 3)
     for name in ("weights", "logits"):
         np.testing.assert_allclose(
@@ -184,19 +184,19 @@ def test_parts_of_a_batch_are_the_whole(monkeypatch):
     assert metrics_of_parts[2]["loss"] == pytest.approx(metrics[2]["loss"], rel=1e-5)
 
 
-def test_all_of_mnist_is_one_batch_in_little_memory():
+def test_mnist_is_one_batch_in_bounded_memory():
     config = mixture.Config()
     state = jax.eval_shape(lambda: make_state(mixture, config))
     step = jax.jit(make_step(mixture, config), donate_argnums=0)
     memory = step.lower(state, mixture.batch_spec(config, 50_000)).compile().memory_analysis()
-    assert memory.temp_size_in_bytes < 200e6  # the batch itself has 157 MB
+    assert memory.temp_size_in_bytes < 200e6  # the batch has 157 MB
 
 
-def test_the_start_is_near_the_data_where_there_are_any():
+def test_initialisation_is_near_the_data_if_given():
     config = mixture.Config(shape=(12,), components=3, noise=0.2)
     plain = open_params(mixture.init(config, jax.random.key(0))["params"])
     assert (np.abs(plain[1] - 0.5) <= 0.2001).all()
-    assert np.abs(plain[1][0] - plain[1][1]).max() > 0.1  # no two components begin alike
+    assert np.abs(plain[1][0] - plain[1][1]).max() > 0.1  # components differ initially
     x = random_images()
     x[:, 0] = 0
     near = open_params(mixture.init(config, jax.random.key(0), {"x": jnp.asarray(x)})["params"])
@@ -205,7 +205,7 @@ def test_the_start_is_near_the_data_where_there_are_any():
     np.testing.assert_allclose(near[0], 1 / 3, rtol=1e-6)
 
 
-def test_numbers_and_refusals():
+def test_number_of_parameters_and_invalid_settings():
     assert mixture.traits(mixture.Config()).num_parameters == 500 * 784 + 499
     for settings, words in (
         (dict(components=0), "`components` must be a positive integer"),

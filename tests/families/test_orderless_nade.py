@@ -1,4 +1,4 @@
-"""Orderless NADE: every order a density, the loss their mean, completions of any mask."""
+"""Orderless NADE: normalisation of every order, the expected loss, completion of any mask."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,7 @@ SMALL = family.Config(shape=(3, 3, 1), hidden=(6, 5))
 
 
 def reference_logits(params, x, visible, activation="relu"):
-    """The network of section 3 in float64 numpy: `[D]` logits given the visible pixels."""
+    """Computes the network of section 3 in float64 NumPy: `[D]` logits given the visible pixels."""
     p = {k: np.asarray(v, np.float64) for k, v in params.items()}
     act = (lambda a: np.maximum(a, 0)) if activation == "relu" else (lambda a: 1 / (1 + np.exp(-a)))
     a = p["c"] + (x * visible) @ p["W"]
@@ -31,13 +31,13 @@ def reference_logits(params, x, visible, activation="relu"):
 
 
 def masked_logits(config, variables, x, visible):
-    """Logits of the network given the visible pixels, `[B, *shape]`."""
+    """Returns logits given the visible pixels, `[B, *shape]`."""
     flat = (a.reshape(len(x), -1) for a in (x, visible.astype(x.dtype)))
     return family.OrderlessNADE(config).apply(variables, *flat).reshape(x.shape)
 
 
 def reference_nll(params, x, perm, activation="relu"):
-    """-log p(x) along one order, a whole pass of the network a pixel."""
+    """Computes -log p(x) along one order, with one pass of the network per pixel."""
     visible, nats = np.zeros(len(x)), 0.0
     for i in perm:
         nats += np.logaddexp(
@@ -53,7 +53,7 @@ def test_each_of_twenty_orders_and_their_ensemble_are_normalised():
     along = family.log_probs(config, variables, all_images(config.shape))
     sums = np.exp(np.asarray(along, np.float64)).sum(axis=1)
     np.testing.assert_allclose(sums, np.ones(20), atol=1e-5)
-    assert float(np.std(along, axis=0).mean()) > 0.1  # twenty densities, not one
+    assert float(np.std(along, axis=0).mean()) > 0.1  # the densities differ
     assert total_probability(family, config, variables) == pytest.approx(1, abs=1e-5)
     want = np.log(np.exp(np.asarray(along, np.float64)).mean(axis=0))
     got = family.log_prob(config, variables, all_images(config.shape))
@@ -62,7 +62,7 @@ def test_each_of_twenty_orders_and_their_ensemble_are_normalised():
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 @pytest.mark.parametrize(("hidden", "masks"), [((6,), True), ((6, 5), False), ((6, 5, 4), True)])
-def test_the_walk_equals_a_whole_pass_a_pixel(hidden, masks, activation):
+def test_incremental_evaluation_equals_one_pass_per_pixel(hidden, masks, activation):
     config = family.Config(
         shape=(7,), hidden=hidden, input_masks=masks, activation=activation, orders=3, order_seed=4
     )
@@ -77,8 +77,8 @@ def test_the_walk_equals_a_whole_pass_a_pixel(hidden, masks, activation):
     np.testing.assert_allclose(got, want, rtol=3e-5)
 
 
-def test_rounds_of_orders_change_nothing(monkeypatch):
-    """Seven orders, three at a time: the last round is filled up and cut."""
+def test_chunks_of_orders_change_nothing(monkeypatch):
+    """Seven orders, three at a time: the last chunk is padded."""
     config = dataclasses.replace(SMALL, orders=7)
     variables = random_variables(family, config)
     x = all_images(config.shape)[100:110]
@@ -87,8 +87,8 @@ def test_rounds_of_orders_change_nothing(monkeypatch):
     np.testing.assert_allclose(family.log_probs(config, variables, x), whole, rtol=1e-5)
 
 
-def test_the_loss_is_on_average_the_mean_over_all_orders():
-    """Every size d and every subset of it, in its probability, against all 24 orders (eq. 7)."""
+def test_the_expected_loss_is_the_mean_over_all_orders():
+    """All subsets of all sizes, weighted by probability, against all 24 orders (eq. 7)."""
     config = family.Config(shape=(4,), hidden=(6, 5))
     variables = random_variables(family, config)
     x = np.array([1.0, 0.0, 0.0, 1.0])
@@ -104,7 +104,7 @@ def test_the_loss_is_on_average_the_mean_over_all_orders():
         logits = masked_logits(config, variables, rows, jnp.asarray(visible))
         found.append(float(family.masked_nats(logits, rows, jnp.asarray(visible)).mean()))
     assert np.mean(found) == pytest.approx(want, rel=1e-5)
-    # And so is the average of the loss as it is drawn.
+    # Also the average of sampled losses.
     batch = {"x": jnp.broadcast_to(jnp.asarray(x, jnp.float32), (40_000, 4))}
     drawn, _ = family.loss(config, variables, batch, jax.random.key(0))
     error = float(drawn.std()) / 200
@@ -115,7 +115,9 @@ def test_the_loss_is_on_average_the_mean_over_all_orders():
 def test_subsets_are_uniform_in_size_and_among_their_size():
     x, places = jnp.zeros((40_000, 4)), jnp.tile(jnp.arange(4)[:, None], (10_000, 1))
     seen = np.asarray(family._pixels_before(jax.random.key(3), places, x)).astype(int)
-    assert not np.take_along_axis(seen, np.asarray(places), 1).any()  # it stands not before itself
+    assert not np.take_along_axis(
+        seen, np.asarray(places), 1
+    ).any()  # a pixel does not precede itself
     sizes = seen.sum(axis=1)
     assert stats.chisquare(np.bincount(sizes, minlength=4)).pvalue > 1e-4
     for size, count in ((1, 4), (2, 6), (3, 4)):
@@ -140,7 +142,7 @@ def test_samples_follow_the_ensemble_not_one_order():
     config = dataclasses.replace(SMALL, orders=3)
     variables = random_variables(family, config)
     assert sample_p_value(family, config, variables) > 1e-4
-    # One order's samples would not pass as the ensemble's.
+    # Samples of one order would fail.
     one = dataclasses.replace(config, orders=1)
     n, x = 50_000, all_images(config.shape)
     drawn = np.asarray(family.sample(one, variables, jax.random.key(5), n)).reshape(n, -1)
@@ -150,7 +152,7 @@ def test_samples_follow_the_ensemble_not_one_order():
     assert ((seen - p * n)[common] ** 2 / (p * n)[common]).sum() > 3 * common.sum()
 
 
-def test_given_logits_are_the_network_and_ignore_what_is_hidden():
+def test_given_logits_ignore_hidden_pixels():
     variables = random_variables(family, SMALL)
     x = all_images(SMALL.shape)[37:67]
     visible = jax.random.bernoulli(jax.random.key(4), 0.5, x.shape).astype(jnp.float32)
@@ -204,7 +206,7 @@ def test_completions_follow_the_exact_conditional_along_their_order():
     )
 
 
-def test_an_ensemble_begins_with_the_orders_of_a_smaller_one():
+def test_an_ensemble_contains_the_orders_of_a_smaller_one():
     many = family.orders(dataclasses.replace(SMALL, orders=5))
     few = family.orders(dataclasses.replace(SMALL, orders=2))
     np.testing.assert_array_equal(many[:2], few)
@@ -215,7 +217,7 @@ def test_an_ensemble_begins_with_the_orders_of_a_smaller_one():
     assert (other != many).any()
 
 
-def test_the_figure_of_a_run_is_the_ensemble_or_the_mean_over_orders():
+def test_the_reported_quantity_is_the_ensemble_or_the_mean_over_orders():
     config = dataclasses.replace(SMALL, orders=4, validation_orders=2)
     variables = random_variables(family, config)
     x, key = np.asarray(all_images(config.shape)[:40]), jax.random.key(0)
@@ -223,7 +225,7 @@ def test_the_figure_of_a_run_is_the_ensemble_or_the_mean_over_orders():
     mean = dataclasses.replace(config, report="mean")
     got = make_nll(family, mean, reported=True)(variables, x, key, 16)
     np.testing.assert_allclose(got, -along.mean(axis=0), rtol=1e-5)
-    # A density is asked for elsewhere (detection, classes): the ensemble's, whatever is reported.
+    # Detection and classification use the density of the ensemble.
     exact = make_nll(family, mean)(variables, x, key, 16)
     np.testing.assert_allclose(
         exact, -family.log_prob(config, variables, jnp.asarray(x)), rtol=1e-5
@@ -235,7 +237,7 @@ def test_the_figure_of_a_run_is_the_ensemble_or_the_mean_over_orders():
     assert family.traits(SMALL).validation.orders == 1
 
 
-def test_bfloat16_is_near_and_the_papers_network_has_its_size():
+def test_bfloat16_is_close_and_the_papers_network_has_its_size():
     config = dataclasses.replace(SMALL, hidden=(64, 64), dtype="bfloat16")
     variables = family.init(config, jax.random.key(0))
     x = all_images(config.shape)[:50]

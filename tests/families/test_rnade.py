@@ -1,4 +1,4 @@
-"""RNADE: a density by quadrature, its samples, its causality, and the recursion of the paper."""
+"""RNADE: normalisation by quadrature, samples, causality, and the paper's recursion."""
 
 import dataclasses
 import functools
@@ -17,9 +17,9 @@ SMALL = rnade.Config(shape=(5,), hidden=7, components=3, order="random", order_s
 
 
 def moved(config, seed=5):
-    """Parameters away from initialisation, with scales that quadrature can see.
+    """Returns parameters away from initialisation, with scales that quadrature resolves.
 
-    Small W: exp of a sum that grows with x, which is drawn with that scale, soon overflows.
+    W is small, since the log scale grows with x and would overflow.
     """
     params = random_variables(rnade, config, seed)["params"]
     params = {**params, "W": 0.3 * params["W"]}
@@ -28,7 +28,7 @@ def moved(config, seed=5):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_integrates_to_one_in_one_and_two_dimensions(kind):
+def test_integrates_to_one_in_one_and_two_dimensions(kind):
     line = np.linspace(-40, 40, 40_001)
     config = rnade.Config(shape=(1,), hidden=4, components=3, kind=kind)
     of = jitted(rnade, "log_prob", config)
@@ -41,13 +41,13 @@ def test_it_integrates_to_one_in_one_and_two_dimensions(kind):
     log_p = jitted(rnade, "log_prob", config)(moved(config), jnp.asarray(x, jnp.float32))
     density = np.exp(np.asarray(log_p, np.float64)).reshape(601, 601)
     assert np.trapezoid(np.trapezoid(density, line), line) == pytest.approx(1, abs=2e-3)
-    # No product of marginals: the second dimension hears of the first.
+    # Not a product of marginals: the second dimension depends on the first.
     outer = np.outer(density.sum(1), density.sum(0)) / density.sum()
     assert np.abs(density - outer).sum() > 0.05 * density.sum()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_equals_the_recursion_of_the_paper(kind):
+def test_equals_the_recursion_of_the_paper(kind):
     config = dataclasses.replace(SMALL, kind=kind, min_log_scale=-2.0)
     variables = random_variables(rnade, config)
     p = {k: np.asarray(v, np.float64) for k, v in variables["params"].items()}
@@ -68,7 +68,7 @@ def test_it_equals_the_recursion_of_the_paper(kind):
     np.testing.assert_allclose(got, want, rtol=1e-4)
 
 
-def test_no_conditional_sees_what_comes_later():
+def test_conditionals_do_not_depend_on_later_dimensions():
     variables = moved(SMALL)
     order = rnade.order(SMALL)
     assert (order != np.arange(5)).any()
