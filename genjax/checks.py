@@ -223,9 +223,8 @@ def error_message(error: Exception, fewer: str) -> str:
     Raises:
       JaxRuntimeError: it is a device error other than exhausted memory.
     """
-    device = isinstance(
-        error, jax.errors.JaxRuntimeError
-    )  # RESOURCE_EXHAUSTED may also be a full disk
+    device = isinstance(error, jax.errors.JaxRuntimeError)
+    # The device's type is checked too, since a full disk is also RESOURCE_EXHAUSTED.
     if isinstance(error, MemoryError) or (device and "RESOURCE_EXHAUSTED" in str(error)):
         return f"memory ran out; take fewer at a time ({fewer})."
     if device:
@@ -322,43 +321,3 @@ def one_of(choices: Sequence[str], **values: str) -> None:
     for name, value in values.items():
         if value not in choices:
             raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got '{value}'.")
-
-
-def kinds(settings: Any) -> None:
-    """Every field of a dataclass must be as it is annotated: a number, a whole one, a tuple."""
-    for name, hint in typing.get_type_hints(type(settings)).items():
-        value = getattr(settings, name)
-        if type(None) in typing.get_args(hint):  # X | None
-            if value is None:
-                continue
-            hint = next(one for one in typing.get_args(hint) if one is not type(None))
-        if hint is str and not isinstance(value, str):
-            raise ValueError(f"`{name}` must be a string, got {value!r}.")
-        if hint is bool and not isinstance(value, bool):
-            raise ValueError(f"`{name}` must be True or False, got {value!r}.")
-        if hint is int:
-            integer(**{name: value})
-        if hint is float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
-            raise ValueError(f"`{name}` must be a number, got {value!r}.")
-        if hint is float and not math.isfinite(value):  # nor could a file of settings keep it
-            raise ValueError(f"`{name}` must be a finite number, got {value!r}.")
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and type(value) is not hint:
-            raise ValueError(f"`{name}` must be {hint.__name__}(...), got {value!r}.")
-        if typing.get_origin(hint) is tuple:
-            if not isinstance(value, tuple):
-                raise ValueError(f"`{name}` must be a tuple such as ({value},), got {value!r}.")
-            if typing.get_args(hint)[0] is int:
-                for entry in value:
-                    integer(**{name: entry})
-
-
-def choices(settings: Any) -> None:
-    """Every field of a dataclass that is annotated as a `Literal`, and every entry of a tuple of
-    them, must be one of its values."""
-    for name, hint in typing.get_type_hints(type(settings)).items():
-        value, inside = getattr(settings, name), typing.get_args(hint)
-        if typing.get_origin(hint) is Literal:
-            one_of(inside, **{name: value})
-        if typing.get_origin(hint) is tuple and typing.get_origin(inside[0]) is Literal:
-            for entry in value:
-                one_of(typing.get_args(inside[0]), **{name: entry})
