@@ -93,9 +93,9 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
         of_draws.append(evals.mean_and_error(nats))
     mean, error_of_mean = (float(a) for a in np.mean(np.asarray(of_draws, np.float64), axis=0))
     found = about | {
-        "metric": evals.metric(family, run.model),
+        "metric": family.traits(run.model).metric,
         "obtained": mean,
-        "unit": evals.unit(family, run.model),
+        "unit": family.traits(run.model).unit,
         "std_error": error_of_mean,
         "examples": len(x),
         "data_checksum": dataset.checksum(),

@@ -62,10 +62,7 @@ from genjax.evals.negative_log_likelihood import (
     is_bound,
     make_nll,
     mean_and_error,
-    metric,
     nll,
-    unit,
-    validation_config,
 )
 from genjax.evals.ood import auroc, likelihood_ratio, mutate
 from genjax.evals.parzen import ParzenResult, parzen
@@ -146,7 +143,6 @@ __all__ = [
     "map_batches",
     "map_split",
     "mean_and_error",
-    "metric",
     "metric_settings",
     "mmd2",
     "moments",
@@ -173,8 +169,6 @@ __all__ = [
     "to_unit",
     "train_classifier",
     "traversal",
-    "unit",
     "unit_activity",
     "unseen_pixels",
-    "validation_config",
 ]

@@ -12,24 +12,9 @@ from genjax.core.protocols import Reported
 from genjax.evals.batching import ProgressCallback, map_split
 
 
-def metric(family: Any, config: Any) -> str:
-    """Returns the name of the quantity that a run reports."""
-    return family.traits(config).metric
-
-
-def unit(family: Any, config: Any) -> str:
-    """Returns the unit of that quantity."""
-    return family.traits(config).unit
-
-
 def is_bound(family: Any, config: Any) -> bool:
-    """Returns whether that quantity is a bound, which depends on a number of samples."""
+    """Returns whether the quantity that a run reports is a bound from samples."""
     return family.traits(config).density == "bound" and not isinstance(family, Reported)
-
-
-def validation_config(family: Any, config: Any) -> Any:
-    """Returns the Config to evaluate on the validation split."""
-    return family.traits(config).validation or config
 
 
 def make_nll(
@@ -53,7 +38,7 @@ def make_nll(
       config: its Config.
       num_samples: samples of the bound; exact densities ignore it.
       sharding: of a batch of `x`, for several devices.
-      reported: evaluate what the family reports, in `unit(family, config)`.
+      reported: evaluate what a `Reported` family reports.
 
     Raises:
       ValueError: the family has no density.

@@ -60,8 +60,8 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
     metric, unit = "none", ""
     if density != "none":
         split = "test" if "test" in dataset.splits else "train"
-        metric = f"{split} {evals.metric(family, run.model)}"
-        unit = evals.unit(family, run.model)
+        metric = f"{split} {family.traits(run.model).metric}"
+        unit = family.traits(run.model).unit
         if evals.is_bound(family, run.model):
             details["bound_samples"] = run.train.eval_samples
         nats = trainer.nll(chosen, split, run.train.eval_samples)

@@ -331,7 +331,7 @@ class Trainer:
         """
         config = self.run.model
         if split == "validation":
-            config = evals.validation_config(self.family, config)
+            config = self.family.traits(config).validation or config
         if (config, num_samples) not in self.nlls:
             self.nlls[config, num_samples] = evals.make_nll(
                 self.family,
@@ -382,8 +382,8 @@ class Trainer:
             ended = f"no better validation for {status.not_better} evaluations"
             status = status.replace(ended=ended)
         self.status = status
-        nats = evals.unit(self.family, self.run.model) == "nats"
-        figure = "nll" if nats else evals.metric(self.family, self.run.model).replace(" ", "_")
+        traits = self.family.traits(self.run.model)
+        figure = "nll" if traits.unit == "nats" else traits.metric.replace(" ", "_")
         self.write(step, {f"validation_{figure}": mean, "validation_std_error": error})
         best = f"best {status.best:.3f} at step {status.best_step:,}"
         self.progress.say(

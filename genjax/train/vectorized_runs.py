@@ -63,7 +63,7 @@ class VectorizedRuns(abc.ABC):
         make = jax.jit(jax.vmap(first, in_axes=(0, None)))
         self.state = make(numbers, initial_weights(run))
         self.calls: dict[int, Any] = {}
-        config = evals.validation_config(family, run.model)
+        config = family.traits(run.model).validation or run.model
         self.nll = evals.make_nll(family, config, reported=True)
         self.key = named_key(jax.random.key(run.seed), 0, "evaluate validation")
 

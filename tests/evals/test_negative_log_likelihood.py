@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genjax.core import Traits
-from genjax.evals import make_nll, mean_and_error, nll, unit
+from genjax.evals import make_nll, mean_and_error, nll
 
 X = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 VARIABLES = {"params": {"mean": jnp.array([0.5, -1.0, 2.0])}}
@@ -170,8 +170,8 @@ def test_reported_quantity_may_need_a_label(batch_size):
 
 
 def test_unit_is_nats_by_default():
-    assert unit(exact(), 1.0) == "nats"
-    assert unit(classifier(), 1.0) == "points"
+    assert exact().traits(1.0).unit == "nats"
+    assert classifier().traits(1.0).unit == "points"
 
 
 def test_rejects_families_without_density():
