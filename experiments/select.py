@@ -23,7 +23,6 @@ from genjax.cli.options import (
     run_command,
     use_compilation_cache,
 )
-from genjax.evals import metric
 from genjax.train import Run
 from genjax.train.rate_selection import Trial, best, select
 
@@ -77,7 +76,7 @@ def compare(run: Run, options: argparse.Namespace, settings: list[str]) -> None:
         _, run = parse({"run": run}, __doc__ or "", settings)
     trials = select(run, options.learning_rates)
     chosen = best(trials)
-    name = metric(families.get(run.family), run.model)
+    name = families.get(run.family).traits(run.model).metric
     results = [
         # JSON has no infinity: a run that diverged has null.
         {k: v if math.isfinite(v) else None for k, v in trial._asdict().items()}

@@ -11,7 +11,7 @@ from scipy import stats
 from support.helpers import all_images, random_variables, sample_p_value, total_probability
 
 from genjax import families
-from genjax.evals import make_nll, metric
+from genjax.evals import make_nll
 from genjax.families import orderless_nade as family
 
 SMALL = family.Config(shape=(3, 3, 1), hidden=(6, 5))
@@ -230,9 +230,12 @@ def test_the_reported_quantity_is_the_ensemble_or_the_mean_over_orders():
     np.testing.assert_allclose(
         exact, -family.log_prob(config, variables, jnp.asarray(x)), rtol=1e-5
     )
-    assert (metric(family, config), metric(family, mean)) == ("NLL", "mean NLL of 4 orders")
+    assert (family.traits(config).metric, family.traits(mean).metric) == (
+        "NLL",
+        "mean NLL of 4 orders",
+    )
     vae = families.get("vae")
-    assert metric(vae, vae.tiny()) == "NLL bound"
+    assert vae.traits(vae.tiny()).metric == "NLL bound"
     assert family.traits(config).validation.orders == 2
     assert family.traits(SMALL).validation.orders == 1
 
