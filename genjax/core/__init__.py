@@ -1,4 +1,4 @@
-"""What every family stands on: state, random streams, optimizers, the gradient step."""
+"""State, random streams, optimizers, train steps, and what follows from a family's functions."""
 
 from genjax.core.adversarial import (
     GanObjective,

@@ -43,7 +43,7 @@ class GanObjective:
     label_smoothing: UnitInterval = 0.0
     """One-sided label smoothing of non_saturating and minimax (0.1 in Salimans et al. 2016)."""
     gradient_penalty: NonNegativeFloat = 0.0
-    """Weight of WGAN-GP's penalty between real and generated images (10 in Gulrajani et al. 2017)."""
+    """Weight of WGAN-GP's penalty on interpolated images (10 in Gulrajani et al. 2017)."""
     one_sided_penalty: bool = False
     """Whether gradient_penalty applies only to gradient norms above penalty_target."""
     penalty_target: PositiveFloat = 1.0
@@ -118,8 +118,8 @@ def check_gradient_penalties(objective: GanObjective, norm: str) -> None:
     """
     if objective.has_gradient_penalty and norm == "batch":
         raise ValueError(
-            "a discriminator with batch normalisation mixes examples, so gradient_penalty, r1 and r2"
-            " would not penalise the gradient of one example; use a discriminator without batch"
+            "a discriminator with batch normalisation mixes examples, so gradient_penalty, r1 and"
+            " r2 would not penalise the gradient of one example; use a discriminator without batch"
             " normalisation, or set them to 0."
         )
 
@@ -275,7 +275,7 @@ def discriminator_objective(
     Returns:
       The loss `[B]`; aux; and further outputs of the discriminator on `fake`. aux has `real_logit`
       and `fake_logit`; `real_probability` and `fake_probability` where logits are log-odds (of
-      being the real one of a pair, for the relativistic loss); `penalty`, weighted, if there is one.
+      being the real one of a pair, for the relativistic loss); `penalty`, weighted, if any.
     """
     real_key, fake_key, penalty_key = jax.random.split(key, 3)
     fake = jax.lax.stop_gradient(fake)

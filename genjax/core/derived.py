@@ -20,7 +20,7 @@ def network_names(family: Any) -> tuple[str, ...]:
 
 
 def critic_steps(config: Any) -> int:
-    """Returns the updates of the first network per step, which is the number of batches per step."""
+    """Returns the updates of the first network per step, each of which has a batch of its own."""
     return getattr(getattr(config, "objective", None), "critic_steps", 1)
 
 

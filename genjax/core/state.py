@@ -111,8 +111,8 @@ def ema_warning(decay: float, steps: int) -> str:
     if not decay or steps > horizon - 0.5:
         return ""
     return (
-        f"the average of the weights (--ema {decay:g}) has a horizon of {horizon:,.0f} steps, but the"
-        f" run has {steps:,}; lower --ema or train longer"
+        f"the average of the weights (--ema {decay:g}) has a horizon of {horizon:,.0f} steps, but"
+        f" the run has {steps:,}; lower --ema or train longer"
     )
 
 

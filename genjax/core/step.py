@@ -113,7 +113,7 @@ def adversarial_step(
         )
     if simultaneous and critic_steps > 1:
         raise ValueError(
-            f"simultaneous updates have one critic step, got {critic_steps}; use sequential updates."
+            f"simultaneous updates have one critic step, got {critic_steps}; use sequential ones."
         )
     steps = {name: network_step(name, loss, optimizers[name]) for name, loss in losses.items()}
     first, *others = steps

@@ -4,9 +4,9 @@
 
 Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing
 Generative Adversarial Nets" (arXiv:1606.03657), eqs. 5 and 6; the networks are those of appendix
-C.1 for MNIST. Q shares all layers with D except the last two, and is trained by D's optimizer, as in
-the authors' code: the losses of both networks have the term -lambda L_I. The bound of each code is
-logged by its position, in nats: `generator_information_0` is at most log 10 by default.
+C.1 for MNIST. Q shares all layers with D except the last two, and is trained by D's optimizer, as
+in the authors' code: the losses of both networks have the term -lambda L_I. The bound of each code
+is logged by its position, in nats: `generator_information_0` is at most log 10 by default.
 
 See `genjax.core.adversarial` for what papers leave open. Noise and codes are drawn again for every
 update.
@@ -238,7 +238,7 @@ def _information(
     return -sum(weighted[1:], weighted[0]), {f"information_{i}": b for i, b in enumerate(bounds)}
 
 
-# By default -log D(x) - log(1 - D(G(z, c))) - lambda L_I and -log D(G(z, c)) - lambda L_I, [B] nats.
+# By default -log D(x) - log(1 - D(G(z, c))) - lambda L_I and -log D(G(z, c)) - lambda L_I, in nats.
 LOSSES: Mapping[str, LossFn] = gan_losses(
     "infogan",
     Generator,

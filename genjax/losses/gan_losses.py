@@ -1,8 +1,9 @@
-"""Losses of the two-player game. What the discriminator says in, one number an example out.
+"""Losses of generators and discriminators, from logits to one number per example.
 
-Its outputs are called logits throughout. Where a loss reads them as log-odds of "data" it is in
-nats (minimax, non-saturating, relativistic); least squares, Wasserstein and hinge read them as bare
-scores, and have no unit. Several outputs an example, as of patches, are summed.
+The discriminator's outputs are called logits throughout. For the minimax, non-saturating and
+relativistic losses they are log-odds, and the loss is in nats; for least squares, Wasserstein and
+hinge they are scores, and the loss has no unit. Several outputs per example, as of patches, are
+summed.
 """
 
 import jax
@@ -14,16 +15,16 @@ from genjax.losses.likelihood import at_least_float32, sum_event
 def minimax_discriminator(
     real_logits: jax.Array, fake_logits: jax.Array, *, smoothing: float = 0.0
 ) -> jax.Array:
-    """-log D(x) - log(1 - D(G(z))) with D = sigmoid(logits): what the discriminator minimises.
+    """Computes -log D(x) - log(1 - D(G(z))) with D = sigmoid(logits), the discriminator's loss.
 
     Its mean is minus the value function V(D, G); at the optimal discriminator it equals
-    log 4 - 2 JSD(data || model). With smoothing s, D(x) is drawn towards 1 - s on data and towards
-    0 on samples as before: the best D is (1 - s) p / (p + q). Smoothing the samples' side too
-    would strengthen what the generator already does wrong.
+    log 4 - 2 JSD(data || model). With smoothing s the target is 1 - s on data and 0 on generated
+    examples: the optimal D is (1 - s) p / (p + q). Smoothing generated examples too would add a
+    term of q to its numerator, which reinforces the generator's errors.
 
     Args:
       real_logits: `[B, ...]` on data.
-      fake_logits: `[B, ...]` on samples, same shape.
+      fake_logits: `[B, ...]` on generated examples, same shape.
       smoothing: s, in [0, 1); 0.1 in the source.
 
     Returns:
@@ -41,19 +42,19 @@ def minimax_discriminator(
     """
     checks.fraction(smoothing=smoothing)
     real, fake = _pair("minimax_discriminator", real_logits, fake_logits)
-    # -(1 - s) log D - s log(1 - D) is softplus(-l) + s l: no logarithm of a rounded probability.
-    on_data = jax.nn.softplus(-real) + smoothing * real if smoothing else jax.nn.softplus(-real)
-    return sum_event(on_data + jax.nn.softplus(fake))
+    # -(1 - s) log D - s log(1 - D) = softplus(-l) + s l, without the log of a rounded probability.
+    real_loss = jax.nn.softplus(-real) + smoothing * real if smoothing else jax.nn.softplus(-real)
+    return sum_event(real_loss + jax.nn.softplus(fake))
 
 
 def minimax_generator(fake_logits: jax.Array) -> jax.Array:
-    """log(1 - D(G(z))): what the generator minimises in the minimax game.
+    """Computes log(1 - D(G(z))), the generator's minimax loss.
 
-    Its gradient vanishes where the discriminator wins (logits far below 0), which is why
-    `non_saturating_generator` is what the paper trains with.
+    Its gradient vanishes for logits far below 0; the paper trains with
+    `non_saturating_generator` instead.
 
     Args:
-      fake_logits: `[B, ...]` on samples.
+      fake_logits: `[B, ...]` on generated examples.
 
     Returns:
       `[B]` nats, 0 or below.
@@ -71,13 +72,13 @@ def minimax_generator(fake_logits: jax.Array) -> jax.Array:
 
 
 def non_saturating_generator(fake_logits: jax.Array) -> jax.Array:
-    """-log D(G(z)): the generator's loss in practice.
+    """Computes -log D(G(z)), the non-saturating generator loss.
 
-    The same fixed point as the minimax game, with a gradient that goes to -1, not to 0, where
-    the discriminator wins.
+    It has the fixed point of the minimax loss, and its gradient tends to -1 instead of 0 for logits
+    far below 0.
 
     Args:
-      fake_logits: `[B, ...]` on samples.
+      fake_logits: `[B, ...]` on generated examples.
 
     Returns:
       `[B]` nats, 0 or above.
@@ -101,14 +102,14 @@ def least_squares_discriminator(
     real_target: float = 1.0,
     fake_target: float = 0.0,
 ) -> jax.Array:
-    """(D(x) - b)^2 / 2 + (D(G(z)) - a)^2 / 2: the discriminator of least squares.
+    """Computes (D(x) - b)^2 / 2 + (D(G(z)) - a)^2 / 2, the discriminator's least-squares loss.
 
-    Over all D its least mean is (b - a)^2 (2 - X) / 8, where X is the Pearson chi-squared of data +
+    Over all D its minimum is (b - a)^2 (2 - X) / 8, where X is the Pearson chi-squared of data +
     model against twice the model, sum of (p - q)^2 / (p + q) (theorem 1).
 
     Args:
       real_logits: `[B, ...]` on data.
-      fake_logits: `[B, ...]` on samples, same shape.
+      fake_logits: `[B, ...]` on generated examples, same shape.
       real_target: b; the authors take 1 with a = 0 and c = 1 (eq. 9), or with -1 and 0 (eq. 8).
       fake_target: a.
 
@@ -130,10 +131,10 @@ def least_squares_discriminator(
 
 
 def least_squares_generator(fake_logits: jax.Array, *, target: float = 1.0) -> jax.Array:
-    """(D(G(z)) - c)^2 / 2: the generator of least squares, pulled from either side of c.
+    """Computes (D(G(z)) - c)^2 / 2, the generator's least-squares loss.
 
     Args:
-      fake_logits: `[B, ...]` on samples.
+      fake_logits: `[B, ...]` on generated examples.
       target: c.
 
     Returns:
@@ -152,14 +153,14 @@ def least_squares_generator(fake_logits: jax.Array, *, target: float = 1.0) -> j
 
 
 def wasserstein_critic(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """f(G(z)) - f(x): the critic of the Wasserstein GAN.
+    """Computes f(G(z)) - f(x), the critic's loss of the Wasserstein GAN.
 
-    Over all critics of slope at most K its least mean is -K W(data, model), the earth mover's
-    distance. Something must hold the slope: `gradient_penalty`, or spectral normalisation.
+    Over all K-Lipschitz critics its minimum is -K W(data, model), W the earth mover's distance. The
+    Lipschitz constant must be bounded, by `gradient_penalty` or spectral normalisation.
 
     Args:
       real_logits: `[B, ...]`, f on data.
-      fake_logits: `[B, ...]`, f on samples, same shape.
+      fake_logits: `[B, ...]`, f on generated examples, same shape.
 
     Returns:
       `[B]`, any sign, in the unit of f.
@@ -178,10 +179,10 @@ def wasserstein_critic(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
 
 
 def wasserstein_generator(fake_logits: jax.Array) -> jax.Array:
-    """-f(G(z)): the generator against a critic, and against a hinge.
+    """Computes -f(G(z)), the generator's loss of the Wasserstein GAN and of the hinge loss.
 
     Args:
-      fake_logits: `[B, ...]`, f on samples.
+      fake_logits: `[B, ...]`, f on generated examples.
 
     Returns:
       `[B]`, any sign, in the unit of f.
@@ -200,13 +201,13 @@ def wasserstein_generator(fake_logits: jax.Array) -> jax.Array:
 
 
 def hinge_discriminator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))): examples beyond their margin pull no more.
+    """Computes max(0, 1 - D(x)) + max(0, 1 + D(G(z))), the discriminator's hinge loss.
 
-    Over all D its least mean is 2 - 2 TV(data, model), the total variation distance.
+    Over all D its minimum is 2 - 2 TV(data, model), the total variation distance.
 
     Args:
       real_logits: `[B, ...]` on data.
-      fake_logits: `[B, ...]` on samples, same shape.
+      fake_logits: `[B, ...]` on generated examples, same shape.
 
     Returns:
       `[B]`, 0 or above, no unit.
@@ -226,14 +227,14 @@ def hinge_discriminator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.A
 
 
 def relativistic_discriminator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """-log sigmoid(D(x) - D(G(z))): of the two in a pair, which is the data?
+    """Computes -log sigmoid(D(x) - D(G(z))), the discriminator's relativistic loss.
 
-    Every sample is judged beside an example, so a generator that covers one mode does not win
-    everywhere: the landscape has no minimum that keeps modes away. Pairs are those of the same row.
+    Every generated example is compared with a real one, that of the same row. The loss has no local
+    minima in which the generator misses modes.
 
     Args:
       real_logits: `[B, ...]` on data.
-      fake_logits: `[B, ...]` on samples, same shape.
+      fake_logits: `[B, ...]` on generated examples, same shape.
 
     Returns:
       `[B]` nats, 0 or above.
@@ -254,11 +255,11 @@ def relativistic_discriminator(real_logits: jax.Array, fake_logits: jax.Array) -
 
 
 def relativistic_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """-log sigmoid(D(G(z)) - D(x)): the generator of pairs, which is given the data's logits too.
+    """Computes -log sigmoid(D(G(z)) - D(x)), the generator's relativistic loss.
 
     Args:
       real_logits: `[B, ...]` on data.
-      fake_logits: `[B, ...]` on samples, same shape.
+      fake_logits: `[B, ...]` on generated examples, same shape.
 
     Returns:
       `[B]` nats, 0 or above.
@@ -266,7 +267,7 @@ def relativistic_generator(real_logits: jax.Array, fake_logits: jax.Array) -> ja
     Raises:
       ValueError: the shapes differ, or there is no batch axis.
 
-    Source: as `relativistic_discriminator`, with the roles exchanged.
+    Source: as `relativistic_discriminator`.
 
     >>> import jax.numpy as jnp
     >>> relativistic_generator(jnp.array([5e3]), jnp.array([-5e3])).tolist()
@@ -277,7 +278,7 @@ def relativistic_generator(real_logits: jax.Array, fake_logits: jax.Array) -> ja
 
 
 def _single(where: str, fake_logits: jax.Array) -> jax.Array:
-    """Logits on samples in float32 or better, refused without a batch axis."""
+    """Returns logits in float32 or wider; checks for a batch axis."""
     checks.batched(where, fake_logits=fake_logits)
     return at_least_float32(fake_logits)
 
@@ -285,7 +286,7 @@ def _single(where: str, fake_logits: jax.Array) -> jax.Array:
 def _pair(
     where: str, real_logits: jax.Array, fake_logits: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Logits on data and on samples in float32 or better, refused where they would broadcast."""
+    """Returns both logits in float32 or wider; checks that their shapes are equal."""
     checks.batched(where, real_logits=real_logits)
     checks.same_shape(where, real_logits=real_logits, fake_logits=fake_logits)
     return at_least_float32(real_logits), at_least_float32(fake_logits)

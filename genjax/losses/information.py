@@ -1,10 +1,10 @@
-"""How much a sample still says of the code it was made from: a lower bound on their information.
+"""Lower bounds on the mutual information of a sample and the code it was generated from.
 
     I(c; G(z, c)) >= E[log q(c | G(z, c))] + H(c),
 
-equal when q is the true posterior. Each function gives log q(c | x) + H(c) of one kind of code:
-its mean is the bound, in nats, to be maximised. A categorical code's bound is at most H(c); that
-of a continuous one grows without limit as x tells the code more exactly.
+with equality if q is the true posterior. Each function computes log q(c | x) + H(c) for one kind of
+code; its mean is the bound, in nats. The bound of a categorical code is at most H(c); that of a
+continuous code is unbounded.
 
 Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing
 Generative Adversarial Nets" (arXiv:1606.03657), eqs. 4 and 5.
@@ -20,38 +20,38 @@ from genjax.losses.likelihood import categorical_nll, gaussian_nll
 
 
 def categorical_information(logits: jax.Array, codes: jax.Array) -> jax.Array:
-    """log q(c | x) + log K, for codes drawn uniformly from K categories.
+    """Computes log q(c | x) + log K, for codes drawn uniformly from K categories.
 
     Args:
       logits: `[B, ..., K]` of q(c | x), any real number.
-      codes: integers `[B, ...]` in 0 .. K - 1, the codes that x was made from.
+      codes: integers `[B, ...]` in 0 .. K - 1, the codes that x was generated from.
 
     Returns:
       `[B]` nats, summed over the codes of an example; at most log K each.
 
     Raises:
-      ValueError: the shapes do not fit, or there is no batch axis.
+      ValueError: the shapes do not match, or there is no batch axis.
 
     Source: Chen et al. 2016, eq. 5 with H(c) = log K.
 
-    >>> categorical_information(jnp.zeros((1, 10)), jnp.array([3])).tolist()  # nothing is known
+    >>> categorical_information(jnp.zeros((1, 10)), jnp.array([3])).tolist()  # q is uniform
     [0.0]
     """
     each = -categorical_nll(logits, codes)
-    many = math.prod(jnp.shape(codes)[1:])
-    return each + many * math.log(jnp.shape(logits)[-1])
+    count = math.prod(jnp.shape(codes)[1:])
+    return each + count * math.log(jnp.shape(logits)[-1])
 
 
 def gaussian_information(mean: jax.Array, log_std: jax.Array, codes: jax.Array) -> jax.Array:
-    """log q(c | x) + log(2 pi e) / 2, for codes from N(0, 1) and a Gaussian q.
+    """Computes log q(c | x) + log(2 pi e) / 2, for codes from N(0, 1) and a Gaussian q.
 
     Args:
       mean: `[B, ...]` of q(c | x).
       log_std: `[B, ...]`, log of its standard deviation.
-      codes: `[B, ...]`, the codes that x was made from.
+      codes: `[B, ...]`, the codes that x was generated from.
 
     Returns:
-      `[B]` nats, summed over the codes of an example; any number.
+      `[B]` nats, summed over the codes of an example.
 
     Raises:
       ValueError: the shapes differ, or there is no batch axis.
@@ -62,24 +62,24 @@ def gaussian_information(mean: jax.Array, log_std: jax.Array, codes: jax.Array) 
     >>> gaussian_information(none, none, none).round(4).tolist()
     [0.5]
     """
-    many = math.prod(jnp.shape(codes)[1:])
-    return -gaussian_nll(codes, mean, log_std) + many * 0.5 * (1 + math.log(2 * math.pi))
+    count = math.prod(jnp.shape(codes)[1:])
+    return -gaussian_nll(codes, mean, log_std) + count * 0.5 * (1 + math.log(2 * math.pi))
 
 
 def uniform_information(
     mean: jax.Array, log_std: jax.Array, codes: jax.Array, *, low: float = -1.0, high: float = 1.0
 ) -> jax.Array:
-    """log q(c | x) + log(high - low), for codes uniform on [low, high) and a Gaussian q.
+    """Computes log q(c | x) + log(high - low), for codes uniform on [low, high) and a Gaussian q.
 
     Args:
       mean: `[B, ...]` of q(c | x).
-      log_std: `[B, ...]`, log of its standard deviation; zeros where q has one width for all.
-      codes: `[B, ...]`, the codes that x was made from.
-      low: least code.
-      high: largest code, above low.
+      log_std: `[B, ...]`, log of its standard deviation; zeros for unit variance.
+      codes: `[B, ...]`, the codes that x was generated from.
+      low: lowest code.
+      high: highest code, above low.
 
     Returns:
-      `[B]` nats, summed over the codes of an example; any number.
+      `[B]` nats, summed over the codes of an example.
 
     Raises:
       ValueError: the shapes differ, there is no batch axis, or the interval is empty.
@@ -91,8 +91,8 @@ def uniform_information(
     [-0.22579999268054962]
     """
     checks.positive(high_minus_low=high - low)
-    many = math.prod(jnp.shape(codes)[1:])
-    return -gaussian_nll(codes, mean, log_std) + many * math.log(high - low)
+    count = math.prod(jnp.shape(codes)[1:])
+    return -gaussian_nll(codes, mean, log_std) + count * math.log(high - low)
 
 
 def code_information(

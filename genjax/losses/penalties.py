@@ -1,9 +1,8 @@
-"""Penalties on a discriminator's slope and height. A function in, one number an example out.
+"""Penalties on a discriminator's gradients and outputs, one number per example.
 
-The slope of an example is the gradient of its own output with respect to its own pixels. It is had
-for a whole batch at once as the gradient of the sum of all outputs, which is the same as long as no
-layer mixes examples. Under batch normalisation, or anything else that does, the slope also holds
-what an example does to the others' outputs.
+The gradient is that of an example's output with respect to the example. For a batch it is computed
+as the gradient of the sum of all outputs, which is the same if no layer mixes examples; under batch
+normalisation it also contains an example's effect on the outputs of the others.
 """
 
 from collections.abc import Callable
@@ -26,31 +25,31 @@ def gradient_penalty(
     target: float = 1.0,
     one_sided: bool = False,
 ) -> jax.Array:
-    """(||slope at a point between data and sample|| / c - 1)^2: holds a critic to slope c.
+    """Computes (||gradient|| / c - 1)^2 at points between real and generated examples.
 
-    One-sided, slopes below the target are free. At a slope of exactly 0 the gradient is 0.
+    The penalty's own gradient is 0 where the norm is exactly 0.
 
     Args:
       discriminator: `[B, ...] -> [B, ...]`.
       real: `[B, ...]` data.
-      fake: `[B, ...]` samples, same shape.
-      mix: `[B]` in [0, 1], drawn uniformly: 1 is the data's end of the line, 0 the sample's.
-      target: c, above 0; 1, but for Karras et al. 2018, who take 750 on CIFAR-10.
-      one_sided: penalise slopes above the target only.
+      fake: `[B, ...]` generated examples, same shape.
+      mix: `[B]` in [0, 1], drawn uniformly: weight of the real example.
+      target: c, above 0; 1 in the source, 750 on CIFAR-10 in Karras et al. 2018.
+      one_sided: whether to penalise only norms above the target.
 
     Returns:
       `[B]`, 0 or above, to be weighted; 10 in the source.
 
     Raises:
-      ValueError: the shapes do not fit, or target is not above 0.
+      ValueError: the shapes do not match, or target is not above 0.
 
     Source: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs" (arXiv:1704.00028),
     eq. 3 and section 4 (one-sided); the target: Karras et al. 2018 (arXiv:1710.10196), on
     CIFAR-10.
 
     >>> x = jnp.ones((2, 3))
-    >>> slope_two = lambda x: 2 * x[:, 0]
-    >>> gradient_penalty(slope_two, x, 0 * x, jnp.array([0.1, 0.9])).tolist()
+    >>> linear = lambda x: 2 * x[:, 0]
+    >>> gradient_penalty(linear, x, 0 * x, jnp.array([0.1, 0.9])).tolist()
     [1.0, 1.0]
     """
     checks.positive(target=target)
@@ -58,25 +57,25 @@ def gradient_penalty(
     checks.same_shape("gradient_penalty", real=real, fake=fake)
     if jnp.shape(mix) != jnp.shape(real)[:1]:
         raise ValueError(
-            f"gradient_penalty: mix must be one number an example, [{jnp.shape(real)[0]}], got"
+            f"gradient_penalty: mix must be one number per example, [{jnp.shape(real)[0]}], got"
             f" {checks.describe(mix)}; draw it with jax.random.uniform(key, (len(real),))."
         )
     real, fake, mix = jnp.asarray(real), jnp.asarray(fake), jnp.asarray(mix)
     share = mix.reshape(mix.shape + (1,) * (real.ndim - 1))  # [B, 1, ...]
-    norm = _norm(_slope(discriminator, share * real + (1 - share) * fake))
+    norm = _norm(_gradient(discriminator, share * real + (1 - share) * fake))
     excess = norm / target - 1
     return jax.nn.relu(excess) ** 2 if one_sided else excess**2
 
 
 def r1_penalty(discriminator: Discriminator, real: jax.Array) -> jax.Array:
-    """||slope on data||^2 / 2: no reward for moving away from the data once it is met.
+    """Computes ||gradient at real examples||^2 / 2, the R1 penalty.
 
     Args:
       discriminator: `[B, ...] -> [B, ...]`.
       real: `[B, ...]` data.
 
     Returns:
-      `[B]`, 0 or above, to be weighted with the papers' gamma: the half is in.
+      `[B]`, 0 or above, to be weighted with the papers' gamma; the factor 1/2 is included.
 
     Raises:
       ValueError: there is no batch axis.
@@ -88,18 +87,18 @@ def r1_penalty(discriminator: Discriminator, real: jax.Array) -> jax.Array:
     [2.0, 2.0]
     """
     checks.batched("r1_penalty", real=real)
-    return 0.5 * sum_event(_slope(discriminator, real) ** 2)
+    return 0.5 * sum_event(_gradient(discriminator, real) ** 2)
 
 
 def r2_penalty(discriminator: Discriminator, fake: jax.Array) -> jax.Array:
-    """||slope on samples||^2 / 2: the same on the generator's side.
+    """Computes ||gradient at generated examples||^2 / 2, the R2 penalty.
 
     Args:
       discriminator: `[B, ...] -> [B, ...]`.
-      fake: `[B, ...]` samples; a constant of the penalty, as it is of the discriminator's loss.
+      fake: `[B, ...]` generated examples; no gradient flows into them.
 
     Returns:
-      `[B]`, 0 or above, to be weighted with the papers' gamma: the half is in.
+      `[B]`, 0 or above, to be weighted with the papers' gamma; the factor 1/2 is included.
 
     Raises:
       ValueError: there is no batch axis.
@@ -110,11 +109,11 @@ def r2_penalty(discriminator: Discriminator, fake: jax.Array) -> jax.Array:
     [2.0, 2.0]
     """
     checks.batched("r2_penalty", fake=fake)
-    return 0.5 * sum_event(_slope(discriminator, jax.lax.stop_gradient(fake)) ** 2)
+    return 0.5 * sum_event(_gradient(discriminator, jax.lax.stop_gradient(fake)) ** 2)
 
 
 def drift_penalty(real_logits: jax.Array) -> jax.Array:
-    """D(x)^2: keeps a critic, which knows only differences, from wandering off.
+    """Computes D(x)^2, which keeps a critic's outputs near 0; its loss depends on differences only.
 
     Args:
       real_logits: `[B, ...]` on data.
@@ -134,13 +133,13 @@ def drift_penalty(real_logits: jax.Array) -> jax.Array:
     return sum_event(at_least_float32(real_logits) ** 2)
 
 
-def _slope(discriminator: Discriminator, x: jax.Array) -> jax.Array:
-    """Gradient of the outputs, `[B, ...]`, in float32 or better: squares of halves overflow."""
+def _gradient(discriminator: Discriminator, x: jax.Array) -> jax.Array:
+    """Returns the gradient `[B, ...]` in float32 or wider: squares in half precision overflow."""
     return at_least_float32(jax.grad(lambda x: jnp.sum(discriminator(x)))(x))
 
 
-def _norm(slope: jax.Array) -> jax.Array:
-    """2-norm of each row, with a gradient of 0, not NaN, where the row is 0."""
-    square = sum_event(slope**2)
-    # Both branches are differentiated: the root must not see the 0 at all.
+def _norm(gradient: jax.Array) -> jax.Array:
+    """Computes the 2-norm of each row, with gradient 0 instead of NaN where the row is 0."""
+    square = sum_event(gradient**2)
+    # Both branches are differentiated, so the square root must not receive a 0.
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)

@@ -1,8 +1,8 @@
-"""Strided convolutions: from a vector up to an image, and from an image down to maps of features.
+"""Networks of strided convolutions: generators, and discriminators without their head.
 
 Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional Generative
-Adversarial Networks" (arXiv:1511.06434), section 3. With dense layers between vector and maps they
-are the networks of Chen et al. 2016, "InfoGAN" (arXiv:1606.03657), appendix C.1.
+Adversarial Networks" (arXiv:1511.06434), section 3. With dense layers these are the networks of
+Chen et al. 2016, "InfoGAN" (arXiv:1606.03657), appendix C.1.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +15,9 @@ import jax.numpy as jnp
 from genjax.nn.sizes import sides_of
 from genjax.nn.transposed import ConvTranspose, strided_conv
 
-NORMS = ("batch", "layer", "spectral", "none")
-
 
 def join(x: jax.Array, condition: jax.Array | None) -> jax.Array:
-    """A condition `[B, K]` beside the channels of `[B, F]`, or of every pixel of `[B, H, W, C]`."""
+    """Appends a condition `[B, K]` to `[B, F]`, or to every pixel of `[B, H, W, C]`."""
     if condition is None:
         return x
     lead = (1,) * (x.ndim - 2)
@@ -31,8 +29,11 @@ def join(x: jax.Array, condition: jax.Array | None) -> jax.Array:
 
 
 def normalize(norm: str, x: jax.Array, train: bool, dtype: Any) -> jax.Array:
-    """Within a compact module: batch statistics while training, running ones otherwise; or over
-    each example. Spectral normalisation is of weights: see `apply_layer`."""
+    """Applies batch or layer normalisation within a compact module; other norms are the identity.
+
+    Batch normalisation uses batch statistics in training and running ones otherwise; layer
+    normalisation is over all axes of an example. For spectral normalisation see `apply_layer`.
+    """
     if norm == "batch":
         return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)(x)
     if norm == "layer":
@@ -42,8 +43,10 @@ def normalize(norm: str, x: jax.Array, train: bool, dtype: Any) -> jax.Array:
 
 
 def apply_layer(norm: str, layer: nn.Module, x: jax.Array, train: bool) -> jax.Array:
-    """Within a compact module: a dense or convolutional layer, its largest singular value brought
-    to 1 by power iteration where the norm is spectral.
+    """Applies a dense or convolutional layer within a compact module.
+
+    With norm `spectral` its weights are divided by their largest singular value, which power
+    iteration estimates.
 
     Source: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks"
     (arXiv:1802.05957), algorithm 1.
@@ -54,15 +57,16 @@ def apply_layer(norm: str, layer: nn.Module, x: jax.Array, train: bool) -> jax.A
 
 
 class UpStack(nn.Module):
-    """A vector up to an image: `[B, Z] -> [B, H, W, C]`, linear at the end, float32.
+    """Generator: `[B, Z] -> [B, H, W, C]`, linear output, float32.
 
-    shape: of the image.
-    widths: channels of the maps, the smallest map's first, each of twice the side of the last.
-    dense: units of layers before the first map.
-    kernel: side of the convolutions.
-    norm: after every layer but the last; `batch` or `none`.
-    kernel_init: of all weights.
-    dtype: of the computation.
+    Attributes:
+      shape: of the image.
+      widths: channels of the maps, smallest map first; each has twice the side of the one before.
+      dense: units of layers before the first map.
+      kernel: side of the convolutions.
+      norm: after every layer except the last; `batch` or `none`.
+      kernel_init: of all weights.
+      dtype: of the computation.
     """
 
     shape: Sequence[int]
@@ -77,8 +81,8 @@ class UpStack(nn.Module):
     def __call__(
         self, z: jax.Array, condition: jax.Array | None = None, train: bool = False
     ) -> jax.Array:
-        heights, ways = (sides_of(s, len(self.widths) + 1)[::-1] for s in self.shape[:2])
-        bias = self.norm != "batch"  # the norm's own comes after it
+        heights, columns = (sides_of(s, len(self.widths) + 1)[::-1] for s in self.shape[:2])
+        bias = self.norm != "batch"  # batch normalisation has its own
 
         def active(x: jax.Array) -> jax.Array:
             return nn.relu(normalize(self.norm, x, train, self.dtype))
@@ -90,9 +94,9 @@ class UpStack(nn.Module):
         x = z
         for units in self.dense:
             x = active(dense(units, x))
-        # Normalised unit by unit, as in the authors' code, not over the pixels of a map.
-        x = active(dense(heights[0] * ways[0] * self.widths[0], x))
-        x = x.reshape(-1, heights[0], ways[0], self.widths[0])
+        # Normalised per unit, as in the authors' code, not per channel.
+        x = active(dense(heights[0] * columns[0] * self.widths[0], x))
+        x = x.reshape(-1, heights[0], columns[0], self.widths[0])
         outputs = [*self.widths[1:], self.shape[-1]]
         for i, channels in enumerate(outputs):
             last = i + 1 == len(outputs)
@@ -104,21 +108,22 @@ class UpStack(nn.Module):
                 kernel_init=self.kernel_init,
                 dtype=jnp.float32 if last else self.dtype,
             )(join(x, condition))
-            x = x[:, : heights[i + 1], : ways[i + 1]]  # an odd side is one less than the double
+            x = x[:, : heights[i + 1], : columns[i + 1]]  # an odd side is cropped by one
             x = x if last else active(x)
         return x
 
 
 class DownStack(nn.Module):
-    """An image down to features: `[B, H, W, C] -> maps`, from the largest on, dense layers last.
+    """Discriminator without its head: `[B, H, W, C] -> maps`, largest first, then dense layers.
 
-    widths: channels of the maps, each of half the side of the one before.
-    dense: units of layers after the last map.
-    kernel: side of the convolutions.
-    norm: `batch` and `layer` after every layer but the first; `spectral` of every layer's weights.
-    slope: of LeakyReLU below 0.
-    kernel_init: of all weights.
-    dtype: of the computation.
+    Attributes:
+      widths: channels of the maps; each has half the side of the one before.
+      dense: units of layers after the last map.
+      kernel: side of the convolutions.
+      norm: `batch` or `layer`, after every layer except the first; `spectral`, of all weights.
+      slope: of LeakyReLU below 0.
+      kernel_init: of all weights.
+      dtype: of the computation.
     """
 
     widths: Sequence[int]
@@ -133,7 +138,7 @@ class DownStack(nn.Module):
     def __call__(
         self, x: jax.Array, condition: jax.Array | None = None, train: bool = False
     ) -> list[jax.Array]:
-        """The convolutions' maps `[B, h, w, width]`, then hidden layers `[B, units]`."""
+        """Returns the maps `[B, h, w, width]`, then the hidden layers `[B, units]`."""
         out: list[jax.Array] = []
         for i, units in enumerate((*self.widths, *self.dense)):
             options: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype}

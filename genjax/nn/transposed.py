@@ -1,20 +1,17 @@
-"""Convolutions with strides and their transposes, said so that XLA multiplies no zeros.
+"""Strided and transposed convolutions that do not multiply zeros.
 
 Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning" (arXiv:1603.07285),
-chapters 2 and 4. A transposed convolution is a convolution of its input with zeros between the
-pixels, and so is the gradient of one with strides by its input. XLA takes it so:
+chapters 2 and 4. A transposed convolution equals a convolution of the input dilated with zeros, and
+so does a strided convolution's gradient by its input. XLA computes them in that form:
 
-* On a CPU it has no quick way to the gradient by the kernel then: that alone was 14 to 28 times the
-  time of the layer.
-* On a GPU it gives cuDNN the zeros to multiply, four of five or more, unless the kernel is turned
-  round by an instruction of its own; and where a kernel has more places than the image it lets the
-  two change roles, so that no form of cuDNN's for gradients fits (`experiments.benchmarks.compile_ahead` shows
-  what became of a program).
+* On a CPU the gradient by the kernel is then 14 to 28 times slower than the layer.
+* On a GPU cuDNN multiplies the zeros, unless XLA recognises the form as a convolution's gradient; it
+  does not where the kernel is larger than the image, because it exchanges their roles first.
 
-Seen from an output, only every `stride`-th tap of the kernel meets a pixel that is not such a zero;
-which ones depends on the remainder of the output's place. So it is stride x stride plain
-convolutions, one a remainder, with nothing multiplied in vain. And a convolution with strides is a
-sum of as many, one a remainder of the input's place.
+Every output is a sum over those taps of the kernel that meet a pixel and not a zero, which are
+determined by the remainder of its position modulo the stride. So a transposed convolution is
+stride x stride plain convolutions, one per remainder of the output's position; and a strided
+convolution is a sum of as many, one per remainder of the input's position.
 """
 
 import math
@@ -28,9 +25,9 @@ import jax.numpy as jnp
 from genjax.nn.causal import NHWC, with_kernel_gradient
 
 Padding = Literal["SAME", "VALID"]
-Taps = tuple[int, int, int]  # the first, and zeros before and after all pixels
-# What a convolution that goes by remainders is not told.
-UNTOLD = (
+Taps = tuple[int, int, int]  # first tap, padding before and after
+# Options that convolutions by remainder do not support.
+UNSUPPORTED = (
     *("lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count"),
     "preferred_element_type",
 )
@@ -43,13 +40,12 @@ def transposed_conv(
     padding: Padding,
     precision: jax.lax.Precision | None = None,
 ) -> jax.Array:
-    """What `jax.lax.conv_transpose` gives: `[B, H, W, I]`, kernel `[h, w, I, O]` -> `[B, ., ., O]`.
+    """Computes `jax.lax.conv_transpose`: `[B, H, W, I]`, kernel `[h, w, I, O]` -> `[B, ., ., O]`.
 
-    With SAME a side becomes side * stride; with VALID it becomes that, and what the kernel is
-    longer than the stride.
+    A side becomes side * stride with SAME, and side * stride + max(kernel - stride, 0) with VALID.
     """
 
-    def whole(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    def dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_transpose(
             x, kernel, strides, padding, dimension_numbers=NHWC, precision=precision
         )
@@ -62,48 +58,50 @@ def transposed_conv(
 
     def on(cuda: Callable[..., Any]) -> Callable[..., Any]:
         def chosen(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            ways = {"cpu": by_remainder, "cuda": cuda}
-            return jax.lax.platform_dependent(x, kernel, default=whole, **ways)
+            platforms = {"cpu": by_remainder, "cuda": cuda}
+            return jax.lax.platform_dependent(x, kernel, default=dilated, **platforms)
 
         return chosen
 
-    # cuDNN has one call for the layer and one for its gradient by x; for that by the kernel XLA
-    # finds it by remainders alone.
+    # cuDNN has calls for the layer and its gradients; XLA finds the one for the gradient by the
+    # kernel only in the form by remainders.
     by_kernel = on(by_remainder)
     by_input = by_kernel if _swapped(kernel, x) else on(as_gradient)
     return with_kernel_gradient(by_input, by_kernel, x, kernel)
 
 
 def _swapped(kernel: jax.Array, image: Any) -> bool:
-    """Whether XLA lets a kernel and an image change roles: the kernel has more places."""
+    """Returns whether XLA exchanges the roles of kernel and image, the kernel being larger."""
     return math.prod(kernel.shape[:2]) > math.prod(image.shape[1:3])
 
 
-def strided_conv(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **said: Any) -> Any:
-    """`jax.lax.conv_general_dilated` for `nn.Conv(conv_general_dilated=)`, `[B, H, W, C]`.
+def strided_conv(
+    x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any
+) -> Any:
+    """Computes `jax.lax.conv_general_dilated`, for `nn.Conv(conv_general_dilated=)`.
 
-    On a GPU a kernel with more places than what comes out goes by remainders; in bfloat16 each of
-    their sums is rounded, which doubles the rounding of the whole.
+    On a GPU a kernel that is larger than the output is applied by remainders; in bfloat16 each of
+    their sums is rounded, which doubles the rounding error.
     """
 
-    def whole(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **said)
+    def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
     def by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _by_phase(x, kernel, strides, padding, said.get("precision"))
+        return _by_phase(x, kernel, strides, padding, options.get("precision"))
 
-    plain = all(said.get(name) in (None, 1, (1, 1)) for name in UNTOLD) and x.ndim == 4
-    if not plain or math.prod(strides) == 1:
-        return whole(x, kernel)
-    if not _swapped(kernel, jax.eval_shape(whole, x, kernel)):
-        return whole(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cuda=by_phase, default=whole)
+    supported = all(options.get(name) in (None, 1, (1, 1)) for name in UNSUPPORTED) and x.ndim == 4
+    if not supported or math.prod(strides) == 1:
+        return plain(x, kernel)
+    if not _swapped(kernel, jax.eval_shape(plain, x, kernel)):
+        return plain(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cuda=by_phase, default=plain)
 
 
 def _by_phase(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Any, precision: Any
 ) -> jax.Array:
-    """A convolution with strides as a sum over the remainders of the input's place."""
+    """Computes a strided convolution as a sum over the remainders of the input's position."""
     sides = x.shape[1:3]
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(sides, kernel.shape[:2], strides, padding)
@@ -124,36 +122,36 @@ def _by_phase(
 
 
 def _phases(side: int, size: int, stride: int, low: int, high: int) -> list[tuple[int, Taps]]:
-    """Of one axis: remainders of the input's place that a tap meets, each with its taps.
+    """Returns the remainders of the input's position along an axis, with their taps.
 
-    Tap t of output o meets place stride o + t - low, that is place o + q of those with remainder p,
-    where stride q + p = t - low.
+    Tap t of output o meets position stride o + t - low: with stride q + p = t - low, it is number
+    o + q of the positions with remainder p.
     """
     out = (side + low + high - size) // stride + 1
-    found = []
+    result = []
     for p in range(min(stride, side)):
         tap = (p + low) % stride
         first = (tap - low - p) // stride  # q of the first tap, 0 or below
-        taps, places = len(range(tap, size, stride)), len(range(p, side, stride))
-        if taps:  # else a stride longer than the kernel passes these by
-            found.append((p, (tap, -first, out + first + taps - 1 - places)))
-    return found
+        taps, positions = len(range(tap, size, stride)), len(range(p, side, stride))
+        if taps:  # none if the stride is longer than the kernel
+            result.append((p, (tap, -first, out + first + taps - 1 - positions)))
+    return result
 
 
 def _as_gradient(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Padding, precision: Any
 ) -> jax.Array:
-    """As the gradient by its input of a convolution with strides, as cuDNN has it in one call."""
-    # Turned round twice: XLA knows the form by the second, and would take both away without a wall.
-    turned = jax.lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    """Computes a transposed convolution as a gradient, which cuDNN does in one call."""
+    # XLA recognises the form by the second flip; without the barrier it would cancel both.
+    flipped = jax.lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     pads = []
     for i in range(2):
         side, _, before = _axis(x.shape[i + 1], kernel.shape[i], strides[i], padding)
-        spread = (x.shape[i + 1] - 1) * strides[i] + 1  # with the zeros between
-        pads.append((before, side - spread - before + kernel.shape[i] - 1))
+        dilated = (x.shape[i + 1] - 1) * strides[i] + 1
+        pads.append((before, side - dilated - before + kernel.shape[i] - 1))
     return jax.lax.conv_general_dilated(
         x,
-        jnp.flip(turned, (0, 1)),
+        jnp.flip(flipped, (0, 1)),
         (1, 1),
         pads,
         lhs_dilation=strides,
@@ -169,50 +167,54 @@ def _by_remainder(
     (height, rows, _), (width, columns, _) = (
         _axis(x.shape[i + 1], kernel.shape[i], strides[i], padding) for i in range(2)
     )
-    many = -(-height // strides[0]), -(-width // strides[1])  # outputs of one remainder
+    sizes = -(-height // strides[0]), -(-width // strides[1])  # outputs per remainder
 
     def part(row: Taps, column: Taps) -> jax.Array:
-        seen = kernel[row[0] :: strides[0], column[0] :: strides[1]]
-        if not seen.size:  # a stride longer than the kernel: nothing is met
-            return jnp.zeros((batch, *many, features), x.dtype)
+        taps = kernel[row[0] :: strides[0], column[0] :: strides[1]]
+        if not taps.size:  # the stride is longer than the kernel
+            return jnp.zeros((batch, *sizes, features), x.dtype)
         return jax.lax.conv_general_dilated(
-            x, seen, (1, 1), (row[1:], column[1:]), dimension_numbers=NHWC, precision=precision
+            x, taps, (1, 1), (row[1:], column[1:]), dimension_numbers=NHWC, precision=precision
         )
 
     y = jnp.stack([jnp.stack([part(r, c) for c in columns], axis=3) for r in rows], axis=2)
     # [B, H, stride, W, stride, O]
-    y = y.reshape(batch, many[0] * strides[0], many[1] * strides[1], features)
+    y = y.reshape(batch, sizes[0] * strides[0], sizes[1] * strides[1], features)
     return y[:, :height, :width]
 
 
 def _axis(side: int, size: int, stride: int, padding: Padding) -> tuple[int, list[Taps], int]:
-    """Of one axis: the side of what comes out, of every remainder its taps, and the place of the
-    first pixel among the zeros.
+    """Returns an axis's output side, the taps of each remainder, and the padding before.
 
-    Pixel m lies at `before + stride m` among the zeros, and tap t of output o meets place o + t.
+    Pixel m has position `before + stride m` in the dilated input; tap t of output o meets position
+    o + t.
     """
     total = size + stride - 2 + (max(size - stride, 0) if padding == "VALID" else 0)
-    whole = padding == "VALID" or stride > size - 1
-    before = size - 1 if whole else -(-total // 2)
+    full = padding == "VALID" or stride > size - 1
+    before = size - 1 if full else -(-total // 2)
     out = (side - 1) * stride + 2 + total - size
-    many = -(-out // stride)
-    found = []
+    outputs = -(-out // stride)  # per remainder
+    result = []
     for remainder in range(stride):
         tap = (before - remainder) % stride
-        first = (remainder + tap - before) // stride  # the pixel that it meets at the first output
+        first = (remainder + tap - before) // stride  # pixel that it meets at the first output
         taps = len(range(tap, size, stride))
-        found.append((tap, -first, many + first + taps - 1 - side))
-    return out, found, before
+        result.append((tap, -first, outputs + first + taps - 1 - side))
+    return out, result, before
 
 
 class ConvTranspose(nn.Module):
-    """Flax's layer of that name, with the same parameters: `[B, H, W, I] -> [B, ., ., O]`.
+    """`nn.ConvTranspose` with the same parameters, `[B, H, W, I] -> [B, ., ., O]`.
 
-    features: O.
-    kernel_size: height and width.
-    strides: of rows and columns.
-    dtype: of the computation.
-    precision: of its products.
+    Attributes:
+      features: O.
+      kernel_size: height and width.
+      strides: of rows and columns.
+      padding: SAME or VALID.
+      use_bias: whether to add a bias.
+      kernel_init: initializer of the kernel.
+      dtype: of the computation.
+      precision: of its products.
     """
 
     features: int

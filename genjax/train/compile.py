@@ -91,8 +91,9 @@ class CompiledStep:
             if not donated:
                 raise
             raise ValueError(
-                f"the state was donated to an earlier step, which reused its memory ({donated[0]} is"
-                f" deleted); use the state that the step returned, or compile it with donate=False."
+                f"the state was donated to an earlier step, which reused its memory ({donated[0]}"
+                f" is deleted); use the state that the step returned, or compile it with"
+                f" donate=False."
             ) from None
 
 

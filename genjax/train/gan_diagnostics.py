@@ -1,10 +1,8 @@
-"""Is it training, has it collapsed: what the metrics of two players say, in words.
+"""Warnings about GAN training, from the metrics of its networks.
 
-`missing_modes` looks at what an instrument counted of a finished run. The others are looked at whenever
-metrics are logged, on the means since the last time, where that was after the first `EARLY` steps:
-networks begin with samples that are all alike. A finding must hold `LOOKS` times in a row and is
-said once, until it has been untrue for one. What was seen so far lies in the run's `meta`, so a run
-that goes on counts on.
+`missing_modes` uses the final metric of a finished run. The other diagnoses use the means between
+two logs, after the first `FIRST_STEPS` steps, since initial samples are all alike. A diagnosis is
+reported once it holds for `CONSECUTIVE` logs, and again only after a log where it does not hold.
 """
 
 from collections.abc import Mapping
@@ -12,89 +10,93 @@ from typing import Any
 
 from genjax.evals.mode_coverage import expected_modes_found
 
-EARLY = 300
-LOOKS = 3  # in a row
-ALIKE = 0.2  # diversity: samples lie so much closer to each other than data does
-FEW = 0.1  # nearest: each lies so much closer to its nearest other than data does
-SURE = 0.99  # D(x), and 1 - D(G(z))
+FIRST_STEPS = 300
+CONSECUTIVE = 3
+LOW_DIVERSITY = 0.2  # spread of the samples relative to the data's
+LOW_NEAREST = 0.1  # distance to the nearest other sample relative to the data's
+HIGH_CONFIDENCE = 0.99  # D(x), and 1 - D(G(z))
 
 
 def collapsed(means: Mapping[str, float], smoothing: float) -> str:
-    """Samples that are nearly one image."""
+    """Returns a warning if samples are nearly one image, else ""."""
     del smoothing
     diversity = means.get("generator_diversity")
-    if diversity is None or not diversity < ALIKE:
+    if diversity is None or not diversity < LOW_DIVERSITY:
         return ""
     return (
-        f"the generator has collapsed: its samples lie {diversity:.2f} times as far apart as the"
-        f" data does (diversity); lower its learning rate, or take another loss or penalty"
+        f"the generator has collapsed: the spread of its samples is {diversity:.2f} times the"
+        f" data's (diversity); lower its learning rate, or use another loss or penalty"
     )
 
 
-def repeated(means: Mapping[str, float], smoothing: float) -> str:
-    """Samples that are a few images, each again and again, however far those lie apart."""
+def few_samples(means: Mapping[str, float], smoothing: float) -> str:
+    """Returns a warning if samples are a few images, repeated, else ""."""
     nearest = means.get("generator_nearest")
-    if nearest is None or not nearest < FEW or collapsed(means, smoothing):
+    if nearest is None or not nearest < LOW_NEAREST or collapsed(means, smoothing):
         return ""
     return (
-        f"the generator has collapsed to a few samples: each lies {nearest:.2f} times as far from"
-        f" its nearest other as data does (nearest); lower its learning rate, or take another loss"
+        f"the generator has collapsed to a few samples: the distance to the nearest other one is"
+        f" {nearest:.2f} times the data's (nearest); lower its learning rate, or use another loss"
         f" or penalty"
     )
 
 
-def beaten(means: Mapping[str, float], smoothing: float) -> str:
-    """A discriminator that is never wrong; one that learns from smoothed labels says 1 - smoothing
-    of data at best."""
+def confident_discriminator(means: Mapping[str, float], smoothing: float) -> str:
+    """Returns a warning if the discriminator is never wrong, else "".
+
+    With label smoothing its optimal output on data is 1 - smoothing.
+    """
     real, fake = (means.get(f"discriminator_{x}_probability") for x in ("real", "fake"))
-    if real is None or fake is None or not (real > SURE * (1 - smoothing) and fake < 1 - SURE):
+    if real is None or fake is None:
+        return ""
+    if not (real > HIGH_CONFIDENCE * (1 - smoothing) and fake < 1 - HIGH_CONFIDENCE):
         return ""
     return (
-        f"the discriminator is never wrong (D(x) {real:.3f}, D(G(z)) {fake:.3f}): the generator is"
-        f" left behind; slow the discriminator down, or penalise its slope (r1)"
+        f"the discriminator is never wrong (D(x) {real:.3f}, D(G(z)) {fake:.3f}), so the generator"
+        f" learns little; lower the discriminator's learning rate, or penalise its gradient (r1)"
     )
 
 
-def missing_modes(measured: Mapping[str, Any]) -> str:
-    """Modes that no sample is of, where an instrument counted them: each image may be good, and all
-    of them different."""
-    found, modes = measured.get("found"), measured.get("modes")
+def missing_modes(values: Mapping[str, Any]) -> str:
+    """Returns a warning if samples miss modes, by a metric's values `found`, `modes`, `n_fake`."""
+    found, modes = values.get("found"), values.get("modes")
     if found is None or modes is None or found >= modes:
         return ""
-    if expected_modes_found(measured["n_fake"], modes) < modes - 0.5:  # too few to meet every mode
+    if expected_modes_found(values["n_fake"], modes) < modes - 0.5:  # too few samples for all modes
         return ""
     return (
-        f"the generator makes {found:,} of {modes:,} modes: it has dropped the others; draw more"
-        f" samples to see whether they are only rare, or take another loss or penalty"
+        f"the generator has samples of only {found:,} of {modes:,} modes; draw more samples to find"
+        f" rare modes, or use another loss or penalty"
     )
 
 
-FINDINGS = {"collapsed": collapsed, "repeated": repeated, "beaten": beaten}
+DIAGNOSES = {
+    "collapsed": collapsed,
+    "few_samples": few_samples,
+    "confident_discriminator": confident_discriminator,
+}
 
 
-def look(
-    step: int, means: Mapping[str, float], meta: dict[str, Any], smoothing: float = 0.0
-) -> list[str]:
-    """What is to be said now; `meta["watch"]` and `meta["warnings"]` are brought up to date.
+def diagnose(
+    step: int, means: Mapping[str, float], counts: Mapping[str, int], smoothing: float = 0.0
+) -> tuple[list[str], dict[str, int]]:
+    """Returns new warnings, and updated counts.
 
     Args:
-      step: steps done.
-      means: of the metrics since the last look.
-      meta: of the run; plain JSON values.
-      smoothing: of the labels that the discriminator learns from.
+      step: number of completed steps.
+      means: of the metrics since the last log.
+      counts: from the last log: its step, and for how many logs each diagnosis has held; plain
+        JSON values, kept in checkpoints. Initially empty.
+      smoothing: label smoothing of the discriminator.
     """
-    seen = dict(meta.get("watch", {}))
-    began, seen["step"] = seen.get("step", 0), step
-    if began < EARLY:  # some of the steps that the means are of
-        meta["watch"] = seen
-        return []
-    said = []
-    for name, finding in FINDINGS.items():
-        words = finding(means, smoothing)
-        seen[name] = seen.get(name, 0) + 1 if words else 0
-        if seen[name] == LOOKS:
-            said.append(words)
-    meta["watch"] = seen
-    # A new list: what a checkpoint being written holds must not change under it.
-    meta["warnings"] = [*meta.get("warnings", []), *({"step": step, "words": w} for w in said)]
-    return said
+    counts = dict(counts)
+    last, counts["step"] = counts.get("step", 0), step
+    if last < FIRST_STEPS:  # the means include some of the first steps
+        return [], counts
+    warnings = []
+    for name, diagnosis in DIAGNOSES.items():
+        words = diagnosis(means, smoothing)
+        counts[name] = counts.get(name, 0) + 1 if words else 0
+        if counts[name] == CONSECUTIVE:
+            warnings.append(words)
+    return warnings, counts

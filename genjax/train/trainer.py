@@ -300,10 +300,9 @@ class Trainer:
         """Reports a generator that collapses, or a discriminator that wins."""
         objective = getattr(self.run.model, "objective", None)
         smoothing = getattr(objective, "label_smoothing", 0.0)
-        counts: dict[str, Any] = {"watch": self.status.diagnostics}
-        found = gan_diagnostics.look(step, means, counts, smoothing)
-        self.status = self.status.replace(diagnostics=counts["watch"])
-        for words in found:
+        warnings, counts = gan_diagnostics.diagnose(step, means, self.status.diagnostics, smoothing)
+        self.status = self.status.replace(diagnostics=counts)
+        for words in warnings:
             self.warn(step, words)
 
     def learning_rate(self, step: int) -> dict[str, float]:

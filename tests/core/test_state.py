@@ -370,7 +370,7 @@ def test_critic_steps_equal_single_updates_in_sequence():
 
 
 def test_simultaneous_updates_use_the_old_state():
-    """Each network moves as by an update of it alone; sequential updates differ in the second."""
+    """Each network moves as by an update of it alone; sequential updates differ."""
     batch, losses, sgd = {"x": X}, dict.fromkeys(NETWORKS, loss), dict.fromkeys(NETWORKS, SGD)
     state = build(sgd)
     both, metrics = jax.jit(adversarial_step(losses, sgd, simultaneous=True))(state, batch)

@@ -138,7 +138,7 @@ def test_drift_is_the_squared_output():
 def test_rejects_invalid_arguments():
     x = jnp.ones((B, 2))
     first = lambda x: x[:, 0]  # noqa: E731
-    with pytest.raises(ValueError, match=r"mix must be one number an example, \[4\], got float32"):
+    with pytest.raises(ValueError, match=r"mix must be one number per example, \[4\], got float32"):
         losses.gradient_penalty(first, x, x, jnp.ones((B, 1)))
     with pytest.raises(ValueError, match="gradient_penalty: the arguments must have the same"):
         losses.gradient_penalty(first, x, x[:2], jnp.ones(B))

@@ -352,11 +352,11 @@ def test_numbers_of_numpy_are_numbers():
         ({"model": families.get("made").tiny()}, "nade needs a genjax.families.nade.Config, got"),
         (
             {"optimizer": dict(generator=Optimizer(), discriminator=Optimizer())},
-            "nade has one network; pass an optimizer such as Optimizer(...), got a dict of generator, discriminator.",
+            "nade has one network; pass an optimizer such as Optimizer(...), got a dict of",
         ),
         (
             {"family": "gan", "model": families.get("gan").tiny()},
-            'gan has networks discriminator, generator; pass an optimizer such as {"discriminator": Optimizer(...), "generator": Optimizer(...)}, got Optimizer(',
+            'gan has networks discriminator, generator; pass an optimizer such as {"discriminator":',
         ),
     ],
     ids=["model", "two", "one"],

@@ -1,8 +1,8 @@
 """R3GAN's residual networks without normalisation, whose scale is set by their initialisation.
 
-Grouped bottlenecks whose last convolution is initialised at 0, linear interpolation between scales,
-a learnt basis at 4x4. Huang et al. 2024, "The GAN is dead; long live the GAN! A Modern GAN Baseline"
-(arXiv:2501.05441), section 3 (config E); initialisation after Zhang et al. 2019, "Fixup
+Grouped bottlenecks whose last convolution is initialised at 0, linear interpolation between
+scales, a learnt basis at 4x4. Huang et al. 2024, "The GAN is dead; long live the GAN! A Modern GAN
+Baseline" (arXiv:2501.05441), section 3 (config E); initialisation after Zhang et al. 2019, "Fixup
 Initialization" (arXiv:1901.09321).
 """
 
@@ -62,12 +62,12 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        inside = EXPANSION * x.shape[-1]
+        expanded = EXPANSION * x.shape[-1]
         gain = GAIN * self.blocks ** (-1 / 4)  # Fixup with three convolutions: 1 / (2 * 3 - 2)
         options: dict[str, Any] = {"dtype": self.dtype, "kernel_init": scaled(gain)}
-        y = nn.leaky_relu(nn.Conv(inside, (1, 1), **options)(x), SLOPE)
-        groups = max(1, inside // self.group)
-        y = nn.Conv(inside, (3, 3), feature_group_count=groups, **options)(y)
+        y = nn.leaky_relu(nn.Conv(expanded, (1, 1), **options)(x), SLOPE)
+        groups = max(1, expanded // self.group)
+        y = nn.Conv(expanded, (3, 3), feature_group_count=groups, **options)(y)
         options |= {"kernel_init": scaled(0), "use_bias": False}
         return x + nn.Conv(x.shape[-1], (1, 1), **options)(nn.leaky_relu(y, SLOPE))
 
@@ -89,10 +89,10 @@ class R3GanUp(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
-        heights, ways = (sides_of(s, len(self.widths))[::-1] for s in self.shape[:2])
+        heights, columns = (sides_of(s, len(self.widths))[::-1] for s in self.shape[:2])
         options: dict[str, Any] = {"dtype": self.dtype, "use_bias": False}
         basis = self.param(
-            "basis", nn.initializers.normal(1.0), (heights[0], ways[0], self.widths[0])
+            "basis", nn.initializers.normal(1.0), (heights[0], columns[0], self.widths[0])
         )
         x = nn.Dense(self.widths[0], kernel_init=scaled(1), **options)(z)
         x = x[:, None, None] * basis[None].astype(self.dtype)  # [B, h, w, width]
@@ -100,7 +100,7 @@ class R3GanUp(nn.Module):
             if i:
                 if width != x.shape[-1]:
                     x = nn.Conv(width, (1, 1), kernel_init=scaled(1), **options)(x)
-                x = smooth(x, up=True)[:, : heights[i], : ways[i]]
+                x = smooth(x, up=True)[:, : heights[i], : columns[i]]
             for _ in range(BLOCKS):
                 x = Block(self.group, BLOCKS * len(self.widths), self.dtype)(x)
         options["dtype"] = jnp.float32
@@ -134,9 +134,9 @@ class R3GanDown(nn.Module):
             for _ in range(BLOCKS):
                 x = Block(self.group, BLOCKS * len(self.widths), self.dtype)(x)
             out.append(x)
-        whole = x.shape[1:3]  # a weighted sum over each channel's map
-        x = nn.Conv(
-            x.shape[-1], whole, padding="VALID", feature_group_count=x.shape[-1], **options
-        )(x)
+        size = x.shape[1:3]  # a weighted sum over each channel's map
+        x = nn.Conv(x.shape[-1], size, padding="VALID", feature_group_count=x.shape[-1], **options)(
+            x
+        )
         out.append(x.reshape(x.shape[0], -1))
         return out

@@ -43,19 +43,19 @@ class ResidualUp(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
-        heights, ways = (sides_of(s, len(self.widths) + 1)[::-1] for s in self.shape[:2])
-        x = nn.Dense(heights[0] * ways[0] * self.widths[0], dtype=self.dtype)(z)
-        x = x.reshape(-1, heights[0], ways[0], self.widths[0])
+        heights, columns = (sides_of(s, len(self.widths) + 1)[::-1] for s in self.shape[:2])
+        x = nn.Dense(heights[0] * columns[0] * self.widths[0], dtype=self.dtype)(z)
+        x = x.reshape(-1, heights[0], columns[0], self.widths[0])
 
         def active(x: jax.Array) -> jax.Array:
             return nn.relu(normalize("batch", x, train, self.dtype))
 
-        for width, height, way in zip(self.widths, heights[1:], ways[1:], strict=True):
-            y = double(active(x))[:, :height, :way]
+        for width, h, w in zip(self.widths, heights[1:], columns[1:], strict=True):
+            y = double(active(x))[:, :h, :w]
             options: dict[str, Any] = {"kernel_init": HE, "dtype": self.dtype}
             y = nn.Conv(width, (3, 3), use_bias=False, **options)(y)
             y = nn.Conv(width, (3, 3), **options)(active(y))
-            x = nn.Conv(width, (1, 1), dtype=self.dtype)(double(x)[:, :height, :way]) + y
+            x = nn.Conv(width, (1, 1), dtype=self.dtype)(double(x)[:, :h, :w]) + y
         return nn.Conv(self.shape[-1], (3, 3), dtype=jnp.float32)(active(x))
 
 
