@@ -79,7 +79,7 @@ class Dataset:
         if split in self.splits:
             arrays = self.splits[split]
             return {k: arrays[k][rows] for k in (arrays if names is None else names)}
-        out = {}
+        out: dict[str, np.ndarray] = {}
         groups = None if names is None else self.domains(names)
         for number, streams in enumerate((self.streams, self.y_streams)):
             if split in streams and (groups is None or number in groups):
