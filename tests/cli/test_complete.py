@@ -1,4 +1,4 @@
-"""`genjax complete`: what is known stays, what is drawn comes from the density."""
+"""`genjax complete`: known pixels are kept, completions are samples of the density."""
 
 import dataclasses
 import functools
@@ -22,11 +22,11 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize("family", ["pixelcnn", "orderless_nade"])
-def test_the_picture_holds_images_what_is_known_and_completions(family, data, tmp_path, capsys):
+def test_the_figure_has_images_known_pixels_and_completions(family, data, tmp_path, capsys):
     fit(small_run(family, data), tmp_path, quiet=True)
     assert complete.main([str(tmp_path), "--images", "4", "--draws", "3", "--rows", "1"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["known_pixels"] == 3
+    output = json.loads(capsys.readouterr().out)
+    assert output["known_pixels"] == 3
     found, columns = tiles(tmp_path / "completions.png")
     assert columns == 4
     found = found.reshape(5, 4, 3, 3)
@@ -40,7 +40,7 @@ def test_the_picture_holds_images_what_is_known_and_completions(family, data, tm
     assert (found[2:, :, 1:] != found[2:3, :, 1:]).any()  # three different draws
 
 
-def test_a_density_told_a_label_is_told_it(data, tmp_path, capsys):
+def test_passes_labels_to_conditional_densities(data, tmp_path, capsys):
     run = small_run("pixelcnn", data)
     run = dataclasses.replace(run, model=dataclasses.replace(run.model, classes=3))
     fit(run, tmp_path, quiet=True)
@@ -48,7 +48,7 @@ def test_a_density_told_a_label_is_told_it(data, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["images"] == 2
 
 
-def test_a_beginning_may_end_within_a_row_and_the_small_image_is_told(
+def test_known_pixels_may_end_within_a_row_and_the_small_image_is_passed(
     tmp_path, capsys, monkeypatch
 ):
     x = np.random.default_rng(0).integers(0, 2, (60, 4, 4, 1)).astype(np.uint8)
@@ -81,10 +81,10 @@ def test_a_beginning_may_end_within_a_row_and_the_small_image_is_told(
     assert "pixels must be from 0 to 15" in capsys.readouterr().err
 
 
-def test_levels_are_shown_from_black_to_white_and_the_unknown_half_is_grey(
+def test_levels_range_from_black_to_white_and_unknown_pixels_are_grey(
     tmp_path, capsys, monkeypatch
 ):
-    """Of a Diagonal BiLSTM that nobody trained: it is read as if it had been."""
+    """An untrained Diagonal BiLSTM."""
     x = np.random.default_rng(1).integers(0, 4, (20, 4, 3, 1)).astype(np.uint8)
     splits = {name: {"x": x} for name in ("train", "validation", "test")}
     save_npz(Dataset("shades", splits, 4), tmp_path / "shades.npz")
@@ -107,7 +107,7 @@ def test_levels_are_shown_from_black_to_white_and_the_unknown_half_is_grey(
     assert (found[2, :, 2:] != found[3, :, 2:]).any()  # different draws
 
 
-def test_what_cannot_be_completed_is_a_sentence(data, tmp_path, capsys):
+def test_rejects_runs_that_cannot_be_completed(data, tmp_path, capsys):
     fit(small_run("gan", data), tmp_path, quiet=True)
     assert complete.main([str(tmp_path)]) == 2
     assert "no conditionals to complete" in capsys.readouterr().err

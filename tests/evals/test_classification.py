@@ -1,4 +1,4 @@
-"""Bayes' rule over densities, and how far to trust it."""
+"""Bayes' rule over densities, and calibration."""
 
 import dataclasses
 import types
@@ -26,17 +26,16 @@ def test_posterior_is_bayes_rule():
     prior = np.array([0.5, 0.25, 0.25])
     with np.errstate(divide="ignore"):
         got = np.exp(log_posterior(np.log(likelihood), np.log(prior)))
-    want = likelihood * prior
-    np.testing.assert_allclose(got, want / want.sum(1, keepdims=True), atol=1e-12)
+    expected = likelihood * prior
+    np.testing.assert_allclose(got, expected / expected.sum(1, keepdims=True), atol=1e-12)
 
 
-def test_posterior_of_densities_no_float_holds():
-    # Densities of images are far below the smallest double.
+def test_posterior_of_densities_that_underflow():
     got = np.exp(log_posterior(np.array([[-5000.0, -5001.0]])))
     np.testing.assert_allclose(got, [[1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))]], rtol=1e-9)
 
 
-def test_no_class_at_all_is_said():
+def test_rejects_examples_of_probability_0():
     with pytest.raises(ValueError, match="example 1 has probability 0 under all classes"):
         log_posterior(np.array([[0.0, -np.inf], [-np.inf, -np.inf]]))
     with pytest.raises(ValueError, match=r"log_prior must be \[2\]"):
@@ -45,7 +44,7 @@ def test_no_class_at_all_is_said():
         log_posterior(np.zeros(3))
 
 
-def test_prior_is_the_share():
+def test_log_prior_is_the_frequency_of_labels():
     np.testing.assert_allclose(np.exp(log_prior_of(np.array([0, 2, 2, 2]), 4)), [0.25, 0, 0.75, 0])
 
 
@@ -54,14 +53,14 @@ def test_accuracy_confusion_and_nats():
     found = classify(np.log(p), np.array([0, 1, 1, 0]))
     assert found.accuracy == 0.75
     assert found.std_error == pytest.approx(np.sqrt(0.75 * 0.25 / 4))
-    assert found.confusion.tolist() == [[2, 0], [1, 1]]  # the true class is the row
+    assert found.confusion.tolist() == [[2, 0], [1, 1]]  # rows are true classes
     assert found.nats == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7]).mean())
     with pytest.raises(ValueError, match="from 0 to 1"):
         classify(np.log(p), np.array([0, 1, 2, 0]))
 
 
-def test_calibration_by_hand():
-    # Two bins in use: 0.95 twice and right once, 0.55 twice and right twice.
+def test_calibration_error_of_two_bins():
+    # 0.95 twice and right once, 0.55 twice and right twice.
     p = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45], [0.55, 0.45]])
     labels = np.array([0, 1, 0, 0])
     bins = reliability(np.log(p), labels, bins=10)
@@ -71,7 +70,7 @@ def test_calibration_by_hand():
     assert found.calibration_error == pytest.approx(0.5 * 0.45 + 0.5 * 0.45)
 
 
-def test_a_calibrated_posterior_has_almost_no_error():
+def test_a_calibrated_posterior_has_a_small_error():
     rng = np.random.default_rng(0)
     p = rng.dirichlet([1.0, 1.0, 1.0], 40_000)
     labels = (p.cumsum(1) < rng.random((40_000, 1))).sum(1)
@@ -80,29 +79,30 @@ def test_a_calibrated_posterior_has_almost_no_error():
     assert classify(sharp, labels).calibration_error > 0.15
 
 
-def test_certainty_has_a_bin():
+def test_confidence_1_is_in_the_last_bin():
     found = classify(np.log(np.array([[1.0, 1e-300]])), np.array([0]))
     assert found.calibration_error == pytest.approx(0)
 
 
-# By a bound.
+# Bounds.
 
 KEY = jax.random.key(0)
 
 
 @pytest.fixture(scope="module")
 def two_classes():
-    """Two Gaussian classes that overlap, their draws, and Bayes' posterior in closed form."""
+    """Two overlapping Gaussian classes, samples, and the posterior in closed form."""
     config = linear_gaussian.Config(classes=2)
     variables = linear_gaussian.make(config, apart=0.7)
-    variables["params"]["log_std"] += 0.7  # wider than the posterior: weights without long tails
+    # Wider than the posterior, so that weights have no long tails.
+    variables["params"]["log_std"] += 0.7
     label = (np.random.default_rng(4).random(600) < 0.3).astype(np.int32)
     _, x, label = linear_gaussian.draw(config, variables, 5, len(label), label)
     exact = [linear_gaussian.exact(config, variables, x, c) for c in range(2)]
     return config, variables, x, label, np.stack(exact, axis=1)
 
 
-def test_classes_by_a_bound_are_those_of_bayes(two_classes):
+def test_a_bound_classifies_as_bayes(two_classes):
     config, variables, x, label, exact = two_classes
     call = make_class_likelihood(linear_gaussian, config, num_samples=500)
     bound = call(variables, x, KEY, 128)
@@ -110,15 +110,15 @@ def test_classes_by_a_bound_are_those_of_bayes(two_classes):
     assert bound.dtype == np.float64
     prior = log_prior_of(label, 2)
     by_bound, bayes = (classify(log_posterior(b, prior), label) for b in (bound, exact))
-    assert 0.7 < bayes.accuracy < 0.97  # they overlap: there is something to get wrong
+    assert 0.7 < bayes.accuracy < 0.97  # the classes overlap
     assert by_bound.accuracy == pytest.approx(bayes.accuracy, abs=0.01)
     assert by_bound.nats == pytest.approx(bayes.nats, abs=0.02)
     assert by_bound.calibration_error == pytest.approx(bayes.calibration_error, abs=0.02)
     np.testing.assert_allclose(bound, exact, atol=0.3)
 
 
-def test_the_noise_is_the_same_for_every_class(two_classes):
-    """So it cancels: with one sample, differences of classes that do not differ are none."""
+def test_all_classes_use_the_same_noise(two_classes):
+    """With one sample, equal classes have equal bounds."""
     config, variables, x, *_ = two_classes
     params = variables["params"]
     alike = {"params": {**params, "b": jnp.broadcast_to(params["b"][:1], params["b"].shape)}}
@@ -126,7 +126,7 @@ def test_the_noise_is_the_same_for_every_class(two_classes):
     np.testing.assert_array_equal(bound[:, 0], bound[:, 1])
 
 
-def test_one_model_a_class_by_bounds(two_classes):
+def test_one_model_per_class_by_bounds(two_classes):
     config, variables, x, _, exact = two_classes
     single = dataclasses.replace(config, classes=0)
     params = variables["params"]
@@ -137,7 +137,7 @@ def test_one_model_a_class_by_bounds(two_classes):
         call(models[0], x, KEY, 200)
 
 
-def test_a_family_with_a_prior_over_classes_is_asked_for_all_at_once(two_classes):
+def test_a_classifier_evaluates_all_classes_at_once(two_classes):
     config, variables, x, _, exact = two_classes
     prior = np.log([0.9, 0.1])
 
@@ -166,8 +166,8 @@ def test_exact_families_classify_by_their_density():
 
 
 @pytest.mark.parametrize("family", [pixelcnn, pixelcnn_pp, pixelrnn])
-def test_an_exact_density_that_is_told_a_label_classifies(family):
-    """p(y | x) by Bayes' rule over all images of a conditional density."""
+def test_a_conditional_density_classifies(family):
+    """Against Bayes' rule over all images."""
     config = dataclasses.replace(family.tiny(), classes=3)
     variables = random_arrays(lambda key: family.init(config, key), scale=1.0)
     x = np.asarray(all_images(config.shape))
@@ -176,17 +176,17 @@ def test_an_exact_density_that_is_told_a_label_classifies(family):
     assert found.shape == (512, 3)
     np.testing.assert_allclose(np.exp(found).sum(axis=0), 1, atol=1e-5)
     posterior = np.exp(log_posterior(found))
-    # Drawn from the model, images are named right as often as the best rule names them.
+    # On samples of the model the accuracy is that of the optimal rule.
     joint = np.exp(found) / 3
     best = joint.max(axis=1).sum()
     assert (joint * (posterior == posterior.max(axis=1, keepdims=True))).sum() == pytest.approx(
         best
     )
-    assert best > 1 / 3 + 0.03  # the label says something
+    assert best > 1 / 3 + 0.03  # the label has an effect
 
 
-def test_a_vae_that_is_told_a_label_classifies_by_its_bound():
-    """Against quadrature over its latent, class by class."""
+def test_a_conditional_vae_classifies_by_its_bound():
+    """Against quadrature over its latent for every class."""
     config = vae.Config(shape=(3, 3, 1), latent=1, hidden=(6,), classes=2)
     variables = random_arrays(lambda key: vae.init(config, key), scale=0.7, seed=3)
     x = jnp.asarray(np.asarray(all_images(config.shape))[::50])
@@ -208,7 +208,7 @@ def test_a_vae_that_is_told_a_label_classifies_by_its_bound():
             for one in x
         ]
     )
-    assert np.ptp(exact, axis=1).max() > 0.5  # the label says something
+    assert np.ptp(exact, axis=1).max() > 0.5  # the label has an effect
     bound = make_class_likelihood(vae, config, num_samples=4000)(variables, x, KEY, 6)
     np.testing.assert_allclose(bound, exact, atol=0.1)
     posterior = np.exp(log_posterior(bound))

@@ -1,4 +1,4 @@
-"""Completions against exact conditionals by enumeration; what no order allows is refused."""
+"""Completions against exact conditionals by enumeration."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from genjax.families import joint, nade, orderless_nade, vae
 
 
 def conditional(family, config, variables, x, known):
-    """p(image | the known pixels are as in x), of all images: `[2^D]`."""
+    """Computes p(image | known pixels of x) of all images, `[2^D]`."""
     images = np.asarray(all_images(config.shape))
     p = np.exp(np.asarray(family.log_prob(config, variables, jnp.asarray(images)), np.float64))
     p *= (images == np.asarray(x))[:, known].all(axis=1)
@@ -21,7 +21,7 @@ def conditional(family, config, variables, x, known):
 
 @pytest.mark.parametrize("family", [joint, nade])
 @pytest.mark.parametrize("first", [0, 4, 9])
-def test_frequencies_of_completions_fit_the_exact_conditional(family, first):
+def test_completions_follow_the_exact_conditional(family, first):
     config = family.tiny()
     variables = random_variables(family, config)
     known = np.zeros(9, bool)
@@ -29,10 +29,10 @@ def test_frequencies_of_completions_fit_the_exact_conditional(family, first):
     known = known.reshape(config.shape)
     x = np.asarray(jax.random.bernoulli(jax.random.key(3), 0.5, config.shape), np.float32)
     n = 4000
-    # What is not known must not be looked at: it is filled with other numbers.
-    asked = np.broadcast_to(np.where(known, x, 0.7), (n, *config.shape))
+    # Unknown values must not have an effect: they are replaced by other numbers.
+    x_known = np.broadcast_to(np.where(known, x, 0.7), (n, *config.shape))
     got = np.asarray(
-        complete(family, config, variables, jax.random.key(0), jnp.asarray(asked), known)
+        complete(family, config, variables, jax.random.key(0), jnp.asarray(x_known), known)
     )
     np.testing.assert_array_equal(got[:, known], np.broadcast_to(x[known], (n, first)))
     images, p = conditional(family, config, variables, x, known)
@@ -44,13 +44,13 @@ def test_frequencies_of_completions_fit_the_exact_conditional(family, first):
     rare = n - expected.sum()
     if rare >= 5:
         observed, expected = np.append(observed, n - observed.sum()), np.append(expected, rare)
-    else:  # too few to tell: left out, and the rest brought to the same sum
+    else:  # too few for the test: omitted, and the rest rescaled
         expected = expected * observed.sum() / expected.sum()
     if len(expected) > 1:
         assert stats.chisquare(observed, expected).pvalue > 1e-4
 
 
-def test_allowed_is_a_beginning_of_the_order():
+def test_completable_if_known_values_come_first():
     order = np.array([2, 0, 1])
     assert completable(order, np.array([False, False, True]))
     assert completable(order, np.array([True, True, True]))
@@ -58,7 +58,7 @@ def test_allowed_is_a_beginning_of_the_order():
     assert not completable(order, np.array([True, False, False]))
 
 
-def test_what_no_order_allows_is_refused():
+def test_rejects_known_values_that_do_not_come_first():
     config = nade.tiny()
     variables = random_variables(nade, config)
     known = np.ones(config.shape, bool)
@@ -72,7 +72,7 @@ def test_what_no_order_allows_is_refused():
         complete(vae, vae.tiny(), {}, jax.random.key(0), x, np.ones(vae.tiny().shape, bool))
 
 
-def test_a_condition_that_is_not_looked_at_is_refused():
+def test_rejects_unknown_conditions():
     x, known = jnp.zeros((2, *nade.tiny().shape)), np.zeros(nade.tiny().shape, bool)
     for family in (nade, orderless_nade):
         variables = random_variables(family, family.tiny())
@@ -80,7 +80,7 @@ def test_a_condition_that_is_not_looked_at_is_refused():
             complete(family, family.tiny(), variables, jax.random.key(0), x, known, label=x)
 
 
-def test_heat_map_adds_up_to_the_density():
+def test_heat_map_sums_to_the_density():
     config = nade.tiny()
     variables = random_variables(nade, config)
     x = all_images(config.shape)[:50]

@@ -1,4 +1,4 @@
-"""Ranks of scores, the ratio, and the well-known failure in small."""
+"""AUROC, likelihood ratios, and the failure of the density alone."""
 
 import itertools
 
@@ -10,15 +10,15 @@ import pytest
 from genjax.evals import auroc, likelihood_ratio, mutate
 
 
-def test_auroc_is_the_chance_to_be_above():
+def test_auroc_is_the_probability_of_a_higher_score():
     rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 6, 30), rng.integers(-2, 5, 40)  # ties on purpose
+    a, b = rng.integers(0, 6, 30), rng.integers(-2, 5, 40)  # with ties
     pairs = [float(x > y) + 0.5 * float(x == y) for x, y in itertools.product(a, b)]
     assert auroc(a, b) == pytest.approx(np.mean(pairs))
     assert auroc(b, a) == pytest.approx(1 - np.mean(pairs))
 
 
-def test_impossible_images_and_bad_scores():
+def test_auroc_accepts_minus_infinity_and_rejects_nan():
     assert auroc(np.array([-3.0, -2.0]), np.array([-np.inf, -np.inf])) == 1
     with pytest.raises(ValueError, match="NaN"):
         auroc(np.array([np.nan]), np.array([1.0]))
@@ -26,7 +26,7 @@ def test_impossible_images_and_bad_scores():
         auroc(np.array([]), np.array([1.0]))
 
 
-def test_mutation_flips_its_share():
+def test_mutate_flips_pixels_at_its_rate():
     x = jnp.concatenate([jnp.zeros((500, 20)), jnp.ones((500, 20))])
     y = mutate(x, jax.random.key(0), 0.2)
     changed = np.asarray(y != x)
@@ -38,8 +38,8 @@ def test_mutation_flips_its_share():
         mutate(x, jax.random.key(0), 1.5)
 
 
-def test_a_density_alone_prefers_what_is_simple_and_the_ratio_does_not():
-    """Pixels on with probability 0.2, in two halves that agree; against images almost empty."""
+def test_the_density_prefers_simple_images_and_the_ratio_does_not():
+    """In-distribution images have two equal halves of density 0.2, others are nearly empty."""
     rng = np.random.default_rng(1)
     half = (rng.random((400, 30)) < 0.2).astype(float)
     inside = np.concatenate([half, half], 1)
@@ -48,7 +48,7 @@ def test_a_density_alone_prefers_what_is_simple_and_the_ratio_does_not():
     def independent(x, p=0.2):
         return (x * np.log(p) + (1 - x) * np.log(1 - p)).sum(1)
 
-    def model(x):  # knows the first half, and that the second repeats it but for 10 % noise
+    def model(x):  # the second half repeats the first with 10 % noise
         agree = (x[:, :30] == x[:, 30:]).astype(float)
         return independent(x[:, :30]) + (agree * np.log(0.9) + (1 - agree) * np.log(0.1)).sum(1)
 

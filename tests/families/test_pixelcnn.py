@@ -1,4 +1,4 @@
-"""PixelCNN, masked and gated: normalised, causal over pixels and channels, drawn in three ways."""
+"""PixelCNN, masked and gated: normalization, causality over pixels and channels, samplers."""
 
 import dataclasses
 import itertools
@@ -19,8 +19,8 @@ NETWORKS = ("masked", "gated")
 TINY = pixelcnn.tiny()
 
 
-def made(network="gated", seed=1, scale=0.7, **settings):
-    """A Config without dropout and variables away from where they begin."""
+def build(network="gated", seed=1, scale=0.7, **settings):
+    """Returns a Config without dropout, and random variables."""
     config = dataclasses.replace(TINY, network=network, dropout=0.0, features=6, head=6, **settings)
     return config, random_arrays(lambda key: pixelcnn.init(config, key), scale=scale, seed=seed)
 
@@ -37,7 +37,7 @@ CASES = [((3, 3, 1), 2), ((2, 2, 2), 2), ((2, 2, 1), 4), ((1, 2, 3), 3)]
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("shape", "levels"), CASES)
 def test_probabilities_sum_to_one(network, shape, levels):
-    config, variables = made(network, shape=shape, levels=levels, classes=2)
+    config, variables = build(network, shape=shape, levels=levels, classes=2)
     x = every_image(config)
     of = jax.jit(lambda label: pixelcnn.log_prob(config, variables, x, label))
     log_p = [np.asarray(of(jnp.full(len(x), c, jnp.int32)), np.float64) for c in (0, 1)]
@@ -49,45 +49,44 @@ def test_probabilities_sum_to_one(network, shape, levels):
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("levels", [2, 5])
-def test_no_logit_sees_a_later_value(network, levels):
-    """The Jacobian over pixels and channels: R sees no channel of its pixel, G sees R, B both."""
-    config, variables = made(network, shape=(3, 3, 3), levels=levels)
+def test_logits_depend_on_earlier_values_only(network, levels):
+    """At a pixel itself R depends on no channel, G on R, and B on both."""
+    config, variables = build(network, shape=(3, 3, 3), levels=levels)
     x = jax.random.uniform(jax.random.key(0), (6, *config.shape)) * (levels - 1)
 
     def of(x):
         return pixelcnn.logits(config, variables, x[None]).reshape(27, -1)  # value, levels
 
     dense = np.asarray(jax.jit(jax.vmap(jax.jacrev(of)))(x)).reshape(6, 27, -1, 27)
-    seen = np.abs(dense).max(axis=(0, 2)) > 0  # [value, value that it looks at]
+    seen = np.abs(dense).max(axis=(0, 2)) > 0  # [value, input]
     assert not np.triu(seen).any()
-    assert seen[12 + 1, 12]  # G of the middle pixel sees its R
+    assert seen[12 + 1, 12]  # G of the middle pixel depends on its R
     assert seen[12 + 2, 12]
     assert seen[12 + 2, 13]
-    assert seen[12, 9:12].all()  # R sees all channels of the pixel on its left
+    assert seen[12, 9:12].all()  # R depends on all channels of the left neighbor
     assert seen[12, 0:9].any()
 
 
-def test_a_mask_that_leaks_is_noticed(monkeypatch):
+def test_probabilities_do_not_sum_to_one_with_a_leaking_mask(monkeypatch):
     from genjax.nn import causal
 
-    config, variables = made("masked")
+    config, variables = build("masked")
     right = kernel_mask
     monkeypatch.setattr(causal, "kernel_mask", lambda *a: right(*a[:-1], "B"))
     total = np.exp(pixelcnn.log_prob(config, variables, every_image(config))).sum()
     assert abs(total - 1) > 1e-2
 
 
-def test_blocks_begin_smaller_the_more_there_are():
-    """So that the sum of all does not grow with their number."""
+def test_initial_weights_of_blocks_decrease_with_their_number():
     config = pixelcnn.Config(network="masked", layers=4, features=32)
     params = jax.jit(lambda key: pixelcnn.init(config, key))(jax.random.key(0))["params"]
     for i in range(4):
-        for name, fan_in, want in (("down", 64, 1), ("up", 32, 1 / 4)):
+        for name, fan_in, expected in (("down", 64, 1), ("up", 32, 1 / 4)):
             variance = np.var(params[f"{name}_{i}"]["kernel"]) * fan_in
-            assert variance == pytest.approx(want, rel=0.15)
+            assert variance == pytest.approx(expected, rel=0.15)
 
 
-def test_masks_by_hand():
+def test_kernel_masks_equal_explicit_ones():
     inputs, outputs = np.array([0, 1, 2]), np.array([0, 0, 1, 2])
     a = kernel_mask(2, 3, 1, inputs, outputs, "A")
     assert a[0].all()  # the row above, all of it
@@ -101,21 +100,21 @@ def test_masks_by_hand():
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("shape", "levels", "kernel"), [((4, 5, 1), 2, 5), ((3, 4, 3), 4, 3)])
-def test_three_ways_to_draw_make_the_same_images(network, shape, levels, kernel):
+def test_all_sampling_methods_draw_the_same_images(network, shape, levels, kernel):
     sizes = {"shape": shape, "levels": levels, "kernel": kernel, "first": kernel}
-    config, variables = made(network, **sizes, classes=2)
+    config, variables = build(network, **sizes, classes=2)
     label = jnp.arange(12) % 2
     x = sample_by_all_methods(pixelcnn, config, variables, label)
     assert set(np.unique(x)) == set(range(levels))
-    # And from a beginning that ends within a row and, where there are channels, within a pixel.
+    # Also with known values that end within a row and a pixel.
     known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(shape)
     image = jax.random.randint(jax.random.key(5), x.shape, 0, levels).astype(jnp.float32)
     ended = sample_by_all_methods(pixelcnn, config, variables, label, given=(image, known))
     np.testing.assert_array_equal(ended[:, known], image[:, known])
 
 
-def test_parallel_takes_fewer_rounds_than_there_are_values():
-    config, variables = made(shape=(6, 6, 1), scale=0.3)
+def test_parallel_sampling_needs_fewer_rounds_than_values():
+    config, variables = build(shape=(6, 6, 1), scale=0.3)
     noise = draw_noise(jax.random.key(0), 8, config.shape)
     _, rounds = draw_parallel(
         lambda x: draw_values(pixelcnn.logits(config, variables, x), noise, 2), noise
@@ -124,8 +123,8 @@ def test_parallel_takes_fewer_rounds_than_there_are_values():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_frequencies_of_samples_are_the_probabilities(network):
-    config, variables = made(network, shape=(1, 2, 2), levels=3)
+def test_samples_follow_the_density(network):
+    config, variables = build(network, shape=(1, 2, 2), levels=3)
     n = 20_000
     draw = jax.jit(lambda key: pixelcnn.sample(config, variables, key, n))
     index = np.asarray(draw(jax.random.key(1))).reshape(n, -1) @ (3.0 ** np.arange(4)[::-1])
@@ -135,8 +134,8 @@ def test_frequencies_of_samples_are_the_probabilities(network):
 
 
 @pytest.mark.parametrize("method", ["cached", "parallel", "naive"])
-def test_what_is_known_stays_and_the_rest_is_drawn_given_it(method):
-    config, variables = made(shape=(2, 2, 1), levels=3)
+def test_completions_follow_the_conditional_density(method):
+    config, variables = build(shape=(2, 2, 1), levels=3)
     n = 6000
     known = np.array([[[True], [True]], [[False], [False]]])
     x = np.broadcast_to(np.array([[[2.0], [0.0]], [[1.0], [1.0]]]), (n, 2, 2, 1))
@@ -153,8 +152,8 @@ def test_what_is_known_stays_and_the_rest_is_drawn_given_it(method):
     assert stats.chisquare(seen, n * p / p.sum()).pvalue > 1e-4
 
 
-def test_the_instruments_complete_with_it():
-    config, variables = made(shape=(4, 4, 1))
+def test_evals_complete_uses_the_familys_sampler():
+    config, variables = build(shape=(4, 4, 1))
     x = (jax.random.uniform(jax.random.key(0), (3, 4, 4, 1)) < 0.5).astype(jnp.float32)
     known = np.zeros((4, 4, 1), bool)
     known[:2] = True
@@ -164,22 +163,22 @@ def test_the_instruments_complete_with_it():
         evals.complete(pixelcnn, config, variables, jax.random.key(1), x, ~known)
 
 
-def test_the_masked_network_has_a_blind_spot_and_the_gated_has_none():
+def test_only_the_masked_network_has_a_blind_spot():
     share = {}
     for network in NETWORKS:
-        config, variables = made(network, shape=(9, 9, 1), layers=8)
+        config, variables = build(network, shape=(9, 9, 1), layers=8)
         field = evals.receptive_field(pixelcnn, config, variables, 6, 3)
         share[network] = evals.unseen_pixels(field, 6, 3)
     assert not share["gated"].any()
     spot = share["masked"]
     assert spot.any()
-    # It lies on the right, at the kernel's slope: of the row above the pixel on the right is seen,
-    # and two to the right not; further left all is.
+    # It is on the right, at the slope of the kernel: in the row above, one pixel to the right is in
+    # the field, and two to the right is not.
     assert spot[5, 6:].all()
     assert not spot[:, :4].any()
 
 
-def test_a_pixel_that_sees_itself_is_an_error():
+def test_a_field_with_the_pixel_itself_is_an_error():
     field = np.zeros((3, 3))
     field[1, 1] = 1.0
     with pytest.raises(ValueError, match="later pixels"):
@@ -188,7 +187,7 @@ def test_a_pixel_that_sees_itself_is_an_error():
 
 
 @pytest.mark.parametrize("family", [pixelcnn, pixelrnn])
-def test_bytes_begin_near_eight_bits_and_are_refused_where_they_are_none(family):
+def test_initial_bits_of_bytes_are_near_eight(family):
     config = family.Config(shape=(4, 4, 3), levels=256, layers=1, features=12, first=3, head=12)
     variables = jax.jit(lambda key: family.init(config, key))(jax.random.key(0))
     x = jax.random.randint(jax.random.key(1), (2, 4, 4, 3), 0, 256).astype(jnp.float32)
@@ -198,16 +197,16 @@ def test_bytes_begin_near_eight_bits_and_are_refused_where_they_are_none(family)
     assert family.traits(config).sample_range == (0.0, 255.0)
 
 
-def test_what_is_no_level_has_no_probability():
-    config, variables = made(shape=(2, 2, 1), levels=4)
+def test_values_that_are_not_levels_have_density_nan():
+    config, variables = build(shape=(2, 2, 1), levels=4)
     x = jnp.zeros((4, 2, 2, 1)).at[1:, 1, 1, 0].set(jnp.array([1.5, -0.5, 4.0]))
     found = pixelcnn.log_prob(config, variables, x)
     assert np.isfinite(found[0])
     assert np.isnan(found[1:]).all()
 
 
-def test_what_is_given_must_fit():
-    config, variables = made(shape=(2, 3, 1))
+def test_complete_rejects_invalid_known_values():
+    config, variables = build(shape=(2, 3, 1))
     x, known = jnp.zeros((4, 2, 3, 1)), np.zeros((2, 3, 1), bool)
 
     def attempt(x, known):
@@ -228,7 +227,7 @@ def test_what_is_given_must_fit():
 
 
 @pytest.mark.parametrize("name", ["pixelcnn", "pixelrnn", "pixelcnn_pp", "vae", "dcgan"])
-def test_there_are_no_samples_of_a_class_that_there_is_not(name):
+def test_rejects_labels_out_of_range(name):
     family = families.get(name)
     config = dataclasses.replace(family.tiny(), classes=3)
     variables = random_arrays(lambda key: family.init(config, key))
@@ -239,7 +238,7 @@ def test_there_are_no_samples_of_a_class_that_there_is_not(name):
     for wrong in ([0, 3], [-1, 0]):
         with pytest.raises(ValueError, match=rf"{name}: labels must be in 0 \.\. 2, got"):
             draw(jnp.array(wrong))
-    # Under jit nobody can look: what comes of it is no number.
+    # Under jit values cannot be checked, and the samples are NaN.
     if name in ("pixelcnn", "pixelrnn", "pixelcnn_pp"):
         x = jax.jit(draw)(jnp.array([1, 3]))
         assert np.isfinite(x[0]).all()
@@ -247,9 +246,9 @@ def test_there_are_no_samples_of_a_class_that_there_is_not(name):
 
 
 @pytest.mark.parametrize("classes", [0, 2])
-def test_gates_are_computed_in_the_dtype_of_the_network(classes):
+def test_gates_have_the_dtype_of_the_network(classes):
     settings = {"shape": (3, 3, 1), "classes": classes, "dtype": "bfloat16"}
-    config, variables = made(**settings)
+    config, variables = build(**settings)
     label = jnp.zeros(2, jnp.int32) if classes else None
     lowered = jax.jit(
         lambda v, x: pixelcnn.logits(config, v, x, *([label] if classes else []))
@@ -260,8 +259,8 @@ def test_gates_are_computed_in_the_dtype_of_the_network(classes):
 
 
 @pytest.mark.parametrize("name", ["pixelcnn", "pixelrnn", "pixelcnn_pp"])
-def test_in_bfloat16(name):
-    """Half the digits: near float32's density, with gradients, and samples that are levels."""
+def test_bfloat16_is_near_float32(name):
+    """Its density, gradients and samples."""
     family = families.get(name)
     shape = {"shape": (2, 3, 3), "levels": 5, "features": 6}
     more = {"halvings": 1} if name == "pixelcnn_pp" else {"head": 6}
@@ -300,7 +299,7 @@ def test_dropout_is_in_the_loss_only(name, settings):
     assert float(loss.std()) > 1e-3
 
 
-def test_bad_settings_are_a_sentence():
+def test_rejects_invalid_settings():
     with pytest.raises(ValueError, match="first and kernel must be odd"):
         dataclasses.replace(TINY, kernel=4)
     with pytest.raises(ValueError, match="features and head are divided among 3 channels"):
@@ -308,7 +307,7 @@ def test_bad_settings_are_a_sentence():
     with pytest.raises(ValueError, match="`levels` must be an integer of at least 2"):
         dataclasses.replace(TINY, levels=1)
     x = jnp.zeros((1, 3, 3, 1))
-    config, variables = made()
+    config, variables = build()
     with pytest.raises(ValueError, match="the Config has no classes"):
         pixelcnn.log_prob(config, variables, x, jnp.zeros(1, jnp.int32))
     with pytest.raises(ValueError, match="`method` must be one of"):

@@ -1,4 +1,4 @@
-"""PixelCNN++: normalised where it halves its maps, causal, and its two ways to draw."""
+"""PixelCNN++: normalization, causality, weight normalization, samplers."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ from genjax.nn.causal import scale_levels
 TINY = dataclasses.replace(pixelcnn_pp.tiny(), halvings=1, dropout=0.0)
 
 
-def made(seed=1, scale=0.5, **settings):
+def build(seed=1, scale=0.5, **settings):
     config = dataclasses.replace(TINY, **settings)
     return config, random_arrays(lambda key: pixelcnn_pp.init(config, key), scale=scale, seed=seed)
 
@@ -42,7 +42,7 @@ def every_image(shape, levels):
     [((4, 3, 1), 2, 2), ((3, 3, 1), 2, 1), ((2, 2, 2), 2, 1), ((2, 2, 1), 4, 1), ((1, 2, 3), 3, 0)],
 )
 def test_probabilities_sum_to_one(shape, levels, halvings):
-    config, variables = made(shape=shape, levels=levels, halvings=halvings, classes=2)
+    config, variables = build(shape=shape, levels=levels, halvings=halvings, classes=2)
     x = every_image(shape, levels)
     of = jax.jit(lambda label: pixelcnn_pp.log_prob(config, variables, x, label))
     log_p = [np.asarray(of(jnp.full(len(x), c, jnp.int32)), np.float64) for c in (0, 1)]
@@ -53,7 +53,7 @@ def test_probabilities_sum_to_one(shape, levels, halvings):
 
 
 def jacobian(config, variables, x):
-    """Largest derivative of each pixel's mixture with respect to each pixel: `[H W, H W]`."""
+    """Computes the largest derivative of each pixel's mixture by each pixel, `[H W, H W]`."""
     h, w, _ = config.shape
 
     def of(x):
@@ -64,18 +64,18 @@ def jacobian(config, variables, x):
     return np.abs(np.asarray(dense)).max(axis=(0, 2, 5)).reshape(h * w, h * w)
 
 
-def test_no_pixel_sees_itself_or_a_later_one_and_all_earlier_are_seen():
-    config, variables = made(shape=(5, 6, 1), levels=4, halvings=2, features=6, scale=0.3)
+def test_pixels_depend_on_all_earlier_pixels_only():
+    config, variables = build(shape=(5, 6, 1), levels=4, halvings=2, features=6, scale=0.3)
     x = jax.random.uniform(jax.random.key(0), (3, 5, 6, 1)) * 3
     seen = jacobian(config, variables, x) > 0
     assert not np.triu(seen).any()
-    # No blind spot; here the field of the last pixels holds the whole image.
+    # There is no blind spot.
     assert seen[-1, :-1].all()
     assert seen[20, 8:20].all()
 
 
-def test_it_sums_to_one_where_both_axes_are_halved_twice():
-    config, variables = made(shape=(4, 4, 1), levels=2, halvings=2, components=2, features=4)
+def test_probabilities_sum_to_one_with_two_halvings_of_both_axes():
+    config, variables = build(shape=(4, 4, 1), levels=2, halvings=2, components=2, features=4)
     bits = (np.arange(2**16)[:, None] >> np.arange(16)) & 1
     x = jnp.asarray(bits.reshape(-1, 2048, 4, 4, 1), jnp.float32)
     of = jax.jit(lambda x: jax.lax.map(lambda x: pixelcnn_pp.log_prob(config, variables, x), x))
@@ -84,18 +84,17 @@ def test_it_sums_to_one_where_both_axes_are_halved_twice():
     assert log_p.std() > 0.2
 
 
-def test_channels_are_seen_in_their_order():
-    """The density of a channel hears of the earlier ones of its pixel, and of no later one."""
-    config, variables = made(shape=(3, 3, 3), levels=8, halvings=1)
+def test_channels_depend_on_earlier_channels_only():
+    config, variables = build(shape=(3, 3, 3), levels=8, halvings=1)
     x = jax.random.randint(jax.random.key(0), (27,), 1, 7)
-    # The image, and each value of it moved alone; only whole numbers have a density.
+    # An image, and copies with one value changed; only integers have a density.
     moved = x[None] + jnp.concatenate([jnp.zeros((1, 27), int), jnp.eye(27, dtype=int)])
     log_p = jitted(pixelcnn_pp, "log_conditionals", config)(
         variables, moved.reshape(28, 3, 3, 3).astype(jnp.float32)
     ).reshape(28, 27)
-    seen = np.asarray(log_p[1:] != log_p[:1]).T  # [value, value that it looks at]
+    seen = np.asarray(log_p[1:] != log_p[:1]).T  # [value, input]
     assert not np.triu(seen, 1).any()
-    assert seen.diagonal().all()  # its own value it has the density of
+    assert seen.diagonal().all()  # the density is that of its own value
     red = 4 * 3  # of the middle pixel
     assert seen[red + 1, red]
     assert seen[red + 2, red]
@@ -103,24 +102,26 @@ def test_channels_are_seen_in_their_order():
     assert seen[red, red - 3 : red].all()
 
 
-def test_a_shift_left_out_is_noticed(monkeypatch):
+def test_probabilities_do_not_sum_to_one_without_a_shift(monkeypatch):
     from genjax.families.pixelcnn_pp import streams
 
     monkeypatch.setattr(streams, "shift_right", lambda x: x)
-    config, variables = made(shape=(3, 3, 1), scale=0.8)
+    config, variables = build(shape=(3, 3, 1), scale=0.8)
     log_p = jitted(pixelcnn_pp, "log_prob", config)(variables, every_image((3, 3, 1), 2))
     total = np.exp(log_p).sum()
     assert abs(total - 1) > 1e-2
 
 
 @pytest.mark.parametrize(("shape", "levels"), [((5, 6, 1), 6), ((3, 4, 3), 4)])
-def test_three_ways_to_draw_make_the_same_images(shape, levels):
+def test_all_sampling_methods_draw_the_same_images(shape, levels):
     halvings = 2 if shape[2] == 1 else 1
-    config, variables = made(shape=shape, levels=levels, classes=2, components=3, halvings=halvings)
+    config, variables = build(
+        shape=shape, levels=levels, classes=2, components=3, halvings=halvings
+    )
     label = jnp.arange(10) % 2
     x = sample_by_all_methods(pixelcnn_pp, config, variables, label)
     assert len(np.unique(x)) > 2
-    # And from a beginning that ends within a row and, where there are channels, within a pixel.
+    # Also with known values that end within a row and a pixel.
     known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(shape)
     image = jax.random.randint(jax.random.key(5), x.shape, 0, levels).astype(jnp.float32)
     ended = sample_by_all_methods(pixelcnn_pp, config, variables, label, given=(image, known))
@@ -128,25 +129,25 @@ def test_three_ways_to_draw_make_the_same_images(shape, levels):
 
 
 @pytest.mark.parametrize(("shape", "halvings"), [((5, 6, 1), 2), ((4, 5, 3), 1), ((8, 7, 1), 2)])
-def test_rows_and_pixels_are_the_whole_map(shape, halvings):
-    """Deeper levels too, which are computed at the first pixel that each of their places covers."""
-    config, variables = made(shape=shape, levels=4, halvings=halvings, classes=2, scale=0.7)
+def test_rows_and_pixels_equal_the_whole_map(shape, halvings):
+    """At all levels; entries of deeper ones are computed at the first pixel that they cover."""
+    config, variables = build(shape=shape, levels=4, halvings=halvings, classes=2, scale=0.7)
     network, (rows, columns, channels) = pixelcnn_pp._network(config), shape
     x = scale_levels(
         jax.random.randint(jax.random.key(0), (3, *shape), 0, 4).astype(jnp.float32), 4
     )
-    told = jax.nn.one_hot(jnp.array([0, 1, 1]), 2)
+    condition = jax.nn.one_hot(jnp.array([0, 1, 1]), 2)
     apply = functools.partial(network.apply, mutable=["cache"])
-    whole, kept = network.apply(variables, x, told, mutable=["cache", "kernels"])
+    whole, kept = network.apply(variables, x, condition, mutable=["cache", "kernels"])
     variables, cache = {**variables, "kernels": kept["kernels"]}, {"cache": kept["cache"]}
 
     @jax.jit
     def of_row(cache, above, r):
-        return apply({**variables, **cache}, above, told, r, method="row")
+        return apply({**variables, **cache}, above, condition, r, method="row")
 
     @jax.jit
     def of_pixel(cache, left, us, r, c):
-        return apply({**variables, **cache}, left, us, told, r, c, method="pixel")
+        return apply({**variables, **cache}, left, us, condition, r, c, method="pixel")
 
     found = np.zeros_like(whole)
     for r in range(rows):
@@ -158,14 +159,14 @@ def test_rows_and_pixels_are_the_whole_map(shape, halvings):
     np.testing.assert_allclose(found, whole, atol=2e-5)
 
 
-def test_what_does_not_change_is_made_once_for_all_pixels(monkeypatch):
-    """Norms of the weights; and deeper levels are left out where they are not new."""
-    config, variables = made(shape=(5, 6, 1), levels=4, halvings=2)
-    layers, normalised = [], weight_norm._normalized
+def test_constants_are_computed_once_for_all_pixels(monkeypatch):
+    """Norms of the weights; and deeper levels are skipped if their inputs are not new."""
+    config, variables = build(shape=(5, 6, 1), levels=4, halvings=2)
+    layers, normalized = [], weight_norm._normalized
 
-    def counted(module, *told):
+    def counted(module, *arguments):
         layers.append(module.path)
-        return normalised(module, *told)
+        return normalized(module, *arguments)
 
     monkeypatch.setattr(weight_norm, "_normalized", counted)
     draw = functools.partial(pixelcnn_pp.sample, config, variables, n=2)
@@ -173,10 +174,10 @@ def test_what_does_not_change_is_made_once_for_all_pixels(monkeypatch):
     paths = [p for p, _ in jax.tree.leaves_with_path(variables["params"]) if p[-1].key == "v"]
     assert len(layers) == len(paths)
     loops = [e for e in equations(traced) if e.primitive.name == "while"]
-    assert len(loops) == 2 * config.halvings  # of one turn or none, a stream and a level each
+    assert len(loops) == 2 * config.halvings  # of at most one iteration, per stream and level
 
 
-def test_draws_pass_the_cumulative_probability():
+def test_draw_mixture_inverts_the_cumulative_distribution():
     """Bisection against a search through all levels, channels conditioned on each other."""
     rng = np.random.default_rng(0)
     shapes = [(7, 4), (7, 3, 4), (7, 3, 4), (7, 3, 4)]
@@ -193,12 +194,12 @@ def test_draws_pass_the_cumulative_probability():
         many = [jnp.broadcast_to(p, (11, *p.shape[1:])) for p in parts]
         nats = logistic_mixture_nats(jnp.asarray(every), *many, levels=11)
         below = np.exp(-np.asarray(nats[:, :, c], np.float64)).cumsum(axis=0)
-        want = (np.asarray(noise)[0, :, c][None] >= below[:-1]).sum(axis=0)
-        np.testing.assert_array_equal(x[:, c], want)
+        expected = (np.asarray(noise)[0, :, c][None] >= below[:-1]).sum(axis=0)
+        np.testing.assert_array_equal(x[:, c], expected)
 
 
-def test_frequencies_of_samples_are_the_probabilities():
-    config, variables = made(shape=(1, 2, 2), levels=3)
+def test_samples_follow_the_density():
+    config, variables = build(shape=(1, 2, 2), levels=3)
     n = 20_000
     draw = jax.jit(lambda key: pixelcnn_pp.sample(config, variables, key, n))
     index = np.asarray(draw(jax.random.key(1))).reshape(n, -1) @ (3.0 ** np.arange(4)[::-1])
@@ -209,9 +210,9 @@ def test_frequencies_of_samples_are_the_probabilities():
 
 
 @pytest.mark.parametrize("method", ["cached", "naive"])
-def test_what_is_known_is_conditioned_on(method):
-    """A pixel's first channel is known too, and the others are drawn given it."""
-    config, variables = made(shape=(1, 2, 2), levels=3)
+def test_completions_follow_the_conditional_density(method):
+    """Also if only the first channel of a pixel is known."""
+    config, variables = build(shape=(1, 2, 2), levels=3)
     n = 6000
     known = np.array([[[True, True], [True, False]]])
     x = jnp.broadcast_to(jnp.array([[[2.0, 0.0], [1.0, 0.0]]]), (n, 1, 2, 2))
@@ -229,7 +230,7 @@ def test_what_is_known_is_conditioned_on(method):
 
 
 def test_lower_halves_are_completed():
-    config, variables = made(shape=(4, 4, 1), levels=8)
+    config, variables = build(shape=(4, 4, 1), levels=8)
     x = jax.random.randint(jax.random.key(0), (3, 4, 4, 1), 0, 8).astype(jnp.float32)
     known = np.zeros((4, 4, 1), bool)
     known[:2] = True
@@ -246,30 +247,30 @@ def test_lower_halves_are_completed():
         WeightNormUp(6, 3, left=1),
     ],
 )
-def test_the_first_batch_makes_the_scales(layer):
+def test_initial_outputs_are_standardized(layer):
     x = 5 + 3 * jax.random.normal(jax.random.key(0), (8, 5, 5, 4))
     variables = layer.init(jax.random.key(1), x)
     out = np.asarray(layer.apply(variables, x))
     np.testing.assert_allclose(out.mean(axis=(0, 1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(out.std(axis=(0, 1, 2)), getattr(layer, "scale", 1.0), rtol=1e-4)
-    # The kernel's direction alone is in v: its length changes nothing.
+    # The length of v has no effect.
     longer = {"params": {**variables["params"], "v": 3 * variables["params"]["v"]}}
     np.testing.assert_allclose(layer.apply(longer, x), out, atol=1e-4)
 
 
-def test_init_takes_the_data_it_is_given():
+def test_init_standardizes_on_the_given_batch():
     x = jax.random.randint(jax.random.key(0), (64, 3, 3, 1), 0, 2).astype(jnp.float32)
     key = jax.random.key(1)
     one, other = (pixelcnn_pp.init(TINY, key, b)["params"] for b in ({"x": x}, {"x": 0 * x}))
     np.testing.assert_array_equal(one["first_u"]["v"], other["first_u"]["v"])
     assert (one["first_u"]["g"] != other["first_u"]["g"]).any()
-    # Twice a byte would begin again at 0.
+    # In uint8 twice a byte would wrap around.
     with pytest.raises(ValueError, match=r"cast it with .astype\('float32'\)"):
         pixelcnn_pp.init(TINY, key, {"x": x.astype(jnp.uint8)})
 
 
-def test_the_first_batch_makes_every_scale_of_the_network():
-    """Residual branches begin at a tenth of what they are added to, logits at deviation 1."""
+def test_initial_scales_of_the_whole_network():
+    """Residual branches have a tenth of the deviation of their sum, logits deviation 1."""
     config = dataclasses.replace(TINY, shape=(6, 6, 1), levels=256)
     x = jax.random.randint(jax.random.key(0), (100, 6, 6, 1), 0, 256).astype(jnp.float32)
     variables = pixelcnn_pp.init(config, jax.random.key(1), {"x": x})
@@ -288,8 +289,8 @@ def test_the_first_batch_makes_every_scale_of_the_network():
     np.testing.assert_allclose(out.std(axis=(0, 1, 2)), 1, rtol=1e-3)
 
 
-def test_no_scale_falls_below_that_of_the_authors():
-    config, variables = made(levels=4)
+def test_scales_are_bounded_below():
+    config, variables = build(levels=4)
     x = jnp.zeros((2, *config.shape))
     free = pixelcnn_pp.mixture(config, variables, x)[2]
     assert float(free.min()) > -6
@@ -300,8 +301,8 @@ def test_no_scale_falls_below_that_of_the_authors():
 
 
 @pytest.mark.parametrize(("shape", "halvings"), [((2, 2, 1), 1), ((1, 8, 1), 0)])
-def test_maps_of_zeros_begin_as_zeros(shape, halvings):
-    """Of a single row, stream u sees nothing: there is no deviation to bring to a scale."""
+def test_initialization_on_maps_of_zeros(shape, halvings):
+    """With a single row the input of stream u is 0, so that there is no deviation to scale."""
     config = dataclasses.replace(TINY, shape=shape, halvings=halvings)
     x = jax.random.randint(jax.random.key(0), (40, *shape), 0, 2).astype(jnp.float32)
     optimizer = optax.adam(1e-3)
@@ -322,7 +323,7 @@ def test_shifts():
     assert shift_right(x)[0, ..., 0].tolist() == [[0, 1, 2], [0, 4, 5]]
 
 
-def test_the_authors_network_has_its_size():
+def test_the_network_has_the_size_of_the_authors():
     config = pixelcnn_pp.Config()
     shapes = jax.eval_shape(lambda k: pixelcnn_pp.init(config, k), jax.random.key(0))
     params = shapes["params"]

@@ -1,4 +1,4 @@
-"""PixelRNN: normalised, causal, equal to the paper's recursions, drawn in three ways."""
+"""PixelRNN: normalization, causality, the paper's recursions, samplers."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ NETWORKS = ("row", "diagonal")
 TINY = pixelrnn.tiny()
 
 
-def made(network="diagonal", seed=1, scale=0.6, **settings):
+def build(network="diagonal", seed=1, scale=0.6, **settings):
     config = dataclasses.replace(TINY, network=network, features=6, head=6, **settings)
     return config, random_arrays(lambda key: pixelrnn.init(config, key), scale=scale, seed=seed)
 
@@ -31,7 +31,7 @@ def every_image(shape, levels):
     return jnp.asarray(found, jnp.float32).reshape(-1, *shape)
 
 
-# The layers against the paper's equations, pixel by pixel in float64.
+# Layers against the paper's equations, pixel by pixel in float64.
 
 
 def sigmoid(a):
@@ -45,7 +45,7 @@ def update(gates, c):
 
 
 def masked_gates(p, x, width, channels, features):
-    """Input-to-state of every pixel: nothing on the right, and of the pixel itself by groups."""
+    """Computes input-to-state gates, without pixels on the right and masked by groups."""
     kernel = np.asarray(p["inputs"]["kernel"], np.float64)[0]  # [width, F, 4 h]
     ins = channel_groups(x.shape[-1], channels)
     outs = np.tile(channel_groups(features, channels), 4)
@@ -67,7 +67,7 @@ def layer(module, seed):
     return x[0], variables["params"], np.asarray(got)[0]
 
 
-def test_row_lstm_is_the_recursion():
+def test_row_lstm_equals_the_recursion():
     x, params, got = layer(RowLSTM, 0)
     p = params["recurrence"]
     gates = masked_gates(p, x, 2, 2, 4)
@@ -81,9 +81,9 @@ def test_row_lstm_is_the_recursion():
         np.testing.assert_allclose(got[r], h, rtol=1e-4, atol=1e-5)
 
 
-def test_diagonal_bilstm_is_the_recursion():
+def test_diagonal_bilstm_equals_the_recursion():
     x, params, got = layer(DiagonalBiLSTM, 1)
-    want = np.zeros((3, 4, 4))
+    expected = np.zeros((3, 4, 4))
     for name, step in (("left", 1), ("right", -1)):
         p = params[name]
         gates = masked_gates(p, x, 1, 2, 4)
@@ -98,15 +98,15 @@ def test_diagonal_bilstm_is_the_recursion():
                 state = gates[r, k] + h_beside @ beside + h_above @ above
                 h[r, k], c[r, k] = update(state, c_beside)
         if name == "left":
-            want += h
+            expected += h
         else:
-            want[1:] += h[:-1]  # moved down a row
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+            expected[1:] += h[:-1]  # shifted down by a row
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("module", "sweeps"), [(RowLSTM, 1), (DiagonalBiLSTM, 2)])
-def test_on_a_gpu_states_go_through_matrix_products_alone(module, sweeps):
-    """The one convolution of a sweep is that of its inputs, before the loop."""
+def test_on_a_gpu_state_updates_are_matrix_products(module, sweeps):
+    """A sweep has one convolution, that of its inputs, before the loop."""
     made = module(tuple(channel_groups(4, 2)), 4, 2)
     x, biases = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, 3, 4, 4), (1, 1, 1, 1)))
     variables = jax.eval_shape(made.init, jax.random.key(0), x, biases)
@@ -117,16 +117,16 @@ def test_on_a_gpu_states_go_through_matrix_products_alone(module, sweeps):
         [len(line) - len(line.lstrip()) for line in lines if f"stablehlo.{name}" in line]
         for name in ("convolution", "while")
     )
-    # As many, and no deeper: what a loop holds lies deeper.
+    # None of them is inside a loop, where the indentation is deeper.
     assert len(convolutions) == len(loops)
     assert max(convolutions) <= min(loops)
     assert len(loops) == sweeps
-    # Of a step: a loop calls a function of it in JAX 0.10, and holds it in 0.11.
+    # Of a step: in JAX 0.10 a loop calls it as a function, in 0.11 it is inlined.
     assert lowered.as_text().count("stablehlo.dot_general") == sweeps
     assert not any("stablehlo.convolution" in text for text in called)
 
 
-def test_skewing_and_the_way_back():
+def test_skew_and_unskew():
     x = jnp.arange(24.0).reshape(1, 3, 4, 2)
     s = skew(x)
     assert s.shape == (1, 3, 6, 2)
@@ -136,7 +136,7 @@ def test_skewing_and_the_way_back():
     np.testing.assert_array_equal(unskew(s, 4), x)
 
 
-# The density.
+# Densities.
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -144,7 +144,7 @@ def test_skewing_and_the_way_back():
     ("shape", "levels"), [((3, 3, 1), 2), ((2, 2, 2), 2), ((2, 2, 1), 4), ((1, 2, 3), 3)]
 )
 def test_probabilities_sum_to_one(network, shape, levels):
-    config, variables = made(network, shape=shape, levels=levels, classes=2, skip=True)
+    config, variables = build(network, shape=shape, levels=levels, classes=2, skip=True)
     x = every_image(shape, levels)
     of = jax.jit(lambda label: pixelrnn.log_prob(config, variables, x, label))
     log_p = [np.asarray(of(jnp.full(len(x), c, jnp.int32)), np.float64) for c in (0, 1)]
@@ -155,18 +155,18 @@ def test_probabilities_sum_to_one(network, shape, levels):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_two_scales(network):
-    """Normalised given each small image; both together are a bound on the image alone."""
+def test_two_scales_are_normalized(network):
+    """Given each small image, and together with it; the latter bounds the density of the image."""
     shape = (2, 4, 1)
-    config, variables = made(network, shape=shape, factor=2, first=3)
+    config, variables = build(network, shape=shape, factor=2, first=3)
     x = every_image(shape, 2)
     whole = np.zeros(len(x))
     of_whole = jax.jit(lambda small: pixelrnn.logits(config, variables, x, small=small))
     of_small = jitted(pixelrnn, "log_prob", pixelrnn.small_config(config))
     each = []
     for small in every_image((1, 2, 1), 2):
-        told = jnp.broadcast_to(small[None], (len(x), 1, 2, 1))
-        logits = of_whole(told)
+        given = jnp.broadcast_to(small[None], (len(x), 1, 2, 1))
+        logits = of_whole(given)
         given = np.asarray(-jax.nn.softplus(-logits * (2 * x - 1)), np.float64)
         p = np.exp(given.reshape(len(x), -1).sum(1))
         assert p.sum() == pytest.approx(1, abs=1e-5)
@@ -174,10 +174,10 @@ def test_two_scales(network):
         alone = {"params": variables["params"]["small"]}
         whole += np.exp(float(of_small(alone, small[None])[0])) * p
     assert whole.sum() == pytest.approx(1, abs=1e-5)
-    # The small image matters, each of its pixels.
+    # Every pixel of the small image has an effect.
     for one, other in ((0, 1), (0, 2), (1, 3)):
         assert np.abs(np.log(each[one] / each[other])).max() > 0.05
-    # Drawing both, small and then large, draws images of that probability.
+    # Samples of both follow the density.
     n = 40_000
     drawn = jax.jit(lambda key: pixelrnn.sample(config, variables, key, n))(jax.random.key(1))
     index = np.asarray(drawn).reshape(n, -1) @ (2.0 ** np.arange(8)[::-1])
@@ -189,9 +189,9 @@ def test_two_scales(network):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_layer_of_the_large_scale_hears_what_lies_ahead_in_the_small_image(network):
-    """Section 3.6: the small image is known as a whole, and each layer is biased by it."""
-    config, variables = made(network, shape=(8, 8, 1), factor=2)
+def test_every_layer_is_conditioned_on_the_whole_small_image(network):
+    """Section 3.6."""
+    config, variables = build(network, shape=(8, 8, 1), factor=2)
     x = jnp.ones((1, 8, 8, 1))
     small = jax.random.bernoulli(jax.random.key(3), 0.5, (1, 4, 4, 1)).astype(jnp.float32)
 
@@ -201,27 +201,28 @@ def test_every_layer_of_the_large_scale_hears_what_lies_ahead_in_the_small_image
 
     slopes = jax.jit(jax.grad(first, argnums=(0, 1)))
     of_large, of_small = slopes(variables["params"]["large"], small)
-    assert (of_small != 0).all()  # the first pixel of all is told of every one
+    assert (of_small != 0).all()  # the first pixel depends on all of them
     for layer in range(2):
         assert (of_large["rnn"][f"condition_{layer}"]["kernel"] != 0).any()
-    # And what it is not told by the small image it does not see.
+    # It depends on later pixels only through the small image.
     field = evals.receptive_field(pixelrnn, config, variables, 4, 3, small=small)
     place = np.arange(64).reshape(8, 8)
     assert not field[place >= place[4, 3]].any()
     assert field[4, 2] > 0
-    # Bytes are numbers like others.
-    levels, more = made(network, shape=(4, 4, 1), factor=2, levels=256)
+    # Bytes are converted.
+    levels, more = build(network, shape=(4, 4, 1), factor=2, levels=256)
     x, small = jnp.full((1, 4, 4, 1), 9.0), np.full((1, 2, 2, 1), 200)
-    asked = jitted(pixelrnn, "logits", levels)
-    same = [asked(more, x, small=small.astype(kind)) for kind in ("uint8", "float32")]
+    logits = jitted(pixelrnn, "logits", levels)
+    same = [logits(more, x, small=small.astype(kind)) for kind in ("uint8", "float32")]
     np.testing.assert_array_equal(*same)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("levels", [2, 5])
-def test_no_logit_sees_a_later_value(network, levels):
-    config, variables = made(network, shape=(3, 3, 3), levels=levels)
-    config = dataclasses.replace(config, features=18, head=18)  # some unit of a group is on
+def test_logits_depend_on_earlier_values_only(network, levels):
+    config, variables = build(network, shape=(3, 3, 3), levels=levels)
+    # Wide enough for an active unit in each group.
+    config = dataclasses.replace(config, features=18, head=18)
     variables = random_arrays(lambda key: pixelrnn.init(config, key), scale=0.3)
     x = jax.random.uniform(jax.random.key(0), (6, *config.shape)) * (levels - 1)
 
@@ -234,21 +235,21 @@ def test_no_logit_sees_a_later_value(network, levels):
     assert seen[12 + 1, 12]
     assert seen[12 + 2, 12]
     assert seen[12 + 2, 13]
-    if network == "diagonal":  # all that is earlier, but for channels that masks hide
+    if network == "diagonal":  # all earlier values, except channels that are masked
         assert seen[24, :24].all()
 
 
-def test_the_diagonal_sees_every_earlier_pixel_with_one_layer():
-    config, variables = made("diagonal", shape=(9, 9, 1), layers=1)
+def test_one_diagonal_layer_depends_on_every_earlier_pixel():
+    config, variables = build("diagonal", shape=(9, 9, 1), layers=1)
     field = evals.receptive_field(pixelrnn, config, variables, 6, 3)
     assert not evals.unseen_pixels(field, 6, 3).any()
 
 
-def test_the_row_lstm_sees_a_triangle():
-    config, variables = made("row", shape=(9, 9, 1), layers=1)
+def test_the_receptive_field_of_row_lstm_is_a_triangle():
+    config, variables = build("row", shape=(9, 9, 1), layers=1)
     hidden = evals.unseen_pixels(evals.receptive_field(pixelrnn, config, variables, 6, 1), 6, 1)
-    # The row above through the state's three columns, one more of the first kernel, and one more
-    # with every row: the rest on the right is out of reach.
+    # In the row above, the three columns of the state kernel and one more of the first kernel; one
+    # more column with every row.
     for up in range(1, 7):
         assert not hidden[6 - up, : 2 + up].any()
         assert hidden[6 - up, 3 + up :].all()
@@ -264,12 +265,12 @@ def test_the_row_lstm_sees_a_triangle():
     ],
     ids=["bits", "levels", "two_scales"],
 )
-def test_three_ways_to_draw_make_the_same_images(network, settings):
-    config, variables = made(network, classes=2, **settings)
+def test_all_sampling_methods_draw_the_same_images(network, settings):
+    config, variables = build(network, classes=2, **settings)
     label = jnp.arange(10) % 2
     x = sample_by_all_methods(pixelrnn, config, variables, label)
     assert len(np.unique(x)) == config.levels
-    # And from a beginning that ends within a row and, where there are channels, within a pixel.
+    # Also with known values that end within a row and a pixel.
     known = (np.arange(x[0].size) < x[0].size // 2 - 1).reshape(config.shape)
     image = jax.random.randint(jax.random.key(5), x.shape, 0, config.levels).astype(jnp.float32)
     small = image[:, ::2, ::2] if config.factor > 1 else None
@@ -281,9 +282,9 @@ def test_three_ways_to_draw_make_the_same_images(network, settings):
 
 
 @pytest.mark.parametrize("classes", [0, 2])
-def test_an_image_knows_nothing_of_those_beside_it(classes):
-    """On CPU images lie side by side in a sweep: each has the density and gradient it has alone."""
-    config, variables = made(shape=(4, 5, 1), classes=classes)
+def test_joined_images_are_independent(classes):
+    """On a CPU images are joined in a sweep; densities and gradients equal those of each alone."""
+    config, variables = build(shape=(4, 5, 1), classes=classes)
     x = (jax.random.uniform(jax.random.key(0), (12, 4, 5, 1)) < 0.5).astype(jnp.float32)
     label = (jnp.arange(12) % 2,) if classes else ()
     assert len(x) // IMAGES_IN_CACHE == 3
@@ -299,7 +300,7 @@ def test_an_image_knows_nothing_of_those_beside_it(classes):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), slopes, each)
     apart = np.concatenate([a[1][1] for a in alone])
     np.testing.assert_allclose(pixels, apart, rtol=1e-3, atol=1e-4)
-    # One that has no probability takes none of the others' away.
+    # NaN in one image does not affect the others.
     if classes:
         label = (label[0].at[0].set(2),)
     else:
@@ -310,9 +311,9 @@ def test_an_image_knows_nothing_of_those_beside_it(classes):
 
 
 @pytest.mark.parametrize(("network", "classes"), [("diagonal", 0), ("diagonal", 2), ("row", 0)])
-def test_what_other_chips_run_is_the_same(network, classes, monkeypatch):
-    """GPU and TPU make the gates of all pixels first, and lay no images side by side."""
-    config, variables = made(shape=(4, 5, 1), classes=classes, network=network)
+def test_code_path_of_other_devices_is_equal(network, classes, monkeypatch):
+    """GPU and TPU compute the gates of all pixels first, and do not join images."""
+    config, variables = build(shape=(4, 5, 1), classes=classes, network=network)
     x = (jax.random.uniform(jax.random.key(0), (8, 4, 5, 1)) < 0.5).astype(jnp.float32)
     label = (jnp.arange(8) % 2,) if classes else ()
 
@@ -322,17 +323,17 @@ def test_what_other_chips_run_is_the_same(network, classes, monkeypatch):
     def both():
         return jax.jit(jax.value_and_grad(of))(variables)
 
-    asked, here = [], both()
+    calls, here = [], both()
 
     def elsewhere(*args, cpu, default):
-        asked.append(cpu)
+        calls.append(cpu)
         return default(*args)
 
     monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
     there = both()
     sweeps = 2 if network == "diagonal" else 1
-    assert len(asked) >= sweeps * config.layers
-    # And the gradient keeps the state and the gates of a step, not their eight parts.
+    assert len(calls) >= sweeps * config.layers
+    # The gradient stores the state and the gates of a step only.
     kept = [
         sum(v.aval.ndim == 4 for v in e.outvars)  # of all steps
         for e in equations(jax.make_jaxpr(jax.grad(of))(variables).jaxpr)
@@ -344,7 +345,7 @@ def test_what_other_chips_run_is_the_same(network, classes, monkeypatch):
     jax.tree.map(close, here, there)
 
 
-def test_laid_side_by_side_and_back():
+def test_join_and_split_images():
     x = np.arange(6 * 2 * 3).reshape(6, 2, 3, 1)
     beside = join_images(jnp.asarray(x), 3)
     assert beside.shape == (2, 2, 9, 1)
@@ -353,8 +354,8 @@ def test_laid_side_by_side_and_back():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_frequencies_of_samples_are_the_probabilities(network):
-    config, variables = made(network, shape=(2, 2, 1), levels=3)
+def test_samples_follow_the_density(network):
+    config, variables = build(network, shape=(2, 2, 1), levels=3)
     n = 20_000
     draw = jax.jit(lambda key: pixelrnn.sample(config, variables, key, n))
     index = np.asarray(draw(jax.random.key(1))).reshape(n, -1) @ (3.0 ** np.arange(4)[::-1])
@@ -364,15 +365,15 @@ def test_frequencies_of_samples_are_the_probabilities(network):
 
 
 def chi_squared(seen, expected):
-    """p-value of counts, the rare cells in one."""
+    """Computes the p-value of counts, with rare cells pooled."""
     rare = expected < 5
     cells = [np.append(a[~rare], a[rare].sum()) for a in (seen.astype(float), expected)]
     keep = cells[1] > 0
     return stats.chisquare(*(c[keep] / c[keep].sum() * seen.sum() for c in cells)).pvalue
 
 
-def test_lower_halves_are_completed_and_two_scales_ask_for_the_small_image():
-    config, variables = made(shape=(4, 4, 1))
+def test_completes_lower_halves_and_two_scales_need_the_small_image():
+    config, variables = build(shape=(4, 4, 1))
     x = (jax.random.uniform(jax.random.key(0), (3, 4, 4, 1)) < 0.5).astype(jnp.float32)
     known = np.zeros((4, 4, 1), bool)
     known[:2] = True
@@ -387,7 +388,7 @@ def test_lower_halves_are_completed_and_two_scales_ask_for_the_small_image():
         method="naive",
     )
     np.testing.assert_array_equal(found, again)
-    config, variables = made(shape=(4, 4, 1), factor=2)
+    config, variables = build(shape=(4, 4, 1), factor=2)
     with pytest.raises(ValueError, match=r"pass x\[:, ::2, ::2\] as `small`"):
         pixelrnn.complete(config, variables, jax.random.key(0), x, known)
     small = x[:, ::2, ::2]
@@ -395,20 +396,20 @@ def test_lower_halves_are_completed_and_two_scales_ask_for_the_small_image():
     np.testing.assert_array_equal(drawn[:, :2], x[:, :2])
 
 
-def test_bad_settings_are_a_sentence():
+def test_rejects_invalid_settings():
     with pytest.raises(ValueError, match="first must be odd"):
         dataclasses.replace(TINY, first=4)
     with pytest.raises(ValueError, match=r"factor must divide the sides \(3, 3\)"):
         dataclasses.replace(TINY, factor=2)
     with pytest.raises(ValueError, match="features and head are divided among 3 channels"):
         dataclasses.replace(TINY, shape=(3, 3, 3), head=2)
-    config, variables = made()
+    config, variables = build()
     with pytest.raises(ValueError, match="has one scale"):
         pixelrnn.sample(config, variables, jax.random.key(0), 1, small=jnp.zeros((1, 2, 2, 1)))
 
 
-def test_small_images_must_fit():
-    config, variables = made(shape=(4, 4, 1), factor=2)
+def test_rejects_invalid_small_images():
+    config, variables = build(shape=(4, 4, 1), factor=2)
     x = jnp.zeros((3, 4, 4, 1))
     with pytest.raises(ValueError, match=r"small must be \[3, 2, 2, 1\]"):
         pixelrnn.logits(config, variables, x, small=x)
@@ -432,9 +433,10 @@ def test_small_images_must_fit():
     assert pixelrnn.traits(pixelrnn.tiny()).metric == "NLL"
 
 
-def test_the_papers_network_for_mnist_has_its_layers():
+def test_the_network_for_mnist_has_the_papers_layers():
     shapes = jax.eval_shape(lambda k: pixelrnn.init(pixelrnn.Config(), k), jax.random.key(0))
     rnn = shapes["params"]["rnn"]
-    assert rnn["first"]["kernel"].shape == (4, 7, 1, 32)  # the rows of 7x7 that mask A leaves
+    # Rows of the 7x7 kernel up to the pixel's own.
+    assert rnn["first"]["kernel"].shape == (4, 7, 1, 32)
     assert sum(name.startswith("lstm_") for name in rnn) == 7
     assert rnn["lstm_0"]["left"]["kernel"].shape == (2 * 16, 4 * 16)

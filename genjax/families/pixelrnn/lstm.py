@@ -183,8 +183,8 @@ class DiagonalBiLSTM(nn.Module):
                 here = jnp.matmul(x.astype(kernel.dtype), kernel[0, 0], precision=exact)
                 return here + bias[None, None] + biases
 
-            parts = (x,) if biases.size == 1 else (x, biases)
-            parts = tuple(join_images(part, count) for part in parts)
+            inputs = [x] if biases.size == 1 else [x, biases]
+            parts = tuple(join_images(part, count) for part in inputs)
             out = self._diagonals(recurrence, gates, parts, width, recompute=True)
             return split_images(out, count)
 
