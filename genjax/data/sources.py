@@ -18,7 +18,14 @@ from genjax.data.label_subsets import limit_labels
 from genjax.data.npz import read_npz
 from genjax.data.order import Order
 from genjax.data.tfds_folder import PreparedSplit, check_examples, open_prepared
-from genjax.data.transforms import IMAGES, binarization, output_spec, static_images
+from genjax.data.transforms import (
+    ENTRIES,
+    IMAGES,
+    binarization,
+    output_spec,
+    parse_transform,
+    static_images,
+)
 
 RESIDENT_BYTES = 2**31
 NPZ_LAYOUT = (
@@ -65,13 +72,25 @@ def load(settings: Data) -> Dataset:
     if levels is None:
         levels = _prepared_levels(source, arrays, {**streams, **y_streams})
     dataset = Dataset(source, arrays, levels, streams, names, {}, len(domains) > 1, y_streams)
-    for name in IMAGES:
-        if name in dataset.entries("train"):
-            output_spec(settings.transform, dataset, name)  # raises if it cannot be applied
+    _check_transform(settings.transform, dataset)
     dataset = cross_validation.standardize(dataset, settings, table is not None)
     if binarization(settings.transform) == "static":
         dataset = _static(dataset, settings.binarize_seed)
     return limit_labels(dataset, settings)
+
+
+def _check_transform(transform: str, dataset: Dataset) -> None:
+    """Raises if an operation cannot be applied to the data."""
+    entries = dataset.entries("train")
+    for operation in parse_transform(transform):
+        missing = set(operation.keys) - entries
+        if missing and operation.keys != IMAGES:  # by default, y is optional
+            raise ValueError(
+                f"transform '{transform}': {dataset.name} has no {min(missing)}, it has"
+                f" {', '.join(sorted(entries))}; leave it out of keys."
+            )
+    for name in sorted(entries & set(ENTRIES)):
+        output_spec(transform, dataset, name)
 
 
 def _is_stacked_name(source: str) -> bool:

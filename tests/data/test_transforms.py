@@ -353,5 +353,7 @@ def test_rejects_bad_levels_and_images():
         scale_unit(ROW, 0)
     with pytest.raises(ValueError, match=r"needs images \[H, W, C\]"):
         apply("random_flip()", ROW[None], 5)
+    with pytest.raises(ValueError, match=r"': digits has no y, it has label, x; leave it out"):
+        load(Data(transform="random_crop(4, keys=('y',))"))
     with pytest.raises(ValueError, match=r"of digits: random_crop\(9\) cuts"):
         load(Data(transform="random_crop(9)"))

@@ -22,6 +22,7 @@ TRAIN = 61  # rows: no batch size divides it
 # Options of the runs of programs/input_pipelines.py.
 CASES = {
     "one network": dict(per_call=3, transform="binarize('dynamic')"),
+    "augmentation": dict(per_call=1, transform="random_flip()|random_crop(2)|scale(0, 1)"),
     "several critic steps": dict(critics=3, per_call=1, transform="binarize('static')"),
 }
 
