@@ -51,8 +51,8 @@ CODES = Run(
         " may be one digit; here each is named after its most frequent digit in train, and the"
         " error is on test",
         data_checksum="47a7b5c4",
-        of_seeds="median",
-        shown_by="information",
+        aggregate="median",
+        show_seed_by="information",
     ),
 )
 

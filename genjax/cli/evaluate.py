@@ -1,8 +1,8 @@
-"""`genjax evaluate WORKDIR`: the figure of a finished run on a split, as JSON.
+"""`genjax evaluate WORKDIR`: computes the figure of a run on a split and prints it as JSON.
 
-With `--temperatures`, by annealed importance sampling, which asks no encoder: for families with
-latents and a likelihood. With `--binarize-seeds`, on as many draws of the pixels, and how far the
-figures lie apart.
+`--temperatures` estimates log p(x) of a latent-variable family by annealed importance sampling,
+which needs no encoder. `--binarize-seeds` evaluates on several binarisations of the images, and
+adds the standard deviation between them.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from genjax.train.splits import evaluation_conditions, evaluation_data
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Load, evaluate, print one JSON object."""
+    """Evaluates a run and prints one JSON object."""
     return run_command(
         lambda: print(json.dumps(plain(evaluated(parse(argv))))),
         "--batch-size, --samples, --chains",
@@ -41,28 +41,28 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = ArgumentParser("evaluate", __doc__)
     parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
     parser.add_argument("--split", default="test", help="train, validation or test (test)")
-    parser.add_argument("--data", help="the data, where it lies elsewhere than in training")
-    parser.add_argument("--samples", type=int, help="samples of a bound; else the run's setting")
-    parser.add_argument("--batch-size", type=int, help="examples at a time; else the run's")
-    parser.add_argument("--examples", type=int, help="the first so many; else the whole split")
-    parser.add_argument("--temperatures", type=int, help="anneal in so many steps, such as 1000")
-    parser.add_argument("--chains", type=int, help="annealed, of each example (16)")
-    parser.add_argument("--leapfrog", type=int, help="steps of an annealed transition (10)")
-    parser.add_argument("--binarize-seeds", type=int, nargs="+", help="of draws of the pixels")
+    parser.add_argument("--data", help="the data, if moved since training")
+    parser.add_argument("--samples", type=int, help="samples per example of a bound (the run's)")
+    parser.add_argument("--batch-size", type=int, help="examples evaluated together (the run's)")
+    parser.add_argument("--examples", type=int, help="evaluate the first so many (all)")
+    parser.add_argument("--temperatures", type=int, help="annealing steps, such as 1000")
+    parser.add_argument("--chains", type=int, help="annealed chains per example (16)")
+    parser.add_argument("--leapfrog", type=int, help="leapfrog steps per transition (10)")
+    parser.add_argument("--binarize-seeds", type=int, nargs="+", help="seeds of the binarisations")
     return parser.parse_args(argv)
 
 
 def evaluated(options: argparse.Namespace) -> dict[str, Any]:
-    """What is to be printed.
+    """Returns the values to print.
 
     Raises:
-      ValueError: the options do not fit the run; one sentence.
+      ValueError: the options do not fit the run.
     """
     run, variables = load(options.workdir)
     family = families.get(run.family)
     check_used(options, family, run.model)
     samples = run.train.eval_samples if options.samples is None else options.samples
-    # A bound's noise is drawn batch by batch: the run's own size gives the run's own figure.
+    # The noise of a bound depends on the batch: the run's own size gives the run's own figure.
     size = run.train.eval_batch if options.batch_size is None else options.batch_size
     checks.positive(samples=samples, batch_size=size)
     of_chains = {"chains": options.chains or 16, "leapfrog": options.leapfrog or 10}
@@ -76,23 +76,23 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
     x, condition = split_of(run, family, dataset, options)
     key = named_key(jax.random.key(run.seed), 0, f"evaluate {options.split}")
     say = functools.partial(print, file=sys.stderr)
-    told = functools.partial(progress_callback, f"{run.experiment}  {options.split}", say)
+    progress = functools.partial(progress_callback, f"{run.experiment}  {options.split}", say)
     about = {"experiment": run.experiment, "split": options.split}
     if options.temperatures is not None:
         # log p(x) of a semi-supervised family sums over the label.
-        given = {} if family.traits(run.model).semi_supervised else condition
-        about |= annealed(chains(variables, x, key, size, given, told())) | of_chains
+        conditions = {} if family.traits(run.model).semi_supervised else condition
+        about |= annealed(chains(variables, x, key, size, conditions, progress())) | of_chains
         about |= {"temperatures": options.temperatures, "data_checksum": dataset.checksum()}
         return about | {"examples": len(x)}
-    of_draws = []
+    per_draw = []
     for i, one in enumerate(draws):
         if i:
             one, dataset = open_split(one, options.split, options.data)
             x, condition = split_of(one, family, dataset, options)
-        nats = nll(variables, x, key, size, condition, told())
-        of_draws.append(evals.mean_and_error(nats))
-    mean, error_of_mean = (float(a) for a in np.mean(np.asarray(of_draws, np.float64), axis=0))
-    found = about | {
+        nats = nll(variables, x, key, size, condition, progress())
+        per_draw.append(evals.mean_and_error(nats))
+    mean, error_of_mean = (float(a) for a in np.mean(np.asarray(per_draw, np.float64), axis=0))
+    values = about | {
         "metric": family.traits(run.model).metric,
         "obtained": mean,
         "unit": family.traits(run.model).unit,
@@ -100,48 +100,50 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
         "examples": len(x),
         "data_checksum": dataset.checksum(),
     }
-    found |= {"bound_samples": samples} if evals.is_bound(family, run.model) else {}
+    values |= {"bound_samples": samples} if evals.is_bound(family, run.model) else {}
     if options.binarize_seeds:
-        each = [mean for mean, _ in of_draws]
-        found |= {"binarize_seeds": options.binarize_seeds, "of_each_draw": each}
-        found["spread"] = float(np.std(each, ddof=1)) if len(each) > 1 else None
-    return found
+        each = [mean for mean, _ in per_draw]
+        values |= {"binarize_seeds": options.binarize_seeds, "per_draw": each}
+        values["spread"] = float(np.std(each, ddof=1)) if len(each) > 1 else None
+    return values
 
 
 def check_used(options: argparse.Namespace, family: Any, config: Any) -> None:
-    """Numbers are above 0, and each of them has a use.
+    """Checks that numbers are positive and that each option has an effect.
 
     Raises:
-      ValueError: one is not, or has none; one sentence.
+      ValueError: an option is out of range or has no effect.
     """
     names = ("examples", "temperatures", "chains", "leapfrog")
-    asked = {name: getattr(options, name) for name in names}
-    checks.positive(**{name: value for name, value in asked.items() if value is not None})
+    requested = {name: getattr(options, name) for name in names}
+    checks.positive(**{name: value for name, value in requested.items() if value is not None})
     if options.temperatures is None:
         for name in ("chains", "leapfrog"):
-            if asked[name] is not None:
+            if requested[name] is not None:
                 raise ValueError(
-                    f"--{name} is of annealed sampling; add --temperatures, such as 1000."
+                    f"--{name} is for annealed sampling; add --temperatures, such as 1000."
                 )
     elif options.samples is not None:
         raise ValueError(
-            "--samples is of a bound, and --temperatures anneal; leave out one of the two."
+            "--samples is for a bound and --temperatures for annealing; leave out one of them."
         )
     if options.samples is not None and not evals.is_bound(family, config):
-        raise ValueError("--samples is of a bound, and this run's figure is none; leave it out.")
+        raise ValueError("--samples is for a bound, but this run has none; leave it out.")
 
 
 def redrawn(run: Run, seeds: list[int] | None, temperatures: int | None) -> list[Run]:
-    """The run with its pixels drawn by each seed; as it is without seeds."""
+    """Returns the run with each seed of the binarisation; without seeds the run itself."""
     if seeds is None:
         return [run]
     if binarization(run.data.transform) not in ("dynamic", "static"):
         raise ValueError(
-            f"the pixels of this run are not drawn (transform '{run.data.transform}'); leave out"
+            f"this run does not binarize at random (transform '{run.data.transform}'); leave out"
             f" --binarize-seeds."
         )
     if temperatures is not None:
-        raise ValueError("--temperatures are for one draw of the pixels: leave out one of the two.")
+        raise ValueError(
+            "--temperatures and --binarize-seeds exclude each other; leave out one of them."
+        )
     return [
         dataclasses.replace(run, data=dataclasses.replace(run.data, binarize_seed=seed))
         for seed in seeds
@@ -151,23 +153,23 @@ def redrawn(run: Run, seeds: list[int] | None, temperatures: int | None) -> list
 def split_of(
     run: Run, family: Any, dataset: Dataset, options: argparse.Namespace
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The examples asked for, and what the family is given beside each."""
+    """Returns the examples to evaluate, and their conditions."""
     x = evaluation_data(run, dataset, options.split)
     condition = evaluation_conditions(run, family, dataset, options.split)
     n = options.examples
     return x[:n], {name: array[:n] for name, array in condition.items()}
 
 
-def annealed(found: evals.Annealed) -> dict[str, Any]:
-    """-log p(x) by chains: too high on average, by less with more temperatures."""
-    mean, error = evals.mean_and_error(-np.asarray(found.log_prob))
-    of_chains = np.asarray(found.std_error, np.float64)
+def annealed(estimate: evals.Annealed) -> dict[str, Any]:
+    """Returns -log p(x), an upper bound in expectation that falls with more temperatures."""
+    mean, error = evals.mean_and_error(-np.asarray(estimate.log_prob))
+    of_chains = np.asarray(estimate.std_error, np.float64)
     return {
         "metric": "NLL by annealed importance sampling",
         "obtained": mean,
         "unit": "nats",
         "std_error": error,
         "std_error_of_chains": float(np.sqrt((of_chains**2).sum()) / len(of_chains)),
-        "effective_chains": float(np.mean(found.effective)),
-        "acceptance": float(np.mean(found.acceptance)),
+        "effective_chains": float(np.mean(estimate.effective)),
+        "acceptance": float(np.mean(estimate.acceptance)),
     }

@@ -42,14 +42,14 @@ SMOKE: dict[str, Any] = {
 
 
 def smoke_settings(run: Run) -> dict[str, Any]:
-    """Those of a smoke run; a counted family sees each of the few images once at most."""
+    """Returns the settings of a smoke run; a counted family sees each image at most once."""
     counted = families.get(run.family).traits(run.model).fit == "counting"
     return {**SMOKE, "steps": 1} if counted else SMOKE
 
 
 def smoke(run: Run) -> Run:
-    """The same run in seconds: few steps on few images; its numbers mean nothing."""
-    few = min(run.data.labels_per_class, 1)  # a hundred images have no ten of each class
+    """Returns the run with few steps on few images, as a check; its figures are meaningless."""
+    few = min(run.data.labels_per_class, 1)  # 100 images may not have ten of each class
     return dataclasses.replace(
         run,
         train=dataclasses.replace(run.train, **smoke_settings(run)),
@@ -59,7 +59,7 @@ def smoke(run: Run) -> Run:
 
 
 def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) -> int:
-    """Run an experiment file: parse, train, evaluate, record. Returns the exit status.
+    """Runs an experiment file and returns the exit status.
 
     Args:
       recipes: settings by name; the first is the default.
@@ -114,30 +114,31 @@ def same_quantity(recipe: Run, run: Run) -> bool:
 
 
 def join_cluster() -> None:
-    """One of several processes: found by JAX, or said by variables of the environment.
+    """Joins the other processes: as JAX detects them, or as environment variables say.
 
-    JAX itself reads `JAX_COORDINATOR_ADDRESS`; `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` are ours.
+    JAX itself reads `JAX_COORDINATOR_ADDRESS`; this function `JAX_NUM_PROCESSES` and
+    `JAX_PROCESS_ID`.
 
     Raises:
-      ValueError: JAX finds no cluster, and not all of the variables are there.
+      ValueError: JAX detects no cluster, and a variable is missing or invalid.
     """
-    said: list[int | None] = []
+    numbers: list[int | None] = []
     for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         value = os.environ.get(name)
         if value is not None and not value.isdigit():
             raise ValueError(f"`{name}` must be a non-negative integer, got '{value}'.")
-        said.append(None if value is None else int(value))
-    jax.distributed.initialize(num_processes=said[0], process_id=said[1])
+        numbers.append(None if value is None else int(value))
+    jax.distributed.initialize(num_processes=numbers[0], process_id=numbers[1])
 
 
 def store_record(result: Result, recipe: Run, run: Run, folder: Any, workdir: Any) -> None:
-    """Put a record beside the table's others, when the run followed its recipe."""
+    """Adds the record to the table if the run followed its recipe."""
     if result.record is None:
         return
     why = recipe_differences(recipe, run, result.record)
     if why:
         print(
-            f"{workdir}/record.json is written; it is not put in the table, since it differs from"
+            f"{workdir}/record.json is written; it is not added to the table, since it differs from"
             f" the recipe in {', '.join(why)}.",
             file=sys.stderr,
         )
@@ -146,10 +147,10 @@ def store_record(result: Result, recipe: Run, run: Run, folder: Any, workdir: An
 
 
 def recipe_differences(recipe: Run, run: Run, record: Mapping[str, Any]) -> list[str]:
-    """In what a run left its recipe, of what makes numbers; the seed is free.
+    """Returns the settings with effect on numbers in which a run differs from its recipe.
 
-    A run that was begun under other settings keeps some of them, such as the length of its
-    schedule: the record says those that its figure comes from.
+    The seed may differ. Settings are taken from the record, since a resumed run keeps some of its
+    first settings, such as the length of its schedule.
     """
     free = settings_without_effect(recipe) | {"seed", "train.steps_per_call"}
     if "config" in record:
@@ -228,10 +229,10 @@ def parse(
         seed=options.seed,
     )
     if options.smoke:
-        # What was asked for by name holds; the rest is made small.
+        # Options that are given are kept; the other settings become small.
         small = smoke(base)
         given = cli_options.given_options(argv)
-        asked = {k: getattr(options.train, k) for k in SMOKE if cli_options.option_name(k) in given}
+        kept = {k: getattr(options.train, k) for k in SMOKE if cli_options.option_name(k) in given}
         fewer = {
             name: getattr(small.data, name)
             for name in ("limit", "labels_per_class")
@@ -239,7 +240,7 @@ def parse(
         }
         run = dataclasses.replace(
             run,
-            train=dataclasses.replace(run.train, **{**smoke_settings(base), **asked}),
+            train=dataclasses.replace(run.train, **{**smoke_settings(base), **kept}),
             data=dataclasses.replace(run.data, **fewer),
             phases=(),
         )
@@ -268,7 +269,7 @@ def _tyro() -> Any:
 
 
 def _recipe(names: tuple[str, ...], argv: list[str]) -> str:
-    """The recipe asked for: its settings are the defaults that the rest is parsed over."""
+    """Returns the recipe given, whose settings are the defaults of all other options."""
     for i, word in enumerate(argv):
         if word == "--recipe" and i + 1 < len(argv):
             word = f"--recipe={argv[i + 1]}"

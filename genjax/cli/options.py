@@ -73,27 +73,27 @@ def parse(
 
     Args:
       options_class: a dataclass; its docstrings are the help.
-      doc: what the command does, shown by `--help`.
-      argv: arguments without the program's name.
-      prog: how the command is called, where it is no file.
+      doc: description shown by `--help`.
+      argv: arguments without the name of the program.
+      prog: name of the command; None is that of the file.
       ignore_unknown: leave out options of other classes.
 
     Raises:
-      ValueError: an option is unknown, or its value does not fit; one sentence.
+      ValueError: an option is unknown, or its value is invalid.
       SystemExit: after `--help`.
     """
     import tyro
 
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(output):
             if ignore_unknown:
                 return tyro.cli(options_class, args=argv, return_unknown_args=True)[0]
             return tyro.cli(options_class, prog=prog, description=doc, args=argv)
-    except SystemExit as stop:
-        if not stop.code:
+    except SystemExit as end:
+        if not end.code:
             raise
-    text = " ".join(re.sub(r"[╭╮╰╯│─━]", " ", said.getvalue()).split())
+    text = " ".join(re.sub(r"[╭╮╰╯│─━]", " ", output.getvalue()).split())
     known = sorted(set(re.findall(r"--[a-z][a-z0-9.-]*", _usage(options_class))))
     wrong = [f for f in given_options(argv) if known and f not in known]
     if wrong:
@@ -103,7 +103,7 @@ def parse(
     text = re.sub(r"^(Parsing error|Value error|Error)[^A-Za-z-]*", "", text)
     text = re.sub(
         r"^Error parsing [a-z][a-z_-]*: ", "", text
-    )  # a room's own sentence needs no room
+    )  # the message of a dataclass needs no prefix
     text = re.sub(r"^(Invalid choice|Missing argument|Unrecognized options) ", "", text)
     text = re.split(r"Got errors|Argument helptext|For full helptext", text)[0].strip(" .")
     raise ValueError(f"{text}; --help lists the options.") from None
@@ -112,17 +112,17 @@ def parse(
 def _usage(options_class: Any) -> str:
     import tyro
 
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         tyro.cli(options_class, args=["--help"])
-    return said.getvalue()
+    return output.getvalue()
 
 
 def option_name(name: str) -> str:
-    """A setting's name as an option."""
+    """Returns the option of a setting."""
     return "--" + name.replace("_", "-")
 
 
 def given_options(argv: list[str]) -> set[str]:
-    """The options among the arguments."""
+    """Returns the options among the arguments."""
     return {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}

@@ -1,4 +1,4 @@
-"""`genjax report WORKDIR...`: runs as one page, with curves and samples over time."""
+"""`genjax report WORKDIR...`: writes runs as one HTML page with curves and samples over time."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ from genjax.cli.options import ArgumentParser, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the page and say where it is."""
+    """Writes the page and prints its path."""
     return run_command(lambda: write_report(argv))
 
 
@@ -15,11 +15,11 @@ def write_report(argv: list[str] | None) -> None:
     """Parses the options and writes the page."""
     parser = ArgumentParser("report", __doc__)
     parser.add_argument(
-        "workdir", type=pathlib.Path, nargs="+", help="folder of a run, or one that holds runs"
+        "workdir", type=pathlib.Path, nargs="+", help="folder of a run, or a folder of runs"
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("report.html"), help="the page"
+        "--out", type=pathlib.Path, default=pathlib.Path("report.html"), help="HTML file to write"
     )
-    parser.add_argument("--title", help="of the page; else the experiment's name")
+    parser.add_argument("--title", help="title of the page; else the name of the experiment")
     options = parser.parse_args(argv)
     print(report.write(options.workdir, options.out, title=options.title))

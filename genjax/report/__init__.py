@@ -1,7 +1,6 @@
-"""Runs as one page: a table, curves, samples over time, settings; no network, no library.
+"""Runs as one self-contained HTML page: a table, curves, samples over time, settings.
 
-`genjax report WORKDIR... --out report.html`, or `write` from Python. The page holds all
-it shows: it can be mailed, archived and opened anywhere.
+Written by `genjax report WORKDIR... --out report.html`, or by `write`. The page loads nothing.
 """
 
 import os
@@ -21,18 +20,18 @@ def write(
     *,
     title: str | None = None,
 ) -> pathlib.Path:
-    """Write the page of some runs; returns its path.
+    """Writes the page of one or more runs and returns its path.
 
-    Finished or not, damaged or whole: what can be read is shown, what cannot is said. A run whose
-    `samples/` lack a strip or a film that is up to date gets them, where its folder is writable.
+    Runs may be unfinished or damaged: the page lists everything that cannot be read. Where
+    `samples/` is writable, its strip and animation are brought up to date.
 
     Args:
-      workdirs: one or several; each a run's folder, or a folder that holds runs.
-      out: the HTML file; its folder is made if missing, a file of that name is replaced.
-      title: of the page; None takes the experiment's name, or counts the runs.
+      workdirs: folder of a run, or a folder of runs; or several of them.
+      out: HTML file, replaced if it exists; its folder is created.
+      title: of the page; None is the name of the experiment, or the number of runs.
 
     Raises:
-      ValueError: there is no run in one of the folders.
+      ValueError: a folder holds no run.
       OSError: the file cannot be written.
     """
     given = [workdirs] if isinstance(workdirs, (str, os.PathLike)) else list(workdirs)
@@ -43,14 +42,14 @@ def write(
             name = inside if inside != "." else folder.absolute().name
             found.setdefault(folder.resolve(), (folder, name))
     if not found:
-        raise ValueError("no folder is given; name at least one that holds a run.")
+        raise ValueError("`workdirs` is empty; give at least one folder of a run.")
     runs = named([read_run(folder, name) for folder, name in found.values()])
     for run in runs:
         sample_grids.refresh(run.folder / "samples")
     out = pathlib.Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
-    # Names from JSON may hold half a surrogate pair, which no encoding has.
+    # Names from JSON may hold lone surrogates, which cannot be encoded.
     part.write_bytes(render(runs, title).encode("utf-8", "replace"))
     part.replace(out)
     return out

@@ -1,4 +1,4 @@
-"""The two tables of a page: runs side by side, and their settings."""
+"""Tables of a page: the runs, and their settings."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from genjax.report.markup import Html, el, join
 from genjax.report.run_reader import Shown, number
 
-# Title of the column, and whether it is sorted and aligned as numbers.
+# Column titles, and whether the column is numeric.
 COLUMNS = {
     "Run": False,
     "Status": False,
@@ -26,7 +26,7 @@ MISSING = "\u2013"  # a dash
 
 
 def comparison(runs: list[Shown]) -> Html:
-    """One row a run; a click on a column's title sorts by it."""
+    """Returns a table with one row per run; a click on a column title sorts it."""
     heads = [
         el(
             "th",
@@ -89,15 +89,15 @@ def _number(value: float | None, shown: str) -> Html:
 
 
 def settings(runs: list[Shown]) -> Html:
-    """Every setting of every run: a row a setting, a column a run; those that differ are marked.
+    """Returns a table with one row per setting and one column per run; differences are marked.
 
-    A run whose settings cannot be read has no column: it would differ in everything.
+    A run whose settings cannot be read has no column.
     """
     readable = [(i, run) for i, run in enumerate(runs) if run.config]
     names = list(dict.fromkeys(name for _, run in readable for name in run.config))
     names.sort(key=lambda name: (name.count(".") > 0, name))
     if not names:
-        return el("p", "No settings can be read.", class_="notes")
+        return el("p", "No readable settings.", class_="notes")
     heads = [
         el(
             "th",
@@ -128,8 +128,8 @@ def settings(runs: list[Shown]) -> Html:
 
 def _setting(name: str, runs: list[tuple[int, Shown]]) -> Html:
     values = [(i, _shown(run.config[name]) if name in run.config else None) for i, run in runs]
-    room, _, last = name.rpartition(".")
-    title = join([el("span", room + "." if room else "", class_="room"), last])
+    group, _, last = name.rpartition(".")
+    title = join([el("span", group + "." if group else "", class_="group"), last])
     cells = [
         el(
             "td",
@@ -145,7 +145,7 @@ def _setting(name: str, runs: list[tuple[int, Shown]]) -> Html:
 
 
 def _shown(value: Any) -> str:
-    """A setting as one reads it: `28, 28, 1`, `yes`, `none`."""
+    """Formats a setting: `28, 28, 1`, `yes`, `none`."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -156,5 +156,5 @@ def _shown(value: Any) -> str:
 
 
 def _box(table: Html, name: str) -> Html:
-    """A table in a box of its own, which scrolls sideways where it is too wide."""
+    """Puts a table into a box that scrolls horizontally."""
     return el("div", table, class_="box", role="region", aria_label=name, tabindex=0)

@@ -1,4 +1,4 @@
-"""HTML in which every text is escaped unless it says that it is markup."""
+"""HTML elements whose texts are escaped, unless they are `Html`."""
 
 import html
 import json
@@ -6,21 +6,21 @@ from typing import Any
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is markup."""
 
 
 def text(value: Any) -> Html:
-    """A value as markup: escaped, unless it is markup."""
+    """Returns a value as markup: escaped, unless it is markup."""
     return value if isinstance(value, Html) else Html(html.escape(str(value)))
 
 
 def join(parts: Any, between: str = "") -> Html:
-    """Several values as markup, one after the other."""
+    """Returns values as markup, joined."""
     return Html(between.join(text(part) for part in parts))
 
 
 def el(tag: str, /, *children: Any, **attributes: Any) -> Html:
-    """An element; `class_` is `class`, `data_sort` is `data-sort`; None leaves an attribute out.
+    """Returns an element; `class_` is `class`, `data_sort` is `data-sort`; None omits an attribute.
 
     >>> el("p", "1 < 2", class_="note", hidden=True)
     '<p class="note" hidden>1 &lt; 2</p>'
@@ -38,7 +38,7 @@ def el(tag: str, /, *children: Any, **attributes: Any) -> Html:
 
 
 def script_json(values: Any) -> Html:
-    """JSON that is safe inside `<script>`: nothing in it can end the element.
+    """Returns JSON that is safe inside `<script>`: nothing in it can end the element.
 
     >>> script_json(["</script>"])
     '["\\\\u003c/script\\\\u003e"]'

@@ -1,4 +1,4 @@
-"""The page: a template, its style and script, and what `markup` makes of the runs."""
+"""Renders the page from its template, style, script and runs."""
 
 import base64
 import datetime
@@ -12,15 +12,15 @@ from genjax.report.markup import Html, el, join, script_json, text
 from genjax.report.run_reader import Shown, number
 from genjax.version import __version__
 
-# Metrics for the day on which something is wrong; they are folded away.
+# Metrics for debugging, folded by default.
 ASIDE = ("norm", "learning_rate", "std_error", "examples_per_second", "input_wait", "seconds")
 
 
 def render(runs: list[Shown], title: str | None = None) -> str:
-    """The whole page, with everything it shows inside it.
+    """Returns the whole page, which loads and sends nothing.
 
-    Nothing is ever loaded or sent: the page's own policy forbids it, and lets only the scripts
-    run that are known here by their hash, so that no text of a run can become one.
+    Its content security policy forbids it, and allows scripts by their hash only, so that no text
+    of a run can become a script.
     """
     style, script, theme = (
         asset("page.css"),
@@ -45,17 +45,17 @@ def render(runs: list[Shown], title: str | None = None) -> str:
         "data": script_json(data(runs)),
         "script": script,
     }
-    # In one pass: what is put in is never looked at again.
+    # In one pass: inserted text is not searched for further placeholders.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], asset("page.html"))
 
 
 def asset(name: str) -> str:
-    """One of the files beside this package's code."""
+    """Returns the text of a file in `static/`."""
     return (importlib.resources.files("genjax.report") / "static" / name).read_text("utf-8")
 
 
 def summary(runs: list[Shown]) -> str:
-    """One line under the title."""
+    """Returns the line below the title."""
     finished = sum(bool(run.record) for run in runs)
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     return (
@@ -65,7 +65,7 @@ def summary(runs: list[Shown]) -> str:
 
 
 def data(runs: list[Shown]) -> dict[str, Any]:
-    """What the script draws: curves of all runs by metric, and the grids before the last."""
+    """Returns data for the script: curves of all runs by metric, and all grids but the last."""
     names = {name for run in runs for name in run.curves}
 
     def curves(aside: bool) -> list[Any]:
@@ -91,12 +91,12 @@ def data(runs: list[Shown]) -> dict[str, Any]:
 
 
 def uri(data: bytes, kind: str = "png") -> str:
-    """A picture as an address that holds it."""
+    """Returns an image as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def legend(runs: list[Shown]) -> Html:
-    """Buttons that take runs out of the curves and the settings, and put them back."""
+    """Returns buttons that hide and show runs in curves and settings."""
     buttons = [
         el(
             "button",
@@ -113,18 +113,18 @@ def legend(runs: list[Shown]) -> Html:
 
 
 def swatch(i: int) -> Html:
-    """A run's colour."""
+    """Returns the colour mark of a run."""
     return el("span", class_=f"swatch c{i % 8}", aria_hidden="true")
 
 
 def section(i: int, run: Shown) -> Html:
-    """What there is to say of one run, and its samples."""
+    """Returns the section of one run: notes, facts and samples."""
     status = "finished" if run.record else "unfinished"
-    said = [*run.notes, *warnings(run)]
+    notes = [*run.notes, *warnings(run)]
     return el(
         "article",
         el("h3", swatch(i), run.label, " ", el("span", status, class_=f"status {status}")),
-        el("ul", *(el("li", note) for note in said), class_="notes") if said else "",
+        el("ul", *(el("li", note) for note in notes), class_="notes") if notes else "",
         facts(run),
         samples(run),
         id=f"run-{i}",
@@ -134,18 +134,18 @@ def section(i: int, run: Shown) -> Html:
 
 
 def warnings(run: Shown) -> list[str]:
-    """What the run said of itself while it trained, such as that it collapsed."""
-    found = run.record.get("warnings")
-    said = []
-    for entry in found if isinstance(found, list) else ():
+    """Returns the warnings in the record of a run, such as a collapsed generator."""
+    entries = run.record.get("warnings")
+    lines = []
+    for entry in entries if isinstance(entries, list) else ():
         step = number(entry.get("step")) if isinstance(entry, dict) else None
         if step is not None and isinstance(entry.get("words"), str):
-            said.append(f"At step {step:,}: {entry['words']}.")
-    return said
+            lines.append(f"At step {step:,}: {entry['words']}.")
+    return lines
 
 
 def facts(run: Shown) -> Html:
-    """Where a run comes from, in a list."""
+    """Returns a list of facts: folder, data, chosen weights, paper."""
     record = run.record
     figure = {name: run.config.get(f"figure.{name}") for name in ("source", "difference")}
     chosen, steps = number(record.get("chosen_step")), number(record.get("steps"))
@@ -156,14 +156,14 @@ def facts(run: Shown) -> Html:
         "Weights": chosen is not None
         and f"of step {chosen:,}, chosen by {record.get('chosen_by') or 'the run'}",
         "Paper": figure["source"],
-        "Not as in the paper": figure["difference"],
+        "Differs from the paper": figure["difference"],
     }
     shown = [el("div", el("dt", name), el("dd", value)) for name, value in found.items() if value]
     return el("dl", *shown, class_="facts")
 
 
 def samples(run: Shown) -> Html:
-    """The grids with a slider over the steps, the film and the strip."""
+    """Returns the grids with a slider over the steps, the animation and the strip."""
     if not run.frames:
         return Html()
     step, png = run.frames[-1]
@@ -194,21 +194,25 @@ def samples(run: Shown) -> Html:
         figures.append(
             el(
                 "figure",
-                zoom(uri(run.film, "gif"), f"Film of the samples of {run.label}", "film"),
-                el("p", "The film stands still: this system asks for less motion.", class_="still"),
-                el("figcaption", "Film: the same noise at every step ", stop),
+                zoom(uri(run.film, "gif"), f"Animation of the samples of {run.label}", "film"),
+                el(
+                    "p",
+                    "The animation is stopped: reduced motion is set on this system.",
+                    class_="still",
+                ),
+                el("figcaption", "Animation: the same noise at every step ", stop),
                 class_="moving",
             )
         )
     if run.strip and several:
         data, steps = run.strip
         labels = el("ol", *(el("li", f"{s:,}") for s in steps), class_="steps")
-        picture = zoom(uri(data), f"Samples of {run.label}, a step a row", "strip")
+        picture = zoom(uri(data), f"Samples of {run.label}, one row per step", "strip")
         figures.append(
             el(
                 "figure",
                 el("div", labels, picture, class_="striped"),
-                el("figcaption", "Each column one sample, from step to step"),
+                el("figcaption", "Each column is one sample over the steps"),
                 class_="wide",
             )
         )
@@ -216,13 +220,13 @@ def samples(run: Shown) -> Html:
 
 
 def zoom(source: str, alt: str, kind: str) -> Html:
-    """A picture that opens at full size."""
+    """Returns an image that opens at full size on a click."""
     picture = el("img", src=source, alt=alt, class_=kind)
-    return el("button", picture, type="button", class_="zoom", title="See at full size")
+    return el("button", picture, type="button", class_="zoom", title="Show at full size")
 
 
 def _interest(name: str) -> int:
-    """Metrics in the order in which one looks at them."""
+    """Sort key of metrics: validation first, then losses."""
     return 0 if name.startswith("validation") else 1 if name.endswith("loss") else 2
 
 

@@ -1,4 +1,4 @@
-"""Runs as a page needs them, whatever state they are in."""
+"""Reads runs for a page, finished or not, whole or damaged."""
 
 import collections
 import dataclasses
@@ -11,44 +11,44 @@ from typing import Any
 from genjax import families
 from genjax.train import sample_grids
 
-DEPTH = 4  # folders below the one given in which runs are looked for
-POINTS = 2000  # the most of one curve in a page
-FRAME_BYTES = 6 * 2**20  # the most that one run's grids may add to a page
+DEPTH = 4  # levels of folders that are searched for runs
+POINTS = 2000  # per curve, at most
+FRAME_BYTES = 6 * 2**20  # of the grids of a run, at most
 
 
 @dataclasses.dataclass
 class Shown:
-    """One run, as far as its folder can be read."""
+    """Everything of a run that can be read from its folder."""
 
     folder: pathlib.Path
     name: str
-    """Of the folder, below the one that was given."""
+    """Path of the folder relative to the one given."""
     label: str = ""
-    """What the page calls it; no two runs share one."""
+    """Unique name on the page."""
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Settings by dotted name."""
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Empty while the run has not finished."""
+    """Empty until the run has finished."""
     curves: dict[str, tuple[list[int], list[float | None]]] = dataclasses.field(
         default_factory=dict
     )
-    """Steps and values by metric; None where the value was not finite."""
+    """Steps and values by metric; None for non-finite values."""
     frames: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)
     """Step and PNG of the grids."""
     strip: tuple[bytes, list[int]] | None = None
     film: bytes | None = None
     last_step: int | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
-    """What is missing, a sentence each."""
+    """Messages about what is missing or damaged."""
 
     @property
     def experiment(self) -> str:
-        """Name of the experiment; of the folder, where no settings can be read."""
+        """Name of the experiment, or of the folder without settings."""
         return str(self.config.get("experiment") or self.name)
 
     @property
     def family(self) -> str:
-        """Name of the family, or nothing."""
+        """Name of the family, or empty."""
         return str(self.config.get("family") or "")
 
     @property
@@ -61,7 +61,7 @@ class Shown:
 
 
 def find_runs(root: pathlib.Path) -> list[pathlib.Path]:
-    """Folders with a `config.json`: this one, or those up to four levels below it.
+    """Returns the folders with a `config.json`: this one, or those up to four levels below.
 
     Raises:
       ValueError: there is none.
@@ -73,26 +73,26 @@ def find_runs(root: pathlib.Path) -> list[pathlib.Path]:
         path = pathlib.Path(folder)
         if "config.json" in files:
             found.append(path)
-            inside.clear()  # a run holds no runs
+            inside.clear()  # a run contains no other runs
         elif len(path.relative_to(root).parts) >= DEPTH:
             inside.clear()
         inside[:] = sorted(name for name in inside if not name.startswith("."))
     if not found:
         raise ValueError(
             f"{root} holds no run: there is no config.json in it or up to {DEPTH} folders below;"
-            f" give the --workdir of a run, or the folder that holds it."
+            f" give the folder of a run, or a folder of runs."
         )
     return found
 
 
 def read_run(folder: pathlib.Path, name: str) -> Shown:
-    """Everything of a run that can be read; `notes` say what cannot."""
+    """Reads a run; `notes` list what cannot be read."""
     run = Shown(folder, name)
     config = _json(folder / "config.json", run)
     if (folder / "record.json").exists():
         run.record = _json(folder / "record.json", run)
     else:
-        run.notes.append("It has not finished: there is no record yet, and no figure.")
+        run.notes.append("Not finished: no record and no figure yet.")
     if not config and isinstance(run.record.get("config"), dict):
         config = run.record["config"]
     run.config = _flat(config)
@@ -102,7 +102,7 @@ def read_run(folder: pathlib.Path, name: str) -> Shown:
 
 
 def named(runs: list[Shown]) -> list[Shown]:
-    """The same runs with labels: the experiment, with seed or folder where that is not enough."""
+    """Sets unique labels: the experiment, with seed or folder if that is not unique."""
     seeded = [f"{run.experiment}, seed {run.config.get('seed', '?')}" for run in runs]
     for options in ([run.experiment for run in runs], seeded, [run.name for run in runs]):
         times = collections.Counter(options)
@@ -118,12 +118,12 @@ def named(runs: list[Shown]) -> list[Shown]:
 
 
 def number(value: Any) -> float | int | None:
-    """A finite number, or None for everything else that JSON may hold."""
+    """Returns a finite number, or None for any other JSON value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
         return value if math.isfinite(value) else None
-    except OverflowError:  # JSON's integers have no end
+    except OverflowError:  # integers in JSON are unbounded
         return None
 
 
@@ -131,9 +131,9 @@ def _json(path: pathlib.Path, run: Shown) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
-            raise ValueError("it holds no settings by name")
+            raise ValueError("not an object")
     except (OSError, ValueError, RecursionError) as error:
-        run.notes.append(f"{path.name} cannot be read ({type(error).__name__}) and is left out.")
+        run.notes.append(f"{path.name} cannot be read ({type(error).__name__}).")
         return {}
     return values
 
@@ -153,7 +153,7 @@ def _read_metrics(run: Shown) -> None:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
-        run.notes.append("There is no metrics.jsonl: no curves.")
+        run.notes.append("No metrics.jsonl, so no curves.")
         return
     found: dict[str, dict[int, float | None]] = {}
     damaged = 0
@@ -161,7 +161,7 @@ def _read_metrics(run: Shown) -> None:
         try:
             values = json.loads(line)
             step = values.pop("step")
-            if type(step) is not int or abs(step) >= 2**53:  # beyond what JavaScript can count
+            if type(step) is not int or abs(step) >= 2**53:  # JavaScript integers are exact below
                 raise ValueError(step)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             damaged += 1
@@ -171,19 +171,15 @@ def _read_metrics(run: Shown) -> None:
                 found.setdefault(name, {})[step] = number(value)
         run.last_step = max(step, run.last_step or 0)
     if damaged:
-        are = (
-            "1 line of metrics.jsonl is"
-            if damaged == 1
-            else f"{damaged} lines of metrics.jsonl are"
-        )
-        run.notes.append(f"{are} damaged and left out.")
+        lines_are = "1 line is" if damaged == 1 else f"{damaged} lines are"
+        run.notes.append(f"metrics.jsonl: {lines_are} damaged and omitted.")
     if not found:
-        run.notes.append("metrics.jsonl holds no metrics yet: no curves.")
+        run.notes.append("metrics.jsonl has no metrics yet, so no curves.")
     for name, values in found.items():
         kept = sample_grids.thin(sorted(values.items()), POINTS)
         run.curves[name] = ([step for step, _ in kept], [value for _, value in kept])
         if len(values) > POINTS:
-            run.notes.append(f"Of {name}, {POINTS:,} of {len(values):,} values are drawn.")
+            run.notes.append(f"{name}: {POINTS:,} of {len(values):,} values are shown.")
 
 
 def _read_samples(run: Shown) -> None:
@@ -196,9 +192,9 @@ def _read_samples(run: Shown) -> None:
         except (OSError, ValueError):
             damaged.append(path.name)
     if damaged:
-        run.notes.append(f"{', '.join(damaged)} cannot be read and is left out.")
+        run.notes.append(f"{', '.join(damaged)} cannot be read.")
     if not run.frames:
-        run.notes.append("There are no samples yet.")
+        run.notes.append("No samples yet.")
         return
     while len(run.frames) > 2 and sum(len(data) for _, data in run.frames) > FRAME_BYTES:
         run.frames = sample_grids.thin(run.frames, len(run.frames) // 2 + 1)

@@ -195,11 +195,11 @@ def summarize(records: list[dict[str, Any]], figure: Figure | None = None) -> di
 
     Returns:
       `obtained`: mean over seeds, None if a seed has no figure (it diverged); or the median, if
-      `figure.of_seeds` says so. `std_error`: that over the test examples, which all seeds share,
+      `figure.aggregate` says so. `std_error`: that over the test examples, which all seeds share,
       and of several seeds the standard error between seeds, added in quadrature. Seeds that are
       folds share no examples, so only the error between them counts; so it does if no seed has an
       error of its own. A median has no error. `lowest`, `highest`: of several seeds. `shown_seed`:
-      the seed with the highest `figure.shown_by`.
+      the seed with the highest `figure.show_seed_by`.
     """
     first = records[0]
     row = {
@@ -220,11 +220,11 @@ def summarize(records: list[dict[str, Any]], figure: Figure | None = None) -> di
         error = math.sqrt(spread if apart or error is None else error**2 + spread)
     figure = figure or Figure()
     several = mean is not None and len(values) > 1
-    if several and figure.of_seeds == "median":
+    if several and figure.aggregate == "median":
         mean, error = statistics.median(values), None
     row["obtained"], row["std_error"] = mean, error
     row["lowest"], row["highest"] = (min(values), max(values)) if several else (None, None)
-    by = [(r.get("final_metrics") or {}).get(figure.shown_by) for r in records]
+    by = [(r.get("final_metrics") or {}).get(figure.show_seed_by) for r in records]
     row["shown_seed"] = None
     if several and None not in by:
         row["shown_seed"] = records[int(np.argmax(np.array(by, float)))]["seed"]

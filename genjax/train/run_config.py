@@ -1,4 +1,4 @@
-"""Settings of a whole run as frozen dataclasses, and their way to JSON and back."""
+"""Settings of a run as frozen dataclasses, and their conversion to and from JSON."""
 
 import dataclasses
 import json
@@ -16,51 +16,51 @@ from genjax.data import Data
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-    """Length of a run and what happens along it."""
+    """Length of a run, and how often it logs, evaluates, samples and saves."""
 
     steps: checks.PositiveInt = 1000
     """Training steps."""
     batch_size: checks.PositiveInt = 100
-    """Examples a step (a critic step, where there are several)."""
+    """Examples per step; per critic step if there are several."""
     steps_per_call: checks.NonNegativeInt = 0
-    """Steps joined in one dispatch; 0 is 1 on CPU, and 100 on GPU and TPU or eval_every where that
-    is less. What is done every so many steps is done at the end of a call."""
+    """Steps joined in one dispatch; 0 is 1 on CPU, and on GPU and TPU the smaller of 100 and
+    eval_every. Logs, evaluations, samples and checkpoints are made at the end of a call."""
     ema: checks.UnitInterval = 0.0
-    """Decay of the average of the parameters; 0 keeps none."""
+    """Decay of the moving average of the parameters; 0 keeps none."""
     log_every: checks.PositiveInt = 100
     """Steps between lines of metrics."""
     eval_every: checks.NonNegativeInt = 0
-    """Steps between evaluations on the validation split; 0 is only at the end.
-    A bound's noise depends on eval_batch and on the number of devices."""
+    """Steps between evaluations on the validation split; 0 evaluates at the end only.
+    The noise of a bound depends on eval_batch and on the number of devices."""
     eval_batch: checks.PositiveInt = 500
     """Examples evaluated together."""
     eval_samples: checks.PositiveInt = 1
-    """Samples a bound takes in the last evaluation."""
+    """Samples per example of a bound in the last evaluation."""
     patience: checks.NonNegativeInt = 0
-    """Stop after so many evaluations without a better one; 0 never stops early."""
+    """End after so many evaluations without improvement; 0 never ends early."""
     sample_every: checks.NonNegativeInt = 0
-    """Steps between grids of samples; 0 is only at the end."""
+    """Steps between grids of samples; 0 samples at the end only."""
     samples: checks.PositiveInt = 64
-    """Images in a grid."""
+    """Samples per grid."""
     save_every: checks.NonNegativeInt = 0
-    """Steps between checkpoints; 0 is only at the end and on a stop."""
+    """Steps between checkpoints; 0 saves at the end and on a stop only."""
     weights_from: str = ""
-    """Finished run of the same network whose weights (best by validation, averaged where it keeps
-    an average) this one begins with, and with nothing else of it: its folder, or the name of its
-    experiment, which means the folder beside this run's with this seed. Empty: random weights."""
+    """Finished run of the same network to take initial weights from (best by validation, averaged
+    if it keeps an average): its folder, or the name of its experiment, for the folder beside this
+    run's with the same seed. Empty: random weights."""
     keep: checks.PositiveInt = 2
-    """Latest checkpoints kept; the best by validation is kept apart from them."""
+    """Latest checkpoints to keep; the best by validation is kept too."""
     metric: str = ""
-    """What measures the samples of the finished run, once, for its record: parzen, codes, svm ...
-    (see genjax.cli.measure); the figure of a family without a density. Empty measures nothing."""
+    """Metric of the finished run's samples for its record: parzen, codes, svm ... (see `genjax
+    measure`); the figure of a family without a density. Empty: none."""
     metric_samples: checks.NonNegativeInt = 0
-    """Samples it draws; 0 is each instrument's own number."""
+    """Samples for the metric; 0 is the metric's own number."""
     classifier_steps: checks.PositiveInt = 2000
-    """Steps of the small classifier that some instruments train on the real images."""
+    """Steps of the small classifier that some metrics train on the real images."""
     fid_weights: str = ""
     """File of the standard Inception network, for fid, kid and inception_score."""
     writers: tuple[Literal["csv", "tensorboard"], ...] = ()
-    """Where metrics go beside metrics.jsonl: metrics.csv, and tensorboard/ with the samples."""
+    """Further outputs of metrics: metrics.csv, and tensorboard/ with the samples."""
 
     def __post_init__(self) -> None:
         checks.validate(self)
@@ -68,16 +68,16 @@ class Train:
             raise ValueError("`patience` counts evaluations; set `eval_every` too.")
 
 
-# Where the data lies and how it is read; its checksum says whether it is the same.
-WHERE = {"data.data", "data.data_dir", "data.stream", "data.workers"}
-# What may differ when a run goes on: its length, logging, evaluation. The rest makes its numbers.
+# Location of the data and how it is read; a checksum identifies the data themselves.
+DATA_LOCATION = {"data.data", "data.data_dir", "data.stream", "data.workers"}
+# Settings that may change on resuming: length, logging, evaluation.
 MAY_CHANGE = {
     f"train.{field.name}"
     for field in dataclasses.fields(Train)
     if field.name not in ("batch_size", "steps_per_call", "ema", "weights_from")
-} | WHERE
-# And what changes no number at all.
-HARMLESS = WHERE | {
+} | DATA_LOCATION
+# Settings that change no number.
+WITHOUT_EFFECT = DATA_LOCATION | {
     f"train.{name}"
     for name in (
         "log_every",
@@ -93,23 +93,24 @@ HARMLESS = WHERE | {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
-    """The paper's number that a run is to reach."""
+    """The paper's figure that a run reproduces."""
 
     paper: float | None = None
-    """The number; None where the paper has none."""
+    """The figure; None if the paper has none."""
     tag: str = ""
-    """How sure it is: seen, seen-code, seen-2nd, figure, calc, memory."""
+    """Evidence: seen (in the paper), seen-code, seen-2nd (quoted), figure (read off), calc or memory.
+    """
     source: str = ""
-    """Its place: paper, table, row."""
+    """Paper, table and row."""
     difference: str = ""
-    """Where the recipe is not the paper's: in what."""
+    """Differences between the recipe and the paper."""
     data_checksum: str = ""
-    """Of the data the figure is about; a run on other data makes no row of the table. Where it is
-    about several (one a fold), all of them, by spaces."""
-    of_seeds: Literal["mean", "median"] = "mean"
-    """What stands for several seeds."""
-    shown_by: str = ""
-    """Entry of what the instrument measured whose highest value says which seed is shown."""
+    """Checksum of the data; a run on other data omits the figure and is not in the table. Several
+    (one per fold) are separated by spaces."""
+    aggregate: Literal["mean", "median"] = "mean"
+    """Summary of several seeds."""
+    show_seed_by: str = ""
+    """Entry of the final metrics whose highest value selects the seed to show."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,10 +123,10 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything that makes a run's numbers."""
+    """All settings of a run."""
 
     experiment: str
-    """Name of the experiment, and after a colon of its recipe."""
+    """Name of the experiment, with its recipe after a colon."""
     family: str
     """Name of the family."""
     model: Any
@@ -140,15 +141,15 @@ class Run:
     """Seed of the parameters, the order of the data and every other random number."""
     figure: Figure = dataclasses.field(default_factory=Figure)
     phases: tuple[Phase, ...] = ()
-    """Phases trained before, each from the best weights of the one before, and in the end this run
-    itself. Their folders are inside its workdir."""
+    """Earlier phases, each trained from the best weights of the one before, as this run is. Their
+    folders are inside its workdir."""
 
     def __post_init__(self) -> None:
         checks.seed(seed=self.seed)
         later = [*(phase.train for phase in self.phases), self.train][1:]
         if any(train.weights_from for train in later):
             raise ValueError(
-                "a phase begins with the weights of the one before; set weights_from in the first"
+                "a phase starts from the weights of the one before; set weights_from in the first"
                 " phase only."
             )
 
@@ -197,13 +198,13 @@ def build_optimizer(run: Run) -> Any:
 
 
 def resolve(run: Run, backend: str) -> Run:
-    """Fill in what depends on other settings: decay_steps, steps_per_call, the fold, the labels.
+    """Fills in settings that depend on others: decay_steps, steps_per_call, fold, labels_seed.
 
     Raises:
       ValueError: family, Config and optimizer do not belong together.
     """
     check_parts(run)
-    # An evaluation that decides when to stop must not wait for the end of a longer call.
+    # An evaluation is made at the end of a call, so a call is not longer than eval_every.
     longest = min(100, run.train.eval_every or 100)
     per_call = run.train.steps_per_call or (1 if backend == "cpu" else longest)
 
@@ -220,9 +221,9 @@ def resolve(run: Run, backend: str) -> Run:
     optimizer = map_optimizers(filled, run.optimizer)
     train = dataclasses.replace(run.train, steps_per_call=per_call)
     data = run.data
-    if data.folds and data.fold is None:  # so that the seeds of a row are its folds
+    if data.folds and data.fold is None:  # seeds are folds
         data = dataclasses.replace(data, fold=run.seed % data.folds)
-    if data.labels_per_class and data.labels_seed is None:  # so that each has labels of its own
+    if data.labels_per_class and data.labels_seed is None:  # each seed has other labels
         data = dataclasses.replace(data, labels_seed=run.seed)
     return dataclasses.replace(run, optimizer=optimizer, train=train, data=data)
 
@@ -255,10 +256,10 @@ def schedule_warnings(run: Run) -> list[tuple[int, str]]:
 
 
 def continue_from(run: Run, saved: Run) -> Run:
-    """Take from a saved run what the new settings leave open: decay_steps and steps_per_call.
+    """Fills in decay_steps and steps_per_call from the saved settings of a resumed run.
 
-    A run made longer goes on under the schedule it began with, and one moved to another kind of
-    device goes on with the same calls: the length may change on resuming, its numbers may not.
+    A longer run keeps its schedule, and a run on another kind of device keeps its calls, so that
+    the steps already made would be the same.
     """
 
     before = optimizers_by_network(saved.optimizer)
@@ -278,23 +279,23 @@ def continue_from(run: Run, saved: Run) -> Run:
 
 
 def to_json(settings: Any) -> dict[str, Any]:
-    """A dataclass as nested dicts and lists, as JSON has them; NumPy's numbers are numbers."""
+    """Returns a dataclass as plain JSON values; NumPy scalars become numbers."""
     return json.loads(json.dumps(dataclasses.asdict(settings), default=_plain_number))
 
 
 def _plain_number(value: Any) -> Any:
-    """What JSON does not know: numbers of NumPy.
+    """Converts a NumPy scalar for JSON.
 
     Raises:
-      TypeError: it is no number.
+      TypeError: the value is not a NumPy scalar.
     """
     if not isinstance(value, np.number):
-        raise TypeError(f"{value!r} is no setting that JSON can hold.")
+        raise TypeError(f"{value!r} is not a setting that JSON can hold.")
     return value.item()
 
 
 def run_from_json(values: dict[str, Any]) -> Run:
-    """The Run that `to_json` wrote.
+    """Returns the Run that `to_json` wrote.
 
     Raises:
       ValueError: an entry is unknown or of the wrong kind.
@@ -348,12 +349,12 @@ def _convert(hint: Any, value: Any) -> Any:
     if isinstance(value, list):
         value = tuple(value)
     if not _fits(hint, value):
-        raise ValueError(f"{value!r} is no {hint}")
+        raise ValueError(f"{value!r} is not of type {hint}")
     return value
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value from JSON is what a type hint says."""
+    """Returns whether a value from JSON has the type of a hint."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True
@@ -371,19 +372,19 @@ def _fits(hint: Any, value: Any) -> bool:
 
 
 def settings_without_effect(run: Run) -> set[str]:
-    """Settings that change no number of a run; only a bound has noise by the evaluation's batch."""
+    """Returns settings that change no number; eval_batch changes the noise of a bound."""
     exact = not evals.is_bound(families.get(run.family), run.model)
-    return HARMLESS | {"train.eval_batch"} if exact else HARMLESS
+    return WITHOUT_EFFECT | {"train.eval_batch"} if exact else WITHOUT_EFFECT
 
 
 def changes(saved: Run, new: Run, free: set[str]) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ, but for the free ones; a citation makes no number."""
+    """Returns settings that differ, except the free ones and those of the figure."""
     found = differences(saved, new).items()
     return {k: v for k, v in found if k not in free and not k.startswith("figure.")}
 
 
 def differences(saved: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Settings in which two dataclasses or dicts differ: `{"train.steps": (saved, new)}`."""
+    """Returns the settings in which two dataclasses differ: `{"train.steps": (saved, new)}`."""
     saved = to_json(saved) if dataclasses.is_dataclass(saved) else saved
     new = to_json(new) if dataclasses.is_dataclass(new) else new
     if not (isinstance(saved, dict) and isinstance(new, dict)):

@@ -14,7 +14,7 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize("command", [sample, evaluate])
-def test_what_is_no_run_is_a_sentence(command, tmp_path, data, capsys):
+def test_rejects_folders_without_a_run(command, tmp_path, data, capsys):
     assert command.main([str(tmp_path / "nothing")]) == 2
     assert "holds no run: there is no" in capsys.readouterr().err
     fit(small_run("nade", data), tmp_path / "run", quiet=True)
@@ -24,7 +24,7 @@ def test_what_is_no_run_is_a_sentence(command, tmp_path, data, capsys):
     assert "is not the settings of a run" in capsys.readouterr().err
 
 
-def test_a_run_without_a_checkpoint_is_a_sentence(tmp_path, data, capsys):
+def test_rejects_a_run_without_a_checkpoint(tmp_path, data, capsys):
     workdir = tmp_path / "run"
     fit(small_run("nade", data), workdir, quiet=True)
     for folder in (workdir / "checkpoints").iterdir():
@@ -33,7 +33,7 @@ def test_a_run_without_a_checkpoint_is_a_sentence(tmp_path, data, capsys):
     assert "has no whole checkpoint yet" in capsys.readouterr().err
 
 
-def test_memory_that_runs_out_is_a_sentence(tmp_path, data, capsys, monkeypatch):
+def test_out_of_memory_is_reported_with_options_to_lower(tmp_path, data, capsys, monkeypatch):
     workdir = tmp_path / "run"
     fit(small_run("nade", data), workdir, quiet=True)
     for command, name, fewer in ((sample, "save_grid", "--n"), (evaluate, "split_of", "--batch")):
@@ -55,4 +55,4 @@ def test_memory_that_runs_out_is_a_sentence(tmp_path, data, capsys, monkeypatch)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         sample.main([str(workdir)])
     assert evaluate.main([str(workdir), "--samples", "3"]) == 2
-    assert "--samples is of a bound, and this run's figure is none" in capsys.readouterr().err
+    assert "--samples is for a bound, but this run has none" in capsys.readouterr().err

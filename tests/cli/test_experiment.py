@@ -40,13 +40,13 @@ def changed(line, recipes=RECIPES, base=BASE):
     return {name: new for name, (_, new) in differences(base, parse(line, recipes)[1]).items()}
 
 
-def test_nothing_asked_is_the_first_recipe():
+def test_without_options_the_first_recipe_is_used():
     options, run = parse("")
     assert run == BASE
     assert (options.recipe, options.smoke, options.resume) == (DEFAULT, False, True)
 
 
-def test_every_room_by_name():
+def test_options_set_model_optimizer_train_and_data():
     assert changed("--hidden 10 --activation sigmoid --shape 8 8 1") == {
         "model.hidden": 10,
         "model.activation": "sigmoid",
@@ -121,11 +121,11 @@ def test_each_setting_has_an_option(field):
         assert found[f"{room}.{name}"] == type(old)(value)
 
 
-def test_underscores_are_as_good_as_dashes():
+def test_options_accept_underscores():
     assert changed("--learning_rate 0.25") == {"optimizer.learning_rate": 0.25}
 
 
-def test_options_of_the_run_itself(tmp_path):
+def test_options_that_are_not_settings(tmp_path):
     line = f"--workdir {tmp_path} --no-resume --profile --commit abc --records {tmp_path}/r"
     options, run = parse(line)
     assert run == BASE
@@ -142,7 +142,7 @@ def test_a_recipe_brings_its_own_defaults(name, line):
     assert run == dataclasses.replace(RECIPES[name], seed=5)
 
 
-def test_two_players_have_an_option_each():
+def test_each_network_has_its_own_optimizer_options():
     recipes = {"gan": TOUR}
     found = changed("--optimizer.generator.learning-rate 0.5 --latent 3", recipes, TOUR)
     assert found == {"optimizer.generator.learning_rate": 0.5, "model.latent": 3}
@@ -160,7 +160,7 @@ def test_a_counted_family_has_no_optimizer():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_settings_of_a_family_have_names_of_their_own(name):
+def test_config_fields_do_not_collide_with_other_options(name):
     # All settings stand in one row of options; of two optimizers, each has a prefix.
     family = families.get(name)
     others = [Train, Data] + ([] if network_names(family) else [Optimizer])
@@ -185,7 +185,7 @@ def test_smoke_is_small():
 
 
 @pytest.mark.parametrize("line", ["--smoke --steps 7 --hidden 9", "--steps=7 --hidden=9 --smoke"])
-def test_smoke_keeps_what_is_asked_by_name(line):
+def test_smoke_keeps_given_options(line):
     run, small = parse(line)[1], parse("--smoke")[1]
     assert {k: new for k, (_, new) in differences(small, run).items()} == {
         "train.steps": 7,
@@ -193,7 +193,7 @@ def test_smoke_keeps_what_is_asked_by_name(line):
     }
 
 
-def test_smoke_keeps_a_value_that_equals_the_recipes():
+def test_smoke_keeps_a_given_value_that_equals_the_recipes():
     # Asked for by name, so it holds, though it is no change.
     assert parse(f"--smoke --batch-size {BASE.train.batch_size}")[1].train.batch_size == (
         BASE.train.batch_size
@@ -210,7 +210,7 @@ def test_smoke_keeps_a_label_of_each_class():
 
 
 @pytest.mark.parametrize("limit", [30, 0])
-def test_smoke_keeps_a_limit_asked_by_name(limit):
+def test_smoke_keeps_a_given_limit(limit):
     assert parse(f"--smoke --limit {limit}")[1].data.limit == limit
 
 
@@ -266,7 +266,7 @@ def sentence(error):
         ("--recipe foo", ["there is no recipe 'foo'", DEFAULT]),
     ],
 )
-def test_a_mistake_is_one_sentence_with_what_is_needed(line, words):
+def test_a_user_error_is_one_line_that_names_the_option(line, words):
     with pytest.raises(ValueError, match=r".") as error:
         parse(line)
     said = sentence(error)
@@ -274,7 +274,7 @@ def test_a_mistake_is_one_sentence_with_what_is_needed(line, words):
         assert word in said, said
 
 
-def test_a_mistyped_option_of_one_player_is_found_too():
+def test_suggests_options_of_one_network():
     with pytest.raises(ValueError, match=r"did you mean --optimizer\.generator\.learning-rate\?"):
         parse("--optimizer.generator.lerning-rate 1", {"gan": TOUR})
 
@@ -295,7 +295,7 @@ def main(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "line", ["--hiden 3", "--hidden -3", "--hidden x", "--activation foo", "--hidden"]
 )
-def test_main_says_a_mistake_on_stderr_and_ends_with_2(main, line):
+def test_main_prints_user_errors_to_stderr_and_returns_2(main, line):
     status, out, err = main(line)
     assert (status, out) == (2, "")
     assert err.startswith("error: ")
@@ -303,7 +303,7 @@ def test_main_says_a_mistake_on_stderr_and_ends_with_2(main, line):
     assert err.count("\n") == 1
 
 
-def test_a_process_is_told_which_it_is_of_how_many(monkeypatch):
+def test_process_count_and_index_come_from_the_environment(monkeypatch):
     asked = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda **given: asked.append(given))
     for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
@@ -321,7 +321,7 @@ def test_a_process_is_told_which_it_is_of_how_many(monkeypatch):
         experiment.join_cluster()
 
 
-def test_a_mistake_in_a_process_of_its_own():
+def test_a_user_error_in_a_new_process():
     # The same through the shell: exit status, no traceback, no warnings of JAX before it.
     done = subprocess.run(
         [sys.executable, "-m", "experiments.nade_binarized_mnist", "--hiden", "3"],
@@ -337,7 +337,7 @@ def test_a_mistake_in_a_process_of_its_own():
     )
 
 
-def test_help_lists_every_option_and_ends_with_0(main, capsys):
+def test_help_lists_every_option_and_exits_with_0(main, capsys):
     with pytest.raises(SystemExit) as stop:
         main("--help")
     assert not stop.value.code
@@ -389,7 +389,7 @@ def finished(monkeypatch, tmp_path, main):
     return run
 
 
-def test_a_run_of_the_recipe_is_put_in_the_table(finished):
+def test_a_run_of_the_recipe_is_added_to_the_table(finished):
     # Where the data lie, the seed and how often something is written make no other numbers.
     line = "--seed 4 --data elsewhere.npz --data-dir there --log-every 7 --save-every 3"
     (run, workdir, options), _, files = finished(line + " --commit abc --no-resume")
@@ -413,11 +413,11 @@ def test_a_run_of_the_recipe_is_put_in_the_table(finished):
         ("--eval-every 9", "train.eval_every"),  # decides which weights are chosen
     ],
 )
-def test_a_run_off_its_recipe_is_not_put_in_the_table(finished, line, said):
+def test_a_run_that_differs_from_its_recipe_is_not_added_to_the_table(finished, line, said):
     (_, workdir, _), err, files = finished(line)
     assert files == []
     assert said in err
-    assert "not put in the table" in err
+    assert "not added to the table" in err
     assert workdir.name.endswith("-smoke-seed0") == ("smoke" in line)
 
 
@@ -429,7 +429,7 @@ def test_other_data_without_a_checksum_drop_the_papers_figure(finished, monkeypa
     assert finished("--data digits")[0][0].figure.paper is None
 
 
-def test_a_cut_run_is_not_put_in_the_table(monkeypatch, tmp_path, main):
+def test_an_unfinished_run_is_not_added_to_the_table(monkeypatch, tmp_path, main):
     monkeypatch.setattr(experiment, "fit", lambda *a, **k: experiment.Result(False, 3, "SIGTERM"))
     assert main(f"--records {tmp_path}")[0] == 0
     assert list(tmp_path.iterdir()) == []

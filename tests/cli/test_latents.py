@@ -269,10 +269,10 @@ def test_evaluate_by_annealed_importance_sampling(workdir, data, monkeypatch, ca
     assert evaluate.main([str(workdir), "--temperatures", "0"]) == 2
     assert "`temperatures` must be positive, got 0" in capsys.readouterr().err
     assert evaluate.main([str(workdir), "--chains", "20"]) == 2
-    output = "--chains is of annealed sampling; add --temperatures, such as 1000."
+    output = "--chains is for annealed sampling; add --temperatures, such as 1000."
     assert output in capsys.readouterr().err
     assert evaluate.main([str(workdir), *options, "--samples", "9"]) == 2
-    output = "--samples is of a bound, and --temperatures anneal; leave out one of the two."
+    output = "--samples is for a bound and --temperatures for annealing; leave out one of them."
     assert output in capsys.readouterr().err
 
 

@@ -111,7 +111,7 @@ def contrast(a, b):
 
 
 @pytest.mark.parametrize(("width", "height", "theme"), VIEWS)
-def test_the_page_is_whole(browser, path, width, height, theme):
+def test_the_page_has_all_sections(browser, path, width, height, theme):
     page = opened(browser, path, width, height, color_scheme=theme)
     # Also what is folded away, and what is seen only after scrolling.
     page.locator("#aside summary").click()
@@ -196,7 +196,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(browser, path):
     page.context.close()
 
 
-def test_the_theme_works_where_nothing_can_be_kept(browser, path):
+def test_the_theme_works_without_storage(browser, path):
     context = browser.new_context(color_scheme="light")
     context.add_init_script(
         "Object.defineProperty(window, 'localStorage', {get() { throw new Error('refused'); }})"
@@ -212,7 +212,7 @@ def test_the_theme_works_where_nothing_can_be_kept(browser, path):
     context.close()
 
 
-def test_hovering_reads_the_values_of_the_nearest_step(page, path):
+def test_hovering_shows_the_values_of_the_nearest_step(page, path):
     root = path.parent.parent
     lines = {
         name: [
@@ -250,7 +250,7 @@ def test_hovering_reads_the_values_of_the_nearest_step(page, path):
     assert chart(page).locator(".tip").is_hidden()
 
 
-def test_the_keyboard_reads_values_too(page):
+def test_the_keyboard_shows_values(page):
     svg = chart(page).locator("svg")
     svg.focus()
     assert readout(page) == (30, {"nine": "3.0625", "ten": "5.00098"})
@@ -265,7 +265,7 @@ def test_the_keyboard_reads_values_too(page):
     assert chart(page).locator(".tip").is_hidden()
 
 
-def test_touching_reads_values(browser, path):
+def test_touching_shows_values(browser, path):
     page = opened(browser, path, 360, 800, has_touch=True, is_mobile=True)
     svg = chart(page).locator("svg")
     svg.scroll_into_view_if_needed()
@@ -278,7 +278,7 @@ def test_touching_reads_values(browser, path):
     page.context.close()
 
 
-def test_the_scale_becomes_logarithmic_and_back(page):
+def test_the_scale_switches_to_logarithmic_and_back(page):
     def heights():
         """Of the first and last point of the curve of `ten`, in pixels."""
         d = chart(page).locator("path.line.s3").get_attribute("d")
@@ -302,7 +302,7 @@ def test_the_scale_becomes_logarithmic_and_back(page):
     assert heights() == linear
 
 
-def test_the_legend_takes_a_run_out_everywhere(page):
+def test_the_legend_hides_a_run_everywhere(page):
     lines = chart(page).locator("path.line")
     assert lines.count() == 3
     chip = page.locator(".legend .chip", has_text="hundred")
@@ -342,7 +342,7 @@ def test_only_differences_between_the_runs_shown(page):
     assert names() == everything
 
 
-def test_the_slider_goes_through_the_grids(page):
+def test_the_slider_shows_each_grid(page):
     article = page.locator("article.run", has=page.locator("h3", has_text="nine"))
     picture, slider = article.locator("img.grid"), article.locator("input[type=range]")
     last = picture.get_attribute("src")
@@ -360,7 +360,7 @@ def test_the_slider_goes_through_the_grids(page):
     assert picture.get_attribute("src") == last
 
 
-def test_words_on_buttons_stay_whole(browser, path):
+def test_words_on_buttons_are_not_broken(browser, path):
     page = opened(browser, path, 360, 800)
     button = page.locator("#theme")
     one_line = button.evaluate("(b) => parseFloat(getComputedStyle(b).lineHeight) || 24")
@@ -368,7 +368,7 @@ def test_words_on_buttons_stay_whole(browser, path):
     page.context.close()
 
 
-def test_a_click_shows_a_picture_at_full_size(browser, path):
+def test_a_click_shows_an_image_at_full_size(browser, path):
     page = opened(browser, path, 360, 800)
     picture = page.locator("img.strip").first
     size = picture.evaluate("(i) => [i.naturalWidth, i.clientWidth]")
@@ -382,7 +382,7 @@ def test_a_click_shows_a_picture_at_full_size(browser, path):
     page.context.close()
 
 
-def test_nothing_moves_for_those_who_ask_for_less_motion(browser, path):
+def test_reduced_motion_stops_the_animation(browser, path):
     page = opened(browser, path, reduced_motion="reduce")
     assert page.locator("img.film").count() == 3
     assert page.locator("img.film:visible").count() == 0
@@ -396,7 +396,7 @@ def test_nothing_moves_for_those_who_ask_for_less_motion(browser, path):
     page.context.close()
 
 
-def test_no_text_of_a_run_is_run(browser, tmp_path):
+def test_no_text_of_a_run_is_executed(browser, tmp_path):
     folder = write_run(
         tmp_path / "run",
         make_run("bars"),

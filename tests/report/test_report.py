@@ -129,7 +129,7 @@ def test_a_finished_run(tmp_path):
     assert (folder / "samples" / "film.gif").exists()
 
 
-def test_the_papers_figure_has_its_place_and_its_difference(tmp_path):
+def test_shows_source_of_the_papers_figure_and_differences(tmp_path):
     run = make_run("bars")
     folder = write_run(tmp_path / "run", run, record=make_record(run))
     config = json.loads((folder / "config.json").read_text())
@@ -143,11 +143,11 @@ def test_the_papers_figure_has_its_place_and_its_difference(tmp_path):
         "Ended": "at step 40, end of schedule",
         "Weights": "of step 36, chosen by validation",
         "Paper": "Table 2",
-        "Not as in the paper": "Adam",
+        "Differs from the paper": "Adam",
     }
 
 
-def test_runs_are_found_below_a_folder_and_told_apart(tmp_path):
+def test_finds_runs_below_a_folder_and_labels_them(tmp_path):
     runs = tmp_path / "runs"
     write_run(runs / "a" / "x", make_run("bars", 0), record=make_record(make_run("bars", 0)))
     write_run(runs / "b", make_run("bars", 1, steps=20))
@@ -166,7 +166,7 @@ def test_runs_are_found_below_a_folder_and_told_apart(tmp_path):
     assert len(marked) == 3
 
 
-def test_runs_that_are_all_alike_have_their_folders_names(tmp_path):
+def test_identical_runs_are_labelled_by_folder(tmp_path):
     for name in ("first", "second"):
         write_run(tmp_path / "runs" / name, make_run("bars"))
     assert page_of(tmp_path, tmp_path / "runs").data()["runs"] == ["first", "second"]
@@ -194,7 +194,7 @@ def test_many_grids_and_many_values_are_thinned(tmp_path, monkeypatch):
     steps, values = page.data()["metrics"][0][1][0][1:]
     assert (len(steps), steps[0], steps[-1]) == (50, 1, 200)
     assert values == [step / 7 for step in steps]
-    assert "Of loss, 50 of 200 values are drawn." in page.notes()
+    assert "loss: 50 of 200 values are shown." in page.notes()
     frames = [frame[0] for frame in page.data()["frames"][0]]
     assert (len(frames), frames[0], frames[-1]) == (60, 1, 80)
     monkeypatch.setattr(run_reader, "FRAME_BYTES", 20_000)
@@ -206,18 +206,18 @@ def test_many_grids_and_many_values_are_thinned(tmp_path, monkeypatch):
 # Runs in every state.
 
 
-def test_a_run_that_has_only_begun(tmp_path):
+def test_a_run_without_metrics(tmp_path):
     page = page_of(tmp_path, write_run(tmp_path / "run", make_run("begun")))
     assert page.rows("comparison")["begun"][0] == "unfinished"
     assert page.notes() == [
-        "It has not finished: there is no record yet, and no figure.",
-        "There is no metrics.jsonl: no curves.",
-        "There are no samples yet.",
+        "Not finished: no record and no figure yet.",
+        "No metrics.jsonl, so no curves.",
+        "No samples yet.",
     ]
     assert page.all("img", class_="grid") == []
 
 
-def test_what_a_run_said_of_itself(tmp_path):
+def test_shows_warnings_of_a_run(tmp_path):
     run = make_run("bars")
     warnings = [{"step": 600, "words": "it has <b>collapsed</b>"}, {"step": "x"}, 7, None]
     folder = write_run(tmp_path / "run", run, record=make_record(run, warnings=warnings))
@@ -229,7 +229,7 @@ def test_what_a_run_said_of_itself(tmp_path):
     assert not any("all well" in note for note in page_of(tmp_path, folder).notes())
 
 
-def test_damaged_lines_and_numbers_that_are_none(tmp_path):
+def test_damaged_lines_and_non_finite_values(tmp_path):
     lines = [
         *('{"step": 1, "loss": 2.5, "note": "text", "on": true}', '{"step": 2, "loss": null}'),
         *('{"step": 3, "loss": NaN}', '{"step": 4, "loss": -Infinity}', '{"step": 5, "loss": 1}'),
@@ -243,7 +243,7 @@ def test_damaged_lines_and_numbers_that_are_none(tmp_path):
     assert page.data()["metrics"] == [
         ["loss", [[0, [1, 2, 3, 4, 5, 9], [2.5, None, None, None, 1, None]]]]
     ]
-    assert "9 lines of metrics.jsonl are damaged and left out." in page.notes()
+    assert "metrics.jsonl: 9 lines are damaged and omitted." in page.notes()
     assert page.rows("comparison")["bars"][8] == "9 of 10"
 
 
@@ -269,7 +269,7 @@ def test_a_run_without_settings_does_not_make_all_others_differ(tmp_path):
     assert {a["data-run"] for a, _ in page.all("td") if "data-run" in a} == {"1", "2"}
 
 
-def test_settings_of_a_damaged_file_are_taken_from_the_record(tmp_path):
+def test_settings_of_a_damaged_file_come_from_the_record(tmp_path):
     run = make_run("bars")
     folder = write_run(tmp_path / "run", run, record=make_record(run))
     (folder / "config.json").write_text("{")
@@ -277,7 +277,7 @@ def test_settings_of_a_damaged_file_are_taken_from_the_record(tmp_path):
     assert page.rows("settings-table")["model.hidden"] == [str(run.model.hidden)]
 
 
-def test_a_record_of_the_wrong_kinds(tmp_path):
+def test_a_record_with_values_of_wrong_types(tmp_path):
     run = make_run("bars")
     wrong = {name: ["x"] for name in make_record(run)} | {"obtained": float("nan"), "minutes": "2"}
     folder = write_run(tmp_path / "run", run, record=wrong)
@@ -285,7 +285,7 @@ def test_a_record_of_the_wrong_kinds(tmp_path):
     assert page.rows("comparison")["bars"][6] == "\u2013"
 
 
-def test_damaged_pictures_are_left_out(tmp_path):
+def test_damaged_images_are_left_out(tmp_path):
     folder = write_run(tmp_path / "run", make_run("bars"), grids=(10, 20))
     for step, data in ((15, b""), (30, b"\x89PNG\r\n\x1a\nnothing"), (40, b"<script>")):
         (folder / "samples" / f"step_{step:08d}.png").write_bytes(data)
@@ -344,7 +344,7 @@ def test_every_text_of_a_run_is_inert(tmp_path):
     assert page.rows("settings-table")["train." + seen] == [seen]
 
 
-def test_the_policy_lets_only_the_pages_own_scripts_run(tmp_path):
+def test_the_policy_allows_only_the_pages_scripts(tmp_path):
     page = page_of(tmp_path, write_run(tmp_path / "run", make_run("bars"), metrics=LINES))
     (meta,) = (a for a, _ in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     policy = dict(part.split(" ", 1) for part in meta["content"].split("; "))
@@ -360,7 +360,7 @@ def test_the_policy_lets_only_the_pages_own_scripts_run(tmp_path):
 # The command.
 
 
-def test_a_folder_without_runs_is_a_sentence(tmp_path, capsys):
+def test_rejects_a_folder_without_runs(tmp_path, capsys):
     write_run(tmp_path / "runs" / "a", make_run("bars"))
     (tmp_path / "empty").mkdir()
     out = tmp_path / "page.html"
@@ -383,12 +383,12 @@ def test_the_command_writes_the_page_and_names_it(tmp_path, capsys):
     assert [p.name for p in out.parent.iterdir()] == ["page.html"]
 
 
-def test_no_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no folder is given"):
+def test_rejects_an_empty_list_of_folders(tmp_path):
+    with pytest.raises(ValueError, match="`workdirs` is empty"):
         report.write([], tmp_path / "page.html")
 
 
-def test_one_folder_may_be_given_as_it_is(tmp_path):
+def test_accepts_a_single_folder(tmp_path):
     write_run(tmp_path / "runs" / "a", make_run("bars"))
     assert report.write(str(tmp_path / "runs"), tmp_path / "page.html") == tmp_path / "page.html"
 

@@ -120,7 +120,7 @@ def test_a_damaged_part_is_named(tmp_path, where):
     assert not (tmp_path / "back").exists()
 
 
-def test_no_pack_and_a_damaged_manifest(tmp_path):
+def test_rejects_a_missing_or_damaged_manifest(tmp_path):
     with pytest.raises(ValueError, match="holds no archive"):
         extract_archive(tmp_path / "none", tmp_path / "back")
     create_archive([make_run(tmp_path, "run")], tmp_path / "out")
@@ -210,7 +210,7 @@ def test_rejects_parts_that_are_not_an_archive(tmp_path, data):
     assert str(out) in str(error.value)
 
 
-def test_a_part_is_only_looked_for_beside_its_manifest(tmp_path):
+def test_parts_are_read_from_the_folder_of_the_manifest_only(tmp_path):
     # A manifest must not be able to name a file elsewhere.
     *_, manifest = create_archive([make_run(tmp_path, "run")], tmp_path / "out")
     part = next((tmp_path / "out").glob("*.000"))

@@ -133,7 +133,7 @@ def test_damage_never_restores_wrong_values(saved, harm):
     assert noticed
 
 
-def test_none_left(saved):
+def test_returns_none_if_all_are_damaged(saved):
     for step in (1, 2, 3):
         for path in data_files(saved, step):
             path.write_bytes(b"")

@@ -43,7 +43,7 @@ def test_jitted_step_is_the_step():
     chex.assert_trees_all_close(metrics_a, metrics_b, rtol=1e-6)
 
 
-def test_donated_state_is_gone():
+def test_a_donated_state_is_deleted():
     state = make_state(nade, CONFIG)
     step = genjax.jitted_step("nade", CONFIG, make_optimizer(nade))
     step(state, batches(1)[0])
@@ -88,7 +88,7 @@ def test_several_steps_in_one_call():
 
 
 @pytest.mark.parametrize("name", gradient_families())
-def test_several_runs_in_one_program_are_those_runs(name):
+def test_several_runs_in_one_program_equal_single_runs(name):
     """Different seeds by vmap: each run's loss is the one it has alone."""
     family = families.get(name)
     config, build = family.tiny(), state_builder(family, family.tiny())

@@ -171,7 +171,7 @@ def test_bound_for_several_binarizations_and_active_units(tmp_path, data, capsys
 
     assert evaluate.main([str(workdir), "--binarize-seeds", "3", "4", "5"]) == 0
     result = json.loads(capsys.readouterr().out)
-    each = result["of_each_draw"]
+    each = result["per_draw"]
     assert each[0] == pytest.approx(record["obtained"], rel=1e-6)
     assert len({round(nats, 4) for nats in each}) == 3
     assert result["obtained"] == pytest.approx(np.mean(each), rel=1e-9)
@@ -179,11 +179,11 @@ def test_bound_for_several_binarizations_and_active_units(tmp_path, data, capsys
     assert (result["binarize_seeds"], result["bound_samples"]) == ([3, 4, 5], 7)
     for options, message in (
         (["--binarize-seeds", "-1"], "`binarize_seed` must be an integer in [0, 4294967296)"),
-        (["--binarize-seeds", "1", "--temperatures", "9"], "leave out one of the two"),
+        (["--binarize-seeds", "1", "--temperatures", "9"], "leave out one of them"),
     ):
         assert evaluate.main([str(workdir), *options]) == 2
         assert message in capsys.readouterr().err
     grey = dataclasses.replace(run, data=Data(data=data, transform="scale(0, 1)"))
     fit(grey, tmp_path / "grey", quiet=True)
     assert evaluate.main([str(tmp_path / "grey"), "--binarize-seeds", "1"]) == 2
-    assert "the pixels of this run are not drawn" in capsys.readouterr().err
+    assert "this run does not binarize at random" in capsys.readouterr().err

@@ -422,7 +422,7 @@ def test_the_discriminators_schedule_counts_its_own_updates(tmp_path, data):
             assert line[f"{player}_update_norm"] > 0
 
 
-def test_gan_run_has_samples_and_no_likelihood(tmp_path, data):
+def test_a_gan_run_has_samples_and_no_likelihood(tmp_path, data):
     result = fit(small_run("gan", data), tmp_path, quiet=True)
     assert result.finished
     assert result.record["metric"] == "none"

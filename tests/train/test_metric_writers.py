@@ -32,7 +32,7 @@ def test_metrics_are_one_json_object_a_line(tmp_path):
     assert lines(tmp_path) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "rate": 7}]
 
 
-def test_numbers_that_are_not_finite_become_null(tmp_path):
+def test_non_finite_numbers_become_null(tmp_path):
     # Python would write NaN, which is not valid JSON.
     values = {"a": float("nan"), "b": float("inf"), "c": -float("inf"), "d": 0.0}
     Metrics(tmp_path, after=0).write(3, values)
@@ -100,7 +100,7 @@ def test_the_table_has_a_row_per_step_and_all_columns(tmp_path):
     assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
 
 
-def test_the_table_follows_lines_that_are_dropped(tmp_path):
+def test_removed_lines_are_removed_from_the_table(tmp_path):
     metrics = Metrics(tmp_path, after=0, writers=("csv",))
     for step in (10, 20, 30):
         metrics.write(step, {"loss": step})

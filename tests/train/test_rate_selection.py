@@ -39,7 +39,7 @@ def validations(workdir):
     ("name", "ema", "steps_per_call"),
     [("nade", 0.9, 1), ("made", 0.0, 4), ("orderless_nade", 0.9, 1)],
 )
-def test_each_trial_is_the_run_it_is_alone(tmp_path, data, name, ema, steps_per_call):
+def test_each_trial_equals_a_single_run(tmp_path, data, name, ema, steps_per_call):
     """Same parameters at first, same order of data, same masks and dropout, own learning rate."""
     run = small_run(name, data, steps=12, ema=ema, steps_per_call=steps_per_call, sample_every=0)
     if name == "orderless_nade":  # validation sees fewer orders than test
@@ -58,7 +58,7 @@ def test_each_trial_is_the_run_it_is_alone(tmp_path, data, name, ema, steps_per_
         assert trial.step == step
 
 
-def test_a_single_rate_is_a_list_of_one(data):
+def test_selects_among_a_single_rate(data):
     run = small_run("nade", data, steps=8)
     (alone,) = select(run, [1e-2])
     together = select(run, [1e-2, 1e-3])
@@ -66,7 +66,7 @@ def test_a_single_rate_is_a_list_of_one(data):
     assert alone.validation == pytest.approx(together[0].validation, rel=1e-5)
 
 
-def test_a_run_that_diverged_is_reported_and_not_chosen(data):
+def test_a_diverged_run_is_reported_and_not_selected(data):
     run = small_run("nade", data, steps=12)
     run = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd"))
     trials = select(run, [1e30, 1e-1])
@@ -80,7 +80,7 @@ def test_a_run_that_diverged_is_reported_and_not_chosen(data):
         best(trials[:1])
 
 
-def test_a_run_that_diverges_late_is_not_chosen_for_its_beginning(data, monkeypatch):
+def test_a_run_that_diverges_late_is_not_selected(data, monkeypatch):
     """`fit` stops at a number that is none: what came before it is no result."""
     run = small_run("nade", data, steps=12)
     from genjax.train.rate_selection import Trials
@@ -111,21 +111,21 @@ def test_patience_closes_a_run(data):
     assert trial.step == 1
 
 
-def test_what_cannot_be_selected_is_refused_with_a_sentence(data, tmp_path):
+def test_rejects_runs_without_a_rate_to_select(data, tmp_path):
     with pytest.raises(ValueError, match="joint has no single optimizer"):
         select(small_run("joint", data), RATES)
     with pytest.raises(ValueError, match="gan has no single optimizer"):
         select(small_run("gan", data), RATES)
     with pytest.raises(ValueError, match="`learning_rates` must be positive"):
         select(small_run("nade", data), [0.1, 0.0])
-    with pytest.raises(ValueError, match="`steps` must be positive, got 0"):
+    with pytest.raises(ValueError, match="`steps` must be a positive integer, got 0"):
         select(small_run("nade", data), RATES, steps=0)
     floor = Optimizer(schedule="exponential", decrease=0.01, floor=1e-4)
     with pytest.raises(ValueError, match="`floor` is not scaled with the learning rates"):
         select(dataclasses.replace(small_run("nade", data), optimizer=floor), RATES)
     train = load(Data(data=data)).splits["train"]
     save_npz(Dataset("bare", {"train": train}, 2), tmp_path / "bare.npz")
-    with pytest.raises(ValueError, match=r"has no validation split; .* --validation N"):
+    with pytest.raises(ValueError, match=r"has no validation split in memory .* --validation N"):
         select(small_run("nade", str(tmp_path / "bare.npz")), RATES)
 
 

@@ -39,9 +39,9 @@ def test_several_seeds_mean_and_quadrature():
     assert row["minutes"] == 1.0
 
 
-def test_a_median_of_seeds_and_the_seed_that_is_shown():
+def test_median_of_seeds_and_the_seed_to_show():
     """Chosen by what was measured without labels, not by the figure."""
-    figure = Figure(of_seeds="median", shown_by="information")
+    figure = Figure(aggregate="median", show_seed_by="information")
     told = [(0, 6.0, 2.1), (1, 40.0, 1.2), (2, 5.0, 2.25), (3, 7.0, 2.29), (4, 4.0, 2.2)]
     made = [
         {**record(seed, error), "final_metrics": {"information": nats}}
@@ -79,7 +79,7 @@ def test_seeds_without_a_figure():
     assert (row["obtained"], row["std_error"], row["seeds"]) == (None, None, [0, 1, 2])
 
 
-def test_seeds_without_errors_of_their_own_have_their_spread():
+def test_seeds_without_errors_use_their_spread():
     row = records.summarize([record(0, 80.0, None), record(1, 90.0, None)])
     assert (row["obtained"], row["std_error"]) == (85.0, pytest.approx(5.0))
     assert records.summarize([record(0, 80.0, None)])["std_error"] is None
@@ -105,7 +105,7 @@ def test_a_newer_record_replaces_only_its_own_seed(tmp_path):
     assert [(r["seed"], r["obtained"]) for r in found] == [(0, 87.0), (1, 89.0)]
 
 
-def test_records_come_back_as_written(tmp_path):
+def test_records_round_trip(tmp_path):
     written = record(std_error=None)
     records.write_record(tmp_path, written)
     assert records.read_records(tmp_path) == [written]
@@ -116,7 +116,7 @@ BAD = ["", "{", "[]", "3", '"text"', "{}", '{"experiment": "a", "seed": 0}']
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_file_that_is_no_record_is_named(tmp_path, text):
+def test_rejects_a_file_that_is_no_record(tmp_path, text):
     records.write_record(tmp_path, record())
     (tmp_path / "z.json").write_text(text)
     with pytest.raises(ValueError, match=r"z\.json is not a record of a run") as error:
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_record_is_named(tmp_path, text):
 @pytest.mark.parametrize(
     "missing", ["obtained", "std_error", "minutes", "device", "commit", "experiment", "config"]
 )
-def test_a_record_that_lacks_what_a_row_needs_is_refused(tmp_path, missing):
+def test_rejects_a_record_that_lacks_an_entry(tmp_path, missing):
     # Else the table stops later, with a KeyError and no file's name.
     values = record()
     del values[missing]
@@ -136,13 +136,13 @@ def test_a_record_that_lacks_what_a_row_needs_is_refused(tmp_path, missing):
         records.summarize(records.read_records(tmp_path))
 
 
-def test_binary_files_are_named(tmp_path):
+def test_rejects_binary_files(tmp_path):
     (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"b\.json is not a record"):
         records.read_records(tmp_path)
 
 
-def test_make_record_states_run_and_figure():
+def test_make_record_has_run_and_figure():
     run = Run(
         experiment="nade_mnist:sgd",
         family="nade",
@@ -217,7 +217,7 @@ def test_commit_of_a_hanging_git_is_unknown(monkeypatch):
     assert records.commit() == "unknown"
 
 
-def test_commit_says_when_files_are_changed(elsewhere):
+def test_commit_is_dirty_if_files_are_changed(elsewhere):
     if not shutil.which("git"):
         pytest.skip("git is not installed")
 

@@ -34,7 +34,7 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize("moment", ["step-3", "step-21", "save"])
-def test_kill_nine_then_the_same_command(uninterrupted, moment):
+def test_resumes_after_sigkill(uninterrupted, moment):
     root, data = uninterrupted
     workdir = root / moment
     killed = run_program("killed.py", data, str(workdir), moment, check=False)

@@ -69,7 +69,7 @@ def test_json_round_trip(name):
     assert differences(run, back) == {}
 
 
-def test_what_is_left_out_has_its_default():
+def test_missing_settings_have_their_defaults():
     back = run_from_json({"experiment": "a", "family": "nade"})
     assert back == Run(experiment="a", family="nade", model=families.get("nade").Config())
 
@@ -78,7 +78,7 @@ PLACES = [(), ("model",), ("data",), ("train",), ("optimizer",), ("figure",)]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(place) or "run")
-def test_an_unknown_setting_is_refused(place):
+def test_rejects_an_unknown_setting(place):
     values = through_json(RUNS["single"])
     inner = values
     for step in place:
@@ -88,7 +88,7 @@ def test_an_unknown_setting_is_refused(place):
         run_from_json(values)
 
 
-def test_an_unknown_setting_of_one_player_is_refused():
+def test_rejects_an_unknown_setting_of_one_network():
     values = through_json(RUNS["two"])
     values["optimizer"]["generator"]["from_the_future"] = 1
     with pytest.raises(ValueError, match="from_the_future"):
@@ -108,7 +108,7 @@ def test_an_unknown_setting_of_one_player_is_refused():
     ],
     ids=str,
 )
-def test_entries_of_the_wrong_kind_are_refused(change):
+def test_rejects_entries_of_a_wrong_type(change):
     values = {**through_json(RUNS["single"]), **change}
     values = {name: value for name, value in values.items() if value is not ...}  # left out
     with pytest.raises(ValueError, match=r"."):
@@ -165,7 +165,7 @@ def test_differences_between_kinds_of_optimizer():
     assert list(differences(make(), make(optimizer=None))) == ["optimizer"]
 
 
-def test_what_may_change_on_resuming_makes_no_numbers():
+def test_settings_that_may_change_on_resuming():
     # Each of these would give a resumed run other numbers than a whole one.
     assert not MAY_CHANGE & {"train.batch_size", "train.steps_per_call", "train.ema", "seed"}
     assert {"train.steps", "train.save_every", "data.data"} <= MAY_CHANGE
@@ -196,7 +196,7 @@ def test_resolve_fills_decay_steps():
     assert resolve(make(optimizer=None), "cpu").optimizer is None
 
 
-def test_a_run_leaves_out_restarts_that_it_does_not_reach():
+def test_restarts_beyond_the_run_are_left_out():
     again = dataclasses.replace(LINEAR, restarts=(400, 900))
     assert resolve(make(optimizer=again), "cpu").optimizer.restarts == (400, 900)
     shorter = resolve(make(optimizer=again, steps=900), "cpu")
@@ -221,7 +221,7 @@ def test_resolve_fills_the_optimizer_of_each_network():
     assert optimizer["discriminator"].decay_steps == 2000
 
 
-def test_a_longer_run_keeps_the_schedule_it_began_with():
+def test_a_longer_run_keeps_its_schedule():
     saved = resolve(make(steps_per_call=0), "gpu")
     longer = resolve(continue_from(make(steps=5000), saved), "cpu")
     # Without it the learning rate would jump up at the resume.
@@ -239,7 +239,7 @@ def test_a_longer_run_of_two_networks_keeps_both_schedules():
     assert {name: o.decay_steps for name, o in longer.items()} == dict.fromkeys(two, 1000)
 
 
-def test_what_is_given_by_name_is_not_taken_from_the_saved_run():
+def test_given_settings_override_the_saved_run():
     # So that the difference is seen, and refused, instead of being hidden.
     saved = resolve(make(), "cpu")
     given = make(optimizer=dataclasses.replace(LINEAR, decay_steps=42), steps_per_call=9)
@@ -294,7 +294,7 @@ def test_rejects_values_out_of_range(kind, name, value):
         kind(**{name: value})
 
 
-def test_a_run_refuses_what_no_seed_can_be():
+def test_rejects_invalid_seeds():
     with pytest.raises(ValueError, match="`seed` must be non-negative, got -1"):
         dataclasses.replace(make(), seed=-1)
     with pytest.raises(ValueError, match=r"`seed` must be below 2\^32"):
@@ -335,12 +335,12 @@ def test_a_run_refuses_what_no_seed_can_be():
     ],
     ids=lambda value: str(value),
 )
-def test_another_kind_is_a_sentence(kind, setting, sentence):
+def test_rejects_values_of_a_wrong_type(kind, setting, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         kind(**setting)
 
 
-def test_numbers_of_numpy_are_numbers():
+def test_numpy_scalars_become_numbers():
     run = dataclasses.replace(make(steps=np.int64(7), ema=np.float32(0.5)), seed=np.int64(3))
     assert run_from_json(through_json(run)) == run
     assert through_json(run)["seed"] == 3
@@ -361,7 +361,7 @@ def test_numbers_of_numpy_are_numbers():
     ],
     ids=["model", "two", "one"],
 )
-def test_what_does_not_belong_together_is_a_sentence(changed, sentence):
+def test_rejects_parts_of_different_families(changed, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         resolve(dataclasses.replace(make(), **changed), "cpu")
 

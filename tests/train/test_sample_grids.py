@@ -17,7 +17,7 @@ from genjax.train.sample_grids import save_grid
 GAP, GREY = 2, 128
 
 
-def test_every_image_in_its_place():
+def test_each_image_is_at_its_position():
     # Five 3x4 images make 3 columns and 2 rows, filled row by row; the sixth place is empty.
     images = np.arange(5 * 3 * 4 * 3).reshape(5, 3, 4, 3) / 255  # every value another
     page = image_grid(images, scale=1)
@@ -37,7 +37,7 @@ def test_range_is_mapped_and_clipped():
     np.testing.assert_array_equal(row, np.repeat([[0], [0], [128], [255], [255]], 3, axis=1))
 
 
-def test_numbers_without_bounds_are_drawn_between_their_own_percents():
+def test_unbounded_values_are_scaled_by_their_percentiles():
     x = np.linspace(-3, 5, 10_001).reshape(-1, 1, 1, 1)
     x[0], x[-1] = -1e9, 1e9  # one outlier does not make the rest grey
     page = image_grid(x, -np.inf, np.inf, scale=1)
@@ -53,7 +53,7 @@ def test_scale_repeats_pixels_in_both_directions():
 
 
 @pytest.mark.parametrize(("height", "scale"), [(28, 2), (8, 7), (64, 1), (1, 28)])
-def test_images_come_out_about_56_pixels_high(height, scale):
+def test_images_are_scaled_to_about_56_pixels(height, scale):
     page = image_grid(np.zeros((1, height, 4, 1)))
     assert page.shape[0] == height * scale + 2 * GAP
 
@@ -92,7 +92,7 @@ def test_save_grid_is_a_png_of_the_grid(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 1), (5, 3, 4, 3), (7, 28, 28, 1), (10, 9), (3, 5)])
-def test_samples_can_be_cut_out_of_the_png_again(tmp_path, shape):
+def test_samples_are_recovered_from_the_png(tmp_path, shape):
     images = np.random.default_rng(0).uniform(size=shape)
     path = tmp_path / "step_00000001.png"
     page = save_grid(path, images)
@@ -107,7 +107,7 @@ def test_samples_can_be_cut_out_of_the_png_again(tmp_path, shape):
     np.testing.assert_array_equal(sample_grids.cut(read, tiles, 2), found[:2])
 
 
-def test_a_png_of_other_making_has_no_geometry(tmp_path):
+def test_other_png_files_have_no_geometry(tmp_path):
     path = tmp_path / "step_1.png"
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
     assert sample_grids.read_grid(path)[1] is None
@@ -131,7 +131,7 @@ def pictures_info(text):
     return info
 
 
-def test_half_a_png_is_refused(tmp_path):
+def test_rejects_an_incomplete_png(tmp_path):
     path = tmp_path / "step_1.png"
     save_grid(path, np.random.default_rng(0).uniform(size=(4, 8, 8)))
     path.write_bytes(path.read_bytes()[:200])
@@ -160,7 +160,7 @@ def test_grids_are_found_by_step(tmp_path):
     assert list(sample_grids.grids(tmp_path)) == [3, 20, 100]
 
 
-def test_the_strip_has_a_step_a_row_and_a_sample_a_column(tmp_path):
+def test_the_strip_has_one_row_per_step_and_one_column_per_sample(tmp_path):
     data, steps = sample_grids.strip(write_grids(tmp_path, [5, 50, 95]))
     assert steps == [5, 50, 95]
     with Image.open(io.BytesIO(data)) as image:
@@ -194,7 +194,7 @@ def test_grids_of_another_size_or_damaged_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("colours", [1, 3])
-def test_the_film_runs_through_the_grids_and_rests_on_the_last(tmp_path, colours):
+def test_the_animation_shows_each_grid_and_holds_the_last(tmp_path, colours):
     paths = write_grids(tmp_path, [10, 40, 90], colours=colours)
     with Image.open(io.BytesIO(sample_grids.write_gif(paths))) as image:
         assert (image.format, image.n_frames, image.info["loop"]) == ("GIF", 3, 0)
@@ -210,14 +210,14 @@ def test_the_film_runs_through_the_grids_and_rests_on_the_last(tmp_path, colours
     assert durations == [500, 500, 1800]
 
 
-def test_a_long_film_is_thinned(tmp_path):
+def test_a_long_animation_is_thinned(tmp_path):
     paths = write_grids(tmp_path, range(1, 81), n=1, side=2)
     with Image.open(io.BytesIO(sample_grids.write_gif(paths))) as image:
         assert image.n_frames == 60
         assert image.info["duration"] == 100
 
 
-def test_one_grid_is_no_film(tmp_path):
+def test_one_grid_makes_no_animation(tmp_path):
     paths = write_grids(tmp_path, [7])
     assert sample_grids.write_gif(paths) is None
     assert sample_grids.write_gif({}) is None
@@ -227,7 +227,7 @@ def test_one_grid_is_no_film(tmp_path):
     assert not (tmp_path / "film.gif").exists()
 
 
-def test_later_grids_are_dropped_with_what_shows_them(tmp_path):
+def test_later_grids_are_removed_with_strip_and_animation(tmp_path):
     write_grids(tmp_path, [10, 20, 30])
     sample_grids.write_overview(tmp_path)
     sample_grids.remove_after(tmp_path, 30)
@@ -238,7 +238,7 @@ def test_later_grids_are_dropped_with_what_shows_them(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["gan", "nade"])
-def test_pictures_over_time_are_of_the_same_noise(family, tmp_path):
+def test_grids_use_the_same_noise_at_every_step(family, tmp_path):
     """With a rate that moves no weight, every picture of the run is the first."""
     still = Optimizer(learning_rate=1e-30)
     run = small_run(family, write_data(tmp_path), steps=15)

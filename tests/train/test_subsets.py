@@ -42,7 +42,7 @@ def nats(run, variables, x):
 
 
 @pytest.mark.parametrize("name", ["joint", "nade"])
-def test_classes_are_told_apart(name):
+def test_densities_of_classes_classify(name):
     run = run_of(name)
     found = fit_subsets(run, TRAIN, VALIDATION)
     images = np.concatenate([x[:30] for x in VALIDATION])
@@ -54,7 +54,7 @@ def test_classes_are_told_apart(name):
     assert evals.classify(posterior, labels).accuracy > (0.9 if name == "nade" else 0.75)
 
 
-def test_parts_begin_with_the_weights_of_a_run(tmp_path):
+def test_subsets_start_from_the_weights_of_a_run(tmp_path):
     whole = run_of("nade")
     path = tmp_path / "bars.npz"
     splits = {"train": np.concatenate(TRAIN), "validation": np.concatenate(VALIDATION)}
@@ -70,7 +70,7 @@ def test_parts_begin_with_the_weights_of_a_run(tmp_path):
         chex.assert_trees_all_close(variables, want, rtol=1e-6)
 
 
-def test_many_at_once_are_as_each_alone():
+def test_many_subsets_equal_single_ones():
     run = run_of("nade")
     together = fit_subsets(run, TRAIN, VALIDATION)
     # The first part's random numbers do not depend on how many there are beside it.
@@ -91,7 +91,7 @@ def test_the_best_by_validation_is_kept():
     assert max(ends) > min(ends) + 0.05  # it does make a difference which is kept
 
 
-def test_what_does_not_fit_is_said():
+def test_rejects_subsets_that_differ_in_number_or_are_empty():
     with pytest.raises(ValueError, match="3 subsets to train on, but 2"):
         fit_subsets(run_of("nade"), TRAIN, VALIDATION[:2])
     with pytest.raises(ValueError, match="examples_of_subset_1"):

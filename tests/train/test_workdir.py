@@ -45,7 +45,7 @@ def test_rejects_unknown_labels_for_supervised_families(tmp_path, data, name):
 
 
 @pytest.mark.parametrize("transform", ["scale(-1, 1)", "dequantize()", "scale(0, 1)"])
-def test_images_and_bits_must_be_in_range(tmp_path, data, transform):
+def test_rejects_values_outside_the_range_of_a_family(tmp_path, data, transform):
     nade = small_run("nade", data)
     grey = dataclasses.replace(nade.data, data="digits", transform=transform)
     model = dataclasses.replace(nade.model, shape=(8, 8, 1))

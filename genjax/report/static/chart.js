@@ -19,7 +19,7 @@ function element(tag, parent, text = "", classes = "") {
   return node;
 }
 
-/** A value to six digits, whole numbers in full; null is what JSON has for NaN and infinity. */
+/** Formats a value with six digits, integers in full; null stands for NaN and infinity. */
 function shownValue(value) {
   if (value === null) return "not finite";
   const size = Math.abs(value);
@@ -37,7 +37,7 @@ function shownTick(value) {
   return short(value);
 }
 
-/** Round numbers between two ends, about so many. */
+/** Returns about so many round numbers between two ends. */
 function ticks(low, high, count) {
   const raw = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
@@ -47,7 +47,7 @@ function ticks(low, high, count) {
   return found;
 }
 
-/** Powers of ten between two ends; twice and five times them too where there are few. */
+/** Returns powers of ten between two ends, with multiples of 2 and 5 if there are few. */
 function logTicks(low, high) {
   const wide = Math.log10(high / low) > 2.5;
   const found = [];
@@ -62,7 +62,7 @@ function logTicks(low, high) {
   return found.filter((_, i) => i % every === 0);
 }
 
-/** Index of the number nearest to x in an ascending list. */
+/** Returns the index of the number nearest to x in an ascending list. */
 function nearest(list, x) {
   let low = 0, high = list.length - 1;
   while (high - low > 1) {
@@ -130,9 +130,9 @@ class Chart {
     });
   }
 
-  /** Everything again: after a change of width, scale or runs. */
+  /** Redraws after a change of width, scale or runs. */
   draw() {
-    if (!this.plot.clientWidth) return; // folded away; drawn when it is opened
+    if (!this.plot.clientWidth) return; // folded; drawn when opened
     const width = this.plot.clientWidth;
     const drawn = (v) => v !== null && (!this.log || v > 0);
     const visible = this.curves.filter(([run]) => this.shown.has(run));
@@ -155,11 +155,11 @@ class Chart {
     let low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
     if (this.log) {
       if (low === high) { low /= 2; high *= 2; }
-      const room = (high / low) ** 0.05;
-      low /= room; high *= room;
+      const margin = (high / low) ** 0.05;
+      low /= margin; high *= margin;
     } else {
-      const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
-      low -= room; high += room;
+      const margin = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
+      low -= margin; high += margin;
     }
     let first = this.steps[0], last = this.steps[this.steps.length - 1];
     if (first === last) { first -= 1; last += 1; }
@@ -167,7 +167,7 @@ class Chart {
     const left = 14 + 7 * Math.max(...yTicks.map((t) => shownTick(t).length));
     const [right, top, bottom] = [14, 8, 24];
     const place = (v) => (this.log ? Math.log(v / low) / Math.log(high / low) : (v - low) / (high - low));
-    const inner = left + 6; // a dot at the first step stays clear of the axis
+    const inner = left + 6; // keeps a dot at the first step off the axis
     this.x = (step) => inner + ((step - first) / (last - first)) * (width - inner - right);
     this.y = (v) => HEIGHT - bottom - place(v) * (HEIGHT - top - bottom);
     this.stepAt = (x) => first + ((x * width / this.svg.clientWidth - inner) / (width - inner - right)) * (last - first);
@@ -190,7 +190,7 @@ class Chart {
     this.speak(this.steps.length - 1);
   }
 
-  /** One line, cut where there is no number; a point that stands alone is a dot. */
+  /** Draws one line, interrupted at missing values; an isolated point is a dot. */
   curve([run, steps, values], drawn) {
     const colour = `s${run % 8}${run >= 8 ? " dashed" : ""}`;
     let path = "", joined = 0;
@@ -206,7 +206,7 @@ class Chart {
     for (const [cx, cy] of dots) make("circle", { cx, cy, r: 3, class: `dot ${colour}` }, this.svg);
   }
 
-  /** What the runs shown have at a step: [run, step, value], from the nearest step of each. */
+  /** Returns [run, step, value] of each visible run at its step nearest to a given one. */
   readings(i) {
     const step = this.steps[i];
     return this.visible.flatMap(([run, steps, values]) => {
@@ -236,10 +236,10 @@ class Chart {
       }
     }
     this.tip.hidden = false;
-    const scale = this.svg.clientWidth / this.ends.width, room = this.plot.clientWidth;
+    const scale = this.svg.clientWidth / this.ends.width, margin = this.plot.clientWidth;
     const wide = this.tip.offsetWidth, right = x * scale + 12;
-    const left = right + wide <= room ? right : x * scale - 12 - wide;
-    this.tip.style.left = `${Math.max(0, Math.min(left, room - wide))}px`;
+    const left = right + wide <= margin ? right : x * scale - 12 - wide;
+    this.tip.style.left = `${Math.max(0, Math.min(left, margin - wide))}px`;
     this.speak(i);
   }
 

@@ -1,4 +1,4 @@
-// The rest of the page: which runs are shown, sorting, differences, sliders, pictures at full size.
+// Interaction: visible runs, sorting, differences, sliders, images at full size.
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -23,7 +23,7 @@
     if (place.clientWidth !== width) { width = place.clientWidth; draw(); }
   }).observe(place);
 
-  // Settings: a row is marked where the runs shown differ.
+  // Settings: rows in which the visible runs differ are marked.
   const only = document.getElementById("only-differences");
   function differences() {
     for (const row of all("#settings-table tbody tr")) {
@@ -47,7 +47,7 @@
     });
   }
 
-  // The table: numbers as numbers, what is missing last whichever way it is sorted.
+  // The table: sorted by number or text, with missing values last.
   const table = document.getElementById("comparison");
   all("thead th", table).forEach((head, column) => {
     head.querySelector("button").addEventListener("click", () => {
@@ -66,7 +66,7 @@
     });
   });
 
-  // Grids over the steps. The last frame is in the page already.
+  // Grids over the steps. The last one is in the page already.
   for (const article of all("article.run")) {
     const slider = article.querySelector("input[type=range]");
     if (!slider) continue;

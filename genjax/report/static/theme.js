@@ -1,5 +1,5 @@
 "use strict";
-// In the head, so that the page is never seen in the other theme first.
+// In the head, so that the page is not drawn in the other theme first.
 (() => {
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -11,7 +11,7 @@
   try {
     const kept = localStorage.getItem("genjax-theme");
     if (kept === "dark" || kept === "light") root.dataset.theme = kept;
-  } catch { /* a browser that keeps nothing: the choice lasts as long as the page */ }
+  } catch { /* no storage: the choice lasts as long as the page */ }
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
     name(button);
