@@ -2,9 +2,7 @@
 
 from genjax.data.data_config import Data
 from genjax.data.dataset import Dataset
-from genjax.data.order import Order
-from genjax.data.sources import load, save_npz
-from genjax.data.transforms import (
+from genjax.data.operations import (
     OPERATIONS,
     Binarize,
     CenterCrop,
@@ -14,10 +12,10 @@ from genjax.data.transforms import (
     RandomFlip,
     Resize,
     Scale,
-    make_transform,
-    output_spec,
-    parse_transform,
 )
+from genjax.data.order import Order
+from genjax.data.sources import load, save_npz
+from genjax.data.transforms import make_transform, output_spec, parse_transform
 
 __all__ = [
     "OPERATIONS",

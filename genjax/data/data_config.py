@@ -24,7 +24,7 @@ class Data:
     transform: str = ""
     """Operations on each batch, joined by |: scale(low, high), binarize('threshold' | 'static' |
     'dynamic'), dequantize(), random_flip(), random_crop(size), center_crop(size), resize(size).
-    Empty: cast to float32. See genjax.data.transforms."""
+    Empty: cast to float32. See genjax.data.operations."""
     unpaired: bool = False
     """Treat train and train_y of a .npz, of any lengths, as two domains without pairs. Prepared
     folders trainA and trainB always are."""

@@ -16,16 +16,11 @@ from genjax.data.dataset import SPLITS, Dataset, default_levels, row_crcs
 from genjax.data.file_io import error_reason
 from genjax.data.label_subsets import limit_labels
 from genjax.data.npz import read_npz
+from genjax.data.operations import ENTRIES, IMAGES
 from genjax.data.order import Order
+from genjax.data.static_binarization import static_images
 from genjax.data.tfds_folder import PreparedSplit, check_examples, open_prepared
-from genjax.data.transforms import (
-    ENTRIES,
-    IMAGES,
-    binarization,
-    output_spec,
-    parse_transform,
-    static_images,
-)
+from genjax.data.transforms import binarization, output_spec, parse_transform
 
 RESIDENT_BYTES = 2**31
 NPZ_LAYOUT = (

@@ -11,7 +11,7 @@ from genjax.data.array_records import check_rows, load_index, open_records, read
 from genjax.data.dataset import row_crcs
 from genjax.data.file_io import safe
 from genjax.data.metadata import Metadata, find_folder, folder_fingerprint, metadata
-from genjax.data.transforms import static_images
+from genjax.data.static_binarization import static_images
 
 CHUNK = 256
 
