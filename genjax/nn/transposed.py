@@ -5,8 +5,8 @@ chapters 2 and 4. A transposed convolution equals a convolution of the input dil
 so does a strided convolution's gradient by its input. XLA computes them in that form:
 
 * On a CPU the gradient by the kernel is then 14 to 28 times slower than the layer.
-* On a GPU cuDNN multiplies the zeros, unless XLA recognises the form as a convolution's gradient; it
-  does not where the kernel is larger than the image, because it exchanges their roles first.
+* On a GPU cuDNN multiplies the zeros, unless XLA recognises the form as a convolution's gradient;
+  it does not where the kernel is larger than the image, because it exchanges their roles first.
 
 Every output is a sum over those taps of the kernel that meet a pixel and not a zero, which are
 determined by the remainder of its position modulo the stride. So a transposed convolution is

@@ -1,4 +1,4 @@
-"""The turns of two players: what each minimises, reports, and leaves alone."""
+"""Objectives of generators and discriminators: losses, penalties, metrics, statistics, keys."""
 
 import dataclasses
 import functools
@@ -33,23 +33,23 @@ LOSSES = typing.get_args(typing.get_type_hints(GanObjective)["loss"])
 B, D = 6, 3
 REAL, FAKE = np.random.default_rng(0).normal(size=(2, B, D)).astype(np.float32)
 W = jnp.array([1.0, -2.0, 0.5])
-# Statistics remember in which order batches came.
+# Statistics depend on the order of the batches.
 VARIABLES = {"batch_stats": {"discriminator": {"seen": jnp.float32(7)}, "generator": {}}}
 
 
-def judge(x, key, stats):
-    """Slope varies with x; half of the inputs are dropped, so that a key used twice shows."""
+def noisy(x, key, stats):
+    """The gradient varies with x; half of the inputs are dropped, which depends on the key."""
     kept = jax.random.bernoulli(key, 0.5, x.shape)
-    return jnp.sin(jnp.where(kept, x, 0) @ W), {"seen": 2 * stats["seen"] + x.mean()}, "said"
+    return jnp.sin(jnp.where(kept, x, 0) @ W), {"seen": 2 * stats["seen"] + x.mean()}, "more"
 
 
 def plain(x, key, stats):
     return jnp.sin(x @ W), stats, None
 
 
-def turn(objective, judge=plain, variables=VARIABLES):
+def discriminator_update(objective, noisy=plain, variables=VARIABLES):
     variables = {**variables, **objective_buffers(objective)}
-    run = jax.jit(lambda v, key: discriminator_objective(objective, judge, v, REAL, FAKE, key)[:2])
+    run = jax.jit(lambda v, key: discriminator_objective(objective, noisy, v, REAL, FAKE, key)[:2])
     return run(variables, jax.random.key(1))
 
 
@@ -73,9 +73,9 @@ GENERATORS = {
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_each_player_minimises_its_own_loss(loss):
+def test_each_network_has_its_own_loss(loss):
     objective = GanObjective(loss=loss)
-    nats, aux = turn(objective)
+    nats, aux = discriminator_update(objective)
     np.testing.assert_allclose(nats, DISCRIMINATORS[loss](REAL_LOGITS, FAKE_LOGITS), rtol=1e-5)
     np.testing.assert_allclose(aux["real_logit"], REAL_LOGITS, rtol=1e-5)
     np.testing.assert_allclose(aux["fake_logit"], FAKE_LOGITS, rtol=1e-5)
@@ -90,8 +90,8 @@ def test_each_player_minimises_its_own_loss(loss):
         np.testing.assert_allclose(aux["fake_probability"], jax.nn.sigmoid(FAKE_LOGITS), rtol=1e-5)
 
 
-def test_smoothing_reaches_the_loss():
-    nats, _ = turn(GanObjective(label_smoothing=0.1))
+def test_label_smoothing_reaches_the_loss():
+    nats, _ = discriminator_update(GanObjective(label_smoothing=0.1))
     want = losses.minimax_discriminator(REAL_LOGITS, FAKE_LOGITS, smoothing=0.1)
     np.testing.assert_allclose(nats, want, rtol=1e-5)
 
@@ -118,15 +118,15 @@ def score(x):
     ids=["r1", "r2", "drift", "all"],
 )
 def test_penalties_are_weighted_and_added(settings, penalty):
-    nats, aux = turn(GanObjective(loss="hinge", **settings))
+    nats, aux = discriminator_update(GanObjective(loss="hinge", **settings))
     np.testing.assert_allclose(aux["penalty"], penalty(), rtol=1e-4)
     bare = losses.hinge_discriminator(REAL_LOGITS, FAKE_LOGITS)
     np.testing.assert_allclose(nats, bare + penalty(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("one_sided", [False, True])
-def test_the_gradient_penalty_is_taken_between_data_and_samples(one_sided):
-    """A critic of slope |W| everywhere: whatever the mixture, the penalty is known."""
+def test_gradient_penalty_between_real_and_generated_examples(one_sided):
+    """The gradient norm of a linear critic is |W| everywhere, which gives the penalty."""
     linear = lambda x, key, stats: (x @ W, stats, None)  # noqa: E731
     norm = math.sqrt(5.25)
     for slope in (1.0, 10.0):
@@ -136,14 +136,14 @@ def test_the_gradient_penalty_is_taken_between_data_and_samples(one_sided):
             penalty_target=slope,
             one_sided_penalty=one_sided,
         )
-        _, aux = turn(objective, linear)
+        _, aux = discriminator_update(objective, linear)
         excess = norm / slope - 1
         want = 10 * (max(excess, 0) if one_sided else excess) ** 2
         np.testing.assert_allclose(aux["penalty"], want, rtol=1e-5)
 
 
-def test_the_points_between_are_drawn_for_every_pair():
-    """Of |x|^2 / 2 the slope is |x|: it tells how far along the line the point lies."""
+def test_interpolation_weights_are_uniform_and_independent():
+    """The gradient norm of |x|^2 / 2 is |x|, the position of the point on the line."""
     bowl = lambda x, key, stats: (0.5 * jnp.sum(x**2, axis=1), stats, None)  # noqa: E731
     ends = jnp.ones((200, 1)), jnp.zeros((200, 1))
     objective = GanObjective(loss="wasserstein", gradient_penalty=1.0)
@@ -153,7 +153,7 @@ def test_the_points_between_are_drawn_for_every_pair():
     assert len(np.unique(share)) > 190
 
 
-def test_lazy_penalties_come_every_so_often_and_weigh_as_much_more():
+def test_lazy_penalties_apply_at_intervals_with_a_larger_weight():
     objective = GanObjective(loss="hinge", r1=3.0, penalty_interval=3)
     whole = 9 * losses.r1_penalty(score, REAL)
     variables = {**VARIABLES, **objective_buffers(objective)}
@@ -167,18 +167,18 @@ def test_lazy_penalties_come_every_so_often_and_weigh_as_much_more():
         variables = {**variables, "buffers": counted}
 
 
-def test_statistics_take_in_data_and_then_samples_and_no_penalty():
-    _, aux = turn(GanObjective(r1=1.0, r2=1.0, gradient_penalty=1.0), judge)
+def test_statistics_are_updated_by_real_then_generated_examples_and_no_penalty():
+    _, aux = discriminator_update(GanObjective(r1=1.0, r2=1.0, gradient_penalty=1.0), noisy)
     want = 2 * (2 * 7 + REAL.mean()) + FAKE.mean()
     assert float(aux["updates"]["batch_stats"]["discriminator"]["seen"]) == pytest.approx(want)
     assert set(aux["updates"]["batch_stats"]) == {"discriminator"}
 
 
-def test_the_generators_turn_updates_its_own_statistics_alone():
+def test_the_generators_update_changes_its_own_statistics_only():
     for loss in ("hinge", "relativistic"):
-        _, aux, said = generator_objective(
+        _, aux, outputs = generator_objective(
             GanObjective(loss=loss),
-            judge,
+            noisy,
             VARIABLES,
             REAL,
             FAKE,
@@ -186,10 +186,10 @@ def test_the_generators_turn_updates_its_own_statistics_alone():
             statistics={"mine": 1.0},
         )
         assert aux["updates"] == {"batch_stats": {"generator": {"mine": 1.0}}}
-        assert said == "said"
+        assert outputs == "more"
 
 
-def test_samples_are_a_constant_of_the_discriminators_turn():
+def test_the_discriminators_loss_has_no_gradient_into_samples():
     def total(fake):
         objective = GanObjective(loss="wasserstein", r2=1.0, gradient_penalty=1.0)
         return discriminator_objective(objective, plain, VARIABLES, REAL, fake, jax.random.key(1))[
@@ -204,9 +204,11 @@ def test_no_key_is_used_twice():
         loss="relativistic", r1=1.0, r2=1.0, gradient_penalty=1.0, penalty_interval=2
     )
     with jax.debug_key_reuse(True):
-        turn(objective, judge)
-        play = jax.jit(lambda v, key: generator_objective(objective, judge, v, REAL, FAKE, key)[0])
-        play(VARIABLES, jax.random.key(2))
+        discriminator_update(objective, noisy)
+        generator_update = jax.jit(
+            lambda v, key: generator_objective(objective, noisy, v, REAL, FAKE, key)[0]
+        )
+        generator_update(VARIABLES, jax.random.key(2))
 
 
 def test_diversity_is_the_ratio_of_mean_squared_distances():
@@ -214,11 +216,11 @@ def test_diversity_is_the_ratio_of_mean_squared_distances():
         pairs = [((a - b) ** 2).sum() for a, b in itertools.product(x.astype(np.float64), repeat=2)]
         return math.sqrt(np.mean(pairs))
 
-    found = float(diversity(REAL, 0.3 * FAKE + 100))  # where they lie does not matter
+    found = float(diversity(REAL, 0.3 * FAKE + 100))  # translation does not matter
     assert found == pytest.approx(0.3 * distance(FAKE) / distance(REAL), rel=1e-4)
     assert float(diversity(REAL, REAL)) == pytest.approx(1)
     assert float(diversity(REAL, np.repeat(FAKE[:1], B, 0))) == pytest.approx(0, abs=1e-3)
-    assert float(diversity(REAL[:1], FAKE[:1])) == 1.0  # one image has no distance
+    assert float(diversity(REAL[:1], FAKE[:1])) == 1.0  # a batch of one
 
 
 def test_nearest_is_the_ratio_of_distances_to_the_nearest_other():
@@ -231,7 +233,7 @@ def test_nearest_is_the_ratio_of_distances_to_the_nearest_other():
     found = float(nearest_distance(REAL, 0.3 * FAKE + 100))
     assert found == pytest.approx(0.3 * distance(FAKE) / distance(REAL), rel=1e-3)
     assert float(nearest_distance(REAL, REAL)) == pytest.approx(1)
-    # Two images again and again: as far apart as data, and each on top of another.
+    # Two images, repeated: as far apart as the data, with duplicates.
     apart = np.linalg.norm(REAL[:, None] - REAL[None], axis=-1)
     two = np.repeat(REAL[list(np.unravel_index(apart.argmax(), apart.shape))], B // 2, 0)
     assert float(diversity(REAL, two)) > 0.4
@@ -260,13 +262,13 @@ def test_a_loss_may_not_update_another_network():
     assert float(new.variables["batch_stats"]["pool"]) == 2  # belongs to no network
 
 
-# Every loss of the smallest family, and the others by their first.
-GAMES = [("gan", loss) for loss in LOSSES]
-GAMES += [(name, LOSSES[0]) for name in adversarial_families() if name != "gan"]
+# Every loss of the smallest family, and the first loss of the others.
+CASES = [("gan", loss) for loss in LOSSES]
+CASES += [(name, LOSSES[0]) for name in adversarial_families() if name != "gan"]
 
 
-@pytest.mark.parametrize(("name", "loss"), GAMES)
-def test_every_step_says_how_the_game_stands(name, loss):
+@pytest.mark.parametrize(("name", "loss"), CASES)
+def test_every_step_reports_losses_logits_and_diversity(name, loss):
     family = families.get(name)
     config = dataclasses.replace(family.tiny(), objective=GanObjective(loss=loss))
     optimizers = {name: optax.sgd(0.1) for name in family.LOSSES}
@@ -285,7 +287,7 @@ def test_every_step_says_how_the_game_stands(name, loss):
 
 @pytest.mark.parametrize("name", adversarial_families())
 def test_in_bfloat16(name):
-    """Half the digits: near float32's losses, which stay float32, with gradients."""
+    """Losses are float32 and near those of float32 computation, with finite gradients."""
     family = families.get(name)
     exact = dataclasses.replace(family.tiny(), objective=GanObjective())
     half = dataclasses.replace(exact, dtype="bfloat16")
@@ -307,7 +309,7 @@ def test_in_bfloat16(name):
     want, found, grads = compute(variables["params"])
     for a, b in zip(found, want, strict=True):
         assert a.dtype == jnp.float32
-        # By the whole batch: of one example a code's narrow width makes much of a little.
+        # Of the batch: for one example a code's small variance amplifies rounding errors.
         assert 0 < jnp.abs(a - b).mean() < 0.1 * jnp.abs(b).mean()
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
 

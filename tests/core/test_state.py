@@ -1,4 +1,4 @@
-"""The state of a run, its average, and the steps that change one part of it and no other."""
+"""The state of a run, its average, and train steps of one and of several networks."""
 
 import functools
 import types
@@ -27,7 +27,7 @@ NETWORKS = ("discriminator", "generator")
 
 
 def init(config, key, batch=None):
-    """A toy family: two players with three weights each, and a buffer."""
+    """A toy family: two networks with three weights each, and a buffer."""
     weights = jax.random.normal(key, (2, 3))
     if batch is not None:  # data-dependent initialisation
         weights = weights + batch["x"].mean()
@@ -46,9 +46,9 @@ X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
 
 def loss(variables, batch, key):
-    """(x . g)(x . d), `[B]`: each player's gradient depends on the other's weights."""
-    players = variables["params"]
-    nats = (batch["x"] @ players["generator"]["w"]) * (batch["x"] @ players["discriminator"]["w"])
+    """(x . g)(x . d), `[B]`: each network's gradient depends on the other's weights."""
+    networks = variables["params"]
+    nats = (batch["x"] @ networks["generator"]["w"]) * (batch["x"] @ networks["discriminator"]["w"])
     aux = {
         "noise": jax.random.uniform(key, (2,)),
         "updates": {"buffers": {"seen": variables["buffers"]["seen"] + batch["x"].shape[0]}},
@@ -61,7 +61,7 @@ def build(optimizer, **options):
     return jax.jit(lambda key: init_state(FAMILY, 7.0, optimizer, key, **options))(key)
 
 
-@functools.cache  # compiled once for all the tests; nobody can change a state
+@functools.cache  # compiled once for all tests; states are immutable
 def start(optimizer=ADAMS, ema=False):
     return build(optimizer, ema=ema)
 
@@ -96,7 +96,7 @@ def test_init_state_holds_everything_at_step_0():
     assert state.ema is None
 
 
-def test_each_optimizer_of_several_starts_on_its_own_subtree():
+def test_each_optimizer_is_initialised_on_its_own_network():
     state = start()
     assert set(state.opt_state) == set(NETWORKS)
     assert len(jax.tree.leaves(state.opt_state["generator"])) == 3  # count, two moments of one leaf
@@ -104,7 +104,7 @@ def test_each_optimizer_of_several_starts_on_its_own_subtree():
     same_bits(state.opt_state, {n: optax.adam(1e-2).init(params[n]) for n in params})
 
 
-def test_one_optimizer_starts_on_all_parameters_and_none_on_nothing():
+def test_one_optimizer_is_initialised_on_all_parameters():
     state = start(optax.adam(1e-2))  # an optax optimizer is a named tuple itself
     same_bits(state.opt_state, optax.adam(1e-2).init(state.variables["params"]))
     assert start(None).opt_state == ()
@@ -128,7 +128,7 @@ def test_init_state_under_eval_shape_gives_the_shapes_of_the_real_state(ema):
     chex.assert_trees_all_equal_shapes_and_dtypes(shapes, start(ema=ema))
 
 
-def test_collections_that_are_given_take_the_place_of_inits():
+def test_given_collections_replace_those_of_init():
     fresh = start().variables
     given = {"params": jax.tree.map(lambda leaf: leaf + 1, fresh["params"])}
     state = jax.jit(
@@ -253,7 +253,7 @@ def test_gradient_step_descends_the_mean_and_reports_it():
         "update_norm": 0.5 * norm,
         "param_norm": np.linalg.norm(after),
     }
-    assert set(metrics) == set(want)  # "updates" are no metric
+    assert set(metrics) == set(want)  # "updates" is not a metric
     for name, value in want.items():
         assert metrics[name].shape == ()
         assert float(metrics[name]) == pytest.approx(float(value), rel=1e-5), name
@@ -294,7 +294,7 @@ def test_network_step_leaves_the_other_network_bit_identical(name, other):
     )
     chex.assert_trees_all_close(new.opt_state[name], opt_state, rtol=1e-5, atol=1e-6)
     assert np.all(np.asarray(new.variables["params"][name]["w"]) != own)
-    # Collections the loss updates come along; metrics carry the player's name.
+    # Collections the loss updates come along; names of metrics begin with the network's.
     assert float(new.variables["buffers"]["seen"]) == 7 + 4
     assert set(metrics) == {
         f"{name}_{m}" for m in ("loss", "noise", "grad_norm", "update_norm", "param_norm")
@@ -339,7 +339,7 @@ def test_adversarial_step_updates_in_sequence(critic_steps):
     assert batches == (*(p.tolist() for p in parts), parts[-1].tolist())
     # G sees the newest D.
     assert weights[-1] == np.asarray(new.variables["params"]["discriminator"]["w"]).tolist()
-    # Every update has its own stream at step 3; further critic steps derive a key from their number.
+    # Every update has its own stream at step 3; later critic steps have keys of their own.
     critics = [state.key, *(named_key(state.key, k, "critic") for k in range(1, critic_steps))]
     expected = [named_key(key, 3, "discriminator") for key in critics]
     expected.append(named_key(state.key, 3, "generator"))
@@ -419,15 +419,15 @@ def test_optimizers_must_have_the_names_of_the_losses():
         adversarial_step(losses, ADAMS, critic_steps=2, simultaneous=True)
 
 
-def test_critic_steps_are_a_loop_but_on_a_cpu():
-    """Whose loops have no quick gradients of convolutions."""
+def test_critic_steps_are_a_loop_except_on_cpu():
+    """On a CPU, convolution gradients are slow inside a loop."""
 
     def plain(variables, batch, key):
         return batch["x"] @ variables["params"]["discriminator"]["w"], {}
 
     sgd = {name: optax.sgd(0.1) for name in NETWORKS}
     step = jax.jit(adversarial_step(dict.fromkeys(NETWORKS, plain), sgd, critic_steps=5))
-    # Keys of which a CPU makes others without a loop.
+    # Keys of this kind are split without a loop on a CPU.
     state = start(optax.sgd(0.1)).replace(key=jax.random.key(0, impl="unsafe_rbg"))
     state = state.replace(opt_state=dict.fromkeys(NETWORKS, state.opt_state))
     traced = step.trace(state, {"x": np.stack([X] * 5)})
@@ -438,13 +438,13 @@ def test_critic_steps_are_a_loop_but_on_a_cpu():
     assert loops == {"cpu": 0, "cuda": 1, "tpu": 1}
 
 
-def test_the_norm_of_all_numbers():
+def test_global_norm_equals_that_of_optax():
     rng = np.random.default_rng(0)
     shapes = ((), (1,), (300,), (4, 5), (3, 3, 2, 6), (0, 4))
     tree = {str(s): rng.normal(size=s).astype(np.float32) for s in shapes}
     want = np.sqrt(sum(np.sum(np.float64(a) ** 2) for a in tree.values()))
     assert float(jax.jit(global_norm)(tree)) == pytest.approx(want, rel=1e-6)
     assert float(global_norm(tree)) == pytest.approx(float(optax.tree.norm(tree)), rel=1e-6)
-    # Of runs in one program each its own.
+    # Vectorized over runs.
     both = jax.tree.map(lambda a: np.stack([a, 2 * a]), tree)
     np.testing.assert_allclose(jax.vmap(global_norm)(both), [want, 2 * want], rtol=1e-6)

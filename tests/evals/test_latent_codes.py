@@ -1,4 +1,4 @@
-"""What codes hold: on a generator whose codes and classes are known by construction."""
+"""Metrics of codes, on a generator whose codes and classes are known by construction."""
 
 import math
 import types
@@ -49,7 +49,7 @@ def images(labels):
     return np.asarray(labels, np.float32)[:, None]
 
 
-def test_categories_are_named_by_training_images_and_scored_on_test():
+def test_classes_are_assigned_by_training_images_and_scored_on_test():
     rng = np.random.default_rng(0)
     train, test = rng.integers(0, 4, 200), rng.integers(0, 4, 100)
     seen = test.copy()
@@ -57,16 +57,16 @@ def test_categories_are_named_by_training_images_and_scored_on_test():
     found = evals.codes(
         known(5.0), None, {}, (images(train), train), (images(seen), test), jax.random.key(0)
     )
-    assert found.names == [3, 0, 1, 2]  # the turn, undone
+    assert found.names == [3, 0, 1, 2]  # inverts the shift
     assert found.error == found.one_to_one == pytest.approx(0.1)
     assert found.figure() == (pytest.approx(10.0), pytest.approx(3.0), "%")
     sure = 5.0 - math.log(math.exp(5.0) + 3) + math.log(4)
     assert found.information == pytest.approx(sure, rel=1e-5)
 
 
-def test_two_categories_may_hold_one_class():
+def test_two_categories_may_have_one_class():
     labels = np.array([0, 0, 0, 1, 1, 1, 1, 1])
-    seen = np.array([0, 0, 0, 1, 1, 2, 2, 2])  # the second class has two looks
+    seen = np.array([0, 0, 0, 1, 1, 2, 2, 2])  # two categories of the second class
     pair = (images(seen), labels)
     found = evals.codes(known(5.0), None, {}, pair, pair, jax.random.key(0), samples=10)
     assert found.names == [-1, 0, 1, 1]
@@ -74,7 +74,7 @@ def test_two_categories_may_hold_one_class():
     assert found.one_to_one is None  # four categories, two classes
 
 
-def test_what_is_no_number_names_no_class():
+def test_rejects_non_finite_posteriors():
     labels = np.array([0, 1, 2, 3])
     broken = images(np.array([0, 1, np.nan, 3]))
     pair = (images(labels), labels)
@@ -82,12 +82,12 @@ def test_what_is_no_number_names_no_class():
         evals.codes(known(5.0), None, {}, pair, (broken, labels), jax.random.key(0), samples=10)
 
 
-def test_a_result_says_its_seed():
+def test_results_have_the_seed():
     labels = np.array([0, 1, 2, 3])
     pair = (images(labels), labels)
-    asked = {"samples": 10, "seed": 7}
-    assert evals.codes(known(5.0), None, {}, pair, pair, jax.random.key(7), **asked).seed == 7
-    assert evals.information(known(5.0), None, {}, jax.random.key(7), **asked).seed == 7
+    options = {"samples": 10, "seed": 7}
+    assert evals.codes(known(5.0), None, {}, pair, pair, jax.random.key(7), **options).seed == 7
+    assert evals.information(known(5.0), None, {}, jax.random.key(7), **options).seed == 7
 
 
 def test_information_is_the_mean_of_the_bound():
@@ -101,17 +101,17 @@ def test_information_is_the_mean_of_the_bound():
     assert (found.entropy, found.n_fake, found.extractor) == (None, 1200, "known")
 
 
-def test_of_the_family_itself():
+def test_information_of_an_untrained_infogan_is_near_zero():
     config = infogan.tiny()
     variables = infogan.init(config, jax.random.key(0))
     found = evals.information(infogan, config, variables, jax.random.key(1), samples=600)
     assert list(found.each) == ["categorical_0", "uniform_1", "gaussian_2"]
-    # Nothing is known yet: a q near the prior says nearly nothing of the category.
+    # q is near the prior, so that the bound is near 0.
     assert abs(found.nats) < 0.2
     assert found.entropy == pytest.approx(math.log(3))
 
 
-def test_others_have_none():
+def test_rejects_other_families_and_unknown_labels():
     with pytest.raises(ValueError, match="nade has no latent codes"):
         evals.information(nade, nade.tiny(), {}, jax.random.key(0))
     numbers = as_family("numbers", codes=lambda config: KINDS[:1])

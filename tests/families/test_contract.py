@@ -73,7 +73,7 @@ def config(family):
     return family.tiny()
 
 
-def test_exports_what_its_traits_promise(family, config):
+def test_implements_the_protocols_of_its_traits(family, config):
     always = ("Config", "traits", "tiny", "batch_spec", "init", "sample")
     by_density = {"exact": ("log_prob",), "bound": (), "none": ()}
     forbidden = {"exact": (), "bound": ("log_prob",), "none": ("log_prob", "elbo")}
@@ -93,31 +93,31 @@ def test_exports_what_its_traits_promise(family, config):
     assert type(config)() == type(config)()  # the paper's defaults are a valid Config
 
 
-def test_exact_densities_ask_for_full_float32(family, config):
-    """A GPU would else round factors to ten bits; in bfloat16 not all are asked so."""
+def test_exact_densities_use_full_float32(family, config):
+    """A GPU rounds factors to ten bits by default; bfloat16 computation is only partly exact."""
     if family.traits(config).density != "exact":
         return
 
     def products(config, only=lambda equation: True):
         key = jax.random.key(0)
         variables = jax.eval_shape(lambda key: family.init(config, key), key)
-        spec, told = family.batch_spec(config, 4), {}
+        spec, conditions = family.batch_spec(config, 4), {}
         if "label" in spec:
-            told = {"label": jnp.zeros(4, jnp.int32)}
-        density = functools.partial(family.log_prob, config, **told)
-        draw = lambda variables: family.sample(config, variables, key, 4, **told)  # noqa: E731
+            conditions = {"label": jnp.zeros(4, jnp.int32)}
+        density = functools.partial(family.log_prob, config, **conditions)
+        draw = lambda variables: family.sample(config, variables, key, 4, **conditions)  # noqa: E731
         found = flops.count(density, variables, spec["x"], only=only)
         return found + flops.count(draw, variables, only=only)
 
-    known = {f.name: f for f in dataclasses.fields(config)}
+    names = {f.name for f in dataclasses.fields(config)}
     networks = typing.get_args(typing.get_type_hints(type(config)).get("network")) or (None,)
     for network in networks:
         changed = {"network": network} if network else {}
-        changed |= {"classes": 3} if "classes" in known else {}
-        changed |= {"halvings": 1} if "halvings" in known else {}
+        changed |= {"classes": 3} if "classes" in names else {}
+        changed |= {"halvings": 1} if "halvings" in names else {}
         one = dataclasses.replace(config, **changed)
         assert products(one, flops.exact) == products(one), changed
-    if "factor" in known:
+    if "factor" in names:
         one = dataclasses.replace(config, shape=(2, 2, 1), factor=2)
         assert products(one, flops.exact) == products(one)
     if "bfloat16" in str(type(config).__annotations__.get("dtype", "")):
@@ -182,7 +182,7 @@ def test_an_update_of_one_network_leaves_the_others_unchanged(family, config):
         assert all(jax.tree.leaves(jax.tree.map(differs, *own)))
 
 
-def test_losses_are_nats_an_example(family, config):
+def test_losses_are_per_example(family, config):
     variables = make_state(family, config).variables
     for size in (1, 5):
         batch = critic_batch(make_batch(family, config, size), config)
@@ -195,7 +195,7 @@ def test_losses_are_nats_an_example(family, config):
 
 
 @pytest.mark.parametrize("name", families_with(lambda family, traits: traits.fit == "gradient"))
-def test_every_gradient_leaf_lives_after_three_steps(family, config):
+def test_every_parameter_has_a_gradient_after_three_steps(family, config):
     step = compiled_step(family, config)
     state, batch = make_state(family, config), make_batch(family, config)
     for _ in range(3):
@@ -231,7 +231,7 @@ def test_samples(family, config):
 
 
 @pytest.mark.parametrize("name", families_with(lambda family, traits: traits.fit != "counting"))
-def test_a_network_that_has_diverged_draws_nothing(family, config):
+def test_samples_of_a_diverged_network_are_nan(family, config):
     """Not black images: what is no number must be seen to be none."""
     variables = make_state(family, config).variables
     lost = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), variables["params"])
@@ -251,7 +251,7 @@ def test_features_are_float32(family, config):
     assert found.dtype == jnp.float32
 
 
-def test_as_many_samples_as_asked_or_a_sentence(family, config):
+def test_rejects_invalid_sample_counts(family, config):
     variables = jax.eval_shape(lambda: make_state(family, config).variables)
     for n, match in (
         (0, "`n` must be positive"),
@@ -262,9 +262,9 @@ def test_as_many_samples_as_asked_or_a_sentence(family, config):
             jax.eval_shape(lambda v, n=n: family.sample(config, v, jax.random.key(0), n), variables)
 
 
-def test_settings_of_another_kind_are_a_sentence(config):
-    """A width where widths are asked for, half a layer, a word for a number."""
-    refused = 0
+def test_rejects_settings_of_the_wrong_type(config):
+    """An integer for a tuple, a fraction for an integer, a string for a number."""
+    rejected = 0
     for name, hint in typing.get_type_hints(type(config)).items():
         wrong = {int: 2.5, float: "1", bool: 1}.get(hint, 5 if "tuple" in str(hint) else None)
         if wrong is None:
@@ -272,11 +272,11 @@ def test_settings_of_another_kind_are_a_sentence(config):
         match = rf"^`?{name}`? must be (an? |True or False)"
         with pytest.raises(ValueError, match=match):
             dataclasses.replace(config, **{name: wrong})
-        refused += 1
-    assert refused
+        rejected += 1
+    assert rejected
 
 
-def test_wrong_batches_are_refused_with_a_sentence(name, family, config):
+def test_rejects_invalid_batches(name, family, config):
     variables = make_state(family, config).variables
     good = critic_batch(make_batch(family, config, 4), config)
     x = good["x"]
@@ -329,7 +329,7 @@ def test_step_exports_for_every_platform(family, config):
     assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
 
 
-def test_features_and_conditionals_fit_the_density(family, config):
+def test_features_and_conditionals_agree_with_the_density(family, config):
     state = make_state(family, config)
     x = critic_batch(make_batch(family, config, 6), config)["x"]
     if hasattr(family, "encode"):

@@ -1,4 +1,4 @@
-"""DCGAN: whose statistics are used and moved, sizes, features, labels, the networks of others."""
+"""DCGAN: batch statistics, sizes, features, labels, and the networks of WGAN-GP, SNGAN, R3GAN."""
 
 import dataclasses
 import functools
@@ -47,8 +47,8 @@ def batch():
 
 
 @pytest.fixture(scope="module")
-def moved(state, batch):
-    """The state after the half-step of each player."""
+def updated(state, batch):
+    """The state after the update of each network."""
     return {
         name: jax.jit(network_step(name, functools.partial(loss, TINY), OPTIMIZERS[name]))(
             state, batch
@@ -59,7 +59,7 @@ def moved(state, batch):
 
 @pytest.fixture(scope="module")
 def by_hand(state, batch):
-    """The discriminator's turn without the code under test: samples by batch statistics, then the
+    """The discriminator's update without the code under test: samples by batch statistics, then the
     logits and the batch means of its norm, of data, of samples, and of both together."""
 
     @jax.jit
@@ -71,18 +71,18 @@ def by_hand(state, batch):
         generator = dcgan.Generator(TINY)
         fake, _ = generator.apply(own["generator"], z, train=True, mutable=["batch_stats"])
 
-        def judged(x):
+        def discriminated(x):
             module = dcgan.Discriminator(TINY)
             out, new = module.apply(own["discriminator"], x, train=True, mutable=["batch_stats"])
             new, old = (jax.tree.leaves(a["batch_stats"])[0] for a in (new, own["discriminator"]))
             return out[0], (new - 0.9 * old) / 0.1
 
-        return judged(x), judged(fake), judged(jnp.concatenate([x, fake]))
+        return discriminated(x), discriminated(fake), discriminated(jnp.concatenate([x, fake]))
 
     return compute(state.variables, batch["x"], named_key(state.key, state.step, "discriminator"))
 
 
-def test_each_kind_is_normalised_by_its_own_batch(state, batch, by_hand):
+def test_real_and_generated_images_are_normalised_separately(state, batch, by_hand):
     key = named_key(state.key, state.step, "discriminator")
     (real, _), (fake, _), (together, _) = by_hand
     losses = jax.jit(
@@ -94,33 +94,33 @@ def test_each_kind_is_normalised_by_its_own_batch(state, batch, by_hand):
     aux, nats = losses(state.variables)
     np.testing.assert_allclose(aux["real_logit"], real, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(aux["fake_logit"], fake, rtol=1e-4, atol=1e-5)
-    assert np.abs(aux["real_logit"] - together[:16]).max() > 1e-3  # one pass would be another game
+    assert np.abs(aux["real_logit"] - together[:16]).max() > 1e-3  # one pass for both differs
     np.testing.assert_allclose(nats, np.logaddexp(0, -np.asarray(fake)), rtol=1e-4, atol=1e-5)
 
 
-def test_running_statistics_take_in_data_and_then_samples(state, moved, by_hand):
+def test_running_statistics_are_updated_by_real_then_generated_images(state, updated, by_hand):
     (_, real), (_, fake), _ = by_hand
     before, after = (
         jax.tree.leaves(s.variables["batch_stats"]["discriminator"])[0]
-        for s in (state, moved["discriminator"])
+        for s in (state, updated["discriminator"])
     )
     want = 0.9 * (0.9 * before + 0.1 * real) + 0.1 * fake
     np.testing.assert_allclose(after, want, rtol=1e-4)
 
 
-@pytest.mark.parametrize("mine", dcgan.LOSSES)
-def test_a_half_step_leaves_all_of_the_other_bit_identical(state, moved, mine):
-    new, other = moved[mine], "discriminator" if mine == "generator" else "generator"
+@pytest.mark.parametrize("network", dcgan.LOSSES)
+def test_an_update_leaves_the_other_network_bit_identical(state, updated, network):
+    new, other = updated[network], "discriminator" if network == "generator" else "generator"
     for collection in ("params", "batch_stats"):
         before, after = state.variables[collection], new.variables[collection]
         chex.assert_trees_all_equal(after[other], before[other])
-        changed = jax.tree.map(lambda a, b: bool((a != b).any()), after[mine], before[mine])
+        changed = jax.tree.map(lambda a, b: bool((a != b).any()), after[network], before[network])
         assert all(jax.tree.leaves(changed)), collection
     chex.assert_trees_all_equal(new.opt_state[other], state.opt_state[other])
 
 
 def test_samples_and_features_use_running_statistics(state, batch):
-    """By batch statistics an image would depend on its company."""
+    """With batch statistics an image would depend on the others in its batch."""
     z = dcgan.noise(TINY, jax.random.key(1), 16)
     given = (dcgan.generate, z), (dcgan.discriminate, batch["x"]), (dcgan.encode, batch["x"])
     for function, x in given:
@@ -159,7 +159,7 @@ def test_the_default_is_the_papers_network():
     ],
 )
 @pytest.mark.parametrize("network", ["strided", "residual"])
-def test_other_sides_follow_from_the_shape(side, widths, network):
+def test_widths_follow_from_the_shape(side, widths, network):
     norm = "batch" if network == "strided" else "none"
     config = dcgan.Config(shape=(side, side, 3), network=network, discriminator_norm=norm)
     assert dcgan.generator_widths(config) == widths
@@ -194,7 +194,7 @@ def test_pooling_takes_the_largest_of_windows_that_cover_the_map(side):
     ("network", "norm"),
     [("strided", "batch"), ("r3gan", "none"), ("residual", "none"), ("residual", "spectral")],
 )
-def test_both_players_are_told_the_label(network, norm):
+def test_both_networks_are_conditioned_on_the_label(network, norm):
     own = {"kernel": 3} if network == "strided" else {"kernel": 5}
     own |= {"group": 4} if network == "r3gan" else {}
     config = dataclasses.replace(TINY, classes=3, network=network, discriminator_norm=norm, **own)
@@ -202,26 +202,28 @@ def test_both_players_are_told_the_label(network, norm):
     z, x = dcgan.noise(config, jax.random.key(1), 2), make_batch(dcgan, config, 2)["x"]
 
     @jax.jit
-    def told(variables, label):
+    def apply(variables, label):
         made = dcgan.generate(config, variables, z, label)
         return made, dcgan.discriminate(config, variables, x, label)
 
     other = jnp.array([0, 2])
-    for a, b in zip(told(variables, 0 * other), told(variables, other), strict=True):
+    for a, b in zip(apply(variables, 0 * other), apply(variables, other), strict=True):
         np.testing.assert_array_equal(a[0], b[0])
         assert bool((a[1] != b[1]).any())
-    if network != "strided":  # a projection: as loud as its matrix, whose norm spectral takes away
-        louder = jax.tree_util.tree_map_with_path(
+    if (
+        network != "strided"
+    ):  # a projection: linear in its matrix, which spectral normalisation rescales
+        doubled = jax.tree_util.tree_map_with_path(
             lambda path, leaf: leaf * (2 if "'embed'" in jax.tree_util.keystr(path) else 1),
             variables["params"],
         )
-        each = ({**variables, "params": params} for params in (variables["params"], louder))
-        once, twice = (told(v, other)[1] - told(v, 0 * other)[1] for v in each)
+        each = ({**variables, "params": params} for params in (variables["params"], doubled))
+        once, twice = (apply(v, other)[1] - apply(v, 0 * other)[1] for v in each)
         np.testing.assert_allclose(twice, once if norm == "spectral" else 2 * once, rtol=1e-3)
     for wrong in (None, 1, [0, 1], jnp.zeros(3, jnp.int32), jnp.array([0.5, 0.5])):
-        with pytest.raises(ValueError, match=r"of 3 classes needs label int32\[2\]"):
+        with pytest.raises(ValueError, match=r"of 3 classes needs `label` int32\[2\]"):
             dcgan.discriminate(config, variables, x, wrong)
-        with pytest.raises(ValueError, match=r"of 3 classes needs label int32\[2\]"):
+        with pytest.raises(ValueError, match=r"of 3 classes needs `label` int32\[2\]"):
             dcgan.generate(config, variables, z, wrong)
     key = jax.random.key(2)
     with pytest.raises(ValueError, match=r"the batch lacks \['label'\]"):
@@ -245,8 +247,8 @@ def test_both_players_are_told_the_label(network, norm):
     ],
     ids=["sngan", "wgan_gp", "r3gan"],
 )
-def test_the_discriminators_of_others_learn(settings, objective):
-    """Every weight feels the loss and its penalty, but the one that moves all outputs alike."""
+def test_other_discriminators_have_gradients(settings, objective):
+    """Every weight has a gradient, except the bias of the logits, which cancels in some losses."""
     config = dataclasses.replace(TINY, objective=GanObjective(**objective), **settings)
     variables = filled(config)
     batch = {"x": jnp.asarray(np.random.default_rng(1).normal(size=(6, 3, 3, 1)), jnp.float32)}
@@ -299,7 +301,7 @@ def test_rejects_invalid_settings(settings, message):
 
 
 @pytest.mark.parametrize("classes", [2, 100])
-def test_a_class_begins_no_louder_than_a_feature(classes):
+def test_the_initial_effect_of_a_class_is_that_of_a_feature(classes):
     config = dcgan.Config(
         shape=(8, 8, 1),
         network="r3gan",
@@ -310,5 +312,5 @@ def test_a_class_begins_no_louder_than_a_feature(classes):
     )
     d = jax.jit(lambda key: dcgan.init(config, key))(jax.random.key(0))["params"]["discriminator"]
     features = jax.random.normal(jax.random.key(1), (4000, 64))
-    told = features @ d["embed"]["kernel"].T  # every class's logit of every example
-    assert float(told.std()) == pytest.approx(1, rel=0.2)
+    effect = features @ d["embed"]["kernel"].T  # every class's logit of every example
+    assert float(effect.std()) == pytest.approx(1, rel=0.2)

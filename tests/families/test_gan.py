@@ -21,10 +21,10 @@ def variables():
     return jax.jit(lambda key: gan.init(CONFIG, key))(jax.random.key(0))
 
 
-def leaves(player):
-    """Of one player, by the ends of their names: kernels and biases."""
+def leaves(network):
+    """Returns a network's kernels and biases."""
     found = {"kernel": [], "bias": []}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(player)[0]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(network)[0]:
         found[path[-1].key].append(np.asarray(leaf))
     return found
 
@@ -39,7 +39,7 @@ def test_the_default_is_the_authors_network(variables):
     assert discriminator == maxout + 240 + 1
 
 
-def test_weights_begin_uniform_around_zero(variables):
+def test_initial_weights_are_uniform(variables):
     ranges = {"generator": 0.05, "discriminator": 0.005}
     for name, most in ranges.items():
         found = leaves(variables["params"][name])
@@ -57,7 +57,7 @@ def test_noise_has_unit_variance(kind):
     assert scipy.stats.kstest(z.ravel(), law[0], args=law[1]).pvalue > 1e-6
 
 
-def test_outputs_begin_at_the_marginals_of_the_data():
+def test_initial_outputs_are_the_marginals_of_the_data():
     config = dataclasses.replace(gan.tiny(), generator_range=1e-6)
     x = np.random.default_rng(0).uniform(size=(50, 3, 3, 1)).astype(np.float32)
     x[:, 0, 0] = 0  # never on
@@ -73,8 +73,8 @@ def test_outputs_begin_at_the_marginals_of_the_data():
 
 
 @pytest.fixture(scope="module")
-def judged():
-    """A discriminator of one wide layer whose output counts what is left of its inputs."""
+def counting_discriminator():
+    """A discriminator of one wide layer whose output counts the inputs that are not dropped."""
     config = gan.Config(
         shape=(400,),
         output="linear",
@@ -86,12 +86,12 @@ def judged():
     )
     variables = gan.init(config, jax.random.key(0))
     fill = lambda x: jnp.ones_like(x) if x.ndim > 1 else jnp.zeros_like(x)  # noqa: E731
-    judge = jax.tree.map(fill, variables["params"]["discriminator"])
-    return config, {**variables, "params": {**variables["params"], "discriminator": judge}}
+    filled = jax.tree.map(fill, variables["params"]["discriminator"])
+    return config, {**variables, "params": {**variables["params"], "discriminator": filled}}
 
 
-def test_dropout_has_its_shares_and_keeps_the_mean(judged):
-    config, variables = judged
+def test_dropout_has_its_rates_and_keeps_the_mean(counting_discriminator):
+    config, variables = counting_discriminator
     x = jnp.ones((300, 400))
     network, own = gan.Discriminator(config), {"params": variables["params"]["discriminator"]}
     program = jax.jit(lambda key: network.apply(own, x, train=True, rngs={"dropout": key})[0])
@@ -103,16 +103,16 @@ def test_dropout_has_its_shares_and_keeps_the_mean(judged):
     assert (np.asarray(program(jax.random.key(1))) != logits).any()
 
 
-def test_nothing_is_dropped_outside_of_turns(judged):
-    config, variables = judged
+def test_no_dropout_outside_of_training(counting_discriminator):
+    config, variables = counting_discriminator
     x = jnp.ones((3, 400))
     np.testing.assert_array_equal(gan.discriminate(config, variables, x), 400.0 * 500)
     np.testing.assert_array_equal(gan.encode(config, variables, x), np.full((3, 500), 400.0))
 
 
-@pytest.mark.parametrize("turn", ["discriminator", "generator"])
-def test_both_turns_drop(turn):
-    """With samples that are all alike, the loss moves with its key by what is dropped alone."""
+@pytest.mark.parametrize("network", ["discriminator", "generator"])
+def test_both_losses_use_dropout(network):
+    """With samples that are all alike, the loss depends on its key only through dropout."""
     small = {"latent": 1, "generator_hidden": (1,), "generator_range": 1e-9}
     dropping = dataclasses.replace(gan.tiny(), **small)
     whole = dataclasses.replace(dropping, input_dropout=0.0, hidden_dropout=0.0)
@@ -120,7 +120,7 @@ def test_both_turns_drop(turn):
     batch = critic_batch(make_batch(gan, dropping), dropping)
 
     def losses(config):
-        found = jax.jit(lambda key: gan.LOSSES[turn](config, variables, batch, key)[0])
+        found = jax.jit(lambda key: gan.LOSSES[network](config, variables, batch, key)[0])
         return np.asarray(found(jax.random.key(1))), np.asarray(found(jax.random.key(2)))
 
     a, b = losses(whole)

@@ -1,4 +1,4 @@
-"""InfoGAN: codes, their bounds in both losses, inference, and the networks of the paper."""
+"""InfoGAN: codes, their bounds in both losses, q(c | x), and the networks of the paper."""
 
 import dataclasses
 import functools
@@ -61,8 +61,8 @@ def test_codes_are_drawn_from_their_distributions():
     assert scipy.stats.kstest(z[:, 0], "uniform", args=(-1, 2)).pvalue > 1e-6
 
 
-def known(q, c):
-    """Each part's log q(c | x) + H(c) in numpy; outputs of numbers are means, then widths."""
+def reference_bounds(q, c):
+    """log q(c | x) + H(c) of each code in NumPy; q has means, then log standard deviations."""
     q, c = np.asarray(q, np.float64), np.asarray(c, np.float64)
     one_hot, uniform, gaussian = (c[:, part] for part in SLICES)
     norm = scipy.stats.norm
@@ -73,23 +73,23 @@ def known(q, c):
     ]
 
 
-def test_each_bound_is_of_its_own_part():
+def test_each_bound_is_of_its_own_code():
     q = np.random.default_rng(2).normal(size=(5, 9)).astype(np.float32)
     c = draw_codes(jax.random.key(3), 5)
-    for a, b in zip(information(TINY, q, c), known(q, c), strict=True):
+    for a, b in zip(information(TINY, q, c), reference_bounds(q, c), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4)
-    # Of width 1, q says means alone.
+    # With unit variance, q has means only.
     plain = dataclasses.replace(TINY, code_width=False)
     wide = np.zeros((5, 9), np.float32)
     wide[:, [0, 1, 2, 3, 4, 7]] = q[:, :6]
     found = information(plain, q[:, :6], c)
-    for a, b in zip(found, known(wide, c), strict=True):
+    for a, b in zip(found, reference_bounds(wide, c), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
-def turns(variables):
-    """Both losses, and what they should be made of, by batch statistics of the samples."""
+def both_losses(variables):
+    """Both losses, and the outputs that determine them, under batch statistics."""
     batch, key = make_batch(infogan, TINY, 16), jax.random.key(4)
 
     @jax.jit
@@ -111,31 +111,31 @@ def turns(variables):
     return compute(variables)
 
 
-def test_both_players_are_paid_for_what_the_codes_tell(turns):
-    (d, d_aux), (g, g_aux), (real, fake, q, c) = turns
-    bounds = known(q, c)
-    paid = bounds[0] + 0.5 * bounds[1] + 2 * bounds[2]  # the weights of the three parts
+def test_both_losses_subtract_the_weighted_information(both_losses):
+    (d, d_aux), (g, g_aux), (real, fake, q, c) = both_losses
+    bounds = reference_bounds(q, c)
+    weighted = bounds[0] + 0.5 * bounds[1] + 2 * bounds[2]
     plus = functools.partial(np.logaddexp, 0)
-    np.testing.assert_allclose(d, plus(-real) + plus(fake) - paid, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(g, plus(-fake) - paid, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(d, plus(-real) + plus(fake) - weighted, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(g, plus(-fake) - weighted, rtol=1e-3, atol=1e-4)
     for aux in (d_aux, g_aux):
         for i, bound in enumerate(bounds):
             np.testing.assert_allclose(aux[f"information_{i}"], bound, rtol=1e-3, atol=1e-4)
 
 
-def test_samples_are_made_from_the_codes_that_are_given(variables):
+def test_samples_of_given_codes(variables):
     key = jax.random.key(5)
     drawn = infogan.noise(TINY, key, 4)[:, TINY.latent :]
     draw = jax.jit(lambda codes: infogan.sample(TINY, variables, key, 4, codes=codes))
     np.testing.assert_allclose(draw(None), draw(drawn), rtol=1e-5)
-    moved = draw(drawn.at[2, 4].add(0.5))  # the noise stays, and so do the other images
+    moved = draw(drawn.at[2, 4].add(0.5))  # noise and other images are unchanged
     changed = np.abs(moved - draw(drawn)).max((1, 2, 3)) > 1e-6
     assert changed.tolist() == [False, False, True, False]
     with pytest.raises(ValueError, match="the arguments must have the same shape"):
         infogan.sample(TINY, variables, key, 4, codes=drawn[:, :5])
 
 
-def test_inference_uses_running_statistics_and_says_each_part(variables):
+def test_code_posterior_uses_running_statistics_and_has_every_code(variables):
     x = make_batch(infogan, TINY, 8)["x"]
     run = jax.jit(functools.partial(infogan.code_posterior, TINY))
     logits, (mean, log_std), (own_mean, own_log_std) = run(variables, x)

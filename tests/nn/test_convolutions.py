@@ -1,4 +1,4 @@
-"""Networks that resize: sides, spectral norms, interpolation, and how residual blocks begin."""
+"""Networks that resize: sides, normalisation, interpolation, and initial residual blocks."""
 
 import flax.linen as nn
 import jax
@@ -39,7 +39,7 @@ def test_spectral_normalisation_divides_by_the_largest_singular_value(layer):
         stats = iterate(stats)
     kernel = np.asarray(jax.tree.leaves(variables["params"])[1], np.float64)
     largest = np.linalg.norm(kernel.reshape(-1, 3), 2)
-    assert abs(largest - 1) > 0.05  # it did not begin at 1
+    assert abs(largest - 1) > 0.05  # initially it is not 1
     found = module.apply({"params": variables["params"], "batch_stats": stats}, x)
     plain = nn.Dense(3) if layer == "dense" else nn.Conv(3, (2, 2))
     given = next(iter(variables["params"].values()))
@@ -47,7 +47,7 @@ def test_spectral_normalisation_divides_by_the_largest_singular_value(layer):
     np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-4)
 
 
-def test_layer_statistics_are_of_an_example():
+def test_layer_normalisation_is_per_example():
     class Layer(nn.Module):
         @nn.compact
         def __call__(self, x):
@@ -67,7 +67,7 @@ def test_up_to_any_shape(shape, module):
     assert x.shape == (2, *shape)
 
 
-def test_a_condition_lies_beside_every_pixel():
+def test_a_condition_is_appended_to_every_pixel():
     x, c = np.zeros((2, 3, 3, 4), np.float32), np.eye(2, dtype=np.float32)
     y = join(jnp.asarray(x), jnp.asarray(c))
     assert y.shape == (2, 3, 3, 6)
@@ -75,13 +75,13 @@ def test_a_condition_lies_beside_every_pixel():
     assert join(jnp.asarray(x), None).shape == x.shape
 
 
-def test_doubling_and_halving_are_each_others_undoing():
+def test_halving_inverts_doubling():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 2)), jnp.float32)
     np.testing.assert_allclose(halve(double(x)), x, rtol=1e-6)
     np.testing.assert_allclose(halve(x)[:, 1], (x[:, 2, ::2] + x[:, 2, 1::2]) / 2, rtol=1e-6)
 
 
-def test_interpolation_is_linear_both_ways():
+def test_interpolation_is_linear_in_both_directions():
     """A ramp stays a ramp away from the edge, a constant a constant; channels do not mix."""
     ramp = np.arange(8, dtype=np.float32)[None, :, None, None] * np.ones((1, 1, 8, 1), np.float32)
     x = jnp.asarray(np.concatenate([ramp, np.full_like(ramp, 7)], axis=-1))
@@ -98,16 +98,16 @@ def test_interpolation_is_linear_both_ways():
     assert smooth(x[:, :7, :7], up=False).shape == (1, 4, 4, 2)
 
 
-def test_a_block_begins_as_the_identity_and_keeps_the_scale_inside():
+def test_an_initial_block_is_the_identity_and_keeps_the_scale_of_its_layers():
     x = jax.random.normal(jax.random.key(0), (8, 6, 6, 32))
     block = Block(group=16, blocks=1)
 
     @jax.jit
-    def begin(x):
+    def initial(x):
         variables = block.init(jax.random.key(1), x)
         return variables, *block.apply(variables, x, capture_intermediates=True)
 
-    variables, y, inside = begin(x)
+    variables, y, inside = initial(x)
     np.testing.assert_array_equal(y, x)
     kernels = [variables["params"][f"Conv_{i}"]["kernel"] for i in range(3)]
     assert [k.shape for k in kernels] == [(1, 1, 32, 64), (3, 3, 16, 64), (1, 1, 64, 32)]

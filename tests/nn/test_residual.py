@@ -77,7 +77,7 @@ def test_down_is_wgan_gps_critic():
 @pytest.mark.parametrize(
     ("norm", "pool"), [("none", "mean"), ("layer", "mean"), ("spectral", "sum")]
 )
-def test_the_last_map_is_averaged_or_with_spectral_norms_added_up(norm, pool):
+def test_the_last_map_is_averaged_or_summed_with_spectral_normalisation(norm, pool):
     config = dcgan.Config(
         shape=(8, 8, 1),
         latent=4,
@@ -133,7 +133,7 @@ def test_r3gans_networks_have_their_size():
 
 
 @pytest.mark.parametrize("module", [R3GanUp((16, 16, 1), (16, 16, 8)), R3GanDown((8, 16, 16))])
-def test_r3gan_weights_begin_smaller_the_more_blocks_there_are(module):
+def test_r3gan_initial_weights_decrease_with_the_number_of_blocks(module):
     x = jnp.zeros((1, 4) if isinstance(module, R3GanUp) else (1, 16, 16, 1))
     params = jax.jit(module.init)(jax.random.key(0), x)["params"]
     blocks = [p for name, p in params.items() if name.startswith("Block")]

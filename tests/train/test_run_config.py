@@ -356,7 +356,7 @@ def test_numpy_scalars_become_numbers():
         ),
         (
             {"family": "gan", "model": families.get("gan").tiny()},
-            'gan has networks discriminator, generator; pass an optimizer such as {"discriminator":',
+            'gan has networks discriminator, generator; pass an optimizer such as {"discri',
         ),
     ],
     ids=["model", "two", "one"],
