@@ -120,9 +120,9 @@ def default_train(name: str, examples: int) -> Train:
     if traits.fit == "counting":
         return Train(steps=1, batch_size=examples)
     if traits.fit == "em":
-        every = dict(log_every=1, eval_every=5, sample_every=5, save_every=10)
+        every: dict[str, Any] = dict(log_every=1, eval_every=5, sample_every=5, save_every=10)
         return Train(steps=50, batch_size=examples, **every)
-    often = dict(log_every=100, sample_every=EVERY, save_every=EVERY)
+    often: dict[str, Any] = dict(log_every=100, sample_every=EVERY, save_every=EVERY)
     if traits.density == "none":
         return Train(steps=50_000, batch_size=min(64, examples), ema=0.999, **often)
     samples = 100 if traits.density == "bound" else 1

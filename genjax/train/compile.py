@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from genjax.core import named_key
+from genjax.core import State, named_key
 
 Rules = Sequence[tuple[str, PartitionSpec]]
 
@@ -75,7 +75,7 @@ class CompiledStep:
         self._function = function
         self.lower = function.lower
 
-    def __call__(self, state: Any, *inputs: Any) -> tuple[Any, dict[str, jax.Array]]:
+    def __call__(self, state: State, *inputs: Any) -> tuple[State, dict[str, jax.Array]]:
         """Runs the step.
 
         Raises:
@@ -102,7 +102,7 @@ def _is_deleted(leaf: Any) -> bool:
 
 
 def compile_step(
-    step: Callable,
+    step: Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]],
     *,
     mesh: Mesh | None = None,
     shardings: Any = None,

@@ -131,7 +131,7 @@ def best_state(trainer: Trainer, state: State, step: int) -> tuple[State, int]:
     if best is None or int(best[0].step) != best_step:
         raise ValueError(
             f"the best checkpoint, of step {best_step}, is missing from {checkpoints.root}; run the"
-            f" same command again to evaluate anew."
+            f" same command again to evaluate it again."
         )
     return best[0], best_step
 

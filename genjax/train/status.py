@@ -61,4 +61,7 @@ class RunStatus:
                 f"the checkpoint's status has an unknown entry {unknown[0]}: it is from another"
                 f" version of genjax; use that version, or another --workdir."
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**fields)

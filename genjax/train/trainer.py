@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax import data as data_room
@@ -24,10 +23,11 @@ from genjax.core import (
     sample_images,
     with_ema,
 )
+from genjax.core.step import Optimizers
 from genjax.data.label_subsets import UNKNOWN_LABEL
 from genjax.train import gan_diagnostics
 from genjax.train.checkpoint import Checkpoints
-from genjax.train.compile import batch_sharding, compile_step
+from genjax.train.compile import CompiledStep, batch_sharding, compile_step
 from genjax.train.input_pipeline import InputPipeline
 from genjax.train.load_run import evaluation_variables
 from genjax.train.metric_writers import Metrics, Progress
@@ -73,7 +73,7 @@ class RunContext:
     mesh: Mesh
     shapes: Any
     shardings: Any
-    optimizer: optax.GradientTransformation | Any
+    optimizer: Optimizers | None
     lead: int
     workdir: pathlib.Path
     checkpoints: Checkpoints
@@ -103,7 +103,7 @@ class Trainer:
             first = UNKNOWN_LABEL if family.traits(run.model).semi_supervised else 0
             labels = range(first, run.model.classes)
         self.feed = InputPipeline(run, self.dataset, names, context.mesh, critics, labels)
-        self.calls: dict[int, Callable] = {}
+        self.calls: dict[int, CompiledStep] = {}
         self.nlls: dict[tuple[Any, int], Callable] = {}
         self.evaluated: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
         # Metrics of calls: not logged yet, and not known to have ended.
@@ -223,7 +223,7 @@ class Trainer:
             jax.profiler.stop_trace()
             self.tracing = False
 
-    def call(self, length: int) -> Callable:
+    def call(self, length: int) -> CompiledStep:
         """Returns the compiled step of a call of so many steps."""
         if length not in self.calls:
             self.calls[length] = compile_step(

@@ -44,8 +44,8 @@ def test_out_of_memory_is_reported_with_options_to_lower(tmp_path, data, capsys,
 
             monkeypatch.setattr(command, name, no_room)
             assert command.main([str(workdir)]) == 2
-            said = capsys.readouterr().err
-            assert f"error: memory ran out; take fewer at a time ({fewer}" in said
+            error = capsys.readouterr().err
+            assert f"error: memory ran out; take fewer at a time ({fewer}" in error
 
     # Any other error of a device's is not explained away.
     def broken(*args):

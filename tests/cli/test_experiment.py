@@ -1,4 +1,4 @@
-"""The command line of a real experiment: every setting by name, one sentence for every mistake."""
+"""The command line of an experiment: options, smoke runs, user errors, the table."""
 
 import dataclasses
 import pathlib
@@ -71,8 +71,8 @@ def test_options_set_model_optimizer_train_and_data():
 @pytest.mark.parametrize(
     "field",
     [
-        (room, field)
-        for room, settings in {
+        (group, field)
+        for group, settings in {
             "model": BASE.model,
             "data": BASE.data,
             "train": BASE.train,
@@ -83,9 +83,9 @@ def test_options_set_model_optimizer_train_and_data():
     ids=lambda field: f"{field[0]}.{field[1].name}",
 )
 def test_each_setting_has_an_option(field):
-    # One that is left out of the parser, or lands in another room, fails here.
-    room, name = field[0], field[1].name
-    old = getattr(getattr(BASE, room), name)
+    # An option that is missing, or sets a field of another group, fails here.
+    group, name = field[0], field[1].name
+    old = getattr(getattr(BASE, group), name)
     choices = {"optimizer": "rmsprop", "schedule": "cosine", "activation": "sigmoid"}
     choices |= {
         "order": "random" if old == "raster" else "raster",
@@ -116,9 +116,9 @@ def test_each_setting_has_an_option(field):
     needs |= {"factors": "--schedule piecewise --boundaries 5 9"}
     others = {w[2:].replace("-", "_") for w in needs.get(name, "").split() if w.startswith("--")}
     found = changed(f"{line} {needs.get(name, '')}")
-    assert set(found) == {f"{room}.{n}" for n in {name, *others}}
+    assert set(found) == {f"{group}.{n}" for n in {name, *others}}
     if isinstance(old, (int, float)) and not isinstance(old, bool):
-        assert found[f"{room}.{name}"] == type(old)(value)
+        assert found[f"{group}.{name}"] == type(old)(value)
 
 
 def test_options_accept_underscores():
@@ -164,10 +164,10 @@ def test_config_fields_do_not_collide_with_other_options(name):
     # All settings stand in one row of options; of two optimizers, each has a prefix.
     family = families.get(name)
     others = [Train, Data] + ([] if network_names(family) else [Optimizer])
-    taken = {field.name for other in others for field in dataclasses.fields(other)}
-    taken |= {"workdir", "recipe", "smoke", "seed", "resume", "profile", "commit", "records"}
+    others_names = {field.name for other in others for field in dataclasses.fields(other)}
+    others_names |= {"workdir", "recipe", "smoke", "seed", "resume", "profile", "commit", "records"}
     mine = {field.name for field in dataclasses.fields(family.Config)}
-    assert not mine & taken
+    assert not mine & others_names
 
 
 # --smoke.
@@ -194,7 +194,7 @@ def test_smoke_keeps_given_options(line):
 
 
 def test_smoke_keeps_a_given_value_that_equals_the_recipes():
-    # Asked for by name, so it holds, though it is no change.
+    # It is given, so it is kept, though it changes nothing.
     assert parse(f"--smoke --batch-size {BASE.train.batch_size}")[1].train.batch_size == (
         BASE.train.batch_size
     )
@@ -221,18 +221,18 @@ def test_no_smoke_is_the_whole_run():
 # Mistakes.
 
 
-def sentence(error):
-    """What was said, held against how a sentence looks."""
-    said = str(error.value)
-    assert "\n" not in said, said
-    assert not set("╭╮╰╯│─") & set(said), said
-    assert len(said) < 250, said
-    # Of tyro's frame only the sentence is left: no help text, no titles, no list of attempts.
+def one_line(error):
+    """Returns the message, which must be one short line without tyro's frame."""
+    message = str(error.value)
+    assert "\n" not in message, message
+    assert not set("╭╮╰╯│─") & set(message), message
+    assert len(message) < 250, message
+    # Without help text, titles and lists of attempts.
     doubled = ("Invalid choice invalid", "argument Missing", "options Unrecognized")
     for left in ("helptext", "Got errors", *doubled):
-        assert left not in said, said
-    assert said.endswith("."), said
-    return said
+        assert left not in message, message
+    assert message.endswith("."), message
+    return message
 
 
 @pytest.mark.parametrize(
@@ -269,9 +269,9 @@ def sentence(error):
 def test_a_user_error_is_one_line_that_names_the_option(line, words):
     with pytest.raises(ValueError, match=r".") as error:
         parse(line)
-    said = sentence(error)
+    message = one_line(error)
     for word in words:
-        assert word in said, said
+        assert word in message, message
 
 
 def test_suggests_options_of_one_network():
@@ -304,15 +304,15 @@ def test_main_prints_user_errors_to_stderr_and_returns_2(main, line):
 
 
 def test_process_count_and_index_come_from_the_environment(monkeypatch):
-    asked = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda **given: asked.append(given))
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **given: calls.append(given))
     for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         monkeypatch.delenv(name, raising=False)
     experiment.join_cluster()
     monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
     monkeypatch.setenv("JAX_PROCESS_ID", "0")
     experiment.join_cluster()
-    assert asked == [
+    assert calls == [
         {"num_processes": None, "process_id": None},
         {"num_processes": 4, "process_id": 0},
     ]
@@ -401,7 +401,7 @@ def test_a_run_of_the_recipe_is_added_to_the_table(finished):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("--smoke", "train.steps"),
         ("--hidden 9", "model.hidden"),
@@ -413,10 +413,10 @@ def test_a_run_of_the_recipe_is_added_to_the_table(finished):
         ("--eval-every 9", "train.eval_every"),  # decides which weights are chosen
     ],
 )
-def test_a_run_that_differs_from_its_recipe_is_not_added_to_the_table(finished, line, said):
+def test_a_run_that_differs_from_its_recipe_is_not_added_to_the_table(finished, line, message):
     (_, workdir, _), err, files = finished(line)
     assert files == []
-    assert said in err
+    assert message in err
     assert "not added to the table" in err
     assert workdir.name.endswith("-smoke-seed0") == ("smoke" in line)
 
@@ -436,7 +436,7 @@ def test_an_unfinished_run_is_not_added_to_the_table(monkeypatch, tmp_path, main
 
 
 def test_smoke_sizes_are_settings_of_train():
-    # A field that is renamed would otherwise fail only when somebody asks for --smoke.
+    # A renamed field would otherwise fail only with --smoke.
     assert set(experiment.SMOKE) <= {f.name for f in dataclasses.fields(Train)}
     assert isinstance(experiment.smoke(TABLE).data, Data)
     assert isinstance(BASE.optimizer, Optimizer)

@@ -61,10 +61,10 @@ def browser():
 def opened(browser, path, width=1440, height=900, **options):
     """The page, with what it complains of and what it asks for."""
     page = browser.new_context(viewport=dict(width=width, height=height), **options).new_page()
-    page.complaints, page.asked = [], []
+    page.complaints, page.requests = [], []
     page.on("console", lambda message: page.complaints.append(message.text))
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("request", lambda request: page.requests.append(request.url))
     page.goto(path.as_uri())
     return page
 
@@ -156,7 +156,7 @@ def test_the_page_has_all_sections(browser, path, width, height, theme):
         )
         assert contrast(line, card) >= 3, i
     assert page.complaints == []
-    assert all(url.startswith(("file:", "data:")) for url in page.asked)
+    assert all(url.startswith(("file:", "data:")) for url in page.requests)
     page.context.close()
 
 

@@ -300,10 +300,10 @@ def test_damaged_images_are_left_out(tmp_path):
 def test_a_folder_that_cannot_be_written_is_still_shown(tmp_path, monkeypatch):
     folder = write_run(tmp_path / "run", make_run("bars"), grids=(10, 20))
 
-    def refuse(*_):
+    def fail(*_):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(sample_grids, "write_overview", refuse)
+    monkeypatch.setattr(sample_grids, "write_overview", fail)
     page = page_of(tmp_path, folder)
     assert len(page.all("img", class_="strip")) == 1
     assert not (folder / "samples" / "strip.png").exists()
@@ -365,10 +365,10 @@ def test_rejects_a_folder_without_runs(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     out = tmp_path / "page.html"
     status = command.main([str(tmp_path / "runs"), str(tmp_path / "empty"), "--out", str(out)])
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert status == 2
-    assert said.err.startswith(f"error: {tmp_path / 'empty'} holds no run")
-    assert said.err.count("\n") == 1
+    assert output.err.startswith(f"error: {tmp_path / 'empty'} holds no run")
+    assert output.err.count("\n") == 1
     assert not out.exists()
     assert command.main([str(tmp_path / "nowhere")]) == 2
     assert "holds no run" in capsys.readouterr().err

@@ -172,9 +172,9 @@ def test_a_record_is_kept_until_the_next_is_written(tmp_path, data, monkeypatch)
     other = dataclasses.replace(run, train=dataclasses.replace(run.train, metric_samples=60))
     broken(monkeypatch, finish, "final_metrics", MemoryError(), other, tmp_path)
     assert json.loads((tmp_path / "record.json").read_text()) == json.loads(json.dumps(record))
-    anew = fit(other, tmp_path, quiet=True).record
-    assert anew["config"]["train"]["metric_samples"] == 60
-    assert anew["steps"] == record["steps"]
+    again = fit(other, tmp_path, quiet=True).record
+    assert again["config"]["train"]["metric_samples"] == 60
+    assert again["steps"] == record["steps"]
 
 
 def test_a_missing_best_checkpoint_is_recomputed_without_steps_left(tmp_path, whole):

@@ -415,11 +415,11 @@ def test_the_discriminators_schedule_counts_its_own_updates(tmp_path, data):
     two = dict(generator=linear, discriminator=linear)
     fit(dataclasses.replace(run, optimizer=two), tmp_path, quiet=True)
     for line in lines(tmp_path):
-        for player in ("generator", "discriminator"):
+        for network in ("generator", "discriminator"):
             expected = 1e-2 * (1 - line["step"] / 10)
-            assert line[f"{player}_learning_rate"] == pytest.approx(expected, abs=1e-8)
+            assert line[f"{network}_learning_rate"] == pytest.approx(expected, abs=1e-8)
             # It is updated until the end.
-            assert line[f"{player}_update_norm"] > 0
+            assert line[f"{network}_update_norm"] > 0
 
 
 def test_a_gan_run_has_samples_and_no_likelihood(tmp_path, data):

@@ -185,8 +185,8 @@ def test_tensorboard_enabled_on_resuming_has_all_steps(tmp_path):
 def test_writers_enabled_later_have_all_steps(tmp_path):
     """Enabled, disabled, and enabled again, while running and after the end."""
     both = ("csv", "tensorboard")
-    for after, step, asked in ((0, 10, both), (10, 20, ()), (20, 30, both), (30, 40, ())):
-        metrics = Metrics(tmp_path, after=after, writers=asked)
+    for after, step, writers in ((0, 10, both), (10, 20, ()), (20, 30, both), (30, 40, ())):
+        metrics = Metrics(tmp_path, after=after, writers=writers)
         metrics.write(step, {"loss": step})
         metrics.close()
     write_missing_outputs(tmp_path, both)

@@ -154,7 +154,7 @@ def test_the_command_prints_a_table_and_json(data, monkeypatch, capsys):
     monkeypatch.setattr(command, "show", show)
     assert command.main(["small_nade", "--learning-rates", "1e30"]) == 1
     assert capsys.readouterr().err.startswith("error: all learning rates diverged")
-    # Steps and data are told without tyro, which a borrowed machine may lack; nothing else is.
+    # --steps and --data work without tyro; other options need it.
     monkeypatch.setitem(sys.modules, "tyro", None)
     assert command.main([*line[:2], "0.1", "--steps", "3", "--data", data]) == 0
     assert when[0][0]["step"] == 3

@@ -1,4 +1,4 @@
-"""Records: what a run obtained, summarised over seeds, and refused where a file is none."""
+"""Records of runs: summaries over seeds, files, commits."""
 
 import json
 import math
@@ -42,10 +42,10 @@ def test_several_seeds_mean_and_quadrature():
 def test_median_of_seeds_and_the_seed_to_show():
     """Chosen by what was measured without labels, not by the figure."""
     figure = Figure(aggregate="median", show_seed_by="information")
-    told = [(0, 6.0, 2.1), (1, 40.0, 1.2), (2, 5.0, 2.25), (3, 7.0, 2.29), (4, 4.0, 2.2)]
+    seeds = [(0, 6.0, 2.1), (1, 40.0, 1.2), (2, 5.0, 2.25), (3, 7.0, 2.29), (4, 4.0, 2.2)]
     made = [
         {**record(seed, error), "final_metrics": {"information": nats}}
-        for seed, error, nats in told
+        for seed, error, nats in seeds
     ]
     row = records.summarize(made, figure)
     assert (row["obtained"], row["std_error"]) == (6.0, None)

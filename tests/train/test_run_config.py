@@ -1,4 +1,4 @@
-"""Settings go to JSON and back unchanged, and refuse what makes no run."""
+"""Settings: JSON round trip, validation, resolution and resumption."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ COSINE = Optimizer(learning_rate=2e-4, b1=0.5, schedule="cosine", decay_steps=77
 
 
 def make(family="nade", optimizer=LINEAR, **train):
-    """A run whose every room has a setting off its default."""
+    """A run with a non-default setting in every group."""
     return Run(
         experiment=f"{family}_test:recipe",
         family=family,
@@ -180,7 +180,7 @@ def test_settings_that_may_change_on_resuming():
 def test_resolve_fills_steps_per_call(backend, per_call):
     assert resolve(make(), backend).train.steps_per_call == per_call
     assert resolve(make(steps_per_call=7), backend).train.steps_per_call == 7
-    # What decides when to stop is asked as often as was said.
+    # Evaluations decide when to end: a call is not longer than eval_every.
     assert resolve(make(eval_every=5), backend).train.steps_per_call == min(5, per_call)
 
 
@@ -201,7 +201,7 @@ def test_restarts_beyond_the_run_are_left_out():
     assert resolve(make(optimizer=again), "cpu").optimizer.restarts == (400, 900)
     shorter = resolve(make(optimizer=again, steps=900), "cpu")
     assert shorter.optimizer.restarts == (400,)
-    # Which goes on as what it is, and with more of them is another run.
+    # It resumes as it is; with more restarts it is another run.
     asked = make(optimizer=again, steps=900)
     assert resolve(continue_from(asked, shorter), "cpu") == shorter
     longer = resolve(continue_from(make(optimizer=again), shorter), "cpu")
@@ -240,7 +240,7 @@ def test_a_longer_run_of_two_networks_keeps_both_schedules():
 
 
 def test_given_settings_override_the_saved_run():
-    # So that the difference is seen, and refused, instead of being hidden.
+    # So that the difference is rejected instead of hidden.
     saved = resolve(make(), "cpu")
     given = make(optimizer=dataclasses.replace(LINEAR, decay_steps=42), steps_per_call=9)
     found = continue_from(given, saved)
@@ -302,7 +302,7 @@ def test_rejects_invalid_seeds():
 
 
 @pytest.mark.parametrize(
-    ("kind", "setting", "sentence"),
+    ("kind", "setting", "message"),
     [
         # Each of these trained, and left a workdir that nothing could read.
         (Train, {"steps": 1e4}, "`steps` must be a positive integer, got 10000.0."),
@@ -335,8 +335,8 @@ def test_rejects_invalid_seeds():
     ],
     ids=lambda value: str(value),
 )
-def test_rejects_values_of_a_wrong_type(kind, setting, sentence):
-    with pytest.raises(ValueError, match=re.escape(sentence)):
+def test_rejects_values_of_a_wrong_type(kind, setting, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         kind(**setting)
 
 
@@ -347,7 +347,7 @@ def test_numpy_scalars_become_numbers():
 
 
 @pytest.mark.parametrize(
-    ("changed", "sentence"),
+    ("changed", "message"),
     [
         ({"model": families.get("made").tiny()}, "nade needs a genjax.families.nade.Config, got"),
         (
@@ -361,8 +361,8 @@ def test_numpy_scalars_become_numbers():
     ],
     ids=["model", "two", "one"],
 )
-def test_rejects_parts_of_different_families(changed, sentence):
-    with pytest.raises(ValueError, match=re.escape(sentence)):
+def test_rejects_parts_of_different_families(changed, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         resolve(dataclasses.replace(make(), **changed), "cpu")
 
 

@@ -205,7 +205,7 @@ def test_the_animation_shows_each_grid_and_holds_the_last(tmp_path, colours):
             frame = np.asarray(image.convert("RGB"))
             grid = sample_grids.read_grid(path)[0].astype(int)
             assert (grid[..., 0] != grid[..., 2]).any() == (colours == 3)
-            # A GIF has 256 colours: grey levels are kept, of others the nearest are taken.
+            # A GIF has 256 colours: grey levels are kept, others are quantised.
             assert np.abs(frame - grid).max() <= (0 if colours == 1 else 8)
     assert durations == [500, 500, 1800]
 

@@ -65,9 +65,9 @@ def test_subsets_start_from_the_weights_of_a_run(tmp_path):
         run_of("nade", weights_from=str(tmp_path / "whole")),
         optimizer=Optimizer(optimizer="sgd", learning_rate=1e-30),
     )
-    _, want = load(tmp_path / "whole")
+    _, expected = load(tmp_path / "whole")
     for variables in fit_subsets(begun, TRAIN, VALIDATION):
-        chex.assert_trees_all_close(variables, want, rtol=1e-6)
+        chex.assert_trees_all_close(variables, expected, rtol=1e-6)
 
 
 def test_many_subsets_equal_single_ones():

@@ -93,14 +93,14 @@ def test_a_run_is_initialised_with_the_weights_of_another(tmp_path, data):
     wild = Optimizer(schedule="piecewise", boundaries=(4,), factors=(3000.0,))
     found = fit(dataclasses.replace(small_run("nade", data), optimizer=wild), source, quiet=True)
     assert found.record["chosen_step"] < 10  # the best is not the last
-    want = load_state(source)[1].eval_variables()  # averaged
+    expected = load_state(source)[1].eval_variables()  # averaged
     for place, named in (("next", source), ("named", "small_nade")):
         run = begun("nade", data, named, steps=2)
         fit(run, tmp_path / place, quiet=True)
         state = load_state(tmp_path / place)[1]
         assert int(state.step) == 2
         for kept in (state.variables, state.eval_variables()):
-            chex.assert_trees_all_close(kept, want, rtol=1e-6)
+            chex.assert_trees_all_close(kept, expected, rtol=1e-6)
     shutil.rmtree(source)
     longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=3))
     assert fit(longer, tmp_path / "named", quiet=True).finished

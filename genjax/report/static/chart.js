@@ -244,9 +244,9 @@ class Chart {
   }
 
   speak(i) {
-    const said = this.readings(i).map(([run, , value]) => `${this.labels[run]} ${shownValue(value)}`);
+    const parts = this.readings(i).map(([run, , value]) => `${this.labels[run]} ${shownValue(value)}`);
     this.svg.setAttribute("aria-valuenow", this.steps[i]);
-    this.svg.setAttribute("aria-valuetext", `step ${this.steps[i]}: ${said.join(", ")}`);
+    this.svg.setAttribute("aria-valuetext", `step ${this.steps[i]}: ${parts.join(", ")}`);
   }
 
   hide() {
