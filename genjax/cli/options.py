@@ -93,7 +93,7 @@ def parse(
     except SystemExit as end:
         if not end.code:
             raise
-    text = " ".join(re.sub(r"[╭╮╰╯│─━]", " ", output.getvalue()).split())
+    text = " ".join(re.sub(r"[╭╮╰╯│─━]|-{9,}", " ", output.getvalue()).split())
     known = sorted(set(re.findall(r"--[a-z][a-z0-9.-]*", _usage(options_class))))
     wrong = [f for f in given_options(argv) if known and f not in known]
     if wrong:
@@ -101,9 +101,7 @@ def parse(
         hint = f"; did you mean {near[0]}?" if near else ";"
         raise ValueError(f"there is no option {wrong[0]}{hint} --help lists them all.") from None
     text = re.sub(r"^(Parsing error|Value error|Error)[^A-Za-z-]*", "", text)
-    text = re.sub(
-        r"^Error parsing [a-z][a-z_-]*: ", "", text
-    )  # the message of a dataclass needs no prefix
+    text = re.sub(r"^Error parsing [A-Za-z_-]+: ", "", text)  # the dataclass names the option
     text = re.sub(r"^(Invalid choice|Missing argument|Unrecognized options) ", "", text)
     text = re.split(r"Got errors|Argument helptext|For full helptext", text)[0].strip(" .")
     raise ValueError(f"{text}; --help lists the options.") from None

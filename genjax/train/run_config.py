@@ -98,8 +98,7 @@ class Figure:
     paper: float | None = None
     """The figure; None if the paper has none."""
     tag: str = ""
-    """Evidence: seen (in the paper), seen-code, seen-2nd (quoted), figure (a plot), calc, memory.
-    """
+    """Evidence: seen (in the paper), seen-code, seen-2nd (quoted), figure (plot), calc, memory."""
     source: str = ""
     """Paper, table and row."""
     difference: str = ""
