@@ -101,7 +101,9 @@ def parse(
         hint = f"; did you mean {near[0]}?" if near else ";"
         raise ValueError(f"there is no option {wrong[0]}{hint} --help lists them all.") from None
     text = re.sub(r"^(Parsing error|Value error|Error)[^A-Za-z-]*", "", text)
-    text = re.sub(r"^Error parsing [A-Za-z_-]+: ", "", text)  # the dataclass names the option
+    text = re.sub(
+        r"^Error parsing [A-Za-z][A-Za-z_-]*: ", "", text
+    )  # the dataclass names the option
     text = re.sub(r"^(Invalid choice|Missing argument|Unrecognized options) ", "", text)
     text = re.split(r"Got errors|Argument helptext|For full helptext", text)[0].strip(" .")
     raise ValueError(f"{text}; --help lists the options.") from None
