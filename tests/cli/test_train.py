@@ -94,7 +94,7 @@ def test_trains_on_a_file(name, photos, tmp_path, monkeypatch, capsys):
         (["nade", "--data", "digits", "--hiden", "3"], "did you mean --hidden?"),
         (["nade", "--data", "digits", "--recipe", "cpu"], "there is no option --recipe"),
         (["nade", "--data", "nowhere.npz"], "nowhere.npz"),
-        (["nade", "--data", "digits", "--limit", "-3"], "limit must be"),
+        (["nade", "--data", "digits", "--limit", "-3"], "`limit` must be"),
     ],
 )
 def test_user_errors_are_one_line(argv, message, capsys):
