@@ -64,7 +64,7 @@ def logistic_mixture_nats(
     0.6931
     """
     channels, k = x.shape[-1], logits.shape[-1]
-    want = {
+    shapes = {
         "logits": (*x.shape[:-1], k),
         "means": (*x.shape, k),
         "log_scales": (*x.shape, k),
@@ -72,9 +72,9 @@ def logistic_mixture_nats(
     }
     given = dict(logits=logits, means=means, log_scales=log_scales, coefficients=coefficients)
     for name, array in given.items():
-        if array.shape != want[name]:
+        if array.shape != shapes[name]:
             raise ValueError(
-                f"logistic_mixture: {name} must be {list(want[name])} for x"
+                f"logistic_mixture: {name} must be {list(shapes[name])} for x"
                 f" {checks.describe(x)}, got {checks.describe(array)}."
             )
     logits, means, log_scales, coefficients = map(at_least_float32, given.values())
