@@ -83,6 +83,8 @@ def documented_commands():
     """`genjax COMMAND` and `python -m MODULE` of all pages, each with the options used with it."""
     found: dict[str, set[str]] = {}
     for page in PAGES:
+        if page.name == "decisions.md":  # it lists former commands too
+            continue
         text = page.read_text()
         blocks = [block.replace("\\\n", " ") for block in FENCE.findall(text)]
         code = [line for block in blocks if block[3] == "\n" for line in block.splitlines()]
