@@ -73,6 +73,7 @@ class EvalContext:
     @property
     def seed(self) -> int:
         """Seed of what a metric draws besides samples."""
+        # A stream name is part of the draws behind published records.
         return int(jax.random.bits(named_key(self.key, 0, "instruments")))
 
     @property

@@ -63,9 +63,9 @@ def moments(extractor: Extractor, x: np.ndarray, *, batch_size: int = 100) -> Mo
 def _factor(covariance: np.ndarray) -> np.ndarray:
     """A with A A^T = C, `[F, rank]`: by Cholesky with pivots, which takes singular matrices."""
     packed, pivots, rank, _ = scipy.linalg.lapack.dpstrf(covariance, lower=1)
-    found = np.zeros((len(covariance), rank))
-    found[pivots - 1] = np.tril(packed)[:, :rank]
-    return found
+    factor = np.zeros((len(covariance), rank))
+    factor[pivots - 1] = np.tril(packed)[:, :rank]
+    return factor
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:

@@ -121,7 +121,7 @@ def test_rejects_invalid_idx(tmp_path, data, why, packed):
 
 
 def test_gzip_bombs_are_read_up_to_the_stated_size(tmp_path):
-    # 64 MiB of zeros behind a header of four: reading all of it would take the time and the room.
+    # 64 MiB of zeros after a header of four bytes: reading all would take time and memory.
     import tracemalloc
 
     path = tmp_path / "bomb.idx.gz"

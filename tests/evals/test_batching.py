@@ -49,14 +49,14 @@ def test_batches_have_one_shape_and_different_keys():
 
 
 def test_computes_one_batch_ahead():
-    begun, taken = [], []
+    begun, received = [], []
 
     def slow(x, key):
-        begun.append(len(taken))
+        begun.append(len(received))
         return jnp.asarray(x)
 
     for part in map_batches(slow, {"x": X}, KEY, 1):
-        taken.append(part)
+        received.append(part)
     assert begun == [0, 0, 1, 2, 3, 4, 5]
 
 

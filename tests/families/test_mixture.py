@@ -90,8 +90,8 @@ def test_no_iteration_lowers_the_likelihood(components, a, b):
         found = [objective(config, s.variables["params"], x) for s in states]
         assert np.diff(found).min() > -1e-6, (seed, np.diff(found).min())
         assert found[-1] - found[0] > 1
-        told = [m["loss"] + m["penalty"] for m in metrics]
-        np.testing.assert_allclose(told, -np.asarray(found[:-1]), rtol=2e-5, atol=1e-5)
+        reported = [m["loss"] + m["penalty"] for m in metrics]
+        np.testing.assert_allclose(reported, -np.asarray(found[:-1]), rtol=2e-5, atol=1e-5)
 
 
 def test_an_empty_component_stays_valid():

@@ -41,8 +41,10 @@ def check(ours, theirs, x, k, twice=False):
         slopes = (again if twice else gradients)(f)(x, k)
         return f(x, k), jax.jvp(f, (x, k), (dx, dk))[1], slopes
 
-    found, asked = (jax.tree.leaves(jax.jit(all_of, static_argnums=0)(f)) for f in (ours, theirs))
-    for a, b in zip(found, asked, strict=True):
+    results, expected = (
+        jax.tree.leaves(jax.jit(all_of, static_argnums=0)(f)) for f in (ours, theirs)
+    )
+    for a, b in zip(results, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5 * max(1, np.abs(b).max()))
 
 
@@ -170,8 +172,8 @@ def test_values_equal_the_definition():
         for column in range(4):
             laid = np.einsum("bi,hwio->bhwo", x[:, row, column].astype(np.float64), k[::-1, ::-1])
             want[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 3] += laid
-    found = jax.jit(transposed_conv, static_argnums=(2, 3))(x, k, (2, 2), "VALID")
-    np.testing.assert_allclose(found, want, atol=1e-5)
+    results = jax.jit(transposed_conv, static_argnums=(2, 3))(x, k, (2, 2), "VALID")
+    np.testing.assert_allclose(results, want, atol=1e-5)
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
@@ -183,8 +185,8 @@ def test_the_layer_has_the_parameters_and_values_of_flax(padding):
     again = jax.jit(ours.init)(jax.random.key(0), x)
     jax.tree.map(np.testing.assert_array_equal, again, variables)
     variables["params"]["bias"] += jnp.array([1.0, -2.0])
-    found, want = ours.apply(variables, x), theirs.apply(variables, x)
-    np.testing.assert_allclose(found, want, atol=1e-5)
+    results, want = ours.apply(variables, x), theirs.apply(variables, x)
+    np.testing.assert_allclose(results, want, atol=1e-5)
 
 
 def test_cpu_programs_have_no_dilation():

@@ -32,7 +32,7 @@ def test_one_part_of_the_code_varies_at_a_time():
     config = infogan.tiny()  # three categories, two uniform codes, one Gaussian code
     z = np.asarray(infogan.noise(config, jax.random.key(0), 4))
     found = {
-        name: walk for name, walk, _, _ in noise_figures.code_grids(infogan, config, z, 5, 2.0)
+        name: grid for name, grid, _, _ in noise_figures.code_grids(infogan, config, z, 5, 2.0)
     }
     assert list(found) == ["codes_0_categorical", "codes_1_uniform", "codes_2_gaussian"]
     categorical = found["codes_0_categorical"]  # [draws, categories, Z + C]
@@ -53,8 +53,8 @@ def test_one_part_of_the_code_varies_at_a_time():
 def test_grids_show_generated_images(workdir, tmp_path, capsys):
     words = [str(workdir), "--images", "4", "--columns", "5", "--out", str(tmp_path)]
     assert latents.main(words) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert len(said["pictures"]) == 4
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["pictures"]) == 4
     assert json.loads((tmp_path / "latents.json").read_text())["rows"][0]["columns"] == [0, 1, 2]
     run, variables = load(workdir)
     z = np.array(infogan.noise(run.model, named_key(jax.random.key(0), 0, "noise"), 4))
@@ -80,16 +80,16 @@ def test_interpolations_cover_every_class(data, tmp_path, monkeypatch):
     run = small_run("dcgan", data)
     run = dataclasses.replace(run, model=dataclasses.replace(run.model, classes=3))
     fit(run, tmp_path / "run", quiet=True)
-    asked, plain = [], dcgan.generate
+    labels, plain = [], dcgan.generate
 
     def generate(config, variables, z, label):
-        jax.debug.callback(lambda label: asked.append(np.asarray(label)), label)
+        jax.debug.callback(lambda label: labels.append(np.asarray(label)), label)
         return plain(config, variables, z, label)
 
     monkeypatch.setattr(dcgan, "generate", generate)
     assert latents.main([str(tmp_path / "run"), "--images", "6", "--columns", "4"]) == 0
     jax.effects_barrier()
-    np.testing.assert_array_equal(asked[0], np.repeat([0, 1, 2], 4))
+    np.testing.assert_array_equal(labels[0], np.repeat([0, 1, 2], 4))
 
 
 def test_a_gan_has_interpolations_only(data, tmp_path, capsys):
