@@ -67,8 +67,8 @@ def draw_completions(options: argparse.Namespace) -> dict[str, object]:
     _, variables = load(options.workdir)
     run, dataset = open_split(run, options.split, options.data)
     x = evaluation_data(run, dataset, options.split)[: options.images]
-    conditions = evaluation_conditions(run, family, dataset, options.split)
-    conditions = {name: jnp.asarray(a[: options.images]) for name, a in conditions.items()}
+    arrays = evaluation_conditions(run, family, dataset, options.split)
+    conditions = {name: jnp.asarray(a[: options.images]) for name, a in arrays.items()}
     first = np.arange(height * width).reshape(height, width, 1) < pixels
     known = np.broadcast_to(first, config.shape)
     shown = known.copy()
