@@ -1,7 +1,7 @@
 """VAE and IWAE on MNIST: importance-weighted bound of 5,000 samples on test, in nats.
 
 Yuri Burda, Roger Grosse, Ruslan Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016
-(arXiv:1509.00519), table 1. Training images are binarised anew for every batch, test images once:
+(arXiv:1509.00519), table 1. Training images are binarised again for every batch, test images once:
 
     k                                1       5      50
     1 stochastic layer, IWAE     86.76   85.54   84.78

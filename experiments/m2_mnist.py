@@ -8,7 +8,7 @@ with 1,000, of 50,000 training images.
     python -m experiments.m2_mnist --recipe labels_1000_cpu    # 6.46 % in 30 minutes
 
 As many labels of each class, another choice of them for every seed (`data.labels_seed` of the
-record). Images are binarised anew for every batch; the error is that of q(y | x) on one draw of
+record). Images are binarised again for every batch; the error is that of q(y | x) on one draw of
 the test images.
 
 `*_cpu` trains 360 or 240 epochs at a rate falling to 0, and differentiates encoder and decoder at

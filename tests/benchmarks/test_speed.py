@@ -214,10 +214,10 @@ ROW = {
 
 def compare_with(monkeypatch, done, row=ROW, backend="cpu"):
     """Result of `speed.compare` for a peer that ended so, and the peer's command."""
-    asked = []
+    words = []
 
     def run(command, **_):
-        asked.extend(command)
+        words.extend(command)
         if isinstance(done, Exception):
             raise done
         code, out, err = done
@@ -226,7 +226,7 @@ def compare_with(monkeypatch, done, row=ROW, backend="cpu"):
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     options = types.SimpleNamespace(repeats=2, seconds=1.0, samples=2, skip=[], peer_seconds=5.0)
-    return speed.compare(row, options), asked
+    return speed.compare(row, options), words
 
 
 @pytest.mark.parametrize(("backend", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
@@ -242,7 +242,7 @@ def test_no_ratio_between_different_devices(monkeypatch, capsys):
         ValueError, match="PyTorch sees no GPU here: install PyTorch for CUDA"
     ) as error:
         time_peer.on_cuda("cuda", available=False)
-    assert [time_peer.on_cuda(asked, available=True) for asked in time_peer.DEVICES] == [1, 0, 1]
+    assert [time_peer.on_cuda(words, available=True) for words in time_peer.DEVICES] == [1, 0, 1]
     message = f"a warning\nerror: {error.value}\n"
     found, _ = compare_with(monkeypatch, (2, "", message), backend="gpu")
     assert found == {"peer": {"error": str(error.value)}, "ratio": {}, "notes": {}}

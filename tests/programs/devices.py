@@ -124,7 +124,7 @@ def steps(family, config, whole):
 
 
 def descent(family):
-    """Steps along the gradient: adam's first hardly tell one from another. The momentum is a state
+    """Steps along the gradient: adam's first steps hardly differ. The momentum is a state
     of the optimizer to be spread."""
     if family.traits(family.tiny()).fit != "gradient":
         return None

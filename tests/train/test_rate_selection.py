@@ -81,7 +81,7 @@ def test_a_diverged_run_is_reported_and_not_selected(data):
 
 
 def test_a_run_that_diverges_late_is_not_selected(data, monkeypatch):
-    """`fit` stops at a number that is none: what came before it is no result."""
+    """`fit` stops at a non-finite loss; earlier values are no result."""
     run = small_run("nade", data, steps=12)
     from genjax.train.rate_selection import Trials
 

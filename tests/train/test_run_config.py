@@ -202,8 +202,8 @@ def test_restarts_beyond_the_run_are_left_out():
     shorter = resolve(make(optimizer=again, steps=900), "cpu")
     assert shorter.optimizer.restarts == (400,)
     # It resumes as it is; with more restarts it is another run.
-    asked = make(optimizer=again, steps=900)
-    assert resolve(continue_from(asked, shorter), "cpu") == shorter
+    requested = make(optimizer=again, steps=900)
+    assert resolve(continue_from(requested, shorter), "cpu") == shorter
     longer = resolve(continue_from(make(optimizer=again), shorter), "cpu")
     assert set(differences(shorter, longer)) == {
         "train.steps",
