@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from support import toy_density, toy_two_generators
+from support.documented_families import documented_families
 from support.helpers import (
     NAMES,
     compiled_step,
@@ -49,8 +49,7 @@ from genjax.core.protocols import (
     Trainable,
 )
 
-TOYS = {"toy_density": toy_density, "toy_two_generators": toy_two_generators}
-MODULES = {**{name: families.get(name) for name in NAMES}, **TOYS}
+MODULES = {**{name: families.get(name) for name in NAMES}, **documented_families()}
 
 
 def families_with(condition):
