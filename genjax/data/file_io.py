@@ -4,8 +4,8 @@ import gzip
 import os
 import pathlib
 import re
-import stat
 import zlib
+from collections.abc import Collection
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -14,18 +14,8 @@ SPLIT_FOLDERS = {
     "val": "validation",
     "test": "test",
 }
-ARCHIVES = (
-    ".zip",
-    ".tar",
-    ".tgz",
-    ".tbz2",
-    ".txz",
-    ".7z",
-    ".rar",
-    ".tar.gz",
-    ".tar.bz2",
-    ".tar.xz",
-)
+ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz")
+ARCHIVES += (".tar.gz", ".tar.bz2", ".tar.xz")
 # Deflate cannot compress by more than 1032 to 1.
 _MAX_DEFLATE_RATIO = 1032
 
@@ -82,12 +72,23 @@ def list_folder(folder: pathlib.Path) -> tuple[list[str], list[str], list[str]]:
     return sorted(files), sorted(folders), sorted(rest)
 
 
+def unused_files(folder: pathlib.Path, used: Collection[str]) -> tuple[str, ...]:
+    """Returns the other files below a folder; a folder without used files is one name and a /."""
+    used = set(used)
+    parents = {""}
+    for parts in {tuple(name.split("/")[:-1]) for name in used}:
+        parents |= {"".join(f"{part}/" for part in parts[: i + 1]) for i in range(len(parts))}
+    unused: list[str] = []
+    for parent in parents:
+        files, folders, rest = list_folder(folder / parent)
+        names = [parent + name for name in files + rest] + [f"{parent}{n}/" for n in folders]
+        unused += [name for name in names if name not in used and name not in parents]
+    return tuple(sorted(unused))
+
+
 def is_file(path: pathlib.Path) -> bool:
-    """Returns whether a path is a regular file, or a link to one."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except (OSError, ValueError):
-        return False
+    """Returns whether a path is a regular file, or a link to one; False if it is no path."""
+    return os.path.isfile(path)
 
 
 def read_bytes(path: pathlib.Path, limit: int = 2**31) -> bytes:
@@ -104,9 +105,7 @@ def read_bytes(path: pathlib.Path, limit: int = 2**31) -> bytes:
             # `read` allocates what is requested, so do not request the limit.
             return file.read(bytes_)
     except OSError as error:
-        raise ValueError(
-            f"{safe(path)} cannot be read ({error_reason(error)}); check its permissions."
-        ) from None
+        raise _unreadable_error(path, error) from None
 
 
 def read_text(path: pathlib.Path) -> str:
@@ -141,6 +140,12 @@ def file_size(path: pathlib.Path) -> int:
     return path.stat().st_size
 
 
+def _unreadable_error(path: pathlib.Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"{safe(path)} cannot be read ({error_reason(error)}); check its permissions."
+    )
+
+
 class BinaryFile:
     """A plain or gzip file, read piece by piece; a context manager.
 
@@ -154,9 +159,7 @@ class BinaryFile:
         try:
             self._raw = open(path, "rb")  # noqa: SIM115 (closed in __exit__)
         except OSError as error:
-            raise ValueError(
-                f"{safe(path)} cannot be read ({error_reason(error)}); check its permissions."
-            ) from None
+            raise _unreadable_error(path, error) from None
         self.compressed = self._raw.read(2) == b"\x1f\x8b"
         self._raw.seek(0)
         self._file = gzip.GzipFile(fileobj=self._raw) if self.compressed else self._raw

@@ -45,7 +45,7 @@ def read_header(file: Any, where: str, max_pixels: int = 2**26) -> Header:
       ValueError: as `decode`, for errors in the header.
     """
     file = io.BytesIO(file) if isinstance(file, bytes) else file
-    with _without_warnings(), _wrap_errors(where), _open_image(file, where, max_pixels) as image:
+    with _open_image(file, where, max_pixels) as image:
         turned = _orientation(image) >= 5
         height, width = image.size if turned else image.size[::-1]
         return Header(height, width, _is_grey(image))
@@ -75,11 +75,7 @@ def decode(
       ValueError: the data is empty, of unknown format, truncated, damaged, too large, or holds
         32-bit numbers; the message names `where`.
     """
-    with (
-        _without_warnings(),
-        _wrap_errors(where),
-        _open_image(io.BytesIO(data), where, max_pixels) as image,
-    ):
+    with _open_image(io.BytesIO(data), where, max_pixels) as image:
         grey = _is_grey(image) if mode is None else mode == "grey"
         # Loading TIFF applies the orientation and resets it in the header.
         image.load()
@@ -93,11 +89,7 @@ def decode_stored(data: bytes, where: str, channels: int, max_pixels: int = 2**2
     Raises:
       ValueError: as `decode`.
     """
-    with (
-        _without_warnings(),
-        _wrap_errors(where),
-        _open_image(io.BytesIO(data), where, max_pixels) as image,
-    ):
+    with _open_image(io.BytesIO(data), where, max_pixels) as image:
         mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
         if image.mode != mode:
             if image.mode.startswith("I") or image.mode == "F":
@@ -212,18 +204,23 @@ class _DecodeError(ValueError):
 
 
 @contextlib.contextmanager
-def _wrap_errors(where: str) -> Iterator[None]:
-    """Converts Pillow's many types of errors to `ValueError`."""
+def _open_image(file: Any, where: str, max_pixels: int) -> Iterator[Any]:
+    """Opens an image, checks its size, and converts Pillow's errors to `ValueError`."""
     from PIL import Image, UnidentifiedImageError
 
-    known = ", ".join(FORMATS)
     try:
-        yield
+        with _without_warnings():
+            _check_head(file.read(32), where, max_pixels)
+            file.seek(0)
+            with Image.open(file, formats=FORMATS) as image:
+                _check_pixels(*image.size, where, max_pixels)
+                yield image
     except _DecodeError as error:
         raise ValueError(str(error)) from None
     except UnidentifiedImageError:
         raise ValueError(
-            f"{safe(where)} is not an image in a known format ({known}), or is damaged; remove it."
+            f"{safe(where)} is not an image in a known format ({', '.join(FORMATS)}), or is"
+            f" damaged; remove it."
         ) from None
     except Image.DecompressionBombError as error:
         raise ValueError(
@@ -235,21 +232,13 @@ def _wrap_errors(where: str) -> Iterator[None]:
         ) from None
 
 
-def _open_image(file: Any, where: str, max_pixels: int) -> Any:
-    """Opens an image and checks its size."""
-    from PIL import Image
-
-    head = file.read(32)
+def _check_head(head: bytes, where: str, max_pixels: int) -> None:
     if not head:
         raise _DecodeError(f"{safe(where)} is empty; replace or remove it.")
     webp = _webp_size(head)
     if webp:
         # Opening it allocates the whole image, twice.
         _check_pixels(*webp, where, max_pixels // 2, " halved, as WebP needs twice the memory")
-    file.seek(0)
-    image = Image.open(file, formats=FORMATS)
-    _check_pixels(*image.size, where, max_pixels)
-    return image
 
 
 def _check_pixels(width: int, height: int, where: str, max_pixels: int, why: str = "") -> None:
@@ -281,7 +270,7 @@ def _orientation(image: Any) -> int:
         return 1
     try:
         orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # as in `_wrap_errors`
+    except Exception:  # as in `_open_image`
         return 1
     valid = isinstance(orientation, int) and 1 <= orientation <= 8
     return orientation if valid else 1

@@ -1,16 +1,18 @@
 """Readers of file formats; examples are read one at a time."""
 
+import os
 import pathlib
 from collections.abc import Callable
 
-from genjax.data.file_io import ARCHIVES, BinaryFile, is_file, list_folder, safe
+from genjax.data.file_io import ARCHIVES, BinaryFile, list_folder, safe, unused_files
 from genjax.data.image_decoding import has_image_suffix
 from genjax.data.readers import amat, attributes, captions, cifar, idx, image_folders, pairs
-from genjax.data.readers.base import Field, ReadOptions, Source
+from genjax.data.readers.base import Contents, Field, ReadOptions, Source
+from genjax.data.readers.columns import Columns
 
 __all__ = ["Field", "ReadOptions", "Source", "detect", "read"]
 
-_READERS: dict[str, Callable[[pathlib.Path, ReadOptions], Source]] = {
+_READERS: dict[str, Callable[[pathlib.Path, ReadOptions], Contents]] = {
     "images": image_folders.read,
     "pairs": pairs.read,
     "captions": captions.read,
@@ -33,16 +35,21 @@ def read(source: str | pathlib.Path, reading: ReadOptions = ReadOptions()) -> So
       ValueError: it cannot be read; the message names the file and the fix.
     """
     path = pathlib.Path(source)
-    name: str = reading.format
-    if name == "auto":
-        name = detect(path)
-    else:
-        _check_exists(path)
+    _check_exists(path)
+    name = detect(path) if reading.format == "auto" else reading.format
     if not path.is_dir() and name not in ("idx", "cifar", "amat"):
         raise ValueError(
             f"{safe(path)} is a file, and the format {name} is a folder; give the folder."
         )
-    return _READERS[name](path, reading)
+    fields, columns, used, levels = _READERS[name](path, reading)
+    return Source(
+        name=str(path),
+        format=name,
+        fields=fields,
+        splits={split: Columns(column) for split, column in columns.items()},
+        levels=levels,
+        ignored=unused_files(path, used) if path.is_dir() else (),
+    )
 
 
 def detect(path: pathlib.Path) -> str:
@@ -83,11 +90,7 @@ def detect(path: pathlib.Path) -> str:
 
 
 def _check_exists(path: pathlib.Path) -> None:
-    try:
-        exists = path.is_dir() or is_file(path)
-    except (OSError, ValueError):
-        exists = False
-    if not exists:
+    if not (os.path.isdir(path) or os.path.isfile(path)):
         raise ValueError(f"there is no folder or file {safe(path)}; give {_LAYOUTS}.")
     if not path.is_dir() and path.name.lower().endswith(ARCHIVES):
         raise ValueError(f"{safe(path)} is an archive; unpack it first, and give its folder.")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from genjax.data.dataset import SPLITS
 from genjax.data.file_io import SPLIT_FOLDERS, BinaryFile, list_folder, safe
-from genjax.data.readers.base import Field, ReadOptions, Source
-from genjax.data.readers.columns import Columns, LabelColumn
+from genjax.data.readers.base import Contents, Field, ReadOptions
 
 LAYOUT = "name_train.amat, name_valid.amat and name_test.amat, each plain or .gz, or one .amat file"
 _FILE = re.compile(
@@ -27,7 +27,7 @@ def matches(name: str) -> bool:
     return name.endswith((".amat", ".amat.gz"))
 
 
-def read(path: pathlib.Path, reading: ReadOptions) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
     """Reads a folder, or one file as train: `x`, and `label` as `reading.label` selects.
 
     Integers from 0 to 255 become uint8, with levels 2 if none is above 1, else 256; other numbers
@@ -36,7 +36,7 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     Raises:
       ValueError: a line holds a word, a NaN, or another number of values.
     """
-    files, ignored = _split_files(path) if path.is_dir() else ({"train": path}, [])
+    files = _split_files(path) if path.is_dir() else {"train": path}
     xs: dict[str, np.ndarray] = {}
     ys: dict[str, np.ndarray] = {}
     for split, file in files.items():
@@ -63,28 +63,18 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     if reading.label != "none":
         fields["label"] = Field(kind="label", classes=max(int(y.max()) for y in ys.values()) + 1)
         for split, y in ys.items():
-            columns[split]["label"] = LabelColumn(y)
-    return Source(
-        name=str(path),
-        format="amat",
-        fields=fields,
-        splits={split: Columns(column) for split, column in columns.items()},
-        levels=levels,
-        ignored=tuple(ignored),
-    )
+            columns[split]["label"] = y.tolist()
+    return Contents(fields, columns, [file.name for file in files.values()], levels)
 
 
-def _split_files(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
-    names, folders, rest = list_folder(folder)
-    amat_files = [name for name in names if matches(name)]
-    ignored = [n for n in names if n not in amat_files] + rest + [f"{n}/" for n in folders]
+def _split_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    names = list_folder(folder)[0]
     # A plain file takes precedence over its .gz.
-    ignored += [name for name in amat_files if name.endswith(".gz") and name[:-3] in amat_files]
-    amat_files = [name for name in amat_files if name not in ignored]
+    amat_files = [n for n in names if matches(n) and (n[-3:] != ".gz" or n[:-3] not in names)]
     if not amat_files:
         raise ValueError(f"{safe(folder)} has no .amat file; use {LAYOUT}.")
     if len(amat_files) == 1 and not _FILE.fullmatch(amat_files[0]):
-        return {"train": folder / amat_files[0]}, sorted(ignored)
+        return {"train": folder / amat_files[0]}
     by_split: dict[str, pathlib.Path] = {}
     for name in amat_files:
         match = _FILE.fullmatch(name)
@@ -96,8 +86,7 @@ def _split_files(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
                 f" use {LAYOUT}."
             )
         by_split[split] = folder / name
-    order = [s for s in ("train", "validation", "test") if s in by_split]
-    return {split: by_split[split] for split in order}, sorted(ignored)
+    return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
 def _read_blocks(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:

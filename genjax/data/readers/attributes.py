@@ -5,10 +5,11 @@ import re
 
 import numpy as np
 
+from genjax.data.dataset import SPLITS
 from genjax.data.file_io import list_folder, read_text, safe
 from genjax.data.image_decoding import has_image_suffix
-from genjax.data.readers.base import Field, ReadOptions, Source
-from genjax.data.readers.columns import Columns, ImageFiles, inspect_images
+from genjax.data.readers.base import Contents, Field, ReadOptions
+from genjax.data.readers.columns import ImageFiles, inspect_images
 from genjax.data.readers.image_folders import images_in
 
 LAYOUT = (
@@ -18,7 +19,6 @@ LAYOUT = (
 )
 _TABLE = re.compile(r"list_attr.*\.(txt|csv)")
 _PARTITION = re.compile(r"list_eval_partition.*\.(txt|csv)")
-_SPLITS = ("train", "validation", "test")
 
 
 def has_table(path: pathlib.Path) -> bool:
@@ -26,45 +26,34 @@ def has_table(path: pathlib.Path) -> bool:
     return any(_TABLE.fullmatch(name) for name in list_folder(path)[0])
 
 
-def read(path: pathlib.Path, reading: ReadOptions) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
     """Reads images with attributes: `image`, and `attributes` uint8 `[A]` of 0 and 1.
 
     Raises:
       ValueError: a count, a column, a value, a row or an image is wrong or missing.
     """
-    files, folders, rest = list_folder(path)
+    files, folders, _ = list_folder(path)
     table = _find_one(path, files, _TABLE)
     if not table:
         raise ValueError(f"{safe(path)} has no list_attr*.txt; use {LAYOUT}.")
     names, attributes, values = _read_table(path / table)
     folder = _image_folder(path, files, folders)
-    images, deeper, others = images_in(path, folder)
+    images = images_in(path, folder)[0]
     start = f"{folder}/" if folder else ""
     _check_images_match(path, table, [start + name for name in names], images)
     partition = _find_one(path, files, _PARTITION)
     part = _read_partition(path / partition, names) if partition else np.zeros(len(names), np.int32)
     spec = inspect_images(path, images, reading)
-    splits = {}
+    columns = {}
     for k in sorted({int(p) for p in part}):
         rows = np.flatnonzero(part == k)
         chosen = tuple(start + names[i] for i in rows)
-        columns = {"image": ImageFiles(path, chosen, spec), "attributes": values[rows]}
-        splits[_SPLITS[k]] = Columns(columns)
-    if not folder:
-        others = []
-    ignored = [n for n in files if n not in (table, partition) and n not in images] + rest + others
-    ignored += [f"{n}/" for n in [*folders, *deeper] if n != folder]
+        columns[SPLITS[k]] = {"image": ImageFiles(path, chosen, spec), "attributes": values[rows]}
     fields = {
         "image": spec.field(),
         "attributes": Field(kind="attributes", shape=(len(attributes),), names=attributes),
     }
-    return Source(
-        name=str(path),
-        format="attributes",
-        fields=fields,
-        splits=splits,
-        ignored=tuple(sorted(set(ignored))),
-    )
+    return Contents(fields, columns, [*images, table, partition])
 
 
 def _find_one(path: pathlib.Path, files: list[str], pattern: re.Pattern) -> str:

@@ -1,8 +1,8 @@
 """What readers return: typed fields, and splits whose examples are read one at a time."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from genjax import checks
 from genjax.checks import Bounds, PositiveInt, PositiveInts
@@ -37,6 +37,22 @@ class Examples(Protocol):
 
     def fingerprint(self, rows: Sequence[int], /) -> int:
         """Returns a number that changes with the files of these examples; decodes nothing."""
+
+
+class Contents(NamedTuple):
+    """What the reader of one format finds in a folder or file.
+
+    Attributes:
+      fields: as in `Source`.
+      columns: `{split: {field: column}}`; a column is a sequence of values, one per example.
+      used: files that are part of the data, relative to the folder.
+      levels: as in `Source`.
+    """
+
+    fields: dict[str, Field]
+    columns: Mapping[str, Mapping[str, Any]]
+    used: Collection[str]
+    levels: int = 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

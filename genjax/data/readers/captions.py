@@ -6,8 +6,8 @@ import pathlib
 
 from genjax.data.file_io import SPLIT_FOLDERS, is_file, list_folder, read_text, safe
 from genjax.data.image_decoding import has_image_suffix
-from genjax.data.readers.base import Field, ReadOptions, Source
-from genjax.data.readers.columns import Columns, ImageFiles, inspect_images
+from genjax.data.readers.base import Contents, Field, ReadOptions
+from genjax.data.readers.columns import ImageFiles, inspect_images
 from genjax.data.readers.image_folders import split_folders
 
 TABLES = ("captions.csv", "metadata.csv")
@@ -32,7 +32,7 @@ def has_tables(path: pathlib.Path) -> bool:
     )
 
 
-def read(path: pathlib.Path, reading: ReadOptions) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
     """Reads images with captions: `image` and `caption`, one example per row of the table.
 
     Images without a row are ignored.
@@ -43,49 +43,22 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     """
     folders = {"train": ""} if table(path) else split_folders(path)
     rows: dict[str, list[tuple[str, str]]] = {}
-    ignored: list[str] = []
+    tables: list[str] = []
     for split, folder in folders.items():
         name = table(path / folder)
         if not name:
             raise ValueError(f"{safe(path / folder)} has no captions.csv; use {LAYOUT}.")
         start = f"{folder}/" if folder else ""
         rows[split] = [(start + file, caption) for file, caption in _rows(path / folder / name)]
-        used = {file for file, _ in rows[split]} | {start + name}
-        ignored += _unused_files(path, folder, used)
-    if list(folders.values()) != [""]:
-        files, others, rest = list_folder(path)
-        ignored += files + rest + [f"{o}/" for o in others if o not in folders.values()]
+        tables.append(start + name)
     names = sorted({file for members in rows.values() for file, _ in members})
     spec = inspect_images(path, names, reading)
-    splits = {
-        split: Columns(
-            {
-                "image": ImageFiles(path, tuple(file for file, _ in members), spec),
-                "caption": tuple(caption for _, caption in members),
-            }
-        )
-        for split, members in rows.items()
-    }
+    columns = {}
+    for split, members in rows.items():
+        files, captions = zip(*members, strict=True)
+        columns[split] = {"image": ImageFiles(path, files, spec), "caption": captions}
     fields = {"image": spec.field(), "caption": Field(kind="text")}
-    return Source(
-        name=str(path),
-        format="captions",
-        fields=fields,
-        splits=splits,
-        ignored=tuple(sorted(ignored)),
-    )
-
-
-def _unused_files(root: pathlib.Path, folder: str, used: set[str]) -> list[str]:
-    """Returns files of a folder and of its subfolders that no row names."""
-    start = f"{folder}/" if folder else ""
-    files, folders, rest = list_folder(root / folder)
-    left = [start + name for name in files + rest]
-    for sub in folders:
-        inside = [f"{start}{sub}/{name}" for name in list_folder(root / folder / sub)[0]]
-        touched = any(name.startswith(f"{start}{sub}/") for name in used)
-        left += inside if touched else [f"{start}{sub}/"]
-    return [name for name in left if name not in used]
+    return Contents(fields, columns, names + tables)
 
 
 def _rows(path: pathlib.Path) -> list[tuple[str, str]]:
@@ -101,10 +74,8 @@ def _rows(path: pathlib.Path) -> list[tuple[str, str]]:
                 continue
             if header is None:
                 header = [cell.strip().lower() for cell in row]
-                name_at, text_at = (
-                    _column(path, header, _FILE_COLUMNS),
-                    _column(path, header, _CAPTION_COLUMNS),
-                )
+                name_at = _column(path, header, _FILE_COLUMNS)
+                text_at = _column(path, header, _CAPTION_COLUMNS)
                 continue
             if len(row) != len(header):
                 raise ValueError(

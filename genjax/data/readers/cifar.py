@@ -13,8 +13,8 @@ from genjax.data.file_io import (
     read_text,
     safe,
 )
-from genjax.data.readers.base import Field, ReadOptions, Source
-from genjax.data.readers.columns import Columns, ImageArray, LabelColumn, array_image_spec
+from genjax.data.readers.base import Contents, Field, ReadOptions
+from genjax.data.readers.columns import ImageArray, array_image_spec
 
 LAYOUT = (
     "data_batch_1.bin to data_batch_5.bin and test_batch.bin (CIFAR-10), or train.bin and test.bin"
@@ -46,7 +46,7 @@ def raise_pickled(path: pathlib.Path, name: str) -> None:
     )
 
 
-def read(path: pathlib.Path, reading: ReadOptions) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
     """Reads a folder, or one .bin file as train: `image` and `label`.
 
     CIFAR-100 has `label` of 100 classes and `coarse_label` of 20.
@@ -54,9 +54,8 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     Raises:
       ValueError: a file is pickled or truncated, or has a label out of range.
     """
-    ignored: list[str] = []
     if path.is_dir():
-        names, folders, rest = list_folder(path)
+        names = list_folder(path)[0]
         files = _split_files(names)
         if not files and pickled_file(names):
             raise_pickled(path, pickled_file(names))
@@ -68,11 +67,6 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
                 f"{safe(path)} holds both CIFAR-10 and CIFAR-100; move one into its own folder."
             )
         paths = {split: [path / name for name in names] for split, names in files.items()}
-        used = {name for names in files.values() for name in names}
-        used |= (
-            {f"{k}_label_names.txt" for k in ("fine", "coarse")} if fine else {"batches.meta.txt"}
-        )
-        ignored = [n for n in names if n not in used] + rest + [f"{n}/" for n in folders]
     else:
         if pickled_file([path.name]):
             raise_pickled(path, path.name)
@@ -80,29 +74,21 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     records = {s: np.concatenate([_read_records(p, fine) for p in ps]) for s, ps in paths.items()}
     where = path if path.is_dir() else path.parent
     kinds = {"coarse_label": 20, "label": 100} if fine else {"label": 10}
-    tables = {"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"}
+    tables = ["coarse_label_names.txt", "fine_label_names.txt"] if fine else ["batches.meta.txt"]
     fields = {}
-    for name, classes in kinds.items():
-        table = where / (tables[name] if fine else "batches.meta.txt")
-        fields[name] = Field(kind="label", classes=classes, names=_class_names(table, classes))
+    for (name, classes), table in zip(kinds.items(), tables, strict=True):
+        known = _class_names(where / table, classes)
+        fields[name] = Field(kind="label", classes=classes, names=known)
     images = {
         s: r[:, len(kinds) :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         for s, r in records.items()
     }
     spec = array_image_spec(next(iter(images.values())), reading, path)
-    splits = {}
+    columns: dict[str, dict] = {s: {"image": ImageArray(x, spec)} for s, x in images.items()}
     for split, record in records.items():
-        columns: dict = {"image": ImageArray(images[split], spec)}
-        for k, name in enumerate(kinds):
-            columns[name] = LabelColumn(record[:, k].copy())
-        splits[split] = Columns(columns)
-    return Source(
-        name=str(path),
-        format="cifar",
-        fields={"image": spec.field(), **fields},
-        splits=splits,
-        ignored=tuple(sorted(ignored)),
-    )
+        columns[split] |= {name: record[:, k].tolist() for k, name in enumerate(kinds)}
+    used = tables + [file.name for files in paths.values() for file in files]
+    return Contents({"image": spec.field(), **fields}, columns, used)
 
 
 def _split_files(names: list[str]) -> dict[str, list[str]]:

@@ -22,18 +22,22 @@ class ImageSpec:
 
     Attributes:
       size: height and width.
-      mode, fit, background, max_pixels: as in `ReadOptions`.
+      mode: rgb or grey.
+      reading: the other options.
     """
 
     size: tuple[int, int]
     mode: Literal["rgb", "grey"]
-    fit: Literal["exact", "crop", "pad", "stretch"]
-    background: int
-    max_pixels: int
+    reading: ReadOptions
 
     def field(self) -> Field:
         """Returns the field of such images."""
         return Field(kind="image", shape=(*self.size, 1 if self.mode == "grey" else 3))
+
+    def resize(self, image: np.ndarray, where: str = "the image") -> np.ndarray:
+        """Resizes one image."""
+        r = self.reading
+        return image_decoding.resize(image, self.size, r.fit, r.background, where)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +52,14 @@ class ImageFiles(Sequence[np.ndarray]):
         return len(self.names)
 
     def __getitem__(self, i: Any) -> np.ndarray:  # type: ignore[override]
-        path, spec = self.root / self.names[i], self.spec
+        path, r = self.root / self.names[i], self.spec.reading
         # At most 8 bytes per pixel, and metadata.
-        data = read_bytes(path, 8 * spec.max_pixels + 2**26)
+        data = read_bytes(path, 8 * r.max_pixels + 2**26)
+        background, pixels = r.background, r.max_pixels
         x = image_decoding.decode(
-            data,
-            str(path),
-            mode=spec.mode,
-            background=spec.background,
-            max_pixels=spec.max_pixels,
+            data, str(path), mode=self.spec.mode, background=background, max_pixels=pixels
         )
-        return image_decoding.resize(x, spec.size, spec.fit, spec.background, str(path))
+        return self.spec.resize(x, str(path))
 
     def fingerprint(self, i: int) -> str:
         """Returns the name and the CRC of a file."""
@@ -83,26 +84,12 @@ class ImageArray(Sequence[np.ndarray]):
         return len(self.array)
 
     def __getitem__(self, i: Any) -> np.ndarray:  # type: ignore[override]
-        spec = self.spec
-        x = image_decoding.convert_channels(np.ascontiguousarray(self.array[i]), spec.mode)
-        return image_decoding.resize(x, spec.size, spec.fit, spec.background)
+        x = np.ascontiguousarray(self.array[i])
+        return self.spec.resize(image_decoding.convert_channels(x, self.spec.mode))
 
     def fingerprint(self, i: int) -> np.ndarray:
         """Returns the pixels of the file."""
         return self.array[i]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LabelColumn(Sequence[int]):
-    """Labels, int `[N]`."""
-
-    array: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, i: Any) -> int:  # type: ignore[override]
-        return int(self.array[i])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,8 +156,7 @@ def inspect_images(root: pathlib.Path, names: Iterable[str], reading: ReadOption
         if first is None:
             raise ValueError(f"{safe(root)} holds no images; add some.")
         size = (first[1].height, first[1].width)
-    mode = mode or ("grey" if grey else "rgb")
-    return ImageSpec(size, mode, reading.fit, reading.background, reading.max_pixels)
+    return ImageSpec(size, mode or ("grey" if grey else "rgb"), reading)
 
 
 def array_image_spec(array: np.ndarray, reading: ReadOptions, where: object) -> ImageSpec:
@@ -186,5 +172,4 @@ def array_image_spec(array: np.ndarray, reading: ReadOptions, where: object) -> 
             f"images of {safe(where)} are {original[0]} x {original[1]} and size is {size[0]} x"
             f" {size[1]} (height x width); set fit to crop, pad or stretch."
         )
-    mode = reading.mode or ("grey" if array.shape[3] == 1 else "rgb")
-    return ImageSpec(size, mode, reading.fit, reading.background, reading.max_pixels)
+    return ImageSpec(size, reading.mode or ("grey" if array.shape[3] == 1 else "rgb"), reading)

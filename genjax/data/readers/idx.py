@@ -1,13 +1,15 @@
 """IDX files, plain or gzip: MNIST, Fashion-MNIST, EMNIST and other arrays."""
 
+import math
 import pathlib
 import re
 
 import numpy as np
 
+from genjax.data.dataset import SPLITS, default_levels
 from genjax.data.file_io import SPLIT_FOLDERS, BinaryFile, list_folder, safe
-from genjax.data.readers.base import Field, ReadOptions, Source
-from genjax.data.readers.columns import Columns, ImageArray, LabelColumn, array_image_spec
+from genjax.data.readers.base import Contents, Field, ReadOptions
+from genjax.data.readers.columns import ImageArray, array_image_spec
 
 TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 LAYOUT = (
@@ -27,7 +29,7 @@ def matches(name: str) -> bool:
     )
 
 
-def read(path: pathlib.Path, reading: ReadOptions) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
     """Reads a folder, or one file as train: `image` or `x`, and `label` if there are labels.
 
     Three-dimensional bytes are `image` `[H, W, 1]` (transposed for EMNIST, as in its files); other
@@ -36,10 +38,7 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     Raises:
       ValueError: the magic number or the size is wrong, a file is damaged, or labels do not fit.
     """
-    if path.is_dir():
-        files, ignored = _split_files(path)
-    else:
-        files, ignored = {"train": {"images": path}}, []
+    files = _split_files(path) if path.is_dir() else {"train": {"images": path}}
     if any("labels" in pair for pair in files.values()):
         for split, pair in files.items():
             if "labels" not in pair:
@@ -49,19 +48,13 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
     field, levels, columns = _image_columns(path, files, xs, reading)
     name = "image" if field.kind == "image" else "x"
     fields = {name: field}
-    splits = {split: Columns({name: column}) for split, column in columns.items()}
+    splits: dict[str, dict] = {split: {name: column} for split, column in columns.items()}
     if ys:
-        classes = max(int(y.max()) for y in ys.values()) + 1
-        fields["label"] = Field(kind="label", classes=classes)
-        splits = {s: Columns({name: columns[s], "label": LabelColumn(ys[s])}) for s in splits}
-    return Source(
-        name=str(path),
-        format="idx",
-        fields=fields,
-        splits=splits,
-        levels=levels,
-        ignored=tuple(ignored),
-    )
+        fields["label"] = Field(kind="label", classes=max(int(y.max()) for y in ys.values()) + 1)
+        for split, y in ys.items():
+            splits[split]["label"] = y.tolist()
+    used = [file.name for pair in files.values() for file in pair.values()]
+    return Contents(fields, splits, used, levels)
 
 
 def read_array(path: pathlib.Path) -> np.ndarray:
@@ -82,9 +75,7 @@ def read_array(path: pathlib.Path) -> np.ndarray:
         if len(shape) < head[3]:
             raise ValueError(f"{safe(path)} is truncated in its header; download it again.")
         dtype = np.dtype(TYPES[head[2]])
-        bytes_ = dtype.itemsize
-        for n in shape:  # Python integers do not overflow
-            bytes_ *= n
+        bytes_ = math.prod(shape) * dtype.itemsize  # Python integers do not overflow
         what = (
             f"{safe(path)} must hold {bytes_} bytes after its header, {dtype.name} of shape"
             f" {safe(shape, 80)}"
@@ -107,29 +98,17 @@ def read_array(path: pathlib.Path) -> np.ndarray:
     return x.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _split_files(folder: pathlib.Path) -> tuple[dict[str, dict[str, pathlib.Path]], list[str]]:
-    """Returns files by split and by images or labels, and ignored files."""
-    names, folders, rest = list_folder(folder)
-    ignored = rest + [f"{name}/" for name in folders]
+def _split_files(folder: pathlib.Path) -> dict[str, dict[str, pathlib.Path]]:
+    """Returns files by split and by images or labels."""
     by_split: dict[str, dict[str, pathlib.Path]] = {}
     prefixes: set[str] = set()
     # Sorted, so that a plain file takes precedence over its .gz.
-    for name in names:
-        match = _FILE.fullmatch(name)
-        split = match and SPLIT_FOLDERS.get(match["split"], "test")
-        if not match or not split:
-            ignored.append(name)
-            continue
+    for match in filter(None, map(_FILE.fullmatch, list_folder(folder)[0])):
         prefixes.add(match["prefix"])
-        pair = by_split.setdefault(split, {})
-        if match["what"] not in pair:
-            pair[match["what"]] = folder / name
-        elif name == pair[match["what"]].name + ".gz":
-            ignored.append(name)
-        elif len(prefixes) == 1:
-            raise ValueError(
-                f"{safe(folder)} has {safe(pair[match['what']].name)} and {safe(name)}; keep one."
-            )
+        pair = by_split.setdefault(SPLIT_FOLDERS.get(match["split"], "test"), {})
+        name, first = match[0], pair.setdefault(match["what"], folder / match[0]).name
+        if name not in (first, f"{first}.gz") and len(prefixes) == 1:
+            raise ValueError(f"{safe(folder)} has {safe(first)} and {safe(name)}; keep one.")
     if len(prefixes) > 1:
         some = " and ".join(safe(p or "no prefix", 40) for p in sorted(prefixes)[:2])
         raise ValueError(
@@ -140,8 +119,7 @@ def _split_files(folder: pathlib.Path) -> tuple[dict[str, dict[str, pathlib.Path
     for split, pair in by_split.items():
         if "images" not in pair:
             raise ValueError(f"{safe(folder)} has no images for split {split}; use {LAYOUT}.")
-    order = [s for s in ("train", "validation", "test") if s in by_split]
-    return {split: by_split[split] for split in order}, sorted(ignored)
+    return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
 def _read_labels(path: pathlib.Path, count: int) -> np.ndarray:
@@ -187,6 +165,5 @@ def _image_columns(
         return spec.field(), 256, {s: ImageArray(image, spec) for s, image in images.items()}
     levels = 0
     if x.dtype.kind in "iu" and min(int(v.min()) for v in xs.values()) >= 0:
-        highest = max(int(v.max()) for v in xs.values())
-        levels = 2 if highest <= 1 else 256 if highest <= 255 else highest + 1
+        levels = default_levels(max(int(v.max()) for v in xs.values()))
     return Field(kind="array", shape=x.shape[1:], dtype=x.dtype.name), levels, xs

@@ -3,12 +3,11 @@
 import pathlib
 from collections.abc import Mapping
 
-import numpy as np
-
+from genjax.data.dataset import SPLITS
 from genjax.data.file_io import SPLIT_FOLDERS, list_folder, safe
 from genjax.data.image_decoding import SUFFIXES, has_image_suffix
-from genjax.data.readers.base import Field, ReadOptions, Source
-from genjax.data.readers.columns import Columns, ImageFiles, LabelColumn, inspect_images
+from genjax.data.readers.base import Contents, Field, ReadOptions
+from genjax.data.readers.columns import ImageFiles, inspect_images
 
 LAYOUT = (
     "images in the folder itself or in one folder per class, or either of these in folders train,"
@@ -16,49 +15,33 @@ LAYOUT = (
 )
 
 
-def read(path: pathlib.Path, reading: ReadOptions) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
     """Reads a folder of images: `image`, and `label` if there are class folders.
 
     Raises:
       ValueError: there are no images, layouts are mixed, or splits have different classes.
     """
     folders = split_folders(path)
-    by_class: dict[str, dict[str, list[str]]] = {}
-    ignored: list[str] = []
-    for split, folder in folders.items():
-        by_class[split], rest = _classes(path, folder)
-        ignored += rest
-    if list(folders.values()) != [""]:
-        files, others, rest = list_folder(path)
-        loose = [name for name in files if has_image_suffix(name)]
-        if loose:
-            raise ValueError(
-                f"{safe(path)} holds images ({safe(loose[0], 60)}) beside its split folders; move"
-                f" them into one."
-            )
-        ignored += files + rest + [f"{o}/" for o in others if o not in folders.values()]
+    by_class = {split: _classes(path, folder) for split, folder in folders.items()}
+    loose = images_in(path, "")[0]
+    if loose and list(folders.values()) != [""]:
+        raise ValueError(
+            f"{safe(path)} holds images ({safe(loose[0], 60)}) beside its split folders; move"
+            f" them into one."
+        )
     classes = _common_classes(path, by_class)
     order = {split: sorted(n for c in v.values() for n in c) for split, v in by_class.items()}
     spec = inspect_images(path, (name for names in order.values() for name in names), reading)
     fields = {"image": spec.field()}
     if classes:
         fields["label"] = Field(kind="label", names=classes, classes=len(classes))
-    splits = {}
-    for split, names in order.items():
-        columns: dict = {"image": ImageFiles(path, tuple(names), spec)}
-        if classes:
-            of = {
-                name: classes.index(c) for c, members in by_class[split].items() for name in members
-            }
-            columns["label"] = LabelColumn(np.array([of[name] for name in names], np.int32))
-        splits[split] = Columns(columns)
-    return Source(
-        name=str(path),
-        format="images",
-        fields=fields,
-        splits=splits,
-        ignored=tuple(sorted(ignored)),
-    )
+    columns: dict[str, dict] = {
+        s: {"image": ImageFiles(path, tuple(names), spec)} for s, names in order.items()
+    }
+    for split, members in by_class.items() if classes else ():
+        of = {name: label for label, c in enumerate(classes) for name in members[c]}
+        columns[split]["label"] = [of[name] for name in order[split]]
+    return Contents(fields, columns, [name for names in order.values() for name in names])
 
 
 def split_folders(path: pathlib.Path) -> dict[str, str]:
@@ -76,33 +59,22 @@ def split_folders(path: pathlib.Path) -> dict[str, str]:
             )
         if split:
             by_split[split] = name
-    return {s: by_split[s] for s in ("train", "validation", "test") if s in by_split} or {
-        "train": ""
-    }
+    return {s: by_split[s] for s in SPLITS if s in by_split} or {"train": ""}
 
 
-def images_in(root: pathlib.Path, folder: str) -> tuple[list[str], list[str], list[str]]:
-    """Returns images in `root/folder`, its folders, and other files, relative to the root."""
-    files, folders, rest = list_folder(root / folder)
+def images_in(root: pathlib.Path, folder: str) -> tuple[list[str], list[str]]:
+    """Returns the images in `root/folder` and its folders, relative to the root."""
+    files, folders, _ = list_folder(root / folder)
     start = f"{folder}/" if folder else ""
     images = [start + name for name in files if has_image_suffix(name)]
-    rest = [start + name for name in files if not has_image_suffix(name)] + [
-        start + n for n in rest
-    ]
-    return images, [start + name for name in folders], rest
+    return images, [start + name for name in folders]
 
 
-def _classes(root: pathlib.Path, folder: str) -> tuple[dict[str, list[str]], list[str]]:
-    """Returns the images of a split by class ("" without classes), and ignored files."""
-    images, folders, ignored = images_in(root, folder)
-    classes: dict[str, list[str]] = {}
-    for sub in folders:
-        members, deeper, rest = images_in(root, sub)
-        if members:
-            classes[sub.rpartition("/")[2]] = members
-            ignored += [*rest, *(f"{d}/" for d in deeper)]
-        else:
-            ignored.append(f"{sub}/")
+def _classes(root: pathlib.Path, folder: str) -> dict[str, list[str]]:
+    """Returns the images of a split by class ("" without classes)."""
+    images, folders = images_in(root, folder)
+    by_folder = {sub.rpartition("/")[2]: images_in(root, sub)[0] for sub in folders}
+    classes = {name: members for name, members in by_folder.items() if members}
     where = safe(root / folder)
     if images and classes:
         raise ValueError(
@@ -111,7 +83,7 @@ def _classes(root: pathlib.Path, folder: str) -> tuple[dict[str, list[str]], lis
         )
     if not images and not classes:
         raise ValueError(f"{where} holds no images ({', '.join(SUFFIXES)}); use {LAYOUT}.")
-    return classes or {"": images}, ignored
+    return classes or {"": images}
 
 
 def _common_classes(

@@ -2,20 +2,11 @@
 
 import pathlib
 
-import numpy as np
-
-from genjax.data.file_io import list_folder, safe
-from genjax.data.readers.base import Field, ReadOptions, Source
-from genjax.data.readers.columns import Columns, ImageFiles, LabelColumn, inspect_images
+from genjax.data.file_io import SPLIT_FOLDERS, list_folder, safe
+from genjax.data.readers.base import Contents, Field, ReadOptions
+from genjax.data.readers.columns import ImageFiles, inspect_images
 from genjax.data.readers.image_folders import images_in
 
-_PREFIXES = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-}
-_PREFIXES["test"] = "test"
 LAYOUT = "folders trainA and trainB, optionally with testA, testB, validationA and validationB"
 
 
@@ -27,7 +18,7 @@ def split_folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
     """
     names = list_folder(path)[1]
     by_split: dict[str, tuple[str, str]] = {}
-    for prefix, split in _PREFIXES.items():
+    for prefix, split in SPLIT_FOLDERS.items():
         sides = [side for side in "AB" if prefix + side in names]
         if len(sides) == 1:
             lost = "AB".replace(sides[0], "")
@@ -46,7 +37,7 @@ def split_folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
     return by_split
 
 
-def read(path: pathlib.Path, reading: ReadOptions) -> Source:
+def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
     """Reads two domains of images.
 
     Unpaired splits are trainA, trainB and so on, with `image` and `label`, 0 for A and 1 for B.
@@ -57,20 +48,13 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Source:
       ValueError: a side is missing or empty, or an image has no partner.
     """
     sides = split_folders(path)
-    used = [name for pair in sides.values() for name in pair]
-    files, others, ignored = list_folder(path)
-    ignored += files + [f"{name}/" for name in others if name not in used]
-    images: dict[str, list[str]] = {}
-    for name in used:
-        images[name], deeper, rest = images_in(path, name)
-        ignored += [*rest, *(f"{d}/" for d in deeper)]
-        if not images[name]:
-            raise ValueError(f"{safe(path / name)} holds no images; use {LAYOUT}.")
+    images = {name: images_in(path, name)[0] for pair in sides.values() for name in pair}
+    for folder, names in images.items():
+        if not names:
+            raise ValueError(f"{safe(path / folder)} holds no images; use {LAYOUT}.")
     read_domains = _read_paired if reading.paired else _read_unpaired
-    fields, splits = read_domains(path, reading, sides, images)
-    return Source(
-        name=str(path), format="pairs", fields=fields, splits=splits, ignored=tuple(sorted(ignored))
-    )
+    fields, columns = read_domains(path, reading, sides, images)
+    return Contents(fields, columns, [name for names in images.values() for name in names])
 
 
 def _read_unpaired(
@@ -78,17 +62,15 @@ def _read_unpaired(
     reading: ReadOptions,
     sides: dict[str, tuple[str, str]],
     images: dict[str, list[str]],
-) -> tuple[dict[str, Field], dict[str, Columns]]:
+) -> tuple[dict[str, Field], dict[str, dict]]:
     spec = inspect_images(path, (name for names in images.values() for name in names), reading)
     fields = {"image": spec.field(), "label": Field(kind="label", names=("A", "B"), classes=2)}
-    splits = {}
+    columns = {}
     for split, pair in sides.items():
         for label, folder in enumerate(pair):
-            names = tuple(images[folder])
-            labels = LabelColumn(np.full(len(names), label, np.int32))
-            rows = Columns({"image": ImageFiles(path, names, spec), "label": labels})
-            splits[split + "AB"[label]] = rows
-    return fields, splits
+            files = ImageFiles(path, tuple(images[folder]), spec)
+            columns[split + "AB"[label]] = {"image": files, "label": [label] * len(files)}
+    return fields, columns
 
 
 def _read_paired(
@@ -96,7 +78,7 @@ def _read_paired(
     reading: ReadOptions,
     sides: dict[str, tuple[str, str]],
     images: dict[str, list[str]],
-) -> tuple[dict[str, Field], dict[str, Columns]]:
+) -> tuple[dict[str, Field], dict[str, dict]]:
     ordered: dict[str, tuple[list[str], list[str]]] = {}
     for split, (a, b) in sides.items():
         left, right = _by_stem(path, images[a]), _by_stem(path, images[b])
@@ -114,13 +96,13 @@ def _read_paired(
         inspect_images(path, (name for pair in ordered.values() for name in pair[side]), reading)
         for side in (0, 1)
     ]
-    splits = {
-        split: Columns(
-            {f"image_{s}": ImageFiles(path, tuple(pair[k]), specs[k]) for k, s in enumerate("ab")}
-        )
+    columns = {
+        split: {
+            f"image_{s}": ImageFiles(path, tuple(pair[k]), specs[k]) for k, s in enumerate("ab")
+        }
         for split, pair in ordered.items()
     }
-    return {"image_a": specs[0].field(), "image_b": specs[1].field()}, splits
+    return {"image_a": specs[0].field(), "image_b": specs[1].field()}, columns
 
 
 def _by_stem(path: pathlib.Path, names: list[str]) -> dict[str, str]:
