@@ -2,17 +2,18 @@
 
 Ian Goodfellow et al., "Generative Adversarial Nets", NIPS 2014 (arXiv:1406.2661), table 1: 225 +- 2
 for real-valued images in [0, 1], higher is better. Protocol of the authors' parzen_ll.py: 10,000
-samples, a width chosen on the first 1,000 of training images 50,000 to 59,999, all test images.
+samples; width chosen on training images 50,000 to 50,999; evaluated on all test images.
 
     python -m experiments.gan_mnist                  # 220.7 +- 2.3 in 70 minutes
     python -m experiments.gan_mnist --recipe paper   # 181.0 +- 2.3 in 80 minutes
 
 * `paper`: settings of the authors' mnist.yaml: SGD whose momentum rises from 0.5 to 0.7 over 250
   epochs. Their code halves the loss that D minimises and updates both networks simultaneously. Here
-  D is updated first and with the whole sum: at half its rate G collapses within 5,000 steps.
-* `cpu`: the same run sampled from averaged weights. The newest weights still move by 30 nats.
+  D is updated first and its loss is not halved: with half the loss, G collapses within 5,000 steps.
+* `cpu`: the same run, sampled from averaged weights. Without averaging the figure still fluctuates
+  by 30 nats at the end.
 
-The figure says little about samples (Theis et al. 2016).
+The figure says little about the quality of samples (Theis et al. 2016).
 """
 
 import dataclasses

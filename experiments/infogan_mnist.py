@@ -9,11 +9,12 @@ the authors' code.
     python -m experiments.infogan_mnist --recipe bound     # 2.29 nats in 18 minutes
     python -m experiments.reproduce --only infogan_mnist:codes --seeds 0 1 2 3 4    # median 15.4 %
 
-* `codes`: error of the categorical code as a classifier, each category named after its most
-  frequent digit (section 7.2: 5 %). It varies between seeds from 10.6 to 26.7 %.
-* `bound`: lower bound of the code's information after 1,000 updates (figure 1: about log 10).
+* `codes`: error of the categorical code as a classifier, where each category predicts its most
+  frequent digit (section 7.2: 5 %). It ranges from 10.6 to 26.7 % over five seeds.
+* `bound`: lower bound on the mutual information of the categorical code and the image after 1,000
+  updates (figure 1: about log 10).
 
-The seed that is shown is chosen by the bound, `information`, never by labels.
+The table shows the seed with the highest bound (`information`); labels do not select it.
 """
 
 import dataclasses

@@ -16,7 +16,7 @@ Murray 2011: DNA 1,400 / 600 / 1,186 of 180 variables, Mushrooms 2,000 / 500 / 5
     python -m experiments.reproduce --only made_uci --data dna.npz=DIR/dna.npz \\
         mushrooms.npz=DIR/mushrooms.npz                                        # all rows
 
-The papers print grids and not the settings chosen; those here were chosen on validation.
+The papers print search grids but not the settings chosen; those here were chosen on validation.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ def row(
     difference: str,
     **train: Any,
 ) -> Run:
-    """Returns the table's row `name` in the column `data`; `train` replaces settings."""
+    """Returns the run of row `name` and column `data`; `train` overrides training settings."""
     return Run(
         experiment="made_uci",
         family=family,

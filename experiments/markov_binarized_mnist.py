@@ -1,14 +1,14 @@
 """Markov models on the fixed binarised MNIST: exact test NLL, in nats.
 
-Baselines without a printed figure: each pixel given the k nearest of a causal template, counted
-once over the 50,000 training images. k = 0 is independent pixels; the counts grow as 2^k, and from
-k = 10 on the images are too few.
+Baselines for which no paper prints a figure. Each pixel is conditioned on its k nearest earlier
+pixels, with probabilities counted in one pass over the 50,000 training images. k = 0 models
+independent pixels. A table has 2^k entries per pixel, and above k = 10 the images are too few.
 
     python -m experiments.markov_binarized_mnist                # k = 10, the best: 97.23, seconds
     python -m experiments.markov_binarized_mnist --recipe k0    # 205.79
 
-The pseudo-count and one table per pixel are chosen on validation for each k. Tables shared by all
-pixels are worse up to k = 16, where both are at 102.1 on validation.
+For each k, the pseudo-count and one table per pixel were chosen on validation. One table shared by
+all pixels is worse for k below 16; at k = 16 both reach 102.1 on validation.
 """
 
 import sys
@@ -23,7 +23,7 @@ ALPHA = {10: 0.6, 0: 0.3, 1: 0.2, 2: 0.4, 4: 0.6, 6: 0.8, 8: 0.7, 12: 0.5, 14: 0
 
 
 def recipe(k: int, alpha: float) -> Run:
-    """Returns the model of order k; all training images are counted in one step."""
+    """Returns the run of order k, whose one step counts all training images."""
     return Run(
         experiment="markov_binarized_mnist",
         family="markov",

@@ -1,7 +1,7 @@
 """PixelRNN on the fixed binarised MNIST: exact test NLL, in nats.
 
 Aaron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu, "Pixel Recurrent Neural Networks", ICML
-2016 (arXiv:1601.06759), table 4, by RMSProp in batches of 16; rates are not printed:
+2016 (arXiv:1601.06759), table 4, with RMSProp in batches of 16; learning rates are not printed:
 
     row                                       paper   *_cpu
     Diagonal BiLSTM, 1 layer, h = 32          80.75   80.24   1.5 hours of one core
@@ -11,12 +11,13 @@ Aaron van den Oord, Nal Kalchbrenner, Koray Kavukcuoglu, "Pixel Recurrent Neural
     python -m experiments.pixelrnn_mnist                            # diagonal_1_cpu
     python -m experiments.pixelrnn_mnist --recipe diagonal_7_cpu    # two phases, one command
 
-`*_cpu` is by Muon in batches of 32 with a rate falling from 0.01 to 0: after 2,000 steps the one
-layer is at 83.8 on validation, with Adam at 88.6. Kernels grow under Muon, and the network overfits
-in the end; so the deeper rows have a second phase at a lower rate with weight decay.
+`*_cpu` uses Muon in batches of 32, with a learning rate decaying from 0.01 to 0. After 2,000 steps
+the network of one layer reaches 83.8 on validation, and 88.6 with Adam. Muon lets the kernels grow
+until the network overfits, so the rows of seven layers have a second phase with a lower rate and
+weight decay.
 
-`multi_scale` is the paper's network of two scales, for which it prints no figure on this data set:
-7x7 pixels, then 28x28 given those; nats are of -log p(small, x).
+`multi_scale` is the paper's network of two scales: 7x7 pixels, then 28x28 pixels given those. It
+reports -log p(small, x). The paper prints no figure of it on this data set.
 """
 
 import dataclasses
@@ -89,7 +90,7 @@ DECAY = dataclasses.replace(MUON, learning_rate=4e-3, weight_decay=0.05, decay_b
 
 
 def steps_of_32(steps: int) -> Train:
-    """Returns the training of a CPU row."""
+    """Returns the training settings of a `*_cpu` row."""
     return dataclasses.replace(ONE.train, steps=steps, batch_size=32, ema=0.999)
 
 
@@ -105,7 +106,7 @@ RECIPES = named(
         "diagonal_7_cpu": dataclasses.replace(
             SEVEN,
             phases=(
-                # The rate falls to 0 over 15,000 steps, and again from half of it.
+                # The rate decays to 0, restarts at half its first value, and decays to 0 again.
                 Phase(
                     optimizer=dataclasses.replace(MUON, restarts=(15_000,)),
                     train=steps_of_32(30_000),

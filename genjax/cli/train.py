@@ -10,7 +10,7 @@ import dataclasses
 import sys
 from typing import Any
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax import families
 from genjax.cli import experiment
 from genjax.cli.options import ArgumentParser, given_options, run_command
@@ -63,7 +63,7 @@ def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
             " name, or digits."
         )
     settings = experiment.parse_data(argv)
-    dataset = data_room.load(settings)
+    dataset = genjax_data.load(settings)
     chosen, held_out = data_options(name, settings, dataset)
     options = [
         word for flag, words in chosen.items() if flag not in given for word in (flag, *words)
@@ -80,7 +80,7 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
     config = family.Config()
     traits = family.traits(config)
     transform = settings.transform or default_transform(traits, dataset.levels)
-    shape = data_room.output_spec(transform, dataset).shape
+    shape = genjax_data.output_spec(transform, dataset).shape
     chosen = {"--shape": [str(size) for size in shape], "--transform": [transform]}
     if traits.data == "levels":
         chosen["--levels"] = [str(dataset.levels)]

@@ -1,17 +1,17 @@
 """Objectives of generators and discriminators, and the losses of a GAN of two networks.
 
-Papers leave the following open. It holds for every family whose losses come from here:
+Papers leave the following open. Every family that uses these losses follows these conventions:
 
 * Real and generated images pass through the discriminator in two batches, real ones first. Batch
   normalisation, in penalties too, uses the statistics of each batch by itself.
-* The discriminator's update normalises the generator by the current batch and leaves its running
-  statistics unchanged; its own are updated by both passes. The generator's update does the reverse.
+* In every update both networks normalise by the statistics of the current batch. Running statistics
+  change for the updated network only; those of the discriminator change in both of its passes.
 * An update changes parameters, statistics, buffers and optimizer state of its own network only.
 * Noise is drawn again for every update, and dropout for every pass.
 * Updates are sequential by default: critic steps, each on its own batch, and then the generator
   against the newest discriminator. `GanObjective.update` selects simultaneous updates.
-* `sample` uses running statistics and the given weights. An average of the weights is of the
-  generator alone, with batch-norm statistics of its own (`genjax.core.batch_norm`).
+* `sample` uses running statistics and the given weights. The EMA tracks the generator alone; its
+  batch-norm statistics are computed separately (`genjax.core.batch_norm`).
 """
 
 import dataclasses
@@ -55,12 +55,12 @@ class GanObjective:
     drift: NonNegativeFloat = 0.0
     """Weight of D(x)^2 (0.001 in Karras et al. 2018)."""
     penalty_interval: PositiveInt = 1
-    """Discriminator updates per update with gradient penalties, whose weight is multiplied by it
-    (lazy regularisation, Karras et al. 2020, section 3.1)."""
+    """Gradient penalties apply to one in this many discriminator updates, with their weight
+    multiplied by this number (lazy regularisation, Karras et al. 2020, section 3.1)."""
     critic_steps: PositiveInt = 1
     """Discriminator updates per generator update."""
     update: Literal["sequential", "simultaneous"] = "sequential"
-    """Whether the generator's update uses the new discriminator or the old one."""
+    """sequential updates the generator against the new discriminator, simultaneous the old one."""
 
     def __post_init__(self) -> None:
         checks.validate(self)
@@ -131,7 +131,7 @@ def merge_networks(
 
     Args:
       networks: Flax variables of each network.
-      objective: adds the discriminator's count of updates where its penalties are lazy.
+      objective: adds its buffers, see `objective_buffers`.
     """
     collections = sorted({c for variables in networks.values() for c in variables})
     merged = {c: {n: v[c] for n, v in networks.items() if c in v} for c in collections}
@@ -139,14 +139,14 @@ def merge_networks(
 
 
 def objective_buffers(objective: GanObjective, network: str = "discriminator") -> dict[str, Any]:
-    """Returns the variables that an objective needs besides those of the networks."""
+    """Returns the count of discriminator updates if `penalty_interval` is above 1, else {}."""
     if objective.penalty_interval == 1:
         return {}
     return {"buffers": {network: {"updates": jnp.zeros((), jnp.int32)}}}
 
 
 def apply_network(network: Any, variables: dict[str, Any], name: str, *inputs: Any) -> Any:
-    """Applies a Flax module with the variables of a network, under running statistics."""
+    """Applies a Flax module with the variables of a network, using running statistics."""
     return network.apply(_own_variables(variables, name), *inputs)
 
 
@@ -166,10 +166,10 @@ def train_network(
       name: of the network in them.
       *inputs: of the module.
       key: of dropout.
-      statistics: batch statistics to start from; None is the network's in `variables`.
+      statistics: running statistics before this batch; None uses those in `variables`.
 
     Returns:
-      The outputs, and the new batch statistics, `{}` without any.
+      The outputs, and the new running statistics (`{}` without batch normalisation).
     """
     own = _own_variables(variables, name)
     if statistics:
@@ -189,17 +189,17 @@ def gan_losses(
     condition: Callable[[Any, Mapping[str, Any]], tuple[Any, ...]] = lambda config, batch: (),
     regularizer: Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, Any]]] | None = None,
 ) -> dict[str, LossFn]:
-    """Returns the losses of a discriminator and a generator, as `Adversarial.LOSSES` has them.
+    """Returns the losses of a discriminator and a generator, for `Adversarial.LOSSES`.
 
-    Both have the objective `config.objective`; as many images are generated as the batch has.
+    Both use `config.objective` and generate as many images as the batch holds.
 
     Args:
       family: name, for error messages.
-      generator: module of a Config, `(z, *condition, train) -> images`.
-      discriminator: module of a Config, `(x, *condition, train) -> (logits [B], *outputs)`.
+      generator: `config -> module`, a module `(z, *condition, train) -> images`.
+      discriminator: `config -> module`, a module `(x, *condition, train) -> (logits [B], *outputs)`.
       noise: `(config, key, n) -> z [n, ...]`.
       batch_spec: of the family.
-      condition: `(config, batch) -> inputs` of both networks.
+      condition: `(config, batch) -> inputs`, the further inputs of both networks.
       regularizer: `(config, outputs of the discriminator on generated images, z) -> ([B], aux)`,
         added to both losses.
     """
@@ -273,9 +273,11 @@ def discriminator_objective(
       network: the discriminator's name in `variables`.
 
     Returns:
-      The loss `[B]`; aux; and further outputs of the discriminator on `fake`. aux has `real_logit`
-      and `fake_logit`; `real_probability` and `fake_probability` where logits are log-odds (of
-      being the real one of a pair, for the relativistic loss); `penalty`, weighted, if any.
+      The loss `[B]`; aux; and further outputs of the discriminator on `fake`. aux has:
+        `real_logit` and `fake_logit`;
+        `real_probability` and `fake_probability` for losses whose logits are log-odds; for the
+          relativistic loss, the probability of being the real image of the pair;
+        `penalty`, the weighted sum of the penalties, if there are any.
     """
     real_key, fake_key, penalty_key = jax.random.split(key, 3)
     fake = jax.lax.stop_gradient(fake)
@@ -300,7 +302,7 @@ def discriminator_objective(
         else:
             count = variables["buffers"][network]["updates"]
             updates["buffers"] = {network: {"updates": count + 1}}
-            # 0 * total: in a user's shard_map both branches must vary over devices alike.
+            # 0 * total: under shard_map both branches must vary over the same mesh axes.
             zero = 0 * jax.lax.stop_gradient(total)
             penalty = penalty + jax.lax.cond(
                 count % interval == 0, lambda: interval * gradient_penalties() + zero, lambda: zero
@@ -333,7 +335,7 @@ def generator_objective(
       real: `[B, ...]` data; only the relativistic loss passes it through the discriminator.
       fake: `[B, ...]` generated images, with gradient.
       key: of this update.
-      statistics: new batch statistics of the generator, from generating `fake`.
+      statistics: running statistics of the generator after generating `fake`.
       network: the generator's name in `variables`.
       discriminator: the discriminator's name in `variables`.
 
@@ -376,12 +378,12 @@ def diversity(real: jax.Array, fake: jax.Array) -> jax.Array:
 def nearest_distance(real: jax.Array, fake: jax.Array) -> jax.Array:
     """Computes the distance to the nearest other image in the batch, relative to the data's.
 
-    A generator with few distinct images may have a `diversity` near 1; this is then near 0, in
-    batches several times larger than their number.
+    It is near 0 for a generator of few distinct images, even where `diversity` is near 1, if the
+    batch is several times larger than the number of distinct images.
 
     Returns:
-      `[]`: mean distance from a generated image to its nearest other over that of the data; 1 for
-      a batch of one, and for data whose images are all duplicates.
+      `[]`: mean distance from a generated image to its nearest neighbour, divided by that of real
+      images; 1 for a batch of one, and for data whose images are all duplicates.
     """
 
     def nearest(x: jax.Array) -> jax.Array:
@@ -421,7 +423,7 @@ def _gradient_penalties(
     fake: jax.Array,
     key: jax.Array,
 ) -> jax.Array:
-    """Computes the weighted gradient penalties, `[B]`, each with dropout of its own."""
+    """Computes the weighted gradient penalties, `[B]`, each with its own dropout key."""
     mix_key, between_key, real_key, fake_key = jax.random.split(key, 4)
     total = jnp.zeros(real.shape[:1], jnp.float32)
     if objective.gradient_penalty:

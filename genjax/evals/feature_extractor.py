@@ -1,4 +1,4 @@
-"""Feature extractors, which distances between sets of images are computed with."""
+"""Feature extractors, used to compute distances between sets of images."""
 
 import dataclasses
 import zlib
@@ -19,8 +19,8 @@ class Extractor:
     Attributes:
       name: name in results, as in `NAME_frechet`; must not contain fid or kid.
       function: pure and compiled, `(variables, x [B, *event] in [0, 1]) -> [B, F]`.
-      variables: its parameters, passed as an argument so that no program embeds them.
-      identity: distinguishes extractors of one name, such as a checksum of the weights.
+      variables: its parameters, passed as an argument so that programs do not embed them.
+      identity: distinguishes extractors with the same name; for example a checksum of the weights.
     """
 
     name: str
@@ -32,8 +32,8 @@ class Extractor:
         reserved = [word for word in ("fid", "kid") if word in self.name.lower()]
         if reserved or not self.name.replace("_", "").isalnum():
             raise ValueError(
-                f"an extractor cannot have the name '{self.name}': FID and KID are the standard"
-                f" Inception network's; take letters and digits of another name."
+                f"extractor name '{self.name}' is not allowed; use letters, digits and _, without"
+                f" fid and kid, which name metrics of the standard Inception network."
             )
 
     @property
@@ -70,7 +70,7 @@ def check_images(where: str, **sets: Any) -> None:
     Images `[N, H, W, ...]` must be in [0, 1]; vectors `[N, D]` may have any range.
 
     Raises:
-      ValueError: a set does not fit.
+      ValueError: a set does not meet these conditions.
     """
     shapes = {name: np.shape(x)[1:] for name, x in sets.items()}
     if len(set(shapes.values())) > 1:
@@ -92,7 +92,7 @@ def check_images(where: str, **sets: Any) -> None:
 def batches(
     function: Callable[[Any, jax.Array], Any], variables: Any, x: np.ndarray, batch_size: int
 ) -> Iterator[Any]:
-    """Iterates over `function(variables, batch)` of batches of `x`, as NumPy arrays."""
+    """Yields `function(variables, batch)` of each batch of `x`, as NumPy arrays."""
     for parts, n in padded({"x": x}, batch_size):
         out = function(variables, jnp.asarray(parts["x"], jnp.float32))
         yield jax.tree.map(lambda a, n=n: np.asarray(a)[:n], out)

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from genjax import checks, evals
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax.train.run_config import Run, batches_per_step
 
 
-def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> int:
+def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> int:
     """Checks that data, settings and family agree.
 
     Returns:
@@ -19,7 +19,7 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
     Raises:
       ValueError: they do not agree; the message says which setting to change.
     """
-    output = data_room.output_spec(run.data.transform, dataset)
+    output = genjax_data.output_spec(run.data.transform, dataset)
     if output.shape != tuple(run.model.shape):
         raise ValueError(
             f"{run.data.data} has examples of shape {output.shape}, but the model has shape"
@@ -92,11 +92,11 @@ def check_compatibility(run: Run, family: Any, dataset: data_room.Dataset) -> in
     return int(batches_per_step(run) > 1)
 
 
-def _check_entries(run: Run, family: Any, dataset: data_room.Dataset) -> None:
+def _check_entries(run: Run, family: Any, dataset: genjax_data.Dataset) -> None:
     """Checks shape, dtype and range of the transformed entries other than `x`."""
     names = set(family.batch_spec(run.model, 1))
     one = dataset.read("train", [0], tuple(names))
-    transform = data_room.make_transform(run.data.transform, dataset.levels)
+    transform = genjax_data.make_transform(run.data.transform, dataset.levels)
     batch = jax.eval_shape(transform, one, jax.random.key(0))
     spec = family.batch_spec(run.model, 1)
     for name in sorted(names - {"x"}):
@@ -108,7 +108,7 @@ def _check_entries(run: Run, family: Any, dataset: data_room.Dataset) -> None:
                 f" in that shape, or change the Config."
             )
     if "y" in names:
-        x, y = (data_room.output_spec(run.data.transform, dataset, name) for name in ("x", "y"))
+        x, y = (genjax_data.output_spec(run.data.transform, dataset, name) for name in ("x", "y"))
         if (x.low, x.high, x.levels) != (y.low, y.high, y.levels):
             raise ValueError(
                 f"transform '{run.data.transform}' gives x from {x.low:g} to {x.high:g} and y from"
@@ -133,7 +133,7 @@ def check_labelled(labelled: float, label: np.ndarray) -> None:
         )
 
 
-def _check_conditions(run: Run, family: Any, dataset: data_room.Dataset) -> None:
+def _check_conditions(run: Run, family: Any, dataset: genjax_data.Dataset) -> None:
     """Checks the labels of every split against the Config's classes."""
     names = set(family.batch_spec(run.model, 1))
     splits = {"train": dataset.read("train", [0]), **dataset.splits}

@@ -5,14 +5,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax import evals
 from genjax.core import named_key
 from genjax.train.run_config import Run
 
 
 def final_metrics(
-    run: Run, family: Any, dataset: data_room.Dataset, variables: Any
+    run: Run, family: Any, dataset: genjax_data.Dataset, variables: Any
 ) -> tuple[dict[str, Any], str, tuple[float, float | None, str]]:
     """Computes the metric of `Train.metric`.
 

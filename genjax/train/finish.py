@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax import evals
 from genjax.core import State
 from genjax.core.protocols import LatentVariable
@@ -76,7 +76,7 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
             levels = dataset.levels if dequantized else 1
             bits = float(bits_per_dim(obtained, math.prod(run.model.shape), levels=levels))
             if dequantized:  # scaled since: density is per unit of the range
-                output = data_room.output_spec(run.data.transform, dataset)
+                output = genjax_data.output_spec(run.data.transform, dataset)
                 bits -= math.log2(output.high - output.low)
             details["bits_per_dim"] = bits
     if run.train.metric:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax.data.dataset import Rows
 from genjax.data.streaming import Batches, UnpairedBatches, batches
 from genjax.train.compile import batch_sharding, put
@@ -27,7 +27,7 @@ class InputPipeline:
     def __init__(
         self,
         run: Run,
-        dataset: data_room.Dataset,
+        dataset: genjax_data.Dataset,
         names: set[str],
         mesh: Mesh,
         critics: int = 0,
@@ -55,7 +55,7 @@ class InputPipeline:
             train = {k: v for k, v in dataset.splits["train"].items() if k in names}
             self._data = put(train, NamedSharding(mesh, PartitionSpec()))
             self._orders = {
-                group: data_room.Order(dataset.length("train", group[0]), run.seed, domain)
+                group: genjax_data.Order(dataset.length("train", group[0]), run.seed, domain)
                 for domain, group in dataset.domains(train).items()
             }
             self._length = _window(run, self.each)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax import families
 from genjax.core import State, batch_norm_statistics, init_state, named_key
 from genjax.train.checkpoint import Checkpoints
@@ -123,7 +123,7 @@ def _shapes(variables: Any) -> Any:
     return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), variables)
 
 
-def open_split(run: Run, split: str, source: str | None = None) -> tuple[Run, data_room.Dataset]:
+def open_split(run: Run, split: str, source: str | None = None) -> tuple[Run, genjax_data.Dataset]:
     """Returns the run with the data it reads, and its data set with one split in memory.
 
     Args:
@@ -137,7 +137,7 @@ def open_split(run: Run, split: str, source: str | None = None) -> tuple[Run, da
     if source:
         run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source))
     stream = "no" if split == "train" else run.data.stream
-    dataset = data_room.load(dataclasses.replace(run.data, stream=stream))
+    dataset = genjax_data.load(dataclasses.replace(run.data, stream=stream))
     check_compatibility(run, families.get(run.family), dataset)
     if split not in dataset.splits:
         raise ValueError(

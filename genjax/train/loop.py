@@ -1,4 +1,4 @@
-"""`fit`: settings and a workdir in, a finished run out, resumable at any moment."""
+"""`fit`: trains, evaluates and records a run, and resumes it after an interruption."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax import families
 from genjax.core import State, init_state
 from genjax.train import record as records
@@ -62,27 +62,27 @@ def fit(
 ) -> Result:
     """Trains a run, evaluates it on test once, and writes its record.
 
-    The order of operations at the end of each call is fixed: guard and log, evaluate, sample,
-    save, stop. A used workdir resumes from its newest whole checkpoint; a finished one returns its
-    record and computes nothing.
+    After each call of the compiled step the order of operations is fixed: check that metrics are
+    finite, log, evaluate, sample, save, stop. In a workdir with checkpoints the run resumes from
+    the newest undamaged one. For a finished run the record is returned and nothing is computed.
 
     Args:
       run: the settings.
       workdir: folder of this run; created if missing.
-      resume: False rejects a used workdir.
+      resume: False raises an error if the workdir holds a run.
       deadline: `time.monotonic()` at which everything must be saved.
-      devices: to use; None is all.
+      devices: devices to use; None uses all.
       rules: sharding of the state, see `state_shardings`; None replicates it.
       commit: written into the record; None asks git.
       profile: write a profiler trace of some steps to `workdir/profile`.
       quiet: print nothing.
 
     Raises:
-      ValueError: the settings, the data and the workdir do not agree.
+      ValueError: the settings do not fit the family, the data or the workdir.
       FloatingPointError: a metric is not finite.
     """
     began = time.monotonic()
-    # Now: by the end of a long run the folder may hold other code.
+    # Read at the start: the source code on disk may change during a long run.
     session = {"commit": commit or records.commit(), "device": records.device(devices)}
     workdir = pathlib.Path(workdir)
     check_writers(run.train.writers)
@@ -91,8 +91,8 @@ def fit(
     run, saved = resolve_workdir(requested, workdir, resume)
     done = finished_record(run, saved, workdir)
     if done is not None:
-        if run.data.data != done["config"]["data"]["data"]:  # the figure is of that file
-            check_same_data(data_room.load(run.data), workdir)
+        if run.data.data != done["config"]["data"]["data"]:  # the record belongs to that file
+            check_same_data(genjax_data.load(run.data), workdir)
         if jax.process_index() == 0:
             write_missing_outputs(workdir, run.train.writers)
         return Result(True, done["steps"], done["ended"], done)
@@ -114,7 +114,7 @@ def fit(
         if not phase.finished or phase.signalled:
             return dataclasses.replace(phase, finished=False, record=None)
 
-    dataset = data_room.load(run.data)
+    dataset = genjax_data.load(run.data)
     lead = check_compatibility(run, family, dataset)
     mesh = make_mesh(devices)
     count = mesh.devices.size
@@ -141,25 +141,25 @@ def fit(
     key = jax.random.key(run.seed)
     shapes = jax.eval_shape(make_state, key)
     shardings = state_shardings(shapes, mesh, rules)
-    main = jax.process_index() == 0
-    progress = Progress(run.experiment, run.train.steps, quiet=quiet or not main)
+    is_main = jax.process_index() == 0
+    progress = Progress(run.experiment, run.train.steps, quiet=quiet or not is_main)
     with lock_workdir(workdir), Signals() as signals, contextlib.ExitStack() as closing:
-        # The lock excludes others from here on; the folder may have changed since it was read.
+        # The workdir was read before it was locked, so it may have changed in between.
         if resolve_workdir(requested, workdir, resume) != (run, saved):
             raise ValueError(f"another process has trained in {workdir}; run the command again.")
         figure = records.figure_of_data(run.figure, dataset.checksum())
         run = dataclasses.replace(run, figure=figure)
-        # Closed in reverse, each whatever becomes of the others: a checkpoint that is being
-        # written must not be lost because a table cannot be written.
+        # Closed in reverse order, even where closing one fails: a checkpoint that is being
+        # written must not be lost because a writer of metrics fails.
         checkpoints = Checkpoints(workdir, keep=run.train.keep)
         closing.callback(checkpoints.close)
         restored = restore(run, checkpoints, shapes, shardings, progress)
         if restored is None:
-            if saved is not None:  # a run that never finished its first checkpoint
+            if saved is not None:  # it was interrupted before its first checkpoint
                 weights = first_weights(run, workdir)
             first, weights = (
-                given and put(given, NamedSharding(mesh, PartitionSpec()))
-                for given in (init_batch(run, family, dataset), weights)
+                tree and put(tree, NamedSharding(mesh, PartitionSpec()))
+                for tree in (init_batch(run, family, dataset), weights)
             )
             state = jax.jit(make_state, out_shardings=shardings)(key, first, weights)
             status = first_status(run, workdir)
@@ -167,19 +167,23 @@ def fit(
             state, status = restored
         step = int(state.step)
         status = status.replace(sessions=(*status.sessions, {**session, "from_step": step}))
-        more = step < run.train.steps and not status.ended
-        # Only now, after every check. A record of other settings is removed.
-        write_run_files(workdir, run, dataset, keep_record=not more)
+        unfinished = step < run.train.steps and not status.ended
+        # After all checks, so that an error leaves the files of the workdir unchanged.
+        write_run_files(workdir, run, dataset, keep_record=not unfinished)
         metrics = None
-        if main:
+        if is_main:
             remove_after(workdir / "samples", step)
-            again = "evaluate" in status.pending or (status.best is None and not more)
-            metrics = Metrics(workdir, after=step, writers=run.train.writers, again=again)
+            repeat_validation = "evaluate" in status.pending or (
+                status.best is None and not unfinished
+            )
+            metrics = Metrics(
+                workdir, after=step, writers=run.train.writers, again=repeat_validation
+            )
             closing.callback(metrics.close)
-        for at, words in schedule_warnings(run):
-            if words not in [warning["words"] for warning in status.warnings]:
-                status = status.warn(at, words)
-            progress.say(f"{run.experiment}  warning: {words}")
+        for at, message in schedule_warnings(run):
+            if message not in [warning["words"] for warning in status.warnings]:
+                status = status.warn(at, message)
+            progress.say(f"{run.experiment}  warning: {message}")
         progress.begin(step)
         closing.callback(progress.close)
         trainer = Trainer(
@@ -209,7 +213,7 @@ def fit(
             late = time.monotonic() > deadline
             reason = agree_on_stop(OUT_OF_TIME if late else "")
         if not reason:
-            trainer.feed.close()  # the processes that read data are not needed any more
+            trainer.feed.close()  # stops the processes that read data
             try:
                 record = finish(trainer, state, step)
             except StopRequested as request:

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from genjax import checks, families
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax.core import Optimizer
 from genjax.train.compatibility import check_compatibility
 from genjax.train.run_config import Run, resolve
@@ -75,7 +75,7 @@ def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = Non
     train = run.train if steps is None else dataclasses.replace(run.train, steps=steps)
     run = dataclasses.replace(run, train=train, optimizer=optimizer_settings)
     run = resolve(run, jax.default_backend())
-    dataset = data_room.load(run.data)
+    dataset = genjax_data.load(run.data)
     check_compatibility(run, family, dataset)
     if "validation" not in dataset.splits or "train" not in dataset.splits:
         missing = "validation" if "validation" not in dataset.splits else "resident train"
@@ -127,9 +127,9 @@ class Trials(VectorizedRuns):
             len(self.rates),
             {k: v for k, v in train.items() if k in names},
             begin,
-            data_room.make_transform(run.data.transform, dataset.levels),
+            genjax_data.make_transform(run.data.transform, dataset.levels),
         )
-        self.order = data_room.Order(len(train["x"]), run.seed)
+        self.order = genjax_data.Order(len(train["x"]), run.seed)
         self.validation = evaluation_data(run, dataset, "validation")
         self.condition = evaluation_conditions(run, family, dataset, "validation")
         self.found = [Trial(rate, math.inf, math.nan, 0) for rate in self.rates]

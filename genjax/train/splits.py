@@ -5,18 +5,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax.core import named_key
 from genjax.train.run_config import Run
 
 
-def evaluation_data(run: Run, dataset: data_room.Dataset, split: str) -> np.ndarray:
+def evaluation_data(run: Run, dataset: genjax_data.Dataset, split: str) -> np.ndarray:
     """Returns the transformed `x` of a split, `[N, *shape]`; dynamic binarisation drawn once."""
     return _evaluation_entries(run, dataset, split, ("x",))["x"]
 
 
 def evaluation_conditions(
-    run: Run, family: Any, dataset: data_room.Dataset, split: str
+    run: Run, family: Any, dataset: genjax_data.Dataset, split: str
 ) -> dict[str, np.ndarray]:
     """Returns the other entries of a split that the family uses, transformed, such as its label."""
     names = set(family.batch_spec(run.model, 1)) - {"x"}
@@ -24,15 +24,15 @@ def evaluation_conditions(
 
 
 def _evaluation_entries(
-    run: Run, dataset: data_room.Dataset, split: str, names: tuple[str, ...]
+    run: Run, dataset: genjax_data.Dataset, split: str, names: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-    transform = data_room.make_transform(run.data.transform, dataset.levels, training=False)
+    transform = genjax_data.make_transform(run.data.transform, dataset.levels, training=False)
     key = named_key(jax.random.key(run.data.binarize_seed), 0, f"binarize {split}")
     found: dict[str, Any] = transform({name: dataset.splits[split][name] for name in names}, key)
     return {name: np.asarray(value) for name, value in found.items()}
 
 
-def init_batch(run: Run, family: Any, dataset: data_room.Dataset) -> dict[str, Any] | None:
+def init_batch(run: Run, family: Any, dataset: genjax_data.Dataset) -> dict[str, Any] | None:
     """Returns the transformed training examples that a family's `init` needs, or None.
 
     They are the first in the run's order: a random sample, the same on every process.
@@ -43,8 +43,8 @@ def init_batch(run: Run, family: Any, dataset: data_room.Dataset) -> dict[str, A
     found: dict[str, Any] = {}
     for domain, names in dataset.domains(family.batch_spec(run.model, 1)).items():
         n = dataset.length("train", names[0])
-        rows = data_room.Order(n, run.seed, domain).take(0, min(count, n))
+        rows = genjax_data.Order(n, run.seed, domain).take(0, min(count, n))
         found |= dataset.read("train", rows, names)
-    transform = data_room.make_transform(run.data.transform, dataset.levels)
+    transform = genjax_data.make_transform(run.data.transform, dataset.levels)
     key = named_key(jax.random.key(run.seed), 0, "init examples")
     return jax.tree.map(np.asarray, transform(found, key))

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax import evals
 from genjax.core import (
     Optimizer,
@@ -69,7 +69,7 @@ class RunContext:
 
     run: Run
     family: Any
-    dataset: data_room.Dataset
+    dataset: genjax_data.Dataset
     mesh: Mesh
     shapes: Any
     shardings: Any
@@ -92,7 +92,7 @@ class Trainer:
         self.run, self.family, self.dataset = context.run, context.family, context.dataset
         self.progress, self.checkpoints = context.progress, context.checkpoints
         run, family = self.run, self.family
-        self.transform = data_room.make_transform(run.data.transform, self.dataset.levels)
+        self.transform = genjax_data.make_transform(run.data.transform, self.dataset.levels)
         step = make_step(family, run.model, context.optimizer)
         self.step = with_ema(step, run.train.ema) if run.train.ema else step
         self.replicated = NamedSharding(context.mesh, PartitionSpec())

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax.train.checkpoint import write_json
 from genjax.train.run_config import (
     MAY_CHANGE,
@@ -39,23 +39,27 @@ def read_run(workdir: pathlib.Path) -> Run:
 
 
 def resolve_workdir(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run, Run | None]:
-    """Returns the resolved settings, and the settings of a run that is in the workdir already.
+    """Resolves the settings of a run against those saved in its workdir.
 
-    A workdir that never saved a checkpoint holds no run yet, so its settings may be changed.
+    Settings may change until the first checkpoint is saved.
+
+    Returns:
+      The resolved settings, and the saved ones, which are None for a new run.
 
     Raises:
-      ValueError: the workdir holds a run with other settings, or must not hold any.
+      ValueError: the workdir holds a run with other settings, or any run without `resume`.
     """
-    saved_steps = (workdir / "checkpoints").glob("*/[0-9]*")  # incomplete ones have other names
-    begun = any(p.name.isdigit() for p in saved_steps) or any(
+    # Names of incomplete checkpoints are not numbers.
+    saved_steps = (workdir / "checkpoints").glob("*/[0-9]*")
+    has_checkpoints = any(p.name.isdigit() for p in saved_steps) or any(
         (workdir / "checkpoints").glob("corrupt-*")
     )
-    if begun and not (workdir / "config.json").exists():
+    if has_checkpoints and not (workdir / "config.json").exists():
         raise ValueError(
             f"{workdir} has checkpoints but no config.json, so their settings are unknown; restore"
             " the file, or use another --workdir."
         )
-    if not begun:
+    if not has_checkpoints:
         return resolve(run, jax.default_backend()), None
     if not resume:
         raise ValueError(
@@ -94,16 +98,16 @@ def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
         yield  # the lock ends with the file, also when the process is killed
 
 
-def check_same_data(dataset: data_room.Dataset, workdir: pathlib.Path) -> None:
-    """Checks that the data are those that the run in a workdir was started with.
+def check_same_data(dataset: genjax_data.Dataset, workdir: pathlib.Path) -> None:
+    """Checks that a run in a workdir was started with these data.
 
     Raises:
-      ValueError: they are not.
+      ValueError: they are not, or `data.json` is damaged.
     """
     path = workdir / "data.json"
     if not path.exists():
         return
-    found = _about(dataset)
+    current = _describe_data(dataset)
     try:
         saved = json.loads(path.read_text())
         saved["checksum"], saved["examples"]
@@ -111,35 +115,35 @@ def check_same_data(dataset: data_room.Dataset, workdir: pathlib.Path) -> None:
         raise ValueError(
             f"{path} is damaged; remove it if the data are those the run was started with."
         ) from None
-    if saved != found:
+    if saved != current:
         raise ValueError(
             f"{dataset.name} is not the data this run was started with (checksum"
-            f" {found['checksum']}, not {saved['checksum']}); use the same data, or another"
+            f" {current['checksum']}, not {saved['checksum']}); use the same data, or another"
             f" --workdir."
         )
 
 
-def _about(dataset: data_room.Dataset) -> dict[str, Any]:
+def _describe_data(dataset: genjax_data.Dataset) -> dict[str, Any]:
     return {"checksum": dataset.checksum(), "examples": dataset.counts()}
 
 
 def write_run_files(
-    workdir: pathlib.Path, run: Run, dataset: data_room.Dataset, keep_record: bool = False
+    workdir: pathlib.Path, run: Run, dataset: genjax_data.Dataset, keep_record: bool = False
 ) -> None:
-    """Writes settings and data checksum, after all checks, and removes a record of other settings.
+    """Writes config.json and data.json, and removes record.json, which describes earlier settings.
 
     Args:
       workdir: folder of the run.
       run: its settings.
       dataset: its data.
-      keep_record: keep the old record until there is a new one: no step is left, so its figure is
-        still that of the state.
+      keep_record: keep record.json until a new one replaces it; set it where no training step is
+        left, so that the figure is still that of the state.
     """
-    found = _about(dataset)
-    barrier("settled")  # all processes have read what the first one writes now
+    current = _describe_data(dataset)
+    barrier("settled")  # all processes have read the files that process 0 now writes
     if jax.process_index() == 0:
         if not keep_record:
             (workdir / "record.json").unlink(missing_ok=True)
-        write_json(workdir / "data.json", found)
+        write_json(workdir / "data.json", current)
         write_json(workdir / "config.json", to_json(run))
     barrier("begun")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.helpers import NAMES
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax import families
 from genjax.cli import experiment, train
 from genjax.data import Dataset, save_npz
@@ -40,7 +40,7 @@ def run_of(name, *argv):
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"joint"}))
 def test_defaults_fit_the_data(name, photos):
     run = run_of(name, "--data", photos)
-    dataset = data_room.load(run.data)
+    dataset = genjax_data.load(run.data)
     check_compatibility(resolve(run, "cpu"), families.get(name), dataset)
     assert run.model.shape == (16, 16, 1)
     assert run.experiment == f"{name}-photos"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from genjax import data as data_room
+from genjax import data as genjax_data
 from genjax.core import GanObjective, Optimizer
 from genjax.data import Data, Dataset, load, save_npz
 from genjax.data.prepare import WriteOptions, prepare
@@ -91,7 +91,7 @@ def collect_batches(
                 mesh=mesh,
                 steps_per_call=length,
                 lead=1 if critics else 0,
-                transform=data_room.make_transform(run.data.transform, dataset.levels),
+                transform=genjax_data.make_transform(run.data.transform, dataset.levels),
                 resident=pipeline.resident,
                 window=pipeline.resident,
             )
