@@ -1,8 +1,8 @@
 """Compares the rate at which each family consumes examples with the rate of streaming.
 
 Trains every family of the tour for some steps, with the digits in memory and streamed from disk,
-and prints examples per second and the fraction of time that the loop waits for input. A second
-table has the rate of streaming alone, for the digits and for the prepared folders of `--data`.
+and prints examples per second and the percentage of time that the loop waits for input. A second
+table has the rate of streaming without training, for the digits and the data sets of `--data`.
 """
 
 import argparse
@@ -33,8 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", choices=list(RUNS), help="only these families")
     parser.add_argument("--steps", type=int, default=1500, help="training steps per family (1500)")
     parser.add_argument("--examples", type=int, default=20000, help="examples streamed (20000)")
-    parser.add_argument("--batch-size", type=int, default=128, help="of streaming alone (128)")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="processes (0 2)")
+    parser.add_argument("--batch-size", type=int, default=128, help="of the streaming table (128)")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 2], help="reader processes (0 2)"
+    )
     parser.add_argument("--out", type=pathlib.Path, help="JSON file to write")
     options = parser.parse_args(argv)
     use_compilation_cache()
@@ -46,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
             checks.not_negative(workers=workers)
         if options.steps < 3:
             raise ValueError(
-                f"steps must be 3 or more, because a third is timed; got {options.steps}."
+                f"`steps` must be 3 or more, because the last third is timed; got {options.steps}."
             )
         for source in options.data:  # before anything is trained
             load(Data(data=source, stream="yes"))
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def by_gradient(name: str) -> bool:
-    """Returns whether a family trains by gradient; counted ones read the data once."""
+    """Returns whether a family trains by gradient; others read the data too few times to time."""
     return families.get(RUNS[name].family).traits(RUNS[name].model).fit == "gradient"
 
 
@@ -100,7 +102,7 @@ def consumption(name: str, digits: str, folder: str, options: argparse.Namespace
 
 
 def last_metrics(run: Run, workdir: pathlib.Path) -> dict[str, float]:
-    """Returns the rates of the last third of a run, after compilation."""
+    """Trains a run, and returns the metrics of its last third, which exclude compilation."""
     fit(run, workdir, devices=jax.devices()[:1], quiet=True)
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if "input_wait" in line][-1]

@@ -1,15 +1,15 @@
 """Times the sampling methods of the pixel families and compares their images.
 
-Networks: `gated` is the Gated PixelCNN of 10 layers and 128 features on 28x28 bits; `masked`, `row`
-and `diagonal` those of `experiments.pixelcnn_mnist` and `pixelrnn_mnist`; `plus_plus` the
-PixelCNN++ of the authors' code on 32x32x3 bytes. Weights are random, so that pixels hardly depend
-on each other: parallel sampling ends early and rounding has little effect. `--workdir RUN` uses the
-network and weights of a run.
+Networks: `gated` is the Gated PixelCNN of 10 layers and 128 features on 28x28 binary images;
+`masked`, `row` and `diagonal` are those of `experiments.pixelcnn_mnist` and `pixelrnn_mnist`;
+`plus_plus` is the PixelCNN++ of the authors' code on 32x32x3 bytes. With random weights pixels
+hardly depend on each other, so parallel sampling ends early and rounding has little effect;
+`--workdir RUN` uses the network and weights of a run.
 
 Per method: median seconds of compiled calls, and the fraction of images that differ from those of
-the first method. `checked` after another method applies the whole network once to its images and
-returns what the naive method would draw at each pixel; an image without differences is equal to
-the naive one.
+the first method. `checked` applies the network once to the images of the first method, and draws
+each pixel as the naive method would after the earlier pixels of that image. An image that does not
+differ is the one that the naive method draws.
 """
 
 import argparse
@@ -59,9 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--features", type=int, help="per layer")
     add("--images", type=int, default=64, help="images per call (64)")
     add("--repeats", type=int, default=5, help="timed calls per method, at most (5)")
-    add(
-        "--seconds", type=float, default=60.0, help="time limit for starting calls of a method (60)"
-    )
+    add("--seconds", type=float, default=60.0, help="start no call of a method after so long (60)")
     options = parser.parse_args(argv)
     use_compilation_cache()
     try:
@@ -71,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         checks.positive(seconds=options.seconds)
         if options.methods[0] == "checked":
             raise ValueError(
-                "checked compares the images of another method; name that method first."
+                "checked compares the images of another method; name that method before it."
             )
         family, config, variables = (
             network_of_run(options) if options.workdir else random_network(options)
@@ -111,7 +109,10 @@ def network_of_run(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     run, variables = load(options.workdir)
     family = families.get(run.family)
     if "method" not in inspect.signature(family.sample).parameters:
-        raise ValueError(f"{run.family} has one sampling method; name a run of a pixel family.")
+        raise ValueError(
+            f"{run.family} has a single sampling method; use a run of pixelcnn, pixelrnn or"
+            " pixelcnn_pp."
+        )
     dtype = options.dtype or run.model.dtype
     return family, dataclasses.replace(run.model, dtype=dtype), variables
 
@@ -144,7 +145,7 @@ def measure(
             "share_of_images_that_differ": float(differ),
         }
     about = {"commit": commit(), "device": device(), "images": options.images}
-    about["different"] = len(np.unique(first, axis=0))  # equal images would agree trivially
+    about["different"] = len(np.unique(first, axis=0))  # equal images agree trivially
     return {**about, "config": dataclasses.asdict(config), "methods": found}
 
 

@@ -1,8 +1,8 @@
-"""The blind spot of masked convolutions: earlier pixels that a PixelCNN does not see, as a picture.
+"""Draws the blind spot of masked convolutions: earlier pixels outside a PixelCNN's receptive field.
 
 Van den Oord et al. 2016 (arXiv:1606.05328), figure 1. The receptive field of one pixel (blue) is
-computed from gradients of its logits at random weights: white pixels are seen, black ones come
-later, red ones come earlier and are not seen. Left the masked network, right the gated one.
+computed from gradients of its logits at random weights. White pixels are in it, black ones are not;
+red ones are earlier pixels that are missing. Left: the masked network; right: the gated one.
 
     python -m experiments.examples.blind_spot --out blind_spot.png
 """
@@ -31,14 +31,14 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/blind_spot.png"))
-    parser.add_argument("--side", type=int, default=15, help="of the image, in pixels (15)")
-    parser.add_argument("--layers", type=int, default=12, help="of both networks (12)")
+    parser.add_argument("--side", type=int, default=15, help="side of the image, in pixels (15)")
+    parser.add_argument("--layers", type=int, default=12, help="layers of each network (12)")
     options = parser.parse_args(argv)
     if options.side < 2:
         print(f"error: side must be 2 or above, got {options.side}.", file=sys.stderr)
         return 2
     row, column = options.side * 2 // 3, options.side // 3
-    pages, shares = [], {}
+    panels, shares = [], {}
     try:
         prepare_out(options.out)
         for network in ("masked", "gated"):
@@ -52,18 +52,18 @@ def main(argv: list[str] | None = None) -> int:
             )
             variables = pixelcnn.init(config, jax.random.key(0))
             field = evals.receptive_field(pixelcnn, config, variables, row, column)
-            hidden = evals.unseen_pixels(field, row, column)
+            blind = evals.unseen_pixels(field, row, column)
             earlier = row * options.side + column
-            shares[network] = float(hidden.sum() / earlier)
-            page = np.where(field[..., None] > 0, 255, 0) * np.ones(3, int)
-            page[hidden] = (200, 30, 30)
-            page[row, column] = (40, 90, 220)
-            pages.append(np.pad(page, ((1, 1), (1, 1), (0, 0)), constant_values=128))
+            shares[network] = float(blind.sum() / earlier)
+            panel = np.where(field[..., None] > 0, 255, 0) * np.ones(3, int)
+            panel[blind] = (200, 30, 30)
+            panel[row, column] = (40, 90, 220)
+            panels.append(np.pad(panel, ((1, 1), (1, 1), (0, 0)), constant_values=128))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    whole = np.concatenate(pages, axis=1).astype(np.uint8).repeat(SCALE, 0).repeat(SCALE, 1)
-    Image.fromarray(whole).save(options.out)
+    picture = np.concatenate(panels, axis=1).astype(np.uint8).repeat(SCALE, 0).repeat(SCALE, 1)
+    Image.fromarray(picture).save(options.out)
     print(json.dumps({"unseen_share_of_earlier_pixels": shares, "picture": str(options.out)}))
     return 0
 

@@ -195,8 +195,8 @@ def gan_losses(
 
     Args:
       family: name, for error messages.
-      generator: `config -> module`, a module `(z, *condition, train) -> images`.
-      discriminator: `config -> module`, a module `(x, *condition, train) -> (logits [B], *outputs)`.
+      generator: `config -> module` of `(z, *condition, train) -> images`.
+      discriminator: `config -> module` of `(x, *condition, train) -> (logits [B], *outputs)`.
       noise: `(config, key, n) -> z [n, ...]`.
       batch_spec: of the family.
       condition: `(config, batch) -> inputs`, the further inputs of both networks.

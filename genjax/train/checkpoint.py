@@ -100,8 +100,8 @@ class Checkpoints:
     ) -> tuple[Any, dict[str, Any]] | None:
         """Returns the newest whole checkpoint, `(state, status)`; None if there is none.
 
-        One that cannot be read, or whose checksums differ, is renamed to `corrupt-<which>-<step>` with a
-        warning, and the one before it is used.
+        One that cannot be read, or whose checksums differ, is renamed to
+        `corrupt-<which>-<step>` with a warning, and the one before it is used.
 
         Args:
           shapes: the state under `jax.eval_shape`.

@@ -173,12 +173,8 @@ def fit(
         metrics = None
         if is_main:
             remove_after(workdir / "samples", step)
-            repeat_validation = "evaluate" in status.pending or (
-                status.best is None and not unfinished
-            )
-            metrics = Metrics(
-                workdir, after=step, writers=run.train.writers, again=repeat_validation
-            )
+            revalidate = "evaluate" in status.pending or (status.best is None and not unfinished)
+            metrics = Metrics(workdir, after=step, writers=run.train.writers, again=revalidate)
             closing.callback(metrics.close)
         for at, message in schedule_warnings(run):
             if message not in [warning["words"] for warning in status.warnings]:

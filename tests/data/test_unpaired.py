@@ -1,4 +1,4 @@
-"""Unpaired domains: two data sets side by side, each with an order of its own."""
+"""Unpaired domains: two sets of images in one data set, each with its own order."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ STEPS, BATCH, SEED = 9, 8, 3
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A prepared folder; the first pixel of an image is its number, the second its domain."""
+    """A prepared folder; the first pixel of an image holds its number, the second its domain."""
     root = tmp_path_factory.mktemp("unpaired")
     for name, n in SIZES.items():
         (root / "photos" / name).mkdir(parents=True)
@@ -36,7 +36,7 @@ def run(folder, **options):
 
 
 def numbers(batches, name):
-    """Number of every example of an entry, in order; checks the domain."""
+    """Returns the image numbers of an entry in order, after checking its domain."""
     x = np.concatenate([b[name].reshape(-1, 9) for b in batches])
     assert (x[:, 1] == "xy".index(name)).all()
     return x[:, 0].astype(int)
@@ -55,7 +55,7 @@ def test_domains_have_their_own_sizes_and_entries(folder):
 
 
 @pytest.mark.parametrize("options", [{}, {"per_call": 3}, {"critics": 2}])
-def test_streamed_is_resident(folder, options):
+def test_streamed_and_resident_batches_are_equal(folder, options):
     streamed, resident = (
         collect_batches(run(folder, stream=stream, workers=0, **options), names={"x", "y"})
         for stream in ("yes", "no")
@@ -83,7 +83,7 @@ def test_resumes_at_any_step(folder, stream):
         assert batch_checksums(collect_batches(settings, first, names={"x", "y"})) == whole[first:]
 
 
-def test_worker_processes_read_the_same(folder):
+def test_worker_processes_read_equal_batches(folder):
     dataset = load(Data(data=folder, stream="yes"))
     parts = [
         Batches(

@@ -50,24 +50,24 @@ def test_log_prior_is_the_frequency_of_labels():
 
 def test_accuracy_confusion_and_nats():
     p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
-    found = classify(np.log(p), np.array([0, 1, 1, 0]))
-    assert found.accuracy == 0.75
-    assert found.std_error == pytest.approx(np.sqrt(0.75 * 0.25 / 4))
-    assert found.confusion.tolist() == [[2, 0], [1, 1]]  # rows are true classes
-    assert found.nats == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7]).mean())
+    result = classify(np.log(p), np.array([0, 1, 1, 0]))
+    assert result.accuracy == 0.75
+    assert result.std_error == pytest.approx(np.sqrt(0.75 * 0.25 / 4))
+    assert result.confusion.tolist() == [[2, 0], [1, 1]]  # rows are true classes
+    assert result.nats == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7]).mean())
     with pytest.raises(ValueError, match="from 0 to 1"):
         classify(np.log(p), np.array([0, 1, 2, 0]))
 
 
 def test_calibration_error_of_two_bins():
-    # 0.95 twice and right once, 0.55 twice and right twice.
+    # Confidence 0.95 twice, correct once; confidence 0.55 twice, correct twice.
     p = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45], [0.55, 0.45]])
     labels = np.array([0, 1, 0, 0])
     bins = reliability(np.log(p), labels, bins=10)
     assert [b["accuracy"] for b in bins] == [1.0, 0.5]
     assert [b["confidence"] for b in bins] == pytest.approx([0.55, 0.95])
-    found = classify(np.log(p), labels, bins=10)
-    assert found.calibration_error == pytest.approx(0.5 * 0.45 + 0.5 * 0.45)
+    result = classify(np.log(p), labels, bins=10)
+    assert result.calibration_error == pytest.approx(0.5 * 0.45 + 0.5 * 0.45)
 
 
 def test_a_calibrated_posterior_has_a_small_error():
@@ -80,11 +80,11 @@ def test_a_calibrated_posterior_has_a_small_error():
 
 
 def test_confidence_1_is_in_the_last_bin():
-    found = classify(np.log(np.array([[1.0, 1e-300]])), np.array([0]))
-    assert found.calibration_error == pytest.approx(0)
+    result = classify(np.log(np.array([[1.0, 1e-300]])), np.array([0]))
+    assert result.calibration_error == pytest.approx(0)
 
 
-# Bounds.
+# Densities with a bound.
 
 KEY = jax.random.key(0)
 
@@ -94,7 +94,7 @@ def two_classes():
     """Two overlapping Gaussian classes, samples, and the posterior in closed form."""
     config = linear_gaussian.Config(classes=2)
     variables = linear_gaussian.make(config, apart=0.7)
-    # Wider than the posterior, so that weights have no long tails.
+    # q is wider than the posterior, so that importance weights have light tails.
     variables["params"]["log_std"] += 0.7
     label = (np.random.default_rng(4).random(600) < 0.3).astype(np.int32)
     _, x, label = linear_gaussian.draw(config, variables, 5, len(label), label)
@@ -102,7 +102,7 @@ def two_classes():
     return config, variables, x, label, np.stack(exact, axis=1)
 
 
-def test_a_bound_classifies_as_bayes(two_classes):
+def test_a_bound_classifies_as_the_exact_posterior(two_classes):
     config, variables, x, label, exact = two_classes
     call = make_class_likelihood(linear_gaussian, config, num_samples=500)
     bound = call(variables, x, KEY, 128)
@@ -126,7 +126,7 @@ def test_all_classes_use_the_same_noise(two_classes):
     np.testing.assert_array_equal(bound[:, 0], bound[:, 1])
 
 
-def test_one_model_per_class_by_bounds(two_classes):
+def test_bounds_of_one_model_per_class(two_classes):
     config, variables, x, _, exact = two_classes
     single = dataclasses.replace(config, classes=0)
     params = variables["params"]
@@ -149,35 +149,35 @@ def test_a_classifier_evaluates_all_classes_at_once(two_classes):
     joint = types.SimpleNamespace(
         **vars(linear_gaussian), log_class_weights=log_class_weights, classify=exact
     )
-    found = make_class_likelihood(joint, config, num_samples=500)(variables, x[:50], KEY, 20)
+    result = make_class_likelihood(joint, config, num_samples=500)(variables, x[:50], KEY, 20)
     expected = log_posterior(exact[:50], prior)
-    np.testing.assert_allclose(np.exp(log_posterior(found)), np.exp(expected), atol=0.05)
+    np.testing.assert_allclose(np.exp(log_posterior(result)), np.exp(expected), atol=0.05)
 
 
 def test_exact_families_classify_by_their_density():
     config = fvsbn.tiny()
     models = [random_variables(fvsbn, config, seed) for seed in (1, 2, 3)]
     x = all_images(config.shape)[:70]
-    found = make_class_likelihood(fvsbn, config)(models, x, KEY, 32)
+    result = make_class_likelihood(fvsbn, config)(models, x, KEY, 32)
     expected = np.stack([fvsbn.log_prob(config, v, x) for v in models], axis=1)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
     with pytest.raises(ValueError, match="has no density to evaluate"):
         make_class_likelihood(gan, gan.tiny())
 
 
 @pytest.mark.parametrize("family", [pixelcnn, pixelcnn_pp, pixelrnn])
 def test_a_conditional_density_classifies(family):
-    """Against Bayes' rule over all images."""
+    """The accuracy, summed over all images, is that of Bayes' rule."""
     config = dataclasses.replace(family.tiny(), classes=3)
     variables = random_arrays(lambda key: family.init(config, key), scale=1.0)
     x = np.asarray(all_images(config.shape))
     call = make_class_likelihood(family, config)
-    found = call(variables, x, jax.random.key(0), 512)
-    assert found.shape == (512, 3)
-    np.testing.assert_allclose(np.exp(found).sum(axis=0), 1, atol=1e-5)
-    posterior = np.exp(log_posterior(found))
+    result = call(variables, x, jax.random.key(0), 512)
+    assert result.shape == (512, 3)
+    np.testing.assert_allclose(np.exp(result).sum(axis=0), 1, atol=1e-5)
+    posterior = np.exp(log_posterior(result))
     # On samples of the model the accuracy is that of the optimal rule.
-    joint = np.exp(found) / 3
+    joint = np.exp(result) / 3
     best = joint.max(axis=1).sum()
     assert (joint * (posterior == posterior.max(axis=1, keepdims=True))).sum() == pytest.approx(
         best
@@ -186,7 +186,7 @@ def test_a_conditional_density_classifies(family):
 
 
 def test_a_conditional_vae_classifies_by_its_bound():
-    """Against quadrature over its latent for every class."""
+    """Bounds and posterior agree with quadrature over the latent."""
     config = vae.Config(shape=(3, 3, 1), latent=1, hidden=(6,), classes=2)
     variables = random_arrays(lambda key: vae.init(config, key), scale=0.7, seed=3)
     x = jnp.asarray(np.asarray(all_images(config.shape))[::50])

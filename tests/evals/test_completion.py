@@ -1,4 +1,4 @@
-"""Completions against exact conditionals by enumeration."""
+"""Completions, compared with exact conditionals by enumeration of all images."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def test_completions_follow_the_exact_conditional(family, first):
     known = known.reshape(config.shape)
     x = np.asarray(jax.random.bernoulli(jax.random.key(3), 0.5, config.shape), np.float32)
     n = 4000
-    # Unknown values must not have an effect: they are replaced by other numbers.
+    # The values of unknown pixels must have no effect; 0.7 is not a valid pixel.
     x_known = np.broadcast_to(np.where(known, x, 0.7), (n, *config.shape))
     got = np.asarray(
         complete(family, config, variables, jax.random.key(0), jnp.asarray(x_known), known)
@@ -44,13 +44,13 @@ def test_completions_follow_the_exact_conditional(family, first):
     rare = n - expected.sum()
     if rare >= 5:
         observed, expected = np.append(observed, n - observed.sum()), np.append(expected, rare)
-    else:  # too few for the test: omitted, and the rest rescaled
+    else:  # too few for the test: omit them and rescale the rest
         expected = expected * observed.sum() / expected.sum()
     if len(expected) > 1:
         assert stats.chisquare(observed, expected).pvalue > 1e-4
 
 
-def test_completable_if_known_values_come_first():
+def test_completable_only_if_known_values_come_first():
     order = np.array([2, 0, 1])
     assert completable(order, np.array([False, False, True]))
     assert completable(order, np.array([True, True, True]))
@@ -80,7 +80,7 @@ def test_rejects_unknown_conditions():
             complete(family, family.tiny(), variables, jax.random.key(0), x, known, label=x)
 
 
-def test_heat_map_sums_to_the_density():
+def test_heat_map_sums_to_the_negative_log_likelihood():
     config = nade.tiny()
     variables = random_variables(nade, config)
     x = all_images(config.shape)[:50]

@@ -1,4 +1,4 @@
-"""The training loop: its outputs, stopping, resuming and rejected settings."""
+"""The training loop: files written, stopping, resuming and rejected settings."""
 
 import dataclasses
 import json
@@ -82,7 +82,7 @@ def test_the_record_has_the_exact_likelihood_of_the_selected_weights(finished):
     validation = {v["step"]: v["validation_nll"] for v in lines(workdir) if "validation_nll" in v}
     assert result.record["chosen_step"] == min(validation, key=validation.get)
     assert result.record["validation"] == min(validation.values())
-    # The averaged parameters.
+    # `load` returns the averaged parameters.
     _, state = load_state(workdir)
     assert variables["params"]["W"] is not state.variables["params"]["W"]
     assert float(abs(state.ema["W"] - state.variables["params"]["W"]).max()) > 0
@@ -95,7 +95,7 @@ def test_training_improves_the_likelihood(finished):
     assert result.record["obtained"] < first - 0.5
 
 
-def test_learning_rates_are_the_schedules_after_a_resume(tmp_path, data):
+def test_learning_rates_follow_the_schedule_after_a_resume(tmp_path, data):
     fit(small_run("nade", data, steps=20), tmp_path, quiet=True)
     fit(small_run("nade", data, steps=30), tmp_path, quiet=True)
     rates = {line["step"]: line["learning_rate"] for line in lines(tmp_path) if "loss" in line}
@@ -104,8 +104,8 @@ def test_learning_rates_are_the_schedules_after_a_resume(tmp_path, data):
 
 
 def test_an_extended_run_keeps_its_initial_schedule(tmp_path, data):
-    open_end = Optimizer(learning_rate=1e-2, schedule="linear")
-    short = dataclasses.replace(small_run("nade", data, steps=10), optimizer=open_end)
+    without_decay_steps = Optimizer(learning_rate=1e-2, schedule="linear")
+    short = dataclasses.replace(small_run("nade", data, steps=10), optimizer=without_decay_steps)
     fit(short, tmp_path, quiet=True)
     longer = dataclasses.replace(short, train=dataclasses.replace(short.train, steps=14))
     fit(longer, tmp_path, quiet=True)
@@ -115,8 +115,8 @@ def test_an_extended_run_keeps_its_initial_schedule(tmp_path, data):
 
 
 def test_warns_when_a_run_is_longer_than_its_schedule(tmp_path, data, capsys):
-    open_end = Optimizer(learning_rate=1e-2, schedule="linear")
-    short = dataclasses.replace(small_run("nade", data, steps=10), optimizer=open_end)
+    without_decay_steps = Optimizer(learning_rate=1e-2, schedule="linear")
+    short = dataclasses.replace(small_run("nade", data, steps=10), optimizer=without_decay_steps)
     fit(short, tmp_path)
     assert "warning" not in capsys.readouterr().err
     longer = dataclasses.replace(short, train=dataclasses.replace(short.train, steps=14))
@@ -146,7 +146,7 @@ def test_schedule_warnings_count_updates_of_each_network(data):
     assert "--optimizer.discriminator.decay-steps 60," in discriminator
 
 
-def test_a_run_on_other_data_does_not_carry_the_papers_figure(tmp_path, data):
+def test_a_run_on_other_data_omits_the_papers_figure(tmp_path, data):
     figure = Figure(paper=123.25, tag="seen", source="table 9", data_checksum="00000000 00000001")
     run = dataclasses.replace(small_run("nade", data), figure=figure)
     record = fit(run, tmp_path / "other", quiet=True).record
@@ -159,13 +159,13 @@ def test_a_run_on_other_data_does_not_carry_the_papers_figure(tmp_path, data):
     assert "123.25" not in page
     assert "table 9" not in page
     assert fit(run, tmp_path / "other", quiet=True).record == record
-    # With the recipe's data it does.
+    # On the recipe's data the figure is kept.
     figure = dataclasses.replace(figure, data_checksum=f"00000000 {record['data_checksum']}")
     same = fit(dataclasses.replace(run, figure=figure), tmp_path / "same", quiet=True).record
     assert (same["paper"], same["paper_source"]) == (123.25, "table 9")
 
 
-def test_rejects_changed_settings_by_name(finished, data):
+def test_rejects_changed_settings_and_names_them(finished, data):
     run, workdir, _ = finished
     before = (workdir / "config.json").read_text()
     for changed, words in (
@@ -199,7 +199,7 @@ def test_rejects_other_data(tmp_path, data):
 
 
 def test_a_non_finite_value_stops_the_run_and_is_named(tmp_path, data):
-    """For a diverging learning rate: the quantity, the step, and the previous checkpoint."""
+    """With a learning rate that diverges."""
     run = small_run("nade", data, steps=40, log_every=4, save_every=4)
     wild = Optimizer(optimizer="sgd", learning_rate=1e30)
     run = dataclasses.replace(run, optimizer=wild)
@@ -207,31 +207,31 @@ def test_a_non_finite_value_stops_the_run_and_is_named(tmp_path, data):
         FloatingPointError, match=r"\w+ is (nan|inf) at step [1-4] \(checked steps 1 to"
     ):
         fit(run, tmp_path, quiet=True)
-    # It was not saved; checkpoints are from before.
+    # The diverged state was not saved.
     assert not list((tmp_path / "checkpoints" / "latest").glob("[0-9]*"))
     assert not (tmp_path / "record.json").exists()
 
 
 def test_early_stopping(tmp_path, data):
-    """With a learning rate of nearly 0 no evaluation is better."""
+    """With a learning rate of nearly 0, no later evaluation improves on the first."""
     run = small_run("nade", data, steps=400, eval_every=2, patience=3, ema=0.0)
-    still = Optimizer(optimizer="sgd", learning_rate=1e-30)
-    result = fit(dataclasses.replace(run, optimizer=still), tmp_path, quiet=True)
+    frozen = Optimizer(optimizer="sgd", learning_rate=1e-30)
+    result = fit(dataclasses.replace(run, optimizer=frozen), tmp_path, quiet=True)
     assert result.finished
     assert result.step == 8  # best at 2, then 4, 6 and 8 are no better
     assert result.record["ended"] == "no better validation for 3 evaluations"
     assert result.record["chosen_step"] == 2
     assert (tmp_path / "samples" / "step_00000008.png").exists()  # at the last step
-    again = fit(dataclasses.replace(run, optimizer=still), tmp_path, quiet=True)
+    again = fit(dataclasses.replace(run, optimizer=frozen), tmp_path, quiet=True)
     assert again.record == result.record  # read, not recomputed
     # More patience continues it.
-    patient = dataclasses.replace(run, optimizer=still)
+    patient = dataclasses.replace(run, optimizer=frozen)
     patient = dataclasses.replace(patient, train=dataclasses.replace(run.train, patience=5))
     assert fit(patient, tmp_path, quiet=True).step == 12
 
 
 def test_a_deadline_saves_in_time_and_the_next_call_resumes(tmp_path, data, monkeypatch):
-    """With calls of 0.2 s it stops before the deadline, and saves."""
+    """With calls of 0.2 s the run stops and saves before the deadline."""
     call = Trainer.call
 
     def slow(self, length):
@@ -298,25 +298,25 @@ def test_sigterm_from_outside_saves_and_exits_cleanly(tmp_path, data):
     assert "Traceback" not in error
     name, step, reason = output.split(maxsplit=2)
     assert (name, reason) == ("nade", "SIGTERM; the same command resumes from here\n")
-    # It saved its last step, and logged up to it.
+    # The last step was saved and logged.
     assert load_state_latest(tmp_path / "nade") == int(step) == lines(tmp_path / "nade")[-1]["step"]
 
 
 def test_a_finished_run_without_latest_checkpoints_returns_its_record(finished, tmp_path):
-    """As from an archive: the best must not be lost to a restart."""
+    """An archive omits `latest`; training must not start again and replace the best."""
     run, workdir, result = finished
     copy = tmp_path / "copy"
     shutil.copytree(workdir, copy, ignore=lambda d, names: names if d.endswith("latest") else [])
     assert fit(run, copy, quiet=True).record == result.record
-    (copy / "record.json").unlink()  # then it resumes from the best, with the same result
+    (copy / "record.json").unlink()  # now it resumes from the best, with the same result
     again = fit(run, copy, quiet=True).record
     assert again["sessions"][-1]["from_step"] == again["chosen_step"]
     for name in ("obtained", "chosen_step", "steps"):
         assert again[name] == result.record[name]
 
 
-def test_a_missing_best_is_not_in_the_record(tmp_path, data):
-    """After a kill between two saves, or damage, validation starts again."""
+def test_a_missing_best_checkpoint_is_replaced_by_a_later_one(tmp_path, data):
+    """It may be missing after a kill between two saves, or after damage."""
     fit(small_run("nade", data, steps=20), tmp_path, quiet=True)
     for folder in (tmp_path / "checkpoints" / "best").glob("[0-9]*"):
         shutil.rmtree(folder)
@@ -357,8 +357,8 @@ def test_rejects_two_processes_in_one_workdir(tmp_path, data):
     assert fit(longer, tmp_path, quiet=True).record["steps"] == 16
 
 
-def test_a_record_matches_its_settings(tmp_path, data):
-    """Settings of a longer run and the record of a shorter one, as after a kill between both."""
+def test_a_record_of_other_settings_is_not_returned(tmp_path, data):
+    """The record is of a shorter run than config.json, as after a kill between the two writes."""
     run = small_run("nade", data, steps=8)
     fit(run, tmp_path, quiet=True)
     longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=16))
@@ -385,7 +385,7 @@ def test_a_finished_run_rejects_other_data(tmp_path, data):
         of("other.npz")
 
 
-def test_a_citation_may_change(tmp_path, data):
+def test_resuming_accepts_a_changed_figure(tmp_path, data):
     run = small_run("nade", data, steps=8)
     fit(run, tmp_path, quiet=True)
     cited = dataclasses.replace(run, figure=Figure(paper=1.0, source="table 1"))
@@ -418,7 +418,7 @@ def test_the_discriminators_schedule_counts_its_own_updates(tmp_path, data):
         for network in ("generator", "discriminator"):
             expected = 1e-2 * (1 - line["step"] / 10)
             assert line[f"{network}_learning_rate"] == pytest.approx(expected, abs=1e-8)
-            # It is updated until the end.
+            # Each network is updated until the end.
             assert line[f"{network}_update_norm"] > 0
 
 
@@ -445,8 +445,8 @@ def test_profile_is_written(tmp_path, data):
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
 
 
-def test_the_same_command_on_eight_devices(tmp_path, data):
-    """The validation curve does not depend on the number of devices."""
+def test_validation_does_not_depend_on_the_number_of_devices(tmp_path, data):
+    """The same command on one device and on eight."""
     for devices in (1, 8):
         arguments = (data, str(tmp_path / str(devices)), "8", "nade", "vae")
         run_python(str(ROOT / "tests" / "programs" / "runs.py"), *arguments, devices=devices)

@@ -57,7 +57,7 @@ class Discriminator(nn.Module):
         self.out = nn.Linear(sizes[-1], 1)
 
     def forward(self, x: Tensor, train: bool = False) -> Tensor:
-        """Dropout while training."""
+        """Logits of D(x), with dropout if `train`."""
         x = F.dropout(x.flatten(1), self.shares[0], train)
         for layer in self.hidden:
             x = layer(x)
@@ -68,8 +68,8 @@ class Discriminator(nn.Module):
     def leaves(self) -> Leaves:
         """See `torch_layers.Leaves`."""
         name = "Maxout_{}/Dense_0" if self.pieces else "Dense_{}"
-        found = {name.format(i): dense_leaves(layer) for i, layer in enumerate(self.hidden)}
-        return prefixed(**found, out=dense_leaves(self.out))
+        layers = {name.format(i): dense_leaves(layer) for i, layer in enumerate(self.hidden)}
+        return prefixed(**layers, out=dense_leaves(self.out))
 
 
 def build(config: Any, variables: Any = None) -> GanNetworks:

@@ -1,6 +1,7 @@
 """Layers of Gaussian latents inferred bottom up: ELBO or IWAE.
 
-Terms of x alone are computed once for all samples. See `genjax.families.hierarchical_vae`.
+Terms that depend on x alone are computed once for all samples.
+See `genjax.families.hierarchical_vae`.
 """
 
 import itertools
@@ -59,13 +60,13 @@ def gaussian(out: Tensor) -> Gaussian:
     return mean, 0.5 * log_variance
 
 
-def drawn(q: Gaussian, noise: Tensor) -> Tensor:
-    """A sample."""
+def reparameterised(q: Gaussian, noise: Tensor) -> Tensor:
+    """Samples q by the reparameterisation of `noise`."""
     return q[0] + torch.exp(q[1]) * noise
 
 
 def nats(h: Tensor, p: Gaussian) -> Tensor:
-    """-log density without the constant that p and q share, summed over units."""
+    """-log p(h), without the constant that cancels between p and q, summed over units."""
     return (0.5 * ((h - p[0]) * torch.exp(-p[1])) ** 2 + p[1]).sum(-1)
 
 
@@ -77,12 +78,12 @@ def build(config: Any, variables: Any = None) -> HierarchicalVAE:
 
 
 def terms(network: Any, x: Tensor, noise: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """-log p(x | h_1), and log q - log p, `[K, B]` each: noise `[K, B, Z]` per layer."""
+    """-log p(x | h_1), and log q(h | x) - log p(h), `[K, B]` each; noise `[K, B, Z]` per layer."""
     k, q, kl = len(noise[0]), gaussian(network.up[0](x)), torch.zeros((), device=x.device)
     h: list[Tensor] = []
     for i, e in enumerate(noise):
         q = gaussian(network.up[i](h[-1])) if i else q
-        h.append(drawn(q, e))
+        h.append(reparameterised(q, e))
         kl = kl - (0.5 * e**2 + q[1]).sum(-1)
     for i in range(len(h) - 1):
         kl = kl + nats(h[i], gaussian(network.down[i + 1](h[i + 1])))
@@ -130,5 +131,5 @@ def sample(network: HierarchicalVAE, config: Any, n: int) -> Tensor:
     noise = [torch.randn(n, z, device=device_of(network)) for z in config.latent]
     h = noise[-1]
     for i in reversed(range(len(noise) - 1)):
-        h = drawn(gaussian(network.down[i + 1](h)), noise[i])
+        h = reparameterised(gaussian(network.down[i + 1](h)), noise[i])
     return torch.bernoulli(torch.sigmoid(network(h))).reshape(n, *config.shape)

@@ -1,7 +1,7 @@
 """Orderless NADE: a dense network of visible pixels and their mask; ensembles of orders.
 
-Density and samples follow an order and add a row of W per pixel.
-See `genjax.families.orderless_nade`.
+Density and sampling visit the pixels in an order; each pixel adds its row of W to the
+pre-activations. See `genjax.families.orderless_nade`.
 """
 
 import itertools
@@ -46,13 +46,13 @@ class OrderlessNADE(nn.Module):
         self.b = nn.Parameter(torch.zeros(dims))
 
     def forward(self, x: Tensor, visible: Tensor, train: bool = False) -> Tensor:
-        """All hidden pixels at once."""
+        """Logits of all pixels given the visible ones."""
         a = (x * visible) @ self.W + self.c
         a = a if self.M is None else a + visible @ self.M
         return F.linear(self.units(a, train), self.V, self.b)
 
     def units(self, a: Tensor, train: bool = False) -> Tensor:
-        """First pre-activations `[..., H]` to the last hidden layer."""
+        """Last hidden layer from the first pre-activations, `[..., H]`."""
         h = F.dropout(self.act(a), self.share, train)
         for U, u in zip(self.U, self.u, strict=True):
             h = F.dropout(self.act(h @ U + u), self.share, train)
@@ -64,18 +64,18 @@ class OrderlessNADE(nn.Module):
         return (h @ self.V[pixel][..., None])[..., 0].float() + self.b[pixel][..., None]
 
     def added(self, x: Tensor, pixel: Tensor) -> Tensor:
-        """Contribution of one more pixel: `x [..., B]`, `pixel [...]` -> `[..., B, H]`."""
+        """Contribution of a pixel to `a`: `x [..., B]`, `pixel [...]` -> `[..., B, H]`."""
         a = x[..., None] * self.W[pixel][..., None, :]
         return a if self.M is None else a + self.M[pixel][..., None, :]
 
     def advance_density(
         self, a: Tensor, nats: Tensor, x: Tensor, pixel: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """One step along `[C]` orders: `a [C, B, H]`, `nats, x [C, B]`."""
+        """Adds one pixel of each of `[C]` orders: `a [C, B, H]`, `nats, x [C, B]`."""
         return a + self.added(x, pixel), nats + bernoulli_nats(self.logits(a, pixel), x)
 
     def advance_sample(self, a: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of samples, each along its own order: `a [n, 1, H]`, `pixel [n]`."""
+        """Samples one pixel per sample, each in its own order: `a [n, 1, H]`, `pixel [n]`."""
         x = torch.bernoulli(torch.sigmoid(self.logits(a, pixel)))
         return a + self.added(x, pixel), x[:, 0]
 
@@ -100,16 +100,16 @@ def loss(
     x = batch["x"].flatten(1)
     visible = noise
     if visible is None:
-        words = torch.rand_like(x)
+        ranks = torch.rand_like(x)
         pixel = torch.randint(x.shape[1], (len(x), 1), device=x.device)
-        visible = (words < words.gather(1, pixel)).float()
+        visible = (ranks < ranks.gather(1, pixel)).float()
     hidden = 1 - visible
     nats = (hidden * bernoulli_nats(network(x, visible, train=True), x)).sum(1)
     return nats * x.shape[1] / hidden.sum(1)
 
 
 def evaluate(network: OrderlessNADE, config: Any, batch: dict[str, Tensor]) -> Tensor:
-    """log p(x) of the ensemble, `[B]`; at most `ROWS` images times orders per batch."""
+    """log p(x) of the ensemble, `[B]`; in batches of at most `ROWS` images times orders."""
     x = batch["x"].flatten(1)
     columns, found = x.t().contiguous(), []
     for perms in network.orders.split(max(1, orderless_nade.ROWS // len(x))):
@@ -136,5 +136,5 @@ def sample(network: OrderlessNADE, config: Any, n: int) -> Tensor:
 
 
 def pieces(network: OrderlessNADE) -> list[tuple[nn.Module, str]]:
-    """Functions that are compiled."""
+    """Methods to compile."""
     return [(network, "advance_density"), (network, "advance_sample")]

@@ -1,6 +1,6 @@
-"""PixelRNN of one scale: Row LSTM and Diagonal BiLSTM; sampling runs it per value.
+"""PixelRNN of one scale: Row LSTM and Diagonal BiLSTM; sampling runs the network per value.
 
-Input-to-state is a convolution of the whole image, state-to-state a loop over rows, or over the
+Input-to-state is one convolution of the image; state-to-state is a loop over rows, or over the
 diagonals of a skewed map. See `genjax.families.pixelrnn.lstm`.
 """
 
@@ -57,7 +57,7 @@ class Recurrence(nn.Module):
     def diagonal(
         self, gates: Tensor, inside: Tensor, h: Tensor, c: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """States of a diagonal from the previous one, `[B, H, h]`; outside, the initial state."""
+        """States of a diagonal from the previous one, `[B, H, h]`; initial outside the image."""
         first = self.first[:, None, None]
         above = torch.cat([first[0].expand(len(h), 1, -1), h[:, :-1]], 1)
         h, c = cell(gates + torch.cat([h, above], -1) @ self.kernel, c)
@@ -80,18 +80,18 @@ class RowLSTM(nn.Module):
         """All states."""
         gates = self.recurrence.gates(x)
         h, c = self.recurrence.first[:, None, None].expand(-1, len(x), x.shape[3], -1)
-        found = []
+        states = []
         for row in gates.unbind(1):
             h, c = self.recurrence.row(row, h, c)
-            found.append(h)
-        return torch.stack(found, 1).permute(0, 3, 1, 2)
+            states.append(h)
+        return torch.stack(states, 1).permute(0, 3, 1, 2)
 
     def leaves(self) -> Leaves:
         """See `torch_layers.Leaves`."""
         return prefixed(recurrence=self.recurrence.leaves())
 
     def directions(self) -> list[Recurrence]:
-        """One."""
+        """The only recurrence."""
         return [self.recurrence]
 
 
@@ -105,9 +105,9 @@ class DiagonalBiLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """All states; the right-to-left sweep is shifted down by a row."""
-        one = sweep(self.left, self.left.gates(x))
-        other = sweep(self.right, self.right.gates(x).flip(2)).flip(2)
-        return (one + F.pad(other, (0, 0, 0, 0, 1, 0))[:, :-1]).permute(0, 3, 1, 2)
+        from_left = sweep(self.left, self.left.gates(x))
+        from_right = sweep(self.right, self.right.gates(x).flip(2)).flip(2)
+        return (from_left + F.pad(from_right, (0, 0, 0, 0, 1, 0))[:, :-1]).permute(0, 3, 1, 2)
 
     def leaves(self) -> Leaves:
         """See `torch_layers.Leaves`."""
@@ -123,14 +123,14 @@ def sweep(recurrence: Recurrence, gates: Tensor) -> Tensor:
     b, rows, columns, _ = gates.shape
     diagonals = rows + columns - 1
     place = torch.arange(diagonals, device=gates.device)[:, None]  # [S, 1]
-    column = place - torch.arange(rows, device=gates.device)  # [S, H]: of a row on a diagonal
+    column = place - torch.arange(rows, device=gates.device)  # [S, H]
     inside = ((column >= 0) & (column < columns))[:, None, :, None]  # [S, 1, H, 1]
     h, c = recurrence.first[:, None, None].expand(-1, b, rows, -1)
-    found = []
+    states = []
     for part, here in zip(skewed(gates).unbind(2), inside.unbind(), strict=True):
         h, c = recurrence.diagonal(part, here, h, c)
-        found.append(h)
-    return unskewed(torch.stack(found, 2), columns)
+        states.append(h)
+    return unskewed(torch.stack(states, 2), columns)
 
 
 def skewed(x: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ class PixelRNN(nn.Module):
         self.head = Head(channels, c.levels, c.head, wide)
 
     def forward(self, x: Tensor, train: bool = False) -> Tensor:
-        """All conditionals at once."""
+        """Logits of all conditionals."""
         columns = x.shape[2]
         x = self.first(F.pad(scaled(x, self.levels), (0, self.margin)))
         skips = torch.zeros((), device=x.device)
@@ -204,6 +204,6 @@ def evaluate(network: PixelRNN, config: Any, batch: dict[str, Tensor]) -> Tensor
 
 
 def pieces(network: PixelRNN) -> list[tuple[nn.Module, str]]:
-    """What is compiled of loops: a step of every recurrence."""
+    """Methods to compile: the step of every recurrence."""
     directions = [d for lstm in network.lstm for d in lstm.directions()]
     return [(d, "row" if isinstance(network.lstm[0], RowLSTM) else "diagonal") for d in directions]

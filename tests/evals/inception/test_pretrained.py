@@ -1,4 +1,4 @@
-"""Weight files: layouts, hashes, error messages, and that nothing in them is executed."""
+"""Weight files: layouts, hashes, error messages; reading one executes nothing in it."""
 
 import contextlib
 import io
@@ -36,7 +36,7 @@ def test_reads_both_layouts_of_pytorch(path):
 
 @pytest.fixture
 def torch_names(monkeypatch):
-    """Classes and functions that pickle under PyTorch's names."""
+    """Stand-ins for PyTorch's classes and functions, pickled under their names."""
     result = types.SimpleNamespace()
     for name in ("torch", "torch._utils"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
@@ -68,7 +68,7 @@ class Stored(tuple):
 
 
 def archive(table, data=b"\0" * 16, members=(), compress=zipfile.ZIP_STORED):
-    """Returns a file in PyTorch's zip layout around any pickle."""
+    """Returns the bytes of a file in PyTorch's zip layout whose pickle holds `table`."""
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, value):
@@ -116,7 +116,7 @@ def test_nothing_is_executed(tmp_path):
         assert re.search(pattern, error_of(tmp_path, stream))
         assert re.search(pattern, error_of(tmp_path, archive({"x": 0, "y": [call]})))
     assert not target.exists()
-    # Control: unpickling executes it.
+    # Control: `pickle.loads` executes it.
     pickle.loads(pickle.dumps(Reduced(pathlib.Path.touch, target)))
     assert target.exists()
 
@@ -201,7 +201,7 @@ def test_npz_keeps_the_hash_of_its_source_while_unchanged(tensors, tmp_path):
         for key in keys:
             a, b = a[key], b[key]
         np.testing.assert_array_equal(a, b, err_msg=name)
-    # After a change the file has its own hash.
+    # A changed file is identified by its own hash.
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
     arrays["fc.bias"][5] += 1e-3
@@ -216,7 +216,7 @@ def test_npz_keeps_the_hash_of_its_source_while_unchanged(tensors, tmp_path):
 
 
 def small(monkeypatch):
-    """Replaces the network's table by the arrays of the small files."""
+    """Replaces the network's table of arrays by that of the small files."""
     table = {
         "a.weight": (("params", "a", "conv", "kernel"), (2, 3, 2, 2)),
         "a.half": (("params", "a", "bn", "scale"), (2,)),
