@@ -21,10 +21,12 @@ from genjax.core.autoregressive import (
     draw_parallel,
     draw_values,
     image_samplers,
+    log_odds,
     nan_unless_binary,
     nan_unless_level,
 )
 from genjax.core.batch_norm import batch_norm_statistics
+from genjax.core.batches import batch_spec, check_batch, flat_events
 from genjax.core.chunked import chunked_sum
 from genjax.core.derived import (
     check_optimizer,
@@ -43,18 +45,24 @@ from genjax.core.derived import (
 from genjax.core.importance import log_mean_weight, resample_noise
 from genjax.core.keys import named_key
 from genjax.core.optim import Optimizer
-from genjax.core.protocols import Traits
+from genjax.core.protocols import Batch, LossOutput, Metrics, Traits, Variables
 from genjax.core.state import State, init_state, with_ema
 from genjax.core.step import adversarial_step, gradient_step, network_step
 
 __all__ = [
+    "Batch",
     "GanObjective",
+    "LossOutput",
+    "Metrics",
     "Optimizer",
     "State",
     "Traits",
+    "Variables",
     "adversarial_step",
     "apply_network",
     "batch_norm_statistics",
+    "batch_spec",
+    "check_batch",
     "check_gradient_penalties",
     "check_optimizer",
     "chunked_sum",
@@ -68,6 +76,7 @@ __all__ = [
     "draw_parallel",
     "draw_values",
     "elbo",
+    "flat_events",
     "gan_losses",
     "generator_objective",
     "gradient_step",
@@ -76,6 +85,7 @@ __all__ = [
     "kl_units",
     "log_conditionals",
     "log_mean_weight",
+    "log_odds",
     "log_prob_bound",
     "log_weight",
     "make_step",

@@ -55,14 +55,6 @@ def level_traits(levels: int) -> Traits:
     return Traits(data="levels", density="exact", sample_range=(0.0, levels - 1.0))
 
 
-def batch_spec(config: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]`; for a Config with classes also `label`: int32 `[B]`."""
-    spec = {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
-    if getattr(config, "classes", 0):
-        spec["label"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    return spec
-
-
 def draw_order(dims: int, seed: int, number: int = 0) -> np.ndarray:
     """Returns a random permutation of 0 .. dims - 1, the `number`-th of a seed."""
     # Ranks of raw generator output: NumPy guarantees this stream, but not its shuffles.
@@ -95,6 +87,17 @@ def conditional_nats(logits: jax.Array, x: jax.Array) -> jax.Array:
         return nan_unless_level(bernoulli_nats(logits, x), x, 2)
     nats = categorical_nats(logits, x.astype(jnp.int32))
     return nan_unless_level(nats, x, logits.shape[-1])
+
+
+def log_odds(one: jax.Array, zero: jax.Array) -> jax.Array:
+    """Computes the logit of 1 from nonnegative weights of 1 and 0; 0 where both are 0.
+
+    Infinite logits become +-1e4: a certain value costs exactly 0 nats, an impossible one a finite
+    number.
+    """
+    seen = one + zero > 0
+    ratio = jnp.log(jnp.where(seen, one, 1)) - jnp.log(jnp.where(seen, zero, 1))
+    return jnp.clip(ratio, -1e4, 1e4)
 
 
 def nan_unless_level(nats: jax.Array, x: jax.Array, levels: int) -> jax.Array:

@@ -12,9 +12,13 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import jax
 import numpy as np
 
+Variables = dict[str, Any]  # Flax collections by name
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 # Per-example loss `[B]` in nats and auxiliary outputs: entries of aux are logged as means, except
 # "updates", which holds new values of collections other than params.
-LossFn = Callable[..., tuple[jax.Array, dict[str, Any]]]
+LossOutput = tuple[jax.Array, dict[str, Any]]
+LossFn = Callable[..., LossOutput]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

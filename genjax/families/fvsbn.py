@@ -11,7 +11,6 @@ section 2, eq. 4 (as a baseline).
 """
 
 import dataclasses
-import functools
 import math
 from typing import Any, Literal
 
@@ -21,8 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, draw_values, nan_unless_binary
-from genjax.core.autoregressive import batch_spec, order
+from genjax.core import draw_values, nan_unless_binary
+from genjax.core.autoregressive import order
+from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_batch, flat_events
+from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.losses import bernoulli_nll
 from genjax.nn import dropout_mask
 
@@ -90,41 +92,31 @@ class FVSBN(nn.Module):
         return x.T[:, np.argsort(perm)]
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del batch
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     return FVSBN(config).init(key, jnp.zeros((1, math.prod(config.shape))))
 
 
-def loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes -log p(x), `[B]` nats, with dropout of inputs."""
-    checks.batch("fvsbn", batch, functools.partial(batch_spec, config))
-    x = inputs = _flat(batch["x"])
+    check_batch("fvsbn", config, batch)
+    x = inputs = flat_events("fvsbn", config, batch["x"])
     if config.dropout:
         inputs = x * dropout_mask(key, config.dropout, x.shape)
     return nan_unless_binary(bernoulli_nll(FVSBN(config).apply(variables, inputs), x), x), {}
 
 
-def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes logits of p(x_d = 1 | pixels before d in `order`), `[B, *shape]`."""
-    checks.events("fvsbn", x, config.shape)
-    return FVSBN(config).apply(variables, _flat(x)).reshape(x.shape)
+    return FVSBN(config).apply(variables, flat_events("fvsbn", config, x)).reshape(x.shape)
 
 
-def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
     return -nan_unless_binary(bernoulli_nll(logits(config, variables, x), x), x)
 
 
-def sample(
-    config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
-) -> jax.Array:
+def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     x = FVSBN(config).apply(variables, key, checks.sample_count(n), method="sample")
     x = x.reshape(-1, *config.shape)
     return x if n else x[0]
-
-
-def _flat(x: jax.Array) -> jax.Array:
-    return x.reshape(x.shape[0], -1)  # [B, D]

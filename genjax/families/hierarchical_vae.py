@@ -31,7 +31,8 @@ from flax import struct
 
 from genjax import checks
 from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
-from genjax.core import Traits, resample_noise
+from genjax.core import Batch, LossOutput, Traits, Variables, check_batch, resample_noise
+from genjax.core.batches import batch_spec as batch_spec
 from genjax.losses import free_bits, gaussian_kl, gaussian_nll, iwae_loss, kl_warmup, resampled_loss
 from genjax.nn import Bernoulli, Gaussian, OutputDense, Posterior
 
@@ -104,11 +105,6 @@ def tiny() -> Config:
     return Config(shape=(3, 3, 1), latent=(2, 1), hidden=(6, 5), depth=1, inference="top_down")
 
 
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]` in [0, 1]; values between 0 and 1 are grey levels."""
-    return {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
-
-
 class Net(nn.Module):
     """Hidden layers and a linear output: `[B, F] -> hidden [B, units], out [B, out]`."""
 
@@ -138,7 +134,7 @@ def _down(config: Config, layer: int) -> Net:
     return Net(config, config.hidden[layer], below)
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     """Without `batch`, the biases of `data_bias` are 0."""
     layers = range(len(config.latent))
     up_keys, down_keys = jax.random.split(key, (2, len(layers)))
@@ -181,7 +177,7 @@ class Inferred(NamedTuple):
         return jnp.stack(kl, axis=1)
 
 
-def _conditional(config: Config, variables: dict[str, Any], above: jax.Array, i: int) -> Gaussian:
+def _conditional(config: Config, variables: Variables, above: jax.Array, i: int) -> Gaussian:
     """p(h_i | h_i+1), layers counted from 0."""
     params = {"params": variables["params"][f"down_{i + 1}"]}
     return Gaussian.from_outputs(_down(config, i + 1).apply(params, above)[1], config.latent[i])
@@ -190,7 +186,7 @@ def _conditional(config: Config, variables: dict[str, Any], above: jax.Array, i:
 class HierarchicalPosterior(Posterior):
     """q(h | x); samples are `Layers`."""
 
-    variables: dict[str, Any]
+    variables: Variables
     x: jax.Array
     config: Config = struct.field(pytree_node=False)
 
@@ -251,7 +247,7 @@ class HierarchicalPrior(struct.PyTreeNode):
     all layers, concatenated from the bottom up.
     """
 
-    variables: dict[str, Any]
+    variables: Variables
     config: Config = struct.field(pytree_node=False)
 
     @property
@@ -280,29 +276,27 @@ class HierarchicalPrior(struct.PyTreeNode):
         return tuple(h)
 
 
-def posterior(config: Config, variables: dict[str, Any], x: jax.Array) -> HierarchicalPosterior:
+def posterior(config: Config, variables: Variables, x: jax.Array) -> HierarchicalPosterior:
     """Returns q(h | x)."""
     checks.events("hierarchical_vae", x, config.shape)
     return HierarchicalPosterior(variables, x, config)
 
 
-def prior(config: Config, variables: dict[str, Any]) -> HierarchicalPrior:
+def prior(config: Config, variables: Variables) -> HierarchicalPrior:
     """Returns p(h)."""
     return HierarchicalPrior(variables, config)
 
 
-def likelihood(config: Config, variables: dict[str, Any], h: Layers | jax.Array) -> Bernoulli:
+def likelihood(config: Config, variables: Variables, h: Layers | jax.Array) -> Bernoulli:
     """Returns p(x | h) for `Layers`, or for the bottom layer `[B, Z_1]`, on which x depends."""
     bottom = h[0] if isinstance(h, tuple) else h
     logits = _down(config, 0).apply({"params": variables["params"]["down_0"]}, bottom)[1]
     return Bernoulli(logits.reshape(bottom.shape[0], *config.shape))
 
 
-def loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes minus the bound of the Config's objective, `[B]` nats."""
-    checks.batch("hierarchical_vae", batch, functools.partial(batch_spec, config))
+    check_batch("hierarchical_vae", config, batch)
     x, keys = batch["x"], jax.random.split(key, config.latent_samples)
     if config.objective == "iwae":
         noise = jax.vmap(lambda key: _noise(config, key, x.shape[0]))(keys)  # [K, B, Z_l]
@@ -323,29 +317,25 @@ def loss(
     return nll + penalty, aux
 
 
-def log_weight(
-    config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array
-) -> jax.Array:
+def log_weight(config: Config, variables: Variables, x: jax.Array, key: jax.Array) -> jax.Array:
     """Returns log p(x, h) - log q(h | x) of one h ~ q(h | x), `[B]` nats."""
     checks.events("hierarchical_vae", x, config.shape)
     noise = jax.tree.map(lambda e: e[None], _noise(config, key, x.shape[0]))
     return _log_weights(config, variables, x, noise)[0]
 
 
-def elbo(config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:
+def elbo(config: Config, variables: Variables, x: jax.Array, key: jax.Array) -> jax.Array:
     """Estimates the lower bound on log p(x) by one sample, `[B]` nats."""
     nll, kl = _terms(config, variables, x, key)
     return -nll - jnp.sum(kl, axis=1)
 
 
-def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Returns the mean of q of the bottom layer, `[B, Z_1]`."""
     return posterior(config, variables, x).mean()[0]
 
 
-def sample(
-    config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
-) -> jax.Array:
+def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Draws from p(x): float32 `[n, *shape]` in {0, 1}, or one image without `n`."""
     latent_key, pixel_key = jax.random.split(key)
     h = prior(config, variables).sample(latent_key, checks.sample_count(n))
@@ -353,9 +343,7 @@ def sample(
     return x if n else x[0]
 
 
-def _log_weights(
-    config: Config, variables: dict[str, Any], x: jax.Array, noise: Layers
-) -> jax.Array:
+def _log_weights(config: Config, variables: Variables, x: jax.Array, noise: Layers) -> jax.Array:
     """`log_weight` of the samples from noise `[K, B, Z_l]`: `[K, B]` nats."""
     q = HierarchicalPosterior(variables, x, config)
 
@@ -368,7 +356,7 @@ def _log_weights(
 
 
 def _terms(
-    config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array
+    config: Config, variables: Variables, x: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """-log p(x | h_1) `[B]` and `kl_layers` `[B, L]` at one sample."""
     q = posterior(config, variables, x)

@@ -11,7 +11,6 @@ Manning, Raghavan and Schuetze 2008, section 13.2, eq. 119 (Laplace smoothing).
 """
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
@@ -20,8 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, nan_unless_binary
-from genjax.core.autoregressive import batch_spec, order
+from genjax.core import log_odds, nan_unless_binary
+from genjax.core.autoregressive import order
+from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_batch, flat_events
+from genjax.core.protocols import Batch, Metrics, Traits, Variables
 
 MAX_DIMS = 20
 
@@ -55,25 +57,21 @@ def tiny() -> Config:
     return Config(shape=(3, 3, 1))
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del key, batch
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     counts = jnp.zeros((2 ** math.prod(config.shape),), jnp.int32)
     return {"params": {}, "buffers": {"counts": counts}}
 
 
-def update(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]
-) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+def update(config: Config, variables: Variables, batch: Batch) -> tuple[Variables, Metrics]:
     """Adds a batch to the counts; `loss` is -log p(x) under the new counts, `[B]` nats."""
-    checks.batch("joint", batch, functools.partial(batch_spec, config))
+    check_batch("joint", config, batch)
     counts = variables["buffers"]["counts"].at[_index(config, batch["x"])].add(1)
     variables = {**variables, "buffers": {"counts": counts}}
     return variables, {"loss": -log_prob(config, variables, batch["x"])}
 
 
-def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats; -inf for unseen images if alpha is 0."""
-    checks.events("joint", x, config.shape)
     counts = variables["buffers"]["counts"]
     total = jnp.sum(counts) + config.alpha * counts.size
     seen = counts[_index(config, x)] + config.alpha
@@ -83,30 +81,27 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     return nan_unless_binary(log_p, x)
 
 
-def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes logits of p(x_d = 1 | x_<d) from the table's marginals, `[B, *shape]`.
 
     Unseen contexts have logit 0 if alpha is 0. Infinite logits are clipped to +-1e4: a certain
     pixel costs exactly 0 nats, an impossible one a finite number.
     """
-    checks.events("joint", x, config.shape)
     index = _index(config, x)
     out = []
     for d, mass in enumerate(_marginals(config, variables)):
         prefix = index >> (math.prod(config.shape) - d)  # the d bits before pixel d
-        out.append(_logit(mass[2 * prefix + 1], mass[2 * prefix]))
+        out.append(log_odds(mass[2 * prefix + 1], mass[2 * prefix]))
     return jnp.stack(out, axis=1).reshape(x.shape)
 
 
-def sample(
-    config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
-) -> jax.Array:
+def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples pixel by pixel: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     size = checks.sample_count(n)
     prefix = jnp.zeros((size,), jnp.int32)
     noise = jax.random.uniform(key, (math.prod(config.shape), size))
     for d, mass in enumerate(_marginals(config, variables)):
-        p = jax.nn.sigmoid(_logit(mass[2 * prefix + 1], mass[2 * prefix]))
+        p = jax.nn.sigmoid(log_odds(mass[2 * prefix + 1], mass[2 * prefix]))
         prefix = 2 * prefix + (noise[d] < p)
     shifts = math.prod(config.shape) - 1 - order(config)
     x = ((prefix[:, None] >> shifts[None]) & 1).astype(jnp.float32).reshape(-1, *config.shape)
@@ -115,12 +110,12 @@ def sample(
 
 def _index(config: Config, x: jax.Array) -> jax.Array:
     """Row of the table, `[B]` int32: the pixels are its bits, the first one the highest."""
-    bits = x.reshape(x.shape[0], -1) > 0.5
+    bits = flat_events("joint", config, x) > 0.5
     weights = 2 ** (math.prod(config.shape) - 1 - order(config))
     return jnp.sum(bits * weights.astype(np.int32)[None], axis=1, dtype=jnp.int32)
 
 
-def _marginals(config: Config, variables: dict[str, Any]) -> list[jax.Array]:
+def _marginals(config: Config, variables: Variables) -> list[jax.Array]:
     """Mass of every prefix of d + 1 pixels, d = 0 .. D - 1: `[2^(d + 1)]` each."""
     # Integer sums: a float32 sum over a million cells would lose counts of one.
     counts = variables["buffers"]["counts"]
@@ -129,9 +124,3 @@ def _marginals(config: Config, variables: dict[str, Any]) -> list[jax.Array]:
         out.append(counts + config.alpha * cells)
         counts, cells = counts.reshape(-1, 2).sum(axis=1), cells * 2
     return out[::-1]
-
-
-def _logit(one: jax.Array, zero: jax.Array) -> jax.Array:
-    seen = one + zero > 0
-    ratio = jnp.log(jnp.where(seen, one, 1)) - jnp.log(jnp.where(seen, zero, 1))
-    return jnp.clip(ratio, -1e4, 1e4)

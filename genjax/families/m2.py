@@ -18,7 +18,6 @@ eq. 8.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Annotated, Any, Literal
 
@@ -28,7 +27,8 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
-from genjax.core import Traits, named_key, resample_noise
+from genjax.core import Batch, LossOutput, Traits, Variables, check_batch, named_key, resample_noise
+from genjax.core.batches import batch_spec as batch_spec
 from genjax.losses import bernoulli_nll, categorical_nll, gradient_only
 from genjax.nn import (
     MLP,
@@ -110,14 +110,6 @@ def tiny() -> Config:
     )
 
 
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]` in [0, 1]; `label`: int32 `[B]`, -1 where it is unknown."""
-    return {
-        "x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32),
-        "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
-    }
-
-
 class LabelledMLP(nn.Module):
     """An MLP of a vector and a class: `[B, 1 or P, F]`, one-hot `[1 or B, P, C] -> [B, P, out]`.
 
@@ -149,8 +141,7 @@ def _networks(config: Config) -> tuple[MLP, LabelledMLP, LabelledMLP]:
     )
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del batch
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     classifier, encoder, decoder = _networks(config)
     keys = jax.random.split(key, 3)
     x = jnp.zeros((1, math.prod(config.shape)))
@@ -168,7 +159,7 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     return {"params": params}
 
 
-def classify(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def classify(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Returns log q(y | x), `[B, C]` nats."""
     checks.events("m2", x, config.shape)
     params = {"params": variables["params"]["classifier"]}
@@ -176,7 +167,7 @@ def classify(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     return jax.nn.log_softmax(logits)
 
 
-def _encode(config: Config, variables: dict[str, Any], x: jax.Array, y: jax.Array) -> Gaussian:
+def _encode(config: Config, variables: Variables, x: jax.Array, y: jax.Array) -> Gaussian:
     """q(z | x, y) of one-hot `y` `[1 or B, P, C]`, with parameters `[B, P, Z]`."""
     checks.events("m2", x, config.shape)
     params = {"params": variables["params"]["encoder"]}
@@ -184,7 +175,7 @@ def _encode(config: Config, variables: dict[str, Any], x: jax.Array, y: jax.Arra
     return Gaussian.from_outputs(out, config.latent)
 
 
-def _decode(config: Config, variables: dict[str, Any], z: jax.Array, y: jax.Array) -> jax.Array:
+def _decode(config: Config, variables: Variables, z: jax.Array, y: jax.Array) -> jax.Array:
     """Logits of p(x | y, z): `z [B, P, Z]`, one-hot `y [1 or B, P, C] -> [B, P, D]`."""
     return _networks(config)[2].apply({"params": variables["params"]["decoder"]}, z, y)
 
@@ -241,21 +232,20 @@ def _mixture(config: Config, shares: jax.Array, label: Any, components: Any) -> 
 
 
 def posterior(
-    config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
+    config: Config, variables: Variables, x: jax.Array, label: Any = None
 ) -> ClassMixture:
     """Returns q(z | x), or q(z | x, y) where a `label` `[B]` is given and not -1."""
     q = _encode(config, variables, x, jnp.eye(config.classes)[None])
     return _mixture(config, jnp.exp(classify(config, variables, x)), label, q)
 
 
-def prior(config: Config, variables: dict[str, Any]) -> StandardNormal:
+def prior(config: Config, variables: Variables) -> StandardNormal:
     """Returns p(z)."""
-    del variables
     return StandardNormal((config.latent,))
 
 
 def likelihood(
-    config: Config, variables: dict[str, Any], z: jax.Array, label: Any = None
+    config: Config, variables: Variables, z: jax.Array, label: Any = None
 ) -> ClassMixture:
     """Returns p(x | z), or p(x | y, z) where a `label` `[B]` is given and not -1; z `[B, Z]`."""
     logits = _decode(config, variables, z[:, None], jnp.eye(config.classes)[None])
@@ -263,14 +253,12 @@ def likelihood(
     return _mixture(config, shares, label, Bernoulli(logits.reshape(*shares.shape, *config.shape)))
 
 
-def loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes L or U, the weighted classification loss and the parameters' prior, `[B]` nats.
 
     A label of C or above gives NaN.
     """
-    checks.batch("m2", batch, functools.partial(batch_spec, config))
+    check_batch("m2", config, batch)
     x, label = batch["x"], batch["label"]
     known = label >= 0
     log_q = classify(config, variables, x)
@@ -293,14 +281,14 @@ def loss(
     return nats, {"bound": bound, "classification": classification, "labelled": labelled}
 
 
-def elbo(config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array) -> jax.Array:
+def elbo(config: Config, variables: Variables, x: jax.Array, key: jax.Array) -> jax.Array:
     """Computes -U(x), a bound on log p(x), with one sample of z per class: `[B]` nats (eq. 7)."""
     noise = jax.random.normal(key, (x.shape[0], config.classes, config.latent))
     return _marginal(_bounds(config, variables, x, noise), classify(config, variables, x))
 
 
 def log_class_weights(
-    config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array
+    config: Config, variables: Variables, x: jax.Array, key: jax.Array
 ) -> jax.Array:
     """Returns log p(x, y, z) - log q(z | x, y) of one z per class y, `[B, C]` nats."""
     y = jnp.eye(config.classes)[None]
@@ -309,27 +297,25 @@ def log_class_weights(
     return log_p - math.log(config.classes)
 
 
-def log_weight(
-    config: Config, variables: dict[str, Any], x: jax.Array, key: jax.Array
-) -> jax.Array:
+def log_weight(config: Config, variables: Variables, x: jax.Array, key: jax.Array) -> jax.Array:
     """Returns an importance weight of log p(x), `[B]` nats: `log_class_weights`, summed over y."""
     return jax.nn.logsumexp(log_class_weights(config, variables, x, key), axis=1)
 
 
-def report(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
+def report(config: Config, variables: Variables, batch: Batch) -> jax.Array:
     """Returns the classification error, `[B]` percent: 100 where the predicted class is wrong."""
     predicted = jnp.argmax(classify(config, variables, batch["x"]), axis=1)
     return 100.0 * (predicted != batch["label"])
 
 
-def encode(config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None) -> jax.Array:
+def encode(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
     """Returns the mean of `posterior`, `[B, Z]`: the content of x beside its class."""
     return posterior(config, variables, x, label).mean()
 
 
 def sample(
     config: Config,
-    variables: dict[str, Any],
+    variables: Variables,
     key: jax.Array,
     n: int | None = None,
     label: jax.Array | int | None = None,
@@ -354,7 +340,7 @@ def sample(
 
 
 def _log_likelihood(
-    config: Config, variables: dict[str, Any], x: jax.Array, z: jax.Array, y: jax.Array
+    config: Config, variables: Variables, x: jax.Array, z: jax.Array, y: jax.Array
 ) -> jax.Array:
     """log p(x | y, z): `[B, P]` nats."""
     logits = _decode(config, variables, z, y)  # [B, P, D]
@@ -366,7 +352,7 @@ def _log_likelihood(
 
 def _bounds(
     config: Config,
-    variables: dict[str, Any],
+    variables: Variables,
     x: jax.Array,
     noise: jax.Array,
     y: jax.Array | None = None,
@@ -385,7 +371,7 @@ def _bounds(
 
 def _drawn_bounds(
     config: Config,
-    variables: dict[str, Any],
+    variables: Variables,
     x: jax.Array,
     log_shares: jax.Array,
     noise: jax.Array,

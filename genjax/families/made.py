@@ -27,9 +27,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, draw_values, nan_unless_binary
-from genjax.core.autoregressive import batch_spec, draw_order
+from genjax.core import draw_values, nan_unless_binary
+from genjax.core.autoregressive import draw_order
 from genjax.core.autoregressive import order as first_order
+from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_batch, flat_events
+from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.losses import bernoulli_nll
 from genjax.nn import MaskedDense, draw_degrees
 from genjax.nn.masked import precision
@@ -74,7 +77,6 @@ class Config:
 
 
 def traits(config: Config) -> Traits:
-    del config
     return Traits(data="binary", density="exact")
 
 
@@ -200,46 +202,41 @@ class MADE(nn.Module):
         return jnp.zeros((n, dims)).at[jnp.arange(n)[:, None], pixels.T].set(x.T)
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del batch
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     return MADE(config).init(key, jnp.zeros((1, math.prod(config.shape))))
 
 
-def loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes -log p(x) under a mask drawn for the whole batch, `[B]` nats.
 
     The paper cycles through the masks instead (section 4.2).
     """
-    checks.batch("made", batch, functools.partial(batch_spec, config))
+    check_batch("made", config, batch)
     choose, drop = jax.random.split(key)
     mask = jax.random.randint(choose, (), 0, config.masks) if config.masks > 1 else 0
-    x = _flat(batch["x"])
+    x = flat_events("made", config, batch["x"])
     logits = MADE(config).apply(variables, x, mask, drop if config.dropout else None)
     return nan_unless_binary(bernoulli_nll(logits, x), x), {}
 
 
 def logits(
-    config: Config, variables: dict[str, Any], x: jax.Array, mask: int | None = None
+    config: Config, variables: Variables, x: jax.Array, mask: int | None = None
 ) -> jax.Array:
     """Computes logits of p(x_d = 1 | pixels before d in `order`) under a mask, `[B, *shape]`.
 
     Raises:
       ValueError: there are several masks and `mask` is None.
     """
-    checks.events("made", x, config.shape)
-    mask = _mask_index(config, mask)
-    return MADE(config).apply(variables, _flat(x), mask).reshape(x.shape)
+    flat = flat_events("made", config, x)
+    return MADE(config).apply(variables, flat, _mask_index(config, mask)).reshape(x.shape)
 
 
-def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), the log of the mean probability over the masks, `[B]` nats.
 
     Masks are evaluated one after another, so that the memory is that of one.
     """
-    checks.events("made", x, config.shape)
-    x = _flat(x)
+    x = flat_events("made", config, x)
 
     @jax.checkpoint  # a gradient keeps the activations of one mask only
     def one(mask: Any) -> jax.Array:
@@ -251,23 +248,17 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     return nan_unless_binary(jax.nn.logsumexp(each, axis=0) - math.log(config.masks), x)
 
 
-def sample(
-    config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
-) -> jax.Array:
+def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     x = MADE(config).apply(variables, key, checks.sample_count(n), method="sample")
     x = x.reshape(-1, *config.shape)
     return x if n else x[0]
 
 
-def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes the last hidden layer under the first mask, `[B, H]`."""
-    checks.events("made", x, config.shape)
-    return MADE(config).apply(variables, _flat(x), method="features")[0]
-
-
-def _flat(x: jax.Array) -> jax.Array:
-    return x.reshape(x.shape[0], -1)  # [B, D]
+    x = flat_events("made", config, x)
+    return MADE(config).apply(variables, x, method="features")[0]
 
 
 def _mask_index(config: Config, mask: int | None) -> int:

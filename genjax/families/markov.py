@@ -14,7 +14,6 @@ Coding", section IV (templates of causal neighbors).
 """
 
 import dataclasses
-import functools
 import math
 from typing import Any, Literal
 
@@ -23,9 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, chunked_sum, nan_unless_binary
-from genjax.core.autoregressive import batch_spec
+from genjax.core import chunked_sum, log_odds, nan_unless_binary
 from genjax.core.autoregressive import order as order
+from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_batch
+from genjax.core.protocols import Batch, Metrics, Traits, Variables
 
 MAX_K = 20
 MAX_JOINT = 20
@@ -116,19 +117,16 @@ def _num_parameters(config: Config) -> int:
     return sum(2 ** int(m) for m in _inside(config))
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del key, batch
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     tables = math.prod(config.shape) if config.by_position else 1
     # Cell 2 c + v counts value v in context c; a TPU would pad a last axis of 2 to 128.
     counts = jnp.zeros((tables, 2 ** (config.k + 1)), jnp.int32)
     return {"params": {}, "buffers": {"counts": counts}}
 
 
-def update(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]
-) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+def update(config: Config, variables: Variables, batch: Batch) -> tuple[Variables, Metrics]:
     """Adds a batch to the counts; `loss` is the mean of -log p(x) under the new counts, in nats."""
-    checks.batch("markov", batch, functools.partial(batch_spec, config))
+    check_batch("markov", config, batch)
     x, rows = batch["x"], max(1, CHUNK // math.prod(config.shape))
 
     def count(counts: jax.Array, x: jax.Array, new: jax.Array) -> jax.Array:
@@ -144,10 +142,10 @@ def update(
     return variables, {"loss": chunked_sum(nats, jnp.zeros(()), x, rows) / x.shape[0]}
 
 
-def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats; -inf for outcomes unseen in their context if alpha is 0."""
     checks.events("markov", x, config.shape)
-    zero, one = _pair(config, variables, x)
+    one, zero = _pair(config, variables, x)
     seen = jnp.where(x.reshape(one.shape) > 0.5, one, zero)
     # Unseen contexts without pseudo-counts are uniform rather than 0 / 0.
     empty = one + zero == 0
@@ -155,15 +153,13 @@ def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Arr
     return nan_unless_binary(jnp.sum(terms, axis=1), x)
 
 
-def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes logits of p(x_d = 1 | context), `[B, *shape]`, clipped to +-1e4."""
     checks.events("markov", x, config.shape)
-    return _logit(*_pair(config, variables, x)).reshape(x.shape)
+    return log_odds(*_pair(config, variables, x)).reshape(x.shape)
 
 
-def sample(
-    config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
-) -> jax.Array:
+def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples pixel by pixel: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     size = checks.sample_count(n)
     dims, counts = math.prod(config.shape), variables["buffers"]["counts"]
@@ -173,7 +169,7 @@ def sample(
         d, inside, alpha, u = part
         context = jnp.sum(x[inside] * places[:, None], axis=0, dtype=jnp.int32)  # [n]
         row = d if config.by_position else 0
-        p = jax.nn.sigmoid(_logit(*(counts[row, context + v] + alpha for v in (0, 1))))
+        p = jax.nn.sigmoid(log_odds(*(counts[row, context + v] + alpha for v in (1, 0))))
         return x.at[d].set((u < p).astype(x.dtype)), None
 
     noise = jax.random.uniform(key, (dims, size))
@@ -224,14 +220,8 @@ def _cells(config: Config, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arra
     return row, 2 * cell.reshape(flat), bits.reshape(flat)
 
 
-def _pair(config: Config, variables: dict[str, Any], x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Counts of 0 and of 1 in each pixel's context, with pseudo-counts: `[B, D]` float32 each."""
+def _pair(config: Config, variables: Variables, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Counts of 1 and of 0 in each pixel's context, with pseudo-counts: `[B, D]` float32 each."""
     row, context, _ = _cells(config, x)
     counts, alphas = variables["buffers"]["counts"], jnp.asarray(_alphas(config))[None]
-    return counts[row, context] + alphas, counts[row, context + 1] + alphas
-
-
-def _logit(zero: jax.Array, one: jax.Array) -> jax.Array:
-    seen = one + zero > 0
-    ratio = jnp.log(jnp.where(seen, one, 1)) - jnp.log(jnp.where(seen, zero, 1))
-    return jnp.clip(ratio, -1e4, 1e4)
+    return counts[row, context + 1] + alphas, counts[row, context] + alphas

@@ -15,7 +15,6 @@ baseline of Larochelle and Murray 2011, "The Neural Autoregressive Distribution 
 """
 
 import dataclasses
-import functools
 import math
 from typing import Annotated, Any
 
@@ -23,9 +22,11 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import Traits, chunked_sum, nan_unless_binary
-from genjax.core.autoregressive import batch_spec
+from genjax.core import chunked_sum, log_odds, nan_unless_binary
 from genjax.core.autoregressive import order as order
+from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_batch, flat_events
+from genjax.core.protocols import Batch, Metrics, Traits, Variables
 from genjax.nn import Bernoulli
 
 CHUNK = 2**21  # numbers of the E step in memory at once, 8 MB per array
@@ -60,7 +61,7 @@ def tiny() -> Config:
     return Config(shape=(3, 3, 1), components=4)
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     """Returns equal weights, and means near 1/2 or near those of a batch, with uniform noise.
 
     The parameters are unconstrained: `weights [K]` under softmax, `logits [K, D]` under sigmoid.
@@ -78,16 +79,14 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     return {"params": {"weights": jnp.zeros((config.components,)), "logits": start}}
 
 
-def update(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]
-) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+def update(config: Config, variables: Variables, batch: Batch) -> tuple[Variables, Metrics]:
     """Performs one iteration of EM on a batch.
 
     Returns:
       variables, and metrics before the iteration: `loss`, the mean of -log p(x), and `penalty`, the
       priors' share per example, both in nats. Full-batch EM never raises their sum.
     """
-    checks.batch("mixture", batch, functools.partial(batch_spec, config))
+    check_batch("mixture", config, batch)
     dims, components = math.prod(config.shape), config.components
     rows = max(1, CHUNK // (components + 2 * dims))
     old, x = variables["params"], batch["x"]
@@ -110,18 +109,15 @@ def update(
     return {**variables, "params": _maximise(config, old, counts, ones)}, metrics
 
 
-def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
-    checks.events("mixture", x, config.shape)
-    joint = _log_joint(variables["params"], x.reshape(x.shape[0], -1))
+    joint = _log_joint(variables["params"], flat_events("mixture", config, x))
     return nan_unless_binary(jax.nn.logsumexp(joint, axis=1), x)
 
 
-def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes logits of p(x_d = 1 | x_<d), `[B, *shape]`."""
-    checks.events("mixture", x, config.shape)
-    params = variables["params"]
-    flat = x.reshape(x.shape[0], -1)
+    params, flat = variables["params"], flat_events("mixture", config, x)
 
     def pixel(joint: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
         x_d, one, zero = part  # [B], [K], [K]
@@ -137,9 +133,7 @@ def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array
     return out.T.reshape(x.shape)
 
 
-def sample(
-    config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
-) -> jax.Array:
+def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples a component, then its pixels: float32 `[n, *shape]`; one image without `n`."""
     params = variables["params"]
     which, pixels = jax.random.split(key)
@@ -149,10 +143,11 @@ def sample(
     return x if n else x[0]
 
 
-def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes responsibilities p(k | x), `[B, K]`; each row sums to 1."""
-    checks.events("mixture", x, config.shape)
-    return jax.nn.softmax(_log_joint(variables["params"], x.reshape(x.shape[0], -1)), axis=1)
+    return jax.nn.softmax(
+        _log_joint(variables["params"], flat_events("mixture", config, x)), axis=1
+    )
 
 
 def _log_means(params: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -179,10 +174,7 @@ def _maximise(
     one = ones + config.mean_prior
     # Rounding may make the ones exceed the counts.
     zero = jnp.maximum(counts[:, None] - ones, 0) + config.mean_prior
-    seen = (one > 0) | (zero > 0)
-    ratio = jnp.log(jnp.where(seen, one, 1)) - jnp.log(jnp.where(seen, zero, 1))
-    # Clipped: a certain pixel costs exactly 0 nats, an impossible one a finite number.
-    means = jnp.where(seen, jnp.clip(ratio, -1e4, 1e4), old["logits"])
+    means = jnp.where(one + zero > 0, log_odds(one, zero), old["logits"])
     weights = jnp.log(counts + config.weight_prior) - jnp.log(
         jnp.sum(counts) + config.components * config.weight_prior
     )

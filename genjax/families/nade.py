@@ -11,20 +11,21 @@ algorithm 1; Uria, Murray and Larochelle 2014, "A Deep and Tractable Density Est
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, draw_values, nan_unless_binary
-from genjax.core.autoregressive import batch_spec, order
+from genjax.core import draw_values, nan_unless_binary
+from genjax.core.autoregressive import order
+from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_batch, flat_events
+from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.losses import bernoulli_nll
 from genjax.nn import dropout_mask
 
@@ -51,7 +52,6 @@ class Config:
 
 
 def traits(config: Config) -> Traits:
-    del config
     return Traits(data="binary", density="exact")
 
 
@@ -84,7 +84,6 @@ class NADE(nn.Module):
         perm = order(self.config)
         arguments = (x, self.W[perm], self.V[perm], self.c, keep)
         logits = jax.lax.platform_dependent(*arguments, cpu=self.pixels, default=self.blocks)
-        chex.assert_shape(logits, x.shape)
         return logits + self.b[perm][None]
 
     def blocks(self, x: jax.Array, W: jax.Array, V: jax.Array, c: jax.Array, keep: Any) -> Any:
@@ -166,51 +165,42 @@ class NADE(nn.Module):
         return x.T
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del batch
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     return NADE(config).init(key, jnp.zeros((1, math.prod(config.shape))))
 
 
-def loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes -log p(x), `[B]` nats, with dropout."""
-    checks.batch("nade", batch, functools.partial(batch_spec, config))
+    check_batch("nade", config, batch)
     x = _ordered(config, batch["x"])
-    keep = None
-    if config.dropout:
-        keep = dropout_mask(key, config.dropout, (x.shape[0], config.hidden))
+    size = (x.shape[0], config.hidden)
+    keep = dropout_mask(key, config.dropout, size) if config.dropout else None
     return nan_unless_binary(bernoulli_nll(NADE(config).apply(variables, x, keep), x), x), {}
 
 
-def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes logits of p(x_d = 1 | pixels before d in `order`), `[B, *shape]`."""
-    checks.events("nade", x, config.shape)
     in_order = NADE(config).apply(variables, _ordered(config, x))
     return in_order[:, np.argsort(order(config))].reshape(x.shape)
 
 
-def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
-    checks.events("nade", x, config.shape)
     x = _ordered(config, x)
     return -nan_unless_binary(bernoulli_nll(NADE(config).apply(variables, x), x), x)
 
 
-def sample(
-    config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
-) -> jax.Array:
+def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples float32 `[n, *shape]` in {0, 1}; one image without `n`."""
     x = NADE(config).apply(variables, key, checks.sample_count(n), method="sample")
     x = x[:, np.argsort(order(config))].reshape(-1, *config.shape)
     return x if n else x[0]
 
 
-def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes the hidden units after the last pixel, `[B, H]`."""
-    checks.events("nade", x, config.shape)
     return NADE(config).apply(variables, _ordered(config, x), method="encode")
 
 
 def _ordered(config: Config, x: jax.Array) -> jax.Array:
-    return x.reshape(x.shape[0], -1)[:, order(config)]  # [B, D]
+    return flat_events("nade", config, x)[:, order(config)]

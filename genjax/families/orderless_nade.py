@@ -23,8 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits, draw_values, nan_unless_binary
-from genjax.core.autoregressive import batch_spec, draw_order
+from genjax.core import draw_values, nan_unless_binary
+from genjax.core.autoregressive import draw_order
+from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_batch, flat_events
+from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.losses import bernoulli_nats, sum_event
 from genjax.nn import dropout_mask
 
@@ -183,22 +186,19 @@ class OrderlessNADE(nn.Module):
         return x
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del batch
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     nothing = jnp.zeros((1, math.prod(config.shape)))
     return OrderlessNADE(config).init(key, nothing, nothing)
 
 
-def loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes an unbiased estimate of -log p(x) averaged over all orders, `[B]` nats (eq. 7).
 
     The d - 1 pixels before a uniform pixel in a uniform order are visible, so d is uniform in
     1 .. D.
     """
-    checks.batch("orderless_nade", batch, functools.partial(batch_spec, config))
-    x = _flat(batch["x"])
+    check_batch("orderless_nade", config, batch)
+    x = flat_events("orderless_nade", config, batch["x"])
     pixel_key, subset_key, drop_key = jax.random.split(key, 3)
     pixel = jax.random.randint(pixel_key, (len(x), 1), 0, x.shape[1])
     visible = _pixels_before(subset_key, pixel, x)
@@ -218,14 +218,13 @@ def masked_nats(logits: jax.Array, x: jax.Array, visible: jax.Array) -> jax.Arra
     return sum_event(hidden * bernoulli_nats(logits, x)) * x.shape[1] / jnp.sum(hidden, axis=1)
 
 
-def log_probs(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def log_probs(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x) along every order of the ensemble, `[orders, B]` nats.
 
     It takes about 2 orders B D H^2 operations for two hidden layers. At most `ROWS` images times
     orders are in memory at once.
     """
-    checks.events("orderless_nade", x, config.shape)
-    x, perms = _flat(x), orders(config)
+    x, perms = flat_events("orderless_nade", config, x), orders(config)
     rounds = -(-len(perms) // max(1, ROWS // len(x)))
     # Padded to whole rounds; the surplus is removed below.
     perms = np.resize(perms, (rounds, -(-len(perms) // rounds), x.shape[1]))
@@ -234,30 +233,27 @@ def log_probs(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Ar
     return jax.vmap(nan_unless_binary, (0, None))(log_p, x)
 
 
-def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), the log of the mean probability over the orders, `[B]` nats."""
     return jax.nn.logsumexp(log_probs(config, variables, x), axis=0) - math.log(config.orders)
 
 
-def report(config: Config, variables: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
+def report(config: Config, variables: Variables, batch: Batch) -> jax.Array:
     """Computes the reported quantity, `[B]` nats; see `Config.report`."""
     if config.report == "ensemble":
         return -log_prob(config, variables, batch["x"])
     return -jnp.mean(log_probs(config, variables, batch["x"]), axis=0)
 
 
-def logits(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes logits of p(x_d = 1 | pixels before d in `order`), `[B, *shape]`."""
-    checks.events("orderless_nade", x, config.shape)
     perm = order(config)
-    arguments = (_flat(x), jnp.asarray(perm))
+    arguments = (flat_events("orderless_nade", config, x), jnp.asarray(perm))
     out = OrderlessNADE(config).apply(variables, *arguments, method="logits_along")
     return out[np.argsort(perm)].T.reshape(x.shape)
 
 
-def sample(
-    config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
-) -> jax.Array:
+def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples along random orders of the ensemble: float32 `[n, *shape]`; one without `n`."""
     choose, draw = jax.random.split(key)
     which = jax.random.randint(choose, (checks.sample_count(n),), 0, config.orders)
@@ -268,7 +264,7 @@ def sample(
 
 
 def complete(
-    config: Config, variables: dict[str, Any], key: jax.Array, x: jax.Array, known: Any
+    config: Config, variables: Variables, key: jax.Array, x: jax.Array, known: Any
 ) -> jax.Array:
     """Samples the unknown pixels of `x` given the known ones: `[B, *shape]`.
 
@@ -281,20 +277,19 @@ def complete(
       x: `[B, *shape]`; unknown pixels are ignored.
       known: bool `[*shape]`, or `[B, *shape]` for a mask per image.
     """
-    checks.events("orderless_nade", x, config.shape)
-    visible = jnp.broadcast_to(jnp.asarray(known, x.dtype), x.shape)
-    perms = jnp.broadcast_to(jnp.asarray(order(config)), _flat(x).shape)
-    return _complete(config, variables, key, _flat(x), _flat(visible), perms).reshape(x.shape)
+    flat = flat_events("orderless_nade", config, x)
+    visible = jnp.broadcast_to(jnp.asarray(known, x.dtype), x.shape).reshape(flat.shape)
+    perms = jnp.broadcast_to(jnp.asarray(order(config)), flat.shape)
+    return _complete(config, variables, key, flat, visible, perms).reshape(x.shape)
 
 
-def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes the last hidden layer with all pixels visible, `[B, H]`."""
-    checks.events("orderless_nade", x, config.shape)
-    everything = jnp.ones_like(_flat(x))
-    return OrderlessNADE(config).apply(variables, _flat(x), everything, method="units")
+    x = flat_events("orderless_nade", config, x)
+    return OrderlessNADE(config).apply(variables, x, jnp.ones_like(x), method="units")
 
 
-def _complete(config: Config, variables: dict[str, Any], *arguments: jax.Array) -> jax.Array:
+def _complete(config: Config, variables: Variables, *arguments: jax.Array) -> jax.Array:
     return OrderlessNADE(config).apply(variables, *arguments, method="complete")
 
 
@@ -311,7 +306,3 @@ def _dot(x: jax.Array, kernel: jax.Array, dtype: str = "float32") -> jax.Array:
         return jnp.dot(x, kernel, precision=jax.lax.Precision.HIGHEST)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     return jnp.dot(x, kernel, preferred_element_type=jnp.float32)
-
-
-def _flat(x: jax.Array) -> jax.Array:
-    return x.reshape(x.shape[0], -1)  # [B, D]

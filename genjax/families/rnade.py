@@ -13,7 +13,6 @@ Adam normalizes gradients.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Any, Literal
 
@@ -23,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import Traits
-from genjax.core.autoregressive import batch_spec, order
+from genjax.core import Batch, LossOutput, Traits, Variables, check_batch, flat_events
+from genjax.core.autoregressive import order
+from genjax.core.batches import batch_spec as batch_spec
 from genjax.losses import gaussian_mixture_nats, laplace_mixture_nats, sum_event
 from genjax.nn import dropout_mask
 
@@ -56,7 +56,6 @@ class Config:
 
 
 def traits(config: Config) -> Traits:
-    del config
     return Traits(data="real", density="exact", sample_range=(-math.inf, math.inf))
 
 
@@ -134,53 +133,45 @@ def _spread(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) ->
     return only_means * jax.random.normal(key, shape, dtype)
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del batch
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     return RNADE(config).init(key, jnp.zeros((1, math.prod(config.shape))))
 
 
-def loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes -log p(x), `[B]` nats, with dropout."""
-    checks.batch("rnade", batch, functools.partial(batch_spec, config))
+    check_batch("rnade", config, batch)
     x = _ordered(config, batch["x"])
-    keep = None
-    if config.dropout:
-        keep = dropout_mask(key, config.dropout, (x.shape[0], config.hidden))
+    size = (x.shape[0], config.hidden)
+    keep = dropout_mask(key, config.dropout, size) if config.dropout else None
     return sum_event(_nats(config)(x, *RNADE(config).apply(variables, x, keep))), {}
 
 
-def mixtures(config: Config, variables: dict[str, Any], x: jax.Array) -> Mixture:
+def mixtures(config: Config, variables: Variables, x: jax.Array) -> Mixture:
     """Computes logits, means and log scales of the conditionals, `[B, *shape, K]` each."""
-    checks.events("rnade", x, config.shape)
     back = np.argsort(order(config))
     out = RNADE(config).apply(variables, _ordered(config, x))
     return tuple(p[:, back].reshape(*x.shape, config.components) for p in out)  # type: ignore
 
 
-def log_conditionals(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def log_conditionals(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x_d | x before d in `order`), `[B, *shape]` nats, of any sign."""
     return -_nats(config)(x, *mixtures(config, variables, x))
 
 
-def log_prob(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
     return sum_event(log_conditionals(config, variables, x))
 
 
-def sample(
-    config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
-) -> jax.Array:
+def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples float32 `[n, *shape]`; one example without `n`."""
     x = RNADE(config).apply(variables, key, checks.sample_count(n), method="sample")
     x = x[:, np.argsort(order(config))].reshape(-1, *config.shape)
     return x if n else x[0]
 
 
-def encode(config: Config, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes the hidden units after the last dimension, without rho: `[B, H]`."""
-    checks.events("rnade", x, config.shape)
     return RNADE(config).apply(variables, _ordered(config, x), method="encode")
 
 
@@ -189,4 +180,4 @@ def _nats(config: Config) -> Any:
 
 
 def _ordered(config: Config, x: jax.Array) -> jax.Array:
-    return x.reshape(x.shape[0], -1)[:, order(config)]  # [B, D]
+    return flat_events("rnade", config, x)[:, order(config)]

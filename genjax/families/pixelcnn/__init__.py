@@ -11,28 +11,22 @@ the pixel's own row, gates tanh(f) sigmoid(g) with a bias per class, no blind sp
 """
 
 import dataclasses
-import functools
 from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import (
-    Traits,
-    conditional_nats,
-    draw_images,
-    draw_noise,
-    draw_values,
-    image_samplers,
-)
+from genjax.core import conditional_nats, draw_images, draw_noise, draw_values, image_samplers
 from genjax.core.autoregressive import (
     KnownValues,
-    batch_spec,
     check_image_shape,
     level_traits,
 )
 from genjax.core.autoregressive import order as order
+from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_batch
+from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.families.pixelcnn.stacks import Gated, Masked
 from genjax.losses import sum_event
 from genjax.nn import one_hot_condition, random_condition
@@ -92,17 +86,14 @@ def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
     return one_hot_condition("pixelcnn", config.classes, label, size)
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del batch
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     condition = jnp.zeros((1, config.classes)) if config.classes else None
     return _network(config).init(key, jnp.zeros((1, *config.shape)), condition)
 
 
-def loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes -log p(x), `[B]` nats, with dropout."""
-    checks.batch("pixelcnn", batch, functools.partial(batch_spec, config))
+    check_batch("pixelcnn", config, batch)
     x = batch["x"]
     condition = _condition(config, batch.get("label"), x.shape[0])
     rngs = {"dropout": key} if config.dropout else None
@@ -110,22 +101,20 @@ def loss(
     return sum_event(conditional_nats(out, x)), {}
 
 
-def logits(config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None) -> jax.Array:
+def logits(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
     """Computes logits of the conditionals, `[B, *shape]` of p(x = 1) or `[B, *shape, levels]`."""
     checks.events("pixelcnn", x, config.shape)
     return _network(config).apply(variables, x, _condition(config, label, x.shape[0]))
 
 
-def log_prob(
-    config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
-) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
     """Computes log p(x), or log p(x | label), `[B]` nats."""
     return -sum_event(conditional_nats(logits(config, variables, x, label), x))
 
 
 def _draw(
     config: Config,
-    variables: dict[str, Any],
+    variables: Variables,
     key: jax.Array,
     n: int,
     given: KnownValues | None,

@@ -20,15 +20,12 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import (
-    Traits,
-    draw_images,
-    draw_noise,
-    image_samplers,
-    nan_unless_level,
-)
-from genjax.core.autoregressive import KnownValues, batch_spec, check_image_shape
+from genjax.core import draw_images, draw_noise, image_samplers, nan_unless_level
+from genjax.core.autoregressive import KnownValues, check_image_shape
 from genjax.core.autoregressive import order as order
+from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_batch
+from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.families.pixelcnn_pp.streams import PixelCNNPP
 from genjax.losses import (
     discretized_logistic_nats,
@@ -91,7 +88,7 @@ def _network(config: Config) -> PixelCNNPP:
     return PixelCNNPP(outputs, c.features, c.blocks, c.halvings, c.dropout, jnp.dtype(c.dtype))
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     """Returns parameters whose first outputs are standardized on a batch, or on uniform noise."""
     params_key, noise_key = jax.random.split(key)
     condition = None
@@ -99,17 +96,15 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
         x = jax.random.uniform(noise_key, (2, *config.shape), minval=-1.0)
         condition = jnp.zeros((2, config.classes)) if config.classes else None
     else:
-        checks.batch("pixelcnn_pp", batch, functools.partial(batch_spec, config))
+        check_batch("pixelcnn_pp", config, batch)
         x = scale_levels(batch["x"], config.levels)
         condition = _condition(config, batch.get("label"), len(x))
     return _network(config).init(params_key, x, condition)
 
 
-def loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes -log p(x), `[B]` nats, with dropout."""
-    checks.batch("pixelcnn_pp", batch, functools.partial(batch_spec, config))
+    check_batch("pixelcnn_pp", config, batch)
     x = batch["x"]
     condition = _condition(config, batch.get("label"), x.shape[0])
     rngs = {"dropout": key} if config.dropout else None
@@ -122,7 +117,7 @@ def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
 
 
 def _mixture(
-    config: Config, variables: dict[str, Any], x: jax.Array, condition: Any, rngs: Any = None
+    config: Config, variables: Variables, x: jax.Array, condition: Any, rngs: Any = None
 ) -> tuple[jax.Array, ...]:
     """See `mixture`; `rngs` enables dropout."""
     train = rngs is not None
@@ -143,7 +138,7 @@ def _parts(config: Config, out: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def mixture(
-    config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
+    config: Config, variables: Variables, x: jax.Array, label: Any = None
 ) -> tuple[jax.Array, ...]:
     """Computes the parameters of each pixel's mixture, see `losses.logistic_mixture_nats`.
 
@@ -156,7 +151,7 @@ def mixture(
 
 
 def log_conditionals(
-    config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
+    config: Config, variables: Variables, x: jax.Array, label: Any = None
 ) -> jax.Array:
     """Computes log p(x_d | values before d), `[B, *shape]` nats."""
     return -_nats(config, x, mixture(config, variables, x, label))
@@ -168,9 +163,7 @@ def _nats(config: Config, x: jax.Array, parts: tuple[jax.Array, ...]) -> jax.Arr
     )
 
 
-def log_prob(
-    config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
-) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
     """Computes log p(x), or log p(x | label), `[B]` nats."""
     return sum_event(log_conditionals(config, variables, x, label))
 
@@ -231,7 +224,7 @@ def draw_mixture(
 
 def _draw(
     config: Config,
-    variables: dict[str, Any],
+    variables: Variables,
     key: jax.Array,
     n: int,
     prefix: KnownValues | None,
@@ -258,7 +251,7 @@ sample, complete = image_samplers("pixelcnn_pp", _draw)
 
 def _cached(
     config: Config,
-    variables: dict[str, Any],
+    variables: Variables,
     noise: jax.Array,
     condition: jax.Array | None,
     given: Known | None,

@@ -12,7 +12,6 @@ to biases of every layer. The density is then log p(small, x), a lower bound on 
 """
 
 import dataclasses
-import functools
 from typing import Annotated, Any, Literal
 
 import flax.linen as nn
@@ -21,22 +20,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import (
-    Traits,
-    conditional_nats,
-    draw_images,
-    draw_noise,
-    draw_values,
-    image_samplers,
-)
+from genjax.core import conditional_nats, draw_images, draw_noise, draw_values, image_samplers
 from genjax.core.autoregressive import (
     KnownValues,
-    batch_spec,
     check_image_shape,
     check_levels,
     level_traits,
 )
 from genjax.core.autoregressive import order as order
+from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_batch
+from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.families.pixelrnn.stacked_lstm import PixelRNN
 from genjax.losses import sum_event
 from genjax.nn import one_hot_condition, random_label
@@ -143,8 +137,7 @@ def _downsample(config: Config, x: jax.Array) -> jax.Array:
     return x[:, :: config.factor, :: config.factor]
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
-    del batch
+def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     condition = jnp.zeros((1, config.classes)) if config.classes else None
     if config.factor == 1:
         return Network(config).init(key, jnp.zeros((1, *config.shape)), condition)
@@ -154,22 +147,19 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     return {"params": {"large": large, "small": init(small_config(config), keys[1])["params"]}}
 
 
-def loss(
-    config: Config, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes -log p(x), or -log p(small, x), `[B]` nats."""
-    del key
-    checks.batch("pixelrnn", batch, functools.partial(batch_spec, config))
+    check_batch("pixelrnn", config, batch)
     return -log_prob(config, variables, batch["x"], batch.get("label")), {}
 
 
-def _scale(variables: dict[str, Any], name: str) -> dict[str, Any]:
+def _scale(variables: Variables, name: str) -> dict[str, Any]:
     return {"params": variables["params"][name]}
 
 
 def logits(
     config: Config,
-    variables: dict[str, Any],
+    variables: Variables,
     x: jax.Array,
     label: Any = None,
     small: jax.Array | None = None,
@@ -215,7 +205,7 @@ def _check_small(
 
 
 def log_conditionals(
-    config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
+    config: Config, variables: Variables, x: jax.Array, label: Any = None
 ) -> jax.Array:
     """Computes log p(x_d | values before d), `[B, *shape]` nats.
 
@@ -229,16 +219,14 @@ def log_conditionals(
     return terms.at[:, ::k, ::k].add(others)
 
 
-def log_prob(
-    config: Config, variables: dict[str, Any], x: jax.Array, label: Any = None
-) -> jax.Array:
+def log_prob(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
     """Computes log p(x) or log p(x | label), multi-scale log p(small, x), `[B]` nats."""
     return sum_event(log_conditionals(config, variables, x, label))
 
 
 def _draw(
     config: Config,
-    variables: dict[str, Any],
+    variables: Variables,
     key: jax.Array,
     n: int,
     given: KnownValues | None,

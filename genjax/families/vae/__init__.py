@@ -15,7 +15,6 @@ Weighted Autoencoders"; Tucker et al. 2018 (dreg). Posterior and free bits: King
 """
 
 import dataclasses
-import functools
 from typing import Annotated, Any, Literal
 
 import jax
@@ -23,12 +22,11 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
-from genjax.core import Traits
+from genjax.core import Batch, LossOutput, Traits, Variables, check_batch
+from genjax.core.batches import batch_spec as batch_spec
 from genjax.families.vae import densities, networks, objectives
 from genjax.losses import kl_warmup
 from genjax.nn import one_hot_condition
-
-Variables = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,14 +159,6 @@ def traits(config: Config) -> Traits:
     )
 
 
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 `[B, *shape]`; with classes also `label`: int32 `[B]`."""
-    spec = {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
-    if config.classes:
-        spec["label"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    return spec
-
-
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     """Without `batch`, the biases of `data_bias` are 0 and pseudo-inputs are noise."""
     params = networks.init_params(config, key, None if batch is None else batch["x"])
@@ -176,11 +166,9 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     return {"params": params, **buffers}
 
 
-def loss(
-    config: Config, variables: Variables, batch: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, dict[str, Any]]:
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes the objective, `[B]` nats: minus a bound on log p(x) where the KL has weight 1."""
-    checks.batch("vae", batch, functools.partial(batch_spec, config))
+    check_batch("vae", config, batch)
     x = batch["x"]
     condition = _condition(config, batch.get("label"), x.shape[0])
     weight: Any = config.beta
