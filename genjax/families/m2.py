@@ -181,14 +181,10 @@ def _decode(config: Config, variables: Variables, z: jax.Array, y: jax.Array) ->
 
 
 class ClassMixture(Posterior):
-    """A mixture over the classes: `shares` `[B, C]`, and a distribution of each class.
+    """A mixture over the classes: `shares` `[B, C]`, and a distribution of each class."""
 
-    Attributes:
-      shares: probabilities of the classes.
-      components: Gaussians with parameters `[B, C, Z]`, or Bernoullis with logits `[B, C, *shape]`.
-    """
-
-    shares: jax.Array
+    shares: jax.Array  # probabilities of the classes
+    # Gaussians with parameters `[B, C, Z]`, or Bernoullis with logits `[B, C, *shape]`
     components: Any
 
     def mean(self) -> jax.Array:

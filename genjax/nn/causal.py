@@ -175,29 +175,20 @@ def kernel_mask(
 
 
 class CausalConv(nn.Module):
-    """Convolution over a pixel's own row and the rows above: `[B, H, W, I] -> [B, H, W, O]`.
+    """Convolution over a pixel's own row and the rows above: `[B, H, W, I] -> [B, H, W, O]`."""
 
-    Attributes:
-      in_groups, out_groups: group of every feature.
-      height, width: size of the kernel.
-      top: rows of the kernel above the pixel's own: height - 1, or height to exclude the own row.
-      left: columns of the kernel left of the pixel.
-      kind: mask of the own row, see `kernel_mask`.
-      dtype: dtype of the computation; parameters are float32.
-      precision: precision of products; None is full float32 for float32.
-      scale: factor of the weights' initial variance.
-    """
-
-    in_groups: tuple[int, ...]
+    in_groups: tuple[int, ...]  # group of every feature
     out_groups: tuple[int, ...]
-    height: int = 1
+    height: int = 1  # size of the kernel
     width: int = 1
+    # rows of the kernel above the pixel's own: height - 1, or height to exclude the own row
     top: int = 0
-    left: int = 0
-    kind: Kind = "B"
-    dtype: Any = jnp.float32
+    left: int = 0  # columns of the kernel left of the pixel
+    kind: Kind = "B"  # mask of the own row, see `kernel_mask`
+    dtype: Any = jnp.float32  # dtype of the computation; parameters are float32
+    # precision of products; None is full float32 for float32
     precision: jax.lax.Precision | None = None
-    scale: float = 1.0
+    scale: float = 1.0  # factor of the weights' initial variance
 
     def setup(self) -> None:
         shape = (self.height, self.width, len(self.in_groups), len(self.out_groups))
@@ -275,21 +266,13 @@ def pixel_input(x: jax.Array, levels: int) -> jax.Array:
 
 
 class PixelHead(nn.Module):
-    """ReLU and 1x1 convolution, twice: features `[..., F]` to logits `[..., C]` or `[..., C, L]`.
+    """ReLU and 1x1 convolution, twice: features `[..., F]` to logits `[..., C]` or `[..., C, L]`."""
 
-    Attributes:
-      channels: number of channels C.
-      levels: number of levels L; two levels have one logit.
-      hidden: number of features between the convolutions.
-      in_groups: group of every input feature.
-      dtype: dtype of the first convolution; logits are float32.
-    """
-
-    channels: int
-    levels: int
-    hidden: int
-    in_groups: tuple[int, ...]
-    dtype: Any = jnp.float32
+    channels: int  # number of channels C
+    levels: int  # number of levels L; two levels have one logit
+    hidden: int  # number of features between the convolutions
+    in_groups: tuple[int, ...]  # group of every input feature
+    dtype: Any = jnp.float32  # dtype of the first convolution; logits are float32
 
     def setup(self) -> None:
         outputs = self.levels if self.levels > 2 else 1

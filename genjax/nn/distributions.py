@@ -75,15 +75,11 @@ class Gaussian(Posterior):
 
     Source: Kingma and Welling 2019, "An Introduction to Variational Autoencoders", sections 2.5
     and 2.5.1.
-
-    Attributes:
-      loc: `[B, Z]`.
-      log_std: `[B, Z]`, log of the diagonal of L.
-      lower: `[B, Z, Z]`, strictly lower triangular, or None for a diagonal covariance.
     """
 
-    loc: jax.Array
-    log_std: jax.Array
+    loc: jax.Array  # `[B, Z]`
+    log_std: jax.Array  # `[B, Z]`, log of the diagonal of L
+    # `[B, Z, Z]`, strictly lower triangular, or None for a diagonal covariance
     lower: jax.Array | None = None
 
     @staticmethod

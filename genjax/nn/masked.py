@@ -33,19 +33,13 @@ def draw_degrees(dims: int, hidden: Sequence[int], seed: int, number: int = 0) -
 
 
 class MaskedDense(nn.Module):
-    """Dense layer between units with degrees: `[B, in] -> [B, features]`.
+    """Dense layer between units with degrees: `[B, in] -> [B, features]`."""
 
-    Attributes:
-      features: number of output units.
-      strict: connects lower degrees to higher ones only (output layers); else equal ones too.
-      use_bias: whether to add a bias.
-      dtype: dtype of the computation; parameters are float32.
-    """
-
-    features: int
+    features: int  # number of output units
+    # connects lower degrees to higher ones only (output layers); else equal ones too
     strict: bool = False
     use_bias: bool = True
-    dtype: Any = jnp.float32
+    dtype: Any = jnp.float32  # dtype of the computation; parameters are float32
     kernel_init: Callable = nn.initializers.he_normal()
 
     @nn.compact

@@ -54,20 +54,12 @@ class OutputDense(nn.Module):
 
 
 class MLP(nn.Module):
-    """Dense hidden layers and a linear output: `[..., F] -> [..., out]`, output in float32.
+    """Dense hidden layers and a linear output: `[..., F] -> [..., out]`, output in float32."""
 
-    Attributes:
-      hidden: units of each hidden layer.
-      out: units of the output.
-      activation: after each hidden layer.
-      dtype: of the computation; parameters and the output's sums stay float32.
-      kernel_init: initializer of the kernels.
-    """
-
-    hidden: Sequence[int]
+    hidden: Sequence[int]  # units of each hidden layer
     out: int
-    activation: Callable[[jax.Array], jax.Array] = nn.relu
-    dtype: Any = jnp.float32
+    activation: Callable[[jax.Array], jax.Array] = nn.relu  # after each hidden layer
+    dtype: Any = jnp.float32  # of the computation; parameters and the output's sums stay float32
     kernel_init: Callable = nn.initializers.lecun_normal()
 
     @nn.compact

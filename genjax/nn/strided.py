@@ -57,23 +57,14 @@ def apply_layer(norm: str, layer: nn.Module, x: jax.Array, train: bool) -> jax.A
 
 
 class UpStack(nn.Module):
-    """Generator: `[B, Z] -> [B, H, W, C]`, linear output, float32.
+    """Generator: `[B, Z] -> [B, H, W, C]`, linear output, float32."""
 
-    Attributes:
-      shape: of the image.
-      widths: channels of the maps, smallest map first; each has twice the side of the one before.
-      dense: units of layers before the first map.
-      kernel: side of the convolutions.
-      norm: after every layer except the last; `batch` or `none`.
-      kernel_init: of all weights.
-      dtype: of the computation.
-    """
-
-    shape: Sequence[int]
+    shape: Sequence[int]  # of the image
+    # channels of the maps, smallest map first; each has twice the side of the one before
     widths: Sequence[int]
-    dense: Sequence[int] = ()
-    kernel: int = 5
-    norm: str = "batch"
+    dense: Sequence[int] = ()  # units of layers before the first map
+    kernel: int = 5  # side of the convolutions
+    norm: str = "batch"  # after every layer except the last; `batch` or `none`
     kernel_init: Callable = nn.initializers.normal(0.02)
     dtype: Any = jnp.float32
 
@@ -114,23 +105,14 @@ class UpStack(nn.Module):
 
 
 class DownStack(nn.Module):
-    """Discriminator without its head: `[B, H, W, C] -> maps`, largest first, then dense layers.
+    """Discriminator without its head: `[B, H, W, C] -> maps`, largest first, then dense layers."""
 
-    Attributes:
-      widths: channels of the maps; each has half the side of the one before.
-      dense: units of layers after the last map.
-      kernel: side of the convolutions.
-      norm: `batch` or `layer`, after every layer except the first; `spectral`, of all weights.
-      slope: of LeakyReLU below 0.
-      kernel_init: of all weights.
-      dtype: of the computation.
-    """
-
-    widths: Sequence[int]
-    dense: Sequence[int] = ()
-    kernel: int = 5
+    widths: Sequence[int]  # channels of the maps; each has half the side of the one before
+    dense: Sequence[int] = ()  # units of layers after the last map
+    kernel: int = 5  # side of the convolutions
+    # `batch` or `layer`, after every layer except the first; `spectral`, of all weights
     norm: str = "batch"
-    slope: float = 0.2
+    slope: float = 0.2  # of LeakyReLU below 0
     kernel_init: Callable = nn.initializers.normal(0.02)
     dtype: Any = jnp.float32
 

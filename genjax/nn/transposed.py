@@ -204,18 +204,7 @@ def _axis(side: int, size: int, stride: int, padding: Padding) -> tuple[int, lis
 
 
 class ConvTranspose(nn.Module):
-    """`nn.ConvTranspose` with the same parameters, `[B, H, W, I] -> [B, ., ., O]`.
-
-    Attributes:
-      features: O.
-      kernel_size: height and width.
-      strides: of rows and columns.
-      padding: SAME or VALID.
-      use_bias: whether to add a bias.
-      kernel_init: initializer of the kernel.
-      dtype: of the computation.
-      precision: of its products.
-    """
+    """`nn.ConvTranspose` with the same parameters, `[B, H, W, I] -> [B, ., ., O]`."""
 
     features: int
     kernel_size: tuple[int, int]

@@ -44,17 +44,10 @@ def with_ones(x: jax.Array) -> jax.Array:
 
 
 class GatedBlock(nn.Module):
-    """Computes x + a sigmoid(b), with a and b functions of x, of `beside` and of the class.
-
-    Attributes:
-      features: number of features.
-      right: whether the convolutions are those of stream ul; else those of u.
-      dropout: dropout rate.
-      dtype: dtype of the convolutions.
-    """
+    """Computes x + a sigmoid(b), with a and b functions of x, of `beside` and of the class."""
 
     features: int
-    right: bool
+    right: bool  # whether the convolutions are those of stream ul; else those of u
     dropout: float
     dtype: Any = jnp.float32
 
@@ -77,23 +70,14 @@ class GatedBlock(nn.Module):
 
 
 class PixelCNNPP(nn.Module):
-    """`x [B, H, W, C]` in [-1, 1], one-hot `[B, K]` or None to float32 `[B, H, W, outputs]`.
+    """`x [B, H, W, C]` in [-1, 1], one-hot `[B, K]` or None to float32 `[B, H, W, outputs]`."""
 
-    Attributes:
-      outputs: number of parameters of a pixel's distribution.
-      features: number of features of either stream.
-      blocks: number of gated blocks at each resolution, down and up.
-      halvings: number of times that the resolution is halved.
-      dropout: dropout rate.
-      dtype: dtype of the convolutions, except the last.
-    """
-
-    outputs: int
-    features: int
-    blocks: int
-    halvings: int
+    outputs: int  # number of parameters of a pixel's distribution
+    features: int  # number of features of either stream
+    blocks: int  # number of gated blocks at each resolution, down and up
+    halvings: int  # number of times that the resolution is halved
     dropout: float
-    dtype: Any = jnp.float32
+    dtype: Any = jnp.float32  # dtype of the convolutions, except the last
 
     def setup(self) -> None:
         f, levels = self.features, range(self.halvings + 1)

@@ -24,25 +24,16 @@ Place = tuple[Any, Any]  # a row, and a column or None, in the resolution of a l
 
 
 class WeightNorm(nn.Module):
-    """Weight-normalized convolution, `[B, H, W, I] -> [B, H', W', O]`.
+    """Weight-normalized convolution, `[B, H, W, I] -> [B, H', W', O]`."""
 
-    Attributes:
-      features: number of output features O.
-      height, width: size of the kernel; 1 by 1 is a dense layer per pixel.
-      above, left, right: rows and columns of zero padding.
-      stride: stride of rows and columns.
-      scale: standard deviation of the outputs at initialization.
-      dtype: dtype of the computation.
-    """
-
-    features: int
-    height: int = 1
+    features: int  # number of output features O
+    height: int = 1  # size of the kernel; 1 by 1 is a dense layer per pixel
     width: int = 1
-    above: int = 0
+    above: int = 0  # rows and columns of zero padding
     left: int = 0
     right: int = 0
     stride: int = 1
-    scale: float = 1.0
+    scale: float = 1.0  # standard deviation of the outputs at initialization
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -79,18 +70,11 @@ class WeightNorm(nn.Module):
 
 
 class WeightNormUp(nn.Module):
-    """Weight-normalized transposed convolution, `[B, H, W, I] -> [B, 2 H, 2 W, O]`.
+    """Weight-normalized transposed convolution, `[B, H, W, I] -> [B, 2 H, 2 W, O]`."""
 
-    Attributes:
-      features: number of output features O.
-      width: width of the kernel, whose height is 2.
-      left: number of output columns removed on the left.
-      dtype: dtype of the computation.
-    """
-
-    features: int
-    width: int
-    left: int = 0
+    features: int  # number of output features O
+    width: int  # width of the kernel, whose height is 2
+    left: int = 0  # number of output columns removed on the left
     dtype: Any = jnp.float32
 
     @nn.compact

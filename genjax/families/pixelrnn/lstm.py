@@ -44,22 +44,13 @@ def _recompute(step: Callable[..., Any], policy: Any) -> Callable[..., Any]:
 
 
 class _Recurrence(nn.Module):
-    """Input-to-state and state-to-state layers of one direction, and its learned first state.
+    """Input-to-state and state-to-state layers of one direction, and its learned first state."""
 
-    Attributes:
-      in_groups: group of every input feature.
-      features: number of units h.
-      channels: number of channels of a pixel.
-      taps: number of neighbors whose states are inputs.
-      width: width of the input-to-state kernel; its part right of the pixel is left out.
-      dtype: dtype of the products.
-    """
-
-    in_groups: tuple[int, ...]
-    features: int
-    channels: int
-    taps: int
-    width: int = 1
+    in_groups: tuple[int, ...]  # group of every input feature
+    features: int  # number of units h
+    channels: int  # number of channels of a pixel
+    taps: int  # number of neighbors whose states are inputs
+    width: int = 1  # width of the input-to-state kernel; its part right of the pixel is left out
     dtype: Any = jnp.float32
 
     def setup(self) -> None:

@@ -20,15 +20,10 @@ from genjax.nn.masked import precision
 
 
 class PixelRNN(nn.Module):
-    """`x [B, H, W, C]` and a condition `[B, H, W, K]` or None to logits.
+    """`x [B, H, W, C]` and a condition `[B, H, W, K]` or None to logits."""
 
-    Attributes:
-      config: that of `genjax.families.pixelrnn`.
-      condition_features: K; 0 without a condition.
-    """
-
-    config: Any
-    condition_features: int = 0
+    config: Any  # that of `genjax.families.pixelrnn`
+    condition_features: int = 0  # K; 0 without a condition
 
     def setup(self) -> None:
         c, channels = self.config, self.config.shape[2]

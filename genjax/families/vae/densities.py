@@ -26,18 +26,11 @@ from genjax.nn import (
 
 
 class FlowPosterior(Posterior):
-    """A diagonal Gaussian transformed by an inverse autoregressive flow.
+    """A diagonal Gaussian transformed by an inverse autoregressive flow."""
 
-    Attributes:
-      base: the Gaussian, parameters `[B, Z]`.
-      context: of the flow, `[B, C]`.
-      params: of the flow.
-      flow: its module.
-    """
-
-    base: Gaussian
-    context: jax.Array
-    params: Any
+    base: Gaussian  # the Gaussian, parameters `[B, Z]`
+    context: jax.Array  # of the flow, `[B, C]`
+    params: Any  # of the flow
     flow: Flow = struct.field(pytree_node=False)
 
     def from_noise(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -27,16 +27,11 @@ GATE = 1.5  # initial logit of the gate s; "+1 or +2" in section 4
 
 
 class FlowStep(nn.Module):
-    """One step: `z [B, Z]`, context `[B, C]` or None -> new z and log s, `[B, Z]` each.
+    """One step: `z [B, Z]`, context `[B, C]` or None -> new z and log s, `[B, Z]` each."""
 
-    Attributes:
-      hidden: units of each hidden layer.
-      reverse: order the units from the last to the first.
-      dtype: of the hidden layers' computation; parameters and outputs stay float32.
-    """
-
-    hidden: Sequence[int]
-    reverse: bool = False
+    hidden: Sequence[int]  # units of each hidden layer
+    reverse: bool = False  # order the units from the last to the first
+    # of the hidden layers' computation; parameters and outputs stay float32
     dtype: Any = jnp.float32
 
     @nn.compact

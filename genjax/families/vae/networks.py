@@ -16,25 +16,17 @@ HEADS = {"bernoulli": 1, "gaussian": 2, "discretized_logistic": 1}  # output arr
 
 
 class ToVector(nn.Module):
-    """Maps `x [B, *shape]` and a condition `[B, K]` or None to `[B, out]` in float32.
+    """Maps `x [B, *shape]` and a condition `[B, K]` or None to `[B, out]` in float32."""
 
-    Attributes:
-      kind: `mlp`, or `resnet` for images (H, W, C).
-      out: units of the output.
-      hidden: units of the hidden layers; of a resnet, of the dense layers after the convolutions.
-      activation: hidden activation of an mlp; a resnet uses ELU.
-      channels: feature maps of a resnet's levels.
-      blocks: residual blocks per level of a resnet.
-      dtype: computation of the hidden layers and of the output's factors; parameters stay float32.
-      kernel_init: initializer of dense layers.
-    """
-
-    kind: str
+    kind: str  # `mlp`, or `resnet` for images (H, W, C)
     out: int
+    # units of the hidden layers; of a resnet, of the dense layers after the convolutions
     hidden: Sequence[int]
+    # hidden activation of an mlp; a resnet uses ELU
     activation: Callable[[jax.Array], jax.Array] = nn.relu
-    channels: Sequence[int] = ()
-    blocks: int = 0
+    channels: Sequence[int] = ()  # feature maps of a resnet's levels
+    blocks: int = 0  # residual blocks per level of a resnet
+    # computation of the hidden layers and of the output's factors; parameters stay float32
     dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.lecun_normal()
 

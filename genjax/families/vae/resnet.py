@@ -17,16 +17,11 @@ from genjax.nn import MLP, sides_of
 
 
 class ResidualBlock(nn.Module):
-    """`[B, H, W, C] -> [B, H', W', channels]`; H' is H, half of it, or given by `size`.
-
-    Attributes:
-      channels: of the output.
-      halve: halves the image by a stride of 2.
-      size: (H', W') of an output at most twice as large, by repeated pixels cropped to size.
-    """
+    """`[B, H, W, C] -> [B, H', W', channels]`; H' is H, half of it, or given by `size`."""
 
     channels: int
-    halve: bool = False
+    halve: bool = False  # halves the image by a stride of 2
+    # (H', W') of an output at most twice as large, by repeated pixels cropped to size
     size: tuple[int, int] | None = None
     dtype: Any = jnp.float32
 
@@ -48,19 +43,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """`x [B, H, W, C]`, condition `[B, K]` or None -> `[B, out]` in float32.
+    """`x [B, H, W, C]`, condition `[B, K]` or None -> `[B, out]` in float32."""
 
-    Attributes:
-      channels: feature maps of each level.
-      blocks: residual blocks per level.
-      hidden: units of the dense layers after them.
-      out: units of the output.
-      kernel_init: initializer of the dense layers.
-    """
-
-    channels: Sequence[int]
-    blocks: int
-    hidden: Sequence[int]
+    channels: Sequence[int]  # feature maps of each level
+    blocks: int  # residual blocks per level
+    hidden: Sequence[int]  # units of the dense layers after them
     out: int
     dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.lecun_normal()
@@ -81,21 +68,12 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNetDecoder(nn.Module):
-    """`z [B, Z] -> [B, H, W, out]` in float32: the encoder's levels reversed.
+    """`z [B, Z] -> [B, H, W, out]` in float32: the encoder's levels reversed."""
 
-    Attributes:
-      shape: (H, W) of the output.
-      channels: feature maps of each level, in the encoder's order.
-      blocks: residual blocks per level.
-      hidden: units of the dense layers before them, in the encoder's order.
-      out: channels of the output.
-      kernel_init: initializer of the dense layers.
-    """
-
-    shape: tuple[int, int]
-    channels: Sequence[int]
-    blocks: int
-    hidden: Sequence[int]
+    shape: tuple[int, int]  # (H, W) of the output
+    channels: Sequence[int]  # feature maps of each level, in the encoder's order
+    blocks: int  # residual blocks per level
+    hidden: Sequence[int]  # units of the dense layers before them, in the encoder's order
     out: int
     dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.lecun_normal()
