@@ -72,11 +72,9 @@ class Config:
     free_bits: NonNegativeFloat = 0.0
     """elbo: nats of KL per layer that are not penalised, averaged over the batch."""
     kl_warmup: NonNegativeInt = 0
-    """elbo: steps over which the weight of the KL rises from 0 to 1; counted in `buffers`, so a
-    resumed run continues the warm-up (ladder, section 2.3)."""
+    """elbo: steps over which the weight of the KL rises from 0 to 1 (ladder, section 2.3)."""
     dtype: checks.Dtype = "float32"
-    """Computation of the hidden layers and of the output's factors; parameters, sums and likelihood
-    stay float32."""
+    """Dtype of the matrix products; parameters, their sums and the likelihood are float32."""
 
     def __post_init__(self) -> None:
         checks.validate(self)
@@ -135,7 +133,6 @@ def _down(config: Config, layer: int) -> Net:
 
 
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
-    """Without `batch`, the biases of `data_bias` are 0."""
     layers = range(len(config.latent))
     up_keys, down_keys = jax.random.split(key, (2, len(layers)))
     between = config.hidden if config.inference == "top_down" else config.latent
@@ -210,7 +207,6 @@ class HierarchicalPosterior(Posterior):
         return Inferred(tuple(h), tuple(q), tuple(p))
 
     def sample(self, key: jax.Array) -> Layers:
-        """Draws the layers."""
         return self.infer(_noise(self.config, key, self.x.shape[0])).h
 
     def mean(self) -> Layers:
@@ -231,20 +227,19 @@ class HierarchicalPosterior(Posterior):
         """Returns the KL term of each layer at one sample of the others, `[B, L]` nats.
 
         top_down: in closed form. bottom_up: log q(h_l | h_l-1) - log p(h_l | h_l+1) of the sample,
-        as in IWAE; the sum over layers has the KL as its mean, a single layer may be negative.
+        as in IWAE. The expected sum over layers is the KL; the term of one layer may be negative.
         """
         return self.kl_of(self.infer(_noise(self.config, key, self.x.shape[0])))
 
     def kl_of(self, result: Inferred) -> jax.Array:
-        """Returns `kl_layers` of given samples."""
         return result.closed_kl() if self.config.inference == "top_down" else result.sampled_kl()
 
 
 class HierarchicalPrior(struct.PyTreeNode):
     """p(h); samples are `Layers`.
 
-    Given the layer above, h_l = mean + std * e_l: the prior is also that of noise e, N(0, I) over
-    all layers, concatenated from the bottom up.
+    `transform` maps noise e ~ N(0, I) to samples, h_l = mean + std * e_l, where mean and std depend
+    on the layer above. The noise of all layers is concatenated from the bottom up.
     """
 
     variables: Variables
@@ -252,7 +247,6 @@ class HierarchicalPrior(struct.PyTreeNode):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Shape of the noise of all layers."""
         return (sum(self.config.latent),)
 
     def transform(self, noise: jax.Array) -> Layers:
@@ -266,7 +260,6 @@ class HierarchicalPrior(struct.PyTreeNode):
         return self._descend(tuple(jnp.split(noise, ends, axis=1)))
 
     def sample(self, key: jax.Array, n: int) -> Layers:
-        """Draws n samples of all layers."""
         return self._descend(_noise(self.config, key, n))
 
     def _descend(self, noise: Layers) -> Layers:
@@ -277,13 +270,11 @@ class HierarchicalPrior(struct.PyTreeNode):
 
 
 def posterior(config: Config, variables: Variables, x: jax.Array) -> HierarchicalPosterior:
-    """Returns q(h | x)."""
     checks.events("hierarchical_vae", x, config.shape)
     return HierarchicalPosterior(variables, x, config)
 
 
 def prior(config: Config, variables: Variables) -> HierarchicalPrior:
-    """Returns p(h)."""
     return HierarchicalPrior(variables, config)
 
 

@@ -7,10 +7,10 @@ p(x, y, z) = p(y) p(z) p(x | y, z), with q(y | x) as classifier and q(z | x, y) 
     label unknown    log p(x) >= -U(x) = sum_y q(y | x) (-L(x, y) - log q(y | x))
     minimised        sum_known L(x, y) + sum_unknown U(x) + alpha mean_known[-log q(y | x)]
 
-The sum over the classes is exact: every image is encoded and decoded once per class. The last term
-trains q(y | x) on the labels, on which L does not depend. With `gradient_classes` the value and the
-gradient of q(y | x) stay exact, and the gradient of the other networks, a mean over q(y | x), is
-estimated at a few classes drawn from it.
+The sum over the classes is exact: every image is encoded and decoded once per class. L does not
+depend on q(y | x), so the last term trains it on the labels. The gradient of encoder and decoder is
+a mean over q(y | x); `gradient_classes` estimates it by a few classes drawn from q(y | x). The loss
+and the gradient of q(y | x) stay exact.
 
 Kingma, Rezende, Mohamed and Welling 2014, "Semi-supervised Learning with Deep Generative Models",
 eqs. 6 to 9. The bound from several samples: Burda et al. 2015, "Importance Weighted Autoencoders",
@@ -58,13 +58,12 @@ class Config:
     activation: Literal["softplus", "tanh", "relu"] = "softplus"
     """Hidden activation (section 4.4)."""
     weights: Literal["small", "lecun"] = "small"
-    """Initial parameters. small: normal with standard deviation 0.001, so that the labels determine
-    the classes first (as in the authors' code, but for some biases and log variances at 0); lecun:
-    by fan-in, biases 0, where the bound forms classes at random before the labels have an
-    effect."""
+    """Initial parameters. small: normal with standard deviation 0.001, nearly as in the authors'
+    code, so that the labels determine the classes first. lecun: by fan-in, with biases 0; the bound
+    then forms arbitrary classes before the labels have an effect."""
     alpha: NonNegativeFloat = 0.1
-    """Weight of the classification loss in nats per example: over N examples the paper's alpha is
-    0.1 N times the mean of -log q(y | x) over those with a label (section 3.1.2)."""
+    """Weight of the mean classification loss, in nats per example. The paper's objective is a sum
+    over N examples, with weight 0.1 N (section 3.1.2)."""
     labelled: Annotated[float, checks.Bounds(0, 1, "(")] = 100 / 50_000
     """Share of the training examples that have a label. The loss of a labelled example contains
     alpha / labelled times -log q(y | x), which is alpha times the mean over labelled examples."""
@@ -75,8 +74,7 @@ class Config:
     """Number of classes per image, drawn from q(y | x) or the known one, at which encoder and
     decoder are differentiated: unbiased, at little more than the cost of the loss. 0 uses all."""
     dtype: checks.Dtype = "float32"
-    """Computation of the hidden layers and of the output's factors; parameters, sums and likelihood
-    stay float32."""
+    """Dtype of the matrix products; parameters, their sums and the likelihood are float32."""
 
     def __post_init__(self) -> None:
         checks.validate(self)
@@ -188,7 +186,6 @@ class ClassMixture(Posterior):
     components: Any
 
     def mean(self) -> jax.Array:
-        """Returns the mean, `[B, ...]`."""
         return self._average(self.components.mean())
 
     def _average(self, of_each: jax.Array) -> jax.Array:
@@ -198,19 +195,16 @@ class ClassMixture(Posterior):
         return mean.reshape(-1, *of_each.shape[2:])
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """Draws `[B, ...]`."""
         class_key, key = jax.random.split(key)
         label = jax.random.categorical(class_key, jnp.log(self.shares))
         index = jnp.arange(label.shape[0])
         return jax.tree.map(lambda a: a[index, label], self.components).sample(key)
 
     def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Draws `[B, ...]` and returns its log density `[B]` too."""
         value = self.sample(key)
         return value, self.log_prob(value)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
-        """Returns the log density, `[B, ...] -> [B]`."""
         log_prob = jax.vmap(lambda p: p.log_prob(value), in_axes=1, out_axes=1)(self.components)
         return jax.nn.logsumexp(log_prob, b=self.shares, axis=1)
 
@@ -236,7 +230,6 @@ def posterior(
 
 
 def prior(config: Config, variables: Variables) -> StandardNormal:
-    """Returns p(z)."""
     return StandardNormal((config.latent,))
 
 
@@ -305,7 +298,7 @@ def report(config: Config, variables: Variables, batch: Batch) -> jax.Array:
 
 
 def encode(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
-    """Returns the mean of `posterior`, `[B, Z]`: the content of x beside its class."""
+    """Returns the mean of `posterior`, `[B, Z]`."""
     return posterior(config, variables, x, label).mean()
 
 
@@ -347,11 +340,7 @@ def _log_likelihood(
 
 
 def _bounds(
-    config: Config,
-    variables: Variables,
-    x: jax.Array,
-    noise: jax.Array,
-    y: jax.Array | None = None,
+    config: Config, variables: Variables, x: jax.Array, noise: jax.Array, y: Any = None
 ) -> jax.Array:
     """-L(x, y) of one-hot `y [1 or B, P, C]`, by default all classes, at z from `noise [B, P, Z]`.
 

@@ -1,8 +1,8 @@
 """Distributions of latents and of observations, parameterised by network outputs.
 
-Each is a pytree with `sample`, `log_prob` and `mean`. Posteriors also have `sample_and_log_prob`,
-and `kl` and `kl_units`, which return None where the divergence has no closed form. The first axis
-of the parameters is the batch; log densities are in nats.
+Each is a pytree with `sample`, `log_prob` `[B]` in nats, and `mean`. Posteriors also have
+`sample_and_log_prob`, and `kl(prior)` `[B]` and `kl_units(prior)` `[B, Z]`, which are None where
+the divergence has no closed form. The first axis of the parameters is the batch.
 """
 
 import math
@@ -28,7 +28,7 @@ def standard_log_prob(z: jax.Array) -> jax.Array:
 
 
 def _expand(a: jax.Array, like: jax.Array) -> jax.Array:
-    """`a` with leading axes of size 1, as many as `like` has more."""
+    """Adds leading axes of size 1, up to the rank of `like`."""
     return a.reshape((1,) * (like.ndim - a.ndim) + a.shape)
 
 
@@ -38,15 +38,12 @@ class StandardNormal(struct.PyTreeNode):
     event_shape: tuple[int, ...] = struct.field(pytree_node=False)
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """Draws `[n, Z]`."""
         return jax.random.normal(key, (n, *self.event_shape))
 
     def log_prob(self, z: jax.Array) -> jax.Array:
-        """Returns the log density, `[..., Z] -> [...]`."""
         return standard_log_prob(z)
 
     def mean(self) -> jax.Array:
-        """Returns zeros, `[Z]`."""
         return jnp.zeros(self.event_shape)
 
 
@@ -54,19 +51,15 @@ class Posterior(struct.PyTreeNode):
     """Base of posteriors, by default without closed forms."""
 
     def sample_and_log_prob(self, key: jax.Array) -> tuple[Any, jax.Array]:
-        """Draws z and returns its log density `[B]` too."""
         raise NotImplementedError
 
     def sample(self, key: jax.Array) -> Any:
-        """Draws z."""
         return self.sample_and_log_prob(key)[0]
 
     def kl(self, prior: Any) -> jax.Array | None:
-        """Returns the divergence from the prior, `[B]`, or None."""
         return None
 
     def kl_units(self, prior: Any) -> jax.Array | None:
-        """Returns the divergence of each unit from the prior, `[B, Z]`, or None."""
         return None
 
 
@@ -102,12 +95,10 @@ class Gaussian(Posterior):
 
     @property
     def cholesky(self) -> jax.Array:
-        """L, `[B, Z, Z]`."""
         diagonal = jax.vmap(jnp.diag)(jnp.exp(self.log_std))
         return diagonal if self.lower is None else diagonal + self.lower
 
     def mean(self) -> jax.Array:
-        """Returns the mean, `[B, Z]`."""
         return self.loc
 
     def transform(self, noise: jax.Array) -> jax.Array:
@@ -125,7 +116,6 @@ class Gaussian(Posterior):
         return self.transform(noise), -jnp.sum(terms, axis=-1)
 
     def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Draws `[B, Z]` and returns its log density `[B]` too."""
         return self.from_noise(jax.random.normal(key, self.loc.shape))
 
     def log_prob(self, z: jax.Array) -> jax.Array:
@@ -182,15 +172,12 @@ class Bernoulli(struct.PyTreeNode):
         return (jnp.log(mean) - jnp.log1p(-mean))[None]
 
     def log_prob(self, x: jax.Array) -> jax.Array:
-        """Returns the log probability, `[B, ...] -> [B]`."""
         return -bernoulli_nll(self.logits, x)
 
     def mean(self) -> jax.Array:
-        """Returns the probabilities of 1, `[B, ...]`."""
         return jax.nn.sigmoid(self.logits)
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """Draws float32 `[B, ...]` in {0, 1}."""
         return draw_values(self.logits, jax.random.uniform(key, self.logits.shape), 2)
 
 
@@ -206,15 +193,12 @@ class Normal(struct.PyTreeNode):
         return jnp.stack([jnp.mean(x, axis=0), jnp.log(jnp.std(x, axis=0) + 1e-3)])
 
     def log_prob(self, x: jax.Array) -> jax.Array:
-        """Returns the log density, `[B, ...] -> [B]`."""
         return -gaussian_nll(x, self.loc, self.log_std)
 
     def mean(self) -> jax.Array:
-        """Returns the means, `[B, ...]`."""
         return self.loc
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """Draws `[B, ...]`."""
         return self.loc + jnp.exp(self.log_std) * jax.random.normal(key, self.loc.shape)
 
 
@@ -234,11 +218,9 @@ class DiscretizedLogistic(struct.PyTreeNode):
         return (2 * jnp.mean(x, axis=0) / (levels - 1) - 1)[None]
 
     def log_prob(self, x: jax.Array) -> jax.Array:
-        """Returns the log probability, `[B, ...] -> [B]`."""
         return -discretized_logistic_nll(x, self.loc, self.log_scale, levels=self.levels)
 
     def mean(self) -> jax.Array:
-        """Returns the mean in levels, `[B, ...]`: the sum over v of P(x >= v)."""
         inverse = jnp.exp(-self.log_scale)
 
         def add(total: jax.Array, edge: jax.Array) -> tuple[jax.Array, None]:
@@ -248,7 +230,6 @@ class DiscretizedLogistic(struct.PyTreeNode):
         return jax.lax.scan(add, 0 * self.loc, edges)[0]
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """Draws float32 `[B, ...]`."""
         noise = jax.random.logistic(key, self.loc.shape)
         value = self.loc + jnp.exp(self.log_scale) * noise
         return jnp.clip(jnp.round((value + 1) * (0.5 * (self.levels - 1))), 0, self.levels - 1)

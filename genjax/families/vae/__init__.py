@@ -38,13 +38,12 @@ class Config:
     latent: PositiveInt = 20
     """Latent dimensions (2013, figure 2: 3, 5, 10, 20, 200)."""
     hidden: tuple[PositiveInt, ...] = (500,)
-    """Hidden units of the encoder and, reversed, of the decoder (2013, section 5); of a resnet,
-    those of its dense layers. Empty is linear."""
+    """Units of the dense hidden layers of the encoder (2013, section 5); the decoder has them in
+    reverse. Empty is linear."""
     activation: Literal["tanh", "relu", "elu"] = "tanh"
     """Hidden activation of an mlp (2013, appendix C); a resnet uses ELU."""
     dtype: checks.Dtype = "float32"
-    """Computation of the hidden layers and of the output's factors; parameters, sums and likelihood
-    stay float32."""
+    """Dtype of the matrix products; parameters, their sums and the likelihood are float32."""
     encoder: Literal["mlp", "resnet"] = "mlp"
     """Network of q(z | x)."""
     decoder: Literal["mlp", "resnet"] = "mlp"
@@ -88,11 +87,10 @@ class Config:
     beta: NonNegativeFloat = 1.0
     """Weight of the KL."""
     kl_warmup: NonNegativeInt = 0
-    """Steps over which that weight rises from 0; counted in `buffers`, so a resumed run continues
-    the warm-up."""
+    """Steps over which that weight rises from 0; `buffers` counts them."""
     free_bits: NonNegativeFloat = 0.0
-    """Nats of KL per latent that are not penalised, averaged over the batch (2016, eq. 15); of all
-    latents together where the KL is sampled or the covariance full."""
+    """Nats of KL per latent that are not penalised, averaged over the batch (2016, eq. 15). A KL
+    that is sampled, or of full covariance, is one group of all latents."""
     classes: NonNegativeInt = 0
     """Classes of a label that encoder and decoder are conditioned on; 0 is none."""
 
@@ -160,7 +158,6 @@ def traits(config: Config) -> Traits:
 
 
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
-    """Without `batch`, the biases of `data_bias` are 0 and pseudo-inputs are noise."""
     params = networks.init_params(config, key, None if batch is None else batch["x"])
     buffers = {"buffers": {"steps": jnp.zeros((), jnp.int32)}} if config.kl_warmup else {}
     return {"params": params, **buffers}
@@ -170,7 +167,7 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
     """Computes the objective, `[B]` nats: minus a bound on log p(x) where the KL has weight 1."""
     check_batch("vae", config, batch)
     x = batch["x"]
-    condition = _condition(config, batch.get("label"), x.shape[0])
+    condition = one_hot_condition("vae", config.classes, batch.get("label"), x.shape[0])
     weight: Any = config.beta
     aux: dict[str, Any] = {}
     if config.kl_warmup:
@@ -182,14 +179,10 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
     return nats, terms | aux
 
 
-def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
-    return one_hot_condition("vae", config.classes, label, size)
-
-
 def posterior(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> Any:
     """Returns q(z | x), z `[B, Z]`."""
     checks.events("vae", x, config.shape)
-    condition = _condition(config, label, x.shape[0])
+    condition = one_hot_condition("vae", config.classes, label, x.shape[0])
     return densities.posterior(config, variables["params"], x, condition)
 
 
@@ -202,7 +195,7 @@ def likelihood(config: Config, variables: Variables, z: jax.Array, label: Any = 
     """Returns p(x | z) for z `[B, Z]`."""
     if jnp.ndim(z) != 2 or jnp.shape(z)[1] != config.latent:
         raise ValueError(f"vae: z must be float32[B, {config.latent}], got {checks.describe(z)}.")
-    condition = _condition(config, label, z.shape[0])
+    condition = one_hot_condition("vae", config.classes, label, z.shape[0])
     return densities.likelihood(config, variables["params"], z, condition)
 
 

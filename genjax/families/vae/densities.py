@@ -42,11 +42,10 @@ class FlowPosterior(Posterior):
         return out.reshape(z.shape), log_q - log_det.reshape(log_q.shape)
 
     def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Draws `[B, Z]` and returns its log density `[B]` too."""
         return self.from_noise(jax.random.normal(key, self.base.loc.shape))
 
     def mean(self) -> jax.Array:
-        """Returns the flow at the Gaussian's mean, `[B, Z]`; the mean has no closed form."""
+        """Returns the flow at the Gaussian's mean; the mean has no closed form."""
         return self.from_noise(jnp.zeros_like(self.base.loc))[0]
 
     def layer_means(self, key: jax.Array) -> tuple[jax.Array]:
@@ -61,34 +60,27 @@ class FlowPosterior(Posterior):
 
 
 class VampPrior(struct.PyTreeNode):
-    """The mixture of the posteriors of learned pseudo-inputs, with equal weights.
+    """The mixture of the posteriors of learned pseudo-inputs, with equal weights."""
 
-    `components` has parameters `[P, Z]`.
-    """
-
-    components: Gaussian
+    components: Gaussian  # parameters `[P, Z]`
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Shape (Z,) of one z."""
         return self.components.loc.shape[1:]
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """Draws `[n, Z]`."""
         component_key, key = jax.random.split(key)
         noise = jax.random.normal(key, (n, *self.event_shape))
         k = jax.random.randint(component_key, (n,), 0, self.components.loc.shape[0])
         return jax.tree.map(lambda a: a[k], self.components).transform(noise)
 
     def log_prob(self, z: jax.Array) -> jax.Array:
-        """Returns the log density, `[..., Z] -> [...]`."""
         rows = z.reshape(-1, 1, z.shape[-1])
         shape = (rows.shape[0], *self.components.loc.shape)  # [R, P, Z]
         each = self.components.log_prob(jnp.broadcast_to(rows, shape))
         return importance_weighted_bound(each.T).reshape(z.shape[:-1])  # log of the mean density
 
     def mean(self) -> jax.Array:
-        """Returns the mean, `[Z]`."""
         return jnp.mean(self.components.loc, axis=0)
 
 
@@ -100,13 +92,11 @@ class FlowPrior(struct.PyTreeNode):
     event_shape: tuple[int, ...] = struct.field(pytree_node=False)
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """Draws `[n, Z]`, one unit after the other."""
         _, key = jax.random.split(key)
         noise = jax.random.normal(key, (n, *self.event_shape))
         return invert_flow(self.flow, self.params, noise)
 
     def log_prob(self, z: jax.Array) -> jax.Array:
-        """Returns the log density, `[..., Z] -> [...]`."""
         noise, log_det = self.flow.apply({"params": self.params}, z.reshape(-1, z.shape[-1]))
         return (log_det + standard_log_prob(noise)).reshape(z.shape[:-1])
 
@@ -150,7 +140,7 @@ def likelihood(
     config: Any, params: Any, z: jax.Array, condition: jax.Array | None = None
 ) -> Bernoulli | Normal | DiscretizedLogistic:
     """Returns p(x | z) for z `[B, Z]`."""
-    heads = networks.decoder(config).apply({"params": params["decoder"]}, z, condition)
+    heads = networks.Decoder(config).apply({"params": params["decoder"]}, z, condition)
     if config.likelihood == "bernoulli":
         return Bernoulli(*heads)
     loc = heads[0]

@@ -58,7 +58,7 @@ class FlowStep(nn.Module):
 
 
 def _spread(units: int, degrees: int) -> np.ndarray:
-    """Spreads degrees from 0 evenly over the hidden units, with both ends if there are too few."""
+    """Spreads degrees 0 .. degrees - 1 evenly over units; the first and last degree are included."""
     if units >= degrees or units == 1:
         return np.arange(units) * degrees // units
     return np.arange(units) * (degrees - 1) // (units - 1)
@@ -83,9 +83,7 @@ class Flow(nn.Module):
         return z, log_det
 
 
-def invert_flow(
-    flow: Flow, params: Any, u: jax.Array, context: jax.Array | None = None
-) -> jax.Array:
+def invert_flow(flow: Flow, params: Any, u: jax.Array) -> jax.Array:
     """Returns the z that `flow` maps to `u`, `[B, Z]`, in Z passes per step.
 
     Pass i solves for the i-th unit in the step's order, whose m and s depend on those before it.
@@ -98,7 +96,7 @@ def invert_flow(
         def solve(
             z: jax.Array, at: Any, step: FlowStep = step, params: Any = step_params, u: Any = u
         ) -> Any:
-            new, log_s = step.apply(params, z, context)
+            new, log_s = step.apply(params, z)
             # new = s z + (1 - s) m, so this is (u - (1 - s) m) / s.
             solved = z + (u - new) * jnp.exp(-log_s)
             # Units not solved yet stay 0: other values could overflow, and masks do not stop NaN.

@@ -1,7 +1,6 @@
 """Encoder and decoder networks of the VAE, and their initial parameters."""
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,75 +14,52 @@ from genjax.nn import MLP, Bernoulli, DiscretizedLogistic, Gaussian, Normal
 HEADS = {"bernoulli": 1, "gaussian": 2, "discretized_logistic": 1}  # output arrays of a decoder
 
 
-class ToVector(nn.Module):
+class Encoder(nn.Module):
     """Maps `x [B, *shape]` and a condition `[B, K]` or None to `[B, out]` in float32."""
 
-    kind: str  # `mlp`, or `resnet` for images (H, W, C)
+    config: Any
     out: int
-    # units of the hidden layers; of a resnet, of the dense layers after the convolutions
-    hidden: Sequence[int]
-    # hidden activation of an mlp; a resnet uses ELU
-    activation: Callable[[jax.Array], jax.Array] = nn.relu
-    channels: Sequence[int] = ()  # feature maps of a resnet's levels
-    blocks: int = 0  # residual blocks per level of a resnet
-    # computation of the hidden layers and of the output's factors; parameters stay float32
-    dtype: Any = jnp.float32
-    kernel_init: Callable = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-        dense = (self.hidden, self.out)
-        if self.kind == "resnet":
-            return ResNetEncoder(self.channels, self.blocks, *dense, self.dtype, self.kernel_init)(
-                x, condition
-            )
+        c, options = self.config, _dense_options(self.config)
+        if c.encoder == "resnet":
+            network = ResNetEncoder(c.channels, c.blocks, c.hidden, self.out, **options)
+            return network(x, condition)
         x = _concatenate(x.reshape(x.shape[0], -1), condition)
-        return MLP(*dense, self.activation, self.dtype, self.kernel_init)(x)
+        return MLP(c.hidden, self.out, getattr(nn, c.activation), **options)(x)
 
 
-class ToEvent(nn.Module):
-    """Maps `z [B, Z]` and a condition `[B, K]` or None to `heads` arrays `[B, *shape]`, float32.
+class Decoder(nn.Module):
+    """Maps `z [B, Z]` and a condition `[B, K]` or None to arrays `[B, *shape]` in float32.
 
-    Attributes as in `ToVector`, with hidden layers and levels in its order: they are reversed here.
+    Their number is that of `HEADS`. Hidden layers and levels are those of the encoder, reversed.
     """
 
-    kind: str
-    shape: tuple[int, ...]
-    heads: int
-    hidden: Sequence[int]
-    activation: Callable[[jax.Array], jax.Array] = nn.relu
-    channels: Sequence[int] = ()
-    blocks: int = 0
-    dtype: Any = jnp.float32
-    kernel_init: Callable = nn.initializers.lecun_normal()
+    config: Any
 
     @nn.compact
     def __call__(self, z: jax.Array, condition: jax.Array | None = None) -> tuple[jax.Array, ...]:
+        c, heads, options = self.config, HEADS[self.config.likelihood], _dense_options(self.config)
         z = _concatenate(z, condition)
-        if self.kind == "resnet":
-            height, width, channels = self.shape
-            levels = (self.channels, self.blocks, self.hidden, self.heads * channels)
-            out = ResNetDecoder((height, width), *levels, self.dtype, self.kernel_init)(z)
+        if c.decoder == "resnet":
+            height, width, channels = c.shape
+            levels = (c.channels, c.blocks, c.hidden, heads * channels)
+            out = ResNetDecoder((height, width), *levels, **options)(z)
         else:
-            dense = (self.hidden[::-1], self.heads * math.prod(self.shape))
-            out = MLP(*dense, self.activation, self.dtype, self.kernel_init)(z)
-        parts = jnp.split(out, self.heads, axis=-1)
-        return tuple(part.reshape(-1, *self.shape) for part in parts)
+            dims = heads * math.prod(c.shape)
+            out = MLP(c.hidden[::-1], dims, getattr(nn, c.activation), **options)(z)
+        return tuple(part.reshape(-1, *c.shape) for part in jnp.split(out, heads, axis=-1))
 
 
 def _concatenate(x: jax.Array, condition: jax.Array | None) -> jax.Array:
     return x if condition is None else jnp.concatenate([x, condition], axis=-1)
 
 
-def encoder(config: Any) -> ToVector:
+def encoder(config: Any) -> Encoder:
     """Returns the network from x to the Gaussian's parameters and the flow's context."""
     size = Gaussian.num_outputs(config.latent, config.posterior == "full")
-    return ToVector(config.encoder, size + context_size(config), **_settings(config))
-
-
-def decoder(config: Any) -> ToEvent:
-    """Returns the network from z to the arrays that parameterise p(x | z)."""
-    return ToEvent(config.decoder, config.shape, HEADS[config.likelihood], **_settings(config))
+    return Encoder(config, size + context_size(config))
 
 
 def flow(config: Any) -> Flow:
@@ -96,26 +72,17 @@ def context_size(config: Any) -> int:
     return (config.hidden or config.flow_hidden)[-1] if config.posterior == "iaf" else 0
 
 
-def _settings(config: Any) -> dict[str, Any]:
+def _dense_options(config: Any) -> dict[str, Any]:
     glorot, lecun = nn.initializers.glorot_uniform(), nn.initializers.lecun_normal()
-    return {
-        "hidden": config.hidden,
-        "activation": getattr(nn, config.activation),
-        "channels": config.channels,
-        "blocks": config.blocks,
-        "dtype": jnp.dtype(config.dtype),
-        "kernel_init": glorot if config.weights == "glorot" else lecun,
-    }
+    init = glorot if config.weights == "glorot" else lecun
+    return {"dtype": jnp.dtype(config.dtype), "kernel_init": init}
 
 
 def init_params(config: Any, key: jax.Array, x: jax.Array | None = None) -> dict[str, Any]:
     """Returns initial parameters.
 
-    Args:
-      config: a VAE's Config.
-      key: typed key.
-      x: examples `[N, *shape]` that output biases and pseudo-inputs are initialised from; without
-        them biases are 0 and pseudo-inputs are noise.
+    Output biases and pseudo-inputs are computed from examples `x [N, *shape]`; without them biases
+    are 0 and pseudo-inputs are noise.
     """
     c = config
     encoder_key, decoder_key, flow_key, prior_key = jax.random.split(key, 4)
@@ -123,7 +90,7 @@ def init_params(config: Any, key: jax.Array, x: jax.Array | None = None) -> dict
     condition = jnp.zeros((1, c.classes)) if c.classes else None
     params = {
         "encoder": encoder(c).init(encoder_key, event, condition)["params"],
-        "decoder": decoder(c).init(decoder_key, z, condition)["params"],
+        "decoder": Decoder(c).init(decoder_key, z, condition)["params"],
     }
     if c.likelihood == "discretized_logistic":
         params["log_scale"] = jnp.full((c.shape[-1],), -1.0)

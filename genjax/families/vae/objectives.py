@@ -28,11 +28,9 @@ class Terms(NamedTuple):
 
     @property
     def log_weights(self) -> jax.Array:
-        """log p(x, z) - log q(z | x)."""
         return self.log_likelihood + self.log_prior - self.log_q
 
     def means(self) -> dict[str, jax.Array]:
-        """Averages over the samples, `[B]`."""
         return {
             "reconstruction": -jnp.mean(self.log_likelihood, axis=0),
             "kl": jnp.mean(self.log_q - self.log_prior, axis=0),
@@ -40,7 +38,7 @@ class Terms(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What all samples of a batch share; a pytree but for `config`."""
+    """The values that all samples of a batch share."""
 
     config: Any
     params: Any
@@ -62,7 +60,6 @@ class Model(NamedTuple):
         return self.terms(*self.q.from_noise(noise))
 
     def stop_gradient(self) -> "Model":
-        """Returns a copy without gradients."""
         return Model(self.config, *jax.lax.stop_gradient(tuple(self[1:])))
 
 
@@ -119,7 +116,7 @@ def _dreg(model: Model, noise: jax.Array) -> Loss:
         terms = model.terms(z, jax.lax.stop_gradient(model.q).log_prob(z))
         return jnp.sum(terms.log_weights), terms
 
-    # A weight depends on its own z only, so the gradient of the sum holds the gradient of each.
+    # Each weight depends on its own z only, so the gradient of their sum holds all gradients.
     slopes, terms = jax.grad(log_weights, has_aux=True)(jax.lax.stop_gradient(z))
     return dreg_loss(terms.log_weights, z, slopes), terms.means()
 
@@ -133,8 +130,8 @@ def _resampled(model: Model, noise: jax.Array, key: jax.Array) -> Loss:
     if model.config.objective == "iwae":
         chosen = model.sampled_terms(noise)
     else:
-        # dreg weights gradients by squared weights: resampling gives one power, scaling the
-        # displacement of z the other.
+        # Gradients of dreg have squared weights: one factor by resampling, the other by scaling the
+        # differentiable part of z.
         q = jax.lax.stop_gradient(model.q)
         z = q.transform(noise)
         z += weights[..., None] * (model.q.transform(noise) - z)
