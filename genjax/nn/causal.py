@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import draw_values
+from genjax.core.autoregressive import Draw, KnownValues
 from genjax.nn.masked import precision
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -35,16 +36,10 @@ def valid_conv(
     steps: tuple[int, int] = (1, 1),
     exact: jax.lax.Precision | None = None,
 ) -> jax.Array:
-    """Computes a convolution without padding.
+    """Computes a convolution without padding: `[B, H, W, I]`, `[h, w, I, O] -> [B, H', W', O]`.
 
-    Args:
-      x: `[B, H, W, I]`.
-      kernel: `[h, w, I, O]`. If it covers the whole image, the result is one matrix product.
-      steps: strides.
-      exact: precision of products; None is full float32 for float32.
-
-    Returns:
-      `[B, H', W', O]`.
+    A kernel that covers the whole image needs one matrix product. `exact` is the precision of
+    products; None is full float32 for float32.
     """
     exact = exact or precision(x.dtype)
     if x.shape[1:3] == kernel.shape[:2]:
@@ -65,7 +60,7 @@ def valid_conv(
     if kernel.shape[:2] == (1, 1):
         return by_tap(x, kernel)
     # The gradient by the kernel is a convolution with a kernel as large as the map, slow on a CPU.
-    # With few inputs the products are not worth their copies of the image.
+    # With few inputs, copying the image costs more than the products save.
     pixels = x.shape[1] * x.shape[2]
     large = kernel.shape[2] >= MIN_TAP_INPUTS and pixels >= MIN_TAP_PIXELS
     return with_kernel_gradient(whole, by_tap if large else whole, x, kernel)
@@ -100,7 +95,8 @@ def cached_kernel(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns `make()`, the kernel and bias of a layer, or its value in collection `kernels`.
 
-    A call with that collection mutable stores it. XLA does not move the computation out of loops.
+    A call with that collection mutable stores it. Loops use it because XLA would compute the kernel
+    in every iteration.
     """
     names = ("kernel", "bias")
     if module.has_variable("kernels", names[0]):
@@ -114,10 +110,8 @@ def cached_kernel(
 
 
 def with_cached_kernels(network: nn.Module, variables: Any, *arguments: Any) -> dict[str, Any]:
-    """Returns variables with the cached kernels of all layers, see `cached_kernel`.
-
-    XLA removes all other computations of the pass over the first example.
-    """
+    """Returns variables with the kernels of all layers, see `cached_kernel`."""
+    # One example is enough; XLA removes the computation of its outputs, which are not used.
     one = jax.tree.map(lambda a: a[:1], arguments)
     return {**variables, **network.apply(variables, *one, mutable=["kernels"])[1]}
 
@@ -157,13 +151,8 @@ def kernel_mask(
 ) -> np.ndarray:
     """Returns the mask of a kernel, `[height, width, I, O]` of 0 and 1.
 
-    Args:
-      height: number of rows; the last is the pixel's own.
-      width: number of columns.
-      centre: the column of the pixel.
-      inputs: groups of the input features, `[I]`.
-      outputs: groups of the output features, `[O]`.
-      kind: at the pixel A allows groups before the output's, B also its own; all is no mask.
+    The pixel is in column `centre` of the last row. There, kind A connects groups `inputs` `[I]` to
+    later groups in `outputs` `[O]`, B also to equal ones; `all` masks nothing.
     """
     mask = np.ones((height, width, len(inputs), len(outputs)), np.float32)
     if kind == "all":
@@ -181,7 +170,7 @@ class CausalConv(nn.Module):
     out_groups: tuple[int, ...]
     height: int = 1  # size of the kernel
     width: int = 1
-    # rows of the kernel above the pixel's own: height - 1, or height to exclude the own row
+    # Rows of the kernel above the pixel's own: height - 1, or height to exclude the own row
     top: int = 0
     left: int = 0  # columns of the kernel left of the pixel
     kind: Kind = "B"  # mask of the own row, see `kernel_mask`
@@ -197,7 +186,6 @@ class CausalConv(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (shape[-1],))
 
     def product_precision(self) -> jax.lax.Precision:
-        """Returns the precision of the products."""
         return self.precision or precision(self.dtype)
 
     def weights(self) -> tuple[jax.Array, jax.Array]:
@@ -255,6 +243,11 @@ class CausalConv(nn.Module):
         return out + bias[None]
 
 
+def around(side: int) -> dict[str, int]:
+    """Returns the size of a `CausalConv` whose last row has the pixel in its middle."""
+    return {"height": side // 2 + 1, "width": side, "top": side // 2, "left": side // 2}
+
+
 def scale_levels(x: jax.Array, levels: int) -> jax.Array:
     """Maps levels 0 .. levels - 1 to [-1, 1]."""
     return 2 * x / (levels - 1) - 1
@@ -266,10 +259,10 @@ def pixel_input(x: jax.Array, levels: int) -> jax.Array:
 
 
 class PixelHead(nn.Module):
-    """ReLU and 1x1 convolution, twice: features `[..., F]` to logits `[..., C]` or `[..., C, L]`."""
+    """Twice ReLU and 1x1 convolution: features `[..., F]` to logits `[..., C]` or `[..., C, L]`."""
 
-    channels: int  # number of channels C
-    levels: int  # number of levels L; two levels have one logit
+    channels: int
+    levels: int  # two levels have one logit
     hidden: int  # number of features between the convolutions
     in_groups: tuple[int, ...]  # group of every input feature
     dtype: Any = jnp.float32  # dtype of the first convolution; logits are float32
@@ -289,31 +282,53 @@ class PixelHead(nn.Module):
         return out.reshape(*x.shape[:-1], *each)
 
 
-def draw_channel(
-    levels: int,
-    logits: jax.Array,
-    noise: jax.Array,
-    image: jax.Array,
-    known: np.ndarray,
-    place: jax.Array,
-    k: int,
-) -> jax.Array:
-    """Samples channel k of a pixel, `[B]`, or returns its known value.
+def channel_sampler(
+    levels: int, noise: jax.Array, given: KnownValues | None
+) -> Callable[[jax.Array, jax.Array, int], jax.Array]:
+    """Returns a function that samples one channel of a pixel, or returns its known value.
 
     Args:
       levels: number of levels.
-      logits: logits of the pixel, `[B, C]` or `[B, C, levels]`.
       noise: uniform noise of the whole image, `[B, H, W, C]`.
-      image: known values, `[B, H, W, C]`.
-      known: which values are known, bool `[H, W, C]`.
-      place: index of the pixel, row * W + column.
-      k: channel.
+      given: known values, or None.
+
+    Returns:
+      `draw(logits, place, k) -> [B]`, for logits `[B, C]` or `[B, C, levels]` of the pixel
+      `place` = row * W + column, and channel k.
+    """
+    image, known = given or (jnp.zeros_like(noise), np.zeros(noise.shape[1:], bool))
+
+    def draw(logits: jax.Array, place: jax.Array, k: int) -> jax.Array:
+        def at(a: jax.Array) -> jax.Array:
+            flat = a.reshape(a.shape[0], -1, a.shape[-1])  # [B, H W, C]
+            return jax.lax.dynamic_slice_in_dim(flat, place, 1, axis=1)[:, 0, k]
+
+        value = draw_values(logits[:, k], at(noise), levels)
+        is_known = jnp.asarray(known).reshape(-1, known.shape[-1])[place, k]
+        return jnp.where(is_known, at(image), value)
+
+    return draw
+
+
+def network_draws(
+    network: nn.Module,
+    variables: Any,
+    conditions: tuple[Any, ...],
+    noise: jax.Array,
+    given: KnownValues | None,
+) -> tuple[Draw, Callable[[], jax.Array]]:
+    """Returns the functions `draw` and `cached` of `draw_images` for a network of logits.
+
+    `network(x, *conditions)` computes logits, `network.sample(noise, *conditions, given)` samples
+    with cached features.
     """
 
-    def at(a: jax.Array) -> jax.Array:
-        flat = a.reshape(a.shape[0], -1, a.shape[-1])  # [B, H W, C]
-        return jax.lax.dynamic_slice_in_dim(flat, place, 1, axis=1)[:, 0, k]
+    def draw(x: jax.Array) -> jax.Array:
+        logits = network.apply(variables, x, *conditions)
+        return draw_values(logits, noise, network.config.levels)
 
-    value = draw_values(logits[:, k], at(noise), levels)
-    is_known = jnp.asarray(known).reshape(-1, known.shape[-1])[place, k]
-    return jnp.where(is_known, at(image), value)
+    def cached() -> jax.Array:
+        fixed = with_cached_kernels(network, variables, noise, *conditions)
+        return network.apply(fixed, noise, *conditions, given, method="sample")
+
+    return draw, cached

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import conditional_nats, draw_images, draw_noise, draw_values, image_samplers
+from genjax.core import conditional_nats, draw_images, draw_noise, image_samplers
 from genjax.core.autoregressive import (
     KnownValues,
     check_image_shape,
@@ -30,7 +30,7 @@ from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.families.pixelcnn.stacks import Gated, Masked
 from genjax.losses import sum_event
 from genjax.nn import one_hot_condition, random_condition
-from genjax.nn.causal import with_cached_kernels
+from genjax.nn.causal import network_draws
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Config:
     levels: Annotated[int, checks.Bounds(2)] = 2
     """Number of values of an entry: 2 is binary; 256 is a softmax over `x` from 0 to 255."""
     network: Literal["masked", "gated"] = "gated"
-    """Network of the first paper of 2016, or of the second."""
+    """Masked is the network of the first paper, gated that of the second."""
     layers: checks.PositiveInt = 10
     """Number of residual blocks, or gated layers, after the first convolution."""
     features: checks.PositiveInt = 64
@@ -54,8 +54,8 @@ class Config:
     head: checks.PositiveInt = 32
     """Feature maps of the last two 1x1 layers (32 for MNIST, 1024 for CIFAR-10)."""
     dropout: checks.UnitInterval = 0.0
-    """Dropout rate of each layer's features, in the gated network of its horizontal stack alone;
-    not in the papers."""
+    """Dropout rate of each layer's features; the gated network has it in the horizontal stack only.
+    Not in the papers."""
     classes: checks.NonNegativeInt = 0
     """Number of labels that the density is conditioned on; 0 is unconditional."""
     dtype: checks.Dtype = "float32"
@@ -82,10 +82,6 @@ def _network(config: Config) -> Any:
     return Gated(config) if config.network == "gated" else Masked(config)
 
 
-def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
-    return one_hot_condition("pixelcnn", config.classes, label, size)
-
-
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     condition = jnp.zeros((1, config.classes)) if config.classes else None
     return _network(config).init(key, jnp.zeros((1, *config.shape)), condition)
@@ -95,7 +91,7 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
     """Computes -log p(x), `[B]` nats, with dropout."""
     check_batch("pixelcnn", config, batch)
     x = batch["x"]
-    condition = _condition(config, batch.get("label"), x.shape[0])
+    condition = one_hot_condition("pixelcnn", config.classes, batch.get("label"), x.shape[0])
     rngs = {"dropout": key} if config.dropout else None
     out = _network(config).apply(variables, x, condition, bool(config.dropout), rngs=rngs)
     return sum_event(conditional_nats(out, x)), {}
@@ -104,7 +100,8 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
 def logits(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
     """Computes logits of the conditionals, `[B, *shape]` of p(x = 1) or `[B, *shape, levels]`."""
     checks.events("pixelcnn", x, config.shape)
-    return _network(config).apply(variables, x, _condition(config, label, x.shape[0]))
+    condition = one_hot_condition("pixelcnn", config.classes, label, x.shape[0])
+    return _network(config).apply(variables, x, condition)
 
 
 def log_prob(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
@@ -124,16 +121,8 @@ def _draw(
     noise_key, label_key = jax.random.split(key)
     noise = draw_noise(noise_key, n, config.shape)
     condition = random_condition("pixelcnn", config.classes, label, label_key, n)
-    network = _network(config)
-
-    def draw(x: jax.Array) -> jax.Array:
-        return draw_values(network.apply(variables, x, condition), noise, config.levels)
-
-    def cached() -> jax.Array:
-        fixed = with_cached_kernels(network, variables, noise, condition)
-        return network.apply(fixed, noise, condition, given, method="sample")
-
-    return draw_images(method, draw, cached, noise, given)
+    draws = network_draws(_network(config), variables, (condition,), noise, given)
+    return draw_images(method, *draws, noise, given)
 
 
 sample, complete = image_samplers("pixelcnn", _draw)

@@ -9,14 +9,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax.core.autoregressive import KnownValues
 from genjax.nn.causal import (
     CausalConv,
     PixelHead,
+    around,
     channel_groups,
-    draw_channel,
+    channel_sampler,
     pixel_input,
     scale_levels,
 )
@@ -25,11 +25,6 @@ from genjax.nn.masked import precision
 
 def _conv(c: Any, inputs: Any, outputs: Any, **settings: Any) -> CausalConv:
     return CausalConv(tuple(inputs), tuple(outputs), dtype=jnp.dtype(c.dtype), **settings)
-
-
-def _around(side: int) -> dict[str, int]:
-    """Size of a kernel whose last row has the pixel in its middle."""
-    return {"height": side // 2 + 1, "width": side, "top": side // 2, "left": side // 2}
 
 
 def _condition_layers(c: Any, features: int, count: int) -> list[nn.Dense]:
@@ -48,9 +43,9 @@ class Masked(nn.Module):
         c, channels = self.config, self.config.shape[2]
         wide = channel_groups(2 * c.features, channels)
         narrow = channel_groups(c.features, channels)
-        self.first = _conv(c, range(channels), wide, kind="A", **_around(c.first))
+        self.first = _conv(c, range(channels), wide, kind="A", **around(c.first))
         self.down = [_conv(c, wide, narrow) for _ in range(c.layers)]
-        self.middle = [_conv(c, narrow, narrow, **_around(c.kernel)) for _ in range(c.layers)]
+        self.middle = [_conv(c, narrow, narrow, **around(c.kernel)) for _ in range(c.layers)]
         self.up = [_conv(c, narrow, wide, scale=1 / c.layers) for _ in range(c.layers)]
         self.head = PixelHead(channels, c.levels, c.head, tuple(wide), jnp.dtype(c.dtype))
         self.drop = nn.Dropout(c.dropout)
@@ -72,7 +67,7 @@ class Masked(nn.Module):
         """Samples from noise `[B, H, W, C]`, with known values `given` or None."""
         c = self.config
         batch, rows, columns, channels = noise.shape
-        image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))
+        draw = channel_sampler(c.levels, noise, given)
         biases = [self._condition(i, condition) for i in range(c.layers)]
         inputs = self.first.buffer(batch, rows, columns)
         between = tuple(m.buffer(batch, rows, columns) for m in self.middle)
@@ -90,10 +85,8 @@ class Masked(nn.Module):
                     between = (*between[:i], filled, *between[i + 1 :])
                     y = self.middle[i].at_pixel(filled, row, column)[:, None, None]
                     h = h + self.up[i](nn.relu(y + biases[i]))
-                x = x.at[:, k].set(
-                    draw_channel(c.levels, self.head(h)[:, 0, 0], noise, image, known, place, k)
-                )
-            # Only later pixels depend on the last channel.
+                x = x.at[:, k].set(draw(self.head(h)[:, 0, 0], place, k))
+            # The last channel is written for later pixels.
             return (self.first.write(inputs, pixel_input(x, c.levels), row, column), between), x
 
         _, x = jax.lax.scan(pixel, (inputs, between), jnp.arange(rows * columns))
@@ -150,7 +143,7 @@ class Gated(nn.Module):
         """
         c = self.config
         batch, rows, columns, channels = noise.shape
-        image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))
+        draw = channel_sampler(c.levels, noise, given)
         biases = [self._condition(i, condition) for i in range(c.layers + 1)]
         above = tuple(layer.buffer(batch, rows, columns) for layer in self.vertical)
 
@@ -178,10 +171,7 @@ class Gated(nn.Module):
                         y = _gate(self.horizontal[i].at_pixel(seen, 0, column) + here[i])
                         y = self.out[i](y[:, None, None])
                         h = h + y if i else y
-                    logits = self.head(h)[:, 0, 0]
-                    x = x.at[:, k].set(
-                        draw_channel(c.levels, logits, noise, image, known, place, k)
-                    )
+                    x = x.at[:, k].set(draw(self.head(h)[:, 0, 0], place, k))
                 last = self.horizontal[0].write(beside[0], pixel_input(x, c.levels), 0, column)
                 return (last, *beside[1:]), x
 

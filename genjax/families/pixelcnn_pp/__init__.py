@@ -98,7 +98,7 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     else:
         check_batch("pixelcnn_pp", config, batch)
         x = scale_levels(batch["x"], config.levels)
-        condition = _condition(config, batch.get("label"), len(x))
+        condition = one_hot_condition("pixelcnn_pp", config.classes, batch.get("label"), len(x))
     return _network(config).init(params_key, x, condition)
 
 
@@ -106,14 +106,10 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
     """Computes -log p(x), `[B]` nats, with dropout."""
     check_batch("pixelcnn_pp", config, batch)
     x = batch["x"]
-    condition = _condition(config, batch.get("label"), x.shape[0])
+    condition = one_hot_condition("pixelcnn_pp", config.classes, batch.get("label"), len(x))
     rngs = {"dropout": key} if config.dropout else None
     parts = _mixture(config, variables, x, condition, rngs)
     return sum_event(_nats(config, x, parts)), {}
-
-
-def _condition(config: Config, label: Any, size: int) -> jax.Array | None:
-    return one_hot_condition("pixelcnn_pp", config.classes, label, size)
 
 
 def _mixture(
@@ -147,7 +143,8 @@ def mixture(
       `[B, H, W, C (C - 1) / 2, K]`.
     """
     checks.events("pixelcnn_pp", x, config.shape)
-    return _mixture(config, variables, x, _condition(config, label, x.shape[0]))
+    condition = one_hot_condition("pixelcnn_pp", config.classes, label, x.shape[0])
+    return _mixture(config, variables, x, condition)
 
 
 def log_conditionals(
@@ -173,14 +170,8 @@ def draw_mixture(
 ) -> jax.Array:
     """Samples by inverting the cumulative distribution with bisection, channel after channel.
 
-    Args:
-      parts: see `mixture`.
-      noise: uniform in (0, 1), `[B, H, W, C]`.
-      levels: number of values.
-      given: images, and whether each value is known; later channels depend on known ones.
-
-    Returns:
-      `[B, H, W, C]` float32.
+    `parts` are those of `mixture`, `noise` `[B, H, W, C]` is uniform in (0, 1). Known values are
+    kept, and later channels of their pixel depend on them. Returns `[B, H, W, C]` float32.
     """
     logits, means, log_scales, coefficients = parts
     log_weights = jax.nn.log_softmax(logits, axis=-1)

@@ -170,10 +170,10 @@ class PixelCNNPP(nn.Module):
         at: Place | None,
         none: Callable[[], Any],
     ) -> tuple[Any, jax.Array]:
-        """Computes the deeper levels, `(maps, last map)`, where their inputs are new.
+        """Returns the maps of the deeper levels, and the last of them.
 
-        For a row or a pixel that is not the first that an entry of theirs covers, the maps are
-        `none()` and the last map is that of the cache.
+        An entry of a deeper map covers two rows or pixels. It is computed at the first; at the
+        second the maps are `none()`, and the last map is read from the cache.
         """
         if at is None:
             maps, last = deeper(self, x)

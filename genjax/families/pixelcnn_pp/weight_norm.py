@@ -1,9 +1,9 @@
 """Weight-normalized causal convolutions.
 
 A kernel is g v / |v| per output. g and the bias are initialized on a batch, so that outputs have
-mean 0 and a given standard deviation. Layers compute whole maps, or a row or a pixel: then the
-input is written into a buffer in collection `cache`, and only the output there is computed. A call
-on whole maps with that collection mutable makes empty buffers.
+mean 0 and a given standard deviation. Layers compute whole maps, or a single row or pixel. For the
+latter, the input is written into a buffer in collection `cache`. A call on whole maps with that
+collection mutable makes empty buffers.
 
 Sources: Salimans and Kingma 2016, "Weight Normalization" (arXiv:1602.07868), sections 2 and 3;
 Salimans et al. 2017, "PixelCNN++" (arXiv:1701.05517), figure 2, and the authors' code (shifts).
@@ -47,7 +47,7 @@ class WeightNorm(nn.Module):
             return valid_conv(wide, kernel, steps)
 
         shape = (self.height, self.width, x.shape[-1], self.features)
-        kernel, bias = _weights(self, shape, whole, x)
+        kernel, bias = cached_kernel(self, lambda: _weights(self, shape, whole, x))
         x = x.astype(self.dtype)
         if self.height == self.width == 1:
             return whole(kernel, x) + bias
@@ -86,7 +86,7 @@ class WeightNormUp(nn.Module):
             out = transposed_conv(x, kernel, (rows, 2), "VALID", precision(x.dtype))
             return out[:, : rows * x.shape[1], self.left : self.left + 2 * x.shape[2]]
 
-        kernel, bias = _weights(self, shape, whole, x)
+        kernel, bias = cached_kernel(self, lambda: _weights(self, shape, whole, x))
         x = x.astype(self.dtype)
         if at is None:
             return whole(kernel, x) + bias
@@ -102,13 +102,7 @@ class WeightNormUp(nn.Module):
 def _weights(
     module: nn.Module, shape: tuple[int, ...], whole: Any, x: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the kernel and the bias in the dtype of the computation."""
-    return cached_kernel(module, lambda: _normalized(module, shape, whole, x))
-
-
-def _normalized(
-    module: nn.Module, shape: tuple[int, ...], whole: Any, x: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    """Returns the normalized kernel and the bias in the dtype of the computation."""
     v = module.param("v", NORMAL, shape)
     direction = v / jnp.sqrt(jnp.sum(v**2, axis=(0, 1, 2), keepdims=True))
     mean = gain = jnp.zeros(shape[-1:])

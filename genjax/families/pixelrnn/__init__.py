@@ -7,8 +7,8 @@ convolution, then `layers` of Row LSTM (whose receptive field is a triangle abov
 Diagonal BiLSTM (all earlier pixels) with residual connections, then two 1x1 layers.
 
 `factor` k > 1 is the multi-scale network of section 3.6: a PixelRNN of the small image x[::k, ::k],
-and one of x conditioned on the small image, which convolutions and a transposed convolution enlarge
-to biases of every layer. The density is then log p(small, x), a lower bound on log p(x).
+and one of x conditioned on the small image. Convolutions and a transposed convolution map the small
+image to biases of every layer. The density is then log p(small, x), a lower bound on log p(x).
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import conditional_nats, draw_images, draw_noise, draw_values, image_samplers
+from genjax.core import conditional_nats, draw_images, draw_noise, image_samplers
 from genjax.core.autoregressive import (
     KnownValues,
     check_image_shape,
@@ -34,7 +34,7 @@ from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.families.pixelrnn.stacked_lstm import PixelRNN
 from genjax.losses import sum_event
 from genjax.nn import one_hot_condition, random_label
-from genjax.nn.causal import scale_levels, with_cached_kernels
+from genjax.nn.causal import network_draws, scale_levels
 from genjax.nn.transposed import ConvTranspose
 
 
@@ -166,8 +166,7 @@ def logits(
 ) -> jax.Array:
     """Computes logits of the conditionals, `[B, *shape]` of p(x = 1) or `[B, *shape, levels]`.
 
-    In a multi-scale network they are given the small image `small [B, h, w, C]`, by default
-    that of x.
+    Those of a multi-scale network are conditioned on `small [B, h, w, C]`, by default that of x.
     """
     checks.events("pixelrnn", x, config.shape)
     condition = one_hot_condition("pixelrnn", config.classes, label, x.shape[0])
@@ -252,16 +251,8 @@ def _draw(
         variables = _scale(variables, "large")
     elif small is not None:
         raise ValueError("pixelrnn: this Config has one scale; do not pass small, or set factor.")
-    network = Network(config)
-
-    def draw(x: jax.Array) -> jax.Array:
-        return draw_values(network.apply(variables, x, condition, small), noise, config.levels)
-
-    def cached() -> jax.Array:
-        fixed = with_cached_kernels(network, variables, noise, condition, small)
-        return network.apply(fixed, noise, condition, small, given, method="sample")
-
-    return draw_images(method, draw, cached, noise, given)
+    draws = network_draws(Network(config), variables, (condition, small), noise, given)
+    return draw_images(method, *draws, noise, given)
 
 
 sample, complete = image_samplers("pixelrnn", _draw)

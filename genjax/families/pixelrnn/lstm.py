@@ -1,8 +1,8 @@
 """LSTM layers over the pixels of an image: Row LSTM and Diagonal BiLSTM.
 
 A state-to-state convolution is shifts and one matrix product. Group k of a layer's features depends
-on the channels before k of its own pixel. Layers work on whole images (`__call__`), and for
-sampling on one pixel, with a carry of what it needs of earlier ones.
+on the channels before k of its own pixel. `__call__` computes whole images; sampling computes one
+pixel at a time, and a carry holds the states and inputs of earlier pixels.
 
 Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks" (arXiv:1601.06759), sections 3.1
 to 3.5 and figure 4.
@@ -25,8 +25,8 @@ from genjax.nn.masked import precision
 State = tuple[jax.Array, jax.Array]  # hidden and cell
 Carry = dict[str, jax.Array]  # of a layer, in sampling
 Pixel = tuple[Carry, jax.Array, Carry]  # carry, output of the pixel, its LSTM state
-# The gradient of a step stores its gates only: on a GPU each of the eight values that it would
-# store otherwise is written by a kernel of its own.
+# The gradient of a step stores its gates and recomputes the rest: on a GPU every stored value costs
+# a kernel launch.
 SAVE_GATES = jax.checkpoint_policies.save_only_these_names("gates")
 IMAGES_IN_CACHE = 4  # images whose diagonals fit a CPU's caches: the fastest of 1 to 64
 
@@ -141,10 +141,10 @@ class RowLSTM(nn.Module):
 class DiagonalBiLSTM(nn.Module):
     """Diagonal BiLSTM, `[B, H, W, F] -> [B, H, W, h]`; its receptive field is all earlier pixels.
 
-    A pixel's state depends on the states of the pixel above and of its neighbor: the left one in
-    one sweep; in the other the right one, and the result is shifted down by a row and added. On a
-    CPU some images are joined side by side, so that their diagonals overlap in time, and gates are
-    computed per diagonal and recomputed for the gradient.
+    A pixel's state depends on the states of the pixel above and of the left neighbor in the first
+    sweep, of the right neighbor in the second. The result of the second is shifted down by a row and
+    added. On a CPU some images are joined side by side, so that their diagonals overlap in time, and
+    gates are computed per diagonal and recomputed for the gradient.
     """
 
     in_groups: tuple[int, ...]
@@ -189,27 +189,24 @@ class DiagonalBiLSTM(nn.Module):
         width: int,
         recompute: bool = False,
     ) -> jax.Array:
-        """Computes a sweep over images that are joined side by side.
+        """Computes a sweep over images of `width`, which are joined side by side.
 
-        Args:
-          recurrence: layers of this direction.
-          gates_of: computes the pixels' part of the gates from the parts at a diagonal.
-          parts: inputs of every pixel, `[B, H, W, ...]` each.
-          width: width of one image.
-          recompute: whether the gradient recomputes the gates of a diagonal or stores them.
+        `gates_of` computes the pixels' part of the gates from `parts [B, H, W, ...]` at a diagonal.
+        With `recompute` the gradient recomputes the gates, else it stores them.
         """
         batch, rows, columns = parts[0].shape[:3]
         place = np.arange(rows + columns - 1)[:, None] - np.arange(rows)[None]  # columns, skewed
         begins = jnp.asarray(place % width == 0)[:, None, :, None]  # [S, 1, H, 1]
-        # Zeros that vary over devices as x does, also where x is NaN: joined images share a state.
+        # Zeros that vary over devices as x does. 0 * x is NaN where x is, which would reach all
+        # joined images.
         edge = parts[0][:, :, 0, :1]
         zeros = jnp.broadcast_to((edge < edge).astype(jnp.float32), (batch, rows, self.features))
         start = recurrence.first_state(zeros)  # [B, H, h]
 
         def diagonal(state: State, part: Any) -> tuple[State, jax.Array]:
             *here, begins = part
-            # In skewed columns the pixel above is in the same diagonal, one row up. States outside
-            # of the images do not reach a pixel inside.
+            # Both neighbors are in the diagonal before: the left one in the same row, the other one
+            # row up. States outside of the images do not reach a pixel inside.
             above = shift(state[0], 1, 1, start[0][:, :1])
             h, c = (jnp.where(begins, s, left) for s, left in zip(start, state, strict=True))
             gates = checkpoint_name(gates_of(*here) + recurrence.state(h, above), "gates")

@@ -5,14 +5,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax.families.pixelrnn.lstm import DiagonalBiLSTM, RowLSTM
 from genjax.nn.causal import (
     CausalConv,
     PixelHead,
+    around,
     channel_groups,
-    draw_channel,
+    channel_sampler,
     pixel_input,
     scale_levels,
 )
@@ -30,9 +30,9 @@ class PixelRNN(nn.Module):
         dtype, layers = jnp.dtype(c.dtype), range(c.layers)
         wide = tuple(channel_groups(2 * c.features, channels))
         narrow = tuple(channel_groups(c.features, channels))
-        around = {"height": c.first // 2 + 1, "width": c.first}
-        around |= {"top": c.first // 2, "left": c.first // 2}
-        self.first = CausalConv(tuple(range(channels)), wide, kind="A", dtype=dtype, **around)
+        self.first = CausalConv(
+            tuple(range(channels)), wide, kind="A", dtype=dtype, **around(c.first)
+        )
         layer, sweeps = (RowLSTM, 1) if c.network == "row" else (DiagonalBiLSTM, 2)
         self.lstm = [layer(wide, c.features, channels, dtype) for _ in layers]
         self.up = [CausalConv(narrow, wide, dtype=dtype) for _ in layers]
@@ -85,7 +85,7 @@ class PixelRNN(nn.Module):
         """
         c = self.config
         batch, rows, columns, channels = noise.shape
-        image, known = given or (jnp.zeros_like(noise), np.zeros(c.shape, bool))
+        draw = channel_sampler(c.levels, noise, given)
         wide = columns + self.margin
         biases = [
             jnp.broadcast_to(b, (b.shape[0], rows, wide, b.shape[-1]))
@@ -117,8 +117,7 @@ class PixelRNN(nn.Module):
                         states[i], state, new[i] = lstm.pixel(states[i], h, bias, column)
                         h, skips = self._join(i, h, state[:, None, None], skips)
                     logits = self.head(h + skips if c.skip else h)[:, 0, 0]
-                    value = draw_channel(c.levels, logits, noise, image, known, place, k)
-                    x = x.at[:, k].set(value)
+                    x = x.at[:, k].set(draw(logits, place, k))
                 buffer = self.first.write(buffer, inside * pixel_input(x, c.levels), r, column)
                 done = zip(self.lstm, states, new, strict=True)
                 return (buffer, tuple(lstm.end_pixel(s, n, column) for lstm, s, n in done)), x
