@@ -15,7 +15,7 @@ Values of images are in raster order, the channels of a pixel one after another.
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -30,15 +30,11 @@ Draw = Callable[[jax.Array], jax.Array]
 Sampler = Callable[..., jax.Array]
 KnownValues = tuple[jax.Array, np.ndarray]  # images [B, *shape], bool mask [*shape]
 SamplingMethod = Literal["cached", "parallel", "naive"]
-SAMPLING_METHODS = ("cached", "parallel", "naive")
+SAMPLING_METHODS = get_args(SamplingMethod)
 
 
 def check_image_shape(shape: tuple[int, ...], **features: int) -> None:
-    """Checks that a shape is (H, W, C), and that `features` suffice for a group per channel.
-
-    Raises:
-      ValueError: the shape has another rank, or there are fewer features than channels.
-    """
+    """Raises ValueError unless a shape is (H, W, C), with at most as many channels as features."""
     if len(shape) != 3:
         raise ValueError(f"`shape` must be (H, W, C), got {shape}.")
     if features and min(features.values()) < shape[2]:
@@ -127,24 +123,23 @@ def draw_values(logits: jax.Array, noise: jax.Array, levels: int) -> jax.Array:
         return jnp.where(jnp.isnan(logits), jnp.nan, value)
     sums = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)
     below, total = sums[..., :-1], sums[..., -1]
-    # Rounding may leave the total below 1; the difference must not go to the last level.
+    # Rounding may leave the total below 1; scaled noise keeps the rest from the last level.
     value = jnp.sum((noise * total)[..., None] >= below, axis=-1).astype(jnp.float32)
     return jnp.where(jnp.isnan(total), jnp.nan, value)
 
 
 def draw_noise(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
     """Samples uniform numbers in the open interval (0, 1): `[n, *shape]`."""
-    # Multiples of 2^-23 and half of one: at 0 the first level would be drawn at any probability.
+    # Uniform draws are multiples of 2^-23, shifted by half of it: a draw of 0 would give the first
+    # level whatever its probability.
     return jax.random.uniform(key, (n, *shape), jnp.float32) + 2.0**-24
 
 
 def image_samplers(family: str, draw: Callable[..., jax.Array]) -> tuple[Sampler, Sampler]:
     """Returns the functions `sample` and `complete` of a family of images in raster order.
 
-    Args:
-      family: its name.
-      draw: `draw(config, variables, key, n, given, method, **conditions)` samples `[n, *shape]`;
-        `given` is None or the known values.
+    `draw(config, variables, key, n, given, method, **conditions)` samples `[n, *shape]`, where
+    `given` is None or the known values.
     """
 
     def sample(
@@ -158,13 +153,8 @@ def image_samplers(family: str, draw: Callable[..., jax.Array]) -> tuple[Sampler
     ) -> jax.Array:
         """Samples float32 `[n, *shape]` of levels 0 .. levels - 1; one image without `n`.
 
-        Args:
-          config: of the network.
-          variables: of the network.
-          key: PRNG key; all methods give the same images, up to rounding of the logits.
-          n: number of images.
-          method: see `genjax.core.autoregressive`.
-          **conditions: for a conditional model `label` `[n]`, uniform by default.
+        All methods give the same images up to rounding, see `genjax.core.autoregressive`. The
+        `label` `[n]` of a conditional model is uniform by default.
         """
         x = draw(config, variables, key, checks.sample_count(n), None, method, **conditions)
         return x if n else x[0]
@@ -189,9 +179,6 @@ def image_samplers(family: str, draw: Callable[..., jax.Array]) -> tuple[Sampler
           known: bool `[*shape]`; the known values must come first in raster order.
           method: see `genjax.core.autoregressive`.
           **conditions: see `sample`.
-
-        Raises:
-          ValueError: shapes do not match, known values are not levels or do not come first.
         """
         given = _check_known(family, x, known, config)
         return draw(config, variables, key, len(x), given, method, **conditions)
@@ -243,8 +230,8 @@ def draw_naive(
       noise: of `draw_noise`, as `draw` uses it.
       given: images `[B, *shape]` and a bool mask `[*shape]` of the values that are known, which
         come first in the order; None draws everything.
-      together: number of consecutive values that one `draw` gives exactly, such as the channels of
-        a pixel. `draw` must keep the known ones among them.
+      together: number of consecutive values that one `draw` samples together, such as the channels
+        of a pixel; it must keep the known ones.
 
     Returns:
       `[B, *shape]`.
@@ -295,13 +282,8 @@ def draw_images(
 ) -> jax.Array:
     """Samples images by the sampler named `method`: `[B, *shape]`.
 
-    Args:
-      method: `cached`, `parallel` or `naive`.
-      draw: see `draw_naive`.
-      cached: the family's own sampler, with the same noise and known values.
-      noise: see `draw_naive`.
-      given: see `draw_naive`.
-      together: see `draw_naive`.
+    `cached` is the family's own sampler, with the same noise and known values; the other arguments
+    are those of `draw_naive`.
     """
     checks.one_of(SAMPLING_METHODS, method=method)
     if method == "cached":

@@ -20,15 +20,12 @@ def network_names(family: Any) -> tuple[str, ...]:
 
 
 def critic_steps(config: Any) -> int:
-    """Returns the updates of the first network per step, each of which has a batch of its own."""
+    """Returns the number of updates of the first network per step; each has its own batch."""
     return getattr(getattr(config, "objective", None), "critic_steps", 1)
 
 
 def step_batch_spec(family: Any, config: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns shapes and dtypes of a train step's batch.
-
-    They are those of `family.batch_spec`, with a leading axis of K > 1 critic steps.
-    """
+    """Returns `family.batch_spec`, with a leading axis of K if there are K > 1 critic steps."""
     lead = () if critic_steps(config) == 1 else (critic_steps(config),)
     spec = family.batch_spec(config, batch_size)
     return {k: jax.ShapeDtypeStruct((*lead, *s.shape), s.dtype) for k, s in spec.items()}
@@ -37,16 +34,9 @@ def step_batch_spec(family: Any, config: Any, batch_size: int) -> dict[str, jax.
 def check_optimizer(
     family: Any, config: Any, optimizer: Any, example: str = "optax.adam(1e-3)"
 ) -> None:
-    """Checks that there is one optimizer for each network, or none where none is used.
+    """Raises ValueError unless there is one optimizer for each network, or None where none is used.
 
-    Args:
-      family: module that implements `Trainable`, `Adversarial` or `Fitted`.
-      config: its Config.
-      optimizer: one optimizer (with an attribute `update` or `build`), a dict of them, or None.
-      example: of an optimizer, for the error message.
-
-    Raises:
-      ValueError: the optimizer does not fit the family.
+    Optimizers have an attribute `update` or `build`; the error message suggests `example`.
     """
     name, networks = family.__name__.rsplit(".", 1)[-1], network_names(family)
     if family.traits(config).fit != "gradient":
@@ -68,10 +58,7 @@ def check_optimizer(
 def make_step(family: Any, config: Any, optimizer: Optimizers | None = None) -> Step:
     """Builds a family's pure train step, `step(state, batch) -> (state, metrics)`.
 
-    Args:
-      family: module that implements `Trainable`, `Adversarial` or `Fitted`.
-      config: its Config.
-      optimizer: an Optax optimizer; a dict of them by network for `Adversarial`; None for `Fitted`.
+    The optimizer is one of Optax, a dict of them by network for `Adversarial`, None for `Fitted`.
 
     Raises:
       ValueError: the optimizer does not fit the family.
@@ -101,17 +88,10 @@ def make_step(family: Any, config: Any, optimizer: Optimizers | None = None) -> 
 def log_conditionals(
     family: Any, config: Any, variables: dict[str, Any], x: jax.Array, **conditions: Any
 ) -> jax.Array:
-    """Computes log p(x_d | dimensions before d in `family.order(config)`).
+    """Computes log p(x_d | dimensions before d in `family.order(config)`), `[B, *shape]` nats.
 
-    Args:
-      family: module that implements `Autoregressive` or `Conditionals`.
-      config: its Config.
-      variables: its Flax collections.
-      x: `[B, *shape]`.
-      **conditions: further arguments of the family, such as `label`.
-
-    Returns:
-      `[B, *shape]` nats; their sum over dimensions is log p(x).
+    `family` implements `Autoregressive` or `Conditionals`. The sum over dimensions is log p(x),
+    unless log p(x) averages over several orders.
     """
     if isinstance(family, Conditionals):
         return family.log_conditionals(config, variables, x, **conditions)
@@ -139,18 +119,10 @@ def _log_weight_fn(
 def log_weight(
     family: Any, config: Any, variables: Any, x: jax.Array, key: jax.Array, **conditions: Any
 ) -> jax.Array:
-    """Computes log p(x, z) - log q(z | x) of one z ~ q(z | x).
+    """Computes log p(x, z) - log q(z | x) of one z ~ q(z | x), `[B]` nats.
 
-    Args:
-      family: module that implements `BoundDensity` or `LatentVariable`.
-      config: its Config.
-      variables: its variables.
-      x: float32 `[B, *shape]`.
-      key: of the draw.
-      **conditions: entries of a batch that the family conditions on, such as `label` `[B]`.
-
-    Returns:
-      `[B]` nats.
+    `family` implements `BoundDensity` or `LatentVariable`; `conditions` are entries of a batch that
+    it conditions on, such as `label` `[B]`.
     """
     return _log_weight_fn(family, config, variables, x, conditions)(key)
 
@@ -234,14 +206,7 @@ def sample_images(
 ) -> jax.Array:
     """Samples examples to show: `sample_mean` of a `LatentVariable`, `family.sample` of others.
 
-    Args:
-      family: module that implements `Family`.
-      config: its Config.
-      variables: its variables.
-      key: of the samples.
-      n: number of samples.
-      draw: `family.sample` for every family.
-      **conditions: of the samples, such as `label` `[n]`.
+    With `draw`, the examples are those of `family.sample` for every family.
     """
     if isinstance(family, LatentVariable) and not draw:
         return sample_mean(family, config, variables, key, n, **conditions)

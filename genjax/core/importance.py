@@ -27,7 +27,7 @@ def log_mean_weight(
       draw: function from a key to log weights `[...]`.
       key: of all draws.
       num_samples: number of draws, above 0.
-      like: array of the shape `[...]` of the result, with its sharding in `shard_map`.
+      like: array `[...]` of the result's shape, and of its sharding within `shard_map`.
 
     Returns:
       `[...]` nats.
@@ -60,7 +60,7 @@ def resample_noise(key: jax.Array, log_weights: jax.Array, noise: Any, count: in
     """Selects the noise of `count` samples, resampled in proportion to their weights.
 
     Args:
-      key: any key, also the one that the noise was drawn with.
+      key: may be the key that the noise was drawn with.
       log_weights: `[K, B]` nats, of all samples.
       noise: a tree of `[K, B, ...]` that determines the samples.
       count: number of samples; see `genjax.losses.resampled`.
@@ -68,7 +68,7 @@ def resample_noise(key: jax.Array, log_weights: jax.Array, noise: Any, count: in
     Returns:
       A tree of `[count, B, ...]`.
     """
-    # Folding in n gives the n-th key of a split; no split is this large.
+    # Folding in n gives the n-th key of a split, so a large n gives a key that no split has.
     uniform = jax.random.uniform(jax.random.fold_in(key, 2**31 - 1), log_weights.shape[1:])
     chosen = resampled(log_weights, uniform, count)
 
@@ -80,5 +80,5 @@ def resample_noise(key: jax.Array, log_weights: jax.Array, noise: Any, count: in
 
 
 def _finite(top: jax.Array) -> jax.Array:
-    """Replaces infinities by 0: where all weights are 0, or one is infinite."""
+    """Replaces infinite log weights by 0."""
     return jnp.where(jnp.isfinite(top), top, 0)

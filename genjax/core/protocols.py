@@ -34,7 +34,7 @@ class Traits:
         (expectation maximisation: a step is one iteration over its batch) do not.
       sample_range: lowest and highest value of a sample; infinite for unbounded real numbers.
       semi_supervised: whether examples with an unknown label (-1) are used in training.
-      labelled: share of the training examples with a label that the loss assumes, or None.
+      labelled: share of labelled training examples that the loss assumes, or None.
       init_examples: number of training examples that `init` takes as its `batch`; 0 takes none.
       num_parameters: number of free parameters where it differs from the sizes of `params`.
       metric: name of the quantity that a run reports; by default NLL, or NLL bound.
@@ -121,8 +121,7 @@ class BoundDensity(Protocol):
     """Evaluates a lower bound on log p(x) by importance weights.
 
     `log_weight(config, variables, x, key, **conditions)` returns the log of an unbiased estimate
-    of p(x), such as log p(x, z) - log q(z | x) of one z ~ q(z | x), `[B]` nats. A family that
-    implements `LatentVariable` needs it only where that is not the weight.
+    of p(x), `[B]` nats. It is derived for a `LatentVariable` whose weight is p(x, z) / q(z | x).
     """
 
     log_weight: Callable[..., jax.Array]
@@ -130,7 +129,7 @@ class BoundDensity(Protocol):
 
 @runtime_checkable
 class ClosedFormBound(Protocol):
-    """Evaluates a one-sample ELBO some terms of which have a closed form.
+    """Evaluates the ELBO by one sample, with some terms in closed form.
 
     `elbo(config, variables, x, key, **conditions)` -> `[B]` nats.
     """
@@ -154,10 +153,10 @@ class Autoregressive(ExactDensity, Protocol):
 
 @runtime_checkable
 class Conditionals(ExactDensity, Protocol):
-    """Evaluates conditionals that logits alone do not define, as those of real numbers.
+    """Evaluates conditionals that logits alone do not define, such as those of real numbers.
 
     `log_conditionals(config, variables, x, **conditions)` returns log p(x_d | dimensions before d
-    in `order(config)`), `[B, *shape]` nats. `genjax.core.log_conditionals` derives it elsewhere.
+    in `order(config)`), `[B, *shape]` nats; for others see `genjax.core.log_conditionals`.
     """
 
     log_conditionals: Callable[..., jax.Array]
@@ -195,7 +194,7 @@ class LatentVariable(Protocol):
 
 @runtime_checkable
 class LayerMeans(Protocol):
-    """A posterior whose means are estimated, or are those of several layers."""
+    """A posterior of several layers, or one whose mean is estimated by samples."""
 
     def layer_means(self, key: jax.Array) -> tuple[jax.Array, ...]:
         """Returns the means of each layer, `[B, Z_l]`, with the same noise for every example."""

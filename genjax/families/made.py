@@ -1,4 +1,4 @@
-"""MADE: an autoencoder whose outputs are made conditionals of the chain rule by masks.
+"""MADE: an autoencoder whose masked outputs are the conditionals of the chain rule.
 
 Inputs have degrees 1 .. D, their places in the order; hidden units have random degrees m(k).
 Connections by which an output would depend on its own or a later input are masked:
@@ -161,9 +161,9 @@ class MADE(nn.Module):
     def sample(self, key: jax.Array, n: int) -> jax.Array:
         """Samples `[n, D]` in one pass over the chain rule, each with its own mask.
 
-        A unit of degree d has all its inputs once the d-th pixel is drawn and passes its activation
-        on in that step, so no mask is needed. It takes O(D H) operations per sample with one
-        hidden layer, O(D H^2) with more.
+        The inputs of a unit of degree d are complete when the d-th pixel is drawn. Only then its
+        activation is added to later sums, so no mask is needed. A sample takes O(D H) operations
+        with one hidden layer, O(D H^2) with more.
         """
         c, dims = self.config, math.prod(self.config.shape)
         choose, draw = jax.random.split(key)

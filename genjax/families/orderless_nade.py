@@ -122,7 +122,7 @@ class OrderlessNADE(nn.Module):
         return a if self.M is None else a + _dot(visible, self.M, self.config.dtype)
 
     def added(self, x: jax.Array, pixel: jax.Array) -> jax.Array:
-        """Computes what one more pixel adds to `first`: `x [..., B]`, `pixel [...]`."""
+        """Computes the term of one more visible pixel in `first`: `x [..., B]`, `pixel [...]`."""
         a = x[..., None] * self.W[pixel][..., None, :]  # [..., B, H]
         return a if self.M is None else a + self.M[pixel][..., None, :]
 
@@ -213,7 +213,7 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
 
 
 def masked_nats(logits: jax.Array, x: jax.Array, visible: jax.Array) -> jax.Array:
-    """Computes D / (number of hidden pixels) times their nats, `[B, D]` each -> `[B]` (eq. 7)."""
+    """Computes D times the mean nats of the hidden pixels, `[B, D]` each -> `[B]` (eq. 7)."""
     hidden = 1 - visible
     return sum_event(hidden * bernoulli_nats(logits, x)) * x.shape[1] / jnp.sum(hidden, axis=1)
 
@@ -221,8 +221,7 @@ def masked_nats(logits: jax.Array, x: jax.Array, visible: jax.Array) -> jax.Arra
 def log_probs(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x) along every order of the ensemble, `[orders, B]` nats.
 
-    It takes about 2 orders B D H^2 operations for two hidden layers. At most `ROWS` images times
-    orders are in memory at once.
+    At most `ROWS` images times orders are in memory at once.
     """
     x, perms = flat_events("orderless_nade", config, x), orders(config)
     rounds = -(-len(perms) // max(1, ROWS // len(x)))
@@ -270,12 +269,8 @@ def complete(
 
     The unknown pixels follow `order`.
 
-    Args:
-      config: of the network.
-      variables: of the network.
-      key: PRNG key.
-      x: `[B, *shape]`; unknown pixels are ignored.
-      known: bool `[*shape]`, or `[B, *shape]` for a mask per image.
+    `known` is bool `[*shape]`, or `[B, *shape]` for a mask per image; unknown pixels of `x` are
+    ignored.
     """
     flat = flat_events("orderless_nade", config, x)
     visible = jnp.broadcast_to(jnp.asarray(known, x.dtype), x.shape).reshape(flat.shape)

@@ -5,12 +5,12 @@ chapters 2 and 4. A transposed convolution equals a convolution of the input dil
 so does a strided convolution's gradient by its input. XLA computes them in that form:
 
 * On a CPU the gradient by the kernel is then 14 to 28 times slower than the layer.
-* On a GPU cuDNN multiplies the zeros, unless XLA recognises the form as a convolution's gradient;
-  it does not where the kernel is larger than the image, because it exchanges their roles first.
+* On a GPU cuDNN multiplies the zeros, unless XLA recognises a convolution's gradient. It does not
+  where the kernel is larger than the image, because it first exchanges the two.
 
-Every output is a sum over those taps of the kernel that meet a pixel and not a zero, which are
-determined by the remainder of its position modulo the stride. So a transposed convolution is
-stride x stride plain convolutions, one per remainder of the output's position; and a strided
+Every output is a sum over the taps of the kernel that meet a pixel instead of a zero. The remainder
+of the output's position modulo the stride determines these taps. So a transposed convolution is
+stride x stride plain convolutions, one per remainder of the output's position; a strided
 convolution is a sum of as many, one per remainder of the input's position.
 """
 
@@ -63,8 +63,8 @@ def transposed_conv(
 
         return chosen
 
-    # cuDNN has calls for the layer and its gradients; XLA finds the one for the gradient by the
-    # kernel only in the form by remainders.
+    # XLA maps the layer and its gradient by x to cuDNN's calls; the gradient by the kernel only in
+    # the form by remainders.
     by_kernel = on(by_remainder)
     by_input = by_kernel if _swapped(kernel, x) else on(as_gradient)
     return with_kernel_gradient(by_input, by_kernel, x, kernel)
@@ -124,7 +124,7 @@ def _by_phase(
 def _phases(side: int, size: int, stride: int, low: int, high: int) -> list[tuple[int, Taps]]:
     """Returns the remainders of the input's position along an axis, with their taps.
 
-    Tap t of output o meets position stride o + t - low: with stride q + p = t - low, it is number
+    Tap t of output o meets position stride o + t - low. Write t - low = stride q + p: this is number
     o + q of the positions with remainder p.
     """
     out = (side + low + high - size) // stride + 1

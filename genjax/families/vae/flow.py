@@ -58,7 +58,7 @@ class FlowStep(nn.Module):
 
 
 def _spread(units: int, degrees: int) -> np.ndarray:
-    """Spreads degrees 0 .. degrees - 1 evenly over units; the first and last degree are included."""
+    """Spreads degrees 0 .. degrees - 1 evenly over units, including the first and the last."""
     if units >= degrees or units == 1:
         return np.arange(units) * degrees // units
     return np.arange(units) * (degrees - 1) // (units - 1)
