@@ -171,14 +171,8 @@ def image_samplers(family: str, draw: Callable[..., jax.Array]) -> tuple[Sampler
     ) -> jax.Array:
         """Samples the unknown values of images given the known ones: `[B, *shape]`.
 
-        Args:
-          config: of the network.
-          variables: of the network.
-          key: PRNG key.
-          x: `[B, *shape]` levels; unknown values are ignored.
-          known: bool `[*shape]`; the known values must come first in raster order.
-          method: see `genjax.core.autoregressive`.
-          **conditions: see `sample`.
+        `known` is bool `[*shape]`; the known values must come first in raster order, and the others
+        in `x` `[B, *shape]` are ignored. `method` and `conditions` are those of `sample`.
         """
         given = _check_known(family, x, known, config)
         return draw(config, variables, key, len(x), given, method, **conditions)

@@ -82,11 +82,7 @@ def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 
 
 def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
-    """Computes logits of p(x_d = 1 | x_<d) from the table's marginals, `[B, *shape]`.
-
-    Unseen contexts have logit 0 if alpha is 0. Infinite logits are clipped to +-1e4: a certain
-    pixel costs exactly 0 nats, an impossible one a finite number.
-    """
+    """Computes logits of p(x_d = 1 | x_<d) from the table's marginals, `[B, *shape]`."""
     index = _index(config, x)
     out = []
     for d, mass in enumerate(_marginals(config, variables)):

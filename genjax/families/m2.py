@@ -309,13 +309,9 @@ def sample(
     n: int | None = None,
     label: jax.Array | int | None = None,
 ) -> jax.Array:
-    """Draws from p(x), or from p(x | y) with `label`: float32 `[n, *shape]` in {0, 1}.
+    """Draws from p(x), or from p(x | y) with `label`: float32 `[n, *shape]`; one without `n`.
 
-    Without `n`, one image. `label` is one class or `[n]` of them; under `jit`, where its value
-    cannot be checked, a label outside 0 .. C - 1 gives NaN.
-
-    Raises:
-      ValueError: a label is not a class, or the number of labels is not n.
+    `label` is one class or `[n]` of them. Under `jit` a label outside 0 .. C - 1 gives NaN.
     """
     count = checks.sample_count(n)
     label_key, latent_key, pixel_key = jax.random.split(key, 3)

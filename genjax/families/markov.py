@@ -54,12 +54,12 @@ class Config:
     def __post_init__(self) -> None:
         checks.validate(self)
         dims = math.prod(self.shape)
-        cells = (dims if self.by_position else 1) * 2 ** (min(self.k, MAX_K) + 1)
-        if self.k > MAX_K or cells > 2**31:
-            bound = min(MAX_K, int(math.log2(2**31 / (dims if self.by_position else 1))) - 1)
+        tables = dims if self.by_position else 1
+        if self.k > MAX_K or tables * 2 ** (self.k + 1) > 2**31:
+            bound = min(MAX_K, int(math.log2(2**31 / tables)) - 1)
             raise ValueError(
                 f"markov: a context of {self.k} pixels needs 2^{self.k} rows in each of"
-                f" {dims if self.by_position else 1} tables; at most k = {bound} fits."
+                f" {tables} tables; at most k = {bound} fits."
             )
         plane = len(self.shape) == 2 or (len(self.shape) == 3 and self.shape[2] == 1)
         if self.template == "causal" and not plane:
@@ -75,9 +75,9 @@ class Config:
 
 
 def traits(config: Config) -> Traits:
-    return Traits(
-        data="binary", density="exact", fit="counting", num_parameters=_num_parameters(config)
-    )
+    # One parameter per context; pixels outside the image make no further contexts.
+    parameters = sum(2 ** int(m) for m in _inside(config)) if config.by_position else 2**config.k
+    return Traits(data="binary", density="exact", fit="counting", num_parameters=parameters)
 
 
 def tiny() -> Config:
@@ -108,13 +108,6 @@ def contexts(config: Config) -> np.ndarray:
         inside = (y - up >= 0) & (x + right >= 0) & (x + right < width)
         out[inside, j] = ((y - up) * width + x + right)[inside]
     return out
-
-
-def _num_parameters(config: Config) -> int:
-    """One per context; pixels outside the image make no further contexts."""
-    if not config.by_position:
-        return 2**config.k
-    return sum(2 ** int(m) for m in _inside(config))
 
 
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
@@ -189,8 +182,7 @@ def _plane(config: Config) -> tuple[int, int]:
 
 def _inside(config: Config) -> np.ndarray:
     """Number of pixels of each context inside the image, `[D]`."""
-    dims = math.prod(config.shape)
-    return (contexts(config) < dims).sum(axis=1)
+    return (contexts(config) < math.prod(config.shape)).sum(axis=1)
 
 
 def _alphas(config: Config) -> np.ndarray:

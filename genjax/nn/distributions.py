@@ -1,8 +1,7 @@
 """Distributions of latents and of observations, parameterised by network outputs.
 
-Each is a pytree with `sample`, `log_prob` `[B]` in nats, and `mean`. Posteriors also have
-`sample_and_log_prob`, and `kl(prior)` `[B]` and `kl_units(prior)` `[B, Z]`, which are None where
-the divergence has no closed form. The first axis of the parameters is the batch.
+Each is a pytree with the methods that `genjax.core.protocols.LatentVariable` lists. The first axis
+of the parameters is the batch; log densities are in nats.
 """
 
 import math
@@ -42,9 +41,6 @@ class StandardNormal(struct.PyTreeNode):
 
     def log_prob(self, z: jax.Array) -> jax.Array:
         return standard_log_prob(z)
-
-    def mean(self) -> jax.Array:
-        return jnp.zeros(self.event_shape)
 
 
 class Posterior(struct.PyTreeNode):

@@ -15,11 +15,7 @@ def one_hot(label: jax.Array, classes: int) -> jax.Array:
 
 
 def one_hot_condition(family: str, classes: int, label: Any, size: int) -> jax.Array | None:
-    """Returns the labels of a batch as `[size, classes]`, or None for a model without classes.
-
-    Raises:
-      ValueError: the labels do not fit the model's classes or the batch size.
-    """
+    """Returns labels `[size]` as `[size, classes]`, or None for a model without classes."""
     if not classes:
         if label is not None:
             raise ValueError(f"{family}: the Config has no classes; omit `label`, or set classes.")
@@ -34,11 +30,7 @@ def one_hot_condition(family: str, classes: int, label: Any, size: int) -> jax.A
 
 
 def random_label(family: str, classes: int, label: Any, key: jax.Array, size: int) -> Any:
-    """Returns `label`, or `[size]` uniform draws for a model with classes and no label given.
-
-    Raises:
-      ValueError: a label is outside 0 .. classes - 1.
-    """
+    """Returns `label`, or `[size]` uniform draws for a model with classes and no label given."""
     if classes and label is None:
         return jax.random.randint(key, (size,), 0, classes)
     if classes:

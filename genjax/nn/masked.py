@@ -20,7 +20,7 @@ def draw_degrees(dims: int, hidden: Sequence[int], seed: int, number: int = 0) -
     """Samples degrees of all hidden layers, int32 `[units]` each, the `number`-th of a seed.
 
     Uniform from the lowest degree of the layer before to D - 1, so that every unit has an input
-    (Germain et al. 2015, section 4, below eq. 13). For D = 1 all are 1, and the output has no input.
+    (Germain et al. 2015, section 4, below eq. 13). For D = 1 all are 1, without an effect.
     """
     out, low, high = [], 1, max(dims - 1, 1)
     for layer, units in enumerate(hidden):

@@ -124,7 +124,7 @@ def _by_phase(
 def _phases(side: int, size: int, stride: int, low: int, high: int) -> list[tuple[int, Taps]]:
     """Returns the remainders of the input's position along an axis, with their taps.
 
-    Tap t of output o meets position stride o + t - low. Write t - low = stride q + p: this is number
+    Tap t of output o meets position stride o + t - low. With t - low = stride q + p it is number
     o + q of the positions with remainder p.
     """
     out = (side + low + high - size) // stride + 1

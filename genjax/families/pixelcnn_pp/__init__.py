@@ -82,10 +82,9 @@ def traits(config: Config) -> Traits:
 
 
 def _network(config: Config) -> PixelCNNPP:
-    c, channels = config, config.shape[2]
+    channels = config.shape[2]
     pairs = channels * (channels - 1) // 2
-    outputs = c.components * (1 + 2 * channels + pairs)
-    return PixelCNNPP(outputs, c.features, c.blocks, c.halvings, c.dropout, jnp.dtype(c.dtype))
+    return PixelCNNPP(config, config.components * (1 + 2 * channels + pairs))
 
 
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:

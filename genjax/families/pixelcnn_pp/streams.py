@@ -72,20 +72,15 @@ class GatedBlock(nn.Module):
 class PixelCNNPP(nn.Module):
     """`x [B, H, W, C]` in [-1, 1], one-hot `[B, K]` or None to float32 `[B, H, W, outputs]`."""
 
+    config: Any  # of `genjax.families.pixelcnn_pp`
     outputs: int  # number of parameters of a pixel's distribution
-    features: int  # number of features of either stream
-    blocks: int  # number of gated blocks at each resolution, down and up
-    halvings: int  # number of times that the resolution is halved
-    dropout: float
-    dtype: Any = jnp.float32  # dtype of the convolutions, except the last
 
     def setup(self) -> None:
-        f, levels = self.features, range(self.halvings + 1)
-        options: dict[str, Any] = {"dtype": self.dtype}
+        c, f, dtype = self.config, self.config.features, jnp.dtype(self.config.dtype)
+        levels, options = range(c.halvings + 1), {"dtype": dtype}
 
         def blocks(level: int, right: bool, more: int = 0) -> list[GatedBlock]:
-            count = self.blocks + more
-            return [GatedBlock(f, right, self.dropout, self.dtype) for _ in range(count)]
+            return [GatedBlock(f, right, c.dropout, dtype) for _ in range(c.blocks + more)]
 
         self.first_u = down_shifted(f, **options)
         self.first_above = WeightNorm(f, 1, 3, left=1, right=1, **options)
@@ -95,8 +90,8 @@ class PixelCNNPP(nn.Module):
         self.shrink_u = [down_shifted(f, stride=2, **options) for _ in levels[1:]]
         self.shrink_ul = [down_right_shifted(f, stride=2, **options) for _ in levels[1:]]
         # On the way up a level has one more block, for the map that was downsampled.
-        self.up_u = [blocks(k, False, k < self.halvings) for k in levels]
-        self.up_ul = [blocks(k, True, k < self.halvings) for k in levels]
+        self.up_u = [blocks(k, False, k < c.halvings) for k in levels]
+        self.up_ul = [blocks(k, True, k < c.halvings) for k in levels]
         self.grow_u = [WeightNormUp(f, 3, left=1, **options) for _ in levels[1:]]
         self.grow_ul = [WeightNormUp(f, 2, **options) for _ in levels[1:]]
         self.last = WeightNorm(self.outputs)
@@ -113,7 +108,7 @@ class PixelCNNPP(nn.Module):
             maps.append(block(maps[-1], None, condition, train, at(level)))
         skips, down = list(maps), [maps]
         up: list[list[jax.Array]] = []
-        if level < self.halvings:
+        if level < self.config.halvings:
 
             def deeper(module: Any, u: jax.Array) -> Any:
                 below, above = module.stream_u(u, condition, train, at, sides, level + 1)
@@ -148,7 +143,7 @@ class PixelCNNPP(nn.Module):
         maps = [ul]
         for block, u in zip(self.down_ul[level], down_u[level][1:], strict=True):
             maps.append(block(maps[-1], u, condition, train, at(level)))
-        if level < self.halvings:
+        if level < self.config.halvings:
 
             def deeper(module: Any, ul: jax.Array) -> Any:
                 return (), module.stream_ul(ul, us, condition, train, at, sides, level + 1)
@@ -202,11 +197,11 @@ class PixelCNNPP(nn.Module):
         """Returns zeros of the shapes of `stream_u`'s result for a row, from a level on."""
 
         def zeros(k: int, count: int) -> list[jax.Array]:
-            return [jnp.zeros((len(u), 1, sides[k][1], self.features), u.dtype)] * count
+            return [jnp.zeros((len(u), 1, sides[k][1], self.config.features), u.dtype)] * count
 
-        levels = range(level, self.halvings + 1)
-        down = [zeros(k, self.blocks + 1) for k in levels]
-        return down, [zeros(k, self.blocks + (k < self.halvings)) for k in levels]
+        levels = range(level, self.config.halvings + 1)
+        down = [zeros(k, self.config.blocks + 1) for k in levels]
+        return down, [zeros(k, self.config.blocks + (k < self.config.halvings)) for k in levels]
 
     def __call__(self, x: jax.Array, condition: Any = None, train: bool = False) -> jax.Array:
         x = with_ones(x)
@@ -214,7 +209,9 @@ class PixelCNNPP(nn.Module):
         def nowhere(level: int) -> Place | None:
             return None
 
-        sides = [tuple(-(-s // 2**k) for s in x.shape[1:3]) for k in range(self.halvings + 1)]
+        sides = [
+            tuple(-(-s // 2**k) for s in x.shape[1:3]) for k in range(self.config.halvings + 1)
+        ]
         us = self.stream_u(shift_down(self.first_u(x)), condition, train, nowhere, sides)
         ul = shift_down(self.first_above(x)) + shift_right(self.first_left(x))
         ul = self.stream_ul(ul, us, condition, train, nowhere, sides)
@@ -225,13 +222,13 @@ class PixelCNNPP(nn.Module):
 
     def row(self, above: jax.Array, condition: Any, row: jax.Array) -> Any:
         """Computes stream u of a row, and the start of ul, from the row above `[B, 1, W, C]`."""
-        inside = (row > 0).astype(self.dtype)  # there is no row above the first
+        inside = (row > 0).astype(self.config.dtype)  # there is no row above the first
         padded = with_ones(above)
         place = (jnp.maximum(row - 1, 0), None)
         # Written for the first row too, where it must be the zeros of the padding.
         u = self.first_u(inside * padded, place) * inside
         start = self.first_above(inside * padded, place) * inside
-        sides = [(1, -(-above.shape[2] // 2**k)) for k in range(self.halvings + 1)]
+        sides = [(1, -(-above.shape[2] // 2**k)) for k in range(self.config.halvings + 1)]
         us = self.stream_u(u, condition, False, lambda k: (row // 2**k, None), sides)
         return us, start
 
@@ -240,7 +237,7 @@ class PixelCNNPP(nn.Module):
     ) -> jax.Array:
         """Computes a pixel's outputs, `[B, outputs]`, from its left neighbor `[B, 1, 1, C]`."""
         us, start = row_features
-        inside = (column > 0).astype(self.dtype)
+        inside = (column > 0).astype(self.config.dtype)
 
         def here(u: jax.Array, level: int) -> jax.Array:
             return jax.lax.dynamic_slice_in_dim(u, column // 2**level, 1, axis=2)

@@ -39,11 +39,11 @@ class WeightNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, at: Place | None = None) -> jax.Array:
         steps = (self.stride, self.stride)
-        margins = [(self.above, 0), (self.left, self.right)]
+        margins = [(0, 0), (self.above, 0), (self.left, self.right), (0, 0)]
 
         def whole(kernel: jax.Array, x: jax.Array) -> jax.Array:
             # Padded first: a convolution with asymmetric padding is slow on a GPU.
-            wide = jnp.pad(x, _pads(margins))
+            wide = jnp.pad(x, margins)
             return valid_conv(wide, kernel, steps)
 
         shape = (self.height, self.width, x.shape[-1], self.features)
@@ -53,7 +53,7 @@ class WeightNorm(nn.Module):
             return whole(kernel, x) + bias
         if at is None:
             if self.is_mutable_collection("cache") and not self.is_initializing():
-                self.variable("cache", "inputs", lambda: jnp.zeros_like(jnp.pad(x, _pads(margins))))
+                self.variable("cache", "inputs", lambda: jnp.zeros_like(jnp.pad(x, margins)))
             return whole(kernel, x) + bias
         row, column = at
         cached = self.variable("cache", "inputs", lambda: None)
@@ -117,10 +117,6 @@ def _weights(
     dtype: Any = getattr(module, "dtype", jnp.float32)
     kernel = (g[None, None, None] * direction).astype(dtype)
     return kernel, bias.astype(dtype)[None, None, None]
-
-
-def _pads(margins: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    return [(0, 0), *margins, (0, 0)]
 
 
 def down_shifted(features: int, **settings: Any) -> WeightNorm:

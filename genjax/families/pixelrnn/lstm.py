@@ -76,16 +76,23 @@ class _Recurrence(nn.Module):
         return wide[0], wide[1]
 
 
-class RowLSTM(nn.Module):
-    """Row LSTM, `[B, H, W, F] -> [B, H, W, h]`.
+class _Layer(nn.Module):
+    """An LSTM layer, `[B, H, W, F] -> [B, H, W, h]`. Sampling uses the methods after `__call__`:
 
-    Its state-to-state kernel is 3 wide, so its receptive field is a triangle above each pixel.
+    * `initial_carry(batch, columns)` returns the carry before the first row;
+    * `begin_row(carry, biases_above)` updates it after the last pixel of the row above;
+    * `pixel(carry, x, biases, column)` computes the output `[B, h]` of a pixel `[B, 1, 1, F]`;
+    * `end_pixel(carry, new, column)` updates it after all channels of a pixel are drawn.
     """
 
-    in_groups: tuple[int, ...]
-    features: int
-    channels: int
+    in_groups: tuple[int, ...]  # group of every input feature
+    features: int  # units h
+    channels: int  # of a pixel
     dtype: Any = jnp.float32
+
+
+class RowLSTM(_Layer):
+    """Row LSTM: its 3 wide state-to-state kernel sees a triangle above each pixel."""
 
     def setup(self) -> None:
         self.recurrence = _Recurrence(
@@ -115,42 +122,33 @@ class RowLSTM(nn.Module):
     # Sampling. The carry has the inputs of this row, and the states of the row above and of this.
 
     def initial_carry(self, batch: int, columns: int) -> Carry:
-        """Returns the carry before the first row."""
         h, c = self.recurrence.first_state(jnp.zeros((batch, columns, self.features)))
         inputs = self.recurrence.inputs.buffer(batch, 1, columns)
         return {"h": h, "c": c, "above": self.from_above(h), "inputs": inputs}
 
     def begin_row(self, carry: Carry, biases_above: jax.Array) -> Carry:
-        """Updates the carry after the last pixel of the row above."""
         del biases_above
         empty = jnp.zeros_like(carry["inputs"])
         return {**carry, "above": self.from_above(carry["h"]), "inputs": empty}
 
     def pixel(self, carry: Carry, x: jax.Array, biases: jax.Array, column: jax.Array) -> Pixel:
-        """Computes the output `[B, h]` of a pixel of input `[B, 1, 1, F]`."""
         inputs = self.recurrence.inputs.write(carry["inputs"], x, 0, column)
         gates = self.recurrence.inputs.at_pixel(inputs, 0, column) + biases
         h, c = lstm_update(gates + _column(carry["above"], column), _column(carry["c"], column))
         return {**carry, "inputs": inputs}, h, {"h": h, "c": c}
 
     def end_pixel(self, carry: Carry, new: Carry, column: jax.Array) -> Carry:
-        """Updates the carry after all channels of a pixel are drawn."""
         return {**carry, **{name: _set_column(carry[name], x, column) for name, x in new.items()}}
 
 
-class DiagonalBiLSTM(nn.Module):
-    """Diagonal BiLSTM, `[B, H, W, F] -> [B, H, W, h]`; its receptive field is all earlier pixels.
+class DiagonalBiLSTM(_Layer):
+    """Diagonal BiLSTM; its receptive field is all earlier pixels.
 
     A pixel's state depends on the states of the pixel above and of the left neighbor in the first
-    sweep, of the right neighbor in the second. The result of the second is shifted down by a row and
-    added. On a CPU some images are joined side by side, so that their diagonals overlap in time, and
-    gates are computed per diagonal and recomputed for the gradient.
+    sweep, of the right neighbor in the second; the second is shifted down by a row and added. On a
+    CPU some images are joined side by side, so that their diagonals overlap in time, and gates are
+    computed per diagonal and recomputed for the gradient.
     """
-
-    in_groups: tuple[int, ...]
-    features: int
-    channels: int
-    dtype: Any = jnp.float32
 
     def setup(self) -> None:
         settings = (self.in_groups, self.features, self.channels, 2, 1, self.dtype)
@@ -197,8 +195,8 @@ class DiagonalBiLSTM(nn.Module):
         batch, rows, columns = parts[0].shape[:3]
         place = np.arange(rows + columns - 1)[:, None] - np.arange(rows)[None]  # columns, skewed
         begins = jnp.asarray(place % width == 0)[:, None, :, None]  # [S, 1, H, 1]
-        # Zeros that vary over devices as x does. 0 * x is NaN where x is, which would reach all
-        # joined images.
+        # Zeros that vary over devices as x does. 0 * x would not do: one NaN would reach all joined
+        # images.
         edge = parts[0][:, :, 0, :1]
         zeros = jnp.broadcast_to((edge < edge).astype(jnp.float32), (batch, rows, self.features))
         start = recurrence.first_state(zeros)  # [B, H, h]
@@ -231,7 +229,6 @@ class DiagonalBiLSTM(nn.Module):
     # the inputs of the row above, and states of the right sweep in the row above that.
 
     def initial_carry(self, batch: int, columns: int) -> Carry:
-        """Returns the carry before the first row."""
         like = jnp.zeros((batch, columns, self.features))
         h, _ = self.left.first_state(like)
         right, _ = self.right.first_state(like)
@@ -266,7 +263,6 @@ class DiagonalBiLSTM(nn.Module):
         }
 
     def pixel(self, carry: Carry, x: jax.Array, biases: jax.Array, column: jax.Array) -> Pixel:
-        """Computes the output `[B, h]` of a pixel of input `[B, 1, 1, F]`."""
         left, _ = self._by_sweep(biases)
         inputs = self.left.inputs.write(carry["inputs"], x, 0, column)
         gates = self.left.inputs.at_pixel(inputs, 0, column) + left
@@ -276,7 +272,6 @@ class DiagonalBiLSTM(nn.Module):
         return {**carry, "inputs": inputs}, out, {"h": h, "c": c}
 
     def end_pixel(self, carry: Carry, new: Carry, column: jax.Array) -> Carry:
-        """Updates the carry after all channels of a pixel are drawn."""
         h = _set_column(carry["h"], new["h"], column)
         return {**carry, "h": h, "left_h": new["h"], "left_c": new["c"]}
 

@@ -80,9 +80,6 @@ class VampPrior(struct.PyTreeNode):
         each = self.components.log_prob(jnp.broadcast_to(rows, shape))
         return importance_weighted_bound(each.T).reshape(z.shape[:-1])  # log of the mean density
 
-    def mean(self) -> jax.Array:
-        return jnp.mean(self.components.loc, axis=0)
-
 
 class FlowPrior(struct.PyTreeNode):
     """Density of z whose image under a flow is standard normal noise of `event_shape` (Z,)."""
@@ -99,10 +96,6 @@ class FlowPrior(struct.PyTreeNode):
     def log_prob(self, z: jax.Array) -> jax.Array:
         noise, log_det = self.flow.apply({"params": self.params}, z.reshape(-1, z.shape[-1]))
         return (log_det + standard_log_prob(noise)).reshape(z.shape[:-1])
-
-    def mean(self) -> jax.Array:
-        """Returns the z of noise 0, `[Z]`; the mean has no closed form."""
-        return invert_flow(self.flow, self.params, jnp.zeros((1, *self.event_shape)))[0]
 
 
 def repeat(a: Any, k: int) -> Any:
