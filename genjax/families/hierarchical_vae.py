@@ -74,7 +74,8 @@ class Config:
     kl_warmup: NonNegativeInt = 0
     """elbo: steps over which the weight of the KL rises from 0 to 1 (ladder, section 2.3)."""
     dtype: checks.Dtype = "float32"
-    """Dtype of the matrix products; parameters, their sums and the likelihood are float32."""
+    """Dtype of the hidden layers and of the factors of the output layer's product. The sums of that
+    product, the likelihood and the parameters are float32."""
 
     def __post_init__(self) -> None:
         checks.validate(self)

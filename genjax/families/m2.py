@@ -74,7 +74,8 @@ class Config:
     """Number of classes per image, drawn from q(y | x) or the known one, at which encoder and
     decoder are differentiated: unbiased, at little more than the cost of the loss. 0 uses all."""
     dtype: checks.Dtype = "float32"
-    """Dtype of the matrix products; parameters, their sums and the likelihood are float32."""
+    """Dtype of the hidden layers and of the factors of the output layer's product. The sums of that
+    product, the likelihood and the parameters are float32."""
 
     def __post_init__(self) -> None:
         checks.validate(self)

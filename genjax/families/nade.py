@@ -29,6 +29,8 @@ from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.losses import bernoulli_nll
 from genjax.nn import dropout_mask
 
+HIGHEST = jax.lax.Precision.HIGHEST
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -94,17 +96,13 @@ class NADE(nn.Module):
         def block(a: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
             x_k, W_k, V_k = part  # [B, k], [k, H], [k, H]
             # Full float32: bfloat16 sums lose hidden units after a few hundred terms.
-            prefix = jnp.einsum(
-                "bij,jh->bih",
-                x_k[:, None, :] * before[None],
-                W_k,
-                precision=jax.lax.Precision.HIGHEST,
-            )
+            x_before = x_k[:, None, :] * before[None]  # [B, k, k]
+            prefix = jnp.einsum("bij,jh->bih", x_before, W_k, precision=HIGHEST)
             h = self.act(a[:, None, :] + prefix)  # [B, k, H]
             if keep is not None:
                 h = h * keep[:, None, :]
-            logits = jnp.einsum("bih,ih->bi", h, V_k, precision=jax.lax.Precision.HIGHEST)
-            total = jnp.einsum("bj,jh->bh", x_k, W_k, precision=jax.lax.Precision.HIGHEST)
+            logits = jnp.einsum("bih,ih->bi", h, V_k, precision=HIGHEST)
+            total = jnp.einsum("bj,jh->bh", x_k, W_k, precision=HIGHEST)
             return a + total, logits
 
         return self._in_blocks(block, x, W, V, c)
@@ -115,7 +113,7 @@ class NADE(nn.Module):
         def pixel(a: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
             x_d, W_d, V_d = part  # [B], [H], [H]
             h = self.act(a) if keep is None else self.act(a) * keep
-            logits = jnp.dot(h, V_d, precision=jax.lax.Precision.HIGHEST)
+            logits = jnp.dot(h, V_d, precision=HIGHEST)
             return a + x_d[:, None] * W_d[None], logits
 
         def block(a: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
@@ -156,7 +154,7 @@ class NADE(nn.Module):
 
         def pixel(a: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
             u, w, v, b = part
-            logits = jnp.dot(self.act(a), v, precision=jax.lax.Precision.HIGHEST) + b  # [n]
+            logits = jnp.dot(self.act(a), v, precision=HIGHEST) + b  # [n]
             x = draw_values(logits, u, 2).astype(a.dtype)
             return a + x[:, None] * w[None], x
 

@@ -311,7 +311,7 @@ def channel_sampler(
 
 
 def network_draws(
-    network: nn.Module,
+    network: Any,
     variables: Any,
     conditions: tuple[Any, ...],
     noise: jax.Array,

@@ -77,7 +77,7 @@ class PixelCNNPP(nn.Module):
 
     def setup(self) -> None:
         c, f, dtype = self.config, self.config.features, jnp.dtype(self.config.dtype)
-        levels, options = range(c.halvings + 1), {"dtype": dtype}
+        levels, options = range(c.halvings + 1), dict[str, Any](dtype=dtype)
 
         def blocks(level: int, right: bool, more: int = 0) -> list[GatedBlock]:
             return [GatedBlock(f, right, c.dropout, dtype) for _ in range(c.blocks + more)]

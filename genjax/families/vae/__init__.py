@@ -43,7 +43,8 @@ class Config:
     activation: Literal["tanh", "relu", "elu"] = "tanh"
     """Hidden activation of an mlp (2013, appendix C); a resnet uses ELU."""
     dtype: checks.Dtype = "float32"
-    """Dtype of the matrix products; parameters, their sums and the likelihood are float32."""
+    """Dtype of the hidden layers and of the factors of the output layer's product. The sums of that
+    product, the likelihood and the parameters are float32."""
     encoder: Literal["mlp", "resnet"] = "mlp"
     """Network of q(z | x)."""
     decoder: Literal["mlp", "resnet"] = "mlp"
