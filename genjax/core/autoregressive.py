@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core.protocols import Traits
+from genjax.core.protocols import Traits, Variables
 from genjax.losses import bernoulli_nats, categorical_nats
 
 # x [B, H, W, C] -> every value drawn given those before it in x, from fixed uniform numbers
@@ -133,6 +133,24 @@ def draw_noise(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
     # Uniform draws are multiples of 2^-23, shifted by half of it: a draw of 0 would give the first
     # level whatever its probability.
     return jax.random.uniform(key, (n, *shape), jnp.float32) + 2.0**-24
+
+
+def flat_network(network: Callable[[Any], Any]) -> tuple[Callable[..., Variables], Sampler]:
+    """Returns the functions `init` and `sample` of a family whose network works on `[B, D]`.
+
+    `network(config)` is a Flax module with a method `sample(key, n) -> [n, D]`.
+    """
+
+    def init(config: Any, key: jax.Array, batch: Any = None) -> Variables:
+        return network(config).init(key, jnp.zeros((1, math.prod(config.shape))))
+
+    def sample(config: Any, variables: Any, key: jax.Array, n: int | None = None) -> jax.Array:
+        """Samples float32 `[n, *shape]`; one example without `n`."""
+        x = network(config).apply(variables, key, checks.sample_count(n), method="sample")
+        x = x.reshape(-1, *config.shape)
+        return x if n else x[0]
+
+    return init, sample
 
 
 def image_samplers(family: str, draw: Callable[..., jax.Array]) -> tuple[Sampler, Sampler]:

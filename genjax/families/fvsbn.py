@@ -21,7 +21,7 @@ import numpy as np
 
 from genjax import checks
 from genjax.core import draw_values, nan_unless_binary
-from genjax.core.autoregressive import order
+from genjax.core.autoregressive import flat_network, order
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.batches import check_batch, flat_events
 from genjax.core.protocols import Batch, LossOutput, Traits, Variables
@@ -92,8 +92,7 @@ class FVSBN(nn.Module):
         return x.T[:, np.argsort(perm)]
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
-    return FVSBN(config).init(key, jnp.zeros((1, math.prod(config.shape))))
+init, sample = flat_network(FVSBN)
 
 
 def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
@@ -113,10 +112,3 @@ def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
     return -nan_unless_binary(bernoulli_nll(logits(config, variables, x), x), x)
-
-
-def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
-    """Samples float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    x = FVSBN(config).apply(variables, key, checks.sample_count(n), method="sample")
-    x = x.reshape(-1, *config.shape)
-    return x if n else x[0]

@@ -28,7 +28,7 @@ import numpy as np
 
 from genjax import checks
 from genjax.core import draw_values, nan_unless_binary
-from genjax.core.autoregressive import draw_order
+from genjax.core.autoregressive import draw_order, flat_network
 from genjax.core.autoregressive import order as first_order
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.batches import check_batch, flat_events
@@ -202,8 +202,7 @@ class MADE(nn.Module):
         return jnp.zeros((n, dims)).at[jnp.arange(n)[:, None], pixels.T].set(x.T)
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
-    return MADE(config).init(key, jnp.zeros((1, math.prod(config.shape))))
+init, sample = flat_network(MADE)
 
 
 def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
@@ -246,13 +245,6 @@ def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
         return nan_unless_binary(one(0), x)
     each = jax.lax.map(one, jnp.arange(config.masks))  # [masks, B]
     return nan_unless_binary(jax.nn.logsumexp(each, axis=0) - math.log(config.masks), x)
-
-
-def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
-    """Samples float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    x = MADE(config).apply(variables, key, checks.sample_count(n), method="sample")
-    x = x.reshape(-1, *config.shape)
-    return x if n else x[0]
 
 
 def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:

@@ -22,7 +22,7 @@ import numpy as np
 
 from genjax import checks
 from genjax.core import draw_values, nan_unless_binary
-from genjax.core.autoregressive import order
+from genjax.core.autoregressive import flat_network, order
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.batches import check_batch, flat_events
 from genjax.core.protocols import Batch, LossOutput, Traits, Variables
@@ -148,7 +148,7 @@ class NADE(nn.Module):
         return self.act(self.c[None] + x @ self.W[order(self.config)])
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """Samples `[n, D]` in one pass over the chain rule."""
+        """Samples `[n, D]`, in raster order, in one pass over the chain rule."""
         perm = order(self.config)
         noise = jax.random.uniform(key, (perm.size, n))
 
@@ -160,11 +160,10 @@ class NADE(nn.Module):
 
         start = jnp.broadcast_to(self.c, (n, self.config.hidden))
         _, x = jax.lax.scan(pixel, start, (noise, self.W[perm], self.V[perm], self.b[perm]))
-        return x.T
+        return x.T[:, np.argsort(perm)]
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
-    return NADE(config).init(key, jnp.zeros((1, math.prod(config.shape))))
+init, sample = flat_network(NADE)
 
 
 def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
@@ -186,13 +185,6 @@ def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
     x = _ordered(config, x)
     return -nan_unless_binary(bernoulli_nll(NADE(config).apply(variables, x), x), x)
-
-
-def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
-    """Samples float32 `[n, *shape]` in {0, 1}; one image without `n`."""
-    x = NADE(config).apply(variables, key, checks.sample_count(n), method="sample")
-    x = x[:, np.argsort(order(config))].reshape(-1, *config.shape)
-    return x if n else x[0]
 
 
 def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:

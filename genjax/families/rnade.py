@@ -23,7 +23,7 @@ import numpy as np
 
 from genjax import checks
 from genjax.core import Batch, LossOutput, Traits, Variables, check_batch, flat_events
-from genjax.core.autoregressive import order
+from genjax.core.autoregressive import flat_network, order
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.losses import gaussian_mixture_nats, laplace_mixture_nats, sum_event
 from genjax.nn import dropout_mask
@@ -105,7 +105,7 @@ class RNADE(nn.Module):
         return nn.relu(self.c[None] + x @ self.W[order(self.config)])
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """Samples `[n, D]` in one pass over the chain rule."""
+        """Samples `[n, D]`, in raster order, in one pass over the chain rule."""
         perm, k = order(self.config), self.config.components
         choose, draw = jax.random.split(key)
         gumbel = jax.random.gumbel(choose, (perm.size, n, k))
@@ -124,7 +124,7 @@ class RNADE(nn.Module):
         weights = (self.W[perm], self.V[perm], self.b[perm], self.rho[perm])
         start = jnp.broadcast_to(self.c, (n, self.config.hidden))
         _, x = jax.lax.scan(dimension, start, (gumbel, noise, *weights))
-        return x.T
+        return x.T[:, np.argsort(perm)]
 
 
 def _spread(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -133,8 +133,7 @@ def _spread(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) ->
     return only_means * jax.random.normal(key, shape, dtype)
 
 
-def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
-    return RNADE(config).init(key, jnp.zeros((1, math.prod(config.shape))))
+init, sample = flat_network(RNADE)
 
 
 def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
@@ -161,13 +160,6 @@ def log_conditionals(config: Config, variables: Variables, x: jax.Array) -> jax.
 def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
     return sum_event(log_conditionals(config, variables, x))
-
-
-def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
-    """Samples float32 `[n, *shape]`; one example without `n`."""
-    x = RNADE(config).apply(variables, key, checks.sample_count(n), method="sample")
-    x = x[:, np.argsort(order(config))].reshape(-1, *config.shape)
-    return x if n else x[0]
 
 
 def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
