@@ -10,7 +10,7 @@ import pytest
 
 from experiments.benchmarks import flops
 from genjax import families
-from genjax.core import draw_noise, draw_parallel, draw_values
+from genjax.core import draw_noise, draw_parallel, draw_values, log_odds
 from genjax.families.pixelcnn_pp import draw_mixture
 
 LOWEST, HIGHEST = 2.0**-24, 1 - 2.0**-24  # of `draw_noise`
@@ -35,6 +35,12 @@ def test_levels_of_probability_zero_are_not_sampled(place):
     assert float((sums < 1).mean()) > 0.05
     noise = jnp.full(4000, LOWEST if place == 0 else 1 - 2.0**-23)
     assert float((draw_values(logits, noise, 256) == place).mean()) == 0
+
+
+def test_log_odds_of_counts_are_finite():
+    """log(one / zero); 0 where nothing was counted, and clipped where one count is 0."""
+    one, zero = jnp.array([3.0, 0, 5, 0]), jnp.array([1.0, 0, 0, 5])
+    np.testing.assert_allclose(log_odds(one, zero), [math.log(3), 0, 1e4, -1e4], rtol=1e-6)
 
 
 def test_bits_of_probability_zero_are_not_sampled():

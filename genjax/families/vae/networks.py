@@ -33,7 +33,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Maps `z [B, Z]` and a condition `[B, K]` or None to arrays `[B, *shape]` in float32.
 
-    `HEADS` has their number. The hidden layers and levels are those of the encoder in reverse.
+    Their number is in `HEADS`. Hidden layers and levels are those of the encoder in reverse order.
     """
 
     config: Any
