@@ -83,7 +83,9 @@ class Flow(nn.Module):
         return z, log_det
 
 
-def invert_flow(flow: Flow, params: Any, u: jax.Array) -> jax.Array:
+def invert_flow(
+    flow: Flow, params: Any, u: jax.Array, context: jax.Array | None = None
+) -> jax.Array:
     """Returns the z that `flow` maps to `u`, `[B, Z]`, in Z passes per step.
 
     Pass i solves for the i-th unit in the step's order, whose m and s depend on those before it.
@@ -96,7 +98,7 @@ def invert_flow(flow: Flow, params: Any, u: jax.Array) -> jax.Array:
         def solve(
             z: jax.Array, at: Any, step: FlowStep = step, params: Any = step_params, u: Any = u
         ) -> Any:
-            new, log_s = step.apply(params, z)
+            new, log_s = step.apply(params, z, context)
             # new = s z + (1 - s) m, so this is (u - (1 - s) m) / s.
             solved = z + (u - new) * jnp.exp(-log_s)
             # Units not solved yet stay 0: other values could overflow, and masks do not stop NaN.
