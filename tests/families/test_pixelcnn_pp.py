@@ -162,13 +162,13 @@ def test_rows_and_pixels_equal_the_whole_map(shape, halvings):
 def test_constants_are_computed_once_for_all_pixels(monkeypatch):
     """Norms of the weights; and deeper levels are skipped if their inputs are not new."""
     config, variables = build(shape=(5, 6, 1), levels=4, halvings=2)
-    layers, normalized = [], weight_norm._normalized
+    layers, normalized = [], weight_norm._weights
 
     def counted(module, *arguments):
         layers.append(module.path)
         return normalized(module, *arguments)
 
-    monkeypatch.setattr(weight_norm, "_normalized", counted)
+    monkeypatch.setattr(weight_norm, "_weights", counted)
     draw = functools.partial(pixelcnn_pp.sample, config, variables, n=2)
     traced = jax.make_jaxpr(draw)(jax.random.key(0)).jaxpr
     paths = [p for p, _ in jax.tree.leaves_with_path(variables["params"]) if p[-1].key == "v"]
