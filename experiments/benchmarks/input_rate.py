@@ -34,9 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=1500, help="training steps per family (1500)")
     parser.add_argument("--examples", type=int, default=20000, help="examples streamed (20000)")
     parser.add_argument("--batch-size", type=int, default=128, help="of the streaming table (128)")
-    parser.add_argument(
-        "--workers", type=int, nargs="+", default=[0, 2], help="reader processes (0 2)"
-    )
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="readers (0 2)")
     parser.add_argument("--out", type=pathlib.Path, help="JSON file to write")
     options = parser.parse_args(argv)
     use_compilation_cache()
