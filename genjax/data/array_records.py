@@ -49,26 +49,29 @@ def open_records(folder: str, split: str, fingerprint: str) -> Any:
     shards = metadata(folder, fingerprint).splits[split]
     sizes = load_index(folder, fingerprint).sizes
 
-    def count(shard: tuple[str, int]) -> None:
-        path = pathlib.Path(folder, shard[0])
+    def problem(shard: tuple[str, int]) -> str:
+        name, examples = shard
+        path = pathlib.Path(folder, name)
         if not is_file(path):
-            raise _unreadable_error(folder, split, f"{path.name} is missing")
+            return f"{name} is missing"
         size = path.stat().st_size
-        if size == 0 or sizes.get(path.name, size) != size:
-            raise _unreadable_error(folder, split, f"{path.name} has {size} bytes")
+        if size == 0 or sizes.get(name, size) != size:
+            return f"{name} has {size} bytes"
         try:
             reader = array_record_module.ArrayRecordReader(str(path))
             records = reader.num_records()
             reader.close()
         except Exception as error:
-            raise _unreadable_error(folder, split, f"{path.name}, {error_reason(error)}") from None
-        if records != shard[1]:
-            why = f"{path.name} has {records} records for {shard[1]} examples"
-            why = why if records else f"{path.name} is not array_record"
-            raise _unreadable_error(folder, split, why)
+            return f"{name}, {error_reason(error)}"
+        if not records:
+            return f"{name} is not array_record"
+        differ = f"{name} has {records} records for {examples} examples"
+        return differ if records != examples else ""
 
     with futures.ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(count, shards))
+        why = next(filter(None, pool.map(problem, shards)), "")
+    if why:
+        raise _unreadable_error(folder, split, why)
     parts = [_ShardFile(str(pathlib.Path(folder, name)), n, n) for name, n in shards]
     return array_record_data_source.ArrayRecordDataSource(parts)
 

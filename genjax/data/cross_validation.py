@@ -1,12 +1,11 @@
 """Tables of real numbers in one array: folds, selection of columns, standardization."""
 
-import dataclasses
 import pathlib
 
 import numpy as np
 
 from genjax.data.data_config import Data
-from genjax.data.dataset import Dataset, row_crcs
+from genjax.data.dataset import Dataset
 from genjax.data.order import Order
 from genjax.data.tfds_folder import check_examples
 
@@ -76,12 +75,7 @@ def select_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarra
 def standardize(dataset: Dataset, settings: Data, is_table: bool) -> Dataset:
     """Standardizes each column by mean and standard deviation of the training split, on request.
 
-    The checksum stays that of the original data.
-
-    Args:
-      dataset: data set.
-      settings: its settings.
-      is_table: whether `load_table` has loaded it.
+    The checksum stays that of the original data. `is_table` states whether `load_table` loaded it.
 
     Raises:
       ValueError: the settings are for tables and the data is not a table.
@@ -98,7 +92,6 @@ def standardize(dataset: Dataset, settings: Data, is_table: bool) -> Dataset:
             f"standardize is for real numbers in memory, and {dataset.name} holds"
             f" {'integers' if dataset.levels else 'a stream'}; leave it out."
         )
-    crcs = {s: {k: row_crcs(a) for k, a in v.items()} for s, v in dataset.splits.items()}
     train = dataset.splits["train"]["x"].astype(np.float64)
     mean, std = train.mean(axis=0), train.std(axis=0)
     if not std.all():
@@ -107,4 +100,4 @@ def standardize(dataset: Dataset, settings: Data, is_table: bool) -> Dataset:
         s: {**v, "x": ((v["x"].astype(np.float64) - mean) / std).astype(np.float32)}
         for s, v in dataset.splits.items()
     }
-    return dataclasses.replace(dataset, splits=splits, crcs=crcs)
+    return dataset.replace_arrays(splits)

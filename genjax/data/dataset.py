@@ -69,12 +69,9 @@ class Dataset:
     def read(
         self, split: str, rows: Any, names: tuple[str, ...] | None = None
     ) -> dict[str, np.ndarray]:
-        """Returns entries `[len(rows), ...]` of some rows, from memory or disk.
+        """Returns entries `[len(rows), ...]` of some rows; None is all entries.
 
-        Args:
-          split: name of the split.
-          rows: indices; of unpaired data, into each domain.
-          names: of the entries; None is all.
+        Indices of unpaired data are into each domain.
         """
         if split in self.splits:
             arrays = self.splits[split]
@@ -85,6 +82,14 @@ class Dataset:
             if split in streams and (groups is None or number in groups):
                 out |= streams[split].read(rows, None if groups is None else groups[number])
         return out
+
+    def replace_arrays(
+        self, splits: Mapping[str, dict[str, np.ndarray]], **changes: Any
+    ) -> "Dataset":
+        """Returns a copy with other arrays in some splits, and the checksum of the original."""
+        crcs = {s: {k: row_crcs(a) for k, a in self.splits[s].items()} for s in splits}
+        changes |= {"splits": {**self.splits, **splits}, "crcs": {**crcs, **self.crcs}}
+        return dataclasses.replace(self, **changes)
 
     def length(self, split: str, name: str = "x") -> int:
         """Returns the number of examples of an entry in a split."""

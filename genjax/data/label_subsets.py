@@ -1,11 +1,9 @@
 """Semi-supervised data: some labels are kept per class, the others become unknown."""
 
-import dataclasses
-
 import numpy as np
 
 from genjax.data.data_config import Data
-from genjax.data.dataset import Dataset, row_crcs
+from genjax.data.dataset import Dataset
 
 UNKNOWN_LABEL = -1
 
@@ -44,6 +42,4 @@ def limit_labels(dataset: Dataset, settings: Data) -> Dataset:
                 f" labels_per_class {count}; keep fewer, or set a higher limit."
             )
         kept[rows[np.argsort(rank[rows], kind="stable")[:count]]] = value
-    crcs = {"train": {k: row_crcs(v) for k, v in train.items()}, **dataset.crcs}
-    splits = {**dataset.splits, "train": {**train, "label": kept}}
-    return dataclasses.replace(dataset, splits=splits, crcs=crcs)
+    return dataset.replace_arrays({"train": {**train, "label": kept}})

@@ -81,11 +81,7 @@ def _file_state(entry: os.DirEntry) -> tuple[int, ...]:
 
 @functools.lru_cache(maxsize=8)
 def metadata(folder: str, fingerprint: str) -> Metadata:
-    """Reads the metadata of a folder.
-
-    Args:
-      folder: path of the folder.
-      fingerprint: state of its files; changed files are read again.
+    """Reads the metadata of a folder, again if `fingerprint`, the state of its files, has changed.
 
     Raises:
       ValueError: metadata is missing, damaged, or not supported.
@@ -108,7 +104,7 @@ def find_folder(source: str, data_dir: str | None) -> str:
       ValueError: it is not prepared, or TFDS does not know it; the message gives the command.
     """
     given = pathlib.Path(source)
-    if _exists(given):
+    if os.path.exists(given):
         if not is_file(given / INFO):
             raise ValueError(
                 f"{safe(source)} is not prepared (it has no dataset_info.json); prepare it with:"
@@ -160,13 +156,6 @@ def _is_tfds_name(name: str) -> bool:
     except Exception:
         return False
     return True
-
-
-def _exists(path: pathlib.Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import os
 import pathlib
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from genjax.data.file_io import safe
 from genjax.data.image_decoding import convert_channels, resize
 from genjax.data.readers import Field, ReadOptions, Source
 from genjax.data.sources import load
-from genjax.data.tfds_folder import PreparedSplit, open_folder
+from genjax.data.tfds_folder import PreparedSplit, class_names, open_folder
 from genjax.data.toy_mixtures import GAUSSIANS, STACKED_PREFIX
 
 GENERATED = ("digits", "digits_4x4", *GAUSSIANS)
@@ -28,7 +28,7 @@ def open_source(source: str, reading: ReadOptions) -> Source:
     Args:
       source: a folder or file that `genjax.data.readers.read` knows, a .npz file, digits,
         digits_4x4, ring, grid, stacked_NAME, a TFDS name, or a folder prepared by TFDS.
-      reading: options such as size and mode.
+      reading: size and mode of images, and options of the format.
 
     Raises:
       ValueError: there is no such source.
@@ -172,25 +172,18 @@ def _open_tfds(source: str, reading: ReadOptions) -> Source:
     for key, feature in about.features.items():
         kind = _field_kind(feature)
         if kind == "image":
-            shape = tuple(feature.shape)
-            if reading.size is None and None in shape[:2]:
+            if reading.size is None and None in feature.shape[:2]:
                 raise ValueError(
                     f"{source} has images of different sizes; set --size H W and --fit."
                 )
-            fields[key] = Field(kind="image", shape=fitted.shape(shape))
-        elif kind == "label":
-            fields[key] = Field(
-                kind="label", names=_class_names(feature), classes=feature.num_classes
-            )
-        elif kind == "attributes":
-            fields[key] = Field(
-                kind="attributes", shape=(len(feature),), names=tuple(sorted(feature))
-            )
+            fields[key] = Field(kind="image", shape=fitted.shape(tuple(feature.shape)))
         elif kind == "array":
             dtype = np.dtype(feature.np_dtype).name
             fields[key] = Field(kind="array", shape=tuple(feature.shape), dtype=dtype)
-        elif kind == "text":
-            fields[key] = Field(kind="text")
+        elif kind:
+            names, classes = class_names(feature), getattr(feature, "num_classes", 0)
+            shape = (len(names),) if kind == "attributes" else ()
+            fields[key] = Field(kind=kind, shape=shape, names=names, classes=classes)
         else:
             unsupported.append(f"feature {key}")
     if not fields:
@@ -207,24 +200,14 @@ def _open_tfds(source: str, reading: ReadOptions) -> Source:
     )
 
 
-def _field_kind(feature: Any) -> str:
-    """Returns the kind of field of a TFDS feature; "" if it is not supported."""
-    import tensorflow_datasets as tfds
+def _field_kind(feature: Any) -> Literal["image", "label", "text", "attributes", "array", ""]:
+    """Returns the kind of field of a feature from `metadata`; "" if it is not supported."""
+    from tensorflow_datasets import features
 
-    f = tfds.features
-    if isinstance(feature, f.Image):
+    if isinstance(feature, features.Image):
         return "image" if feature.np_dtype == np.uint8 and feature.shape[-1] in (1, 3) else ""
-    if isinstance(feature, f.ClassLabel):
+    if isinstance(feature, features.ClassLabel):
         return "label"
-    if isinstance(feature, f.FeaturesDict):
-        flags = all(v.shape == () and v.np_dtype == np.bool_ for v in feature.values())
-        return "attributes" if flags else ""
-    if isinstance(feature, f.Text):
-        return "text"
-    if isinstance(feature, f.Tensor) and None not in feature.shape:
-        return "array" if np.dtype(feature.np_dtype).kind in "buif" else ""
-    return ""
-
-
-def _class_names(feature: Any) -> tuple[str, ...]:
-    return tuple(feature.names) if feature.names else ()
+    if isinstance(feature, features.FeaturesDict):
+        return "attributes"
+    return "text" if isinstance(feature, features.Text) else "array"

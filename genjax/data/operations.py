@@ -70,16 +70,10 @@ class Operation:
         Raises:
           ValueError: the operation cannot be applied to such an input.
         """
-        return self._output(spec)
+        raise NotImplementedError
 
     def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         """Returns the output for float32 `[..., *spec.shape]`."""
-        return self._apply(x, spec, key, training)
-
-    def _output(self, spec: OutputSpec) -> OutputSpec:
-        raise NotImplementedError
-
-    def _apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -111,11 +105,11 @@ class Scale(Operation):
             value = float(getattr(self, name))
             object.__setattr__(self, name, int(value) if value.is_integer() else value)
 
-    def _output(self, spec: OutputSpec) -> OutputSpec:
+    def output(self, spec: OutputSpec) -> OutputSpec:
         _check_range(spec)
         return spec._replace(low=self.low, high=self.high)
 
-    def _apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
+    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         x = _unit(x, spec)
         if self.high - self.low != 1:
             x = (self.high - self.low) * x
@@ -145,11 +139,11 @@ class Binarize(Operation):
         if self.mode == "static" and self.keys != IMAGES:
             raise ValueError("'static' binarizes all images; leave out keys, or use 'dynamic'")
 
-    def _output(self, spec: OutputSpec) -> OutputSpec:
+    def output(self, spec: OutputSpec) -> OutputSpec:
         _check_range(spec)
         return spec._replace(low=0, high=1, levels=2)
 
-    def _apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
+    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         if self.mode == "static":  # `load` has drawn already
             return x
         x = _unit(x, spec)
@@ -169,12 +163,12 @@ class Dequantize(Operation):
 
     usage: ClassVar[str] = "dequantize()"
 
-    def _output(self, spec: OutputSpec) -> OutputSpec:
+    def output(self, spec: OutputSpec) -> OutputSpec:
         if not spec.integers:
             raise ValueError("needs integers from 0; put it before scale and resize")
         return spec._replace(low=0, high=1, levels=0)
 
-    def _apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
+    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         # The largest float32 below 1: adding a u near 1 to the top level may round up to 1.
         below_one = jnp.float32(1 - 2**-24)
         return jnp.minimum((x + jax.random.uniform(key, x.shape)) / spec.levels, below_one)
@@ -186,11 +180,11 @@ class RandomFlip(Operation):
 
     usage: ClassVar[str] = "random_flip()"
 
-    def _output(self, spec: OutputSpec) -> OutputSpec:
+    def output(self, spec: OutputSpec) -> OutputSpec:
         _check_image(spec)
         return spec
 
-    def _apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
+    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         if not training:
             return x
         flip = jax.random.bernoulli(key, 0.5, x.shape[:-3])
@@ -215,7 +209,7 @@ class _Sized(Operation):
         """Height and width of the output."""
         return self.height, self.height if self.width is None else self.width
 
-    def _output(self, spec: OutputSpec) -> OutputSpec:
+    def output(self, spec: OutputSpec) -> OutputSpec:
         _check_image(spec)
         return spec._replace(shape=(*self.size, spec.shape[-1]))
 
@@ -226,8 +220,8 @@ class CenterCrop(_Sized):
 
     usage: ClassVar[str] = "center_crop(height[, width])"
 
-    def _output(self, spec: OutputSpec) -> OutputSpec:
-        out = super()._output(spec)
+    def output(self, spec: OutputSpec) -> OutputSpec:
+        out = super().output(spec)
         if min(a - b for a, b in zip(spec.shape[:2], self.size, strict=True)) < 0:
             raise ValueError(
                 f"cuts {list(self.size)} from images of {list(spec.shape[:2])}; crop less, or"
@@ -235,7 +229,7 @@ class CenterCrop(_Sized):
             )
         return out
 
-    def _apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
+    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         top, left = ((a - b) // 2 for a, b in zip(spec.shape[:2], self.size, strict=True))
         return x[..., top : top + self.size[0], left : left + self.size[1], :]
 
@@ -246,9 +240,9 @@ class RandomCrop(CenterCrop):
 
     usage: ClassVar[str] = "random_crop(height[, width])"
 
-    def _apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
+    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         if not training:
-            return super()._apply(x, spec, key, training)
+            return super().apply(x, spec, key, training)
         free = [a - b for a, b in zip(spec.shape[:2], self.size, strict=True)]
         u = jax.random.uniform(key, (*x.shape[:-3], 2))
         start = jnp.stack(
@@ -278,11 +272,11 @@ class Resize(_Sized):
         if self.method not in ("linear", "nearest"):
             raise ValueError(f"method must be 'linear' or 'nearest', got {self.method!r}")
 
-    def _output(self, spec: OutputSpec) -> OutputSpec:
-        out = super()._output(spec)
+    def output(self, spec: OutputSpec) -> OutputSpec:
+        out = super().output(spec)
         return out if self.method == "nearest" else out._replace(levels=0)
 
-    def _apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
+    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         x = jax.image.resize(x, (*x.shape[:-3], *self.size, x.shape[-1]), self.method)
         return jnp.clip(x, spec.low, spec.high)
 

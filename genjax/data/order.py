@@ -11,18 +11,11 @@ DOMAIN = 2**40
 class Order:
     """An endless sequence of example indices, with a new permutation in each epoch.
 
-    Batches cross epochs, so that every example is used exactly once in every `n`, whatever the
-    batch size.
+    Batches cross epochs: each epoch uses every example once, whatever the batch size. Unpaired data
+    has one order per `domain`.
     """
 
     def __init__(self, n: int, seed: int, domain: int = 0) -> None:
-        """Creates the order.
-
-        Args:
-          n: number of examples, above 0.
-          seed: 0 or above.
-          domain: number of the domain; unpaired data has one order per domain.
-        """
         checks.positive(examples=n)
         checks.not_negative(seed=seed, domain=domain)
         self.n, self.seed, self.domain = n, seed, domain

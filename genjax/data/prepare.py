@@ -94,11 +94,12 @@ def prepare(
     shards = []
     for split, rows in splits.items():
         count = -(-len(rows) // writing.shard_examples)
+        origin = _origin(opened, split)
         for i in range(count):
             name = f"{writing.name}-{split}.array_record-{i:05d}-of-{count:05d}"
             own_rows = rows[i * writing.shard_examples :][: writing.shard_examples]
-            state = opened.splits[rows.split].fingerprint(own_rows)
-            shards.append(Shard(str(part / name), opened, rows.split, own_rows, writing, state))
+            state = opened.splits[origin].fingerprint(own_rows)
+            shards.append(Shard(str(part / name), opened, origin, own_rows, writing, state))
     full_plan = {**plan, "fingerprint": zlib.crc32(repr([s.fingerprint for s in shards]).encode())}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent):
@@ -162,23 +163,19 @@ def _check_source(source: Source, writing: WriteOptions) -> None:
             )
 
 
-class _SplitRows(list):
-    """Indices of the examples of a written split, and the split of the source they are from."""
+def _origin(source: Source, split: str) -> str:
+    """Returns the split of the source that holds the examples of a written split."""
+    return split if split in source.splits else "train"
 
-    split: str
 
-
-def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, _SplitRows]:
-    """Assigns examples to splits; hold-outs are from the end of train in written order."""
-    out: dict[str, _SplitRows] = {}
+def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, list[int]]:
+    """Returns the rows of each written split; hold-outs are from the end of train."""
+    out: dict[str, list[int]] = {}
     for name, split in source.splits.items():
-        order: Sequence[int] = range(len(split))
+        out[name] = list(range(len(split)))
         if source.format in SHUFFLED:
-            order = _group_by_image(
-                split, Order(len(split), writing.shuffle_seed).epoch(0).tolist()
-            )
-        out[name] = _SplitRows(order)
-        out[name].split = name
+            order = Order(len(split), writing.shuffle_seed).epoch(0).tolist()
+            out[name] = _group_by_image(split, order)
     for name, count in (("test", writing.test), ("validation", writing.validation)):
         if not count:
             continue
@@ -187,14 +184,13 @@ def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, _SplitRow
                 f"{source.name} has a split {name} of {len(out[name])} examples already; leave out"
                 f" --{name}."
             )
-        if "train" not in out or count >= len(out["train"]):
-            have = len(out["train"]) if "train" in out else 0
+        train = out.get("train", [])
+        if count >= len(train):
             raise ValueError(
-                f"{name}={count} leaves no training example of {source.name}, which has {have};"
-                f" hold out fewer."
+                f"{name}={count} leaves no training example of {source.name}, which has"
+                f" {len(train)}; hold out fewer."
             )
-        train = out["train"]
-        names, start = _image_files(source.splits[train.split]), len(train) - count
+        names, start = _image_files(source.splits["train"]), len(train) - count
         while names and start and names[train[start]] == names[train[start - 1]]:
             start -= 1
         if not start:
@@ -202,8 +198,7 @@ def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, _SplitRow
                 f"{name}={count} leaves no training example of {source.name}: the remaining"
                 f" captions are all of one image; hold out fewer."
             )
-        out[name], out["train"] = _SplitRows(train[start:]), _SplitRows(train[:start])
-        out[name].split = out["train"].split = train.split
+        out[name], out["train"] = train[start:], train[:start]
     return out
 
 
@@ -223,7 +218,7 @@ def _group_by_image(split: Examples, order: list[int]) -> list[int]:
 
 
 def _plan(
-    source: Source, splits: Mapping[str, _SplitRows], reading: ReadOptions, writing: WriteOptions
+    source: Source, splits: Mapping[str, list[int]], reading: ReadOptions, writing: WriteOptions
 ) -> dict[str, Any]:
     """Returns the outline of the data and all settings, to compare two calls."""
     how = {k: v for k, v in dataclasses.asdict(writing).items() if k != "workers"}
@@ -242,7 +237,7 @@ def _plan(
 def _finish(
     part: pathlib.Path,
     source: Source,
-    splits: Mapping[str, _SplitRows],
+    splits: Mapping[str, list[int]],
     shards: Sequence[Shard],
     writing: WriteOptions,
     plan: dict[str, Any],
@@ -289,12 +284,9 @@ def _finish(
     index["levels"] = np.array(levels)
     for split in splits:
         if source.fields[x].kind == "image":
-            some = [
-                int(i)
-                for i in np.linspace(0, len(splits[split]) - 1, CONTACT_SHEET_IMAGES).astype(int)
-            ]
-            rows = [splits[split][i] for i in dict.fromkeys(some)]
-            images = [source.splits[splits[split].split][i][x] for i in rows]
+            rows, examples = splits[split], source.splits[_origin(source, split)]
+            places = np.linspace(0, len(rows) - 1, CONTACT_SHEET_IMAGES).astype(int).tolist()
+            images = [examples[rows[i]][x] for i in dict.fromkeys(places)]
             sheet = image_grid(np.stack(images), 0, max(levels - 1, 1))
             Image.fromarray(sheet).save(part / f"contact_sheet-{split}.png")
     tfds.folder_dataset.write_metadata(

@@ -12,7 +12,7 @@ import numpy as np
 
 from genjax.data import cross_validation, toy_mixtures
 from genjax.data.data_config import Data
-from genjax.data.dataset import SPLITS, Dataset, default_levels, row_crcs
+from genjax.data.dataset import SPLITS, Dataset, default_levels
 from genjax.data.file_io import error_reason
 from genjax.data.label_subsets import limit_labels
 from genjax.data.npz import read_npz
@@ -112,21 +112,19 @@ def _domains(loaded: dict[str, Any], settings: Data) -> list[dict[str, Any]]:
     splits = {s: loaded[s] for s in SPLITS if s in loaded}
     if not settings.unpaired:
         return [splits]
-    out: list[dict[str, Any]] = []
-    for names in (("x",), ("y",)):
-        out.append({})
-        for split, part in splits.items():
-            entries = part.read([0]) if isinstance(part, PreparedSplit) else part
-            if "y" not in entries:
-                raise ValueError(
-                    f"{settings.data} has no second image y in {split}; add {split}_y, or leave out"
-                    f" --unpaired."
-                )
-            if isinstance(part, PreparedSplit):
-                out[-1][split] = dataclasses.replace(part, renamed=((names[0], names[0]),))
-            else:
-                out[-1][split] = {k: v for k, v in part.items() if (k == "y") == (names == ("y",))}
-    return out
+    for split, part in splits.items():
+        if "y" not in (part.read([0]) if isinstance(part, PreparedSplit) else part):
+            raise ValueError(
+                f"{settings.data} has no second image y in {split}; add {split}_y, or leave out"
+                f" --unpaired."
+            )
+
+    def domain(part: Any, name: str) -> Any:
+        if isinstance(part, PreparedSplit):
+            return dataclasses.replace(part, renamed=((name, name),))
+        return {k: v for k, v in part.items() if (k == "y") == (name == "y")}
+
+    return [{s: domain(part, name) for s, part in splits.items()} for name in ("x", "y")]
 
 
 def _hold_out(splits: dict[str, Any], settings: Data) -> dict[str, Any]:
@@ -191,12 +189,10 @@ def _prepared_levels(
 
 def _static(dataset: Dataset, seed: int) -> Dataset:
     """Binarizes all images once; the checksum stays that of the original data."""
-    splits, crcs = {}, {}
-    for number, name in enumerate(SPLITS):
-        if name in dataset.splits:
-            arrays = dataset.splits[name]
-            crcs[name] = {k: row_crcs(v) for k, v in arrays.items()}
-            splits[name] = {**arrays, **static_images(arrays, None, seed, number, dataset.levels)}
+    splits = {
+        name: arrays | static_images(arrays, None, seed, SPLITS.index(name), dataset.levels)
+        for name, arrays in dataset.splits.items()
+    }
 
     def drawn(streams: Any) -> dict[str, Any]:
         return {
@@ -204,14 +200,8 @@ def _static(dataset: Dataset, seed: int) -> Dataset:
             for name, rows in streams.items()
         }
 
-    return dataclasses.replace(
-        dataset,
-        splits=splits,
-        levels=2,
-        streams=drawn(dataset.streams),
-        crcs=crcs,
-        y_streams=drawn(dataset.y_streams),
-    )
+    streams, y_streams = drawn(dataset.streams), drawn(dataset.y_streams)
+    return dataset.replace_arrays(splits, levels=2, streams=streams, y_streams=y_streams)
 
 
 def save_npz(dataset: Dataset, path: str | os.PathLike) -> None:
@@ -266,17 +256,9 @@ def _npz(path: pathlib.Path, unpaired: bool) -> tuple[dict[str, dict[str, np.nda
         if name not in arrays:
             continue
         splits[name] = {"x": check_examples(path, name, arrays[name])}
-        for entry in ("attributes", "caption", "y"):
+        for entry in ("attributes", "caption", "y", "label"):
             if f"{name}_{entry}" in arrays:
                 splits[name][entry] = _read_entry(path, name, entry, arrays, unpaired)
-        if f"{name}_label" in arrays:
-            label = arrays[f"{name}_label"]
-            if label.shape != (len(splits[name]["x"]),) or label.dtype.kind not in "iu":
-                raise ValueError(
-                    f"{path}: {name}_label must be one integer per example,"
-                    f" [{len(splits[name]['x'])}], got {label.dtype}{list(label.shape)}."
-                )
-            splits[name]["label"] = label.astype(np.int32)
     if len({s["x"].shape[1:] for s in splits.values()}) > 1:
         shapes = {n: s["x"].shape[1:] for n, s in splits.items()}
         raise ValueError(
@@ -288,8 +270,15 @@ def _npz(path: pathlib.Path, unpaired: bool) -> tuple[dict[str, dict[str, np.nda
 def _read_entry(
     path: Any, name: str, entry: str, arrays: dict[str, Any], unpaired: bool
 ) -> np.ndarray:
-    """Returns attributes, captions or second images, one per example, of the right kind."""
+    """Returns the entries of the examples of a split, checked and cast."""
     array, n = arrays[f"{name}_{entry}"], len(arrays[name])
+    if entry == "label":
+        if array.shape != (n,) or array.dtype.kind not in "iu":
+            raise ValueError(
+                f"{path}: {name}_label must be one integer per example, [{n}], got {array.dtype}"
+                f"{list(array.shape)}."
+            )
+        return array.astype(np.int32)
     kinds, axes = {"attributes": ("iub", 2), "caption": ("U", 1), "y": ("iuf", 4)}[entry]
     free = unpaired and entry == "y"
     if array.ndim != axes or (len(array) != n and not free):
@@ -315,8 +304,7 @@ def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> 
         raise ValueError(
             f"{path}: levels must be one integer above 1, got {given.dtype}{list(given.shape)}."
         )
-    levels = int(given.item()) if given is not None else 0
-    levels = levels or default_levels(highest)
+    levels = default_levels(highest) if given is None else int(given.item())
     if highest >= levels:
         raise ValueError(
             f"{path}: the highest value {highest} is not below levels={levels}; correct levels."

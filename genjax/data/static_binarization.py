@@ -8,16 +8,10 @@ import numpy as np
 def draw_static(
     x: np.ndarray, rows: np.ndarray, *, levels: int, seed: int, stream: int
 ) -> np.ndarray:
-    """Draws Bernoulli samples that depend on the row alone: `[N, ...]` integers to uint8 {0, 1}.
+    """Draws Bernoulli samples uint8 {0, 1} for integers 0 .. levels - 1, `[N, ...]`.
 
-    A split that is binarised at once and one that is read row by row agree.
-
-    Args:
-      x: integers 0 .. levels - 1, `[N, ...]`.
-      rows: the number of each row in its split, `[N]`.
-      levels: of x.
-      seed: of the draws.
-      stream: number of the split and entry; each has its own draws.
+    The draws depend on the seed, `stream` (one per split and entry) and the number of each row in
+    its split, `rows` `[N]`, so that reading all rows or some of them gives the same samples.
     """
     n = int(np.prod(x.shape[1:]))
     out = np.empty((len(x), n), np.uint8)

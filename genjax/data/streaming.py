@@ -72,23 +72,20 @@ class UnpairedBatches:
 
 
 def batches(source: Batches | UnpairedBatches, *, workers: int) -> Iterator[dict[str, np.ndarray]]:
-    """Iterates over batches in order, decoded ahead of time.
-
-    Args:
-      source: batches to read.
-      workers: number of reading processes; 0 uses threads of this process.
+    """Iterates over batches in order, decoded ahead by `workers` processes, or by threads if 0.
 
     Raises:
       ValueError: a file is damaged; raised at the batch that needs it.
       OSError: a worker process was terminated from outside.
     """
     import grain
+    from absl import flags
 
     threads = grain.ReadOptions(num_threads=4, prefetch_buffer_size=PREFETCH)
     if not workers:
         yield from _iterate(grain.MapDataset.source(source).to_iter_dataset(threads))
         return
-    _parse_flags()
+    flags.FLAGS.mark_as_parsed()  # grain needs absl's flags to start processes
     # One thread per worker: the processes are the parallelism.
     alone = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     dataset = grain.MapDataset.source(source).to_iter_dataset(alone)
@@ -134,14 +131,6 @@ def _ignore_signals(worker: int, workers: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SIGTERM_GRACE_SECONDS))
-
-
-def _parse_flags() -> None:
-    """Marks absl's flags as parsed, which grain needs to start processes."""
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
 
 
 @functools.lru_cache(maxsize=16)

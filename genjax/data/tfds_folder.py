@@ -207,15 +207,12 @@ def entry_features(features: Any) -> dict[str, str]:
         by_entry["x"] = images[0]
     if len(images) == 2 and by_entry.get("x") == images[0]:
         by_entry["y"] = images[1]
-    if is_a("label", kinds.Tensor) and features["label"].shape == ():
-        if np.dtype(features["label"].np_dtype).kind in "iu":
-            by_entry["label"] = "label"
-    elif is_a("label", kinds.ClassLabel):
+    label = features["label"] if is_a("label", kinds.Tensor) else None  # or its ClassLabel
+    if label is not None and label.shape == () and np.dtype(label.np_dtype).kind in "iu":
         by_entry["label"] = "label"
-    if is_a("attributes", kinds.FeaturesDict):
-        by_entry["attributes"] = "attributes"
-    if is_a("caption", kinds.Text):
-        by_entry["caption"] = "caption"
+    for entry, kind in (("attributes", kinds.FeaturesDict), ("caption", kinds.Text)):
+        if is_a(entry, kind):
+            by_entry[entry] = entry
     return by_entry
 
 

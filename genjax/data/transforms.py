@@ -93,12 +93,7 @@ def binarization(transform: str) -> str:
 
 
 def output_spec(transform: str, dataset: Dataset, name: str = "x") -> OutputSpec:
-    """Returns shape and values of an entry of a transformed batch.
-
-    Args:
-      transform: string of operations.
-      dataset: as loaded.
-      name: of the entry.
+    """Returns shape and values of entry `name` of a transformed batch.
 
     Raises:
       ValueError: an operation cannot be applied to the entry.
@@ -119,7 +114,7 @@ def make_transform(
     noise are drawn separately for each entry.
 
     Args:
-      transform: string of operations.
+      transform: operations as in the module docstring.
       levels: integers in the images run from 0 to levels - 1; 0 for real numbers.
       training: without it, images are not flipped, and crops are of the middle.
 
