@@ -97,7 +97,7 @@ def with_ema(step: Callable, decay: float) -> Callable:
     def step_with_ema(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         new, metrics = step(state, batch)
         n = state.step.astype(jnp.float32)
-        weight = 1 - jnp.minimum(decay, (1 + n) / (10 + n))
+        weight = jnp.maximum(1 - decay, 9 / (10 + n))  # 1 - d, without cancellation in float32
         params = _averaged(new.variables["params"], tuple(state.ema))
         ema = jax.tree.map(lambda e, p: e + weight.astype(e.dtype) * (p - e), state.ema, params)
         return new.replace(ema=ema), metrics
