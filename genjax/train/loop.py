@@ -34,10 +34,10 @@ class Result:
     """How a call of `fit` ended.
 
     Attributes:
-      finished: the run has ended and its record is written; False after a signal or the deadline.
-      step: steps done.
-      reason: why it ended or stopped.
-      record: of the finished run.
+      finished: True if the record is written; False after a signal or the deadline.
+      step: number of completed steps.
+      reason: reason for which the run finished or stopped.
+      record: the record of a finished run, else None.
       signalled: whether this process received a signal to stop.
     """
 

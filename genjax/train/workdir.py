@@ -27,7 +27,7 @@ def read_run(workdir: pathlib.Path) -> Run:
     """Returns the settings of the run in a workdir.
 
     Raises:
-      ValueError: there is no run in it, or its settings cannot be read.
+      ValueError: the workdir holds no run, or its settings cannot be read.
     """
     path = workdir / "config.json"
     if not path.is_file():
@@ -113,7 +113,7 @@ def check_same_data(dataset: genjax_data.Dataset, workdir: pathlib.Path) -> None
         saved["checksum"], saved["examples"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(
-            f"{path} is damaged; remove it if the data are those the run was started with."
+            f"{path} is damaged; if the run was started with these data, remove the file."
         ) from None
     if saved != current:
         raise ValueError(
