@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks, evals, families
-from genjax.cli.options import ArgumentParser, run_command
+from genjax.cli.options import ArgumentParser, command
 from genjax.core import named_key
 from genjax.train.load_run import load, open_split
 from genjax.train.sample_grids import save_grid
@@ -22,25 +22,22 @@ from genjax.train.splits import evaluation_conditions, evaluation_data
 from genjax.train.workdir import read_run
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    return run_command(
-        lambda: print(json.dumps(draw_completions(parse(argv)))), "--images, --draws"
-    )
+@command("--images, --draws")
+def main(argv: list[str]) -> None:
+    """Draws completions and prints one JSON object."""
+    print(json.dumps(draw_completions(parse(argv))))
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
     """Parses the command's options."""
     parser = ArgumentParser("complete", __doc__)
+    parser.add_split()
     add = parser.add_argument
-    add("workdir", type=pathlib.Path, help="folder of a run")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--rows", type=int, help="number of known rows (half of them)")
     part.add_argument("--pixels", type=int, help="number of known pixels, in raster order")
     add("--images", type=int, default=10, help="number of images (10)")
     add("--draws", type=int, default=5, help="completions per image (5)")
-    add("--split", default="test", help="train, validation or test (test)")
-    add("--data", help="path of the data, if it has moved since training")
     add("--seed", type=int, default=0, help="seed of the completions (0)")
     add("--out", type=pathlib.Path, help="PNG file (WORKDIR/completions.png)")
     options = parser.parse_args(argv)

@@ -2,17 +2,13 @@
 
 import pathlib
 
-from genjax.cli.options import ArgumentParser, run_command
+from genjax.cli.options import ArgumentParser, command
 from genjax.data import Data, load, save_npz
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command."""
-    return run_command(lambda: convert(argv))
-
-
-def convert(argv: list[str] | None) -> None:
-    """Parses the options and writes the file."""
+@command()
+def main(argv: list[str]) -> None:
+    """Writes the file."""
     parser = ArgumentParser("convert", __doc__)
     parser.add_argument("source", help="a TFDS name, a prepared TFDS folder, digits, or a .npz")
     parser.add_argument("out", help="the .npz file to write")

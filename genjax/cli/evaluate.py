@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import functools
 import json
-import pathlib
 import sys
 from typing import Any
 
@@ -17,7 +16,7 @@ import jax
 import numpy as np
 
 from genjax import checks, evals, families
-from genjax.cli.options import ArgumentParser, run_command
+from genjax.cli.options import ArgumentParser, command
 from genjax.core import named_key
 from genjax.data import Dataset
 from genjax.data.transforms import binarization
@@ -28,20 +27,11 @@ from genjax.train.run_config import Run
 from genjax.train.splits import evaluation_conditions, evaluation_data
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("--batch-size, --samples, --chains")
+def main(argv: list[str]) -> None:
     """Evaluates a run and prints one JSON object."""
-    return run_command(
-        lambda: print(json.dumps(plain(evaluated(parse(argv))))),
-        "--batch-size, --samples, --chains",
-    )
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parses the command's options."""
     parser = ArgumentParser("evaluate", __doc__)
-    parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
-    parser.add_argument("--split", default="test", help="train, validation or test (test)")
-    parser.add_argument("--data", help="the data, if moved since training")
+    parser.add_split()
     parser.add_argument("--samples", type=int, help="samples per example of a bound (the run's)")
     parser.add_argument("--batch-size", type=int, help="examples evaluated together (the run's)")
     parser.add_argument("--examples", type=int, help="evaluate the first so many (all)")
@@ -49,15 +39,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--chains", type=int, help="annealed chains per example (16)")
     parser.add_argument("--leapfrog", type=int, help="leapfrog steps per transition (10)")
     parser.add_argument("--binarize-seeds", type=int, nargs="+", help="seeds of the binarisations")
-    return parser.parse_args(argv)
+    print(json.dumps(plain(evaluated(parser.parse_args(argv)))))
 
 
 def evaluated(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the values to print.
-
-    Raises:
-      ValueError: the options do not fit the run.
-    """
+    """Returns the values to print."""
     run, variables = load(options.workdir)
     family = families.get(run.family)
     check_used(options, family, run.model)
@@ -109,11 +95,7 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_used(options: argparse.Namespace, family: Any, config: Any) -> None:
-    """Checks that numbers are positive and that each option has an effect.
-
-    Raises:
-      ValueError: an option is out of range or has no effect.
-    """
+    """Raises ValueError if an option is out of range or has no effect."""
     names = ("examples", "temperatures", "chains", "leapfrog")
     requested = {name: getattr(options, name) for name in names}
     checks.positive(**{name: value for name, value in requested.items() if value is not None})

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 import jax
@@ -41,20 +41,22 @@ SMOKE: dict[str, Any] = {
 }
 
 
-def smoke_settings(run: Run) -> dict[str, Any]:
-    """Returns the settings of a smoke run; a counted family sees each image at most once."""
+def smoke(run: Run, given: Collection[str] = ()) -> Run:
+    """Returns the run with few steps on few images, as a check; its figures are meaningless.
+
+    Options in `given` keep their values. A counted family sees each image at most once.
+    """
     counted = families.get(run.family).traits(run.model).fit == "counting"
-    return {**SMOKE, "steps": 1} if counted else SMOKE
+    train = {**SMOKE, "steps": 1} if counted else SMOKE
+    # 100 images may not have ten of each class.
+    data = {"limit": 100, "labels_per_class": min(run.data.labels_per_class, 1)}
 
+    def changed(settings: Any, small: dict[str, Any]) -> Any:
+        small = {k: v for k, v in small.items() if cli_options.option_name(k) not in given}
+        return dataclasses.replace(settings, **small)
 
-def smoke(run: Run) -> Run:
-    """Returns the run with few steps on few images, as a check; its figures are meaningless."""
-    few = min(run.data.labels_per_class, 1)  # 100 images may not have ten of each class
     return dataclasses.replace(
-        run,
-        train=dataclasses.replace(run.train, **smoke_settings(run)),
-        data=dataclasses.replace(run.data, limit=100, labels_per_class=few),
-        phases=(),
+        run, train=changed(run.train, train), data=changed(run.data, data), phases=()
     )
 
 
@@ -76,14 +78,7 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
 def run_experiment(
     recipes: Mapping[str, Run], doc: str, argv: list[str], command: str = ""
 ) -> None:
-    """Parses the options, trains, and stores the record of a finished run.
-
-    Args:
-      recipes: settings by name; the first is the default.
-      doc: shown by `--help`.
-      argv: options.
-      command: of `genjax`, whose runs have no recipe and no row in the table.
-    """
+    """Parses the options, trains, and stores the record of a finished run; see `parse`."""
     options, run = parse(recipes, doc, argv, command)
     recipe = next(iter(recipes.values())) if command else recipes[options.recipe]
     if options.smoke or not same_quantity(recipe, run):
@@ -92,13 +87,8 @@ def run_experiment(
         join_cluster()
     name = run.experiment + ("-smoke" if options.smoke else "")
     workdir = options.workdir or RUNS / run_name(name, run.seed)
-    result = fit(
-        run,
-        workdir,
-        resume=options.resume,
-        commit=options.commit,
-        profile=options.profile,
-    )
+    settings = {name: getattr(options, name) for name in ("resume", "commit", "profile")}
+    result = fit(run, workdir, **settings)
     if result.finished and jax.process_index() == 0 and not command:
         store_record(result, recipe, run, options.records, workdir)
 
@@ -172,7 +162,8 @@ def parse(
       recipes: settings by name; the first is the default.
       doc: shown by `--help`.
       argv: options.
-      command: of `genjax`, whose runs have no recipe and no row in the table.
+      command: command of `genjax`, or "" for an experiment file. Runs of a command have no
+        recipe and no row in the table.
 
     Raises:
       ValueError: an option is unknown, or its value is out of range.
@@ -228,31 +219,11 @@ def parse(
         optimizer=optimizer,
         seed=options.seed,
     )
-    if options.smoke:
-        # Options that are given are kept; the other settings become small.
-        small = smoke(base)
-        given = cli_options.given_options(argv)
-        kept = {k: getattr(options.train, k) for k in SMOKE if cli_options.option_name(k) in given}
-        fewer = {
-            name: getattr(small.data, name)
-            for name in ("limit", "labels_per_class")
-            if cli_options.option_name(name) not in given
-        }
-        run = dataclasses.replace(
-            run,
-            train=dataclasses.replace(run.train, **{**smoke_settings(base), **kept}),
-            data=dataclasses.replace(run.data, **fewer),
-            phases=(),
-        )
-    return options, run
+    return options, smoke(run, cli_options.given_options(argv)) if options.smoke else run
 
 
 def parse_data(argv: list[str]) -> Data:
-    """Returns the settings of the data among all options.
-
-    Raises:
-      ValueError: a value is out of range.
-    """
+    """Returns the settings of the data among all options."""
     tyro = _tyro()
     return cli_options.parse(tyro.conf.OmitArgPrefixes[Data], "", argv, ignore_unknown=True)
 

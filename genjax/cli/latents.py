@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from genjax import checks, evals, families
-from genjax.cli.options import ArgumentParser, run_command
+from genjax.cli.options import ArgumentParser, command
 from genjax.core.protocols import Features, Implicit, LatentVariable, LayeredPosterior
 from genjax.evals.context import random_rows
 from genjax.nn import StandardNormal
@@ -39,13 +39,10 @@ POSTERIOR_OPTIONS = ("split", "data", "image", "units", "values", "side", "examp
 Model = tuple[Any, Any, Any]  # family, Config, variables
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
-    return run_command(lambda: print_latent_figures(parse(argv)), "--examples, --batch-size")
-
-
-def print_latent_figures(options: argparse.Namespace) -> None:
+@command("--examples, --batch-size")
+def main(argv: list[str]) -> None:
     """Draws the figures and prints the main results."""
+    options = parse(argv)
     checks.positive(
         images=options.images,
         units=options.units,
@@ -63,46 +60,34 @@ def print_latent_figures(options: argparse.Namespace) -> None:
     print(json.dumps({k: results[k] for k in shown if k in results}))
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
     """Parses the command line."""
     parser = ArgumentParser("latents", __doc__)
-    parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
-    parser.add_argument("--out", type=pathlib.Path, help="folder; WORKDIR/latents")
-    parser.add_argument("--split", default="test", help="train, validation or test (test)")
-    parser.add_argument("--data", help="the data, if moved since training")
-    parser.add_argument("--images", type=int, default=20, help="number of images shown (20)")
-    parser.add_argument(
-        "--image", type=int, default=0, help="image at whose z traversals start (0)"
-    )
-    parser.add_argument("--units", type=int, default=10, help="rows of the traversals (10)")
-    parser.add_argument(
-        "--columns", type=int, default=11, help="columns of traversals and interpolations (11)"
-    )
-    parser.add_argument(
+    parser.add_split()
+    add = parser.add_argument
+    add("--out", type=pathlib.Path, help="folder; WORKDIR/latents")
+    add("--images", type=int, default=20, help="number of images shown (20)")
+    add("--image", type=int, default=0, help="image at whose z traversals start (0)")
+    add("--units", type=int, default=10, help="rows of the traversals (10)")
+    add("--columns", type=int, default=11, help="columns of traversals and interpolations (11)")
+    add(
         "--values",
         choices=("prior", "quantiles"),
         default="prior",
         help="values of traversals: standard deviations of the prior, or quantiles of each unit's"
         " posterior means (prior)",
     )
-    parser.add_argument(
-        "--span", type=float, default=3.0, help="range of traversals in standard deviations (3)"
-    )
-    parser.add_argument(
+    add("--span", type=float, default=3.0, help="range of traversals in standard deviations (3)")
+    add(
         "--path",
         choices=("spherical", "linear"),
         default="spherical",
         help="path of interpolations: great circle or straight line (spherical)",
     )
-    parser.add_argument("--side", type=int, default=20, help="images per side of the manifold (20)")
-    parser.add_argument(
-        "--examples",
-        type=int,
-        default=10_000,
-        help="examples that statistics are computed on (10,000)",
-    )
-    parser.add_argument("--batch-size", type=int, default=500, help="examples at a time (500)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of samples (0)")
+    add("--side", type=int, default=20, help="images per side of the manifold (20)")
+    add("--examples", type=int, default=10_000, help="examples of the statistics (10,000)")
+    add("--batch-size", type=int, default=500, help="examples at a time (500)")
+    add("--seed", type=int, default=0, help="seed of samples (0)")
     return parser.parse_args(argv)
 
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from genjax import checks, data, evals, families
-from genjax.cli.options import ArgumentParser, run_command
+from genjax.cli.options import ArgumentParser, command
 from genjax.core import named_key
 from genjax.evals.precision_recall import NeighborResult
 from genjax.train.checkpoint import write_json
@@ -27,13 +27,9 @@ from genjax.train.sample_grids import save_grid
 NUM_SHOWN = 32  # pairs in neighbours.png
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
-    return run_command(lambda: measure(argv), "--samples, --batch-size")
-
-
-def measure(argv: list[str] | None) -> None:
-    """Parses the options, computes each metric and writes the results."""
+@command("--samples, --batch-size")
+def main(argv: list[str]) -> None:
+    """Computes each metric and writes the results."""
     options = _parser().parse_intermixed_args(argv)
     out = options.out or options.workdir / "sample_metrics"
     context, run = _context(options)

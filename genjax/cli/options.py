@@ -3,8 +3,10 @@
 import argparse
 import contextlib
 import difflib
+import functools
 import io
 import os
+import pathlib
 import re
 import sys
 from collections.abc import Callable
@@ -24,6 +26,12 @@ class ArgumentParser(argparse.ArgumentParser):
             description=doc,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+
+    def add_split(self) -> None:
+        """Adds the folder of a run, and the options that select the data to evaluate it on."""
+        self.add_argument("workdir", type=pathlib.Path, help="folder of a run")
+        self.add_argument("--split", default="test", help="train, validation or test (test)")
+        self.add_argument("--data", help="the data, if moved since training")
 
     def error(self, message: str) -> NoReturn:
         """Raises the error, so that `run_command` prints it."""
@@ -53,6 +61,20 @@ def run_command(action: Callable[[], object], fewer: str = "--batch-size") -> in
         print("error: interrupted.", file=sys.stderr)
         return 130
     return 0
+
+
+def command(fewer: str = "--batch-size") -> Callable[[Any], Callable[..., int]]:
+    """Makes a function of the arguments the `main` of a command: see `run_command`."""
+
+    def decorate(action: Callable[..., object]) -> Callable[..., int]:
+        @functools.wraps(action)
+        def main(argv: list[str] | None = None) -> int:
+            arguments = sys.argv[1:] if argv is None else argv
+            return run_command(lambda: action(arguments), fewer)
+
+        return main
+
+    return decorate
 
 
 def use_compilation_cache() -> None:
@@ -101,9 +123,7 @@ def parse(
         hint = f"; did you mean {near[0]}?" if near else ";"
         raise ValueError(f"there is no option {wrong[0]}{hint} --help lists them all.") from None
     text = re.sub(r"^(Parsing error|Value error|Error)[^A-Za-z-]*", "", text)
-    text = re.sub(
-        r"^Error parsing [A-Za-z][A-Za-z_-]*: ", "", text
-    )  # the dataclass names the option
+    text = re.sub(r"^Error parsing [A-Za-z][A-Za-z_-]*: ", "", text)
     text = re.sub(r"^(Invalid choice|Missing argument|Unrecognized options) ", "", text)
     text = re.split(r"Got errors|Argument helptext|For full helptext", text)[0].strip(" .")
     raise ValueError(f"{text}; --help lists the options.") from None

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import tyro
 
-from genjax.cli.options import parse, run_command
+from genjax.cli.options import command, parse
 from genjax.data.prepare import prepare
 from genjax.data.readers import ReadOptions
 from genjax.data.shards import WriteOptions
@@ -32,13 +32,9 @@ class Options:
     writing: Annotated[WriteOptions, tyro.conf.OmitArgPrefixes]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command."""
-    return run_command(lambda: prepare_folder(sys.argv[1:] if argv is None else argv))
-
-
-def prepare_folder(argv: list[str]) -> None:
-    """Parses the options, writes the folder and prints its contents."""
+@command()
+def main(argv: list[str]) -> None:
+    """Writes the folder and prints its contents."""
     options = parse(Options, str(__doc__), argv, "genjax prepare")
     done = prepare(
         options.source, options.out, options.writing, options.reading, progress=_print_progress

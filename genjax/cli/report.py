@@ -3,16 +3,12 @@
 import pathlib
 
 from genjax import report
-from genjax.cli.options import ArgumentParser, run_command
+from genjax.cli.options import ArgumentParser, command
 
 
-def main(argv: list[str] | None = None) -> int:
+@command()
+def main(argv: list[str]) -> None:
     """Writes the page and prints its path."""
-    return run_command(lambda: write_report(argv))
-
-
-def write_report(argv: list[str] | None) -> None:
-    """Parses the options and writes the page."""
     parser = ArgumentParser("report", __doc__)
     parser.add_argument(
         "workdir", type=pathlib.Path, nargs="+", help="folder of a run, or a folder of runs"

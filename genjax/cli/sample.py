@@ -12,19 +12,15 @@ import jax
 import numpy as np
 
 from genjax import checks, families
-from genjax.cli.options import ArgumentParser, run_command
+from genjax.cli.options import ArgumentParser, command
 from genjax.core import sample_images
 from genjax.train.load_run import load
 from genjax.train.sample_grids import save_grid
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
-    return run_command(lambda: draw_samples(argv), "--n")
-
-
-def draw_samples(argv: list[str] | None) -> None:
-    """Parses the options, draws samples and writes them."""
+@command("--n")
+def main(argv: list[str]) -> None:
+    """Draws samples and writes them."""
     parser = ArgumentParser("sample", __doc__)
     parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
     parser.add_argument("--n", type=int, default=64, help="number of samples (64)")

@@ -7,13 +7,12 @@ runs/FAMILY-DATA-seedN; the same command resumes it.
 """
 
 import dataclasses
-import sys
 from typing import Any
 
 from genjax import data as genjax_data
 from genjax import families
 from genjax.cli import experiment
-from genjax.cli.options import ArgumentParser, given_options, run_command
+from genjax.cli.options import ArgumentParser, command, given_options
 from genjax.core import Optimizer, network_names
 from genjax.core.protocols import Traits
 from genjax.data import Data, Dataset
@@ -23,13 +22,8 @@ from genjax.train.run_config import Run, Train
 EVERY = 1000  # steps between evaluations, samples and checkpoints
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Trains a run and returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    return run_command(lambda: train(argv), "--batch-size, --eval-batch")
-
-
-def train(argv: list[str]) -> None:
+@command("--batch-size, --eval-batch")
+def main(argv: list[str]) -> None:
     """Chooses defaults from the data, parses the options and trains."""
     parser = ArgumentParser("train", __doc__)
     parser.add_argument("family", metavar="FAMILY", help=", ".join(sorted(families.FAMILIES)))
@@ -42,14 +36,7 @@ def train(argv: list[str]) -> None:
 
 
 def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
-    """Returns the default settings of a family on the data that the options name.
-
-    Args:
-      name: of the family.
-      argv: options.
-
-    Returns:
-      the run, and options that depend on the data and were not given.
+    """Returns the default run of a family, and the options not given that depend on the data.
 
     Raises:
       ValueError: no data is given, or it cannot be read.
@@ -98,12 +85,7 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
 
 
 def default_transform(traits: Traits, levels: int) -> str:
-    """Returns the transform that gives a family what it models.
-
-    Args:
-      traits: of the family.
-      levels: of the data; 0 for real numbers.
-    """
+    """Returns the transform from data of `levels` (0: real numbers) to what a family models."""
     if traits.data == "images":
         return "scale({:g}, {:g})".format(*traits.sample_range)
     if traits.data == "binary" and levels != 2:

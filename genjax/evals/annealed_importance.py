@@ -35,6 +35,7 @@ import numpy as np
 from genjax import checks
 from genjax.core.protocols import LatentVariable, NoncentredPrior
 from genjax.evals.batching import ProgressCallback, map_split
+from genjax.evals.metric_result import family_name
 
 JITTER = 0.2  # relative, of the step size: paths of one length can be periodic
 GAIN = 0.1  # lowest change of the log step size per unit of excess acceptance
@@ -59,34 +60,31 @@ class Annealed(NamedTuple):
 
 
 class _Point(NamedTuple):
-    """Positions of the chains with the density and its gradient there."""
+    """Positions of the chains, with the log density and its gradient there."""
 
     z: jax.Array  # [R, *latent]
     joint: jax.Array  # log p(z) + log p(x | z), [R]
     slope: jax.Array  # its gradient, [R, *latent]
 
 
-def temperatures(
-    count: int, schedule: Literal["sigmoidal", "linear"] = "sigmoidal", steepness: float = 4.0
-) -> np.ndarray:
+def temperatures(count: int, schedule: Literal["sigmoidal", "linear"] = "sigmoidal") -> np.ndarray:
     """Returns inverse temperatures from 0 to 1, `[count + 1]` float64, strictly increasing.
 
     Args:
       count: number of steps.
       schedule: linear, or sigmoidal with smaller steps near both ends, where f_b changes most.
-      steepness: of the sigmoid, whose logits range from -steepness to steepness.
 
-    Source: Wu et al. 2017, appendix; Grosse et al. 2015, section 5.1, with steepness 4.
+    Source: Wu et al. 2017, appendix; Grosse et al. 2015, section 5.1: logits from -4 to 4.
 
     >>> temperatures(4, "linear").tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    checks.positive(count=count, steepness=steepness)
+    checks.positive(count=count)
     checks.one_of(("sigmoidal", "linear"), schedule=schedule)
     even = np.linspace(0.0, 1.0, count + 1)
     if schedule == "linear":
         return even
-    s = 1 / (1 + np.exp(-steepness * (2 * even - 1)))
+    s = 1 / (1 + np.exp(-4.0 * (2 * even - 1)))
     return (s - s[0]) / (s[-1] - s[0])
 
 
@@ -154,13 +152,13 @@ def reverse_annealed_log_prob(
 
     log p(x) is between this and `annealed_log_prob` of the same data, so their difference bounds
     the error of either; the conclusion extends to real data as far as they resemble the simulated
-    ones (Wu et al. 2017, section 4.1). All chains of an example start at the same sample, whose
-    variance `std_error` does not include; average over examples.
+    ones (Wu et al. 2017, section 4.1). All chains of an example start at the same sample.
+    `std_error` does not include the variance of that sample, so average over examples.
 
     Args:
       z: `[B, *latent]`, the latents that `x` were drawn from: z ~ p(z), x ~ p(x | z).
-      x: `[B, *shape]`; for the rest see `annealed_log_prob`.
-      betas: increasing, as there; they are reversed here.
+      x: `[B, *shape]`.
+      betas: increasing; they are reversed here. All else is as in `annealed_log_prob`.
     """
     betas = _check(family, betas, chains, leapfrog, step_size, acceptance, pilots)
     tune_key, key = jax.random.split(key)
@@ -177,22 +175,16 @@ def reverse_annealed_log_prob(
 def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: Any) -> Callable:
     """Returns `annealed_log_prob` of a split, batch by batch and compiled once.
 
-    The result is `call(variables, x, key, batch_size, condition=None, progress=None)`, which
-    returns `Annealed` with `[N]` each on the host. `condition` holds the other entries of a batch,
-    such as `{"label": [N]}`; `progress` is called with the numbers of examples done and in all.
-
-    Args:
-      family: module that implements `LatentVariable`.
-      config: its Config.
-      betas: from `temperatures`.
-      **settings: of `annealed_log_prob`.
+    The result is called like that of `make_nll`, and returns `Annealed` with `[N]` each on the
+    host. `settings` are those of `annealed_log_prob`.
 
     Raises:
       ValueError: the family has no latents.
     """
     _check_latents(family)
-    one: Any = functools.partial(annealed_log_prob, family, config, betas=betas, **settings)
-    compiled = jax.jit(lambda variables, x, key, **condition: one(variables, x, key, **condition))
+    compiled = jax.jit(
+        functools.partial(annealed_log_prob, family, config, betas=betas, **settings)
+    )
 
     def call(
         variables: Any,
@@ -211,7 +203,7 @@ def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: An
 def _check_latents(family: Any) -> None:
     if not isinstance(family, LatentVariable):
         raise ValueError(
-            f"{family.__name__.split('.')[-1]} has no latents and likelihood, which annealed"
+            f"{family_name(family)} has no latents and likelihood, which annealed"
             f" importance sampling needs."
         )
 

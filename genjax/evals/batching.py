@@ -17,15 +17,10 @@ ProgressCallback = Callable[[int, int], None]
 def padded(
     arrays: Mapping[str, Any], batch_size: int, multiple: int = 1
 ) -> Iterator[tuple[dict[str, Any], int]]:
-    """Iterates over batches of one shape, each with its number of rows that are not padding.
+    """Iterates over batches of arrays `[N, ...]`, all of one shape, and their numbers of true rows.
 
     The last batch is padded with copies of its first row. The batch size is at most the number of
-    rows, rounded up to a multiple of `multiple`.
-
-    Args:
-      arrays: `{name: [N, ...]}`.
-      batch_size: rows per batch.
-      multiple: divisor of the batch size, such as the number of devices.
+    rows, rounded up to a multiple of `multiple`, such as the number of devices.
 
     Raises:
       ValueError: the arrays are empty or differ in length.
@@ -66,7 +61,7 @@ def map_batches(
       arrays: `{"x": [N, ...], "label": [N], ...}`.
       key: key that those of the batches are derived from.
       batch_size: rows per batch.
-      multiple: divisor of the batch size, such as the number of devices.
+      multiple: of the batch size, see `padded`.
       name: name of the derived keys.
       progress: called after every batch with the rows done and the number of rows.
     """
@@ -90,18 +85,6 @@ def map_batches(
         yield fetched(*pending)
 
 
-def map_split(
-    call: Callable[..., Any],
-    arrays: Mapping[str, Any],
-    key: jax.Array,
-    batch_size: int,
-    *,
-    multiple: int = 1,
-    name: str = "batch",
-    progress: ProgressCallback | None = None,
-) -> Any:
+def map_split(*args: Any, **settings: Any) -> Any:
     """Concatenates the results of `map_batches`: every leaf `[N, ...]` on the host."""
-    results = map_batches(
-        call, arrays, key, batch_size, multiple=multiple, name=name, progress=progress
-    )
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *map_batches(*args, **settings))

@@ -2,8 +2,8 @@
 
 log p(c | x) = log p(x | c) + log p(c) - log p(x), with log p(x) the logsumexp over classes.
 
-A lower bound may replace log p(x | c). The posterior is then exact as far as the bounds of all
-classes are equally loose; more samples tighten them (Burda et al. 2015, theorem 1).
+A lower bound may replace log p(x | c). The posterior is then exact if the bounds of all classes
+have the same gap; more samples reduce the gaps (Burda et al. 2015, theorem 1).
 """
 
 import dataclasses
@@ -19,12 +19,11 @@ from scipy.special import logsumexp
 from genjax.core import log_mean_weight
 from genjax.core.protocols import Classifier
 from genjax.evals.batching import map_split
+from genjax.evals.metric_result import binomial_error
 from genjax.evals.negative_log_likelihood import make_nll
 
 
-def make_class_likelihood(
-    family: Any, config: Any, *, classes: int = 0, num_samples: int = 1
-) -> Callable:
+def make_class_likelihood(family: Any, config: Any, *, num_samples: int = 1) -> Callable:
     """Returns `call(variables, x, key, batch_size) -> log p(x | c)`, `[N, C]` float64 nats.
 
     If `variables` is a sequence, entry c belongs to an unconditional model of class c; else one
@@ -32,19 +31,13 @@ def make_class_likelihood(
     class at a time. Bounds use the same noise for every class, so that it partly cancels.
 
     A `Classifier` has its own log p(c): the values are bounds on log p(x, c) for all classes at
-    once, and `log_posterior` needs no prior.
-
-    Args:
-      family: module that implements a density, conditioned on a label for `classes`.
-      config: its Config.
-      classes: number of labels of a conditional model; 0 takes the Config's `classes`.
-      num_samples: number of samples of a bound.
+    once, and `log_posterior` needs no prior. `num_samples` is for bounds.
 
     Raises:
       ValueError: the family has no density, or the number of classes is not known.
     """
     measure = make_nll(family, config, num_samples=num_samples)
-    classes = classes or getattr(config, "classes", 0)
+    classes = getattr(config, "classes", 0)
 
     @jax.jit
     def joint(variables: Any, x: jax.Array, key: jax.Array) -> jax.Array:
@@ -146,7 +139,7 @@ def classify(posterior: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> Cl
     diagram = reliability(posterior, labels, bins=bins)
     return ClassificationResult(
         accuracy=accuracy,
-        std_error=float(np.sqrt(accuracy * (1 - accuracy) / n)),
+        std_error=binomial_error(accuracy, n),
         nats=float(-posterior[np.arange(n), labels].mean()),
         calibration_error=sum(b["share"] * abs(b["confidence"] - b["accuracy"]) for b in diagram),
         confusion=confusion,
@@ -161,14 +154,11 @@ def reliability(
     right = posterior.argmax(axis=1) == labels
     # The last bin holds confidence 1.
     place = np.minimum((confidence * bins).astype(int), bins - 1)
-    out = []
-    for b in np.unique(place):
-        inside = place == b
-        out.append(
-            {
-                "confidence": float(confidence[inside].mean()),
-                "accuracy": float(right[inside].mean()),
-                "share": float(inside.mean()),
-            }
-        )
-    return out
+    return [
+        {
+            "confidence": float(confidence[inside].mean()),
+            "accuracy": float(right[inside].mean()),
+            "share": float(inside.mean()),
+        }
+        for inside in (place == b for b in np.unique(place))
+    ]

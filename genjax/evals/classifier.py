@@ -22,7 +22,7 @@ from genjax import checks
 from genjax.data.file_io import error_reason, safe
 from genjax.data.npz import read_npz
 from genjax.evals.feature_extractor import Extractor, batches, check_images, checksum
-from genjax.evals.metric_result import MetricResult
+from genjax.evals.metric_result import MetricResult, binomial_error
 
 FEATURES = 128
 EXACT = jax.lax.Precision.HIGHEST  # the same features on every device
@@ -54,20 +54,9 @@ def _features(params: Any, x: jax.Array) -> jax.Array:
     return _run(params, x)[0]
 
 
-def _logits(params: Any, x: jax.Array) -> jax.Array:
-    return _run(params, x)[1]
-
-
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A trained network.
-
-    Attributes:
-      params: parameters of `Network`.
-      shape: shape of an image, `(H, W, C)`.
-      classes: number of classes.
-      about: settings of its training.
-    """
+    """A network trained on images `(H, W, C)`; `about` has the settings of its training."""
 
     params: Any
     shape: tuple[int, ...]
@@ -82,14 +71,12 @@ class Classifier:
 
 def logits(classifier: Classifier, x: np.ndarray, *, batch_size: int = 200) -> np.ndarray:
     """Computes the logits of images in [0, 1], `[N, H, W, C] -> [N, classes]`."""
-    return np.concatenate(list(batches(_logits, classifier.params, x, batch_size)))
+    return np.concatenate([out for _, out in batches(_run, classifier.params, x, batch_size)])
 
 
-def accuracy(
-    classifier: Classifier, x: np.ndarray, labels: np.ndarray, *, batch_size: int = 200
-) -> float:
+def accuracy(classifier: Classifier, x: np.ndarray, labels: np.ndarray) -> float:
     """Returns the fraction of images in [0, 1] that are classified correctly."""
-    return float((logits(classifier, x, batch_size=batch_size).argmax(axis=1) == labels).mean())
+    return float((logits(classifier, x).argmax(axis=1) == labels).mean())
 
 
 def train_classifier(
@@ -234,7 +221,6 @@ def accuracy_score(
     real: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
     *,
-    classes: int | None = None,
     steps: int = 2000,
     seed: int = 0,
 ) -> ScoreResult:
@@ -244,7 +230,6 @@ def accuracy_score(
       fake: samples in [0, 1], `[N, H, W, C]`, and the labels that condition them, `[N]`.
       real: training images and labels.
       test: real images and labels of neither training set.
-      classes: number of classes; None is the highest real label plus 1.
       steps: training steps of each classifier.
       seed: seed of both.
 
@@ -255,14 +240,14 @@ def accuracy_score(
     Models", section 3.
     """
     check_images("accuracy_score", fake=fake[0], real=real[0], test=test[0])
-    classes = int(real[1].max()) + 1 if classes is None else classes
+    classes = int(real[1].max()) + 1
     accuracies = [
         accuracy(train_classifier(*data, classes=classes, steps=steps, seed=seed), *test)
         for data in (fake, real)
     ]
     return ScoreResult(
         accuracy=accuracies[0],
-        std_error=float(np.sqrt(accuracies[0] * (1 - accuracies[0]) / len(test[0]))),
+        std_error=binomial_error(accuracies[0], len(test[0])),
         real_accuracy=accuracies[1],
         n_test=len(test[0]),
         n_real=len(real[0]),

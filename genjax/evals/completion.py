@@ -9,6 +9,7 @@ import numpy as np
 
 from genjax.core import log_conditionals
 from genjax.core.protocols import Autoregressive, Completion
+from genjax.evals.metric_result import family_name
 
 
 def completable(order: np.ndarray, known: np.ndarray) -> bool:
@@ -31,13 +32,12 @@ def complete(
     Uses the family's own `complete`; else draws value after value in its order.
 
     Args:
-      family: module that implements `Completion`, or `Autoregressive` for binary data.
-      config: its Config.
-      variables: its Flax collections.
+      family, config, variables: a model that implements `Completion`, or `Autoregressive` for
+        binary data.
       key: PRNG key.
       x: `[B, *shape]`; unknown values are ignored.
-      known: bool `[*shape]`, the same for all examples. Families without a `complete` for any mask
-        need the known values to come first in their order.
+      known: bool `[*shape]`, the same for all examples. If the family is only `Autoregressive`, the
+        known values must come first in its order.
       **conditions: conditions of the family, such as `label` `[B]`.
 
     Returns:
@@ -46,7 +46,7 @@ def complete(
     Raises:
       ValueError: the family cannot condition on these values, or has no such condition.
     """
-    name = family.__name__.rsplit(".", 1)[-1]
+    name = family_name(family)
     known = np.asarray(known, bool)
     if known.shape != tuple(config.shape):
         raise ValueError(

@@ -16,7 +16,8 @@ from genjax.data.transforms import binarization
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
 from genjax.evals.feature_extractor import PIXELS, Extractor, to_unit
 from genjax.evals.inception import Inception, extractor, load_inception
-from genjax.evals.requirements import check_conditional, family_name, image_range
+from genjax.evals.metric_result import family_name
+from genjax.evals.requirements import check_conditional, image_range
 
 
 @dataclasses.dataclass
@@ -247,8 +248,8 @@ class EvalContext:
 def random_rows(total: int, n: int | None = None) -> np.ndarray:
     """Returns n of `total` row numbers in ascending order, the same ones on every call.
 
-    They are a random subset, since a split may be sorted by class; a smaller subset is contained in
-    a larger one.
+    They are a random subset, since a split may be sorted by class. Larger subsets contain smaller
+    ones.
     """
     if n is None or n >= total:
         return np.arange(total)

@@ -42,12 +42,7 @@ class Extractor:
         return f"{self.name}:{self.identity}" if self.identity else self.name
 
 
-def _flat(variables: Any, x: jax.Array) -> jax.Array:
-    del variables
-    return x.reshape(x.shape[0], -1)
-
-
-PIXELS = Extractor("pixels", _flat)
+PIXELS = Extractor("pixels", lambda variables, x: x.reshape(x.shape[0], -1))
 
 
 def checksum(variables: Any) -> str:

@@ -8,6 +8,7 @@ and `NAME_frechet` for other extractors.
 """
 
 import dataclasses
+import functools
 from typing import ClassVar
 
 import numpy as np
@@ -19,9 +20,10 @@ from genjax.evals.metric_result import MetricResult
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Count, mean `[F]` and scatter `[F, F]` (sum of products of deviations) in float64.
+    """Count, mean `[F]` and scatter (sum of products of deviations) in float64.
 
-    Batches are merged by Chan et al. 1979, equation 2.1, which does not cancel.
+    The scatter is `[F, F]`, or its diagonal `[F]`. Batches are merged by the differences of their
+    means, so that a large mean costs no precision: Chan et al. 1979, equation 2.1.
     """
 
     n: int
@@ -29,35 +31,33 @@ class Moments:
     scatter: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray) -> "Moments":
+    def of(cls, x: np.ndarray, *, diagonal: bool = False) -> "Moments":
         """Computes the moments of features `[N, F]`."""
         x = np.asarray(x, np.float64)
         mean = x.mean(axis=0)
-        return cls(len(x), mean, (x - mean).T @ (x - mean))
+        deviations = x - mean
+        scatter = (deviations**2).sum(axis=0) if diagonal else deviations.T @ deviations
+        return cls(len(x), mean, scatter)
 
     def merged(self, other: "Moments") -> "Moments":
         """Returns the moments of the union of both sets."""
         n = self.n + other.n
         shift = other.mean - self.mean
         mean = self.mean + shift * (other.n / n)
-        between = np.outer(shift, shift) * (self.n * other.n / n)
+        square = np.outer(shift, shift) if np.ndim(self.scatter) == 2 else shift**2
+        between = square * (self.n * other.n / n)
         return Moments(n, mean, self.scatter + other.scatter + between)
 
     @property
     def covariance(self) -> np.ndarray:
-        """Unbiased covariance, `[F, F]`."""
+        """Unbiased covariance, or its diagonal."""
         return self.scatter / (self.n - 1)
 
 
 def moments(extractor: Extractor, x: np.ndarray, *, batch_size: int = 100) -> Moments:
     """Computes the moments of the features of images in [0, 1], `[N, *event]`, batch by batch."""
-    total = None
-    for part in batches(extractor.function, extractor.variables, x, batch_size):
-        one = Moments.of(part)
-        total = one if total is None else total.merged(one)
-    if total is None:
-        raise ValueError("moments need at least one image.")
-    return total
+    parts = batches(extractor.function, extractor.variables, x, batch_size)
+    return functools.reduce(Moments.merged, map(Moments.of, parts))
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:
@@ -72,9 +72,8 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     """Computes d^2 between two Gaussians; non-negative, and 0 for equal moments.
 
     tr (C_1 C_2)^(1/2) is the sum of the singular values of A^T B, where A A^T = C_1 and
-    B B^T = C_2. Unlike the matrix square root of C_1 C_2 (scipy.linalg.sqrtm) it stays real and
-    finite for singular covariances, which arise with fewer images than features, and it keeps all
-    digits of small values.
+    B B^T = C_2. Unlike scipy.linalg.sqrtm(C_1 C_2), this sum is real and finite for singular
+    covariances, which occur with fewer images than features.
 
     Raises:
       ValueError: the numbers of features differ, or a set has fewer than two examples.

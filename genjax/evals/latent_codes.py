@@ -17,7 +17,7 @@ from genjax import checks
 from genjax.core import named_key
 from genjax.core.protocols import LatentCodes
 from genjax.evals.batching import map_split
-from genjax.evals.metric_result import MetricResult
+from genjax.evals.metric_result import MetricResult, binomial_error, family_name
 from genjax.losses import code_information
 
 
@@ -72,15 +72,7 @@ def information(
     samples: int = 10_000,
     seed: int = 0,
 ) -> InformationResult:
-    """Computes the bound on the information for new codes and samples.
-
-    Args:
-      family: module that implements `LatentCodes`.
-      config: its Config.
-      variables: its variables.
-      key: of noise and codes.
-      samples: number of samples.
-      seed: of the key, for the result.
+    """Computes the bound on the information for `samples` new codes; `seed` is for the result.
 
     Raises:
       ValueError: the family has no codes.
@@ -112,7 +104,7 @@ def information(
         entropy=math.log(first.size) if first.kind == "categorical" else None,
         n_real=0,
         n_fake=samples,
-        extractor=family.__name__.rsplit(".", 1)[-1],
+        extractor=family_name(family),
         seed=seed,
     )
 
@@ -126,20 +118,16 @@ def codes(
     key: jax.Array,
     *,
     samples: int = 10_000,
-    batch_size: int = 500,
     seed: int = 0,
 ) -> CodesResult:
     """Assigns classes to the first categorical code's categories, and classifies test images.
 
     Args:
-      family: module that implements `LatentCodes`.
-      config: its Config.
-      variables: its variables.
+      family, config, variables: a model that implements `LatentCodes`.
       train: images in the family's format, `[N, *shape]`, and their labels `[N]`.
       test: the same.
       key: of the samples for the information.
       samples: number of samples for the information.
-      batch_size: images per batch.
       seed: of the key, for the result.
 
     Raises:
@@ -158,7 +146,7 @@ def codes(
         # argmax of NaN would be the first category.
         return jnp.where(jnp.isfinite(scores).all(axis=-1), scores.argmax(axis=-1), -1)
 
-    predicted = [map_split(category, {"x": x}, key, batch_size) for x, _ in (train, test)]
+    predicted = [map_split(category, {"x": x}, key, 500) for x, _ in (train, test)]
     if min(p.min() for p in predicted) < 0:
         raise ValueError("codes: an output of q is not finite; the run has diverged.")
     classes = int(max(train[1].max(), test[1].max())) + 1
@@ -175,7 +163,7 @@ def codes(
     result = information(family, config, variables, key, samples=samples, seed=seed)
     return CodesResult(
         error=error,
-        std_error=math.sqrt(error * (1 - error) / len(test[1])),
+        std_error=binomial_error(error, len(test[1])),
         one_to_one=one_to_one,
         names=names.tolist(),
         information=result.each[f"categorical_{position}"],
@@ -200,5 +188,4 @@ def categorical_code(family: Any, config: Any) -> int:
 
 def _check(family: Any) -> None:
     if not isinstance(family, LatentCodes):
-        name = family.__name__.rsplit(".", 1)[-1]
-        raise ValueError(f"{name} has no latent codes; use a family such as infogan.")
+        raise ValueError(f"{family_name(family)} has no latent codes; use infogan, for instance.")

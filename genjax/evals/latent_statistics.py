@@ -1,6 +1,8 @@
 """Statistics of latents over a split: active units, KL per unit, the aggregate posterior.
 
-Splits are processed batch by batch; sums are kept on the host in float64.
+Functions of a split take a family's module, its Config and variables, examples `x` `[N, *shape]`,
+and the other entries of a batch (`condition`), `[N]` each. They process `batch_size` examples at a
+time; means and variances are computed on the host in float64.
 """
 
 import functools
@@ -14,37 +16,9 @@ from genjax import checks
 from genjax.core import kl_units
 from genjax.core.protocols import LayerMeans
 from genjax.evals.batching import map_batches
+from genjax.evals.frechet import Moments
 
 THRESHOLD = 1e-2  # above it a unit is active: Burda et al. 2015, section 5.1
-
-
-class Moments:
-    """Accumulates means and variances of columns over batches, in float64.
-
-    Batches are merged by the differences of their means, so that a large mean costs no precision
-    (Chan et al. 1983, "Algorithms for computing the sample variance", eq. 2.1).
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: Any = 0.0
-        self.squares: Any = 0.0
-
-    def add(self, rows: np.ndarray) -> None:
-        """Adds rows `[B, Z]`."""
-        rows = np.asarray(rows, np.float64)
-        n, mean = len(rows), rows.mean(axis=0)
-        total = self.count + n
-        delta = mean - self.mean
-        self.squares = self.squares + ((rows - mean) ** 2).sum(axis=0)
-        self.squares = self.squares + delta**2 * (self.count * n / total)
-        self.mean = self.mean + delta * (n / total)
-        self.count = total
-
-    @property
-    def variance(self) -> np.ndarray:
-        """Population variance of the rows, `[Z]`."""
-        return np.asarray(self.squares / self.count)
 
 
 class Activity(NamedTuple):
@@ -80,12 +54,11 @@ def unit_activity(means: Iterable[Any], threshold: float = THRESHOLD) -> Activit
     layers: list[Moments] = []
     for batch in means:
         parts = batch if isinstance(batch, (tuple, list)) else (batch,)
-        layers = layers or [Moments() for _ in parts]
-        for moments, part in zip(layers, parts, strict=True):
-            moments.add(np.asarray(part).reshape(len(part), -1))
+        new = [_moments([part]) for part in parts]
+        layers = [a.merged(b) for a, b in zip(layers, new, strict=True)] if layers else new
     if not layers:
         raise ValueError("active units need at least one batch of posterior means, got none.")
-    variance = tuple(moments.variance for moments in layers)
+    variance = tuple(moments.scatter / moments.n for moments in layers)
     if not all(np.isfinite(v).all() for v in variance):
         raise ValueError("a posterior mean is not finite; the run has diverged.")
     return Activity(variance, tuple(v > threshold for v in variance))
@@ -102,18 +75,7 @@ def active_units(
     threshold: float = THRESHOLD,
     **condition: Any,
 ) -> Activity:
-    """Finds the active units of a family over a split; see `unit_activity`.
-
-    Args:
-      family: module that implements `LatentVariable`.
-      config: its Config.
-      variables: its variables.
-      x: `[N, *shape]`.
-      key: of samples, where means of the posterior need any.
-      batch_size: examples at a time.
-      threshold: of the variance.
-      **condition: other entries of a batch, `[N]` each.
-    """
+    """Finds the active units of a family over a split; see `unit_activity`."""
 
     def means(config: Any, variables: Any, x: jax.Array, **condition: jax.Array) -> Any:
         q = family.posterior(config, variables, x, **condition)
@@ -134,19 +96,11 @@ def kl_by_unit(
 ) -> np.ndarray:
     """Computes KL(q(z_u | x) || p(z_u)) of every unit, averaged over a split: `[Z]` nats, float64.
 
-    Args:
-      family: module that implements `LatentVariable`.
-      config: its Config.
-      variables: its variables.
-      x: `[N, *shape]`.
-      batch_size: examples at a time.
-      **condition: other entries of a batch, `[N]` each.
-
     Raises:
       ValueError: the divergence has no closed form per unit.
     """
     function = functools.partial(kl_units, family)
-    return _mean(_batches(function, config, variables, x, condition, batch_size))
+    return _moments(_batches(function, config, variables, x, condition, batch_size)).mean
 
 
 def kl_by_layer(
@@ -161,14 +115,7 @@ def kl_by_layer(
 ) -> np.ndarray:
     """Computes the ELBO's term of each stochastic layer over a split: `[L]` nats, float64.
 
-    Args:
-      family: module whose `posterior` returns a `LayeredPosterior`.
-      config: its Config.
-      variables: its variables.
-      x: `[N, *shape]`.
-      key: of the samples.
-      batch_size: examples at a time.
-      **condition: other entries of a batch, `[N]` each.
+    The posterior must be a `LayeredPosterior`.
     """
 
     def layers(
@@ -176,7 +123,7 @@ def kl_by_layer(
     ) -> jax.Array:
         return family.posterior(config, variables, x, **condition).kl_layers(key)
 
-    return _mean(_batches(layers, config, variables, x, condition, batch_size, key))
+    return _moments(_batches(layers, config, variables, x, condition, batch_size, key)).mean
 
 
 def aggregate_posterior(
@@ -194,15 +141,6 @@ def aggregate_posterior(
     That is q(z) = mean over x of q(z | x), from one draw per example; of several layers, the bottom
     one. Where it is far from the prior, samples of the prior fall where the decoder was hardly
     trained (Hoffman and Johnson 2016, "ELBO surgery").
-
-    Args:
-      family: module that implements `LatentVariable`.
-      config: its Config.
-      variables: its variables.
-      x: `[N, *shape]`.
-      key: of the draws.
-      batch_size: examples at a time.
-      **condition: other entries of a batch, `[N]` each.
     """
 
     def draw(
@@ -211,10 +149,8 @@ def aggregate_posterior(
         z = family.posterior(config, variables, x, **condition).sample(key)
         return z[0] if isinstance(z, tuple) else z
 
-    moments = Moments()
-    for z in _batches(draw, config, variables, x, condition, batch_size, key):
-        moments.add(z.reshape(len(z), -1))
-    return np.asarray(moments.mean), np.sqrt(moments.variance)
+    moments = _moments(_batches(draw, config, variables, x, condition, batch_size, key))
+    return moments.mean, np.sqrt(moments.scatter / moments.n)
 
 
 def encode_split(
@@ -246,9 +182,7 @@ def _batches(
     return map_batches(functools.partial(one, variables), {"x": x, **condition}, key, batch_size)
 
 
-def _mean(batches: Iterable[np.ndarray]) -> np.ndarray:
-    """Averages the rows of all batches, in float64."""
-    moments = Moments()
-    for batch in batches:
-        moments.add(batch)
-    return np.asarray(moments.mean)
+def _moments(batches: Iterable[Any]) -> Moments:
+    """Computes mean and variance of every column over the rows of all batches."""
+    parts = (np.reshape(batch, (len(batch), -1)) for batch in batches)
+    return functools.reduce(Moments.merged, (Moments.of(rows, diagonal=True) for rows in parts))

@@ -74,14 +74,8 @@ def kernel_distance(
 ) -> MmdResult:
     """Computes the kernel distance between real and fake images in [0, 1], `[N, *event]` each.
 
-    Args:
-      real: real images.
-      fake: samples.
-      extractor: feature extractor.
-      subsets: number of random subsets, each drawn without replacement.
-      subset_size: images of each set per subset; at most all of them.
-      batch_size: images per call of the extractor.
-      seed: seed of the subsets.
+    Each of `subsets` random subsets has `subset_size` images of both sets, at most all of them.
+    `batch_size` images at a time pass through the extractor; `seed` is that of the subsets.
 
     Raises:
       ValueError: the images differ in shape, or are not finite.

@@ -47,31 +47,26 @@ class MsSsimResult(MetricResult):
     windows: tuple[int, ...]
 
 
-def windows_of(side: int, *, shrink: bool = False) -> tuple[int, ...]:
-    """Returns the window at each scale of images with this shorter side.
+def windows_of(shape: Sequence[int], *, shrink: bool = False) -> tuple[int, ...]:
+    """Returns the window at each scale of images of shape `(H, W, C)`.
 
     Scales smaller than the window of 11 are omitted. With `shrink` there are always five, and the
     window is at most the image, as in the code of Progressive GAN at 128 pixels.
 
-    >>> windows_of(176), windows_of(128), windows_of(128, shrink=True)
-    ((11, 11, 11, 11, 11), (11, 11, 11, 11), (11, 11, 11, 11, 8))
+    Raises:
+      ValueError: the shape is not an image's, or smaller than the window.
+
+    >>> windows_of((128, 128, 3)), windows_of((128, 128, 3), shrink=True)
+    ((11, 11, 11, 11), (11, 11, 11, 11, 8))
     """
+    if len(shape) != 3:
+        raise ValueError(f"ms_ssim: images must be [H, W, C], got {list(shape)}.")
+    side = min(shape[:2])
     sizes = [min(WINDOW, side >> scale) for scale in range(len(WEIGHTS))]
     windows = tuple(w for w in sizes if shrink or w == WINDOW)
     if not windows or min(windows) < 1:
         raise ValueError(f"ms_ssim: images of {side} pixels are smaller than its window, {WINDOW}.")
     return windows
-
-
-def windows_for(shape: Sequence[int], *, shrink: bool = False) -> tuple[int, ...]:
-    """Returns `windows_of` an image of shape `(H, W, C)`.
-
-    Raises:
-      ValueError: the shape is not an image's, or smaller than the window.
-    """
-    if len(shape) != 3:
-        raise ValueError(f"ms_ssim: images must be [H, W, C], got {list(shape)}.")
-    return windows_of(min(shape[:2]), shrink=shrink)
 
 
 def _local(maps: Sequence[jax.Array], window: int) -> list[jax.Array]:
@@ -93,10 +88,7 @@ def _halve(x: jax.Array) -> jax.Array:
 def ms_ssim(a: jax.Array, b: jax.Array, windows: tuple[int, ...]) -> jax.Array:
     """Computes the similarity of pairs of images in [0, 1], `[B, H, W, C] -> [B]`, in [0, 1].
 
-    Args:
-      a: first image of each pair.
-      b: second image of each pair.
-      windows: window of each scale, from `windows_of`.
+    `windows` has the window of each scale, from `windows_of`.
     """
     c1, c2 = 0.01**2, 0.03**2
     weights = WEIGHTS[: len(windows)]
@@ -145,7 +137,7 @@ def ms_ssim_pairs(
     sets = {"fake": fake} if real is None else {"fake": fake, "real": real}
     check_images("ms_ssim", **sets)
     checks.positive(pairs=pairs, batch_size=batch_size)
-    windows = windows_for(fake.shape[1:], shrink=shrink)
+    windows = windows_of(fake.shape[1:], shrink=shrink)
     scores = {
         name: _scores(x, windows, pairs, batch_size, np.random.default_rng(seed))
         for name, x in sets.items()
@@ -181,8 +173,8 @@ def _scores(
 def _error_of_mean(scores: np.ndarray, images: np.ndarray) -> float:
     """Computes the standard error of the mean score of pairs that share images; NaN for one pair.
 
-    Var(sum) is the sum of the covariances of pairs with a common image. Summed over the images, all
-    products of an image's pairs contain those once, and the square of each pair twice.
+    Only pairs with a common image are correlated. The sum over images of (sum of the residuals of
+    its pairs)^2 has each product of such pairs once and the square of each pair twice.
     """
     if len(scores) < 2:
         return float("nan")

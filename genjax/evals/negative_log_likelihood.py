@@ -29,13 +29,13 @@ def make_nll(
 
     The function is `nll(variables, x, key, batch_size, condition=None, progress=None)` and returns
     `[N]` nats on the host. `condition` holds the other entries of a batch, such as
-    `{"label": [N]}`; `progress` is called with the numbers of examples done and in all. The result
-    is exact for an exact density; else it is an upper bound, minus the ELBO with one sample and
-    minus the importance-weighted bound with more. Memory is that of two batches.
+    `{"label": [N]}`; `progress` is called with the numbers of examples done and in all.
+
+    The result is exact for an exact density. For others it is an upper bound: minus the ELBO with
+    one sample, minus the importance-weighted bound with more. Memory is that of two batches.
 
     Args:
-      family: module that implements a density.
-      config: its Config.
+      family, config: a family that implements a density.
       num_samples: samples of the bound; exact densities ignore it.
       sharding: of a batch of `x`, for several devices.
       reported: evaluate what a `Reported` family reports.

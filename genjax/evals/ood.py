@@ -10,16 +10,9 @@ import numpy as np
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
-    """Computes the area under the ROC curve, P(inside score > outside score).
+    """Computes the area under the ROC curve, P(inside score > outside score), in [0, 1].
 
-    Ties count half, so that equal scores give 0.5.
-
-    Args:
-      inside: scores of in-distribution examples, `[N]`, expected to be higher.
-      outside: scores of out-of-distribution examples, `[M]`.
-
-    Returns:
-      a number in [0, 1].
+    Ties count half. Scores are `[N]` of in-distribution and `[M]` of out-of-distribution examples.
 
     Raises:
       ValueError: a score is NaN, or one side is empty.

@@ -89,7 +89,6 @@ def parzen(
     *,
     sigmas: Sequence[float] = SIGMAS,
     validation_limit: int = 1000,
-    batch_size: int = 100,
     seed: int = 0,
 ) -> ParzenResult:
     """Computes the log-likelihood of test images, with the width chosen on validation images.
@@ -103,7 +102,6 @@ def parzen(
       test: real images, `[T, *event]`.
       sigmas: candidate widths.
       validation_limit: number of validation images used, the first ones.
-      batch_size: test images per batch.
       seed: seed of the samples, for the result.
 
     Raises:
@@ -112,9 +110,9 @@ def parzen(
     check_images("parzen", samples=samples, validation=validation, test=test)
     checks.positive(validation_limit=validation_limit)
     selection = validation[:validation_limit]
-    scores = log_densities(selection, samples, sigmas, batch_size=batch_size).mean(axis=1)
+    scores = log_densities(selection, samples, sigmas).mean(axis=1)
     best = int(scores.argmax())
-    nats = log_densities(test, samples, [sigmas[best]], batch_size=batch_size)[0]
+    nats = log_densities(test, samples, [sigmas[best]])[0]
     return ParzenResult(
         nats=float(nats.mean()),
         std_error=float(nats.std() / math.sqrt(len(nats))),

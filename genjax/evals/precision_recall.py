@@ -76,13 +76,8 @@ def precision_recall(
     Balls are closed (open in the second paper's code, which differs only for equal distances).
     Recall depends on the counts: compare results of equal counts only.
 
-    Args:
-      real: features of real examples.
-      fake: features of samples.
-      k: neighbours for precision and recall.
-      k_density: neighbours for density and coverage.
-      extractor: label of the features, for the result.
-      seed: seed of the samples, for the result.
+    Precision and recall use `k` neighbours, density and coverage `k_density`. The result stores
+    `extractor`, the label of the features, and `seed`, that of the samples.
 
     Raises:
       ValueError: the numbers of features differ, a feature is not finite, or a set has at most k

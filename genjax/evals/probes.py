@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from genjax.evals.metric_result import binomial_error
+
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
@@ -31,28 +33,21 @@ def linear_probe(
     test: tuple[np.ndarray, np.ndarray],
     *,
     strengths: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
-    steps: int = 300,
 ) -> Probe:
     """Fits multinomial logistic regression with an L2 penalty on standardised features.
 
-    Features are standardised by the training mean and deviation; constant features become 0.
+    Features are standardised by the training mean and deviation.
 
     Args:
       train: features `[N, F]` and labels `[N]`.
       validation: examples that the strength is chosen on.
       test: examples of the reported accuracy.
       strengths: candidate values of C.
-      steps: maximal number of iterations of L-BFGS.
     """
     from sklearn.linear_model import LogisticRegression
 
-    return _fitted(
-        lambda strength: LogisticRegression(C=strength, max_iter=steps),
-        train,
-        validation,
-        test,
-        strengths,
-    )
+    models = {c: LogisticRegression(C=c, max_iter=300) for c in strengths}
+    return _fitted(models, train, validation, test, train[0].std(axis=0))
 
 
 def linear_svm(
@@ -65,56 +60,46 @@ def linear_svm(
 ) -> Probe:
     """Fits a linear one-vs-rest SVM with squared hinge loss; arguments as of `linear_probe`.
 
-    Features are centred and divided by one common scale, so that pixels that are almost constant
-    are not amplified, and liblinear converges ten times as fast.
+    Features are centred and divided by one common scale, which does not amplify pixels that are
+    almost constant.
 
     Source: Radford et al. 2016, "Unsupervised Representation Learning with Deep Convolutional
     Generative Adversarial Networks", section 5.1.
     """
     from sklearn.svm import LinearSVC
 
-    return _fitted(
-        lambda strength: LinearSVC(C=strength, max_iter=steps, dual="auto", random_state=0),
-        train,
-        validation,
-        test,
-        strengths,
-        scale=(train[0] - train[0].mean(axis=0)).std(),
-    )
+    models = {c: LinearSVC(C=c, max_iter=steps, dual="auto", random_state=0) for c in strengths}
+    return _fitted(models, train, validation, test, (train[0] - train[0].mean(axis=0)).std())
 
 
 def _fitted(
-    make: Any,
+    models: dict[float, Any],
     train: tuple[np.ndarray, np.ndarray],
     validation: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
-    strengths: Sequence[float],
-    scale: Any = None,
+    scale: Any,
 ) -> Probe:
-    """Fits a linear model of every strength, and chooses one on the validation examples.
+    """Fits the model of every strength, and chooses one on the validation examples.
 
-    Features are centred and divided by `scale`; None is each feature's standard deviation.
+    Features are centred and divided by `scale`; constant features become 0.
     """
     from sklearn.exceptions import ConvergenceWarning
 
     mean = train[0].mean(axis=0)
-    scale = train[0].std(axis=0) if scale is None else scale
     scale = np.where(scale > 0, scale, 1)
 
     def scaled(x: np.ndarray) -> np.ndarray:
         return ((x - mean) / scale).astype(np.float32)
 
-    fitted, scores = {}, {}
-    x = scaled(train[0])
-    for strength in strengths:
+    x, scores = scaled(train[0]), {}
+    for strength, model in models.items():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # `steps` may stop it early
-            fitted[strength] = make(strength).fit(x, train[1])
-        scores[strength] = float(fitted[strength].score(scaled(validation[0]), validation[1]))
-    best = max(strengths, key=lambda s: scores[s])
-    accuracy = float(fitted[best].score(scaled(test[0]), test[1]))
-    error = float(np.sqrt(accuracy * (1 - accuracy) / len(test[1])))
-    return Probe(accuracy, error, best, scores)
+            warnings.simplefilter("ignore", ConvergenceWarning)  # `max_iter` may stop it early
+            model.fit(x, train[1])
+        scores[strength] = float(model.score(scaled(validation[0]), validation[1]))
+    best = max(scores, key=lambda s: scores[s])
+    accuracy = float(models[best].score(scaled(test[0]), test[1]))
+    return Probe(accuracy, binomial_error(accuracy, len(test[1])), best, scores)
 
 
 def pca(train: np.ndarray, others: Sequence[np.ndarray], dims: int) -> list[np.ndarray]:

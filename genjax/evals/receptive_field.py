@@ -17,22 +17,19 @@ def receptive_field(
     variables: Any,
     row: int,
     column: int,
-    *,
-    draws: int = 8,
-    seed: int = 0,
     **conditions: jax.Array,
 ) -> np.ndarray:
     """Computes the largest gradient of a pixel's logits with respect to every pixel.
+
+    The largest of eight random inputs is used, since a unit may be inactive at one of them.
 
     Args:
       family: module that implements `Autoregressive`.
       config: its Config, of shape (H, W, C).
       variables: its Flax collections; random ones show what the architecture can depend on.
       row, column: position of the pixel.
-      draws: number of random real inputs; at a single one a unit may be inactive.
-      seed: seed of the inputs.
-      **conditions: further arguments of `logits` for one image: a label `[1]`, the small image
-        `[1, h, w, C]` of a multi-scale PixelRNN (which else depends on later pixels of x).
+      **conditions: further arguments of `logits` for one image, such as a label `[1]`. A
+        multi-scale PixelRNN needs its small image `[1, h, w, C]`, which else comes from all of x.
 
     Returns:
       `[H, W]`, 0 outside the receptive field.
@@ -43,7 +40,7 @@ def receptive_field(
     h, w = config.shape[:2]
     if not (0 <= row < h and 0 <= column < w):
         raise ValueError(f"pixel ({row}, {column}) is outside the image of {h} x {w} pixels.")
-    x = jax.random.uniform(jax.random.key(seed), (draws, *config.shape))
+    x = jax.random.uniform(jax.random.key(0), (8, *config.shape))
 
     @jax.jit
     def gradients(x: jax.Array) -> jax.Array:

@@ -45,7 +45,7 @@ def _parzen(c: EvalContext, *, samples: int = 10_000, validation: int = 1000) ->
 
 
 def _fid(c: EvalContext, *, samples: int = 50_000, split: str = "train") -> FrechetResult:
-    network = c.inception()
+    network = c.inception()  # raises before samples are drawn
     return fid(c.real(split), c.fake(samples), network, seed=c.seed)
 
 
@@ -238,11 +238,7 @@ _CONTEXT_SETTINGS = {f.name for f in dataclasses.fields(EvalContext)} - {
 
 
 def metric_settings(name: str) -> dict[str, Any]:
-    """Returns the settings of a metric with their defaults.
-
-    Raises:
-      ValueError: the metric does not exist.
-    """
+    """Returns the settings of a metric with their defaults."""
     checks.one_of(tuple(METRICS), metric=name)
     parameters = inspect.signature(METRICS[name]).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -261,9 +257,7 @@ def compute_metric(
 
     Args:
       name: key of `METRICS`.
-      family: module of the family.
-      config: its Config.
-      variables: its variables.
+      family, config, variables: the model.
       dataset: real data.
       key: key of the samples and of all other draws.
       **settings: settings of the metric (`metric_settings(name)`) and of `EvalContext`.

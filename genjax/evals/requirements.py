@@ -12,21 +12,13 @@ from genjax import checks
 from genjax.core.protocols import Features, LatentCodes
 from genjax.data import Dataset
 from genjax.evals.latent_codes import categorical_code
-from genjax.evals.msssim import windows_for
-from genjax.evals.swd import check_sides
-
-
-def family_name(family: Any) -> str:
-    """Returns a family's name, the last part of its module's."""
-    return family.__name__.rsplit(".", 1)[-1]
+from genjax.evals.metric_result import family_name
+from genjax.evals.msssim import windows_of
+from genjax.evals.swd import sides
 
 
 def image_range(family: Any, config: Any) -> tuple[float, float]:
-    """Returns the lowest and highest value of a family's samples.
-
-    Raises:
-      ValueError: the samples are not images.
-    """
+    """Returns the lowest and highest value of a family's samples, which must be images."""
     traits = family.traits(config)
     low, high = traits.sample_range
     if traits.data not in ("images", "binary", "levels") or not np.isfinite(high - low):
@@ -108,9 +100,9 @@ REQUIREMENTS: Mapping[str, Requirements] = {
     "inception_score": Requirements(inception=True, min_samples=10),  # one per split
     "classifier_frechet": Requirements(splits=("test",), labels=("train",)),
     "classifier_kernel": Requirements(splits=("test",), labels=("train",)),
-    "swd": Requirements(check=lambda family, config: check_sides(config.shape)),
+    "swd": Requirements(check=lambda family, config: sides(config.shape)),
     "ms_ssim": Requirements(
-        splits=("test",), check=lambda family, config: windows_for(config.shape)
+        splits=("test",), check=lambda family, config: windows_of(config.shape)
     ),
     "precision_recall": Requirements(splits=("test",), min_samples=6),  # five neighbours each
     "neighbours": Requirements(splits=("test",)),
@@ -144,8 +136,7 @@ def check_metric_requirements(
 
     Args:
       name: key of `METRICS`.
-      family: module of the family.
-      config: its Config.
+      family, config: the model.
       dataset: data of the run.
       weights: the standard Inception network, or its file.
       samples: number of samples to draw; 0 is the metric's default.

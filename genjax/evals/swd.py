@@ -42,8 +42,19 @@ class SwdResult(MetricResult):
     directions: int
 
 
-def sides(height: int, width: int) -> list[int]:
-    """Returns the shorter side of every level: halved while both are even and it stays above 15."""
+def sides(shape: Sequence[int]) -> list[int]:
+    """Returns the shorter side of every level of images of shape `(H, W, C)`.
+
+    Sides are halved while both are even and the result is at least 16.
+
+    Raises:
+      ValueError: the shape is not that of images of 16 pixels or more.
+    """
+    if len(shape) != 3 or min(shape[:2]) < COARSEST:
+        raise ValueError(
+            f"swd: images must be [N, H, W, C] of {COARSEST} pixels or more, got {list(shape)}."
+        )
+    height, width, _ = shape
     levels = [min(height, width)]
     while height % 2 == 0 and width % 2 == 0 and levels[-1] // 2 >= COARSEST:
         height, width = height // 2, width // 2
@@ -109,14 +120,6 @@ def sliced(a: np.ndarray, b: np.ndarray, directions: np.ndarray) -> float:
     return total / count
 
 
-def check_sides(shape: Sequence[int]) -> None:
-    """Raises ValueError if a shape is not `(H, W, C)` of 16 pixels or more."""
-    if len(shape) != 3 or min(shape[:2]) < COARSEST:
-        raise ValueError(
-            f"swd: images must be [N, H, W, C] of {COARSEST} pixels or more, got {list(shape)}."
-        )
-
-
 def swd(
     real: np.ndarray,
     fake: np.ndarray,
@@ -151,11 +154,10 @@ def swd(
         directions=directions,
         batch_size=batch_size,
     )
-    check_sides(real.shape[1:])
+    levels = sides(real.shape[1:])
     n = min(images, len(real), len(fake))
     rng = np.random.default_rng(seed)
     distances = {}
-    levels = sides(*real.shape[1:3])
     # One level at a time: with the paper's counts its patches take 2.5 GB.
     for level, side in enumerate(levels):
         points = []

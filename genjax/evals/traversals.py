@@ -46,15 +46,12 @@ def interpolation(
 ) -> np.ndarray:
     """Interpolates from rows of `a` to rows of `b`: rows are pairs, `[N * columns, Z]`.
 
-    Samples of N(0, I) in many dimensions concentrate near a sphere of radius sqrt(Z). A straight
-    line between two of them leaves it, a great circle does not (White 2016, "Sampling Generative
-    Networks", section 2.1). The line is used where latents are parallel, opposite or zero.
+    Samples of N(0, I) in many dimensions concentrate near a sphere of radius sqrt(Z). Great circles
+    stay on it, straight lines do not (White 2016, "Sampling Generative Networks", section 2.1). The
+    line is used where latents are parallel, opposite or zero.
 
-    Args:
-      a: `[N, Z]`, the first column.
-      b: `[N, Z]`, the last column.
-      columns: number of steps, 2 or more.
-      spherical: follows the great circle instead of the line.
+    `a` and `b` are `[N, Z]`, the first and the last of the `columns`; `spherical` follows the great
+    circle instead of the line.
 
     Raises:
       ValueError: the shapes differ, or `columns` is below 2.

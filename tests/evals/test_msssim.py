@@ -56,7 +56,7 @@ def natural(n, side, channels):
 )
 def test_against_scipy(side, channels, shrink):
     x = natural(4, side, channels)
-    windows = windows_of(side, shrink=shrink)
+    windows = windows_of((side, side, channels), shrink=shrink)
     got = ms_ssim(x[:2], x[2:], windows)
     want = [other(a, b, windows) for a, b in zip(x[:2], x[2:], strict=True)]
     assert 0.01 < min(want) < max(want) < 0.99
@@ -65,7 +65,7 @@ def test_against_scipy(side, channels, shrink):
 
 def test_closed_forms():
     x = natural(2, 64, 1)
-    windows = windows_of(64)
+    windows = windows_of((64, 64, 1))
     np.testing.assert_allclose(ms_ssim(x, x, windows), 1, atol=1e-5)
     # Constant images have the same structure and differ in luminance.
     a, b = (np.full((1, 64, 64, 1), level, np.float32) for level in (0.2, 0.6))
@@ -77,12 +77,12 @@ def test_closed_forms():
 
 
 def test_number_of_scales_fits_the_image():
-    assert [len(windows_of(n)) for n in (11, 21, 22, 87, 88, 175, 176, 1024)] == [
+    assert [len(windows_of((n, n, 3))) for n in (11, 21, 22, 87, 88, 175, 176, 1024)] == [
         *(1, 1, 2, 3, 4, 4, 5, 5),
     ]
-    assert windows_of(28, shrink=True) == (11, 11, 7, 3, 1)
+    assert windows_of((28, 30, 1), shrink=True) == (11, 11, 7, 3, 1)
     with pytest.raises(ValueError, match="smaller than its window, 11"):
-        windows_of(10)
+        windows_of((10, 12, 1))
 
 
 def test_detects_a_model_of_one_image():

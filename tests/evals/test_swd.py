@@ -49,7 +49,7 @@ def test_levels_equal_scipy():
     ],
 )
 def test_sides(size, want):
-    assert sides(*size) == want
+    assert sides((*size, 3)) == want
 
 
 def test_patches_are_at_the_requested_positions():
@@ -82,7 +82,7 @@ def test_transport_equals_scipy_along_every_direction():
 def other_swd(real, fake, per_image, directions, seed, batch):
     """Computes the metric by loops and scipy, with random numbers drawn in the same order."""
     rng, result = np.random.default_rng(seed), {}
-    levels = len(sides(*real.shape[1:3]))
+    levels = len(sides(real.shape[1:]))
     for level in range(levels):
         both = []
         for x in (real, fake):

@@ -38,12 +38,7 @@ _LEAVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Inception:
-    """Weights of the network.
-
-    Attributes:
-      variables: Flax collections `params` and `batch_stats`.
-      sha256: SHA-256 of the file they were read from.
-    """
+    """Flax collections of the network, and the SHA-256 of the file they were read from."""
 
     variables: Any
     sha256: str
@@ -79,12 +74,7 @@ def table() -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
 
 
 def from_tensors(tensors: dict[str, np.ndarray], sha256: str, where: str = "the file") -> Inception:
-    """Builds the network from arrays with PyTorch's names.
-
-    Args:
-      tensors: arrays by name.
-      sha256: hash of their file.
-      where: name of the file in error messages.
+    """Builds the network from arrays with PyTorch's names; `where` names their file in errors.
 
     Raises:
       ValueError: a name or a shape is not the network's.
@@ -140,9 +130,8 @@ def load_inception(path: str | os.PathLike) -> Inception:
         # A copy of the standard file stays standard as long as no value changes.
         intact = re.fullmatch(r"[0-9a-f]{64}", source) and digest == _digest(arrays)
         return from_tensors(arrays, source if intact else _sha256(path), safe(path))
-    if path.suffix == ".safetensors":
-        return from_tensors(read_safetensors(path), _sha256(path), safe(path))
-    return from_tensors(read_torch(path), _sha256(path), safe(path))
+    read = read_safetensors if path.suffix == ".safetensors" else read_torch
+    return from_tensors(read(path), _sha256(path), safe(path))
 
 
 def save_inception(network: Inception, path: str | os.PathLike) -> None:
@@ -165,11 +154,7 @@ def save_inception(network: Inception, path: str | os.PathLike) -> None:
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a `.safetensors` file: header length, JSON header, data.
-
-    Raises:
-      ValueError: the file is damaged, or has an unsupported type.
-    """
+    """Reads the tensors of a `.safetensors` file: header length, JSON header, data."""
     dtypes = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8", "I32": "<i4"}
     try:
         if path.stat().st_size > MAX_BYTES:

@@ -40,11 +40,7 @@ def extractor(network: Inception) -> Extractor:
 
 
 def _standard(metric: str, network: Any) -> Inception:
-    """Returns the network if it is the standard one.
-
-    Raises:
-      ValueError: it is another extractor, or has other weights.
-    """
+    """Returns the network, or raises ValueError if it is not the standard one."""
     if not isinstance(network, Inception):
         name = getattr(network, "name", type(network).__name__)
         raise ValueError(
@@ -104,28 +100,20 @@ def kid(
     network: Inception,
     *,
     subsets: int = 100,
-    subset_size: int = 1000,
     batch_size: int = BATCH,
     seed: int = 0,
 ) -> MmdResult:
-    """Computes the kernel Inception distance; lower is better.
+    """Computes the kernel Inception distance over `subsets` of 1000 images; lower is better.
 
-    Arguments are those of `fid` and `kernel_distance`.
+    All else is as in `fid`.
 
     Raises:
       ValueError: the network is not the standard one, or the images have the wrong shape.
     """
     network = _standard("KID", network)
     _check_shapes("KID", real=real, fake=fake)
-    result = kernel_distance(
-        real,
-        fake,
-        extractor(network),
-        subsets=subsets,
-        subset_size=subset_size,
-        batch_size=batch_size,
-        seed=seed,
-    )
+    settings = {"subsets": subsets, "batch_size": batch_size, "seed": seed}
+    result = kernel_distance(real, fake, extractor(network), **settings)
     return dataclasses.replace(result, name="KID")
 
 
@@ -180,8 +168,7 @@ def inception_score(
 def score_of(logits: np.ndarray, splits: int) -> tuple[float, float]:
     """Computes mean and deviation over splits of exp E_x KL(p(y | x) || p(y)), `[N, classes]`.
 
-    >>> one_each = np.eye(4) * 1000  # certain, and a different class for each sample
-    >>> score_of(one_each, 1)
+    >>> score_of(np.eye(4) * 1000, 1)  # certain, and a different class for each sample
     (4.0, 0.0)
     """
     checks.positive(splits=splits)

@@ -72,9 +72,9 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise ValueError(f"it has more than {MAX_BYTES} bytes")
         data = path.read_bytes()
         table, storages = _zip(data) if data[:2] == b"PK" else _stream(data)
-        if not isinstance(table, dict):
-            raise ValueError("it is not a dict of tensors")
-        return {_text(name): _array(tensor, storages) for name, tensor in table.items()}
+        if not all(isinstance(name, str) for name in table):
+            raise ValueError("the name of a tensor is not a string")
+        return {name: _array(tensor, storages) for name, tensor in table.items()}
     except Exception as error:  # pickletools, zipfile and struct raise many types
         raise ValueError(
             f"{safe(path)} cannot be read as a PyTorch state dict ({error_reason(error)}); save one"
@@ -107,19 +107,14 @@ def _stream(data: bytes) -> tuple[Any, dict[str, bytes]]:
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("its arrays are not little-endian")
     table = _table(file)
-    sizes = {}
-    for tensor in table.values():
-        if isinstance(tensor, _Tensor):
-            sizes[tensor.storage.key] = tensor.storage
+    sizes = {t.storage.key: t.storage for t in table.values() if isinstance(t, _Tensor)}
     storages = {}
     for key in _run(file):
         if key not in sizes:
             raise ValueError("it has a storage that no tensor uses")
         count = int.from_bytes(file.read(8), "little")
         if count != sizes[key].count:
-            raise ValueError(
-                f"storage {safe(key, 20)} does not have the length that its tensor states"
-            )
+            raise ValueError(f"storage {safe(key, 20)} has another length than its tensor states")
         storages[key] = file.read(count * np.dtype(sizes[key].dtype).itemsize)
     return table, storages
 
@@ -147,12 +142,6 @@ def _array(tensor: Any, storages: dict[str, bytes]) -> np.ndarray:
     steps = tuple(s * dtype.itemsize for s in stride)
     view = np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
     return view.astype(dtype.newbyteorder("="))
-
-
-def _text(name: Any) -> str:
-    if not isinstance(name, str):
-        raise ValueError("the name of a tensor is not a string")
-    return name
 
 
 def _run(file: io.BytesIO) -> Any:
