@@ -43,14 +43,8 @@ Model = tuple[Any, Any, Any]  # family, Config, variables
 def main(argv: list[str]) -> None:
     """Draws the figures and prints the main results."""
     options = parse(argv)
-    checks.positive(
-        images=options.images,
-        units=options.units,
-        side=options.side,
-        span=options.span,
-        examples=options.examples,
-        batch_size=options.batch_size,
-    )
+    positive = ("images", "units", "side", "span", "examples", "batch_size")
+    checks.positive(**{name: getattr(options, name) for name in positive})
     checks.seed(seed=options.seed)
     checks.not_negative(image=options.image)
     if options.columns < 2:
@@ -122,7 +116,10 @@ def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:
     size, key = options.batch_size, jax.random.key(options.seed)
     z = evals.encode_split(*model, x, batch_size=size, **conditions)
     active = evals.active_units(*model, x, key, batch_size=size, **conditions)
-    kl = kl_by_unit(model, x, conditions, size)
+    try:
+        kl = evals.kl_by_unit(*model, x, batch_size=size, **conditions)
+    except ValueError:  # no closed form per unit
+        kl = None
     q = family.posterior(config, variables, x[:1], **{k: v[:1] for k, v in conditions.items()})
     kl_by_layer = None
     if isinstance(q, LayeredPosterior):
@@ -205,16 +202,6 @@ def classes(drawing: LatentFigures, model: Model, z: np.ndarray, batch_size: int
     decode = decoder(model, {"label": labels}, batch_size)
     images = decode(np.repeat(z, count, axis=0), np.arange(len(labels)))
     return drawing.save("classes", images, count)
-
-
-def kl_by_unit(
-    model: Model, x: np.ndarray, conditions: dict[str, Any], batch_size: int
-) -> np.ndarray | None:
-    """Returns the KL of each unit, or None where it has no closed form."""
-    try:
-        return evals.kl_by_unit(*model, x, batch_size=batch_size, **conditions)
-    except ValueError:
-        return None
 
 
 def prior_moments(model: Model, key: jax.Array) -> tuple[Any, Any]:

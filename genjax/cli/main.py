@@ -17,7 +17,6 @@ COMMANDS = {
     "convert": "convert a data set to one .npz file",
     "report": "write runs as one HTML page",
 }
-CACHED = ("train", "sample", "evaluate", "measure", "complete", "latents")  # compile programs
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,10 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: unknown command '{name}';{hint} --help lists them all.", file=sys.stderr)
         return 2
     command = importlib.import_module(f"genjax.cli.{name}")
-    if name in CACHED:
-        from genjax.cli.options import use_compilation_cache
-
-        use_compilation_cache()
+    importlib.import_module("genjax.cli.options").use_compilation_cache()
     return command.main(rest)
 
 

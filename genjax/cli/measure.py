@@ -54,6 +54,7 @@ def main(argv: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = ArgumentParser("measure", __doc__)
     add = parser.add_argument
+    file: dict[str, Any] = {"type": pathlib.Path, "metavar": "FILE"}
     add("workdir", type=pathlib.Path, help="folder of a finished run")
     add(
         "metrics",
@@ -63,20 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--real", metavar="DATA", help="real data (default: the run's)")
     add("--samples", type=int, help="number of samples (default: each metric's own)")
-    add(
-        "--fid-weights",
-        type=pathlib.Path,
-        metavar="FILE",
-        help="standard Inception network, pt_inception-2015-12-05-6726825d.pth",
-    )
-    add(
-        "--classifier",
-        type=pathlib.Path,
-        metavar="FILE",
-        help="classifier written by --save-classifier (default: train one)",
-    )
+    weights = "standard Inception network, pt_inception-2015-12-05-6726825d.pth"
+    add("--fid-weights", **file, help=weights)
+    add("--classifier", **file, help="written by --save-classifier (default: train one)")
     add("--classifier-steps", type=int, default=2000, help="its training steps (default: 2000)")
-    add("--save-classifier", type=pathlib.Path, metavar="FILE", help="write the classifier, .npz")
+    add("--save-classifier", **file, help="write the classifier, .npz")
     add("--batch-size", type=int, default=100, help="samples per call (default: 100)")
     add("--seed", type=int, default=0, help="seed of all draws (default: 0)")
     add("--out", type=pathlib.Path, help="output folder (default: WORKDIR/sample_metrics)")

@@ -9,7 +9,6 @@ from genjax.evals.annealed_importance import (
 )
 from genjax.evals.batching import map_batches, map_split
 from genjax.evals.classification import (
-    ClassificationResult,
     classify,
     log_posterior,
     log_prior_of,
@@ -27,7 +26,7 @@ from genjax.evals.classifier import (
 from genjax.evals.completion import completable, complete, heat_map
 from genjax.evals.context import EvalContext
 from genjax.evals.feature_extractor import PIXELS, Extractor, to_unit
-from genjax.evals.frechet import FrechetResult, Moments, frechet, frechet_distance, moments
+from genjax.evals.frechet import Moments, frechet, frechet_distance, moments
 from genjax.evals.inception import (
     Inception,
     fid,
@@ -36,7 +35,7 @@ from genjax.evals.inception import (
     load_inception,
     save_inception,
 )
-from genjax.evals.latent_codes import CodesResult, InformationResult, codes, information
+from genjax.evals.latent_codes import codes, information
 from genjax.evals.latent_statistics import (
     Activity,
     active_units,
@@ -47,9 +46,8 @@ from genjax.evals.latent_statistics import (
     unit_activity,
 )
 from genjax.evals.metric_result import MetricResult
-from genjax.evals.mmd import MmdResult, kernel_distance, mmd2
+from genjax.evals.mmd import kernel_distance, mmd2
 from genjax.evals.mode_coverage import (
-    ModesResult,
     draw_modes,
     gaussian_modes,
     grid_centres,
@@ -57,7 +55,7 @@ from genjax.evals.mode_coverage import (
     stack_digits,
     stacked_modes,
 )
-from genjax.evals.msssim import MsSsimResult, ms_ssim, ms_ssim_pairs
+from genjax.evals.msssim import ms_ssim, ms_ssim_pairs
 from genjax.evals.negative_log_likelihood import (
     is_bound,
     make_nll,
@@ -65,18 +63,17 @@ from genjax.evals.negative_log_likelihood import (
     nll,
 )
 from genjax.evals.ood import auroc, likelihood_ratio, mutate
-from genjax.evals.parzen import ParzenResult, parzen
+from genjax.evals.parzen import parzen
 from genjax.evals.precision_recall import (
-    PrecisionRecallResult,
     nearest_neighbors,
     neighbor_distances,
     precision_recall,
 )
-from genjax.evals.probes import Probe, linear_probe, linear_svm, pca
+from genjax.evals.probes import linear_probe, linear_svm, pca
 from genjax.evals.receptive_field import receptive_field, unseen_pixels
 from genjax.evals.registry import METRICS, compute_metric, metric_settings
 from genjax.evals.requirements import check_metric_requirements
-from genjax.evals.swd import SwdResult, sliced, swd
+from genjax.evals.swd import sliced, swd
 from genjax.evals.traversals import interpolation, manifold, traversal
 
 __all__ = [
@@ -84,23 +81,12 @@ __all__ = [
     "PIXELS",
     "Activity",
     "Annealed",
-    "ClassificationResult",
     "Classifier",
-    "CodesResult",
     "EvalContext",
     "Extractor",
-    "FrechetResult",
     "Inception",
-    "InformationResult",
     "MetricResult",
-    "MmdResult",
-    "ModesResult",
     "Moments",
-    "MsSsimResult",
-    "ParzenResult",
-    "PrecisionRecallResult",
-    "Probe",
-    "SwdResult",
     "accuracy",
     "accuracy_score",
     "active_units",

@@ -34,7 +34,7 @@ import numpy as np
 
 from genjax import checks
 from genjax.core.protocols import LatentVariable, NoncentredPrior
-from genjax.evals.batching import ProgressCallback, map_split
+from genjax.evals.batching import evaluate_split
 from genjax.evals.metric_result import family_name
 
 JITTER = 0.2  # relative, of the step size: paths of one length can be periodic
@@ -175,29 +175,15 @@ def reverse_annealed_log_prob(
 def make_annealed(family: Any, config: Any, *, betas: np.ndarray, **settings: Any) -> Callable:
     """Returns `annealed_log_prob` of a split, batch by batch and compiled once.
 
-    The result is called like that of `make_nll`, and returns `Annealed` with `[N]` each on the
-    host. `settings` are those of `annealed_log_prob`.
+    The result is called like that of `evaluate_split`, and returns `Annealed` with `[N]` each on
+    the host. `settings` are those of `annealed_log_prob`.
 
     Raises:
       ValueError: the family has no latents.
     """
     _check_latents(family)
-    compiled = jax.jit(
-        functools.partial(annealed_log_prob, family, config, betas=betas, **settings)
-    )
-
-    def call(
-        variables: Any,
-        x: Any,
-        key: jax.Array,
-        batch_size: int,
-        condition: Any = None,
-        progress: ProgressCallback | None = None,
-    ) -> Annealed:
-        batch = functools.partial(compiled, variables)
-        return map_split(batch, {"x": x, **(condition or {})}, key, batch_size, progress=progress)
-
-    return call
+    function = functools.partial(annealed_log_prob, family, config, betas=betas, **settings)
+    return evaluate_split(jax.jit(function))
 
 
 def _check_latents(family: Any) -> None:

@@ -1,5 +1,6 @@
 """Evaluation in batches of one shape, computing the next while one is copied to the host."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -83,6 +84,33 @@ def map_batches(
         pending = out, valid
     if pending is not None:
         yield fetched(*pending)
+
+
+def evaluate_split(function: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+    """Returns `call(variables, x, key, batch_size, condition=None, progress=None)` over a split.
+
+    It concatenates `function(variables, x=..., key=..., **condition)` of all batches. `condition`
+    holds the other entries of a batch, such as `{"label": [N]}`; `progress` is called with the
+    numbers of examples done and in all.
+
+    Args:
+      function: compiled function that returns a pytree of arrays `[B, ...]`.
+      **settings: of `map_batches`.
+    """
+
+    def call(
+        variables: Any,
+        x: Any,
+        key: jax.Array,
+        batch_size: int,
+        condition: Mapping[str, Any] | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Any:
+        batch = functools.partial(function, variables)
+        arrays = {"x": x, **(condition or {})}
+        return map_split(batch, arrays, key, batch_size, progress=progress, **settings)
+
+    return call
 
 
 def map_split(*args: Any, **settings: Any) -> Any:

@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax.core import elbo, log_prob_bound
 from genjax.core.protocols import Reported
-from genjax.evals.batching import ProgressCallback, map_split
+from genjax.evals.batching import evaluate_split
 
 
 def is_bound(family: Any, config: Any) -> bool:
@@ -27,9 +27,7 @@ def make_nll(
 ) -> Callable:
     """Returns a function that evaluates -log p(x) of a split, compiled once.
 
-    The function is `nll(variables, x, key, batch_size, condition=None, progress=None)` and returns
-    `[N]` nats on the host. `condition` holds the other entries of a batch, such as
-    `{"label": [N]}`; `progress` is called with the numbers of examples done and in all.
+    The function is called like that of `evaluate_split`, and returns `[N]` nats on the host.
 
     The result is exact for an exact density. For others it is an upper bound: minus the ELBO with
     one sample, minus the importance-weighted bound with more. Memory is that of two batches.
@@ -62,24 +60,11 @@ def make_nll(
     devices = 1 if sharding is None else sharding.mesh.size
     compiled = jax.jit(batch_nll, out_shardings=everywhere)
 
-    def split_nll(
-        variables: Any,
-        x: Any,
-        key: jax.Array,
-        batch_size: int,
-        condition: Any = None,
-        progress: ProgressCallback | None = None,
-    ) -> np.ndarray:
-        def one(key: jax.Array, **part: Any) -> jax.Array:
-            part = part if sharding is None else jax.device_put(part, sharding)
-            return compiled(variables, part, key)
+    def one(variables: Any, key: jax.Array, **batch: Any) -> jax.Array:
+        batch = batch if sharding is None else jax.device_put(batch, sharding)
+        return compiled(variables, batch, key)
 
-        arrays = {"x": x, **(condition or {})}
-        return map_split(
-            one, arrays, key, batch_size, multiple=devices, name="nll", progress=progress
-        )
-
-    return split_nll
+    return evaluate_split(one, multiple=devices, name="nll")
 
 
 def nll(

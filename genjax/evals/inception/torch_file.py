@@ -57,8 +57,7 @@ class _Tensor:
     stride: tuple[int, ...]
 
 
-class _Mark:
-    pass
+_MARK = object()
 
 
 def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -150,7 +149,7 @@ def _run(file: io.BytesIO) -> Any:
     memo: dict[int, Any] = {}
 
     def since_mark() -> list[Any]:
-        at = max(i for i, value in enumerate(stack) if isinstance(value, _Mark))
+        at = max(i for i, value in enumerate(stack) if value is _MARK)
         values = stack[at + 1 :]
         del stack[at:]
         return values
@@ -167,7 +166,7 @@ def _run(file: io.BytesIO) -> Any:
         elif code in _CONSTANTS:
             stack.append(_CONSTANTS[code])
         elif code == "MARK":
-            stack.append(_Mark())
+            stack.append(_MARK)
         elif code in ("EMPTY_DICT", "EMPTY_LIST"):
             stack.append({} if code == "EMPTY_DICT" else [])
         elif code == "TUPLE":
@@ -191,17 +190,11 @@ def _run(file: io.BytesIO) -> Any:
         elif code == "REDUCE":
             arguments, function = stack.pop(), stack.pop()
             stack.append(_call(function, arguments))
-        elif code == "SETITEM":
-            value, key = stack.pop(), stack.pop()
-            stack[-1][key] = value
-        elif code == "SETITEMS":
-            values = since_mark()
+        elif code in ("SETITEM", "SETITEMS"):
+            values = since_mark() if code == "SETITEMS" else [stack.pop(-2), stack.pop()]
             stack[-1].update(zip(values[::2], values[1::2], strict=True))
-        elif code == "APPEND":
-            value = stack.pop()
-            stack[-1].append(value)
-        elif code == "APPENDS":
-            values = since_mark()
+        elif code in ("APPEND", "APPENDS"):
+            values = since_mark() if code == "APPENDS" else [stack.pop()]
             stack[-1].extend(values)
         elif code == "BUILD":
             stack.pop()  # attributes of the dict, such as _metadata
