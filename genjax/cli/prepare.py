@@ -7,6 +7,7 @@ Prints counts, shapes and ranges, and writes contact sheets. Repeat the command 
 """
 
 import dataclasses
+import functools
 import sys
 from typing import Annotated
 
@@ -36,12 +37,7 @@ class Options:
 def main(argv: list[str]) -> None:
     """Writes the folder and prints its contents."""
     options = parse(Options, str(__doc__), argv, "genjax prepare")
-    done = prepare(
-        options.source, options.out, options.writing, options.reading, progress=_print_progress
-    )
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    done = prepare(options.source, options.out, options.writing, options.reading, progress=say)
     for line in done.describe():
         print(line)
-
-
-def _print_progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -48,11 +48,7 @@ from genjax.evals.latent_statistics import (
 from genjax.evals.metric_result import MetricResult
 from genjax.evals.mmd import kernel_distance, mmd2
 from genjax.evals.mode_coverage import (
-    draw_modes,
     gaussian_modes,
-    grid_centres,
-    ring_centres,
-    stack_digits,
     stacked_modes,
 )
 from genjax.evals.msssim import ms_ssim, ms_ssim_pairs
@@ -99,13 +95,11 @@ __all__ = [
     "completable",
     "complete",
     "compute_metric",
-    "draw_modes",
     "encode_split",
     "fid",
     "frechet",
     "frechet_distance",
     "gaussian_modes",
-    "grid_centres",
     "heat_map",
     "inception_score",
     "information",
@@ -144,11 +138,9 @@ __all__ = [
     "receptive_field",
     "reliability",
     "reverse_annealed_log_prob",
-    "ring_centres",
     "save_classifier",
     "save_inception",
     "sliced",
-    "stack_digits",
     "stacked_modes",
     "swd",
     "temperatures",

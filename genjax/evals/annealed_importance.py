@@ -109,9 +109,7 @@ def annealed_log_prob(
     gradients of B times (chains + pilots) rows.
 
     Args:
-      family: module that implements `LatentVariable`.
-      config: its Config.
-      variables: its variables.
+      family, config, variables: a model that implements `LatentVariable`.
       x: `[B, *shape]`.
       key: of all chains.
       betas: from `temperatures`.

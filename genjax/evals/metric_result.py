@@ -18,8 +18,8 @@ class MetricResult:
       n_real: number of real examples; 0 if none are used.
       n_fake: number of samples.
       extractor: name of the features compared; `pixels` if none are extracted.
-      seed: seed of the subsets, directions or pairs drawn. A classifier trained for the metric
-        always has seed 0.
+      seed: seed of the subsets, directions or pairs drawn, and of `accuracy_score`'s classifiers.
+        The classifier of an `EvalContext` has seed 0.
     """
 
     FIGURE: ClassVar[tuple[str, str, str]]

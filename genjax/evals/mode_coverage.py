@@ -40,28 +40,6 @@ class ModesResult(MetricResult):
     accuracy: float | None = None
 
 
-def ring_centres(modes: int = 8, radius: float = 1.0) -> np.ndarray:
-    """Returns equally spaced centres on a circle, `[modes, 2]`."""
-    checks.positive(modes=modes, radius=radius)
-    angles = 2 * np.pi * np.arange(modes) / modes
-    return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-
-def grid_centres(side: int = 5, spacing: float = 2.0) -> np.ndarray:
-    """Returns centres on a square grid around 0, `[side^2, 2]`."""
-    checks.positive(side=side, spacing=spacing)
-    line = spacing * (np.arange(side) - (side - 1) / 2)
-    return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
-
-
-def draw_modes(centres: np.ndarray, sigma: float, n: int, seed: int) -> tuple[np.ndarray, ...]:
-    """Samples a uniform mixture of Gaussians: points float32 `[n, D]` and their modes `[n]`."""
-    rng = np.random.default_rng(seed)
-    label = rng.integers(0, len(centres), n)
-    noise = rng.standard_normal((n, centres.shape[1]))
-    return (centres[label] + sigma * noise).astype(np.float32), label.astype(np.int32)
-
-
 def reverse_kl(counts: np.ndarray) -> float:
     """Computes KL(counts / n || uniform), in nats.
 
@@ -116,26 +94,6 @@ def gaussian_modes(
         extractor="nearest_centre",
         seed=seed,
     )
-
-
-def stack_digits(
-    x: np.ndarray, labels: np.ndarray, n: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Stacks three random grey images as the channels of one: `[n, H, W, 3]` and labels `[n]`.
-
-    The label of digits a, b, c is 100 a + 10 b + c.
-
-    Raises:
-      ValueError: the images are not grey.
-
-    Source: Metz et al. 2017, "Unrolled Generative Adversarial Networks", section 3.3.1.
-    """
-    if x.ndim != 4 or x.shape[-1] != 1:
-        raise ValueError(f"stack_digits takes grey images [N, H, W, 1], got {list(x.shape)}.")
-    picks = np.random.default_rng(seed).integers(0, len(x), (n, 3))
-    classes = int(labels.max()) + 1
-    stacked = (labels[picks].astype(np.int64) * [classes**2, classes, 1]).sum(axis=1)
-    return x[picks, ..., 0].transpose(0, 2, 3, 1), stacked.astype(np.int32)
 
 
 def stacked_modes(

@@ -32,8 +32,7 @@ class MsSsimResult(MetricResult):
       std_error: standard error of the mean.
       real: mean over as many pairs of real images; None without real images.
       pairs: number of pairs.
-      scales: number of scales: five from 176 pixels on, fewer below (with weights rescaled to sum
-        to 1).
+      scales: number of scales, five from 176 pixels on. With fewer, weights are rescaled to sum 1.
       windows: width of the Gaussian window at each scale, in pixels.
     """
 
@@ -128,7 +127,6 @@ def ms_ssim_pairs(
       real: real images, or None.
       pairs: number of random pairs of different images.
       shrink: see `windows_of`.
-      batch_size: pairs per batch.
       seed: seed of the pairs.
 
     Raises:

@@ -24,8 +24,7 @@ def receptive_field(
     The largest of eight random inputs is used, since a unit may be inactive at one of them.
 
     Args:
-      family: module that implements `Autoregressive`.
-      config: its Config, of shape (H, W, C).
+      family, config: a model of images that implements `Autoregressive`.
       variables: its Flax collections; random ones show what the architecture can depend on.
       row, column: position of the pixel.
       **conditions: further arguments of `logits` for one image, such as a label `[1]`. A

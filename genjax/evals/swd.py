@@ -140,7 +140,6 @@ def swd(
       patches_per_image: patches per level and image.
       repeats: number of sets of directions.
       directions: directions per set.
-      batch_size: images per batch.
       seed: seed of the patches' positions and of the directions.
 
     Raises:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from genjax.data import Data, load
+from genjax.data.toy_mixtures import stacked
 from genjax.evals import (
     accuracy,
     accuracy_score,
     frechet,
     load_classifier,
     save_classifier,
-    stack_digits,
     stacked_modes,
     train_classifier,
 )
@@ -101,7 +101,8 @@ def test_stacked_modes_of_digits(classifier, digits):
     x, labels = digits["test"]
     # Digits of the training set, which are classified without error.
     sure = logits(classifier, x).argmax(axis=1) == labels
-    images, names = stack_digits(x[sure], labels[sure], 2000, seed=1)
+    rows = {"x": np.tile(x[sure], (12, 1, 1, 1)), "label": np.tile(labels[sure], 12)}
+    images, names = stacked("digits", {"test": rows})["test"].values()
     result = stacked_modes(images, classifier)
     np.testing.assert_array_equal(result.counts, np.bincount(names, minlength=1000))
     assert (result.found, result.modes) == (len(np.unique(names)), 1000)

@@ -1,30 +1,19 @@
-"""Counts of modes by hand; moments of the mixtures."""
+"""Counts of modes by hand, and of samples of a mixture."""
 
 import math
 
 import numpy as np
 import pytest
+from support.mixtures import draw_modes, grid_centres
 
-from genjax.evals import draw_modes, gaussian_modes, grid_centres, ring_centres, stack_digits
+from genjax.evals import gaussian_modes
 from genjax.evals.mode_coverage import expected_modes_found, reverse_kl
 
 
-def test_centres():
-    ring = ring_centres(8, 2.0)
-    np.testing.assert_allclose(np.hypot(*ring.T), 2)
-    steps = np.linalg.norm(ring - np.roll(ring, 1, axis=0), axis=1)
-    np.testing.assert_allclose(steps, 2 * 2 * math.sin(math.pi / 8))
-    line = (-4, -2, 0, 2, 4)
-    assert sorted(map(tuple, grid_centres(5, 2.0))) == [(x, y) for x in line for y in line]
-
-
-def test_samples_have_the_moments_of_the_modes():
-    x, label = draw_modes(ring_centres(4, 5.0), 0.5, 20_000, seed=1)
-    assert x.shape == (20_000, 2)
-    assert np.abs(np.bincount(label) - 5000).max() < 5 * math.sqrt(20_000 * 3 / 16)
-    apart = x - ring_centres(4, 5.0)[label]
-    assert apart.std() == pytest.approx(0.5, rel=5 / math.sqrt(2 * 40_000))
-    result = gaussian_modes(x, ring_centres(4, 5.0), 0.5)
+def test_share_of_high_quality_samples_of_the_mixture_itself():
+    centres = grid_centres(2, 7.0)
+    x, _ = draw_modes(centres, 0.5, 20_000, seed=1)
+    result = gaussian_modes(x, centres, 0.5)
     # In two dimensions P(r <= 3 sigma) = 1 - exp(-9 / 2).
     inside = 1 - math.exp(-4.5)
     assert abs(result.high_quality - inside) < 5 * math.sqrt(inside * (1 - inside) / 20_000)
@@ -67,19 +56,6 @@ def test_expected_modes_found():
     draws = [len(np.unique(rng.integers(0, 100, 150))) for _ in range(500)]
     error = np.std(draws, ddof=1) / math.sqrt(500)
     assert abs(np.mean(draws) - expected_modes_found(150, 100)) < 5 * error
-
-
-def test_stacked_channels_match_the_label():
-    x = np.arange(30, dtype=np.uint8).reshape(30, 1, 1, 1) * np.ones((1, 4, 4, 1), np.uint8)
-    labels = np.arange(30) % 10
-    images, names = stack_digits(x, labels, 500, seed=2)
-    assert images.shape == (500, 4, 4, 3)
-    assert images.dtype == np.uint8
-    parts = np.stack([names // 100, names // 10 % 10, names % 10], axis=1)
-    np.testing.assert_array_equal(images[:, 2, 1] % 10, parts)
-    assert len(np.unique(names)) > 300
-    with pytest.raises(ValueError, match="grey images"):
-        stack_digits(images, names, 5, seed=0)
 
 
 def test_rejects_invalid_samples():

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.mixtures import draw_modes, grid_centres
 
 from genjax.core import Traits
 from genjax.data import Dataset
@@ -15,9 +16,7 @@ from genjax.evals import (
     METRICS,
     EvalContext,
     compute_metric,
-    draw_modes,
     fid,
-    grid_centres,
     inception_score,
     information,
     kid,

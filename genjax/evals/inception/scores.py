@@ -82,7 +82,6 @@ def fid(
       real: images in [0, 1], `[N, H, W, 1 or 3]`.
       fake: samples of the same shape.
       network: result of `load_inception`, with the standard weights.
-      batch_size: images per batch.
       seed: seed of the samples, for the result.
 
     Raises:
