@@ -20,15 +20,9 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command and returns its exit status.
+    """Runs a command and returns its exit status; see `run_command`.
 
     A command's module is imported only when it is run, so that `genjax --help` is fast.
-
-    Args:
-      argv: arguments without the program's name; None is `sys.argv[1:]`.
-
-    Returns:
-      0 on success, 1 if a run diverged, 2 for a user error, 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv:

@@ -77,30 +77,28 @@ def active_units(
 ) -> Activity:
     """Finds the active units of a family over a split; see `unit_activity`."""
 
-    def means(config: Any, variables: Any, x: jax.Array, **condition: jax.Array) -> Any:
-        q = family.posterior(config, variables, x, **condition)
-        # One key for all batches: noise that differs between examples would count as variance.
-        return q.layer_means(key) if isinstance(q, LayerMeans) else q.mean()
+    noise_key = key  # of all batches: noise that differs between examples would count as variance
 
-    return unit_activity(_batches(means, config, variables, x, condition, batch_size), threshold)
+    def means(variables: Any, x: Any, key: jax.Array, **condition: Any) -> Any:
+        q = family.posterior(config, variables, x, **condition)
+        return q.layer_means(noise_key) if isinstance(q, LayerMeans) else q.mean()
+
+    return unit_activity(_batches(means, variables, x, condition, batch_size), threshold)
 
 
 def kl_by_unit(
-    family: Any,
-    config: Any,
-    variables: Any,
-    x: Any,
-    *,
-    batch_size: int = 500,
-    **condition: Any,
+    family: Any, config: Any, variables: Any, x: Any, *, batch_size: int = 500, **condition: Any
 ) -> np.ndarray:
     """Computes KL(q(z_u | x) || p(z_u)) of every unit, averaged over a split: `[Z]` nats, float64.
 
     Raises:
       ValueError: the divergence has no closed form per unit.
     """
-    function = functools.partial(kl_units, family)
-    return _moments(_batches(function, config, variables, x, condition, batch_size)).mean
+
+    def units(variables: Any, x: Any, key: jax.Array, **condition: Any) -> jax.Array:
+        return kl_units(family, config, variables, x, **condition)
+
+    return _moments(_batches(units, variables, x, condition, batch_size)).mean
 
 
 def kl_by_layer(
@@ -118,12 +116,10 @@ def kl_by_layer(
     The posterior must be a `LayeredPosterior`.
     """
 
-    def layers(
-        config: Any, variables: Any, x: jax.Array, key: jax.Array, **condition: jax.Array
-    ) -> jax.Array:
+    def layers(variables: Any, x: Any, key: jax.Array, **condition: Any) -> jax.Array:
         return family.posterior(config, variables, x, **condition).kl_layers(key)
 
-    return _moments(_batches(layers, config, variables, x, condition, batch_size, key)).mean
+    return _moments(_batches(layers, variables, x, condition, batch_size, key)).mean
 
 
 def aggregate_posterior(
@@ -143,13 +139,11 @@ def aggregate_posterior(
     trained (Hoffman and Johnson 2016, "ELBO surgery").
     """
 
-    def draw(
-        config: Any, variables: Any, x: jax.Array, key: jax.Array, **condition: jax.Array
-    ) -> jax.Array:
+    def draw(variables: Any, x: Any, key: jax.Array, **condition: Any) -> jax.Array:
         z = family.posterior(config, variables, x, **condition).sample(key)
         return z[0] if isinstance(z, tuple) else z
 
-    moments = _moments(_batches(draw, config, variables, x, condition, batch_size, key))
+    moments = _moments(_batches(draw, variables, x, condition, batch_size, key))
     return moments.mean, np.sqrt(moments.scatter / moments.n)
 
 
@@ -157,29 +151,26 @@ def encode_split(
     family: Any, config: Any, variables: Any, x: Any, *, batch_size: int = 500, **condition: Any
 ) -> np.ndarray:
     """Extracts features of a split by `encode`, `[N, F]` float32 on the host."""
-    batches = _batches(family.encode, config, variables, x, condition, batch_size)
-    return np.concatenate(list(batches)).astype(np.float32)
+
+    def features(variables: Any, x: Any, key: jax.Array, **condition: Any) -> jax.Array:
+        return family.encode(config, variables, x, **condition)
+
+    parts = _batches(features, variables, x, condition, batch_size)
+    return np.concatenate(list(parts)).astype(np.float32)
 
 
 def _batches(
     function: Callable[..., Any],
-    config: Any,
     variables: Any,
     x: Any,
     condition: dict[str, Any],
     batch_size: int,
     key: jax.Array | None = None,
 ) -> Iterator[Any]:
-    """Yields a function's result for every batch on the host; with a key, it takes one too."""
-
-    @jax.jit
-    def one(variables: Any, x: jax.Array, key: jax.Array, **condition: jax.Array) -> Any:
-        keys = (key,) if takes_key else ()
-        return function(config, variables, x, *keys, **condition)
-
-    takes_key = key is not None
+    """Iterates over `function(variables, x, key, **condition)` of all batches, on the host."""
+    batch = functools.partial(jax.jit(function), variables)
     key = jax.random.key(0) if key is None else key
-    return map_batches(functools.partial(one, variables), {"x": x, **condition}, key, batch_size)
+    return map_batches(batch, {"x": x, **condition}, key, batch_size)
 
 
 def _moments(batches: Iterable[Any]) -> Moments:
