@@ -123,8 +123,8 @@ def annealed_log_prob(
     Raises:
       ValueError: the family has no latents, or a number is out of range.
     """
-    betas = _check(family, betas, chains, leapfrog, step_size, acceptance, pilots)
     tuning = _Tuning(step_size, acceptance, pilots)
+    betas = _check(family, betas, chains, leapfrog, tuning)
     run = functools.partial(_run, family, config, variables, x, condition, leapfrog)
     weights, accepted, _ = run(None, key, betas, chains=chains, tuning=tuning)
     return _summary(weights, accepted)
@@ -158,11 +158,11 @@ def reverse_annealed_log_prob(
       x: `[B, *shape]`.
       betas: increasing; they are reversed here. All else is as in `annealed_log_prob`.
     """
-    betas = _check(family, betas, chains, leapfrog, step_size, acceptance, pilots)
+    tuning = _Tuning(step_size, acceptance, pilots)
+    betas = _check(family, betas, chains, leapfrog, tuning)
     tune_key, key = jax.random.split(key)
     run = functools.partial(_run, family, config, variables, x, condition, leapfrog)
-    tune = _Tuning(step_size, acceptance, pilots)
-    sizes: Any = run(None, tune_key, betas, chains=0, tuning=tune)[2]  # [T, B], of betas[1:]
+    sizes: Any = run(None, tune_key, betas, chains=0, tuning=tuning)[2]  # [T, B], of betas[1:]
     # No weight is computed at the last beta, 0.
     back = jnp.concatenate([sizes[:-1][::-1], sizes[:1]])
     weights, accepted, _ = run(z, key, betas[::-1], chains=chains, sizes=back)
@@ -192,32 +192,25 @@ def _check_latents(family: Any) -> None:
         )
 
 
-def _check(
-    family: Any,
-    betas: np.ndarray,
-    chains: int,
-    leapfrog: int,
-    step_size: float,
-    acceptance: float,
-    pilots: int,
-) -> np.ndarray:
-    _check_latents(family)
-    checks.positive(chains=chains, leapfrog=leapfrog, step_size=step_size, pilots=pilots)
-    checks.fraction(acceptance=acceptance)
-    checks.positive(acceptance=acceptance)
-    betas = np.asarray(betas, np.float64)
-    ends = betas.ndim == 1 and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1
-    if not ends or not (np.diff(betas) > 0).all():
-        raise ValueError("betas must increase from 0 to 1; use temperatures(1000), for instance.")
-    return betas
-
-
 class _Tuning(NamedTuple):
     """Adaptation of the step size by pilot chains."""
 
     step_size: float
     acceptance: float
     pilots: int
+
+
+def _check(
+    family: Any, betas: np.ndarray, chains: int, leapfrog: int, tuning: _Tuning
+) -> np.ndarray:
+    _check_latents(family)
+    checks.fraction(acceptance=tuning.acceptance)
+    checks.positive(chains=chains, leapfrog=leapfrog, **tuning._asdict())
+    betas = np.asarray(betas, np.float64)
+    ends = betas.ndim == 1 and len(betas) > 1 and betas[0] == 0 and betas[-1] == 1
+    if not ends or not (np.diff(betas) > 0).all():
+        raise ValueError("betas must increase from 0 to 1; use temperatures(1000), for instance.")
+    return betas
 
 
 def _run(

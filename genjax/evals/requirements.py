@@ -92,7 +92,6 @@ class Requirements:
     check: Callable[[Any, Any], Any] = lambda family, config: None
 
 
-_ALL = ("train", "validation", "test")
 REQUIREMENTS: Mapping[str, Requirements] = {
     "parzen": Requirements(splits=("validation", "test")),
     "fid": Requirements(inception=True),
@@ -111,7 +110,7 @@ REQUIREMENTS: Mapping[str, Requirements] = {
     ),
     "svm": Requirements(
         splits=("validation", "test"),
-        labels=_ALL,
+        labels=("train", "validation", "test"),
         images=False,
         protocol=Features,
         check=check_label_free,
