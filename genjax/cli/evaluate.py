@@ -48,7 +48,7 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
     family = families.get(run.family)
     check_used(options, family, run.model)
     samples = run.train.eval_samples if options.samples is None else options.samples
-    # The noise of a bound depends on the batch: the run's own size gives the run's own figure.
+    # The noise of a bound depends on the batch size; the run's own reproduces its figure.
     size = run.train.eval_batch if options.batch_size is None else options.batch_size
     checks.positive(samples=samples, batch_size=size)
     of_chains = {"chains": options.chains or 16, "leapfrog": options.leapfrog or 10}

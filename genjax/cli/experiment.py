@@ -94,9 +94,9 @@ def run_experiment(
 
 
 def same_quantity(recipe: Run, run: Run) -> bool:
-    """Returns whether the paper's figure is of what a run measures.
+    """Returns whether a run measures the same quantity as the paper's figure.
 
-    `fit` compares checksums of the data; a recipe without one is compared by the data's name.
+    `fit` compares checksums of the data. If the recipe has none, names of the data are compared.
     """
     names = {dataset_name(r.data.data) for r in (recipe, run)}
     known = bool(recipe.figure.data_checksum) or len(names) == 1
@@ -104,10 +104,9 @@ def same_quantity(recipe: Run, run: Run) -> bool:
 
 
 def join_cluster() -> None:
-    """Joins the other processes: as JAX detects them, or as environment variables say.
+    """Joins the other processes of a cluster that JAX detects or that the environment describes.
 
-    JAX itself reads `JAX_COORDINATOR_ADDRESS`; this function `JAX_NUM_PROCESSES` and
-    `JAX_PROCESS_ID`.
+    The variables are `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`.
 
     Raises:
       ValueError: JAX detects no cluster, and a variable is missing or invalid.
@@ -139,8 +138,8 @@ def store_record(result: Result, recipe: Run, run: Run, folder: Any, workdir: An
 def recipe_differences(recipe: Run, run: Run, record: Mapping[str, Any]) -> list[str]:
     """Returns the settings with effect on numbers in which a run differs from its recipe.
 
-    The seed may differ. Settings are taken from the record, since a resumed run keeps some of its
-    first settings, such as the length of its schedule.
+    The seed may differ. The record's settings are compared, since a resumed run keeps some of its
+    first ones, such as the length of its schedule.
     """
     free = settings_without_effect(recipe) | {"seed", "train.steps_per_call"}
     if "config" in record:

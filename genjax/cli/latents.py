@@ -4,8 +4,8 @@
 * `traversals.png`: one row per unit, most active first, varied alone from the z of one image;
 * `interpolations.png`: between the posterior means of pairs of test images;
 * `manifold.png`: for two latents, the grid of Kingma and Welling 2013, figure 4;
-* `classes.png`: for models of a label, the z of each image under every label (for family `m2` the
-  analogies of Kingma et al. 2014, figure 1);
+* `classes.png`: for label-conditional models, the z of each image under every label (as in Kingma
+  et al. 2014, figure 1);
 * `latents.json`: active units, KL per unit, a linear probe, and the units and values of the rows.
 
 Families that generate from noise get the figures of `genjax.train.noise_figures`.
@@ -34,7 +34,7 @@ from genjax.train.workdir import read_run
 
 PRIOR_SAMPLES = 5_000  # for the moments of a prior that is not standard normal
 PROBE_EXAMPLES = 10_000  # at most, of each split
-# Options for posteriors of examples, which families that generate from noise lack.
+# Options that need posteriors of examples.
 POSTERIOR_OPTIONS = ("split", "data", "image", "units", "values", "side", "examples", "batch_size")
 Model = tuple[Any, Any, Any]  # family, Config, variables
 

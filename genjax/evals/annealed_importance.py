@@ -18,9 +18,9 @@ marginal likelihood using bidirectional Monte Carlo", section 3.1).
 
 Transitions are Hamiltonian, with a step size per example that adapts from one temperature to the
 next. A step size that depends on the chain it moves would break invariance, and with it
-E[w] = p(x). So the acceptance of a few pilot chains per example, whose noise is independent and
-whose weights are discarded, determines the step sizes. For reversed chains the pilots run forward
-in a separate pass, because pilots that start at the same sample would depend on it.
+E[w] = p(x). So the step sizes follow the acceptance of a few pilot chains per example, which have
+independent noise and no weight. For reversed chains the pilots run forward in a separate pass:
+started at the same sample, they would depend on it.
 """
 
 import functools

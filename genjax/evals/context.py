@@ -74,7 +74,7 @@ class EvalContext:
     @property
     def seed(self) -> int:
         """Seed of what a metric draws besides samples."""
-        # A stream name is part of the draws behind published records.
+        # Published records depend on this name.
         return int(jax.random.bits(named_key(self.key, 0, "instruments")))
 
     @property

@@ -69,5 +69,5 @@ def unseen_pixels(field: np.ndarray, row: int, column: int, *, channels: int = 1
     earlier = place < place[row, column]
     later = place > place[row, column] if channels > 1 else place >= place[row, column]
     if (field[later] != 0).any():
-        raise ValueError("the conditional depends on later pixels; the model is not autoregressive")
+        raise ValueError("the conditional depends on later pixels; check the masks of the model.")
     return earlier & (field == 0)
