@@ -61,13 +61,7 @@ def smoke(run: Run, given: Collection[str] = ()) -> Run:
 
 
 def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) -> int:
-    """Runs an experiment file and returns the exit status.
-
-    Args:
-      recipes: settings by name; the first is the default.
-      doc: the file's docstring, shown by `--help`.
-      argv: arguments; None is `sys.argv[1:]`.
-    """
+    """Runs an experiment file and returns the exit status; see `parse`."""
     cli_options.use_compilation_cache()
     argv = sys.argv[1:] if argv is None else argv
     return cli_options.run_command(
@@ -159,7 +153,7 @@ def parse(
 
     Args:
       recipes: settings by name; the first is the default.
-      doc: shown by `--help`.
+      doc: the file's docstring, shown by `--help`.
       argv: options.
       command: command of `genjax`, or "" for an experiment file. Runs of a command have no
         recipe and no row in the table.

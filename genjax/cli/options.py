@@ -93,12 +93,8 @@ def parse(
 ) -> Any:
     """Parses options with tyro and turns its framed errors into one line.
 
-    Args:
-      options_class: a dataclass; its docstrings are the help.
-      doc: description shown by `--help`.
-      argv: arguments without the name of the program.
-      prog: name of the command; None is that of the file.
-      ignore_unknown: leave out options of other classes.
+    The docstrings of the dataclass are the help, after the description `doc`. `ignore_unknown`
+    leaves out options of other classes.
 
     Raises:
       ValueError: an option is unknown, or its value is invalid.

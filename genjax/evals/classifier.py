@@ -95,9 +95,7 @@ def train_classifier(
       x: images in [0, 1], `[N, H, W, C]`.
       labels: integers from 0, `[N]`.
       classes: number of classes; None is the highest label plus 1.
-      steps: training steps.
       batch_size: images per step, drawn with replacement.
-      learning_rate: initial learning rate.
       seed: seed of the parameters and of the batches.
 
     Raises:
@@ -230,8 +228,7 @@ def accuracy_score(
       fake: samples in [0, 1], `[N, H, W, C]`, and the labels that condition them, `[N]`.
       real: training images and labels.
       test: real images and labels of neither training set.
-      steps: training steps of each classifier.
-      seed: seed of both.
+      seed: seed of both classifiers.
 
     Raises:
       ValueError: the images differ in shape, or are not in [0, 1].

@@ -18,9 +18,7 @@ from genjax.evals.metric_result import MetricResult
 def mmd2(x: np.ndarray, y: np.ndarray) -> float:
     """Computes the unbiased estimate of MMD^2 with k(a, b) = (a.b / F + 1)^3; may be negative.
 
-    Args:
-      x: features `[M, F]`, two examples or more.
-      y: features `[N, F]`, two examples or more.
+    The features are `[M, F]` and `[N, F]`, two examples or more each.
 
     >>> mmd2(np.array([[1.0], [-1.0]]), np.array([[1.0], [-1.0]]))  # (0 + 0) - 2 * (8 + 0) / 2
     -8.0

@@ -124,7 +124,6 @@ def ms_ssim_pairs(
 
     Args:
       fake: samples in [0, 1], `[N, H, W, C]`.
-      real: real images, or None.
       pairs: number of random pairs of different images.
       shrink: see `windows_of`.
       seed: seed of the pairs.

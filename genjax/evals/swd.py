@@ -138,8 +138,7 @@ def swd(
       fake: samples of the same shape.
       images: number of images of each set, the first ones; at most the smaller set.
       patches_per_image: patches per level and image.
-      repeats: number of sets of directions.
-      directions: directions per set.
+      repeats: number of sets of `directions`.
       seed: seed of the patches' positions and of the directions.
 
     Raises:
