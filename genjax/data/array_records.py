@@ -98,7 +98,6 @@ class Decoder:
     """Decodes records to the values of some features."""
 
     def __init__(self, features: Mapping[str, Any]) -> None:
-        """Creates a decoder of TFDS features by name."""
         from tensorflow_datasets import features as kinds
 
         self.features = dict(features)

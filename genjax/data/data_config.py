@@ -26,8 +26,8 @@ class Data:
     'dynamic'), dequantize(), random_flip(), random_crop(size), center_crop(size), resize(size).
     Empty: cast to float32. See genjax.data.operations."""
     unpaired: bool = False
-    """Treat train and train_y of a .npz, of any lengths, as two domains without pairs. Prepared
-    folders trainA and trainB always are."""
+    """Treat train and train_y of a .npz, of any lengths, as two domains without pairs. Not needed
+    for prepared folders with splits trainA and trainB."""
     binarize_seed: Seed = 0
     """Seed of static binarization, and of dynamic binarization in evaluation."""
     validation: NonNegativeInt = 0

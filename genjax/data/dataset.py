@@ -34,7 +34,7 @@ class Dataset:
       levels: integers in images run from 0 to levels - 1; 0 for real numbers.
       streams: splits that stay on disk.
       names: names of the classes of `label`, and of the `attributes` in alphabetical order.
-      crcs: `{split: {entry: row_crcs}}` of the data as read, where `splits` is derived from it.
+      crcs: `{split: {entry: row_crcs}}` of the original data where `replace_arrays` changed it.
       unpaired: `x` and `y` are two domains, of different sizes, each with an order of its own.
       y_streams: splits of `y` that stay on disk, if unpaired.
     """

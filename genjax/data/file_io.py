@@ -14,8 +14,8 @@ SPLIT_FOLDERS = {
     "val": "validation",
     "test": "test",
 }
-ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz")
-ARCHIVES += (".tar.gz", ".tar.bz2", ".tar.xz")
+_TAR = (".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+ARCHIVES = (".zip", ".7z", ".rar", *_TAR)
 # Deflate cannot compress by more than 1032 to 1.
 _MAX_DEFLATE_RATIO = 1032
 
@@ -73,7 +73,7 @@ def list_folder(folder: pathlib.Path) -> tuple[list[str], list[str], list[str]]:
 
 
 def unused_files(folder: pathlib.Path, used: Collection[str]) -> tuple[str, ...]:
-    """Returns the other files below a folder; a folder without used files is one name and a /."""
+    """Returns sorted paths of unused files; folders without used files as one path, ending in /."""
     used = set(used)
     parents = {""}
     for parts in {tuple(name.split("/")[:-1]) for name in used}:

@@ -178,9 +178,9 @@ _FILTERS: Any = None
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Suppresses warnings of Pillow, which are raised as errors where they matter.
+    """Suppresses Pillow's warnings in all threads that are inside.
 
-    `warnings.catch_warnings` is not thread-safe: the first thread to enter changes the filters,
+    `warnings.catch_warnings` is not thread-safe, so the first thread to enter changes the filters,
     and the last to leave restores them.
     """
     global _DEPTH, _FILTERS

@@ -9,7 +9,7 @@ import numpy as np
 
 from genjax.data.file_io import is_file, safe
 
-# Deflate compresses by up to 1032 to 1, but only zeros by that much.
+# Deflate reaches ratios up to 1032, but only for constant data.
 MAX_RATIO, ALWAYS_ALLOWED = 200, 2**28
 
 

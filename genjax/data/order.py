@@ -1,11 +1,11 @@
-"""Order of the examples: a function of (seed, epoch, domain), and the position is the step."""
+"""Order of the training examples, a function of (seed, epoch, domain)."""
 
 import numpy as np
 
 from genjax import checks
 
 DOMAIN = 2**40
-"""Epochs between the random streams of two domains."""
+"""Distance between the first Philox streams of two domains; each epoch uses one stream."""
 
 
 class Order:

@@ -124,11 +124,7 @@ def prepare(
 
 @contextlib.contextmanager
 def _lock(folder: pathlib.Path) -> Iterator[None]:
-    """Locks the folder against other processes.
-
-    Raises:
-      ValueError: another process holds the lock.
-    """
+    """Locks the folder; raises ValueError if another process holds the lock."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:

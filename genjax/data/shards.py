@@ -26,8 +26,8 @@ class WriteOptions:
     name: str
     """Name of the data set: lower-case letters, digits and _."""
     validation: NonNegativeInt = 0
-    """Examples held out from train as validation; captions of one image stay together, so that it
-    may be a few more."""
+    """Examples held out from train as validation; a few more to keep captions of one image
+    together."""
     test: NonNegativeInt = 0
     """Examples held out from train as test, as for validation."""
     encoding: Literal["png", "jpeg"] = "png"
@@ -82,7 +82,7 @@ class Shard:
                 record = features.serialize_example(features.encode_example(example))
                 writer.write(record)
                 size += len(record)
-                # Checksums are of the decoded row, which jpeg changes.
+                # Checksums are of decoded rows: jpeg changes the pixels.
                 row = entry_values([decode(record, self.path)], entries)
                 row["x"] = check_examples(self.source.name, self.split, row["x"])
                 low, high = min(low, row["x"].min()), max(high, row["x"].max())

@@ -26,13 +26,12 @@ class Batches:
 
     Attributes:
       rows: the split on disk.
-      seed: seed of the order.
+      seed, domain: of the `Order`.
       start: step of batch 0.
       steps: number of batches.
       size: examples per step, over all processes and critic updates.
       local_rows: positions in a step that this process reads, `[n]`; None is all.
       names: entries to read.
-      domain: number of the order.
     """
 
     rows: Rows

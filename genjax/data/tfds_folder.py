@@ -64,11 +64,7 @@ class PreparedSplit:
         try:
             out = entry_values(rows, entries)
         except ValueError:
-            raise ValueError(
-                f"{safe(self.folder)} has images of different sizes; resize them with: genjax"
-                f" prepare {safe(self.folder)} OUT --name NAME --size H W"
-                f" --fit crop."
-            ) from None
+            raise self._size_error() from None
         for name in {"x", "y"} & set(out):
             out[name] = check_examples(safe(self.folder), self.split, out[name])
         check_rows(
@@ -103,10 +99,14 @@ class PreparedSplit:
         """Returns all rows, in order."""
         parts = [self.read(chunk) for chunk in _chunks(len(self))]
         if any(len({p[k].shape[1:] for p in parts}) > 1 for k in {"x", "y"} & set(parts[0])):
-            raise ValueError(
-                f"{safe(self.folder)} has images of different sizes; resize them first."
-            )
+            raise self._size_error()
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+    def _size_error(self) -> ValueError:
+        return ValueError(
+            f"{safe(self.folder)} has images of different sizes; resize them with: genjax prepare"
+            f" {safe(self.folder)} OUT --name NAME --size H W --fit crop."
+        )
 
     def crcs(self) -> dict[str, np.ndarray]:
         """Returns the `row_crcs` of every entry, stored by `prepare` or computed now."""

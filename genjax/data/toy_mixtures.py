@@ -44,9 +44,9 @@ def gaussians(name: str) -> dict[str, dict[str, np.ndarray]]:
 def stacked(
     name: str, splits: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Stacks three random grey images of a split as channels, as many times as it has images.
+    """Returns as many images per split as given, each of three random grey images as channels.
 
-    The label is a number in base `classes`, the first channel first: of digits, 100 a + 10 b + c,
+    The label has the three labels as digits in base `classes`: 100 a + 10 b + c for ten classes,
     which gives 1000 modes.
 
     Source: Metz et al. 2017, "Unrolled Generative Adversarial Networks" (arXiv:1611.02163),

@@ -1,6 +1,6 @@
-"""Splits as columns, which read one field of example i on access.
+"""Splits as columns; images are decoded on access.
 
-All are small frozen dataclasses without open files, so that they can be pickled for workers.
+No column has open files, so that splits can be pickled for workers.
 """
 
 import dataclasses

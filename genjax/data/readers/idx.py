@@ -43,7 +43,7 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
         for split, pair in files.items():
             if "labels" not in pair:
                 raise ValueError(f"{safe(path)} has no labels for split {split}; use {LAYOUT}.")
-    xs = {split: read_array(pair["images"]) for split, pair in files.items()}
+    xs = {split: _read_array(pair["images"]) for split, pair in files.items()}
     ys = {s: _read_labels(p["labels"], len(xs[s])) for s, p in files.items() if "labels" in p}
     field, levels, columns = _image_columns(path, files, xs, reading)
     name = "image" if field.kind == "image" else "x"
@@ -57,12 +57,8 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
     return Contents(fields, splits, used, levels)
 
 
-def read_array(path: pathlib.Path) -> np.ndarray:
-    """Returns the array in one file, `[N, ...]`, in native byte order.
-
-    Raises:
-      ValueError: the file is not IDX, is empty, or has another size than its header states.
-    """
+def _read_array(path: pathlib.Path) -> np.ndarray:
+    """Returns the array in one file, `[N, ...]`, in native byte order."""
     with BinaryFile(path) as file:
         head = file.read(4)
         if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES or not head[3]:
@@ -124,7 +120,7 @@ def _split_files(folder: pathlib.Path) -> dict[str, dict[str, pathlib.Path]]:
 
 def _read_labels(path: pathlib.Path, count: int) -> np.ndarray:
     """Returns labels int32 `[N]`."""
-    y = read_array(path)
+    y = _read_array(path)
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise ValueError(
             f"{safe(path)} must hold one integer per label, got"

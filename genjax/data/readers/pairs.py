@@ -10,12 +10,8 @@ from genjax.data.readers.image_folders import images_in
 LAYOUT = "folders trainA and trainB, optionally with testA, testB, validationA and validationB"
 
 
-def split_folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
-    """Returns the folders A and B of each split.
-
-    Raises:
-      ValueError: one side of a split is missing, or there are no splits.
-    """
+def _split_folders(path: pathlib.Path) -> dict[str, tuple[str, str]]:
+    """Returns the folders A and B of each split."""
     names = list_folder(path)[1]
     by_split: dict[str, tuple[str, str]] = {}
     for prefix, split in SPLIT_FOLDERS.items():
@@ -47,7 +43,7 @@ def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
     Raises:
       ValueError: a side is missing or empty, or an image has no partner.
     """
-    sides = split_folders(path)
+    sides = _split_folders(path)
     images = {name: images_in(path, name)[0] for pair in sides.values() for name in pair}
     for folder, names in images.items():
         if not names:
