@@ -104,7 +104,7 @@ def test_rejects_bad_options(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--steps 2", "steps must be 3 or more, because a third is timed; got 2"),
+        ("--steps 2", "`steps` must be 3 or more, because the last third is timed; got 2"),
         ("--batch-size 0", "`batch_size` must be positive"),
         ("--workers -1", "`workers` must be non-negative"),
         ("--data no_such_data", "no_such_data"),
