@@ -1,7 +1,5 @@
 """Tables of real numbers in one array: folds, selection of columns, standardization."""
 
-import pathlib
-
 import numpy as np
 
 from genjax.data.data_config import Data
@@ -10,8 +8,8 @@ from genjax.data.order import Order
 from genjax.data.tfds_folder import check_examples
 
 
-def load_table(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int] | None:
-    """Loads one fold of a .npz with a single array `data` `[N, D]`; None for another .npz.
+def table_splits(data: np.ndarray, settings: Data) -> dict[str, dict[str, np.ndarray]]:
+    """Returns the splits of one fold of a table `[N, D]`.
 
     One permutation, the same for every fold, is cut into `folds` parts. Part `fold` is test, the
     last tenth of the rest validation, and the remainder train. `select_columns` uses all rows, so
@@ -20,14 +18,7 @@ def load_table(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int] |
     Raises:
       ValueError: the array is not a table of numbers, or the settings do not fit it.
     """
-    path = pathlib.Path(settings.data)
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            data = file["data"] if set(file.files) == {"data"} else None
-    except Exception:  # missing or damaged: `load` raises the error
-        return None
-    if not isinstance(data, np.ndarray):
-        return None
+    path = settings.data
     if data.ndim != 2:
         raise ValueError(
             f"{path}: data must be a table [N, D], got {list(data.shape)}; reshape it."
@@ -45,7 +36,7 @@ def load_table(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int] |
     rest = np.concatenate([p for i, p in enumerate(parts) if i != fold])
     boundary = len(rest) - max(1, len(rest) // 10)
     rows = {"train": rest[:boundary], "validation": rest[boundary:], "test": parts[fold]}
-    return {split: {"x": x[i]} for split, i in rows.items()}, 0
+    return {split: {"x": x[i]} for split, i in rows.items()}
 
 
 def select_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarray:
@@ -75,7 +66,7 @@ def select_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarra
 def standardize(dataset: Dataset, settings: Data, is_table: bool) -> Dataset:
     """Standardizes each column by mean and standard deviation of the training split, on request.
 
-    The checksum stays that of the original data. `is_table` states whether `load_table` loaded it.
+    The checksum stays that of the original data. `is_table`: it is from `table_splits`.
 
     Raises:
       ValueError: the settings are for tables and the data is not a table.

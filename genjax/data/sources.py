@@ -44,7 +44,7 @@ def load(settings: Data) -> Dataset:
     names: dict[str, tuple[str, ...]] = {}
     levels: int | None = None
     splits: dict[str, Any]
-    table, stacked = None, _is_stacked_name(source)
+    is_table, stacked = False, _is_stacked_name(source)
     if source in ("digits", "digits_4x4"):
         splits, levels = _digits(source)
     elif source in toy_mixtures.GAUSSIANS:
@@ -52,8 +52,12 @@ def load(settings: Data) -> Dataset:
     elif stacked:
         splits, levels = _stacked(settings)
     elif source.endswith(".npz"):
-        table = cross_validation.load_table(settings)
-        splits, levels = table or _npz(pathlib.Path(source), settings.unpaired)
+        file = _read_arrays(pathlib.Path(source))
+        is_table = set(file) == {"data"}
+        if is_table:
+            splits, levels = cross_validation.table_splits(file["data"], settings), 0
+        else:
+            splits, levels = _npz(pathlib.Path(source), file, settings.unpaired)
     else:
         splits, names = open_prepared(source, settings.data_dir)
         levels = next(iter(splits.values())).levels
@@ -68,7 +72,7 @@ def load(settings: Data) -> Dataset:
         levels = _prepared_levels(source, arrays, {**streams, **y_streams})
     dataset = Dataset(source, arrays, levels, streams, names, {}, len(domains) > 1, y_streams)
     _check_transform(settings.transform, dataset)
-    dataset = cross_validation.standardize(dataset, settings, table is not None)
+    dataset = cross_validation.standardize(dataset, settings, is_table)
     if binarization(settings.transform) == "static":
         dataset = _static(dataset, settings.binarize_seed)
     return limit_labels(dataset, settings)
@@ -239,16 +243,22 @@ def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     return toy_mixtures.stacked(name, single.splits), single.levels
 
 
-def _npz(path: pathlib.Path, unpaired: bool) -> tuple[dict[str, dict[str, np.ndarray]], int]:
+def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ValueError(f"there is no file {path}; set --data to its path ({NPZ_LAYOUT}).")
     try:
-        arrays = read_npz(path)
+        return read_npz(path)
     except Exception as error:  # NumPy and zipfile raise many types on damaged files
         raise ValueError(
             f"{path} cannot be read ({error_reason(error)}: truncated, not a .npz file, or with"
             f" Python objects); {NPZ_LAYOUT}."
         ) from None
+
+
+def _npz(
+    path: pathlib.Path, arrays: dict[str, np.ndarray], unpaired: bool
+) -> tuple[dict[str, dict[str, np.ndarray]], int]:
+    """Returns the splits of a .npz, and the levels."""
     if "train" not in arrays:
         raise ValueError(f"{path} has arrays {sorted(arrays)}; {NPZ_LAYOUT}.")
     splits: dict[str, dict[str, np.ndarray]] = {}

@@ -302,36 +302,37 @@ def test_a_name_is_found_with_and_without_its_version(whole, tmp_path):
         load(Data(data="tiny:2.0.0", data_dir=str(root)))
 
 
-@pytest.mark.parametrize("where", ["data.npz", "genjax.npz"])
+@pytest.mark.parametrize("where", ["data.npz", "table.npz", "genjax.npz"])
 @pytest.mark.parametrize("how", ["claim", "bomb", "pickle", "method"])
 def test_rejects_npz_before_allocating(folder, tmp_path, where, how):
     import tracemalloc
 
-    path = tmp_path / where if where == "data.npz" else folder / where
+    path = (folder if where == "genjax.npz" else tmp_path) / where
+    member = "data" if where == "table.npz" else "train"
     x = np.ones((4, 3, 3, 1), np.uint8)
-    np.savez(path, train=x)
+    np.savez(path, **{member: x})
     if how == "claim":
         with zipfile.ZipFile(path) as archive:
-            data = archive.read("train.npy")
+            data = archive.read(f"{member}.npy")
         head = data[:128].replace(b"(4, 3, 3, 1), }        ", b"(40000, 30000, 3, 1), }")
         assert len(head) == 128
         assert head != data[:128]
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("train.npy", head + data[128:])
+            archive.writestr(f"{member}.npy", head + data[128:])
     elif how == "bomb":
         file = io.BytesIO()
         np.save(file, np.zeros((1, 2**20), np.uint8))
         head = file.getvalue()[:128].replace(b"(1, 1048576), }  ", b"(257, 1048576), }")
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr("train.npy", head + bytes(257 * 2**20))
+            archive.writestr(f"{member}.npy", head + bytes(257 * 2**20))
     elif how == "pickle":
-        np.savez(path, train=np.array([object()]), allow_pickle=True)
+        np.savez(path, **{member: np.array([object()])}, allow_pickle=True)
     else:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
-            archive.writestr("train.npy", b"\x93NUMPY")
+            archive.writestr(f"{member}.npy", b"\x93NUMPY")
     tracemalloc.start()
     try:
-        source = str(path if where == "data.npz" else folder)
+        source = str(folder if where == "genjax.npz" else path)
         with pytest.raises(ValueError, match=r".") as error:
             load(Data(data=source))
         assert tracemalloc.get_traced_memory()[1] < 2**24
