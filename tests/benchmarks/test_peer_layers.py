@@ -158,10 +158,11 @@ def test_layers_of_vae(name):
     variables, batch, _ = case(name)
     network = network_of(name, variables)
     z = jax.random.normal(KEY, (3, config.latent))
+    builders = {"encoder": networks.encoder, "decoder": networks.Decoder}
     for part, given in (("encoder", batch["x"]), ("decoder", z)):
         peer, prefix = getattr(network, part), f"{network.names[part]}/"
         own = {"params": variables["params"][part]}
-        flax = captured(getattr(networks, part)(config), own, given)
+        flax = captured(builders[part](config), own, given)
         flax = {path.removeprefix(prefix): a for path, a in flax.items()}
         leaves = peer.leaves()
         got = hooked(owners(peer, leaves), functools.partial(peer, tensor(given).flatten(1)))

@@ -22,7 +22,7 @@ _WORDS = (
 
 
 def mutate_file(data: bytes, other: bytes, rng: random.Random, name: str) -> bytes:
-    """Applies one to four mutations to `data`, some with pieces of `other`, or inside an archive."""
+    """Applies one to four mutations to `data`, some with parts of `other` or inside an archive."""
     if name.endswith(".gz") and rng.random() < 0.7:
         return gzip.compress(_mutate_several(gzip.decompress(data), other, rng, name[:-3]), 1)
     if name.endswith(".npz") and rng.random() < 0.7:
