@@ -6,6 +6,7 @@ TFDS data is read as `array_record`, without TensorFlow. Nothing is unpickled.
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def load(settings: Data) -> Dataset:
     y_arrays, y_streams = _load_or_stream(domains[1], stream) if len(domains) > 1 else ({}, {})
     arrays = {s: v | y_arrays.get(s, {}) for s, v in arrays.items()}
     if levels is None:
-        levels = _prepared_levels(source, arrays, {**streams, **y_streams})
+        levels = _prepared_levels(source, arrays, [*streams.values(), *y_streams.values()])
     dataset = Dataset(source, arrays, levels, streams, names, {}, len(domains) > 1, y_streams)
     _check_transform(settings.transform, dataset)
     dataset = cross_validation.standardize(dataset, settings, is_table)
@@ -180,14 +181,13 @@ def _load_or_stream(
 
 
 def _prepared_levels(
-    source: str, arrays: dict[str, dict[str, np.ndarray]], streams: dict[str, PreparedSplit]
+    source: str, arrays: dict[str, dict[str, np.ndarray]], streams: Sequence[Any]
 ) -> int:
     """Returns the levels of a folder prepared by TFDS, from its values."""
-    for rows in streams.values():
+    for i, rows in enumerate(streams):
         if any(v.dtype.kind == "f" for k, v in rows.read([0]).items() if k in IMAGES):
             return 0
-        highest = np.array([[int(rows.highest())]])
-        arrays = {**arrays, "train": {"x": highest}}
+        arrays = {**arrays, f"stream {i}": {"x": np.array([[int(rows.highest())]])}}
     return _levels(source, None, arrays)
 
 

@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
         file.seek(0)
         return file
 
-    class Tiny(tfds.core.GeneratorBasedBuilder):
+    class SmallGenerated(tfds.core.GeneratorBasedBuilder):
         """Six images of one grey each, with their number as label."""
 
         VERSION = tfds.core.Version("1.0.0")
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
                 yield i, {"image": png(np.full((4, 4, 1), 40 * i, np.uint8)), "label": i}
 
     root = tmp_path_factory.mktemp("tfds")
-    builder = Tiny(data_dir=str(root), file_format="array_record")
+    builder = SmallGenerated(data_dir=str(root), file_format="array_record")
     builder.download_and_prepare()
     return pathlib.Path(builder.data_path)
 
@@ -79,7 +79,7 @@ def test_tfds_limit_and_hold_out(folder):
 
 @pytest.mark.parametrize("cut", [0, 10, 0.5, -1])
 def test_rejects_truncated_record_files(folder, tmp_path, cut):
-    broken = tmp_path / "tiny" / "1.0.0"
+    broken = tmp_path / "small_generated" / "1.0.0"
     shutil.copytree(folder, broken)
     (record,) = broken.glob("*train.array_record*")
     whole = record.read_bytes()

@@ -1,13 +1,14 @@
 """Unpaired domains: two sets of images in one data set, each with its own order."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.feeding import batch_checksums, collect_batches, make_run
 
-from genjax.data import Data, Order, load
+from genjax.data import Data, Order, load, sources
 from genjax.data.prepare import prepare
 from genjax.data.readers import ReadOptions
 from genjax.data.shards import WriteOptions
@@ -157,3 +158,15 @@ def test_rejects_unpaired_data_without_a_second_domain(tmp_path):
     settings = Data(data=saved(tmp_path, train=images(5), train_y=images(2)), unpaired=True)
     with pytest.raises(ValueError, match="leaves no training example"):
         load(dataclasses.replace(settings, validation=2))
+
+
+def test_levels_of_streamed_domains_cover_both():
+    x, y = (
+        types.SimpleNamespace(
+            read=lambda rows: {"x": np.zeros((1, 3, 3, 1), np.uint8)},
+            highest=lambda highest=highest: highest,
+        )
+        for highest in (255, 1)
+    )
+    for streams in ([x, y], [y, x]):
+        assert sources._prepared_levels("photos", {}, streams) == 256
