@@ -71,7 +71,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="values of traversals: standard deviations of the prior, or quantiles of each unit's"
         " posterior means (prior)",
     )
-    add("--span", type=float, default=3.0, help="range of traversals in standard deviations (3)")
+    add("--span", type=float, help="range of traversals in standard deviations (3)")
     add(
         "--path",
         choices=("spherical", "linear"),
@@ -82,7 +82,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--examples", type=int, default=10_000, help="examples of the statistics (10,000)")
     add("--batch-size", type=int, default=500, help="examples at a time (500)")
     add("--seed", type=int, default=0, help="seed of samples (0)")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.span is None:
+        options.span = 3.0
+    elif options.values == "quantiles":
+        raise ValueError("--span applies to --values prior; omit --span, or --values quantiles.")
+    return options
 
 
 def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:

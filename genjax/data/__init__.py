@@ -15,7 +15,13 @@ from genjax.data.operations import (
 )
 from genjax.data.order import Order
 from genjax.data.sources import load, save_npz
-from genjax.data.transforms import make_transform, output_spec, parse_transform
+from genjax.data.transforms import (
+    dequantized,
+    dequantized_levels,
+    make_transform,
+    output_spec,
+    parse_transform,
+)
 
 __all__ = [
     "OPERATIONS",
@@ -30,6 +36,8 @@ __all__ = [
     "RandomFlip",
     "Resize",
     "Scale",
+    "dequantized",
+    "dequantized_levels",
     "load",
     "make_transform",
     "output_spec",

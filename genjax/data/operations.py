@@ -1,8 +1,8 @@
 """Operations of batch transforms: pure functions with declared shapes and ranges.
 
-Each operation has two keyword arguments besides its own: `keys`, the entries of the batch that it
-changes, by default the images `x` and `y` (if there is a second image); and `separate`, which draws
-different crops and flips for each entry.
+Each operation has a keyword argument `keys`, the entries of the batch that it changes, by default
+the images `x` and `y` (if there is a second image). Random flips and crops also have `separate`,
+which draws a different one for each entry.
 """
 
 import dataclasses
@@ -47,7 +47,6 @@ class Operation:
     """One step of a transform: a pure function of an array, and what it does to its spec."""
 
     keys: tuple[str, ...] = dataclasses.field(default=IMAGES, kw_only=True)
-    separate: bool = dataclasses.field(default=False, kw_only=True)
     usage: ClassVar[str]
 
     def __post_init__(self) -> None:
@@ -55,14 +54,12 @@ class Operation:
             object.__setattr__(self, "keys", (self.keys,))
         if not isinstance(self.keys, tuple) or not self.keys or set(self.keys) - set(ENTRIES):
             raise ValueError(f"keys must be a tuple of {', '.join(ENTRIES)}, got {self.keys!r}")
-        if not isinstance(self.separate, bool):
-            raise ValueError(f"separate must be True or False, got {self.separate!r}")
 
     @property
     def random(self) -> bool:
         """Whether it uses a PRNG key."""
         dynamic = isinstance(self, Binarize) and self.mode == "dynamic"
-        return dynamic or isinstance(self, Dequantize | RandomFlip | RandomCrop)
+        return dynamic or isinstance(self, Dequantize | RandomGeometric)
 
     def output(self, spec: OutputSpec) -> OutputSpec:
         """Returns the spec of the output.
@@ -175,7 +172,19 @@ class Dequantize(Operation):
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomFlip(Operation):
+class RandomGeometric(Operation):
+    """A random flip or crop: one for all entries, or with `separate` one for each entry."""
+
+    separate: bool = dataclasses.field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.separate, bool):
+            raise ValueError(f"separate must be True or False, got {self.separate!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomFlip(RandomGeometric):
     """Mirrors each image left to right with probability 1/2; in training only."""
 
     usage: ClassVar[str] = "random_flip()"
@@ -235,7 +244,7 @@ class CenterCrop(_Sized):
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomCrop(CenterCrop):
+class RandomCrop(CenterCrop, RandomGeometric):
     """Cuts a random `[height, width]` of each image in training, and its middle otherwise."""
 
     usage: ClassVar[str] = "random_crop(height[, width])"

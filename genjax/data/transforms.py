@@ -22,10 +22,11 @@ from genjax.data.operations import (
     OPERATIONS,
     USAGE,
     Binarize,
+    Dequantize,
     Operation,
     OutputSpec,
-    RandomCrop,
-    RandomFlip,
+    RandomGeometric,
+    Resize,
 )
 
 
@@ -34,7 +35,8 @@ def parse_transform(transform: str) -> tuple[Operation, ...]:
     """Returns the operations of a transform string, in order.
 
     Raises:
-      ValueError: the string is not calls of `OPERATIONS` with literal arguments, joined by |.
+      ValueError: the string is not calls of `OPERATIONS` with literal arguments, joined by |; or
+        it binarizes an entry twice.
     """
     if not isinstance(transform, str):
         raise ValueError(f"`transform` must be a string such as 'scale(0, 1)', got {transform!r}.")
@@ -53,6 +55,13 @@ def parse_transform(transform: str) -> tuple[Operation, ...]:
         if isinstance(operation, Binarize) and operation.mode == "static":
             problem = f"{operation} is drawn when the data is loaded and must come first"
             raise _invalid(transform, problem, "'dynamic' elsewhere")
+    binarized: set[str] = set()
+    for operation in operations:
+        if isinstance(operation, Binarize):
+            if binarized & set(operation.keys):
+                problem = "binarized values need no second binarize"
+                raise _invalid(transform, problem, "one of them and remove the other")
+            binarized |= set(operation.keys)
     return operations
 
 
@@ -87,9 +96,37 @@ def canonical(transform: str) -> str:
 
 
 def binarization(transform: str) -> str:
-    """Returns the mode of a transform's last `binarize`, or an empty string."""
+    """Returns the mode of a transform's `binarize`, or an empty string.
+
+    Of several, for different entries, it is 'static' before 'dynamic' before 'threshold'.
+    """
     modes = [op.mode for op in parse_transform(transform) if isinstance(op, Binarize)]
-    return modes[-1] if modes else ""
+    return min(modes, key=("static", "dynamic", "threshold").index, default="")
+
+
+def dequantized(transform: str) -> bool:
+    """Returns whether a transform dequantizes `x`."""
+    return any(isinstance(op, Dequantize) and "x" in op.keys for op in parse_transform(transform))
+
+
+def dequantized_levels(transform: str, dataset: Dataset) -> int:
+    """Returns the levels of `x` that a transform dequantizes.
+
+    0 if it does not, or if the values are then binarized or interpolated: the density of the result
+    does not bound the probability of the integers.
+    """
+    spec, levels = _input_spec("x", dataset.entry_shape("x"), dataset.levels), 0
+    for operation in parse_transform(transform):
+        if "x" not in operation.keys:
+            continue
+        if isinstance(operation, Dequantize):
+            levels = spec.levels
+        elif isinstance(operation, Binarize) or (
+            isinstance(operation, Resize) and operation.method != "nearest"
+        ):
+            levels = 0
+        spec = _output(operation, spec, transform, dataset.name)
+    return levels
 
 
 def output_spec(transform: str, dataset: Dataset, name: str = "x") -> OutputSpec:
@@ -138,8 +175,8 @@ def make_transform(
         for operation in operations:
             for name in operation.keys:
                 if name in specs:
-                    joint = isinstance(operation, RandomFlip | RandomCrop)
-                    same = name == "x" or (joint and not operation.separate)
+                    joint = isinstance(operation, RandomGeometric) and not operation.separate
+                    same = name == "x" or joint
                     spec, use = specs[name], _fold(key, drawn, "" if same else name)
                     specs[name] = _output(operation, spec, transform, name)
                     out[name] = operation.apply(out[name], spec, use, training)

@@ -57,11 +57,14 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
             f' values from {low:g} to {high:g}; set --transform "", and the Config\'s levels to'
             f" the data's {dataset.levels}."
         )
-    if traits.data == "real" and traits.density != "none" and output.discrete:
+    # Interpolation of discrete values gives real numbers, but still finitely many.
+    noiseless = dataset.levels and not genjax_data.dequantized(run.data.transform)
+    if traits.data == "real" and traits.density != "none" and (output.discrete or noiseless):
         raise ValueError(
             f"{run.family} is a density of real numbers, which grows without bound on discrete"
-            f" values, and {under} gives {output.levels} of them; set --transform"
-            f' "dequantize()".'
+            f" values, and {under} gives such values ({output.levels or dataset.levels} levels);"
+            f' add dequantize() first: set --transform "dequantize()", with other operations after'
+            f" it."
         )
     if traits.density != "none" and not {"test", "train"} & set(dataset.splits):
         raise ValueError(

@@ -71,11 +71,11 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
             units = active_units(run, family, variables(), *trainer.evaluated[split])
             details |= {} if units is None else {"active_units": units}
         details["evaluated"] = len(nats)
-        dequantized = "dequantize()" in run.data.transform
-        if dequantized or family.traits(run.model).data == "levels":
-            levels = dataset.levels if dequantized else 1
-            bits = float(bits_per_dim(obtained, math.prod(run.model.shape), levels=levels))
-            if dequantized:  # scaled since: density is per unit of the range
+        levels = genjax_data.dequantized_levels(run.data.transform, dataset)
+        if levels or family.traits(run.model).data == "levels":
+            size = math.prod(run.model.shape)
+            bits = float(bits_per_dim(obtained, size, levels=levels or 1))
+            if levels:  # scaled since: density is per unit of the range
                 output = genjax_data.output_spec(run.data.transform, dataset)
                 bits -= math.log2(output.high - output.low)
             details["bits_per_dim"] = bits

@@ -205,6 +205,12 @@ def test_quantiles_are_per_unit(workdir, tmp_path, capsys):
     np.testing.assert_allclose(rows["values"], expected, atol=1e-4)
 
 
+def test_rejects_a_span_of_quantiles():
+    with pytest.raises(ValueError, match="--span applies to --values prior; omit --span"):
+        latents.parse(["run", "--values", "quantiles", "--span", "2"])
+    assert latents.parse(["run", "--values", "quantiles"]).span == 3
+
+
 def test_model_conditioned_on_a_label(data, tmp_path, monkeypatch, capsys):
     """Without a probe, since the encoder is given the label; z of each image under every label."""
     run = small_run("vae", data)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genjax.data import Data, Dataset, OutputSpec, load, make_transform, output_spec
-from genjax.data.transforms import canonical, parse_transform
+from genjax.data.transforms import binarization, canonical, dequantized_levels, parse_transform
 
 KEY = jax.random.key(0)
 ROW = np.array([0, 1, 2, 3, 4], np.uint8)
@@ -277,6 +277,30 @@ def test_output_spec_is_what_comes_out():
     assert output_spec("", real) == OutputSpec((2,), -np.inf, np.inf, 0)
 
 
+def test_binarization_of_different_entries():
+    assert binarization("binarize('static')|binarize('dynamic', keys='attributes')") == "static"
+    assert binarization("binarize('dynamic', keys='x')|binarize('threshold', keys='y')") == (
+        "dynamic"
+    )
+    assert binarization("scale(0, 1)") == ""
+
+
+def test_levels_of_dequantized_values():
+    data = Dataset("small", {"train": {"x": np.zeros((4, 6, 6, 1), np.uint8)}}, 5)
+    cases = {
+        "": 0,
+        "resize(4)": 0,
+        "dequantize()": 5,
+        "dequantize(keys=('x',))|scale(-1, 1)|center_crop(4)": 5,
+        "dequantize(keys=('y',))": 0,
+        "binarize('threshold')|dequantize()": 2,
+        "dequantize()|binarize('dynamic')": 0,
+        "dequantize()|resize(4)": 0,
+        "dequantize()|resize(4, method='nearest')": 5,
+    }
+    assert {transform: dequantized_levels(transform, data) for transform in cases} == cases
+
+
 def test_transforms_are_stored_in_one_form():
     assert canonical(" scale( -1,1.0 )| random_flip( ) ") == "scale(-1, 1)|random_flip()"
     assert canonical("random_crop(3, 3, keys=('x',), separate=True)") == (
@@ -313,6 +337,13 @@ def test_transforms_are_stored_in_one_form():
         ("resize(3, method='cubic')", "method must be 'linear' or 'nearest'"),
         ("random_flip(keys=('label',))", "keys must be a tuple of x, y, attributes"),
         ("random_flip(separate=1)", "separate must be True or False"),
+        ("scale(0, 1, separate=True)", "wrong arguments; use scale"),
+        ("center_crop(3, separate=True)", "wrong arguments; use center_crop"),
+        (
+            "binarize('static')|resize(4)|binarize('dynamic')",
+            "binarized values need no second binarize; use one of them and remove the other",
+        ),
+        ("binarize('threshold')|binarize('dynamic', keys=('y',))", "need no second binarize"),
         (
             "random_flip()|binarize('static')",
             "is drawn when the data is loaded and must come first",

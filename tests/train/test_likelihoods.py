@@ -44,6 +44,7 @@ def run_of(transform="", **model):
         ("binarize('dynamic')", {}),
         ("scale(0, 1)", {}),  # grey levels
         ("dequantize()", {"likelihood": "gaussian"}),
+        ("dequantize()|resize(3)", {"likelihood": "gaussian"}),
         ("", {"likelihood": "discretized_logistic", "levels": LEVELS}),
         ("binarize('dynamic')", {"classes": CLASSES}),
     ],
@@ -62,6 +63,18 @@ def test_accepts_data_in_the_range_of_the_likelihood(transform, model):
             r"vae needs values in \{0, 1\}, and small with transform '' gives values from 0 to 4",
         ),
         ("scale(0, 1)", {"likelihood": "gaussian"}, True, "grows without bound on discrete"),
+        (
+            "resize(3)",
+            {"likelihood": "gaussian"},
+            True,
+            r"5 levels\); add dequantize\(\) first: set --transform",
+        ),
+        (
+            "dequantize()|binarize('dynamic')",
+            {"likelihood": "gaussian"},
+            True,
+            "grows without bound on discrete",
+        ),
         (
             "",
             {"likelihood": "discretized_logistic"},
@@ -122,6 +135,21 @@ def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "small.npz"
     save_npz(dataset(), path)
     return str(path)
+
+
+@pytest.mark.parametrize(
+    ("transform", "reported"),
+    [("dequantize(keys=('x',))", True), ("dequantize()|resize(3)", False)],
+)
+def test_bits_per_dim_of_dequantized_data(transform, reported, tmp_path, data):
+    run = small_run("vae", data, steps=2, eval_samples=2)
+    model = dataclasses.replace(vae.tiny(), likelihood="gaussian")
+    run = dataclasses.replace(run, model=model, data=Data(data=data, transform=transform))
+    record = fit(run, tmp_path / "run", quiet=True).record
+    assert ("bits_per_dim" in record) == reported
+    if reported:
+        expected = record["obtained"] / (9 * math.log(2)) + math.log2(LEVELS)
+        assert record["bits_per_dim"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_levels_and_labels_in_training_and_evaluation(tmp_path, data):
