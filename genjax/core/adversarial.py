@@ -125,17 +125,25 @@ def check_gradient_penalties(objective: GanObjective, norm: str) -> None:
 
 
 def merge_networks(
-    networks: Mapping[str, Mapping[str, Any]], objective: GanObjective | None = None
+    networks: Mapping[str, Mapping[str, Any]],
+    objective: GanObjective | None = None,
+    *,
+    discriminator: str = "discriminator",
 ) -> dict[str, Any]:
     """Merges variables of networks into collections `{collection: {network: ...}}`.
 
     Args:
       networks: Flax variables of each network.
       objective: adds its buffers, see `objective_buffers`.
+      discriminator: name of the network that these buffers belong to.
     """
     collections = sorted({c for variables in networks.values() for c in variables})
     merged = {c: {n: v[c] for n, v in networks.items() if c in v} for c in collections}
-    return {**merged, **(objective_buffers(objective) if objective else {})}
+    extra = objective_buffers(objective, discriminator) if objective else {}
+    for collection, entries in extra.items():
+        own = merged.setdefault(collection, {})
+        own |= {name: {**own.get(name, {}), **values} for name, values in entries.items()}
+    return merged
 
 
 def objective_buffers(objective: GanObjective, network: str = "discriminator") -> dict[str, Any]:
@@ -210,10 +218,13 @@ def gan_losses(
         checks.batch(family, batch, functools.partial(batch_spec, config))
         noise_key, objective_key = jax.random.split(key)
         z, inputs = noise(config, noise_key, batch["x"].shape[0]), condition(config, batch)
-        fake, statistics = train_network(generator(config), variables, "generator", z, *inputs)
+        dropout_key = jax.random.fold_in(noise_key, 1)
+        fake, statistics = train_network(
+            generator(config), variables, "generator", z, *inputs, key=dropout_key
+        )
 
         def discriminate(x: jax.Array, key: jax.Array, stats: Any) -> tuple[jax.Array, Any, Any]:
-            (logits, *outputs), new = train_network(
+            results, new = train_network(
                 discriminator(config),
                 variables,
                 "discriminator",
@@ -222,6 +233,12 @@ def gan_losses(
                 key=key,
                 statistics=stats,
             )
+            if not isinstance(results, tuple):
+                raise ValueError(
+                    f"{family}: the discriminator must return (logits [B], *outputs), got"
+                    f" {checks.describe(results)}; return (logits,)."
+                )
+            logits, *outputs = results
             return logits, new, outputs
 
         return discriminate, (variables, batch["x"], fake, objective_key), z, statistics
@@ -301,7 +318,7 @@ def discriminator_objective(
             penalty = penalty + gradient_penalties()
         else:
             count = variables["buffers"][network]["updates"]
-            updates["buffers"] = {network: {"updates": count + 1}}
+            updates["buffers"] = {network: {**variables["buffers"][network], "updates": count + 1}}
             # 0 * total: under shard_map both branches must vary over the same mesh axes.
             zero = 0 * jax.lax.stop_gradient(total)
             penalty = penalty + jax.lax.cond(
@@ -403,7 +420,7 @@ def nearest_distance(real: jax.Array, fake: jax.Array) -> jax.Array:
 
 
 def _own_variables(variables: dict[str, Any], name: str) -> dict[str, Any]:
-    kept = ("params", "batch_stats")
+    kept = ("params", "batch_stats", "buffers")
     return {c: variables[c][name] for c in kept if name in variables.get(c, {})}
 
 

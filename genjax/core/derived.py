@@ -101,7 +101,7 @@ def log_conditionals(
 def _log_weight_fn(
     family: Any, config: Any, variables: Any, x: jax.Array, conditions: dict[str, Any]
 ) -> Callable[[jax.Array], jax.Array]:
-    """Importance weights as a function of the key; x is encoded once."""
+    """Importance weights as a function of the key; a `LatentVariable` encodes x once."""
     if isinstance(family, BoundDensity):
         return lambda key: family.log_weight(config, variables, x, key, **conditions)
     if not isinstance(family, LatentVariable):
@@ -188,8 +188,10 @@ def sample_mean(
 
     With classes and no label, the samples cycle through the classes.
     """
-    if "label" in family.batch_spec(config, 1) and conditions.get("label") is None:
-        conditions["label"] = jnp.arange(n) % config.classes
+    if "label" in family.batch_spec(config, 1):
+        label = conditions.get("label")
+        label = jnp.arange(n) % config.classes if label is None else label
+        conditions["label"] = jnp.broadcast_to(jnp.asarray(label), (n,))
     z = family.prior(config, variables).sample(jax.random.split(key)[0], n)
     return family.likelihood(config, variables, z, **conditions).mean()
 

@@ -28,8 +28,8 @@ class Traits:
     Attributes:
       data: type of an example: `binary` is {0, 1}, `levels` integers, `real` any number, `tokens`
         integers of a vocabulary, `images` real pixels within `sample_range`.
-      density: `exact` implements `ExactDensity`; `bound` implements `BoundDensity`; `none` only
-        samples.
+      density: `exact` implements `ExactDensity`; `bound` implements `LatentVariable` or
+        `BoundDensity`; `none` only samples.
       fit: `gradient` needs an optimizer; `counting` (each example is seen exactly once) and `em`
         (expectation maximisation: a step is one iteration over its batch) do not.
       sample_range: lowest and highest value of a sample; infinite for unbounded real numbers.
@@ -184,7 +184,8 @@ class LatentVariable(Protocol):
     `sample_and_log_prob(key)`, `log_prob(z)`, `mean()`, and `kl(prior)` and `kl_units(prior)`,
     which are None where they have no closed form. `prior(config, variables)` returns p(z), with
     `event_shape`, `sample(key, n)`, `log_prob(z)`. `likelihood(config, variables, z, **conditions)`
-    returns p(x | z), with `sample(key)`, `log_prob(x)`, `mean()`.
+    returns p(x | z), with `sample(key)`, `log_prob(x)`, `mean()`. A family that defines its own
+    `log_weight` may omit `log_prob` and `sample_and_log_prob` of q and p.
     """
 
     posterior: Callable[..., Any]

@@ -271,8 +271,14 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
     return nats, {"bound": bound, "classification": classification, "labelled": labelled}
 
 
-def elbo(config: Config, variables: Variables, x: jax.Array, key: jax.Array) -> jax.Array:
-    """Computes -U(x), a bound on log p(x), with one sample of z per class: `[B]` nats (eq. 7)."""
+def elbo(
+    config: Config, variables: Variables, x: jax.Array, key: jax.Array, label: Any = None
+) -> jax.Array:
+    """Computes -U(x), a bound on log p(x), with one sample of z per class: `[B]` nats (eq. 7).
+
+    log p(x) sums over the classes, so `label` is not used.
+    """
+    del label
     noise = jax.random.normal(key, (x.shape[0], config.classes, config.latent))
     return _marginal(_bounds(config, variables, x, noise), classify(config, variables, x))
 
@@ -287,8 +293,11 @@ def log_class_weights(
     return log_p - math.log(config.classes)
 
 
-def log_weight(config: Config, variables: Variables, x: jax.Array, key: jax.Array) -> jax.Array:
+def log_weight(
+    config: Config, variables: Variables, x: jax.Array, key: jax.Array, label: Any = None
+) -> jax.Array:
     """Returns an importance weight of log p(x), `[B]` nats: `log_class_weights`, summed over y."""
+    del label
     return jax.nn.logsumexp(log_class_weights(config, variables, x, key), axis=1)
 
 

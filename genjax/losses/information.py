@@ -108,9 +108,13 @@ def code_information(
     Returns:
       `[B]` nats.
 
+    Raises:
+      ValueError: there is no such kind.
+
     >>> code_information("categorical", jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]])).tolist()
     [0.0]
     """
+    checks.one_of(("categorical", "uniform", "gaussian"), kind=kind)
     if kind == "categorical":
         return categorical_information(jnp.asarray(posterior), jnp.argmax(codes, axis=1))
     mean, log_std = posterior

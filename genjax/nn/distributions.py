@@ -47,7 +47,7 @@ class Posterior(struct.PyTreeNode):
     """Base of posteriors, by default without closed forms."""
 
     def sample_and_log_prob(self, key: jax.Array) -> tuple[Any, jax.Array]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not evaluate log q(z | x).")
 
     def sample(self, key: jax.Array) -> Any:
         return self.sample_and_log_prob(key)[0]
@@ -160,10 +160,7 @@ class Bernoulli(struct.PyTreeNode):
 
     @staticmethod
     def initial_outputs(x: jax.Array) -> jax.Array:
-        """Returns outputs `[1, ...]` with the means of `x` `[N, ...]`, bounded away from 0 and 1.
-
-        An infinite logit would have no gradient.
-        """
+        """Returns logits `[1, ...]` of the means of `x` `[N, ...]`, clipped to [0.001, 0.999]."""
         mean = jnp.clip(jnp.mean(x, axis=0), 0.001, 0.999)
         return (jnp.log(mean) - jnp.log1p(-mean))[None]
 
@@ -185,7 +182,7 @@ class Normal(struct.PyTreeNode):
 
     @staticmethod
     def initial_outputs(x: jax.Array) -> jax.Array:
-        """Returns outputs `[2, ...]` with the means and deviations of `x` `[N, ...]`."""
+        """Returns means and log standard deviations of `x` `[N, ...]`, `[2, ...]`."""
         return jnp.stack([jnp.mean(x, axis=0), jnp.log(jnp.std(x, axis=0) + 1e-3)])
 
     def log_prob(self, x: jax.Array) -> jax.Array:
@@ -210,7 +207,7 @@ class DiscretizedLogistic(struct.PyTreeNode):
 
     @staticmethod
     def initial_outputs(x: jax.Array, levels: int) -> jax.Array:
-        """Returns outputs `[1, ...]` with the means of `x` `[N, ...]`."""
+        """Returns the means of `x` `[N, ...]`, scaled to [-1, 1], `[1, ...]`."""
         return (2 * jnp.mean(x, axis=0) / (levels - 1) - 1)[None]
 
     def log_prob(self, x: jax.Array) -> jax.Array:

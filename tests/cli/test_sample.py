@@ -86,6 +86,10 @@ def test_sample_mean_decodes_draws_of_the_prior(family):
     found = jax.jit(lambda v: sample_mean(family, config, v, KEY, 5))(variables)
     assert found.shape == (5, *config.shape)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+    if condition:  # one label for all
+        found = jax.jit(lambda v: sample_mean(family, config, v, KEY, 5, label=2))(variables)
+        all_twos = family.likelihood(config, variables, z, label=np.full(5, 2)).mean()
+        np.testing.assert_allclose(found, all_twos, rtol=1e-5)
 
 
 def test_families_without_latents_are_sampled():

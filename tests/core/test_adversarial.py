@@ -7,6 +7,8 @@ import math
 import types
 import typing
 
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,15 +22,18 @@ from genjax.core import (
     GanObjective,
     discriminator_objective,
     diversity,
+    gan_losses,
     generator_objective,
     init_state,
     make_step,
+    merge_networks,
     nearest_distance,
     network_step,
     objective_buffers,
     step_batch_spec,
 )
 
+SGD = optax.sgd(0.1)
 LOSSES = typing.get_args(typing.get_type_hints(GanObjective)["loss"])
 B, D = 6, 3
 REAL, FAKE = np.random.default_rng(0).normal(size=(2, B, D)).astype(np.float32)
@@ -334,3 +339,100 @@ def test_in_bfloat16(name):
 def test_rejects_invalid_objectives(settings, message):
     with pytest.raises(ValueError, match=message):
         GanObjective(**settings)
+
+
+@pytest.mark.parametrize("discriminator", ["discriminator", "critic_a"])
+def test_networks_are_known_by_the_given_names(discriminator):
+    objective = GanObjective(r1=1.0, penalty_interval=2)
+    own = {discriminator: {"buffers": {"scale": jnp.ones(2)}}, "g": {"buffers": {"pool": B}}}
+    buffers = merge_networks(own, objective, discriminator=discriminator)["buffers"]
+    assert set(buffers[discriminator]) == {"scale", "updates"}
+    assert buffers["g"] == {"pool": B}
+    variables = {"buffers": buffers, "batch_stats": {discriminator: {"seen": jnp.float32(7)}}}
+    key = jax.random.key(1)
+    _, aux, _ = discriminator_objective(
+        objective, noisy, variables, REAL, FAKE, key, network=discriminator
+    )
+    assert set(aux["updates"]["batch_stats"]) == set(aux["updates"]["buffers"]) == {discriminator}
+    assert set(aux["updates"]["buffers"][discriminator]) == {"scale", "updates"}
+    assert int(aux["updates"]["buffers"][discriminator]["updates"]) == 1
+    _, aux, _ = generator_objective(
+        objective,
+        noisy,
+        variables,
+        REAL,
+        FAKE,
+        key,
+        statistics={"seen": 1},
+        network="g",
+        discriminator=discriminator,
+    )
+    assert aux["updates"]["batch_stats"] == {"g": {"seen": 1}}
+
+
+def test_the_update_order_of_an_objective_is_that_of_the_step():
+    family, optimizers = families.get("gan"), {"discriminator": SGD, "generator": SGD}
+    config = dataclasses.replace(family.tiny(), objective=GanObjective(update="simultaneous"))
+    state = jax.jit(lambda key: init_state(family, config, optimizers, key))(jax.random.key(0))
+    batch = make_batch(family, config)
+    new, _ = jax.jit(make_step(family, config, optimizers))(state, batch)
+    for name, loss in family.LOSSES.items():  # each from the old state
+        step = network_step(name, functools.partial(loss, config), SGD)
+        alone, _ = jax.jit(step)(state, batch)
+        chex.assert_trees_all_close(
+            new.variables["params"][name], alone.variables["params"][name], rtol=1e-5, atol=1e-7
+        )
+    config = dataclasses.replace(config, objective=GanObjective())
+    sequential, _ = jax.jit(make_step(family, config, optimizers))(state, batch)
+    moved = (new.variables["params"]["generator"], sequential.variables["params"]["generator"])
+    assert any(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), *moved)))
+
+
+class _Generator(nn.Module):
+    """A generator with dropout."""
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        return nn.Dense(D)(nn.Dropout(0.5, deterministic=not train)(z))
+
+
+class _Critic(nn.Module):
+    """A discriminator; `bare` returns logits that are not in a tuple."""
+
+    bare: bool = False
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        logits = nn.Dense(1)(x)[:, 0]
+        return logits if self.bare else (logits,)
+
+
+def _losses_and_inputs(bare=False):
+    config = types.SimpleNamespace(objective=GanObjective())
+    spec = {"x": jax.ShapeDtypeStruct((B, D), jnp.float32)}
+    generator, critic = _Generator(), _Critic(bare)
+    losses_of = gan_losses(
+        "toy",
+        lambda config: generator,
+        lambda config: critic,
+        noise=lambda config, key, n: jnp.ones((n, 4)),
+        batch_spec=lambda config, n: spec,
+    )
+    networks = {
+        "generator": generator.init(jax.random.key(0), jnp.ones((1, 4))),
+        "discriminator": critic.init(jax.random.key(1), jnp.ones((1, D))),
+    }
+    return losses_of, (config, merge_networks(networks), {"x": jnp.asarray(REAL)})
+
+
+def test_a_generator_may_have_dropout():
+    losses_of, inputs = _losses_and_inputs()
+    first, again, other = (losses_of["generator"](*inputs, jax.random.key(i))[0] for i in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_a_discriminator_must_return_a_tuple():
+    losses_of, inputs = _losses_and_inputs(bare=True)
+    with pytest.raises(ValueError, match=r"must return \(logits \[B\], \*outputs\), got float32"):
+        losses_of["discriminator"](*inputs, jax.random.key(0))

@@ -145,7 +145,7 @@ def test_given_collections_replace_those_of_init():
 
 
 def test_a_state_built_inside_jit_can_be_donated_with_its_average():
-    """Built eagerly, ema and params are one buffer, and donating it twice is an error."""
+    """No leaf of the average shares a buffer with the parameters."""
     state = build(optax.sgd(0.1), ema=True)
     # Copies: an array that NumPy has a view of is not given away.
     before, average = jax.tree.map(np.array, (state.variables["params"], state.ema))

@@ -9,7 +9,12 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from genjax.losses import categorical_information, gaussian_information, uniform_information
+from genjax.losses import (
+    categorical_information,
+    code_information,
+    gaussian_information,
+    uniform_information,
+)
 
 K = 4
 
@@ -120,3 +125,13 @@ def test_rejects_invalid_arguments():
         gaussian_information(jnp.zeros((2, 1)), jnp.zeros((2, 1)), jnp.zeros(2))
     with pytest.raises(ValueError, match="`high_minus_low` must be positive"):
         uniform_information(*[jnp.zeros((2, 1))] * 3, low=1.0, high=1.0)
+
+
+def test_information_by_kind_of_code():
+    mean, log_std, codes = jnp.zeros((3, 2)), jnp.ones((3, 2)), jnp.full((3, 2), 0.5)
+    for kind, expected in (("uniform", uniform_information), ("gaussian", gaussian_information)):
+        np.testing.assert_array_equal(
+            code_information(kind, (mean, log_std), codes), expected(mean, log_std, codes)
+        )
+    with pytest.raises(ValueError, match=r"kind.*one of categorical, uniform, gaussian"):
+        code_information("Uniform", (mean, log_std), codes)
