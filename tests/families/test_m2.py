@@ -461,3 +461,15 @@ def test_rejects_inconsistent_settings():
         m2.Config(gradient_classes=-1)
     with pytest.raises(ValueError, match="`gradient_classes` 4 exceeds the 3 classes"):
         dataclasses.replace(CONFIG, gradient_classes=4)
+
+
+def test_bounds_sum_over_classes_whatever_the_label():
+    config = m2.tiny()
+    variables = jax.jit(lambda key: m2.init(config, key))(jax.random.key(0))
+    x, key = jnp.ones((3, *config.shape)), jax.random.key(1)
+    for bound in (m2.elbo, m2.log_weight):
+        plain = jax.jit(lambda v, x, bound=bound: bound(config, v, x, key))(variables, x)
+        labelled = jax.jit(
+            lambda v, x, bound=bound: bound(config, v, x, key, label=jnp.zeros(3, jnp.int32))
+        )(variables, x)
+        np.testing.assert_array_equal(plain, labelled)
