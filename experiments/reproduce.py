@@ -22,7 +22,7 @@ import jax
 
 from experiments.table import RECORDS, rows
 from genjax import checks
-from genjax.cli.experiment import recipe_differences
+from genjax.cli.experiment import recipe_differences, same_quantity, without_figure
 from genjax.cli.options import use_compilation_cache
 from genjax.evals.requirements import REQUIREMENTS
 from genjax.train import Run, fit
@@ -88,6 +88,8 @@ def queue(recipes: dict[str, Run], options: argparse.Namespace) -> list[Run]:
         run = dataclasses.replace(
             run, data=dataclasses.replace(run.data, data=source), train=train, phases=phases
         )
+        if not same_quantity(recipes[name], run):
+            run = without_figure(run)
         runs += [dataclasses.replace(run, seed=seed) for seed in options.seeds]
     if unused:
         sets = sorted({recipes[run.experiment].data.data for run in runs})

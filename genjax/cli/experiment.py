@@ -76,7 +76,7 @@ def run_experiment(
     options, run = parse(recipes, doc, argv, command)
     recipe = next(iter(recipes.values())) if command else recipes[options.recipe]
     if options.smoke or not same_quantity(recipe, run):
-        run = dataclasses.replace(run, figure=dataclasses.replace(run.figure, paper=None))
+        run = without_figure(run)
     if options.distributed:
         join_cluster()
     name = run.experiment + ("-smoke" if options.smoke else "")
@@ -95,6 +95,11 @@ def same_quantity(recipe: Run, run: Run) -> bool:
     names = {dataset_name(r.data.data) for r in (recipe, run)}
     known = bool(recipe.figure.data_checksum) or len(names) == 1
     return known and run.train.metric == recipe.train.metric
+
+
+def without_figure(run: Run) -> Run:
+    """Returns a run without the paper's figure."""
+    return dataclasses.replace(run, figure=dataclasses.replace(run.figure, paper=None))
 
 
 def join_cluster() -> None:
@@ -143,6 +148,8 @@ def recipe_differences(recipe: Run, run: Run, record: Mapping[str, Any]) -> list
     known, seen = recipe.figure.data_checksum, record.get("data_checksum")
     if known and seen not in known.split():
         found.append(f"the data (checksum {seen}, not {known})")
+    elif not known and dataset_name(run.data.data) != dataset_name(recipe.data.data):
+        found.append("the data")
     return found
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from genjax import checks, families
 from genjax.cli.options import ArgumentParser, command
 from genjax.core import sample_images
+from genjax.core.protocols import LatentVariable
 from genjax.train.load_run import load
 from genjax.train.sample_grids import save_grid
 
@@ -40,14 +41,21 @@ def main(argv: list[str]) -> None:
     run, variables = load(options.workdir)
     family = families.get(run.family)
     conditions: dict[str, Any] = {}
+    if options.draw and not isinstance(family, LatentVariable):
+        raise ValueError(f"{run.family} has no latents, so its samples are draws; omit --draw.")
     if options.label is not None:
         if "label" not in family.batch_spec(run.model, 1):
             raise ValueError(
                 f"this run of {run.family} is not conditioned on a label; omit --label."
             )
-        label = np.resize(np.asarray(options.label, np.int32), options.n)
-        checks.labels(run.family, run.model.classes, label)
-        conditions["label"] = label
+        if options.n < len(options.label):
+            raise ValueError(
+                f"`--n` {options.n} is less than the number of labels; use at least"
+                f" {len(options.label)}."
+            )
+        if min(options.label) < 0 or max(options.label) >= run.model.classes:
+            raise ValueError(f"`--label` must be in 0 .. {run.model.classes - 1}.")
+        conditions["label"] = np.resize(np.asarray(options.label, np.int32), options.n)
     draw = functools.partial(sample_images, family, run.model, n=options.n, draw=options.draw)
     key = jax.random.key(options.seed)
     x = np.asarray(jax.jit(draw)(variables, key=key, **conditions))

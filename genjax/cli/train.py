@@ -71,16 +71,19 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
     chosen = {"--shape": [str(size) for size in shape], "--transform": [transform]}
     if traits.data == "levels":
         chosen["--levels"] = [str(dataset.levels)]
+    counts, held_out = dataset.counts(), 0
+    if traits.density != "none" and "validation" not in counts and not settings.folds:
+        held_out = min(counts["train"] // 10, 10_000)
+        chosen["--validation"] = [str(held_out)]
     if getattr(config, "classes", 0):
         labels = dataset.splits.get("train", {}).get("label")
         if labels is not None:
             chosen["--classes"] = [str(int(labels.max()) + 1)]
             if hasattr(config, "labelled"):  # the share of training examples with a known label
+                if held_out:  # labels are kept among the examples that remain
+                    remaining = dataclasses.replace(settings, validation=held_out)
+                    labels = genjax_data.load(remaining).splits["train"]["label"]
                 chosen["--labelled"] = [repr(float((labels >= 0).mean()))]
-    counts, held_out = dataset.counts(), 0
-    if traits.density != "none" and "validation" not in counts and not settings.folds:
-        held_out = min(counts["train"] // 10, 10_000)
-        chosen["--validation"] = [str(held_out)]
     return chosen, held_out
 
 

@@ -106,13 +106,13 @@ def with_ema(step: Callable, decay: float) -> Callable:
 
 
 def ema_warning(decay: float, steps: int) -> str:
-    """Returns a warning if an average is younger than its horizon 1 / (1 - decay), else ""."""
+    """Returns a warning if an average of so many steps is younger than 1 / (1 - decay), else ""."""
     horizon = 1 / (1 - decay)
     if not decay or steps > horizon - 0.5:
         return ""
     return (
         f"the average of the weights (--ema {decay:g}) has a horizon of {horizon:,.0f} steps, but"
-        f" the run has {steps:,}; lower --ema or train longer"
+        f" the evaluated weights have {steps:,}; lower --ema or train longer"
     )
 
 

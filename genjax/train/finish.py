@@ -93,8 +93,8 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
             trainer.warn(chosen_step, words)
         if density == "none":
             metric, (obtained, error, unit) = name, figure
-    if words := ema_warning(run.train.ema, step):
-        trainer.warn(step, words)
+    if words := ema_warning(run.train.ema, chosen_step):
+        trainer.warn(chosen_step, words)
     if trainer.status.warnings:
         details["warnings"] = list(trainer.status.warnings)
     record = records.make_record(
@@ -112,6 +112,7 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
         workdir = trainer.context.workdir
         write_overview(workdir / "samples")
         write_json(workdir / "record.json", record)
+    barrier("recorded")  # the next phase of every process reads the record
     return record
 
 

@@ -59,6 +59,7 @@ def fit(
     commit: str | None = None,
     profile: bool = False,
     quiet: bool = False,
+    runs: pathlib.Path | None = None,
 ) -> Result:
     """Trains a run, evaluates it on test once, and writes its record.
 
@@ -76,6 +77,8 @@ def fit(
       commit: written into the record; None asks git.
       profile: write a profiler trace of some steps to `workdir/profile`.
       quiet: print nothing.
+      runs: folder of runs that `weights_from` names by their experiment; None is the folder that
+        holds the workdir.
 
     Raises:
       ValueError: the settings do not fit the family, the data or the workdir.
@@ -85,6 +88,7 @@ def fit(
     # Read at the start: the source code on disk may change during a long run.
     session = {"commit": commit or records.commit(), "device": records.device(devices)}
     workdir = pathlib.Path(workdir)
+    runs = workdir.parent if runs is None else runs
     check_writers(run.train.writers)
     family = families.get(run.family)
     requested = run
@@ -110,6 +114,7 @@ def fit(
             rules=rules,
             commit=commit,
             quiet=quiet,
+            runs=runs,
         )
         if not phase.finished or phase.signalled:
             return dataclasses.replace(phase, finished=False, record=None)
@@ -127,7 +132,7 @@ def fit(
     if saved is not None:
         check_same_data(dataset, workdir)
     else:
-        weights = first_weights(run, workdir)
+        weights = first_weights(run, workdir, runs)
 
     # Shapes first, shardings second, arrays last.
     optimizer = build_optimizer(run)
@@ -156,7 +161,7 @@ def fit(
         restored = restore(run, checkpoints, shapes, shardings, progress)
         if restored is None:
             if saved is not None:  # it was interrupted before its first checkpoint
-                weights = first_weights(run, workdir)
+                weights = first_weights(run, workdir, runs)
             first, weights = (
                 tree and put(tree, NamedSharding(mesh, PartitionSpec()))
                 for tree in (init_batch(run, family, dataset), weights)

@@ -30,12 +30,18 @@ def phase_folder(run: Run, workdir: pathlib.Path) -> pathlib.Path:
     return workdir / f"phase{len(run.phases)}"
 
 
-def first_weights(run: Run, workdir: pathlib.Path) -> dict[str, Any] | None:
-    """Returns the weights of the previous phase or of `weights_from`; None for random ones."""
+def first_weights(run: Run, workdir: pathlib.Path, runs: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the weights of the previous phase or of `weights_from`; None for random ones.
+
+    Args:
+      run: settings.
+      workdir: folder of the run or phase.
+      runs: folder of runs that are named by their experiment.
+    """
     if run.phases:
         train = dataclasses.replace(run.train, weights_from=str(phase_folder(run, workdir)))
         run = dataclasses.replace(run, phases=(), train=train)
-    return initial_weights(run, workdir.parent)
+    return initial_weights(run, runs)
 
 
 def first_status(run: Run, workdir: pathlib.Path) -> RunStatus:

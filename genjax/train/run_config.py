@@ -240,9 +240,9 @@ def schedule_warnings(run: Run) -> list[tuple[int, str]]:
         if optimizer.decay_steps is None:
             continue
         batches = batches_per_step(run) if name == first else 1
-        zero = -(-optimizer.decay_steps * optimizer.accumulate // batches)
-        if zero < run.train.steps:
-            updates = run.train.steps * batches // optimizer.accumulate
+        updates = run.train.steps * batches // optimizer.accumulate
+        if optimizer.decay_steps < updates:
+            zero = -(-optimizer.decay_steps * optimizer.accumulate // batches)
             flag = f"--optimizer.{name}.decay-steps" if several else "--decay-steps"
             which = f"the {name}'s learning rate" if several else "the learning rate"
             words = (

@@ -127,7 +127,9 @@ class Trainer:
             self.status = self.status.replace(pending=())
             self.show(state, step, pending)
             if self.stopped:
-                self.save(state)
+                # An unchanged state is not saved again: its checkpoint may be the only one.
+                if self.status.pending != pending:
+                    self.save(state)
                 return state, step, self.stopped
         while step < t.steps and not self.status.ended:
             # 1. One call. Its length keeps calls aligned, so that a resumed run makes the same.

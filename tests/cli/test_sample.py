@@ -68,12 +68,17 @@ def test_labels_are_repeated_in_their_order(workdir, tmp_path):
     np.testing.assert_array_equal(drawn, one(variables, np.full(6, 1, np.int32)))
 
 
-def test_rejects_labels_that_do_not_fit(workdir, data, tmp_path, capsys):
+def test_rejects_options_that_do_not_fit(workdir, data, tmp_path, capsys):
     assert sample.main([str(workdir), "--label", "3"]) == 2
-    assert "labels must be in 0 .. 2, got 3 .. 3" in capsys.readouterr().err
+    assert "`--label` must be in 0 .. 2." in capsys.readouterr().err
+    assert sample.main([str(workdir), "--label", "0", "1", "2", "--n", "2"]) == 2
+    message = "`--n` 2 is less than the number of labels; use at least 3."
+    assert message in capsys.readouterr().err
     fit(small_run("nade", data), tmp_path / "run", quiet=True)
     assert sample.main([str(tmp_path / "run"), "--label", "1"]) == 2
     assert "nade is not conditioned on a label; omit --label." in capsys.readouterr().err
+    assert sample.main([str(tmp_path / "run"), "--draw"]) == 2
+    assert "nade has no latents, so its samples are draws; omit --draw." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("family", [vae, m2, hierarchical_vae])

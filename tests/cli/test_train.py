@@ -62,6 +62,18 @@ def test_options_override_the_defaults(photos):
     assert cropped.model.shape == (8, 8, 1)
 
 
+def test_the_share_of_labels_is_of_the_examples_left_for_training(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (200, 4, 4, 1), np.uint8)
+    label = np.arange(200, dtype=np.int32) % 5
+    splits = {"train": {"x": x, "label": label}, "test": {"x": x[:20], "label": label[:20]}}
+    path = str(tmp_path / "few.npz")
+    save_npz(Dataset("few", splits, 256), path)
+    run = run_of("m2", "--data", path, "--labels-per-class", "10")
+    assert run.data.validation == 20
+    assert run.model.labelled == 50 / 180
+    check_compatibility(resolve(run, "cpu"), families.get("m2"), genjax_data.load(run.data))
+
+
 def test_a_counted_family_sees_each_example_once(photos):
     run = run_of("markov", "--data", photos)
     assert (run.train.steps, run.train.batch_size) == (1, 90)

@@ -222,7 +222,8 @@ def test_the_average_of_a_short_run_is_not_its_initialisation():
 @pytest.mark.parametrize(("decay", "steps"), [(0.999, 999), (0.9, 9)])
 def test_warns_of_an_average_younger_than_its_horizon(decay, steps):
     words = ema_warning(decay, steps)
-    assert f"horizon of {round(1 / (1 - decay)):,} steps, but the run has {steps:,}" in words
+    horizon = round(1 / (1 - decay))
+    assert f"horizon of {horizon:,} steps, but the evaluated weights have {steps:,}" in words
     assert "lower --ema or train longer" in words
     assert ema_warning(decay, steps + 1) == ema_warning(0.0, steps) == ""
 

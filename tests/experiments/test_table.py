@@ -361,6 +361,15 @@ def test_data_files_replace_data_sets(machine):
     assert len(machine.written) == 3
 
 
+def test_runs_on_other_data_have_no_figure_and_store_no_record(machine):
+    assert machine.main("--data mnist=carried/letters.npz") == 0
+    assert {run.figure.paper for _, run, *_ in machine.calls} == {None}
+    assert machine.written == []
+    run = RUNS["b_mnist"]
+    other = dataclasses.replace(run, data=Data(data="carried/letters.npz"))
+    assert recipe_differences(run, other, {}) == ["the data"]
+
+
 def test_rejects_unused_options(machine, capsys):
     assert machine.main("--data mnist=carried/mnist.npz minst=other.npz") == 2
     assert machine.names == []

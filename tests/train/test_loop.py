@@ -21,10 +21,10 @@ import genjax.train
 from genjax import families, report
 from genjax.cli import evaluate
 from genjax.core import Optimizer
-from genjax.train import Figure, fit, metric_writers
+from genjax.train import Figure, finish, fit, metric_writers
 from genjax.train.load_run import load_state
 from genjax.train.metric_writers import Metrics
-from genjax.train.run_config import schedule_warnings
+from genjax.train.run_config import resolve, schedule_warnings
 from genjax.train.trainer import Trainer
 
 
@@ -144,6 +144,29 @@ def test_schedule_warnings_count_updates_of_each_network(data):
     assert (g, d) == (20, 5)
     assert "--optimizer.generator.decay-steps 15," in generator
     assert "--optimizer.discriminator.decay-steps 60," in discriminator
+
+
+def test_no_schedule_warning_if_accumulate_does_not_divide_steps(data):
+    run = small_run("nade", data, steps=11)
+    linear = Optimizer(schedule="linear", accumulate=2)
+    resolved = resolve(dataclasses.replace(run, optimizer=linear), "cpu")
+    assert resolved.optimizer.decay_steps == 5
+    assert schedule_warnings(resolved) == []
+    shorter = dataclasses.replace(resolved.optimizer, decay_steps=4)
+    ((step, words),) = schedule_warnings(dataclasses.replace(resolved, optimizer=shorter))
+    assert step == 8
+    assert "--decay-steps 5," in words
+
+
+def test_the_record_warns_of_an_average_younger_than_its_horizon(tmp_path, data, monkeypatch):
+    """Of the evaluated weights, which may be of an earlier step than the last."""
+    best_state = finish.best_state
+    monkeypatch.setattr(finish, "best_state", lambda *args: (best_state(*args)[0], 4))
+    record = fit(small_run("nade", data, steps=12, ema=0.9), tmp_path, quiet=True).record
+    assert (record["steps"], record["chosen_step"]) == (12, 4)
+    (warning,) = record["warnings"]
+    assert warning["step"] == 4
+    assert "horizon of 10 steps, but the evaluated weights have 4;" in warning["words"]
 
 
 def test_a_run_on_other_data_omits_the_papers_figure(tmp_path, data):

@@ -94,6 +94,18 @@ def test_rejects_other_initial_weights(run):
     dataclasses.replace(run, phases=(Phase(optimizer=FROZEN, train=train),))
 
 
+def test_a_first_phase_finds_the_weights_of_an_experiment(tmp_path, run):
+    learns = dataclasses.replace(run, phases=(), optimizer=run.phases[0].optimizer)
+    fit(learns, tmp_path / "small_nade-seed0", quiet=True)
+    train = dataclasses.replace(run.train, weights_from="small_nade")
+    phases = (Phase(optimizer=FROZEN, train=train), run.phases[1])
+    other = dataclasses.replace(run, experiment="other", phases=phases)
+    fit(other, tmp_path / "other-seed0", quiet=True)
+    expected = load_state(tmp_path / "small_nade-seed0")[1].eval_variables()
+    found = load_state(tmp_path / "other-seed0")[1].variables
+    chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-20)
+
+
 def test_runs_in_memory_reject_phases(run):
     images = [np.zeros((32, 3, 3, 1), np.float32)]
     with pytest.raises(ValueError, match="has phases"):

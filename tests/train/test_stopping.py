@@ -10,6 +10,7 @@ import pytest
 from support.small import small_run, write_data
 
 from genjax.train import fit, trainer
+from genjax.train.checkpoint import Checkpoints
 from genjax.train.metric_writers import Metrics, Progress
 from genjax.train.signals import Signals
 from genjax.train.status import RunStatus
@@ -110,6 +111,30 @@ def test_a_signal_stops_an_evaluation_between_batches(
         assert record[name] == expected[name], name
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "validation_nll" in line] == [4, 8]
+
+
+def test_a_signal_in_pending_operations_saves_no_checkpoint_again(tmp_path, whole, monkeypatch):
+    run, expected = whole
+    passing, save, saved = Progress.passing, Checkpoints.save, []
+
+    def passing_with_signal(self, what):
+        if what == "evaluating validation":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return passing(self, what)
+
+    def save_and_count(self, state, *arguments, **options):
+        saved.append(int(state.step))
+        save(self, state, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "passing", passing_with_signal)
+        patched.setattr(Checkpoints, "save", save_and_count)
+        for _ in range(2):
+            result = fit(run, tmp_path, quiet=True)
+            assert (result.finished, result.step) == (False, 4)
+            assert saved == [4]
+    record = fit(run, tmp_path, quiet=True).record
+    assert record["obtained"] == expected["obtained"]
 
 
 def test_an_ignored_signal_stays_ignored():
