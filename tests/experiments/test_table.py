@@ -137,6 +137,7 @@ def test_a_record_belongs_to_its_row_alone(tmp_path, monkeypatch):
 
 def test_summary_has_the_figures_and_the_status(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("experiments.table.rows", lambda: RUNS)
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
     write_record(tmp_path, finish(RUNS["b_mnist"], 90.126))
     assert command.main(["--records", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
