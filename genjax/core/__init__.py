@@ -5,11 +5,9 @@ from genjax.core.adversarial import (
     apply_network,
     check_gradient_penalties,
     discriminator_objective,
-    diversity,
     gan_losses,
     generator_objective,
     merge_networks,
-    nearest_distance,
     objective_buffers,
     train_network,
 )
@@ -32,6 +30,7 @@ from genjax.core.derived import (
     check_optimizer,
     critic_steps,
     elbo,
+    gan_objective,
     kl_units,
     log_conditionals,
     log_prob_bound,
@@ -46,6 +45,7 @@ from genjax.core.importance import log_mean_weight, resample_noise
 from genjax.core.keys import named_key
 from genjax.core.optim import Optimizer
 from genjax.core.protocols import Batch, LossOutput, Metrics, Traits, Variables
+from genjax.core.sample_diversity import diversity, nearest_distance
 from genjax.core.state import State, init_state, with_ema
 from genjax.core.step import adversarial_step, gradient_step, network_step
 
@@ -78,6 +78,7 @@ __all__ = [
     "elbo",
     "flat_events",
     "gan_losses",
+    "gan_objective",
     "generator_objective",
     "gradient_step",
     "image_samplers",

@@ -7,9 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from genjax.core.adversarial import GanObjective
 from genjax.core.autoregressive import conditional_nats
 from genjax.core.importance import log_mean_weight
-from genjax.core.protocols import BoundDensity, ClosedFormBound, Conditionals, LatentVariable
+from genjax.core.protocols import (
+    BoundDensity,
+    ClosedFormBound,
+    Conditionals,
+    LatentVariable,
+    family_name,
+)
 from genjax.core.state import State
 from genjax.core.step import Optimizers, Step, adversarial_step, gradient_step
 
@@ -19,9 +26,15 @@ def network_names(family: Any) -> tuple[str, ...]:
     return tuple(getattr(family, "LOSSES", ()))
 
 
+def gan_objective(config: Any) -> GanObjective:
+    """Returns `config.objective` of a family of several networks; the default one without it."""
+    objective = getattr(config, "objective", None)
+    return objective if isinstance(objective, GanObjective) else GanObjective()
+
+
 def critic_steps(config: Any) -> int:
     """Returns the number of updates of the first network per step; each has its own batch."""
-    return getattr(getattr(config, "objective", None), "critic_steps", 1)
+    return gan_objective(config).critic_steps
 
 
 def step_batch_spec(family: Any, config: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -38,7 +51,7 @@ def check_optimizer(
 
     Optimizers have an attribute `update` or `build`; the error message suggests `example`.
     """
-    name, networks = family.__name__.rsplit(".", 1)[-1], network_names(family)
+    name, networks = family_name(family), network_names(family)
     if family.traits(config).fit != "gradient":
         if optimizer is not None:
             raise ValueError(f"{name} is fitted without a gradient; pass optimizer=None.")
@@ -67,12 +80,11 @@ def make_step(family: Any, config: Any, optimizer: Optimizers | None = None) -> 
     optimizers: Any = optimizer
     if network_names(family):
         losses = {name: functools.partial(f, config) for name, f in family.LOSSES.items()}
-        update = getattr(getattr(config, "objective", None), "update", "sequential")
         return adversarial_step(
             losses,
             optimizers,
             critic_steps=critic_steps(config),
-            simultaneous=update == "simultaneous",
+            simultaneous=gan_objective(config).update == "simultaneous",
         )
     if family.traits(config).fit == "gradient":
         return gradient_step(functools.partial(family.loss, config), optimizers)
@@ -105,7 +117,7 @@ def _log_weight_fn(
     if isinstance(family, BoundDensity):
         return lambda key: family.log_weight(config, variables, x, key, **conditions)
     if not isinstance(family, LatentVariable):
-        raise ValueError(f"{family.__name__.rsplit('.', 1)[-1]} has no bound on log p(x).")
+        raise ValueError(f"{family_name(family)} has no bound on log p(x).")
     q, p = family.posterior(config, variables, x, **conditions), family.prior(config, variables)
 
     def log_weight(key: jax.Array) -> jax.Array:

@@ -62,6 +62,11 @@ class Traits:
             object.__setattr__(self, "metric", name)
 
 
+def family_name(family: Any) -> str:
+    """Returns a family's name, the last part of its module's."""
+    return family.__name__.rsplit(".", 1)[-1]
+
+
 @runtime_checkable
 class Family(Protocol):
     """Every family."""

@@ -5,6 +5,7 @@ the images `x` and `y` (if there is a second image). Random flips and crops also
 which draws a different one for each entry.
 """
 
+import abc
 import dataclasses
 from typing import ClassVar, Literal, NamedTuple
 
@@ -43,7 +44,7 @@ class OutputSpec(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Operation:
+class Operation(abc.ABC):
     """One step of a transform: a pure function of an array, and what it does to its spec."""
 
     keys: tuple[str, ...] = dataclasses.field(default=IMAGES, kw_only=True)
@@ -58,20 +59,19 @@ class Operation:
     @property
     def random(self) -> bool:
         """Whether it uses a PRNG key."""
-        dynamic = isinstance(self, Binarize) and self.mode == "dynamic"
-        return dynamic or isinstance(self, Dequantize | RandomGeometric)
+        return False
 
+    @abc.abstractmethod
     def output(self, spec: OutputSpec) -> OutputSpec:
         """Returns the spec of the output.
 
         Raises:
           ValueError: the operation cannot be applied to such an input.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         """Returns the output for float32 `[..., *spec.shape]`."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         name = next(n for n, kind in OPERATIONS.items() if kind is type(self))
@@ -136,6 +136,10 @@ class Binarize(Operation):
         if self.mode == "static" and self.keys != IMAGES:
             raise ValueError("'static' binarizes all images; leave out keys, or use 'dynamic'")
 
+    @property
+    def random(self) -> bool:
+        return self.mode == "dynamic"
+
     def output(self, spec: OutputSpec) -> OutputSpec:
         _check_range(spec)
         return spec._replace(low=0, high=1, levels=2)
@@ -160,6 +164,10 @@ class Dequantize(Operation):
 
     usage: ClassVar[str] = "dequantize()"
 
+    @property
+    def random(self) -> bool:
+        return True
+
     def output(self, spec: OutputSpec) -> OutputSpec:
         if not spec.integers:
             raise ValueError("needs integers from 0; put it before scale and resize")
@@ -181,6 +189,10 @@ class RandomGeometric(Operation):
         super().__post_init__()
         if not isinstance(self.separate, bool):
             raise ValueError(f"separate must be True or False, got {self.separate!r}")
+
+    @property
+    def random(self) -> bool:
+        return True
 
 
 @dataclasses.dataclass(frozen=True)

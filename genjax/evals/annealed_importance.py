@@ -33,9 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core.protocols import LatentVariable, NoncentredPrior
+from genjax.core.protocols import LatentVariable, NoncentredPrior, family_name
 from genjax.evals.batching import evaluate_split
-from genjax.evals.metric_result import family_name
 
 JITTER = 0.2  # relative, of the step size: paths of one length can be periodic
 GAIN = 0.1  # lowest change of the log step size per unit of excess acceptance

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import log_conditionals
-from genjax.core.protocols import Autoregressive, Completion
-from genjax.evals.metric_result import family_name
+from genjax.core.protocols import Autoregressive, Completion, family_name
 
 
 def completable(order: np.ndarray, known: np.ndarray) -> bool:

@@ -10,13 +10,13 @@ import numpy as np
 
 from genjax import checks
 from genjax.core import named_key
+from genjax.core.protocols import family_name
 from genjax.data import Dataset, make_transform, output_spec
 from genjax.data.order import Order
 from genjax.data.transforms import binarization
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
 from genjax.evals.feature_extractor import PIXELS, Extractor, to_unit
 from genjax.evals.inception import Inception, extractor, load_inception
-from genjax.evals.metric_result import family_name
 from genjax.evals.requirements import check_conditional, image_range
 
 

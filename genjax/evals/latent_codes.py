@@ -15,9 +15,9 @@ from scipy.optimize import linear_sum_assignment
 
 from genjax import checks
 from genjax.core import named_key
-from genjax.core.protocols import LatentCodes
+from genjax.core.protocols import LatentCodes, family_name
 from genjax.evals.batching import map_split
-from genjax.evals.metric_result import MetricResult, binomial_error, family_name
+from genjax.evals.metric_result import MetricResult, binomial_error
 from genjax.losses import code_information
 
 

@@ -41,11 +41,6 @@ class MetricResult:
         return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
 
-def family_name(family: Any) -> str:
-    """Returns a family's name, the last part of its module's."""
-    return family.__name__.rsplit(".", 1)[-1]
-
-
 def binomial_error(rate: float, n: int) -> float:
     """Returns the standard error of a rate of n examples, such as an accuracy."""
     return math.sqrt(rate * (1 - rate) / n)

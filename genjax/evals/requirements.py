@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from genjax import checks
-from genjax.core.protocols import Features, LatentCodes
+from genjax.core.protocols import Features, LatentCodes, family_name
 from genjax.data import Dataset
 from genjax.evals.latent_codes import categorical_code
-from genjax.evals.metric_result import family_name
 from genjax.evals.msssim import windows_of
 from genjax.evals.swd import sides
 
@@ -154,14 +153,13 @@ def check_metric_requirements(
                 f" some examples out (--validation), or use another metric."
             )
     for split in needs.labels:
-        stream = dataset.streams.get(split)
-        if "label" not in (dataset.splits[split] if stream is None else stream.read([0])):
+        if "label" not in dataset.entries(split):
             raise ValueError(
                 f"{name} needs labels of {split}, and {dataset.name} has none; use labelled data,"
                 f" or another metric."
             )
     drawn = {"samples": samples} if samples else {}
-    if name == "precision_recall":
+    if "test" in needs.splits:
         drawn["test examples"] = counts["test"]
     for what, count in drawn.items():
         if count < needs.min_samples:

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from genjax import checks
 from genjax.checks import Dtype, NonNegativeFloat, PositiveInt, PositiveInts, UnitInterval
 from genjax.core import GanObjective, Traits, apply_network, gan_losses, merge_networks
+from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.protocols import LossFn
 from genjax.nn import MLP, Maxout, symmetric_uniform
 
@@ -89,11 +90,6 @@ def traits(config: Config) -> Traits:
         examples = 10_000 if config.marginals else 0
         return Traits(data="images", density="none", init_examples=examples, ema=ema)
     return Traits(data="real", density="none", sample_range=(-math.inf, math.inf), ema=ema)
-
-
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 in [0, 1], or any with linear outputs, `[B, *shape]`."""
-    return {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
 
 
 def _kernel_init(scale: float) -> Any:
@@ -174,9 +170,7 @@ def discriminate(config: Config, variables: dict[str, Any], x: jax.Array) -> jax
 
 
 # By default -log D(x) - log(1 - D(G(z))) and -log D(G(z)), [B] nats.
-LOSSES: Mapping[str, LossFn] = gan_losses(
-    "gan", Generator, Discriminator, noise=noise, batch_spec=batch_spec
-)
+LOSSES: Mapping[str, LossFn] = gan_losses("gan", Generator, Discriminator, noise=noise)
 
 
 def sample(

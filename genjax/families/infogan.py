@@ -30,6 +30,7 @@ from genjax.core import (
     gan_losses,
     merge_networks,
 )
+from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.protocols import LossFn
 from genjax.losses import code_information
 from genjax.nn import DownStack, UpStack
@@ -132,11 +133,6 @@ def codes(config: Config) -> tuple[Code, ...]:
         double = config.code_width and kind != "categorical"
         out.append(Code(kind, size, weight, 2 * size if double else size))
     return tuple(out)
-
-
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 in [0, 1], `[B, *shape]`."""
-    return {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
 
 
 class Generator(nn.Module):
@@ -244,7 +240,6 @@ LOSSES: Mapping[str, LossFn] = gan_losses(
     Generator,
     Discriminator,
     noise=noise,
-    batch_spec=batch_spec,
     regularizer=_information,
 )
 

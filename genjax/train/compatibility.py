@@ -85,7 +85,7 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
         evals.check_metric_requirements(
             t.metric, family, model, dataset, t.fid_weights, t.metric_samples
         )
-    if family.traits(run.model).fit == "counting":
+    if traits.fit == "counting":
         n = dataset.counts()["train"]
         if run.train.steps * run.train.batch_size > n:
             raise ValueError(
@@ -97,11 +97,11 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
 
 def _check_entries(run: Run, family: Any, dataset: genjax_data.Dataset) -> None:
     """Checks shape, dtype and range of the transformed entries other than `x`."""
-    names = set(family.batch_spec(run.model, 1))
+    spec = family.batch_spec(run.model, 1)
+    names = set(spec)
     one = dataset.read("train", [0], tuple(names))
     transform = genjax_data.make_transform(run.data.transform, dataset.levels)
     batch = jax.eval_shape(transform, one, jax.random.key(0))
-    spec = family.batch_spec(run.model, 1)
     for name in sorted(names - {"x"}):
         got, want = batch[name], spec[name]
         if got.shape[1:] != want.shape[len(want.shape) - got.ndim + 1 :] or got.dtype != want.dtype:

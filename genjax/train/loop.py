@@ -22,10 +22,11 @@ from genjax.train.metric_writers import Metrics, Progress, check_writers, write_
 from genjax.train.phases import first_status, first_weights, phase_folder, previous_phase
 from genjax.train.resume import finished_record, restore
 from genjax.train.run_config import Run, build_optimizer, schedule_warnings
+from genjax.train.run_context import RunContext
 from genjax.train.sample_grids import remove_after
 from genjax.train.signals import Signals, agree_on_stop
 from genjax.train.splits import init_batch
-from genjax.train.trainer import OUT_OF_TIME, RunContext, StopRequested, Trainer
+from genjax.train.trainer import OUT_OF_TIME, StopRequested, Trainer
 from genjax.train.workdir import check_same_data, lock_workdir, resolve_workdir, write_run_files
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import types
 import typing
 from collections.abc import Callable
 from typing import Any, Literal
@@ -171,9 +170,10 @@ def map_optimizers(function: Callable[[str, Optimizer], Any], optimizer: Any) ->
     return results if isinstance(optimizer, dict) else results.get("")
 
 
-def _first_network(run: Run) -> str | None:
-    """Returns the network that has several updates per step, if there are several networks."""
-    return next(iter(network_names(families.get(run.family))), None)
+def network_batches_per_step(run: Run, network: str) -> int:
+    """Returns the batches per step of one network: several for the first of several networks."""
+    first = next(iter(network_names(families.get(run.family))), None)
+    return batches_per_step(run) if network == first else 1
 
 
 def check_parts(run: Run) -> None:
@@ -207,10 +207,8 @@ def resolve(run: Run, backend: str) -> Run:
     longest = min(100, run.train.eval_every or 100)
     per_call = run.train.steps_per_call or (1 if backend == "cpu" else longest)
 
-    first = _first_network(run)
-
     def filled(name: str, optimizer: Optimizer) -> Optimizer:
-        batches = run.train.steps * (batches_per_step(run) if name == first else 1)
+        batches = run.train.steps * network_batches_per_step(run, name)
         if optimizer.decay_steps is not None or optimizer.schedule not in ("linear", "cosine"):
             return optimizer
         updates = max(optimizer.warmup + 1, batches // optimizer.accumulate)
@@ -235,11 +233,10 @@ def schedule_warnings(run: Run) -> list[tuple[int, str]]:
     """
     found = []
     several = isinstance(run.optimizer, dict)
-    first = _first_network(run)
     for name, optimizer in optimizers_by_network(run.optimizer).items():
         if optimizer.decay_steps is None:
             continue
-        batches = batches_per_step(run) if name == first else 1
+        batches = network_batches_per_step(run, name)
         updates = run.train.steps * batches // optimizer.accumulate
         if optimizer.decay_steps < updates:
             zero = -(-optimizer.decay_steps * optimizer.accumulate // batches)
@@ -347,27 +344,9 @@ def _convert(hint: Any, value: Any) -> Any:
         return _from_json(hint, value)
     if isinstance(value, list):
         value = tuple(value)
-    if not _fits(hint, value):
+    if not checks.matches(hint, value):
         raise ValueError(f"{value!r} is not of type {hint}")
     return value
-
-
-def _fits(hint: Any, value: Any) -> bool:
-    """Returns whether a value from JSON has the type of a hint."""
-    origin, inside = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return True
-    if origin in (types.UnionType, typing.Union):
-        return any(_fits(option, value) for option in inside)
-    if origin is typing.Literal:
-        return value in inside
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(inside[0], v) for v in value)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
 
 
 def settings_without_effect(run: Run) -> set[str]:

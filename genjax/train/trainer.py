@@ -1,39 +1,39 @@
 """The operations of the loop: train, log, evaluate, sample, save, stop."""
 
 import collections
-import dataclasses
 import math
-import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as genjax_data
 from genjax import evals
 from genjax.core import (
     Optimizer,
     State,
+    gan_objective,
     make_step,
     named_key,
-    network_names,
     sample_images,
     with_ema,
 )
-from genjax.core.step import Optimizers
 from genjax.data.label_subsets import UNKNOWN_LABEL
 from genjax.train import gan_diagnostics
-from genjax.train.checkpoint import Checkpoints
 from genjax.train.compile import CompiledStep, batch_sharding, compile_step
 from genjax.train.input_pipeline import InputPipeline
 from genjax.train.load_run import evaluation_variables
-from genjax.train.metric_writers import Metrics, Progress
-from genjax.train.run_config import Run, batches_per_step, map_optimizers
+from genjax.train.run_config import (
+    batches_per_step,
+    map_optimizers,
+    network_batches_per_step,
+)
+from genjax.train.run_context import RunContext
 from genjax.train.sample_grids import save_grid
-from genjax.train.signals import Signals, agree_on_stop
+from genjax.train.signals import agree_on_stop
 from genjax.train.splits import evaluation_conditions, evaluation_data
 from genjax.train.status import RunStatus
 
@@ -43,45 +43,6 @@ IN_FLIGHT = 2  # calls: enough to keep the device busy, few enough to stop soon
 
 class StopRequested(Exception):
     """A signal arrived during an evaluation; its text is the reason to stop."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunContext:
-    """The parts of one run, all made before its first step.
-
-    Attributes:
-      run: settings, resolved.
-      family: module of the family.
-      dataset: its data.
-      mesh: devices.
-      shapes: of the state, from `jax.eval_shape`.
-      shardings: of the state.
-      optimizer: from `build_optimizer`.
-      lead: axes of a batch before its batch axis.
-      workdir: folder of the run.
-      checkpoints: in that folder.
-      progress: lines on the terminal.
-      metrics: writer of metrics.jsonl; None on processes other than the first.
-      signals: received by this process.
-      deadline: `time.monotonic()` at which everything must be saved, or None.
-      profile: whether to trace some steps.
-    """
-
-    run: Run
-    family: Any
-    dataset: genjax_data.Dataset
-    mesh: Mesh
-    shapes: Any
-    shardings: Any
-    optimizer: Optimizers | None
-    lead: int
-    workdir: pathlib.Path
-    checkpoints: Checkpoints
-    progress: Progress
-    metrics: Metrics | None
-    signals: Signals
-    deadline: float | None
-    profile: bool
 
 
 class Trainer:
@@ -156,7 +117,7 @@ class Trainer:
             # 2. Guard and log. What is evaluated or saved below is guarded first.
             stop = agree_on_stop(self.reason_to_stop())
             if stop:
-                self.progress.say(f"{self.run.experiment}  {stop.split(';')[0]}: saving")
+                self.say_saving(stop)
             if due(t.log_every) or due(t.eval_every) or due(t.save_every) or stop:
                 self.log(step, regular=due(t.log_every))
             # 3. Evaluate; the best by validation is kept, and decides about stopping early.
@@ -196,7 +157,7 @@ class Trainer:
             raise
         except StopRequested as request:
             self.status, self.stopped = before.replace(pending=left), str(request)
-            self.progress.say(f"{self.run.experiment}  {self.stopped.split(';')[0]}: saving")
+            self.say_saving(self.stopped)
             return False
         except Exception:
             if jax.process_count() == 1:  # the others may have met no error, and save nothing
@@ -298,10 +259,13 @@ class Trainer:
         self.status = self.status.warn(step, words)
         self.progress.say(f"{self.run.experiment}  step {step:,}: {words}")
 
+    def say_saving(self, reason: str) -> None:
+        """Prints why the run saves and stops."""
+        self.progress.say(f"{self.run.experiment}  {reason.split(';')[0]}: saving")
+
     def diagnose(self, step: int, means: dict[str, float]) -> None:
         """Reports a generator that collapses, or a discriminator that wins."""
-        objective = getattr(self.run.model, "objective", None)
-        smoothing = getattr(objective, "label_smoothing", 0.0)
+        smoothing = gan_objective(self.run.model).label_smoothing
         warnings, counts = gan_diagnostics.diagnose(step, means, self.status.diagnostics, smoothing)
         self.status = self.status.replace(diagnostics=counts)
         for words in warnings:
@@ -312,10 +276,9 @@ class Trainer:
         optimizer = self.run.optimizer
         if self.family.traits(self.run.model).fit != "gradient" or optimizer is None:
             return {}
-        first = next(iter(network_names(self.family)), None)
 
         def rate(name: str, settings: Optimizer) -> float:
-            batches = step * (batches_per_step(self.run) if name == first else 1)
+            batches = step * network_batches_per_step(self.run, name)
             return float(settings.learning_rate_at()(batches // settings.accumulate))
 
         rates = map_optimizers(rate, optimizer)

@@ -28,6 +28,7 @@ from genjax.core import (
     gan_losses,
     merge_networks,
 )
+from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.protocols import LossFn
 from genjax.families.dcgan.r3gan import EXPANSION, R3GanDown, R3GanUp
 from genjax.families.dcgan.residual import ResidualDown, ResidualUp
@@ -137,14 +138,6 @@ def discriminator_widths(config: Config) -> tuple[int, ...]:
     return config.discriminator_widths or generator_widths(config)[::-1]
 
 
-def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """`x`: float32 in [-1, 1], `[B, *shape]`; with classes `label`: int32 `[B]`."""
-    spec = {"x": jax.ShapeDtypeStruct((batch_size, *config.shape), jnp.float32)}
-    if config.classes:
-        spec["label"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    return spec
-
-
 class Generator(nn.Module):
     """`[B, Z], one-hot [B, K] or None -> [B, *shape]`."""
 
@@ -247,7 +240,6 @@ LOSSES: Mapping[str, LossFn] = gan_losses(
     Generator,
     Discriminator,
     noise=noise,
-    batch_spec=batch_spec,
     condition=lambda config, batch: (
         one_hot_condition("dcgan", config.classes, batch.get("label"), batch["x"].shape[0]),
     ),
