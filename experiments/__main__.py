@@ -14,8 +14,9 @@ FIGURES = ("paper", "obtained", "std_error", "lowest", "highest")
 RIGHT = ("paper", "obtained", "minutes")
 NOTE = """
 NLL in nats, lower is better; errors and accuracies in percent. Reached: better
-than the paper's figure, or within two standard errors of it. For all columns:
---all, --json."""
+than the paper's figure, or within two standard errors of it; a figure from
+memory is none to reach. For all columns and the evidence of figures: --all,
+--json."""
 WIDE = 100  # columns from which on the whole name of a row fits
 
 

@@ -66,7 +66,8 @@ def flow(steps: int, width: int, paper: float, source: str, samples: int = 1) ->
         figure=dataclasses.replace(
             DIAGONAL.figure,
             paper=paper,
-            source=f"Kingma et al. 2016, {source}: IAF of depth {steps} and width {width}",
+            source=f"Kingma et al. 2016, {source}: IAF of depth {steps}; its width {width} is from"
+            " memory",
         ),
     )
 

@@ -43,7 +43,7 @@ MASKED = Run(
     ),
     figure=Figure(
         paper=round(3.14 * BITS, 1),
-        tag="calc",
+        tag="seen",
         source="van den Oord et al. 2016, table 5: 3.14 bits/dim",
         difference="rate, length and RMSProp's decay, 1e-4, 500,000 and 0.95 here, are not printed;"
         " 5,000 images held out",

@@ -42,7 +42,7 @@ PAPER = Run(
     ),
     figure=Figure(
         paper=round(2.92 * BITS, 1),
-        tag="calc",
+        tag="seen",
         source="Salimans et al. 2017, table 1: 2.92 bits/dim",
         difference="160 features as in the authors' code, where the paper has 192; the number of"
         " updates is not printed; Adam's eps is outside the root, theirs inside, and of sums;"

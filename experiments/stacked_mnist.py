@@ -9,8 +9,7 @@ unevenness over modes in nats.
 
 Three objectives, sampled from averaged weights: the non-saturating GAN and WGAN-GP (Gulrajani et
 al. 2017) on DCGAN's network at 28x28, and R3GAN's loss and penalties on its network without
-normalisation (Huang et al. 2024, arXiv:2501.05441, table 3: all 1,000 modes, KL 0.029; it quotes 99
-modes for DCGAN and 959 for WGAN-GP, on other networks).
+normalisation (Huang et al. 2024, arXiv:2501.05441: all 1,000 modes, KL 0.029).
 """
 
 import dataclasses

@@ -99,13 +99,18 @@ def summary(run: Run, row: dict[str, Any]) -> dict[str, str]:
 
 
 def status(row: dict[str, Any], *, higher: bool) -> str:
-    """Returns whether a row reaches the paper's figure, to within two standard errors."""
+    """Returns whether a row reaches the paper's figure, to within two standard errors.
+
+    A figure from memory is no figure to reach.
+    """
     if not row["seeds"]:
         return "not run"
     if row["paper"] is None:
         return "no figure"
     if row["obtained"] is None:
         return "diverged"
+    if row["paper_tag"] == "memory":
+        return "from memory"
     margin = row["obtained"] - row["paper"] if higher else row["paper"] - row["obtained"]
     return "reached" if margin + 2 * (row["std_error"] or 0.0) >= 0 else "not reached"
 

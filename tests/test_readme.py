@@ -32,12 +32,13 @@ def test_readme_opens_with_the_two_commands():
 
 def test_the_figures_of_the_readme_are_those_of_the_records():
     records, known = read_records(table.RECORDS), table.rows()
-    lines = re.findall(r"^\| `(\w+(?::\w+)?)` \| .+ \| ([\d.]+) \| (.+) \|$", README, re.MULTILINE)
+    pattern = r"^\| `(\w+(?::\w+)?)` \| .+ \| ([\d.]+) \| ([\w-]+) \| (.+) \|$"
+    lines = re.findall(pattern, README, re.MULTILINE)
     assert len(lines) > 10
-    for name, paper, here in lines:
+    for name, paper, evidence, here in lines:
         mine = [record for record in records if record["experiment"] == name]
         row = summarize(mine, known[name].figure)
-        assert paper == f"{row['paper']:.2f}", name
+        assert (paper, evidence) == (f"{row['paper']:.2f}", known[name].figure.tag), name
         if row["std_error"] is None:  # a median of seeds: between which they lie
             assert here == f"{row['obtained']:.2f} ({row['lowest']:.2f} to {row['highest']:.2f})"
         else:
