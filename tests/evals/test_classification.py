@@ -60,14 +60,15 @@ def test_accuracy_confusion_and_nats():
 
 
 def test_calibration_error_of_two_bins():
-    # Confidence 0.95 twice, correct once; confidence 0.55 twice, correct twice.
-    p = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45], [0.55, 0.45]])
-    labels = np.array([0, 1, 0, 0])
+    # Confidence 0.9 or 1 three times, correct once; confidence 0.55 once, correct.
+    p = np.array([[0.91, 0.09], [0.95, 0.05], [0.99, 0.01], [0.55, 0.45]])
+    labels = np.array([0, 1, 1, 0])
     bins = reliability(np.log(p), labels, bins=10)
-    assert [b["accuracy"] for b in bins] == [1.0, 0.5]
+    assert [b["accuracy"] for b in bins] == pytest.approx([1, 1 / 3])
     assert [b["confidence"] for b in bins] == pytest.approx([0.55, 0.95])
+    assert [b["share"] for b in bins] == [0.25, 0.75]
     result = classify(np.log(p), labels, bins=10)
-    assert result.calibration_error == pytest.approx(0.5 * 0.45 + 0.5 * 0.45)
+    assert result.calibration_error == pytest.approx(0.25 * 0.45 + 0.75 * (0.95 - 1 / 3))
 
 
 def test_a_calibrated_posterior_has_a_small_error():

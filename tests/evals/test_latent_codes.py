@@ -53,13 +53,13 @@ def test_classes_are_assigned_by_training_images_and_scored_on_test():
     rng = np.random.default_rng(0)
     train, test = rng.integers(0, 4, 200), rng.integers(0, 4, 100)
     seen = test.copy()
-    seen[:10] = (seen[:10] + 1) % 4  # these look like another class
+    seen[:60] = (seen[:60] + 1) % 4  # most test images look like another class
     found = evals.codes(
         known(5.0), None, {}, (images(train), train), (images(seen), test), jax.random.key(0)
     )
     assert found.names == [3, 0, 1, 2]  # inverts the shift
-    assert found.error == found.one_to_one == pytest.approx(0.1)
-    assert found.figure() == (pytest.approx(10.0), pytest.approx(3.0), "%")
+    assert found.error == found.one_to_one == pytest.approx(0.6)
+    assert found.figure() == (pytest.approx(60.0), pytest.approx(24**0.5), "%")
     sure = 5.0 - math.log(math.exp(5.0) + 3) + math.log(4)
     assert found.information == pytest.approx(sure, rel=1e-5)
 

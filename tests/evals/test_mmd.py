@@ -55,6 +55,16 @@ def test_subsets_have_the_requested_size_and_are_reproducible():
     assert math.isnan(spread)
 
 
+def test_spread_of_two_subsets_is_unbiased():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(60, 2)), rng.normal(size=(50, 2))
+    first, alone, _ = over_subsets(a, b, subsets=1, subset_size=20, seed=3)
+    mean, spread, _ = over_subsets(a, b, subsets=2, subset_size=20, seed=3)
+    second = 2 * mean - first
+    assert math.isnan(alone)
+    assert spread == pytest.approx(abs(first - second) / math.sqrt(2), rel=1e-9)  # 2 - 1 degrees
+
+
 def test_grows_with_a_shift():
     x = np.random.default_rng(4).uniform(0, 0.5, (300, 3, 1)).astype(np.float32)
     result = [

@@ -1,6 +1,7 @@
 """Linear probes on informative and uninformative features; choice of the strength; PCA."""
 
 import numpy as np
+import pytest
 
 from genjax.evals import linear_probe, linear_svm, pca
 
@@ -22,16 +23,20 @@ def test_probe_is_invariant_to_the_scale_of_features():
     assert abs(none.accuracy - 0.5) < 0.06
 
 
-def test_strength_is_chosen_on_validation_not_on_test():
+@pytest.mark.parametrize("fit", [linear_probe, linear_svm])
+def test_strength_is_chosen_on_validation_not_on_test(fit):
     rng = np.random.default_rng(3)
-    x, y = rng.normal(size=(40, 60)), np.arange(40) % 2
-    x[:, 0] += 2.0 * y
-    valid = rng.normal(size=(2000, 60)), np.arange(2000) % 2
-    valid[0][:, 0] += 2.0 * valid[1]
-    probe = linear_probe((x, y), valid, (x, 1 - y), strengths=(1e-5, 1e-3, 1e-2, 100.0))
-    assert probe.strength == max(probe.validation, key=probe.validation.get)
-    assert len(set(probe.validation.values())) > 1
-    assert probe.accuracy < 0.5  # the test labels are inverted, and not used
+    train, valid = ((rng.normal(size=(n, 60)), np.arange(n) % 2) for n in (40, 2000))
+    for x, y in (train, valid):
+        x[:, 0] += 2.0 * y
+    test = valid[0], 1 - valid[1]  # prefers the strength that is worst on validation
+    strengths = (1e-5, 1e-3, 1e-2, 100.0)
+    alone = {c: fit(train, valid, valid, strengths=(c,)).accuracy for c in strengths}
+    assert len(set(alone.values())) == 4
+    found = fit(train, valid, test, strengths=strengths)
+    assert found.validation == alone
+    assert found.strength == max(alone, key=alone.get)
+    assert found.accuracy == pytest.approx(1 - max(alone.values()))
 
 
 def test_pca_is_fitted_on_train_only():
@@ -55,8 +60,6 @@ def test_linear_svm_on_features_of_one_common_scale():
         parts.append((x * [1, 0.01, 100, 0.2, 1], y))
     svm = linear_svm(*parts, strengths=(1e-7, 1e-2))
     assert svm.accuracy > 0.9
-    assert svm.strength == max(svm.validation, key=svm.validation.get)
-    assert len(svm.validation) == 2
     # Four classes in the corners of a square, one-vs-rest.
     rng = np.random.default_rng(0)
     y = rng.integers(0, 4, 600)

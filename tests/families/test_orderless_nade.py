@@ -127,17 +127,6 @@ def test_subsets_are_uniform_in_size_and_among_their_size():
         assert stats.chisquare(frequencies).pvalue > 1e-4
 
 
-def test_dropout_is_in_the_loss_only():
-    config = dataclasses.replace(SMALL, dropout=0.5)
-    variables = random_variables(family, config)
-    x = all_images(config.shape)[:64]
-    np.testing.assert_array_equal(
-        family.log_prob(config, variables, x), family.log_prob(SMALL, variables, x)
-    )
-    nats = [family.loss(c, variables, {"x": x}, jax.random.key(1))[0] for c in (config, SMALL)]
-    assert float(jnp.abs(nats[0] - nats[1]).mean()) > 0.1
-
-
 def test_samples_follow_the_ensemble_not_one_order():
     config = dataclasses.replace(SMALL, orders=3)
     variables = random_variables(family, config)
