@@ -15,6 +15,7 @@ early with exit status 75. Judgements are written into the file by hand.
 import argparse
 import ast
 import functools
+import importlib
 import itertools
 import json
 import os
@@ -319,55 +320,90 @@ def _imported(test: pathlib.Path) -> set[str]:
     return found
 
 
-class _Failure:
-    """Chooses the cases of one family in the common suite, and keeps the first test that fails."""
+class _Failures:
+    """Chooses the cases of one family in the common suite, and keeps the tests that fail."""
 
     def __init__(self, file):
-        self.family = file.split("/")[2].removesuffix(".py")
-        self.name = ""
+        self.family = file.split("/")[2].removesuffix(".py") if file else None
+        self.names = []
 
     def pytest_collection_modifyitems(self, items):
         for item in list(items):
             params = getattr(item, "callspec", None) and item.callspec.params
-            if CONTRACT in item.nodeid and (params or {}).get("name") != self.family:
+            name = (params or {}).get("name")
+            if self.family and CONTRACT in item.nodeid and name != self.family:
                 items.remove(item)
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
-            self.name = self.name or report.nodeid
+            self.names.append(report.nodeid)
 
     pytest_collectreport = pytest_runtest_logreport
 
 
-def run_tests(file: str, tree: pathlib.Path, seconds: int, log: pathlib.Path):
-    """Runs a file's tests in a forked process; returns status, failed test and CPU seconds."""
+def run_tests(file: str, tests: list[str], tree: pathlib.Path, seconds: int):
+    """Runs tests in a forked process; returns pytest's status, the failed tests and CPU seconds."""
     started, (read, write) = resource.getrusage(resource.RUSAGE_CHILDREN), os.pipe()
     child = os.fork()
     if not child:
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.chdir(tree)
-        os.environ["PYTHONPATH"] = str(tree)
-        sys.path[:0] = [str(tree)]
-        import pytest
+        code = 3
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            output = os.open(tree.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.chdir(tree)
+            os.environ["PYTHONPATH"] = str(tree)
+            sys.path.insert(0, str(tree))
+            import pytest
 
-        failure = _Failure(file)
-        arguments = ["-qx", "-p", "no:cacheprovider", *tests_of(file)]
-        code = pytest.main(arguments, plugins=[failure])
-        os.write(write, failure.name.encode()[-400:])
-        os._exit(int(code))
+            failures = _Failures(file)
+            options = ["-q", "-p", "no:cacheprovider", *(["-x"] if file else []), *tests]
+            code = int(pytest.main(options, plugins=[failures]))
+            os.write(write, "\n".join(failures.names).encode())
+        finally:
+            os._exit(code)
     os.close(write)
-    _, status = os.waitpid(child, 0)
     with os.fdopen(read) as pipe:
-        failed = pipe.read()
+        failed = pipe.read().splitlines()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = ended.ru_utime + ended.ru_stime - started.ru_utime - started.ru_stime
-    code = os.waitstatus_to_exitcode(status)
-    result = {0: "survived", 1: "killed", 2: "killed", 5: "no tests"}.get(code, "timeout")
-    return result, failed, round(cpu, 1)
+    return code, failed, round(cpu, 1)
+
+
+def judge(code: int, failed: list[str]) -> str:
+    """Returns the status of a mutant: pytest itself may fail, which kills nothing."""
+    if code < 0:
+        return "timeout"  # by the limit, or a crash
+    if failed:
+        return "killed"
+    return "survived" if code == 0 else "error"
+
+
+def check_killers(mutants: list[dict], tree: pathlib.Path, seconds: int) -> None:
+    """Runs the tests that failed on the unmodified package; if one fails, it has killed nothing."""
+    tests = sorted(
+        {m["test"] for m in mutants if m.get("status") == "killed" and "::" in m["test"]}
+    )
+    _, failed, _ = run_tests("", tests, tree, seconds * len(tests))
+    for mutant in mutants:
+        if mutant.get("test") in failed:
+            mutant["status"] = "error"
+
+
+def prepare_process(results: pathlib.Path) -> None:
+    """Imports what tests need once, before the forks, with the environment of tests/conftest.py.
+
+    Not pytest's plugins, whose import it observes, and nothing that starts a device.
+    """
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(results.with_suffix(".cache")))
+    code = "import conftest, json, os; print(json.dumps(dict(os.environ)))"
+    output = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT / "tests")
+    os.environ.update(json.loads(output))
+    for module in ("jax.numpy", "flax.linen", "optax", "chex", "scipy.stats", "sklearn.svm"):
+        importlib.import_module(module)
 
 
 def copy_tree(tree: pathlib.Path) -> None:
@@ -427,9 +463,7 @@ def main() -> int:
             print(f"{i} {m['file']}:{m['line']} {m['kind']}: {m['before']} -> {m['after']}")
             print("   ", *tests_of(m["file"]))
         return 0
-    sys.path[:0] = [str(ROOT / "tests")]
-    import conftest  # noqa: F401  # imports JAX and sets its flags once, before the forks
-
+    prepare_process(results)
     started = time.monotonic()
     tree = results.with_suffix(".tree")
     copy_tree(tree)
@@ -445,12 +479,14 @@ def main() -> int:
             mutant["status"] = "stale"
             continue
         write_source(tree / mutant["file"], changed)
-        log = results.with_suffix(".log")
-        status, failed, cpu = run_tests(mutant["file"], tree, options.limit, log)
-        write_source(tree / mutant["file"], source)
-        mutant.update(status=status, test=failed, seconds=cpu)
+        file = mutant["file"]
+        code, failed, cpu = run_tests(file, tests_of(file), tree, options.limit)
+        write_source(tree / file, source)
+        mutant.update(status=judge(code, failed), test="".join(failed[:1]), seconds=cpu)
         save(results, mutants)
-        print(i, status, f"{cpu} s", f"{mutant['file']}:{mutant['line']}", failed, flush=True)
+        print(i, mutant["status"], f"{cpu} s {file}:{mutant['line']}", mutant["test"], flush=True)
+    check_killers(mutants, tree, options.limit)
+    save(results, mutants)
     print(summary(mutants))
     return 0
 
