@@ -62,7 +62,7 @@ def print_all(rows: list[dict[str, Any]]) -> None:
         )
     for row in rows:
         page.add_row(*(_cell(column, value) for column, value in row.items()))
-    Console(width=400).print(page)
+    Console(width=400, markup=False).print(page)  # a device may be called "[x]"
 
 
 def _cell(column: str, value: Any) -> str:

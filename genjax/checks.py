@@ -76,7 +76,8 @@ def validate(settings: Any) -> None:
     """Checks the fields of a dataclass against their annotations.
 
     Annotations may be `bool`, `str`, `int`, `float` (finite), `None`, `Literal`, dataclasses, and
-    tuples and unions of these, with `Bounds` and `NonEmpty` in `Annotated`. Others are not checked.
+    tuples, lists, dicts and unions of these, with `Bounds` and `NonEmpty` in `Annotated`. Others
+    are not checked.
 
     Raises:
       ValueError: a field has the wrong type, or a value outside its range.
@@ -85,8 +86,11 @@ def validate(settings: Any) -> None:
     for name, hint in _annotations(cls):
         value = getattr(settings, name)
         if not matches(hint, value):
-            finite = not isinstance(value, float) or math.isfinite(value)
-            must = expected(hint) if finite else "a finite number"
+            must = expected(hint)
+            if isinstance(value, numbers.Real) and not finite(value):
+                must = "a finite number"
+            if isinstance(value, str) and not is_unicode(value):
+                must = "valid Unicode"
             raise ValueError(f"`{name}` must be {must}, got {value!r}.")
 
 
@@ -95,11 +99,12 @@ def matches(hint: Any, value: Any) -> bool:
     if hint is int:
         return hasattr(value, "__index__") and not isinstance(value, bool)
     if hint is float:
-        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        return real and math.isfinite(value)
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and finite(value)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return type(value) is hint
-    if hint in (str, bool, type(None)):
+    if hint is str:
+        return isinstance(value, str) and is_unicode(value)
+    if hint in (bool, type(None), dict, list):
         return isinstance(value, hint)
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
@@ -114,7 +119,26 @@ def matches(hint: Any, value: Any) -> bool:
             return False
         entries = options[:1] * len(value) if options[-1:] == (Ellipsis,) else options
         return len(entries) == len(value) and all(map(matches, entries, value))
+    if origin is list:
+        return isinstance(value, list) and all(matches(options[0], v) for v in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            matches(options[0], k) and matches(options[1], v) for k, v in value.items()
+        )
     return True
+
+
+def finite(value: numbers.Real) -> bool:
+    """Returns whether a number is finite as a float; an integer may be too large for one."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def is_unicode(text: str) -> bool:
+    """Returns whether text can be encoded: lone surrogates, as in undecodable names, cannot."""
+    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def expected(hint: Any) -> str:
@@ -135,7 +159,11 @@ def expected(hint: Any) -> str:
         return f"a tuple of {len(options)} entries: {', '.join(map(expected, options))}"
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return f"{hint.__name__}(...)"
+    if origin in (list, dict):
+        each = "entry" if origin is list else "value"
+        return f"{expected(origin)}, each {each} {expected(options[-1])}"
     names = {int: "an integer", float: "a number", str: "a string", bool: "True or False"}
+    names |= {dict: "a dict", list: "a list"}
     return "None" if hint is type(None) else names.get(hint, str(hint))
 
 

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from genjax import checks
+
 GAP = 2  # pixels between images
 GREY = 128
 
@@ -13,15 +15,15 @@ GREY = 128
 class GridLayout:
     """Positions of the images of a grid, row by row from the top left."""
 
-    height: int
+    height: checks.PositiveInt
     """Pixels of one image, after scaling."""
-    width: int
-    columns: int
-    count: int
+    width: checks.PositiveInt
+    columns: checks.PositiveInt
+    count: checks.PositiveInt
     """Images; the last row may be shorter."""
-    scale: int = 1
+    scale: checks.PositiveInt = 1
     """Factor by which images were enlarged."""
-    gap: int = GAP
+    gap: checks.NonNegativeInt = GAP
     """Pixels around each image."""
 
     @property

@@ -6,7 +6,6 @@ only six feature classes and files in the folder itself are accepted, and nothin
 
 import dataclasses
 import functools
-import json
 import math
 import os
 import pathlib
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from genjax.data.file_io import is_file, read_bytes, safe
+from genjax.data.json_files import read_object
 
 INFO, FEATURES, INDEX, SUMMARY = "dataset_info.json", "features.json", "genjax.npz", "genjax.json"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -159,15 +159,8 @@ def _is_tfds_name(name: str) -> bool:
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(read_bytes(path, _MAX_BYTES))
-    except (ValueError, RecursionError) as error:
-        if not is_file(path):
-            raise ValueError(f"{error}") from None
-        tree = None
-    if not isinstance(tree, dict):
-        raise ValueError(f"{safe(path)} is damaged or not TFDS metadata; prepare it again.")
-    return tree
+    problem = "is damaged or not TFDS metadata"
+    return read_object(path, problem=problem, fix="prepare it again", limit=_MAX_BYTES)
 
 
 class _InvalidMetadataError(Exception):

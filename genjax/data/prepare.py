@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from genjax.data.dataset import combined_checksum, default_levels
-from genjax.data.file_io import read_bytes, safe
+from genjax.data.file_io import safe
 from genjax.data.image_grid import image_grid
+from genjax.data.json_files import read_object
 from genjax.data.metadata import INDEX, SUMMARY
 from genjax.data.open_source import open_source
 from genjax.data.order import Order
@@ -323,6 +324,6 @@ def index_checksum(index: Mapping[str, np.ndarray]) -> str:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(read_bytes(path))
+        return read_object(path, fix="prepare it again")
     except ValueError:
         return {}

@@ -20,6 +20,7 @@ import optax
 
 from genjax import checks
 from genjax.data.file_io import error_reason, safe
+from genjax.data.json_files import parse_json
 from genjax.data.npz import read_npz
 from genjax.evals.feature_extractor import Extractor, batches, check_images, checksum
 from genjax.evals.metric_result import MetricResult, binomial_error
@@ -176,7 +177,7 @@ def load_classifier(path: str | os.PathLike) -> Classifier:
     path = pathlib.Path(path)
     try:
         arrays = read_npz(path)
-        about = json.loads(str(arrays.pop("about")))
+        about = parse_json(str(arrays.pop("about")))
         shape, classes = tuple(int(n) for n in about["shape"]), int(about["classes"])
         checks.positive(shape=shape, classes=classes)
         flat, tree = jax.tree_util.tree_flatten_with_path(_shapes(shape, classes))

@@ -49,7 +49,7 @@ def write(
     out = pathlib.Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
-    # Names from JSON may hold lone surrogates, which cannot be encoded.
+    # Names of folders may hold lone surrogates, which cannot be encoded.
     part.write_bytes(render(runs, title).encode("utf-8", "replace"))
     part.replace(out)
     return out

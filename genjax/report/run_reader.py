@@ -2,14 +2,15 @@
 
 import collections
 import dataclasses
-import json
-import math
 import os
 import pathlib
 from typing import Any
 
-from genjax import families
+from genjax import checks, families
+from genjax.data.file_io import read_bytes, safe
+from genjax.data.json_files import MAX_BYTES, parse_json
 from genjax.train import sample_grids
+from genjax.train.metric_writers import read_line
 
 DEPTH = 4  # levels of folders that are searched for runs
 POINTS = 2000  # per curve, at most
@@ -119,23 +120,15 @@ def named(runs: list[Shown]) -> list[Shown]:
 
 def number(value: Any) -> float | int | None:
     """Returns a finite number, or None for any other JSON value."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return value if math.isfinite(value) else None
-    except OverflowError:  # integers in JSON are unbounded
-        return None
+    return value if checks.matches(float, value) else None
 
 
 def _json(path: pathlib.Path, run: Shown) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError("not an object")
-    except (OSError, ValueError, RecursionError) as error:
-        run.notes.append(f"{path.name} cannot be read ({type(error).__name__}).")
+        return parse_json(read_bytes(path, MAX_BYTES))
+    except ValueError as error:
+        run.notes.append(f"{path.name} cannot be read ({safe(str(error).rstrip('.'), 300)}).")
         return {}
-    return values
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -151,25 +144,20 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _read_metrics(run: Shown) -> None:
     path = run.folder / "metrics.jsonl"
     try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError:
+        lines = read_bytes(path).split(b"\n")
+    except ValueError:
         run.notes.append("No metrics.jsonl, so no curves.")
         return
     found: dict[str, dict[int, float | None]] = {}
     damaged = 0
-    for line in filter(bytes.strip, lines):
-        try:
-            values = json.loads(line)
-            step = values.pop("step")
-            if type(step) is not int or abs(step) >= 2**53:  # JavaScript integers are exact below
-                raise ValueError(step)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    for text in filter(bytes.strip, lines):
+        line = read_line(text)
+        if line is None:
             damaged += 1
             continue
-        for name, value in values.items():
-            if value is None or type(value) in (int, float):
-                found.setdefault(name, {})[step] = number(value)
-        run.last_step = max(step, run.last_step or 0)
+        for name, value in line.values.items():
+            found.setdefault(name, {})[line.step] = value
+        run.last_step = max(line.step, run.last_step or 0)
     if damaged:
         lines_are = "1 line is" if damaged == 1 else f"{damaged} lines are"
         run.notes.append(f"metrics.jsonl: {lines_are} damaged and omitted.")

@@ -7,16 +7,23 @@ which concatenated are one gzipped tar. A new archive replaces an old one only w
 import functools
 import hashlib
 import io
-import json
 import pathlib
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterable
+from typing import TypedDict
 
+from genjax.data.json_files import read_object
 from genjax.train.checkpoint import write_json
 
 PART_BYTES = 16 * 2**20 - 4096
+
+
+class Manifest(TypedDict):
+    """Entries of pack.json that are read."""
+
+    parts: list[dict[str, str]]
 
 
 def create_archive(
@@ -67,11 +74,11 @@ def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
     manifest = source / "pack.json"
     if not manifest.is_file():
         raise ValueError(f"{source} holds no archive: there is no {manifest}.")
-    try:
-        parts = json.loads(manifest.read_text())["parts"]
-        names = [(p["name"], p["sha256"]) for p in parts]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{manifest} is damaged; write the archive again.") from None
+    fix = "write the archive again"
+    parts = read_object(manifest, Manifest, fix=fix)["parts"]
+    if not all(p.keys() >= {"name", "sha256"} for p in parts):
+        raise ValueError(f"{manifest} is damaged (a part has no name or SHA-256); {fix}.")
+    names = [(p["name"], p["sha256"]) for p in parts]
     joined = io.BytesIO()
     for name, digest in names:
         path = source / pathlib.Path(name).name

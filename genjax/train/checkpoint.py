@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from genjax.data.json_files import parse_json
 from genjax.evals.metric_result import plain
 from genjax.train.compile import leaf_name
 from genjax.train.signals import barrier
@@ -250,7 +251,7 @@ def _unsealed(sealed: dict[str, Any]) -> dict[str, Any]:
     body = sealed["body"]
     if zlib.crc32(body.encode()) != sealed["crc32"]:
         raise ValueError("checksum of the status differs")
-    return json.loads(body)
+    return parse_json(body)
 
 
 def _describe(flat: dict[str, Any], sums: dict[str, int]) -> dict[str, list[Any]]:

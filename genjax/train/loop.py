@@ -21,7 +21,7 @@ from genjax.train.finish import finish, summary
 from genjax.train.metric_writers import Metrics, Progress, check_writers, write_missing_outputs
 from genjax.train.phases import first_status, first_weights, phase_folder, previous_phase
 from genjax.train.resume import finished_record, restore
-from genjax.train.run_config import Run, build_optimizer, schedule_warnings
+from genjax.train.run_config import Run, build_optimizer, run_from_json, schedule_warnings
 from genjax.train.run_context import RunContext
 from genjax.train.sample_grids import remove_after
 from genjax.train.signals import Signals, agree_on_stop
@@ -96,7 +96,8 @@ def fit(
     run, saved = resolve_workdir(requested, workdir, resume)
     done = finished_record(run, saved, workdir)
     if done is not None:
-        if run.data.data != done["config"]["data"]["data"]:  # the record belongs to that file
+        # The record belongs to the file that its settings name.
+        if run.data.data != run_from_json(done["config"]).data.data:
             check_same_data(genjax_data.load(run.data), workdir)
         if jax.process_index() == 0:
             write_missing_outputs(workdir, run.train.writers)

@@ -9,9 +9,12 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from genjax.data.file_io import read_bytes
+from genjax.data.json_files import parse_json
 
 
 def check_writers(names: Sequence[str]) -> None:
@@ -50,12 +53,12 @@ class Metrics:
           again: remove that step's validation too, since it is computed again.
         """
         self.path = workdir / "metrics.jsonl"
-        kept = [line for line in _lines(self.path) if _step(line) <= after]
+        kept = [line for line in _lines(self.path) if line.step <= after]
         if again:
-            kept = [line for line in kept if _step(line) < after or '"validation_' not in line]
+            kept = [line for line in kept if line.step < after or not line.validation()]
         if self.path.exists():
             part = self.path.with_name("metrics.jsonl.part")
-            part.write_text("".join(line + "\n" for line in kept))
+            part.write_bytes(b"".join(line.text + b"\n" for line in kept))
             part.replace(self.path)
         self.lines = len(kept)
         if _count(self.path, 0) > len(kept):  # TensorBoard has lines that were removed
@@ -100,11 +103,9 @@ def write_csv(path: pathlib.Path) -> pathlib.Path:
     Columns are in the order in which metrics first appear. Missing and non-finite values are empty;
     lines that cannot be read are left out.
     """
-    rows: dict[Any, dict[str, Any]] = {}
+    rows: dict[int, dict[str, Any]] = {}
     for line in _lines(path):
-        if _step(line) < math.inf:
-            values = json.loads(line)
-            rows.setdefault(values["step"], {}).update(values)
+        rows.setdefault(line.step, {"step": line.step}).update(line.values)
     columns = dict.fromkeys(["step", *(name for row in rows.values() for name in row)])
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
@@ -123,14 +124,43 @@ def write_missing_outputs(workdir: pathlib.Path, writers: Sequence[str]) -> None
     if "csv" in writers:
         write_csv(path)
     if "tensorboard" in writers:
-        lines = [line for line in _lines(path) if _step(line) < math.inf]
+        lines = _lines(path)
         if not any(_events(path)) or _count(path, len(lines)) < len(lines):
-            last = max((int(_step(line)) for line in lines), default=0)
+            last = max((line.step for line in lines), default=0)
             _board(path, lines, last).close()
             _count_file(path).write_text(f"{len(lines)}\n")
 
 
-def _board(path: pathlib.Path, lines: Sequence[str], after: int, again: bool = False) -> Any:
+class Line(NamedTuple):
+    """One line of metrics.jsonl."""
+
+    text: bytes
+    step: int
+    values: dict[str, float | int | None]
+    """Without the step; None for non-finite numbers."""
+
+    def validation(self) -> bool:
+        """Returns whether it holds metrics of the validation split."""
+        return any(name.startswith("validation_") for name in self.values)
+
+
+def read_line(text: bytes) -> Line | None:
+    """Reads one line of metrics.jsonl; None if it is incomplete or damaged.
+
+    Entries other than numbers are left out.
+    """
+    try:
+        values = parse_json(text, non_finite=True)
+    except ValueError:
+        return None
+    step = values.pop("step", None)
+    if type(step) is not int or abs(step) >= 2**53:  # larger integers are not exact as floats
+        return None
+    numbers = {k: v for k, v in values.items() if v is None or type(v) in (int, float)}
+    return Line(text, step, numbers)
+
+
+def _board(path: pathlib.Path, lines: Sequence[Line], after: int, again: bool = False) -> Any:
     """Returns a TensorBoard writer that holds these lines and hides those of later steps.
 
     Lines that were written while TensorBoard was not a writer are added.
@@ -139,7 +169,7 @@ def _board(path: pathlib.Path, lines: Sequence[str], after: int, again: bool = F
 
     earlier = len(list(_events(path)))
     written = _count(path, len(lines)) if earlier else 0
-    missing = [int(_step(line)) for line in lines[written:]]
+    missing = [line.step for line in lines[written:]]
     # Everything from there on is hidden, and written again.
     since = min([after + (not again), *missing])
     board = SummaryWriter(
@@ -152,9 +182,8 @@ def _board(path: pathlib.Path, lines: Sequence[str], after: int, again: bool = F
     if not earlier:  # before the first flush nothing is certain to be on disk
         _count_file(path).write_text("0\n")
     for line in lines:
-        if _step(line) >= since:
-            values = json.loads(line)
-            _add(board, values.pop("step"), values)
+        if line.step >= since:
+            _add(board, line.step, line.values)
     return board
 
 
@@ -171,8 +200,10 @@ def _count(path: pathlib.Path, otherwise: int) -> int:
         return otherwise
 
 
-def _lines(path: pathlib.Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines() if path.exists() else []
+def _lines(path: pathlib.Path) -> list[Line]:
+    """Returns the lines that can be read; the others are removed when the file is next written."""
+    found = map(read_line, read_bytes(path).split(b"\n") if path.exists() else [])
+    return [line for line in found if line is not None]
 
 
 def _events(path: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -183,15 +214,6 @@ def _add(board: Any, step: int, values: Mapping[str, Any]) -> None:
     for name, value in values.items() if board else ():
         if isinstance(value, (int, float)):
             board.add_scalar(name, value, step)
-
-
-def _step(line: str) -> float:
-    """The step of a line; infinity for an incomplete line, which is removed."""
-    try:
-        step = json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return math.inf
-    return step if type(step) is int else math.inf
 
 
 class Progress:

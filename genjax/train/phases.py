@@ -1,13 +1,20 @@
 """Phases of a run: each begins with the best weights of the one before."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
+from genjax.data.json_files import read_object
 from genjax.train.load_run import initial_weights
+from genjax.train.record import Record
 from genjax.train.run_config import Figure, Run
 from genjax.train.status import RunStatus
+
+
+class FirstRecord(Record):
+    """A record whose sessions the next phase continues."""
+
+    sessions: list[dict]
 
 
 def previous_phase(run: Run) -> Run | None:
@@ -48,7 +55,8 @@ def first_status(run: Run, workdir: pathlib.Path) -> RunStatus:
     """Returns the status of a run before its first step, with the cost of all earlier phases."""
     if not run.phases:
         return RunStatus()
-    record = json.loads((phase_folder(run, workdir) / "record.json").read_text())
+    path = phase_folder(run, workdir) / "record.json"
+    record = read_object(path, FirstRecord, fix="train the phase again in another --workdir")
     number = len(run.phases)
     sessions = tuple({"phase": number, **session} for session in record["sessions"])
     return RunStatus(seconds=60 * record["minutes"], sessions=sessions)

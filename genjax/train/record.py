@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 import math
 import os
 import pathlib
@@ -11,16 +10,38 @@ import platform
 import re
 import statistics
 import subprocess
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import jax
 import numpy as np
 
+from genjax import checks
+from genjax.data.json_files import read_object
 from genjax.train.checkpoint import write_json
 from genjax.train.run_config import Figure, Run, to_json
 
-# Entries that a row of the table needs.
-NEEDED = ("experiment", "seed", "config", "obtained", "std_error", "minutes", "device", "commit")
+
+class Record(TypedDict):
+    """Entries of a record that are read again; those that older records lack are not required."""
+
+    experiment: str
+    seed: checks.Seed
+    config: dict
+    obtained: float | None
+    std_error: float | None
+    minutes: checks.NonNegativeFloat
+    device: str
+    commit: str
+    family: NotRequired[str]
+    dataset: NotRequired[str]
+    metric: NotRequired[str]
+    unit: NotRequired[str]
+    paper: NotRequired[float | None]
+    paper_tag: NotRequired[str]
+    parameters: NotRequired[int | None]
+    final_metrics: NotRequired[dict]
+
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -171,19 +192,11 @@ def read_records(folder: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
       ValueError: a file is not a record.
     """
-    out = []
-    for path in sorted(pathlib.Path(folder).glob("*.json")):
-        try:
-            record = json.loads(path.read_text())
-            for name in NEEDED:
-                record[name]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not a record of a run ({type(error).__name__}); remove it, or run the"
-                f" experiment again."
-            ) from None
-        out.append(record)
-    return out
+    fix = "remove it, or run the experiment again"
+    return [
+        read_object(path, Record, problem="is not a record of a run", fix=fix)
+        for path in sorted(pathlib.Path(folder).glob("*.json"))
+    ]
 
 
 def summarize(records: list[dict[str, Any]], figure: Figure | None = None) -> dict[str, Any]:
@@ -215,7 +228,7 @@ def summarize(records: list[dict[str, Any]], figure: Figure | None = None) -> di
     error = sum(errors) / len(errors) if errors and mean is not None else None
     if mean is not None and len(values) > 1:
         spread = sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values)
-        folds = [((r["config"] or {}).get("data") or {}).get("fold") for r in records]
+        folds = [_fold(r) for r in records]
         apart = None not in folds and len(set(folds)) == len(folds)
         error = math.sqrt(spread if apart or error is None else error**2 + spread)
     figure = figure or Figure()
@@ -224,12 +237,19 @@ def summarize(records: list[dict[str, Any]], figure: Figure | None = None) -> di
         mean, error = statistics.median(values), None
     row["obtained"], row["std_error"] = mean, error
     row["lowest"], row["highest"] = (min(values), max(values)) if several else (None, None)
-    by = [(r.get("final_metrics") or {}).get(figure.show_seed_by) for r in records]
+    by = [r.get("final_metrics", {}).get(figure.show_seed_by) for r in records]
     row["shown_seed"] = None
-    if several and None not in by:
+    if several and all(checks.matches(float, value) for value in by):
         row["shown_seed"] = records[int(np.argmax(np.array(by, float)))]["seed"]
     row["seeds"] = [r["seed"] for r in records]
     row["minutes"] = round(sum(r["minutes"] for r in records) / len(records), 2)
     row["device"] = ", ".join(sorted({r["device"] for r in records}))
     row["commit"] = ", ".join(sorted({r["commit"] for r in records}))
     return row
+
+
+def _fold(record: dict[str, Any]) -> int | None:
+    """Returns the fold that a record tests on, None without cross-validation."""
+    data = record["config"].get("data")
+    fold = data.get("fold") if isinstance(data, dict) else None
+    return fold if isinstance(fold, int) else None

@@ -1,14 +1,23 @@
 """Where a used workdir stands: its record, or the state and status to resume from."""
 
-import json
 import pathlib
 from typing import Any
 
 from genjax.core import State
+from genjax.data.file_io import safe
+from genjax.data.json_files import read_object
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.metric_writers import Progress
+from genjax.train.record import Record
 from genjax.train.run_config import Run, changes, run_from_json, settings_without_effect
 from genjax.train.status import RunStatus
+
+
+class FinishedRecord(Record):
+    """A record that a finished run is resumed with."""
+
+    steps: int
+    ended: str
 
 
 def finished_record(run: Run, saved: Run | None, workdir: pathlib.Path) -> dict[str, Any] | None:
@@ -25,12 +34,16 @@ def finished_record(run: Run, saved: Run | None, workdir: pathlib.Path) -> dict[
     path = workdir / "record.json"
     if saved is None or not path.exists():
         return None
+    fix = "remove it, and the run writes it again"
+    record = read_object(path, FinishedRecord, fix=fix)
     try:
-        record = json.loads(path.read_text())
-        record["steps"], record["ended"], record["experiment"]
         recorded = run_from_json(record["config"])  # the folder's settings may be newer
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is damaged; remove it, and the run writes it again.") from None
+        if (record["experiment"], record["seed"]) != (recorded.experiment, recorded.seed):
+            raise ValueError("its experiment and seed are not those of its settings")
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({safe(str(error).rstrip('.'), 300)}); {fix}."
+        ) from None
     return None if changes(recorded, run, settings_without_effect(run)) else record
 
 

@@ -1,7 +1,9 @@
 """Settings of a run as frozen dataclasses, and their conversion to and from JSON."""
 
 import dataclasses
+import itertools
 import json
+import reprlib
 import typing
 from collections.abc import Callable
 from typing import Any, Literal
@@ -110,6 +112,9 @@ class Figure:
     show_seed_by: str = ""
     """Entry of the final metrics whose highest value selects the seed to show."""
 
+    def __post_init__(self) -> None:
+        checks.validate(self)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
@@ -117,6 +122,9 @@ class Phase:
 
     optimizer: Optimizer | dict[str, Optimizer] = dataclasses.field(hash=False)
     train: Train
+
+    def __post_init__(self) -> None:
+        checks.validate(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,6 +151,7 @@ class Run:
     folders are inside its workdir."""
 
     def __post_init__(self) -> None:
+        checks.validate(self)
         checks.seed(seed=self.seed)
         later = [*(phase.train for phase in self.phases), self.train][1:]
         if any(train.weights_from for train in later):
@@ -296,56 +305,46 @@ def run_from_json(values: dict[str, Any]) -> Run:
     Raises:
       ValueError: an entry is unknown or of the wrong kind.
     """
-    try:
-        return _run_from_json(dict(values))
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"the settings do not fit: {error}") from None
+    if not isinstance(values, dict) or not isinstance(values.get("family"), str):
+        raise ValueError("the settings of a run are an object that names a family")
+    config = families.get(values["family"]).Config
+    return _from_json(Run, {"model": {}, **values}, model=config)
 
 
-def _run_from_json(values: dict[str, Any]) -> Run:
-    family = families.get(values.get("family", ""))
-    model = values.get("model", {})
-    values["model"] = _from_json(family.Config, model)
-    if "optimizer" in values:
-        values["optimizer"] = _optimizer_from_json(values["optimizer"])
-    values["phases"] = tuple(
-        Phase(
-            optimizer=_optimizer_from_json(phase["optimizer"]),
-            train=_from_json(Train, phase["train"]),
-        )
-        for phase in values.get("phases", ())
-    )
-    values["data"] = _from_json(Data, values.get("data", {}))
-    values["train"] = _from_json(Train, values.get("train", {}))
-    values["figure"] = _from_json(Figure, values.get("figure", {}))
-    return Run(**values)
-
-
-def _optimizer_from_json(values: dict[str, Any] | None) -> Any:
-    if values is None:
-        return None
-    if all(isinstance(value, dict) for value in values.values()):  # by network
-        return {name: _from_json(Optimizer, value) for name, value in values.items()}
-    return _from_json(Optimizer, values)
-
-
-def _from_json(kind: Any, values: dict[str, Any]) -> Any:
-    hints = typing.get_type_hints(kind)
+def _from_json(kind: Any, values: dict[str, Any], **known: Any) -> Any:
+    """Returns a dataclass; `known` are types of fields whose annotation is Any."""
+    hints = typing.get_type_hints(kind) | known
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ValueError(
             f"{kind.__name__} has no setting {unknown}; the file is from another version."
         )
-    return kind(**{name: _convert(hints[name], value) for name, value in values.items()})
+    required = (dataclasses.MISSING, dataclasses.MISSING)
+    for field in dataclasses.fields(kind):
+        if field.name not in values and (field.default, field.default_factory) == required:
+            raise ValueError(f"{kind.__name__} lacks `{field.name}`")
+    return kind(**{n: _convert(n, hints[n], value) for n, value in values.items()})
 
 
-def _convert(hint: Any, value: Any) -> Any:
+def _convert(name: str, hint: Any, value: Any) -> Any:
+    """Returns a JSON value as a setting of the annotated type: lists become tuples."""
+    options = typing.get_args(hint)
+    if Optimizer in options and isinstance(value, dict):
+        by_network = all(isinstance(v, dict) for v in value.values())
+        hint = dict[str, Optimizer] if by_network else Optimizer
+        options = typing.get_args(hint)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return _from_json(hint, value)
+    if typing.get_origin(hint) is dict and isinstance(value, dict):
+        value = {key: _convert(name, options[-1], inner) for key, inner in value.items()}
     if isinstance(value, list):
-        value = tuple(value)
+        entries = options[:1] * len(value) if options[-1:] == (Ellipsis,) else ()
+        value = tuple(
+            _convert(name, entry, inner)
+            for entry, inner in itertools.zip_longest(entries, value, fillvalue=Any)
+        )
     if not checks.matches(hint, value):
-        raise ValueError(f"{value!r} is not of type {hint}")
+        raise ValueError(f"`{name}` must be {checks.expected(hint)}, got {reprlib.repr(value)}")
     return value
 
 

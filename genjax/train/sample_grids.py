@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from genjax import checks
 from genjax.data.image_grid import GridLayout, grid_with_layout, place_images
+from genjax.data.json_files import parse_json
 
 TEXT = "genjax"  # key of the PNG text that holds the geometry
 ROWS, COLUMNS, FRAMES = 12, 10, 60  # at most, in a strip and in an animation
@@ -52,11 +54,11 @@ def read_grid(path: pathlib.Path) -> tuple[np.ndarray, GridLayout | None]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is not a whole PNG ({type(error).__name__}).") from None
     try:
-        tiles = GridLayout(**json.loads(text))
-        fits = tiles.size() == page.shape[:2]
-    except (ValueError, TypeError, ZeroDivisionError):  # not written by genjax
+        tiles = GridLayout(**parse_json(text))
+        checks.validate(tiles)
+    except (ValueError, TypeError):  # not written by genjax
         return page, None
-    return page, tiles if fits else None
+    return page, tiles if tiles.size() == page.shape[:2] else None
 
 
 def cut(page: np.ndarray, tiles: GridLayout, first: int | None = None) -> np.ndarray:

@@ -2,14 +2,15 @@
 
 import contextlib
 import fcntl
-import json
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
 
 import jax
 
 from genjax import data as genjax_data
+from genjax.data.file_io import safe
+from genjax.data.json_files import read_object
 from genjax.train.checkpoint import write_json
 from genjax.train.run_config import (
     MAY_CHANGE,
@@ -32,10 +33,14 @@ def read_run(workdir: pathlib.Path) -> Run:
     path = workdir / "config.json"
     if not path.is_file():
         raise ValueError(f"{workdir} holds no run: there is no {path}; give a run's --workdir.")
+    fix = "restore the file, or give another --workdir"
+    values = read_object(path, problem="is not the settings of a run", fix=fix)
     try:
-        return run_from_json(json.loads(path.read_text()))
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is not the settings of a run ({error}).") from None
+        return run_from_json(values)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not the settings of a run ({safe(str(error).rstrip('.'), 300)}); {fix}."
+        ) from None
 
 
 def resolve_workdir(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run, Run | None]:
@@ -108,22 +113,25 @@ def check_same_data(dataset: genjax_data.Dataset, workdir: pathlib.Path) -> None
     if not path.exists():
         return
     current = _describe_data(dataset)
-    try:
-        saved = json.loads(path.read_text())
-        saved["checksum"], saved["examples"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(
-            f"{path} is damaged; if the run was started with these data, remove the file."
-        ) from None
+    saved = read_object(
+        path, DataDescription, fix="if the run was started with these data, remove the file"
+    )
     if saved != current:
         raise ValueError(
-            f"{dataset.name} is not the data this run was started with (checksum"
-            f" {current['checksum']}, not {saved['checksum']}); use the same data, or another"
-            f" --workdir."
+            f"{dataset.name} is not the data that the run in {workdir} was started with (checksum"
+            f" {current['checksum']}, not {safe(saved['checksum'], 20)}); use the same data, or"
+            f" another --workdir."
         )
 
 
-def _describe_data(dataset: genjax_data.Dataset) -> dict[str, Any]:
+class DataDescription(TypedDict):
+    """Entries of data.json."""
+
+    checksum: str
+    examples: dict[str, int]
+
+
+def _describe_data(dataset: genjax_data.Dataset) -> DataDescription:
     return {"checksum": dataset.checksum(), "examples": dataset.counts()}
 
 

@@ -311,7 +311,7 @@ def test_a_folder_that_cannot_be_written_is_still_shown(tmp_path, monkeypatch):
 
 # No text of a run becomes markup.
 
-EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{data}}\ud800"
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{data}}"
 
 
 def test_every_text_of_a_run_is_inert(tmp_path):
@@ -328,7 +328,7 @@ def test_every_text_of_a_run_is_inert(tmp_path):
     (folder / "config.json").write_text(json.dumps(poison(config)))
     (folder / "record.json").write_text(json.dumps(poison(make_record(run))))
     (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, EVIL: 2.0, "__proto__": 1}) + "\n")
-    page = page_of(tmp_path, folder, title=EVIL)
+    page = page_of(tmp_path, folder, title=f"{EVIL}\ud800")
     kinds = {tag for tag, _, _ in page.found}
     assert "b" not in kinds
     assert len(page.all("script")) == 3
@@ -336,12 +336,10 @@ def test_every_text_of_a_run_is_inert(tmp_path):
         re.match("data:image/(png|gif);base64,", a["src"]) for a, _ in page.all("img") if "src" in a
     )
     assert not any(name.startswith("on") for _, attrs, _ in page.found for name in attrs)
-    seen = EVIL.replace("\ud800", "?")
-    assert page.all("h1")[0][1] == page.all("title")[0][1] == seen
-    # In JSON the half pair stays what it is, as an escape.
+    assert page.all("h1")[0][1] == page.all("title")[0][1] == f"{EVIL}?"
     assert page.data()["runs"] == [EVIL]
     assert [name for name, _ in page.data()["metrics"]] == [EVIL, "__proto__"]
-    assert page.rows("settings-table")["train." + seen] == [seen]
+    assert page.rows("settings-table")["train." + EVIL] == [EVIL]
 
 
 def test_the_policy_allows_only_the_pages_scripts(tmp_path):

@@ -7,7 +7,6 @@ converted to PyTorch (mseitzer/pytorch-fid). It is identified by its SHA-256.
 import dataclasses
 import functools
 import hashlib
-import json
 import math
 import os
 import pathlib
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.data.file_io import error_reason, is_file, safe
+from genjax.data.json_files import parse_json
 from genjax.data.npz import read_npz
 from genjax.evals.inception.inception_v3 import SIDE, InceptionV3
 from genjax.evals.inception.torch_file import MAX_BYTES, read_torch
@@ -164,7 +164,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         if length > len(data) - 8:
             raise ValueError("its header is cut off")
         body, tensors = data[8 + length :], {}
-        for name, entry in json.loads(data[8 : 8 + length]).items():
+        for name, entry in parse_json(data[8 : 8 + length]).items():
             if name == "__metadata__":
                 continue
             dtype, shape = np.dtype(dtypes[entry["dtype"]]), tuple(entry["shape"])
