@@ -16,6 +16,10 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     if not options.out.endswith(".npz"):
         raise ValueError(f"{options.out} is not a .npz file; add the suffix .npz.")
+    if options.source.endswith(".csv"):
+        raise ValueError(
+            f"{options.source} is a table, which is read as it is; give it to genjax train --data."
+        )
     dataset = load(Data(data=options.source, data_dir=options.data_dir, stream="no"))
     pathlib.Path(options.out).parent.mkdir(parents=True, exist_ok=True)
     save_npz(dataset, options.out)

@@ -12,7 +12,7 @@ import jax
 from genjax import families
 from genjax.cli import options as cli_options
 from genjax.core import Optimizer
-from genjax.data import Data
+from genjax.data import Data, example_shape
 from genjax.train.load_run import RUNS
 from genjax.train.loop import Result, fit
 from genjax.train.record import dataset_name, run_name, write_record
@@ -39,6 +39,9 @@ SMOKE: dict[str, Any] = {
     "classifier_steps": 10,
     "weights_from": "",
 }
+
+# Options that change the shape of an example.
+SHAPED_BY = {"--data", "--transform", "--drop-correlated", "--drop-discrete"}
 
 
 def smoke(run: Run, given: Collection[str] = ()) -> Run:
@@ -73,8 +76,8 @@ def run_experiment(
     recipes: Mapping[str, Run], doc: str, argv: list[str], command: str = ""
 ) -> None:
     """Parses the options, trains, and stores the record of a finished run; see `parse`."""
-    options, run = parse(recipes, doc, argv, command)
-    recipe = next(iter(recipes.values())) if command else recipes[options.recipe]
+    recipe = recipes[next(iter(recipes)) if command else _recipe(tuple(recipes), argv)]
+    options, run = parse(recipes, doc, [*argv, *shape_options(recipe, argv)], command)
     if options.smoke or not same_quantity(recipe, run):
         run = without_figure(run)
     if options.distributed:
@@ -222,10 +225,25 @@ def parse(
     return options, smoke(run, cli_options.given_options(argv)) if options.smoke else run
 
 
-def parse_data(argv: list[str]) -> Data:
+def parse_data(argv: list[str], default: Data = Data()) -> Data:  # noqa: B008 (frozen)
     """Returns the settings of the data among all options."""
     tyro = _tyro()
-    return cli_options.parse(tyro.conf.OmitArgPrefixes[Data], "", argv, ignore_unknown=True)
+    return cli_options.parse(
+        tyro.conf.OmitArgPrefixes[Data], "", argv, ignore_unknown=True, default=default
+    )
+
+
+def shape_options(recipe: Run, argv: list[str]) -> list[str]:
+    """Returns `--shape` for the data given, unless it is given itself or the recipe's."""
+    given = cli_options.given_options(argv)
+    if not given & SHAPED_BY or given & {"--shape", "--help"} or "-h" in argv:
+        return []
+    settings = parse_data(argv, recipe.data)
+    try:
+        shape = example_shape(settings)
+    except ValueError:  # `fit` says why
+        return []
+    return [] if shape == tuple(recipe.model.shape) else ["--shape", *map(str, shape)]
 
 
 def _tyro() -> Any:

@@ -90,11 +90,12 @@ def parse(
     argv: list[str],
     prog: str | None = None,
     ignore_unknown: bool = False,
+    **default: Any,
 ) -> Any:
     """Parses options with tyro and turns its framed errors into one line.
 
     The docstrings of the dataclass are the help, after the description `doc`. `ignore_unknown`
-    leaves out options of other classes.
+    leaves out options of other classes; `default` may be an instance with other defaults.
 
     Raises:
       ValueError: an option is unknown, or its value is invalid.
@@ -106,7 +107,7 @@ def parse(
     try:
         with contextlib.redirect_stderr(output):
             if ignore_unknown:
-                return tyro.cli(options_class, args=argv, return_unknown_args=True)[0]
+                return tyro.cli(options_class, args=argv, return_unknown_args=True, **default)[0]
             return tyro.cli(options_class, prog=prog, description=doc, args=argv)
     except SystemExit as end:
         if not end.code:

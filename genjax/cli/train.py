@@ -1,9 +1,9 @@
 """`genjax train FAMILY --data DATA`: trains a family on your own data.
 
-DATA is a folder written by `genjax prepare`, a .npz file, a TFDS name, or digits. Shape, levels,
-classes and transform are chosen from the data and the family, optimizer and length by the kind of
-family; every setting is an option, listed by `genjax train FAMILY --help`. The run is written to
-runs/FAMILY-DATA-seedN; the same command resumes it.
+DATA is a folder written by `genjax prepare`, a .npz file, a .csv table, a TFDS name, or digits.
+Shape, levels, classes, transform and the folds of a table are chosen from the data and the family,
+optimizer and length by the kind of family; every setting is an option, listed by `genjax train
+FAMILY --help`. The run is written to runs/FAMILY-DATA-seedN; the same command resumes it.
 """
 
 import dataclasses
@@ -46,13 +46,17 @@ def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
         return _run(name, Data(), Train()), []
     if "--data" not in given:
         raise ValueError(
-            "--data is missing; give a folder written by `genjax prepare`, a .npz file, a TFDS"
-            " name, or digits."
+            "--data is missing; give a folder written by `genjax prepare`, a .npz file, a .csv"
+            " table, a TFDS name, or digits."
         )
     settings = experiment.parse_data(argv)
+    is_table = genjax_data.is_table(settings.data)
+    table = ["--folds", "10"] if is_table and "--folds" not in given else []
+    settings = experiment.parse_data([*argv, *table])
     dataset = genjax_data.load(settings)
     chosen, held_out = data_options(name, settings, dataset)
-    options = [
+    given |= {flag.replace("--no-", "--") for flag in given}
+    options = table + [
         word for flag, words in chosen.items() if flag not in given for word in (flag, *words)
     ]
     if "--validation" in given:
@@ -69,6 +73,8 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
     transform = settings.transform or default_transform(traits, dataset.levels)
     shape = genjax_data.output_spec(transform, dataset).shape
     chosen = {"--shape": [str(size) for size in shape], "--transform": [transform]}
+    if traits.data == "real" and settings.folds and not dataset.levels:
+        chosen["--standardize"] = []
     if traits.data == "levels":
         chosen["--levels"] = [str(dataset.levels)]
     counts, held_out = dataset.counts(), 0

@@ -14,7 +14,7 @@ from genjax.data.operations import (
     Scale,
 )
 from genjax.data.order import Order
-from genjax.data.sources import load, save_npz
+from genjax.data.sources import example_shape, is_table, load, save_npz
 from genjax.data.transforms import (
     dequantized,
     dequantized_levels,
@@ -38,6 +38,8 @@ __all__ = [
     "Scale",
     "dequantized",
     "dequantized_levels",
+    "example_shape",
+    "is_table",
     "load",
     "make_transform",
     "output_spec",

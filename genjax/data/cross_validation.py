@@ -1,4 +1,4 @@
-"""Tables of real numbers in one array: folds, selection of columns, standardization."""
+"""Tables of numbers in one array: folds, selection of columns, standardization."""
 
 import numpy as np
 
@@ -8,8 +8,10 @@ from genjax.data.order import Order
 from genjax.data.tfds_folder import check_examples
 
 
-def table_splits(data: np.ndarray, settings: Data) -> dict[str, dict[str, np.ndarray]]:
-    """Returns the splits of one fold of a table `[N, D]`.
+def table_splits(data: np.ndarray, settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
+    """Returns the splits of one fold of a table `[N, D]`, and its levels.
+
+    A table of nothing but 0 and 1 is binary, with two levels; others hold real numbers, 0 levels.
 
     One permutation, the same for every fold, is cut into `folds` parts. Part `fold` is test, the
     last tenth of the rest validation, and the remainder train. `select_columns` uses all rows, so
@@ -36,7 +38,10 @@ def table_splits(data: np.ndarray, settings: Data) -> dict[str, dict[str, np.nda
     rest = np.concatenate([p for i, p in enumerate(parts) if i != fold])
     boundary = len(rest) - max(1, len(rest) // 10)
     rows = {"train": rest[:boundary], "validation": rest[boundary:], "test": parts[fold]}
-    return {split: {"x": x[i]} for split, i in rows.items()}
+    binary = bool(np.isin(x, (0, 1)).all())
+    if binary:
+        x = x.astype(np.uint8)
+    return {split: {"x": x[i]} for split, i in rows.items()}, 2 if binary else 0
 
 
 def select_columns(x: np.ndarray, correlated: float, discrete: int) -> np.ndarray:
@@ -73,8 +78,8 @@ def standardize(dataset: Dataset, settings: Data, is_table: bool) -> Dataset:
     """
     if not is_table and (settings.folds or settings.drop_correlated or settings.drop_discrete):
         raise ValueError(
-            f"folds, drop_correlated and drop_discrete are for a .npz with one table data of real"
-            f" numbers, which {dataset.name} is not; leave them out."
+            f"folds, drop_correlated and drop_discrete are for a .csv, or a .npz with one table"
+            f" data, which {dataset.name} is not; leave them out."
         )
     if not settings.standardize:
         return dataset
@@ -86,7 +91,9 @@ def standardize(dataset: Dataset, settings: Data, is_table: bool) -> Dataset:
     train = dataset.splits["train"]["x"].astype(np.float64)
     mean, std = train.mean(axis=0), train.std(axis=0)
     if not std.all():
-        raise ValueError(f"{dataset.name} has a constant column, which cannot be scaled; drop it.")
+        raise ValueError(
+            f"{dataset.name} has a constant column, which cannot be scaled; set --drop-discrete 2."
+        )
     splits = {
         s: {**v, "x": ((v["x"].astype(np.float64) - mean) / std).astype(np.float32)}
         for s, v in dataset.splits.items()

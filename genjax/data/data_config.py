@@ -17,8 +17,8 @@ class Data:
     """
 
     data: str = "digits"
-    """digits, digits_4x4, ring, grid, a TFDS name, a prepared folder, or a .npz file; stacked_
-    before digits or a TFDS name stacks three of its images."""
+    """digits, digits_4x4, ring, grid, a TFDS name, a prepared folder, a .npz file, or a .csv table;
+    stacked_ before digits or a TFDS name stacks three of its images."""
     data_dir: str | None = None
     """Folder of TFDS data sets; None is TFDS_DATA_DIR, then TFDS's default."""
     transform: str = ""
@@ -39,7 +39,8 @@ class Data:
     labels_seed: Seed | None = None
     """Seed of the choice of these labels; None is the run's seed."""
     folds: NonNegativeInt = 0
-    """Folds of a .npz table `data` [N, D]; one is test, a tenth of the rest validation."""
+    """Folds of a .csv, or of a .npz table `data` [N, D]; one is test, a tenth of the rest
+    validation."""
     fold: int | None = None
     """Index of the test fold, from 0; None is the run's seed modulo folds."""
     standardize: bool = False
@@ -62,5 +63,5 @@ class Data:
             raise ValueError(f"`fold` must be in 0 .. folds - 1, got {self.fold} of {self.folds}.")
         if not self.data:
             raise ValueError(
-                "`data` is empty; set it to a TFDS name, a folder, a .npz file or digits."
+                "`data` is empty; set it to a TFDS name, a folder, a .npz or .csv file, or digits."
             )

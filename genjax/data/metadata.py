@@ -125,12 +125,12 @@ def find_folder(source: str, data_dir: str | None) -> str:
     if os.sep in source and not (name and _is_tfds_name(name[1])):
         raise ValueError(
             f"there is no folder '{safe(source)}', and TFDS knows no data set of that name; give a"
-            f" folder with dataset_info.json and features.json, a .npz file, or digits."
+            f" folder with dataset_info.json and features.json, a .npz or .csv file, or digits."
         )
     if not name or not _is_tfds_name(name[1]):
         raise ValueError(
             f"TFDS knows no data set '{safe(source)}', and there is none in {safe(root)}; give a"
-            f" TFDS name, a .npz file, or digits."
+            f" TFDS name, a .npz or .csv file, or digits."
         )
     raise ValueError(
         f"{source} is not prepared in {safe(root)}; set TFDS_DATA_DIR to its folder, or prepare it"

@@ -36,6 +36,10 @@ def open_source(source: str, reading: ReadOptions) -> Source:
     path = pathlib.Path(source)
     if source in GENERATED or source.startswith(STACKED_PREFIX) or source.endswith(".npz"):
         return _open_arrays(source, reading)
+    if source.endswith(".csv"):
+        raise ValueError(
+            f"{safe(source)} is a table, which is read as it is; give it to genjax train --data."
+        )
     if path.exists() and not (path / "dataset_info.json").is_file():
         return readers.read(path, reading)
     if not path.exists() and os.sep in source:

@@ -1,4 +1,4 @@
-"""Loading of data sets: embedded digits, .npz files, TFDS names and prepared folders.
+"""Loading of data sets: embedded digits, .npz and .csv files, TFDS names and prepared folders.
 
 TFDS data is read as `array_record`, without TensorFlow. Nothing is unpickled.
 """
@@ -6,12 +6,14 @@ TFDS data is read as `array_record`, without TensorFlow. Nothing is unpickled.
 import dataclasses
 import os
 import pathlib
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from genjax.data import cross_validation, toy_mixtures
+from genjax.data.csv_table import read_csv
 from genjax.data.data_config import Data
 from genjax.data.dataset import SPLITS, Dataset, default_levels
 from genjax.data.file_io import error_reason
@@ -56,9 +58,12 @@ def load(settings: Data) -> Dataset:
         file = _read_arrays(pathlib.Path(source))
         is_table = set(file) == {"data"}
         if is_table:
-            splits, levels = cross_validation.table_splits(file["data"], settings), 0
+            splits, levels = cross_validation.table_splits(file["data"], settings)
         else:
             splits, levels = _npz(pathlib.Path(source), file, settings.unpaired)
+    elif source.endswith(".csv"):
+        is_table = True
+        splits, levels = cross_validation.table_splits(read_csv(pathlib.Path(source)), settings)
     else:
         splits, names = open_prepared(source, settings.data_dir)
         levels = next(iter(splits.values())).levels
@@ -77,6 +82,31 @@ def load(settings: Data) -> Dataset:
     if binarization(settings.transform) == "static":
         dataset = _static(dataset, settings.binarize_seed)
     return limit_labels(dataset, settings)
+
+
+def example_shape(settings: Data) -> tuple[int, ...]:
+    """Returns the shape of a transformed example, read from the first one where that suffices.
+
+    Raises:
+      ValueError: as `load`.
+    """
+    whole = dataclasses.replace(settings, labels_per_class=0, standardize=False, stream="no")
+    try:
+        dataset = load(dataclasses.replace(whole, limit=1))
+    except ValueError:  # the levels of one example may be fewer than those of all
+        dataset = load(whole)
+    return output_spec(settings.transform, dataset).shape
+
+
+def is_table(source: str) -> bool:
+    """Returns whether a source is one table without splits; False if it cannot be read."""
+    if not source.endswith(".npz"):
+        return source.endswith(".csv")
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return archive.namelist() == ["data.npy"]
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def _check_transform(transform: str, dataset: Dataset) -> None:

@@ -96,7 +96,7 @@ def dataset_name(source: str) -> str:
     path = pathlib.Path(source)
     if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and path.parent.name:
         return path.parent.name
-    return path.name.removesuffix(".npz")
+    return path.name.removesuffix(".npz").removesuffix(".csv")
 
 
 def figure_of_data(figure: Figure, checksum: str) -> Figure:

@@ -16,7 +16,7 @@ from genjax.cli import experiment
 from genjax.core import Optimizer, network_names
 from genjax.data import Data
 from genjax.families import gan, joint
-from genjax.train import Run, Train
+from genjax.train import Result, Run, Train
 from genjax.train.run_config import differences
 
 RECIPES = nade_binarized_mnist.RECIPES
@@ -277,6 +277,32 @@ def test_a_user_error_is_one_line_that_names_the_option(line, words):
 def test_suggests_options_of_one_network():
     with pytest.raises(ValueError, match=r"did you mean --optimizer\.generator\.learning-rate\?"):
         parse("--optimizer.generator.lerning-rate 1", {"gan": TOUR})
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", []),
+        ("--shape 8 8 1 --data digits", []),
+        ("--data digits", ["--shape", "8", "8", "1"]),
+        ("--data=digits --limit 5 --labels-per-class 9", ["--shape", "8", "8", "1"]),
+        ("--data digits --transform center_crop(4)", ["--shape", "4", "4", "1"]),
+        ("--data nowhere.npz --help", []),
+    ],
+)
+def test_the_shape_is_that_of_the_data_given(line, expected):
+    assert experiment.shape_options(BASE, line.split()) == expected
+
+
+def test_a_run_on_other_data_needs_no_shape(monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(experiment, "fit", lambda run, *_, **__: trained.append(run) or SKIPPED)
+    line = f"--data digits --transform binarize('threshold') --workdir {tmp_path}"
+    experiment.run_experiment(RECIPES, "Doc.", line.split())
+    assert trained[0].model.shape == (8, 8, 1)
+
+
+SKIPPED = Result(finished=False, step=0, reason="")
 
 
 @pytest.fixture
