@@ -373,7 +373,7 @@ def run_tests(file: str, tests: list[str], tree: pathlib.Path, seconds: int):
     return code, failed, round(cpu, 1)
 
 
-def judge(code: int, failed: list[str]) -> str:
+def status_of(code: int, failed: list[str]) -> str:
     """Returns the status of a mutant: pytest itself may fail, which kills nothing."""
     if code < 0:
         return "timeout"  # by the limit, or a crash
@@ -482,7 +482,7 @@ def main() -> int:
         file = mutant["file"]
         code, failed, cpu = run_tests(file, tests_of(file), tree, options.limit)
         write_source(tree / file, source)
-        mutant.update(status=judge(code, failed), test="".join(failed[:1]), seconds=cpu)
+        mutant.update(status=status_of(code, failed), test="".join(failed[:1]), seconds=cpu)
         save(results, mutants)
         print(i, mutant["status"], f"{cpu} s {file}:{mutant['line']}", mutant["test"], flush=True)
     check_killers(mutants, tree, options.limit)
