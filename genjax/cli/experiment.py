@@ -29,6 +29,7 @@ SMOKE: dict[str, Any] = {
     "batch_size": 16,
     "log_every": 5,
     "eval_every": 10,
+    "eval_epochs": 0.0,
     "eval_batch": 50,
     "eval_samples": 2,
     "patience": 0,

@@ -19,7 +19,8 @@ from genjax.data import Data, Dataset
 from genjax.train.record import dataset_name
 from genjax.train.run_config import Run, Train
 
-EVERY = 1000  # steps between evaluations, samples and checkpoints
+EVERY = 1000  # steps between evaluations (at most), samples and checkpoints
+EPOCHS = 20  # between evaluations of small data
 
 
 @command("--batch-size, --eval-batch")
@@ -117,10 +118,11 @@ def default_train(name: str, examples: int) -> Train:
     if traits.density == "none":
         return Train(steps=50_000, batch_size=min(64, examples), ema=0.999, **often)
     samples = 100 if traits.density == "bound" else 1
+    size = min(100, examples)
     return Train(
         steps=20_000,
-        batch_size=min(100, examples),
-        eval_every=EVERY,
+        batch_size=size,
+        eval_every=min(EVERY, max(10, EPOCHS * examples // size)),
         eval_samples=samples,
         **often,
     )

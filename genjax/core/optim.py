@@ -41,11 +41,12 @@ def _as_matrix(params: Any) -> Any:
 class Optimizer:
     """Settings of an Optax optimizer, which `build` returns."""
 
-    optimizer: Literal["sgd", "adam", "rmsprop", "adagrad", "muon"] = "adam"
+    optimizer: Literal["sgd", "adam", "rmsprop", "adagrad", "adadelta", "muon"] = "adam"
     """Update rule. muon orthogonalises the momentum of matrices and scales it to the size of adam's
     updates (Jordan 2024, "Muon"; Liu et al. 2025, arXiv:2502.16982, eq. 4). Convolution kernels are
     reshaped to `[inputs, features]`; other arrays are updated by adam with Nesterov momentum.
-    Masked weights are updated too, without effect."""
+    Masked weights are updated too, without effect. adadelta computes the size of its updates itself
+    (Zeiler 2012, arXiv:1212.5701); its learning_rate is a factor, 1.0 in the paper."""
     learning_rate: checks.PositiveFloat = 1e-3
     """Peak learning rate."""
     schedule: Literal[
@@ -81,10 +82,11 @@ class Optimizer:
     b1: checks.UnitInterval = 0.9
     """adam: decay of the first moment."""
     b2: checks.UnitInterval = 0.999
-    """adam: decay of the second moment; rmsprop: decay of the squares."""
+    """adam: decay of the second moment; rmsprop: decay of the squares; adadelta: decay of the
+    squares of gradients and updates, 0.95 in the paper."""
     eps: checks.PositiveFloat = 1e-8
-    """adam: added to the denominator; rmsprop and adagrad: added inside its root; muon: added to
-    the norm of a matrix."""
+    """adam: added to the denominator; rmsprop and adagrad: added inside its root; adadelta: inside
+    both roots; muon: added to the norm of a matrix."""
     orthogonal_steps: checks.PositiveInt = 5
     """muon: Newton-Schulz iterations."""
     weight_decay: checks.NonNegativeFloat = 0.0
@@ -245,6 +247,7 @@ class Optimizer:
                 optax.trace(self.momentum, self.nesterov) if momentum else optax.identity(),
             ),
             "adagrad": lambda: optax.scale_by_rss(0.0, self.eps),
+            "adadelta": lambda: optax.scale_by_adadelta(self.b2, self.eps),
             "muon": self._muon,
         }
         chain = [optax.clip_by_global_norm(self.clip)] if self.clip else []

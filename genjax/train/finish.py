@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from genjax import data as genjax_data
-from genjax import evals
+from genjax import evals, families
 from genjax.core import State
 from genjax.core.protocols import LatentVariable
 from genjax.core.state import ema_warning
@@ -17,8 +17,10 @@ from genjax.train import record as records
 from genjax.train.checkpoint import write_json
 from genjax.train.final_metrics import active_units, final_metrics
 from genjax.train.load_run import evaluation_variables
+from genjax.train.run_config import Run, batches_per_step
 from genjax.train.sample_grids import write_overview
 from genjax.train.signals import barrier
+from genjax.train.status import RunStatus
 from genjax.train.trainer import Trainer
 
 
@@ -95,6 +97,8 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
             metric, (obtained, error, unit) = name, figure
     if words := ema_warning(run.train.ema, chosen_step):
         trainer.warn(chosen_step, words)
+    if words := overfitting_warning(run, status, dataset.counts()["train"]):
+        trainer.warn(step, words)
     if trainer.status.warnings:
         details["warnings"] = list(trainer.status.warnings)
     record = records.make_record(
@@ -114,6 +118,31 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
         write_json(workdir / "record.json", record)
     barrier("recorded")  # the next phase of every process reads the record
     return record
+
+
+def overfitting_warning(run: Run, status: RunStatus, examples: int) -> str:
+    """Returns a warning if no evaluation after the first was better; else an empty string.
+
+    Args:
+      run: the settings.
+      status: at the end of training.
+      examples: number of training examples.
+    """
+    if not status.overfits():
+        return ""
+    epochs = status.best_step * run.train.batch_size * batches_per_step(run) / examples
+    gradient = families.get(run.family).traits(run.model).fit == "gradient"
+    fixes = [
+        f"evaluate earlier (--eval-epochs {epochs / 10:.2g})",
+        "train for fewer --steps",
+    ]
+    if gradient:
+        fixes += ["regularise (--weight-decay, dropout)", "lower --learning-rate"]
+    return (
+        f"the first of {status.not_better + 1} evaluations, after step {status.best_step:,}"
+        f" ({epochs:.3g} epochs), is the best, so the model overfits from there on;"
+        f" {', '.join(fixes)} or use a smaller model"
+    )
 
 
 def best_state(trainer: Trainer, state: State, step: int) -> tuple[State, int]:

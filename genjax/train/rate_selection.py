@@ -18,7 +18,7 @@ from genjax import checks, families
 from genjax import data as genjax_data
 from genjax.core import Optimizer
 from genjax.train.compatibility import check_compatibility
-from genjax.train.run_config import Run, resolve
+from genjax.train.run_config import Run, evaluated_by_steps, resolve
 from genjax.train.splits import evaluation_conditions, evaluation_data, init_batch
 from genjax.train.vectorized_runs import VectorizedRuns
 
@@ -42,8 +42,8 @@ class Trial(NamedTuple):
 def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = None) -> list[Trial]:
     """Trains one run per learning rate, all in one program, and returns their best validations.
 
-    As in `fit`, each run is evaluated every `eval_every` steps and at the end, with averaged
-    weights if `ema` is set, and ends after `patience` evaluations without improvement. A run in
+    As in `fit`, each run is evaluated every `eval_every` steps (or `eval_epochs`) and at the end,
+    with averaged weights if `ema` is set, and ends after `patience` evaluations without improvement. A run in
     which a metric or an evaluation is not finite has diverged. Data and states of all runs are on
     one device.
 
@@ -76,6 +76,7 @@ def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = Non
     run = dataclasses.replace(run, train=train, optimizer=optimizer_settings)
     run = resolve(run, jax.default_backend())
     dataset = genjax_data.load(run.data)
+    run = evaluated_by_steps(run, dataset.counts()["train"])
     check_compatibility(run, family, dataset)
     if "validation" not in dataset.splits or "train" not in dataset.splits:
         missing = "validation" if "validation" not in dataset.splits else "resident train"

@@ -33,6 +33,8 @@ class Train:
     eval_every: checks.NonNegativeInt = 0
     """Steps between evaluations on the validation split; 0 evaluates at the end only.
     The noise of a bound depends on eval_batch and on the number of devices."""
+    eval_epochs: checks.NonNegativeFloat = 0.0
+    """Epochs between evaluations, in place of eval_every, rounded to steps; 0 uses eval_every."""
     eval_batch: checks.PositiveInt = 500
     """Examples evaluated together."""
     eval_samples: checks.PositiveInt = 1
@@ -65,7 +67,7 @@ class Train:
 
     def __post_init__(self) -> None:
         checks.validate(self)
-        if self.patience and not self.eval_every:
+        if self.patience and not (self.eval_every or self.eval_epochs):
             raise ValueError("`patience` counts evaluations; set `eval_every` too.")
 
 
@@ -232,6 +234,23 @@ def resolve(run: Run, backend: str) -> Run:
     if data.labels_per_class and data.labels_seed is None:  # each seed has other labels
         data = dataclasses.replace(data, labels_seed=run.seed)
     return dataclasses.replace(run, optimizer=optimizer, train=train, data=data)
+
+
+def evaluated_by_steps(run: Run, examples: int) -> Run:
+    """Returns the run with `eval_epochs` as `eval_every`.
+
+    Args:
+      run: the settings, resolved.
+      examples: number of training examples.
+    """
+    train = run.train
+    if not train.eval_epochs:
+        return run
+    steps = train.eval_epochs * examples / (train.batch_size * batches_per_step(run))
+    every = max(1, round(steps))
+    per_call = min(train.steps_per_call, every)
+    train = dataclasses.replace(train, eval_every=every, eval_epochs=0.0, steps_per_call=per_call)
+    return dataclasses.replace(run, train=train)
 
 
 def schedule_warnings(run: Run) -> list[tuple[int, str]]:

@@ -12,6 +12,7 @@ class RunStatus:
     Attributes:
       best: lowest validation figure so far; None before the first evaluation.
       best_step: its step.
+      first_step: step of the first evaluation; 0 before it.
       not_better: evaluations since then.
       ended: why training ended before its last step; empty otherwise.
       seconds: of all sessions.
@@ -23,6 +24,7 @@ class RunStatus:
 
     best: float | None = None
     best_step: int = 0
+    first_step: int = 0
     not_better: int = 0
     ended: str = ""
     seconds: float = 0.0
@@ -38,6 +40,17 @@ class RunStatus:
     def warn(self, step: int, words: str) -> "RunStatus":
         """Returns the status with one more warning."""
         return self.replace(warnings=(*self.warnings, {"step": step, "words": words}))
+
+    def evaluated(self, step: int, value: float) -> "RunStatus":
+        """Returns the status after an evaluation."""
+        status = self.replace(first_step=self.first_step or step)
+        if self.best is None or value < self.best:
+            return status.replace(best=value, best_step=step, not_better=0)
+        return status.replace(not_better=self.not_better + 1)
+
+    def overfits(self) -> bool:
+        """Returns whether the first of several evaluations is the best."""
+        return self.not_better > 0 and self.best_step == self.first_step
 
     def without_best(self) -> "RunStatus":
         """Returns the status before the first evaluation."""

@@ -12,7 +12,7 @@ from genjax import checks, families
 from genjax.core import Optimizer, init_state, make_step, named_key
 from genjax.data import Order
 from genjax.train.load_run import initial_weights
-from genjax.train.run_config import Run, resolve
+from genjax.train.run_config import Run, evaluated_by_steps, resolve
 from genjax.train.vectorized_runs import VectorizedRuns
 
 
@@ -21,7 +21,7 @@ def fit_subsets(
 ) -> list[dict[str, Any]]:
     """Fits one density per subset; families trained by gradient in one `vmap`ped program.
 
-    By gradient, the weights with the best validation are kept, evaluated every `eval_every` steps.
+    By gradient, the weights with the best validation are kept, evaluated by `eval_every`.
     A counted family sees each example once; expectation maximisation makes `steps` iterations over
     the whole subset.
 
@@ -49,6 +49,7 @@ def fit_subsets(
     run = resolve(run, jax.default_backend())
     if not by_gradient:
         return [_without_gradient(run, part, i) for i, part in enumerate(train)]
+    run = evaluated_by_steps(run, max(map(len, train)))
     return _Together(run, train, validation).fit()
 
 

@@ -28,6 +28,7 @@ from genjax.train.input_pipeline import InputPipeline
 from genjax.train.load_run import evaluation_variables
 from genjax.train.run_config import (
     batches_per_step,
+    evaluated_by_steps,
     map_optimizers,
     network_batches_per_step,
 )
@@ -83,7 +84,7 @@ class Trainer:
         Returns:
           the state, its step, and the reason to stop; empty where training has ended.
         """
-        t, calls = self.run.train, 0
+        t, calls = evaluated_by_steps(self.run, self.dataset.counts()["train"]).train, 0
         if pending := self.status.pending:
             self.status = self.status.replace(pending=())
             self.show(state, step, pending)
@@ -335,13 +336,10 @@ class Trainer:
                 f"the validation loss is {mean} at step {step}; lower the learning rate, or give"
                 f" unseen data some probability (alpha of counted families)."
             )
-        status = self.status
-        better = status.best is None or mean < status.best
+        status = self.status.evaluated(step, mean)
+        better = not status.not_better
         if better:
-            status = status.replace(best=mean, best_step=step, not_better=0)
             self.checkpoints.save(state, status.to_json(), which="best")
-        else:
-            status = status.replace(not_better=status.not_better + 1)
         if self.run.train.patience and status.not_better >= self.run.train.patience:
             ended = f"no better validation for {status.not_better} evaluations"
             status = status.replace(ended=ended)

@@ -30,7 +30,7 @@ def draw(seed, steps=3):
 
 def directions(s, grads):
     """Returns the direction of each rule, before weight decay and learning rate."""
-    first, squares, velocity = np.zeros(SIZE), np.zeros(SIZE), np.zeros(SIZE)
+    first, squares, velocity, moved = (np.zeros(SIZE) for _ in range(4))
     for t, g in enumerate(grads, start=1):
         if s.clip:
             g = g * min(1.0, s.clip / math.sqrt(np.sum(g**2)))
@@ -45,6 +45,10 @@ def directions(s, grads):
         elif s.optimizer == "adagrad":
             squares = squares + g**2
             g = g / np.sqrt(squares + s.eps)
+        elif s.optimizer == "adadelta":  # Zeiler 2012, algorithm 1
+            squares = s.b2 * squares + (1 - s.b2) * g**2
+            g = np.sqrt(moved + s.eps) / np.sqrt(squares + s.eps) * g
+            moved = s.b2 * moved + (1 - s.b2) * g**2
         velocity = g + s.momentum * velocity
         yield g + s.momentum * velocity if s.nesterov else velocity
 
@@ -83,6 +87,7 @@ def obtained(built, params, grads, shape=(2, 3)):
         {"optimizer": "rmsprop", "b2": 0.9, "eps": 1e-2},
         {"optimizer": "rmsprop", "b2": 0.9, "eps": 1e-2, "momentum": 0.5, "nesterov": True},
         {"optimizer": "adagrad", "eps": 1e-2},
+        {"optimizer": "adadelta", "b2": 0.95, "eps": 1e-2},
         # Decoupled: proportional to the parameters and the learning rate only.
         {"optimizer": "adam", "weight_decay": 0.3},
         {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.3},

@@ -107,12 +107,12 @@ def test_rejects_invalid_settings(tmp_path):
         Data(folds=1)
     with pytest.raises(ValueError, match=r"`fold` must be in 0 .. folds - 1, got 10 of 10"):
         Data(folds=10, fold=10)
-    with pytest.raises(ValueError, match=r"are for a \.npz with one table data"):
+    with pytest.raises(ValueError, match=r"are for a \.csv, or a \.npz with one"):
         load(Data(data="digits", folds=10))
     split = tmp_path / "split.npz"
     np.savez(split, train=np.zeros((9, 2)) + 0.5, test=np.ones((4, 2)) / 3)
     for settings_of_tables in ({"folds": 3, "fold": 1}, {"drop_correlated": 0.9}):
-        with pytest.raises(ValueError, match=r"are for a \.npz with one table data"):
+        with pytest.raises(ValueError, match=r"are for a \.csv, or a \.npz with one"):
             load(Data(data=str(split), **settings_of_tables))
     with pytest.raises(ValueError, match="standardize is for real numbers"):
         load(Data(data="digits", standardize=True))

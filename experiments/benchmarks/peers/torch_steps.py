@@ -32,6 +32,8 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> 
         kind, options = torch.optim.RMSprop, {"alpha": s.b2, "eps": s.eps, "momentum": s.momentum}
     elif s.optimizer == "adagrad":
         kind, options = torch.optim.Adagrad, {"eps": s.eps}
+    elif s.optimizer == "adadelta":
+        kind, options = torch.optim.Adadelta, {"rho": s.b2, "eps": s.eps}
     else:
         raise ValueError(f"the peers in PyTorch have no optimizer {s.optimizer}.")
     if s.accumulate > 1:
