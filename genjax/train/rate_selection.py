@@ -43,9 +43,9 @@ def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = Non
     """Trains one run per learning rate, all in one program, and returns their best validations.
 
     As in `fit`, each run is evaluated every `eval_every` steps (or `eval_epochs`) and at the end,
-    with averaged weights if `ema` is set, and ends after `patience` evaluations without improvement. A run in
-    which a metric or an evaluation is not finite has diverged. Data and states of all runs are on
-    one device.
+    with averaged weights if `ema` is set, and ends after `patience` evaluations without
+    improvement. A run in which a metric or an evaluation is not finite has diverged. Data and
+    states of all runs are on one device.
 
     Args:
       run: settings; its own learning rate is not used.
