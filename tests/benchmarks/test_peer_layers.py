@@ -262,3 +262,26 @@ def test_every_config_belongs_to_a_family_with_a_peer():
     assert {family_of(name)[2].__class__.__module__ for name in CONFIGS} == {
         f"genjax.families.{name}" for name in peers.FAMILIES
     }
+
+
+@pytest.mark.parametrize("name", ["dcgan_wgan_gp", "dcgan_sngan", "dcgan_r3gan"])
+@pytest.mark.parametrize("network_name", ["generator", "discriminator"])
+def test_layers_of_residual_gans(name, network_name):
+    _, _, config = family_of(name)
+    variables, batch, _ = case(name)
+    network, x = getattr(network_of(name, variables), network_name), batch["x"]
+    condition = jax.nn.one_hot(jnp.arange(len(x)) % 3, 3) if config.classes else None
+    own = {c: variables[c][network_name] for c in variables if network_name in variables[c]}
+    if network_name == "generator":
+        module, given = dcgan.Generator(config), dcgan.noise(config, KEY, len(x))
+        joined = given if condition is None else jnp.concatenate([given, condition], 1)
+        seen = (tensor(joined), True)
+    else:
+        module, given = dcgan.Discriminator(config), x
+        labels = None if condition is None else tensor(condition)
+        seen = (tensor(x).permute(0, 3, 1, 2), labels, True)
+    flax = captured(module, own, given, condition, train=True)
+    leaves = network.leaves()
+    got = hooked(owners(network, leaves), lambda: network(*seen))
+    assert len(got) == kernels_of(leaves) + sum(path.endswith("scale") for path in leaves)
+    agree(flax, got)

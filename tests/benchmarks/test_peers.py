@@ -259,3 +259,34 @@ def test_nade_is_timed_in_both_forms_in_bfloat16(capsys):
     assert found["dtype"] == "bfloat16"
     assert found["step"]["tried"].keys() == {"blocks eager", "loop eager"}
     assert found["step"]["seconds"] == min(f["seconds"] for f in found["step"]["tried"].values())
+
+
+def test_several_critic_steps_equal_those_of_jax():
+    name, adam = "dcgan_wgan_gp", Optimizer(learning_rate=0.05, eps=1e-3)
+    family, peer, config = family_of(name)
+    variables, batch, _ = case(name)
+    objective = dataclasses.replace(config.objective, critic_steps=2)
+    run = Run(
+        experiment=name,
+        family="dcgan",
+        model=dataclasses.replace(config, objective=objective),
+        optimizer=dict(generator=adam, discriminator=adam),
+    )
+    optimizer = build_optimizer(run)
+    opt_state = init_optimizer(optimizer, variables["params"])
+    state = State(step=jnp.int32(0), key=KEY, variables=variables, opt_state=opt_state)
+    batches = {"x": jnp.stack([batch["x"], -batch["x"]])}
+    state, _ = jax.jit(make_step(family, run.model, optimizer))(state, batches)
+    after = reference(name, state.variables, batch)
+
+    network = network_of(name, variables)
+    keys = [named_key(key, 0, "discriminator") for key in (KEY, named_key(KEY, 1, "critic"))]
+    noise = {
+        "discriminator_loss": [noise_of(name, key) for key in keys],
+        "generator_loss": noise_of(name, named_key(KEY, 0, "generator")),
+    }
+    losses = torch_steps.mean_losses(peer, network, run.model, "float32")
+    torch_steps.make_step(network, run, losses)(as_tensors(batches), noise)
+    got = of_peer(name, network, as_tensors(batch))
+    for loss_name, (nats, _) in after.items():
+        np.testing.assert_allclose(got[loss_name][0], nats, rtol=1e-3, atol=1e-4)

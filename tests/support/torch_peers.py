@@ -10,7 +10,7 @@ import torch
 from experiments.benchmarks import peers, speed
 from experiments.benchmarks.peers.torch_layers import flattened
 from genjax import families
-from genjax.core import network_names
+from genjax.core import GanObjective, network_names
 from genjax.families import (
     dcgan,
     fvsbn,
@@ -36,6 +36,9 @@ PIXELS = dict(layers=2, features=4, head=5)
 WIDE = dict(shape=(6, 5, 2), generator_widths=(6, 4), discriminator_widths=(4, 6), latent=3)
 CODES = dict(shape=(6, 5, 1), generator_widths=(4, 3), discriminator_widths=(3, 4), latent=3)
 CODES |= dict(generator_dense=(6,), discriminator_dense=(5,), code_hidden=4)
+
+RESIDUAL = dict(shape=(7, 6, 2), latent=3, noise="normal")
+RESIDUAL |= dict(generator_widths=(4, 3), discriminator_widths=(3, 4, 4))
 
 CONFIGS = {
     "fvsbn": fvsbn.Config(shape=SHAPE),
@@ -112,6 +115,27 @@ CONFIGS = {
         weights=(1.0, 0.5, 0.3, 2.0),
         code_width=True,
     ),
+    "dcgan_wgan_gp": dcgan.Config(
+        **RESIDUAL,
+        network="residual",
+        discriminator_norm="none",
+        objective=GanObjective(loss="wasserstein", gradient_penalty=10.0),
+    ),
+    "dcgan_sngan": dcgan.Config(
+        **RESIDUAL,
+        classes=3,
+        network="residual",
+        discriminator_norm="spectral",
+        objective=GanObjective(loss="hinge"),
+    ),
+    "dcgan_r3gan": dcgan.Config(
+        **(RESIDUAL | dict(generator_widths=(4, 4, 2), discriminator_widths=(2, 4, 4))),
+        classes=3,
+        network="r3gan",
+        group=2,
+        discriminator_norm="none",
+        objective=GanObjective(loss="relativistic", r1=0.3, r2=0.2),
+    ),
     "dcgan_even": dcgan.Config(**{**WIDE, "shape": (8, 8, 1)}, kernel=3),
 }
 FORMS = {"nade_loop": {"form": "loop"}}
@@ -157,6 +181,11 @@ def noise_of(name, key, config=None):
         x = jnp.zeros((3, 25))
         pixel = jax.random.randint(pixel_key, (3, 1), 0, 25)
         return tensor(orderless_nade._pixels_before(subset_key, pixel, x))
+    if isinstance(config, dcgan.Config) and config.objective.gradient_penalty:
+        noise_key, objective_key = jax.random.split(key)
+        penalty_key = jax.random.split(objective_key, 3)[2]
+        mix = jax.random.uniform(jax.random.split(penalty_key, 4)[0], (size_of(family),))
+        return tensor(dcgan.noise(config, noise_key, size_of(family))), tensor(mix)
     if hasattr(family, "noise"):
         return tensor(family.noise(config, jax.random.split(key)[0], size_of(family)))
     return None
@@ -216,10 +245,14 @@ def of_peer(name, network, batch):
     """Returns the peer's losses in the form of `reference`."""
     family, peer, config = family_of(name)
     found, leaves = {}, network.leaves()
+    kept = [buffer.clone() for buffer in network.buffers()]
     for loss_name in losses_of(family):
         nats = getattr(peer, loss_name)(network, config, batch, noise_of(name, KEY))
         network.zero_grad(set_to_none=True)
         nats.mean().backward()
+        with torch.no_grad():  # every loss is of the same statistics
+            for buffer, value in zip(network.buffers(), kept, strict=True):
+                buffer.copy_(value)
         own = "" if loss_name == "loss" else loss_name.removesuffix("_loss") + "/"
         grads = {
             path: layout(tensor.grad).numpy()

@@ -1,17 +1,19 @@
-"""DCGAN's strided networks with batch norm, as `genjax.families.dcgan`; maps are flipped.
+"""DCGAN's strided networks with batch norm, and those of WGAN-GP, SNGAN and R3GAN.
 
-`experiments.benchmarks.peers.torch_strided` explains why; only data and samples are flipped.
+As `genjax.families.dcgan`. Maps of strided networks are flipped, see
+`experiments.benchmarks.peers.torch_strided`; only data and samples are flipped.
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_gan_losses import (
     GanNetworks,
-    discriminator_nats,
-    generator_nats,
+    discriminator_objective,
+    generator_objective,
     uniform,
 )
 from experiments.benchmarks.peers.torch_layers import (
@@ -19,8 +21,13 @@ from experiments.benchmarks.peers.torch_layers import (
     device_of,
     prefixed,
     require,
-    require_default_objective,
     with_weights,
+)
+from experiments.benchmarks.peers.torch_residual_gan import (
+    R3ganDiscriminator,
+    R3ganGenerator,
+    ResidualDiscriminator,
+    ResidualGenerator,
 )
 from experiments.benchmarks.peers.torch_strided import (
     DownStack,
@@ -29,7 +36,15 @@ from experiments.benchmarks.peers.torch_strided import (
     flipped,
     unflipped,
 )
+from genjax.core import GanObjective
 from genjax.families.dcgan import discriminator_widths, generator_widths
+
+LOSSES = ("non_saturating", "wasserstein", "hinge", "relativistic")
+# Settings of an objective that the peer has at their defaults only.
+FIXED = (
+    *("label_smoothing", "one_sided_penalty", "penalty_target", "drift", "penalty_interval"),
+    "update",
+)
 
 
 class Discriminator(nn.Module):
@@ -41,7 +56,9 @@ class Discriminator(nn.Module):
         self.stack = DownStack(c.shape, widths, c.discriminator_dense, c.kernel, slope=0.2)
         self.out = nn.Linear(self.stack.features, 1)
 
-    def forward(self, x: Tensor, train: bool = False, update: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, condition: None = None, train: bool = False, update: bool = False
+    ) -> Tensor:
         """See `torch_strided.BatchNorm`."""
         return self.out(self.stack(x, train, update))[:, 0]
 
@@ -57,12 +74,24 @@ class Discriminator(nn.Module):
 
 def build(config: Any, variables: Any = None) -> GanNetworks:
     """Builds both networks, with Flax's weights if they are given."""
-    require_default_objective("dcgan", config)
-    defaults = {"network": "strided", "generator_norm": "batch", "discriminator_norm": "batch"}
-    require("dcgan", config, classes=0, **defaults)
-    widths, dense = generator_widths(config), config.generator_dense
-    stack = UpStack(config.latent, config.shape, widths, dense, config.kernel)
-    networks = GanNetworks(Generator(stack, torch.tanh), Discriminator(config))
+    default = GanObjective()
+    require(
+        "dcgan",
+        config.objective,
+        **{name: getattr(default, name) for name in FIXED},
+        loss=config.objective.loss if config.objective.loss in LOSSES else LOSSES[0],
+    )
+    if config.network == "strided":
+        require("dcgan", config, classes=0, generator_norm="batch", discriminator_norm="batch")
+        widths, dense = generator_widths(config), config.generator_dense
+        stack = UpStack(config.latent, config.shape, widths, dense, config.kernel)
+        networks = GanNetworks(Generator(stack, torch.tanh), Discriminator(config))
+    elif config.network == "residual":
+        if config.discriminator_norm != "spectral":
+            require("dcgan", config, discriminator_norm="none")
+        networks = GanNetworks(ResidualGenerator(config), ResidualDiscriminator(config))
+    else:
+        networks = GanNetworks(R3ganGenerator(config), R3ganDiscriminator(config))
     return with_weights(networks, variables)
 
 
@@ -73,29 +102,61 @@ def draw(network: GanNetworks, config: Any, n: int) -> Tensor:
     return uniform(n, config.latent, 1.0, device_of(network))
 
 
-def discriminator_loss(
-    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
+def to_maps(config: Any, x: Tensor) -> Tensor:
+    """Images `[B, H, W, C]` as the maps of a network."""
+    return flipped(x) if config.network == "strided" else x.permute(0, 3, 1, 2)
+
+
+def condition_of(config: Any, label: Tensor | None) -> Tensor | None:
+    """Labels as one-hot vectors `[B, K]`, or None without classes."""
+    return F.one_hot(label.long(), config.classes).float() if config.classes else None
+
+
+def generated(
+    network: GanNetworks, z: Tensor, condition: Tensor | None, *, train: bool, update: bool = False
 ) -> Tensor:
-    """-log D(x) - log(1 - D(G(z))), `[B]` nats; `noise` is z."""
-    x = batch["x"]
-    z = draw(network, config, len(x)) if noise is None else noise
+    """G(z), maps."""
+    z = z if condition is None else torch.cat([z, condition], 1)
+    return network.generator(z, train=train, update=update)
+
+
+def parts_of(
+    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Any
+) -> tuple[Any, Tensor | None, Tensor, Any, Tensor]:
+    """Returns the discriminator of this batch, its condition, z, the penalty's mix, and images."""
+    condition = condition_of(config, batch.get("label"))
+    z, mix = noise if isinstance(noise, tuple) else (noise, None)
+    z = draw(network, config, len(batch["x"])) if z is None else z
+
+    def d(x: Tensor, update: bool) -> Tensor:
+        return network.discriminator(x, condition, train=True, update=update)
+
+    return d, condition, z, mix, to_maps(config, batch["x"])
+
+
+def discriminator_loss(
+    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Any = None
+) -> Tensor:
+    """The objective's loss of D with penalties, `[B]`; `noise` is z, or z and the penalty's mix."""
+    d, condition, z, mix, real = parts_of(network, config, batch, noise)
     with torch.no_grad():
-        fake = network.generator(z, train=True)
-    d = network.discriminator
-    real_logits = d(flipped(x), train=True, update=True)
-    return discriminator_nats(real_logits, d(fake, train=True, update=True))
+        fake = generated(network, z, condition, train=True)
+    return discriminator_objective(config.objective, d, real, fake, mix)
 
 
 def generator_loss(
-    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Tensor | None = None
+    network: GanNetworks, config: Any, batch: dict[str, Tensor], noise: Any = None
 ) -> Tensor:
-    """-log D(G(z)), `[B]` nats."""
-    z = draw(network, config, len(batch["x"])) if noise is None else noise
-    fake = network.generator(z, train=True, update=True)
-    return generator_nats(network.discriminator(fake, train=True))
+    """The objective's loss of G, `[B]`."""
+    d, condition, z, _, real = parts_of(network, config, batch, noise)
+    fake = generated(network, z, condition, train=True, update=True)
+    return generator_objective(config.objective, d, real, fake)
 
 
 @torch.inference_mode()
 def sample(network: GanNetworks, config: Any, n: int) -> Tensor:
     """`[n, *shape]` in [-1, 1], by running statistics."""
-    return unflipped(network.generator(draw(network, config, n))).float()
+    label = torch.randint(config.classes or 1, (n,), device=device_of(network))
+    z = draw(network, config, n)
+    x = generated(network, z, condition_of(config, label), train=False).float()
+    return unflipped(x) if config.network == "strided" else x.permute(0, 2, 3, 1).clamp(-1, 1)

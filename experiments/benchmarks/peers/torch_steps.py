@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genjax.core import Optimizer
 from genjax.train import Run
+from genjax.train.run_config import batches_per_step
 
 Losses = dict[str, Callable[..., Tensor]]
 
@@ -65,7 +66,11 @@ def ema_network(network: Any) -> Any:
 
 
 def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., None]:
-    """Returns `step(batch, noise)`; noise, by name of loss, is for comparisons."""
+    """Returns `step(batch, noise)`; noise, by name of loss, is for comparisons.
+
+    With several critic steps the first loss has as many batches, `[K, B, ...]`, and a list of
+    noise; the others see the last batch.
+    """
     updates = []
     for name, loss in losses.items():
         own = network if name == "loss" else getattr(network, name.removesuffix("_loss"))
@@ -75,6 +80,7 @@ def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., Non
         optimizer = build_optimizer(settings, own.parameters())
         other = [p for p in network.parameters() if all(p is not q for q in own.parameters())]
         updates.append((name, loss, optimizer, list(own.parameters()), other, settings.clip))
+    critics, first = batches_per_step(run), next(iter(losses))
     parameters: list[Any] = list(ema_network(network).parameters())
     averages = [p.detach().clone() for p in parameters] if run.train.ema else []
     count = 0  # steps
@@ -84,13 +90,18 @@ def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., Non
         for name, loss, optimizer, own, other, clip in updates:
             for parameter in other:  # no gradient of the other network
                 parameter.requires_grad_(False)
-            loss(batch, (noise or {}).get(name)).backward()
+            for k in range(critics if name == first else 1):
+                part, drawn = batch, (noise or {}).get(name)
+                if critics > 1:
+                    part = {key: v[k if name == first else -1] for key, v in batch.items()}
+                    drawn = drawn[k] if isinstance(drawn, list) and name == first else drawn
+                loss(part, drawn).backward()
+                if clip:
+                    nn.utils.clip_grad_norm_(own, clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
             for parameter in other:
                 parameter.requires_grad_(True)
-            if clip:
-                nn.utils.clip_grad_norm_(own, clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
         if averages:
             with torch.no_grad():
                 decay = min(run.train.ema, (1 + count) / (10 + count))
