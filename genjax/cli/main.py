@@ -1,8 +1,13 @@
 """The `genjax` program: parses the name of a command and runs its module."""
 
+import contextlib
 import difflib
 import importlib
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from genjax import __version__
 
@@ -40,9 +45,33 @@ def main(argv: list[str] | None = None) -> int:
         hint = f" did you mean '{near[0]}'?" if near else ""
         print(f"error: unknown command '{name}';{hint} --help lists them all.", file=sys.stderr)
         return 2
-    command = importlib.import_module(f"genjax.cli.{name}")
-    importlib.import_module("genjax.cli.options").use_compilation_cache()
+    with _ended_by_interrupt():
+        command = importlib.import_module(f"genjax.cli.{name}")
+        importlib.import_module("genjax.cli.options").use_compilation_cache()
     return command.main(rest)
+
+
+@contextlib.contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """Ends the process at a Ctrl-C in the block, which imports.
+
+    There is nothing to lose, and libraries drop a KeyboardInterrupt that is raised within their
+    initialization, or report it as another error.
+    """
+
+    def end(*_: Any) -> None:
+        os.write(2, b"error: interrupted.\n")
+        os._exit(130)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # ignored, or of a program that calls `main`
+        yield
+        return
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def usage() -> str:

@@ -8,8 +8,10 @@ import io
 import os
 import pathlib
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import jax
@@ -50,7 +52,8 @@ def run_command(action: Callable[[], object], fewer: str = "--batch-size") -> in
       0 on success, 1 after FloatingPointError, 2 after a user error, 130 after Ctrl-C.
     """
     try:
-        action()
+        with _interrupts_delivered():
+            action()
     except FloatingPointError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -61,6 +64,28 @@ def run_command(action: Callable[[], object], fewer: str = "--batch-size") -> in
         print("error: interrupted.", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _interrupts_delivered() -> Iterator[None]:
+    """Repeats a Ctrl-C that Python drops.
+
+    A KeyboardInterrupt that is raised within a callback of the garbage collector, such as JAX's, is
+    passed to `sys.unraisablehook`, and the program would continue.
+    """
+    before = sys.unraisablehook
+
+    def hook(error: Any) -> None:
+        if error.exc_type is KeyboardInterrupt:  # once more, when the callback has returned
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            before(error)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def command(fewer: str = "--batch-size") -> Callable[[Any], Callable[..., int]]:

@@ -17,6 +17,7 @@ from genjax.data.array_records import Decoder
 from genjax.data.dataset import row_crcs
 from genjax.data.readers import Field, Source
 from genjax.data.tfds_folder import check_examples, entry_features, entry_values
+from genjax.data.worker import end_with_parent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ def write_shards(shards: list[Shard], workers: int, progress: Callable[[str], No
         return
     # spawn: a fork would lose the threads of this process.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         for future in concurrent.futures.as_completed([pool.submit(s.write) for s in left]):
             try:
                 future.result()

@@ -15,6 +15,7 @@ import numpy as np
 
 from genjax.data.dataset import Rows
 from genjax.data.order import Order
+from genjax.data.worker import end_with_parent
 
 SIGTERM_GRACE_SECONDS = 20  # a worker keeps running after SIGTERM
 PREFETCH = 16  # batches decoded ahead by all workers together
@@ -91,7 +92,7 @@ def batches(source: Batches | UnpairedBatches, *, workers: int) -> Iterator[dict
     options = grain.MultiprocessingOptions(
         num_workers=workers, per_worker_buffer_size=max(1, PREFETCH // workers)
     )
-    yield from _iterate(dataset.mp_prefetch(options, _ignore_signals))
+    yield from _iterate(dataset.mp_prefetch(options, _start_worker))
 
 
 def _iterate(dataset: Any) -> Iterator[dict[str, np.ndarray]]:
@@ -122,13 +123,15 @@ def _iterate(dataset: Any) -> Iterator[dict[str, np.ndarray]]:
         gc.collect()
 
 
-def _ignore_signals(worker: int, workers: int) -> None:
-    """Ignores Ctrl-C, and delays SIGTERM, in a worker.
+def _start_worker(worker: int, workers: int) -> None:
+    """Makes a worker end with its parent, ignore SIGINT, SIGHUP and SIGUSR1, and delay SIGTERM.
 
-    These signals reach every process, and the training process still needs batches until it has
-    saved. Python terminates remaining workers at exit.
+    These signals may reach every process, and the training process still needs batches until it
+    has saved. Python terminates remaining workers at exit.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SIGTERM_GRACE_SECONDS))
 
 

@@ -150,7 +150,8 @@ def fit(
     shardings = state_shardings(shapes, mesh, rules)
     is_main = jax.process_index() == 0
     progress = Progress(run.experiment, run.train.steps, quiet=quiet or not is_main)
-    with lock_workdir(workdir), Signals() as signals, contextlib.ExitStack() as closing:
+    signals = Signals(quiet=progress.quiet)
+    with lock_workdir(workdir), signals, contextlib.ExitStack() as closing:
         # The workdir was read before it was locked, so it may have changed in between.
         if resolve_workdir(requested, workdir, resume) != (run, saved):
             raise ValueError(f"another process has trained in {workdir}; run the command again.")
@@ -159,7 +160,7 @@ def fit(
         # Closed in reverse order, even where closing one fails: a checkpoint that is being
         # written must not be lost because a writer of metrics fails.
         checkpoints = Checkpoints(workdir, keep=run.train.keep)
-        closing.callback(checkpoints.close)
+        closing.callback(signals.saving()(checkpoints.close))
         restored = restore(run, checkpoints, shapes, shardings, progress)
         if restored is None:
             if saved is not None:  # it was interrupted before its first checkpoint
@@ -222,7 +223,8 @@ def fit(
             except StopRequested as request:
                 reason = str(request)
         if reason:
-            checkpoints.wait()
+            with signals.saving():
+                checkpoints.wait()
             progress.say(f"{run.experiment}  stopped at step {step:,}: {reason}")
             return Result(False, step, reason, signalled=bool(signals.caught))
     progress.say(summary(record, time.monotonic() - began))

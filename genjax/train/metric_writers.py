@@ -1,5 +1,6 @@
 """Writers of metrics: metrics.jsonl, metrics.csv, TensorBoard, and progress on the terminal."""
 
+import contextlib
 import csv
 import importlib.util
 import io
@@ -256,18 +257,20 @@ class Progress:
         return progress_callback(f"{self.name}  {what}", self.say)
 
     def say(self, line: str) -> None:
-        """Prints a line above the bar."""
+        """Prints a line above the bar; nothing where the terminal or the pipe is closed."""
         if self.quiet:
             return
-        if self._bar:
-            self._bar[0].console.print(line, highlight=False, markup=False)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            if self._bar:
+                self._bar[0].console.print(line, highlight=False, markup=False)
+            else:
+                print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Removes the bar."""
         if self._bar:
-            self._bar[0].stop()
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                self._bar[0].stop()
 
 
 def progress_callback(what: str, say: Callable[[str], None]) -> Callable[[int, int], None]:

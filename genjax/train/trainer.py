@@ -385,8 +385,9 @@ class Trainer:
         self.status = self.status.replace(seconds=self.status.seconds + self.elapsed())
         self.aside = 0.0
         started = time.monotonic()
-        self.checkpoints.wait()
-        self.checkpoints.save(state, self.status.to_json())
+        with self.context.signals.saving():
+            self.checkpoints.wait()
+            self.checkpoints.save(state, self.status.to_json())
         if self.context.metrics:
             self.context.metrics.flush()
         self.took(started)

@@ -1,8 +1,10 @@
 """The `genjax` program: its commands, its error format, and what its help does not import."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 
 import pytest
@@ -88,6 +90,44 @@ def test_exit_status_of_each_kind_of_error(error, status, message, capsys):
     assert capsys.readouterr().err == message
     with pytest.raises(KeyError):  # a bug is no user error
         run_command(lambda: {}["x"])
+
+
+def test_ctrl_c_during_imports_ends_the_program():
+    """Libraries drop a KeyboardInterrupt that is raised while they are imported."""
+    code = """if True:
+        import contextlib, importlib, os, signal
+        from genjax.cli.main import main
+
+        def importing(name):
+            with contextlib.suppress(BaseException):
+                os.kill(os.getpid(), signal.SIGINT)
+            print("continued")
+
+        importlib.import_module = importing
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        main(["sample", "run"])"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted.\n")
+
+
+def test_ctrl_c_within_a_callback_is_not_dropped():
+    class Collected:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    def action():
+        Collected()  # Python drops the KeyboardInterrupt
+        time.sleep(5)
+        raise ValueError("not interrupted.")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hook = sys.unraisablehook
+    try:
+        assert run_command(action) == 130
+        assert sys.unraisablehook is hook
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_parser_names_its_command():

@@ -1,15 +1,21 @@
 """Signals stop a run soon, from any operation, and lose nothing."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 
 import jax
 import pytest
+from support.helpers import ROOT
 from support.small import small_run, write_data
 
-from genjax.train import fit, trainer
+from genjax.train import fit, signals, trainer
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.metric_writers import Metrics, Progress
 from genjax.train.signals import Signals
@@ -61,8 +67,8 @@ def test_at_most_two_calls_are_in_flight_and_the_bar_shows_those_done(tmp_path, 
     assert bar == [(step, step) for step in range(1, 21)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_each_signal_saves_and_prints_so(tmp_path, data, monkeypatch, capsys, number):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_each_signal_saves_and_prints_so(tmp_path, data, monkeypatch, capfd, number):
     write = Metrics.write
 
     def write_and_signal(self, step, values):
@@ -81,10 +87,99 @@ def test_each_signal_saves_and_prints_so(tmp_path, data, monkeypatch, capsys, nu
         signal.signal(number, inherited)
     assert (result.finished, result.signalled, result.step) == (False, True, 4)
     name = signal.Signals(number).name
-    printed = capsys.readouterr().err
+    printed = capfd.readouterr().err
+    assert printed.count(f"{name}: the state is saved after the current step, then") == 1
     assert f"small_nade  {name}: saving\n" in printed
     assert f"stopped at step 4: {name}; the same command resumes from here" in printed
     assert (tmp_path / "checkpoints" / "latest" / "4").is_dir()
+
+
+def interrupt(monkeypatch, place, name, times):
+    """Sends SIGINT so often at every call of a method."""
+    method = getattr(place, name)
+
+    def interrupted(self, *arguments, **options):
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+        return method(self, *arguments, **options)
+
+    monkeypatch.setattr(place, name, interrupted)
+
+
+@pytest.fixture
+def sigint():
+    """The handler that Python installs, which a background process may lack."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_quick_signals_are_one_request(tmp_path, data, monkeypatch, capfd, sigint):
+    interrupt(monkeypatch, Metrics, "write", 3)
+    result = fit(small_run("nade", data), tmp_path)
+    assert (result.finished, result.step) == (False, 4)
+    assert (tmp_path / "checkpoints" / "latest" / "4").is_dir()
+    printed = capfd.readouterr().err
+    assert printed.count("SIGINT: the state is saved after the current step, then") == 1
+    assert printed.count("SIGINT: the run is stopping already.\n") >= 2
+
+
+def test_a_save_is_not_interrupted(tmp_path, data, monkeypatch, capfd, sigint):
+    monkeypatch.setattr(signals, "QUICK", -1.0)
+    run = small_run("nade", data, eval_every=0)
+    with monkeypatch.context() as patched:
+        interrupt(patched, Checkpoints, "save", 3)
+        interrupt(patched, Checkpoints, "close", 3)
+        result = fit(run, tmp_path)
+    assert (result.finished, result.step) == (False, 5)
+    assert "SIGINT: the state is being saved; the run stops after that.\n" in capfd.readouterr().err
+    assert fit(run, tmp_path, quiet=True).record["sessions"][-1]["from_step"] == 5
+
+
+def test_a_later_ctrl_c_outside_of_a_save_interrupts(tmp_path, data, monkeypatch, sigint):
+    monkeypatch.setattr(signals, "QUICK", -1.0)
+    interrupt(monkeypatch, Metrics, "write", 2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_run("nade", data), tmp_path, quiet=True)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_is_answered_while_the_main_thread_is_busy(monkeypatch, sigint):
+    """Handlers run between two instructions of Python only."""
+    write, printed = os.write, []
+
+    def timed(file, text):
+        if b"SIGINT" in text:
+            printed.append(time.monotonic())
+        return write(file, text)
+
+    monkeypatch.setattr(os, "write", timed)
+    with Signals():
+        later = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        later.start()
+        hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 3_000_000)
+        ended = time.monotonic()
+        later.join()
+    assert len(printed) == 1
+    assert printed[0] < ended - 0.1
+
+
+def test_a_run_whose_terminal_closes_saves(tmp_path, data):
+    """Each line that it prints is then an error."""
+    terminal, side = os.openpty()
+    program = [sys.executable, str(ROOT / "tests" / "programs" / "hung_up.py"), data, tmp_path]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=side, env=environment)
+    os.close(side)
+    seen = b""
+    try:
+        while b"step 20/" not in seen:
+            seen += os.read(terminal, 1000)
+    finally:
+        os.close(terminal)
+    step, reason = process.communicate(timeout=60)[0].decode().split(" ", 1)
+    assert reason.startswith("SIGHUP; the same command resumes")
+    assert (tmp_path / "checkpoints" / "latest" / step).is_dir()
 
 
 @pytest.mark.parametrize(("split", "step"), [("validation", 4), ("test", 8)])
