@@ -120,12 +120,12 @@ def damage(world: World, count: int) -> Iterator[Outcome]:
         workdir = world.folder / f"damage-{i}"
         shutil.copytree(source, workdir)
         done = [harm(workdir, other / "checkpoints", rng) for _ in range(rng.choice((1, 1, 1, 2)))]
-        judge = _judge_loading if i % 4 == 3 else _judge_resuming
-        outcome = judge(world, family, workdir, expected)
+        check = _loaded_outcome if i % 4 == 3 else _resumed_outcome
+        outcome = check(world, family, workdir, expected)
         yield settled(outcome, workdir, f"{family} {done}")
 
 
-def _judge_resuming(
+def _resumed_outcome(
     world: World, family: str, workdir: pathlib.Path, expected: dict[str, Any]
 ) -> Outcome:
     stood = max(int(p.name) for p in (workdir / "checkpoints" / "latest").glob("[0-9]*"))
@@ -145,16 +145,16 @@ def _judge_resuming(
     # states that are left, which must be those of the undisturbed run.
     figures, before = ended.value["figures"], expected["figures"]
     chosen = figures["chosen_step"]
-    said = "best checkpoint is missing" in ended.text or "is damaged" in ended.text
+    announced = "best checkpoint is missing" in ended.text or "is damaged" in ended.text
     states, whole = ended.value["states"], expected["states"]
     known = states.get(f"best/{chosen}") == whole.get(f"latest/{chosen}")
     same_end = states[f"latest/{STEPS}"] == whole[f"latest/{STEPS}"]
-    if said and known and same_end and chosen != before["chosen_step"]:
+    if announced and known and same_end and chosen != before["chosen_step"]:
         return Outcome("best lost and announced, later one chosen", True)
     return Outcome("wrong", False, " ".join(wrong))
 
 
-def _judge_loading(
+def _loaded_outcome(
     world: World, family: str, workdir: pathlib.Path, expected: dict[str, Any]
 ) -> Outcome:
     ended = in_child(_load, workdir)
@@ -224,15 +224,15 @@ def _changed(run: Run, change: str) -> Run:
     return dataclasses.replace(run, optimizer=dataclasses.replace(optimizer, learning_rate=0.02))
 
 
-NOBODY = 65534
+OTHER_USER = 65534
 
 
-def _as_nobody(action: Any, *arguments: Any) -> Any:
+def _as_other_user(action: Any, *arguments: Any) -> Any:
     """Runs an action as a user whom permissions bind, which they do not bind root."""
     if os.getuid() == 0:
         os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+        os.setresgid(OTHER_USER, OTHER_USER, OTHER_USER)
+        os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
     return action(*arguments)
 
 
@@ -251,9 +251,9 @@ def unreadable(world: World, count: int) -> Iterator[Outcome]:
         mode = path.stat().st_mode
         if os.getuid() == 0:
             for one in [workdir, *workdir.rglob("*")]:
-                os.chown(one, NOBODY, NOBODY)
+                os.chown(one, OTHER_USER, OTHER_USER)
         path.chmod(0)
-        first = in_child(_as_nobody, train, run, workdir)
+        first = in_child(_as_other_user, train, run, workdir)
         aside = sorted(workdir.glob("checkpoints/corrupt-*"))
         if path.exists():
             path.chmod(mode)

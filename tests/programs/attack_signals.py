@@ -110,7 +110,7 @@ def signals(world: World, count: int) -> Iterator[Outcome]:
         ended = in_child(_command, arguments, phase, kind, delay, limit=MOST)
         steps = [int(p.name) for p in (workdir / "checkpoints" / "latest").glob("[0-9]*[0-9]")]
         finished = (workdir / "record.json").exists()
-        outcome = _judge(ended, kind, finished)
+        outcome = _outcome(ended, kind, finished)
         if outcome.kept and max(steps, default=0) < PHASES[phase]:
             outcome = Outcome("steps lost", False, f"{PHASES[phase]} made, saved are {steps}")
         if outcome.kept:
@@ -125,7 +125,7 @@ def signals(world: World, count: int) -> Iterator[Outcome]:
         yield settled(outcome, workdir, f"{kind} in {phase}")
 
 
-def _judge(ended: Ended, kind: str, finished: bool) -> Outcome:
+def _outcome(ended: Ended, kind: str, finished: bool) -> Outcome:
     numbers = [getattr(signal, name) for name in kind.split()]
     if ended.status == 124:
         return Outcome("does not end", False)
@@ -170,10 +170,10 @@ def during_import(world: World, count: int) -> Iterator[Outcome]:
         except subprocess.TimeoutExpired:
             process.kill()
             text = process.communicate()[0]
-            yield Outcome("swallowed", False, f"{kind}: the program goes on")
+            yield Outcome("swallowed", False, f"{kind}: the program continues")
             continue
         ended = Ended(process.returncode, text)
-        outcome = _judge(ended, kind, False)
+        outcome = _outcome(ended, kind, False)
         if outcome.kept:
             outcome = Outcome("ended" if ended.status else "ended with status 0", True)
         workdir.mkdir(exist_ok=True)
