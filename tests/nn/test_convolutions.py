@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.families.dcgan.r3gan import Block, R3GanUp, smooth
-from genjax.families.dcgan.residual import double, halve
+from genjax.families.dcgan.r3gan import Block, R3GanUp
 from genjax.nn import UpStack
+from genjax.nn.resampling import average_pool, blur_pool, upsample_linear, upsample_nearest
 from genjax.nn.strided import apply_layer, join, normalize
 
 
@@ -77,15 +77,15 @@ def test_a_condition_is_appended_to_every_pixel():
 
 def test_halving_inverts_doubling():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 2)), jnp.float32)
-    np.testing.assert_allclose(halve(double(x)), x, rtol=1e-6)
-    np.testing.assert_allclose(halve(x)[:, 1], (x[:, 2, ::2] + x[:, 2, 1::2]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(average_pool(upsample_nearest(x)), x, rtol=1e-6)
+    np.testing.assert_allclose(average_pool(x)[:, 1], (x[:, 2, ::2] + x[:, 2, 1::2]) / 2, rtol=1e-6)
 
 
 def test_interpolation_is_linear_in_both_directions():
     """A ramp stays a ramp away from the edge, a constant a constant; channels do not mix."""
     ramp = np.arange(8, dtype=np.float32)[None, :, None, None] * np.ones((1, 1, 8, 1), np.float32)
     x = jnp.asarray(np.concatenate([ramp, np.full_like(ramp, 7)], axis=-1))
-    up, down = smooth(x, up=True), smooth(x, up=False)
+    up, down = upsample_linear(x), blur_pool(x)
     assert (up.shape, down.shape) == ((1, 16, 16, 2), (1, 4, 4, 2))
     np.testing.assert_allclose(
         up[0, 2:, 2:, 0], (np.arange(2, 16) / 2 - 0.5)[:, None] + 0 * up[0, 2:, 2:, 0]
@@ -95,7 +95,7 @@ def test_interpolation_is_linear_in_both_directions():
     )
     np.testing.assert_allclose(up[0, 2:, 2:, 1], 7)
     np.testing.assert_allclose(down[0, 1:, 1:, 1], 7)
-    assert smooth(x[:, :7, :7], up=False).shape == (1, 4, 4, 2)
+    assert blur_pool(x[:, :7, :7]).shape == (1, 4, 4, 2)
 
 
 def test_an_initial_block_is_the_identity_and_keeps_the_scale_of_its_layers():

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.resampling import blur_pool, upsample_linear
 from genjax.nn.sizes import sides_of
 
 SLOPE = 0.2
@@ -27,24 +28,6 @@ def scaled(gain: float) -> Any:
     if not gain:
         return nn.initializers.zeros
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
-
-
-def smooth(x: jax.Array, *, up: bool) -> jax.Array:
-    """Doubles or halves the side by linear interpolation, filter [1, 2, 1] in both directions."""
-    taps = jnp.array([1.0, 2.0, 1.0], x.dtype) / (2 if up else 4)
-    channels = x.shape[-1]
-    kernel = jnp.broadcast_to(
-        (taps[:, None] * taps[None])[:, :, None, None], (3, 3, 1, channels)
-    )  # [h, w, 1, C]
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(1, 1) if up else (2, 2),
-        padding=[(2, 1)] * 2 if up else [(1, s % 2) for s in x.shape[1:3]],
-        lhs_dilation=(2, 2) if up else None,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=channels,
-    )
 
 
 class Block(nn.Module):
@@ -100,7 +83,7 @@ class R3GanUp(nn.Module):
             if i:
                 if width != x.shape[-1]:
                     x = nn.Conv(width, (1, 1), kernel_init=scaled(1), **options)(x)
-                x = smooth(x, up=True)[:, : heights[i], : columns[i]]
+                x = upsample_linear(x)[:, : heights[i], : columns[i]]
             for _ in range(BLOCKS):
                 x = Block(self.group, BLOCKS * len(self.widths), self.dtype)(x)
         options["dtype"] = jnp.float32
@@ -128,7 +111,7 @@ class R3GanDown(nn.Module):
         out = []
         for i, width in enumerate(self.widths):
             if i:
-                x = smooth(x, up=False)
+                x = blur_pool(x)
                 if width != x.shape[-1]:
                     x = nn.Conv(width, (1, 1), **options)(x)
             for _ in range(BLOCKS):

@@ -5,6 +5,7 @@ appendix F; with spectral normalisation and sum pooling, Miyato et al. 2018
 (arXiv:1802.05957), table 4.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,20 +13,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.resampling import conv_downsample, upsample_conv
 from genjax.nn.sizes import sides_of
 from genjax.nn.strided import apply_layer, normalize
 
 HE = nn.initializers.he_normal()
-
-
-def double(x: jax.Array) -> jax.Array:
-    """Repeats every pixel twice in each direction: `[B, H, W, C] -> [B, 2 H, 2 W, C]`."""
-    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-
-
-def halve(x: jax.Array) -> jax.Array:
-    """Averages 2x2 pixels, fewer at an odd edge: `[B, H, W, C] -> [B, H / 2, W / 2, C]`."""
-    return nn.avg_pool(x, (2, 2), (2, 2), padding="SAME", count_include_pad=False)
 
 
 class ResidualUp(nn.Module):
@@ -51,11 +43,11 @@ class ResidualUp(nn.Module):
             return nn.relu(normalize("batch", x, train, self.dtype))
 
         for width, h, w in zip(self.widths, heights[1:], columns[1:], strict=True):
-            y = double(active(x))[:, :h, :w]
             options: dict[str, Any] = {"kernel_init": HE, "dtype": self.dtype}
-            y = nn.Conv(width, (3, 3), use_bias=False, **options)(y)
+            up = {"conv_general_dilated": functools.partial(upsample_conv, size=(h, w))}
+            y = nn.Conv(width, (3, 3), use_bias=False, **options, **up)(active(x))
             y = nn.Conv(width, (3, 3), **options)(active(y))
-            x = nn.Conv(width, (1, 1), dtype=self.dtype)(double(x)[:, :h, :w]) + y
+            x = nn.Conv(width, (1, 1), dtype=self.dtype, **up)(x) + y
         return nn.Conv(self.shape[-1], (3, 3), dtype=jnp.float32)(active(x))
 
 
@@ -76,8 +68,9 @@ class ResidualDown(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
         options: dict[str, Any] = {"kernel_init": HE, "dtype": self.dtype}
 
-        def convolve(x: jax.Array, width: int, side: int = 3) -> jax.Array:
+        def convolve(x: jax.Array, width: int, side: int = 3, down: bool = False) -> jax.Array:
             settings = options if side == 3 else {"dtype": self.dtype}
+            settings = settings | ({"conv_general_dilated": conv_downsample} if down else {})
             return apply_layer(self.norm, nn.Conv(width, (side, side), **settings), x, train)
 
         def active(x: jax.Array) -> jax.Array:
@@ -87,13 +80,9 @@ class ResidualDown(nn.Module):
         for i, width in enumerate(self.widths):
             down = i < len(self.widths) - 2
             y = convolve(x if i == 0 else active(x), width)  # the image is not rectified
-            y = convolve(active(y) if i else nn.relu(y), width)
-            y = halve(y) if down else y
-            if i == 0:
-                x = convolve(halve(x) if down else x, width, 1)
-            elif down or x.shape[-1] != width:
-                x = convolve(x, width, 1)
-                x = halve(x) if down else x
+            y = convolve(active(y) if i else nn.relu(y), width, down=down)
+            if i == 0 or down or x.shape[-1] != width:
+                x = convolve(x, width, 1, down)
             x = x + y
             out.append(nn.relu(x))
         return out

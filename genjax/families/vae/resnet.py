@@ -6,6 +6,7 @@ but the first halves the image, and the decoder reverses the levels. Kingma et a
 with the residual blocks of He et al. 2015).
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn import MLP, sides_of
+from genjax.nn.resampling import upsample_conv, upsample_nearest
 
 
 class ResidualBlock(nn.Module):
@@ -27,19 +29,20 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        stride = 2 if self.halve else 1
+        options: dict[str, Any] = {"strides": 2 if self.halve else 1}
         if self.size is not None:
-            x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)[:, : self.size[0], : self.size[1]]
-        h = self.conv(self.channels, stride, "conv_0")(nn.elu(x))
-        h = self.conv(self.channels, 1, "conv_1")(nn.elu(h))
+            options["conv_general_dilated"] = functools.partial(upsample_conv, size=self.size)
+        h = self.conv("conv_0", **options)(nn.elu(x))
+        h = self.conv("conv_1")(nn.elu(h))
         if self.halve or x.shape[-1] != self.channels:
-            one = nn.Conv(self.channels, (1, 1), stride, dtype=self.dtype, name="shortcut")
-            x = one(x)
+            x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="shortcut", **options)(x)
+        elif self.size is not None:
+            x = upsample_nearest(x)[:, : self.size[0], : self.size[1]]
         return x + h
 
-    def conv(self, channels: int, stride: int, name: str) -> nn.Conv:
+    def conv(self, name: str, **options: Any) -> nn.Conv:
         # Padding of (1, 1) for every stride.
-        return nn.Conv(channels, (3, 3), stride, padding=1, dtype=self.dtype, name=name)
+        return nn.Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name=name, **options)
 
 
 class ResNetEncoder(nn.Module):
