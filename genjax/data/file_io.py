@@ -1,11 +1,14 @@
 """Files and folders: listing, bounded reading, and text for error messages."""
 
+import errno
 import gzip
 import os
 import pathlib
 import re
+import stat
 import zlib
 from collections.abc import Collection
+from typing import BinaryIO
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -91,21 +94,45 @@ def is_file(path: pathlib.Path) -> bool:
     return os.path.isfile(path)
 
 
-def read_bytes(path: pathlib.Path, limit: int = 2**31) -> bytes:
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """Opens a regular file, or a link to one, for reading.
+
+    Raises:
+      ValueError: it is missing, a folder, a pipe or a device, or cannot be opened.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe would wait for a process that writes to it.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
+        raise ValueError(f"there is no file {safe(path)}; check the path.") from None
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise _special_error(path) from None
+        raise _unreadable_error(path, error) from None
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        if stat.S_ISDIR(mode):
+            raise ValueError(f"{safe(path)} is a folder; give a file.")
+        raise _special_error(path)
+    return os.fdopen(handle, "rb")
+
+
+def read_bytes(path: str | os.PathLike, limit: int = 2**31) -> bytes:
     """Reads a file of at most `limit` bytes.
 
     Raises:
       ValueError: the file is missing, not regular, larger, or cannot be read.
     """
-    bytes_ = file_size(path)
-    if bytes_ > limit:
-        raise ValueError(f"{safe(path)} has {bytes_} bytes, and at most {limit} are supported.")
-    try:
-        with open(path, "rb") as file:
+    with open_file(path) as file:
+        bytes_ = os.fstat(file.fileno()).st_size
+        if bytes_ > limit:
+            raise ValueError(f"{safe(path)} has {bytes_} bytes, and at most {limit} are supported.")
+        try:
             # `read` allocates what is requested, so do not request the limit.
             return file.read(bytes_)
-    except OSError as error:
-        raise _unreadable_error(path, error) from None
+        except OSError as error:
+            raise _unreadable_error(path, error) from None
 
 
 def read_text(path: pathlib.Path) -> str:
@@ -129,18 +156,40 @@ def read_text(path: pathlib.Path) -> str:
     return text
 
 
-def file_size(path: pathlib.Path) -> int:
+def file_size(path: str | os.PathLike) -> int:
     """Returns the size of a regular file in bytes.
 
     Raises:
-      ValueError: there is no such file.
+      ValueError: as `open_file`.
     """
-    if not is_file(path):
-        raise ValueError(f"there is no file {safe(path)}; check the path.")
-    return path.stat().st_size
+    with open_file(path) as file:
+        return os.fstat(file.fileno()).st_size
 
 
-def _unreadable_error(path: pathlib.Path, error: OSError) -> ValueError:
+def file_crc(path: str | os.PathLike) -> int:
+    """Returns the CRC-32 of a regular file.
+
+    Raises:
+      ValueError: as `open_file`, and if the disk fails.
+    """
+    crc = 0
+    with open_file(path) as file:
+        try:
+            while piece := file.read(2**20):
+                crc = zlib.crc32(piece, crc)
+        except OSError as error:
+            raise _unreadable_error(path, error) from None
+    return crc
+
+
+def _special_error(path: str | os.PathLike) -> ValueError:
+    return ValueError(
+        f"{safe(path)} is a pipe, a device or a socket, which cannot be read as a file; copy its"
+        f" contents to a file first."
+    )
+
+
+def _unreadable_error(path: str | os.PathLike, error: OSError) -> ValueError:
     return ValueError(
         f"{safe(path)} cannot be read ({error_reason(error)}); check its permissions."
     )
@@ -155,11 +204,8 @@ class BinaryFile:
 
     def __init__(self, path: pathlib.Path) -> None:
         """Opens `path`; raises ValueError if there is no such file."""
-        self.path, self.bytes = path, file_size(path)
-        try:
-            self._raw = open(path, "rb")  # noqa: SIM115 (closed in __exit__)
-        except OSError as error:
-            raise _unreadable_error(path, error) from None
+        self.path, self._raw = path, open_file(path)
+        self.bytes = os.fstat(self._raw.fileno()).st_size
         self.compressed = self._raw.read(2) == b"\x1f\x8b"
         self._raw.seek(0)
         self._file = gzip.GzipFile(fileobj=self._raw) if self.compressed else self._raw

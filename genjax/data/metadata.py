@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.file_io import is_file, read_bytes, safe
+from genjax.data.file_io import is_file, open_file, read_bytes, safe
 from genjax.data.json_files import read_object
 
 INFO, FEATURES, INDEX, SUMMARY = "dataset_info.json", "features.json", "genjax.npz", "genjax.json"
@@ -105,6 +105,8 @@ def find_folder(source: str, data_dir: str | None) -> str:
     """
     given = pathlib.Path(source)
     if os.path.exists(given):
+        if not os.path.isdir(given):
+            open_file(given).close()  # rejects pipes and devices
         if not is_file(given / INFO):
             raise ValueError(
                 f"{safe(source)} is not prepared (it has no dataset_info.json); prepare it with:"

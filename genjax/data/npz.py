@@ -1,36 +1,36 @@
 """.npz files, whose headers are checked before memory is allocated."""
 
 import math
-import pathlib
+import os
 import zipfile
 from typing import Any
 
 import numpy as np
 
-from genjax.data.file_io import is_file, safe
+from genjax.data.file_io import open_file, safe
 
 # Deflate reaches ratios up to 1032, but only for constant data.
 MAX_RATIO, ALWAYS_ALLOWED = 200, 2**28
 
 
-def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads every array of a .npz file; nothing is unpickled.
 
     Raises:
-      ValueError: a member is not an array, holds Python objects, or has another size than its
-        header states; or the file decompresses to more than 200 times its size and 256 MiB.
+      ValueError: the path is no regular file; a member is not an array, holds Python objects, or
+        has another size than its header states; or the file decompresses to more than 200 times
+        its size and 256 MiB.
       Exception: NumPy and zipfile raise many types on damaged files.
     """
-    if not is_file(path):  # reading a device may not end
-        raise ValueError("it is not a regular file")
     # Opened here: NumPy does not close the file if the archive is damaged.
-    with path.open("rb") as opened:
+    with open_file(path) as opened:
+        size = os.fstat(opened.fileno()).st_size
         with zipfile.ZipFile(opened) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)
-            if total > max(ALWAYS_ALLOWED, MAX_RATIO * path.stat().st_size):
+            if total > max(ALWAYS_ALLOWED, MAX_RATIO * size):
                 raise ValueError(
-                    f"it would decompress to {total} bytes, {total // path.stat().st_size} times"
+                    f"it would decompress to {total} bytes, {total // size} times"
                     f" its size; save it without compression (np.savez)"
                 )
             for member in members:

@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 
 from genjax.data.dataset import combined_checksum, default_levels
-from genjax.data.file_io import safe
+from genjax.data.file_io import file_crc, safe
+from genjax.data.file_writing import write_file
 from genjax.data.image_grid import image_grid
 from genjax.data.json_files import read_object
 from genjax.data.metadata import INDEX, SUMMARY
+from genjax.data.npz import read_npz
 from genjax.data.open_source import open_source
 from genjax.data.order import Order
 from genjax.data.readers import ReadOptions, Source
 from genjax.data.readers.base import Examples
 from genjax.data.shards import Shard, WriteOptions, tfds_features, write_shards
-from genjax.data.tfds_folder import entry_features
+from genjax.data.tfds_folder import entry_features, open_folder
 
 VERSION = "1.0.0"
 PLAN = "plan.json"
@@ -75,6 +77,8 @@ def prepare(
 ) -> PreparedFolder:
     """Writes a source as `out/name/1.0.0`; resumes an interrupted call.
 
+    A finished folder of the same source is verified, and written again if it is damaged.
+
     Args:
       source: input of `genjax.data.readers.read`, a .npz file, a TFDS name or folder, or digits.
       out: folder of prepared data sets.
@@ -91,7 +95,7 @@ def prepare(
     splits = _assign_splits(opened, writing)
     folder = pathlib.Path(out) / writing.name / VERSION
     plan = _plan(opened, splits, reading or ReadOptions(), writing)
-    part = folder.with_name(VERSION + ".incomplete")
+    part, damaged = (folder.with_name(f"{VERSION}.{end}") for end in ("incomplete", "damaged"))
     shards = []
     for split, rows in splits.items():
         count = -(-len(rows) // writing.shard_examples)
@@ -104,23 +108,57 @@ def prepare(
     full_plan = {**plan, "fingerprint": zlib.crc32(repr([s.fingerprint for s in shards]).encode())}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent):
+        for path in (folder, part, damaged):
+            if path.is_symlink():
+                raise ValueError(f"{path} is a link; remove it, or use another --name.")
+        if damaged.exists():  # left by a call that was killed
+            shutil.rmtree(damaged)
         if folder.exists():
             summary = _read_json(folder / SUMMARY)
             if summary.get("plan") != full_plan:
                 raise ValueError(
-                    f"{folder} holds another data set, or its source files have changed since; use"
-                    f" another --name, or remove it."
+                    f"{folder} holds another data set, its source files have changed since, or its"
+                    f" {SUMMARY} is damaged; use another --name, or remove it."
                 )
-            progress(f"{folder} exists already")
-            return PreparedFolder(folder, summary)
-        if part.exists() and _read_json(part / PLAN) != plan:
-            shutil.rmtree(part)  # from other data or settings
+            problem = _find_damage(folder, summary)
+            if not problem:
+                progress(f"{folder} exists already")
+                return PreparedFolder(folder, summary)
+            progress(f"{folder} is damaged ({problem}); it is prepared again")
+        if part.exists() and (_read_json(part / PLAN) != plan or _has_links(part)):
+            shutil.rmtree(part)  # from other data or settings, or not written by `prepare`
         part.mkdir(exist_ok=True)
-        (part / PLAN).write_text(json.dumps(plan))
+        write_file(part / PLAN, json.dumps(plan).encode())
         write_shards(shards, writing.workers, progress)
         summary = _finish(part, opened, splits, shards, writing, full_plan)
+        if folder.exists():
+            folder.rename(damaged)
         part.rename(folder)
+        if damaged.exists():
+            shutil.rmtree(damaged)
     return PreparedFolder(folder, summary)
+
+
+def _find_damage(folder: pathlib.Path, summary: Mapping[str, Any]) -> str:
+    """Returns what is wrong with a finished folder; empty if it is whole."""
+    try:
+        for name, crc in summary.get("files", {}).items():
+            if file_crc(folder / name) != crc:
+                return f"{safe(name, 60)} has changed"
+        if "files" not in summary:  # of an earlier version
+            for split in open_folder(str(folder), None)[1].values():
+                for start in range(0, len(split), 256):
+                    split.read(range(start, min(start + 256, len(split))))
+    except ValueError as error:
+        return str(error).rstrip(".")
+    except (AttributeError, TypeError):
+        return f"{SUMMARY} is damaged"
+    return ""
+
+
+def _has_links(folder: pathlib.Path) -> bool:
+    """Returns whether a file that is opened by name may be elsewhere."""
+    return any(path.is_symlink() for path in folder.iterdir())
 
 
 @contextlib.contextmanager
@@ -249,7 +287,7 @@ def _finish(
     x = entry_features(features)["x"]
     for split in splits:
         own = [s for s in shards if f"/{writing.name}-{split}.array_record-" in s.path]
-        parts = [dict(np.load(s.path + ".npz", allow_pickle=False)) for s in own]
+        parts = [read_npz(s.path + ".npz") for s in own]
         lows, highs = zip(*(p.pop("range") for p in parts), strict=True)
         size = sum(int(p.pop("size")) for p in parts)
         for name in set(parts[0]) - {"fingerprint"}:
@@ -306,9 +344,12 @@ def _finish(
         "ignored_count": len(source.ignored),
         "plan": plan,
     }
-    (part / SUMMARY).write_text(json.dumps(summary, indent=1))
-    for leftover in [*part.glob("*.npz.part"), *part.glob("*-of-*.npz"), part / PLAN]:
+    for leftover in [*part.glob("*.part"), *part.glob("*-of-*.npz"), part / PLAN]:
         leftover.unlink(missing_ok=True)
+    summary["files"] = {
+        path.name: file_crc(path) for path in sorted(part.iterdir()) if path.suffix != ".png"
+    }
+    write_file(part / SUMMARY, json.dumps(summary, indent=1).encode())
     return summary
 
 

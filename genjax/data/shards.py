@@ -15,6 +15,7 @@ from genjax import checks
 from genjax.checks import Bounds, NonNegativeInt, PositiveInt
 from genjax.data.array_records import Decoder
 from genjax.data.dataset import row_crcs
+from genjax.data.npz import read_npz
 from genjax.data.readers import Field, Source
 from genjax.data.tfds_folder import check_examples, entry_features, entry_values
 from genjax.data.worker import end_with_parent
@@ -63,8 +64,10 @@ class Shard:
         """Returns whether an earlier call has written the file, from the same source files."""
         if not (pathlib.Path(self.path).exists() and pathlib.Path(self.path + ".npz").exists()):
             return False
-        with np.load(self.path + ".npz", allow_pickle=False) as index:
-            return int(index["fingerprint"]) == self.fingerprint
+        try:
+            return int(read_npz(self.path + ".npz")["fingerprint"]) == self.fingerprint
+        except Exception:  # NumPy and zipfile raise many types on damaged files
+            return False
 
     def write(self) -> None:
         """Encodes and writes the examples, with the checksums of the rows."""
@@ -74,6 +77,9 @@ class Shard:
         entries = entry_features(features)
         decode = Decoder({key: features[key] for key in entries.values()})
         unfinished = self.path + ".part"
+        # Opened by name below, which would follow a link.
+        for name in (unfinished, self.path + ".npz.part"):
+            pathlib.Path(name).unlink(missing_ok=True)
         writer = array_record_module.ArrayRecordWriter(unfinished, "group_size:1")
         crcs: dict[str, list[np.ndarray]] = {}
         low, high, size = np.inf, -np.inf, 0

@@ -16,7 +16,7 @@ from genjax.data import cross_validation, toy_mixtures
 from genjax.data.csv_table import read_csv
 from genjax.data.data_config import Data
 from genjax.data.dataset import SPLITS, Dataset, default_levels
-from genjax.data.file_io import error_reason
+from genjax.data.file_io import error_reason, open_file
 from genjax.data.label_subsets import limit_labels
 from genjax.data.npz import read_npz
 from genjax.data.operations import ENTRIES, IMAGES
@@ -274,8 +274,10 @@ def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
 
 
 def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; set --data to its path ({NPZ_LAYOUT}).")
+    try:
+        open_file(path).close()
+    except ValueError as error:
+        raise ValueError(f"{str(error).rstrip('.')}; {NPZ_LAYOUT}.") from None
     try:
         return read_npz(path)
     except Exception as error:  # NumPy and zipfile raise many types on damaged files

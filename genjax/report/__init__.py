@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from genjax.data.file_writing import write_file
 from genjax.report.page import render
 from genjax.report.run_reader import find_runs, named, read_run
 from genjax.train import sample_grids
@@ -48,8 +49,6 @@ def write(
         sample_grids.refresh(run.folder / "samples")
     out = pathlib.Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
     # Names of folders may hold lone surrogates, which cannot be encoded.
-    part.write_bytes(render(runs, title).encode("utf-8", "replace"))
-    part.replace(out)
+    write_file(out, render(runs, title).encode("utf-8", "replace"))
     return out

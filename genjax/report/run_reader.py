@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from genjax import checks, families
-from genjax.data.file_io import read_bytes, safe
+from genjax.data.file_io import file_size, read_bytes, safe
 from genjax.data.json_files import MAX_BYTES, parse_json
 from genjax.train import sample_grids
 from genjax.train.metric_writers import read_line
@@ -172,18 +172,19 @@ def _read_metrics(run: Shown) -> None:
 
 def _read_samples(run: Shown) -> None:
     paths = sample_grids.grids(run.folder / "samples")
-    damaged = []
+    whole, damaged = [], []
     for step, path in sample_grids.thin(list(paths.items()), sample_grids.FRAMES):
         try:
             sample_grids.read_grid(path)
-            run.frames.append((step, path.read_bytes()))
-        except (OSError, ValueError):
+            whole.append((step, path, file_size(path)))
+        except ValueError:
             damaged.append(path.name)
     if damaged:
         run.notes.append(f"{', '.join(damaged)} cannot be read.")
+    while len(whole) > 2 and sum(size for _, _, size in whole) > FRAME_BYTES:
+        whole = sample_grids.thin(whole, len(whole) // 2 + 1)
+    run.frames = [(step, read_bytes(path)) for step, path, _ in whole]
     if not run.frames:
         run.notes.append("No samples yet.")
         return
-    while len(run.frames) > 2 and sum(len(data) for _, data in run.frames) > FRAME_BYTES:
-        run.frames = sample_grids.thin(run.frames, len(run.frames) // 2 + 1)
     run.strip, run.film = sample_grids.strip(paths), sample_grids.write_gif(paths)

@@ -5,19 +5,26 @@ which concatenated are one gzipped tar. A new archive replaces an old one only w
 """
 
 import functools
+import gzip
 import hashlib
 import io
+import os
 import pathlib
 import tarfile
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterable
-from typing import TypedDict
+from typing import BinaryIO, TypedDict
 
+from genjax.data.file_io import error_reason, read_bytes, safe
+from genjax.data.file_writing import write_file
 from genjax.data.json_files import read_object
 from genjax.train.checkpoint import write_json
 
 PART_BYTES = 16 * 2**20 - 4096
+# Of the unpacked size: checkpoints hardly compress.
+MAX_RATIO, ALWAYS_ALLOWED = 100, 2**28
 
 
 class Manifest(TypedDict):
@@ -35,6 +42,9 @@ def create_archive(
 
     Raises:
       ValueError: two folders have one name.
+
+    Warns:
+      Links, pipes and devices are left out.
     """
     workdirs = list(workdirs)
     names = [workdir.name for workdir in workdirs]
@@ -54,7 +64,7 @@ def create_archive(
     for number, start in enumerate(range(0, max(1, len(data)), part_bytes)):
         chunk = data[start : start + part_bytes]
         path = out / f"pack-{digest}.{number:03d}"
-        path.write_bytes(chunk)
+        write_file(path, chunk)
         paths.append(path)
         parts.append({"name": path.name, "sha256": hashlib.sha256(chunk).hexdigest()})
     write_json(out / "pack.json", {"parts": parts, "bytes": len(data)})
@@ -69,7 +79,8 @@ def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
     Existing run folders are not overwritten.
 
     Raises:
-      ValueError: a part is missing or damaged.
+      ValueError: a part is missing or damaged; the archive holds a link or a path outside a run,
+        or unpacks to more than 100 times its size and 256 MiB.
     """
     manifest = source / "pack.json"
     if not manifest.is_file():
@@ -78,39 +89,71 @@ def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
     parts = read_object(manifest, Manifest, fix=fix)["parts"]
     if not all(p.keys() >= {"name", "sha256"} for p in parts):
         raise ValueError(f"{manifest} is damaged (a part has no name or SHA-256); {fix}.")
-    names = [(p["name"], p["sha256"]) for p in parts]
+    names = {p["name"]: p["sha256"] for p in parts}
     joined = io.BytesIO()
-    for name, digest in names:
+    for name, digest in names.items():
         path = source / pathlib.Path(name).name
         if not path.is_file():
             raise ValueError(f"{source} lacks the part {name}; copy all {len(names)} parts.")
-        chunk = path.read_bytes()
+        chunk = read_bytes(path)
         if hashlib.sha256(chunk).hexdigest() != digest:
             raise ValueError(f"{path} is damaged (its SHA-256 differs); copy it again.")
         joined.write(chunk)
+    limit = max(ALWAYS_ALLOWED, MAX_RATIO * joined.tell())
     joined.seek(0)
     root.mkdir(parents=True, exist_ok=True)
     # Extracted to a temporary folder, then moved: an incomplete run must not look complete.
     with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as beside:
         try:
-            with tarfile.open(fileobj=joined, mode="r:gz") as tar:
-                for member in tar.getmembers():
-                    inside = pathlib.PurePosixPath(member.name)
-                    if inside.is_absolute() or ".." in inside.parts or not inside.parts:
-                        raise ValueError(
-                            f"{source} holds {member.name}, a path outside a run; do not use it."
-                        )
-                tar.extractall(beside, filter="data")
+            # As a stream: the limit applies to the headers too, which tarfile reads whole.
+            unpacked = _Limited(joined, limit, str(source))
+            with tarfile.open(fileobj=unpacked, mode="r|") as tar:
+                for member in tar:
+                    _check_member(member, source)
+                    tar.extract(member, beside, filter="data")
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise ValueError(
-                f"{source} cannot be extracted ({type(error).__name__}); write the archive again."
+                f"{source} cannot be extracted ({error_reason(error)}); free disk space if it is"
+                f" full, else write the archive again."
             ) from None
         found = []
         for run in sorted(pathlib.Path(beside).iterdir()):
-            if not (root / run.name).exists():
+            if not os.path.lexists(root / run.name):
                 run.rename(root / run.name)
                 found.append(run.name)
     return found
+
+
+class _Limited(gzip.GzipFile):
+    """Decompresses at most `limit` bytes."""
+
+    def __init__(self, compressed: BinaryIO, limit: int, source: str) -> None:
+        super().__init__(fileobj=compressed, mode="rb")
+        self._left, self._limit, self._source = limit, limit, source
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Reads as `GzipFile` does; raises ValueError beyond the limit."""
+        data = super().read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(
+                f"{self._source} unpacks to more than {self._limit} bytes, {MAX_RATIO} times its"
+                f" size; do not use it."
+            )
+        return data
+
+
+def _check_member(member: tarfile.TarInfo, source: pathlib.Path) -> None:
+    """Raises unless a member is a file or a folder inside a run."""
+    inside = pathlib.PurePosixPath(member.name)
+    if inside.is_absolute() or ".." in inside.parts or not inside.parts:
+        raise ValueError(
+            f"{source} holds {safe(member.name)}, a path outside a run; do not use it."
+        )
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        raise ValueError(
+            f"{source} holds {safe(member.name)}, which is a link or a special file; do not use it."
+        )
 
 
 def _wanted(workdir: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -120,6 +163,11 @@ def _wanted(workdir: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo |
     has_best = best.is_dir() and any(best.iterdir())
     if finished and has_best and inside[:2] == ("checkpoints", "latest") and len(inside) > 2:
         return None
-    if inside[:1] == ("profile",) or inside[:1] == (".lock",):
+    if inside[:1] in (("profile",), (".lock",)) or member.name.endswith(".part"):
+        return None
+    if member.islnk():  # a second name of a file is stored as a file
+        member.type, member.size = tarfile.REGTYPE, workdir.joinpath(*inside).stat().st_size
+    if not (member.isreg() or member.isdir()):
+        warnings.warn(f"{safe(member.name)} is no regular file and is left out.", stacklevel=2)
         return None
     return member

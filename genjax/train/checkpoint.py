@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from genjax.data.file_writing import write_file
 from genjax.data.json_files import parse_json
 from genjax.evals.metric_result import plain
 from genjax.train.compile import leaf_name
@@ -261,12 +262,8 @@ def _describe(flat: dict[str, Any], sums: dict[str, int]) -> dict[str, list[Any]
 
 def write_json(path: pathlib.Path, values: Any) -> None:
     """Writes strict JSON so that a reader never sees an incomplete file."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w") as file:
-        file.write(json.dumps(plain(values), indent=1, sort_keys=True) + "\n")
-        file.flush()
-        os.fsync(file.fileno())  # else the file may be empty after a power failure
-    part.replace(path)
+    text = json.dumps(plain(values), indent=1, sort_keys=True) + "\n"
+    write_file(path, text.encode(), sync=True)
 
 
 def _raw(leaf: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import time
 from collections.abc import Sequence
@@ -27,7 +28,14 @@ from genjax.train.sample_grids import remove_after
 from genjax.train.signals import Signals, agree_on_stop
 from genjax.train.splits import init_batch
 from genjax.train.trainer import OUT_OF_TIME, StopRequested, Trainer
-from genjax.train.workdir import check_same_data, lock_workdir, resolve_workdir, write_run_files
+from genjax.train.workdir import (
+    check_no_links,
+    check_same_data,
+    lock_workdir,
+    remove_stale_parts,
+    resolve_workdir,
+    write_run_files,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +90,16 @@ def fit(
         holds the workdir.
 
     Raises:
-      ValueError: the settings do not fit the family, the data or the workdir.
+      ValueError: the settings do not fit the family, the data or the workdir; or what a run writes
+        is a link.
       FloatingPointError: a metric is not finite.
     """
     began = time.monotonic()
     # Read at the start: the source code on disk may change during a long run.
     session = {"commit": commit or records.commit(), "device": records.device(devices)}
-    workdir = pathlib.Path(workdir)
-    runs = workdir.parent if runs is None else runs
+    runs = pathlib.Path(workdir).absolute().parent if runs is None else runs
+    workdir = pathlib.Path(os.path.realpath(workdir))  # once: a link may be changed during the run
+    check_no_links(workdir)
     check_writers(run.train.writers)
     family = families.get(run.family)
     requested = run
@@ -179,6 +189,7 @@ def fit(
         # After all checks, so that an error leaves the files of the workdir unchanged.
         write_run_files(workdir, run, dataset, keep_record=not unfinished)
         metrics = None
+        remove_stale_parts(workdir)
         if is_main:
             remove_after(workdir / "samples", step)
             revalidate = "evaluate" in status.pending or (status.best is None and not unfinished)

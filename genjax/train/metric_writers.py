@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genjax.data.file_io import read_bytes
+from genjax.data.file_writing import no_follow, write_file
 from genjax.data.json_files import parse_json
 
 
@@ -58,12 +59,10 @@ class Metrics:
         if again:
             kept = [line for line in kept if line.step < after or not line.validation()]
         if self.path.exists():
-            part = self.path.with_name("metrics.jsonl.part")
-            part.write_bytes(b"".join(line.text + b"\n" for line in kept))
-            part.replace(self.path)
+            write_file(self.path, b"".join(line.text + b"\n" for line in kept))
         self.lines = len(kept)
         if _count(self.path, 0) > len(kept):  # TensorBoard has lines that were removed
-            _count_file(self.path).write_text(f"{len(kept)}\n")
+            _write_count(self.path, len(kept))
         self.table = "csv" in writers
         self.board = _board(self.path, kept, after, again) if "tensorboard" in writers else None
         if self.table:
@@ -72,7 +71,7 @@ class Metrics:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Appends one line; non-finite numbers become null."""
         clean = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
-        with self.path.open("a") as file:
+        with open(self.path, "a", opener=no_follow) as file:
             file.write(json.dumps({"step": step, **clean}) + "\n")
         self.lines += 1
         _add(self.board, step, clean)
@@ -88,7 +87,7 @@ class Metrics:
             write_csv(self.path)
         if self.board:
             self.board.flush()
-            _count_file(self.path).write_text(f"{self.lines}\n")
+            _write_count(self.path, self.lines)
 
     def close(self) -> None:
         """Flushes, and ends TensorBoard's thread."""
@@ -113,9 +112,7 @@ def write_csv(path: pathlib.Path) -> pathlib.Path:
     writer.writeheader()
     writer.writerows(rows.values())
     out = path.with_name("metrics.csv")
-    part = out.with_name("metrics.csv.part")
-    part.write_text(text.getvalue())
-    part.replace(out)
+    write_file(out, text.getvalue().encode())
     return out
 
 
@@ -129,7 +126,7 @@ def write_missing_outputs(workdir: pathlib.Path, writers: Sequence[str]) -> None
         if not any(_events(path)) or _count(path, len(lines)) < len(lines):
             last = max((line.step for line in lines), default=0)
             _board(path, lines, last).close()
-            _count_file(path).write_text(f"{len(lines)}\n")
+            _write_count(path, len(lines))
 
 
 class Line(NamedTuple):
@@ -181,7 +178,7 @@ def _board(path: pathlib.Path, lines: Sequence[Line], after: int, again: bool = 
         filename_suffix=f".{earlier:04d}",
     )
     if not earlier:  # before the first flush nothing is certain to be on disk
-        _count_file(path).write_text("0\n")
+        _write_count(path, 0)
     for line in lines:
         if line.step >= since:
             _add(board, line.step, line.values)
@@ -191,6 +188,10 @@ def _board(path: pathlib.Path, lines: Sequence[Line], after: int, again: bool = 
 def _count_file(path: pathlib.Path) -> pathlib.Path:
     """The file that holds how many lines TensorBoard has."""
     return path.with_name("tensorboard") / ".lines"
+
+
+def _write_count(path: pathlib.Path, lines: int) -> None:
+    write_file(_count_file(path), f"{lines}\n".encode())
 
 
 def _count(path: pathlib.Path, otherwise: int) -> int:

@@ -8,20 +8,25 @@ import contextlib
 import dataclasses
 import io
 import json
+import math
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from genjax import checks
+from genjax.data.file_io import open_file
+from genjax.data.file_writing import remove_parts, write_file
 from genjax.data.image_grid import GridLayout, grid_with_layout, place_images
 from genjax.data.json_files import parse_json
 
 TEXT = "genjax"  # key of the PNG text that holds the geometry
 ROWS, COLUMNS, FRAMES = 12, 10, 60  # at most, in a strip and in an animation
+MAX_PIXELS = 2**24  # of a grid that is read; PNG compresses a constant image 1000 to 1
+MAX_BYTES = 2**28  # of all grids that are decoded at the same time
 
 T = TypeVar("T")
 
@@ -35,7 +40,7 @@ def save_grid(
     """
     page, tiles = grid_with_layout(np.asarray(images), low, high, columns=columns)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, _png(page, dataclasses.asdict(tiles)))
+    write_file(path, _png(page, dataclasses.asdict(tiles)))
     return page
 
 
@@ -43,22 +48,37 @@ def read_grid(path: pathlib.Path) -> tuple[np.ndarray, GridLayout | None]:
     """Returns the image of a grid, uint8 `[H, W, 3]`, and its geometry, or None if it has none.
 
     Raises:
-      ValueError: the file is not a whole PNG.
+      ValueError: the file is not a whole PNG of at most `MAX_PIXELS`.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            page = np.asarray(image.convert("RGB"))
-            text = getattr(image, "text", {}).get(TEXT, "")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is not a whole PNG ({type(error).__name__}).") from None
+    with _open(path) as image:
+        page = np.asarray(image.convert("RGB"))
+        text = getattr(image, "text", {}).get(TEXT, "")
     try:
         tiles = GridLayout(**parse_json(text))
         checks.validate(tiles)
     except (ValueError, TypeError):  # not written by genjax
         return page, None
     return page, tiles if tiles.size() == page.shape[:2] else None
+
+
+@contextlib.contextmanager
+def _open(path: pathlib.Path) -> Iterator[Any]:
+    """Opens a grid, whose size is checked before its pixels are decoded."""
+    from PIL import Image
+
+    with open_file(path) as file:
+        head = file.read(24)  # signature, then length, name, width and height of the first chunk
+        pixels = int.from_bytes(head[16:20]) * int.from_bytes(head[20:24])
+        if head.startswith(b"\x89PNG") and pixels > MAX_PIXELS:
+            raise ValueError(f"{path} has {pixels} pixels, more than {MAX_PIXELS}; remove it.")
+        if os.fstat(file.fileno()).st_size > 4 * MAX_PIXELS:
+            raise ValueError(f"{path} has more than {4 * MAX_PIXELS} bytes; remove it.")
+        file.seek(0)
+        try:
+            with Image.open(file, formats=["PNG"]) as image:
+                yield image
+        except (OSError, ValueError, SyntaxError) as error:
+            raise ValueError(f"{path} is not a whole PNG ({type(error).__name__}).") from None
 
 
 def cut(page: np.ndarray, tiles: GridLayout, first: int | None = None) -> np.ndarray:
@@ -152,13 +172,19 @@ def write_overview(folder: pathlib.Path) -> list[pathlib.Path]:
         if data is None:
             (folder / name).unlink(missing_ok=True)
         else:
-            _replace(folder / name, data)
+            write_file(folder / name, data)
             written.append(folder / name)
     return written
 
 
 def refresh(folder: pathlib.Path) -> None:
-    """Calls `write_overview` if a grid is newer than the strip and the folder is writable."""
+    """Calls `write_overview` if a grid is newer than the strip and the folder is writable.
+
+    Nothing is written if the folder is a link, which may lead out of the run.
+    """
+    if folder.is_symlink():
+        return
+    remove_parts(folder)
     times = [path.stat().st_mtime_ns for path in grids(folder).values()]
     made = folder / "strip.png"
     if times and not (made.exists() and made.stat().st_mtime_ns >= max(times)):
@@ -167,14 +193,30 @@ def refresh(folder: pathlib.Path) -> None:
 
 
 def _whole(paths: dict[int, pathlib.Path]) -> list[tuple[int, np.ndarray, GridLayout | None]]:
-    """Returns step, image and geometry of the grids that can be read."""
+    """Returns step, image and geometry of the grids that can be read, of at most `MAX_BYTES`."""
     found = []
-    for step, path in thin(list(paths.items()), FRAMES):
+    for step, path in _thin_bytes(thin(list(paths.items()), FRAMES)):
         try:
             found.append((step, *read_grid(path)))
         except ValueError:
             continue
     return found
+
+
+def _thin_bytes(paths: list[tuple[int, pathlib.Path]]) -> list[tuple[int, pathlib.Path]]:
+    """Returns evenly spaced grids that decode to at most `MAX_BYTES`, and at least two."""
+    sizes = {step: _decoded_bytes(path) for step, path in paths}
+    while len(paths) > 2 and sum(sizes[step] for step, _ in paths) > MAX_BYTES:
+        paths = thin(paths, max(2, len(paths) * 3 // 4))
+    return paths
+
+
+def _decoded_bytes(path: pathlib.Path) -> int:
+    try:
+        with _open(path) as image:
+            return 3 * math.prod(image.size)
+    except ValueError:
+        return 0
 
 
 def _png(page: np.ndarray, text: dict[str, Any]) -> bytes:
@@ -185,10 +227,3 @@ def _png(page: np.ndarray, text: dict[str, Any]) -> bytes:
     out = io.BytesIO()
     Image.fromarray(page).save(out, format="PNG", pnginfo=info)
     return out.getvalue()
-
-
-def _replace(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file so that a reader never sees an incomplete one."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    part.replace(path)

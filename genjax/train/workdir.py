@@ -2,7 +2,9 @@
 
 import contextlib
 import fcntl
+import os
 import pathlib
+import stat
 from collections.abc import Iterator
 from typing import TypedDict
 
@@ -10,6 +12,7 @@ import jax
 
 from genjax import data as genjax_data
 from genjax.data.file_io import safe
+from genjax.data.file_writing import no_follow, remove_parts
 from genjax.data.json_files import read_object
 from genjax.train.checkpoint import write_json
 from genjax.train.run_config import (
@@ -22,6 +25,12 @@ from genjax.train.run_config import (
     to_json,
 )
 from genjax.train.signals import barrier
+
+OWN = (
+    *(".lock", "*.part", "config.json", "data.json", "record.json", "metrics.*"),
+    *("checkpoints", "samples", "tensorboard", "profile", "phase[0-9]*"),
+)
+"""What a run writes in its workdir."""
 
 
 def read_run(workdir: pathlib.Path) -> Run:
@@ -82,6 +91,35 @@ def resolve_workdir(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run,
     return run, saved
 
 
+def check_no_links(workdir: pathlib.Path) -> None:
+    """Checks that nothing which a run writes or removes in its workdir is a link.
+
+    Through a link it would change files elsewhere, such as those of another run.
+
+    Raises:
+      ValueError: there is a link, a pipe or a device.
+    """
+    own = [path for pattern in OWN for path in workdir.glob(pattern)]
+    for folder in [path for path in own if path.is_dir() and not path.is_symlink()]:
+        for parent, folders, files in os.walk(folder):
+            own += [pathlib.Path(parent, name) for name in (*folders, *files)]
+    for path in own:
+        with contextlib.suppress(FileNotFoundError):  # removed by a process that trains
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise ValueError(
+                    f"{safe(path)} is a link or a special file, and a run writes only to its own"
+                    f" folder; put the file or folder itself there, or remove it."
+                )
+
+
+def remove_stale_parts(workdir: pathlib.Path) -> None:
+    """Removes the `.part` files of killed processes; the workdir is locked."""
+    if jax.process_index() == 0:
+        for folder in (workdir, workdir / "samples"):
+            remove_parts(folder, 0)
+
+
 @contextlib.contextmanager
 def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
     """Locks a workdir: two trainers would delete each other's checkpoints.
@@ -93,7 +131,8 @@ def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
         yield
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("w") as file:
+    # Appending does not truncate.
+    with open(workdir / ".lock", "a", opener=no_follow) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from genjax.data.file_io import ARCHIVES, BinaryFile, list_folder, safe, unused_files
+from genjax.data.file_io import ARCHIVES, BinaryFile, list_folder, open_file, safe, unused_files
 from genjax.data.image_decoding import has_image_suffix
 from genjax.data.readers import amat, attributes, captions, cifar, idx, image_folders, pairs
 from genjax.data.readers.base import Contents, Field, ReadOptions, Source
@@ -90,10 +90,12 @@ def detect(path: pathlib.Path) -> str:
 
 
 def _check_exists(path: pathlib.Path) -> None:
-    if not (os.path.isdir(path) or os.path.isfile(path)):
+    if not os.path.exists(path):
         raise ValueError(f"there is no folder or file {safe(path)}; give {_LAYOUTS}.")
-    if not path.is_dir() and path.name.lower().endswith(ARCHIVES):
-        raise ValueError(f"{safe(path)} is an archive; unpack it first, and give its folder.")
+    if not path.is_dir():
+        open_file(path).close()  # rejects pipes and devices
+        if path.name.lower().endswith(ARCHIVES):
+            raise ValueError(f"{safe(path)} is an archive; unpack it first, and give its folder.")
 
 
 def _detect_file(path: pathlib.Path) -> str:

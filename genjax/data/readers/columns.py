@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from genjax.data import image_decoding
-from genjax.data.file_io import error_reason, read_bytes, safe
+from genjax.data.file_io import error_reason, file_crc, read_bytes, safe
 from genjax.data.readers.base import Field, ReadOptions
 
 
@@ -63,14 +63,10 @@ class ImageFiles(Sequence[np.ndarray]):
 
     def fingerprint(self, i: int) -> str:
         """Returns the name and the CRC of a file."""
-        crc = 0
         try:
-            with open(self.root / self.names[i], "rb") as file:
-                while piece := file.read(2**20):
-                    crc = zlib.crc32(piece, crc)
-        except (OSError, ValueError):
+            return f"{self.names[i]} {file_crc(self.root / self.names[i])}"
+        except ValueError:
             return self.names[i]
-        return f"{self.names[i]} {crc}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
