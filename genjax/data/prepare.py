@@ -331,9 +331,9 @@ def _finish(
         description=f"{writing.name}, prepared from files read as {source.format}.",
         check_data=False,  # would need TensorFlow
     )
-    files = [pathlib.Path(s.path) for s in shards]
-    index["files"] = np.array([path.name for path in files])
-    index["sizes"] = np.array([path.stat().st_size for path in files], np.int64)
+    records = [pathlib.Path(s.path) for s in shards]
+    index["files"] = np.array([path.name for path in records])
+    index["sizes"] = np.array([path.stat().st_size for path in records], np.int64)
     with (part / INDEX).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **index)
     summary = {
@@ -346,9 +346,8 @@ def _finish(
     }
     for leftover in [*part.glob("*.part"), *part.glob("*-of-*.npz"), part / PLAN]:
         leftover.unlink(missing_ok=True)
-    summary["files"] = {
-        path.name: file_crc(path) for path in sorted(part.iterdir()) if path.suffix != ".png"
-    }
+    files = [path for path in sorted(part.iterdir()) if path.suffix != ".png"]
+    summary["files"] = {path.name: file_crc(path) for path in files}
     write_file(part / SUMMARY, json.dumps(summary, indent=1).encode())
     return summary
 

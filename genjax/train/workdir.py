@@ -6,6 +6,7 @@ import os
 import pathlib
 import stat
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from typing import TypedDict
 
 import jax
@@ -99,7 +100,8 @@ def check_no_links(workdir: pathlib.Path) -> None:
     Raises:
       ValueError: there is a link, a pipe or a device.
     """
-    own = [path for pattern in OWN for path in workdir.glob(pattern)]
+    names = os.listdir(workdir) if workdir.is_dir() else ()
+    own = [workdir / name for name in names if any(fnmatch(name, p) for p in OWN)]
     for folder in [path for path in own if path.is_dir() and not path.is_symlink()]:
         for parent, folders, files in os.walk(folder):
             own += [pathlib.Path(parent, name) for name in (*folders, *files)]

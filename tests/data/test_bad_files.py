@@ -35,7 +35,7 @@ def load_error(path, **settings):
 def test_rejects_missing_file(tmp_path):
     assert "there is no file" in load_error(tmp_path / "none.npz")
     (tmp_path / "folder.npz").mkdir()
-    assert "there is no file" in load_error(tmp_path / "folder.npz")
+    assert "is a folder; give a file" in load_error(tmp_path / "folder.npz")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

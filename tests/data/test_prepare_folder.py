@@ -1,6 +1,7 @@
 """Preparation: errors, repeated calls, and hold-outs without overlap."""
 
 import fcntl
+import json
 import os
 import shutil
 import struct
@@ -198,3 +199,134 @@ def test_long_lists_of_ignored_files_are_counted(tmp_path):
         (tmp_path / "in" / f"note{i:03d}.txt").touch()
     done = prepare(str(tmp_path / "in"), tmp_path, WriteOptions(name="data"))
     assert done.describe()[1] == "ignored: note000.txt, note001.txt, note002.txt and 147 more"
+
+
+def flip(path, where):
+    """Flips one bit of a file, in the middle or at an offset."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if where == "middle" else where] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "records": lambda folder: flip(next(folder.glob("*record-00001*")), "middle"),
+    "truncated records": lambda folder: os.truncate(next(folder.glob("*record-00001*")), 100),
+    "no records": lambda folder: next(folder.glob("*record-00001*")).unlink(),
+    "other records": lambda folder: shutil.copy(
+        *sorted(folder.glob("*-train.array_record-0000[01]*"))
+    ),
+    "index": lambda folder: flip(folder / "genjax.npz", "middle"),
+    "no index": lambda folder: (folder / "genjax.npz").unlink(),
+    "metadata": lambda folder: os.truncate(folder / "dataset_info.json", 20),
+    "no features": lambda folder: (folder / "features.json").unlink(),
+    "a pipe": lambda folder: ((folder / "genjax.npz").unlink(), os.mkfifo(folder / "genjax.npz")),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A source, and the folder that was prepared from it."""
+    root = tmp_path_factory.mktemp("whole")
+    idx(root / "x.idx", random_image(0, (6, 4, 4)))
+    prepared(root / "x.idx", root, shard_examples=2)
+    return root
+
+
+# Without CRCs of files or rows, these two are other whole data sets.
+UNLISTED = [kind for kind in DAMAGE if kind not in ("other records", "no index")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "listed"), [(k, True) for k in DAMAGE] + [(k, False) for k in UNLISTED]
+)
+def test_a_damaged_folder_is_prepared_again(tmp_path, whole, kind, listed):
+    """With the files listed in genjax.json, and without, as by earlier versions."""
+    folder = tmp_path / "data" / "1.0.0"
+    shutil.copytree(whole / "data" / "1.0.0", folder)
+    expected = load(Data(data=str(folder))).checksum()
+    if not listed:
+        summary = json.loads((folder / "genjax.json").read_text())
+        del summary["files"]
+        (folder / "genjax.json").write_text(json.dumps(summary))
+    DAMAGE[kind](folder)
+    lines = []
+    options = WriteOptions(name="data", shard_examples=2)
+    prepare(str(whole / "x.idx"), tmp_path, options, progress=lines.append)
+    assert "is damaged (" in lines[0]
+    assert lines[0].endswith("); it is prepared again")
+    assert load(Data(data=str(folder))).checksum() == expected
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["1.0.0"]
+    prepare(str(whole / "x.idx"), tmp_path, options, progress=lines.append)
+    assert lines[-1] == f"{folder} exists already"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"plan": 1}', "[" * 10**5])
+def test_a_folder_without_a_summary_is_not_removed(tmp_path, whole, text):
+    """It may be of another program, whose data cannot be made again."""
+    folder = tmp_path / "data" / "1.0.0"
+    shutil.copytree(whole / "data" / "1.0.0", folder)
+    (folder / "genjax.json").write_text(text)
+    files = sorted(folder.iterdir())
+    with pytest.raises(ValueError, match=r"or its genjax\.json is damaged; use another --name, or"):
+        prepared(whole / "x.idx", tmp_path, shard_examples=2)
+    assert sorted(folder.iterdir()) == files
+
+
+def test_an_interrupted_repair_is_done_again(tmp_path, whole):
+    folder = tmp_path / "data" / "1.0.0"
+    shutil.copytree(whole / "data" / "1.0.0", folder.with_name("1.0.0.damaged"))
+    shutil.copytree(whole / "data" / "1.0.0", folder.with_name("1.0.0.incomplete"))
+    prepared(whole / "x.idx", tmp_path, shard_examples=2)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["1.0.0"]
+
+
+@pytest.mark.parametrize("end", ["", ".incomplete", ".damaged"])
+def test_rejects_folders_that_are_links(tmp_path, whole, end):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / f"1.0.0{end}").symlink_to(tmp_path / "other")
+    with pytest.raises(ValueError, match=f"1.0.0{end} is a link; remove it, or use another --name"):
+        prepared(whole / "x.idx", tmp_path, shard_examples=2)
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_links_in_an_interrupted_folder_are_not_followed(tmp_path, monkeypatch):
+    idx(tmp_path / "x.idx", random_image(0, (6, 4, 4)))
+    (tmp_path / "other").write_bytes(b"kept")
+    original = shards.Shard.write
+
+    def interrupt(shard):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards.Shard, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path / "x.idx", tmp_path, shard_examples=2)
+    part = tmp_path / "data" / "1.0.0.incomplete"
+    records = [f"data-train.array_record-0000{i}-of-00003" for i in range(3)]
+    for name in (records[0] + ".part", records[1], records[2] + ".npz.part", "features.json"):
+        (part / name).symlink_to(tmp_path / "other")
+    monkeypatch.setattr(shards.Shard, "write", original)
+    folder = prepared(tmp_path / "x.idx", tmp_path, shard_examples=2)
+    assert (tmp_path / "other").read_bytes() == b"kept"
+    assert not any(path.is_symlink() for path in (tmp_path / "data" / "1.0.0").iterdir())
+    assert load(Data(data=folder)).counts() == {"train": 6}
+
+
+def test_a_damaged_index_of_a_file_is_written_again(tmp_path, monkeypatch):
+    idx(tmp_path / "x.idx", random_image(0, (6, 4, 4)))
+    original, written = shards.Shard.write, []
+
+    def counting(shard):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        original(shard)
+        written.append(shard.path)
+
+    monkeypatch.setattr(shards.Shard, "write", counting)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path / "x.idx", tmp_path, shard_examples=2)
+    os.truncate(written[0] + ".npz", 50)
+    monkeypatch.setattr(shards.Shard, "write", original)
+    assert load(Data(data=prepared(tmp_path / "x.idx", tmp_path, shard_examples=2))).counts() == {
+        "train": 6
+    }

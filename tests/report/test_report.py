@@ -5,8 +5,10 @@ import html.parser
 import importlib.resources
 import io
 import json
+import os
 import re
 import tomllib
+import tracemalloc
 
 import pytest
 from PIL import Image
@@ -295,6 +297,34 @@ def test_damaged_images_are_left_out(tmp_path):
         note.startswith("step_00000015.png, step_00000030.png, step_00000040.png cannot be read")
         for note in page.notes()
     )
+
+
+def test_pictures_are_read_with_bounds(tmp_path):
+    """A PNG of 10 kB may decode to a gigabyte, and a pipe has no end."""
+    folder = write_run(tmp_path / "run", make_run("bars"), grids=(10, 20))
+    samples = folder / "samples"
+    for step in (30, 40, 50):
+        Image.new("1", (9000, 9000)).save(samples / f"step_{step:08d}.png", optimize=True)
+        assert (samples / f"step_{step:08d}.png").stat().st_size < 20_000
+    whole = (samples / "step_00000010.png").read_bytes()
+    (samples / "step_00000060.png").write_bytes(whole + bytes(2**26))
+    os.mkfifo(samples / "step_00000070.png")
+    tracemalloc.start()
+    page = page_of(tmp_path, folder)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+    assert [frame[0] for frame in page.data()["frames"][0]] == [10, 20]
+    (note,) = (note for note in page.notes() if note.endswith("cannot be read."))
+    assert note.count(".png") == 5
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "record.json"])
+def test_a_pipe_in_a_run_does_not_block(tmp_path, name):
+    folder = write_run(tmp_path / "run", make_run("bars"))
+    os.mkfifo(folder / name)
+    notes = page_of(tmp_path, folder).notes()
+    expected = "No metrics.jsonl" if name == "metrics.jsonl" else "record.json cannot be read"
+    assert any(note.startswith(expected) for note in notes)
 
 
 def test_a_folder_that_cannot_be_written_is_still_shown(tmp_path, monkeypatch):

@@ -1,11 +1,13 @@
 """Archives are restored bit for bit, or rejected."""
 
 import contextlib
+import gzip
 import hashlib
 import io
 import json
 import os
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -200,6 +202,81 @@ def test_rejects_links_to_the_outside(tmp_path, kind):
     with pytest.raises((ValueError, tarfile.TarError)):
         extract_archive(out, tmp_path / "back")
     assert not (tmp_path / "back/run/link").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "link"),
+    [
+        (tarfile.SYMTYPE, "../other"),
+        (tarfile.SYMTYPE, "metrics.jsonl"),
+        (tarfile.LNKTYPE, "run/config.json"),
+        (tarfile.FIFOTYPE, ""),
+        (tarfile.CHRTYPE, ""),
+        (tarfile.GNUTYPE_SPARSE, ""),
+    ],
+)
+def test_rejects_links_and_special_files_inside_a_run(tmp_path, kind, link):
+    """A link to the run beside it would let the next write change that run."""
+    other = make_run(tmp_path / "back", "other", finished=True)
+    before = contents(other)
+    out = write_tar(tmp_path / "out", "run/samples", kind=kind, link=link)
+    with pytest.raises(ValueError, match=r"holds run/samples, which is a link or a special file"):
+        extract_archive(out, tmp_path / "back")
+    assert [path.name for path in (tmp_path / "back").iterdir()] == ["other"]
+    assert contents(other) == before
+
+
+def test_links_are_left_out_with_a_warning(tmp_path):
+    run = make_run(tmp_path, "run")
+    (run / "secret").symlink_to("/etc/hostname")
+    (run / "folder").symlink_to(tmp_path)
+    os.mkfifo(run / "pipe")
+    os.link(run / "config.json", run / "second name")
+    (run / "record.json.7.part").write_bytes(b"of a killed process")
+    with pytest.warns(UserWarning, match="is left out") as caught:
+        create_archive([run], tmp_path / "out")
+    assert sorted(str(w.message).split(" is no")[0] for w in caught) == [
+        *("run/folder", "run/pipe", "run/secret")
+    ]
+    extract_archive(tmp_path / "out", tmp_path / "back")
+    found = contents(tmp_path / "back" / "run")
+    assert found.pop("second name") == found["config.json"]
+    left_out = {"pipe", "secret", "record.json.7.part", "second name"}
+    assert found == {k: v for k, v in without_profile(run).items() if k not in left_out}
+
+
+def test_a_link_in_place_of_a_run_is_not_replaced(tmp_path):
+    create_archive([make_run(tmp_path / "runs", "a")], tmp_path / "out")
+    (tmp_path / "back").mkdir()
+    (tmp_path / "back" / "a").symlink_to("nowhere")
+    assert extract_archive(tmp_path / "out", tmp_path / "back") == []
+    assert (tmp_path / "back" / "a").is_symlink()
+
+
+def bomb(member):
+    """Returns a gzipped tar of zeros, 400 MiB in 400 kB: in a file, in a name, or after a file."""
+    file = io.BytesIO()
+    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as zipped:
+        info = tarfile.TarInfo("run/a")
+        if member == "name":
+            info.name, info.type = "././@LongLink", tarfile.GNUTYPE_LONGNAME
+        info.size = 400 * 2**20
+        zipped.write(info.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(400):
+            zipped.write(bytes(2**20))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("member", ["file", "name"])
+def test_an_archive_unpacks_with_a_bound(tmp_path, member):
+    out = write_pack(tmp_path / "out", bomb(member))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="unpacks to more than 268435456 bytes, 100 times its"):
+        extract_archive(out, tmp_path / "back")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (2**24 if member == "file" else 2**30)
+    assert list((tmp_path / "back").iterdir()) == []
 
 
 @pytest.mark.parametrize("data", [b"", b"no tar at all", b"\x1f\x8b\x08 cut"])

@@ -77,6 +77,19 @@ def test_a_fourth_channel_is_left_out():
     np.testing.assert_array_equal(inner, np.broadcast_to([0, 255, 0], (2, 2, 3)))
 
 
+def test_decoded_grids_are_bounded_in_sum(tmp_path, monkeypatch):
+    paths = write_grids(tmp_path, range(1, 41), n=2)
+    one = sample_grids.read_grid(paths[1])[0].nbytes
+    monkeypatch.setattr(sample_grids, "MAX_BYTES", 10 * one)
+    with Image.open(io.BytesIO(sample_grids.write_gif(paths))) as image:
+        assert 5 <= image.n_frames <= 10
+    steps = sample_grids.strip(paths)[1]
+    assert (steps[0], steps[-1]) == (1, 40)
+    assert 5 <= len(steps) <= 10
+    monkeypatch.setattr(sample_grids, "MAX_BYTES", 1)
+    assert sample_grids.strip(paths)[1] == [1, 40]
+
+
 def test_save_grid_is_a_png_of_the_grid(tmp_path):
     images = np.random.default_rng(0).uniform(-1, 1, (7, 8, 8, 1))
     path = tmp_path / "samples" / "step_1.png"  # its folder is made

@@ -1,0 +1,79 @@
+"""Pipes, devices and sockets are rejected where a file is expected; opening a pipe would hang."""
+
+import os
+import pathlib
+import signal
+import socket
+
+import pytest
+from support.reading import assert_error_message
+
+from genjax.cli.prepare import main
+from genjax.data import Data, load
+from genjax.data.file_io import BinaryFile, file_crc, file_size, open_file, read_bytes
+from genjax.data.npz import read_npz
+from genjax.evals import load_classifier
+
+
+@pytest.fixture(autouse=True)
+def _no_hang():
+    """Fails after 20 seconds, since a read of a pipe would never end."""
+
+    def fail(*_):
+        raise AssertionError("a read has not ended")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def pipe(folder, name):
+    """Returns the path of a pipe to which nothing writes."""
+    os.mkfifo(folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    "read", [open_file, read_bytes, file_size, file_crc, BinaryFile, read_npz, load_classifier]
+)
+def test_every_reader_rejects_a_pipe_and_a_device(tmp_path, read):
+    (tmp_path / "link.npz").symlink_to("/dev/zero")
+    for path in (pipe(tmp_path, "pipe.npz"), tmp_path / "link.npz", pathlib.Path("/dev/null")):
+        with pytest.raises(ValueError, match="is a pipe, a device or a socket") as error:
+            read(path)
+        assert_error_message(str(error.value), path)
+
+
+def test_rejects_a_socket_a_folder_and_a_name_with_nul(tmp_path):
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(os.path.relpath(tmp_path / "s"))  # the path has at most 107 bytes
+        with pytest.raises(ValueError, match="is a pipe, a device or a socket"):
+            open_file(tmp_path / "s")
+    with pytest.raises(ValueError, match="is a folder; give a file"):
+        open_file(tmp_path)
+    with pytest.raises(ValueError, match="there is no file"):
+        open_file("a\0b")
+    with pytest.raises(ValueError, match="there is no file"):
+        open_file(tmp_path / "none" / "a")
+
+
+def test_a_rejected_file_is_closed(tmp_path):
+    path, before = pipe(tmp_path, "pipe"), len(os.listdir("/proc/self/fd"))
+    for bad in (path, tmp_path):
+        with pytest.raises(ValueError, match="is a"):
+            open_file(bad)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.npz", "pipe.csv", "pipe.amat"])
+def test_data_in_a_pipe_is_one_error_message(tmp_path, name, capsys):
+    path = pipe(tmp_path, name)
+    with pytest.raises(ValueError, match="is a pipe, a device or a socket") as error:
+        load(Data(data=str(path)))
+    assert_error_message(str(error.value), path)
+    assert main([str(path), str(tmp_path / "out"), "--name", "a"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {path} is a pipe, a device or a socket")
+    assert message.count("\n") == 1
