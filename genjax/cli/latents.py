@@ -30,7 +30,7 @@ from genjax.train.checkpoint import write_json
 from genjax.train.latent_figures import LatentFigures
 from genjax.train.load_run import load, open_split
 from genjax.train.splits import evaluation_conditions, evaluation_data
-from genjax.train.workdir import read_run
+from genjax.train.workdir import own_folder, read_run
 
 PRIOR_SAMPLES = 5_000  # for the moments of a prior that is not standard normal
 PROBE_EXAMPLES = 10_000  # at most, of each split
@@ -132,7 +132,7 @@ def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:
     mean, std = evals.aggregate_posterior(*model, x, key, batch_size=size, **conditions)
     order = np.argsort(-(kl if kl is not None else z.var(axis=0)), kind="stable")
 
-    out = options.out or options.workdir / "latents"
+    out = options.out or own_folder(options.workdir, "latents")
     decode = decoder(model, conditions, size)
     drawing = LatentFigures(out, decode, *family.traits(config).sample_range)
     n, units = min(options.images, len(x)), order[: options.units]

@@ -23,6 +23,7 @@ from genjax.train.checkpoint import write_json
 from genjax.train.load_run import load
 from genjax.train.record import commit
 from genjax.train.sample_grids import save_grid
+from genjax.train.workdir import own_folder
 
 NUM_SHOWN = 32  # pairs in neighbours.png
 
@@ -31,7 +32,7 @@ NUM_SHOWN = 32  # pairs in neighbours.png
 def main(argv: list[str]) -> None:
     """Computes each metric and writes the results."""
     options = _parser().parse_intermixed_args(argv)
-    out = options.out or options.workdir / "sample_metrics"
+    out = options.out or own_folder(options.workdir, "sample_metrics")
     context, run = _context(options)
     report: dict[str, Any] = {
         "experiment": run.experiment,

@@ -17,6 +17,7 @@ from genjax.core import sample_images
 from genjax.core.protocols import LatentVariable
 from genjax.train.load_run import load
 from genjax.train.sample_grids import save_grid
+from genjax.train.workdir import own_folder
 
 
 @command("--n")
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=pathlib.Path, help="the PNG; WORKDIR/samples/seed_SEED.png")
     parser.add_argument("--npy", type=pathlib.Path, help="also write the samples to a .npy file")
     options = parser.parse_args(argv)
-    out = options.out or options.workdir / "samples" / f"seed_{options.seed}.png"
+    out = options.out or own_folder(options.workdir, "samples") / f"seed_{options.seed}.png"
     checks.positive(n=options.n)
     checks.seed(seed=options.seed)
     run, variables = load(options.workdir)

@@ -21,6 +21,7 @@ from genjax.core.protocols import LatentCodes
 from genjax.train.checkpoint import write_json
 from genjax.train.latent_figures import LatentFigures
 from genjax.train.load_run import load
+from genjax.train.workdir import own_folder
 
 
 def draw_noise_figures(options: argparse.Namespace, run: Any, family: Any) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def draw_noise_figures(options: argparse.Namespace, run: Any, family: Any) -> di
         kw = {name: jnp.asarray(values[rows]) for name, values in conditions.items()}
         return np.asarray(program(jnp.asarray(z, jnp.float32), **kw))
 
-    out = options.out or options.workdir / "latents"
+    out = options.out or own_folder(options.workdir, "latents")
     figures = LatentFigures(out, decode, *family.traits(config).sample_range)
     key = named_key(jax.random.key(options.seed), 0, "noise")
     z = np.asarray(family.noise(config, key, options.images))

@@ -115,6 +115,21 @@ def check_no_links(workdir: pathlib.Path) -> None:
                 )
 
 
+def own_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
+    """Returns the folder of a workdir that a command writes to without `--out`.
+
+    Raises:
+      ValueError: it is a link, which may lead out of the run.
+    """
+    folder = workdir / name
+    if folder.is_symlink():
+        raise ValueError(
+            f"{safe(folder)} is a link, which may lead out of the run; set --out, or replace it by a"
+            f" folder."
+        )
+    return folder
+
+
 def remove_stale_parts(workdir: pathlib.Path) -> None:
     """Removes the `.part` files of killed processes; the workdir is locked."""
     if jax.process_index() == 0:

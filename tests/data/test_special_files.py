@@ -2,11 +2,10 @@
 
 import os
 import pathlib
-import signal
 import socket
 
 import pytest
-from support.reading import assert_error_message
+from support.reading import assert_error_message, time_limit
 
 from genjax.cli.prepare import main
 from genjax.data import Data, load
@@ -17,16 +16,8 @@ from genjax.evals import load_classifier
 
 @pytest.fixture(autouse=True)
 def _no_hang():
-    """Fails after 20 seconds, since a read of a pipe would never end."""
-
-    def fail(*_):
-        raise AssertionError("a read has not ended")
-
-    before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with time_limit(20):  # a read of a pipe would never end
+        yield
 
 
 def pipe(folder, name):

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from support.folders import make_record, make_run, write_run
 from support.helpers import ROOT
+from support.reading import time_limit
 from support.small import small_run
 
 from genjax import report
@@ -310,7 +311,8 @@ def test_pictures_are_read_with_bounds(tmp_path):
     (samples / "step_00000060.png").write_bytes(whole + bytes(2**26))
     os.mkfifo(samples / "step_00000070.png")
     tracemalloc.start()
-    page = page_of(tmp_path, folder)
+    with time_limit(60):
+        page = page_of(tmp_path, folder)
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
     assert [frame[0] for frame in page.data()["frames"][0]] == [10, 20]
@@ -322,7 +324,8 @@ def test_pictures_are_read_with_bounds(tmp_path):
 def test_a_pipe_in_a_run_does_not_block(tmp_path, name):
     folder = write_run(tmp_path / "run", make_run("bars"))
     os.mkfifo(folder / name)
-    notes = page_of(tmp_path, folder).notes()
+    with time_limit(60):
+        notes = page_of(tmp_path, folder).notes()
     expected = "No metrics.jsonl" if name == "metrics.jsonl" else "record.json cannot be read"
     assert any(note.startswith(expected) for note in notes)
 

@@ -1,12 +1,30 @@
 """Helpers for tests of readers: small images, and error messages."""
 
+import contextlib
 import io
+import signal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from genjax.data.readers import ReadOptions, read
+
+
+@contextlib.contextmanager
+def time_limit(seconds):
+    """Raises an error in a block that has not ended in time, also while it waits for a file."""
+
+    def fail(*_):
+        raise AssertionError(f"not ended in {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def assert_error_message(message, *names):

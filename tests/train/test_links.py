@@ -5,6 +5,7 @@ import os
 import pytest
 from support.small import small_run, write_data
 
+from genjax.cli import measure, sample
 from genjax.train import fit, workdir
 from genjax.train.sample_grids import refresh, save_grid
 
@@ -118,3 +119,18 @@ def test_the_overview_is_not_written_through_a_link(tmp_path):
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["step_00000001.png"]
     refresh(tmp_path / "other")
     assert (tmp_path / "other" / "strip.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("main", "folder"), [(sample.main, "samples"), (measure.main, "sample_metrics")]
+)
+def test_commands_do_not_write_to_a_linked_folder_unless_it_is_given(
+    tmp_path, main, folder, capsys
+):
+    (tmp_path / "other").mkdir()
+    (tmp_path / folder).symlink_to(tmp_path / "other")
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / folder} is a link, which may lead out of the run;")
+    assert main([str(tmp_path), "--out", str(tmp_path / "other" / "a")]) == 2
+    assert "holds no run" in capsys.readouterr().err
