@@ -124,8 +124,8 @@ def own_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
     folder = workdir / name
     if folder.is_symlink():
         raise ValueError(
-            f"{safe(folder)} is a link, which may lead out of the run; set --out, or replace it by a"
-            f" folder."
+            f"{safe(folder)} is a link, which may lead out of the run; set --out, or replace it by"
+            f" a folder."
         )
     return folder
 
