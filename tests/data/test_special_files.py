@@ -64,6 +64,8 @@ def test_data_in_a_pipe_is_one_error_message(tmp_path, name, capsys):
     with pytest.raises(ValueError, match="is a pipe, a device or a socket") as error:
         load(Data(data=str(path)))
     assert_error_message(str(error.value), path)
+    if name.endswith(".csv"):  # not prepared, but read as it is
+        return
     assert main([str(path), str(tmp_path / "out"), "--name", "a"]) == 2
     message = capsys.readouterr().err
     assert message.startswith(f"error: {path} is a pipe, a device or a socket")
