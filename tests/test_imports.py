@@ -49,6 +49,11 @@ THIRD_PARTY = {
     "cli": None,
 }
 NO_FAMILY_BY_NAME = {"data", "evals"}
+# Imported by the functions that use them.
+LATE = [
+    *("PIL", "grain", "matplotlib", "sklearn", "tensorflow", "tensorflow_datasets", "tyro"),
+    *("scipy.linalg", "scipy.optimize", "scipy.special", "tensorboardX"),
+]
 HEAVY = ["flax", "optax", "orbax", "tensorflow_datasets", "tyro", "rich"]
 
 
@@ -209,6 +214,28 @@ def test_losses_import_no_framework():
     done = python(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import genjax", ["jax", "numpy", "optax", *LATE, *HEAVY]),
+        (
+            "from genjax.cli.main import main; main(['--help'])",
+            ["jax", "numpy", "optax", *LATE, *HEAVY],
+        ),
+        (
+            "import genjax.core, genjax.data, genjax.evals, genjax.nn, genjax.report, genjax.train;"
+            " import genjax.cli.train, genjax.cli.sample, genjax.cli.evaluate, genjax.cli.measure",
+            LATE,
+        ),
+    ],
+    ids=["import", "help", "packages"],
+)
+def test_start_imports_no_package_that_it_does_not_use(code, absent):
+    done = python(f"{code}\nimport sys; print([m for m in {absent} if m in sys.modules])")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_families_are_imported_on_first_use():

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from genjax.core import log_mean_weight
 from genjax.core.protocols import Classifier
@@ -84,7 +84,7 @@ def log_posterior(log_likelihood: np.ndarray, log_prior: np.ndarray | None = Non
                 f"log_prior must be [{scores.shape[1]}], one per class, got {np.shape(log_prior)}."
             )
         scores = scores + np.asarray(log_prior, np.float64)
-    total = logsumexp(scores, axis=1, keepdims=True)
+    total = scipy.special.logsumexp(scores, axis=1, keepdims=True)
     if not np.isfinite(total).all():
         bad = int(np.flatnonzero(~np.isfinite(total[:, 0]))[0])
         raise ValueError(

@@ -12,7 +12,7 @@ import functools
 from typing import ClassVar
 
 import numpy as np
-import scipy.linalg
+import scipy
 
 from genjax.evals.feature_extractor import Extractor, batches, check_images
 from genjax.evals.metric_result import MetricResult

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from genjax import checks
 from genjax.core import named_key
@@ -156,7 +156,7 @@ def codes(
     error = float((names[predicted[1]] != test[1]).mean())
     one_to_one = None
     if classes == len(table):
-        rows, columns = linear_sum_assignment(table, maximize=True)
+        rows, columns = scipy.optimize.linear_sum_assignment(table, maximize=True)
         assigned = np.empty(classes, np.int64)
         assigned[rows] = columns
         one_to_one = float((assigned[predicted[1]] != test[1]).mean())

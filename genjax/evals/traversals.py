@@ -6,7 +6,7 @@ Each function returns latents `[N, Z]` float32, for the mean of a decoder or a g
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import ndtri
+import scipy
 
 from genjax import checks
 
@@ -89,6 +89,6 @@ def manifold(side: int) -> np.ndarray:
     [[-0.6745, 0.6745], [0.6745, 0.6745], [-0.6745, -0.6745], [0.6745, -0.6745]]
     """
     checks.positive(side=side)
-    values = ndtri((np.arange(side) + 0.5) / side)
+    values = scipy.special.ndtri((np.arange(side) + 0.5) / side)
     across, up = np.meshgrid(values, values[::-1])
     return np.stack([across, up], axis=-1).reshape(-1, 2).astype(np.float32)
