@@ -112,7 +112,8 @@ def test_every_command_is_documented():
 
 
 LIBRARIES = {
-    f"python -m experiments.benchmarks.{name}" for name in ("flops", "kernels", "reporting")
+    f"python -m experiments.benchmarks.{name}"
+    for name in ("comparison", "flops", "kernels", "reporting")
 }
 
 

@@ -62,6 +62,7 @@ def measure_rows(
     names: list[str],
     shared: dict[str, Any],
     out: pathlib.Path | None,
+    each: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
 ) -> list[dict[str, Any]]:
     """Measures row after row; an exception becomes the `error` of its row.
 
@@ -71,6 +72,7 @@ def measure_rows(
       names: of the rows.
       shared: entries of the file other than `rows`.
       out: the JSON file; None writes none.
+      each: is called with all rows so far whenever the file is written.
     """
     found: list[dict[str, Any]] = []
     for name in names:
@@ -81,10 +83,12 @@ def measure_rows(
             for part in measure(name):
                 row |= part
                 save(out, shared, found)
+                each(found)
         except Exception as error:  # such as out of memory, or an error of the compiler
             row["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
             print(f"{name}: {row['error']}", file=sys.stderr, flush=True)
             save(out, shared, found)
+            each(found)
     return found
 
 
@@ -96,7 +100,7 @@ def save(out: pathlib.Path | None, shared: dict[str, Any], rows: list[dict[str, 
 
 def provenance(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
     """Returns what all rows of a file share: commit, versions and options."""
-    values = {name: value for name, value in vars(options).items() if name != "out"}
+    values = {name: value for name, value in vars(options).items() if name not in ("out", "table")}
     return {"commit": commit(), **more, "versions": versions(), "options": values}
 
 

@@ -16,6 +16,12 @@ a process of its own and the same precision. The table has PyTorch's seconds div
 and under `but` what limits the comparison: a failed compiler, a call that was stopped, or another
 sampling algorithm. JAX then allocates GPU memory on demand (XLA_PYTHON_CLIENT_PREALLOCATE=false).
 
+    python -m experiments.benchmarks.speed --rows all --peer torch --table speed.md
+
+`--rows all` is every network of `experiments.benchmarks.comparison`, cheapest first: steps and
+evaluations, on a CPU with smaller batches of the largest networks, beside PyTorch eager and
+compiled. It takes at most 25 minutes, and `--table` writes a markdown table after every row.
+
 `--count` counts operations and bytes of every call without running it. Tables go to standard error,
 and JSON to standard output if that is a pipe.
 """
@@ -37,6 +43,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarks import peers
+from experiments.benchmarks.comparison import EVERY, markdown
 from experiments.benchmarks.flops import work
 from experiments.benchmarks.peers import KINDS
 from experiments.benchmarks.peers.peer_process import compare
@@ -61,15 +68,19 @@ CACHE = "jax_enable_compilation_cache"
 PEAKS = ("float32", "float32_exact", "bfloat16")
 CHAIN = 10  # products per call that measures the peak, so that launching it does not count
 PASSES = 16  # square arrays in the array that measures the peak of memory
+ROW_SECONDS = 75.0  # of `--rows all`
 Call = tuple[Callable, tuple[Any, ...]]
 
 
 def add_row_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `compile_ahead` has too."""
     add = parser.add_argument
-    add("--rows", nargs="+", default=[], metavar="ROW", help="rows of python -m experiments")
+    add(
+        "--rows", nargs="+", default=[], metavar="ROW", help="rows of python -m experiments, or all"
+    )
     add("--family", nargs="+", default=[], metavar="FAMILY", help="all rows of these families")
     add("--batch-size", type=int, help="of step and evaluation (the row's)")
+    add("--evaluate-batch-size", type=int, help="of the evaluation (that of the step)")
     add("--samples", type=int, default=64, help="samples per call (64)")
     add("--bound-samples", type=int, default=1, help="of evaluated bounds (1: the ELBO)")
     add("--skip", nargs="+", choices=KINDS, default=[], help="calls to leave out")
@@ -87,9 +98,18 @@ def main(argv: list[str] | None = None) -> int:
     add("--peak-side", type=int, default=4096, help="size of the matrices of the peaks (4096)")
     add("--peer", choices=("torch",), help="time the same in PyTorch")
     add("--peer-seconds", type=float, default=300.0, help="time limit of a row's peer (300)")
+    add("--peer-compile", choices=("auto", "yes", "no"), help="also torch.compile (auto: on CUDA)")
+    add("--row-seconds", type=float, help="time limit of a row, of which its peer has the rest")
+    add("--table", type=pathlib.Path, help="file of the comparison as a markdown table")
     add("--count", action="store_true", help="count operations and bytes; time nothing")
     add("--platform", choices=("cpu", "cuda", "tpu"), help="of the program counted (cuda)")
     options = parser.parse_args(argv)
+    options.every = options.rows == ["all"]
+    if options.every:
+        options.rows = list(EVERY)
+        options.skip = options.skip or ["sample"]
+        options.row_seconds = options.row_seconds or ROW_SECONDS
+        options.peer_compile = options.peer_compile or "yes"
     try:
         checks.positive(
             repeats=options.repeats,
@@ -105,6 +125,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         options.rows = selected_rows(options.rows, options.family)
         prepare_out(options.out)
+        prepare_out(options.table)
         if options.count:
             options.platform = options.platform or "cuda"
             return count_rows(options)
@@ -142,12 +163,20 @@ def time_rows(options: argparse.Namespace) -> int:
     shared = provenance(options, device=device()) | {"peaks": peaks}
 
     def parts(name: str) -> Iterator[dict[str, Any]]:
-        row = {"row": name} | measure(with_dtype(known[name], options.dtype), options, peaks)
+        started, own = time.monotonic(), options_of_row(options, name)
+        row = {"row": name} | measure(with_dtype(known[name], own.dtype), own, peaks)
         yield row
-        if options.peer:
-            yield compare(row, options)
+        if own.peer:
+            if own.row_seconds:
+                left = own.row_seconds - (time.monotonic() - started)
+                own.peer_seconds = min(own.peer_seconds, max(left, own.row_seconds / 2))
+            yield compare(row, own)
 
-    rows = measure_rows(parts, options.rows, shared, options.out)
+    def write_table(rows: list[dict[str, Any]]) -> None:
+        if options.table:
+            options.table.write_text(markdown(rows))
+
+    rows = measure_rows(parts, options.rows, shared, options.out, write_table)
     if not sys.stdout.isatty():
         print(json.dumps(shared | {"rows": rows}))
     measured = [row for row in rows if "error" not in row]
@@ -155,6 +184,16 @@ def time_rows(options: argparse.Namespace) -> int:
     ratios = [ratio_row(row) for row in measured if options.peer]
     show("PyTorch's seconds over genjax's", ratios, sys.stderr)
     return 0 if len(measured) == len(rows) else 1
+
+
+def options_of_row(options: argparse.Namespace, name: str) -> argparse.Namespace:
+    """Returns the options of one row: `--rows all` has smaller batches on a CPU."""
+    own = argparse.Namespace(**vars(options))
+    if options.every and jax.default_backend() == "cpu":
+        step, evaluate = EVERY[name]
+        own.batch_size = options.batch_size or step
+        own.evaluate_batch_size = options.evaluate_batch_size or evaluate
+    return own
 
 
 def peak(name: str, side: int, repeats: int, limit: float) -> float:
@@ -258,11 +297,12 @@ def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> d
     make = functools.partial(init_state, family, config, build_optimizer(run))
     state = jax.jit(functools.partial(make, ema=run.train.ema > 0))(key)
     dtype = getattr(config, "dtype", "float32")
-    row: dict[str, Any] = {"family": run.family, "batch_size": size}
+    few = options.evaluate_batch_size or size
+    row: dict[str, Any] = {"family": run.family, "batch_size": size, "evaluate_batch_size": few}
     settings = to_json(run)
     row |= {"config": settings["model"]} | {k: settings[k] for k in ("train", "optimizer")}
     for name, call in calls(run, options, state, batch, key).items():
-        examples = options.samples if name == "sample" else size
+        examples = {"step": size, "sample": options.samples, "evaluate": few}[name]
         examples *= batches_per_step(run) if name == "step" else 1
         row[name] = figures(call, examples, dtype, peaks, options)
     return row
@@ -293,8 +333,17 @@ def calls(
     step = with_ema(step, run.train.ema) if run.train.ema else step
     found: dict[str, Call] = {"step": (step, (state, batch)), "sample": (sample, (variables, key))}
     if family.traits(run.model).density != "none":
-        found["evaluate"] = (evaluate, (variables, key, batch))
+        found["evaluate"] = (evaluate, (variables, key, first(batch, options.evaluate_batch_size)))
     return {name: call for name, call in found.items() if name not in options.skip}
+
+
+def first(batch: Any, size: int | None) -> Any:
+    """Returns the first examples of a batch of arrays or shapes; None keeps all."""
+    if size is None:
+        return batch
+    spec = jax.ShapeDtypeStruct
+    shorter = lambda a: spec((size, *a.shape[1:]), a.dtype) if isinstance(a, spec) else a[:size]  # noqa: E731
+    return jax.tree.map(shorter, batch)
 
 
 def figures(

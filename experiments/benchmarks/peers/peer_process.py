@@ -32,6 +32,8 @@ def peer_arguments(row: dict[str, Any], options: argparse.Namespace) -> list[str
     if any(row[kind]["peak"] == "float32_exact" for kind in KINDS if kind in row):
         words += ["--precision", "highest"]
     words += ["--samples", str(options.samples)]
+    words += ["--evaluate-batch-size", str(row["evaluate_batch_size"])]
+    words += ["--compile", options.peer_compile or "auto"]
     return words + (["--skip", *options.skip] if options.skip else [])
 
 

@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--repeats", type=int, default=20, help="timed calls of each kind, at most (20)")
     add("--seconds", type=float, default=30.0, help="time limit for starting calls of a kind (30)")
     add("--batch-size", type=int, help="of step and evaluation (the row's)")
+    add("--evaluate-batch-size", type=int, help="of the evaluation (that of the step)")
     add("--samples", type=int, default=64, help="samples per call (64)")
     add("--skip", nargs="+", choices=KINDS, default=[], help="calls to leave out")
     add("--precision", choices=("high", "highest"), default="high", help="of float32 (high)")
@@ -85,28 +86,34 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     batch = {k: torch.from_numpy(np.array(v)).to(device) for k, v in arrays.items()}
     compiling = options.compile == "yes" or (options.compile == "auto" and cuda)
     yield found
+    few = {k: v[: options.evaluate_batch_size or size] for k, v in batch.items()}
+    makes: dict[str, dict[str, Callable[[], Any]]] = {}
+    counts = {"step": size, "sample": options.samples, "evaluate": len(few["x"])}
     for kind in KINDS:
         if kind in options.skip or (kind == "evaluate" and not hasattr(peer, "evaluate")):
             continue
-        examples = options.samples if kind == "sample" else size
         forms = getattr(peer, "FORMS", ("",)) if kind != "sample" else ("",)
-        ways = WAYS[: (2 + cuda if compiling else 1)]
-        makes = {
-            " ".join(filter(None, (form, compiled))): functools.partial(
-                make_call, peer, run, dtype, kind, form, compiled, batch, examples
+        makes[kind] = {
+            " ".join(filter(None, (form, way))): functools.partial(
+                *(make_call, peer, run, dtype, kind, form, way),
+                few if kind == "evaluate" else batch,
+                counts[kind],
             )
+            for way in WAYS[: (2 + cuda if compiling else 1)]
             for form in forms
-            for compiled in ways
         }
-        tried: dict[str, dict[str, Any]] = {}
-        for name, make in makes.items():
-            tried[name] = attempt(make, device, options, eager=name.endswith("eager"))
-            if "error" in tried[name]:
-                print(f"{kind}, {name}: {tried[name]['error']}", file=sys.stderr, flush=True)
-            untried = [n for n in makes if n not in tried]
-            batches = batches_per_step(run) if kind == "step" else 1
-            found[kind] = best(tried, examples * batches, untried)
-            yield found
+    # Eager modes first: compilers may take all the time there is.
+    order = [(w, k, name) for w in WAYS for k in makes for name in makes[k] if name.endswith(w)]
+    tried: dict[str, dict[str, Any]] = {kind: {} for kind in makes}
+    for _, kind, name in order:
+        result = attempt(makes[kind][name], device, options, eager=name.endswith("eager"))
+        tried[kind][name] = result
+        if "error" in result:
+            print(f"{kind}, {name}: {result['error']}", file=sys.stderr, flush=True)
+        untried = [n for n in makes[kind] if n not in tried[kind]]
+        batches = batches_per_step(run) if kind == "step" else 1
+        found[kind] = best(tried[kind], counts[kind] * batches, untried)
+        yield found
 
 
 def on_cuda(device: str, available: bool) -> bool:
