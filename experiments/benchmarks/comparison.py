@@ -4,9 +4,8 @@ from typing import Any
 
 from experiments.table import rows as all_rows
 
-# Every network of the families that are trained by gradient, cheapest first, with the batches of
-# step and evaluation on a CPU; None is the row's. An ensemble of 128 orders takes a second per
-# image.
+# Every family and network that has a row, cheapest first, with the batches of step and evaluation
+# on a CPU; None is the row's. An ensemble of 128 orders takes a second per image.
 EVERY: dict[str, tuple[int | None, int | None]] = {
     "rnade_red_wine:cpu": (None, None),
     "fvsbn_binarized_mnist:cpu": (None, None),
@@ -17,6 +16,8 @@ EVERY: dict[str, tuple[int | None, int | None]] = {
     "nade_binarized_mnist:cpu": (None, None),
     "made_binarized_mnist:1x8000_1mask_cpu": (None, None),
     "pixelrnn_mnist:diagonal_1": (None, None),
+    "markov_binarized_mnist:k10": (5_000, None),
+    "mixture_binarized_mnist:k500": (5_000, None),
     "pixelcnn_mnist:paper": (None, None),
     "infogan_mnist:codes": (None, None),
     "iaf_mnist:diagonal": (None, None),

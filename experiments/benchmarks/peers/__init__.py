@@ -19,6 +19,8 @@ FAMILIES = {
         *("pixelcnn_pp", "vae", "hierarchical_vae", "m2", "gan", "dcgan", "infogan"),
     )
 }
+# Fitted without gradients: a peer has `update` for `loss`.
+FITTED = {name: f"experiments.benchmarks.peers.torch_{name}" for name in ("markov", "mixture")}
 KINDS = ("step", "sample", "evaluate")  # calls that are timed
 # Peers that run the whole network for every value, where the families use caches: a ratio of their
 # samples compares two algorithms.
@@ -31,10 +33,11 @@ def get(family: str) -> Any:
     Raises:
       ValueError: the family has none, or PyTorch is not installed.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"{family} has no peer in PyTorch; choose one of {', '.join(FAMILIES)}.")
+    modules = FAMILIES | FITTED
+    if family not in modules:
+        raise ValueError(f"{family} has no peer in PyTorch; choose one of {', '.join(modules)}.")
     check_installed()
-    return importlib.import_module(FAMILIES[family])
+    return importlib.import_module(modules[family])
 
 
 def check_installed() -> None:

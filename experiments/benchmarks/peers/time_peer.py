@@ -158,6 +158,9 @@ def make_call(
             call = torch.compile(getattr(owner, name), mode=mode)
             setattr(owner, name, cloned(call) if compiled == "compiled graphs" else call)
         whole = False
+    if kind == "step" and hasattr(peer, "update"):
+        update = functools.partial(peer.update, network, config)
+        return functools.partial(torch.compile(update, mode=mode) if whole else update, batch)
     if kind == "step":
         losses = mean_losses(peer, network, config, dtype)
         if whole:
