@@ -22,13 +22,19 @@ import jax
 
 from experiments.table import RECORDS, rows
 from genjax import checks
-from genjax.cli.experiment import recipe_differences, same_quantity, without_figure
+from genjax.cli.experiment import (
+    lower_rate,
+    recipe_differences,
+    same_quantity,
+    without_figure,
+)
 from genjax.cli.options import use_compilation_cache
 from genjax.evals.requirements import REQUIREMENTS
 from genjax.train import Run, fit
 from genjax.train.archive import create_archive, extract_archive
 from genjax.train.record import run_name, write_record
 from genjax.train.signals import Signals
+from genjax.train.trainer import Diverged
 
 
 def seconds(text: str) -> float:
@@ -52,14 +58,25 @@ def replacement(text: str) -> tuple[str, str]:
     return name, path
 
 
-def print_error(name: str, error: Exception) -> None:
+def print_error(name: str, error: Exception, remedy: str = "") -> None:
     """Prints a failed run's error as one line, after the traceback of an unexpected one."""
     try:
         message = checks.error_message(error, "another device, or --batch-size of the run itself")
     except jax.errors.JaxRuntimeError:
         traceback.print_exception(error)
         message = type(error).__name__
-    print(f"error: {name}: {message}", file=sys.stderr)
+    print(f"error: {name}: {message}{remedy}", file=sys.stderr)
+
+
+def command_after(error: Exception, run: Run, workdir: pathlib.Path) -> str:
+    """Returns the command that starts from the weights of a diverged run, with its recipe."""
+    if not isinstance(error, Diverged):
+        return ""
+    file, _, recipe = run.experiment.partition(":")
+    argv = ["--recipe", recipe] if recipe else []
+    argv += ["--seed", str(run.seed), "--workdir", str(workdir)]
+    argv += ["--steps", str(run.train.steps), "--data", run.data.data]
+    return lower_rate(run, ["python", "-m", f"experiments.{file}"], argv, workdir, error.saved)
 
 
 def queue(recipes: dict[str, Run], options: argparse.Namespace) -> list[Run]:
@@ -170,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
             except (*checks.USER_ERRORS, FloatingPointError) as error:
                 # The other runs continue. The error is not kept: it holds the run's arrays.
                 failed[workdir.name] = isinstance(error, FloatingPointError)
-                print_error(workdir.name, error)
+                print_error(workdir.name, error, command_after(error, run, workdir))
                 continue
             stopped = result.signalled or not result.finished
             if result.record is None:

@@ -62,7 +62,8 @@ def draw_completions(options: argparse.Namespace) -> dict[str, object]:
             f"pixels must be from 0 to {height * width - 1}, so that some are unknown."
         )
     _, variables = load(options.workdir)
-    run, dataset = open_split(run, options.split, options.data)
+    trained = None if options.other_data else options.workdir
+    run, dataset = open_split(run, options.split, options.data, trained)
     x = evaluation_data(run, dataset, options.split)[: options.images]
     arrays = evaluation_conditions(run, family, dataset, options.split)
     conditions = {name: jnp.asarray(a[: options.images]) for name, a in arrays.items()}

@@ -58,7 +58,8 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
         betas = evals.temperatures(options.temperatures)
         chains = evals.make_annealed(family, run.model, betas=betas, **of_chains)
     draws = redrawn(run, options.binarize_seeds, options.temperatures)
-    run, dataset = open_split(draws[0], options.split, options.data)
+    trained = None if options.other_data else options.workdir
+    run, dataset = open_split(draws[0], options.split, options.data, trained)
     x, condition = split_of(run, family, dataset, options)
     key = named_key(jax.random.key(run.seed), 0, f"evaluate {options.split}")
     say = functools.partial(print, file=sys.stderr)
@@ -73,7 +74,7 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
     per_draw = []
     for i, one in enumerate(draws):
         if i:
-            one, dataset = open_split(one, options.split, options.data)
+            one, dataset = open_split(one, options.split, options.data, trained)
             x, condition = split_of(one, family, dataset, options)
         nats = nll(variables, x, key, size, condition, progress())
         per_draw.append(evals.mean_and_error(nats))

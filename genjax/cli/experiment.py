@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import pathlib
+import shlex
+import shutil
 import sys
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
@@ -19,10 +21,12 @@ from genjax.train.record import dataset_name, run_name, write_record
 from genjax.train.run_config import (
     Run,
     changes,
+    optimizers_by_network,
     resolve,
     run_from_json,
     settings_without_effect,
 )
+from genjax.train.trainer import Diverged
 
 SMOKE: dict[str, Any] = {
     "steps": 20,
@@ -74,9 +78,25 @@ def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) ->
 
 
 def run_experiment(
-    recipes: Mapping[str, Run], doc: str, argv: list[str], command: str = ""
+    recipes: Mapping[str, Run],
+    doc: str,
+    argv: list[str],
+    command: str = "",
+    given: list[str] | None = None,
 ) -> None:
-    """Parses the options, trains, and stores the record of a finished run; see `parse`."""
+    """Parses the options, trains, and stores the record of a finished run; see `parse`.
+
+    Args:
+      recipes: settings by name.
+      doc: shown by `--help`.
+      argv: options.
+      command: command of `genjax`, or "" for an experiment file.
+      given: options as the user gave them, if others are added.
+
+    Raises:
+      FloatingPointError: the run diverged; the message ends with a command to start from its
+        weights.
+    """
     recipe = recipes[next(iter(recipes)) if command else _recipe(tuple(recipes), argv)]
     options, run = parse(recipes, doc, [*argv, *shape_options(recipe, argv)], command)
     if options.smoke or not same_quantity(recipe, run):
@@ -85,10 +105,61 @@ def run_experiment(
         join_cluster()
     name = run.experiment + ("-smoke" if options.smoke else "")
     workdir = options.workdir or RUNS / run_name(name, run.seed)
-    settings = {name: getattr(options, name) for name in ("resume", "commit", "profile")}
-    result = fit(run, workdir, **settings)
+    settings = {
+        name: getattr(options, name) for name in ("resume", "from_best", "commit", "profile")
+    }
+    try:
+        result = fit(run, workdir, **settings)
+    except Diverged as error:
+        words = [*program(), *([command, next(iter(recipes))] if command else [])]
+        remedy = lower_rate(run, words, argv if given is None else given, workdir, error.saved)
+        raise FloatingPointError(f"{error}{remedy}") from None
     if result.finished and jax.process_index() == 0 and not command:
         store_record(result, recipe, run, options.records, workdir)
+
+
+def lower_rate(
+    run: Run, words: list[str], argv: list[str], workdir: pathlib.Path, saved: int | None
+) -> str:
+    """Returns the command to start from the weights of a diverged run at a tenth of its rate.
+
+    Args:
+      run: settings.
+      words: program and command.
+      argv: options that the run was started with.
+      workdir: folder of the run.
+      saved: step of its newest checkpoint; None if the same folder can be used again.
+    """
+    if not run.optimizer:
+        return ""
+    rates = {
+        f"--optimizer.{name}.learning-rate" if name else "--learning-rate": o.learning_rate / 10
+        for name, o in optimizers_by_network(run.optimizer).items()
+    }
+    replaced = set(rates)
+    changed = [word for flag, rate in rates.items() for word in (flag, f"{rate:g}")]
+    if saved is not None:
+        number = 2
+        while (new := workdir.with_name(f"{workdir.name}-{number}")).exists():
+            number += 1
+        replaced |= {"--workdir", "--weights-from"}
+        changed += ["--workdir", str(new)]
+        changed += [] if run.phases else ["--weights-from", str(workdir)]
+    kept = cli_options.without(argv, replaced)
+    return f" With a tenth of the learning rate:\n{shlex.join([*words, *kept, *changed])}"
+
+
+def program() -> list[str]:
+    """Returns the words that started this program."""
+    main_module = sys.modules["__main__"]
+    spec = getattr(main_module, "__spec__", None)
+    if spec is None and os.access(sys.argv[0], os.X_OK):
+        name = os.path.basename(sys.argv[0])  # a console script
+        return [name if shutil.which(name) == sys.argv[0] else sys.argv[0]]
+    python = "python" if shutil.which("python") == sys.executable else sys.executable
+    if spec is None:
+        return [python, sys.argv[0]]
+    return [python, "-m", spec.name.removesuffix(".__main__")]
 
 
 def same_quantity(recipe: Run, run: Run) -> bool:
@@ -193,6 +264,7 @@ def parse(
         option("smoke", bool, "A run of seconds on a CPU, as a check.", False),
         option("seed", int, "Seed of the whole run.", base.seed),
         option("resume", bool, "Resume in a used workdir.", True),
+        option("from_best", bool, "Resume from the best where latest has no checkpoint.", False),
         option("profile", bool, "Trace some steps to WORKDIR/profile.", False),
         option("commit", str | None, "Commit for the record; else git's.", None),
         option("distributed", bool, "One of several processes: wait for all.", False),

@@ -109,7 +109,8 @@ def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:
             f" family such as vae."
         )
     _, variables = load(options.workdir)
-    run, dataset = open_split(run, options.split, options.data)
+    trained = None if options.other_data else options.workdir
+    run, dataset = open_split(run, options.split, options.data, trained)
     x = evaluation_data(run, dataset, options.split)
     rows = random_rows(len(x), options.examples)
     x = x[rows]

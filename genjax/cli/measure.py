@@ -20,7 +20,7 @@ from genjax.cli.options import ArgumentParser, command
 from genjax.core import named_key
 from genjax.evals.precision_recall import NeighborResult
 from genjax.train.checkpoint import write_json
-from genjax.train.load_run import load
+from genjax.train.load_run import check_trained_on, load
 from genjax.train.record import commit
 from genjax.train.sample_grids import save_grid
 from genjax.train.workdir import own_folder
@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"all that apply by default; one or more of {', '.join(evals.METRICS)}",
     )
     add("--real", metavar="DATA", help="real data (default: the run's)")
+    parser.add_other_data()
     add("--samples", type=int, help="number of samples (default: each metric's own)")
     weights = "standard Inception network, pt_inception-2015-12-05-6726825d.pth"
     add("--fid-weights", **file, help=weights)
@@ -90,11 +91,14 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
     source = dataclasses.replace(run.data, stream="no")
     if options.real:
         source = dataclasses.replace(source, data=options.real)
+    dataset = data.load(source)
+    if not (options.other_data or options.real):
+        check_trained_on(dataset, options.workdir)
     context = evals.EvalContext(
         families.get(run.family),
         run.model,
         variables,
-        data.load(source),
+        dataset,
         named_key(jax.random.key(options.seed), 0, "instruments"),
         transform=run.data.transform,
         binarize_seed=run.data.binarize_seed,

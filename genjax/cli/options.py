@@ -34,6 +34,12 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_argument("workdir", type=pathlib.Path, help="folder of a run")
         self.add_argument("--split", default="test", help="train, validation or test (test)")
         self.add_argument("--data", help="the data, if moved since training")
+        self.add_other_data()
+
+    def add_other_data(self) -> None:
+        """Adds the option to use data that the run was not trained on."""
+        text = "allow data other than those of training"
+        self.add_argument("--other-data", action="store_true", help=text)
 
     def error(self, message: str) -> NoReturn:
         """Raises the error, so that `run_command` prints it."""
@@ -163,6 +169,21 @@ def _usage(options_class: Any) -> str:
 def option_name(name: str) -> str:
     """Returns the option of a setting."""
     return "--" + name.replace("_", "-")
+
+
+def without(argv: list[str], options: set[str]) -> list[str]:
+    """Returns the arguments without some options and their values.
+
+    >>> without(["--seed", "1", "--workdir=a", "--smoke"], {"--seed", "--workdir"})
+    ['--smoke']
+    """
+    kept, dropped = [], False
+    for word in argv:
+        if word.startswith("--"):
+            dropped = word.split("=")[0].replace("_", "-") in options
+        if not dropped:
+            kept.append(word)
+    return kept
 
 
 def given_options(argv: list[str]) -> set[str]:

@@ -32,7 +32,11 @@ def main(argv: list[str]) -> None:
     families.get(name)
     run, chosen = default_run(name, argv[1:])
     experiment.run_experiment(
-        {name: run}, f"Trains {name} on your data.", [*argv[1:], *chosen], command="train"
+        {name: run},
+        f"Trains {name} on your data.",
+        [*argv[1:], *chosen],
+        command="train",
+        given=argv[1:],
     )
 
 

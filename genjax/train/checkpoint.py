@@ -5,17 +5,19 @@ Layout of a workdir: `checkpoints/latest/<step>` (the newest few, to resume from
 """
 
 import contextlib
+import errno
 import gc
 import json
 import logging
 import os
 import pathlib
+import re
 import sys
 import time
 import warnings
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +28,29 @@ from genjax.data.json_files import parse_json
 from genjax.evals.metric_result import plain
 from genjax.train.compile import leaf_name
 from genjax.train.signals import barrier
+
+# Orbax measures its timeouts with the system clock, which may jump, for instance from 1970.
+CENTURY = 100 * 365 * 24 * 3600
+# Errors of the system that follow from the content of a checkpoint, such as a missing file.
+OF_CONTENT = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY),
+    *(errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ),
+}
+
+# Orbax logs the traceback of every error that it then raises.
+logging.getLogger("absl").addFilter(
+    lambda record: not (record.exc_info and "orbax" in record.pathname)
+)
+
+
+class Identity(Protocol):
+    """The settings and the data that a checkpoint belongs to; see `run_identity`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values, which are saved with every checkpoint."""
+
+    def differences(self, saved: dict[str, Any]) -> list[str]:
+        """Returns in what the saved values differ, one phrase each."""
 
 
 def leaves(state: Any) -> dict[str, jax.Array]:
@@ -56,10 +81,24 @@ def checksums(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
 class Checkpoints:
     """The checkpoints of one workdir."""
 
-    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2, read_only: bool = False):
-        """Opens or creates the folders; the remains of an interrupted save are removed."""
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        *,
+        keep: int = 2,
+        read_only: bool = False,
+        identity: Identity | None = None,
+    ):
+        """Opens or creates the folders; the remains of an interrupted save are removed.
+
+        Args:
+          workdir: folder of the run.
+          keep: latest checkpoints to keep.
+          read_only: change no file.
+          identity: of the run; it is saved, and a checkpoint of another run is not restored.
+        """
         self.root = pathlib.Path(workdir).absolute() / "checkpoints"
-        self.read_only = read_only
+        self.read_only, self.identity = read_only, identity
         self._managers = {
             which: ocp.CheckpointManager(
                 self.root / which,
@@ -68,6 +107,9 @@ class Checkpoints:
                     create=not read_only,
                     cleanup_tmp_directories=not read_only,
                     enable_async_checkpointing=not read_only,
+                    async_options=ocp.AsyncOptions(
+                        timeout_secs=CENTURY, create_directories_asynchronously=False
+                    ),
                     # Both write at the same step: their barriers need different names.
                     multiprocessing_options=ocp.options.MultiprocessingOptions(
                         barrier_sync_key_prefix=which
@@ -84,31 +126,53 @@ class Checkpoints:
         return sorted(self._managers[which].all_steps()) if which in self._managers else []
 
     def save(self, state: Any, status: dict[str, Any], *, which: str = "latest") -> None:
-        """Saves in the background; the state may be donated as soon as this returns."""
+        """Saves in the background; the state may be donated as soon as this returns.
+
+        Raises:
+          OSError: the checkpoint, or the one before it, cannot be written.
+        """
         flat = leaves(state)
         sums = {name: int(s) for name, s in jax.device_get(checksums(flat)).items()}
         step = int(jax.device_get(state.step))
         manager = self._managers[which]
-        if step in manager.all_steps():
-            manager.delete(step)
+        run = {} if self.identity is None else self.identity.to_json()
+        described = {"leaves": _describe(flat, sums), "run": run}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(flat),
-            status=ocp.args.JsonSave(_sealed({"leaves": _describe(flat, sums), **status})),
+            status=ocp.args.JsonSave(_sealed({**described, **status})),
         )
-        manager.save(step, args=items, force=True)
+        with _write_errors(self.root / which):
+            if step in manager.all_steps():
+                manager.delete(step)
+            manager.save(step, args=items, force=True)
+
+    def save_status(self, step: int, status: dict[str, Any]) -> None:
+        """Replaces the status of a latest checkpoint, whose state stays on disk meanwhile."""
+        self.wait()
+        path = self.root / "latest" / str(step) / "status" / "metadata"
+        before = _unsealed(json.loads(path.read_text()))
+        described = {name: before[name] for name in ("leaves", "run")}
+        barrier("status read")
+        if jax.process_index() == 0:
+            write_json(path, _sealed({**described, **status}))
+        barrier("status written")
 
     def restore(
         self, shapes: Any, shardings: Any = None, *, which: str = "latest"
     ) -> tuple[Any, dict[str, Any]] | None:
         """Returns the newest whole checkpoint, `(state, status)`; None if there is none.
 
-        One that cannot be read, or whose checksums differ, is renamed to
-        `corrupt-<which>-<step>` with a warning, and the one before it is used.
+        One whose content is damaged is renamed to `corrupt-<which>-<step>` with a warning, and the
+        one before it is used.
 
         Args:
           shapes: the state under `jax.eval_shape`.
           shardings: of its leaves; None is the default device.
           which: "latest" or "best".
+
+        Raises:
+          ValueError: the checkpoint is of other settings or data.
+          OSError: a file cannot be read, which says nothing about its content.
         """
         for step in reversed(self.steps(which)):
             try:
@@ -117,8 +181,8 @@ class Checkpoints:
             except (_Mismatch, MemoryError, jax.errors.JaxRuntimeError):
                 raise  # the checkpoint is whole
             except Exception as error:
-                if isinstance(error, OSError) and not isinstance(error, GONE):
-                    raise  # the disk is full, unmounted or not readable
+                if unreadable := _unreadable(self.root / which / str(step), error):
+                    raise unreadable from error
                 self._set_aside(which, step, error)
         return None
 
@@ -139,14 +203,16 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Waits until everything is on disk."""
-        for manager in self._managers.values():
-            manager.wait_until_finished()
+        for which, manager in self._managers.items():
+            with _write_errors(self.root / which):
+                manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, then releases the writers."""
-        for manager in self._managers.values():
-            manager.wait_until_finished()
-            manager.close()
+        with contextlib.ExitStack() as closing:
+            for manager in self._managers.values():
+                closing.callback(manager.close)
+            self.wait()
 
     def _restore(self, step: int, shapes: Any, shardings: Any, which: str) -> Any:
         paths, treedef = jax.tree_util.tree_flatten_with_path(shapes)
@@ -161,7 +227,8 @@ class Checkpoints:
         manager = self._managers[which]
         item = ocp.args.Composite(status=ocp.args.JsonRestore())
         status = _unsealed(manager.restore(step, args=item)["status"])
-        saved = status.pop("leaves")
+        saved, run = status.pop("leaves"), status.pop("run", {})
+        self._check_identity(self.root / which / str(step), run)
         expected = _describe(targets, dict.fromkeys(targets, 0))
         different = sorted(
             name
@@ -186,6 +253,15 @@ class Checkpoints:
         ]
         return jax.tree.unflatten(treedef, ordered), status
 
+    def _check_identity(self, folder: pathlib.Path, saved: dict[str, Any]) -> None:
+        if self.identity is None:
+            return
+        if different := self.identity.differences(saved):
+            raise _Mismatch(
+                f"the checkpoint {folder} is not of this run: {', '.join(different)}; put the"
+                f" run's own files back, or use another --workdir."
+            )
+
     def _set_aside(self, which: str, step: int, error: Exception) -> None:
         folder = self.root / which / str(step)
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
@@ -203,8 +279,69 @@ class Checkpoints:
         )
 
 
-GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-"""Errors of a checkpoint that lacks a file."""
+def _system_error(error: BaseException) -> int | None:
+    """Returns the error number of the system, which TensorStore writes into its message."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(found[1]) if found else None
+
+
+def _os_error(number: int, message: str) -> OSError:
+    error = OSError(message)
+    error.errno = number
+    return error
+
+
+def _unreadable(folder: pathlib.Path, error: Exception) -> OSError | None:
+    """Returns an error about the file that cannot be read; None if the content is at fault.
+
+    All files are read for it, since Orbax hides some errors.
+    """
+
+    def failed(first: OSError) -> None:
+        raise first
+
+    number, path = _system_error(error), getattr(error, "filename", None) or folder
+    if number is None or number in OF_CONTENT:
+        try:
+            for parent, _, names in os.walk(folder, onerror=failed):
+                for file in (pathlib.Path(parent, name) for name in names):
+                    if file.is_file():
+                        with file.open("rb") as opened:
+                            while opened.read(2**20):
+                                pass
+        except OSError as first:
+            number, path = first.errno, first.filename or path
+    if number is None or number in OF_CONTENT:
+        return None
+    return _os_error(
+        number,
+        f"{path} cannot be read ({os.strerror(number)}), so it is unknown whether the checkpoint"
+        f" is whole; make it readable, and run the same command again.",
+    )
+
+
+@contextlib.contextmanager
+def _write_errors(folder: pathlib.Path) -> Iterator[None]:
+    """Turns a system error into one that names the folder.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _system_error(error)
+        if number is None:
+            raise
+        full = number in (errno.ENOSPC, errno.EDQUOT)
+        fix = "free some space" if full else "make it writable"
+        raise _os_error(
+            number,
+            f"no checkpoint can be written to {folder} ({os.strerror(number)}); earlier ones are"
+            f" kept: {fix}, and run the same command again.",
+        ) from error
 
 
 class _Mismatch(ValueError):
@@ -263,7 +400,19 @@ def _describe(flat: dict[str, Any], sums: dict[str, int]) -> dict[str, list[Any]
 def write_json(path: pathlib.Path, values: Any) -> None:
     """Writes strict JSON so that a reader never sees an incomplete file."""
     text = json.dumps(plain(values), indent=1, sort_keys=True) + "\n"
-    write_file(path, text.encode(), sync=True)
+    with naming(path):
+        write_file(path, text.encode(), sync=True)
+
+
+@contextlib.contextmanager
+def naming(path: pathlib.Path) -> Iterator[None]:
+    """Adds the name of a file to errors that lack it, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _raw(leaf: Any) -> Any:

@@ -13,14 +13,15 @@ from genjax import families
 from genjax.core import State, batch_norm_statistics, init_state, named_key
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compatibility import check_compatibility
+from genjax.train.identity import RunIdentity
 from genjax.train.record import run_name
 from genjax.train.run_config import Run, build_optimizer
-from genjax.train.workdir import read_run
+from genjax.train.workdir import read_run, saved_data
 
 RUNS = pathlib.Path("runs")
 
 
-def load(workdir: str | os.PathLike) -> tuple[Run, dict[str, Any]]:
+def load(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run, dict[str, Any]]:
     """Returns the settings of a run and the variables to evaluate and sample with.
 
     They are those of the best checkpoint by validation if there is one, else of the newest; the
@@ -33,11 +34,12 @@ def load(workdir: str | os.PathLike) -> tuple[Run, dict[str, Any]]:
 
     Args:
       workdir: folder of a run.
+      newest: take the newest checkpoint, also where an earlier one is the best.
 
     Raises:
-      ValueError: there is no run, or no whole checkpoint in it.
+      ValueError: there is no run, no whole checkpoint in it, or one of another run.
     """
-    config, state = load_state(workdir)
+    config, state = load_state(workdir, newest=newest)
     return config, evaluation_variables(config, families.get(config.family), state.eval_variables())
 
 
@@ -50,7 +52,7 @@ def evaluation_variables(run: Run, family: Any, variables: dict[str, Any]) -> di
     return made(variables, key)
 
 
-def load_state(workdir: str | os.PathLike) -> tuple[Run, State]:
+def load_state(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run, State]:
     """Returns the settings and the whole state of a run, otherwise like `load`."""
     workdir = pathlib.Path(workdir)
     run = read_run(workdir)
@@ -60,9 +62,14 @@ def load_state(workdir: str | os.PathLike) -> tuple[Run, State]:
     shapes = jax.eval_shape(
         lambda key: init_state(family, run.model, optimizer, key, ema=ema), jax.random.key(0)
     )
-    checkpoints = Checkpoints(workdir, read_only=True)
+    data = saved_data(workdir)
+    identity = RunIdentity(run, None if data is None else data["checksum"])
+    checkpoints = Checkpoints(workdir, read_only=True, identity=identity)
+    order = ["best", "latest"]
+    if newest:
+        order.sort(key=lambda which: max(checkpoints.steps(which), default=0), reverse=True)
     try:
-        for which in ("best", "latest"):
+        for which in order:
             found = checkpoints.restore(shapes, which=which)
             if found is not None:
                 return run, found[0]
@@ -78,12 +85,16 @@ def initial_weights(run: Run, runs: pathlib.Path = RUNS) -> dict[str, Any] | Non
     """Returns the weights that a run starts from, on the host: `params` and `batch_stats` of the
     run named by `weights_from`. Everything else of that run is reset.
 
+    A folder may hold an unfinished run, for instance one that diverged; the weights are then those
+    of its newest checkpoint.
+
     Args:
       run: settings.
       runs: folder of runs that are named by their experiment.
 
     Raises:
-      ValueError: there is no such run, it is not finished, or its network is another.
+      ValueError: there is no such run, it has no checkpoint, or its network is another; or it is
+        named by its experiment and not finished.
     """
     if run.phases:
         raise ValueError(f"{run.experiment} has phases, which only `fit` trains one after another.")
@@ -93,12 +104,14 @@ def initial_weights(run: Run, runs: pathlib.Path = RUNS) -> dict[str, Any] | Non
     folder = pathlib.Path(source)
     if not folder.is_dir():
         folder = runs / run_name(source, run.seed)
-    if not (folder / "record.json").is_file():
+    finished = (folder / "record.json").is_file()
+    # The record of a run that names an experiment does not tell how far that one was.
+    if not finished and (folder != pathlib.Path(source) or not folder.is_dir()):
         raise ValueError(
             f"{folder} holds no finished run to load weights from; run its experiment to the end"
             f" first, or give another folder by --weights-from."
         )
-    other, variables = load(folder)
+    other, variables = load(folder, newest=not finished)
     family = families.get(run.family)
     if folder != pathlib.Path(source) and other.experiment != source:
         raise ValueError(
@@ -123,21 +136,41 @@ def _shapes(variables: Any) -> Any:
     return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), variables)
 
 
-def open_split(run: Run, split: str, source: str | None = None) -> tuple[Run, genjax_data.Dataset]:
+def check_trained_on(dataset: genjax_data.Dataset, workdir: pathlib.Path) -> None:
+    """Checks that data to evaluate are those that the run in a workdir was trained on.
+
+    Raises:
+      ValueError: their checksum is another.
+    """
+    saved = saved_data(workdir)
+    if saved is not None and saved["checksum"] != dataset.checksum():
+        raise ValueError(
+            f"{dataset.name} has checksum {dataset.checksum()}, and the run in {workdir} was"
+            f" trained on data with checksum {saved['checksum']}; give that by --data, or add"
+            f" --other-data to use these nevertheless."
+        )
+
+
+def open_split(
+    run: Run, split: str, source: str | None = None, workdir: pathlib.Path | None = None
+) -> tuple[Run, genjax_data.Dataset]:
     """Returns the run with the data it reads, and its data set with one split in memory.
 
     Args:
       run: settings.
       split: name of the split.
       source: the data, if they have moved since training.
+      workdir: folder of the run, whose data these must be; None allows other data.
 
     Raises:
-      ValueError: the data do not fit the run, or lack the split.
+      ValueError: the data do not fit the run, are not those of the workdir, or lack the split.
     """
     if source:
         run = dataclasses.replace(run, data=dataclasses.replace(run.data, data=source))
     stream = "no" if split == "train" else run.data.stream
     dataset = genjax_data.load(dataclasses.replace(run.data, stream=stream))
+    if workdir is not None:
+        check_trained_on(dataset, workdir)
     check_compatibility(run, families.get(run.family), dataset)
     if split not in dataset.splits:
         raise ValueError(

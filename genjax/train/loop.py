@@ -15,10 +15,11 @@ from genjax import data as genjax_data
 from genjax import families
 from genjax.core import State, init_state
 from genjax.train import record as records
-from genjax.train.checkpoint import Checkpoints
+from genjax.train.checkpoint import Checkpoints, naming
 from genjax.train.compatibility import check_compatibility
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
 from genjax.train.finish import finish, summary
+from genjax.train.identity import RunIdentity
 from genjax.train.metric_writers import Metrics, Progress, check_writers, write_missing_outputs
 from genjax.train.phases import first_status, first_weights, phase_folder, previous_phase
 from genjax.train.resume import finished_record, restore
@@ -62,6 +63,7 @@ def fit(
     workdir: str | pathlib.Path,
     *,
     resume: bool = True,
+    from_best: bool = False,
     deadline: float | None = None,
     devices: Sequence[jax.Device] | None = None,
     rules: Rules | None = None,
@@ -80,6 +82,7 @@ def fit(
       run: the settings.
       workdir: folder of this run; created if missing.
       resume: False raises an error if the workdir holds a run.
+      from_best: resume from the best checkpoint where latest has no whole one.
       deadline: `time.monotonic()` at which everything must be saved.
       devices: devices to use; None uses all.
       rules: sharding of the state, see `state_shardings`; None replicates it.
@@ -161,7 +164,7 @@ def fit(
     is_main = jax.process_index() == 0
     progress = Progress(run.experiment, run.train.steps, quiet=quiet or not is_main)
     signals = Signals(quiet=progress.quiet)
-    with lock_workdir(workdir), signals, contextlib.ExitStack() as closing:
+    with naming(workdir), lock_workdir(workdir), signals, contextlib.ExitStack() as closing:
         # The workdir was read before it was locked, so it may have changed in between.
         if resolve_workdir(requested, workdir, resume) != (run, saved):
             raise ValueError(f"another process has trained in {workdir}; run the command again.")
@@ -169,9 +172,10 @@ def fit(
         run = dataclasses.replace(run, figure=figure)
         # Closed in reverse order, even where closing one fails: a checkpoint that is being
         # written must not be lost because a writer of metrics fails.
-        checkpoints = Checkpoints(workdir, keep=run.train.keep)
+        identity = RunIdentity(run, dataset.checksum())
+        checkpoints = Checkpoints(workdir, keep=run.train.keep, identity=identity)
         closing.callback(signals.saving()(checkpoints.close))
-        restored = restore(run, checkpoints, shapes, shardings, progress)
+        restored = restore(run, checkpoints, shapes, shardings, progress, from_best=from_best)
         if restored is None:
             if saved is not None:  # it was interrupted before its first checkpoint
                 weights = first_weights(run, workdir, runs)
@@ -187,7 +191,7 @@ def fit(
         status = status.replace(sessions=(*status.sessions, {**session, "from_step": step}))
         unfinished = step < run.train.steps and not status.ended
         # After all checks, so that an error leaves the files of the workdir unchanged.
-        write_run_files(workdir, run, dataset, keep_record=not unfinished)
+        write_run_files(workdir, run, dataset, keep_record=restored is not None)
         metrics = None
         remove_stale_parts(workdir)
         if is_main:

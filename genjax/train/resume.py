@@ -48,9 +48,24 @@ def finished_record(run: Run, saved: Run | None, workdir: pathlib.Path) -> dict[
 
 
 def restore(
-    run: Run, checkpoints: Checkpoints, shapes: Any, shardings: Any, progress: Progress
+    run: Run,
+    checkpoints: Checkpoints,
+    shapes: Any,
+    shardings: Any,
+    progress: Progress,
+    *,
+    from_best: bool = False,
 ) -> tuple[State, RunStatus] | None:
     """Returns the state and status to resume from; None for a new run.
+
+    Args:
+      run: settings, resolved.
+      checkpoints: of the workdir.
+      shapes: of the state.
+      shardings: of its leaves.
+      progress: prints what is resumed.
+      from_best: where latest has no whole checkpoint, resume from the best, which repeats the
+        steps after it.
 
     Raises:
       ValueError: there are checkpoints, but none to resume from, or they are of later steps.
@@ -58,16 +73,21 @@ def restore(
     used = checkpoints.steps() or checkpoints.steps("best") or checkpoints.set_aside()
     restored = checkpoints.restore(shapes, shardings)
     finished = (checkpoints.root.parent / "record.json").exists()
-    if restored is None and not finished and not checkpoints.set_aside():
-        # Killed between its first best and its first latest checkpoint: the best is a whole state.
-        # The best of a finished run, whose latest is missing, is not where that run stopped.
-        restored = checkpoints.restore(shapes, shardings, which="best")
-    if restored is None:
-        if used:
+    # Killed between its first best and its first latest checkpoint: the best is a whole state.
+    # The best of a finished run, whose latest is missing, is not where that run stopped.
+    killed = restored is None and not finished and not checkpoints.set_aside()
+    if restored is None and used:
+        best = checkpoints.restore(shapes, shardings, which="best")
+        if best is None or not (killed or from_best):
+            offer = ""
+            if best is not None:
+                offer = f" add --from-best to repeat the steps after the best, {int(best[0].step)};"
             raise ValueError(
                 f"{checkpoints.root} has no whole checkpoint in latest to resume from; copy it"
-                f" there, or use another --workdir to start again."
+                f" there;{offer} or use another --workdir to start again."
             )
+        restored = best
+    if restored is None:
         return None
     state, status = restored[0], RunStatus.from_json(restored[1])
     step = int(state.step)

@@ -48,9 +48,9 @@ class Train:
     save_every: checks.NonNegativeInt = 0
     """Steps between checkpoints; 0 saves at the end and on a stop only."""
     weights_from: str = ""
-    """Finished run of the same network to take initial weights from (best by validation, averaged
-    if it keeps an average): its folder, or the name of its experiment, for the folder beside this
-    run's with the same seed. Empty: random weights."""
+    """Run of the same network to take initial weights from (best by validation, or the newest of an
+    unfinished run; averaged if it keeps an average): its folder, or the name of its experiment, for
+    the folder beside this run's with the same seed. Empty: random weights."""
     keep: checks.PositiveInt = 2
     """Latest checkpoints to keep; the best by validation is kept too."""
     metric: str = ""

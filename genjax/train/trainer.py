@@ -42,6 +42,18 @@ OUT_OF_TIME = "the time is used up; the same command resumes from here"
 IN_FLIGHT = 2  # calls: enough to keep the device busy, few enough to stop soon
 
 
+class Diverged(FloatingPointError):
+    """A metric or the validation loss is not finite.
+
+    Attributes:
+      saved: step of the newest checkpoint, which is from before it; None if there is none.
+    """
+
+    def __init__(self, message: str, saved: int | None):
+        super().__init__(message)
+        self.saved = saved
+
+
 class StopRequested(Exception):
     """A signal arrived during an evaluation; its text is the reason to stop."""
 
@@ -88,10 +100,9 @@ class Trainer:
         if pending := self.status.pending:
             self.status = self.status.replace(pending=())
             self.show(state, step, pending)
+            if self.status.pending != pending:
+                self.save(state)
             if self.stopped:
-                # An unchanged state is not saved again: its checkpoint may be the only one.
-                if self.status.pending != pending:
-                    self.save(state)
                 return state, step, self.stopped
         while step < t.steps and not self.status.ended:
             # 1. One call. Its length keeps calls aligned, so that a resumed run makes the same.
@@ -115,19 +126,26 @@ class Trainer:
             def due(every: int, before: int = before, step: int = step, last: bool = last) -> bool:
                 return last or (every > 0 and before // every < step // every)
 
-            # 2. Guard and log. What is evaluated or saved below is guarded first.
+            # 2. Guard and log. What is saved or evaluated below is guarded first.
             stop = agree_on_stop(self.reason_to_stop())
             if stop:
                 self.say_saving(stop)
             if due(t.log_every) or due(t.eval_every) or due(t.save_every) or stop:
                 self.log(step, regular=due(t.log_every))
-            # 3. Evaluate; the best by validation is kept, and decides about stopping early.
-            # 4. Samples, from the same noise every time.
             every = {"evaluate": t.eval_every, "sample": t.sample_every}
-            better = self.show(state, step, tuple(name for name in every if due(every[name])))
+            operations = tuple(name for name in every if due(every[name]))
+            # 3. Save what is due, before an evaluation that may take long.
+            saved = bool(due(t.save_every) or stop)
+            if saved:
+                self.status = self.status.replace(pending=operations)
+                self.save(state)
+            # 4. Evaluate; the best by validation is kept, and decides about stopping early.
+            # 5. Samples, from the same noise every time.
+            better = self.show(state, step, operations)
             stop = stop or self.stopped
-            # 5. Save; after a new best too, so that both checkpoints describe the same run.
-            if due(t.save_every) or better or stop or self.status.ended:
+            # Save what they found; after a new best too, so that both checkpoints describe the
+            # same run.
+            if better or self.stopped or self.status.ended or (saved and operations):
                 self.save(state)
             # 6. Stop.
             if self.stopped or (stop and not last and not self.status.ended):
@@ -148,10 +166,12 @@ class Trainer:
         operations that are still to be done. A non-finite loss is an error of the state itself.
         """
         before, left, better = self.status, operations, False
+        after = tuple(name for name in operations if name != "evaluate")
+        self.status = self.status.replace(pending=after)  # for the best checkpoint
         try:
             if "evaluate" in operations:
                 better = self.evaluate(state, step)
-                before, left = self.status, tuple(name for name in left if name != "evaluate")
+                before, left = self.status, after
             if "sample" in operations or self.status.ended:
                 self.sample(state, step)
         except FloatingPointError:
@@ -169,6 +189,7 @@ class Trainer:
                 self.save(state)
                 self.checkpoints.wait()
             raise
+        self.status = self.status.replace(pending=())
         return better
 
     def trace(self, calls: int, state: State, *, last: bool) -> None:
@@ -221,12 +242,10 @@ class Trainer:
             values = np.concatenate([np.atleast_1d(m[name]) for _, _, m in fetched])
             bad = np.flatnonzero(~np.isfinite(values))
             if bad.size:
-                saved = max(self.checkpoints.steps(), default=None)
-                kept = f"the checkpoint of step {saved} is" if saved else "nothing was saved"
-                raise FloatingPointError(
+                raise self.diverged(
                     f"{name} is {values[bad[0]]} at step {first + int(bad[0]) + 1} (checked steps"
-                    f" {first + 1} to {step}); {kept} from before it; lower the learning rate, set"
-                    f" clip, or check the data."
+                    f" {first + 1} to {step})",
+                    "lower the learning rate, set clip, or check the data",
                 )
             means[name] = float(values.mean(dtype=np.float64))
         seconds = self.elapsed()
@@ -249,6 +268,27 @@ class Trainer:
         self.progress.log(step, means, rate)
         if regular:
             self.diagnose(step, means)
+
+    def diverged(self, what: str, fix: str) -> Diverged:
+        """Returns the error of a run that is not finite; checkpoints keep the settings as they are.
+
+        Args:
+          what: is not finite.
+          fix: settings to change.
+        """
+        self.checkpoints.wait()
+        steps = [*self.checkpoints.steps(), *self.checkpoints.steps("best")]
+        saved = max(steps, default=None)
+        if saved is None:
+            return Diverged(f"{what}; nothing was saved from before it; {fix}.", None)
+        weights = ""
+        if not self.run.phases and self.family.traits(self.run.model).fit != "counting":
+            weights = f", with --weights-from {self.context.workdir} to begin with its weights"
+        return Diverged(
+            f"{what}; the checkpoint of step {saved} is from before it; {fix}, in another"
+            f" --workdir{weights}.",
+            saved,
+        )
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Appends a line to metrics.jsonl on the first process."""
@@ -292,7 +332,7 @@ class Trainer:
         what the family reports instead. Its randomness does not depend on the step.
 
         Raises:
-          StopRequested: a signal arrived; with one process only, since the others may have none.
+          StopRequested: a signal arrived, here or at another process.
         """
         config = self.run.model
         if split == "validation":
@@ -316,8 +356,10 @@ class Trainer:
         report = self.progress.passing(f"evaluating {split}")
 
         def progress(done: int, total: int) -> None:
-            if self.context.signals.caught and done < total and jax.process_count() == 1:
-                raise StopRequested(self.reason_to_stop())
+            if done < total:
+                caught = self.context.signals.caught
+                if stop := agree_on_stop(self.reason_to_stop() if caught else ""):
+                    raise StopRequested(stop)
             report(done, total)
 
         return evaluate(state.eval_variables(), x, key, size, condition, progress)
@@ -332,13 +374,17 @@ class Trainer:
         started = time.monotonic()
         mean, error = evals.mean_and_error(self.nll(state, "validation"))
         if not math.isfinite(mean):
-            raise FloatingPointError(
-                f"the validation loss is {mean} at step {step}; lower the learning rate, or give"
-                f" unseen data some probability (alpha of counted families)."
+            self.checkpoints.wait()
+            self.checkpoints.remove_after(step - 1)  # nothing continues from this state
+            raise self.diverged(
+                f"the validation loss is {mean} at step {step}",
+                "lower the learning rate, or give unseen data some probability (alpha of counted"
+                " families)",
             )
         status = self.status.evaluated(step, mean)
         better = not status.not_better
         if better:
+            self.remove_record(step)
             self.checkpoints.save(state, status.to_json(), which="best")
         if self.run.train.patience and status.not_better >= self.run.train.patience:
             ended = f"no better validation for {status.not_better} evaluations"
@@ -377,7 +423,7 @@ class Trainer:
         self.took(started)
 
     def save(self, state: State) -> None:
-        """Saves a checkpoint in the background.
+        """Saves a checkpoint in the background; of a state that is there already, its status.
 
         It waits for the best checkpoint first: a latest one must not name a best that is not there.
         """
@@ -385,12 +431,22 @@ class Trainer:
         self.status = self.status.replace(seconds=self.status.seconds + self.elapsed())
         self.aside = 0.0
         started = time.monotonic()
+        step = int(jax.device_get(state.step))
         with self.context.signals.saving():
             self.checkpoints.wait()
-            self.checkpoints.save(state, self.status.to_json())
+            if step in self.checkpoints.steps():
+                self.checkpoints.save_status(step, self.status.to_json())
+            else:
+                self.remove_record(step)
+                self.checkpoints.save(state, self.status.to_json())
         if self.context.metrics:
             self.context.metrics.flush()
         self.took(started)
+
+    def remove_record(self, step: int) -> None:
+        """Removes the record of an earlier end before a later state is saved."""
+        if step > self.status.sessions[-1]["from_step"] and jax.process_index() == 0:
+            (self.context.workdir / "record.json").unlink(missing_ok=True)
 
     def took(self, started: float) -> None:
         """Counts time spent beside training: rates leave it out, deadlines allow for it."""

@@ -7,7 +7,7 @@ import pathlib
 import stat
 from collections.abc import Iterator
 from fnmatch import fnmatch
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import jax
 
@@ -165,14 +165,8 @@ def check_same_data(dataset: genjax_data.Dataset, workdir: pathlib.Path) -> None
     Raises:
       ValueError: they are not, or `data.json` is damaged.
     """
-    path = workdir / "data.json"
-    if not path.exists():
-        return
-    current = _describe_data(dataset)
-    saved = read_object(
-        path, DataDescription, fix="if the run was started with these data, remove the file"
-    )
-    if saved != current:
+    saved, current = saved_data(workdir), _describe_data(dataset)
+    if saved is not None and saved != current:
         raise ValueError(
             f"{dataset.name} is not the data that the run in {workdir} was started with (checksum"
             f" {current['checksum']}, not {safe(saved['checksum'], 20)}); use the same data, or"
@@ -185,6 +179,20 @@ class DataDescription(TypedDict):
 
     checksum: str
     examples: dict[str, int]
+
+
+def saved_data(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the `DataDescription` of the run in a workdir; None if it is unknown.
+
+    Raises:
+      ValueError: `data.json` is damaged.
+    """
+    path = workdir / "data.json"
+    if not path.exists():
+        return None
+    return read_object(
+        path, DataDescription, fix="if the run was started with these data, remove the file"
+    )
 
 
 def _describe_data(dataset: genjax_data.Dataset) -> DataDescription:
@@ -200,8 +208,8 @@ def write_run_files(
       workdir: folder of the run.
       run: its settings.
       dataset: its data.
-      keep_record: keep record.json until a new one replaces it; set it where no training step is
-        left, so that the figure is still that of the state.
+      keep_record: keep record.json; set it for a run with checkpoints, whose figure it is until a
+        later state is saved.
     """
     current = _describe_data(dataset)
     barrier("settled")  # all processes have read the files that process 0 now writes

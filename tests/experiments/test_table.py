@@ -25,6 +25,7 @@ from genjax.train import Figure, Result, Run, Train
 from genjax.train.archive import create_archive
 from genjax.train.record import make_record, read_records, write_record
 from genjax.train.run_config import run_from_json
+from genjax.train.trainer import Diverged
 
 
 def example(name, **changes):
@@ -496,6 +497,14 @@ def test_a_diverged_run_does_not_stop_the_queue(machine, capsys):
     assert machine.main("") == 1
     assert "error: a_mnist-sgd-seed0: loss is nan.\n" in capsys.readouterr().err
     assert machine.names == ALL
+
+
+def test_a_diverged_run_prints_the_command_that_starts_from_its_weights(machine, capsys):
+    machine.error = {"a_mnist-sgd-seed0": Diverged("loss is nan.", 4)}
+    assert machine.main("") == 1
+    words = capsys.readouterr().err
+    assert "python -m experiments.a_mnist --recipe sgd --seed 0 --steps" in words
+    assert "a_mnist-sgd-seed0-2 --weights-from" in words
 
 
 # Archives between machines.

@@ -1,6 +1,12 @@
 """Checkpoints are restored exactly, or set aside with a warning."""
 
+import contextlib
+import os
 import pathlib
+import resource
+import shutil
+import tempfile
+import time
 import warnings
 
 import chex
@@ -215,3 +221,104 @@ def test_read_only_changes_nothing(saved):
     checkpoints.close()
     assert_is(state, 3)
     assert sorted(str(p) for p in pathlib.Path(saved).rglob("*")) == before
+
+
+def test_replaces_the_status_of_a_saved_state(saved):
+    checkpoints = Checkpoints(saved, keep=3)
+    checkpoints.save_status(3, {"best": 9})
+    checkpoints.close()
+    state, status = restore(saved)
+    assert_is(state, 3)
+    assert status == {"best": 9}
+
+
+@contextlib.contextmanager
+def unprivileged():
+    """Permissions do not apply to root."""
+    import grp  # noqa: F401  Orbax imports both when it reads the owner of a file
+    import pwd  # noqa: F401
+
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def readable_folder():
+    """A folder that every user can read, which those of `tmp_path` are not."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_file_that_cannot_be_read_is_not_damage(readable_folder):
+    """Orbax and TensorStore report some of these as missing files; all files stay in place."""
+    checkpoints = Checkpoints(readable_folder)
+    checkpoints.save(state_at(3), {})
+    checkpoints.close()
+    restore(readable_folder)
+    step = readable_folder / "checkpoints" / "latest" / "3"
+    for name in ("status", "status/metadata", "state/d", "state/manifest.ocdbt", "state/_METADATA"):
+        mode = (step / name).stat().st_mode
+        (step / name).chmod(0)
+        checkpoints = Checkpoints(readable_folder, read_only=True)
+        checkpoints.read_only = False  # as a run opens it
+        with unprivileged(), pytest.raises(OSError, match=r"cannot be read \(Permission denied\)"):
+            checkpoints.restore(shapes())
+        checkpoints.close()
+        (step / name).chmod(mode)
+        assert_is(restore(readable_folder)[0], 3)
+
+
+def test_a_read_error_of_the_disk_is_not_damage(saved):
+    path = next((saved / "checkpoints" / "latest" / "3" / "state" / "d").iterdir())
+    kept = path.read_bytes()
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # reading its first byte is an I/O error
+    with pytest.raises(OSError, match=rf"{path} cannot be read \(Input/output error\)"):
+        restore(saved)
+    path.unlink()
+    path.write_bytes(kept)
+    assert_is(restore(saved)[0], 3)
+
+
+def test_a_clock_that_jumps_does_not_end_a_save(tmp_path, monkeypatch):
+    """By an hour at every reading."""
+    now, hours = time.time, [0]
+
+    def jumping():
+        hours[0] += 1
+        return now() + 3600 * hours[0]
+
+    checkpoints = Checkpoints(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", jumping)
+        checkpoints.save(state_at(3), {})
+        checkpoints.wait()
+    checkpoints.close()
+    assert hours[0] > 10
+    assert_is(restore(tmp_path)[0], 3)
+
+
+def test_a_full_disk_is_one_message_that_names_the_folder(saved, caplog, capfd):
+    """Here a limit of the size of a file, whose error is as that of a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    checkpoints = Checkpoints(saved, keep=3)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+    try:
+        words = rf"no checkpoint can be written to {saved}/checkpoints/latest \(File too large\)"
+        checkpoints.save(state_at(4), {})
+        with pytest.raises(OSError, match=words):
+            checkpoints.wait()
+        checkpoints.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not [record for record in caplog.records if record.exc_info]
+    assert "Traceback" not in capfd.readouterr().err
+    assert_is(restore(saved)[0], 3)

@@ -62,6 +62,7 @@ class Killed(BaseException):
 
 def test_killed_between_the_first_best_and_the_first_latest(tmp_path, whole, monkeypatch):
     run, expected = whole
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, save_every=0))
     broken(monkeypatch, trainer.Trainer, "save", Killed(), run, tmp_path)
     assert steps_of(tmp_path, "best") == ["4"]
     assert steps_of(tmp_path, "latest") == []
@@ -71,13 +72,68 @@ def test_killed_between_the_first_best_and_the_first_latest(tmp_path, whole, mon
     same_figures(record, expected)
 
 
-def test_a_finished_run_is_not_resumed_from_its_best_checkpoint(tmp_path, whole):
+def longer(run, steps):
+    return dataclasses.replace(run, train=dataclasses.replace(run.train, steps=steps))
+
+
+@pytest.mark.parametrize("what", ["evaluate", "sample"])
+def test_killed_in_an_evaluation_after_a_step_that_was_due(tmp_path, whole, monkeypatch, what):
+    """The state is on disk before the evaluation begins, also where it is the first one."""
+    run, expected = whole
+    step = "4" if what == "evaluate" else "12"
+    if what == "sample":  # everything at the end only
+        rare = dict(eval_every=0, sample_every=0, save_every=0)
+        run = dataclasses.replace(run, train=dataclasses.replace(run.train, **rare))
+    broken(monkeypatch, trainer.Trainer, what, Killed(), run, tmp_path)
+    assert steps_of(tmp_path, "latest") == [step]
+    record = fit(run, tmp_path, quiet=True).record
+    assert record["sessions"][-1]["from_step"] == int(step)
+    if what == "evaluate":
+        same_figures(record, expected)
+    validated = [line["step"] for line in lines_of(tmp_path) if "validation_nll" in line]
+    assert validated == ([4, 8, 12] if what == "evaluate" else [12])
+
+
+def test_a_finished_run_is_resumed_from_its_best_checkpoint_on_request(tmp_path, whole):
+    """Where latest is missing; the steps after the best are repeated, with the same result."""
     run, _ = whole
-    fit(run, tmp_path, quiet=True)
-    shutil.rmtree(tmp_path / "checkpoints" / "latest")
-    longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=20))
-    with pytest.raises(ValueError, match="no whole checkpoint in latest to resume from"):
-        fit(longer, tmp_path, quiet=True)
+    wild = Optimizer(schedule="piecewise", boundaries=(4,), factors=(3000.0,))
+    run = dataclasses.replace(run, optimizer=wild)
+    expected = fit(longer(run, 20), tmp_path / "whole", quiet=True).record
+    best = fit(run, tmp_path / "cut", quiet=True).record["chosen_step"]
+    assert best < 12
+    shutil.rmtree(tmp_path / "cut" / "checkpoints" / "latest")
+    words = rf"no whole checkpoint in latest .* add --from-best to repeat .* the best, {best};"
+    with pytest.raises(ValueError, match=words):
+        fit(longer(run, 20), tmp_path / "cut", quiet=True)
+    record = fit(longer(run, 20), tmp_path / "cut", from_best=True, quiet=True).record
+    assert record["sessions"][-1]["from_step"] == best
+    same_figures(record, expected)
+    assert lines_of(tmp_path / "cut") == lines_of(tmp_path / "whole")
+
+
+def test_extending_a_run_keeps_its_record_until_a_later_state_is_saved(
+    tmp_path, whole, monkeypatch
+):
+    run, _ = whole
+    record = fit(run, tmp_path, quiet=True).record
+    broken(monkeypatch, trainer.Trainer, "call", Killed(), longer(run, 20), tmp_path)
+    assert json.loads((tmp_path / "record.json").read_text()) == record
+    assert fit(run, tmp_path, quiet=True).record == record
+    broken(monkeypatch, trainer.Trainer, "evaluate", Killed(), longer(run, 20), tmp_path)
+    assert "16" in steps_of(tmp_path, "latest")
+    assert not (tmp_path / "record.json").exists()
+
+
+def test_a_state_without_finite_validation_is_not_kept(tmp_path, whole, monkeypatch):
+    run, _ = whole
+    validate = trainer.evals.mean_and_error
+    means = iter([validate, lambda nats: (float("nan"), 0.0)])
+    monkeypatch.setattr(trainer.evals, "mean_and_error", lambda nats: next(means)(nats))
+    words = r"validation loss is nan at step 8; the checkpoint of step 4 is from before it"
+    with pytest.raises(FloatingPointError, match=words):
+        fit(run, tmp_path, quiet=True)
+    assert steps_of(tmp_path, "latest") == ["4"]
 
 
 @pytest.mark.parametrize("what", ["evaluate", "save_grid"])

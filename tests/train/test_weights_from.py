@@ -2,15 +2,20 @@
 
 import dataclasses
 import os
+import pathlib
+import shlex
 import shutil
 import signal
+import sys
 import time
+import types
 
 import chex
 import jax
 import pytest
 from support.small import small_run, write_data
 
+from genjax.cli import experiment, main
 from genjax.cli.experiment import recipe_differences
 from genjax.core import Optimizer
 from genjax.train import fit, trainer
@@ -113,6 +118,61 @@ def test_a_run_is_initialised_with_the_weights_of_another(tmp_path, data):
         fit(other, tmp_path / "named", quiet=True)
 
 
+def test_weights_of_an_unfinished_run_are_its_newest(tmp_path, data):
+    """Given by its folder; the best of this run is of step 4."""
+    wild = Optimizer(schedule="piecewise", boundaries=(4,), factors=(3000.0,))
+    fit(dataclasses.replace(small_run("nade", data), optimizer=wild), tmp_path / "a", quiet=True)
+    (tmp_path / "a" / "record.json").unlink()
+    newest = load_state(tmp_path / "a", newest=True)[1]
+    assert (int(newest.step), int(load_state(tmp_path / "a")[1].step)) == (10, 4)
+    fit(begun("nade", data, tmp_path / "a", steps=1), tmp_path / "b", quiet=True)
+    found = load_state(tmp_path / "b")[1].variables
+    chex.assert_trees_all_close(found, newest.eval_variables(), rtol=1e-6)
+
+
+def test_the_command_that_a_diverged_run_prints_trains(tmp_path, data, monkeypatch, capsys):
+    """At a tenth of its rate, from its newest checkpoint, in a new folder."""
+    log, workdir = trainer.Trainer.log, tmp_path / "a run"
+
+    def diverges(self, step, **settings):
+        log(self, step, **settings)
+        if step == 6 and self.context.workdir == workdir:
+            raise self.diverged("loss is nan at step 6", "lower the learning rate")
+
+    monkeypatch.setattr(trainer.Trainer, "log", diverges)
+    spec = types.SimpleNamespace(name="genjax.__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    options = ["--data", data, "--workdir", str(workdir), "--steps=8", "--hidden", "8"]
+    options += ["--save-every", "2", "--log-every", "2", "--learning_rate=0.03", "--no-resume"]
+    assert main.main(["train", "nade", *options]) == 1
+    message, command = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert "the checkpoint of step 4 is from before it" in message
+    words = shlex.split(command)
+    assert shutil.which(words[0])
+    assert words[1:5] == ["-m", "genjax", "train", "nade"]
+    assert main.main(words[3:]) == 0
+    found, _ = load_state(tmp_path / "a run-2")
+    assert (found.train.weights_from, found.optimizer.learning_rate) == (str(workdir), 0.003)
+    assert (found.model.hidden, found.train.steps) == (8, 8)
+
+
+def test_the_command_of_a_run_without_checkpoints_keeps_its_folder(monkeypatch):
+    """The program is named as it was started."""
+    run = small_run("gan", "digits")
+    argv = ["--workdir", "runs/a", "--optimizer.generator.learning-rate", "1"]
+    words = experiment.lower_rate(run, ["python"], argv, pathlib.Path("runs/a"), None)
+    kept, changed = words.splitlines()[1].split(" --optimizer", 1)
+    assert kept == "python --workdir runs/a"
+    names = [f"--optimizer.{name}.learning-rate" for name in run.optimizer]
+    assert sorted(("--optimizer" + changed).split()) == sorted([*names, "0.001", "0.001"])
+    started = sys.modules["__main__"]
+    monkeypatch.setattr(started, "__spec__", types.SimpleNamespace(name="experiments.nade_mnist"))
+    assert experiment.program()[1:] == ["-m", "experiments.nade_mnist"]
+    monkeypatch.setattr(started, "__spec__", None)
+    monkeypatch.setattr(sys, "argv", [sys.executable])
+    assert shutil.which(experiment.program()[0])
+
+
 def test_counters_are_reset_with_weights_from(tmp_path, data):
     """Warm-up steps, which are variables."""
     warm = small_run("vae", data, steps=3)
@@ -142,8 +202,12 @@ def test_rejects_weights_that_do_not_fit(tmp_path, data):
     with pytest.raises(ValueError, match=r"made-seed3 is a run of small_nade, not of made"):
         fit(begun("nade", data, "made"), tmp_path / "next", quiet=True)
     (tmp_path / "nade" / "record.json").unlink()
-    with pytest.raises(ValueError, match="holds no finished run"):
-        fit(nade, tmp_path / "next", quiet=True)
+    (tmp_path / "nade").rename(tmp_path / "small_nade-seed3")
+    with pytest.raises(ValueError, match="holds no finished run"):  # given by its experiment
+        fit(begun("nade", data, "small_nade"), tmp_path / "next", quiet=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no run"):
+        fit(begun("nade", data, tmp_path / "empty"), tmp_path / "next", quiet=True)
 
 
 def test_rejects_checkpoints_without_settings(tmp_path, data):
