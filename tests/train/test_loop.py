@@ -217,7 +217,7 @@ def test_rejects_other_data(tmp_path, data):
     fit(run, tmp_path / "run", quiet=True)
     (tmp_path / "other").mkdir()
     other = write_data(tmp_path / "other", n=100)
-    with pytest.raises(ValueError, match="not the data that the run in .* was started with"):
+    with pytest.raises(ValueError, match=r"not the data that the run in .* was started with"):
         fit(small_run("nade", other, steps=5), tmp_path / "run", quiet=True)
 
 
@@ -404,7 +404,7 @@ def test_a_finished_run_rejects_other_data(tmp_path, data):
         return fit(dataclasses.replace(run, data=there), tmp_path / "run", quiet=True).record
 
     assert of("same.npz") == record
-    with pytest.raises(ValueError, match="is not the data that the run in .* was started with"):
+    with pytest.raises(ValueError, match=r"is not the data that the run in .* was started with"):
         of("other.npz")
 
 
