@@ -6,6 +6,7 @@ Layout of a workdir: `checkpoints/latest/<step>` (the newest few, to resume from
 
 import contextlib
 import errno
+import functools
 import gc
 import json
 import logging
@@ -99,6 +100,10 @@ class Checkpoints:
         """
         self.root = pathlib.Path(workdir).absolute() / "checkpoints"
         self.read_only, self.identity = read_only, identity
+        # Reads and writes run in threads, whose errors come at any time.
+        self._hook_before = sys.unraisablehook
+        self._hook = functools.partial(_unless_late, self._hook_before)
+        sys.unraisablehook = self._hook
         self._managers = {
             which: ocp.CheckpointManager(
                 self.root / which,
@@ -210,9 +215,14 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, then releases the writers."""
         with contextlib.ExitStack() as closing:
+            closing.callback(self._restore_hook)
             for manager in self._managers.values():
                 closing.callback(manager.close)
             self.wait()
+
+    def _restore_hook(self) -> None:
+        if sys.unraisablehook is self._hook:
+            sys.unraisablehook = self._hook_before
 
     def _restore(self, step: int, shapes: Any, shardings: Any, which: str) -> Any:
         paths, treedef = jax.tree_util.tree_flatten_with_path(shapes)
@@ -303,16 +313,15 @@ def _unreadable(folder: pathlib.Path, error: Exception) -> OSError | None:
         raise first
 
     number, path = _system_error(error), getattr(error, "filename", None) or folder
-    if number is None or number in OF_CONTENT:
-        try:
-            for parent, _, names in os.walk(folder, onerror=failed):
-                for file in (pathlib.Path(parent, name) for name in names):
-                    if file.is_file():
-                        with file.open("rb") as opened:
-                            while opened.read(2**20):
-                                pass
-        except OSError as first:
-            number, path = first.errno, first.filename or path
+    try:
+        for parent, _, names in os.walk(folder, onerror=failed):
+            for file in (pathlib.Path(parent, name) for name in names):
+                if file.is_file():
+                    with naming(file), file.open("rb") as opened:
+                        while opened.read(2**20):
+                            pass
+    except OSError as first:
+        number, path = first.errno, first.filename
     if number is None or number in OF_CONTENT:
         return None
     return _os_error(
@@ -330,7 +339,8 @@ def _write_errors(folder: pathlib.Path) -> Iterator[None]:
       OSError: a file cannot be written.
     """
     try:
-        yield
+        with _late_errors_dropped():
+            yield
     except Exception as error:
         number = _system_error(error)
         if number is None:
@@ -350,21 +360,13 @@ class _Mismatch(ValueError):
 
 @contextlib.contextmanager
 def _late_errors_dropped() -> Iterator[None]:
-    """Silences errors that follow the first failed read.
+    """Waits for the errors that follow the first failed read or write, and logs none of them.
 
     When a leaf cannot be read, Orbax raises and closes its event loop; the pending reads of all
-    other leaves then print a traceback each, since the loop is closed.
+    other leaves then report an error each, since the loop is closed. See `_unless_late`.
     """
-    hook, log = sys.unraisablehook, logging.getLogger("asyncio")
+    log = logging.getLogger("asyncio")
     level = log.level
-
-    def unless_late(error: Any) -> None:
-        message = str(error.exc_value)
-        closed = isinstance(error.exc_value, RuntimeError) and "loop" in message
-        if not (closed or message.startswith("Encountered error while reading array index")):
-            hook(error)
-
-    sys.unraisablehook = unless_late
     try:
         yield
     except Exception:
@@ -375,8 +377,15 @@ def _late_errors_dropped() -> Iterator[None]:
             gc.collect()
         raise
     finally:
-        sys.unraisablehook = hook
         log.setLevel(level)
+
+
+def _unless_late(hook: Any, error: Any) -> None:
+    """Calls a hook of errors that nothing can catch, except for those that follow another."""
+    message = str(error.exc_value)
+    closed = isinstance(error.exc_value, RuntimeError) and "loop" in message
+    if not (closed or message.startswith("Encountered error while reading array index")):
+        hook(error)
 
 
 def _sealed(status: dict[str, Any]) -> dict[str, Any]:
