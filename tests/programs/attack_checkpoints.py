@@ -1,6 +1,8 @@
 """Attacks on what a run resumes from: kills, damaged checkpoints, checkpoints of other runs."""
 
+import codecs
 import dataclasses
+import importlib
 import os
 import pathlib
 import random
@@ -230,6 +232,10 @@ OTHER_USER = 65534
 def _as_other_user(action: Any, *arguments: Any) -> Any:
     """Runs an action as a user whom permissions bind, which they do not bind root."""
     if os.getuid() == 0:
+        # Imported now: the folders of Python may be root's own.
+        codecs.lookup("utf-8-sig")
+        for name in ("grp", "pwd"):
+            importlib.import_module(name)
         os.setgroups([])
         os.setresgid(OTHER_USER, OTHER_USER, OTHER_USER)
         os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
