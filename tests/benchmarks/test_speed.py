@@ -226,6 +226,7 @@ def compare_with(monkeypatch, done, row=ROW, backend="cpu"):
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     options = types.SimpleNamespace(repeats=2, seconds=1.0, samples=2, skip=[], peer_seconds=5.0)
+    options.peer_compile = None
     return speed.compare(row, options), words
 
 
@@ -305,8 +306,9 @@ def test_peer_writes_after_every_attempt(monkeypatch, capsys):
     head, *lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     # The device comes first, even if nothing is timed.
     assert head == {"torch": "2", "dtype": "float32", "batch_size": 2, "device": "chip"}
-    assert [line["step"]["seconds"] for line in lines] == [3.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-    assert [line["step"]["untried"] for line in lines[:3]] == [
+    # Step and samples, eager, then compiled, then with CUDA graphs.
+    assert [line["step"]["seconds"] for line in lines] == [3.0, 3.0, 2.0, 2.0, 2.0, 2.0]
+    assert [line["step"]["untried"] for line in lines[::2]] == [
         ["compiled", "compiled graphs"],
         ["compiled graphs"],
         [],

@@ -32,8 +32,11 @@ def peer_arguments(row: dict[str, Any], options: argparse.Namespace) -> list[str
     if any(row[kind]["peak"] == "float32_exact" for kind in KINDS if kind in row):
         words += ["--precision", "highest"]
     words += ["--samples", str(options.samples)]
-    words += ["--evaluate-batch-size", str(row["evaluate_batch_size"])]
-    words += ["--compile", options.peer_compile or "auto"]
+    few = row.get("evaluate_batch_size", row["batch_size"])
+    if few != row["batch_size"]:
+        words += ["--evaluate-batch-size", str(few)]
+    if options.peer_compile:
+        words += ["--compile", options.peer_compile]
     return words + (["--skip", *options.skip] if options.skip else [])
 
 

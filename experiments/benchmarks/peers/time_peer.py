@@ -86,9 +86,10 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     batch = {k: torch.from_numpy(np.array(v)).to(device) for k, v in arrays.items()}
     compiling = options.compile == "yes" or (options.compile == "auto" and cuda)
     yield found
-    few = {k: v[: options.evaluate_batch_size or size] for k, v in batch.items()}
+    count = options.evaluate_batch_size or size
+    few = {k: v[:count] for k, v in batch.items()}
     makes: dict[str, dict[str, Callable[[], Any]]] = {}
-    counts = {"step": size, "sample": options.samples, "evaluate": len(few["x"])}
+    counts = {"step": size, "sample": options.samples, "evaluate": count}
     for kind in KINDS:
         if kind in options.skip or (kind == "evaluate" and not hasattr(peer, "evaluate")):
             continue
