@@ -94,11 +94,10 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         if kind in options.skip or (kind == "evaluate" and not hasattr(peer, "evaluate")):
             continue
         forms = getattr(peer, "FORMS", ("",)) if kind != "sample" else ("",)
+        inputs, n = few if kind == "evaluate" else batch, counts[kind]
         makes[kind] = {
             " ".join(filter(None, (form, way))): functools.partial(
-                *(make_call, peer, run, dtype, kind, form, way),
-                few if kind == "evaluate" else batch,
-                counts[kind],
+                make_call, peer, run, dtype, kind, form, way, inputs, n
             )
             for way in WAYS[: (2 + cuda if compiling else 1)]
             for form in forms

@@ -107,7 +107,7 @@ def to_maps(config: Any, x: Tensor) -> Tensor:
     return flipped(x) if config.network == "strided" else x.permute(0, 3, 1, 2)
 
 
-def condition_of(config: Any, label: Tensor | None) -> Tensor | None:
+def condition_of(config: Any, label: Any) -> Tensor | None:
     """Labels as one-hot vectors `[B, K]`, or None without classes."""
     return F.one_hot(label.long(), config.classes).float() if config.classes else None
 

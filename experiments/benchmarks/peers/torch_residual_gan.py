@@ -179,7 +179,8 @@ class ResidualDiscriminator(Discriminator):
         widths, spectral = discriminator_widths(c), c.discriminator_norm == "spectral"
         self.sum = spectral  # SNGAN sums over pixels, WGAN-GP averages
         self.down = [i < len(widths) - 2 for i in range(len(widths))]
-        convs, self.blocks, inputs = [], [], c.shape[2]
+        convs: list[nn.Conv2d] = []
+        self.blocks, inputs = [], c.shape[2]
         for i, width in enumerate(widths):
             shortcut = i == 0 or self.down[i] or inputs != width
             self.blocks.append(range(len(convs), len(convs) + 2 + shortcut))
