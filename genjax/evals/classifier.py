@@ -24,6 +24,7 @@ from genjax.data.json_files import parse_json
 from genjax.data.npz import read_npz
 from genjax.evals.feature_extractor import Extractor, batches, check_images, checksum
 from genjax.evals.metric_result import MetricResult, binomial_error
+from genjax.nn.convolution import Conv
 
 FEATURES = 128
 EXACT = jax.lax.Precision.HIGHEST  # the same features on every device
@@ -39,7 +40,7 @@ class Network(nn.Module):
         x = x - 0.5
         for units in (32, 64):
             # Strides instead of pooling: five times as fast on a CPU.
-            conv = nn.Conv(units, (3, 3), (2, 2), name=f"conv_{units}", precision=EXACT)
+            conv = Conv(units, (3, 3), (2, 2), name=f"conv_{units}", precision=EXACT)
             x = nn.relu(conv(x))
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(nn.Dense(FEATURES, name="features", precision=EXACT)(x))

@@ -9,7 +9,6 @@ Sources: van den Oord et al. 2016, "Pixel Recurrent Neural Networks" (arXiv:1601
 3.4, and "Conditional Image Generation with PixelCNN Decoders" (arXiv:1606.05328), section 2.2.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -20,74 +19,10 @@ import numpy as np
 
 from genjax.core import draw_values
 from genjax.core.autoregressive import Draw, KnownValues
+from genjax.nn.convolution import conv
 from genjax.nn.masked import precision
 
-NHWC = ("NHWC", "HWIO", "NHWC")
-# Smallest sizes at which a CPU computes a convolution as matrix products:
-MIN_PIXELS = 64  # of a padded image
-MIN_TAP_INPUTS = 16  # input features, for kernels of several taps
-MIN_TAP_PIXELS = 20 * 20  # of a padded image, for kernels of several taps
 Kind = Literal["A", "B", "all"]
-
-
-def valid_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    steps: tuple[int, int] = (1, 1),
-    exact: jax.lax.Precision | None = None,
-) -> jax.Array:
-    """Computes a convolution without padding: `[B, H, W, I]`, `[h, w, I, O] -> [B, H', W', O]`.
-
-    A kernel that covers the whole image needs one matrix product. `exact` is the precision of
-    products; None is full float32 for float32.
-    """
-    exact = exact or precision(x.dtype)
-    if x.shape[1:3] == kernel.shape[:2]:
-        return jnp.einsum("bhwi,hwio->bo", x, kernel, precision=exact)[:, None, None]
-
-    def whole(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(
-            x, kernel, steps, "VALID", dimension_numbers=NHWC, precision=exact
-        )
-
-    if steps != (1, 1) or x.shape[1] * x.shape[2] < MIN_PIXELS:
-        return whole(x, kernel)
-
-    def by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        on_cpu = functools.partial(_by_tap, exact=exact)
-        return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=whole)
-
-    if kernel.shape[:2] == (1, 1):
-        return by_tap(x, kernel)
-    # The gradient by the kernel is a convolution with a kernel as large as the map, slow on a CPU.
-    # With few inputs, copying the image costs more than the products save.
-    pixels = x.shape[1] * x.shape[2]
-    large = kernel.shape[2] >= MIN_TAP_INPUTS and pixels >= MIN_TAP_PIXELS
-    return with_kernel_gradient(whole, by_tap if large else whole, x, kernel)
-
-
-def with_kernel_gradient(
-    by_input: Callable[..., Any], by_kernel: Callable[..., Any], x: jax.Array, kernel: jax.Array
-) -> jax.Array:
-    """Applies a bilinear function with a separate implementation for the kernel's gradient.
-
-    `by_input` computes the value and the gradient by x, `by_kernel` the gradient by the kernel.
-    Forward and reverse mode work, to any order that both implementations allow.
-    """
-    if by_input is by_kernel:
-        return by_input(x, kernel)
-
-    @jax.custom_jvp
-    def layer(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return by_input(x, kernel)
-
-    @layer.defjvp
-    def tangent(primals: Any, tangents: Any) -> Any:
-        (x, kernel), (dx, dkernel) = primals, tangents
-        # Through the rule itself, so that it applies to higher derivatives too.
-        return layer(x, kernel), layer(dx, kernel) + by_kernel(x, dkernel)
-
-    return layer(x, kernel)
 
 
 def cached_kernel(
@@ -114,31 +49,6 @@ def with_cached_kernels(network: nn.Module, variables: Any, *arguments: Any) -> 
     # One example is enough; XLA removes the computation of its outputs, which are not used.
     one = jax.tree.map(lambda a: a[:1], arguments)
     return {**variables, **network.apply(variables, *one, mutable=["kernels"])[1]}
-
-
-def _by_tap(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.Array:
-    """Computes a convolution as a sum of 1x1 convolutions, one per tap.
-
-    On a CPU it speeds up the gradient by the kernel, but stores a copy of the map per tap.
-    """
-    height, width = kernel.shape[:2]
-    rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
-    parts = [
-        _by_image(x[:, i : i + rows, j : j + columns], kernel[i : i + 1, j : j + 1], exact)
-        for i in range(height)
-        for j in range(width)
-    ]
-    return functools.reduce(jnp.add, parts)
-
-
-def _by_image(x: jax.Array, kernel: jax.Array, exact: jax.lax.Precision) -> jax.Array:
-    """Computes a 1x1 convolution as a matrix product per image.
-
-    The products in the gradient by the kernel then fit a CPU's caches.
-    """
-    b, h, w, inputs = x.shape
-    each = jnp.broadcast_to(kernel[0, 0][None], (b, *kernel.shape[2:]))
-    return jnp.matmul(x.reshape(b, h * w, inputs), each, precision=exact).reshape(b, h, w, -1)
 
 
 def channel_groups(features: int, channels: int) -> np.ndarray:
@@ -207,13 +117,10 @@ class CausalConv(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.weights()
-        # Padded first, or cropped where negative: on a GPU XLA has no fast convolution with
-        # asymmetric padding.
-        rows = (self.top, self.height - 1 - self.top, 0)
-        columns = (self.left, self.width - 1 - self.left, 0)
+        rows = (self.top, self.height - 1 - self.top)
+        columns = (self.left, self.width - 1 - self.left)
         x = x.astype(self.dtype)
-        x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), rows, columns, (0, 0, 0)])
-        out = valid_conv(x, kernel, exact=self.product_precision())
+        out = conv(x, kernel, padding=(rows, columns), precision=self.product_precision())
         return out + bias[None, None, None]
 
     def buffer(self, batch: int, rows: int, columns: int) -> jax.Array:
@@ -231,7 +138,7 @@ class CausalConv(nn.Module):
         size = (buffer.shape[0], self.height, buffer.shape[2], buffer.shape[3])
         part = jax.lax.dynamic_slice(buffer, (0, row, 0, 0), size)
         kernel, bias = self.weights()
-        out = valid_conv(part, kernel, exact=self.product_precision())
+        out = conv(part, kernel, padding="VALID", precision=self.product_precision())
         return out[:, 0] + bias[None, None]
 
     def at_pixel(self, buffer: jax.Array, row: Any, column: Any) -> jax.Array:

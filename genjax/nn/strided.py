@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.convolution import Conv, ConvTranspose
 from genjax.nn.sizes import sides_of
-from genjax.nn.transposed import ConvTranspose, strided_conv
 
 
 def join(x: jax.Array, condition: jax.Array | None) -> jax.Array:
@@ -126,8 +126,7 @@ class DownStack(nn.Module):
             options: dict[str, Any] = {"kernel_init": self.kernel_init, "dtype": self.dtype}
             options["use_bias"] = i == 0 or self.norm != "batch"
             if i < len(self.widths):
-                options["conv_general_dilated"] = strided_conv
-                layer: nn.Module = nn.Conv(units, (self.kernel,) * 2, strides=(2, 2), **options)
+                layer: nn.Module = Conv(units, (self.kernel,) * 2, strides=(2, 2), **options)
             else:
                 layer = nn.Dense(units, **options)
                 x = x.reshape(x.shape[0], -1)

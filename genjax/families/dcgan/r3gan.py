@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.convolution import Conv
 from genjax.nn.resampling import blur_pool, upsample_linear
 from genjax.nn.sizes import sides_of
 
@@ -48,11 +49,11 @@ class Block(nn.Module):
         expanded = EXPANSION * x.shape[-1]
         gain = GAIN * self.blocks ** (-1 / 4)  # Fixup with three convolutions: 1 / (2 * 3 - 2)
         options: dict[str, Any] = {"dtype": self.dtype, "kernel_init": scaled(gain)}
-        y = nn.leaky_relu(nn.Conv(expanded, (1, 1), **options)(x), SLOPE)
+        y = nn.leaky_relu(Conv(expanded, (1, 1), **options)(x), SLOPE)
         groups = max(1, expanded // self.group)
-        y = nn.Conv(expanded, (3, 3), feature_group_count=groups, **options)(y)
+        y = Conv(expanded, (3, 3), feature_group_count=groups, **options)(y)
         options |= {"kernel_init": scaled(0), "use_bias": False}
-        return x + nn.Conv(x.shape[-1], (1, 1), **options)(nn.leaky_relu(y, SLOPE))
+        return x + Conv(x.shape[-1], (1, 1), **options)(nn.leaky_relu(y, SLOPE))
 
 
 class R3GanUp(nn.Module):
@@ -82,12 +83,12 @@ class R3GanUp(nn.Module):
         for i, width in enumerate(self.widths):
             if i:
                 if width != x.shape[-1]:
-                    x = nn.Conv(width, (1, 1), kernel_init=scaled(1), **options)(x)
+                    x = Conv(width, (1, 1), kernel_init=scaled(1), **options)(x)
                 x = upsample_linear(x)[:, : heights[i], : columns[i]]
             for _ in range(BLOCKS):
                 x = Block(self.group, BLOCKS * len(self.widths), self.dtype)(x)
         options["dtype"] = jnp.float32
-        return nn.Conv(self.shape[-1], (1, 1), kernel_init=scaled(1), **options)(x)
+        return Conv(self.shape[-1], (1, 1), kernel_init=scaled(1), **options)(x)
 
 
 class R3GanDown(nn.Module):
@@ -107,18 +108,18 @@ class R3GanDown(nn.Module):
     def __call__(self, x: jax.Array) -> list[jax.Array]:
         options: dict[str, Any] = {"dtype": self.dtype, "use_bias": False}
         options["kernel_init"] = scaled(1)
-        x = nn.Conv(self.widths[0], (1, 1), **options)(x)
+        x = Conv(self.widths[0], (1, 1), **options)(x)
         out = []
         for i, width in enumerate(self.widths):
             if i:
                 x = blur_pool(x)
                 if width != x.shape[-1]:
-                    x = nn.Conv(width, (1, 1), **options)(x)
+                    x = Conv(width, (1, 1), **options)(x)
             for _ in range(BLOCKS):
                 x = Block(self.group, BLOCKS * len(self.widths), self.dtype)(x)
             out.append(x)
         size = x.shape[1:3]  # a weighted sum over each channel's map
-        x = nn.Conv(x.shape[-1], size, padding="VALID", feature_group_count=x.shape[-1], **options)(
+        x = Conv(x.shape[-1], size, padding="VALID", feature_group_count=x.shape[-1], **options)(
             x
         )
         out.append(x.reshape(x.shape[0], -1))

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.convolution import Conv
 from genjax.nn.resampling import conv_downsample, upsample_conv
 from genjax.nn.sizes import sides_of
 from genjax.nn.strided import apply_layer, normalize
@@ -45,10 +46,10 @@ class ResidualUp(nn.Module):
         for width, h, w in zip(self.widths, heights[1:], columns[1:], strict=True):
             options: dict[str, Any] = {"kernel_init": HE, "dtype": self.dtype}
             up = {"conv_general_dilated": functools.partial(upsample_conv, size=(h, w))}
-            y = nn.Conv(width, (3, 3), use_bias=False, **options, **up)(active(x))
-            y = nn.Conv(width, (3, 3), **options)(active(y))
-            x = nn.Conv(width, (1, 1), dtype=self.dtype, **up)(x) + y
-        return nn.Conv(self.shape[-1], (3, 3), dtype=jnp.float32)(active(x))
+            y = Conv(width, (3, 3), use_bias=False, **options, **up)(active(x))
+            y = Conv(width, (3, 3), **options)(active(y))
+            x = Conv(width, (1, 1), dtype=self.dtype, **up)(x) + y
+        return Conv(self.shape[-1], (3, 3), dtype=jnp.float32)(active(x))
 
 
 class ResidualDown(nn.Module):
@@ -71,7 +72,7 @@ class ResidualDown(nn.Module):
         def convolve(x: jax.Array, width: int, side: int = 3, down: bool = False) -> jax.Array:
             settings = options if side == 3 else {"dtype": self.dtype}
             settings = settings | ({"conv_general_dilated": conv_downsample} if down else {})
-            return apply_layer(self.norm, nn.Conv(width, (side, side), **settings), x, train)
+            return apply_layer(self.norm, Conv(width, (side, side), **settings), x, train)
 
         def active(x: jax.Array) -> jax.Array:
             return nn.relu(normalize(self.norm, x, train, self.dtype))

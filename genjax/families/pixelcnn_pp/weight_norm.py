@@ -15,9 +15,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.causal import cached_kernel, valid_conv
+from genjax.nn.causal import cached_kernel
+from genjax.nn.convolution import conv, transposed_conv
 from genjax.nn.masked import precision
-from genjax.nn.transposed import transposed_conv
 
 NORMAL = nn.initializers.normal(0.05)
 Place = tuple[Any, Any]  # a row, and a column or None, in the resolution of a layer's input
@@ -42,9 +42,7 @@ class WeightNorm(nn.Module):
         margins = [(0, 0), (self.above, 0), (self.left, self.right), (0, 0)]
 
         def whole(kernel: jax.Array, x: jax.Array) -> jax.Array:
-            # Padded first: a convolution with asymmetric padding is slow on a GPU.
-            wide = jnp.pad(x, margins)
-            return valid_conv(wide, kernel, steps)
+            return conv(x, kernel, steps, margins[1:3], precision=precision(x.dtype))
 
         shape = (self.height, self.width, x.shape[-1], self.features)
         kernel, bias = cached_kernel(self, lambda: _weights(self, shape, whole, x))
@@ -66,7 +64,7 @@ class WeightNorm(nn.Module):
             (0, row // self.stride * self.stride, first, 0),
             (x.shape[0], self.height, wide, x.shape[-1]),
         )
-        return valid_conv(part, kernel, (1, self.stride)) + bias
+        return conv(part, kernel, (1, self.stride), "VALID", precision=precision(part.dtype)) + bias
 
 
 class WeightNormUp(nn.Module):
@@ -96,7 +94,7 @@ class WeightNormUp(nn.Module):
         if column is None:
             return whole(kernel, x, rows=1) + bias
         kernel = jax.lax.dynamic_slice_in_dim(kernel, 1 - column % 2, 1, axis=1)
-        return valid_conv(x, kernel) + bias
+        return conv(x, kernel, padding="VALID", precision=precision(x.dtype)) + bias
 
 
 def _weights(

@@ -35,7 +35,7 @@ from genjax.families.pixelrnn.stacked_lstm import PixelRNN
 from genjax.losses import sum_event
 from genjax.nn import one_hot_condition, random_label
 from genjax.nn.causal import network_draws, scale_levels
-from genjax.nn.transposed import ConvTranspose
+from genjax.nn.convolution import Conv, ConvTranspose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Network(nn.Module):
             sides = (c.factor, c.factor)
             exact = jax.lax.Precision.HIGHEST
             layers = range(c.small_layers)
-            self.small_convs = [nn.Conv(upsampled, (3, 3), precision=exact) for _ in layers]
+            self.small_convs = [Conv(upsampled, (3, 3), precision=exact) for _ in layers]
             self.upsample = ConvTranspose(upsampled, sides, sides, "VALID", precision=exact)
 
     def condition_map(

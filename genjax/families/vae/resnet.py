@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.convolution import Conv
 from genjax.nn import MLP, sides_of
 from genjax.nn.resampling import upsample_conv, upsample_nearest
 
@@ -35,14 +36,14 @@ class ResidualBlock(nn.Module):
         h = self.conv("conv_0", **options)(nn.elu(x))
         h = self.conv("conv_1")(nn.elu(h))
         if self.halve or x.shape[-1] != self.channels:
-            x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="shortcut", **options)(x)
+            x = Conv(self.channels, (1, 1), dtype=self.dtype, name="shortcut", **options)(x)
         elif self.size is not None:
             x = upsample_nearest(x)[:, : self.size[0], : self.size[1]]
         return x + h
 
     def conv(self, name: str, **options: Any) -> nn.Conv:
         # Padding of (1, 1) for every stride.
-        return nn.Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name=name, **options)
+        return Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name=name, **options)
 
 
 class ResNetEncoder(nn.Module):
@@ -57,7 +58,7 @@ class ResNetEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-        h = nn.Conv(self.channels[0], (3, 3), padding=1, dtype=self.dtype, name="first")(x)
+        h = Conv(self.channels[0], (3, 3), padding=1, dtype=self.dtype, name="first")(x)
         for level, channels in enumerate(self.channels):
             for i in range(self.blocks):
                 halve = level > 0 and i == 0
@@ -104,5 +105,5 @@ class ResNetDecoder(nn.Module):
                     dtype=self.dtype,
                     name=f"level_{level}_{i}",
                 )(h)
-        last = nn.Conv(self.out, (3, 3), padding=1, dtype=jnp.float32, name="last")
+        last = Conv(self.out, (3, 3), padding=1, dtype=jnp.float32, name="last")
         return last(nn.elu(h).astype(jnp.float32))

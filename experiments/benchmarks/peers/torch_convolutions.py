@@ -1,0 +1,53 @@
+"""Times one convolution in PyTorch: value, gradient by the input, gradient by the kernel.
+
+Prints milliseconds, those of the memory layout with the smaller sum. PyTorch pads both sides of an
+axis alike, so an even or causal kernel has an output row and column more.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+
+def least(call: Callable[[], Any], seconds: float) -> float:
+    """Returns the least milliseconds of a call within a time limit."""
+    call()
+    best, end = math.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return 1000 * best
+
+
+def times(numbers: list[int], seconds: float, layout: torch.memory_format) -> list[float]:
+    """Returns the milliseconds of the three parts."""
+    batch, side, inputs, outputs, height, width, stride, top, left = numbers
+    x = torch.randn(batch, inputs, side, side).to(memory_format=layout)
+    kernel = torch.randn(outputs, inputs, height, width).to(memory_format=layout)
+    strides, pads = [stride, stride], [top, left]
+
+    def value() -> torch.Tensor:
+        return F.conv2d(x, kernel, None, strides, pads)
+
+    g = torch.randn_like(value())
+
+    def gradient(*of: bool) -> Any:
+        return torch.ops.aten.convolution_backward(
+            g, x, kernel, None, strides, pads, [1, 1], False, [0, 0], 1, [*of, False]
+        )
+
+    calls = [value, lambda: gradient(True, False), lambda: gradient(False, True)]
+    return [least(call, seconds) for call in calls]
+
+
+if __name__ == "__main__":
+    *words, limit = sys.argv[1:]
+    sizes = [int(word) for word in words]
+    layouts = (torch.channels_last, torch.contiguous_format)
+    print(*min((times(sizes, float(limit), layout) for layout in layouts), key=sum))

@@ -1,0 +1,296 @@
+"""Convolutions in the forms that are fast on a CPU, and the rule that selects them.
+
+A form is a function of `x [B, H, W, I]`, `kernel [h, w, I, O]`, strides, padding and precision. All
+forms compute the same convolution, `[B, H', W', O]`, and their derivatives of any order are in the
+same form: the gradient by x is the form's transpose by x, the gradient by the kernel its transpose
+by the kernel. `select` names the form of the value and of each gradient; the measurement behind it
+is printed by `python -m experiments.benchmarks.convolutions`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from genjax.nn.winograd import is_supported, tiles_conv
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+Sides = tuple[int, int]
+Pads = tuple[Sides, Sides]  # before and after, of rows and columns
+Precision = jax.lax.Precision | None
+Form = Callable[[jax.Array, jax.Array, Sides, Pads, Precision], jax.Array]
+Taps = tuple[int, int, int]  # first tap, padding before and after
+
+# Bytes of patches made at a time. More do not fit a CPU's caches, and the pages of new memory cost
+# more than the product.
+PATCH_BYTES = 8 * 2**20
+WINOGRAD_BYTES = 16 * 2**20  # the same for all products of tiles
+WINOGRAD_FEATURES = 32  # fewer inputs or outputs spend more on the transforms than they save
+FEW_INPUTS = 16
+
+
+class Forms(NamedTuple):
+    """The form of a convolution's value, and those whose transposes are its gradients."""
+
+    value: Form
+    by_input: Form
+    by_kernel: Form
+
+
+def select(kernel: Sequence[int], strides: Sides, outputs: Sides, dtype: Any) -> Forms:
+    """Returns the fastest forms of a convolution on a CPU.
+
+    Args:
+      kernel: shape of the kernel, `[h, w, I, O]`.
+      strides: of rows and columns.
+      outputs: height and width of the output.
+      dtype: of the maps.
+    """
+    taps = math.prod(kernel[:2])
+    # XLA exchanges kernel and image where the kernel is larger, and its gradients are slow then.
+    if taps == 1 or taps >= math.prod(outputs):
+        return Forms(patches, patches, patches)
+    if strides == (1, 1):
+        if _multiplies_less(kernel, strides, dtype):
+            return Forms(winograd, winograd_by_input, direct)
+        return Forms(direct, direct, direct)
+    # The transpose of a strided convolution has a slow gradient by the kernel, which gradient
+    # penalties need: `by_input` is not `direct`.
+    if kernel[2] < FEW_INPUTS:
+        return Forms(direct, blocks, patches)
+    if all(kernel[i] > 2 * strides[i] for i in range(2)):
+        return Forms(phases, phases, direct)
+    whole = all(kernel[i] % strides[i] == 0 for i in range(2))
+    return Forms(blocks if whole else direct, blocks, direct)
+
+
+def _multiplies_less(kernel: Sequence[int], strides: Sides, dtype: Any) -> bool:
+    """Returns whether `winograd` is faster than `direct`."""
+    return (
+        is_supported(kernel, strides)
+        and min(kernel[2:]) >= WINOGRAD_FEATURES
+        and jnp.dtype(dtype) == jnp.float32
+    )
+
+
+def output_sides(x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads) -> Sides:
+    """Returns the height and width of the output."""
+    height, width = (
+        (x.shape[i + 1] + sum(pads[i]) - kernel.shape[i]) // strides[i] + 1 for i in range(2)
+    )
+    return height, width
+
+
+def direct(
+    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+) -> jax.Array:
+    """Computes a convolution by XLA's own."""
+    # Without padding XLA calls another library for a CPU, which is 3 to 6 times slower.
+    spare = not any(map(any, pads))
+    if spare:
+        pads = (pads[0], (0, strides[1]))
+    out = jax.lax.conv_general_dilated(
+        x, kernel, strides, pads, dimension_numbers=NHWC, precision=precision
+    )
+    return out[:, :, :-1] if spare else out
+
+
+def winograd(
+    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+) -> jax.Array:
+    """Computes a convolution of stride 1 with fewer multiplications, see `tiles_conv`."""
+    sides = output_sides(x, kernel, strides, pads)
+    products = math.prod((n + 1) / 2 for n in kernel.shape[:2])  # per output
+    image = math.prod(sides) * products * sum(kernel.shape[2:]) * x.dtype.itemsize
+
+    def some(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return tiles_conv(x, kernel, sides, (pads[0][0], pads[1][0]), precision)
+
+    return _by_parts(some, x, kernel, WINOGRAD_BYTES / image)
+
+
+def winograd_by_input(
+    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+) -> jax.Array:
+    """Computes `winograd` so that the transpose by x is `winograd` of the reversed kernel."""
+    sides = output_sides(x, kernel, strides, pads)
+    back = [(n - 1 - low, n - 1 - high) for n, (low, high) in zip(kernel.shape, pads, strict=False)]
+    return transposed(winograd, sides)(x, kernel, strides, (back[0], back[1]), precision)
+
+
+def plain(
+    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+) -> jax.Array:
+    """Computes a convolution of stride 1, a part of another form."""
+    form = winograd if _multiplies_less(kernel.shape, strides, x.dtype) else direct
+    return form(x, kernel, strides, pads, precision)
+
+
+def patches(
+    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+) -> jax.Array:
+    """Computes a convolution as a product of patches `[B H' W', h w I]` with the kernel."""
+    sides = output_sides(x, kernel, strides, pads)
+    taps, features = math.prod(kernel.shape[:2]), kernel.shape[-1]
+
+    def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        x = pad(x, pads)
+        ends = [(n - 1) * s + 1 for n, s in zip(sides, strides, strict=True)]
+        parts = [
+            x[:, i : i + ends[0] : strides[0], j : j + ends[1] : strides[1]]
+            for i in range(kernel.shape[0])
+            for j in range(kernel.shape[1])
+        ]
+        rows = jnp.concatenate(parts, axis=-1)  # [n, H', W', h w I]
+        out = jnp.matmul(
+            rows.reshape(-1, rows.shape[-1]), kernel.reshape(-1, features), precision=precision
+        )
+        return out.reshape(-1, *sides, features)
+
+    if taps == 1:  # the map is its own patches
+        return product(x, kernel)
+    # Every part reads the whole kernel.
+    limit = max(PATCH_BYTES, kernel.size * kernel.dtype.itemsize)
+    image = math.prod(sides) * taps * x.shape[-1] * x.dtype.itemsize
+    return _by_parts(product, x, kernel, limit / image)
+
+
+def _by_parts(
+    some: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    kernel: jax.Array,
+    limit: float,
+) -> jax.Array:
+    """Applies a layer to at most `limit` images at a time, or to one. Gradients recompute it."""
+    batch = x.shape[0]
+    # A symbolic batch size has no parts.
+    parts = [n for n in range(1, batch + 1) if batch % n == 0] if isinstance(batch, int) else []
+    images = max([1, *(n for n in parts if n <= limit)])
+    if not parts or images == batch:
+        return jax.checkpoint(some)(x, kernel)
+    again = jax.checkpoint(some, prevent_cse=False)
+    out = jax.lax.map(lambda part: again(part, kernel), x.reshape(-1, images, *x.shape[1:]))
+    return out.reshape(batch, *out.shape[2:])
+
+
+def blocks(
+    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+) -> jax.Array:
+    """Computes a strided convolution as a plain one over blocks of stride x stride pixels.
+
+    The kernel is filled with zeros to a multiple of the stride.
+    """
+    sides = output_sides(x, kernel, strides, pads)
+    sizes = [-(-kernel.shape[i] // strides[i]) for i in range(2)]  # of the kernel, in blocks
+    needed = [(sides[i] + sizes[i] - 1) * strides[i] for i in range(2)]
+    fitted = [(pads[i][0], needed[i] - x.shape[i + 1] - pads[i][0]) for i in range(2)]
+    x = _to_blocks(pad(x, (fitted[0], fitted[1])), strides)
+    fill = [(0, sizes[i] * strides[i] - kernel.shape[i]) for i in range(2)]
+    kernel = jnp.pad(kernel, (*fill, (0, 0), (0, 0)))
+    kernel = jnp.moveaxis(_to_blocks(jnp.moveaxis(kernel, -1, 0), strides), 0, -1)
+    return plain(x, kernel, (1, 1), ((0, 0), (0, 0)), precision)
+
+
+def _to_blocks(x: jax.Array, strides: Sides) -> jax.Array:
+    """`[B, H, W, C] -> [B, H / s, W / t, s t C]`."""
+    b, h, w, c = x.shape
+    (s, t) = strides
+    x = x.reshape(b, h // s, s, w // t, t, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // s, w // t, s * t * c)
+
+
+def phases(
+    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+) -> jax.Array:
+    """Computes a strided convolution as a sum over the remainders of the input's position.
+
+    Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning"
+    (arXiv:1603.07285), chapter 4.
+    """
+    rows, columns = (
+        _phases(x.shape[i + 1], kernel.shape[i], strides[i], *pads[i]) for i in range(2)
+    )
+
+    def part(row: Taps, column: Taps, i: int, j: int) -> jax.Array:
+        return plain(
+            x[:, i :: strides[0], j :: strides[1]],
+            kernel[row[0] :: strides[0], column[0] :: strides[1]],
+            (1, 1),
+            (row[1:], column[1:]),
+            precision,
+        )
+
+    parts = [part(r, c, i, j) for i, r in rows for j, c in columns]
+    return sum(parts[1:], parts[0])
+
+
+def _phases(side: int, size: int, stride: int, low: int, high: int) -> list[tuple[int, Taps]]:
+    """Returns the remainders of the input's position along an axis, with their taps.
+
+    Tap t of output o meets position stride o + t - low. With t - low = stride q + p it is number
+    o + q of the positions with remainder p.
+    """
+    out = (side + low + high - size) // stride + 1
+    result = []
+    for p in range(min(stride, side)):
+        tap = (p + low) % stride
+        first = (tap - low - p) // stride  # q of the first tap, 0 or below
+        taps, positions = len(range(tap, size, stride)), len(range(p, side, stride))
+        if taps:  # none if the stride is longer than the kernel
+            result.append((p, (tap, -first, out + first + taps - 1 - positions)))
+    return result
+
+
+def pad(x: jax.Array, pads: Pads) -> jax.Array:
+    """Adds zeros around maps `[B, H, W, C]`; negative numbers crop."""
+    zero = jnp.zeros((), x.dtype)
+    return jax.lax.pad(x, zero, [(0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)])
+
+
+def transposed(form: Form, sides: Sides) -> Form:
+    """Returns a form's transpose by x, to maps of these sides: `[B, H', W', I] -> [B, H, W, O]`.
+
+    Its kernel is that of a transposed convolution, `[h, w, I, O]`: reversed, and with the features
+    exchanged.
+    """
+
+    def apply(
+        x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+    ) -> jax.Array:
+        flipped = jax.lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+        large = jax.ShapeDtypeStruct((x.shape[0], *sides, kernel.shape[-1]), x.dtype)
+
+        def strided(y: jax.Array) -> jax.Array:
+            return form(y, flipped, strides, pads, precision)
+
+        (out,) = jax.linear_transpose(strided, large)(x)
+        return out
+
+    return apply
+
+
+def transposed_by_kernel(form: Form, sides: Sides) -> Form:
+    """Returns `transposed(form, sides)` for its kernel's gradient.
+
+    Its transpose by the kernel is that of `form`, with the roles of input and output exchanged.
+    """
+
+    def apply(
+        x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+    ) -> jax.Array:
+        flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        large = jax.ShapeDtypeStruct((x.shape[0], *sides, kernel.shape[-1]), x.dtype)
+
+        def gradient(y: jax.Array) -> jax.Array:
+            def strided(kernel: jax.Array) -> jax.Array:
+                return form(y, kernel, strides, pads, precision)
+
+            (out,) = jax.linear_transpose(strided, flipped)(x)
+            return out
+
+        (out,) = jax.linear_transpose(gradient, large)(flipped)
+        return out
+
+    return apply
