@@ -199,12 +199,13 @@ def torch_times(case: Case, seconds: float) -> list[float] | None:
 
 def selected(case: Case) -> tuple[str, ...]:
     """Returns the names of the forms that genjax selects for a case."""
+    shape = (case.batch, case.side, case.side, case.inputs)
     kernel = (*case.kernel, case.inputs, case.outputs)
     sides = [
         (case.side + sum(p) - k) // case.stride + 1
         for p, k in zip(case.pads, case.kernel, strict=True)
     ]
-    forms = conv_forms.select(kernel, case.strides, (sides[0], sides[1]), jnp.float32)
+    forms = conv_forms.select(shape, kernel, case.strides, (sides[0], sides[1]), jnp.float32)
     return tuple(form.__name__.removesuffix("_by_input") for form in forms)
 
 

@@ -29,6 +29,7 @@ PATCH_BYTES = 8 * 2**20
 WINOGRAD_BYTES = 16 * 2**20  # the same for all products of tiles
 WINOGRAD_FEATURES = 32  # fewer inputs or outputs spend more on the transforms than they save
 FEW_INPUTS = 16
+FEW_IMAGES = 4  # weights per value of the maps
 
 
 class Forms(NamedTuple):
@@ -39,10 +40,13 @@ class Forms(NamedTuple):
     by_kernel: Form
 
 
-def select(kernel: Sequence[int], strides: Sides, outputs: Sides, dtype: Any) -> Forms:
+def select(
+    shape: Sequence[Any], kernel: Sequence[int], strides: Sides, outputs: Sides, dtype: Any
+) -> Forms:
     """Returns the fastest forms of a convolution on a CPU.
 
     Args:
+      shape: of the maps, `[B, H, W, I]`.
       kernel: shape of the kernel, `[h, w, I, O]`.
       strides: of rows and columns.
       outputs: height and width of the output.
@@ -51,6 +55,9 @@ def select(kernel: Sequence[int], strides: Sides, outputs: Sides, dtype: Any) ->
     taps = math.prod(kernel[:2])
     # XLA exchanges kernel and image where the kernel is larger, and its gradients are slow then.
     if taps == 1 or taps >= math.prod(outputs):
+        return Forms(patches, patches, patches)
+    # With few images the other forms spend their time on the kernel.
+    if isinstance(shape[0], int) and math.prod(kernel) > FEW_IMAGES * math.prod(shape):
         return Forms(patches, patches, patches)
     if strides == (1, 1):
         if _multiplies_less(kernel, strides, dtype):

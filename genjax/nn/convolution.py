@@ -79,7 +79,7 @@ def conv(
         # In bfloat16 each of its sums is rounded, which doubles the rounding error.
         on_gpu = functools.partial(conv_forms.phases, **settings)
 
-    forms = conv_forms.select(kernel.shape, steps, sides, x.dtype)
+    forms = conv_forms.select(x.shape, kernel.shape, steps, sides, x.dtype)
     if set(forms) == {conv_forms.direct} and on_gpu is on_other is plain and any(map(any, pads)):
         return plain(x, kernel)
     parts = [_on_each_device(functools.partial(f, **settings), on_gpu, on_other) for f in forms]
@@ -139,8 +139,10 @@ def transposed_conv(
         "pads": ((before[0], after[0]), (before[1], after[1])),
         "precision": precision,
     }
-    forms = conv_forms.select(kernel.shape, strides, (x.shape[1], x.shape[2]), x.dtype)
     sides = (height, width)
+    large = (x.shape[0], *sides, kernel.shape[-1])
+    swapped = (*kernel.shape[:2], kernel.shape[3], kernel.shape[2])
+    forms = conv_forms.select(large, swapped, strides, (x.shape[1], x.shape[2]), x.dtype)
     on_cpu = (
         conv_forms.transposed(forms.by_input, sides),
         conv_forms.transposed(forms.value, sides),

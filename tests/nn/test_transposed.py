@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nn import transposed
-from genjax.nn.causal import NHWC
-from genjax.nn.transposed import ConvTranspose, strided_conv, transposed_conv
+from genjax.nn import conv_forms, transposed
+from genjax.nn.conv_forms import NHWC
+from genjax.nn.convolution import Conv, ConvTranspose, bilinear, conv, transposed_conv
 
 # Kernels and strides: even and odd, larger and smaller than the stride, different by axis.
 SIZES = [
@@ -53,9 +53,9 @@ def implementation(name):
     if name == "as_gradient":  # as transposed_conv selects it on a GPU
 
         def both(x, k, strides, padding):
-            ways = (transposed._as_gradient, transposed._by_remainder)
+            ways = (transposed.as_gradient, transposed.by_remainder)
             by = [functools.partial(_with, f, strides, padding) for f in ways]
-            return transposed.with_kernel_gradient(*by, x, k)
+            return bilinear(by[0], *by, x, k)
 
         return both
     return transposed_conv
@@ -88,17 +88,6 @@ def test_second_derivatives():
     )
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 1), (0, 3))])
-@pytest.mark.parametrize(("kernel", "strides"), SIZES)
-def test_a_sum_over_phases_equals_a_strided_convolution(kernel, strides, padding):
-    x, k = random_inputs(kernel, side=(5, 6))
-
-    def whole(x, k):
-        return jax.lax.conv_general_dilated(x, k, strides, padding, dimension_numbers=NHWC)
-
-    check(lambda x, k: transposed._by_phase(x, k, strides, padding, None), whole, x, k)
-
-
 def on_a_gpu(f, *arguments):
     """Returns the convolutions and the number of reversals in the program for a CUDA GPU."""
     text = jax.jit(f).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
@@ -125,10 +114,10 @@ def test_gpu_programs_multiply_no_zeros(side, size):
 @pytest.mark.parametrize("small", [True, False])
 def test_gpu_convolves_small_maps_by_phase(small):
     x, _ = random_inputs((5, 5), side=(8, 8) if small else (16, 16))
-    layer = nn.Conv(2, (5, 5), strides=(2, 2), conv_general_dilated=strided_conv)
+    layer = Conv(2, (5, 5), strides=(2, 2))
     variables = layer.init(jax.random.key(0), x)
     theirs = nn.Conv(2, (5, 5), strides=(2, 2))
-    np.testing.assert_array_equal(layer.apply(variables, x), theirs.apply(variables, x))
+    np.testing.assert_allclose(layer.apply(variables, x), theirs.apply(variables, x), atol=1e-5)
     convolutions, _ = on_a_gpu(layer.apply, variables, x)
     assert len(convolutions) == (4 if small else 1)
 
@@ -142,7 +131,7 @@ def test_every_product_has_the_requested_precision(side):
         return transposed_conv(x, k, (2, 2), "SAME", exact)
 
     def down(x, k):
-        return strided_conv(x, k, (2, 2), "SAME", dimension_numbers=NHWC, precision=exact)
+        return conv(x, k, (2, 2), precision=exact)
 
     for layer in (up, down):
         step = jax.grad(lambda x, k, f=layer: jnp.sum(f(x, k) ** 2), (0, 1))
@@ -189,16 +178,44 @@ def test_the_layer_has_the_parameters_and_values_of_flax(padding):
     np.testing.assert_allclose(results, want, atol=1e-5)
 
 
-def test_cpu_programs_have_no_dilation():
-    """Also in gradients: dilated convolutions are slow on a CPU."""
-    x, k = random_inputs((4, 4))
-    step = jax.grad(lambda x, k: jnp.sum(transposed_conv(x, k, (2, 2), "SAME") ** 2), (0, 1))
+def test_cpu_programs_have_no_dilated_input():
+    """Also in gradients and in those of a gradient penalty: XLA's are slow on a CPU."""
+    x, k = random_inputs((4, 4), side=(8, 8), inputs=32, outputs=32)
 
-    def spread(f):
+    def gradient(f):
+        return jax.grad(lambda x, k: jnp.sum(f(x, k) ** 2), (0, 1))
+
+    def penalty(f):
+        return jax.grad(lambda x, k: jnp.sum(gradient(f)(x, k)[0] ** 2), 1)
+
+    def dilated(f):
         text = jax.jit(f).trace(x, k).lower(lowering_platforms=("cpu",)).as_text()
-        assert "stablehlo.convolution" in text
-        return [s for s in ("lhs_dilate = [2", "rhs_dilate = [2") if s in text]
+        return "stablehlo.convolution" in text, "lhs_dilate = [2" in text
 
-    assert spread(step) == []
-    by_xla = lambda x, k: jax.lax.conv_transpose(x, k, (2, 2), "SAME", dimension_numbers=NHWC)  # noqa: E731
-    assert spread(by_xla) == ["lhs_dilate = [2"]
+    def xla_up(x, k):
+        return jax.lax.conv_transpose(x, k, (2, 2), "SAME", dimension_numbers=NHWC)
+
+    up = functools.partial(transposed_conv, strides=(2, 2), padding="SAME")
+    down = functools.partial(conv, strides=(2, 2))
+    assert dilated(gradient(xla_up)) == (True, True)
+    for layer in (up, down):
+        assert dilated(gradient(layer))[1] is False
+        assert dilated(penalty(layer))[1] is False
+
+
+def test_forms_of_a_cpu_are_selected_by_shape():
+    def names(shape, kernel, strides, outputs, dtype="float32"):
+        return tuple(f.__name__ for f in conv_forms.select(shape, kernel, strides, outputs, dtype))
+
+    small = names((8, 8, 8, 64), (5, 5, 64, 64), (2, 2), (4, 4))
+    assert small == ("patches",) * 3  # a kernel of more taps than outputs
+    few = names((1, 16, 16, 256), (3, 3, 256, 256), (1, 1), (16, 16))
+    assert few == ("patches",) * 3  # more weights than pixels
+    many = ((16, 16, 16, 256), (3, 3, 256, 256), (1, 1), (16, 16))
+    assert names(*many) == ("winograd", "winograd_by_input", "direct")
+    assert names(*many, "bfloat16") == ("direct",) * 3
+    assert names((8, 28, 28, 3), (3, 3, 3, 64), (1, 1), (28, 28)) == ("direct",) * 3
+    four = names((8, 32, 32, 64), (4, 4, 64, 128), (2, 2), (16, 16))
+    assert four == ("blocks", "blocks", "direct")
+    five = names((8, 32, 32, 64), (5, 5, 64, 128), (2, 2), (16, 16))
+    assert five == ("phases", "phases", "direct")
