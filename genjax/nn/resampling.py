@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.nn.convolution import conv
 from genjax.nn.padding import Mode, pad
 from genjax.nn.sizes import check_maps
 
-NHWC = ("NHWC", "HWIO", "NHWC")
 # An upsampled pixel of remainder 0 sees source pixels i - 1 and i, of remainder 1 i and i + 1,
 # [remainder, source pixel, tap].
 SUMS = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
@@ -113,19 +113,19 @@ def upsample_conv(
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
         x = upsample_nearest(x)[:, :height, :width]
-        return _conv(x, kernel, strides, padding, options)
+        return conv(x, kernel, strides, padding, **options)
 
     def by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
         sums = _summed(kernel)
         parts = [
-            [_conv(x, sums[p, q], (1, 1), (PADS[p], PADS[q]), options) for q in range(2)]
+            [conv(x, sums[p, q], (1, 1), (PADS[p], PADS[q]), **options) for q in range(2)]
             for p in range(2)
         ]
         y = jnp.stack([jnp.stack(row, 3) for row in parts], 2)  # [B, H, 2, W, 2, O]
         return y.reshape(x.shape[0], height, width, -1)
 
     if _same(1, kernel, strides, padding, options):
-        y = _conv(x, kernel, strides, padding, options)
+        y = conv(x, kernel, strides, padding, **options)
         return upsample_nearest(y)[:, :height, :width]
     cropped = (height, width) != (2 * x.shape[1], 2 * x.shape[2])
     if cropped or not _same(3, kernel, strides, padding, options):
@@ -149,12 +149,14 @@ def conv_downsample(
     """
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return average_pool(_conv(x, kernel, strides, padding, options))
+        return average_pool(conv(x, kernel, strides, padding, **options))
 
     def by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
         sums = _summed(kernel / 4)
         parts = [
-            _conv(x[:, p::2, q::2], sums[1 - p, 1 - q], (1, 1), (PADS[1 - p], PADS[1 - q]), options)
+            conv(
+                x[:, p::2, q::2], sums[1 - p, 1 - q], (1, 1), (PADS[1 - p], PADS[1 - q]), **options
+            )
             for p in range(2)
             for q in range(2)
         ]
@@ -166,11 +168,6 @@ def conv_downsample(
     if odd or not _same(3, kernel, strides, padding, options):
         return plain(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=by_phase, default=plain)
-
-
-def _conv(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, options: Any) -> jax.Array:
-    options = {"dimension_numbers": NHWC} | options
-    return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
 
 def _same(side: int, kernel: jax.Array, strides: Any, padding: Any, options: Any) -> bool:

@@ -119,8 +119,6 @@ class R3GanDown(nn.Module):
                 x = Block(self.group, BLOCKS * len(self.widths), self.dtype)(x)
             out.append(x)
         size = x.shape[1:3]  # a weighted sum over each channel's map
-        x = Conv(x.shape[-1], size, padding="VALID", feature_group_count=x.shape[-1], **options)(
-            x
-        )
+        x = Conv(x.shape[-1], size, padding="VALID", feature_group_count=x.shape[-1], **options)(x)
         out.append(x.reshape(x.shape[0], -1))
         return out

@@ -14,8 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.convolution import Conv
 from genjax.nn import MLP, sides_of
+from genjax.nn.convolution import Conv
 from genjax.nn.resampling import upsample_conv, upsample_nearest
 
 
