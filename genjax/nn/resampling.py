@@ -153,17 +153,15 @@ def conv_downsample(
 
     def by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
         sums = _summed(kernel / 4)
-        parts = [
-            conv(
-                x[:, p::2, q::2], sums[1 - p, 1 - q], (1, 1), (PADS[1 - p], PADS[1 - q]), **options
-            )
-            for p in range(2)
-            for q in range(2)
-        ]
+
+        def one(x: jax.Array, p: int, q: int) -> jax.Array:
+            return conv(x, sums[p, q], (1, 1), (PADS[p], PADS[q]), **options)
+
+        parts = [one(x[:, p::2, q::2], 1 - p, 1 - q) for p in range(2) for q in range(2)]
         return sum(parts[1:], parts[0])
 
     if _same(1, kernel, strides, padding, options):
-        return _conv(average_pool(x), kernel, strides, padding, options)
+        return conv(average_pool(x), kernel, strides, padding, **options)
     odd = x.shape[1] % 2 or x.shape[2] % 2
     if odd or not _same(3, kernel, strides, padding, options):
         return plain(x, kernel)
