@@ -25,7 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarks import reporting
-from genjax import checks
 from genjax.nn import conv_forms, winograd
 from genjax.nn.conv_forms import NHWC, Pads
 
@@ -62,12 +61,11 @@ class Case:
     @property
     def pads(self) -> Pads:
         """Zeros before and after."""
+        if not isinstance(self.padding, str):
+            return self.padding
         sides = (self.side, self.side)
-        padding = self.padding
-        if isinstance(padding, str):
-            padding = jax.lax.padtype_to_pads(sides, self.kernel, self.strides, padding)
-        (top, bottom), (left, right) = padding
-        return (top, bottom), (left, right)
+        rows, columns = jax.lax.padtype_to_pads(sides, self.kernel, self.strides, self.padding)
+        return (rows[0], rows[1]), (columns[0], columns[1])
 
 
 CAUSAL = ((1, 0), (1, 1))
@@ -104,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     cases = [case for case in CASES if options.only in case.name]
     if not cases:
         names = "; ".join(case.name for case in CASES)
-        return checks.print_error(f"--only {options.only!r} matches none of: {names}")
+        parser.error(f"--only {options.only!r} matches none of: {names}")
     reporting.prepare_out(options.out)
 
     def parts(name: str) -> Any:
@@ -122,11 +120,14 @@ def main(argv: list[str] | None = None) -> int:
 def times(case: Case, seconds: float) -> dict[str, list[float]]:
     """Returns the milliseconds of every form: value, gradient by the input, by the kernel."""
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(case.batch, case.side, case.side, case.inputs)), jnp.float32)
-    kernel = rng.normal(size=(*case.kernel, case.inputs, case.outputs))
-    kernel = jnp.asarray(kernel, jnp.float32)
+
+    def normal(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    x = normal(case.batch, case.side, case.side, case.inputs)
+    kernel = normal(*case.kernel, case.inputs, case.outputs)
     sides = conv_forms.output_sides(x, kernel, case.strides, case.pads)
-    g = jnp.asarray(rng.normal(size=(case.batch, *sides, case.outputs)), jnp.float32)
+    g = normal(case.batch, *sides, case.outputs)
 
     def by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
         padding: Any = case.pads
@@ -140,7 +141,7 @@ def times(case: Case, seconds: float) -> dict[str, list[float]]:
     for name in FORMS:
         if not applies(name, case):
             continue
-        settings = {"strides": case.strides, "pads": case.pads, "precision": None}
+        settings: dict[str, Any] = {"strides": case.strides, "pads": case.pads, "precision": None}
         form = functools.partial(getattr(conv_forms, name), **settings)
         by_input = conv_forms.winograd_by_input if name == "winograd" else form.func
         found[name] = measure(form, x, kernel, g, seconds, functools.partial(by_input, **settings))

@@ -54,9 +54,9 @@ def _conv(x: Any, kernel: Any, pads: Any = "SAME", strides: Any = (1, 1), **opti
     return jax.lax.conv_general_dilated(x, kernel, strides, pads, **options)
 
 
-def _depthwise(x: jax.Array, taps: Sequence[float], **options: Any) -> jax.Array:
-    kernel = np.outer(taps, taps)[:, :, None, None].repeat(x.shape[-1], 3)
-    kernel = jnp.asarray(kernel, x.dtype)
+def _depthwise(x: jax.Array, taps: Any, **options: Any) -> jax.Array:
+    taps = np.outer(taps, taps)[:, :, None, None].repeat(x.shape[-1], 3)
+    kernel = jnp.asarray(taps, x.dtype)
     return _conv(x, kernel, feature_group_count=x.shape[-1], **options)
 
 
@@ -278,7 +278,7 @@ def measure(layer: Layer, seconds: float) -> list[dict[str, str]]:
         kinds = (value, gradients, penalty)[: 3 if len(shapes) > 1 else 2]
         times = []
         for kind in kinds:
-            calls = {
+            calls: dict[str, Callable[[], Any]] = {
                 name: functools.partial(jax.jit(kind(form)), cotangent, *arguments)
                 for name, form in layer.forms.items()
             }

@@ -82,8 +82,10 @@ def conv(
     forms = conv_forms.select(x.shape, kernel.shape, steps, sides, x.dtype)
     if set(forms) == {conv_forms.direct} and on_gpu is on_other is plain and any(map(any, pads)):
         return plain(x, kernel)
-    parts = [_on_each_device(functools.partial(f, **settings), on_gpu, on_other) for f in forms]
-    return bilinear(*parts, x, kernel)
+    value, by_input, by_kernel = (
+        _on_each_device(functools.partial(f, **settings), on_gpu, on_other) for f in forms
+    )
+    return bilinear(value, by_input, by_kernel, x, kernel)
 
 
 def _pads(

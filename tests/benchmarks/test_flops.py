@@ -126,7 +126,7 @@ def test_dcgan_of_the_paper():
     shapes = jax.eval_shape(lambda k: dcgan.init(config, k), jax.random.key(0))
     z = jax.ShapeDtypeStruct((1, 100), jnp.float32)
     # A CPU multiplies some zeros in the last layer.
-        found = count(lambda v, z: dcgan.generate(config, v, z), shapes, z, platform="cuda")
+    found = count(lambda v, z: dcgan.generate(config, v, z), shapes, z, platform="cuda")
     # 100 to 4x4x1024; then 5x5 kernels from every pixel of the smaller map to every channel.
     maps = [(4, 1024, 512), (8, 512, 256), (16, 256, 128), (32, 128, 3)]
     want = 2 * 100 * 16 * 1024 + sum(2 * s * s * 25 * i * o for s, i, o in maps)
