@@ -3,12 +3,14 @@
 `python tests/programs/fuzz.py --inputs 20000 --seed 0 [--only idx]`. Anything else is a failure:
 another exception, a warning, a message that does not name the file, more than 1 GiB of memory,
 more than 10 seconds, a crash, or an attempt to unpickle. Inputs that fail are saved, and their
-paths printed. Targets are listed in targets.py.
+paths printed. Targets are listed in targets.py (data) and run_targets.py (runs, packs, records,
+weights): every file that a command reads. `--json` prints counts and failures as JSON instead.
 """
 
 import argparse
 import faulthandler
 import json
+import math
 import os
 import pathlib
 import pickle
@@ -20,14 +22,18 @@ import sys
 import tempfile
 import time
 import warnings
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "programs")]
 
 import numpy as np  # noqa: E402
 from mutate import mutate_file, mutate_folder  # noqa: E402
-from targets import TARGETS, Target  # noqa: E402
+from run_targets import TARGETS as RUN_TARGETS  # noqa: E402
+from targets import TARGETS as DATA_TARGETS  # noqa: E402
+from targets import Target  # noqa: E402
 
+TARGETS = [*DATA_TARGETS, *RUN_TARGETS]
 MEMORY = 2**30
 SECONDS = 10
 
@@ -67,12 +73,16 @@ def run_target(target: Target, folder: pathlib.Path, file: pathlib.Path) -> tupl
             if isinstance(cause, (MemoryError, UnpickledError)):
                 kind, message = "failed", f"{cause!r} behind: {message}"
             cause = cause.__context__
-        if type(error) is not ValueError:
+        own = type(error).__module__.startswith("genjax.")
+        if type(error) is not ValueError and not own:  # such as UnicodeDecodeError
             kind, message = "failed", repr(error)
         if not message.isprintable() or not message.endswith(".") or len(message) > 2000:
             kind = "failed"
         if kind == "rejected" and str(folder) not in message:
             kind, message = "failed", f"does not name the file: {message}"
+    except OSError as error:  # commands print it as one line, which names the file
+        named = error.filename is not None and str(folder) in str(error)
+        kind, message = "rejected" if named else "failed", repr(error)
     except BaseException as error:
         kind, message = "failed", repr(error)
     if time.process_time() - start > SECONDS:
@@ -100,9 +110,10 @@ def fuzz_worker(names: list[str], inputs: int, seed: int, work: pathlib.Path, be
     space = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (space + MEMORY + 2**28,) * 2)
     at = open(work / "at", "w")  # noqa: SIM115
-    for t, target in enumerate(t for t in TARGETS if t.name in names):
-        low = max(0, begin - t * inputs)
-        if low >= inputs:
+    first = 0
+    for target, count in shares(names, inputs):
+        first, low, offset = first + count, max(0, begin - first), first
+        if low >= count:
             continue
         clean, folder = work / f"clean_{target.name}", work / f"in_{target.name}"
         shutil.rmtree(clean, ignore_errors=True)
@@ -119,13 +130,13 @@ def fuzz_worker(names: list[str], inputs: int, seed: int, work: pathlib.Path, be
         reset_peak_memory()
         base, start = peak_memory(), time.monotonic()
         counts = {"read": 0, "rejected": 0, "failed": 0}
-        for i in range(low, inputs):
+        for i in range(low, count):
             at.seek(0)
-            at.write(f"{t * inputs + i:12d}")
+            at.write(f"{offset + i:12d}")
             at.flush()
             rng = random.Random(f"{seed} {target.name} {i}")
             file, other = rng.choice(files), rng.choice(files)
-            tree = len(files) > 1 and target.open.__name__ != "_decode" and rng.random() < 0.05
+            tree = len(files) > 1 and target.folders and rng.random() < 0.05
             if tree:
                 mutate_folder(folder, rng)
             else:
@@ -138,13 +149,20 @@ def fuzz_worker(names: list[str], inputs: int, seed: int, work: pathlib.Path, be
             counts[kind] += 1
             if kind == "failed":
                 save_input(work, target.name, i, message)
-            if tree:
+            if tree or target.writes:
                 shutil.rmtree(folder)
                 shutil.copytree(clean, folder)
             else:
                 shutil.copyfile(clean / file, folder / file)
         row = {"target": target.name, **counts, "seconds": time.monotonic() - start}
         log(work, {**row, "peak": peak_memory() - base})
+
+
+def shares(names: list[str], inputs: int) -> list[tuple[Target, int]]:
+    """Returns the targets, each with its number of inputs."""
+    chosen = [target for target in TARGETS if target.name in names]
+    total = sum(target.weight for target in chosen)
+    return [(target, math.ceil(inputs * target.weight / total)) for target in chosen]
 
 
 def log(work: pathlib.Path, line: dict) -> None:
@@ -163,8 +181,9 @@ def save_input(work: pathlib.Path, name: str, i: int, message: str) -> None:
 def supervise(arguments: list[str], names: list[str], inputs: int, work: pathlib.Path) -> None:
     """Runs workers until every input was tried; a hang or a crash is a failure."""
     begin = 0
+    owners = [(target.name, i) for target, count in shares(names, inputs) for i in range(count)]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "MALLOC_ARENA_MAX": "2"}
-    while begin < inputs * len(names):
+    while begin < len(owners):
         command = [sys.executable, __file__, *arguments, "--work", str(work), "--begin", str(begin)]
         last, since = "", time.monotonic()
         with open(work / "noise", "a") as noise:
@@ -182,10 +201,32 @@ def supervise(arguments: list[str], names: list[str], inputs: int, work: pathlib
             raise SystemExit(f"the worker ended before its first input: {work}/noise")
         stopped = int(last)
         where = (work / "crash").read_text()[-400:].replace("\n", " | ")
-        save_input(
-            work, names[stopped // inputs], stopped % inputs, f"ended {child.returncode}: {where}"
-        )
+        save_input(work, *owners[stopped], f"ended {child.returncode}: {where}")
         begin = stopped + 1
+
+
+def campaign(inputs: int, seed: int = 0, only: str = "") -> dict[str, Any]:
+    """Fuzzes the targets whose names contain `only` with `inputs` inputs in all.
+
+    Returns:
+      `inputs` in all, `targets`: `{name: {"read", "rejected", "failed", "seconds", "peak"}}`,
+      `failures`: `[{"failure": message, "kept": folder of the input}]`, `noise`: lines on the
+      standard error; JSON values.
+    """
+    names = [t.name for t in TARGETS if only in t.name]
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="genjax-fuzz-"))
+    supervise(["--inputs", str(inputs), "--seed", str(seed), "--only", only], names, inputs, folder)
+    lines = [json.loads(line) for line in (folder / "results").read_text().splitlines()]
+    targets: dict[str, dict[str, float]] = {}
+    for line in (line for line in lines if "target" in line):
+        row = targets.setdefault(line.pop("target"), dict.fromkeys(line, 0))
+        row |= {k: max(row[k], v) if k == "peak" else row[k] + v for k, v in line.items()}
+    failures = [line for line in lines if "failure" in line]
+    noise = (folder / "noise").read_text().strip().splitlines()
+    if not failures:
+        shutil.rmtree(folder)
+    total = sum(r["read"] + r["rejected"] + r["failed"] for r in targets.values())
+    return {"inputs": total, "targets": targets, "failures": failures, "noise": noise}
 
 
 def main() -> int:
@@ -194,6 +235,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=20000, help="over all targets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="only targets whose name contains this")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--work", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--begin", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -202,32 +244,25 @@ def main() -> int:
         parser.error(
             f"no target name contains {options.only}; targets are {[t.name for t in TARGETS]}"
         )
-    inputs = -(-options.inputs // len(names))
     if options.work:
-        fuzz_worker(names, inputs, options.seed, options.work, options.begin)
+        fuzz_worker(names, options.inputs, options.seed, options.work, options.begin)
         return 0
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="genjax-fuzz-"))
-    supervise(sys.argv[1:], names, inputs, folder)
-    lines = [json.loads(line) for line in (folder / "results").read_text().splitlines()]
-    rows = [line for line in lines if "target" in line]
-    failures = [line for line in lines if "failure" in line]
-    noise = (folder / "noise").read_text().strip()
+    result = campaign(options.inputs, options.seed, options.only)
+    failures, noise = result["failures"], result["noise"]
+    if options.json:
+        print(json.dumps(result, indent=1))
+        return 1 if failures else 0
     if noise:
         # libtiff prints warnings that no setting of Pillow suppresses.
-        print(
-            f"{noise.count(chr(10)) + 1} lines on stderr, such as {noise.splitlines()[-1][:100]!r}"
-        )
+        print(f"{len(noise)} lines on stderr, such as {noise[-1][:100]!r}")
     print(f"{'reader':<16}{'inputs':>8}{'read':>8}{'rejected':>9}{'failed':>8}{'s':>8}{'MiB':>8}")
-    for r in rows:
+    for name, r in result["targets"].items():
         count = r["read"] + r["rejected"] + r["failed"]
-        head = f"{r['target']:<16}{count:>8}{r['read']:>8}{r['rejected']:>9}{r['failed']:>8}"
+        head = f"{name:<16}{count:>8}{r['read']:>8}{r['rejected']:>9}{r['failed']:>8}"
         print(f"{head}{r['seconds']:>8.1f}{r['peak'] / 2**20:>8.0f}")
-    total = sum(r["read"] + r["rejected"] + r["failed"] for r in rows)
-    print(f"{total} inputs, {len(failures)} failures, seed {options.seed}")
+    print(f"{result['inputs']} inputs, {len(failures)} failures, seed {options.seed}")
     for line in failures:
         print(f"FAILURE {line['kept']}: {line['failure']}")
-    if not failures:
-        shutil.rmtree(folder)
     return 1 if failures else 0
 
 

@@ -24,11 +24,24 @@ _WORDS = (
 def mutate_file(data: bytes, other: bytes, rng: random.Random, name: str) -> bytes:
     """Applies one to four mutations to `data`, some with parts of `other` or inside an archive."""
     if name.endswith(".gz") and rng.random() < 0.7:
-        return gzip.compress(_mutate_several(gzip.decompress(data), other, rng, name[:-3]), 1)
-    if name.endswith(".npz") and rng.random() < 0.7:
+        inside = gzip.decompress(data)
+        change = _tar if name.endswith(".tar.gz") and rng.random() < 0.8 else _mutate_several
+        return gzip.compress(change(inside, other, rng, name[:-3]), 1)
+    if name.endswith((".npz", ".pth")) and data[:2] == b"PK" and rng.random() < 0.7:
         return _zip(data, rng)
-    if name.endswith(".json") and rng.random() < 0.8:
+    if name.endswith(".jsonl") and rng.random() < 0.8:
+        lines = data.splitlines()
+        lines[rng.randrange(len(lines))] = _json(rng.choice(lines), rng)
+        return b"\n".join(lines) + rng.choice((b"\n", b"\n", b""))
+    is_json = name.endswith(".json") or (data[:1] == b"{" and not name.endswith(".jsonl"))
+    if is_json and rng.random() < 0.8:
         return _json(data, rng)
+    if name.endswith(".png") and b"tEXtgenjax" in data and rng.random() < 0.6:
+        return _png_text(data, rng)
+    if name.endswith(".safetensors") and rng.random() < 0.7:
+        length = int.from_bytes(data[:8], "little")
+        head = _json(data[8 : 8 + length], rng)
+        return struct.pack("<Q", len(head)) + head + data[8 + length :]
     if "array_record" in name and rng.random() < 0.7:
         return _records(data, rng)
     out = _mutate_several(data, other, rng, name)
@@ -111,6 +124,53 @@ def _text(data: bytes, rng: random.Random) -> bytes:
     return b"".join(tokens)
 
 
+def _png_text(data: bytes, rng: random.Random) -> bytes:
+    """Mutates the JSON in the text of a grid, or replaces it by a compressed text."""
+    at = data.index(b"tEXtgenjax") - 4
+    (length,) = struct.unpack(">I", data[at : at + 4])
+    text = _json(data[at + 15 : at + 8 + length], rng)
+    kind, body = b"tEXt", b"genjax\0" + text
+    if rng.random() < 0.2:
+        text = b"[" * 10**7 if rng.random() < 0.2 else text
+        kind, body = b"zTXt", b"genjax\0\0" + zlib.compress(text)
+    elif rng.random() < 0.2:
+        kind, body = b"iTXt", b"genjax\0\0\0\0\0" + text
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return data[:at] + chunk + data[at + 12 + length :]
+
+
+_LINKS = ("../x", "/etc/passwd", "run", ".", "a/b", "x" * 100)
+
+
+def _tar(data: bytes, other: bytes, rng: random.Random, name: str) -> bytes:
+    """Mutates members of an archive, or their headers with checksums repaired."""
+    blocks = [data[i : i + 512] for i in range(0, len(data), 512)]
+    heads = [i for i, block in enumerate(blocks) if block[257:262] == b"ustar"]
+    for _ in range(rng.choice((1, 1, 2))):
+        i, kind = rng.choice(heads), rng.randrange(7)
+        block = bytearray(blocks[i].ljust(512, b"\0"))
+        if kind == 0:  # another name
+            block[:100] = rng.choice(_LINKS).encode()[:100].ljust(100, b"\0")
+        elif kind == 1:  # a link, a device, a pipe, an extended header
+            block[156:157] = rng.choice((b"1", b"2", b"3", b"6", b"5", b"x", b"g", b"L", b"S"))
+            block[157:257] = rng.choice(_LINKS).encode()[:100].ljust(100, b"\0")
+        elif kind == 2:  # another size
+            size = rng.choice((0, 1, 511, 513, 2**20, 2**32, 2**33 - 1))
+            block[124:136] = b"%011o\0" % size
+        elif kind == 3:
+            block[100:108] = rng.choice((b"0000000\0", b"0007777\0", b"9999999\0"))
+        elif kind == 4:
+            blocks[i:i] = blocks[rng.choice(heads) :][: rng.randrange(1, 4)]
+            continue
+        else:
+            place = rng.randrange(500)
+            block[place] = rng.randrange(256)
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+        blocks[i] = bytes(block)
+    return b"".join(blocks)
+
+
 def _png(data: bytes) -> bytes:
     """Returns the same chunks with valid checksums."""
     out, at = data[:8], 8
@@ -178,12 +238,45 @@ _VALUES = (
     *("tfrecord", "{DATASET}", "${SPLIT}-{SHARD_INDEX}", "nan", "bool", "uint16", "int64", "image"),
     "label",
     *(-1, 0, 1, 2, 3, 100, 2**31, 2**63, 10**40, 1.5, 1e308, True, None, [], {}, [[]], {"a": {}}),
+    *(float("nan"), float("inf"), 1e-320, 2**53, 10**400, "\ud800", "a\udcff", "w" * 5000),
+    *("\0", "a/b", "nade", "float32", "bars.npz", [1, "a"], [None], {"": 0}, "[/x]", "<b>", "$x"),
 )
+# Put in place of a value, as text: what `json.dumps` does not write.
+_TEXTS = (
+    *("[" * 100_000, '{"a":' * 100_000, "1" + "0" * 400, "1" * 5000, "1e999", "-Infinity", "NaN"),
+    *(
+        '{"a": 1, "a": 2}',
+        '"\\ud800"',
+        '"\\ude00\\ud83d"',
+        "[" * 70 + "]" * 70,
+        "01",
+        "+1",
+        "1.",
+        "'a'",
+    ),
+    *(
+        '"\n"',
+        '"\0"',
+        "nul",
+        "[1,]",
+        "",
+        "/*x*/1",
+        "[" + "1," * 10_000 + "1]",
+        "0" * 400,
+        "0.0e-999",
+    ),
+)
+_WHOLE = ("null", "[]", "3", "true", '"a"', "{}", "[{}]", "", "NaN", "[" * 100_000, "\ufeff{}")
 
 
 def _json(data: bytes, rng: random.Random) -> bytes:
     """Replaces, removes, moves or nests a value, a name or a branch of a tree."""
+    if rng.random() < 0.03:
+        return rng.choice(_WHOLE).encode(rng.choice(("utf-8", "utf-8", "utf-16-le")))
     tree = json.loads(data)
+    if isinstance(tree, dict) and tree.keys() == {"body", "crc32"} and rng.random() < 0.8:
+        body = _json(tree["body"].encode(), rng).decode("utf-8", "replace")
+        return json.dumps({"body": body, "crc32": zlib.crc32(body.encode())}).encode()
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         places = list(_json_places(tree))
         if not places:
@@ -203,6 +296,11 @@ def _json(data: bytes, rng: random.Random) -> bytes:
             box.extend(box[: rng.randrange(1, 4)])
         else:
             box[key] = rng.choice(_VALUES)
+    places = list(_json_places(tree))
+    if places and rng.random() < 0.15:
+        box, key = rng.choice(places)
+        box[key] = "<place>"
+        return json.dumps(tree).replace('"<place>"', rng.choice(_TEXTS), 1).encode()
     return json.dumps(tree).encode()
 
 

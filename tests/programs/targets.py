@@ -1,4 +1,4 @@
-"""Targets of the fuzzer: valid files for every reader, and a function that reads all examples.
+"""Targets of the fuzzer: valid files of every reader of data, and what reads all examples.
 
 To add one, write a function that puts valid files into a folder and one that reads the folder
 (its second argument is the path of the damaged file), and add both to TARGETS.
@@ -34,6 +34,12 @@ class Target(NamedTuple):
     name: str
     make: Callable[[pathlib.Path], None]
     open: Callable[[pathlib.Path, pathlib.Path], Any]
+    weight: float = 1.0
+    """Share of the inputs, relative to other targets; less for slow ones."""
+    folders: bool = True
+    """Whether files are also renamed, removed and replaced by links."""
+    writes: bool = False
+    """Whether `open` writes into the folder, which is then restored after every input."""
 
 
 _FRAME = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)  # [H, W, C]
@@ -307,7 +313,7 @@ _AB = ("trainA/0.png", "trainA/1.png", "trainB/0.jpg", "trainB/1.jpg", "testA/2.
 _classes = _folder("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
 
 TARGETS = [
-    *(Target(kind, _pictures(kind), _decode) for kind in _MODES),
+    *(Target(kind, _pictures(kind), _decode, folders=False) for kind in _MODES),
     Target(
         "images",
         _folder("cat/0.png", "cat/1.jpg", "dog/0.png", "dog/1.gif"),
