@@ -24,7 +24,7 @@ import re
 import sys
 import time
 import zlib
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ from genjax.core import Optimizer, named_key
 from genjax.core.protocols import Features
 from genjax.data import Data, load
 from genjax.data.image_grid import image_grid
+from genjax.data.json_files import read_object
 from genjax.families import fvsbn, made, markov, mixture, nade, orderless_nade
 from genjax.train import Run, Train
 from genjax.train.checkpoint import write_json
@@ -174,6 +175,13 @@ def family_row(
     return row
 
 
+class SavedRow(TypedDict):
+    """Entries of the file of a row."""
+
+    settings: dict
+    row: dict
+
+
 def saved_row(
     family: str, name: str, options: Any
 ) -> tuple[pathlib.Path, dict[str, Any], dict[str, Any] | None]:
@@ -185,7 +193,7 @@ def saved_row(
     if family in RUNS:
         settings["run"] = to_json(RUNS[family])
     if path.exists():
-        saved = json.loads(path.read_text())
+        saved = read_object(path, SavedRow, fix="remove it")
         if saved["settings"] == json.loads(json.dumps(settings)):
             return path, settings, saved["row"]
     return path, settings, None

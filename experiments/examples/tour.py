@@ -11,7 +11,6 @@ rows with the same number of pixels.
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import shutil
 import sys
@@ -26,6 +25,7 @@ from genjax.cli.experiment import smoke
 from genjax.cli.options import use_compilation_cache
 from genjax.core import Optimizer
 from genjax.data import Data
+from genjax.data.json_files import read_object
 from genjax.families import (
     dcgan,
     fvsbn,
@@ -267,8 +267,8 @@ def remove_earlier_runs(out: pathlib.Path) -> None:
     folders = [out / name for name in RUNS if (out / name).exists() or (out / name).is_symlink()]
     for folder in folders:
         try:
-            experiment = json.loads((folder / "config.json").read_text())["experiment"]
-        except (OSError, ValueError, KeyError, TypeError):
+            experiment = read_object(folder / "config.json", fix="remove it").get("experiment")
+        except ValueError:
             experiment = ""
         if folder.is_symlink() or not str(experiment).startswith("tour_"):
             raise ValueError(f"{folder} is not from a tour; move it, or choose another --out.")
