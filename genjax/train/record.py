@@ -39,6 +39,7 @@ class Record(TypedDict):
     paper: NotRequired[float | None]
     paper_tag: NotRequired[str]
     parameters: NotRequired[int | None]
+    data_checksum: NotRequired[str]
     final_metrics: NotRequired[dict]
 
 

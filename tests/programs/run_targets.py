@@ -132,7 +132,7 @@ def _append(folder: pathlib.Path, damaged: pathlib.Path) -> None:
     metrics = Metrics(workdir, after=20, writers=["csv"], again=True)
     metrics.write(40, {"loss": 1.0})
     metrics.close()
-    lines = (workdir / "metrics.jsonl").read_bytes().splitlines()
+    lines = (workdir / "metrics.jsonl").read_bytes().rstrip(b"\n").split(b"\n")
     steps = [json.loads(line)["step"] for line in lines]
     assert steps[-1] == 40
     assert all(type(step) is int and step <= 20 for step in steps[:-1])
