@@ -25,6 +25,8 @@ def table_splits(data: np.ndarray, settings: Data) -> tuple[dict[str, dict[str, 
         raise ValueError(
             f"{path}: data must be a table [N, D], got {list(data.shape)}; reshape it."
         )
+    if data.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: data must hold real numbers, got {data.dtype}; cast it.")
     x = check_examples(path, "data", np.asarray(data, np.float64))
     if not settings.folds:
         raise ValueError(f"{path} is one table without splits; set --folds 10.")

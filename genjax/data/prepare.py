@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from genjax.data.dataset import combined_checksum, default_levels
 from genjax.data.file_io import file_crc, safe
 from genjax.data.file_writing import write_file
 from genjax.data.image_grid import image_grid
-from genjax.data.json_files import read_object
+from genjax.data.json_files import check_entries, read_object
 from genjax.data.metadata import INDEX, SUMMARY
 from genjax.data.npz import read_npz
 from genjax.data.open_source import open_source
@@ -31,6 +31,26 @@ VERSION = "1.0.0"
 PLAN = "plan.json"
 SHUFFLED = ("images", "captions", "attributes", "pairs")
 CONTACT_SHEET_IMAGES = 64  # images of a split on its contact sheet
+
+
+class SplitSummary(TypedDict):
+    """Entries of a split in genjax.json."""
+
+    examples: int
+    shape: list[int]
+    range: list[float]
+    bytes: int
+
+
+class Summary(TypedDict):
+    """Entries of genjax.json that are read; those of an earlier version have no `files`."""
+
+    levels: int
+    checksum: str
+    splits: dict[str, dict]
+    ignored: list[str]
+    ignored_count: int
+    files: NotRequired[dict[str, int]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +162,11 @@ def prepare(
 def _find_damage(folder: pathlib.Path, summary: Mapping[str, Any]) -> str:
     """Returns what is wrong with a finished folder; empty if it is whole."""
     try:
+        check_entries(summary, Summary)
+        for split in summary["splits"].values():
+            check_entries(split, SplitSummary)
+            if len(split["range"]) != 2:
+                raise ValueError("`range` must be two numbers")
         for name, crc in summary.get("files", {}).items():
             if file_crc(folder / name) != crc:
                 return f"{safe(name, 60)} has changed"

@@ -115,6 +115,8 @@ class Checkpoints:
                     async_options=ocp.AsyncOptions(
                         timeout_secs=CENTURY, create_directories_asynchronously=False
                     ),
+                    # A checkpoint whose metadata are damaged is found when it is restored.
+                    lightweight_initialize=True,
                     # Both write at the same step: their barriers need different names.
                     multiprocessing_options=ocp.options.MultiprocessingOptions(
                         barrier_sync_key_prefix=which
@@ -235,6 +237,9 @@ class Checkpoints:
                 raw.shape, raw.dtype, sharding=place or default
             )
         manager = self._managers[which]
+        for file in (self.root / which / str(step)).rglob("*"):
+            if not (file.is_file() or file.is_dir()):  # reading a device may not end
+                raise ValueError(f"{file.name} is not a regular file")
         item = ocp.args.Composite(status=ocp.args.JsonRestore())
         status = _unsealed(manager.restore(step, args=item)["status"])
         saved, run = status.pop("leaves"), status.pop("run", {})
@@ -283,7 +288,8 @@ class Checkpoints:
                 aside = self.root / f"corrupt-{which}-{step}-{number}"
             folder.rename(aside)
         barrier("set aside")
-        self._managers[which].reload()
+        with contextlib.suppress(ValueError):  # the metadata of an older one are damaged too
+            self._managers[which].reload()
         warnings.warn(
             f"checkpoint {folder} is damaged ({reason}); using the one before it.", stacklevel=3
         )

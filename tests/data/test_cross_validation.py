@@ -136,3 +136,12 @@ def test_real_density_rejects_integers(tmp_path):
             ValueError, match=r'on discrete values, .* set --transform "dequantize\(\)"'
         ):
             fit(dataclasses.replace(run, data=data), tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("kind", [np.complex64, "U3", "datetime64[s]"])
+def test_rejects_a_table_of_other_than_real_numbers(tmp_path, kind):
+    np.savez(tmp_path / "table.npz", data=np.zeros((20, 3)).astype(kind))
+    with pytest.raises(
+        ValueError, match=r"table\.npz: data must hold real numbers, got .*; cast it"
+    ):
+        load(settings(tmp_path / "table.npz"))

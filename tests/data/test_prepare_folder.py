@@ -260,6 +260,24 @@ def test_a_damaged_folder_is_prepared_again(tmp_path, whole, kind, listed):
     assert lines[-1] == f"{folder} exists already"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"checksum": None}, {"levels": "17"}, {"splits": {"train": {"examples": 6}}}, {"ignored": 3}],
+    ids=str,
+)
+def test_a_folder_with_a_damaged_summary_is_prepared_again(tmp_path, whole, changes):
+    folder = tmp_path / "data" / "1.0.0"
+    shutil.copytree(whole / "data" / "1.0.0", folder)
+    summary = json.loads((folder / "genjax.json").read_text())
+    (folder / "genjax.json").write_text(json.dumps(summary | changes))
+    lines = []
+    options = WriteOptions(name="data", shard_examples=2)
+    done = prepare(str(whole / "x.idx"), tmp_path, options, progress=lines.append)
+    assert re.match(r".* is damaged \(`\w+` (must be|is missing).*prepared again", lines[0])
+    assert done.summary == summary
+    assert done.describe()
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"plan": 1}', "[" * 10**5])
 def test_a_folder_without_a_summary_is_not_removed(tmp_path, whole, text):
     """It may be of another program, whose data cannot be made again."""

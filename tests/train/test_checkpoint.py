@@ -322,3 +322,24 @@ def test_a_full_disk_is_one_message_that_names_the_folder(saved, caplog, capfd):
     assert not [record for record in caplog.records if record.exc_info]
     assert "Traceback" not in capfd.readouterr().err
     assert_is(restore(saved)[0], 3)
+
+
+def test_damaged_metadata_of_the_newest_are_set_aside(saved):
+    """Orbax reads them when the folder is opened, and raises an error without the file's name."""
+    latest = saved / "checkpoints" / "latest"
+    (latest / "3" / "_CHECKPOINT_METADATA").write_text('{"item_handlers": [1]}')
+    (latest / "2" / "_CHECKPOINT_METADATA").write_text('{"init_timestamp_nsecs": "0"}')
+    with pytest.warns(UserWarning, match="is damaged"):
+        state, _ = restore(saved)
+    assert_is(state, 1)
+    aside = sorted(p.name for p in latest.parent.glob("corrupt-*"))
+    assert aside == ["corrupt-latest-2", "corrupt-latest-3"]
+
+
+def test_a_link_to_a_device_is_damage(saved):
+    file = saved / "checkpoints" / "latest" / "3" / "state" / "_METADATA"
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.warns(UserWarning, match="_METADATA is not a regular file"):
+        state, _ = restore(saved)
+    assert_is(state, 2)
