@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from genjax.data.file_writing import write_file
-from genjax.data.json_files import parse_json
+from genjax.data.json_files import parse_json, read_object
 from genjax.evals.metric_result import plain
 from genjax.train.compile import leaf_name
 from genjax.train.signals import barrier
@@ -157,7 +157,7 @@ class Checkpoints:
         """Replaces the status of a latest checkpoint, whose state stays on disk meanwhile."""
         self.wait()
         path = self.root / "latest" / str(step) / "status" / "metadata"
-        before = _unsealed(json.loads(path.read_text()))
+        before = _unsealed(read_object(path, fix="use another --workdir"))
         described = {name: before[name] for name in ("leaves", "run")}
         barrier("status read")
         if jax.process_index() == 0:
@@ -404,7 +404,7 @@ def _unsealed(sealed: dict[str, Any]) -> dict[str, Any]:
     body = sealed["body"]
     if zlib.crc32(body.encode()) != sealed["crc32"]:
         raise ValueError("checksum of the status differs")
-    return parse_json(body)
+    return parse_json(body, non_finite=True)
 
 
 def _describe(flat: dict[str, Any], sums: dict[str, int]) -> dict[str, list[Any]]:
