@@ -115,7 +115,7 @@ class Checkpoints:
                     async_options=ocp.AsyncOptions(
                         timeout_secs=CENTURY, create_directories_asynchronously=False
                     ),
-                    # A checkpoint whose metadata are damaged is found when it is restored.
+                    # Orbax's metadata are not needed, and damaged ones would be an error.
                     lightweight_initialize=True,
                     # Both write at the same step: their barriers need different names.
                     multiprocessing_options=ocp.options.MultiprocessingOptions(

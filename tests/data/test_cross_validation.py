@@ -122,7 +122,7 @@ def test_rejects_invalid_settings(tmp_path):
     np.savez(tmp_path / "nan.npz", data=np.full((9, 2), np.nan))
     with pytest.raises(ValueError, match="NaN or infinity"):
         load(settings(tmp_path / "nan.npz"))
-    np.savez(tmp_path / "flat.npz", data=np.ones((60, 2)))
+    np.savez(tmp_path / "flat.npz", data=np.full((60, 2), 2.5))
     with pytest.raises(ValueError, match="constant column"):
         load(settings(tmp_path / "flat.npz", standardize=True))
 

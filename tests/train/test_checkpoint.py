@@ -324,16 +324,16 @@ def test_a_full_disk_is_one_message_that_names_the_folder(saved, caplog, capfd):
     assert_is(restore(saved)[0], 3)
 
 
-def test_damaged_metadata_of_the_newest_are_set_aside(saved):
-    """Orbax reads them when the folder is opened, and raises an error without the file's name."""
+def test_damaged_metadata_of_orbax_are_not_needed(saved):
+    """Orbax reads them when it opens a folder, and raises an error without the file's name."""
     latest = saved / "checkpoints" / "latest"
-    (latest / "3" / "_CHECKPOINT_METADATA").write_text('{"item_handlers": [1]}')
-    (latest / "2" / "_CHECKPOINT_METADATA").write_text('{"init_timestamp_nsecs": "0"}')
+    for step, text in (("3", '{"item_handlers": [1]}'), ("2", '{"commit_timestamp_nsecs": "0"}')):
+        (latest / step / "_CHECKPOINT_METADATA").write_text(text)
+    assert_is(restore(saved)[0], 3)
+    (latest / "3" / "status" / "metadata").write_text("{}")
     with pytest.warns(UserWarning, match="is damaged"):
         state, _ = restore(saved)
-    assert_is(state, 1)
-    aside = sorted(p.name for p in latest.parent.glob("corrupt-*"))
-    assert aside == ["corrupt-latest-2", "corrupt-latest-3"]
+    assert_is(state, 2)
 
 
 def test_a_link_to_a_device_is_damage(saved):
