@@ -107,8 +107,8 @@ def test_error_names_the_file_and_the_fix(tmp_path):
     assert str(error.value) == f"{path} is no list (`name` must be a string, got 3); remove it."
     with pytest.raises(ValueError, match=r"a\.json has 11 bytes, and at most 5 are supported"):
         read_object(path, fix="remove it", limit=5)
-    with pytest.raises(ValueError, match=f"there is no file {tmp_path}"):
-        read_object(tmp_path, fix="remove it")
+    with pytest.raises(ValueError, match=r"there is no file .*b\.json"):
+        read_object(tmp_path / "b.json", fix="remove it")
 
 
 def test_no_other_module_parses_json():
