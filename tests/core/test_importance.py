@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from genjax.core import log_mean_weight
+from genjax.core import log_mean_weight, resample_noise
 from genjax.core.importance import ROWS
 
 KEY = jax.random.key(0)
@@ -61,6 +61,17 @@ def test_memory_is_constant_in_the_number_of_samples():
 
     # Keys take 8 bytes per sample.
     assert lowered(100_000) - lowered(1000) < 99_000 * 8 * 3
+
+
+def test_noise_is_that_of_the_resampled_weights():
+    """All weight is on one sample per example; entries have zero to two further axes."""
+    best = np.array([2, 0])
+    log_weights = jnp.full((3, 2), -1e4).at[best, jnp.arange(2)].set(0.0)
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(size=(3, 2, *more)) for more in ((), (4,), (2, 2))]
+    for found, every in zip(resample_noise(KEY, log_weights, noise, 5), noise, strict=True):
+        want = every[best, np.arange(2)]
+        np.testing.assert_allclose(found, np.broadcast_to(want, (5, *want.shape)), rtol=1e-6)
 
 
 def test_rejects_an_invalid_number_of_samples():

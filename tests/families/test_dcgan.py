@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import chex
 import jax
@@ -14,6 +15,7 @@ from support.helpers import make_batch
 from genjax.core import GanObjective, State, named_key, network_step
 from genjax.core.state import init_optimizer
 from genjax.families import dcgan
+from genjax.families.dcgan import r3gan
 
 TINY = dcgan.tiny()
 OPTIMIZERS = {name: optax.sgd(0.1, momentum=0.9) for name in dcgan.LOSSES}
@@ -314,3 +316,14 @@ def test_the_initial_effect_of_a_class_is_that_of_a_feature(classes):
     features = jax.random.normal(jax.random.key(1), (4000, 64))
     effect = features @ d["embed"]["kernel"].T  # every class's logit of every example
     assert float(effect.std()) == pytest.approx(1, rel=0.2)
+
+
+def test_initial_weights_of_r3gan_shrink_with_the_number_of_blocks():
+    """Fixup: deviation of a LeakyReLU's gain, over blocks^(1/4), over the root of the fan-in."""
+    x = jnp.zeros((1, 4, 4, 64))
+    params = r3gan.Block(group=16, blocks=16).init(jax.random.key(0), x)["params"]
+    gain = math.sqrt(2 / 1.04) / 2
+    for name, fan_in in (("Conv_0", 64), ("Conv_1", 9 * 16)):
+        deviation = float(params[name]["kernel"].std())
+        assert deviation == pytest.approx(gain / math.sqrt(fan_in), rel=0.05)
+    assert not params["Conv_2"]["kernel"].any()

@@ -15,6 +15,8 @@ import scipy.stats
 
 from genjax import core
 from genjax.families import vae
+from genjax.families.vae import densities, objectives
+from genjax.families.vae.objectives import Model
 
 D, Z, ROWS = 3, 2, 250
 CONFIG = vae.Config(shape=(D,), latent=Z, hidden=(), likelihood="gaussian")
@@ -218,3 +220,29 @@ def test_score_function_has_the_mean_gradient_of_the_elbo_and_more_variance():
     assert same_mean(score[0], plain[0])
     assert same_mean(score[1], plain[1])
     assert score[0].var(0).sum() > 5 * plain[0].var(0).sum()
+
+
+def test_score_gradient_of_the_encoder_is_the_bound_times_the_score():
+    v, x = variables(CONFIG, shrink=0.5)["params"], ROWS_OF_X[:3]
+    noise = jax.random.normal(jax.random.key(5), (2, 3, Z))
+    prior = densities.prior(CONFIG, v)
+    fixed = densities.posterior(CONFIG, v, x, None).transform(noise)  # [2, 3, Z]
+
+    def value(encoder):
+        params = {**v, "encoder": encoder}
+        q = densities.posterior(CONFIG, params, x, None)
+        return objectives._score(Model(CONFIG, params, x, None, q, prior), noise, 1.0)[0].sum()
+
+    def score(encoder):
+        q = densities.posterior(CONFIG, {**v, "encoder": encoder}, x, None)
+        return -jnp.mean(bounds * q.log_prob(fixed), axis=0).sum()
+
+    model = Model(CONFIG, v, x, None, densities.posterior(CONFIG, v, x, None), prior)
+    terms = model.sampled_terms(noise)
+    bounds = terms.log_weights  # [2, 3]
+    found, want = jax.jit(jax.grad(value))(v["encoder"]), jax.jit(jax.grad(score))(v["encoder"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, want)
+    # The logged terms are means over the samples.
+    logged = terms.means()
+    np.testing.assert_allclose(logged["kl"] + logged["reconstruction"], -bounds.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(logged["reconstruction"], -terms.log_likelihood.mean(0), rtol=1e-5)

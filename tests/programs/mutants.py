@@ -6,7 +6,8 @@ other, so that rare kinds are as frequent as common ones. Not mutated: error mes
 defaults of settings (class bodies, `tiny`), and changes that leave the bytecode as it is.
 
 The tests of a module are its doctests, the test file of its name, the test files of its folder that
-import from it (of all folders if there are none), and for a family its cases of the common suite.
+import from it (of all folders if there are none, and for core), and for a family its cases of the
+common suite.
 Every mutant runs in a process of its own with a limit of CPU seconds, in a copy of the tree beside
 the results. Results are written after every mutant; the same command resumes. `--seconds` ends
 early with exit status 75. Judgements are written into the file by hand.
@@ -291,11 +292,19 @@ def tests_of(file: str) -> list[str]:
         names |= {family}
         own += [t for t in tests if t.stem == f"test_{family}"]
     importing = [t for t in tests if _imports(t, module, names)]
-    near = [t for t in importing if t.relative_to(ROOT / "tests").parts[0] == parts[0]]
+    near = [
+        test
+        for test in importing
+        if parts[0] == "core" or test.relative_to(ROOT / "tests").parts[0] == parts[0]
+    ]
     rest = sorted(near or ([] if own else importing), key=lambda t: t.stat().st_size)
     rest = [t for t in rest if t.name not in ("test_contract.py", "test_devices.py")]
     found = [t.relative_to(ROOT).as_posix() for t in dict.fromkeys(own + rest)]
-    common = [CONTRACT] if parts[0] == "families" else []
+    if not found:  # the tests of the modules beside it that use it
+        beside = sorted((ROOT / file).parent.glob("[!_]*.py"))
+        users = [p.relative_to(ROOT).as_posix() for p in beside if module in _imported(p)]
+        found = list(dict.fromkeys(test for user in users for test in tests_of(user)))
+    common = [CONTRACT] if parts[0] == "families" or not found else []
     return [file] * (">>>" in source) + found + common
 
 
@@ -317,6 +326,8 @@ def _imported(test: pathlib.Path) -> set[str]:
             found |= {a.name for a in node.names}
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{a.name}" for a in node.names}
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found.add(f"genjax.{node.value.id}.{node.attr}")  # after `from genjax import evals`
     return found
 
 
@@ -324,7 +335,7 @@ class _Failures:
     """Chooses the cases of one family in the common suite, and keeps the tests that fail."""
 
     def __init__(self, file):
-        self.family = file.split("/")[2].removesuffix(".py") if file else None
+        self.family = file.split("/")[2].removesuffix(".py") if "families/" in file else None
         self.names = []
 
     def pytest_collection_modifyitems(self, items):
