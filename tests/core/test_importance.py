@@ -74,6 +74,13 @@ def test_noise_is_that_of_the_resampled_weights():
         np.testing.assert_allclose(found, np.broadcast_to(want, (5, *want.shape)), rtol=1e-6)
 
 
+def test_resampling_is_independent_of_noise_drawn_with_its_key():
+    which = jnp.broadcast_to(jnp.arange(2.0)[:, None], (2, 2000))
+    chosen = resample_noise(KEY, jnp.zeros((2, 2000)), which, 1)[0]
+    for drawn in (jax.random.normal(KEY, (2000,)), jax.random.uniform(KEY, (2000,)) - 0.5):
+        assert abs(float((chosen == (drawn > 0)).mean()) - 0.5) < 0.06  # 5 standard errors
+
+
 def test_rejects_an_invalid_number_of_samples():
     with pytest.raises(ValueError, match="`num_samples` must be an integer"):
         log_mean_weight(lambda k: weights(k, (1,)), KEY, 2.0, jnp.zeros(1))

@@ -136,3 +136,7 @@ def test_rejects_invalid_images_and_labels(digits):
         train_classifier(x, labels, classes=5)
     with pytest.raises(ValueError, match="two classes or more"):
         train_classifier(x, np.zeros_like(labels))
+    sets = {"fake": (x, labels), "real": (x, labels), "test": (x, labels)}
+    for name in sets:
+        with pytest.raises(ValueError, match=f"accuracy_score: {name} must be images in"):
+            accuracy_score(**{**sets, name: (x + 1, labels)}, steps=1)

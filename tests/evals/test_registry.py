@@ -420,6 +420,7 @@ def test_stacked_modes_trains_a_classifier_of_channels(sides):
     kept = of_stacked(sides, classifier=c.trained_classifiers["channels"])
     again = METRICS["stacked_modes"](kept, samples=60).as_dict()
     assert again["extractor"] == got["extractor"]
+    assert not kept.trained_classifiers
     with pytest.raises(ValueError, match=r"takes \(16, 16, 1\), and the images are \(16, 16, 3\)"):
         kept.image_classifier()
 

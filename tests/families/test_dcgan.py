@@ -327,3 +327,10 @@ def test_initial_weights_of_r3gan_shrink_with_the_number_of_blocks():
         deviation = float(params[name]["kernel"].std())
         assert deviation == pytest.approx(gain / math.sqrt(fan_in), rel=0.05)
     assert not params["Conv_2"]["kernel"].any()
+
+
+def test_r3gans_scaling_interpolates_linearly():
+    ramp = jnp.broadcast_to(jnp.arange(8.0)[None, :, None, None], (1, 8, 8, 2))
+    up, down = (np.asarray(r3gan.smooth(ramp, up=up))[0, :, 2] for up in (True, False))
+    np.testing.assert_allclose(up[2:-2, 0], np.arange(1, 13) / 2, atol=1e-6)
+    np.testing.assert_allclose(down[1:], ramp[0, 2::2, 2], atol=1e-6)

@@ -15,7 +15,7 @@ from support.helpers import equations, jitted, random_arrays, sample_by_all_meth
 from genjax import evals
 from genjax.core import init_state, make_step
 from genjax.families import pixelcnn_pp
-from genjax.families.pixelcnn_pp import weight_norm
+from genjax.families.pixelcnn_pp import streams, weight_norm
 from genjax.families.pixelcnn_pp.weight_norm import (
     WeightNorm,
     WeightNormUp,
@@ -321,6 +321,12 @@ def test_shifts():
     x = jnp.arange(1.0, 7.0).reshape(1, 2, 3, 1)
     assert shift_down(x)[0, ..., 0].tolist() == [[0, 0, 0], [1, 2, 3]]
     assert shift_right(x)[0, ..., 0].tolist() == [[0, 1, 2], [0, 4, 5]]
+
+
+def test_concatenated_elus_are_of_both_signs():
+    x = jnp.array([[-1.0, 2.0]])
+    want = [[np.expm1(-1), 2, 1, np.expm1(-2)]]
+    np.testing.assert_allclose(streams.concat_elu(x), want, rtol=1e-6)
 
 
 def test_the_network_has_the_size_of_the_authors():
