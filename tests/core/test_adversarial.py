@@ -225,6 +225,7 @@ def test_diversity_is_the_ratio_of_mean_squared_distances():
     assert found == pytest.approx(0.3 * distance(FAKE) / distance(REAL), rel=1e-4)
     assert float(diversity(REAL, REAL)) == pytest.approx(1)
     assert float(diversity(REAL, np.repeat(FAKE[:1], B, 0))) == pytest.approx(0, abs=1e-3)
+    assert float(diversity(REAL, np.concatenate([REAL, REAL]))) == pytest.approx(1)
     assert float(diversity(REAL[:1], FAKE[:1])) == 1.0  # a batch of one
 
 

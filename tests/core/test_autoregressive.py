@@ -10,7 +10,7 @@ import pytest
 
 from experiments.benchmarks import flops
 from genjax import families
-from genjax.core import draw_noise, draw_parallel, draw_values, log_odds
+from genjax.core import draw_naive, draw_noise, draw_parallel, draw_values, log_odds
 from genjax.families.pixelcnn_pp import draw_mixture
 
 LOWEST, HIGHEST = 2.0**-24, 1 - 2.0**-24  # of `draw_noise`
@@ -41,6 +41,22 @@ def test_log_odds_of_counts_are_finite():
     """log(one / zero); 0 where nothing was counted, and clipped where one count is 0."""
     one, zero = jnp.array([3.0, 0, 5, 0]), jnp.array([1.0, 0, 0, 5])
     np.testing.assert_allclose(log_odds(one, zero), [math.log(3), 0, 1e4, -1e4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("known", [0, 1, 2, 4])
+def test_naive_sampling_draws_every_unknown_pixel_of_several_channels(known):
+    """A value is one more than the value before it; two channels are drawn together."""
+
+    def draw(x):
+        drawn = 1 + jnp.pad(x.reshape(1, -1), ((0, 0), (1, 0)))[:, :-1]
+        drawn = drawn.reshape(-1, 2).at[:, 1].set(drawn.reshape(-1, 2)[:, 0] + 1)
+        return jnp.where(mask, x, drawn.reshape(x.shape))
+
+    mask = (np.arange(8) < 2 * known).reshape(1, 4, 2)
+    x = 10 + jnp.arange(8.0).reshape(1, 1, 4, 2)
+    found = draw_naive(draw, jnp.zeros((1, 1, 4, 2)), (x, mask), together=2)
+    first = 1 if known == 0 else 10
+    np.testing.assert_array_equal(found.ravel(), first + np.arange(8))
 
 
 def test_bits_of_probability_zero_are_not_sampled():

@@ -55,8 +55,9 @@ def test_accuracy_confusion_and_nats():
     assert result.std_error == pytest.approx(np.sqrt(0.75 * 0.25 / 4))
     assert result.confusion.tolist() == [[2, 0], [1, 1]]  # rows are true classes
     assert result.nats == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7]).mean())
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        classify(np.log(p), np.array([0, 1, 2, 0]))
+    for wrong in (2, -1):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            classify(np.log(p), np.array([0, 1, wrong, 0]))
 
 
 def test_calibration_error_of_two_bins():

@@ -334,3 +334,20 @@ def test_r3gans_scaling_interpolates_linearly():
     up, down = (np.asarray(r3gan.smooth(ramp, up=up))[0, :, 2] for up in (True, False))
     np.testing.assert_allclose(up[2:-2, 0], np.arange(1, 13) / 2, atol=1e-6)
     np.testing.assert_allclose(down[1:], ramp[0, 2::2, 2], atol=1e-6)
+
+
+def test_a_block_of_r3gan_is_its_three_convolutions():
+    """On a map of one place, convolutions are products, and grouped ones in blocks."""
+    rng, x = np.random.default_rng(0), np.random.default_rng(1).normal(size=(5, 4))
+    block = r3gan.Block(group=4, blocks=2)
+    shapes = jax.eval_shape(block.init, jax.random.key(0), jnp.ones((1, 1, 1, 4)))["params"]
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape), shapes)
+    leaky = lambda a: np.where(a > 0, a, 0.2 * a)  # noqa: E731
+    h = leaky(x @ params["Conv_0"]["kernel"][0, 0] + params["Conv_0"]["bias"])  # [5, 8]
+    centre = params["Conv_1"]["kernel"][1, 1]  # [4, 8]
+    h = np.concatenate([h[:, :4] @ centre[:, :4], h[:, 4:] @ centre[:, 4:]], axis=1)
+    h = leaky(h + params["Conv_1"]["bias"])
+    want = x + h @ params["Conv_2"]["kernel"][0, 0]
+    params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
+    found = block.apply({"params": params}, jnp.asarray(x[:, None, None], jnp.float32))
+    np.testing.assert_allclose(found[:, 0, 0], want, rtol=1e-3, atol=1e-4)

@@ -231,6 +231,7 @@ def test_several_masks_have_no_common_order():
         made.logits(config, variables, x, 3)
     with pytest.raises(ValueError, match="are equal; set resample_order"):
         made.Config(masks=2, resample_order=False, resample_degrees=False)
+    made.Config(masks=1, resample_order=False, resample_degrees=False)
 
 
 def test_features_are_the_last_hidden_layer_of_the_first_mask():

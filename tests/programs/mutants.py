@@ -6,8 +6,8 @@ other, so that rare kinds are as frequent as common ones. Not mutated: error mes
 defaults of settings (class bodies, `tiny`), and changes that leave the bytecode as it is.
 
 The tests of a module are its doctests, the test file of its name, the test files of its folder that
-import from it (of all folders if there are none, and for core), and for a family its cases of the
-common suite.
+import from it (of all folders if there are none; four others for core), and for a family its cases
+of the common suite.
 Every mutant runs in a process of its own with a limit of CPU seconds, in a copy of the tree beside
 the results. Results are written after every mutant; the same command resumes. `--seconds` ends
 early with exit status 75. Judgements are written into the file by hand.
@@ -31,6 +31,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDERS = ("losses", "core", "evals", "families")
 CONTRACT = "tests/families/test_contract.py"
+SLOW = ("test_contract.py", "test_devices.py")  # over all families
 
 COMPARISONS = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -291,15 +292,13 @@ def tests_of(file: str) -> list[str]:
         family = parts[1].removesuffix(".py")
         names |= {family}
         own += [t for t in tests if t.stem == f"test_{family}"]
-    importing = [t for t in tests if _imports(t, module, names)]
-    near = [
-        test
-        for test in importing
-        if parts[0] == "core" or test.relative_to(ROOT / "tests").parts[0] == parts[0]
-    ]
-    rest = sorted(near or ([] if own else importing), key=lambda t: t.stat().st_size)
-    rest = [t for t in rest if t.name not in ("test_contract.py", "test_devices.py")]
-    found = [t.relative_to(ROOT).as_posix() for t in dict.fromkeys(own + rest)]
+    importing = [t for t in tests if t.name not in SLOW and _imports(t, module, names)]
+    importing.sort(key=lambda t: t.stat().st_size)
+    near = [t for t in importing if t.relative_to(ROOT / "tests").parts[0] == parts[0]]
+    far = [t for t in importing if t not in near]
+    if own or near:
+        far = far[:4] if parts[0] == "core" else []
+    found = [t.relative_to(ROOT).as_posix() for t in dict.fromkeys(own + near + far)]
     if not found:  # the tests of the modules beside it that use it
         beside = sorted((ROOT / file).parent.glob("[!_]*.py"))
         users = [p.relative_to(ROOT).as_posix() for p in beside if module in _imported(p)]
