@@ -1,6 +1,7 @@
 """The options of the VAE's Config: posteriors, priors, likelihoods, labels, and combinations."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -382,3 +383,12 @@ def test_reads_settings_that_lack_newer_fields():
     model |= {"activation": "tanh", "dtype": "float32"}
     run = run_from_json({"experiment": "tour_vae", "family": "vae", "model": model})
     assert run.model == vae.Config(shape=(8, 8, 1), latent=8, hidden=(128,))
+
+
+@pytest.mark.parametrize("weights", ["lecun", "glorot"])
+def test_initial_weights_have_the_deviation_of_their_distribution(weights):
+    config = config_of(shape=(10, 10, 1), hidden=(60,), latent=3, weights=weights)
+    params = vae.init(config, jax.random.key(0))["params"]
+    variance = {"lecun": 1 / 60, "glorot": 2 / (60 + 100)}[weights]
+    kernel = params["decoder"]["MLP_0"]["out"]["kernel"]  # [60, 100]
+    assert float(kernel.std()) == pytest.approx(math.sqrt(variance), rel=0.05)

@@ -10,7 +10,7 @@ import from it (of all folders if there are none; four others for core), and for
 of the common suite.
 Every mutant runs in a process of its own with a limit of CPU seconds, in a copy of the tree beside
 the results. Results are written after every mutant; the same command resumes. `--seconds` ends
-early with exit status 75. Judgements are written into the file by hand.
+early with exit status 75. `"judgement": "equivalent"` is written into the results by hand.
 """
 
 import argparse
@@ -478,7 +478,8 @@ def main() -> int:
     tree = results.with_suffix(".tree")
     copy_tree(tree)
     for i, mutant in enumerate(mutants):
-        if "status" in mutant and not (options.again and mutant["status"] == "survived"):
+        again = options.again and mutant.get("judgement") != "equivalent"
+        if "status" in mutant and not (again and mutant["status"] == "survived"):
             continue
         if time.monotonic() - started > options.seconds:
             print(summary(mutants))
