@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 from experiments.benchmarks import flops
 from genjax import families
 from genjax.core import draw_naive, draw_noise, draw_parallel, draw_values, log_odds
+from genjax.core.autoregressive import draw_order, order
 from genjax.families.pixelcnn_pp import draw_mixture
 
 LOWEST, HIGHEST = 2.0**-24, 1 - 2.0**-24  # of `draw_noise`
@@ -23,6 +25,13 @@ def test_noise_is_inside_the_open_interval(monkeypatch):
             jax.random, "uniform", lambda key, shape, dtype, d=drawn: jnp.full(shape, d, dtype)
         )
         assert float(draw_noise(jax.random.key(0), 1, (1,))[0, 0]) == want < 1
+
+
+def test_order_is_raster_unless_the_config_has_a_random_one():
+    random = order(types.SimpleNamespace(shape=(2, 3), order="random", order_seed=3))
+    assert random.tolist() == draw_order(6, 3).tolist() != sorted(random)
+    for config in ({}, {"order": "raster", "order_seed": 3}):
+        assert order(types.SimpleNamespace(shape=(2, 3), **config)).tolist() == list(range(6))
 
 
 @pytest.mark.parametrize("place", [0, 255])

@@ -205,6 +205,14 @@ def test_initialisation_is_near_the_data_if_given():
     np.testing.assert_allclose(near[0], 1 / 3, rtol=1e-6)
 
 
+def test_values_other_than_0_and_1_have_nan_probability():
+    config = mixture.tiny()
+    variables = mixture.init(config, jax.random.key(0))
+    x = jnp.zeros((2, *config.shape)).at[1, 0].set(0.5)
+    log_p = mixture.log_prob(config, variables, x)
+    assert np.isnan(log_p).tolist() == [False, True]
+
+
 def test_number_of_parameters_and_invalid_settings():
     assert mixture.traits(mixture.Config()).num_parameters == 500 * 784 + 499
     for settings, words in (
