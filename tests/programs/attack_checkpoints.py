@@ -48,7 +48,7 @@ def kills(world: World, count: int) -> Iterator[Outcome]:
         moments: list[str] = []
         while not moments or (len(moments) < 3 and rng.random() < 0.3):
             kind = ("save", "operation", "step")[(i + len(moments)) % 3]
-            most = {"save": 12, "operation": 140, "step": STEPS}[kind]
+            most = {"save": 12, "operation": 200, "step": STEPS}[kind]
             moments.append(f"{kind}-{rng.randint(1, most)}")
             ended = in_child(_train_and_die, world.run(family), workdir, moments[-1])
             if ended.status != -signal.SIGKILL:
@@ -72,6 +72,40 @@ def settled(outcome: Outcome, workdir: pathlib.Path, about: str) -> Outcome:
     return dataclasses.replace(outcome, note=f"{workdir}, {about}: {outcome.note}")
 
 
+def newest(workdir: pathlib.Path) -> int:
+    """Returns the step of the newest finished checkpoint, 0 without one."""
+    names = [path.name for path in (workdir / "checkpoints" / "latest").glob("[0-9]*")]
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def extensions(world: World, count: int) -> Iterator[Outcome]:
+    """Kills a finished run early in its extension: its record must be there until it is longer."""
+    run = world.run("nade")
+    longer = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=STEPS + 4))
+    world.undisturbed("nade")
+    source, whole = world.folder / "whole-nade", world.folder / "extended"
+    shutil.copytree(source, whole)
+    expected = in_child(train, longer, whole).value
+    for i in range(count):
+        rng, workdir = world.rng("extensions", i), world.folder / f"extensions-{i}"
+        shutil.copytree(source, workdir)
+        moment = f"operation-{rng.randint(1, 100)}"
+        ended = in_child(_train_and_die, longer, workdir, moment)
+        saved = [
+            int(p.name) for p in (workdir / "checkpoints/latest").iterdir() if "." not in p.name
+        ]
+        kept = max(saved) > STEPS or (workdir / "record.json").exists()
+        ended = in_child(train, longer, workdir)
+        outcome = Outcome("equal", True)
+        if ended.status or not ended.value:
+            outcome = Outcome("not resumed", False, ended.text[-2000:])
+        elif wrong := different(expected, ended.value):
+            outcome = Outcome("unequal", False, " ".join(wrong))
+        elif not kept:
+            outcome = Outcome("record lost", False, f"the newest state is of step {saved}")
+        yield settled(outcome, workdir, moment)
+
+
 HARMS = ("flip", "flips", "truncate", "empty", "zero", "delete", "delete folder", "foreign", "grow")
 
 
@@ -81,8 +115,8 @@ def harm(folder: pathlib.Path, other: pathlib.Path, rng: random.Random) -> str:
     The newest checkpoint is chosen most often. A foreign file is of a run with another seed.
     """
     checkpoints = sorted((folder / "checkpoints").glob("*/[0-9]*"))
-    newest = max((folder / "checkpoints" / "latest").glob("[0-9]*"), key=lambda p: int(p.name))
-    chosen = newest if rng.random() < 0.5 else rng.choice(checkpoints)
+    last = folder / "checkpoints" / "latest" / str(newest(folder))
+    chosen = last if rng.random() < 0.5 else rng.choice(checkpoints)
     path = rng.choice(sorted(p for p in chosen.rglob("*") if p.is_file()))
     raw, kind = bytearray(path.read_bytes()), rng.choice(HARMS)
     if kind == "delete":
@@ -130,7 +164,7 @@ def damage(world: World, count: int) -> Iterator[Outcome]:
 def _resumed_outcome(
     world: World, family: str, workdir: pathlib.Path, expected: dict[str, Any]
 ) -> Outcome:
-    stood = max(int(p.name) for p in (workdir / "checkpoints" / "latest").glob("[0-9]*"))
+    stood = newest(workdir)
     run = world.run(family)
     ended = in_child(train, run, workdir)
     if "run the same command again" in " ".join(ended.text.split()):
@@ -252,8 +286,8 @@ def unreadable(world: World, count: int) -> Iterator[Outcome]:
     for i in range(count):
         rng, workdir = world.rng("unreadable", i), world.folder / f"unreadable-{i}"
         shutil.copytree(source, workdir)
-        newest = max((workdir / "checkpoints/latest").glob("[0-9]*"), key=lambda p: int(p.name))
-        path = rng.choice([newest, *sorted(newest.rglob("*"))])
+        last = workdir / "checkpoints" / "latest" / str(newest(workdir))
+        path = rng.choice([last, *sorted(last.rglob("*"))])
         mode = path.stat().st_mode
         if os.getuid() == 0:
             for one in [workdir, *workdir.rglob("*")]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from attack_checkpoints import settled
+from attack_checkpoints import newest, settled
 from attack_writes import genjax
 from support.children import Ended, Outcome, World, describe, different, in_child
 
@@ -108,11 +108,11 @@ def signals(world: World, count: int) -> Iterator[Outcome]:
         arguments = _arguments(world, workdir)
         delay = world.rng("signals", i).uniform(0, 0.1 if phase == "compile" else 0.01)
         ended = in_child(_command, arguments, phase, kind, delay, limit=MOST)
-        steps = [int(p.name) for p in (workdir / "checkpoints" / "latest").glob("[0-9]*[0-9]")]
         finished = (workdir / "record.json").exists()
         outcome = _outcome(ended, kind, finished)
-        if outcome.kept and max(steps, default=0) < PHASES[phase]:
-            outcome = Outcome("steps lost", False, f"{PHASES[phase]} made, saved are {steps}")
+        saved = newest(workdir)
+        if outcome.kept and saved < PHASES[phase]:
+            outcome = Outcome("steps lost", False, f"{PHASES[phase]} made, {saved} saved")
         if outcome.kept:
             again = in_child(_command, arguments)
             found = in_child(describe, workdir) if not again.status else again

@@ -18,6 +18,7 @@ from attack_checkpoints import PARTS, rejected, settled
 from support.children import Outcome, World, different, in_child, train
 
 from genjax.cli.options import run_command
+from genjax.train import Run
 from genjax.train.archive import extract_archive
 
 # What a run writes, and `genjax sample` and `genjax report` beside it.
@@ -27,7 +28,8 @@ WRITTEN = (
     *("samples/film.gif", "checkpoints", "checkpoints/latest", "checkpoints/best"),
     *("checkpoints/latest/12", "checkpoints/best/12", "phase1", "profile", "tensorboard"),
     *("config.json.part", "data.json.part", "metrics.jsonl.part", "metrics.csv.part"),
-    *("record.json.part", "checkpoints/corrupt-latest-4", "."),
+    *("record.json.part", "config.json.{pid}.part", "metrics.csv.{pid}.part"),
+    *("record.json.{pid}.part", "checkpoints/corrupt-latest-4", "."),
 )
 DRAWN = ("samples", "samples/seed_0.png", "samples/strip.png")
 
@@ -70,6 +72,12 @@ def _link(place: pathlib.Path, outside: pathlib.Path, kind: str) -> None:
     place.symlink_to(target)
 
 
+def _link_and_train(run: Run, workdir: pathlib.Path, place: str, *link: Any) -> dict[str, Any]:
+    """Trains after it has made the link, whose name may hold the number of this process."""
+    _link(workdir / place.format(pid=os.getpid()), *link)
+    return train(run, workdir)
+
+
 def links(world: World, count: int) -> Iterator[Outcome]:
     """Replaces each place that a run writes by a link, in a new run, a stopped and a finished one.
 
@@ -85,11 +93,18 @@ def links(world: World, count: int) -> Iterator[Outcome]:
         if state != "new":
             source = {"stopped": world.stopped("nade"), "finished": world.folder / "whole-nade"}
             shutil.copytree(source[state], workdir)
+        numbered = "{pid}" in place
         _link(workdir / place, outside, kind)
         before = contents(outside)
+        if numbered:
+            (workdir / place).unlink()
+            shutil.rmtree(outside)
         if state == "finished":
             ended = in_child(genjax, "sample", str(workdir), "--n", "4")
             fine = ended.status == 0
+        elif numbered:
+            ended = in_child(_link_and_train, run, workdir, place, outside, kind)
+            fine = ended.status == 0 and not different(expected, ended.value, PARTS)
         else:
             ended = in_child(train, run, workdir)
             fine = ended.status == 0 and not different(expected, ended.value, PARTS)
