@@ -91,10 +91,8 @@ def extensions(world: World, count: int) -> Iterator[Outcome]:
         shutil.copytree(source, workdir)
         moment = f"operation-{rng.randint(1, 100)}"
         ended = in_child(_train_and_die, longer, workdir, moment)
-        saved = [
-            int(p.name) for p in (workdir / "checkpoints/latest").iterdir() if "." not in p.name
-        ]
-        kept = max(saved) > STEPS or (workdir / "record.json").exists()
+        saved = newest(workdir)
+        kept = saved > STEPS or (workdir / "record.json").exists()
         ended = in_child(train, longer, workdir)
         outcome = Outcome("equal", True)
         if ended.status or not ended.value:
