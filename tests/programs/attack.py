@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -132,6 +133,14 @@ ATTACKS = (
 )
 
 
+def attempts(attack: Attack, world: World, count: int) -> Iterator[Outcome]:
+    """Makes an attack; an error of its own counts as a broken promise, and others still run."""
+    try:
+        yield from attack.action(world, count)
+    except Exception:
+        yield Outcome("error of the attack", False, traceback.format_exc())
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Returns the rows as a Markdown table."""
     lines = ["| attack | count | outcomes | promise | kept |", "|---|---:|---|---|---|"]
@@ -162,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
             continue
         began, counts, notes = sum(os.times()[:4]), collections.Counter(), []
         count, kept = max(attack.least, round(attack.count * options.scale)), None
-        for outcome in attack.action(world, count):
+        for outcome in attempts(attack, world, count):
             counts[outcome.name] += outcome.count
             if outcome.kept is not None:
                 kept = (kept is None or kept) and outcome.kept
@@ -185,9 +194,6 @@ def main(argv: list[str] | None = None) -> int:
             f"{attack.name}: {row['cpu_seconds']} s, {row['outcomes']}", file=sys.stderr, flush=True
         )
     print(table(rows))
-    if options.out:
-        about = {"seed": options.seed, "scale": options.scale, "rows": rows}
-        options.out.write_text(json.dumps(about, indent=1) + "\n")
     if broken:
         print(f"the folders are kept in {folder}", file=sys.stderr)
     else:
