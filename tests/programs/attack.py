@@ -190,9 +190,11 @@ def main(argv: list[str] | None = None) -> int:
         rows.append(row)
         for note in notes:
             print(f"{attack.name}: {note}", file=sys.stderr, flush=True)
-        print(
-            f"{attack.name}: {row['cpu_seconds']} s, {row['outcomes']}", file=sys.stderr, flush=True
-        )
+        summary = f"{attack.name}: {row['cpu_seconds']} s, {row['outcomes']}"
+        print(summary, file=sys.stderr, flush=True)
+        if options.out:
+            about = {"seed": options.seed, "scale": options.scale, "rows": rows}
+            options.out.write_text(json.dumps(about, indent=1) + "\n")
     print(table(rows))
     if broken:
         print(f"the folders are kept in {folder}", file=sys.stderr)
