@@ -69,7 +69,7 @@ ATTACKS = (
         50,
         attack_checkpoints.kills,
         "SIGKILL at any moment: the same command ends with the same bits",
-        least=3,
+        least=2,
     ),
     Attack(
         "extensions",
@@ -88,7 +88,6 @@ ATTACKS = (
         24,
         attack_checkpoints.foreign,
         "a checkpoint or config.json of another run is rejected in one message",
-        least=2,
     ),
     Attack(
         "unreadable",
@@ -104,7 +103,7 @@ ATTACKS = (
     ),
     Attack(
         "links",
-        60,
+        128,
         attack_writes.links,
         "nothing is written or removed through a link in a run folder",
         least=3,
@@ -121,7 +120,7 @@ ATTACKS = (
         48,
         attack_signals.signals,
         "a signal saves every step made, and the same command ends with the same bits",
-        least=3,
+        least=2,
     ),
     Attack(
         "imports",

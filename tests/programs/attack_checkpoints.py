@@ -56,7 +56,8 @@ def kills(world: World, count: int) -> Iterator[Outcome]:
         reached = len(moments) > 1 or ended.status == -signal.SIGKILL
         if ended.status == -signal.SIGKILL:
             ended = in_child(train, world.run(family), workdir)
-        name = f"equal, killed in a {kind}" if reached else "equal, finished before the kill"
+        where = {"save": "in a save", "operation": "before an operation", "step": "after a step"}
+        name = f"equal, killed {where[kind]}" if reached else "equal, finished before the kill"
         outcome = Outcome(name, True)
         if ended.status or not ended.value:
             outcome = Outcome("not resumed", False, ended.last_line())
