@@ -250,7 +250,7 @@ def check_examples(path: Any, name: str, x: np.ndarray) -> np.ndarray:
     if x.dtype.kind not in "iuf":
         raise ValueError(f"{path}: {name} must hold numbers, got {x.dtype}; convert it.")
     if x.dtype.kind == "f":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a NaN may be a signalling one
             x = x.astype(np.float32)
         if not np.isfinite(x).all():
             raise ValueError(

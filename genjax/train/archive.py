@@ -94,7 +94,7 @@ def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
     for name, digest in names.items():
         path = source / pathlib.Path(name).name
         if not path.is_file():
-            raise ValueError(f"{source} lacks the part {name}; copy all {len(names)} parts.")
+            raise ValueError(f"{source} lacks the part {safe(name)}; copy all {len(names)} parts.")
         chunk = read_bytes(path)
         if hashlib.sha256(chunk).hexdigest() != digest:
             raise ValueError(f"{path} is damaged (its SHA-256 differs); copy it again.")

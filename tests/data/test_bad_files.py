@@ -127,6 +127,8 @@ def test_rejects_splits_of_different_shape(tmp_path):
     [
         (np.array([[0.5, np.nan]]), "NaN or infinity"),
         (np.array([[0.5, np.inf]], np.float32), "NaN or infinity"),
+        # A signalling NaN, which NumPy converts with a warning.
+        (np.array([[0x7FF4000000000000]], np.uint64).view(np.float64), "NaN or infinity"),
         (np.full((2, 3), 1e300), ""),  # finite as float64, infinite as the float32 it becomes
         (np.array([[0, -1]]), "negative integers"),
         (np.array([["a", "b"]]), "must hold numbers"),

@@ -2,6 +2,7 @@
 
 import codecs
 import dataclasses
+import functools
 import importlib
 import os
 import pathlib
@@ -9,7 +10,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import killed
@@ -108,7 +109,7 @@ def extensions(world: World, count: int) -> Iterator[Outcome]:
 HARMS = ("flip", "flips", "truncate", "empty", "zero", "delete", "delete folder", "foreign", "grow")
 
 
-def harm(folder: pathlib.Path, other: pathlib.Path, rng: random.Random) -> str:
+def harm(folder: pathlib.Path, other: Callable[[], pathlib.Path], rng: random.Random) -> str:
     """Damages one file of the checkpoints in `folder`; returns what was done.
 
     The newest checkpoint is chosen most often. A foreign file is of a run with another seed.
@@ -123,8 +124,9 @@ def harm(folder: pathlib.Path, other: pathlib.Path, rng: random.Random) -> str:
     elif kind == "delete folder":
         shutil.rmtree(path.parent)
     elif kind == "foreign":
-        named = sorted(p for p in other.rglob("*") if p.is_file() and p.name == path.name)
-        files = named or sorted(p for p in other.rglob("*") if p.is_file() and p.parent.name == "d")
+        files = sorted(p for p in (other() / "checkpoints").rglob("*") if p.is_file())
+        named = [p for p in files if p.name == path.name]
+        files = named or [p for p in files if p.parent.name == "d"]  # array data
         shutil.copyfile(rng.choice(files), path)
     else:
         for _ in range({"flip": 1, "flips": 16}.get(kind, 0) if raw else 0):
@@ -151,10 +153,11 @@ def damage(world: World, count: int) -> Iterator[Outcome]:
         rng = world.rng("damage", i)
         family = FAMILIES[i % max(1, min(4, count // 50))]
         expected, source = world.undisturbed(family), world.stopped(family)
-        other = world.stopped(family, dataclasses.replace(world.run(family), seed=1), "seed")
+        other_run = dataclasses.replace(world.run(family), seed=1)
+        other = functools.partial(world.stopped, family, other_run, "seed")
         workdir = world.folder / f"damage-{i}"
         shutil.copytree(source, workdir)
-        done = [harm(workdir, other / "checkpoints", rng) for _ in range(rng.choice((1, 1, 1, 2)))]
+        done = [harm(workdir, other, rng) for _ in range(rng.choice((1, 1, 1, 2)))]
         check = _loaded_outcome if i % 4 == 3 else _resumed_outcome
         outcome = check(world, family, workdir, expected)
         yield settled(outcome, workdir, f"{family} {done}")
@@ -224,6 +227,7 @@ def foreign(world: World, count: int) -> Iterator[Outcome]:
         if (family, what) != ("gan", "best")
     ]
     world.rng("foreign").shuffle(cases)
+    cases.sort(key=lambda case: case[-1] == "load")  # a few are of resumed runs
     for i, (family, change, what, reader) in enumerate(cases[:count]):
         run, expected = world.run(family), world.undisturbed(family)
         other_run = _changed(run, change)

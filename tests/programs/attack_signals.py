@@ -85,17 +85,25 @@ def _command(arguments: list[str], phase: str = "", names: str = "", delay: floa
     genjax("train", "nade", *arguments)
 
 
+def _command_to_the_end(arguments: list[str], workdir: pathlib.Path) -> dict[str, Any]:
+    try:
+        _command(arguments)
+    except SystemExit as end:
+        if end.code:
+            raise
+    return describe(workdir)
+
+
 def _arguments(world: World, workdir: pathlib.Path) -> list[str]:
     return ["--data", world.data, "--workdir", str(workdir), *OPTIONS.split()]
 
 
 def _undisturbed(world: World) -> dict[str, Any]:
     workdir = world.folder / "whole-signals"
-    if not workdir.exists():
-        ended = in_child(_command, _arguments(world, workdir))
-        if ended.status:
-            raise SystemExit(ended.text)
-    return in_child(describe, workdir).value
+    ended = in_child(_command_to_the_end, _arguments(world, workdir), workdir)
+    if ended.status:
+        raise SystemExit(ended.text)
+    return ended.value
 
 
 def signals(world: World, count: int) -> Iterator[Outcome]:
@@ -114,8 +122,7 @@ def signals(world: World, count: int) -> Iterator[Outcome]:
         if outcome.kept and saved < PHASES[phase]:
             outcome = Outcome("steps lost", False, f"{PHASES[phase]} made, {saved} saved")
         if outcome.kept:
-            again = in_child(_command, arguments)
-            found = in_child(describe, workdir) if not again.status else again
+            found = in_child(_command_to_the_end, arguments, workdir)
             if found.status:
                 outcome = Outcome("not resumed", False, found.text[-3000:])
             elif wrong := different(expected, found.value, "states figures validation samples"):

@@ -1,6 +1,7 @@
 """Children of one process that train small runs, and what is compared of a run they leave."""
 
 import dataclasses
+import gc
 import hashlib
 import json
 import os
@@ -70,6 +71,7 @@ def in_child(action: Callable[..., Any], *arguments: Any, limit: float = 120.0) 
         sys.stderr.flush()
         pid = os.fork()
         if not pid:
+            gc.disable()  # a child is short
             os.dup2(text.fileno(), 1)
             os.dup2(text.fileno(), 2)
             os._exit(_result_of(action, arguments, value))

@@ -108,6 +108,15 @@ def test_a_missing_part_is_named(tmp_path):
     assert not (tmp_path / "back").exists()
 
 
+def test_an_unprintable_name_of_a_part_is_escaped(tmp_path):
+    *_, manifest = create_archive([make_run(tmp_path, "run")], tmp_path / "out")
+    listed = json.loads(manifest.read_text())
+    listed["parts"][0]["name"] = "pack\x7f.000"
+    manifest.write_text(json.dumps(listed))
+    with pytest.raises(ValueError, match=r"lacks the part pack\\x7f\.000"):
+        extract_archive(tmp_path / "out", tmp_path / "back")
+
+
 @pytest.mark.parametrize("where", [0, 1000, -1])
 def test_a_damaged_part_is_named(tmp_path, where):
     *parts, _ = create_archive([make_run(tmp_path, "run")], tmp_path / "out", part_bytes=2000)
