@@ -144,10 +144,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Returns the rows as a Markdown table."""
     lines = ["| attack | count | outcomes | promise | kept |", "|---|---:|---|---|---|"]
     for row in rows:
-        outcomes = ", ".join(f"{name} {n:,}" for name, n in row["outcomes"].items())
+        outcomes = "; ".join(f"{name} {n:,}" for name, n in row["outcomes"].items())
         kept = "not run" if row["kept"] is None else "yes" if row["kept"] else "NO"
         lines.append(
-            f"| {row['attack']} | {row['count']:,} | {outcomes} | {row['promise']} | {kept} |"
+            f"| `{row['attack']}` | {row['count']:,} | {outcomes} | {row['promise']} | {kept} |"
         )
     return "\n".join(lines)
 

@@ -44,7 +44,7 @@ def kills(world: World, count: int) -> Iterator[Outcome]:
     """Kills runs by SIGKILL, some of them again when they resume, and resumes them to the end."""
     for i in range(count):
         rng = world.rng("kills", i)
-        family = FAMILIES[i % len(FAMILIES)]
+        family = FAMILIES[i % max(1, min(len(FAMILIES), count // 2))]
         expected, workdir = world.undisturbed(family), world.folder / f"kill-{i}"
         moments: list[str] = []
         while not moments or (len(moments) < 3 and rng.random() < 0.3):
@@ -227,7 +227,8 @@ def foreign(world: World, count: int) -> Iterator[Outcome]:
         if (family, what) != ("gan", "best")
     ]
     world.rng("foreign").shuffle(cases)
-    cases.sort(key=lambda case: case[-1] == "load")  # a few are of resumed runs
+    # First those that a resumed run always reads.
+    cases.sort(key=lambda case: case[-1] == "load" or case[2] == "best")
     for i, (family, change, what, reader) in enumerate(cases[:count]):
         run, expected = world.run(family), world.undisturbed(family)
         other_run = _changed(run, change)
