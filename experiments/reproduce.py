@@ -28,7 +28,7 @@ from genjax.cli.experiment import (
     same_quantity,
     without_figure,
 )
-from genjax.cli.options import use_compilation_cache
+from genjax.cli.options import set_up_process
 from genjax.evals.requirements import REQUIREMENTS
 from genjax.train import Run, fit
 from genjax.train.archive import create_archive, extract_archive
@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     # Archiving and the interpreter's exit need their share of the budget.
     reserve = 20.0 if options.pack else 5.0
     deadline = None if options.budget is None else start + options.budget - reserve
-    use_compilation_cache()
+    set_up_process()
     left: list[str] = []
     failed: dict[str, bool] = {}  # whether it diverged
     workdirs: list[pathlib.Path] = []

@@ -21,7 +21,7 @@ from genjax.cli.options import (
     given_options,
     option_name,
     run_command,
-    use_compilation_cache,
+    set_up_process,
 )
 from genjax.train import Run
 from genjax.train.rate_selection import Trial, best, select
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="updates (those of the recipe)")
     parser.add_argument("--data", help="data set or .npz file (that of the recipe)")
     options, settings = parser.parse_known_args(argv)
-    use_compilation_cache()
+    set_up_process()
     recipes = rows()
     if options.experiment not in recipes:
         parser.error(f"there is no row '{options.experiment}'; there are {', '.join(recipes)}")

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarks import reporting
+from genjax.cli.options import keep_freed_memory
 from genjax.nn import conv_forms, winograd
 from genjax.nn.conv_forms import NHWC, Pads
 
@@ -94,6 +95,7 @@ CASES = (
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `python -m experiments.benchmarks.convolutions`."""
+    keep_freed_memory()
     parser = reporting.make_parser("convolutions", __doc__)
     parser.add_argument("--only", default="", help="cases whose name contains this text")
     parser.add_argument("--seconds", type=float, default=0.5, help="for each cell")

@@ -18,7 +18,7 @@ import jax
 from experiments.benchmarks.reporting import Row, make_parser, prepare_out, show
 from experiments.examples.tour import RUNS
 from genjax import checks, families
-from genjax.cli.options import use_compilation_cache
+from genjax.cli.options import set_up_process
 from genjax.data import Data, load
 from genjax.data.prepare import prepare
 from genjax.data.shards import WriteOptions
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="readers (0 2)")
     parser.add_argument("--out", type=pathlib.Path, help="JSON file to write")
     options = parser.parse_args(argv)
-    use_compilation_cache()
+    set_up_process()
     names = RUNS if options.only is None else options.only
     try:
         prepare_out(options.out)

@@ -26,6 +26,7 @@ import numpy as np
 
 from experiments.benchmarks.reporting import Row, make_parser, show
 from genjax import checks
+from genjax.cli.options import keep_freed_memory
 from genjax.nn.norms import instance_norm, pixel_norm
 from genjax.nn.padding import pad
 from genjax.nn.resampling import (
@@ -231,6 +232,7 @@ LAYERS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Measures the layers, prints a table of each and returns the exit status."""
+    keep_freed_memory()
     parser = make_parser("layers", __doc__)
     parser.add_argument("--layers", nargs="+", default=list(LAYERS), help="names (all)")
     parser.add_argument("--seconds", type=float, default=0.15, help="per form and figure (0.15)")

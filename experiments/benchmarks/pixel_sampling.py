@@ -30,7 +30,7 @@ from experiments import pixelcnn_mnist, pixelrnn_mnist
 from experiments.benchmarks.reporting import make_parser
 from experiments.benchmarks.speed import clocked
 from genjax import checks, families
-from genjax.cli.options import use_compilation_cache
+from genjax.cli.options import set_up_process
 from genjax.families import pixelcnn, pixelcnn_pp, pixelrnn
 from genjax.train.load_run import load
 from genjax.train.record import commit, device
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--repeats", type=int, default=5, help="timed calls per method, at most (5)")
     add("--seconds", type=float, default=60.0, help="start no call of a method after so long (60)")
     options = parser.parse_args(argv)
-    use_compilation_cache()
+    set_up_process()
     try:
         named = ("images", "repeats", "side", "layers", "features")
         values = {name: getattr(options, name) for name in named}

@@ -59,6 +59,7 @@ from experiments.benchmarks.reporting import (
 )
 from experiments.table import rows as all_rows
 from genjax import checks, families
+from genjax.cli.options import keep_freed_memory
 from genjax.core import elbo, init_state, log_prob_bound, make_step, step_batch_spec, with_ema
 from genjax.train import Run
 from genjax.train.record import device
@@ -90,6 +91,7 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Measures the rows, prints tables, writes the figures and returns the exit status."""
+    keep_freed_memory()
     parser = make_parser("speed", __doc__)
     add_row_options(parser)
     add = parser.add_argument

@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 
 from genjax import checks, evals, families
-from genjax.cli.options import run_command, use_compilation_cache
+from genjax.cli.options import run_command, set_up_process
 from genjax.core import Optimizer, named_key
 from genjax.core.protocols import Features
 from genjax.data import Data, load
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="training steps instead of each family's")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
-    use_compilation_cache()
+    set_up_process()
     return run_command(lambda: compare(options), "--limit")
 
 

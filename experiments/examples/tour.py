@@ -22,7 +22,7 @@ import jax
 
 from genjax import families, report
 from genjax.cli.experiment import smoke
-from genjax.cli.options import use_compilation_cache
+from genjax.cli.options import set_up_process
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.data.json_files import read_object
@@ -236,7 +236,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/tour"))
     parser.add_argument("--verbose", action="store_true", help="print metrics during training")
     options = parser.parse_args(argv)
-    use_compilation_cache()
+    set_up_process()
     names = options.only or (list(RUNS) if options.all else DEFAULT)
     try:
         remove_earlier_runs(options.out)

@@ -70,7 +70,7 @@ def smoke(run: Run, given: Collection[str] = ()) -> Run:
 
 def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) -> int:
     """Runs an experiment file and returns the exit status; see `parse`."""
-    cli_options.use_compilation_cache()
+    cli_options.set_up_process()
     argv = sys.argv[1:] if argv is None else argv
     return cli_options.run_command(
         lambda: run_experiment(recipes, doc, argv), "--batch-size, --eval-batch"

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     with _ended_by_interrupt():
         command = importlib.import_module(f"genjax.cli.{name}")
-        importlib.import_module("genjax.cli.options").use_compilation_cache()
+        importlib.import_module("genjax.cli.options").set_up_process()
     return command.main(rest)
 
 

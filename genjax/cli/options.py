@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import ctypes
 import difflib
 import functools
 import io
 import os
 import pathlib
+import platform
 import re
 import signal
 import sys
@@ -108,8 +110,26 @@ def command(fewer: str = "--batch-size") -> Callable[[Any], Callable[..., int]]:
     return decorate
 
 
-def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs, unless JAX has a cache folder already."""
+# Options of glibc's mallopt.
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
+
+
+def keep_freed_memory() -> None:
+    """Lets glibc keep freed memory: new pages at every step cost more than some convolutions.
+
+    Other C libraries, and programs with settings of their own in `GLIBC_TUNABLES`, stay as they
+    are. `genjax` and the experiments call this; library code does not.
+    """
+    if platform.libc_ver()[0] != "glibc" or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    for option, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (TOP_PAD, 2**26), (ARENA_MAX, 1)):
+        mallopt(option, value)
+
+
+def set_up_process() -> None:
+    """Keeps freed memory, and compiled programs unless JAX has a cache folder already."""
+    keep_freed_memory()
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(base, "genjax", "xla"))

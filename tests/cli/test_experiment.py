@@ -308,7 +308,7 @@ SKIPPED = Result(finished=False, step=0, reason="")
 @pytest.fixture
 def main(monkeypatch, capsys):
     """`main` in this process: status, stdout, stderr. It must never come to training."""
-    monkeypatch.setattr(experiment.cli_options, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr(experiment.cli_options, "set_up_process", lambda: None)
     monkeypatch.setattr(experiment, "fit", lambda *args, **kwargs: pytest.fail("training began"))
 
     def run(line):

@@ -332,7 +332,7 @@ def machine(tmp_path, monkeypatch):
     machine = Machine(tmp_path)
     monkeypatch.setattr(reproduce, "fit", machine.fit)
     monkeypatch.setattr(reproduce, "rows", lambda: RUNS)
-    monkeypatch.setattr(reproduce, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr(reproduce, "set_up_process", lambda: None)
     clock = types.SimpleNamespace(monotonic=lambda: machine.now)
     monkeypatch.setattr(reproduce, "time", clock)
     return machine

@@ -133,7 +133,7 @@ def test_the_command_prints_a_table_and_json(data, monkeypatch, capsys):
     run = small_run("nade", data, steps=8)
     run = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd"))
     monkeypatch.setattr(command, "rows", lambda: {"small_nade": run})
-    monkeypatch.setattr(command, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr(command, "set_up_process", lambda: None)
     line = ["small_nade", "--learning-rates", "1e30", "0.1", "--steps", "4"]
     assert command.main(line) == 0
     out, err = capsys.readouterr()

@@ -16,12 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from experiments.benchmarks.layers import LAYERS, Shapes, best_times, describe, make_arguments
+from genjax.cli.options import keep_freed_memory
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
 def main(argv: list[str]) -> int:
     """Prints the cells of each layer as JSON and returns the exit status."""
+    keep_freed_memory()
     names, seconds = json.loads(argv[0]), float(argv[1])
     cells = {name: [cell(name, s, seconds) for s in LAYERS[name].shapes] for name in names}
     print(json.dumps(cells))

@@ -28,6 +28,7 @@ from experiments.benchmarks.peers import KINDS
 from experiments.benchmarks.speed import random_batch
 from experiments.table import rows as all_rows
 from genjax import checks, families
+from genjax.cli.options import keep_freed_memory
 from genjax.train import Run
 from genjax.train.run_config import batches_per_step
 
@@ -37,6 +38,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 def main(argv: list[str] | None = None) -> int:
     """Measures a row, prints its figures and returns the exit status."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(
         prog="python -m experiments.benchmarks.peers.time_peer",
         description=__doc__,

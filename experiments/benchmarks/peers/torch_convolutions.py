@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from genjax.cli.options import keep_freed_memory
+
 
 def least(call: Callable[[], Any], seconds: float) -> float:
     """Returns the least milliseconds of a call within a time limit."""
@@ -47,6 +49,7 @@ def times(numbers: list[int], seconds: float, layout: torch.memory_format) -> li
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     *words, limit = sys.argv[1:]
     sizes = [int(word) for word in words]
     layouts = (torch.channels_last, torch.contiguous_format)
