@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     keep_freed_memory()
     parser = reporting.make_parser("convolutions", __doc__)
     parser.add_argument("--only", default="", help="cases whose name contains this text")
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each cell")
+    parser.add_argument("--seconds", type=float, default=0.25, help="for each cell")
     parser.add_argument("--out", type=pathlib.Path, help="a JSON file of the figures")
     options = parser.parse_args(argv)
     cases = [case for case in CASES if options.only in case.name]

@@ -27,7 +27,7 @@ Taps = tuple[int, int, int]  # first tap, padding before and after
 # more than the product.
 PATCH_BYTES = 8 * 2**20
 WINOGRAD_BYTES = 16 * 2**20  # the same for all products of tiles
-WINOGRAD_FEATURES = 32  # fewer inputs or outputs spend more on the transforms than they save
+WINOGRAD_FEATURES = 64  # fewer inputs or outputs spend more on the transforms than they save
 FEW_INPUTS = 16
 FEW_IMAGES = 4  # weights per value of the maps
 
@@ -63,10 +63,10 @@ def select(
         if _multiplies_less(kernel, strides, dtype):
             return Forms(winograd, winograd_by_input, direct)
         return Forms(direct, direct, direct)
+    if kernel[2] < FEW_INPUTS:
+        return Forms(direct, direct, patches)
     # The transpose of a strided convolution has a slow gradient by the kernel, which gradient
     # penalties need: `by_input` is not `direct`.
-    if kernel[2] < FEW_INPUTS:
-        return Forms(direct, blocks, patches)
     if all(kernel[i] > 2 * strides[i] for i in range(2)):
         return Forms(phases, phases, direct)
     whole = all(kernel[i] % strides[i] == 0 for i in range(2))

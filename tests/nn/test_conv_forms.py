@@ -97,11 +97,11 @@ def test_images_in_parts_have_the_values_and_gradients_of_the_batch(name, monkey
 @pytest.mark.parametrize(
     ("size", "strides", "padding", "features"),
     [
-        ((3, 3), (1, 1), "SAME", 32),  # winograd
+        ((3, 3), (1, 1), "SAME", 64),  # winograd
         ((4, 4), (2, 2), "SAME", 32),  # blocks
         ((5, 5), (2, 2), "SAME", 32),  # phases
         ((4, 4), (2, 2), "SAME", 3),  # few inputs
-        ((2, 3), (1, 1), ((1, 0), (1, 1)), 32),  # causal
+        ((2, 3), (1, 1), ((1, 0), (1, 1)), 64),  # causal
         ((3, 3), (1, 1), "VALID", 4),  # direct, without padding
         ((8, 9), (1, 1), "VALID", 4),  # the whole image
     ],
@@ -110,7 +110,7 @@ def test_images_in_parts_have_the_values_and_gradients_of_the_batch(name, monkey
 def test_the_layer_has_the_derivatives_of_a_convolution(size, strides, padding, features, twice):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 8, 9, features)).astype(np.float32)
-    k = (rng.normal(size=(*size, features, 32)) / 8).astype(np.float32)
+    k = (rng.normal(size=(*size, features, 64)) / 8).astype(np.float32)
     check(
         lambda x, k: conv(x, k, strides, padding),
         lambda x, k: by_xla(x, k, strides, padding),
