@@ -26,10 +26,10 @@ Taps = tuple[int, int, int]  # first tap, padding before and after
 # Bytes of patches made at a time. More do not fit a CPU's caches, and the pages of new memory cost
 # more than the product.
 PATCH_BYTES = 8 * 2**20
-WINOGRAD_BYTES = 16 * 2**20  # the same for all products of tiles
+WINOGRAD_BYTES = 16 * 2**20  # transformed inputs and products held at a time
 WINOGRAD_FEATURES = 64  # fewer inputs or outputs spend more on the transforms than they save
 FEW_INPUTS = 16
-FEW_IMAGES = 4  # weights per value of the maps
+FEW_IMAGES = 4  # `patches` are fastest for a kernel of more weights per value of the maps
 
 
 class Forms(NamedTuple):
@@ -60,7 +60,8 @@ def select(
     if isinstance(shape[0], int) and math.prod(kernel) > FEW_IMAGES * math.prod(shape):
         return Forms(patches, patches, patches)
     if strides == (1, 1):
-        if _multiplies_less(kernel, strides, dtype):
+        # Of a single row or column half of each tile would be dropped.
+        if _multiplies_less(kernel, strides, dtype) and min(outputs) > 1:
             return Forms(winograd, winograd_by_input, direct)
         return Forms(direct, direct, direct)
     if kernel[2] < FEW_INPUTS:
@@ -95,13 +96,11 @@ def direct(
 ) -> jax.Array:
     """Computes a convolution by XLA's own."""
     # Without padding XLA calls another library for a CPU, which is 3 to 6 times slower.
-    spare = not any(map(any, pads))
-    if spare:
+    unpadded = not any(map(any, pads))
+    if unpadded:
         pads = (pads[0], (0, strides[1]))
-    out = jax.lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=NHWC, precision=precision
-    )
-    return out[:, :, :-1] if spare else out
+    out = by_xla(x, kernel, strides, pads, precision)
+    return out[:, :, :-1] if unpadded else out
 
 
 def winograd(
@@ -178,8 +177,10 @@ def _by_parts(
     if not parts or images == batch:
         return jax.checkpoint(some)(x, kernel)
     again = jax.checkpoint(some, prevent_cse=False)
-    out = jax.lax.map(lambda part: again(part, kernel), x.reshape(-1, images, *x.shape[1:]))
-    return out.reshape(batch, *out.shape[2:])
+    # A part takes every n-th image, so that a batch that is sharded over devices stays where it is.
+    rows = x.reshape(images, -1, *x.shape[1:]).swapaxes(0, 1)
+    out = jax.lax.map(lambda part: again(part, kernel), rows)
+    return out.swapaxes(0, 1).reshape(batch, *out.shape[2:])
 
 
 def blocks(
@@ -208,10 +209,26 @@ def _to_blocks(x: jax.Array, strides: Sides) -> jax.Array:
     return x.reshape(b, h // s, w // t, s * t * c)
 
 
-def phases(
+def by_xla(
     x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
 ) -> jax.Array:
+    """Computes a convolution by XLA's own, as it is."""
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, pads, dimension_numbers=NHWC, precision=precision
+    )
+
+
+def phases(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sides,
+    pads: Pads,
+    precision: Precision,
+    form: Form = plain,
+) -> jax.Array:
     """Computes a strided convolution as a sum over the remainders of the input's position.
+
+    `form` computes the plain convolution of each remainder.
 
     Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning"
     (arXiv:1603.07285), chapter 4.
@@ -221,7 +238,7 @@ def phases(
     )
 
     def part(row: Taps, column: Taps, i: int, j: int) -> jax.Array:
-        return plain(
+        return form(
             x[:, i :: strides[0], j :: strides[1]],
             kernel[row[0] :: strides[0], column[0] :: strides[1]],
             (1, 1),
@@ -230,6 +247,9 @@ def phases(
         )
 
     parts = [part(r, c, i, j) for i, r in rows for j, c in columns]
+    if not parts:  # every tap meets padding
+        sides = output_sides(x, kernel, strides, pads)
+        return jnp.zeros((x.shape[0], *sides, kernel.shape[-1]), x.dtype)
     return sum(parts[1:], parts[0])
 
 
@@ -256,6 +276,11 @@ def pad(x: jax.Array, pads: Pads) -> jax.Array:
     return jax.lax.pad(x, zero, [(0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)])
 
 
+def _like(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Returns an array of a shape that varies over the same devices as `x` in a `shard_map`."""
+    return jnp.broadcast_to(0 * x[:, :1, :1, :1], shape)
+
+
 def transposed(form: Form, sides: Sides) -> Form:
     """Returns a form's transpose by x, to maps of these sides: `[B, H', W', I] -> [B, H, W, O]`.
 
@@ -267,7 +292,7 @@ def transposed(form: Form, sides: Sides) -> Form:
         x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
     ) -> jax.Array:
         flipped = jax.lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
-        large = jax.ShapeDtypeStruct((x.shape[0], *sides, kernel.shape[-1]), x.dtype)
+        large = _like(x, (x.shape[0], *sides, kernel.shape[-1]))
 
         def strided(y: jax.Array) -> jax.Array:
             return form(y, flipped, strides, pads, precision)
@@ -288,7 +313,7 @@ def transposed_by_kernel(form: Form, sides: Sides) -> Form:
         x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
     ) -> jax.Array:
         flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-        large = jax.ShapeDtypeStruct((x.shape[0], *sides, kernel.shape[-1]), x.dtype)
+        large = _like(x, (x.shape[0], *sides, kernel.shape[-1]))
 
         def gradient(y: jax.Array) -> jax.Array:
             def strided(kernel: jax.Array) -> jax.Array:

@@ -43,15 +43,16 @@ def conv(
       padding: `SAME`, `VALID`, or numbers of zeros before and after rows and columns; negative
         numbers crop.
       options: as of `jax.lax.conv_general_dilated`; with dilations, groups or other layouts the
-        convolution is XLA's.
+        convolution is XLA's. So is it for explicitly sharded maps.
     """
     layout = options.setdefault("dimension_numbers", NHWC)
-    supported = all(options.get(name) in (None, 1, (1, 1)) for name in UNSUPPORTED) and x.ndim == 4
-    if isinstance(layout, jax.lax.ConvDimensionNumbers):
-        names = jax.lax.conv_dimension_numbers(x.shape, kernel.shape, NHWC)
-        supported = supported and layout == names
+    supported = all(options.get(name) in (None, 1, (1, 1)) for name in UNSUPPORTED)
+    if not supported or x.ndim != 4 or x.dtype != kernel.dtype or _explicitly_sharded(x):
+        supported = False
+    elif isinstance(layout, jax.lax.ConvDimensionNumbers):
+        supported = layout == jax.lax.conv_dimension_numbers(x.shape, kernel.shape, NHWC)
     else:
-        supported = supported and layout == NHWC
+        supported = layout == NHWC
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
@@ -77,7 +78,7 @@ def conv(
         on_gpu = on_other
     if math.prod(steps) > 1 and transposed.is_larger(kernel, sides):
         # In bfloat16 each of its sums is rounded, which doubles the rounding error.
-        on_gpu = functools.partial(conv_forms.phases, **settings)
+        on_gpu = functools.partial(conv_forms.phases, **settings, form=conv_forms.by_xla)
 
     forms = conv_forms.select(x.shape, kernel.shape, steps, sides, x.dtype)
     if set(forms) == {conv_forms.direct} and on_gpu is on_other is plain and any(map(any, pads)):
@@ -86,6 +87,11 @@ def conv(
         _on_each_device(functools.partial(f, **settings), on_gpu, on_other) for f in forms
     )
     return bilinear(value, by_input, by_kernel, x, kernel)
+
+
+def _explicitly_sharded(x: jax.Array) -> bool:
+    """Returns whether the sharding is part of the type; then reshapes in the forms need theirs."""
+    return any(jax.typeof(x).sharding.spec)
 
 
 def _pads(
@@ -119,6 +125,9 @@ def transposed_conv(
         return jax.lax.conv_transpose(
             x, kernel, strides, padding, dimension_numbers=NHWC, precision=precision
         )
+
+    if _explicitly_sharded(x):
+        return dilated(x, kernel)
 
     def form(of: Callable[..., jax.Array]) -> Layer:
         return lambda x, kernel: of(x, kernel, strides, padding, precision)
