@@ -86,6 +86,8 @@ def conv(
     value, by_input, by_kernel = (
         _on_each_device(functools.partial(f, **settings), on_gpu, on_other) for f in forms
     )
+    if len(set(forms)) == 1:
+        return value(x, kernel)
     return bilinear(value, by_input, by_kernel, x, kernel)
 
 
@@ -170,8 +172,10 @@ def transposed_conv(
 
 
 def _on_each_device(cpu: Layer, gpu: Layer, other: Layer) -> Layer:
+    platforms = {"cpu": cpu} if gpu is other else {"cpu": cpu, "cuda": gpu}
+
     def apply(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.lax.platform_dependent(x, kernel, cpu=cpu, cuda=gpu, default=other)
+        return jax.lax.platform_dependent(x, kernel, default=other, **platforms)
 
     return apply
 

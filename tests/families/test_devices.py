@@ -6,16 +6,6 @@ import numpy as np
 import pytest
 from support.helpers import NAMES, PMAP_FAMILIES, adversarial_families, run_program
 
-# XLA's partitioner computes a wrong gradient for a dense kernel that is sharded along its outputs
-# and precedes transposed convolutions, independent of the step and of the batch's sharding.
-PARTITIONED = "XLA computes a wrong gradient for a sharded dense kernel"
-WRONG = {"infogan": pytest.mark.xfail(strict=True, reason=PARTITIONED)}
-
-
-def named(name):
-    """Returns a family as a test parameter, marked if affected by PARTITIONED."""
-    return pytest.param(name, marks=WRONG.get(name, ()))
-
 
 @pytest.fixture(scope="module")
 def found():
@@ -48,7 +38,7 @@ def test_a_step_on_8_devices_changes_each_weight_as_on_1(found, name):
     assert_same_updates(eight, one)
 
 
-@pytest.mark.parametrize("name", [named(name) for name in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_step_is_the_same_with_a_sharded_state(found, name):
     steps = found[name]["steps"]
     assert_same_metrics(steps["rules"], steps["1"])
