@@ -112,14 +112,18 @@ def test_on_a_gpu_state_updates_are_matrix_products(module, sweeps):
     variables = jax.eval_shape(made.init, jax.random.key(0), x, biases)
     lowered = jax.jit(made.apply).trace(variables, x, biases).lower(lowering_platforms=("cuda",))
     main, *called = lowered.as_text().split("func.func private")
-    convolutions, loops = 0, []  # depths of loops; deeper lines are inside
+    convolutions, loops, inside = 0, 0, None  # depth of the loop that a line is in
     for line in main.splitlines():
         depth = len(line) - len(line.lstrip())
-        loops += [depth] if "stablehlo.while" in line else []
-        convolutions += "stablehlo.convolution" in line
-        assert "stablehlo.convolution" not in line or not loops or depth <= loops[-1]
-    assert convolutions == len(loops)
-    assert len(loops) == sweeps
+        if "stablehlo.while" in line:
+            loops, inside = loops + 1, depth
+        elif line.strip() == "}" and depth == inside:
+            inside = None
+        elif "stablehlo.convolution" in line:
+            assert inside is None
+            convolutions += 1
+    assert inside is None
+    assert convolutions == loops == sweeps
     # Of a step: in JAX 0.10 a loop calls it as a function, in 0.11 it is inlined.
     assert lowered.as_text().count("stablehlo.dot_general") == sweeps
     assert not any("stablehlo.convolution" in text for text in called)
