@@ -118,9 +118,11 @@ def _number(non_finite: bool, kind: Callable[[str], Any]) -> Callable[[str], Any
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{_short(twice)} occurs twice in one object")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"{_short(name)} occurs twice in one object")
+            seen.add(name)
     return values
 
 

@@ -103,9 +103,9 @@ def is_table(source: str) -> bool:
     if not source.endswith(".npz"):
         return source.endswith(".csv")
     try:
-        with zipfile.ZipFile(source) as archive:
+        with open_file(source) as file, zipfile.ZipFile(file) as archive:
             return archive.namelist() == ["data.npy"]
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return False
 
 

@@ -5,6 +5,7 @@ import re
 import typing
 
 import pytest
+from support.reading import time_limit
 
 import genjax
 from genjax.data.json_files import check_entries, parse_json, read_object
@@ -40,6 +41,13 @@ def test_rejects_with_a_reason(text):
     assert type(error.value) is ValueError
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 200
+
+
+def test_a_repeated_name_is_found_in_linear_time():
+    names = [*map(str, range(200_000)), "last", "last"]
+    text = "{" + ", ".join(f'"{name}": 0' for name in names) + "}"
+    with time_limit(10), pytest.raises(ValueError, match="'last' occurs twice in one object"):
+        parse_json(text)
 
 
 def test_rejects_other_encodings():

@@ -4,11 +4,13 @@ import os
 import pathlib
 import socket
 
+import numpy as np
 import pytest
 from support.reading import assert_error_message, time_limit
 
 from genjax.cli.prepare import main
-from genjax.data import Data, load
+from genjax.cli.train import default_run
+from genjax.data import Data, is_table, load
 from genjax.data.file_io import BinaryFile, file_crc, file_size, open_file, read_bytes
 from genjax.data.npz import read_npz
 from genjax.evals import load_classifier
@@ -35,6 +37,24 @@ def test_every_reader_rejects_a_pipe_and_a_device(tmp_path, read):
         with pytest.raises(ValueError, match="is a pipe, a device or a socket") as error:
             read(path)
         assert_error_message(str(error.value), path)
+
+
+@pytest.mark.parametrize("end", ["npz", "csv"])
+def test_defaults_of_training_reject_a_pipe(tmp_path, end):
+    path = pipe(tmp_path, f"pipe.{end}")
+    assert is_table(str(path)) == (end == "csv")  # by its name
+    with pytest.raises(ValueError, match="is a pipe, a device or a socket") as error:
+        default_run("nade", ["--data", str(path)])
+    assert_error_message(str(error.value), path)
+
+
+def test_defaults_of_training_reject_a_zip_of_an_unknown_version(tmp_path):
+    np.savez(tmp_path / "x.npz", data=np.zeros((20, 3)))
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    data[data.rindex(b"PK\x01\x02") + 6] = 200  # the version that is needed to extract
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(ValueError, match=r"x\.npz cannot be read \(NotImplementedError"):
+        default_run("nade", ["--data", str(tmp_path / "x.npz")])
 
 
 def test_rejects_a_socket_a_folder_and_a_name_with_nul(tmp_path):
