@@ -94,12 +94,12 @@ class Checkpoints:
 
         Args:
           workdir: folder of the run.
-          keep: latest checkpoints to keep.
+          keep: latest checkpoints to keep; with 1, the one before it stays until `prune`.
           read_only: change no file.
           identity: of the run; it is saved, and a checkpoint of another run is not restored.
         """
         self.root = pathlib.Path(workdir).absolute() / "checkpoints"
-        self.read_only, self.identity = read_only, identity
+        self.read_only, self.identity, self.keep = read_only, identity, keep
         # Reads and writes run in threads, whose errors come at any time.
         self._hook_before = sys.unraisablehook
         self._hook = functools.partial(_unless_late, self._hook_before)
@@ -123,8 +123,9 @@ class Checkpoints:
                     ),
                 ),
             )
-            # Two of the best: the previous one stays until a latest names the new one.
-            for which, count in (("latest", keep), ("best", 2))
+            # Two of the best: the previous one stays until a latest names the new one. Two of the
+            # latest: the newest is removed again if its evaluation is not finite.
+            for which, count in (("latest", max(keep, 2)), ("best", 2))
             if not read_only or (self.root / which).is_dir()
         }
 
@@ -196,6 +197,12 @@ class Checkpoints:
     def set_aside(self) -> list[str]:
         """Returns the names of damaged checkpoints."""
         return sorted(p.name for p in self.root.glob("corrupt-*"))
+
+    def prune(self) -> None:
+        """Deletes all but the newest `keep` latest checkpoints, once the newest is evaluated."""
+        self.wait()
+        for step in self.steps()[: -self.keep]:
+            self._managers["latest"].delete(step)
 
     def remove_after(self, step: int) -> None:
         """Deletes checkpoints later than `step`, which the run makes again."""

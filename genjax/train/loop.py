@@ -75,8 +75,9 @@ def fit(
     """Trains a run, evaluates it on test once, and writes its record.
 
     After each call of the compiled step the order of operations is fixed: check that metrics are
-    finite, log, evaluate, sample, save, stop. In a workdir with checkpoints the run resumes from
-    the newest undamaged one. For a finished run the record is returned and nothing is computed.
+    finite, log, save what is due, evaluate, sample, save what these found, stop. In a workdir with
+    checkpoints the run resumes from the newest undamaged one. For a finished run the record is
+    returned and nothing is computed.
 
     Args:
       run: the settings.

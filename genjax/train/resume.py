@@ -12,6 +12,8 @@ from genjax.train.record import Record
 from genjax.train.run_config import Run, changes, run_from_json, settings_without_effect
 from genjax.train.status import RunStatus
 
+RECORD_FIX = "remove it, and the run writes it again"
+
 
 class FinishedRecord(Record):
     """A record that a finished run is resumed with."""
@@ -34,15 +36,14 @@ def finished_record(run: Run, saved: Run | None, workdir: pathlib.Path) -> dict[
     path = workdir / "record.json"
     if saved is None or not path.exists():
         return None
-    fix = "remove it, and the run writes it again"
-    record = read_object(path, FinishedRecord, fix=fix)
+    record = read_object(path, FinishedRecord, fix=RECORD_FIX)
     try:
         recorded = run_from_json(record["config"])  # the folder's settings may be newer
         if (record["experiment"], record["seed"]) != (recorded.experiment, recorded.seed):
             raise ValueError("its experiment and seed are not those of its settings")
     except ValueError as error:
         raise ValueError(
-            f"{path} is damaged ({safe(str(error).rstrip('.'), 300)}); {fix}."
+            f"{path} is damaged ({safe(str(error).rstrip('.'), 300)}); {RECORD_FIX}."
         ) from None
     return None if changes(recorded, run, settings_without_effect(run)) else record
 

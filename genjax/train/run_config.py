@@ -52,7 +52,8 @@ class Train:
     unfinished run; averaged if it keeps an average): its folder, or the name of its experiment, for
     the folder beside this run's with the same seed. Empty: random weights."""
     keep: checks.PositiveInt = 2
-    """Latest checkpoints to keep; the best by validation is kept too."""
+    """Latest checkpoints to keep; the best by validation is kept too. With 1, the one before the
+    newest stays until the newest has been evaluated."""
     metric: str = ""
     """Metric of the finished run's samples for its record: parzen, codes, svm ... (see `genjax
     measure`); the figure of a family without a density. Empty: none."""

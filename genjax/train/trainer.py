@@ -1,4 +1,4 @@
-"""The operations of the loop: train, log, evaluate, sample, save, stop."""
+"""The operations of the loop: train, log, save, evaluate, sample, save, stop."""
 
 import collections
 import math
@@ -21,11 +21,13 @@ from genjax.core import (
     sample_images,
     with_ema,
 )
+from genjax.data.json_files import read_object
 from genjax.data.label_subsets import UNKNOWN_LABEL
 from genjax.train import gan_diagnostics
 from genjax.train.compile import CompiledStep, batch_sharding, compile_step
 from genjax.train.input_pipeline import InputPipeline
 from genjax.train.load_run import evaluation_variables
+from genjax.train.resume import RECORD_FIX, FinishedRecord
 from genjax.train.run_config import (
     batches_per_step,
     evaluated_by_steps,
@@ -143,11 +145,11 @@ class Trainer:
             # 5. Samples, from the same noise every time.
             better = self.show(state, step, operations)
             stop = stop or self.stopped
-            # Save what they found; after a new best too, so that both checkpoints describe the
+            # 6. Save what they found; after a new best too, so that both checkpoints describe the
             # same run.
             if better or self.stopped or self.status.ended or (saved and operations):
                 self.save(state)
-            # 6. Stop.
+            # 7. Stop.
             if self.stopped or (stop and not last and not self.status.ended):
                 return state, step, stop
         return state, step, ""
@@ -426,27 +428,35 @@ class Trainer:
         """Saves a checkpoint in the background; of a state that is there already, its status.
 
         It waits for the best checkpoint first: a latest one must not name a best that is not there.
+        Until a pending evaluation is finite, the state before it and an earlier record stay.
         """
         # The time since the log, of evaluation and samples, belongs to this checkpoint.
         self.status = self.status.replace(seconds=self.status.seconds + self.elapsed())
         self.aside = 0.0
         started = time.monotonic()
         step = int(jax.device_get(state.step))
+        evaluated = "evaluate" not in self.status.pending
         with self.context.signals.saving():
             self.checkpoints.wait()
-            if step in self.checkpoints.steps():
-                self.checkpoints.save_status(step, self.status.to_json())
-            else:
+            if evaluated:
                 self.remove_record(step)
+            if step not in self.checkpoints.steps():
                 self.checkpoints.save(state, self.status.to_json())
+            else:
+                self.checkpoints.save_status(step, self.status.to_json())
+                if evaluated:
+                    self.checkpoints.prune()
         if self.context.metrics:
             self.context.metrics.flush()
         self.took(started)
 
     def remove_record(self, step: int) -> None:
-        """Removes the record of an earlier end before a later state is saved."""
-        if step > self.status.sessions[-1]["from_step"] and jax.process_index() == 0:
-            (self.context.workdir / "record.json").unlink(missing_ok=True)
+        """Removes the record of an end at another step."""
+        path = self.context.workdir / "record.json"
+        if jax.process_index() != 0 or not path.exists():
+            return
+        if read_object(path, FinishedRecord, fix=RECORD_FIX)["steps"] != step:
+            path.unlink()
 
     def took(self, started: float) -> None:
         """Counts time spent beside training: rates leave it out, deadlines allow for it."""

@@ -122,7 +122,40 @@ def test_extending_a_run_keeps_its_record_until_a_later_state_is_saved(
     assert fit(run, tmp_path, quiet=True).record == record
     broken(monkeypatch, trainer.Trainer, "evaluate", Killed(), longer(run, 20), tmp_path)
     assert "16" in steps_of(tmp_path, "latest")
+    assert json.loads((tmp_path / "record.json").read_text()) == record  # not evaluated yet
+    broken(monkeypatch, trainer.Trainer, "call", Killed(), longer(run, 20), tmp_path)
     assert not (tmp_path / "record.json").exists()
+
+
+def validation_means(monkeypatch, *means):
+    """Replaces the validation means in their order."""
+    left = iter(means)
+    monkeypatch.setattr(trainer.evals, "mean_and_error", lambda nats: (next(left), 0.0))
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_extending_a_run_keeps_its_record_and_state_if_the_next_diverges(
+    tmp_path, whole, monkeypatch, keep
+):
+    run = dataclasses.replace(whole[0], train=dataclasses.replace(whole[0].train, keep=keep))
+    record = fit(run, tmp_path, quiet=True).record
+    assert set(steps_of(tmp_path, "latest")) == set(["8", "12"][-keep:])
+    validation_means(monkeypatch, float("nan"))
+    with pytest.raises(FloatingPointError, match="the checkpoint of step 12 is from before it"):
+        fit(longer(run, 20), tmp_path, quiet=True)
+    assert "12" in steps_of(tmp_path, "latest")
+    assert json.loads((tmp_path / "record.json").read_text()) == record
+
+
+@pytest.mark.parametrize(("eval_every", "means"), [(4, (1.0, 2.0, np.nan)), (12, (np.nan,))])
+def test_one_latest_checkpoint_is_kept_until_the_next_is_evaluated(
+    tmp_path, whole, monkeypatch, eval_every, means
+):
+    train = dataclasses.replace(whole[0].train, keep=1, save_every=4, eval_every=eval_every)
+    validation_means(monkeypatch, *means)
+    with pytest.raises(FloatingPointError, match="the checkpoint of step 8 is from before it"):
+        fit(dataclasses.replace(whole[0], train=train), tmp_path, quiet=True)
+    assert steps_of(tmp_path, "latest") == ["8"]
 
 
 def test_a_state_without_finite_validation_is_not_kept(tmp_path, whole, monkeypatch):
