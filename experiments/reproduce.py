@@ -79,6 +79,17 @@ def command_after(error: Exception, run: Run, workdir: pathlib.Path) -> str:
     return lower_rate(run, ["python", "-m", f"experiments.{file}"], argv, workdir, error.saved)
 
 
+def pack(workdirs: list[pathlib.Path], out: pathlib.Path) -> bool:
+    """Archives runs and returns whether that succeeded, else prints why not."""
+    try:
+        files = create_archive(workdirs, out)
+    except (ValueError, OSError) as error:
+        print(f"error: {out} is not written: {error}", file=sys.stderr)
+        return False
+    print(f"archived in {len(files) - 1} parts in {out}", file=sys.stderr)
+    return True
+
+
 def queue(recipes: dict[str, Run], options: argparse.Namespace) -> list[Run]:
     """Returns the selected runs in the order of the table, one per recipe and seed.
 
@@ -158,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     left: list[str] = []
     failed: dict[str, bool] = {}  # whether it diverged
     workdirs: list[pathlib.Path] = []
-    stopped = False
+    stopped, packed = False, True
     try:
         if options.start_from:
             names = extract_archive(options.start_from, options.workdir)
@@ -193,11 +204,10 @@ def main(argv: list[str] | None = None) -> int:
             if result.record is None:
                 left.append(workdir.name)
         if options.pack:
-            files = create_archive([w for w in dict.fromkeys(workdirs) if w.is_dir()], options.pack)
-            print(f"archived in {len(files) - 1} parts in {options.pack}", file=sys.stderr)
+            packed = pack([w for w in dict.fromkeys(workdirs) if w.is_dir()], options.pack)
     duration = time.monotonic() - start
     print(f"{duration:.0f} s; left to run: {', '.join(left) or 'nothing'}", file=sys.stderr)
-    if not all(failed.values()):
+    if not (packed and all(failed.values())):
         return 2
     return 1 if failed else 3 if left else 0
 

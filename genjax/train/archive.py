@@ -38,13 +38,15 @@ def create_archive(
 ) -> list[pathlib.Path]:
     """Writes run folders as parts of at most `part_bytes`; returns the files written.
 
-    The latest checkpoints of a finished run with a best one are left out: no steps are left.
+    The latest checkpoints of a finished run with a best one are left out: no steps are left. A link
+    to a run folder stands for the folder.
 
     Raises:
-      ValueError: two folders have one name.
+      ValueError: two folders have one name; a run is no folder; or there is no file to archive, in
+        which case an earlier archive stays.
 
     Warns:
-      Links, pipes and devices are left out.
+      Links, pipes and devices inside a run are left out.
     """
     workdirs = list(workdirs)
     names = [workdir.name for workdir in workdirs]
@@ -53,12 +55,18 @@ def create_archive(
         raise ValueError(
             f"two runs are called {', '.join(twice)}; rename one, or it would overwrite the other."
         )
-    out.mkdir(parents=True, exist_ok=True)
+    for workdir in workdirs:
+        if not workdir.is_dir():
+            raise ValueError(f"{safe(workdir)} is not a run folder; check the path.")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
         for workdir in workdirs:
-            tar.add(workdir, arcname=workdir.name, filter=functools.partial(_wanted, workdir))
+            wanted = functools.partial(_wanted, workdir)
+            tar.add(workdir.resolve(), arcname=workdir.name, filter=wanted)
+        if not any(member.isreg() for member in tar.getmembers()):
+            raise ValueError("no run has a file to archive; start a run first.")
     data = buffer.getvalue()
+    out.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(data).hexdigest()[:8]
     paths, parts = [], []
     for number, start in enumerate(range(0, max(1, len(data)), part_bytes)):
@@ -79,7 +87,7 @@ def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
     Existing run folders are not overwritten.
 
     Raises:
-      ValueError: a part is missing or damaged; the archive holds a link or a path outside a run,
+      ValueError: a part is missing or damaged; the archive holds a link or a file outside a run,
         or unpacks to more than 100 times its size and 256 MiB.
     """
     manifest = source / "pack.json"
@@ -149,6 +157,11 @@ def _check_member(member: tarfile.TarInfo, source: pathlib.Path) -> None:
     if inside.is_absolute() or ".." in inside.parts or not inside.parts:
         raise ValueError(
             f"{source} holds {safe(member.name)}, a path outside a run; do not use it."
+        )
+    if len(inside.parts) == 1 and member.isreg():
+        raise ValueError(
+            f"{source} holds the file {safe(inside)}, which is not inside a run folder; do not"
+            f" use it."
         )
     if not (member.isreg() or member.isdir()) or member.issparse():
         raise ValueError(

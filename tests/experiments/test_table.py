@@ -520,6 +520,25 @@ def test_an_archived_queue_resumes_on_another_machine(machine, tmp_path, capsys)
     assert "extracted a_mnist-seed0, a_mnist-sgd-seed0" in capsys.readouterr().err
 
 
+def test_an_archive_stays_where_no_run_was_started(machine, tmp_path, capsys):
+    machine.main(f"--pack {tmp_path}/pack")
+    before = {path: path.read_bytes() for path in (tmp_path / "pack").iterdir()}
+    machine.workdir = tmp_path / "elsewhere"
+    assert machine.main(f"--budget 3s --pack {tmp_path}/pack") == 2
+    assert "pack is not written: no run has a file to archive" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "pack").iterdir()} == before
+
+
+def test_runs_that_are_links_are_archived(machine, tmp_path):
+    (tmp_path / "disk").mkdir()
+    machine.workdir.mkdir(exist_ok=True)
+    (machine.workdir / ALL[0]).symlink_to(tmp_path / "disk")
+    machine.main(f"--pack {tmp_path}/pack")
+    machine.workdir = tmp_path / "home"
+    assert machine.main(f"--start-from {tmp_path}/pack") == 0
+    assert machine.names == []
+
+
 def test_archiving_reserves_time(machine, tmp_path):
     machine.main(f"--budget 100s --pack {tmp_path}/pack")
     assert machine.calls[0][2] == 1000 + 100 - 20
@@ -536,6 +555,7 @@ def test_records_of_archived_runs_are_stored(machine, tmp_path):
 
 def test_a_damaged_archive_exits_with_one_line(machine, tmp_path, capsys):
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
     first, _ = create_archive([tmp_path / "run"], tmp_path / "pack")
     first.write_bytes(b"damaged")
     assert machine.main(f"--start-from {tmp_path}/pack") == 2

@@ -254,6 +254,37 @@ def test_links_are_left_out_with_a_warning(tmp_path):
     assert found == {k: v for k, v in without_profile(run).items() if k not in left_out}
 
 
+def test_a_link_to_a_run_is_archived_as_the_run(tmp_path):
+    run = make_run(tmp_path / "disk", "long name", finished=True)
+    (tmp_path / "a").symlink_to(run)
+    create_archive([tmp_path / "a"], tmp_path / "out")
+    assert extract_archive(tmp_path / "out", tmp_path / "back") == ["a"]
+    expected = {k: v for k, v in without_profile(run).items() if "latest" not in k}
+    assert contents(tmp_path / "back" / "a") == expected
+    assert len(expected) == 4
+
+
+def test_an_archive_is_not_replaced_by_an_empty_one(tmp_path):
+    create_archive([make_run(tmp_path, "run")], tmp_path / "out", part_bytes=1000)
+    before = contents(tmp_path / "out")
+    (tmp_path / "empty" / "profile").mkdir(parents=True)
+    (tmp_path / "broken").symlink_to("nowhere")
+    for runs in ([], [tmp_path / "empty"]):
+        with pytest.raises(ValueError, match="no run has a file to archive; start a run first"):
+            create_archive(runs, tmp_path / "out")
+    for name in ("none", "broken"):
+        with pytest.raises(ValueError, match=f"{name} is not a run folder"):
+            create_archive([tmp_path / "run", tmp_path / name], tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_rejects_a_file_in_place_of_a_run(tmp_path):
+    out = write_tar(tmp_path / "out", "run/config.json", "./nade-seed0")
+    with pytest.raises(ValueError, match=r"the file nade-seed0, which is not inside a run folder"):
+        extract_archive(out, tmp_path / "back")
+    assert list((tmp_path / "back").iterdir()) == []
+
+
 def test_a_link_in_place_of_a_run_is_not_replaced(tmp_path):
     create_archive([make_run(tmp_path / "runs", "a")], tmp_path / "out")
     (tmp_path / "back").mkdir()
