@@ -23,6 +23,10 @@ ARCHIVES = (".zip", ".7z", ".rar", *_TAR)
 _MAX_DEFLATE_RATIO = 1032
 
 
+class UnreadableFile(ValueError):
+    """A system error, of permissions or of a disk; it tells nothing about the contents."""
+
+
 def safe(value: object, length: int = 0) -> str:
     """Returns text with unprintable characters escaped, cut to `length` characters if above 0."""
     text = str(value)
@@ -98,7 +102,8 @@ def open_file(path: str | os.PathLike) -> BinaryIO:
     """Opens a regular file, or a link to one, for reading.
 
     Raises:
-      ValueError: it is missing, a folder, a pipe or a device, or cannot be opened.
+      UnreadableFile: a system error.
+      ValueError: it is missing, a folder, a pipe or a device.
     """
     try:
         # O_NONBLOCK: opening a pipe would wait for a process that writes to it.
@@ -170,7 +175,8 @@ def file_crc(path: str | os.PathLike) -> int:
     """Returns the CRC-32 of a regular file.
 
     Raises:
-      ValueError: as `open_file`, and if the disk fails.
+      UnreadableFile: a system error.
+      ValueError: as `open_file`.
     """
     crc = 0
     with open_file(path) as file:
@@ -189,8 +195,8 @@ def _special_error(path: str | os.PathLike) -> ValueError:
     )
 
 
-def _unreadable_error(path: str | os.PathLike, error: OSError) -> ValueError:
-    return ValueError(
+def _unreadable_error(path: str | os.PathLike, error: OSError) -> UnreadableFile:
+    return UnreadableFile(
         f"{safe(path)} cannot be read ({error_reason(error)}); check its permissions."
     )
 

@@ -14,7 +14,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from genjax.data.dataset import combined_checksum, default_levels
-from genjax.data.file_io import file_crc, safe
+from genjax.data.file_io import UnreadableFile, file_crc, open_file, safe
 from genjax.data.file_writing import write_file
 from genjax.data.image_grid import image_grid
 from genjax.data.json_files import check_entries, read_object
@@ -97,7 +97,8 @@ def prepare(
 ) -> PreparedFolder:
     """Writes a source as `out/name/1.0.0`; resumes an interrupted call.
 
-    A finished folder of the same source is verified, and written again if it is damaged.
+    A finished folder of the same source is verified, and written again if it is damaged; files in
+    it that are not of the data set are kept.
 
     Args:
       source: input of `genjax.data.readers.read`, a .npz file, a TFDS name or folder, or digits.
@@ -107,8 +108,8 @@ def prepare(
       progress: called with a line per written file.
 
     Raises:
-      ValueError: an example cannot be read or does not fit; the folder holds other data; or
-        another process is writing it.
+      ValueError: an example or a file of the folder cannot be read; an example does not fit; the
+        folder holds other data; or another process is writing it.
     """
     opened = open_source(source, reading or ReadOptions())
     _check_source(opened, writing)
@@ -132,7 +133,7 @@ def prepare(
             if path.is_symlink():
                 raise ValueError(f"{path} is a link; remove it, or use another --name.")
         if damaged.exists():  # left by a call that was killed
-            shutil.rmtree(damaged)
+            _replace(damaged, folder)
         if folder.exists():
             summary = _read_json(folder / SUMMARY)
             if summary.get("plan") != full_plan:
@@ -142,6 +143,7 @@ def prepare(
                 )
             problem = _find_damage(folder, summary)
             if not problem:
+                shutil.rmtree(part, ignore_errors=True)
                 progress(f"{folder} exists already")
                 return PreparedFolder(folder, summary)
             progress(f"{folder} is damaged ({problem}); it is prepared again")
@@ -155,12 +157,27 @@ def prepare(
             folder.rename(damaged)
         part.rename(folder)
         if damaged.exists():
-            shutil.rmtree(damaged)
+            _replace(damaged, folder)
     return PreparedFolder(folder, summary)
 
 
+def _replace(damaged: pathlib.Path, folder: pathlib.Path) -> None:
+    """Removes a damaged folder; files that its replacement lacks are moved there."""
+    if not folder.exists():  # the replacement is not complete
+        damaged.rename(folder)
+        return
+    for path in damaged.iterdir():
+        if not os.path.lexists(folder / path.name):
+            path.rename(folder / path.name)
+    shutil.rmtree(damaged)
+
+
 def _find_damage(folder: pathlib.Path, summary: Mapping[str, Any]) -> str:
-    """Returns what is wrong with a finished folder; empty if it is whole."""
+    """Returns what is wrong with a finished folder; empty if it is whole.
+
+    Raises:
+      UnreadableFile: a system error, which is no damage.
+    """
     try:
         check_entries(summary, Summary)
         for split in summary["splits"].values():
@@ -171,9 +188,13 @@ def _find_damage(folder: pathlib.Path, summary: Mapping[str, Any]) -> str:
             if file_crc(folder / name) != crc:
                 return f"{safe(name, 60)} has changed"
         if "files" not in summary:  # of an earlier version
+            for path in folder.glob("*.array_record-*"):
+                open_file(path).close()  # array_record does not tell system errors from damage
             for split in open_folder(str(folder), None)[1].values():
                 for start in range(0, len(split), 256):
                     split.read(range(start, min(start + 256, len(split))))
+    except UnreadableFile:
+        raise
     except ValueError as error:
         return str(error).rstrip(".")
     except (AttributeError, TypeError):
@@ -390,5 +411,7 @@ def index_checksum(index: Mapping[str, np.ndarray]) -> str:
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         return read_object(path, fix="prepare it again")
+    except UnreadableFile:
+        raise
     except ValueError:
         return {}

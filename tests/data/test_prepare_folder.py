@@ -1,8 +1,11 @@
 """Preparation: errors, repeated calls, and hold-outs without overlap."""
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
+import pathlib
 import re
 import shutil
 import struct
@@ -296,6 +299,66 @@ def test_an_interrupted_repair_is_done_again(tmp_path, whole):
     shutil.copytree(whole / "data" / "1.0.0", folder.with_name("1.0.0.damaged"))
     shutil.copytree(whole / "data" / "1.0.0", folder.with_name("1.0.0.incomplete"))
     prepared(whole / "x.idx", tmp_path, shard_examples=2)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["1.0.0"]
+
+
+RECORDS = "data-train.array_record-00001-of-00003"
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "genjax.json", RECORDS])
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+def test_a_system_error_is_no_damage(tmp_path, whole, monkeypatch, name, listed, code):
+    folder = tmp_path / "data" / "1.0.0"
+    shutil.copytree(whole / "data" / "1.0.0", folder)
+    if not listed:
+        summary = json.loads((folder / "genjax.json").read_text())
+        del summary["files"]
+        (folder / "genjax.json").write_text(json.dumps(summary))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    system_open = os.open
+
+    def fail(path, *args, **kwargs):
+        if os.path.basename(path) == name:
+            raise OSError(code, os.strerror(code), path)
+        return system_open(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises(ValueError, match=f"{name} cannot be read .*{os.strerror(code)}") as got:
+            prepared(whole / "x.idx", tmp_path, shard_examples=2)
+    assert_error_message(str(got.value), folder / name)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["1.0.0"]
+
+
+@pytest.mark.parametrize("renames", [9, 0, 1, 2, 3])
+def test_files_of_the_user_are_kept(tmp_path, whole, monkeypatch, renames):
+    """Also if the call is killed at a rename of folders or files, and given again."""
+    folder = tmp_path / "data" / "1.0.0"
+    shutil.copytree(whole / "data" / "1.0.0", folder)
+    expected = load(Data(data=str(folder))).checksum()
+    (folder / "own" / "deep").mkdir(parents=True)
+    for name in ("notes.txt", "own/deep/notes.txt"):
+        (folder / name).write_text("kept")
+    DAMAGE["records"](folder)
+    rename, count = pathlib.Path.rename, iter(range(100))
+    counted = (folder.parent, folder.with_name("1.0.0.damaged"))
+
+    def interrupt(path, target):
+        if path.parent in counted and next(count) == renames:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "rename", interrupt)
+        with contextlib.suppress(KeyboardInterrupt):
+            prepared(whole / "x.idx", tmp_path, shard_examples=2)
+    assert next(count) == (4 if renames == 9 else renames + 1)
+    prepared(whole / "x.idx", tmp_path, shard_examples=2)
+    assert load(Data(data=str(folder))).checksum() == expected
+    assert (folder / "notes.txt").read_text() == "kept"
+    assert (folder / "own" / "deep" / "notes.txt").read_text() == "kept"
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["1.0.0"]
 
 
