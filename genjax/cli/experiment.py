@@ -139,6 +139,8 @@ def lower_rate(
     replaced = set(rates)
     changed = [word for flag, rate in rates.items() for word in (flag, f"{rate:g}")]
     if saved is not None:
+        if workdir.name in ("", ".."):  # a folder without a name of its own, as "."
+            workdir = workdir.resolve()
         number = 2
         while (new := workdir.with_name(f"{workdir.name}-{number}")).exists():
             number += 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.file_io import open_file, safe
+from genjax.data.file_io import file_size, open_file, safe
 
 # Deflate reaches ratios up to 1032, but only for constant data.
 MAX_RATIO, ALWAYS_ALLOWED = 200, 2**28
@@ -39,6 +39,20 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
         with np.load(opened, allow_pickle=False) as file:
             arrays: dict[str, Any] = {name: file[name] for name in file.files}
     return arrays
+
+
+def check_table(path: str | os.PathLike, table: np.ndarray) -> None:
+    """Checks the size of a table as float64, which its rows and their permutation take.
+
+    Raises:
+      ValueError: it is above 200 times the size of the file and 256 MiB, as in `read_npz`; the
+        table of a small file may be of truth values.
+    """
+    if 8 * table.size > max(ALWAYS_ALLOWED, MAX_RATIO * file_size(path)):
+        raise ValueError(
+            f"{safe(path)}: data has {table.size} numbers, more than {MAX_RATIO // 8} for every"
+            f" byte of the file; save it without compression (np.savez)."
+        )
 
 
 def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:

@@ -18,7 +18,7 @@ from genjax.data.data_config import Data
 from genjax.data.dataset import SPLITS, Dataset, default_levels
 from genjax.data.file_io import error_reason, open_file
 from genjax.data.label_subsets import limit_labels
-from genjax.data.npz import read_npz
+from genjax.data.npz import check_table, read_npz
 from genjax.data.operations import ENTRIES, IMAGES
 from genjax.data.order import Order
 from genjax.data.static_binarization import static_images
@@ -58,6 +58,7 @@ def load(settings: Data) -> Dataset:
         file = _read_arrays(pathlib.Path(source))
         is_table = set(file) == {"data"}
         if is_table:
+            check_table(source, file["data"])
             splits, levels = cross_validation.table_splits(file["data"], settings)
         else:
             splits, levels = _npz(pathlib.Path(source), file, settings.unpaired)

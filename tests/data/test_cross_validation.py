@@ -1,12 +1,13 @@
 """Tables of real numbers: folds, selection of columns, standardization."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from genjax.cli.experiment import recipe_differences
-from genjax.data import Data, load
+from genjax.data import Data, load, npz
 from genjax.data.cross_validation import select_columns
 from genjax.families import rnade
 from genjax.train import Run, fit
@@ -136,6 +137,28 @@ def test_real_density_rejects_integers(tmp_path):
             ValueError, match=r'on discrete values, .* set --transform "dequantize\(\)"'
         ):
             fit(dataclasses.replace(run, data=data), tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("shape", [(2**25 + 1, 1), (2**15 + 1, 2**10)])
+def test_a_table_is_bounded_as_numbers_of_8_bytes(tmp_path, shape):
+    """By the rule for .npz files: 256 MiB, or 200 times the size of the file."""
+    np.savez_compressed(tmp_path / "table.npz", data=np.zeros(shape, bool))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"more than 25 for every byte .* without compression"):
+        load(settings(tmp_path / "table.npz"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**27
+
+
+def test_a_table_without_compression_may_be_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "ALWAYS_ALLOWED", 1000)
+    table = np.eye(200, dtype=bool)
+    np.savez(tmp_path / "table.npz", data=table)
+    assert load(settings(tmp_path / "table.npz")).counts()["test"] == 20
+    np.savez_compressed(tmp_path / "table.npz", data=table)  # 2 kB
+    with pytest.raises(ValueError, match="data has 40000 numbers, more than 25 for every byte"):
+        load(settings(tmp_path / "table.npz"))
 
 
 @pytest.mark.parametrize("kind", [np.complex64, "U3", "datetime64[s]"])

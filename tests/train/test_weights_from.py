@@ -173,6 +173,20 @@ def test_the_command_of_a_run_without_checkpoints_keeps_its_folder(monkeypatch):
     assert shutil.which(experiment.program()[0])
 
 
+@pytest.mark.parametrize("given", [".", "below/.."])
+def test_the_command_of_a_run_in_the_current_folder(tmp_path, monkeypatch, given):
+    workdir = tmp_path / "a run"
+    (workdir / "below").mkdir(parents=True)
+    (tmp_path / "a run-2").mkdir()
+    monkeypatch.chdir(workdir)
+    argv = ["--workdir", given, "--learning-rate=0.5"]
+    run = small_run("nade", "digits")
+    words = experiment.lower_rate(run, ["python"], argv, pathlib.Path(given), 4)
+    rate = f"{run.optimizer.learning_rate / 10:g}"
+    expected = ["python", "--learning-rate", rate, "--workdir", f"{workdir}-3"]
+    assert shlex.split(words.splitlines()[1]) == [*expected, "--weights-from", str(workdir)]
+
+
 def test_counters_are_reset_with_weights_from(tmp_path, data):
     """Warm-up steps, which are variables."""
     warm = small_run("vae", data, steps=3)
