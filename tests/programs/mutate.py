@@ -29,7 +29,7 @@ def mutate_file(data: bytes, other: bytes, rng: random.Random, name: str) -> byt
         return gzip.compress(change(inside, other, rng, name[:-3]), 1)
     if name.endswith((".npz", ".pth")) and data[:2] == b"PK" and rng.random() < 0.7:
         return _zip(data, rng)
-    if name.endswith(".jsonl") and rng.random() < 0.8:
+    if name.endswith(".jsonl") and data and rng.random() < 0.8:
         lines = data.splitlines()
         lines[rng.randrange(len(lines))] = _json(rng.choice(lines), rng)
         return b"\n".join(lines) + rng.choice((b"\n", b"\n", b""))
@@ -273,7 +273,12 @@ def _json(data: bytes, rng: random.Random) -> bytes:
     """Replaces, removes, moves or nests a value, a name or a branch of a tree."""
     if rng.random() < 0.03:
         return rng.choice(_WHOLE).encode(rng.choice(("utf-8", "utf-8", "utf-16-le")))
-    tree = json.loads(data)
+    try:
+        tree = json.loads(data)
+    except ValueError:  # mutated before
+        return _mutate_once(data, data, rng)
+    if not isinstance(tree, (dict, list)):
+        return _mutate_once(data, data, rng)
     if isinstance(tree, dict) and tree.keys() == {"body", "crc32"} and rng.random() < 0.8:
         body = _json(tree["body"].encode(), rng).decode("utf-8", "replace")
         return json.dumps({"body": body, "crc32": zlib.crc32(body.encode())}).encode()

@@ -33,6 +33,7 @@ from genjax import data as genjax_data  # noqa: E402
 from genjax import report  # noqa: E402
 from genjax.cli.experiment import recipe_differences  # noqa: E402
 from genjax.data import Data  # noqa: E402
+from genjax.data.json_files import parse_json  # noqa: E402
 from genjax.data.prepare import prepare  # noqa: E402
 from genjax.data.readers import ReadOptions  # noqa: E402
 from genjax.data.shards import WriteOptions  # noqa: E402
@@ -133,7 +134,7 @@ def _append(folder: pathlib.Path, damaged: pathlib.Path) -> None:
     metrics.write(40, {"loss": 1.0})
     metrics.close()
     lines = (workdir / "metrics.jsonl").read_bytes().rstrip(b"\n").split(b"\n")
-    steps = [json.loads(line)["step"] for line in lines]
+    steps = [parse_json(line, non_finite=True)["step"] for line in lines]  # also of long numbers
     assert steps[-1] == 40
     assert all(type(step) is int and step <= 20 for step in steps[:-1])
     assert b'"loss": 1.0' in lines[-1]
