@@ -70,7 +70,7 @@ def print_error(name: str, error: Exception, remedy: str = "") -> None:
 
 def command_after(error: Exception, run: Run, workdir: pathlib.Path) -> str:
     """Returns the command that starts from the weights of a diverged run, with its recipe."""
-    if not isinstance(error, Diverged):
+    if not isinstance(error, Diverged) or error.phase:  # options change the last phase only
         return ""
     file, _, recipe = run.experiment.partition(":")
     argv = ["--recipe", recipe] if recipe else []

@@ -111,6 +111,8 @@ def run_experiment(
     try:
         result = fit(run, workdir, **settings)
     except Diverged as error:
+        if error.phase:  # options change the last phase only
+            raise
         words = [*program(), *([command, next(iter(recipes))] if command else [])]
         remedy = lower_rate(run, words, argv if given is None else given, workdir, error.saved)
         raise FloatingPointError(f"{error}{remedy}") from None

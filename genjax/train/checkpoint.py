@@ -79,6 +79,17 @@ def checksums(flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return {name: checksum(x) for name, x in flat.items()}
 
 
+def saved_identity(workdir: pathlib.Path) -> dict[str, Any]:
+    """Returns the identity in the newest checkpoint with a readable one; empty if there is none."""
+    found = (workdir / "checkpoints").glob("*/[0-9]*/status/metadata")
+    folders = [p for p in found if p.parts[-3].isdigit()]
+    for path in sorted(folders, key=lambda p: int(p.parts[-3]), reverse=True):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # reported when it is restored
+            if run := _unsealed(read_object(path, fix=""))["run"]:
+                return run
+    return {}
+
+
 class Checkpoints:
     """The checkpoints of one workdir."""
 
@@ -97,6 +108,9 @@ class Checkpoints:
           keep: latest checkpoints to keep; with 1, the one before it stays until `prune`.
           read_only: change no file.
           identity: of the run; it is saved, and a checkpoint of another run is not restored.
+
+        Raises:
+          OSError: a folder cannot be opened.
         """
         self.root = pathlib.Path(workdir).absolute() / "checkpoints"
         self.read_only, self.identity, self.keep = read_only, identity, keep
@@ -104,30 +118,16 @@ class Checkpoints:
         self._hook_before = sys.unraisablehook
         self._hook = functools.partial(_unless_late, self._hook_before)
         sys.unraisablehook = self._hook
-        self._managers = {
-            which: ocp.CheckpointManager(
-                self.root / which,
-                options=ocp.CheckpointManagerOptions(
-                    max_to_keep=count,
-                    create=not read_only,
-                    cleanup_tmp_directories=not read_only,
-                    enable_async_checkpointing=not read_only,
-                    async_options=ocp.AsyncOptions(
-                        timeout_secs=CENTURY, create_directories_asynchronously=False
-                    ),
-                    # Orbax's metadata are not needed, and damaged ones would be an error.
-                    lightweight_initialize=True,
-                    # Both write at the same step: their barriers need different names.
-                    multiprocessing_options=ocp.options.MultiprocessingOptions(
-                        barrier_sync_key_prefix=which
-                    ),
-                ),
-            )
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        try:
             # Two of the best: the previous one stays until a latest names the new one. Two of the
             # latest: the newest is removed again if its evaluation is not finite.
-            for which, count in (("latest", max(keep, 2)), ("best", 2))
-            if not read_only or (self.root / which).is_dir()
-        }
+            for which, count in (("latest", max(keep, 2)), ("best", 2)):
+                if not read_only or (self.root / which).is_dir():
+                    self._managers[which] = _manager(self.root / which, count, read_only)
+        except OSError as error:
+            self.close()
+            raise self._cannot_open(error) from error
 
     def steps(self, which: str = "latest") -> list[int]:
         """Returns the steps that have a finished checkpoint, ascending."""
@@ -229,6 +229,21 @@ class Checkpoints:
                 closing.callback(manager.close)
             self.wait()
 
+    def _cannot_open(self, error: OSError) -> OSError:
+        path = error.filename or self.root
+        try:
+            os.listdir(self.root)
+        except OSError:  # then not a folder in it
+            path = self.root
+        use = "read" if self.read_only else "read and written"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fix = "free some space" if full else f"make it a folder that can be {use}"
+        return _os_error(
+            error.errno or 0,
+            f"{path} cannot be opened ({error.strerror or error}); {fix}, and run the same command"
+            " again.",
+        )
+
     def _restore_hook(self) -> None:
         if sys.unraisablehook is self._hook:
             sys.unraisablehook = self._hook_before
@@ -278,6 +293,11 @@ class Checkpoints:
     def _check_identity(self, folder: pathlib.Path, saved: dict[str, Any]) -> None:
         if self.identity is None:
             return
+        if self.identity.to_json().keys() - saved.keys():
+            raise _Mismatch(
+                f"the checkpoint {folder} is of an older format, without the settings of its run;"
+                " train again in another --workdir, or use the version of genjax that wrote it."
+            )
         if different := self.identity.differences(saved):
             raise _Mismatch(
                 f"the checkpoint {folder} is not of this run: {', '.join(different)}; put the"
@@ -300,6 +320,27 @@ class Checkpoints:
         warnings.warn(
             f"checkpoint {folder} is damaged ({reason}); using the one before it.", stacklevel=3
         )
+
+
+def _manager(folder: pathlib.Path, count: int, read_only: bool) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=count,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+            enable_async_checkpointing=not read_only,
+            async_options=ocp.AsyncOptions(
+                timeout_secs=CENTURY, create_directories_asynchronously=False
+            ),
+            # Orbax's metadata are not needed, and damaged ones would be an error.
+            lightweight_initialize=True,
+            # Both write at the same step: their barriers need different names.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                barrier_sync_key_prefix=folder.name
+            ),
+        ),
+    )
 
 
 def _system_error(error: BaseException) -> int | None:

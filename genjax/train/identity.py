@@ -32,8 +32,6 @@ class RunIdentity:
 
     def differences(self, saved: dict[str, Any]) -> list[str]:
         """Returns in what the values of a checkpoint differ, one phrase each."""
-        if "settings" not in saved:
-            return ["it has no settings, as those of earlier versions of genjax"]
         try:
             found = changes(run_from_json(saved["settings"]), self.run, MAY_CHANGE)
         except ValueError as error:

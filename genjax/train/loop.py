@@ -28,7 +28,7 @@ from genjax.train.run_context import RunContext
 from genjax.train.sample_grids import remove_after
 from genjax.train.signals import Signals, agree_on_stop
 from genjax.train.splits import init_batch
-from genjax.train.trainer import OUT_OF_TIME, StopRequested, Trainer
+from genjax.train.trainer import OUT_OF_TIME, Diverged, StopRequested, Trainer
 from genjax.train.workdir import (
     check_no_links,
     check_same_data,
@@ -121,17 +121,20 @@ def fit(
 
     previous = previous_phase(run)
     if saved is None and previous is not None:
-        phase = fit(
-            previous,
-            phase_folder(run, workdir),
-            resume=resume,
-            deadline=deadline,
-            devices=devices,
-            rules=rules,
-            commit=commit,
-            quiet=quiet,
-            runs=runs,
-        )
+        try:
+            phase = fit(
+                previous,
+                phase_folder(run, workdir),
+                resume=resume,
+                deadline=deadline,
+                devices=devices,
+                rules=rules,
+                commit=commit,
+                quiet=quiet,
+                runs=runs,
+            )
+        except Diverged as error:
+            raise error.in_phase(len(run.phases)) from None
         if not phase.finished or phase.signalled:
             return dataclasses.replace(phase, finished=False, record=None)
 

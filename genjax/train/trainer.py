@@ -49,11 +49,24 @@ class Diverged(FloatingPointError):
 
     Attributes:
       saved: step of the newest checkpoint, which is from before it; None if there is none.
+      what: is not finite.
+      fix: settings to change.
+      phase: number of the earlier phase that it happened in; 0 for the run itself.
     """
 
-    def __init__(self, message: str, saved: int | None):
+    def __init__(
+        self, message: str, saved: int | None, *, what: str = "", fix: str = "", phase: int = 0
+    ):
         super().__init__(message)
-        self.saved = saved
+        self.saved, self.what, self.fix, self.phase = saved, what, fix, phase
+
+    def in_phase(self, number: int) -> "Diverged":
+        """Returns the error of the run whose phase diverged; options do not change that one."""
+        if self.phase:
+            return self
+        place = "" if self.saved is None else " and use another --workdir"
+        message = f"phase {number}: {self.what}; in `phases` of the recipe, {self.fix}{place}."
+        return Diverged(message, self.saved, what=self.what, fix=self.fix, phase=number)
 
 
 class StopRequested(Exception):
@@ -282,7 +295,8 @@ class Trainer:
         steps = [*self.checkpoints.steps(), *self.checkpoints.steps("best")]
         saved = max(steps, default=None)
         if saved is None:
-            return Diverged(f"{what}; nothing was saved from before it; {fix}.", None)
+            message = f"{what}; nothing was saved from before it; {fix}."
+            return Diverged(message, None, what=what, fix=fix)
         weights = ""
         if not self.run.phases and self.family.traits(self.run.model).fit != "counting":
             weights = f", with --weights-from {self.context.workdir} to begin with its weights"
@@ -290,6 +304,8 @@ class Trainer:
             f"{what}; the checkpoint of step {saved} is from before it; {fix}, in another"
             f" --workdir{weights}.",
             saved,
+            what=what,
+            fix=fix,
         )
 
     def write(self, step: int, values: dict[str, float]) -> None:

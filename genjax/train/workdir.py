@@ -15,7 +15,7 @@ from genjax import data as genjax_data
 from genjax.data.file_io import safe
 from genjax.data.file_writing import no_follow, remove_parts
 from genjax.data.json_files import read_object
-from genjax.train.checkpoint import write_json
+from genjax.train.checkpoint import saved_identity, write_json
 from genjax.train.run_config import (
     MAY_CHANGE,
     Run,
@@ -166,7 +166,7 @@ def check_same_data(dataset: genjax_data.Dataset, workdir: pathlib.Path) -> None
       ValueError: they are not, or `data.json` is damaged.
     """
     saved, current = saved_data(workdir), _describe_data(dataset)
-    if saved is not None and saved != current:
+    if saved is not None and saved != {name: current.get(name) for name in saved}:
         raise ValueError(
             f"{dataset.name} is not the data that the run in {workdir} was started with (checksum"
             f" {current['checksum']}, not {safe(saved['checksum'], 20)}); use the same data, or"
@@ -184,12 +184,15 @@ class DataDescription(TypedDict):
 def saved_data(workdir: pathlib.Path) -> dict[str, Any] | None:
     """Returns the `DataDescription` of the run in a workdir; None if it is unknown.
 
+    Without `data.json` it is the checksum in the newest checkpoint.
+
     Raises:
       ValueError: `data.json` is damaged.
     """
     path = workdir / "data.json"
     if not path.exists():
-        return None
+        checksum = saved_identity(workdir).get("data")
+        return None if checksum is None else {"checksum": checksum}
     return read_object(
         path, DataDescription, fix="if the run was started with these data, remove the file"
     )

@@ -505,6 +505,11 @@ def test_a_diverged_run_prints_the_command_that_starts_from_its_weights(machine,
     words = capsys.readouterr().err
     assert "python -m experiments.a_mnist --recipe sgd --seed 0 --steps" in words
     assert "a_mnist-sgd-seed0-2 --weights-from" in words
+    machine.error = {"a_mnist-sgd-seed0": Diverged("phase 1: loss is nan.", 4, phase=1)}
+    assert machine.main("") == 1
+    words = capsys.readouterr().err
+    assert "error: a_mnist-sgd-seed0: phase 1: loss is nan.\n" in words
+    assert "--weights-from" not in words
 
 
 # Archives between machines.

@@ -5,6 +5,7 @@ import os
 import pathlib
 import resource
 import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -274,6 +275,23 @@ def test_a_file_that_cannot_be_read_is_not_damage(readable_folder):
         checkpoints.close()
         (step / name).chmod(mode)
         assert_is(restore(readable_folder)[0], 3)
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "checkpoints/latest", "checkpoints/best"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_folder_that_cannot_be_opened_is_one_message(readable_folder, name, read_only):
+    Checkpoints(readable_folder).close()
+    folder, hook = readable_folder / name, sys.unraisablehook
+    folder.chmod(0)
+    use = "read" if read_only else "read and written"
+    words = (
+        rf"^{folder} cannot be opened \(Permission denied\); make it a folder that can be {use},"
+    )
+    with unprivileged(), pytest.raises(OSError, match=words):
+        Checkpoints(readable_folder, read_only=read_only)
+    assert sys.unraisablehook is hook
+    folder.chmod(0o755)
+    Checkpoints(readable_folder, read_only=True).close()
 
 
 def test_a_read_error_of_the_disk_is_not_damage(saved):

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from support.small import small_run, write_data
 
+from genjax import data as genjax_data
 from genjax.cli import evaluate
 from genjax.core import Optimizer
 from genjax.train import fit, load
+from genjax.train.checkpoint import _sealed
 from genjax.train.identity import RunIdentity
+from genjax.train.load_run import check_trained_on
+from genjax.train.workdir import check_same_data, saved_data
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,47 @@ def test_rejects_a_data_checksum_of_another_run(two, tmp_path):
         load(workdir)
 
 
+def without_identity(workdir):
+    """Removes the settings from the checkpoints, as in an older format."""
+    for path in workdir.glob("checkpoints/*/*/status/metadata"):
+        status = json.loads(json.loads(path.read_text())["body"])
+        path.write_text(json.dumps(_sealed(status | {"run": {}})))
+
+
+def test_a_checkpoint_without_settings_is_of_an_older_format(two, tmp_path):
+    workdir = copy_with(two, tmp_path)
+    without_identity(workdir)
+    words = (
+        r"latest/4 is of an older format, without the settings of its run; train again in another"
+        r" --workdir, or use the version of genjax that wrote it\.$"
+    )
+    with pytest.raises(ValueError, match=words):
+        fit(longer(two[0][0]), workdir, quiet=True)
+    with pytest.raises(ValueError, match=words.replace("latest", "best")):
+        load(workdir)
+
+
+def test_data_are_compared_with_the_checkpoint_where_data_json_is_missing(two, data, tmp_path):
+    workdir = copy_with(two, tmp_path)
+    checksum = json.loads((workdir / "data.json").read_text())["checksum"]
+    (workdir / "data.json").unlink()
+    assert saved_data(workdir) == {"checksum": checksum}
+    own = genjax_data.load(two[0][0].data)
+    check_same_data(own, workdir)
+    check_trained_on(own, workdir)
+    with np.load(data) as file:
+        np.savez(tmp_path / "other.npz", **dict(file) | {"test": 1 - file["test"]})
+    moved = dataclasses.replace(two[0][0].data, data=str(tmp_path / "other.npz"))
+    other = genjax_data.load(moved)
+    with pytest.raises(ValueError, match=f"was trained on data with checksum {checksum}"):
+        check_trained_on(other, workdir)
+    # Also for the record of a finished run, which restores no checkpoint.
+    with pytest.raises(ValueError, match=rf"started with \(checksum \w+, not {checksum}\)"):
+        fit(dataclasses.replace(two[0][0], data=moved), workdir, quiet=True)
+    without_identity(workdir)
+    assert saved_data(workdir) is None
+
+
 def test_identity_depends_on_settings_that_make_numbers():
     run = small_run("nade", "digits")
     identity = RunIdentity(run, "a")
@@ -89,9 +134,6 @@ def test_identity_depends_on_settings_that_make_numbers():
     assert identity.differences(RunIdentity(elsewhere, None).to_json()) == []
     assert identity.differences(RunIdentity(run, "b").to_json()) == [
         "its data have checksum b and not a"
-    ]
-    assert identity.differences({}) == [
-        "it has no settings, as those of earlier versions of genjax"
     ]
     batch = dataclasses.replace(run, train=dataclasses.replace(run.train, batch_size=3))
     for other, name in (

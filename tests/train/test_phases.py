@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from support.small import small_run, write_data
 
-from genjax.cli.experiment import recipe_differences, smoke
+from genjax.cli.experiment import main, recipe_differences, smoke
 from genjax.core import Optimizer
-from genjax.train import Phase, fit
+from genjax.train import Phase, fit, trainer
 from genjax.train.load_run import load_state
 from genjax.train.run_config import run_from_json, to_json
 from genjax.train.subsets import fit_subsets
@@ -92,6 +92,29 @@ def test_rejects_other_initial_weights(run):
     with pytest.raises(ValueError, match="set weights_from in the first phase only"):
         dataclasses.replace(run, train=train)
     dataclasses.replace(run, phases=(Phase(optimizer=FROZEN, train=train),))
+
+
+@pytest.mark.parametrize(
+    ("number", "at", "place"), [(1, 8, " and use another --workdir"), (2, 3, "")]
+)
+def test_a_diverged_phase_names_the_entry_to_change(
+    tmp_path, run, number, at, place, monkeypatch, capsys
+):
+    """Neither --weights-from nor a learning rate on the command line changes an earlier phase."""
+    log = trainer.Trainer.log
+
+    def diverges(self, step, **settings):
+        log(self, step, **settings)
+        if (len(self.run.phases), step) == (number - 1, at):
+            raise self.diverged(f"loss is nan at step {at}", "lower the learning rate")
+
+    monkeypatch.setattr(trainer.Trainer, "log", diverges)
+    assert main({"small": run}, "", ["--workdir", str(tmp_path)]) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.endswith(
+        f"phase {number}: loss is nan at step {at}; in `phases` of the recipe, lower the learning"
+        f" rate{place}."
+    )
 
 
 def test_a_first_phase_finds_the_weights_of_an_experiment(tmp_path, run):
