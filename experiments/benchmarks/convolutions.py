@@ -153,7 +153,7 @@ def times(case: Case, seconds: float) -> dict[str, list[float]]:
 def applies(form: str, case: Case) -> bool:
     """Returns whether a form computes a case."""
     if form == "winograd":
-        return winograd.is_supported(case.kernel, case.strides) and case.inputs >= 16
+        return winograd.is_supported(case.kernel, case.strides) and case.inputs > 3
     return case.stride > 1 or form not in ("blocks", "phases")
 
 
@@ -193,8 +193,7 @@ def least(call: Callable[..., Any], arguments: Any, seconds: float) -> float:
 def torch_times(case: Case, seconds: float) -> list[float] | None:
     """Returns PyTorch's milliseconds in a process of its own; None without PyTorch."""
     numbers = [case.batch, case.side, case.inputs, case.outputs, *case.kernel, case.stride]
-    top, left = (max(p) for p in case.pads)
-    words = [str(n) for n in (*numbers, top, left, seconds)]
+    words = [str(n) for n in (*numbers, *case.pads[0], *case.pads[1], seconds)]
     command = [sys.executable, "-m", "experiments.benchmarks.peers.torch_convolutions", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return [float(t) for t in done.stdout.split()] if done.returncode == 0 else None
