@@ -91,6 +91,15 @@ def output_sides(x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads) ->
     return height, width
 
 
+def by_xla(
+    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+) -> jax.Array:
+    """Computes a convolution by XLA's own, as it is."""
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, pads, dimension_numbers=NHWC, precision=precision
+    )
+
+
 def direct(
     x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
 ) -> jax.Array:
@@ -124,14 +133,6 @@ def winograd_by_input(
     sides = output_sides(x, kernel, strides, pads)
     back = [(n - 1 - low, n - 1 - high) for n, (low, high) in zip(kernel.shape, pads, strict=False)]
     return transposed(winograd, sides)(x, kernel, strides, (back[0], back[1]), precision)
-
-
-def plain(
-    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
-) -> jax.Array:
-    """Computes a convolution of stride 1, a part of another form."""
-    form = winograd if _multiplies_less(kernel.shape, strides, x.dtype) else direct
-    return form(x, kernel, strides, pads, precision)
 
 
 def patches(
@@ -198,7 +199,8 @@ def blocks(
     fill = [(0, sizes[i] * strides[i] - kernel.shape[i]) for i in range(2)]
     kernel = jnp.pad(kernel, (*fill, (0, 0), (0, 0)))
     kernel = jnp.moveaxis(_to_blocks(jnp.moveaxis(kernel, -1, 0), strides), 0, -1)
-    return plain(x, kernel, (1, 1), ((0, 0), (0, 0)), precision)
+    form = winograd if _multiplies_less(kernel.shape, (1, 1), x.dtype) else direct
+    return form(x, kernel, (1, 1), ((0, 0), (0, 0)), precision)
 
 
 def _to_blocks(x: jax.Array, strides: Sides) -> jax.Array:
@@ -209,26 +211,18 @@ def _to_blocks(x: jax.Array, strides: Sides) -> jax.Array:
     return x.reshape(b, h // s, w // t, s * t * c)
 
 
-def by_xla(
-    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
-) -> jax.Array:
-    """Computes a convolution by XLA's own, as it is."""
-    return jax.lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=NHWC, precision=precision
-    )
-
-
 def phases(
     x: jax.Array,
     kernel: jax.Array,
     strides: Sides,
     pads: Pads,
     precision: Precision,
-    form: Form = plain,
+    form: Form = direct,
 ) -> jax.Array:
     """Computes a strided convolution as a sum over the remainders of the input's position.
 
-    `form` computes the plain convolution of each remainder.
+    `form` computes the plain convolution of each remainder. With `winograd` they would take much
+    longer to compile.
 
     Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning"
     (arXiv:1603.07285), chapter 4.
