@@ -27,7 +27,9 @@ def table_splits(data: np.ndarray, settings: Data) -> tuple[dict[str, dict[str, 
         )
     if data.dtype.kind not in "biuf":
         raise ValueError(f"{path}: data must hold real numbers, got {data.dtype}; cast it.")
-    x = check_examples(path, "data", np.asarray(data, np.float64))
+    with np.errstate(invalid="ignore"):  # of signaling NaN
+        x = np.asarray(data, np.float64)
+    x = check_examples(path, "data", x)
     if not settings.folds:
         raise ValueError(f"{path} is one table without splits; set --folds 10.")
     if settings.folds > len(x) // 2:

@@ -168,3 +168,12 @@ def test_rejects_a_table_of_other_than_real_numbers(tmp_path, kind):
         ValueError, match=r"table\.npz: data must hold real numbers, got .*; cast it"
     ):
         load(settings(tmp_path / "table.npz"))
+
+
+def test_rejects_signaling_nan_without_a_warning(tmp_path):
+    """Casting it to another type is a RuntimeWarning of NumPy."""
+    x = np.zeros((20, 3), np.float32)
+    x.view(np.uint32)[3, 1] = 0x7FA00000
+    np.savez(tmp_path / "table.npz", data=x)
+    with pytest.raises(ValueError, match=r"table\.npz: data holds NaN or infinity"):
+        load(settings(tmp_path / "table.npz"))
