@@ -33,6 +33,7 @@ _TFDS_FEATURES = "tensorflow_datasets.core.features."
 _MAX_BYTES = 2**26  # bytes of a metadata file
 _MAX_SIDE, _MAX_VALUES = 2**16, 2**26  # of an image, and numbers of one example
 _MAX_CLASSES = 2**20
+_MAX_NAME = 100  # characters of a split's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +185,8 @@ def _splits(root: pathlib.Path, info: Mapping[str, Any]) -> dict[str, tuple[tupl
             if not isinstance(split, dict) or not isinstance(split.get("name"), str):
                 raise _InvalidMetadataError("a split has no name")
             name = split["name"]
+            if len(name) > _MAX_NAME or not name.isprintable():
+                raise _InvalidMetadataError(f"the split {safe(name, 30)} is not a name")
             if name in splits:
                 raise _InvalidMetadataError(f"split {name} is listed twice")
             lengths = [_number(n, 2**48) for n in _list(split.get("shardLengths", []))]

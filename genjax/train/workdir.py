@@ -84,7 +84,10 @@ def resolve_workdir(run: Run, workdir: pathlib.Path, resume: bool) -> tuple[Run,
     run = resolve(continue_from(run, saved), jax.default_backend())
     changed = changes(saved, run, MAY_CHANGE)
     if changed:
-        listed = ", ".join(f"{k} was {old} and is {new}" for k, (old, new) in changed.items())
+        listed = ", ".join(
+            f"{safe(k, 60)} was {safe(old, 100)} and is {safe(new, 100)}"
+            for k, (old, new) in list(changed.items())[:8]
+        )
         raise ValueError(
             f"{workdir} holds a run with other settings: {listed}; use the same, or another"
             f" --workdir."

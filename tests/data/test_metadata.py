@@ -166,6 +166,8 @@ def test_shards_outside_the_folder_are_rejected(folder, template):
         (lambda t: t["splits"][0].update(shardLengths=["2", "9" * 20]), "is not a count"),
         (lambda t: t["splits"][0].update(shardLengths=["-2", "2"]), "is not a count"),
         (lambda t: t["splits"].append(t["splits"][0]), "is listed twice"),
+        (lambda t: t["splits"][0].update(name="w" * 101), "is not a name"),
+        (lambda t: t["splits"][0].update(name="a\x7fb", filepathTemplate="x"), "is not a name"),
         (lambda t: t.update(splits=[]), "has no split with examples"),
     ],
 )

@@ -17,7 +17,7 @@ from genjax.train.phases import first_status
 from genjax.train.record import read_records, summarize
 from genjax.train.resume import finished_record
 from genjax.train.run_config import Phase, to_json
-from genjax.train.workdir import check_same_data, read_run
+from genjax.train.workdir import check_same_data, read_run, resolve_workdir
 
 RUN = make_run("bars")
 RECORD = make_record(RUN)
@@ -177,3 +177,12 @@ def test_geometry_in_a_png_must_be_whole(tmp_path, text, whole):
     assert page.shape == (14, 14, 3)
     assert (tiles is not None) == whole
     assert (sample_grids.strip({1: path}) is not None) == whole
+
+
+def test_other_settings_are_listed_as_printable_text(tmp_path):
+    folder = write_run(tmp_path / "run", dataclasses.replace(RUN, experiment="a\x7f" + "b" * 3000))
+    (folder / "checkpoints" / "latest" / "1").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"experiment was a\\x7fbbb.* and is bars; use") as error:
+        resolve_workdir(RUN, folder, True)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 2000
