@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterable
 from typing import BinaryIO, TypedDict
 
-from genjax.data.file_io import error_reason, read_bytes, safe
+from genjax.data.file_io import error_reason, is_file, read_bytes, safe
 from genjax.data.file_writing import write_file
 from genjax.data.json_files import read_object
 from genjax.train.checkpoint import write_json
@@ -101,8 +101,10 @@ def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
     joined = io.BytesIO()
     for name, digest in names.items():
         path = source / pathlib.Path(name).name
-        if not path.is_file():
-            raise ValueError(f"{source} lacks the part {safe(name)}; copy all {len(names)} parts.")
+        if not is_file(path):
+            raise ValueError(
+                f"{source} lacks the part {safe(name, 100)}; copy all {len(names)} parts."
+            )
         chunk = read_bytes(path)
         if hashlib.sha256(chunk).hexdigest() != digest:
             raise ValueError(f"{path} is damaged (its SHA-256 differs); copy it again.")

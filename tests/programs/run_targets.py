@@ -355,7 +355,7 @@ TARGETS = [
     _target("pack_tar", _tar, _unpack_tar, writes=True, folders=False),
     _target("npz_table", _table_npz, _load_table, folders=False),
     _target("prepare", _prepared, _prepare, weight=0.2, writes=True),
-    _target("checkpoint", _trained, _load_state, weight=0.1),
+    _target("checkpoint", _trained, _load_state, weight=0.3),
     _target("weights", _weights, _read_weights, folders=False),
     _target("classifier", _classifiers, _read_classifier, weight=0.2, folders=False),
 ]

@@ -186,3 +186,12 @@ def test_other_settings_are_listed_as_printable_text(tmp_path):
         resolve_workdir(RUN, folder, True)
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 2000
+
+
+def test_the_name_of_a_missing_part_is_printable(tmp_path):
+    part = {"name": "a\x7f" + "b" * 3000, "sha256": "0" * 64}
+    (tmp_path / "pack.json").write_text(json.dumps({"parts": [part]}))
+    with pytest.raises(ValueError, match=r"lacks the part a\\x7fbbb.*\.\.\.; copy all") as error:
+        extract_archive(tmp_path, tmp_path / "out")
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500
