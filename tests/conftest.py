@@ -13,6 +13,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Small programs take longer to compile than to run; the tour in CI runs with all optimisations.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Commands that tests call in this process do not change its memory: a worker would keep all of it.
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.tcache_count=7")  # the default
 # Compile in a third of the time. XLA aborts on flags it does not support, so they are tried in
 # another process.
 XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"

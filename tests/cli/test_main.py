@@ -1,6 +1,7 @@
 """The `genjax` program: its commands, its error format, and what its help does not import."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -132,3 +133,29 @@ def test_ctrl_c_within_a_callback_is_not_dropped():
 
 def test_a_parser_names_its_command():
     assert ArgumentParser("sample", "doc").prog == "genjax sample"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as is")
+def test_freed_memory_is_kept():
+    """A freed block of 64 MB is still the process's; by default glibc returns it."""
+    program = (
+        "import resource, sys\n"
+        "from genjax.cli.options import keep_freed_memory\n"
+        "if sys.argv[1] == 'keep': keep_freed_memory()\n"
+        "import numpy as np\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "np.ones(2**23)\n"
+        "start = faults()\n"
+        "for _ in range(4): np.ones(2**23)\n"
+        "print(faults() - start)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+
+    def faults(word, **more):
+        command = [sys.executable, "-c", program, word]
+        return int(subprocess.check_output(command, env=environment | more, text=True))
+
+    # 64 MB are 16,384 pages of 4 kB, or 32 huge ones.
+    assert faults("keep") < faults("default") / 4
+    own = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=7"}
+    assert faults("keep", **own) > 3 * faults("keep")
