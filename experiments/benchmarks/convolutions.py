@@ -145,8 +145,7 @@ def times(case: Case, seconds: float) -> dict[str, list[float]]:
             continue
         settings: dict[str, Any] = {"strides": case.strides, "pads": case.pads, "precision": None}
         form = functools.partial(getattr(conv_forms, name), **settings)
-        by_input = conv_forms.winograd_by_input if name == "winograd" else form.func
-        found[name] = measure(form, x, kernel, g, seconds, functools.partial(by_input, **settings))
+        found[name] = measure(form, x, kernel, g, seconds)
     return found
 
 
@@ -163,12 +162,11 @@ def measure(
     kernel: jax.Array,
     g: jax.Array,
     seconds: float,
-    reverse: Callable[..., jax.Array] | None = None,
 ) -> list[float]:
-    """Returns the milliseconds of a layer's value and gradients, by x that of `reverse`."""
+    """Returns the milliseconds of a layer's value and gradients."""
 
     def by_input(g: jax.Array, kernel: jax.Array) -> Any:
-        return jax.linear_transpose(lambda x: (reverse or layer)(x, kernel), x)(g)
+        return jax.linear_transpose(lambda x: layer(x, kernel), x)(g)
 
     def by_kernel(x: jax.Array, g: jax.Array) -> Any:
         return jax.linear_transpose(lambda kernel: layer(x, kernel), kernel)(g)
@@ -208,7 +206,7 @@ def selected(case: Case) -> tuple[str, ...]:
         for p, k in zip(case.pads, case.kernel, strict=True)
     ]
     forms = conv_forms.select(shape, kernel, case.strides, (sides[0], sides[1]), jnp.float32)
-    return tuple(form.__name__.removesuffix("_by_input") for form in forms)
+    return tuple(form.__name__ for form in forms)
 
 
 def markdown(found: list[dict[str, Any]], cases: dict[str, Case]) -> list[str]:

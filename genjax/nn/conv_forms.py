@@ -62,7 +62,8 @@ def select(
     if strides == (1, 1):
         # Of a single row or column half of each tile would be dropped.
         if _multiplies_less(kernel, strides, dtype) and min(outputs) > 1:
-            return Forms(winograd, winograd_by_input, direct)
+            # Not for gradients: second derivatives of tiles take half a minute to compile.
+            return Forms(winograd, direct, direct)
         return Forms(direct, direct, direct)
     if kernel[2] < FEW_INPUTS:
         return Forms(direct, direct, patches)
@@ -124,15 +125,6 @@ def winograd(
         return tiles_conv(x, kernel, sides, (pads[0][0], pads[1][0]), precision)
 
     return _by_parts(some, x, kernel, WINOGRAD_BYTES / image)
-
-
-def winograd_by_input(
-    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
-) -> jax.Array:
-    """Computes `winograd` so that the transpose by x is `winograd` of the reversed kernel."""
-    sides = output_sides(x, kernel, strides, pads)
-    back = [(n - 1 - low, n - 1 - high) for n, (low, high) in zip(kernel.shape, pads, strict=False)]
-    return transposed(winograd, sides)(x, kernel, strides, (back[0], back[1]), precision)
 
 
 def patches(
@@ -199,8 +191,7 @@ def blocks(
     fill = [(0, sizes[i] * strides[i] - kernel.shape[i]) for i in range(2)]
     kernel = jnp.pad(kernel, (*fill, (0, 0), (0, 0)))
     kernel = jnp.moveaxis(_to_blocks(jnp.moveaxis(kernel, -1, 0), strides), 0, -1)
-    form = winograd if _multiplies_less(kernel.shape, (1, 1), x.dtype) else direct
-    return form(x, kernel, (1, 1), ((0, 0), (0, 0)), precision)
+    return direct(x, kernel, (1, 1), ((0, 0), (0, 0)), precision)
 
 
 def _to_blocks(x: jax.Array, strides: Sides) -> jax.Array:
@@ -221,8 +212,7 @@ def phases(
 ) -> jax.Array:
     """Computes a strided convolution as a sum over the remainders of the input's position.
 
-    `form` computes the plain convolution of each remainder. With `winograd` they would take much
-    longer to compile.
+    `form` computes the plain convolution of each remainder.
 
     Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning"
     (arXiv:1603.07285), chapter 4.

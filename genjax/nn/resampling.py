@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.nn.conv_forms import NHWC
 from genjax.nn.convolution import conv
 from genjax.nn.padding import Mode, pad
 from genjax.nn.sizes import check_maps
@@ -118,7 +119,7 @@ def upsample_conv(
     def by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
         sums = _summed(kernel)
         parts = [
-            [conv(x, sums[p, q], (1, 1), (PADS[p], PADS[q]), **options) for q in range(2)]
+            [_by_xla(x, sums[p, q], (PADS[p], PADS[q]), options) for q in range(2)]
             for p in range(2)
         ]
         y = jnp.stack([jnp.stack(row, 3) for row in parts], 2)  # [B, H, 2, W, 2, O]
@@ -155,7 +156,7 @@ def conv_downsample(
         sums = _summed(kernel / 4)
 
         def one(x: jax.Array, p: int, q: int) -> jax.Array:
-            return conv(x, sums[p, q], (1, 1), (PADS[p], PADS[q]), **options)
+            return _by_xla(x, sums[p, q], (PADS[p], PADS[q]), options)
 
         parts = [one(x[:, p::2, q::2], 1 - p, 1 - q) for p in range(2) for q in range(2)]
         return sum(parts[1:], parts[0])
@@ -166,6 +167,12 @@ def conv_downsample(
     if odd or not _same(3, kernel, strides, padding, options):
         return plain(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=by_phase, default=plain)
+
+
+def _by_xla(x: jax.Array, kernel: jax.Array, pads: Any, options: Any) -> jax.Array:
+    """Computes a part of a fused convolution; in other forms the parts take long to compile."""
+    options = {"dimension_numbers": NHWC} | options
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), pads, **options)
 
 
 def _same(side: int, kernel: jax.Array, strides: Any, padding: Any, options: Any) -> bool:

@@ -70,10 +70,13 @@ def tiles_conv(
     ]
     each = _both_axes(INPUT[height], INPUT[width], inputs)
     weights = _both_axes(KERNEL[height], KERNEL[width], [list(row) for row in kernel])
+    # One product of all, [positions, B, tiles, tiles, O]: many small ones take long to compile.
+    stacked = jnp.stack([a for row in each for a in row])
+    all_weights = jnp.stack([a for row in weights for a in row])
+    together = jnp.einsum("pbhwi,pio->pbhwo", stacked, all_weights, precision=precision)
     products = [
-        [jnp.matmul(a, b, precision=precision) for a, b in zip(*rows, strict=True)]
-        for rows in zip(each, weights, strict=True)
-    ]  # [B, tiles, tiles, O] each
+        [together[i * (width + 1) + j] for j in range(width + 1)] for i in range(height + 1)
+    ]
     outputs = _both_axes(OUTPUT[height], OUTPUT[width], products)
     out = jnp.stack([jnp.stack(row, axis=3) for row in outputs], axis=2)  # [B, ., 2, ., 2, O]
     out = out.reshape(out.shape[0], 2 * tiles[0], 2 * tiles[1], out.shape[-1])

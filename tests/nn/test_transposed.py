@@ -214,7 +214,7 @@ def test_forms_of_a_cpu_are_selected_by_shape():
     few = names((1, 16, 16, 256), (3, 3, 256, 256), (1, 1), (16, 16))
     assert few == ("patches",) * 3  # more weights than pixels
     many = ((16, 16, 16, 256), (3, 3, 256, 256), (1, 1), (16, 16))
-    assert names(*many) == ("winograd", "winograd_by_input", "direct")
+    assert names(*many) == ("winograd", "direct", "direct")
     assert names(*many, "bfloat16") == ("direct",) * 3
     assert names((8, 28, 28, 3), (3, 3, 3, 64), (1, 1), (28, 28)) == ("direct",) * 3
     four = names((8, 32, 32, 64), (4, 4, 64, 128), (2, 2), (16, 16))
