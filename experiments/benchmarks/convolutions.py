@@ -12,11 +12,9 @@ its two memory layouts, if it is installed.
 
 import dataclasses
 import functools
-import math
 import pathlib
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +26,7 @@ from experiments.benchmarks import reporting
 from genjax.cli.options import keep_freed_memory
 from genjax.nn import conv_forms, winograd
 from genjax.nn.conv_forms import NHWC, Pads
+from genjax.nn.padding import pad_or_crop
 
 PARTS = ("value", "by input", "by kernel")
 FORMS = ("direct", "winograd", "patches", "blocks", "phases")
@@ -134,7 +133,7 @@ def times(case: Case, seconds: float) -> dict[str, list[float]]:
     def by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
         padding: Any = case.pads
         if not isinstance(case.padding, str):
-            x, padding = conv_forms.pad(x, case.pads), "VALID"
+            x, padding = pad_or_crop(x, case.pads), "VALID"
         return jax.lax.conv_general_dilated(
             x, kernel, case.strides, padding, dimension_numbers=NHWC
         )
@@ -172,20 +171,14 @@ def measure(
         return jax.linear_transpose(lambda kernel: layer(x, kernel), kernel)(g)
 
     calls = [(layer, (x, kernel)), (by_input, (g, kernel)), (by_kernel, (x, g))]
-    return [least(jax.jit(f), arguments, seconds) for f, arguments in calls]
+    return [
+        reporting.least(functools.partial(_blocked, jax.jit(f), arguments), seconds)
+        for f, arguments in calls
+    ]
 
 
-def least(call: Callable[..., Any], arguments: Any, seconds: float) -> float:
-    """Returns the least milliseconds of a call within a time limit."""
+def _blocked(call: Callable[..., Any], arguments: Any) -> None:
     jax.block_until_ready(call(*arguments))
-    best, end = math.inf, time.perf_counter() + seconds
-    while True:
-        start = time.perf_counter()
-        jax.block_until_ready(call(*arguments))
-        now = time.perf_counter()
-        best = min(best, now - start)
-        if now > end:
-            return 1000 * best
 
 
 def torch_times(case: Case, seconds: float) -> list[float] | None:

@@ -1,8 +1,10 @@
 """Selection of rows, tables and JSON files shared by the benchmarks."""
 
 import argparse
+import math
 import pathlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
@@ -116,6 +118,17 @@ def prepare_out(out: pathlib.Path | None) -> None:
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; name a file in it.")
     out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def least(call: Callable[[], Any], seconds: float) -> float:
+    """Returns the least milliseconds of a blocking call within a time limit, after a warm-up."""
+    call()
+    best, end = math.inf, time.perf_counter() + seconds
+    while best == math.inf or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return 1000 * best
 
 
 def show(title: str, rows: list[Row], to: TextIO | None = None) -> None:

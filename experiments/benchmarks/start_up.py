@@ -7,7 +7,6 @@ compiled programs, warm with a filled one.
     python -m experiments.benchmarks.start_up
 """
 
-import argparse
 import pathlib
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import tempfile
 import time
 
 from experiments.benchmarks.loop_cost import cold_start
+from experiments.benchmarks.reporting import make_parser
 from experiments.examples.tour import RUNS
 from genjax.train.run_config import resolve
 
@@ -32,11 +32,7 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the table and returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmarks.start_up",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("start_up", __doc__)
     parser.add_argument("--repeats", type=int, default=5, help="processes per line (5)")
     options = parser.parse_args(argv)
     run = resolve(RUNS["nade"], "cpu")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.padding import pad_or_crop
 from genjax.nn.winograd import is_supported, tiles_conv
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -135,7 +136,7 @@ def patches(
     taps, features = math.prod(kernel.shape[:2]), kernel.shape[-1]
 
     def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        x = pad(x, pads)
+        x = pad_or_crop(x, pads)
         ends = [(n - 1) * s + 1 for n, s in zip(sides, strides, strict=True)]
         parts = [
             x[:, i : i + ends[0] : strides[0], j : j + ends[1] : strides[1]]
@@ -187,7 +188,7 @@ def blocks(
     sizes = [-(-kernel.shape[i] // strides[i]) for i in range(2)]  # of the kernel, in blocks
     needed = [(sides[i] + sizes[i] - 1) * strides[i] for i in range(2)]
     fitted = [(pads[i][0], needed[i] - x.shape[i + 1] - pads[i][0]) for i in range(2)]
-    x = _to_blocks(pad(x, (fitted[0], fitted[1])), strides)
+    x = _to_blocks(pad_or_crop(x, (fitted[0], fitted[1])), strides)
     fill = [(0, sizes[i] * strides[i] - kernel.shape[i]) for i in range(2)]
     kernel = jnp.pad(kernel, (*fill, (0, 0), (0, 0)))
     kernel = jnp.moveaxis(_to_blocks(jnp.moveaxis(kernel, -1, 0), strides), 0, -1)
@@ -252,12 +253,6 @@ def _phases(side: int, size: int, stride: int, low: int, high: int) -> list[tupl
         if taps:  # none if the stride is longer than the kernel
             result.append((p, (tap, -first, out + first + taps - 1 - positions)))
     return result
-
-
-def pad(x: jax.Array, pads: Pads) -> jax.Array:
-    """Adds zeros around maps `[B, H, W, C]`; negative numbers crop."""
-    zero = jnp.zeros((), x.dtype)
-    return jax.lax.pad(x, zero, [(0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)])
 
 
 def _like(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from genjax.nn import conv_forms, transposed
 from genjax.nn.conv_forms import NHWC, Pads, Precision, Sides
+from genjax.nn.padding import pad_or_crop
 from genjax.nn.transposed import Padding
 
 Layer = Callable[[jax.Array, jax.Array], jax.Array]
@@ -72,7 +73,7 @@ def conv(
     if not isinstance(padding, str) and any(low != high for low, high in pads):
         # XLA has no fast convolution with asymmetric padding for a GPU.
         def on_other(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            x = conv_forms.pad(x, pads)
+            x = pad_or_crop(x, pads)
             return jax.lax.conv_general_dilated(x, kernel, strides, "VALID", **options)
 
         on_gpu = on_other

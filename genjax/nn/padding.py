@@ -11,6 +11,12 @@ Mode = Literal["zero", "reflect"]
 Sides = tuple[tuple[int, int], tuple[int, int]]  # before and after, per axis
 
 
+def pad_or_crop(x: jax.Array, sides: Sides) -> jax.Array:
+    """Adds zeros around maps, `[B, H, W, C]`; negative numbers crop."""
+    zero = jnp.zeros((), x.dtype)
+    return jax.lax.pad(x, zero, [(0, 0, 0), *((*pair, 0) for pair in sides), (0, 0, 0)])
+
+
 def pad(x: jax.Array, size: int | Sides, mode: Mode = "zero") -> jax.Array:
     """Pads maps, `[B, H, W, C]`; size 1 gives `[B, H + 2, W + 2, C]`.
 

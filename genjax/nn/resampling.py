@@ -13,7 +13,7 @@ import numpy as np
 
 from genjax.nn.conv_forms import NHWC
 from genjax.nn.convolution import conv
-from genjax.nn.padding import Mode, pad
+from genjax.nn.padding import Mode, pad, pad_or_crop
 from genjax.nn.sizes import check_maps
 
 # An upsampled pixel of remainder 0 sees source pixels i - 1 and i, of remainder 1 i and i + 1,
@@ -84,8 +84,8 @@ def blur_pool(x: jax.Array, padding: Mode = "zero") -> jax.Array:
 
 def _shifted(x: jax.Array, axis: int) -> jax.Array:
     """Moves maps by one pixel; the first becomes 0."""
-    edges = [(1, -1, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
-    return jax.lax.pad(x, jnp.zeros((), x.dtype), edges)
+    rows, columns = ((1, -1) if axis == of else (0, 0) for of in (1, 2))
+    return pad_or_crop(x, (rows, columns))
 
 
 def upsample_conv(

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.padding import pad_or_crop
+
 Rows = Sequence[jax.Array]
 Transform = Callable[[Rows], list[jax.Array]]
 
@@ -59,10 +61,10 @@ def tiles_conv(
     tiles = [-(-side // 2) for side in sides]
     needed = [2 * n + size - 1 for n, size in zip(tiles, (height, width), strict=True)]
     margins = [
-        (before, whole - side - before, 0)
+        (before, whole - side - before)
         for before, whole, side in zip(corner, needed, x.shape[1:3], strict=True)
     ]
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
+    x = pad_or_crop(x, (margins[0], margins[1]))
     ends = [2 * n - 1 for n in tiles]
     inputs = [
         [x[:, i : i + ends[0] : 2, j : j + ends[1] : 2] for j in range(width + 1)]

@@ -4,27 +4,14 @@ Prints milliseconds, those of the memory layout with the smaller sum. PyTorch pa
 axis alike; where they differ, the maps are padded before, outside of the measurement.
 """
 
-import math
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from experiments.benchmarks.reporting import least
 from genjax.cli.options import keep_freed_memory
-
-
-def least(call: Callable[[], Any], seconds: float) -> float:
-    """Returns the least milliseconds of a call within a time limit."""
-    call()
-    best, end = math.inf, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - start)
-    return 1000 * best
 
 
 def times(numbers: list[int], seconds: float, layout: torch.memory_format) -> list[float]:
