@@ -46,19 +46,12 @@ def conv(
       options: as of `jax.lax.conv_general_dilated`; with dilations, groups or other layouts the
         convolution is XLA's. So is it for explicitly sharded maps.
     """
-    layout = options.setdefault("dimension_numbers", NHWC)
-    supported = all(options.get(name) in (None, 1, (1, 1)) for name in UNSUPPORTED)
-    if not supported or x.ndim != 4 or x.dtype != kernel.dtype or _explicitly_sharded(x):
-        supported = False
-    elif isinstance(layout, jax.lax.ConvDimensionNumbers):
-        supported = layout == jax.lax.conv_dimension_numbers(x.shape, kernel.shape, NHWC)
-    else:
-        supported = layout == NHWC
+    options.setdefault("dimension_numbers", NHWC)
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
-    if not supported:
+    if not _has_forms(x, kernel, options):
         return plain(x, kernel)
     precision = options.get("precision")
     steps = (strides[0], strides[1])
@@ -90,6 +83,18 @@ def conv(
     if len(set(forms)) == 1:
         return value(x, kernel)
     return bilinear(value, by_input, by_kernel, x, kernel)
+
+
+def _has_forms(x: jax.Array, kernel: jax.Array, options: dict[str, Any]) -> bool:
+    """Returns whether a convolution can be computed in other forms than XLA's."""
+    if any(options.get(name) not in (None, 1, (1, 1)) for name in UNSUPPORTED):
+        return False
+    if x.ndim != 4 or x.dtype != kernel.dtype or _explicitly_sharded(x):
+        return False
+    layout = options["dimension_numbers"]
+    if isinstance(layout, jax.lax.ConvDimensionNumbers):  # as Flax passes it
+        return layout == jax.lax.conv_dimension_numbers(x.shape, kernel.shape, NHWC)
+    return layout == NHWC
 
 
 def _explicitly_sharded(x: jax.Array) -> bool:
