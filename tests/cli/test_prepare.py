@@ -8,7 +8,13 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from support.reading import assert_error_message, encode_image, random_image, write_image
+from support.reading import (
+    assert_error_message,
+    encode_image,
+    interrupted_after,
+    random_image,
+    write_image,
+)
 
 from genjax.cli.prepare import main
 from genjax.data import Data, Dataset, load, save_npz
@@ -208,22 +214,13 @@ def test_complete_files_are_not_written_again(tmp_path, monkeypatch):
 
     for i in range(6):
         write_image(tmp_path / "in" / f"{i}.png", random_image(i))
-    written, original = [], shards.Shard.write
-
-    def counting(shard):
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        original(shard)
-        written.append(shard.path)
-
-    monkeypatch.setattr(shards.Shard, "write", counting)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(2) as written:
         prepared(tmp_path / "in", tmp_path, shard_examples=2)
-    again = []
+    again, original = [], shards.Shard.write
     monkeypatch.setattr(shards.Shard, "write", lambda s: (original(s), again.append(s.path)))
     folder = prepared(tmp_path / "in", tmp_path, shard_examples=2)
     assert len(again) == 1
-    assert not set(again) & set(written)
+    assert not set(again) & {shard.path for shard in written}
     assert load(Data(data=folder)).counts() == {"train": 6}
 
 

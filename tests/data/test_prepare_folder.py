@@ -12,7 +12,7 @@ import struct
 
 import numpy as np
 import pytest
-from support.reading import assert_error_message, random_image, write_image
+from support.reading import assert_error_message, interrupted_after, random_image, write_image
 
 from genjax.data import Data, Dataset, load, save_npz, shards
 from genjax.data.prepare import prepare
@@ -65,18 +65,10 @@ def test_rejects_folder_prepared_from_other_data(tmp_path):
 def test_files_changed_after_an_interruption_are_written_again(tmp_path, monkeypatch):
     for i in range(6):
         write_image(tmp_path / "in" / f"{i}.png", random_image(i))
-    original, written = shards.Shard.write, []
-
-    def counting(shard):
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        original(shard)
-        written.append(list(shard.rows))
-
-    monkeypatch.setattr(shards.Shard, "write", counting)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(2) as interrupted:
         prepared(tmp_path / "in", tmp_path, shard_examples=2)
-    changed = written[0][1]
+    written = [list(shard.rows) for shard in interrupted]
+    changed, original = written[0][1], shards.Shard.write
     write_image(tmp_path / "in" / f"{changed}.png", random_image(90))
     again = []
     monkeypatch.setattr(shards.Shard, "write", lambda s: (original(s), again.append(list(s.rows))))
@@ -394,21 +386,11 @@ def test_links_in_an_interrupted_folder_are_not_followed(tmp_path, monkeypatch):
     assert load(Data(data=folder)).counts() == {"train": 6}
 
 
-def test_a_damaged_index_of_a_file_is_written_again(tmp_path, monkeypatch):
+def test_a_damaged_index_of_a_file_is_written_again(tmp_path):
     idx(tmp_path / "x.idx", random_image(0, (6, 4, 4)))
-    original, written = shards.Shard.write, []
-
-    def counting(shard):
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        original(shard)
-        written.append(shard.path)
-
-    monkeypatch.setattr(shards.Shard, "write", counting)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(2) as written:
         prepared(tmp_path / "x.idx", tmp_path, shard_examples=2)
-    os.truncate(written[0] + ".npz", 50)
-    monkeypatch.setattr(shards.Shard, "write", original)
+    os.truncate(written[0].path + ".npz", 50)
     assert load(Data(data=prepared(tmp_path / "x.idx", tmp_path, shard_examples=2))).counts() == {
         "train": 6
     }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genjax.data import shards
 from genjax.data.readers import ReadOptions, read
 
 
@@ -67,3 +68,23 @@ def write_image(path, x=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_image(x))
     return x
+
+
+@contextlib.contextmanager
+def interrupted_after(count):
+    """Raises KeyboardInterrupt in the block once `count` shards of a folder have been written.
+
+    Yields them; the interrupt ends the block.
+    """
+    original, written = shards.Shard.write, []
+
+    def counting(shard):
+        if len(written) == count:
+            raise KeyboardInterrupt
+        original(shard)
+        written.append(shard)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shards.Shard, "write", counting)
+        with pytest.raises(KeyboardInterrupt):
+            yield written
