@@ -5,19 +5,13 @@ Layout of a workdir: `checkpoints/latest/<step>` (the newest few, to resume from
 """
 
 import contextlib
-import errno
 import functools
-import gc
 import json
-import logging
 import os
 import pathlib
-import re
 import sys
-import time
 import warnings
 import zlib
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import jax
@@ -27,21 +21,19 @@ import orbax.checkpoint as ocp
 from genjax.data.file_writing import write_file
 from genjax.data.json_files import parse_json, read_object
 from genjax.evals.metric_result import plain
+from genjax.train.checkpoint_errors import (
+    cannot_open,
+    late_errors_dropped,
+    naming,
+    unless_late,
+    unreadable,
+    write_errors,
+)
 from genjax.train.compile import leaf_name
 from genjax.train.signals import barrier
 
 # Orbax measures its timeouts with the system clock, which may jump, for instance from 1970.
 CENTURY = 100 * 365 * 24 * 3600
-# Errors of the system that follow from the content of a checkpoint, such as a missing file.
-OF_CONTENT = {
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY),
-    *(errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ),
-}
-
-# Orbax logs the traceback of every error that it then raises.
-logging.getLogger("absl").addFilter(
-    lambda record: not (record.exc_info and "orbax" in record.pathname)
-)
 
 
 class Identity(Protocol):
@@ -116,7 +108,7 @@ class Checkpoints:
         self.read_only, self.identity, self.keep = read_only, identity, keep
         # Reads and writes run in threads, whose errors come at any time.
         self._hook_before = sys.unraisablehook
-        self._hook = functools.partial(_unless_late, self._hook_before)
+        self._hook = functools.partial(unless_late, self._hook_before)
         sys.unraisablehook = self._hook
         self._managers: dict[str, ocp.CheckpointManager] = {}
         try:
@@ -127,7 +119,7 @@ class Checkpoints:
                     self._managers[which] = _manager(self.root / which, count, read_only)
         except OSError as error:
             self.close()
-            raise self._cannot_open(error) from error
+            raise cannot_open(self.root, error, read_only=read_only) from error
 
     def steps(self, which: str = "latest") -> list[int]:
         """Returns the steps that have a finished checkpoint, ascending."""
@@ -149,7 +141,7 @@ class Checkpoints:
             state=ocp.args.StandardSave(flat),
             status=ocp.args.JsonSave(_sealed({**described, **status})),
         )
-        with _write_errors(self.root / which):
+        with write_errors(self.root / which):
             if step in manager.all_steps():
                 manager.delete(step)
             manager.save(step, args=items, force=True)
@@ -184,13 +176,13 @@ class Checkpoints:
         """
         for step in reversed(self.steps(which)):
             try:
-                with _late_errors_dropped():
+                with late_errors_dropped():
                     return self._restore(step, shapes, shardings, which)
             except (_Mismatch, MemoryError, jax.errors.JaxRuntimeError):
                 raise  # the checkpoint is whole
             except Exception as error:
-                if unreadable := _unreadable(self.root / which / str(step), error):
-                    raise unreadable from error
+                if file_error := unreadable(self.root / which / str(step), error):
+                    raise file_error from error
                 self._set_aside(which, step, error)
         return None
 
@@ -218,7 +210,7 @@ class Checkpoints:
     def wait(self) -> None:
         """Waits until everything is on disk."""
         for which, manager in self._managers.items():
-            with _write_errors(self.root / which):
+            with write_errors(self.root / which):
                 manager.wait_until_finished()
 
     def close(self) -> None:
@@ -228,21 +220,6 @@ class Checkpoints:
             for manager in self._managers.values():
                 closing.callback(manager.close)
             self.wait()
-
-    def _cannot_open(self, error: OSError) -> OSError:
-        path = error.filename or self.root
-        try:
-            os.listdir(self.root)
-        except OSError:  # then not a folder in it
-            path = self.root
-        use = "read" if self.read_only else "read and written"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        fix = "free some space" if full else f"make it a folder that can be {use}"
-        return _os_error(
-            error.errno or 0,
-            f"{path} cannot be opened ({error.strerror or error}); {fix}, and run the same command"
-            " again.",
-        )
 
     def _restore_hook(self) -> None:
         if sys.unraisablehook is self._hook:
@@ -343,103 +320,8 @@ def _manager(folder: pathlib.Path, count: int, read_only: bool) -> ocp.Checkpoin
     )
 
 
-def _system_error(error: BaseException) -> int | None:
-    """Returns the error number of the system, which TensorStore writes into its message."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    found = re.search(r"os_error_code='(\d+)'", str(error))
-    return int(found[1]) if found else None
-
-
-def _os_error(number: int, message: str) -> OSError:
-    error = OSError(message)
-    error.errno = number
-    return error
-
-
-def _unreadable(folder: pathlib.Path, error: Exception) -> OSError | None:
-    """Returns an error about the file that cannot be read; None if the content is at fault.
-
-    All files are read for it, since Orbax hides some errors.
-    """
-
-    def failed(first: OSError) -> None:
-        raise first
-
-    number, path = _system_error(error), getattr(error, "filename", None) or folder
-    try:
-        for parent, _, names in os.walk(folder, onerror=failed):
-            for file in (pathlib.Path(parent, name) for name in names):
-                if file.is_file():
-                    with naming(file), file.open("rb") as opened:
-                        while opened.read(2**20):
-                            pass
-    except OSError as first:
-        number, path = first.errno, first.filename
-    if number is None or number in OF_CONTENT:
-        return None
-    return _os_error(
-        number,
-        f"{path} cannot be read ({os.strerror(number)}), so it is unknown whether the checkpoint"
-        f" is whole; make it readable, and run the same command again.",
-    )
-
-
-@contextlib.contextmanager
-def _write_errors(folder: pathlib.Path) -> Iterator[None]:
-    """Turns a system error into one that names the folder.
-
-    Raises:
-      OSError: a file cannot be written.
-    """
-    try:
-        with _late_errors_dropped():
-            yield
-    except Exception as error:
-        number = _system_error(error)
-        if number is None:
-            raise
-        full = number in (errno.ENOSPC, errno.EDQUOT)
-        fix = "free some space" if full else "make it writable"
-        raise _os_error(
-            number,
-            f"no checkpoint can be written to {folder} ({os.strerror(number)}); earlier ones are"
-            f" kept: {fix}, and run the same command again.",
-        ) from error
-
-
 class _Mismatch(ValueError):
     """The checkpoint is whole and is of other settings."""
-
-
-@contextlib.contextmanager
-def _late_errors_dropped() -> Iterator[None]:
-    """Waits for the errors that follow the first failed read or write, and logs none of them.
-
-    When a leaf cannot be read, Orbax raises and closes its event loop; the pending reads of all
-    other leaves then report an error each, since the loop is closed. See `_unless_late`.
-    """
-    log = logging.getLogger("asyncio")
-    level = log.level
-    try:
-        yield
-    except Exception:
-        log.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-            time.sleep(0.3)  # until they have all reported
-            gc.collect()
-        raise
-    finally:
-        log.setLevel(level)
-
-
-def _unless_late(hook: Any, error: Any) -> None:
-    """Calls a hook of errors that nothing can catch, except for those that follow another."""
-    message = str(error.exc_value)
-    closed = isinstance(error.exc_value, RuntimeError) and "loop" in message
-    if not (closed or message.startswith("Encountered error while reading array index")):
-        hook(error)
 
 
 def _sealed(status: dict[str, Any]) -> dict[str, Any]:
@@ -465,17 +347,6 @@ def write_json(path: pathlib.Path, values: Any) -> None:
     text = json.dumps(plain(values), indent=1, sort_keys=True) + "\n"
     with naming(path):
         write_file(path, text.encode(), sync=True)
-
-
-@contextlib.contextmanager
-def naming(path: pathlib.Path) -> Iterator[None]:
-    """Adds the name of a file to errors that lack it, such as that of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.strerror is not None and error.filename is None:
-            error.filename = str(path)
-        raise
 
 
 def _raw(leaf: Any) -> Any:

@@ -15,7 +15,8 @@ from genjax import data as genjax_data
 from genjax import families
 from genjax.core import State, init_state
 from genjax.train import record as records
-from genjax.train.checkpoint import Checkpoints, naming
+from genjax.train.checkpoint import Checkpoints
+from genjax.train.checkpoint_errors import naming
 from genjax.train.compatibility import check_compatibility
 from genjax.train.compile import Rules, make_mesh, put, state_shardings
 from genjax.train.finish import finish, summary
