@@ -85,7 +85,14 @@ class Family(Protocol):
     def init(self, config: Any, key: jax.Array, batch: Any = None) -> dict[str, Any]:
         """Returns initial Flax collections."""
 
-    # `sample(config, variables, key, n=None, **conditions)` returns `[n, *shape]`, or one example.
+
+@runtime_checkable
+class Sampler(Family, Protocol):
+    """Every family except a `Translator`.
+
+    `sample(config, variables, key, n=None, **conditions)` returns `[n, *shape]`, or one example.
+    """
+
     sample: Callable[..., jax.Array]
 
 
@@ -115,7 +122,7 @@ class Fitted(Family, Protocol):
 
 
 @runtime_checkable
-class ExactDensity(Family, Protocol):
+class ExactDensity(Sampler, Protocol):
     """Evaluates log p(x): `log_prob(config, variables, x, **conditions)` -> `[B]` nats."""
 
     log_prob: Callable[..., jax.Array]
@@ -244,13 +251,32 @@ class Reported(Protocol):
 
 
 @runtime_checkable
-class Implicit(Family, Protocol):
+class Implicit(Sampler, Protocol):
     """Samples by a generator: `generate(config, variables, z, **conditions)` of noise z."""
 
     generate: Callable[..., jax.Array]
 
     def noise(self, config: Any, key: jax.Array, n: int) -> jax.Array:
         """Returns n draws of the generator's input, `[n, Z]`."""
+
+
+@runtime_checkable
+class Translator(Family, Protocol):
+    """Maps images to images.
+
+    `translate(config, variables, images, **conditions)` returns images of the same sizes,
+    `[B, H, W, C]` in `Traits.sample_range`; H and W are multiples of `side_multiple`, and need not
+    be those of training. Conditions are `to`, one of `targets` (by default the last), or where
+    there are none `attributes` `[B, A]`; and `key` for a family that draws noise or dropout.
+    """
+
+    translate: Callable[..., jax.Array]
+
+    def targets(self, config: Any) -> tuple[str, ...]:
+        """Returns the domains to translate to, of `a` (`x`) and `b` (`y`); () by attributes."""
+
+    def side_multiple(self, config: Any) -> int:
+        """Returns the number that heights and widths are multiples of."""
 
 
 @runtime_checkable

@@ -92,11 +92,12 @@ def adversarial_step(
     Sequential updates (the default) follow the order of `losses`, and each sees the newest other
     networks. With `critic_steps` above 1 the first network is updated so many times, each on its
     own part of the batch, `[K, B, ...]`, with its own noise; the other networks see the last part.
-    Its metrics are means over its updates.
+    Its metrics are means over its updates. Simultaneous updates take all gradients at the old
+    parameters, statistics and buffers.
 
-    Simultaneous updates take all gradients at the old parameters, statistics and buffers. What a
-    loss returns in `aux["outputs"]`, such as generated images, is in `batch["outputs"]` of the
-    losses after it, without gradient, so that it is computed once.
+    What a loss returns in `aux["outputs"]`, such as generated images or drawn labels, is in
+    `batch["outputs"]` of the losses after it, without gradient; of several critic updates, that of
+    the last.
 
     Args:
       losses: loss of each network by name, in order of update.
@@ -115,37 +116,42 @@ def adversarial_step(
         raise ValueError(
             f"simultaneous updates have one critic step, got {critic_steps}; use sequential ones."
         )
-    steps = {name: network_step(name, loss, optimizers[name]) for name, loss in losses.items()}
-    first, *others = steps
+    first, *others = losses
 
-    def critic_step(state: State, item: tuple[jax.Array, Any]) -> tuple[State, dict[str, Any]]:
+    def update(name: str, state: State, batch: Any) -> tuple[State, dict[str, jax.Array], Any]:
+        found = _network_update(name, losses[name], optimizers[name], state, batch)
+        outputs = jax.lax.stop_gradient(found.aux.get("outputs", {}))
+        return _apply_update(state, name, found), found.metrics, outputs
+
+    def critic_step(state: State, item: tuple[jax.Array, Any]) -> tuple[State, Any]:
         key, batch = item
-        new, metrics = steps[first](state.replace(key=key), batch)
-        return new.replace(key=state.key), metrics
+        new, metrics, outputs = update(first, state.replace(key=key), batch)
+        return new.replace(key=state.key), (metrics, outputs)
 
     def critic_scan(state: State, keys: jax.Array, batch: Any, *, unroll: bool) -> Any:
-        state, metrics = jax.lax.scan(critic_step, state, (keys, batch), unroll=unroll)
-        return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+        state, (metrics, outputs) = jax.lax.scan(critic_step, state, (keys, batch), unroll=unroll)
+        return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics), _last(outputs)
 
     def sequential_step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         if critic_steps == 1:
-            state, metrics = steps[first](state, batch)
+            state, metrics, outputs = update(first, state, batch)
         else:
             keys = jnp.stack(
                 [state.key, *(named_key(state.key, k, "critic") for k in range(1, critic_steps))]
             )
             # A loop compiles once, but on CPU XLA's convolution gradients are slow inside one.
-            state, metrics = jax.lax.platform_dependent(
+            state, metrics, outputs = jax.lax.platform_dependent(
                 state,
                 keys,
                 batch,
                 cpu=functools.partial(critic_scan, unroll=True),
                 default=functools.partial(critic_scan, unroll=False),
             )
-            batch = jax.tree.map(operator.itemgetter(-1), batch)
+            batch = _last(batch)
         for name in others:
-            state, more = steps[name](state, batch)
-            metrics = {**metrics, **more}
+            batch = _with_outputs(batch, outputs)
+            state, more, further = update(name, state, batch)
+            metrics, outputs = {**metrics, **more}, {**outputs, **further}
         return state.replace(step=state.step + 1), metrics
 
     def simultaneous_step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
@@ -153,14 +159,22 @@ def adversarial_step(
         metrics: dict[str, jax.Array] = {}
         outputs: dict[str, Any] = {}
         for name, loss in losses.items():
-            update = _network_update(name, loss, optimizers[name], state, batch)
-            new = _apply_update(new, name, update)
-            metrics |= update.metrics
-            outputs |= jax.lax.stop_gradient(update.aux.get("outputs", {}))
-            batch = {**batch, "outputs": outputs} if outputs else batch
+            found = _network_update(name, loss, optimizers[name], state, batch)
+            new = _apply_update(new, name, found)
+            metrics |= found.metrics
+            outputs |= jax.lax.stop_gradient(found.aux.get("outputs", {}))
+            batch = _with_outputs(batch, outputs)
         return new.replace(step=state.step + 1), metrics
 
     return simultaneous_step if simultaneous else sequential_step
+
+
+def _last(tree: Any) -> Any:
+    return jax.tree.map(operator.itemgetter(-1), tree)
+
+
+def _with_outputs(batch: Any, outputs: dict[str, Any]) -> Any:
+    return {**batch, "outputs": outputs} if outputs else batch
 
 
 def _network_update(

@@ -412,6 +412,35 @@ def test_simultaneous_losses_pass_outputs_on():
     assert not {name for name in metrics if "outputs" in name}
 
 
+@pytest.mark.parametrize("critic_steps", [1, 3])
+def test_sequential_losses_pass_on_the_outputs_of_the_last_critic_update(critic_steps):
+    """The generator uses what the critic has drawn for the same batch."""
+    params = {"critic": {"w": jnp.float32(3)}, "generator": {"w": jnp.float32(2)}}
+
+    def critic(variables, batch, key):
+        drawn = jax.random.permutation(key, batch["x"])
+        w = variables["params"]["critic"]["w"]
+        return w * batch["x"], {"outputs": {"drawn": w * drawn}}
+
+    def generator(variables, batch, key):
+        with_gradient = variables["params"]["generator"]["w"] * batch["x"]
+        return with_gradient, {"same": batch["outputs"]["drawn"] * batch["x"]}
+
+    sgd = {name: optax.sgd(1.0) for name in params}
+    family = types.SimpleNamespace(init=lambda config, key, batch=None: {"params": params})
+    state = init_state(family, None, sgd, jax.random.key(0))
+    losses = {"critic": critic, "generator": generator}
+    x = np.arange(4.0 * critic_steps, dtype=np.float32).reshape(-1, 4)
+    step = jax.jit(adversarial_step(losses, sgd, critic_steps=critic_steps))
+    _, metrics = step(state, {"x": x if critic_steps > 1 else x[0]})
+    k = critic_steps - 1
+    key = state.key if k == 0 else named_key(state.key, k, "critic")
+    drawn = np.asarray(jax.random.permutation(named_key(key, 0, "critic"), x[-1]))
+    w = 3 - x[:-1].mean(axis=1).sum()  # at the last critic update
+    assert float(metrics["generator_same"]) == pytest.approx(w * (drawn * x[-1]).mean())
+    assert not {name for name in metrics if "outputs" in name}
+
+
 def test_optimizers_must_have_the_names_of_the_losses():
     losses = dict.fromkeys(NETWORKS, loss)
     with pytest.raises(ValueError, match="names discriminator, generator, got critic"):
