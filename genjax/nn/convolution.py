@@ -124,14 +124,16 @@ def transposed_conv(
     """Computes `jax.lax.conv_transpose`: `[B, H, W, I]`, kernel `[h, w, I, O]` -> `[B, ., ., O]`.
 
     A side becomes side * stride with SAME, and side * stride + max(kernel - stride, 0) with VALID.
+    A pair of numbers is the padding of the dilated image, each at most kernel - 1.
 
     Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning"
     (arXiv:1603.07285), chapter 4.
     """
 
     def dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        pads = padding if isinstance(padding, str) else [padding] * 2
         return jax.lax.conv_transpose(
-            x, kernel, strides, padding, dimension_numbers=NHWC, precision=precision
+            x, kernel, strides, pads, dimension_numbers=NHWC, precision=precision
         )
 
     if _explicitly_sharded(x):

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 
 from genjax.nn.conv_forms import NHWC, Precision, Taps
 
-Padding = Literal["SAME", "VALID"]
+# A pair is the padding of the dilated image, before and after, along both axes.
+Padding = Literal["SAME", "VALID"] | tuple[int, int]
 
 
 def is_larger(kernel: jax.Array, sides: Sequence[int]) -> bool:
@@ -85,9 +86,12 @@ def axis(side: int, size: int, stride: int, padding: Padding) -> tuple[int, list
     Pixel m has position `before + stride m` in the dilated input; tap t of output o meets position
     o + t.
     """
-    total = size + stride - 2 + (max(size - stride, 0) if padding == "VALID" else 0)
-    full = padding == "VALID" or stride > size - 1
-    before = size - 1 if full else -(-total // 2)
+    if isinstance(padding, tuple):
+        before, total = padding[0], sum(padding)
+    else:
+        total = size + stride - 2 + (max(size - stride, 0) if padding == "VALID" else 0)
+        full = padding == "VALID" or stride > size - 1
+        before = size - 1 if full else -(-total // 2)
     out = (side - 1) * stride + 2 + total - size
     outputs = -(-out // stride)  # per remainder
     result = []

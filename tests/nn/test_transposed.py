@@ -66,11 +66,15 @@ def _with(f, strides, padding, x, k):
 
 
 @pytest.mark.parametrize("name", ["here", "as_gradient"])
-@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", (1, 2)])
 @pytest.mark.parametrize(("kernel", "strides"), SIZES)
 def test_values_and_gradients_equal_a_dilated_convolution(kernel, strides, padding, name):
+    if isinstance(padding, tuple):
+        padding = tuple(min(p, min(kernel) - 1) for p in padding)
+    pads = padding if isinstance(padding, str) else [padding] * 2
+
     def dilated(x, k):
-        return jax.lax.conv_transpose(x, k, strides, padding, dimension_numbers=NHWC)
+        return jax.lax.conv_transpose(x, k, strides, pads, dimension_numbers=NHWC)
 
     ours = implementation(name)
     check(lambda x, k: ours(x, k, strides, padding), dilated, *random_inputs(kernel))
