@@ -25,6 +25,8 @@ class GridLayout:
     """Factor by which images were enlarged."""
     gap: checks.NonNegativeInt = GAP
     """Pixels around each image."""
+    titles: tuple[str, ...] = ()
+    """Titles of the columns, if each one shows something else."""
 
     @property
     def rows(self) -> int:
@@ -55,11 +57,16 @@ def image_grid(
 
 
 def grid_with_layout(
-    images: np.ndarray, low: float = 0.0, high: float = 1.0, scale: int = 0, columns: int = 0
+    images: np.ndarray,
+    low: float = 0.0,
+    high: float = 1.0,
+    scale: int = 0,
+    columns: int = 0,
+    titles: tuple[str, ...] = (),
 ) -> tuple[np.ndarray, GridLayout]:
-    """Returns `image_grid` and its layout, of `columns` images per row; 0 is nearly square.
+    """Returns `image_grid` and its layout.
 
-    Infinite limits are replaced by quantiles of the values.
+    There is one column per title; without titles `columns`, and 0 is nearly square. Infinite limits are replaced by quantiles of the values.
     """
     x = np.asarray(images, np.float32)
     if x.ndim == 2:
@@ -76,8 +83,8 @@ def grid_with_layout(
     x = np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x[..., :3]
     scale = scale or max(1, 56 // max(x.shape[1], 2))
     x = x.repeat(scale, axis=1).repeat(scale, axis=2)
-    columns = columns or math.ceil(math.sqrt(len(x)))
-    tiles = GridLayout(x.shape[1], x.shape[2], columns, len(x), scale)
+    columns = len(titles) or columns or math.ceil(math.sqrt(len(x)))
+    tiles = GridLayout(x.shape[1], x.shape[2], columns, len(x), scale, titles=titles)
     return place_images((x * 255 + 0.5).astype(np.uint8), tiles), tiles
 
 

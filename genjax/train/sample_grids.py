@@ -32,13 +32,19 @@ T = TypeVar("T")
 
 
 def save_grid(
-    path: pathlib.Path, images: Any, low: float = 0.0, high: float = 1.0, columns: int = 0
+    path: pathlib.Path,
+    images: Any,
+    low: float = 0.0,
+    high: float = 1.0,
+    columns: int = 0,
+    titles: tuple[str, ...] = (),
 ) -> np.ndarray:
     """Writes a grid as PNG with its geometry as text; returns the image, uint8 `[H, W, 3]`.
 
-    `columns` is the number of images per row; 0 makes the grid as square as possible.
+    `columns` is the number of images per row; 0 makes the grid as square as possible. With
+    `titles` there is one column per title.
     """
-    page, tiles = grid_with_layout(np.asarray(images), low, high, columns=columns)
+    page, tiles = grid_with_layout(np.asarray(images), low, high, columns=columns, titles=titles)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, _png(page, dataclasses.asdict(tiles)))
     return page
@@ -54,7 +60,8 @@ def read_grid(path: pathlib.Path) -> tuple[np.ndarray, GridLayout | None]:
         page = np.asarray(image.convert("RGB"))
         text = getattr(image, "text", {}).get(TEXT, "")
     try:
-        tiles = GridLayout(**parse_json(text))
+        values = parse_json(text)
+        tiles = GridLayout(**values | {"titles": tuple(values.get("titles", ()))})
         checks.validate(tiles)
     except (ValueError, TypeError):  # not written by genjax
         return page, None
@@ -120,6 +127,7 @@ def thin(items: Sequence[T], most: int) -> list[T]:
 def strip(paths: dict[int, pathlib.Path]) -> tuple[bytes, list[int]] | None:
     """Returns a PNG with one row per step and one column per sample, and the steps of its rows.
 
+    Of a grid with titles, the samples are its second column: translations, not their inputs.
     Damaged grids, and grids with another geometry than the last one, are left out. None if no grid
     has a geometry.
     """
@@ -128,9 +136,10 @@ def strip(paths: dict[int, pathlib.Path]) -> tuple[bytes, list[int]] | None:
     if last is None:
         return None
     rows = thin([(step, page) for step, page, tiles in read if tiles == last], ROWS)
-    columns = min(COLUMNS, last.count)
-    samples = np.concatenate([cut(page, last, columns) for _, page in rows])
-    tiles = dataclasses.replace(last, columns=columns, count=len(samples))
+    shown = list(range(last.count))
+    shown = (shown[1 :: last.columns] if last.titles else shown)[:COLUMNS]
+    samples = np.concatenate([cut(page, last)[shown] for _, page in rows])
+    tiles = dataclasses.replace(last, columns=len(shown), count=len(samples), titles=())
     steps = [step for step, _ in rows]
     return _png(place_images(samples, tiles), dataclasses.asdict(tiles) | {"steps": steps}), steps
 

@@ -18,7 +18,6 @@ from genjax.core import (
     gan_objective,
     make_step,
     named_key,
-    sample_images,
     with_ema,
 )
 from genjax.data.json_files import read_object
@@ -26,7 +25,6 @@ from genjax.data.label_subsets import UNKNOWN_LABEL
 from genjax.train import gan_diagnostics
 from genjax.train.compile import CompiledStep, batch_sharding, compile_step
 from genjax.train.input_pipeline import InputPipeline
-from genjax.train.load_run import evaluation_variables
 from genjax.train.resume import RECORD_FIX, FinishedRecord
 from genjax.train.run_config import (
     batches_per_step,
@@ -35,6 +33,7 @@ from genjax.train.run_config import (
     network_batches_per_step,
 )
 from genjax.train.run_context import RunContext
+from genjax.train.sample_drawing import SampleDrawer, sample_drawer
 from genjax.train.sample_grids import save_grid
 from genjax.train.signals import agree_on_stop
 from genjax.train.splits import evaluation_conditions, evaluation_data
@@ -98,7 +97,7 @@ class Trainer:
         # Metrics of calls: not logged yet, and not known to have ended.
         self.pending: list[tuple[int, int, Any]] = []
         self.in_flight: collections.deque[tuple[int, Any]] = collections.deque()
-        self.draw: Callable | None = None
+        self.drawer: SampleDrawer | None = None
         self.clock = time.monotonic()
         # Seconds of the last call, of the slowest evaluation, and beside training since the log.
         self.call_seconds = self.eval_seconds = self.aside = 0.0
@@ -420,22 +419,18 @@ class Trainer:
         return better
 
     def sample(self, state: State, step: int) -> None:
-        """Writes a grid of samples as PNG, from the same noise at every step."""
+        """Writes a grid of samples, or a sheet of translations, as PNG."""
         self.wait(0)  # steps in flight are training time
         started = time.monotonic()
-        if self.draw is None:
-            n, config = self.run.train.samples, self.run.model
-            self.draw = jax.jit(
-                lambda v, k: sample_images(
-                    self.family, config, evaluation_variables(self.run, self.family, v), k, n
-                ),
-                out_shardings=self.replicated,
-            )
+        if self.drawer is None:
+            run, family, dataset = self.run, self.family, self.dataset
+            self.drawer = sample_drawer(run, family, dataset, self.replicated)
         key = named_key(jax.random.key(self.run.seed), 0, "samples")
-        x = np.asarray(self.draw(state.eval_variables(), key))
+        x = np.asarray(self.drawer.draw(state.eval_variables(), key))
         if jax.process_index() == 0:
             path = self.context.workdir / "samples" / f"step_{step:08d}.png"
-            page = save_grid(path, x, *self.family.traits(self.run.model).sample_range)
+            low, high = self.family.traits(self.run.model).sample_range
+            page = save_grid(path, x, low, high, titles=self.drawer.titles)
             if self.context.metrics:
                 self.context.metrics.image(step, page)
         self.took(started)

@@ -1,0 +1,166 @@
+"""Sheets of a translator's run: fixed images of a split beside their translations, row by row."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import data as genjax_data
+from genjax.core import named_key
+from genjax.train.run_config import Run
+
+EVALUATED_SPLITS = ("validation", "test", "train")  # in order of preference
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """Draws a sheet, of one example per row.
+
+    Attributes:
+      titles: of the columns. The first column has the inputs, the second their translations.
+      draw: `draw(variables, key)` returns images `[rows * columns, *shape]`, row by row.
+    """
+
+    titles: tuple[str, ...]
+    draw: Callable[[Any, jax.Array], jax.Array]
+
+
+def translation_sheet(run: Run, family: Any, dataset: genjax_data.Dataset) -> Sheet:
+    """Returns the sheet of a run, of about `train.samples` images.
+
+    The examples are evenly spaced over the validation split, else test, else train. Columns are the
+    input and its translation; for two domains also the image of the other domain (the truth, where
+    the split is paired), its translation, and both cycles. For attributes there is one column per
+    changed attribute (flipped; of an exclusive one: set), and the truth beside it where it can be
+    rendered.
+
+    Args:
+      run: settings.
+      family: module that implements `Translator`.
+      dataset: the run's data.
+    """
+    counts = dataset.counts()
+    split = next(name for name in EVALUATED_SPLITS if name in counts)
+    make = _domain_sheet if family.targets(run.model) else _attribute_sheet
+    return make(run, family, dataset, split)
+
+
+def attribute_names(config: Any) -> tuple[str, ...]:
+    """Returns the names of the attributes of a Config, with those of a second label set."""
+    return (*config.attributes, *(getattr(config, "second_attributes", None) or ()))
+
+
+def set_attribute(
+    attributes: np.ndarray, config: Any, name: str, value: int | np.ndarray
+) -> np.ndarray:
+    """Returns a copy of attributes `[..., A]` with one set to 0 or 1.
+
+    Where an exclusive attribute becomes 1, the others of its group become 0.
+    """
+    names, group = attribute_names(config), getattr(config, "exclusive", ())
+    out = attributes.copy()
+    if name in group:
+        others = [names.index(other) for other in group if other != name and other in names]
+        out[..., others] *= np.expand_dims(1 - np.asarray(value, out.dtype), -1)
+    out[..., names.index(name)] = value
+    return out
+
+
+def single_changes(attributes: np.ndarray, config: Any) -> np.ndarray:
+    """Returns attributes `[N, A]` with each one changed, `[N, A, A]`: set if exclusive, or flipped.
+
+    Entry `[n, i]` has a change of attribute i.
+    """
+    names, group = attribute_names(config), getattr(config, "exclusive", ())
+    changed = [
+        set_attribute(attributes, config, name, 1 if name in group else 1 - attributes[:, i])
+        for i, name in enumerate(names)
+    ]
+    return np.stack(changed, axis=1)
+
+
+def _domain_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, split: str) -> Sheet:
+    two_way = "a" in family.targets(run.model)
+    has_y = "y" in dataset.entries(split)
+    b = "b, true" if split in dataset.paired else "b"
+
+    def columns(translate: Callable[..., Any], x: Any, y: Any = None) -> dict[str, Any]:
+        shown = {"a": x, "a to b": translate(x, to="b")}
+        if y is not None:
+            shown[b] = y
+        if two_way and y is not None:
+            shown["b to a"] = translate(y, to="a")
+        if two_way:
+            shown["a to b to a"] = translate(shown["a to b"], to="a")
+        if two_way and y is not None:
+            shown["b to a to b"] = translate(shown["b to a"], to="b")
+        return shown
+
+    entries = ("x", "y") if has_y else ("x",)
+    titles = tuple(columns(lambda images, to: images, *entries))
+    batch = _images(run, dataset, split, _rows(run, dataset, split, entries, len(titles)))
+
+    def draw(variables: Any, _: jax.Array) -> jax.Array:
+        translate = functools.partial(family.translate, run.model, variables)
+        return _row_by_row(list(columns(translate, *(batch[name] for name in entries)).values()))
+
+    return Sheet(titles, draw)
+
+
+def _attribute_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, split: str) -> Sheet:
+    names = attribute_names(run.model)
+    width = len(names) * (1 if dataset.render is None else 2) + 1
+    rows = _rows(run, dataset, split, ("x",), width)["x"]
+    found = dataset.read(split, rows)
+    changed = single_changes(found["attributes"], run.model)  # [N, A, A]
+    x = _images(run, dataset, split, {"x": rows})["x"]
+    truths: list[Any] = []
+    if dataset.render is not None:
+        each = [dataset.render(found, changed[:, i]) for i in range(len(names))]
+        truths = [_transform(run, dataset, split, {"x": truth})["x"] for truth in each]
+    titles = ["input"]
+    for name in names:
+        titles += [name, *([f"{name}, true"] if truths else [])]
+
+    def draw(variables: Any, _: jax.Array) -> jax.Array:
+        repeated = jnp.repeat(x, len(names), axis=0)  # [N * A, *shape]
+        flat = changed.reshape(-1, len(names))
+        fake = family.translate(run.model, variables, repeated, attributes=flat)
+        fakes = list(fake.reshape(len(x), len(names), *x.shape[1:]).swapaxes(0, 1))
+        pairs = zip(fakes, truths, strict=True) if truths else ((one,) for one in fakes)
+        return _row_by_row([x, *(image for pair in pairs for image in pair)])
+
+    return Sheet(tuple(titles), draw)
+
+
+def _rows(
+    run: Run, dataset: genjax_data.Dataset, split: str, entries: Sequence[str], columns: int
+) -> dict[str, np.ndarray]:
+    """Returns evenly spaced rows of each entry, as many as make `train.samples` images."""
+    lengths = {name: dataset.length(split, name) for name in entries}
+    n = min(max(1, run.train.samples // columns), *lengths.values())
+    return {name: np.linspace(0, length - 1, n).round().astype(int) for name, length in lengths.items()}
+
+
+def _images(
+    run: Run, dataset: genjax_data.Dataset, split: str, rows: dict[str, np.ndarray]
+) -> dict[str, jax.Array]:
+    """Returns the transformed images of some rows of each entry."""
+    read = {name: dataset.read(split, which, (name,))[name] for name, which in rows.items()}
+    return _transform(run, dataset, split, read)
+
+
+def _transform(
+    run: Run, dataset: genjax_data.Dataset, split: str, images: dict[str, np.ndarray]
+) -> dict[str, jax.Array]:
+    transform = genjax_data.make_transform(run.data.transform, dataset.levels, training=False)
+    return transform(images, named_key(jax.random.key(run.seed), 0, f"sheet {split}"))
+
+
+def _row_by_row(columns: list[Any]) -> jax.Array:
+    """Joins columns `[N, *shape]` each to `[N * columns, *shape]`, one example after another."""
+    return jnp.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
