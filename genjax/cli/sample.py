@@ -14,7 +14,7 @@ import numpy as np
 from genjax import checks, families
 from genjax.cli.options import ArgumentParser, command
 from genjax.core import sample_images
-from genjax.core.protocols import LatentVariable
+from genjax.core.protocols import LatentVariable, Translator
 from genjax.train.load_run import load
 from genjax.train.sample_grids import save_grid
 from genjax.train.workdir import own_folder
@@ -41,6 +41,11 @@ def main(argv: list[str]) -> None:
     checks.seed(seed=options.seed)
     run, variables = load(options.workdir)
     family = families.get(run.family)
+    if isinstance(family, Translator):
+        raise ValueError(
+            f"{run.family} translates images and samples none; use genjax translate"
+            f" {options.workdir} INPUT OUT."
+        )
     conditions: dict[str, Any] = {}
     if options.draw and not isinstance(family, LatentVariable):
         raise ValueError(f"{run.family} has no latents, so its samples are draws; omit --draw.")

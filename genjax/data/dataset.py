@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +37,9 @@ class Dataset:
       crcs: `{split: {entry: row_crcs}}` of the original data where `replace_arrays` changed it.
       unpaired: `x` and `y` are two domains, of different sizes, each with an order of its own.
       y_streams: splits of `y` that stay on disk, if unpaired.
+      paired: splits in which row i of `y` is the true partner of row i of `x`.
+      render: true images of rows, as `read` returns them, with other attributes `[N, A]`, in the
+        data's integer levels; None where they are not known.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Dataset:
     crcs: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
     unpaired: bool = False
     y_streams: Mapping[str, Rows] = dataclasses.field(default_factory=dict)
+    paired: frozenset[str] = frozenset()
+    render: Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

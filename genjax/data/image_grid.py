@@ -66,7 +66,8 @@ def grid_with_layout(
 ) -> tuple[np.ndarray, GridLayout]:
     """Returns `image_grid` and its layout.
 
-    There is one column per title; without titles `columns`, and 0 is nearly square. Infinite limits are replaced by quantiles of the values.
+    There is one column per title; without titles there are `columns`, and 0 is nearly square.
+    Infinite limits are replaced by quantiles of the values.
     """
     x = np.asarray(images, np.float32)
     if x.ndim == 2:

@@ -36,18 +36,14 @@ def sample_drawer(run: Run, family: Any, dataset: Dataset, sharding: Any = None)
       dataset: its data.
       sharding: of the images.
     """
-    if isinstance(family, Translator):
-        sheet = translation_sheet(run, family, dataset)
-        draw, titles = sheet.draw, sheet.titles
-    else:
-        titles = ()
+    sheet = translation_sheet(run, family, dataset) if isinstance(family, Translator) else None
 
-        def draw(variables: Any, key: jax.Array) -> jax.Array:
-            return sample_images(family, run.model, variables, key, run.train.samples)
+    def draw(variables: Any, key: jax.Array, batch: Any) -> jax.Array:
+        variables = evaluation_variables(run, family, variables)
+        if sheet is not None:
+            return sheet.draw(variables, batch)
+        return sample_images(family, run.model, variables, key, run.train.samples)
 
-    return SampleDrawer(
-        jax.jit(
-            lambda v, key: draw(evaluation_variables(run, family, v), key), out_shardings=sharding
-        ),
-        titles,
-    )
+    compiled = jax.jit(draw, out_shardings=sharding)
+    batch, titles = (sheet.batch, sheet.titles) if sheet else (None, ())
+    return SampleDrawer(lambda variables, key: compiled(variables, key, batch), titles)

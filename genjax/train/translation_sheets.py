@@ -18,19 +18,21 @@ EVALUATED_SPLITS = ("validation", "test", "train")  # in order of preference
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """Draws a sheet, of one example per row.
+    """One example per row, on a page of images.
 
     Attributes:
-      titles: of the columns. The first column has the inputs, the second their translations.
-      draw: `draw(variables, key)` returns images `[rows * columns, *shape]`, row by row.
+      titles: of the columns. The first one has the inputs, the second their translations.
+      batch: images that do not depend on the variables, and attributes.
+      draw: `draw(variables, batch)` returns the images `[rows * columns, *shape]`, row by row.
     """
 
     titles: tuple[str, ...]
-    draw: Callable[[Any, jax.Array], jax.Array]
+    batch: dict[str, np.ndarray]
+    draw: Callable[[Any, Any], jax.Array]
 
 
 def translation_sheet(run: Run, family: Any, dataset: genjax_data.Dataset) -> Sheet:
-    """Returns the sheet of a run, of about `train.samples` images.
+    """Returns the sheet of a run, of at most `train.samples` images but at least one row.
 
     The examples are evenly spaced over the validation split, else test, else train. Columns are the
     input and its translation; for two domains also the image of the other domain (the truth, where
@@ -104,37 +106,36 @@ def _domain_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, split: st
     titles = tuple(columns(lambda images, to: images, *entries))
     batch = _images(run, dataset, split, _rows(run, dataset, split, entries, len(titles)))
 
-    def draw(variables: Any, _: jax.Array) -> jax.Array:
+    def draw(variables: Any, batch: Any) -> jax.Array:
         translate = functools.partial(family.translate, run.model, variables)
         return _row_by_row(list(columns(translate, *(batch[name] for name in entries)).values()))
 
-    return Sheet(titles, draw)
+    return Sheet(titles, batch, draw)
 
 
 def _attribute_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, split: str) -> Sheet:
-    names = attribute_names(run.model)
-    width = len(names) * (1 if dataset.render is None else 2) + 1
-    rows = _rows(run, dataset, split, ("x",), width)["x"]
+    names, render = attribute_names(run.model), dataset.render
+    titles = ("input", *names)
+    if render is not None:
+        titles = ("input", *(title for name in names for title in (name, f"{name}, true")))
+    rows = _rows(run, dataset, split, ("x",), len(titles))["x"]
     found = dataset.read(split, rows)
     changed = single_changes(found["attributes"], run.model)  # [N, A, A]
-    x = _images(run, dataset, split, {"x": rows})["x"]
-    truths: list[Any] = []
-    if dataset.render is not None:
-        each = [dataset.render(found, changed[:, i]) for i in range(len(names))]
-        truths = [_transform(run, dataset, split, {"x": truth})["x"] for truth in each]
-    titles = ["input"]
-    for name in names:
-        titles += [name, *([f"{name}, true"] if truths else [])]
+    batch = {**_images(run, dataset, split, {"x": rows}), "attributes": changed}
+    if render is not None:
+        each = np.concatenate([render(found, changed[:, i]) for i in range(len(names))])
+        batch["true"] = _transform(run, dataset, split, {"x": each})["x"]  # [A * N, *shape]
 
-    def draw(variables: Any, _: jax.Array) -> jax.Array:
-        repeated = jnp.repeat(x, len(names), axis=0)  # [N * A, *shape]
-        flat = changed.reshape(-1, len(names))
-        fake = family.translate(run.model, variables, repeated, attributes=flat)
-        fakes = list(fake.reshape(len(x), len(names), *x.shape[1:]).swapaxes(0, 1))
-        pairs = zip(fakes, truths, strict=True) if truths else ((one,) for one in fakes)
-        return _row_by_row([x, *(image for pair in pairs for image in pair)])
+    def draw(variables: Any, batch: Any) -> jax.Array:
+        x, attributes = batch["x"], batch["attributes"].swapaxes(0, 1)  # [A, N, A]
+        repeated = jnp.concatenate([x] * len(names))
+        attributes = attributes.reshape(-1, len(names))
+        translated = family.translate(run.model, variables, repeated, attributes=attributes)
+        columns = [translated, batch["true"]] if "true" in batch else [translated]
+        split_up = [column.reshape(len(names), *x.shape) for column in columns]
+        return _row_by_row([x, *(c[i] for i in range(len(names)) for c in split_up)])
 
-    return Sheet(tuple(titles), draw)
+    return Sheet(titles, batch, draw)
 
 
 def _rows(
@@ -143,12 +144,12 @@ def _rows(
     """Returns evenly spaced rows of each entry, as many as make `train.samples` images."""
     lengths = {name: dataset.length(split, name) for name in entries}
     n = min(max(1, run.train.samples // columns), *lengths.values())
-    return {name: np.linspace(0, length - 1, n).round().astype(int) for name, length in lengths.items()}
+    return {k: np.linspace(0, length - 1, n).round().astype(int) for k, length in lengths.items()}
 
 
 def _images(
     run: Run, dataset: genjax_data.Dataset, split: str, rows: dict[str, np.ndarray]
-) -> dict[str, jax.Array]:
+) -> dict[str, np.ndarray]:
     """Returns the transformed images of some rows of each entry."""
     read = {name: dataset.read(split, which, (name,))[name] for name, which in rows.items()}
     return _transform(run, dataset, split, read)
@@ -156,11 +157,12 @@ def _images(
 
 def _transform(
     run: Run, dataset: genjax_data.Dataset, split: str, images: dict[str, np.ndarray]
-) -> dict[str, jax.Array]:
+) -> dict[str, np.ndarray]:
     transform = genjax_data.make_transform(run.data.transform, dataset.levels, training=False)
-    return transform(images, named_key(jax.random.key(run.seed), 0, f"sheet {split}"))
+    out = transform(images, named_key(jax.random.key(run.seed), 0, f"sheet {split}"))
+    return {name: np.asarray(image) for name, image in out.items()}
 
 
-def _row_by_row(columns: list[Any]) -> jax.Array:
+def _row_by_row(columns: Sequence[Any]) -> jax.Array:
     """Joins columns `[N, *shape]` each to `[N * columns, *shape]`, one example after another."""
     return jnp.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
