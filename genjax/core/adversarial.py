@@ -16,6 +16,7 @@ Papers leave the following open. Every family that uses these losses follows the
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -257,8 +258,8 @@ def gan_losses(
         config: Any, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, dict[str, Any]]:
         discriminate, inputs, z, _ = prepare(config, variables, batch, key)
-        result = discriminator_objective(config.objective, discriminate, *inputs)
-        return add(config, *result, z)
+        loss, aux, outputs = discriminator_objective(config.objective, discriminate, *inputs)
+        return add(config, loss, aux, outputs[1], z)
 
     def generator_loss(
         config: Any, variables: dict[str, Any], batch: dict[str, jax.Array], key: jax.Array
@@ -292,7 +293,9 @@ def discriminator_objective(
       network: the discriminator's name in `variables`.
 
     Returns:
-      The loss `[B]`; aux; and further outputs of the discriminator on `fake`. aux has:
+      The loss `[B]`, its mean over several logits per example, as of patches; aux; and further
+      outputs of the discriminator on `real` and on `fake`. The gradients that penalties bound are
+      of the sum of an example's logits. aux has:
         `real_logit` and `fake_logit`;
         `real_probability` and `fake_probability` for losses whose logits are log-odds; for the
           relativistic loss, the probability of being the real image of the pair;
@@ -301,9 +304,9 @@ def discriminator_objective(
     real_key, fake_key, penalty_key = jax.random.split(key, 3)
     fake = jax.lax.stop_gradient(fake)
     stats = variables.get("batch_stats", {}).get(network, {})
-    real_logits, new, _ = discriminate(real, real_key, stats)
-    fake_logits, new, outputs = discriminate(fake, fake_key, new)
-    total = objective.discriminator_loss(real_logits, fake_logits)
+    real_logits, new, real_outputs = discriminate(real, real_key, stats)
+    fake_logits, new, fake_outputs = discriminate(fake, fake_key, new)
+    total = objective.discriminator_loss(real_logits, fake_logits) / _logits_each(fake_logits)
     aux = _logit_metrics(objective, real_logits, fake_logits)
     updates: dict[str, Any] = {"batch_stats": {network: new}} if new else {}
     penalty = jnp.zeros_like(total)
@@ -330,7 +333,7 @@ def discriminator_objective(
         aux["penalty"] = penalty
     if updates:
         aux["updates"] = updates
-    return total + penalty, aux, outputs
+    return total + penalty, aux, (real_outputs, fake_outputs)
 
 
 def generator_objective(
@@ -359,8 +362,8 @@ def generator_objective(
       discriminator: the discriminator's name in `variables`.
 
     Returns:
-      The loss `[B]`; aux with `diversity` and `nearest`, see `diversity` and `nearest_distance`;
-      and further outputs of the discriminator on `fake`.
+      The loss `[B]`, its mean over several logits per example; aux with `diversity` and `nearest`,
+      see `diversity` and `nearest_distance`; and further outputs of the discriminator on `fake`.
     """
     fake_key, real_key = jax.random.split(key)
     stats = variables.get("batch_stats", {}).get(discriminator, {})
@@ -373,7 +376,13 @@ def generator_objective(
         aux["updates"] = {"batch_stats": {network: statistics}}
     relativistic = objective.loss == "relativistic"
     real_logits = discriminate(real, real_key, stats)[0] if relativistic else None
-    return objective.generator_loss(fake_logits, real_logits), aux, outputs
+    loss = objective.generator_loss(fake_logits, real_logits) / _logits_each(fake_logits)
+    return loss, aux, outputs
+
+
+def _logits_each(logits: jax.Array) -> int:
+    """Returns the number of logits per example of `[B, ...]`."""
+    return math.prod(logits.shape[1:])
 
 
 def _own_variables(variables: dict[str, Any], name: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ FAMILIES = {
     "gan": "genjax.families.gan",
     "dcgan": "genjax.families.dcgan",
     "infogan": "genjax.families.infogan",
+    "stargan": "genjax.families.stargan",
 }
 
 
@@ -70,6 +71,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         pixelcnn_pp,
         pixelrnn,
         rnade,
+        stargan,
         vae,
     )
 
@@ -86,8 +88,9 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         rnade,
         vae,
     )
-    _adversarial: tuple[p.Adversarial, ...] = (gan, dcgan, infogan)
+    _adversarial: tuple[p.Adversarial, ...] = (gan, dcgan, infogan, stargan)
     _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan)
+    _translator: tuple[p.Translator, ...] = (stargan,)
     _fitted: tuple[p.Fitted, ...] = (joint, markov, mixture)
     _autoregressive: tuple[p.Autoregressive, ...] = (
         fvsbn,
