@@ -17,8 +17,9 @@ class Data:
     """
 
     data: str = "digits"
-    """digits, digits_4x4, ring, grid, a TFDS name, a prepared folder, a .npz file, or a .csv table;
-    stacked_ before digits or a TFDS name stacks three of its images."""
+    """digits, digits_4x4, digits_pairs, digits_attributes, glyphs, glyphs_paired,
+    glyphs_attributes, glyphs_masked, ring, grid, a TFDS name, a prepared folder, a .npz file, or a
+    .csv table; stacked_ before digits or a TFDS name stacks three of its images."""
     data_dir: str | None = None
     """Folder of TFDS data sets; None is TFDS_DATA_DIR, then TFDS's default."""
     transform: str = ""
@@ -26,8 +27,10 @@ class Data:
     'dynamic'), dequantize(), random_flip(), random_crop(size), center_crop(size), resize(size).
     Empty: cast to float32. See genjax.data.operations."""
     unpaired: bool = False
-    """Treat train and train_y of a .npz, of any lengths, as two domains without pairs. Not needed
-    for prepared folders with splits trainA and trainB."""
+    """Train on x and y as two domains without pairs; of a .npz, train and train_y may have any
+    lengths. Not needed for glyphs, and for prepared folders with splits trainA and trainB."""
+    attributes: tuple[str, ...] = ()
+    """Names of the attributes to use, in this order; empty uses all."""
     binarize_seed: Seed = 0
     """Seed of static binarization, and of dynamic binarization in evaluation."""
     validation: NonNegativeInt = 0

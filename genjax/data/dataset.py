@@ -33,13 +33,13 @@ class Dataset:
         `label`, `attributes` `[N, A]`, `caption` `[N]` and `y`, a second image per example.
       levels: integers in images run from 0 to levels - 1; 0 for real numbers.
       streams: splits that stay on disk.
-      names: names of the classes of `label`, and of the `attributes` in alphabetical order.
+      names: names of the classes of `label`, and of the `attributes`, in their order.
       crcs: `{split: {entry: row_crcs}}` of the original data where `replace_arrays` changed it.
       unpaired: `x` and `y` are two domains, of different sizes, each with an order of its own.
       y_streams: splits of `y` that stay on disk, if unpaired.
       paired: splits in which row i of `y` is the true partner of row i of `x`.
-      render: true images of rows, as `read` returns them, with other attributes `[N, A]`, in the
-        data's integer levels; None where they are not known.
+      render: `render(rows, attributes)`, the true images of rows, as `read` returns them, with
+        other attributes `[N, A]`, in the levels of `x`; None where they are not known.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Dataset:
     unpaired: bool = False
     y_streams: Mapping[str, Rows] = dataclasses.field(default_factory=dict)
     paired: frozenset[str] = frozenset()
-    render: Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray] | None = None
+    render: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

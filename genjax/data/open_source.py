@@ -12,22 +12,24 @@ import numpy as np
 from genjax.data import readers
 from genjax.data.data_config import Data
 from genjax.data.dataset import combined_checksum, row_crcs
+from genjax.data.digit_styles import DIGIT_STYLES
 from genjax.data.file_io import safe
+from genjax.data.glyphs import GLYPHS
 from genjax.data.image_decoding import convert_channels, resize
 from genjax.data.readers import Field, ReadOptions, Source
 from genjax.data.sources import load
 from genjax.data.tfds_folder import PreparedSplit, class_names, open_folder
 from genjax.data.toy_mixtures import GAUSSIANS, STACKED_PREFIX
 
-GENERATED = ("digits", "digits_4x4", *GAUSSIANS)
+GENERATED = ("digits", "digits_4x4", *DIGIT_STYLES, *GLYPHS, *GAUSSIANS)
 
 
 def open_source(source: str, reading: ReadOptions) -> Source:
     """Detects and opens a source; images are decoded on access.
 
     Args:
-      source: a folder or file that `genjax.data.readers.read` knows, a .npz file, digits,
-        digits_4x4, ring, grid, stacked_NAME, a TFDS name, or a folder prepared by TFDS.
+      source: a folder or file that `genjax.data.readers.read` knows, a .npz file, one of
+        `GENERATED`, stacked_NAME, a TFDS name, or a folder prepared by TFDS.
       reading: size and mode of images, and options of the format.
 
     Raises:
@@ -101,6 +103,11 @@ class _FitImages:
 
 def _open_arrays(source: str, reading: ReadOptions) -> Source:
     dataset = load(Data(data=source))
+    if dataset.unpaired:
+        raise ValueError(
+            f"{source} has two domains without pairs; prepare {source}_paired, and train on it with"
+            f" --unpaired."
+        )
     train = dataset.splits["train"]
     x = train["x"]
     both = [train[key] for key in ("x", "y") if key in train]
@@ -129,7 +136,7 @@ def _open_arrays(source: str, reading: ReadOptions) -> Source:
             high = max(int(s["label"].max()) for s in dataset.splits.values() if "label" in s)
             fields[name] = Field(kind="label", classes=high + 1)
         elif key == "attributes":
-            given = tuple(str(i) for i in range(array.shape[1]))
+            given = dataset.names.get("attributes") or tuple(map(str, range(array.shape[1])))
             fields[name] = Field(kind="attributes", shape=array.shape[1:], names=given)
         elif key == "caption":
             fields[name] = Field(kind="text")

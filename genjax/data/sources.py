@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from genjax.data import cross_validation, toy_mixtures
+from genjax.data.attribute_selection import select_attributes
 from genjax.data.csv_table import read_csv
 from genjax.data.data_config import Data
 from genjax.data.dataset import SPLITS, Dataset, default_levels
+from genjax.data.digit_styles import DIGIT_STYLES, load_styles
 from genjax.data.file_io import error_reason, open_file
+from genjax.data.glyphs import GLYPHS, load_glyphs
 from genjax.data.label_subsets import limit_labels
 from genjax.data.npz import check_table, read_npz
 from genjax.data.operations import ENTRIES, IMAGES
@@ -48,8 +51,12 @@ def load(settings: Data) -> Dataset:
     levels: int | None = None
     splits: dict[str, Any]
     is_table, stacked = False, _is_stacked_name(source)
+    made: Dataset | None = None
     if source in ("digits", "digits_4x4"):
         splits, levels = _digits(source)
+    elif source in (*GLYPHS, *DIGIT_STYLES):
+        made = load_glyphs(source) if source in GLYPHS else load_styles(source, *_digits("digits"))
+        splits, levels, names = made.splits, made.levels, dict(made.names)
     elif source in toy_mixtures.GAUSSIANS:
         splits, levels = toy_mixtures.gaussians(source), 0
     elif stacked:
@@ -62,13 +69,16 @@ def load(settings: Data) -> Dataset:
             splits, levels = cross_validation.table_splits(file["data"], settings)
         else:
             splits, levels = _npz(pathlib.Path(source), file, settings.unpaired)
+            names = _attribute_names(source, file, splits)
     elif source.endswith(".csv"):
         is_table = True
         splits, levels = cross_validation.table_splits(read_csv(pathlib.Path(source)), settings)
     else:
         splits, names = open_prepared(source, settings.data_dir)
         levels = next(iter(splits.values())).levels
-    domains = _domains(splits, settings)
+    unpaired = settings.unpaired or bool(made and made.unpaired)
+    paired = made.paired if made else _paired_splits(splits)
+    domains = _domains(splits, settings, unpaired)
     if not stacked:  # `_stacked` held out already
         domains = [_hold_out(d, settings) for d in domains]
     stream = any(_streams(d["train"], settings) for d in domains)
@@ -77,7 +87,18 @@ def load(settings: Data) -> Dataset:
     arrays = {s: v | y_arrays.get(s, {}) for s, v in arrays.items()}
     if levels is None:
         levels = _prepared_levels(source, arrays, [*streams.values(), *y_streams.values()])
-    dataset = Dataset(source, arrays, levels, streams, names, {}, len(domains) > 1, y_streams)
+    dataset = Dataset(
+        source,
+        arrays,
+        levels,
+        streams,
+        names,
+        unpaired=len(domains) > 1,
+        y_streams=y_streams,
+        paired=frozenset(s for s in domains[0] if (s if s in splits else "train") in paired),
+        render=made.render if made else None,
+    )
+    dataset = select_attributes(dataset, settings.attributes)
     _check_transform(settings.transform, dataset)
     dataset = cross_validation.standardize(dataset, settings, is_table)
     if binarization(settings.transform) == "static":
@@ -132,7 +153,18 @@ def _is_stacked_name(source: str) -> bool:
     return not (path.is_file() or any(path.glob("**/dataset_info.json")))
 
 
-def _domains(loaded: dict[str, Any], settings: Data) -> list[dict[str, Any]]:
+def _paired_splits(splits: dict[str, Any]) -> frozenset[str]:
+    """Returns the splits whose `x` and `y` have as many rows: such rows are pairs."""
+
+    def paired(part: Any) -> bool:
+        if isinstance(part, PreparedSplit):
+            return "y" in part.entries()
+        return "y" in part and len(part["y"]) == len(part["x"])
+
+    return frozenset(split for split, part in splits.items() if paired(part))
+
+
+def _domains(loaded: dict[str, Any], settings: Data, unpaired: bool) -> list[dict[str, Any]]:
     """Returns the splits of the data, or of each of its two domains."""
     if "train" not in loaded and "trainA" in loaded and "trainB" in loaded:
         return [
@@ -146,10 +178,10 @@ def _domains(loaded: dict[str, Any], settings: Data) -> list[dict[str, Any]]:
     if "train" not in loaded:
         raise ValueError(f"{settings.data} has no split called train, it has {sorted(loaded)}.")
     splits = {s: loaded[s] for s in SPLITS if s in loaded}
-    if not settings.unpaired:
+    if not unpaired:
         return [splits]
     for split, part in splits.items():
-        if "y" not in (part.read([0]) if isinstance(part, PreparedSplit) else part):
+        if "y" not in (part.entries() if isinstance(part, PreparedSplit) else part):
             raise ValueError(
                 f"{settings.data} has no second image y in {split}; add {split}_y, or leave out"
                 f" --unpaired."
@@ -157,7 +189,8 @@ def _domains(loaded: dict[str, Any], settings: Data) -> list[dict[str, Any]]:
 
     def domain(part: Any, name: str) -> Any:
         if isinstance(part, PreparedSplit):
-            return dataclasses.replace(part, renamed=((name, name),))
+            own = [k for k in part.entries() if (k == "y") == (name == "y")]
+            return dataclasses.replace(part, renamed=tuple((k, k) for k in own))
         return {k: v for k, v in part.items() if (k == "y") == (name == "y")}
 
     return [{s: domain(part, name) for s, part in splits.items()} for name in ("x", "y")]
@@ -246,6 +279,8 @@ def save_npz(dataset: Dataset, path: str | os.PathLike) -> None:
         arrays[name] = split["x"]
         for entry in sorted(set(split) - {"x"}):
             arrays[f"{name}_{entry}"] = split[entry]
+    if dataset.names.get("attributes"):
+        arrays["attribute_names"] = np.array(dataset.names["attributes"])
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
@@ -332,6 +367,24 @@ def _read_entry(
     if entry == "y":
         return check_examples(path, f"{name}_y", array)
     return array.astype(np.uint8) if entry == "attributes" else array
+
+
+def _attribute_names(
+    path: Any, arrays: dict[str, np.ndarray], splits: dict[str, dict[str, np.ndarray]]
+) -> dict[str, tuple[str, ...]]:
+    """Returns the names of the attributes of a .npz, if it has them."""
+    given = arrays.get("attribute_names")
+    if given is None:
+        return {}
+    counts = {v["attributes"].shape[1] for v in splits.values() if "attributes" in v}
+    names = tuple(given.tolist()) if given.dtype.kind == "U" and given.ndim == 1 else ()
+    if counts != {len(names)} or len(set(names)) != len(names):
+        raise ValueError(
+            f"{path}: attribute_names must hold one name for each of the attributes"
+            f" ({', '.join(map(str, sorted(counts))) or 'there are none'}), got"
+            f" {given.dtype}{list(given.shape)}."
+        )
+    return {"attributes": names}
 
 
 def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> int:

@@ -27,6 +27,7 @@ class PreparedSplit:
       fingerprint: state of the folder's files, from `folder_fingerprint`.
       static: (seed, number of the split, levels) of a static binarization.
       renamed: (name, name in the folder) of the entries to read; None reads all.
+      attributes: columns of `attributes` to read, in order; None reads all.
     """
 
     folder: str
@@ -36,6 +37,7 @@ class PreparedSplit:
     fingerprint: str
     static: tuple[int, int, int] | None = None
     renamed: tuple[tuple[str, str], ...] | None = None
+    attributes: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -44,6 +46,11 @@ class PreparedSplit:
         """Returns rows start .. stop - 1 of these."""
         stop = min(stop, len(self))
         return dataclasses.replace(self, start=self.start + start, stop=self.start + stop)
+
+    def entries(self) -> dict[str, str]:
+        """Returns the name in the folder's data of each entry that is read."""
+        known = entry_features(metadata(self.folder, self.fingerprint).features)
+        return dict(self.renamed or zip(known, known, strict=True))
 
     def read(
         self, indices: Sequence[int] | np.ndarray, names: tuple[str, ...] | None = None
@@ -54,7 +61,7 @@ class PreparedSplit:
           ValueError: a file is missing or damaged, or images differ in size.
         """
         entries = entry_features(metadata(self.folder, self.fingerprint).features)
-        own = dict(self.renamed or zip(entries, entries, strict=True))
+        own = self.entries()
         own = own if names is None else {name: own[name] for name in names}
         entries = {name: entries[own[name]] for name in own}
         numbers = [self.start + int(i) for i in indices]
@@ -70,6 +77,8 @@ class PreparedSplit:
         check_rows(
             self.folder, self.split, self.fingerprint, numbers, {own[k]: v for k, v in out.items()}
         )
+        if self.attributes is not None and "attributes" in out:
+            out["attributes"] = out["attributes"][:, list(self.attributes)]
         if self.static:
             out |= static_images(out, np.asarray(indices, np.int64), *self.static)
         return out
@@ -110,12 +119,12 @@ class PreparedSplit:
 
     def crcs(self) -> dict[str, np.ndarray]:
         """Returns the `row_crcs` of every entry, stored by `prepare` or computed now."""
-        crcs = dataclasses.replace(self, static=None, renamed=None)._scan()[0]
+        crcs = dataclasses.replace(self, static=None, renamed=None, attributes=None)._scan()[0]
         return crcs if self.renamed is None else {k: crcs[own] for k, own in self.renamed}
 
     def highest(self) -> float:
         """Returns the highest value of `x`."""
-        return dataclasses.replace(self, static=None, renamed=None)._scan()[1]
+        return dataclasses.replace(self, static=None, renamed=None, attributes=None)._scan()[1]
 
     @property
     def levels(self) -> int | None:
