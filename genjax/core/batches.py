@@ -1,4 +1,4 @@
-"""Batches of examples `[B, *shape]`: their specification and checks."""
+"""Batches of examples `[B, *shape]`, and images of any size: specification and checks."""
 
 import functools
 from typing import Any
@@ -27,3 +27,33 @@ def flat_events(family: str, config: Any, x: jax.Array) -> jax.Array:
     """Returns `x` `[B, *shape]` as `[B, D]`; raises ValueError if its shape is another."""
     checks.events(family, x, config.shape)
     return x.reshape(x.shape[0], -1)
+
+
+def check_translation(family: str, images: jax.Array, channels: int, multiple: int) -> None:
+    """Checks images of any size: float32 `[B, H, W, channels]`.
+
+    Args:
+      family: name, for the message.
+      images: array.
+      channels: their number.
+      multiple: number that H and W are multiples of.
+
+    Raises:
+      ValueError: the shape or dtype differs.
+    """
+    expected = f"float32[B, H, W, {channels}]"
+    shape = tuple(getattr(images, "shape", ()))
+    if len(shape) != 4 or shape[-1] != channels:
+        raise ValueError(
+            f"{family}: images must be {expected}, got {checks.describe(images)}; reshape them."
+        )
+    if images.dtype != jnp.float32:
+        raise ValueError(
+            f"{family}: images must be {expected}, got {checks.describe(images)}; cast them with"
+            " .astype('float32')."
+        )
+    if any(side % multiple or not side for side in shape[1:3]):
+        raise ValueError(
+            f"{family}: heights and widths must be positive multiples of {multiple}, got"
+            f" {shape[1]}x{shape[2]}; pad the images, and crop the result."
+        )

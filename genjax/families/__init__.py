@@ -22,6 +22,7 @@ FAMILIES = {
     "gan": "genjax.families.gan",
     "dcgan": "genjax.families.dcgan",
     "infogan": "genjax.families.infogan",
+    "cyclegan": "genjax.families.cyclegan",
     "stargan": "genjax.families.stargan",
 }
 
@@ -55,6 +56,7 @@ def of(name: str, config: Any) -> ModuleType:
 if TYPE_CHECKING:  # mypy checks every module against its protocols
     from genjax.core import protocols as p
     from genjax.families import (
+        cyclegan,
         dcgan,
         fvsbn,
         gan,
@@ -88,7 +90,8 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         rnade,
         vae,
     )
-    _adversarial: tuple[p.Adversarial, ...] = (gan, dcgan, infogan, stargan)
+    _adversarial: tuple[p.Adversarial, ...] = (gan, dcgan, infogan, cyclegan, stargan)
+    _translators: tuple[p.Translator, ...] = (cyclegan, stargan)
     _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan)
     _translator: tuple[p.Translator, ...] = (stargan,)
     _fitted: tuple[p.Fitted, ...] = (joint, markov, mixture)
