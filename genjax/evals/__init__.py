@@ -45,7 +45,7 @@ from genjax.evals.latent_statistics import (
     kl_by_unit,
     unit_activity,
 )
-from genjax.evals.metric_result import MetricResult
+from genjax.evals.metric_result import MetricResult, TableResult
 from genjax.evals.mmd import kernel_distance, mmd2
 from genjax.evals.mode_coverage import (
     gaussian_modes,
@@ -83,6 +83,7 @@ __all__ = [
     "Inception",
     "MetricResult",
     "Moments",
+    "TableResult",
     "accuracy",
     "accuracy_score",
     "active_units",

@@ -10,19 +10,27 @@ import numpy as np
 
 from genjax import checks
 from genjax.core import named_key
-from genjax.core.protocols import family_name
+from genjax.core.protocols import Translator, family_name
 from genjax.data import Dataset, make_transform, output_spec
 from genjax.data.order import Order
 from genjax.data.transforms import binarization
+from genjax.evals.batching import map_split
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
 from genjax.evals.feature_extractor import PIXELS, Extractor, to_unit
 from genjax.evals.inception import Inception, extractor, load_inception
 from genjax.evals.requirements import check_conditional, image_range
 
+DOMAINS = {"a": "x", "b": "y"}
+"""Entry of the data by the name of a domain."""
+SOURCES = {"a": "y", "b": "x"}
+"""Entry that is translated, by the target."""
+
 
 @dataclasses.dataclass
 class EvalContext:
     """A model and its data. Samples, real examples and classifiers are computed once and cached.
+
+    The samples of a `Translator` are translations of test images, see `samples`.
 
     Attributes:
       family: module of the family.
@@ -60,7 +68,8 @@ class EvalContext:
                 f" {tuple(self.config.shape)}; use data of that shape."
             )
         self._batches: list[np.ndarray] = []
-        self._examples: dict[tuple[str, int | None], np.ndarray] = {}
+        self._examples: dict[tuple[str, str, int | None], np.ndarray] = {}
+        self._translate: dict[str, Callable[..., Any]] = {}
         self.trained_classifiers: dict[str, Classifier] = {}
         self._sample = jax.jit(
             lambda v, key: self.family.sample(self.config, v, key, self.batch_size)
@@ -82,8 +91,52 @@ class EvalContext:
         """Lowest and highest value of a sample; raises ValueError if samples are not images."""
         return image_range(self.family, self.config)
 
+    @property
+    def main_entry(self) -> str:
+        """Entry of the data that samples are compared with: `y` if the model translates to it."""
+        translates = isinstance(self.family, Translator) and self.family.targets(self.config)
+        return DOMAINS[translates[-1]] if translates else "x"
+
+    def translate(self, images: np.ndarray, **conditions: Any) -> np.ndarray:
+        """Translates images in the family's own range, `[N, H, W, C]` -> the same, float32.
+
+        Args:
+          images: as `examples` returns them.
+          **conditions: `to`, or arrays `[N, ...]` such as `attributes`.
+        """
+        to = conditions.pop("to", "")
+        fixed = {"to": to} if to else {}
+        if to not in self._translate:
+            self._translate[to] = jax.jit(
+                lambda v, x, **arrays: self.family.translate(self.config, v, x, **fixed, **arrays)
+            )
+        call = self._translate[to]
+        out = map_split(
+            lambda key, x, **arrays: call(self.variables, x, **arrays),
+            {"x": images, **conditions},
+            self.key,
+            self.batch_size,
+            name="translate",
+        )
+        return np.asarray(out, np.float32)
+
+    def _translations(self, n: int) -> np.ndarray:
+        """Returns up to n translations: of test images of the other domain to the last target; or
+        with the attributes of the next test image, which keeps their distribution."""
+        targets = self.family.targets(self.config)
+        if targets:
+            source = SOURCES[targets[-1]]
+            return self.translate(self.examples("test", n, source), to=targets[-1])
+        attributes = np.asarray(self.rows("test", n)["attributes"])
+        return self.translate(self.examples("test", n), attributes=np.roll(attributes, -1, axis=0))
+
     def samples(self, n: int) -> np.ndarray:
-        """Returns the first n samples in the family's own range, `[n, *shape]` float32."""
+        """Returns the first n samples in the family's own range, `[n, *shape]` float32.
+
+        Those of a `Translator` are translations of test images, at most as many as there are.
+        """
+        if isinstance(self.family, Translator):
+            return self._translations(n)
         while sum(map(len, self._batches)) < n:
             key = named_key(self.key, len(self._batches), "samples")
             self._batches.append(np.asarray(self._sample(self.variables, key), np.float32))
@@ -119,38 +172,53 @@ class EvalContext:
         Raises:
           ValueError: the split does not exist.
         """
+        self._check_split(split)
         stream = self.dataset.streams.get(split)
         if stream is not None:
             return stream.read(random_rows(len(stream), n))
-        if split not in self.dataset.splits:
-            raise ValueError(
-                f"{self.dataset.name} has no {split} split, it has"
-                f" {', '.join(self.dataset.counts())}; hold some examples out (--validation), or"
-                f" use another split."
-            )
         arrays = self.dataset.splits[split]
         if n is None or n >= len(arrays["x"]):  # no copy
             return arrays
         return {k: v[random_rows(len(v), n)] for k, v in arrays.items()}
 
-    def examples(self, split: str, n: int | None = None) -> np.ndarray:
-        """Returns n real examples of a split as the family's input, `[n, *shape]`."""
-        if (split, n) not in self._examples:
+    def _check_split(self, split: str) -> None:
+        if split not in self.dataset.counts():
+            raise ValueError(
+                f"{self.dataset.name} has no {split} split, it has"
+                f" {', '.join(self.dataset.counts())}; hold some examples out (--validation), or"
+                f" use another split."
+            )
+
+    def examples(self, split: str, n: int | None = None, entry: str = "") -> np.ndarray:
+        """Returns n real examples of a split as the family's input, `[n, *shape]`.
+
+        Args:
+          split: name of the split.
+          n: number of examples; None is all.
+          entry: `x` or `y`; by default `main_entry`.
+
+        Raises:
+          ValueError: the split does not exist.
+        """
+        entry = entry or self.main_entry
+        if (split, entry, n) not in self._examples:
             name = self.transform
             if name is None:
                 name = _default_transform(self.family, self.config, self.dataset)
             # The whole split is binarised, so that a pixel does not depend on n.
             whole = binarization(name) == "dynamic"
-            rows = self.rows(split, None if whole else n)
+            self._check_split(split)
+            chosen = random_rows(self.dataset.length(split, entry), None if whole else n)
+            rows = self.dataset.read(split, chosen, (entry,))
             key = named_key(jax.random.key(self.binarize_seed), 0, f"binarize {split}")
             transform = make_transform(name, self.dataset.levels, training=False)
-            x = np.asarray(transform({"x": rows["x"]}, key)["x"])
-            self._examples[split, n] = x[random_rows(len(x), n)] if whole else x
-        return self._examples[split, n]
+            x = np.asarray(transform(rows, key)[entry])
+            self._examples[split, entry, n] = x[random_rows(len(x), n)] if whole else x
+        return self._examples[split, entry, n]
 
-    def real(self, split: str, n: int | None = None) -> np.ndarray:
-        """Returns n real examples of a split in [0, 1]."""
-        return to_unit(self.examples(split, n), *self.sample_range)
+    def real(self, split: str, n: int | None = None, entry: str = "") -> np.ndarray:
+        """Returns n real examples of a split in [0, 1], see `examples`."""
+        return to_unit(self.examples(split, n, entry), *self.sample_range)
 
     def labels(self, split: str, n: int | None = None) -> np.ndarray:
         """Returns the labels of n examples, `[n]`; -1 is an unknown label.

@@ -41,6 +41,38 @@ class MetricResult:
         return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
 
+Estimate = tuple[float, float]
+"""A mean over images and its standard error."""
+Table = dict[str, dict[str, Estimate]]
+"""Estimates by row, such as `model` and `identity`, and by quantity."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TableResult(MetricResult):
+    """A result with tables of a model beside its floors and ceilings.
+
+    `as_dict` has every cell as an entry of its own: `b_top1` is quantity `top1` of the row `model`
+    in the table `b`, `b_top1_std_error` its standard error, and `identity_b_top1` is that of the
+    row `identity`.
+
+    Attributes:
+      tables: by title, such as a direction of translation.
+    """
+
+    tables: dict[str, Table]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the fields and all cells of the tables as JSON values."""
+        out = {k: v for k, v in super().as_dict().items() if k != "tables"}
+        for title, table in self.tables.items():
+            for row, cells in table.items():
+                name = title if row == "model" else f"{row}_{title}"
+                for quantity, (value, error) in cells.items():
+                    out[f"{name}_{quantity}"] = plain(value)
+                    out[f"{name}_{quantity}_std_error"] = plain(error)
+        return out
+
+
 def binomial_error(rate: float, n: int) -> float:
     """Returns the standard error of a rate of n examples, such as an accuracy."""
     return math.sqrt(rate * (1 - rate) / n)

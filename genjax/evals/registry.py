@@ -27,6 +27,7 @@ from genjax.evals.metric_result import MetricResult
 from genjax.evals.mmd import MmdResult, kernel_distance
 from genjax.evals.mode_coverage import ModesResult, gaussian_modes, stacked_modes
 from genjax.evals.msssim import MsSsimResult, ms_ssim_pairs
+from genjax.evals.paired_translation import translation
 from genjax.evals.parzen import ParzenResult, parzen
 from genjax.evals.precision_recall import (
     NeighborResult,
@@ -231,6 +232,7 @@ METRICS: Mapping[str, Callable[..., MetricResult]] = {
     "codes": _codes,
     "gaussian_modes": _gaussian_modes,
     "stacked_modes": _stacked_modes,
+    "translation": translation,
 }
 _CONTEXT_SETTINGS = {f.name for f in dataclasses.fields(EvalContext)} - {
     *("family", "config", "variables", "dataset", "key")

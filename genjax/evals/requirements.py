@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from genjax import checks
-from genjax.core.protocols import Features, LatentCodes, family_name
+from genjax.core.protocols import Features, LatentCodes, Translator, family_name
 from genjax.data import Dataset
 from genjax.evals.latent_codes import categorical_code
 from genjax.evals.msssim import windows_of
@@ -35,7 +35,7 @@ def conditions(family: Any, config: Any) -> set[str]:
 
 def check_conditional(family: Any, config: Any) -> None:
     """Raises ValueError if a family does not sample by label."""
-    if "label" not in conditions(family, config):
+    if isinstance(family, Translator) or "label" not in conditions(family, config):
         raise ValueError(
             f"{family_name(family)} does not sample by label; use a class-conditional family, and a"
             f" Config with classes."
@@ -68,6 +68,35 @@ def check_stacked(family: Any, config: Any) -> None:
         )
 
 
+def check_domains(family: Any, config: Any) -> None:
+    """Raises ValueError if a family does not translate between two domains."""
+    if not isinstance(family, Translator) or not family.targets(config):
+        raise ValueError(
+            f"{family_name(family)} does not translate between two domains; translation applies to"
+            f" families with `translate` and `targets`, so use another metric."
+        )
+
+
+def check_attributes(family: Any, config: Any) -> None:
+    """Raises ValueError if a family does not translate by attributes."""
+    if not isinstance(family, Translator) or family.targets(config):
+        raise ValueError(
+            f"{family_name(family)} does not translate by attributes; attribute_translation applies"
+            f" to families whose `translate` takes `attributes`, so use another metric."
+        )
+
+
+def check_pairs(name: str, dataset: Dataset, split: str) -> None:
+    """Raises ValueError if the images of a split have no true partners."""
+    if split not in dataset.paired:
+        paired = [s for s in dataset.counts() if s in dataset.paired]
+        fix = f"evaluate on {' or '.join(paired)}" if paired else "use paired data"
+        raise ValueError(
+            f"{name} compares translations with true partners, and {split} of {dataset.name} is"
+            f" not paired; {fix}, or use another metric."
+        )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Requirements:
     """What a metric needs.
@@ -75,6 +104,8 @@ class Requirements:
     Attributes:
       splits: splits of real data beside train.
       labels: splits whose labels are used.
+      pairs: splits in which the true partner of every image is used.
+      attributes: splits whose attributes are used.
       inception: whether the standard Inception network is used.
       images: whether samples must be images of finite range.
       protocol: protocol that the family must implement.
@@ -84,6 +115,8 @@ class Requirements:
 
     splits: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
     inception: bool = False
     images: bool = True
     protocol: Any = None
@@ -124,6 +157,7 @@ REQUIREMENTS: Mapping[str, Requirements] = {
         protocol=LatentCodes,
         check=categorical_code,
     ),
+    "translation": Requirements(splits=("test",), pairs=("test",), check=check_domains),
 }
 
 
@@ -175,3 +209,11 @@ def check_metric_requirements(
             f" {family_name(family)} does not; use another metric."
         )
     needs.check(family, config)
+    for split in needs.pairs:
+        check_pairs(name, dataset, split)
+    for split in needs.attributes:
+        if "attributes" not in dataset.entries(split):
+            raise ValueError(
+                f"{name} needs attributes of {split}, and {dataset.name} has none; use data with"
+                f" attributes, or another metric."
+            )
