@@ -11,7 +11,7 @@ from genjax.evals.feature_extractor import to_unit
 from genjax.evals.metric_result import Table, TableResult
 from genjax.evals.negative_log_likelihood import mean_and_error
 from genjax.evals.requirements import check_domains, check_pairs
-from genjax.evals.translation import compare, l1, ridge_patches
+from genjax.evals.translation_quantities import compare, l1, ridge_patches
 
 TRAINING_IMAGES = 10_000  # per domain, for the mean image and the classifier
 
@@ -26,7 +26,7 @@ class TranslationResult(TableResult):
 
     * `top1`, `top5`: share whose true partner is the nearest of all truths, or one of the five
       nearest (`retrieval_rank`);
-    * `l1`, `rmse`, `within_5`, `within_10`, `ink_iou`: see `genjax.evals.translation`;
+    * `l1`, `rmse`, `within_5`, `within_10`, `ink_iou`: see `genjax.evals.translation_quantities`;
     * `cycle`: `l1` between the input and the translation back, with both directions only;
     * `face_error`: share that a classifier of the two domains assigns to that of the inputs.
 

@@ -12,7 +12,7 @@ import pytest
 from genjax.core import Traits
 from genjax.data import Dataset
 from genjax.evals import EvalContext, check_metric_requirements, compute_metric
-from genjax.evals.translation import (
+from genjax.evals.translation_quantities import (
     compare,
     ink_iou,
     l1,
