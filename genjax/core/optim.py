@@ -37,6 +37,9 @@ def _as_matrix(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(axes, params)
 
 
+DECAYING = ("linear", "constant_linear", "cosine")  # schedules that reach 0 at decay_steps
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """Settings of an Optax optimizer, which `build` returns."""
@@ -50,11 +53,17 @@ class Optimizer:
     learning_rate: checks.PositiveFloat = 1e-3
     """Peak learning rate."""
     schedule: Literal[
-        "constant", "linear", "cosine", "inverse_time", "exponential", "piecewise"
+        *("constant", "linear", "constant_linear", "cosine"),
+        *("inverse_time", "exponential", "piecewise"),
     ] = "constant"
-    """Shape after the warm-up; linear and cosine decay to 0 at decay_steps."""
+    """Shape after the warm-up; linear, constant_linear and cosine decay to 0 at decay_steps."""
     decay_steps: int | None = None
-    """Updates until linear and cosine reach 0; None is the run's first length, also on resuming."""
+    """Updates until linear, constant_linear and cosine reach 0; None is the run's first length,
+    also on resuming."""
+    constant_steps: checks.NonNegativeInt = 0
+    """constant_linear: updates, warm-up included, before the linear decay: half of decay_steps in
+    Zhu et al. 2017 (arXiv:1703.10593). Their code lowers the rate once per epoch: of 200 epochs of
+    n updates, 98 n and decay_steps 199 n give its rate at the first update of every epoch."""
     restarts: tuple[int, ...] = ()
     """linear and cosine: updates, warm-up included, at which the rate has decayed to 0 and returns
     to its value without restarts, so that a finished run can be extended (warm restarts with a
@@ -104,6 +113,11 @@ class Optimizer:
             raise ValueError(
                 f"`decay_steps` must be above `warmup`, got {self.decay_steps} and {self.warmup}."
             )
+        if self.decay_steps is not None and self.decay_steps <= self.constant_steps:
+            raise ValueError(
+                f"`decay_steps` must be above `constant_steps`, got {self.decay_steps} and"
+                f" {self.constant_steps}."
+            )
         if (self.schedule == "piecewise") != bool(self.boundaries):
             raise ValueError("`boundaries` belong to schedule 'piecewise'; set both, or neither.")
         if len(self.factors) != len(self.boundaries):
@@ -111,10 +125,16 @@ class Optimizer:
                 f"`boundaries` and `factors` must have one length, got {len(self.boundaries)} and"
                 f" {len(self.factors)}."
             )
+        if 0 < self.constant_steps <= self.warmup:
+            raise ValueError(
+                f"`constant_steps` must be above `warmup`, which it includes, got"
+                f" {self.constant_steps} and {self.warmup}."
+            )
         used = {
             "floor": ("exponential",),
             "decrease": ("inverse_time", "exponential"),
-            "decay_steps": ("linear", "cosine"),
+            "decay_steps": DECAYING,
+            "constant_steps": ("constant_linear",),
             "restarts": ("linear", "cosine"),
         }
         for name, schedules in used.items():
@@ -122,7 +142,7 @@ class Optimizer:
                 raise ValueError(
                     f"`{name}` has no effect for schedule {self.schedule}, only for"
                     f" {' and '.join(schedules)};"
-                    f" {'set it to 0' if name in ('floor', 'decrease') else 'leave it out'}."
+                    f" {'leave it out' if name in ('decay_steps', 'restarts') else 'set it to 0'}."
                 )
         if self.boundaries:
             steps = (self.warmup, *self.boundaries)
@@ -180,6 +200,10 @@ class Optimizer:
             raise ValueError(
                 f"schedule {self.schedule} needs `decay_steps`; set it to the run's updates."
             )
+        elif self.schedule == "constant_linear":
+            constant = max(0, self.constant_steps - self.warmup)
+            falling = self.decay_steps - self.warmup - constant
+            after = optax.linear_schedule(lr, 0.0, falling, constant)
         else:
             after = self._decaying(max(1, self.decay_steps - self.warmup))
         if not self.warmup:

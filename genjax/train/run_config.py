@@ -12,6 +12,7 @@ import numpy as np
 
 from genjax import checks, evals, families
 from genjax.core import Optimizer, check_optimizer, critic_steps, network_names
+from genjax.core.optim import DECAYING
 from genjax.data import Data
 
 
@@ -221,9 +222,10 @@ def resolve(run: Run, backend: str) -> Run:
 
     def filled(name: str, optimizer: Optimizer) -> Optimizer:
         batches = run.train.steps * network_batches_per_step(run, name)
-        if optimizer.decay_steps is not None or optimizer.schedule not in ("linear", "cosine"):
+        if optimizer.decay_steps is not None or optimizer.schedule not in DECAYING:
             return optimizer
-        updates = max(optimizer.warmup + 1, batches // optimizer.accumulate)
+        least = 1 + max(optimizer.warmup, optimizer.constant_steps)
+        updates = max(least, batches // optimizer.accumulate)
         reached = tuple(restart for restart in optimizer.restarts if restart < updates)
         return dataclasses.replace(optimizer, decay_steps=updates, restarts=reached)
 

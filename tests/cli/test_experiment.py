@@ -113,6 +113,7 @@ def test_each_setting_has_an_option(field):
     needs |= {"restarts": "--schedule cosine", "patience": "--eval-every 5"}
     needs |= {"boundaries": "--schedule piecewise --factors 0.5 0.1"}
     needs |= dict.fromkeys(("decrease", "floor"), "--schedule exponential")
+    needs |= {"constant_steps": "--schedule constant_linear"}
     needs |= {"factors": "--schedule piecewise --boundaries 5 9"}
     others = {w[2:].replace("-", "_") for w in needs.get(name, "").split() if w.startswith("--")}
     found = changed(f"{line} {needs.get(name, '')}")

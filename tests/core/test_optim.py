@@ -228,6 +228,18 @@ SCHEDULES = [
         {"schedule": "inverse_time", "decrease": 0.5, "warmup": 2},
         [(0, 0), (1, 0.2), (2, 0.4), (4, 0.2)],
     ),
+    (
+        {"schedule": "constant_linear", "constant_steps": 4, "decay_steps": 8},
+        [(0, 0.4), (4, 0.4), (5, 0.3), (6, 0.2), (8, 0), (9, 0)],
+    ),
+    (
+        {"schedule": "constant_linear", "constant_steps": 4, "decay_steps": 6, "warmup": 2},
+        [(0, 0), (1, 0.2), (2, 0.4), (4, 0.4), (5, 0.2), (6, 0), (7, 0)],
+    ),
+    (
+        {"schedule": "constant_linear", "decay_steps": 6, "warmup": 2},
+        [(1, 0.2), (2, 0.4), (3, 0.3), (5, 0.1), (6, 0)],
+    ),
     # To 0 at the restart, then along the single long decay.
     (
         {"schedule": "linear", "decay_steps": 8, "restarts": (4,)},
@@ -250,6 +262,20 @@ def test_schedule_values(settings, values):
     for count, want in values:
         got = float(rate(jnp.asarray(count)))
         assert got == pytest.approx(want, rel=1e-5, abs=1e-7), count
+
+
+def test_constant_linear_has_the_rate_of_the_cyclegan_code_at_every_epoch():
+    """lr (1 - max(0, e + 2 - 100) / 101) in epoch e of 200: the last epoch trains at 0."""
+    n = 1067  # updates per epoch of horse2zebra
+    rate = Optimizer(
+        learning_rate=2e-4,
+        schedule="constant_linear",
+        constant_steps=98 * n,
+        decay_steps=199 * n,
+    ).learning_rate_at()
+    epochs = np.arange(200)
+    want = 2e-4 * (1 - np.maximum(0, epochs + 2 - 100) / 101)
+    np.testing.assert_allclose(rate(jnp.asarray(epochs * n)), want, rtol=2e-5, atol=1e-11)
 
 
 def test_inverse_time_after_a_warm_up_accepts_a_python_number():
@@ -373,6 +399,18 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
         ({"eps": 0.0}, "`eps` must be a positive number"),
         ({"accumulate": 0}, "`accumulate` must be a positive integer"),
         ({"decay_steps": 0}, "`decay_steps` must be above `warmup`"),
+        (
+            {"schedule": "constant_linear", "decay_steps": 8, "constant_steps": 8},
+            "`decay_steps` must be above `constant_steps`, got 8 and 8",
+        ),
+        (
+            {"schedule": "constant_linear", "constant_steps": 3, "warmup": 3},
+            "`constant_steps` must be above `warmup`",
+        ),
+        (
+            {"schedule": "linear", "constant_steps": 3},
+            "`constant_steps` has no effect for schedule linear.*set it to 0",
+        ),
         ({"orthogonal_steps": 3}, "`orthogonal_steps` has no effect for adam, only for muon"),
         (
             {"optimizer": "muon", "orthogonal_steps": 2.5},
@@ -435,7 +473,8 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
         ({"decrease": 0.1}, "`decrease` .* only for inverse_time and exponential"),
         (
             {"decay_steps": 9},
-            "`decay_steps` has no effect for schedule constant, only for linear and cosine",
+            "`decay_steps` has no effect for schedule constant, only for linear and"
+            " constant_linear and cosine",
         ),
         ({"restarts": (3,)}, "`restarts` has no effect for schedule constant.*leave"),
         (

@@ -196,6 +196,12 @@ def test_resolve_fills_decay_steps():
     assert resolve(make(optimizer=None), "cpu").optimizer is None
 
 
+def test_the_constant_part_of_a_schedule_may_be_longer_than_the_run():
+    held = Optimizer(schedule="constant_linear", constant_steps=400)
+    assert resolve(make(optimizer=held), "cpu").optimizer.decay_steps == 1000
+    assert resolve(make(optimizer=held, steps=10), "cpu").optimizer.decay_steps == 401
+
+
 def test_restarts_beyond_the_run_are_left_out():
     again = dataclasses.replace(LINEAR, restarts=(400, 900))
     assert resolve(make(optimizer=again), "cpu").optimizer.restarts == (400, 900)
