@@ -31,21 +31,17 @@ def check_attribute_sets(config: Any) -> None:
             f"`exclusive` must have names of one set of attributes ({', '.join(names)}), got"
             f" {', '.join(config.exclusive)}; set it to those of which exactly one is 1, or to ()."
         )
-    kinds = (config.classification, config.second_classification)
-    for one, kind in zip(sets, kinds, strict=True):
-        if kind == "softmax" and set(config.exclusive) & set(one):
-            raise ValueError(
-                "with softmax classification all attributes of a set exclude each other; set"
-                " `exclusive` to ()."
-            )
 
 
 def exclusive_groups(config: Any) -> list[np.ndarray]:
     """Returns the columns of each group of attributes of which exactly one is 1."""
-    names = attribute_names(config)
-    groups = [config.exclusive]
-    groups += [config.attributes] * (config.classification == "softmax")
-    groups += [config.second_attributes] * (config.second_classification == "softmax")
+    names, groups = attribute_names(config), []
+    if config.classification == "softmax":
+        groups.append(config.attributes)
+    if config.second_classification == "softmax":
+        groups.append(config.second_attributes)
+    if not any(set(config.exclusive) <= set(group) for group in groups):
+        groups.append(config.exclusive)
     return [np.array([names.index(name) for name in group]) for group in groups if group]
 
 
