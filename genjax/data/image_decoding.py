@@ -33,6 +33,21 @@ class Header:
     grey: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A decoded image with what belongs to its file.
+
+    Attributes:
+      pixels: uint8 `[H, W, 1 or 3]`.
+      alpha: opacity, uint8 `[H, W]`; None if all pixels are opaque by the header.
+      profile: ICC colour profile of RGB pixels, or None.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    profile: bytes | None = None
+
+
 def has_image_suffix(name: str) -> bool:
     """Returns whether a file name has the suffix of an image."""
     return name.lower().endswith(SUFFIXES)
@@ -75,12 +90,32 @@ def decode(
       ValueError: the data is empty, of unknown format, truncated, damaged, too large, or holds
         32-bit numbers; the message names `where`.
     """
+    found = decode_picture(data, where, mode=mode, background=background, max_pixels=max_pixels)
+    return found.pixels
+
+
+def decode_picture(
+    data: bytes,
+    where: str,
+    *,
+    mode: Mode | None = None,
+    background: int = 255,
+    max_pixels: int = 2**26,
+) -> Picture:
+    """Decodes one image as `decode`, with its opacity and its colour profile."""
     with _open_image(io.BytesIO(data), where, max_pixels) as image:
         grey = _is_grey(image) if mode is None else mode == "grey"
         # Loading TIFF applies the orientation and resets it in the header.
         image.load()
-        pixels = _pixels(image, grey, background, where)
-        return np.ascontiguousarray(_apply_orientation(pixels, _orientation(image)))
+        orientation = _orientation(image)
+        pixels = _apply_orientation(_pixels(image, grey, background, where), orientation)
+        alpha = None
+        if image.has_transparency_data and not _wide(image):
+            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+            alpha = np.ascontiguousarray(_apply_orientation(alpha, orientation))
+        rgb = image.mode in ("RGB", "RGBA") and not grey
+        profile = image.info.get("icc_profile") if rgb else None
+        return Picture(np.ascontiguousarray(pixels), alpha, profile)
 
 
 def decode_stored(data: bytes, where: str, channels: int, max_pixels: int = 2**26) -> np.ndarray:
