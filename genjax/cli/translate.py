@@ -8,30 +8,32 @@ padded by reflection to the sizes that the network takes, and cropped.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import inspect
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from genjax import checks, families
+from genjax.cli.image_jobs import Job, check_inside, check_targets, find_jobs
 from genjax.cli.image_translator import ImageTranslator, images_at_once
 from genjax.cli.options import ArgumentParser, command
 from genjax.core.protocols import Translator
-from genjax.data.file_io import is_file, list_folder, read_bytes, safe
+from genjax.data.file_io import open_file, read_bytes, safe
 from genjax.data.file_writing import write_file
 from genjax.data.image_decoding import (
     Picture,
     convert_channels,
     decode_picture,
-    has_image_suffix,
     read_header,
     resize,
 )
-from genjax.data.image_encoding import encode, output_name
+from genjax.data.image_encoding import encode
+from genjax.data.image_grid import GREY
 from genjax.train.load_run import load
 from genjax.train.metric_writers import Progress
 from genjax.train.run_config import Run
@@ -41,26 +43,12 @@ GRID_ROWS, GRID_SIDE = 16, 256  # images of a grid, and their longer side, at mo
 FEWER = "--batch-size, --max-side"
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One image to translate.
-
-    Attributes:
-      number: in order of the names.
-      source, target: files.
-    """
-
-    number: int
-    source: pathlib.Path
-    target: pathlib.Path
-
-
 @command(FEWER)
 def main(argv: list[str]) -> None:
     """Translates images and writes them."""
     options = parse(argv)
     jobs, others = find_jobs(options.input, options.out)
-    check_targets(jobs, options)
+    check_targets(jobs, options.grid, options.overwrite)
     run, variables = load(options.workdir)
     family = families.get(run.family)
     if not isinstance(family, Translator):
@@ -76,7 +64,8 @@ def main(argv: list[str]) -> None:
     skipped = f"; {others} other files skipped" if others else ""
     print(f"{session.written} of {len(jobs)} images in {safe(options.out)}{skipped}")
     if options.grid and session.shown:
-        save_pairs(options.grid, [session.shown[i] for i in sorted(session.shown)])
+        pairs = [session.shown[i] for i in sorted(session.shown)]
+        save_pairs(options.grid, pairs, session.title)
         print(f"{len(session.shown)} inputs beside their translations in {safe(options.grid)}")
     if session.failed:
         raise ValueError(
@@ -113,87 +102,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def translators() -> list[str]:
     """Returns the names of the families that translate."""
     return [name for name in families.FAMILIES if isinstance(families.get(name), Translator)]
-
-
-def find_jobs(source: pathlib.Path, out: pathlib.Path) -> tuple[list[Job], int]:
-    """Returns the images to translate, and the number of other files beside them.
-
-    Raises:
-      ValueError: there is no image, or OUT does not fit INPUT.
-    """
-    if not source.is_dir():
-        if not is_file(source):
-            raise ValueError(f"there is no file or folder {safe(source)}; check the path.")
-        folder = out.is_dir() or not has_image_suffix(out.name)
-        target = out / output_name(source.name) if folder else out
-        if output_name(target.name) != target.name:
-            raise ValueError(
-                f"{safe(target)} is of a format without all colours; write"
-                f" {safe(output_name(target.name))}."
-            )
-        return [Job(0, source, target)], 0
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{safe(source)} is a folder and {safe(out)} is not; give a folder.")
-    if out.resolve() == source.resolve():
-        raise ValueError(f"{safe(out)} is the folder of the inputs; write to another folder.")
-    names, others = images_below(source, out)
-    if not names:
-        raise ValueError(f"{safe(source)} holds no images; check the path.")
-    jobs = [
-        Job(i, source / name, out / pathlib.PurePath(name).with_name(output_name(base)))
-        for i, (name, base) in enumerate((n, n.rpartition("/")[2]) for n in names)
-    ]
-    return jobs, others
-
-
-def images_below(root: pathlib.Path, skip: pathlib.Path) -> tuple[list[str], int]:
-    """Returns the images of a folder and its subfolders, relative to it, and the other files.
-
-    Hidden files, the folder `skip`, and links to folders that were listed already are left out.
-    """
-    names: list[str] = []
-    others = 0
-    seen, pending = {skip.resolve()}, [""]
-    while pending:
-        start = pending.pop()
-        folder = root / start
-        if folder.resolve() in seen:
-            continue
-        seen.add(folder.resolve())
-        files, folders, _ = list_folder(folder)
-        images = [start + name for name in files if has_image_suffix(name)]
-        names += images
-        others += len(files) - len(images)
-        pending += [f"{start}{name}/" for name in reversed(folders)]
-    return names, others
-
-
-def check_targets(jobs: Sequence[Job], options: argparse.Namespace) -> None:
-    """Checks that every output is a file of its own, and that none exists, before all work.
-
-    Raises:
-      ValueError: two outputs are one file, an output is an input, or it would be overwritten.
-    """
-    sources = {job.source.resolve() for job in jobs}
-    by_target: dict[pathlib.Path, Job] = {}
-    for job in jobs:
-        other = by_target.setdefault(job.target, job)
-        if other is not job:
-            raise ValueError(
-                f"{safe(other.source)} and {safe(job.source)} would both become"
-                f" {safe(job.target)}; rename one of them."
-            )
-        if job.target.resolve() in sources:
-            raise ValueError(f"{safe(job.target)} is an input; write to another folder.")
-    grid = [options.grid] if options.grid else []
-    if options.grid in by_target or (options.grid and options.grid.resolve() in sources):
-        raise ValueError(f"--grid {safe(options.grid)} is an image of this call; rename it.")
-    exist = [path for path in (*by_target, *grid) if path.exists() or path.is_symlink()]
-    if exist and not options.overwrite:
-        more = f" and {len(exist) - 1} more" if len(exist) > 1 else ""
-        raise ValueError(
-            f"{safe(exist[0])}{more} exist already; write to another folder, or add --overwrite."
-        )
 
 
 def parse_changes(words: Sequence[str]) -> dict[str, int]:
@@ -243,8 +151,7 @@ class Session:
             if not self.changes:
                 names = ", ".join(family.attribute_names(run.model))
                 raise ValueError(f"give the attributes to change by --set NAME=VALUE, of {names}.")
-            unset = np.zeros((1, len(family.attribute_names(run.model))), np.uint8)
-            self.targets(unset, names_only=True)
+            self.check_changes()
         if "key" in inspect.signature(family.translate).parameters:
             conditions["key"] = jax.random.key(options.seed)
         self.title = f"to {conditions['to']}" if domains else " ".join(options.set)
@@ -252,3 +159,119 @@ class Session:
         self.progress = Progress("translate", total)
         self.shown: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.done = self.written = self.failed = 0
+
+    def check_changes(self) -> None:
+        """Raises ValueError unless the changes can be made to some attributes."""
+        names = self.family.attribute_names(self.config)
+        rows = np.zeros((1, len(names)), np.uint8)
+        for group in self.family.exclusive_groups(self.config):
+            kept = [column for column in group if self.changes.get(names[column]) != 0]
+            rows[:, kept[:1]] = 1
+        self.family.target_attributes(self.config, rows, self.changes)
+
+    def run_all(self, jobs: Sequence[Job]) -> None:
+        """Translates and writes the images, those of a padded size together."""
+        for size, group in self.by_size(jobs).items():
+            at_once = min(len(group), images_at_once(size, self.options.batch_size))
+            for start in range(0, len(group), at_once):
+                self.run_batch(group[start : start + at_once], at_once)
+
+    def by_size(self, jobs: Sequence[Job]) -> dict[tuple[int, int], list[Job]]:
+        """Groups images by padded size, which their headers tell."""
+        groups: dict[tuple[int, int], list[Job]] = {}
+        for job in jobs:
+            with self.reporting([job]):
+                with open_file(job.source) as file:
+                    header = read_header(file, str(job.source))
+                size = self.scaled(header.height, header.width)
+                groups.setdefault(self.translator.padded_size(*size), []).append(job)
+        return groups
+
+    def scaled(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the size of an image after `--max-side`."""
+        scale = min(1.0, (self.options.max_side or max(height, width)) / max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def read(self, job: Job) -> Picture:
+        """Decodes an image with the run's channels, scaled to at most `--max-side`."""
+        data = read_bytes(job.source)
+        mode: Literal["rgb", "grey"] = "grey" if self.channels == 1 else "rgb"
+        picture = decode_picture(data, str(job.source), mode=mode)
+        size = self.scaled(*picture.pixels.shape[:2])
+        alpha = picture.alpha
+        if alpha is not None:
+            alpha = resize(alpha[..., None], size, "stretch")[..., 0]
+        pixels = resize(picture.pixels, size, "stretch")
+        return dataclasses.replace(picture, pixels=pixels, alpha=alpha)
+
+    def run_batch(self, jobs: Sequence[Job], at_once: int) -> None:
+        """Translates some images together and writes them."""
+        pictures: dict[Job, Picture] = {}
+        for job in jobs:
+            with self.reporting([job]):
+                pictures[job] = self.read(job)
+        # One at a time if a header was wrong.
+        sizes = {self.translator.padded_size(*p.pixels.shape[:2]) for p in pictures.values()}
+        parts = [list(pictures)] if len(sizes) == 1 else [[job] for job in pictures]
+        for part in parts:
+            with self.reporting(part):
+                results = self.translate([pictures[job].pixels for job in part], at_once)
+                for job, pixels in zip(part, results, strict=True):
+                    self.write(job, pictures[job], pixels)
+
+    def translate(self, images: list[np.ndarray], at_once: int) -> list[np.ndarray]:
+        """Translates images, with the attributes that are requested."""
+        attributes = None
+        if self.changes:
+            attributes = self.translator.predict_attributes(images, at_once=at_once)
+            attributes = self.family.target_attributes(self.config, attributes, self.changes)
+        return self.translator.translate(images, attributes, at_once=at_once)
+
+    def write(self, job: Job, picture: Picture, pixels: np.ndarray) -> None:
+        """Writes a translated image, and keeps it for the grid."""
+        with self.reporting([job]):
+            check_inside(job.target, self.options.out)
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            data = encode(dataclasses.replace(picture, pixels=pixels), job.target.name)
+            write_file(job.target, data)
+            self.written += 1
+            self.done += 1
+            self.progress.advance(self.done)
+            if self.options.grid and job.number < GRID_ROWS:
+                self.shown[job.number] = (thumbnail(picture.pixels), thumbnail(pixels))
+
+    @contextlib.contextmanager
+    def reporting(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """Prints an error in the block as a line per image, and counts them."""
+        try:
+            yield
+        except checks.USER_ERRORS as error:
+            message = checks.error_message(error, FEWER)
+            for job in jobs:
+                named = str(safe(job.source)) in message or str(safe(job.target)) in message
+                place = "" if named else f"{safe(job.source)}: "
+                self.progress.say(f"error: {place}{message}")
+            self.failed += len(jobs)
+            self.done += len(jobs)
+            self.progress.advance(self.done)
+
+
+def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    """Returns an image in colour, scaled down to at most `GRID_SIDE`."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, GRID_SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return convert_channels(resize(pixels, size, "stretch"), "rgb")
+
+
+def save_pairs(
+    path: pathlib.Path, pairs: Sequence[tuple[np.ndarray, np.ndarray]], title: str
+) -> None:
+    """Writes inputs beside their translations, each in the middle of a tile of one size."""
+    images = [image for pair in pairs for image in pair]
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    tiles = np.full((len(images), height, width, 3), GREY, np.uint8)
+    for tile, image in zip(tiles, images, strict=True):
+        top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+        tile[top : top + image.shape[0], left : left + image.shape[1]] = image
+    save_grid(path, tiles, 0, 255, titles=("input", title))

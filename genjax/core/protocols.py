@@ -280,6 +280,25 @@ class Translator(Family, Protocol):
 
 
 @runtime_checkable
+class AttributeTranslator(Translator, Protocol):
+    """Translates to other attributes: named columns of `[B, A]` in {0, 1}."""
+
+    def attribute_names(self, config: Any) -> tuple[str, ...]:
+        """Returns the names of the columns."""
+
+    def exclusive_groups(self, config: Any) -> list[np.ndarray]:
+        """Returns the columns of each group of attributes of which exactly one is 1."""
+
+    def target_attributes(
+        self, config: Any, attributes: np.ndarray, changes: Mapping[str, int]
+    ) -> np.ndarray:
+        """Returns attributes with changes by name; a 1 clears the attributes that exclude it."""
+
+    def predict_attributes(self, config: Any, variables: Any, images: jax.Array) -> jax.Array:
+        """Returns the attributes that are seen in images, uint8 `[B, A]`."""
+
+
+@runtime_checkable
 class Features(Family, Protocol):
     """Extracts features: `encode(config, variables, x, **conditions)` -> `[B, F]`."""
 

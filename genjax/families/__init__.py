@@ -93,7 +93,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     _adversarial: tuple[p.Adversarial, ...] = (gan, dcgan, infogan, cyclegan, stargan)
     _translators: tuple[p.Translator, ...] = (cyclegan, stargan)
     _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan)
-    _translator: tuple[p.Translator, ...] = (stargan,)
+    _attribute_translators: tuple[p.AttributeTranslator, ...] = (stargan,)
     _fitted: tuple[p.Fitted, ...] = (joint, markov, mixture)
     _autoregressive: tuple[p.Autoregressive, ...] = (
         fvsbn,

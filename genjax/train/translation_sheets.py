@@ -51,37 +51,18 @@ def translation_sheet(run: Run, family: Any, dataset: genjax_data.Dataset) -> Sh
     return make(run, family, dataset, split)
 
 
-def attribute_names(config: Any) -> tuple[str, ...]:
-    """Returns the names of the attributes of a Config, with those of a second label set."""
-    return (*config.attributes, *(getattr(config, "second_attributes", None) or ()))
-
-
-def set_attribute(
-    attributes: np.ndarray, config: Any, name: str, value: int | np.ndarray
-) -> np.ndarray:
-    """Returns a copy of attributes `[..., A]` with one set to 0 or 1.
-
-    Where an exclusive attribute becomes 1, the others of its group become 0.
-    """
-    names, group = attribute_names(config), getattr(config, "exclusive", ())
-    out = attributes.copy()
-    if name in group:
-        others = [names.index(other) for other in group if other != name and other in names]
-        out[..., others] *= np.expand_dims(1 - np.asarray(value, out.dtype), -1)
-    out[..., names.index(name)] = value
-    return out
-
-
-def single_changes(attributes: np.ndarray, config: Any) -> np.ndarray:
+def single_changes(family: Any, config: Any, attributes: np.ndarray) -> np.ndarray:
     """Returns attributes `[N, A]` with each one changed, `[N, A, A]`: set if exclusive, or flipped.
 
     Entry `[n, i]` has a change of attribute i.
     """
-    names, group = attribute_names(config), getattr(config, "exclusive", ())
-    changed = [
-        set_attribute(attributes, config, name, 1 if name in group else 1 - attributes[:, i])
-        for i, name in enumerate(names)
-    ]
+    exclusive = {int(column) for group in family.exclusive_groups(config) for column in group}
+    changed = []
+    for i, name in enumerate(family.attribute_names(config)):
+        new = family.target_attributes(config, attributes, {name: 1})
+        if i not in exclusive:
+            new[:, i] = 1 - attributes[:, i]
+        changed.append(new)
     return np.stack(changed, axis=1)
 
 
@@ -114,13 +95,13 @@ def _domain_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, split: st
 
 
 def _attribute_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, split: str) -> Sheet:
-    names, render = attribute_names(run.model), dataset.render
+    names, render = family.attribute_names(run.model), dataset.render
     titles = ("input", *names)
     if render is not None:
         titles = ("input", *(title for name in names for title in (name, f"{name}, true")))
     rows = _rows(run, dataset, split, ("x",), len(titles))["x"]
     found = dataset.read(split, rows)
-    changed = single_changes(found["attributes"], run.model)  # [N, A, A]
+    changed = single_changes(family, run.model, found["attributes"])  # [N, A, A]
     batch = {**_images(run, dataset, split, {"x": rows}), "attributes": changed}
     if render is not None:
         each = np.concatenate([render(found, changed[:, i]) for i in range(len(names))])

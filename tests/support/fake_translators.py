@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from genjax.core import Traits
+from genjax.families.stargan import attribute_sets
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,9 @@ class AttributeConfig:
     shape: tuple[int, ...] = (4, 4, 3)
     attributes: tuple[str, ...] = ("red", "green", "bold")
     exclusive: tuple[str, ...] = ("red", "green")
+    classification: str = "binary"
+    second_attributes: tuple[str, ...] = ()
+    second_classification: str = "binary"
     multiple: int = 4
 
 
@@ -59,3 +63,11 @@ class Translators:
 
 class AttributeTranslators(Translators):
     Config = AttributeConfig
+    attribute_names = staticmethod(attribute_sets.attribute_names)
+    exclusive_groups = staticmethod(attribute_sets.exclusive_groups)
+    target_attributes = staticmethod(attribute_sets.target_attributes)
+
+    def predict_attributes(self, config, variables, images):
+        """An image is bold if its mean is above 0, and green."""
+        bold = images.mean((1, 2, 3)) > 0
+        return jnp.stack([jnp.zeros_like(bold), jnp.ones_like(bold), bold], 1).astype(jnp.uint8)

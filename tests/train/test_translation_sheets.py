@@ -13,12 +13,11 @@ from support.fake_translators import (
 )
 from support.small import small_run
 
-from genjax.core.protocols import Translator
+from genjax.core.protocols import AttributeTranslator, Translator
 from genjax.data import Data, Dataset
 from genjax.train import sample_grids
 from genjax.train.sample_drawing import sample_drawer
 from genjax.train.sample_grids import cut, read_grid, save_grid
-from genjax.train.translation_sheets import set_attribute, single_changes
 
 
 def make_run(config, samples=12):
@@ -49,7 +48,8 @@ def near(found, expected):
 
 def test_fakes_implement_the_protocol():
     assert isinstance(Translators(), Translator)
-    assert isinstance(AttributeTranslators(), Translator)
+    assert isinstance(AttributeTranslators(), AttributeTranslator)
+    assert not isinstance(Translators(), AttributeTranslator)
 
 
 def test_columns_are_both_translations_and_both_cycles_beside_the_truth():
@@ -114,16 +114,6 @@ def test_each_attribute_is_changed_alone(known):
         if known:
             np.testing.assert_allclose(found[f"{name}, true"], found[name], atol=1e-3)
     assert list(found)[1:3] == (["red", "red, true"] if known else ["red", "green"])
-
-
-def test_setting_an_exclusive_attribute_clears_its_group():
-    config = AttributeConfig()
-    x = np.array([[1, 0, 1]], np.uint8)
-    assert set_attribute(x, config, "green", 1).tolist() == [[0, 1, 1]]
-    assert set_attribute(x, config, "red", 0).tolist() == [[0, 0, 1]]
-    assert set_attribute(x, config, "bold", 0).tolist() == [[1, 0, 0]]
-    assert x.tolist() == [[1, 0, 1]]
-    assert single_changes(x, config).shape == (1, 3, 3)
 
 
 def test_titles_are_in_the_file_and_the_strip_shows_translations(tmp_path):
