@@ -21,6 +21,7 @@ from genjax.evals.classifier import (
     accuracy_score,
     load_classifier,
     save_classifier,
+    train_attribute_classifier,
     train_classifier,
 )
 from genjax.evals.completion import completable, complete, heat_map
@@ -146,6 +147,7 @@ __all__ = [
     "swd",
     "temperatures",
     "to_unit",
+    "train_attribute_classifier",
     "train_classifier",
     "traversal",
     "unit_activity",

@@ -116,15 +116,67 @@ def train_classifier(
             f"labels must be in 0 .. {classes - 1} and have two classes or more, got"
             f" {labels.min()} .. {labels.max()}."
         )
+    return _train(x, labels.astype(np.int32), classes, steps, batch_size, learning_rate, seed)
+
+
+def train_attribute_classifier(
+    x: np.ndarray,
+    attributes: np.ndarray,
+    known: np.ndarray | None = None,
+    *,
+    steps: int = 2000,
+    batch_size: int = 100,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> Classifier:
+    """Trains the network on several labels per image, by the sum of their cross-entropies.
+
+    Logit k is that of attribute k being 1. Other arguments are as of `train_classifier`.
+
+    Args:
+      x: images in [0, 1], `[N, H, W, C]`.
+      attributes: `[N, A]` in {0, 1}.
+      known: whether each attribute is known, `[N, A]`; None if all are.
+
+    Raises:
+      ValueError: the images or attributes have the wrong shape or values.
+    """
+    checks.positive(steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    targets = np.asarray(attributes)
+    known = np.ones(targets.shape, bool) if known is None else np.asarray(known)
+    if np.ndim(x) != 4 or targets.shape[:1] != (len(x),) or targets.ndim != 2:
+        raise ValueError(
+            f"a classifier of attributes takes images [N, H, W, C] and attributes [N, A], got"
+            f" {list(np.shape(x))} and {list(targets.shape)}."
+        )
+    if known.shape != targets.shape or not np.isin(targets, (0, 1)).all():
+        raise ValueError(
+            f"attributes must be 0 or 1, and `known` {list(targets.shape)}, got"
+            f" {targets.min():g} to {targets.max():g} and {list(known.shape)}."
+        )
+    masked = np.where(known, targets.astype(np.int32), -1)
+    return _train(x, masked, targets.shape[1], steps, batch_size, learning_rate, seed)
+
+
+def _train(
+    x: np.ndarray,
+    targets: np.ndarray,
+    outputs: int,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+) -> Classifier:
+    """Trains on classes `[N]`, or on attributes `[N, A]`, of which -1 is unknown."""
     rng = np.random.default_rng(seed)
-    params = _initial(tuple(x.shape[1:]), classes, rng)
+    params = _initial(tuple(x.shape[1:]), outputs, rng)
     state = _optimizer(steps, learning_rate).init(params)
     for _ in range(steps):
         picks = rng.integers(0, len(x), batch_size)
-        images, names = x[picks].astype(np.float32), labels[picks].astype(np.int32)
-        params, state = _step(params, state, images, names, steps, learning_rate)
+        images = x[picks].astype(np.float32)
+        params, state = _step(params, state, images, targets[picks], steps, learning_rate)
     about = {"steps": steps, "batch_size": batch_size, "seed": seed, "images": len(x)}
-    return Classifier(jax.device_get(params), tuple(x.shape[1:]), classes, about)
+    return Classifier(jax.device_get(params), tuple(x.shape[1:]), outputs, about)
 
 
 def _initial(shape: tuple[int, ...], classes: int, rng: np.random.Generator) -> Any:
@@ -150,11 +202,14 @@ def _optimizer(steps: int, learning_rate: float) -> optax.GradientTransformation
 
 @functools.partial(jax.jit, static_argnames=("steps", "learning_rate"))
 def _step(
-    params: Any, state: Any, x: jax.Array, labels: jax.Array, steps: int, learning_rate: float
+    params: Any, state: Any, x: jax.Array, targets: jax.Array, steps: int, learning_rate: float
 ) -> tuple[Any, Any]:
     def loss(params: Any) -> jax.Array:
         scores = Network(params["logits"]["bias"].shape[0]).apply({"params": params}, x)[1]
-        return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+        if targets.ndim == 2:
+            nats = optax.sigmoid_binary_cross_entropy(scores, jnp.maximum(targets, 0))
+            return (nats * (targets >= 0)).sum(axis=1).mean()
+        return optax.softmax_cross_entropy_with_integer_labels(scores, targets).mean()
 
     updates, state = _optimizer(steps, learning_rate).update(jax.grad(loss)(params), state, params)
     return optax.apply_updates(params, updates), state

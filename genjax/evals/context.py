@@ -202,19 +202,34 @@ class EvalContext:
         """
         entry = entry or self.main_entry
         if (split, entry, n) not in self._examples:
-            name = self.transform
-            if name is None:
-                name = _default_transform(self.family, self.config, self.dataset)
             # The whole split is binarised, so that a pixel does not depend on n.
-            whole = binarization(name) == "dynamic"
+            whole = binarization(self._transform()) == "dynamic"
             self._check_split(split)
             chosen = random_rows(self.dataset.length(split, entry), None if whole else n)
-            rows = self.dataset.read(split, chosen, (entry,))
-            key = named_key(jax.random.key(self.binarize_seed), 0, f"binarize {split}")
-            transform = make_transform(name, self.dataset.levels, training=False)
-            x = np.asarray(transform(rows, key)[entry])
+            x = self._transformed(split, self.dataset.read(split, chosen, (entry,)))[entry]
             self._examples[split, entry, n] = x[random_rows(len(x), n)] if whole else x
         return self._examples[split, entry, n]
+
+    def _transform(self) -> str:
+        if self.transform is None:
+            return _default_transform(self.family, self.config, self.dataset)
+        return self.transform
+
+    def _transformed(self, split: str, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        transform = make_transform(self._transform(), self.dataset.levels, training=False)
+        key = named_key(jax.random.key(self.binarize_seed), 0, f"binarize {split}")
+        return {name: np.asarray(x) for name, x in transform(images, key).items()}
+
+    def rendered(self, split: str, n: int | None, attributes: np.ndarray) -> np.ndarray:
+        """Returns the true images in [0, 1] of n rows of a split with other attributes `[n, A]`.
+
+        Raises:
+          ValueError: the data cannot be rendered.
+        """
+        if self.dataset.render is None:
+            raise ValueError(f"the true images of {self.dataset.name} are not known.")
+        images = {"x": self.dataset.render(self.rows(split, n), attributes)}
+        return to_unit(self._transformed(split, images)["x"], *self.sample_range)
 
     def real(self, split: str, n: int | None = None, entry: str = "") -> np.ndarray:
         """Returns n real examples of a split in [0, 1], see `examples`."""

@@ -17,6 +17,7 @@ import numpy as np
 from genjax import checks
 from genjax.core.protocols import Features
 from genjax.data import Dataset
+from genjax.evals.attribute_translation import attribute_translation
 from genjax.evals.classifier import ScoreResult, accuracy_score
 from genjax.evals.context import EvalContext
 from genjax.evals.feature_extractor import batches, features, to_unit
@@ -233,6 +234,7 @@ METRICS: Mapping[str, Callable[..., MetricResult]] = {
     "gaussian_modes": _gaussian_modes,
     "stacked_modes": _stacked_modes,
     "translation": translation,
+    "attribute_translation": attribute_translation,
 }
 _CONTEXT_SETTINGS = {f.name for f in dataclasses.fields(EvalContext)} - {
     *("family", "config", "variables", "dataset", "key")

@@ -158,6 +158,9 @@ REQUIREMENTS: Mapping[str, Requirements] = {
         check=categorical_code,
     ),
     "translation": Requirements(splits=("test",), pairs=("test",), check=check_domains),
+    "attribute_translation": Requirements(
+        splits=("test",), attributes=("train", "test"), check=check_attributes
+    ),
 }
 
 
