@@ -194,6 +194,27 @@ def test_the_generators_update_changes_its_own_statistics_only():
         assert outputs == "more"
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_average_over_logits_and_penalties_differentiate_their_sum(loss):
+    weights = np.random.default_rng(1).normal(size=(D, 2, 3)).astype(np.float32)
+
+    def patches(x, key, stats):
+        return jnp.tensordot(x, weights, 1), stats, x.sum()  # [B, 2, 3]
+
+    objective = GanObjective(loss=loss, r1=2.0)
+    real, fake = patches(REAL, None, None)[0], patches(FAKE, None, None)[0]
+    found, aux, outputs = discriminator_objective(
+        objective, patches, VARIABLES, REAL, FAKE, jax.random.key(1)
+    )
+    penalty = np.sum(weights.sum((1, 2)) ** 2)  # r1 / 2 times the squared gradient of the sum
+    np.testing.assert_allclose(aux["penalty"], np.full(B, penalty), rtol=1e-4)
+    expected = objective.discriminator_loss(real, fake) / 6 + penalty
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(outputs, (REAL.sum(), FAKE.sum()), rtol=1e-4)
+    found, _, _ = generator_objective(objective, patches, VARIABLES, REAL, FAKE, jax.random.key(1))
+    np.testing.assert_allclose(found, objective.generator_loss(fake, real) / 6, rtol=1e-4)
+
+
 def test_the_discriminators_loss_has_no_gradient_into_samples():
     def total(fake):
         objective = GanObjective(loss="wasserstein", r2=1.0, gradient_penalty=1.0)
