@@ -29,7 +29,7 @@ def flat_events(family: str, config: Any, x: jax.Array) -> jax.Array:
     return x.reshape(x.shape[0], -1)
 
 
-def check_translation(family: str, images: jax.Array, channels: int, multiple: int) -> None:
+def check_translation(family: str, images: jax.Array, channels: int, multiple: int = 1) -> None:
     """Checks images of any size: float32 `[B, H, W, channels]`.
 
     Args:

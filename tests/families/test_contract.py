@@ -5,6 +5,7 @@ Tests are chosen by traits and protocols.
 
 import dataclasses
 import functools
+import inspect
 import math
 import typing
 
@@ -46,7 +47,9 @@ from genjax.core.protocols import (
     Fitted,
     LatentVariable,
     Reported,
+    Sampler,
     Trainable,
+    Translator,
 )
 
 MODULES = {**{name: families.get(name) for name in NAMES}, **documented_families()}
@@ -73,11 +76,12 @@ def config(family):
 
 
 def test_implements_the_protocols_of_its_traits(family, config):
-    always = ("Config", "traits", "tiny", "batch_spec", "init", "sample")
+    always = ("Config", "traits", "tiny", "batch_spec", "init")
     by_density = {"exact": ("log_prob",), "bound": (), "none": ()}
     forbidden = {"exact": (), "bound": ("log_prob",), "none": ("log_prob", "elbo")}
     for export_name in (*always, *by_density[family.traits(config).density]):
         assert callable(getattr(family, export_name))
+    assert isinstance(family, Sampler) + isinstance(family, Translator) == 1
     assert isinstance(family, Trainable) + isinstance(family, Adversarial) + isinstance(
         family, Fitted
     ) == 1  # fmt: skip
@@ -213,6 +217,7 @@ def test_every_parameter_has_a_gradient_after_three_steps(family, config):
             assert bool((leaf != 0).any()), (name, path)
 
 
+@pytest.mark.parametrize("name", families_with(lambda family, _: isinstance(family, Sampler)))
 def test_samples(family, config):
     variables = make_state(family, config).variables
     draw = jax.jit(lambda v, k: family.sample(config, v, k, 7))
@@ -229,7 +234,10 @@ def test_samples(family, config):
     assert one.shape == config.shape
 
 
-@pytest.mark.parametrize("name", families_with(lambda family, traits: traits.fit != "counting"))
+@pytest.mark.parametrize(
+    "name",
+    families_with(lambda family, traits: isinstance(family, Sampler) and traits.fit != "counting"),
+)
 def test_samples_of_a_diverged_network_are_nan(family, config):
     """Not black images: what is no number must be seen to be none."""
     variables = make_state(family, config).variables
@@ -237,6 +245,97 @@ def test_samples_of_a_diverged_network_are_nan(family, config):
     draw = jax.jit(lambda v, k: family.sample(config, v, k, 3))
     x = np.asarray(draw({**variables, "params": lost}, jax.random.key(0)))
     assert np.isnan(x).all()
+
+
+TRANSLATORS = families_with(lambda family, _: isinstance(family, Translator))
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_translations(family, config):
+    variables = make_state(family, config).variables
+    low, high = family.traits(config).sample_range
+    # Among them the smallest images, and images that are not square and have another size than
+    # those of training.
+    multiple = family.side_multiple(config)
+    for sides in ((multiple, multiple), (5 * multiple, 3 * multiple)):
+        x = images(config, sides)
+        found = []
+        for condition in translation_conditions(family, config, len(x)):
+            translate = translator(family, config, condition)
+            y = np.asarray(translate(variables, x))
+            assert y.shape == x.shape
+            assert y.dtype == np.float32
+            assert y.min() >= low
+            assert y.max() <= high
+            np.testing.assert_array_equal(translate(variables, x), y)
+            found.append(y)
+    for y in found[1:]:  # another target is another image
+        assert (y != found[0]).any()
+    if family.targets(config):
+        y = jax.jit(functools.partial(family.translate, config))(variables, x)
+        np.testing.assert_allclose(y, found[-1], atol=1e-6)  # by default to the last
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_translations_by_a_diverged_network_are_nan(family, config):
+    variables = make_state(family, config).variables
+    lost = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), variables["params"])
+    x = images(config, config.shape[:2])
+    for condition in translation_conditions(family, config, len(x)):
+        y = translator(family, config, condition)({**variables, "params": lost}, x)
+        assert np.isnan(np.asarray(y)).all()
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_translations_of_bfloat16_networks_are_float32(family, config):
+    config = dataclasses.replace(config, dtype="bfloat16")
+    variables = make_state(family, config).variables
+    x = images(config, config.shape[:2])
+    for condition in translation_conditions(family, config, len(x)):
+        assert translator(family, config, condition).eval_shape(variables, x).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_rejects_invalid_images_and_targets(name, family, config):
+    variables = jax.eval_shape(lambda: make_state(family, config).variables)
+    x = images(config, config.shape[:2])
+    *_, condition = translation_conditions(family, config, len(x))
+
+    def attempt(x, condition=condition):
+        return translator(family, config, condition).eval_shape(variables, x)
+
+    for wrong in (x[0], x[..., :0], jnp.concatenate([x, x], -1)):
+        with pytest.raises(ValueError, match=rf"{name}: images must be float32\[B, H, W, 1\], got"):
+            attempt(wrong)
+    with pytest.raises(ValueError, match=f"{name}: images must be .*; cast them with"):
+        attempt((255 * x).astype(jnp.uint8))
+    if "to" in condition:
+        with pytest.raises(ValueError, match="`to` must be"):
+            attempt(x, {"to": "c"})
+    else:
+        with pytest.raises(ValueError, match="`attributes`"):
+            attempt(x, {"attributes": jnp.zeros((len(x), 1), jnp.uint8)})
+
+
+def images(config, sides, n=3):
+    """Returns random images in [-1, 1] of any sides, `[n, *sides, C]`."""
+    shape = (n, *sides, config.shape[-1])
+    return jax.random.uniform(jax.random.key(9), shape, minval=-1.0)
+
+
+def translation_conditions(family, config, n):
+    """Returns conditions of `translate` for n images: every target, or two attribute vectors."""
+    targets = family.targets(config)
+    if targets:
+        return [{"to": to} for to in targets]
+    width = family.batch_spec(config, 1)["attributes"].shape[1]
+    rows = np.arange(width)[None] == np.array([0, width - 1])[:, None]
+    return [{"attributes": jnp.asarray(np.tile(row, (n, 1)), jnp.uint8)} for row in rows]
+
+
+def translator(family, config, condition):
+    """Returns the compiled `(variables, images) -> images` of one condition."""
+    return jax.jit(lambda v, x: family.translate(config, v, x, **condition))
 
 
 @pytest.mark.parametrize("name", families_with(lambda family, traits: isinstance(family, Features)))
@@ -250,6 +349,7 @@ def test_features_are_float32(family, config):
     assert found.dtype == jnp.float32
 
 
+@pytest.mark.parametrize("name", families_with(lambda family, _: isinstance(family, Sampler)))
 def test_rejects_invalid_sample_counts(family, config):
     variables = jax.eval_shape(lambda: make_state(family, config).variables)
     for n, match in (
@@ -309,6 +409,13 @@ def test_no_key_is_used_twice(family, config):
         state = make_state(family, config)
         step = jax.jit(make_step(family, config, make_optimizer(family)), donate_argnums=0)
         state, _ = step(state, make_batch(family, config))
+        if isinstance(family, Translator):
+            x = images(config, config.shape[:2])
+            *_, condition = translation_conditions(family, config, len(x))
+            keyed = "key" in inspect.signature(family.translate).parameters
+            condition |= {"key": jax.random.key(5)} if keyed else {}
+            translator(family, config, condition)(state.variables, x)
+            return
         jax.jit(lambda v, k: family.sample(config, v, k, 3))(state.variables, jax.random.key(5))
         if family.traits(config).density == "bound":
             x = critic_batch(make_batch(family, config), config)["x"]

@@ -52,6 +52,7 @@ from genjax.core import (
     generator_objective,
     merge_networks,
 )
+from genjax.core.batches import check_translation
 from genjax.core.protocols import LossFn
 from genjax.families.stargan.attribute_sets import (
     attribute_names,
@@ -347,11 +348,7 @@ def translate(
       float32 `[B, H, W, C]` in [-1, 1].
     """
     count = len(attribute_names(config))
-    if images.ndim != 4 or images.shape[-1] != config.shape[-1]:
-        raise ValueError(
-            f"stargan: images must be float32[B, H, W, {config.shape[-1]}], got"
-            f" {checks.describe(images)}."
-        )
+    check_translation("stargan", images, config.shape[-1])
     if jnp.shape(attributes) != (len(images), count):
         raise ValueError(
             f"stargan: translation needs `attributes` [{len(images)}, {count}], one column for each"
