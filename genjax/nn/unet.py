@@ -7,17 +7,16 @@ the code unless `dropout_blocks` is given.
 """
 
 import functools
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from genjax.nn.convolution import Conv, ConvTranspose
-from genjax.nn.norms import InstanceNorm
 from genjax.nn.resampling import upsample_conv
+from genjax.nn.translation import INIT, SLOPE, Norm, Upsampling, normalize
 
-INITIAL = nn.initializers.normal(0.02)
 LARGEST = 8  # largest multiple of `width`
 UNDROPPED = 4  # the outermost blocks, which double the channels, have no dropout
 
@@ -50,10 +49,10 @@ class UNet(nn.Module):
     channels: int
     width: int = 64
     downs: int = 8
-    norm: Literal["batch", "instance"] = "batch"
+    norm: Norm = "batch"
     dropout: float = 0.0
     dropout_blocks: int | None = None
-    upsampling: Literal["transposed", "resize"] = "transposed"
+    upsampling: Upsampling = "transposed"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -62,15 +61,11 @@ class UNet(nn.Module):
         bias = self.norm == "instance"
         dropped = dropped_blocks(self.downs, self.dropout_blocks)
 
-        def normalize(x: jax.Array) -> jax.Array:
-            if self.norm == "instance":
-                return InstanceNorm()(x)
-            scale = lambda key, shape, dtype: 1 + INITIAL(key, shape, dtype)  # noqa: E731
-            options: dict[str, Any] = {"momentum": 0.9, "scale_init": scale, "dtype": self.dtype}
-            return nn.BatchNorm(use_running_average=not train, **options)(x)
+        def normalized(x: jax.Array) -> jax.Array:
+            return normalize(self.norm, x, train, self.dtype)
 
         def up(x: jax.Array, channels: int, size: tuple[int, ...], **options: Any) -> jax.Array:
-            options = {"kernel_init": INITIAL, "dtype": self.dtype} | options
+            options = {"kernel_init": INIT, "dtype": self.dtype} | options
             if self.upsampling == "transposed":
                 x = ConvTranspose(channels, (4, 4), strides=(2, 2), **options)(x)
                 return x[:, : size[0], : size[1]]  # an odd side is cropped by one
@@ -80,14 +75,14 @@ class UNet(nn.Module):
         sides = [x.shape[1:3]]
         maps: list[jax.Array] = []
         for i, channels in enumerate(widths):
-            x = nn.leaky_relu(x, 0.2) if i else x
-            options: dict[str, Any] = {"kernel_init": INITIAL, "dtype": self.dtype}
+            x = nn.leaky_relu(x, SLOPE) if i else x
+            options: dict[str, Any] = {"kernel_init": INIT, "dtype": self.dtype}
             x = Conv(channels, (4, 4), strides=(2, 2), use_bias=bias, **options)(x)
-            x = normalize(x) if 0 < i < self.downs - 1 else x
+            x = normalized(x) if 0 < i < self.downs - 1 else x
             maps.append(x)
             sides.append(x.shape[1:3])
         for i in reversed(range(1, self.downs)):
-            x = normalize(up(nn.relu(x), widths[i - 1], sides[i], use_bias=bias))
+            x = normalized(up(nn.relu(x), widths[i - 1], sides[i], use_bias=bias))
             if i in dropped:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = jnp.concatenate([maps[i - 1], x], axis=-1)
