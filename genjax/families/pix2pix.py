@@ -149,7 +149,7 @@ def discriminator_loss(
 ) -> tuple[jax.Array, dict[str, Any]]:
     """Computes (-log D(x, y) - log(1 - D(x, G(x)))) / 2, means over patches: `[B]` nats."""
     checks.batch("pix2pix", batch, functools.partial(batch_spec, config))
-    fake = _generate(config, variables, batch["x"], key)
+    fake = jax.lax.stop_gradient(_generate(config, variables, batch["x"], key))
     real_logits = _discriminate(config, variables, batch["x"], batch["y"])
     fake_logits = _discriminate(config, variables, batch["x"], fake)
     loss = losses.minimax_discriminator(real_logits, fake_logits)  # sums over patches
