@@ -98,7 +98,8 @@ def test_the_fake_of_the_generator_is_the_discriminators():
     """The key of D's update decides, not the generator's own, which is used without one alone."""
     variables, batch = variables_of(SMALL), batch_of(SMALL)
     loss = jax.jit(functools.partial(pix2pix.generator_loss, SMALL, variables))
-    _, aux = pix2pix.discriminator_loss(SMALL, variables, batch, jax.random.key(0))
+    critic = jax.jit(functools.partial(pix2pix.discriminator_loss, SMALL, variables))
+    _, aux = critic(batch, jax.random.key(0))
     given = {**batch, "outputs": aux["outputs"]}
     own, other = (loss(batch, jax.random.key(k))[0] for k in (0, 1))
     assert np.abs(own - other).max() > 1e-3

@@ -45,9 +45,7 @@ def instance_norm(x):
 
 
 def batch_norm(x, p):
-    return (
-        standardized(x, (0, 1, 2)) * p["scale"][None, None, None] + p["bias"][None, None, None]
-    )
+    return standardized(x, (0, 1, 2)) * p["scale"][None, None, None] + p["bias"][None, None, None]
 
 
 def leaky(x):
