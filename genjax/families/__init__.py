@@ -23,6 +23,7 @@ FAMILIES = {
     "dcgan": "genjax.families.dcgan",
     "infogan": "genjax.families.infogan",
     "cyclegan": "genjax.families.cyclegan",
+    "pix2pix": "genjax.families.pix2pix",
     "stargan": "genjax.families.stargan",
 }
 
@@ -69,6 +70,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         mixture,
         nade,
         orderless_nade,
+        pix2pix,
         pixelcnn,
         pixelcnn_pp,
         pixelrnn,
@@ -90,8 +92,8 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         rnade,
         vae,
     )
-    _adversarial: tuple[p.Adversarial, ...] = (gan, dcgan, infogan, cyclegan, stargan)
-    _translators: tuple[p.Translator, ...] = (cyclegan, stargan)
+    _adversarial: tuple[p.Adversarial, ...] = (gan, dcgan, infogan, cyclegan, pix2pix, stargan)
+    _translators: tuple[p.Translator, ...] = (cyclegan, pix2pix, stargan)
     _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan)
     _attribute_translators: tuple[p.AttributeTranslator, ...] = (stargan,)
     _fitted: tuple[p.Fitted, ...] = (joint, markov, mixture)
