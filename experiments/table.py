@@ -27,6 +27,7 @@ HIGHER_IS_BETTER = {
     "svm",
     "gaussian_modes",
     "stacked_modes",
+    "translation",
 }
 
 SHORT_NAMES = {  # of metrics, for a column of a terminal
@@ -40,6 +41,8 @@ SHORT_NAMES = {  # of metrics, for a column of a terminal
     "classification error": "error",
     "gaussian_modes": "modes",
     "stacked_modes": "modes",
+    "translation": "top-1",
+    "attribute_translation": "error",
 }
 
 

@@ -100,12 +100,15 @@ def test_figures_that_were_not_read_in_the_paper():
     assert {tag: names for tag, names in by_tag.items() if tag != "seen"} == {
         "memory": {"m2_mnist:labels_1000", "m2_mnist:labels_1000_cpu", "r3gan_cifar10:paper"},
         "seen-2nd": {
+            "cyclegan_horse2zebra:identity",
+            "cyclegan_horse2zebra:no_identity",
             "dcgan_cifar10_features:paper",
             "m2_mnist:labels_100",
             "m2_mnist:labels_100_cpu",
             "made_binarized_mnist:1x500_1mask",
             "sngan_cifar10:fid",
             "sngan_cifar10:score",
+            "stargan_rafd:paper",
             "wgan_gp_cifar10:fid",
         },
         "figure": grey | {"infogan_mnist:bound"},
