@@ -20,6 +20,7 @@ from genjax.train.loop import Result, fit
 from genjax.train.record import dataset_name, run_name, write_record
 from genjax.train.run_config import (
     Run,
+    attribute_names,
     changes,
     optimizers_by_network,
     resolve,
@@ -249,17 +250,18 @@ def parse(
       SystemExit: after `--help`.
     """
     tyro = _tyro()
-    names = tuple(recipes)
-    chosen = names[0] if command else _recipe(names, argv)
+    recipe_names = tuple(recipes)
+    chosen = recipe_names[0] if command else _recipe(recipe_names, argv)
     base = recipes[chosen]
     flat = tyro.conf.OmitArgPrefixes
 
     def option(name: str, kind: Any, text: str, default: Any) -> tuple[str, Any, Any]:
         return name, Annotated[kind, tyro.conf.arg(help=text)], default
 
+    data = _without_options_of(base.model, base.data)
     records = pathlib.Path("experiments/records")
     table = [
-        option("recipe", Literal[names], "Settings to start from.", chosen),
+        option("recipe", Literal[recipe_names], "Settings to start from.", chosen),
         option("records", pathlib.Path, "Folder of the table's records.", records),
     ]
     fields: list[Any] = [
@@ -273,7 +275,7 @@ def parse(
         option("commit", str | None, "Commit for the record; else git's.", None),
         option("distributed", bool, "One of several processes: wait for all.", False),
         ("model", Annotated[type(base.model), flat], base.model),
-        ("data_settings", Annotated[type(base.data), flat], base.data),
+        ("data_settings", Annotated[type(data), flat], data),
         ("train", Annotated[type(base.train), flat], base.train),
     ]
     if base.optimizer is not None:
@@ -291,15 +293,32 @@ def parse(
     optimizer = getattr(options, "optimizer", None)
     if isinstance(base.optimizer, dict):
         optimizer = {name: getattr(optimizer, name) for name in base.optimizer}
+    names = {field.name for field in dataclasses.fields(base.data)}
+    values = {name: getattr(options.data_settings, name) for name in names}
+    if cli_options.given_options(argv) & {"--attributes", "--second-attributes"}:
+        values["attributes"] = attribute_names(options.model) or values["attributes"]
     run = dataclasses.replace(
         base,
         model=options.model,
-        data=options.data_settings,
+        data=type(base.data)(**values),
         train=options.train,
         optimizer=optimizer,
         seed=options.seed,
     )
     return options, smoke(run, cli_options.given_options(argv)) if options.smoke else run
+
+
+def _without_options_of(model: Any, data: Data) -> Data:
+    """Returns the settings of the data, whose fields that the Config has too are not options."""
+    tyro = _tyro()
+    both = {f.name for f in dataclasses.fields(model)} & {f.name for f in dataclasses.fields(data)}
+    hidden = [
+        (f.name, Annotated[Any, tyro.conf.Fixed, tyro.conf.Suppress], f.default)
+        for f in dataclasses.fields(data)
+        if f.name in both
+    ]
+    options = {"bases": (type(data),), "kw_only": True, "frozen": True}
+    return dataclasses.make_dataclass("Data", hidden, **options)(**vars(data))
 
 
 def parse_data(argv: list[str], default: Data = Data()) -> Data:  # noqa: B008 (frozen)

@@ -17,7 +17,7 @@ from genjax.core import Optimizer, network_names
 from genjax.core.protocols import Traits
 from genjax.data import Data, Dataset
 from genjax.train.record import dataset_name
-from genjax.train.run_config import Run, Train
+from genjax.train.run_config import Run, Train, attribute_names
 
 EVERY = 1000  # steps between evaluations (at most), samples and checkpoints
 EPOCHS = 20  # between evaluations of small data
@@ -82,6 +82,12 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
         chosen["--standardize"] = []
     if traits.data == "levels":
         chosen["--levels"] = [str(dataset.levels)]
+    names, known = attribute_names(config), dataset.names.get("attributes", ())
+    if names and known and set(names) <= set(known):
+        chosen["--attributes"] = list(config.attributes)
+    elif names and known:
+        chosen["--attributes"] = list(known)
+        chosen["--exclusive"] = []
     counts, held_out = dataset.counts(), 0
     if traits.density != "none" and "validation" not in counts and not settings.folds:
         held_out = min(counts["train"] // 10, 10_000)

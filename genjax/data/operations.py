@@ -181,7 +181,10 @@ class Dequantize(Operation):
 
 @dataclasses.dataclass(frozen=True)
 class RandomGeometric(Operation):
-    """A random flip or crop: one for all entries, or with `separate` one for each entry."""
+    """A random flip or crop: one for all entries, or with `separate` one for each entry.
+
+    Those of unpaired domains are always separate.
+    """
 
     separate: bool = dataclasses.field(default=False, kw_only=True)
 
@@ -283,15 +286,20 @@ class RandomCrop(CenterCrop, RandomGeometric):
 
 @dataclasses.dataclass(frozen=True)
 class Resize(_Sized):
-    """Resizes each image to `[height, width]`: 'linear' with antialiasing, or 'nearest'."""
+    """Resizes each image to `[height, width]`: 'linear' or 'cubic' with antialiasing, or 'nearest'.
 
-    method: Literal["linear", "nearest"] = dataclasses.field(default="linear", kw_only=True)
+    'cubic' overshoots at edges; the result is clipped to the range of the values.
+    """
+
+    method: Literal["linear", "cubic", "nearest"] = dataclasses.field(
+        default="linear", kw_only=True
+    )
     usage: ClassVar[str] = "resize(height[, width])"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method not in ("linear", "nearest"):
-            raise ValueError(f"method must be 'linear' or 'nearest', got {self.method!r}")
+        if self.method not in ("linear", "cubic", "nearest"):
+            raise ValueError(f"method must be 'linear', 'cubic' or 'nearest', got {self.method!r}")
 
     def output(self, spec: OutputSpec) -> OutputSpec:
         out = super().output(spec)

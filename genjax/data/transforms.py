@@ -143,7 +143,7 @@ def output_spec(transform: str, dataset: Dataset, name: str = "x") -> OutputSpec
 
 
 def make_transform(
-    transform: str, levels: int, *, training: bool = True
+    transform: str, levels: int, *, training: bool = True, unpaired: bool = False
 ) -> Callable[[Mapping[str, Any], jax.Array], dict[str, jax.Array]]:
     """Returns `function(batch, key) -> batch` that applies a transform string.
 
@@ -154,6 +154,7 @@ def make_transform(
       transform: operations as in the module docstring.
       levels: integers in the images run from 0 to levels - 1; 0 for real numbers.
       training: without it, images are not flipped, and crops are of the middle.
+      unpaired: `x` and `y` are of two domains: flips and crops are drawn separately for each.
 
     >>> batch = {"x": np.array([[[[0], [255]]]], np.uint8)}
     >>> make_transform("scale(-1, 1)", 256)(batch, jax.random.key(0))["x"].ravel().tolist()
@@ -175,7 +176,8 @@ def make_transform(
         for operation in operations:
             for name in operation.keys:
                 if name in specs:
-                    joint = isinstance(operation, RandomGeometric) and not operation.separate
+                    geometric = isinstance(operation, RandomGeometric)
+                    joint = geometric and not (unpaired or operation.separate)
                     same = name == "x" or joint
                     spec, use = specs[name], _fold(key, drawn, "" if same else name)
                     specs[name] = _output(operation, spec, transform, name)

@@ -7,7 +7,8 @@ import numpy as np
 
 from genjax import checks, evals
 from genjax import data as genjax_data
-from genjax.train.run_config import Run, batches_per_step
+from genjax.data.label_subsets import UNKNOWN_LABEL
+from genjax.train.run_config import Run, attribute_names, batches_per_step
 
 
 def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> int:
@@ -32,6 +33,7 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
             f"{run.family} also trains on {', '.join(missing)}, but {run.data.data} has only"
             f" {', '.join(sorted(has))}; use data that has them."
         )
+    _check_attributes(run, dataset)
     _check_entries(run, family, dataset)
     low, high = output.low, output.high
     under = f"{run.data.data} with transform '{run.data.transform}'"
@@ -95,6 +97,27 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
     return int(batches_per_step(run) > 1)
 
 
+def _check_attributes(run: Run, dataset: genjax_data.Dataset) -> None:
+    """Checks that the attributes of the data are those of the Config, in its order."""
+    names, known = attribute_names(run.model), dataset.names.get("attributes")
+    if names and known and known != names:
+        raise ValueError(
+            f"the attributes of the model are {', '.join(names)}, and those of {run.data.data}"
+            f" {', '.join(known)}; set --attributes (and `exclusive`) to names of the data, or in"
+            f" Python Data(attributes=...) to those of the model."
+        )
+
+
+def label_range(run: Run, family: Any) -> range:
+    """Returns the labels that a family accepts, including -1 where they may be unknown.
+
+    With a second set of attributes they are 0 and 1, the set that is known.
+    """
+    first = UNKNOWN_LABEL if family.traits(run.model).semi_supervised else 0
+    sets = 2 if attribute_names(run.model) else 0
+    return range(first, getattr(run.model, "classes", sets))
+
+
 def _check_entries(run: Run, family: Any, dataset: genjax_data.Dataset) -> None:
     """Checks shape, dtype and range of the transformed entries other than `x`."""
     spec = family.batch_spec(run.model, 1)
@@ -146,21 +169,21 @@ def _check_conditions(run: Run, family: Any, dataset: genjax_data.Dataset) -> No
             raise ValueError(
                 f"{run.family} with these settings is conditioned on {', '.join(missing)}, but the"
                 f" {split} split of {run.data.data} has only {', '.join(sorted(entries))}; use"
-                f" other data, or set --classes 0."
+                f" other data{', or set --classes 0' if hasattr(run.model, 'classes') else ''}."
             )
-        classes = getattr(run.model, "classes", 0)
-        if (
-            "label" in names
-            and not family.traits(run.model).semi_supervised
-            and int(entries["label"].min()) < 0
-        ):
+        if "label" not in names:
+            continue
+        accepted, label = label_range(run, family), entries["label"]
+        if int(label.min()) < accepted.start:
             raise ValueError(
                 f"{run.data.data} has unknown labels (-1) in {split}, but {run.family} needs all"
                 f" labels; leave out --labels-per-class, or use a semi-supervised family such as"
                 f" m2."
             )
-        if "label" in names and (int(entries["label"].max()) >= classes):
+        if int(label.max()) >= accepted.stop:
+            classes = f"the model has {accepted.stop} classes; set --classes."
+            sets = "they are 0 and 1, the set of attributes that is known; correct the labels."
             raise ValueError(
-                f"{run.data.data} has labels up to {int(entries['label'].max())}, but the model has"
-                f" {classes} classes; set --classes."
+                f"{run.data.data} has labels up to {int(label.max())}, but"
+                f" {classes if hasattr(run.model, 'classes') else sets}"
             )

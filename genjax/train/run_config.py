@@ -165,6 +165,11 @@ class Run:
             )
 
 
+def attribute_names(config: Any) -> tuple[str, ...]:
+    """Returns the attributes of a Config, with those of a second set; () if it has none."""
+    return (*getattr(config, "attributes", ()), *getattr(config, "second_attributes", ()))
+
+
 def batches_per_step(run: Run) -> int:
     """Returns the number of batches per step, one per update of the first network."""
     return critic_steps(run.model)

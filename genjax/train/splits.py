@@ -45,6 +45,8 @@ def init_batch(run: Run, family: Any, dataset: genjax_data.Dataset) -> dict[str,
         n = dataset.length("train", names[0])
         rows = genjax_data.Order(n, run.seed, domain).take(0, min(count, n))
         found |= dataset.read("train", rows, names)
-    transform = genjax_data.make_transform(run.data.transform, dataset.levels)
+    transform = genjax_data.make_transform(
+        run.data.transform, dataset.levels, unpaired=dataset.unpaired
+    )
     key = named_key(jax.random.key(run.seed), 0, "init examples")
     return jax.tree.map(np.asarray, transform(found, key))

@@ -21,8 +21,8 @@ from genjax.core import (
     with_ema,
 )
 from genjax.data.json_files import read_object
-from genjax.data.label_subsets import UNKNOWN_LABEL
 from genjax.train import gan_diagnostics
+from genjax.train.compatibility import label_range
 from genjax.train.compile import CompiledStep, batch_sharding, compile_step
 from genjax.train.input_pipeline import InputPipeline
 from genjax.train.resume import RECORD_FIX, FinishedRecord
@@ -80,7 +80,9 @@ class Trainer:
         self.run, self.family, self.dataset = context.run, context.family, context.dataset
         self.progress, self.checkpoints = context.progress, context.checkpoints
         run, family = self.run, self.family
-        self.transform = genjax_data.make_transform(run.data.transform, self.dataset.levels)
+        self.transform = genjax_data.make_transform(
+            run.data.transform, self.dataset.levels, unpaired=self.dataset.unpaired
+        )
         step = make_step(family, run.model, context.optimizer)
         self.step = with_ema(step, run.train.ema) if run.train.ema else step
         self.replicated = NamedSharding(context.mesh, PartitionSpec())
@@ -88,8 +90,7 @@ class Trainer:
         names = set(family.batch_spec(run.model, 1))
         labels = None
         if "label" in names and "train" in self.dataset.streams:
-            first = UNKNOWN_LABEL if family.traits(run.model).semi_supervised else 0
-            labels = range(first, run.model.classes)
+            labels = label_range(run, family)
         self.feed = InputPipeline(run, self.dataset, names, context.mesh, critics, labels)
         self.calls: dict[int, CompiledStep] = {}
         self.nlls: dict[tuple[Any, int], Callable] = {}

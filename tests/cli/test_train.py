@@ -16,17 +16,20 @@ from genjax.train.run_config import resolve
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Grey 16x16 images of five classes without a validation split."""
+    """Grey 16x16 images with classes, attributes and partners, without a validation split."""
     rng = np.random.default_rng(0)
     splits = {
         name: {
             "x": rng.integers(0, 256, (n, 16, 16, 1), np.uint8),
             "label": np.arange(n, dtype=np.int32) % 5,
+            "y": rng.integers(0, 256, (n, 16, 16, 1), np.uint8),
+            "attributes": rng.integers(0, 2, (n, 2), np.uint8),
         }
         for name, n in (("train", 100), ("test", 20))
     }
     path = tmp_path_factory.mktemp("data") / "photos.npz"
-    save_npz(Dataset("photos", splits, 256), path)
+    names = {"attributes": ("hat", "scarf")}
+    save_npz(Dataset("photos", splits, 256, names=names), path)
     return str(path)
 
 
@@ -39,7 +42,8 @@ def run_of(name, *argv):
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"joint"}))
 def test_defaults_fit_the_data(name, photos):
-    run = run_of(name, "--data", photos)
+    small = hasattr(families.get(name).Config(), "discriminator_layers")  # for larger images
+    run = run_of(name, "--data", photos, *(["--discriminator-layers", "1"] if small else []))
     dataset = genjax_data.load(run.data)
     check_compatibility(resolve(run, "cpu"), families.get(name), dataset)
     assert run.model.shape == (16, 16, 1)
@@ -115,3 +119,20 @@ def test_user_errors_are_one_line(argv, message, capsys):
     assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_attributes_are_one_option_of_model_and_data(tmp_path):
+    """`--attributes` of a family with attributes also selects those of the data."""
+    attributes = np.zeros((6, 3), np.uint8)
+    x = np.arange(6).repeat(64).reshape(6, 8, 8, 1).astype(np.uint8)
+    names = {"attributes": ("hat", "scarf", "coat")}
+    rows = {"x": x, "attributes": attributes}
+    save_npz(Dataset("clothes", {"train": rows}, 256, names=names), tmp_path / "clothes.npz")
+    data = ["--data", str(tmp_path / "clothes.npz"), "--discriminator-layers", "2"]
+    run = run_of("stargan", *data)
+    assert run.model.attributes == run.data.attributes == ("hat", "scarf", "coat")
+    assert run.model.exclusive == ()
+    options = ["--attributes", "coat", "--second-attributes", "hat", "--exclusive"]
+    run = run_of("stargan", *data, *options)
+    assert (run.model.attributes, run.data.attributes) == (("coat",), ("coat", "hat"))
+    assert run_of("vae", *data[:2], "--attributes", "hat").data.attributes == ("hat",)

@@ -219,6 +219,36 @@ def test_resize_is_linear_within_the_range():
     assert (large.min(), large.max()) == (0, 255)
 
 
+def test_cubic_resize_is_pillows():
+    """Pillow resizes channel by channel with the same antialiased kernel, but rounds to integers.
+
+    The kernels differ in one number: a is -0.5 in both.
+    """
+    from PIL import Image
+
+    x = np.random.default_rng(0).integers(0, 256, (1, 20, 24, 1), np.uint8)
+    for size in ((13, 9), (31, 40)):
+        got = apply(f"resize({size[0]}, {size[1]}, method='cubic')", x, 256)[0, ..., 0]
+        image = Image.fromarray(x[0, ..., 0].astype(np.float32))
+        want = np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC)).clip(0, 255)
+        np.testing.assert_allclose(got, want, atol=1e-3)
+        assert (got.min(), got.max()) == (0, 255) or size[0] == 13  # overshoots are clipped
+
+
+def test_unpaired_domains_have_crops_and_flips_of_their_own():
+    x = IMAGES[0].repeat(20, 0)
+    transform = "random_flip()|random_crop(3)"
+    out = make_transform(transform, 2**16, unpaired=True)({"x": x, "y": x}, KEY)
+    separate = "random_flip(separate=True)|random_crop(3, separate=True)"
+    want = make_transform(separate, 2**16)({"x": x, "y": x}, KEY)
+    assert (out["x"] != out["y"]).any()
+    for name in "xy":
+        np.testing.assert_array_equal(out[name], want[name])
+    augmented = make_transform(transform, 2**16, unpaired=True, training=False)
+    even = augmented({"x": x, "y": x}, KEY)
+    np.testing.assert_array_equal(even["x"], even["y"])
+
+
 def test_paired_images_share_crops_and_flips_unless_separate():
     x = IMAGES[0].repeat(20, 0)
     for options, equal in (("", True), ("separate=True", False), ("keys='x'", False)):
@@ -334,7 +364,7 @@ def test_transforms_are_stored_in_one_form():
         ("binarize('hard')", "the mode must be one of threshold, static, dynamic, got 'hard'"),
         ("random_crop(0)", "a size must be an integer above 0, got 0"),
         ("random_crop(2.5)", "a size must be an integer"),
-        ("resize(3, method='cubic')", "method must be 'linear' or 'nearest'"),
+        ("resize(3, method='area')", "method must be 'linear', 'cubic' or 'nearest'"),
         ("random_flip(keys=('label',))", "keys must be a tuple of x, y, attributes"),
         ("random_flip(separate=1)", "separate must be True or False"),
         ("scale(0, 1, separate=True)", "wrong arguments; use scale"),

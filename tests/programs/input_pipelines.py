@@ -1,4 +1,4 @@
-"""`input_pipelines.py FOLDER [PORT PROCESS]`: batches of 8 devices, in one process or one of two.
+"""`input_pipelines.py FOLDER PAIRS [PORT PROCESS]`: batches of 8 devices, in one or two processes.
 
 Prints JSON: for every case a number a batch, and how many rows this process decoded for it.
 """
@@ -8,7 +8,7 @@ import sys
 import warnings
 
 import jax
-from support.feeding import CASES, batch_checksums, collect_batches, make_run
+from support.feeding import CASES, PAIR_CASES, batch_checksums, collect_batches, make_run
 
 from genjax.data.tfds_folder import PreparedSplit
 from genjax.train import make_mesh
@@ -17,7 +17,7 @@ warnings.simplefilter("error")
 
 
 def main() -> None:
-    folder, *place = sys.argv[1:]
+    folder, pairs, *place = sys.argv[1:]
     if place:
         port, process = place
         jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(process))
@@ -30,13 +30,15 @@ def main() -> None:
         return read(self, indices, names)
 
     out = {}
-    for name, options in CASES.items():
+    cases = {name: (folder, options, ("x", "label")) for name, options in CASES.items()}
+    cases |= {name: (pairs, *case) for name, case in PAIR_CASES.items()}
+    for name, (source, options, entries) in cases.items():
         rows.clear()
         PreparedSplit.read = counting
-        run = make_run(folder, stream="yes", workers=0, batch=16, steps=7, **options)
-        found = batch_checksums(collect_batches(run, first=2, mesh=make_mesh()))
+        run = make_run(source, stream="yes", workers=0, batch=16, steps=7, **options)
+        found = batch_checksums(collect_batches(run, 2, make_mesh(), entries))
         PreparedSplit.read = read
-        test = 16  # is read whole, by every process
+        test = 16 * (1 + run.data.unpaired)  # is read whole, by every process
         out[name] = {"crcs": found, "rows": sum(rows) - test}
     print(json.dumps(out))
 

@@ -25,12 +25,26 @@ CASES = {
     "augmentation": dict(per_call=1, transform="random_flip()|random_crop(2)|scale(0, 1)"),
     "several critic steps": dict(critics=3, per_call=1, transform="binarize('static')"),
 }
+# The same of pairs with attributes, with the entries of their batches.
+PAIR_CASES = {
+    "unpaired domains": (
+        dict(per_call=3, unpaired=True, transform="random_flip()|random_crop(2)|scale(-1, 1)"),
+        ("x", "y"),
+    ),
+    "attributes": (
+        dict(critics=3, attributes=("c", "a"), transform="random_flip()|scale(-1, 1)"),
+        ("x", "attributes"),
+    ),
+}
 
 
 def write_folder(
-    root: pathlib.Path, levels: int = 17, splits: tuple[str, ...] = ("train", "test")
+    root: pathlib.Path,
+    levels: int = 17,
+    splits: tuple[str, ...] = ("train", "test"),
+    pairs: bool = False,
 ) -> str:
-    """Prepares a folder of distinct 3x3 images, in files of 16."""
+    """Prepares a folder of distinct 3x3 images, in files of 16; `pairs` adds y and attributes."""
     rng = np.random.default_rng(levels)
     counts = {"train": TRAIN, "validation": 16, "test": 16}
     arrays = {}
@@ -38,8 +52,12 @@ def write_folder(
         x = rng.integers(0, levels, (counts[split], 3, 3, 1), np.uint8)
         x.reshape(len(x), -1)[:, 0] = levels - 1
         arrays[split] = {"x": x, "label": np.arange(len(x), dtype=np.int32)}
+        if pairs:
+            attributes = rng.integers(0, 2, (len(x), 3), np.uint8)
+            arrays[split] |= {"y": levels - 1 - x, "attributes": attributes}
+    names = {"attributes": ("a", "b", "c")} if pairs else {}
     root.mkdir(parents=True, exist_ok=True)
-    save_npz(Dataset("small", arrays, levels), root / "small.npz")
+    save_npz(Dataset("small", arrays, levels, names=names), root / "small.npz")
     writing = WriteOptions(name="small", shard_examples=16)
     return str(prepare(str(root / "small.npz"), root, writing).folder)
 
@@ -91,7 +109,9 @@ def collect_batches(
                 mesh=mesh,
                 steps_per_call=length,
                 lead=1 if critics else 0,
-                transform=genjax_data.make_transform(run.data.transform, dataset.levels),
+                transform=genjax_data.make_transform(
+                    run.data.transform, dataset.levels, unpaired=dataset.unpaired
+                ),
                 resident=pipeline.resident,
                 window=pipeline.resident,
             )

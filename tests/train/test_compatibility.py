@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from support.reading import assert_error_message
 from support.small import small_run
 
+from genjax.core import Optimizer
 from genjax.data import Data, Dataset
-from genjax.families import gan
-from genjax.train.compatibility import check_compatibility
+from genjax.families import gan, stargan
+from genjax.train.compatibility import check_compatibility, label_range
 from genjax.train.splits import evaluation_conditions, evaluation_data, init_batch
 
 LEVELS = 5
@@ -96,3 +98,45 @@ def test_initial_examples_of_unpaired_domains_have_their_own_orders():
         k: [np.flatnonzero((train[k] / 4 == v).all((1, 2, 3)))[0] for v in batch[k]] for k in "xy"
     }
     assert rows["x"] != rows["y"]
+
+
+def stargan_run(**config):
+    config = {"attributes": ("a", "b"), "exclusive": (), "second_attributes": (), **config}
+    model = dataclasses.replace(stargan.tiny(), **config)
+    run = small_run("gan", "small")
+    data = Data(data="small", transform="scale(-1, 1)")
+    optimizer = {name: Optimizer() for name in stargan.LOSSES}
+    return dataclasses.replace(run, family="stargan", model=model, data=data, optimizer=optimizer)
+
+
+def with_label(highest):
+    data = dataset(names={"attributes": ("a", "b")})
+    for entries in data.splits.values():
+        entries["label"] = np.arange(len(entries["x"]), dtype=np.int32) % (highest + 1)
+        entries["y"] = entries["x"]
+    return data
+
+
+def test_attributes_of_the_data_must_be_those_of_the_model():
+    check_compatibility(stargan_run(), stargan, dataset())  # without names
+    check_compatibility(stargan_run(), stargan, with_label(1))
+    for names in (("b", "a"), ("a", "c")):
+        data = dataclasses.replace(dataset(), names={"attributes": names})
+        want = f"of the model are a, b, and those of small {', '.join(names)}; set --attributes"
+        with pytest.raises(ValueError, match=want) as error:
+            check_compatibility(stargan_run(), stargan, data)
+        assert_error_message(str(error.value))
+
+
+def test_labels_of_joint_training_are_sets_of_attributes():
+    run = stargan_run(second_attributes=("c",), second_classification="binary")
+    data = with_label(1)
+    for entries in data.splits.values():
+        entries["attributes"] = entries["attributes"][:, [0, 1, 1]]
+    data = dataclasses.replace(data, names={"attributes": ("a", "b", "c")})
+    check_compatibility(run, stargan, data)
+    data.splits["test"]["label"][0] = 2
+    with pytest.raises(ValueError, match="labels up to 2, but they are 0 and 1, the set") as error:
+        check_compatibility(run, stargan, data)
+    assert_error_message(str(error.value))
+    assert label_range(run, stargan) == range(2)

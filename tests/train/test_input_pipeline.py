@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support.feeding import (
     CASES,
+    PAIR_CASES,
     TRAIN,
     MinimalState,
     batch_checksums,
@@ -39,6 +40,12 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(root):
     return write_folder(root / "levels")
+
+
+@pytest.fixture(scope="module")
+def pairs(root):
+    """A folder of pairs with attributes."""
+    return write_folder(root / "pairs", pairs=True)
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +136,9 @@ def test_rejects_window_for_several_runs_or_streams(options):
 
 
 @pytest.fixture(scope="module")
-def eight(folder):
-    return json.loads(run_program("input_pipelines.py", folder, devices=8).stdout.splitlines()[-1])
+def eight(folder, pairs):
+    output = run_program("input_pipelines.py", folder, pairs, devices=8).stdout
+    return json.loads(output.splitlines()[-1])
 
 
 def test_eight_devices_get_the_same_batches(folder, eight):
@@ -140,8 +148,19 @@ def test_eight_devices_get_the_same_batches(folder, eight):
         assert eight[name]["rows"] == sum(b["label"].size for b in alone)
 
 
-def test_two_processes_read_half_of_each_batch(folder, eight):
-    for output in run_two_processes("input_pipelines.py", folder, "PORT", "PROCESS"):
+def test_eight_devices_get_the_same_domains_and_attributes(pairs, eight):
+    for name, (options, entries) in PAIR_CASES.items():
+        settings = dict(workers=0, batch=16, steps=7, **options)
+        alone = [
+            collect_batches(make_run(pairs, stream=stream, **settings), 2, None, entries)
+            for stream in ("yes", "no")
+        ]
+        assert {tuple(batch_checksums(b)) for b in alone} == {tuple(eight[name]["crcs"])}
+        assert set(alone[0][0]) == set(entries)
+
+
+def test_two_processes_read_half_of_each_batch(folder, pairs, eight):
+    for output in run_two_processes("input_pipelines.py", folder, pairs, "PORT", "PROCESS"):
         for name, found in json.loads(output).items():
             assert found["crcs"] == eight[name]["crcs"]
             assert found["rows"] == eight[name]["rows"] // 2
