@@ -296,7 +296,8 @@ def parse(
     names = {field.name for field in dataclasses.fields(base.data)}
     values = {name: getattr(options.data_settings, name) for name in names}
     if cli_options.given_options(argv) & {"--attributes", "--second-attributes"}:
-        values["attributes"] = attribute_names(options.model) or values["attributes"]
+        chosen_names = attribute_names(families.get(base.family), options.model)
+        values["attributes"] = chosen_names or values["attributes"]
     run = dataclasses.replace(
         base,
         model=options.model,

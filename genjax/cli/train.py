@@ -82,7 +82,7 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
         chosen["--standardize"] = []
     if traits.data == "levels":
         chosen["--levels"] = [str(dataset.levels)]
-    names, known = attribute_names(config), dataset.names.get("attributes", ())
+    names, known = attribute_names(family, config), dataset.names.get("attributes", ())
     if names and known and set(names) <= set(known):
         chosen["--attributes"] = list(config.attributes)
     elif names and known:

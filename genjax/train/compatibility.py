@@ -33,7 +33,7 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
             f"{run.family} also trains on {', '.join(missing)}, but {run.data.data} has only"
             f" {', '.join(sorted(has))}; use data that has them."
         )
-    _check_attributes(run, dataset)
+    _check_attributes(run, family, dataset)
     _check_entries(run, family, dataset)
     low, high = output.low, output.high
     under = f"{run.data.data} with transform '{run.data.transform}'"
@@ -97,9 +97,9 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
     return int(batches_per_step(run) > 1)
 
 
-def _check_attributes(run: Run, dataset: genjax_data.Dataset) -> None:
+def _check_attributes(run: Run, family: Any, dataset: genjax_data.Dataset) -> None:
     """Checks that the attributes of the data are those of the Config, in its order."""
-    names, known = attribute_names(run.model), dataset.names.get("attributes")
+    names, known = attribute_names(family, run.model), dataset.names.get("attributes")
     if names and known and known != names:
         raise ValueError(
             f"the attributes of the model are {', '.join(names)}, and those of {run.data.data}"
@@ -114,7 +114,7 @@ def label_range(run: Run, family: Any) -> range:
     With a second set of attributes they are 0 and 1, the set that is known.
     """
     first = UNKNOWN_LABEL if family.traits(run.model).semi_supervised else 0
-    sets = 2 if attribute_names(run.model) else 0
+    sets = 2 if attribute_names(family, run.model) else 0
     return range(first, getattr(run.model, "classes", sets))
 
 

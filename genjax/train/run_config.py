@@ -13,6 +13,7 @@ import numpy as np
 from genjax import checks, evals, families
 from genjax.core import Optimizer, check_optimizer, critic_steps, network_names
 from genjax.core.optim import DECAYING
+from genjax.core.protocols import AttributeTranslator
 from genjax.data import Data
 
 
@@ -165,9 +166,9 @@ class Run:
             )
 
 
-def attribute_names(config: Any) -> tuple[str, ...]:
-    """Returns the attributes of a Config, with those of a second set; () if it has none."""
-    return (*getattr(config, "attributes", ()), *getattr(config, "second_attributes", ()))
+def attribute_names(family: Any, config: Any) -> tuple[str, ...]:
+    """Returns the attributes that a family translates to; () of other families."""
+    return family.attribute_names(config) if isinstance(family, AttributeTranslator) else ()
 
 
 def batches_per_step(run: Run) -> int:
