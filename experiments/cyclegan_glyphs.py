@@ -36,7 +36,7 @@ from genjax.data import Data
 from genjax.families import cyclegan
 from genjax.train import Figure, Run, Train
 
-STEPS = 8_000
+STEPS = 4_000
 ADAM = Optimizer(learning_rate=2e-4, b1=0.5, schedule="constant_linear", constant_steps=STEPS // 2)
 SHAPE = (32, 32, 1)
 TABLE = "Zhu et al. 2017, tables 4 and 5 are the same ablation on Cityscapes; none on glyphs"
@@ -46,10 +46,10 @@ CYCLEGAN = Run(
     family="cyclegan",
     model=cyclegan.Config(
         shape=SHAPE,
-        width=24,
-        blocks=4,
+        width=16,
+        blocks=3,
         upsampling="resize",
-        discriminator_width=24,
+        discriminator_width=16,
         discriminator_layers=2,
         identity=0.0,
     ),
