@@ -15,7 +15,8 @@ The paper's rows on Cityscapes, labels to photographs, in per-pixel accuracy (ta
 * `cycle_alone`: no adversarial loss (.22);
 * `gan_alone`: no cycle loss (.51);
 * `gan_forward`, `gan_backward`: the cycle a -> b -> a alone (.55), or b -> a -> b (.39);
-* `cyclegan`: all (.52).
+* `cyclegan`: all (.52);
+* `pix2pix`: trained on pairs (.71), all characters of both halves.
 
 The paper's GAN alone is close to CycleGAN there, since labels and photograph are aligned: each
 pixel can be translated by itself. Here strokes move, and nothing but the cycle loss ties a
@@ -33,7 +34,7 @@ from experiments import named
 from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
-from genjax.families import cyclegan
+from genjax.families import cyclegan, pix2pix
 from genjax.train import Figure, Run, Train
 
 STEPS = 4_000
@@ -67,6 +68,16 @@ CYCLEGAN = Run(
     figure=Figure(source=TABLE),
 )
 
+PIX2PIX = dataclasses.replace(
+    CYCLEGAN,
+    family="pix2pix",
+    model=pix2pix.Config(
+        shape=SHAPE, width=24, downs=5, discriminator_width=24, discriminator_layers=2
+    ),
+    data=dataclasses.replace(CYCLEGAN.data, data="glyphs_paired"),
+    optimizer=dict(discriminator=ADAM, generator=ADAM),
+)
+
 
 def without(**losses: float) -> Run:
     """Returns CycleGAN with other weights of its losses."""
@@ -80,6 +91,7 @@ RECIPES = named(
         "gan_alone": without(cycle_a=0.0, cycle_b=0.0),
         "gan_forward": without(cycle_b=0.0),
         "gan_backward": without(cycle_a=0.0),
+        "pix2pix": PIX2PIX,
     }
 )
 

@@ -23,10 +23,11 @@ import jax
 from genjax import families, report
 from genjax.cli.experiment import smoke
 from genjax.cli.options import set_up_process
-from genjax.core import Optimizer
+from genjax.core import GanObjective, Optimizer
 from genjax.data import Data
 from genjax.data.json_files import read_object
 from genjax.families import (
+    cyclegan,
     dcgan,
     fvsbn,
     gan,
@@ -39,10 +40,12 @@ from genjax.families import (
     mixture,
     nade,
     orderless_nade,
+    pix2pix,
     pixelcnn,
     pixelcnn_pp,
     pixelrnn,
     rnade,
+    stargan,
     vae,
 )
 from genjax.train import Run, Train, fit
@@ -94,6 +97,8 @@ def entry(
     )
 
 
+PAIRS = Data(data="digits_pairs", transform="scale(-1, 1)")
+TRANSLATION: dict[str, Any] = dict(ema=0.0, samples=8, metric="translation", classifier_steps=300)
 COUNTED: dict[str, Any] = dict(batch_size=1437, ema=0.0)  # all training images in one batch
 
 ENTRIES = (
@@ -216,6 +221,59 @@ ENTRIES = (
             code_hidden=32,
         ),
         gan_adam(1e-3, 2e-4),
+    ),
+    # Digits to the same digits made bold and slanted by rule. The figure is the percentage of test
+    # images whose true partner is the nearest to the translation.
+    entry(
+        "cyclegan",
+        cyclegan.Config(
+            shape=SHAPE,
+            width=16,
+            blocks=2,
+            downs=1,
+            kernel=3,
+            upsampling="resize",
+            discriminator_width=16,
+            discriminator_layers=1,
+            identity=0.0,
+        ),
+        dict(generators=adam(1e-3, b1=0.5), discriminators=adam(1e-3, b1=0.5)),
+        data=dataclasses.replace(PAIRS, unpaired=True),
+        steps=1000,
+        batch_size=32,
+        **TRANSLATION,
+    ),
+    entry(
+        "pix2pix",
+        pix2pix.Config(
+            shape=SHAPE, width=16, downs=2, discriminator_width=16, discriminator_layers=1
+        ),
+        dict(discriminator=adam(1e-3, b1=0.5), generator=adam(1e-3, b1=0.5)),
+        data=PAIRS,
+        steps=1000,
+        batch_size=32,
+        **TRANSLATION,
+    ),
+    # The error is the percentage of translations in which a classifier of real images does not find
+    # the attributes.
+    entry(
+        "stargan",
+        stargan.Config(
+            shape=SHAPE,
+            attributes=("bold", "slanted"),
+            exclusive=(),
+            width=16,
+            downs=1,
+            blocks=2,
+            discriminator_width=16,
+            discriminator_layers=2,
+            objective=GanObjective(loss="non_saturating", r1=1.0),
+        ),
+        gan_adam(1e-3, 1e-3),
+        data=dataclasses.replace(PAIRS, data="digits_attributes"),
+        steps=1000,
+        batch_size=32,
+        **(TRANSLATION | {"metric": "attribute_translation"}),
     ),
 )
 RUNS = {run.family: run for run in ENTRIES}
