@@ -89,17 +89,18 @@ def test_initial_weights_are_uniform_by_the_fan_in():
 def test_critic_loss_is_the_mean_over_patches_and_its_penalty_of_their_sum(loss):
     penalty = {"gradient_penalty": 10.0} if loss == "wasserstein" else {"r1": 3.0}
     config = dataclasses.replace(CONFIG, objective=GanObjective(loss=loss, **penalty))
-    batch = batch_of(config)
+    batch = {**batch_of(config), "attributes": jnp.asarray(LIGHT)}
     found, aux = run(stargan.discriminator_loss, config, batch)
     x, discriminate = batch["x"], applied(config, "discriminator")
     fake = applied(config, "generator")(x, aux["outputs"]["targets"])
-    (real_patches, _), (fake_patches, _) = discriminate(x), discriminate(fake)
+    (real_patches, labels), (fake_patches, _) = discriminate(x), discriminate(fake)
     assert real_patches.shape == (4, 2, 2)
     if loss == "wasserstein":
         adversarial = fake_patches - real_patches
     else:
         adversarial = np.logaddexp(0, fake_patches) + np.logaddexp(0, -real_patches)
-    expected = np.mean(adversarial, axis=(1, 2)) + aux["penalty"] + aux["classification"]
+    classification = np.sum(np.logaddexp(0, labels) - LIGHT * labels, axis=1)  # of real images
+    expected = np.mean(adversarial, axis=(1, 2)) + aux["penalty"] + classification
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
     def penalty_of(reduce, points):
