@@ -2,6 +2,7 @@
 
 Writes WORKDIR/sample_metrics/results.json after every metric, and neighbours.png. Without METRIC it
 computes all metrics that apply to the model and the data; `skipped` says why others do not.
+Metrics with floors and ceilings also print a table to stderr.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import jax
 import numpy as np
 
 from genjax import checks, data, evals, families
+from genjax.cli.metric_table import print_table
 from genjax.cli.options import ArgumentParser, command
 from genjax.core import named_key
 from genjax.evals.precision_recall import NeighborResult
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--real", metavar="DATA", help="real data (default: the run's)")
     parser.add_other_data()
     add("--samples", type=int, help="number of samples (default: each metric's own)")
+    add("--split", help="split of real examples (default: each metric's own)")
     weights = "standard Inception network, pt_inception-2015-12-05-6726825d.pth"
     add("--fid-weights", **file, help=weights)
     add("--classifier", **file, help="written by --save-classifier (default: train one)")
@@ -84,9 +87,13 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
         checks.positive(samples=options.samples)
     for name in options.metrics:
         checks.one_of(tuple(evals.METRICS), metric=name)
-    draws = ["samples" in evals.metric_settings(name) for name in options.metrics or evals.METRICS]
-    if options.samples is not None and not any(draws):
+    chosen = [evals.metric_settings(name) for name in options.metrics or evals.METRICS]
+    if options.samples is not None and not any("samples" in settings for settings in chosen):
         raise ValueError(f"{', '.join(options.metrics)} draws no samples; leave out --samples.")
+    if options.split and not any("split" in settings for settings in chosen):
+        raise ValueError(
+            f"{', '.join(options.metrics)} has no choice of splits; leave out --split."
+        )
     run, variables = load(options.workdir)
     source = dataclasses.replace(run.data, stream="no")
     if options.real:
@@ -127,8 +134,8 @@ def _add_metric(
     out: pathlib.Path,
 ) -> None:
     """Computes one metric and writes the report, so that a later failure loses nothing."""
-    draws = "samples" in evals.metric_settings(name)
-    settings = {"samples": options.samples} if options.samples and draws else {}
+    given = {"samples": options.samples, "split": options.split}
+    settings = {k: v for k, v in given.items() if v and k in evals.metric_settings(name)}
     try:
         result = evals.METRICS[name](context, **settings)
     except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -142,6 +149,8 @@ def _add_metric(
     if result is not None:
         report["results"][name] = result.as_dict()
         print(f"{name}: done", file=sys.stderr)
+        if isinstance(result, evals.TableResult):
+            print_table(name, result)
         if isinstance(result, NeighborResult):
             path = out / "neighbours.png"
             _save_neighbors(path, context, result)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from genjax.core.protocols import AttributeTranslator
 from genjax.evals.classifier import Classifier, logits, train_attribute_classifier
 from genjax.evals.context import EvalContext
 from genjax.evals.feature_extractor import to_unit
@@ -34,23 +35,19 @@ class Factor:
     label_set: int = 0
 
 
-def attribute_factors(config: Any) -> tuple[Factor, ...]:
-    """Returns the factors of a Config with `attributes` and `exclusive`.
+def attribute_factors(family: AttributeTranslator, config: Any) -> tuple[Factor, ...]:
+    """Returns the groups of a family's attributes, then its single attributes.
 
-    With softmax classification all attributes of a set are one group. `second_attributes` follow.
+    Columns of `config.second_attributes`, if there are any, are the last ones.
     """
-    sets = (config.attributes, getattr(config, "second_attributes", ()))
-    kinds = (getattr(config, f"{prefix}classification", "") for prefix in ("", "second_"))
-    exclusive, out, start = set(getattr(config, "exclusive", ())), list[Factor](), 0
-    for number, (names, kind) in enumerate(zip(sets, kinds, strict=True)):
-        group = [n for n in names if n in exclusive or kind == "softmax"]
-        single = [n for n in names if n not in group]
-        if group:
-            columns = tuple(start + names.index(n) for n in group)
-            out.append(Factor(_shared_word(group), columns, number))
-        out += [Factor(n, (start + names.index(n),), number) for n in single]
-        start += len(names)
-    return tuple(out)
+    names = family.attribute_names(config)
+    first = len(names) - len(getattr(config, "second_attributes", ()))
+    groups = [tuple(int(column) for column in group) for group in family.exclusive_groups(config)]
+    grouped = {column for group in groups for column in group}
+    shared = [(_shared_word([names[column] for column in group]), group) for group in groups]
+    single = [(name, (i,)) for i, name in enumerate(names) if i not in grouped]
+    factors = [Factor(name, columns, int(columns[0] >= first)) for name, columns in shared + single]
+    return tuple(sorted(factors, key=lambda factor: factor.label_set))
 
 
 def _shared_word(names: Sequence[str]) -> str:
@@ -144,6 +141,7 @@ class AttributeTranslationResult(TableResult):
     """
 
     FIGURE: ClassVar = ("attribute_error", "std_error", "%")
+    FRACTIONS: ClassVar = frozenset(("attribute_error", "kept_error", "top1", "top5"))
 
     split: str
     attribute_error: float
@@ -159,7 +157,7 @@ def attribute_translation(
       ValueError: the family does not translate by attributes, or the data has none.
     """
     check_attributes(c.family, c.config)
-    factors = attribute_factors(c.config)
+    factors = attribute_factors(c.family, c.config)
     real = Images.of(c, split, samples, factors)
     classifier = _attribute_classifier(c, factors)
     changes = attribute_changes(factors)

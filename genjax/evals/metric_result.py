@@ -55,9 +55,13 @@ class TableResult(MetricResult):
     in the table `b`, `b_top1_std_error` its standard error, and `identity_b_top1` is that of the
     row `identity`.
 
+    `FRACTIONS` names the quantities that are fractions.
+
     Attributes:
       tables: by title, such as a direction of translation.
     """
+
+    FRACTIONS: ClassVar[frozenset[str]] = frozenset()
 
     tables: dict[str, Table]
 

@@ -39,6 +39,9 @@ class TranslationResult(TableResult):
     """
 
     FIGURE: ClassVar = ("top1", "std_error", "%")
+    FRACTIONS: ClassVar = frozenset(
+        ("top1", "top5", "within_5", "within_10", "ink_iou", "face_error")
+    )
 
     split: str
     top1: float

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from genjax import checks
-from genjax.core.protocols import Features, LatentCodes, Translator, family_name
+from genjax.core.protocols import (
+    AttributeTranslator,
+    Features,
+    LatentCodes,
+    Translator,
+    family_name,
+)
 from genjax.data import Dataset
 from genjax.evals.latent_codes import categorical_code
 from genjax.evals.msssim import windows_of
@@ -61,7 +67,7 @@ def check_points(family: Any, config: Any) -> None:
 
 def check_stacked(family: Any, config: Any) -> None:
     """Raises ValueError if a family does not generate images of three channels."""
-    if len(config.shape) != 3 or config.shape[-1] != 3:
+    if len(config.shape) != 3 or config.shape[-1] != 3 or isinstance(family, Translator):
         raise ValueError(
             f"{family_name(family)} does not generate stacked images; stacked_modes applies to"
             f" three channels with one label from 0 to 999 for all three."
@@ -79,10 +85,10 @@ def check_domains(family: Any, config: Any) -> None:
 
 def check_attributes(family: Any, config: Any) -> None:
     """Raises ValueError if a family does not translate by attributes."""
-    if not isinstance(family, Translator) or family.targets(config):
+    if not isinstance(family, AttributeTranslator):
         raise ValueError(
             f"{family_name(family)} does not translate by attributes; attribute_translation applies"
-            f" to families whose `translate` takes `attributes`, so use another metric."
+            f" to families with named attributes (`AttributeTranslator`), so use another metric."
         )
 
 

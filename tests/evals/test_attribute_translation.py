@@ -35,11 +35,10 @@ SHAPE = (8, 8, 3)
 class Config:
     shape: tuple[int, ...] = SHAPE
     attributes: tuple[str, ...] = ("red_ink", "green_ink", "blue_ink", "low", "wide")
-    exclusive: tuple[str, ...] = ("red_ink", "green_ink", "blue_ink")
     second_attributes: tuple[str, ...] = ()
 
 
-JOINT = Config(attributes=Config.exclusive, second_attributes=("low", "wide"))
+JOINT = Config(attributes=Config.attributes[:3], second_attributes=("low", "wide"))
 
 
 def draw(column, attributes, xp=np):
@@ -76,7 +75,7 @@ def dataset(truth=True, label=False):
     return Dataset("bars", splits, 256, names=names, render=render if truth else None)
 
 
-def translator(translate, **exports):
+def translator(translate):
     return types.SimpleNamespace(
         __name__="families.fake",
         Config=Config,
@@ -87,7 +86,10 @@ def translator(translate, **exports):
         translate=translate,
         targets=lambda config: (),
         side_multiple=lambda config: 1,
-        **exports,
+        attribute_names=lambda config: config.attributes + config.second_attributes,
+        exclusive_groups=lambda config: [np.arange(3)],
+        target_attributes=lambda config, attributes, changes: attributes,
+        predict_attributes=lambda config, variables, images: images,
     )
 
 
@@ -112,22 +114,17 @@ def measure(translate, data=None, config=None, **settings):
 INK, LOW, WIDE = Factor("ink", (0, 1, 2)), Factor("low", (3,)), Factor("wide", (4,))
 
 
-def test_factors_of_exclusive_and_softmax_attributes():
-    assert attribute_factors(Config()) == (INK, LOW, WIDE)
-    joint = attribute_factors(JOINT)
+def test_factors_are_groups_and_single_attributes():
+    assert attribute_factors(translator(identity), Config()) == (INK, LOW, WIDE)
+    joint = attribute_factors(translator(identity), JOINT)
     assert joint == (INK, Factor("low", (3,), 1), Factor("wide", (4,), 1))
-    faces = types.SimpleNamespace(
-        attributes=("Male", "Black_Hair", "Blond_Hair"),
-        exclusive=("Black_Hair", "Blond_Hair"),
-        classification="binary",
-        second_attributes=("happy", "sad"),
-        second_classification="softmax",
+    faces = translator(identity)
+    faces.exclusive_groups = lambda config: [np.array([1, 2]), np.array([3, 4])]
+    config = Config(
+        attributes=("Male", "Black_Hair", "Blond_Hair"), second_attributes=("happy", "sad")
     )
-    assert attribute_factors(faces) == (
-        Factor("Hair", (1, 2)),
-        Factor("Male", (0,)),
-        Factor("exclusive", (3, 4), 1),
-    )
+    hair, expression = Factor("Hair", (1, 2)), Factor("exclusive", (3, 4), 1)
+    assert attribute_factors(faces, config) == (hair, Factor("Male", (0,)), expression)
 
 
 def test_changes_are_single_pairs_and_all():
@@ -287,12 +284,12 @@ def test_rejects_other_data_and_families():
         train_attribute_classifier(np.ones((2, *SHAPE)), np.full((2, 1), 2))
     data, family, name = dataset(), translator(identity), "attribute_translation"
     check_metric_requirements(name, family, Config(), data)
-    family.targets = lambda config: ("b",)
+    without = types.SimpleNamespace(**vars(family))
+    del without.attribute_names
     with pytest.raises(ValueError, match="fake does not translate by attributes"):
-        check_metric_requirements(name, family, Config(), data)
-    family.targets = lambda config: ()
+        check_metric_requirements(name, without, Config(), data)
     del data.splits["train"]["attributes"]
     with pytest.raises(ValueError, match="needs attributes of train, and bars has none"):
         check_metric_requirements(name, family, Config(), data)
     with pytest.raises(ValueError, match="translates by 3 attributes, and test of bars has 5"):
-        measure(identity, config=Config(attributes=Config.exclusive))
+        measure(identity, config=Config(attributes=Config.attributes[:3]))
