@@ -72,7 +72,7 @@ PIX2PIX = dataclasses.replace(
     CYCLEGAN,
     family="pix2pix",
     model=pix2pix.Config(
-        shape=SHAPE, width=24, downs=5, discriminator_width=24, discriminator_layers=2
+        shape=SHAPE, width=16, downs=5, discriminator_width=16, discriminator_layers=2
     ),
     data=dataclasses.replace(CYCLEGAN.data, data="glyphs_paired"),
     optimizer=dict(discriminator=ADAM, generator=ADAM),
