@@ -16,6 +16,7 @@ from genjax.data.digit_styles import DIGIT_STYLES
 from genjax.data.file_io import safe
 from genjax.data.glyphs import GLYPHS
 from genjax.data.image_decoding import convert_channels, resize
+from genjax.data.joined_sources import join
 from genjax.data.readers import Field, ReadOptions, Source
 from genjax.data.sources import load
 from genjax.data.tfds_folder import PreparedSplit, class_names, open_folder
@@ -29,13 +30,17 @@ def open_source(source: str, reading: ReadOptions) -> Source:
 
     Args:
       source: a folder or file that `genjax.data.readers.read` knows, a .npz file, one of
-        `GENERATED`, stacked_NAME, a TFDS name, or a folder prepared by TFDS.
+        `GENERATED`, stacked_NAME, a TFDS name, or a folder prepared by TFDS; or two of these,
+        A+B, whose rows are pairs.
       reading: size and mode of images, and options of the format.
 
     Raises:
       ValueError: there is no such source.
     """
     path = pathlib.Path(source)
+    a, plus, b = source.partition("+")
+    if a and plus and b and not path.exists():
+        return join(open_source(a, reading), open_source(b, reading))
     if source in GENERATED or source.startswith(STACKED_PREFIX) or source.endswith(".npz"):
         return _open_arrays(source, reading)
     if source.endswith(".csv"):
@@ -62,6 +67,10 @@ class _ArrayRows:
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = {k: v[index] for k, v in self.entries.items()}
         return self.fitted({k: v.item() if v.ndim == 0 else v for k, v in row.items()})
+
+    def column(self, name: str) -> list[Any]:
+        """Returns one entry of all examples."""
+        return self.entries[name].tolist()
 
     def fingerprint(self, rows: Sequence[int]) -> int:
         """Returns a CRC of the values."""
@@ -164,6 +173,10 @@ class _TfdsRows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def column(self, name: str) -> list[Any]:
+        """Returns one feature of all examples; the others are not decoded."""
+        return [self.rows.example(i, (name,))[name] for i in range(len(self))]
 
     def fingerprint(self, rows: Sequence[int]) -> int:
         """Returns a CRC of the state of the folder."""

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -254,9 +255,8 @@ def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, list[int]
     out: dict[str, list[int]] = {}
     for name, split in source.splits.items():
         out[name] = list(range(len(split)))
-        if source.format in SHUFFLED:
-            order = Order(len(split), writing.shuffle_seed).epoch(0).tolist()
-            out[name] = _group_by_image(split, order)
+        if source.format in SHUFFLED or writing.group:
+            out[name] = _shuffled(_groups(source, split, writing), len(split), writing)
     for name, count in (("test", writing.test), ("validation", writing.validation)):
         if not count:
             continue
@@ -271,31 +271,54 @@ def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, list[int]
                 f"{name}={count} leaves no training example of {source.name}, which has"
                 f" {len(train)}; hold out fewer."
             )
-        names, start = _image_files(source.splits["train"]), len(train) - count
+        names, start = _groups(source, source.splits["train"], writing), len(train) - count
         while names and start and names[train[start]] == names[train[start - 1]]:
             start -= 1
         if not start:
+            rest = (
+                "examples are all of one group"
+                if writing.group
+                else "captions are all of one image"
+            )
             raise ValueError(
-                f"{name}={count} leaves no training example of {source.name}: the remaining"
-                f" captions are all of one image; hold out fewer."
+                f"{name}={count} leaves no training example of {source.name}: the remaining {rest};"
+                f" hold out fewer."
             )
         out[name], out["train"] = train[start:], train[:start]
     return out
 
 
-def _image_files(split: Examples) -> tuple[str, ...]:
-    """Returns the file of every example; () if examples are not files."""
-    column = getattr(split, "columns", {}).get("image")
-    return getattr(column, "names", ())
+def _groups(source: Source, split: Examples, writing: WriteOptions) -> Sequence[str]:
+    """Returns the group of every example, by default the image file; () without groups."""
+    if not writing.group:
+        return getattr(getattr(split, "columns", {}).get("image"), "names", ())
+    kinds = {name: field.kind for name, field in source.fields.items()}
+    if kinds.get(writing.group) not in ("text", "label"):
+        usable = sorted(name for name, kind in kinds.items() if kind in ("text", "label"))
+        raise ValueError(
+            f"{safe(source.name)} has no text or label called '{safe(writing.group, 60)}', it has"
+            f" {safe(usable)}; correct --group."
+        )
+    ignored = re.compile(writing.group_ignore)
+    return [ignored.sub("", str(value)) for value in split.column(writing.group)]
 
 
-def _group_by_image(split: Examples, order: list[int]) -> list[int]:
-    """Sorts examples of one image next to each other, so that no two splits share an image."""
-    names = _image_files(split)
+def _shuffled(groups: Sequence[str], n: int, writing: WriteOptions) -> list[int]:
+    """Returns the order of n examples; those of one group are neighbours."""
+    order = Order(n, writing.shuffle_seed).epoch(0).tolist()
+    if not groups:
+        return order
+    # The first examples of large groups tend to come early: with `group`, the groups are
+    # shuffled instead, so that held-out ones are as large as others.
+    if writing.group:
+        distinct = list(dict.fromkeys(groups))
+        ranks = Order(len(distinct), writing.shuffle_seed).epoch(0).tolist()
+        rank = dict(zip(distinct, ranks, strict=True))
+        return sorted(order, key=lambda i: rank[groups[i]])
     first: dict[str, int] = {}
-    for place, i in enumerate(order if names else ()):
-        first.setdefault(names[i], place)
-    return sorted(order, key=lambda i: first[names[i]]) if names else order
+    for place, i in enumerate(order):
+        first.setdefault(groups[i], place)
+    return sorted(order, key=lambda i: first[groups[i]])
 
 
 def _plan(

@@ -28,10 +28,14 @@ class WriteOptions:
     name: str
     """Name of the data set: lower-case letters, digits and _."""
     validation: NonNegativeInt = 0
-    """Examples held out from train as validation; a few more to keep captions of one image
-    together."""
+    """Examples held out from train as validation; a few more to keep captions of one image, or a
+    group, together."""
     test: NonNegativeInt = 0
     """Examples held out from train as test, as for validation."""
+    group: str = ""
+    """Text or label: examples in which it is equal stay in one split. They are shuffled."""
+    group_ignore: str = ""
+    """Regular expression; what it matches in `group` is left out before the comparison."""
     encoding: Literal["png", "jpeg"] = "png"
     """png is lossless; jpeg is smaller and lossy."""
     quality: Annotated[int, Bounds(1, 95)] = 95
@@ -47,6 +51,12 @@ class WriteOptions:
         checks.validate(self)
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise ValueError(f"`name` must be a-z, then any of a-z, 0-9 and _, got '{self.name}'.")
+        try:
+            re.compile(self.group_ignore)
+        except re.error as error:
+            raise ValueError(
+                f"`group_ignore` must be a regular expression, got '{self.group_ignore}': {error}."
+            ) from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,6 +35,9 @@ class Examples(Protocol):
 
     def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
 
+    def column(self, name: str, /) -> Sequence[Any]:
+        """Returns one field of all examples; not for images."""
+
     def fingerprint(self, rows: Sequence[int], /) -> int:
         """Returns a number that changes with the files of these examples; decodes nothing."""
 

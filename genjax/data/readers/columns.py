@@ -102,6 +102,10 @@ class Columns(Sequence[Mapping[str, Any]]):
             raise TypeError("a split cannot be sliced; read one example at a time, split[i].")
         return {name: column[i] for name, column in self.columns.items()}
 
+    def column(self, name: str) -> Any:
+        """Returns one field of all examples."""
+        return self.columns[name]
+
     def fingerprint(self, rows: Sequence[int]) -> int:
         """Returns a CRC of names and bytes of files, or of values."""
         crc = 0
