@@ -4,9 +4,12 @@ import base64
 import datetime
 import hashlib
 import importlib.resources
+import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from genjax.data.image_grid import GridLayout
 from genjax.report.comparison import comparison, settings
 from genjax.report.markup import Html, el, join, script_json, text
 from genjax.report.run_reader import Shown, number
@@ -14,6 +17,8 @@ from genjax.version import __version__
 
 # Metrics for debugging, folded by default.
 ASIDE = ("norm", "learning_rate", "std_error", "examples_per_second", "input_wait", "seconds")
+
+EXAMPLES = 100  # rows of a sheet to choose from, at most
 
 
 def render(runs: list[Shown], title: str | None = None) -> str:
@@ -167,6 +172,7 @@ def samples(run: Shown) -> Html:
     if not run.frames:
         return Html()
     step, png = run.frames[-1]
+    same, column = ("images", "one translation") if run.sheet else ("noise", "one sample")
     several = len(run.frames) > 1
     slider = el(
         "label",
@@ -180,15 +186,18 @@ def samples(run: Shown) -> Html:
             step=1,
             aria_valuetext=f"step {step:,}",
         ),
-        class_="slider",
+        class_="slider by-step",
     )
     figures = [
         el(
             "figure",
             zoom(uri(png), f"Samples of {run.label}", "grid"),
             el("figcaption", slider if several else f"Samples at step {step:,}"),
+            el("p", f"Columns: {', '.join(run.sheet.titles)}", class_="muted") if run.sheet else "",
         )
     ]
+    if run.sheet:
+        figures.append(before_after(run.sheet))
     if run.film:
         stop = el("button", "Hide", type="button", class_="small", data_hide="film")
         figures.append(
@@ -200,7 +209,7 @@ def samples(run: Shown) -> Html:
                     "The animation is stopped: reduced motion is set on this system.",
                     class_="still",
                 ),
-                el("figcaption", "Animation: the same noise at every step ", stop),
+                el("figcaption", f"Animation: the same {same} at every step ", stop),
                 class_="moving",
             )
         )
@@ -212,11 +221,40 @@ def samples(run: Shown) -> Html:
             el(
                 "figure",
                 el("div", labels, picture, class_="striped"),
-                el("figcaption", "Each column is one sample over the steps"),
+                el("figcaption", f"Each column is {column} over the steps"),
                 class_="wide",
             )
         )
     return el("div", *figures, class_="figures")
+
+
+def before_after(sheet: GridLayout) -> Html:
+    """Returns a figure that shows one cell of a sheet beside another, with a slider between them.
+
+    The script draws the cells of the grid above it.
+    """
+
+    def choice(label: str, names: Sequence[str], chosen: int) -> Html:
+        options = [el("option", n, value=i, selected=i == chosen) for i, n in enumerate(names)]
+        return el("label", el("span", label), el("select", *options))
+
+    picture = el("canvas", width=sheet.width, height=sheet.height, role="img")
+    split = el("input", type="range", min=0, max=100, value=50, step=1, aria_label="Width of left")
+    rows = [f"{i + 1:,}" for i in range(min(EXAMPLES, sheet.count // sheet.columns))]
+    return el(
+        "figure",
+        el("div", picture, el("div", class_="divider"), class_="stage"),
+        el("div", split, class_="slider"),
+        el(
+            "figcaption",
+            choice("Left", sheet.titles, 0),
+            choice("Right", sheet.titles, 1),
+            choice("Example", rows, 0),
+        ),
+        class_="compare",
+        hidden=True,
+        data_layout=json.dumps([sheet.height, sheet.width, sheet.gap]),
+    )
 
 
 def zoom(source: str, alt: str, kind: str) -> Html:

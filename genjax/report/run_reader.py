@@ -8,6 +8,7 @@ from typing import Any
 
 from genjax import checks, families
 from genjax.data.file_io import file_size, read_bytes, safe
+from genjax.data.image_grid import GridLayout
 from genjax.data.json_files import MAX_BYTES, parse_json
 from genjax.train import sample_grids
 from genjax.train.metric_writers import read_line
@@ -36,6 +37,8 @@ class Shown:
     """Steps and values by metric; None for non-finite values."""
     frames: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)
     """Step and PNG of the grids."""
+    sheet: GridLayout | None = None
+    """Layout that all grids have if their columns have titles."""
     strip: tuple[bytes, list[int]] | None = None
     film: bytes | None = None
     last_step: int | None = None
@@ -172,10 +175,10 @@ def _read_metrics(run: Shown) -> None:
 
 def _read_samples(run: Shown) -> None:
     paths = sample_grids.grids(run.folder / "samples")
-    whole, damaged = [], []
+    whole, damaged, layouts = [], [], set()
     for step, path in sample_grids.thin(list(paths.items()), sample_grids.FRAMES):
         try:
-            sample_grids.read_grid(path)
+            layouts.add(sample_grids.read_grid(path)[1])
             whole.append((step, path, file_size(path)))
         except ValueError:
             damaged.append(path.name)
@@ -187,4 +190,7 @@ def _read_samples(run: Shown) -> None:
     if not run.frames:
         run.notes.append("No samples yet.")
         return
+    layout = layouts.pop()
+    if layout and not layouts and len(layout.titles) == layout.columns > 1:
+        run.sheet = layout
     run.strip, run.film = sample_grids.strip(paths), sample_grids.write_gif(paths)

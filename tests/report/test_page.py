@@ -5,10 +5,12 @@ import math
 import re
 import shutil
 
+import numpy as np
 import pytest
 from support.folders import make_record, make_run, write_run
 
 from genjax import report
+from genjax.train.sample_grids import save_grid
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -358,6 +360,69 @@ def test_the_slider_shows_each_grid(page):
     assert len(seen) == 3
     page.keyboard.press("End")
     assert picture.get_attribute("src") == last
+
+
+@pytest.fixture(scope="module")
+def sheets(tmp_path_factory):
+    """A run whose cell in row r and column c has the level 20 + 40 r + 100 c, 5 more at step 20."""
+    root = tmp_path_factory.mktemp("sheets")
+    folder = write_run(root / "run", make_run("sheets"))
+    for step in (10, 20):
+        levels = [20 + 40 * row + 100 * column + step // 4 for row in (0, 1) for column in (0, 1)]
+        images = np.stack([np.full((4, 4, 1), level / 255) for level in levels])
+        path = folder / "samples" / f"step_{step:08d}.png"
+        save_grid(path, images, titles=("a", "a to b"))
+    return report.write(folder, root / "report.html")
+
+
+def level_at(page, share):
+    """Grey level of the compared images at a share of their width."""
+    code = """(picture, share) => {
+        const copy = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+        const x = Math.min(picture.width - 1, Math.floor(share * picture.width));
+        copy.drawImage(picture, -x, -picture.height / 2);
+        return copy.getImageData(0, 0, 1, 1).data[0];
+    }"""
+    return page.locator(".compare canvas").evaluate(code, share)
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_the_line_between_input_and_translation_moves(browser, sheets, width):
+    page = opened(browser, sheets, width, 800)
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    split, stage = page.locator(".compare input"), page.locator(".stage")
+    first, second = 25, 125  # levels at step 20
+    assert [level_at(page, share) for share in (0.2, 0.45)] == [first, first]
+    assert [level_at(page, share) for share in (0.55, 0.8)] == [second, second]
+    split.focus()  # keyboard
+    page.keyboard.press("End")
+    assert [level_at(page, share) for share in (0, 1)] == [first, first]
+    assert split.get_attribute("aria-valuetext") == "100 % a, the rest a to b"
+    page.keyboard.press("Home")
+    assert [level_at(page, share) for share in (0, 1)] == [second, second]
+    box = stage.bounding_box()
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 20)  # pointer
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 20)
+    page.mouse.up()
+    assert abs(int(split.input_value()) - 75) <= 1
+    assert [level_at(page, share) for share in (0.7, 0.8)] == [first, second]
+    # Other columns, another row, and the grid of another step.
+    left, right, example = (page.locator(".compare select").nth(i) for i in range(3))
+    left.select_option("a to b")
+    right.select_option("a")
+    assert [level_at(page, share) for share in (0.7, 0.8)] == [second, first]
+    example.select_option("2")
+    assert [level_at(page, share) for share in (0.7, 0.8)] == [second + 40, first + 40]
+    label = page.locator(".compare canvas").get_attribute("aria-label")
+    assert label == "Example 2: a to b beside a"
+    page.locator(".by-step input").focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator("img.grid").evaluate("(i) => i.decode()")
+    assert [level_at(page, share) for share in (0.7, 0.8)] == [second + 37, first + 37]
+    assert page.complaints == []
+    assert page.requests == [sheets.as_uri()]
+    page.context.close()
 
 
 def test_words_on_buttons_are_not_broken(browser, path):

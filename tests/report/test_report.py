@@ -1,6 +1,7 @@
 """The page of runs in every state: what it holds, and that no text of a run becomes markup."""
 
 import base64
+import dataclasses
 import html.parser
 import importlib.resources
 import io
@@ -10,8 +11,9 @@ import re
 import tomllib
 import tracemalloc
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from support.folders import make_record, make_run, write_run
 from support.helpers import ROOT
 from support.reading import time_limit
@@ -19,8 +21,10 @@ from support.small import small_run
 
 from genjax import report
 from genjax.cli import report as command
+from genjax.data.image_grid import grid_with_layout
 from genjax.report import run_reader
 from genjax.train import sample_grids
+from genjax.train.sample_grids import save_grid
 
 LINES = [
     {"step": 10, "loss": 6.5, "learning_rate": 0.01},
@@ -130,6 +134,42 @@ def test_a_finished_run(tmp_path):
     # A run written by an older version, or cut before its end, gets its strip and film now.
     assert (folder / "samples" / "strip.png").read_bytes() == strip
     assert (folder / "samples" / "film.gif").exists()
+
+
+def test_a_sheet_is_compared_by_columns(tmp_path):
+    titles = ("a", "<b>", "b, true")
+    run = make_run("sheets")
+    page = page_of(tmp_path, write_run(tmp_path / "run", run, grids=(10, 20), titles=titles))
+    figure, _ = page.all("figure", class_="compare")[0]
+    assert json.loads(figure["data-layout"]) == [14 * 4, 14 * 4, 2]
+    options = [text for _, text in page.all("option")]
+    assert options == [*titles, *titles, "1", "2", "3"]
+    assert [text for _, text in page.all("p") if text.startswith("Columns")] == [
+        "Columns: a, <b>, b, true"
+    ]
+
+
+@pytest.mark.parametrize("last", [("a", "a to b"), ("a", "b", "other")])
+def test_sheets_of_several_layouts_are_not_compared(tmp_path, last):
+    run = make_run("sheets")
+    folder = write_run(tmp_path / "run", run, grids=(10,), titles=("a", "a to b", "b"))
+    save_grid(folder / "samples" / "step_00000020.png", np.zeros((9, 4, 4)), titles=last)
+    page = page_of(tmp_path, folder)
+    assert page.all("img", class_="grid")
+    assert not page.all("figure", class_="compare")
+
+
+def test_titles_that_are_not_one_per_column_are_not_shown(tmp_path):
+    folder = write_run(tmp_path / "run", make_run("sheets"))
+    page, tiles = grid_with_layout(np.zeros((4, 4, 4)), titles=("a", "b"))
+    info = PngImagePlugin.PngInfo()
+    info.add_text("genjax", json.dumps(dataclasses.asdict(tiles) | {"titles": ["a"] * 3}))
+    path = folder / "samples" / "step_00000010.png"
+    path.parent.mkdir()
+    Image.fromarray(page).save(path, pnginfo=info)
+    found = page_of(tmp_path, folder)
+    assert found.all("img", class_="grid")
+    assert not found.all("figure", class_="compare")
 
 
 def test_shows_source_of_the_papers_figure_and_differences(tmp_path):

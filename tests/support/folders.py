@@ -50,8 +50,9 @@ def write_run(
     metrics: Any = (),
     record: dict[str, Any] | None = None,
     grids: Any = (),
+    titles: tuple[str, ...] = (),
 ) -> pathlib.Path:
-    """A workdir: `metrics` are lines as dicts or as text, `grids` are steps."""
+    """A workdir: `metrics` are lines as dicts or text, `grids` steps, `titles` those of columns."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(to_json(run)))
     if record is not None:
@@ -61,5 +62,5 @@ def write_run(
         (folder / "metrics.jsonl").write_text("".join(line + "\n" for line in lines))
     for step in grids:
         x = np.random.default_rng(step).uniform(size=(9, 4, 4))
-        save_grid(folder / "samples" / f"step_{step:08d}.png", x)
+        save_grid(folder / "samples" / f"step_{step:08d}.png", x, titles=titles)
     return folder
