@@ -51,8 +51,11 @@ def test_a_step_is_the_same_with_a_sharded_state(found, name):
 
 def assert_same_updates(got, expected):
     for part, leaves in expected.items():
+        # Weights without effect, such as biases before instance normalisation, have gradients that
+        # are rounding errors of the largest.
+        atol = 1e-6 * max(1.0, *(np.abs(leaf).max() for leaf in leaves))
         for a, b in zip(got[part], leaves, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=part)
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=atol, err_msg=part)
 
 
 def assert_same_metrics(got, expected, rel=1e-3):
