@@ -5,6 +5,7 @@ Parameters are the trees that Flax names. Images are `[B, H, W, C]`.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -112,3 +113,27 @@ def adam(params, grads, moments, step, rate=2e-4, b1=0.5, b2=0.999):
         return p - rate * (m / (1 - b1**step)) / (jnp.sqrt(v / (1 - b2**step)) + 1e-8)
 
     return jax.tree.map(new, params, m, v), (m, v)
+
+
+def assert_same_update(state, metrics, networks, moments, values):
+    """Compares losses, Adam's moments (so the gradients) and weights with the reference's.
+
+    Entries of an array are compared relative to its largest. A bias before instance normalisation
+    has no effect: its gradient is rounding error, and Adam's update of it arbitrary.
+    """
+    for name, value in values.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
+    for name, (first, second) in moments.items():
+        gradients = jax.tree.leaves_with_path(first)
+        largest = max(np.abs(m).max() for _, m in gradients)
+        found = state.opt_state[name][0]
+        trees = found.mu, found.nu, second, state.variables["params"][name], networks[name]
+        for (path, m), *leaves in zip(gradients, *map(jax.tree.leaves, trees), strict=True):
+            mu, nu, v, params, want = leaves
+            pairs = [(mu, m, 1e-3, 1e-3 * largest), (nu, v, 2e-3, (1e-3 * largest) ** 2)]
+            if np.abs(m).max() > 1e-4 * largest:
+                pairs.append((params, want, 1e-5, 0))
+            for got, expected, tolerance, least in pairs:
+                atol = tolerance * max(np.abs(expected).max(), least)
+                where = f"{name}{jax.tree_util.keystr(path)}"
+                np.testing.assert_allclose(got, expected, rtol=0, atol=atol, err_msg=where)
