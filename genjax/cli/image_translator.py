@@ -79,6 +79,8 @@ class ImageTranslator:
         arguments = (self.variables, batch, conditions)
         at = (name, batch.shape)
         if at not in self.programs:
+            # Those of other sizes are not needed again.
+            self.programs = {k: v for k, v in self.programs.items() if k[1] == batch.shape}
             self.programs[at] = jax.jit(getattr(self, f"_{name}")).lower(*arguments).compile()
             _check_memory(self.programs[at])
         return self.programs[at](*arguments)

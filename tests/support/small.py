@@ -7,8 +7,11 @@ import numpy as np
 
 from genjax import families
 from genjax.core import Optimizer, network_names
+from genjax.core.protocols import Translator
 from genjax.data import Data, Dataset, save_npz
 from genjax.train import Run, Train
+
+TRANSLATIONS = "translations.npz"
 
 
 def write_data(folder: pathlib.Path, n: int = 240, *, labels: bool = True) -> str:
@@ -24,7 +27,27 @@ def write_data(folder: pathlib.Path, n: int = 240, *, labels: bool = True) -> st
         splits = {s: {"x": split["x"]} for s, split in splits.items()}
     path = folder / "bars.npz"
     save_npz(Dataset("bars", splits, 2), path)
+    write_translations(splits, folder / TRANSLATIONS)
     return str(path)
+
+
+def write_translations(splits: dict[str, dict[str, np.ndarray]], path: pathlib.Path) -> None:
+    """The images with partners `y`, and with attributes of two sets, of which one is known."""
+    config = families.get("stargan").tiny()
+    out = {}
+    for split, arrays in splits.items():
+        x = arrays["x"]
+        rng, rows = np.random.default_rng(len(x)), np.arange(len(x))
+        known = rng.integers(0, 2, len(x))
+        attributes = np.zeros((len(x), 5), np.uint8)
+        attributes[rows, rng.integers(0, 2, len(x))] = 1  # thick or thin
+        attributes[:, 2] = rng.integers(0, 2, len(x))
+        attributes[rows, rng.integers(3, 5, len(x))] = 1  # light or dark
+        if split == "train":
+            attributes[known == 1, :3] = attributes[known == 0, 3:] = 0
+        out[split] = {"x": x, "y": 1 - x, "attributes": attributes, "label": known.astype(np.int32)}
+    names = {"attributes": config.attributes + config.second_attributes}
+    save_npz(Dataset("translations", out, 2, names=names), path)
 
 
 def small_run(name: str, data: str, **train: Any) -> Run:
@@ -36,6 +59,8 @@ def small_run(name: str, data: str, **train: Any) -> Run:
         optimizer = {name: optimizer for name in network_names(family)}
     if family.traits(config).fit != "gradient":
         optimizer = None
+    if isinstance(family, Translator):
+        data = str(pathlib.Path(data).with_name(TRANSLATIONS))
     images = "scale({:g}, {:g})".format(*family.traits(config).sample_range)
     transform: Any = {"images": images, "real": "dequantize()"}.get(family.traits(config).data, "")
     settings = dict(steps=10, batch_size=16, ema=0.9, log_every=3, eval_every=4, eval_batch=64)

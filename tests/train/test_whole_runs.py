@@ -10,9 +10,14 @@ from PIL import Image
 from support.helpers import NAMES, run_program
 from support.small import write_data
 
-from genjax.cli import evaluate, sample
+from genjax import families
+from genjax.cli import evaluate, sample, translate
+from genjax.core.protocols import Translator
 from genjax.train.checkpoint import leaves
 from genjax.train.load_run import load_state
+from genjax.train.sample_grids import cut, read_grid
+
+TRANSLATORS = [name for name in NAMES if isinstance(families.get(name), Translator)]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,11 @@ def latest_leaves(workdir):
 
 
 def test_sample_draws_the_requested_number(finished, tmp_path, capsys):
-    workdir, _ = finished
+    workdir, record = finished
+    if isinstance(families.get(record["config"]["family"]), Translator):
+        assert sample.main([str(workdir)]) == 2
+        assert f"use genjax translate {workdir} INPUT OUT" in capsys.readouterr().err
+        return
     out, npy = tmp_path / "a.png", tmp_path / "a.npy"
     assert sample.main([str(workdir), "--n", "5", "--out", str(out), "--npy", str(npy)]) == 0
     x = np.load(npy, allow_pickle=False)
@@ -73,6 +82,23 @@ def test_sample_draws_the_requested_number(finished, tmp_path, capsys):
     np.testing.assert_array_equal(x, np.load(again, allow_pickle=False))
     sample.main([str(workdir), "--n", "5", "--seed", "1", "--out", str(out), "--npy", str(again)])
     assert (x != np.load(again, allow_pickle=False)).any()
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_translate_writes_the_translation_of_an_image(cut_and_whole, name, tmp_path):
+    workdir = cut_and_whole / "whole" / name
+    page, tiles = read_grid(workdir / "samples" / "step_00000010.png")
+    cells = cut(page, tiles)[:, :: tiles.scale, :: tiles.scale, :1]
+    Image.fromarray(cells[0, ..., 0]).save(tmp_path / "in.png")
+    by_attributes = tiles.titles[0] == "input"
+    condition = ["--set", f"{tiles.titles[1]}=1"] if by_attributes else ["--to", "b"]
+    arguments = [str(workdir), str(tmp_path / "in.png"), str(tmp_path / "out.png"), *condition]
+    assert translate.main(arguments) == 0
+    with Image.open(tmp_path / "out.png") as image:
+        found = np.asarray(image).astype(int)
+    assert found.shape == (3, 3)
+    if name == "cyclegan":  # takes 3x3 images without padding
+        np.testing.assert_allclose(found, cells[1, ..., 0], atol=1)
 
 
 def test_evaluate_equals_the_record(finished, capsys):
