@@ -150,7 +150,7 @@ def tiny() -> Config:
         discriminator_width=4,
         discriminator_layers=1,
         output="color_mask",
-        objective=GanObjective(loss="wasserstein", gradient_penalty=10.0, critic_steps=2),
+        objective=GanObjective(loss="wasserstein", gradient_penalty=0.1, critic_steps=2),
     )
 
 
