@@ -35,7 +35,7 @@ from genjax.data.image_decoding import (
 from genjax.data.image_encoding import encode
 from genjax.data.image_grid import GREY
 from genjax.train.load_run import load
-from genjax.train.metric_writers import Progress
+from genjax.train.metric_writers import Progress, progress_callback
 from genjax.train.run_config import Run
 from genjax.train.sample_grids import save_grid
 
@@ -156,7 +156,8 @@ class Session:
             conditions["key"] = jax.random.key(options.seed)
         self.title = f"to {conditions['to']}" if domains else " ".join(options.set)
         self.translator = ImageTranslator(family, run.model, variables, **conditions)
-        self.progress = Progress("translate", total)
+        self.total, self.progress = total, Progress("translate", total)
+        self.report = progress_callback("translate", self.progress.say, "images")
         self.shown: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.done = self.written = self.failed = 0
 
@@ -235,10 +236,15 @@ class Session:
             data = encode(dataclasses.replace(picture, pixels=pixels), job.target.name)
             write_file(job.target, data)
             self.written += 1
-            self.done += 1
-            self.progress.advance(self.done)
+            self.count(1)
             if self.options.grid and job.number < GRID_ROWS:
                 self.shown[job.number] = (thumbnail(picture.pixels), thumbnail(pixels))
+
+    def count(self, images: int) -> None:
+        """Counts images that are done, and shows the progress."""
+        self.done += images
+        self.progress.advance(self.done)
+        self.report(self.done, self.total)
 
     @contextlib.contextmanager
     def reporting(self, jobs: Sequence[Job]) -> Iterator[None]:
@@ -252,8 +258,7 @@ class Session:
                 place = "" if named else f"{safe(job.source)}: "
                 self.progress.say(f"error: {place}{message}")
             self.failed += len(jobs)
-            self.done += len(jobs)
-            self.progress.advance(self.done)
+            self.count(len(jobs))
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:

@@ -274,12 +274,15 @@ class Progress:
                 self._bar[0].stop()
 
 
-def progress_callback(what: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
+def progress_callback(
+    what: str, say: Callable[[str], None], unit: str = "examples"
+) -> Callable[[int, int], None]:
     """Returns `report(done, total)`, which prints a line every 30 seconds with the remaining time.
 
     Args:
       what: name of the operation over many examples.
       say: prints a line.
+      unit: of what is counted.
     """
     began = printed = time.monotonic()
 
@@ -289,7 +292,7 @@ def progress_callback(what: str, say: Callable[[str], None]) -> Callable[[int, i
         if now - printed >= EVERY and done < total:
             printed = now
             left = format_duration((now - began) / done * (total - done))
-            say(f"{what} {done:,}/{total:,} examples  {left} left")
+            say(f"{what} {done:,}/{total:,} {unit}  {left} left")
 
     return report
 

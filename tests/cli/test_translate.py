@@ -96,6 +96,16 @@ def test_images_of_one_padded_size_are_translated_together(colour, tmp_path, mon
         np.testing.assert_array_equal(opened(tmp_path / "out" / name), 255 - pixels)
 
 
+def test_small_images_are_padded_to_what_the_network_was_trained_on():
+    def padded(trained, *size):
+        config = DomainConfig(shape=(trained, trained, 3))
+        return image_translator.ImageTranslator(Translators(), config, {}).padded_size(*size)
+
+    assert padded(16, 1, 1) == (16, 16)
+    assert padded(256, 1, 99) == (64, 100)
+    assert padded(6, 1, 13) == (8, 16)
+
+
 def test_large_images_are_translated_one_by_one():
     assert image_translator.images_at_once((2000, 3000), 8) == 1
     assert image_translator.images_at_once((512, 512), 8) == 4
@@ -175,6 +185,29 @@ def test_orientation_of_exif_is_applied_and_not_repeated(colour, tmp_path):
         assert image.getexif().get(0x0112, 1) == 1
     assert found.shape == (16, 8, 3)
     assert found[:6].min() > 250 and found[-6:].max() < 5  # noqa: PT018
+
+
+def test_orientation_applies_to_opacity_too(colour, tmp_path):
+    pixels = noise(8, 16, 4)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "in" / "a.png", pixels, exif=exif)
+    assert run(tmp_path) == 0
+    found = opened(tmp_path / "out" / "a.png")
+    np.testing.assert_array_equal(found[..., 3], np.rot90(pixels[..., 3], -1))
+
+
+def test_jpeg_keeps_single_pixels_of_colour(colour, tmp_path):
+    pixels = np.full((16, 16, 3), 128, np.uint8)
+    pixels[:, ::2] = (200, 60, 128)
+    # The suffix decides; opacity, which JPEG has not, is dropped.
+    pixels = np.concatenate([pixels, np.full((16, 16, 1), 255, np.uint8)], axis=2)
+    save(tmp_path / "in" / "a.png", pixels).rename(tmp_path / "in" / "a.jpg")
+    assert run(tmp_path) == 0
+    with Image.open(tmp_path / "out" / "a.jpg") as image:
+        assert image.format == "JPEG"
+        found = np.asarray(image).astype(int)
+    np.testing.assert_allclose(found, 255 - pixels[..., :3].astype(int), atol=12)
 
 
 def test_colour_profile_is_kept(colour, tmp_path):
@@ -320,7 +353,9 @@ def test_rejects_attributes_before_all_work(use, tmp_path, capsys, options, word
     use(AttributeTranslators(), AttributeConfig())
     save(tmp_path / "in" / "a.png", noise(5, 5))
     assert run(tmp_path, *options) == 2
-    assert words in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert words in errors
+    assert "could not be translated" not in errors
     assert not (tmp_path / "out").exists()
 
 
