@@ -318,8 +318,10 @@ def _without_options_of(model: Any, data: Data) -> Data:
         for f in dataclasses.fields(data)
         if f.name in both
     ]
-    options = {"bases": (type(data),), "kw_only": True, "frozen": True}
-    return dataclasses.make_dataclass("Data", hidden, **options)(**vars(data))
+    kind = dataclasses.make_dataclass(
+        "Data", hidden, bases=(type(data),), kw_only=True, frozen=True
+    )
+    return kind(**vars(data))
 
 
 def parse_data(argv: list[str], default: Data = Data()) -> Data:  # noqa: B008 (frozen)

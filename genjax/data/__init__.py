@@ -2,6 +2,7 @@
 
 from genjax.data.data_config import Data
 from genjax.data.dataset import Dataset
+from genjax.data.npz_splits import save_npz
 from genjax.data.operations import (
     OPERATIONS,
     Binarize,
@@ -14,7 +15,7 @@ from genjax.data.operations import (
     Scale,
 )
 from genjax.data.order import Order
-from genjax.data.sources import example_shape, is_table, load, save_npz
+from genjax.data.sources import example_shape, is_table, load
 from genjax.data.transforms import (
     dequantized,
     dequantized_levels,

@@ -75,7 +75,7 @@ class _Pairs:
         pair = {"image_a": a[self.images[0]], "image_b": b[self.images[1]]}
         return {**pair, **{name: a[name] for name in self.shared}}
 
-    def column(self, name: str) -> list[Any]:
+    def column(self, name: str) -> Sequence[Any]:
         """Returns a shared field of all rows."""
         return self.a.column(name)
 

@@ -114,8 +114,8 @@ def _open_arrays(source: str, reading: ReadOptions) -> Source:
     dataset = load(Data(data=source))
     if dataset.unpaired:
         raise ValueError(
-            f"{source} has two domains without pairs; prepare {source}_paired, and train on it with"
-            f" --unpaired."
+            f"{source} has two domains without pairs; prepare pairs (glyphs_paired), and train on"
+            f" them with --unpaired."
         )
     train = dataset.splits["train"]
     x = train["x"]

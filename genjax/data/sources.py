@@ -4,7 +4,6 @@ TFDS data is read as `array_record`, without TensorFlow. Nothing is unpickled.
 """
 
 import dataclasses
-import os
 import pathlib
 import zipfile
 from collections.abc import Sequence
@@ -16,24 +15,20 @@ from genjax.data import cross_validation, toy_mixtures
 from genjax.data.attribute_selection import select_attributes
 from genjax.data.csv_table import read_csv
 from genjax.data.data_config import Data
-from genjax.data.dataset import SPLITS, Dataset, default_levels
+from genjax.data.dataset import SPLITS, Dataset
 from genjax.data.digit_styles import DIGIT_STYLES, load_styles
-from genjax.data.file_io import error_reason, open_file
+from genjax.data.file_io import open_file
 from genjax.data.glyphs import GLYPHS, load_glyphs
 from genjax.data.label_subsets import limit_labels
-from genjax.data.npz import check_table, read_npz
+from genjax.data.npz import check_table
+from genjax.data.npz_splits import npz_splits, read_arrays, stored_levels
 from genjax.data.operations import ENTRIES, IMAGES
 from genjax.data.order import Order
 from genjax.data.static_binarization import static_images
-from genjax.data.tfds_folder import PreparedSplit, check_examples, open_prepared
+from genjax.data.tfds_folder import PreparedSplit, open_prepared
 from genjax.data.transforms import binarization, output_spec, parse_transform
 
 RESIDENT_BYTES = 2**31
-NPZ_LAYOUT = (
-    "a .npz holds arrays train, validation and test, [N, ...] each, with optional"
-    " train_label, validation_label, test_label [N] and levels []; or one table data [N, D], with"
-    " --folds"
-)
 
 
 def load(settings: Data) -> Dataset:
@@ -49,35 +44,35 @@ def load(settings: Data) -> Dataset:
     source = settings.data
     names: dict[str, tuple[str, ...]] = {}
     levels: int | None = None
-    splits: dict[str, Any]
+    splits: dict[str, Any] = {}
     is_table, stacked = False, _is_stacked_name(source)
     made: Dataset | None = None
     if source in ("digits", "digits_4x4"):
         splits, levels = _digits(source)
     elif source in (*GLYPHS, *DIGIT_STYLES):
         made = load_glyphs(source) if source in GLYPHS else load_styles(source, *_digits("digits"))
-        splits, levels, names = made.splits, made.levels, dict(made.names)
     elif source in toy_mixtures.GAUSSIANS:
         splits, levels = toy_mixtures.gaussians(source), 0
     elif stacked:
         splits, levels = _stacked(settings)
     elif source.endswith(".npz"):
-        file = _read_arrays(pathlib.Path(source))
+        file = read_arrays(pathlib.Path(source))
         is_table = set(file) == {"data"}
         if is_table:
             check_table(source, file["data"])
             splits, levels = cross_validation.table_splits(file["data"], settings)
         else:
-            splits, levels = _npz(pathlib.Path(source), file, settings.unpaired)
-            names = _attribute_names(source, file, splits)
+            made = npz_splits(pathlib.Path(source), file, settings.unpaired)
     elif source.endswith(".csv"):
         is_table = True
         splits, levels = cross_validation.table_splits(read_csv(pathlib.Path(source)), settings)
     else:
         splits, names = open_prepared(source, settings.data_dir)
         levels = next(iter(splits.values())).levels
-    unpaired = settings.unpaired or bool(made and made.unpaired)
-    paired = made.paired if made else _paired_splits(splits)
+    unpaired, paired = settings.unpaired, _prepared_pairs(splits)
+    if made is not None:
+        splits, levels, names = made.splits, made.levels, dict(made.names)
+        unpaired, paired = unpaired or made.unpaired, made.paired
     domains = _domains(splits, settings, unpaired)
     if not stacked:  # `_stacked` held out already
         domains = [_hold_out(d, settings) for d in domains]
@@ -153,15 +148,13 @@ def _is_stacked_name(source: str) -> bool:
     return not (path.is_file() or any(path.glob("**/dataset_info.json")))
 
 
-def _paired_splits(splits: dict[str, Any]) -> frozenset[str]:
-    """Returns the splits whose `x` and `y` have as many rows: such rows are pairs."""
-
-    def paired(part: Any) -> bool:
-        if isinstance(part, PreparedSplit):
-            return "y" in part.entries()
-        return "y" in part and len(part["y"]) == len(part["x"])
-
-    return frozenset(split for split, part in splits.items() if paired(part))
+def _prepared_pairs(splits: dict[str, Any]) -> frozenset[str]:
+    """Returns the splits of a prepared folder that hold pairs."""
+    return frozenset(
+        split
+        for split, part in splits.items()
+        if isinstance(part, PreparedSplit) and "y" in part.entries()
+    )
 
 
 def _domains(loaded: dict[str, Any], settings: Data, unpaired: bool) -> list[dict[str, Any]]:
@@ -252,7 +245,7 @@ def _prepared_levels(
         if any(v.dtype.kind == "f" for k, v in rows.read([0]).items() if k in IMAGES):
             return 0
         arrays = {**arrays, f"stream {i}": {"x": np.array([[int(rows.highest())]])}}
-    return _levels(source, None, arrays)
+    return stored_levels(source, None, arrays)
 
 
 def _static(dataset: Dataset, seed: int) -> Dataset:
@@ -270,18 +263,6 @@ def _static(dataset: Dataset, seed: int) -> Dataset:
 
     streams, y_streams = drawn(dataset.streams), drawn(dataset.y_streams)
     return dataset.replace_arrays(splits, levels=2, streams=streams, y_streams=y_streams)
-
-
-def save_npz(dataset: Dataset, path: str | os.PathLike) -> None:
-    """Saves a data set as one compressed .npz file, which `load` reads with NumPy alone."""
-    arrays: dict[str, Any] = {"levels": np.int64(dataset.levels)}
-    for name, split in dataset.splits.items():
-        arrays[name] = split["x"]
-        for entry in sorted(set(split) - {"x"}):
-            arrays[f"{name}_{entry}"] = split[entry]
-    if dataset.names.get("attributes"):
-        arrays["attribute_names"] = np.array(dataset.names["attributes"])
-    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def _digits(name: str) -> tuple[dict[str, dict[str, np.ndarray]], int]:
@@ -307,102 +288,3 @@ def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
         dataclasses.replace(settings, data=name, transform="", stream="no", labels_per_class=0)
     )
     return toy_mixtures.stacked(name, single.splits), single.levels
-
-
-def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        open_file(path).close()
-    except ValueError as error:
-        raise ValueError(f"{str(error).rstrip('.')}; {NPZ_LAYOUT}.") from None
-    try:
-        return read_npz(path)
-    except Exception as error:  # NumPy and zipfile raise many types on damaged files
-        raise ValueError(
-            f"{path} cannot be read ({error_reason(error)}: truncated, not a .npz file, or with"
-            f" Python objects); {NPZ_LAYOUT}."
-        ) from None
-
-
-def _npz(
-    path: pathlib.Path, arrays: dict[str, np.ndarray], unpaired: bool
-) -> tuple[dict[str, dict[str, np.ndarray]], int]:
-    """Returns the splits of a .npz, and the levels."""
-    if "train" not in arrays:
-        raise ValueError(f"{path} has arrays {sorted(arrays)}; {NPZ_LAYOUT}.")
-    splits: dict[str, dict[str, np.ndarray]] = {}
-    for name in SPLITS:
-        if name not in arrays:
-            continue
-        splits[name] = {"x": check_examples(path, name, arrays[name])}
-        for entry in ("attributes", "caption", "y", "label"):
-            if f"{name}_{entry}" in arrays:
-                splits[name][entry] = _read_entry(path, name, entry, arrays, unpaired)
-    if len({s["x"].shape[1:] for s in splits.values()}) > 1:
-        shapes = {n: s["x"].shape[1:] for n, s in splits.items()}
-        raise ValueError(
-            f"{path}: splits have examples of different shapes, {shapes}; make them agree."
-        )
-    return splits, _levels(path, arrays.get("levels"), splits)
-
-
-def _read_entry(
-    path: Any, name: str, entry: str, arrays: dict[str, Any], unpaired: bool
-) -> np.ndarray:
-    """Returns the entries of the examples of a split, checked and cast."""
-    array, n = arrays[f"{name}_{entry}"], len(arrays[name])
-    if entry == "label":
-        if array.shape != (n,) or array.dtype.kind not in "iu":
-            raise ValueError(
-                f"{path}: {name}_label must be one integer per example, [{n}], got {array.dtype}"
-                f"{list(array.shape)}."
-            )
-        return array.astype(np.int32)
-    kinds, axes = {"attributes": ("iub", 2), "caption": ("U", 1), "y": ("iuf", 4)}[entry]
-    free = unpaired and entry == "y"
-    if array.ndim != axes or (len(array) != n and not free):
-        fix = " (or set --unpaired)" if entry == "y" and array.ndim == axes else ""
-        raise ValueError(f"{path}: {name}_{entry} must have {axes} axes and {n} rows{fix}.")
-    if array.dtype.kind not in kinds:
-        raise ValueError(f"{path}: {name}_{entry} has the wrong dtype, {array.dtype}; cast it.")
-    if entry == "y":
-        return check_examples(path, f"{name}_y", array)
-    return array.astype(np.uint8) if entry == "attributes" else array
-
-
-def _attribute_names(
-    path: Any, arrays: dict[str, np.ndarray], splits: dict[str, dict[str, np.ndarray]]
-) -> dict[str, tuple[str, ...]]:
-    """Returns the names of the attributes of a .npz, if it has them."""
-    given = arrays.get("attribute_names")
-    if given is None:
-        return {}
-    counts = {v["attributes"].shape[1] for v in splits.values() if "attributes" in v}
-    names = tuple(given.tolist()) if given.dtype.kind == "U" and given.ndim == 1 else ()
-    if counts != {len(names)} or len(set(names)) != len(names):
-        raise ValueError(
-            f"{path}: attribute_names must hold one name for each of the attributes"
-            f" ({', '.join(map(str, sorted(counts))) or 'there are none'}), got"
-            f" {given.dtype}{list(given.shape)}."
-        )
-    return {"attributes": names}
-
-
-def _levels(path: Any, given: Any, splits: dict[str, dict[str, np.ndarray]]) -> int:
-    """Returns the levels: as stated, or derived from the highest value; 0 for real numbers."""
-    images = [s[name] for s in splits.values() for name in IMAGES if name in s]
-    real = [x.dtype.kind == "f" for x in images]
-    if any(real):
-        if not all(real) and any("y" in s for s in splits.values()):
-            raise ValueError(f"{path}: x and y must both hold integers or both real numbers.")
-        return 0
-    highest = max(int(x.max()) for x in images)
-    if given is not None and (given.size != 1 or given.dtype.kind not in "iu" or given < 2):
-        raise ValueError(
-            f"{path}: levels must be one integer above 1, got {given.dtype}{list(given.shape)}."
-        )
-    levels = default_levels(highest) if given is None else int(given.item())
-    if highest >= levels:
-        raise ValueError(
-            f"{path}: the highest value {highest} is not below levels={levels}; correct levels."
-        )
-    return levels

@@ -176,8 +176,9 @@ def make_transform(
         for operation in operations:
             for name in operation.keys:
                 if name in specs:
-                    geometric = isinstance(operation, RandomGeometric)
-                    joint = geometric and not (unpaired or operation.separate)
+                    joint = isinstance(operation, RandomGeometric) and not (
+                        unpaired or operation.separate
+                    )
                     same = name == "x" or joint
                     spec, use = specs[name], _fold(key, drawn, "" if same else name)
                     specs[name] = _output(operation, spec, transform, name)

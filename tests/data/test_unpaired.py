@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from support.feeding import batch_checksums, collect_batches, make_run
 
-from genjax.data import Data, Order, load, sources
+from genjax.data import Data, Order, load, save_npz, sources
 from genjax.data.prepare import prepare
 from genjax.data.readers import ReadOptions
 from genjax.data.shards import WriteOptions
@@ -170,3 +170,22 @@ def test_levels_of_streamed_domains_cover_both():
     )
     for streams in ([x, y], [y, x]):
         assert sources._prepared_levels("photos", {}, streams) == 256
+
+
+def test_a_file_states_which_splits_are_pairs(tmp_path):
+    """Domains with as many rows each are not taken for pairs where the file says otherwise."""
+    glyphs = load(Data(data="glyphs"))
+    save_npz(glyphs, tmp_path / "glyphs.npz")
+    again = load(Data(data=str(tmp_path / "glyphs.npz")))
+    assert (again.unpaired, again.paired) == (True, {"validation", "test"})
+    assert again.checksum() == glyphs.checksum()
+    arrays = dict(train=images(5), train_y=images(5), test=images(3), test_y=images(3))
+    assert load(Data(data=saved(tmp_path, **arrays))).paired == {"train", "test"}
+    path = saved(tmp_path, **arrays, paired=np.array([], "U"))
+    assert (load(Data(data=path)).unpaired, load(Data(data=path)).paired) == (True, frozenset())
+    path = saved(tmp_path, **arrays | {"test_y": images(4)}, paired=np.array(["test"]))
+    with pytest.raises(ValueError, match="test_y must have 4 axes and 3 rows"):
+        load(Data(data=path))
+    for wrong in (np.array(["valid"]), np.array([1])):
+        with pytest.raises(ValueError, match="paired must hold the names of splits with a second"):
+            load(Data(data=saved(tmp_path, **arrays, paired=wrong)))
