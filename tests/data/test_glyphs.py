@@ -143,5 +143,5 @@ def test_prepares_pairs_and_attributes():
     }
     source = open_source("glyphs_attributes", ReadOptions())
     assert source.fields["attributes"].names == ATTRIBUTES
-    with pytest.raises(ValueError, match="prepare pairs .glyphs_paired., and train on them"):
+    with pytest.raises(ValueError, match=r"prepare pairs \(glyphs_paired\), and train on them"):
         open_source("glyphs", ReadOptions())

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from genjax.data import Data, load
+from genjax.data.open_source import open_source
+from genjax.data.readers import ReadOptions
 
 
 def load_error(path, **settings):
@@ -123,3 +125,34 @@ def test_fixed_binarized_mnist():
         assert set(np.unique(split["x"])) == {0, 1}
     # The share of ink: a threshold in place of the published draws gives another.
     assert abs(data.splits["test"]["x"].mean(dtype=np.float64) - 0.1325) < 5e-4
+
+
+def prepared_set(name):
+    root = os.environ.get("TFDS_DATA_DIR")
+    if not root:
+        pytest.skip("TFDS_DATA_DIR is unset: no prepared TFDS data sets to read")
+    if not (path := pathlib.Path(root, name, "1.0.0")).is_dir():
+        pytest.skip(f"TFDS_DATA_DIR holds no {name}")
+    return str(path)
+
+
+def test_aerial_photos_and_maps_are_pairs():
+    path = prepared_set("maps_256")
+    for unpaired in (False, True):
+        data = load(Data(data=path, unpaired=unpaired, stream="yes"))
+        assert (data.counts(), data.unpaired) == ({"train": 400, "test": 200}, unpaired)
+        assert data.paired == {"train", "test"}
+        assert data.shape == data.entry_shape("y") == (256, 256, 3)
+    # x is aerial, y the map: maps are light, and photos are not
+    x, y = (data.splits["test"][name][:50].mean() for name in "xy")
+    assert y > 200 > 130 > x
+
+
+def test_two_designs_of_emoji_are_joined_by_row():
+    folders = "+".join(prepared_set(f"emoji_{name}_64") for name in ("noto", "twemoji"))
+    rows = open_source(folders, ReadOptions()).splits["train"]
+    assert len(rows) == 3786
+    for i in range(0, 3786, 500):
+        pair = rows[i]  # raises if a name differs
+        assert (pair["image_a"] != pair["image_b"]).any()
+        assert pair["name"]
