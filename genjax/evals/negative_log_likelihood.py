@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax.core import elbo, log_prob_bound
-from genjax.core.protocols import Reported, family_name
+from genjax.core.protocols import Reported, Translator, family_name
 from genjax.evals.batching import evaluate_split
 
 
@@ -43,7 +43,8 @@ def make_nll(
     """
     density = family.traits(config).density
     if density == "none":
-        raise ValueError(f"{family_name(family)} has no density to evaluate; it only samples.")
+        does = "translates" if isinstance(family, Translator) else "samples"
+        raise ValueError(f"{family_name(family)} has no density to evaluate; it only {does}.")
 
     def batch_nll(variables: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         if reported and isinstance(family, Reported):
