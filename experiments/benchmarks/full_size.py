@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+from jax import export
 
 from experiments.benchmarks import flops, speed
 from experiments.benchmarks.reporting import (
@@ -72,9 +73,16 @@ def parts(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yields the figures of one row: of its program, then of its run."""
     run = resolve(run, jax.default_backend())
     step, state, batch = step_of_shapes(run)
-    yield {"family": run.family, "batch_size": run.train.batch_size} | program(step, state, batch)
+    yield {"family": run.family, "batch_size": run.train.batch_size} | counts(step, state, batch)
+    start = time.perf_counter()
+    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    yield {
+        "compile_seconds": time.perf_counter() - start,
+        "memory_bytes": speed.memory_bytes(compiled),
+        "state_bytes": sum(a.size * a.dtype.itemsize for a in numbers(state)),
+    }
     if options.run:
-        yield run_steps(run, step)
+        yield run_steps(run, compiled)
 
 
 def step_of_shapes(run: Run) -> tuple[Any, Any, Any]:
@@ -86,28 +94,19 @@ def step_of_shapes(run: Run) -> tuple[Any, Any, Any]:
     return make_step(family, run.model, optimizer), state, batch
 
 
-def exported(step: Any, state: Any, batch: Any) -> jax.export.Exported:
-    """Returns the step lowered for every platform."""
-    return jax.export.export(jax.jit(step, donate_argnums=0), platforms=PLATFORMS)(state, batch)
-
-
-def program(step: Any, state: Any, batch: Any) -> dict[str, Any]:
-    """Exports the step, counts its operations per platform, and compiles it for its memory."""
+def counts(step: Any, state: Any, batch: Any) -> dict[str, Any]:
+    """Exports the step for every platform, and counts its operations and bytes on each."""
     start = time.perf_counter()
-    lowered = exported(step, state, batch)
+    call = jax.jit(step, donate_argnums=0)
+    lowered = export.export(call, platforms=PLATFORMS)(state, batch)
     export_seconds = time.perf_counter() - start
-    counts = {p: flops.work(step, state, batch, platform=p) for p in PLATFORMS}
-    start = time.perf_counter()
-    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    found = {p: flops.work(step, state, batch, platform=p) for p in PLATFORMS}
     return {
         "platforms": list(lowered.platforms),
         "exported_bytes": len(lowered.mlir_module_serialized),
         "export_seconds": export_seconds,
-        "operations": {p: found[0] for p, found in counts.items()},
-        "bytes": {p: found[2] for p, found in counts.items()},
-        "compile_seconds": time.perf_counter() - start,
-        "memory_bytes": speed.memory_bytes(compiled),
-        "state_bytes": sum(a.size * a.dtype.itemsize for a in numbers(state)),
+        "operations": {p: each[0] for p, each in found.items()},
+        "bytes": {p: each[2] for p, each in found.items()},
     }
 
 
@@ -117,17 +116,16 @@ def numbers(state: Any) -> list[Any]:
     return [a for a in leaves if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key)]
 
 
-def run_steps(run: Run, step: Any) -> dict[str, Any]:
-    """Runs two steps on random images; returns their seconds, metrics and the peak memory."""
+def run_steps(run: Run, compiled: Any) -> dict[str, Any]:
+    """Runs a compiled step twice on random images; returns their seconds, metrics and the peak memory."""
     family = families.get(run.family)
     make = functools.partial(init_state, family, run.model, build_optimizer(run))
     state = jax.jit(make)(jax.random.key(0))
     batch = speed.random_batch(family, run.model, run.train.batch_size, jax.random.key(1))
-    call = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
-        state, metrics = jax.block_until_ready(call(state, batch))
+        state, metrics = jax.block_until_ready(compiled(state, batch))
         seconds.append(time.perf_counter() - start)
     return {
         "seconds": seconds,

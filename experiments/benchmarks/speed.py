@@ -387,7 +387,7 @@ def random_batch(family: Any, config: Any, size: int, key: jax.Array) -> dict[st
     found = {}
     for i, (name, spec) in enumerate(step_batch_spec(family, config, size).items()):
         k = jax.random.fold_in(key, i)
-        if name != "x":
+        if name not in ("x", "y"):
             found[name] = jnp.zeros(spec.shape, spec.dtype)
         elif traits.data in ("binary", "levels"):
             found[name] = jax.random.randint(k, spec.shape, 0, int(high) + 1).astype(spec.dtype)

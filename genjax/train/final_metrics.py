@@ -8,6 +8,7 @@ import numpy as np
 from genjax import data as genjax_data
 from genjax import evals
 from genjax.core import named_key
+from genjax.core.protocols import Translator
 from genjax.train.run_config import Run
 
 
@@ -27,8 +28,11 @@ def final_metrics(
     """
     t = run.train
     options: dict[str, Any] = {}
-    if t.metric_samples and "samples" in evals.metric_settings(t.metric):
+    settings = evals.metric_settings(t.metric)
+    if t.metric_samples and "samples" in settings:
         options["samples"] = t.metric_samples
+    if "split" in settings and isinstance(family, Translator):
+        options["split"] = "test"  # as the images that are translated
     result = evals.compute_metric(
         t.metric,
         family,

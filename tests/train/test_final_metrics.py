@@ -12,7 +12,8 @@ from genjax import evals, families
 from genjax.data import Data, Dataset, load
 from genjax.evals.requirements import REQUIREMENTS
 from genjax.families import gan
-from genjax.train import fit
+from genjax.train import Run, Train, fit
+from genjax.train.final_metrics import final_metrics
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +170,20 @@ def test_requires_labels_of_all_splits_that_are_used(data):
 
 def test_every_metric_states_its_requirements():
     assert set(REQUIREMENTS) == set(evals.METRICS)
+
+
+@pytest.mark.parametrize(("name", "split"), [("cyclegan", "test"), ("gan", "train")])
+def test_translations_are_compared_with_test_images(name, split, monkeypatch):
+    """FID of the papers is that of translated test images to those of the other domain."""
+    seen = {}
+
+    def compute(metric, *args, **settings):
+        seen.update(evals.metric_settings(metric) | settings)
+        return evals.MetricResult(n_real=1, n_fake=1, extractor="", seed=0)
+
+    monkeypatch.setattr(evals, "compute_metric", compute)
+    monkeypatch.setattr(evals.MetricResult, "FIGURE", ("seed", "seed", ""), raising=False)
+    family = families.get(name)
+    run = Run(experiment="x", family=name, model=family.tiny(), train=Train(metric="fid"))
+    final_metrics(run, family, None, {})
+    assert seen["split"] == split

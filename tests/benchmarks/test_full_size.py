@@ -1,0 +1,48 @@
+"""Steps of full size: what is exported, counted and run, on small networks."""
+
+import dataclasses
+import json
+import math
+
+from experiments.benchmarks import full_size
+from experiments.table import rows
+from genjax.core import GanObjective
+from genjax.families import stargan
+
+SMALL = stargan.Config(
+    shape=(8, 8, 3),
+    width=4,
+    blocks=1,
+    downs=1,
+    discriminator_width=4,
+    discriminator_layers=2,
+    objective=GanObjective(loss="hinge"),
+)
+
+
+def test_full_size_rows_are_those_of_the_papers():
+    known = rows()
+    assert {known[name].model.shape for name in full_size.ROWS} == {(256, 256, 3), (128, 128, 3)}
+    assert known["cyclegan_maps:paper"].model.blocks == 9
+
+
+def test_exports_counts_and_runs_a_step(monkeypatch, tmp_path, capsys):
+    run = rows()["stargan_celeba:paper"]
+    train = dataclasses.replace(run.train, batch_size=2)
+    small = dataclasses.replace(run, model=SMALL, train=train)
+    monkeypatch.setattr(full_size, "all_rows", lambda: {"stargan_celeba:paper": small})
+    out = tmp_path / "figures.json"
+    options = ["--rows", "stargan_celeba:paper", "--run", "--out", str(out)]
+    assert full_size.main(options) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["platforms"] == ["cpu", "cuda", "tpu"]
+    assert row["memory_bytes"] > row["state_bytes"] > 0
+    assert len(row["seconds"]) == 2
+    assert row["peak_bytes"] > row["memory_bytes"]
+    assert all(map(math.isfinite, row["metrics"].values()))
+    assert "stargan_celeba:paper" in capsys.readouterr().err
+
+
+def test_rejects_unknown_rows(capsys):
+    assert full_size.main(["--rows", "cyclegan_maps:large"]) == 2
+    assert "cyclegan_maps:large" in capsys.readouterr().err
