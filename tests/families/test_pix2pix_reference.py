@@ -36,17 +36,17 @@ def reference_step(networks, moments, step, x, y, masks):
     def generate(params):
         return unet(params, x, masks, DOWNS, masks)
 
-    def judge(params, images):
+    def discriminate(params, images):
         return patch_discriminator(params, jnp.concatenate([x, images], -1), LAYERS)
 
     fake = generate(networks["generator"])
 
     def discriminator_loss(params):
-        return (log_loss(judge(params, y), 1) + log_loss(judge(params, fake), 0)) / 2
+        return (log_loss(discriminate(params, y), 1) + log_loss(discriminate(params, fake), 0)) / 2
 
     def generator_loss(params, discriminator):
         fake = generate(params)
-        return log_loss(judge(discriminator, fake), 1) + 100 * jnp.abs(y - fake).mean()
+        return log_loss(discriminate(discriminator, fake), 1) + 100 * jnp.abs(y - fake).mean()
 
     d_value, d_grads = jax.value_and_grad(discriminator_loss)(networks["discriminator"])
     d, d_moments = adam(networks["discriminator"], d_grads, moments["discriminator"], step)
@@ -98,4 +98,4 @@ def test_updates():
         seen.append(of_d[1])
         networks, moments, values = reference(networks, moments, count, x, y, of_d)
         assert_same_update(state, metrics, networks, moments, values)
-    assert (seen[0] != seen[1]).any()  # drawn anew in every step
+    assert (seen[0] != seen[1]).any()  # redrawn in every step
