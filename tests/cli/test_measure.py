@@ -9,6 +9,7 @@ from support.small import small_run, write_data
 
 from genjax import evals
 from genjax.cli import measure
+from genjax.data import Dataset, save_npz
 from genjax.train import fit
 
 
@@ -103,9 +104,65 @@ def test_applies_to_a_family_with_a_density(tmp_path, data, capsys):
     assert "precision" in json.loads(capsys.readouterr().out)["results"]["precision_recall"]
 
 
+@pytest.fixture(scope="module")
+def translations(tmp_path_factory):
+    """A run on pairs of an image and its negative, and its record."""
+    folder, rng, splits = tmp_path_factory.mktemp("translations"), np.random.default_rng(0), {}
+    for split, n in (("train", 64), ("validation", 24), ("test", 32)):
+        x = rng.integers(0, 256, (n, 3, 3, 1)).astype(np.uint8)
+        splits[split] = {"x": x, "y": 255 - x}
+    save_npz(Dataset("pairs", splits, 256), folder / "pairs.npz")
+    settings = {"metric": "translation", "classifier_steps": 20}
+    fitted = fit(small_run("pix2pix", str(folder / "pairs.npz"), **settings), folder / "run")
+    return folder / "run", fitted.record
+
+
+def test_a_run_of_a_translator_records_floors_and_ceilings(translations):
+    record = translations[1]
+    measured = record["final_metrics"]
+    assert (record["metric"], record["unit"]) == ("translation top1", "%")
+    assert record["obtained"] == pytest.approx(100 * measured["b_top1"])
+    assert record["std_error"] == pytest.approx(100 * measured["b_top1_std_error"])
+    assert (measured["n_real"], measured["split"], measured["ridge_pairs"]) == (32, "test", "train")
+    assert measured["ridge_b_top1"] == measured["truth_b_top1"] == 1  # a linear map
+    assert measured["ridge_b_l1"] < 0.05 < measured["identity_b_l1"]
+    assert 0 < measured["classifier_error"] <= 1
+
+
+def test_measures_a_translator_and_prints_its_table(translations, tmp_path, capsys):
+    workdir, record = translations
+    options = ("--classifier-steps", 20, "--out", tmp_path)
+    assert run(workdir, "translation", *options) == 0
+    out, err = capsys.readouterr()
+    got = json.loads(out)["results"]["translation"]
+    assert got["b_top1"] == record["final_metrics"]["b_top1"]
+    rows = [line.split()[1:3] for line in err.splitlines() if "│" in line]
+    assert [row[-1] if row[0] == "│" else row[0] for row in rows] == [
+        *("b", "identity", "mean_image", "ridge", "truth")
+    ]
+    assert run(workdir, "translation", "--split", "validation", *options) == 0
+    assert json.loads(capsys.readouterr().out)["results"]["translation"]["n_real"] == 24
+
+
+def test_samples_of_a_translator_are_translations_of_test_images(translations, tmp_path, capsys):
+    workdir = translations[0]
+    assert run(workdir, "precision_recall", "neighbours", "--out", tmp_path) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert results["precision_recall"]["n_fake"] == results["precision_recall"]["n_real"] == 32
+    assert results["neighbours"]["n_real"] == 64
+    for name, message in (
+        ("accuracy_score", "pix2pix does not sample by label"),
+        ("attribute_translation", "pix2pix does not translate by attributes"),
+    ):
+        assert run(workdir, name, "--out", tmp_path) == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("svm", "--split", "test"), "svm has no setting `split`; leave out --split."),
+        (("precision_recall", "--split", "other"), "has no other split, it has train"),
         (("fid",), "weights of the standard Inception network are not set"),
         (("swd",), "16 pixels or more"),
         (("fidd",), "`metric` must be one of parzen, fid"),
