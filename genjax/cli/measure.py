@@ -91,9 +91,7 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
     if options.samples is not None and not any("samples" in settings for settings in chosen):
         raise ValueError(f"{', '.join(options.metrics)} draws no samples; leave out --samples.")
     if options.split and not any("split" in settings for settings in chosen):
-        raise ValueError(
-            f"{', '.join(options.metrics)} has no choice of splits; leave out --split."
-        )
+        raise ValueError(f"{', '.join(options.metrics)} has no setting `split`; leave out --split.")
     run, variables = load(options.workdir)
     source = dataclasses.replace(run.data, stream="no")
     if options.real:
