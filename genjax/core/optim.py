@@ -53,8 +53,13 @@ class Optimizer:
     learning_rate: checks.PositiveFloat = 1e-3
     """Peak learning rate."""
     schedule: Literal[
-        *("constant", "linear", "constant_linear", "cosine"),
-        *("inverse_time", "exponential", "piecewise"),
+        "constant",
+        "linear",
+        "constant_linear",
+        "cosine",
+        "inverse_time",
+        "exponential",
+        "piecewise",
     ] = "constant"
     """Shape after the warm-up; linear, constant_linear and cosine decay to 0 at decay_steps."""
     decay_steps: int | None = None
