@@ -4,11 +4,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.image_pool import PlainPool, pool_choices
 
 from genjax.core.image_pool import init_pool, query_pool
 
 SIZE = 7
+
+
+class PlainPool:
+    """Takes one image at a time, as the code of Zhu et al. 2017."""
+
+    def __init__(self, size):
+        self.size, self.images = size, []
+
+    def query(self, images, swaps, slots):
+        returned = []
+        for image, swap, slot in zip(images, swaps, slots, strict=True):
+            if len(self.images) < self.size:
+                self.images.append(image)
+                returned.append(image)
+            elif swap:
+                returned.append(self.images[slot])
+                self.images[slot] = image
+            else:
+                returned.append(image)
+        return returned
+
+
+def pool_choices(key, n, size):
+    """Returns the random choices of `query_pool`: whether to exchange, and the slots."""
+    swap_key, slot_key = jax.random.split(key)
+    swaps = jax.random.bernoulli(swap_key, 0.5, (n,))
+    return np.asarray(swaps).tolist(), jax.random.randint(slot_key, (n,), 0, size).tolist()
 
 
 @pytest.mark.parametrize("batch", [1, 5, 20])
