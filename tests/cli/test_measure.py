@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from support.small import small_run, write_data
+from support.small import TRANSLATIONS, small_run, write_data
 
 from genjax import evals
 from genjax.cli import measure
@@ -113,9 +113,9 @@ def translations(tmp_path_factory):
     for split, n in (("train", 64), ("validation", 24), ("test", 32)):
         x = rng.integers(0, 256, (n, 3, 3, 1)).astype(np.uint8)
         splits[split] = {"x": x, "y": 255 - x}
-    save_npz(Dataset("pairs", splits, 256), folder / "pairs.npz")
+    save_npz(Dataset("pairs", splits, 256), folder / TRANSLATIONS)
     settings = {"metric": "translation", "classifier_steps": 20}
-    fitted = fit(small_run("pix2pix", str(folder / "pairs.npz"), **settings), folder / "run")
+    fitted = fit(small_run("pix2pix", str(folder / TRANSLATIONS), **settings), folder / "run")
     return folder / "run", fitted.record
 
 
