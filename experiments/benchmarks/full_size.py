@@ -117,7 +117,7 @@ def numbers(state: Any) -> list[Any]:
 
 
 def run_steps(run: Run, compiled: Any) -> dict[str, Any]:
-    """Runs a compiled step twice on random images; returns their seconds, metrics and the peak memory."""
+    """Runs a compiled step twice; returns seconds, metrics and the peak memory of the process."""
     family = families.get(run.family)
     make = functools.partial(init_state, family, run.model, build_optimizer(run))
     state = jax.jit(make)(jax.random.key(0))
