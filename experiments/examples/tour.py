@@ -268,7 +268,7 @@ ENTRIES = (
             discriminator_width=16,
             discriminator_layers=2,
             output="color_mask",
-            objective=GanObjective(loss="non_saturating", r1=1.0),
+            objective=GanObjective(loss="non_saturating", r1=0.1),
         ),
         gan_adam(1e-3, 1e-3),
         data=dataclasses.replace(PAIRS, data="digits_attributes"),

@@ -4,10 +4,11 @@ import dataclasses
 import json
 import math
 
-from experiments.benchmarks import full_size
+from experiments.benchmarks import flops, full_size
 from experiments.table import rows
 from genjax.core import GanObjective
 from genjax.families import stargan
+from genjax.train.run_config import resolve
 
 SMALL = stargan.Config(
     shape=(8, 8, 3),
@@ -24,6 +25,14 @@ def test_full_size_rows_are_those_of_the_papers():
     known = rows()
     assert {known[name].model.shape for name in full_size.ROWS} == {(256, 256, 3), (128, 128, 3)}
     assert known["cyclegan_maps:paper"].model.blocks == 9
+
+
+def test_a_step_of_nine_blocks_has_the_operations_of_its_layers():
+    """1,290e9 per pair of images by a sum over the layers, within a twentieth."""
+    run = resolve(rows()["cyclegan_maps:paper"], "cpu")
+    step, state, batch = full_size.step_of_shapes(run)
+    operations = flops.work(step, state, batch, platform="cuda")[0]
+    assert abs(operations / 1290e9 - 1) < 0.05
 
 
 def test_exports_counts_and_runs_a_step(monkeypatch, tmp_path, capsys):
