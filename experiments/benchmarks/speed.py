@@ -61,6 +61,7 @@ from experiments.table import rows as all_rows
 from genjax import checks, families
 from genjax.cli.options import keep_freed_memory
 from genjax.core import elbo, init_state, log_prob_bound, make_step, step_batch_spec, with_ema
+from genjax.core.protocols import Sampler
 from genjax.train import Run
 from genjax.train.record import device
 from genjax.train.run_config import batches_per_step, build_optimizer, resolve, to_json
@@ -333,7 +334,9 @@ def calls(
 
     step = make_step(family, config, build_optimizer(run))
     step = with_ema(step, run.train.ema) if run.train.ema else step
-    found: dict[str, Call] = {"step": (step, (state, batch)), "sample": (sample, (variables, key))}
+    found: dict[str, Call] = {"step": (step, (state, batch))}
+    if isinstance(family, Sampler):
+        found["sample"] = (sample, (variables, key))
     if family.traits(run.model).density != "none":
         found["evaluate"] = (evaluate, (variables, key, first(batch, options.evaluate_batch_size)))
     return {name: call for name, call in found.items() if name not in options.skip}

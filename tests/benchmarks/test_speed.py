@@ -1,5 +1,6 @@
 """Benchmarks of rows: every kind of call is timed, counted and written."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from experiments.benchmarks import peers, reporting, speed
 from experiments.benchmarks.peers import time_peer
 from genjax import families
 from genjax.core import step_batch_spec
+from genjax.train.run_config import resolve
 
 FAST = ["--repeats", "2", "--batch-size", "2", "--samples", "2", "--peak-side", "64"]
 
@@ -346,3 +348,11 @@ def test_other_sampling_algorithm_is_noted(monkeypatch):
     assert speed.ratio_row(ROW | found)["but"] == "sample: other algorithm"
     found, _ = compare_with(monkeypatch, done)
     assert found["notes"] == {}
+
+
+def test_translators_have_a_step_and_no_samples():
+    run = resolve(table.rows()["cyclegan_glyphs:cyclegan"], "cpu")
+    options = argparse.Namespace(samples=4, bound_samples=1, evaluate_batch_size=None, skip=[])
+    assert set(speed.calls_of_shapes(run, options, 2)) == {"step"}
+    gan = resolve(table.rows()["gan_mnist:cpu"], "cpu")
+    assert set(speed.calls_of_shapes(gan, options, 2)) == {"step", "sample"}
