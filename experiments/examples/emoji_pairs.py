@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    np.savez_compressed(options.out, levels=256, **arrays)
+    np.savez_compressed(options.out, levels=256, **arrays)  # type: ignore[arg-type]
     print(
         f"{options.out}: {len(arrays['train']):,} pairs in train, {len(arrays['test']):,} in test"
     )
