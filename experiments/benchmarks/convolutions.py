@@ -29,7 +29,7 @@ from genjax.nn.conv_forms import NHWC, Pads
 from genjax.nn.padding import pad_or_crop
 
 PARTS = ("value", "by input", "by kernel")
-FORMS = ("direct", "winograd", "patches", "blocks", "phases")
+FORMS = ("direct", "winograd", "patches", "bands", "bands_transposed", "phases")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,7 @@ CASES = (
     Case(32, 8, 256, 256, (3, 3)),
     Case(1, 16, 256, 256, (3, 3)),
     Case(16, 64, 3, 64, (7, 7)),
+    Case(16, 64, 64, 3, (7, 7)),
     Case(8, 8, 256, 512, (4, 4)),
     Case(32, 28, 64, 64, (2, 3), padding=CAUSAL),
     Case(32, 28, 32, 32, (2, 3), padding=CAUSAL),
@@ -152,7 +153,10 @@ def applies(form: str, case: Case) -> bool:
     """Returns whether a form computes a case."""
     if form == "winograd":
         return winograd.is_supported(case.kernel, case.strides) and case.inputs > 3
-    return case.stride > 1 or form not in ("blocks", "phases")
+    if form.startswith("bands"):
+        few = case.inputs if form == "bands" else case.outputs
+        return case.stride == 1 and few < conv_forms.FEW_INPUTS
+    return case.stride > 1 or form != "phases"
 
 
 def measure(

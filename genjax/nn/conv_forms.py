@@ -30,6 +30,9 @@ PATCH_BYTES = 8 * 2**20
 WINOGRAD_BYTES = 16 * 2**20  # transformed inputs and products held at a time
 WINOGRAD_FEATURES = 64  # fewer inputs or outputs spend more on the transforms than they save
 FEW_INPUTS = 16
+BAND = 4  # outputs of a row computed together by `bands`
+BAND_FEATURES = 8  # inputs or outputs below which `bands` is faster than `direct`
+BAND_TAPS = 25  # smaller kernels spend more on the zeros of the matrix than they save
 FEW_IMAGES = 4  # `patches` are fastest for a kernel of more weights per value of the maps
 
 
@@ -61,19 +64,21 @@ def select(
     if isinstance(shape[0], int) and math.prod(kernel) > FEW_IMAGES * math.prod(shape):
         return Forms(patches, patches, patches)
     if strides == (1, 1):
+        if taps >= BAND_TAPS and min(kernel[2:]) < BAND_FEATURES:
+            form = bands if kernel[2] <= kernel[3] else bands_transposed
+            return Forms(form, form, form)
         # Of a single row or column half of each tile would be dropped.
         if _multiplies_less(kernel, strides, dtype) and min(outputs) > 1:
             # Not for gradients: second derivatives of tiles take half a minute to compile.
             return Forms(winograd, direct, direct)
         return Forms(direct, direct, direct)
-    if kernel[2] < FEW_INPUTS:
-        return Forms(direct, direct, patches)
-    # The transpose of a strided convolution has a slow gradient by the kernel, which gradient
-    # penalties need: `by_input` is not `direct`.
-    if all(kernel[i] > 2 * strides[i] for i in range(2)):
-        return Forms(phases, phases, direct)
     whole = all(kernel[i] % strides[i] == 0 for i in range(2))
-    return Forms(blocks if whole else direct, blocks, direct)
+    if kernel[2] < FEW_INPUTS:
+        return Forms(patches, patches, patches) if whole else Forms(direct, direct, patches)
+    # XLA's second derivatives of `direct` by the kernel, as of a gradient penalty, are
+    # 10 to 100 times slower.
+    fits = all(kernel[i] <= 2 * strides[i] for i in range(2))
+    return Forms(direct if fits else phases, phases, direct)
 
 
 def _multiplies_less(kernel: Sequence[int], strides: Sides, dtype: Any) -> bool:
@@ -157,6 +162,50 @@ def patches(
     return _by_parts(product, x, kernel, limit / image)
 
 
+def bands(
+    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+) -> jax.Array:
+    """Computes a convolution of few inputs as a product with a banded matrix.
+
+    `BAND` neighbouring outputs of a row have `h m I` inputs, m = (BAND - 1) stride + w. The matrix
+    `[h m I, BAND O]` repeats the kernel, each time shifted by the stride; most of it is not zero.
+    There are fewer and longer copies than of `patches`, and the product has more columns.
+    """
+    sides = output_sides(x, kernel, strides, pads)
+    (height, width), (down, right) = kernel.shape[:2], strides
+    count, columns = -(-sides[1] // BAND), (BAND - 1) * right + width
+    needed = (count - 1) * BAND * right + columns
+    fitted = (pads[1][0], needed - x.shape[2] - pads[1][0])
+    copies = [(i * right, (BAND - 1 - i) * right) for i in range(BAND)]
+
+    def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        x = pad_or_crop(x, (pads[0], fitted))
+        starts = range(0, count * BAND * right, BAND * right)
+        parts = [x[:, :, i : i + columns].reshape(*x.shape[:2], -1) for i in starts]
+        joined = jnp.stack(parts, 2)  # [n, H + h - 1, count, m I]
+        end = (sides[0] - 1) * down + 1
+        rows = jnp.concatenate([joined[:, i : i + end : down] for i in range(height)], axis=-1)
+        matrix = jnp.stack([jnp.pad(kernel, ((0, 0), c, (0, 0), (0, 0))) for c in copies], 3)
+        out = jnp.matmul(
+            rows.reshape(-1, rows.shape[-1]),
+            matrix.reshape(rows.shape[-1], -1),
+            precision=precision,
+        )
+        return out.reshape(-1, sides[0], count * BAND, kernel.shape[-1])[:, :, : sides[1]]
+
+    image = sides[0] * count * height * columns * x.shape[-1] * x.dtype.itemsize
+    return _by_parts(product, x, kernel, PATCH_BYTES / image)
+
+
+def bands_transposed(
+    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
+) -> jax.Array:
+    """Computes a convolution of few outputs, of stride 1, as the transpose of `bands` by x."""
+    full = [tuple(kernel.shape[i] - 1 - side for side in pads[i]) for i in range(2)]
+    form = transposed(bands, output_sides(x, kernel, strides, pads))
+    return form(x, kernel, strides, (full[0], full[1]), precision)
+
+
 def _by_parts(
     some: Callable[[jax.Array, jax.Array], jax.Array],
     x: jax.Array,
@@ -175,32 +224,6 @@ def _by_parts(
     rows = x.reshape(images, -1, *x.shape[1:]).swapaxes(0, 1)
     out = jax.lax.map(lambda part: again(part, kernel), rows)
     return out.swapaxes(0, 1).reshape(batch, *out.shape[2:])
-
-
-def blocks(
-    x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
-) -> jax.Array:
-    """Computes a strided convolution as a plain one over blocks of stride x stride pixels.
-
-    The kernel is filled with zeros to a multiple of the stride.
-    """
-    sides = output_sides(x, kernel, strides, pads)
-    sizes = [-(-kernel.shape[i] // strides[i]) for i in range(2)]  # of the kernel, in blocks
-    needed = [(sides[i] + sizes[i] - 1) * strides[i] for i in range(2)]
-    fitted = [(pads[i][0], needed[i] - x.shape[i + 1] - pads[i][0]) for i in range(2)]
-    x = _to_blocks(pad_or_crop(x, (fitted[0], fitted[1])), strides)
-    fill = [(0, sizes[i] * strides[i] - kernel.shape[i]) for i in range(2)]
-    kernel = jnp.pad(kernel, (*fill, (0, 0), (0, 0)))
-    kernel = jnp.moveaxis(_to_blocks(jnp.moveaxis(kernel, -1, 0), strides), 0, -1)
-    return direct(x, kernel, (1, 1), ((0, 0), (0, 0)), precision)
-
-
-def _to_blocks(x: jax.Array, strides: Sides) -> jax.Array:
-    """`[B, H, W, C] -> [B, H / s, W / t, s t C]`."""
-    b, h, w, c = x.shape
-    (s, t) = strides
-    x = x.reshape(b, h // s, s, w // t, t, c).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h // s, w // t, s * t * c)
 
 
 def phases(

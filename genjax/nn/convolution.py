@@ -166,7 +166,8 @@ def transposed_conv(
     forms = conv_forms.select(large, swapped, strides, (x.shape[1], x.shape[2]), x.dtype)
     on_cpu = (
         conv_forms.transposed(forms.by_input, sides),
-        conv_forms.transposed(forms.value, sides),
+        # Not `value`: the gradient of a gradient penalty would be a dilated convolution.
+        conv_forms.transposed(forms.by_input, sides),
         conv_forms.transposed_by_kernel(forms.by_kernel, sides),
     )
     value, by_input, by_kernel = (functools.partial(f, **settings) for f in on_cpu)

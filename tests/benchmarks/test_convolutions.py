@@ -47,8 +47,8 @@ def test_a_small_case_is_measured(tmp_path, monkeypatch, capsys):
     assert convolutions.main(["--seconds", "0", "--out", str(out)]) == 0
     rows = json.loads(out.read_text())["rows"]
     assert [set(row["genjax"]) for row in rows] == [
-        {"XLA", "direct", "winograd", "patches"},
-        {"XLA", "direct", "patches", "blocks", "phases"},
+        {"XLA", "direct", "winograd", "patches", "bands", "bands_transposed"},
+        {"XLA", "direct", "patches", "phases"},
     ]
     table = capsys.readouterr().out
     assert len(re.findall(r"\[x\]", table)) == 6

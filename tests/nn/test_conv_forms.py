@@ -24,7 +24,7 @@ def by_xla(x, k, strides, pads):
     )
 
 
-@pytest.mark.parametrize("name", ["direct", "patches", "blocks", "phases"])
+@pytest.mark.parametrize("name", ["direct", "patches", "bands", "phases"])
 @pytest.mark.parametrize("pads", PADDINGS)
 @pytest.mark.parametrize(("kernel", "strides"), SIZES)
 def test_every_form_computes_the_convolution(kernel, strides, pads, name):
@@ -43,6 +43,15 @@ def test_every_form_computes_the_convolution(kernel, strides, pads, name):
 def test_winograd_computes_the_convolution(kernel, pads):
     x, k = random_inputs(kernel, side=(7, 6))
     form = conv_forms.winograd
+    check(
+        lambda x, k: form(x, k, (1, 1), pads, None), lambda x, k: by_xla(x, k, (1, 1), pads), x, k
+    )
+
+
+@pytest.mark.parametrize("pads", PADDINGS)
+def test_transposed_bands_compute_the_convolution(pads):
+    x, k = random_inputs((5, 3), side=(7, 6))
+    form = conv_forms.bands_transposed
     check(
         lambda x, k: form(x, k, (1, 1), pads, None), lambda x, k: by_xla(x, k, (1, 1), pads), x, k
     )
@@ -100,7 +109,8 @@ def test_images_in_parts_have_the_values_and_gradients_of_the_batch(name, monkey
     ("size", "strides", "padding", "features"),
     [
         ((3, 3), (1, 1), "SAME", 64),  # winograd
-        ((4, 4), (2, 2), "SAME", 32),  # blocks
+        ((4, 4), (2, 2), "SAME", 32),  # phases for one gradient
+        ((7, 7), (1, 1), "SAME", 3),  # bands
         ((5, 5), (2, 2), "SAME", 32),  # phases
         ((4, 4), (2, 2), "SAME", 3),  # few inputs
         ((2, 3), (1, 1), ((1, 0), (1, 1)), 64),  # causal

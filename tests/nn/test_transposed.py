@@ -222,6 +222,14 @@ def test_forms_of_a_cpu_are_selected_by_shape():
     assert names(*many, "bfloat16") == ("direct",) * 3
     assert names((8, 28, 28, 3), (3, 3, 3, 64), (1, 1), (28, 28)) == ("direct",) * 3
     four = names((8, 32, 32, 64), (4, 4, 64, 128), (2, 2), (16, 16))
-    assert four == ("blocks", "blocks", "direct")
+    assert four == ("direct", "phases", "direct")
+    three = names((8, 32, 32, 64), (3, 3, 64, 128), (2, 2), (16, 16))
+    assert three == ("direct", "phases", "direct")
+    image = names((8, 32, 32, 3), (4, 4, 3, 64), (2, 2), (16, 16))
+    assert image == ("patches",) * 3
+    first = ((8, 32, 32, 3), (7, 7, 3, 64), (1, 1), (32, 32))
+    assert names(*first) == ("bands",) * 3
+    last = ((8, 32, 32, 64), (7, 7, 64, 3), (1, 1), (32, 32))
+    assert names(*last) == ("bands_transposed",) * 3
     five = names((8, 32, 32, 64), (5, 5, 64, 128), (2, 2), (16, 16))
     assert five == ("phases", "phases", "direct")
