@@ -31,6 +31,9 @@ DEFAULT = (
     "gan_mnist:paper",
     "dcgan_celeba64:kid",
     "infogan_mnist:codes",
+    "cyclegan_maps:cyclegan_64_cpu",
+    "cyclegan_maps:pix2pix_64_cpu",
+    "stargan_celeba:cpu",
 )
 
 

@@ -70,7 +70,7 @@ CACHE = "jax_enable_compilation_cache"
 PEAKS = ("float32", "float32_exact", "bfloat16")
 CHAIN = 10  # products per call that measures the peak, so that launching it does not count
 PASSES = 16  # square arrays in the array that measures the peak of memory
-ROW_SECONDS = 70.0  # of `--rows all`
+ROW_SECONDS = 60.0  # of `--rows all`
 Call = tuple[Callable, tuple[Any, ...]]
 
 
@@ -87,6 +87,7 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
     add("--bound-samples", type=int, default=1, help="of evaluated bounds (1: the ELBO)")
     add("--skip", nargs="+", choices=KINDS, default=[], help="calls to leave out")
     add("--dtype", choices=("float32", "bfloat16"), help="dtype of the Config (the row's)")
+    add("--side", type=int, help="height and width of the images of all rows (the row's)")
     add("--out", type=pathlib.Path, help="JSON file to write")
 
 
@@ -150,7 +151,7 @@ def count_rows(options: argparse.Namespace) -> int:
     """Counts the operations and bytes of every row's calls from their shapes."""
     known = all_rows()
     rows = [
-        {"row": name, **count_calls(with_dtype(known[name], options.dtype), options)}
+        {"row": name, **count_calls(adapted(known[name], options), options)}
         for name in options.rows
     ]
     save(options.out, provenance(options, platform=options.platform), rows)
@@ -167,7 +168,7 @@ def time_rows(options: argparse.Namespace) -> int:
 
     def parts(name: str) -> Iterator[dict[str, Any]]:
         started, own = time.monotonic(), options_of_row(options, name)
-        row = {"row": name} | measure(with_dtype(known[name], own.dtype), own, peaks)
+        row = {"row": name} | measure(adapted(known[name], own), own, peaks)
         yield row
         if own.peer:
             if own.row_seconds:
@@ -245,11 +246,31 @@ def clocked(call: Callable[[], Any], repeats: int, limit: float) -> tuple[list[f
     return seconds[1:] or seconds, result
 
 
+def adapted(run: Run, options: argparse.Namespace) -> Run:
+    """Returns the row in the precision and with the side of the options."""
+    return with_side(with_dtype(run, options.dtype), options.side)
+
+
 def with_dtype(run: Run, dtype: str | None) -> Run:
     """Returns the row in another precision, if its Config has a dtype."""
     if dtype is None or not hasattr(run.model, "dtype"):
         return run
     return dataclasses.replace(run, model=dataclasses.replace(run.model, dtype=dtype))
+
+
+def with_side(run: Run, side: int | None) -> Run:
+    """Returns the row with images of another height and width.
+
+    Raises:
+      ValueError: the row has no images, or its networks do not support the side.
+    """
+    if side is None:
+        return run
+    checks.positive(side=side)
+    if len(run.model.shape) != 3:
+        raise ValueError(f"--side needs images, and the row's data are {run.model.shape}.")
+    shape = (side, side, run.model.shape[-1])
+    return dataclasses.replace(run, model=dataclasses.replace(run.model, shape=shape))
 
 
 def count_calls(run: Run, options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from experiments.benchmarks import comparison, peers, reporting, speed
 def test_every_network_of_the_peers_is_a_row():
     rows = table.rows()
     assert comparison.EVERY.keys() >= set(reporting.DEFAULT)
-    assert {rows[name].family for name in comparison.EVERY} == {*peers.FAMILIES, *peers.FITTED}
+    expected = {*peers.FAMILIES, *peers.FITTED, "pix2pix"}
+    assert {rows[name].family for name in comparison.EVERY} == expected
     kinds = {(run.family, getattr(run.model, "network", "")) for run in map(rows.get, rows)}
     here = {
         (rows[name].family, getattr(rows[name].model, "network", "")) for name in comparison.EVERY

@@ -227,7 +227,9 @@ def compare_with(monkeypatch, done, row=ROW, backend="cpu"):
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    options = types.SimpleNamespace(repeats=2, seconds=1.0, samples=2, skip=[], peer_seconds=5.0)
+    options = types.SimpleNamespace(
+        repeats=2, seconds=1.0, samples=2, skip=[], peer_seconds=5.0, side=None
+    )
     options.peer_compile = None
     return speed.compare(row, options), words
 

@@ -12,6 +12,7 @@ from experiments.benchmarks.peers.torch_layers import flattened
 from genjax import families
 from genjax.core import GanObjective, network_names
 from genjax.families import (
+    cyclegan,
     dcgan,
     fvsbn,
     gan,
@@ -25,6 +26,7 @@ from genjax.families import (
     pixelcnn_pp,
     pixelrnn,
     rnade,
+    stargan,
     vae,
 )
 
@@ -36,6 +38,9 @@ PIXELS = dict(layers=2, features=4, head=5)
 WIDE = dict(shape=(6, 5, 2), generator_widths=(6, 4), discriminator_widths=(4, 6), latent=3)
 CODES = dict(shape=(6, 5, 1), generator_widths=(4, 3), discriminator_widths=(3, 4), latent=3)
 CODES |= dict(generator_dense=(6,), discriminator_dense=(5,), code_hidden=4)
+
+TRANSLATED = dict(shape=(8, 8, 2), width=3, blocks=1, downs=1)
+TRANSLATED |= dict(discriminator_width=3, discriminator_layers=1)
 
 RESIDUAL = dict(shape=(7, 6, 2), latent=3, noise="normal")
 RESIDUAL |= dict(generator_widths=(4, 3), discriminator_widths=(3, 4, 4))
@@ -136,6 +141,16 @@ CONFIGS = {
         discriminator_norm="none",
         objective=GanObjective(loss="relativistic", r1=0.3, r2=0.2),
     ),
+    "cyclegan": cyclegan.Config(**TRANSLATED, kernel=3, pool=5),
+    "cyclegan_resize": cyclegan.Config(
+        **TRANSLATED, kernel=5, pool=0, upsampling="resize", identity=0.0, cycle_a=0.0
+    ),
+    "stargan": stargan.Config(
+        **TRANSLATED,
+        attributes=("thick", "thin", "slanted"),
+        exclusive=("thick", "thin"),
+        objective=GanObjective(loss="wasserstein", gradient_penalty=10.0),
+    ),
     "dcgan_even": dcgan.Config(**{**WIDE, "shape": (8, 8, 1)}, kernel=3),
 }
 FORMS = {"nade_loop": {"form": "loop"}}
@@ -181,6 +196,21 @@ def noise_of(name, key, config=None):
         x = jnp.zeros((3, 25))
         pixel = jax.random.randint(pixel_key, (3, 1), 0, 25)
         return tensor(orderless_nade._pixels_before(subset_key, pixel, x))
+    if isinstance(config, cyclegan.Config):  # swaps and slots of both pools
+        each = zip(cyclegan.DOMAINS, jax.random.split(key), strict=True)
+        keys = {domain: jax.random.split(own) for domain, own in each}
+        return {
+            domain: (
+                tensor(jax.random.bernoulli(swap, 0.5, (size_of(family),))),
+                tensor(jax.random.randint(slot, (size_of(family),), 0, max(config.pool, 1))),
+            )
+            for domain, (swap, slot) in keys.items()
+        }
+    if isinstance(config, stargan.Config):
+        target_key, objective_key = jax.random.split(key)
+        mix_key = jax.random.split(jax.random.split(objective_key, 3)[2], 4)[0]
+        order = jax.random.permutation(target_key, size_of(family))
+        return tensor(order), tensor(jax.random.uniform(mix_key, (size_of(family),)))
     if isinstance(config, dcgan.Config) and config.objective.gradient_penalty:
         noise_key, objective_key = jax.random.split(key)
         penalty_key = jax.random.split(objective_key, 3)[2]
@@ -208,6 +238,9 @@ def case(name):
     batch = speed.random_batch(family, config, size_of(family), jax.random.key(1))
     if isinstance(config, m2.Config):
         batch["label"] = jnp.asarray([2, -1, 0], jnp.int32)
+    if "attributes" in batch:
+        drawn = jax.random.bernoulli(KEY, 0.5, batch["attributes"].shape)
+        batch["attributes"] = drawn.astype(jnp.uint8)
     return variables, batch, reference(name, variables, batch)
 
 
@@ -248,6 +281,7 @@ def of_peer(name, network, batch):
     kept = [buffer.clone() for buffer in network.buffers()]
     for loss_name in losses_of(family):
         nats = getattr(peer, loss_name)(network, config, batch, noise_of(name, KEY))
+        nats = nats[0] if isinstance(nats, tuple) else nats
         network.zero_grad(set_to_none=True)
         nats.mean().backward()
         with torch.no_grad():  # every loss is of the same statistics

@@ -1,8 +1,9 @@
 """The networks and training steps of the families in PyTorch, to be timed beside them.
 
 A peer is what a PyTorch user would write and tune. Its module has `build(config, variables)`, which
-returns the network, with the weights of a family's variables if they are given; `loss` (GANs:
-`discriminator_loss`, `generator_loss`), `sample` and `evaluate`. A network's `leaves` maps its
+returns the network, with the weights of a family's variables if they are given; `loss` (several
+networks: `NAME_loss` of each, alone or with outputs for the losses after it), and `sample` and
+`evaluate` if the family has them. A network's `leaves` maps its
 tensors to Flax arrays, so that weights and gradients can be compared; `loops` names functions that
 loop in Python, and `pieces` the parts of those that are compiled. Batches and samples are NHWC,
 maps inside are NCHW. bfloat16 is autocast around these functions, whatever `dtype` the Config has.
@@ -17,6 +18,7 @@ FAMILIES = {
     for name in (
         *("fvsbn", "nade", "made", "orderless_nade", "rnade", "pixelcnn", "pixelrnn"),
         *("pixelcnn_pp", "vae", "hierarchical_vae", "m2", "gan", "dcgan", "infogan"),
+        *("cyclegan", "stargan"),
     )
 }
 # Fitted without gradients: a peer has `update` for `loss`.

@@ -35,6 +35,8 @@ def peer_arguments(row: dict[str, Any], options: argparse.Namespace) -> list[str
     few = row.get("evaluate_batch_size", row["batch_size"])
     if few != row["batch_size"]:
         words += ["--evaluate-batch-size", str(few)]
+    if options.side:
+        words += ["--side", str(options.side)]
     if options.peer_compile:
         words += ["--compile", options.peer_compile]
     return words + (["--skip", *options.skip] if options.skip else [])

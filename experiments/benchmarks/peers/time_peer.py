@@ -25,7 +25,7 @@ import numpy as np
 
 from experiments.benchmarks import peers
 from experiments.benchmarks.peers import KINDS
-from experiments.benchmarks.speed import random_batch
+from experiments.benchmarks.speed import random_batch, with_side
 from experiments.table import rows as all_rows
 from genjax import checks, families
 from genjax.cli.options import keep_freed_memory
@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--dtype", choices=("float32", "bfloat16"), help="of the computation (the row's)")
     add("--repeats", type=int, default=20, help="timed calls of each kind, at most (20)")
     add("--seconds", type=float, default=30.0, help="time limit for starting calls of a kind (30)")
+    add("--side", type=int, help="height and width of the images (the row's)")
     add("--batch-size", type=int, help="of step and evaluation (the row's)")
     add("--evaluate-batch-size", type=int, help="of the evaluation (that of the step)")
     add("--samples", type=int, default=64, help="samples per call (64)")
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         checks.positive(repeats=options.repeats, samples=options.samples, seconds=options.seconds)
         checks.one_of(tuple(known), row=options.row)
-        for found in measure(known[options.row], options):
+        for found in measure(with_side(known[options.row], options.side), options):
             print(json.dumps(found), flush=True)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -93,7 +94,7 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     makes: dict[str, dict[str, Callable[[], Any]]] = {}
     counts = {"step": size, "sample": options.samples, "evaluate": count}
     for kind in KINDS:
-        if kind in options.skip or (kind == "evaluate" and not hasattr(peer, "evaluate")):
+        if kind in options.skip or (kind != "step" and not hasattr(peer, kind)):
             continue
         forms = getattr(peer, "FORMS", ("",)) if kind != "sample" else ("",)
         inputs, n = few if kind == "evaluate" else batch, counts[kind]

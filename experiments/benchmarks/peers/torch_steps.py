@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genjax.core import Optimizer
+from genjax import families
+from genjax.core import Optimizer, network_names
+from genjax.core.derived import gan_objective
 from genjax.train import Run
 from genjax.train.run_config import batches_per_step
 
-Losses = dict[str, Callable[..., Tensor]]
+Losses = dict[str, Callable[..., tuple[Tensor, Any]]]  # the mean, and outputs for later losses
 
 
 def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> Any:
@@ -46,14 +48,17 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> 
 
 
 def mean_losses(peer: Any, network: nn.Module, config: Any, dtype: str) -> Losses:
-    """Returns mean losses by name; GANs have two, the discriminator's first."""
-    names = ["loss"] if hasattr(peer, "loss") else ["discriminator_loss", "generator_loss"]
+    """Returns mean losses by name, of several networks in order of update, and their outputs."""
+    family = families.get(type(config).__module__.rsplit(".", 1)[1])
+    names = [f"{name}_loss" for name in network_names(family)] or ["loss"]
     device = next(network.parameters()).device.type
 
-    def mean_of(name: str) -> Callable[..., Tensor]:
-        def mean(batch: dict[str, Tensor], noise: Any = None) -> Tensor:
+    def mean_of(name: str) -> Callable[..., tuple[Tensor, Any]]:
+        def mean(batch: dict[str, Any], noise: Any = None) -> tuple[Tensor, Any]:
             with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
-                return getattr(peer, name)(network, config, batch, noise).mean()
+                found = getattr(peer, name)(network, config, batch, noise)
+                loss, outputs = found if isinstance(found, tuple) else (found, None)
+                return loss.mean(), outputs
 
         return mean
 
@@ -61,8 +66,9 @@ def mean_losses(peer: Any, network: nn.Module, config: Any, dtype: str) -> Losse
 
 
 def ema_network(network: Any) -> Any:
-    """Returns the part of a network that has an EMA: a GAN's generator, or all."""
-    return network.generator if hasattr(network, "discriminator") else network
+    """Returns the part of a network that has an EMA: generators, or all."""
+    parts = (getattr(network, name, None) for name in ("generator", "generators"))
+    return next((part for part in parts if part is not None), network)
 
 
 def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., None]:
@@ -81,27 +87,40 @@ def make_step(network: nn.Module, run: Run, losses: Losses) -> Callable[..., Non
         other = [p for p in network.parameters() if all(p is not q for q in own.parameters())]
         updates.append((name, loss, optimizer, list(own.parameters()), other, settings.clip))
     critics, first = batches_per_step(run), next(iter(losses))
+    simultaneous = gan_objective(run.model).update == "simultaneous"
     parameters: list[Any] = list(ema_network(network).parameters())
     averages = [p.detach().clone() for p in parameters] if run.train.ema else []
     count = 0  # steps
 
+    def apply(optimizer: Any, own: list[Any], clip: float) -> None:
+        if clip:
+            nn.utils.clip_grad_norm_(own, clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
     def step(batch: dict[str, Tensor], noise: dict[str, Any] | None = None) -> None:
         nonlocal count
+        outputs: Any = None
         for name, loss, optimizer, own, other, clip in updates:
             for parameter in other:  # no gradient of the other network
                 parameter.requires_grad_(False)
             for k in range(critics if name == first else 1):
-                part, drawn = batch, (noise or {}).get(name)
+                part, drawn = dict[str, Any](batch), (noise or {}).get(name)
                 if critics > 1:
                     part = {key: v[k if name == first else -1] for key, v in batch.items()}
                     drawn = drawn[k] if isinstance(drawn, list) and name == first else drawn
-                loss(part, drawn).backward()
-                if clip:
-                    nn.utils.clip_grad_norm_(own, clip)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+                if outputs is not None and name != first:
+                    part["outputs"] = outputs
+                value, more = loss(part, drawn)
+                outputs = outputs if more is None else more
+                value.backward()
+                if not simultaneous:
+                    apply(optimizer, own, clip)
             for parameter in other:
                 parameter.requires_grad_(True)
+        if simultaneous:
+            for _, _, optimizer, own, _, clip in updates:
+                apply(optimizer, own, clip)
         if averages:
             with torch.no_grad():
                 decay = min(run.train.ema, (1 + count) / (10 + count))
