@@ -30,14 +30,16 @@ class Generator(nn.Module):
         super().__init__()
         width, channels = c.width, c.shape[-1]
         widest = width * 2**c.downs
-        self.downs, self.blocks, self.ups = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        self.downs, self.blocks, self.ups = (nn.ModuleList() for _ in range(3))
         options: dict[str, Any] = {"bias": False}
         inputs = channels + len(c.attributes)
         self.downs.extend(normalized(nn.Conv2d(inputs, width, 7, padding=3, **options)))
         for i in range(c.downs):
             a, b = width * 2**i, width * 2 ** (i + 1)
             self.downs.extend(normalized(nn.Conv2d(a, b, 4, 2, 1, **options)))
-            self.ups[:0] = normalized(nn.ConvTranspose2d(b, a, 4, 2, 1, **options))
+        for i in reversed(range(c.downs)):
+            a, b = width * 2**i, width * 2 ** (i + 1)
+            self.ups.extend(normalized(nn.ConvTranspose2d(b, a, 4, 2, 1, **options)))
         for _ in range(2 * c.blocks):
             self.blocks.extend(normalized(nn.Conv2d(widest, widest, 3, padding=1, **options)))
         self.last = nn.Conv2d(width, channels, 7, padding=3, **options)
