@@ -81,8 +81,8 @@ PIX2PIX = dataclasses.replace(
     figure=Figure(source="Isola et al. 2017 measure maps by a study with people alone"),
 )
 
-CPU_STEPS = 12_000
-CPU_TRAIN = dataclasses.replace(PAPER.train, steps=CPU_STEPS, sample_every=1_000, save_every=1_000)
+CPU_STEPS = 5_000
+CPU_TRAIN = dataclasses.replace(PAPER.train, steps=CPU_STEPS, sample_every=500, save_every=1_000)
 
 CYCLEGAN_CPU = dataclasses.replace(
     PAPER,
