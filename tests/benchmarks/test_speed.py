@@ -118,8 +118,8 @@ def test_count_covers_every_default_row(tmp_path, capsys):
         # A step reads and writes every parameter and its optimizer state.
         assert row["step"]["bytes"] > 2 * 4 * 2 * weights, row["row"]
         assert ("evaluate" in row) == (family.traits(family.Config()).density != "none")
-        other = [row[kind] for kind in ("evaluate", "sample") if kind in row]
-        assert all(part["operations"] > 0 for part in other), row["row"]
+        other = next((row[kind] for kind in ("evaluate", "sample") if kind in row), row["step"])
+        assert other["operations"] > 0, row["row"]
     assert "infogan_mnist:codes" in capsys.readouterr().out
     # A transposed convolution is one convolution on a GPU and four on a CPU.
     one = ["--rows", "infogan_mnist:codes", *few, "--skip", "sample"]
