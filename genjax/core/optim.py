@@ -144,9 +144,9 @@ class Optimizer:
         }
         for name, schedules in used.items():
             if getattr(self, name) and self.schedule not in schedules:
+                listed = ", ".join((*schedules[:-2], " and ".join(schedules[-2:])))
                 raise ValueError(
-                    f"`{name}` has no effect for schedule {self.schedule}, only for"
-                    f" {' and '.join(schedules)};"
+                    f"`{name}` has no effect for schedule {self.schedule}, only for {listed};"
                     f" {'leave it out' if name in ('decay_steps', 'restarts') else 'set it to 0'}."
                 )
         if self.boundaries:

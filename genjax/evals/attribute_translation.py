@@ -62,7 +62,7 @@ def attribute_changes(factors: Sequence[Factor]) -> dict[str, tuple[Factor, ...]
     >>> list(attribute_changes([ink, bold, Factor("slanted", (4,))]))[3:]
     ['multiple_ink_bold', 'multiple_ink_slanted', 'multiple_bold_slanted', 'multiple_all']
     """
-    changes = {f"single_{f.name}": (f,) for f in factors}
+    changes: dict[str, tuple[Factor, ...]] = {f"single_{f.name}": (f,) for f in factors}
     if len(factors) > 2:
         pairs = itertools.combinations(factors, 2)
         changes |= {f"multiple_{a.name}_{b.name}": (a, b) for a, b in pairs}
@@ -260,8 +260,10 @@ def _change(
     def errors(x: np.ndarray, attributes: np.ndarray) -> dict[str, np.ndarray]:
         wrong = factor_errors(logits(classifier, x), attributes, real.factors)
         changed = np.array([factor in change for factor in real.factors])
-        kept = {} if changed.all() else {"kept_error": wrong[:, ~changed].any(axis=1)}
-        return {"attribute_error": wrong[:, changed].any(axis=1), **kept}
+        found = {"attribute_error": np.any(wrong[:, changed], axis=1)}
+        return (
+            found if changed.all() else found | {"kept_error": np.any(wrong[:, ~changed], axis=1)}
+        )
 
     values: Values = {}
     for row, x in images.items():

@@ -89,8 +89,8 @@ def _table(c: EvalContext, to: str, split: str, domains: Classifier, pairs: str)
         "mean_image": np.broadcast_to(mean.astype(np.float32), truths.shape),
     }
     if pairs != "none":
-        fitted = (c.real(pairs, TRAINING_IMAGES, entry) for entry in (source, target))
-        rows["ridge"] = ridge_patches(*fitted, inputs, seed=c.seed)
+        xs, ys = (c.real(pairs, TRAINING_IMAGES, entry) for entry in (source, target))
+        rows["ridge"] = ridge_patches(xs, ys, inputs, seed=c.seed)
     rows["truth"] = truths
     values = {
         row: {

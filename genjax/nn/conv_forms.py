@@ -201,9 +201,10 @@ def bands_transposed(
     x: jax.Array, kernel: jax.Array, strides: Sides, pads: Pads, precision: Precision
 ) -> jax.Array:
     """Computes a convolution of few outputs, of stride 1, as the transpose of `bands` by x."""
-    full = [tuple(kernel.shape[i] - 1 - side for side in pads[i]) for i in range(2)]
+    rest = [[kernel.shape[i] - 1 - side for side in pads[i]] for i in range(2)]
+    full = (rest[0][0], rest[0][1]), (rest[1][0], rest[1][1])
     form = transposed(bands, output_sides(x, kernel, strides, pads))
-    return form(x, kernel, strides, (full[0], full[1]), precision)
+    return form(x, kernel, strides, full, precision)
 
 
 def _by_parts(

@@ -64,7 +64,7 @@ class UNet(nn.Module):
         def normalized(x: jax.Array) -> jax.Array:
             return normalize(self.norm, x, train, self.dtype)
 
-        def up(x: jax.Array, channels: int, size: tuple[int, ...], **options: Any) -> jax.Array:
+        def up(x: jax.Array, channels: int, size: tuple[int, int], **options: Any) -> jax.Array:
             options = {"kernel_init": INIT, "dtype": self.dtype} | options
             if self.upsampling == "transposed":
                 x = ConvTranspose(channels, (4, 4), strides=(2, 2), **options)(x)
@@ -72,7 +72,7 @@ class UNet(nn.Module):
             resize = functools.partial(upsample_conv, size=size)
             return Conv(channels, (3, 3), conv_general_dilated=resize, **options)(x)
 
-        sides = [x.shape[1:3]]
+        sides = [(x.shape[1], x.shape[2])]
         maps: list[jax.Array] = []
         for i, channels in enumerate(widths):
             x = nn.leaky_relu(x, SLOPE) if i else x
@@ -80,7 +80,7 @@ class UNet(nn.Module):
             x = Conv(channels, (4, 4), strides=(2, 2), use_bias=bias, **options)(x)
             x = normalized(x) if 0 < i < self.downs - 1 else x
             maps.append(x)
-            sides.append(x.shape[1:3])
+            sides.append((x.shape[1], x.shape[2]))
         for i in reversed(range(1, self.downs)):
             x = normalized(up(nn.relu(x), widths[i - 1], sides[i], use_bias=bias))
             if i in dropped:

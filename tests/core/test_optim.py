@@ -473,7 +473,7 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
         ({"decrease": 0.1}, "`decrease` .* only for inverse_time and exponential"),
         (
             {"decay_steps": 9},
-            "`decay_steps` has no effect for schedule constant, only for linear and"
+            "`decay_steps` has no effect for schedule constant, only for linear,"
             " constant_linear and cosine",
         ),
         ({"restarts": (3,)}, "`restarts` has no effect for schedule constant.*leave"),

@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, c: Any) -> None:
         super().__init__()
-        layers, height, width = c.discriminator_layers, *c.shape[:2]
+        height, width, layers = c.shape[0], c.shape[1], c.discriminator_layers
         widths = [c.shape[-1], *(c.discriminator_width * 2**i for i in range(layers))]
         self.layers = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], 4, 2, 1) for i in range(layers)
