@@ -293,9 +293,9 @@ def discriminator_objective(
       network: the discriminator's name in `variables`.
 
     Returns:
-      The loss `[B]`, its mean over several logits per example, as of patches; aux; and further
-      outputs of the discriminator on `real` and on `fake`. The gradients that penalties bound are
-      of the sum of an example's logits. aux has:
+      The loss `[B]`; aux; and further outputs of the discriminator on `real` and on `fake`. Of
+      several logits per example, such as those of patches, loss and drift are means, and gradient
+      penalties are of the gradient of their sum. aux has:
         `real_logit` and `fake_logit`;
         `real_probability` and `fake_probability` for losses whose logits are log-odds; for the
           relativistic loss, the probability of being the real image of the pair;
@@ -306,12 +306,13 @@ def discriminator_objective(
     stats = variables.get("batch_stats", {}).get(network, {})
     real_logits, new, real_outputs = discriminate(real, real_key, stats)
     fake_logits, new, fake_outputs = discriminate(fake, fake_key, new)
-    total = objective.discriminator_loss(real_logits, fake_logits) / _logits_each(fake_logits)
+    each = _logits_each(real_logits)
+    total = objective.discriminator_loss(real_logits, fake_logits) / each
     aux = _logit_metrics(objective, real_logits, fake_logits)
     updates: dict[str, Any] = {"batch_stats": {network: new}} if new else {}
     penalty = jnp.zeros_like(total)
     if objective.drift:
-        penalty = penalty + objective.drift * losses.drift_penalty(real_logits)
+        penalty = penalty + objective.drift * losses.drift_penalty(real_logits) / each
     if objective.has_gradient_penalty:
 
         def gradient_penalties() -> jax.Array:

@@ -87,6 +87,8 @@ class Config:
                 f" {self.shape[0]}x{self.shape[1]} images; use fewer, larger images, or"
                 " discriminator pixel."
             )
+        if not (self.adversarial or self.l1):
+            raise ValueError("the generator has no loss; set adversarial or l1 above 0.")
 
 
 def tiny() -> Config:

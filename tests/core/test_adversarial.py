@@ -201,13 +201,14 @@ def test_losses_average_over_logits_and_penalties_differentiate_their_sum(loss):
     def patches(x, key, stats):
         return jnp.tensordot(x, weights, 1), stats, x.sum()  # [B, 2, 3]
 
-    objective = GanObjective(loss=loss, r1=2.0)
+    objective = GanObjective(loss=loss, r1=2.0, drift=0.5)
     real, fake = patches(REAL, None, None)[0], patches(FAKE, None, None)[0]
     found, aux, outputs = discriminator_objective(
         objective, patches, VARIABLES, REAL, FAKE, jax.random.key(1)
     )
     penalty = np.sum(weights.sum((1, 2)) ** 2)  # r1 / 2 times the squared gradient of the sum
-    np.testing.assert_allclose(aux["penalty"], np.full(B, penalty), rtol=1e-4)
+    penalty = penalty + 0.5 * np.mean(real**2, axis=(1, 2))
+    np.testing.assert_allclose(aux["penalty"], penalty, rtol=1e-4)
     expected = objective.discriminator_loss(real, fake) / 6 + penalty
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     np.testing.assert_allclose(outputs, (REAL.sum(), FAKE.sum()), rtol=1e-4)
@@ -289,6 +290,14 @@ def test_a_loss_may_not_update_another_network():
     assert float(new.variables["batch_stats"]["pool"]) == 2  # belongs to no network
 
 
+def with_loss(config, loss):
+    """Returns the Config with a loss without penalties; pix2pix has one loss alone."""
+    if not hasattr(config, "objective"):
+        return config
+    objective = GanObjective(loss=loss, update=config.objective.update)
+    return dataclasses.replace(config, objective=objective)
+
+
 # Every loss of the smallest family, and the first loss of the others.
 CASES = [("gan", loss) for loss in LOSSES]
 CASES += [(name, LOSSES[0]) for name in adversarial_families() if name != "gan"]
@@ -297,13 +306,20 @@ CASES += [(name, LOSSES[0]) for name in adversarial_families() if name != "gan"]
 @pytest.mark.parametrize(("name", "loss"), CASES)
 def test_every_step_reports_losses_logits_and_diversity(name, loss):
     family = families.get(name)
-    config = dataclasses.replace(family.tiny(), objective=GanObjective(loss=loss))
+    config = with_loss(family.tiny(), loss)
     optimizers = {name: optax.sgd(0.1) for name in family.LOSSES}
     state = jax.eval_shape(
         lambda key: init_state(family, config, optimizers, key), jax.random.key(0)
     )
     step, spec = make_step(family, config, optimizers), step_batch_spec(family, config, 4)
     _, metrics = jax.eval_shape(step, state, spec)
+    if name in ("cyclegan", "pix2pix"):  # without diversity
+        ends = ("_a", "_b") if name == "cyclegan" else ("",)
+        discriminator = next(name for name in family.LOSSES if name.startswith("discriminator"))
+        assert {f"{n}_{m}" for n in family.LOSSES for m in ("loss", "grad_norm")} <= set(metrics)
+        kinds = ("real_logit", "fake_logit")
+        assert {f"{discriminator}_{kind}{end}" for kind in kinds for end in ends} <= set(metrics)
+        return
     always = {"real_logit", "fake_logit", "loss", "grad_norm"}
     expected = {f"discriminator_{m}" for m in always} | {f"generator_{m}" for m in always}
     expected -= {"generator_real_logit", "generator_fake_logit"}
@@ -316,7 +332,7 @@ def test_every_step_reports_losses_logits_and_diversity(name, loss):
 def test_in_bfloat16(name):
     """Losses are float32 and near those of float32 computation, with finite gradients."""
     family = families.get(name)
-    exact = dataclasses.replace(family.tiny(), objective=GanObjective())
+    exact = with_loss(family.tiny(), "non_saturating")
     half = dataclasses.replace(exact, dtype="bfloat16")
     variables = random_arrays(lambda key: family.init(exact, key), scale=0.3)
     batch, key = make_batch(family, exact), jax.random.key(1)

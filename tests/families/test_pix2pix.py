@@ -148,6 +148,14 @@ def test_an_unconditional_discriminator_does_not_see_x(conditional):
     assert bool(jnp.all(a == b)) != conditional
 
 
+def test_upsampling_is_of_the_generator():
+    """By 3x3 convolutions of the enlarged maps, instead of 4x4 transposed ones."""
+    config = dataclasses.replace(SMALL, upsampling="resize")
+    params = jax.eval_shape(functools.partial(pix2pix.init, config), jax.random.key(0))["params"]
+    kernels = [p["kernel"].shape[0] for p in params["generator"].values() if "kernel" in p]
+    assert sorted(kernels) == [3, 3, 3, 4, 4, 4]
+
+
 def test_bfloat16_keeps_images_and_logits_in_float32():
     config = dataclasses.replace(SMALL, dtype="bfloat16")
     variables, batch = variables_of(config), batch_of(config)
@@ -165,6 +173,7 @@ def test_bfloat16_keeps_images_and_logits_in_float32():
         ({"shape": (32, 32, 1), "downs": 6}, "downs 6 reduce 32x32 images to 1x1 maps"),
         ({"shape": (16, 16, 1), "downs": 4}, "leave no patch of 16x16 images"),
         ({"downs": 1}, "at least twice, got 1"),
+        ({"l1": 0.0, "adversarial": 0.0}, "the generator has no loss; set adversarial or l1"),
         ({"dropout_blocks": 8}, "8 blocks with dropout are not between 0 and 7"),
     ],
 )

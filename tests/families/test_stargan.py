@@ -168,6 +168,16 @@ def test_classification_is_binary_summed_over_attributes_or_softmax():
     np.testing.assert_allclose(softmax, expected, rtol=1e-5)
 
 
+def test_each_set_has_a_classification_of_its_own():
+    """Binary of the first, a softmax of the second; unknown ones count 0."""
+    logits = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
+    condition = jnp.asarray([[1, 0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 1, 0, 1]], jnp.float32)
+    found = attribute_sets.classification_nats(JOINT, logits, condition)
+    binary = -scipy.special.log_expit(logits[0, :3] * [1, -1, 1]).sum()
+    softmax = -scipy.special.log_softmax(logits[1, 3:])[1]
+    np.testing.assert_allclose(found, [binary, softmax], rtol=1e-5)
+
+
 @pytest.mark.parametrize("known", [0, 1])
 @pytest.mark.parametrize("name", ["discriminator", "generator"])
 def test_unknown_attributes_have_no_gradient(name, known):
@@ -264,6 +274,11 @@ def test_rejects_other_channels_and_attributes_in_translation():
         stargan.translate(CONFIG, filled(CONFIG), x, attributes=jnp.zeros((2, 4)))
     with pytest.raises(ValueError, match=r"images must be float32\[B, H, W, 1\], got float32\["):
         stargan.translate(CONFIG, filled(CONFIG), x[0], attributes=LIGHT)
+    with pytest.raises(ValueError, match=r"images must be float32\[B, H, W, 1\], got float32\["):
+        stargan.predict_attributes(CONFIG, filled(CONFIG), jnp.zeros((2, 8, 8, 3)))
+    x, attributes = jnp.zeros((2, 3, 3, 1)), jnp.zeros((2, 5))
+    with pytest.raises(ValueError, match=r"`label` must be \[2\], the set of attributes"):
+        stargan.translate(JOINT, filled(JOINT), x, attributes=attributes, label=jnp.asarray(1))
 
 
 def test_predicted_attributes_have_one_of_each_exclusive_group():
@@ -331,6 +346,7 @@ def test_rejects_attributes_of_another_number():
     [
         ({"attributes": ("a", "b")}, "`exclusive` must have names of one set of attributes"),
         ({"second_attributes": ("thin",)}, "attributes must have different names"),
+        ({"exclusive": ("thin", "thin")}, "`exclusive` must have different names, got"),
         (
             {"second_attributes": ("dark",), "exclusive": ("thin", "dark")},
             "`exclusive` must have names of one set",

@@ -31,6 +31,54 @@ def test_parameter_counts(module, channels, count):
     assert parameters(module, channels=channels) == count
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        ResnetGenerator(3, 16, 1),
+        ResnetGenerator(3, 16, 1, upsampling="resize"),
+        PatchDiscriminator(16, norm="batch"),
+        PixelDiscriminator(64, norm="batch"),
+    ],
+    ids=["transposed", "resize", "patch", "pixel"],
+)
+def test_initial_values(module):
+    """Each kernel is of N(0, 0.02), scales are of N(1, 0.02), biases are 0."""
+    params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    for path, leaf in jax.tree.leaves_with_path(params):
+        where = jax.tree_util.keystr(path)
+        if where.endswith("['bias']"):
+            assert not leaf.any(), where
+        elif leaf.size > 100:
+            mean, error = where.endswith("['scale']"), 5 * 0.02 / leaf.size**0.5
+            np.testing.assert_allclose(leaf.mean(), mean, atol=error, err_msg=where)
+            np.testing.assert_allclose(leaf.std(), 0.02, atol=error, err_msg=where)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_pixel_discriminator_is_the_plain_network(norm):
+    """1x1 convolutions: the second is normalised, and has no bias before batch normalisation."""
+    module = PixelDiscriminator(2, norm)
+    x = np.random.default_rng(1).uniform(-1, 1, (2, 3, 4, 2)).astype(np.float32)
+    variables = random_arrays(lambda key: {"params": module.init(key, x)["params"]})
+    found = module.apply(variables, x, train=True, mutable=["batch_stats"])[0]
+    p = jax.tree.map(np.asarray, variables["params"])
+
+    def conv(x, name):
+        return x @ p[name]["kernel"][0, 0] + p[name].get("bias", 0)
+
+    def leaky(x):
+        return np.where(x > 0, x, 0.2 * x)
+
+    y, axes = conv(leaky(conv(x, "Conv_0")), "Conv_1"), (1, 2) if norm == "instance" else (0, 1, 2)
+    y = (y - y.mean(axes, keepdims=True)) / np.sqrt(y.var(axes, keepdims=True) + 1e-5)
+    if norm == "batch":
+        y = y * p["BatchNorm_0"]["scale"] + p["BatchNorm_0"]["bias"]
+    np.testing.assert_allclose(found, conv(leaky(y), "Conv_2")[..., 0], rtol=1e-3, atol=1e-5)
+    assert {name for name in p if "bias" in p[name]} == (
+        {"Conv_0", "Conv_1", "Conv_2"} if norm == "instance" else {"Conv_0", "BatchNorm_0"}
+    )
+
+
 def gradient_box(module, x, at):
     """Returns rows and columns of the input that the output at a position depends on."""
     params = random_arrays(lambda key: module.init(key, x))

@@ -346,6 +346,10 @@ def translate(
 
     Returns:
       float32 `[B, H, W, C]` in [-1, 1].
+
+    Raises:
+      ValueError: the images have the wrong shape or dtype, or the attributes or labels the wrong
+        shape.
     """
     count = len(attribute_names(config))
     check_translation("stargan", images, config.shape[-1])
@@ -353,6 +357,11 @@ def translate(
         raise ValueError(
             f"stargan: translation needs `attributes` [{len(images)}, {count}], one column for each"
             f" of {', '.join(attribute_names(config))}, got {checks.describe(attributes)}."
+        )
+    if config.second_attributes and label is not None and jnp.shape(label) != (len(images),):
+        raise ValueError(
+            f"stargan: `label` must be [{len(images)}], the set of attributes that changes in each"
+            f" image, 0 or 1, got {checks.describe(label)}."
         )
     height, width = images.shape[1:3]
     multiple = side_multiple(config)
@@ -380,7 +389,11 @@ def predict_attributes(config: Config, variables: Variables, images: jax.Array) 
 
     Returns:
       uint8 `[B, A]`, with exactly one 1 among attributes that exclude each other.
+
+    Raises:
+      ValueError: the images have the wrong shape or dtype.
     """
+    check_translation("stargan", images, config.shape[-1])
     x = jax.image.resize(images, (len(images), *config.shape), "linear")
     logits = apply_network(Discriminator(config), variables, "discriminator", x)[1]
     out = logits > 0

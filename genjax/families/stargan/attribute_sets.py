@@ -25,6 +25,8 @@ def check_attribute_sets(config: Any) -> None:
     names = attribute_names(config)
     if len(set(names)) < len(names):
         raise ValueError(f"attributes must have different names, got {', '.join(names)}.")
+    if len(set(config.exclusive)) < len(config.exclusive):
+        raise ValueError(f"`exclusive` must have different names, got {config.exclusive}.")
     sets = (config.attributes, config.second_attributes)
     if not any(set(config.exclusive) <= set(one) for one in sets):
         raise ValueError(
