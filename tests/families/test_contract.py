@@ -287,12 +287,24 @@ def test_translations_by_a_diverged_network_are_nan(family, config):
 
 
 @pytest.mark.parametrize("name", TRANSLATORS)
+def test_the_networks_that_translate_are_averaged(family, config):
+    params = jax.eval_shape(lambda: make_state(family, config).variables)["params"]
+    averaged = {name: params[name] for name in family.traits(config).ema}
+    x = images(config, config.shape[:2])
+    for condition in translation_conditions(family, config, len(x)):
+        found = translator(family, config, condition).eval_shape({"params": averaged}, x)
+        assert found.shape == x.shape
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
 def test_translations_of_bfloat16_networks_are_float32(family, config):
     config = dataclasses.replace(config, dtype="bfloat16")
     variables = make_state(family, config).variables
     x = images(config, config.shape[:2])
     for condition in translation_conditions(family, config, len(x)):
-        assert translator(family, config, condition).eval_shape(variables, x).dtype == jnp.float32
+        translate = translator(family, config, condition)
+        assert translate.eval_shape(variables, x).dtype == jnp.float32
+        assert "bf16" in str(jax.make_jaxpr(translate)(variables, x))
 
 
 @pytest.mark.parametrize("name", TRANSLATORS)

@@ -287,3 +287,20 @@ def test_u_nets_translate_between_domains():
     assert bool((to_a != to_b).any())
     # Nothing depends on the other images of a batch.
     np.testing.assert_allclose(translate(variables, x[::-1], to="b"), to_b[::-1], atol=1e-5)
+
+
+def test_upsampling_is_of_the_u_net_too():
+    settings = {"generator": "unet", "downs": 2, "blocks": 9, "kernel": 7, "upsampling": "resize"}
+    config = dataclasses.replace(SMALL, **settings)
+    params = jax.eval_shape(lambda: cyclegan.init(config, jax.random.key(0)))["params"]
+    layers = params["generators"]["ab"].values()
+    assert sorted(layer["kernel"].shape[0] for layer in layers) == [3, 3, 4, 4]
+
+
+def test_images_below_the_smallest_are_padded_by_their_edges():
+    variables = {"params": random_arrays(lambda key: cyclegan.init(SMALL, key)["params"])}
+    x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, 2, 4, 1)), jnp.float32)
+    assert cyclegan.smallest_side(SMALL) == 4
+    larger = jnp.concatenate([x, x[:, 1:], x[:, 1:]], 1)
+    translate = jax.jit(functools.partial(cyclegan.translate, SMALL, variables))
+    np.testing.assert_allclose(translate(x), translate(larger)[:, :2], atol=1e-6)

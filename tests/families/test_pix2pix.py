@@ -156,6 +156,14 @@ def test_upsampling_is_of_the_generator():
     assert sorted(kernels) == [3, 3, 3, 4, 4, 4]
 
 
+def test_normalisation_is_of_both_networks():
+    config = dataclasses.replace(SMALL, norm="instance")
+    for chosen, some in ((SMALL, True), (config, False)):
+        params = jax.eval_shape(functools.partial(pix2pix.init, chosen), jax.random.key(0))
+        for network in params["params"].values():
+            assert any(layer.startswith("BatchNorm") for layer in network) == some
+
+
 def test_bfloat16_keeps_images_and_logits_in_float32():
     config = dataclasses.replace(SMALL, dtype="bfloat16")
     variables, batch = variables_of(config), batch_of(config)

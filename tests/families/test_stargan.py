@@ -79,6 +79,7 @@ def test_initial_weights_are_uniform_by_the_fan_in():
         ("discriminator", "Conv_1", "kernel"): 16 * 16,
         ("discriminator", "Conv_1", "bias"): 16 * 16,
         ("discriminator", "attributes", "kernel"): 4 * 32,
+        ("discriminator", "patches", "kernel"): 9 * 32,
     }
     for (network, layer, name), fan in fans.items():
         largest = float(jnp.abs(params[network][layer][name]).max())
