@@ -31,6 +31,8 @@ FACES = {
 INKS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1)}
 ATTRIBUTES = ("red", "green", "blue", "bold", "slanted")
 """Attributes of `glyphs_attributes`; exactly one of the first three is 1."""
+GREY = 128
+"""Its background: on black, the median pixel is black and a generator's tanh saturates there."""
 STYLES = tuple(itertools.product((0, 1), repeat=2))
 """(bold, slanted) of the four images of a character in `glyphs_attributes`."""
 TEST, VALIDATION = 0.1, 0.05  # shares of the characters
@@ -44,8 +46,9 @@ def render(
     bold: Any = False,
     slanted: Any = False,
     ink: Any = None,
+    background: int = 0,
 ) -> np.ndarray:
-    """Draws characters on background 0, uint8 `[N, 32, 32, C]` in 0 .. 255.
+    """Draws characters, uint8 `[N, 32, 32, C]` in 0 .. 255.
 
     Args:
       characters: N characters or code points.
@@ -53,6 +56,7 @@ def render(
       bold: whether the weight is bold.
       slanted: whether the face is oblique (sans) or italic (serif).
       ink: 'red', 'green', 'blue' or 'white' for three channels; None for one.
+      background: level of the pixels without ink.
 
     Raises:
       ValueError: a face has no such character, or it does not fit the image; or there is no such
@@ -67,11 +71,18 @@ def render(
         [_draw(c, str(f), bool(b), bool(s)) for c, f, b, s in zip(names, *options, strict=True)]
     )[..., None]
     if ink is None:
-        return grey
+        return _blend(grey, 255, background)
     inks = np.broadcast_to(np.asarray(ink), len(names)).tolist()
     if not set(inks) <= set(INKS):
         raise ValueError(f"`ink` must be one of {', '.join(INKS)}, got {sorted(set(inks))}.")
-    return grey * np.array([INKS[name] for name in inks], np.uint8)[:, None, None]
+    levels = 255 * np.array([INKS[name] for name in inks])
+    return _blend(grey, levels[:, None, None], background)
+
+
+def _blend(opacity: np.ndarray, ink: Any, background: int) -> np.ndarray:
+    """Draws levels of ink over a background, uint8."""
+    mixed = opacity / 255 * ink + (1 - opacity / 255) * background
+    return np.round(mixed).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=1)
@@ -121,7 +132,7 @@ def load_glyphs(name: str) -> Dataset:
 
 
 def render_attributes(rows: Mapping[str, np.ndarray], attributes: np.ndarray) -> np.ndarray:
-    """Draws the characters of rows with other attributes, uint8 `[N, 32, 32, 3]`.
+    """Draws the characters of rows with other attributes on grey, uint8 `[N, 32, 32, 3]`.
 
     Args:
       rows: entries of `glyphs_attributes`, of which `caption` `[N]` is used.
@@ -137,7 +148,7 @@ def render_attributes(rows: Mapping[str, np.ndarray], attributes: np.ndarray) ->
         )
     bold, slanted = attributes[:, 3] != 0, attributes[:, 4] != 0
     ink = inks[attributes[:, :3].argmax(axis=1)]
-    return render(rows["caption"], bold=bold, slanted=slanted, ink=ink)
+    return render(rows["caption"], bold=bold, slanted=slanted, ink=ink, background=GREY)
 
 
 def _split_characters() -> dict[str, tuple[str, ...]]:
