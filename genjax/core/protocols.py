@@ -273,7 +273,7 @@ class Translator(Family, Protocol):
     translate: Callable[..., jax.Array]
 
     def targets(self, config: Any) -> tuple[str, ...]:
-        """Returns the domains to translate to, of `a` (`x`) and `b` (`y`); () by attributes."""
+        """Returns the domains to translate to, `a` (of `x`) or `b` (of `y`); () for attributes."""
 
     def side_multiple(self, config: Any) -> int:
         """Returns the number that heights and widths are multiples of."""

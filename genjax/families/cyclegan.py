@@ -71,7 +71,7 @@ class Config:
     identity: NonNegativeFloat = 0.5
     """Weight of |ba(x) - x| and |ab(y) - y|, times `cycle_a` and `cycle_b`."""
     adversarial: NonNegativeFloat = 1.0
-    """Weight of the adversarial loss of the generators; 0 trains the discriminators alone by it."""
+    """Weight of the adversarial loss of the generators; with 0 only the discriminators have one."""
     pool: NonNegativeInt = 50
     """Past translations per domain for the discriminators; 0 shows them the newest ones."""
     objective: GanObjective = dataclasses.field(

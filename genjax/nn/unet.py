@@ -24,9 +24,9 @@ UNDROPPED = 4  # the outermost blocks, which double the channels, have no dropou
 class UNet(nn.Module):
     """`[B, H, W, C] -> [B, H, W, channels]` in [-1, 1], float32.
 
-    Sides are halved `downs` times, an odd one rounded up. Officially both are multiples of
-    `2 ** downs`. Convolutions have a bias where no batch normalisation follows: all of them with
-    norm `instance`, the last one only with norm `batch`, as officially.
+    Sides are halved `downs` times, an odd one rounded up; in the authors' code both are multiples
+    of `2 ** downs`. As there, all convolutions have a bias with norm `instance`, and only the last
+    one with norm `batch`.
 
     Batch normalisation uses batch statistics with `train=True` and running ones otherwise. Dropout
     is applied with `train=True`, in translation as well as in training, and takes its key from the

@@ -10,9 +10,9 @@ and one for the attributes.
 
 What the paper leaves open follows the authors' code:
 
-* The generator pads with zeros and its instance normalisation is affine; by reflection padding the
-  first convolution of constant label planes would be constant, and normalisation would remove it.
-  It has no biases. Weights are initially uniform on +-1 / sqrt(fan-in).
+* The generator pads with zeros and its instance normalisation is affine; with reflection padding
+  the first convolution of constant label planes would be constant, and normalisation would remove
+  it. It has no biases. Weights are initially uniform on +-1 / sqrt(fan-in).
 * The critic loss is the mean over patches. The gradient penalty bounds the gradient of their sum,
   at one point per image between the image and its translation.
 * Binary classification sums over attributes. The discriminator classifies real images only.
@@ -26,8 +26,8 @@ only known labels are classified. The authors alternate between the two data set
 mix them. Targets then come from the permuted example together with its set, so that images are also
 translated into the other set, as they are at test time.
 
-Beyond the paper: `output="color_mask"` and other objectives, such as non_saturating with r1. Noise
-is drawn by the penalty alone. The EMA tracks the generator. See `genjax.core.adversarial`.
+Beyond the paper: `output="color_mask"` and other objectives, such as non_saturating with r1. Only
+the gradient penalty draws noise. The EMA tracks the generator. See `genjax.core.adversarial`.
 """
 
 import dataclasses
