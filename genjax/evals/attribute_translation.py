@@ -98,9 +98,10 @@ def changed_attributes(
 def factor_errors(
     scores: np.ndarray, attributes: np.ndarray, factors: Sequence[Factor]
 ) -> np.ndarray:
-    """Returns whether each factor is predicted wrongly, `[N, factors]`.
+    """Returns 1 where a factor is predicted wrongly, else 0, `[N, factors]`.
 
-    An attribute is predicted by the sign of its logit, a group by its largest logit.
+    An attribute is predicted by the sign of its logit, a group by its largest logit. A group of
+    which not exactly one is 1, such as the hair of bald people, has no true value: NaN.
 
     Args:
       scores: logits `[N, A]`.
@@ -109,11 +110,12 @@ def factor_errors(
     """
     wrong = []
     for factor in factors:
-        own, truth = scores[:, factor.columns], attributes[:, factor.columns]
-        predicted = own > 0
-        if len(factor.columns) > 1:
-            predicted = np.eye(len(factor.columns), dtype=bool)[own.argmax(axis=1)]
-        wrong.append((predicted != (truth > 0)).any(axis=1))
+        own, truth = scores[:, factor.columns], attributes[:, factor.columns] > 0
+        if len(factor.columns) == 1:
+            wrong.append(((own > 0) != truth)[:, 0].astype(np.float64))
+            continue
+        missed = own.argmax(axis=1) != truth.argmax(axis=1)
+        wrong.append(np.where(truth.sum(axis=1) == 1, missed, np.nan))
     return np.stack(wrong, axis=1)
 
 
@@ -128,7 +130,8 @@ class AttributeTranslationResult(TableResult):
 
     * `attribute_error`: share for which a classifier of attributes, trained on real images,
       predicts a changed attribute other than requested;
-    * `kept_error`: the same of the attributes that should not change;
+    * `kept_error`: the same of the attributes that should not change. Images are left out of an
+      error if a group in it has no true value, see `factor_errors`;
     * `l1`, `top1`, `top5`: difference from the true image and its retrieval among the true images
       of the same attributes, where the data renders them;
     * `l1_to_input`: difference from the input;
@@ -260,10 +263,8 @@ def _change(
     def errors(x: np.ndarray, attributes: np.ndarray) -> dict[str, np.ndarray]:
         wrong = factor_errors(logits(classifier, x), attributes, real.factors)
         changed = np.array([factor in change for factor in real.factors])
-        found = {"attribute_error": np.any(wrong[:, changed], axis=1)}
-        return (
-            found if changed.all() else found | {"kept_error": np.any(wrong[:, ~changed], axis=1)}
-        )
+        found = {"attribute_error": wrong[:, changed].max(axis=1)}  # NaN if any is
+        return found if changed.all() else found | {"kept_error": wrong[:, ~changed].max(axis=1)}
 
     values: Values = {}
     for row, x in images.items():
@@ -279,7 +280,7 @@ def _change(
         count = np.bincount(rows, minlength=len(real.unit))
         values[row] = {k: np.bincount(rows, v, len(real.unit)) / count for k, v in cells.items()}
     own = errors(real.unit, real.attributes)
-    return {**values, "real": {k: v.astype(np.float64) for k, v in own.items()}}
+    return {**values, "real": own}
 
 
 def _galleries(c: EvalContext, real: Images, rows: np.ndarray, targets: np.ndarray) -> Any:
@@ -304,8 +305,13 @@ def _mean(tables: Mapping[str, Values]) -> Values:
 
 
 def _estimates(values: Values) -> Table:
+    """Returns means and standard errors over the images that have a value."""
+    known = {
+        row: {name: x[~np.isnan(x)] for name, x in cells.items()} for row, cells in values.items()
+    }
     return {
-        row: {name: mean_and_error(x) for name, x in cells.items()} for row, cells in values.items()
+        row: {name: mean_and_error(x) for name, x in cells.items() if len(x)}
+        for row, cells in known.items()
     }
 
 

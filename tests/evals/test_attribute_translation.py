@@ -164,7 +164,23 @@ def test_a_group_is_predicted_by_its_largest_logit():
     scores = np.array([[-3.0, -1, -2, 5, -1], [2, 1, -2, -5, 1]])
     attributes = np.array([[0, 1, 0, 1, 1], [0, 1, 0, 0, 1]])
     wrong = factor_errors(scores, attributes, (INK, LOW, WIDE))
-    assert wrong.tolist() == [[False, False, True], [True, False, False]]
+    assert wrong.tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_images_without_one_of_a_group_have_no_error_of_it():
+    """As faces whose hair is neither black, blond nor brown, which no prediction would equal."""
+    unknown = np.array([[0, 0, 0, 0, 1], [1, 1, 0, 0, 1]])
+    wrong = factor_errors(np.array([[2.0, 1, -2, -5, 1]] * 2), unknown, (INK, LOW, WIDE))
+    assert np.isnan(wrong[:, 0]).all()
+    assert not wrong[:, 1:].any()
+    data = dataset(truth=False)
+    for entries in data.splits.values():
+        entries["attributes"][::3, :3] = 0
+    got = measure(identity, data, classifier_steps=400).as_dict()
+    assert got["real_single_ink_attribute_error"] < 0.1
+    assert got["real_multiple_all_attribute_error"] < 0.2  # a third, if they were counted
+    assert got["single_low_kept_error"] < 0.2
+    assert got["single_ink_attribute_error"] > 0.8  # any image can be given an ink
 
 
 @functools.cache
