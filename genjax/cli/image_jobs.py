@@ -80,7 +80,9 @@ def check_targets(jobs: Sequence[Job], grid: pathlib.Path | None, overwrite: boo
     """Checks that every output is a file of its own, and that none exists, before all work.
 
     Raises:
-      ValueError: two outputs are one file, an output is an input, or it would be overwritten.
+      ValueError: two outputs are one file, an output is an input, or it would be overwritten; or an
+        output cannot be written because a file is where a folder should be, or a folder where a
+        file should be.
     """
     sources = {job.source.resolve() for job in jobs}
     by_target: dict[pathlib.Path, Job] = {}
@@ -96,6 +98,17 @@ def check_targets(jobs: Sequence[Job], grid: pathlib.Path | None, overwrite: boo
     if grid is not None and (grid in by_target or grid.resolve() in sources):
         raise ValueError(f"--grid {safe(grid)} is an image of this call; rename it.")
     written = [*by_target, *([] if grid is None else [grid])]
+    folders = {path.parent for path in written}
+    for folder in folders:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            raise ValueError(f"{safe(there)} is not a folder; write to another place.")
+    if grid is not None:
+        if grid.suffix.lower() != ".png":
+            raise ValueError(f"--grid writes a PNG; rename {safe(grid)} to {safe(grid.name)}.png.")
+        below = {up for folder in folders for up in (folder.resolve(), *folder.resolve().parents)}
+        if grid.is_dir() or grid.resolve() in below:
+            raise ValueError(f"--grid {safe(grid)} is a folder; give the name of a PNG.")
     exist = [path for path in written if path.exists() or path.is_symlink()]
     if exist and not overwrite:
         more = f" and {len(exist) - 1} more" if len(exist) > 1 else ""

@@ -94,7 +94,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--seed", type=int, default=0, help="seed of networks that draw, such as dropout (0)")
     add("--overwrite", action="store_true", help="replace files that exist")
     options = parser.parse_args(argv)
-    checks.positive(batch_size=options.batch_size, max_side=options.max_side or 1)
+    checks.positive(batch_size=options.batch_size)
+    if options.max_side is not None:
+        checks.positive(max_side=options.max_side)
     checks.seed(seed=options.seed)
     return options
 
@@ -162,12 +164,12 @@ class Session:
         self.done = self.written = self.failed = 0
 
     def check_changes(self) -> None:
-        """Raises ValueError unless the changes can be made to some attributes."""
+        """Raises ValueError unless the changes can be made to all attributes."""
         names = self.family.attribute_names(self.config)
         rows = np.zeros((1, len(names)), np.uint8)
         for group in self.family.exclusive_groups(self.config):
-            kept = [column for column in group if self.changes.get(names[column]) != 0]
-            rows[:, kept[:1]] = 1
+            cleared = [column for column in group if self.changes.get(names[column]) == 0]
+            rows[:, [*cleared, *group][0]] = 1
         self.family.target_attributes(self.config, rows, self.changes)
 
     def run_all(self, jobs: Sequence[Job]) -> None:

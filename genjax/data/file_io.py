@@ -57,6 +57,8 @@ def is_hidden(name: str) -> bool:
 def list_folder(folder: pathlib.Path) -> tuple[list[str], list[str], list[str]]:
     """Returns sorted names of files, of folders, and of hidden and special files.
 
+    Links to nothing or to themselves are special files.
+
     Raises:
       ValueError: the folder does not exist or cannot be opened.
     """
@@ -66,7 +68,8 @@ def list_folder(folder: pathlib.Path) -> tuple[list[str], list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if is_hidden(entry.name):
+                broken = entry.is_symlink() and not os.path.exists(entry.path)
+                if broken or is_hidden(entry.name):
                     rest.append(entry.name)
                 elif entry.is_dir():
                     folders.append(entry.name)

@@ -346,6 +346,8 @@ def test_attributes_are_changed_and_the_others_stay_as_classified(use, tmp_path)
         (("--set", "red=2"), "NAME=0 or NAME=1"),
         (("--set", "red=1", "red=0"), "once"),
         (("--set", "red=1", "green=1"), "exactly one of red, green"),
+        (("--set", "red=0"), "exactly one of red, green"),  # an image may be red
+        (("--set", "green=0"), "set one of them to 1"),
         (("--set", "red=1", "--to", "b"), "omit --to"),
     ],
 )
@@ -382,6 +384,41 @@ def test_grid_has_inputs_beside_translations(colour, tmp_path):
     assert (images[2] == 9).all()
     assert (images[3] == 246).all()
     assert run(tmp_path, "--grid", tmp_path / "grid.png") == 2
+
+
+def test_grid_is_a_png_beside_the_outputs(colour, tmp_path, capsys):
+    save(tmp_path / "in" / "a.png", noise(5, 5))
+    (tmp_path / "folder.png").mkdir()
+    for grid, words in (
+        ("folder.png", "is a folder"),
+        ("out", "to out.png"),
+        ("out.png", "is a folder"),
+        ("grid.jpg", "to grid.jpg.png"),
+        ("in/a.png/grid.png", "a.png is not a folder"),
+    ):
+        out = tmp_path / ("out.png" if grid == "out.png" else "out")
+        options = ["--grid", str(tmp_path / grid), "--overwrite"]
+        assert translate.main(["run", str(tmp_path / "in"), str(out), *options]) == 2
+        assert words in capsys.readouterr().err
+        assert not out.exists()
+
+
+def test_rejects_a_folder_below_a_file_and_a_longer_side_of_0(colour, tmp_path, capsys):
+    path = save(tmp_path / "in" / "a.png", noise(5, 5))
+    assert translate.main(["run", str(path), str(path / "x")]) == 2
+    errors = capsys.readouterr().err
+    assert "a.png is not a folder" in errors
+    assert "could not be translated" not in errors
+    assert run(tmp_path, "--max-side", 0) == 2
+    assert "`max_side` must be positive" in capsys.readouterr().err
+
+
+def test_links_to_themselves_are_skipped(colour, tmp_path):
+    save(tmp_path / "in" / "a.png", noise(5, 5))
+    (tmp_path / "in" / "loop.png").symlink_to("loop.png")
+    (tmp_path / "in" / "nowhere.png").symlink_to("missing.png")
+    assert run(tmp_path) == 0
+    assert os.listdir(tmp_path / "out") == ["a.png"]
 
 
 def test_large_images_are_scaled_down_on_request(colour, tmp_path):
