@@ -9,8 +9,8 @@ data. The figure is top-1 retrieval of the true partner, in percent.
     python -m experiments.cyclegan_emoji --recipe gan_alone
 
 NOTO and TWEMOJI are prepared folders of images with a feature `codepoints`. Emoji that differ only
-in skin tone and gender are in one split. 32x32; training pairs are removed. Expected: `cyclegan`
-above `gan_alone`.
+in skin tone, hair, gender or direction are in one split. 32x32; training pairs are removed.
+Expected: `cyclegan` above `gan_alone`.
 """
 
 import dataclasses

@@ -5,7 +5,8 @@
 
 Each folder has one split of 64x64 images with a feature `codepoints`, such as
 1F3C3-1F3FF-200D-2642-FE0F, by which images are matched. A tenth of the emoji is test: variants of
-skin tone and gender count as one emoji, since a network would have seen the others in training.
+skin tone, hair, gender and direction stay together, since a network would have seen the others in
+training. Of emoji drawn equally, such as the flags of France and Clipperton, the first one stays.
 """
 
 import argparse
@@ -19,8 +20,24 @@ import numpy as np
 from genjax.data.tfds_folder import open_folder
 
 SKIN_TONES = {f"{0x1F3FB + i:X}" for i in range(5)}
-IGNORED = SKIN_TONES | {"200D", "2640", "2642", "FE0F"}  # joiner, gender signs, variation selector
-PERSON = {"1F468": "1F9D1", "1F469": "1F9D1"}  # man and woman
+HAIR = {f"{0x1F9B0 + i:X}" for i in range(4)}
+# Joiner, signs of gender, arrow of the direction, variation selector.
+IGNORED = SKIN_TONES | HAIR | {"200D", "2640", "2642", "27A1", "FE0F"}
+NEUTRAL = {
+    **dict.fromkeys(("1F468", "1F469", "1F471"), "1F9D1"),  # adults, the last one with blond hair
+    **dict.fromkeys(("1F466", "1F467"), "1F9D2"),  # children
+    **dict.fromkeys(("1F474", "1F475"), "1F9D3"),  # older people
+    **dict.fromkeys(("1F934", "1F478"), "1FAC5"),  # with a crown
+    **dict.fromkeys(("1F46C", "1F46D"), "1F46B"),  # couples
+    "1F936": "1F385",  # Santa Claus
+}
+GROUPS = {
+    "1F9D1-2764-1F9D1": "1F491",
+    "1F9D1-2764-1F48B-1F9D1": "1F48F",
+    "1F9D1-1F91D-1F9D1": "1F46B",
+    "1F9D1-1F384": "1F385",
+}
+"""Emoji of several people that have a code point too."""
 TEST_SHARE = 10
 
 
@@ -66,13 +83,16 @@ def read(folder: str) -> dict[str, np.ndarray]:
 
 
 def base(codepoints: str) -> str:
-    """Returns the code points without skin tone and gender.
+    """Returns the code points without skin tone, hair, gender and direction.
 
-    >>> base("1F468-1F3FE-200D-1F3ED"), base("1F3C3-200D-2640-FE0F")
+    >>> base("1F468-1F3FE-200D-1F3ED"), base("1F3C3-200D-2640-FE0F-200D-27A1-FE0F")
     ('1F9D1-1F3ED', '1F3C3')
     """
-    parts = [PERSON.get(part, part) for part in codepoints.split("-")]
-    return "-".join(part for part in parts if part not in IGNORED)
+    parts = [NEUTRAL.get(part, part) for part in codepoints.split("-") if part not in IGNORED]
+    if len(parts) > 1 and set(parts) <= {"1F9D1", "1F9D2"}:
+        return "1F46A"  # family
+    name = "-".join(parts)
+    return GROUPS.get(name, name)
 
 
 def split_pairs(
@@ -83,16 +103,25 @@ def split_pairs(
     Raises:
       ValueError: the two have too few emoji in common.
     """
-    splits: dict[str, list[str]] = {"train": [], "test": []}
+    groups: dict[str, list[str]] = {}
+    seen: set[tuple[int, bytes]] = set()
     for name in sorted(set(first) & set(second)):
-        held_out = zlib.crc32(base(name).encode()) % TEST_SHARE == 0
-        splits["test" if held_out else "train"].append(name)
+        drawings = {(0, first[name].tobytes()), (1, second[name].tobytes())}
+        if drawings & seen:
+            continue
+        seen |= drawings
+        groups.setdefault(base(name), []).append(name)
+    room = sum(map(len, groups.values())) // TEST_SHARE
+    splits: dict[str, list[str]] = {"train": [], "test": []}
+    for names in sorted(groups.values(), key=lambda names: zlib.crc32(names[0].encode())):
+        fits = len(splits["test"]) + len(names) <= room
+        splits["test" if fits else "train"] += names
     if not all(splits.values()):
         raise ValueError("the folders have too few code points in common; give two sets of emoji.")
     arrays = {}
     for split, names in splits.items():
-        arrays[split] = np.stack([first[name] for name in names])
-        arrays[f"{split}_y"] = np.stack([second[name] for name in names])
+        arrays[split] = np.stack([first[name] for name in sorted(names)])
+        arrays[f"{split}_y"] = np.stack([second[name] for name in sorted(names)])
     return arrays
 
 
