@@ -263,7 +263,8 @@ def evaluated_by_steps(run: Run, examples: int) -> Run:
 
 
 def schedule_warnings(run: Run) -> list[tuple[int, str]]:
-    """Returns the step and words of every schedule that reaches 0 before the run ends.
+    """Returns the step and words of every schedule that reaches 0 before the run ends, or that
+    does not begin to fall.
 
     Args:
       run: the settings, resolved.
@@ -275,10 +276,17 @@ def schedule_warnings(run: Run) -> list[tuple[int, str]]:
             continue
         batches = network_batches_per_step(run, name)
         updates = run.train.steps * batches // optimizer.accumulate
+        flag = f"--optimizer.{name}.decay-steps" if several else "--decay-steps"
+        which = f"the {name}'s learning rate" if several else "the learning rate"
+        if optimizer.constant_steps >= updates:
+            words = (
+                f"{which} does not fall in {updates:,} updates, as constant_steps is"
+                f" {optimizer.constant_steps:,}; set"
+                f" {flag.replace('decay', 'constant')} {updates // 2}"
+            )
+            found.append((0, words))
         if optimizer.decay_steps < updates:
             zero = -(-optimizer.decay_steps * optimizer.accumulate // batches)
-            flag = f"--optimizer.{name}.decay-steps" if several else "--decay-steps"
-            which = f"the {name}'s learning rate" if several else "the learning rate"
             words = (
                 f"{which} is 0 after step {zero:,} of {run.train.steps:,}; to extend its schedule,"
                 f" train in a new --workdir with {flag} {updates}, from the start or"

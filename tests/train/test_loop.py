@@ -146,6 +146,18 @@ def test_schedule_warnings_count_updates_of_each_network(data):
     assert "--optimizer.discriminator.decay-steps 60," in discriminator
 
 
+def test_warns_when_a_constant_rate_does_not_begin_to_fall(data):
+    """As of a recipe whose --steps are fewer than its constant updates."""
+    held = Optimizer(schedule="constant_linear", constant_steps=30)
+    run = dataclasses.replace(
+        small_run("gan", data, steps=20), optimizer=dict(generator=held, discriminator=held)
+    )
+    ((step, words),) = schedule_warnings(resolve(run, "cpu"))  # the critic has 40 updates
+    assert step == 0
+    assert "the generator's learning rate does not fall in 20 updates" in words
+    assert "--optimizer.generator.constant-steps 10" in words
+
+
 def test_no_schedule_warning_if_accumulate_does_not_divide_steps(data):
     run = small_run("nade", data, steps=11)
     linear = Optimizer(schedule="linear", accumulate=2)
