@@ -212,6 +212,20 @@ def test_a_perfect_translator_reaches_the_ceiling():
     assert result.extractor.startswith("classifier:")
 
 
+def test_the_true_images_are_cropped_as_the_inputs():
+    data = dataset()
+
+    def framed(rows, attributes):  # two pixels of another level around the bars
+        return np.pad(render(rows, attributes), ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=9)
+
+    for entries in data.splits.values():
+        entries["x"] = framed(entries, entries["attributes"])
+    data = dataclasses.replace(data, render=framed)
+    got = measure(perfect, data, transform="center_crop(8)|scale(-1, 1)").as_dict()
+    assert max(got["single_l1"], got["multiple_all_l1"]) < 1e-6
+    assert got["single_top1"] == 1
+
+
 def test_an_identity_translator_equals_the_identity_floor():
     got = measure(identity).as_dict()
     floor = {k: v for k, v in got.items() if k.startswith("identity_")}

@@ -188,6 +188,19 @@ def test_a_perfect_translator_reaches_the_ceiling():
     assert measure(TRUE).figure() == (100, 0, "%")
 
 
+def test_partners_are_cropped_alike_and_not_flipped():
+    data = dataset()
+    for seed, entries in enumerate(data.splits.values()):
+        for name, x in entries.items():
+            frame = np.random.default_rng(seed).integers(0, 256, (len(x), 12, 12, 1), np.uint8)
+            frame[:, 2:10, 2:10] = x
+            entries[name] = frame
+    augmented = "random_crop(8, separate=True)|random_flip(separate=True)|scale(-1, 1)"
+    got = measure(TRUE, data, transform=augmented).as_dict()
+    assert (got["a_top1"], got["b_top1"]) == (1, 1)
+    assert max(got["a_l1"], got["b_l1"]) < 1e-6
+
+
 def test_an_identity_translator_equals_the_identity_floor():
     got = measure(IDENTITY).as_dict()
     for to in ("a", "b"):

@@ -116,6 +116,22 @@ def test_each_attribute_is_changed_alone(known):
     assert list(found)[1:3] == (["red", "red, true"] if known else ["red", "green"])
 
 
+def test_the_truth_on_a_sheet_is_cropped_as_the_input():
+    def render(rows, attributes):
+        x = np.full((len(attributes), 6, 6, 3), 9, np.uint8)
+        x[:, 1:5, 1:5] = 255 * attributes[:, None, None]
+        return x
+
+    attributes = np.array([[1, 0, 0], [0, 1, 1]], np.uint8)
+    split = {"x": render(None, attributes), "attributes": attributes}
+    run = make_run(AttributeConfig(), 14)
+    run = dataclasses.replace(run, data=Data(data="unused", transform="center_crop(4)|scale(-1,1)"))
+    dataset = Dataset("faces", {"train": split}, 256, render=render)
+    found = drawn(run, AttributeTranslators(), dataset)
+    assert found["bold, true"].shape == (2, 4, 4, 3)
+    np.testing.assert_allclose(found["bold, true"], found["bold"], atol=1e-3)
+
+
 def test_titles_are_in_the_file_and_the_strip_shows_translations(tmp_path):
     paths = {}
     for step in (1, 2):
