@@ -4,7 +4,7 @@ Jun-Yan Zhu, Taesung Park, Phillip Isola, Alexei A. Efros, "Unpaired Image-to-Im
 using Cycle-Consistent Adversarial Networks", ICCV 2017 (arXiv:1703.10593). Its table 1 is a study
 with people (26.8 % of photographs and 23.2 % of maps labelled real). Later papers compare with the
 test pairs (Fu et al. 2019, "Geometry-Consistent Generative Adversarial Networks for One-Sided
-Unsupervised Domain Mapping", arXiv:1809.05852): RMSE in levels, and the share of values within 5
+Unsupervised Domain Mapping", arXiv:1809.05852): RMSE in levels, and the share of pixels within 5
 and 10 levels of the truth. From memory, CycleGAN has 28.15, 41.8 % and 63.7 % there. The record of
 a run has all three, and the figures of the identity map, of the mean image and of a regression.
 

@@ -193,7 +193,7 @@ def samples(run: Shown) -> Html:
             "figure",
             zoom(uri(png), f"Samples of {run.label}", "grid"),
             el("figcaption", slider if several else f"Samples at step {step:,}"),
-            el("p", f"Columns: {', '.join(run.sheet.titles)}", class_="muted") if run.sheet else "",
+            el("p", f"Columns: {'; '.join(run.sheet.titles)}", class_="muted") if run.sheet else "",
         )
     ]
     if run.sheet:

@@ -145,7 +145,7 @@ def test_a_sheet_is_compared_by_columns(tmp_path):
     options = [text for _, text in page.all("option")]
     assert options == [*titles, *titles, "1", "2", "3"]
     assert [text for _, text in page.all("p") if text.startswith("Columns")] == [
-        "Columns: a, <b>, b, true"
+        "Columns: a; <b>; b, true"
     ]
 
 
