@@ -47,8 +47,8 @@ CYCLEGAN = Run(
     data=Data(
         data="cityscapes",
         unpaired=True,
-        transform="resize(143)|random_crop(128, separate=True)|random_flip(separate=True)"
-        "|scale(-1, 1)",
+        transform="resize(143, method='cubic')|random_crop(128, separate=True)"
+        "|random_flip(separate=True)|scale(-1, 1)",
     ),
     optimizer=dict(generators=ADAM, discriminators=ADAM),
     train=Train(
@@ -68,7 +68,8 @@ PIX2PIX = dataclasses.replace(
     family="pix2pix",
     model=pix2pix.Config(shape=(128, 128, 3), downs=7),
     data=Data(
-        data="cityscapes", transform="resize(143)|random_crop(128)|random_flip()|scale(-1, 1)"
+        data="cityscapes",
+        transform="resize(143, method='cubic')|random_crop(128)|random_flip()|scale(-1, 1)",
     ),
     optimizer=dict(discriminator=ADAM, generator=ADAM),
 )

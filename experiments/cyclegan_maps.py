@@ -35,13 +35,14 @@ from genjax.families import cyclegan, pix2pix
 from genjax.train import Figure, Run, Train
 
 STEPS = 200 * 1_096  # 200 epochs, one pair per step
+RESIZE, RESIZE_CPU = "resize(286, method='cubic')", "resize(72)"
 
 
-def transform(resized: int, side: int, *, separate: bool) -> str:
+def transform(resize: str, side: int, *, separate: bool) -> str:
     """Returns the augmentation of images: separate for each domain, or joint in pairs."""
     options = f"separate={separate}"
     cropped = f"random_crop({side}, {options})|random_flip({options})"
-    return f"resize({resized})|{cropped}|scale(-1, 1)"
+    return f"{resize}|{cropped}|scale(-1, 1)"
 
 
 def adam(steps: int) -> Optimizer:
@@ -55,7 +56,9 @@ PAPER = Run(
     experiment="cyclegan_maps",
     family="cyclegan",
     model=cyclegan.Config(shape=(256, 256, 3), identity=0.0),
-    data=Data(data="maps_256/1.0.0", unpaired=True, transform=transform(286, 256, separate=True)),
+    data=Data(
+        data="maps_256/1.0.0", unpaired=True, transform=transform(RESIZE, 256, separate=True)
+    ),
     optimizer=dict(generators=adam(STEPS), discriminators=adam(STEPS)),
     train=Train(
         steps=STEPS,
@@ -76,7 +79,7 @@ PIX2PIX = dataclasses.replace(
     PAPER,
     family="pix2pix",
     model=pix2pix.Config(shape=(256, 256, 3)),
-    data=Data(data="maps_256/1.0.0", transform=transform(286, 256, separate=False)),
+    data=Data(data="maps_256/1.0.0", transform=transform(RESIZE, 256, separate=False)),
     optimizer=dict(discriminator=adam(STEPS), generator=adam(STEPS)),
     figure=Figure(source="Isola et al. 2017 measure maps by a study with people alone"),
 )
@@ -95,7 +98,7 @@ CYCLEGAN_CPU = dataclasses.replace(
         discriminator_layers=2,
         identity=0.0,
     ),
-    data=dataclasses.replace(PAPER.data, transform=transform(72, 64, separate=True)),
+    data=dataclasses.replace(PAPER.data, transform=transform(RESIZE_CPU, 64, separate=True)),
     optimizer=dict(generators=adam(CPU_STEPS), discriminators=adam(CPU_STEPS)),
     train=CPU_TRAIN,
 )
@@ -105,7 +108,7 @@ PIX2PIX_CPU = dataclasses.replace(
     model=pix2pix.Config(
         shape=(64, 64, 3), width=32, downs=6, discriminator_width=32, discriminator_layers=2
     ),
-    data=dataclasses.replace(PIX2PIX.data, transform=transform(72, 64, separate=False)),
+    data=dataclasses.replace(PIX2PIX.data, transform=transform(RESIZE_CPU, 64, separate=False)),
     optimizer=dict(discriminator=adam(CPU_STEPS), generator=adam(CPU_STEPS)),
     train=CPU_TRAIN,
 )

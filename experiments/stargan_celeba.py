@@ -70,7 +70,7 @@ PAPER = Run(
     ),
     figure=Figure(
         source="Choi et al. 2018, tables 1 and 2: studies with people; no attribute error",
-        difference="TFDS's splits, the authors hold out 1,999 images; resized with antialiasing",
+        difference="TFDS's splits, the authors hold out 1,999 images",
     ),
 )
 
