@@ -111,10 +111,10 @@ def split_pairs(
             continue
         seen |= drawings
         groups.setdefault(base(name), []).append(name)
-    room = sum(map(len, groups.values())) // TEST_SHARE
+    most = sum(map(len, groups.values())) // TEST_SHARE
     splits: dict[str, list[str]] = {"train": [], "test": []}
     for names in sorted(groups.values(), key=lambda names: zlib.crc32(names[0].encode())):
-        fits = len(splits["test"]) + len(names) <= room
+        fits = len(splits["test"]) + len(names) <= most
         splits["test" if fits else "train"] += names
     if not all(splits.values()):
         raise ValueError("the folders have too few code points in common; give two sets of emoji.")
