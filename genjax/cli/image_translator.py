@@ -33,24 +33,22 @@ class ImageTranslator:
     def translate(
         self,
         images: Sequence[np.ndarray],
-        attributes: np.ndarray | None = None,
         *,
         at_once: int = 0,
+        **conditions: np.ndarray,
     ) -> list[np.ndarray]:
         """Translates images of one padded size, uint8 `[H, W, C]` each, and crops the results.
 
         Args:
           images: of the run's number of channels.
-          attributes: target of each, `[N, A]`, for families that take them.
           at_once: number of images of the program; fewer are filled up with zeros. 0 is as given.
+          **conditions: of each image, such as target attributes `[N, A]`.
 
         Raises:
           MemoryError: more memory is needed than is free.
         """
         batch, corners = self._pad(images, at_once)
-        conditions = {}
-        if attributes is not None:
-            conditions["attributes"] = np.resize(attributes, (len(batch), attributes.shape[1]))
+        conditions = {k: np.resize(v, (len(batch), *v.shape[1:])) for k, v in conditions.items()}
         out = np.asarray(self._program("translate", batch, conditions))
         crops = zip(out, corners, images, strict=False)
         return [y[t : t + len(x), c : c + x.shape[1]] for y, (t, c), x in crops]

@@ -224,11 +224,16 @@ class Session:
 
     def translate(self, images: list[np.ndarray], at_once: int) -> list[np.ndarray]:
         """Translates images, with the attributes that are requested."""
-        attributes = None
+        conditions: dict[str, np.ndarray] = {}
         if self.changes:
-            attributes = self.translator.predict_attributes(images, at_once=at_once)
-            attributes = self.family.target_attributes(self.config, attributes, self.changes)
-        return self.translator.translate(images, attributes, at_once=at_once)
+            own = self.translator.predict_attributes(images, at_once=at_once)
+            target = self.family.target_attributes(self.config, own, self.changes)
+            conditions["attributes"] = target
+            second = getattr(self.config, "second_attributes", ())
+            sets = {int(name in second) for name in self.changes}
+            if second and len(sets) == 1:  # one pass, and no changes by errors of prediction
+                conditions["label"] = np.full(len(images), sets.pop(), np.int32)
+        return self.translator.translate(images, at_once=at_once, **conditions)
 
     def write(self, job: Job, picture: Picture, pixels: np.ndarray) -> None:
         """Writes a translated image, and keeps it for the grid."""

@@ -337,6 +337,23 @@ def test_attributes_are_changed_and_the_others_stay_as_classified(use, tmp_path)
     assert opened(tmp_path / "out" / "light.png")[0, 0].tolist() == [255, 0, 255]
 
 
+def test_changes_of_one_label_set_leave_the_other_as_it_is(use, tmp_path):
+    two_sets = AttributeConfig(
+        shape=(16, 16, 3), attributes=("red", "green"), second_attributes=("bold",)
+    )
+    use(AttributeTranslators(), two_sets)
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "in" / name, np.full((5, 5, 3), 240, np.uint8))
+    for changes, expected in (
+        (("bold=0",), [128, 128, 0]),  # colours are passed as unknown
+        (("red=1",), [255, 0, 128]),
+        (("red=1", "bold=1"), [255, 0, 255]),
+    ):
+        assert run(tmp_path, "--set", *changes, "--overwrite", "--batch-size", 2) == 0
+        for name in ("a.png", "c.png"):
+            assert opened(tmp_path / "out" / name)[0, 0].tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
