@@ -25,7 +25,7 @@ class Factor:
 
     Attributes:
       name: of the attribute; of a group the word that all its names have, such as Hair, or else
-        `exclusive`.
+        `exclusive`; where that is the name of two factors, the names joined by `or`.
       columns: of the attributes `[N, A]`.
       label_set: 0 for the first attributes, 1 for `second_attributes`.
     """
@@ -46,6 +46,11 @@ def attribute_factors(family: AttributeTranslator, config: Any) -> tuple[Factor,
     grouped = {column for group in groups for column in group}
     shared = [(_shared_word([names[column] for column in group]), group) for group in groups]
     single = [(name, (i,)) for i, name in enumerate(names) if i not in grouped]
+    titles = [title for title, _ in shared + single]
+    shared = [
+        (title if titles.count(title) == 1 else "_or_".join(names[c] for c in group), group)
+        for title, group in shared
+    ]
     factors = [Factor(name, columns, int(columns[0] >= first)) for name, columns in shared + single]
     return tuple(sorted(factors, key=lambda factor: factor.label_set))
 

@@ -127,6 +127,15 @@ def test_factors_are_groups_and_single_attributes():
     assert attribute_factors(faces, config) == (hair, Factor("Male", (0,)), expression)
 
 
+def test_factors_of_one_name_are_told_apart():
+    """Otherwise the table of one would replace that of the other."""
+    family = translator(identity)
+    family.exclusive_groups = lambda config: [np.array([0, 1]), np.array([2, 3])]
+    config = Config(attributes=("red", "green", "happy", "sad", "low"))
+    names = [factor.name for factor in attribute_factors(family, config)]
+    assert names == ["red_or_green", "happy_or_sad", "low"]
+
+
 def test_changes_are_single_pairs_and_all():
     titles = attribute_changes((INK, LOW, WIDE))
     assert titles == {
