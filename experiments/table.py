@@ -1,5 +1,6 @@
 """The rows of the results table: every recipe of every experiment file, with its records."""
 
+import functools
 import importlib
 import pathlib
 import pkgutil
@@ -124,8 +125,13 @@ def _number(value: float | None) -> str:
 
 def parameters(run: Run) -> int:
     """Returns the number of trained parameters of a row's model, from shapes alone."""
+    return _count(run.family, run.model)
+
+
+@functools.cache  # several rows can have one model
+def _count(name: str, config: Any) -> int:
     import jax
 
-    family = families.get(run.family)
-    shapes = jax.eval_shape(lambda key: family.init(run.model, key), jax.random.key(0))
-    return count_parameters(family, run.model, shapes)
+    family = families.get(name)
+    shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
+    return count_parameters(family, config, shapes)

@@ -6,19 +6,8 @@ import math
 
 from experiments.benchmarks import flops, full_size
 from experiments.table import rows
-from genjax.core import GanObjective
-from genjax.families import stargan
+from genjax.families import gan
 from genjax.train.run_config import resolve
-
-SMALL = stargan.Config(
-    shape=(8, 8, 3),
-    width=4,
-    blocks=1,
-    downs=1,
-    discriminator_width=4,
-    discriminator_layers=2,
-    objective=GanObjective(loss="hinge"),
-)
 
 
 def test_full_size_rows_are_those_of_the_papers():
@@ -36,12 +25,13 @@ def test_a_step_of_nine_blocks_has_the_operations_of_its_layers():
 
 
 def test_exports_counts_and_runs_a_step(monkeypatch, tmp_path, capsys):
-    run = rows()["stargan_celeba:paper"]
+    name = "gan_mnist:paper"
+    run = rows()[name]
     train = dataclasses.replace(run.train, batch_size=2)
-    small = dataclasses.replace(run, model=SMALL, train=train)
-    monkeypatch.setattr(full_size, "all_rows", lambda: {"stargan_celeba:paper": small})
+    small = dataclasses.replace(run, model=gan.tiny(), train=train)
+    monkeypatch.setattr(full_size, "all_rows", lambda: {name: small})
     out = tmp_path / "figures.json"
-    options = ["--rows", "stargan_celeba:paper", "--run", "--out", str(out)]
+    options = ["--rows", name, "--run", "--out", str(out)]
     assert full_size.main(options) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert row["platforms"] == ["cpu", "cuda", "tpu"]
@@ -49,7 +39,7 @@ def test_exports_counts_and_runs_a_step(monkeypatch, tmp_path, capsys):
     assert len(row["seconds"]) == 2
     assert row["peak_bytes"] > row["memory_bytes"]
     assert all(map(math.isfinite, row["metrics"].values()))
-    assert "stargan_celeba:paper" in capsys.readouterr().err
+    assert name in capsys.readouterr().err
 
 
 def test_rejects_unknown_rows(capsys):

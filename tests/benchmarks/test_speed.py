@@ -301,7 +301,7 @@ def test_peer_writes_after_every_attempt(monkeypatch, capsys):
         set_float32_matmul_precision=lambda name: None,
         device=lambda name: name,
     )
-    peer = types.SimpleNamespace(build=lambda config: None)
+    peer = types.SimpleNamespace(build=lambda config: None, sample=lambda *_: None)
     seconds = iter([3.0, 1.0, 2.0, 4.0, 5.0, 6.0])
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setattr(time_peer.peers, "get", lambda family: peer)

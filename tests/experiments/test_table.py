@@ -132,6 +132,20 @@ def test_every_record_has_the_settings_of_its_recipe():
         ]
 
 
+PARAMETERS = {
+    "nade_binarized_mnist:paper": 785_284,  # 2HD + H + D
+    "fvsbn_binarized_mnist:cpu": 307_720,  # logistic regressions: D(D - 1)/2 + D
+    # Official networks.
+    "cyclegan_maps:paper": 28_285_832,
+    "cyclegan_horse2zebra:identity": 28_285_832,
+    "cyclegan_cityscapes:cyclegan": 21_204_872,
+    "cyclegan_maps:pix2pix": 54_413_955 + 2_768_705,
+    "cyclegan_cityscapes:pix2pix": 41_828_995 + 2_768_705,
+    "stargan_celeba:paper": 8_430_528 + 44_762_048,
+    "stargan_rafd:paper": 53_226_560,
+}
+
+
 def test_json_has_all_rows_and_columns(tmp_path, capsys):
     run = rows()["nade_binarized_mnist:cpu"]
     for seed, obtained in ((0, 88.0), (1, 89.0)):
@@ -145,9 +159,7 @@ def test_json_has_all_rows_and_columns(tmp_path, capsys):
             assert (row["obtained"], row["std_error"], row["seeds"]) == (None, None, [])
             assert row["paper"] == rows()[name].figure.paper
             assert row["parameters"] > 0
-    # NADE has 2HD + H + D, logistic regressions D(D - 1)/2 + D.
-    assert printed["nade_binarized_mnist:paper"]["parameters"] == 785_284
-    assert printed["fvsbn_binarized_mnist:cpu"]["parameters"] == 307_720
+    assert {name: printed[name]["parameters"] for name in PARAMETERS} == PARAMETERS
     row = printed["nade_binarized_mnist:cpu"]
     assert (row["obtained"], row["seeds"], row["metric"]) == (88.5, [0, 1], "test NLL")
     assert (row["family"], row["dataset"], row["unit"]) == ("nade", "binarized_mnist", "nats")

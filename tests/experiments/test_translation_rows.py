@@ -1,32 +1,16 @@
-"""Rows of image translation: their networks, ablations, augmentations and schedules."""
+"""Rows of image translation: ablations, augmentations and schedules."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.table import parameters, rows
+from experiments.table import rows
 from genjax.core import Optimizer
 from genjax.data import make_transform
 from genjax.train.run_config import resolve
 
 ROWS = {name: run for name, run in rows().items() if name.startswith(("cyclegan_", "stargan_"))}
-
-
-@pytest.mark.parametrize(
-    ("row", "count"),
-    [
-        ("cyclegan_maps:paper", 28_285_832),
-        ("cyclegan_horse2zebra:identity", 28_285_832),
-        ("cyclegan_cityscapes:cyclegan", 21_204_872),
-        ("cyclegan_maps:pix2pix", 54_413_955 + 2_768_705),
-        ("cyclegan_cityscapes:pix2pix", 41_828_995 + 2_768_705),
-        ("stargan_celeba:paper", 8_430_528 + 44_762_048),
-        ("stargan_rafd:paper", 53_226_560),
-    ],
-)
-def test_rows_of_the_papers_have_the_official_networks(row, count):
-    assert parameters(ROWS[row]) == count
 
 
 @pytest.mark.parametrize("file", ["cyclegan_glyphs", "cyclegan_cityscapes"])

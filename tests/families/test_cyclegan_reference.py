@@ -13,11 +13,12 @@ from support.translation_reference import adam, assert_same_update, patch_discri
 from genjax.core import init_state, make_step
 from genjax.families import cyclegan
 
-DOWNS, BLOCKS, LAYERS, POOL, BATCH = 2, 1, 1, 4, 3
+DOWNS, BLOCKS, LAYERS, POOL, BATCH = 1, 1, 1, 4, 3
 CYCLE_A, CYCLE_B, IDENTITY = 10, 7, 0.5
 CONFIG = cyclegan.Config(
     shape=(8, 8, 2),
     width=2,
+    downs=DOWNS,
     blocks=BLOCKS,
     discriminator_width=3,
     discriminator_layers=LAYERS,

@@ -1,5 +1,6 @@
 """Small whole runs of every family, for tests of the loop and for the programs they start."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -60,6 +61,8 @@ def small_run(name: str, data: str, **train: Any) -> Run:
     if family.traits(config).fit != "gradient":
         optimizer = None
     if isinstance(family, Translator):
+        decay = dict(schedule="constant_linear", constant_steps=2, decay_steps=40)
+        optimizer = {k: dataclasses.replace(v, **decay) for k, v in optimizer.items()}
         data = str(pathlib.Path(data).with_name(TRANSLATIONS))
     images = "scale({:g}, {:g})".format(*family.traits(config).sample_range)
     transform: Any = {"images": images, "real": "dequantize()"}.get(family.traits(config).data, "")

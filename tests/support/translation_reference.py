@@ -103,6 +103,7 @@ def patch_discriminator(p, x, layers):
     return conv(x, p[f"Conv_{layers + 1}"], 1, 1)
 
 
+@jax.jit
 def adam(params, grads, moments, step, rate=2e-4, b1=0.5, b2=0.999):
     """One update; `moments` is None at the first, `step` counts from 1."""
     m, v = moments or (jax.tree.map(jnp.zeros_like, params),) * 2
