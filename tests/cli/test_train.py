@@ -42,8 +42,10 @@ def run_of(name, *argv):
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"joint"}))
 def test_defaults_fit_the_data(name, photos):
-    small = hasattr(families.get(name).Config(), "discriminator_layers")  # for larger images
-    run = run_of(name, "--data", photos, *(["--discriminator-layers", "1"] if small else []))
+    settings = {"discriminator_layers": 1, "downs": 2}  # defaults are of larger images
+    default = families.get(name).Config()
+    small = [f"--{k.replace('_', '-')}={v}" for k, v in settings.items() if hasattr(default, k)]
+    run = run_of(name, "--data", photos, *small)
     dataset = genjax_data.load(run.data)
     check_compatibility(resolve(run, "cpu"), families.get(name), dataset)
     assert run.model.shape == (16, 16, 1)
