@@ -75,21 +75,22 @@ PIX2PIX = dataclasses.replace(
 )
 
 
-def without(**losses: float) -> Run:
-    """Returns CycleGAN with other weights of its losses."""
-    return dataclasses.replace(CYCLEGAN, model=dataclasses.replace(CYCLEGAN.model, **losses))
-
-
-RECIPES = named(
-    {
-        "cyclegan": CYCLEGAN,
-        "cycle_alone": without(adversarial=0.0),
-        "gan_alone": without(cycle_a=0.0, cycle_b=0.0),
-        "gan_forward": without(cycle_b=0.0),
-        "gan_backward": without(cycle_a=0.0),
-        "pix2pix": PIX2PIX,
+def ablations(run: Run) -> dict[str, Run]:
+    """Returns CycleGAN and its ablations, by the losses that are left."""
+    weights: dict[str, dict[str, float]] = {
+        "cyclegan": {},
+        "cycle_alone": {"adversarial": 0.0},
+        "gan_alone": {"cycle_a": 0.0, "cycle_b": 0.0},
+        "gan_forward": {"cycle_b": 0.0},
+        "gan_backward": {"cycle_a": 0.0},
     }
-)
+    return {
+        name: dataclasses.replace(run, model=dataclasses.replace(run.model, **changed))
+        for name, changed in weights.items()
+    }
+
+
+RECIPES = named(ablations(CYCLEGAN) | {"pix2pix": PIX2PIX})
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

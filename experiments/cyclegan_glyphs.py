@@ -31,6 +31,7 @@ import dataclasses
 import sys
 
 from experiments import named
+from experiments.cyclegan_cityscapes import ablations
 from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
@@ -79,21 +80,7 @@ PIX2PIX = dataclasses.replace(
 )
 
 
-def without(**losses: float) -> Run:
-    """Returns CycleGAN with other weights of its losses."""
-    return dataclasses.replace(CYCLEGAN, model=dataclasses.replace(CYCLEGAN.model, **losses))
-
-
-RECIPES = named(
-    {
-        "cyclegan": CYCLEGAN,
-        "cycle_alone": without(adversarial=0.0),
-        "gan_alone": without(cycle_a=0.0, cycle_b=0.0),
-        "gan_forward": without(cycle_b=0.0),
-        "gan_backward": without(cycle_a=0.0),
-        "pix2pix": PIX2PIX,
-    }
-)
+RECIPES = named(ablations(CYCLEGAN) | {"pix2pix": PIX2PIX})
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))
