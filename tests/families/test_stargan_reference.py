@@ -20,6 +20,7 @@ CONFIG = stargan.Config(
     attributes=("thick", "thin", "slanted"),
     exclusive=("thick", "thin"),
     width=3,
+    downs=1,
     blocks=1,
     discriminator_width=3,
     discriminator_layers=2,
@@ -57,16 +58,14 @@ def norm(x, params):
 def generate(params, x, labels):
     planes = jnp.broadcast_to(labels[:, :, None, None], (*labels.shape, *x.shape[2:]))
     h = jnp.concatenate([x, planes], axis=1)
-    convs = [params[f"Conv_{i}"]["kernel"] for i in range(6)]
-    norms = [params[f"InstanceNorm_{i}"] for i in range(7)]
+    convs = [params[f"Conv_{i}"]["kernel"] for i in range(5)]
+    norms = [params[f"InstanceNorm_{i}"] for i in range(5)]
     h = jax.nn.relu(norm(conv(h, convs[0], 1, 3), norms[0]))
-    for i in (1, 2):
-        h = jax.nn.relu(norm(conv(h, convs[i], 2, 1), norms[i]))
-    inner = jax.nn.relu(norm(conv(h, convs[3], 1, 1), norms[3]))
-    h = h + norm(conv(inner, convs[4], 1, 1), norms[4])
-    for i in (0, 1):
-        h = jax.nn.relu(norm(double(h, params[f"ConvTranspose_{i}"]["kernel"]), norms[5 + i]))
-    return jnp.tanh(conv(h, convs[5], 1, 3))
+    h = jax.nn.relu(norm(conv(h, convs[1], 2, 1), norms[1]))
+    inner = jax.nn.relu(norm(conv(h, convs[2], 1, 1), norms[2]))
+    h = h + norm(conv(inner, convs[3], 1, 1), norms[3])
+    h = jax.nn.relu(norm(double(h, params["ConvTranspose_0"]["kernel"]), norms[4]))
+    return jnp.tanh(conv(h, convs[4], 1, 3))
 
 
 def discriminate(params, x):
