@@ -45,6 +45,58 @@ def test_the_figures_of_the_readme_are_those_of_the_records():
             assert here == f"{row['obtained']:.2f} ± {row['std_error']:.2f}", name
 
 
+TRANSLATION_COLUMNS = {
+    "top-1 %": "b_top1",
+    "top-5 %": "b_top5",
+    "L1": "b_l1",
+    "ink IoU": "b_ink_iou",
+    "wrong face %": "b_face_error",
+    "photo RMSE": "a_rmse",
+    "photo within 10 %": "a_within_10",
+    "map RMSE": "b_rmse",
+    "map within 5 %": "b_within_5",
+    "map within 10 %": "b_within_10",
+    "one: error %": "single_attribute_error",
+    "one: L1": "single_l1",
+    "one: top-1 %": "single_top1",
+    "all: error %": "multiple_all_attribute_error",
+    "all: L1": "multiple_all_l1",
+    "ink: top-1 %": "single_exclusive_top1",
+    "hair: error %": "single_Hair_attribute_error",
+    "gender: error %": "single_Male_attribute_error",
+    "age: error %": "single_Young_attribute_error",
+    "reconstruction L1": "single_reconstruction",
+    "unlabelled: error %": "unlabelled_attribute_error",
+}
+
+
+def test_the_figures_of_translations_are_those_of_the_records():
+    records = {r["experiment"]: r.get("final_metrics", {}) for r in read_records(table.RECORDS)}
+    prefixes = {"identity map": "identity_", "mean image": "mean_image_", "true images": "truth_"}
+    prefixes |= {"ridge on validation pairs": "ridge_", "ridge": "ridge_", "real images": "real_"}
+    tables = (ROOT / "docs" / "translation.md").read_text().split("## Figures")[1].split("\n\n")
+    checked = 0
+    for lines in (t.splitlines() for t in tables if t.startswith("| row |")):
+        columns = [TRANSLATION_COLUMNS[name] for name in lines[0].strip("| ").split(" | ")[1:]]
+        names = re.findall(r"^\| `([\w:]+)` \|", "\n".join(lines), re.MULTILINE)
+        for line in lines[2:]:
+            name, *cells = (cell.strip() for cell in line.strip().removesuffix("|")[1:].split("|"))
+            found = name.strip("`") if name.startswith("`") else names[0]
+            prefix = "" if name.startswith("`") else prefixes[name.split(": ")[1]]
+            for column, cell in zip(columns, cells, strict=True):
+                value = records[found].get(prefix + column)
+                if value is None:
+                    assert not cell, (name, column)
+                else:
+                    decimals = len(cell.partition(".")[2])
+                    factor = 1 if "l1" in column or decimals == 3 or "rmse" in column else 100
+                    if column.endswith("reconstruction"):
+                        factor = 1
+                    assert cell == f"{factor * value:.{decimals}f}", (name, column)
+                    checked += 1
+    assert checked > 50
+
+
 def test_the_python_of_the_readme_runs():
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
     scope = {"x": jax.random.bernoulli(jax.random.key(1), 0.2, (3, 784)).astype("float32")}
