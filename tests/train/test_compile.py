@@ -101,7 +101,10 @@ def test_several_runs_in_one_program_equal_single_runs(name):
     for i in range(3):
         _, metrics = compiled_step(family, config)(build(keys[i]), data[i])
         for metric, value in metrics.items():
-            assert float(together[metric][i]) == pytest.approx(float(value), rel=1e-4), metric
+            # Adam makes whole steps of gradients that are rounding errors, as of biases before
+            # instance normalisation.
+            rel = 1e-2 if metric.endswith(("update_norm", "param_norm")) else 1e-4
+            assert float(together[metric][i]) == pytest.approx(float(value), rel=rel), metric
 
 
 def test_runs_can_have_their_own_learning_rates():

@@ -44,7 +44,7 @@ def same_figures(record, expected):
 def broken(monkeypatch, place, name, error, run, workdir):
     """Runs with an error raised by a patched function."""
 
-    def raises(*args):
+    def raises(*args, **options):
         raise error
 
     with monkeypatch.context() as patched:
@@ -240,7 +240,11 @@ def test_lines_and_values_equal_those_of_an_uninterrupted_run(tmp_path, data, mo
 def test_a_non_finite_state_is_not_saved_after_another_error(tmp_path, data, monkeypatch):
     run = small_run("nade", data, steps=40, log_every=20, eval_every=0, save_every=0)
     wild = dataclasses.replace(run, optimizer=Optimizer(optimizer="sgd", learning_rate=1e30))
-    monkeypatch.setattr(trainer, "save_grid", lambda *args: (_ for _ in ()).throw(MemoryError()))
+
+    def raises(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(trainer, "save_grid", raises)
     with pytest.raises(FloatingPointError, match=r"at step .* nothing was saved"):
         fit(wild, tmp_path, quiet=True)
     assert steps_of(tmp_path, "latest") == []
