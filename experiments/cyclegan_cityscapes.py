@@ -30,36 +30,25 @@ import dataclasses
 import sys
 
 from experiments import named
+from experiments.cyclegan_maps import PAPER as MAPS
+from experiments.cyclegan_maps import adam, transform
 from genjax.cli.experiment import main
-from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import cyclegan, pix2pix
-from genjax.train import Figure, Run, Train
+from genjax.train import Figure, Run
 
 EPOCH = 2_975
-ADAM = Optimizer(learning_rate=2e-4, b1=0.5, schedule="constant_linear", constant_steps=100 * EPOCH)
+STEPS = 200 * EPOCH
+RESIZE = "resize(143, method='cubic')"
 FCN = Figure(source="Zhu et al. 2017, tables 2 to 5: FCN scores; no distance to the true partner")
 
 CYCLEGAN = Run(
     experiment="cyclegan_cityscapes",
     family="cyclegan",
     model=cyclegan.Config(shape=(128, 128, 3), blocks=6, identity=0.0),
-    data=Data(
-        data="cityscapes",
-        unpaired=True,
-        transform="resize(143, method='cubic')|random_crop(128, separate=True)"
-        "|random_flip(separate=True)|scale(-1, 1)",
-    ),
-    optimizer=dict(generators=ADAM, discriminators=ADAM),
-    train=Train(
-        steps=200 * EPOCH,
-        batch_size=1,
-        log_every=100,
-        sample_every=5_000,
-        samples=16,
-        save_every=5_000,
-        metric="translation",
-    ),
+    data=Data(data="cityscapes", unpaired=True, transform=transform(RESIZE, 128, separate=True)),
+    optimizer=dict(generators=adam(STEPS), discriminators=adam(STEPS)),
+    train=dataclasses.replace(MAPS.train, steps=STEPS),
     figure=FCN,
 )
 
@@ -67,11 +56,8 @@ PIX2PIX = dataclasses.replace(
     CYCLEGAN,
     family="pix2pix",
     model=pix2pix.Config(shape=(128, 128, 3), downs=7),
-    data=Data(
-        data="cityscapes",
-        transform="resize(143, method='cubic')|random_crop(128)|random_flip()|scale(-1, 1)",
-    ),
-    optimizer=dict(discriminator=ADAM, generator=ADAM),
+    data=Data(data="cityscapes", transform=transform(RESIZE, 128, separate=False)),
+    optimizer=dict(discriminator=adam(STEPS), generator=adam(STEPS)),
 )
 
 

@@ -17,14 +17,15 @@ import dataclasses
 import sys
 
 from experiments import named
+from experiments.cyclegan_glyphs import CYCLEGAN as GLYPHS
+from experiments.cyclegan_maps import adam
 from genjax.cli.experiment import main
-from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import cyclegan
-from genjax.train import Figure, Run, Train
+from genjax.train import Figure, Run
 
 STEPS = 5_000
-ADAM = Optimizer(learning_rate=2e-4, b1=0.5, schedule="constant_linear", constant_steps=STEPS // 2)
+ADAM = adam(STEPS)
 
 CYCLEGAN = Run(
     experiment="cyclegan_emoji",
@@ -40,15 +41,7 @@ CYCLEGAN = Run(
     ),
     data=Data(data="emoji.npz", unpaired=True, transform="resize(32)|scale(-1, 1)"),
     optimizer=dict(generators=ADAM, discriminators=ADAM),
-    train=Train(
-        steps=STEPS,
-        batch_size=8,
-        log_every=100,
-        sample_every=500,
-        samples=16,
-        save_every=1_000,
-        metric="translation",
-    ),
+    train=dataclasses.replace(GLYPHS.train, steps=STEPS),
     figure=Figure(source="Zhu et al. 2017 have no such data"),
 )
 

@@ -32,14 +32,14 @@ import sys
 
 from experiments import named
 from experiments.cyclegan_cityscapes import ablations
+from experiments.cyclegan_maps import adam
 from genjax.cli.experiment import main
-from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import cyclegan, pix2pix
 from genjax.train import Figure, Run, Train
 
 STEPS = 4_000
-ADAM = Optimizer(learning_rate=2e-4, b1=0.5, schedule="constant_linear", constant_steps=STEPS // 2)
+ADAM = adam(STEPS)
 SHAPE = (32, 32, 1)
 TABLE = "Zhu et al. 2017, tables 4 and 5 are the same ablation on Cityscapes; none on glyphs"
 

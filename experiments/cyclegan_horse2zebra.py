@@ -20,14 +20,15 @@ import dataclasses
 import sys
 
 from experiments import named
+from experiments.cyclegan_maps import PAPER as MAPS
+from experiments.cyclegan_maps import RESIZE, adam, transform
 from genjax.cli.experiment import main
-from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import cyclegan
-from genjax.train import Figure, Run, Train
+from genjax.train import Figure, Run
 
 EPOCH = 1_334  # the larger domain, one image per step
-ADAM = Optimizer(learning_rate=2e-4, b1=0.5, schedule="constant_linear", constant_steps=100 * EPOCH)
+STEPS = 200 * EPOCH
 
 IDENTITY = Run(
     experiment="cyclegan_horse2zebra",
@@ -35,19 +36,10 @@ IDENTITY = Run(
     model=cyclegan.Config(shape=(256, 256, 3)),
     data=Data(
         data="cycle_gan/horse2zebra",
-        transform="resize(286, method='cubic')|random_crop(256, separate=True)"
-        "|random_flip(separate=True)|scale(-1, 1)",
+        transform=transform(RESIZE, 256, separate=True),
     ),
-    optimizer=dict(generators=ADAM, discriminators=ADAM),
-    train=Train(
-        steps=200 * EPOCH,
-        batch_size=1,
-        log_every=100,
-        sample_every=5_000,
-        samples=16,
-        save_every=5_000,
-        metric="fid",
-    ),
+    optimizer=dict(generators=adam(STEPS), discriminators=adam(STEPS)),
+    train=dataclasses.replace(MAPS.train, steps=STEPS, metric="fid"),
     figure=Figure(
         paper=62.1,
         tag="seen-2nd",

@@ -30,8 +30,9 @@ import dataclasses
 import sys
 
 from experiments import named
+from experiments.stargan_celeba import CRITIC_STEPS, adam
 from genjax.cli.experiment import main
-from genjax.core import GanObjective, Optimizer
+from genjax.core import GanObjective
 from genjax.data import Data
 from genjax.families import stargan
 from genjax.train import Figure, Run, Train
@@ -39,15 +40,10 @@ from genjax.train import Figure, Run, Train
 COLOURS = ("red", "green", "blue")
 FACES = ("bold", "slanted")
 STEPS = 2_000
-CRITIC_STEPS = 5
+RATE = 3e-4
 
 
-def adam(updates: int) -> Optimizer:
-    """Returns Adam at a rate that is constant for half of the updates, then linear to 0."""
-    return Optimizer(
-        learning_rate=3e-4, b1=0.5, schedule="constant_linear", constant_steps=updates // 2
-    )
-
+ADAM = adam(STEPS, RATE)
 
 FULL = Run(
     experiment="stargan_glyphs",
@@ -65,7 +61,7 @@ FULL = Run(
         objective=GanObjective(loss="non_saturating", r1=1.0),
     ),
     data=Data(data="glyphs_attributes", attributes=COLOURS + FACES, transform="scale(-1, 1)"),
-    optimizer=dict(discriminator=adam(STEPS), generator=adam(STEPS)),
+    optimizer=dict(discriminator=ADAM, generator=ADAM),
     train=Train(
         steps=STEPS,
         batch_size=16,
@@ -98,7 +94,7 @@ MASKED = dataclasses.replace(
 
 WGAN_GP = dataclasses.replace(
     changed(objective=stargan.Config().objective),
-    optimizer=dict(discriminator=adam(STEPS * CRITIC_STEPS), generator=adam(STEPS)),
+    optimizer=dict(discriminator=adam(STEPS * CRITIC_STEPS, RATE), generator=ADAM),
 )
 
 RECIPES = named(

@@ -16,25 +16,16 @@ the generator; Adam 1e-4 with b1 0.5, constant for the first half and then linea
 import sys
 
 from experiments import named
+from experiments.stargan_celeba import PAPER as CELEBA
 from genjax.cli.experiment import main
-from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import stargan
-from genjax.train import Figure, Run, Train
+from genjax.train import Figure, Run
 
 EXPRESSIONS = (
     *("angry", "contemptuous", "disgusted", "fearful"),
     *("happy", "neutral", "sad", "surprised"),
 )
-STEPS = 40_000
-CRITIC_STEPS = 5
-
-
-def adam(updates: int) -> Optimizer:
-    """Returns Adam at a rate that is constant for half of the updates, then linear to 0."""
-    return Optimizer(
-        learning_rate=1e-4, b1=0.5, schedule="constant_linear", constant_steps=updates // 2
-    )
 
 
 PAPER = Run(
@@ -51,16 +42,8 @@ PAPER = Run(
         attributes=EXPRESSIONS,
         transform="resize(128)|random_flip()|scale(-1, 1)",
     ),
-    optimizer=dict(discriminator=adam(STEPS * CRITIC_STEPS), generator=adam(STEPS)),
-    train=Train(
-        steps=STEPS,
-        batch_size=16,
-        log_every=50,
-        sample_every=1_000,
-        samples=16,
-        save_every=1_000,
-        metric="attribute_translation",
-    ),
+    optimizer=CELEBA.optimizer,
+    train=CELEBA.train,
     figure=Figure(
         paper=2.12,
         tag="seen-2nd",
