@@ -169,7 +169,10 @@ def attribute_translation(
     real = Images.of(c, split, samples, factors)
     classifier = _attribute_classifier(c, factors)
     changes = attribute_changes(factors)
-    values = {title: _change(c, real, classifier, change) for title, change in changes.items()}
+    scores = logits(classifier, real.unit)
+    values = {
+        title: _change(c, real, classifier, scores, change) for title, change in changes.items()
+    }
     single, multiple = (
         {k: v for k, v in values.items() if k.startswith(kind)} for kind in ("single", "multiple")
     )
@@ -249,9 +252,16 @@ Values = dict[str, dict[str, np.ndarray]]  # `[N]` by row and quantity
 
 
 def _change(
-    c: EvalContext, real: Images, classifier: Classifier, change: tuple[Factor, ...]
+    c: EvalContext,
+    real: Images,
+    classifier: Classifier,
+    scores: np.ndarray,
+    change: tuple[Factor, ...],
 ) -> Values:
-    """Computes all quantities of one change, averaged over the targets of each image."""
+    """Computes all quantities of one change, averaged over the targets of each image.
+
+    `scores` are the classifier's logits of the real images.
+    """
     rows, targets = changed_attributes(real.attributes, change)
     sets = {factor.label_set for factor in change}
     condition: dict[str, Any] = {}
@@ -265,15 +275,15 @@ def _change(
         for chosen, gallery, own in _galleries(c, real, rows, targets):
             images["truth"][chosen] = gallery[own]
 
-    def errors(x: np.ndarray, attributes: np.ndarray) -> dict[str, np.ndarray]:
-        wrong = factor_errors(logits(classifier, x), attributes, real.factors)
+    def errors(scores: np.ndarray, attributes: np.ndarray) -> dict[str, np.ndarray]:
+        wrong = factor_errors(scores, attributes, real.factors)
         changed = np.array([factor in change for factor in real.factors])
         found = {"attribute_error": wrong[:, changed].max(axis=1)}  # NaN if any is
         return found if changed.all() else found | {"kept_error": wrong[:, ~changed].max(axis=1)}
 
     values: Values = {}
     for row, x in images.items():
-        cells = errors(x, targets)
+        cells = errors(scores[rows] if row == "identity" else logits(classifier, x), targets)
         if "truth" in images:
             rank = np.empty(len(rows))
             for chosen, gallery, own in _galleries(c, real, rows, targets):
@@ -284,8 +294,7 @@ def _change(
             cells["reconstruction"] = l1(to_unit(back, *c.sample_range), real.unit[rows])
         count = np.bincount(rows, minlength=len(real.unit))
         values[row] = {k: np.bincount(rows, v, len(real.unit)) / count for k, v in cells.items()}
-    own = errors(real.unit, real.attributes)
-    return {**values, "real": own}
+    return {**values, "real": errors(scores, real.attributes)}
 
 
 def _galleries(c: EvalContext, real: Images, rows: np.ndarray, targets: np.ndarray) -> Any:
