@@ -192,8 +192,7 @@ class Session:
 
     def scaled(self, height: int, width: int) -> tuple[int, int]:
         """Returns the size of an image after `--max-side`."""
-        scale = min(1.0, (self.options.max_side or max(height, width)) / max(height, width))
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        return size_within(height, width, self.options.max_side or max(height, width))
 
     def read(self, job: Job) -> Picture:
         """Decodes an image with the run's channels, scaled to at most `--max-side`."""
@@ -268,11 +267,16 @@ class Session:
             self.count(len(jobs))
 
 
+def size_within(height: int, width: int, side: int) -> tuple[int, int]:
+    """Returns a size scaled down so that its longer side is at most `side`."""
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
     """Returns an image in colour, scaled down to at most `GRID_SIDE`."""
     height, width = pixels.shape[:2]
-    scale = min(1.0, GRID_SIDE / max(height, width))
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    size = size_within(height, width, GRID_SIDE)
     return convert_channels(resize(pixels, size, "stretch"), "rgb")
 
 
