@@ -41,6 +41,17 @@ from genjax.core.derived import (
     sample_mean,
     step_batch_spec,
 )
+from genjax.core.growing import (
+    Stage,
+    carry,
+    fading,
+    grow_state,
+    reset_optimizer,
+    stage_at,
+    stage_state,
+    stages_of,
+    with_alpha,
+)
 from genjax.core.importance import log_mean_weight, resample_noise
 from genjax.core.keys import named_key
 from genjax.core.optim import Optimizer
@@ -55,6 +66,7 @@ __all__ = [
     "LossOutput",
     "Metrics",
     "Optimizer",
+    "Stage",
     "State",
     "Traits",
     "Variables",
@@ -62,6 +74,7 @@ __all__ = [
     "apply_network",
     "batch_norm_statistics",
     "batch_spec",
+    "carry",
     "check_batch",
     "check_gradient_penalties",
     "check_optimizer",
@@ -76,11 +89,13 @@ __all__ = [
     "draw_parallel",
     "draw_values",
     "elbo",
+    "fading",
     "flat_events",
     "gan_losses",
     "gan_objective",
     "generator_objective",
     "gradient_step",
+    "grow_state",
     "image_samplers",
     "init_state",
     "kl_units",
@@ -99,9 +114,14 @@ __all__ = [
     "network_step",
     "objective_buffers",
     "resample_noise",
+    "reset_optimizer",
     "sample_images",
     "sample_mean",
+    "stage_at",
+    "stage_state",
+    "stages_of",
     "step_batch_spec",
     "train_network",
+    "with_alpha",
     "with_ema",
 ]

@@ -299,6 +299,29 @@ class AttributeTranslator(Translator, Protocol):
 
 
 @runtime_checkable
+class Growing(Family, Protocol):
+    """Trains networks that grow during a run, in stages (`genjax.core.growing`).
+
+    Variables tell the size of the networks: those of `init` are of the first stage. Batches and
+    samples have the full `config.shape` in every stage. The weight of the newest layers, in [0, 1],
+    is in `variables["buffers"]["fade"]["alpha"]`; `grow` sets it to 0.
+    """
+
+    def stages(self, config: Any, batch_size: int, steps: int) -> tuple[Any, ...]:
+        """Returns the `Stage`s that begin before `steps`; the last one ends there.
+
+        `batch_size` is that of stages for which the Config has none.
+        """
+
+    def grow(self, config: Any, variables: Variables, key: jax.Array) -> Variables:
+        """Returns the variables of the next stage; existing leaves are unchanged.
+
+        Raises:
+          ValueError: the networks have their full size.
+        """
+
+
+@runtime_checkable
 class Features(Family, Protocol):
     """Extracts features: `encode(config, variables, x, **conditions)` -> `[B, F]`."""
 
