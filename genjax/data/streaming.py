@@ -31,6 +31,9 @@ class Batches:
       start: step of batch 0.
       steps: number of batches.
       size: examples per step, over all processes and critic updates.
+      offset: added to positions in the order: step n begins at `offset + n * size`. A run whose
+        batch size changes continues at example e of step n with the offset `e - n * size`, which
+        may be negative.
       local_rows: positions in a step that this process reads, `[n]`; None is all.
       names: entries to read.
     """
@@ -43,6 +46,15 @@ class Batches:
     local_rows: tuple[int, ...] | None = None
     names: tuple[str, ...] = ("x",)
     domain: int = 0
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        first = self.offset + self.start * self.size
+        if first < 0:
+            raise ValueError(
+                f"the offset {self.offset} puts step {self.start} of {self.size} examples at"
+                f" position {first}; use at least {-self.start * self.size}."
+            )
 
     def __len__(self) -> int:
         return self.steps
@@ -50,7 +62,7 @@ class Batches:
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """Returns the entries of this process's examples of step `start + index`, `[n, ...]`."""
         order = _orders(len(self.rows), self.seed, self.domain)
-        rows = order.take((self.start + int(index)) * self.size, self.size)
+        rows = order.take(self.offset + (self.start + int(index)) * self.size, self.size)
         if self.local_rows is not None:
             rows = rows[list(self.local_rows)]
         return self.rows.read(rows, self.names)

@@ -28,11 +28,12 @@ def copy(folder, tmp_path):
     return str(shutil.copytree(folder, tmp_path / "copy"))
 
 
-def source(folder, start=0, steps=8, size=12, names=("x", "label"), local_rows=None, **settings):
+def source(
+    folder, start=0, steps=8, size=12, names=("x", "label"), local_rows=None, offset=0, **settings
+):
     rows = load(Data(data=folder, stream="yes", **settings)).streams["train"]
-    return Batches(
-        rows, seed=5, start=start, steps=steps, size=size, local_rows=local_rows, names=names
-    )
+    place = {"start": start, "steps": steps, "size": size, "offset": offset}
+    return Batches(rows, seed=5, local_rows=local_rows, names=names, **place)
 
 
 def same(found, folder, start=0, steps=8, size=12, local_rows=None, **settings):
@@ -69,6 +70,30 @@ def test_each_row_once_per_epoch(folder):
     found = np.concatenate([b["label"] for b in batches(source(folder, 0, 10), workers=0)])
     assert sorted(found[:TRAIN]) == list(range(TRAIN))  # labels are the numbers of rows
     assert (found[:59] != found[TRAIN:]).any()  # another order in the next
+
+
+# The second batch size is larger and then smaller: its offset is negative and then positive.
+@pytest.mark.parametrize(("size", "then"), [(3, 8), (12, 5)])
+def test_each_row_once_per_epoch_if_the_batch_size_changes(folder, size, then):
+    first, seen = 4, 4 * size  # steps and examples of the first stage
+    steps = -(-2 * TRAIN // then)
+    offset = seen - first * then
+    stages = [
+        source(folder, 0, first, size),
+        source(folder, first, steps, then, offset=offset),
+    ]
+    found = np.concatenate([b["label"] for stage in stages for b in batches(stage, workers=0)])
+    np.testing.assert_array_equal(found, Order(TRAIN, 5).take(0, seen + steps * then))
+    for epoch in found[: 2 * TRAIN].reshape(2, TRAIN):
+        assert sorted(epoch) == list(range(TRAIN))
+    resumed = source(folder, first + 2, 1, then, offset=offset)[0]["label"]
+    np.testing.assert_array_equal(resumed, found[seen + 2 * then : seen + 3 * then])
+
+
+def test_rejects_an_offset_before_the_first_example(folder):
+    with pytest.raises(ValueError, match=r"at position -1; use at least -24") as error:
+        source(folder, start=2, offset=-25)
+    assert_error_message(str(error.value), "-25")
 
 
 def test_reads_local_rows_of_each_batch(folder):
