@@ -110,8 +110,8 @@ def queue(recipes: dict[str, Run], options: argparse.Namespace) -> list[Run]:
                 dataclasses.replace(p, train=dataclasses.replace(p.train, steps=options.steps))
                 for p in phases
             )
-        required = REQUIREMENTS.get(train.metric)
-        if options.fid_weights and required is not None and required.inception:
+        inception = any(REQUIREMENTS[m].inception for m in train.metrics if m in REQUIREMENTS)
+        if options.fid_weights and inception:
             train = dataclasses.replace(train, fid_weights=str(options.fid_weights))
         run = dataclasses.replace(
             run, data=dataclasses.replace(run.data, data=source), train=train, phases=phases

@@ -90,7 +90,7 @@ def summary(run: Run, row: dict[str, Any]) -> dict[str, str]:
       row: its entry of `table`.
     """
     traits = families.get(run.family).traits(run.model)
-    metric = run.train.metric or traits.metric
+    metric = run.train.metrics[0] if run.train.metric else traits.metric
     obtained, error, minutes = row["obtained"], row["std_error"], row["minutes"]
     return {
         "row": row["experiment"],

@@ -174,7 +174,7 @@ def same_quantity(recipe: Run, run: Run) -> bool:
     """
     names = {dataset_name(r.data.data) for r in (recipe, run)}
     known = bool(recipe.figure.data_checksum) or len(names) == 1
-    return known and run.train.metric == recipe.train.metric
+    return known and run.train.metrics[:1] == recipe.train.metrics[:1]
 
 
 def without_figure(run: Run) -> Run:

@@ -82,10 +82,10 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
             f"patience needs validation, but {run.family} on {run.data.data} has none; set"
             f" --patience 0, or hold out examples with --validation N."
         )
-    if run.train.metric:
+    for metric in run.train.metrics:
         t, model = run.train, run.model
         evals.check_metric_requirements(
-            t.metric, family, model, dataset, t.fid_weights, t.metric_samples
+            metric, family, model, dataset, t.fid_weights, t.metric_samples
         )
     if traits.fit == "counting":
         n = dataset.counts()["train"]

@@ -1,5 +1,6 @@
 """Quantities computed of a finished run for its record, besides its likelihood."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -13,28 +14,29 @@ from genjax.train.run_config import Run
 
 
 def final_metrics(
-    run: Run, family: Any, dataset: genjax_data.Dataset, variables: Any
-) -> tuple[dict[str, Any], str, tuple[float, float | None, str]]:
-    """Computes the metric of `Train.metric`.
+    run: Run,
+    family: Any,
+    dataset: genjax_data.Dataset,
+    variables: Any,
+    required: Collection[str] = (),
+) -> dict[str, evals.MetricResult | str]:
+    """Computes the metrics of `Train.metric` from the same samples.
 
     Args:
-      run: the settings; `train.metric` is set.
+      run: the settings.
       family: its module.
       dataset: its data.
       variables: variables to sample with, on this process.
+      required: names of metrics whose failure is raised.
 
     Returns:
-      All values, the name of the main one, and its value, standard error and unit.
+      The result by metric; of one that failed the error message.
+
+    Raises:
+      ValueError, MemoryError, jax.errors.JaxRuntimeError: a required metric fails.
     """
     t = run.train
-    options: dict[str, Any] = {}
-    settings = evals.metric_settings(t.metric)
-    if t.metric_samples and "samples" in settings:
-        options["samples"] = t.metric_samples
-    if "split" in settings and isinstance(family, Translator):
-        options["split"] = "test"  # as the images that are translated
-    result = evals.compute_metric(
-        t.metric,
+    context = evals.EvalContext(
         family,
         run.model,
         variables,
@@ -44,10 +46,22 @@ def final_metrics(
         binarize_seed=run.data.binarize_seed,
         weights=t.fid_weights or None,
         classifier_steps=t.classifier_steps,
-        **options,
     )
-    values = {"metric": t.metric, **result.as_dict()}
-    return values, f"{t.metric} {result.FIGURE[0]}", result.figure()
+    results: dict[str, evals.MetricResult | str] = {}
+    for metric in t.metrics:
+        options: dict[str, Any] = {}
+        settings = evals.metric_settings(metric)
+        if t.metric_samples and "samples" in settings:
+            options["samples"] = t.metric_samples
+        if "split" in settings and isinstance(family, Translator):
+            options["split"] = "test"  # as the images that are translated
+        try:
+            results[metric] = evals.METRICS[metric](context, **options)
+        except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as failure:
+            if metric in required:
+                raise
+            results[metric] = str(failure) or type(failure).__name__
+    return results
 
 
 def active_units(

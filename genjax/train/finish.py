@@ -81,20 +81,21 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
                 output = genjax_data.output_spec(run.data.transform, dataset)
                 bits -= math.log2(output.high - output.low)
             details["bits_per_dim"] = bits
-    if run.train.metric:
-        try:
-            values, name, figure = final_metrics(run, family, dataset, variables())
-        except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as failure:
-            if density == "none":  # there is no other figure to lose
-                raise
-            message = str(failure) or type(failure).__name__
-            values = {"metric": run.train.metric, "error": message}
-            trainer.progress.say(f"{run.experiment}  {run.train.metric}: {message}")
-        details["final_metrics"] = values
-        if words := gan_diagnostics.missing_modes(values):
-            trainer.warn(chosen_step, words)
-        if density == "none":
-            metric, (obtained, error, unit) = name, figure
+    if metrics := run.train.metrics:
+        figure = metrics[:1] if density == "none" else ()  # a density has another figure
+        details["final_metrics"] = {}
+        for name, result in final_metrics(run, family, dataset, variables(), figure).items():
+            if isinstance(result, str):
+                values: dict[str, Any] = {"error": result}
+                trainer.progress.say(f"{run.experiment}  {name}: {result}")
+            else:
+                values = result.as_dict()
+                if name in figure:
+                    metric = f"{name} {result.FIGURE[0]}"
+                    obtained, error, unit = result.figure()
+            details["final_metrics"][name] = values
+            if words := gan_diagnostics.missing_modes(values):
+                trainer.warn(chosen_step, words)
     if words := ema_warning(run.train.ema, chosen_step):
         trainer.warn(chosen_step, words)
     if words := overfitting_warning(run, status, dataset.counts()["train"]):

@@ -238,7 +238,7 @@ def summarize(records: list[dict[str, Any]], figure: Figure | None = None) -> di
         mean, error = statistics.median(values), None
     row["obtained"], row["std_error"] = mean, error
     row["lowest"], row["highest"] = (min(values), max(values)) if several else (None, None)
-    by = [r.get("final_metrics", {}).get(figure.show_seed_by) for r in records]
+    by = [_first_metric(r).get(figure.show_seed_by) for r in records]
     row["shown_seed"] = None
     if several and all(checks.matches(float, value) for value in by):
         row["shown_seed"] = records[int(np.argmax(np.array(by, float)))]["seed"]
@@ -247,6 +247,15 @@ def summarize(records: list[dict[str, Any]], figure: Figure | None = None) -> di
     row["device"] = ", ".join(sorted({r["device"] for r in records}))
     row["commit"] = ", ".join(sorted({r["commit"] for r in records}))
     return row
+
+
+def _first_metric(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values of the metric that is named first; empty without metrics."""
+    train = record["config"].get("train")
+    metric = train.get("metric") if isinstance(train, dict) else None
+    name = metric.split(",")[0].strip() if isinstance(metric, str) else ""
+    values = record.get("final_metrics", {}).get(name)
+    return values if isinstance(values, dict) else {}
 
 
 def _fold(record: dict[str, Any]) -> int | None:

@@ -57,10 +57,11 @@ class Train:
     """Latest checkpoints to keep; the best by validation is kept too. With 1, the one before the
     newest stays until the newest has been evaluated."""
     metric: str = ""
-    """Metric of the finished run's samples for its record: parzen, codes, svm ... (see `genjax
-    measure`); the figure of a family without a density. Empty: none."""
+    """Metrics of the finished run's samples for its record: parzen, codes, svm ... (see `genjax
+    measure`), several separated by commas, as in "swd,ms_ssim". The first is the figure of a family
+    without a density. Empty: none."""
     metric_samples: checks.NonNegativeInt = 0
-    """Samples for the metric; 0 is the metric's own number."""
+    """Samples for every metric; 0 is each metric's own number."""
     classifier_steps: checks.PositiveInt = 2000
     """Steps of the small classifier that some metrics train on the real images."""
     fid_weights: str = ""
@@ -72,6 +73,13 @@ class Train:
         checks.validate(self)
         if self.patience and not (self.eval_every or self.eval_epochs):
             raise ValueError("`patience` counts evaluations; set `eval_every` too.")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(f"`metric` {self.metric!r} names a metric twice; name each once.")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, the figure first."""
+        return tuple(name.strip() for name in self.metric.split(",")) if self.metric else ()
 
 
 # Location of the data and how it is read; a checksum identifies the data themselves.
@@ -115,7 +123,7 @@ class Figure:
     aggregate: Literal["mean", "median"] = "mean"
     """Summary of several seeds."""
     show_seed_by: str = ""
-    """Entry of the final metrics whose highest value selects the seed to show."""
+    """Entry of the first final metric whose highest value selects the seed to show."""
 
     def __post_init__(self) -> None:
         checks.validate(self)

@@ -121,7 +121,7 @@ def translations(tmp_path_factory):
 
 def test_a_run_of_a_translator_records_floors_and_ceilings(translations):
     record = translations[1]
-    measured = record["final_metrics"]
+    measured = record["final_metrics"]["translation"]
     assert (record["metric"], record["unit"]) == ("translation top1", "%")
     assert record["obtained"] == pytest.approx(100 * measured["b_top1"])
     assert record["std_error"] == pytest.approx(100 * measured["b_top1_std_error"])
@@ -137,7 +137,7 @@ def test_measures_a_translator_and_prints_its_table(translations, tmp_path, caps
     assert run(workdir, "translation", *options) == 0
     out, err = capsys.readouterr()
     got = json.loads(out)["results"]["translation"]
-    assert got["b_top1"] == record["final_metrics"]["b_top1"]
+    assert got["b_top1"] == record["final_metrics"]["translation"]["b_top1"]
     rows = [line.split()[1:3] for line in err.splitlines() if "│" in line]
     assert [row[-1] if row[0] == "│" else row[0] for row in rows] == [
         *("b", "identity", "mean_image", "ridge", "truth")

@@ -89,7 +89,11 @@ def _whole(folder: pathlib.Path) -> None:
     """A finished run, as `fit` leaves it, without weights."""
     run = resolve(phased(small_run("nade", "bars.npz")), "cpu")
     sessions = [{"commit": "abc", "device": "cpu x1", "from_step": 0}]
-    details = {"steps": 10, "ended": "end of schedule", "final_metrics": {"information": 2.0}}
+    details = {
+        "steps": 10,
+        "ended": "end of schedule",
+        "final_metrics": {"codes": {"information": 2.0}},
+    }
     details |= {"warnings": [{"step": 3, "words": "it overfits"}], "parameters": 12}
     made = functools.partial(whole_record, metric="test NLL", seconds=60.0, details=details)
     record = made(run, obtained=5.0, std_error=0.1, sessions=sessions)
@@ -164,7 +168,7 @@ def _records(folder: pathlib.Path) -> None:
     for name in ("nade_binarized_mnist:cpu", "infogan_mnist:codes", "rnade_red_wine:cpu"):
         for seed in (0, 1):
             run = dataclasses.replace(rows()[name], seed=seed)
-            record = make_record(run, final_metrics={"information": 2.0 + seed})
+            record = make_record(run, final_metrics={"codes": {"information": 2.0 + seed}})
             path = folder / f"{run_name(name, seed)}.json"
             path.write_text(json.dumps(record))
 

@@ -24,7 +24,7 @@ def data(tmp_path_factory):
 def test_implicit_families_report_their_metric(tmp_path, data):
     run = small_run("gan", data, metric="parzen", metric_samples=50)
     record = fit(run, tmp_path, quiet=True).record
-    measured = record["final_metrics"]
+    measured = record["final_metrics"]["parzen"]
     assert record["metric"] == "parzen nats"
     assert record["unit"] == "nats"
     assert record["obtained"] == measured["nats"]
@@ -69,9 +69,10 @@ def test_latent_codes_of_infogan(tmp_path, data):
     run = small_run("infogan", data, metric="codes", metric_samples=64)
     record = fit(run, tmp_path, quiet=True).record
     assert (record["metric"], record["unit"]) == ("codes error", "%")
-    assert record["obtained"] == pytest.approx(100 * record["final_metrics"]["error"])
+    measured = record["final_metrics"]["codes"]
+    assert record["obtained"] == pytest.approx(100 * measured["error"])
     assert 0 <= record["obtained"] <= 100
-    assert len(record["final_metrics"]["names"]) == 3
+    assert len(measured["names"]) == 3
 
 
 def test_density_remains_the_reported_value(tmp_path, data):
@@ -79,7 +80,39 @@ def test_density_remains_the_reported_value(tmp_path, data):
     record = fit(run, tmp_path, quiet=True).record
     assert record["metric"].startswith("test")
     assert record["unit"] == "nats"
-    assert record["final_metrics"]["metric"] == "neighbours"
+    assert list(record["final_metrics"]) == ["neighbours"]
+
+
+def test_several_metrics_of_the_same_samples(tmp_path, data, monkeypatch, capsys):
+    """The first is the figure; a later one that fails loses neither it nor the run."""
+    drawn = []
+
+    def second(context, *, samples=10):
+        drawn.append(context.samples(samples))
+        return evals.METRICS["parzen"](context, samples=samples)
+
+    def third(context):
+        raise ValueError("a number is not finite.")
+
+    monkeypatch.setitem(evals.METRICS, "svm", second)
+    monkeypatch.setitem(evals.METRICS, "codes", third)
+    monkeypatch.setattr(evals, "check_metric_requirements", lambda *args: None)
+    run = small_run("gan", data, metric="neighbours, svm,codes", metric_samples=50)
+    record = fit(run, tmp_path).record
+    measured = record["final_metrics"]
+    assert set(measured) == {"neighbours", "svm", "codes"}
+    assert (record["metric"], record["obtained"]) == (
+        "neighbours median",
+        measured["neighbours"]["median"],
+    )
+    assert measured["svm"]["n_fake"] == measured["neighbours"]["n_fake"] == len(drawn[0]) == 50
+    assert measured["codes"] == {"error": "a number is not finite."}
+    assert "codes: a number is not finite." in capsys.readouterr().err
+
+
+def test_rejects_a_metric_named_twice():
+    with pytest.raises(ValueError, match="names a metric twice; name each once"):
+        Train(metric="swd,ms_ssim,swd")
 
 
 @pytest.mark.parametrize("kind", [ValueError, MemoryError, jax.errors.JaxRuntimeError])
@@ -89,7 +122,7 @@ def test_failing_metric_keeps_the_density(tmp_path, data, monkeypatch, capsys, k
 
     monkeypatch.setitem(evals.METRICS, "neighbours", failing)
     record = fit(small_run("nade", data, metric="neighbours"), tmp_path).record
-    assert record["final_metrics"] == {"metric": "neighbours", "error": "a number is not finite."}
+    assert record["final_metrics"] == {"neighbours": {"error": "a number is not finite."}}
     assert record["obtained"] > 0
     assert "neighbours: a number is not finite." in capsys.readouterr().err
     with pytest.raises(kind, match="a number is not finite"):
@@ -100,6 +133,8 @@ def test_failing_metric_keeps_the_density(tmp_path, data, monkeypatch, capsys, k
     ("family", "settings", "words"),
     [
         ("gan", {"metric": "parson"}, "`metric` must be one of"),
+        ("gan", {"metric": "neighbours,"}, "`metric` must be one of"),
+        ("gan", {"metric": "neighbours,swd"}, r"swd: images must be .* got \[3, 3, 1\]"),
         ("gan", {"metric": "fid"}, "needs the standard Inception network"),
         ("gan", {"metric": "fid", "fid_weights": "no.pth"}, "there is no file no.pth"),
         ("gan", {"metric": "codes"}, "codes applies to families that implement LatentCodes"),
@@ -175,15 +210,16 @@ def test_every_metric_states_its_requirements():
 @pytest.mark.parametrize(("name", "split"), [("cyclegan", "test"), ("gan", "train")])
 def test_translations_are_compared_with_test_images(name, split, monkeypatch):
     """FID of the papers is that of translated test images to those of the other domain."""
-    seen = {}
+    seen = []
 
-    def compute(metric, *args, **settings):
-        seen.update(evals.metric_settings(metric) | settings)
+    def compute(context, *, samples=10, split="train"):
+        seen.append(split)
         return evals.MetricResult(n_real=1, n_fake=1, extractor="", seed=0)
 
-    monkeypatch.setattr(evals, "compute_metric", compute)
-    monkeypatch.setattr(evals.MetricResult, "FIGURE", ("seed", "seed", ""), raising=False)
+    monkeypatch.setitem(evals.METRICS, "fid", compute)
     family = families.get(name)
+    images = np.zeros((2, *family.tiny().shape), np.uint8)
+    dataset = Dataset("bytes", {"train": {"x": images}}, 256)
     run = Run(experiment="x", family=name, model=family.tiny(), train=Train(metric="fid"))
-    final_metrics(run, family, None, {})
-    assert seen["split"] == split
+    final_metrics(run, family, dataset, {})
+    assert seen == [split]

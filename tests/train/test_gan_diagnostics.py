@@ -125,7 +125,7 @@ def test_missing_modes_are_in_the_record(tmp_path, capsys):
     short = {"steps": 2, "metric": "gaussian_modes", "metric_samples": 50}
     run = dataclasses.replace(run, train=dataclasses.replace(run.train, **short))
     record = fit(run, tmp_path).record
-    found = record["final_metrics"]["found"]
+    found = record["final_metrics"]["gaussian_modes"]["found"]
     assert found < 8
     words = f"the generator has samples of only {found} of 8 modes"
     assert record["warnings"][-1]["step"] == 2

@@ -44,7 +44,10 @@ def test_median_of_seeds_and_the_seed_to_show():
     figure = Figure(aggregate="median", show_seed_by="information")
     seeds = [(0, 6.0, 2.1), (1, 40.0, 1.2), (2, 5.0, 2.25), (3, 7.0, 2.29), (4, 4.0, 2.2)]
     made = [
-        {**record(seed, error), "final_metrics": {"information": nats}}
+        {
+            **record(seed, error, config={"train": {"metric": "codes,neighbours"}}),
+            "final_metrics": {"codes": {"information": nats}, "neighbours": {"information": -nats}},
+        }
         for seed, error, nats in seeds
     ]
     row = records.summarize(made, figure)
@@ -55,7 +58,7 @@ def test_median_of_seeds_and_the_seed_to_show():
     assert (row["lowest"], row["highest"], row["shown_seed"]) == (None, None, None)
     row = records.summarize([*made, record(5, None, None)], figure)  # one diverged
     assert (row["obtained"], row["lowest"], row["shown_seed"]) == (None, None, None)
-    del made[1]["final_metrics"]["information"]
+    del made[1]["final_metrics"]["codes"]["information"]
     assert records.summarize(made, figure)["shown_seed"] is None
 
 
