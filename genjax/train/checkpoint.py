@@ -12,6 +12,7 @@ import pathlib
 import sys
 import warnings
 import zlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -34,6 +35,9 @@ from genjax.train.signals import barrier
 
 # Orbax measures its timeouts with the system clock, which may jump, for instance from 1970.
 CENTURY = 100 * 365 * 24 * 3600
+
+
+Layout = Callable[[int], tuple[Any, Any]]
 
 
 class Identity(Protocol):
@@ -158,7 +162,7 @@ class Checkpoints:
         barrier("status written")
 
     def restore(
-        self, shapes: Any, shardings: Any = None, *, which: str = "latest"
+        self, layout: Layout, *, which: str = "latest"
     ) -> tuple[Any, dict[str, Any]] | None:
         """Returns the newest whole checkpoint, `(state, status)`; None if there is none.
 
@@ -166,8 +170,8 @@ class Checkpoints:
         one before it is used.
 
         Args:
-          shapes: the state under `jax.eval_shape`.
-          shardings: of its leaves; None is the default device.
+          layout: `step -> (shapes, shardings)` of a state of that step: the state under
+            `jax.eval_shape`, and the shardings of its leaves or None for the default device.
           which: "latest" or "best".
 
         Raises:
@@ -177,7 +181,7 @@ class Checkpoints:
         for step in reversed(self.steps(which)):
             try:
                 with late_errors_dropped():
-                    return self._restore(step, shapes, shardings, which)
+                    return self._restore(step, *layout(step), which)
             except (_Mismatch, MemoryError, jax.errors.JaxRuntimeError):
                 raise  # the checkpoint is whole
             except Exception as error:

@@ -158,7 +158,7 @@ def best_state(trainer: Trainer, state: State, step: int) -> tuple[State, int]:
         return state, step
     checkpoints, best_step = trainer.checkpoints, trainer.status.best_step
     checkpoints.wait()
-    best = checkpoints.restore(trainer.context.shapes, trainer.context.shardings, which="best")
+    best = checkpoints.restore(trainer.layouts.saved_arrays, which="best")
     if best is None or int(best[0].step) != best_step:
         raise ValueError(
             f"the best checkpoint, of step {best_step}, is missing from {checkpoints.root}; run the"

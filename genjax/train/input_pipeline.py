@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax import data as genjax_data
+from genjax.core import Stage, critic_steps
 from genjax.data.dataset import Rows
 from genjax.data.streaming import Batches, UnpairedBatches, batches
 from genjax.train.compile import batch_sharding, put
@@ -30,7 +31,7 @@ class InputPipeline:
         dataset: genjax_data.Dataset,
         names: set[str],
         mesh: Mesh,
-        critics: int = 0,
+        stage: Stage,
         labels: range | None = None,
     ):
         """Creates the pipeline of a run's training split.
@@ -40,16 +41,13 @@ class InputPipeline:
           dataset: data set, in memory or on disk.
           names: entries that a step uses, such as `x`.
           mesh: devices; the batch is sharded over `data`.
-          critics: batches per step with several critic updates; else 0.
+          stage: that the run begins or resumes in.
           labels: valid labels of streamed data, which are checked here; None checks nothing.
         """
-        self.size, self.critics, self.mesh = run.train.batch_size, critics, mesh
-        self._labels = labels
-        self.each = self.size * max(critics, 1)
+        self.mesh, self._labels, self._per_call = mesh, labels, run.train.steps_per_call
         self.resident = "train" not in dataset.streams
         self.waited = 0.0
-        self._seed, self._steps, self._workers = run.seed, run.train.steps, run.data.workers
-        self._next = -1  # next step of the stream, or first step of the window
+        self._seed, self._workers = run.seed, run.data.workers
         self._batches: Iterator[Any] = iter(())
         if self.resident:
             train = {k: v for k, v in dataset.splits["train"].items() if k in names}
@@ -58,11 +56,22 @@ class InputPipeline:
                 group: genjax_data.Order(dataset.length("train", group[0]), run.seed, domain)
                 for domain, group in dataset.domains(train).items()
             }
-            self._length = _window(run, self.each)
-            self._window: tuple[Any, jax.Array] | None = None
         else:
             self._dataset = dataset
             self._names = tuple(sorted(names & dataset.entries("train")))
+        self.begin(stage)
+
+    def begin(self, stage: Stage) -> None:
+        """Begins a stage, whose batches may have another size."""
+        self.close()
+        self.stage, self.size = stage, stage.batch_size
+        critics = critic_steps(stage.config)
+        self.critics = critics if critics > 1 else 0
+        self._next = -1  # next step of the stream, or first step of the window
+        if self.resident:
+            self._length = _window(stage, self._per_call)
+            self._window: tuple[Any, jax.Array] | None = None
+        else:
             self._local_rows = self._rows_of_this_process()
 
     def take(self, step: int, length: int) -> tuple[Any, ...]:
@@ -88,14 +97,15 @@ class InputPipeline:
         self._next = -1
 
     def _indices(self, step: int, length: int) -> tuple[Any, jax.Array]:
-        first = step - step % self._length
+        first = step - (step - self.stage.first) % self._length
         if first != self._next or self._window is None:
             lead = (self._length, *((self.critics,) if self.critics else ()))
             sharding = batch_sharding(self.mesh, len(lead))
             start = put(np.int32(first), NamedSharding(self.mesh, PartitionSpec()))
             indices: Any = {}
             for group, order in self._orders.items():
-                rows = order.take(first * self.each, self._length * self.each)
+                count = self._length * self.stage.examples_per_step
+                rows = order.take(self.stage.examples_at(first), count)
                 indices |= dict.fromkeys(group, put(rows.reshape(*lead, self.size), sharding))
             if len(self._orders) == 1:  # one order for all entries
                 indices = next(iter(indices.values()))
@@ -110,9 +120,10 @@ class InputPipeline:
                 Batches(
                     cast(Rows, self._dataset.stream("train", group[0])),
                     seed=self._seed,
-                    start=step,
-                    steps=max(self._steps - step, length),
-                    size=self.each,
+                    start=step - self.stage.first,
+                    steps=max(self.stage.end - step, length),
+                    size=self.stage.examples_per_step,
+                    offset=self.stage.examples,
                     local_rows=self._local_rows,
                     names=group,
                     domain=domain,
@@ -154,7 +165,7 @@ def _check_labels(parts: list[dict[str, np.ndarray]], known: range) -> None:
             )
 
 
-def _window(run: Run, each: int) -> int:
+def _window(stage: Stage, per_call: int) -> int:
     """Returns the steps whose indices are on the device together: at most 4 MiB."""
-    calls = min(256, 2**20 // each, run.train.steps) // run.train.steps_per_call
-    return max(1, calls) * run.train.steps_per_call
+    calls = min(256, 2**20 // stage.examples_per_step, stage.steps) // per_call
+    return max(1, calls) * per_call

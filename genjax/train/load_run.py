@@ -10,12 +10,13 @@ import numpy as np
 
 from genjax import data as genjax_data
 from genjax import families
-from genjax.core import State, batch_norm_statistics, init_state, named_key
+from genjax.core import State, batch_norm_statistics, named_key
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compatibility import check_compatibility
 from genjax.train.identity import RunIdentity
 from genjax.train.record import run_name
-from genjax.train.run_config import Run, build_optimizer
+from genjax.train.layouts import Layouts
+from genjax.train.run_config import Run
 from genjax.train.workdir import read_run, saved_data
 
 RUNS = pathlib.Path("runs")
@@ -56,12 +57,7 @@ def load_state(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run
     """Returns the settings and the whole state of a run, otherwise like `load`."""
     workdir = pathlib.Path(workdir)
     run = read_run(workdir)
-    family = families.get(run.family)
-    optimizer = build_optimizer(run)
-    ema = run.train.ema > 0
-    shapes = jax.eval_shape(
-        lambda key: init_state(family, run.model, optimizer, key, ema=ema), jax.random.key(0)
-    )
+    layouts = Layouts(run)
     data = saved_data(workdir)
     identity = RunIdentity(run, None if data is None else data["checksum"])
     checkpoints = Checkpoints(workdir, read_only=True, identity=identity)
@@ -70,7 +66,7 @@ def load_state(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run
         order.sort(key=lambda which: max(checkpoints.steps(which), default=0), reverse=True)
     try:
         for which in order:
-            found = checkpoints.restore(shapes, which=which)
+            found = checkpoints.restore(layouts.saved_arrays, which=which)
             if found is not None:
                 return run, found[0]
     finally:

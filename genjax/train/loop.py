@@ -18,13 +18,14 @@ from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.checkpoint_errors import naming
 from genjax.train.compatibility import check_compatibility
-from genjax.train.compile import Rules, make_mesh, put, state_shardings
+from genjax.train.compile import Rules, make_mesh, put
 from genjax.train.finish import finish, summary
 from genjax.train.identity import RunIdentity
+from genjax.train.layouts import Layouts
 from genjax.train.metric_writers import Metrics, Progress, check_writers, write_missing_outputs
 from genjax.train.phases import first_status, first_weights, phase_folder, previous_phase
 from genjax.train.resume import finished_record, restore
-from genjax.train.run_config import Run, build_optimizer, run_from_json, schedule_warnings
+from genjax.train.run_config import Run, run_from_json, schedule_warnings
 from genjax.train.run_context import RunContext
 from genjax.train.sample_grids import remove_after
 from genjax.train.signals import Signals, agree_on_stop
@@ -140,14 +141,9 @@ def fit(
             return dataclasses.replace(phase, finished=False, record=None)
 
     dataset = genjax_data.load(run.data)
-    lead = check_compatibility(run, family, dataset)
+    check_compatibility(run, family, dataset)
     mesh = make_mesh(devices)
-    count = mesh.devices.size
-    if run.train.batch_size % count:
-        raise ValueError(
-            f"`batch_size` {run.train.batch_size} is not divisible by {count} devices; use a"
-            f" multiple of {count}."
-        )
+    layouts = Layouts(run, mesh, rules)
     weights = None
     if saved is not None:
         check_same_data(dataset, workdir)
@@ -155,17 +151,14 @@ def fit(
         weights = first_weights(run, workdir, runs)
 
     # Shapes first, shardings second, arrays last.
-    optimizer = build_optimizer(run)
-    averaged = run.train.ema > 0
+    layout, averaged = layouts.of(0), run.train.ema > 0
 
     def make_state(key: jax.Array, batch: Any = None, weights: Any = None) -> State:
         return init_state(
-            family, run.model, optimizer, key, ema=averaged, batch=batch, variables=weights
+            family, run.model, layout.optimizer, key, ema=averaged, batch=batch, variables=weights
         )
 
     key = jax.random.key(run.seed)
-    shapes = jax.eval_shape(make_state, key)
-    shardings = state_shardings(shapes, mesh, rules)
     is_main = jax.process_index() == 0
     progress = Progress(run.experiment, run.train.steps, quiet=quiet or not is_main)
     signals = Signals(quiet=progress.quiet)
@@ -180,7 +173,7 @@ def fit(
         identity = RunIdentity(run, dataset.checksum())
         checkpoints = Checkpoints(workdir, keep=run.train.keep, identity=identity)
         closing.callback(signals.saving()(checkpoints.close))
-        restored = restore(run, checkpoints, shapes, shardings, progress, from_best=from_best)
+        restored = restore(run, checkpoints, layouts.saved_arrays, progress, from_best=from_best)
         if restored is None:
             if saved is not None:  # it was interrupted before its first checkpoint
                 weights = first_weights(run, workdir, runs)
@@ -188,7 +181,7 @@ def fit(
                 tree and put(tree, NamedSharding(mesh, PartitionSpec()))
                 for tree in (init_batch(run, family, dataset), weights)
             )
-            state = jax.jit(make_state, out_shardings=shardings)(key, first, weights)
+            state = jax.jit(make_state, out_shardings=layout.shardings)(key, first, weights)
             status = first_status(run, workdir)
         else:
             state, status = restored
@@ -204,7 +197,8 @@ def fit(
             revalidate = "evaluate" in status.pending or (status.best is None and not unfinished)
             metrics = Metrics(workdir, after=step, writers=run.train.writers, again=revalidate)
             closing.callback(metrics.close)
-        for at, message in schedule_warnings(run):
+        late = [(0, message) for message in layouts.warnings()]
+        for at, message in [*late, *schedule_warnings(run)]:
             if message not in [warning["words"] for warning in status.warnings]:
                 status = status.warn(at, message)
             progress.say(f"{run.experiment}  warning: {message}")
@@ -216,10 +210,7 @@ def fit(
                 family=family,
                 dataset=dataset,
                 mesh=mesh,
-                shapes=shapes,
-                shardings=shardings,
-                optimizer=optimizer,
-                lead=lead,
+                layouts=layouts,
                 workdir=workdir,
                 checkpoints=checkpoints,
                 progress=progress,

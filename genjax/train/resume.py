@@ -6,7 +6,7 @@ from typing import Any
 from genjax.core import State
 from genjax.data.file_io import safe
 from genjax.data.json_files import read_object
-from genjax.train.checkpoint import Checkpoints
+from genjax.train.checkpoint import Checkpoints, Layout
 from genjax.train.metric_writers import Progress
 from genjax.train.record import Record
 from genjax.train.run_config import Run, changes, run_from_json, settings_without_effect
@@ -51,8 +51,7 @@ def finished_record(run: Run, saved: Run | None, workdir: pathlib.Path) -> dict[
 def restore(
     run: Run,
     checkpoints: Checkpoints,
-    shapes: Any,
-    shardings: Any,
+    layout: Layout,
     progress: Progress,
     *,
     from_best: bool = False,
@@ -62,8 +61,7 @@ def restore(
     Args:
       run: settings, resolved.
       checkpoints: of the workdir.
-      shapes: of the state.
-      shardings: of its leaves.
+      layout: shapes and shardings of a state by its step.
       progress: prints what is resumed.
       from_best: where latest has no whole checkpoint, resume from the best, which repeats the
         steps after it.
@@ -72,13 +70,13 @@ def restore(
       ValueError: there are checkpoints, but none to resume from, or they are of later steps.
     """
     used = checkpoints.steps() or checkpoints.steps("best") or checkpoints.set_aside()
-    restored = checkpoints.restore(shapes, shardings)
+    restored = checkpoints.restore(layout)
     finished = (checkpoints.root.parent / "record.json").exists()
     # Killed between its first best and its first latest checkpoint: the best is a whole state.
     # The best of a finished run, whose latest is missing, is not where that run stopped.
     killed = restored is None and not finished and not checkpoints.set_aside()
     if restored is None and used:
-        best = checkpoints.restore(shapes, shardings, which="best")
+        best = checkpoints.restore(layout, which="best")
         if best is None or not (killed or from_best):
             offer = ""
             if best is not None:

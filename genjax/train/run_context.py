@@ -7,8 +7,8 @@ from typing import Any
 from jax.sharding import Mesh
 
 from genjax import data as genjax_data
-from genjax.core.step import Optimizers
 from genjax.train.checkpoint import Checkpoints
+from genjax.train.layouts import Layouts
 from genjax.train.metric_writers import Metrics, Progress
 from genjax.train.run_config import Run
 from genjax.train.signals import Signals
@@ -23,10 +23,7 @@ class RunContext:
       family: module of the family.
       dataset: its data.
       mesh: devices.
-      shapes: of the state, from `jax.eval_shape`.
-      shardings: of the state.
-      optimizer: from `build_optimizer`.
-      lead: axes of a batch before its batch axis.
+      layouts: stages of the run, with the shapes and shardings of their states.
       workdir: folder of the run.
       checkpoints: in that folder.
       progress: lines on the terminal.
@@ -40,10 +37,7 @@ class RunContext:
     family: Any
     dataset: genjax_data.Dataset
     mesh: Mesh
-    shapes: Any
-    shardings: Any
-    optimizer: Optimizers | None
-    lead: int
+    layouts: Layouts
     workdir: pathlib.Path
     checkpoints: Checkpoints
     progress: Progress

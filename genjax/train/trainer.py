@@ -12,26 +12,15 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax import data as genjax_data
 from genjax import evals
-from genjax.core import (
-    Optimizer,
-    State,
-    gan_objective,
-    make_step,
-    named_key,
-    with_ema,
-)
+from genjax.core import State, gan_objective, named_key
 from genjax.data.json_files import read_object
 from genjax.train import gan_diagnostics
 from genjax.train.compatibility import label_range
-from genjax.train.compile import CompiledStep, batch_sharding, compile_step
+from genjax.train.compile import batch_sharding
 from genjax.train.input_pipeline import InputPipeline
+from genjax.train.programs import Programs
 from genjax.train.resume import RECORD_FIX, FinishedRecord
-from genjax.train.run_config import (
-    batches_per_step,
-    evaluated_by_steps,
-    map_optimizers,
-    network_batches_per_step,
-)
+from genjax.train.run_config import evaluated_by_steps
 from genjax.train.run_context import RunContext
 from genjax.train.sample_drawing import SampleDrawer, sample_drawer
 from genjax.train.sample_grids import save_grid
@@ -80,19 +69,19 @@ class Trainer:
         self.run, self.family, self.dataset = context.run, context.family, context.dataset
         self.progress, self.checkpoints = context.progress, context.checkpoints
         run, family = self.run, self.family
-        self.transform = genjax_data.make_transform(
-            run.data.transform, self.dataset.levels, unpaired=self.dataset.unpaired
-        )
-        step = make_step(family, run.model, context.optimizer)
-        self.step = with_ema(step, run.train.ema) if run.train.ema else step
+        self.layouts, self.stage = context.layouts, context.layouts.stages[0]
         self.replicated = NamedSharding(context.mesh, PartitionSpec())
-        critics = batches_per_step(run) if context.lead else 0
         names = set(family.batch_spec(run.model, 1))
         labels = None
         if "label" in names and "train" in self.dataset.streams:
             labels = label_range(run, family)
-        self.feed = InputPipeline(run, self.dataset, names, context.mesh, critics, labels)
-        self.calls: dict[int, CompiledStep] = {}
+        self.feed = InputPipeline(run, self.dataset, names, context.mesh, self.stage, labels)
+        transform = genjax_data.make_transform(
+            run.data.transform, self.dataset.levels, unpaired=self.dataset.unpaired
+        )
+        self.programs = Programs(
+            self.layouts, context.mesh, transform, resident=self.feed.resident
+        )
         self.nlls: dict[tuple[Any, int], Callable] = {}
         self.evaluated: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
         # Metrics of calls: not logged yet, and not known to have ended.
@@ -121,11 +110,14 @@ class Trainer:
                 return state, step, self.stopped
         while step < t.steps and not self.status.ended:
             # 1. One call. Its length keeps calls aligned, so that a resumed run makes the same.
-            length = min(t.steps_per_call - step % t.steps_per_call, t.steps - step)
+            number, state = self.before_step(state, step)
+            aligned = t.steps_per_call - (step - self.stage.first) % t.steps_per_call
+            length = min(aligned, self.stage.next_change(step) - step)
             self.trace(calls, state, last=False)
-            compiled = length in self.calls
+            compiled = (number, length) in self.programs
             called = time.monotonic()
-            state, metrics = self.call(length)(state, *self.feed.take(step, length))
+            call = self.programs.step(number, length)
+            state, metrics = call(state, *self.feed.take(step, length))
             self.pending.append((step, length, metrics))
             before, step, calls = step, step + length, calls + 1
             self.in_flight.append((step, metrics))
@@ -136,6 +128,7 @@ class Trainer:
                 if compiled or not self.call_seconds:
                     self.call_seconds = time.monotonic() - called
             last = step == t.steps
+            ended = step == self.stage.end  # its metrics and samples are those of one stage
             self.trace(calls, state, last=last)
 
             def due(every: int, before: int = before, step: int = step, last: bool = last) -> bool:
@@ -145,10 +138,14 @@ class Trainer:
             stop = agree_on_stop(self.reason_to_stop())
             if stop:
                 self.say_saving(stop)
-            if due(t.log_every) or due(t.eval_every) or due(t.save_every) or stop:
+            if due(t.log_every) or due(t.eval_every) or due(t.save_every) or stop or ended:
                 self.log(step, regular=due(t.log_every))
             every = {"evaluate": t.eval_every, "sample": t.sample_every}
             operations = tuple(name for name in every if due(every[name]))
+            if self.layouts.growing and "sample" not in operations:
+                half = self.stage.first + self.stage.fade // 2
+                if ended or before < half <= step:
+                    operations = (*operations, "sample")
             # 3. Save what is due, before an evaluation that may take long.
             saved = bool(due(t.save_every) or stop)
             if saved:
@@ -166,6 +163,14 @@ class Trainer:
             if self.stopped or (stop and not last and not self.status.ended):
                 return state, step, stop
         return state, step, ""
+
+    def before_step(self, state: State, step: int) -> tuple[int, State]:
+        """Returns the stage of the next step, and the state with which it begins."""
+        layout = self.layouts.next(step)
+        if layout.stage is not self.stage:
+            self.stage = layout.stage
+            self.feed.begin(self.stage)
+        return layout.number, self.layouts.before_step(state, step)
 
     def wait(self, most: int) -> None:
         """Blocks until at most so many calls are in flight, and moves the bar to those done."""
@@ -223,21 +228,6 @@ class Trainer:
             jax.profiler.stop_trace()
             self.tracing = False
 
-    def call(self, length: int) -> CompiledStep:
-        """Returns the compiled step of a call of so many steps."""
-        if length not in self.calls:
-            self.calls[length] = compile_step(
-                self.step,
-                mesh=self.context.mesh,
-                shardings=self.context.shardings,
-                steps_per_call=length,
-                lead=self.context.lead,
-                transform=self.transform,
-                resident=self.feed.resident,
-                window=self.feed.resident,
-            )
-        return self.calls[length]
-
     def log(self, step: int, *, regular: bool) -> None:
         """Writes means of the metrics since the last log.
 
@@ -265,9 +255,8 @@ class Trainer:
             means[name] = float(values.mean(dtype=np.float64))
         seconds = self.elapsed()
         self.status = self.status.replace(seconds=self.status.seconds + seconds)
-        size = self.run.train.batch_size * batches_per_step(self.run)
         training = max(seconds - self.aside, 1e-9)
-        rate = (step - first) * size / training
+        rate = (step - first) * self.stage.examples_per_step / training
         wait = self.feed.waited / training
         self.aside = self.feed.waited = 0.0
         self.write(
@@ -335,12 +324,7 @@ class Trainer:
         optimizer = self.run.optimizer
         if self.family.traits(self.run.model).fit != "gradient" or optimizer is None:
             return {}
-
-        def rate(name: str, settings: Optimizer) -> float:
-            batches = step * network_batches_per_step(self.run, name)
-            return float(settings.learning_rate_at()(batches // settings.accumulate))
-
-        rates = map_optimizers(rate, optimizer)
+        rates = self.layouts.learning_rate(step)
         if not isinstance(rates, dict):
             return {"learning_rate": rates}
         return {f"{name}_learning_rate": value for name, value in rates.items()}

@@ -94,8 +94,8 @@ def collect_batches(
     """Returns the transformed batches of all steps from `first`."""
     mesh = mesh or make_mesh(jax.devices()[:1])
     dataset = load(run.data)
-    critics = batches_per_step(run) if run.family == "gan" else 0
-    pipeline = InputPipeline(run, dataset, set(names), mesh, critics)
+    stage, *_ = stages_of(get(run.family), run.model, run.train.batch_size, run.train.steps)
+    pipeline = InputPipeline(run, dataset, set(names), mesh, stage)
     assert pipeline.resident == (run.data.stream == "no")
     state = MinimalState(jax.random.key(run.seed), jax.numpy.int32(first))
     step, out, calls = first, [], {}

@@ -35,6 +35,12 @@ def shapes():
     )
 
 
+def layout(step):
+    """Returns shapes and shardings of a state, the same at every step."""
+    del step
+    return shapes(), None
+
+
 def state_at(step):
     state = make_state(FAMILY, CONFIG, seed=step, ema=True)
     return state.replace(step=jnp.asarray(step, jnp.int32))
@@ -53,7 +59,7 @@ def saved(tmp_path):
 def restore(workdir):
     checkpoints = Checkpoints(workdir, keep=3)
     try:
-        return checkpoints.restore(shapes())
+        return checkpoints.restore(layout)
     finally:
         checkpoints.close()
 
@@ -176,7 +182,7 @@ def test_rejects_other_settings_and_sets_nothing_aside(saved):
     )
     checkpoints = Checkpoints(saved, keep=3)
     with pytest.raises(ValueError, match="holds another state"):
-        checkpoints.restore(target)
+        checkpoints.restore(lambda step: (target, None))
     checkpoints.close()
     assert_is(restore(saved)[0], 3)
 
@@ -218,7 +224,7 @@ def test_errors_unrelated_to_the_checkpoint_leave_it_in_place(saved, monkeypatch
 def test_read_only_changes_nothing(saved):
     before = sorted(str(p) for p in pathlib.Path(saved).rglob("*"))
     checkpoints = Checkpoints(saved, read_only=True)
-    state, _ = checkpoints.restore(shapes())
+    state, _ = checkpoints.restore(layout)
     checkpoints.close()
     assert_is(state, 3)
     assert sorted(str(p) for p in pathlib.Path(saved).rglob("*")) == before
@@ -271,7 +277,7 @@ def test_a_file_that_cannot_be_read_is_not_damage(readable_folder):
         checkpoints = Checkpoints(readable_folder, read_only=True)
         checkpoints.read_only = False  # as a run opens it
         with unprivileged(), pytest.raises(OSError, match=r"cannot be read \(Permission denied\)"):
-            checkpoints.restore(shapes())
+            checkpoints.restore(layout)
         checkpoints.close()
         (step / name).chmod(mode)
         assert_is(restore(readable_folder)[0], 3)

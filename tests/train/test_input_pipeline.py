@@ -102,7 +102,9 @@ def test_worker_processes_give_the_same_batches(folder):
 def test_other_step_restarts_the_stream(folder):
     run = make_run(folder, stream="yes", workers=0)
     whole = collect_batches(make_run(folder, stream="no"))
-    pipeline = InputPipeline(run, load(run.data), {"x", "label"}, jax.make_mesh((1,), ("data",)))
+    stage, *_ = stages_of(get(run.family), run.model, run.train.batch_size, run.train.steps)
+    mesh = jax.make_mesh((1,), ("data",))
+    pipeline = InputPipeline(run, load(run.data), {"x", "label"}, mesh, stage)
     for step in (0, 1, 5, 2, 3):
         (batch,) = pipeline.take(step, 1)
         np.testing.assert_array_equal(batch["label"], whole[step]["label"])
