@@ -117,7 +117,9 @@ class Layouts:
         layout = self.saved(step)
 
         def rate(name: str, settings: Optimizer) -> float:
-            return float(settings.learning_rate_at()(self._batches(name, step) // settings.accumulate))
+            return float(
+                settings.learning_rate_at()(self._batches(name, step) // settings.accumulate)
+            )
 
         return map_optimizers(rate, layout.settings)
 
@@ -198,5 +200,3 @@ class Layouts:
                         f" {optimizer.schedule!r} with warm-up {optimizer.warmup}; use a constant"
                         " rate and `rates` of the stages, or set reset_optimizer to False."
                     )
-
-

@@ -14,8 +14,8 @@ from genjax.core import State, batch_norm_statistics, named_key
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compatibility import check_compatibility
 from genjax.train.identity import RunIdentity
-from genjax.train.record import run_name
 from genjax.train.layouts import Layouts
+from genjax.train.record import run_name
 from genjax.train.run_config import Run
 from genjax.train.workdir import read_run, saved_data
 

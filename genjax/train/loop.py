@@ -197,8 +197,8 @@ def fit(
             revalidate = "evaluate" in status.pending or (status.best is None and not unfinished)
             metrics = Metrics(workdir, after=step, writers=run.train.writers, again=revalidate)
             closing.callback(metrics.close)
-        late = [(0, message) for message in layouts.warnings()]
-        for at, message in [*late, *schedule_warnings(run)]:
+        unreached = [(0, message) for message in layouts.warnings()]
+        for at, message in [*unreached, *schedule_warnings(run)]:
             if message not in [warning["words"] for warning in status.warnings]:
                 status = status.warn(at, message)
             progress.say(f"{run.experiment}  warning: {message}")

@@ -79,9 +79,7 @@ class Trainer:
         transform = genjax_data.make_transform(
             run.data.transform, self.dataset.levels, unpaired=self.dataset.unpaired
         )
-        self.programs = Programs(
-            self.layouts, context.mesh, transform, resident=self.feed.resident
-        )
+        self.programs = Programs(self.layouts, context.mesh, transform, resident=self.feed.resident)
         self.nlls: dict[tuple[Any, int], Callable] = {}
         self.evaluated: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
         # Metrics of calls: not logged yet, and not known to have ended.

@@ -16,7 +16,7 @@ from genjax.data.prepare import WriteOptions, prepare
 from genjax.families import gan, nade
 from genjax.train import Run, Train, compile_step, make_mesh
 from genjax.train.input_pipeline import InputPipeline
-from genjax.train.run_config import batches_per_step
+from genjax.train.layouts import Layouts
 
 TRAIN = 61  # rows: no batch size divides it
 # Options of the runs of programs/input_pipelines.py.
@@ -94,8 +94,7 @@ def collect_batches(
     """Returns the transformed batches of all steps from `first`."""
     mesh = mesh or make_mesh(jax.devices()[:1])
     dataset = load(run.data)
-    stage, *_ = stages_of(get(run.family), run.model, run.train.batch_size, run.train.steps)
-    pipeline = InputPipeline(run, dataset, set(names), mesh, stage)
+    pipeline = InputPipeline(run, dataset, set(names), mesh, Layouts(run).stages[0])
     assert pipeline.resident == (run.data.stream == "no")
     state = MinimalState(jax.random.key(run.seed), jax.numpy.int32(first))
     step, out, calls = first, [], {}
@@ -108,7 +107,7 @@ def collect_batches(
                 lambda state, batch: (state._replace(step=state.step + 1), batch),
                 mesh=mesh,
                 steps_per_call=length,
-                lead=1 if critics else 0,
+                lead=int(pipeline.critics > 0),
                 transform=genjax_data.make_transform(
                     run.data.transform, dataset.levels, unpaired=dataset.unpaired
                 ),

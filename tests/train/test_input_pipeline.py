@@ -29,6 +29,7 @@ from genjax.cli import experiment
 from genjax.data import Data, Order, load
 from genjax.train import compile_step, fit
 from genjax.train.input_pipeline import InputPipeline
+from genjax.train.layouts import Layouts
 from genjax.train.load_run import load_state
 
 
@@ -102,8 +103,7 @@ def test_worker_processes_give_the_same_batches(folder):
 def test_other_step_restarts_the_stream(folder):
     run = make_run(folder, stream="yes", workers=0)
     whole = collect_batches(make_run(folder, stream="no"))
-    stage, *_ = stages_of(get(run.family), run.model, run.train.batch_size, run.train.steps)
-    mesh = jax.make_mesh((1,), ("data",))
+    mesh, stage = jax.make_mesh((1,), ("data",)), Layouts(run).stages[0]
     pipeline = InputPipeline(run, load(run.data), {"x", "label"}, mesh, stage)
     for step in (0, 1, 5, 2, 3):
         (batch,) = pipeline.take(step, 1)

@@ -24,8 +24,8 @@ from genjax.core import Optimizer
 from genjax.train import Figure, finish, fit, metric_writers
 from genjax.train.load_run import load_state
 from genjax.train.metric_writers import Metrics
+from genjax.train.programs import Programs
 from genjax.train.run_config import resolve, schedule_warnings
-from genjax.train.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -267,13 +267,13 @@ def test_early_stopping(tmp_path, data):
 
 def test_a_deadline_saves_in_time_and_the_next_call_resumes(tmp_path, data, monkeypatch):
     """With calls of 0.2 s the run stops and saves before the deadline."""
-    call = Trainer.call
+    step = Programs.step
 
-    def slow(self, length):
-        compiled = call(self, length)
+    def slow(self, number, length):
+        compiled = step(self, number, length)
         return lambda *arguments: (time.sleep(0.2), compiled(*arguments))[1]
 
-    monkeypatch.setattr(Trainer, "call", slow)
+    monkeypatch.setattr(Programs, "step", slow)
     run = small_run("nade", data, steps=1000, save_every=0, eval_every=0, sample_every=0)
     deadline = time.monotonic() + 8
     cut = fit(run, tmp_path, deadline=deadline, quiet=True)

@@ -18,9 +18,9 @@ from support.small import small_run, write_data
 from genjax.train import fit, signals, trainer
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.metric_writers import Metrics, Progress
+from genjax.train.programs import Programs
 from genjax.train.signals import Signals
 from genjax.train.status import RunStatus
-from genjax.train.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +37,10 @@ def whole(tmp_path_factory, data):
 
 def test_at_most_two_calls_are_in_flight_and_the_bar_shows_those_done(tmp_path, data, monkeypatch):
     dispatched, done, most, bar = [0], [0], [0], []
-    call, block, advance = Trainer.call, jax.block_until_ready, Progress.advance
+    step, block, advance = Programs.step, jax.block_until_ready, Progress.advance
 
-    def counted(self, length):
-        compiled = call(self, length)
+    def counted(self, number, length):
+        compiled = step(self, number, length)
 
         def dispatch(*arguments):
             dispatched[0] += 1
@@ -57,7 +57,7 @@ def test_at_most_two_calls_are_in_flight_and_the_bar_shows_those_done(tmp_path, 
         bar.append((step, done[0]))
         advance(self, step)
 
-    monkeypatch.setattr(Trainer, "call", counted)
+    monkeypatch.setattr(Programs, "step", counted)
     monkeypatch.setattr(trainer.jax, "block_until_ready", ready)
     monkeypatch.setattr(Progress, "advance", shown)
     rare = dict(log_every=100, eval_every=0, sample_every=0, save_every=0)
