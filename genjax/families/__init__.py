@@ -25,6 +25,7 @@ FAMILIES = {
     "cyclegan": "genjax.families.cyclegan",
     "pix2pix": "genjax.families.pix2pix",
     "stargan": "genjax.families.stargan",
+    "progressive": "genjax.families.progressive",
 }
 
 
@@ -74,6 +75,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         pixelcnn,
         pixelcnn_pp,
         pixelrnn,
+        progressive,
         rnade,
         stargan,
         vae,
@@ -92,9 +94,18 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         rnade,
         vae,
     )
-    _adversarial: tuple[p.Adversarial, ...] = (gan, dcgan, infogan, cyclegan, pix2pix, stargan)
+    _adversarial: tuple[p.Adversarial, ...] = (
+        gan,
+        dcgan,
+        infogan,
+        cyclegan,
+        pix2pix,
+        progressive,
+        stargan,
+    )
     _translators: tuple[p.Translator, ...] = (cyclegan, pix2pix, stargan)
-    _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan)
+    _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan, progressive)
+    _growing: tuple[p.Growing, ...] = (progressive,)
     _attribute_translators: tuple[p.AttributeTranslator, ...] = (stargan,)
     _fitted: tuple[p.Fitted, ...] = (joint, markov, mixture)
     _autoregressive: tuple[p.Autoregressive, ...] = (
@@ -126,6 +137,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         mixture,
         nade,
         orderless_nade,
+        progressive,
         rnade,
         vae,
     )

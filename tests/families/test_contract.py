@@ -390,7 +390,7 @@ def test_rejects_settings_of_the_wrong_type(config):
 def test_rejects_invalid_batches(name, family, config):
     variables = make_state(family, config).variables
     good = critic_batch(make_batch(family, config, 4), config)
-    x = good["x"]
+    x, shape = good["x"], ", ".join(map(str, config.shape))
     functions = [(f, (jax.random.key(0),)) for f in loss_functions(family).values()]
     if hasattr(family, "update"):
         functions = [(family.update, ())]
@@ -399,10 +399,10 @@ def test_rejects_invalid_batches(name, family, config):
         def attempt(batch, function=function, more=more):
             return jax.jit(lambda b: function(config, variables, b, *more))(batch)
 
-        want = f"{name}: batch\\['x'\\] must be float32\\[4, 3, 3, 1\\], got"
+        want = f"{name}: batch\\['x'\\] must be float32\\[4, {shape}\\], got"
         with pytest.raises(ValueError, match=f"{want} float32\\[4, 3, 4, 1\\]; reshape it"):
             attempt({**good, "x": jnp.zeros((4, 3, 4, 1))})
-        with pytest.raises(ValueError, match=f"{want} int32\\[4, 3, 3, 1\\]; cast it with"):
+        with pytest.raises(ValueError, match=f"{want} int32\\[4, {shape}\\]; cast it with"):
             attempt({**good, "x": x.astype(jnp.int32)})
         with pytest.raises(ValueError, match=r"the batch lacks \['x'\]"):
             attempt({"y": x, **{k: v for k, v in good.items() if k != "x"}})
@@ -410,7 +410,7 @@ def test_rejects_invalid_batches(name, family, config):
             attempt(x)
     for entrance in ("log_prob", "logits", "log_conditionals", "encode"):
         if hasattr(family, entrance):
-            with pytest.raises(ValueError, match=f"{name}: x must be float32\\[B, 3, 3, 1\\], got"):
+            with pytest.raises(ValueError, match=f"{name}: x must be float32\\[B, {shape}\\], got"):
                 getattr(family, entrance)(config, variables, x.astype(jnp.int32))
             with pytest.raises(ValueError, match="reshape it"):
                 getattr(family, entrance)(config, variables, x[:, :2])
