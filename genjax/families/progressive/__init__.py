@@ -14,6 +14,9 @@ of the new layers rises from 0 to 1. It is a part of the variables, `buffers/fad
 the first stage. Real images are blended in the same way, by the losses only. RGB layers of earlier
 sides stay in the variables; they have no gradient.
 
+With `architecture="skip_residual"` the networks are those of `skip_residual.py`. They have the same
+losses, and the full side in the only stage of a run.
+
 What the paper leaves open follows the authors' code:
 
 * A stage fades in first and is then stable. All numbers of images are of those shown to the
@@ -56,6 +59,7 @@ from genjax.core.protocols import LossFn
 from genjax.families.progressive.growing_networks import Discriminator, Generator
 from genjax.families.progressive.settings import Config as Config
 from genjax.families.progressive.settings import sides
+from genjax.families.progressive.skip_residual import ResidualDiscriminator, SkipGenerator
 from genjax.families.progressive.stage_schedule import stages as stages
 from genjax.losses import categorical_nll
 from genjax.nn import one_hot_condition, random_label
@@ -260,11 +264,13 @@ def _alpha(variables: Variables) -> jax.Array:
 
 
 def _generator(config: Config, at: int) -> Any:
-    return Generator(config, at)
+    kind = Generator if config.architecture == "growing" else SkipGenerator
+    return kind(config, at)
 
 
 def _discriminator(config: Config, at: int) -> Any:
-    return Discriminator(config, at)
+    kind = Discriminator if config.architecture == "growing" else ResidualDiscriminator
+    return kind(config, at)
 
 
 def _networks(config: Config, at: int, key: jax.Array) -> Variables:
