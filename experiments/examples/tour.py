@@ -45,6 +45,7 @@ from genjax.families import (
     pixelcnn,
     pixelcnn_pp,
     pixelrnn,
+    progressive,
     rnade,
     stargan,
     vae,
@@ -222,6 +223,17 @@ ENTRIES = (
             code_hidden=32,
         ),
         gan_adam(1e-3, 2e-4),
+    ),
+    # From 4x4 to 8x8: a fade of 500 steps after 500 at 4x4.
+    entry(
+        "progressive",
+        progressive.Config(
+            shape=SHAPE, latent=16, base=64, max_width=32, fade_images=32_000, stable_images=32_000
+        ),
+        dict.fromkeys(
+            ("generator", "discriminator"), Optimizer(learning_rate=1e-3, b1=0.0, b2=0.99)
+        ),
+        data=dataclasses.replace(DIGITS, transform="scale(-1, 1)"),
     ),
     # Digits to the same digits made bold and slanted by rule. The figure is the percentage of test
     # images whose true partner is the nearest to the translation.

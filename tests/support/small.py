@@ -8,11 +8,12 @@ import numpy as np
 
 from genjax import families
 from genjax.core import Optimizer, network_names
-from genjax.core.protocols import Translator
+from genjax.core.protocols import Growing, Translator
 from genjax.data import Data, Dataset, save_npz
 from genjax.train import Run, Train
 
 TRANSLATIONS = "translations.npz"
+SQUARES = "squares.npz"  # 8x8, for networks that grow
 
 
 def write_data(folder: pathlib.Path, n: int = 240, *, labels: bool = True) -> str:
@@ -29,6 +30,10 @@ def write_data(folder: pathlib.Path, n: int = 240, *, labels: bool = True) -> st
     path = folder / "bars.npz"
     save_npz(Dataset("bars", splits, 2), path)
     write_translations(splits, folder / TRANSLATIONS)
+    squares = {s: {**v, "x": v["x"].repeat(2, 1).repeat(2, 2)} for s, v in splits.items()}
+    margin = ((0, 0), (1, 1), (1, 1), (0, 0))  # 8x8
+    squares = {s: {**v, "x": np.pad(v["x"], margin)} for s, v in squares.items()}
+    save_npz(Dataset("squares", squares, 2), folder / SQUARES)
     return str(path)
 
 
@@ -64,6 +69,10 @@ def small_run(name: str, data: str, **train: Any) -> Run:
         decay = dict(schedule="constant_linear", constant_steps=2, decay_steps=40)
         optimizer = {k: dataclasses.replace(v, **decay) for k, v in optimizer.items()}
         data = str(pathlib.Path(data).with_name(TRANSLATIONS))
+    if isinstance(family, Growing):
+        constant = dict(schedule="constant", decay_steps=None)  # it is reset in every stage
+        optimizer = {k: dataclasses.replace(v, **constant) for k, v in optimizer.items()}
+        data = str(pathlib.Path(data).with_name(SQUARES))
     images = "scale({:g}, {:g})".format(*family.traits(config).sample_range)
     transform: Any = {"images": images, "real": "dequantize()"}.get(family.traits(config).data, "")
     settings = dict(steps=10, batch_size=16, ema=0.9, log_every=3, eval_every=4, eval_batch=64)
