@@ -1,8 +1,9 @@
-"""`killed.py DATA WORKDIR MOMENT`: a small run that kills itself (SIGKILL) at a chosen moment.
+"""`killed.py DATA WORKDIR MOMENT [FAMILY STEPS]`: a small run that kills itself at a moment.
 
 `save`: while a checkpoint is being written, seen by its temporary folder; `save-N`: N ms later;
-`step-N`: as soon as the metrics of step N are on disk; `operation-N`: before the Nth time that
-Python opens, makes, renames or removes a file of the run; `never`: runs to its end.
+`step-N`: as soon as the metrics of step N are on disk; `growth`: while the networks grow;
+`operation-N`: before the Nth time that Python opens, makes, renames or removes a file of the run;
+`never`: runs to its end. It kills itself by SIGKILL.
 """
 
 import itertools
@@ -16,6 +17,7 @@ import warnings
 
 from support.small import small_run
 
+from genjax.families import progressive
 from genjax.train import fit
 from genjax.train.metric_writers import Metrics
 
@@ -75,12 +77,15 @@ def arm(workdir: pathlib.Path, moment: str) -> None:
         die_at_operation(workdir, int(number))
     elif kind == "step":
         die_after_step(int(number))
+    elif kind == "growth":
+        progressive.grow = lambda *arguments: die()
 
 
 def main() -> None:
-    data, workdir, moment = sys.argv[1:]
+    data, workdir, moment, *settings = sys.argv[1:]
     arm(pathlib.Path(workdir), moment)
-    fit(small_run("nade", data, steps=40), workdir, quiet=True)
+    name, steps = settings or ("nade", "40")
+    fit(small_run(name, data, steps=int(steps)), workdir, quiet=True)
 
 
 if __name__ == "__main__":
