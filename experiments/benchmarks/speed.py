@@ -63,6 +63,7 @@ from genjax.cli.options import keep_freed_memory
 from genjax.core import elbo, init_state, log_prob_bound, make_step, step_batch_spec, with_ema
 from genjax.core.protocols import Sampler
 from genjax.train import Run
+from genjax.train.device_memory import program_memory
 from genjax.train.record import device
 from genjax.train.run_config import batches_per_step, build_optimizer, resolve, to_json
 
@@ -397,11 +398,7 @@ def figures(
 
 def memory_bytes(compiled: Any) -> int:
     """Returns the peak memory of a program: arguments, results and temporaries; 0 if unknown."""
-    memory = compiled.memory_analysis()
-    if not memory:
-        return 0
-    both = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    return both - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+    return program_memory(compiled) or 0
 
 
 def random_batch(family: Any, config: Any, size: int, key: jax.Array) -> dict[str, jax.Array]:

@@ -1,12 +1,13 @@
 """Translation of uint8 images of any size by a family that translates: pad, translate, crop."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from genjax.train.device_memory import free_memory
 
 SMALLEST_SIDE = 64  # shorter sides are padded to it, or to that of training if that is shorter
 BATCH_PIXELS = 2**20  # of the images that are translated at once, unless there is only one
@@ -115,13 +116,3 @@ def _check_memory(program: Any) -> None:
     sizes = program.memory_analysis()
     if sizes is not None and sizes.temp_size_in_bytes + sizes.output_size_in_bytes > free:
         raise MemoryError
-
-
-def free_memory() -> int | None:
-    """Returns the bytes of memory that are available, or None where it is not known."""
-    try:
-        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    return found[0] * 1024 if found else None

@@ -69,11 +69,19 @@ def batch_sharding(mesh: Mesh, lead: int = 0) -> NamedSharding:
 
 
 class CompiledStep:
-    """A jitted step that reports a donated state; `lower` is jit's."""
+    """A jitted step that reports a donated state; `lower` is jit's.
 
-    def __init__(self, function: Any):
-        self._function = function
-        self.lower = function.lower
+    Attributes:
+      program: the compiled program, if the step is compiled ahead of time; else None.
+    """
+
+    def __init__(self, function: Any, program: Any = None):
+        self._function = function if program is None else program
+        self.lower, self.program = function.lower, program
+
+    def compile(self, *shapes: Any) -> "CompiledStep":
+        """Returns the step compiled for one set of shapes, those of the state first."""
+        return CompiledStep(self, self.lower(*shapes).compile())
 
     def __call__(self, state: State, *inputs: Any) -> tuple[State, dict[str, jax.Array]]:
         """Runs the step.

@@ -22,6 +22,7 @@ class InputPipeline:
 
     Attributes:
       resident: the examples are on the device, and a call takes indices into them.
+      data: those examples.
       waited: seconds spent waiting for inputs; the caller resets it.
     """
 
@@ -46,12 +47,13 @@ class InputPipeline:
         """
         self.mesh, self._labels, self._per_call = mesh, labels, run.train.steps_per_call
         self.resident = "train" not in dataset.streams
+        self.data: Any = {}
         self.waited = 0.0
         self._seed, self._workers = run.seed, run.data.workers
         self._batches: Iterator[Any] = iter(())
         if self.resident:
             train = {k: v for k, v in dataset.splits["train"].items() if k in names}
-            self._data = put(train, NamedSharding(mesh, PartitionSpec()))
+            self.data = put(train, NamedSharding(mesh, PartitionSpec()))
             self._orders = {
                 group: genjax_data.Order(dataset.length("train", group[0]), run.seed, domain)
                 for domain, group in dataset.domains(train).items()
@@ -83,12 +85,27 @@ class InputPipeline:
         """
         began = time.monotonic()
         if self.resident:
-            inputs: tuple[Any, ...] = (self._indices(step, length), self._data)
+            inputs: tuple[Any, ...] = (self._indices(step, length), self.data)
         else:
             lead = ((length,) if length > 1 else ()) + ((self.critics,) if self.critics else ())
             inputs = (self._read(step, length, lead),)
         self.waited += time.monotonic() - began
         return inputs
+
+    def shapes(self, stage: Stage, length: int) -> tuple[Any, ...]:
+        """Returns the shapes of what `take` returns for `length` steps of a stage."""
+        critics = (critic_steps(stage.config),) if critic_steps(stage.config) > 1 else ()
+        if not self.resident:
+            rows = self._dataset.read("train", np.zeros(1, np.int64), self._names)
+            lead = (*((length,) if length > 1 else ()), *critics, stage.batch_size)
+            return ({k: _shape((*lead, *v.shape[1:]), v.dtype) for k, v in rows.items()},)
+        indices: Any = _shape(
+            (_window(stage, self._per_call), *critics, stage.batch_size), np.int32
+        )
+        if len(self._orders) > 1:
+            indices = dict.fromkeys(self.data, indices)
+        data = {k: _shape(v.shape, v.dtype) for k, v in self.data.items()}
+        return (indices, _shape((), np.int32)), data
 
     def close(self) -> None:
         """Stops the worker processes."""
@@ -163,6 +180,10 @@ def _check_labels(parts: list[dict[str, np.ndarray]], known: range) -> None:
                 f"training examples have labels from {low} to {high}, and the model expects"
                 f" {known[0]} to {known[-1]}; set --classes."
             )
+
+
+def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
 
 
 def _window(stage: Stage, per_call: int) -> int:

@@ -49,6 +49,9 @@ class Train:
     """Samples per grid; of a translator, images per sheet, at most."""
     save_every: checks.NonNegativeInt = 0
     """Steps between checkpoints; 0 saves at the end and on a stop only."""
+    compile_stages: Literal["all", "next", "none"] = "all"
+    """When the steps of stages compile, of networks that grow: all before the first step, each
+    while the stage before it trains, or each when it begins."""
     weights_from: str = ""
     """Run of the same network to take initial weights from (best by validation, or the newest of an
     unfinished run; averaged if it keeps an average): its folder, or the name of its experiment, for
@@ -98,6 +101,7 @@ WITHOUT_EFFECT = DATA_LOCATION | {
         "sample_every",
         "samples",
         "save_every",
+        "compile_stages",
         "keep",
         "fid_weights",
         "writers",

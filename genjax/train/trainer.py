@@ -1,6 +1,7 @@
 """The operations of the loop: train, log, save, evaluate, sample, save, stop."""
 
 import collections
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -15,17 +16,20 @@ from genjax import evals
 from genjax.core import State, gan_objective, named_key
 from genjax.data.json_files import read_object
 from genjax.train import gan_diagnostics
+from genjax.train.checkpoint import write_json
 from genjax.train.compatibility import label_range
-from genjax.train.compile import batch_sharding
+from genjax.train.compile import CompiledStep, batch_sharding
+from genjax.train.device_memory import device_limit
 from genjax.train.input_pipeline import InputPipeline
-from genjax.train.programs import Programs
+from genjax.train.programs import Programs, call_length
 from genjax.train.resume import RECORD_FIX, FinishedRecord
-from genjax.train.run_config import evaluated_by_steps
+from genjax.train.run_config import Train, evaluated_by_steps
 from genjax.train.run_context import RunContext
 from genjax.train.sample_drawing import SampleDrawer, sample_drawer
 from genjax.train.sample_grids import save_grid
 from genjax.train.signals import agree_on_stop
 from genjax.train.splits import evaluation_conditions, evaluation_data
+from genjax.train.stage_table import check_memory, render, stage_rows
 from genjax.train.status import RunStatus
 
 OUT_OF_TIME = "the time is used up; the same command resumes from here"
@@ -79,7 +83,14 @@ class Trainer:
         transform = genjax_data.make_transform(
             run.data.transform, self.dataset.levels, unpaired=self.dataset.unpaired
         )
-        self.programs = Programs(self.layouts, context.mesh, transform, resident=self.feed.resident)
+        self.programs = Programs(
+            self.layouts,
+            context.mesh,
+            transform,
+            self.feed.shapes,
+            resident=self.feed.resident,
+            per_call=self.by_steps().steps_per_call,
+        )
         self.nlls: dict[tuple[Any, int], Callable] = {}
         self.evaluated: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
         # Metrics of calls: not logged yet, and not known to have ended.
@@ -98,7 +109,7 @@ class Trainer:
         Returns:
           the state, its step, and the reason to stop; empty where training has ended.
         """
-        t, calls = evaluated_by_steps(self.run, self.dataset.counts()["train"]).train, 0
+        t, calls = self.by_steps(), 0
         if pending := self.status.pending:
             self.status = self.status.replace(pending=())
             self.show(state, step, pending)
@@ -106,15 +117,19 @@ class Trainer:
                 self.save(state)
             if self.stopped:
                 return state, step, self.stopped
+        if self.layouts.growing and step < t.steps and not self.status.ended:
+            stop = self.compile_stages(step)
+            if stop:
+                return state, step, stop
         while step < t.steps and not self.status.ended:
             # 1. One call. Its length keeps calls aligned, so that a resumed run makes the same.
-            number, state = self.before_step(state, step)
-            aligned = t.steps_per_call - (step - self.stage.first) % t.steps_per_call
-            length = min(aligned, self.stage.next_change(step) - step)
+            number = self.begin_stage(step)
+            length = call_length(self.stage, step, t.steps_per_call)
             self.trace(calls, state, last=False)
             compiled = (number, length) in self.programs
             called = time.monotonic()
-            call = self.programs.step(number, length)
+            call = self.program(number, length, state, step)
+            state = self.layouts.before_step(state, step)
             state, metrics = call(state, *self.feed.take(step, length))
             self.pending.append((step, length, metrics))
             before, step, calls = step, step + length, calls + 1
@@ -162,13 +177,56 @@ class Trainer:
                 return state, step, stop
         return state, step, ""
 
-    def before_step(self, state: State, step: int) -> tuple[int, State]:
-        """Returns the stage of the next step, and the state with which it begins."""
+    def by_steps(self) -> Train:
+        """Returns length and intervals of the run, in steps."""
+        return evaluated_by_steps(self.run, self.dataset.counts()["train"]).train
+
+    def compile_stages(self, step: int) -> str:
+        """Compiles stages before the first step, and prints and writes the table of them all.
+
+        Returns:
+          a reason to stop that came up, or nothing.
+
+        Raises:
+          ValueError: a stage does not fit the device.
+        """
+        started = time.monotonic()
+        stop = agree_on_stop(self.programs.ahead(step, self.reason_to_stop))
+        if not stop:
+            rows = stage_rows(self.programs, step, self.feed.data)
+            self.progress.say(render(rows))
+            if jax.process_index() == 0:
+                stages = [dataclasses.asdict(row) for row in rows]
+                write_json(
+                    self.context.workdir / "stages.json", {"from_step": step, "stages": stages}
+                )
+        self.aside += time.monotonic() - started
+        self.progress.begin(step)
+        return stop
+
+    def begin_stage(self, step: int) -> int:
+        """Returns the number of the stage of the next step."""
         layout = self.layouts.next(step)
         if layout.stage is not self.stage:
             self.stage = layout.stage
             self.feed.begin(self.stage)
-        return layout.number, self.layouts.before_step(state, step)
+        return layout.number
+
+    def program(self, number: int, length: int, state: State, step: int) -> CompiledStep:
+        """Returns the compiled step of the next call; where a stage fails to compile, or does not
+        fit the device, the state before it is saved."""
+        begins = self.layouts.growing and number > self.programs.begun
+        try:
+            call = self.programs.step(number, length)
+            if begins and self.run.train.compile_stages != "all":
+                check_memory(self.programs, {number: call}, device_limit(self.context.mesh))
+        except Exception:
+            if begins and step and jax.process_count() == 1:
+                self.log(step, regular=False)
+                self.save(state)
+                self.checkpoints.wait()
+            raise
+        return call
 
     def wait(self, most: int) -> None:
         """Blocks until at most so many calls are in flight, and moves the bar to those done."""
@@ -478,8 +536,9 @@ class Trainer:
         return 2 * (self.call_seconds + 2 * self.eval_seconds) + 0.5
 
     def close(self) -> None:
-        """Ends the trace and the processes that read data."""
+        """Ends the trace, the processes that read data and the threads that compile."""
         try:
             self.feed.close()
         finally:
             self.end_trace()
+            self.programs.close()

@@ -28,7 +28,7 @@ from genjax.train.run_config import (
 from genjax.train.signals import barrier
 
 OWN = (
-    *(".lock", "*.part", "config.json", "data.json", "record.json", "metrics.*"),
+    *(".lock", "*.part", "config.json", "data.json", "record.json", "metrics.*", "stages.json"),
     *("checkpoints", "samples", "tensorboard", "profile", "phase[0-9]*"),
 )
 """What a run writes in its workdir."""
