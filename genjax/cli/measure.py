@@ -2,7 +2,8 @@
 
 Writes WORKDIR/sample_metrics/results.json after every metric, and neighbours.png. Without METRIC it
 computes all metrics that apply to the model and the data; `skipped` says why others do not.
-Metrics with floors and ceilings also print a table to stderr.
+Figures, and those of real images where they are known, are printed to stderr; metrics with
+several floors and ceilings print a table.
 """
 
 import argparse
@@ -146,7 +147,9 @@ def _add_metric(
     out.mkdir(parents=True, exist_ok=True)
     if result is not None:
         report["results"][name] = result.as_dict()
-        print(f"{name}: done", file=sys.stderr)
+        beside = result.real_figure()
+        known = "" if beside is None else f", of real images {beside:.3g}"
+        print(f"{name}: {result.FIGURE[0]} {result.figure()[0]:.3g}{known}", file=sys.stderr)
         if isinstance(result, evals.TableResult):
             print_table(name, result)
         if isinstance(result, NeighborResult):

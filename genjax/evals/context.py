@@ -235,6 +235,21 @@ class EvalContext:
         """Returns n real examples of a split in [0, 1], see `examples`."""
         return to_unit(self.examples(split, n, entry), *self.sample_range)
 
+    def other_real(self, split: str, n: int) -> np.ndarray:
+        """Returns real examples in [0, 1] that are not in `real(split, n)`, at most as many.
+
+        They are of the same split if it has 2 n examples, else of the largest other split; without
+        another split they are what is left of it.
+        """
+        total = self.dataset.length(split, self.main_entry)
+        n = min(n, total)
+        others = {s: count for s, count in self.dataset.counts().items() if s != split}
+        if others and total < 2 * n:
+            return self.real(max(others, key=others.__getitem__), n)
+        both = self.real(split, 2 * n)
+        # Larger subsets contain smaller ones.
+        return both[~np.isin(random_rows(total, 2 * n), random_rows(total, n))]
+
     def labels(self, split: str, n: int | None = None) -> np.ndarray:
         """Returns the labels of n examples, `[n]`; -1 is an unknown label.
 

@@ -106,6 +106,8 @@ class FrechetResult(MetricResult):
       distance: d^2.
       features: number of features; with fewer images the covariances are singular and the distance
         is biased upwards.
+      real_distance: d^2 between two disjoint sets of `real_images` real images each, which samples
+        of the data's distribution would reach; None if it is not computed.
     """
 
     FIGURE: ClassVar = ("distance", "", "")
@@ -113,6 +115,8 @@ class FrechetResult(MetricResult):
     name: str
     distance: float
     features: int
+    real_distance: float | None = None
+    real_images: int = 0
 
 
 def frechet(

@@ -12,7 +12,7 @@ class MetricResult:
     """Base class of results. Only results that agree in all of these fields are comparable.
 
     `FIGURE` names the field that represents the result in a table, the field of its standard error
-    (or ""), and the unit; fractions are in percent there.
+    (or ""), and the unit; fractions are in percent there. `real_X` is quantity X of real images.
 
     Attributes:
       n_real: number of real examples; 0 if none are used.
@@ -35,6 +35,12 @@ class MetricResult:
         scale = 100 if unit == "%" else 1
         value = scale * float(getattr(self, field))
         return value, scale * float(getattr(self, error)) if error else None, unit
+
+    def real_figure(self) -> float | None:
+        """Returns the figure of real images, in the same unit; None if it is not known."""
+        field, _, unit = self.FIGURE
+        value = getattr(self, f"real_{field}", None)
+        return None if value is None else (100 if unit == "%" else 1) * float(value)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON values; a non-finite number is None."""

@@ -30,7 +30,7 @@ class MsSsimResult(MetricResult):
     Attributes:
       mean: mean over pairs of samples.
       std_error: standard error of the mean.
-      real: mean over as many pairs of real images; None without real images.
+      real_mean, real_std_error: the same over as many pairs of real images; None without them.
       pairs: number of pairs.
       scales: number of scales, five from 176 pixels on. With fewer, weights are rescaled to sum 1.
       windows: width of the Gaussian window at each scale, in pixels.
@@ -40,7 +40,8 @@ class MsSsimResult(MetricResult):
 
     mean: float
     std_error: float
-    real: float | None
+    real_mean: float | None
+    real_std_error: float | None
     pairs: int
     scales: int
     windows: tuple[int, ...]
@@ -135,14 +136,18 @@ def ms_ssim_pairs(
     check_images("ms_ssim", **sets)
     checks.positive(pairs=pairs, batch_size=batch_size)
     windows = windows_of(fake.shape[1:], shrink=shrink)
-    scores = {
-        name: _scores(x, windows, pairs, batch_size, np.random.default_rng(seed))
-        for name, x in sets.items()
-    }
+
+    def similarity(x: np.ndarray) -> tuple[float, float]:
+        scores, images = _scores(x, windows, pairs, batch_size, np.random.default_rng(seed))
+        return float(scores.mean()), _error_of_mean(scores, images)
+
+    mean, std_error = similarity(fake)
+    real_mean, real_std_error = (None, None) if real is None else similarity(real)
     return MsSsimResult(
-        mean=float(scores["fake"][0].mean()),
-        std_error=_error_of_mean(*scores["fake"]),
-        real=float(scores["real"][0].mean()) if "real" in scores else None,
+        mean=mean,
+        std_error=std_error,
+        real_mean=real_mean,
+        real_std_error=real_std_error,
         pairs=pairs,
         scales=len(windows),
         windows=windows,

@@ -67,7 +67,13 @@ def _classifier_frechet(
     c: EvalContext, *, samples: int = 10_000, split: str = "test"
 ) -> FrechetResult:
     extractor = c.image_classifier().extractor
-    return frechet(c.real(split, samples), c.fake(samples), extractor, seed=c.seed)
+    real, fake, other = c.real(split, samples), c.fake(samples), c.other_real(split, samples)
+    result = frechet(real, fake, extractor, seed=c.seed)
+    if len(other) < 2:
+        return result
+    n = len(other)
+    same = frechet(c.real(split, n), other, extractor, seed=c.seed)
+    return dataclasses.replace(result, real_distance=same.distance, real_images=n)
 
 
 def _classifier_kernel(
@@ -79,7 +85,15 @@ def _classifier_kernel(
 
 
 def _swd(c: EvalContext, *, samples: int = 16_384, split: str = "train") -> SwdResult:
-    return swd(c.real(split, samples), c.fake(samples), images=samples, seed=c.seed)
+    real, fake, other = c.real(split, samples), c.fake(samples), c.other_real(split, samples)
+    result = swd(real, fake, images=samples, seed=c.seed)
+    if len(other) < 2:
+        return result
+    n = len(other)
+    same = swd(c.real(split, n), other, images=n, seed=c.seed)
+    return dataclasses.replace(
+        result, real_levels=same.levels, real_average=same.average, real_images=n
+    )
 
 
 def _ms_ssim(

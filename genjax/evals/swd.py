@@ -1,8 +1,10 @@
 """Sliced Wasserstein distance between image patches at every level of a Laplacian pyramid.
 
-Karras et al. 2018, "Progressive Growing of GANs", section 5, and the authors' code: 128 patches of
-7x7 from every level and image, normalised by channel. Distances at coarse levels compare the
-structure, those at fine levels the detail.
+Karras et al. 2018, "Progressive Growing of GANs", section 5, and the authors' code: images rounded
+to 256 levels, 128 patches of 7x7 from every level and image, each set normalised by its own mean
+and deviation per channel. Distances at coarse levels compare the structure, those at fine levels
+the detail. The authors' code takes three channels; here a grey image has one, and its distance is
+that of three equal channels, except for the directions drawn.
 """
 
 import dataclasses
@@ -30,6 +32,8 @@ class SwdResult(MetricResult):
     Attributes:
       levels: distance by the level's shorter side in pixels, finest first.
       average: mean over levels.
+      real_levels, real_average: the same between two disjoint sets of `real_images` real images
+        each, which samples of the data's distribution would reach; None without a second set.
       patches: patches per level and image.
       directions: number of directions.
     """
@@ -40,6 +44,9 @@ class SwdResult(MetricResult):
     average: float
     patches: int
     directions: int
+    real_levels: dict[int, float] | None = None
+    real_average: float | None = None
+    real_images: int = 0
 
 
 def sides(shape: Sequence[int]) -> list[int]:
@@ -134,7 +141,8 @@ def swd(
     """Computes the sliced Wasserstein distance of every level, times 10^3.
 
     Args:
-      real: images in [0, 1], `[N, H, W, C]`, with a shorter side of at least 16.
+      real: images in [0, 1], `[N, H, W, C]`, with a shorter side of at least 16. Both sets are
+        rounded to 256 levels, as in image files.
       fake: samples of the same shape.
       images: number of images of each set, the first ones; at most the smaller set.
       patches_per_image: patches per level and image.
@@ -163,6 +171,7 @@ def swd(
             parts = []
             for start in range(0, n, batch_size):
                 part = jnp.asarray(x[start : start + batch_size], jnp.float32)
+                part = jnp.round(255 * part) / 255
                 image = np.asarray(pyramid_level(part, level, len(levels)))
                 h, w = (m - PATCH + 1 for m in image.shape[1:3])
                 corners = [rng.integers(0, m, (len(image), patches_per_image)) for m in (h, w)]

@@ -95,11 +95,13 @@ def test_detects_a_model_of_one_image():
     odd = float(ms_ssim(varied[:1], varied[1:2], result.windows)[0])
     want = share[0] + (1 - share[0]) * odd
     assert abs(result.mean - want) < 5 * share[1] * (1 - odd)
-    assert result.real < 0.9 < result.mean
+    assert result.real_mean < 0.9 < result.mean
     assert (result.scales, result.windows, result.pairs) == (2, (11, 11), 90)
     assert (result.n_real, result.n_fake, result.extractor, result.seed) == (30, 30, "pixels", 5)
     alone = ms_ssim_pairs(same, pairs=90, batch_size=90, seed=5)
-    assert alone.real is None
+    assert alone.real_mean is alone.real_std_error is None
+    again = ms_ssim_pairs(varied, pairs=90, batch_size=90, seed=5)
+    assert (result.real_mean, result.real_std_error) == pytest.approx((again.mean, again.std_error))
     assert alone.mean == pytest.approx(result.mean, rel=1e-6)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
+from support.swd_reference import descriptors, distance, official_swd
 
 from genjax.evals import sliced, swd
 from genjax.evals.swd import normalized, patches, pyramid_level, sides
@@ -79,42 +80,47 @@ def test_transport_equals_scipy_along_every_direction():
         sliced(a, b[:40], axes)
 
 
-def other_swd(real, fake, per_image, directions, seed, batch):
-    """Computes the metric by loops and scipy, with random numbers drawn in the same order."""
-    rng, result = np.random.default_rng(seed), {}
-    levels = len(sides(real.shape[1:]))
-    for level in range(levels):
-        both = []
-        for x in (real, fake):
-            out = []
-            for start in range(0, len(x), batch):
-                part = pyramid(x[start : start + batch], levels)[level]
-                rows, columns = (
-                    rng.integers(0, n - 6, (len(part), per_image)) for n in part.shape[1:3]
-                )
-                for image, ys, xs in zip(part, rows, columns, strict=True):
-                    out += [image[r : r + 7, c : c + 7] for r, c in zip(ys, xs, strict=True)]
-            out = np.stack(out)
-            for channel in range(out.shape[-1]):
-                one = out[..., channel]
-                out[..., channel] = (one - one.mean()) / one.std()
-            both.append(out.reshape(len(out), -1))
-        axes = rng.standard_normal((both[0].shape[1], directions))
-        axes = [d / np.sqrt(d @ d) for d in axes.T]
-        each = [scipy.stats.wasserstein_distance(both[0] @ d, both[1] @ d) for d in axes]
-        result[min(part.shape[1:3])] = 1e3 * np.mean(each)
-    return result
+def photos(n, side, channels, power):
+    """Returns smooth images in [0, 1] with values between those of uint8."""
+    x = scipy.ndimage.gaussian_filter(RNG.normal(size=(n, side, side, channels)), (0, 2, 2, 0))
+    x = (x - x.min()) / (x.max() - x.min())
+    return np.float32(x**power)
 
 
-def test_whole_metric_equals_an_independent_implementation():
-    real = RNG.uniform(0, 1, (9, 32, 32, 3)).astype(np.float32)
-    fake = RNG.beta(2, 3, (8, 32, 32, 3)).astype(np.float32)  # one fewer: both are truncated to 8
-    got = swd(real, fake, patches_per_image=6, repeats=2, directions=10, batch_size=5, seed=3)
-    want = other_swd(real[:8], fake, 6, 20, seed=3, batch=5)
-    assert list(got.levels) == [32, 16]
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_level_equals_the_official_metric_in_numpy(channels):
+    """With the same positions and directions, from 128 down to 16; images are rounded to uint8."""
+    real, fake = photos(5, 128, channels, 1.0), photos(4, 128, channels, 1.5)
+    got = swd(real, fake, patches_per_image=20, repeats=2, directions=12, batch_size=4, seed=3)
+    real, fake = (np.uint8(np.rint(255 * x[:4])) for x in (real, fake))  # truncated to the smaller
+    want = official_swd(real, fake, 20, 2, 12, np.random.default_rng(3))
+    assert list(got.levels) == list(want) == [128, 64, 32, 16]
     np.testing.assert_allclose(list(got.levels.values()), list(want.values()), rtol=1e-4)
     assert got.average == pytest.approx(np.mean(list(want.values())), rel=1e-4)
-    assert (got.n_real, got.n_fake, got.patches, got.directions) == (8, 8, 6, 20)
+    assert (got.n_real, got.n_fake, got.patches, got.directions) == (4, 4, 20, 24)
+
+
+def test_batches_only_change_what_is_drawn():
+    """Two batches draw their positions one after the other."""
+    real, fake = photos(6, 16, 1, 1.0), photos(6, 16, 1, 1.5)
+    got = swd(real, fake, patches_per_image=6, repeats=1, directions=9, batch_size=4, seed=5)
+    rng, sets = np.random.default_rng(5), []
+    for x in (real, fake):
+        pairs = [[rng.integers(0, 10, (n, 6)) for _ in range(2)] for n in (4, 2)]
+        top, left = (np.concatenate(p) for p in zip(*pairs, strict=True))
+        sets.append(descriptors(np.rint(255 * np.float64(x)), top, left))
+    axes = rng.standard_normal((49, 9))
+    axes /= np.linalg.norm(axes, axis=0)
+    assert got.levels[16] == pytest.approx(distance(*sets, axes), rel=1e-4)
+
+
+def test_a_grey_image_counts_as_three_equal_channels():
+    """The sum of three parts of a direction in 147 dimensions is distributed as one in 49."""
+    real, fake = photos(40, 16, 1, 1.0), photos(40, 16, 1, 1.5)
+    settings = {"patches_per_image": 30, "directions": 500, "seed": 1}
+    grey = swd(real, fake, **settings).average
+    colour = swd(*(np.repeat(x, 3, axis=-1) for x in (real, fake)), **settings).average
+    assert grey == pytest.approx(colour, rel=0.05)
 
 
 def test_a_level_detects_its_own_detail():
