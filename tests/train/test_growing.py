@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.feeding import TRAIN, write_folder
 from support.helpers import run_program
 from support.reading import assert_error_message
 from support.small import small_run, write_data
 
 from genjax import data as genjax_data
 from genjax.core import Stage, State, fading, stage_at, stage_state
-from genjax.data import Order
+from genjax.data import Data, Order
 from genjax.families import progressive
 from genjax.train import fit, make_mesh
 from genjax.train.checkpoint import leaves
@@ -39,6 +40,11 @@ def whole(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("whole") / "run"
     fit(small_run("progressive", data, **EVERY), folder, quiet=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("folder"))
 
 
 def latest(folder):
@@ -165,19 +171,30 @@ def test_stages_have_rates_and_critic_updates_of_their_own(data):
     assert layouts.stages[1].examples_at(5) == 48 + 2 * 48
 
 
-def test_batches_of_stages_have_their_size_and_repeat_no_example(data):
-    run = small_run("progressive", data, **EVERY | {"batch_size": 16})
-    run = dataclasses.replace(run, model=dataclasses.replace(run.model, batch_sizes=(16, 8)))
+@pytest.mark.parametrize("stream", ["no", "yes"])
+def test_batches_of_stages_have_their_size_and_repeat_no_example(folder, stream):
+    run = small_run("progressive", folder, **EVERY | {"steps": 8})
+    run = dataclasses.replace(
+        run,
+        model=dataclasses.replace(run.model, batch_sizes=(16, 8), classes=0),
+        data=Data(data=folder, stream=stream, workers=0),
+    )
     dataset, stages = genjax_data.load(run.data), Layouts(run).stages
-    pipeline = InputPipeline(run, dataset, {"x"}, make_mesh(jax.devices()[:1]), stages[0])
+    pipeline = InputPipeline(run, dataset, {"label"}, make_mesh(jax.devices()[:1]), stages[0])
     seen = []
     for step in range(8):
         if step == stages[1].first:
             pipeline.begin(stages[1])
-        (indices, first), _ = pipeline.take(step, 1)
-        seen.append(np.asarray(indices)[step - int(first)])
+        inputs = pipeline.take(step, 1)
+        if pipeline.resident:
+            (indices, first), data = inputs
+            seen.append(np.asarray(data["label"])[np.asarray(indices)[step - int(first)]])
+        else:
+            seen.append(np.asarray(inputs[0]["label"]))
+    pipeline.close()
+    assert pipeline.resident == (stream == "no")
     assert [len(rows) for rows in seen] == [16] * 3 + [8] * 5
-    order = Order(160, run.seed).take(0, 3 * 16 + 5 * 8)
+    order = Order(TRAIN, run.seed).take(0, 3 * 16 + 5 * 8)  # labels are the rows' numbers
     np.testing.assert_array_equal(np.concatenate(seen), order)
 
 
