@@ -14,7 +14,7 @@ import jax
 from genjax import families
 from genjax.cli import options as cli_options
 from genjax.core import Optimizer
-from genjax.data import Data, example_shape
+from genjax.data import Data, example_shape, with_fit
 from genjax.train.load_run import RUNS
 from genjax.train.loop import Result, fit
 from genjax.train.record import dataset_name, run_name, write_record
@@ -47,7 +47,12 @@ SMOKE: dict[str, Any] = {
 }
 
 # Options that change the shape of an example.
-SHAPED_BY = {"--data", "--transform", "--drop-correlated", "--drop-discrete"}
+SHAPED_BY = {"--data", "--transform", "--fit", "--drop-correlated", "--drop-discrete"}
+
+FIT = (
+    "Crop or pad images to height and width of the model's shape: puts fit(height, width, mode=FIT)"
+    " before the transform."
+)
 
 
 def smoke(run: Run, given: Collection[str] = ()) -> Run:
@@ -269,6 +274,7 @@ def parse(
         *([] if command else table),
         option("smoke", bool, "A run of seconds on a CPU, as a check.", False),
         option("seed", int, "Seed of the whole run.", base.seed),
+        option("fit", Literal["crop", "pad"] | None, FIT, None),
         option("resume", bool, "Resume in a used workdir.", True),
         option("from_best", bool, "Resume from the best where latest has no checkpoint.", False),
         option("profile", bool, "Trace some steps to WORKDIR/profile.", False),
@@ -298,6 +304,8 @@ def parse(
     if cli_options.given_options(argv) & {"--attributes", "--second-attributes"}:
         chosen_names = attribute_names(families.get(base.family), options.model)
         values["attributes"] = chosen_names or values["attributes"]
+    if options.fit:
+        values["transform"] = with_fit(values["transform"], options.fit, options.model.shape)
     run = dataclasses.replace(
         base,
         model=options.model,
@@ -333,14 +341,21 @@ def parse_data(argv: list[str], default: Data = Data()) -> Data:  # noqa: B008 (
 
 
 def shape_options(recipe: Run, argv: list[str]) -> list[str]:
-    """Returns `--shape` for the data given, unless it is given itself or the recipe's."""
+    """Returns `--shape` for the data given, unless it is given itself or the recipe's.
+
+    With `--fit`, height and width are the recipe's, and the channels those of the data.
+    """
     given = cli_options.given_options(argv)
     if not given & SHAPED_BY or given & {"--shape", "--help"} or "-h" in argv:
         return []
     settings = parse_data(argv, recipe.data)
+    mode: Any = cli_options.option_value(argv, "--fit")
     try:
+        if mode:
+            fitted = with_fit(settings.transform, mode, recipe.model.shape)
+            settings = dataclasses.replace(settings, transform=fitted)
         shape = example_shape(settings)
-    except ValueError:  # `fit` says why
+    except ValueError:  # `parse` or `fit` says why
         return []
     return [] if shape == tuple(recipe.model.shape) else ["--shape", *map(str, shape)]
 
@@ -358,12 +373,9 @@ def _tyro() -> Any:
 
 def _recipe(names: tuple[str, ...], argv: list[str]) -> str:
     """Returns the recipe given, whose settings are the defaults of all other options."""
-    for i, word in enumerate(argv):
-        if word == "--recipe" and i + 1 < len(argv):
-            word = f"--recipe={argv[i + 1]}"
-        if word.startswith("--recipe="):
-            name = word.split("=", 1)[1]
-            if name not in names:
-                raise ValueError(f"there is no recipe '{name}'; there are {', '.join(names)}.")
-            return name
-    return names[0]
+    name = cli_options.option_value(argv, "--recipe")
+    if name is None:
+        return names[0]
+    if name not in names:
+        raise ValueError(f"there is no recipe '{name}'; there are {', '.join(names)}.")
+    return name

@@ -206,6 +206,21 @@ def without(argv: list[str], options: set[str]) -> list[str]:
     return kept
 
 
+def option_value(argv: list[str], option: str) -> str | None:
+    """Returns the last value given to an option with one value; None if there is none.
+
+    >>> option_value(["--fit=crop", "--fit", "pad"], "--fit")
+    'pad'
+    """
+    value = None
+    for i, word in enumerate(argv):
+        if word.startswith(f"{option}="):
+            value = word.split("=", 1)[1]
+        elif word == option and i + 1 < len(argv):
+            value = argv[i + 1]
+    return value
+
+
 def given_options(argv: list[str]) -> set[str]:
     """Returns the options among the arguments."""
     return {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}

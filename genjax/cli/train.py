@@ -3,7 +3,8 @@
 DATA is a folder written by `genjax prepare`, a .npz file, a .csv table, a TFDS name, or digits.
 Shape, levels, classes, transform and the folds of a table are chosen from the data and the family,
 optimizer and length by the kind of family; every setting is an option, listed by `genjax train
-FAMILY --help`. The run is written to runs/FAMILY-DATA-seedN; the same command resumes it.
+FAMILY --help`. `--fit crop|pad` makes images square, with a side that is a power of two unless
+`--shape` is given. The run is written to runs/FAMILY-DATA-seedN; the same command resumes it.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from typing import Any
 from genjax import data as genjax_data
 from genjax import families
 from genjax.cli import experiment
-from genjax.cli.options import ArgumentParser, command, given_options
+from genjax.cli.options import ArgumentParser, command, given_options, option_value
 from genjax.core import Optimizer, network_names
 from genjax.core.protocols import Traits
 from genjax.data import Data, Dataset
@@ -60,6 +61,11 @@ def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
     settings = experiment.parse_data([*argv, *table])
     dataset = genjax_data.load(settings)
     chosen, held_out = data_options(name, settings, dataset)
+    mode = option_value(argv, "--fit")
+    if mode in ("crop", "pad") and len(chosen["--shape"]) == 3:
+        height, width, channels = map(int, chosen["--shape"])
+        side = str(fitted_side(mode, height, width))
+        chosen["--shape"] = [side, side, str(channels)]
     given |= {flag.replace("--no-", "--") for flag in given}
     options = table + [
         word for flag, words in chosen.items() if flag not in given for word in (flag, *words)
@@ -102,6 +108,20 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
                     labels = genjax_data.load(remaining).splits["train"]["label"]
                 chosen["--labelled"] = [repr(float((labels >= 0).mean()))]
     return chosen, held_out
+
+
+def fitted_side(mode: str, height: int, width: int) -> int:
+    """Returns the power of two that images are cropped or padded to by default.
+
+    It is the one that enlarges no image: for 'crop' the largest that a window of the image has,
+    and for 'pad' the smallest that holds the image.
+
+    >>> fitted_side("crop", 218, 178), fitted_side("pad", 28, 28)
+    (128, 32)
+    """
+    if mode == "crop":
+        return 2 ** (min(height, width).bit_length() - 1)
+    return 2 ** (max(height, width) - 1).bit_length()
 
 
 def default_transform(traits: Traits, levels: int) -> str:

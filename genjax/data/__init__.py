@@ -2,26 +2,19 @@
 
 from genjax.data.data_config import Data
 from genjax.data.dataset import Dataset
+from genjax.data.image_operations import CenterCrop, Fit, Pad, RandomCrop, RandomFlip, Resize
 from genjax.data.npz_splits import save_npz
-from genjax.data.operations import (
-    OPERATIONS,
-    Binarize,
-    CenterCrop,
-    Dequantize,
-    OutputSpec,
-    RandomCrop,
-    RandomFlip,
-    Resize,
-    Scale,
-)
+from genjax.data.operations import Binarize, Dequantize, OutputSpec, Scale
 from genjax.data.order import Order
 from genjax.data.sources import example_shape, is_table, load
 from genjax.data.transforms import (
+    OPERATIONS,
     dequantized,
     dequantized_levels,
     make_transform,
     output_spec,
     parse_transform,
+    with_fit,
 )
 
 __all__ = [
@@ -31,8 +24,10 @@ __all__ = [
     "Data",
     "Dataset",
     "Dequantize",
+    "Fit",
     "Order",
     "OutputSpec",
+    "Pad",
     "RandomCrop",
     "RandomFlip",
     "Resize",
@@ -46,4 +41,5 @@ __all__ = [
     "output_spec",
     "parse_transform",
     "save_npz",
+    "with_fit",
 ]

@@ -24,8 +24,9 @@ class Data:
     """Folder of TFDS data sets; None is TFDS_DATA_DIR, then TFDS's default."""
     transform: str = ""
     """Operations on each batch, joined by |: scale(low, high), binarize('threshold' | 'static' |
-    'dynamic'), dequantize(), random_flip(), random_crop(size), center_crop(size), resize(size).
-    Empty: cast to float32. See genjax.data.operations."""
+    'dynamic'), dequantize(), random_flip(), random_crop(size), center_crop(size), resize(size),
+    pad(size), fit(size, mode='crop' | 'pad'). Empty: cast to float32. See genjax.data.operations
+    and image_operations."""
     unpaired: bool = False
     """Train on x and y as two domains without pairs; of a .npz, train and train_y may have any
     lengths. Not needed for glyphs, and for prepared folders with splits trainA and trainB."""

@@ -1,8 +1,8 @@
 """Operations of batch transforms: pure functions with declared shapes and ranges.
 
 Each operation has a keyword argument `keys`, the entries of the batch that it changes, by default
-the images `x` and `y` (if there is a second image). Random flips and crops also have `separate`,
-which draws a different one for each entry.
+the images `x` and `y` (if there is a second image). Here are those of values;
+`genjax.data.image_operations` has those of whole images.
 """
 
 import abc
@@ -69,12 +69,18 @@ class Operation(abc.ABC):
           ValueError: the operation cannot be applied to such an input.
         """
 
+    def keeps_bound(self, spec: OutputSpec) -> bool:
+        """Returns whether a density of its output still bounds the probability of integers.
+
+        That is, whether dequantized values are kept, or mapped linearly.
+        """
+        return True
+
     @abc.abstractmethod
     def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         """Returns the output for float32 `[..., *spec.shape]`."""
 
     def __str__(self) -> str:
-        name = next(n for n, kind in OPERATIONS.items() if kind is type(self))
         arguments = []
         for field in sorted(dataclasses.fields(self), key=lambda field: bool(field.kw_only)):
             value = getattr(self, field.name)
@@ -82,7 +88,7 @@ class Operation(abc.ABC):
                 arguments.append(f"{field.name}={value!r}")
             elif not field.kw_only and value is not None:
                 arguments.append(repr(value))
-        return f"{name}({', '.join(arguments)})"
+        return f"{self.usage.partition('(')[0]}({', '.join(arguments)})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +150,9 @@ class Binarize(Operation):
         _check_range(spec)
         return spec._replace(low=0, high=1, levels=2)
 
+    def keeps_bound(self, spec: OutputSpec) -> bool:
+        return False
+
     def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         if self.mode == "static":  # `load` has drawn already
             return x
@@ -170,156 +179,13 @@ class Dequantize(Operation):
 
     def output(self, spec: OutputSpec) -> OutputSpec:
         if not spec.integers:
-            raise ValueError("needs integers from 0; put it before scale and resize")
+            raise ValueError("needs integers from 0; put it before scale, resize and fit")
         return spec._replace(low=0, high=1, levels=0)
 
     def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
         # The largest float32 below 1: adding a u near 1 to the top level may round up to 1.
         below_one = jnp.float32(1 - 2**-24)
         return jnp.minimum((x + jax.random.uniform(key, x.shape)) / spec.levels, below_one)
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomGeometric(Operation):
-    """A random flip or crop: one for all entries, or with `separate` one for each entry.
-
-    Those of unpaired domains are always separate.
-    """
-
-    separate: bool = dataclasses.field(default=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.separate, bool):
-            raise ValueError(f"separate must be True or False, got {self.separate!r}")
-
-    @property
-    def random(self) -> bool:
-        return True
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomFlip(RandomGeometric):
-    """Mirrors each image left to right with probability 1/2; in training only."""
-
-    usage: ClassVar[str] = "random_flip()"
-
-    def output(self, spec: OutputSpec) -> OutputSpec:
-        _check_image(spec)
-        return spec
-
-    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
-        if not training:
-            return x
-        flip = jax.random.bernoulli(key, 0.5, x.shape[:-3])
-        return jnp.where(flip[..., None, None, None], x[..., ::-1, :], x)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sized(Operation):
-    height: int
-    width: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for size in (self.height, 1 if self.width is None else self.width):
-            if type(size) is not int or size < 1:
-                raise ValueError(f"a size must be an integer above 0, got {size!r}")
-        if self.width == self.height:  # one setting in one form
-            object.__setattr__(self, "width", None)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the output."""
-        return self.height, self.height if self.width is None else self.width
-
-    def output(self, spec: OutputSpec) -> OutputSpec:
-        _check_image(spec)
-        return spec._replace(shape=(*self.size, spec.shape[-1]))
-
-
-@dataclasses.dataclass(frozen=True)
-class CenterCrop(_Sized):
-    """Cuts the middle `[height, width]` of each image; `width` is `height` by default."""
-
-    usage: ClassVar[str] = "center_crop(height[, width])"
-
-    def output(self, spec: OutputSpec) -> OutputSpec:
-        out = super().output(spec)
-        if min(a - b for a, b in zip(spec.shape[:2], self.size, strict=True)) < 0:
-            raise ValueError(
-                f"cuts {list(self.size)} from images of {list(spec.shape[:2])}; crop less, or"
-                f" resize first"
-            )
-        return out
-
-    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
-        top, left = ((a - b) // 2 for a, b in zip(spec.shape[:2], self.size, strict=True))
-        return x[..., top : top + self.size[0], left : left + self.size[1], :]
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomCrop(CenterCrop, RandomGeometric):
-    """Cuts a random `[height, width]` of each image in training, and its middle otherwise."""
-
-    usage: ClassVar[str] = "random_crop(height[, width])"
-
-    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
-        if not training:
-            return super().apply(x, spec, key, training)
-        free = [a - b for a, b in zip(spec.shape[:2], self.size, strict=True)]
-        u = jax.random.uniform(key, (*x.shape[:-3], 2))
-        start = jnp.stack(
-            [jnp.minimum((u[..., i] * (n + 1)).astype(jnp.int32), n) for i, n in enumerate(free)],
-            -1,
-        )
-
-        def crop(image: jax.Array, at: jax.Array) -> jax.Array:
-            sizes = (*self.size, image.shape[-1])
-            return jax.lax.dynamic_slice(image, (at[0], at[1], 0), sizes)
-
-        # One vmap per axis: merging them would move a batch that is sharded.
-        for _ in x.shape[:-3]:
-            crop = jax.vmap(crop)
-        return crop(x, start)
-
-
-@dataclasses.dataclass(frozen=True)
-class Resize(_Sized):
-    """Resizes each image to `[height, width]`: 'linear' or 'cubic' with antialiasing, or 'nearest'.
-
-    'cubic' overshoots at edges; the result is clipped to the range of the values.
-    """
-
-    method: Literal["linear", "cubic", "nearest"] = dataclasses.field(
-        default="linear", kw_only=True
-    )
-    usage: ClassVar[str] = "resize(height[, width])"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.method not in ("linear", "cubic", "nearest"):
-            raise ValueError(f"method must be 'linear', 'cubic' or 'nearest', got {self.method!r}")
-
-    def output(self, spec: OutputSpec) -> OutputSpec:
-        out = super().output(spec)
-        return out if self.method == "nearest" else out._replace(levels=0)
-
-    def apply(self, x: jax.Array, spec: OutputSpec, key: jax.Array, training: bool) -> jax.Array:
-        x = jax.image.resize(x, (*x.shape[:-3], *self.size, x.shape[-1]), self.method)
-        return jnp.clip(x, spec.low, spec.high)
-
-
-OPERATIONS: dict[str, type[Operation]] = {
-    "scale": Scale,
-    "binarize": Binarize,
-    "dequantize": Dequantize,
-    "random_flip": RandomFlip,
-    "random_crop": RandomCrop,
-    "center_crop": CenterCrop,
-    "resize": Resize,
-}
-USAGE = f"one of {', '.join(OPERATIONS)}"
 
 
 def _unit(x: jax.Array, spec: OutputSpec) -> jax.Array:
@@ -329,8 +195,3 @@ def _unit(x: jax.Array, spec: OutputSpec) -> jax.Array:
 def _check_range(spec: OutputSpec) -> None:
     if not np.isfinite(spec.high - spec.low):
         raise ValueError("needs integers, and the data holds real numbers; leave it out")
-
-
-def _check_image(spec: OutputSpec) -> None:
-    if len(spec.shape) != 3:
-        raise ValueError(f"needs images [H, W, C], got examples of {list(spec.shape)}")

@@ -3,31 +3,44 @@
     scale(-1, 1)|random_flip()|random_crop(28)
     binarize('dynamic')
 
-The empty string casts images to float32. `genjax.data.operations` has the operations.
+The empty string casts images to float32. `genjax.data.operations` and
+`genjax.data.image_operations` have the operations.
 """
 
 import ast
 import functools
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax.data.dataset import Dataset
-from genjax.data.operations import (
-    IMAGES,
-    OPERATIONS,
-    USAGE,
-    Binarize,
-    Dequantize,
-    Operation,
-    OutputSpec,
+from genjax.data.image_operations import (
+    CenterCrop,
+    Fit,
+    Pad,
+    RandomCrop,
+    RandomFlip,
     RandomGeometric,
     Resize,
 )
+from genjax.data.operations import IMAGES, Binarize, Dequantize, Operation, OutputSpec, Scale
+
+OPERATIONS: dict[str, type[Operation]] = {
+    "scale": Scale,
+    "binarize": Binarize,
+    "dequantize": Dequantize,
+    "random_flip": RandomFlip,
+    "random_crop": RandomCrop,
+    "center_crop": CenterCrop,
+    "resize": Resize,
+    "pad": Pad,
+    "fit": Fit,
+}
+USAGE = f"one of {', '.join(OPERATIONS)}"
 
 
 @functools.lru_cache(maxsize=256)
@@ -95,6 +108,28 @@ def canonical(transform: str) -> str:
     return "|".join(map(str, parse_transform(transform)))
 
 
+def with_fit(transform: str, mode: Literal["crop", "pad"], shape: tuple[int, ...]) -> str:
+    """Returns a transform that crops or pads images to a shape `[H, W, C]` before all else.
+
+    `binarize('static')` stays the first operation.
+
+    >>> with_fit("scale(-1, 1)", "crop", (64, 64, 3))
+    "fit(64, mode='crop')|scale(-1, 1)"
+
+    Raises:
+      ValueError: the mode is not 'crop' or 'pad', or the shape is not that of an image.
+    """
+    if len(shape) != 3:
+        raise ValueError(
+            f"--fit {mode} needs a model of images [H, W, C], and its shape is"
+            f" {list(shape)}; leave it out."
+        )
+    operations = list(parse_transform(transform))
+    static = [isinstance(op, Binarize) and op.mode == "static" for op in operations[:1]]
+    operations.insert(sum(static), Fit(shape[0], shape[1], mode=mode))
+    return "|".join(map(str, operations))
+
+
 def binarization(transform: str) -> str:
     """Returns the mode of a transform's `binarize`, or an empty string.
 
@@ -112,8 +147,8 @@ def dequantized(transform: str) -> bool:
 def dequantized_levels(transform: str, dataset: Dataset) -> int:
     """Returns the levels of `x` that a transform dequantizes.
 
-    0 if it does not, or if the values are then binarized or interpolated: the density of the result
-    does not bound the probability of the integers.
+    0 if it does not, or if the values are then binarized, interpolated or padded: the density of
+    the result does not bound the probability of the integers.
     """
     spec, levels = _input_spec("x", dataset.entry_shape("x"), dataset.levels), 0
     for operation in parse_transform(transform):
@@ -121,9 +156,7 @@ def dequantized_levels(transform: str, dataset: Dataset) -> int:
             continue
         if isinstance(operation, Dequantize):
             levels = spec.levels
-        elif isinstance(operation, Binarize) or (
-            isinstance(operation, Resize) and operation.method != "nearest"
-        ):
+        elif not operation.keeps_bound(spec):
             levels = 0
         spec = _output(operation, spec, transform, dataset.name)
     return levels

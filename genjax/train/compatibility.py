@@ -22,9 +22,11 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
     """
     output = genjax_data.output_spec(run.data.transform, dataset)
     if output.shape != tuple(run.model.shape):
+        images = len(output.shape) == 3 == len(run.model.shape)
+        other = ", or --fit crop or pad" if images and output.shape[2] == run.model.shape[2] else ""
         raise ValueError(
             f"{run.data.data} has examples of shape {output.shape}, but the model has shape"
-            f" {run.model.shape}; set --shape {' '.join(map(str, output.shape))}."
+            f" {run.model.shape}; set --shape {' '.join(map(str, output.shape))}{other}."
         )
     has = dataset.entries("train")
     missing = sorted(set(family.batch_spec(run.model, 1)) - has)
@@ -54,6 +56,12 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
     if traits.data == "levels" and not (
         output.integers and (low, high) == tuple(traits.sample_range)
     ):
+        noise = genjax_data.dequantized(run.data.transform)
+        if dataset.levels and not output.discrete and not noise:
+            raise ValueError(
+                f"{run.family} needs integers, and {under} gives values between them; resize with"
+                f" method='nearest', or use sizes that need no resizing."
+            )
         raise ValueError(
             f"{run.family} needs integers from 0 to {traits.sample_range[1]:g}, and {under} gives"
             f' values from {low:g} to {high:g}; set --transform "", and the Config\'s levels to'

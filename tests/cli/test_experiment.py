@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 from support.helpers import NAMES
 
@@ -14,7 +15,7 @@ from experiments import nade_binarized_mnist
 from genjax import families
 from genjax.cli import experiment
 from genjax.core import Optimizer, network_names
-from genjax.data import Data
+from genjax.data import Data, make_transform
 from genjax.families import gan, joint
 from genjax.train import Result, Run, Train
 from genjax.train.run_config import differences
@@ -251,6 +252,8 @@ def one_line(error):
         ("--shape a b", ["--shape", "a"]),
         ("--decay-steps soon", ["--decay-steps", "'soon'"]),
         ("--activation foo", ["--activation", "'foo'", "relu", "sigmoid"]),
+        ("--fit stretch", ["--fit", "'stretch'", "crop", "pad"]),
+        ("--fit crop --shape 64", ["--fit crop needs a model of images", "[64]; leave it out"]),
         ("--transform foo", ["transform", "'foo'", "dequantize"]),
         ("--hidden", ["--hidden"]),
         ("--data", ["--data"]),
@@ -288,6 +291,9 @@ def test_suggests_options_of_one_network():
         ("--data digits", ["--shape", "8", "8", "1"]),
         ("--data=digits --limit 5 --labels-per-class 9", ["--shape", "8", "8", "1"]),
         ("--data digits --transform center_crop(4)", ["--shape", "4", "4", "1"]),
+        ("--data digits --fit pad", []),  # the recipe's, 28 28 1
+        ("--data glyphs_attributes --fit crop", ["--shape", "28", "28", "3"]),
+        ("--data digits --fit stretch", []),  # `parse` says why
         ("--data nowhere.npz --help", []),
     ],
 )
@@ -301,6 +307,22 @@ def test_a_run_on_other_data_needs_no_shape(monkeypatch, tmp_path):
     line = f"--data digits --transform binarize('threshold') --workdir {tmp_path}"
     experiment.run_experiment(RECIPES, "Doc.", line.split())
     assert trained[0].model.shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "transform"),
+    [
+        ("--fit pad", "fit(28, mode='pad')|binarize('threshold')"),
+        ("--fit=crop --shape 16 8 1", "fit(16, 8, mode='crop')|binarize('threshold')"),
+        ("--data digits", "binarize('threshold')"),
+    ],
+)
+def test_images_of_any_size_fit_the_model(line, transform):
+    run = parse(f"--transform binarize('threshold') {line}")[1]
+    assert run.data.transform == transform
+    batch = {"x": np.zeros((2, 30, 17, 1), np.uint8)}
+    found = make_transform(run.data.transform, 256)(batch, jax.random.key(0))["x"].shape[1:]
+    assert found == (run.model.shape if "fit" in line else (30, 17, 1))
 
 
 SKIPPED = Result(finished=False, step=0, reason="")

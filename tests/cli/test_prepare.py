@@ -125,6 +125,26 @@ def test_images_are_resized_shuffled_and_held_out(tmp_path):
         assert sheet.size == (4 * (4 * 14 + 2) + 2,) * 2  # 13 tiles, 4 in a row, 14 times as large
 
 
+def test_pictures_of_different_sizes_need_a_size_and_a_fit(tmp_path, capsys):
+    for i, shape in enumerate([(16, 12), (8, 20), (9, 9)]):
+        x = np.full((*shape, 3), 50 * (i + 1), np.uint8)
+        write_image(tmp_path / "in" / f"{i}.png", x)
+    line = [str(tmp_path / "in"), str(tmp_path / "out"), "--mode", "grey", "--name", "any"]
+    assert main(line) == 2
+    message = capsys.readouterr().err
+    assert "1.png is 8 x 20 and" in message
+    assert "0.png is 16 x 12 (height x width); set size, such as 32 32, and fit to" in message
+    kept = {}
+    for fit in ("crop", "pad"):
+        line[-1] = fit
+        assert main([*line, "--size", "8", "8", "--fit", fit, "--background", "0"]) == 0
+        x = load(Data(data=str(tmp_path / "out" / fit / "1.0.0"))).splits["train"]["x"]
+        assert x.shape == (3, 8, 8, 1)
+        kept[fit] = {int(image.max()): int((image > 0).sum()) for image in x}
+    assert kept["crop"] == {50: 64, 100: 64, 150: 64}
+    assert kept["pad"] == {50: 8 * 6, 100: 3 * 8, 150: 64}
+
+
 def test_captions_attributes_and_pairs_round_trip(tmp_path):
     a, b = (
         write_image(tmp_path / "c" / "a.png", random_image(1)),
@@ -317,6 +337,7 @@ def test_rejects_damaged_folders(tmp_path):
         (["--name", "x", "--test", "3"], "has a split test of 180 examples already"),
         (["--name", "x", "--quality", "0"], "`quality` must be an integer in [1, 95]"),
         (["--name", "x", "--fit", "squeeze"], "squeeze"),
+        (["--name", "x", "--fit", "crop"], "`size` is not set; set size, such as 64 64"),
         (["--nmae", "x"], "did you mean --name?"),
         ([], "--name"),
     ],

@@ -68,6 +68,48 @@ def test_options_override_the_defaults(photos):
     assert cropped.model.shape == (8, 8, 1)
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """Colour images of 20x13 in 256 levels."""
+    x = np.random.default_rng(0).integers(0, 256, (30, 20, 13, 3), np.uint8)
+    path = tmp_path_factory.mktemp("data") / "wide.npz"
+    save_npz(Dataset("wide", {"train": {"x": x}, "test": {"x": x[:9]}}, 256), path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ("--fit crop", (8, 8, 3)),  # the largest power of two that enlarges nothing
+        ("--fit=pad", (32, 32, 3)),
+        ("--fit pad --shape 24 16 3", (24, 16, 3)),
+    ],
+)
+def test_pictures_of_any_size_fit_a_model(wide, options, shape):
+    run = run_of("gan", "--data", wide, *options.split())
+    assert run.model.shape == shape
+    dataset = genjax_data.load(run.data)
+    check_compatibility(resolve(run, "cpu"), families.get("gan"), dataset)
+    spec = genjax_data.output_spec(run.data.transform, dataset)
+    assert (spec.shape, spec.low, spec.high) == (shape, 0, 1)
+
+
+def test_models_of_levels_need_sizes_without_resizing(wide):
+    family = families.get("pixelcnn_pp")
+    for options, message in (
+        ("--fit crop", r"needs integers, and .* gives values between them; resize with method='n"),
+        ("--fit pad", None),
+        ("--shape 8 8 3", r"set --shape 20 13 3, or --fit crop or pad\."),
+    ):
+        run = resolve(run_of("pixelcnn_pp", "--data", wide, *options.split()), "cpu")
+        dataset = genjax_data.load(run.data)
+        if message is None:
+            check_compatibility(run, family, dataset)
+            continue
+        with pytest.raises(ValueError, match=message):
+            check_compatibility(run, family, dataset)
+
+
 def test_the_share_of_labels_is_of_the_examples_left_for_training(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (200, 4, 4, 1), np.uint8)
     label = np.arange(200, dtype=np.int32) % 5
@@ -85,6 +127,14 @@ def test_a_counted_family_sees_each_example_once(photos):
     assert (run.train.steps, run.train.batch_size) == (1, 90)
     held_out = run_of("markov", "--data", photos, "--validation", "30")
     assert (held_out.data.validation, held_out.train.batch_size) == (30, 70)
+
+
+def test_trains_on_pictures_that_are_not_square(wide, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = ["gan", "--data", wide, "--fit", "crop", "--generator-hidden", "8", "--batch-size", "8"]
+    assert train.main([*line, "--steps", "2", "--samples", "4"]) == 0
+    config = json.loads((tmp_path / "runs/gan-wide-seed0/record.json").read_text())["config"]
+    assert config["data"]["transform"] == "fit(8, mode='crop')|scale(0, 1)"
 
 
 @pytest.mark.parametrize("name", ["nade", "gan"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genjax.data import Data, Dataset, OutputSpec, load, make_transform, output_spec
+from genjax.data import Data, Dataset, OutputSpec, load, make_transform, output_spec, with_fit
 from genjax.data.transforms import binarization, canonical, dequantized_levels, parse_transform
 
 KEY = jax.random.key(0)
@@ -235,6 +235,78 @@ def test_cubic_resize_is_pillows():
         assert (got.min(), got.max()) == (0, 255) or size[0] == 13  # overshoots are clipped
 
 
+def test_padding_is_exact_and_of_the_lowest_value():
+    x = np.random.default_rng(0).integers(0, 256, (2, 3, 28, 27, 3), np.uint8)  # two leading axes
+    found = np.asarray(apply("pad(32)", x, 256))
+    inner = (slice(2, 30), slice(2, 29))  # of 5 columns, 2 before and 3 after
+    np.testing.assert_array_equal(found[..., inner[0], inner[1], :], x)
+    assert found.sum() == x.sum()
+    scaled = np.asarray(apply("scale(-1, 1)|pad(32)", x, 256))
+    np.testing.assert_allclose(scaled, found / 127.5 - 1, atol=1e-6)
+    white = np.asarray(apply("pad(32, value=255)", x, 256))
+    assert (white[..., :2, :, :] == 255).all()
+    np.testing.assert_array_equal(white[..., inner[0], inner[1], :], x)
+    np.testing.assert_array_equal(apply("fit(32, mode='pad')", x, 256), found)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "window"),
+    [
+        ((20, 13), (13, 13), (slice(3, 16), slice(None))),  # no resizing: exact
+        ((21, 30), (7, 7), (slice(None), slice(4, 25))),
+        ((20, 24), (5, 12), (slice(5, 15), slice(None))),
+        ((5, 6), (8, 8), (slice(None), slice(0, 5))),
+    ],
+)
+def test_fit_by_a_crop_resizes_the_largest_middle_window(shape, size, window):
+    """Pillow resizes the window with the same antialiased triangle."""
+    from PIL import Image
+
+    x = np.random.default_rng(0).integers(0, 256, (1, *shape, 1), np.uint8)
+    found = apply(f"fit({size[0]}, {size[1]}, mode='crop')", x, 256)[0, ..., 0]
+    cut = x[0, window[0], window[1], 0]
+    image = Image.fromarray(cut.astype(np.float32))
+    want = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(found, want, atol=0 if cut.shape == size else 1e-3)
+
+
+def test_fit_by_padding_shrinks_until_the_longer_side_fits():
+    from PIL import Image
+
+    x = np.random.default_rng(0).integers(0, 256, (1, 21, 30, 1), np.uint8)
+    found = np.asarray(apply("fit(10, mode='pad', value=255)", x, 256))[0, ..., 0]
+    image = Image.fromarray(x[0, ..., 0].astype(np.float32))
+    want = np.asarray(image.resize((10, 7), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(found[1:8], want, atol=1e-3)
+    assert (found[:1] == 255).all()
+    assert (found[8:] == 255).all()
+    thin = np.asarray(apply("fit(4, mode='pad')", np.full((1, 1, 40, 1), 9, np.uint8), 256))
+    np.testing.assert_allclose(thin[0, :, 0, 0], [0, 9, 0, 0], atol=1e-5)  # at least one pixel
+
+
+def test_padding_of_real_numbers_needs_a_value():
+    x = np.ones((1, 3, 3, 1), np.float32)
+    for transform in ("pad(4)", "fit(4, mode='pad')"):
+        with pytest.raises(ValueError, match="pads with the lowest of real numbers, which is un"):
+            apply(transform, x, 0)
+    assert np.asarray(apply("pad(4, value=-0.5)", x, 0)).sum() == 9 - 7 * 0.5
+    np.testing.assert_array_equal(apply("pad(3)", x, 0), x)  # nothing to pad
+
+
+def test_fitting_comes_before_all_but_static_binarization():
+    shape = (8, 6, 1)
+    assert with_fit("", "pad", shape) == "fit(8, 6, mode='pad')"
+    assert with_fit("random_flip()|scale(0, 1)", "crop", (8, 8, 1)) == (
+        "fit(8, mode='crop')|random_flip()|scale(0, 1)"
+    )
+    assert with_fit("binarize('static')|random_flip()", "pad", shape) == (
+        "binarize('static')|fit(8, 6, mode='pad')|random_flip()"
+    )
+    assert with_fit("binarize('dynamic')", "pad", shape).startswith("fit(")
+    with pytest.raises(ValueError, match=r"--fit crop needs a model of images .* shape is \[2\]"):
+        with_fit("", "crop", (2,))
+
+
 def test_unpaired_domains_have_crops_and_flips_of_their_own():
     x = IMAGES[0].repeat(20, 0)
     transform = "random_flip()|random_crop(3)"
@@ -289,6 +361,15 @@ def test_output_spec_is_what_comes_out():
         "random_crop(3)|scale(0, 1)": ((3, 3, 1), 0, 1, 5),
         "resize(4)|random_flip()": ((4, 4, 1), 0, 4, 0),
         "center_crop(2, 4)|resize(8, method='nearest')": ((8, 8, 1), 0, 4, 5),
+        "scale(-1, 1)|pad(8)": ((8, 8, 1), -1, 1, 5),
+        "pad(8, value=2)": ((8, 8, 1), 0, 4, 5),
+        "pad(8, 5, value=2.5)": ((8, 5, 1), 0, 4, 0),
+        "pad(6, 5, value=2.5)": ((6, 5, 1), 0, 4, 5),
+        "fit(5, mode='crop')": ((5, 5, 1), 0, 4, 5),
+        "fit(4, mode='crop')": ((4, 4, 1), 0, 4, 0),
+        "fit(4, mode='crop', method='nearest')": ((4, 4, 1), 0, 4, 5),
+        "fit(16, 7, mode='pad')": ((16, 7, 1), 0, 4, 5),
+        "fit(4, mode='pad')": ((4, 4, 1), 0, 4, 0),
     }
     for transform, want in cases.items():
         spec = output_spec(transform, data)
@@ -327,6 +408,11 @@ def test_levels_of_dequantized_values():
         "dequantize()|binarize('dynamic')": 0,
         "dequantize()|resize(4)": 0,
         "dequantize()|resize(4, method='nearest')": 5,
+        "pad(8)|dequantize()": 5,
+        "dequantize()|pad(8)": 0,  # padding has no noise
+        "dequantize()|fit(3, 6, mode='crop')|fit(5, mode='crop', method='nearest')": 5,
+        "dequantize()|fit(3, 6, mode='crop')|fit(6, mode='pad')": 0,
+        "dequantize()|fit(4, mode='crop')": 0,
     }
     assert {transform: dequantized_levels(transform, data) for transform in cases} == cases
 
@@ -337,6 +423,7 @@ def test_transforms_are_stored_in_one_form():
         "random_crop(3, keys=('x',), separate=True)"
     )
     assert Data(transform=" scale(low=0.5,high=1)").transform == "scale(0.5, 1)"
+    assert canonical("fit(8, 8, value=2.0, mode='pad')") == "fit(8, mode='pad', value=2)"
     assert canonical("  ") == ""
     for transform in TRANSFORMS:
         assert canonical(transform) == transform
@@ -365,6 +452,11 @@ def test_transforms_are_stored_in_one_form():
         ("random_crop(0)", "a size must be an integer above 0, got 0"),
         ("random_crop(2.5)", "a size must be an integer"),
         ("resize(3, method='area')", "method must be 'linear', 'cubic' or 'nearest'"),
+        ("pad(8, value='x')", r"value must be a number, got 'x'; use pad\(height"),
+        ("fit(8)", r"wrong arguments; use fit\(height\[, width\], mode='crop' | 'pad'\)"),
+        ("fit(8, mode='stretch')", "mode must be 'crop' or 'pad', got 'stretch'"),
+        ("fit(8, mode='crop', value=0)", "value is of padding; leave it out, or use mode='pad'"),
+        ("fit(8, mode='pad', value=None, method='box')", "method must be"),
         ("random_flip(keys=('label',))", "keys must be a tuple of x, y, attributes"),
         ("random_flip(separate=1)", "separate must be True or False"),
         ("scale(0, 1, separate=True)", "wrong arguments; use scale"),
@@ -392,9 +484,13 @@ def test_rejects_what_is_not_a_transform(transform, match):
     ("transform", "match"),
     [
         ("scale(0, 1)|dequantize()", r"dequantize\(\) needs integers from 0; put it before scale"),
-        ("resize(3)|dequantize()", "put it before scale and resize"),
+        ("resize(3)|dequantize()", "put it before scale, resize and fit"),
         ("random_crop(7)", r"cuts \[7, 7\] from images of \[6, 5\]; crop less"),
         ("resize(6)|center_crop(7, 6)", "cuts"),
+        ("pad(7, 4)", r"pads images of \[6, 5\] to \[7, 4\], .* use fit\(7, 4, mode='pad'\)"),
+        ("pad(8, value=5)", "pads with 5 values from 0 to 4; set value to one of them"),
+        ("fit(8, mode='pad', value=-1)", "pads with -1 values from 0 to 4"),
+        ("fit(3, mode='crop')|dequantize()", "put it before scale, resize and fit"),
     ],
 )
 def test_rejects_operations_in_the_wrong_order_or_size(transform, match):

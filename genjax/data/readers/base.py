@@ -109,3 +109,7 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         checks.validate(self)
+        if self.fit != "exact" and self.size is None:
+            raise ValueError(
+                f"`fit` {self.fit} resizes images, and `size` is not set; set size, such as 64 64."
+            )
