@@ -89,7 +89,7 @@ class Config:
         if height != width or not _is_side(height):
             raise ValueError(
                 f"`shape` must be square with a power of two from {SMALLEST} as its side, got"
-                f" {height}x{width}; crop, pad or resize the images to"
+                f" {height}x{width}; crop or pad the images (--fit crop or pad), for example to"
                 f" {_next_side(max(height, width))}x{_next_side(max(height, width))}."
             )
         if not _is_side(self.start) or self.start > height:
