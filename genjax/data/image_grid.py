@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 import numpy as np
 
@@ -27,6 +28,16 @@ class GridLayout:
     """Pixels around each image."""
     titles: tuple[str, ...] = ()
     """Titles of the columns, if each one shows something else."""
+    stage: str = dataclasses.field(default="", compare=False)
+    """Stage of growing networks that drew the images, such as 8x8."""
+    alpha: Annotated[float, checks.Bounds(0, 1)] = dataclasses.field(default=1.0, compare=False)
+    """Weight of the stage's new layers."""
+
+    @property
+    def label(self) -> str:
+        """Stage and, in its fade, alpha; empty for networks that do not grow."""
+        stage = " ".join(self.stage.split())[:20]  # a file may hold any text
+        return stage if self.alpha == 1 else f"{stage}, alpha {self.alpha:.2f}"
 
     @property
     def rows(self) -> int:

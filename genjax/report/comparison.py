@@ -88,6 +88,32 @@ def _number(value: float | None, shown: str) -> Html:
     return el("td", shown or MISSING, class_="number", data_sort=sort)
 
 
+def real_beside(run: Shown) -> Html:
+    """Returns a table of the final metrics that are known of samples and of real images."""
+    metrics = run.record.get("final_metrics")
+    rows = []
+    for metric, values in metrics.items() if isinstance(metrics, dict) else ():
+        for quantity, value in values.items() if isinstance(values, dict) else ():
+            real = values.get(f"real_{quantity}")
+            # Quantities of several levels have a row for each.
+            several = isinstance(value, dict) and isinstance(real, dict)
+            sides = sorted(value, key=lambda k: (len(k), k), reverse=True) if several else ()
+            parts = {f"{quantity} {k}": (value[k], real.get(k)) for k in sides}
+            for name, pair in (parts or {quantity: (value, real)}).items():
+                figures = [number(figure) for figure in pair]
+                if None not in figures and not name.endswith("std_error"):
+                    cells = [_number(figure, f"{figure:.4g}") for figure in figures]
+                    rows.append(el("tr", el("th", f"{metric} {name}", scope="row"), *cells))
+    if not rows:
+        return Html()
+    heads = [
+        el("th", name, scope="col", class_="number" if name else None)
+        for name in ("", "Samples", "Real images")
+    ]
+    table = el("table", el("thead", el("tr", *heads)), el("tbody", *rows), class_="metrics")
+    return _box(table, f"Metrics of {run.label}")
+
+
 def settings(runs: list[Shown]) -> Html:
     """Returns a table with one row per setting and one column per run; differences are marked.
 

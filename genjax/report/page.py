@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genjax.data.image_grid import GridLayout
-from genjax.report.comparison import comparison, settings
+from genjax.report.comparison import comparison, real_beside, settings
 from genjax.report.markup import Html, el, join, script_json, text
 from genjax.report.run_reader import Shown, number
 from genjax.version import __version__
@@ -123,7 +123,7 @@ def swatch(i: int) -> Html:
 
 
 def section(i: int, run: Shown) -> Html:
-    """Returns the section of one run: notes, facts and samples."""
+    """Returns the section of one run: notes, facts, metrics beside real images, samples."""
     status = "finished" if run.record else "unfinished"
     notes = [*run.notes, *warnings(run)]
     return el(
@@ -131,6 +131,7 @@ def section(i: int, run: Shown) -> Html:
         el("h3", swatch(i), run.label, " ", el("span", status, class_=f"status {status}")),
         el("ul", *(el("li", note) for note in notes), class_="notes") if notes else "",
         facts(run),
+        real_beside(run),
         samples(run),
         id=f"run-{i}",
         data_run=i,
@@ -168,7 +169,10 @@ def facts(run: Shown) -> Html:
 
 
 def samples(run: Shown) -> Html:
-    """Returns the grids with a slider over the steps, the animation and the strip."""
+    """Returns the grids with a slider over the steps, the animation and the strip.
+
+    The last two are below a heading if the networks grow.
+    """
     if not run.frames:
         return Html()
     step, png = run.frames[-1]
@@ -198,9 +202,10 @@ def samples(run: Shown) -> Html:
     ]
     if run.sheet:
         figures.append(before_after(run.sheet))
+    over_steps = []
     if run.film:
         stop = el("button", "Hide", type="button", class_="small", data_hide="film")
-        figures.append(
+        over_steps.append(
             el(
                 "figure",
                 zoom(uri(run.film, "gif"), f"Animation of the samples of {run.label}", "film"),
@@ -214,10 +219,13 @@ def samples(run: Shown) -> Html:
             )
         )
     if run.strip and several:
-        data, steps = run.strip
-        labels = el("ol", *(el("li", f"{s:,}") for s in steps), class_="steps")
-        picture = zoom(uri(data), f"Samples of {run.label}, one row per step", "strip")
-        figures.append(
+        names = [
+            f"{label}, step {s:,}" if label else f"{s:,}"
+            for s, label in zip(run.strip.steps, run.strip.labels, strict=True)
+        ]
+        labels = el("ol", *(el("li", name) for name in names), class_="steps")
+        picture = zoom(uri(run.strip.png), f"Samples of {run.label}, one row per step", "strip")
+        over_steps.append(
             el(
                 "figure",
                 el("div", labels, picture, class_="striped"),
@@ -225,7 +233,10 @@ def samples(run: Shown) -> Html:
                 class_="wide",
             )
         )
-    return el("div", *figures, class_="figures")
+    if run.strip and len(set(run.strip.labels)) > 1:
+        growth = el("h4", "Growth"), el("div", *over_steps, class_="figures")
+        return join([el("div", *figures, class_="figures"), *growth])
+    return el("div", *figures, *over_steps, class_="figures")
 
 
 def before_after(sheet: GridLayout) -> Html:

@@ -39,7 +39,7 @@ class Shown:
     """Step and PNG of the grids."""
     sheet: GridLayout | None = None
     """Layout that all grids have if their columns have titles."""
-    strip: tuple[bytes, list[int]] | None = None
+    strip: sample_grids.Strip | None = None
     film: bytes | None = None
     last_step: int | None = None
     notes: list[str] = dataclasses.field(default_factory=list)

@@ -11,6 +11,7 @@ from genjax.core.protocols import Translator
 from genjax.data import Dataset
 from genjax.train.load_run import evaluation_variables
 from genjax.train.run_config import Run
+from genjax.train.sample_grids import fitting
 from genjax.train.translation_sheets import translation_sheet
 
 
@@ -38,11 +39,14 @@ def sample_drawer(run: Run, family: Any, dataset: Dataset, sharding: Any = None)
     """
     sheet = translation_sheet(run, family, dataset) if isinstance(family, Translator) else None
 
+    shape, n = run.model.shape, run.train.samples
+    n = fitting(n, shape) if len(shape) == 3 else n
+
     def draw(variables: Any, key: jax.Array, batch: Any) -> jax.Array:
         variables = evaluation_variables(run, family, variables)
         if sheet is not None:
             return sheet.draw(variables, batch)
-        return sample_images(family, run.model, variables, key, run.train.samples)
+        return sample_images(family, run.model, variables, key, n)
 
     compiled = jax.jit(draw, out_shardings=sharding)
     batch, titles = (sheet.batch, sheet.titles) if sheet else (None, ())

@@ -1,7 +1,8 @@
 """Samples as images: a grid per step, and a strip and an animation over all steps.
 
 A run draws from the same noise at every step, so each position of the grid can be followed over
-the steps. The PNG text of a grid holds its geometry (`read_grid`).
+the steps. The PNG text of a grid holds its geometry (`read_grid`), and the stage of networks that
+grow.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,7 +26,9 @@ from genjax.data.json_files import parse_json
 
 TEXT = "genjax"  # key of the PNG text that holds the geometry
 ROWS, COLUMNS, FRAMES = 12, 10, 60  # at most, in a strip and in an animation
-MAX_PIXELS = 2**24  # of a grid that is read; PNG compresses a constant image 1000 to 1
+MAX_PIXELS = 2**25  # of a grid that is read; PNG compresses a constant image 1000 to 1
+SIDE = 256  # pixels of a sample in a strip and in an animation, at most
+LEAST, LARGEST = 96, 2048  # of a sample and of a grid that are enlarged, where networks grow
 MAX_BYTES = 2**28  # of all grids that are decoded at the same time
 
 T = TypeVar("T")
@@ -38,13 +41,16 @@ def save_grid(
     high: float = 1.0,
     columns: int = 0,
     titles: tuple[str, ...] = (),
+    stage: str = "",
+    alpha: float = 1.0,
 ) -> np.ndarray:
     """Writes a grid as PNG with its geometry as text; returns the image, uint8 `[H, W, 3]`.
 
     `columns` is the number of images per row; 0 makes the grid as square as possible. With
-    `titles` there is one column per title.
+    `titles` there is one column per title. `stage` and `alpha` are those of networks that grow.
     """
     page, tiles = grid_with_layout(np.asarray(images), low, high, columns=columns, titles=titles)
+    tiles = dataclasses.replace(tiles, stage=stage, alpha=alpha)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, _png(page, dataclasses.asdict(tiles)))
     return page
@@ -58,14 +64,50 @@ def read_grid(path: pathlib.Path) -> tuple[np.ndarray, GridLayout | None]:
     """
     with _open(path) as image:
         page = np.asarray(image.convert("RGB"))
-        text = getattr(image, "text", {}).get(TEXT, "")
+        return page, _layout(image)
+
+
+def _layout(image: Any) -> GridLayout | None:
+    """Returns the geometry of an opened grid; its pixels are not decoded."""
     try:
-        values = parse_json(text)
+        values = parse_json(image.info.get(TEXT, ""))
         tiles = GridLayout(**values | {"titles": tuple(values.get("titles", ()))})
         checks.validate(tiles)
     except (ValueError, TypeError):  # not written by genjax
-        return page, None
-    return page, tiles if tiles.size() == page.shape[:2] else None
+        return None
+    return tiles if tiles.size() == image.size[::-1] else None
+
+
+def fitting(n: int, shape: Sequence[int]) -> int:
+    """Returns how many of n images of shape `(H, W, C)` make a grid that can be read again.
+
+    >>> fitting(64, (32, 32, 3)), fitting(64, (1024, 1024, 3))
+    (64, 30)
+    """
+
+    def pixels(n: int) -> int:
+        return math.prod(GridLayout(shape[0], shape[1], math.ceil(math.sqrt(n)), n).size())
+
+    while n > 1 and pixels(n) > MAX_PIXELS:
+        n -= 1
+    return n
+
+
+def _factor(tiles: GridLayout | None) -> int:
+    return -(-max(tiles.height, tiles.width) // SIDE) if tiles else 1
+
+
+def _reduced(page: np.ndarray, tiles: GridLayout) -> tuple[np.ndarray, GridLayout]:
+    """Returns a grid whose samples are averaged to at most `SIDE` pixels."""
+    factor = _factor(tiles)
+    if factor == 1:
+        return page, tiles
+    h, w = tiles.height // factor, tiles.width // factor
+    samples = cut(page, tiles)[:, : h * factor, : w * factor]
+    blocks = samples.reshape(tiles.count, h, factor, w, factor, 3)
+    small = (blocks.mean(axis=(2, 4), dtype=np.float32) + 0.5).astype(np.uint8)
+    tiles = dataclasses.replace(tiles, height=h, width=w, scale=1)
+    return place_images(small, tiles), tiles
 
 
 @contextlib.contextmanager
@@ -124,36 +166,107 @@ def thin(items: Sequence[T], most: int) -> list[T]:
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, most)]
 
 
-def strip(paths: dict[int, pathlib.Path]) -> tuple[bytes, list[int]] | None:
-    """Returns a PNG with one row per step and one column per sample, and the steps of its rows.
+class Strip(NamedTuple):
+    """A PNG with one row per step and one column per sample."""
+
+    png: bytes
+    steps: list[int]
+    """Step of each row."""
+    labels: list[str]
+    """Stage of each row; empty texts if the networks do not grow."""
+
+
+def strip(paths: dict[int, pathlib.Path], *, captions: bool = False) -> Strip | None:
+    """Returns the grids as rows. Of networks that grow, every stage has a row, its last grid.
 
     Of a grid with titles, the samples are its second column: translations, not their inputs.
     Damaged grids, and grids with another geometry than the last one, are left out. None if no grid
     has a geometry.
+
+    Args:
+      paths: of the grids, by step.
+      captions: whether the labels, if there are any, are drawn on the left of the rows.
     """
     read = _whole(paths)
     last = next((tiles for _, _, tiles in reversed(read) if tiles), None)
     if last is None:
         return None
-    rows = thin([(step, page) for step, page, tiles in read if tiles == last], ROWS)
+    found = [(step, page, tiles) for step, page, tiles in read if tiles and tiles == last]
+    rows = _growth(found) if _grow(found) else thin(found, ROWS)
     shown = list(range(last.count))
     shown = (shown[1 :: last.columns] if last.titles else shown)[:COLUMNS]
-    samples = np.concatenate([cut(page, last)[shown] for _, page in rows])
-    tiles = dataclasses.replace(last, columns=len(shown), count=len(samples), titles=())
-    steps = [step for step, _ in rows]
-    return _png(place_images(samples, tiles), dataclasses.asdict(tiles) | {"steps": steps}), steps
+    samples = np.concatenate([cut(page, last)[shown] for _, page, _ in rows])
+    larger = _enlargement(found)
+    samples = samples.repeat(larger, axis=1).repeat(larger, axis=2)
+    height, width = samples.shape[1:3]
+    tiles = dataclasses.replace(last, height=height, width=width, scale=last.scale * larger)
+    tiles = dataclasses.replace(tiles, columns=len(shown), count=len(samples), titles=())
+    steps, labels = [step for step, _, _ in rows], [own.label for _, _, own in rows]
+    page, text = place_images(samples, tiles), dataclasses.asdict(tiles) | {"steps": steps}
+    if captions and _grow(rows):
+        width = max(map(_text_width, labels))
+        boxes = np.stack([_caption(label, tiles.height, width) for label in labels])
+        column = dataclasses.replace(tiles, width=width, columns=1, count=len(rows))
+        page = np.concatenate([place_images(boxes, column), page], axis=1)
+        text = {"steps": steps, "labels": labels}
+    return Strip(_png(page, text), steps, labels)
+
+
+def _grow(read: Sequence[tuple[int, Any, GridLayout | None]]) -> bool:
+    """Returns whether grids are of several stages."""
+    return len({tiles.stage for _, _, tiles in read if tiles}) > 1
+
+
+def _enlargement(read: Sequence[tuple[int, Any, GridLayout | None]]) -> int:
+    """Returns the factor by which samples are enlarged, so that single pixels are visible."""
+    if not _grow(read):
+        return 1
+    height = max(tiles.height for _, _, tiles in read if tiles)
+    largest = max(max(page.shape) for _, page, _ in read)
+    return max(1, min(-(-LEAST // height), LARGEST // largest))
+
+
+def _growth(rows: list[tuple[int, T, GridLayout]]) -> list[tuple[int, T, GridLayout]]:
+    """Returns the last row of every stage, and rows of fades between them up to `ROWS`."""
+    of_label = {tiles.label: (step, page, tiles) for step, page, tiles in rows}
+    whole = [row for row in of_label.values() if row[2].alpha == 1]
+    fades = [row for row in of_label.values() if row[2].alpha < 1]
+    kept = [*whole, *thin(fades, max(ROWS - len(whole), 0))]
+    return sorted(kept, key=lambda row: row[0])
+
+
+def _text_width(text: str) -> int:
+    from PIL import ImageFont
+
+    return math.ceil(ImageFont.load_default(12).getlength(text)) + 8
+
+
+def _caption(text: str, height: int, width: int) -> np.ndarray:
+    """Returns a white image with a text in its middle, uint8 `[height, width, 3]`."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("RGB", (width, height), "white")
+    place, font = (width / 2, height / 2), ImageFont.load_default(12)
+    ImageDraw.Draw(image).text(place, text, "black", font, anchor="mm")
+    return np.asarray(image)
 
 
 def write_gif(paths: dict[int, pathlib.Path]) -> bytes | None:
-    """Returns an endless GIF of the grids, about six seconds long; None for fewer than two."""
+    """Returns an endless GIF of the grids, about six seconds long; None for fewer than two.
+
+    Of networks that grow, the stage is written below.
+    """
     from PIL import Image
 
     read = _whole(paths)
-    pages = [page for _, page, _ in read if page.shape == read[-1][1].shape]
-    if len(pages) < 2:
+    alike = [(page, tiles) for _, page, tiles in read if page.shape == read[-1][1].shape]
+    if len(alike) < 2:
         return None
-    frames = []
-    for page in pages:
+    frames, larger = [], _enlargement(read)
+    for page, tiles in alike:
+        page = page.repeat(larger, axis=0).repeat(larger, axis=1)
+        if tiles and _grow(read):
+            page = np.concatenate([page, _caption(tiles.label, 20, page.shape[1])])
         image = Image.fromarray(page)
         # Grey images keep their 256 levels; colours are quantised to 256.
         grey = (page == page[..., :1]).all()
@@ -174,8 +287,8 @@ def write_gif(paths: dict[int, pathlib.Path]) -> bytes | None:
 def write_overview(folder: pathlib.Path) -> list[pathlib.Path]:
     """Writes `strip.png` and `film.gif` of a run's `samples/`; returns the files written."""
     paths = grids(folder)
-    made = strip(paths)
-    found = {"strip.png": made[0] if made else None, "film.gif": write_gif(paths)}
+    made = strip(paths, captions=True)
+    found = {"strip.png": made.png if made else None, "film.gif": write_gif(paths)}
     written = []
     for name, data in found.items():
         if data is None:
@@ -202,13 +315,17 @@ def refresh(folder: pathlib.Path) -> None:
 
 
 def _whole(paths: dict[int, pathlib.Path]) -> list[tuple[int, np.ndarray, GridLayout | None]]:
-    """Returns step, image and geometry of the grids that can be read, of at most `MAX_BYTES`."""
-    found = []
+    """Returns step, image and geometry of the grids that can be read, of at most `MAX_BYTES`.
+
+    Large samples are reduced.
+    """
+    found: list[tuple[int, np.ndarray, GridLayout | None]] = []
     for step, path in _thin_bytes(thin(list(paths.items()), FRAMES)):
         try:
-            found.append((step, *read_grid(path)))
+            page, tiles = read_grid(path)
         except ValueError:
             continue
+        found.append((step, *(_reduced(page, tiles) if tiles else (page, None))))
     return found
 
 
@@ -223,7 +340,7 @@ def _thin_bytes(paths: list[tuple[int, pathlib.Path]]) -> list[tuple[int, pathli
 def _decoded_bytes(path: pathlib.Path) -> int:
     try:
         with _open(path) as image:
-            return 3 * math.prod(image.size)
+            return 3 * math.prod(image.size) // _factor(_layout(image)) ** 2
     except ValueError:
         return 0
 

@@ -471,7 +471,11 @@ class Trainer:
         if jax.process_index() == 0:
             path = self.context.workdir / "samples" / f"step_{step:08d}.png"
             low, high = self.family.traits(self.run.model).sample_range
-            page = save_grid(path, x, low, high, titles=self.drawer.titles)
+            stage = self.layouts.saved(step).stage.name
+            fade = state.variables.get("buffers", {}).get("fade", {}) if stage else {}
+            alpha = float(fade.get("alpha", 1.0))
+            titles = self.drawer.titles
+            page = save_grid(path, x, low, high, titles=titles, stage=stage, alpha=alpha)
             if self.context.metrics:
                 self.context.metrics.image(step, page)
         self.took(started)

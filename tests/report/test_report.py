@@ -136,6 +136,65 @@ def test_a_finished_run(tmp_path):
     assert (folder / "samples" / "film.gif").exists()
 
 
+def test_metrics_are_beside_those_of_real_images(tmp_path):
+    values = {
+        "swd": {
+            "average": 12.5,
+            "real_average": 1.25,
+            "levels": {"128": 10.0, "16": 15.0},
+            "seed": 3,
+        }
+        | {"real_levels": {"128": 1.0, "16": 1.5}},
+        "ms_ssim": {"mean": 0.5, "std_error": 0.1, "real_mean": 0.25, "real_std_error": 0.1},
+        "parzen": {"nats": 200.0},
+        "classifier_frechet": {"distance": 4.0, "real_distance": None},
+        "codes": {"error": "a number is not finite."},
+        "odd": 3,
+    }
+    run = make_run("metrics")
+    record = make_record(run, final_metrics=values)
+    page = page_of(tmp_path, write_run(tmp_path / "run", run, record=record))
+    table = page.source[page.source.index('class="metrics"') :].split("</table>")[0]
+    found = [re.sub("<[^>]+>", " ", row).split() for row in table.split("<tr>")[1:]]
+    assert found == [
+        ["Samples", "Real", "images"],
+        ["swd", "average", "12.5", "1.25"],
+        ["swd", "levels", "128", "10", "1"],
+        ["swd", "levels", "16", "15", "1.5"],
+        ["ms_ssim", "mean", "0.5", "0.25"],
+    ]
+    plain = make_record(run, final_metrics=3)
+    page = page_of(tmp_path, write_run(tmp_path / "plain", run, record=plain))
+    assert 'class="metrics"' not in page.source
+
+
+def test_growth_has_a_heading_and_names_the_stages(tmp_path):
+    folder = write_run(tmp_path / "run", make_run("grown"))
+    for step, stage, alpha in [(10, "4x4", 1.0), (20, "8x8", 0.5), (30, "8x8", 1.0)]:
+        path = folder / "samples" / f"step_{step:08d}.png"
+        save_grid(path, np.full((2, 8, 8), step / 30), stage=stage, alpha=alpha)
+    page = page_of(tmp_path, folder)
+    assert [text for _, text in page.all("h4")] == ["Growth"]
+    assert [text for _, text in page.all("li")] == [
+        *(page.notes()),
+        *("4x4, step 10", "8x8, alpha 0.50, step 20", "8x8, step 30"),
+    ]
+    assert len(page.all("img", class_="strip")) == len(page.all("img", class_="film")) == 1
+    grids = write_run(tmp_path / "other", make_run("plain"), grids=(10, 20))
+    assert page_of(tmp_path, grids).all("h4") == []
+
+
+def test_any_stage_in_a_picture_is_one_short_line(tmp_path):
+    folder = write_run(tmp_path / "run", make_run("odd"))
+    for step, stage in [(10, EVIL + "\n" * 9 + "x" * 10_000), (20, "8x8")]:
+        path = folder / "samples" / f"step_{step:08d}.png"
+        save_grid(path, np.zeros((2, 8, 8)), stage=stage)
+    page = page_of(tmp_path, folder)
+    assert [text for _, text in page.all("li")][-2:] == [f"{EVIL[:20]}, step 10", "8x8, step 20"]
+    with Image.open(folder / "samples" / "strip.png") as image:
+        assert image.width < 400
+
+
 def test_a_sheet_is_compared_by_columns(tmp_path):
     titles = ("a", "<b>", "b, true")
     run = make_run("sheets")
@@ -348,7 +407,7 @@ def test_pictures_are_read_with_bounds(tmp_path):
         Image.new("1", (9000, 9000)).save(samples / f"step_{step:08d}.png", optimize=True)
         assert (samples / f"step_{step:08d}.png").stat().st_size < 20_000
     whole = (samples / "step_00000010.png").read_bytes()
-    (samples / "step_00000060.png").write_bytes(whole + bytes(2**26))
+    (samples / "step_00000060.png").write_bytes(whole + bytes(2**27))
     os.mkfifo(samples / "step_00000070.png")
     tracemalloc.start()
     with time_limit(60):

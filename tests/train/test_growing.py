@@ -18,7 +18,7 @@ from genjax import data as genjax_data
 from genjax.core import Stage, State, fading, stage_at, stage_state
 from genjax.data import Data, Order
 from genjax.families import progressive
-from genjax.train import fit, make_mesh
+from genjax.train import fit, make_mesh, sample_grids
 from genjax.train.checkpoint import leaves
 from genjax.train.input_pipeline import InputPipeline
 from genjax.train.layouts import Layouts
@@ -204,3 +204,21 @@ def test_errors_say_what_does_not_fit_a_growing_run(tmp_path, data):
     with pytest.raises(ValueError, match="repeat the schedule 'linear'") as caught:
         fit(dataclasses.replace(run, optimizer=falling), tmp_path / "a", quiet=True)
     assert_error_message(str(caught.value))
+
+
+def test_grids_of_every_stage_and_of_the_middle_of_a_fade(whole):
+    """Without `sample_every`: at the end of 4x4, in the fade and at the end, all at full size."""
+    paths = sample_grids.grids(whole / "samples")
+    read = {step: sample_grids.read_grid(path) for step, path in paths.items()}
+    assert {step: tiles.label for step, (_, tiles) in read.items()} == {
+        3: "4x4",
+        4: "8x8, alpha 0.00",
+        10: "8x8",
+    }
+    assert len({page.shape for page, _ in read.values()}) == 1
+    samples = {s: sample_grids.cut(page, tiles)[:, ::7, ::7] for s, (page, tiles) in read.items()}
+    assert samples[3].shape[1:3] == (8, 8)
+    blocks = samples[3][:, ::2, ::2].repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_array_equal(samples[3], blocks)
+    assert (samples[10] != samples[10][:, ::2, ::2].repeat(2, axis=1).repeat(2, axis=2)).any()
+    assert (whole / "samples" / "film.gif").exists()

@@ -90,6 +90,14 @@ def test_decoded_grids_are_bounded_in_sum(tmp_path, monkeypatch):
     assert sample_grids.strip(paths)[1] == [1, 40]
 
 
+def test_a_grid_of_large_images_has_fewer():
+    assert sample_grids.fitting(64, (512, 512, 3)) == 64
+    n = sample_grids.fitting(64, (1024, 512, 1))
+    layouts = [grid_with_layout(np.zeros((k, 1, 1)))[1] for k in (n, n + 1)]
+    sizes = [np.prod(dataclasses.replace(t, height=1024, width=512).size()) for t in layouts]
+    assert sizes[0] <= sample_grids.MAX_PIXELS < sizes[1]
+
+
 def test_save_grid_is_a_png_of_the_grid(tmp_path):
     images = np.random.default_rng(0).uniform(-1, 1, (7, 8, 8, 1))
     path = tmp_path / "samples" / "step_1.png"  # its folder is made
@@ -118,6 +126,7 @@ def test_samples_are_recovered_from_the_png(tmp_path, shape):
         np.testing.assert_array_equal(tile, alone)
     assert tile.shape[0] % tiles.scale == 0
     np.testing.assert_array_equal(sample_grids.cut(read, tiles, 2), found[:2])
+    assert tiles.label == ""
 
 
 def test_other_png_files_have_no_geometry(tmp_path):
@@ -174,7 +183,7 @@ def test_grids_are_found_by_step(tmp_path):
 
 
 def test_the_strip_has_one_row_per_step_and_one_column_per_sample(tmp_path):
-    data, steps = sample_grids.strip(write_grids(tmp_path, [5, 50, 95]))
+    data, steps, _ = sample_grids.strip(write_grids(tmp_path, [5, 50, 95]))
     assert steps == [5, 50, 95]
     with Image.open(io.BytesIO(data)) as image:
         tiles = json.loads(image.text["genjax"])
@@ -190,7 +199,7 @@ def test_the_strip_has_one_row_per_step_and_one_column_per_sample(tmp_path):
 
 
 def test_a_strip_of_many_steps_is_thinned_and_keeps_both_ends(tmp_path):
-    _, steps = sample_grids.strip(write_grids(tmp_path, range(1, 41), n=2))
+    _, steps, _ = sample_grids.strip(write_grids(tmp_path, range(1, 41), n=2))
     assert len(steps) == 12
     assert (steps[0], steps[-1]) == (1, 40)
     assert set(np.diff(steps)) <= {3, 4}
@@ -248,6 +257,82 @@ def test_later_grids_are_removed_with_strip_and_animation(tmp_path):
     sample_grids.remove_after(tmp_path, 20)
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["step_00000010.png", "step_00000020.png"]
+
+
+def test_large_samples_are_reduced_in_strip_and_animation(tmp_path, monkeypatch):
+    """By averages of blocks, so that the grids of many steps fit into memory."""
+    paths = write_grids(tmp_path, range(1, 9), n=2, side=64)  # drawn as they are
+    page, tiles = sample_grids.read_grid(paths[8])
+    monkeypatch.setattr(sample_grids, "SIDE", 32)
+    monkeypatch.setattr(sample_grids, "MAX_BYTES", 2 * page.nbytes + 1)
+    made = sample_grids.strip(paths)
+    assert made.steps == list(range(1, 9))
+    strip = np.asarray(Image.open(io.BytesIO(made.png))).astype(int)
+    assert strip.shape == (8 * (32 + GAP) + GAP, 2 * (32 + GAP) + GAP, 3)
+    block = sample_grids.cut(page, tiles)[1, :2, :2].mean(axis=(0, 1))
+    np.testing.assert_allclose(strip[7 * (32 + GAP) + GAP, 32 + 2 * GAP], block, atol=0.5)
+    with Image.open(io.BytesIO(sample_grids.write_gif(paths))) as image:
+        assert (image.n_frames, image.size) == (8, (2 * (32 + GAP) + GAP, 32 + 2 * GAP))
+
+
+def write_growth(folder, stages, n=3):
+    """Grids whose samples at step s are of brightness s / 100, by step `(stage, alpha)`."""
+    for step, (stage, alpha) in stages.items():
+        path = folder / f"step_{step:08d}.png"
+        save_grid(path, np.full((n, 4, 4, 1), step / 100), stage=stage, alpha=alpha)
+    return sample_grids.grids(folder)
+
+
+GROWN = {10: ("4x4", 1.0), 20: ("4x4", 1.0), 30: ("8x8", 0.25), 40: ("8x8", 0.5)}
+GROWN |= {50: ("8x8", 1.0), 60: ("8x8", 1.0)}
+
+
+def test_the_strip_of_growing_networks_has_the_last_grid_of_every_stage(tmp_path):
+    paths = write_growth(tmp_path, GROWN)
+    made = sample_grids.strip(paths)
+    assert made.steps == [20, 30, 40, 60]
+    assert made.labels == ["4x4", "8x8, alpha 0.25", "8x8, alpha 0.50", "8x8"]
+    plain = np.asarray(Image.open(io.BytesIO(made.png)))
+    size = 2 * 56  # enlarged again, to 96 pixels or more
+    assert plain.shape == (4 * (size + GAP) + GAP, 3 * (size + GAP) + GAP, 3)
+    assert [plain[i * (size + GAP) + GAP, GAP, 0] for i in range(4)] == [51, 77, 102, 153]
+    # With captions the same picture is on the right; each row's text is black on white.
+    wide = np.asarray(Image.open(io.BytesIO(sample_grids.strip(paths, captions=True).png)))
+    assert wide.shape[0] == plain.shape[0]
+    np.testing.assert_array_equal(wide[:, -plain.shape[1] :], plain)
+    tops = [i * (size + GAP) + GAP for i in range(4)]
+    boxes = [wide[top : top + size, GAP : -plain.shape[1] - GAP] for top in tops]
+    assert [(box[0, 0, 0], (box == 255).all()) for box in boxes] == [(255, False)] * 4
+    assert (boxes[0] != boxes[3]).any()
+
+
+def test_the_strip_keeps_every_stage_where_fades_have_many_grids(tmp_path):
+    stages, step = {}, 0
+    for side in (4, 8, 16, 32):
+        for alpha in np.linspace(0.1, 1, 10):
+            step += 1
+            stages[step] = (f"{side}x{side}", float(alpha))
+    made = sample_grids.strip(write_growth(tmp_path, stages, n=1))
+    assert len(made.steps) == 12
+    assert {10, 20, 30, 40} <= set(made.steps)
+    assert made.steps == sorted(made.steps)
+
+
+def test_the_animation_of_growing_networks_names_the_stage(tmp_path):
+    paths = write_growth(tmp_path, GROWN)
+    page = sample_grids.read_grid(paths[60])[0]
+    with Image.open(io.BytesIO(sample_grids.write_gif(paths))) as image:
+        assert image.n_frames == 6
+        frames = []
+        for i in range(6):
+            image.seek(i)
+            frames.append(np.asarray(image.convert("L")))
+    page = page[..., 0].repeat(2, axis=0).repeat(2, axis=1)  # a sample has 96 pixels or more
+    assert frames[0].shape == (page.shape[0] + 20, page.shape[1])
+    np.testing.assert_array_equal(frames[5][:-20], page)
+    captions = [frame[-20:] for frame in frames]
+    np.testing.assert_array_equal(captions[0], captions[1])  # 4x4
+    assert len(np.unique(np.stack(captions), axis=0)) == 4
 
 
 @pytest.mark.parametrize("family", ["gan", "nade"])

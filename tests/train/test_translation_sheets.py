@@ -142,7 +142,7 @@ def test_titles_are_in_the_file_and_the_strip_shows_translations(tmp_path):
     assert tiles.titles == ("a", "a to b")
     assert (tiles.columns, tiles.rows) == (2, 2)
     assert cut(page, tiles)[:, 0, 0, 0].tolist() == [0, 20, 0, 21]
-    data, steps = sample_grids.strip(paths)
+    data, steps, _ = sample_grids.strip(paths)
     path = tmp_path / "strip.png"
     path.write_bytes(data)
     from PIL import Image
