@@ -80,8 +80,8 @@ def stage_rows(programs: Programs, step: int, data: Any = None) -> list[StageRow
             memory = program_memory(compiled.program)
             inputs = (layout.shapes, *programs.shapes(layout.stage, length))
             # On zeros it is measured beside the state of the run.
-            room = memory is None or limit is None or memory + _bytes(layout.shapes) <= limit
-            each, measured = timer.seconds_per_step(compiled, inputs, length, data, room)
+            fits = memory is None or limit is None or memory + _bytes(layout.shapes) <= limit
+            each, measured = timer.seconds_per_step(compiled, inputs, length, data, fits)
             seconds = None if each is None else each * (row.fade + row.stable)
             row = dataclasses.replace(row, memory=memory, seconds=seconds, measured=measured)
         rows.append(row)
@@ -176,7 +176,7 @@ class Timer:
         self.known = False
 
     def seconds_per_step(
-        self, step: CompiledStep, shapes: Any, length: int, data: Any, room: bool
+        self, step: CompiledStep, shapes: Any, length: int, data: Any, fits: bool
     ) -> tuple[float | None, bool]:
         """Returns the seconds of a step, and whether they were measured.
 
@@ -185,12 +185,12 @@ class Timer:
           shapes: of its inputs.
           length: steps of a call.
           data: examples on the device, used as the last input; empty or None without.
-          room: whether there is memory to measure.
+          fits: whether the device has the memory to measure.
         """
         operations = _operations(step)  # of one step: those in a loop count once
         if operations is None:
             return None, False
-        if jax.process_count() > 1 or not room or operations * length / self.rate > MEASURED:
+        if jax.process_count() > 1 or not fits or operations * length / self.rate > MEASURED:
             return operations / self.rate, False
         seconds = math.inf
         for _ in range(2):  # the first call is slower
