@@ -125,7 +125,7 @@ def compile_rows(options: argparse.Namespace, target: NamedSharding) -> int:
     shared = provenance(options, target=H100) | {"peaks": PEAKS, "cores": os.cpu_count()}
 
     def parts(name: str) -> Iterator[dict[str, Any]]:
-        yield compile_row(speed.with_dtype(known[name], options.dtype), options, target)
+        yield compile_row(speed.adapted(known[name], options), options, target)
 
     try:
         rows = measure_rows(parts, options.rows, shared, options.out)

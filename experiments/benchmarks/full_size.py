@@ -2,17 +2,22 @@
 
 For every row the step at the row's batch size is lowered for CPU, CUDA and TPU (`jax.export`), its
 operations are counted for each (`experiments.benchmarks.flops`), and it is compiled for this
-machine for its memory: arguments, results and temporaries. No array is made.
+machine for its memory: arguments, results and temporaries. No array is made. The seconds of the
+compiler are those without a cache.
 
     python -m experiments.benchmarks.full_size
     python -m experiments.benchmarks.full_size --rows cyclegan_maps:paper --run
+    python -m experiments.benchmarks.full_size --rows progressive_celebahq1024:swd --stages all
+
+Networks that grow are those of the last stage, at its batch size, or of `--stages`: one program is
+that of a fade and of the stable steps after it, whose weights of new layers are an input. The first
+stage has no fade.
 
 `--run` initialises the state, runs two steps on random images, and reports seconds and the peak
 memory of the process; on a CPU the first includes the allocation of memory.
 """
 
 import argparse
-import functools
 import json
 import pathlib
 import resource
@@ -25,6 +30,7 @@ import jax
 from jax import export
 
 from experiments.benchmarks import flops, speed
+from experiments.benchmarks.growth import layouts_of, stage_state_at, stage_step
 from experiments.benchmarks.reporting import (
     Row,
     make_parser,
@@ -35,14 +41,20 @@ from experiments.benchmarks.reporting import (
     show,
 )
 from experiments.table import rows as all_rows
-from genjax import families
-from genjax.core import init_state, make_step, step_batch_spec
+from genjax import checks, families
+from genjax.core import step_batch_spec
 from genjax.train import Run
+from genjax.train.layouts import Layout
 from genjax.train.record import device
-from genjax.train.run_config import build_optimizer, resolve
+from genjax.train.run_config import resolve
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-ROWS = ("cyclegan_maps:paper", "cyclegan_maps:pix2pix", "stargan_celeba:paper")
+ROWS = (
+    "cyclegan_maps:paper",
+    "cyclegan_maps:pix2pix",
+    "stargan_celeba:paper",
+    "progressive_celebahq1024:swd",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,18 +62,26 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser("full_size", __doc__)
     add = parser.add_argument
     add("--rows", nargs="+", default=list(ROWS), metavar="ROW", help="rows of the table")
+    add("--stages", nargs="+", default=[], metavar="STAGE", help="such as 8x8, or all (the last)")
     add("--run", action="store_true", help="also run two steps")
     add("--out", type=pathlib.Path, help="JSON file to write")
     options = parser.parse_args(argv)
     try:
         options.rows = selected_rows(options.rows, [])
+        names = layouts_by_name(options.rows, options.stages)
         prepare_out(options.out)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    known = all_rows()
     shared = provenance(options, device=device())
-    rows = measure_rows(lambda name: parts(known[name], options), options.rows, shared, options.out)
+    cache = getattr(jax.config, speed.CACHE)
+    jax.config.update(speed.CACHE, False)  # before anything compiles: JAX reads it once
+    try:
+        rows = measure_rows(
+            lambda name: parts(*names[name], options), [*names], shared, options.out
+        )
+    finally:
+        jax.config.update(speed.CACHE, cache)
     if not sys.stdout.isatty():
         print(json.dumps(shared | {"rows": rows}))
     done = [table_row(row) for row in rows if "error" not in row]
@@ -69,29 +89,54 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if len(done) == len(rows) else 1
 
 
-def parts(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def layouts_by_name(names: list[str], stages: list[str]) -> dict[str, tuple[Run, Layout]]:
+    """Returns the rows at the named stages: `{"row" or "row 8x8": (run, layout)}`.
+
+    Args:
+      names: of rows.
+      stages: names of stages, `all`, or nothing for the last of each row.
+
+    Raises:
+      ValueError: a row has no stage of that name.
+    """
+    known, found = all_rows(), {}
+    for name in names:
+        run = resolve(known[name], jax.default_backend())
+        layouts = layouts_of(run)
+        every = [stage.name for stage in layouts.stages]
+        selected = every if stages == ["all"] else stages or every[-1:]
+        for stage in selected:
+            checks.one_of(every, stages=stage)
+            found[f"{name} {stage}".strip()] = (run, layouts.of(every.index(stage)))
+    return found
+
+
+def parts(run: Run, layout: Layout, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yields the figures of one row: of its program, then of its run."""
-    run = resolve(run, jax.default_backend())
-    step, state, batch = step_of_shapes(run)
-    yield {"family": run.family, "batch_size": run.train.batch_size} | counts(step, state, batch)
+    step, state, batch = step_of_shapes(run, layout)
+    yield {"family": run.family, "batch_size": layout.stage.batch_size}
+    yield counts(step, state, batch)
     start = time.perf_counter()
-    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    lowered = jax.jit(step, donate_argnums=0).lower(state, batch)
+    lower_seconds = time.perf_counter() - start
+    compiled = lowered.compile()
     yield {
-        "compile_seconds": time.perf_counter() - start,
+        "lower_seconds": lower_seconds,
+        "compile_seconds": time.perf_counter() - start - lower_seconds,
         "memory_bytes": speed.memory_bytes(compiled),
         "state_bytes": sum(a.size * a.dtype.itemsize for a in numbers(state)),
+        "parameters": sum(a.size for a in jax.tree.leaves(state.variables["params"])),
     }
     if options.run:
-        yield run_steps(run, compiled)
+        yield run_steps(run, layout, compiled)
 
 
-def step_of_shapes(run: Run) -> tuple[Any, Any, Any]:
-    """Returns a row's training step, and the shapes of its state and batch."""
-    family, optimizer = families.get(run.family), build_optimizer(run)
-    make = functools.partial(init_state, family, run.model, optimizer)
-    state = jax.eval_shape(make, jax.eval_shape(lambda: jax.random.key(0)))
-    batch = step_batch_spec(family, run.model, run.train.batch_size)
-    return make_step(family, run.model, optimizer), state, batch
+def step_of_shapes(run: Run, layout: Layout) -> tuple[Any, Any, Any]:
+    """Returns the training step of a stage, and the shapes of its state and batch."""
+    state = jax.eval_shape(stage_state_at(run, layout), jax.eval_shape(lambda: jax.random.key(0)))
+    stage = layout.stage
+    batch = step_batch_spec(families.get(run.family), stage.config, stage.batch_size)
+    return stage_step(run, layout), state, batch
 
 
 def counts(step: Any, state: Any, batch: Any) -> dict[str, Any]:
@@ -116,12 +161,11 @@ def numbers(state: Any) -> list[Any]:
     return [a for a in leaves if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key)]
 
 
-def run_steps(run: Run, compiled: Any) -> dict[str, Any]:
+def run_steps(run: Run, layout: Layout, compiled: Any) -> dict[str, Any]:
     """Runs a compiled step twice; returns seconds, metrics and the peak memory of the process."""
-    family = families.get(run.family)
-    make = functools.partial(init_state, family, run.model, build_optimizer(run))
-    state = jax.jit(make)(jax.random.key(0))
-    batch = speed.random_batch(family, run.model, run.train.batch_size, jax.random.key(1))
+    family, stage = families.get(run.family), layout.stage
+    state = jax.jit(stage_state_at(run, layout))(jax.random.key(0))
+    batch = speed.random_batch(family, stage.config, stage.batch_size, jax.random.key(1))
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
@@ -138,7 +182,9 @@ def table_row(found: dict[str, Any]) -> Row:
     """Returns the line of a row."""
     row: Row = {"row": found["row"], "batch": float(found["batch_size"])}
     row |= {f"{p} 1e9 op": f"{found['operations'][p] / 1e9:,.0f}" for p in PLATFORMS}
+    row |= {"trace s": f"{found['lower_seconds']:.0f}"}
     row |= {"compile s": f"{found['compile_seconds']:.0f}"}
+    row |= {"parameters": float(found["parameters"])}
     row |= {"memory MB": f"{found['memory_bytes'] / 1e6:,.0f}"}
     row |= {"state MB": f"{found['state_bytes'] / 1e6:,.0f}"}
     if "seconds" in found:

@@ -34,6 +34,7 @@ DEFAULT = (
     "cyclegan_maps:cyclegan_64_cpu",
     "cyclegan_maps:pix2pix_64_cpu",
     "stargan_celeba:cpu",
+    "progressive_fashion:grown",
 )
 
 

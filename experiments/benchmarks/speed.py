@@ -6,7 +6,7 @@ and the fractions of two measured peaks (`experiments.benchmarks.flops` counts o
 bytes). The peak of operations is that of large matrix products in the same precision: bfloat16,
 float32 as XLA computes it by default (TF32 on a GPU), or full float32, which exact densities use.
 The peak of memory is a pass over an array larger than any cache. The EMA is part of a step if the
-row has one.
+row has one. Networks that grow are those of the last stage, half into its fade.
 
     python -m experiments.benchmarks.speed --rows nade_binarized_mnist:cpu --out speed.json
     python -m experiments.benchmarks.speed --family vae made --peer torch
@@ -45,6 +45,7 @@ import numpy as np
 from experiments.benchmarks import peers
 from experiments.benchmarks.comparison import EVERY, markdown
 from experiments.benchmarks.flops import work
+from experiments.benchmarks.growth import at_last_stage, last_layout, stage_state_at, stage_step
 from experiments.benchmarks.peers import KINDS
 from experiments.benchmarks.peers.peer_process import compare
 from experiments.benchmarks.reporting import (
@@ -60,12 +61,12 @@ from experiments.benchmarks.reporting import (
 from experiments.table import rows as all_rows
 from genjax import checks, families
 from genjax.cli.options import keep_freed_memory
-from genjax.core import elbo, init_state, log_prob_bound, make_step, step_batch_spec, with_ema
-from genjax.core.protocols import Sampler
+from genjax.core import elbo, log_prob_bound, step_batch_spec
+from genjax.core.protocols import Growing, Sampler
 from genjax.train import Run
 from genjax.train.device_memory import program_memory
 from genjax.train.record import device
-from genjax.train.run_config import batches_per_step, build_optimizer, resolve, to_json
+from genjax.train.run_config import batches_per_step, resolve, to_json
 
 CACHE = "jax_enable_compilation_cache"
 PEAKS = ("float32", "float32_exact", "bfloat16")
@@ -248,8 +249,8 @@ def clocked(call: Callable[[], Any], repeats: int, limit: float) -> tuple[list[f
 
 
 def adapted(run: Run, options: argparse.Namespace) -> Run:
-    """Returns the row in the precision and with the side of the options."""
-    return with_side(with_dtype(run, options.dtype), options.side)
+    """Returns the row in the precision and with the side of the options, at its last stage."""
+    return at_last_stage(with_side(with_dtype(run, options.dtype), options.side))
 
 
 def with_dtype(run: Run, dtype: str | None) -> Run:
@@ -260,7 +261,7 @@ def with_dtype(run: Run, dtype: str | None) -> Run:
 
 
 def with_side(run: Run, side: int | None) -> Run:
-    """Returns the row with images of another height and width.
+    """Returns the row with images of another height and width; growing networks end there.
 
     Raises:
       ValueError: the row has no images, or its networks do not support the side.
@@ -270,8 +271,11 @@ def with_side(run: Run, side: int | None) -> Run:
     checks.positive(side=side)
     if len(run.model.shape) != 3:
         raise ValueError(f"--side needs images, and the row's data are {run.model.shape}.")
-    shape = (side, side, run.model.shape[-1])
-    return dataclasses.replace(run, model=dataclasses.replace(run.model, shape=shape))
+    changes: dict[str, Any] = {"shape": (side, side, run.model.shape[-1])}
+    if isinstance(families.get(run.family), Growing):  # or not: then it starts with its last side
+        start, grows = run.model.start, run.model.start < run.model.shape[0]
+        changes["start"] = min(start, side) if grows else side
+    return dataclasses.replace(run, model=dataclasses.replace(run.model, **changes))
 
 
 def count_calls(run: Run, options: argparse.Namespace) -> dict[str, Any]:
@@ -289,9 +293,8 @@ def count_calls(run: Run, options: argparse.Namespace) -> dict[str, Any]:
 def calls_of_shapes(run: Run, options: argparse.Namespace, size: int) -> dict[str, Call]:
     """Returns `calls` for a batch size, with shapes as arguments."""
     family, config = families.get(run.family), run.model
-    make = functools.partial(init_state, family, config, build_optimizer(run))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(functools.partial(make, ema=run.train.ema > 0), key)
+    state = jax.eval_shape(stage_state_at(run, last_layout(run)), key)
     return calls(run, options, state, step_batch_spec(family, config, size), key)
 
 
@@ -319,8 +322,7 @@ def measure(run: Run, options: argparse.Namespace, peaks: dict[str, float]) -> d
     family, config = families.get(run.family), run.model
     size, key = options.batch_size or run.train.batch_size, jax.random.key(0)
     batch = random_batch(family, config, size, key)
-    make = functools.partial(init_state, family, config, build_optimizer(run))
-    state = jax.jit(functools.partial(make, ema=run.train.ema > 0))(key)
+    state = jax.jit(stage_state_at(run, last_layout(run)))(key)
     dtype = getattr(config, "dtype", "float32")
     few = options.evaluate_batch_size or size
     row: dict[str, Any] = {"family": run.family, "batch_size": size, "evaluate_batch_size": few}
@@ -354,9 +356,7 @@ def calls(
     def sample(variables: Any, key: jax.Array) -> jax.Array:
         return family.sample(config, variables, key, options.samples)
 
-    step = make_step(family, config, build_optimizer(run))
-    step = with_ema(step, run.train.ema) if run.train.ema else step
-    found: dict[str, Call] = {"step": (step, (state, batch))}
+    found: dict[str, Call] = {"step": (stage_step(run, last_layout(run)), (state, batch))}
     if isinstance(family, Sampler):
         found["sample"] = (sample, (variables, key))
     if family.traits(run.model).density != "none":

@@ -4,22 +4,30 @@ import dataclasses
 import json
 import math
 
-from experiments.benchmarks import flops, full_size
+import jax
+import pytest
+
+from experiments.benchmarks import flops, full_size, speed
+from experiments.benchmarks.growth import at_last_stage, last_layout, stage_state_at
 from experiments.table import rows
-from genjax.families import gan
+from genjax.core import Optimizer
+from genjax.families import gan, progressive
+from genjax.train import Run, Train
 from genjax.train.run_config import resolve
 
 
 def test_full_size_rows_are_those_of_the_papers():
     known = rows()
-    assert {known[name].model.shape for name in full_size.ROWS} == {(256, 256, 3), (128, 128, 3)}
+    sides = {known[name].model.shape[0] for name in full_size.ROWS}
+    assert sides == {128, 256, 1024}
+    assert last_layout(known["progressive_celebahq1024:swd"]).stage.batch_size == 3
     assert known["cyclegan_maps:paper"].model.blocks == 9
 
 
 def test_a_step_of_nine_blocks_has_the_operations_of_its_layers():
     """1,290e9 per pair of images by a sum over the layers, within a twentieth."""
     run = resolve(rows()["cyclegan_maps:paper"], "cpu")
-    step, state, batch = full_size.step_of_shapes(run)
+    step, state, batch = full_size.step_of_shapes(run, last_layout(run))
     operations = flops.work(step, state, batch, platform="cuda")[0]
     assert abs(operations / 1290e9 - 1) < 0.05
 
@@ -40,6 +48,45 @@ def test_exports_counts_and_runs_a_step(monkeypatch, tmp_path, capsys):
     assert row["peak_bytes"] > row["memory_bytes"]
     assert all(map(math.isfinite, row["metrics"].values()))
     assert name in capsys.readouterr().err
+
+
+def growing_row():
+    adam = Optimizer(learning_rate=1e-3, b1=0.0, b2=0.99)
+    model = progressive.Config(
+        shape=(8, 8, 3), latent=2, base=8, max_width=2, group=2, batch_sizes=(4, 2), refresh=1
+    )
+    return Run(
+        experiment="growing",
+        family="progressive",
+        model=model,
+        optimizer=dict(discriminator=adam, generator=adam),
+        train=Train(batch_size=8, ema=0.9),
+    )
+
+
+def test_every_stage_of_growing_networks_is_exported_at_its_batch_size(monkeypatch, tmp_path):
+    monkeypatch.setattr(full_size, "all_rows", lambda: {"growing": growing_row()})
+    monkeypatch.setattr(full_size, "selected_rows", lambda names, families: names)
+    out = tmp_path / "figures.json"
+    options = ["--rows", "growing", "--stages", "all", "--run", "--out", str(out)]
+    assert full_size.main(options) == 0
+    first, last = json.loads(out.read_text())["rows"]
+    assert [row["row"] for row in (first, last)] == ["growing 4x4", "growing 8x8"]
+    assert [row["batch_size"] for row in (first, last)] == [4, 2]
+    assert last["parameters"] > first["parameters"]
+    assert (first["metrics"]["alpha"], last["metrics"]["alpha"]) == (1, pytest.approx(0.5, 1e-4))
+    assert full_size.main(["--rows", "growing", "--stages", "16x16"]) == 2
+
+
+def test_speed_measures_the_last_stage():
+    run = at_last_stage(resolve(growing_row(), "cpu"))
+    assert run.train.batch_size == 2
+    state = jax.eval_shape(stage_state_at(run, last_layout(run)), jax.random.key(0))
+    assert progressive.side(state.variables) == 8
+    larger = speed.with_side(run, 16).model
+    assert (larger.start, larger.shape[0]) == (4, 16)
+    whole = dataclasses.replace(run, model=dataclasses.replace(run.model, start=8))
+    assert speed.with_side(whole, 16).model.start == 16
 
 
 def test_rejects_unknown_rows(capsys):

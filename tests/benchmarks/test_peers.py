@@ -82,7 +82,7 @@ def test_losses_agree_after_a_step_of_adam(name):
     names = network_names(family)
     run = Run(
         experiment=name,
-        family=type(config).__module__.rsplit(".", 1)[1],
+        family=type(config).__module__.split(".")[2],
         model=config,
         optimizer=dict.fromkeys(names, adam) if names else adam,
         train=Train(ema=0.5),
@@ -122,7 +122,7 @@ def test_ema_of_a_gan_is_the_generators(name, part, monkeypatch):
     two = dict(generator=adam, discriminator=adam) if part else adam
     run = Run(
         experiment=name,
-        family=type(config).__module__.rsplit(".", 1)[1],
+        family=type(config).__module__.split(".")[2],
         model=config,
         optimizer=two,
         train=Train(ema=0.5),
@@ -148,7 +148,7 @@ def test_samples_have_the_familys_shape_and_range(name):
         assert (x == x.round()).all()
 
 
-@pytest.mark.parametrize("name", [n for n in CONFIGS if "gan" not in n])
+@pytest.mark.parametrize("name", [n for n in CONFIGS if hasattr(family_of(n)[1], "evaluate")])
 def test_evaluations_equal_those_of_jax(name):
     family, peer, config = family_of(name)
     variables, batch, _ = case(name)
@@ -212,7 +212,7 @@ def test_fitted_peers_equal_those_of_jax(name):
     ],
 )
 def test_rejects_settings_without_a_peer(config, setting):
-    name = type(config).__module__.rsplit(".", 1)[1]
+    name = type(config).__module__.split(".")[2]
     with pytest.raises(ValueError, match=setting):
         peers.get(name).build(config)
 
@@ -241,7 +241,7 @@ def test_peers_support_every_default_row():
 
 
 def test_translations_change_their_inputs_side(capsys):
-    words = ["--row", "stargan_celeba:cpu", "--side", "16", "--skip", "sample", "evaluate"]
+    words = ["--row", "stargan_glyphs:wgan_gp", "--side", "16", "--skip", "sample", "evaluate"]
     assert time_peer.main([*words, *FAST]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["step"]["examples_per_second"] > 0
@@ -313,7 +313,7 @@ def test_several_critic_steps_equal_those_of_jax(name):
     objective = dataclasses.replace(config.objective, critic_steps=2)
     run = Run(
         experiment=name,
-        family=type(config).__module__.rsplit(".", 1)[1],
+        family=type(config).__module__.split(".")[2],
         model=dataclasses.replace(config, objective=objective),
         optimizer=dict(generator=adam, discriminator=adam),
     )

@@ -10,7 +10,7 @@ import torch
 from experiments.benchmarks import peers, speed
 from experiments.benchmarks.peers.torch_layers import flattened
 from genjax import families
-from genjax.core import GanObjective, network_names
+from genjax.core import GanObjective, network_names, with_alpha
 from genjax.families import (
     cyclegan,
     dcgan,
@@ -25,6 +25,7 @@ from genjax.families import (
     pixelcnn,
     pixelcnn_pp,
     pixelrnn,
+    progressive,
     rnade,
     stargan,
     vae,
@@ -44,6 +45,8 @@ TRANSLATED |= dict(discriminator_width=3, discriminator_layers=1)
 
 RESIDUAL = dict(shape=(7, 6, 2), latent=3, noise="normal")
 RESIDUAL |= dict(generator_widths=(4, 3), discriminator_widths=(3, 4, 4))
+
+GROWING = dict(shape=(8, 8, 2), latent=3, base=8, max_width=5)
 
 CONFIGS = {
     "fvsbn": fvsbn.Config(shape=SHAPE),
@@ -151,6 +154,8 @@ CONFIGS = {
         exclusive=("thick", "thin"),
         objective=GanObjective(loss="wasserstein", gradient_penalty=10.0),
     ),
+    "progressive": progressive.Config(**GROWING, start=8),
+    "progressive_fade": progressive.Config(**GROWING),
     "dcgan_even": dcgan.Config(**{**WIDE, "shape": (8, 8, 1)}, kernel=3),
 }
 FORMS = {"nade_loop": {"form": "loop"}}
@@ -158,19 +163,27 @@ FORMS = {"nade_loop": {"form": "loop"}}
 
 def family_of(name):
     config = CONFIGS[name]
-    found = type(config).__module__.rsplit(".", 1)[1]
+    found = type(config).__module__.split(".")[2]
     return families.get(found), peers.get(found), config
 
 
 def randomised(family, config):
     """Returns random variables without zeros, with positive variances."""
     rng = np.random.default_rng(0)
-    tree = jax.eval_shape(lambda key: family.init(config, key), KEY)
+    fades = isinstance(config, progressive.Config) and config.start < config.shape[0]
+
+    def initial(key):
+        variables = family.init(config, key)
+        return family.grow(config, variables, key) if fades else variables
+
+    tree = jax.eval_shape(initial, KEY)
     draw = lambda leaf: jnp.asarray(0.4 * rng.normal(size=leaf.shape), leaf.dtype)  # noqa: E731
     variables = jax.tree.map(draw, tree)
     if "batch_stats" in variables:
         positive = lambda leaf: 0.1 + jnp.abs(leaf)  # noqa: E731
         variables["batch_stats"] = jax.tree.map(positive, variables["batch_stats"])
+    if isinstance(config, progressive.Config):
+        variables = with_alpha(variables, 0.3 if fades else 1.0)
     return variables
 
 
@@ -211,11 +224,13 @@ def noise_of(name, key, config=None):
         mix_key = jax.random.split(jax.random.split(objective_key, 3)[2], 4)[0]
         order = jax.random.permutation(target_key, size_of(family))
         return tensor(order), tensor(jax.random.uniform(mix_key, (size_of(family),)))
-    if isinstance(config, dcgan.Config) and config.objective.gradient_penalty:
+    if isinstance(config, (dcgan.Config, progressive.Config)) and (
+        config.objective.gradient_penalty
+    ):
         noise_key, objective_key = jax.random.split(key)
         penalty_key = jax.random.split(objective_key, 3)[2]
         mix = jax.random.uniform(jax.random.split(penalty_key, 4)[0], (size_of(family),))
-        return tensor(dcgan.noise(config, noise_key, size_of(family))), tensor(mix)
+        return tensor(family.noise(config, noise_key, size_of(family))), tensor(mix)
     if hasattr(family, "noise"):
         return tensor(family.noise(config, jax.random.split(key)[0], size_of(family)))
     return None

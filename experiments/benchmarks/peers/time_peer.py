@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from experiments.benchmarks import peers
+from experiments.benchmarks.growth import at_last_stage
 from experiments.benchmarks.peers import KINDS
 from experiments.benchmarks.speed import random_batch, with_side
 from experiments.table import rows as all_rows
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         checks.positive(repeats=options.repeats, samples=options.samples, seconds=options.seconds)
         checks.one_of(tuple(known), row=options.row)
-        for found in measure(with_side(known[options.row], options.side), options):
+        for found in measure(at_last_stage(with_side(known[options.row], options.side)), options):
             print(json.dumps(found), flush=True)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -58,6 +58,8 @@ def discriminator_objective(
         total = F.softplus(fake_logits - real_logits)
     else:
         total = discriminator_nats(real_logits, fake_logits)
+    if objective.drift:
+        total = total + objective.drift * real_logits**2
     if objective.gradient_penalty:
         share = torch.rand(len(real), device=real.device) if mix is None else mix
         share = share.view(-1, 1, 1, 1)

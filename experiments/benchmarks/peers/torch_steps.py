@@ -49,7 +49,7 @@ def build_optimizer(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> 
 
 def mean_losses(peer: Any, network: nn.Module, config: Any, dtype: str) -> Losses:
     """Returns mean losses by name, of several networks in order of update, and their outputs."""
-    family = families.get(type(config).__module__.rsplit(".", 1)[1])
+    family = families.get(type(config).__module__.split(".")[2])
     names = [f"{name}_loss" for name in network_names(family)] or ["loss"]
     device = next(network.parameters()).device.type
 
