@@ -135,7 +135,7 @@ def cpu(name: str) -> Run:
             log_every=run.train.steps // 125,
             sample_every=run.train.steps // 25,
             save_every=run.train.steps // 5,
-            metric_samples=8_192,
+            metric_samples=4_096,
         ),
         figure=Figure(source=f"{run.figure.source}: {TABLE[name]} at 128x128"),
     )
