@@ -24,6 +24,7 @@ def write_data(folder: pathlib.Path, n: int = 240, *, labels: bool = True) -> st
     x[np.arange(len(x)), row] = 1
     x ^= (rng.random(x.shape) < 0.1).astype(np.uint8)
     cuts = {"train": (0, n), "validation": (n, n + 80), "test": (n + 80, len(x))}
+    splits: dict[str, dict[str, np.ndarray]]
     splits = {s: {"x": x[a:b], "label": row[a:b].astype(np.int32)} for s, (a, b) in cuts.items()}
     if not labels:
         splits = {s: {"x": split["x"]} for s, split in splits.items()}
