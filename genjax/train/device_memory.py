@@ -67,8 +67,8 @@ def largest_batch(
 ) -> int:
     """Returns the largest batch size that fits; 0 if none does.
 
-    Memory is nearly linear in the batch size, so few sizes are tried: each is interpolated between
-    the largest that is known to fit and the smallest that is known not to.
+    Memory is nearly linear in the batch size, so few are tried: each is where the line through the
+    last two meets the limit.
 
     Args:
       memory: compiles with a batch size and returns the bytes needed.
@@ -78,19 +78,19 @@ def largest_batch(
       limit: bytes that there are.
     """
     low, high = -1, len(sizes)  # positions in `sizes`: fits, does not fit
-    fits, exceeds = (0, 0), (batch, needed)  # batch size and bytes of each
+    before, last = (0, 0), (batch, needed)  # batch size and bytes
     for trial in range(TRIALS):
         if high - low < 2:
             break
-        share = (limit - fits[1]) / max(exceeds[1] - fits[1], 1)
-        guess = fits[0] + share * (exceeds[0] - fits[0])
+        slope = max((last[1] - before[1]) / (last[0] - before[0]), 1e-9)
+        guess = last[0] + (limit - last[1]) / slope
         at = int(np.searchsorted(sizes, guess, side="right")) - 1
         if trial == TRIALS - 1 and low < 0:
             at = 0  # none is known to fit
         at = min(max(at, low + 1), high - 1)
-        bytes_needed = memory(sizes[at])
-        if bytes_needed <= limit:
-            low, fits = at, (sizes[at], bytes_needed)
+        before, last = last, (sizes[at], memory(sizes[at]))
+        if last[1] <= limit:
+            low = at
         else:
-            high, exceeds = at, (sizes[at], bytes_needed)
-    return fits[0]
+            high = at
+    return sizes[low] if low >= 0 else 0

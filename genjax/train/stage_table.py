@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import families
-from genjax.core import Stage, critic_steps, network_names, stages_of
+from genjax.core import critic_steps, network_names, stages_of
 from genjax.train.compile import CompiledStep, put
 from genjax.train.device_memory import device_limit, largest_batch, program_memory
 from genjax.train.layouts import WHOLE, Layout
@@ -107,12 +107,7 @@ def check_memory(
     if not large or limit is None:
         return
     layouts = programs.layouts
-    run = dataclasses.replace(
-        layouts.run, train=dataclasses.replace(layouts.run.train, steps=WHOLE)
-    )
-    batches = {
-        number: _fitting_batch(programs, run, number, large[number], limit) for number in large
-    }
+    batches = {n: _fitting_batch(programs, n, size, limit) for n, size in large.items()}
     words = [
         f"stage {layouts.stages[n].name} needs {_gigabytes(size)} with a batch of"
         f" {layouts.stages[n].batch_size}"
@@ -123,8 +118,8 @@ def check_memory(
         raise ValueError(
             f"{problem}; no batch size fits: use a smaller network or shape, or several devices."
         )
-    sizes_now = _batch_sizes(run)
-    fix = _options(run, [batches.get(n, size) for n, size in enumerate(sizes_now)])
+    run = layouts.run
+    fix = _options(run, [batches.get(n, size) for n, size in enumerate(_batch_sizes(run))])
     raise ValueError(f"{problem}; set {fix}, which fits.")
 
 
@@ -244,10 +239,10 @@ def _row(programs: Programs, layout: Layout, step: int) -> StageRow:
     )
 
 
-def _fitting_batch(programs: Programs, run: Run, number: int, needed: int, limit: int) -> int:
+def _fitting_batch(programs: Programs, number: int, needed: int, limit: int) -> int:
     """Returns the largest batch size of a stage that fits, compiled; 0 if none does."""
+    run, count = programs.layouts.run, programs.mesh.devices.size
     now = _batch_sizes(run)
-    count = programs.mesh.devices.size
 
     def resized(size: int) -> Run:
         return _with_batch_sizes(run, [size if n == number else s for n, s in enumerate(now)])
@@ -255,25 +250,31 @@ def _fitting_batch(programs: Programs, run: Run, number: int, needed: int, limit
     def possible() -> Iterator[int]:
         for size in range(count, now[number], count):
             try:
-                _stages(resized(size))
+                _batch_sizes(resized(size))
             except ValueError:  # not a size that the family can train with
                 continue
             yield size
 
     def memory(size: int) -> int:
         other = programs.of_run(resized(size))
+        if number >= len(other.layouts.stages):  # the run would end before
+            other = programs.of_run(_lengthened(resized(size)))
         length = min(programs.per_call, other.layouts.stages[number].steps)
         return program_memory(other.compile(number, length).program) or 0
 
     return largest_batch(memory, list(possible()), now[number], needed, limit)
 
 
-def _stages(run: Run) -> tuple[Stage, ...]:
-    return stages_of(families.get(run.family), run.model, run.train.batch_size, run.train.steps)
+def _lengthened(run: Run) -> Run:
+    """Returns the run with the steps to reach all stages."""
+    return dataclasses.replace(run, train=dataclasses.replace(run.train, steps=WHOLE))
 
 
 def _batch_sizes(run: Run) -> list[int]:
-    return [stage.batch_size for stage in _stages(run)]
+    """Returns the batch sizes of all stages, also of those after the end of the run."""
+    size = run.train.batch_size
+    stages = stages_of(families.get(run.family), run.model, size, WHOLE)
+    return [stage.batch_size for stage in stages]
 
 
 def _with_batch_sizes(run: Run, sizes: Sequence[int]) -> Run:

@@ -1,6 +1,7 @@
 """The table of stages before step 1, and the error for stages that do not fit the device."""
 
 import dataclasses
+import itertools
 import json
 import time
 from types import SimpleNamespace
@@ -42,6 +43,10 @@ def columns(rows, *names):
     return [tuple(row[name] for name in names) for row in rows]
 
 
+def words(text):
+    return " ".join(text.split())
+
+
 def limited(monkeypatch, limit):
     monkeypatch.setattr(stage_table, "device_limit", lambda mesh: limit)
     monkeypatch.setattr("genjax.train.trainer.device_limit", lambda mesh: limit)
@@ -50,7 +55,7 @@ def limited(monkeypatch, limit):
 def test_the_table_has_every_stage_and_then_those_that_are_left(tmp_path, data, capsys):
     run = growing_run(data, Config(batch_sizes=(16, 8)), steps=6)
     fit(run, tmp_path / "run")
-    assert "all │    80 │                   6 │" in capsys.readouterr().err
+    assert "all │ 80 │ 6 │" in words(capsys.readouterr().err)
     table = written(tmp_path / "run")
     assert table["from_step"] == 0
     names = ("stage", "images", "fade", "stable", "batch_size", "live", "parameters")
@@ -87,10 +92,10 @@ def test_stages_that_are_not_compiled_have_no_memory(tmp_path, data, capsys, whe
 
 def test_times_of_long_steps_are_marked_as_estimates():
     table = render([ROW, dataclasses.replace(ROW, measured=False, seconds=59.0, memory=12 * 10**9)])
-    first, second, total = [line for line in table.splitlines() if "│" in line]
+    first, second, total = [words(line) for line in table.splitlines() if "│" in line]
     assert "10 + 20" in first
     assert "5.00 MB │ 1:02:05" in first
-    assert "12.00 GB │   ~0:59" in second
+    assert "12.00 GB │ ~0:59" in second
     assert "~1:03:04" in total
     assert render([ROW, dataclasses.replace(ROW, seconds=None)]).count("unknown") == 2
 
@@ -112,8 +117,8 @@ class Sleeper:
 def test_short_steps_are_measured_and_long_ones_follow_from_their_operations():
     timer, shapes = Timer(), (jax.ShapeDtypeStruct((2,), "float32"),)
 
-    def of(step, length=1, room=True):
-        return timer.seconds_per_step(step, shapes, length, None, room)
+    def of(step, length=1, fits=True):
+        return timer.seconds_per_step(step, shapes, length, None, fits)
 
     assert of(Sleeper(1e12 * timer.rate, 0)) == (pytest.approx(1e12), False)
     seconds, measured = of(Sleeper(1e6, 0.05))
@@ -122,7 +127,7 @@ def test_short_steps_are_measured_and_long_ones_follow_from_their_operations():
     long = Sleeper(1e8, 0)
     assert of(long) == (pytest.approx(100 * seconds), False)
     assert not long.calls
-    assert of(Sleeper(1e6, 0), room=False) == (pytest.approx(seconds), False)
+    assert of(Sleeper(1e6, 0), fits=False) == (pytest.approx(seconds), False)
     joined = of(Sleeper(1e6, 0.1), length=2)  # a loop's operations count once
     assert joined[1]
     assert 0.05 <= joined[0] < 0.25
@@ -137,7 +142,7 @@ def memories(folder, data, size):
 def test_a_stage_that_does_not_fit_is_an_error_with_the_batch_size_that_does(
     tmp_path, data, monkeypatch
 ):
-    """Stage s2 has room for 38 images; this family does not train with 35 or 39 of them."""
+    """Stage s2 can have 38 images; this family does not train with 35 or 39 of them."""
     small, large = (memories(tmp_path / str(size), data, size)[2] for size in (34, 64))
     limit = small + (large - small) * (38 - 34) // (64 - 34)
     limited(monkeypatch, limit)
@@ -174,28 +179,23 @@ def test_where_no_batch_fits_the_message_says_so(tmp_path, data, monkeypatch):
     assert_error_message(str(caught.value))
 
 
-@pytest.mark.parametrize("step", [1, 8])
-@pytest.mark.parametrize("power", [0.5, 1.0, 1.5])
-def test_the_largest_batch_that_fits(step, power):
-    for batch, limit in ((512, 2000), (512, 1100), (96, 1050), (8, 1001), (512, 999)):
-        tried = []
+@pytest.mark.parametrize("power", [0.5, 0.8, 1.0, 1.2, 1.5])
+def test_the_largest_batch_that_fits_is_compiled(power):
+    tried = []
 
-        def memory(size, tried=tried):
-            tried.append(size)
-            return round(1000 + 10 * size**power)
+    def memory(size):
+        tried.append(size)
+        return 1000 + 10 * size**power
 
-        sizes = range(step, batch, step)
-        needed = round(1000 + 10 * batch**power)
-        if needed <= limit:
-            continue
-        found = largest_batch(memory, sizes, batch, needed, limit)
-        fitting = [size for size in sizes if round(1000 + 10 * size**power) <= limit]
-        assert len(tried) <= device_memory.TRIALS
-        assert found in (0, *tried)  # it was compiled
-        if power == 1 or not fitting:
+    for batch, limit, step in itertools.product((512, 96, 8), (2000, 1100, 1001, 999), (1, 8)):
+        tried.clear()
+        sizes, needed = range(step, batch, step), 1000 + 10 * batch**power
+        if needed > limit:
+            found = largest_batch(memory, sizes, batch, needed, limit)
+            fitting = [size for size in sizes if 1000 + 10 * size**power <= limit]
             assert found == max(fitting, default=0)
-        else:
-            assert max(fitting) / 2 <= found <= max(fitting)
+            assert found in (0, *tried)
+            assert len(tried) <= device_memory.TRIALS
 
 
 def test_memory_of_a_program_and_of_devices(monkeypatch):
