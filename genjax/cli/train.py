@@ -4,7 +4,9 @@ DATA is a folder written by `genjax prepare`, a .npz file, a .csv table, a TFDS 
 Shape, levels, classes, transform and the folds of a table are chosen from the data and the family,
 optimizer and length by the kind of family; every setting is an option, listed by `genjax train
 FAMILY --help`. `--fit crop|pad` makes images square, with a side that is a power of two unless
-`--shape` is given. The run is written to runs/FAMILY-DATA-seedN; the same command resumes it.
+`--shape` is given. Networks that grow reach the size of the data in `--steps`, unless
+`--fade-images` or `--stable-images` is given. The run is written to runs/FAMILY-DATA-seedN; the
+same command resumes it.
 """
 
 import dataclasses
@@ -14,8 +16,8 @@ from genjax import data as genjax_data
 from genjax import families
 from genjax.cli import experiment
 from genjax.cli.options import ArgumentParser, command, given_options, option_value
-from genjax.core import Optimizer, network_names
-from genjax.core.protocols import Traits
+from genjax.core import Optimizer, network_names, stages_of
+from genjax.core.protocols import Growing, Traits
 from genjax.data import Data, Dataset
 from genjax.train.record import dataset_name
 from genjax.train.run_config import Run, Train, attribute_names
@@ -73,7 +75,23 @@ def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
     if "--validation" in given:
         held_out = 0  # `load` has held them out
     run = _run(name, settings, default_train(name, dataset.counts()["train"] - held_out))
+    if isinstance(families.get(name), Growing) and not given & {"--fade-images", "--stable-images"}:
+        _, parsed = experiment.parse({name: run}, "", [*argv, *options], "train")
+        phase = str(images_per_phase(parsed))
+        options += ["--fade-images", phase, "--stable-images", phase]
     return run, options
+
+
+def images_per_phase(run: Run) -> int:
+    """Returns the images per fade and per size with which networks reach their full size.
+
+    The last of the stages has what is left: a fade, and at least twice as many images after it.
+    """
+    family, batch = families.get(run.family), run.train.batch_size
+    short = dataclasses.replace(run.model, fade_images=1, stable_images=1)
+    stages = stages_of(family, short, batch, run.train.steps)
+    each = min(stage.examples_per_step for stage in stages)
+    return max(1, run.train.steps * each // (2 * len(stages)))
 
 
 def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str, list[str]], int]:
@@ -145,6 +163,9 @@ def default_train(name: str, examples: int) -> Train:
         every: dict[str, Any] = dict(log_every=1, eval_every=5, sample_every=5, save_every=10)
         return Train(steps=50, batch_size=examples, **every)
     often: dict[str, Any] = dict(log_every=100, sample_every=EVERY, save_every=EVERY)
+    if isinstance(family, Growing):
+        size = min(16, examples - examples % 4 or examples)  # of groups for statistics of a batch
+        return Train(steps=50_000, batch_size=size, ema=0.999, **often)
     if traits.density == "none":
         return Train(steps=50_000, batch_size=min(64, examples), ema=0.999, **often)
     samples = 100 if traits.density == "bound" else 1
@@ -163,7 +184,10 @@ def _run(name: str, settings: Data, length: Train) -> Run:
     config = family.Config()
     optimizer: Any = None
     if networks := network_names(family):
-        optimizer = {network: Optimizer(learning_rate=2e-4, b1=0.5) for network in networks}
+        adam = Optimizer(learning_rate=2e-4, b1=0.5)
+        if isinstance(family, Growing):
+            adam = Optimizer(learning_rate=1e-3, b1=0.0, b2=0.99)
+        optimizer = dict.fromkeys(networks, adam)
     elif family.traits(config).fit == "gradient":
         optimizer = Optimizer(learning_rate=1e-3, schedule="linear")
     return Run(

@@ -18,7 +18,7 @@ from genjax.evals.batching import map_split
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
 from genjax.evals.feature_extractor import PIXELS, Extractor, to_unit
 from genjax.evals.inception import Inception, extractor, load_inception
-from genjax.evals.requirements import check_conditional, image_range
+from genjax.evals.requirements import check_conditional, hold_out, image_range
 
 DOMAINS = {"a": "x", "b": "y"}
 """Entry of the data by the name of a domain."""
@@ -185,8 +185,7 @@ class EvalContext:
         if split not in self.dataset.counts():
             raise ValueError(
                 f"{self.dataset.name} has no {split} split, it has"
-                f" {', '.join(self.dataset.counts())}; hold some examples out (--validation), or"
-                f" use another split."
+                f" {', '.join(self.dataset.counts())}; {hold_out(split)}, or use another split."
             )
 
     def examples(self, split: str, n: int | None = None, entry: str = "") -> np.ndarray:

@@ -170,6 +170,13 @@ REQUIREMENTS: Mapping[str, Requirements] = {
 }
 
 
+def hold_out(split: str) -> str:
+    """Returns how a missing split is made."""
+    if split == "validation":
+        return "hold some examples out (--validation N)"
+    return f"prepare the data with --{split} N"
+
+
 def check_metric_requirements(
     name: str, family: Any, config: Any, dataset: Dataset, weights: Any = None, samples: int = 0
 ) -> None:
@@ -192,8 +199,8 @@ def check_metric_requirements(
     for split in needs.splits:
         if split not in counts:
             raise ValueError(
-                f"{name} needs a {split} split, and {dataset.name} has {', '.join(counts)}; hold"
-                f" some examples out (--validation), or use another metric."
+                f"{name} needs a {split} split, and {dataset.name} has {', '.join(counts)};"
+                f" {hold_out(split)}, or use another metric."
             )
     for split in needs.labels:
         if "label" not in dataset.entries(split):

@@ -9,6 +9,7 @@ from support.helpers import NAMES
 from genjax import data as genjax_data
 from genjax import families
 from genjax.cli import experiment, train
+from genjax.core import stages_of
 from genjax.data import Dataset, save_npz
 from genjax.train.compatibility import check_compatibility
 from genjax.train.run_config import resolve
@@ -92,6 +93,23 @@ def test_pictures_of_any_size_fit_a_model(wide, options, shape):
     check_compatibility(resolve(run, "cpu"), families.get("gan"), dataset)
     spec = genjax_data.output_spec(run.data.transform, dataset)
     assert (spec.shape, spec.low, spec.high) == (shape, 0, 1)
+
+
+@pytest.mark.parametrize("options", ["", "--steps 300", "--batch-sizes 8 4"])
+def test_networks_that_grow_reach_the_size_of_the_data(wide, options):
+    run = run_of("progressive", "--data", wide, "--fit", "pad", *options.split())
+    *before, last = stages_of(families.get("progressive"), run.model, 16, run.train.steps)
+    assert [stage.name for stage in before] == ["4x4", "8x8", "16x16"]
+    assert last.name == "32x32"
+    assert last.steps - last.fade >= 1.9 * last.fade > 0
+    assert run.optimizer["generator"].learning_rate == 1e-3
+    assert run.train.batch_size % 4 == 0  # of 30 examples: for groups of four
+
+
+def test_a_schedule_that_is_given_is_kept(wide):
+    run = run_of("progressive", "--data", wide, "--fit", "pad", "--fade-images", "9")
+    assert run.model.fade_images == 9
+    assert run.model.stable_images == families.get("progressive").Config().stable_images
 
 
 def test_models_of_levels_need_sizes_without_resizing(wide):
