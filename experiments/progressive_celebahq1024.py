@@ -15,7 +15,8 @@ them. Before the first step the run prints what every stage takes; see "Growing 
 docs/training.md for memory and own data.
 
 * `swd`: sliced Wasserstein distance of 16,384 samples, times 10^3, mean over the levels 1024 to 16.
-  The paper's levels are 7.48, 7.24, 6.08, 3.51, 3.55, 3.02 and 7.22;
+  The paper's levels are 7.48, 7.24, 6.08, 3.51, 3.55, 3.02 and 7.22. The images take more than
+  600 GB of memory, with `--metric-samples 2048` an eighth of it;
 * `fid`: FID of 50,000 samples, of the same run.
 """
 

@@ -181,8 +181,11 @@ def test_requires_splits_and_labels(tmp_path_factory):
     with pytest.raises(ValueError, match="classifier_kernel needs labels"):
         evals.check_metric_requirements("classifier_kernel", gan, gan.tiny(), bare)
     del bare.splits["validation"]
-    with pytest.raises(ValueError, match="parzen needs a validation split"):
+    with pytest.raises(ValueError, match=r"parzen needs a validation split.* \(--validation N\)"):
         evals.check_metric_requirements("parzen", gan, gan.tiny(), bare)
+    del bare.splits["test"]
+    with pytest.raises(ValueError, match="neighbours needs a test .* prepare the data with --test"):
+        evals.check_metric_requirements("neighbours", gan, gan.tiny(), bare)
 
 
 def test_requires_labels_of_all_splits_that_are_used(data):
