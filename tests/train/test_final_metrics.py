@@ -184,7 +184,9 @@ def test_requires_splits_and_labels(tmp_path_factory):
     with pytest.raises(ValueError, match=r"parzen needs a validation split.* \(--validation N\)"):
         evals.check_metric_requirements("parzen", gan, gan.tiny(), bare)
     del bare.splits["test"]
-    with pytest.raises(ValueError, match="neighbours needs a test .* prepare the data with --test"):
+    with pytest.raises(
+        ValueError, match=r"neighbours needs a test .* prepare the data with --test"
+    ):
         evals.check_metric_requirements("neighbours", gan, gan.tiny(), bare)
 
 
