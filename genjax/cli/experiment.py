@@ -6,7 +6,7 @@ import pathlib
 import shlex
 import shutil
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -120,14 +120,20 @@ def run_experiment(
         if error.phase:  # options change the last phase only
             raise
         words = [*program(), *([command, next(iter(recipes))] if command else [])]
-        remedy = lower_rate(run, words, argv if given is None else given, workdir, error.saved)
+        given = argv if given is None else given
+        remedy = lower_rate(run, words, given, workdir, error.saved, error.options)
         raise FloatingPointError(f"{error}{remedy}") from None
     if result.finished and jax.process_index() == 0 and not command:
         store_record(result, recipe, run, options.records, workdir)
 
 
 def lower_rate(
-    run: Run, words: list[str], argv: list[str], workdir: pathlib.Path, saved: int | None
+    run: Run,
+    words: list[str],
+    argv: list[str],
+    workdir: pathlib.Path,
+    saved: int | None,
+    options: Sequence[str] = (),
 ) -> str:
     """Returns the command to start from the weights of a diverged run at a tenth of its rate.
 
@@ -137,6 +143,7 @@ def lower_rate(
       argv: options that the run was started with.
       workdir: folder of the run.
       saved: step of its newest checkpoint; None if the same folder can be used again.
+      options: with which a run begins with its weights, of networks that have grown.
     """
     if not run.optimizer:
         return ""
@@ -155,6 +162,8 @@ def lower_rate(
         replaced |= {"--workdir", "--weights-from"}
         changed += ["--workdir", str(new)]
         changed += [] if run.phases else ["--weights-from", str(workdir)]
+        replaced |= {word for word in options if word.startswith("--")}
+        changed += options
     kept = cli_options.without(argv, replaced)
     return f" With a tenth of the learning rate:\n{shlex.join([*words, *kept, *changed])}"
 

@@ -320,6 +320,9 @@ class Growing(Family, Protocol):
           ValueError: the networks have their full size.
         """
 
+    def side(self, variables: Variables) -> int:
+        """Returns the side of the networks' images; of arrays or their shapes."""
+
 
 @runtime_checkable
 class Features(Family, Protocol):

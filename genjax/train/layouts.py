@@ -76,7 +76,8 @@ class Layouts:
         self.growing = isinstance(self.family, Growing)
         size, steps = run.train.batch_size, run.train.steps
         self.stages = stages_of(self.family, run.model, size, steps)
-        self.all_stages = len(stages_of(self.family, run.model, size, WHOLE))
+        self._every = stages_of(self.family, run.model, size, WHOLE)
+        self.all_stages = len(self._every)
         self._of = functools.lru_cache(maxsize=None)(self._make)
         self._check()
 
@@ -85,8 +86,8 @@ class Layouts:
         return self._of(number)
 
     def saved(self, step: int) -> Layout:
-        """Returns the layout of a state after `step` steps."""
-        return self.of(stage_at(self.stages, step))
+        """Returns the layout of a state after `step` steps, which may be more than the run's."""
+        return self.of(stage_at(self._every, step))
 
     def saved_arrays(self, step: int) -> tuple[Any, Any]:
         """Returns shapes and shardings of a state after `step` steps, for `Checkpoints`."""
@@ -111,6 +112,22 @@ class Layouts:
             return self._reset(new.number)(state)
         return state
 
+    def options_from(self, step: int) -> list[str]:
+        """Returns the options with which a run begins in the stage of a state after `step` steps.
+
+        Tables of the stages are without the entries of earlier ones.
+        """
+        layout = self.saved(step)
+        if not layout.number:
+            return []
+        options = ["--start", layout.stage.name.split("x")[0]]
+        for name in ("batch_sizes", "rates", "stage_critic_steps"):
+            table = getattr(self.run.model, name)
+            if len(table) > 1:
+                left = table[min(layout.number, len(table) - 1) :]
+                options += [f"--{name.replace('_', '-')}", *map(str, left)]
+        return options
+
     def learning_rate(self, step: int) -> Any:
         """Returns the learning rates of the last of `step` steps, by network where there are
         several."""
@@ -127,10 +144,10 @@ class Layouts:
         """Returns a warning for a run that ends before its networks have their full size."""
         if len(self.stages) == self.all_stages:
             return []
-        every = stages_of(self.family, self.run.model, self.run.train.batch_size, WHOLE)
+        last = self._every[-1]
         return [
-            f"the run ends in stage {self.stages[-1].name}; stage {every[-1].name} begins after"
-            f" {every[-1].first:,} steps: raise --steps, or shorten the stages"
+            f"the run ends in stage {self.stages[-1].name}; stage {last.name} begins after"
+            f" {last.first:,} steps: raise --steps, or shorten the stages"
         ]
 
     def _batches(self, network: str, step: int) -> int:
@@ -150,7 +167,8 @@ class Layouts:
         return total
 
     def _make(self, number: int) -> Layout:
-        run, stage = self.run, self.stages[number]
+        run = self.run
+        stage = (self.stages if number < len(self.stages) else self._every)[number]
         settings = run.optimizer
         if stage.rate != 1:
             settings = map_optimizers(

@@ -11,6 +11,7 @@ import numpy as np
 from genjax import data as genjax_data
 from genjax import families
 from genjax.core import State, batch_norm_statistics, named_key
+from genjax.core.protocols import Growing
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compatibility import check_compatibility
 from genjax.train.identity import RunIdentity
@@ -120,12 +121,27 @@ def initial_weights(run: Run, runs: pathlib.Path = RUNS) -> dict[str, Any] | Non
         )
     weights = {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
     wanted = jax.eval_shape(lambda key: family.init(run.model, key), jax.random.key(0))
+    if isinstance(family, Growing) and other.family == run.family:
+        sides = family.side(weights), family.side(wanted)
+        if sides[0] != sides[1]:
+            raise ValueError(
+                f"the networks in {folder} have {sides[0]}x{sides[0]} images, and this run begins"
+                f" with {sides[1]}x{sides[1]}; set --start {sides[0]}."
+            )
+        weights = _named_in(wanted, weights)  # layers of earlier sides are not used any more
     if other.family != run.family or _shapes(weights) != _shapes({k: wanted[k] for k in weights}):
         raise ValueError(
             f"the weights of {other.experiment} in {folder} do not fit this {run.family}; give a"
             f" run of the same family and sizes by --weights-from."
         )
     return jax.tree.map(np.asarray, weights)
+
+
+def _named_in(wanted: Any, variables: Any) -> Any:
+    """Returns variables without those that `wanted` has not."""
+    if not isinstance(variables, dict):
+        return variables
+    return {k: _named_in(wanted[k], v) for k, v in variables.items() if k in wanted}
 
 
 def _shapes(variables: Any) -> Any:

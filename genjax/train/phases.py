@@ -4,7 +4,10 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from genjax import families
+from genjax.core import stages_of
 from genjax.data.json_files import read_object
+from genjax.train.layouts import WHOLE
 from genjax.train.load_run import initial_weights
 from genjax.train.record import Record
 from genjax.train.run_config import Figure, Run
@@ -18,9 +21,20 @@ class FirstRecord(Record):
 
 
 def previous_phase(run: Run) -> Run | None:
-    """Returns the phase whose weights a run begins with, as a run, or None without phases."""
+    """Returns the phase whose weights a run begins with, as a run, or None without phases.
+
+    Raises:
+      ValueError: the networks grow in stages.
+    """
     if not run.phases:
         return None
+    stages = stages_of(families.get(run.family), run.model, run.train.batch_size, WHOLE)
+    if len(stages) > 1:
+        raise ValueError(
+            f"a phase would grow the networks of {run.family} from {stages[0].name} again, and the"
+            " weights of the phase before are of larger ones; remove the phases, and use the tables"
+            " of the stages (batch_sizes, rates, stage_critic_steps)."
+        )
     *earlier, last = run.phases
     return dataclasses.replace(
         run,

@@ -1,6 +1,8 @@
 """Settings of a run as frozen dataclasses, and their conversion to and from JSON."""
 
+import bisect
 import dataclasses
+import functools
 import itertools
 import json
 import reprlib
@@ -11,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from genjax import checks, evals, families
-from genjax.core import Optimizer, check_optimizer, critic_steps, network_names
+from genjax.core import Optimizer, check_optimizer, critic_steps, network_names, stages_of
 from genjax.core.optim import DECAYING
 from genjax.core.protocols import AttributeTranslator
 from genjax.data import Data
@@ -201,10 +203,13 @@ def map_optimizers(function: Callable[[str, Optimizer], Any], optimizer: Any) ->
     return results if isinstance(optimizer, dict) else results.get("")
 
 
-def network_batches_per_step(run: Run, network: str) -> int:
-    """Returns the batches per step of one network: several for the first of several networks."""
-    first = next(iter(network_names(families.get(run.family))), None)
-    return batches_per_step(run) if network == first else 1
+def network_batches(run: Run, network: str, steps: int) -> int:
+    """Returns the batches of a network in so many steps: the first of several may have several per
+    step, and other numbers of them in later stages."""
+    family = families.get(run.family)
+    first = next(iter(network_names(family)), None)
+    stages = stages_of(family, run.model, run.train.batch_size, steps)
+    return sum(s.steps * (critic_steps(s.config) if network == first else 1) for s in stages)
 
 
 def check_parts(run: Run) -> None:
@@ -239,7 +244,7 @@ def resolve(run: Run, backend: str) -> Run:
     per_call = run.train.steps_per_call or (1 if backend == "cpu" else longest)
 
     def filled(name: str, optimizer: Optimizer) -> Optimizer:
-        batches = run.train.steps * network_batches_per_step(run, name)
+        batches = network_batches(run, name, run.train.steps)
         if optimizer.decay_steps is not None or optimizer.schedule not in DECAYING:
             return optimizer
         least = 1 + max(optimizer.warmup, optimizer.constant_steps)
@@ -286,8 +291,7 @@ def schedule_warnings(run: Run) -> list[tuple[int, str]]:
     for name, optimizer in optimizers_by_network(run.optimizer).items():
         if optimizer.decay_steps is None:
             continue
-        batches = network_batches_per_step(run, name)
-        updates = run.train.steps * batches // optimizer.accumulate
+        updates = network_batches(run, name, run.train.steps) // optimizer.accumulate
         flag = f"--optimizer.{name}.decay-steps" if several else "--decay-steps"
         which = f"the {name}'s learning rate" if several else "the learning rate"
         if optimizer.constant_steps >= updates:
@@ -298,7 +302,9 @@ def schedule_warnings(run: Run) -> list[tuple[int, str]]:
             )
             found.append((0, words))
         if optimizer.decay_steps < updates:
-            zero = -(-optimizer.decay_steps * optimizer.accumulate // batches)
+            batches = functools.partial(network_batches, run, name)
+            needed = optimizer.decay_steps * optimizer.accumulate
+            zero = bisect.bisect_left(range(run.train.steps + 1), needed, key=batches)
             words = (
                 f"{which} is 0 after step {zero:,} of {run.train.steps:,}; to extend its schedule,"
                 f" train in a new --workdir with {flag} {updates}, from the start or"

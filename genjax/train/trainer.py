@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -41,16 +41,25 @@ class Diverged(FloatingPointError):
 
     Attributes:
       saved: step of the newest checkpoint, which is from before it; None if there is none.
+      options: further options of a run that begins with its weights.
       what: is not finite.
       fix: settings to change.
       phase: number of the earlier phase that it happened in; 0 for the run itself.
     """
 
     def __init__(
-        self, message: str, saved: int | None, *, what: str = "", fix: str = "", phase: int = 0
+        self,
+        message: str,
+        saved: int | None,
+        *,
+        what: str = "",
+        fix: str = "",
+        phase: int = 0,
+        options: Sequence[str] = (),
     ):
         super().__init__(message)
         self.saved, self.what, self.fix, self.phase = saved, what, fix, phase
+        self.options = options
 
     def in_phase(self, number: int) -> "Diverged":
         """Returns the error of the run whose phase diverged; options do not change that one."""
@@ -342,15 +351,17 @@ class Trainer:
         if saved is None:
             message = f"{what}; nothing was saved from before it; {fix}."
             return Diverged(message, None, what=what, fix=fix)
-        weights = ""
+        weights, options = "", self.layouts.options_from(saved)
         if not self.run.phases and self.family.traits(self.run.model).fit != "counting":
-            weights = f", with --weights-from {self.context.workdir} to begin with its weights"
+            flags = " ".join(["--weights-from", str(self.context.workdir), *options])
+            weights = f", with {flags} to begin with its weights"
         return Diverged(
             f"{what}; the checkpoint of step {saved} is from before it; {fix}, in another"
             f" --workdir{weights}.",
             saved,
             what=what,
             fix=fix,
+            options=options,
         )
 
     def write(self, step: int, values: dict[str, float]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import chex
@@ -15,14 +16,16 @@ from support.reading import assert_error_message
 from support.small import small_run, write_data
 
 from genjax import data as genjax_data
+from genjax.cli.experiment import lower_rate
 from genjax.core import Stage, State, fading, stage_at, stage_state
 from genjax.data import Data, Order
 from genjax.families import progressive
-from genjax.train import fit, make_mesh, sample_grids
+from genjax.train import Phase, fit, make_mesh, sample_grids
 from genjax.train.checkpoint import leaves
 from genjax.train.input_pipeline import InputPipeline
 from genjax.train.layouts import Layouts
-from genjax.train.load_run import load, load_state
+from genjax.train.load_run import initial_weights, load, load_state
+from genjax.train.run_config import resolve, schedule_warnings
 
 # 16 images a step: 4x4 in steps 1 to 3, the fade to 8x8 in 4 to 6, 8x8 from 7.
 STEPS = 10
@@ -83,6 +86,67 @@ def test_a_run_that_stops_early_has_smaller_networks_and_full_images(tmp_path, d
     assert x.shape == (2, 8, 8, 1)
     fit(small_run("progressive", data, **EVERY | {"steps": 5}), tmp_path / "run", quiet=True)
     assert progressive.side(load(tmp_path / "run")[1]) == 8  # extended, it grows
+
+
+def test_fewer_steps_than_done_are_rejected_as_elsewhere(data, whole):
+    """Also where the shorter run would have ended in an earlier stage."""
+    with pytest.raises(ValueError, match="10 steps are done already") as caught:
+        fit(small_run("progressive", data, **EVERY | {"steps": 2}), whole, quiet=True)
+    assert_error_message(str(caught.value))
+
+
+def test_a_run_begins_with_weights_of_its_first_stage(data, whole):
+    run = small_run("progressive", data, **EVERY, weights_from=str(whole))
+    with pytest.raises(ValueError, match=r"have 8x8 images, and this .* 4x4; set --start 8") as err:
+        initial_weights(run)
+    assert_error_message(str(err.value))
+    model = dataclasses.replace(run.model, start=8)
+    weights = initial_weights(dataclasses.replace(run, model=model))["params"]
+    averaged = load(whole)[1]["params"]
+    chex.assert_trees_all_equal(weights, {n: weights[n] for n in averaged})
+    for name, network in weights.items():
+        assert set(averaged[name]) - set(network) == {"rgb_4x4"}
+        chex.assert_trees_all_equal(network, {k: averaged[name][k] for k in network})
+    larger = dataclasses.replace(model, latent=9)
+    with pytest.raises(ValueError, match="do not fit this progressive"):
+        initial_weights(dataclasses.replace(run, model=larger))
+
+
+def test_options_to_begin_in_a_later_stage(data):
+    layouts = layouts_of(data, batch_sizes=(16, 8), rates=(0.5,), stage_critic_steps=(1, 2))
+    later = ["--start", "8", "--batch-sizes", "8", "--stage-critic-steps", "2"]
+    assert [layouts.options_from(step) for step in (3, 4)] == [[], later]
+    argv = ["--batch-sizes", "16", "8", "--seed", "3"]
+    words = lower_rate(layouts.run, ["run"], argv, pathlib.Path("runs/a"), 4, later).split("\n")[1]
+    assert words.startswith("run --seed 3 --optimizer.")
+    assert words.endswith(" --weights-from runs/a " + " ".join(later))
+
+
+def test_phases_are_rejected_before_the_first_one_trains(tmp_path, data):
+    run = small_run("progressive", data, **EVERY)
+    phases = (Phase(optimizer=run.optimizer, train=run.train),)
+    with pytest.raises(ValueError, match="grow the networks of progressive from 4x4 again") as err:
+        fit(dataclasses.replace(run, phases=phases), tmp_path / "run", quiet=True)
+    assert_error_message(str(err.value))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_schedule_without_resets_counts_the_critic_steps_of_every_stage(data):
+    """Stages of 3 and of 7 steps, with 1 and with 5 updates of the discriminator per step."""
+    run = small_run("progressive", data, **EVERY)
+    falling = {
+        k: dataclasses.replace(o, schedule="linear", decay_steps=None)
+        for k, o in run.optimizer.items()
+    }
+    tables = dict(stage_critic_steps=(1, 5), reset_optimizer=False)
+    model = dataclasses.replace(run.model, **tables)
+    resolved = resolve(dataclasses.replace(run, model=model, optimizer=falling), "cpu")
+    found = {name: o.decay_steps for name, o in resolved.optimizer.items()}
+    assert found == {"discriminator": 3 + 7 * 5, "generator": 10}
+    assert schedule_warnings(resolved) == []
+    assert Layouts(resolved).learning_rate(10) == {"discriminator": 0, "generator": 0}
+    longer = dataclasses.replace(resolved, train=dataclasses.replace(run.train, steps=12))
+    assert [step for step, _ in schedule_warnings(longer)] == [10, 10]
 
 
 def layouts_of(data, **model):
