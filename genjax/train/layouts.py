@@ -118,11 +118,11 @@ class Layouts:
         Tables of the stages are without the entries of earlier ones.
         """
         layout = self.saved(step)
-        if not layout.number:
+        if not (layout.number and hasattr(self.run.model, "start")):
             return []
         options = ["--start", layout.stage.name.split("x")[0]]
         for name in ("batch_sizes", "rates", "stage_critic_steps"):
-            table = getattr(self.run.model, name)
+            table = getattr(self.run.model, name, ())
             if len(table) > 1:
                 left = table[min(layout.number, len(table) - 1) :]
                 options += [f"--{name.replace('_', '-')}", *map(str, left)]

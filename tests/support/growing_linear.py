@@ -59,6 +59,10 @@ def grow(config, variables, key):
     return with_alpha({**variables, "params": {**variables["params"], **new}}, 0.0)
 
 
+def side(variables):
+    return 8  # also of smaller networks
+
+
 def loss(config, variables, batch, key):
     params, alpha = variables["params"], variables["buffers"]["fade"]["alpha"]
     number = stage_of(params)
