@@ -222,7 +222,7 @@ class Networks(GanNetworks):
         """`[B, Z] -> [B, C, side, side]`."""
         return self.generator(z, self.alpha)
 
-    def judge(self, x: Tensor, update: bool) -> Tensor:
+    def discriminate(self, x: Tensor, update: bool) -> Tensor:
         """`[B, C, side, side] -> logits [B]`."""
         del update
         return self.discriminator(x, self.alpha)
@@ -264,7 +264,7 @@ def discriminator_loss(
     z, mix = noise or (torch.randn(len(real), config.latent, device=real.device), None)
     with torch.no_grad():
         fake = network.generate(z)
-    return discriminator_objective(config.objective, network.judge, real, fake, mix)
+    return discriminator_objective(config.objective, network.discriminate, real, fake, mix)
 
 
 def generator_loss(
@@ -273,7 +273,7 @@ def generator_loss(
     """The generator's loss, `[B]`."""
     real = batch["x"]
     z = noise[0] if noise else torch.randn(len(real), config.latent, device=real.device)
-    return generator_objective(config.objective, network.judge, real, network.generate(z))
+    return generator_objective(config.objective, network.discriminate, real, network.generate(z))
 
 
 def sample(network: Networks, config: Any, n: int) -> Tensor:
