@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.reporting import make_parser, prepare_out, provenance, save
-from genjax.cli.options import keep_freed_memory
+from genjax.cli.options import set_up_process
 from genjax.core import Optimizer
 from genjax.data import Data, Dataset, save_npz
 from genjax.families import progressive
@@ -37,7 +37,7 @@ ADAM = Optimizer(learning_rate=1e-3, b1=0.0, b2=0.99)
 
 def main(argv: list[str] | None = None) -> int:
     """Trains both runs, prints and writes the figures, and returns the exit status."""
-    keep_freed_memory()
+    set_up_process()
     parser = make_parser("growing_run", __doc__)
     add = parser.add_argument
     add("--side", type=int, default=1024, help="of the images after growing (1024)")
