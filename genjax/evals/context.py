@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,11 +12,13 @@ from genjax import checks
 from genjax.core import named_key
 from genjax.core.protocols import Translator, family_name
 from genjax.data import Dataset, make_transform, output_spec
+from genjax.data.image_operations import RandomGeometric
 from genjax.data.order import Order
-from genjax.data.transforms import binarization
+from genjax.data.transforms import binarization, parse_transform
 from genjax.evals.batching import map_split
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
 from genjax.evals.feature_extractor import PIXELS, Extractor, to_unit
+from genjax.evals.image_sets import Images, ImageSet
 from genjax.evals.inception import Inception, extractor, load_inception
 from genjax.evals.requirements import check_conditional, hold_out, image_range
 
@@ -24,11 +26,13 @@ DOMAINS = {"a": "x", "b": "y"}
 """Entry of the data by the name of a domain."""
 SOURCES = {"a": "y", "b": "x"}
 """Entry that is translated, by the target."""
+KEPT_BYTES = 2**32
+"""Bytes of samples that are kept for the next metric. Those beyond are drawn each time."""
 
 
 @dataclasses.dataclass
 class EvalContext:
-    """A model and its data. Samples, real examples and classifiers are computed once and cached.
+    """A model and its data. Real examples, classifiers and samples up to `KEPT_BYTES` are cached.
 
     The samples of a `Translator` are translations of test images, see `samples`.
 
@@ -137,15 +141,44 @@ class EvalContext:
         """
         if isinstance(self.family, Translator):
             return self._translations(n)
-        while sum(map(len, self._batches)) < n:
-            key = named_key(self.key, len(self._batches), "samples")
-            self._batches.append(np.asarray(self._sample(self.variables, key), np.float32))
-        return np.concatenate(self._batches)[:n]
+        return np.concatenate(list(self.sample_batches(n)))
+
+    def sample_batches(self, n: int, start: int = 0) -> Iterator[np.ndarray]:
+        """Iterates over `samples(n)[start:]` in batches `[B, *shape]` of at most `batch_size`.
+
+        One batch at a time is in memory, besides those that are kept. Not for a `Translator`.
+        """
+        size = self.batch_size
+        for first in range(start // size * size, n, size):
+            yield self._sample_batch(first // size)[max(start - first, 0) : n - first]
+
+    def _sample_batch(self, index: int) -> np.ndarray:
+        if index < len(self._batches):
+            return self._batches[index]
+        key = named_key(self.key, index, "samples")
+        batch = np.asarray(self._sample(self.variables, key), np.float32)
+        if index == len(self._batches) and (index + 1) * batch.nbytes <= KEPT_BYTES:
+            self._batches.append(batch)
+        return batch
 
     def fake(self, n: int) -> np.ndarray:
         """Returns the first n samples in [0, 1], `[n, *shape]` float32."""
         low, high = self.sample_range
         return to_unit(self.samples(n), low, high)
+
+    def fake_set(self, n: int) -> ImageSet:
+        """Returns `fake(n)` as a set whose batches are drawn when they are used.
+
+        Of a `Translator` it is the array.
+        """
+        if isinstance(self.family, Translator):
+            return self.fake(n)
+        low, high = self.sample_range
+
+        def read(start: int) -> Iterator[np.ndarray]:
+            return (to_unit(x, low, high) for x in self.sample_batches(n, start))
+
+        return Images((n, *self.config.shape), read, "fake")
 
     def labelled_fake(self, n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns n samples in [0, 1], equally many of each class, and their labels `[n]`.
@@ -234,7 +267,34 @@ class EvalContext:
         """Returns n real examples of a split in [0, 1], see `examples`."""
         return to_unit(self.examples(split, n, entry), *self.sample_range)
 
-    def other_real(self, split: str, n: int) -> np.ndarray:
+    def real_set(self, split: str, n: int | None = None) -> ImageSet:
+        """Returns `real(split, n)` as a set whose batches are read when they are used.
+
+        Of a `Translator`, and where the transform draws noise, it is the array.
+
+        Raises:
+          ValueError: the split does not exist.
+        """
+        if self._whole():
+            return self.real(split, n)
+        self._check_split(split)
+        return self._real_rows(split, random_rows(self.dataset.length(split), n))
+
+    def _whole(self) -> bool:
+        """Returns whether the values of real examples depend on how many are read together."""
+        operations = parse_transform(self._transform())
+        noise = any(op.random and not isinstance(op, RandomGeometric) for op in operations)
+        return noise or isinstance(self.family, Translator)
+
+    def _real_rows(self, split: str, rows: np.ndarray) -> Images:
+        def read(start: int) -> Iterator[np.ndarray]:
+            for first in range(start, len(rows), self.batch_size):
+                batch = self.dataset.read(split, rows[first : first + self.batch_size], ("x",))
+                yield to_unit(self._transformed(split, batch)["x"], *self.sample_range)
+
+        return Images((len(rows), *self.config.shape), read, "real")
+
+    def other_real(self, split: str, n: int) -> ImageSet:
         """Returns real examples in [0, 1] that are not in `real(split, n)`, at most as many.
 
         They are of the same split if it has 2 n examples, else of the largest other split; without
@@ -244,10 +304,12 @@ class EvalContext:
         n = min(n, total)
         others = {s: count for s, count in self.dataset.counts().items() if s != split}
         if others and total < 2 * n:
-            return self.real(max(others, key=others.__getitem__), n)
-        both = self.real(split, 2 * n)
-        # Larger subsets contain smaller ones.
-        return both[~np.isin(random_rows(total, 2 * n), random_rows(total, n))]
+            return self.real_set(max(others, key=others.__getitem__), n)
+        both = random_rows(total, 2 * n)
+        other = ~np.isin(both, random_rows(total, n))  # larger subsets contain smaller ones
+        if self._whole():
+            return self.real(split, 2 * n)[other]
+        return self._real_rows(split, both[other])
 
     def labels(self, split: str, n: int | None = None) -> np.ndarray:
         """Returns the labels of n examples, `[n]`; -1 is an unknown label.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.evals.batching import padded
+from genjax.evals.image_sets import Images, ImageSet, check_values, image_batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,8 @@ def to_unit(x: np.ndarray, low: float, high: float) -> np.ndarray:
 def check_images(where: str, **sets: Any) -> None:
     """Checks sets of images `[N, *event]`: one event shape, finite, at least two in each.
 
-    Images `[N, H, W, ...]` must be in [0, 1]; vectors `[N, D]` may have any range.
+    Images `[N, H, W, ...]` must be in [0, 1]; vectors `[N, D]` may have any range. The values of
+    `Images` are checked when they are read.
 
     Raises:
       ValueError: a set does not meet these conditions.
@@ -74,26 +75,27 @@ def check_images(where: str, **sets: Any) -> None:
     for name, x in sets.items():
         if np.ndim(x) < 2 or len(x) < 2:
             raise ValueError(f"{where}: {name} must have two examples or more, [N, ...].")
-        if not all(np.isfinite(x[a : a + 4096]).all() for a in range(0, len(x), 4096)):
-            raise ValueError(f"{where}: {name} has values that are not finite.")
-        low, high = np.min(x), np.max(x)
-        if np.ndim(x) > 2 and not (low >= -1e-3 and high <= 1 + 1e-3):
-            raise ValueError(
-                f"{where}: {name} must be images in [0, 1], got {low:g} to {high:g}; scale them by"
-                f" (x - lowest) / (highest - lowest)."
-            )
+        if not isinstance(x, Images):
+            check_values(f"{where}: {name}", x)
 
 
 def batches(
-    function: Callable[[Any, jax.Array], Any], variables: Any, x: np.ndarray, batch_size: int
+    function: Callable[[Any, jax.Array], Any], variables: Any, x: ImageSet, batch_size: int
 ) -> Iterator[Any]:
-    """Yields `function(variables, batch)` of each batch of `x`, as NumPy arrays."""
-    for parts, n in padded({"x": x}, batch_size):
-        out = function(variables, jnp.asarray(parts["x"], jnp.float32))
+    """Yields `function(variables, batch)` of each batch of `x`, as NumPy arrays.
+
+    All batches have one shape: the last one is padded with copies of its first row.
+    """
+    size = min(batch_size, len(x))
+    for part in image_batches(x, batch_size):
+        n, batch = len(part), jnp.asarray(part, jnp.float32)
+        if n < size:
+            batch = jnp.concatenate([batch, jnp.repeat(batch[:1], size - n, axis=0)])
+        out = function(variables, batch)
         yield jax.tree.map(lambda a, n=n: np.asarray(a)[:n], out)
 
 
-def features(extractor: Extractor, x: np.ndarray, *, batch_size: int = 100) -> np.ndarray:
+def features(extractor: Extractor, x: ImageSet, *, batch_size: int = 100) -> np.ndarray:
     """Computes features of images in [0, 1], `[N, *event] -> [N, F]` float32."""
     parts = batches(extractor.function, extractor.variables, x, batch_size)
     return np.concatenate(list(parts))

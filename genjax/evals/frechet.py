@@ -15,6 +15,7 @@ import numpy as np
 import scipy
 
 from genjax.evals.feature_extractor import Extractor, batches, check_images
+from genjax.evals.image_sets import ImageSet
 from genjax.evals.metric_result import MetricResult
 
 
@@ -54,7 +55,7 @@ class Moments:
         return self.scatter / (self.n - 1)
 
 
-def moments(extractor: Extractor, x: np.ndarray, *, batch_size: int = 100) -> Moments:
+def moments(extractor: Extractor, x: ImageSet, *, batch_size: int = 100) -> Moments:
     """Computes the moments of the features of images in [0, 1], `[N, *event]`, batch by batch."""
     parts = batches(extractor.function, extractor.variables, x, batch_size)
     return functools.reduce(Moments.merged, map(Moments.of, parts))
@@ -120,8 +121,8 @@ class FrechetResult(MetricResult):
 
 
 def frechet(
-    real: np.ndarray,
-    fake: np.ndarray,
+    real: ImageSet,
+    fake: ImageSet,
     extractor: Extractor,
     *,
     batch_size: int = 100,

@@ -12,6 +12,7 @@ import numpy as np
 
 from genjax import checks
 from genjax.evals.feature_extractor import Extractor, check_images, features
+from genjax.evals.image_sets import ImageSet
 from genjax.evals.metric_result import MetricResult
 
 
@@ -61,8 +62,8 @@ class MmdResult(MetricResult):
 
 
 def kernel_distance(
-    real: np.ndarray,
-    fake: np.ndarray,
+    real: ImageSet,
+    fake: ImageSet,
     extractor: Extractor,
     *,
     subsets: int = 100,

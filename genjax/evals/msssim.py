@@ -7,7 +7,8 @@ diversity Odena et al. 2017, "Conditional Image Synthesis with Auxiliary Classif
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import jax
@@ -16,11 +17,14 @@ import numpy as np
 
 from genjax import checks
 from genjax.evals.feature_extractor import check_images
+from genjax.evals.image_sets import ImageSet, image_batches, regrouped
 from genjax.evals.metric_result import MetricResult
 from genjax.evals.separable_filter import separable
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, section 3.2
 WINDOW, SIGMA = 11, 1.5
+HELD_BYTES = 2**34
+"""Bytes of images that are held while pairs are formed; see `_couples`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,8 +117,8 @@ def ms_ssim(a: jax.Array, b: jax.Array, windows: tuple[int, ...]) -> jax.Array:
 
 
 def ms_ssim_pairs(
-    fake: np.ndarray,
-    real: np.ndarray | None = None,
+    fake: ImageSet,
+    real: ImageSet | None = None,
     *,
     pairs: int = 10_000,
     shrink: bool = False,
@@ -137,7 +141,7 @@ def ms_ssim_pairs(
     checks.positive(pairs=pairs, batch_size=batch_size)
     windows = windows_of(fake.shape[1:], shrink=shrink)
 
-    def similarity(x: np.ndarray) -> tuple[float, float]:
+    def similarity(x: ImageSet) -> tuple[float, float]:
         scores, images = _scores(x, windows, pairs, batch_size, np.random.default_rng(seed))
         return float(scores.mean()), _error_of_mean(scores, images)
 
@@ -159,17 +163,46 @@ def ms_ssim_pairs(
 
 
 def _scores(
-    x: np.ndarray, windows: tuple[int, ...], pairs: int, batch_size: int, rng: np.random.Generator
+    x: ImageSet, windows: tuple[int, ...], pairs: int, batch_size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns scores of random pairs, `[pairs]`, and the indices of their images, `[2, pairs]`."""
     first = rng.integers(0, len(x), pairs)
     second = (first + rng.integers(1, len(x), pairs)) % len(x)  # two different images
-    out, size = [], min(batch_size, pairs)
-    for start in range(0, pairs, size):
-        i, j = (np.resize(p[start : start + size], size) for p in (first, second))
-        a, b = (jnp.asarray(x[k], jnp.float32) for k in (i, j))
-        out.append(np.asarray(ms_ssim(a, b, windows), np.float64)[: pairs - start])
-    return np.concatenate(out), np.stack([first, second])
+    images = np.sort([first, second], axis=0)  # a score is symmetric
+    size = min(batch_size, pairs)
+    order: list[np.ndarray] = []
+    out = []
+    for couples in regrouped(_couples(x, images, size, order), size):
+        a, b = (jnp.asarray(np.resize(k, (size, *k.shape[1:]))) for k in couples.swapaxes(0, 1))
+        out.append(np.asarray(ms_ssim(a, b, windows), np.float64)[: len(couples)])
+    scores = np.empty(pairs)
+    scores[np.concatenate(order)] = np.concatenate(out)
+    return scores, images
+
+
+def _couples(
+    x: ImageSet, images: np.ndarray, size: int, order: list[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Iterates over pairs `images` `[2, P]` in batches `[K, 2, H, W, C]`; appends their numbers
+    to `order`.
+
+    A block of `HELD_BYTES` of images is held, and combined with all images from the block on. So
+    the set is read once if it fits into a block, and b blocks take (b + 1) / 2 passes over it.
+    """
+    earlier, later = images
+    block = max(size, HELD_BYTES // (4 * math.prod(x.shape[1:])))
+    for begin in range(0, len(x), block):
+        held = np.empty((min(block, len(x) - begin), *x.shape[1:]), np.float32)
+        start = begin
+        for part in image_batches(x, size, begin):
+            room = held[start - begin :]
+            room[: len(part)] = part[: len(room)]
+            inside = (earlier >= begin) & (earlier < begin + len(held))
+            chosen = np.flatnonzero(inside & (later >= start) & (later < start + len(part)))
+            for k in (chosen[i : i + size] for i in range(0, len(chosen), size)):
+                order.append(k)
+                yield np.stack([held[earlier[k] - begin], part[later[k] - start]], axis=1)
+            start += len(part)
 
 
 def _error_of_mean(scores: np.ndarray, images: np.ndarray) -> float:

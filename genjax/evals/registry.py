@@ -48,31 +48,32 @@ def _parzen(c: EvalContext, *, samples: int = 10_000, validation: int = 1000) ->
 
 def _fid(c: EvalContext, *, samples: int = 50_000, split: str = "train") -> FrechetResult:
     network = c.inception()  # raises before samples are drawn
-    return fid(c.real(split), c.fake(samples), network, seed=c.seed)
+    return fid(c.real_set(split), c.fake_set(samples), network, seed=c.seed)
 
 
 def _kid(c: EvalContext, *, samples: int = 10_000, split: str = "train") -> MmdResult:
     network = c.inception()
-    return kid(c.real(split, samples), c.fake(samples), network, seed=c.seed)
+    return kid(c.real_set(split, samples), c.fake_set(samples), network, seed=c.seed)
 
 
 def _inception_score(
     c: EvalContext, *, samples: int = 50_000, splits: int = 10
 ) -> InceptionScoreResult:
     network = c.inception()
-    return inception_score(c.fake(samples), network, splits=splits, seed=c.seed)
+    return inception_score(c.fake_set(samples), network, splits=splits, seed=c.seed)
 
 
 def _classifier_frechet(
     c: EvalContext, *, samples: int = 10_000, split: str = "test"
 ) -> FrechetResult:
     extractor = c.image_classifier().extractor
-    real, fake, other = c.real(split, samples), c.fake(samples), c.other_real(split, samples)
+    real, fake = c.real_set(split, samples), c.fake_set(samples)
+    other = c.other_real(split, samples)
     result = frechet(real, fake, extractor, seed=c.seed)
     if len(other) < 2:
         return result
     n = len(other)
-    same = frechet(c.real(split, n), other, extractor, seed=c.seed)
+    same = frechet(c.real_set(split, n), other, extractor, seed=c.seed)
     return dataclasses.replace(result, real_distance=same.distance, real_images=n)
 
 
@@ -80,17 +81,18 @@ def _classifier_kernel(
     c: EvalContext, *, samples: int = 10_000, split: str = "test", subset_size: int = 1000
 ) -> MmdResult:
     extractor = c.image_classifier().extractor
-    real, fake = c.real(split, samples), c.fake(samples)
+    real, fake = c.real_set(split, samples), c.fake_set(samples)
     return kernel_distance(real, fake, extractor, subset_size=subset_size, seed=c.seed)
 
 
 def _swd(c: EvalContext, *, samples: int = 16_384, split: str = "train") -> SwdResult:
-    real, fake, other = c.real(split, samples), c.fake(samples), c.other_real(split, samples)
+    real, fake = c.real_set(split, samples), c.fake_set(samples)
+    other = c.other_real(split, samples)
     result = swd(real, fake, images=samples, seed=c.seed)
     if len(other) < 2:
         return result
     n = len(other)
-    same = swd(c.real(split, n), other, images=n, seed=c.seed)
+    same = swd(c.real_set(split, n), other, images=n, seed=c.seed)
     return dataclasses.replace(
         result, real_levels=same.levels, real_average=same.average, real_images=n
     )
@@ -99,15 +101,16 @@ def _swd(c: EvalContext, *, samples: int = 16_384, split: str = "train") -> SwdR
 def _ms_ssim(
     c: EvalContext, *, samples: int = 10_000, split: str = "test", shrink: bool = False
 ) -> MsSsimResult:
-    real = c.real(split, samples)
-    return ms_ssim_pairs(c.fake(samples), real, pairs=samples, shrink=shrink, seed=c.seed)
+    real, fake = c.real_set(split, samples), c.fake_set(samples)
+    return ms_ssim_pairs(fake, real, pairs=samples, shrink=shrink, seed=c.seed)
 
 
 def _precision_recall(
     c: EvalContext, *, samples: int = 10_000, split: str = "test", features_of: str = "auto"
 ) -> PrecisionRecallResult:
     extractor = c.feature_extractor(features_of)
-    real, fake = (features(extractor, x) for x in (c.real(split, samples), c.fake(samples)))
+    sets = c.real_set(split, samples), c.fake_set(samples)
+    real, fake = (features(extractor, x) for x in sets)
     return precision_recall(real, fake, extractor=extractor.label, seed=c.seed)
 
 

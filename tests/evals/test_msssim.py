@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from genjax.evals import ms_ssim, ms_ssim_pairs
+from genjax.evals import ms_ssim, ms_ssim_pairs, msssim
+from genjax.evals.image_sets import Images
 from genjax.evals.msssim import WEIGHTS, windows_of
 
 RNG = np.random.default_rng(0)
@@ -121,3 +122,25 @@ def test_pairs_are_of_different_images():
     result = ms_ssim_pairs(two, pairs=50)
     want = float(ms_ssim(two[:1], two[1:], result.windows)[0])
     assert result.mean == pytest.approx(want, rel=1e-4)
+
+
+@pytest.mark.parametrize("held", [1, 9, 20])
+def test_blocks_of_images_equal_the_array(held, monkeypatch):
+    """Images that do not fit into a block are read again from the block on."""
+    x = natural(20, 16, 1)
+    windows = windows_of(x.shape[1:])
+    first = (rng := np.random.default_rng(4)).integers(0, 20, 30)
+    second = (first + rng.integers(1, 20, 30)) % 20
+    want = np.asarray(ms_ssim(x[first], x[second], windows))
+    starts = []
+
+    def read(start):
+        starts.append(start)
+        return (x[i : i + 3] for i in range(start, 20, 3))
+
+    monkeypatch.setattr(msssim, "HELD_BYTES", held * x[0].nbytes)
+    images = Images(x.shape, read, "made")
+    got, pairs = msssim._scores(images, windows, 30, 7, np.random.default_rng(4))
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_array_equal(pairs, np.sort([first, second], axis=0))
+    assert starts == {1: [0, 7, 14], 9: [0, 9, 18], 20: [0]}[held]

@@ -26,6 +26,7 @@ from genjax.evals import (
     train_classifier,
 )
 from genjax.evals.context import random_rows
+from genjax.evals.image_sets import image_batches
 from genjax.evals.inception import pretrained, scores
 from genjax.families import infogan
 
@@ -67,6 +68,11 @@ def dataset(shape=(4, 4, 1), counts=(60, 30, 40), levels=256, labels=0):
     return Dataset("made", splits, levels)
 
 
+def whole(images):
+    """Returns all images of a set, read in batches of 7."""
+    return np.concatenate(list(image_batches(images, 7)))
+
+
 def compute(*args, **settings):
     """Returns a metric's result as a dict."""
     return compute_metric(*args, **settings).as_dict()
@@ -96,6 +102,46 @@ def test_the_first_samples_do_not_depend_on_how_many_are_drawn():
     np.testing.assert_array_equal(many.samples(9), few)  # cached
     assert len(np.unique(long.reshape(30, -1), axis=0)) == 30  # all batches differ
     assert len(np.unique(context(batch_size=1).samples(5).reshape(5, -1), axis=0)) == 5
+
+
+def test_batches_of_samples_are_those_of_the_array(monkeypatch):
+    """Those that are not kept are drawn again."""
+    want = context(batch_size=7).samples(30)
+    monkeypatch.setattr("genjax.evals.context.KEPT_BYTES", 15 * want[0].nbytes)
+    c = context(batch_size=7)
+    for start in (0, 5, 7, 16, 29):
+        parts = list(c.sample_batches(30, start))
+        assert max(map(len, parts)) <= 7
+        np.testing.assert_array_equal(np.concatenate(parts), want[start:])
+    assert len(c._batches) == 2
+    np.testing.assert_array_equal(c.samples(30), want)
+    np.testing.assert_array_equal(whole(c.fake_set(30)), c.fake(30))
+    np.testing.assert_array_equal(whole(c.real_set("test", 15)), c.real("test", 15))
+
+
+@pytest.mark.parametrize("name", ["swd", "ms_ssim", "classifier_frechet", "classifier_kernel"])
+def test_metrics_ask_for_one_batch_at_a_time(name, two_sides, monkeypatch):
+    """Of samples and of real images; the result is that of the arrays."""
+    shape, asked = (16, 16, 1), []
+    splits = dataset(shape, counts=(60, 10, 40)).splits
+
+    class Counting(Dataset):
+        def read(self, split, rows, names=None):
+            asked.append(len(rows))
+            return super().read(split, rows, names)
+
+    settings = {"shape": shape, "batch_size": 8, "classifier": two_sides}
+    c = context(data=Counting("made", splits, 256), **settings)
+    arrays = context(data=Dataset("made", splits, 256), **settings)
+    arrays.real_set, arrays.fake_set = arrays.real, arrays.fake
+    want = METRICS[name](arrays, samples=20).as_dict()
+    monkeypatch.setattr("genjax.evals.context.KEPT_BYTES", 0)
+    for array in ("real", "fake", "samples", "examples"):
+        monkeypatch.delattr(EvalContext, array)
+    asked.clear()
+    assert METRICS[name](c, samples=20).as_dict() == pytest.approx(want, rel=1e-5)
+    assert sum(asked) >= 20
+    assert max(asked) <= 8
 
 
 def test_real_data_is_binarised_as_in_training():
@@ -159,7 +205,7 @@ def test_other_real_images_are_disjoint(split, n, counts, want):
     for name, count in zip(("train", "validation", "test"), counts, strict=True):
         splits[name], start = {"x": images[start : start + count]}, start + count
     c = context(data=Dataset("made", splits, 0), shape=(1, 1, 1), transform="")
-    real, other = c.real(split, n).ravel(), c.other_real(split, n).ravel()
+    real, other = c.real(split, n).ravel(), whole(c.other_real(split, n)).ravel()
     assert len(set(other)) == len(other) == want[1]
     assert not set(real) & set(other)
     pool = (splits[want[0]]["x"].ravel() + 1) / 2  # the range of samples is -1 to 1
@@ -169,7 +215,7 @@ def test_other_real_images_are_disjoint(split, n, counts, want):
 def test_other_real_images_of_a_single_split_are_what_is_left():
     x = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1) / 10
     c = context(data=Dataset("made", {"train": {"x": x}}, 0), shape=(1, 1, 1), transform="")
-    real, other = c.real("train", 7), c.other_real("train", 7)
+    real, other = c.real("train", 7), whole(c.other_real("train", 7))
     assert sorted(np.concatenate([real, other]).ravel()) == sorted(((x + 1) / 2).ravel())
     assert len(c.other_real("train", 10)) == 0
 

@@ -7,7 +7,8 @@ import scipy.stats
 from support.swd_reference import descriptors, distance, official_swd
 
 from genjax.evals import sliced, swd
-from genjax.evals.swd import normalized, patches, pyramid_level, sides
+from genjax.evals.image_sets import Images
+from genjax.evals.swd import laplacian_pyramid, normalize, patches, sides
 
 RNG = np.random.default_rng(0)
 KERNEL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
@@ -31,8 +32,7 @@ def pyramid(x, levels):
 
 def test_levels_equal_scipy():
     x = RNG.uniform(0, 1, (3, 64, 48, 2)).astype(np.float32)
-    for level, want in enumerate(pyramid(x, 3)):
-        got = pyramid_level(x, level, 3)
+    for got, want in zip(laplacian_pyramid(x, 3), pyramid(x, 3), strict=True):
         assert got.shape == want.shape
         np.testing.assert_allclose(got, want, atol=1e-6)
 
@@ -57,16 +57,16 @@ def test_patches_are_at_the_requested_positions():
     level = RNG.normal(size=(4, 10, 12, 2))
     y, x = RNG.integers(0, 4, (4, 3)), RNG.integers(0, 6, (4, 3))
     got = patches(level, y, x)
-    assert got.shape == (12, 7, 7, 2)
+    assert got.shape == (4, 3, 7, 7, 2)
     for i in range(4):
         for j in range(3):
             want = level[i, y[i, j] : y[i, j] + 7, x[i, j] : x[i, j] + 7]
-            np.testing.assert_array_equal(got[3 * i + j], want)
+            np.testing.assert_array_equal(got[i, j], want)
 
 
 def test_channels_are_normalised_separately():
     result = RNG.normal(size=(30, 7, 7, 3)) * [1, 50, 0] + [0, 200, 3]
-    got = normalized(np.float32(result)).reshape(30, 7, 7, 3)
+    got = normalize(np.float32(result)).reshape(30, 7, 7, 3)
     np.testing.assert_allclose(got.mean(axis=(0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(got.std(axis=(0, 1, 2)), [1, 1, 0], atol=1e-4)
 
@@ -140,3 +140,25 @@ def test_rejects_small_images_and_different_shapes():
         swd(np.zeros((4, 8, 8, 1)), np.zeros((4, 8, 8, 1)))
     with pytest.raises(ValueError, match="differ in shape"):
         swd(np.zeros((4, 16, 16, 1)), np.zeros((4, 16, 16, 3)))
+
+
+def test_batches_of_any_sizes_equal_the_array():
+    """In one pass, of the images used only."""
+    real, fake = photos(9, 32, 3, 1.0), photos(7, 32, 3, 1.5)
+    starts = []
+
+    def in_parts(x):
+        def read(start):
+            starts.append(start)
+            for first in range(0, len(x), 3):
+                yield x[first : first + 3]
+
+        return Images(x.shape, read, "made")
+
+    settings = {"patches_per_image": 8, "repeats": 1, "directions": 5, "batch_size": 4, "seed": 2}
+    want = swd(real, fake, **settings)
+    assert swd(in_parts(real), in_parts(fake), **settings) == want
+    assert starts == [0, 0]
+    broken = np.where(np.arange(9)[:, None, None, None] == 6, np.nan, real)
+    with pytest.raises(ValueError, match="made has values that are not finite"):
+        swd(in_parts(broken), in_parts(fake), **settings)

@@ -11,6 +11,7 @@ import numpy as np
 from genjax import checks
 from genjax.evals.feature_extractor import Extractor, batches, check_images
 from genjax.evals.frechet import FrechetResult, frechet
+from genjax.evals.image_sets import ImageSet
 from genjax.evals.inception.inception_v3 import InceptionV3, prepare
 from genjax.evals.inception.pretrained import STANDARD, Inception
 from genjax.evals.metric_result import MetricResult
@@ -56,7 +57,7 @@ def _standard(metric: str, network: Any) -> Inception:
     return network
 
 
-def _check_shapes(metric: str, **sets: np.ndarray) -> None:
+def _check_shapes(metric: str, **sets: ImageSet) -> None:
     for name, x in sets.items():
         if np.ndim(x) != 4 or np.shape(x)[-1] not in (1, 3):
             raise ValueError(
@@ -67,8 +68,8 @@ def _check_shapes(metric: str, **sets: np.ndarray) -> None:
 
 
 def fid(
-    real: np.ndarray,
-    fake: np.ndarray,
+    real: ImageSet,
+    fake: ImageSet,
     network: Inception,
     *,
     batch_size: int = BATCH,
@@ -94,8 +95,8 @@ def fid(
 
 
 def kid(
-    real: np.ndarray,
-    fake: np.ndarray,
+    real: ImageSet,
+    fake: ImageSet,
     network: Inception,
     *,
     subsets: int = 100,
@@ -134,7 +135,7 @@ class InceptionScoreResult(MetricResult):
 
 
 def inception_score(
-    fake: np.ndarray,
+    fake: ImageSet,
     network: Inception,
     *,
     splits: int = 10,
