@@ -195,8 +195,8 @@ def _couples(
         held = np.empty((min(block, len(x) - begin), *x.shape[1:]), np.float32)
         start = begin
         for part in image_batches(x, size, begin):
-            room = held[start - begin :]
-            room[: len(part)] = part[: len(room)]
+            free = held[start - begin :]
+            free[: len(part)] = part[: len(free)]
             inside = (earlier >= begin) & (earlier < begin + len(held))
             chosen = np.flatnonzero(inside & (later >= start) & (later < start + len(part)))
             for k in (chosen[i : i + size] for i in range(0, len(chosen), size)):

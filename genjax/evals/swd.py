@@ -138,12 +138,12 @@ def sliced(a: np.ndarray, b: np.ndarray, directions: np.ndarray) -> float:
     total, count = 0.0, directions.shape[1]
     for start in range(0, count, 16):  # 16 directions at a time bound the memory
         some = directions[:, start : start + 16].T.astype(np.float32)
-        projected = [some @ points.T for points in (a, b)]
-        for line in projected:
-            line.sort(axis=-1)  # in place
-        np.subtract(*projected, out=projected[0])
-        np.abs(projected[0], out=projected[0])
-        total += float(projected[0].mean(axis=1, dtype=np.float64).sum())
+        gaps, other = (some @ points.T for points in (a, b))
+        gaps.sort(axis=-1)  # in place
+        other.sort(axis=-1)
+        gaps -= other
+        np.abs(gaps, out=gaps)
+        total += float(gaps.mean(axis=1, dtype=np.float64).sum())
     return total / count
 
 

@@ -59,7 +59,7 @@ def _standard(metric: str, network: Any) -> Inception:
 
 def _check_shapes(metric: str, **sets: ImageSet) -> None:
     for name, x in sets.items():
-        if np.ndim(x) != 4 or np.shape(x)[-1] not in (1, 3):
+        if len(np.shape(x)) != 4 or np.shape(x)[-1] not in (1, 3):
             raise ValueError(
                 f"{metric}: {name} must be images [N, H, W, 1 or 3] in [0, 1], got"
                 f" {list(np.shape(x))}."
