@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--side", type=int, default=1024, help="of the images after growing (1024)")
     add("--base", type=int, default=8192, help="8192")
     add("--max-width", type=int, default=16, help="most channels of a map (16)")
-    add("--batch-size", type=int, default=2, help="images per step (2)")
+    add("--batch-size", type=int, default=1, help="images per step (1)")
     add("--out", type=pathlib.Path, help="JSON file to write")
     options = parser.parse_args(argv)
     try:
