@@ -141,6 +141,6 @@ def test_blocks_of_images_equal_the_array(held, monkeypatch):
     monkeypatch.setattr(msssim, "HELD_BYTES", held * x[0].nbytes)
     images = Images(x.shape, read, "made")
     got, pairs = msssim._scores(images, windows, 30, 7, np.random.default_rng(4))
-    np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)  # scores near 0
     np.testing.assert_array_equal(pairs, np.sort([first, second], axis=0))
     assert starts == {1: [0, 7, 14], 9: [0, 9, 18], 20: [0]}[held]
