@@ -41,6 +41,8 @@ class Traits:
       unit: its unit.
       validation: Config used on the validation split, where the full one is too expensive.
       ema: networks whose parameters are averaged; empty averages all parameters.
+      normal_noise: whether the `noise` of an `Implicit` family is standard normal, and therefore
+        lies near a sphere.
     """
 
     data: Literal["binary", "levels", "real", "tokens", "images"]
@@ -55,6 +57,7 @@ class Traits:
     unit: str = "nats"
     validation: Any = None
     ema: tuple[str, ...] = ()
+    normal_noise: bool = False
 
     def __post_init__(self) -> None:
         if not self.metric:

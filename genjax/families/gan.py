@@ -85,11 +85,15 @@ def tiny() -> Config:
 
 def traits(config: Config) -> Traits:
     """Images with sigmoid outputs, real numbers with linear ones."""
-    ema = ("generator",)
-    if config.output == "sigmoid":
-        examples = 10_000 if config.marginals else 0
-        return Traits(data="images", density="none", init_examples=examples, ema=ema)
-    return Traits(data="real", density="none", sample_range=(-math.inf, math.inf), ema=ema)
+    sigmoid = config.output == "sigmoid"
+    return Traits(
+        data="images" if sigmoid else "real",
+        density="none",
+        sample_range=(0.0, 1.0) if sigmoid else (-math.inf, math.inf),
+        init_examples=10_000 if sigmoid and config.marginals else 0,
+        ema=("generator",),
+        normal_noise=config.noise == "normal",
+    )
 
 
 def _kernel_init(scale: float) -> Any:

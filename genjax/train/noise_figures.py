@@ -55,13 +55,13 @@ def draw_noise_figures(options: argparse.Namespace, run: Any, family: Any) -> di
         return np.asarray(program(jnp.asarray(z, jnp.float32), **kw))
 
     out = options.out or own_folder(options.workdir, "latents")
-    figures = LatentFigures(out, decode, *family.traits(config).sample_range)
+    traits = family.traits(config)
+    figures = LatentFigures(out, decode, *traits.sample_range)
     key = named_key(jax.random.key(options.seed), 0, "noise")
     z = np.asarray(family.noise(config, key, options.images))
     paths, rows = [], []
     if options.images > 1:
-        # Only normal noise is close to a sphere.
-        spherical = options.path == "spherical" and getattr(config, "noise", "") == "normal"
+        spherical = options.path == "spherical" and traits.normal_noise
         paths.append(figures.interpolations(z, options.columns, spherical))
     if isinstance(family, LatentCodes):
         for name, grid, columns, labels in code_grids(

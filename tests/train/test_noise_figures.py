@@ -11,8 +11,8 @@ from support.small import small_run, write_data
 
 from genjax.cli import latents
 from genjax.core import named_key
-from genjax.families import dcgan, infogan
-from genjax.train import fit, noise_figures
+from genjax.families import dcgan, gan, infogan, progressive
+from genjax.train import Run, fit, noise_figures
 from genjax.train.load_run import load
 
 
@@ -98,3 +98,34 @@ def test_a_gan_has_interpolations_only(data, tmp_path, capsys):
     assert [p.rsplit("/", 1)[1] for p in json.loads(capsys.readouterr().out)["pictures"]] == [
         "interpolations.png"
     ]
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "normal"),
+    [
+        (progressive, progressive.tiny(), True),
+        (dcgan, dataclasses.replace(dcgan.tiny(), noise="normal"), True),
+        (dcgan, dataclasses.replace(dcgan.tiny(), noise="uniform"), False),
+        (gan, dataclasses.replace(gan.tiny(), noise="normal"), True),
+        (infogan, infogan.tiny(), False),
+    ],
+    ids=["progressive", "dcgan", "dcgan_uniform", "gan", "infogan"],
+)
+def test_only_normal_noise_follows_great_circles(family, config, normal, tmp_path, monkeypatch):
+    z = np.asarray(family.noise(config, jax.random.key(0), 20_000))
+    kurtosis = np.mean(z**4, 0) / np.mean(z**2, 0) ** 2  # 3 for a normal distribution
+    assert np.all(abs(kurtosis - 3) < 0.3) == normal
+
+    monkeypatch.setattr(noise_figures, "load", lambda workdir: (None, {}))
+    monkeypatch.setattr(noise_figures, "LatentCodes", type(None))  # no figures of the codes
+    paths = {}
+
+    def interpolations(self, z, columns, spherical):
+        paths[path] = spherical
+
+    monkeypatch.setattr(noise_figures.LatentFigures, "interpolations", interpolations)
+    run = Run(experiment="noise", family="gan", model=config)
+    for path in ("spherical", "linear"):
+        words = ["there", "--path", path, "--out", str(tmp_path)]
+        noise_figures.draw_noise_figures(latents.parse(words), run, family)
+    assert paths == {"spherical": normal, "linear": False}

@@ -109,8 +109,13 @@ class Config:
 
 
 def traits(config: Config) -> Traits:
-    del config
-    return Traits(data="images", density="none", sample_range=(-1.0, 1.0), ema=("generator",))
+    return Traits(
+        data="images",
+        density="none",
+        sample_range=(-1.0, 1.0),
+        ema=("generator",),
+        normal_noise=config.noise == "normal",
+    )
 
 
 def tiny() -> Config:

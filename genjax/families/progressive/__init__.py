@@ -69,7 +69,13 @@ from genjax.nn.resampling import upsample_nearest
 
 def traits(config: Config) -> Traits:
     del config
-    return Traits(data="images", density="none", sample_range=(-1.0, 1.0), ema=("generator",))
+    return Traits(
+        data="images",
+        density="none",
+        sample_range=(-1.0, 1.0),
+        ema=("generator",),
+        normal_noise=True,
+    )
 
 
 def tiny() -> Config:
