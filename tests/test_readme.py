@@ -168,7 +168,7 @@ def test_every_command_is_documented():
 
 LIBRARIES = {
     f"python -m experiments.benchmarks.{name}"
-    for name in ("comparison", "flops", "kernels", "reporting")
+    for name in ("comparison", "flops", "growth", "kernels", "reporting")
 }
 
 
