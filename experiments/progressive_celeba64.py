@@ -46,7 +46,7 @@ CPU = Run(
         samples=36,
         save_every=1_000,
         metric="swd,ms_ssim",
-        metric_samples=8_192,
+        metric_samples=4_096,
     ),
     figure=Figure(source="Karras et al. 2018: no figure at 64x64"),
 )
