@@ -212,6 +212,24 @@ ENTRIES = (
         data=dataclasses.replace(DIGITS, transform="scale(-1, 1)"),
     ),
     entry(
+        "progressive",
+        progressive.Config(
+            shape=SHAPE,
+            latent=16,
+            base=64,
+            max_width=32,
+            fade_images=6_400,
+            stable_images=6_400,
+        ),
+        dict(
+            discriminator=Optimizer(learning_rate=1e-3, b1=0.0, b2=0.99),
+            generator=Optimizer(learning_rate=1e-3, b1=0.0, b2=0.99),
+        ),
+        data=dataclasses.replace(DIGITS, transform="scale(-1, 1)"),
+        steps=1000,
+        batch_size=32,
+    ),
+    entry(
         "infogan",
         infogan.Config(
             shape=SHAPE,
