@@ -2,7 +2,7 @@
 
 Tero Karras, Timo Aila, Samuli Laine, Jaakko Lehtinen, "Progressive Growing of GANs for Improved
 Quality, Stability, and Variation", ICLR 2018 (arXiv:1710.10196), section 6.3 and appendix A.1. The
-networks start at 4x4 and grow to 1024x1024. Each size is trained on 800,000 images, and the next one
+networks start at 4x4 and grow to 1024x1024. Each size is trained on 800,000 images, and the next
 fades in over another 800,000, 19,000,000 in all: 16 per step, 14 at 256x256, 6 at 512x512 and 3 at
 1024x1024. Adam 0.001 with b1 0 and b2 0.99, one update of D per update of G, WGAN-GP with drift.
 

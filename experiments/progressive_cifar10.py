@@ -1,10 +1,10 @@
 """Progressive GAN on CIFAR-10 without labels: Inception score and FID.
 
 Tero Karras, Timo Aila, Samuli Laine, Jaakko Lehtinen, "Progressive Growing of GANs for Improved
-Quality, Stability, and Variation", ICLR 2018 (arXiv:1710.10196), section 6.5, and the authors' code:
-networks of 128 features at every size, 128 latents, 400,000 images per size and per fade,
-20,000,000 in all in batches of 16. The target norm of the gradient penalty is 750, and both networks
-are updated from the same state (simultaneous updates).
+Quality, Stability, and Variation", ICLR 2018 (arXiv:1710.10196), section 6.5, and the authors'
+code: networks of 128 features at every size, 128 latents, 400,000 images per size and per fade,
+20,000,000 in all in batches of 16. The target norm of the gradient penalty is 750, and both
+networks are updated from the same state (simultaneous updates).
 
     python -m experiments.progressive_cifar10 --fid-weights pt_inception-2015-12-05-6726825d.pth
 

@@ -8,7 +8,7 @@ The images are 28x28, with a border of two pixels 32x32.
     python -m experiments.progressive_fashion                         # grown; no file of weights
     python -m experiments.progressive_fashion --recipe not_grown
 
-All rows have networks of at most 32 features, batches of 16, and Adam at 0.001 with b1 0 and b2 0.99:
+All rows have networks of at most 32 features, batches of 16, and Adam at 0.001, b1 0, b2 0.99:
 
 * `grown`: 4x4 to 32x32, 20,000 images per size and per fade, 200,000 in all;
 * `not_grown`: 32x32 from the start, the same number of images;
@@ -17,8 +17,8 @@ All rows have networks of at most 32 features, batches of 16, and Adam at 0.001 
   (Karras et al. 2020, arXiv:1912.04958, section 4.1), the same number of images;
 * `r1`: grown, with the non-saturating loss and R1 in every 16th update of D (its section 3.1).
 
-The figure is the mean sliced Wasserstein distance over the levels 32 and 16, with classifier-Frechet
-distance and MS-SSIM in the record. Expected: `grown` better than `not_grown_equal_time`.
+The figure is the sliced Wasserstein distance, mean over the levels 32 and 16; the record also has
+the classifier-Frechet distance and MS-SSIM. Expected: `grown` better than `not_grown_equal_time`.
 """
 
 import dataclasses
