@@ -21,10 +21,10 @@ The figure is the sliced Wasserstein distance of 16,384 samples, times 10^3, mea
     python -m experiments.progressive_ablation --recipe g_cpu --data FOLDER_64     # 32x32, a CPU
 
 FOLDER holds the aligned faces of CelebA, 178x218, and FOLDER_64 faces of 64x64, as TFDS
-(`celeb_a`) or `genjax prepare` writes them. All rows show the discriminator the same number of images:
-10,000,000, of which 800,000 per size and per fade; 100,000 and 12,000 at 32x32. There rows `a` to
-`e` have a learning rate of 0.0005, since they make a hundredth of the updates. Expected at 32x32:
-`b` better than `a`, `f` and `g` better than `d`, `c` worst.
+(`celeb_a`) or `genjax prepare` writes them. All rows show the discriminator the same number of
+images: 10,000,000, of which 800,000 per size and per fade; at 32x32, 100,000 and 12,000. There rows
+`a` to `e` have a learning rate of 0.0005, since they make a hundredth of the updates. Expected at
+32x32: `b` better than `a`, `f` and `g` better than `d`, `c` worst.
 """
 
 import dataclasses
