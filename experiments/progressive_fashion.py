@@ -52,7 +52,7 @@ def row(images: int = IMAGES, **changes: Any) -> Run:
         experiment="progressive_fashion",
         family="progressive",
         model=model,
-        data=Data(data="fashion_mnist", transform="pad(32)|scale(-1, 1)"),
+        data=Data(data="fashion_mnist", transform="scale(-1, 1)"),
         optimizer=dict(discriminator=ADAM, generator=ADAM),
         train=dataclasses.replace(
             SWD.train,
