@@ -5,7 +5,7 @@ Quality, Stability, and Variation", ICLR 2018 (arXiv:1710.10196). The paper's fa
 (`progressive_ablation`) and 1024x1024 (`progressive_celebahq1024`). Here they grow from 4x4 to
 64x64, with narrow networks.
 
-    python -m experiments.progressive_celeba64 --data FOLDER            # 60 to 90 minutes
+    python -m experiments.progressive_celeba64 --data FOLDER            # an hour of one core
 
 FOLDER holds 64x64 faces as `genjax prepare` or TFDS writes them.
 
@@ -28,8 +28,8 @@ MODEL = progressive.Config(
     latent=128,
     base=512,
     max_width=64,
-    fade_images=16_000,
-    stable_images=16_000,
+    fade_images=30_000,
+    stable_images=30_000,
 )
 
 CPU = Run(
@@ -40,9 +40,9 @@ CPU = Run(
     optimizer=dict(discriminator=ADAM, generator=ADAM),
     train=dataclasses.replace(
         SWD.train,
-        steps=steps_for(MODEL, 176_000),
+        steps=steps_for(MODEL, 300_000),
         batch_size=BATCH,
-        sample_every=250,
+        sample_every=500,
         samples=36,
         save_every=1_000,
         metric="swd,ms_ssim",

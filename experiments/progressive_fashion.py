@@ -58,7 +58,7 @@ def row(images: int = IMAGES, **changes: Any) -> Run:
             SWD.train,
             steps=steps_for(model, images),
             batch_size=BATCH,
-            sample_every=250,
+            sample_every=500,
             samples=64,
             save_every=1_000,
             metric="swd,classifier_frechet,ms_ssim",

@@ -41,9 +41,10 @@ OFFICIAL = {
     "progressive_fashion:r1": (4, 20, 200, [16] * 4),
     "progressive_fashion:not_grown": (32, 20, 200, [16]),
     "progressive_fashion:skip_residual": (32, 20, 200, [16]),
-    "progressive_ablation:a_cpu": (32, 12, 100, [64]),
-    "progressive_ablation:b_cpu": (4, 12, 100, [64] * 4),
-    **{f"progressive_ablation:{r}_cpu": (4, 12, 100, [16] * 4) for r in LATER},
+    "progressive_celeba64:cpu": (4, 30, 300, [16] * 5),
+    "progressive_ablation:a_cpu": (32, 24, 200, [64]),
+    "progressive_ablation:b_cpu": (4, 24, 200, [64] * 4),
+    **{f"progressive_ablation:{r}_cpu": (4, 24, 200, [16] * 4) for r in LATER},
 }
 
 
