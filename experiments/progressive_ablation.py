@@ -132,7 +132,7 @@ def cpu(name: str) -> Run:
         data=Data(data="celeb_a_64/1.0.0", transform="resize(32)|random_flip()|scale(-1, 1)"),
         train=dataclasses.replace(
             run.train,
-            log_every=20,
+            log_every=run.train.steps // 125,
             sample_every=run.train.steps // 25,
             save_every=run.train.steps // 5,
             metric_samples=8_192,

@@ -42,7 +42,7 @@ MODEL = progressive.Config(
     stable_images=20_000,
 )
 IMAGES = 200_000
-EQUAL_TIME_IMAGES = 120_000
+EQUAL_TIME_IMAGES = 112_000  # a step at 32x32 takes 1.8 times the mean of grown's steps
 
 
 def row(images: int = IMAGES, **changes: Any) -> Run:
@@ -52,7 +52,7 @@ def row(images: int = IMAGES, **changes: Any) -> Run:
         experiment="progressive_fashion",
         family="progressive",
         model=model,
-        data=Data(data="fashion_mnist", transform="scale(-1, 1)"),
+        data=Data(data="fashion_mnist", transform="pad(32)|scale(-1, 1)"),
         optimizer=dict(discriminator=ADAM, generator=ADAM),
         train=dataclasses.replace(
             SWD.train,
