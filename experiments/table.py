@@ -7,6 +7,7 @@ import pkgutil
 from typing import Any
 
 from genjax import families
+from genjax.core import stages_of
 from genjax.train import Run
 from genjax.train.record import count_parameters, read_records, summarize
 
@@ -124,14 +125,25 @@ def _number(value: float | None) -> str:
 
 
 def parameters(run: Run) -> int:
-    """Returns the number of trained parameters of a row's model, from shapes alone."""
-    return _count(run.family, run.model)
+    """Returns the number of trained parameters of a row's model, from shapes alone.
+
+    Of networks that grow, it is the number at the end of the run.
+    """
+    family = families.get(run.family)
+    stages = stages_of(family, run.model, run.train.batch_size, run.train.steps)
+    return _count(run.family, run.model, len(stages) - 1)
 
 
 @functools.cache  # several rows can have one model
-def _count(name: str, config: Any) -> int:
+def _count(name: str, config: Any, growths: int) -> int:
     import jax
 
     family = families.get(name)
-    shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
-    return count_parameters(family, config, shapes)
+
+    def variables(key: Any) -> Any:
+        grown = family.init(config, key)
+        for _ in range(growths):
+            grown = family.grow(config, grown, key)
+        return grown
+
+    return count_parameters(family, config, jax.eval_shape(variables, jax.random.key(0)))

@@ -224,16 +224,18 @@ ENTRIES = (
         ),
         gan_adam(1e-3, 2e-4),
     ),
-    # From 4x4 to 8x8: a fade of 500 steps after 500 at 4x4.
+    # 200 steps at 4x4, then a fade of 200 and 600 more at 8x8.
     entry(
         "progressive",
         progressive.Config(
-            shape=SHAPE, latent=16, base=64, max_width=32, fade_images=32_000, stable_images=32_000
+            shape=SHAPE, latent=16, base=64, max_width=32, fade_images=6_400, stable_images=6_400
         ),
         dict.fromkeys(
             ("generator", "discriminator"), Optimizer(learning_rate=1e-3, b1=0.0, b2=0.99)
         ),
         data=dataclasses.replace(DIGITS, transform="scale(-1, 1)"),
+        steps=1000,
+        batch_size=32,
     ),
     # Digits to the same digits made bold and slanted by rule. The figure is the percentage of test
     # images whose true partner is the nearest to the translation.

@@ -106,6 +106,9 @@ def test_figures_that_were_not_read_in_the_paper():
             "m2_mnist:labels_100",
             "m2_mnist:labels_100_cpu",
             "made_binarized_mnist:1x500_1mask",
+            "progressive_celebahq1024:fid",
+            "progressive_celebahq1024:swd",
+            "progressive_cifar10:paper",
             "sngan_cifar10:fid",
             "sngan_cifar10:score",
             "stargan_rafd:paper",
@@ -143,6 +146,9 @@ PARAMETERS = {
     "cyclegan_cityscapes:pix2pix": 41_828_995 + 2_768_705,
     "stargan_celeba:paper": 8_430_528 + 44_762_048,
     "stargan_rafd:paper": 53_226_560,
+    "progressive_celebahq1024:swd": 23_079_115 + 23_087_249,
+    "progressive_ablation:g": 13_629_810 + 13_636_897,
+    "progressive_cifar10:paper": 1_296_908 + 1_298_689,
 }
 
 
