@@ -22,8 +22,8 @@ The figure is the sliced Wasserstein distance of 16,384 samples, times 10^3, mea
 
 FOLDER holds the aligned faces of CelebA, 178x218, and FOLDER_64 faces of 64x64, as TFDS
 (`celeb_a`) or `genjax prepare` writes them. All rows show the discriminator the same number of
-images: 10,000,000, of which 800,000 per size and per fade; at 32x32, 200,000 and 24,000. There rows
-`a` to `e` have a learning rate of 0.0005, since they make a fiftieth of the updates. Expected at
+images: 10,000,000, of which 800,000 per size and per fade; at 32x32, 120,000 and 15,000. There rows
+`a` to `e` have a learning rate of 0.0005, since they make a eightieth of the updates. Expected at
 32x32: `b` better than `a`, `f` and `g` better than `d`, `c` worst.
 """
 
@@ -40,7 +40,7 @@ from genjax.families import progressive
 from genjax.train import Figure, Run
 
 IMAGES, PHASE = 10_000_000, 800_000
-CPU_IMAGES, CPU_PHASE = 200_000, 24_000
+CPU_IMAGES, CPU_PHASE = 120_000, 15_000
 TABLE = {  # mean SWD on CelebA
     "a": 9.28,
     "b": 4.28,
@@ -116,7 +116,7 @@ def paper(name: str, images: int = IMAGES, rate: float = 1e-4, **changes: Any) -
 
 
 def cpu(name: str) -> Run:
-    """Returns a row at 32x32, with narrow networks and a fiftieth of the images."""
+    """Returns a row at 32x32, with narrow networks and a eightieth of the images."""
     run = paper(
         name,
         CPU_IMAGES,

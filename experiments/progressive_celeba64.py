@@ -28,8 +28,8 @@ MODEL = progressive.Config(
     latent=128,
     base=512,
     max_width=64,
-    fade_images=30_000,
-    stable_images=30_000,
+    fade_images=20_000,
+    stable_images=20_000,
 )
 
 CPU = Run(
@@ -40,7 +40,7 @@ CPU = Run(
     optimizer=dict(discriminator=ADAM, generator=ADAM),
     train=dataclasses.replace(
         SWD.train,
-        steps=steps_for(MODEL, 300_000),
+        steps=steps_for(MODEL, 200_000),
         batch_size=BATCH,
         sample_every=500,
         samples=36,
