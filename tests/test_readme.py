@@ -100,6 +100,40 @@ def test_the_figures_of_translations_are_those_of_the_records():
     assert checked > 50
 
 
+GROWING_COLUMNS = {
+    "SWD": ("swd", "average"),
+    "SWD at 64": ("swd", "levels", "64"),
+    "SWD at 32": ("swd", "levels", "32"),
+    "SWD at 16": ("swd", "levels", "16"),
+    "classifier-Frechet": ("classifier_frechet", "distance"),
+    "MS-SSIM": ("ms_ssim", "mean"),
+}
+
+
+def test_the_figures_of_growing_networks_are_those_of_the_records():
+    records = {r["experiment"]: r for r in read_records(table.RECORDS)}
+    tables = (ROOT / "docs" / "growing.md").read_text().split("## Figures")[1].split("\n\n")
+    checked = 0
+    for lines in (t.splitlines() for t in tables if t.startswith("| row |")):
+        rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+        names = [row[0].strip("`") for row in rows[2:] if row[0].startswith("`")]
+        for name, *cells in rows[2:]:
+            real = not name.startswith("`")
+            record = records[names[0] if real else name.strip("`")]
+            for column, cell in zip(rows[0][1:], cells, strict=True):
+                decimals = len(cell.partition(".")[2])
+                if column == "paper":
+                    want = "" if real else f"{table.rows()[name.strip('`')[:-4]].figure.paper:.2f}"
+                    assert cell == want, (name, column)
+                    continue
+                metric, quantity, *level = GROWING_COLUMNS[column]
+                value = record["final_metrics"][metric]["real_" * real + quantity]
+                value = value[level[0]] if level else value
+                assert cell == f"{value:.{decimals}f}", (name, column)
+                checked += 1
+    assert checked > 30
+
+
 def test_the_python_of_the_readme_runs():
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
     scope = {"x": jax.random.bernoulli(jax.random.key(1), 0.2, (3, 784)).astype("float32")}
