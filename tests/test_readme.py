@@ -115,7 +115,7 @@ def test_the_figures_of_growing_networks_are_those_of_the_records():
     tables = (ROOT / "docs" / "growing.md").read_text().split("## Figures")[1].split("\n\n")
     checked = 0
     for lines in (t.splitlines() for t in tables if t.startswith("| row |")):
-        rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+        rows = [[cell.strip() for cell in line.strip().split("|")[1:-1]] for line in lines]
         names = [row[0].strip("`") for row in rows[2:] if row[0].startswith("`")]
         for name, *cells in rows[2:]:
             real = not name.startswith("`")
