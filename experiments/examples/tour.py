@@ -224,17 +224,17 @@ ENTRIES = (
         ),
         gan_adam(1e-3, 2e-4),
     ),
-    # 200 steps at 4x4, then a fade of 200 and 600 more at 8x8.
+    # 100 steps at 4x4, then a fade of 100 and 300 more at 8x8.
     entry(
         "progressive",
         progressive.Config(
-            shape=SHAPE, latent=16, base=64, max_width=32, fade_images=6_400, stable_images=6_400
+            shape=SHAPE, latent=16, base=32, max_width=16, fade_images=3_200, stable_images=3_200
         ),
         dict.fromkeys(
             ("generator", "discriminator"), Optimizer(learning_rate=1e-3, b1=0.0, b2=0.99)
         ),
         data=dataclasses.replace(DIGITS, transform="scale(-1, 1)"),
-        steps=1000,
+        steps=500,
         batch_size=32,
     ),
     # Digits to the same digits made bold and slanted by rule. The figure is the percentage of test
