@@ -11,8 +11,8 @@ fades in over another 800,000, 19,000,000 in all: 16 per step, 14 at 256x256, 6 
         --fid-weights pt_inception-2015-12-05-6726825d.pth
 
 FOLDER holds the 30,000 faces of CelebA-HQ, as TFDS (`celeb_a_hq/1024`) or `genjax prepare` writes
-them. Before the first step the run prints what every stage takes; see docs/growing.md for memory and
-own data.
+them. Before the first step the run prints what every stage takes; see docs/growing.md for memory
+and own data.
 
 * `swd`: sliced Wasserstein distance of 16,384 samples, times 10^3, mean over the levels 1024 to 16.
   The paper's levels are 7.48, 7.24, 6.08, 3.51, 3.55, 3.02 and 7.22. The images take more than

@@ -68,7 +68,7 @@ def _arm(phase: str, names: list[str], delay: float) -> None:
     if phase == "data":
         before(genjax_data, "load")
     elif phase == "compile":
-        before(Trainer, "call")
+        before(Trainer, "program")
     elif phase == "samples":
         before(Trainer, "sample", lambda self, state, at: at == step)
     elif phase == "evaluation":

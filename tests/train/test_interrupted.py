@@ -117,13 +117,13 @@ def test_extending_a_run_keeps_its_record_until_a_later_state_is_saved(
 ):
     run, _ = whole
     record = fit(run, tmp_path, quiet=True).record
-    broken(monkeypatch, trainer.Trainer, "call", Killed(), longer(run, 20), tmp_path)
+    broken(monkeypatch, trainer.Trainer, "program", Killed(), longer(run, 20), tmp_path)
     assert json.loads((tmp_path / "record.json").read_text()) == record
     assert fit(run, tmp_path, quiet=True).record == record
     broken(monkeypatch, trainer.Trainer, "evaluate", Killed(), longer(run, 20), tmp_path)
     assert "16" in steps_of(tmp_path, "latest")
     assert json.loads((tmp_path / "record.json").read_text()) == record  # not evaluated yet
-    broken(monkeypatch, trainer.Trainer, "call", Killed(), longer(run, 20), tmp_path)
+    broken(monkeypatch, trainer.Trainer, "program", Killed(), longer(run, 20), tmp_path)
     assert not (tmp_path / "record.json").exists()
 
 
