@@ -33,7 +33,7 @@ DEFAULT = (
     "infogan_mnist:codes",
     "cyclegan_maps:cyclegan_64_cpu",
     "cyclegan_maps:pix2pix_64_cpu",
-    "stargan_celeba:cpu",
+    "stargan_glyphs:wgan_gp",
     "progressive_fashion:grown",
 )
 
