@@ -181,7 +181,7 @@ def test_reads_published_fashion_mnist():
             assert row["image"].tobytes() == images[16 + 784 * i : 16 + 784 * (i + 1)]
             assert row["label"] == labels[8 + i]
         columns = source.splits[name].columns
-        assert np.bincount(columns["label"].array).tolist() == [len(source.splits[name]) // 10] * 10
+        assert np.bincount(columns["label"]).tolist() == [len(source.splits[name]) // 10] * 10
 
 
 def cifar(folder, names, heads, classes, tables=()):
