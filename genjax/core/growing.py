@@ -62,6 +62,13 @@ class Stage:
         """Returns whether the optimizers are reset before a step, other than by growth."""
         return self.reset and 0 < self.fade == step - self.first
 
+    def last_reset(self, step: int) -> int:
+        """Returns the step before which the optimizers of the last of `step` steps began."""
+        if not self.reset:
+            return 0
+        faded = self.first + self.fade
+        return faded if step > faded else self.first
+
     def next_change(self, step: int) -> int:
         """Returns the first step after `step` before which the stage ends or resets."""
         faded = self.first + self.fade

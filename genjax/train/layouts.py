@@ -13,7 +13,6 @@ from genjax.core import (
     Stage,
     critic_steps,
     grow_state,
-    network_names,
     reset_optimizer,
     stage_at,
     stage_state,
@@ -22,7 +21,13 @@ from genjax.core import (
 from genjax.core.protocols import Growing
 from genjax.core.state import State
 from genjax.train.compile import Rules, state_shardings
-from genjax.train.run_config import Run, build_optimizer, map_optimizers, optimizers_by_network
+from genjax.train.run_config import (
+    Run,
+    build_optimizer,
+    map_optimizers,
+    network_batches,
+    optimizers_by_network,
+)
 
 WHOLE = 2**31 - 1  # steps, of a run that reaches all stages
 
@@ -152,19 +157,9 @@ class Layouts:
 
     def _batches(self, network: str, step: int) -> int:
         """Returns the batches of a network since its optimizer was initialised."""
-        first = next(iter(network_names(self.family)), None)
-        total = 0
-        for stage in self.stages:
-            if stage.first >= step and stage.first:
-                break
-            start = stage.first
-            if stage.reset and stage.first:
-                total = 0
-            if stage.reset and 0 < stage.fade < step - stage.first:
-                start, total = stage.first + stage.fade, 0
-            each = critic_steps(stage.config) if network == first else 1
-            total += (min(step, stage.end) - start) * each
-        return total
+        since = self.saved(step).stage.last_reset(step)
+        batches = functools.partial(network_batches, self.run, network)
+        return batches(step) - batches(since)
 
     def _make(self, number: int) -> Layout:
         run = self.run
