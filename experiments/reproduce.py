@@ -32,9 +32,9 @@ from genjax.cli.options import set_up_process
 from genjax.evals.requirements import REQUIREMENTS
 from genjax.train import Run, fit
 from genjax.train.archive import create_archive, extract_archive
+from genjax.train.diverged import Diverged
 from genjax.train.record import run_name, write_record
 from genjax.train.signals import Signals
-from genjax.train.trainer import Diverged
 
 
 def seconds(text: str) -> float:

@@ -15,6 +15,7 @@ from genjax import families
 from genjax.cli import options as cli_options
 from genjax.core import Optimizer
 from genjax.data import Data, example_shape, with_fit
+from genjax.train.diverged import Diverged
 from genjax.train.load_run import RUNS
 from genjax.train.loop import Result, fit
 from genjax.train.record import dataset_name, run_name, write_record
@@ -27,7 +28,6 @@ from genjax.train.run_config import (
     run_from_json,
     settings_without_effect,
 )
-from genjax.train.trainer import Diverged
 
 SMOKE: dict[str, Any] = {
     "steps": 20,

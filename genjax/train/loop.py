@@ -19,6 +19,7 @@ from genjax.train.checkpoint import Checkpoints
 from genjax.train.checkpoint_errors import naming
 from genjax.train.compatibility import check_compatibility
 from genjax.train.compile import Rules, make_mesh, put
+from genjax.train.diverged import Diverged
 from genjax.train.finish import finish, summary
 from genjax.train.identity import RunIdentity
 from genjax.train.layouts import Layouts
@@ -30,7 +31,7 @@ from genjax.train.run_context import RunContext
 from genjax.train.sample_grids import remove_after
 from genjax.train.signals import Signals, agree_on_stop
 from genjax.train.splits import init_batch
-from genjax.train.trainer import OUT_OF_TIME, Diverged, StopRequested, Trainer
+from genjax.train.trainer import OUT_OF_TIME, StopRequested, Trainer
 from genjax.train.workdir import (
     check_no_links,
     check_same_data,

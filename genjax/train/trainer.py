@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,7 +20,9 @@ from genjax.train.checkpoint import write_json
 from genjax.train.compatibility import label_range
 from genjax.train.compile import CompiledStep, batch_sharding
 from genjax.train.device_memory import device_limit
+from genjax.train.diverged import Diverged, run_diverged
 from genjax.train.input_pipeline import InputPipeline
+from genjax.train.profiler import Profiler
 from genjax.train.programs import Programs, call_length
 from genjax.train.resume import RECORD_FIX, FinishedRecord
 from genjax.train.run_config import Train, evaluated_by_steps
@@ -34,40 +36,6 @@ from genjax.train.status import RunStatus
 
 OUT_OF_TIME = "the time is used up; the same command resumes from here"
 IN_FLIGHT = 2  # calls: enough to keep the device busy, few enough to stop soon
-
-
-class Diverged(FloatingPointError):
-    """A metric or the validation loss is not finite.
-
-    Attributes:
-      saved: step of the newest checkpoint, which is from before it; None if there is none.
-      options: further options of a run that begins with its weights.
-      what: is not finite.
-      fix: settings to change.
-      phase: number of the earlier phase that it happened in; 0 for the run itself.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        saved: int | None,
-        *,
-        what: str = "",
-        fix: str = "",
-        phase: int = 0,
-        options: Sequence[str] = (),
-    ):
-        super().__init__(message)
-        self.saved, self.what, self.fix, self.phase = saved, what, fix, phase
-        self.options = options
-
-    def in_phase(self, number: int) -> "Diverged":
-        """Returns the error of the run whose phase diverged; options do not change that one."""
-        if self.phase:
-            return self
-        place = "" if self.saved is None else " and use another --workdir"
-        message = f"phase {number}: {self.what}; in `phases` of the recipe, {self.fix}{place}."
-        return Diverged(message, self.saved, what=self.what, fix=self.fix, phase=number)
 
 
 class StopRequested(Exception):
@@ -109,7 +77,7 @@ class Trainer:
         self.clock = time.monotonic()
         # Seconds of the last call, of the slowest evaluation, and beside training since the log.
         self.call_seconds = self.eval_seconds = self.aside = 0.0
-        self.tracing, self.traced = False, not context.profile
+        self.profiler = Profiler(context.workdir / "profile" if context.profile else None)
         self.stopped = ""
 
     def train(self, state: State, step: int) -> tuple[State, int, str]:
@@ -134,7 +102,6 @@ class Trainer:
             # 1. One call. Its length keeps calls aligned, so that a resumed run makes the same.
             number = self.begin_stage(step)
             length = call_length(self.stage, step, t.steps_per_call)
-            self.trace(calls, state, last=False)
             compiled = (number, length) in self.programs
             called = time.monotonic()
             call = self.program(number, length, state, step)
@@ -151,7 +118,7 @@ class Trainer:
                     self.call_seconds = time.monotonic() - called
             last = step == t.steps
             ended = step == self.stage.end  # its metrics and samples are those of one stage
-            self.trace(calls, state, last=last)
+            self.profiler.after_call(calls, state, last=last)
 
             def due(every: int, before: int = before, step: int = step, last: bool = last) -> bool:
                 return last or (every > 0 and before // every < step // every)
@@ -277,22 +244,6 @@ class Trainer:
         self.status = self.status.replace(pending=())
         return better
 
-    def trace(self, calls: int, state: State, *, last: bool) -> None:
-        """Profiles from the second call, which compiles nothing, to the twelfth."""
-        if not self.traced and calls == 1 and not last:
-            jax.block_until_ready(state)
-            jax.profiler.start_trace(str(self.context.workdir / "profile"))
-            self.tracing = self.traced = True
-        elif self.tracing and (calls == 12 or last):
-            jax.block_until_ready(state)
-            self.end_trace()
-
-    def end_trace(self) -> None:
-        """Writes the profile if one is being recorded."""
-        if self.tracing:
-            jax.profiler.stop_trace()
-            self.tracing = False
-
     def log(self, step: int, *, regular: bool) -> None:
         """Writes means of the metrics since the last log.
 
@@ -339,30 +290,8 @@ class Trainer:
             self.diagnose(step, means)
 
     def diverged(self, what: str, fix: str) -> Diverged:
-        """Returns the error of a run that is not finite; checkpoints keep the settings as they are.
-
-        Args:
-          what: is not finite.
-          fix: settings to change.
-        """
-        self.checkpoints.wait()
-        steps = [*self.checkpoints.steps(), *self.checkpoints.steps("best")]
-        saved = max(steps, default=None)
-        if saved is None:
-            message = f"{what}; nothing was saved from before it; {fix}."
-            return Diverged(message, None, what=what, fix=fix)
-        weights, options = "", self.layouts.options_from(saved)
-        if not self.run.phases and self.family.traits(self.run.model).fit != "counting":
-            flags = " ".join(["--weights-from", str(self.context.workdir), *options])
-            weights = f", with {flags} to begin with its weights"
-        return Diverged(
-            f"{what}; the checkpoint of step {saved} is from before it; {fix}, in another"
-            f" --workdir{weights}.",
-            saved,
-            what=what,
-            fix=fix,
-            options=options,
-        )
+        """Returns the error of this run: what is not finite, and settings to change."""
+        return run_diverged(self.context, what, fix)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Appends a line to metrics.jsonl on the first process."""
@@ -555,5 +484,5 @@ class Trainer:
         try:
             self.feed.close()
         finally:
-            self.end_trace()
+            self.profiler.close()
             self.programs.close()

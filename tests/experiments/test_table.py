@@ -23,9 +23,9 @@ from genjax.evals import METRICS
 from genjax.families import nade
 from genjax.train import Figure, Result, Run, Train
 from genjax.train.archive import create_archive
+from genjax.train.diverged import Diverged
 from genjax.train.record import make_record, read_records, write_record
 from genjax.train.run_config import run_from_json
-from genjax.train.trainer import Diverged
 
 
 def example(name, **changes):
