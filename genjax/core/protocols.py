@@ -91,7 +91,7 @@ class Family(Protocol):
 
 @runtime_checkable
 class Sampler(Family, Protocol):
-    """Every family except a `Translator`.
+    """Every family except a `Translator` and a `PuzzleSolver`.
 
     `sample(config, variables, key, n=None, **conditions)` returns `[n, *shape]`, or one example.
     """
@@ -299,6 +299,45 @@ class AttributeTranslator(Translator, Protocol):
 
     def predict_attributes(self, config: Any, variables: Any, images: jax.Array) -> jax.Array:
         """Returns the attributes that are seen in images, uint8 `[B, A]`."""
+
+
+@runtime_checkable
+class PuzzleSolver(Family, Protocol):
+    """Finds the positions of the shuffled pieces of an image; see `genjax.core.puzzles`.
+
+    It implements `PositionScores` or `PermutationLogits`. Batches have whole images, `x`
+    `[B, *shape]`; the losses shuffle their pieces. Nothing but the pixels of the pieces tells
+    their positions.
+    """
+
+    def grid(self, config: Any) -> tuple[int, int]:
+        """Returns the rows and columns of pieces of an image."""
+
+
+@runtime_checkable
+class PositionScores(PuzzleSolver, Protocol):
+    """Scores every piece at every position.
+
+    `position_scores(config, variables, pieces, present=None)` returns log probabilities of the
+    positions (last axis) of each piece, `[B, N, N]` nats, of pieces `[B, N, h, w, C]` in any order.
+    `present` is bool `[B, N]`, False for missing pieces; None is all True.
+    """
+
+    position_scores: Callable[..., jax.Array]
+
+
+@runtime_checkable
+class PermutationLogits(PuzzleSolver, Protocol):
+    """Classifies the order of the pieces among a list of permutations.
+
+    `permutation_logits(config, variables, pieces)` returns logits `[B, P]` of the orders in
+    `permutations(config)`, of pieces `[B, N, h, w, C]`.
+    """
+
+    permutation_logits: Callable[..., jax.Array]
+
+    def permutations(self, config: Any) -> np.ndarray:
+        """Returns the orders that can be found, int32 `[P, N]`."""
 
 
 @runtime_checkable

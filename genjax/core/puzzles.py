@@ -1,0 +1,89 @@
+"""Jigsaw puzzles: images as pieces, orders of the pieces, and costs of neighbouring borders.
+
+Pieces and positions are numbered row by row from 0. An order `[B, N]` has the position of every
+piece: in the image, piece k belongs at position `order[b, k]`. With missing pieces, `present`
+`[B, N]` is False for entries of `pieces` that are empty; their positions are those left over.
+"""
+
+import jax
+import jax.numpy as jnp
+
+Grid = tuple[int, int]  # rows and columns of pieces
+
+
+def cut(images: jax.Array, grid: Grid) -> jax.Array:
+    """Cuts images into pieces, `[B, H, W, C] -> [B, N, H / rows, W / columns, C]`.
+
+    Raises:
+      ValueError: the sides are no multiples of the numbers of pieces.
+    """
+    (rows, columns), (batch, height, width, channels) = grid, images.shape
+    if height % rows or width % columns:
+        raise ValueError(
+            f"images of {height}x{width} cannot be cut into {rows}x{columns} equal pieces; crop or"
+            f" resize them to {height - height % rows}x{width - width % columns}."
+        )
+    pieces = images.reshape(batch, rows, height // rows, columns, width // columns, channels)
+    return pieces.swapaxes(2, 3).reshape(batch, rows * columns, *pieces.shape[2::2], channels)
+
+
+def join(pieces: jax.Array, grid: Grid) -> jax.Array:
+    """Joins pieces in the order of their positions, `[B, N, h, w, C] -> [B, H, W, C]`."""
+    (rows, columns), (batch, _, height, width, channels) = grid, pieces.shape
+    images = pieces.reshape(batch, rows, columns, height, width, channels).swapaxes(2, 3)
+    return images.reshape(batch, rows * height, columns * width, channels)
+
+
+def random_orders(key: jax.Array, batch: int, pieces: int) -> jax.Array:
+    """Draws orders uniformly from all permutations, int32 `[B, N]`."""
+    keys = jax.random.split(key, batch)
+    return jax.vmap(lambda k: jax.random.permutation(k, pieces))(keys).astype(jnp.int32)
+
+
+def shuffle(pieces: jax.Array, order: jax.Array) -> jax.Array:
+    """Puts the piece of position `order[b, k]` at index k, `[B, N, ...]` -> the same."""
+    return jax.vmap(lambda x, o: x[o])(pieces, order)
+
+
+def restore(pieces: jax.Array, order: jax.Array) -> jax.Array:
+    """Puts piece k at position `order[b, k]`; the inverse of `shuffle`."""
+    return jax.vmap(lambda x, o: jnp.zeros_like(x).at[o].set(x))(pieces, order)
+
+
+def erode(pieces: jax.Array, gap: jax.Array | int) -> jax.Array:
+    """Replaces borders by copies of what is inside, `[B, N, h, w, C]` -> the same.
+
+    Neighbouring pieces then show pixels that are `gap` pixels further apart in the image, as if a
+    strip of that width had been lost between them.
+
+    Args:
+      pieces: of `cut`.
+      gap: pixels, less than half of a side; `[]` or `[B]`.
+    """
+    gap = jnp.broadcast_to(jnp.asarray(gap), pieces.shape[:1])
+
+    def clipped(size: int, gap: jax.Array) -> jax.Array:
+        return jnp.clip(jnp.arange(size), (gap + 1) // 2, size - 1 - gap // 2)
+
+    def one(x: jax.Array, gap: jax.Array) -> jax.Array:
+        return x[:, clipped(x.shape[1], gap)][:, :, clipped(x.shape[2], gap)]
+
+    return jax.vmap(one)(pieces, gap)
+
+
+def border_costs(pieces: jax.Array) -> jax.Array:
+    """Computes how unlike the borders of neighbours would be, `[B, N, h, w, C] -> [B, 2, N, N]`.
+
+    Entry `[b, 0, i, j]` is the mean squared difference between the right column of piece i and the
+    left column of piece j, `[b, 1, i, j]` that between the bottom row of i and the top row of j. A
+    monotone function of it is the PSNR of Li et al. 2021, "JigsawGAN" (arXiv:2101.07555), section
+    3.2. The diagonals are not special.
+    """
+
+    def costs(first: jax.Array, second: jax.Array) -> jax.Array:
+        difference = first[:, :, None] - second[:, None]  # [B, N, N, side, C]
+        return (difference**2).mean((-2, -1))
+
+    right = costs(pieces[:, :, :, -1], pieces[:, :, :, 0])
+    below = costs(pieces[:, :, -1], pieces[:, :, 0])
+    return jnp.stack([right, below], axis=1)
