@@ -5,8 +5,12 @@ piece: in the image, piece k belongs at position `order[b, k]`. With missing pie
 `[B, N]` is False for entries of `pieces` that are empty; their positions are those left over.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+
+from genjax import checks
 
 Grid = tuple[int, int]  # rows and columns of pieces
 
@@ -87,3 +91,36 @@ def border_costs(pieces: jax.Array) -> jax.Array:
     right = costs(pieces[:, :, :, -1], pieces[:, :, :, 0])
     below = costs(pieces[:, :, -1], pieces[:, :, 0])
     return jnp.stack([right, below], axis=1)
+
+
+def check_pieces(
+    family: str,
+    shape: Sequence[int],
+    grid: Grid,
+    pieces: jax.Array,
+    present: jax.Array | None = None,
+) -> None:
+    """Checks pieces of images: float32 `[B, N, H / rows, W / columns, C]`.
+
+    Args:
+      family: name, for the message.
+      shape: of the images, (H, W, C).
+      grid: rows and columns of pieces.
+      pieces: array.
+      present: bool `[B, N]`, or None.
+
+    Raises:
+      ValueError: a shape or dtype differs.
+    """
+    (rows, columns), (height, width, channels) = grid, shape
+    expected = (rows * columns, height // rows, width // columns, channels)
+    if tuple(getattr(pieces, "shape", ()))[1:] != expected or pieces.dtype != jnp.float32:
+        raise ValueError(
+            f"{family}: pieces must be float32[B, {', '.join(map(str, expected))}], got"
+            f" {checks.describe(pieces)}; cut images in [-1, 1] with genjax.core.puzzles.cut."
+        )
+    if present is not None and (present.shape != pieces.shape[:2] or present.dtype != bool):
+        raise ValueError(
+            f"{family}: `present` must be bool[{pieces.shape[0]}, {pieces.shape[1]}], got"
+            f" {checks.describe(present)}; it has one entry per piece."
+        )

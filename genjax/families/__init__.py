@@ -26,6 +26,7 @@ FAMILIES = {
     "pix2pix": "genjax.families.pix2pix",
     "stargan": "genjax.families.stargan",
     "progressive": "genjax.families.progressive",
+    "jigsaw_assignment": "genjax.families.jigsaw_assignment",
 }
 
 
@@ -64,6 +65,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         gan,
         hierarchical_vae,
         infogan,
+        jigsaw_assignment,
         joint,
         m2,
         made,
@@ -84,6 +86,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     _trainable: tuple[p.Trainable, ...] = (
         fvsbn,
         hierarchical_vae,
+        jigsaw_assignment,
         m2,
         made,
         nade,
@@ -104,6 +107,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         stargan,
     )
     _translators: tuple[p.Translator, ...] = (cyclegan, pix2pix, stargan)
+    _position_scores: tuple[p.PositionScores, ...] = (jigsaw_assignment,)
     _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan, progressive)
     _growing: tuple[p.Growing, ...] = (progressive,)
     _attribute_translators: tuple[p.AttributeTranslator, ...] = (stargan,)

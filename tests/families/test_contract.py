@@ -36,6 +36,7 @@ from genjax.core import (
     make_step,
     network_names,
     network_step,
+    puzzles,
     step_batch_spec,
 )
 from genjax.core.protocols import (
@@ -46,6 +47,9 @@ from genjax.core.protocols import (
     Features,
     Fitted,
     LatentVariable,
+    PermutationLogits,
+    PositionScores,
+    PuzzleSolver,
     Reported,
     Sampler,
     Trainable,
@@ -81,7 +85,9 @@ def test_implements_the_protocols_of_its_traits(family, config):
     forbidden = {"exact": (), "bound": ("log_prob",), "none": ("log_prob", "elbo")}
     for export_name in (*always, *by_density[family.traits(config).density]):
         assert callable(getattr(family, export_name))
-    assert isinstance(family, Sampler) + isinstance(family, Translator) == 1
+    assert sum(isinstance(family, kind) for kind in (Sampler, Translator, PuzzleSolver)) == 1
+    scores = isinstance(family, PositionScores) + isinstance(family, PermutationLogits)
+    assert scores == isinstance(family, PuzzleSolver)
     assert isinstance(family, Trainable) + isinstance(family, Adversarial) + isinstance(
         family, Fitted
     ) == 1  # fmt: skip
@@ -350,6 +356,69 @@ def translator(family, config, condition):
     return jax.jit(lambda v, x: family.translate(config, v, x, **condition))
 
 
+SOLVERS = families_with(lambda family, _: isinstance(family, PuzzleSolver))
+
+
+def solve(family, config, variables, pieces):
+    """Returns log probabilities of positions `[B, N, N]`, or logits of orders `[B, P]`."""
+    if isinstance(family, PositionScores):
+        return family.position_scores(config, variables, pieces)
+    return family.permutation_logits(config, variables, pieces)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solver_scores(family, config):
+    variables = make_state(family, config).variables
+    grid = family.grid(config)
+    pieces = puzzles.cut(images(config, config.shape[:2]), grid)
+    scores = jax.jit(functools.partial(solve, family, config))(variables, pieces)
+    assert scores.dtype == jnp.float32
+    if isinstance(family, PositionScores):
+        assert scores.shape == (3, math.prod(grid), math.prod(grid))
+        np.testing.assert_allclose(jnp.exp(scores).sum(-1), 1.0, rtol=1e-5)
+    else:
+        orders = family.permutations(config)
+        assert orders.dtype == np.int32
+        assert scores.shape == (3, len(orders))
+        assert len(np.unique(orders, axis=0)) == len(orders)
+        np.testing.assert_array_equal(np.sort(orders), np.indices(orders.shape)[1])
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solver_scores_of_a_diverged_network_are_nan(family, config):
+    variables = make_state(family, config).variables
+    lost = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), variables["params"])
+    pieces = puzzles.cut(images(config, config.shape[:2]), family.grid(config))
+    scores = jax.jit(functools.partial(solve, family, config))
+    assert np.isnan(np.asarray(scores({**variables, "params": lost}, pieces))).all()
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solver_scores_of_bfloat16_networks_are_float32(family, config):
+    config = dataclasses.replace(config, dtype="bfloat16")
+    variables = make_state(family, config).variables
+    pieces = puzzles.cut(images(config, config.shape[:2]), family.grid(config))
+    program = functools.partial(solve, family, config)
+    assert jax.eval_shape(program, variables, pieces).dtype == jnp.float32
+    assert "bf16" in str(jax.make_jaxpr(program)(variables, pieces))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_rejects_invalid_pieces(name, family, config):
+    variables = jax.eval_shape(lambda: make_state(family, config).variables)
+    pieces = puzzles.cut(images(config, config.shape[:2]), family.grid(config))
+    shape = ", ".join(map(str, pieces.shape[1:]))
+    match = rf"{name}: pieces must be float32\[B, {shape}\], got"
+    program = functools.partial(solve, family, config)
+    for wrong in (pieces[0], pieces[:, 1:], pieces[..., :0], (255 * pieces).astype(jnp.uint8)):
+        with pytest.raises(ValueError, match=match):
+            jax.eval_shape(program, variables, wrong)
+    if isinstance(family, PositionScores):
+        wrong = jnp.ones(pieces.shape[:2], jnp.int32)
+        with pytest.raises(ValueError, match=rf"{name}: `present` must be bool\[3, "):
+            family.position_scores(config, variables, pieces, wrong)
+
+
 @pytest.mark.parametrize("name", families_with(lambda family, traits: isinstance(family, Features)))
 def test_features_are_float32(family, config):
     if hasattr(config, "dtype"):
@@ -427,6 +496,8 @@ def test_no_key_is_used_twice(family, config):
             keyed = "key" in inspect.signature(family.translate).parameters
             condition |= {"key": jax.random.key(5)} if keyed else {}
             translator(family, config, condition)(state.variables, x)
+            return
+        if isinstance(family, PuzzleSolver):
             return
         jax.jit(lambda v, k: family.sample(config, v, k, 3))(state.variables, jax.random.key(5))
         if family.traits(config).density == "bound":
