@@ -6,6 +6,7 @@ import pathlib
 import shlex
 import shutil
 import sys
+import typing
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -330,23 +331,35 @@ def _without_options_of(model: Any, data: Data) -> Data:
     """Returns the settings of the data, whose fields that the Config has too are not options."""
     tyro = _tyro()
     both = {f.name for f in dataclasses.fields(model)} & {f.name for f in dataclasses.fields(data)}
+    fixed = Annotated[Any, tyro.conf.Fixed, tyro.conf.Suppress]
     hidden = [
-        (f.name, Annotated[Any, tyro.conf.Fixed, tyro.conf.Suppress], f.default)
-        for f in dataclasses.fields(data)
-        if f.name in both
+        (f.name, fixed, f.default)
+        for f in dataclasses.fields(_data_options())
+        if f.name in both - {"classes"}
     ]
     kind = dataclasses.make_dataclass(
-        "Data", hidden, bases=(type(data),), kw_only=True, frozen=True
+        "Data", hidden, bases=(_data_options(),), kw_only=True, frozen=True
     )
     return kind(**vars(data))
 
 
+def _data_options() -> type[Data]:
+    """Returns the class of the options of the data.
+
+    `classes` is `--data-classes`: `--classes` is the number of classes of a model.
+    """
+    hint = Annotated[tuple[str, ...], _tyro().conf.arg(name="data-classes")]
+    classes = [("classes", hint, ())]
+    kind = dataclasses.make_dataclass("Data", classes, bases=(Data,), kw_only=True, frozen=True)
+    return typing.cast(type[Data], kind)
+
+
 def parse_data(argv: list[str], default: Data = Data()) -> Data:  # noqa: B008 (frozen)
     """Returns the settings of the data among all options."""
-    tyro = _tyro()
-    return cli_options.parse(
-        tyro.conf.OmitArgPrefixes[Data], "", argv, ignore_unknown=True, default=default
-    )
+    kind = _data_options()
+    flat = _tyro().conf.OmitArgPrefixes[kind]  # type: ignore[valid-type]
+    found = cli_options.parse(flat, "", argv, ignore_unknown=True, default=kind(**vars(default)))
+    return Data(**vars(found))
 
 
 def shape_options(recipe: Run, argv: list[str]) -> list[str]:

@@ -32,6 +32,9 @@ class Data:
     lengths. Not needed for glyphs, and for prepared folders with splits trainA and trainB."""
     attributes: tuple[str, ...] = ()
     """Names of the attributes to use, in this order; empty uses all."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes to keep, or numbers where there is no such name; empty keeps all. Labels
+    become 0, 1, ... in this order. `validation` and `limit` count the examples kept."""
     binarize_seed: Seed = 0
     """Seed of static binarization, and of dynamic binarization in evaluation."""
     validation: NonNegativeInt = 0

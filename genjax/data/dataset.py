@@ -35,6 +35,8 @@ class Dataset:
       streams: splits that stay on disk.
       names: names of the classes of `label`, and of the `attributes`, in their order.
       crcs: `{split: {entry: row_crcs}}` of the original data where `replace_arrays` changed it.
+      original_crcs: returns `crcs` of all examples, where only some classes are kept; the checksum
+        is of these.
       unpaired: `x` and `y` are two domains, of different sizes, each with an order of its own.
       y_streams: splits of `y` that stay on disk, if unpaired.
       paired: splits in which row i of `y` is the true partner of row i of `x`.
@@ -48,6 +50,7 @@ class Dataset:
     streams: Mapping[str, Rows] = dataclasses.field(default_factory=dict)
     names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     crcs: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    original_crcs: Callable[[], Mapping[str, Mapping[str, np.ndarray]]] | None = None
     unpaired: bool = False
     y_streams: Mapping[str, Rows] = dataclasses.field(default_factory=dict)
     paired: frozenset[str] = frozenset()
@@ -117,12 +120,15 @@ class Dataset:
     def checksum(self) -> str:
         """Returns the CRC-32 of all data read, as 8 digits, to compare the data of two runs.
 
-        It does not depend on binarisation, nor on whether a split is in memory or on disk.
+        It does not depend on binarisation, nor on whether a split is in memory or on disk. With a
+        selection of classes it is that of the original data, without limit and hold-out.
         """
         return self._checksum
 
     @functools.cached_property
     def _checksum(self) -> str:
+        if self.original_crcs is not None:
+            return combined_checksum(self.original_crcs())
         crcs = {s: {k: row_crcs(a) for k, a in v.items()} for s, v in self.splits.items()}
         for stream in (self.streams, self.y_streams):
             for split, rows in stream.items():

@@ -13,6 +13,7 @@ import numpy as np
 
 from genjax.data import cross_validation, toy_mixtures
 from genjax.data.attribute_selection import select_attributes
+from genjax.data.class_selection import select_classes
 from genjax.data.csv_table import read_csv
 from genjax.data.data_config import Data
 from genjax.data.dataset import SPLITS, Dataset
@@ -74,6 +75,15 @@ def load(settings: Data) -> Dataset:
         splits, levels, names = made.splits, made.levels, dict(made.names)
         unpaired, paired = unpaired or made.unpaired, made.paired
     domains = _domains(splits, settings, unpaired)
+    original_crcs = None
+    if settings.classes and not stacked:  # `_stacked` selected them already
+        if len(domains) > 1:
+            raise ValueError(
+                f"{source} has two domains without pairs, which have no common labels; leave out"
+                f" `classes`."
+            )
+        selected = select_classes(domains[0], names.get("label", ()), settings)
+        domains[0], names["label"], original_crcs = selected
     if not stacked:  # `_stacked` held out already
         domains = [_hold_out(d, settings) for d in domains]
     stream = any(_streams(d["train"], settings) for d in domains)
@@ -88,6 +98,7 @@ def load(settings: Data) -> Dataset:
         levels,
         streams,
         names,
+        original_crcs=original_crcs,
         unpaired=len(domains) > 1,
         y_streams=y_streams,
         paired=frozenset(s for s in domains[0] if (s if s in splits else "train") in paired),

@@ -28,6 +28,8 @@ class PreparedSplit:
       static: (seed, number of the split, levels) of a static binarization.
       renamed: (name, name in the folder) of the entries to read; None reads all.
       attributes: columns of `attributes` to read, in order; None reads all.
+      rows: numbers in the split of the rows that start and stop count; None is all rows.
+      classes: labels in the folder of the classes 0, 1, ...; None keeps the labels.
     """
 
     folder: str
@@ -38,6 +40,8 @@ class PreparedSplit:
     static: tuple[int, int, int] | None = None
     renamed: tuple[tuple[str, str], ...] | None = None
     attributes: tuple[int, ...] | None = None
+    rows: tuple[int, ...] | None = None
+    classes: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -64,7 +68,7 @@ class PreparedSplit:
         own = self.entries()
         own = own if names is None else {name: own[name] for name in names}
         entries = {name: entries[own[name]] for name in own}
-        numbers = [self.start + int(i) for i in indices]
+        numbers = [self._number(int(i)) for i in indices]
         rows = read_rows(
             self.folder, self.split, self.fingerprint, tuple(entries.values()), numbers
         )
@@ -79,6 +83,8 @@ class PreparedSplit:
         )
         if self.attributes is not None and "attributes" in out:
             out["attributes"] = out["attributes"][:, list(self.attributes)]
+        if self.classes is not None and "label" in out:
+            out["label"] = renumbered(out["label"], self.classes)
         if self.static:
             out |= static_images(out, np.asarray(indices, np.int64), *self.static)
         return out
@@ -89,7 +95,7 @@ class PreparedSplit:
         Raises:
           ValueError: as `read`; or values are not finite.
         """
-        number = self.start + index
+        number = self._number(index)
         (row,) = read_rows(self.folder, self.split, self.fingerprint, keys, [number])
         for key, value in row.items():
             if isinstance(value, np.ndarray) and not np.isfinite(value).all():
@@ -103,6 +109,15 @@ class PreparedSplit:
             entries["x"] = check_examples(safe(self.folder), self.split, entries["x"])
         check_rows(self.folder, self.split, self.fingerprint, [number], entries)
         return row
+
+    def _number(self, index: int) -> int:
+        """Returns the number of a row in the folder's split."""
+        return self.start + index if self.rows is None else self.rows[self.start + index]
+
+    def labels(self) -> np.ndarray:
+        """Returns the labels of all rows, int32 `[N]`; images are not decoded."""
+        parts = [self.read(chunk, ("label",))["label"] for chunk in _chunks(len(self))]
+        return np.concatenate(parts)
 
     def all(self) -> dict[str, np.ndarray]:
         """Returns all rows, in order."""
@@ -119,12 +134,16 @@ class PreparedSplit:
 
     def crcs(self) -> dict[str, np.ndarray]:
         """Returns the `row_crcs` of every entry, stored by `prepare` or computed now."""
-        crcs = dataclasses.replace(self, static=None, renamed=None, attributes=None)._scan()[0]
+        crcs = self._original()._scan()[0]
         return crcs if self.renamed is None else {k: crcs[own] for k, own in self.renamed}
 
     def highest(self) -> float:
         """Returns the highest value of `x`."""
-        return dataclasses.replace(self, static=None, renamed=None, attributes=None)._scan()[1]
+        return self._original()._scan()[1]
+
+    def _original(self) -> "PreparedSplit":
+        """Returns these rows with the entries that the folder has."""
+        return dataclasses.replace(self, static=None, renamed=None, attributes=None, classes=None)
 
     @property
     def levels(self) -> int | None:
@@ -140,7 +159,8 @@ class PreparedSplit:
     def _scan(self) -> tuple[dict[str, np.ndarray], float]:
         known = load_index(self.folder, self.fingerprint)
         if self.split in known.crcs:
-            crcs = {k: v[self.start : self.stop] for k, v in known.crcs[self.split].items()}
+            numbers = [self._number(i) for i in range(len(self))]
+            crcs = {k: v[numbers] for k, v in known.crcs[self.split].items()}
             return crcs, known.highest[self.split]
         parts: dict[str, list[np.ndarray]] = {}
         high = 0.0
@@ -236,6 +256,12 @@ def entry_values(
     return {
         entry: _cast(entry, np.stack([row[key] for row in rows])) for entry, key in entries.items()
     }
+
+
+def renumbered(label: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Returns the indices in `classes` of labels, which are all among them, int32."""
+    order = np.argsort(classes)
+    return order[np.searchsorted(classes, label, sorter=order)].astype(np.int32)
 
 
 def class_names(feature: Any) -> tuple[str, ...]:

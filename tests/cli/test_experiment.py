@@ -97,14 +97,19 @@ def test_each_setting_has_an_option(field):
     choices |= {"folds": "10", "fold": "3", "standardize": "", "unpaired": "", "floor": "1e-4"}
     choices |= {"labels_seed": "3", "metric": "parzen", "fid_weights": "there.pth"}
     choices |= {"restarts": "5 9", "boundaries": "5 9", "factors": "0.5 0.1"}
-    choices |= {"weights_from": "there", "attributes": "hat scarf", "compile_stages": "none"}
+    choices |= {
+        "weights_from": "there",
+        "attributes": "hat scarf",
+        "classes": "3 cat",
+        "compile_stages": "none",
+    }
     if name in choices:
         value = choices[name]
     elif isinstance(old, float):
         value = str(old / 2 or 0.5)
     else:
         value = str(old + 1)
-    flag = "--" + name.replace("_", "-")
+    flag = "--" + ("data-classes" if name == "classes" else name.replace("_", "-"))
     line = f"{flag} {value}" if old is not True else f"--no-{flag[2:]}"
     # Momentum is for sgd and rmsprop, Nesterov's form for where there is one.
     needs = {"momentum": "--optimizer sgd", "nesterov": "--optimizer sgd --momentum 0.5"}
@@ -169,7 +174,8 @@ def test_config_fields_do_not_collide_with_other_options(name):
     others_names = {field.name for other in others for field in dataclasses.fields(other)}
     others_names |= {"workdir", "recipe", "smoke", "seed", "resume", "profile", "commit", "records"}
     mine = {field.name for field in dataclasses.fields(family.Config)}
-    assert not mine & (others_names - {"attributes"})  # one option of model and data
+    # One option of model and data, and the one called --data-classes.
+    assert not mine & (others_names - {"attributes", "classes"})
 
 
 # --smoke.
@@ -395,6 +401,8 @@ def test_help_lists_every_option_and_exits_with_0(main, capsys):
     assert {"--workdir", "--data", "--steps", "--seed", "--smoke", "--no-resume"} <= listed
     for settings in (BASE.model, BASE.data, BASE.train, BASE.optimizer):
         names = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(settings)}
+        if settings is BASE.data:
+            names = names - {"--classes"} | {"--data-classes"}
         assert names <= listed, names - listed
     # The recipe's own values are the defaults shown, and the file's docstring stands above.
     assert f"(default: {BASE.train.steps})" in shown
