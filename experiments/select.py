@@ -15,7 +15,7 @@ import sys
 
 from experiments.benchmarks.reporting import show
 from experiments.table import rows
-from genjax import families
+from genjax import evals, families
 from genjax.cli.experiment import parse
 from genjax.cli.options import (
     given_options,
@@ -76,7 +76,7 @@ def compare(run: Run, options: argparse.Namespace, settings: list[str]) -> None:
         _, run = parse({"run": run}, __doc__ or "", settings)
     trials = select(run, options.learning_rates)
     chosen = best(trials)
-    name = families.get(run.family).traits(run.model).metric
+    name, _ = evals.evaluated_quantity(families.get(run.family), run.model) or ("", "")
     results = [
         # JSON has no infinity: a run that diverged has null.
         {k: v if math.isfinite(v) else None for k, v in trial._asdict().items()}

@@ -79,10 +79,11 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
         nats = nll(variables, x, key, size, condition, progress())
         per_draw.append(evals.mean_and_error(nats))
     mean, error_of_mean = (float(a) for a in np.mean(np.asarray(per_draw, np.float64), axis=0))
+    name, unit = evals.evaluated_quantity(family, run.model) or ("", "")
     values = about | {
-        "metric": family.traits(run.model).metric,
+        "metric": name,
         "obtained": mean,
-        "unit": family.traits(run.model).unit,
+        "unit": unit,
         "std_error": error_of_mean,
         "examples": len(x),
         "data_checksum": dataset.checksum(),

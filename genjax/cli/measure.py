@@ -22,6 +22,7 @@ from genjax.cli.metric_table import print_table
 from genjax.cli.options import ArgumentParser, command
 from genjax.core import named_key
 from genjax.evals.precision_recall import NeighborResult
+from genjax.evals.requirements import check_samples
 from genjax.train.checkpoint import write_json
 from genjax.train.load_run import check_trained_on, load
 from genjax.train.record import commit
@@ -136,6 +137,7 @@ def _add_metric(
     given = {"samples": options.samples, "split": options.split}
     settings = {k: v for k, v in given.items() if v and k in evals.metric_settings(name)}
     try:
+        check_samples(name, context.family)
         result = evals.METRICS[name](context, **settings)
     except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
         report["skipped"][name] = str(error) or type(error).__name__

@@ -14,7 +14,7 @@ import numpy as np
 from genjax import checks, families
 from genjax.cli.options import ArgumentParser, command
 from genjax.core import sample_images
-from genjax.core.protocols import LatentVariable, Translator
+from genjax.core.protocols import LatentVariable, PuzzleSolver, Translator
 from genjax.train.load_run import load
 from genjax.train.sample_grids import save_grid
 from genjax.train.workdir import own_folder
@@ -45,6 +45,11 @@ def main(argv: list[str]) -> None:
         raise ValueError(
             f"{run.family} translates images and samples none; use genjax translate"
             f" {options.workdir} INPUT OUT."
+        )
+    if isinstance(family, PuzzleSolver):
+        raise ValueError(
+            f"{run.family} solves puzzles and samples no images; use genjax solve {options.workdir}"
+            f" INPUT OUT."
         )
     conditions: dict[str, Any] = {}
     if options.draw and not isinstance(family, LatentVariable):

@@ -13,17 +13,19 @@ import dataclasses
 from typing import Any
 
 from genjax import data as genjax_data
-from genjax import families
+from genjax import evals, families
 from genjax.cli import experiment
 from genjax.cli.options import ArgumentParser, command, given_options, option_value
 from genjax.core import Optimizer, network_names, stages_of
-from genjax.core.protocols import Growing, Traits
+from genjax.core.protocols import Growing, PuzzleSolver, Traits
+from genjax.core.puzzles import Grid
 from genjax.data import Data, Dataset
 from genjax.train.record import dataset_name
 from genjax.train.run_config import Run, Train, attribute_names
 
 EVERY = 1000  # steps between evaluations (at most), samples and checkpoints
 EPOCHS = 20  # between evaluations of small data
+MIN_PIECE = 4  # pixels of the sides of pieces
 
 
 @command("--batch-size, --eval-batch")
@@ -106,6 +108,9 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
         chosen["--standardize"] = []
     if traits.data == "levels":
         chosen["--levels"] = [str(dataset.levels)]
+    if isinstance(family, PuzzleSolver):
+        rows, columns = default_grid(family.grid(config), *shape[:2])
+        chosen["--grid"] = [str(rows), str(columns)]
     names, known = attribute_names(family, config), dataset.names.get("attributes", ())
     if names and known and set(names) <= set(known):
         chosen["--attributes"] = list(config.attributes)
@@ -113,7 +118,8 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
         chosen["--attributes"] = list(known)
         chosen["--exclusive"] = []
     counts, held_out = dataset.counts(), 0
-    if traits.density != "none" and "validation" not in counts and not settings.folds:
+    evaluated = evals.evaluated_quantity(family, config) is not None
+    if evaluated and "validation" not in counts and not settings.folds:
         held_out = min(counts["train"] // 10, 10_000)
         chosen["--validation"] = [str(held_out)]
     if getattr(config, "classes", 0):
@@ -126,6 +132,18 @@ def data_options(name: str, settings: Data, dataset: Dataset) -> tuple[dict[str,
                     labels = genjax_data.load(remaining).splits["train"]["label"]
                 chosen["--labelled"] = [repr(float((labels >= 0).mean()))]
     return chosen, held_out
+
+
+def default_grid(grid: Grid, height: int, width: int) -> Grid:
+    """Returns rows and columns of pieces: those given, or others that images can be cut into.
+
+    >>> default_grid((3, 3), 72, 72), default_grid((3, 3), 28, 28), default_grid((3, 3), 8, 8)
+    ((3, 3), (4, 4), (2, 2))
+    """
+    candidates = (grid, (3, 3), (4, 4), (2, 2))
+    whole = [g for g in candidates if height % g[0] == 0 == width % g[1]]
+    large = [g for g in whole if min(height // g[0], width // g[1]) >= MIN_PIECE]
+    return (large or whole or [grid])[0]
 
 
 def fitted_side(mode: str, height: int, width: int) -> int:
@@ -166,7 +184,7 @@ def default_train(name: str, examples: int) -> Train:
     if isinstance(family, Growing):
         size = min(16, examples - examples % 4 or examples)  # of groups for statistics of a batch
         return Train(steps=50_000, batch_size=size, ema=0.999, **often)
-    if traits.density == "none":
+    if evals.evaluated_quantity(family, family.Config()) is None:
         return Train(steps=50_000, batch_size=min(64, examples), ema=0.999, **often)
     samples = 100 if traits.density == "bound" else 1
     size = min(100, examples)

@@ -54,6 +54,7 @@ from genjax.evals.mode_coverage import (
 )
 from genjax.evals.msssim import ms_ssim, ms_ssim_pairs
 from genjax.evals.negative_log_likelihood import (
+    evaluated_quantity,
     is_bound,
     make_nll,
     mean_and_error,
@@ -98,6 +99,7 @@ __all__ = [
     "complete",
     "compute_metric",
     "encode_split",
+    "evaluated_quantity",
     "fid",
     "frechet",
     "frechet_distance",

@@ -1,15 +1,35 @@
 """Negative log-likelihood of a split, exact or by a bound, or another reported quantity."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from genjax.core import elbo, log_prob_bound
-from genjax.core.protocols import Reported, Translator, family_name
+from genjax.core.protocols import PuzzleSolver, Reported, Translator, family_name
+from genjax.core.puzzle_orders import wrong_pieces
 from genjax.evals.batching import evaluate_split
+
+
+class Quantity(NamedTuple):
+    """What a run evaluates on its splits, per example; lower is better."""
+
+    name: str
+    unit: str
+
+
+def evaluated_quantity(family: Any, config: Any) -> Quantity | None:
+    """Returns the quantity that a run evaluates, or None for a family that only samples.
+
+    It is minus the log density or its bound, what a `Reported` family reports, or the share of
+    pieces that a `PuzzleSolver` puts in wrong positions.
+    """
+    traits = family.traits(config)
+    if isinstance(family, PuzzleSolver):
+        return Quantity("wrong pieces", "")
+    return None if traits.density == "none" else Quantity(traits.metric, traits.unit)
 
 
 def is_bound(family: Any, config: Any) -> bool:
@@ -36,17 +56,20 @@ def make_nll(
       family, config: a family that implements a density.
       num_samples: samples of the bound; exact densities ignore it.
       sharding: of a batch of `x`, for several devices.
-      reported: evaluate what a `Reported` family reports.
+      reported: evaluate the `evaluated_quantity`.
 
     Raises:
       ValueError: the family has no density.
     """
     density = family.traits(config).density
-    if density == "none":
+    solves = reported and isinstance(family, PuzzleSolver)
+    if density == "none" and not solves:
         does = "translates" if isinstance(family, Translator) else "samples"
         raise ValueError(f"{family_name(family)} has no density to evaluate; it only {does}.")
 
     def batch_nll(variables: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
+        if solves:
+            return wrong_pieces(family, config, variables, batch["x"], key)
         if reported and isinstance(family, Reported):
             return family.report(config, variables, batch)
         x, condition = batch["x"], {k: v for k, v in batch.items() if k != "x"}

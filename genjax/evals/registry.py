@@ -37,7 +37,7 @@ from genjax.evals.precision_recall import (
     precision_recall,
 )
 from genjax.evals.probes import linear_svm
-from genjax.evals.requirements import check_points, check_stacked
+from genjax.evals.requirements import check_points, check_samples, check_stacked
 from genjax.evals.swd import SwdResult, swd
 
 
@@ -293,6 +293,7 @@ def compute_metric(
             f"{name} has no setting {unknown[0]}; it has"
             f" {', '.join(sorted({*known, *_CONTEXT_SETTINGS}))}."
         )
+    check_samples(name, family)
     of_metric = {k: v for k, v in settings.items() if k in known}
     of_context = {k: v for k, v in settings.items() if k not in known}
     context = EvalContext(family, config, variables, dataset, key, **of_context)

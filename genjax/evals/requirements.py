@@ -13,6 +13,7 @@ from genjax.core.protocols import (
     AttributeTranslator,
     Features,
     LatentCodes,
+    PuzzleSolver,
     Translator,
     family_name,
 )
@@ -170,6 +171,15 @@ REQUIREMENTS: Mapping[str, Requirements] = {
 }
 
 
+def check_samples(name: str, family: Any) -> None:
+    """Raises ValueError if a metric of samples is requested of a `PuzzleSolver`."""
+    if isinstance(family, PuzzleSolver) and REQUIREMENTS[name].protocol is None:
+        raise ValueError(
+            f"{name} is computed of samples, and {family_name(family)} solves puzzles and samples"
+            f" none; use puzzle."
+        )
+
+
 def hold_out(split: str) -> str:
     """Returns how a missing split is made."""
     if split == "validation":
@@ -194,6 +204,7 @@ def check_metric_requirements(
     """
     checks.one_of(tuple(REQUIREMENTS), metric=name)
     needs, counts = REQUIREMENTS[name], dataset.counts()
+    check_samples(name, family)
     if needs.images:
         image_range(family, config)
     for split in needs.splits:

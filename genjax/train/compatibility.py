@@ -76,7 +76,8 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
             f' add dequantize() first: set --transform "dequantize()", with other operations after'
             f" it."
         )
-    if traits.density != "none" and not {"test", "train"} & set(dataset.splits):
+    quantity = evals.evaluated_quantity(family, run.model)
+    if quantity is not None and not {"test", "train"} & set(dataset.splits):
         raise ValueError(
             f"{run.data.data} has no test split to evaluate on; prepare it with --test N, or read"
             f" it into memory with --stream no."
@@ -85,7 +86,7 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
     # A limited run is a trial: its shares differ from those of the whole data.
     if traits.labelled is not None and "train" in dataset.splits and not run.data.limit:
         check_labelled(traits.labelled, dataset.splits["train"]["label"])
-    if run.train.patience and (traits.density == "none" or "validation" not in dataset.splits):
+    if run.train.patience and (quantity is None or "validation" not in dataset.splits):
         raise ValueError(
             f"patience needs validation, but {run.family} on {run.data.data} has none; set"
             f" --patience 0, or hold out examples with --validation N."

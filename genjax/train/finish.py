@@ -38,7 +38,7 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
     run, family, dataset = trainer.run, trainer.family, trainer.dataset
     chosen, chosen_step = best_state(trainer, state, step)
     status = trainer.status
-    density = family.traits(run.model).density
+    quantity = evals.evaluated_quantity(family, run.model)
     details: dict[str, Any] = {
         "steps": step,
         "chosen_step": chosen_step,
@@ -60,10 +60,9 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
 
     obtained = error = None
     metric, unit = "none", ""
-    if density != "none":
+    if quantity is not None:
         split = "test" if "test" in dataset.splits else "train"
-        metric = f"{split} {family.traits(run.model).metric}"
-        unit = family.traits(run.model).unit
+        metric, unit = f"{split} {quantity.name}", quantity.unit
         if evals.is_bound(family, run.model):
             details["bound_samples"] = run.train.eval_samples
         nats = trainer.nll(chosen, split, run.train.eval_samples)
@@ -82,7 +81,8 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
                 bits -= math.log2(output.high - output.low)
             details["bits_per_dim"] = bits
     if metrics := run.train.metrics:
-        figure = metrics[:1] if density == "none" else ()  # a density has another figure
+        without = family.traits(run.model).density == "none"
+        figure = metrics[:1] if without else ()  # a density has another figure
         details["final_metrics"] = {}
         for name, result in final_metrics(run, family, dataset, variables(), figure).items():
             if isinstance(result, str):

@@ -11,7 +11,7 @@ import numpy as np
 from genjax import data as genjax_data
 from genjax import families
 from genjax.core import State, batch_norm_statistics, named_key
-from genjax.core.protocols import Growing
+from genjax.core.protocols import Growing, PuzzleSolver
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compatibility import check_compatibility
 from genjax.train.identity import RunIdentity
@@ -46,8 +46,12 @@ def load(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run, dict
 
 
 def evaluation_variables(run: Run, family: Any, variables: dict[str, Any]) -> dict[str, Any]:
-    """Returns the variables; averaged ones of a generator with its batch-norm statistics."""
-    if not run.train.ema or "generator" not in variables.get("batch_stats", {}):
+    """Returns the variables; averaged ones of a generator with its batch-norm statistics.
+
+    Those of a `PuzzleSolver` are unchanged: its statistics are of pieces, not of generated images.
+    """
+    generator = "generator" in variables.get("batch_stats", {})
+    if not run.train.ema or not generator or isinstance(family, PuzzleSolver):
         return variables
     key, size = named_key(jax.random.key(run.seed), 0, "statistics"), run.train.batch_size
     made = jax.jit(lambda v, k: batch_norm_statistics(family, run.model, v, k, size))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from genjax import checks, families
+from genjax import checks, evals, families
 from genjax import data as genjax_data
 from genjax.core import Optimizer
 from genjax.train.compatibility import check_compatibility
@@ -64,7 +64,7 @@ def select(run: Run, learning_rates: Sequence[float], *, steps: int | None = Non
             f"{run.family} has no single optimizer whose learning rate could be selected."
         )
     family = families.get(run.family)
-    if family.traits(run.model).density == "none":
+    if evals.evaluated_quantity(family, run.model) is None:
         raise ValueError(f"{run.family} has no likelihood to select by.")
     if run.optimizer.floor:
         raise ValueError(

@@ -48,7 +48,8 @@ class Train:
     sample_every: checks.NonNegativeInt = 0
     """Steps between grids of samples; 0 samples at the end only."""
     samples: checks.PositiveInt = 64
-    """Samples per grid, fewer of large images; of a translator, images per sheet, at most."""
+    """Samples per grid, fewer of large images; of translators and puzzle solvers, images per sheet,
+    at most."""
     save_every: checks.NonNegativeInt = 0
     """Steps between checkpoints; 0 saves at the end and on a stop only."""
     compile_stages: Literal["all", "next", "none"] = "all"

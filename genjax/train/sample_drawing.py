@@ -1,4 +1,4 @@
-"""What a run shows of its model at a step: samples, or translations of fixed images."""
+"""What a run shows of its model at a step: samples, or a sheet of what it does with images."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,9 +7,10 @@ from typing import Any
 import jax
 
 from genjax.core import sample_images
-from genjax.core.protocols import Translator
+from genjax.core.protocols import PuzzleSolver, Translator
 from genjax.data import Dataset
 from genjax.train.load_run import evaluation_variables
+from genjax.train.puzzle_sheets import puzzle_sheet
 from genjax.train.run_config import Run
 from genjax.train.sample_grids import fitting
 from genjax.train.translation_sheets import translation_sheet
@@ -37,7 +38,11 @@ def sample_drawer(run: Run, family: Any, dataset: Dataset, sharding: Any = None)
       dataset: its data.
       sharding: of the images.
     """
-    sheet = translation_sheet(run, family, dataset) if isinstance(family, Translator) else None
+    sheet = None
+    if isinstance(family, Translator):
+        sheet = translation_sheet(run, family, dataset)
+    elif isinstance(family, PuzzleSolver):
+        sheet = puzzle_sheet(run, family, dataset)
 
     shape, n = run.model.shape, run.train.samples
     n = fitting(n, shape) if len(shape) == 3 else n

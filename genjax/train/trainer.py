@@ -327,7 +327,7 @@ class Trainer:
 
     def nll(self, state: State, split: str, num_samples: int = 1) -> np.ndarray:
         """Returns the figure of a split per example, `[N]`: -log p(x) or a bound of it in nats, or
-        what the family reports instead. Its randomness does not depend on the step.
+        what it reports instead. Its randomness does not depend on the step.
 
         Raises:
           StopRequested: a signal arrived, here or at another process.
@@ -364,10 +364,8 @@ class Trainer:
 
     def evaluate(self, state: State, step: int) -> bool:
         """Evaluates on validation and keeps the best state; returns whether this one is it."""
-        if (
-            self.family.traits(self.run.model).density == "none"
-            or "validation" not in self.dataset.splits
-        ):
+        quantity = evals.evaluated_quantity(self.family, self.run.model)
+        if quantity is None or "validation" not in self.dataset.splits:
             return False
         started = time.monotonic()
         mean, error = evals.mean_and_error(self.nll(state, "validation"))
@@ -388,8 +386,7 @@ class Trainer:
             ended = f"no better validation for {status.not_better} evaluations"
             status = status.replace(ended=ended)
         self.status = status
-        traits = self.family.traits(self.run.model)
-        figure = "nll" if traits.unit == "nats" else traits.metric.replace(" ", "_")
+        figure = "nll" if quantity.unit == "nats" else quantity.name.replace(" ", "_")
         self.write(step, {f"validation_{figure}": mean, "validation_std_error": error})
         best = f"best {status.best:.3f} at step {status.best_step:,}"
         self.progress.say(
@@ -400,7 +397,7 @@ class Trainer:
         return better
 
     def sample(self, state: State, step: int) -> None:
-        """Writes a grid of samples, or a sheet of translations, as PNG."""
+        """Writes a grid of samples, or a sheet, as PNG."""
         self.wait(0)  # steps in flight are training time
         started = time.monotonic()
         if self.drawer is None:

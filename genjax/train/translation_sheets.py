@@ -1,8 +1,7 @@
 """Sheets of a translator's run: fixed images of a split beside their translations, row by row."""
 
-import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,25 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import data as genjax_data
-from genjax.core import named_key
 from genjax.train.run_config import Run
-
-EVALUATED_SPLITS = ("validation", "test", "train")  # in order of preference
-
-
-@dataclasses.dataclass(frozen=True)
-class Sheet:
-    """One example per row, on a page of images.
-
-    Attributes:
-      titles: of the columns. The first one has the inputs, the second their translations.
-      batch: images that do not depend on the variables, and attributes.
-      draw: `draw(variables, batch)` returns the images `[rows * columns, *shape]`, row by row.
-    """
-
-    titles: tuple[str, ...]
-    batch: dict[str, np.ndarray]
-    draw: Callable[[Any, Any], jax.Array]
+from genjax.train.sheets import (
+    Sheet,
+    row_by_row,
+    sheet_images,
+    sheet_rows,
+    sheet_split,
+    transformed,
+)
 
 
 def translation_sheet(run: Run, family: Any, dataset: genjax_data.Dataset) -> Sheet:
@@ -45,8 +34,7 @@ def translation_sheet(run: Run, family: Any, dataset: genjax_data.Dataset) -> Sh
       family: module that implements `Translator`.
       dataset: the run's data.
     """
-    counts = dataset.counts()
-    split = next(name for name in EVALUATED_SPLITS if name in counts)
+    split = sheet_split(dataset)
     make = _domain_sheet if family.targets(run.model) else _attribute_sheet
     return make(run, family, dataset, split)
 
@@ -85,11 +73,11 @@ def _domain_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, split: st
 
     entries = ("x", "y") if has_y else ("x",)
     titles = tuple(columns(lambda images, to: images, *entries))
-    batch = _images(run, dataset, split, _rows(run, dataset, split, entries, len(titles)))
+    batch = sheet_images(run, dataset, split, sheet_rows(run, dataset, split, entries, len(titles)))
 
     def draw(variables: Any, batch: Any) -> jax.Array:
         translate = functools.partial(family.translate, run.model, variables)
-        return _row_by_row(list(columns(translate, *(batch[name] for name in entries)).values()))
+        return row_by_row(list(columns(translate, *(batch[name] for name in entries)).values()))
 
     return Sheet(titles, batch, draw)
 
@@ -99,13 +87,13 @@ def _attribute_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, split:
     titles = ("input", *names)
     if render is not None:
         titles = ("input", *(title for name in names for title in (name, f"{name}, true")))
-    rows = _rows(run, dataset, split, ("x",), len(titles))["x"]
+    rows = sheet_rows(run, dataset, split, ("x",), len(titles))["x"]
     found = dataset.read(split, rows)
     changed = single_changes(family, run.model, found["attributes"])  # [N, A, A]
-    batch = {**_images(run, dataset, split, {"x": rows}), "attributes": changed}
+    batch = {**sheet_images(run, dataset, split, {"x": rows}), "attributes": changed}
     if render is not None:
         each = np.concatenate([render(found, changed[:, i]) for i in range(len(names))])
-        batch["true"] = _transform(run, dataset, split, {"x": each})["x"]  # [A * N, *shape]
+        batch["true"] = transformed(run, dataset, split, {"x": each})["x"]  # [A * N, *shape]
 
     def draw(variables: Any, batch: Any) -> jax.Array:
         x, attributes = batch["x"], batch["attributes"].swapaxes(0, 1)  # [A, N, A]
@@ -114,36 +102,6 @@ def _attribute_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, split:
         translated = family.translate(run.model, variables, repeated, attributes=attributes)
         columns = [translated, batch["true"]] if "true" in batch else [translated]
         split_up = [column.reshape(len(names), *x.shape) for column in columns]
-        return _row_by_row([x, *(c[i] for i in range(len(names)) for c in split_up)])
+        return row_by_row([x, *(c[i] for i in range(len(names)) for c in split_up)])
 
     return Sheet(titles, batch, draw)
-
-
-def _rows(
-    run: Run, dataset: genjax_data.Dataset, split: str, entries: Sequence[str], columns: int
-) -> dict[str, np.ndarray]:
-    """Returns evenly spaced rows of each entry, as many as make `train.samples` images."""
-    lengths = {name: dataset.length(split, name) for name in entries}
-    n = min(max(1, run.train.samples // columns), *lengths.values())
-    return {k: np.linspace(0, length - 1, n).round().astype(int) for k, length in lengths.items()}
-
-
-def _images(
-    run: Run, dataset: genjax_data.Dataset, split: str, rows: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Returns the transformed images of some rows of each entry."""
-    read = {name: dataset.read(split, which, (name,))[name] for name, which in rows.items()}
-    return _transform(run, dataset, split, read)
-
-
-def _transform(
-    run: Run, dataset: genjax_data.Dataset, split: str, images: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    transform = genjax_data.make_transform(run.data.transform, dataset.levels, training=False)
-    out = transform(images, named_key(jax.random.key(run.seed), 0, f"sheet {split}"))
-    return {name: np.asarray(image) for name, image in out.items()}
-
-
-def _row_by_row(columns: Sequence[Any]) -> jax.Array:
-    """Joins columns `[N, *shape]` each to `[N * columns, *shape]`, one example after another."""
-    return jnp.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
