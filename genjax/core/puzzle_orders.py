@@ -9,6 +9,8 @@ import optax
 from genjax.core.protocols import PermutationLogits
 from genjax.core.puzzles import cut, random_orders, restore, shuffle
 
+LOWEST = -1e6  # nats, in place of minus infinity
+
 
 def assign(scores: jax.Array) -> jax.Array:
     """Returns the orders whose scores have the greatest sum, `[B, N, N]` -> int32 `[B, N]`.
@@ -16,14 +18,15 @@ def assign(scores: jax.Array) -> jax.Array:
     The assignment is exact, by the Hungarian algorithm.
 
     Args:
-      scores: of every piece at every position (last axis), finite.
+      scores: of every piece at every position (last axis); NaN is lowest.
     """
 
     def one(scores: jax.Array) -> jax.Array:
         pieces, positions = optax.assignment.hungarian_algorithm(-scores)
         return jnp.zeros(len(scores), jnp.int32).at[pieces].set(positions.astype(jnp.int32))
 
-    return jax.vmap(one)(scores.astype(jnp.float32))
+    # Without finite costs the algorithm does not end.
+    return jax.vmap(one)(jnp.nan_to_num(scores, nan=LOWEST, neginf=LOWEST))
 
 
 def find_orders(family: Any, config: Any, variables: Any, pieces: jax.Array) -> jax.Array:
@@ -31,10 +34,19 @@ def find_orders(family: Any, config: Any, variables: Any, pieces: jax.Array) -> 
 
     It is the exact assignment of position scores, or the most probable one of a list.
     """
+    return _orders(family, config, _scores(family, config, variables, pieces))
+
+
+def _scores(family: Any, config: Any, variables: Any, pieces: jax.Array) -> jax.Array:
     if isinstance(family, PermutationLogits):
-        best = family.permutation_logits(config, variables, pieces).argmax(-1)
-        return jnp.asarray(family.permutations(config), jnp.int32)[best]
-    return assign(family.position_scores(config, variables, pieces))
+        return family.permutation_logits(config, variables, pieces)
+    return family.position_scores(config, variables, pieces)
+
+
+def _orders(family: Any, config: Any, scores: jax.Array) -> jax.Array:
+    if isinstance(family, PermutationLogits):
+        return jnp.asarray(family.permutations(config), jnp.int32)[scores.argmax(-1)]
+    return assign(scores)
 
 
 def draw_orders(family: Any, config: Any, key: jax.Array, batch: int) -> jax.Array:
@@ -61,6 +73,8 @@ def wrong_pieces(
 ) -> jax.Array:
     """Computes the share of wrong pieces of images shuffled at random, `[B]` in [0, 1].
 
+    It is NaN where a score is.
+
     Args:
       family: module that implements `PuzzleSolver`.
       config: its Config.
@@ -70,5 +84,7 @@ def wrong_pieces(
     """
     pieces = cut(images, family.grid(config))
     shuffled = shuffle(pieces, draw_orders(family, config, key, len(images)))
-    found = find_orders(family, config, variables, shuffled)
-    return misplaced(restore(shuffled, found), pieces).mean(-1)
+    scores = _scores(family, config, variables, shuffled)
+    restored = restore(shuffled, _orders(family, config, scores))
+    share = misplaced(restored, pieces).mean(-1)
+    return jnp.where(jnp.isnan(scores.reshape(len(scores), -1)).any(-1), jnp.nan, share)

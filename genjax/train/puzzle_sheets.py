@@ -68,10 +68,10 @@ def framed(images: jax.Array, grid: Grid, wrong: jax.Array, colour: jax.Array) -
     pieces = cut(images, grid)
     height, width = pieces.shape[2:4]
     thick = max(1, min(height, width) // 12)
-    inside = np.zeros((height, width, 1), bool)
-    inside[thick:-thick, thick:-thick] = True
+    inside = np.zeros((1, 1, height, width, 1), bool)
+    inside[:, :, thick:-thick, thick:-thick] = True
     kept = ~wrong[:, :, None, None, None] | inside
-    return join(jnp.where(kept, pieces, colour), grid)
+    return join(jnp.where(kept, pieces, jnp.broadcast_to(colour, pieces.shape)), grid)
 
 
 def _enlarged(images: jax.Array, scale: int) -> jax.Array:

@@ -20,6 +20,8 @@ from genjax.core.puzzles import join, restore
 from genjax.data import Data, Dataset, save_npz
 from genjax.train import Run, Train
 
+LEVELS = 40.0, 215.0  # of the first and last piece
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -54,8 +56,9 @@ class Solver:
 
     def evidence(self, config, variables, pieces):
         n = math.prod(config.grid)
-        places = (pieces.mean((-3, -2, -1)) + 1) / 2 * (n - 1)  # [B, N]
-        distance = jnp.abs(places[..., None] - jnp.arange(n))
+        levels = (pieces.mean((-3, -2, -1)) + 1) * 127.5  # [B, N]
+        places = (levels - LEVELS[0]) / (LEVELS[1] - LEVELS[0]) * (n - 1)
+        distance = jnp.abs(places[..., None] - jnp.arange(n)[None, None])
         return jax.nn.log_softmax(-4 * variables["params"]["skill"] * distance)
 
 
@@ -101,7 +104,7 @@ def register(monkeypatch: Any) -> None:
 def puzzle_images(n: int, config: Config, seed: int = 0) -> np.ndarray:
     """Images uint8 `[n, *shape]`; a piece's level rises with its position, and pixels differ."""
     (rows, columns), (height, width, channels) = config.grid, config.shape
-    levels = np.linspace(40, 215, rows * columns).reshape(rows, columns)
+    levels = np.linspace(*LEVELS, rows * columns).reshape(rows, columns)
     means = levels.repeat(height // rows, 0).repeat(width // columns, 1)[..., None]
     noise = np.random.default_rng(seed).integers(-20, 21, (n, height, width, channels))
     return (means + noise).astype(np.uint8)
