@@ -264,6 +264,20 @@ class Implicit(Sampler, Protocol):
 
 
 @runtime_checkable
+class ImageParts(Implicit, Protocol):
+    """Generates images from parts, each with noise of its own: consecutive columns of `noise`."""
+
+    def parts(self, config: Any) -> Sequence[Any]:
+        """Returns the parts, in the order of their noise; each has a `name`."""
+
+    def part_masks(self, config: Any) -> np.ndarray:
+        """Returns the pixels of each part, bool `[K, H, W]`; each pixel is in one part."""
+
+    def exchange(self, config: Any, z: Any, other: Any, part: int | str) -> jax.Array:
+        """Returns noise `z` `[B, Z]` with one part's noise from `other`, `[B, Z]`."""
+
+
+@runtime_checkable
 class Translator(Family, Protocol):
     """Maps images to images.
 

@@ -29,6 +29,7 @@ from genjax.evals.mmd import MmdResult, kernel_distance
 from genjax.evals.mode_coverage import ModesResult, gaussian_modes, stacked_modes
 from genjax.evals.msssim import MsSsimResult, ms_ssim_pairs
 from genjax.evals.paired_translation import translation
+from genjax.evals.part_changes import part_changes
 from genjax.evals.parzen import ParzenResult, parzen
 from genjax.evals.precision_recall import (
     NeighborResult,
@@ -250,6 +251,7 @@ METRICS: Mapping[str, Callable[..., MetricResult]] = {
     "codes": _codes,
     "gaussian_modes": _gaussian_modes,
     "stacked_modes": _stacked_modes,
+    "part_changes": part_changes,
     "translation": translation,
     "attribute_translation": attribute_translation,
 }

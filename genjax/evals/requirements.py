@@ -12,6 +12,7 @@ from genjax import checks
 from genjax.core.protocols import (
     AttributeTranslator,
     Features,
+    Implicit,
     LatentCodes,
     PuzzleSolver,
     Translator,
@@ -63,6 +64,15 @@ def check_points(family: Any, config: Any) -> None:
     if len(config.shape) != 1:
         raise ValueError(
             f"{family_name(family)} generates images; gaussian_modes applies to points [D]."
+        )
+
+
+def check_images(family: Any, config: Any) -> None:
+    """Raises ValueError if a family does not generate images `[H, W, C]`."""
+    if len(config.shape) != 3:
+        raise ValueError(
+            f"{family_name(family)} generates points of shape {list(config.shape)}; part_changes"
+            f" applies to images [H, W, C]."
         )
 
 
@@ -164,6 +174,7 @@ REQUIREMENTS: Mapping[str, Requirements] = {
         protocol=LatentCodes,
         check=categorical_code,
     ),
+    "part_changes": Requirements(protocol=Implicit, check=check_images),
     "translation": Requirements(splits=("test",), pairs=("test",), check=check_domains),
     "attribute_translation": Requirements(
         splits=("test",), attributes=("train", "test"), check=check_attributes

@@ -27,6 +27,7 @@ FAMILIES = {
     "stargan": "genjax.families.stargan",
     "progressive": "genjax.families.progressive",
     "jigsaw_assignment": "genjax.families.jigsaw_assignment",
+    "puzzle_gan": "genjax.families.puzzle_gan",
 }
 
 
@@ -78,6 +79,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         pixelcnn_pp,
         pixelrnn,
         progressive,
+        puzzle_gan,
         rnade,
         stargan,
         vae,
@@ -104,12 +106,14 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         cyclegan,
         pix2pix,
         progressive,
+        puzzle_gan,
         stargan,
     )
     _translators: tuple[p.Translator, ...] = (cyclegan, pix2pix, stargan)
     _position_scores: tuple[p.PositionScores, ...] = (jigsaw_assignment,)
-    _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan, progressive)
-    _growing: tuple[p.Growing, ...] = (progressive,)
+    _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan, progressive, puzzle_gan)
+    _growing: tuple[p.Growing, ...] = (progressive, puzzle_gan)
+    _image_parts: tuple[p.ImageParts, ...] = (puzzle_gan,)
     _attribute_translators: tuple[p.AttributeTranslator, ...] = (stargan,)
     _fitted: tuple[p.Fitted, ...] = (joint, markov, mixture)
     _autoregressive: tuple[p.Autoregressive, ...] = (
@@ -142,6 +146,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         nade,
         orderless_nade,
         progressive,
+        puzzle_gan,
         rnade,
         vae,
     )

@@ -29,9 +29,10 @@ from experiments.benchmarks.peers.torch_layers import (
 )
 from genjax.families.progressive import side as side_of
 from genjax.families.progressive.growing_networks import FIRST_GAIN, SLOPE
-from genjax.families.progressive.settings import SMALLEST, blocks, width
+from genjax.families.progressive.settings import blocks, width
 
 EPSILON = 1e-8
+SMALLEST = 4  # side of the first maps
 FADE = 0.5  # weight of the new side in a timed fade
 
 
@@ -121,7 +122,7 @@ def minibatch_stddev(x: Tensor, group: int) -> Tensor:
 
 def rgb(c: Any, last: int, layer: Any) -> nn.ModuleDict:
     """Returns the layers from or to images of the sides of the stages so far."""
-    return nn.ModuleDict({str(side): layer(side) for side in blocks(last) if side >= c.start})
+    return nn.ModuleDict({str(side): layer(side) for side in blocks(c, last) if side >= c.start})
 
 
 class Generator(nn.Module):
@@ -129,7 +130,7 @@ class Generator(nn.Module):
 
     def __init__(self, c: Any, last: int) -> None:
         super().__init__()
-        self.sides, first = blocks(last), width(c, SMALLEST)
+        self.sides, first = blocks(c, last), width(c, SMALLEST)
         self.first = FirstLinear(c.latent, first)
         self.conv = EqualizedConv(first, first, 3)
         self.ups, self.convs = nn.ModuleDict(), nn.ModuleDict()
@@ -165,7 +166,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, c: Any, last: int) -> None:
         super().__init__()
-        self.sides, self.group = blocks(last), c.group
+        self.sides, self.group = blocks(c, last), c.group
         self.convs, self.downs = nn.ModuleDict(), nn.ModuleDict()
         for side in self.sides[1:]:
             self.convs[str(side)] = EqualizedConv(width(c, side), width(c, side), 3)
@@ -244,6 +245,7 @@ def build(config: Any, variables: Any = None) -> Networks:
       ValueError: the peer does not support a setting.
     """
     require("progressive", config, architecture="growing", classes=0, latent_norm=True)
+    require("progressive", config, smallest=SMALLEST)
     require("progressive", config, equalized=True, generator_norm="pixel", output="linear")
     require("progressive", config, discriminator_norm="none", activation="leaky_relu")
     require("progressive", config, minibatch="stddev")

@@ -1,4 +1,4 @@
-"""Progressive GAN: both networks grow from 4x4 images to the full side during one run.
+"""Progressive GAN: both networks grow from small images to the full side during one run.
 
     L_D = D(G(z)) - D(x) + 10 (||grad D(x_mix)|| - 1)^2 + 0.001 D(x)^2,    L_G = -D(G(z))
 
@@ -149,7 +149,7 @@ def generate(
     config: Config, variables: Variables, z: jax.Array, label: jax.Array | None = None
 ) -> jax.Array:
     """Computes G(z), `[B, Z] -> [B, *shape]` in [-1, 1]; with classes, given `label` `[B]`."""
-    condition = one_hot_condition("progressive", config.classes, label, z.shape[0])
+    condition = one_hot_condition(config.FAMILY, config.classes, label, z.shape[0])
     network = _generator(config, side(variables))
     x = apply_network(network, variables, "generator", z, condition, _alpha(variables))
     while x.shape[1] < config.shape[0]:
@@ -173,7 +173,7 @@ def classify(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 def encode(
     config: Config, variables: Variables, x: jax.Array, label: jax.Array | None = None
 ) -> jax.Array:
-    """Returns the discriminator's 4x4 maps of each image, flat: `[B, F]`; `label` is not used."""
+    """Returns the discriminator's smallest maps, flat: `[B, F]`; `label` is not used."""
     del label
     features = _discriminate(config, variables, x)[2]
     return features.reshape(x.shape[0], -1).astype(jnp.float32)
@@ -193,7 +193,7 @@ def sample(
     """
     count = checks.sample_count(n)
     noise_key, label_key = jax.random.split(key)
-    label = random_label("progressive", config.classes, label, label_key, count)
+    label = random_label(config.FAMILY, config.classes, label, label_key, count)
     x = generate(config, variables, noise(config, noise_key, count), label)
     return x if n else x[0]
 
@@ -233,13 +233,13 @@ def _prepare(
     config: Config, variables: Variables, batch: Batch, key: jax.Array
 ) -> tuple[Any, Any, Any]:
     """Returns the discriminator, the other arguments of an objective, and new statistics."""
-    checks.batch("progressive", batch, functools.partial(batch_spec, config))
+    checks.batch(config.FAMILY, batch, functools.partial(batch_spec, config))
     at, alpha, count = side(variables), _alpha(variables), batch["x"].shape[0]
     real = box_downsample(batch["x"], at)
     if at > sides(config)[0]:
         real = blend(real, alpha)
     noise_key, objective_key = jax.random.split(key)
-    condition = one_hot_condition("progressive", config.classes, batch.get("label"), count)
+    condition = one_hot_condition(config.FAMILY, config.classes, batch.get("label"), count)
     z = noise(config, noise_key, count)
     fake, statistics = train_network(
         _generator(config, at), variables, "generator", z, condition, alpha
@@ -259,7 +259,7 @@ def _prepare(
 def _discriminate(
     config: Config, variables: Variables, x: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    checks.events("progressive", x, config.shape)
+    checks.events(config.FAMILY, x, config.shape)
     at = side(variables)
     network, x = _discriminator(config, at), box_downsample(x, at)
     return apply_network(network, variables, "discriminator", x, _alpha(variables))

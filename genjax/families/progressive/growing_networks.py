@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.families.progressive.settings import SMALLEST, Config, blocks, width
+from genjax.families.progressive.image_parts import split_noise
+from genjax.families.progressive.settings import Config, blocks, width
 from genjax.nn.equalized import EqualizedConv, EqualizedDense
 from genjax.nn.image_pyramid import lerp
 from genjax.nn.minibatch import MinibatchDiscrimination, minibatch_stddev
@@ -20,7 +21,7 @@ from genjax.nn.resampling import average_pool, upsample_nearest
 from genjax.nn.strided import normalize
 
 SLOPE = 0.2  # of LeakyReLU
-FIRST_GAIN = math.sqrt(2) / 4  # of the dense layer of the generator
+FIRST_GAIN = math.sqrt(2) / 4  # of the dense layers of the generator
 
 
 class Generator(nn.Module):
@@ -46,10 +47,10 @@ class Generator(nn.Module):
         train: bool = False,
     ) -> jax.Array:
         c = self.config
-        x = latent_input(c, z, condition)
+        x: Any = latent_inputs(c, z, condition)
         block = checkpointed(c, GeneratorBlock)
         before = x
-        for side in blocks(self.side):
+        for side in blocks(c, self.side):
             before, x = x, block(c, side, name=f"{side}x{side}")(x, train)
         image = to_rgb(c, self.side)(x)
         if self.side > c.start:
@@ -59,7 +60,9 @@ class Generator(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """Two layers: `[B, H, W, .] -> [B, 2 H, 2 W, width]`; of side 4 `[B, Z] -> [B, 4, 4, width]`.
+    """Two layers: `[B, H, W, .] -> [B, 2 H, 2 W, width]`.
+
+    The input of the smallest block is that of the parts, `[B, Z_k]` each.
 
     Attributes:
       config: the Config.
@@ -70,7 +73,7 @@ class GeneratorBlock(nn.Module):
     side: int
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Any, train: bool) -> jax.Array:
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         channels, bias = width(c, self.side), c.generator_norm != "batch"
 
@@ -80,11 +83,8 @@ class GeneratorBlock(nn.Module):
             return pixel_norm(x, epsilon=epsilon(c)) if c.generator_norm == "pixel" else x
 
         options: dict[str, Any] = {"equalized": c.equalized, "dtype": dtype}
-        if self.side == SMALLEST:
-            dense = EqualizedDense(
-                SMALLEST**2 * channels, gain=FIRST_GAIN, use_bias=False, name="dense", **options
-            )
-            x = dense(x).reshape(-1, SMALLEST, SMALLEST, channels)
+        if self.side == c.smallest:
+            x = first_maps(c, x)
             if bias:  # one per channel, not per unit
                 x += self.param("bias", nn.initializers.zeros, (channels,)).astype(dtype)[
                     None, None, None
@@ -96,7 +96,7 @@ class GeneratorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """`[B, side, side, C], alpha [] -> logits [B], logits of the labels [B, K], maps [B, 4, 4, .]`.
+    """`[B, side, side, C], alpha [] -> logits [B], logits of the labels [B, K], smallest maps`.
 
     In a stage after the first the input of the second newest block is a blend of the newest block's
     output, with weight alpha, and of the RGB layer of half the side. The maps are those of each
@@ -118,7 +118,7 @@ class Discriminator(nn.Module):
         c = self.config
         block = checkpointed(c, DiscriminatorBlock)
         images, x = x, nn.leaky_relu(from_rgb(c, self.side)(x), SLOPE)
-        for side in blocks(self.side)[:0:-1]:
+        for side in blocks(c, self.side)[:0:-1]:
             x = block(c, side, name=f"{side}x{side}")(x, train)
             if side == self.side > c.start:
                 old = from_rgb(c, side // 2)(average_pool(images))
@@ -149,7 +149,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class LastBlock(nn.Module):
-    """Statistics of the batch, then two layers: `[B, 4, 4, width] -> [B, F]`.
+    """Statistics of the batch, then two layers: `[B, smallest, smallest, width] -> [B, F]`.
 
     Attributes:
       config: the Config.
@@ -162,9 +162,9 @@ class LastBlock(nn.Module):
         c, (bias, options) = self.config, _discriminator_options(self.config)
         if c.minibatch == "stddev":
             x = minibatch_stddev(x, group_size(len(x), c.group))
-        conv = EqualizedConv(width(c, SMALLEST), use_bias=bias, name="conv", **options)
+        conv = EqualizedConv(width(c, c.smallest), use_bias=bias, name="conv", **options)
         x = _discriminator_active(c, conv(x), train)
-        dense = EqualizedDense(width(c, SMALLEST // 2), use_bias=bias, name="dense", **options)
+        dense = EqualizedDense(width(c, c.smallest // 2), use_bias=bias, name="dense", **options)
         x = _discriminator_active(c, dense(x.reshape(len(x), -1)), train)
         if c.minibatch == "discrimination":
             x = MinibatchDiscrimination(equalized=c.equalized, name="similarity")(x)
@@ -179,21 +179,69 @@ def checkpointed(config: Config, block: Any) -> Any:
 def discriminator_outputs(
     config: Config, x: jax.Array, train: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Applies the last layers within a compact module, to maps `[B, 4, 4, width]`.
+    """Applies the last layers within a compact module, to the smallest maps.
 
     Returns:
       Logits `[B]`, logits of the labels `[B, K]`, and the maps.
     """
-    last = checkpointed(config, LastBlock)(config, name=f"{SMALLEST}x{SMALLEST}")
+    last = checkpointed(config, LastBlock)(config, name=f"{config.smallest}x{config.smallest}")
     head = EqualizedDense(1 + config.classes, gain=1.0, equalized=config.equalized, name="out")
     out = head(last(x, train))  # float32
     return out[:, 0], out[:, 1:], x
 
 
-def latent_input(config: Config, z: jax.Array, condition: jax.Array | None) -> jax.Array:
-    """Returns noise `[B, Z]` and one-hot labels as one input, pixel-normalised if configured."""
-    x = z if condition is None else jnp.concatenate([z, condition], axis=-1)
-    return pixel_norm(x, epsilon=epsilon(config)) if config.latent_norm else x
+def latent_inputs(config: Config, z: jax.Array, condition: jax.Array | None) -> list[jax.Array]:
+    """Returns the input of each part: its noise `[B, Z_k]`, and one-hot labels.
+
+    They are pixel-normalised if configured, all parts together unless `part_norm` is set.
+    """
+    parts = config.layout()
+
+    def joined(z: jax.Array, labels: jax.Array | None) -> jax.Array:
+        return z if labels is None else jnp.concatenate([z, labels], axis=-1)
+
+    def normal(x: jax.Array) -> jax.Array:
+        return pixel_norm(x, epsilon=epsilon(config)) if config.latent_norm else x
+
+    if len(parts) == 1 or config.part_norm:
+        return [normal(joined(own, condition)) for own in split_noise(parts, z)]
+    x = normal(joined(z, condition))
+    labels = None if condition is None else x[:, config.latent :]
+    return [joined(own, labels) for own in split_noise(parts, x[:, : config.latent])]
+
+
+def first_maps(config: Config, inputs: list[jax.Array]) -> jax.Array:
+    """Applies the dense layers of the parts within a compact module.
+
+    Args:
+      config: the Config.
+      inputs: of the parts, `[B, Z_k]`.
+
+    Returns:
+      The first maps `[B, smallest, smallest, width]`, without bias.
+    """
+    side, parts = config.smallest, config.layout()
+    channels, dtype = width(config, side), jnp.dtype(config.dtype)
+
+    def rectangle(x: jax.Array, rows: int, columns: int, name: str) -> jax.Array:
+        dense = EqualizedDense(
+            rows * columns * channels,
+            gain=FIRST_GAIN,
+            use_bias=False,
+            equalized=config.equalized,
+            dtype=dtype,
+            name=name,
+        )
+        return dense(x).reshape(-1, rows, columns, channels)
+
+    if len(parts) == 1 and len(parts[0].rectangles) == 1:
+        return rectangle(inputs[0], side, side, "dense")
+    maps = jnp.zeros((len(inputs[0]), side, side, channels), dtype)
+    for part, x in zip(parts, inputs, strict=True):
+        for i, (top, left, rows, columns) in enumerate(part.rectangles):
+            values = rectangle(x, rows, columns, f"dense_{part.name}_{i}")
+            maps = maps.at[:, top : top + rows, left : left + columns].set(values)
+    return maps
 
 
 def to_rgb(config: Config, side: int) -> EqualizedConv:

@@ -1,7 +1,7 @@
 """Settings of the progressive GAN, and the sides of its maps."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from genjax import checks
 from genjax.checks import (
@@ -13,18 +13,23 @@ from genjax.checks import (
     PositiveInts,
 )
 from genjax.core import GanObjective, check_gradient_penalties
+from genjax.families.progressive.image_parts import Part
 
-SMALLEST = 4  # side of the first maps
+LEAST_SIDE = 4  # of maps and images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Networks, schedule and objective; the defaults are the paper's at 1024x1024."""
 
+    FAMILY: ClassVar[str] = "progressive"  # in messages
+
     shape: PositiveInts = (1024, 1024, 3)
     """Final event shape (H, W, C): square, the side a power of two from 4."""
+    smallest: PositiveInt = 4
+    """Side of the generator's first and the discriminator's last maps, a power of two from 4."""
     start: PositiveInt = 4
-    """Side of the first stage. The final side trains without growing."""
+    """Side of the first stage, at least `smallest`. The final side trains without growing."""
     architecture: Literal["growing", "skip_residual"] = "growing"
     """skip_residual: skip generator and residual discriminator (StyleGAN2), which do not grow."""
     latent: PositiveInt = 512
@@ -88,14 +93,18 @@ class Config:
         height, width, _ = self.shape
         if height != width or not _is_side(height):
             raise ValueError(
-                f"`shape` must be square with a power of two from {SMALLEST} as its side, got"
+                f"`shape` must be square with a power of two from {LEAST_SIDE} as its side, got"
                 f" {height}x{width}; crop or pad the images (--fit crop or pad), for example to"
                 f" {_next_side(max(height, width))}x{_next_side(max(height, width))}."
             )
-        if not _is_side(self.start) or self.start > height:
-            raise ValueError(
-                f"`start` must be a power of two from {SMALLEST} to {height}, got {self.start}."
-            )
+        least = LEAST_SIDE
+        for name in ("smallest", "start"):
+            side = getattr(self, name)
+            if not _is_side(side) or not least <= side <= height:
+                raise ValueError(
+                    f"`{name}` must be a power of two from {least} to {height}, got {side}."
+                )
+            least = side
         stages = len(sides(self))
         for name in ("batch_sizes", "rates", "stage_critic_steps"):
             entries = len(getattr(self, name))
@@ -108,6 +117,16 @@ class Config:
                 "simultaneous updates have one critic step; set stage_critic_steps to ()."
             )
 
+    @property
+    def part_norm(self) -> bool:
+        """Whether the noise of each part is normalised by itself."""
+        return False
+
+    def layout(self) -> tuple[Part, ...]:
+        """Returns the parts of the first maps: here a single one, made from all of the noise."""
+        whole = (0, 0, self.smallest, self.smallest)
+        return (Part(name="whole", latent=self.latent, rectangles=(whole,)),)
+
 
 def sides(config: Config) -> tuple[int, ...]:
     """Returns the sides of the stages, first to last; a single one for networks without growing."""
@@ -117,9 +136,9 @@ def sides(config: Config) -> tuple[int, ...]:
     return tuple(2**k for k in range(config.start.bit_length() - 1, final.bit_length()))
 
 
-def blocks(side: int) -> tuple[int, ...]:
+def blocks(config: Config, side: int) -> tuple[int, ...]:
     """Returns the sides of the blocks of networks for images of a side, smallest first."""
-    return tuple(2**k for k in range(SMALLEST.bit_length() - 1, side.bit_length()))
+    return tuple(2**k for k in range(config.smallest.bit_length() - 1, side.bit_length()))
 
 
 def width(config: Config, side: int) -> int:
@@ -133,8 +152,8 @@ def entry(table: tuple[Any, ...], stage: int, default: Any) -> Any:
 
 
 def _is_side(side: int) -> bool:
-    return side >= SMALLEST and side & (side - 1) == 0
+    return side >= LEAST_SIDE and side & (side - 1) == 0
 
 
 def _next_side(side: int) -> int:
-    return max(SMALLEST, 1 << (side - 1).bit_length())
+    return max(LEAST_SIDE, 1 << (side - 1).bit_length())

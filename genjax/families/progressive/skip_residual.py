@@ -7,6 +7,7 @@ resampling repeats or averages 2x2 pixels as in those, where the paper interpola
 
 import functools
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,7 +20,7 @@ from genjax.families.progressive.growing_networks import (
     checkpointed,
     discriminator_outputs,
     from_rgb,
-    latent_input,
+    latent_inputs,
     to_rgb,
 )
 from genjax.families.progressive.settings import Config, blocks, width
@@ -52,8 +53,8 @@ class SkipGenerator(nn.Module):
         del alpha
         c = self.config
         block, images = checkpointed(c, GeneratorBlock), []
-        x = latent_input(c, z, condition)
-        for side in blocks(self.side):
+        x: Any = latent_inputs(c, z, condition)
+        for side in blocks(c, self.side):
             x = block(c, side, name=f"{side}x{side}")(x, train)
             images.append(to_rgb(c, side)(x))
         image = functools.reduce(lambda total, rgb: upsample_nearest(total) + rgb, images)
@@ -61,7 +62,7 @@ class SkipGenerator(nn.Module):
 
 
 class ResidualDiscriminator(nn.Module):
-    """`[B, side, side, C] -> logits [B], logits of the labels [B, K], maps [B, 4, 4, width]`.
+    """`[B, side, side, C] -> logits [B], logits of the labels [B, K], smallest maps`.
 
     The outputs are those of the progressive discriminator. Alpha has no effect.
 
@@ -81,7 +82,7 @@ class ResidualDiscriminator(nn.Module):
         c = self.config
         x = nn.leaky_relu(from_rgb(c, self.side)(x), SLOPE)
         block = checkpointed(c, ResidualBlock)
-        for side in blocks(self.side)[:0:-1]:
+        for side in blocks(c, self.side)[:0:-1]:
             x = block(c, side, name=f"{side}x{side}")(x, train)
         return discriminator_outputs(c, x, train)
 
