@@ -118,7 +118,7 @@ def ratio_of_sums(inside: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, fl
 
 
 def _exchanged(c: EvalContext, names: Sequence[str], samples: int) -> Iterator[np.ndarray]:
-    """Iterates over batches of images `[1 + K, B, H, W, C]`: samples, and with each part changed."""
+    """Iterates over images `[1 + K, B, H, W, C]`: samples, and those with each part changed."""
     checks.positive(samples=samples)
     family, config, count = c.family, c.config, c.batch_size
     classes = getattr(config, "classes", 0)
