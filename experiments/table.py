@@ -30,6 +30,7 @@ HIGHER_IS_BETTER = {
     "gaussian_modes",
     "stacked_modes",
     "translation",
+    "part_changes",
 }
 
 SHORT_NAMES = {  # of metrics, for a column of a terminal
@@ -45,6 +46,7 @@ SHORT_NAMES = {  # of metrics, for a column of a terminal
     "stacked_modes": "modes",
     "translation": "top-1",
     "attribute_translation": "error",
+    "part_changes": "inside part",
 }
 
 
