@@ -1,4 +1,4 @@
-"""Runs of puzzle solvers: sheets, the share of wrong pieces by validation, and what is refused."""
+"""Runs of puzzle solvers: sheets, the share of wrong pieces, and what does not apply."""
 
 import dataclasses
 import json
@@ -88,9 +88,8 @@ def test_a_run_trains_evaluates_and_records(name, tmp_path, capsys):
     record = fit(run, workdir, quiet=True).record
     assert record["metric"] == "test wrong pieces"
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    shares = [
-        line["validation_wrong_pieces"] for line in lines if "validation_wrong_pieces" in line
-    ]
+    name = "validation_wrong_pieces"
+    shares = [line[name] for line in lines if name in line]
     assert len(shares) == 2
     assert record["validation"] == min(shares)
     assert record["chosen_by"] == "validation"
@@ -108,7 +107,7 @@ def test_a_run_trains_evaluates_and_records(name, tmp_path, capsys):
     assert "parzen is computed of samples, and" in capsys.readouterr().err
 
 
-def test_metrics_of_samples_are_refused_before_training(tmp_path):
+def test_metrics_of_samples_are_rejected_before_training(tmp_path):
     run = solver_run("position_solver", tmp_path)
     run = dataclasses.replace(run, train=dataclasses.replace(run.train, metric="swd"))
     with pytest.raises(ValueError, match="solver solves puzzles and samples none; use puzzle"):

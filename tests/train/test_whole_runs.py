@@ -12,7 +12,7 @@ from support.small import write_data
 
 from genjax import families
 from genjax.cli import evaluate, sample, translate
-from genjax.core.protocols import Translator
+from genjax.core.protocols import PuzzleSolver, Translator
 from genjax.train.checkpoint import leaves
 from genjax.train.load_run import load_state
 from genjax.train.sample_grids import cut, read_grid
@@ -66,10 +66,12 @@ def latest_leaves(workdir):
 
 def test_sample_draws_the_requested_number(finished, tmp_path, capsys):
     workdir, record = finished
-    if isinstance(families.get(record["config"]["family"]), Translator):
-        assert sample.main([str(workdir)]) == 2
-        assert f"use genjax translate {workdir} INPUT OUT" in capsys.readouterr().err
-        return
+    commands = {Translator: "translate", PuzzleSolver: "solve"}
+    for protocol, command in commands.items():
+        if isinstance(families.get(record["config"]["family"]), protocol):
+            assert sample.main([str(workdir)]) == 2
+            assert f"use genjax {command} {workdir} INPUT OUT" in capsys.readouterr().err
+            return
     out, npy = tmp_path / "a.png", tmp_path / "a.npy"
     assert sample.main([str(workdir), "--n", "5", "--out", str(out), "--npy", str(npy)]) == 0
     x = np.load(npy, allow_pickle=False)
