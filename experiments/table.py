@@ -31,6 +31,7 @@ HIGHER_IS_BETTER = {
     "stacked_modes",
     "translation",
     "part_changes",
+    "puzzle",
 }
 
 SHORT_NAMES = {  # of metrics, for a column of a terminal
@@ -47,6 +48,7 @@ SHORT_NAMES = {  # of metrics, for a column of a terminal
     "translation": "top-1",
     "attribute_translation": "error",
     "part_changes": "inside part",
+    "puzzle": "solved",
 }
 
 
