@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
@@ -42,9 +43,9 @@ class PartChangesResult(MetricResult):
 
 
 def part_changes(c: EvalContext, *, samples: int = 2000) -> PartChangesResult:
-    """Computes the result for so many samples. Every part is exchanged with that of another one.
+    """Computes the result for so many samples, whose parts are exchanged with those of others.
 
-    Of a family with labels, a sample and its changed ones have the same label.
+    A changed sample has the label of the sample it is compared with.
     """
     check_images(c.family, c.config)
     names, masks = image_parts(c.family, c.config)
@@ -129,7 +130,7 @@ def _exchanged(c: EvalContext, names: Sequence[str], samples: int) -> Iterator[n
         changed = [with_part(family, config, z, other, k, len(names)) for k in range(len(names))]
         condition = {"label": label} if classes else {}
         drawn = [family.generate(config, variables, x, **condition) for x in (z, *changed)]
-        return jax.numpy.stack(drawn)
+        return jnp.stack(drawn)
 
     for start in range(0, samples, count):
         label = np.arange(start, start + count, dtype=np.int32) % max(classes, 1)

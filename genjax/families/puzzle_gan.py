@@ -146,6 +146,12 @@ class Config(progressive.Config):
                     f" {unit}, got {self.latent}."
                 )
         check_parts(self.layout(), self.smallest, self.latent)
+        single = [part.name for part in self.layout() if part.latent == 1]
+        if self.part_norm and single:
+            raise ValueError(
+                f"part {single[0]} has one dimension of noise, of which `part_norm` keeps the sign"
+                f" alone; set a larger `latent`, or part_norm to False."
+            )
 
     def layout(self) -> tuple[Part, ...]:
         """Returns the parts of the first maps, in cells of those."""

@@ -1,6 +1,8 @@
 """Figures of a generator's noise, drawn by `genjax latents` for a GAN.
 
 * `interpolations.png`: one row per pair of draws, interpolated from one to the other;
+* `parts.png`: one row per pair of draws: the first, the first with each part of the second, and the
+  second, of a generator of parts;
 * `codes_0_categorical.png`: one row per draw of the noise, one column per category;
 * `codes_1_uniform.png`: one row per dimension of the code, which alone varies.
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from genjax import evals
 from genjax.core import named_key
-from genjax.core.protocols import LatentCodes
+from genjax.core.protocols import ImageParts, LatentCodes
 from genjax.train.checkpoint import write_json
 from genjax.train.latent_figures import LatentFigures
 from genjax.train.load_run import load
@@ -63,6 +65,15 @@ def draw_noise_figures(options: argparse.Namespace, run: Any, family: Any) -> di
     if options.images > 1:
         spherical = options.path == "spherical" and traits.normal_noise
         paths.append(figures.interpolations(z, options.columns, spherical))
+    if isinstance(family, ImageParts) and options.images > 1:
+        names = [part.name for part in family.parts(config)]
+        grid = part_grid(family, config, z)
+        columns = grid.shape[1]
+        pairs = np.repeat(2 * np.arange(len(grid)), columns)
+        images = decode(grid.reshape(-1, z.shape[1]), pairs)
+        paths.append(figures.save("parts", images, columns))
+        titles = ["first", *names, "second"]
+        rows.append({"picture": "parts.png", "rows": "pairs", "columns": titles})
     if isinstance(family, LatentCodes):
         for name, grid, columns, labels in code_grids(
             family, config, z, options.columns, options.span
@@ -78,6 +89,19 @@ def draw_noise_figures(options: argparse.Namespace, run: Any, family: Any) -> di
     }
     write_json(out / "latents.json", content)
     return content
+
+
+def part_grid(family: Any, config: Any, z: np.ndarray) -> np.ndarray:
+    """Returns pairs of draws and what is between them, `[pairs, K + 2, Z]`.
+
+    Columns are the first draw, the first with each part of the second, and the second. Pairs are of
+    adjacent rows of `z`.
+    """
+    n = len(z) // 2 * 2
+    first, second = z[0:n:2], z[1:n:2]
+    count = len(family.parts(config))
+    mixed = [np.asarray(family.exchange(config, first, second, k)) for k in range(count)]
+    return np.stack([first, *mixed, second], axis=1)
 
 
 def code_grids(
