@@ -1,12 +1,19 @@
 """jigsaw_assignment: assigns the pieces of a jigsaw puzzle to positions.
 
-    pieces -> CNN of each piece -> set transformer -> scores [N, N] -> Sinkhorn -> P
+    pieces -> CNN of each piece -> set transformer -> scores S [N, N];  P = sinkhorn(S)
+    `rounds` times:  P = sinkhorn(S + sum over directions of C P A^T + C^T P A)
     loss = -mean over pieces k of log P[k, position of k]
 
-P is doubly stochastic, so that all N! orders are possible; `genjax.evals` finds the best one by
-exact assignment. Sinkhorn networks: Mena et al. 2018, "Learning Latent Permutations with
-Gumbel-Sinkhorn Networks" (arXiv:1802.08665); a set of encoded pieces and exact assignment:
-Talon et al. 2022, "GANzzle" (arXiv:2207.05634). The networks are genjax's own.
+C_ij is the score of piece j being the neighbour of piece i in a direction (right, below), a product
+of features of their borders; A_pq is 1 where position q is that neighbour of p. So each round adds
+to the score of a piece at a position those of its borders with the pieces expected around it:
+mean-field inference, or relaxation labelling with learned border costs. P is doubly stochastic, so
+that all N! orders are possible; `genjax.evals` finds the best one by exact assignment.
+
+Sinkhorn networks: Mena et al. 2018, "Learning Latent Permutations with Gumbel-Sinkhorn Networks"
+(arXiv:1802.08665). A set of encoded pieces and exact assignment: Talon et al. 2022, "GANzzle"
+(arXiv:2207.05634). Relaxation labelling of eroded pieces: Khoroshiltseva et al. 2022 (arXiv:
+2203.14428). The networks are genjax's own.
 
 * Nothing but the pixels of the pieces tells their positions: the CNN sees one piece at a time and
   no statistics of others, and the transformer has no position codes.
@@ -23,6 +30,7 @@ from typing import Annotated, Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax import checks
 from genjax.checks import (
@@ -38,6 +46,8 @@ from genjax.core.batches import batch_spec as batch_spec
 from genjax.nn.attention import TransformerBlock
 from genjax.nn.convolution import Conv
 from genjax.nn.sinkhorn import log_sinkhorn
+
+BORDER_MAPS = 2  # the CNN's first maps, whose edges give the features of the borders
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,8 +70,12 @@ class Config:
     """Transformer blocks."""
     heads: PositiveInt = 4
     """Heads of their attention, a divisor of `width`."""
-    iterations: NonNegativeInt = 20
-    """Sinkhorn iterations."""
+    iterations: NonNegativeInt = 10
+    """Sinkhorn iterations of each P."""
+    rounds: NonNegativeInt = 4
+    """Rounds of refinement by border scores; 0 has only the scores of the transformer."""
+    border: PositiveInt = 64
+    """Features of each border of a piece."""
     dropout: UnitInterval = 0.0
     """Dropout rate of the pieces' features and of the transformer."""
     dtype: Dtype = "float32"
@@ -102,6 +116,8 @@ def tiny() -> Config:
         layers=1,
         heads=2,
         iterations=5,
+        rounds=2,
+        border=4,
         dropout=0.1,
     )
 
@@ -116,24 +132,59 @@ def grid(config: Config) -> tuple[int, int]:
     return config.grid
 
 
+def directions(config: Config) -> list[tuple[str, str]]:
+    """Returns the borders that touch in each direction: of a piece, and of its neighbour."""
+    rows, columns = config.grid
+    both = [("right", "left")] * (columns > 1) + [("bottom", "top")] * (rows > 1)
+    return both if config.rounds else []
+
+
+def neighbours(config: Config) -> np.ndarray:
+    """Returns whether position q is the neighbour of p, `[directions, p, q]` in {0, 1}."""
+    row, column = np.divmod(np.arange(math.prod(config.grid)), config.grid[1])
+    down, right = row[None] - row[:, None], column[None] - column[:, None]
+    found = {"right": (down == 0) & (right == 1), "bottom": (down == 1) & (right == 0)}
+    return np.stack([found[first] for first, _ in directions(config)]).astype(np.float32)
+
+
 class PieceEncoder(nn.Module):
-    """Encodes each piece by itself, `[M, h, w, C] -> [M, width]` float32."""
+    """Encodes each piece by itself, `[M, h, w, C] -> [M, width]` float32.
+
+    The second result has the features of its borders, `[M, border]` by name.
+    """
 
     config: Config
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         c, dtype = self.config, jnp.dtype(self.config.dtype)
+        maps = []
         for channels in c.channels:
             x = Conv(channels, (4, 4), strides=(2, 2), dtype=dtype)(x)
             x = nn.relu(nn.LayerNorm(dtype=dtype)(x))
-        # Flattened: where a pattern lies within the piece, such as at a border, matters.
-        x = nn.Dense(c.width, dtype=dtype, name="out")(x.reshape(x.shape[0], -1))
-        return x.astype(jnp.float32)
+            maps.append(x)
+
+        def dense(units: int, name: str, *parts: jax.Array) -> jax.Array:
+            flat = jnp.concatenate([p.reshape(p.shape[0], -1) for p in parts], -1)
+            return nn.Dense(units, dtype=dtype, name=name)(flat).astype(jnp.float32)
+
+        edges = {
+            "right": [m[:, :, -1] for m in maps[:BORDER_MAPS]],
+            "left": [m[:, :, 0] for m in maps[:BORDER_MAPS]],
+            "bottom": [m[:, -1] for m in maps[:BORDER_MAPS]],
+            "top": [m[:, 0] for m in maps[:BORDER_MAPS]],
+        }
+        names = [name for pair in directions(c) for name in pair]
+        borders = {name: dense(c.border, name, *edges[name]) for name in names}
+        # Flattened, not averaged: where a pattern lies within the piece matters.
+        return dense(c.width, "out", x), borders
 
 
 class Solver(nn.Module):
-    """Scores pieces at positions, `[B, N, h, w, C] -> [B, N, N]` float32."""
+    """Scores pieces `[B, N, h, w, C]` at positions `[B, N, N]`, and as neighbours, float32.
+
+    The second result is `[B, directions, N, N]`: the score of piece j being the neighbour of i.
+    """
 
     config: Config
 
@@ -148,27 +199,46 @@ class Solver(nn.Module):
         self.norm = nn.LayerNorm()
         self.head = nn.Dense(math.prod(c.grid))
 
-    def encode(self, pieces: jax.Array) -> jax.Array:
-        """Encodes pieces one by one, `[B, N, h, w, C] -> [B, N, width]`."""
-        flat = pieces.reshape(-1, *pieces.shape[2:])
-        return self.encoder(flat).reshape(*pieces.shape[:2], -1)
+    def encode(self, pieces: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Encodes pieces `[B, N, h, w, C]` and their borders one by one, `[B, N, features]`."""
+        found = self.encoder(pieces.reshape(-1, *pieces.shape[2:]))
+        return jax.tree.map(lambda a: a.reshape(*pieces.shape[:2], -1), found)
 
-    def __call__(self, pieces: jax.Array, present: jax.Array, train: bool = False) -> jax.Array:
-        x = self.drop(self.encode(pieces), deterministic=not train)
+    def __call__(
+        self, pieces: jax.Array, present: jax.Array, train: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
+        features, borders = self.encode(pieces)
+        x = self.drop(features, deterministic=not train)
         for block in self.blocks:
             x = block(x, present[:, None, None], train)
-        return self.head(self.norm(x))
+        scores = jnp.where(present[..., None], self.head(self.norm(x)), 0.0)
+        if not borders:
+            return scores, jnp.zeros((x.shape[0], 0, *scores.shape[1:]))
+        pairs = [
+            jnp.einsum("bid,bjd->bij", borders[first], borders[second])
+            for first, second in directions(self.config)
+        ]
+        different = ~jnp.eye(pieces.shape[1], dtype=bool)[None]
+        possible = present[:, :, None] & present[:, None] & different
+        scaled = jnp.stack(pairs, 1) / math.sqrt(self.config.border)
+        return scores, jnp.where(possible[:, None], scaled, 0.0)
+
+
+def refine(config: Config, scores: jax.Array, pairs: jax.Array) -> jax.Array:
+    """Computes log P from the scores of `Solver`, `[B, N, N]` nats."""
+    log_p = log_sinkhorn(scores, config.iterations)
+    for _ in range(config.rounds):
+        p, near = jnp.exp(log_p), jnp.asarray(neighbours(config))
+        following = jnp.einsum("bdij,bjq,dpq->bip", pairs, p, near)
+        preceding = jnp.einsum("bdji,bjq,dqp->bip", pairs, p, near)
+        log_p = log_sinkhorn(scores + following + preceding, config.iterations)
+    return log_p
 
 
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     del batch
     pieces = puzzles.cut(jnp.zeros((1, *config.shape)), config.grid)
     return dict(Solver(config).init(key, pieces, jnp.ones(pieces.shape[:2], bool)))
-
-
-def encode_pieces(config: Config, variables: Variables, pieces: jax.Array) -> jax.Array:
-    """Encodes every piece by itself, `[B, N, h, w, C] -> [B, N, width]` float32."""
-    return Solver(config).apply(variables, pieces, method="encode")
 
 
 def position_scores(
@@ -199,9 +269,8 @@ def position_scores(
     if present is None:
         present = jnp.ones(pieces.shape[:2], bool)
     rngs = {} if dropout_key is None else {"dropout": dropout_key}
-    scores = Solver(config).apply(variables, pieces, present, train=bool(rngs), rngs=rngs)
-    scores = jnp.where(present[..., None], scores, 0.0)
-    return log_sinkhorn(scores, config.iterations)
+    scores, pairs = Solver(config).apply(variables, pieces, present, train=bool(rngs), rngs=rngs)
+    return refine(config, scores, pairs)
 
 
 def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
@@ -214,10 +283,9 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
     pieces = puzzles.cut(batch["x"], config.grid)
     size, number = pieces.shape[:2]
     draw = functools.partial(named_key, key, 0)
-    gaps = jnp.asarray(config.gaps)
     if max(config.gaps):
         drawn = jax.random.randint(draw("gap"), (size,), 0, len(config.gaps))
-        pieces = puzzles.erode(pieces, gaps[drawn])
+        pieces = puzzles.erode(pieces, jnp.asarray(config.gaps)[drawn])
     order = puzzles.random_orders(draw("order"), size, number)
     pieces = puzzles.shuffle(pieces, order)
     # The order is random, so that the first pieces are any.

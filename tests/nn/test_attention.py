@@ -1,0 +1,119 @@
+"""Attention against NumPy, what masks exclude, and precision."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.helpers import equations, random_arrays
+
+from genjax.nn.attention import SelfAttention, TransformerBlock
+
+BATCH, LENGTH, WIDTH, HEADS = 2, 4, 6, 2
+CAUSAL = np.tril(np.ones((1, 1, LENGTH, LENGTH), bool))
+X = np.random.default_rng(0).normal(size=(BATCH, LENGTH, WIDTH)).astype(np.float32)
+
+
+def built(module, mask=None):
+    return random_arrays(module.init, X, mask)
+
+
+def attention_by_numpy(params, x, mask):
+    joint = x @ params["query_key_value"]["kernel"] + params["query_key_value"]["bias"]
+    query, key, value = np.split(joint, 3, axis=-1)
+    out = np.zeros_like(x)
+    size = WIDTH // HEADS
+    for b in range(BATCH):
+        for head in range(HEADS):
+            part = slice(head * size, (head + 1) * size)
+            for t in range(LENGTH):
+                logits = key[b, :, part] @ query[b, t, part] / np.sqrt(size)
+                weights = np.exp(logits - logits.max()) * mask[b, head, t]
+                out[b, t, part] = weights / weights.sum() @ value[b, :, part]
+    return out @ params["out"]["kernel"] + params["out"]["bias"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, LENGTH, LENGTH), (BATCH, 1, 1, LENGTH)])
+def test_attention_equals_numpy_under_a_mask(shape):
+    mask = np.random.default_rng(1).random(shape) < 0.5
+    mask[..., 0] = True
+    module = SelfAttention(HEADS)
+    variables = built(module)
+    whole = np.broadcast_to(mask, (BATCH, HEADS, LENGTH, LENGTH))
+    params = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
+    for given, reference in ((mask, whole), (None, np.ones_like(whole))):
+        found = jax.jit(module.apply)(variables, X, given)
+        want = attention_by_numpy(params, X.astype(np.float64), reference)
+        np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
+    assert np.abs(found - jax.jit(module.apply)(variables, X, mask)).max() > 0.01
+
+
+@pytest.mark.parametrize("module", [SelfAttention(HEADS), TransformerBlock(HEADS)])
+def test_a_causal_output_does_not_depend_on_later_inputs(module):
+    variables = built(module)
+
+    def first(x):
+        return module.apply(variables, x[None], CAUSAL)[0]
+
+    jacobian = np.asarray(jax.jit(jax.jacobian(first))(X[0]))  # [T, D, T, D]
+    depends = np.abs(jacobian).max((1, 3))
+    np.testing.assert_array_equal(depends > 0, CAUSAL[0, 0])
+    assert depends[CAUSAL[0, 0]].min() > 1e-5
+
+
+def test_a_block_is_the_sum_of_its_parts():
+    module = TransformerBlock(HEADS, expansion=2)
+    variables = built(module)
+    params = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
+    assert params["hidden"]["kernel"].shape == (WIDTH, 2 * WIDTH)
+
+    def norm(x, p):
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        return x * p["scale"] + p["bias"]
+
+    def dense(x, p):
+        return x @ p["kernel"] + p["bias"]
+
+    every = np.ones((BATCH, HEADS, LENGTH, LENGTH), bool)
+    x = X.astype(np.float64)
+    x = x + attention_by_numpy(params["attention"], norm(x, params["attention_norm"]), every)
+    hidden = np.asarray(jax.nn.gelu(dense(norm(x, params["norm"]), params["hidden"])))
+    want = x + dense(hidden, params["out"])
+    np.testing.assert_allclose(jax.jit(module.apply)(variables, X), want, rtol=1e-4, atol=1e-4)
+
+
+def test_softmax_of_a_bfloat16_block_is_in_float32():
+    module = TransformerBlock(HEADS, dtype=jnp.bfloat16)
+    variables = built(module)
+    program = functools.partial(module.apply, variables)
+    exponents = [
+        e.invars[0].aval.dtype
+        for e in equations(jax.make_jaxpr(program)(X, CAUSAL).jaxpr)
+        if e.primitive.name == "exp"
+    ]
+    assert exponents
+    assert set(exponents) == {jnp.dtype("float32")}
+    assert {a.dtype for a in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    for dtype in (jnp.float32, jnp.bfloat16):  # the residual stream has the input's
+        assert jax.eval_shape(program, X.astype(dtype)).dtype == dtype
+    # Products are rounded, so the result is near but not equal.
+    exact = TransformerBlock(HEADS).apply(variables, X)
+    difference = np.abs(np.asarray(jax.jit(program)(X) - exact))
+    assert 1e-4 < difference.max() < 0.3
+
+
+def test_dropout_is_in_training_alone():
+    module, plain = TransformerBlock(HEADS, dropout=0.5), TransformerBlock(HEADS)
+    variables = built(module)
+    np.testing.assert_array_equal(module.apply(variables, X), plain.apply(variables, X))
+    first, second = (
+        module.apply(variables, X, train=True, rngs={"dropout": jax.random.key(i)})
+        for i in range(2)
+    )
+    assert (first != second).any()
+
+
+def test_rejects_heads_that_do_not_divide_the_features():
+    with pytest.raises(ValueError, match="6 features are not divisible by 4 heads"):
+        SelfAttention(4).init(jax.random.key(0), X)
