@@ -108,9 +108,9 @@ HEAD_4X4 = Figure(source="Li et al. 2021 have no 4x4 pieces")
 
 RECIPES = named(
     {
-        "head": head(3, 72, 12_000, HEAD),
-        "head_2x2": head(2, 64, 5_000, HEAD_2X2, missing=1),
-        "head_4x4": head(4, 64, 6_000, HEAD_4X4),
+        "head": head(3, 72, 9_000, HEAD),
+        "head_2x2": head(2, 64, 4_000, HEAD_2X2, missing=1),
+        "head_4x4": head(4, 64, 5_000, HEAD_4X4),
     }
 )
 
