@@ -110,6 +110,17 @@ def puzzle_images(n: int, config: Config, seed: int = 0) -> np.ndarray:
     return (means + noise).astype(np.uint8)
 
 
+def exact_borders(n, grid, side=12, seed=0):
+    """Noise of which neighbouring pieces have equal borders, in [-1, 1]."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (n, grid[0] * side, grid[1] * side, 3)).astype(np.float32)
+    for c in range(side, x.shape[2], side):
+        x[:, :, c - 1] = x[:, :, c]
+    for r in range(side, x.shape[1], side):
+        x[:, r - 1] = x[:, r]
+    return x
+
+
 def solver_run(name: str, folder: pathlib.Path, config: Config | None = None, **train: Any) -> Run:
     """A run of a registered solver on 40 images, with validation and test splits, in a folder."""
     config = config or Config()
