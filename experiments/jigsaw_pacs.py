@@ -2,9 +2,9 @@
 
 Ru Li, Shuaicheng Liu, Guangfu Wang, Guanghui Liu, Bing Zeng, "JigsawGAN: Auxiliary Learning for
 Solving Jigsaw Puzzles with Generative Adversarial Networks", IEEE TIP 2021 (arXiv:2101.07555). The
-images are those of four classes of PACS: house, person, guitar and elephant, as photographs,
-paintings, cartoons and sketches. The figure is the percentage of test images that are reassembled
-completely; the record has classes, gaps and missing pieces, chance and the classical solvers.
+images are the photographs, paintings, cartoons and sketches of four classes of PACS (`CLASSES`).
+The figure is the percentage of test images that are reassembled completely; the record has classes,
+gaps and missing pieces, chance and the classical solvers.
 
     python -m experiments.jigsaw_pacs --data FOLDER              # 3x3, all 362,880 permutations
     python -m experiments.jigsaw_pacs --recipe head_4x4 --data FOLDER
@@ -93,8 +93,8 @@ def head(pieces: int, side: int, steps: int, figure: Figure, missing: int = 2) -
 HEAD = Figure(
     paper=79.0,
     tag="seen",
-    source="Li et al. 2021, table III, 3x3, 1000 permutations, mean of house 80.2, person 79.9,"
-    " guitar 77.4 and elephant 78.5",
+    source="Li et al. 2021, table III, 3x3, 1000 permutations, mean of 80.2, 79.9, 77.4 and 78.5 %"
+    " in the order of the classes",
     difference=f"{ASSIGNMENT}; {PACS_ALONE}",
 )
 HEAD_2X2 = Figure(

@@ -24,7 +24,7 @@ TERMS = {
     r"(is|are|be) had": "is computed",
     r"rhythm|judges?|half-turns?|whose turn": "schedule, discriminator, update",
     r"(?<!\")instruments?(?!\")": "metric",  # in quotes: the name of a random key
-    r"doors?|rooms?|house": "validation, package",
+    r"doors?|rooms?|(?<![\"`])house(?![\"`])": "validation, package",  # in quotes: of PACS
     r"(?<!\.)walks?": "traversal",
     r"turned round|the way back|on the way there": "flipped, inverse, forward pass",
     r"(is|are|was|were) refused": "raises, is rejected",
