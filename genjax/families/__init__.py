@@ -26,6 +26,7 @@ FAMILIES = {
     "pix2pix": "genjax.families.pix2pix",
     "stargan": "genjax.families.stargan",
     "progressive": "genjax.families.progressive",
+    "jigsaw": "genjax.families.jigsaw",
     "jigsaw_assignment": "genjax.families.jigsaw_assignment",
     "puzzle_gan": "genjax.families.puzzle_gan",
 }
@@ -66,6 +67,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         gan,
         hierarchical_vae,
         infogan,
+        jigsaw,
         jigsaw_assignment,
         joint,
         m2,
@@ -108,12 +110,16 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         progressive,
         puzzle_gan,
         stargan,
+        jigsaw,
     )
     _translators: tuple[p.Translator, ...] = (cyclegan, pix2pix, stargan)
     _position_scores: tuple[p.PositionScores, ...] = (jigsaw_assignment,)
-    _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan, progressive, puzzle_gan)
     _growing: tuple[p.Growing, ...] = (progressive, puzzle_gan)
+    _growing: tuple[p.Growing, ...] = (progressive,)
     _image_parts: tuple[p.ImageParts, ...] = (puzzle_gan,)
+    _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan, progressive)
+    _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan, progressive, puzzle_gan)
+    _permutation_logits: tuple[p.PermutationLogits, ...] = (jigsaw,)
     _attribute_translators: tuple[p.AttributeTranslator, ...] = (stargan,)
     _fitted: tuple[p.Fitted, ...] = (joint, markov, mixture)
     _autoregressive: tuple[p.Autoregressive, ...] = (

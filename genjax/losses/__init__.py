@@ -1,6 +1,7 @@
 """Losses: pure functions of arrays that return unreduced losses per example, in nats."""
 
 from genjax.losses.divergence import gaussian_cholesky_kl, gaussian_kl
+from genjax.losses.focal import focal_loss
 from genjax.losses.gan_losses import (
     hinge_discriminator,
     least_squares_discriminator,
@@ -43,6 +44,7 @@ from genjax.losses.penalties import (
     r1_penalty,
     r2_penalty,
 )
+from genjax.losses.ssim import ssim
 from genjax.losses.variational import (
     dreg_loss,
     free_bits,
@@ -68,6 +70,7 @@ __all__ = [
     "discretized_logistic_nll",
     "dreg_loss",
     "drift_penalty",
+    "focal_loss",
     "free_bits",
     "gaussian_cholesky_kl",
     "gaussian_cholesky_nll",
@@ -99,6 +102,7 @@ __all__ = [
     "resampled",
     "resampled_loss",
     "score_function_loss",
+    "ssim",
     "sum_event",
     "uniform_information",
     "wasserstein_critic",
