@@ -38,7 +38,7 @@ def focal_loss(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0) -> j
         )
     nats = categorical_nats(logits, labels)
     logits = at_least_float32(logits)
-    own = jnp.arange(logits.shape[1]) == labels[:, None]
+    own = jnp.arange(logits.shape[1])[None] == labels[:, None]
     others = jax.nn.logsumexp(jnp.where(own, -jnp.inf, logits), axis=1)
     log_rest = others - jax.nn.logsumexp(logits, axis=1)  # log(1 - p)
     return jnp.exp(gamma * log_rest) * nats

@@ -313,7 +313,7 @@ def discriminator_loss(
 
     Generated images are those in `batch["outputs"]`, if any. Logits are in aux.
     """
-    check_batch("jigsaw", config, {"x": batch["x"]} if "x" in batch else batch)
+    check_batch("jigsaw", config, batch)
     order_key, gap_key, dropout_key, objective_key = jax.random.split(key, 4)
     outputs: Any = batch.get("outputs")
     if outputs is None:

@@ -53,23 +53,23 @@ def reference_labels(pieces: jax.Array, permutations: jax.Array, grid: Grid) -> 
 
 def _assemble_one(costs: jax.Array, grid: Grid) -> jax.Array:
     """Places one piece after another next to a placed one; returns the order `[N]`."""
-    extent = jnp.asarray(grid)
-    n, centre = grid[0] * grid[1], extent - 1
+    extent = jnp.asarray(grid)[None]  # [1, 2]
+    n, centre = grid[0] * grid[1], np.asarray(grid) - 1
     right, below = costs
     edges = jnp.stack([right, right.T, below, below.T])  # [4, N, N]: direction, placed, new
-    edges = jnp.where(jnp.eye(n, dtype=bool), jnp.inf, edges)
+    edges = jnp.where(jnp.eye(n, dtype=bool)[None], jnp.inf, edges)
     start = jnp.argmin(edges) // n % n
 
     def place(_: int, state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         cells, placed, occupied = state
         targets = cells[None] + STEPS[:, None]  # [4, N, 2], beside every piece
-        low = jnp.where(placed[:, None], cells, 2 * extent).min(0)
-        high = jnp.where(placed[:, None], cells, -1).max(0)
+        low = jnp.where(placed[:, None], cells, 2 * extent).min(0)[None, None]
+        high = jnp.where(placed[:, None], cells, -1).max(0)[None, None]
         size = jnp.maximum(high, targets) - jnp.minimum(low, targets) + 1
-        inside = (size <= extent).all(-1)
-        at = jnp.clip(targets, 0, 2 * extent - 2)
+        inside = (size <= extent[None]).all(-1)
+        at = jnp.clip(targets, 0, 2 * extent[None] - 2)
         free = inside & ~occupied[at[..., 0], at[..., 1]]  # [4, N]
-        allowed = free[:, :, None] & placed[:, None] & ~placed[None]
+        allowed = free[:, :, None] & placed[None, :, None] & ~placed[None, None]
         best = jnp.argmin(jnp.where(allowed, edges, jnp.inf))
         # Costs that are not finite leave any allowed place.
         best = jnp.where(allowed.ravel()[best], best, jnp.argmax(allowed))
@@ -88,5 +88,5 @@ def _assemble_one(costs: jax.Array, grid: Grid) -> jax.Array:
         jnp.zeros((2 * grid[0] - 1, 2 * grid[1] - 1), bool).at[centre[0], centre[1]].set(True)
     )
     cells, _, _ = jax.lax.fori_loop(0, n - 1, place, (cells, placed, occupied))
-    row, column = (cells - cells.min(0)).T
+    row, column = (cells - cells.min(0, keepdims=True)).T
     return (row * grid[1] + column).astype(jnp.int32)
