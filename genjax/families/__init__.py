@@ -109,15 +109,15 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         pix2pix,
         progressive,
         puzzle_gan,
-        stargan,
         jigsaw,
+        stargan,
     )
     _translators: tuple[p.Translator, ...] = (cyclegan, pix2pix, stargan)
     _position_scores: tuple[p.PositionScores, ...] = (jigsaw_assignment,)
+    _permutation_logits: tuple[p.PermutationLogits, ...] = (jigsaw,)
     _growing: tuple[p.Growing, ...] = (progressive, puzzle_gan)
     _image_parts: tuple[p.ImageParts, ...] = (puzzle_gan,)
     _implicit: tuple[p.Implicit, ...] = (gan, dcgan, infogan, progressive, puzzle_gan)
-    _permutation_logits: tuple[p.PermutationLogits, ...] = (jigsaw,)
     _attribute_translators: tuple[p.AttributeTranslator, ...] = (stargan,)
     _fitted: tuple[p.Fitted, ...] = (joint, markov, mixture)
     _autoregressive: tuple[p.Autoregressive, ...] = (
