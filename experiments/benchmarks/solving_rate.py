@@ -28,6 +28,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from genjax.evals.border_solvers import beam_search, greedy, spanning_tree
+from genjax.evals.puzzle_solutions import solve
 
 from experiments.benchmarks.flops import work
 from experiments.benchmarks.reporting import (
@@ -43,8 +45,6 @@ from genjax import checks
 from genjax.cli.options import set_up_process
 from genjax.core import puzzles
 from genjax.core.protocols import PositionScores
-from genjax.evals.border_solvers import beam_search, greedy, spanning_tree
-from genjax.evals.puzzle_solutions import solve
 from genjax.families import jigsaw, jigsaw_assignment
 from genjax.train.record import device
 

@@ -1,6 +1,7 @@
 """Small Configs of every family with a PyTorch peer; losses and gradients of both."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import torch
 from experiments.benchmarks import peers, speed
 from experiments.benchmarks.peers.torch_layers import flattened
 from genjax import families
-from genjax.core import GanObjective, network_names, with_alpha
+from genjax.core import GanObjective, named_key, network_names, puzzles, with_alpha
 from genjax.families import (
     cyclegan,
     dcgan,
@@ -18,6 +19,7 @@ from genjax.families import (
     gan,
     hierarchical_vae,
     infogan,
+    jigsaw_assignment,
     m2,
     made,
     nade,
@@ -47,6 +49,9 @@ RESIDUAL = dict(shape=(7, 6, 2), latent=3, noise="normal")
 RESIDUAL |= dict(generator_widths=(4, 3), discriminator_widths=(3, 4, 4))
 
 GROWING = dict(shape=(8, 8, 2), latent=3, base=8, max_width=5)
+
+PUZZLE = dict(shape=(18, 12, 2), grid=(3, 2), channels=(3, 4), width=6, layers=2, heads=2)
+PUZZLE |= dict(iterations=3)
 
 CONFIGS = {
     "fvsbn": fvsbn.Config(shape=SHAPE),
@@ -156,6 +161,8 @@ CONFIGS = {
     ),
     "progressive": progressive.Config(**GROWING, start=8),
     "progressive_fade": progressive.Config(**GROWING),
+    "jigsaw_assignment": jigsaw_assignment.Config(**PUZZLE, gaps=(0, 2), missing=2),
+    "jigsaw_assignment_odd": jigsaw_assignment.Config(**{**PUZZLE, "shape": (9, 10, 1)}),
     "dcgan_even": dcgan.Config(**{**WIDE, "shape": (8, 8, 1)}, kernel=3),
 }
 FORMS = {"nade_loop": {"form": "loop"}}
@@ -209,6 +216,13 @@ def noise_of(name, key, config=None):
         x = jnp.zeros((3, 25))
         pixel = jax.random.randint(pixel_key, (3, 1), 0, 25)
         return tensor(orderless_nade._pixels_before(subset_key, pixel, x))
+    if isinstance(config, jigsaw_assignment.Config):
+        size, count = size_of(family), len(config.gaps)
+        draw = functools.partial(named_key, key, 0)
+        gaps = jax.random.randint(draw("gap"), (size,), 0, count)
+        missing = jax.random.randint(draw("missing"), (size, 1), 0, config.missing + 1)
+        order = puzzles.random_orders(draw("order"), size, math.prod(config.grid))
+        return tensor(order), tensor(jnp.asarray(config.gaps)[gaps]), tensor(missing[:, 0])
     if isinstance(config, cyclegan.Config):  # swaps and slots of both pools
         each = zip(cyclegan.DOMAINS, jax.random.split(key), strict=True)
         keys = {domain: jax.random.split(own) for domain, own in each}

@@ -32,8 +32,8 @@ def eroded(pieces: Tensor, gap: Tensor) -> Tensor:
 
 
 def log_sinkhorn(scores: Tensor, iterations: int) -> Tensor:
-    """Normalises columns and rows in turn, `[B, N, N]`; the rows are exact."""
+    """Normalises rows, then columns and rows in turn, `[B, N, N]`."""
+    scores = scores.log_softmax(2)
     for _ in range(iterations):
-        scores = scores - scores.logsumexp(1, keepdim=True)
-        scores = scores - scores.logsumexp(2, keepdim=True)
+        scores = scores.log_softmax(1).log_softmax(2)
     return scores

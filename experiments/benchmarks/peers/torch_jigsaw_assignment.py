@@ -1,0 +1,154 @@
+"""Assignment of puzzle pieces: CNN of each piece, set transformer, Sinkhorn's normalisation.
+
+As `genjax.families.jigsaw_assignment`. Attention is PyTorch's fused one.
+"""
+
+import itertools
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from experiments.benchmarks.peers.torch_layers import (
+    Leaves,
+    conv_leaves,
+    dense_leaves,
+    prefixed,
+    require,
+    same,
+    with_weights,
+)
+from experiments.benchmarks.peers.torch_puzzles import cut, eroded, log_sinkhorn, shuffled
+
+EPSILON = 1e-6  # of Flax's layer norm
+EXPANSION = 4  # hidden units of a block, times the width
+KERNEL = 4
+
+
+def norm_leaves(layer: Any) -> Leaves:
+    """Leaves of a `LayerNorm`."""
+    return {"scale": (layer.weight, same), "bias": (layer.bias, same)}
+
+
+class PieceEncoder(nn.Module):
+    """`[M, C, h, w] -> [M, width]`."""
+
+    def __init__(self, c: Any) -> None:
+        super().__init__()
+        channels = [c.shape[-1], *c.channels]
+        sizes = itertools.pairwise(channels)
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, KERNEL, 2) for a, b in sizes)
+        self.norms = nn.ModuleList(nn.LayerNorm(b, EPSILON) for b in c.channels)
+        sides = [side // count for side, count in zip(c.shape[:2], c.grid, strict=True)]
+        last = [-(-side // 2 ** len(c.channels)) for side in sides]
+        self.out = nn.Linear(math.prod(last) * channels[-1], c.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            height, width = x.shape[2:]
+            x = conv(F.pad(x, (1, 1 + width % 2, 1, 1 + height % 2)))
+            x = F.relu(norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        return self.out(x.permute(0, 2, 3, 1).flatten(1))
+
+    def leaves(self) -> Leaves:
+        """See `torch_layers.Leaves`."""
+        found = {f"Conv_{i}": conv_leaves(layer) for i, layer in enumerate(self.convs)}
+        found |= {f"LayerNorm_{i}": norm_leaves(layer) for i, layer in enumerate(self.norms)}
+        return prefixed(**found, out=dense_leaves(self.out))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block, `[B, N, D] -> [B, N, D]`."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.norm = (nn.LayerNorm(width, EPSILON) for _ in range(2))
+        self.joint = nn.Linear(width, 3 * width)
+        self.attended = nn.Linear(width, width)
+        self.hidden = nn.Linear(width, EXPANSION * width)
+        self.out = nn.Linear(EXPANSION * width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Applies the block; `mask` is bool `[B, 1, 1, N]`, the pieces that may be attended to."""
+        parts = self.joint(self.attention_norm(x)).unflatten(2, (3, self.heads, -1))
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # [B, heads, N, d] each
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        x = x + self.attended(y.transpose(1, 2).flatten(2))
+        return x + self.out(F.gelu(self.hidden(self.norm(x)), approximate="tanh"))
+
+    def leaves(self) -> Leaves:
+        """See `torch_layers.Leaves`."""
+        joint, attended = dense_leaves(self.joint), dense_leaves(self.attended)
+        return prefixed(
+            attention=prefixed(query_key_value=joint, out=attended),
+            attention_norm=norm_leaves(self.attention_norm),
+            norm=norm_leaves(self.norm),
+            hidden=dense_leaves(self.hidden),
+            out=dense_leaves(self.out),
+        )
+
+
+class Solver(nn.Module):
+    """Pieces `[B, N, C, h, w]` to log probabilities of their positions, `[B, N, N]`."""
+
+    def __init__(self, c: Any) -> None:
+        super().__init__()
+        self.iterations = c.iterations
+        self.encoder = PieceEncoder(c)
+        self.blocks = nn.ModuleList(Block(c.width, c.heads) for _ in range(c.layers))
+        self.norm = nn.LayerNorm(c.width, EPSILON)
+        self.head = nn.Linear(c.width, math.prod(c.grid))
+
+    def forward(self, pieces: Tensor, present: Tensor) -> Tensor:
+        """`present` is bool `[B, N]`."""
+        x = self.encoder(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
+        for block in self.blocks:
+            x = block(x, present[:, None, None])
+        scores = self.head(self.norm(x)).float()
+        return log_sinkhorn(scores.masked_fill(~present[..., None], 0.0), self.iterations)
+
+    def leaves(self) -> Leaves:
+        """See `torch_layers.Leaves`."""
+        blocks: Any = enumerate(self.blocks)
+        return prefixed(
+            encoder=self.encoder.leaves(),
+            **{f"blocks_{i}": block.leaves() for i, block in blocks},
+            norm=norm_leaves(self.norm),
+            head=dense_leaves(self.head),
+        )
+
+
+def build(config: Any, variables: Any = None) -> Solver:
+    """Builds the network, with Flax's weights if they are given.
+
+    Raises:
+      ValueError: the peer does not support a setting.
+    """
+    require("jigsaw_assignment", config, dropout=0.0)
+    return with_weights(Solver(config), variables)
+
+
+def loss(network: Solver, config: Any, batch: dict[str, Any], noise: Any = None) -> Tensor:
+    """Mean over present pieces of -log P of their positions, `[B]`.
+
+    `noise` has orders `[B, N]`, gaps `[B]` and numbers of missing pieces `[B]`.
+    """
+    pieces = cut(batch["x"], config.grid)
+    (size, number), device = pieces.shape[:2], pieces.device
+    if noise is None:
+        gaps = torch.tensor(config.gaps, device=device)
+        drawn = gaps[torch.randint(len(gaps), (size,), device=device)]
+        order = torch.rand(size, number, device=device).argsort(1)
+        missing = torch.randint(config.missing + 1, (size,), device=device)
+    else:
+        order, drawn, missing = noise
+    if max(config.gaps):
+        pieces = eroded(pieces, drawn)
+    present = torch.arange(number, device=device) >= missing[:, None]
+    scores = network(shuffled(pieces, order), present)
+    nats = -scores.gather(2, order.long()[..., None])[..., 0]
+    return nats.masked_fill(~present, 0.0).sum(1) / present.sum(1)
