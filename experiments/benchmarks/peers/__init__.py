@@ -18,9 +18,10 @@ FAMILIES = {
     for name in (
         *("fvsbn", "nade", "made", "orderless_nade", "rnade", "pixelcnn", "pixelrnn"),
         *("pixelcnn_pp", "vae", "hierarchical_vae", "m2", "gan", "dcgan", "infogan"),
-        *("cyclegan", "stargan", "progressive", "jigsaw_assignment"),
+        *("cyclegan", "stargan", "progressive", "jigsaw_assignment", "jigsaw"),
     )
 }
+FAMILIES["puzzle_gan"] = FAMILIES["progressive"]
 # Fitted without gradients: a peer has `update` for `loss`.
 FITTED = {name: f"experiments.benchmarks.peers.torch_{name}" for name in ("markov", "mixture")}
 KINDS = ("step", "sample", "evaluate")  # calls that are timed

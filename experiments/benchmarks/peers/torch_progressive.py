@@ -1,6 +1,6 @@
 """Progressive GAN at one side, stable or in a fade, with a critic of WGAN-GP and drift.
 
-As `genjax.families.progressive` with its default networks. Upsampling and pooling are separate from
+As `genjax.families.progressive` with its default networks, and `genjax.families.puzzle_gan`. Upsampling and pooling are separate from
 the convolutions, and weights are multiplied by He's constant in every call. Maps are NCHW.
 """
 
@@ -32,7 +32,6 @@ from genjax.families.progressive.growing_networks import FIRST_GAIN, SLOPE
 from genjax.families.progressive.settings import blocks, width
 
 EPSILON = 1e-8
-SMALLEST = 4  # side of the first maps
 FADE = 0.5  # weight of the new side in a timed fade
 
 
@@ -64,29 +63,64 @@ class EqualizedLinear(nn.Linear):
         return F.linear(x, self.weight * self.scale, self.bias)
 
 
-class FirstLinear(nn.Linear):
-    """The generator's first layer, `[B, Z] -> [B, C, 4, 4]`, with one bias per channel."""
+class RectangleLinear(nn.Linear):
+    """A dense layer of one part to a rectangle of the first maps, `[B, Z_k] -> [B, C, h, w]`."""
 
-    def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__(inputs, SMALLEST**2 * channels)
+    def __init__(self, inputs: int, channels: int, rows: int, columns: int) -> None:
+        super().__init__(inputs, channels * rows * columns, bias=False)
         nn.init.normal_(self.weight)
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.scale = FIRST_GAIN / math.sqrt(inputs)
+        self.scale, self.sides = FIRST_GAIN / math.sqrt(inputs), (rows, columns)
 
     def forward(self, z: Tensor) -> Tensor:
         """See the class."""
-        x = F.linear(z, self.weight * self.scale)
-        return x.view(len(z), -1, SMALLEST, SMALLEST) + self.bias.view(1, -1, 1, 1)
+        return F.linear(z, self.weight * self.scale).unflatten(1, (-1, *self.sides))
 
     def leaves(self) -> Leaves:
         """See `torch_layers.Leaves`."""
-        kernel = lambda t: channels_last(t).t()  # noqa: E731
-        return {"dense/kernel": (self.weight, kernel), "bias": (self.bias, same)}
+        area = math.prod(self.sides)
+        return {"kernel": (self.weight, lambda t: channels_last(t, area).t())}
 
 
-def channels_last(t: Tensor) -> Tensor:
-    """Reorders units of a 4x4 map, `[C h w, ...] -> [h w C, ...]`."""
-    return t.unflatten(0, (-1, SMALLEST**2)).transpose(0, 1).flatten(0, 1)
+class FirstMaps(nn.Module):
+    """The generator's first layer, `[B, Z] -> [B, C, smallest, smallest]`.
+
+    Every part of the noise has its rectangles; there is one bias per channel.
+    """
+
+    def __init__(self, c: Any, channels: int) -> None:
+        super().__init__()
+        self.side, self.parts, self.part_norm = c.smallest, c.layout(), c.part_norm
+        self.denses = nn.ModuleDict(
+            {
+                f"dense_{part.name}_{i}": RectangleLinear(part.latent, channels, *rectangle[2:])
+                for part in self.parts
+                for i, rectangle in enumerate(part.rectangles)
+            }
+        )
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Normalises the noise, of all parts together or of each by itself, and applies it."""
+        z = z if self.part_norm else pixel_norm(z)
+        x = z.new_empty(len(z), len(self.bias), self.side, self.side)
+        inputs = z.split([part.latent for part in self.parts], 1)
+        for part, own in zip(self.parts, inputs, strict=True):
+            own = pixel_norm(own) if self.part_norm else own
+            for i, (top, left, rows, columns) in enumerate(part.rectangles):
+                values = self.denses[f"dense_{part.name}_{i}"](own)
+                x[:, :, top : top + rows, left : left + columns] = values
+        return x + self.bias.view(1, -1, 1, 1)
+
+    def leaves(self) -> Leaves:
+        """See `torch_layers.Leaves`."""
+        layers: Any = self.denses.items()
+        found = {"dense" if len(layers) == 1 else name: own.leaves() for name, own in layers}
+        return prefixed(**found) | {"bias": (self.bias, same)}
+
+
+def channels_last(t: Tensor, area: int) -> Tensor:
+    """Reorders units of maps of so many pixels, `[C h w, ...] -> [h w C, ...]`."""
+    return t.unflatten(0, (-1, area)).transpose(0, 1).flatten(0, 1)
 
 
 def pixel_norm(x: Tensor) -> Tensor:
@@ -130,8 +164,8 @@ class Generator(nn.Module):
 
     def __init__(self, c: Any, last: int) -> None:
         super().__init__()
-        self.sides, first = blocks(c, last), width(c, SMALLEST)
-        self.first = FirstLinear(c.latent, first)
+        self.sides, first = blocks(c, last), width(c, c.smallest)
+        self.first = FirstMaps(c, first)
         self.conv = EqualizedConv(first, first, 3)
         self.ups, self.convs = nn.ModuleDict(), nn.ModuleDict()
         for side in self.sides[1:]:
@@ -141,7 +175,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, alpha: float) -> Tensor:
         """Images of the last side; with `alpha` below 1 blended with those of half the side."""
-        x = pixel_norm(active(self.first(pixel_norm(z))))
+        x = pixel_norm(active(self.first(z)))
         x = before = pixel_norm(active(self.conv(x)))
         for side in self.sides[1:]:
             before = x
@@ -154,7 +188,8 @@ class Generator(nn.Module):
 
     def leaves(self) -> Leaves:
         """See `torch_layers.Leaves`."""
-        found = {"4x4": self.first.leaves() | prefixed(conv=conv_leaves(self.conv))}
+        first = self.first.leaves() | prefixed(conv=conv_leaves(self.conv))
+        found = {f"{self.sides[0]}x{self.sides[0]}": first}
         for side in self.sides[1:]:
             layers = {"up": self.ups[str(side)], "conv": self.convs[str(side)]}
             found[f"{side}x{side}"] = convs_leaves(layers)
@@ -171,10 +206,10 @@ class Discriminator(nn.Module):
         for side in self.sides[1:]:
             self.convs[str(side)] = EqualizedConv(width(c, side), width(c, side), 3)
             self.downs[str(side)] = EqualizedConv(width(c, side), width(c, side // 2), 3)
-        first, hidden = width(c, SMALLEST), width(c, SMALLEST // 2)
+        first, hidden = width(c, c.smallest), width(c, c.smallest // 2)
         self.rgb = rgb(c, last, lambda side: EqualizedConv(c.shape[-1], width(c, side), 1))
         self.conv = EqualizedConv(first + 1, first, 3)
-        self.dense = EqualizedLinear(SMALLEST**2 * first, hidden)
+        self.dense = EqualizedLinear(c.smallest**2 * first, hidden)
         self.out = EqualizedLinear(hidden, 1, 1.0)
 
     def forward(self, images: Tensor, alpha: float) -> Tensor:
@@ -192,10 +227,11 @@ class Discriminator(nn.Module):
     def leaves(self) -> Leaves:
         """See `torch_layers.Leaves`."""
         dense = {
-            "kernel": (self.dense.weight, lambda t: channels_last(t.t())),
+            "kernel": (self.dense.weight, lambda t: channels_last(t.t(), self.sides[0] ** 2)),
             "bias": (self.dense.bias, same),
         }
-        found = {"4x4": prefixed(conv=conv_leaves(self.conv), dense=dense)}
+        first = prefixed(conv=conv_leaves(self.conv), dense=dense)
+        found = {f"{self.sides[0]}x{self.sides[0]}": first}
         for side in self.sides[1:]:
             layers = {"conv": self.convs[str(side)], "down": self.downs[str(side)]}
             found[f"{side}x{side}"] = convs_leaves(layers)
@@ -244,13 +280,12 @@ def build(config: Any, variables: Any = None) -> Networks:
     Raises:
       ValueError: the peer does not support a setting.
     """
-    require("progressive", config, architecture="growing", classes=0, latent_norm=True)
-    require("progressive", config, smallest=SMALLEST)
-    require("progressive", config, equalized=True, generator_norm="pixel", output="linear")
-    require("progressive", config, discriminator_norm="none", activation="leaky_relu")
-    require("progressive", config, minibatch="stddev")
-    require("progressive", config.objective, loss="wasserstein", penalty_target=1.0)
-    require("progressive", config.objective, one_sided_penalty=False)
+    require(config.FAMILY, config, architecture="growing", classes=0, latent_norm=True)
+    require(config.FAMILY, config, equalized=True, generator_norm="pixel", output="linear")
+    require(config.FAMILY, config, discriminator_norm="none", activation="leaky_relu")
+    require(config.FAMILY, config, minibatch="stddev")
+    require(config.FAMILY, config.objective, loss="wasserstein", penalty_target=1.0)
+    require(config.FAMILY, config.objective, one_sided_penalty=False)
     last, alpha = config.shape[0], FADE if config.start < config.shape[0] else 1.0
     if variables is not None:
         last = side_of(variables)
