@@ -53,7 +53,7 @@ RESIDUAL |= dict(generator_widths=(4, 3), discriminator_widths=(3, 4, 4))
 GROWING = dict(shape=(8, 8, 2), latent=3, base=8, max_width=5)
 
 PUZZLE = dict(shape=(18, 12, 2), grid=(3, 2), channels=(3, 4), width=6, layers=2, heads=2)
-PUZZLE |= dict(iterations=3)
+PUZZLE |= dict(iterations=3, rounds=2, border=5)
 JIGSAW = dict(shape=(24, 16, 2), grid=(3, 2), num_permutations=7, width=3, blocks=1, dense=5)
 JIGSAW |= dict(discriminator_width=3)
 
@@ -172,7 +172,9 @@ CONFIGS = {
     "jigsaw": jigsaw.Config(**JIGSAW, gaps=(0, 2)),
     "jigsaw_true": jigsaw.Config(**JIGSAW, labels="true", norm="instance"),
     "jigsaw_assignment": jigsaw_assignment.Config(**PUZZLE, gaps=(0, 2), missing=2),
-    "jigsaw_assignment_odd": jigsaw_assignment.Config(**{**PUZZLE, "shape": (9, 10, 1)}),
+    "jigsaw_assignment_odd": jigsaw_assignment.Config(
+        **{**PUZZLE, "shape": (9, 10, 1), "rounds": 0}
+    ),
     "dcgan_even": dcgan.Config(**{**WIDE, "shape": (8, 8, 1)}, kernel=3),
 }
 FORMS = {"nade_loop": {"form": "loop"}}

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from genjax.families.jigsaw import WINDOW, permutations
+from genjax.families.jigsaw.jigsaw_networks import SLOPE
 from torch import Tensor, nn
 
 from experiments.benchmarks.peers.torch_cyclegan import mean, reversed_hwio, to_maps
@@ -26,8 +28,6 @@ from experiments.benchmarks.peers.torch_layers import (
 )
 from experiments.benchmarks.peers.torch_puzzles import assemble, cut, eroded, join, shuffled
 from experiments.benchmarks.peers.torch_strided import BatchNorm
-from genjax.families.jigsaw import WINDOW, permutations
-from genjax.families.jigsaw.jigsaw_networks import SLOPE
 
 C1, C2, SIGMA = (0.01 * 2) ** 2, (0.03 * 2) ** 2, 1.5  # of SSIM in [-1, 1]
 HALVINGS = 5  # of the classifier after its first
