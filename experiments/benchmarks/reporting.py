@@ -35,6 +35,8 @@ DEFAULT = (
     "cyclegan_maps:pix2pix_64_cpu",
     "stargan_glyphs:wgan_gp",
     "progressive_fashion:grown",
+    "puzzle_gan_digits:cpu",
+    "jigsaw_pacs:head",
 )
 
 

@@ -72,7 +72,7 @@ CACHE = "jax_enable_compilation_cache"
 PEAKS = ("float32", "float32_exact", "bfloat16")
 CHAIN = 10  # products per call that measures the peak, so that launching it does not count
 PASSES = 16  # square arrays in the array that measures the peak of memory
-ROW_SECONDS = 55.0  # of `--rows all`
+ROW_SECONDS = 50.0  # of `--rows all`
 Call = tuple[Callable, tuple[Any, ...]]
 
 

@@ -1,7 +1,8 @@
 """Progressive GAN at one side, stable or in a fade, with a critic of WGAN-GP and drift.
 
-As `genjax.families.progressive` with its default networks, and `genjax.families.puzzle_gan`. Upsampling and pooling are separate from
-the convolutions, and weights are multiplied by He's constant in every call. Maps are NCHW.
+As `genjax.families.progressive` with its default networks, and `genjax.families.puzzle_gan`.
+Upsampling and pooling are separate from the convolutions, and weights are multiplied by He's
+constant in every call. Maps are NCHW.
 """
 
 import math
