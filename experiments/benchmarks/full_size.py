@@ -9,6 +9,9 @@ compiler are those without a cache.
     python -m experiments.benchmarks.full_size --rows cyclegan_maps:paper --run
     python -m experiments.benchmarks.full_size --rows progressive_celebahq1024:swd --stages all
 
+Besides rows there are the published modes of PuzzleGAN that have none: `puzzle_gan:bedrooms` at
+128x128, `puzzle_gan:faces` and `puzzle_gan:face_parts` at 256x256.
+
 Networks that grow are those of the last stage, at its batch size, or of `--stages`: one program is
 that of a fade and of the stable steps after it, whose weights of new layers are an input. The first
 stage has no fade.
@@ -18,6 +21,7 @@ memory of the process; on a CPU the first includes the allocation of memory.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import resource
@@ -37,7 +41,6 @@ from experiments.benchmarks.reporting import (
     measure_rows,
     prepare_out,
     provenance,
-    selected_rows,
     show,
 )
 from experiments.table import rows as all_rows
@@ -54,7 +57,11 @@ ROWS = (
     "cyclegan_maps:pix2pix",
     "stargan_celeba:paper",
     "progressive_celebahq1024:swd",
+    "puzzle_gan_digits:paper",
 )
+DIGITS = "puzzle_gan_digits:paper"
+MODES = {"bedrooms": 128, "faces": 256, "face_parts": 256}  # of PuzzleGAN, and the side
+FIRST_SIDE = 8  # of their first maps
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,7 +74,6 @@ def main(argv: list[str] | None = None) -> int:
     add("--out", type=pathlib.Path, help="JSON file to write")
     options = parser.parse_args(argv)
     try:
-        options.rows = selected_rows(options.rows, [])
         names = layouts_by_name(options.rows, options.stages)
         prepare_out(options.out)
     except (ValueError, OSError) as error:
@@ -97,10 +103,11 @@ def layouts_by_name(names: list[str], stages: list[str]) -> dict[str, tuple[Run,
       stages: names of stages, `all`, or nothing for the last of each row.
 
     Raises:
-      ValueError: a row has no stage of that name.
+      ValueError: there is no such row, or it has no stage of that name.
     """
-    known, found = all_rows(), {}
+    known, found = known_runs(), {}
     for name in names:
+        checks.one_of(tuple(known), rows=name)
         run = resolve(known[name], jax.default_backend())
         layouts = layouts_of(run)
         every = [stage.name for stage in layouts.stages]
@@ -109,6 +116,18 @@ def layouts_by_name(names: list[str], stages: list[str]) -> dict[str, tuple[Run,
             checks.one_of(every, stages=stage)
             found[f"{name} {stage}".strip()] = (run, layouts.of(every.index(stage)))
     return found
+
+
+def known_runs() -> dict[str, Run]:
+    """Returns all rows, and PuzzleGAN's modes without a row with the settings of its digits."""
+    rows = all_rows()
+    if DIGITS not in rows:
+        return rows
+    digits, first = rows[DIGITS], dict(smallest=FIRST_SIDE, start=FIRST_SIDE)
+    for mode, side in MODES.items():
+        model = dataclasses.replace(digits.model, mode=mode, shape=(side, side, 3), **first)
+        rows = rows | {f"puzzle_gan:{mode}": dataclasses.replace(digits, model=model)}
+    return rows
 
 
 def parts(run: Run, layout: Layout, options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from experiments.benchmarks import flops, full_size, speed
 from experiments.benchmarks.growth import at_last_stage, last_layout, stage_state_at
 from experiments.table import rows
 from genjax.core import Optimizer
-from genjax.families import gan, progressive
+from genjax.families import gan, progressive, puzzle_gan
 from genjax.train import Run, Train
 from genjax.train.run_config import resolve
 
@@ -19,9 +19,28 @@ from genjax.train.run_config import resolve
 def test_full_size_rows_are_those_of_the_papers():
     known = rows()
     sides = {known[name].model.shape[0] for name in full_size.ROWS}
-    assert sides == {128, 256, 1024}
+    assert sides == {32, 128, 256, 1024}
     assert last_layout(known["progressive_celebahq1024:swd"]).stage.batch_size == 3
     assert known["cyclegan_maps:paper"].model.blocks == 9
+
+
+def test_modes_of_puzzle_gan_have_the_sizes_of_the_paper():
+    known = full_size.known_runs()
+    found = {}
+    for mode, parts in {"bedrooms": 2, "faces": 2, "face_parts": 5}.items():
+        run = known[f"puzzle_gan:{mode}"]
+        assert len(puzzle_gan.parts(run.model)) == parts
+        state = full_size.step_of_shapes(run, last_layout(run))[1]
+        assert puzzle_gan.side(state.variables) == run.model.shape[0]
+        found[mode] = sum(a.size for a in jax.tree.leaves(state.variables["params"]["generator"]))
+    # A dense layer from 512 numbers, but for parts: each cell of 8x8 has the noise of its part.
+    cells = {"bedrooms": 64 * 256, "faces": 16 * 384 + 48 * 128}
+    cells["face_parts"] = 36 * 288 + 8 * 64 + 8 * 64 + 4 * 32 + 8 * 64
+    assert found["faces"] - found["face_parts"] == 512 * (cells["faces"] - cells["face_parts"])
+    block = 9 * 128 * 64 + 64 + 9 * 64 * 64 + 64  # of 256x256
+    heads = 3 * 64 + 3  # its layer to RGB
+    expected = 512 * (cells["faces"] - cells["bedrooms"]) + block + heads
+    assert found["faces"] - found["bedrooms"] == expected
 
 
 def test_a_step_of_nine_blocks_has_the_operations_of_its_layers():
@@ -66,7 +85,6 @@ def growing_row():
 
 def test_every_stage_of_growing_networks_is_exported_at_its_batch_size(monkeypatch, tmp_path):
     monkeypatch.setattr(full_size, "all_rows", lambda: {"growing": growing_row()})
-    monkeypatch.setattr(full_size, "selected_rows", lambda names, families: names)
     out = tmp_path / "figures.json"
     options = ["--rows", "growing", "--stages", "all", "--run", "--out", str(out)]
     assert full_size.main(options) == 0
