@@ -69,7 +69,7 @@ def solve(
     return decode(family, config, predictions, present, border_weight=border_weight, costs=costs)
 
 
-def check_solver(family: Any, config: Any = None) -> None:
+def check_solver(family: Any) -> None:
     """Raises ValueError if a family does not solve puzzles."""
     if not isinstance(family, (PositionScores, PermutationLogits)):
         raise ValueError(

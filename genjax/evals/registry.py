@@ -38,6 +38,7 @@ from genjax.evals.precision_recall import (
     precision_recall,
 )
 from genjax.evals.probes import linear_svm
+from genjax.evals.puzzle_accuracy import puzzle
 from genjax.evals.requirements import check_points, check_samples, check_stacked
 from genjax.evals.swd import SwdResult, swd
 
@@ -254,6 +255,7 @@ METRICS: Mapping[str, Callable[..., MetricResult]] = {
     "part_changes": part_changes,
     "translation": translation,
     "attribute_translation": attribute_translation,
+    "puzzle": puzzle,
 }
 _CONTEXT_SETTINGS = {f.name for f in dataclasses.fields(EvalContext)} - {
     *("family", "config", "variables", "dataset", "key")

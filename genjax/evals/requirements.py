@@ -179,6 +179,8 @@ REQUIREMENTS: Mapping[str, Requirements] = {
     "attribute_translation": Requirements(
         splits=("test",), attributes=("train", "test"), check=check_attributes
     ),
+    # Validation chooses the weight of the borders.
+    "puzzle": Requirements(splits=("validation", "test"), images=False, protocol=PuzzleSolver),
 }
 
 
