@@ -12,6 +12,7 @@ from typing import Any
 from genjax.data.image_grid import GridLayout
 from genjax.report.comparison import comparison, real_beside, settings
 from genjax.report.markup import Html, el, join, script_json, text
+from genjax.report.puzzle import puzzle
 from genjax.report.run_reader import Shown, number
 from genjax.version import __version__
 
@@ -29,7 +30,7 @@ def render(runs: list[Shown], title: str | None = None) -> str:
     """
     style, script, theme = (
         asset("page.css"),
-        asset("chart.js") + asset("page.js"),
+        asset("chart.js") + asset("page.js") + asset("puzzle.js"),
         asset("theme.js"),
     )
     title = title or (runs[0].experiment if len(runs) == 1 else f"{len(runs)} runs")
@@ -176,7 +177,7 @@ def samples(run: Shown) -> Html:
     if not run.frames:
         return Html()
     step, png = run.frames[-1]
-    same, column = ("images", "one translation") if run.sheet else ("noise", "one sample")
+    same, column = ("images", "one example") if run.sheet else ("noise", "one sample")
     several = len(run.frames) > 1
     slider = el(
         "label",
@@ -202,6 +203,8 @@ def samples(run: Shown) -> Html:
     ]
     if run.sheet:
         figures.append(before_after(run.sheet))
+    if run.puzzles:
+        figures.append(puzzle(run.puzzles, uri(run.puzzle_images)))
     over_steps = []
     if run.film:
         stop = el("button", "Hide", type="button", class_="small", data_hide="film")

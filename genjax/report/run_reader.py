@@ -12,6 +12,7 @@ from genjax.data.image_grid import GridLayout
 from genjax.data.json_files import MAX_BYTES, parse_json
 from genjax.train import sample_grids
 from genjax.train.metric_writers import read_line
+from genjax.train.solved_puzzles import FILE, SolvedPuzzles, read_puzzles
 
 DEPTH = 4  # levels of folders that are searched for runs
 POINTS = 2000  # per curve, at most
@@ -39,6 +40,10 @@ class Shown:
     """Step and PNG of the grids."""
     sheet: GridLayout | None = None
     """Layout that all grids have if their columns have titles."""
+    puzzles: SolvedPuzzles | None = None
+    """Puzzles that the run has solved."""
+    puzzle_images: bytes = b""
+    """PNG of their images, beside one another."""
     strip: sample_grids.Strip | None = None
     film: bytes | None = None
     last_step: int | None = None
@@ -102,6 +107,7 @@ def read_run(folder: pathlib.Path, name: str) -> Shown:
     run.config = _flat(config)
     _read_metrics(run)
     _read_samples(run)
+    _read_puzzles(run)
     return run
 
 
@@ -194,3 +200,13 @@ def _read_samples(run: Shown) -> None:
     if layout and not layouts and len(layout.titles) == layout.columns > 1:
         run.sheet = layout
     run.strip, run.film = sample_grids.strip(paths), sample_grids.write_gif(paths)
+
+
+def _read_puzzles(run: Shown) -> None:
+    path = run.folder / "samples" / FILE
+    if not path.exists():
+        return
+    try:
+        run.puzzles, run.puzzle_images = read_puzzles(path), read_bytes(path, FRAME_BYTES)
+    except ValueError:
+        run.notes.append(f"{path.name} cannot be read.")

@@ -9,7 +9,7 @@ import jax
 from genjax import data as genjax_data
 from genjax import evals, families
 from genjax.core import State
-from genjax.core.protocols import LatentVariable
+from genjax.core.protocols import LatentVariable, PuzzleSolver
 from genjax.core.state import ema_warning
 from genjax.losses import bits_per_dim
 from genjax.train import gan_diagnostics
@@ -20,6 +20,7 @@ from genjax.train.load_run import evaluation_variables
 from genjax.train.run_config import Run, batches_per_step
 from genjax.train.sample_grids import write_overview
 from genjax.train.signals import barrier
+from genjax.train.solved_puzzles import solve_puzzles, write_puzzles
 from genjax.train.status import RunStatus
 from genjax.train.trainer import Trainer
 
@@ -96,6 +97,12 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
             details["final_metrics"][name] = values
             if words := gan_diagnostics.missing_modes(values):
                 trainer.warn(chosen_step, words)
+    puzzles = None
+    if isinstance(family, PuzzleSolver):
+        try:
+            puzzles = solve_puzzles(run, family, dataset, variables())
+        except ValueError as failure:  # scores that are NaN
+            trainer.progress.say(f"{run.experiment}  puzzles of the report: {failure}")
     if words := ema_warning(run.train.ema, chosen_step):
         trainer.warn(chosen_step, words)
     if words := overfitting_warning(run, status, dataset.counts()["train"]):
@@ -116,6 +123,8 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
     if jax.process_index() == 0:
         workdir = trainer.context.workdir
         write_overview(workdir / "samples")
+        if puzzles is not None:
+            write_puzzles(workdir / "samples", *puzzles)
         write_json(workdir / "record.json", record)
     barrier("recorded")  # the next phase of every process reads the record
     return record

@@ -52,7 +52,7 @@ def save_grid(
     page, tiles = grid_with_layout(np.asarray(images), low, high, columns=columns, titles=titles)
     tiles = dataclasses.replace(tiles, stage=stage, alpha=alpha)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, _png(page, dataclasses.asdict(tiles)))
+    write_file(path, encode_png(page, dataclasses.asdict(tiles)))
     return page
 
 
@@ -62,7 +62,7 @@ def read_grid(path: pathlib.Path) -> tuple[np.ndarray, GridLayout | None]:
     Raises:
       ValueError: the file is not a whole PNG of at most `MAX_PIXELS`.
     """
-    with _open(path) as image:
+    with open_png(path) as image:
         page = np.asarray(image.convert("RGB"))
         return page, _layout(image)
 
@@ -111,8 +111,12 @@ def _reduced(page: np.ndarray, tiles: GridLayout) -> tuple[np.ndarray, GridLayou
 
 
 @contextlib.contextmanager
-def _open(path: pathlib.Path) -> Iterator[Any]:
-    """Opens a grid, whose size is checked before its pixels are decoded."""
+def open_png(path: pathlib.Path) -> Iterator[Any]:
+    """Opens a PNG, whose size is checked before its pixels are decoded.
+
+    Raises:
+      ValueError: it is not a whole PNG of at most `MAX_PIXELS`.
+    """
     from PIL import Image
 
     with open_file(path) as file:
@@ -209,7 +213,7 @@ def strip(paths: dict[int, pathlib.Path], *, captions: bool = False) -> Strip | 
         column = dataclasses.replace(tiles, width=width, columns=1, count=len(rows))
         page = np.concatenate([place_images(boxes, column), page], axis=1)
         text = {"steps": steps, "labels": labels}
-    return Strip(_png(page, text), steps, labels)
+    return Strip(encode_png(page, text), steps, labels)
 
 
 def _grow(read: Sequence[tuple[int, Any, GridLayout | None]]) -> bool:
@@ -339,13 +343,14 @@ def _thin_bytes(paths: list[tuple[int, pathlib.Path]]) -> list[tuple[int, pathli
 
 def _decoded_bytes(path: pathlib.Path) -> int:
     try:
-        with _open(path) as image:
+        with open_png(path) as image:
             return 3 * math.prod(image.size) // _factor(_layout(image)) ** 2
     except ValueError:
         return 0
 
 
-def _png(page: np.ndarray, text: dict[str, Any]) -> bytes:
+def encode_png(page: np.ndarray, text: dict[str, Any]) -> bytes:
+    """Returns an image uint8 `[H, W, 3]` as PNG, with JSON values in its text."""
     from PIL import Image, PngImagePlugin
 
     info = PngImagePlugin.PngInfo()

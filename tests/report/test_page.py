@@ -11,6 +11,7 @@ from support.folders import make_record, make_run, write_run
 
 from genjax import report
 from genjax.train.sample_grids import save_grid
+from genjax.train.solved_puzzles import SolvedPuzzle, SolvedPuzzles, write_puzzles
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -422,6 +423,178 @@ def test_the_line_between_input_and_translation_moves(browser, sheets, width):
     assert [level_at(page, share) for share in (0.7, 0.8)] == [second + 37, first + 37]
     assert page.complaints == []
     assert page.requests == [sheets.as_uri()]
+    page.context.close()
+
+
+LISTED = [(1, 0, 3, 2, 5, 4), (5, 4, 3, 2, 1, 0)]  # orders that a run with a list has solved
+FOUND = [(0, 1, 2, 3, 5, 4), (1, 0, 2, 3, 4, 5)]  # by image: two pieces are wrong
+
+
+@pytest.fixture(scope="module")
+def puzzles(tmp_path_factory):
+    """Two runs on puzzles of 2x3 pieces of 4x4: one solution for all orders, and one for each.
+
+    Piece k of image i has the level 40 k + 10 i + 20; the last two pieces of image 1 are equal.
+    """
+    root = tmp_path_factory.mktemp("puzzles")
+    levels = 20 + 40 * np.arange(6)[None] + 10 * np.arange(2)[:, None]
+    levels[1, 5] = levels[1, 4]
+    images = levels.reshape(2, 2, 3).repeat(4, 1).repeat(4, 2)[..., None].repeat(3, 3)
+    same = [(0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4, 4)]
+    sure = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+
+    def of(image, order, gap=0, gone=()):
+        return SolvedPuzzle(image, gap, gone, order, FOUND[image], sure, same[image])
+
+    some = [of(i, LISTED[0], g, m) for i in (0, 1) for g in (0, 1) for m in ((), (2,))]
+    listed = [of(i, order) for i in (0, 1) for order in LISTED]
+    for name, found in (("any", some), ("listed", listed)):
+        folder = write_run(root / name, make_run(name), grids=(10,))
+        sizes = dict(grid=(2, 3), height=8, width=12, images=2)
+        solved = SolvedPuzzles(**sizes, any_order=name == "any", puzzles=tuple(found))
+        write_puzzles(folder / "samples", images.astype(np.uint8), solved)
+    return report.write(root, root / "report.html")
+
+
+class Puzzle:
+    """The puzzle of one run on a page."""
+
+    def __init__(self, page, name):
+        article = page.locator("article.run", has=page.locator("h3", has_text=name))
+        self.page, self.figure = page, article.locator("figure.puzzle")
+        self.slots = self.figure.locator(".slot")
+        self.slots.first.wait_for()
+
+    def pieces(self, image=0):
+        """Piece in each slot by the level in the middle of its picture; None is empty."""
+        code = """(slots) => slots.map((slot) => {
+            const canvas = slot.querySelector("canvas");
+            return [...canvas.getContext("2d").getImageData(2, 2, 1, 1).data];
+        })"""
+        values = self.slots.evaluate_all(code)
+        return [(v[0] - 20 - 10 * image) / 40 if v[3] else None for v in values]
+
+    def pressed(self, do):
+        self.figure.locator(f"[data-do={do}]").click()
+        return self
+
+    def choose(self, **choices):
+        for name, value in choices.items():
+            self.figure.locator(f"[data-choice={name}]").select_option(str(value))
+        return self
+
+    def wrong(self):
+        """Slots whose frame is in the colour of wrong pieces."""
+        code = """(slots) => slots.map((slot) => getComputedStyle(slot, "::after").boxShadow)"""
+        shadows = self.slots.evaluate_all(code)
+        return [i for i, shadow in enumerate(shadows) if shadow != "none"]
+
+    def says(self):
+        return self.figure.locator("[role=status]").inner_text().replace("\u00a0", " ")
+
+    def label(self, slot):
+        return self.slots.nth(slot).get_attribute("aria-label").replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_run_solves_a_shuffled_puzzle(browser, puzzles, width, theme):
+    page = opened(browser, puzzles, width, 800, color_scheme=theme)
+    puzzle = Puzzle(page, "any")
+    assert sorted(puzzle.pieces()) == list(range(6)) != puzzle.pieces()
+    assert puzzle.says() == "6 pieces, shuffled."
+    assert puzzle.wrong() == []
+    puzzle.pressed("solve")
+    assert puzzle.pieces() == [0, 1, 2, 3, 5, 4]
+    assert puzzle.wrong() == [4, 5]
+    assert puzzle.says() == "The run's solution: 4 of 6 pieces right, confidence 65 %."
+    assert puzzle.label(0).startswith("row 1, column 1: piece ")
+    assert puzzle.label(0).endswith("right, probability 90 %")
+    assert puzzle.label(4).endswith("wrong, probability 40 %")
+    assert puzzle.slots.nth(4).inner_text().replace("\u00a0", " ") == "\u00d7 40 %"
+    orders = {tuple(puzzle.pressed("shuffle").pieces()) for _ in range(8)}
+    assert len(orders) > 1  # drawn at random
+    assert puzzle.wrong() == []
+    puzzle.choose(image=1).pressed("solve")  # its wrong pieces are equal
+    assert puzzle.pieces(1) == [1, 0, 2, 3, 4, 4]
+    assert puzzle.wrong() == [0, 1]
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    shown = puzzle.figure.bounding_box()
+    assert shown["x"] >= 0
+    assert shown["x"] + shown["width"] <= width
+    assert page.complaints == []
+    assert page.requests == [puzzles.as_uri()]
+    page.context.close()
+
+
+def test_gaps_are_left_out_and_missing_pieces_are_empty(browser, puzzles):
+    page = opened(browser, puzzles)
+    puzzle = Puzzle(page, "any")
+    assert puzzle.choose(missing=1).says() == "5 pieces, shuffled; 1 of 6 missing."
+    assert sorted(p for p in puzzle.pieces() if p is not None) == [0, 1, 3, 4, 5]
+    puzzle.pressed("solve")
+    assert puzzle.pieces() == [0, 1, None, 3, 5, 4]
+    assert puzzle.label(2) == "row 1, column 3: empty"
+    assert puzzle.says() == "The run's solution: 3 of 5 pieces right, confidence 64 %."
+    code = "(c) => c.getContext('2d').getImageData(0, 0, 4, 4).data.filter((_, i) => i % 4 == 3)"
+    canvas = puzzle.slots.first.locator("canvas")
+    assert sum(canvas.evaluate(f"(c) => [...({code})(c)]")) == 16 * 255
+    puzzle.choose(gap=1)
+    puzzle.pressed("solve")
+    assert sum(canvas.evaluate(f"(c) => [...({code})(c)]")) == 9 * 255  # 3x3 pixels are left
+    assert page.complaints == []
+    page.context.close()
+
+
+def test_listed_shuffles_follow_one_another(browser, puzzles):
+    page = opened(browser, puzzles)
+    puzzle = Puzzle(page, "listed")
+    for order in (LISTED[0], LISTED[1], LISTED[0]):
+        assert puzzle.pieces() == list(order)
+        assert puzzle.pressed("solve").pieces() == [0, 1, 2, 3, 5, 4]
+        puzzle.pressed("shuffle")
+    assert not puzzle.figure.locator("[data-choice=gap]").is_visible()
+    page.context.close()
+
+
+def test_two_pieces_are_exchanged_by_hand(browser, puzzles):
+    page = opened(browser, puzzles)
+    puzzle = Puzzle(page, "listed")
+    assert puzzle.pieces() == [1, 0, 3, 2, 5, 4]
+    puzzle.slots.nth(0).click()  # pointer
+    assert puzzle.slots.nth(0).get_attribute("aria-pressed") == "true"
+    puzzle.slots.nth(1).click()
+    assert puzzle.pieces() == [0, 1, 3, 2, 5, 4]
+    assert puzzle.says() == "2 of 6 pieces right."
+    assert puzzle.slots.nth(0).get_attribute("aria-pressed") == "false"
+    puzzle.slots.nth(5).focus()  # keyboard
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")  # there is nothing beyond the last column
+    page.keyboard.press("ArrowLeft")
+    assert puzzle.slots.nth(4).evaluate("(slot) => slot === document.activeElement")
+    page.keyboard.press("Space")
+    assert puzzle.pieces() == [0, 1, 5, 2, 3, 4]
+    puzzle.pressed("solve")
+    assert puzzle.wrong() == [4, 5]
+    puzzle.slots.nth(4).click()
+    puzzle.slots.nth(5).click()
+    page.mouse.move(0, 0)
+    assert puzzle.says() == "All 6 pieces are right."
+    assert puzzle.wrong() == []
+    assert page.complaints == []
+    page.context.close()
+
+
+@pytest.mark.parametrize(("motion", "moving"), [("reduce", False), ("no-preference", True)])
+def test_pieces_move_unless_motion_is_reduced(browser, puzzles, motion, moving):
+    page = opened(browser, puzzles, reduced_motion=motion)
+    puzzle = Puzzle(page, "listed")
+    puzzle.pressed("solve")
+    assert page.evaluate("document.getAnimations().length > 0") == moving
     page.context.close()
 
 

@@ -27,6 +27,8 @@ LEVELS = 40.0, 215.0  # of the first and last piece
 class Config:
     shape: tuple[int, ...] = (8, 8, 1)
     grid: tuple[int, int] = (2, 2)
+    gaps: tuple[int, ...] = (0,)
+    missing: int = 0
     skill: float = 1.0
     """Initial value of the parameter."""
 
