@@ -9,7 +9,6 @@ Among equal costs the solvers prefer low indices, which tell nothing about shuff
 import itertools
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 Grid = tuple[int, int]
 Cell = tuple[int, int]
@@ -252,6 +251,8 @@ def _beside(costs: np.ndarray, cells: dict[Cell, int], cell: Cell) -> list[np.nd
 
 def _completed(cells: dict[Cell, int], costs: np.ndarray, grid: Grid, n: int) -> np.ndarray:
     """Places a group in the grid, fills the holes, and returns the order of least cost, `[N]`."""
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = zip(*cells, strict=True)
     slack = (
         grid[0] - (max(rows) - min(rows)),

@@ -7,8 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.special import softmax
 
 from genjax.core import puzzles
 from genjax.core.protocols import PermutationLogits, PositionScores, family_name
@@ -152,6 +150,8 @@ def decode(
         if border_weight:
             total = total - border_weight * total_costs(normalised_costs(costs), listed, grid)
         orders = listed[total.argmax(1)].astype(np.int64)
+        from scipy.special import softmax
+
         probability = softmax(predictions, axis=1)
         same = listed[None] == orders[:, None]  # [B, P, N]
         probabilities = np.einsum("bp,bpn->bn", probability, same)
@@ -167,5 +167,7 @@ def assign(scores: np.ndarray, present: np.ndarray) -> np.ndarray:
     """
     if np.isnan(scores[present]).any():
         raise ValueError("scores of positions are NaN; the run has diverged.")
+    from scipy.optimize import linear_sum_assignment
+
     values = np.where(present[..., None], np.maximum(scores, -1e9), 0)
     return np.stack([linear_sum_assignment(x, maximize=True)[1] for x in values])

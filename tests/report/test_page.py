@@ -485,7 +485,7 @@ class Puzzle:
 
     def choose(self, **choices):
         for name, value in choices.items():
-            self.figure.locator(f"[data-choice={name}]").select_option(value=str(value))
+            self.figure.locator(f"[data-choice={name}]").select_option(index=value)
         return self
 
     def wrong(self):

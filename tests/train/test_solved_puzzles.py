@@ -102,8 +102,8 @@ def test_the_file_holds_images_and_solutions(tmp_path):
 def test_rejects_wrong_numbers(tmp_path, change):
     images, found = solved("position_solver", tmp_path, 1.0, puzzle_images(2, CONFIG))
     values = dataclasses.asdict(found)
-    values["puzzles"][0] |= change
-    values["puzzles"] = [list(puzzle.values()) for puzzle in values["puzzles"]]
+    first, *others = values["puzzles"]
+    values["puzzles"] = [list(puzzle.values()) for puzzle in (first | change, *others)]
     path = tmp_path / "puzzles.png"
     path.write_bytes(encode_png(np.concatenate(images, axis=1), values))
     with pytest.raises(ValueError, match=r"must be|has wrong numbers|has image|is not"):
