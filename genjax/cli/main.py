@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "compute a run's figure on a split",
     "measure": "compute sample metrics of a run (FID, SWD, Parzen window, ...)",
     "translate": "translate images of any size by a run",
+    "solve": "restore images from shuffled pieces by a run",
     "complete": "complete partly known images",
     "latents": "draw reconstructions, traversals and interpolations of a run's latents",
     "prepare": "convert images, IDX, CIFAR, text or .npz files to a TFDS folder",

@@ -99,19 +99,21 @@ def decode_picture(
     where: str,
     *,
     mode: Mode | None = None,
-    background: int = 255,
+    background: int | None = 255,
     max_pixels: int = 2**26,
 ) -> Picture:
-    """Decodes one image as `decode`, with its opacity and its colour profile."""
+    """Decodes one image as `decode`, with its opacity and its colour profile.
+
+    `background` None leaves transparent pixels as they are in the file.
+    """
     with _open_image(io.BytesIO(data), where, max_pixels) as image:
         grey = _is_grey(image) if mode is None else mode == "grey"
         # Loading TIFF applies the orientation and resets it in the header.
         image.load()
         orientation = _orientation(image)
         pixels = _apply_orientation(_pixels(image, grey, background, where), orientation)
-        alpha = None
-        if image.has_transparency_data and not _wide(image):
-            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+        alpha = _opacity(image)
+        if alpha is not None:
             alpha = np.ascontiguousarray(_apply_orientation(alpha, orientation))
         rgb = image.mode in ("RGB", "RGBA") and not grey
         profile = image.info.get("icc_profile") if rgb else None
@@ -338,7 +340,19 @@ def _is_grey(image: Any) -> bool:
     return bool((colours == colours[:, :1]).all())
 
 
-def _pixels(image: Any, grey: bool, background: int, where: str) -> np.ndarray:
+def _opacity(image: Any) -> np.ndarray | None:
+    """Returns uint8 `[H, W]`, None if all pixels are opaque by the header."""
+    if _wide(image):
+        clear = image.info.get("transparency")
+        if not isinstance(clear, int):
+            return None
+        return np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8)
+    if not image.has_transparency_data:
+        return None
+    return np.asarray(image.convert("RGBA").getchannel("A"))
+
+
+def _pixels(image: Any, grey: bool, background: int | None, where: str) -> np.ndarray:
     """Returns uint8 `[H, W, 1]` if grey, else `[H, W, 3]`."""
     from PIL import Image
 
@@ -346,7 +360,7 @@ def _pixels(image: Any, grey: bool, background: int, where: str) -> np.ndarray:
         wide = np.asarray(image).astype(np.uint32)
         x = ((wide * 255 + 32767) // 65535).astype(np.uint8)
         clear = image.info.get("transparency")
-        if isinstance(clear, int):
+        if isinstance(clear, int) and background is not None:
             x[wide == clear] = background
         return x[..., None] if grey else np.repeat(x[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
@@ -354,7 +368,9 @@ def _pixels(image: Any, grey: bool, background: int, where: str) -> np.ndarray:
             f"{safe(where)} holds 32-bit numbers of unknown range; save it with 8 or 16 bits per"
             f" channel."
         )
-    if image.has_transparency_data:
+    if image.has_transparency_data and background is None:
+        image = image.convert("RGBA")
+    elif image.has_transparency_data:
         behind = Image.new("RGBA", image.size, (background,) * 3 + (255,))
         image = Image.alpha_composite(behind, image.convert("RGBA"))
     if not grey:
