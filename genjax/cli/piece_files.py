@@ -279,10 +279,9 @@ def network_input(
     """
     out = np.full((number, *side, channels), sum(limits) / 2, np.float32)
     for i, pixels in enumerate(pieces.on_white()):
-        small = resize(
-            convert_channels(pixels, "grey" if channels == 1 else "rgb"), side, "stretch"
-        )
-        out[i] = small.astype(np.float32) / 255 * (limits[1] - limits[0]) + limits[0]
+        shown = convert_channels(pixels, "grey" if channels == 1 else "rgb")
+        levels = resize(shown, side, "stretch").astype(np.float32) / 255
+        out[i] = levels * (limits[1] - limits[0]) + limits[0]
     return out
 
 

@@ -47,7 +47,7 @@ from genjax.train.load_run import load
 from genjax.train.metric_writers import Progress, progress_callback
 from genjax.train.run_config import Run
 
-FEWER = "smaller pieces"
+FEWER = "or smaller pieces"
 
 
 @command(FEWER)

@@ -53,6 +53,7 @@ def test_dispatches_to_the_command_named(monkeypatch):
         (["sampel"], "error: unknown command 'sampel'; did you mean 'sample'?"),
         (["xyz"], "error: unknown command 'xyz'; --help"),
         (["sample"], "error: the following arguments are required: workdir; --help"),
+        (["solve", "run"], "error: the following arguments are required: INPUT, OUT; --help"),
         (["sample", "run", "--n", "many"], "error: argument --n: invalid int value: 'many'"),
         (["report", "run", "--outt", "x"], "error: unrecognized arguments: --outt x; --help"),
         (["prepare", "a", "b", "--nme", "x"], "error: there is no option --nme; did you mean"),

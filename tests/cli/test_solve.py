@@ -1,5 +1,6 @@
 """`genjax solve`: pieces of any names, formats and numbers, and what it rejects."""
 
+import dataclasses
 import json
 import os
 import re
@@ -8,11 +9,15 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from support.fake_solvers import Config, PermutationSolver, PositionSolver
+from support.fake_solvers import LEVELS, Config, PermutationSolver, PositionSolver, solver_run
 from support.helpers import ROOT
 from support.small import small_run
 
+from genjax.cli import main as program
 from genjax.cli import piece_files, solve
+from genjax.core import Optimizer
+from genjax.families import jigsaw_assignment
+from genjax.train import fit
 
 GRID = (2, 3)
 NAMES = ["p10.png", "p9.png", "x.png", "b.png", "a2.png", "c.png"]  # of positions 0 .. 5
@@ -46,7 +51,7 @@ def run(tmp_path, *options, source="in", out="out.png"):
 def picture(channels=3, side=(5, 7), grid=GRID, seed=0):
     """An image whose pieces have different pixels, and levels that rise with their positions."""
     rng = np.random.default_rng(seed)
-    levels = np.linspace(10, 245, grid[0] * grid[1]).reshape(grid)
+    levels = np.linspace(*LEVELS, grid[0] * grid[1]).reshape(grid)
     means = levels.repeat(side[0], 0).repeat(side[1], 1)[..., None]
     noise = rng.integers(-10, 11, (*means.shape[:2], channels))
     return (means + noise).astype(np.uint8)
@@ -170,7 +175,8 @@ def test_pieces_with_and_without_opacity_and_colour_are_joined_without_loss(solv
 def test_16_bit_pieces_become_8_bit_ones(solver, tmp_path):
     image = picture(1)[..., 0]
     jitter = np.random.default_rng(1).integers(-128, 129, image.shape)
-    write(tmp_path / "in", (image.astype(int) * 257 + jitter).astype(np.uint16))
+    wide = (image.astype(int) * 257 + jitter).clip(0, 65535)
+    write(tmp_path / "in", wide.astype(np.uint16))
     assert opened(tmp_path / "in" / NAMES[0]).dtype == np.uint16
     assert run(tmp_path) == 0
     restored = opened(tmp_path / "out.png")
@@ -393,8 +399,8 @@ def test_unreadable_pieces_are_named_and_left_out_only_on_request(solver, tmp_pa
         assert run(tmp_path, *options) == 2
         lines = capsys.readouterr().err.splitlines()
         assert [line.startswith("error: ") for line in lines] == [True] * 3
-        assert NAMES[0] in lines[0]
-        assert NAMES[5] in lines[1]
+        assert NAMES[5] in lines[0]
+        assert NAMES[0] in lines[1]
         assert lines[2].startswith("error: 2 of 6 pieces in ")
         assert lines[2].endswith("or solve the puzzle without them by --missing 2.")
         assert not list(tmp_path.glob("out*"))
@@ -520,11 +526,42 @@ def test_rejects_runs_that_solve_no_puzzles(tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.glob("out*"))
 
 
+def test_a_trained_run_solves_folders_and_photographs(tmp_path):
+    """The whole program on a real family, whose training images tell positions by brightness."""
+    config = jigsaw_assignment.Config(
+        shape=(8, 12, 1), grid=GRID, channels=(8,), width=16, layers=1, heads=2, missing=1
+    )
+    run = solver_run(
+        "jigsaw_assignment", tmp_path, config, steps=60, batch_size=24, eval_every=0, sample_every=0
+    )
+    run = dataclasses.replace(run, optimizer=Optimizer(learning_rate=1e-2))
+    fit(run, tmp_path / "run", quiet=True)
+    image = write(tmp_path / "in", picture(1, side=(4, 4)))[..., 0]
+    assert program.main(["solve", *(str(tmp_path / p) for p in ("run", "in", "out.png"))]) == 0
+    np.testing.assert_array_equal(opened(tmp_path / "out.png"), image)
+    (tmp_path / "in" / NAMES[3]).unlink()
+    image[4:, :4] = 128
+    assert program.main(["solve", *(str(tmp_path / p) for p in ("run", "in", "new.png"))]) == 0
+    np.testing.assert_array_equal(opened(tmp_path / "new.png"), image)
+
+
 def test_rejects_runs_of_channels_that_files_do_not_have(use, tmp_path, capsys):
     use(PositionSolver(), channels=2)
     write(tmp_path / "in", picture())
     assert run(tmp_path) == 2
     assert "puzzles of 2 channels, and files have 1 or 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_memory_that_runs_out_is_reported(solver, tmp_path, capsys, monkeypatch, several):
+    def no_room(*_, **__):
+        raise MemoryError
+
+    write(tmp_path / "in" / ("a" if several else ""), picture())
+    monkeypatch.setattr(solve, "solve", no_room)
+    assert run(tmp_path, out="out") == 2
+    message = "memory ran out; take fewer at a time (or smaller pieces).\n"
+    assert message in capsys.readouterr().err
 
 
 def test_a_list_of_orders_is_searched_and_its_length_printed(use, tmp_path, capsys):

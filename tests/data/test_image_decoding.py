@@ -14,7 +14,7 @@ from PIL import Image
 from support.reading import assert_error_message, encode_image, random_image
 
 from genjax.data import image_decoding
-from genjax.data.image_decoding import decode, read_header, resize
+from genjax.data.image_decoding import decode, decode_picture, read_header, resize
 
 
 def png(rows, depth, colour, width, *chunks, size=None):
@@ -99,6 +99,22 @@ def test_alpha_is_blended_with_the_background(background):
     got = decode(png([r.tobytes() for r in x], 8, 4, 5), "a", background=background)
     assert got.shape == (6, 5, 1)
     np.testing.assert_allclose(got.astype(float), expected, atol=1.01)
+
+
+def test_transparent_pixels_keep_their_colours_without_a_background():
+    x = random_image(shape=(6, 5, 4))
+    x[0, :, 3] = 0
+    found = decode_picture(png([r.tobytes() for r in x], 8, 6, 5), "a", background=None)
+    np.testing.assert_array_equal(found.pixels, x[..., :3])
+    np.testing.assert_array_equal(found.alpha, x[..., 3])
+    x = random_image(shape=(6, 5, 2))
+    found = decode_picture(png([r.tobytes() for r in x], 8, 4, 5), "a", background=None)
+    np.testing.assert_array_equal(found.pixels, x[..., :1])
+    np.testing.assert_array_equal(found.alpha, x[..., 1])
+    wide = png([struct.pack(">HH", 257, 514)], 16, 0, 2, (b"tRNS", struct.pack(">H", 514)))
+    found = decode_picture(wide, "a", background=None)
+    np.testing.assert_array_equal(found.pixels[..., 0], [[1, 2]])
+    np.testing.assert_array_equal(found.alpha, [[255, 0]])
 
 
 def test_transparent_colour():
