@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import math
 import pathlib
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,6 +65,12 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.names)
 
+    def take(self, index: np.ndarray) -> "Pieces":
+        """Returns the pieces of some indices, in their order."""
+        alpha = None if self.alpha is None else self.alpha[index]
+        names = tuple(self.names[i] for i in index)
+        return Pieces(names, self.pixels[index], alpha, self.profile)
+
     def on_white(self) -> np.ndarray:
         """Returns what networks see: the pixels blended with white."""
         if self.alpha is None:
@@ -89,8 +96,7 @@ class CutImage:
     def shuffled(self) -> Pieces:
         """Returns the pieces to solve, numbered."""
         names = tuple(str(k) for k in range(len(self.positions)))
-        alpha = None if self.whole.alpha is None else self.whole.alpha[self.positions]
-        return Pieces(names, self.whole.pixels[self.positions], alpha, self.whole.profile)
+        return dataclasses.replace(self.whole.take(self.positions), names=names)
 
     def right(self, order: np.ndarray) -> np.ndarray:
         """Returns whether pieces at `order` `[K]` show what belongs there; some may be equal."""
@@ -263,6 +269,11 @@ def cut(image: np.ndarray, grid: Grid, side: tuple[int, int]) -> np.ndarray:
     image = image[: grid[0] * side[0], : grid[1] * side[1]]
     tiles = image.reshape(grid[0], side[0], grid[1], side[1], -1).swapaxes(1, 2)
     return tiles.reshape(-1, *side, image.shape[2])
+
+
+def order_of_contents(pieces: Pieces) -> np.ndarray:
+    """Returns indices `[K]` that sort pieces by the checksum of what networks see."""
+    return np.argsort([zlib.crc32(pixels.tobytes()) for pixels in pieces.on_white()], kind="stable")
 
 
 def network_input(

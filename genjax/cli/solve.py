@@ -31,6 +31,7 @@ from genjax.cli.piece_files import (
     cut_image,
     find_puzzles,
     network_input,
+    order_of_contents,
     read_pieces,
     restored_picture,
 )
@@ -110,16 +111,30 @@ def solvers() -> list[str]:
     return [name for name in families.FAMILIES if isinstance(families.get(name), PuzzleSolver)]
 
 
-def recorded_border_weight(workdir: pathlib.Path) -> float:
-    """Returns the border weight that a run's metric `puzzle` chose on validation images, or 0."""
+def recorded_metric(workdir: pathlib.Path) -> dict[str, Any]:
+    """Returns the values of the metric `puzzle` in the record of a run, empty without it."""
     path = workdir / "record.json"
     if not path.is_file():
-        return 0.0
+        return {}
     record = read_object(path, fix="restore the file, or set --border-weight")
-    metric = record.get("final_metrics", {}).get("puzzle")
-    weight = metric.get("border_weight") if isinstance(metric, dict) else None
-    usable = isinstance(weight, int | float) and 0 <= weight < math.inf
-    return float(weight) if usable else 0.0
+    metrics = record.get("final_metrics")
+    metric = metrics.get("puzzle") if isinstance(metrics, dict) else None
+    return metric if isinstance(metric, dict) else {}
+
+
+def recorded_border_weight(metric: dict[str, Any], missing: int) -> float:
+    """Returns the weight that the metric `puzzle` chose for this number of missing pieces.
+
+    That of the next smaller number stands in for one that was not measured; without any it is 0.
+
+    >>> recorded_border_weight({"fused_gap_0_border_weight": 4.0}, 1)
+    4.0
+    """
+    for kind in (*(f"missing_{k}" for k in range(missing, 0, -1)), "gap_0"):
+        weight = metric.get(f"fused_{kind}_border_weight")
+        if isinstance(weight, int | float) and 0 <= weight < math.inf:
+            return float(weight)
+    return 0.0
 
 
 class Solver:
@@ -161,14 +176,18 @@ class Solver:
                 f"--missing must be below {self.number}, the pieces of the run's"
                 f" {as_size(self.grid)} grid, got {options.missing}."
             )
-        given = options.border_weight
-        self.border_weight = recorded_border_weight(options.workdir) if given is None else given
+        self.recorded = (
+            {} if options.border_weight is not None else recorded_metric(options.workdir)
+        )
 
     def solve(self, puzzle: Puzzle) -> dict[str, Any]:
         """Solves a puzzle, writes image and order, and returns what is in the JSON file."""
         truth = None if puzzle.files else self.cut_image(puzzle)
         pieces = self.read_folder(puzzle) if truth is None else truth.shuffled()
-        order, probabilities, confidence = self.find(pieces)
+        weight = self.options.border_weight
+        if weight is None:
+            weight = recorded_border_weight(self.recorded, self.number - len(pieces))
+        order, probabilities, confidence = self.find(pieces, weight)
         entries: dict[str, dict[str, Any]] = {
             name: {**self.place(position), "probability": float(probability)}
             for name, position, probability in zip(pieces.names, order, probabilities, strict=True)
@@ -180,7 +199,7 @@ class Solver:
             "image": puzzle.target.name,
             "grid": list(self.grid),
             "piece_size": list(pieces.pixels.shape[1:3]),
-            "border_weight": self.border_weight,
+            "border_weight": weight,
             "confidence": confidence,
             "pieces": entries,
             "missing": [self.place(p) for p in range(self.number) if p not in order],
@@ -252,9 +271,12 @@ class Solver:
                 f" puzzles; add the pieces, or give a run of a family that scores positions."
             )
 
-    def find(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray, float]:
+    def find(self, pieces: Pieces, weight: float) -> tuple[np.ndarray, np.ndarray, float]:
         """Returns the positions of the pieces, their probabilities, and the confidence."""
         count, limits = len(pieces), self.family.traits(self.config).sample_range
+        # By contents, so that names decide nothing, not even ties.
+        index = np.arange(count) if self.listed else order_of_contents(pieces)
+        pieces = pieces.take(index)
         x = network_input(pieces, self.number, self.side, self.channels, limits)[None]
         present = np.arange(self.number)[None] < count
         found = solve(
@@ -263,10 +285,12 @@ class Solver:
             self.variables,
             x,
             None if count == self.number else present,
-            border_weight=self.border_weight,
-            costs=self.costs(pieces)[None] if self.border_weight else None,
+            border_weight=weight,
+            costs=self.costs(pieces)[None] if weight else None,
         )
-        return found.orders[0, :count], found.probabilities[0, :count], float(found.confidence[0])
+        back = np.argsort(index)
+        orders, probabilities = found.orders[0, back], found.probabilities[0, back]
+        return orders, probabilities, float(found.confidence[0])
 
     def costs(self, pieces: Pieces) -> np.ndarray:
         """Returns the border costs at the size of the files, `[2, N, N]`; 0 of missing pieces."""

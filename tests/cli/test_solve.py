@@ -28,9 +28,10 @@ FILES = ["a2.png", "b.png", "c.png", "p9.png", "p10.png", "x.png"]  # in natural
 def use(monkeypatch):
     """Makes `load` return a run of a fake family."""
 
-    def with_family(family, grid=GRID, channels=3, side=4):
+    def with_family(family, grid=GRID, channels=3, side=4, skill=1.0):
         run = small_run("nade", "unused")
-        config = Config(shape=(grid[0] * side, grid[1] * side, channels), grid=grid)
+        shape = grid[0] * side, grid[1] * side, channels
+        config = Config(shape=shape, grid=grid, skill=skill)
         object.__setattr__(run, "model", config)
         variables = family.init(config, jax.random.key(0))
         monkeypatch.setattr(solve, "load", lambda workdir: (run, variables))
@@ -112,13 +113,18 @@ def test_pieces_of_any_names_become_the_image_to_the_pixel(solver, tmp_path, cap
     assert printed.err == ""
 
 
-def test_a_puzzle_does_not_depend_on_the_names_of_its_files(solver, tmp_path):
-    image = picture()
-    for seed in range(3):
-        names = np.random.default_rng(seed).permutation(FILES)
+@pytest.mark.parametrize("skill", [1.0, 0.0])
+def test_names_of_the_files_have_no_effect(use, tmp_path, skill):
+    """Nor in a tie: without skill all orders score alike, and the result is still the same."""
+    use(PositionSolver(), skill=skill)
+    image, restored = picture(), []
+    for seed in range(4):
+        names = np.random.default_rng(seed).permutation(FILES) if seed else sorted(FILES)
         write(tmp_path / str(seed), image, names)
         assert run(tmp_path, source=str(seed), out=f"{seed}.png") == 0
-        np.testing.assert_array_equal(opened(tmp_path / f"{seed}.png"), image)
+        restored.append(opened(tmp_path / f"{seed}.png"))
+        np.testing.assert_array_equal(restored[seed], restored[0])
+    assert np.array_equal(restored[0], image) == (skill == 1)
 
 
 def test_missing_pieces_are_found_by_count_and_painted_grey(solver, tmp_path, capsys):
@@ -249,14 +255,16 @@ def test_networks_see_resized_pieces_and_border_costs_whole_ones(solver, tmp_pat
     assert (pieces.shape, pieces.dtype) == ((1, 6, 4, 4, 3), np.float32)
     np.testing.assert_array_equal(present, [[True] * 5 + [False]])
     assert not pieces[0, 5].any()
-    shown = [cut(image)[NAMES.index(name)] for name in FILES if name != NAMES[2]]
-    for got, piece in zip(pieces[0], shown, strict=False):
-        small = np.asarray(Image.fromarray(piece).resize((4, 4), Image.Resampling.LANCZOS))
-        np.testing.assert_allclose(got, small / 127.5 - 1, atol=1e-6)
+    whole = [piece for name, piece in zip(NAMES, cut(image), strict=True) if name != NAMES[2]]
+    small = [Image.fromarray(p).resize((4, 4), Image.Resampling.LANCZOS) for p in whole]
+    difference = pieces[0, :5, None] - np.array(small) / 127.5 + 1  # [5, 5, 4, 4, 3]
+    index = np.abs(difference).max((2, 3, 4)).argmin(1)
+    assert sorted(index) == [0, 1, 2, 3, 4]
+    assert np.abs(difference[np.arange(5), index]).max() < 1e-6
     assert options["border_weight"] == 0.5
     costs = options["costs"]
     assert costs.shape == (1, 2, 6, 6)
-    x = np.array(shown) / 127.5 - 1
+    x = np.array(whole)[index] / 127.5 - 1
     for i in range(5):
         for j in range(5):
             right, below = x[i][:, -1] - x[j][:, 0], x[i][-1] - x[j][0]
@@ -265,25 +273,34 @@ def test_networks_see_resized_pieces_and_border_costs_whole_ones(solver, tmp_pat
     assert order(tmp_path / "out.json")["border_weight"] == 0.5
 
 
+RECORDED = {"fused_gap_0_border_weight": 0.25, "fused_missing_1_border_weight": 4}
+
+
 @pytest.mark.parametrize(
-    ("record", "weight"),
+    ("record", "missing", "weight"),
     [
-        (None, 0),
-        ({}, 0),
-        ({"final_metrics": {"puzzle": "failed"}}, 0),
-        ({"final_metrics": {"puzzle": {"solved": 0.5}}}, 0),
-        ({"final_metrics": {"puzzle": {"border_weight": None}}}, 0),
-        ({"final_metrics": {"puzzle": {"border_weight": 0.25}}}, 0.25),
+        (None, 0, 0),
+        ({}, 0, 0),
+        ({"final_metrics": {"puzzle": "failed"}}, 0, 0),
+        ({"final_metrics": {"puzzle": {"solved": 0.5}}}, 0, 0),
+        ({"final_metrics": {"puzzle": {"fused_gap_0_border_weight": None}}}, 0, 0),
+        ({"final_metrics": {"puzzle": RECORDED}}, 0, 0.25),
+        ({"final_metrics": {"puzzle": RECORDED}}, 1, 4),
+        ({"final_metrics": {"puzzle": RECORDED}}, 2, 4),  # not measured
     ],
 )
-def test_border_weight_is_by_default_that_of_the_record(solver, tmp_path, record, weight, capsys):
+def test_border_weight_is_by_default_that_of_the_record(
+    solver, tmp_path, record, missing, weight, capsys
+):
     write(tmp_path / "in", picture())
+    for name in NAMES[:missing]:
+        (tmp_path / "in" / name).unlink()
     if record is not None:
         (tmp_path / "record.json").write_text(json.dumps(record))
     arguments = [str(tmp_path), str(tmp_path / "in"), str(tmp_path / "out.png")]
     assert solve.main(arguments) == 0
     assert order(tmp_path / "out.json")["border_weight"] == weight
-    assert ("with border weight 0.25" in capsys.readouterr().out) == bool(weight)
+    assert (f" with border weight {weight:g}" in capsys.readouterr().out) == bool(weight)
     assert solve.main([*arguments, "--border-weight", "2", "--overwrite"]) == 0
     assert order(tmp_path / "out.json")["border_weight"] == 2
 
