@@ -368,11 +368,11 @@ def _pixels(image: Any, grey: bool, background: int | None, where: str) -> np.nd
             f"{safe(where)} holds 32-bit numbers of unknown range; save it with 8 or 16 bits per"
             f" channel."
         )
-    if image.has_transparency_data and background is None:
+    if image.has_transparency_data:
         image = image.convert("RGBA")
-    elif image.has_transparency_data:
-        behind = Image.new("RGBA", image.size, (background,) * 3 + (255,))
-        image = Image.alpha_composite(behind, image.convert("RGBA"))
+        if background is not None:
+            behind = Image.new("RGBA", image.size, (background,) * 3 + (255,))
+            image = Image.alpha_composite(behind, image)
     if not grey:
         return np.asarray(image.convert("RGB"))
     if image.mode not in ("1", "L"):
