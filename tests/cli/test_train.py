@@ -107,6 +107,15 @@ def test_networks_that_grow_reach_the_size_of_the_data(wide, options):
     assert run.train.batch_size % 4 == 0  # of 30 examples: for groups of four
 
 
+def test_options_select_the_parts_of_a_puzzle_gan(wide):
+    words = ("--fit", "pad", "--mode", "faces", "--smallest", "8", "--start", "8", "--part-norm")
+    run = run_of("puzzle_gan", "--data", wide, *words)
+    assert [part.latent for part in run.model.layout()] == [128, 384]
+    assert run.model.part_norm
+    found = stages_of(families.get("puzzle_gan"), run.model, 16, run.train.steps)
+    assert [stage.name for stage in found] == ["8x8", "16x16", "32x32"]
+
+
 def test_a_schedule_that_is_given_is_kept(wide):
     run = run_of("progressive", "--data", wide, "--fit", "pad", "--fade-images", "9")
     assert run.model.fade_images == 9

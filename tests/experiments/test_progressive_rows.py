@@ -11,8 +11,10 @@ from experiments.table import rows
 from genjax import families
 from genjax.core import stages_of
 from genjax.families import progressive
+from genjax.train.run_config import differences
 
-ROWS = {name: run for name, run in rows().items() if run.family == "progressive"}
+FAMILIES = ("progressive", "puzzle_gan")
+ROWS = {name: run for name, run in rows().items() if run.family in FAMILIES}
 
 
 def stages(run):
@@ -42,6 +44,9 @@ OFFICIAL = {
     "progressive_fashion:not_grown": (32, 20, 200, [16]),
     "progressive_fashion:skip_residual": (32, 20, 200, [16]),
     "progressive_celeba64:cpu": (4, 20, 200, [16] * 5),
+    "puzzle_gan_digits:cpu": (16, 40, 320, [16] * 2),
+    "puzzle_gan_digits:plain_cpu": (16, 40, 320, [16] * 2),
+    "puzzle_gan_digits:paper": (16, 600, 10_000, [16] * 2),
     "progressive_ablation:a_cpu": (32, 15, 120, [64]),
     "progressive_ablation:b_cpu": (4, 15, 120, [64] * 4),
     **{f"progressive_ablation:{r}_cpu": (4, 15, 120, [16] * 4) for r in LATER},
@@ -183,3 +188,19 @@ def test_options_change_one_part_of_the_grown_row():
     r1 = ROWS["progressive_fashion:r1"].model.objective
     assert (r1.loss, r1.gradient_penalty, r1.penalty_interval) == ("non_saturating", 0.0, 16)
     assert r1.r1 > 0
+
+
+def test_digits_with_and_without_parts_differ_in_the_first_layer_alone():
+    parts, plain = (ROWS[f"puzzle_gan_digits:{name}"] for name in ("cpu", "plain_cpu"))
+    assert differences(parts, plain).keys() == {"experiment", "family"} | {
+        f"model.{name}" for name in ("mode", "parts", "part_norm")
+    }
+    paper = ROWS["puzzle_gan_digits:paper"]
+    assert [part.latent for part in paper.model.layout()] == [128] * 4
+    assert "flip" not in paper.data.transform  # mirrored digits are other characters
+    for run in (parts, plain, paper):
+        adam = run.optimizer["generator"]
+        assert (adam, adam.b1, adam.b2) == (run.optimizer["discriminator"], 0, 0.99)
+        objective = run.model.objective
+        assert (objective.loss, objective.gradient_penalty) == ("wasserstein", 10)
+        assert (objective.drift, run.model.group) == (0.001, 4)

@@ -149,6 +149,7 @@ PARAMETERS = {
     "progressive_celebahq1024:swd": 23_079_115 + 23_087_249,
     "progressive_ablation:g": 13_629_810 + 13_636_897,
     "progressive_cifar10:paper": 1_296_908 + 1_298_689,
+    "puzzle_gan_digits:paper": 23_858_178 + 74_195_969,
 }
 
 

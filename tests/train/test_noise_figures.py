@@ -11,7 +11,7 @@ from support.small import small_run, write_data
 
 from genjax.cli import latents
 from genjax.core import named_key
-from genjax.families import dcgan, gan, infogan, progressive
+from genjax.families import dcgan, gan, infogan, progressive, puzzle_gan
 from genjax.train import Run, fit, noise_figures
 from genjax.train.load_run import load
 
@@ -98,6 +98,24 @@ def test_a_gan_has_interpolations_only(data, tmp_path, capsys):
     assert [p.rsplit("/", 1)[1] for p in json.loads(capsys.readouterr().out)["pictures"]] == [
         "interpolations.png"
     ]
+
+
+def test_a_generator_of_parts_has_pairs_with_each_part_exchanged(tmp_path, monkeypatch):
+    config = puzzle_gan.tiny()
+    variables = puzzle_gan.init(config, jax.random.key(1))
+    monkeypatch.setattr(noise_figures, "load", lambda workdir: (None, variables))
+    run = Run(experiment="parts", family="puzzle_gan", model=config)
+    words = ["there", "--images", "5", "--out", str(tmp_path)]
+    content = noise_figures.draw_noise_figures(latents.parse(words), run, puzzle_gan)
+    assert content["rows"][0]["columns"] == ["first", "surround", "face", "second"]
+    images, columns = tiles(tmp_path / "parts.png")
+    assert (len(images), columns) == (8, 4)  # of two pairs
+    z = np.asarray(puzzle_gan.noise(config, named_key(jax.random.key(0), 0, "noise"), 5))
+    face = puzzle_gan.exchange(config, z[2:3], z[3:4], "face")
+    mixed = np.concatenate([z[2:3], face, z[3:4]])
+    want = puzzle_gan.generate(config, variables, mixed, np.ones(3, np.int32))  # of the second pair
+    for image, expected in zip((images[4], images[6], images[7]), np.asarray(want), strict=True):
+        np.testing.assert_allclose(image, drawn((expected + 1) / 2), atol=1)
 
 
 @pytest.mark.parametrize(
