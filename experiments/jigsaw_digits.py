@@ -49,7 +49,7 @@ MNIST = dataclasses.replace(
         DIGITS.model, shape=(28, 28, 1), channels=(16, 32), width=64, heads=4
     ),
     data=Data(data="mnist", validation=2_000, transform="scale(-1, 1)"),
-    train=dataclasses.replace(DIGITS.train, steps=3_000, eval_every=500, eval_batch=500),
+    train=dataclasses.replace(DIGITS.train, steps=1_000, eval_every=250, eval_batch=500),
 )
 
 RECIPES = named({"digits": DIGITS, "mnist": MNIST})
