@@ -21,8 +21,8 @@ these rows on PACS alone.
 * `gan_10`, `gan_100`, `gan_1000`: JigsawGAN with lists of so many permutations, from which training
   and test puzzles are drawn (table VII, 3x3: 85.6, 83.3, 79.0 %), at 48x48 with a quarter of the
   paper's width. Labels are by border costs, as in the paper.
-* `reference_only`, `no_gan`, `no_boundary`: `gan_1000` without both the adversarial and the boundary
-  loss, or without one of them (table V: 66.4, 68.1, 75.8 %; all losses: 79.0 %).
+* `reference_only`, `no_gan`, `no_boundary`: `gan_1000` without the adversarial and the boundary
+  loss, or without one of the two (table V: 66.4, 68.1, 75.8 %; all losses: 79.0 %).
 * `paper`: the paper's network, 72x72. The paper prints no batch size.
 
 Expected: fewer permutations are easier. Few images and a short training leave the rows of table V
