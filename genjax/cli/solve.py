@@ -160,10 +160,10 @@ class Solver:
         height, width, self.channels = run.model.shape
         self.side = height // self.grid[0], width // self.grid[1]
         self.listed = isinstance(family, PermutationLogits)
-        asked = options.grid and tuple(options.grid) * (3 - len(options.grid))
-        if asked and asked != self.grid:
+        given = options.grid and tuple(options.grid) * (3 - len(options.grid))
+        if given and given != self.grid:
             raise ValueError(
-                f"--grid is {as_size(asked)}, and the run in {safe(options.workdir)} solves"
+                f"--grid is {as_size(given)}, and the run in {safe(options.workdir)} solves"
                 f" {as_size(self.grid)} pieces; leave out --grid, or give a run of that grid."
             )
         if self.channels not in (1, 3):
