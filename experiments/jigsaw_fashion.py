@@ -32,7 +32,7 @@ CPU = Run(
     data=Data(data="fashion_mnist", validation=2_000, transform="random_crop(27)|scale(-1, 1)"),
     optimizer=Optimizer(learning_rate=1e-3, schedule="cosine", warmup=200, clip=1.0),
     train=Train(
-        steps=4_000,
+        steps=2_500,
         batch_size=64,
         ema=0.998,
         log_every=100,
