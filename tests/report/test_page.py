@@ -449,7 +449,7 @@ def puzzles(tmp_path_factory):
     some = [of(i, LISTED[0], g, m) for i in (0, 1) for g in (0, 1) for m in ((), (2,))]
     listed = [of(i, order) for i in (0, 1) for order in LISTED]
     for name, found in (("any", some), ("listed", listed)):
-        folder = write_run(root / name, make_run(name), grids=(10,))
+        folder = write_run(root / name, make_run(name), grids=(100_000, 200_000))
         sizes = dict(grid=(2, 3), height=8, width=12, images=2)
         solved = SolvedPuzzles(**sizes, any_order=name == "any", puzzles=tuple(found))
         write_puzzles(folder / "samples", images.astype(np.uint8), solved)
