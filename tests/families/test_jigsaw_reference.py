@@ -18,8 +18,10 @@ def spanning_tree(costs, grid):
     for i in range(n):
         for j in range(n):
             if i != j:
-                edges += [(right[i, j], i, j, (0, 1)), (right[j, i], i, j, (0, -1))]
-                edges += [(below[i, j], i, j, (1, 0)), (below[j, i], i, j, (-1, 0))]
+                if columns > 1:
+                    edges += [(right[i, j], i, j, (0, 1)), (right[j, i], i, j, (0, -1))]
+                if rows > 1:
+                    edges += [(below[i, j], i, j, (1, 0)), (below[j, i], i, j, (-1, 0))]
     edges.sort(key=lambda edge: edge[0])
     where = {edges[0][1]: (0, 0)}
     while len(where) < n:

@@ -57,7 +57,9 @@ def _assemble_one(costs: jax.Array, grid: Grid) -> jax.Array:
     n, centre = grid[0] * grid[1], np.asarray(grid) - 1
     right, below = costs
     edges = jnp.stack([right, right.T, below, below.T])  # [4, N, N]: direction, placed, new
-    edges = jnp.where(jnp.eye(n, dtype=bool)[None], jnp.inf, edges)
+    # A grid of one row or column has neighbours in one direction only.
+    along = np.array([grid[1] > 1] * 2 + [grid[0] > 1] * 2)[:, None, None]
+    edges = jnp.where(along & ~np.eye(n, dtype=bool)[None], edges, jnp.inf)
     start = jnp.argmin(edges) // n % n
 
     def place(_: int, state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
