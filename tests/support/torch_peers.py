@@ -19,6 +19,7 @@ from genjax.families import (
     gan,
     hierarchical_vae,
     infogan,
+    jigsaw,
     jigsaw_assignment,
     m2,
     made,
@@ -53,6 +54,8 @@ GROWING = dict(shape=(8, 8, 2), latent=3, base=8, max_width=5)
 
 PUZZLE = dict(shape=(18, 12, 2), grid=(3, 2), channels=(3, 4), width=6, layers=2, heads=2)
 PUZZLE |= dict(iterations=3, rounds=2, border=5)
+JIGSAW = dict(shape=(24, 16, 2), grid=(3, 2), num_permutations=7, width=3, blocks=1, dense=5)
+JIGSAW |= dict(discriminator_width=3)
 
 CONFIGS = {
     "fvsbn": fvsbn.Config(shape=SHAPE),
@@ -166,6 +169,10 @@ CONFIGS = {
     "puzzle_gan_norm": puzzle_gan.Config(
         **{**GROWING, "latent": 8}, smallest=8, start=8, part_norm=True
     ),
+    "jigsaw": jigsaw.Config(**JIGSAW, gaps=(0, 2)),
+    "jigsaw_true": jigsaw.Config(
+        **{**JIGSAW, "shape": (24, 24, 2), "grid": (2, 2)}, labels="true", norm="instance"
+    ),
     "jigsaw_assignment": jigsaw_assignment.Config(**PUZZLE, gaps=(0, 2), missing=2),
     "jigsaw_assignment_odd": jigsaw_assignment.Config(
         **{**PUZZLE, "shape": (9, 10, 1), "rounds": 0}
@@ -230,6 +237,11 @@ def noise_of(name, key, config=None):
         missing = jax.random.randint(draw("missing"), (size, 1), 0, config.missing + 1)
         order = puzzles.random_orders(draw("order"), size, math.prod(config.grid))
         return tensor(order), tensor(jnp.asarray(config.gaps)[gaps]), tensor(missing[:, 0])
+    if isinstance(config, jigsaw.Config):
+        order_key, gap_key = jax.random.split(key, 4)[:2]
+        labels = jax.random.randint(order_key, (size_of(family),), 0, config.num_permutations)
+        gaps = jax.random.randint(gap_key, (size_of(family),), 0, len(config.gaps))
+        return tensor(labels), tensor(jnp.asarray(config.gaps)[gaps])
     if isinstance(config, cyclegan.Config):  # swaps and slots of both pools
         each = zip(cyclegan.DOMAINS, jax.random.split(key), strict=True)
         keys = {domain: jax.random.split(own) for domain, own in each}

@@ -18,7 +18,7 @@ FAMILIES = {
     for name in (
         *("fvsbn", "nade", "made", "orderless_nade", "rnade", "pixelcnn", "pixelrnn"),
         *("pixelcnn_pp", "vae", "hierarchical_vae", "m2", "gan", "dcgan", "infogan"),
-        *("cyclegan", "stargan", "progressive", "jigsaw_assignment"),
+        *("cyclegan", "stargan", "progressive", "jigsaw_assignment", "jigsaw"),
     )
 }
 FAMILIES["puzzle_gan"] = FAMILIES["progressive"]

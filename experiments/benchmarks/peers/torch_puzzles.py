@@ -37,3 +37,48 @@ def log_sinkhorn(scores: Tensor, iterations: int) -> Tensor:
     for _ in range(iterations):
         scores = scores.log_softmax(1).log_softmax(2)
     return scores
+
+
+def join(pieces: Tensor, grid: tuple[int, int]) -> Tensor:
+    """`[B, N, C, h, w] -> [B, C, H, W]`."""
+    x = pieces.unflatten(1, grid)  # [B, R, S, C, h, w]
+    return x.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+def border_costs(pieces: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squared differences of right to left and bottom to top borders, `[B, N, N]` each."""
+
+    def costs(first: Tensor, second: Tensor) -> Tensor:
+        return (first[:, :, None] - second[:, None]).square().flatten(3).mean(3)
+
+    right = costs(pieces[..., -1], pieces[..., 0])
+    return right, costs(pieces[..., -1, :], pieces[..., 0, :])
+
+
+def assemble(pieces: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Orders `[B, N]` by Prim's spanning tree of the border costs, within the grid."""
+    right, below = border_costs(pieces)
+    size, n = right.shape[:2]
+    edges = torch.stack([right, right.mT, below, below.mT], 1)  # [B, 4, N, N]: placed, new
+    edges = edges.masked_fill(torch.eye(n, dtype=torch.bool, device=edges.device), torch.inf)
+    steps = torch.tensor([(0, 1), (0, -1), (1, 0), (-1, 0)], device=edges.device)
+    extent = torch.tensor(grid, device=edges.device)
+    rows, far = torch.arange(size, device=edges.device), 2 * max(grid)
+    cells = torch.zeros(size, n, 2, dtype=torch.long, device=edges.device)
+    placed = torch.zeros(size, n, dtype=torch.bool, device=edges.device)
+    placed[rows, edges.flatten(1).argmin(1) // n % n] = True
+    for _ in range(n - 1):
+        targets = cells[:, None] + steps[:, None]  # [B, 4, N, 2], beside every piece
+        away = ~placed[..., None]
+        low = cells.masked_fill(away, far).amin(1)[:, None, None]
+        high = cells.masked_fill(away, -far).amax(1)[:, None, None]
+        span = torch.maximum(high, targets) - torch.minimum(low, targets)
+        same = (targets[:, :, :, None] == cells[:, None, None]).all(-1)  # [B, 4, N, N]
+        free = (span < extent).all(-1) & ~(same & placed[:, None, None]).any(-1)
+        allowed = (free & placed[:, None])[..., None] & ~placed[:, None, None]
+        best = edges.masked_fill(~allowed, torch.inf).flatten(1).argmin(1)
+        direction, anchor, new = best // n**2, best // n % n, best % n
+        cells[rows, new] = targets[rows, direction, anchor]
+        placed[rows, new] = True
+    cells = cells - cells.amin(1, keepdim=True)
+    return cells[..., 0] * grid[1] + cells[..., 1]
