@@ -166,14 +166,19 @@ def decoded(config: Any, variables: Any, pieces: jax.Array) -> tuple[jax.Array, 
 
 def table_row(found: dict[str, Any], size: str) -> Row:
     """Returns milliseconds per puzzle of a batch size, puzzles per second and the ratio."""
-    row: Row = {"solver": found["row"], "batch": float(size)}
+    row: Row = {"solver": found["row"], "batch": size}
     seconds = {name: part["seconds"] / int(size) for name, part in found["batches"][size].items()}
-    row |= {"without cutting": f"{1e3 * seconds['pieces']:.3g}"}
-    row |= {"with cutting": f"{1e3 * seconds['images']:.3g}"}
-    row |= {"puzzles/s": f"{1 / seconds['images']:,.0f}"}
-    row |= {"paper": f"{1e3 * PAPER_SECONDS:.0f}"}
-    row |= {"ratio": f"{PAPER_SECONDS / seconds['images']:.3g}"}
-    return row | {"1e9 op": f"{found['operations'] / 1e9:.3g}" if found["operations"] else "-"}
+    row |= {"without cutting": digits(1e3 * seconds["pieces"])}
+    row |= {"with cutting": digits(1e3 * seconds["images"])}
+    row |= {"puzzles/s": digits(1 / seconds["images"])}
+    row |= {"paper": digits(1e3 * PAPER_SECONDS)}
+    row |= {"ratio": digits(PAPER_SECONDS / seconds["images"])}
+    return row | {"1e9 op": digits(found["operations"] / 1e9) if found["operations"] else "-"}
+
+
+def digits(value: float) -> str:
+    """Returns a number to three digits, or whole from 100 on."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
