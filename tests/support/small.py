@@ -13,7 +13,7 @@ from genjax.data import Data, Dataset, save_npz
 from genjax.train import Run, Train
 
 TRANSLATIONS = "translations.npz"
-SQUARES = "squares.npz"  # 8x8, for networks that grow
+SQUARES = "squares.npz"  # 8x8, for networks that grow and for puzzles
 
 
 def write_data(folder: pathlib.Path, n: int = 240, *, labels: bool = True) -> str:
@@ -73,6 +73,7 @@ def small_run(name: str, data: str, **train: Any) -> Run:
     if isinstance(family, Growing):
         constant = dict(schedule="constant", decay_steps=None)  # it is reset in every stage
         optimizer = {k: dataclasses.replace(v, **constant) for k, v in optimizer.items()}
+    if tuple(config.shape) == (8, 8, 1):
         data = str(pathlib.Path(data).with_name(SQUARES))
     images = "scale({:g}, {:g})".format(*family.traits(config).sample_range)
     transform: Any = {"images": images, "real": "dequantize()"}.get(family.traits(config).data, "")
