@@ -250,6 +250,20 @@ def test_a_run_with_parts_of_its_own_is_read_again():
     assert run_from_json(text) == run
 
 
+def test_growing_changes_no_part():
+    config = dataclasses.replace(CONFIG, mode="face_parts")
+    old = random_arrays(functools.partial(puzzle_gan.init, config), seed=1)
+    new = puzzle_gan.grow(config, old, jax.random.key(3))
+    assert (puzzle_gan.side(old), puzzle_gan.side(new)) == (8, 16)
+    kept = {k: v for k, v in new["params"]["generator"].items() if k in old["params"]["generator"]}
+    chex.assert_trees_all_equal(kept, old["params"]["generator"])
+    z = puzzle_gan.noise(config, jax.random.key(4), 3)
+    # At alpha 0, the old images with every pixel twice in each direction.
+    np.testing.assert_array_equal(
+        puzzle_gan.generate(config, new, z), puzzle_gan.generate(config, old, z)
+    )
+
+
 def test_exchange_takes_one_part_from_the_other():
     config = dataclasses.replace(CONFIG, mode="faces")  # 4 and 12 dimensions
     z, other = np.zeros((2, 16), np.float32), np.ones((2, 16), np.float32)

@@ -268,18 +268,6 @@ def test_batches_of_stages_have_their_size_and_repeat_no_example(folder, stream)
     np.testing.assert_array_equal(np.concatenate(seen), order)
 
 
-def test_a_run_with_parts_resumes_inside_a_fade(tmp_path, data):
-    run = small_run("puzzle_gan", data, **EVERY | {"steps": 6})
-    fit(run, tmp_path / "whole", quiet=True)
-    shorter = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=5))
-    fit(shorter, tmp_path / "parts", quiet=True)
-    fit(run, tmp_path / "parts", quiet=True)
-    found = latest(tmp_path / "parts")
-    assert [name for name in found if "dense_face_0" in name]
-    assert 0 < found["variables/buffers/fade/alpha"] < 1
-    chex.assert_trees_all_equal(found, latest(tmp_path / "whole"))
-
-
 def test_errors_say_what_does_not_fit_a_growing_run(tmp_path, data):
     run = small_run("progressive", data, **EVERY)
     falling = {k: dataclasses.replace(o, schedule="linear") for k, o in run.optimizer.items()}
