@@ -8,9 +8,10 @@ compiler are those without a cache.
     python -m experiments.benchmarks.full_size
     python -m experiments.benchmarks.full_size --rows cyclegan_maps:paper --run
     python -m experiments.benchmarks.full_size --rows progressive_celebahq1024:swd --stages all
+    python -m experiments.benchmarks.full_size --modes bedrooms faces face_parts
 
-Besides rows there are the published modes of PuzzleGAN that have none: `puzzle_gan:bedrooms` at
-128x128, `puzzle_gan:faces` and `puzzle_gan:face_parts` at 256x256.
+`--modes` are the published modes of PuzzleGAN that have no row: bedrooms at 128x128, faces and
+face_parts at 256x256.
 
 Networks that grow are those of the last stage, at its batch size, or of `--stages`: one program is
 that of a fade and of the stable steps after it, whose weights of new layers are an input. The first
@@ -69,13 +70,15 @@ def main(argv: list[str] | None = None) -> int:
     """Exports the rows, prints a table, writes the figures and returns the exit status."""
     parser = make_parser("full_size", __doc__)
     add = parser.add_argument
-    add("--rows", nargs="+", default=list(ROWS), metavar="ROW", help="rows of the table")
+    add("--rows", nargs="+", default=[], metavar="ROW", help="rows of the table")
+    add("--modes", nargs="+", choices=tuple(MODES), default=[], help="modes of PuzzleGAN, not rows")
     add("--stages", nargs="+", default=[], metavar="STAGE", help="such as 8x8, or all (the last)")
     add("--run", action="store_true", help="also run two steps")
     add("--out", type=pathlib.Path, help="JSON file to write")
     options = parser.parse_args(argv)
+    selected = options.rows + [f"puzzle_gan:{mode}" for mode in options.modes] or list(ROWS)
     try:
-        names = layouts_by_name(options.rows, options.stages)
+        names = layouts_by_name(selected, options.stages)
         prepare_out(options.out)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -109,6 +109,14 @@ def test_speed_measures_the_last_stage():
     assert speed.with_side(whole, 16).model.start == 16
 
 
+def test_modes_replace_the_default_rows(monkeypatch):
+    selected = []
+    monkeypatch.setattr(full_size, "layouts_by_name", lambda names, _: selected.append(names) or {})
+    assert full_size.main(["--modes", "faces"]) == full_size.main([]) == 0
+    assert full_size.main(["--rows", "a", "--modes", "bedrooms"]) == 0
+    assert selected == [["puzzle_gan:faces"], [*full_size.ROWS], ["a", "puzzle_gan:bedrooms"]]
+
+
 def test_rejects_unknown_rows(capsys):
     assert full_size.main(["--rows", "cyclegan_maps:large"]) == 2
     assert "cyclegan_maps:large" in capsys.readouterr().err
