@@ -5,7 +5,8 @@ Shape, levels, classes, transform and the folds of a table are chosen from the d
 optimizer and length by the kind of family; every setting is an option, listed by `genjax train
 FAMILY --help`. `--fit crop|pad` makes images square, with a side that is a power of two unless
 `--shape` is given. Networks that grow reach the size of the data in `--steps`, unless
-`--fade-images` or `--stable-images` is given. The run is written to runs/FAMILY-DATA-seedN; the
+`--fade-images` or `--stable-images` is given. Puzzles have 3x3 pieces, or another `--grid` that the
+images can be cut into. The run is written to runs/FAMILY-DATA-seedN; the
 same command resumes it.
 """
 
