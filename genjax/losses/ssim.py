@@ -21,15 +21,15 @@ def ssim(
     """Computes the mean structural similarity of pairs of images.
 
     Means, variances and the covariance are those of Gaussian windows that lie within the images;
-    1 - SSIM is a loss.
+    1 - SSIM is a loss. Values are intensities from 0: the luminance term is relative to them, and
+    meaningless where means are negative, so scale images in [-1, 1] to [0, 1] first.
 
     Args:
-      a: `[B, H, W, C]`.
+      a: `[B, H, W, C]`, in [0, `data_range`].
       b: the same shape.
       window: rows and columns of the window, at most those of the images; (1, w) compares lines.
       sigma: standard deviation of the window's weights, in pixels.
-      data_range: difference between the highest and the lowest possible value, such as 2 for
-        images in [-1, 1].
+      data_range: highest possible value.
       k1: constant of the luminance.
       k2: constant of contrast and structure.
 

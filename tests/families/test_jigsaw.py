@@ -250,13 +250,16 @@ def test_boundary_loss_is_the_mean_over_borders():
             for c in (1, 2)
         ]
         for found, lines in ((rows, above), (columns, beside)):
-            a, b = (jnp.asarray(np.stack(part)) for part in zip(*lines, strict=True))
+            a, b = (jnp.asarray(np.stack(part) + 1) / 2 for part in zip(*lines, strict=True))
             window = (1, min(11, a.shape[2]))
-            found.append(losses.ssim(a, b, window=window, data_range=2.0).mean())
+            found.append(losses.ssim(a, b, window=window).mean())
     want = 2 - np.stack(rows) - np.stack(columns)
     np.testing.assert_allclose(jigsaw.boundary_loss(jnp.asarray(x), grid), want, rtol=1e-5)
     flat = jnp.ones((1, 16, 36, 2))
     np.testing.assert_allclose(jigsaw.boundary_loss(flat, grid), 0, atol=1e-6)
+    grey = flat.at[:, :8].set(0.05).at[:, 8:].set(-0.05)  # 0.525 above 0.475
+    luminance = (2 * 0.525 * 0.475 + 1e-4) / (0.525**2 + 0.475**2 + 1e-4)
+    np.testing.assert_allclose(jigsaw.boundary_loss(grey, grid), 1 - luminance, rtol=1e-3)
     top = jnp.asarray(x[:, :8])  # one row of pieces has vertical borders alone
     assert (jigsaw.boundary_loss(top, (1, 3)) < 2).all()
     np.testing.assert_array_equal(jigsaw.boundary_loss(top, (1, 1)), 0)

@@ -19,8 +19,8 @@ def pairs(*shape, seed=0):
 def test_equals_dm_pix():
     a, b = pairs(3, 20, 17, 2)
     np.testing.assert_allclose(ssim(a, b), dm_pix.ssim(a, b), rtol=2e-5)
-    wide = dm_pix.ssim(2 * a - 1, 2 * b - 1, max_val=2.0, filter_size=5, filter_sigma=0.7)
-    got = ssim(2 * a - 1, 2 * b - 1, window=(5, 5), sigma=0.7, data_range=2.0)
+    wide = dm_pix.ssim(255 * a, 255 * b, max_val=255.0, filter_size=5, filter_sigma=0.7)
+    got = ssim(255 * a, 255 * b, window=(5, 5), sigma=0.7, data_range=255.0)
     np.testing.assert_allclose(got, wide, rtol=2e-5)
 
 

@@ -29,7 +29,7 @@ from experiments.benchmarks.peers.torch_strided import BatchNorm
 from genjax.families.jigsaw import WINDOW, permutations
 from genjax.families.jigsaw.jigsaw_networks import SLOPE
 
-C1, C2, SIGMA = (0.01 * 2) ** 2, (0.03 * 2) ** 2, 1.5  # of SSIM in [-1, 1]
+C1, C2, SIGMA = 0.01**2, 0.03**2, 1.5  # of SSIM in [0, 1]
 HALVINGS = 5  # of the classifier after its first
 
 
@@ -300,6 +300,7 @@ def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
 def boundary_loss(images: Tensor, grid: tuple[int, int]) -> Tensor:
     """2 - SSIM of the lines at horizontal and vertical borders between pieces, `[B]`."""
     total = torch.zeros(len(images), device=images.device)
+    images = (images + 1) / 2
     for axis, number in enumerate(grid):
         if number == 1:
             continue

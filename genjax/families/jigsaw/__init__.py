@@ -251,6 +251,7 @@ def boundary_loss(images: jax.Array, grid: Grid) -> jax.Array:
     Source: Li et al. 2021, eq. 8.
     """
     total = jnp.zeros(len(images))
+    images = (images + 1) / 2  # SSIM compares intensities, which are not negative
     for axis, number in enumerate(grid):
         x = images.swapaxes(1, 2) if axis else images  # borders are rows
         if number == 1:
@@ -261,7 +262,7 @@ def boundary_loss(images: jax.Array, grid: Grid) -> jax.Array:
         first = x[:, height::height]
         # Windows stay within the border of one pair of pieces.
         pairs = [a.reshape(-1, 1, line, a.shape[-1]) for a in (last, first)]
-        similarity = losses.ssim(*pairs, window=(1, min(WINDOW, line)), data_range=2.0)
+        similarity = losses.ssim(*pairs, window=(1, min(WINDOW, line)))
         total = total + 1 - similarity.reshape(len(images), -1).mean(1)
     return total
 
