@@ -154,13 +154,13 @@ def gan_cpu(paper: float, row: str, **model: Any) -> Run:
     data = dataclasses.replace(PAPER.data, transform=CROP_48)
     small: dict[str, Any] = dict(shape=(48, 48, 3), width=16, dense=512, discriminator_width=8)
     adam = dict(
-        generator=Optimizer(learning_rate=3e-4, b1=0.5, schedule="cosine"),
+        generator=Optimizer(learning_rate=1e-3, b1=0.5, schedule="cosine"),
         discriminator=Optimizer(learning_rate=2e-4, b1=0.5),
     )
     return gan(GAN_STEPS, figure, data, adam, **(small | model))
 
 
-GAN_STEPS = 4_500
+GAN_STEPS = 2_500
 PAPER = gan(
     23_300,  # 100 epochs
     dataclasses.replace(HEAD, difference=f"{PACS_ALONE}; its batch size is not printed"),

@@ -4,7 +4,8 @@ Li et al. 2021, "JigsawGAN" (arXiv:2101.07555), section 3.2: pieces whose border
 neighbours, and a minimum spanning tree assembles the image. The paper keeps the n (n - 1) best
 pairs of each direction for it. Here every pair may be used, since fewer need not connect all
 pieces, and the tree grows by Prim's algorithm from the best pair; a piece may not be placed on
-another, nor where the assembly would no longer fit the grid.
+another, nor where the assembly would no longer fit the grid. The paper's order of pairs is that of
+their PSNR; here it is that of `partner_costs`, since plain borders meet at no cost.
 """
 
 import jax
@@ -13,7 +14,24 @@ import numpy as np
 
 from genjax.core.puzzles import Grid, border_costs
 
+TEMPERATURE = 0.2  # of the predictions of partners, times a puzzle's mean cost of best partners
+LEVEL = 2 / 255  # one of 255 levels in [-1, 1]
 STEPS = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])  # right of a piece, left, below, above
+
+
+def partner_costs(costs: jax.Array) -> jax.Array:
+    """Computes how unlikely two borders are to be neighbours, `[B, 2, N, N]` -> the same in [0, 1].
+
+    It is 1 minus the mean of two probabilities, of each border as the partner of the other, by
+    softmax of -cost / temperature over the borders of the other pieces.
+
+    Args:
+      costs: of `border_costs`, right and below.
+    """
+    known = jnp.where(np.eye(costs.shape[-1], dtype=bool)[None, None], jnp.inf, costs)
+    best = known.min(-1).mean((-2, -1))
+    logits = -known / (TEMPERATURE * (best + LEVEL**2))[:, None, None, None]
+    return 1 - (jax.nn.softmax(logits, axis=-1) + jax.nn.softmax(logits, axis=-2)) / 2
 
 
 def assemble(costs: jax.Array, grid: Grid) -> jax.Array:
@@ -48,7 +66,7 @@ def reference_labels(pieces: jax.Array, permutations: jax.Array, grid: Grid) -> 
       permutations: `[P, N]`.
       grid: rows and columns of pieces.
     """
-    return nearest(assemble(border_costs(pieces), grid), permutations)
+    return nearest(assemble(partner_costs(border_costs(pieces)), grid), permutations)
 
 
 def _assemble_one(costs: jax.Array, grid: Grid) -> jax.Array:
