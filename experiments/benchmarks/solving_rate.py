@@ -105,6 +105,10 @@ def parts(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     solver, operations = border_solver(name) if name in BORDERS else network_solver(name)
     yield {"operations": operations}
     found: dict[str, Any] = {}
+
+    def cut_and_solve(images: np.ndarray) -> Any:
+        return solver(pieces_of(images))
+
     for size in options.batch_sizes:
         images = smooth_images(size)
         pieces = jax.block_until_ready(pieces_of(images))
@@ -112,7 +116,7 @@ def parts(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         limits = (options.repeats, options.seconds)
         found[str(size)] = {
             "pieces": timed(functools.partial(solver, pieces), *limits),
-            "images": timed(lambda images=images: solver(pieces_of(images)), *limits),
+            "images": timed(functools.partial(cut_and_solve, images), *limits),
         }
         yield {"batches": found}
 

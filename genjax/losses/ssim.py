@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax import checks
 from genjax.losses.likelihood import at_least_float32
@@ -74,11 +73,10 @@ def ssim(
     return (luminance * (2 * covariance + c2) / (variances + c2)).mean((1, 2, 3))
 
 
-def _windows(side: int, window: int, sigma: float) -> np.ndarray:
+def _windows(side: int, window: int, sigma: float) -> jax.Array:
     """Returns the weights of all windows within a side, float32 `[side - window + 1, side]`."""
-    offsets = np.arange(window) - (window - 1) / 2
-    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-    placed = np.arange(side) - np.arange(side - window + 1)[:, None]  # index within the window
+    offsets = jnp.arange(window) - (window - 1) / 2
+    weights = jnp.exp(-0.5 * (offsets / sigma) ** 2)
+    placed = jnp.arange(side) - jnp.arange(side - window + 1)[:, None]  # index within the window
     inside = (placed >= 0) & (placed < window)
-    values = np.where(inside, (weights / weights.sum())[np.clip(placed, 0, window - 1)], 0)
-    return values.astype(np.float32)
+    return jnp.where(inside, (weights / weights.sum())[placed.clip(0, window - 1)], 0)

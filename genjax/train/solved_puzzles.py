@@ -11,6 +11,7 @@ import pathlib
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
@@ -116,15 +117,15 @@ def solve_puzzles(
         for _ in range(1 if any_order and not missing else SHUFFLES)
     ]
     key = named_key(jax.random.key(run.seed), 0, "solved puzzles")
-    orders = np.asarray(draw_orders(family, config, key, len(wanted)))
+    orders = draw_orders(family, config, key, len(wanted))
     which, spaces, missing = np.array(wanted).T
-    pieces = np.asarray(erode(cut(x, grid)[which], spaces))  # [P, N, h, w, C]
+    pieces = erode(cut(jnp.asarray(x), grid)[which], jnp.asarray(spaces))  # [P, N, h, w, C]
     # The order is random, so that the first of the pieces given are any.
     present = np.arange(orders.shape[1]) >= missing[:, None]
     given = np.where(present[..., None, None, None], shuffle(pieces, orders), 0)
     solution = solve(family, config, variables, given, present if most else None)
     puzzles = []
-    for i, order in enumerate(orders):
+    for i, order in enumerate(np.asarray(orders)):
         back = order.argsort()  # index of each piece in the order given
         puzzles.append(
             SolvedPuzzle(
@@ -136,7 +137,7 @@ def solve_puzzles(
                 probability=tuple(
                     round(min(float(p), 1.0), 3) for p in solution.probabilities[i][back]
                 ),
-                same=_same(pieces[i]),
+                same=_same(np.asarray(pieces[i])),
             )
         )
     low, high = family.traits(config).sample_range

@@ -32,7 +32,7 @@ def dataset(images=lambda n, seed: puzzle_images(n, CONFIG, seed), labels=False)
     if labels:
         for arrays in splits.values():
             arrays["label"] = np.arange(len(arrays["x"])) % 4 - 1  # -1 is unknown
-        names = {"label": ("house", "old person")}
+        names = {"label": ("guitar", "old person")}
     return Dataset("made", splits, 256, names=names)
 
 
@@ -152,7 +152,7 @@ def test_a_list_has_no_missing_pieces_and_borders_of_its_own():
 def partly(n, seed):
     """Images of levels of which some are turned by 180 degrees, so that the solver is wrong.
 
-    With the labels of `dataset` every second house, no old person, and all images of class 2.
+    With the labels of `dataset` every second guitar, no old person, and all images of class 2.
     """
     x, i = puzzle_images(n, CONFIG, seed), np.arange(n)
     turned = (i % 4 == 3) | ((i % 4 == 1) & (i // 4 % 2 == 0))
@@ -161,10 +161,10 @@ def partly(n, seed):
 
 def test_classes_have_tables():
     got = measure(SCORES, 1.0, dataset(partly, labels=True), gaps=(1,), missing=())
-    assert list(got.tables) == ["gap_0", "gap_1", "house", "old_person", "class_2"]
-    assert list(got.tables["house"]) == ["tree", "model", "fused"]
+    assert list(got.tables) == ["gap_0", "gap_1", "guitar", "old_person", "class_2"]
+    assert list(got.tables["guitar"]) == ["tree", "model", "fused"]
     shares = {name: got.tables[name]["model"]["solved"] for name in list(got.tables)[2:]}
-    assert shares["house"] == pytest.approx((0.5, np.sqrt(0.25 / 9)))
+    assert shares["guitar"] == pytest.approx((0.5, np.sqrt(0.25 / 9)))
     assert (shares["old_person"], shares["class_2"]) == ((1, 0), (0, 0))
     assert got.solved == pytest.approx(25 / 40)  # with the ten whose label is not known
 

@@ -60,8 +60,8 @@ def _candidates(n: int, count: int, seed: int) -> np.ndarray:
     """Returns distinct permutations in a pseudo-random order, `[M, n]`, M at least `count`."""
     dtype = np.min_scalar_type(n)
     if n <= ENUMERATED:
-        rows = itertools.permutations(range(n))
-        every = np.fromiter(itertools.chain.from_iterable(rows), dtype).reshape(-1, n)
+        numbers = itertools.chain.from_iterable(itertools.permutations(range(n)))
+        every = np.fromiter(numbers, dtype).reshape(-1, n)
         return every[np.argsort(_hashes(seed, len(every)), kind="stable")]
     drawn = max(DRAWN, 4 * count)
     keys = _hashes(seed, drawn * n).reshape(drawn, n)
