@@ -134,6 +134,41 @@ def test_the_figures_of_growing_networks_are_those_of_the_records():
     assert checked > 30
 
 
+PUZZLE_COLUMNS = {
+    **{f"gap {gap}": f"gap_{gap}_solved" for gap in range(3)},
+    **{f"{missing} missing": f"missing_{missing}_solved" for missing in (1, 2)},
+    "pieces": "gap_0_pieces",
+}
+
+
+def test_the_figures_of_puzzles_are_those_of_the_records():
+    """Tables have one run and a row per solver, or a row per run and a column per solver."""
+    records = {r["experiment"]: r for r in read_records(table.RECORDS)}
+    tables = (ROOT / "docs" / "puzzles.md").read_text().split("## Figures")[1].split("\n\n")
+    checked = 0
+    for lines in (t.splitlines() for t in tables if t.startswith(("| row |", "| recipe |"))):
+        (kind, *columns), _, *rows = (
+            [cell.strip() for cell in line.strip().split("|")[1:-1]] for line in lines
+        )
+        names = [name.strip("`") for name, *_ in rows if name.startswith("`")]
+        for first, *cells in rows:
+            run = first.strip("`") if kind == "recipe" else names[0]
+            found = records[run]["final_metrics"]["puzzle"]
+            for column, cell in zip(columns, cells, strict=True):
+                if column == "paper":
+                    paper = table.rows()[run].figure.paper
+                    assert cell == ("" if paper is None else f"{paper:.1f}"), run
+                    continue
+                by_solver = column if kind == "recipe" and column != "pieces" else first
+                model = by_solver.startswith("`") or by_solver == "model"
+                solver = "" if model else by_solver.replace(" ", "_") + "_"
+                own = "gap_0_solved" if by_solver == column else column.strip("`") + "_solved"
+                value = found.get(solver + PUZZLE_COLUMNS.get(column, own))
+                assert cell == ("" if value is None else f"{100 * value:.1f}"), (run, first, column)
+                checked += value is not None
+    assert checked > 15
+
+
 def test_the_python_of_the_readme_runs():
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
     scope = {"x": jax.random.bernoulli(jax.random.key(1), 0.2, (3, 784)).astype("float32")}
