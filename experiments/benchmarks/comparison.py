@@ -30,7 +30,7 @@ EVERY: dict[str, tuple[int | None, int | None]] = {
     "progressive_fashion:grown": (None, None),
     "puzzle_gan_digits:cpu": (None, None),
     "jigsaw_pacs:head": (16, None),
-    "jigsaw_pacs:gan_1000": (None, None),
+    "jigsaw_pacs:gan_1000_cpu": (None, None),
     "pixelcnn_mnist:gated": (16, 16),
     "dcgan_celeba64:kid": (32, None),
     "wgan_gp_cifar10:score": (8, None),

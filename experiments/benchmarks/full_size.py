@@ -59,7 +59,7 @@ ROWS = (
     "stargan_celeba:paper",
     "progressive_celebahq1024:swd",
     "puzzle_gan_digits:paper",
-    "jigsaw_pacs:paper",
+    "jigsaw_pacs:gan_1000",
 )
 DIGITS = "puzzle_gan_digits:paper"
 MODES = {"bedrooms": 128, "faces": 256, "face_parts": 256}  # of PuzzleGAN, and the side

@@ -37,7 +37,7 @@ DEFAULT = (
     "progressive_fashion:grown",
     "puzzle_gan_digits:cpu",
     "jigsaw_pacs:head",
-    "jigsaw_pacs:gan_1000",
+    "jigsaw_pacs:gan_1000_cpu",
 )
 
 
