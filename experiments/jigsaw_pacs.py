@@ -30,9 +30,10 @@ Expected: fewer permutations are easier. Few images and a short training leave t
 close to each other, or in another order.
 
 The images are stored as JPEG, with blocks of 8 pixels, at whose edges neighbouring pixels differ by
-6 % more than elsewhere. They are cropped and not resized, so that no border of pieces of a test
-image is on such an edge, and the sides of pieces are multiples of 8: otherwise the position of
-blocks in a piece, or the period of an interpolation, would tell its position in the image.
+6 % more than elsewhere. They are cropped so that no border of pieces of a test image is on such an
+edge, and the sides of pieces are multiples of 8 pixels: otherwise the position of blocks in a piece
+would tell its position in the image. JigsawGAN's rows resize pieces of 24 pixels to 16, a multiple
+of the interpolation's period of 2 pixels.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Costs `[2, N, N]` are those of `genjax.core.puzzles.border_costs`: `[0, i, j]` of piece j to the
 right of piece i, `[1, i, j]` of piece j below piece i. An order `[N]` has the position of every
 piece. Missing pieces (`present` False) get the positions that are left over, in any order.
-Among equal costs the solvers prefer low indices, which tell nothing about shuffled pieces.
+Equal costs are decided by the indices of the pieces, which tell nothing once they are shuffled.
 """
 
 import itertools
@@ -16,7 +16,7 @@ STEPS: tuple[Cell, Cell] = ((0, 1), (1, 0))  # from a piece to its right and low
 WIDTH = 200  # of the beam
 TEMPERATURE = 0.2  # of the predictions of partners
 ABSENT = 0.5  # cost of a border of a missing piece
-LEVEL = 2 / 255  # in [-1, 1]
+LEVEL = 2 / 255  # between neighbouring levels of images in [-1, 1]
 
 
 def normalised_costs(costs: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
@@ -24,9 +24,9 @@ def normalised_costs(costs: np.ndarray, present: np.ndarray | None = None) -> np
 
     The partner of a border is predicted among those of all pieces by a softmax of -cost /
     temperature; the result is 1 minus the mean of the two borders' predictions of each other. The
-    temperature is `TEMPERATURE` times the puzzle's mean cost of a border and its best partner,
-    plus the square of one of 255 levels in [-1, 1]. A sum of costs itself is lowest where plain
-    borders meet and what they show is cut at the frame; predictions of plain borders are uncertain.
+    temperature is `TEMPERATURE` times (m + `LEVEL`^2), where m is the mean cost of a border and its
+    best partner in the puzzle. A sum of costs itself is lowest where plain borders meet and what
+    they show is cut at the frame; predictions of plain borders are uncertain.
 
     Args:
       costs: of `border_costs`.

@@ -139,7 +139,7 @@ class Config:
     )
     """Adversarial loss and penalties; updates are simultaneous."""
     dtype: Dtype = "float32"
-    """Computation of the hidden layers; images, logits and the warp's weights stay float32."""
+    """Computation of the hidden layers and the warp; images and logits stay float32."""
 
     def __post_init__(self) -> None:
         checks.validate(self)
