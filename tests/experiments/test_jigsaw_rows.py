@@ -42,6 +42,18 @@ def test_borders_of_pieces_are_not_on_edges_of_jpeg_blocks(row):
         assert pieces.shape[1 + axis] % 8 == 0
 
 
+@pytest.mark.parametrize("row", PACS)
+def test_copies_of_one_piece_are_equal_after_the_transform(row):
+    """A phase of an interpolation, or a resized frame of an image, would tell them apart."""
+    run = PACS[row]
+    grid = families.get(run.family).grid(run.model)
+    period = 32 if grid == (2, 2) else 16 if grid == (4, 4) else 24
+    one = np.random.default_rng(0).integers(0, 256, (period, period, 3), np.uint8)
+    image = np.tile(one, (96 // period, 96 // period, 1))
+    pieces = np.asarray(cut(evaluated(run, image), grid))[0]
+    np.testing.assert_allclose(pieces, np.broadcast_to(pieces[:1], pieces.shape), atol=1e-2)
+
+
 def test_small_images_of_pacs_have_the_borders_of_the_large_ones():
     """Half of an image of 96 is white: the border is at the same share of both crops."""
     image = np.zeros((96, 96, 3), np.uint8)
