@@ -107,6 +107,7 @@ GROWING_COLUMNS = {
     "SWD at 16": ("swd", "levels", "16"),
     "classifier-Frechet": ("classifier_frechet", "distance"),
     "MS-SSIM": ("ms_ssim", "mean"),
+    "change inside the part": ("part_changes", "inside"),
 }
 
 

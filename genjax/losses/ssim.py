@@ -77,6 +77,8 @@ def _windows(side: int, window: int, sigma: float) -> jax.Array:
     """Returns the weights of all windows within a side, float32 `[side - window + 1, side]`."""
     offsets = jnp.arange(window) - (window - 1) / 2
     weights = jnp.exp(-0.5 * (offsets / sigma) ** 2)
-    placed = jnp.arange(side)[None] - jnp.arange(side - window + 1)[:, None]  # index within the window
+    placed = (
+        jnp.arange(side)[None] - jnp.arange(side - window + 1)[:, None]
+    )  # index within the window
     inside = (placed >= 0) & (placed < window)
     return jnp.where(inside, (weights / weights.sum())[placed.clip(0, window - 1)], 0)
