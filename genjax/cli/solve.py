@@ -12,6 +12,7 @@ pieces have opacity. Orientation by EXIF is applied, CMYK becomes RGB, 16 bits b
 """
 
 import argparse
+import contextlib
 import math
 import pathlib
 from typing import Any
@@ -67,14 +68,14 @@ def main(argv: list[str]) -> None:
             f"{run.family} in {safe(options.workdir)} solves no puzzles; give the folder of a run"
             f" of {' or '.join(solvers())}."
         )
-    solver = Solver(options, run, family, variables, Progress("solve", len(puzzles)))
-    try:
-        if puzzles[0].source == options.input:
-            print(summary(solver.solve(puzzles[0]), puzzles[0]))
-        else:
-            solve_all(solver, puzzles, others)
-    finally:
-        solver.progress.close()
+    solver = Solver(options, run, family, variables, len(puzzles))
+    # A bar is closed before anything is printed, which it would redirect to stderr.
+    if puzzles[0].source == options.input:
+        with contextlib.closing(solver.progress):
+            found = solver.solve(puzzles[0])
+        print(summary(found, puzzles[0]))
+    else:
+        solve_all(solver, puzzles, others)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -146,15 +147,15 @@ class Solver:
         run: Run,
         family: Any,
         variables: Any,
-        progress: Progress,
+        total: int,
     ):
-        """Checks the options against the run.
+        """Checks the options against the run, and begins to show the progress of `total` puzzles.
 
         Raises:
           ValueError: the grid is another one, or the run has pieces that files cannot have.
         """
         self.options, self.run, self.family, self.variables = options, run, family, variables
-        self.config, self.progress = run.model, progress
+        self.config = run.model
         self.grid: tuple[int, int] = family.grid(run.model)
         self.number = math.prod(self.grid)
         height, width, self.channels = run.model.shape
@@ -179,6 +180,7 @@ class Solver:
         self.recorded = (
             {} if options.border_weight is not None else recorded_metric(options.workdir)
         )
+        self.progress = Progress("solve", total)
 
     def solve(self, puzzle: Puzzle) -> dict[str, Any]:
         """Solves a puzzle, writes image and order, and returns what is in the JSON file."""
@@ -309,7 +311,7 @@ def solve_all(solver: Solver, puzzles: list[Puzzle], others: int) -> None:
     Raises:
       ValueError: a puzzle could not be solved.
     """
-    progress = Progress("solve", len(puzzles))
+    progress = solver.progress
     report = progress_callback("solve", progress.say, "puzzles")
     confidence = []
     try:

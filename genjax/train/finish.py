@@ -131,7 +131,7 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
 
 
 def overfitting_warning(run: Run, status: RunStatus, examples: int) -> str:
-    """Returns a warning if no evaluation after the first was better; else an empty string.
+    """Returns a warning if the first evaluation is the best and the last worse, else "".
 
     Args:
       run: the settings.

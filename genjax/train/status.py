@@ -13,7 +13,8 @@ class RunStatus:
       best: lowest validation figure so far; None before the first evaluation.
       best_step: its step.
       first_step: step of the first evaluation; 0 before it.
-      not_better: evaluations since then.
+      latest: validation figure of the last evaluation; None before the first.
+      not_better: evaluations since the best one.
       ended: why training ended before its last step; empty otherwise.
       seconds: of all sessions.
       sessions: `{"commit", "device", "from_step"}` of every call that made steps.
@@ -25,6 +26,7 @@ class RunStatus:
     best: float | None = None
     best_step: int = 0
     first_step: int = 0
+    latest: float | None = None
     not_better: int = 0
     ended: str = ""
     seconds: float = 0.0
@@ -43,14 +45,15 @@ class RunStatus:
 
     def evaluated(self, step: int, value: float) -> "RunStatus":
         """Returns the status after an evaluation."""
-        status = self.replace(first_step=self.first_step or step)
+        status = self.replace(first_step=self.first_step or step, latest=value)
         if self.best is None or value < self.best:
             return status.replace(best=value, best_step=step, not_better=0)
         return status.replace(not_better=self.not_better + 1)
 
     def overfits(self) -> bool:
-        """Returns whether the first of several evaluations is the best."""
-        return self.not_better > 0 and self.best_step == self.first_step
+        """Returns whether the first of several evaluations is the best, and the last is worse."""
+        first = self.not_better > 0 and self.best_step == self.first_step
+        return first and self.latest != self.best
 
     def without_best(self) -> "RunStatus":
         """Returns the status before the first evaluation."""

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import sys
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from genjax.cli import main as program
 from genjax.cli import piece_files, solve
 from genjax.core import Optimizer
 from genjax.families import jigsaw_assignment
-from genjax.train import fit
+from genjax.train import fit, metric_writers
 
 GRID = (2, 3)
 NAMES = ["p10.png", "p9.png", "x.png", "b.png", "a2.png", "c.png"]  # of positions 0 .. 5
@@ -111,6 +112,27 @@ def test_pieces_of_any_names_become_the_image_to_the_pixel(solver, tmp_path, cap
     printed = capsys.readouterr()
     assert re.fullmatch(r"\S+out.png: 6 pieces in 2 x 3, confidence 0.\d\d\d\n", printed.out)
     assert printed.err == ""
+
+
+def test_bars_of_a_terminal_leave_the_output_alone(solver, tmp_path, capsys, monkeypatch):
+    """A live bar redirects stdout; a bar that stays live hides the cursor of the terminal."""
+    bars = []
+    original = metric_writers._bar
+    monkeypatch.setattr(metric_writers, "_bar", lambda *a: bars.append(original(*a)) or bars[-1])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name in "ab":
+        write(tmp_path / "in" / name, picture())
+    for source, out, options, words in (
+        ("in/a", "a.png", [], "a.png: 6 pieces in 2 x 3, confidence "),
+        ("in", "out", [], "2 of 2 puzzles in "),
+        ("in/a", "b.png", ["--grid", 5], ""),
+    ):
+        bars.clear()
+        assert run(tmp_path, *options, source=source, out=out) == (0 if words else 2)
+        assert words in capsys.readouterr().out
+        assert len(bars) == bool(words)
+        assert not any(bar.live.is_started for bar, _ in bars)
 
 
 @pytest.mark.parametrize("skill", [1.0, 0.0])
