@@ -1,15 +1,19 @@
 """Sinkhorn's iterations against POT, and their limits."""
 
 import functools
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import ot
 import pytest
 from scipy.optimize import linear_sum_assignment
 
 from genjax.nn.sinkhorn import log_sinkhorn
+
+with warnings.catch_warnings():  # of docstrings, where the package was not compiled by pip
+    warnings.filterwarnings("ignore", ".*invalid escape sequence")
+    import ot
 
 SCORES = 3 * np.random.default_rng(0).normal(size=(4, 5, 5)).astype(np.float32)
 
