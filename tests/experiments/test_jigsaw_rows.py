@@ -92,6 +92,8 @@ def test_ablations_leave_out_the_losses_of_their_names():
     ablations = ("gan_10", "gan_100", "reference_only", "no_gan", "no_boundary")
     for name, size in itertools.product(ablations, ("", "_cpu")):
         full, run = PACS[f"jigsaw_pacs:gan_1000{size}"], PACS[f"jigsaw_pacs:{name}{size}"]
+        listed = {"gan_10": 10, "gan_100": 100}.get(name, 10 if size else 1000)
+        assert run.model.num_permutations == listed
         same = ("num_permutations", "adversarial", "boundary")
         model = dataclasses.replace(run.model, **{f: getattr(full.model, f) for f in same})
         assert dataclasses.replace(run, model=model, experiment="", figure=full.figure) == (
