@@ -104,9 +104,9 @@ def _assemble_one(costs: jax.Array, grid: Grid) -> jax.Array:
     # On a canvas where the image may extend from the first piece in every direction.
     cells = jnp.zeros((n, 2), jnp.int32).at[start].set(centre)
     placed = jnp.zeros(n, bool).at[start].set(True)
-    occupied = (
-        jnp.zeros((2 * grid[0] - 1, 2 * grid[1] - 1), bool).at[centre[0], centre[1]].set(True)
-    )
+    canvas = jnp.zeros((2 * grid[0] - 1, 2 * grid[1] - 1), bool)
+    # True, and varying over devices as the costs do, since shard_map compares the loop's types.
+    occupied = canvas.at[centre[0], centre[1]].set(start >= 0)
     cells, _, _ = jax.lax.fori_loop(0, n - 1, place, (cells, placed, occupied))
     row, column = (cells - cells.min(0, keepdims=True)).T
     return (row * grid[1] + column).astype(jnp.int32)
