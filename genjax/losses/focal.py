@@ -27,8 +27,9 @@ def focal_loss(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0) -> j
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection" (arXiv:1708.02002), eq. 4.
 
-    >>> focal_loss(jnp.zeros((1, 2)), jnp.array([0])).round(4).tolist()  # log(2) / 4
-    [0.1733]
+    >>> loss = focal_loss(jnp.zeros((1, 2)), jnp.array([0]))  # log(2) / 4
+    >>> round(loss.item(), 4)
+    0.1733
     """
     checks.not_negative(gamma=gamma)
     if logits.ndim != 2 or logits.shape[1] < 2:
