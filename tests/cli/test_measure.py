@@ -36,7 +36,8 @@ def test_computes_all_metrics_that_apply_and_explains_the_others(workdir, capsys
     report = json.loads(capsys.readouterr().out)
     path = workdir / "sample_metrics"
     assert report == json.loads((path / "results.json").read_text())
-    assert set(report["results"]) == {"parzen", "precision_recall", "neighbours"}
+    applies = {"parzen", "precision_recall", "neighbours", "part_changes"}
+    assert set(report["results"]) == applies
     assert set(report["results"]) | set(report["skipped"]) == set(evals.METRICS)
     assert "has no labels" in report["skipped"]["classifier_frechet"]
     assert "16 pixels or more" in report["skipped"]["swd"]
