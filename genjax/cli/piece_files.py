@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from genjax.core.puzzles import Grid
+from genjax.core.puzzles import Grid, cut, join
 from genjax.data.file_io import is_file, list_folder, natural_sort_key, read_bytes, safe
 from genjax.data.image_decoding import (
     Picture,
@@ -258,17 +258,14 @@ def cut_image(path: pathlib.Path, grid: Grid, positions: np.ndarray) -> CutImage
             f"{safe(path)} is {as_size((height, width))} (height x width), too small for"
             f" {as_size(grid)} pieces; give a larger image."
         )
-    alpha = None if picture.alpha is None else cut(picture.alpha[..., None], grid, side)[..., 0]
+
+    def pieces(image: np.ndarray) -> np.ndarray:
+        return cut(image[None, : grid[0] * side[0], : grid[1] * side[1]], grid)[0]
+
+    alpha = None if picture.alpha is None else pieces(picture.alpha[..., None])[..., 0]
     names = tuple(str(i) for i in range(math.prod(grid)))
-    whole = Pieces(names, cut(picture.pixels, grid, side), alpha, picture.profile)
+    whole = Pieces(names, pieces(picture.pixels), alpha, picture.profile)
     return CutImage(whole, positions, (height, width))
-
-
-def cut(image: np.ndarray, grid: Grid, side: tuple[int, int]) -> np.ndarray:
-    """Cuts `[H, W, C]` into `[N, h, w, C]`, from the top left."""
-    image = image[: grid[0] * side[0], : grid[1] * side[1]]
-    tiles = image.reshape(grid[0], side[0], grid[1], side[1], -1).swapaxes(1, 2)
-    return tiles.reshape(-1, *side, image.shape[2])
 
 
 def order_of_contents(pieces: Pieces) -> np.ndarray:
@@ -301,13 +298,11 @@ def restored_picture(pieces: Pieces, order: np.ndarray, grid: Grid) -> Picture:
 
     Other positions are grey, and transparent if pieces have opacity.
     """
-    height, width, channels = pieces.pixels.shape[1:]
-    size = grid[0] * height, grid[1] * width
-    pixels = np.full((*size, channels), GREY, np.uint8)
-    alpha = None if pieces.alpha is None else np.zeros(size, np.uint8)
-    for i, position in enumerate(order):
-        top, left = position // grid[1] * height, position % grid[1] * width
-        pixels[top : top + height, left : left + width] = pieces.pixels[i]
-        if alpha is not None and pieces.alpha is not None:
-            alpha[top : top + height, left : left + width] = pieces.alpha[i]
-    return Picture(pixels, alpha, pieces.profile)
+
+    def whole(values: np.ndarray, missing: int) -> np.ndarray:
+        out = np.full((math.prod(grid), *values.shape[1:]), missing, np.uint8)
+        out[order] = values
+        return join(out[None], grid)[0]
+
+    alpha = None if pieces.alpha is None else whole(pieces.alpha[..., None], 0)[..., 0]
+    return Picture(whole(pieces.pixels, GREY), alpha, pieces.profile)

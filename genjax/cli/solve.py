@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     if not isinstance(family, PuzzleSolver):
         raise ValueError(
             f"{run.family} in {safe(options.workdir)} solves no puzzles; give the folder of a run"
-            f" of {' or '.join(solvers())}."
+            f" of {' or '.join(families.implementing(PuzzleSolver))}."
         )
     solver = Solver(options, run, family, variables, len(puzzles))
     # A bar is closed before anything is printed, which it would redirect to stderr.
@@ -105,11 +105,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
             raise ValueError(f"`border_weight` must be finite, got {options.border_weight}.")
     checks.seed(seed=options.seed)
     return options
-
-
-def solvers() -> list[str]:
-    """Returns the names of the families that solve puzzles."""
-    return [name for name in families.FAMILIES if isinstance(families.get(name), PuzzleSolver)]
 
 
 def recorded_metric(workdir: pathlib.Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     if not isinstance(family, Translator):
         raise ValueError(
             f"{run.family} in {safe(options.workdir)} translates no images; give the folder of a"
-            f" run of {' or '.join(translators())}."
+            f" run of {' or '.join(families.implementing(Translator))}."
         )
     session = Session(options, run, family, variables, len(jobs))
     try:
@@ -99,11 +99,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         checks.positive(max_side=options.max_side)
     checks.seed(seed=options.seed)
     return options
-
-
-def translators() -> list[str]:
-    """Returns the names of the families that translate."""
-    return [name for name in families.FAMILIES if isinstance(families.get(name), Translator)]
 
 
 def parse_changes(words: Sequence[str]) -> dict[str, int]:

@@ -156,9 +156,14 @@ def objective_buffers(objective: GanObjective, network: str = "discriminator") -
     return {"buffers": {network: {"updates": jnp.zeros((), jnp.int32)}}}
 
 
-def apply_network(network: Any, variables: dict[str, Any], name: str, *inputs: Any) -> Any:
-    """Applies a Flax module with the variables of a network, using running statistics."""
-    return network.apply(_own_variables(variables, name), *inputs)
+def apply_network(
+    network: Any, variables: dict[str, Any], name: str, *inputs: Any, method: str | None = None
+) -> Any:
+    """Applies a Flax module with the variables of a network, using running statistics.
+
+    `method` is one of the module's, by default its call.
+    """
+    return network.apply(_own_variables(variables, name), *inputs, method=method)
 
 
 def train_network(

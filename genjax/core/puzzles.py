@@ -6,16 +6,21 @@ piece: in the image, piece k belongs at position `order[b, k]`. With missing pie
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax import checks
 
 Grid = tuple[int, int]  # rows and columns of pieces
+Array = TypeVar("Array", jax.Array, np.ndarray)
+TEMPERATURE = 0.2  # of the predictions of partners
+LEVEL = 2 / 255  # between neighbouring levels of images in [-1, 1]
 
 
-def cut(images: jax.Array, grid: Grid) -> jax.Array:
+def cut(images: Array, grid: Grid) -> Array:
     """Cuts images into pieces, `[B, H, W, C] -> [B, N, H / rows, W / columns, C]`.
 
     Raises:
@@ -31,7 +36,7 @@ def cut(images: jax.Array, grid: Grid) -> jax.Array:
     return pieces.swapaxes(2, 3).reshape(batch, rows * columns, *pieces.shape[2::2], channels)
 
 
-def join(pieces: jax.Array, grid: Grid) -> jax.Array:
+def join(pieces: Array, grid: Grid) -> Array:
     """Joins pieces in the order of their positions, `[B, N, h, w, C] -> [B, H, W, C]`."""
     (rows, columns), (batch, _, height, width, channels) = grid, pieces.shape
     images = pieces.reshape(batch, rows, columns, height, width, channels).swapaxes(2, 3)
@@ -75,6 +80,14 @@ def erode(pieces: jax.Array, gap: jax.Array | int) -> jax.Array:
     return jax.vmap(one)(pieces, gap)
 
 
+def erode_at_random(key: jax.Array, pieces: jax.Array, gaps: Sequence[int]) -> jax.Array:
+    """Erodes the pieces of each puzzle by one of `gaps`, drawn uniformly; see `erode`."""
+    if not max(gaps):
+        return pieces
+    drawn = jax.random.randint(key, (len(pieces),), 0, len(gaps))
+    return erode(pieces, jnp.asarray(gaps)[drawn])
+
+
 def border_costs(pieces: jax.Array) -> jax.Array:
     """Computes how unlike the borders of neighbours would be, `[B, N, h, w, C] -> [B, 2, N, N]`.
 
@@ -91,6 +104,23 @@ def border_costs(pieces: jax.Array) -> jax.Array:
     right = costs(pieces[:, :, :, -1], pieces[:, :, :, 0])
     below = costs(pieces[:, :, -1], pieces[:, :, 0])
     return jnp.stack([right, below], axis=1)
+
+
+def partner_costs(costs: jax.Array) -> jax.Array:
+    """Computes how unlikely two borders are to be neighbours, `[B, 2, N, N]` -> the same in [0, 1].
+
+    It is 1 minus the mean of two probabilities, of each border as the partner of the other, by
+    softmax of -cost / temperature over the borders of the other pieces. The temperature is
+    `TEMPERATURE` times (m + `LEVEL`^2), where m is the mean cost of a border and its best partner.
+    `genjax.evals.border_solvers.normalised_costs` is the same on the host, with missing pieces.
+
+    Args:
+      costs: of `border_costs`, right and below.
+    """
+    known = jnp.where(np.eye(costs.shape[-1], dtype=bool)[None, None], jnp.inf, costs)
+    best = known.min(-1).mean((-2, -1))
+    logits = -known / (TEMPERATURE * (best + LEVEL**2))[:, None, None, None]
+    return 1 - (jax.nn.softmax(logits, axis=-1) + jax.nn.softmax(logits, axis=-2)) / 2
 
 
 def check_pieces(

@@ -159,8 +159,9 @@ class PreparedSplit:
     def _scan(self) -> tuple[dict[str, np.ndarray], float]:
         known = load_index(self.folder, self.fingerprint)
         if self.split in known.crcs:
-            numbers = [self._number(i) for i in range(len(self))]
-            crcs = {k: v[numbers] for k, v in known.crcs[self.split].items()}
+            own = slice(self.start, self.stop)
+            chosen = own if self.rows is None else list(self.rows[own])
+            crcs = {k: v[chosen] for k, v in known.crcs[self.split].items()}
             return crcs, known.highest[self.split]
         parts: dict[str, list[np.ndarray]] = {}
         high = 0.0

@@ -10,13 +10,12 @@ import itertools
 
 import numpy as np
 
-Grid = tuple[int, int]
+from genjax.core.puzzles import LEVEL, TEMPERATURE, Grid
+
 Cell = tuple[int, int]
 STEPS: tuple[Cell, Cell] = ((0, 1), (1, 0))  # from a piece to its right and lower neighbours
 WIDTH = 200  # of the beam
-TEMPERATURE = 0.2  # of the predictions of partners
 ABSENT = 0.5  # cost of a border of a missing piece
-LEVEL = 2 / 255  # between neighbouring levels of images in [-1, 1]
 
 
 def normalised_costs(costs: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:

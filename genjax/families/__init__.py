@@ -43,6 +43,11 @@ def get(name: str) -> ModuleType:
     return importlib.import_module(FAMILIES[name])
 
 
+def implementing(protocol: Any) -> list[str]:
+    """Returns the names of the families that implement a protocol."""
+    return [name for name in FAMILIES if isinstance(get(name), protocol)]
+
+
 def of(name: str, config: Any) -> ModuleType:
     """Returns the module of a family, and checks that a Config is its own.
 

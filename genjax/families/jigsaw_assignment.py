@@ -283,9 +283,7 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
     pieces = puzzles.cut(batch["x"], config.grid)
     size, number = pieces.shape[:2]
     draw = functools.partial(named_key, key, 0)
-    if max(config.gaps):
-        drawn = jax.random.randint(draw("gap"), (size,), 0, len(config.gaps))
-        pieces = puzzles.erode(pieces, jnp.asarray(config.gaps)[drawn])
+    pieces = puzzles.erode_at_random(draw("gap"), pieces, config.gaps)
     order = puzzles.random_orders(draw("order"), size, number)
     pieces = puzzles.shuffle(pieces, order)
     # The order is random, so that the first pieces are any.

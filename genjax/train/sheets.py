@@ -42,7 +42,12 @@ def sheet_rows(
     """Returns evenly spaced rows of each entry, as many as make `train.samples` images."""
     lengths = {name: dataset.length(split, name) for name in entries}
     n = min(max(1, run.train.samples // columns), *lengths.values())
-    return {k: np.linspace(0, length - 1, n).round().astype(int) for k, length in lengths.items()}
+    return {name: spaced_rows(length, n) for name, length in lengths.items()}
+
+
+def spaced_rows(length: int, n: int) -> np.ndarray:
+    """Returns n evenly spaced numbers of `length` rows, from the first to the last, `[n]`."""
+    return np.linspace(0, length - 1, n).round().astype(int)
 
 
 def sheet_images(

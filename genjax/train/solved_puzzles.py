@@ -25,7 +25,7 @@ from genjax.data.json_files import parse_json
 from genjax.evals.puzzle_solutions import solve
 from genjax.train.run_config import Run
 from genjax.train.sample_grids import TEXT, encode_png, open_png
-from genjax.train.sheets import sheet_images
+from genjax.train.sheets import sheet_images, spaced_rows
 
 IMAGES = 6
 SHUFFLES = 4  # of each image, where the solution depends on the order or on what is missing
@@ -106,8 +106,8 @@ def solve_puzzles(
     """
     config, grid = run.model, family.grid(run.model)
     split = next(name for name in ("test", "validation", "train") if name in dataset.counts())
-    rows = np.linspace(0, dataset.length(split) - 1, min(images, dataset.length(split)))
-    x = sheet_images(run, dataset, split, {"x": rows.round().astype(int)})["x"]
+    length = dataset.length(split)
+    x = sheet_images(run, dataset, split, {"x": spaced_rows(length, min(images, length))})["x"]
     any_order = isinstance(family, PositionScores)
     gaps = sorted({0, *getattr(config, "gaps", ())})
     most = getattr(config, "missing", 0) if any_order else 0

@@ -8,7 +8,6 @@ import pytest
 from genjax.core import puzzles
 from genjax.evals.border_solvers import normalised_costs
 from genjax.families.jigsaw import assemble, maximal_hamming, nearest, reference_labels
-from genjax.families.jigsaw.reference import partner_costs
 
 
 def spanning_tree(costs, grid):
@@ -91,13 +90,13 @@ def test_costs_that_are_not_finite_give_an_order(value):
 def test_partner_costs_are_those_of_the_classical_solvers():
     pieces = jax.random.uniform(jax.random.key(5), (3, 6, 4, 4, 2), minval=-1, maxval=1)
     costs = puzzles.border_costs(pieces)
-    found, expected = np.asarray(partner_costs(costs)), normalised_costs(np.asarray(costs))
+    found, expected = np.asarray(puzzles.partner_costs(costs)), normalised_costs(np.asarray(costs))
     off = np.broadcast_to(~np.eye(6, dtype=bool), found.shape)
     np.testing.assert_allclose(found[off], expected[off], rtol=1e-5, atol=1e-6)
 
 
 def test_plain_borders_are_uncertain_partners():
     """Equal costs to every other piece give every pair the same, high cost."""
-    costs = partner_costs(jnp.zeros((1, 2, 4, 4)))
+    costs = puzzles.partner_costs(jnp.zeros((1, 2, 4, 4)))
     off = ~np.eye(4, dtype=bool)
     np.testing.assert_allclose(np.asarray(costs)[0, 0][off], 2 / 3, rtol=1e-6)

@@ -52,6 +52,7 @@ from genjax.core import (
     LossOutput,
     Traits,
     Variables,
+    apply_network,
     batch_spec,
     check_batch,
     check_gradient_penalties,
@@ -62,7 +63,7 @@ from genjax.core import (
 )
 from genjax.core.adversarial import DiscriminatorFn
 from genjax.core.protocols import LossFn
-from genjax.core.puzzles import Grid, check_pieces, cut, erode, shuffle
+from genjax.core.puzzles import Grid, check_pieces, cut, erode_at_random, shuffle
 from genjax.families.jigsaw.jigsaw_networks import (
     MULTIPLE,
     Discriminator,
@@ -357,9 +358,7 @@ def reassemble(config: Config, variables: Variables, pieces: jax.Array) -> jax.A
 def _apply(config: Config, variables: Variables, pieces: jax.Array, method: str) -> Any:
     """Applies the generator with running statistics."""
     check_pieces("jigsaw", config.shape, config.grid, pieces)
-    kept = ("params", "batch_stats")
-    own = {c: variables[c]["generator"] for c in kept if "generator" in variables.get(c, {})}
-    return generator(config).apply(own, pieces, method=method)
+    return apply_network(generator(config), variables, "generator", pieces, method=method)
 
 
 def _puzzles(
@@ -368,10 +367,7 @@ def _puzzles(
     """Cuts and shuffles images: pieces `[B, N, h, w, C]`, and indices of their orders `[B]`."""
     orders = jnp.asarray(permutations(config))
     labels = jax.random.randint(order_key, (len(x),), 0, len(orders))
-    pieces = cut(x, config.grid)
-    if any(config.gaps):
-        gaps = jnp.asarray(config.gaps)
-        pieces = erode(pieces, gaps[jax.random.randint(gap_key, (len(x),), 0, len(gaps))])
+    pieces = erode_at_random(gap_key, cut(x, config.grid), config.gaps)
     return shuffle(pieces, orders[labels]), labels
 
 

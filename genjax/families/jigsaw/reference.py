@@ -12,26 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.core.puzzles import Grid, border_costs
+from genjax.core.puzzles import Grid, border_costs, partner_costs
 
-TEMPERATURE = 0.2  # of the predictions of partners, times a puzzle's mean cost of best partners
-LEVEL = 2 / 255  # one of 255 levels in [-1, 1]
 STEPS = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])  # right of a piece, left, below, above
-
-
-def partner_costs(costs: jax.Array) -> jax.Array:
-    """Computes how unlikely two borders are to be neighbours, `[B, 2, N, N]` -> the same in [0, 1].
-
-    It is 1 minus the mean of two probabilities, of each border as the partner of the other, by
-    softmax of -cost / temperature over the borders of the other pieces.
-
-    Args:
-      costs: of `border_costs`, right and below.
-    """
-    known = jnp.where(np.eye(costs.shape[-1], dtype=bool)[None, None], jnp.inf, costs)
-    best = known.min(-1).mean((-2, -1))
-    logits = -known / (TEMPERATURE * (best + LEVEL**2))[:, None, None, None]
-    return 1 - (jax.nn.softmax(logits, axis=-1) + jax.nn.softmax(logits, axis=-2)) / 2
 
 
 def assemble(costs: jax.Array, grid: Grid) -> jax.Array:
