@@ -7,7 +7,7 @@ follow from these functions are derived once, in `genjax.core.derived` and `genj
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -352,6 +352,83 @@ class PermutationLogits(PuzzleSolver, Protocol):
 
     def permutations(self, config: Any) -> np.ndarray:
         """Returns the orders that can be found, int32 `[P, N]`."""
+
+
+@runtime_checkable
+class ImageTokenizer(Family, Protocol):
+    """Encodes images as tokens, numbers of the codes of a codebook, and decodes them.
+
+    `encode_tokens(config, variables, images)` returns int32 `[B, h, w]` in 0 .. K - 1, without
+    noise, of images `[B, *shape]`; `decode_tokens(config, variables, tokens)` returns images.
+    """
+
+    encode_tokens: Callable[..., jax.Array]
+    decode_tokens: Callable[..., jax.Array]
+
+    def token_grid(self, config: Any) -> tuple[int, int]:
+        """Returns the rows and columns of an image's tokens."""
+
+    def codebook_size(self, config: Any) -> int:
+        """Returns the number of codes, K."""
+
+
+class TextSpec(NamedTuple):
+    """Shape of the texts that a family takes.
+
+    length: tokens of a text, T; shorter ones end with 0, the token of padding.
+    vocabulary: number of tokens, padding included.
+    captions: texts of one image, K; 0 is one, without an axis.
+    """
+
+    length: int
+    vocabulary: int
+    captions: int = 0
+
+
+@runtime_checkable
+class TextConditional(Family, Protocol):
+    """Takes `text` with an image: int32 tokens `[B, T]`, or `[B, K, T]` with several captions.
+
+    `genjax.data.tokenizers` makes the tokens.
+    """
+
+    def text_spec(self, config: Any) -> TextSpec:
+        """Returns the shape of the texts."""
+
+
+@runtime_checkable
+class TextToImage(TextConditional, Sampler, Protocol):
+    """Draws images of texts: `sample(config, variables, key, n, text=text, **options)`.
+
+    `text` is int32 `[n, T]`, also where training has several captions per image. Options are the
+    family's own, such as `guidance`; each has a default.
+    """
+
+    def sampling_options(self, config: Any) -> Mapping[str, Any]:
+        """Returns the names of the options and their defaults."""
+
+
+@runtime_checkable
+class CaptionScores(TextConditional, Protocol):
+    """Scores how well texts describe images; higher is better.
+
+    `caption_scores(config, variables, images, text)` -> `[B]`, of image i with text i: a log
+    density of the image given the text in nats, or a similarity.
+    """
+
+    caption_scores: Callable[..., jax.Array]
+
+
+@runtime_checkable
+class Composed(Family, Protocol):
+    """Contains networks of other families, which are trained in runs of their own and stay fixed.
+
+    `variables["buffers"][part]` are the variables of a part. `init` draws them at random; the
+    setting `parts_from` of a run loads them.
+    """
+
+    def parts(self, config: Any) -> Mapping[str, tuple[str, Any]]:
+        """Returns the family's name and the Config of each part, by its name."""
 
 
 @runtime_checkable

@@ -35,6 +35,18 @@ class Data:
     classes: tuple[str, ...] = ()
     """Names of the classes to keep, or numbers where there is no such name; empty keeps all. Labels
     become 0, 1, ... in this order. `validation` and `limit` count the examples kept."""
+    tokenizer: Literal["", "words", "bpe", "characters"] = ""
+    """Tokens of the captions, as entry `text`: words of the training captions, byte-pair encoding
+    trained on them, or letters of a fixed alphabet. Empty: no text."""
+    text_length: NonNegativeInt = 0
+    """Tokens of a text; shorter ones are padded, longer ones cut."""
+    vocabulary: NonNegativeInt = 0
+    """Most tokens of the vocabulary, padding included; 0 is as many as the captions have."""
+    bpe_dropout: UnitInterval = 0.0
+    """Share of the merges that byte-pair encoding of training captions leaves out at random
+    (Provilkov et al. 2020, arXiv:1910.13267)."""
+    caption: str = ""
+    """Feature of a TFDS data set with the captions; empty is caption, captions, text or name."""
     binarize_seed: Seed = 0
     """Seed of static binarization, and of dynamic binarization in evaluation."""
     validation: NonNegativeInt = 0

@@ -24,13 +24,33 @@ class Rows(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class CaptionCheck:
+    """Reads images of a data set made by rule, to tell whether they show what a caption says.
+
+    Attributes:
+      matches: `matches(images, captions, classify=None)` returns bool `[N]` of images in the levels
+        of `x`, `[N, *shape]` (real numbers are rounded), and captions `[N]`. `classify(parts)`
+        returns the labels of parts of images, where `parts` is not None.
+      chance: probability that an image of a random caption matches another random caption.
+      parts: examples and labels of the parts that `matches` classifies, `[M, *part]` and `[M]`, in
+        the levels of `x`; None where a rule reads them.
+    """
+
+    matches: Callable[..., np.ndarray]
+    chance: float
+    parts: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
     """Splits in memory and splits on disk.
 
     Attributes:
       name: path or name that was loaded.
       splits: `{"train": {"x": [N, *shape], "label": [N]}, ...}`; the entries besides `x` are
-        `label`, `attributes` `[N, A]`, `caption` `[N]` and `y`, a second image per example.
+        `label`, `attributes` `[N, A]`, `caption` `[N]` or, with several per image, `[N, K]`
+        (empty where there are fewer), `text` int32 `[N, K, T]`, tokens of the captions, and `y`, a
+        second image per example.
       levels: integers in images run from 0 to levels - 1; 0 for real numbers.
       streams: splits that stay on disk.
       names: names of the classes of `label`, and of the `attributes`, in their order.
@@ -42,6 +62,7 @@ class Dataset:
       paired: splits in which row i of `y` is the true partner of row i of `x`.
       render: `render(rows, attributes)`, the true images of rows, as `read` returns them, with
         other attributes `[N, A]`, in the levels of `x`; None where they are not known.
+      caption_check: tells whether images show what captions say; None where that is not known.
     """
 
     name: str
@@ -55,6 +76,7 @@ class Dataset:
     y_streams: Mapping[str, Rows] = dataclasses.field(default_factory=dict)
     paired: frozenset[str] = frozenset()
     render: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
+    caption_check: CaptionCheck | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

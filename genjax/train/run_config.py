@@ -59,6 +59,13 @@ class Train:
     """Run of the same network to take initial weights from (best by validation, or the newest of an
     unfinished run; averaged if it keeps an average): its folder, or the name of its experiment, for
     the folder beside this run's with the same seed. Empty: random weights."""
+    parts_from: tuple[str, ...] = ()
+    """Runs of the parts of a family that contains others, such as the dVAE of dalle, in the order
+    of the parts: each a folder or the name of an experiment, as in weights_from. Empty: random
+    weights."""
+    ranker: str = ""
+    """Run of a family that scores captions, such as joint_embedding, by which metrics re-rank
+    samples: a folder or the name of an experiment. Empty: none."""
     keep: checks.PositiveInt = 2
     """Latest checkpoints to keep; the best by validation is kept too. With 1, the one before the
     newest stays until the newest has been evaluated."""
@@ -94,7 +101,7 @@ DATA_LOCATION = {"data.data", "data.data_dir", "data.stream", "data.workers"}
 MAY_CHANGE = {
     f"train.{field.name}"
     for field in dataclasses.fields(Train)
-    if field.name not in ("batch_size", "steps_per_call", "ema", "weights_from")
+    if field.name not in ("batch_size", "steps_per_call", "ema", "weights_from", "parts_from")
 } | DATA_LOCATION
 # Settings that change no number.
 WITHOUT_EFFECT = DATA_LOCATION | {
