@@ -420,6 +420,24 @@ class CaptionScores(TextConditional, Protocol):
 
 
 @runtime_checkable
+class TokenDensity(CaptionScores, Protocol):
+    """Evaluates log p(text) and log p(tokens of the image | text), token by token, in nats.
+
+    * `image_tokens(config, variables, images)` returns the tokens of images `[B, *shape]`, int32
+      `[B, N]`; `token_images(config, variables, tokens)` returns images of tokens.
+    * `token_log_prob(config, variables, tokens, text)` returns log p of each image token given the
+      text and the tokens before it, `[B, N]`.
+    * `text_log_prob(config, variables, text)` returns log p of each token of a text `[B, T]` given
+      those before it, `[B, T]`; those of padding are 0.
+    """
+
+    image_tokens: Callable[..., jax.Array]
+    token_images: Callable[..., jax.Array]
+    token_log_prob: Callable[..., jax.Array]
+    text_log_prob: Callable[..., jax.Array]
+
+
+@runtime_checkable
 class Composed(Family, Protocol):
     """Contains networks of other families, which are trained in runs of their own and stay fixed.
 
