@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 SPLITS = ("train", "validation", "test")
+HELD_OUT = ("unseen", "bindings")
+"""Further splits, of captions that no other split has."""
 
 
 class Rows(Protocol):
@@ -47,7 +49,8 @@ class Dataset:
 
     Attributes:
       name: path or name that was loaded.
-      splits: `{"train": {"x": [N, *shape], "label": [N]}, ...}`; the entries besides `x` are
+      splits: `{"train": {"x": [N, *shape], "label": [N]}, ...}`, of `SPLITS` and, with captions
+        held out of training, of `HELD_OUT`; the entries besides `x` are
         `label`, `attributes` `[N, A]`, `caption` `[N]` or, with several per image, `[N, K]`
         (empty where there are fewer), `text` int32 `[N, K, T]`, tokens of the captions, and `y`, a
         second image per example.
@@ -137,7 +140,7 @@ class Dataset:
         sizes = {s: max(map(len, entries.values())) for s, entries in self.splits.items()}
         for stream in (self.streams, self.y_streams):
             sizes |= {s: max(len(rows), sizes.get(s, 0)) for s, rows in stream.items()}
-        return {s: sizes[s] for s in (*SPLITS, *sorted(sizes)) if s in sizes}
+        return {s: sizes[s] for s in (*SPLITS, *HELD_OUT, *sorted(sizes)) if s in sizes}
 
     def checksum(self) -> str:
         """Returns the CRC-32 of all data read, as 8 digits, to compare the data of two runs.
@@ -180,6 +183,8 @@ def row_crcs(array: np.ndarray) -> np.ndarray:
     head = zlib.crc32(f"{array.dtype.str} {array.shape[1:]}".encode())
     if array.dtype.kind == "U":  # without the padding to the longest caption
         head = zlib.crc32(b"text")
-        return np.array([zlib.crc32(s.encode(), head) for s in array.tolist()], np.uint32)
+        rows = array.reshape(len(array), -1).tolist()  # several captions per row, or one
+        texts = ("\0".join(row).rstrip("\0") for row in rows)
+        return np.array([zlib.crc32(s.encode(), head) for s in texts], np.uint32)
     flat = array.reshape(len(array), -1).view(np.uint8)
     return np.array([zlib.crc32(row.data, head) for row in flat], np.uint32)

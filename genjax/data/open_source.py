@@ -18,11 +18,12 @@ from genjax.data.glyphs import GLYPHS
 from genjax.data.image_decoding import convert_channels, resize
 from genjax.data.joined_sources import join
 from genjax.data.readers import Field, ReadOptions, Source
+from genjax.data.scenes import SCENES
 from genjax.data.sources import load
 from genjax.data.tfds_folder import PreparedSplit, class_names, open_folder
 from genjax.data.toy_mixtures import GAUSSIANS, STACKED_PREFIX
 
-GENERATED = ("digits", "digits_4x4", *DIGIT_STYLES, *GLYPHS, *GAUSSIANS)
+GENERATED = ("digits", "digits_4x4", *DIGIT_STYLES, *GLYPHS, *SCENES, *GAUSSIANS)
 
 
 def open_source(source: str, reading: ReadOptions) -> Source:

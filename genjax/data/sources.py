@@ -16,7 +16,7 @@ from genjax.data.attribute_selection import select_attributes
 from genjax.data.class_selection import select_classes
 from genjax.data.csv_table import read_csv
 from genjax.data.data_config import Data
-from genjax.data.dataset import SPLITS, Dataset
+from genjax.data.dataset import HELD_OUT, SPLITS, Dataset
 from genjax.data.digit_styles import DIGIT_STYLES, load_styles
 from genjax.data.file_io import open_file
 from genjax.data.glyphs import GLYPHS, load_glyphs
@@ -25,6 +25,7 @@ from genjax.data.npz import check_table
 from genjax.data.npz_splits import npz_splits, read_arrays, stored_levels
 from genjax.data.operations import ENTRIES, IMAGES
 from genjax.data.order import Order
+from genjax.data.scenes import SCENES, load_scenes
 from genjax.data.static_binarization import static_images
 from genjax.data.tfds_folder import PreparedSplit, open_prepared
 from genjax.data.transforms import binarization, output_spec, parse_transform
@@ -52,6 +53,8 @@ def load(settings: Data) -> Dataset:
         splits, levels = _digits(source)
     elif source in (*GLYPHS, *DIGIT_STYLES):
         made = load_glyphs(source) if source in GLYPHS else load_styles(source, *_digits("digits"))
+    elif source in SCENES:
+        made = load_scenes()
     elif source in toy_mixtures.GAUSSIANS:
         splits, levels = toy_mixtures.gaussians(source), 0
     elif stacked:
@@ -103,6 +106,7 @@ def load(settings: Data) -> Dataset:
         y_streams=y_streams,
         paired=frozenset(s for s in domains[0] if (s if s in splits else "train") in paired),
         render=made.render if made else None,
+        caption_check=made.caption_check if made else None,
     )
     dataset = select_attributes(dataset, settings.attributes)
     _check_transform(settings.transform, dataset)
@@ -181,7 +185,7 @@ def _domains(loaded: dict[str, Any], settings: Data, unpaired: bool) -> list[dic
         ]
     if "train" not in loaded:
         raise ValueError(f"{settings.data} has no split called train, it has {sorted(loaded)}.")
-    splits = {s: loaded[s] for s in SPLITS if s in loaded}
+    splits = {s: loaded[s] for s in (*SPLITS, *HELD_OUT) if s in loaded}
     if not unpaired:
         return [splits]
     for split, part in splits.items():
@@ -261,14 +265,15 @@ def _prepared_levels(
 
 def _static(dataset: Dataset, seed: int) -> Dataset:
     """Binarizes all images once; the checksum stays that of the original data."""
+    order = (*SPLITS, *HELD_OUT)
     splits = {
-        name: arrays | static_images(arrays, None, seed, SPLITS.index(name), dataset.levels)
+        name: arrays | static_images(arrays, None, seed, order.index(name), dataset.levels)
         for name, arrays in dataset.splits.items()
     }
 
     def drawn(streams: Any) -> dict[str, Any]:
         return {
-            name: dataclasses.replace(rows, static=(seed, SPLITS.index(name), dataset.levels))
+            name: dataclasses.replace(rows, static=(seed, order.index(name), dataset.levels))
             for name, rows in streams.items()
         }
 

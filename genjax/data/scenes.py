@@ -1,0 +1,310 @@
+"""Scenes: two objects on black with sentences about them, and a parser that reads images back.
+
+    a small red circle left of a large blue square
+
+The same rules draw and read, so whether an image shows what a sentence says is known without a
+classifier. Some sentences, and all with a red triangle, are in no split for training.
+"""
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from genjax.data.dataset import CaptionCheck, Dataset
+from genjax.data.order import Order
+
+SCENES = ("scenes",)
+SIDE = 32
+EXTENT = {"small": 7, "large": 11}  # pixels, odd: each object has a middle pixel
+PALETTE = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
+SHAPES = ("circle", "square", "triangle")
+CONVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+"""Relations, each with the one that says the same with the objects exchanged."""
+GAPS, OFFSETS = range(2, 9), range(-4, 5)
+"""Pixels between the objects, and between their middles across the direction of the relation."""
+COUNTS = {
+    "seen": {"train": 20_000, "validation": 1_000, "test": 2_000},
+    "unseen": {"unseen": 1_000},
+    "bindings": {"bindings": 1_000},
+}
+"""Images of each split, by the group of their sentences."""
+UNSEEN = 100  # pairs of sentences
+STREAM, DOMAIN = 2**36, 2  # beyond those of the other data made by rule, and of the runs' orders
+
+_COLOUR_DISTANCE = 150  # of 255 between neighbouring corners of the cube: no named colour beyond
+_SPECK = 8  # smaller components are noise; the smallest object has 25 pixels
+_COLOUR_SHARE = 0.6  # of an object's pixels
+_OVERLAP = 0.8  # intersection over union with a true object; a square between the sizes has 0.76
+_SLOPE = 1.5  # true scenes have 9 / 4 or more
+_WINDOW = 17  # pixels around an object's centre of mass, odd
+
+
+class Item(NamedTuple):
+    """An object of a scene."""
+
+    size: str
+    colour: str
+    shape: str
+
+
+class Scene(NamedTuple):
+    """Two different objects and the relation of the first to the second."""
+
+    first: Item
+    relation: str
+    second: Item
+
+    @property
+    def converse(self) -> "Scene":
+        """The scene as its other sentence says it: the objects are exchanged."""
+        return Scene(self.second, CONVERSE[self.relation], self.first)
+
+
+ITEMS = tuple(itertools.starmap(Item, itertools.product(EXTENT, PALETTE, SHAPES)))
+ALL_SCENES = tuple(
+    Scene(a, relation, b) for a, b in itertools.permutations(ITEMS, 2) for relation in CONVERSE
+)
+_INDEX = {item: i for i, item in enumerate(ITEMS)}
+_EXTENTS = np.array([EXTENT[item.size] for item in ITEMS])
+
+
+def sentence(scene: Scene) -> str:
+    """Returns the sentence of a scene.
+
+    >>> sentence(Scene(Item("small", "red", "circle"), "above", Item("large", "blue", "square")))
+    'a small red circle above a large blue square'
+    """
+    return f"a {' '.join(scene.first)} {scene.relation} a {' '.join(scene.second)}"
+
+
+def parse_sentence(text: str) -> Scene:
+    """Reads a sentence; case and spaces do not matter.
+
+    Raises:
+      ValueError: a word is not in the grammar, or not at its place; or both objects are the same.
+
+    >>> parse_sentence("a small red circle above a large blue square").relation
+    'above'
+    """
+    words = text.lower().replace(" of ", "_of ").split()
+    options = ("a",), EXTENT, PALETTE, SHAPES
+    expected = (*options, [r.replace(" ", "_") for r in CONVERSE], *options)
+    for i, choice in enumerate(expected):
+        word = words[i] if i < len(words) else ""
+        if word not in choice:
+            got = f"has {word.replace('_', ' ')!r}" if word else "ends"
+            raise ValueError(
+                f"the sentence {text!r} {got} where it needs"
+                f" {', '.join(choice).replace('_', ' ')}; write one such as"
+                f" {sentence(ALL_SCENES[1])!r}."
+            )
+    if len(words) > len(expected):
+        raise ValueError(f"the sentence {text!r} goes on with {words[9]!r}; end it before.")
+    scene = Scene(Item(*words[1:4]), words[4].replace("_", " "), Item(*words[6:9]))
+    if scene.first == scene.second:
+        raise ValueError(f"the sentence {text!r} has the same object twice; change one of them.")
+    return scene
+
+
+def render(scenes: Sequence[Scene], seed: int = 0) -> np.ndarray:
+    """Draws scenes with the objects at random places, uint8 `[N, 32, 32, 3]`.
+
+    Image i depends on its scene, on `seed` and on i alone.
+    """
+    random = np.random.Philox(key=[seed, STREAM + 1]).random_raw(4 * len(scenes)).reshape(-1, 4)
+    items, upright = _indices(scenes)
+    return _draw(items, _corners(items, upright, random))
+
+
+def read_scene(image: np.ndarray) -> Scene | None:
+    """Reads an image `[32, 32, 3]` in 0 .. 255; None if it does not show exactly one scene.
+
+    A pixel has the nearest colour of the palette and black, if one is near. Connected pixels that
+    are not black are an object, whose shape and size are those of the true object with the largest
+    intersection over union. Components of less than 8 pixels are ignored. Of the two ways to say
+    the scene, it returns that with `left of` or `above`.
+    """
+    colours = _nearest_colours(np.asarray(image, np.float32))
+    components = ndimage.label(colours > 0)[0]
+    areas = np.bincount(components.ravel())[1:]
+    large = 1 + np.flatnonzero(areas >= _SPECK)
+    if len(large) != 2:
+        return None
+    found = [_read_item(components == i, colours) for i in large]
+    if found[0] is None or found[1] is None or found[0][0] == found[1][0]:
+        return None
+    (a, at), (b, to) = found
+    down, right = to - at
+    if abs(right) >= _SLOPE * abs(down):
+        relation = "left of" if right > 0 else "right of"
+    elif abs(down) >= _SLOPE * abs(right):
+        relation = "above" if down > 0 else "below"
+    else:
+        return None
+    scene = Scene(a, relation, b)
+    return scene if relation in ("left of", "above") else scene.converse
+
+
+def matches(images: np.ndarray, captions: Sequence[str], classify: object = None) -> np.ndarray:
+    """Tells whether images show exactly what sentences say, bool `[N]`.
+
+    Args:
+      images: `[N, 32, 32, 3]` in 0 .. 255.
+      captions: N sentences of the grammar.
+      classify: not used.
+    """
+    if np.shape(images)[1:] != (SIDE, SIDE, 3) or len(images) != len(captions):
+        raise ValueError(
+            f"images must be [N, {SIDE}, {SIDE}, 3] with N captions, got {list(np.shape(images))}"
+            f" and {len(captions)} captions."
+        )
+    wanted = [parse_sentence(str(c)) for c in captions]
+    seen = map(read_scene, images)
+    return np.array([s in (w, w.converse) for s, w in zip(seen, wanted, strict=True)], bool)
+
+
+def load_scenes() -> Dataset:
+    """Makes the data set `scenes`; see docs/data.md.
+
+    No two images of the splits train, validation and test are equal.
+    """
+    groups = split_scenes()
+    splits = {}
+    for number, (group, counts) in enumerate(COUNTS.items()):
+        scenes, total = groups[group], sum(counts.values())
+        draws = total + total // 4  # a few are drawn twice
+        random = np.random.Philox(key=[number, STREAM]).random_raw(5 * draws).reshape(-1, 5)
+        which = Order(len(scenes), number, DOMAIN).take(0, draws)  # each scene equally often
+        items, upright = (v[which] for v in _indices(scenes))
+        corners = _corners(items, upright, random[:, 1:])
+        places = np.column_stack([which, corners.reshape(draws, -1)])
+        first = np.sort(np.unique(places, axis=0, return_index=True)[1])[:total]
+        x = _draw(items[first], corners[first])
+        both = np.array([(sentence(s), sentence(s.converse)) for s in scenes])[which[first]]
+        exchanged = random[first, 0] % np.uint64(2) == 1
+        captions = np.where(exchanged[:, None], both[:, ::-1], both)
+        start = 0
+        for split, n in counts.items():
+            rows = slice(start, start + n)
+            splits[split] = {"x": x[rows], "caption": captions[rows]}
+            start += n
+    check = CaptionCheck(matches, chance=2 / len(ALL_SCENES))
+    return Dataset("scenes", splits, 256, caption_check=check)
+
+
+@functools.lru_cache(maxsize=1)
+def split_scenes() -> dict[str, tuple[Scene, ...]]:
+    """Returns the scenes that are `seen` in training, `unseen`, and with the held-out `bindings`.
+
+    Each scene is there once, with `left of` or `above`; its converse belongs to the same group.
+    """
+    scenes = [s for s in ALL_SCENES if s.relation in ("left of", "above")]
+    bound = [s for s in scenes if any(i[1:] == ("red", "triangle") for i in (s.first, s.second))]
+    free = [s for s in scenes if s not in set(bound)]
+    ranks = np.random.Philox(key=[len(COUNTS), STREAM]).random_raw(len(free))
+    order = np.argsort(ranks, kind="stable")
+    unseen, seen = (tuple(free[i] for i in np.sort(part)) for part in np.split(order, [UNSEEN]))
+    return {"seen": seen, "unseen": unseen, "bindings": tuple(bound)}
+
+
+def _indices(scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the left or upper item and the other, `[N, 2]`, and whether one is above, `[N]`."""
+    said = [s if s.relation in ("left of", "above") else s.converse for s in scenes]
+    items = np.array([(_INDEX[s.first], _INDEX[s.second]) for s in said]).reshape(-1, 2)
+    return items, np.array([s.relation == "above" for s in said], bool)
+
+
+def _corners(items: np.ndarray, upright: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """Draws row and column of the upper left corner of both items, `[N, 2 items, 2]`.
+
+    Args:
+      items: of the left or upper item and the other, `[N, 2]`.
+      upright: whether one is above the other, `[N]`.
+      random: words for the gap, the offset and the place of both in the image, uint64 `[N, 4]`.
+    """
+
+    def draw(column: int, count: np.ndarray | int) -> np.ndarray:
+        return (random[:, column] % np.asarray(count, np.uint64)).astype(np.int64)
+
+    a, b = _EXTENTS[items].T
+    gap = GAPS[0] + draw(0, len(GAPS))
+    across = (a - b) // 2 + OFFSETS[0] + draw(1, len(OFFSETS))
+    along = draw(2, SIDE - (a + gap + b) + 1)
+    top = np.minimum(across, 0)
+    side = draw(3, SIDE - (np.maximum(a, across + b) - top) + 1) - top
+    corners = np.stack([along, side, along + a + gap, side + across], axis=1).reshape(-1, 2, 2)
+    return np.where(upright[:, None, None], corners, corners[:, :, ::-1])
+
+
+def _draw(items: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Draws items `[N, 2]` at their corners `[N, 2, 2]`, uint8 `[N, 32, 32, 3]`."""
+    x = np.zeros((len(items), SIDE, SIDE, 3), np.uint8)
+    tiles = [_tile(item) for item in ITEMS]
+    for image, pair, places in zip(x, items.tolist(), corners.tolist(), strict=True):
+        for item, (row, column) in zip(pair, places, strict=True):
+            tile = tiles[item]
+            image[row : row + len(tile), column : column + len(tile)] = tile
+    return x
+
+
+def _tile(item: Item) -> np.ndarray:
+    """Returns an item on black, uint8 `[extent, extent, 3]`."""
+    mask = _mask(item.shape, EXTENT[item.size])
+    return mask[..., None] * np.array(PALETTE[item.colour], np.uint8)
+
+
+def _mask(shape: str, extent: int) -> np.ndarray:
+    row, column = np.indices((extent, extent))
+    y, x = row - extent // 2, column - extent // 2
+    if shape == "circle":
+        return 4 * (x**2 + y**2) <= extent**2
+    return abs(x) <= row // 2 if shape == "triangle" else np.ones((extent, extent), bool)
+
+
+def _nearest_colours(image: np.ndarray) -> np.ndarray:
+    """Returns 0 for black, 1 .. 4 for the palette and 5 for no colour near, `[H, W]`."""
+    corners = np.array([(0, 0, 0), *PALETTE.values()], np.float32)
+    squares = ((image[..., None, :] - corners) ** 2).sum(axis=-1)
+    return np.where(squares.min(axis=-1) <= _COLOUR_DISTANCE**2, squares.argmin(axis=-1), 5)
+
+
+def _read_item(mask: np.ndarray, colours: np.ndarray) -> tuple[Item, np.ndarray] | None:
+    """Reads the item of a component `[32, 32]`, and its middle; None if it is like none."""
+    area = mask.sum()
+    counts = np.bincount(colours[mask], minlength=6)
+    colour = counts[1:5].argmax()
+    centre = np.rint(np.argwhere(mask).mean(axis=0)).astype(int)
+    row, column = centre
+    window = np.pad(mask, _WINDOW // 2)[row : row + _WINDOW, column : column + _WINDOW]
+    templates, names, middles = _templates()
+    common = templates @ window.ravel().astype(np.float32)
+    overlap = common / (area + templates.sum(axis=1) - common)
+    best = overlap.argmax()
+    if counts[1 + colour] < _COLOUR_SHARE * area or overlap[best] < _OVERLAP:
+        return None
+    size, shape = names[best]
+    return Item(size, tuple(PALETTE)[colour], shape), centre + middles[best]
+
+
+@functools.lru_cache(maxsize=1)
+def _templates() -> tuple[np.ndarray, list[tuple[str, str]], np.ndarray]:
+    """Returns true items around their centre of mass, moved by up to one pixel.
+
+    Returns:
+      float32 `[T, window * window]`; size and shape of each; and its middle from the centre.
+    """
+    masks, names, middles = [], [], []
+    for size, shape, dy, dx in itertools.product(EXTENT, SHAPES, (0, -1, 1), (0, -1, 1)):
+        mask = _mask(shape, EXTENT[size])
+        mean = np.rint(np.argwhere(mask).mean(axis=0)).astype(int)
+        at = _WINDOW // 2 - mean + (dy, dx)
+        image = np.zeros((_WINDOW, _WINDOW), np.float32)
+        image[at[0] : at[0] + len(mask), at[1] : at[1] + len(mask)] = mask
+        masks.append(image.ravel())
+        names.append((size, shape))
+        middles.append(at + EXTENT[size] // 2 - _WINDOW // 2)
+    return np.stack(masks), names, np.array(middles)
