@@ -1,9 +1,11 @@
 """`genjax sample WORKDIR`: a grid of samples of a finished run, as PNG.
 
 For families with latents the grid shows the mean of p(x | z) of each sample z; `--draw` shows draws
-from p(x | z).
+from p(x | z). For text-to-image runs it shows samples of captions of the run's data; for sentences
+of your own see `genjax draw`.
 """
 
+import argparse
 import functools
 import pathlib
 from typing import Any
@@ -12,10 +14,13 @@ import jax
 import numpy as np
 
 from genjax import checks, families
+from genjax import data as genjax_data
 from genjax.cli.options import ArgumentParser, command
 from genjax.core import sample_images
-from genjax.core.protocols import LatentVariable, PuzzleSolver, Translator
-from genjax.train.load_run import load
+from genjax.core.protocols import LatentVariable, PuzzleSolver, TextToImage, Translator
+from genjax.train.caption_sheets import CaptionSheet, caption_sheet
+from genjax.train.load_run import check_trained_on, load
+from genjax.train.run_config import Run
 from genjax.train.sample_grids import save_grid
 from genjax.train.workdir import own_folder
 
@@ -67,13 +72,37 @@ def main(argv: list[str]) -> None:
         if min(options.label) < 0 or max(options.label) >= run.model.classes:
             raise ValueError(f"`--label` must be in 0 .. {run.model.classes - 1}.")
         conditions["label"] = np.resize(np.asarray(options.label, np.int32), options.n)
-    draw = functools.partial(sample_images, family, run.model, n=options.n, draw=options.draw)
     key = jax.random.key(options.seed)
-    x = np.asarray(jax.jit(draw)(variables, key=key, **conditions))
-    save_grid(out, x, *family.traits(run.model).sample_range)
-    print(f"{options.n} samples in {out}")
+    if isinstance(family, TextToImage):
+        sheet = sheet_of_data(run, family, options)
+        x = np.asarray(jax.jit(functools.partial(sheet.draw, run, family))(variables, key))
+        sheet.save(out, x)
+        print(f"{len(x)} samples of {len(sheet.captions)} captions in {out}")
+    else:
+        draw = functools.partial(sample_images, family, run.model, n=options.n, draw=options.draw)
+        x = np.asarray(jax.jit(draw)(variables, key=key, **conditions))
+        save_grid(out, x, *family.traits(run.model).sample_range)
+        print(f"{options.n} samples in {out}")
     if options.npy:
         options.npy.parent.mkdir(parents=True, exist_ok=True)
         with options.npy.open("wb") as file:  # np.save adds .npy to other names
             np.save(file, x, allow_pickle=False)
         print(f"samples as numbers in {options.npy}")
+
+
+def sheet_of_data(run: Run, family: Any, options: argparse.Namespace) -> CaptionSheet:
+    """Returns the sheet of captions of the data that a text-to-image run was trained on.
+
+    Raises:
+      ValueError: the data are not there, or others.
+    """
+    try:
+        dataset = genjax_data.load(run.data)
+        check_trained_on(dataset, options.workdir)
+    except checks.USER_ERRORS as error:
+        raise ValueError(
+            f"{run.family} draws captions of its data, which cannot be read"
+            f" ({checks.error_message(error, '--n').rstrip('.')}); use genjax draw"
+            f' {options.workdir} "a sentence" --out grid.png, which needs no data.'
+        ) from None
+    return caption_sheet(run, family, dataset, options.n)

@@ -28,6 +28,14 @@ class GridLayout:
     """Pixels around each image."""
     titles: tuple[str, ...] = ()
     """Titles of the columns, if each one shows something else."""
+    captions: tuple[str, ...] = ()
+    """Captions, each above a group of images; the groups are of one size."""
+    header: checks.NonNegativeInt = 0
+    """Pixels of a caption, above the rows of its group."""
+    page_width: checks.NonNegativeInt = 0
+    """Pixels of the page, at least."""
+    wrong: tuple[checks.NonNegativeInt, ...] | None = dataclasses.field(default=None, compare=False)
+    """Images that do not show what their caption says; None where that is not known."""
     stage: str = dataclasses.field(default="", compare=False)
     """Stage of growing networks that drew the images, such as 8x8."""
     alpha: Annotated[float, checks.Bounds(0, 1)] = dataclasses.field(default=1.0, compare=False)
@@ -40,20 +48,31 @@ class GridLayout:
         return stage if self.alpha == 1 else f"{stage}, alpha {self.alpha:.2f}"
 
     @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return math.ceil(self.count / self.columns)
+    def groups(self) -> int:
+        """Number of groups of images: one per caption, or one."""
+        return max(1, len(self.captions))
+
+    @property
+    def per_group(self) -> int:
+        """Images of a group; the last one may be smaller."""
+        return math.ceil(self.count / self.groups)
+
+    @property
+    def group_height(self) -> int:
+        """Pixels from the top of one group to that of the next."""
+        return self.header + math.ceil(self.per_group / self.columns) * (self.height + self.gap)
 
     def size(self) -> tuple[int, int]:
         """Returns height and width of the grid in pixels."""
-        down, across = self.height + self.gap, self.width + self.gap
-        return self.rows * down + self.gap, self.columns * across + self.gap
+        width = self.columns * (self.width + self.gap) + self.gap
+        return self.groups * self.group_height + self.gap, max(width, self.page_width)
 
     def corner(self, i: int) -> tuple[int, int]:
         """Returns the top and left pixel of image `i`."""
-        row, column = divmod(i, self.columns)
-        down, across = self.height + self.gap, self.width + self.gap
-        return self.gap + row * down, self.gap + column * across
+        group, place = divmod(i, self.per_group)
+        row, column = divmod(place, self.columns)
+        top = self.gap + group * self.group_height + self.header + row * (self.height + self.gap)
+        return top, self.gap + column * (self.width + self.gap)
 
 
 def image_grid(

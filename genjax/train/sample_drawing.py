@@ -1,18 +1,21 @@
 """What a run shows of its model at a step: samples, or a sheet of what it does with images."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from genjax.core import sample_images
-from genjax.core.protocols import PuzzleSolver, Translator
+from genjax.core.protocols import PuzzleSolver, TextToImage, Translator
 from genjax.data import Dataset
+from genjax.train.caption_sheets import CaptionSheet, caption_sheet
 from genjax.train.load_run import evaluation_variables
 from genjax.train.puzzle_sheets import puzzle_sheet
 from genjax.train.run_config import Run
-from genjax.train.sample_grids import fitting
+from genjax.train.sample_grids import fitting, save_grid
 from genjax.train.translation_sheets import translation_sheet
 
 
@@ -22,11 +25,24 @@ class SampleDrawer:
 
     Attributes:
       draw: `draw(variables, key)` returns images `[N, *shape]`, row by row.
+      limits: lowest and highest value of an image.
       titles: of the columns of a sheet; none for samples.
+      captions: sheet of a text-to-image run.
     """
 
     draw: Callable[[Any, jax.Array], jax.Array]
+    limits: tuple[float, float]
     titles: tuple[str, ...] = ()
+    captions: CaptionSheet | None = None
+
+    def save(self, path: pathlib.Path, images: np.ndarray, **stage: Any) -> np.ndarray:
+        """Writes the grid as PNG; returns it, uint8 `[H, W, 3]`.
+
+        `stage` are `stage` and `alpha` of networks that grow.
+        """
+        if self.captions is not None:
+            return self.captions.save(path, images)
+        return save_grid(path, images, *self.limits, titles=self.titles, **stage)
 
 
 def sample_drawer(run: Run, family: Any, dataset: Dataset, sharding: Any = None) -> SampleDrawer:
@@ -38,11 +54,13 @@ def sample_drawer(run: Run, family: Any, dataset: Dataset, sharding: Any = None)
       dataset: its data.
       sharding: of the images.
     """
-    sheet = None
+    sheet, captions = None, None
     if isinstance(family, Translator):
         sheet = translation_sheet(run, family, dataset)
     elif isinstance(family, PuzzleSolver):
         sheet = puzzle_sheet(run, family, dataset)
+    elif isinstance(family, TextToImage):
+        captions = caption_sheet(run, family, dataset, run.train.samples)
 
     shape, n = run.model.shape, run.train.samples
     n = fitting(n, shape) if len(shape) == 3 else n
@@ -51,8 +69,11 @@ def sample_drawer(run: Run, family: Any, dataset: Dataset, sharding: Any = None)
         variables = evaluation_variables(run, family, variables)
         if sheet is not None:
             return sheet.draw(variables, batch)
+        if captions is not None:
+            return captions.draw(run, family, variables, key)
         return sample_images(family, run.model, variables, key, n)
 
     compiled = jax.jit(draw, out_shardings=sharding)
     batch, titles = (sheet.batch, sheet.titles) if sheet else (None, ())
-    return SampleDrawer(lambda variables, key: compiled(variables, key, batch), titles)
+    limits = family.traits(run.model).sample_range
+    return SampleDrawer(lambda v, key: compiled(v, key, batch), limits, titles, captions)

@@ -71,7 +71,8 @@ def _layout(image: Any) -> GridLayout | None:
     """Returns the geometry of an opened grid; its pixels are not decoded."""
     try:
         values = parse_json(image.info.get(TEXT, ""))
-        tiles = GridLayout(**values | {"titles": tuple(values.get("titles", ()))})
+        lists = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
+        tiles = GridLayout(**values | lists)
         checks.validate(tiles)
     except (ValueError, TypeError):  # not written by genjax
         return None
@@ -183,9 +184,9 @@ class Strip(NamedTuple):
 def strip(paths: dict[int, pathlib.Path], *, captions: bool = False) -> Strip | None:
     """Returns the grids as rows. Of networks that grow, every stage has a row, its last grid.
 
-    Of a grid with titles, the samples are its second column: translations, not their inputs.
-    Damaged grids, and grids with another geometry than the last one, are left out. None if no grid
-    has a geometry.
+    Of a grid with titles, the samples are its second column: translations, not their inputs; of one
+    with captions, the first sample of each. Damaged grids, and grids with another geometry than the
+    last one, are left out. None if no grid has a geometry.
 
     Args:
       paths: of the grids, by step.
@@ -197,14 +198,14 @@ def strip(paths: dict[int, pathlib.Path], *, captions: bool = False) -> Strip | 
         return None
     found = [(step, page, tiles) for step, page, tiles in read if tiles and tiles == last]
     rows = _growth(found) if _grow(found) else thin(found, ROWS)
-    shown = list(range(last.count))
-    shown = (shown[1 :: last.columns] if last.titles else shown)[:COLUMNS]
+    every = last.columns if last.titles else last.per_group if last.captions else 1
+    shown = list(range(bool(last.titles), last.count, every))[:COLUMNS]
     samples = np.concatenate([cut(page, last)[shown] for _, page, _ in rows])
     larger = _enlargement(found)
     samples = samples.repeat(larger, axis=1).repeat(larger, axis=2)
     height, width = samples.shape[1:3]
-    tiles = dataclasses.replace(last, height=height, width=width, scale=last.scale * larger)
-    tiles = dataclasses.replace(tiles, columns=len(shown), count=len(samples), titles=())
+    scale = last.scale * larger
+    tiles = GridLayout(height, width, len(shown), len(samples), scale, last.gap)
     steps, labels = [step for step, _, _ in rows], [own.label for _, _, own in rows]
     page, text = place_images(samples, tiles), dataclasses.asdict(tiles) | {"steps": steps}
     if captions and _grow(rows):

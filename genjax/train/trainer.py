@@ -28,7 +28,6 @@ from genjax.train.resume import RECORD_FIX, FinishedRecord
 from genjax.train.run_config import Train, evaluated_by_steps
 from genjax.train.run_context import RunContext
 from genjax.train.sample_drawing import SampleDrawer, sample_drawer
-from genjax.train.sample_grids import save_grid
 from genjax.train.signals import agree_on_stop
 from genjax.train.splits import evaluation_conditions, evaluation_data
 from genjax.train.stage_table import check_memory, render, stage_rows
@@ -407,12 +406,10 @@ class Trainer:
         x = np.asarray(self.drawer.draw(state.eval_variables(), key))
         if jax.process_index() == 0:
             path = self.context.workdir / "samples" / f"step_{step:08d}.png"
-            low, high = self.family.traits(self.run.model).sample_range
             stage = self.layouts.saved(step).stage.name
             fade = state.variables.get("buffers", {}).get("fade", {}) if stage else {}
             alpha = float(fade.get("alpha", 1.0))
-            titles = self.drawer.titles
-            page = save_grid(path, x, low, high, titles=titles, stage=stage, alpha=alpha)
+            page = self.drawer.save(path, x, stage=stage, alpha=alpha)
             if self.context.metrics:
                 self.context.metrics.image(step, page)
         self.took(started)

@@ -1,0 +1,89 @@
+"""Sheets of a text-to-image run: samples of fixed captions of a split, and which ones are wrong."""
+
+import dataclasses
+import math
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import data as genjax_data
+from genjax.data.dataset import CaptionCheck
+from genjax.train.caption_grids import fitting_captions, save_caption_grid
+from genjax.train.run_config import Run
+from genjax.train.sheets import sheet_split, spaced_rows
+
+EACH = 4
+"""Samples of a caption, where there are at least as many captions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionSheet:
+    """Samples of some captions.
+
+    Attributes:
+      captions: the captions.
+      text: their tokens, int32 `[n, T]`, of each sample: one caption after another.
+      limits: lowest and highest value of a sample.
+      levels: those of the data.
+      check: tells which samples are wrong; None where that is not known.
+    """
+
+    captions: tuple[str, ...]
+    text: np.ndarray
+    limits: tuple[float, float]
+    levels: int
+    check: CaptionCheck | None
+
+    def draw(self, run: Run, family: Any, variables: Any, key: jax.Array) -> jax.Array:
+        """Draws the samples, `[n, *shape]`."""
+        text = jnp.asarray(self.text)
+        return family.sample(run.model, variables, key, len(self.text), text=text)
+
+    def wrong(self, images: np.ndarray) -> np.ndarray | None:
+        """Returns the numbers of the samples that do not show what their caption says."""
+        if self.check is None:
+            return None
+        (low, high), levels = self.limits, self.levels
+        x = (images - low) / (high - low) * (levels - 1) if levels else images
+        captions = np.repeat(self.captions, len(images) // len(self.captions))
+        return np.flatnonzero(~np.asarray(self.check.matches(x, captions)))
+
+    def save(self, path: pathlib.Path, images: np.ndarray) -> np.ndarray:
+        """Writes the samples below their captions; returns the image, uint8 `[H, W, 3]`."""
+        return save_caption_grid(
+            path, images, self.captions, *self.limits, wrong=self.wrong(images)
+        )
+
+
+def caption_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, n: int) -> CaptionSheet:
+    """Returns a sheet of about n samples, of evenly spaced captions of a split.
+
+    The split is the validation split, else test, else train. Of several captions of an image the
+    first one is shown. Samples are wrong where `Dataset.caption_check` finds by a rule that they
+    do not show what their caption says.
+
+    Args:
+      run: settings.
+      family: module that implements `TextToImage`.
+      dataset: the run's data, with entries `caption` and `text`.
+      n: number of samples; fewer of large images, but at least one.
+    """
+    split = sheet_split(dataset)
+    each = min(EACH, math.isqrt(n))
+    length = dataset.length(split)
+    rows = spaced_rows(length, min(n // each, length))
+    found = dataset.read(split, rows, ("caption", "text"))
+    captions = [str(c) for c in np.reshape(found["caption"], (len(rows), -1))[:, 0]]
+    captions = captions[: fitting_captions(run.model.shape, captions, each)]
+    text = found["text"][: len(captions), 0].astype(np.int32)
+    check = dataset.caption_check
+    return CaptionSheet(
+        captions=tuple(captions),
+        text=np.repeat(text, each, axis=0),
+        limits=family.traits(run.model).sample_range,
+        levels=dataset.levels,
+        check=check if check is not None and check.parts is None else None,
+    )
