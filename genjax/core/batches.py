@@ -57,3 +57,22 @@ def check_translation(family: str, images: jax.Array, channels: int, multiple: i
             f"{family}: heights and widths must be positive multiples of {multiple}, got"
             f" {shape[1]}x{shape[2]}; pad the images, and crop the result."
         )
+
+
+def check_text(family: str, text: Any, *shape: int) -> None:
+    """Checks that texts are int32 `[B, *shape]`.
+
+    Raises:
+      ValueError: they have another shape or dtype.
+    """
+    expected = f"int32[B, {', '.join(map(str, shape))}]"
+    if tuple(getattr(text, "shape", ())[1:]) != shape or text.ndim != len(shape) + 1:
+        raise ValueError(
+            f"{family}: text must be {expected}, got {checks.describe(text)}; encode captions by"
+            f" the tokenizer of the data."
+        )
+    if text.dtype != jnp.int32:
+        raise ValueError(
+            f"{family}: text must be {expected}, got {checks.describe(text)}; cast it with"
+            f" .astype('int32')."
+        )

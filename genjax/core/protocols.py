@@ -91,7 +91,7 @@ class Family(Protocol):
 
 @runtime_checkable
 class Sampler(Family, Protocol):
-    """Every family except a `Translator` and a `PuzzleSolver`.
+    """Every family except a `Translator`, a `PuzzleSolver`, and one that only has `CaptionScores`.
 
     `sample(config, variables, key, n=None, **conditions)` returns `[n, *shape]`, or one example.
     """

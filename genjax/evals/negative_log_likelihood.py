@@ -29,7 +29,8 @@ def evaluated_quantity(family: Any, config: Any) -> Quantity | None:
     traits = family.traits(config)
     if isinstance(family, PuzzleSolver):
         return Quantity("wrong pieces", "")
-    return None if traits.density == "none" else Quantity(traits.metric, traits.unit)
+    none = traits.density == "none" and not isinstance(family, Reported)
+    return None if none else Quantity(traits.metric, traits.unit)
 
 
 def is_bound(family: Any, config: Any) -> bool:
@@ -63,7 +64,7 @@ def make_nll(
     """
     density = family.traits(config).density
     solves = reported and isinstance(family, PuzzleSolver)
-    if density == "none" and not solves:
+    if density == "none" and not solves and not (reported and isinstance(family, Reported)):
         does = "translates" if isinstance(family, Translator) else "samples"
         raise ValueError(f"{family_name(family)} has no density to evaluate; it only {does}.")
 

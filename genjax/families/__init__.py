@@ -29,6 +29,7 @@ FAMILIES = {
     "jigsaw": "genjax.families.jigsaw",
     "jigsaw_assignment": "genjax.families.jigsaw_assignment",
     "puzzle_gan": "genjax.families.puzzle_gan",
+    "joint_embedding": "genjax.families.joint_embedding",
 }
 
 
@@ -75,6 +76,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         jigsaw,
         jigsaw_assignment,
         joint,
+        joint_embedding,
         m2,
         made,
         markov,
@@ -96,6 +98,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         fvsbn,
         hierarchical_vae,
         jigsaw_assignment,
+        joint_embedding,
         m2,
         made,
         nade,
@@ -142,13 +145,15 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     _bounds: tuple[p.BoundDensity, ...] = (hierarchical_vae, m2)
     _closed_form: tuple[p.ClosedFormBound, ...] = (hierarchical_vae, m2)
     _classifier: tuple[p.Classifier, ...] = (m2,)
-    _reported: tuple[p.Reported, ...] = (m2, orderless_nade)
+    _reported: tuple[p.Reported, ...] = (joint_embedding, m2, orderless_nade)
+    _caption_scores: tuple[p.CaptionScores, ...] = (joint_embedding,)
     _codes: tuple[p.LatentCodes, ...] = (infogan,)
     _features: tuple[p.Features, ...] = (
         dcgan,
         gan,
         hierarchical_vae,
         infogan,
+        joint_embedding,
         m2,
         made,
         mixture,

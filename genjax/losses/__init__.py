@@ -32,6 +32,7 @@ from genjax.losses.likelihood import (
 )
 from genjax.losses.logistic import discretized_logistic_nats, discretized_logistic_nll
 from genjax.losses.logistic_mixture import logistic_mixture_nats, moved_means
+from genjax.losses.matching import contrastive_matching, structured_matching
 from genjax.losses.mixture_density import (
     gaussian_mixture_nats,
     gaussian_mixture_nll,
@@ -66,6 +67,7 @@ __all__ = [
     "categorical_nats",
     "categorical_nll",
     "code_information",
+    "contrastive_matching",
     "discretized_logistic_nats",
     "discretized_logistic_nll",
     "dreg_loss",
@@ -103,6 +105,7 @@ __all__ = [
     "resampled_loss",
     "score_function_loss",
     "ssim",
+    "structured_matching",
     "sum_event",
     "uniform_information",
     "wasserstein_critic",
