@@ -267,7 +267,7 @@ class Implicit(Sampler, Protocol):
 class ImageParts(Implicit, Protocol):
     """Generates images from parts, each with noise of its own: consecutive columns of `noise`."""
 
-    def parts(self, config: Any) -> Sequence[Any]:
+    def image_parts(self, config: Any) -> Sequence[Any]:
         """Returns the parts, in the order of their noise; each has a `name`."""
 
     def part_masks(self, config: Any) -> np.ndarray:

@@ -66,11 +66,14 @@ def init_state(
       ema: whether to keep an average of the parameters.
       batch: for families with data-dependent initialisation.
       variables: collections that replace those of the family's `init`, such as params of another
-        run; the state holds copies.
+        run; entries of `buffers` replace single ones. The state holds copies.
     """
     # A step donates the state's buffers: none may be the caller's, or be in the state twice.
     given = jax.tree.map(jnp.copy, variables or {})
-    variables = {**family.init(config, named_key(key, 0, "init"), batch), **given}
+    variables = family.init(config, named_key(key, 0, "init"), batch)
+    if "buffers" in given:
+        given["buffers"] = {**variables["buffers"], **given["buffers"]}
+    variables = {**variables, **given}
     params = variables.get("params", {})
     return State(
         step=jnp.zeros((), jnp.int32),

@@ -81,7 +81,7 @@ def image_parts(family: Any, config: Any) -> tuple[list[str], np.ndarray]:
     Those of a family without parts are the quadrants of its images.
     """
     if isinstance(family, ImageParts):
-        return [part.name for part in family.parts(config)], family.part_masks(config)
+        return [part.name for part in family.image_parts(config)], family.part_masks(config)
     height, width, _ = config.shape
     upper, left = np.arange(height) < height // 2, np.arange(width) < width // 2
     rows, columns = {"upper": upper, "lower": ~upper}, {"left": left, "right": ~left}

@@ -188,7 +188,7 @@ def tiny() -> Config:
     )
 
 
-def parts(config: Config) -> tuple[Part, ...]:
+def image_parts(config: Config) -> tuple[Part, ...]:
     """Returns the parts, in the order of their noise; rectangles are in cells of the first maps."""
     return config.layout()
 
@@ -198,7 +198,7 @@ def part_masks(config: Config) -> np.ndarray:
 
     Later convolutions let a part change pixels near its own, too.
     """
-    cells = cells_of_parts(parts(config), config.smallest)
+    cells = cells_of_parts(image_parts(config), config.smallest)
     scale = config.shape[0] // config.smallest
     return cells.repeat(scale, axis=1).repeat(scale, axis=2)
 
@@ -219,7 +219,7 @@ def exchange(config: Config, z: jax.Array, other: jax.Array, part: int | str) ->
       ValueError: the shapes do not match, or there is no such part.
     """
     checks.same_shape("puzzle_gan.exchange", z=z, other=other)
-    names = [own.name for own in parts(config)]
+    names = [own.name for own in image_parts(config)]
     known = part in names if isinstance(part, str) else 0 <= part < len(names)
     if z.shape[1:] != (config.latent,):
         raise ValueError(
@@ -232,5 +232,5 @@ def exchange(config: Config, z: jax.Array, other: jax.Array, part: int | str) ->
             f" {', '.join(names)}."
         )
     index = names.index(part) if isinstance(part, str) else part
-    own, new = (split_noise(parts(config), values) for values in (z, other))
+    own, new = (split_noise(image_parts(config), values) for values in (z, other))
     return jnp.concatenate([*own[:index], new[index], *own[index + 1 :]], axis=1)

@@ -3,6 +3,7 @@
 from genjax.train.compile import compile_step, make_mesh, state_shardings
 from genjax.train.load_run import load
 from genjax.train.loop import Result, fit
+from genjax.train.named_runs import load_ranker
 from genjax.train.rate_selection import Trial, best, select
 from genjax.train.run_config import Figure, Phase, Run, Train
 
@@ -17,6 +18,7 @@ __all__ = [
     "compile_step",
     "fit",
     "load",
+    "load_ranker",
     "make_mesh",
     "select",
     "state_shardings",

@@ -6,17 +6,15 @@ import pathlib
 from typing import Any
 
 import jax
-import numpy as np
 
 from genjax import data as genjax_data
 from genjax import families
 from genjax.core import State, batch_norm_statistics, named_key
-from genjax.core.protocols import Growing, PuzzleSolver
+from genjax.core.protocols import PuzzleSolver
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compatibility import check_compatibility
 from genjax.train.identity import RunIdentity
 from genjax.train.layouts import Layouts
-from genjax.train.record import run_name
 from genjax.train.run_config import Run
 from genjax.train.workdir import read_run, saved_data
 
@@ -80,76 +78,6 @@ def load_state(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run
         f"{workdir} has no whole checkpoint yet; run its experiment until it saves one (at"
         f" --save-every, or at its end)."
     )
-
-
-def initial_weights(run: Run, runs: pathlib.Path = RUNS) -> dict[str, Any] | None:
-    """Returns the weights that a run starts from, on the host: `params` and `batch_stats` of the
-    run named by `weights_from`. Everything else of that run is reset.
-
-    A folder may hold an unfinished run, for instance one that diverged; the weights are then those
-    of its newest checkpoint.
-
-    Args:
-      run: settings.
-      runs: folder of runs that are named by their experiment.
-
-    Raises:
-      ValueError: there is no such run, it has no checkpoint, or its network is another; or it is
-        named by its experiment and not finished.
-    """
-    if run.phases:
-        raise ValueError(f"{run.experiment} has phases, which only `fit` trains one after another.")
-    source = run.train.weights_from
-    if not source:
-        return None
-    folder = pathlib.Path(source)
-    if not folder.is_dir():
-        folder = runs / run_name(source, run.seed)
-    finished = (folder / "record.json").is_file()
-    # The record of a run that names an experiment does not tell how far that one was.
-    if not finished and (folder != pathlib.Path(source) or not folder.is_dir()):
-        raise ValueError(
-            f"{folder} holds no finished run to load weights from; run its experiment to the end"
-            f" first, or give another folder by --weights-from."
-        )
-    other, variables = load(folder, newest=not finished)
-    family = families.get(run.family)
-    if folder != pathlib.Path(source) and other.experiment != source:
-        raise ValueError(
-            f"{folder} is a run of {other.experiment}, not of {source}; give its folder."
-        )
-    if family.traits(run.model).fit == "counting":
-        raise ValueError(
-            f"{run.family} would add its counts to those of the run in {folder}; set"
-            f" --weights-from ''."
-        )
-    weights = {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
-    wanted = jax.eval_shape(lambda key: family.init(run.model, key), jax.random.key(0))
-    if isinstance(family, Growing) and other.family == run.family:
-        sides = family.side(weights), family.side(wanted)
-        if sides[0] != sides[1]:
-            raise ValueError(
-                f"the networks in {folder} have {sides[0]}x{sides[0]} images, and this run begins"
-                f" with {sides[1]}x{sides[1]}; set --start {sides[0]}."
-            )
-        weights = _named_in(wanted, weights)  # layers of earlier sides are not used any more
-    if other.family != run.family or _shapes(weights) != _shapes({k: wanted[k] for k in weights}):
-        raise ValueError(
-            f"the weights of {other.experiment} in {folder} do not fit this {run.family}; give a"
-            f" run of the same family and sizes by --weights-from."
-        )
-    return jax.tree.map(np.asarray, weights)
-
-
-def _named_in(wanted: Any, variables: Any) -> Any:
-    """Returns variables without those that `wanted` has not."""
-    if not isinstance(variables, dict):
-        return variables
-    return {k: _named_in(wanted[k], v) for k, v in variables.items() if k in wanted}
-
-
-def _shapes(variables: Any) -> Any:
-    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), variables)
 
 
 def check_trained_on(dataset: genjax_data.Dataset, workdir: pathlib.Path) -> None:

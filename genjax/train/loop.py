@@ -24,6 +24,7 @@ from genjax.train.finish import finish, summary
 from genjax.train.identity import RunIdentity
 from genjax.train.layouts import Layouts
 from genjax.train.metric_writers import Metrics, Progress, check_writers, write_missing_outputs
+from genjax.train.named_runs import described_parts, random_parts
 from genjax.train.phases import first_status, first_weights, phase_folder, previous_phase
 from genjax.train.resume import finished_record, restore
 from genjax.train.run_config import Run, run_from_json, schedule_warnings
@@ -93,8 +94,8 @@ def fit(
       commit: written into the record; None asks git.
       profile: write a profiler trace of some steps to `workdir/profile`.
       quiet: print nothing.
-      runs: folder of runs that `weights_from` names by their experiment; None is the folder that
-        holds the workdir.
+      runs: folder of runs that `weights_from`, `parts_from` and `ranker` name by their experiment;
+        None is the folder that holds the workdir.
 
     Raises:
       ValueError: the settings do not fit the family, the data or the workdir; or what a run writes
@@ -103,7 +104,10 @@ def fit(
     """
     began = time.monotonic()
     # Read at the start: the source code on disk may change during a long run.
-    session = {"commit": commit or records.commit(), "device": records.device(devices)}
+    session: dict[str, Any] = {
+        "commit": commit or records.commit(),
+        "device": records.device(devices),
+    }
     runs = pathlib.Path(workdir).absolute().parent if runs is None else runs
     workdir = pathlib.Path(os.path.realpath(workdir))  # once: a link may be changed during the run
     check_no_links(workdir)
@@ -145,11 +149,11 @@ def fit(
     check_compatibility(run, family, dataset)
     mesh = make_mesh(devices)
     layouts = Layouts(run, mesh, rules)
-    weights = None
+    weights, tokenizer = None, getattr(dataset, "tokenizer", None)
     if saved is not None:
         check_same_data(dataset, workdir)
     else:
-        weights = first_weights(run, workdir, runs)
+        weights = first_weights(run, workdir, runs, tokenizer)
 
     # Shapes first, shardings second, arrays last.
     layout, averaged = layouts.of(0), run.train.ema > 0
@@ -177,7 +181,8 @@ def fit(
         restored = restore(run, checkpoints, layouts.saved_arrays, progress, from_best=from_best)
         if restored is None:
             if saved is not None:  # it was interrupted before its first checkpoint
-                weights = first_weights(run, workdir, runs)
+                weights = first_weights(run, workdir, runs, tokenizer)
+            session |= described_parts(run, weights)
             first, weights = (
                 tree and put(tree, NamedSharding(mesh, PartitionSpec()))
                 for tree in (init_batch(run, family, dataset), weights)
@@ -198,7 +203,7 @@ def fit(
             revalidate = "evaluate" in status.pending or (status.best is None and not unfinished)
             metrics = Metrics(workdir, after=step, writers=run.train.writers, again=revalidate)
             closing.callback(metrics.close)
-        unreached = [(0, message) for message in layouts.warnings()]
+        unreached = [(0, message) for message in [*layouts.warnings(), *random_parts(run)]]
         for at, message in [*unreached, *schedule_warnings(run)]:
             if message not in [warning["words"] for warning in status.warnings]:
                 status = status.warn(at, message)

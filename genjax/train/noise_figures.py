@@ -66,7 +66,7 @@ def draw_noise_figures(options: argparse.Namespace, run: Any, family: Any) -> di
         spherical = options.path == "spherical" and traits.normal_noise
         paths.append(figures.interpolations(z, options.columns, spherical))
     if isinstance(family, ImageParts) and options.images > 1:
-        names = [part.name for part in family.parts(config)]
+        names = [part.name for part in family.image_parts(config)]
         grid = part_grid(family, config, z)
         columns = grid.shape[1]
         pairs = np.repeat(2 * np.arange(len(grid)), columns)
@@ -99,7 +99,7 @@ def part_grid(family: Any, config: Any, z: np.ndarray) -> np.ndarray:
     """
     n = len(z) // 2 * 2
     first, second = z[0:n:2], z[1:n:2]
-    count = len(family.parts(config))
+    count = len(family.image_parts(config))
     mixed = [np.asarray(family.exchange(config, first, second, k)) for k in range(count)]
     return np.stack([first, *mixed, second], axis=1)
 

@@ -8,7 +8,7 @@ from genjax import families
 from genjax.core import stages_of
 from genjax.data.json_files import read_object
 from genjax.train.layouts import WHOLE
-from genjax.train.load_run import initial_weights
+from genjax.train.named_runs import initial_weights
 from genjax.train.record import Record
 from genjax.train.run_config import Figure, Run
 from genjax.train.status import RunStatus
@@ -51,18 +51,23 @@ def phase_folder(run: Run, workdir: pathlib.Path) -> pathlib.Path:
     return workdir / f"phase{len(run.phases)}"
 
 
-def first_weights(run: Run, workdir: pathlib.Path, runs: pathlib.Path) -> dict[str, Any] | None:
+def first_weights(
+    run: Run, workdir: pathlib.Path, runs: pathlib.Path, tokenizer: Any = None
+) -> dict[str, Any] | None:
     """Returns the weights of the previous phase or of `weights_from`; None for random ones.
+
+    Parts are those of the previous phase, or of `parts_from`; see `initial_weights`.
 
     Args:
       run: settings.
       workdir: folder of the run or phase.
       runs: folder of runs that are named by their experiment.
+      tokenizer: of the run's captions.
     """
     if run.phases:
         train = dataclasses.replace(run.train, weights_from=str(phase_folder(run, workdir)))
         run = dataclasses.replace(run, phases=(), train=train)
-    return initial_weights(run, runs)
+    return initial_weights(run, runs, tokenizer)
 
 
 def first_status(run: Run, workdir: pathlib.Path) -> RunStatus:

@@ -17,7 +17,8 @@ class RunStatus:
       not_better: evaluations since the best one.
       ended: why training ended before its last step; empty otherwise.
       seconds: of all sessions.
-      sessions: `{"commit", "device", "from_step"}` of every call that made steps.
+      sessions: `{"commit", "device", "from_step"}` of every call that made steps; of the first,
+        also `parts`, the runs and checksums of the parts that were loaded.
       pending: operations of this step that an error interrupted: "evaluate", "sample".
       warnings: `{"step", "words"}` of everything reported while training.
       diagnostics: counts of `gan_diagnostics`.

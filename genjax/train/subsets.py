@@ -11,7 +11,7 @@ import numpy as np
 from genjax import checks, families
 from genjax.core import Optimizer, init_state, make_step, named_key
 from genjax.data import Order
-from genjax.train.load_run import initial_weights
+from genjax.train.named_runs import initial_weights
 from genjax.train.run_config import Run, evaluated_by_steps, resolve
 from genjax.train.vectorized_runs import VectorizedRuns
 

@@ -11,7 +11,7 @@ import numpy as np
 from genjax import evals, families
 from genjax.core import init_state, make_step, named_key, with_ema
 from genjax.train.compile import compile_step
-from genjax.train.load_run import initial_weights
+from genjax.train.named_runs import initial_weights
 from genjax.train.run_config import Run
 
 

@@ -31,7 +31,7 @@ def test_modes_of_puzzle_gan_have_the_sizes_of_the_paper():
     found = {}
     for mode, parts in {"bedrooms": 2, "faces": 2, "face_parts": 5}.items():
         run = known[f"puzzle_gan:{mode}"]
-        assert len(puzzle_gan.parts(run.model)) == parts
+        assert len(puzzle_gan.image_parts(run.model)) == parts
         state = full_size.step_of_shapes(run, last_layout(run))[1]
         assert puzzle_gan.side(state.variables) == run.model.shape[0]
         found[mode] = sum(a.size for a in jax.tree.leaves(state.variables["params"]["generator"]))

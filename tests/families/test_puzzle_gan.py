@@ -91,7 +91,7 @@ def test_with_one_part_it_is_the_progressive_gan(changes):
 @pytest.mark.parametrize("mode", PUBLISHED)
 def test_published_modes_divide_the_first_maps_and_the_noise(mode):
     config, side, latents, cells = PUBLISHED[mode]
-    parts = puzzle_gan.parts(config)
+    parts = puzzle_gan.image_parts(config)
     assert [part.latent for part in parts] == latents
     assert sum(latents) == config.latent == 512
     masks = puzzle_gan.part_masks(config)
@@ -199,7 +199,7 @@ def test_a_rectangle_is_a_dense_layer_of_its_part():
     names = [f"dense_{p.name}_{i}" for p in config.layout() for i in range(len(p.rectangles))]
     assert sorted(variables["params"]) == sorted(names)
     assert len(names) == 9
-    start, mouth = 14, puzzle_gan.parts(config)[-1]  # of the noise: 288 : 64 : 64 : 32 of 512
+    start, mouth = 14, puzzle_gan.image_parts(config)[-1]  # of the noise: 288 : 64 : 64 : 32 of 512
     assert mouth.latent == 2
     kernel = variables["params"]["dense_mouth_1"]["kernel"]  # under the nose, 1 row, 2 columns
     want = z[:, start:] @ kernel * (np.sqrt(2) / 4 / np.sqrt(2))

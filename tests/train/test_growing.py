@@ -24,7 +24,8 @@ from genjax.train import Phase, fit, make_mesh, sample_grids
 from genjax.train.checkpoint import leaves
 from genjax.train.input_pipeline import InputPipeline
 from genjax.train.layouts import Layouts
-from genjax.train.load_run import initial_weights, load, load_state
+from genjax.train.load_run import load, load_state
+from genjax.train.named_runs import initial_weights
 from genjax.train.run_config import resolve, schedule_warnings
 
 # 16 images a step: 4x4 in steps 1 to 3, the fade to 8x8 in 4 to 6, 8x8 from 7.
