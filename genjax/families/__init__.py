@@ -19,6 +19,7 @@ FAMILIES = {
     "vae": "genjax.families.vae",
     "hierarchical_vae": "genjax.families.hierarchical_vae",
     "m2": "genjax.families.m2",
+    "dvae": "genjax.families.dvae",
     "gan": "genjax.families.gan",
     "dcgan": "genjax.families.dcgan",
     "infogan": "genjax.families.infogan",
@@ -69,6 +70,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     from genjax.families import (
         cyclegan,
         dcgan,
+        dvae,
         fvsbn,
         gan,
         hierarchical_vae,
@@ -95,6 +97,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     )
 
     _trainable: tuple[p.Trainable, ...] = (
+        dvae,
         fvsbn,
         hierarchical_vae,
         jigsaw_assignment,
@@ -142,11 +145,12 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     _conditionals: tuple[p.Conditionals, ...] = (pixelcnn_pp, pixelrnn, rnade)
     _completion: tuple[p.Completion, ...] = (orderless_nade, pixelcnn, pixelcnn_pp, pixelrnn)
     _latent: tuple[p.LatentVariable, ...] = (hierarchical_vae, m2, vae)
-    _bounds: tuple[p.BoundDensity, ...] = (hierarchical_vae, m2)
+    _bounds: tuple[p.BoundDensity, ...] = (dvae, hierarchical_vae, m2)
     _closed_form: tuple[p.ClosedFormBound, ...] = (hierarchical_vae, m2)
     _classifier: tuple[p.Classifier, ...] = (m2,)
     _reported: tuple[p.Reported, ...] = (joint_embedding, m2, orderless_nade)
     _caption_scores: tuple[p.CaptionScores, ...] = (joint_embedding,)
+    _image_tokenizers: tuple[p.ImageTokenizer, ...] = (dvae,)
     _codes: tuple[p.LatentCodes, ...] = (infogan,)
     _features: tuple[p.Features, ...] = (
         dcgan,

@@ -32,6 +32,12 @@ from genjax.losses.likelihood import (
 )
 from genjax.losses.logistic import discretized_logistic_nats, discretized_logistic_nll
 from genjax.losses.logistic_mixture import logistic_mixture_nats, moved_means
+from genjax.losses.logit_laplace import (
+    logit_laplace_nats,
+    logit_laplace_nll,
+    map_pixels,
+    unmap_pixels,
+)
 from genjax.losses.matching import contrastive_matching, structured_matching
 from genjax.losses.mixture_density import (
     gaussian_mixture_nats,
@@ -92,6 +98,9 @@ __all__ = [
     "least_squares_discriminator",
     "least_squares_generator",
     "logistic_mixture_nats",
+    "logit_laplace_nats",
+    "logit_laplace_nll",
+    "map_pixels",
     "minimax_discriminator",
     "minimax_generator",
     "moved_means",
@@ -108,6 +117,7 @@ __all__ = [
     "structured_matching",
     "sum_event",
     "uniform_information",
+    "unmap_pixels",
     "wasserstein_critic",
     "wasserstein_generator",
 ]
