@@ -66,6 +66,7 @@ class Dataset:
       render: `render(rows, attributes)`, the true images of rows, as `read` returns them, with
         other attributes `[N, A]`, in the levels of `x`; None where they are not known.
       caption_check: tells whether images show what captions say; None where that is not known.
+      tokenizer: of the captions, that made `text`; None without.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Dataset:
     paired: frozenset[str] = frozenset()
     render: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
     caption_check: CaptionCheck | None = None
+    tokenizer: Any = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -10,12 +10,13 @@ import numpy as np
 
 from genjax import checks
 from genjax.core import named_key
-from genjax.core.protocols import Translator, family_name
+from genjax.core.protocols import TextToImage, Translator, family_name
 from genjax.data import Dataset, make_transform, output_spec
 from genjax.data.image_operations import RandomGeometric
 from genjax.data.order import Order
 from genjax.data.transforms import binarization, parse_transform
 from genjax.evals.batching import map_split
+from genjax.evals.caption_texts import encoded, image_captions
 from genjax.evals.classifier import Classifier, load_classifier, train_classifier
 from genjax.evals.feature_extractor import PIXELS, Extractor, to_unit
 from genjax.evals.image_sets import Images, ImageSet
@@ -34,7 +35,8 @@ KEPT_BYTES = 2**32
 class EvalContext:
     """A model and its data. Real examples, classifiers and samples up to `KEPT_BYTES` are cached.
 
-    The samples of a `Translator` are translations of test images, see `samples`.
+    The samples of a `Translator` are translations of test images, see `samples`. Those of a
+    `TextToImage` family are of texts of the training split, drawn at random.
 
     Attributes:
       family: module of the family.
@@ -49,6 +51,9 @@ class EvalContext:
       classifier: classifier of real images, or its file; None trains one where needed. For stacked
         images it may classify single channels.
       classifier_steps: training steps of the classifier.
+      tokenizer: of the model's texts; None is the data's.
+      ranker: family, Config, variables and tokenizer of a model that scores captions, as
+        `genjax.train.load_ranker` returns them; None if samples are not re-ranked.
     """
 
     family: Any
@@ -62,6 +67,8 @@ class EvalContext:
     weights: Inception | str | os.PathLike | None = None
     classifier: Classifier | str | os.PathLike | None = None
     classifier_steps: int = 2000
+    tokenizer: Any = None
+    ranker: Any = None
 
     def __post_init__(self) -> None:
         checks.positive(batch_size=self.batch_size, classifier_steps=self.classifier_steps)
@@ -76,7 +83,7 @@ class EvalContext:
         self._translate: dict[str, Callable[..., Any]] = {}
         self.trained_classifiers: dict[str, Classifier] = {}
         self._sample = jax.jit(
-            lambda v, key: self.family.sample(self.config, v, key, self.batch_size)
+            lambda v, key, **text: self.family.sample(self.config, v, key, self.batch_size, **text)
         )
 
     @property
@@ -156,10 +163,31 @@ class EvalContext:
         if index < len(self._batches):
             return self._batches[index]
         key = named_key(self.key, index, "samples")
-        batch = np.asarray(self._sample(self.variables, key), np.float32)
+        text = self._texts(index) if isinstance(self.family, TextToImage) else {}
+        batch = np.asarray(self._sample(self.variables, key, **text), np.float32)
         if index == len(self._batches) and (index + 1) * batch.nbytes <= KEPT_BYTES:
             self._batches.append(batch)
         return batch
+
+    def _texts(self, index: int) -> dict[str, np.ndarray]:
+        """Returns the texts of a batch of samples: one caption each of random training images."""
+        rng = np.random.default_rng((self.seed, index))
+        rows = rng.integers(0, self.dataset.length("train"), self.batch_size)
+        captions = image_captions(self.dataset, "train", rows)
+        described = captions != ""
+        if not described.any(axis=1).all():
+            raise ValueError(f"{self.dataset.name} has images without a caption; leave them out.")
+        chosen = np.where(described, rng.random(captions.shape), -1).argmax(axis=1)
+        return {"text": self.tokens(captions[np.arange(len(rows)), chosen])}
+
+    def tokens(self, captions: np.ndarray) -> np.ndarray:
+        """Returns captions `[N]` as the family's texts, int32 `[N, T]`.
+
+        Raises:
+          ValueError: there is no tokenizer, or it has more tokens than the family.
+        """
+        tokenizer = self.dataset.tokenizer if self.tokenizer is None else self.tokenizer
+        return encoded(self.family, self.config, tokenizer, captions)
 
     def fake(self, n: int) -> np.ndarray:
         """Returns the first n samples in [0, 1], `[n, *shape]` float32."""

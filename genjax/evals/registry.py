@@ -18,6 +18,8 @@ from genjax import checks
 from genjax.core.protocols import Features
 from genjax.data import Dataset
 from genjax.evals.attribute_translation import attribute_translation
+from genjax.evals.caption_accuracy import caption_accuracy
+from genjax.evals.caption_retrieval import caption_retrieval
 from genjax.evals.classifier import ScoreResult, accuracy_score
 from genjax.evals.context import EvalContext
 from genjax.evals.feature_extractor import batches, features, to_unit
@@ -41,6 +43,8 @@ from genjax.evals.probes import linear_svm
 from genjax.evals.puzzle_accuracy import puzzle
 from genjax.evals.requirements import check_points, check_samples, check_stacked
 from genjax.evals.swd import SwdResult, swd
+from genjax.evals.token_nats import token_nats
+from genjax.evals.token_usage import token_usage
 
 
 def _parzen(c: EvalContext, *, samples: int = 10_000, validation: int = 1000) -> ParzenResult:
@@ -256,6 +260,10 @@ METRICS: Mapping[str, Callable[..., MetricResult]] = {
     "translation": translation,
     "attribute_translation": attribute_translation,
     "puzzle": puzzle,
+    "caption_accuracy": caption_accuracy,
+    "caption_retrieval": caption_retrieval,
+    "token_usage": token_usage,
+    "token_nats": token_nats,
 }
 _CONTEXT_SETTINGS = {f.name for f in dataclasses.fields(EvalContext)} - {
     *("family", "config", "variables", "dataset", "key")

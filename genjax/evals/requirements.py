@@ -11,10 +11,16 @@ import numpy as np
 from genjax import checks
 from genjax.core.protocols import (
     AttributeTranslator,
+    CaptionScores,
     Features,
+    ImageTokenizer,
     Implicit,
     LatentCodes,
     PuzzleSolver,
+    Sampler,
+    TextConditional,
+    TextToImage,
+    TokenDensity,
     Translator,
     family_name,
 )
@@ -114,6 +120,20 @@ def check_pairs(name: str, dataset: Dataset, split: str) -> None:
         )
 
 
+def check_texts(family: Any, dataset: Dataset) -> None:
+    """Raises ValueError if the data has no captions or no tokenizer."""
+    if "caption" not in dataset.entries("train"):
+        raise ValueError(
+            f"{family_name(family)} takes texts, and {dataset.name} has no captions; use data with"
+            f" captions."
+        )
+    if dataset.tokenizer is None:
+        raise ValueError(
+            f"{family_name(family)} takes texts, and the captions of {dataset.name} are not"
+            f" encoded; set --tokenizer words, bpe or characters, and --text-length."
+        )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Requirements:
     """What a metric needs.
@@ -123,6 +143,8 @@ class Requirements:
       labels: splits whose labels are used.
       pairs: splits in which the true partner of every image is used.
       attributes: splits whose attributes are used.
+      text: whether the captions of the test split are used as the family's texts.
+      caption_check: whether images are checked against captions.
       inception: whether the standard Inception network is used.
       images: whether samples must be images of finite range.
       protocol: protocol that the family must implement.
@@ -134,6 +156,8 @@ class Requirements:
     labels: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    text: bool = False
+    caption_check: bool = False
     inception: bool = False
     images: bool = True
     protocol: Any = None
@@ -181,16 +205,25 @@ REQUIREMENTS: Mapping[str, Requirements] = {
     ),
     # Validation chooses the weight of the borders.
     "puzzle": Requirements(splits=("validation", "test"), images=False, protocol=PuzzleSolver),
+    "caption_accuracy": Requirements(
+        splits=("test",), text=True, caption_check=True, protocol=TextToImage
+    ),
+    "caption_retrieval": Requirements(splits=("test",), text=True, protocol=CaptionScores),
+    "token_usage": Requirements(splits=("test",), protocol=ImageTokenizer),
+    "token_nats": Requirements(splits=("test",), text=True, protocol=TokenDensity),
 }
 
 
 def check_samples(name: str, family: Any) -> None:
-    """Raises ValueError if a metric of samples is requested of a `PuzzleSolver`."""
-    if isinstance(family, PuzzleSolver) and REQUIREMENTS[name].protocol is None:
-        raise ValueError(
-            f"{name} is computed of samples, and {family_name(family)} solves puzzles and samples"
-            f" none; use puzzle."
-        )
+    """Raises ValueError if a metric of samples is requested of a family that has none."""
+    if REQUIREMENTS[name].protocol is not None or isinstance(family, (Sampler, Translator)):
+        return
+    solves = isinstance(family, PuzzleSolver)
+    does, use = ("solves puzzles", "puzzle") if solves else ("scores captions", "caption_retrieval")
+    raise ValueError(
+        f"{name} is computed of samples, and {family_name(family)} {does} and samples none; use"
+        f" {use}."
+    )
 
 
 def hold_out(split: str) -> str:
@@ -251,6 +284,13 @@ def check_metric_requirements(
     needs.check(family, config)
     for split in needs.pairs:
         check_pairs(name, dataset, split)
+    if needs.text or isinstance(family, TextConditional):
+        check_texts(family, dataset)
+    if needs.caption_check and dataset.caption_check is None:
+        raise ValueError(
+            f"{name} checks whether images show their captions, and {dataset.name} cannot tell; use"
+            f" data made by rule, such as scenes, or another metric."
+        )
     for split in needs.attributes:
         if "attributes" not in dataset.entries(split):
             raise ValueError(

@@ -1,0 +1,173 @@
+"""The metrics `token_usage` and `token_nats` on tokens and probabilities that are known."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.number_drawers import SHAPE, STEP, Config, captions_of, dataset, drawer, fake, shown
+
+from genjax.evals import check_metric_requirements, compute_metric
+from genjax.evals.token_nats import ratio_and_error
+
+KEY = jax.random.key(3)
+CODES = 10
+
+
+def encode(config, variables, images):
+    """The numbers of the first row, and code 5 for the second."""
+    numbers = jnp.rint(images[:, 0, :, 0] * 255 / STEP).astype(jnp.int32)
+    return jnp.stack([numbers, jnp.full_like(numbers, 5)], axis=1)
+
+
+def decode(config, variables, tokens):
+    """The numbers that were encoded, plus `variables`."""
+    return ((tokens + variables) % CODES * STEP / 255)[..., None]
+
+
+TOKENIZER = fake(
+    "tokens",
+    sample=lambda config, variables, key, n: jnp.zeros((n, *SHAPE)),
+    encode_tokens=encode,
+    decode_tokens=decode,
+    token_grid=lambda config: (2, 2),
+    codebook_size=lambda config: CODES,
+)
+del TOKENIZER.text_spec
+TOKENIZER.batch_spec = lambda config, size: {"x": None}
+
+
+def usage(shift=0, data=None, family=TOKENIZER, **settings):
+    settings = {"batch_size": 16, **settings}
+    return compute_metric(
+        "token_usage", family, Config(), shift, data or dataset(), KEY, **settings
+    )
+
+
+def numbers(n=60):
+    """A data set with 36 images of two numbers, four of each pair of 1, 2, 3."""
+    data = dataset()
+    for split in data.splits.values():
+        pairs = [(1 + i % 3, 1 + i // 3 % 3) for i in range(36)]
+        x = np.full((36, *SHAPE), 5 * STEP % 256, np.uint8)
+        x[:, 0, :, 0] = np.array(pairs) * STEP
+        split |= {"x": x, "caption": captions_of(pairs)}
+    return data
+
+
+def test_codes_are_counted():
+    """Half of the tokens are code 5, and a sixth each is 1, 2 and 3."""
+    got = usage(data=numbers())
+    assert (got.codebook, got.used, got.tokens, got.tokens_per_image) == (10, 4, 144, 4)
+    assert got.dead == pytest.approx(0.6)
+    entropy = -(0.5 * math.log(0.5) + 3 / 6 * math.log(1 / 6))
+    assert got.perplexity == pytest.approx(math.exp(entropy))
+    json.dumps(got.as_dict(), allow_nan=False)
+
+
+def test_error_and_captions_of_reconstructions():
+    good, bad = usage(data=numbers()), usage(1, data=numbers())
+    for split in ("test", "unseen", "bindings"):
+        assert good.tables[split]["model"]["right"][0] == 1
+        assert bad.tables[split]["model"]["right"][0] == 0
+        assert bad.tables[split]["real"]["right"][0] == 1
+    # Codes 5 and 6 are above the range, and clipped.
+    level = 5 * STEP % 256 / 255
+    assert good.squared_error == pytest.approx((1 - level) ** 2 / 2, rel=1e-4)
+    rise = np.mean([(min(STEP * (k + 1) / 255, 1) - STEP * k / 255) ** 2 for k in (1, 2, 3)])
+    assert bad.squared_error == pytest.approx((1 - level) ** 2 / 2 + rise / 2, rel=1e-4)
+    assert good.figure() == (good.squared_error, good.std_error, "")
+    plain = usage(data=dataset(caption_check=None, tokenizer=None))
+    assert "right" not in plain.tables["test"]["model"]
+    assert list(plain.tables["test"]) == ["model"]
+
+
+def test_requirements_of_tokens():
+    check_metric_requirements("token_usage", TOKENIZER, Config(), dataset(tokenizer=None))
+    with pytest.raises(ValueError, match="implement ImageTokenizer, and drawer does not"):
+        check_metric_requirements("token_usage", drawer(), Config(), dataset())
+    with pytest.raises(ValueError, match="families that encode images as tokens"):
+        usage(family=drawer())
+    with pytest.raises(ValueError, match="implement TokenDensity, and drawer does not"):
+        check_metric_requirements("token_nats", drawer(), Config(), dataset())
+    with pytest.raises(ValueError, match="families that evaluate tokens"):
+        compute_metric("token_nats", drawer(), Config(), None, dataset(), KEY)
+
+
+def text_log_prob(config, variables, text):
+    """Half a nat for a first word, and a nat for each further one."""
+    nats = jnp.full(text.shape, -1.0).at[:, 0].set(-0.5)
+    return jnp.where(text > 0, nats, 0)
+
+
+def token_log_prob(config, variables, tokens, text):
+    """Tokens that the text asks for have probability 1/2, others 1/8."""
+    asked = tokens[:, :2] == shown(text)
+    asked = jnp.concatenate([asked, jnp.zeros_like(asked)], axis=1)
+    return jnp.where(asked, -math.log(2), -math.log(8))
+
+
+DENSITY = fake(
+    "density",
+    caption_scores=lambda config, v, x, text: jnp.zeros(len(x)),
+    image_tokens=lambda config, v, x: encode(config, v, x).reshape(len(x), -1),
+    token_images=lambda config, v, tokens: decode(config, v, tokens.reshape(-1, 2, 2)),
+    token_log_prob=token_log_prob,
+    text_log_prob=text_log_prob,
+)
+
+
+def nats(data):
+    return compute_metric("token_nats", DENSITY, Config(), 0, data, KEY, batch_size=16)
+
+
+def test_nats_per_token():
+    """Two of four tokens are asked for; sentences have two or three words, of three tokens."""
+    data = numbers()
+    captions = data.splits["test"]["caption"]
+    captions[:18] = captions[:18, ::-1]  # the sentence of three words is the first one
+    got = nats(data)
+    model = got.tables["test"]["model"]
+    assert model["image"][0] == got.image == pytest.approx((math.log(2) + math.log(8)) / 2)
+    assert model["bits"][0] == pytest.approx(2 * 1 + 2 * 3)
+    assert model["text"][0] == pytest.approx((18 * 2.5 + 18 * 1.5) / (18 * 3 + 18 * 2))
+    assert got.tables["unseen"]["model"]["text"][0] == pytest.approx(1.5 / 2)
+    assert (got.text_tokens, got.image_tokens) == (2.5, 4)
+    # Frequencies of training tokens, with one added to the codes 0 to 5: 72 of code 5, 24 each.
+    frequencies = -(np.log(73 / 150) + np.log(25 / 150)) / 2
+    assert got.tables["test"]["frequencies"]["image"][0] == pytest.approx(frequencies)
+    assert got.figure()[2] == "nats"
+
+
+def test_texts_that_do_not_fit_cost_nats():
+    data = numbers()
+    data.splits["unseen"]["caption"][:] = "zero zero"
+    got = nats(data)
+    assert got.tables["unseen"]["model"]["image"][0] == pytest.approx(math.log(8))
+    assert got.tables["bindings"]["model"]["image"][0] == pytest.approx(got.image)
+
+
+def test_error_of_a_ratio():
+    """By the bootstrap."""
+    rng = np.random.default_rng(0)
+    counts = rng.integers(5, 15, 400)
+    sums = 2 * counts + rng.normal(0, 3, 400)
+    ratio, error = ratio_and_error(sums, counts)
+    picks = rng.integers(0, 400, (2000, 400))
+    drawn = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
+    assert ratio == pytest.approx(sums.sum() / counts.sum())
+    assert error == pytest.approx(drawn.std(), rel=0.1)
+
+
+def test_drawn_images_are_beside_the_decoded_ones():
+    """The ceiling of a drawer by tokens: here reconstructions are all wrong."""
+    names = ("image_tokens", "token_images", "token_log_prob", "text_log_prob", "caption_scores")
+    family = drawer(**{name: getattr(DENSITY, name) for name in names})
+    settings = {"samples": 64, "draws": 8, "batch_size": 64}
+    for shift, right in ((0, 1), (1, 0)):
+        got = compute_metric(
+            "caption_accuracy", family, Config(), shift, numbers(), KEY, **settings
+        )
+        assert got.tables["test"]["decoded"]["right_1"][0] == right
