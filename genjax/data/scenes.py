@@ -1,9 +1,9 @@
-"""Scenes: two objects on black with sentences about them, and a parser that reads images back.
+"""Scenes: two objects on black with captions about them, and a parser that reads images back.
 
     a small red circle left of a large blue square
 
-The same rules draw and read, so whether an image shows what a sentence says is known without a
-classifier. Some sentences, and all with a red triangle, are in no split for training.
+The same rules draw and read, so whether an image shows what a caption says is known without a
+classifier. Some captions, and all with a red triangle, are in no split for training.
 """
 
 import functools
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from genjax.data.dataset import CaptionCheck, Dataset
 from genjax.data.order import Order
@@ -31,8 +30,8 @@ COUNTS = {
     "unseen": {"unseen": 1_000},
     "bindings": {"bindings": 1_000},
 }
-"""Images of each split, by the group of their sentences."""
-UNSEEN = 100  # pairs of sentences
+"""Images of each split, by the group of their captions."""
+UNSEEN = 100  # pairs of captions
 STREAM, DOMAIN = 2**36, 2  # beyond those of the other data made by rule, and of the runs' orders
 
 _COLOUR_DISTANCE = 150  # of 255 between neighbouring corners of the cube: no named colour beyond
@@ -40,7 +39,7 @@ _SPECK = 8  # smaller components are noise; the smallest object has 25 pixels
 _COLOUR_SHARE = 0.6  # of an object's pixels
 _OVERLAP = 0.8  # intersection over union with a true object; a square between the sizes has 0.76
 _SLOPE = 1.5  # true scenes have 9 / 4 or more
-_WINDOW = 17  # pixels around an object's centre of mass, odd
+_MARGIN = 8  # pixels around an object's centre of mass; a large one and a step need 7
 
 
 class Item(NamedTuple):
@@ -60,8 +59,13 @@ class Scene(NamedTuple):
 
     @property
     def converse(self) -> "Scene":
-        """The scene as its other sentence says it: the objects are exchanged."""
+        """The scene as its other caption says it: the objects are exchanged."""
         return Scene(self.second, CONVERSE[self.relation], self.first)
+
+    @property
+    def caption(self) -> str:
+        """The scene as text, which `parse_caption` reads."""
+        return f"a {' '.join(self.first)} {self.relation} a {' '.join(self.second)}"
 
 
 ITEMS = tuple(itertools.starmap(Item, itertools.product(EXTENT, PALETTE, SHAPES)))
@@ -72,22 +76,13 @@ _INDEX = {item: i for i, item in enumerate(ITEMS)}
 _EXTENTS = np.array([EXTENT[item.size] for item in ITEMS])
 
 
-def sentence(scene: Scene) -> str:
-    """Returns the sentence of a scene.
-
-    >>> sentence(Scene(Item("small", "red", "circle"), "above", Item("large", "blue", "square")))
-    'a small red circle above a large blue square'
-    """
-    return f"a {' '.join(scene.first)} {scene.relation} a {' '.join(scene.second)}"
-
-
-def parse_sentence(text: str) -> Scene:
-    """Reads a sentence; case and spaces do not matter.
+def parse_caption(text: str) -> Scene:
+    """Reads a caption; case and spaces do not matter.
 
     Raises:
       ValueError: a word is not in the grammar, or not at its place; or both objects are the same.
 
-    >>> parse_sentence("a small red circle above a large blue square").relation
+    >>> parse_caption("a small red circle above a large blue square").relation
     'above'
     """
     words = text.lower().replace(" of ", "_of ").split()
@@ -98,15 +93,15 @@ def parse_sentence(text: str) -> Scene:
         if word not in choice:
             got = f"has {word.replace('_', ' ')!r}" if word else "ends"
             raise ValueError(
-                f"the sentence {text!r} {got} where it needs"
+                f"the caption {text!r} {got} where it needs"
                 f" {', '.join(choice).replace('_', ' ')}; write one such as"
-                f" {sentence(ALL_SCENES[1])!r}."
+                f" {ALL_SCENES[1].caption!r}."
             )
     if len(words) > len(expected):
-        raise ValueError(f"the sentence {text!r} goes on with {words[9]!r}; end it before.")
+        raise ValueError(f"the caption {text!r} continues with {words[9]!r}; end it before.")
     scene = Scene(Item(*words[1:4]), words[4].replace("_", " "), Item(*words[6:9]))
     if scene.first == scene.second:
-        raise ValueError(f"the sentence {text!r} has the same object twice; change one of them.")
+        raise ValueError(f"the caption {text!r} has the same object twice; change one of them.")
     return scene
 
 
@@ -128,16 +123,18 @@ def read_scene(image: np.ndarray) -> Scene | None:
     intersection over union. Components of less than 8 pixels are ignored. Of the two ways to say
     the scene, it returns that with `left of` or `above`.
     """
-    colours = _nearest_colours(np.asarray(image, np.float32))
+    from scipy import ndimage
+
+    colours = np.pad(_nearest_colours(np.asarray(image, np.float32)), _MARGIN)
     components = ndimage.label(colours > 0)[0]
     areas = np.bincount(components.ravel())[1:]
     large = 1 + np.flatnonzero(areas >= _SPECK)
     if len(large) != 2:
         return None
-    found = [_read_item(components == i, colours) for i in large]
-    if found[0] is None or found[1] is None or found[0][0] == found[1][0]:
+    first, second = (_read_item(components == i, colours) for i in large)
+    if first is None or second is None or first[0] == second[0]:
         return None
-    (a, at), (b, to) = found
+    (a, at), (b, to) = first, second
     down, right = to - at
     if abs(right) >= _SLOPE * abs(down):
         relation = "left of" if right > 0 else "right of"
@@ -150,11 +147,11 @@ def read_scene(image: np.ndarray) -> Scene | None:
 
 
 def matches(images: np.ndarray, captions: Sequence[str], classify: object = None) -> np.ndarray:
-    """Tells whether images show exactly what sentences say, bool `[N]`.
+    """Tells whether images show exactly what captions say, bool `[N]`.
 
     Args:
       images: `[N, 32, 32, 3]` in 0 .. 255.
-      captions: N sentences of the grammar.
+      captions: N captions of the grammar.
       classify: not used.
     """
     if np.shape(images)[1:] != (SIDE, SIDE, 3) or len(images) != len(captions):
@@ -162,7 +159,7 @@ def matches(images: np.ndarray, captions: Sequence[str], classify: object = None
             f"images must be [N, {SIDE}, {SIDE}, 3] with N captions, got {list(np.shape(images))}"
             f" and {len(captions)} captions."
         )
-    wanted = [parse_sentence(str(c)) for c in captions]
+    wanted = [parse_caption(str(c)) for c in captions]
     seen = map(read_scene, images)
     return np.array([s in (w, w.converse) for s, w in zip(seen, wanted, strict=True)], bool)
 
@@ -184,7 +181,7 @@ def load_scenes() -> Dataset:
         places = np.column_stack([which, corners.reshape(draws, -1)])
         first = np.sort(np.unique(places, axis=0, return_index=True)[1])[:total]
         x = _draw(items[first], corners[first])
-        both = np.array([(sentence(s), sentence(s.converse)) for s in scenes])[which[first]]
+        both = np.array([(s.caption, s.converse.caption) for s in scenes])[which[first]]
         exchanged = random[first, 0] % np.uint64(2) == 1
         captions = np.where(exchanged[:, None], both[:, ::-1], both)
         start = 0
@@ -213,9 +210,9 @@ def split_scenes() -> dict[str, tuple[Scene, ...]]:
 
 def _indices(scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the left or upper item and the other, `[N, 2]`, and whether one is above, `[N]`."""
-    said = [s if s.relation in ("left of", "above") else s.converse for s in scenes]
-    items = np.array([(_INDEX[s.first], _INDEX[s.second]) for s in said]).reshape(-1, 2)
-    return items, np.array([s.relation == "above" for s in said], bool)
+    ordered = [s if s.relation in ("left of", "above") else s.converse for s in scenes]
+    items = np.array([(_INDEX[s.first], _INDEX[s.second]) for s in ordered]).reshape(-1, 2)
+    return items, np.array([s.relation == "above" for s in ordered], bool)
 
 
 def _corners(items: np.ndarray, upright: np.ndarray, random: np.ndarray) -> np.ndarray:
@@ -268,18 +265,20 @@ def _mask(shape: str, extent: int) -> np.ndarray:
 def _nearest_colours(image: np.ndarray) -> np.ndarray:
     """Returns 0 for black, 1 .. 4 for the palette and 5 for no colour near, `[H, W]`."""
     corners = np.array([(0, 0, 0), *PALETTE.values()], np.float32)
-    squares = ((image[..., None, :] - corners) ** 2).sum(axis=-1)
-    return np.where(squares.min(axis=-1) <= _COLOUR_DISTANCE**2, squares.argmin(axis=-1), 5)
+    pixels = image.reshape(-1, 3).T
+    squares = (pixels**2).sum(axis=0) - 2 * corners @ pixels + (corners**2).sum(axis=1)[:, None]
+    nearest = np.where(squares.min(axis=0) <= _COLOUR_DISTANCE**2, squares.argmin(axis=0), 5)
+    return nearest.reshape(image.shape[:2])
 
 
 def _read_item(mask: np.ndarray, colours: np.ndarray) -> tuple[Item, np.ndarray] | None:
-    """Reads the item of a component `[32, 32]`, and its middle; None if it is like none."""
+    """Reads the item of a component `[H, W]`, and its middle; None if it is like none."""
     area = mask.sum()
     counts = np.bincount(colours[mask], minlength=6)
     colour = counts[1:5].argmax()
     centre = np.rint(np.argwhere(mask).mean(axis=0)).astype(int)
     row, column = centre
-    window = np.pad(mask, _WINDOW // 2)[row : row + _WINDOW, column : column + _WINDOW]
+    window = mask[row - _MARGIN : row + _MARGIN + 1, column - _MARGIN : column + _MARGIN + 1]
     templates, names, middles = _templates()
     common = templates @ window.ravel().astype(np.float32)
     overlap = common / (area + templates.sum(axis=1) - common)
@@ -295,16 +294,16 @@ def _templates() -> tuple[np.ndarray, list[tuple[str, str]], np.ndarray]:
     """Returns true items around their centre of mass, moved by up to one pixel.
 
     Returns:
-      float32 `[T, window * window]`; size and shape of each; and its middle from the centre.
+      float32 `[T, 17 * 17]`; size and shape of each; and its middle from the centre.
     """
     masks, names, middles = [], [], []
     for size, shape, dy, dx in itertools.product(EXTENT, SHAPES, (0, -1, 1), (0, -1, 1)):
         mask = _mask(shape, EXTENT[size])
         mean = np.rint(np.argwhere(mask).mean(axis=0)).astype(int)
-        at = _WINDOW // 2 - mean + (dy, dx)
-        image = np.zeros((_WINDOW, _WINDOW), np.float32)
+        at = _MARGIN - mean + (dy, dx)
+        image = np.zeros((2 * _MARGIN + 1,) * 2, np.float32)
         image[at[0] : at[0] + len(mask), at[1] : at[1] + len(mask)] = mask
         masks.append(image.ravel())
         names.append((size, shape))
-        middles.append(at + EXTENT[size] // 2 - _WINDOW // 2)
+        middles.append(at + EXTENT[size] // 2 - _MARGIN)
     return np.stack(masks), names, np.array(middles)

@@ -1,4 +1,4 @@
-"""Scenes: sentences, drawings known by rule, and the parser that reads them back."""
+"""Scenes: captions, drawings known by rule, and the parser that reads them back."""
 
 import itertools
 
@@ -17,10 +17,9 @@ from genjax.data.scenes import (
     Scene,
     load_scenes,
     matches,
-    parse_sentence,
+    parse_caption,
     read_scene,
     render,
-    sentence,
     split_scenes,
 )
 
@@ -32,11 +31,11 @@ def dataset():
     return load(Data(data="scenes"))
 
 
-def test_every_sentence_is_read_back():
-    texts = [sentence(s) for s in ALL_SCENES]
+def test_every_caption_is_read_back():
+    texts = [s.caption for s in ALL_SCENES]
     assert len(set(texts)) == 24 * 23 * 4 == 2208
-    assert [parse_sentence(t) for t in texts] == list(ALL_SCENES)
-    assert parse_sentence(f"  {LOW.upper()} ") == parse_sentence(LOW)
+    assert [parse_caption(t) for t in texts] == list(ALL_SCENES)
+    assert parse_caption(f"  {LOW.upper()} ") == parse_caption(LOW)
     assert all(s.converse.converse == s != s.converse for s in ALL_SCENES)
 
 
@@ -50,17 +49,17 @@ def test_every_sentence_is_read_back():
         (LOW.replace("small red", "red small"), "has 'red' where it needs small, large;"),
         (LOW.removesuffix(" square"), "ends where it needs circle, square, triangle;"),
         ("", "ends where it needs a;"),
-        (LOW + " today", "goes on with 'today'; end it before"),
+        (LOW + " today", "continues with 'today'; end it before"),
         ("a small red circle above a small red circle", "has the same object twice"),
     ],
 )
 def test_names_the_word_that_is_not_in_the_grammar(text, match):
     with pytest.raises(ValueError, match=match) as error:
-        parse_sentence(text)
+        parse_caption(text)
     assert_error_message(str(error.value))
 
 
-def test_drawings_follow_the_sentence():
+def test_drawings_follow_the_caption():
     """Extents, areas and places from the pixels alone, apart from the parser."""
     scenes = ALL_SCENES[::7]
     areas = {}
@@ -98,7 +97,7 @@ def test_drawings_depend_on_seed_and_row_alone():
     scenes = ALL_SCENES[:50]
     np.testing.assert_array_equal(render(scenes, seed=1)[:20], render(scenes[:20], seed=1))
     assert (render(scenes, seed=1) != render(scenes, seed=2)).any(axis=(1, 2, 3)).mean() > 0.9
-    np.testing.assert_array_equal(  # both sentences of a scene draw the same image
+    np.testing.assert_array_equal(  # both captions of a scene draw the same image
         render([s.converse for s in scenes]), render(scenes)
     )
 
@@ -110,19 +109,19 @@ def test_reads_every_true_scene():
     assert all(r in (s, s.converse) for r, s in zip(seen, scenes, strict=True))
 
 
-def test_every_other_sentence_is_rejected():
+def test_every_other_caption_is_rejected():
     scenes = ALL_SCENES[::97]
     for image in render(scenes):
         seen = read_scene(image)
         assert sum(seen in (s, s.converse) for s in ALL_SCENES) == 2
-    texts = [sentence(s) for s in ALL_SCENES]
+    texts = [s.caption for s in ALL_SCENES]
     for scene, image in list(zip(scenes, render(scenes), strict=True))[::6]:
         near = [i for i, s in enumerate(ALL_SCENES) if _words_apart(s, scene) == 1]
         near += [ALL_SCENES.index(Scene(scene.second, scene.relation, scene.first))]
         assert 10 < len(near) < 20
         others = [texts[i] for i in near]
         assert not matches(np.stack([image] * len(near)), others).any()
-        assert matches(np.stack([image] * 2), [sentence(scene), sentence(scene.converse)]).all()
+        assert matches(np.stack([image] * 2), [scene.caption, scene.converse.caption]).all()
 
 
 def _words_apart(a, b):
@@ -132,7 +131,7 @@ def _words_apart(a, b):
 
 def test_reads_noisy_and_blurred_scenes():
     scenes = ALL_SCENES[::11]
-    captions = [sentence(s) for s in scenes]
+    captions = [s.caption for s in scenes]
     images = render(scenes).astype(np.float32)
     rng = np.random.default_rng(0)
     for deviation in (20, 40):
@@ -190,16 +189,17 @@ def test_rejects_images_of_another_size():
     assert_error_message(str(error.value))
 
 
-def test_splits_hold_out_pairs_of_sentences_and_a_binding(dataset):
+def test_splits_hold_out_pairs_of_captions_and_a_binding(dataset):
     groups = split_scenes()
     assert {k: 2 * len(v) for k, v in groups.items()} == {
         "seen": 1648,
         "unseen": 200,
         "bindings": 360,
     }
-    both = {k: {*map(sentence, v), *(sentence(s.converse) for s in v)} for k, v in groups.items()}
-    assert set.union(*both.values()) == set(map(sentence, ALL_SCENES))
-    assert {t for t in map(sentence, ALL_SCENES) if "red triangle" in t} == both["bindings"]
+    both = {k: {c for s in v for c in (s.caption, s.converse.caption)} for k, v in groups.items()}
+    every = {s.caption for s in ALL_SCENES}
+    assert set.union(*both.values()) == every
+    assert {t for t in every if "red triangle" in t} == both["bindings"]
     assert dataset.counts() == {k: v for group in COUNTS.values() for k, v in group.items()}
     splits = dataset.splits
     for split, entries in splits.items():
@@ -217,7 +217,7 @@ def test_both_captions_are_true_in_an_order_drawn_per_image(dataset):
         for k in (0, 1):
             assert dataset.caption_check.matches(x, caption[:, k]).all(), split
         assert not dataset.caption_check.matches(x, np.roll(caption[:, 0], 1)).all()
-    first = [parse_sentence(c).relation for c in dataset.splits["train"]["caption"][:, 0]]
+    first = [parse_caption(c).relation for c in dataset.splits["train"]["caption"][:, 0]]
     shares = [first.count(r) / len(first) for r in CONVERSE]
     np.testing.assert_allclose(shares, 0.25, atol=0.015)
     assert dataset.caption_check.chance == 2 / 2208
@@ -230,7 +230,7 @@ def test_no_image_of_one_split_is_in_another(dataset):
 
 
 def test_objects_are_drawn_about_equally_often(dataset):
-    scenes = [parse_sentence(c) for c in dataset.splits["train"]["caption"][:, 0]]
+    scenes = [parse_caption(c) for c in dataset.splits["train"]["caption"][:, 0]]
     counts = {i: 0 for i in ITEMS}
     for s in scenes:
         counts[s.first] += 1
