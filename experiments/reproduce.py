@@ -22,6 +22,7 @@ import jax
 
 from experiments.table import RECORDS, rows
 from genjax import checks
+from genjax.cli.earlier_runs import named_runs
 from genjax.cli.experiment import (
     lower_rate,
     recipe_differences,
@@ -91,7 +92,9 @@ def pack(workdirs: list[pathlib.Path], out: pathlib.Path) -> bool:
 
 
 def queue(recipes: dict[str, Run], options: argparse.Namespace) -> list[Run]:
-    """Returns the selected runs in the order of the table, one per recipe and seed.
+    """Returns the selected runs, one per recipe and seed, in the order of the table.
+
+    Runs that others name, of parts or rankers, come before them.
 
     Raises:
       ValueError: an option applies to none of them.
@@ -124,7 +127,24 @@ def queue(recipes: dict[str, Run], options: argparse.Namespace) -> list[Run]:
         raise ValueError(f"no run uses the data '{min(unused)}'; they use {', '.join(sets)}.")
     if options.fid_weights and not any(run.train.fid_weights for run in runs):
         raise ValueError("no run uses the Inception network; leave out --fid-weights.")
-    return runs
+    return parts_first(runs)
+
+
+def parts_first(runs: list[Run]) -> list[Run]:
+    """Returns the runs in their order, but each after those that its settings name."""
+    found: dict[tuple[str, int], Run] = {}
+    waiting = {(run.experiment, run.seed): run for run in runs}
+
+    def add(key: tuple[str, int]) -> None:
+        run = waiting.pop(key, None)
+        if run is not None:
+            for name in sorted(named_runs(run)):
+                add((name, run.seed))
+            found[key] = run
+
+    for run in runs:
+        add((run.experiment, run.seed))
+    return list(found.values())
 
 
 def parse(recipes: dict[str, Run], argv: list[str] | None) -> argparse.Namespace:

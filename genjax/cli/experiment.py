@@ -14,11 +14,13 @@ import jax
 
 from genjax import families
 from genjax.cli import options as cli_options
+from genjax.cli.earlier_runs import Needs, earlier_runs, smoke_folder, with_folders
 from genjax.core import Optimizer
 from genjax.data import Data, example_shape, with_fit
 from genjax.train.diverged import Diverged
 from genjax.train.load_run import RUNS
 from genjax.train.loop import Result, fit
+from genjax.train.named_runs import parts_of
 from genjax.train.record import dataset_name, run_name, write_record
 from genjax.train.run_config import (
     Run,
@@ -45,6 +47,8 @@ SMOKE: dict[str, Any] = {
     "metric_samples": 64,
     "classifier_steps": 10,
     "weights_from": "",
+    "parts_from": (),
+    "ranker": "",
 }
 
 # Options that change the shape of an example.
@@ -75,12 +79,18 @@ def smoke(run: Run, given: Collection[str] = ()) -> Run:
     )
 
 
-def main(recipes: Mapping[str, Run], doc: str, argv: list[str] | None = None) -> int:
-    """Runs an experiment file and returns the exit status; see `parse`."""
+def main(
+    recipes: Mapping[str, Run],
+    doc: str,
+    argv: list[str] | None = None,
+    *,
+    needs: Needs | None = None,
+) -> int:
+    """Runs an experiment file and returns the exit status; see `run_experiment`."""
     cli_options.set_up_process()
     argv = sys.argv[1:] if argv is None else argv
     return cli_options.run_command(
-        lambda: run_experiment(recipes, doc, argv), "--batch-size, --eval-batch"
+        lambda: run_experiment(recipes, doc, argv, needs=needs), "--batch-size, --eval-batch"
     )
 
 
@@ -90,8 +100,12 @@ def run_experiment(
     argv: list[str],
     command: str = "",
     given: list[str] | None = None,
+    needs: Needs | None = None,
 ) -> None:
     """Parses the options, trains, and stores the record of a finished run; see `parse`.
+
+    Runs that the settings name, of parts or a ranker, are trained before where they are not
+    finished, and their records are stored too; with `--smoke` as smoke runs.
 
     Args:
       recipes: settings by name.
@@ -99,19 +113,27 @@ def run_experiment(
       argv: options.
       command: command of `genjax`, or "" for an experiment file.
       given: options as the user gave them, if others are added.
+      needs: `needs(run)` returns the settings of the runs that can be trained before, each after
+        those that it names itself. The run has the options given; the seed of all is the run's.
 
     Raises:
       FloatingPointError: the run diverged; the message ends with a command to start from its
         weights.
     """
     recipe = recipes[next(iter(recipes)) if command else _recipe(tuple(recipes), argv)]
-    options, run = parse(recipes, doc, [*argv, *shape_options(recipe, argv)], command)
+    words = [*argv, *shape_options(recipe, argv)]
+    options, run = parse(recipes, doc, words, command)
     if options.smoke or not same_quantity(recipe, run):
         run = without_figure(run)
     if options.distributed:
         join_cluster()
     name = run.experiment + ("-smoke" if options.smoke else "")
     workdir = options.workdir or RUNS / run_name(name, run.seed)
+    if needs is not None:
+        whole = parse(recipes, doc, [*words, "--no-smoke"])[1] if options.smoke else run
+        run, finished = train_earlier(run, whole, recipe, needs, options, workdir.absolute().parent)
+        if not finished:
+            return
     settings = {
         name: getattr(options, name) for name in ("resume", "from_best", "commit", "profile")
     }
@@ -126,6 +148,45 @@ def run_experiment(
         raise FloatingPointError(f"{error}{remedy}") from None
     if result.finished and jax.process_index() == 0 and not command:
         store_record(result, recipe, run, options.records, workdir)
+
+
+def train_earlier(
+    run: Run, whole: Run, recipe: Run, needs: Needs, options: Any, runs: pathlib.Path
+) -> tuple[Run, bool]:
+    """Trains the runs that another one names, unless they are finished.
+
+    Args:
+      run: settings.
+      whole: the same without `--smoke`.
+      recipe: whose settings the options change.
+      needs: of `run_experiment`.
+      options: from `parse`.
+      runs: folder of the runs.
+
+    Returns:
+      the run, which names folders of smoke runs if it is one, and whether all are finished.
+    """
+    unchanged = {other.experiment: other for other in needs(recipe)}
+    folders: dict[str, pathlib.Path] = {}
+    for other in earlier_runs(whole, needs):
+        folder, settings = runs / run_name(other.experiment, other.seed), other
+        if options.smoke:
+            folder = smoke_folder(other, runs)
+            settings = with_folders(smoke(other), other, folders)
+            folders[other.experiment] = folder
+        if (folder / "record.json").is_file():
+            continue
+        original = unchanged.get(other.experiment, other)
+        if options.smoke or not same_quantity(original, other):
+            settings = without_figure(settings)
+        if jax.process_index() == 0:
+            print(f"{other.experiment} is trained first, in {folder}", file=sys.stderr)
+        result = fit(settings, folder, commit=options.commit)
+        if not result.finished or result.signalled:
+            return run, False
+        if jax.process_index() == 0:
+            store_record(result, original, settings, options.records, folder)
+    return with_folders(run, whole, folders), True
 
 
 def lower_rate(
@@ -269,6 +330,7 @@ def parse(
     chosen = recipe_names[0] if command else _recipe(recipe_names, argv)
     base = recipes[chosen]
     flat = tyro.conf.OmitArgPrefixes
+    model = _model_options(base)
 
     def option(name: str, kind: Any, text: str, default: Any) -> tuple[str, Any, Any]:
         return name, Annotated[kind, tyro.conf.arg(help=text)], default
@@ -290,7 +352,7 @@ def parse(
         option("profile", bool, "Trace some steps to WORKDIR/profile.", False),
         option("commit", str | None, "Commit for the record; else git's.", None),
         option("distributed", bool, "One of several processes: wait for all.", False),
-        ("model", Annotated[type(base.model), flat], base.model),
+        model,
         ("data_settings", Annotated[type(data), flat], data),
         ("train", Annotated[type(base.train), flat], base.train),
     ]
@@ -311,20 +373,41 @@ def parse(
         optimizer = {name: getattr(optimizer, name) for name in base.optimizer}
     names = {field.name for field in dataclasses.fields(base.data)}
     values = {name: getattr(options.data_settings, name) for name in names}
+    config = type(base.model)(**vars(options.model))
     if cli_options.given_options(argv) & {"--attributes", "--second-attributes"}:
-        chosen_names = attribute_names(families.get(base.family), options.model)
+        chosen_names = attribute_names(families.get(base.family), config)
         values["attributes"] = chosen_names or values["attributes"]
     if options.fit:
-        values["transform"] = with_fit(values["transform"], options.fit, options.model.shape)
+        values["transform"] = with_fit(values["transform"], options.fit, config.shape)
     run = dataclasses.replace(
         base,
-        model=options.model,
+        model=config,
         data=type(base.data)(**values),
         train=options.train,
         optimizer=optimizer,
         seed=options.seed,
     )
     return options, smoke(run, cli_options.given_options(argv)) if options.smoke else run
+
+
+def _model_options(run: Run) -> tuple[str, Any, Any]:
+    """Returns the field of a Config's options, which have no prefix but that of a part.
+
+    The options of a part are `--PART.name`: it may have fields of the same name.
+    """
+    conf, model, parts = _tyro().conf, run.model, parts_of(run)
+    kind = type(model)
+    if not parts:
+        return "model", Annotated[kind, conf.OmitArgPrefixes], model
+    nested = [
+        (f.name, Annotated[type(getattr(model, f.name)), conf.arg(name="")], getattr(model, f.name))
+        for f in dataclasses.fields(model)
+        if dataclasses.is_dataclass(getattr(model, f.name)) and f.name not in parts
+    ]
+    kind = dataclasses.make_dataclass(
+        kind.__name__, nested, bases=(kind,), kw_only=True, frozen=True
+    )
+    return "model", Annotated[kind, conf.arg(name="")], kind(**vars(model))
 
 
 def _without_options_of(model: Any, data: Data) -> Data:
@@ -363,7 +446,8 @@ def parse_data(argv: list[str], default: Data = Data()) -> Data:  # noqa: B008 (
 
 
 def shape_options(recipe: Run, argv: list[str]) -> list[str]:
-    """Returns `--shape` for the data given, unless it is given itself or the recipe's.
+    """Returns `--shape` for the data given, unless it is given itself or the recipe's; and that of
+    parts which take the same images.
 
     With `--fit`, height and width are the recipe's, and the channels those of the data.
     """
@@ -379,7 +463,16 @@ def shape_options(recipe: Run, argv: list[str]) -> list[str]:
         shape = example_shape(settings)
     except ValueError:  # `parse` or `fit` says why
         return []
-    return [] if shape == tuple(recipe.model.shape) else ["--shape", *map(str, shape)]
+    if shape == tuple(recipe.model.shape):
+        return []
+    words = list(map(str, shape))
+    parts = [
+        part
+        for part, (_, config) in parts_of(recipe).items()
+        if tuple(config.shape) == tuple(recipe.model.shape)
+    ]
+    flags = [f"--{part.replace('_', '-')}.shape" for part in parts]
+    return ["--shape", *words] + [word for f in flags if f not in given for word in (f, *words)]
 
 
 def _tyro() -> Any:

@@ -97,6 +97,7 @@ def test_each_setting_has_an_option(field):
     choices |= {"folds": "10", "fold": "3", "standardize": "", "unpaired": "", "floor": "1e-4"}
     choices |= {"labels_seed": "3", "metric": "parzen", "fid_weights": "there.pth"}
     choices |= {"restarts": "5 9", "boundaries": "5 9", "factors": "0.5 0.1"}
+    choices |= {"parts_from": "one two", "ranker": "there"}
     choices |= {
         "weights_from": "there",
         "attributes": "hat scarf",
