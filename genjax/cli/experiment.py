@@ -51,6 +51,9 @@ SMOKE: dict[str, Any] = {
     "ranker": "",
 }
 
+# Settings of texts, which a Config and the data have.
+SHARED = {"text_length", "vocabulary"}
+
 # Options that change the shape of an example.
 SHAPED_BY = {"--data", "--transform", "--fit", "--drop-correlated", "--drop-discrete"}
 
@@ -377,6 +380,9 @@ def parse(
     if cli_options.given_options(argv) & {"--attributes", "--second-attributes"}:
         chosen_names = attribute_names(families.get(base.family), config)
         values["attributes"] = chosen_names or values["attributes"]
+    for name in SHARED & set(vars(config)):
+        if cli_options.option_name(name) in cli_options.given_options(argv):
+            values[name] = getattr(config, name)
     if options.fit:
         values["transform"] = with_fit(values["transform"], options.fit, config.shape)
     run = dataclasses.replace(

@@ -16,7 +16,7 @@ from genjax import families
 from genjax.cli import experiment
 from genjax.core import Optimizer, network_names
 from genjax.data import Data, make_transform
-from genjax.families import gan, joint
+from genjax.families import gan, joint, joint_embedding
 from genjax.train import Result, Run, Train
 from genjax.train.run_config import differences
 
@@ -98,6 +98,7 @@ def test_each_setting_has_an_option(field):
     choices |= {"labels_seed": "3", "metric": "parzen", "fid_weights": "there.pth"}
     choices |= {"restarts": "5 9", "boundaries": "5 9", "factors": "0.5 0.1"}
     choices |= {"parts_from": "one two", "ranker": "there"}
+    choices |= {"tokenizer": "words", "caption": "there"}
     choices |= {
         "weights_from": "there",
         "attributes": "hat scarf",
@@ -150,6 +151,13 @@ def test_a_recipe_brings_its_own_defaults(name, line):
     assert run == dataclasses.replace(RECIPES[name], seed=5)
 
 
+def test_options_of_texts_set_model_and_data():
+    base = Run(experiment="texts", family="joint_embedding", model=joint_embedding.Config())
+    found = changed("--text-length 210 --vocabulary 90", {"texts": base}, base)
+    names = {f"{group}.{name}" for group in ("model", "data") for name in experiment.SHARED}
+    assert set(found) == names
+
+
 def test_each_network_has_its_own_optimizer_options():
     recipes = {"gan": TOUR}
     found = changed("--optimizer.generator.learning-rate 0.5 --latent 3", recipes, TOUR)
@@ -175,8 +183,8 @@ def test_config_fields_do_not_collide_with_other_options(name):
     others_names = {field.name for other in others for field in dataclasses.fields(other)}
     others_names |= {"workdir", "recipe", "smoke", "seed", "resume", "profile", "commit", "records"}
     mine = {field.name for field in dataclasses.fields(family.Config)}
-    # One option of model and data, and the one called --data-classes.
-    assert not mine & (others_names - {"attributes", "classes"})
+    # Options of both model and data, and the one called --data-classes.
+    assert not mine & (others_names - {"attributes", "classes"} - experiment.SHARED)
 
 
 # --smoke.
