@@ -1,10 +1,17 @@
-"""Transformer blocks: self-attention under any boolean mask, and a network of two layers."""
+"""Transformer blocks: self-attention under any boolean mask, a network of two layers, a cache."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of a layer, `[B, S, heads, D / heads]` each, of S positions of a sequence."""
+
+    keys: jax.Array
+    values: jax.Array
 
 
 class SelfAttention(nn.Module):
@@ -12,17 +19,23 @@ class SelfAttention(nn.Module):
 
     Softmax is computed in float32. A position whose mask allows nothing has the mean of all values.
 
-    Vaswani et al. 2017, "Attention Is All You Need" (arXiv:1706.03762), section 3.2.
+    Vaswani et al. 2017, "Attention Is All You Need" (arXiv:1706.03762), section 3.2. Normalised
+    queries and keys: Dehghani et al. 2023, "Scaling Vision Transformers to 22 Billion Parameters"
+    (arXiv:2302.05442), section 2.
 
     Attributes:
       heads: their number, a divisor of D.
       dtype: of the products; parameters are float32.
+      split_heads: whether the first kernel is `[D, 3, heads, D / heads]`, which tensor parallelism
+        can divide by heads, instead of `[D, 3 D]`.
+      qk_norm: whether queries and keys of each head are normalised.
     """
 
     heads: int
     dtype: Any = jnp.float32
+    split_heads: bool = False
+    qk_norm: bool = False
 
-    @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Applies the layer.
 
@@ -35,16 +48,57 @@ class SelfAttention(nn.Module):
         Raises:
           ValueError: D is no multiple of `heads`.
         """
+        return self._attend(x, mask, None, 0)[0]
+
+    def extend(
+        self, x: jax.Array, mask: jax.Array, cache: KeyValues, start: jax.Array | int
+    ) -> tuple[jax.Array, KeyValues]:
+        """Applies the layer to positions start .. start + T - 1 of a sequence of S positions.
+
+        Args:
+          x: their values `[B, T, D]`.
+          mask: bool `[B or 1, heads or 1, T or 1, S]`, as that of `__call__`.
+          cache: keys and values of the positions before `start`.
+          start: number of positions before.
+
+        Returns:
+          `[B, T, D]`, and the cache with these positions.
+        """
+        y, extended = self._attend(x, mask, cache, start)
+        assert extended is not None
+        return y, extended
+
+    @nn.compact
+    def _attend(
+        self,
+        x: jax.Array,
+        mask: jax.Array | None,
+        cache: KeyValues | None,
+        start: jax.Array | int,
+    ) -> tuple[jax.Array, KeyValues | None]:
         batch, length, width = x.shape
         if width % self.heads:
             raise ValueError(
                 f"{width} features are not divisible by {self.heads} heads; use a multiple."
             )
-        joint = nn.Dense(3 * width, dtype=self.dtype, name="query_key_value")(x)
-        parts = joint.reshape(batch, length, 3, self.heads, width // self.heads)
+        shape = (3, self.heads, width // self.heads)
+        if self.split_heads:
+            parts = nn.DenseGeneral(shape, dtype=self.dtype, name="query_key_value")(x)
+        else:
+            joint = nn.Dense(3 * width, dtype=self.dtype, name="query_key_value")(x)
+            parts = joint.reshape(batch, length, *shape)
         query, key, value = parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
+        if self.qk_norm:
+            query = nn.LayerNorm(use_bias=False, dtype=self.dtype, name="query_norm")(query)
+            key = nn.LayerNorm(use_bias=False, dtype=self.dtype, name="key_norm")(key)
+        if cache is not None:
+            key, value = (
+                jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), start, axis=1)
+                for old, new in zip(cache, (key, value), strict=True)
+            )
+            cache = KeyValues(key, value)
         y = jax.nn.dot_product_attention(query, key, value, mask=mask)
-        return nn.Dense(width, dtype=self.dtype, name="out")(y.reshape(x.shape))
+        return nn.Dense(width, dtype=self.dtype, name="out")(y.reshape(x.shape)), cache
 
 
 class TransformerBlock(nn.Module):
@@ -60,27 +114,55 @@ class TransformerBlock(nn.Module):
       expansion: hidden units of the second part, times D.
       dropout: rate of both parts in training, on the stream `dropout`.
       dtype: of the products; parameters, statistics and softmax are float32.
+      split_heads, qk_norm: of `SelfAttention`.
     """
 
     heads: int
     expansion: int = 4
     dropout: float = 0.0
     dtype: Any = jnp.float32
+    split_heads: bool = False
+    qk_norm: bool = False
 
-    @nn.compact
     def __call__(
         self, x: jax.Array, mask: jax.Array | None = None, train: bool = False
     ) -> jax.Array:
         """Applies the block; `mask` is that of `SelfAttention`."""
+        return self._apply(x, mask, train, None, 0)[0]
 
+    def extend(
+        self, x: jax.Array, mask: jax.Array, cache: KeyValues, start: jax.Array | int
+    ) -> tuple[jax.Array, KeyValues]:
+        """Applies the block to some positions of a sequence; see `SelfAttention.extend`."""
+        y, extended = self._apply(x, mask, False, cache, start)
+        assert extended is not None
+        return y, extended
+
+    @nn.compact
+    def _apply(
+        self,
+        x: jax.Array,
+        mask: jax.Array | None,
+        train: bool,
+        cache: KeyValues | None,
+        start: jax.Array | int,
+    ) -> tuple[jax.Array, KeyValues | None]:
         def dropped(y: jax.Array) -> jax.Array:
             return nn.Dropout(self.dropout, deterministic=not train)(y).astype(x.dtype)
 
         def norm(name: str, x: jax.Array) -> jax.Array:
             return nn.LayerNorm(dtype=self.dtype, name=name)(x)
 
-        attention = SelfAttention(self.heads, self.dtype, name="attention")
-        x = x + dropped(attention(norm("attention_norm", x), mask))
+        attention = SelfAttention(
+            self.heads, self.dtype, self.split_heads, self.qk_norm, name="attention"
+        )
+        attended, y = None, norm("attention_norm", x)
+        if cache is None:
+            y = attention(y, mask)
+        else:
+            assert mask is not None
+            y, attended = attention.extend(y, mask, cache, start)
+        x = x + dropped(y)
         width = x.shape[-1]
         y = nn.Dense(self.expansion * width, dtype=self.dtype, name="hidden")(norm("norm", x))
-        return x + dropped(nn.Dense(width, dtype=self.dtype, name="out")(nn.gelu(y)))
+        return x + dropped(nn.Dense(width, dtype=self.dtype, name="out")(nn.gelu(y))), attended

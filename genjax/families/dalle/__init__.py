@@ -1,0 +1,264 @@
+"""DALL-E: a transformer over the tokens of a text and of an image.
+
+    text -> t_1 .. t_T (tokenizer of the run),  image -> z_1 .. z_N (discrete VAE, fixed)
+    p(t, z) = prod_i p(t_i | t_<i) prod_j p(z_j | t, z_<j),   p(x | t) = sum_z p(x | z) p(z | t)
+
+Ramesh et al. 2021, "Zero-Shot Text-to-Image Generation" (arXiv:2102.12092), sections 2.2 and 2.4,
+appendix B. The attention patterns are in `masks.py`. What the paper leaves open, or differs:
+
+* The sequence begins with a learned token, so that the first text token is predicted as well.
+* Each text position has a learned token of padding, which image tokens attend to. Padding is not
+  predicted: the mean nats of a text are over its tokens alone, and p(t) is given the length.
+* Each of text and image has logits of its own vocabulary; layers and embeddings are shared.
+* float16 scales the gradients of every block (`gradient_scaling.py`); bfloat16 has the exponents of
+  float32 and needs none. Embeddings, logits and losses are float32, as in appendix D.
+* Weights are normal with a variance of one over the number of inputs.
+
+Beyond the paper: classifier-free guidance by null captions, all padding; QK-norm; top-k and top-p.
+
+The discrete VAE is in `variables["buffers"]["image_tokenizer"]`. `init` draws it at random, and a
+run loads a trained one by `parts_from`. Without `text`, samples and densities are those of the null
+caption.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from genjax import checks
+from genjax.core import Batch, LossOutput, Traits, Variables, named_key
+from genjax.core.batches import batch_spec as image_spec
+from genjax.core.protocols import TextSpec
+from genjax.families import dvae
+from genjax.families.dalle.dalle_config import Config as Config
+from genjax.families.dalle.token_sampling import SAMPLING_OPTIONS
+from genjax.families.dalle.token_sampling import sample_tokens as sample_tokens
+from genjax.families.dalle.token_sampling import sample_tokens_naive as sample_tokens_naive
+from genjax.families.dalle.token_transformer import (
+    all_logits,
+    check_text,
+    check_tokens,
+    init_transformer,
+    text_logits,
+)
+from genjax.losses import categorical_nats
+
+
+def tiny() -> Config:
+    return Config(
+        shape=(8, 8, 1),
+        image_tokenizer=dvae.tiny(),
+        vocabulary=5,
+        text_length=4,
+        width=8,
+        layers=4,
+        heads=2,
+        kernel=3,
+        qk_norm=True,
+        null_captions=0.2,
+        dropout=0.1,
+        remat=True,
+    )
+
+
+def traits(config: Config) -> Traits:
+    del config
+    return Traits(data="images", density="bound", metric="NLL of an image token")
+
+
+def text_spec(config: Config) -> TextSpec:
+    """Returns the shape of the texts."""
+    return TextSpec(config.text_length, config.vocabulary)
+
+
+def sampling_options(config: Config) -> Mapping[str, Any]:
+    """Returns the options of `sample` and their defaults; see `sample_tokens`."""
+    del config
+    return dict(SAMPLING_OPTIONS)
+
+
+def parts(config: Config) -> Mapping[str, tuple[str, Any]]:
+    """Returns the discrete VAE that makes the image tokens."""
+    return {"image_tokenizer": ("dvae", config.image_tokenizer)}
+
+
+def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns `x`: float32 `[B, *shape]` in [0, 1], and `text`: int32 `[B, T]`."""
+    text = jax.ShapeDtypeStruct((batch_size, config.text_length), jnp.int32)
+    return {**image_spec(config, batch_size), "text": text}
+
+
+def sharding_rules(config: Config) -> list[tuple[str, PartitionSpec]]:
+    """Returns (regular expression, PartitionSpec) of the parameters.
+
+    Axes of the mesh are `data`, over which every large array is divided, and `model`, over which
+    attention is divided by heads and the two-layer networks by hidden units. The discrete VAE is
+    replicated.
+    """
+    del config
+    whole = PartitionSpec()
+    return [
+        (r"image_tokenizer", whole),
+        (r"blocks.*query_key_value.kernel", PartitionSpec(None, "data", None, "model", None)),
+        (r"blocks.*query_key_value.bias", PartitionSpec(None, None, "model", None)),
+        (r"blocks.*hidden.kernel", PartitionSpec(None, "data", "model")),
+        (r"blocks.*hidden.bias", PartitionSpec(None, "model")),
+        (r"blocks.*out.kernel", PartitionSpec(None, "model", "data")),
+        (r"(text|image)_embedding", PartitionSpec(None, "data")),
+        (r"(text|image)_head.kernel", PartitionSpec("data", None)),
+        (r"", whole),  # biases, scales and embeddings of positions
+    ]
+
+
+def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
+    del batch
+    tokenizer = dvae.init(config.image_tokenizer, named_key(key, 0, "image_tokenizer"))
+    return {
+        "params": init_transformer(config, key),
+        "buffers": {"image_tokenizer": tokenizer},
+    }
+
+
+def image_tokens(config: Config, variables: Variables, images: jax.Array) -> jax.Array:
+    """Computes the tokens of images `[B, *shape]` in [0, 1], int32 `[B, N]`, without gradient."""
+    checks.events("dalle", images, config.shape)
+    tokenizer = variables["buffers"]["image_tokenizer"]
+    tokens = dvae.encode_tokens(config.image_tokenizer, tokenizer, images)
+    return jax.lax.stop_gradient(tokens).reshape(len(images), -1)
+
+
+def token_images(config: Config, variables: Variables, tokens: jax.Array) -> jax.Array:
+    """Computes images `[B, *shape]` in [0, 1] of tokens `[B, N]`; NaN where a token is -1."""
+    tokenizer = variables["buffers"]["image_tokenizer"]
+    grids = tokens.reshape(-1, *config.grid)
+    return dvae.decode_tokens(config.image_tokenizer, tokenizer, grids)
+
+
+def token_logits(
+    config: Config, variables: Variables, tokens: jax.Array, text: jax.Array
+) -> jax.Array:
+    """Computes the logits of every image token given the text and the tokens before.
+
+    Args:
+      config: of the network.
+      variables: of `init`, a train state or its average.
+      tokens: int32 `[B, N]` or `[B, rows, columns]`.
+      text: int32 `[B, T]`.
+
+    Returns:
+      `[B, N, K]` float32.
+
+    Raises:
+      ValueError: tokens or text have the wrong shape or dtype, or invalid values.
+    """
+    check_text(config, text)
+    return all_logits(config, variables, text, check_tokens(config, tokens))[1]
+
+
+def token_log_prob(
+    config: Config, variables: Variables, tokens: jax.Array, text: jax.Array
+) -> jax.Array:
+    """Computes log p(token | text, tokens before), `[B, N]` nats; arguments of `token_logits`."""
+    logits = token_logits(config, variables, tokens, text)
+    return -categorical_nats(logits, check_tokens(config, tokens))
+
+
+def text_log_prob(config: Config, variables: Variables, text: jax.Array) -> jax.Array:
+    """Computes log p(text token | those before) of text `[B, T]`: `[B, T]` nats, 0 at padding."""
+    check_text(config, text)
+    nats = categorical_nats(text_logits(config, variables, text), text)
+    return jnp.where(text != 0, -nats, 0.0)
+
+
+def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
+    """Computes text_weight * nats per text token + (1 - text_weight) * nats per image token, `[B]`.
+
+    Both are means over the tokens of an example (section 2.2); padding is not predicted. aux has
+    them as `text_nats` and `image_nats`.
+    """
+    checks.batch("dalle", batch, lambda size: batch_spec(config, size))
+    text, tokens = batch["text"], image_tokens(config, variables, batch["x"])
+    if config.null_captions:
+        shape = (len(text), 1)
+        null = jax.random.bernoulli(named_key(key, 0, "null"), config.null_captions, shape)
+        text = jnp.where(null, 0, text)
+    dropout_key = named_key(key, 0, "dropout") if config.dropout else None
+    of_text, of_image = all_logits(config, variables, text, tokens, dropout_key)
+    return mean_nats(config, text, of_text, tokens, of_image)
+
+
+def mean_nats(
+    config: Config, text: jax.Array, of_text: jax.Array, tokens: jax.Array, of_image: jax.Array
+) -> LossOutput:
+    """Computes the loss and its parts from logits of text `[B, T, V]` and image `[B, N, K]`."""
+    image_nats = categorical_nats(of_image, tokens).mean(-1)
+    given = text != 0
+    text_nats = jnp.where(given, categorical_nats(of_text, text), 0.0).sum(-1)
+    text_nats = text_nats / jnp.maximum(given.sum(-1), 1)
+    nats = config.text_weight * text_nats + (1 - config.text_weight) * image_nats
+    return nats, {"text_nats": text_nats, "image_nats": image_nats}
+
+
+def report(config: Config, variables: Variables, batch: Batch) -> jax.Array:
+    """Computes the mean of -log p(token | text, tokens before) over image tokens, `[B]` nats."""
+    tokens = image_tokens(config, variables, batch["x"])
+    return -token_log_prob(config, variables, tokens, batch["text"]).mean(-1)
+
+
+def caption_scores(
+    config: Config, variables: Variables, images: jax.Array, text: jax.Array
+) -> jax.Array:
+    """Computes log p(tokens of image i | text i), `[B]` nats.
+
+    Args:
+      config: of the network.
+      variables: of `init`, a train state or its average.
+      images: float32 `[B, *shape]` in [0, 1].
+      text: int32 `[B, T]`.
+    """
+    tokens = image_tokens(config, variables, images)
+    return token_log_prob(config, variables, tokens, text).sum(-1)
+
+
+def log_weight(
+    config: Config, variables: Variables, x: jax.Array, key: jax.Array, text: Any = None
+) -> jax.Array:
+    """Computes log p(x | z) + log p(z | text) - log q(z | x) of tokens z drawn from q, `[B]` nats.
+
+    p(x | z) and q are the discrete VAE's. Of tokens without noise, q has one point.
+    """
+    tokenizer = variables["buffers"]["image_tokenizer"]
+    tokens, log_q = dvae.draw_tokens(config.image_tokenizer, tokenizer, x, key)
+    log_p = dvae.log_likelihood(config.image_tokenizer, tokenizer, x, tokens)
+    text = null_text(config, len(x)) if text is None else text
+    return log_p + token_log_prob(config, variables, tokens, text).sum(-1) - log_q
+
+
+def null_text(config: Config, n: int) -> jax.Array:
+    """Returns n null captions, int32 zeros `[n, T]`."""
+    return jnp.zeros((n, config.text_length), jnp.int32)
+
+
+def sample(
+    config: Config,
+    variables: Variables,
+    key: jax.Array,
+    n: int | None = None,
+    *,
+    text: jax.Array | None = None,
+    **options: Any,
+) -> jax.Array:
+    """Draws float32 images `[n, *shape]` in [0, 1]; one image without `n`.
+
+    `text` is int32 `[n, T]`, by default null captions; options are those of `sample_tokens`.
+    Images are the most probable ones of the drawn tokens, without noise.
+    """
+    count = checks.sample_count(n)
+    text = null_text(config, count) if text is None else text
+    if len(text) != count:
+        raise ValueError(f"dalle: `text` must have a row for each of {count} samples.")
+    x = token_images(config, variables, sample_tokens(config, variables, key, text, **options))
+    return x if n else x[0]
