@@ -31,6 +31,7 @@ FAMILIES = {
     "jigsaw_assignment": "genjax.families.jigsaw_assignment",
     "puzzle_gan": "genjax.families.puzzle_gan",
     "joint_embedding": "genjax.families.joint_embedding",
+    "dalle": "genjax.families.dalle",
 }
 
 
@@ -69,6 +70,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     from genjax.core import protocols as p
     from genjax.families import (
         cyclegan,
+        dalle,
         dcgan,
         dvae,
         fvsbn,
@@ -97,6 +99,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     )
 
     _trainable: tuple[p.Trainable, ...] = (
+        dalle,
         dvae,
         fvsbn,
         hierarchical_vae,
@@ -145,12 +148,15 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     _conditionals: tuple[p.Conditionals, ...] = (pixelcnn_pp, pixelrnn, rnade)
     _completion: tuple[p.Completion, ...] = (orderless_nade, pixelcnn, pixelcnn_pp, pixelrnn)
     _latent: tuple[p.LatentVariable, ...] = (hierarchical_vae, m2, vae)
-    _bounds: tuple[p.BoundDensity, ...] = (dvae, hierarchical_vae, m2)
+    _bounds: tuple[p.BoundDensity, ...] = (dalle, dvae, hierarchical_vae, m2)
     _closed_form: tuple[p.ClosedFormBound, ...] = (hierarchical_vae, m2)
     _classifier: tuple[p.Classifier, ...] = (m2,)
-    _reported: tuple[p.Reported, ...] = (joint_embedding, m2, orderless_nade)
-    _caption_scores: tuple[p.CaptionScores, ...] = (joint_embedding,)
+    _reported: tuple[p.Reported, ...] = (dalle, joint_embedding, m2, orderless_nade)
+    _caption_scores: tuple[p.CaptionScores, ...] = (dalle, joint_embedding)
     _image_tokenizers: tuple[p.ImageTokenizer, ...] = (dvae,)
+    _text_to_image: tuple[p.TextToImage, ...] = (dalle,)
+    _token_densities: tuple[p.TokenDensity, ...] = (dalle,)
+    _composed: tuple[p.Composed, ...] = (dalle,)
     _codes: tuple[p.LatentCodes, ...] = (infogan,)
     _features: tuple[p.Features, ...] = (
         dcgan,

@@ -14,6 +14,20 @@ class KeyValues(NamedTuple):
     values: jax.Array
 
 
+def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: Any) -> jax.Array:
+    """Computes the mean of values weighted by softmax(query key / sqrt(H)), `[B, T, heads, H]`.
+
+    Args:
+      query: `[B, T, heads, H]`.
+      key, value: `[B, S, heads, H]`.
+      mask: bool `[B or 1, heads or 1, T or 1, S]`, or None.
+    """
+    dtype = query.dtype
+    if dtype == jnp.float16:  # its products are not available on all platforms
+        query, key, value = (a.astype(jnp.float32) for a in (query, key, value))
+    return jax.nn.dot_product_attention(query, key, value, mask=mask).astype(dtype)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention, `[B, T, D] -> [B, T, D]` in `dtype`.
 
@@ -97,7 +111,7 @@ class SelfAttention(nn.Module):
                 for old, new in zip(cache, (key, value), strict=True)
             )
             cache = KeyValues(key, value)
-        y = jax.nn.dot_product_attention(query, key, value, mask=mask)
+        y = attend(query, key, value, mask)
         return nn.Dense(width, dtype=self.dtype, name="out")(y.reshape(x.shape)), cache
 
 

@@ -200,7 +200,7 @@ SAMPLED = [
     (("row",), {}),
     (("column",), {"guidance": 2.5}),
     (("conv",), {"top_k": 3, "temperature": 0.7}),
-    (("dense",), {"top_p": 0.6}),
+    (("dense",), {"top_p": 0.9}),
     (masks.layer_patterns(4, "sparse"), {"guidance": 3.0, "top_k": 5, "top_p": 0.8}),
 ]
 
@@ -228,7 +228,7 @@ def test_options_change_the_logits():
 
     def kept(**options):
         found = jax.nn.softmax(token_sampling.filtered_logits(logits, **options))[0]
-        return np.asarray(found).round(4).tolist()
+        return [round(float(p), 4) for p in found]
 
     assert kept() == [0.4, 0.3, 0.2, 0.1]
     assert kept(top_k=2) == [0.5714, 0.4286, 0, 0]
@@ -304,7 +304,7 @@ def test_recomputation_and_loop_lengths_change_no_gradient():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     # float16, whose gradients are scaled block by block.
     half = gradient(dtype="float16")
-    a, b = (optax.global_norm(tree) for tree in (want, half))
+    a, b = (optax.tree.norm(tree) for tree in (want, half))
     assert float(b) == pytest.approx(float(a), rel=0.05)
     for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(half), strict=True):
         np.testing.assert_allclose(a, b, atol=0.05 * float(jnp.abs(a).max()) + 1e-5)

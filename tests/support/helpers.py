@@ -111,16 +111,28 @@ def make_state(family: Any, config: Any, seed: int = 0, ema: bool = False) -> An
 
 
 def make_batch(family: Any, config: Any, size: int = 16, seed: int = 1) -> dict[str, jax.Array]:
-    """Returns a random batch of the family's spec: normal for real data, else 0 and 1, which are
-    valid for binary data and for images."""
+    """Returns a random batch of the family's spec: normal for real data, texts of all lengths, else
+    0 and 1, which are valid for binary data and for images."""
     out = {}
     for i, (name, spec) in enumerate(step_batch_spec(family, config, size).items()):
         key = jax.random.fold_in(jax.random.key(seed), i)
         if family.traits(config).data == "real":
             out[name] = jax.random.normal(key, spec.shape, spec.dtype)
             continue
+        if name == "text":
+            out[name] = random_text(key, spec.shape, family.text_spec(config).vocabulary)
+            continue
         out[name] = jax.random.bernoulli(key, 0.3, spec.shape).astype(spec.dtype)
     return out
+
+
+def random_text(key: jax.Array, shape: tuple[int, ...], vocabulary: int) -> jax.Array:
+    """Returns int32 tokens 1 .. vocabulary - 1 followed by 0, in texts of 1 token or more."""
+    length_key, key = jax.random.split(key)
+    length = jax.random.randint(length_key, shape[:-1], 1, shape[-1] + 1)
+    position = jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - 1)
+    given = position < length[..., None]
+    return jnp.where(given, jax.random.randint(key, shape, 1, vocabulary, jnp.int32), 0)
 
 
 def critic_batch(batch: Any, config: Any) -> Any:

@@ -249,16 +249,24 @@ def decode_tokens(config: Config, variables: Variables, tokens: jax.Array) -> ja
 
 def log_weight(config: Config, variables: Variables, x: jax.Array, key: jax.Array) -> jax.Array:
     """Computes log p(phi(x) | z) + log p(z) - log q(z | x) of tokens z drawn from q, `[B]` nats."""
-    checks.events("dvae", x, config.shape)
-    z = _encode(config, variables, x)
-    log_q: Any = 0.0
-    if config.quantizer == "gumbel":
-        tokens = jax.random.categorical(key, z).astype(jnp.int32)
-        log_q = -categorical_nll(z, tokens)
-    else:
-        tokens = _tokens(config, variables, z)
+    tokens, log_q = draw_tokens(config, variables, x, key)
     log_prior = -_positions(config) * math.log(codebook_size(config))
     return log_likelihood(config, variables, x, tokens) + log_prior - log_q
+
+
+def draw_tokens(
+    config: Config, variables: Variables, x: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Draws tokens z from q(z | x): int32 `[B, h, w]`, and log q(z | x), `[B]` nats.
+
+    For vq and fsq they are those of `encode_tokens`, and log q is 0.
+    """
+    checks.events("dvae", x, config.shape)
+    z = _encode(config, variables, x)
+    if config.quantizer != "gumbel":
+        return _tokens(config, variables, z), jnp.zeros(len(x))
+    tokens = jax.random.categorical(key, z).astype(jnp.int32)
+    return tokens, -categorical_nll(z, tokens)
 
 
 def log_likelihood(
