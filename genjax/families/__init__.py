@@ -32,6 +32,7 @@ FAMILIES = {
     "puzzle_gan": "genjax.families.puzzle_gan",
     "joint_embedding": "genjax.families.joint_embedding",
     "dalle": "genjax.families.dalle",
+    "gan_cls": "genjax.families.gan_cls",
 }
 
 
@@ -75,6 +76,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         dvae,
         fvsbn,
         gan,
+        gan_cls,
         hierarchical_vae,
         infogan,
         jigsaw,
@@ -125,6 +127,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
         puzzle_gan,
         jigsaw,
         stargan,
+        gan_cls,
     )
     _translators: tuple[p.Translator, ...] = (cyclegan, pix2pix, stargan)
     _position_scores: tuple[p.PositionScores, ...] = (jigsaw_assignment,)
@@ -152,11 +155,11 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     _closed_form: tuple[p.ClosedFormBound, ...] = (hierarchical_vae, m2)
     _classifier: tuple[p.Classifier, ...] = (m2,)
     _reported: tuple[p.Reported, ...] = (dalle, joint_embedding, m2, orderless_nade)
-    _caption_scores: tuple[p.CaptionScores, ...] = (dalle, joint_embedding)
+    _caption_scores: tuple[p.CaptionScores, ...] = (dalle, gan_cls, joint_embedding)
     _image_tokenizers: tuple[p.ImageTokenizer, ...] = (dvae,)
-    _text_to_image: tuple[p.TextToImage, ...] = (dalle,)
+    _text_to_image: tuple[p.TextToImage, ...] = (dalle, gan_cls)
     _token_densities: tuple[p.TokenDensity, ...] = (dalle,)
-    _composed: tuple[p.Composed, ...] = (dalle,)
+    _composed: tuple[p.Composed, ...] = (dalle, gan_cls)
     _codes: tuple[p.LatentCodes, ...] = (infogan,)
     _features: tuple[p.Features, ...] = (
         dcgan,

@@ -25,6 +25,7 @@ from support.helpers import (
     make_batch,
     make_optimizer,
     make_state,
+    sampling_conditions,
     single_order,
 )
 
@@ -228,7 +229,8 @@ def test_every_parameter_has_a_gradient_after_three_steps(family, config):
 @pytest.mark.parametrize("name", families_with(lambda family, _: isinstance(family, Sampler)))
 def test_samples(family, config):
     variables = make_state(family, config).variables
-    draw = jax.jit(lambda v, k: family.sample(config, v, k, 7))
+    condition = sampling_conditions(family, config, 7)
+    draw = jax.jit(lambda v, k: family.sample(config, v, k, 7, **condition))
     x = draw(variables, jax.random.key(0))
     chex.assert_shape(x, (7, *config.shape))
     low, high = family.traits(config).sample_range
@@ -238,7 +240,9 @@ def test_samples(family, config):
         assert set(np.unique(np.asarray(x))) <= {0.0, 1.0}
     chex.assert_trees_all_equal(x, draw(variables, jax.random.key(0)))
     assert bool((x != draw(variables, jax.random.key(1))).any())
-    one = jax.eval_shape(lambda v, k: family.sample(config, v, k), variables, jax.random.key(0))
+    condition = sampling_conditions(family, config, 1)
+    draw_one = jax.jit(lambda v, k: family.sample(config, v, k, **condition))
+    one = draw_one.eval_shape(variables, jax.random.key(0))
     assert one.shape == config.shape
 
 
@@ -250,7 +254,8 @@ def test_samples_of_a_diverged_network_are_nan(family, config):
     """Not black images: what is no number must be seen to be none."""
     variables = make_state(family, config).variables
     lost = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), variables["params"])
-    draw = jax.jit(lambda v, k: family.sample(config, v, k, 3))
+    condition = sampling_conditions(family, config, 3)
+    draw = jax.jit(lambda v, k: family.sample(config, v, k, 3, **condition))
     x = np.asarray(draw({**variables, "params": lost}, jax.random.key(0)))
     assert np.isnan(x).all()
 
@@ -435,13 +440,18 @@ def test_features_are_float32(family, config):
 @pytest.mark.parametrize("name", families_with(lambda family, _: isinstance(family, Sampler)))
 def test_rejects_invalid_sample_counts(family, config):
     variables = jax.eval_shape(lambda: make_state(family, config).variables)
+    condition = sampling_conditions(family, config, 1)
+
+    def draw(variables, n):
+        return family.sample(config, variables, jax.random.key(0), n, **condition)
+
     for n, match in (
         (0, "`n` must be positive"),
         (-1, "`n` must be positive"),
         (2.0, "`n` must be an integer"),
     ):
         with pytest.raises(ValueError, match=match):
-            jax.eval_shape(lambda v, n=n: family.sample(config, v, jax.random.key(0), n), variables)
+            jax.eval_shape(functools.partial(draw, n=n), variables)
 
 
 def test_rejects_settings_of_the_wrong_type(config):
@@ -501,7 +511,9 @@ def test_no_key_is_used_twice(family, config):
             return
         if not isinstance(family, Sampler):
             return
-        jax.jit(lambda v, k: family.sample(config, v, k, 3))(state.variables, jax.random.key(5))
+        condition = sampling_conditions(family, config, 3)
+        draw = jax.jit(lambda v, k: family.sample(config, v, k, 3, **condition))
+        draw(state.variables, jax.random.key(5))
         if family.traits(config).density == "bound":
             x = critic_batch(make_batch(family, config), config)["x"]
             bound = jax.jit(lambda v, x, k: log_prob_bound(family, config, v, x, k, 3))

@@ -27,6 +27,7 @@ from genjax.core import (
     network_names,
     step_batch_spec,
 )
+from genjax.core.protocols import TextToImage
 from genjax.families import FAMILIES
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -133,6 +134,14 @@ def random_text(key: jax.Array, shape: tuple[int, ...], vocabulary: int) -> jax.
     position = jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - 1)
     given = position < length[..., None]
     return jnp.where(given, jax.random.randint(key, shape, 1, vocabulary, jnp.int32), 0)
+
+
+def sampling_conditions(family: Any, config: Any, n: int) -> dict[str, jax.Array]:
+    """Returns the conditions without which a family draws no samples: `text` `[n, T]`."""
+    if not isinstance(family, TextToImage):
+        return {}
+    length, vocabulary, _ = family.text_spec(config)
+    return {"text": random_text(jax.random.key(2), (n, length), vocabulary)}
 
 
 def critic_batch(batch: Any, config: Any) -> Any:
