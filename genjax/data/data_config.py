@@ -39,9 +39,10 @@ class Data:
     """Tokens of the captions, as entry `text`: words of the training captions, byte-pair encoding
     trained on them, or letters of a fixed alphabet. Empty: no text."""
     text_length: NonNegativeInt = 0
-    """Tokens of a text; shorter ones are padded, longer ones cut."""
+    """Tokens of a text; shorter ones are padded, longer ones cut. In a run it is the Config's."""
     vocabulary: NonNegativeInt = 0
-    """Most tokens of the vocabulary, padding included; 0 is as many as the captions have."""
+    """Most tokens of the vocabulary, padding included; 0 is all words, and 16,384 tokens of bpe. In
+    a run it is the Config's."""
     bpe_dropout: UnitInterval = 0.0
     """Share of the merges that byte-pair encoding of training captions leaves out at random
     (Provilkov et al. 2020, arXiv:1910.13267)."""

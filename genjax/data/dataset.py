@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from genjax.data.tokenizers import Tokenizer
+
 SPLITS = ("train", "validation", "test")
 HELD_OUT = ("unseen", "bindings")
 """Further splits, of captions that no other split has."""
@@ -67,6 +69,7 @@ class Dataset:
         other attributes `[N, A]`, in the levels of `x`; None where they are not known.
       caption_check: tells whether images show what captions say; None where that is not known.
       tokenizer: of the captions, that made `text`; None without.
+      warnings: what was changed when the data was loaded, such as captions that were cut.
     """
 
     name: str
@@ -81,7 +84,8 @@ class Dataset:
     paired: frozenset[str] = frozenset()
     render: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
     caption_check: CaptionCheck | None = None
-    tokenizer: Any = None
+    tokenizer: Tokenizer | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -122,7 +126,8 @@ class Dataset:
         self, splits: Mapping[str, dict[str, np.ndarray]], **changes: Any
     ) -> "Dataset":
         """Returns a copy with other arrays in some splits, and the checksum of the original."""
-        crcs = {s: {k: row_crcs(a) for k, a in self.splits[s].items()} for s in splits}
+        new = set(splits) - set(self.crcs)
+        crcs = {s: {k: row_crcs(a) for k, a in self.splits[s].items()} for s in new}
         changes |= {"splits": {**self.splits, **splits}, "crcs": {**crcs, **self.crcs}}
         return dataclasses.replace(self, **changes)
 
@@ -156,7 +161,11 @@ class Dataset:
     def _checksum(self) -> str:
         if self.original_crcs is not None:
             return combined_checksum(self.original_crcs())
-        crcs = {s: {k: row_crcs(a) for k, a in v.items()} for s, v in self.splits.items()}
+        crcs: dict[str, Any] = {
+            s: {k: row_crcs(a) for k, a in v.items()}
+            for s, v in self.splits.items()
+            if s not in self.crcs
+        }
         for stream in (self.streams, self.y_streams):
             for split, rows in stream.items():
                 crcs[split] = {**crcs.get(split, {}), **rows.crcs()}

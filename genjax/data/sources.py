@@ -13,6 +13,7 @@ import numpy as np
 
 from genjax.data import cross_validation, toy_mixtures
 from genjax.data.attribute_selection import select_attributes
+from genjax.data.caption_text import add_text
 from genjax.data.class_selection import select_classes
 from genjax.data.csv_table import read_csv
 from genjax.data.data_config import Data
@@ -113,7 +114,7 @@ def load(settings: Data) -> Dataset:
     dataset = cross_validation.standardize(dataset, settings, is_table)
     if binarization(settings.transform) == "static":
         dataset = _static(dataset, settings.binarize_seed)
-    return limit_labels(dataset, settings)
+    return add_text(limit_labels(dataset, settings), settings)
 
 
 def example_shape(settings: Data) -> tuple[int, ...]:
@@ -122,7 +123,9 @@ def example_shape(settings: Data) -> tuple[int, ...]:
     Raises:
       ValueError: as `load`.
     """
-    whole = dataclasses.replace(settings, labels_per_class=0, standardize=False, stream="no")
+    whole = dataclasses.replace(
+        settings, labels_per_class=0, standardize=False, stream="no", tokenizer=""
+    )
     try:
         dataset = load(dataclasses.replace(whole, limit=1))
     except ValueError:  # the levels of one example may be fewer than those of all
@@ -301,6 +304,8 @@ def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     """Returns stacks of another data set, split first so that splits share no image."""
     name = settings.data.removeprefix(toy_mixtures.STACKED_PREFIX)
     single = load(
-        dataclasses.replace(settings, data=name, transform="", stream="no", labels_per_class=0)
+        dataclasses.replace(
+            settings, data=name, transform="", stream="no", labels_per_class=0, tokenizer=""
+        )
     )
     return toy_mixtures.stacked(name, single.splits), single.levels

@@ -176,18 +176,25 @@ def output_spec(transform: str, dataset: Dataset, name: str = "x") -> OutputSpec
 
 
 def make_transform(
-    transform: str, levels: int, *, training: bool = True, unpaired: bool = False
+    transform: str,
+    levels: int,
+    *,
+    training: bool = True,
+    unpaired: bool = False,
+    captions: int = 0,
 ) -> Callable[[Mapping[str, Any], jax.Array], dict[str, jax.Array]]:
     """Returns `function(batch, key) -> batch` that applies a transform string.
 
     The first random operation uses `key` itself, later ones keys derived from it. Binarisation and
-    noise are drawn separately for each entry.
+    noise are drawn separately for each entry. The entry `text` `[..., B, K, T]` has K texts per
+    example, of which some are chosen, see `choose_texts`.
 
     Args:
       transform: operations as in the module docstring.
       levels: integers in the images run from 0 to levels - 1; 0 for real numbers.
       training: without it, images are not flipped, and crops are of the middle.
       unpaired: `x` and `y` are of two domains: flips and crops are drawn separately for each.
+      captions: texts of an example that are kept, `TextSpec.captions`; 0 is one, without an axis.
 
     >>> batch = {"x": np.array([[[[0], [255]]]], np.uint8)}
     >>> make_transform("scale(-1, 1)", 256)(batch, jax.random.key(0))["x"].ravel().tolist()
@@ -217,9 +224,31 @@ def make_transform(
                     specs[name] = _output(operation, spec, transform, name)
                     out[name] = operation.apply(out[name], spec, use, training)
             drawn += operation.random
+        if "text" in batch:
+            text_key = _fold(key, 0, "text") if training else None
+            out["text"] = choose_texts(batch["text"], captions, text_key)
         return out
 
     return function
+
+
+def choose_texts(text: Any, captions: int, key: jax.Array | None) -> Any:
+    """Chooses texts of each example.
+
+    Args:
+      text: int32 `[..., B, K, T]`.
+      captions: number to keep, k; more than K repeat them. 0 is one, without an axis.
+      key: draws k different ones of each example; None takes the first.
+
+    Returns:
+      int32 `[..., B, k, T]`, or `[..., B, T]`.
+    """
+    known, count = text.shape[-2], max(captions, 1)
+    if key is not None and known > 1:
+        _, order = jax.lax.top_k(jax.random.uniform(key, text.shape[:-1]), min(count, known))
+        text = jnp.take_along_axis(text, order[..., None], axis=-2)
+    text = text[..., np.arange(count) % min(count, known), :]
+    return text if captions else text[..., 0, :]
 
 
 def _input_spec(name: str, shape: tuple[int, ...], levels: int) -> OutputSpec:

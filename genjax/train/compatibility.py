@@ -7,8 +7,10 @@ import numpy as np
 
 from genjax import checks, evals
 from genjax import data as genjax_data
+from genjax.core.protocols import TextConditional
 from genjax.data.label_subsets import UNKNOWN_LABEL
 from genjax.train.run_config import Run, attribute_names, batches_per_step
+from genjax.train.splits import batch_transform
 
 
 def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> int:
@@ -28,6 +30,7 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
             f"{run.data.data} has examples of shape {output.shape}, but the model has shape"
             f" {run.model.shape}; set --shape {' '.join(map(str, output.shape))}{other}."
         )
+    _check_text(run, family, dataset)
     has = dataset.entries("train")
     missing = sorted(set(family.batch_spec(run.model, 1)) - has)
     if missing:
@@ -106,6 +109,29 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
     return int(batches_per_step(run) > 1)
 
 
+def _check_text(run: Run, family: Any, dataset: genjax_data.Dataset) -> None:
+    """Checks the tokens of the data against the texts that the family takes."""
+    if not isinstance(family, TextConditional):
+        return
+    spec, tokenizer = family.text_spec(run.model), dataset.tokenizer
+    if tokenizer is None:
+        raise ValueError(
+            f"{run.family} takes texts, and {run.data.data} is loaded without a tokenizer; set"
+            f" --tokenizer words, bpe or characters."
+        )
+    length = dataset.entry_shape("text")[-1]
+    if length != spec.length:
+        raise ValueError(
+            f"the texts of {run.data.data} have {length} tokens, and those of the model"
+            f" {spec.length}; set text_length of Data and of the Config to the same."
+        )
+    if tokenizer.size > spec.vocabulary:
+        raise ValueError(
+            f"the captions of {run.data.data} have {tokenizer.size} tokens with padding, and the"
+            f" vocabulary of the model {spec.vocabulary}; set --vocabulary {tokenizer.size}."
+        )
+
+
 def _check_attributes(run: Run, family: Any, dataset: genjax_data.Dataset) -> None:
     """Checks that the attributes of the data are those of the Config, in its order."""
     names, known = attribute_names(family, run.model), dataset.names.get("attributes")
@@ -132,8 +158,7 @@ def _check_entries(run: Run, family: Any, dataset: genjax_data.Dataset) -> None:
     spec = family.batch_spec(run.model, 1)
     names = set(spec)
     one = dataset.read("train", [0], tuple(names))
-    transform = genjax_data.make_transform(run.data.transform, dataset.levels)
-    batch = jax.eval_shape(transform, one, jax.random.key(0))
+    batch = jax.eval_shape(batch_transform(run, dataset), one, jax.random.key(0))
     for name in sorted(names - {"x"}):
         got, want = batch[name], spec[name]
         if got.shape[1:] != want.shape[len(want.shape) - got.ndim + 1 :] or got.dtype != want.dtype:

@@ -203,8 +203,9 @@ def fit(
             revalidate = "evaluate" in status.pending or (status.best is None and not unfinished)
             metrics = Metrics(workdir, after=step, writers=run.train.writers, again=revalidate)
             closing.callback(metrics.close)
-        unreached = [(0, message) for message in [*layouts.warnings(), *random_parts(run)]]
-        for at, message in [*unreached, *schedule_warnings(run)]:
+        reported = [*layouts.warnings(), *random_parts(run), *dataset.warnings]
+        at_start = [(0, message) for message in reported]
+        for at, message in [*at_start, *schedule_warnings(run)]:
             if message not in [warning["words"] for warning in status.warnings]:
                 status = status.warn(at, message)
             progress.say(f"{run.experiment}  warning: {message}")

@@ -19,7 +19,7 @@ from genjax import data as genjax_data
 from genjax.core import Optimizer
 from genjax.train.compatibility import check_compatibility
 from genjax.train.run_config import Run, evaluated_by_steps, resolve
-from genjax.train.splits import evaluation_conditions, evaluation_data, init_batch
+from genjax.train.splits import batch_transform, evaluation_conditions, evaluation_data, init_batch
 from genjax.train.vectorized_runs import VectorizedRuns
 
 
@@ -128,7 +128,7 @@ class Trials(VectorizedRuns):
             len(self.rates),
             {k: v for k, v in train.items() if k in names},
             begin,
-            genjax_data.make_transform(run.data.transform, dataset.levels),
+            batch_transform(run, dataset),
         )
         self.order = genjax_data.Order(len(train["x"]), run.seed)
         self.validation = evaluation_data(run, dataset, "validation")

@@ -15,7 +15,7 @@ import numpy as np
 from genjax import checks, evals, families
 from genjax.core import Optimizer, check_optimizer, critic_steps, network_names, stages_of
 from genjax.core.optim import DECAYING
-from genjax.core.protocols import AttributeTranslator
+from genjax.core.protocols import AttributeTranslator, TextConditional
 from genjax.data import Data
 
 
@@ -241,7 +241,8 @@ def build_optimizer(run: Run) -> Any:
 
 
 def resolve(run: Run, backend: str) -> Run:
-    """Fills in settings that depend on others: decay_steps, steps_per_call, fold, labels_seed.
+    """Fills in settings that depend on others: decay_steps, steps_per_call, fold, labels_seed, and
+    text_length and vocabulary of the data, which are those of the texts that the family takes.
 
     Raises:
       ValueError: family, Config and optimizer do not belong together.
@@ -267,6 +268,10 @@ def resolve(run: Run, backend: str) -> Run:
         data = dataclasses.replace(data, fold=run.seed % data.folds)
     if data.labels_per_class and data.labels_seed is None:  # each seed has other labels
         data = dataclasses.replace(data, labels_seed=run.seed)
+    family = families.get(run.family)
+    if data.tokenizer and isinstance(family, TextConditional):
+        spec = family.text_spec(run.model)
+        data = dataclasses.replace(data, text_length=spec.length, vocabulary=spec.vocabulary)
     return dataclasses.replace(run, optimizer=optimizer, train=train, data=data)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from genjax import data as genjax_data
 from genjax.core import named_key
 from genjax.train.run_config import Run
+from genjax.train.splits import batch_transform
 
 EVALUATED_SPLITS = ("validation", "test", "train")  # in order of preference
 
@@ -62,7 +63,7 @@ def transformed(
     run: Run, dataset: genjax_data.Dataset, split: str, images: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Returns images as the family takes them."""
-    transform = genjax_data.make_transform(run.data.transform, dataset.levels, training=False)
+    transform = batch_transform(run, dataset, training=False)
     out = transform(images, named_key(jax.random.key(run.seed), 0, f"sheet {split}"))
     return {name: np.asarray(image) for name, image in out.items()}
 

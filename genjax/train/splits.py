@@ -1,13 +1,37 @@
 """Examples of a split as a family takes them: for evaluation and for initialisation."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from genjax import data as genjax_data
+from genjax import families
 from genjax.core import named_key
+from genjax.core.protocols import TextConditional
 from genjax.train.run_config import Run
+
+
+def batch_transform(
+    run: Run, dataset: genjax_data.Dataset, *, training: bool = True
+) -> Callable[[Mapping[str, Any], jax.Array], dict[str, jax.Array]]:
+    """Returns `function(batch, key) -> batch` that makes what the family of a run takes.
+
+    Args:
+      run: settings.
+      dataset: its data.
+      training: with augmentation, and with texts that are drawn from those of each image.
+    """
+    family = families.get(run.family)
+    is_text = isinstance(family, TextConditional)
+    return genjax_data.make_transform(
+        run.data.transform,
+        dataset.levels,
+        training=training,
+        unpaired=dataset.unpaired,
+        captions=family.text_spec(run.model).captions if is_text else 0,
+    )
 
 
 def evaluation_data(run: Run, dataset: genjax_data.Dataset, split: str) -> np.ndarray:
@@ -26,7 +50,7 @@ def evaluation_conditions(
 def _evaluation_entries(
     run: Run, dataset: genjax_data.Dataset, split: str, names: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-    transform = genjax_data.make_transform(run.data.transform, dataset.levels, training=False)
+    transform = batch_transform(run, dataset, training=False)
     key = named_key(jax.random.key(run.data.binarize_seed), 0, f"binarize {split}")
     found: dict[str, Any] = transform({name: dataset.splits[split][name] for name in names}, key)
     return {name: np.asarray(value) for name, value in found.items()}
@@ -45,8 +69,6 @@ def init_batch(run: Run, family: Any, dataset: genjax_data.Dataset) -> dict[str,
         n = dataset.length("train", names[0])
         rows = genjax_data.Order(n, run.seed, domain).take(0, min(count, n))
         found |= dataset.read("train", rows, names)
-    transform = genjax_data.make_transform(
-        run.data.transform, dataset.levels, unpaired=dataset.unpaired
-    )
+    transform = batch_transform(run, dataset)
     key = named_key(jax.random.key(run.seed), 0, "init examples")
     return jax.tree.map(np.asarray, transform(found, key))

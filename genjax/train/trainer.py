@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from genjax import data as genjax_data
 from genjax import evals
 from genjax.core import State, gan_objective, named_key
 from genjax.data.json_files import read_object
@@ -29,7 +28,7 @@ from genjax.train.run_config import Train, evaluated_by_steps
 from genjax.train.run_context import RunContext
 from genjax.train.sample_drawing import SampleDrawer, sample_drawer
 from genjax.train.signals import agree_on_stop
-from genjax.train.splits import evaluation_conditions, evaluation_data
+from genjax.train.splits import batch_transform, evaluation_conditions, evaluation_data
 from genjax.train.stage_table import check_memory, render, stage_rows
 from genjax.train.status import RunStatus
 
@@ -56,9 +55,7 @@ class Trainer:
         if "label" in names and "train" in self.dataset.streams:
             labels = label_range(run, family)
         self.feed = InputPipeline(run, self.dataset, names, context.mesh, self.stage, labels)
-        transform = genjax_data.make_transform(
-            run.data.transform, self.dataset.levels, unpaired=self.dataset.unpaired
-        )
+        transform = batch_transform(run, self.dataset)
         self.programs = Programs(
             self.layouts,
             context.mesh,
