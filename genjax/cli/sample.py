@@ -17,7 +17,7 @@ from genjax import checks, families
 from genjax import data as genjax_data
 from genjax.cli.options import ArgumentParser, command
 from genjax.core import sample_images
-from genjax.core.protocols import LatentVariable, PuzzleSolver, TextToImage, Translator
+from genjax.core.protocols import LatentVariable, PuzzleSolver, Sampler, TextToImage, Translator
 from genjax.train.caption_sheets import CaptionSheet, caption_sheet
 from genjax.train.load_run import check_trained_on, load
 from genjax.train.run_config import Run
@@ -55,6 +55,10 @@ def main(argv: list[str]) -> None:
         raise ValueError(
             f"{run.family} solves puzzles and samples no images; use genjax solve {options.workdir}"
             f" INPUT OUT."
+        )
+    if not isinstance(family, Sampler):
+        raise ValueError(
+            f"{run.family} samples no images; pass this run as --ranker to genjax draw or measure."
         )
     conditions: dict[str, Any] = {}
     if options.draw and not isinstance(family, LatentVariable):

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from genjax.core import sample_images
-from genjax.core.protocols import PuzzleSolver, TextToImage, Translator
+from genjax.core.protocols import PuzzleSolver, Sampler, TextToImage, Translator
 from genjax.data import Dataset
 from genjax.train.caption_sheets import CaptionSheet, caption_sheet
 from genjax.train.load_run import evaluation_variables
@@ -43,6 +43,11 @@ class SampleDrawer:
         if self.captions is not None:
             return self.captions.save(path, images)
         return save_grid(path, images, *self.limits, titles=self.titles, **stage)
+
+
+def draws_images(family: Any) -> bool:
+    """Returns whether a family has something to show; one that only scores captions has not."""
+    return isinstance(family, (Sampler, Translator, PuzzleSolver))
 
 
 def sample_drawer(run: Run, family: Any, dataset: Dataset, sharding: Any = None) -> SampleDrawer:

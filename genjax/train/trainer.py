@@ -26,7 +26,7 @@ from genjax.train.programs import Programs, call_length
 from genjax.train.resume import RECORD_FIX, FinishedRecord
 from genjax.train.run_config import Train, evaluated_by_steps
 from genjax.train.run_context import RunContext
-from genjax.train.sample_drawing import SampleDrawer, sample_drawer
+from genjax.train.sample_drawing import SampleDrawer, draws_images, sample_drawer
 from genjax.train.signals import agree_on_stop
 from genjax.train.splits import batch_transform, evaluation_conditions, evaluation_data
 from genjax.train.stage_table import check_memory, render, stage_rows
@@ -393,7 +393,9 @@ class Trainer:
         return better
 
     def sample(self, state: State, step: int) -> None:
-        """Writes a grid of samples, or a sheet, as PNG."""
+        """Writes a grid of samples, or a sheet, as PNG; nothing if the family draws no images."""
+        if not draws_images(self.family):
+            return
         self.wait(0)  # steps in flight are training time
         started = time.monotonic()
         if self.drawer is None:
