@@ -18,8 +18,9 @@ class Data:
 
     data: str = "digits"
     """digits, digits_4x4, digits_pairs, digits_attributes, glyphs, glyphs_paired,
-    glyphs_attributes, glyphs_masked, scenes, ring, grid, a TFDS name, a prepared folder, a .npz
-    file, or a .csv table; stacked_ before digits or a TFDS name stacks three of its images."""
+    glyphs_attributes, glyphs_masked, scenes, captioned_digits, captioned_digits_8x8, ring, grid, a
+    TFDS name, a prepared folder, a .npz file, or a .csv table; stacked_ before digits or a TFDS
+    name stacks three of its images."""
     data_dir: str | None = None
     """Folder of TFDS data sets; None is TFDS_DATA_DIR, then TFDS's default."""
     transform: str = ""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from genjax.data import readers
+from genjax.data.captioned_digits import CAPTIONED_DIGITS
 from genjax.data.data_config import Data
 from genjax.data.dataset import combined_checksum, row_crcs
 from genjax.data.digit_styles import DIGIT_STYLES
@@ -23,7 +24,10 @@ from genjax.data.sources import load
 from genjax.data.tfds_folder import PreparedSplit, class_names, open_folder
 from genjax.data.toy_mixtures import GAUSSIANS, STACKED_PREFIX
 
-GENERATED = ("digits", "digits_4x4", *DIGIT_STYLES, *GLYPHS, *SCENES, *GAUSSIANS)
+GENERATED = (
+    *("digits", "digits_4x4"),
+    *(*DIGIT_STYLES, *GLYPHS, *SCENES, *CAPTIONED_DIGITS, *GAUSSIANS),
+)
 
 
 def open_source(source: str, reading: ReadOptions) -> Source:

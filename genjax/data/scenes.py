@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from genjax.data.caption_grammar import CONVERSE, FIRST, parse_words
 from genjax.data.dataset import CaptionCheck, Dataset
 from genjax.data.order import Order
 
@@ -21,8 +22,6 @@ SIDE = 32
 EXTENT = {"small": 7, "large": 11}  # pixels, odd: each object has a middle pixel
 PALETTE = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
 SHAPES = ("circle", "square", "triangle")
-CONVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-"""Relations, each with the one that says the same with the objects exchanged."""
 GAPS, OFFSETS = range(2, 9), range(-4, 5)
 """Pixels between the objects, and between their middles across the direction of the relation."""
 COUNTS = {
@@ -85,21 +84,9 @@ def parse_caption(text: str) -> Scene:
     >>> parse_caption("a small red circle above a large blue square").relation
     'above'
     """
-    words = text.lower().replace(" of ", "_of ").split()
-    options = ("a",), EXTENT, PALETTE, SHAPES
-    expected = (*options, [r.replace(" ", "_") for r in CONVERSE], *options)
-    for i, choice in enumerate(expected):
-        word = words[i] if i < len(words) else ""
-        if word not in choice:
-            got = f"has {word.replace('_', ' ')!r}" if word else "ends"
-            raise ValueError(
-                f"the caption {text!r} {got} where it needs"
-                f" {', '.join(choice).replace('_', ' ')}; write one such as"
-                f" {ALL_SCENES[1].caption!r}."
-            )
-    if len(words) > len(expected):
-        raise ValueError(f"the caption {text!r} continues with {words[9]!r}; end it before.")
-    scene = Scene(Item(*words[1:4]), words[4].replace("_", " "), Item(*words[6:9]))
+    options = ("a",), tuple(EXTENT), tuple(PALETTE), SHAPES
+    words = parse_words(text, (*options, tuple(CONVERSE), *options), ALL_SCENES[1].caption)
+    scene = Scene(Item(*words[1:4]), words[4], Item(*words[6:9]))
     if scene.first == scene.second:
         raise ValueError(f"the caption {text!r} has the same object twice; change one of them.")
     return scene
@@ -143,7 +130,7 @@ def read_scene(image: np.ndarray) -> Scene | None:
     else:
         return None
     scene = Scene(a, relation, b)
-    return scene if relation in ("left of", "above") else scene.converse
+    return scene if relation in FIRST else scene.converse
 
 
 def matches(images: np.ndarray, captions: Sequence[str], classify: object = None) -> np.ndarray:
@@ -199,7 +186,7 @@ def split_scenes() -> dict[str, tuple[Scene, ...]]:
 
     Each scene is there once, with `left of` or `above`; its converse belongs to the same group.
     """
-    scenes = [s for s in ALL_SCENES if s.relation in ("left of", "above")]
+    scenes = [s for s in ALL_SCENES if s.relation in FIRST]
     bound = [s for s in scenes if any(i[1:] == ("red", "triangle") for i in (s.first, s.second))]
     free = [s for s in scenes if s not in set(bound)]
     ranks = np.random.Philox(key=[len(COUNTS), STREAM]).random_raw(len(free))
@@ -210,7 +197,7 @@ def split_scenes() -> dict[str, tuple[Scene, ...]]:
 
 def _indices(scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the left or upper item and the other, `[N, 2]`, and whether one is above, `[N]`."""
-    ordered = [s if s.relation in ("left of", "above") else s.converse for s in scenes]
+    ordered = [s if s.relation in FIRST else s.converse for s in scenes]
     items = np.array([(_INDEX[s.first], _INDEX[s.second]) for s in ordered]).reshape(-1, 2)
     return items, np.array([s.relation == "above" for s in ordered], bool)
 

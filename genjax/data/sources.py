@@ -14,6 +14,7 @@ import numpy as np
 from genjax.data import cross_validation, toy_mixtures
 from genjax.data.attribute_selection import select_attributes
 from genjax.data.caption_text import add_text
+from genjax.data.captioned_digits import CAPTIONED_DIGITS, load_captioned_digits
 from genjax.data.class_selection import select_classes
 from genjax.data.csv_table import read_csv
 from genjax.data.data_config import Data
@@ -56,6 +57,8 @@ def load(settings: Data) -> Dataset:
         made = load_glyphs(source) if source in GLYPHS else load_styles(source, *_digits("digits"))
     elif source in SCENES:
         made = load_scenes()
+    elif source in CAPTIONED_DIGITS:
+        made = load_captioned_digits(source, *_single_digits(source, settings.data_dir))
     elif source in toy_mixtures.GAUSSIANS:
         splits, levels = toy_mixtures.gaussians(source), 0
     elif stacked:
@@ -298,6 +301,14 @@ def _digits(name: str) -> tuple[dict[str, dict[str, np.ndarray]], int]:
     perm = Order(len(x), 0).epoch(0)
     cuts = {"train": perm[:1437], "validation": perm[1437:1617], "test": perm[1617:]}
     return {s: {"x": x[i], "label": label[i]} for s, i in cuts.items()}, levels
+
+
+def _single_digits(name: str, folder: str | None) -> tuple[dict[str, dict[str, np.ndarray]], int]:
+    """Returns the digits of scikit-learn, or of MNIST with 5,000 for validation."""
+    if name.endswith("_8x8"):
+        return _digits("digits")
+    mnist = load(Data(data="mnist", data_dir=folder, validation=5000, stream="no"))
+    return mnist.splits, mnist.levels
 
 
 def _stacked(settings: Data) -> tuple[dict[str, dict[str, np.ndarray]], int]:

@@ -49,7 +49,7 @@ def test_every_caption_is_read_back():
         (LOW.replace("small red", "red small"), "has 'red' where it needs small, large;"),
         (LOW.removesuffix(" square"), "ends where it needs circle, square, triangle;"),
         ("", "ends where it needs a;"),
-        (LOW + " today", "continues with 'today'; end it before"),
+        (LOW + " today", "continues with 'today'; end it"),
         ("a small red circle above a small red circle", "has the same object twice"),
     ],
 )
