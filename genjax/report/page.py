@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genjax.data.image_grid import GridLayout
+from genjax.report.captions import captioned
 from genjax.report.comparison import comparison, real_beside, settings
 from genjax.report.markup import Html, el, join, script_json, text
 from genjax.report.puzzle import puzzle
@@ -30,7 +31,7 @@ def render(runs: list[Shown], title: str | None = None) -> str:
     """
     style, script, theme = (
         asset("page.css"),
-        asset("chart.js") + asset("page.js") + asset("puzzle.js"),
+        asset("chart.js") + asset("page.js") + asset("captions.js") + asset("puzzle.js"),
         asset("theme.js"),
     )
     title = title or (runs[0].experiment if len(runs) == 1 else f"{len(runs)} runs")
@@ -197,8 +198,10 @@ def samples(run: Shown) -> Html:
         el(
             "figure",
             zoom(uri(png), f"Samples of {run.label}", "grid"),
+            captioned(run.captions, run.wrong) if run.captions else "",
             el("figcaption", slider if several else f"Samples at step {step:,}"),
             el("p", f"Columns: {'; '.join(run.sheet.titles)}", class_="muted") if run.sheet else "",
+            class_="with-captions" if run.captions else None,
         )
     ]
     if run.sheet:

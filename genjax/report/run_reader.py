@@ -40,6 +40,10 @@ class Shown:
     """Step and PNG of the grids."""
     sheet: GridLayout | None = None
     """Layout that all grids have if their columns have titles."""
+    captions: GridLayout | None = None
+    """Layout that all grids have if their samples have captions."""
+    wrong: list[list[int] | None] = dataclasses.field(default_factory=list)
+    """Samples of each grid that do not show what their caption says, where that is known."""
     puzzles: SolvedPuzzles | None = None
     """Puzzles that the run has solved."""
     puzzle_images: bytes = b""
@@ -181,10 +185,10 @@ def _read_metrics(run: Shown) -> None:
 
 def _read_samples(run: Shown) -> None:
     paths = sample_grids.grids(run.folder / "samples")
-    whole, damaged, layouts = [], [], set()
+    whole, damaged, layouts = [], [], dict[int, GridLayout | None]()
     for step, path in sample_grids.thin(list(paths.items()), sample_grids.FRAMES):
         try:
-            layouts.add(sample_grids.read_grid(path)[1])
+            layouts[step] = sample_grids.read_grid(path)[1]
             whole.append((step, path, file_size(path)))
         except ValueError:
             damaged.append(path.name)
@@ -196,9 +200,13 @@ def _read_samples(run: Shown) -> None:
     if not run.frames:
         run.notes.append("No samples yet.")
         return
-    layout = layouts.pop()
-    if layout and not layouts and len(layout.titles) == layout.columns > 1:
+    layout, *others = set(layouts.values())
+    if layout and not others and len(layout.titles) == layout.columns > 1:
         run.sheet = layout
+    if layout and not others and layout.captions:
+        run.captions = layout
+        wrong = [tiles.wrong if (tiles := layouts[step]) else None for step, _ in run.frames]
+        run.wrong = [None if numbers is None else list(numbers) for numbers in wrong]
     run.strip, run.film = sample_grids.strip(paths), sample_grids.write_gif(paths)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from genjax import checks
 from genjax.data.file_io import open_file
 from genjax.data.file_writing import remove_parts, write_file
-from genjax.data.image_grid import GridLayout, grid_with_layout, place_images
+from genjax.data.image_grid import GREY, GridLayout, grid_with_layout, place_images
 from genjax.data.json_files import parse_json
 
 TEXT = "genjax"  # key of the PNG text that holds the geometry
@@ -240,6 +240,18 @@ def _growth(rows: list[tuple[int, T, GridLayout]]) -> list[tuple[int, T, GridLay
     return sorted(kept, key=lambda row: row[0])
 
 
+def _without_captions(page: np.ndarray, tiles: GridLayout) -> np.ndarray:
+    """Returns the page of a grid without its captions, whose groups are beside one another."""
+    height = tiles.group_height - tiles.header + tiles.gap
+    tops = [group * tiles.group_height + tiles.header for group in range(tiles.groups)]
+    width = tiles.columns * (tiles.width + tiles.gap) + tiles.gap
+    across = max(1, round(math.sqrt(tiles.groups * height / width)))
+    groups = [page[top : top + height, :width] for top in tops]
+    groups += [np.full_like(groups[0], GREY)] * (-len(groups) % across)
+    rows = [np.concatenate(groups[i : i + across], axis=1) for i in range(0, len(groups), across)]
+    return np.concatenate(rows)
+
+
 def _text_width(text: str) -> int:
     from PIL import ImageFont
 
@@ -259,7 +271,7 @@ def _caption(text: str, height: int, width: int) -> np.ndarray:
 def write_gif(paths: dict[int, pathlib.Path]) -> bytes | None:
     """Returns an endless GIF of the grids, about six seconds long; None for fewer than two.
 
-    Of networks that grow, the stage is written below.
+    Of networks that grow, the stage is written below. Captions are left out.
     """
     from PIL import Image
 
@@ -269,6 +281,8 @@ def write_gif(paths: dict[int, pathlib.Path]) -> bytes | None:
         return None
     frames, larger = [], _enlargement(read)
     for page, tiles in alike:
+        if tiles and tiles.captions:
+            page = _without_captions(page, tiles)
         page = page.repeat(larger, axis=0).repeat(larger, axis=1)
         if tiles and _grow(read):
             page = np.concatenate([page, _caption(tiles.label, 20, page.shape[1])])

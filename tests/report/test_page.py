@@ -10,6 +10,7 @@ import pytest
 from support.folders import make_record, make_run, write_run
 
 from genjax import report
+from genjax.train.caption_grids import save_caption_grid
 from genjax.train.sample_grids import save_grid
 from genjax.train.solved_puzzles import SolvedPuzzle, SolvedPuzzles, write_puzzles
 
@@ -423,6 +424,62 @@ def test_the_line_between_input_and_translation_moves(browser, sheets, width):
     assert [level_at(page, share) for share in (0.7, 0.8)] == [second + 37, first + 37]
     assert page.complaints == []
     assert page.requests == [sheets.as_uri()]
+    page.context.close()
+
+
+DRAWN = ("a large red circle", "\u05d0\u05d1 " * 60, "w" * 250)
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    """A run whose sample i has the level 20 i, 5 more at step 20; others are wrong at each step."""
+    root = tmp_path_factory.mktemp("drawings")
+    folder = write_run(root / "run", make_run("drawings"))
+    for step, wrong in ((10, (0, 3)), (20, (1, 4, 11)), (30, None)):
+        images = np.stack([np.full((8, 8, 3), 20 * i + step // 4) for i in range(12)])
+        path = folder / "samples" / f"step_{step:08d}.png"
+        save_caption_grid(path, images, DRAWN, 0, 255, wrong=wrong)
+    return report.write(folder, root / "report.html")
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_samples_are_beside_their_captions(browser, drawings, width):
+    page = opened(browser, drawings, width, 800)
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    assert not page.locator("img.grid").is_visible()
+    items, status = page.locator(".captioned li"), page.locator(".captioned [role=status]")
+    assert [text.split("\n")[0] for text in items.all_inner_texts()] == [t.strip() for t in DRAWN]
+    code = "(c) => [...c.getContext('2d').getImageData(0, 0, 64, 64).data]"
+    samples = page.locator(".captioned canvas")
+
+    def shown():
+        """Levels of the samples, and which are framed."""
+        values = [set(s.evaluate(code)) - {255} for s in samples.all()]
+        assert all(len(v) == 1 for v in values)
+        frames = samples.evaluate_all("(s) => s.map((c) => getComputedStyle(c).outlineWidth)")
+        return [v.pop() for v in values], [i for i, f in enumerate(frames) if f == "3px"]
+
+    assert shown() == ([20 * i + 7 for i in range(12)], [])
+    assert status.inner_text() == ""
+    assert samples.first.get_attribute("aria-label") == "Sample 1 of a large red circle"
+    # Samples are below their captions, in one row.
+    boxes = [sample.bounding_box() for sample in items.first.locator("canvas").all()]
+    words = items.first.locator("p").first.bounding_box()
+    assert {box["y"] for box in boxes} == {boxes[0]["y"]}
+    assert boxes[0]["y"] >= words["y"] + words["height"]
+    for levels, wrong, counts in ((5, [1, 4, 11], (3, 3, 3)), (2, [0, 3], (2, 4, 4))):
+        page.locator(".by-step input").focus()
+        page.keyboard.press("ArrowLeft")
+        page.locator("img.grid").evaluate("(i) => i.decode()")
+        assert shown() == ([20 * i + levels for i in range(12)], wrong)
+        notes = items.locator("p:last-child").all_inner_texts()
+        assert notes == [f"{count} of 4 as asked" for count in counts]
+        right = f"{sum(counts)} of 12 samples are as asked; the others are framed."
+        assert status.inner_text() == right
+    label = samples.first.get_attribute("aria-label")
+    assert label == "Sample 1 of a large red circle, not as asked"
+    assert page.complaints == []
+    assert page.requests == [drawings.as_uri()]
     page.context.close()
 
 

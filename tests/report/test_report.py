@@ -24,6 +24,7 @@ from genjax.cli import report as command
 from genjax.data.image_grid import grid_with_layout
 from genjax.report import run_reader
 from genjax.train import sample_grids
+from genjax.train.caption_grids import save_caption_grid
 from genjax.train.sample_grids import save_grid
 
 LINES = [
@@ -229,6 +230,53 @@ def test_titles_that_are_not_one_per_column_are_not_shown(tmp_path):
     found = page_of(tmp_path, folder)
     assert found.all("img", class_="grid")
     assert not found.all("figure", class_="compare")
+
+
+def write_captions(folder, captions, wrong, step=10, per_caption=2):
+    images = np.zeros((per_caption * len(captions), 4, 4, 3))
+    path = folder / "samples" / f"step_{step:08d}.png"
+    save_caption_grid(path, images, captions, wrong=wrong)
+    return path
+
+
+def test_samples_are_beside_their_captions(tmp_path):
+    folder = write_run(tmp_path / "run", make_run("drawings"))
+    captions = ("a <b>", "\u05d0\u05d1 & \N{GRINNING FACE}", "x" * 1000)
+    write_captions(folder, captions, (0, 5))
+    path = write_captions(folder, captions, None, step=20)
+    page = page_of(tmp_path, folder)
+    box = page.all("div", class_="captioned")[0][0]
+    values = json.loads(box["data-captions"])
+    assert values["wrong"] == [[0, 5], None]
+    layout = sample_grids.read_grid(path)[1]
+    assert values["corners"] == [list(layout.corner(i)) for i in range(6)]
+    assert (values["height"], values["width"], values["perCaption"]) == (64, 64, 2)
+    shown = [text for _, text in page.all("p", dir="auto")]
+    assert shown == [*captions[:2], "x" * 299 + "\u2026"]
+    assert not page.all("figure", class_="compare")
+
+
+@pytest.mark.parametrize("other", ["captions", "count", "none"])
+def test_captions_of_several_layouts_are_not_listed(tmp_path, other):
+    folder = write_run(tmp_path / "run", make_run("drawings"))
+    write_captions(folder, ("a", "b"), ())
+    if other == "none":
+        save_grid(folder / "samples" / "step_00000020.png", np.zeros((4, 4, 4)))
+    else:
+        last, count = ("b", 3) if other == "count" else ("c", 2)
+        write_captions(folder, ("a", last), (), 20, count)
+    page = page_of(tmp_path, folder)
+    assert page.all("img", class_="grid")
+    assert not page.all("div", class_="captioned")
+
+
+def test_many_captions_are_cut(tmp_path):
+    folder = write_run(tmp_path / "run", make_run("drawings"))
+    write_captions(folder, [f"caption {i}" for i in range(120)], range(240))
+    page = page_of(tmp_path, folder)
+    assert len(page.all("p", dir="auto")) == 100
+    values = json.loads(page.all("div", class_="captioned")[0][0]["data-captions"])
+    assert len(values["corners"]) == 200
 
 
 def test_shows_source_of_the_papers_figure_and_differences(tmp_path):

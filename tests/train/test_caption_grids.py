@@ -1,5 +1,6 @@
 """Grids of images below their captions: geometry, frames, and texts of every kind."""
 
+import io
 import json
 import math
 
@@ -147,6 +148,23 @@ def test_a_strip_has_the_first_sample_of_each_caption(tmp_path):
     pixels = [(IMAGES[::4] / step * 255 + 0.5).astype(np.uint8) for step in (1, 2)]
     tiles = np.concatenate(pixels).repeat(8, axis=1).repeat(8, axis=2)
     np.testing.assert_array_equal(cut(page, layout), tiles)
+
+
+def test_an_animation_has_the_frames_of_wrong_samples_and_no_captions(tmp_path):
+    for step in (1, 2):
+        path = tmp_path / f"step_{step:08d}.png"
+        save_caption_grid(path, np.zeros((14, 8, 8, 3)), list("abcdefg"), wrong=(3,))
+    with Image.open(io.BytesIO(sample_grids.write_gif(sample_grids.grids(tmp_path)))) as film:
+        page = np.asarray(film.convert("RGB"))
+    # Two groups beside one another, each of two samples in a row; the last row has one group.
+    wide = 2 * (64 + GAP) + GAP
+    assert page.shape == (4 * (64 + 2 * GAP), 2 * wide, 3)
+    assert (page[-64 - 2 * GAP :, wide:] == GREY).all()
+    assert not (page == 255).all(-1).any()
+    framed = np.argwhere((page == FRAME).all(-1))
+    left = wide + GAP + (64 + GAP)  # second sample of the second group
+    assert framed.min(0).tolist() == [GAP - THICK, left - THICK]
+    assert framed.max(0).tolist() == [GAP + 64 + THICK - 1, left + 64 + THICK - 1]
 
 
 def _strip(path):
