@@ -456,8 +456,8 @@ def test_samples_are_beside_their_captions(browser, drawings, width):
         """Levels of the samples, and which are framed."""
         values = [set(s.evaluate(code)) - {255} for s in samples.all()]
         assert all(len(v) == 1 for v in values)
-        frames = samples.evaluate_all("(s) => s.map((c) => getComputedStyle(c).outlineWidth)")
-        return [v.pop() for v in values], [i for i, f in enumerate(frames) if f == "3px"]
+        frames = samples.evaluate_all("(s) => s.map((c) => getComputedStyle(c).outlineStyle)")
+        return [v.pop() for v in values], [i for i, f in enumerate(frames) if f == "solid"]
 
     assert shown() == ([20 * i + 7 for i in range(12)], [])
     assert status.inner_text() == ""
