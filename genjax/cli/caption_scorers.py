@@ -1,0 +1,93 @@
+"""Scores of drawn images, by which they are ranked: of a ranker's run, and the family's own."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.cli.sentences import encode_sentences
+from genjax.core.protocols import CaptionScores
+from genjax.train.named_runs import load_ranker
+from genjax.train.run_config import Run
+
+
+class CaptionScorer:
+    """Scores images of sentences by a family that implements `CaptionScores`."""
+
+    def __init__(
+        self,
+        family: Any,
+        config: Any,
+        variables: Any,
+        text: np.ndarray,
+        limits: tuple[float, float],
+    ):
+        """Prepares a scorer.
+
+        Args:
+          family: module that implements `CaptionScores`.
+          config: its Config.
+          variables: its variables.
+          text: tokens of all sentences, int32 `[S, T]`.
+          limits: lowest and highest value of the images, which are mapped to the family's range.
+        """
+        self.text, self.variables = text, variables
+        (low, high), (least, most) = limits, family.traits(config).sample_range
+
+        def score(variables: Any, images: jax.Array, text: jax.Array) -> jax.Array:
+            images = jnp.clip((images - low) / (high - low), 0, 1) * (most - least) + least
+            return family.caption_scores(config, variables, images, text)
+
+        self._score = jax.jit(score)
+
+    def __call__(self, images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
+        """Returns the scores `[B]` of images, each with a sentence by its number."""
+        return np.asarray(self._score(self.variables, images, self.text[sentences]), np.float64)
+
+
+def own_scorer(run: Run, family: Any, variables: Any, text: np.ndarray) -> CaptionScorer:
+    """Returns the scorer by the family that draws.
+
+    Raises:
+      ValueError: it scores no captions.
+    """
+    if not isinstance(family, CaptionScores):
+        raise ValueError(
+            f"{run.family} has no density of images given sentences; rank by --ranker RUN instead."
+        )
+    limits = family.traits(run.model).sample_range
+    return CaptionScorer(family, run.model, variables, text, limits)
+
+
+def ranking_scorer(
+    run: Run, family: Any, texts: Sequence[str], source: str, workdir: pathlib.Path
+) -> CaptionScorer:
+    """Returns the scorer by the run of a ranker.
+
+    Args:
+      run: settings of the run that draws.
+      family: its family.
+      texts: the sentences.
+      source: the ranker's folder, or the name of its experiment; empty is the run's own ranker.
+      workdir: folder of the run that draws.
+
+    Raises:
+      ValueError: there is no such run, it scores no captions, or images of another shape; or it
+        cannot encode a sentence.
+    """
+    train = dataclasses.replace(run.train, ranker=source or run.train.ranker)
+    named = dataclasses.replace(run, train=train)
+    ranker, config, variables, tokenizer = load_ranker(named, workdir.parent)
+    if tuple(config.shape) != tuple(run.model.shape):
+        raise ValueError(
+            f"the ranker {train.ranker} scores images of shape {tuple(config.shape)}, and this run"
+            f" draws {tuple(run.model.shape)}; give a ranker of that shape."
+        )
+    whose = f"the ranker {train.ranker}"
+    text = encode_sentences(tokenizer, texts, ranker.text_spec(config), whose)
+    limits = family.traits(run.model).sample_range
+    return CaptionScorer(ranker, config, variables, text, limits)

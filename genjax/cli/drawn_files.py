@@ -1,0 +1,194 @@
+"""Files of drawn images: a grid, single images, and a table of their scores."""
+
+import csv
+import io
+import math
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from genjax.cli.sentences import slug
+from genjax.data.file_io import safe
+from genjax.data.file_writing import no_follow, write_file
+from genjax.data.image_decoding import Picture, has_image_suffix
+from genjax.data.image_encoding import encode
+from genjax.data.image_grid import GREY
+from genjax.train.caption_grids import caption_layout, fitting_captions, save_caption_grid
+from genjax.train.sample_grids import MAX_PIXELS
+
+GRID, SCORES = "grid.png", "scores.csv"
+
+
+class Drawn(NamedTuple):
+    """One image.
+
+    image: uint8 `[H, W, C]`.
+    number: of the image, among those of its sentence.
+    scores: by name.
+    """
+
+    image: np.ndarray
+    number: int
+    scores: Mapping[str, float]
+
+    def rank_key(self, name: str) -> float:
+        """Returns a number that is lower for a higher score, and infinite for NaN."""
+        score = self.scores[name]
+        return math.inf if math.isnan(score) else -score
+
+
+class DrawnFiles:
+    """Writes the images of each sentence when all of them are drawn, and the rest at the end.
+
+    Attributes:
+      grid: file of the grid.
+      folder: of the single images, or None.
+      table: file of the scores.
+      drawn, written: number of images that were drawn, and of those that are in the grid or files.
+    """
+
+    def __init__(
+        self, out: pathlib.Path, texts: Sequence[str], *, n: int, keep: int, overwrite: bool
+    ):
+        """Checks that nothing is in the way.
+
+        Args:
+          out: PNG, or folder.
+          texts: the sentences.
+          n: images of a sentence.
+          keep: images of a sentence that are written.
+          overwrite: whether files that exist are replaced.
+
+        Raises:
+          ValueError: a file exists, or cannot be written.
+        """
+        single = not out.is_dir() and has_image_suffix(out.name)
+        if single and out.suffix.lower() != ".png":
+            raise ValueError(f"--out writes a PNG; rename {safe(out)} to {safe(out.stem)}.png.")
+        self.texts, self.n, self.keep = texts, n, keep
+        self.folder = None if single else out
+        self.grid, self.table = (
+            (out, out.with_suffix(".csv")) if single else (out / GRID, out / SCORES)
+        )
+        folder = out.parent if single else out
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise ValueError(f"{safe(there)} is not a folder; write to another place.")
+        found = set(os.listdir(folder)) if folder.is_dir() else set()
+        exist = [name for name in self._names() if name in found]
+        if exist and not overwrite:
+            more = f" and {len(exist) - 1} more" if len(exist) > 1 else ""
+            raise ValueError(
+                f"{safe(folder / exist[0])}{more} exist already; write to another place, or add"
+                f" --overwrite."
+            )
+        self.pending: dict[int, list[Drawn]] = {}
+        self.shown: list[np.ndarray] = []
+        self.on_grid = self.drawn = self.written = 0
+        self.rank_by = ""
+        self._rows: Any = None
+
+    def _names(self) -> list[str]:
+        names = [self.grid.name, self.table.name]
+        if self.folder is not None:
+            places = range(self.keep)
+            names += [self.name(s, place) for s in range(len(self.texts)) for place in places]
+        return names
+
+    def name(self, sentence: int, place: int) -> str:
+        """Returns the name of an image: number and words of the sentence, and place, from 1."""
+        first, last = (len(str(most)) for most in (len(self.texts), self.keep))
+        words = slug(self.texts[sentence])
+        return f"{sentence + 1:0{first}}-{words}-{place + 1:0{last}}.png"
+
+    def begin(self, shape: Sequence[int], seed: int, scores: Sequence[str], rank_by: str) -> None:
+        """Takes the shape of the images, their seed, the names of the scores, and the first one.
+
+        Raises:
+          ValueError: the images do not fit one grid, or have other channels than files.
+        """
+        if len(shape) != 3 or shape[2] not in (1, 3):
+            raise ValueError(
+                f"this run draws arrays of shape {tuple(shape)}, and files have 1 or 3 channels;"
+                f" use `sample` of its family."
+            )
+        self.seed, self.scores, self.rank_by = seed, tuple(scores), rank_by
+        self.on_grid = fitting_captions(shape, self.texts, self.keep)
+        layout = caption_layout(shape, self.texts[: self.on_grid], self.on_grid * self.keep)
+        fits = math.prod(layout.size()) <= MAX_PIXELS
+        if self.folder is None and (self.on_grid < len(self.texts) or not fits):
+            raise ValueError(
+                f"a grid of {len(self.texts):,} sentences with {self.keep:,} images each has more"
+                f" than {MAX_PIXELS:,} pixels; give a folder as --out, or fewer images."
+            )
+        if not fits:
+            self.on_grid = 0
+
+    def add(self, sentence: int, drawn: Drawn) -> None:
+        """Takes one image; writes those of its sentence if it is the last of them."""
+        self.pending.setdefault(sentence, []).append(drawn)
+        if len(self.pending[sentence]) == self.n:
+            self._write(sentence)
+
+    def close(self) -> None:
+        """Writes the images that are left, and the grid."""
+        for sentence in sorted(self.pending):
+            self._write(sentence)
+        if self._rows is not None:
+            self._rows.close()
+        if self.shown:
+            shown = -(-len(self.shown) // self.keep)
+            blank = np.full_like(self.shown[0], GREY)
+            images = np.stack(self.shown + [blank] * (shown * self.keep - len(self.shown)))
+            save_caption_grid(self.grid, images, self.texts[:shown], 0, 255)
+
+    def summary(self) -> str:
+        """Returns what is printed at the end."""
+        count, drawn = len(self.texts), self.drawn
+        sentences = "1 sentence" if count == 1 else f"{count:,} sentences"
+        where = self.grid if self.folder is None else self.folder
+        total = count * self.n
+        line = (
+            f"{drawn:,} of {total:,} images of {sentences} drawn, {self.written:,} in {safe(where)}"
+        )
+        if self.folder is not None and 0 < self.on_grid < count:
+            line += f"; {GRID} shows the first {self.on_grid:,} sentences"
+        return line
+
+    def _write(self, sentence: int) -> None:
+        drawn = self.pending[sentence]
+        if self.rank_by:  # equal scores stay in the order of their numbers
+            drawn = sorted(drawn, key=lambda one: one.rank_key(self.rank_by))
+        rows = []
+        for place, one in enumerate(drawn):
+            name = ""
+            if self.folder is not None and place < self.keep:
+                name = self.name(sentence, place)
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_file(self.folder / name, encode(Picture(one.image), name))
+            scores = [f"{one.scores[score]:.6g}" for score in self.scores]
+            rank = place + 1 if self.rank_by else ""
+            rows.append([self.texts[sentence], one.number, self.seed, rank, name, *scores])
+        if self.folder is not None or self.scores:
+            self._append(rows)
+        if sentence < self.on_grid:
+            self.shown += [one.image for one in drawn[: self.keep]]
+        self.drawn += len(drawn)
+        self.written += min(len(drawn), self.keep)
+        del self.pending[sentence]
+
+    def _append(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Appends to the table, so that it is whole however the program ends."""
+        lines = io.StringIO()
+        if self._rows is None:
+            self.table.parent.mkdir(parents=True, exist_ok=True)
+            self.table.unlink(missing_ok=True)  # a link
+            self._rows = open(self.table, "xb", opener=no_follow)  # noqa: SIM115
+            head = ["sentence", "image", "seed", "rank", "file"]
+            csv.writer(lines).writerow([*head, *(f"{name}_score" for name in self.scores)])
+        csv.writer(lines).writerows(rows)
+        self._rows.write(lines.getvalue().encode())
+        self._rows.flush()
