@@ -7,13 +7,15 @@ import re
 import jax
 import numpy as np
 import pytest
-from genjax.data.tokenizers import train_tokenizer
 from PIL import Image
 from support import fake_drawers
 from support.fake_drawers import COLOURS, DRAWERS, Painter, drawer_run
 
 from genjax.cli import caption_scorers, draw
 from genjax.cli.sentences import read_sentences
+from genjax.core import named_key
+from genjax.data.tokenizers import train_tokenizer
+from genjax.families import nade
 from genjax.train.sample_grids import cut, read_grid
 
 WORDS = train_tokenizer("words", ["red red red", "green green", "blue"])  # tokens 1, 2, 3
@@ -139,8 +141,6 @@ def test_other_sentences_and_the_batch_size_change_no_image(use, tmp_path):
 
 
 def test_the_key_of_an_image_is_of_its_number_and_sentence(use, tmp_path):
-    from genjax.core import named_key
-
     assert run(tmp_path, "green", "--n", 2, "--seed", 3) == 0
     settings = use()
     key = named_key(jax.random.key(3), 1, "green")
@@ -230,11 +230,9 @@ def test_the_run_must_draw_sentences(use, tmp_path, capsys, monkeypatch):
     assert "painter has no density of images given sentences; rank by --ranker RUN" in message
     assert run(tmp_path, "red", "--n", 1) == 0
     assert list(table(tmp_path / "out" / "scores.csv")[0])[-1] == "file"
-    from genjax import families
-
-    monkeypatch.setattr(draw.families, "get", lambda name: families.nade)
+    monkeypatch.setattr(draw.families, "get", lambda name: nade)
     message = failed(capsys, tmp_path, "red", out="b")
-    assert re.search("painter in run draws no sentences; give .* of painter or scoring_", message)
+    assert re.search("painter in run draws no sentences; give .* dalle or .* or painter", message)
 
 
 def test_a_ranker_of_another_shape_or_vocabulary_is_rejected(use, tmp_path, capsys, monkeypatch):
