@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from genjax.data.dataset import SPLITS, Dataset, default_levels
+from genjax.data.dataset import HELD_OUT, SPLITS, Dataset, default_levels
 from genjax.data.file_io import error_reason, open_file
 from genjax.data.npz import read_npz
 from genjax.data.operations import IMAGES
@@ -53,7 +53,7 @@ def npz_splits(path: pathlib.Path, arrays: dict[str, np.ndarray], unpaired: bool
         raise ValueError(f"{path} has arrays {sorted(arrays)}; {NPZ_LAYOUT}.")
     paired = _paired_names(path, arrays)
     splits: dict[str, dict[str, np.ndarray]] = {}
-    for name in SPLITS:
+    for name in (*SPLITS, *HELD_OUT):
         if name not in arrays:
             continue
         free = unpaired if paired is None else name not in paired
@@ -123,6 +123,8 @@ def _read_entry(path: Any, name: str, entry: str, arrays: dict[str, Any], free: 
             )
         return array.astype(np.int32)
     kinds, axes = {"attributes": ("iub", 2), "caption": ("U", 1), "y": ("iuf", 4)}[entry]
+    if entry == "caption" and array.ndim == 2:  # several per image
+        axes = 2
     if array.ndim != axes or (len(array) != n and not (free and entry == "y")):
         fix = " (or set --unpaired)" if entry == "y" and array.ndim == axes else ""
         raise ValueError(f"{path}: {name}_{entry} must have {axes} axes and {n} rows{fix}.")

@@ -153,6 +153,11 @@ def _open_arrays(source: str, reading: ReadOptions) -> Source:
             given = dataset.names.get("attributes") or tuple(map(str, range(array.shape[1])))
             fields[name] = Field(kind="attributes", shape=array.shape[1:], names=given)
         elif key == "caption":
+            if array.ndim > 1:
+                raise ValueError(
+                    f"{source} has {array.shape[1]} captions per image, and a prepared folder has"
+                    f" one; write a .npz by genjax convert."
+                )
             fields[name] = Field(kind="text")
         else:
             fields[name] = Field(kind="array", shape=array.shape[1:], dtype=array.dtype.name)

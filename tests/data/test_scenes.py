@@ -8,6 +8,10 @@ from scipy import ndimage
 from support.reading import assert_error_message
 
 from genjax.data import Data, load
+from genjax.data.dataset import row_crcs
+from genjax.data.npz_splits import save_npz
+from genjax.data.open_source import open_source
+from genjax.data.readers import ReadOptions
 from genjax.data.scenes import (
     ALL_SCENES,
     CONVERSE,
@@ -240,6 +244,26 @@ def test_objects_are_drawn_about_equally_often(dataset):
     }
     drawn = np.array([n for n in counts.values() if n])
     assert drawn.min() / drawn.max() > 0.8
+
+
+def test_npz_keeps_both_captions_and_all_splits(tmp_path):
+    few = load(Data(data="scenes", limit=20))
+    save_npz(few, tmp_path / "scenes.npz")
+    again = load(Data(data=str(tmp_path / "scenes.npz")))
+    assert again.counts() == few.counts()
+    assert again.checksum() == few.checksum()
+    captions = few.splits["bindings"]["caption"]
+    np.testing.assert_array_equal(again.splits["bindings"]["caption"], captions)
+    with pytest.raises(ValueError, match="has 2 captions per image") as error:
+        open_source("scenes", ReadOptions())
+    assert_error_message(str(error.value))
+
+
+def test_checksum_of_captions_depends_on_each_but_not_on_padding():
+    rows = np.array([["a", "b"], ["ab", ""], ["a", ""]])
+    assert len(set(row_crcs(rows).tolist())) == 3
+    np.testing.assert_array_equal(row_crcs(np.column_stack([rows, [""] * 3])), row_crcs(rows))
+    np.testing.assert_array_equal(row_crcs(rows[1:]), row_crcs(np.array(["ab", "a"])))
 
 
 def test_data_is_the_same_each_time(dataset):
