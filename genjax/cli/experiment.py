@@ -18,6 +18,7 @@ from genjax.cli.earlier_runs import Needs, earlier_runs, smoke_folder, with_fold
 from genjax.core import Optimizer
 from genjax.data import Data, example_shape, with_fit
 from genjax.train.diverged import Diverged
+from genjax.train.layouts import Layouts
 from genjax.train.load_run import RUNS
 from genjax.train.loop import Result, fit
 from genjax.train.named_runs import parts_of
@@ -31,6 +32,7 @@ from genjax.train.run_config import (
     run_from_json,
     settings_without_effect,
 )
+from genjax.train.sharding import memory_before, parameter_rules, parse_mesh
 
 SMOKE: dict[str, Any] = {
     "steps": 20,
@@ -50,6 +52,8 @@ SMOKE: dict[str, Any] = {
     "parts_from": (),
     "ranker": "",
 }
+
+MESH_MEMORY = "Print the memory of a mesh such as data=64,model=8, without its devices, and end."
 
 # Settings of texts, which a Config and the data have.
 SHARED = {"text_length", "vocabulary"}
@@ -128,6 +132,9 @@ def run_experiment(
     options, run = parse(recipes, doc, words, command)
     if options.smoke or not same_quantity(recipe, run):
         run = without_figure(run)
+    if options.mesh_memory:
+        print(memory_on_mesh(run, options.mesh_memory, fsdp=options.fsdp))
+        return
     if options.distributed:
         join_cluster()
     name = run.experiment + ("-smoke" if options.smoke else "")
@@ -138,7 +145,8 @@ def run_experiment(
         if not finished:
             return
     settings = {
-        name: getattr(options, name) for name in ("resume", "from_best", "commit", "profile")
+        name: getattr(options, name)
+        for name in ("resume", "from_best", "commit", "profile", "fsdp", "tensor_parallel")
     }
     try:
         result = fit(run, workdir, **settings)
@@ -151,6 +159,23 @@ def run_experiment(
         raise FloatingPointError(f"{error}{remedy}") from None
     if result.finished and jax.process_index() == 0 and not command:
         store_record(result, recipe, run, options.records, workdir)
+
+
+def memory_on_mesh(run: Run, mesh: str, *, fsdp: bool) -> str:
+    """Returns the table of the memory of a run on a mesh, which this machine need not have.
+
+    Args:
+      run: settings.
+      mesh: such as `data=64,model=8`.
+      fsdp: whether parameters are divided over `data`.
+
+    Raises:
+      ValueError: the mesh does not fit the run.
+    """
+    devices = parse_mesh(mesh)
+    rules = parameter_rules(run.family, run.model, devices, fsdp=fsdp)
+    layouts = Layouts(resolve(run, "cpu"), devices, rules)
+    return memory_before(layouts, fsdp=fsdp)
 
 
 def train_earlier(
@@ -355,6 +380,9 @@ def parse(
         option("profile", bool, "Trace some steps to WORKDIR/profile.", False),
         option("commit", str | None, "Commit for the record; else git's.", None),
         option("distributed", bool, "One of several processes: wait for all.", False),
+        option("fsdp", bool, "Divide parameters and optimizer state over the devices.", False),
+        option("tensor_parallel", int, "Devices that share each layer.", 1),
+        option("mesh_memory", str | None, MESH_MEMORY, None),
         model,
         ("data_settings", Annotated[type(data), flat], data),
         ("train", Annotated[type(base.train), flat], base.train),

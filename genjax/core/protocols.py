@@ -450,6 +450,18 @@ class Composed(Family, Protocol):
 
 
 @runtime_checkable
+class Sharded(Family, Protocol):
+    """Says how its parameters are divided over the axes `data` and `model` of a mesh.
+
+    Averages and the optimizer's state, whose paths end with those of the parameters, follow them.
+    An entry of a PartitionSpec is one axis or None.
+    """
+
+    def sharding_rules(self, config: Any) -> Sequence[tuple[str, jax.sharding.PartitionSpec]]:
+        """Returns (regular expression, PartitionSpec) pairs, tried in order on a leaf's path."""
+
+
+@runtime_checkable
 class Growing(Family, Protocol):
     """Trains networks that grow during a run, in stages (`genjax.core.growing`).
 

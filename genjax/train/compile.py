@@ -6,18 +6,42 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from genjax import checks
 from genjax.core import State, named_key
 
-Rules = Sequence[tuple[str, PartitionSpec]]
+Rules = Sequence[tuple[str, PartitionSpec]] | Callable[[str, tuple[int, ...]], PartitionSpec]
+AnyMesh = Mesh | AbstractMesh
+DATA, MODEL = "data", "model"  # axes of a mesh: examples, and parts of layers
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Returns a mesh of all devices (of all processes) with one axis, `data`."""
+def make_mesh(devices: Sequence[jax.Device] | None = None, *, tensor_parallel: int = 1) -> Mesh:
+    """Returns a mesh of all devices (of all processes) with the axes `data` and `model`.
+
+    Args:
+      devices: None is all.
+      tensor_parallel: size of `model`, the devices that share each layer. They are neighbours in
+        the order of the devices, thus on one host where it has so many.
+
+    Raises:
+      ValueError: it does not divide the number of devices.
+    """
     found = np.array(jax.devices() if devices is None else list(devices))
+    checks.positive(tensor_parallel=tensor_parallel)
+    if found.size % tensor_parallel:
+        raise ValueError(
+            f"{found.size} devices are not divisible by {tensor_parallel}; set --tensor-parallel to"
+            f" a divisor of {found.size}."
+        )
     # Auto: linen's recurrent layers fail under the explicit axes jax.make_mesh defaults to.
-    return Mesh(found, ("data",), axis_types=(AxisType.Auto,))
+    grid = found.reshape(-1, tensor_parallel)
+    return Mesh(grid, (DATA, MODEL), axis_types=(AxisType.Auto,) * 2)
+
+
+def data_devices(mesh: AnyMesh) -> int:
+    """Returns the number of parts that a batch is divided into."""
+    return mesh.shape[DATA]
 
 
 def leaf_name(path: Sequence[Any]) -> str:
@@ -25,14 +49,15 @@ def leaf_name(path: Sequence[Any]) -> str:
     return jax.tree_util.keystr(tuple(path), simple=True, separator=".")
 
 
-def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
+def state_shardings(shapes: Any, mesh: AnyMesh, rules: Rules | None = None) -> Any:
     """Returns a sharding for every leaf of a state.
 
     Args:
       shapes: the state under `jax.eval_shape`.
       mesh: from `make_mesh`.
       rules: (regular expression, PartitionSpec) pairs, tried in order on the leaf's path, such as
-        `("params.*W", PartitionSpec(None, "data"))`; None replicates all.
+        `("params.*W", PartitionSpec(None, "data"))`; or `rules(path, shape) -> PartitionSpec`;
+        None replicates all.
 
     Raises:
       ValueError: a leaf of the parameters, their average or the optimizer's moments matches no
@@ -45,6 +70,8 @@ def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
         name = leaf_name(path)
         if name.endswith("ns_coeffs"):  # Muon's polynomial, not a parameter
             return NamedSharding(mesh, PartitionSpec())
+        if callable(rules):
+            return NamedSharding(mesh, rules(name, leaf.shape))
         for pattern, spec in rules:
             if re.search(pattern, name):
                 found = NamedSharding(mesh, spec if leaf.ndim >= len(spec) else PartitionSpec())
@@ -65,7 +92,7 @@ def state_shardings(shapes: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
 
 def batch_sharding(mesh: Mesh, lead: int = 0) -> NamedSharding:
     """Shards the batch axis over `data`, after `lead` axes (scanned steps, runs, critic steps)."""
-    return NamedSharding(mesh, PartitionSpec(*(None,) * lead, "data"))
+    return NamedSharding(mesh, PartitionSpec(*(None,) * lead, DATA))
 
 
 class CompiledStep:
@@ -196,6 +223,13 @@ def compile_step(
     if resident:
         return CompiledStep(jax.jit(call, **options))
     return CompiledStep(jax.jit(lambda state, batches: call(state, batches), **options))
+
+
+def put_like(tree: Any, shardings: Any) -> Any:
+    """Puts some of the host's variables where `shardings`, a dict with more entries, says."""
+    if isinstance(tree, dict):
+        return {name: put_like(value, shardings[name]) for name, value in tree.items()}
+    return jax.tree.map(put, tree, shardings)
 
 
 def put(x: Any, sharding: NamedSharding | None) -> Any:

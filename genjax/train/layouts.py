@@ -5,7 +5,6 @@ import functools
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
 from genjax import families
 from genjax.core import (
@@ -20,7 +19,7 @@ from genjax.core import (
 )
 from genjax.core.protocols import Growing
 from genjax.core.state import State
-from genjax.train.compile import Rules, state_shardings
+from genjax.train.compile import AnyMesh, Rules, data_devices, state_shardings
 from genjax.train.run_config import (
     Run,
     build_optimizer,
@@ -64,12 +63,12 @@ class Layouts:
       all_stages: number of stages of a run that is long enough.
     """
 
-    def __init__(self, run: Run, mesh: Mesh | None = None, rules: Rules | None = None):
+    def __init__(self, run: Run, mesh: AnyMesh | None = None, rules: Rules | None = None):
         """Checks the schedule.
 
         Args:
           run: settings, resolved.
-          mesh: devices; without it there are no shardings.
+          mesh: devices, or their numbers (`AbstractMesh`); without it there are no shardings.
           rules: of shardings.
 
         Raises:
@@ -197,7 +196,7 @@ class Layouts:
         return jax.jit(reset, out_shardings=layout.shardings)
 
     def _check(self) -> None:
-        count = 1 if self.mesh is None else self.mesh.devices.size
+        count = 1 if self.mesh is None else data_devices(self.mesh)
         for stage in self.stages:
             if stage.batch_size % count:
                 where = f" of stage {stage.name}" if self.growing else ""

@@ -18,7 +18,8 @@ from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.checkpoint_errors import naming
 from genjax.train.compatibility import check_compatibility
-from genjax.train.compile import Rules, make_mesh, put
+from genjax.train.compile import Rules, make_mesh, put, put_like
+from genjax.train.device_memory import device_limit
 from genjax.train.diverged import Diverged
 from genjax.train.finish import finish, summary
 from genjax.train.identity import RunIdentity
@@ -30,6 +31,7 @@ from genjax.train.resume import finished_record, restore
 from genjax.train.run_config import Run, run_from_json, schedule_warnings
 from genjax.train.run_context import RunContext
 from genjax.train.sample_grids import remove_after
+from genjax.train.sharding import memory_before, parameter_rules
 from genjax.train.signals import Signals, agree_on_stop
 from genjax.train.splits import init_batch
 from genjax.train.trainer import OUT_OF_TIME, StopRequested, Trainer
@@ -71,6 +73,8 @@ def fit(
     deadline: float | None = None,
     devices: Sequence[jax.Device] | None = None,
     rules: Rules | None = None,
+    fsdp: bool = False,
+    tensor_parallel: int = 1,
     commit: str | None = None,
     profile: bool = False,
     quiet: bool = False,
@@ -90,7 +94,9 @@ def fit(
       from_best: resume from the best checkpoint where latest has no whole one.
       deadline: `time.monotonic()` at which everything must be saved.
       devices: devices to use; None uses all.
-      rules: sharding of the state, see `state_shardings`; None replicates it.
+      rules: sharding of the state, see `state_shardings`; None is that of `parameter_rules`.
+      fsdp: divide parameters, their average and the optimizer's state over the devices.
+      tensor_parallel: devices that share each layer, by the rules of the family.
       commit: written into the record; None asks git.
       profile: write a profiler trace of some steps to `workdir/profile`.
       quiet: print nothing.
@@ -136,6 +142,8 @@ def fit(
                 deadline=deadline,
                 devices=devices,
                 rules=rules,
+                fsdp=fsdp,
+                tensor_parallel=tensor_parallel,
                 commit=commit,
                 quiet=quiet,
                 runs=runs,
@@ -147,7 +155,9 @@ def fit(
 
     dataset = genjax_data.load(run.data)
     check_compatibility(run, family, dataset)
-    mesh = make_mesh(devices)
+    mesh = make_mesh(devices, tensor_parallel=tensor_parallel)
+    if rules is None:
+        rules = parameter_rules(run.family, run.model, mesh, fsdp=fsdp)
     layouts = Layouts(run, mesh, rules)
     weights, tokenizer = None, getattr(dataset, "tokenizer", None)
     if saved is not None:
@@ -166,6 +176,8 @@ def fit(
     key = jax.random.key(run.seed)
     is_main = jax.process_index() == 0
     progress = Progress(run.experiment, run.train.steps, quiet=quiet or not is_main)
+    if mesh.size > 1:
+        progress.say(memory_before(layouts, device_limit(mesh), fsdp=fsdp))
     signals = Signals(quiet=progress.quiet)
     with naming(workdir), lock_workdir(workdir), signals, contextlib.ExitStack() as closing:
         # The workdir was read before it was locked, so it may have changed in between.
@@ -183,10 +195,9 @@ def fit(
             if saved is not None:  # it was interrupted before its first checkpoint
                 weights = first_weights(run, workdir, runs, tokenizer)
             session |= described_parts(run, weights)
-            first, weights = (
-                tree and put(tree, NamedSharding(mesh, PartitionSpec()))
-                for tree in (init_batch(run, family, dataset), weights)
-            )
+            first = init_batch(run, family, dataset)
+            first = first and put(first, NamedSharding(mesh, PartitionSpec()))
+            weights = weights and put_like(weights, layout.shardings.variables)
             state = jax.jit(make_state, out_shardings=layout.shardings)(key, first, weights)
             status = first_status(run, workdir)
         else:

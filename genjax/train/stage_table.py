@@ -14,12 +14,13 @@ import numpy as np
 
 from genjax import families
 from genjax.core import critic_steps, network_names, stages_of
-from genjax.train.compile import CompiledStep, put
+from genjax.train.compile import CompiledStep, data_devices, put
 from genjax.train.device_memory import device_limit, largest_batch, program_memory
 from genjax.train.layouts import WHOLE, Layout
 from genjax.train.metric_writers import format_duration
 from genjax.train.programs import Programs
 from genjax.train.run_config import Run
+from genjax.train.sharding import gigabytes
 
 MEASURED = 2.0  # seconds: longer calls are not measured
 # Operations per second of a CPU core and of another device, until a call has been measured.
@@ -109,11 +110,11 @@ def check_memory(
     layouts = programs.layouts
     batches = {n: _fitting_batch(programs, n, size, limit) for n, size in large.items()}
     words = [
-        f"stage {layouts.stages[n].name} needs {_gigabytes(size)} with a batch of"
+        f"stage {layouts.stages[n].name} needs {gigabytes(size)} with a batch of"
         f" {layouts.stages[n].batch_size}"
         for n, size in large.items()
     ]
-    problem = f"{' and '.join(words)}, and the device has {_gigabytes(limit)}"
+    problem = f"{' and '.join(words)}, and the device has {gigabytes(limit)}"
     if not all(batches.values()):
         raise ValueError(
             f"{problem}; no batch size fits: use a smaller network or shape, or several devices."
@@ -134,7 +135,7 @@ def render(rows: Sequence[StageRow]) -> str:
     for heading in ("parameters: live", "all", "memory", "time"):
         table.add_column(heading, justify="right")
     for row in rows:
-        memory = "not compiled" if row.memory is None else _gigabytes(row.memory)
+        memory = "not compiled" if row.memory is None else gigabytes(row.memory)
         table.add_row(
             row.stage,
             f"{row.images:,}",
@@ -241,7 +242,7 @@ def _row(programs: Programs, layout: Layout, step: int) -> StageRow:
 
 def _fitting_batch(programs: Programs, number: int, needed: int, limit: int) -> int:
     """Returns the largest batch size of a stage that fits, compiled; 0 if none does."""
-    run, count = programs.layouts.run, programs.mesh.devices.size
+    run, count = programs.layouts.run, data_devices(programs.mesh)
     now = _batch_sizes(run)
 
     def resized(size: int) -> Run:
@@ -317,10 +318,6 @@ def _zeros(program: Any, shapes: Any, data: Any) -> Any:
 
 def _bytes(shapes: Any) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:,.2f} GB" if size >= 1e7 else f"{size / 1e6:,.2f} MB"
 
 
 def _time(seconds: float | None, measured: bool) -> str:
