@@ -160,6 +160,7 @@ if TYPE_CHECKING:  # mypy checks every module against its protocols
     _text_to_image: tuple[p.TextToImage, ...] = (dalle, gan_cls)
     _token_densities: tuple[p.TokenDensity, ...] = (dalle,)
     _composed: tuple[p.Composed, ...] = (dalle, gan_cls)
+    _sharded: tuple[p.Sharded, ...] = (dalle,)
     _codes: tuple[p.LatentCodes, ...] = (infogan,)
     _features: tuple[p.Features, ...] = (
         dcgan,

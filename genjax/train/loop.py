@@ -159,11 +159,11 @@ def fit(
     if rules is None:
         rules = parameter_rules(run.family, run.model, mesh, fsdp=fsdp)
     layouts = Layouts(run, mesh, rules)
-    weights, tokenizer = None, getattr(dataset, "tokenizer", None)
+    weights = None
     if saved is not None:
         check_same_data(dataset, workdir)
     else:
-        weights = first_weights(run, workdir, runs, tokenizer)
+        weights = first_weights(run, workdir, runs, dataset.tokenizer)
 
     # Shapes first, shardings second, arrays last.
     layout, averaged = layouts.of(0), run.train.ema > 0
@@ -193,7 +193,7 @@ def fit(
         restored = restore(run, checkpoints, layouts.saved_arrays, progress, from_best=from_best)
         if restored is None:
             if saved is not None:  # it was interrupted before its first checkpoint
-                weights = first_weights(run, workdir, runs, tokenizer)
+                weights = first_weights(run, workdir, runs, dataset.tokenizer)
             session |= described_parts(run, weights)
             first = init_batch(run, family, dataset)
             first = first and put(first, NamedSharding(mesh, PartitionSpec()))

@@ -12,6 +12,7 @@ import numpy as np
 
 from genjax import families
 from genjax.core.protocols import CaptionScores, Composed, Growing, TextConditional
+from genjax.data.tokenizers import Tokenizer, load_tokenizer
 from genjax.train.load_run import RUNS, load
 from genjax.train.record import run_name
 from genjax.train.run_config import Run, differences
@@ -20,7 +21,7 @@ TEXT_SETTINGS = ("tokenizer", "text_length", "vocabulary")
 
 
 def initial_weights(
-    run: Run, runs: pathlib.Path = RUNS, tokenizer: Any = None
+    run: Run, runs: pathlib.Path = RUNS, tokenizer: Tokenizer | None = None
 ) -> dict[str, Any] | None:
     """Returns the weights that a run starts from, on the host; None for random ones.
 
@@ -48,7 +49,9 @@ def initial_weights(
     return weights or None
 
 
-def load_parts(run: Run, runs: pathlib.Path = RUNS, tokenizer: Any = None) -> dict[str, Any]:
+def load_parts(
+    run: Run, runs: pathlib.Path = RUNS, tokenizer: Tokenizer | None = None
+) -> dict[str, Any]:
     """Returns the variables of the parts of a family that contains others, by the part's name.
 
     They are those to evaluate the runs of `parts_from` with, on the host. Arguments are those of
@@ -85,7 +88,9 @@ def load_parts(run: Run, runs: pathlib.Path = RUNS, tokenizer: Any = None) -> di
     return found
 
 
-def load_ranker(run: Run, runs: str | os.PathLike = RUNS) -> tuple[Any, Any, dict[str, Any], Any]:
+def load_ranker(
+    run: Run, runs: str | os.PathLike = RUNS
+) -> tuple[Any, Any, dict[str, Any], Tokenizer]:
     """Returns family, Config, variables and tokenizer of the run named by `Train.ranker`.
 
     Args:
@@ -111,8 +116,6 @@ def load_ranker(run: Run, runs: str | os.PathLike = RUNS) -> tuple[Any, Any, dic
             f"{folder} is a run of {other.family}, which does not score captions; give a run of"
             f" {', '.join(families.implementing(CaptionScores))} by --ranker."
         )
-    from genjax.data.tokenizers import load_tokenizer
-
     return family, other.model, variables, load_tokenizer(folder)
 
 
@@ -239,7 +242,7 @@ def _check_part(
 
 
 def _check_text(
-    run: Run, part: str, name: str, other: Run, folder: pathlib.Path, tokenizer: Any
+    run: Run, part: str, name: str, other: Run, folder: pathlib.Path, tokenizer: Tokenizer | None
 ) -> None:
     """Checks that a part that takes text takes the tokens of the run."""
     both = families.get(name), families.get(run.family)
@@ -254,8 +257,6 @@ def _check_text(
             )
     if tokenizer is None:
         return
-    from genjax.data.tokenizers import load_tokenizer
-
     if load_tokenizer(folder) != tokenizer:
         raise ValueError(
             f"the {part} in {folder} was trained with another vocabulary of {other.data.tokenizer}"

@@ -7,6 +7,7 @@ from typing import Any
 from genjax import families
 from genjax.core import stages_of
 from genjax.data.json_files import read_object
+from genjax.data.tokenizers import Tokenizer
 from genjax.train.layouts import WHOLE
 from genjax.train.named_runs import initial_weights
 from genjax.train.record import Record
@@ -52,7 +53,7 @@ def phase_folder(run: Run, workdir: pathlib.Path) -> pathlib.Path:
 
 
 def first_weights(
-    run: Run, workdir: pathlib.Path, runs: pathlib.Path, tokenizer: Any = None
+    run: Run, workdir: pathlib.Path, runs: pathlib.Path, tokenizer: Tokenizer | None = None
 ) -> dict[str, Any] | None:
     """Returns the weights of the previous phase or of `weights_from`; None for random ones.
 
