@@ -15,8 +15,9 @@ from genjax import data as genjax_data
 from genjax import families
 from genjax.core import Optimizer
 from genjax.data import Data
-from genjax.families import nade
-from genjax.train import Run, Train, fit, load_ranker
+from genjax.data.tokenizers import save_tokenizer, train_tokenizer
+from genjax.families import gan_cls, nade
+from genjax.train import Run, Train, fit, load_ranker, named_runs
 from genjax.train.load_run import load, load_state
 from genjax.train.named_runs import initial_weights
 from genjax.train.vectorized_runs import VectorizedRuns
@@ -151,6 +152,40 @@ def test_rejects_a_part_with_another_config_or_family(tmp_path, data, runs):
     no_parts = small_run("nade", data, parts_from=("small_nade",))
     with pytest.raises(ValueError, match=r"but nade has no parts; leave out --parts-from"):
         initial_weights(no_parts, runs)
+
+
+def test_rejects_a_text_encoder_of_other_tokens(tmp_path, monkeypatch):
+    """Its settings of text and its saved vocabulary are those of the run."""
+    model = gan_cls.tiny()
+    texts = Data(data="digits", tokenizer="words", text_length=9)
+    part = Run(experiment="texts", family="joint_embedding", model=model.embedding, data=texts)
+    wanted = jax.eval_shape(lambda key: gan_cls.init(model, key), jax.random.key(0))["buffers"]
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), wanted["embedding"])
+    tokenizer = train_tokenizer("words", ["a red cat"])
+    save_tokenizer(tokenizer, tmp_path)
+    (tmp_path / "record.json").touch()
+    monkeypatch.setattr(named_runs, "load", lambda folder: (part, {**variables, "more": {}}))
+    run = Run(
+        experiment="drawn",
+        family="gan_cls",
+        model=model,
+        data=texts,
+        train=Train(parts_from=(str(tmp_path),)),
+    )
+    found = initial_weights(run, tokenizer=tokenizer)
+    chex.assert_trees_all_equal(found, {"buffers": {"embedding": variables}})
+    with pytest.raises(ValueError, match="was trained with another vocabulary of words than that"):
+        initial_weights(run, tokenizer=train_tokenizer("words", ["a blue cat"]))
+    for settings, message in (
+        (
+            {"tokenizer": "bpe"},
+            "with tokenizer 'words', and drawn has 'bpe'; set --tokenizer",
+        ),
+        ({"text_length": 8}, "with text_length 9, and drawn has 8; set --text-length 9, or"),
+    ):
+        other = dataclasses.replace(run, data=dataclasses.replace(texts, **settings))
+        with pytest.raises(ValueError, match=message):
+            initial_weights(other, tokenizer=tokenizer)
 
 
 def test_other_parts_are_other_settings_of_a_resumed_run(tmp_path, data, runs):
