@@ -7,6 +7,7 @@ from genjax.data.npz_splits import save_npz
 from genjax.data.operations import Binarize, Dequantize, OutputSpec, Scale
 from genjax.data.order import Order
 from genjax.data.sources import example_shape, is_table, load
+from genjax.data.tokenizers import Tokenizer, load_tokenizer, save_tokenizer, train_tokenizer
 from genjax.data.transforms import (
     OPERATIONS,
     dequantized,
@@ -32,14 +33,18 @@ __all__ = [
     "RandomFlip",
     "Resize",
     "Scale",
+    "Tokenizer",
     "dequantized",
     "dequantized_levels",
     "example_shape",
     "is_table",
     "load",
+    "load_tokenizer",
     "make_transform",
     "output_spec",
     "parse_transform",
     "save_npz",
+    "save_tokenizer",
+    "train_tokenizer",
     "with_fit",
 ]

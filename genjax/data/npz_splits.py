@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from genjax import checks
 from genjax.data.dataset import HELD_OUT, SPLITS, Dataset, default_levels
 from genjax.data.file_io import error_reason, open_file
 from genjax.data.npz import read_npz
@@ -82,7 +83,7 @@ def save_npz(dataset: Dataset, path: str | os.PathLike) -> None:
     arrays: dict[str, Any] = {"levels": np.int64(dataset.levels)}
     for name, split in dataset.splits.items():
         arrays[name] = split["x"]
-        for entry in sorted(set(split) - {"x"}):
+        for entry in sorted(set(split) - {"x", "text"}):  # text is made of the captions
             arrays[f"{name}_{entry}"] = split[entry]
     if dataset.names.get("attributes"):
         arrays["attribute_names"] = np.array(dataset.names["attributes"])
@@ -132,6 +133,8 @@ def _read_entry(path: Any, name: str, entry: str, arrays: dict[str, Any], free: 
         raise ValueError(f"{path}: {name}_{entry} has the wrong dtype, {array.dtype}; cast it.")
     if entry == "y":
         return check_examples(path, f"{name}_y", array)
+    if entry == "caption" and not all(map(checks.is_unicode, array.ravel().tolist())):
+        raise ValueError(f"{path}: {name}_caption holds text that is not Unicode; correct it.")
     return array.astype(np.uint8) if entry == "attributes" else array
 
 

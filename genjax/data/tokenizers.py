@@ -303,7 +303,7 @@ def load_tokenizer(folder: str | pathlib.Path) -> Tokenizer:
       ValueError: there is none, or it is damaged.
     """
     path = pathlib.Path(folder, FILE)
-    fix = "restore the file, or resume the run, which writes it again where it is missing"
+    fix = "restore the file, or remove it and resume the run, which writes it again"
     if not path.exists():
         raise ValueError(f"there is no {safe(path)}, the tokenizer of the captions; {fix}.")
     values = read_object(path, _Saved, fix=fix, limit=_MAX_BYTES)

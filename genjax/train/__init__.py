@@ -1,5 +1,6 @@
 """From a step to a run: compile, loop, checkpoints, records, the command line."""
 
+from genjax.data.tokenizers import load_tokenizer
 from genjax.train.compile import compile_step, make_mesh, state_shardings
 from genjax.train.load_run import load
 from genjax.train.loop import Result, fit
@@ -19,6 +20,7 @@ __all__ = [
     "fit",
     "load",
     "load_ranker",
+    "load_tokenizer",
     "make_mesh",
     "select",
     "state_shardings",

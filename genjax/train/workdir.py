@@ -15,6 +15,8 @@ from genjax import data as genjax_data
 from genjax.data.file_io import safe
 from genjax.data.file_writing import no_follow, remove_parts
 from genjax.data.json_files import read_object
+from genjax.data.tokenizers import FILE as TOKENIZER
+from genjax.data.tokenizers import load_tokenizer, save_tokenizer
 from genjax.train.checkpoint import saved_identity, write_json
 from genjax.train.run_config import (
     MAY_CHANGE,
@@ -29,6 +31,7 @@ from genjax.train.signals import barrier
 
 OWN = (
     *(".lock", "*.part", "config.json", "data.json", "record.json", "metrics.*", "stages.json"),
+    "tokenizer.json",
     *("checkpoints", "samples", "tensorboard", "profile", "phase[0-9]*"),
 )
 """What a run writes in its workdir."""
@@ -166,7 +169,8 @@ def check_same_data(dataset: genjax_data.Dataset, workdir: pathlib.Path) -> None
     """Checks that a run in a workdir was started with these data.
 
     Raises:
-      ValueError: they are not, or `data.json` is damaged.
+      ValueError: they are not, their captions give another tokenizer, or `data.json` or
+        `tokenizer.json` is damaged.
     """
     saved, current = saved_data(workdir), _describe_data(dataset)
     if saved is not None and saved != {name: current.get(name) for name in saved}:
@@ -174,6 +178,12 @@ def check_same_data(dataset: genjax_data.Dataset, workdir: pathlib.Path) -> None
             f"{dataset.name} is not the data that the run in {workdir} was started with (checksum"
             f" {current['checksum']}, not {safe(saved['checksum'], 20)}); use the same data, or"
             f" another --workdir."
+        )
+    has_tokenizer = dataset.tokenizer and (workdir / TOKENIZER).exists()
+    if has_tokenizer and load_tokenizer(workdir) != dataset.tokenizer:
+        raise ValueError(
+            f"{workdir / TOKENIZER} is not the tokenizer that the captions of {dataset.name} give;"
+            f" use the same data and version of `tokenizers`, or another --workdir."
         )
 
 
@@ -208,7 +218,8 @@ def _describe_data(dataset: genjax_data.Dataset) -> DataDescription:
 def write_run_files(
     workdir: pathlib.Path, run: Run, dataset: genjax_data.Dataset, keep_record: bool = False
 ) -> None:
-    """Writes config.json and data.json, and removes record.json, which describes earlier settings.
+    """Writes config.json, data.json and, of data with a tokenizer, tokenizer.json; removes
+    record.json, which describes earlier settings.
 
     Args:
       workdir: folder of the run.
@@ -222,6 +233,8 @@ def write_run_files(
     if jax.process_index() == 0:
         if not keep_record:
             (workdir / "record.json").unlink(missing_ok=True)
+        if dataset.tokenizer:
+            save_tokenizer(dataset.tokenizer, workdir)
         write_json(workdir / "data.json", current)
         write_json(workdir / "config.json", to_json(run))
     barrier("begun")

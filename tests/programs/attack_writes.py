@@ -24,6 +24,7 @@ from genjax.train.archive import extract_archive
 # What a run writes, and `genjax sample` and `genjax report` beside it.
 WRITTEN = (
     *(".lock", "config.json", "data.json", "metrics.jsonl", "metrics.csv", "record.json"),
+    "tokenizer.json",
     *("samples", "samples/step_00000005.png", "samples/step_00000012.png", "samples/strip.png"),
     *("samples/film.gif", "checkpoints", "checkpoints/latest", "checkpoints/best"),
     *("checkpoints/latest/12", "checkpoints/best/12", "phase1", "profile", "tensorboard"),

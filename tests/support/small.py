@@ -8,12 +8,13 @@ import numpy as np
 
 from genjax import families
 from genjax.core import Optimizer, network_names
-from genjax.core.protocols import Growing, Translator
+from genjax.core.protocols import Growing, TextConditional, Translator
 from genjax.data import Data, Dataset, save_npz
 from genjax.train import Run, Train
 
 TRANSLATIONS = "translations.npz"
 SQUARES = "squares.npz"  # 8x8, for networks that grow and for puzzles
+CAPTIONED = "captioned_{}.npz"  # with two captions of each image, by their side
 
 
 def write_data(folder: pathlib.Path, n: int = 240, *, labels: bool = True) -> str:
@@ -35,6 +36,14 @@ def write_data(folder: pathlib.Path, n: int = 240, *, labels: bool = True) -> st
     margin = ((0, 0), (1, 1), (1, 1), (0, 0))  # 8x8
     squares = {s: {**v, "x": np.pad(v["x"], margin)} for s, v in squares.items()}
     save_npz(Dataset("squares", squares, 2), folder / SQUARES)
+    words = np.array(["one", "two", "three"])
+    for images in (splits, squares):
+        captioned = {}
+        for name, (a, b) in cuts.items():
+            texts = [[f"row {word}", f"{word} row"] for word in words[row[a:b]]]
+            captioned[name] = {"x": images[name]["x"], "caption": np.array(texts)}
+        side = captioned["train"]["x"].shape[1]
+        save_npz(Dataset("captioned", captioned, 2), folder / CAPTIONED.format(side))
     return str(path)
 
 
@@ -75,6 +84,9 @@ def small_run(name: str, data: str, **train: Any) -> Run:
         optimizer = {k: dataclasses.replace(v, **constant) for k, v in optimizer.items()}
     if tuple(config.shape) == (8, 8, 1):
         data = str(pathlib.Path(data).with_name(SQUARES))
+    has_text = isinstance(family, TextConditional)
+    if has_text:
+        data = str(pathlib.Path(data).with_name(CAPTIONED.format(config.shape[0])))
     images = "scale({:g}, {:g})".format(*family.traits(config).sample_range)
     transform: Any = {"images": images, "real": "dequantize()"}.get(family.traits(config).data, "")
     settings = dict(steps=10, batch_size=16, ema=0.9, log_every=3, eval_every=4, eval_batch=64)
@@ -83,7 +95,7 @@ def small_run(name: str, data: str, **train: Any) -> Run:
         experiment=f"small_{name}",
         family=name,
         model=config,
-        data=Data(data=data, transform=transform),
+        data=Data(data=data, transform=transform, tokenizer="words" if has_text else ""),
         optimizer=optimizer,
         train=Train(**(settings | train)),
     )

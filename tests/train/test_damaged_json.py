@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from support.folders import make_record, make_run, write_run
 
-from genjax.data import Dataset
+from genjax.data import Dataset, train_tokenizer
 from genjax.train import sample_grids
 from genjax.train.archive import extract_archive
 from genjax.train.metric_writers import Metrics, write_csv, write_missing_outputs
@@ -22,6 +22,7 @@ from genjax.train.workdir import check_same_data, read_run, resolve_workdir
 RUN = make_run("bars")
 RECORD = make_record(RUN)
 DATA = Dataset("bars", {"train": {"x": np.zeros((4, 3, 3, 1), np.uint8)}}, 2)
+CAPTIONED = dataclasses.replace(DATA, tokenizer=train_tokenizer("words", ["a bar"]))
 TEXTS = [
     *("null", "[]", "3", '"a"', "{}", "", "[" * 100_000, '{"a": ' * 100_000),
     *('{"a": 1' + "0" * 400 + "}", '{"a": Infinity}', '{"a": "\\ud800"}', "\x00"),
@@ -47,6 +48,7 @@ READERS = {
     "phase1/record.json": read_record_of_phase,
     "table": read_table,
     "data.json": lambda folder: check_same_data(DATA, folder),
+    "tokenizer.json": lambda folder: check_same_data(CAPTIONED, folder),
     "pack.json": lambda folder: extract_archive(folder, folder / "out"),
 }
 

@@ -13,6 +13,7 @@ NAMES = [
     ".lock",
     "config.json",
     "data.json",
+    "tokenizer.json",
     "record.json",
     "record.json.part",
     "metrics.jsonl",
