@@ -420,6 +420,17 @@ class CaptionScores(TextConditional, Protocol):
 
 
 @runtime_checkable
+class ScoreTable(CaptionScores, Protocol):
+    """Scores all pairs of images and texts for the cost of encoding each once.
+
+    `score_table(config, variables, images, text)` returns the `caption_scores` of M images with N
+    texts, `[M, N]`.
+    """
+
+    score_table: Callable[..., jax.Array]
+
+
+@runtime_checkable
 class TokenDensity(CaptionScores, Protocol):
     """Evaluates log p(text) and log p(tokens of the image | text), token by token, in nats.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import scipy
 
 from genjax import checks
-from genjax.core.protocols import CaptionScores
+from genjax.core.protocols import CaptionScores, ScoreTable
 from genjax.evals.batching import map_split
 from genjax.evals.caption_reading import (
     caption_splits,
@@ -68,7 +69,8 @@ def caption_retrieval(
       c: the model and its data.
       samples: images per split, and candidate captions.
       pairs: most pairs of an image and a caption per split that `classification` scores; it has
-        fewer images where there are many captions, and is left out below 20.
+        fewer images where there are many captions, and is left out below 20. A family with a
+        `score_table` has no limit.
 
     Raises:
       ValueError: the family does not score captions, or the data has none.
@@ -79,18 +81,10 @@ def caption_retrieval(
             " another metric."
         )
     checks.positive(samples=samples, pairs=pairs)
-    call = functools.partial(_scorer(c), c.variables)
+    scores = _scorer(c)
+    limited = not isinstance(c.family, ScoreTable)
     tables: dict[str, Table] = {}
     distinct, classified, n_real = {}, {}, 0
-
-    def scores(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
-        """Scores of all pairs, `[I, D]`."""
-        row, column = np.indices((len(images), len(captions))).reshape(2, -1).astype(np.int32)
-        one = functools.partial(call, jnp.asarray(images), jnp.asarray(c.tokens(captions)))
-        found = map_split(one, {"row": row, "column": column}, c.key, c.batch_size)
-        found = np.nan_to_num(np.asarray(found, np.float64), nan=-np.inf)
-        return found.reshape(len(images), -1)
-
     for split in caption_splits(c.dataset):
         pool = max(POOL, samples)
         captions = image_captions(c.dataset, split, random_rows(c.dataset.length(split), pool))
@@ -100,7 +94,8 @@ def caption_retrieval(
         table = retrieval(scores(images, first), c.family.traits(c.config).density != "none")
         every = distinct_captions(c.dataset, split)
         distinct[split] = len(every)
-        classified[split] = min(len(images), pairs // len(every))
+        most = pairs // len(every) if limited else len(images)
+        classified[split] = min(len(images), most)
         if classified[split] >= min(FEWEST, len(images)):
             few = slice(classified[split])
             true = (own[few, :, None] == every).any(axis=1)  # [I, D]
@@ -149,13 +144,29 @@ def _highest(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
     return best > other
 
 
-def _scorer(c: EvalContext) -> Any:
-    """Returns the compiled `call(variables, images, text, row, column, key)` of pairs."""
+def _scorer(c: EvalContext) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Returns `call(images, captions)`: scores of all pairs `[I, D]`, of NaN the lowest ones."""
 
     @jax.jit
-    def call(
-        variables: Any, images: Any, text: Any, row: jax.Array, column: jax.Array, key: jax.Array
+    def by_text(variables: Any, images: Any, key: jax.Array, text: jax.Array) -> jax.Array:
+        return c.family.score_table(c.config, variables, images, text).T
+
+    @jax.jit
+    def by_pair(
+        variables: Any, images: Any, texts: Any, key: jax.Array, row: jax.Array, column: jax.Array
     ) -> jax.Array:
-        return c.family.caption_scores(c.config, variables, images[row], text[column])
+        return c.family.caption_scores(c.config, variables, images[row], texts[column])
+
+    def call(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
+        x, text = jnp.asarray(images), c.tokens(captions)
+        if isinstance(c.family, ScoreTable):
+            one = functools.partial(by_text, c.variables, x)
+            found = map_split(one, {"text": text}, c.key, c.batch_size).T
+        else:
+            row, column = np.indices((len(x), len(text))).reshape(2, -1).astype(np.int32)
+            pair = functools.partial(by_pair, c.variables, x, jnp.asarray(text))
+            found = map_split(pair, {"row": row, "column": column}, c.key, c.batch_size)
+        found = np.asarray(found, np.float64).reshape(len(images), -1)
+        return np.nan_to_num(found, nan=-np.inf)
 
     return call

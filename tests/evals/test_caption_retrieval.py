@@ -45,6 +45,20 @@ def test_true_scores_find_every_caption_and_image():
     assert got.figure()[0] == 100
 
 
+def test_a_table_of_scores_gives_the_same_without_a_limit():
+    def table(config, variables, images, text):
+        return jax.vmap(
+            lambda one: true_scores(
+                config, variables, jnp.broadcast_to(one, (len(text), *one.shape)), text
+            )
+        )(images)
+
+    family = fake("table", caption_scores=None, score_table=table)
+    few, whole = measure(family, pairs=1), measure()
+    assert few.tables == whole.tables
+    assert few.classified == whole.classified
+
+
 def test_a_score_that_does_not_read_the_text_finds_nothing():
     blind = fake("blind", caption_scores=lambda config, v, images, text: images.sum((1, 2, 3)))
     table = measure(blind).tables["test"]["model"]
