@@ -21,11 +21,14 @@ from genjax import checks, data, evals, families
 from genjax.cli.metric_table import print_table
 from genjax.cli.options import ArgumentParser, command
 from genjax.core import named_key
+from genjax.core.protocols import TextConditional, TextToImage
 from genjax.evals.precision_recall import NeighborResult
 from genjax.evals.requirements import check_samples
 from genjax.train.checkpoint import write_json
 from genjax.train.load_run import check_trained_on, load
+from genjax.train.named_runs import load_ranker
 from genjax.train.record import commit
+from genjax.train.run_config import Run
 from genjax.train.sample_grids import save_grid
 from genjax.train.workdir import own_folder
 
@@ -76,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--classifier", **file, help="written by --save-classifier (default: train one)")
     add("--classifier-steps", type=int, default=2000, help="its training steps (default: 2000)")
     add("--save-classifier", **file, help="write the classifier, .npz")
+    ranker = "run that re-ranks drawn images, by folder or experiment; '' for none (the run's)"
+    add("--ranker", metavar="RUN", help=ranker)
     add("--batch-size", type=int, default=100, help="samples per call (default: 100)")
     add("--seed", type=int, default=0, help="seed of all draws (default: 0)")
     add("--out", type=pathlib.Path, help="output folder (default: WORKDIR/sample_metrics)")
@@ -101,8 +106,9 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
     dataset = data.load(source)
     if not (options.other_data or options.real):
         check_trained_on(dataset, options.workdir)
+    family = families.get(run.family)
     context = evals.EvalContext(
-        families.get(run.family),
+        family,
         run.model,
         variables,
         dataset,
@@ -113,6 +119,8 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
         weights=options.fid_weights,
         classifier=options.classifier,
         classifier_steps=options.classifier_steps,
+        tokenizer=_tokenizer(options.workdir) if isinstance(family, TextConditional) else None,
+        ranker=_ranker(options, run),
     )
     if options.fid_weights:
         context.inception()  # an invalid file fails before anything is computed
@@ -124,6 +132,31 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
     if path and not options.classifier:
         context.labels("train", 1)  # raises if there is nothing to train it on
     return context, run
+
+
+def _tokenizer(workdir: pathlib.Path) -> Any:
+    """Returns the run's own tokenizer: other data would have other numbers of the same words."""
+    from genjax.data.tokenizers import load_tokenizer
+
+    return load_tokenizer(workdir)
+
+
+def _ranker(options: argparse.Namespace, run: Run) -> Any:
+    """Returns the ranker named by the options, or else by the run, if a metric uses it.
+
+    Raises:
+      ValueError: there is no such run, or it does not score captions.
+    """
+    used = "caption_accuracy" in (options.metrics or evals.METRICS)
+    if options.ranker and not (used and isinstance(families.get(run.family), TextToImage)):
+        raise ValueError(
+            "--ranker is for caption_accuracy of runs that draw images of texts; leave it out."
+        )
+    source = run.train.ranker if options.ranker is None else options.ranker
+    if not source or not used:
+        return None
+    train = dataclasses.replace(run.train, ranker=source)
+    return load_ranker(dataclasses.replace(run, train=train), options.workdir.absolute().parent)
 
 
 def _add_metric(

@@ -19,6 +19,7 @@ def final_metrics(
     dataset: genjax_data.Dataset,
     variables: Any,
     required: Collection[str] = (),
+    ranker: Any = None,
 ) -> dict[str, evals.MetricResult | str]:
     """Computes the metrics of `Train.metric` from the same samples.
 
@@ -28,6 +29,7 @@ def final_metrics(
       dataset: its data.
       variables: variables to sample with, on this process.
       required: names of metrics whose failure is raised.
+      ranker: of `load_ranker`, or None.
 
     Returns:
       The result by metric; of one that failed the error message.
@@ -46,6 +48,7 @@ def final_metrics(
         binarize_seed=run.data.binarize_seed,
         weights=t.fid_weights or None,
         classifier_steps=t.classifier_steps,
+        ranker=ranker,
     )
     results: dict[str, evals.MetricResult | str] = {}
     for metric in t.metrics:

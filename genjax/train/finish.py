@@ -25,13 +25,14 @@ from genjax.train.status import RunStatus
 from genjax.train.trainer import Trainer
 
 
-def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
+def finish(trainer: Trainer, state: State, step: int, ranker: Any = None) -> dict[str, Any]:
     """Evaluates the chosen state on test, once, and writes the record.
 
     Args:
       trainer: of the run, which has ended.
       state: of its last step.
       step: that step.
+      ranker: of `load_ranker`, by which metrics re-rank samples, or None.
 
     Raises:
       StopRequested: a signal arrived; the same command evaluates again.
@@ -85,7 +86,8 @@ def finish(trainer: Trainer, state: State, step: int) -> dict[str, Any]:
         without = family.traits(run.model).density == "none"
         figure = metrics[:1] if without else ()  # a density has another figure
         details["final_metrics"] = {}
-        for name, result in final_metrics(run, family, dataset, variables(), figure).items():
+        results = final_metrics(run, family, dataset, variables(), figure, ranker)
+        for name, result in results.items():
             if isinstance(result, str):
                 values: dict[str, Any] = {"error": result}
                 trainer.progress.say(f"{run.experiment}  {name}: {result}")

@@ -25,7 +25,7 @@ from genjax.train.finish import finish, summary
 from genjax.train.identity import RunIdentity
 from genjax.train.layouts import Layouts
 from genjax.train.metric_writers import Metrics, Progress, check_writers, write_missing_outputs
-from genjax.train.named_runs import described_parts, random_parts
+from genjax.train.named_runs import described_parts, load_ranker, random_parts
 from genjax.train.phases import first_status, first_weights, phase_folder, previous_phase
 from genjax.train.resume import finished_record, restore
 from genjax.train.run_config import Run, run_from_json, schedule_warnings
@@ -155,6 +155,7 @@ def fit(
 
     dataset = genjax_data.load(run.data)
     check_compatibility(run, family, dataset)
+    ranker = load_ranker(run, runs) if run.train.ranker and run.train.metrics else None
     mesh = make_mesh(devices, tensor_parallel=tensor_parallel)
     if rules is None:
         rules = parameter_rules(run.family, run.model, mesh, fsdp=fsdp)
@@ -248,7 +249,7 @@ def fit(
         if not reason:
             trainer.feed.close()  # stops the processes that read data
             try:
-                record = finish(trainer, state, step)
+                record = finish(trainer, state, step, ranker)
             except StopRequested as request:
                 reason = str(request)
         if reason:

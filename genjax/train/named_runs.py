@@ -99,7 +99,7 @@ def load_ranker(
 
     Raises:
       ValueError: no ranker is named, there is no such run, it is not finished, or its family does
-        not score captions.
+        not score captions, or images of the run's shape.
     """
     source = run.train.ranker
     if not source:
@@ -115,6 +115,11 @@ def load_ranker(
         raise ValueError(
             f"{folder} is a run of {other.family}, which does not score captions; give a run of"
             f" {', '.join(families.implementing(CaptionScores))} by --ranker."
+        )
+    if tuple(other.model.shape) != tuple(run.model.shape):
+        raise ValueError(
+            f"the ranker in {folder} scores images of shape {tuple(other.model.shape)}, and"
+            f" {run.experiment} draws {tuple(run.model.shape)}; give a ranker of that shape."
         )
     return family, other.model, variables, load_tokenizer(folder)
 
