@@ -24,6 +24,7 @@ from support.number_drawers import (
     true_scores,
 )
 
+from genjax.data import Data, load
 from genjax.data.dataset import CaptionCheck
 from genjax.evals import EvalContext, check_metric_requirements, compute_metric
 from genjax.evals.caption_accuracy import best_of, pair_distance
@@ -223,3 +224,43 @@ def test_requirements():
     c.dataset = smaller
     with pytest.raises(ValueError, match="leave out what resizes the images"):
         CaptionReader.of(c)
+
+
+class Sentences:
+    """A tokenizer of whole captions: one token each."""
+
+    def __init__(self, captions):
+        self.numbers = {caption: i + 1 for i, caption in enumerate(captions)}
+        self.size = len(self.numbers) + 1
+
+    def encode(self, captions, length):
+        return np.array([[self.numbers[c]] + [0] * (length - 1) for c in captions], np.int32)
+
+
+@pytest.mark.parametrize(("shift", "seen"), [(0, 1.0), (1, None)])
+def test_a_gallery_of_scenes(shift, seen):
+    """Real images of the captions asked for are right, and those of the next caption by chance."""
+    data = load(Data(data="scenes", limit=100))
+    every, images = [], []
+    for split in ("test", "unseen", "bindings"):
+        captions = data.splits[split]["caption"].ravel()
+        distinct, first = np.unique(captions, return_index=True)
+        every += distinct.tolist()
+        images.append(np.roll(data.splits[split]["x"][first // 2], shift, axis=0))
+    gallery = jnp.asarray(np.concatenate(images), jnp.float32) / 255 * 2 - 1
+    family = drawer()
+    family.sample = lambda config, v, key, n, *, text: v[text[:, 0] - 1]
+    config = Config(shape=(32, 32, 3), vocabulary=len(every) + 1, sample_range=(-1.0, 1.0))
+    data = dataclasses.replace(data, tokenizer=Sentences(every))
+    got = compute_metric(
+        "caption_accuracy", family, config, gallery, data, KEY, samples=320, draws=4
+    )
+    assert got.captions == {"test": 80, "unseen": 80, "bindings": 80}
+    for split in got.tables:
+        right = rows(got, split, "right_1")
+        assert right["real"] == 1
+        assert right["model"] == seen if seen else right["model"] < 0.05
+        assert right["chance"] == pytest.approx(2 / 2208)
+    # Real images of a scene differ in the places of its objects, the gallery's do not.
+    assert got.tables["unseen"]["real"]["distance"][0] > 0.1
+    assert got.tables["unseen"]["model"]["distance"][0] == 0

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from support.number_drawers import SHAPE, STEP, Config, captions_of, dataset, drawer, fake, shown
 
+from genjax import families
+from genjax.data import Data, load
 from genjax.evals import check_metric_requirements, compute_metric
 from genjax.evals.token_nats import ratio_and_error
 
@@ -171,3 +173,22 @@ def test_drawn_images_are_beside_the_decoded_ones():
             "caption_accuracy", family, Config(), shift, numbers(), KEY, **settings
         )
         assert got.tables["test"]["decoded"]["right_1"][0] == right
+
+
+def test_a_discrete_vae_of_scenes():
+    """Without training: few codes, large errors, and no caption is right; real images all are."""
+    family = families.get("dvae")
+    sizes = {"levels": (4, 4, 2), "hidden": 8, "groups": 2, "blocks": 1}
+    config = family.Config(shape=(32, 32, 3), quantizer="fsq", **sizes)
+    variables = family.init(config, jax.random.key(0))
+    data = load(Data(data="scenes", limit=40))
+    check_metric_requirements("token_usage", family, config, data)
+    got = compute_metric("token_usage", family, config, variables, data, KEY, samples=40)
+    assert (got.codebook, got.tokens_per_image) == (32, 256)
+    assert got.tokens == 40 * 256
+    assert 1 <= got.perplexity <= got.used + 1e-6 <= 32
+    assert got.dead == pytest.approx(1 - got.used / 32)
+    assert got.squared_error > 0.01
+    for split in ("test", "unseen", "bindings"):
+        assert got.tables[split]["real"]["right"] == (1.0, 0.0)
+        assert got.tables[split]["model"]["right"][0] == 0
