@@ -240,7 +240,7 @@ class Sentences:
 @pytest.mark.parametrize(("shift", "seen"), [(0, 1.0), (1, None)])
 def test_a_gallery_of_scenes(shift, seen):
     """Real images of the captions asked for are right, and those of the next caption by chance."""
-    data = load(Data(data="scenes", limit=100))
+    data = load(Data(data="scenes", limit=300))
     every, images = [], []
     for split in ("test", "unseen", "bindings"):
         captions = data.splits[split]["caption"].ravel()
