@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ from genjax.evals.metric_result import Table, TableResult
 from genjax.evals.negative_log_likelihood import mean_and_error
 
 POOL = 2000  # images that those without common captions are chosen of
+CLASSIFIED = 5  # times the pairs of retrieval, at most, for classification
 FEWEST = 20  # images that are classified, or none
 
 
@@ -60,17 +62,15 @@ class CaptionRetrievalResult(TableResult):
     classified: dict[str, int]
 
 
-def caption_retrieval(
-    c: EvalContext, *, samples: int = 100, pairs: int = 50_000
-) -> CaptionRetrievalResult:
+def caption_retrieval(c: EvalContext, *, samples: int = 10_000) -> CaptionRetrievalResult:
     """Computes `CaptionRetrievalResult`.
 
     Args:
       c: the model and its data.
-      samples: images per split, and candidate captions.
-      pairs: most pairs of an image and a caption per split that `classification` scores; it has
-        fewer images where there are many captions, and is left out below 20. A family with a
-        `score_table` has no limit.
+      samples: pairs of an image and a caption that are scored per split, so its square root is the
+        number of images and of candidate captions. `classification` scores up to five times as
+        many, of fewer images where there are many captions, and is left out below 20 images. It has
+        all images with a family that has a `score_table`.
 
     Raises:
       ValueError: the family does not score captions, or the data has none.
@@ -80,21 +80,22 @@ def caption_retrieval(
             "caption_retrieval applies to families that score captions (`CaptionScores`); use"
             " another metric."
         )
-    checks.positive(samples=samples, pairs=pairs)
+    checks.positive(samples=samples)
+    candidates = math.isqrt(samples)
     scores = _scorer(c)
     limited = not isinstance(c.family, ScoreTable)
     tables: dict[str, Table] = {}
     distinct, classified, n_real = {}, {}, 0
     for split in caption_splits(c.dataset):
-        pool = max(POOL, samples)
+        pool = max(POOL, candidates)
         captions = image_captions(c.dataset, split, random_rows(c.dataset.length(split), pool))
-        rows = rows_without_common_captions(captions, samples)
+        rows = rows_without_common_captions(captions, candidates)
         own, images = captions[rows], c.examples(split, pool)[rows]
         first = own[np.arange(len(own)), (own != "").argmax(axis=1)]
         table = retrieval(scores(images, first), c.family.traits(c.config).density != "none")
         every = distinct_captions(c.dataset, split)
         distinct[split] = len(every)
-        most = pairs // len(every) if limited else len(images)
+        most = CLASSIFIED * samples // len(every) if limited else len(images)
         classified[split] = min(len(images), most)
         if classified[split] >= min(FEWEST, len(images)):
             few = slice(classified[split])

@@ -54,7 +54,7 @@ def test_a_table_of_scores_gives_the_same_without_a_limit():
         )(images)
 
     family = fake("table", caption_scores=None, score_table=table)
-    few, whole = measure(family, pairs=1), measure()
+    few, whole = measure(family, samples=144), measure()
     assert few.as_dict() == {**whole.as_dict(), "extractor": "table"}
 
 
@@ -102,10 +102,15 @@ def test_retrieval_by_hand():
 
 
 def test_classification_has_fewer_images_of_many_captions():
-    got = measure(data=dataset(), pairs=24 * 5)
-    assert got.classified == {"test": 0, "unseen": 3, "bindings": 1}  # 5 of 12 are too few
+    got = measure(samples=50)  # 250 pairs
+    assert got.candidates == 7
+    assert got.classified == {"test": 7, "unseen": 3, "bindings": 1}
+    got = measure(samples=33)  # 165 pairs
+    assert (got.candidates, got.classified["test"]) == (5, 5)
+    got = measure(samples=16)  # 80 pairs, 3 images
+    assert (got.candidates, got.classified["test"]) == (4, 0)
     assert "classification" not in got.tables["test"]["model"]
-    assert measure(samples=7).candidates == 7
+    assert "classification" in got.tables["unseen"]["model"]
 
 
 def test_requirements():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -192,3 +193,68 @@ def test_a_discrete_vae_of_scenes():
     for split in ("test", "unseen", "bindings"):
         assert got.tables[split]["real"]["right"] == (1.0, 0.0)
         assert got.tables[split]["model"]["right"][0] == 0
+
+
+@pytest.fixture(scope="module")
+def drawn_scenes():
+    """DALL-E and a joint embedding with random weights, on few scenes."""
+    data = load(Data(data="scenes", limit=30, tokenizer="words", text_length=16))
+    text = {"vocabulary": data.tokenizer.size, "text_length": 16}
+    dvae, dalle, joint = map(families.get, ("dvae", "dalle", "joint_embedding"))
+    image = {"shape": (32, 32, 3)}
+    tokens = dvae.Config(**image, quantizer="fsq", levels=(4, 4), hidden=8, groups=4, blocks=1)
+    sizes = {"width": 8, "layers": 1, "heads": 1}
+    config = dalle.Config(**image, image_tokenizer=tokens, **sizes, kernel=3, **text)
+    ranker = joint.Config(
+        **image, text_encoder="transformer", **sizes, embedding=4, image_widths=(4, 4), **text
+    )
+    variables = [f.init(c, jax.random.key(0)) for f, c in ((dalle, config), (joint, ranker))]
+    return data, (dalle, config, variables[0]), (joint, ranker, variables[1])
+
+
+def test_dalle_of_scenes(drawn_scenes):
+    """Random weights draw nothing right; nats are near those of uniform tokens."""
+    data, (family, config, variables), ranker = drawn_scenes
+    settings = {"batch_size": 30, "ranker": (*ranker, data.tokenizer), "guidance": (1.0, 2.0)}
+    for name in ("caption_accuracy", "token_nats", "caption_retrieval"):
+        check_metric_requirements(name, family, config, data)
+    got = compute_metric(
+        "caption_accuracy", family, config, variables, data, KEY, samples=80, draws=8, **settings
+    )
+    assert got.right == 0
+    assert got.real_right == 1
+    assert got.ranker == "joint_embedding"
+    for table in got.tables.values():
+        rows = ("model", "ranked", "own_scores", "any", "guidance_1", "guidance_2")
+        assert list(table) == [*rows, "real", "decoded", "chance"]
+        assert table["decoded"]["right_1"][0] == 0
+    nats = compute_metric("token_nats", family, config, variables, data, KEY, batch_size=30)
+    table = nats.tables["test"]
+    text = data.splits["test"]["text"][:, 0]
+    assert nats.text_tokens == pytest.approx((text != 0).sum(axis=1).mean())
+    assert nats.image_tokens == 16
+    assert abs(table["model"]["text"][0] - math.log(data.tokenizer.size)) < 1
+    assert table["model"]["bits"][0] == pytest.approx(16 * nats.image / math.log(2))
+    images = jnp.asarray(data.splits["test"]["x"], jnp.float32) / 255
+    scores = family.caption_scores(config, variables, images, text)
+    assert nats.image == pytest.approx(-float(scores.mean()) / 16, rel=1e-4)
+
+
+def test_a_joint_embedding_of_scenes(drawn_scenes):
+    data, _, (family, config, variables) = drawn_scenes
+    check_metric_requirements("caption_retrieval", family, config, data)
+    settings = {"samples": 100, "batch_size": 30}
+    args = ("caption_retrieval", family, config, variables, data, KEY)
+    got = compute_metric(*args, **settings)
+    pairs = compute_metric(args[0], without(family, "score_table"), *args[2:], **settings)
+    for split, table in got.tables.items():
+        for quantity, (value, _) in table["model"].items():
+            assert value == pytest.approx(pairs.tables[split]["model"][quantity][0])
+    assert got.candidates == 10
+    assert got.classified["test"] == 10
+
+
+def without(family, name):
+    """Returns a family without one of its functions."""
+    exports = {k: v for k, v in vars(family).items() if k != name and not k.startswith("__")}
+    return types.SimpleNamespace(__name__=family.__name__, **exports)
