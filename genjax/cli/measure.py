@@ -22,6 +22,7 @@ from genjax.cli.metric_table import print_table
 from genjax.cli.options import ArgumentParser, command
 from genjax.core import named_key
 from genjax.core.protocols import TextConditional, TextToImage
+from genjax.data.tokenizers import load_tokenizer
 from genjax.evals.precision_recall import NeighborResult
 from genjax.evals.requirements import check_samples
 from genjax.train.checkpoint import write_json
@@ -107,6 +108,8 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
     if not (options.other_data or options.real):
         check_trained_on(dataset, options.workdir)
     family = families.get(run.family)
+    # The run's own: other data would have other numbers of the same words.
+    tokenizer = load_tokenizer(options.workdir) if isinstance(family, TextConditional) else None
     context = evals.EvalContext(
         family,
         run.model,
@@ -119,7 +122,7 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
         weights=options.fid_weights,
         classifier=options.classifier,
         classifier_steps=options.classifier_steps,
-        tokenizer=_tokenizer(options.workdir) if isinstance(family, TextConditional) else None,
+        tokenizer=tokenizer,
         ranker=_ranker(options, run),
     )
     if options.fid_weights:
@@ -132,13 +135,6 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
     if path and not options.classifier:
         context.labels("train", 1)  # raises if there is nothing to train it on
     return context, run
-
-
-def _tokenizer(workdir: pathlib.Path) -> Any:
-    """Returns the run's own tokenizer: other data would have other numbers of the same words."""
-    from genjax.data.tokenizers import load_tokenizer
-
-    return load_tokenizer(workdir)
 
 
 def _ranker(options: argparse.Namespace, run: Run) -> Any:
