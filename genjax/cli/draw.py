@@ -114,7 +114,7 @@ def sampling_settings(options: argparse.Namespace, run: Run, family: Any) -> dic
     """Returns the options of the sampler that were given.
 
     Raises:
-      ValueError: the family has no such option.
+      ValueError: the family has no such option, or not as the run was trained.
     """
     given = {name: getattr(options, name) for name in SAMPLING}
     given = {name: value for name, value in given.items() if value is not None}
@@ -123,7 +123,7 @@ def sampling_settings(options: argparse.Namespace, run: Run, family: Any) -> dic
         if name not in known:
             has = ", ".join(map(option_name, known))
             raise ValueError(
-                f"{run.family} has no option {option_name(name)}; leave it out"
+                f"this run of {run.family} has no option {option_name(name)}; leave it out"
                 f"{f', or use {has}' if has else ''}."
             )
     return given

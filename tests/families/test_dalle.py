@@ -371,7 +371,9 @@ def test_images_of_tokens_and_options():
     part = variables["buffers"]["image_tokenizer"]
     want = dvae.decode_tokens(TOKENIZER, part, tokens.reshape(3, *SMALL.grid))
     np.testing.assert_allclose(x, want, atol=1e-5)
-    assert set(dalle.sampling_options(SMALL)) == {"guidance", "temperature", "top_k", "top_p"}
+    assert set(dalle.sampling_options(SMALL)) == {"temperature", "top_k", "top_p"}
+    guided = dataclasses.replace(SMALL, null_captions=0.1)
+    assert set(dalle.sampling_options(guided)) == {"guidance", "temperature", "top_k", "top_p"}
     with pytest.raises(ValueError, match="a row for each of 2 samples"):
         dalle.sample(SMALL, variables, jax.random.key(0), 2, text=TEXT)
 

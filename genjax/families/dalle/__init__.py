@@ -75,9 +75,12 @@ def text_spec(config: Config) -> TextSpec:
 
 
 def sampling_options(config: Config) -> Mapping[str, Any]:
-    """Returns the options of `sample` and their defaults; see `sample_tokens`."""
-    del config
-    return dict(SAMPLING_OPTIONS)
+    """Returns the options of `sample` and their defaults; see `sample_tokens`.
+
+    Only a model that was trained on null captions has guidance.
+    """
+    left_out = () if config.null_captions else ("guidance",)
+    return {name: value for name, value in SAMPLING_OPTIONS.items() if name not in left_out}
 
 
 def parts(config: Config) -> Mapping[str, tuple[str, Any]]:
