@@ -48,7 +48,8 @@ class CaptionSheet:
             return None
         (low, high), levels = self.limits, self.levels
         x = (images - low) / (high - low) * (levels - 1) if levels else images
-        captions = np.repeat(self.captions, len(images) // len(self.captions))
+        each = -(-len(images) // len(self.captions))
+        captions = np.repeat(self.captions, each)[: len(images)]
         return np.flatnonzero(~np.asarray(self.check.matches(x, captions)))
 
     def save(self, path: pathlib.Path, images: np.ndarray) -> np.ndarray:
@@ -59,7 +60,7 @@ class CaptionSheet:
 
 
 def caption_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, n: int) -> CaptionSheet:
-    """Returns a sheet of about n samples, of evenly spaced captions of a split.
+    """Returns a sheet of n samples, of evenly spaced captions of a split.
 
     The split is the validation split, else test, else train. Of several captions of an image the
     first one is shown. Samples are wrong where `Dataset.caption_check` finds by a rule that they
@@ -69,12 +70,12 @@ def caption_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, n: int) -
       run: settings.
       family: module that implements `TextToImage`.
       dataset: the run's data, with entries `caption` and `text`.
-      n: number of samples; fewer of large images, but at least one.
+      n: number of samples; fewer of large images, and of few captions.
     """
     split = sheet_split(dataset)
     each = min(EACH, math.isqrt(n))
     length = dataset.length(split)
-    rows = spaced_rows(length, min(n // each, length))
+    rows = spaced_rows(length, min(-(-n // each), length))
     found = dataset.read(split, rows, ("caption", "text"))
     captions = [str(c) for c in np.reshape(found["caption"], (len(rows), -1))[:, 0]]
     captions = captions[: fitting_captions(run.model.shape, captions, each)]
@@ -82,7 +83,7 @@ def caption_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, n: int) -
     check = dataset.caption_check
     return CaptionSheet(
         captions=tuple(captions),
-        text=np.repeat(text, each, axis=0),
+        text=np.repeat(text, each, axis=0)[:n],
         limits=family.traits(run.model).sample_range,
         levels=dataset.levels,
         check=check if check is not None and check.parts is None else None,

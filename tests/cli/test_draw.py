@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 from support import fake_drawers
 from support.fake_drawers import COLOURS, DRAWERS, Painter, drawer_run
+from support.small import small_run, write_data
 
-from genjax.cli import caption_scorers, draw
+from genjax.cli import caption_scorers, draw, sample
 from genjax.cli.sentences import read_sentences
 from genjax.core import named_key
 from genjax.data.tokenizers import train_tokenizer
 from genjax.families import nade
+from genjax.train import fit
 from genjax.train.sample_grids import cut, read_grid
 
 WORDS = train_tokenizer("words", ["red red red", "green green", "blue"])  # tokens 1, 2, 3
@@ -355,6 +357,38 @@ def test_what_was_drawn_is_written_when_it_ends_early(
         np.testing.assert_array_equal(found[key], whole[key])
     _, layout = read_grid(tmp_path / "out" / "grid.png")
     assert layout.captions == ("red", "blue")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of DALL-E, whose data are gone."""
+    folder = tmp_path_factory.mktemp("dalle")
+    settings = small_run("dalle", write_data(folder, 32), steps=1, ema=0.0, eval_every=0)
+    fit(settings, folder / "run", quiet=True)
+    for path in folder.glob("*.npz"):
+        path.unlink()
+    return folder / "run"
+
+
+def test_a_finished_run_draws_without_its_data(finished, tmp_path, capsys):
+    options = ["row two", "one row", "--n", "3", "--guidance", "2", "--top-k", "3", "--seed", "5"]
+    for name, size in (("a", "6"), ("b", "4")):
+        out = ["--out", str(tmp_path / name), "--batch-size", size, "--rank", "density"]
+        assert draw.main([str(finished), *options, *out]) == 0
+    a, b = by_number(tmp_path / "a"), by_number(tmp_path / "b")
+    assert a.keys() == b.keys() == {(s, i) for s in ("row two", "one row") for i in range(3)}
+    for key, image in a.items():
+        np.testing.assert_allclose(image.astype(int), b[key], atol=1)
+    capsys.readouterr()
+    assert draw.main([str(finished), "row four", "--out", str(tmp_path / "c")]) == 2
+    assert "the vocabulary of 4 words has no 'four'" in capsys.readouterr().err
+    assert draw.main([str(finished), "one one one row row", "--out", str(tmp_path / "c")]) == 2
+    assert "has 5 tokens, and the run in" in capsys.readouterr().err
+    # Captions of the data need the data.
+    assert sample.main([str(finished)]) == 2
+    message = capsys.readouterr().err
+    assert "dalle draws captions of its data, which cannot be read (" in message
+    assert f'use genjax draw {finished} "a sentence" --out grid.png' in message
 
 
 def test_non_finite_images_are_an_error(use, tmp_path, capsys, monkeypatch):

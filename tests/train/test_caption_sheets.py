@@ -1,6 +1,7 @@
 """Sheets of text-to-image runs: fixed captions, and which samples are marked as wrong."""
 
 import dataclasses
+import math
 
 import jax
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from support import fake_drawers
 from support.fake_drawers import DRAWERS, drawer_run, painted
 
+from genjax.cli import sample
+from genjax.data import save_npz
 from genjax.data.dataset import CaptionCheck
+from genjax.train import fit
 from genjax.train.caption_sheets import caption_sheet
 from genjax.train.sample_drawing import sample_drawer
 from genjax.train.sample_grids import cut, read_grid
@@ -73,12 +77,37 @@ def test_nothing_is_marked_where_no_rule_reads_images(tmp_path, check):
 
 
 @pytest.mark.parametrize(
-    ("samples", "captions", "each"), [(1, 1, 1), (4, 2, 2), (9, 3, 3), (99, 9, 4)]
+    ("samples", "captions", "drawn"),
+    [(1, 1, 1), (4, 2, 4), (5, 3, 5), (9, 3, 9), (13, 5, 13), (17, 5, 17), (99, 9, 36)],
 )
-def test_sizes_of_sheets(tmp_path, samples, captions, each):
+def test_sizes_of_sheets(tmp_path, samples, captions, drawn):
     run, dataset = drawer_run("painter", tmp_path), painted(9)
     sheet = caption_sheet(run, DRAWERS["painter"], dataset, samples)
-    assert (len(sheet.captions), len(sheet.text)) == (captions, captions * each)
+    assert (len(sheet.captions), len(sheet.text)) == (captions, drawn)
+    each = math.ceil(drawn / captions)
+    words = dataset.splits["validation"]["caption"][:, 0]
+    tokens = np.repeat([1 + list(words).index(c) for c in sheet.captions], each)[:drawn]
+    assert sheet.text[:, 0].tolist() == tokens.tolist()
+    sheet.save(tmp_path / "sheet.png", np.zeros((drawn, 8, 8, 3), np.float32))
+    assert read_grid(tmp_path / "sheet.png")[1].per_group == each
+
+
+def test_a_run_writes_sheets_and_samples_of_its_captions(tmp_path, capsys):
+    dataset = painted(9)
+    splits = {s: {k: v[k] for k in ("x", "caption")} for s, v in dataset.splits.items()}
+    save_npz(dataclasses.replace(dataset, splits=splits), tmp_path / "painted.npz")
+    run, workdir = drawer_run("painter", tmp_path, sample_every=1), tmp_path / "run"
+    fit(run, workdir, quiet=True)
+    for step in (1, 2):
+        _, layout = read_grid(workdir / "samples" / f"step_{step:08d}.png")
+        assert layout.captions == ("red", "red", "blue", "blue")
+    out = tmp_path / "sample.png"
+    assert sample.main([str(workdir), "--n", "5", "--out", str(out)]) == 0
+    assert "5 samples of 3 captions in" in capsys.readouterr().out
+    assert read_grid(out)[1].captions == ("red", "green", "blue")
+    (tmp_path / "painted.npz").rename(tmp_path / "moved.npz")
+    assert sample.main([str(workdir)]) == 2
+    assert "use genjax draw" in capsys.readouterr().err
 
 
 def test_one_caption_per_image_of_the_first_split_there_is(tmp_path):

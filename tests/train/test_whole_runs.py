@@ -12,7 +12,7 @@ from support.small import write_data
 
 from genjax import families
 from genjax.cli import evaluate, sample, translate
-from genjax.core.protocols import PuzzleSolver, Translator
+from genjax.core.protocols import PuzzleSolver, Sampler, Translator
 from genjax.train.checkpoint import leaves
 from genjax.train.load_run import load_state
 from genjax.train.sample_grids import cut, read_grid
@@ -72,6 +72,10 @@ def test_sample_draws_the_requested_number(finished, tmp_path, capsys):
             assert sample.main([str(workdir)]) == 2
             assert f"use genjax {command} {workdir} INPUT OUT" in capsys.readouterr().err
             return
+    if not isinstance(families.get(record["config"]["family"]), Sampler):
+        assert sample.main([str(workdir)]) == 2
+        assert "samples no images; pass this run as --ranker" in capsys.readouterr().err
+        return
     out, npy = tmp_path / "a.png", tmp_path / "a.npy"
     assert sample.main([str(workdir), "--n", "5", "--out", str(out), "--npy", str(npy)]) == 0
     x = np.load(npy, allow_pickle=False)
