@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.cli.sentences import encode_sentences
+from genjax.cli.drawn_captions import encode_captions
 from genjax.core.protocols import CaptionScores
 from genjax.train.named_runs import load_ranker
 from genjax.train.run_config import Run
 
 
 class CaptionScorer:
-    """Scores images of sentences by a family that implements `CaptionScores`."""
+    """Scores images of captions by a family that implements `CaptionScores`."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class CaptionScorer:
           family: module that implements `CaptionScores`.
           config: its Config.
           variables: its variables.
-          text: tokens of all sentences, int32 `[S, T]`.
+          text: tokens of all captions, int32 `[S, T]`.
           limits: lowest and highest value of the images, which are mapped to the family's range.
         """
         self.text, self.variables = text, variables
@@ -44,9 +44,9 @@ class CaptionScorer:
 
         self._score = jax.jit(score)
 
-    def __call__(self, images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
-        """Returns the scores `[B]` of images, each with a sentence by its number."""
-        return np.asarray(self._score(self.variables, images, self.text[sentences]), np.float64)
+    def __call__(self, images: np.ndarray, captions: np.ndarray) -> np.ndarray:
+        """Returns the scores `[B]` of images, each with a caption by its number."""
+        return np.asarray(self._score(self.variables, images, self.text[captions]), np.float64)
 
 
 def own_scorer(run: Run, family: Any, variables: Any, text: np.ndarray) -> CaptionScorer:
@@ -57,7 +57,7 @@ def own_scorer(run: Run, family: Any, variables: Any, text: np.ndarray) -> Capti
     """
     if not isinstance(family, CaptionScores):
         raise ValueError(
-            f"{run.family} has no density of images given sentences; rank by --ranker RUN instead."
+            f"{run.family} has no density of images given captions; rank by --ranker RUN instead."
         )
     limits = family.traits(run.model).sample_range
     return CaptionScorer(family, run.model, variables, text, limits)
@@ -71,13 +71,13 @@ def ranking_scorer(
     Args:
       run: settings of the run that draws.
       family: its family.
-      texts: the sentences.
+      texts: the captions.
       source: the ranker's folder, or the name of its experiment; empty is the run's own ranker.
       workdir: folder of the run that draws.
 
     Raises:
       ValueError: there is no such run, it scores no captions, or images of another shape; or it
-        cannot encode a sentence.
+        cannot encode a caption.
     """
     train = dataclasses.replace(run.train, ranker=source or run.train.ranker)
     named = dataclasses.replace(run, train=train)
@@ -88,6 +88,6 @@ def ranking_scorer(
             f" draws {tuple(run.model.shape)}; give a ranker of that shape."
         )
     whose = f"the ranker {train.ranker}"
-    text = encode_sentences(tokenizer, texts, ranker.text_spec(config), whose)
+    text = encode_captions(tokenizer, texts, ranker.text_spec(config), whose)
     limits = family.traits(run.model).sample_range
     return CaptionScorer(ranker, config, variables, text, limits)

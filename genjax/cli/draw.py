@@ -1,12 +1,12 @@
-"""`genjax draw RUN "a sentence" ... --out OUT`: draws images of sentences.
+"""`genjax draw RUN "a caption" ... --out OUT`: draws images of captions.
 
     genjax draw RUN "a small red circle left of a large blue square" --n 16 --out grid.png
-    genjax draw RUN --file sentences.txt --n 32 --ranker RANKER --keep 4 --out images
+    genjax draw RUN --file captions.txt --n 32 --ranker RANKER --keep 4 --out images
 
 RUN is the folder of a finished text-to-image run; its data are not needed. OUT is a PNG, with the
-images below their sentences, or a folder, with one PNG per image, grid.png and scores.csv. With
---ranker, or with --rank density, the images of a sentence are sorted, the best one first. An image
-is determined by the run, the seed, the sentence and the number of the image; other sentences and
+images below their captions, or a folder, with one PNG per image, grid.png and scores.csv. With
+--ranker, or with --rank density, the images of a caption are sorted, the best one first. An image
+is determined by the run, the seed, the caption and the number of the image; other captions and
 --batch-size have no effect.
 """
 
@@ -23,9 +23,9 @@ import numpy as np
 
 from genjax import checks, families
 from genjax.cli.caption_scorers import CaptionScorer, own_scorer, ranking_scorer
+from genjax.cli.drawn_captions import encode_captions, read_captions, unknown_letters
 from genjax.cli.drawn_files import Drawn, DrawnFiles
 from genjax.cli.options import ArgumentParser, command, option_name
-from genjax.cli.sentences import encode_sentences, read_sentences, unknown_letters
 from genjax.core.protocols import CaptionScores, TextToImage
 from genjax.data.file_io import safe
 from genjax.data.tokenizers import load_tokenizer
@@ -41,20 +41,20 @@ RANKER, DENSITY = "ranker", "density"
 def main(argv: list[str]) -> None:
     """Draws images and writes them."""
     options = parse(argv)
-    texts, blank, repeated = read_sentences(options.sentences, options.file)
+    texts, blank, repeated = read_captions(options.captions, options.file)
     keep = options.keep or options.n
     files = DrawnFiles(options.out, texts, n=options.n, keep=keep, overwrite=options.overwrite)
     run, variables = load(options.workdir)
     family = families.get(run.family)
     if not isinstance(family, TextToImage):
         raise ValueError(
-            f"{run.family} in {safe(options.workdir)} draws no sentences; give the folder of a run"
+            f"{run.family} in {safe(options.workdir)} draws no captions; give the folder of a run"
             f" of {' or '.join(families.implementing(TextToImage))}."
         )
     settings = sampling_settings(options, run, family)
     tokenizer = load_tokenizer(options.workdir)
     whose = f"the run in {safe(options.workdir)}"
-    text = encode_sentences(tokenizer, texts, family.text_spec(run.model), whose)
+    text = encode_captions(tokenizer, texts, family.text_spec(run.model), whose)
     scorers: dict[str, CaptionScorer] = {}
     if options.ranker or options.rank == RANKER:
         scorers[RANKER] = ranking_scorer(run, family, texts, options.ranker, options.workdir)
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         scorers[DENSITY] = own_scorer(run, family, variables, text)
     files.begin(run.model.shape, options.seed, tuple(scorers), options.rank)
     if blank or repeated:
-        print(f"left out: {blank} blank lines, {repeated} repeated sentences", file=sys.stderr)
+        print(f"left out: {blank} blank lines, {repeated} repeated captions", file=sys.stderr)
     if letters := unknown_letters(tokenizer, texts):
         print(f"not in the alphabet, read as spaces: {safe(letters, 60)}", file=sys.stderr)
     draw = Drawer(run, family, variables, texts, text, options.seed, settings)
@@ -75,14 +75,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     path: dict[str, Any] = {"type": pathlib.Path}
     add("workdir", **path, metavar="RUN", help="folder of a run")
-    add("sentences", nargs="*", metavar="SENTENCE", help="sentences, each in quotation marks")
-    add("--file", **path, help="UTF-8 text with further sentences, one per line")
+    add("captions", nargs="*", metavar="CAPTION", help="captions, each in quotation marks")
+    add("--file", **path, help="UTF-8 text with further captions, one per line")
     add("--out", **path, required=True, help="name of a PNG, or folder")
-    add("--n", type=int, default=16, help="images of each sentence (16)")
+    add("--n", type=int, default=16, help="images of each caption (16)")
     add("--ranker", default="", metavar="RUN", help="run that scores the images, to sort them")
     text = "sort by the scores of a ranker (by default the run's own), or by the run's own density"
     add("--rank", choices=(RANKER, DENSITY), default="", help=text)
-    add("--keep", type=int, metavar="K", help="write the best K images of each sentence (all)")
+    add("--keep", type=int, metavar="K", help="write the best K images of each caption (all)")
     text = "scale of classifier-free guidance, 1 is none; without it, and without the next three"
     text += " options, the family's own value"
     add("--guidance", type=float, metavar="G", help=text)
@@ -148,7 +148,7 @@ class Drawer:
           run: settings.
           family: module that implements `TextToImage`.
           variables: its variables.
-          texts: the sentences.
+          texts: the captions.
           text: their tokens, int32 `[S, T]`.
           seed: of all images.
           settings: options of the sampler.
@@ -164,13 +164,13 @@ class Drawer:
 
         self._draw = jax.jit(jax.vmap(draw_one, in_axes=(None, 0, 0, 0)))
 
-    def __call__(self, sentences: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Returns images `[B, *shape]` of sentences, both by their numbers.
+    def __call__(self, captions: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Returns images `[B, *shape]` of captions, both by their numbers.
 
         Raises:
           ValueError: the samples are not finite.
         """
-        streams, text = self.streams[sentences], self.text[sentences]
+        streams, text = self.streams[captions], self.text[captions]
         x = np.asarray(self._draw(self.variables, numbers, streams, text), np.float32)
         if not np.isfinite(x).all():
             raise ValueError("the run draws non-finite values; use other options, or another run.")
@@ -190,13 +190,13 @@ def draw_all(
     progress, done = Progress("draw", total), 0
     report = progress_callback("draw", progress.say, "images")
     try:
-        for sentences, numbers in batches(len(draw.texts), files.n, batch_size):
-            images = draw(sentences, numbers)
-            scores = {name: scorer(images, sentences) for name, scorer in scorers.items()}
+        for captions, numbers in batches(len(draw.texts), files.n, batch_size):
+            images = draw(captions, numbers)
+            scores = {name: scorer(images, captions) for name, scorer in scorers.items()}
             fresh = min(len(images), total - done)  # the last batch is filled up
             for i, image in enumerate(draw.pixels(images[:fresh])):
                 own = {name: float(values[i]) for name, values in scores.items()}
-                files.add(int(sentences[i]), Drawn(image, int(numbers[i]), own))
+                files.add(int(captions[i]), Drawn(image, int(numbers[i]), own))
             done += fresh
             progress.advance(done)
             report(done, total)
@@ -207,12 +207,12 @@ def draw_all(
             print(files.summary())
 
 
-def batches(sentences: int, n: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Iterates over numbers of sentences and of their images, both int32 `[B]`.
+def batches(captions: int, n: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Iterates over numbers of captions and of their images, both int32 `[B]`.
 
     All batches have one size; the last one is filled up with its last image.
     """
-    total = sentences * n
+    total = captions * n
     size = min(size, total)
     for start in range(0, total, size):
         jobs = np.minimum(np.arange(start, start + size), total - 1)

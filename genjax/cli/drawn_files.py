@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genjax.cli.sentences import slug
+from genjax.cli.drawn_captions import slug
 from genjax.data.file_io import safe
 from genjax.data.file_writing import no_follow, write_file
 from genjax.data.image_decoding import Picture, has_image_suffix
@@ -26,7 +26,7 @@ class Drawn(NamedTuple):
     """One image.
 
     image: uint8 `[H, W, C]`.
-    number: of the image, among those of its sentence.
+    number: of the image, among those of its caption.
     scores: by name.
     """
 
@@ -41,7 +41,7 @@ class Drawn(NamedTuple):
 
 
 class DrawnFiles:
-    """Writes the images of each sentence when all of them are drawn, and the rest at the end.
+    """Writes the images of each caption when all of them are drawn, and the rest at the end.
 
     Attributes:
       grid: file of the grid.
@@ -57,9 +57,9 @@ class DrawnFiles:
 
         Args:
           out: PNG, or folder.
-          texts: the sentences.
-          n: images of a sentence.
-          keep: images of a sentence that are written.
+          texts: the captions.
+          n: images of a caption.
+          keep: images of a caption that are written.
           overwrite: whether files that exist are replaced.
 
         Raises:
@@ -98,11 +98,11 @@ class DrawnFiles:
             names += [self.name(s, place) for s in range(len(self.texts)) for place in places]
         return names
 
-    def name(self, sentence: int, place: int) -> str:
-        """Returns the name of an image: number and words of the sentence, and place, from 1."""
+    def name(self, caption: int, place: int) -> str:
+        """Returns the name of an image: number and words of the caption, and place, from 1."""
         first, last = (len(str(most)) for most in (len(self.texts), self.keep))
-        words = slug(self.texts[sentence])
-        return f"{sentence + 1:0{first}}-{words}-{place + 1:0{last}}.png"
+        words = slug(self.texts[caption])
+        return f"{caption + 1:0{first}}-{words}-{place + 1:0{last}}.png"
 
     def begin(self, shape: Sequence[int], seed: int, scores: Sequence[str], rank_by: str) -> None:
         """Takes the shape of the images, their seed, the names of the scores, and the first one.
@@ -121,22 +121,22 @@ class DrawnFiles:
         fits = math.prod(layout.size()) <= MAX_PIXELS
         if self.folder is None and (self.on_grid < len(self.texts) or not fits):
             raise ValueError(
-                f"a grid of {len(self.texts):,} sentences with {self.keep:,} images each has more"
+                f"a grid of {len(self.texts):,} captions with {self.keep:,} images each has more"
                 f" than {MAX_PIXELS:,} pixels; give a folder as --out, or fewer images."
             )
         if not fits:
             self.on_grid = 0
 
-    def add(self, sentence: int, drawn: Drawn) -> None:
-        """Takes one image; writes those of its sentence if it is the last of them."""
-        self.pending.setdefault(sentence, []).append(drawn)
-        if len(self.pending[sentence]) == self.n:
-            self._write(sentence)
+    def add(self, caption: int, drawn: Drawn) -> None:
+        """Takes one image; writes those of its caption if it is the last of them."""
+        self.pending.setdefault(caption, []).append(drawn)
+        if len(self.pending[caption]) == self.n:
+            self._write(caption)
 
     def close(self) -> None:
         """Writes the images that are left, and the grid."""
-        for sentence in sorted(self.pending):
-            self._write(sentence)
+        for caption in sorted(self.pending):
+            self._write(caption)
         if self._rows is not None:
             self._rows.close()
         if self.shown:
@@ -148,37 +148,37 @@ class DrawnFiles:
     def summary(self) -> str:
         """Returns what is printed at the end."""
         count, drawn = len(self.texts), self.drawn
-        sentences = "1 sentence" if count == 1 else f"{count:,} sentences"
+        captions = "1 caption" if count == 1 else f"{count:,} captions"
         where = self.grid if self.folder is None else self.folder
         total = count * self.n
         line = (
-            f"{drawn:,} of {total:,} images of {sentences} drawn, {self.written:,} in {safe(where)}"
+            f"{drawn:,} of {total:,} images of {captions} drawn, {self.written:,} in {safe(where)}"
         )
         if self.folder is not None and 0 < self.on_grid < count:
-            line += f"; {GRID} shows the first {self.on_grid:,} sentences"
+            line += f"; {GRID} shows the first {self.on_grid:,} captions"
         return line
 
-    def _write(self, sentence: int) -> None:
-        drawn = self.pending[sentence]
+    def _write(self, caption: int) -> None:
+        drawn = self.pending[caption]
         if self.rank_by:  # equal scores stay in the order of their numbers
             drawn = sorted(drawn, key=lambda one: one.rank_key(self.rank_by))
         rows = []
         for place, one in enumerate(drawn):
             name = ""
             if self.folder is not None and place < self.keep:
-                name = self.name(sentence, place)
+                name = self.name(caption, place)
                 self.folder.mkdir(parents=True, exist_ok=True)
                 write_file(self.folder / name, encode(Picture(one.image), name))
             scores = [f"{one.scores[score]:.6g}" for score in self.scores]
             rank = place + 1 if self.rank_by else ""
-            rows.append([self.texts[sentence], one.number, self.seed, rank, name, *scores])
+            rows.append([self.texts[caption], one.number, self.seed, rank, name, *scores])
         if self.folder is not None or self.scores:
             self._append(rows)
-        if sentence < self.on_grid:
+        if caption < self.on_grid:
             self.shown += [one.image for one in drawn[: self.keep]]
         self.drawn += len(drawn)
         self.written += min(len(drawn), self.keep)
-        del self.pending[sentence]
+        del self.pending[caption]
 
     def _append(self, rows: Sequence[Sequence[Any]]) -> None:
         """Appends to the table, so that it is whole however the program ends."""
@@ -187,7 +187,7 @@ class DrawnFiles:
             self.table.parent.mkdir(parents=True, exist_ok=True)
             self.table.unlink(missing_ok=True)  # a link
             self._rows = open(self.table, "xb", opener=no_follow)  # noqa: SIM115
-            head = ["sentence", "image", "seed", "rank", "file"]
+            head = ["caption", "image", "seed", "rank", "file"]
             csv.writer(lines).writerow([*head, *(f"{name}_score" for name in self.scores)])
         csv.writer(lines).writerows(rows)
         self._rows.write(lines.getvalue().encode())

@@ -14,7 +14,7 @@ from genjax import __version__
 COMMANDS = {
     "train": "train a family on your own data",
     "sample": "draw a grid of samples from a run",
-    "draw": "draw images of sentences by a text-to-image run",
+    "draw": "draw images of captions by a text-to-image run",
     "evaluate": "compute a run's figure on a split",
     "measure": "compute sample metrics of a run (FID, SWD, Parzen window, ...)",
     "translate": "translate images of any size by a run",

@@ -1,8 +1,8 @@
 """`genjax sample WORKDIR`: a grid of samples of a finished run, as PNG.
 
 For families with latents the grid shows the mean of p(x | z) of each sample z; `--draw` shows draws
-from p(x | z). For text-to-image runs it shows samples of captions of the run's data; for sentences
-of your own see `genjax draw`.
+from p(x | z). For text-to-image runs it shows samples of captions of the run's data; for others
+see `genjax draw`.
 """
 
 import argparse
@@ -107,6 +107,6 @@ def sheet_of_data(run: Run, family: Any, options: argparse.Namespace) -> Caption
         raise ValueError(
             f"{run.family} draws captions of its data, which cannot be read"
             f" ({checks.error_message(error, '--n').rstrip('.')}); use genjax draw"
-            f' {options.workdir} "a sentence" --out grid.png, which needs no data.'
+            f' {options.workdir} "a caption" --out grid.png, which needs no data.'
         ) from None
     return caption_sheet(run, family, dataset, options.n)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genjax.data.image_grid import GridLayout
-from genjax.report.captions import captioned
+from genjax.report.captioned_samples import captioned
 from genjax.report.comparison import comparison, real_beside, settings
 from genjax.report.markup import Html, el, join, script_json, text
 from genjax.report.puzzle import puzzle

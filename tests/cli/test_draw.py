@@ -1,4 +1,4 @@
-"""`genjax draw`: images of sentences, their order, files and scores, and what it rejects."""
+"""`genjax draw`: images of captions, their order, files and scores, and what it rejects."""
 
 import csv
 import dataclasses
@@ -13,7 +13,7 @@ from support.fake_drawers import COLOURS, DRAWERS, Painter, drawer_run
 from support.small import small_run, write_data
 
 from genjax.cli import caption_scorers, draw, sample
-from genjax.cli.sentences import read_sentences
+from genjax.cli.drawn_captions import read_captions
 from genjax.core import named_key
 from genjax.data.tokenizers import train_tokenizer
 from genjax.train import fit
@@ -68,16 +68,16 @@ def table(path):
 
 
 def by_number(folder):
-    """Images of a folder by sentence and number."""
+    """Images of a folder by caption and number."""
     rows = table(folder / "scores.csv")
-    return {(r["sentence"], int(r["image"])): opened(folder / r["file"]) for r in rows if r["file"]}
+    return {(r["caption"], int(r["image"])): opened(folder / r["file"]) for r in rows if r["file"]}
 
 
 def colours(images):
     return [list(COLOURS)[i] for i in np.mean(images, axis=(1, 2)).argmax(-1)]
 
 
-def test_a_grid_has_the_images_below_their_sentences(use, tmp_path, capsys):
+def test_a_grid_has_the_images_below_their_captions(use, tmp_path, capsys):
     assert run(tmp_path, "blue", "red", "--n", 3, out="new/grid.png") == 0
     page, layout = read_grid(tmp_path / "new" / "grid.png")
     assert (layout.captions, layout.per_group, layout.wrong) == (("blue", "red"), 3, None)
@@ -86,7 +86,7 @@ def test_a_grid_has_the_images_below_their_sentences(use, tmp_path, capsys):
     assert len({image.tobytes() for image in images}) == 6
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["grid.png"]
     printed = capsys.readouterr()
-    text = f"6 of 6 images of 2 sentences drawn, 6 in {tmp_path}/new/grid.png\n"
+    text = f"6 of 6 images of 2 captions drawn, 6 in {tmp_path}/new/grid.png\n"
     assert (printed.out, printed.err) == (text, "")
 
 
@@ -102,9 +102,9 @@ def test_a_folder_has_single_images_a_grid_and_a_table(use, tmp_path, capsys):
         "scores.csv",
     ]
     rows = table(tmp_path / "out" / "scores.csv")
-    assert list(rows[0]) == ["sentence", "image", "seed", "rank", "file", "density_score"]
+    assert list(rows[0]) == ["caption", "image", "seed", "rank", "file", "density_score"]
     assert [r["file"] for r in rows] == names
-    assert [r["sentence"] for r in rows] == ["Red  green"] * 2 + ["blue"] * 2
+    assert [r["caption"] for r in rows] == ["Red  green"] * 2 + ["blue"] * 2
     assert [(r["image"], r["seed"], r["rank"]) for r in rows] == [
         ("0", "7", ""),
         ("1", "7", ""),
@@ -115,12 +115,12 @@ def test_a_folder_has_single_images_a_grid_and_a_table(use, tmp_path, capsys):
     np.testing.assert_array_equal(cut(page, layout)[:, ::8, ::8], images)
     # The density that the family has of the images, which were rounded since.
     for row, image in zip(rows, images, strict=True):
-        wanted = np.array(COLOURS[row["sentence"].lower().split()[0]])
+        wanted = np.array(COLOURS[row["caption"].lower().split()[0]])
         density = -np.mean((image / 255 - wanted) ** 2)
         assert float(row["density_score"]) == pytest.approx(density, abs=0.01)
 
 
-def test_other_sentences_and_the_batch_size_change_no_image(use, tmp_path):
+def test_other_captions_and_the_batch_size_change_no_image(use, tmp_path):
     calls = {
         "a": ("red", "--n", 3, "--batch-size", 2),
         "b": ("blue", "red", "green", "red red", "--n", 5, "--batch-size", 32),
@@ -137,11 +137,11 @@ def test_other_sentences_and_the_batch_size_change_no_image(use, tmp_path):
         assert (found["other"][key] != image).any()
     for number in range(4):
         np.testing.assert_array_equal(found["b"]["red red", number], found["c"]["red red", number])
-    # All others differ: those of one colour too, by number and by sentence.
+    # All others differ: those of one colour too, by number and by caption.
     assert len({image.tobytes() for image in found["b"].values()}) == 20
 
 
-def test_the_key_of_an_image_is_of_its_number_and_sentence(use, tmp_path):
+def test_the_key_of_an_image_is_of_its_number_and_caption(use, tmp_path):
     assert run(tmp_path, "green", "--n", 2, "--seed", 3) == 0
     settings = use()
     key = named_key(jax.random.key(3), 1, "green")
@@ -155,8 +155,8 @@ def test_the_key_of_an_image_is_of_its_number_and_sentence(use, tmp_path):
 def test_a_ranker_sorts_and_the_best_are_kept(use, tmp_path, capsys):
     assert run(tmp_path, "red", "blue", "--n", 6, "--ranker", "r", "--keep", 2) == 0
     rows = table(tmp_path / "out" / "scores.csv")
-    for sentence in ("red", "blue"):
-        own = [r for r in rows if r["sentence"] == sentence]
+    for caption in ("red", "blue"):
+        own = [r for r in rows if r["caption"] == caption]
         assert [r["rank"] for r in own] == list("123456")
         assert sorted(r["image"] for r in own) == list("012345")
         assert [bool(r["file"]) for r in own] == [True] * 2 + [False] * 4
@@ -170,13 +170,13 @@ def test_a_ranker_sorts_and_the_best_are_kept(use, tmp_path, capsys):
     page, layout = read_grid(tmp_path / "out" / "grid.png")
     files = [opened(tmp_path / "out" / r["file"]) for r in rows if r["file"]]
     np.testing.assert_array_equal(cut(page, layout)[:, ::8, ::8], files)
-    assert "12 of 12 images of 2 sentences drawn, 4 in" in capsys.readouterr().out
+    assert "12 of 12 images of 2 captions drawn, 4 in" in capsys.readouterr().out
 
 
 def test_the_density_sorts_and_a_grid_has_its_table_beside_it(use, tmp_path):
     assert run(tmp_path, "red", "--n", 5, "--rank", "density", "--keep", 3, out="a.png") == 0
     rows = table(tmp_path / "a.csv")
-    assert list(rows[0]) == ["sentence", "image", "seed", "rank", "file", "density_score"]
+    assert list(rows[0]) == ["caption", "image", "seed", "rank", "file", "density_score"]
     scores = [float(r["density_score"]) for r in rows]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == 5
@@ -201,12 +201,12 @@ def test_options_of_the_sampler(use, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "there is no sentence; give some in quotation marks, or --file."),
-        (["red", " "], "sentence 2 is empty; give words in quotation marks."),
-        (["red", "\udcff"], "sentence 2 is not valid Unicode: \\udcff; write it as UTF-8."),
+        ([], "there is no caption; give some in quotation marks, or --file."),
+        (["red", " "], "caption 2 is empty; give words in quotation marks."),
+        (["red", "\udcff"], "caption 2 is not valid Unicode: \\udcff; write it as UTF-8."),
         (["blue gren"], "'blue gren': the vocabulary of 3 words has no 'gren' (near: green)"),
         (["red " * 5], "'red red red red red' has 5 tokens, and the run in run takes 4; shorten"),
-        (["red", "gren", "ble", "?"], "(2 other sentences have errors too)."),
+        (["red", "gren", "ble", "?"], "(2 other captions have errors too)."),
         (["red", "--n", "0"], "`n` must be positive, got 0."),
         (["red", "--n", "-1"], "`n` must be positive, got -1."),
         (["red", "--batch-size", "0"], "`batch_size` must be positive, got 0."),
@@ -225,15 +225,15 @@ def test_what_is_rejected(use, tmp_path, capsys, options, message):
     assert printed.count("\n") == 1
 
 
-def test_the_run_must_draw_sentences(use, tmp_path, capsys, monkeypatch):
+def test_the_run_must_draw_captions(use, tmp_path, capsys, monkeypatch):
     use("painter")
     message = failed(capsys, tmp_path, "red", "--rank", "density")
-    assert "painter has no density of images given sentences; rank by --ranker RUN" in message
+    assert "painter has no density of images given captions; rank by --ranker RUN" in message
     assert run(tmp_path, "red", "--n", 1) == 0
     assert list(table(tmp_path / "out" / "scores.csv")[0])[-1] == "file"
     monkeypatch.setattr(draw, "load", lambda workdir: (small_run("nade", "unused"), {}))
     message = failed(capsys, tmp_path, "red", out="b")
-    assert re.search("nade in run draws no sentences; give .* of dalle or .* or painter", message)
+    assert re.search("nade in run draws no captions; give .* of dalle or .* or painter", message)
 
 
 def test_a_ranker_of_another_shape_or_vocabulary_is_rejected(use, tmp_path, capsys, monkeypatch):
@@ -250,16 +250,16 @@ def test_a_ranker_of_another_shape_or_vocabulary_is_rejected(use, tmp_path, caps
     assert "the tokenizer of the run in run has 4 tokens, and its model takes 3" in message
 
 
-def test_sentences_of_a_file(use, tmp_path, capsys):
+def test_captions_of_a_file(use, tmp_path, capsys):
     file = tmp_path / "s.txt"
     file.write_bytes("\ufeffred\r\n\r\n  green blue \nred\n\n".encode())
     assert run(tmp_path, "blue", "--file", file, "--n", 1) == 0
     rows = table(tmp_path / "out" / "scores.csv")
-    assert [r["sentence"] for r in rows] == ["blue", "red", "green blue"]
-    assert capsys.readouterr().err == "left out: 2 blank lines, 1 repeated sentences\n"
+    assert [r["caption"] for r in rows] == ["blue", "red", "green blue"]
+    assert capsys.readouterr().err == "left out: 2 blank lines, 1 repeated captions\n"
     for data, message in (
-        (b"\n \n", "has no sentences; write one per line."),
-        (b"", "has no sentences; write one per line."),
+        (b"\n \n", "has no captions; write one per line."),
+        (b"", "has no captions; write one per line."),
         (b"red\n\xff\n", "is not UTF-8 text (byte 4); save it as UTF-8."),
         (b"red\0\n", "holds a NUL character in line 1"),
     ):
@@ -267,32 +267,32 @@ def test_sentences_of_a_file(use, tmp_path, capsys):
         assert message in failed(capsys, tmp_path, "--file", file, out="b")
 
 
-def test_sentences_of_any_script(use, tmp_path, capsys):
+def test_captions_of_any_script(use, tmp_path, capsys):
     use(tokenizer=train_tokenizer("bpe", ["red"]), length=80, vocabulary=300)
     texts = ["\N{GRINNING FACE}\u200d", "\u05d0\u05d1\u05d2 \u0627\u0644", "../../e\u0301t\u00e9"]
     assert run(tmp_path, *texts, "--n", 1) == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [
-        "1-sentence-1.png",
-        "2-sentence-1.png",
+        "1-caption-1.png",
+        "2-caption-1.png",
         "3-ete-1.png",
         "grid.png",
         "scores.csv",
     ]
-    assert [r["sentence"] for r in table(tmp_path / "out" / "scores.csv")] == texts
+    assert [r["caption"] for r in table(tmp_path / "out" / "scores.csv")] == texts
     assert read_grid(tmp_path / "out" / "grid.png")[1].captions == tuple(texts)
     use(tokenizer=train_tokenizer("characters", []), length=80, vocabulary=80)
     assert run(tmp_path, "red \u05d0!", "--n", 1, out="b") == 0
     assert "not in the alphabet, read as spaces: \u05d0\n" in capsys.readouterr().err
 
 
-def test_many_sentences_are_for_a_folder(use, tmp_path, capsys):
+def test_many_captions_are_for_a_folder(use, tmp_path, capsys):
     file = tmp_path / "s.txt"
     file.write_text("".join(f"red {'blue ' * (i % 3)}{i}\n" for i in range(10_000)))
-    assert len(read_sentences([], file).texts) == 10_000
+    assert len(read_captions([], file).texts) == 10_000
     use(tokenizer=train_tokenizer("bpe", ["red"]), length=80, vocabulary=300)
     message = failed(capsys, tmp_path, "--file", file, "--n", 9, out="a.png")
-    assert "a grid of 10,000 sentences with 9 images each has more than 33,554,432" in message
+    assert "a grid of 10,000 captions with 9 images each has more than 33,554,432" in message
 
 
 def test_nothing_is_overwritten_unasked(use, tmp_path, capsys):
@@ -303,7 +303,7 @@ def test_nothing_is_overwritten_unasked(use, tmp_path, capsys):
     assert run(tmp_path, "red", "--n", 1, "--seed", 1, "--overwrite") == 0
     assert (opened(tmp_path / "out" / "1-red-1.png") != before).any()
     assert [row["seed"] for row in table(tmp_path / "out" / "scores.csv")] == ["1"]
-    # Other files in the folder are in nobody's way.
+    # Other files in the folder stay.
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "notes.txt").write_text("mine")
     assert run(tmp_path, "red", "--n", 1, out="b") == 0
@@ -345,10 +345,10 @@ def test_what_was_drawn_is_written_when_it_ends_early(
     monkeypatch.setattr(draw.Drawer, "__call__", failing)
     assert run(tmp_path, *options, "--batch-size", 2) == status
     printed = capsys.readouterr()
-    assert "6 of 12 images of 3 sentences drawn, 4 in" in printed.out
+    assert "6 of 12 images of 3 captions drawn, 4 in" in printed.out
     assert message in printed.err
     rows = table(tmp_path / "out" / "scores.csv")
-    assert [r["sentence"] for r in rows] == ["red"] * 4 + ["blue"] * 2
+    assert [r["caption"] for r in rows] == ["red"] * 4 + ["blue"] * 2
     found, whole = by_number(tmp_path / "out"), by_number(tmp_path / "whole")
     assert [r["rank"] for r in rows] == list("123412")
     assert len(found) == 4
@@ -389,7 +389,7 @@ def test_a_finished_run_draws_without_its_data(finished, tmp_path, capsys):
     assert sample.main([str(finished)]) == 2
     message = capsys.readouterr().err
     assert "dalle draws captions of its data, which cannot be read (" in message
-    assert f'use genjax draw {finished} "a sentence" --out grid.png' in message
+    assert f'use genjax draw {finished} "a caption" --out grid.png' in message
 
 
 def test_non_finite_images_are_an_error(use, tmp_path, capsys, monkeypatch):

@@ -480,11 +480,11 @@ def test_samples_are_beside_their_captions(browser, drawings, width):
         page.locator("img.grid").evaluate("(i) => i.decode()")
         assert shown() == ([20 * i + levels for i in range(12)], wrong)
         notes = items.locator("p:last-child").all_inner_texts()
-        assert notes == [f"{count} of 4 as asked" for count in counts]
-        right = f"{sum(counts)} of 12 samples are as asked; the others are framed."
+        assert notes == [f"{count} of 4 correct" for count in counts]
+        right = f"{sum(counts)} of 12 samples are correct; the others are framed."
         assert status.inner_text() == right
     label = samples.first.get_attribute("aria-label")
-    assert label == "Sample 1 of a large red circle, not as asked"
+    assert label == "Sample 1 of a large red circle, wrong"
     assert page.complaints == []
     assert page.requests == [drawings.as_uri()]
     page.context.close()

@@ -51,8 +51,8 @@ def test_samples_are_below_the_captions_that_they_are_drawn_from(tmp_path):
 
 def test_wrong_samples_are_marked(tmp_path):
     images, layout = drawn(tmp_path, painted(9), skill=0.5)
-    asked = np.repeat(layout.captions, 4)
-    wrong = [i for i, (a, b) in enumerate(zip(strongest(images), asked, strict=True)) if a != b]
+    wanted = np.repeat(layout.captions, 4)
+    wrong = [i for i, (a, b) in enumerate(zip(strongest(images), wanted, strict=True)) if a != b]
     assert layout.wrong == tuple(wrong)
     assert 0 < len(wrong) < 16
 

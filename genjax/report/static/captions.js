@@ -29,14 +29,14 @@
           here += !isWrong;
           canvas.getContext("2d").drawImage(grid, left, top, width, height, 0, 0, width, height);
           canvas.classList.toggle("wrong", isWrong);
-          const known = now ? (isWrong ? ", not as asked" : ", as asked") : "";
+          const known = now ? (isWrong ? ", wrong" : ", correct") : "";
           canvas.setAttribute("aria-label", `Sample ${k + 1} of ${caption}${known}`);
         });
-        note.textContent = now ? `${here} of ${samples.length} as asked` : "";
+        note.textContent = now ? `${here} of ${samples.length} correct` : "";
         right += here;
         total += samples.length;
       });
-      status.textContent = now ? `${right} of ${total} samples are as asked; the others are framed.` : "";
+      status.textContent = now ? `${right} of ${total} samples are correct; the others are framed.` : "";
     }
     grid.addEventListener("load", paint);
     grid.closest(".zoom").hidden = true;

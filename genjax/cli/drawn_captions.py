@@ -1,4 +1,4 @@
-"""Sentences that a command draws: where they are read from, their tokens, their file names."""
+"""Captions that a command draws: where they are read from, their tokens, their file names."""
 
 import pathlib
 import re
@@ -12,16 +12,16 @@ from genjax import checks
 from genjax.core.protocols import TextSpec
 from genjax.data.file_io import read_text, safe
 
-SHOWN = 60  # letters of a sentence in a message
-SLUG = 40  # letters of a sentence in a file name
+SHOWN = 60  # letters of a caption in a message
+SLUG = 40  # letters of a caption in a file name
 
 
-class Sentences(NamedTuple):
-    """Distinct sentences.
+class Captions(NamedTuple):
+    """Distinct captions.
 
-    texts: the sentences, without blanks around them.
+    texts: the captions, without blanks around them.
     blank: number of blank lines of the file.
-    repeated: number of sentences that are drawn once though they are given more often.
+    repeated: number of captions that are drawn once though they are given more often.
     """
 
     texts: tuple[str, ...]
@@ -29,20 +29,20 @@ class Sentences(NamedTuple):
     repeated: int
 
 
-def read_sentences(given: Sequence[str], file: pathlib.Path | None) -> Sentences:
-    """Returns the sentences of the command line, then those of a file, one per line.
+def read_captions(given: Sequence[str], file: pathlib.Path | None) -> Captions:
+    """Returns the captions of the command line, then those of a file, one per line.
 
     Raises:
       ValueError: there is none; one of the command line is blank, or no Unicode; or the file cannot
         be read as UTF-8.
     """
-    found = [sentence.strip() for sentence in given]
-    for i, sentence in enumerate(found, 1):
-        if not sentence:
-            raise ValueError(f"sentence {i} is empty; give words in quotation marks.")
-        if not checks.is_unicode(sentence):
+    found = [caption.strip() for caption in given]
+    for i, caption in enumerate(found, 1):
+        if not caption:
+            raise ValueError(f"caption {i} is empty; give words in quotation marks.")
+        if not checks.is_unicode(caption):
             raise ValueError(
-                f"sentence {i} is not valid Unicode: {safe(sentence, SHOWN)}; write it as UTF-8."
+                f"caption {i} is not valid Unicode: {safe(caption, SHOWN)}; write it as UTF-8."
             )
     blank = 0
     if file is not None:
@@ -51,26 +51,24 @@ def read_sentences(given: Sequence[str], file: pathlib.Path | None) -> Sentences
         found += filter(None, texts)
         blank = texts.count("")
         if blank == len(texts):
-            raise ValueError(f"{safe(file)} has no sentences; write one per line.")
+            raise ValueError(f"{safe(file)} has no captions; write one per line.")
     if not found:
-        raise ValueError("there is no sentence; give some in quotation marks, or --file.")
+        raise ValueError("there is no caption; give some in quotation marks, or --file.")
     distinct = tuple(dict.fromkeys(found))
-    return Sentences(distinct, blank, len(found) - len(distinct))
+    return Captions(distinct, blank, len(found) - len(distinct))
 
 
-def encode_sentences(
-    tokenizer: Any, texts: Sequence[str], spec: TextSpec, whose: str
-) -> np.ndarray:
-    """Returns the tokens of sentences, int32 `[N, spec.length]`.
+def encode_captions(tokenizer: Any, texts: Sequence[str], spec: TextSpec, whose: str) -> np.ndarray:
+    """Returns the tokens of captions, int32 `[N, spec.length]`.
 
     Args:
       tokenizer: of the run that takes them.
-      texts: the sentences.
+      texts: the captions.
       spec: shape of the texts that the run takes.
       whose: the run, for messages.
 
     Raises:
-      ValueError: a sentence has more tokens, none, or words that the tokenizer does not know (the
+      ValueError: a caption has more tokens, none, or words that the tokenizer does not know (the
         first one is named, and the number of others); or the tokenizer is of another run.
     """
     if tokenizer.size > spec.vocabulary:
@@ -79,10 +77,10 @@ def encode_sentences(
             f" {spec.vocabulary}; restore the tokenizer.json that the run wrote."
         )
     rows, errors = np.zeros((len(texts), spec.length), np.int32), []
-    for row, sentence in zip(rows, texts, strict=True):
-        name = f"'{safe(sentence, SHOWN)}'"
+    for row, caption in zip(rows, texts, strict=True):
+        name = f"'{safe(caption, SHOWN)}'"
         try:
-            tokens = tokenizer.ids([sentence])[0]
+            tokens = tokenizer.ids([caption])[0]
         except ValueError as error:
             errors.append(f"{name}: {error}")
             continue
@@ -96,7 +94,7 @@ def encode_sentences(
             row[: len(tokens)] = tokens
     if errors:
         others = len(errors) - 1
-        more = f" ({others} other {'sentence has' if others == 1 else 'sentences have'} errors too)"
+        more = f" ({others} other {'caption has' if others == 1 else 'captions have'} errors too)"
         raise ValueError(f"{errors[0].rstrip('.')}{more if others else ''}.")
     return rows
 
@@ -110,12 +108,12 @@ def unknown_letters(tokenizer: Any, texts: Sequence[str]) -> str:
     return "".join(letter for letter in letters if letter not in known)
 
 
-def slug(sentence: str) -> str:
-    """Returns a part of a file name for a sentence: of a-z, 0-9 and -.
+def slug(caption: str) -> str:
+    """Returns a part of a file name for a caption: of a-z, 0-9 and -.
 
     >>> slug("A café, left of it: ../x"), slug("\\N{GRINNING FACE}")
-    ('a-cafe-left-of-it-x', 'sentence')
+    ('a-cafe-left-of-it-x', 'caption')
     """
-    plain = unicodedata.normalize("NFKD", sentence[: 4 * SLUG].lower())
+    plain = unicodedata.normalize("NFKD", caption[: 4 * SLUG].lower())
     plain = "".join(c for c in plain if not unicodedata.combining(c))
-    return re.sub("[^a-z0-9]+", "-", plain)[:SLUG].strip("-") or "sentence"
+    return re.sub("[^a-z0-9]+", "-", plain)[:SLUG].strip("-") or "caption"
