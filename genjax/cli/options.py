@@ -221,6 +221,24 @@ def option_value(argv: list[str], option: str) -> str | None:
     return value
 
 
+def option_values(argv: list[str], option: str) -> list[str]:
+    """Returns the values given to an option with several; the last ones if it is given again.
+
+    >>> option_values(["--parts-from", "a", "b", "--seed", "1"], "--parts-from")
+    ['a', 'b']
+    """
+    values: list[str] = []
+    reading = False
+    for word in argv:
+        if word.startswith("--"):
+            name, _, value = word.partition("=")
+            reading = name.replace("_", "-") == option
+            values = ([value] if value else []) if reading else values
+        elif reading:
+            values.append(word)
+    return values
+
+
 def given_options(argv: list[str]) -> set[str]:
     """Returns the options among the arguments."""
     return {a.split("=")[0].replace("_", "-") for a in argv if a.startswith("--")}

@@ -6,23 +6,35 @@ optimizer and length by the kind of family; every setting is an option, listed b
 FAMILY --help`. `--fit crop|pad` makes images square, with a side that is a power of two unless
 `--shape` is given. Networks that grow reach the size of the data in `--steps`, unless
 `--fade-images` or `--stable-images` is given. Puzzles have 3x3 pieces, or another `--grid` that the
-images can be cut into. The run is written to runs/FAMILY-DATA-seedN; the
+images can be cut into. Captions are read as letters where the family takes letters, else by
+byte-pair encoding, unless `--tokenizer` is given. The parts of a family that contains others have
+the Configs of the runs given by `--parts-from`. The run is written to runs/FAMILY-DATA-seedN; the
 same command resumes it.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from genjax import data as genjax_data
 from genjax import evals, families
 from genjax.cli import experiment
-from genjax.cli.options import ArgumentParser, command, given_options, option_value
+from genjax.cli.options import (
+    ArgumentParser,
+    command,
+    given_options,
+    option_value,
+    option_values,
+)
 from genjax.core import Optimizer, network_names, stages_of
-from genjax.core.protocols import Growing, PuzzleSolver, Traits
+from genjax.core.protocols import Composed, Growing, PuzzleSolver, TextConditional, Traits
 from genjax.core.puzzles import Grid
-from genjax.data import Data, Dataset
+from genjax.data import Data, Dataset, tokenizers
+from genjax.train.load_run import RUNS
+from genjax.train.named_runs import named_folder
 from genjax.train.record import dataset_name
 from genjax.train.run_config import Run, Train, attribute_names
+from genjax.train.workdir import read_run
 
 EVERY = 1000  # steps between evaluations (at most), samples and checkpoints
 EPOCHS = 20  # between evaluations of small data
@@ -60,12 +72,18 @@ def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
             "--data is missing; give a folder written by `genjax prepare`, a .npz file, a .csv"
             " table, a TFDS name, or digits."
         )
-    settings = experiment.parse_data(argv)
+    config, texts = with_parts(name, argv)
+    settings = experiment.parse_data([*argv, *texts])
     is_table = genjax_data.is_table(settings.data)
     table = ["--folds", "10"] if is_table and "--folds" not in given else []
-    settings = experiment.parse_data([*argv, *table])
-    dataset = genjax_data.load(settings)
-    chosen, held_out = data_options(name, settings, dataset)
+    settings = experiment.parse_data([*argv, *texts, *table])
+    plain = dataclasses.replace(settings, tokenizer="")
+    dataset = genjax_data.load(plain)
+    chosen, held_out = data_options(name, plain, dataset)
+    chosen |= text_options(name, config, settings)
+    for part, (_, other) in parts_of(name, config).items():
+        if other.shape == config.shape and "--parts-from" not in given:
+            chosen[f"--{part.replace('_', '-')}.shape"] = chosen["--shape"]
     mode = option_value(argv, "--fit")
     if mode in ("crop", "pad") and len(chosen["--shape"]) == 3:
         height, width, channels = map(int, chosen["--shape"])
@@ -77,12 +95,75 @@ def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
     ]
     if "--validation" in given:
         held_out = 0  # `load` has held them out
-    run = _run(name, settings, default_train(name, dataset.counts()["train"] - held_out))
+    length = default_train(name, dataset.counts()["train"] - held_out)
+    run = dataclasses.replace(_run(name, settings, length), model=config)
     if isinstance(families.get(name), Growing) and not given & {"--fade-images", "--stable-images"}:
         _, parsed = experiment.parse({name: run}, "", [*argv, *options], "train")
         phase = str(images_per_phase(parsed))
         options += ["--fade-images", phase, "--stable-images", phase]
     return run, options
+
+
+def parts_of(name: str, config: Any) -> Mapping[str, tuple[str, Any]]:
+    """Returns family and Config of each part of a family, by its name; {} without parts."""
+    family = families.get(name)
+    return family.parts(config) if isinstance(family, Composed) else {}
+
+
+def with_parts(name: str, argv: list[str]) -> tuple[Any, list[str]]:
+    """Returns the default Config of a family, with the parts of the runs given by `--parts-from`.
+
+    Returns:
+      the Config, and the options of the tokens that a part takes.
+    """
+    config, texts = families.get(name).Config(), []
+    sources = option_values(argv, "--parts-from")
+    seed = int(option_value(argv, "--seed") or 0)
+    changes: dict[str, Any] = {}
+    for part, source in zip(parts_of(name, config), sources, strict=False):
+        folder = named_folder(source, seed, RUNS)
+        if not (folder / "config.json").is_file():  # `fit` says what is missing
+            continue
+        other = read_run(folder)
+        changes[part] = other.model
+        if config.shape == getattr(config, part).shape:
+            changes["shape"] = other.model.shape
+        if other.data.tokenizer and isinstance(families.get(other.family), TextConditional):
+            texts = ["--tokenizer", other.data.tokenizer]
+    try:
+        return dataclasses.replace(config, **changes), texts
+    except (TypeError, ValueError):  # a run of another family, as `fit` says
+        return config, texts
+
+
+def text_options(name: str, config: Any, settings: Data) -> dict[str, list[str]]:
+    """Returns the options of the texts of a family: its tokens, their number, and the longest text.
+
+    Args:
+      name: of the family.
+      config: its Config.
+      settings: of the data.
+    """
+    family = families.get(name)
+    if not isinstance(family, TextConditional):
+        return {}
+    spec = family.text_spec(config)
+    letters = len(tokenizers.ALPHABET) + 1
+    kind = settings.tokenizer or ("characters" if spec.vocabulary == letters else "bpe")
+    chosen = {"--tokenizer": [kind]}
+    owners = {"": config} | {f"{p}.": c for p, (_, c) in parts_of(name, config).items()}
+    prefix = next((p for p, c in owners.items() if hasattr(c, "text_length")), "")
+    if kind == "characters" or config != family.Config():  # of a part that is trained
+        return chosen
+    options = dict(tokenizer=kind, text_length=spec.length, vocabulary=settings.vocabulary)
+    dataset = genjax_data.load(dataclasses.replace(settings, **options))
+    chosen[f"--{prefix}vocabulary"] = [str(dataset.tokenizer.size)]
+    if "text" in dataset.splits.get("train", {}):
+        lengths = [(split["text"] != 0).sum(-1).max() for split in dataset.splits.values()]
+        chosen[f"--{prefix}text-length"] = [str(int(max(lengths)))]
+    if hasattr(owners[prefix], "text_encoder"):
+        chosen[f"--{prefix}text-encoder"] = ["transformer"]
+    return chosen
 
 
 def images_per_phase(run: Run) -> int:

@@ -11,13 +11,16 @@ from genjax import evals, families
 from genjax.cli import experiment, train
 from genjax.core import stages_of
 from genjax.data import Dataset, save_npz
+from genjax.train.checkpoint import write_json
 from genjax.train.compatibility import check_compatibility
-from genjax.train.run_config import resolve
+from genjax.train.run_config import resolve, to_json
+
+CAPTIONS = ["a small cat", "two dogs", "a cat left of a dog"]
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Grey 16x16 images with classes, attributes and partners, without a validation split."""
+    """Grey 16x16 images with classes, captions, attributes and partners, without validation."""
     rng = np.random.default_rng(0)
     splits = {
         name: {
@@ -25,6 +28,9 @@ def photos(tmp_path_factory):
             "label": np.arange(n, dtype=np.int32) % 5,
             "y": rng.integers(0, 256, (n, 16, 16, 1), np.uint8),
             "attributes": rng.integers(0, 2, (n, 2), np.uint8),
+            "caption": np.array(["a small cat", "two dogs", "a cat left of a dog"])[
+                np.arange(n) % 3
+            ],
         }
         for name, n in (("train", 100), ("test", 20))
     }
@@ -46,9 +52,9 @@ def test_defaults_fit_the_data(name, photos):
     settings = {"discriminator_layers": 1, "downs": 2}  # defaults are of larger images
     default = families.get(name).Config()
     small = [f"--{k.replace('_', '-')}={v}" for k, v in settings.items() if hasattr(default, k)]
-    run = run_of(name, "--data", photos, *small)
+    run = resolve(run_of(name, "--data", photos, *small), "cpu")
     dataset = genjax_data.load(run.data)
-    check_compatibility(resolve(run, "cpu"), families.get(name), dataset)
+    check_compatibility(run, families.get(name), dataset)
     assert run.model.shape == (16, 16, 1)
     assert run.experiment == f"{name}-photos"
     assert getattr(run.model, "classes", 0) in (0, 5)
@@ -56,6 +62,27 @@ def test_defaults_fit_the_data(name, photos):
     evaluated = evals.evaluated_quantity(families.get(name), run.model)
     assert dataset.counts()["train"] == (90 if evaluated else 100)
     assert (run.optimizer is None) == (traits.fit != "gradient")
+
+
+def test_texts_are_as_long_as_the_captions(photos):
+    """With tokens of words or bpe; letters have a length of their own."""
+    words = run_of("dalle", "--data", photos, "--tokenizer", "words")
+    assert (words.model.text_length, words.model.vocabulary) == (6, 9)  # 8 words, and padding
+    assert (words.data.text_length, words.data.vocabulary) == (6, 9)
+    assert words.model.image_tokenizer.shape == words.model.shape == (16, 16, 1)
+    bpe = run_of("joint_embedding", "--data", photos, "--tokenizer", "bpe")
+    assert bpe.model.text_encoder == "transformer"
+    assert 6 <= bpe.model.text_length < 20
+    letters = run_of("gan_cls", "--data", photos)
+    assert (letters.data.tokenizer, letters.model.embedding.text_length) == ("characters", 201)
+
+
+def test_parts_have_the_settings_of_their_runs(photos, tmp_path):
+    part = run_of("dvae", "--data", photos, "--hidden", "8", "--groups", "2", "--codes", "7")
+    write_json(tmp_path / "config.json", to_json(resolve(part, "cpu")))
+    run = run_of("dalle", "--data", photos, "--parts-from", str(tmp_path), "--layers", "2")
+    assert run.model.image_tokenizer == part.model
+    assert (run.model.layers, run.train.parts_from) == (2, (str(tmp_path),))
 
 
 def test_options_override_the_defaults(photos):
