@@ -118,10 +118,10 @@ def with_parts(name: str, argv: list[str]) -> tuple[Any, list[str]]:
     """
     config, texts = families.get(name).Config(), []
     sources = option_values(argv, "--parts-from")
-    seed = int(option_value(argv, "--seed") or 0)
+    seed = option_value(argv, "--seed") or "0"
     changes: dict[str, Any] = {}
     for part, source in zip(parts_of(name, config), sources, strict=False):
-        folder = named_folder(source, seed, RUNS)
+        folder = named_folder(source, int(seed) if seed.isdigit() else 0, RUNS)
         if not (folder / "config.json").is_file():  # `fit` says what is missing
             continue
         other = read_run(folder)
@@ -153,7 +153,8 @@ def text_options(name: str, config: Any, settings: Data) -> dict[str, list[str]]
     chosen = {"--tokenizer": [kind]}
     owners = {"": config} | {f"{p}.": c for p, (_, c) in parts_of(name, config).items()}
     prefix = next((p for p, c in owners.items() if hasattr(c, "text_length")), "")
-    if kind == "characters" or config != family.Config():  # of a part that is trained
+    trained = prefix and owners[prefix] != getattr(family.Config(), prefix[:-1])
+    if trained or (kind == "characters" and spec.vocabulary == letters):
         return chosen
     options = dict(tokenizer=kind, text_length=spec.length, vocabulary=settings.vocabulary)
     dataset = genjax_data.load(dataclasses.replace(settings, **options))
@@ -161,7 +162,7 @@ def text_options(name: str, config: Any, settings: Data) -> dict[str, list[str]]
     if "text" in dataset.splits.get("train", {}):
         lengths = [(split["text"] != 0).sum(-1).max() for split in dataset.splits.values()]
         chosen[f"--{prefix}text-length"] = [str(int(max(lengths)))]
-    if hasattr(owners[prefix], "text_encoder"):
+    if kind != "characters" and hasattr(owners[prefix], "text_encoder"):
         chosen[f"--{prefix}text-encoder"] = ["transformer"]
     return chosen
 

@@ -83,6 +83,8 @@ def test_parts_have_the_settings_of_their_runs(photos, tmp_path):
     run = run_of("dalle", "--data", photos, "--parts-from", str(tmp_path), "--layers", "2")
     assert run.model.image_tokenizer == part.model
     assert (run.model.layers, run.train.parts_from) == (2, (str(tmp_path),))
+    assert run.data.tokenizer == "bpe"
+    assert run.model.text_length < 20
 
 
 def test_options_override_the_defaults(photos):
