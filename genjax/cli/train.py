@@ -150,14 +150,15 @@ def text_options(name: str, config: Any, settings: Data) -> dict[str, list[str]]
     spec = family.text_spec(config)
     letters = len(tokenizers.ALPHABET) + 1
     kind = settings.tokenizer or ("characters" if spec.vocabulary == letters else "bpe")
-    chosen = {"--tokenizer": [kind]}
+    chosen: dict[str, list[str]] = {"--tokenizer": [kind]}
     owners = {"": config} | {f"{p}.": c for p, (_, c) in parts_of(name, config).items()}
     prefix = next((p for p, c in owners.items() if hasattr(c, "text_length")), "")
     trained = prefix and owners[prefix] != getattr(family.Config(), prefix[:-1])
     if trained or (kind == "characters" and spec.vocabulary == letters):
         return chosen
-    options = dict(tokenizer=kind, text_length=spec.length, vocabulary=settings.vocabulary)
-    dataset = genjax_data.load(dataclasses.replace(settings, **options))
+    settings = dataclasses.replace(settings, tokenizer=kind, text_length=spec.length)
+    dataset = genjax_data.load(settings)
+    assert dataset.tokenizer is not None
     chosen[f"--{prefix}vocabulary"] = [str(dataset.tokenizer.size)]
     if "text" in dataset.splits.get("train", {}):
         lengths = [(split["text"] != 0).sum(-1).max() for split in dataset.splits.values()]
