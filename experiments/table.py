@@ -10,6 +10,7 @@ from genjax import families
 from genjax.core import stages_of
 from genjax.train import Run
 from genjax.train.record import count_parameters, read_records, summarize
+from genjax.train.run_config import figure_metric
 
 HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
@@ -32,6 +33,8 @@ HIGHER_IS_BETTER = {
     "translation",
     "part_changes",
     "puzzle",
+    "caption_accuracy",
+    "caption_retrieval",
 }
 
 SHORT_NAMES = {  # of metrics, for a column of a terminal
@@ -49,6 +52,10 @@ SHORT_NAMES = {  # of metrics, for a column of a terminal
     "attribute_translation": "error",
     "part_changes": "inside part",
     "puzzle": "solved",
+    "caption_accuracy": "right images",
+    "caption_retrieval": "top-1",
+    "token_usage": "squared error",
+    "token_nats": "nats per token",
 }
 
 
@@ -95,7 +102,7 @@ def summary(run: Run, row: dict[str, Any]) -> dict[str, str]:
       row: its entry of `table`.
     """
     traits = families.get(run.family).traits(run.model)
-    metric = run.train.metrics[0] if run.train.metric else traits.metric
+    metric = next(iter(figure_metric(run)), traits.metric)
     obtained, error, minutes = row["obtained"], row["std_error"], row["minutes"]
     return {
         "row": row["experiment"],

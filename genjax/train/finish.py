@@ -17,7 +17,7 @@ from genjax.train import record as records
 from genjax.train.checkpoint import write_json
 from genjax.train.final_metrics import active_units, final_metrics
 from genjax.train.load_run import evaluation_variables
-from genjax.train.run_config import Run, batches_per_step
+from genjax.train.run_config import Run, batches_per_step, figure_metric
 from genjax.train.sample_grids import write_overview
 from genjax.train.signals import barrier
 from genjax.train.solved_puzzles import solve_puzzles, write_puzzles
@@ -82,9 +82,10 @@ def finish(trainer: Trainer, state: State, step: int, ranker: Any = None) -> dic
                 output = genjax_data.output_spec(run.data.transform, dataset)
                 bits -= math.log2(output.high - output.low)
             details["bits_per_dim"] = bits
-    if metrics := run.train.metrics:
-        without = family.traits(run.model).density == "none"
-        figure = metrics[:1] if without else ()  # a density has another figure
+    if run.train.metrics:
+        figure = figure_metric(run)
+        if figure and run.figure.metric:
+            details["density"] = {"metric": metric, "value": obtained, "std_error": error}
         details["final_metrics"] = {}
         results = final_metrics(run, family, dataset, variables(), figure, ranker)
         for name, result in results.items():

@@ -72,7 +72,7 @@ class Train:
     metric: str = ""
     """Metrics of the finished run's samples for its record: parzen, codes, svm ... (see `genjax
     measure`), several separated by commas, as in "swd,ms_ssim". The first is the figure of a family
-    without a density. Empty: none."""
+    without a density, and of an experiment whose figure is of it. Empty: none."""
     metric_samples: checks.NonNegativeInt = 0
     """Samples for every metric; 0 is each metric's own number."""
     classifier_steps: checks.PositiveInt = 2000
@@ -134,6 +134,9 @@ class Figure:
     data_checksum: str = ""
     """Checksum of the data; a run on other data omits the figure and is not in the table. Several
     (one per fold) are separated by spaces."""
+    metric: str = ""
+    """The one of the run's metrics that the figure is of. Empty: the density where there is one,
+    else the first metric."""
     aggregate: Literal["mean", "median"] = "mean"
     """Summary of several seeds."""
     show_seed_by: str = ""
@@ -186,6 +189,14 @@ class Run:
                 "a phase starts from the weights of the one before; set weights_from in the first"
                 " phase only."
             )
+
+
+def figure_metric(run: Run) -> tuple[str, ...]:
+    """Returns the metric that is the figure of a run; () where it is the density, or none."""
+    metrics = run.train.metrics
+    if run.figure.metric:
+        return (run.figure.metric,) if run.figure.metric in metrics else ()
+    return metrics[:1] if families.get(run.family).traits(run.model).density == "none" else ()
 
 
 def attribute_names(family: Any, config: Any) -> tuple[str, ...]:

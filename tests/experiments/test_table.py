@@ -98,11 +98,19 @@ def test_figures_that_were_not_read_in_the_paper():
     grey = {f"vae_grey_mnist:z{z}{end}" for z in (3, 5, 10, 20, 200) for end in ("", "_cpu")}
     modes = {name for name in rows() if name.startswith("ring_modes:")}
     assert {tag: names for tag, names in by_tag.items() if tag != "seen"} == {
-        "memory": {"m2_mnist:labels_1000", "m2_mnist:labels_1000_cpu", "r3gan_cifar10:paper"},
+        "memory": {
+            "gan_cls_flowers:paper",
+            "m2_mnist:labels_1000",
+            "m2_mnist:labels_1000_cpu",
+            "r3gan_cifar10:paper",
+        },
         "seen-2nd": {
             "cyclegan_horse2zebra:identity",
             "cyclegan_horse2zebra:no_identity",
+            "dalle_coco:paper",
             "dcgan_cifar10_features:paper",
+            "gan_cls_coco:paper",
+            "gan_cls_cub:paper",
             "m2_mnist:labels_100",
             "m2_mnist:labels_100_cpu",
             "made_binarized_mnist:1x500_1mask",

@@ -83,6 +83,16 @@ def test_density_remains_the_reported_value(tmp_path, data):
     assert list(record["final_metrics"]) == ["neighbours"]
 
 
+def test_an_experiment_whose_figure_is_a_metric_reports_it_beside_the_density(tmp_path, data):
+    run = small_run("nade", data, metric="neighbours,parzen", metric_samples=20)
+    run = dataclasses.replace(run, figure=dataclasses.replace(run.figure, metric="parzen"))
+    record = fit(run, tmp_path, quiet=True).record
+    assert record["density"]["metric"] == "test NLL"
+    assert record["density"]["value"] > 0
+    assert record["metric"].startswith("parzen")
+    assert record["obtained"] == record["final_metrics"]["parzen"]["nats"]
+
+
 def test_several_metrics_of_the_same_samples(tmp_path, data, monkeypatch, capsys):
     """The first is the figure; a later one that fails loses neither it nor the run."""
     drawn = []
