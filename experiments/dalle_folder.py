@@ -1,7 +1,7 @@
 """DALL-E on your own captioned pictures, or on any TFDS set with text, on a CPU.
 
     python -m experiments.dalle_folder --data my_captions
-    genjax draw runs/dalle_folder-seed0 "a sentence" --n 16 --out grid.png
+    genjax draw runs/dalle_folder-seed0 "a caption" --n 16 --out grid.png
 
 my_captions has pictures and captions.csv with the columns file_name and caption (`genjax prepare`
 is not needed for a folder that it has made, see docs/data.md). Pictures are cropped to 32x32.

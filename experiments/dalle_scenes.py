@@ -1,4 +1,4 @@
-"""DALL-E on scenes: correct images of sentences, counted by a parser, on a CPU.
+"""DALL-E on scenes: correct images of captions, counted by a parser, on a CPU.
 
 Stage 2 of DALL-E (Ramesh et al. 2021, arXiv:2102.12092, section 2.2) on the tokens of
 `dvae_scenes`. No data is downloaded: captions are made by rule, and a parser reads every drawn

@@ -1,4 +1,4 @@
-"""The metric `caption_accuracy` on families that draw what was asked with a known probability."""
+"""The metric `caption_accuracy` on families that draw what is requested with known probability."""
 
 import dataclasses
 import json
@@ -56,7 +56,7 @@ def test_a_perfect_drawer_is_always_right(sample_range):
         assert rows(got, split, "right_1") == {"model": 1.0, "real": 1.0, "chance": 1 / 16}
         assert rows(got, split, "right_32") == {"any": 1.0}
     assert (got.split, got.figure(), got.real_figure()) == ("unseen", (100.0, 0.0, "%"), 100.0)
-    # Both sentences: of 12 seen pairs, 3 held out and 1 binding.
+    # Both captions: of 12 seen pairs, 3 held out and 1 binding.
     assert got.captions == {"test": 20, "unseen": 6, "bindings": 2}
     assert got.n_fake == 32 * 28
     json.dumps(got.as_dict(), allow_nan=False)
@@ -226,7 +226,7 @@ def test_requirements():
         CaptionReader.of(c)
 
 
-class Sentences:
+class Captions:
     """A tokenizer of whole captions: one token each."""
 
     def __init__(self, captions):
@@ -239,7 +239,7 @@ class Sentences:
 
 @pytest.mark.parametrize(("shift", "seen"), [(0, 1.0), (1, None)])
 def test_a_gallery_of_scenes(shift, seen):
-    """Real images of the captions asked for are right, and those of the next caption by chance."""
+    """Real images of the requested captions are right, and those of the next caption by chance."""
     data = load(Data(data="scenes", limit=300))
     every, images = [], []
     for split in ("test", "unseen", "bindings"):
@@ -251,7 +251,7 @@ def test_a_gallery_of_scenes(shift, seen):
     family = drawer()
     family.sample = lambda config, v, key, n, *, text: v[text[:, 0] - 1]
     config = Config(shape=(32, 32, 3), vocabulary=len(every) + 1, sample_range=(-1.0, 1.0))
-    data = dataclasses.replace(data, tokenizer=Sentences(every))
+    data = dataclasses.replace(data, tokenizer=Captions(every))
     got = compute_metric(
         "caption_accuracy", family, config, gallery, data, KEY, samples=320, draws=4
     )

@@ -31,7 +31,7 @@ def measure(family=SCORER, data=None, **settings):
 
 
 def test_true_scores_find_every_caption_and_image():
-    """Both sentences of a pair are right, and count as one candidate."""
+    """Both captions of a pair are right, and count as one candidate."""
     got = measure()
     assert got.candidates == 12  # pairs of the test split
     assert got.captions == {"test": 24, "unseen": 6, "bindings": 2}

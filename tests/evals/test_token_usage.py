@@ -107,9 +107,9 @@ def text_log_prob(config, variables, text):
 
 def token_log_prob(config, variables, tokens, text):
     """Tokens that the text asks for have probability 1/2, others 1/8."""
-    asked = tokens[:, :2] == shown(text)
-    asked = jnp.concatenate([asked, jnp.zeros_like(asked)], axis=1)
-    return jnp.where(asked, -math.log(2), -math.log(8))
+    wanted = tokens[:, :2] == shown(text)
+    wanted = jnp.concatenate([wanted, jnp.zeros_like(wanted)], axis=1)
+    return jnp.where(wanted, -math.log(2), -math.log(8))
 
 
 DENSITY = fake(
@@ -127,10 +127,10 @@ def nats(data):
 
 
 def test_nats_per_token():
-    """Two of four tokens are asked for; sentences have two or three words, of three tokens."""
+    """Two of four tokens are requested; captions have two or three words, of three tokens."""
     data = numbers()
     captions = data.splits["test"]["caption"]
-    captions[:18] = captions[:18, ::-1]  # the sentence of three words is the first one
+    captions[:18] = captions[:18, ::-1]  # the caption of three words is the first one
     got = nats(data)
     model = got.tables["test"]["model"]
     assert model["image"][0] == got.image == pytest.approx((math.log(2) + math.log(8)) / 2)

@@ -47,7 +47,7 @@ class Words:
 
 
 def captions_of(pairs):
-    """Two sentences of each pair, the second one in reversed order; `[N, 2]`."""
+    """Two captions of each pair, the second one in reversed order; `[N, 2]`."""
     return np.array([(f"{WORDS[a]} {WORDS[b]}", f"{WORDS[b]} with {WORDS[a]}") for a, b in pairs])
 
 
