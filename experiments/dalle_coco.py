@@ -5,7 +5,7 @@ shows its results as plots; the FID of 30,000 samples is quoted by others. The 2
 pairs are not public.
 
     python -m experiments.dalle_coco --recipe dvae --data FOLDER --fid-weights FILE
-    python -m experiments.dalle_coco --data FOLDER --fid-weights FILE --fsdp --tensor-parallel 8
+    python -m experiments.dalle_coco --data FOLDER --fid-weights FILE --fsdp --tensor-parallel 2
 
 FOLDER has images of at least 256x256 with captions, and the test split of MS-COCO; see
 docs/data.md.
