@@ -20,6 +20,7 @@ from genjax.data.metadata import INDEX, folder_fingerprint, metadata
 from genjax.data.npz import read_npz
 
 THREADS = 16
+MAX_CAPTION = 2**16  # characters of a text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,6 +225,12 @@ def _convert_value(value: Any, feature: Any, where: str, key: str) -> Any:
     """Converts a value and checks it against its feature."""
     from tensorflow_datasets import features
 
+    if isinstance(feature, features.Sequence):  # of texts
+        if not isinstance(value, (list, np.ndarray)) or not all(
+            isinstance(text, bytes) for text in value
+        ):
+            raise ValueError(f"{safe(where)} has no {safe(key)}; prepare it again.")
+        return [_text(text, where, key) for text in value]
     if isinstance(feature, features.FeaturesDict):
         # Sorted: TFDS stores them in an unordered map.
         return np.array([bool(value[name]) for name in sorted(feature)], np.uint8)
@@ -231,7 +238,7 @@ def _convert_value(value: Any, feature: Any, where: str, key: str) -> Any:
         if not isinstance(value, bytes):
             raise ValueError(f"{safe(where)} has no {safe(key)}; prepare it again.")
         if isinstance(feature, features.Text):
-            return value.decode(errors="replace")
+            return _text(value, where, key)
         x = image_decoding.decode_stored(value, f"{key} of {where}", feature.shape[-1])
         if feature.np_dtype == np.float32:
             x = x.view(np.float32)
@@ -251,6 +258,16 @@ def _convert_value(value: Any, feature: Any, where: str, key: str) -> Any:
             f" {feature.shape}; prepare it again."
         )
     return value
+
+
+def _text(value: bytes, where: str, key: str) -> str:
+    text = value.decode(errors="replace")
+    if len(text) > MAX_CAPTION:
+        raise ValueError(
+            f"{safe(where)} has {safe(key)} of {len(text):,} characters, above {MAX_CAPTION:,};"
+            f" shorten it, and prepare the data again."
+        )
+    return text
 
 
 def _unreadable_error(folder: str, split: str, why: str) -> ValueError:

@@ -8,6 +8,7 @@ import numpy as np
 from genjax.data.data_config import Data
 from genjax.data.dataset import Dataset, Rows
 from genjax.data.file_io import safe
+from genjax.data.tfds_folder import check_caption_bytes
 from genjax.data.tokenizers import Tokenizer, padded_ids, train_tokenizer
 
 DROPOUT_TEXTS = 8
@@ -44,7 +45,7 @@ class CaptionEncoder:
         """
         captions = captions.reshape(len(captions), -1)
         count = captions.shape[1]
-        places, without = _repeated(captions != "")
+        places, without = _repeated(np.strings.str_len(np.strings.strip(captions)) > 0)
         distinct, index = np.unique(captions, return_inverse=True)
         ids = self.tokenizer.ids(distinct.tolist())
         is_long = np.array([len(own) > self.length for own in ids])
@@ -104,7 +105,7 @@ def add_text(dataset: Dataset, settings: Data) -> Dataset:
     if not settings.tokenizer:
         return dataset
     captions = {split: _captions(dataset, split) for split in dataset.counts()}
-    train = [caption for caption in captions["train"].ravel().tolist() if caption]
+    train = [caption for caption in captions["train"].ravel().tolist() if caption.strip()]
     tokenizer = train_tokenizer(settings.tokenizer, train, settings.vocabulary)
     if not settings.text_length:
         longest = max(map(len, tokenizer.ids(train)), default=0)
@@ -153,6 +154,7 @@ def _captions(dataset: Dataset, split: str) -> np.ndarray:
         rows.read(range(i, min(i + size, len(rows))), ("caption",))["caption"]
         for i in range(0, len(rows), size)
     ]
+    check_caption_bytes(dataset.name, parts)
     return np.concatenate(parts)
 
 

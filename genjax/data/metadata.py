@@ -1,7 +1,7 @@
 """Metadata of prepared folders: files, splits and features.
 
 TFDS imports the classes named in `features.json` and follows paths in `dataset_info.json`. Here
-only six feature classes and files in the folder itself are accepted, and nothing is imported.
+only seven feature classes and files in the folder itself are accepted, and nothing is imported.
 """
 
 import dataclasses
@@ -28,11 +28,13 @@ _CLASSES = {
     "tensor_feature.Tensor": "tensor",
     "scalar.Scalar": "tensor",
     "features_dict.FeaturesDict": "featuresDict",
+    "sequence_feature.Sequence": "sequence",
 }
 _TFDS_FEATURES = "tensorflow_datasets.core.features."
 _MAX_BYTES = 2**26  # bytes of a metadata file
 _MAX_SIDE, _MAX_VALUES = 2**16, 2**26  # of an image, and numbers of one example
 _MAX_CLASSES = 2**20
+_MAX_TEXTS = 2**10  # captions of an example
 _MAX_NAME = 100  # characters of a split's
 
 
@@ -229,11 +231,14 @@ def _features(root: pathlib.Path, tree: Mapping[str, Any]) -> tuple[dict[str, An
     try:
         _check_class_names(tree)
         for name, about in _inner_features(tree).items():
-            feature = _feature(root, name, about)
-            if feature is None:
-                unsupported.append(name)
+            if _feature_kind(about) == "sequence":
+                found = _texts(name, about)
             else:
-                features[name] = feature
+                feature = _feature(root, name, about)
+                found = {} if feature is None else {name: feature}
+            features |= found
+            if not found:
+                unsupported.append(name)
     except (_InvalidMetadataError, RecursionError) as error:
         reason = str(error) if isinstance(error, _InvalidMetadataError) else "nested too deeply"
         raise ValueError(
@@ -304,6 +309,27 @@ def _feature(root: pathlib.Path, name: str, about: Mapping[str, Any]) -> Any:
     if any(side is not None and side > _MAX_SIDE for side in shape):
         raise _InvalidMetadataError(f"feature {name} is too large, {shape}")
     return features.Image(shape=shape, dtype=dtype.type if dtype else None)
+
+
+def _texts(name: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the texts of a sequence by their names: `captions`, or `captions/text` of a sequence
+    of dictionaries. Other sequences are not supported."""
+    from tensorflow_datasets import features
+
+    content = about.get("sequence", {})
+    inner = content.get("feature") if isinstance(content, dict) else None
+    if not isinstance(inner, dict):
+        raise _InvalidMetadataError(f"feature {name} has no description")
+    length = content.get("length", "-1")
+    count = None if str(length) in ("-1", "0") else _number(length, _MAX_TEXTS)
+    members = {name: inner}
+    if _feature_kind(inner) == "featuresDict":
+        members = {f"{name}/{member}": each for member, each in _inner_features(inner).items()}
+    return {
+        member: features.Sequence(features.Text(), length=count)
+        for member, each in members.items()
+        if _feature_kind(each) == "text"
+    }
 
 
 def _label(root: pathlib.Path, name: str, classes: int) -> Any:

@@ -70,8 +70,9 @@ class _ArrayRows:
         return len(next(iter(self.entries.values())))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = {k: v[index] for k, v in self.entries.items()}
-        return self.fitted({k: v.item() if v.ndim == 0 else v for k, v in row.items()})
+        row: dict[str, Any] = {k: v[index] for k, v in self.entries.items()}
+        plain = {k: v.tolist() for k, v in row.items() if v.ndim == 0 or v.dtype.kind == "U"}
+        return self.fitted(row | plain)
 
     def column(self, name: str) -> list[Any]:
         """Returns one entry of all examples."""
@@ -153,12 +154,7 @@ def _open_arrays(source: str, reading: ReadOptions) -> Source:
             given = dataset.names.get("attributes") or tuple(map(str, range(array.shape[1])))
             fields[name] = Field(kind="attributes", shape=array.shape[1:], names=given)
         elif key == "caption":
-            if array.ndim > 1:
-                raise ValueError(
-                    f"{source} has {array.shape[1]} captions per image, and a prepared folder has"
-                    f" one; write a .npz by genjax convert."
-                )
-            fields[name] = Field(kind="text")
+            fields[name] = Field(kind="text", shape=array.shape[1:])
         else:
             fields[name] = Field(kind="array", shape=array.shape[1:], dtype=array.dtype.name)
     missing = [s for s, v in dataset.splits.items() if set(v) != set(train)]
@@ -197,6 +193,8 @@ class _TfdsRows:
 
 
 def _open_tfds(source: str, reading: ReadOptions) -> Source:
+    from tensorflow_datasets import features
+
     about, rows = open_folder(source, None)
     fields: dict[str, Field] = {}
     unsupported = [f"feature {name}" for name in about.unsupported]
@@ -217,6 +215,8 @@ def _open_tfds(source: str, reading: ReadOptions) -> Source:
         elif kind:
             names, classes = class_names(feature), getattr(feature, "num_classes", 0)
             shape = (len(names),) if kind == "attributes" else ()
+            if kind == "text" and isinstance(feature, features.Sequence):
+                shape = tuple(feature.shape)
             fields[key] = Field(kind=kind, shape=shape, names=names, classes=classes)
         else:
             unsupported.append(f"feature {key}")
@@ -244,4 +244,6 @@ def _field_kind(feature: Any) -> Literal["image", "label", "text", "attributes",
         return "label"
     if isinstance(feature, features.FeaturesDict):
         return "attributes"
+    if isinstance(feature, features.Sequence):
+        return "text" if feature.shape[0] else ""
     return "text" if isinstance(feature, features.Text) else "array"

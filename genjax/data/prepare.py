@@ -275,23 +275,18 @@ def _assign_splits(source: Source, writing: WriteOptions) -> dict[str, list[int]
         while names and start and names[train[start]] == names[train[start - 1]]:
             start -= 1
         if not start:
-            rest = (
-                "examples are all of one group"
-                if writing.group
-                else "captions are all of one image"
-            )
             raise ValueError(
-                f"{name}={count} leaves no training example of {source.name}: the remaining {rest};"
-                f" hold out fewer."
+                f"{name}={count} leaves no training example of {source.name}: the remaining"
+                f" examples are all of one group; hold out fewer."
             )
         out[name], out["train"] = train[start:], train[:start]
     return out
 
 
 def _groups(source: Source, split: Examples, writing: WriteOptions) -> Sequence[str]:
-    """Returns the group of every example, by default the image file; () without groups."""
+    """Returns the group of every example; () without groups."""
     if not writing.group:
-        return getattr(getattr(split, "columns", {}).get("image"), "names", ())
+        return ()
     kinds = {name: field.kind for name, field in source.fields.items()}
     if kinds.get(writing.group) not in ("text", "label"):
         usable = sorted(name for name, kind in kinds.items() if kind in ("text", "label"))

@@ -28,8 +28,7 @@ class WriteOptions:
     name: str
     """Name of the data set: lower-case letters, digits and _."""
     validation: NonNegativeInt = 0
-    """Examples held out from train as validation; a few more to keep captions of one image, or a
-    group, together."""
+    """Examples held out from train as validation; a few more to keep a group together."""
     test: NonNegativeInt = 0
     """Examples held out from train as test, as for validation."""
     group: str = ""
@@ -161,7 +160,8 @@ def tfds_features(source: Source, writing: WriteOptions) -> Any:
                 return tfds.features.ClassLabel(names=list(field.names))
             return tfds.features.ClassLabel(num_classes=field.classes)
         if field.kind == "text":
-            return tfds.features.Text()
+            texts = tfds.features.Text()
+            return tfds.features.Sequence(texts, length=field.shape[0]) if field.shape else texts
         if field.kind == "attributes":
             scalar = tfds.features.Scalar(dtype=np.bool_)
             return tfds.features.FeaturesDict({name: scalar for name in field.names})

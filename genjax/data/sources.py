@@ -75,7 +75,9 @@ def load(settings: Data) -> Dataset:
         is_table = True
         splits, levels = cross_validation.table_splits(read_csv(pathlib.Path(source)), settings)
     else:
-        splits, names = open_prepared(source, settings.data_dir)
+        splits, names = open_prepared(
+            source, settings.data_dir, settings.caption, captioned=bool(settings.tokenizer)
+        )
         levels = next(iter(splits.values())).levels
     unpaired, paired = settings.unpaired, _prepared_pairs(splits)
     if made is not None:

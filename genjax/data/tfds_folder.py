@@ -14,6 +14,9 @@ from genjax.data.metadata import Metadata, find_folder, folder_fingerprint, meta
 from genjax.data.static_binarization import static_images
 
 CHUNK = 256
+CAPTION_BYTES = 2**31
+CAPTION_FEATURES = ("caption", "captions", "captions/text", "text", "name")
+"""Features that may hold the captions, in order of preference."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,8 @@ class PreparedSplit:
       attributes: columns of `attributes` to read, in order; None reads all.
       rows: numbers in the split of the rows that start and stop count; None is all rows.
       classes: labels in the folder of the classes 0, 1, ...; None keeps the labels.
+      caption: feature of the captions; empty is `caption`.
+      texts: captions of an example, `[N, texts]`, where they are sequences; 0 is one, `[N]`.
     """
 
     folder: str
@@ -42,6 +47,8 @@ class PreparedSplit:
     attributes: tuple[int, ...] | None = None
     rows: tuple[int, ...] | None = None
     classes: tuple[int, ...] | None = None
+    caption: str = ""
+    texts: int = 0
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -53,7 +60,7 @@ class PreparedSplit:
 
     def entries(self) -> dict[str, str]:
         """Returns the name in the folder's data of each entry that is read."""
-        known = entry_features(metadata(self.folder, self.fingerprint).features)
+        known = entry_features(metadata(self.folder, self.fingerprint).features, self.caption)
         return dict(self.renamed or zip(known, known, strict=True))
 
     def read(
@@ -64,7 +71,7 @@ class PreparedSplit:
         Raises:
           ValueError: a file is missing or damaged, or images differ in size.
         """
-        entries = entry_features(metadata(self.folder, self.fingerprint).features)
+        entries = entry_features(metadata(self.folder, self.fingerprint).features, self.caption)
         own = self.entries()
         own = own if names is None else {name: own[name] for name in names}
         entries = {name: entries[own[name]] for name in own}
@@ -73,14 +80,13 @@ class PreparedSplit:
             self.folder, self.split, self.fingerprint, tuple(entries.values()), numbers
         )
         try:
-            out = entry_values(rows, entries)
+            out = entry_values(rows, entries, self.texts)
         except ValueError:
             raise self._size_error() from None
         for name in {"x", "y"} & set(out):
             out[name] = check_examples(safe(self.folder), self.split, out[name])
-        check_rows(
-            self.folder, self.split, self.fingerprint, numbers, {own[k]: v for k, v in out.items()}
-        )
+        stored = {own[k]: v for k, v in out.items() if k != "caption" or not self.caption}
+        check_rows(self.folder, self.split, self.fingerprint, numbers, stored)
         if self.attributes is not None and "attributes" in out:
             out["attributes"] = out["attributes"][:, list(self.attributes)]
         if self.classes is not None and "label" in out:
@@ -122,6 +128,7 @@ class PreparedSplit:
     def all(self) -> dict[str, np.ndarray]:
         """Returns all rows, in order."""
         parts = [self.read(chunk) for chunk in _chunks(len(self))]
+        check_caption_bytes(self.folder, [part["caption"] for part in parts if "caption" in part])
         if any(len({p[k].shape[1:] for p in parts}) > 1 for k in {"x", "y"} & set(parts[0])):
             raise self._size_error()
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
@@ -162,6 +169,9 @@ class PreparedSplit:
             own = slice(self.start, self.stop)
             chosen = own if self.rows is None else list(self.rows[own])
             crcs = {k: v[chosen] for k, v in known.crcs[self.split].items()}
+            if self.caption:
+                texts = [self.read(chunk, ("caption",))["caption"] for chunk in _chunks(len(self))]
+                crcs["caption"] = np.concatenate([row_crcs(part) for part in texts])
             return crcs, known.highest[self.split]
         parts: dict[str, list[np.ndarray]] = {}
         high = 0.0
@@ -197,15 +207,32 @@ def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, 
 
 
 def open_prepared(
-    source: str, data_dir: str | None
+    source: str, data_dir: str | None, caption: str = "", *, captioned: bool = False
 ) -> tuple[dict[str, PreparedSplit], dict[str, Any]]:
     """Returns the splits of a TFDS name or a prepared folder, and the names of its classes.
 
+    Args:
+      source: name or folder.
+      data_dir: folder of TFDS names.
+      caption: feature with the captions; empty is `caption`.
+      captioned: without `caption`, take the first of `CAPTION_FEATURES` that the data have.
+
     Raises:
-      ValueError: as `open_folder`; or there are no images.
+      ValueError: as `open_folder`; or there are no images, or no such captions.
     """
     about, rows = open_folder(source, data_dir)
-    entries = entry_features(about.features)
+    texts = [name for name in about.features if is_text(about.features[name])]
+    if caption and caption not in texts:
+        raise ValueError(
+            f"{safe(source)} has no texts '{safe(caption, 60)}', it has"
+            f" {safe(sorted(texts), 300)}; correct --caption."
+        )
+    if captioned and not caption:
+        caption = next((name for name in CAPTION_FEATURES if name in texts), "")
+    caption = "" if caption == "caption" else caption
+    entries = entry_features(about.features, caption)
+    count = _texts_of(about.features, entries["caption"], rows) if "caption" in entries else 0
+    rows = {s: dataclasses.replace(part, caption=caption, texts=count) for s, part in rows.items()}
     if "x" not in entries:
         left = (
             f" (and {safe(sorted(about.unsupported), 200)}, not read)" if about.unsupported else ""
@@ -218,8 +245,38 @@ def open_prepared(
     return rows, {entry: known for entry, known in names.items() if known}
 
 
-def entry_features(features: Any) -> dict[str, str]:
-    """Returns the feature of each entry of an example: `{"x": "image", "label": "label"}`."""
+def is_text(feature: Any) -> bool:
+    """Returns whether a feature is a text or a sequence of texts."""
+    from tensorflow_datasets import features
+
+    return isinstance(feature, (features.Text, features.Sequence))
+
+
+def _texts_of(known: Mapping[str, Any], key: str, rows: Mapping[str, PreparedSplit]) -> int:
+    """Returns the most texts of an example of a sequence; 0 of a single text."""
+    from tensorflow_datasets import features
+
+    if not isinstance(known[key], features.Sequence):
+        return 0
+    (length,) = known[key].shape
+    if length is not None:
+        return length
+    counts = [
+        len(row[key])
+        for part in rows.values()
+        for chunk in _chunks(len(part))
+        for row in read_rows(part.folder, part.split, part.fingerprint, (key,), chunk)
+    ]
+    return max(1, *counts)
+
+
+def entry_features(features: Any, caption: str = "") -> dict[str, str]:
+    """Returns the feature of each entry of an example: `{"x": "image", "label": "label"}`.
+
+    Args:
+      features: of the data.
+      caption: feature of the captions; empty is `caption`.
+    """
     from tensorflow_datasets import features as kinds
 
     def numbers(key: str) -> bool:
@@ -240,23 +297,36 @@ def entry_features(features: Any) -> dict[str, str]:
     label = features["label"] if is_a("label", kinds.Tensor) else None  # or its ClassLabel
     if label is not None and label.shape == () and np.dtype(label.np_dtype).kind in "iu":
         by_entry["label"] = "label"
-    for entry, kind in (("attributes", kinds.FeaturesDict), ("caption", kinds.Text)):
-        if is_a(entry, kind):
-            by_entry[entry] = entry
+    if is_a("attributes", kinds.FeaturesDict):
+        by_entry["attributes"] = "attributes"
+    caption = caption or "caption"
+    if caption in features and is_text(features[caption]):
+        by_entry["caption"] = caption
     return by_entry
 
 
 def entry_values(
-    rows: Sequence[Mapping[str, Any]], entries: Mapping[str, str]
+    rows: Sequence[Mapping[str, Any]], entries: Mapping[str, str], texts: int = 0
 ) -> dict[str, np.ndarray]:
     """Stacks decoded examples, `[len(rows), ...]` per entry.
+
+    Sequences of captions are filled up with empty ones, to `texts` or the most of an example.
 
     Raises:
       ValueError: the rows differ in shape.
     """
     return {
-        entry: _cast(entry, np.stack([row[key] for row in rows])) for entry, key in entries.items()
+        entry: _cast(entry, _stack([row[key] for row in rows], texts))
+        for entry, key in entries.items()
     }
+
+
+def _stack(values: list[Any], texts: int) -> np.ndarray:
+    if isinstance(values[0], list):
+        count = max(texts, 1, *map(len, values))
+        values = [[*own, *[""] * (count - len(own))] for own in values]
+        return np.array(values, "U")
+    return np.stack(values)
 
 
 def renumbered(label: np.ndarray, classes: Sequence[int]) -> np.ndarray:
@@ -271,6 +341,20 @@ def class_names(feature: Any) -> tuple[str, ...]:
         return tuple(feature.names)
     # Sorted: TFDS stores them in an unordered map.
     return tuple(sorted(feature)) if hasattr(feature, "keys") else ()
+
+
+def check_caption_bytes(where: Any, parts: Sequence[np.ndarray]) -> None:
+    """Checks that captions, which all take as much memory as the longest, do not fill it.
+
+    Raises:
+      ValueError: they are above `CAPTION_BYTES`.
+    """
+    longest = max((part.dtype.itemsize for part in parts), default=0)
+    if longest * sum(part.size for part in parts) > CAPTION_BYTES:
+        raise ValueError(
+            f"{safe(where)} has a caption of {longest // 4:,} characters, and with all others as"
+            f" long they take more than {CAPTION_BYTES / 2**30:g} GiB; shorten it."
+        )
 
 
 def check_examples(path: Any, name: str, x: np.ndarray) -> np.ndarray:

@@ -10,8 +10,7 @@ from support.reading import assert_error_message
 from genjax.data import Data, load
 from genjax.data.dataset import row_crcs
 from genjax.data.npz_splits import save_npz
-from genjax.data.open_source import open_source
-from genjax.data.readers import ReadOptions
+from genjax.data.prepare import prepare
 from genjax.data.scenes import (
     ALL_SCENES,
     CONVERSE,
@@ -26,6 +25,7 @@ from genjax.data.scenes import (
     render,
     split_scenes,
 )
+from genjax.data.shards import WriteOptions
 
 LOW = "a small red circle left of a large blue square"
 
@@ -246,7 +246,7 @@ def test_objects_are_drawn_about_equally_often(dataset):
     assert drawn.min() / drawn.max() > 0.8
 
 
-def test_npz_keeps_both_captions_and_all_splits(tmp_path):
+def test_files_keep_both_captions_and_all_splits(tmp_path):
     few = load(Data(data="scenes", limit=20))
     save_npz(few, tmp_path / "scenes.npz")
     again = load(Data(data=str(tmp_path / "scenes.npz")))
@@ -254,9 +254,8 @@ def test_npz_keeps_both_captions_and_all_splits(tmp_path):
     assert again.checksum() == few.checksum()
     captions = few.splits["bindings"]["caption"]
     np.testing.assert_array_equal(again.splits["bindings"]["caption"], captions)
-    with pytest.raises(ValueError, match="has 2 captions per image") as error:
-        open_source("scenes", ReadOptions())
-    assert_error_message(str(error.value))
+    folder = prepare(str(tmp_path / "scenes.npz"), tmp_path, WriteOptions(name="scenes")).folder
+    assert load(Data(data=str(folder))).checksum() == few.checksum()
 
 
 def test_checksum_of_captions_depends_on_each_but_not_on_padding():

@@ -119,7 +119,13 @@ def _folder(*names: str) -> Callable[[pathlib.Path], None]:
 
 def _captions(folder: pathlib.Path) -> None:
     _folder("0.png", "1.png", "sub/2.jpg")(folder)
-    rows = ["file_name,caption", '0.png,"a red, round ball"', "1.png,two", "sub/2.jpg,é", "0.png,"]
+    rows = [
+        "file_name,caption",
+        '0.png,"a red, round ball"',
+        "1.png,two",
+        "sub/2.jpg,é",
+        "0.png,a ball",
+    ]
     (folder / "captions.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 

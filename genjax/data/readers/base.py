@@ -13,9 +13,10 @@ class Field:
     """One entry of every example.
 
     Attributes:
-      kind: image, uint8 `[H, W, C]`; label, an int; text, a str; attributes, uint8 `[A]` of 0
+      kind: image, uint8 `[H, W, C]`; label, an int; text, a str, or with a shape a
+        list of as many, with empty ones at the end; attributes, uint8 `[A]` of 0
         and 1; array, numbers `[*shape]`.
-      shape: shape of one example; () for labels and text.
+      shape: shape of one example; () for labels and a single text.
       dtype: NumPy dtype of images and arrays.
       names: names of the classes of a label, or of the attributes; () if there are none.
       classes: labels run from 0 to classes - 1.

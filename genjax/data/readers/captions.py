@@ -3,6 +3,7 @@
 import csv
 import io
 import pathlib
+from typing import Any
 
 from genjax.data.file_io import SPLIT_FOLDERS, is_file, list_folder, read_text, safe
 from genjax.data.image_decoding import has_image_suffix
@@ -33,39 +34,42 @@ def has_tables(path: pathlib.Path) -> bool:
 
 
 def read(path: pathlib.Path, reading: ReadOptions) -> Contents:
-    """Reads images with captions: `image` and `caption`, one example per row of the table.
+    """Reads images with captions: `image` and `caption`, one example per image of the table.
 
-    Images without a row are ignored.
+    Where an image has several rows, every example has a list of captions, of the same length, with
+    empty ones at the end. Images are in the order of their first rows; those without are ignored.
 
     Raises:
       ValueError: a table is missing or invalid, or a row names an image that does not exist or is
         outside the folder.
     """
     folders = {"train": ""} if table(path) else split_folders(path)
-    rows: dict[str, list[tuple[str, str]]] = {}
+    rows: dict[str, dict[str, list[str]]] = {}
     tables: list[str] = []
     for split, folder in folders.items():
         name = table(path / folder)
         if not name:
             raise ValueError(f"{safe(path / folder)} has no captions.csv; use {LAYOUT}.")
         start = f"{folder}/" if folder else ""
-        rows[split] = [(start + file, caption) for file, caption in _rows(path / folder / name)]
+        rows[split] = {start + file: own for file, own in _rows(path / folder / name).items()}
         tables.append(start + name)
-    names = sorted({file for members in rows.values() for file, _ in members})
+    names = sorted({file for members in rows.values() for file in members})
+    most = max(len(own) for members in rows.values() for own in members.values())
     spec = inspect_images(path, names, reading)
     columns = {}
     for split, members in rows.items():
-        files, captions = zip(*members, strict=True)
-        columns[split] = {"image": ImageFiles(path, files, spec), "caption": captions}
-    fields = {"image": spec.field(), "caption": Field(kind="text")}
+        captions: list[Any] = [own + [""] * (most - len(own)) for own in members.values()]
+        captions = captions if most > 1 else [own[0] for own in captions]
+        columns[split] = {"image": ImageFiles(path, tuple(members), spec), "caption": captions}
+    shape = (most,) if most > 1 else ()
+    fields = {"image": spec.field(), "caption": Field(kind="text", shape=shape)}
     return Contents(fields, columns, names + tables)
 
 
-def _rows(path: pathlib.Path) -> list[tuple[str, str]]:
-    """Returns file name and caption of every row, in order."""
+def _rows(path: pathlib.Path) -> dict[str, list[str]]:
+    """Returns the captions of every file, in order."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    rows: list[tuple[str, str]] = []
-    seen: set[str] = set()
+    rows: dict[str, list[str]] = {}
     header: list[str] | None = None
     try:
         for row in reader:
@@ -88,9 +92,14 @@ def _rows(path: pathlib.Path) -> list[tuple[str, str]]:
                     f"{where} has a caption of {len(caption)} characters, above {_MAX_LENGTH};"
                     f" close an open quote, or shorten it."
                 )
-            if file not in seen:
-                seen.add(_check_image_path(path.parent, file, where))
-            rows.append((file, caption))
+            if not caption.strip():
+                raise ValueError(
+                    f"{where} has an empty caption of {safe(file, 60)}; write one, or remove the"
+                    f" row."
+                )
+            if file not in rows:
+                _check_image_path(path.parent, file, where)
+            rows.setdefault(file, []).append(caption)
     except csv.Error as error:
         raise ValueError(
             f"{safe(path)} line {reader.line_num} is not valid CSV ({safe(error, 80).rstrip('.')});"
@@ -111,8 +120,8 @@ def _column(path: pathlib.Path, header: list[str], names: tuple[str, ...]) -> in
     return header.index(matching[0])
 
 
-def _check_image_path(folder: pathlib.Path, file: str, where: str) -> str:
-    """Returns the path of an existing image in the folder or below."""
+def _check_image_path(folder: pathlib.Path, file: str, where: str) -> None:
+    """Raises unless there is an image of this path in the folder or below."""
     pure = pathlib.PurePosixPath(file)
     if pure.is_absolute() or pathlib.PureWindowsPath(file).drive or ".." in pure.parts:
         raise ValueError(
@@ -124,4 +133,3 @@ def _check_image_path(folder: pathlib.Path, file: str, where: str) -> str:
             f"{where} names {safe(file, 60)}, which is not an image in {safe(folder)}; add it or"
             f" remove the row."
         )
-    return file
