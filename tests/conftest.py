@@ -35,6 +35,7 @@ gc.set_threshold(100_000, 20, 20)
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -44,6 +45,15 @@ hypothesis.settings.load_profile("genjax")
 
 # Not importable without PyTorch; tests that need it are skipped.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["support/torch_peers.py"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _objects_of_earlier_files_are_no_garbage():
+    """A collection, such as one after an error of a checkpoint, looks at the new objects alone."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 
 # Files are distributed over processes: the slowest go first, so that none runs alone at the end.
 SLOWEST_FILES = (

@@ -1,6 +1,7 @@
 """Checkpoints are restored exactly, or set aside with a warning."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import resource
@@ -28,6 +29,7 @@ FAMILY = families.get("gan")
 CONFIG = FAMILY.tiny()
 
 
+@functools.cache
 def shapes():
     optimizer = make_optimizer(FAMILY)
     return jax.eval_shape(
@@ -41,19 +43,27 @@ def layout(step):
     return shapes(), None
 
 
+@functools.cache
 def state_at(step):
     state = make_state(FAMILY, CONFIG, seed=step, ema=True)
     return state.replace(step=jnp.asarray(step, jnp.int32))
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """Checkpoints of steps 1, 2 and 3; returns the workdir."""
-    checkpoints = Checkpoints(tmp_path, keep=3)
+@pytest.fixture(scope="module")
+def saved_once(tmp_path_factory):
+    """Checkpoints of steps 1, 2 and 3, which no test changes; returns the workdir."""
+    workdir = tmp_path_factory.mktemp("saved")
+    checkpoints = Checkpoints(workdir, keep=3)
     for step in (1, 2, 3):
         checkpoints.save(state_at(step), {"best": step / 10})
     checkpoints.close()
-    return tmp_path
+    return workdir
+
+
+@pytest.fixture
+def saved(saved_once, tmp_path):
+    """A copy of `saved_once`."""
+    return shutil.copytree(saved_once, tmp_path, dirs_exist_ok=True)
 
 
 def restore(workdir):
