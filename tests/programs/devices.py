@@ -37,14 +37,14 @@ def main() -> None:
     out = {}
     for name in NAMES:
         family = families.get(name)
-        config = family.tiny()
-        state = make_state(family, config, ema=True)
+        config, optimizer = family.tiny(), descent(family)
+        build = jax.jit(functools.partial(init_state, family, config, optimizer, ema=True))
         whole = make_batch(family, config, 16)
         batch = critic_batch(whole, config)
-        out[name] = {"losses": {}, "steps": {}}
+        out[name] = {"losses": {}, "steps": steps(family, config, optimizer, build, whole)}
+        variables = build(jax.random.key(0)).variables
         for loss, function in loss_functions(family).items():
-            out[name]["losses"][loss] = losses(family, config, state.variables, batch, function)
-        out[name]["steps"] = steps(family, config, whole)
+            out[name]["losses"][loss] = losses(family, config, variables, batch, function)
     out["evaluated"] = evaluated()
     print(json.dumps(out))
 
@@ -77,13 +77,13 @@ def losses(family, config, variables, batch, loss):
     return found
 
 
-def steps(family, config, whole):
+def steps(family, config, optimizer, build, whole):
     """One compiled step on 1 device, on 8, and on 8 with the state sharded by rules: metrics, how
     many leaves are spread, and what was added to each leaf: of a gradient, its negative."""
-    optimizer = descent(family)
-    step = with_ema(make_step(family, config, optimizer), 0.9)
+    step = jax.jit(with_ema(make_step(family, config, optimizer), 0.9))  # traced once for all
     lead = 1 if critic_steps(config) > 1 else 0
-    built = jax.jit(lambda key: init_state(family, config, optimizer, key, ema=True))
+    shapes = jax.eval_shape(build, jax.random.key(0))
+    before = jax.tree.map(np.array, build(jax.random.key(0)).variables)
     found = {}
     for label, count, rules in (
         ("1", 1, None),
@@ -95,16 +95,13 @@ def steps(family, config, whole):
         ),
     ):
         mesh = make_mesh(jax.devices()[:count])
-        state = built(jax.random.key(0))
-        shapes = jax.eval_shape(lambda s: s, state)
-        before = jax.tree.map(np.array, state.variables)
         if rules:  # tiny layers do not divide by 8: shard the ones that do
             rules = [
                 (f"^{name.replace('.', chr(92) + '.')}$", PartitionSpec())
                 for name in uneven(shapes)
             ] + list(rules)
         shardings = state_shardings(shapes, mesh, rules)
-        state = jax.device_put(state, shardings)
+        state = jax.device_put(build(jax.random.key(0)), shardings)
         batch = put(jax.tree.map(np.asarray, whole), batch_sharding(mesh, lead))
         assert len(batch["x"].sharding.device_set) == count
         compiled = compile_step(step, mesh=mesh, shardings=shardings, lead=lead)
