@@ -54,13 +54,12 @@ def tiny() -> Config:
         vocabulary=5,
         text_length=4,
         width=8,
-        layers=4,
+        layers=3,
         heads=2,
         kernel=3,
         qk_norm=True,
         null_captions=0.2,
         dropout=0.1,
-        remat=True,
     )
 
 
