@@ -28,6 +28,36 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: Any) -> jax
     return jax.nn.dot_product_attention(query, key, value, mask=mask).astype(dtype)
 
 
+def dense(module: nn.Module, x: jax.Array) -> jax.Array:
+    """Applies a layer of `[N, D]` to `[..., D]`.
+
+    The gradient of a product of matrices is 2 to 4 times faster on a CPU than that of more axes.
+    """
+    y = module(x.reshape(-1, x.shape[-1]))
+    return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+class HeadsDense(nn.Module):
+    """Computes queries, keys and values of all heads: three arrays `[..., heads, D / heads]`.
+
+    The kernel is `[D, 3, heads, D / heads]`, which tensor parallelism divides by heads.
+    """
+
+    heads: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
+        width = x.shape[-1]
+        shape = (3, self.heads, width // self.heads)
+        init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2, 3))
+        kernel = self.param("kernel", init, (width, *shape)).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, shape).astype(self.dtype)
+        flat = x.reshape(-1, width).astype(self.dtype)
+        found = (flat @ kernel[:, i].reshape(width, -1) + bias[i].reshape(1, -1) for i in range(3))
+        return tuple(y.reshape(*x.shape[:-1], *shape[1:]) for y in found)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention, `[B, T, D] -> [B, T, D]` in `dtype`.
 
@@ -95,13 +125,13 @@ class SelfAttention(nn.Module):
             raise ValueError(
                 f"{width} features are not divisible by {self.heads} heads; use a multiple."
             )
-        shape = (3, self.heads, width // self.heads)
         if self.split_heads:
-            parts = nn.DenseGeneral(shape, dtype=self.dtype, name="query_key_value")(x)
+            layer = HeadsDense(self.heads, self.dtype, name="query_key_value")
+            query, key, value = layer(x)
         else:
-            joint = nn.Dense(3 * width, dtype=self.dtype, name="query_key_value")(x)
-            parts = joint.reshape(batch, length, *shape)
-        query, key, value = parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
+            joint = dense(nn.Dense(3 * width, dtype=self.dtype, name="query_key_value"), x)
+            parts = joint.reshape(batch, length, 3, self.heads, width // self.heads)
+            query, key, value = parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
         if self.qk_norm:
             query = nn.LayerNorm(use_bias=False, dtype=self.dtype, name="query_norm")(query)
             key = nn.LayerNorm(use_bias=False, dtype=self.dtype, name="key_norm")(key)
@@ -112,7 +142,7 @@ class SelfAttention(nn.Module):
             )
             cache = KeyValues(key, value)
         y = attend(query, key, value, mask)
-        return nn.Dense(width, dtype=self.dtype, name="out")(y.reshape(x.shape)), cache
+        return dense(nn.Dense(width, dtype=self.dtype, name="out"), y.reshape(x.shape)), cache
 
 
 class TransformerBlock(nn.Module):
@@ -178,5 +208,6 @@ class TransformerBlock(nn.Module):
             y, attended = attention.extend(y, mask, cache, start)
         x = x + dropped(y)
         width = x.shape[-1]
-        y = nn.Dense(self.expansion * width, dtype=self.dtype, name="hidden")(norm("norm", x))
-        return x + dropped(nn.Dense(width, dtype=self.dtype, name="out")(nn.gelu(y))), attended
+        hidden = nn.Dense(self.expansion * width, dtype=self.dtype, name="hidden")
+        y = nn.gelu(dense(hidden, norm("norm", x)))
+        return x + dropped(dense(nn.Dense(width, dtype=self.dtype, name="out"), y)), attended

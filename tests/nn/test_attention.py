@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.helpers import equations, random_arrays
 
-from genjax.nn.attention import SelfAttention, TransformerBlock
+from genjax.nn.attention import KeyValues, SelfAttention, TransformerBlock
 
 BATCH, LENGTH, WIDTH, HEADS = 2, 4, 6, 2
 CAUSAL = np.tril(np.ones((1, 1, LENGTH, LENGTH), bool))
@@ -81,6 +81,54 @@ def test_a_block_is_the_sum_of_its_parts():
     hidden = np.asarray(jax.nn.gelu(dense(norm(x, params["norm"]), params["hidden"])))
     want = x + dense(hidden, params["out"])
     np.testing.assert_allclose(jax.jit(module.apply)(variables, X), want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_cache_gives_the_values_of_the_whole_sequence():
+    module = TransformerBlock(HEADS, split_heads=True, qk_norm=True)
+    variables = built(module)
+    mask = CAUSAL & ~np.eye(LENGTH, k=-2, dtype=bool)[None, None]
+    whole = module.apply(variables, X, mask)
+    empty = jnp.zeros((BATCH, LENGTH, HEADS, WIDTH // HEADS))
+    cache, found = KeyValues(empty, empty), []
+    for start, end in ((0, 2), (2, 3), (3, 4)):
+        rows = mask[:, :, start:end]
+        y, cache = module.apply(variables, X[:, start:end], rows, cache, start, method="extend")
+        found.append(y)
+    np.testing.assert_allclose(jnp.concatenate(found, 1), whole, rtol=1e-5, atol=1e-5)
+    assert (cache.keys != 0).all()
+
+
+def test_a_kernel_split_by_heads_is_a_reshaped_one():
+    fused, split = SelfAttention(HEADS), SelfAttention(HEADS, split_heads=True)
+    params = built(fused)["params"]
+    joint = params["query_key_value"]
+    shape = (3, HEADS, WIDTH // HEADS)
+    parts = {
+        "kernel": joint["kernel"].reshape(WIDTH, *shape),
+        "bias": joint["bias"].reshape(shape),
+    }
+    shapes = jax.eval_shape(split.init, jax.random.key(0), X)["params"]["query_key_value"]
+    assert jax.tree.map(jnp.shape, parts) == jax.tree.map(jnp.shape, shapes)
+    found = split.apply({"params": {**params, "query_key_value": parts}}, X, CAUSAL)
+    np.testing.assert_allclose(found, fused.apply({"params": params}, X, CAUSAL), rtol=1e-5)
+
+
+def test_normalised_queries_and_keys_bound_the_logits():
+    """Scaled inputs give the same attention; without normalisation they change it."""
+    for qk_norm in (True, False):
+        module = SelfAttention(HEADS, split_heads=True, qk_norm=qk_norm)
+        variables = built(module)
+        params = variables["params"]
+        params["query_key_value"]["bias"] *= 0
+        scale = np.ones((1, 3, 1, 1), np.float32)
+        scale[:, :2] = 50.0  # of queries and keys
+        joint = {
+            "kernel": params["query_key_value"]["kernel"] * scale,
+            "bias": params["query_key_value"]["bias"],
+        }
+        scaled = {"params": {**params, "query_key_value": joint}}
+        difference = np.abs(module.apply(variables, X) - module.apply(scaled, X)).max()
+        assert (difference < 1e-3) == qk_norm
 
 
 def test_softmax_of_a_bfloat16_block_is_in_float32():

@@ -19,7 +19,7 @@ from genjax.core import Variables, named_key
 from genjax.families.dalle.dalle_config import Config
 from genjax.families.dalle.gradient_scaling import scale_gradients
 from genjax.families.dalle.masks import sequence_mask
-from genjax.nn.attention import TransformerBlock
+from genjax.nn.attention import TransformerBlock, dense
 
 Params = dict[str, Any]
 UNROLL = 4  # layers of a loop's body
@@ -64,8 +64,8 @@ def init_transformer(config: Config, key: jax.Array) -> Params:
     head = nn.initializers.variance_scaling(HEAD_SCALE, "fan_in", "normal")
     sizes = {"text_head": config.vocabulary, "image_head": config.codes}
     for name, size in sizes.items():
-        dense = nn.Dense(size, kernel_init=head)
-        params[name] = dense.init(named_key(key, 0, name), x)["params"]
+        layer = nn.Dense(size, kernel_init=head)
+        params[name] = layer.init(named_key(key, 0, name), x)["params"]
     norm = nn.LayerNorm().init(key, x)["params"]
     return {**params, "blocks": blocks, "norm": norm}
 
@@ -144,8 +144,8 @@ def features(
 
 def head(params: Params, name: str, x: jax.Array) -> jax.Array:
     """Computes the logits of `text_head` or `image_head` from features, float32."""
-    dense = nn.Dense(params[name]["bias"].size)
-    return dense.apply({"params": params[name]}, x)
+    layer = nn.Dense(params[name]["bias"].size).bind({"params": params[name]})
+    return dense(layer, x)
 
 
 def all_logits(
