@@ -29,7 +29,7 @@ def parameter_rules(
     """Returns the sharding of a run's parameters, their average and the optimizer's state.
 
     A family's own rules say how its arrays are divided over `data` and `model`. Without FSDP
-    nothing is divided over `data`. With it, an array without an own rule, or whose axis is not
+    nothing is divided over `data`. With it, an array without a rule, or whose axis of `data` is not
     divisible, is divided along its largest axis that is, if it has at least 4096 elements.
 
     Args:
@@ -58,10 +58,11 @@ def parameter_rules(
     def rule(path: str, shape: tuple[int, ...]) -> PartitionSpec:
         if not PARAMETERS.search(path):
             return PartitionSpec()
-        spec = next((spec for pattern, spec in own if re.search(pattern, path)), ())
-        if len(spec) > len(shape):  # of an optimizer's state with fewer axes
-            spec = ()
-        axes = [*spec, *[None] * (len(shape) - len(spec))]
+        spec = next((spec for pattern, spec in own if re.search(pattern, path)), None)
+        if spec is not None and len(spec) > len(shape):  # of an optimizer's state
+            spec = None
+        axes = [*(spec or ()), *[None] * (len(shape) - len(spec or ()))]
+        general = fsdp and spec is None
         for i, axis in enumerate(axes):
             if axis is None or (shape[i] % sizes[axis] == 0 and (fsdp or axis != DATA)):
                 continue
@@ -70,8 +71,8 @@ def parameter_rules(
                     f"axis {i} of {path}, {list(shape)}, is not divisible by {sizes[MODEL]}"
                     f" devices; set --tensor-parallel to a number that divides {shape[i]}."
                 )
-            axes[i] = None
-        if fsdp and DATA not in axes and math.prod(shape) >= LEAST_SIZE:
+            axes[i], general = None, fsdp
+        if general and math.prod(shape) >= LEAST_SIZE:
             free = [i for i, axis in enumerate(axes) if axis is None]
             whole = [i for i in free if shape[i] % sizes[DATA] == 0]
             if whole:

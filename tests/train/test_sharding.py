@@ -109,7 +109,7 @@ def test_memory_of_12_billion_parameters_without_devices():
     assert whole.average == whole.gradients == whole.parameters
     assert whole.optimizer == pytest.approx(2 * whole.parameters, rel=1e-3)
     device = state_memory(dalle, layout.shapes, layout.shardings)
-    assert device.parameters == pytest.approx(whole.parameters / 128, rel=0.02)
+    assert device.parameters == pytest.approx(whole.parameters / 128, rel=0.1)
     assert device.optimizer == pytest.approx(2 * device.parameters, rel=1e-3)
     assert device.fixed == whole.fixed  # the discrete VAE is on every device
     replicated = shardings_of(BIG, "data=64,model=2")
@@ -175,7 +175,9 @@ def test_own_rules_of_a_family_are_used_before_the_general_one(monkeypatch):
     rule = parameter_rules("nade", model, mesh, fsdp=True)
     assert rule("variables.params.W", (90, 64)) == PartitionSpec(None, "model")
     assert rule("opt_state.0.mu.W", (96, 64)) == PartitionSpec("data", "model")
-    assert rule("ema.V", (90, 64)) == PartitionSpec("model", "data")
+    assert rule("ema.V", (90, 64)) == PartitionSpec("model")
+    assert rule("ema.W", (90, 64, 8)) == PartitionSpec(None, "model", "data")
+    assert rule("ema.b", (90, 64)) == PartitionSpec(None, "data")
     assert rule("variables.buffers.V", (90, 64)) == PartitionSpec()
     unsharded = parameter_rules("nade", model, mesh, fsdp=False)
     assert unsharded("opt_state.0.mu.W", (96, 64)) == PartitionSpec(None, "model")
