@@ -345,12 +345,12 @@ def _byte_level() -> Any:
     return pre_tokenizers.ByteLevel(add_prefix_space=False)
 
 
-def _letters(text: str) -> np.ndarray:
+def _letters(text: str) -> list[int]:
     """Returns the letters of a text; other characters are spaces."""
     points = np.frombuffer(text.encode("utf-32-le"), "<u4")
     table = np.full(128, len(ALPHABET))
     table[[ord(letter) for letter in ALPHABET]] = np.arange(1, len(ALPHABET) + 1)
-    return table[np.where(points < 128, points, ord(" "))]
+    return table[np.where(points < 128, points, ord(" "))].tolist()
 
 
 def _lower(caption: str) -> str:
