@@ -299,7 +299,9 @@ def _check_value(value: Any, field: Any, levels: int) -> None:
     if field.kind == "label":
         assert 0 <= value < field.classes
     elif field.kind == "text":
-        assert isinstance(value, str)
+        texts = value if field.shape else [value]
+        assert field.shape in ((), (len(texts),))
+        assert all(isinstance(text, str) for text in texts)
     else:
         assert np.shape(value) == field.shape
         assert value.dtype == field.dtype
