@@ -52,7 +52,7 @@ def test_steps_of_dalle_on_8_devices_equal_those_on_1(found, mesh):
 
 @pytest.mark.parametrize(
     ("mesh", "parts"),
-    [("fsdp", [1, 8, 1, 1, 1]), ("tensor", [1, 1, 1, 2, 1]), ("both", [1, 4, 1, 2, 1])],
+    [("fsdp", [1, 8, 1, 1, 1]), ("both", [1, 4, 1, 2, 1])],
 )
 def test_each_device_has_its_part_of_parameters_average_and_momentum(found, mesh, parts):
     """Of the projections to queries, keys and values: width over `data`, heads over `model`."""
