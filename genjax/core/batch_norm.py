@@ -18,7 +18,7 @@ def batch_norm_statistics(
 
     Running statistics belong to the newest weights. Those of averaged weights are the mean of the
     batch statistics over `passes` batches of `size` generated images, as in training, with labels
-    drawn uniformly.
+    drawn uniformly, and of the texts that a family with texts keeps in `buffers`, as `captions`.
 
     Args:
       family: with `LOSSES`; an averaged network's loss returns its new statistics in
@@ -48,6 +48,8 @@ def batch_norm_statistics(
         batch = {name: jnp.zeros(s.shape, s.dtype) for name, s in spec.items()}
         if "label" in batch:
             batch["label"] = jax.random.randint(label_key, (size,), 0, config.classes)
+        if "text" in batch:
+            batch["text"] = jnp.resize(variables["buffers"]["captions"], batch["text"].shape)
         filled = jax.tree.map(lambda s: jnp.full_like(s, initial), running[network])
         statistics = {**running, network: filled}
         _, aux = losses[network](config, {**variables, "batch_stats": statistics}, batch, loss_key)

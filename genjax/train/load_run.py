@@ -10,7 +10,7 @@ import jax
 from genjax import data as genjax_data
 from genjax import families
 from genjax.core import State, batch_norm_statistics, named_key
-from genjax.core.protocols import PuzzleSolver, TextToImage
+from genjax.core.protocols import PuzzleSolver
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.compatibility import check_compatibility
 from genjax.train.identity import RunIdentity
@@ -47,10 +47,9 @@ def evaluation_variables(run: Run, family: Any, variables: dict[str, Any]) -> di
     """Returns the variables; averaged ones of a generator with its batch-norm statistics.
 
     Those of a `PuzzleSolver` are unchanged: its statistics are of pieces, not of generated images.
-    So are those of a `TextToImage` family: its statistics are of the images of captions.
     """
     generator = "generator" in variables.get("batch_stats", {})
-    if not run.train.ema or not generator or isinstance(family, PuzzleSolver | TextToImage):
+    if not run.train.ema or not generator or isinstance(family, PuzzleSolver):
         return variables
     key, size = named_key(jax.random.key(run.seed), 0, "statistics"), run.train.batch_size
     made = jax.jit(lambda v, k: batch_norm_statistics(family, run.model, v, k, size))

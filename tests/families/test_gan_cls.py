@@ -214,7 +214,10 @@ def test_a_step_updates_the_discriminator_first_and_draws_new_noise(monkeypatch)
                 )
             )
         )
-    jax.tree.map(np.testing.assert_array_equal, before["buffers"], after.variables["buffers"])
+    buffers = (before["buffers"]["embedding"], after.variables["buffers"]["embedding"])
+    jax.tree.map(np.testing.assert_array_equal, *buffers)
+    kept = np.resize(data["text"], before["buffers"]["captions"].shape)
+    np.testing.assert_array_equal(after.variables["buffers"]["captions"], kept)
     # Both losses, one after another, on the streams of random numbers with their names.
     keys = {name: named_key(state.key, 0, name) for name in gan_cls.LOSSES}
     losses = {name: jax.jit(functools.partial(loss, TINY)) for name, loss in gan_cls.LOSSES.items()}
@@ -257,16 +260,30 @@ def test_caption_scores_are_logits_by_running_statistics():
     assert np.abs(np.diff(scores)).min() > 0
 
 
-def test_averaged_weights_keep_the_running_statistics():
-    """Statistics of batches without captions would be of images that no caption describes."""
-    run = Run(
-        experiment="x",
-        family="gan_cls",
-        model=TINY,
-        optimizer={name: Optimizer() for name in gan_cls.LOSSES},
-        train=Train(ema=0.9),
+def test_statistics_of_averaged_weights_are_of_images_of_captions():
+    """The first ones, of a generator without noise, are a mean over texts and midpoints."""
+    optimizer = {name: Optimizer() for name in gan_cls.LOSSES}
+    train = Train(ema=0.9, batch_size=SIZE)
+    run = Run(experiment="x", family="gan_cls", model=TINY, optimizer=optimizer, train=train)
+    text = batch()["text"]
+    params = jax.tree.map(jnp.copy, variables()["params"])
+    first = params["generator"]["Dense_0"]
+    first["kernel"] = first["kernel"].at[: TINY.latent].set(0)
+    buffers = {**variables()["buffers"], "captions": text}
+    found = evaluation_variables(
+        run, gan_cls, {**variables(), "params": params, "buffers": buffers}
     )
-    assert evaluation_variables(run, gan_cls, variables()) is variables()
+    same = (v["batch_stats"]["discriminator"] for v in (found, variables()))
+    jax.tree.map(np.testing.assert_array_equal, *same)
+
+    embedded = embeddings(text)
+    embedded = jnp.concatenate([embedded, (embedded[:3] + embedded[3:]) / 2])
+    dense = params["generator"]["text"]
+    features = jax.nn.leaky_relu(embedded @ dense["kernel"] + dense["bias"][None], 0.2)
+    maps = (features @ first["kernel"][TINY.latent :]).reshape(len(embedded), 16, -1)
+    norm = found["batch_stats"]["generator"]["BatchNorm_0"]
+    np.testing.assert_allclose(norm["mean"], maps.mean((0, 1)), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(norm["var"], maps.var((0, 1)), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

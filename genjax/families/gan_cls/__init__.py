@@ -28,8 +28,8 @@ variables are in `buffers` and do not change. What the paper leaves open follows
 * The second half of the discriminator's convolutions has batch normalisation, but no activation
   before the sum of the residual block.
 
-The EMA tracks the generator. Averaged weights keep the running batch-norm statistics of the newest
-ones: new statistics would need captions, which an evaluated run need not have. See
+The EMA tracks the generator. The batch-norm statistics of averaged weights are those of images of
+64 texts of the last batch, which are in `buffers`, so that evaluation needs no data. See
 `genjax.core.adversarial` for the rest.
 """
 
@@ -61,6 +61,7 @@ from genjax.families import joint_embedding
 from genjax.families.gan_cls.text_networks import Discriminator, Generator, steps
 
 WRONG = 0.5  # weight of wrong images in the discriminator's loss
+KEPT = 64  # texts of the last batch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,8 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
         }
     )
     embedding = joint_embedding.init(config.embedding, embedding_key)
-    return {**variables, "buffers": {"embedding": embedding}}
+    captions = jnp.zeros(batch_spec(config, KEPT)["text"].shape, jnp.int32)
+    return {**variables, "buffers": {"embedding": embedding, "captions": captions}}
 
 
 def noise(config: Config, key: jax.Array, n: int) -> jax.Array:
@@ -252,7 +254,10 @@ def generator_loss(
     aux: dict[str, Any] = {
         "diversity": diversity(batch["x"], images[:size]),
         "nearest": nearest_distance(batch["x"], images[:size]),
-        "updates": {"batch_stats": {"generator": statistics}},
+        "updates": {
+            "batch_stats": {"generator": statistics},
+            "buffers": {"captions": jnp.resize(batch["text"], (KEPT, *batch["text"].shape[1:]))},
+        },
     }
     if half:
         aux["midpoint_loss"] = each[size:]
