@@ -58,7 +58,7 @@ def embeddings(text):
     each = [
         joint_embedding.embed_text(TINY.embedding, part, text[:, k]) for k in range(text.shape[1])
     ]
-    return sum(each) / len(each)
+    return sum(e / jnp.sqrt(jnp.square(e).mean(axis=1, keepdims=True)) for e in each) / len(each)
 
 
 def applied(module, name, *inputs, params=None):

@@ -12,7 +12,9 @@ The text encoder is that of a `joint_embedding` family, trained in a run of its 
 variables are in `buffers` and do not change. What the paper leaves open follows the authors' code:
 
 * The text of an image is the mean of the embeddings of several of its captions, the same in both
-  updates. `sample` has one caption.
+  updates. `sample` has one caption. Embeddings are divided by their root mean square, without which
+  the generator at first hardly sees those of a small scale beside its noise; the authors' are as
+  their encoder returns them.
 * The discriminator is updated first, then the generator against the new discriminator, with new
   noise.
 * Right, wrong and generated images pass through the discriminator one after another, each batch
@@ -179,12 +181,15 @@ def noise(config: Config, key: jax.Array, n: int) -> jax.Array:
 def embed(config: Config, variables: Variables, text: jax.Array) -> jax.Array:
     """Embeds texts `[B, T]`, or means of K captions `[B, K, T]`, as `[B, E]`.
 
+    Embeddings of captions have root mean square 1, whatever the scale of the joint embedding.
+
     Raises:
       ValueError: the texts have the wrong shape or dtype.
     """
     part = variables["buffers"]["embedding"]
     flat = text.reshape(-1, text.shape[-1])
     found = joint_embedding.embed_text(config.embedding, part, flat)
+    found = found * jax.lax.rsqrt(jnp.square(found).mean(axis=1, keepdims=True) + 1e-12)
     return found.reshape(len(text), -1, found.shape[1]).mean(axis=1)
 
 
