@@ -1,9 +1,9 @@
-"""`killed.py DATA WORKDIR MOMENT [FAMILY STEPS]`: a small run that kills itself at a moment.
+"""`killed.py DATA WORKDIR MOMENT FAMILY STEPS`: a small run that kills itself at a moment.
 
 `save`: while a checkpoint is being written, seen by its temporary folder; `save-N`: N ms later;
 `step-N`: as soon as the metrics of step N are on disk; `growth`: while the networks grow;
-`operation-N`: before the Nth time that Python opens, makes, renames or removes a file of the run;
-`never`: runs to its end. It kills itself by SIGKILL.
+`operation-N`: before the Nth time that Python opens, makes, renames or removes a file of the run.
+It kills itself by SIGKILL.
 """
 
 import itertools
@@ -82,9 +82,8 @@ def arm(workdir: pathlib.Path, moment: str) -> None:
 
 
 def main() -> None:
-    data, workdir, moment, *settings = sys.argv[1:]
+    data, workdir, moment, name, steps = sys.argv[1:]
     arm(pathlib.Path(workdir), moment)
-    name, steps = settings or ("nade", "40")
     fit(small_run(name, data, steps=int(steps)), workdir, quiet=True)
 
 

@@ -29,7 +29,7 @@ def assert_same_run(a, b):
 def uninterrupted(tmp_path_factory):
     root = tmp_path_factory.mktemp("kill")
     data = write_data(root)
-    run_program("killed.py", data, str(root / "whole"), "never")
+    fit(small_run("nade", data, steps=40), root / "whole", quiet=True)
     return root, data
 
 
@@ -37,13 +37,14 @@ def uninterrupted(tmp_path_factory):
 def test_resumes_after_sigkill(uninterrupted, moment):
     root, data = uninterrupted
     workdir = root / moment
-    killed = run_program("killed.py", data, str(workdir), moment, check=False)
+    arguments = (data, str(workdir), moment, "nade", "40")
+    killed = run_program("killed.py", *arguments, check=False)
     assert killed.returncode == -9, killed.stderr
     assert not (workdir / "record.json").exists()
     if moment == "save":
         names = [p.name for p in (workdir / "checkpoints" / "latest").iterdir()]
         assert any("tmp" in name for name in names), names  # killed within a save
-    run_program("killed.py", data, str(workdir), "never")
+    fit(small_run("nade", data, steps=40), workdir, quiet=True)
     assert (workdir / "record.json").exists()
     assert_same_run(workdir, root / "whole")
 
