@@ -96,10 +96,11 @@ def test_several_runs_in_one_program_equal_single_runs(name):
     states = jax.jit(jax.vmap(build))(keys)
     # Batches of the size that other tests have: the step alone is compiled once for all of them.
     data = [make_batch(family, config, seed=i) for i in range(3)]
-    step = make_step(family, config, make_optimizer(family))
-    _, together = compile_step(step, runs=3)(states, stack(data))
+    step = compiled_step(family, config)  # traced once for both
+    together = compile_step(step, runs=3)
+    _, together = together(states, jax.tree.map(lambda *a: np.stack(a), *data))
     for i in range(3):
-        _, metrics = compiled_step(family, config)(build(keys[i]), data[i])
+        _, metrics = step(build(keys[i]), data[i])
         for metric, value in metrics.items():
             # Adam makes whole steps of gradients that are rounding errors, as of biases before
             # instance normalisation.
