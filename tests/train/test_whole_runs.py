@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,10 +12,9 @@ from support.small import write_data
 from genjax import families
 from genjax.cli import evaluate, sample, translate
 from genjax.core.protocols import PuzzleSolver, Sampler, Translator
-from genjax.train.checkpoint import leaves
-from genjax.train.load_run import load_state
 from genjax.train.sample_grids import cut, read_grid
 
+SEEDED = ("dalle", "gan", "nade")  # with text, without a density, with one
 TRANSLATORS = [name for name in NAMES if isinstance(families.get(name), Translator)]
 
 
@@ -48,20 +46,20 @@ def finished(request, cut_and_whole):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_resumed_run_equals_an_uninterrupted_one(cut_and_whole, name):
     whole, cut = cut_and_whole / "whole" / name, cut_and_whole / "cut" / name
-    newest = [
-        max(int(p.name) for p in (w / "checkpoints" / "latest").iterdir()) for w in (whole, cut)
-    ]
-    assert newest == [10, 10]
-    assert latest_leaves(whole) == latest_leaves(cut)
-    # Also the best by validation, where there is one.
-    flat = [leaves(load_state(w)[1]) for w in (whole, cut)]
-    chex.assert_trees_all_equal(*flat)
+    for which in ("latest", "best"):  # by validation, where there is one
+        assert newest_leaves(whole, which) == newest_leaves(cut, which)
+    assert newest_leaves(cut, "latest")[0] == 10
+    assert newest_leaves(cut, "best") or name not in ("nade", "vae")
 
 
-def latest_leaves(workdir):
-    """Returns the saved checksums of all leaves of the newest checkpoint."""
-    status = workdir / "checkpoints" / "latest" / "10" / "status" / "metadata"
-    return json.loads(json.loads(status.read_text())["body"])["leaves"]
+def newest_leaves(workdir, which):
+    """Returns the step and the saved checksums of all leaves of the newest checkpoint."""
+    folders = [(int(p.name), p) for p in (workdir / "checkpoints" / which).iterdir()]
+    if not folders:
+        return ()
+    step, folder = max(folders)
+    status = json.loads((folder / "status" / "metadata").read_text())
+    return step, json.loads(status["body"])["leaves"]
 
 
 def test_sample_draws_the_requested_number(finished, tmp_path, capsys):
@@ -83,6 +81,8 @@ def test_sample_draws_the_requested_number(finished, tmp_path, capsys):
     with Image.open(out) as image:
         assert image.size[0] > 0
     assert str(out) in capsys.readouterr().out
+    if record["config"]["family"] not in SEEDED:
+        return  # that its samples depend on the key alone is in the common suite
     again = tmp_path / "b"
     sample.main([str(workdir), "--n", "5", "--out", str(out), "--npy", str(again)])
     np.testing.assert_array_equal(x, np.load(again, allow_pickle=False))
@@ -120,5 +120,7 @@ def test_evaluate_equals_the_record(finished, capsys):
     assert (found["unit"], f"test {found['metric']}") == (record["unit"], record["metric"])
     assert found["std_error"] == pytest.approx(record["std_error"], rel=1e-5)
     assert found["examples"] == record["evaluated"]
+    if record["config"]["family"] not in ("dalle", "nade", "vae"):
+        return  # the split is chosen before anything that depends on the family
     assert evaluate.main([str(workdir), "--split", "validation"]) == 0
     assert json.loads(capsys.readouterr().out)["obtained"] != found["obtained"]
