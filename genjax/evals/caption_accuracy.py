@@ -94,7 +94,11 @@ def caption_accuracy(
     Raises:
       ValueError: the family does not draw images of texts, or the data does not check captions.
     """
-    check_text_to_image(c.family)
+    if not isinstance(c.family, TextToImage):
+        raise ValueError(
+            "caption_accuracy applies to families that draw images of texts (`TextToImage`); use"
+            " another metric."
+        )
     checks.positive(samples=samples, draws=draws)
     draws = min(draws, samples)
     reader, ranked = CaptionReader.of(c), ranker(c)
@@ -143,15 +147,6 @@ def caption_accuracy(
         extractor="caption_check",
         seed=c.seed,
     )
-
-
-def check_text_to_image(family: Any, config: Any = None) -> None:
-    """Raises ValueError if a family does not draw images of texts."""
-    if not isinstance(family, TextToImage):
-        raise ValueError(
-            "caption_accuracy applies to families that draw images of texts (`TextToImage`); use"
-            " another metric."
-        )
 
 
 def best_of(right: np.ndarray, scores: np.ndarray, n: int) -> np.ndarray:

@@ -101,8 +101,9 @@ class CaptionReader:
         """
         finite = np.isfinite(images).reshape(len(images), -1).all(axis=1)
         pixels = np.nan_to_num(images) * (self.levels - 1)
-        labels = functools.partial(_labels, self.classifier, self.levels)
-        classify = None if self.classifier is None else labels
+        classify = None
+        if self.classifier is not None:
+            classify = functools.partial(_labels, self.classifier, self.levels)
         return self.check.matches(pixels, captions, classify=classify) & finite
 
     def share_of_captions(self, images: np.ndarray, captions: np.ndarray) -> np.ndarray:
