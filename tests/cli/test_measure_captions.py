@@ -35,7 +35,7 @@ def test_the_ranker_of_a_run(tmp_path, capsys):
         if name == "dark_ranker":
             data = dataclasses.replace(run.data, transform="scale(0, 1)")
             run = dataclasses.replace(run, data=data)
-        fit(run, tmp_path / f"{name}-0", quiet=True)
+        fit(run, tmp_path / f"{name}-seed0", quiet=True)
     run = drawer_run(
         "painter",
         tmp_path,
@@ -45,7 +45,7 @@ def test_the_ranker_of_a_run(tmp_path, capsys):
         ranker="scoring_painter",
     )
     run = dataclasses.replace(run, model=dataclasses.replace(run.model, skill=0.5))
-    record = fit(run, tmp_path / "painter-0", quiet=True).record
+    record = fit(run, tmp_path / "painter-seed0", quiet=True).record
     metrics = record["final_metrics"]
     values = metrics["caption_accuracy"]
     assert record["metric"] == "caption_accuracy right"
@@ -56,40 +56,40 @@ def test_the_ranker_of_a_run(tmp_path, capsys):
     assert values["captions"] == {"test": 3}
     assert metrics["neighbours"]["n_fake"] == 192
 
-    at_end = results(capsys, tmp_path / "painter-0", "caption_accuracy", "--samples", 192)
+    at_end = results(capsys, tmp_path / "painter-seed0", "caption_accuracy", "--samples", 192)
     again = at_end["results"]["caption_accuracy"]
     assert again["ranker"] == "scoring_painter"  # the run's own
     assert again["ranked_test_right_8"] == again["any_test_right_8"]
     other = results(
-        capsys, tmp_path / "painter-0", "caption_accuracy", "--samples", 192,
-        "--ranker", tmp_path / "dark_ranker-0",
+        capsys, tmp_path / "painter-seed0", "caption_accuracy", "--samples", 192,
+        "--ranker", tmp_path / "dark_ranker-seed0",
     )["results"]["caption_accuracy"]  # fmt: skip
     assert other["ranker"] == "dark_ranker"
-    assert other["ranked_test_right_32"] < other["any_test_right_32"]
+    assert other["ranked_test_right_8"] < other["any_test_right_8"]
     none = results(
-        capsys, tmp_path / "painter-0", "caption_accuracy", "--samples", 40, "--ranker", ""
+        capsys, tmp_path / "painter-seed0", "caption_accuracy", "--samples", 40, "--ranker", ""
     )["results"]["caption_accuracy"]
     assert none["ranker"] == ""
     assert "ranked_test_right_8" not in none
 
-    every = results(capsys, tmp_path / "painter-0", "--samples", 40)
+    every = results(capsys, tmp_path / "painter-seed0", "--samples", 40)
     assert {"caption_accuracy", "neighbours"} <= set(every["results"])
     assert "implement" not in every["skipped"]["swd"]
     assert "score captions" in every["skipped"]["caption_retrieval"]
     assert "encode images as tokens" in every["skipped"]["token_usage"]
-    assert measure.main([str(tmp_path / "painter-0"), "neighbours", "--ranker", "x"]) == 1
+    assert measure.main([str(tmp_path / "painter-seed0"), "neighbours", "--ranker", "x"]) == 1
     assert "--ranker is for caption_accuracy" in capsys.readouterr().err
-    assert measure.main([str(tmp_path / "painter-0"), "caption_accuracy", "--ranker", "x"]) == 1
+    assert measure.main([str(tmp_path / "painter-seed0"), "caption_accuracy", "--ranker", "x"]) == 1
     assert "holds no finished run to load the ranker from" in capsys.readouterr().err
 
 
 def test_a_missing_ranker_is_an_error_before_training(tmp_path):
     run = drawer_run("painter", tmp_path, metric="caption_accuracy", ranker="nothing")
     with pytest.raises(ValueError, match="holds no finished run to load the ranker from"):
-        fit(run, tmp_path / "painter-0", quiet=True)
-    assert not (tmp_path / "painter-0" / "metrics.jsonl").exists()
+        fit(run, tmp_path / "painter-seed0", quiet=True)
+    assert not (tmp_path / "painter-seed0" / "metrics.jsonl").exists()
     small = drawer_run("scoring_painter", tmp_path)
-    fit(small, tmp_path / "scoring_painter-0", quiet=True)
+    fit(small, tmp_path / "scoring_painter-seed0", quiet=True)
     larger = dataclasses.replace(run.model, shape=(4, 4, 3))
     ranker = dataclasses.replace(run.train, ranker="scoring_painter")
     wrong = dataclasses.replace(run, model=larger, train=ranker)
