@@ -118,7 +118,8 @@ def caption_accuracy(
         drawn = default(split, captions)
         table: Table = {"model": {"right_1": mean_and_error(drawn.right.mean(axis=1))}}
         table["model"] |= _distance(drawn.distance)
-        for name, scores in {**drawn.scores, "any": drawn.right}.items():
+        for name in (*used, "any"):
+            scores = drawn.scores.get(name, drawn.right)
             best = {n: best_of(drawn.right, scores, n) for n in BEST_OF if n <= draws}
             if best:
                 table[name] = {f"right_{n}": mean_and_error(x) for n, x in best.items()}

@@ -74,7 +74,12 @@ def check_points(family: Any, config: Any) -> None:
 
 
 def check_images(family: Any, config: Any) -> None:
-    """Raises ValueError if a family does not generate images `[H, W, C]`."""
+    """Raises ValueError if a family does not generate images `[H, W, C]` from noise."""
+    if not isinstance(family, Implicit):
+        raise ValueError(
+            f"{family_name(family)} has no generator of noise; part_changes applies to families"
+            f" that implement Implicit, so use another metric."
+        )
     if len(config.shape) != 3:
         raise ValueError(
             f"{family_name(family)} generates points of shape {list(config.shape)}; part_changes"
