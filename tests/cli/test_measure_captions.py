@@ -77,9 +77,9 @@ def test_the_ranker_of_a_run(tmp_path, capsys):
     assert "implement" not in every["skipped"]["swd"]
     assert "score captions" in every["skipped"]["caption_retrieval"]
     assert "encode images as tokens" in every["skipped"]["token_usage"]
-    assert measure.main([str(tmp_path / "painter-seed0"), "neighbours", "--ranker", "x"]) == 1
+    assert measure.main([str(tmp_path / "painter-seed0"), "neighbours", "--ranker", "x"]) == 2
     assert "--ranker is for caption_accuracy" in capsys.readouterr().err
-    assert measure.main([str(tmp_path / "painter-seed0"), "caption_accuracy", "--ranker", "x"]) == 1
+    assert measure.main([str(tmp_path / "painter-seed0"), "caption_accuracy", "--ranker", "x"]) == 2
     assert "holds no finished run to load the ranker from" in capsys.readouterr().err
 
 

@@ -196,7 +196,14 @@ def test_a_discrete_vae_of_scenes():
 
 
 def initial(family, config):
-    return jax.jit(lambda key: family.init(config, key))(jax.random.key(0))
+    """Random variables of a family's shapes, without the time of its `init`."""
+    rng = np.random.default_rng(0)
+
+    def draw(leaf):
+        real = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.asarray(rng.normal(0, 0.1 if real else 0, leaf.shape), leaf.dtype)
+
+    return jax.tree.map(draw, jax.eval_shape(lambda key: family.init(config, key), KEY))
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +215,9 @@ def drawn_scenes():
     image = {"shape": (32, 32, 3)}
     tokens = dvae.Config(**image, quantizer="fsq", levels=(4, 4), hidden=8, groups=4, blocks=1)
     sizes = {"width": 8, "layers": 1, "heads": 1}
-    config = dalle.Config(**image, image_tokenizer=tokens, **sizes, kernel=3, **text)
+    config = dalle.Config(
+        **image, image_tokenizer=tokens, **sizes, kernel=3, null_captions=0.1, **text
+    )
     ranker = joint.Config(
         **image, text_encoder="transformer", **sizes, embedding=4, image_widths=(4, 4), **text
     )
@@ -218,7 +227,7 @@ def drawn_scenes():
 def test_dalle_of_scenes(drawn_scenes):
     """Random weights draw nothing right; nats are near those of uniform tokens."""
     data, (family, config, variables), ranker = drawn_scenes
-    settings = {"batch_size": 30, "ranker": (*ranker, data.tokenizer), "guidance": (1.0, 2.0)}
+    settings = {"batch_size": 30, "ranker": (*ranker, data.tokenizer), "guidance": (1.0,)}
     for name in ("caption_accuracy", "token_nats", "caption_retrieval"):
         check_metric_requirements(name, family, config, data)
     got = compute_metric(
@@ -228,7 +237,7 @@ def test_dalle_of_scenes(drawn_scenes):
     assert got.real_right == 1
     assert got.ranker == "joint_embedding"
     for table in got.tables.values():
-        rows = ("model", "ranked", "own_scores", "any", "guidance_1", "guidance_2")
+        rows = ("model", "ranked", "own_scores", "any", "guidance_1")
         assert list(table) == [*rows, "real", "decoded", "chance"]
         assert table["decoded"]["right_1"][0] == 0
     nats = compute_metric("token_nats", family, config, variables, data, KEY, batch_size=30)
