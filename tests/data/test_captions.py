@@ -197,6 +197,15 @@ def test_the_checksum_tells_captions_apart_and_is_the_same_from_disk(tfds_folder
     assert checksum(caption="name") == checksum(caption="name", stream="yes")
 
 
+def test_captions_without_a_stored_checksum(tfds_folder, tmp_path):
+    folder = prepared(tfds_folder, tmp_path)  # its index has no checksums of names
+    assert "caption" not in load(Data(data=folder)).entries("train")
+    settings = dict(data=folder, tokenizer="characters", text_length=9)
+    resident, streamed = (load(Data(**settings, stream=stream)) for stream in ("no", "yes"))
+    assert resident.splits["train"]["caption"][0].startswith("name ")
+    assert resident.checksum() == streamed.checksum() != load(Data(data=folder)).checksum()
+
+
 def test_rejects_features_that_are_no_texts(tfds_folder):
     with pytest.raises(ValueError, match=r"no texts 'image', it has .*captions/text.*; correct"):
         load(Data(data=tfds_folder, caption="image"))
