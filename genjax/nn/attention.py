@@ -1,31 +1,50 @@
 """Transformer blocks: self-attention under any boolean mask, a network of two layers, a cache."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+Kernel = Literal["xla", "cudnn"]
+
 
 class KeyValues(NamedTuple):
-    """Keys and values of a layer, `[B, S, heads, D / heads]` each, of S positions of a sequence."""
+    """Keys and values of a layer, `[B, heads, S, D / heads]` each, of S positions of a sequence."""
 
     keys: jax.Array
     values: jax.Array
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: Any) -> jax.Array:
+def attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: Any, kernel: Kernel = "xla"
+) -> jax.Array:
     """Computes the mean of values weighted by softmax(query key / sqrt(H)), `[B, T, heads, H]`.
 
     Args:
       query: `[B, T, heads, H]`.
       key, value: `[B, S, heads, H]`.
       mask: bool `[B or 1, heads or 1, T or 1, S]`, or None.
+      kernel: implementation; cudnn is that of NVIDIA GPUs, for 16 bit alone.
     """
     dtype = query.dtype
-    if dtype == jnp.float16:  # its products are not available on all platforms
+    if dtype == jnp.float16 and kernel == "xla":  # not all platforms have its products
         query, key, value = (a.astype(jnp.float32) for a in (query, key, value))
-    return jax.nn.dot_product_attention(query, key, value, mask=mask).astype(dtype)
+    y = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=kernel)
+    return y.astype(dtype)
+
+
+def attend_cached(query: jax.Array, cache: KeyValues, mask: Any) -> jax.Array:
+    """Computes `attend` with the keys and values of a cache: `[B, T, heads, H]`.
+
+    Of one query the products are too small to pay for a transposed copy of all keys and values,
+    which `jax.nn.dot_product_attention` makes on a CPU.
+    """
+    query = jnp.swapaxes(query, 1, 2) * query.shape[-1] ** -0.5
+    logits = jnp.einsum("bhtd,bhsd->bhts", query, cache.keys, preferred_element_type=jnp.float32)
+    logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype)
+    return jnp.swapaxes(jnp.einsum("bhts,bhsd->bhtd", weights, cache.values), 1, 2)
 
 
 def dense(module: nn.Module, x: jax.Array) -> jax.Array:
@@ -73,12 +92,14 @@ class SelfAttention(nn.Module):
       split_heads: whether the first kernel is `[D, 3, heads, D / heads]`, which tensor parallelism
         can divide by heads, instead of `[D, 3 D]`.
       qk_norm: whether queries and keys of each head are normalised.
+      kernel: of `attend`, without a cache.
     """
 
     heads: int
     dtype: Any = jnp.float32
     split_heads: bool = False
     qk_norm: bool = False
+    kernel: Kernel = "xla"
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Applies the layer.
@@ -135,13 +156,17 @@ class SelfAttention(nn.Module):
         if self.qk_norm:
             query = nn.LayerNorm(use_bias=False, dtype=self.dtype, name="query_norm")(query)
             key = nn.LayerNorm(use_bias=False, dtype=self.dtype, name="key_norm")(key)
-        if cache is not None:
-            key, value = (
-                jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), start, axis=1)
+        if cache is None:
+            y = attend(query, key, value, mask, self.kernel)
+        else:
+            keys, values = (
+                jax.lax.dynamic_update_slice_in_dim(
+                    old, jnp.swapaxes(new, 1, 2).astype(old.dtype), start, axis=2
+                )
                 for old, new in zip(cache, (key, value), strict=True)
             )
-            cache = KeyValues(key, value)
-        y = attend(query, key, value, mask)
+            cache = KeyValues(keys, values)
+            y = attend_cached(query, cache, mask)
         return dense(nn.Dense(width, dtype=self.dtype, name="out"), y.reshape(x.shape)), cache
 
 
@@ -158,7 +183,7 @@ class TransformerBlock(nn.Module):
       expansion: hidden units of the second part, times D.
       dropout: rate of both parts in training, on the stream `dropout`.
       dtype: of the products; parameters, statistics and softmax are float32.
-      split_heads, qk_norm: of `SelfAttention`.
+      split_heads, qk_norm, kernel: of `SelfAttention`.
     """
 
     heads: int
@@ -167,6 +192,7 @@ class TransformerBlock(nn.Module):
     dtype: Any = jnp.float32
     split_heads: bool = False
     qk_norm: bool = False
+    kernel: Kernel = "xla"
 
     def __call__(
         self, x: jax.Array, mask: jax.Array | None = None, train: bool = False
@@ -198,7 +224,12 @@ class TransformerBlock(nn.Module):
             return nn.LayerNorm(dtype=self.dtype, name=name)(x)
 
         attention = SelfAttention(
-            self.heads, self.dtype, self.split_heads, self.qk_norm, name="attention"
+            self.heads,
+            self.dtype,
+            self.split_heads,
+            self.qk_norm,
+            self.kernel,
+            name="attention",
         )
         attended, y = None, norm("attention_norm", x)
         if cache is None:

@@ -396,5 +396,7 @@ def test_rejects_invalid_text_tokens_and_settings():
         dataclasses.replace(SMALL, heads=3)
     with pytest.raises(ValueError, match="`kernel` must be odd, got 4"):
         dataclasses.replace(SMALL, kernel=4)
+    with pytest.raises(ValueError, match="cudnn computes in 16 bit"):
+        dataclasses.replace(SMALL, attention_kernel="cudnn")
     with pytest.raises(ValueError, match="`shape` must be that of `image_tokenizer`"):
         dataclasses.replace(SMALL, shape=(16, 8, 1))

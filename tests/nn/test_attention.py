@@ -88,7 +88,7 @@ def test_a_cache_gives_the_values_of_the_whole_sequence():
     variables = built(module)
     mask = CAUSAL & ~np.eye(LENGTH, k=-2, dtype=bool)[None, None]
     whole = module.apply(variables, X, mask)
-    empty = jnp.zeros((BATCH, LENGTH, HEADS, WIDTH // HEADS))
+    empty = jnp.zeros((BATCH, HEADS, LENGTH, WIDTH // HEADS))
     cache, found = KeyValues(empty, empty), []
     for start, end in ((0, 2), (2, 3), (3, 4)):
         rows = mask[:, :, start:end]
@@ -96,6 +96,22 @@ def test_a_cache_gives_the_values_of_the_whole_sequence():
         found.append(y)
     np.testing.assert_allclose(jnp.concatenate(found, 1), whole, rtol=1e-5, atol=1e-5)
     assert (cache.keys != 0).all()
+
+
+def test_the_kernel_is_chosen(monkeypatch):
+    chosen = []
+
+    def attention(query, key, value, *, mask, implementation):
+        chosen.append((implementation, query.dtype.name))
+        return query
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", attention)
+    block = TransformerBlock(HEADS, dtype=jnp.float16, kernel="cudnn")
+    variables = built(TransformerBlock(HEADS))
+    chosen.clear()
+    block.apply(variables, X, CAUSAL)
+    TransformerBlock(HEADS, dtype=jnp.float16).apply(variables, X, CAUSAL)
+    assert chosen == [("cudnn", "float16"), ("xla", "float32")]
 
 
 def test_a_kernel_split_by_heads_is_a_reshaped_one():

@@ -47,6 +47,9 @@ class Config:
     """Computation of the blocks; embeddings, residual stream and logits stay float32. float16
     scales the gradients of every block."""
 
+    attention_kernel: Literal["xla", "cudnn"] = "xla"
+    """Implementation of attention in training: cudnn is that of NVIDIA GPUs, for 16 bit alone."""
+
     def __post_init__(self) -> None:
         checks.validate(self)
         if self.shape != self.image_tokenizer.shape:
@@ -57,6 +60,10 @@ class Config:
         if self.width % self.heads:
             raise ValueError(
                 f"`width` must be a multiple of `heads`, got {self.width} and {self.heads}."
+            )
+        if self.attention_kernel == "cudnn" and self.dtype == "float32":
+            raise ValueError(
+                "`attention_kernel` cudnn computes in 16 bit; set `dtype` to bfloat16 or float16."
             )
         if self.kernel % 2 == 0:
             raise ValueError(f"`kernel` must be odd, got {self.kernel}.")

@@ -152,7 +152,7 @@ def sample_tokens(
         return head(params, "image_head", x), new
 
     x = embed_text(config, params, with_null_texts(text, guidance))
-    shape = (len(x), masks.shape[1], config.heads, config.width // config.heads)
+    shape = (len(x), config.heads, masks.shape[1], config.width // config.heads)
     empty = jnp.zeros(shape, jnp.dtype(config.dtype))
     caches = [KeyValues(empty, empty) for _ in blocks]
     logits, caches = extend(x, caches, 0)

@@ -34,6 +34,7 @@ def block_of(config: Config) -> TransformerBlock:
         dtype=jnp.dtype(config.dtype),
         split_heads=True,
         qk_norm=config.qk_norm,
+        kernel=config.attention_kernel,
     )
 
 
