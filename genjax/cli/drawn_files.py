@@ -154,7 +154,7 @@ class DrawnFiles:
         line = (
             f"{drawn:,} of {total:,} images of {captions} drawn, {self.written:,} in {safe(where)}"
         )
-        if self.folder is not None and 0 < self.on_grid < count:
+        if self.folder is not None and 0 < self.on_grid * self.keep < self.written:
             line += f"; {GRID} shows the first {self.on_grid:,} captions"
         return line
 
