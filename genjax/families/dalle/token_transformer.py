@@ -105,6 +105,7 @@ def run_blocks(
     masks, index = masks_of(config)
     allowed = jnp.asarray(masks[:, :length, :length])
     block, train = block_of(config), dropout_key is not None
+    keys = None if dropout_key is None else jax.random.split(dropout_key, config.layers)
 
     def apply(p: Params, x: jax.Array, mask: jax.Array, key: Any) -> jax.Array:
         rngs = {"dropout": key} if train else {}
@@ -119,7 +120,6 @@ def run_blocks(
         p, kind, key = inputs
         return apply(p, x, allowed[kind], key), None
 
-    keys = jax.random.split(dropout_key, config.layers) if train else None
     inputs = (params["blocks"], jnp.asarray(index), keys)
     x, _ = jax.lax.scan(layer, x, inputs, unroll=min(UNROLL, config.layers))
     return x
