@@ -1,8 +1,9 @@
 """GAN-INT-CLS on scenes: the four rows GAN, GAN-CLS, GAN-INT and GAN-INT-CLS, on a CPU.
 
 Reed et al. 2016, "Generative Adversarial Text to Image Synthesis" (arXiv:1605.05396), at 32x32 with
-half of the paper's width. A parser reads every drawn image back. The text encoder is that of
-`joint_embedding_scenes:characters`, which is trained first if its run is not finished.
+half of the paper's width, and noise of 16 numbers. A parser reads every drawn image back. The text
+encoder is that of `joint_embedding_scenes:characters`, which is trained first if its run is not
+finished.
 
     python -m experiments.gan_cls_scenes
     python -m experiments.gan_cls_scenes --recipe gan
@@ -36,6 +37,7 @@ def scenes(matching_aware: bool, interpolation: float) -> Run:
             shape=(32, 32, 3),
             width=64,
             discriminator_width=32,
+            latent=16,
             matching_aware=matching_aware,
             interpolation=interpolation,
             captions=2,
@@ -43,8 +45,8 @@ def scenes(matching_aware: bool, interpolation: float) -> Run:
         ),
         data=dataclasses.replace(EMBEDDING.data, transform="scale(-1, 1)"),
         optimizer=dict(
-            discriminator=Optimizer(learning_rate=2e-4, b1=0.5),
-            generator=Optimizer(learning_rate=2e-4, b1=0.5),
+            discriminator=Optimizer(learning_rate=5e-4, b1=0.5, schedule="linear"),
+            generator=Optimizer(learning_rate=5e-4, b1=0.5, schedule="linear"),
         ),
         train=Train(
             steps=4_500,
