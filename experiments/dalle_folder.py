@@ -1,10 +1,14 @@
 """DALL-E on your own captioned pictures, or on any TFDS set with text, on a CPU.
 
-    python -m experiments.dalle_folder --data my_captions
-    genjax draw runs/dalle_folder-seed0 "a caption" --n 16 --out grid.png
+    python -m experiments.dalle_folder --data my_captions/1.0.0
+    genjax draw runs/dalle_folder-cpu-seed0 "a caption" --n 16 --out grid.png
 
-my_captions has pictures and captions.csv with the columns file_name and caption (`genjax prepare`
-is not needed for a folder that it has made, see docs/data.md). Pictures are cropped to 32x32.
+my_captions is a folder that `genjax prepare` has made of pictures and a captions.csv with the
+columns file_name and caption, with hold-outs (see docs/data.md):
+
+    genjax prepare pictures . --name my_captions --validation 100 --test 100
+
+Pictures are cropped to 32x32.
 Captions are encoded as bytes and joined to at most 512 tokens, so that any language can be written.
 
 Three runs are trained one after another: a discrete VAE, which makes 8x8 tokens of a picture; a

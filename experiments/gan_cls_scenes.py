@@ -12,7 +12,7 @@ The figure is the percentage of correct images of captions that were held out; c
 scenes. The paper prints no figures.
 
 Expected: rows whose discriminator sees right texts of wrong images (CLS) are more often correct
-than the others, since nothing else tells it what a text means.
+than the others, since it learns from mismatched pairs too.
 """
 
 import dataclasses

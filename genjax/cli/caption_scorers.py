@@ -81,7 +81,7 @@ def ranking_scorer(
     """
     train = dataclasses.replace(run.train, ranker=source or run.train.ranker)
     named = dataclasses.replace(run, train=train)
-    ranker, config, variables, tokenizer = load_ranker(named, workdir.parent)
+    ranker, config, variables, tokenizer = load_ranker(named, workdir.absolute().parent)
     if tuple(config.shape) != tuple(run.model.shape):
         raise ValueError(
             f"the ranker {train.ranker} scores images of shape {tuple(config.shape)}, and this run"

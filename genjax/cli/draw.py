@@ -6,8 +6,8 @@
 RUN is the folder of a finished text-to-image run; its data are not needed. OUT is a PNG, with the
 images below their captions, or a folder, with one PNG per image, grid.png and scores.csv. With
 --ranker, or with --rank density, the images of a caption are sorted, the best one first. An image
-is determined by the run, the seed, the caption and the number of the image; other captions and
---batch-size have no effect.
+is determined by the run, the seed, the caption and the number of the image; other captions
+have no effect, and --batch-size none but rounding.
 """
 
 import argparse

@@ -16,13 +16,15 @@ from genjax import families
 from genjax.cli import options as cli_options
 from genjax.cli.earlier_runs import Needs, earlier_runs, smoke_folder, with_folders
 from genjax.core import Optimizer
-from genjax.data import Data, example_shape, with_fit
+from genjax.data import Data, example_shape, load, with_fit
+from genjax.data.json_files import read_object
 from genjax.train.diverged import Diverged
 from genjax.train.layouts import Layouts
 from genjax.train.load_run import RUNS
 from genjax.train.loop import Result, fit
 from genjax.train.named_runs import parts_of
 from genjax.train.record import dataset_name, run_name, write_record
+from genjax.train.resume import RECORD_FIX, FinishedRecord
 from genjax.train.run_config import (
     Run,
     attribute_names,
@@ -193,6 +195,9 @@ def train_earlier(
 
     Returns:
       the run, which names folders of smoke runs if it is one, and whether all are finished.
+
+    Raises:
+      ValueError: a finished run has other settings or data than the one that is needed.
     """
     unchanged = {other.experiment: other for other in needs(recipe)}
     folders: dict[str, pathlib.Path] = {}
@@ -203,6 +208,7 @@ def train_earlier(
             settings = with_folders(smoke(other), other, folders)
             folders[other.experiment] = folder
         if (folder / "record.json").is_file():
+            check_finished(settings, folder)
             continue
         original = unchanged.get(other.experiment, other)
         if options.smoke or not same_quantity(original, other):
@@ -215,6 +221,21 @@ def train_earlier(
         if jax.process_index() == 0:
             store_record(result, original, settings, options.records, folder)
     return with_folders(run, whole, folders), True
+
+
+def check_finished(run: Run, folder: pathlib.Path) -> None:
+    """Raises ValueError if a folder holds a finished run with other settings or data than these."""
+    record = read_object(folder / "record.json", FinishedRecord, fix=RECORD_FIX)
+    different = recipe_differences(run, run, record)
+    same_path = record["config"]["data"]["data"] == run.data.data
+    if not (same_path or different) and load(run.data).checksum() != record["data_checksum"]:
+        different = ["the data"]
+    if different:
+        raise ValueError(
+            f"{folder} holds a finished run that differs in {', '.join(different)} from the one"
+            f" that is needed; move it, use another folder of runs by --workdir, or name the runs"
+            f" to use by --parts-from and --ranker."
+        )
 
 
 def lower_rate(

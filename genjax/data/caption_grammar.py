@@ -22,9 +22,8 @@ def parse_words(text: str, places: Sequence[Collection[str]], example: str) -> l
     >>> parse_words("A cat  left of", [["a"], ["cat", "dog"], CONVERSE], "a cat above")
     ['a', 'cat', 'left of']
     """
-    words = [w.replace("_", " ") for w in text.lower().replace(" of ", "_of ").split()]
-    if words and words[-1] == "of":
-        words[-2:] = [" ".join(words[-2:])]
+    spaced = " ".join(text.lower().split())  # one space between words
+    words = [w.replace("_", " ") for w in f"{spaced} ".replace(" of ", "_of ").split()]
     for i, choice in enumerate(places):
         word = words[i] if i < len(words) else ""
         if word not in choice:

@@ -33,7 +33,7 @@ class CaptionCheck:
 
     Attributes:
       matches: `matches(images, captions, classify=None)` returns bool `[N]` of images in the levels
-        of `x`, `[N, *shape]` (real numbers are rounded), and captions `[N]`. `classify(parts)`
+        of `x`, `[N, *shape]`, and captions `[N]`. `classify(parts)`
         returns the labels of parts of images, where `parts` is not None.
       chance: probability that an image of a random caption matches another random caption.
       parts: examples and labels of the parts that `matches` classifies, `[M, *part]` and `[M]`, in

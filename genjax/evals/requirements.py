@@ -296,6 +296,12 @@ def check_metric_requirements(
             f"{name} checks whether images show their captions, and {dataset.name} cannot tell; use"
             f" data made by rule, such as scenes, or another metric."
         )
+    if needs.caption_check and tuple(config.shape) != tuple(dataset.shape):
+        raise ValueError(
+            f"{name} reads images of {dataset.name} in shape {tuple(dataset.shape)}, and the model"
+            f" makes {tuple(config.shape)}; leave out what resizes the images, or use another"
+            f" metric."
+        )
     for split in needs.attributes:
         if "attributes" not in dataset.entries(split):
             raise ValueError(

@@ -57,13 +57,16 @@ def token_nats(c: EvalContext, *, samples: int = 2000) -> TokenNatsResult:
 
     def values(split: str) -> dict[str, np.ndarray]:
         rows = random_rows(c.dataset.length(split), samples)
-        text = c.tokens(image_captions(c.dataset, split, rows)[:, 0])
+        several = image_captions(c.dataset, split, rows)
+        text = c.tokens(np.array([next(filter(None, own), "") for own in several.tolist()]))
         images = c.examples(split, samples)
         return map_split(call, {"x": images, "text": text}, c.key, c.batch_size)
 
     splits = {split: values(split) for split in caption_splits(c.dataset)}
     train = values("train")["tokens"].ravel()
-    tables = {split: _table(v, train) for split, v in splits.items()}
+    codes = 1 + max(int(v["tokens"].max()) for v in [{"tokens": train}, *splits.values()])
+    seen = np.bincount(train, minlength=codes) + 1.0
+    tables = {split: _table(v, -np.log(seen / seen.sum())) for split, v in splits.items()}
     test = splits["test"]
     image = tables["test"]["model"]["image"]
     return TokenNatsResult(
@@ -97,11 +100,10 @@ def _nats(c: EvalContext) -> Any:
     return call
 
 
-def _table(values: dict[str, np.ndarray], train: np.ndarray) -> Table:
-    """Returns both rows; `train` are the tokens of training images."""
+def _table(values: dict[str, np.ndarray], nats: np.ndarray) -> Table:
+    """Returns both rows; `nats` are those of every code by its frequency in training images."""
     count = values["tokens"].shape[1]
-    seen = np.bincount(train, minlength=int(values["tokens"].max()) + 1) + 1.0
-    frequency = -np.log(seen / seen.sum())[values["tokens"]].sum(axis=1)
+    frequency = nats[values["tokens"]].sum(axis=1)
     return {
         "model": {
             "text": ratio_and_error(values["text"], values["length"]),

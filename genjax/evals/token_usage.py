@@ -69,7 +69,8 @@ def token_usage(c: EvalContext, *, samples: int = 2000) -> TokenUsageResult:
     restore = functools.partial(_restorer(c), c.variables)
     codes = c.family.codebook_size(c.config)
     counts = {split: np.zeros(codes, np.int64) for split in caption_splits(c.dataset)}
-    reader = CaptionReader.of(c) if c.dataset.caption_check is not None else None
+    readable = tuple(c.config.shape) == tuple(c.dataset.shape)
+    reader = CaptionReader.of(c) if readable and c.dataset.caption_check is not None else None
     tables: dict[str, Table] = {}
     n_real = 0
     for split, count in counts.items():

@@ -77,10 +77,13 @@ def caption_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, n: int) -
     length = dataset.length(split)
     rows = spaced_rows(length, min(-(-n // each), length))
     found = dataset.read(split, rows, ("caption", "text"))
-    captions = [str(c) for c in np.reshape(found["caption"], (len(rows), -1))[:, 0]]
+    several = np.reshape(found["caption"], (len(rows), -1))
+    captions = [str(next(filter(None, own), "")) for own in several]
     captions = captions[: fitting_captions(run.model.shape, captions, each)]
     text = found["text"][: len(captions), 0].astype(np.int32)
     check = dataset.caption_check
+    if tuple(run.model.shape) != tuple(dataset.shape):  # resized images cannot be read back
+        check = None
     return CaptionSheet(
         captions=tuple(captions),
         text=np.repeat(text, each, axis=0)[:n],

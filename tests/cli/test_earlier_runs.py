@@ -165,3 +165,15 @@ def test_a_queue_trains_parts_before_the_runs_that_name_them(tmp_path):
     names = [(run.experiment, run.seed) for run in found]
     assert names.index((FIRST, 1)) < names.index(("bars:nade", 1))
     assert names.index((FIRST, 0)) < names.index(("bars:nade", 0))
+
+
+def test_rejects_a_finished_run_with_other_settings_or_data(command, tmp_path, capsys):
+    assert command("")[0] == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    other = write_data(elsewhere, 160)
+    for line, what in (("--prior.hidden 5", "model.hidden"), (f"--data {other}", "the data")):
+        status, trained = command(f"{line} --workdir {tmp_path / 'runs' / 'second'}")
+        assert (status, trained) == (2, [])
+        message = capsys.readouterr().err
+        assert f"holds a finished run that differs in {what} from the one" in message

@@ -40,6 +40,8 @@ def test_every_caption_is_read_back():
     assert len(set(texts)) == 24 * 23 * 4 == 2208
     assert [parse_caption(t) for t in texts] == list(ALL_SCENES)
     assert parse_caption(f"  {LOW.upper()} ") == parse_caption(LOW)
+    spaced = LOW.replace(" ", "  ").replace(" of", "\tof")
+    assert parse_caption(spaced) == parse_caption(LOW)
     assert all(s.converse.converse == s != s.converse for s in ALL_SCENES)
 
 
