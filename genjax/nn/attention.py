@@ -40,11 +40,14 @@ def attend_cached(query: jax.Array, cache: KeyValues, mask: Any) -> jax.Array:
     Of one query the products are too small to pay for a transposed copy of all keys and values,
     which `jax.nn.dot_product_attention` makes on a CPU.
     """
+    dtype, keys, values = query.dtype, cache.keys, cache.values
+    if dtype == jnp.float16:  # as in `attend`
+        query, keys, values = (a.astype(jnp.float32) for a in (query, keys, values))
     query = jnp.swapaxes(query, 1, 2) * query.shape[-1] ** -0.5
-    logits = jnp.einsum("bhtd,bhsd->bhts", query, cache.keys, preferred_element_type=jnp.float32)
+    logits = jnp.einsum("bhtd,bhsd->bhts", query, keys, preferred_element_type=jnp.float32)
     logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(logits, axis=-1).astype(query.dtype)
-    return jnp.swapaxes(jnp.einsum("bhts,bhsd->bhtd", weights, cache.values), 1, 2)
+    return jnp.swapaxes(jnp.einsum("bhts,bhsd->bhtd", weights, values), 1, 2).astype(dtype)
 
 
 def dense(module: nn.Module, x: jax.Array) -> jax.Array:

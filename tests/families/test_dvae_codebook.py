@@ -75,6 +75,20 @@ def test_dead_codes_become_vectors_of_the_batch():
         np.testing.assert_array_equal(new[name][others], kept[name][others])
 
 
+def test_codes_settle_where_a_batch_has_fewer_vectors_than_codes():
+    """64 clusters and batches of 32 vectors: each code gets half a vector per batch."""
+    rng = np.random.default_rng(0)
+    centres = 10 * rng.normal(size=(64, 2)).astype(np.float32)
+    book = codebook_of(jnp.asarray(centres))
+    for step in range(60):
+        z = jnp.asarray(centres[rng.permutation(64)[:32]])
+        before = book
+        tokens = nearest_code(z, book["codes"])
+        book = update_codebook(book, z, tokens, jax.random.key(step), decay=0.9, restart=1.0)
+    kept = np.isclose(before["codes"], book["codes"], atol=1e-3).all(axis=1).mean()
+    assert kept > 0.9
+
+
 def test_more_dead_codes_than_vectors():
     book = codebook_of(jnp.full((6, 2), 50.0))
     z = jnp.asarray(vectors(4, 2))

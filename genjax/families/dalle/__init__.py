@@ -9,10 +9,12 @@ appendix B. The attention patterns are in `masks.py`. What the paper leaves open
 * The sequence begins with a learned token, so that the first text token is predicted as well.
 * Each text position has a learned token of padding, which image tokens attend to. Padding is not
   predicted: the mean nats of a text are over its tokens alone, and p(t) is given the length.
+* The mean nats of tokens are per example, and then over the batch.
 * Each of text and image has logits of its own vocabulary; layers and embeddings are shared.
 * float16 scales the gradients of every block (`gradient_scaling.py`); bfloat16 has the exponents of
   float32 and needs none. Embeddings, logits and losses are float32, as in appendix D.
-* Weights are normal with a variance of one over the number of inputs.
+* Weights are truncated normal with a variance of one over the number of inputs; smaller at the end
+  of residual branches, and a hundredth of it in the heads.
 
 Beyond the paper: classifier-free guidance by null captions, all padding; QK-norm; top-k and top-p.
 
@@ -201,7 +203,9 @@ def mean_nats(
     text_nats = jnp.where(given, categorical_nats(of_text, text), 0.0).sum(-1)
     text_nats = text_nats / jnp.maximum(given.sum(-1), 1)
     nats = config.text_weight * text_nats + (1 - config.text_weight) * image_nats
-    return nats, {"text_nats": text_nats, "image_nats": image_nats}
+    # The mean over the batch is that of its texts that are not replaced by the null caption.
+    texts = jnp.maximum(given.any(-1).sum(), 1)
+    return nats, {"text_nats": text_nats * len(text) / texts, "image_nats": image_nats}
 
 
 def report(config: Config, variables: Variables, batch: Batch) -> jax.Array:

@@ -29,8 +29,8 @@ class Config:
     heads: PositiveInt = 62
     """Heads of their attention, a divisor of `width`."""
     attention: Literal["sparse", "dense"] = "sparse"
-    """Image tokens before that image tokens attend to. sparse: of a row, a column or, in the last
-    layer, a convolution's kernel, in the paper's order of layers; dense: all."""
+    """Which earlier image tokens an image token attends to. sparse: those of a row, a column or, in
+    the last layer, a convolution's kernel, in the paper's order of layers; dense: all."""
     kernel: PositiveInt = 11
     """Side of the convolution's kernel, odd."""
     text_weight: Annotated[float, Bounds(0, 1)] = 0.125

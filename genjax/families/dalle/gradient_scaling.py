@@ -47,10 +47,11 @@ def _backward(block: Any, residuals: Any, gradient: jax.Array) -> tuple[Any, ...
     largest = jnp.abs(gradient).max()
     usable = (largest > 0) & jnp.isfinite(largest)
     exponent = jnp.floor(jnp.log2(TARGET / jnp.where(usable, largest, TARGET)))
-    # Twice a half: 2^exponent itself may be above the largest float32.
-    half = jnp.exp2(exponent / 2)
-    grads = pullback(gradient * half * half)
-    return *jax.tree.map(lambda g: g / half / half, grads), *(None,) * count
+    # Two factors: 2^exponent itself may be above the largest float32.
+    low = jnp.floor(exponent / 2).astype(jnp.int32)
+    one, other = (jnp.ldexp(jnp.float32(1), e) for e in (low, exponent.astype(jnp.int32) - low))
+    grads = pullback(gradient * one * other)
+    return *jax.tree.map(lambda g: g / one / other, grads), *(None,) * count
 
 
 scale_gradients.defvjp(_forward, _backward)

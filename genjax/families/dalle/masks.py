@@ -5,8 +5,8 @@ each of which predicts its successor. Text attends to the text before, image tok
 by the pattern of the layer, to image tokens before (Ramesh et al. 2021, arXiv:2102.12092, figure
 11). In a grid of W columns the token of position i attends to itself and
 
-* `row`: the last W positions in raster order, the last of which is above i, whatever rows they are
-  in;
+* `row`: the last W positions in raster order, whatever rows they are in; the farthest of them is
+  above i;
 * `column`: the positions above i, i - W, i - 2 W, ...;
 * `conv`: the positions i - W r - c of a kernel centred at i that are not later, |r|, |c| <= k // 2.
   It continues at the other side of the grid, in the row before or after, as `row` does;

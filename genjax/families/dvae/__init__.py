@@ -1,4 +1,4 @@
-"""dvae: a discrete VAE; an image is a grid of tokens, numbers of the codes of a codebook.
+"""dvae: a discrete VAE; an image is a grid of tokens, indices of the codes of a codebook.
 
     z = encoder(x);   tokens [h, w] = quantizer(z);   p(x | tokens) = decoder(codes of the tokens)
 
@@ -26,7 +26,7 @@ Densities are of phi(x), per example in nats, with a uniform prior over the K^(h
 For `gumbel`, z ~ q(z | x) are one-hot, and exp(`log_weight`) is an unbiased estimate of p(phi(x)).
 For `vq` and `fsq`, q has one point, so log p(phi(x) | z) - h w log K is a lower bound. The scale of
 `likelihood="normal"` is fixed, so its loss is a multiple of the squared error of x.
-`buffers/steps` counts the updates, from which the schedules follow.
+`buffers/steps` counts the training batches, from which the schedules follow.
 """
 
 import dataclasses
@@ -101,7 +101,8 @@ class Config:
     """vq: whether the first codes are means of encoded training images, or drawn from N(0, 1)."""
     restart: NonNegativeFloat = 1.0
     """vq: codes with a running count below this, in vectors per batch, are replaced by vectors of
-    the batch; 0 replaces none."""
+    the batch; 0 replaces none. Where a batch has fewer than two vectors per code, the limit is
+    lower in proportion."""
     dtype: checks.Dtype = "float32"
     """Computation of the hidden layers; quantizer, output layers and losses stay float32."""
 

@@ -80,7 +80,8 @@ def update_codebook(
         distance = jnp.sum((z - book["codes"][tokens]) ** 2, axis=-1)
         scores = jnp.log(distance) + jax.random.gumbel(key, distance.shape)
         chosen = jax.lax.top_k(scores, min(count, z.shape[0]))[1]
-        dead = counts < restart
+        # Of few vectors per code, most codes get less than one vector per batch.
+        dead = counts < restart * min(1.0, z.shape[0] / (2 * count))
         # The i-th dead code takes the i-th vector; of fewer vectors than codes, some twice.
         rank = (jnp.cumsum(dead) - 1) % chosen.shape[0]
         fresh = z[chosen[rank]]

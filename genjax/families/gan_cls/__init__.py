@@ -24,7 +24,7 @@ variables are in `buffers` and do not change. What the paper leaves open follows
   another class.)
 * Midpoints are of rows i and i + B / 2. The generator's batch is all texts and then all midpoints,
   its loss the mean over these 3 B / 2 with weights 1 and `interpolation`, so with weight 1 they are
-  a third of it. The other networks see midpoints only here.
+  a third of it. The discriminator's update has no midpoints.
 * Convolutions have no bias: the authors set theirs to 0 before each update. Nor has the dense layer
   before the discriminator's batch normalisation.
 * The second half of the discriminator's convolutions has batch normalisation, but no activation

@@ -242,11 +242,11 @@ def loss(
         "structured": losses.structured_matching,
         "contrastive": losses.contrastive_matching,
     }[config.objective]
-    wrong = jnp.where(same & ~jnp.eye(len(same), dtype=bool), -jnp.inf, scores)
+    wrong = jnp.where(same, -jnp.inf, scores)
     own = jnp.diagonal(scores)
     aux = {
-        "text_accuracy": (own >= wrong.max(axis=1)).astype(jnp.float32),
-        "image_accuracy": (own >= wrong.max(axis=0)).astype(jnp.float32),
+        "text_accuracy": (own > wrong.max(axis=1)).astype(jnp.float32),
+        "image_accuracy": (own > wrong.max(axis=0)).astype(jnp.float32),
     }
     if config.objective == "contrastive":
         aux["scale"] = _scale(config, variables)
@@ -262,11 +262,16 @@ def _embedding(config: Config, module: nn.Module, params: Any, inputs: jax.Array
     out = module.apply({"params": params}, inputs)
     if config.objective == "structured":
         return out
-    return out * jax.lax.rsqrt(jnp.square(out).sum(axis=1, keepdims=True) + 1e-12)
+    # An empty text may have a vector of 0, whose direction has no gradient.
+    squares = jnp.square(out).sum(axis=1, keepdims=True)
+    return out * jax.lax.rsqrt(jnp.maximum(squares, 1e-6))
 
 
 def _scale(config: Config, variables: Variables) -> jax.Array:
     """Returns the factor of the scores, `[]`."""
     if config.objective == "structured":
         return jnp.ones(())
-    return jnp.minimum(jnp.exp(variables["params"]["scale"]), LARGEST_SCALE)
+    scale = variables["params"]["scale"]
+    limited = jnp.minimum(scale, math.log(LARGEST_SCALE))
+    # The gradient passes, so that a scale above the limit can fall again.
+    return jnp.exp(scale + jax.lax.stop_gradient(limited - scale))
