@@ -17,7 +17,12 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.tcache_count=7")  # the default
 # Compile in a third of the time. XLA aborts on flags it does not support, so they are tried in
 # another process.
-XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# The sequential schedule: with 8 virtual devices on few cores, collectives of a program that are
+# ready at the same time may wait for each other forever.
+XLA_FLAGS = (
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    " --xla_cpu_enable_concurrency_optimized_scheduler=false"
+)
 
 
 def xla_supports(flags):
