@@ -58,9 +58,14 @@ class GridLayout:
         return math.ceil(self.count / self.groups)
 
     @property
+    def rows(self) -> int:
+        """Number of rows of images, of all groups."""
+        return self.groups * math.ceil(self.per_group / self.columns)
+
+    @property
     def group_height(self) -> int:
         """Pixels from the top of one group to that of the next."""
-        return self.header + math.ceil(self.per_group / self.columns) * (self.height + self.gap)
+        return self.header + self.rows // self.groups * (self.height + self.gap)
 
     def size(self) -> tuple[int, int]:
         """Returns height and width of the grid in pixels."""

@@ -90,7 +90,7 @@ def test_runs_with_ema_use_them(tmp_path, ema, monkeypatch):
     """For loaded runs, for sample grids during training, and for the final metrics."""
     given = []
 
-    def final_metrics(run, family, dataset, variables, required):
+    def final_metrics(run, family, dataset, variables, required, *ranker):
         given.append(variables)
         return {}
 

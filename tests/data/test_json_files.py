@@ -124,7 +124,8 @@ def test_no_other_module_parses_json():
     found = {
         path.relative_to(root).as_posix()
         for path in root.rglob("*.py")
-        # A round trip of own values, `json.loads(json.dumps(...))`, reads no file.
-        if re.search(r"json\.loads?\((?!json\.dumps)", path.read_text())
+        # A round trip of own values, `json.loads(json.dumps(...))`, reads no file, nor does the
+        # text of a tokenizer in memory.
+        if re.search(r"json\.loads?\((?!json\.dumps|library\.to_str)", path.read_text())
     }
     assert found == {"data/json_files.py"}
