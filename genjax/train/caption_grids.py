@@ -164,8 +164,8 @@ def wrapped(caption: str, width: int) -> list[str]:
 def drawable(text: str) -> str:
     """Returns text whose characters are in the font of the grids: others become their names.
 
-    >>> drawable("a \N{GRINNING FACE}\N{VARIATION SELECTOR-16}")
-    'a [grinning face]'
+    >>> drawable("a \N{FOX FACE}\N{VARIATION SELECTOR-16}")
+    'a [fox face]'
     """
     return "".join(_drawable(character) for character in unicodedata.normalize("NFC", text))
 

@@ -9,7 +9,7 @@ import pytest
 from support.small import small_run, write_data
 
 from genjax.core import Optimizer
-from genjax.train import finish, fit, sample_grids, trainer
+from genjax.train import finish, fit, sample_drawing, sample_grids, trainer
 from genjax.train.metric_writers import Metrics
 
 
@@ -179,7 +179,7 @@ def test_an_error_outside_of_training_loses_no_step(tmp_path, whole, monkeypatch
         expected = fit(run, tmp_path / "whole", quiet=True).record
     workdir = tmp_path / "run"
 
-    place = trainer.Trainer if what == "evaluate" else trainer
+    place = trainer.Trainer if what == "evaluate" else sample_drawing
     broken(monkeypatch, place, what, FULL, run, workdir)
     stood = {("last", "evaluate"): 12, ("last", "save_grid"): 12, ("first", "evaluate"): 4}
     step = stood.get((at, what), 5)  # samples are every 5 steps
@@ -226,7 +226,7 @@ def test_lines_and_values_equal_those_of_an_uninterrupted_run(tmp_path, data, mo
     run = small_run("nade", data, steps=12, log_every=10, eval_every=0, save_every=0)
     run = dataclasses.replace(run, train=dataclasses.replace(run.train, writers=writers))
     fit(run, tmp_path / "whole", quiet=True)
-    broken(monkeypatch, trainer, "save_grid", FULL, run, tmp_path / "run")
+    broken(monkeypatch, sample_drawing, "save_grid", FULL, run, tmp_path / "run")
     assert steps_of(tmp_path / "run", "latest") == ["5"]
     fit(run, tmp_path / "run", quiet=True)
     whole, cut = lines_of(tmp_path / "whole"), lines_of(tmp_path / "run")
@@ -244,7 +244,7 @@ def test_a_non_finite_state_is_not_saved_after_another_error(tmp_path, data, mon
     def raises(*args, **options):
         raise MemoryError
 
-    monkeypatch.setattr(trainer, "save_grid", raises)
+    monkeypatch.setattr(sample_drawing, "save_grid", raises)
     with pytest.raises(FloatingPointError, match=r"at step .* nothing was saved"):
         fit(wild, tmp_path, quiet=True)
     assert steps_of(tmp_path, "latest") == []
@@ -297,4 +297,4 @@ def test_an_interrupted_first_save_is_not_a_run(tmp_path, data):
 
 
 def test_sample_grids_are_written_by_the_patched_function():
-    assert trainer.save_grid is sample_grids.save_grid
+    assert sample_drawing.save_grid is sample_grids.save_grid

@@ -7,6 +7,7 @@ import pytest
 from support import fake_solvers
 from support.fake_solvers import SOLVERS, Config, puzzle_images, solver_run
 
+from genjax import families
 from genjax.data import Dataset
 from genjax.train import fit
 from genjax.train.sample_grids import encode_png
@@ -45,6 +46,12 @@ def test_every_gap_and_number_of_missing_pieces_is_solved(tmp_path):
     assert counts == {case: each[case[2]] for case in cases}
     assert found.any_order
     assert len({p.missing for p in found.puzzles}) > SHUFFLES
+
+
+@pytest.fixture(autouse=True)
+def solvers_are_families(monkeypatch):
+    get = families.get
+    monkeypatch.setattr(families, "get", lambda name: SOLVERS.get(name) or get(name))
 
 
 @pytest.mark.parametrize("name", SOLVERS)
