@@ -25,6 +25,7 @@ import sys
 from collections.abc import Sequence
 
 from experiments import named
+from experiments.dalle_folder import without_text
 from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
@@ -104,8 +105,8 @@ def needs(run: Run) -> Sequence[Run]:
     """Returns the discrete VAE, on the run's images."""
     if run.family != "dalle":
         return ()
-    data = dataclasses.replace(run.data, tokenizer="", text_length=0, vocabulary=0, bpe_dropout=0.0)
-    return (dataclasses.replace(RECIPES["dvae"], data=data, model=run.model.image_tokenizer),)
+    data, model = without_text(run.data), run.model.image_tokenizer
+    return (dataclasses.replace(RECIPES["dvae"], data=data, model=model),)
 
 
 if __name__ == "__main__":

@@ -39,9 +39,66 @@ def adam(warmup: int = 100, **settings: Any) -> Optimizer:
     return Optimizer(**values)
 
 
-def transformer_adam() -> Optimizer:
-    """Returns the paper's AdamW, with a smaller norm for clipping."""
-    return adam(200, b2=0.96, weight_decay=0.045, decay_biases=False, clip=1.0)
+def without_text(data: Data) -> Data:
+    """Returns the settings of the same images without captions."""
+    return dataclasses.replace(data, tokenizer="", text_length=0, vocabulary=0, bpe_dropout=0.0)
+
+
+def transformer(
+    experiment: str,
+    tokenizer: dvae.Config,
+    data: Data,
+    vocabulary: int,
+    *,
+    parts_from: str,
+    ranker: str,
+    metric: str,
+    **model: Any,
+) -> Run:
+    """Returns a run of a transformer that a CPU can train, by the paper's AdamW.
+
+    Args:
+      experiment: its name.
+      tokenizer: of the images.
+      data: with captions, a tokenizer, and images in [0, 1].
+      vocabulary: of the captions.
+      parts_from: run of the tokenizer of the images.
+      ranker: run of the ranker.
+      metric: metrics, the figure first.
+      model: further settings of the transformer.
+    """
+    return Run(
+        experiment=experiment,
+        family="dalle",
+        model=dalle.Config(
+            shape=tokenizer.shape,
+            image_tokenizer=tokenizer,
+            vocabulary=vocabulary,
+            text_length=data.text_length,
+            width=128,
+            layers=4,
+            heads=4,
+            kernel=3,
+            null_captions=0.1,
+            **model,
+        ),
+        data=data,
+        # The paper clips at a norm of 4.
+        optimizer=adam(200, b2=0.96, weight_decay=0.045, decay_biases=False, clip=1.0),
+        train=dataclasses.replace(
+            TRAIN,
+            sample_every=1_000,
+            samples=16,
+            parts_from=(parts_from,),
+            ranker=ranker,
+            metric=metric,
+        ),
+        figure=_figure(metric),
+    )
+
+
+def _figure(metrics: str) -> Figure:
+    return Figure(metric=metrics.partition(",")[0], source="no paper has these settings")
 
 
 def stages(
@@ -68,11 +125,7 @@ def stages(
       tokens_metric: metrics of the discrete VAE.
     """
     shape = (side, side, channels)
-
-    def figure(metrics: str) -> Figure:
-        return Figure(metric=metrics.partition(",")[0], source="no paper has these settings")
-
-    pictures = dataclasses.replace(data, tokenizer="", text_length=0, vocabulary=0, bpe_dropout=0.0)
+    pictures = without_text(data)
     tokenizer = Run(
         experiment=experiment,
         family="dvae",
@@ -89,7 +142,7 @@ def stages(
         data=pictures,
         optimizer=adam(learning_rate=2e-3),
         train=dataclasses.replace(TRAIN, steps=4_000, metric=tokens_metric),
-        figure=figure(tokens_metric),
+        figure=_figure(tokens_metric),
     )
     ranker = Run(
         experiment=experiment,
@@ -107,35 +160,18 @@ def stages(
         data=data,
         optimizer=adam(),
         train=dataclasses.replace(TRAIN, steps=4_000, ema=0.0, metric="caption_retrieval"),
-        figure=figure("caption_retrieval"),
+        figure=_figure("caption_retrieval"),
     )
-    transformer = Run(
-        experiment=experiment,
-        family="dalle",
-        model=dalle.Config(
-            shape=shape,
-            image_tokenizer=tokenizer.model,
-            vocabulary=vocabulary,
-            text_length=data.text_length,
-            width=128,
-            layers=4,
-            heads=4,
-            kernel=3,
-            null_captions=0.1,
-        ),
-        data=data,
-        optimizer=transformer_adam(),
-        train=dataclasses.replace(
-            TRAIN,
-            sample_every=1_000,
-            samples=16,
-            parts_from=(f"{experiment}:dvae",),
-            ranker=f"{experiment}:ranker",
-            metric=metric,
-        ),
-        figure=figure(metric),
+    drawer = transformer(
+        experiment,
+        tokenizer.model,
+        data,
+        vocabulary,
+        parts_from=f"{experiment}:dvae",
+        ranker=f"{experiment}:ranker",
+        metric=metric,
     )
-    return named({"cpu": transformer, "dvae": tokenizer, "ranker": ranker})
+    return named({"cpu": drawer, "dvae": tokenizer, "ranker": ranker})
 
 
 def needs(run: Run) -> Sequence[Run]:

@@ -30,55 +30,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments import dvae_scenes, joint_embedding_scenes, named
+from experiments.dalle_folder import transformer
 from genjax.cli.experiment import main
-from genjax.core import Optimizer
-from genjax.families import dalle
-from genjax.train import Figure, Run, Train
+from genjax.train import Run
 
 
 def scenes(quantizer: str = "vq", **model: Any) -> Run:
     """Returns a run on the tokens of a quantizer."""
-    words = joint_embedding_scenes.WORDS
-    return Run(
-        experiment="dalle_scenes",
-        family="dalle",
-        model=dalle.Config(
-            shape=(32, 32, 3),
-            image_tokenizer=dvae_scenes.RECIPES[quantizer].model,
-            vocabulary=joint_embedding_scenes.VOCABULARY,
-            text_length=words.text_length,
-            width=128,
-            layers=4,
-            heads=4,
-            kernel=3,
-            null_captions=0.1,
-            **model,
-        ),
-        data=words,
-        optimizer=Optimizer(
-            learning_rate=1e-3,
-            schedule="cosine",
-            warmup=200,
-            b2=0.96,
-            weight_decay=0.045,
-            decay_biases=False,
-            clip=1.0,
-        ),
-        train=Train(
-            steps=5_000,
-            batch_size=64,
-            ema=0.998,
-            log_every=100,
-            eval_every=1_000,
-            sample_every=1_000,
-            save_every=500,
-            samples=16,
-            parts_from=(f"dvae_scenes:{quantizer}",),
-            ranker="joint_embedding_scenes:words",
-            metric="caption_accuracy,token_nats,caption_retrieval",
-        ),
-        figure=Figure(metric="caption_accuracy", source="no paper has these images"),
+    run = transformer(
+        "dalle_scenes",
+        dvae_scenes.RECIPES[quantizer].model,
+        joint_embedding_scenes.WORDS,
+        joint_embedding_scenes.VOCABULARY,
+        parts_from=f"dvae_scenes:{quantizer}",
+        ranker="joint_embedding_scenes:words",
+        metric="caption_accuracy,token_nats,caption_retrieval",
+        **model,
     )
+    figure = dataclasses.replace(run.figure, source="no paper has these images")
+    return dataclasses.replace(run, figure=figure)
 
 
 RECIPES = named(
@@ -94,8 +64,7 @@ RECIPES = named(
 
 def needs(run: Run) -> Sequence[Run]:
     """Returns the runs of the tokenizer and the ranker."""
-    runs = [*dvae_scenes.RECIPES.values(), joint_embedding_scenes.RECIPES["words"]]
-    return [dataclasses.replace(other, seed=run.seed) for other in runs]
+    return [*dvae_scenes.RECIPES.values(), joint_embedding_scenes.RECIPES["words"]]
 
 
 if __name__ == "__main__":

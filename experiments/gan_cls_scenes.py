@@ -76,8 +76,7 @@ RECIPES = named(
 
 def needs(run: Run) -> Sequence[Run]:
     """Returns the runs of the text encoder and the ranker."""
-    runs = joint_embedding_scenes.RECIPES.values()
-    return [dataclasses.replace(other, seed=run.seed) for other in runs]
+    return list(joint_embedding_scenes.RECIPES.values())
 
 
 if __name__ == "__main__":

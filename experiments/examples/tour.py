@@ -26,7 +26,6 @@ from genjax import families, report
 from genjax.cli.experiment import smoke
 from genjax.cli.options import set_up_process
 from genjax.core import GanObjective, Optimizer
-from genjax.core.protocols import Composed
 from genjax.data import Data
 from genjax.data.json_files import read_object
 from genjax.families import (
@@ -501,10 +500,7 @@ def remove_earlier_runs(out: pathlib.Path) -> None:
 
 def with_parts(run: Run, folder: pathlib.Path, options: argparse.Namespace) -> Run:
     """Trains the families that a run's contains, and returns the run with their weights."""
-    family = families.get(run.family)
-    names = []
-    if isinstance(family, Composed):
-        names = [name for name, _ in family.parts(run.model).values()]
+    names = [name for name, _ in families.parts_of(run.family, run.model).values()]
     for name in names:
         part = smoke(RUNS[name]) if options.smoke else RUNS[name]
         fit(part, folder / name, devices=jax.devices()[:1], quiet=not options.verbose)

@@ -22,7 +22,6 @@ from genjax.train.diverged import Diverged
 from genjax.train.layouts import Layouts
 from genjax.train.load_run import RUNS
 from genjax.train.loop import Result, fit
-from genjax.train.named_runs import parts_of
 from genjax.train.record import dataset_name, run_name, write_record
 from genjax.train.resume import RECORD_FIX, FinishedRecord
 from genjax.train.run_config import (
@@ -450,7 +449,7 @@ def _model_options(run: Run) -> tuple[str, Any, Any]:
 
     The options of a part are `--PART.name`: it may have fields of the same name.
     """
-    conf, model, parts = _tyro().conf, run.model, parts_of(run)
+    conf, model, parts = _tyro().conf, run.model, families.parts_of(run.family, run.model)
     kind = type(model)
     if not parts:
         return "model", Annotated[kind, conf.OmitArgPrefixes], model
@@ -523,7 +522,7 @@ def shape_options(recipe: Run, argv: list[str]) -> list[str]:
     words = list(map(str, shape))
     parts = [
         part
-        for part, (_, config) in parts_of(recipe).items()
+        for part, (_, config) in families.parts_of(recipe.family, recipe.model).items()
         if tuple(config.shape) == tuple(recipe.model.shape)
     ]
     flags = [f"--{part.replace('_', '-')}.shape" for part in parts]

@@ -13,7 +13,6 @@ same command resumes it.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from genjax import data as genjax_data
@@ -27,7 +26,7 @@ from genjax.cli.options import (
     option_values,
 )
 from genjax.core import Optimizer, network_names, stages_of
-from genjax.core.protocols import Composed, Growing, PuzzleSolver, TextConditional, Traits
+from genjax.core.protocols import Growing, PuzzleSolver, TextConditional, Traits
 from genjax.core.puzzles import Grid
 from genjax.data import Data, Dataset, tokenizers
 from genjax.train.load_run import RUNS
@@ -81,7 +80,7 @@ def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
     dataset = genjax_data.load(plain)
     chosen, held_out = data_options(name, plain, dataset)
     chosen |= text_options(name, config, settings)
-    for part, (_, other) in parts_of(name, config).items():
+    for part, (_, other) in families.parts_of(name, config).items():
         if other.shape == config.shape and "--parts-from" not in given:
             chosen[f"--{part.replace('_', '-')}.shape"] = chosen["--shape"]
     mode = option_value(argv, "--fit")
@@ -104,12 +103,6 @@ def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
     return run, options
 
 
-def parts_of(name: str, config: Any) -> Mapping[str, tuple[str, Any]]:
-    """Returns family and Config of each part of a family, by its name; {} without parts."""
-    family = families.get(name)
-    return family.parts(config) if isinstance(family, Composed) else {}
-
-
 def with_parts(name: str, argv: list[str]) -> tuple[Any, list[str]]:
     """Returns the default Config of a family, with the parts of the runs given by `--parts-from`.
 
@@ -120,7 +113,7 @@ def with_parts(name: str, argv: list[str]) -> tuple[Any, list[str]]:
     sources = option_values(argv, "--parts-from")
     seed = option_value(argv, "--seed") or "0"
     changes: dict[str, Any] = {}
-    for part, source in zip(parts_of(name, config), sources, strict=False):
+    for part, source in zip(families.parts_of(name, config), sources, strict=False):
         folder = named_folder(source, int(seed) if seed.isdigit() else 0, RUNS)
         if not (folder / "config.json").is_file():  # `fit` says what is missing
             continue
@@ -151,7 +144,7 @@ def text_options(name: str, config: Any, settings: Data) -> dict[str, list[str]]
     letters = len(tokenizers.ALPHABET) + 1
     kind = settings.tokenizer or ("characters" if spec.vocabulary == letters else "bpe")
     chosen: dict[str, list[str]] = {"--tokenizer": [kind]}
-    owners = {"": config} | {f"{p}.": c for p, (_, c) in parts_of(name, config).items()}
+    owners = {"": config} | {f"{p}.": c for p, (_, c) in families.parts_of(name, config).items()}
     prefix = next((p for p, c in owners.items() if hasattr(c, "text_length")), "")
     trained = prefix and owners[prefix] != getattr(family.Config(), prefix[:-1])
     if trained or (kind == "characters" and spec.vocabulary == letters):

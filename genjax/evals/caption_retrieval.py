@@ -19,7 +19,7 @@ from genjax.evals.caption_reading import (
     distinct_captions,
     rows_without_common_captions,
 )
-from genjax.evals.caption_texts import image_captions
+from genjax.evals.caption_texts import first_captions, image_captions
 from genjax.evals.context import EvalContext, random_rows
 from genjax.evals.metric_result import Table, TableResult
 from genjax.evals.negative_log_likelihood import mean_and_error
@@ -91,7 +91,7 @@ def caption_retrieval(c: EvalContext, *, samples: int = 10_000) -> CaptionRetrie
         captions = image_captions(c.dataset, split, random_rows(c.dataset.length(split), pool))
         rows = rows_without_common_captions(captions, candidates)
         own, images = captions[rows], c.examples(split, pool)[rows]
-        first = own[np.arange(len(own)), (own != "").argmax(axis=1)]
+        first = first_captions(own)
         table = retrieval(scores(images, first), c.family.traits(c.config).density != "none")
         every = distinct_captions(c.dataset, split)
         distinct[split] = len(every)

@@ -20,6 +20,11 @@ def image_captions(dataset: Dataset, split: str, rows: np.ndarray) -> np.ndarray
     return captions[:, None] if captions.ndim == 1 else captions
 
 
+def first_captions(captions: np.ndarray) -> np.ndarray:
+    """Returns the first caption of each image that is not empty, `[N]`, of captions `[N, K]`."""
+    return captions[np.arange(len(captions)), (captions != "").argmax(axis=1)]
+
+
 def encoded(family: Any, config: Any, tokenizer: Any, captions: np.ndarray) -> np.ndarray:
     """Returns captions `[N]` as texts of a family, int32 `[N, T]`.
 

@@ -10,7 +10,7 @@ import numpy as np
 from genjax.core.protocols import TokenDensity
 from genjax.evals.batching import map_split
 from genjax.evals.caption_reading import caption_splits
-from genjax.evals.caption_texts import image_captions
+from genjax.evals.caption_texts import first_captions, image_captions
 from genjax.evals.context import EvalContext, random_rows
 from genjax.evals.metric_result import Estimate, Table, TableResult
 from genjax.evals.negative_log_likelihood import mean_and_error
@@ -57,8 +57,7 @@ def token_nats(c: EvalContext, *, samples: int = 2000) -> TokenNatsResult:
 
     def values(split: str) -> dict[str, np.ndarray]:
         rows = random_rows(c.dataset.length(split), samples)
-        several = image_captions(c.dataset, split, rows)
-        text = c.tokens(np.array([next(filter(None, own), "") for own in several.tolist()]))
+        text = c.tokens(first_captions(image_captions(c.dataset, split, rows)))
         images = c.examples(split, samples)
         return map_split(call, {"x": images, "text": text}, c.key, c.batch_size)
 

@@ -1,8 +1,11 @@
 """Registry of the families: one module each, imported when it is requested."""
 
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from genjax.core.protocols import Composed
 
 FAMILIES = {
     "fvsbn": "genjax.families.fvsbn",
@@ -50,6 +53,12 @@ def get(name: str) -> ModuleType:
 def implementing(protocol: Any) -> list[str]:
     """Returns the names of the families that implement a protocol."""
     return [name for name in FAMILIES if isinstance(get(name), protocol)]
+
+
+def parts_of(name: str, config: Any) -> Mapping[str, tuple[str, Any]]:
+    """Returns the family's name and the Config of each part of a family; {} without parts."""
+    family = get(name)
+    return family.parts(config) if isinstance(family, Composed) else {}
 
 
 def of(name: str, config: Any) -> ModuleType:

@@ -11,6 +11,7 @@ import numpy as np
 
 from genjax import data as genjax_data
 from genjax.data.dataset import CaptionCheck
+from genjax.evals.caption_texts import first_captions
 from genjax.train.caption_grids import fitting_captions, save_caption_grid
 from genjax.train.run_config import Run
 from genjax.train.sheets import sheet_split, spaced_rows
@@ -77,8 +78,7 @@ def caption_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, n: int) -
     length = dataset.length(split)
     rows = spaced_rows(length, min(-(-n // each), length))
     found = dataset.read(split, rows, ("caption", "text"))
-    several = np.reshape(found["caption"], (len(rows), -1))
-    captions = [str(next(filter(None, own), "")) for own in several]
+    captions = first_captions(np.reshape(found["caption"], (len(rows), -1))).tolist()
     captions = captions[: fitting_captions(run.model.shape, captions, each)]
     text = found["text"][: len(captions), 0].astype(np.int32)
     check = dataset.caption_check

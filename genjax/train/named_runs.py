@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from genjax import families
-from genjax.core.protocols import CaptionScores, Composed, Growing, TextConditional
+from genjax.core.protocols import CaptionScores, Growing, TextConditional
 from genjax.data.tokenizers import Tokenizer, load_tokenizer
 from genjax.train.load_run import RUNS, load
 from genjax.train.record import run_name
@@ -61,7 +61,7 @@ def load_parts(
       ValueError: the number of runs is not that of the parts, or a run is missing, not finished, or
         of another family, Config or text.
     """
-    parts, sources = parts_of(run), run.train.parts_from
+    parts, sources = families.parts_of(run.family, run.model), run.train.parts_from
     if len(parts) != len(sources):
         has = f"the part {next(iter(parts))}" if len(parts) == 1 else f"parts {', '.join(parts)}"
         fix = "give one run for each, in this order" if parts else "leave out --parts-from"
@@ -124,15 +124,9 @@ def load_ranker(
     return family, other.model, variables, load_tokenizer(folder)
 
 
-def parts_of(run: Run) -> Mapping[str, tuple[str, Any]]:
-    """Returns the family's name and the Config of each part of a run's family; {} without parts."""
-    family = families.get(run.family)
-    return family.parts(run.model) if isinstance(family, Composed) else {}
-
-
 def random_parts(run: Run) -> list[str]:
     """Returns a warning if a run of a family with parts does not load them."""
-    parts = parts_of(run)
+    parts = families.parts_of(run.family, run.model)
     if not parts or run.train.parts_from or run.train.weights_from or run.phases:
         return []
     words = "is random and stays" if len(parts) == 1 else "are random and stay"
@@ -143,7 +137,7 @@ def described_parts(run: Run, weights: Mapping[str, Any] | None) -> dict[str, An
     """Returns `{"parts": {part: {"run", "checksum"}}}` of parts that were loaded, else {}."""
     if not run.train.parts_from or weights is None:
         return {}
-    sources = dict(zip(parts_of(run), run.train.parts_from, strict=True))
+    sources = dict(zip(families.parts_of(run.family, run.model), run.train.parts_from, strict=True))
     variables = weights["buffers"]
     return {
         "parts": {p: {"run": s, "checksum": _checksum(variables[p])} for p, s in sources.items()}
@@ -207,7 +201,7 @@ def _weights(run: Run, runs: pathlib.Path) -> dict[str, Any]:
             )
         weights = _named_in(expected, weights)  # layers of earlier sides are not used any more
     wanted = {k: expected[k] for k in weights}
-    if other.family == run.family and (parts := parts_of(run)):
+    if other.family == run.family and (parts := families.parts_of(run.family, run.model)):
         fixed = [{part: of["buffers"][part] for part in parts} for of in (variables, expected)]
         weights["buffers"], wanted["buffers"] = fixed
     if other.family != run.family or _shapes(weights) != _shapes(wanted):
