@@ -41,6 +41,11 @@ class DigitPair(NamedTuple):
         return DigitPair(self.second, CONVERSE[self.relation], self.first)
 
     @property
+    def canonical(self) -> "DigitPair":
+        """The pair with `left of` or `above`, the same one for both ways to say it."""
+        return self if self.relation in FIRST else self.converse
+
+    @property
     def caption(self) -> str:
         """The pair as text, which `parse_digits` reads.
 
@@ -67,6 +72,11 @@ def parse_digits(text: str) -> DigitPair:
     article = ("a", "an")
     words = parse_words(text, (article, DIGITS, tuple(CONVERSE), article, DIGITS), example)
     return DigitPair(DIGITS.index(words[1]), words[2], DIGITS.index(words[4]))
+
+
+def canonical_caption(text: str) -> str:
+    """Returns the caption of the same pair with `left of` or `above`."""
+    return parse_digits(text).canonical.caption
 
 
 def render(pairs: Sequence[DigitPair], digits: np.ndarray) -> np.ndarray:
@@ -157,7 +167,12 @@ def load_captioned_digits(
                 "caption": np.where(exchanged, both[:, ::-1], both),
             }
             start += n
-    check = CaptionCheck(matches, chance=2 / len(ALL_PAIRS), parts=singles["train"])
+    check = CaptionCheck(
+        matches,
+        chance=2 / len(ALL_PAIRS),
+        parts=singles["train"],
+        canonical=canonical_caption,
+    )
     return Dataset(name, splits, levels, caption_check=check)
 
 

@@ -38,11 +38,14 @@ class CaptionCheck:
       chance: probability that an image of a random caption matches another random caption.
       parts: examples and labels of the parts that `matches` classifies, `[M, *part]` and `[M]`, in
         the levels of `x`; None where a rule reads them.
+      canonical: `canonical(caption)` returns one of the captions that say the same, the same one
+        for all of them; by default each caption says something else.
     """
 
     matches: Callable[..., np.ndarray]
     chance: float
     parts: tuple[np.ndarray, np.ndarray] | None = None
+    canonical: Callable[[str], str] = str
 
 
 @dataclasses.dataclass(frozen=True)

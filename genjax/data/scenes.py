@@ -62,6 +62,11 @@ class Scene(NamedTuple):
         return Scene(self.second, CONVERSE[self.relation], self.first)
 
     @property
+    def canonical(self) -> "Scene":
+        """The scene with `left of` or `above`, the same one for both ways to say it."""
+        return self if self.relation in FIRST else self.converse
+
+    @property
     def caption(self) -> str:
         """The scene as text, which `parse_caption` reads."""
         return f"a {' '.join(self.first)} {self.relation} a {' '.join(self.second)}"
@@ -90,6 +95,15 @@ def parse_caption(text: str) -> Scene:
     if scene.first == scene.second:
         raise ValueError(f"the caption {text!r} has the same object twice; change one of them.")
     return scene
+
+
+def canonical_caption(text: str) -> str:
+    """Returns the caption of the same scene with `left of` or `above`.
+
+    >>> canonical_caption("a small red circle below a large blue square")
+    'a large blue square above a small red circle'
+    """
+    return parse_caption(text).canonical.caption
 
 
 def render(scenes: Sequence[Scene], seed: int = 0) -> np.ndarray:
@@ -129,8 +143,7 @@ def read_scene(image: np.ndarray) -> Scene | None:
         relation = "above" if down > 0 else "below"
     else:
         return None
-    scene = Scene(a, relation, b)
-    return scene if relation in FIRST else scene.converse
+    return Scene(a, relation, b).canonical
 
 
 def matches(images: np.ndarray, captions: Sequence[str], classify: object = None) -> np.ndarray:
@@ -176,7 +189,7 @@ def load_scenes() -> Dataset:
             rows = slice(start, start + n)
             splits[split] = {"x": x[rows], "caption": captions[rows]}
             start += n
-    check = CaptionCheck(matches, chance=2 / len(ALL_SCENES))
+    check = CaptionCheck(matches, chance=2 / len(ALL_SCENES), canonical=canonical_caption)
     return Dataset("scenes", splits, 256, caption_check=check)
 
 
@@ -197,7 +210,7 @@ def split_scenes() -> dict[str, tuple[Scene, ...]]:
 
 def _indices(scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the left or upper item and the other, `[N, 2]`, and whether one is above, `[N]`."""
-    ordered = [s if s.relation in FIRST else s.converse for s in scenes]
+    ordered = [s.canonical for s in scenes]
     items = np.array([(_INDEX[s.first], _INDEX[s.second]) for s in ordered]).reshape(-1, 2)
     return items, np.array([s.relation == "above" for s in ordered], bool)
 

@@ -11,11 +11,17 @@ import numpy as np
 
 from genjax import checks
 from genjax.core import named_key
-from genjax.core.protocols import TextToImage, TokenDensity
+from genjax.core.protocols import ScoreTable, TextToImage, TokenDensity
 from genjax.evals.batching import map_batches, map_split
 from genjax.evals.caption_reading import CaptionReader, caption_splits, distinct_captions
-from genjax.evals.caption_scoring import CaptionScorer, own_scorer, ranker
-from genjax.evals.caption_texts import image_captions
+from genjax.evals.caption_scoring import (
+    CaptionScorer,
+    own_is_highest,
+    own_scorer,
+    pair_scores,
+    ranker,
+)
+from genjax.evals.caption_texts import first_captions, image_captions
 from genjax.evals.context import EvalContext, random_rows
 from genjax.evals.feature_extractor import to_unit
 from genjax.evals.metric_result import Estimate, Table, TableResult
@@ -25,6 +31,8 @@ BEST_OF = (8, 32)
 GUIDED_DRAWS = 8  # images per caption of every guidance scale
 REAL = 2000  # real images per split, at most
 DECODED = 500  # of them encoded and decoded
+CANDIDATES = 100  # captions of `r_precision`
+RANKED = 500  # its images of each row, at most
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,11 +52,18 @@ class CaptionAccuracyResult(TableResult):
     * `decoded`: real images encoded as tokens and decoded, of families with image tokens;
     * `chance`: a random image and a random caption.
 
-    Quantities, as means over captions with their standard errors:
+    Quantities, as means over scenes with their standard errors, where captions that say the same
+    (`CaptionCheck.canonical`) are of one scene and are averaged first:
 
     * `right_1`, `right_8`, `right_32`: share of captions whose image is right, chosen among so many
       draws;
-    * `distance`: root mean square difference of pixels in [0, 1] between two images of a caption.
+    * `distance`: root mean square difference of pixels in [0, 1] between two images of a caption;
+    * `r_precision`, of the rows `model`, `real` and `chance`: share of images whose own caption has
+      the highest score of 100 captions of different scenes, or of as many as the split has, by a
+      ranker with a `score_table`; an equal score is wrong. It also compares models none of whose
+      images is exactly right. At most 500 images are used, equally many per caption. R-precision
+      of Xu et al. 2018, "AttnGAN" (arXiv:1711.10485), section 4; there the 99 other captions are
+      drawn anew for every image.
 
     Attributes:
       split: `unseen`, or `test` where there are no held-out captions.
@@ -63,7 +78,7 @@ class CaptionAccuracyResult(TableResult):
     """
 
     FIGURE: ClassVar = ("right", "std_error", "%")
-    FRACTIONS: ClassVar = frozenset(f"right_{n}" for n in (1, *BEST_OF))
+    FRACTIONS: ClassVar = frozenset((*(f"right_{n}" for n in (1, *BEST_OF)), "r_precision"))
 
     split: str
     right: float
@@ -112,25 +127,34 @@ def caption_accuracy(
         else _Drawer(c, reader, min(draws, GUIDED_DRAWS), {}, guidance=float(scale))
         for scale in (guidance if "guidance" in options else ())
     }
+    all_pairs = _table_scores(c, ranked)
     tables, counts, real_images = {}, {}, 0
     for split in caption_splits(c.dataset):
         captions = distinct_captions(c.dataset, split, max(1, samples // draws))
-        drawn = default(split, captions)
-        table: Table = {"model": {"right_1": mean_and_error(drawn.right.mean(axis=1))}}
-        table["model"] |= _distance(drawn.distance)
+        scenes = reader.canonical(captions)
+        candidates = one_of_each(scenes, 0 if all_pairs is None else CANDIDATES)
+        drawn = default(split, captions, candidates)
+        table: Table = {"model": _drawn_quantities(drawn, scenes)}
         for name in (*used, "any"):
             scores = drawn.scores.get(name, drawn.right)
             best = {n: best_of(drawn.right, scores, n) for n in BEST_OF if n <= draws}
             if best:
-                table[name] = {f"right_{n}": mean_and_error(x) for n, x in best.items()}
+                table[name] = {f"right_{n}": scene_mean(x, scenes) for n, x in best.items()}
         for name, drawer in guided.items():
             one = drawn if drawer is default else drawer(split, captions)
-            table[name] = {"right_1": mean_and_error(one.right.mean(axis=1))}
-            table[name] |= _distance(one.distance)
-        real, n = _real(c, reader, split)
-        tables[split] = table | real | {"chance": {"right_1": (reader.check.chance, 0.0)}}
+            table[name] = _drawn_quantities(one, scenes)
+        rows, images, own = _real(c, reader, split)
+        table |= rows | {"chance": {"right_1": (reader.check.chance, 0.0)}}
+        if all_pairs is not None and len(candidates) > 1:
+            of = functools.partial(r_precision, all_pairs, captions[candidates], scenes[candidates])
+            repeated = scenes[candidates].repeat(drawn.images.shape[1])[:, None]
+            flat = drawn.images.reshape(-1, *images.shape[1:])
+            table["model"]["r_precision"] = of(flat, repeated)
+            table["real"]["r_precision"] = of(images, own)
+            table["chance"]["r_precision"] = (1 / len(candidates), 0.0)
+        tables[split] = table
         counts[split] = len(captions)
-        real_images += n
+        real_images += len(images)
     split = "unseen" if "unseen" in tables else next(iter(tables))
     right = tables[split]["model"]["right_1"]
     return CaptionAccuracyResult(
@@ -148,6 +172,45 @@ def caption_accuracy(
         extractor="caption_check",
         seed=c.seed,
     )
+
+
+def one_of_each(scenes: np.ndarray, n: int) -> np.ndarray:
+    """Returns n rows with different values of `scenes` `[N]`, the same ones on every call, or all
+    if there are fewer."""
+    first = np.unique(scenes, return_index=True)[1]
+    return np.sort(first[random_rows(len(first), n)])
+
+
+def scene_mean(values: np.ndarray, scenes: np.ndarray) -> Estimate:
+    """Returns the mean over scenes of the means of their values `[N]`, and its standard error.
+
+    >>> scene_mean(np.array([1.0, 1.0, 3.0]), np.array(["a", "a", "b"]))
+    (2.0, 1.0)
+    """
+    index = np.unique(scenes, return_inverse=True)[1]
+    return mean_and_error(np.bincount(index, values) / np.bincount(index))
+
+
+def r_precision(
+    scores: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    captions: np.ndarray,
+    scenes: np.ndarray,
+    images: np.ndarray,
+    own: np.ndarray,
+) -> Estimate:
+    """Estimates how often images have the highest score with their own caption.
+
+    Args:
+      scores: `scores(images, captions)`, those of all pairs.
+      captions: candidates `[C]`.
+      scenes: their scenes `[C]`, all different.
+      images: `[I, *shape]` in [0, 1]; of those with a candidate the first 500 are used.
+      own: scenes of the images, `[I, K]`.
+    """
+    true = (own[:, :, None] == scenes).any(axis=1)  # [I, C]
+    rows = np.flatnonzero(true.any(axis=1))[:RANKED]
+    right = own_is_highest(scores(images[rows], captions), true[rows])
+    return scene_mean(right, true[rows].argmax(axis=1))
 
 
 def best_of(right: np.ndarray, scores: np.ndarray, n: int) -> np.ndarray:
@@ -176,11 +239,13 @@ class Drawn:
       right: whether they show the caption, bool `[C, N]`.
       scores: of each scorer, `[C, N]`.
       distance: mean over pairs of images of a caption, `[C]`; NaN of single images.
+      images: some images of the captions that are kept, `[kept, n, *shape]` in [0, 1].
     """
 
     right: np.ndarray
     scores: dict[str, np.ndarray]
     distance: np.ndarray
+    images: np.ndarray
 
 
 class _Drawer:
@@ -212,23 +277,27 @@ class _Drawer:
             draw, c.variables, {k: s.variables for k, s in scorers.items()}
         )
 
-    def __call__(self, split: str, captions: np.ndarray) -> Drawn:
-        """Draws images of captions `[C]` of a split."""
+    def __call__(self, split: str, captions: np.ndarray, kept: Sequence[int] = ()) -> Drawn:
+        """Draws images of captions `[C]` of a split; keeps some of the rows `kept`, up to 500."""
         texts = {"text": self.c.tokens(captions)}
         texts |= {k: s.text(captions) for k, s in self.scorers.items()}
         key = named_key(self.c.key, 0, f"captions of {split}")
         size = max(1, self.c.batch_size // self.draws)
-        right, distance, scores, done = [], [], [], 0
+        each = RANKED // max(1, len(kept))
+        right, distance, scores, some, done = [], [], [], [], 0
         for batch in map_batches(self._draw, texts, key, size):
             images = batch["images"]  # [b, draws, *shape]
-            own = np.repeat(captions[done : done + len(images)], self.draws)
+            rows = np.arange(done, done + len(images))
             done += len(images)
+            some.append(images[np.isin(rows, kept), :each])
+            own = np.repeat(captions[rows], self.draws)
             matches = self.reader.matches(images.reshape(-1, *images.shape[2:]), own)
             right.append(matches.reshape(-1, self.draws))
             distance.append([pair_distance(x) for x in images])
             scores.append(batch["scores"])
         joined = jax.tree.map(lambda *parts: np.concatenate(parts), *scores)
-        return Drawn(np.concatenate(right), joined, np.concatenate(distance))
+        joined_distance, images = np.concatenate(distance), np.concatenate(some)
+        return Drawn(np.concatenate(right), joined, joined_distance, images)
 
 
 def pair_distance(images: np.ndarray) -> float:
@@ -242,29 +311,57 @@ def pair_distance(images: np.ndarray) -> float:
     return float(np.sqrt(np.maximum(between, 0) / flat.shape[1]).mean())
 
 
-def _distance(values: np.ndarray) -> dict[str, Estimate]:
+def _drawn_quantities(drawn: Drawn, scenes: np.ndarray) -> dict[str, Estimate]:
+    """Returns `right_1` and `distance` of images drawn of captions of `scenes` `[C]`."""
+    right = scene_mean(drawn.right.mean(axis=1), scenes)
+    return {"right_1": right} | _distance(drawn.distance, scenes)
+
+
+def _distance(values: np.ndarray, scenes: np.ndarray) -> dict[str, Estimate]:
     """Returns `distance` over the captions that have several images."""
-    known = values[np.isfinite(values)]
-    return {"distance": mean_and_error(known)} if len(known) else {}
+    known = np.isfinite(values)
+    return {"distance": scene_mean(values[known], scenes[known])} if known.any() else {}
 
 
-def _real(c: EvalContext, reader: CaptionReader, split: str) -> tuple[Table, int]:
-    """Returns the rows `real` and `decoded` of a split, and the number of its real images."""
-    images = c.real(split, REAL)
+def _table_scores(
+    c: EvalContext, scorer: CaptionScorer | None
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+    """Returns the scores of all pairs of images in [0, 1] and captions; None without a scorer that
+    embeds each once."""
+    if scorer is None or not isinstance(scorer.family, ScoreTable):
+        return None
+    scores = pair_scores(scorer, c.key, c.batch_size)
+    return lambda images, captions: scores(scorer.in_range(images), captions)
+
+
+def _real(
+    c: EvalContext, reader: CaptionReader, split: str
+) -> tuple[Table, np.ndarray, np.ndarray]:
+    """Returns the rows `real` and `decoded` of a split.
+
+    Returns:
+      the rows; the real images that have a caption, `[N, *shape]` in [0, 1]; and the scenes of
+      their captions, `[N, K]`.
+    """
     captions = image_captions(c.dataset, split, random_rows(c.dataset.length(split), REAL))
-    table: Table = {"real": {"right_1": mean_and_error(reader.share_of_captions(images, captions))}}
-    first = np.unique(captions[:, 0][captions[:, 0] != ""])
-    groups = [images[(captions == caption).any(axis=1)] for caption in first]
-    table["real"] |= _distance(np.array([pair_distance(x) for x in groups]))
+    described = (captions != "").any(axis=1)
+    images, captions = c.real(split, REAL)[described], captions[described]
+    own = reader.canonical(captions)
+    scenes = first_captions(own)
+    shares = reader.share_of_captions(images, captions)
+    table: Table = {"real": {"right_1": scene_mean(shares, scenes)}}
+    names = np.unique(scenes)
+    pairs = np.array([pair_distance(images[scenes == name]) for name in names])
+    table["real"] |= _distance(pairs, names)
     if isinstance(c.family, TokenDensity):
         call = jax.jit(
             lambda v, x, key: c.family.token_images(
                 c.config, v, c.family.image_tokens(c.config, v, x)
             )
         )
-        x = {"x": c.examples(split, REAL)[:DECODED]}
+        x = {"x": c.examples(split, REAL)[described][:DECODED]}
         decoded = map_split(functools.partial(call, c.variables), x, c.key, c.batch_size)
         unit = to_unit(decoded, *c.sample_range)
         right = reader.share_of_captions(unit, captions[:DECODED])
-        table["decoded"] = {"right_1": mean_and_error(right)}
-    return table, len(images)
+        table["decoded"] = {"right_1": scene_mean(right, scenes[:DECODED])}
+    return table, images, own

@@ -106,6 +106,12 @@ class CaptionReader:
             classify = functools.partial(_labels, self.classifier, self.levels)
         return self.check.matches(pixels, captions, classify=classify) & finite
 
+    def canonical(self, captions: np.ndarray) -> np.ndarray:
+        """Returns for each caption one that says the same, `[...]`; "" of empty ones."""
+        distinct, index = np.unique(captions.ravel(), return_inverse=True)
+        found = np.array([c and self.check.canonical(c) for c in distinct.tolist()])
+        return found[index].reshape(captions.shape)
+
     def share_of_captions(self, images: np.ndarray, captions: np.ndarray) -> np.ndarray:
         """Returns for images in [0, 1] the share of their captions `[N, K]` that they show."""
         row, column = np.nonzero(captions != "")

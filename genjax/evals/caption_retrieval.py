@@ -1,24 +1,20 @@
 """The metric `caption_retrieval`: captions found by images, and images found by captions."""
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy
 
 from genjax import checks
-from genjax.core.protocols import CaptionScores, ScoreTable
-from genjax.evals.batching import map_split
+from genjax.core.protocols import ScoreTable
 from genjax.evals.caption_reading import (
     caption_splits,
     distinct_captions,
     rows_without_common_captions,
 )
+from genjax.evals.caption_scoring import own_is_highest, own_scorer, pair_scores
 from genjax.evals.caption_texts import first_captions, image_captions
 from genjax.evals.context import EvalContext, random_rows
 from genjax.evals.metric_result import Table, TableResult
@@ -75,14 +71,15 @@ def caption_retrieval(c: EvalContext, *, samples: int = 10_000) -> CaptionRetrie
     Raises:
       ValueError: the family does not score captions, or the data has none.
     """
-    if not isinstance(c.family, CaptionScores):
+    scorer = own_scorer(c)
+    if scorer is None:
         raise ValueError(
             "caption_retrieval applies to families that score captions (`CaptionScores`); use"
             " another metric."
         )
     checks.positive(samples=samples)
     candidates = math.isqrt(samples)
-    scores = _scorer(c)
+    scores = pair_scores(scorer, c.key, c.batch_size)
     limited = not isinstance(c.family, ScoreTable)
     tables: dict[str, Table] = {}
     distinct, classified, n_real = {}, {}, 0
@@ -100,7 +97,7 @@ def caption_retrieval(c: EvalContext, *, samples: int = 10_000) -> CaptionRetrie
         if classified[split] >= min(FEWEST, len(images)):
             few = slice(classified[split])
             true = (own[few, :, None] == every).any(axis=1)  # [I, D]
-            right = _highest(scores(images[few], every), true)
+            right = own_is_highest(scores(images[few], every), true)
             table["model"]["classification"] = mean_and_error(right)
             table["chance"]["classification"] = (float(true.mean()), 0.0)
         else:
@@ -132,42 +129,8 @@ def retrieval(scores: np.ndarray, density: bool) -> Table:
     chance = (1 / len(scores), 0.0)
     return {
         "model": {
-            "image_to_text": mean_and_error(_highest(scores, own)),
-            "text_to_image": mean_and_error(_highest(of_images.T, own)),
+            "image_to_text": mean_and_error(own_is_highest(scores, own)),
+            "text_to_image": mean_and_error(own_is_highest(of_images.T, own)),
         },
         "chance": {"image_to_text": chance, "text_to_image": chance},
     }
-
-
-def _highest(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Returns whether the highest score of each row is one of its own, and above all others."""
-    best, other = (np.where(of, scores, -np.inf).max(axis=1) for of in (own, ~own))
-    return best > other
-
-
-def _scorer(c: EvalContext) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Returns `call(images, captions)`: scores of all pairs `[I, D]`, of NaN the lowest ones."""
-
-    @jax.jit
-    def by_text(variables: Any, images: Any, key: jax.Array, text: jax.Array) -> jax.Array:
-        return c.family.score_table(c.config, variables, images, text).T
-
-    @jax.jit
-    def by_pair(
-        variables: Any, images: Any, texts: Any, key: jax.Array, row: jax.Array, column: jax.Array
-    ) -> jax.Array:
-        return c.family.caption_scores(c.config, variables, images[row], texts[column])
-
-    def call(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
-        x, text = jnp.asarray(images), c.tokens(captions)
-        if isinstance(c.family, ScoreTable):
-            one = functools.partial(by_text, c.variables, x)
-            found = map_split(one, {"text": text}, c.key, c.batch_size).T
-        else:
-            row, column = np.indices((len(x), len(text))).reshape(2, -1).astype(np.int32)
-            pair = functools.partial(by_pair, c.variables, x, jnp.asarray(text))
-            found = map_split(pair, {"row": row, "column": column}, c.key, c.batch_size)
-        found = np.asarray(found, np.float64).reshape(len(images), -1)
-        return np.nan_to_num(found, nan=-np.inf)
-
-    return call

@@ -1,12 +1,16 @@
 """Scores of images and captions by a model of its own, to re-rank samples."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from genjax.core.protocols import CaptionScores, family_name
+from genjax.core.protocols import CaptionScores, ScoreTable, family_name
+from genjax.evals.batching import map_split
 from genjax.evals.caption_texts import encoded
 from genjax.evals.context import EvalContext
 
@@ -31,8 +35,12 @@ class CaptionScorer:
 
     def scores(self, variables: Any, images: jax.Array, text: jax.Array) -> jax.Array:
         """Returns scores `[B]` of images in [0, 1], `[B, *shape]`, and texts `[B, T]`."""
+        return self.family.caption_scores(self.config, variables, self.in_range(images), text)
+
+    def in_range(self, images: Any) -> Any:
+        """Returns images in [0, 1] in the family's own range."""
         low, high = self.family.traits(self.config).sample_range
-        return self.family.caption_scores(self.config, variables, images * (high - low) + low, text)
+        return images * (high - low) + low
 
 
 def own_scorer(c: EvalContext) -> CaptionScorer | None:
@@ -63,3 +71,49 @@ def ranker(c: EvalContext) -> CaptionScorer | None:
             f" {tuple(c.config.shape)}; train it on images of that shape."
         )
     return found
+
+
+def pair_scores(
+    scorer: CaptionScorer, key: jax.Array, batch_size: int
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Returns `call(images, captions)`: scores of all pairs `[I, D]` in float64, of NaN -inf.
+
+    Images `[I, *shape]` are in the family's own range. Of a family with a `score_table` they are
+    embedded once per `batch_size` captions, and every caption once.
+    """
+    family, config = scorer.family, scorer.config
+
+    @jax.jit
+    def by_text(variables: Any, images: Any, key: jax.Array, text: jax.Array) -> jax.Array:
+        return family.score_table(config, variables, images, text).T
+
+    @jax.jit
+    def by_pair(
+        variables: Any, images: Any, texts: Any, key: jax.Array, row: jax.Array, column: jax.Array
+    ) -> jax.Array:
+        return family.caption_scores(config, variables, images[row], texts[column])
+
+    def call(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
+        x, text = jnp.asarray(images), scorer.text(captions)
+        if isinstance(family, ScoreTable):
+            one = functools.partial(by_text, scorer.variables, x)
+            found = map_split(one, {"text": text}, key, batch_size).T
+        else:
+            row, column = np.indices((len(x), len(text))).reshape(2, -1).astype(np.int32)
+            pair = functools.partial(by_pair, scorer.variables, x, jnp.asarray(text))
+            found = map_split(pair, {"row": row, "column": column}, key, batch_size)
+        found = np.asarray(found, np.float64).reshape(len(images), -1)
+        return np.nan_to_num(found, nan=-np.inf)
+
+    return call
+
+
+def own_is_highest(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Returns whether the highest score of each row is one of its own, and above all others.
+
+    Args:
+      scores: `[I, D]`.
+      own: which are a row's own, bool `[I, D]`.
+    """
+    best, other = (np.where(of, scores, -np.inf).max(axis=1) for of in (own, ~own))
+    return best > other

@@ -117,6 +117,9 @@ def test_every_other_caption_is_rejected(dataset, oracle):
         texts = np.array([p.caption for p in ALL_PAIRS])
         found = dataset.caption_check.matches(np.stack([x] * 400), texts, oracle)
         assert set(texts[found]) == set(caption)
+        alike = {dataset.caption_check.canonical(c) for c in caption}
+        assert len(alike) == 1
+        assert alike < set(caption)
     assert dataset.caption_check.chance == 2 / 400
 
 

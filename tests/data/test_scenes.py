@@ -222,6 +222,8 @@ def test_both_captions_are_true_in_an_order_drawn_per_image(dataset):
         assert caption.shape == (len(x), 2)
         for k in (0, 1):
             assert dataset.caption_check.matches(x, caption[:, k]).all(), split
+        alike = [[dataset.caption_check.canonical(c) for c in both] for both in caption]
+        assert all(a == b and a in both for (a, b), both in zip(alike, caption, strict=True))
         assert not dataset.caption_check.matches(x, np.roll(caption[:, 0], 1)).all()
     first = [parse_caption(c).relation for c in dataset.splits["train"]["caption"][:, 0]]
     shares = [first.count(r) / len(first) for r in CONVERSE]

@@ -1,6 +1,7 @@
 """The metric `caption_accuracy` on families that draw what is requested with known probability."""
 
 import dataclasses
+import itertools
 import json
 import math
 
@@ -112,6 +113,64 @@ def test_the_ranker_has_a_tokenizer_and_a_range_of_its_own():
         measure(ranker=(DRAWER, Config(), None, Words()))
     with pytest.raises(ValueError, match="the ranker takes images of"):
         measure(ranker=(SCORER, Other(shape=(4, 4, 1)), None, Words(other)))
+
+
+def canonical(caption):
+    return " ".join(WORDS[i] for i in parse(caption))
+
+
+def table_of(family):
+    """A family with the scores of all pairs, too."""
+    family.score_table = lambda config, v, images, text: jax.vmap(
+        lambda one: family.caption_scores(
+            config, v, jnp.broadcast_to(one, (len(text), *one.shape)), text
+        )
+    )(images)
+    return family
+
+
+def test_r_precision_is_the_share_of_images_nearest_to_their_own_caption():
+    """A wrong image is nearer to another of the 12 pairs of the test split, or to none."""
+    never = lambda images, captions, classify: np.zeros(len(images), bool)  # noqa: E731
+    data = dataset(caption_check=CaptionCheck(never, 1 / 16, None, canonical))
+    config = Config(sample_range=(-1.0, 1.0))
+    ranker = table_of(fake("table", caption_scores=true_scores)), config, None, Words()
+    perfect = measure(data=data, ranker=ranker)
+    assert perfect.right == 0
+    for split, n in {"test": 12, "unseen": 3}.items():
+        assert rows(perfect, split, "r_precision") == {"model": 1, "real": 1, "chance": 1 / n}
+    assert not rows(perfect, "bindings", "r_precision")  # all captions say the same
+    assert not rows(measure(data=data), "test", "r_precision")
+
+    pairs = [p for p in itertools.product(range(4), repeat=2) if p not in {*HELD_OUT, (3, 3)}]
+    shifts = list(itertools.product((1, 2, 3), repeat=2))
+    near = []
+    for a, b in pairs:
+        for i, j in shifts:
+            distance = [abs((a + i) % 4 - c) + abs((b + j) % 4 - d) for c, d in pairs]
+            near.append(distance.count(min(distance)) == 1 and pairs[np.argmin(distance)] == (a, b))
+    expected = 0.5 + 0.5 * np.mean(near)
+    got, error = measure(data=data, ranker=ranker, skill=0.5, samples=768).tables["test"]["model"][
+        "r_precision"
+    ]
+    bound = math.sqrt(expected * (1 - expected) / (12 * 32))
+    assert abs(got - expected) < 4 * bound
+    assert bound / 2 < error < 2 * bound
+
+
+def test_captions_that_say_the_same_are_averaged_before_the_error():
+    """A drawer that knows some of 12 pairs has 12 independent values, not 24."""
+    partly = drawer()
+    partly.sample = lambda config, v, key, n, *, text: DRAWER.sample(
+        config, shown(text)[:, :1] < 2, key, n, text=text
+    )
+    alike = dataset(caption_check=CaptionCheck(matches, 1 / 16, None, canonical))
+    each, scenes = (measure(partly, data=d, samples=768).tables["test"] for d in (None, alike))
+    for row in ("model", "any"):
+        right = "right_1" if row == "model" else "right_32"
+        (mean, error), (same, larger) = each[row][right], scenes[row][right]
+        assert mean == pytest.approx(same)
+        assert larger / error == pytest.approx(math.sqrt(23 / 11))
 
 
 def test_guidance_scales_are_options_of_the_sampler():
