@@ -208,7 +208,7 @@ SAMPLED = [
 @pytest.mark.parametrize(("patterns", "options"), SAMPLED)
 def test_cached_tokens_equal_uncached_ones(monkeypatch, patterns, options):
     of_pattern(monkeypatch, *patterns)
-    config = dataclasses.replace(SMALL, layers=len(patterns))
+    config = dataclasses.replace(SMALL, layers=len(patterns), null_captions=0.1)
     variables, text = variables_of(config), jnp.tile(TEXT, (4, 1))
 
     def draw(sampler, variables, key, text):
@@ -376,6 +376,14 @@ def test_images_of_tokens_and_options():
     assert set(dalle.sampling_options(guided)) == {"guidance", "temperature", "top_k", "top_p"}
     with pytest.raises(ValueError, match="a row for each of 2 samples"):
         dalle.sample(SMALL, variables, jax.random.key(0), 2, text=TEXT)
+    # A model without null captions has learned nothing of them.
+    for call in (
+        lambda: dalle.sample(SMALL, variables, jax.random.key(0), 3, text=TEXT, guidance=2.0),
+        lambda: dalle.sample(SMALL, variables, jax.random.key(0), 3),
+        lambda: dalle.log_weight(SMALL, variables, x, jax.random.key(0)),
+    ):
+        with pytest.raises(ValueError, match="train with `null_captions` above 0"):
+            call()
 
 
 def test_rejects_invalid_text_tokens_and_settings():

@@ -20,7 +20,7 @@ Beyond the paper: classifier-free guidance by null captions, all padding; QK-nor
 
 The discrete VAE is in `variables["buffers"]["image_tokenizer"]`. `init` draws it at random, and a
 run loads a trained one by `parts_from`. Without `text`, samples and densities are those of the null
-caption.
+caption, of models that were trained with `null_captions` above 0.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ from genjax.core.batches import batch_spec as image_spec
 from genjax.core.protocols import TextSpec
 from genjax.families import dvae
 from genjax.families.dalle.dalle_config import Config as Config
-from genjax.families.dalle.token_sampling import SAMPLING_OPTIONS
+from genjax.families.dalle.token_sampling import SAMPLING_OPTIONS, check_null_captions
 from genjax.families.dalle.token_sampling import sample_tokens as sample_tokens
 from genjax.families.dalle.token_sampling import sample_tokens_naive as sample_tokens_naive
 from genjax.families.dalle.token_transformer import (
@@ -232,14 +232,26 @@ def caption_scores(
 def log_weight(
     config: Config, variables: Variables, x: jax.Array, key: jax.Array, text: Any = None
 ) -> jax.Array:
-    """Computes log p(x | z) + log p(z | text) - log q(z | x) of tokens z drawn from q, `[B]` nats.
+    """Computes log p(phi(x) | z) + log p(z | text) - log q(z | x), z drawn from q, `[B]` nats.
 
-    p(x | z) and q are the discrete VAE's. Of tokens without noise, q has one point.
+    p(phi(x) | z) and q(z | x) are those of the discrete VAE, in which phi(x) = 0.8 x + 0.1. So the
+    mean of exp(log_weight) is p(phi(x) | text); log p(x | text) is H W C log 0.8 more. With vq and
+    fsq, q has one z, and log_weight is a lower bound of log p(phi(x) | text).
+
+    Args:
+      config: of the network.
+      variables: of `init`, a train state or its average.
+      x: float32 `[B, *shape]` in [0, 1].
+      key: of z.
+      text: int32 `[B, T]`; by default null captions.
+
+    Raises:
+      ValueError: an array is invalid, or there is no text and the model has no null captions.
     """
+    text = _given_or_null(config, text, len(x))
     tokenizer = variables["buffers"]["image_tokenizer"]
     tokens, log_q = dvae.draw_tokens(config.image_tokenizer, tokenizer, x, key)
     log_p = dvae.log_likelihood(config.image_tokenizer, tokenizer, x, tokens)
-    text = null_text(config, len(x)) if text is None else text
     return log_p + token_log_prob(config, variables, tokens, text).sum(-1) - log_q
 
 
@@ -259,12 +271,31 @@ def sample(
 ) -> jax.Array:
     """Draws float32 images `[n, *shape]` in [0, 1]; one image without `n`.
 
-    `text` is int32 `[n, T]`, by default null captions; options are those of `sample_tokens`.
-    Images are the most probable ones of the drawn tokens, without noise.
+    The image of drawn tokens is the location of p(x | tokens), without noise.
+
+    Args:
+      config: of the network.
+      variables: of `init`, a train state or its average.
+      key: typed key.
+      n: number of images.
+      text: int32 `[n, T]`, `[1, T]` without `n`; by default null captions.
+      options: those of `sample_tokens`.
+
+    Raises:
+      ValueError: text or an option is invalid, or there is no text and the model has no null
+        captions.
     """
     count = checks.sample_count(n)
-    text = null_text(config, count) if text is None else text
+    text = _given_or_null(config, text, count)
     if len(text) != count:
         raise ValueError(f"dalle: `text` must have a row for each of {count} samples.")
     x = token_images(config, variables, sample_tokens(config, variables, key, text, **options))
     return x if n else x[0]
+
+
+def _given_or_null(config: Config, text: jax.Array | None, n: int) -> jax.Array:
+    """Returns text, or n null captions for None."""
+    if text is not None:
+        return text
+    check_null_captions(config, "sampling or a density without `text`")
+    return null_text(config, n)

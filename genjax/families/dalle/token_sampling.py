@@ -26,15 +26,30 @@ from genjax.nn.attention import KeyValues
 SAMPLING_OPTIONS = {"guidance": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
+def check_null_captions(config: Config, what: str) -> None:
+    """Checks that the model was trained on null captions, which `what` evaluates.
+
+    Raises:
+      ValueError: it was not.
+    """
+    if not config.null_captions:
+        raise ValueError(
+            f"dalle: {what} evaluates null captions, and the model was trained without; give text"
+            " and leave `guidance` at 1, or train with `null_captions` above 0, such as 0.1."
+        )
+
+
 def check_options(config: Config, options: dict[str, Any]) -> None:
     """Checks the options of sampling, which are Python numbers.
 
     Raises:
-      ValueError: one is out of range.
+      ValueError: one is out of range, or the model has no null captions for guidance.
     """
     guidance, temperature, top_k, top_p = (options[name] for name in SAMPLING_OPTIONS)
     if not guidance >= 0:
         raise ValueError(f"`guidance` must be non-negative, got {guidance}; 1 is without.")
+    if guidance != 1:
+        check_null_captions(config, f"`guidance` {guidance:g}")
     if not temperature > 0:
         raise ValueError(f"`temperature` must be positive, got {temperature}; top_k=1 is greedy.")
     if not (hasattr(top_k, "__index__") and 0 <= top_k <= config.codes):
@@ -120,7 +135,8 @@ def sample_tokens(
       variables: of `init`, a train state or its average.
       key: typed key.
       text: int32 `[B, T]`.
-      guidance: scale of classifier-free guidance; at 1 the null caption is not evaluated.
+      guidance: scale of classifier-free guidance; at 1 the null caption is not evaluated. Others
+        are for models with `null_captions` above 0.
       temperature: divides the logits.
       top_k: number of codes that are kept, of the image's; 0 keeps all.
       top_p: probability of the codes that are kept; 1 keeps all.
