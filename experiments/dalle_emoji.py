@@ -3,9 +3,9 @@
     python -m experiments.dalle_emoji --data FOLDER
 
 FOLDER has emoji at 64x64 with their Unicode `name`, and a split test; 300 are held out for
-validation. Names are joined to at most 1,024 tokens of byte pairs; training leaves out a tenth of
-the merges at random, as the paper does. The discrete VAE and the ranker of the file are trained
-first, if their runs are not finished; see `experiments/dalle_folder.py`.
+validation. Names are encoded by at most 1,024 tokens of byte pairs; training of the transformer
+leaves out a tenth of the merges at random, as the paper does. The recipes `dvae` and `ranker` are
+trained first, if their runs are not finished; see `experiments/dalle_folder.py`.
 
 There is no figure of correct images: the record has nats per token, and how often the name of an
 emoji is found among 100.

@@ -378,11 +378,13 @@ class TextSpec(NamedTuple):
     length: tokens of a text, T; shorter ones end with 0, the token of padding.
     vocabulary: number of tokens, padding included.
     captions: texts of one image, K; 0 is one, without an axis.
+    compared: whether the loss compares the captions of a batch by their tokens.
     """
 
     length: int
     vocabulary: int
     captions: int = 0
+    compared: bool = False
 
 
 @runtime_checkable

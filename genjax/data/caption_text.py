@@ -99,11 +99,16 @@ def add_text(dataset: Dataset, settings: Data) -> Dataset:
     The tokenizer is trained on the captions of train. The checksum stays that of the captions.
 
     Raises:
-      ValueError: a split has no captions, the text length is not set, or the captions do not fit
-        the tokenizer.
+      ValueError: a split has no captions, the text length is not set, the captions do not fit the
+        tokenizer, or `bpe_dropout` is set for another tokenizer than bpe.
     """
     if not settings.tokenizer:
         return dataset
+    if settings.bpe_dropout and settings.tokenizer != "bpe":
+        raise ValueError(
+            f"`bpe_dropout` has no effect on tokens of {settings.tokenizer}, got"
+            f" {settings.bpe_dropout:g}; set it to 0, or --tokenizer bpe."
+        )
     captions = {split: _captions(dataset, split) for split in dataset.counts()}
     train = [caption for caption in captions["train"].ravel().tolist() if caption.strip()]
     tokenizer = train_tokenizer(settings.tokenizer, train, settings.vocabulary)

@@ -119,6 +119,11 @@ def _check_text(run: Run, family: Any, dataset: genjax_data.Dataset) -> None:
             f"{run.family} takes texts, and {run.data.data} is loaded without a tokenizer; set"
             f" --tokenizer words, bpe or characters."
         )
+    if spec.compared and run.data.bpe_dropout:
+        raise ValueError(
+            f"{run.family} compares captions by their tokens, and with `bpe_dropout`"
+            f" {run.data.bpe_dropout:g} equal captions have different tokens; set --bpe-dropout 0."
+        )
     length = dataset.entry_shape("text")[-1]
     if length != spec.length:
         raise ValueError(

@@ -1,5 +1,7 @@
 """Tests of captions as tokens: the entry `text`."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -65,6 +67,8 @@ def test_errors_say_what_to_set():
     del whole.splits["test"]["caption"]
     with pytest.raises(ValueError, match=r"no captions in test, it has x; set --caption"):
         add_text(whole, WORDS)
+    with pytest.raises(ValueError, match=r"no effect on tokens of words, got 0\.1; set it to 0"):
+        add_text(dataset(["a red cat"]), dataclasses.replace(WORDS, bpe_dropout=0.1))
     with pytest.raises(ValueError, match=r"no 'cat'; use words of the training captions"):
         add_text(dataset(["a red dog"]), WORDS)
 

@@ -140,8 +140,8 @@ def sampling_conditions(family: Any, config: Any, n: int) -> dict[str, jax.Array
     """Returns the conditions without which a family draws no samples: `text` `[n, T]`."""
     if not isinstance(family, TextToImage):
         return {}
-    length, vocabulary, _ = family.text_spec(config)
-    return {"text": random_text(jax.random.key(2), (n, length), vocabulary)}
+    spec = family.text_spec(config)
+    return {"text": random_text(jax.random.key(2), (n, spec.length), spec.vocabulary)}
 
 
 def critic_batch(batch: Any, config: Any) -> Any:

@@ -78,6 +78,10 @@ def test_a_run_keeps_its_tokenizer_and_reports_captions_that_are_cut(run, tmp_pa
         (dict(tokenizer=""), "without a tokenizer; set --tokenizer words, bpe or characters"),
         (dict(text_length=5), "have 5 tokens, and those of the model 8; set text_length"),
         (dict(tokenizer="bpe", vocabulary=300), r"and the vocabulary of the model 71; set --voc"),
+        (
+            dict(tokenizer="bpe", vocabulary=300, bpe_dropout=0.1),
+            "joint_embedding compares captions by .* equal captions have different tokens",
+        ),
     ],
 )
 def test_rejects_texts_that_the_family_does_not_take(run, change, match):
@@ -107,6 +111,15 @@ def test_a_family_of_several_texts_takes_different_ones(data):
     drawn = np.asarray(batch_transform(run, dataset)(rows, jax.random.key(0))["text"])
     assert drawn.shape == (8, 2, 8)
     assert (drawn[:, 0] != drawn[:, 1]).any(1).all()
+
+
+def test_families_whose_losses_compare_captions():
+    names = ("joint_embedding", "gan_cls", "dalle")
+    compared = {n: families.get(n).text_spec(families.get(n).tiny()).compared for n in names}
+    assert compared == {"joint_embedding": True, "gan_cls": True, "dalle": False}
+    gan_cls = families.get("gan_cls")
+    plain = dataclasses.replace(gan_cls.tiny(), matching_aware=False)
+    assert not gan_cls.text_spec(plain).compared
 
 
 class Rows:

@@ -132,7 +132,8 @@ def parts(config: Config) -> dict[str, tuple[str, Any]]:
 
 
 def text_spec(config: Config) -> TextSpec:
-    return TextSpec(config.embedding.text_length, config.embedding.vocabulary, config.captions)
+    length, vocabulary = config.embedding.text_length, config.embedding.vocabulary
+    return TextSpec(length, vocabulary, config.captions, compared=config.matching_aware)
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -130,7 +130,7 @@ def traits(config: Config) -> Traits:
 
 
 def text_spec(config: Config) -> TextSpec:
-    return TextSpec(config.text_length, config.vocabulary)
+    return TextSpec(config.text_length, config.vocabulary, compared=True)
 
 
 def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
