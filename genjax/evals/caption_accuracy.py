@@ -132,8 +132,8 @@ def caption_accuracy(
     for split in caption_splits(c.dataset):
         captions = distinct_captions(c.dataset, split, max(1, samples // draws))
         scenes = reader.canonical(captions)
-        candidates = one_of_each(scenes, 0 if all_pairs is None else CANDIDATES)
-        drawn = default(split, captions, candidates)
+        kept = np.array([], int) if all_pairs is None else one_of_each(scenes, CANDIDATES)
+        drawn = default(split, captions, kept)
         table: Table = {"model": _drawn_quantities(drawn, scenes)}
         for name in (*used, "any"):
             scores = drawn.scores.get(name, drawn.right)
@@ -145,13 +145,14 @@ def caption_accuracy(
             table[name] = _drawn_quantities(one, scenes)
         rows, images, own = _real(c, reader, split)
         table |= rows | {"chance": {"right_1": (reader.check.chance, 0.0)}}
-        if all_pairs is not None and len(candidates) > 1:
-            of = functools.partial(r_precision, all_pairs, captions[candidates], scenes[candidates])
-            repeated = scenes[candidates].repeat(drawn.images.shape[1])[:, None]
+        if all_pairs is not None:
+            repeated = scenes[kept].repeat(drawn.images.shape[1])[:, None]
             flat = drawn.images.reshape(-1, *images.shape[1:])
-            table["model"]["r_precision"] = of(flat, repeated)
-            table["real"]["r_precision"] = of(images, own)
-            table["chance"]["r_precision"] = (1 / len(candidates), 0.0)
+            candidates = _candidates(c, reader, split, captions[kept])
+            if len(candidates[0]) > 1:
+                table["model"]["r_precision"] = r_precision(all_pairs, *candidates, flat, repeated)
+                table["real"]["r_precision"] = r_precision(all_pairs, *candidates, images, own)
+                table["chance"]["r_precision"] = (1 / len(candidates[0]), 0.0)
         tables[split] = table
         counts[split] = len(captions)
         real_images += len(images)
@@ -332,6 +333,17 @@ def _table_scores(
         return None
     scores = pair_scores(scorer, c.key, c.batch_size)
     return lambda images, captions: scores(scorer.in_range(images), captions)
+
+
+def _candidates(
+    c: EvalContext, reader: CaptionReader, split: str, drawn: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns up to 100 captions of different scenes, those drawn first, and their scenes."""
+    every = distinct_captions(c.dataset, split)
+    others = every[~np.isin(reader.canonical(every), reader.canonical(drawn))]
+    more = one_of_each(reader.canonical(others), CANDIDATES - len(drawn))
+    captions = np.concatenate([drawn, others[more]])
+    return captions, reader.canonical(captions)
 
 
 def _real(

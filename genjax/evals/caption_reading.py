@@ -109,7 +109,7 @@ class CaptionReader:
     def canonical(self, captions: np.ndarray) -> np.ndarray:
         """Returns for each caption one that says the same, `[...]`; "" of empty ones."""
         distinct, index = np.unique(captions.ravel(), return_inverse=True)
-        found = np.array([c and self.check.canonical(c) for c in distinct.tolist()])
+        found = np.array([c and self.check.canonical(c) for c in distinct.tolist()], np.str_)
         return found[index].reshape(captions.shape)
 
     def share_of_captions(self, images: np.ndarray, captions: np.ndarray) -> np.ndarray:

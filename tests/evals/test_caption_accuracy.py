@@ -131,14 +131,15 @@ def table_of(family):
 
 def test_r_precision_is_the_share_of_images_nearest_to_their_own_caption():
     """A wrong image is nearer to another of the 12 pairs of the test split, or to none."""
-    never = lambda images, captions, classify: np.zeros(len(images), bool)  # noqa: E731
-    data = dataset(caption_check=CaptionCheck(never, 1 / 16, None, canonical))
+    never = CaptionCheck(lambda x, *args, **kw: np.zeros(len(x), bool), 1 / 16, None, canonical)
+    data = dataset(caption_check=never)
     config = Config(sample_range=(-1.0, 1.0))
     ranker = table_of(fake("table", caption_scores=true_scores)), config, None, Words()
     perfect = measure(data=data, ranker=ranker)
     assert perfect.right == 0
-    for split, n in {"test": 12, "unseen": 3}.items():
-        assert rows(perfect, split, "r_precision") == {"model": 1, "real": 1, "chance": 1 / n}
+    few = measure(data=data, ranker=ranker, samples=64)  # two captions drawn
+    for (split, n), result in itertools.product({"test": 12, "unseen": 3}.items(), (perfect, few)):
+        assert rows(result, split, "r_precision") == {"model": 1, "real": 1, "chance": 1 / n}
     assert not rows(perfect, "bindings", "r_precision")  # all captions say the same
     assert not rows(measure(data=data), "test", "r_precision")
 
