@@ -49,7 +49,7 @@ def scenes(matching_aware: bool, interpolation: float) -> Run:
             generator=Optimizer(learning_rate=5e-4, b1=0.5, schedule="linear"),
         ),
         train=Train(
-            steps=4_500,
+            steps=3_000,
             batch_size=64,
             ema=0.998,
             log_every=100,
