@@ -60,6 +60,10 @@ ROWS = (
     "progressive_celebahq1024:swd",
     "puzzle_gan_digits:paper",
     "jigsaw_pacs:gan_1000",
+    "dalle_coco:dvae",
+    "dalle_coco:paper",
+    "gan_cls_cub:embedding",
+    "gan_cls_cub:paper",
 )
 DIGITS = "puzzle_gan_digits:paper"
 MODES = {"bedrooms": 128, "faces": 256, "face_parts": 256}  # of PuzzleGAN, and the side

@@ -38,6 +38,10 @@ DEFAULT = (
     "puzzle_gan_digits:cpu",
     "jigsaw_pacs:head",
     "jigsaw_pacs:gan_1000_cpu",
+    "joint_embedding_scenes:words",
+    "dvae_scenes:vq",
+    "dalle_scenes:cpu",
+    "gan_cls_scenes:gan_int_cls",
 )
 
 

@@ -17,10 +17,8 @@ def test_every_network_of_the_peers_is_a_row():
     here = {
         (rows[name].family, getattr(rows[name].model, "network", "")) for name in comparison.EVERY
     }
-    # PixelRNN's two networks have the same layers around their recurrences. Text to image has no
-    # peers.
-    text_to_image = {("dvae", ""), ("dalle", ""), ("joint_embedding", ""), ("gan_cls", "")}
-    assert kinds - here == {("pixelrnn", "row")} | text_to_image
+    # PixelRNN's two networks have the same layers around their recurrences.
+    assert kinds - here == {("pixelrnn", "row")}
     for name, sizes in comparison.EVERY.items():
         assert all(size is None or size < rows[name].train.batch_size for size in sizes), name
 

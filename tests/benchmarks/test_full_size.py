@@ -19,7 +19,7 @@ from genjax.train.run_config import resolve
 def test_full_size_rows_are_those_of_the_papers():
     known = rows()
     sides = {known[name].model.shape[0] for name in full_size.ROWS}
-    assert sides == {32, 72, 128, 256, 1024}
+    assert sides == {32, 64, 72, 128, 256, 1024}
     paper = known["jigsaw_pacs:gan_1000"].model
     assert (paper.width, paper.blocks, paper.num_permutations) == (64, 8, 1000)
     assert last_layout(known["progressive_celebahq1024:swd"]).stage.batch_size == 3

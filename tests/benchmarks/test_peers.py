@@ -162,7 +162,8 @@ def test_evaluations_equal_those_of_jax(name):
             one = dataclasses.replace(config, latent_samples=1)
         if isinstance(config, hierarchical_vae.Config):  # its loss splits the key per sample
             key = jax.random.split(KEY, 1)[0]
-        expected = elbo(family, config, variables, batch["x"], key)
+        given = {k: v for k, v in batch.items() if k == "text"}
+        expected = elbo(family, config, variables, batch["x"], key, **given)
         got = peer.evaluate(network, config, tensors, noise_of(name, KEY, one))
     np.testing.assert_allclose(got.detach().numpy(), expected, rtol=1e-4, atol=1e-4)
 
@@ -247,6 +248,19 @@ def test_translations_change_their_inputs_side(capsys):
     assert found["step"]["examples_per_second"] > 0
     assert time_peer.main(["--row", "rnade_red_wine:cpu", "--side", "16"]) == 2
     assert "--side needs images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_most_probable_tokens_of_dalle_equal_those_of_jax(guidance, monkeypatch):
+    family, peer, config = family_of("dalle")
+    variables, batch, _ = case("dalle")
+    draw = functools.partial(family.sample_tokens, config, guidance=guidance, top_k=1)
+    expected = jax.jit(draw)(variables, KEY, batch["text"])
+    monkeypatch.setattr(torch, "multinomial", lambda p, n: p.argmax(1, keepdim=True))
+    network, text = network_of("dalle", variables), as_tensors(batch)["text"]
+    np.testing.assert_array_equal(
+        peer.sample_tokens(network, config, text, guidance).numpy(), expected
+    )
 
 
 def test_missing_torch_or_peer_is_an_error_message(monkeypatch, capsys):

@@ -91,8 +91,7 @@ def test_default_rows_are_one_per_family_and_a_convolutional_vae():
     found.remove("vae")  # the dense one
     assert len(set(found)) == len(found)
     trained = [n for n in families.FAMILIES if traits_of(n).fit == "gradient"]
-    without_peers = {"dvae", "dalle", "joint_embedding", "gan_cls"}
-    assert sorted(found) == sorted(set(trained) - without_peers)
+    assert sorted(found) == sorted(trained)
 
 
 def test_family_option_selects_all_its_rows():

@@ -1,5 +1,6 @@
 """Small Configs of every family with a PyTorch peer; losses and gradients of both."""
 
+import dataclasses
 import functools
 import math
 
@@ -14,13 +15,17 @@ from genjax import families
 from genjax.core import GanObjective, named_key, network_names, puzzles, with_alpha
 from genjax.families import (
     cyclegan,
+    dalle,
     dcgan,
+    dvae,
     fvsbn,
     gan,
+    gan_cls,
     hierarchical_vae,
     infogan,
     jigsaw,
     jigsaw_assignment,
+    joint_embedding,
     m2,
     made,
     nade,
@@ -56,6 +61,9 @@ PUZZLE = dict(shape=(18, 12, 2), grid=(3, 2), channels=(3, 4), width=6, layers=2
 PUZZLE |= dict(iterations=3, rounds=2, border=5)
 JIGSAW = dict(shape=(24, 16, 2), grid=(3, 2), num_permutations=7, width=3, blocks=1, dense=5)
 JIGSAW |= dict(discriminator_width=3)
+
+DISCRETE = dataclasses.replace(dvae.tiny(), quantizer="vq", likelihood="normal", restart=0.5)
+CHARACTERS = dataclasses.replace(joint_embedding.tiny(), objective="structured")
 
 CONFIGS = {
     "fvsbn": fvsbn.Config(shape=SHAPE),
@@ -177,6 +185,23 @@ CONFIGS = {
     "jigsaw_assignment_odd": jigsaw_assignment.Config(
         **{**PUZZLE, "shape": (9, 10, 1), "rounds": 0}
     ),
+    "joint_embedding": CHARACTERS,
+    "joint_embedding_words": dataclasses.replace(
+        joint_embedding.tiny(), text_encoder="transformer", width=6, heads=2, image_widths=(4, 3)
+    ),
+    "dvae": DISCRETE,
+    "dalle": dalle.Config(
+        shape=DISCRETE.shape,
+        image_tokenizer=DISCRETE,
+        vocabulary=5,
+        text_length=4,
+        width=8,
+        layers=3,
+        heads=2,
+        kernel=3,
+        null_captions=0.5,
+    ),
+    "gan_cls": dataclasses.replace(gan_cls.tiny(), embedding=CHARACTERS),
     "dcgan_even": dcgan.Config(**{**WIDE, "shape": (8, 8, 1)}, kernel=3),
 }
 FORMS = {"nade_loop": {"form": "loop"}}
@@ -203,6 +228,10 @@ def randomised(family, config):
     if "batch_stats" in variables:
         positive = lambda leaf: 0.1 + jnp.abs(leaf)  # noqa: E731
         variables["batch_stats"] = jax.tree.map(positive, variables["batch_stats"])
+    if family in (dvae, dalle):
+        book = variables["buffers"]
+        book = book["image_tokenizer"]["buffers"] if family is dalle else book
+        book["codebook"]["counts"] = 0.1 + jnp.abs(book["codebook"]["counts"])
     if isinstance(config, progressive.Config):
         variables = with_alpha(variables, 0.3 if fades else 1.0)
     return variables
@@ -225,6 +254,15 @@ def noise_of(name, key, config=None):
             for one in jax.random.split(key, config.latent_samples)
         ]
         return [tensor(jnp.stack(layer)) for layer in zip(*drawn, strict=True)]
+    if isinstance(config, dvae.Config):
+        vectors = size_of(family) * math.prod(dvae.token_grid(config))
+        return tensor(jax.random.gumbel(key, (vectors,)))
+    if isinstance(config, dalle.Config):
+        shape = (size_of(family), 1)
+        return tensor(jax.random.bernoulli(named_key(key, 0, "null"), config.null_captions, shape))
+    if isinstance(config, gan_cls.Config):  # the generator has midpoints too
+        size = size_of(family)
+        return tuple(tensor(family.noise(config, key, n)) for n in (size, size + size // 2))
     if isinstance(config, orderless_nade.Config):
         pixel_key, subset_key, _ = jax.random.split(key, 3)
         x = jnp.zeros((3, 25))
@@ -289,6 +327,8 @@ def case(name):
     if "attributes" in batch:
         drawn = jax.random.bernoulli(KEY, 0.5, batch["attributes"].shape)
         batch["attributes"] = drawn.astype(jnp.uint8)
+    if "text" in batch:
+        batch["text"] = batch["text"].at[..., -1].set(0)  # padding
     return variables, batch, reference(name, variables, batch)
 
 

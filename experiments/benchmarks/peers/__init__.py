@@ -19,6 +19,7 @@ FAMILIES = {
         *("fvsbn", "nade", "made", "orderless_nade", "rnade", "pixelcnn", "pixelrnn"),
         *("pixelcnn_pp", "vae", "hierarchical_vae", "m2", "gan", "dcgan", "infogan"),
         *("cyclegan", "stargan", "progressive", "jigsaw_assignment", "jigsaw"),
+        *("dvae", "dalle", "joint_embedding", "gan_cls"),
     )
 }
 FAMILIES["puzzle_gan"] = FAMILIES["progressive"]

@@ -11,27 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments.benchmarks.peers.torch_attention import EPSILON, Block, norm_leaves
 from experiments.benchmarks.peers.torch_layers import (
     Leaves,
     conv_leaves,
     dense_leaves,
     prefixed,
     require,
-    same,
     with_weights,
 )
 from experiments.benchmarks.peers.torch_puzzles import cut, eroded, log_sinkhorn, shuffled
 from genjax.families.jigsaw_assignment import BORDER_MAPS, directions, neighbours
 
-EPSILON = 1e-6  # of Flax's layer norm
-EXPANSION = 4  # hidden units of a block, times the width
 KERNEL = 4
 EDGES = {"right": (2, -1), "left": (2, 0), "bottom": (1, -1), "top": (1, 0)}  # axis and place
-
-
-def norm_leaves(layer: Any) -> Leaves:
-    """Leaves of a `LayerNorm`."""
-    return {"scale": (layer.weight, same), "bias": (layer.bias, same)}
 
 
 class PieceEncoder(nn.Module):
@@ -75,38 +68,6 @@ class PieceEncoder(nn.Module):
         borders: Any = self.borders.items()
         found |= {name: dense_leaves(layer) for name, layer in borders}
         return prefixed(**found, out=dense_leaves(self.out))
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block, `[B, N, D] -> [B, N, D]`."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm, self.norm = (nn.LayerNorm(width, EPSILON) for _ in range(2))
-        self.joint = nn.Linear(width, 3 * width)
-        self.attended = nn.Linear(width, width)
-        self.hidden = nn.Linear(width, EXPANSION * width)
-        self.out = nn.Linear(EXPANSION * width, width)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Applies the block; `mask` is bool `[B, 1, 1, N]`, the pieces that may be attended to."""
-        parts = self.joint(self.attention_norm(x)).unflatten(2, (3, self.heads, -1))
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # [B, heads, N, d] each
-        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        x = x + self.attended(y.transpose(1, 2).flatten(2))
-        return x + self.out(F.gelu(self.hidden(self.norm(x)), approximate="tanh"))
-
-    def leaves(self) -> Leaves:
-        """See `torch_layers.Leaves`."""
-        joint, attended = dense_leaves(self.joint), dense_leaves(self.attended)
-        return prefixed(
-            attention=prefixed(query_key_value=joint, out=attended),
-            attention_norm=norm_leaves(self.attention_norm),
-            norm=norm_leaves(self.norm),
-            hidden=dense_leaves(self.hidden),
-            out=dense_leaves(self.out),
-        )
 
 
 class Solver(nn.Module):

@@ -99,6 +99,15 @@ def with_weights(network: Any, variables: Mapping[str, Any] | None) -> Any:
     return network
 
 
+def frozen(network: Any) -> Any:
+    """Returns a network whose parameters have become buffers, which are not trained."""
+    for module in network.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            module.register_buffer(name, parameter.detach())
+    return network
+
+
 def require(family: str, config: Any, **values: Any) -> None:
     """Checks that fields of a Config have the values that the peer supports.
 
