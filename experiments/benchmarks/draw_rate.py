@@ -46,6 +46,7 @@ from genjax.cli.options import keep_freed_memory, set_up_process
 from genjax.families import dalle
 from genjax.train import Run
 from genjax.train.record import device
+from genjax.train.run_config import resolve
 
 ROW = "dalle_scenes:cpu"
 METHODS = ("genjax", "genjax_naive", "torch", "dalle_pytorch", "dalle_pytorch_cached")
@@ -99,7 +100,8 @@ def installed(method: str) -> bool:
 
 def parts(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yields the figures of a method: of its step, then of its samples by guidance scale."""
-    run, limits = all_rows()[ROW], (options.repeats, options.seconds)
+    run = resolve(all_rows()[ROW], jax.default_backend())
+    limits = (options.repeats, options.seconds)
     step, sample = (torch_calls if "torch" in name else jax_calls)(name, run, options.batch_size)
     if name in STEPS:
         yield {"step": timed(step, *limits)}
