@@ -332,6 +332,21 @@ def test_scaled_gradients_survive_float16(size):
         assert not np.isfinite(plain).all() or (plain == 0).all()
 
 
+def test_gradients_of_weights_do_not_overflow_with_many_tokens():
+    """Those of a bias are sums over tokens: 20,000 times 4 is above the largest float16."""
+
+    def block(b, x):
+        return (x.astype(jnp.float16) + b.astype(jnp.float16)[None]).astype(jnp.float32)
+
+    b, x = jnp.zeros(2), jnp.zeros((20_000, 2))
+    _, pullback = jax.vjp(functools.partial(scale_gradients, block), b, x)
+    gradient = jnp.full(x.shape, 4.0)
+    assert not np.isfinite(jax.vjp(block, b, x)[1](gradient)[0]).any()
+    of_bias, of_x = pullback(gradient)
+    np.testing.assert_allclose(of_bias, 80_000, rtol=1e-3)
+    np.testing.assert_array_equal(of_x, gradient)
+
+
 def test_a_gradient_that_is_zero_or_infinite_stays_so():
     def block(w, x):
         return w * x
