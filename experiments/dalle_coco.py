@@ -17,7 +17,7 @@ docs/data.md.
   updates; the EMA of 0.99 every 25 updates is one of 0.9996 in each. bfloat16 in place of float16
   with scaled gradients, and no PowerSGD.
 * `dvae`: 3,000,000 updates of batches of 512; AdamW with a decay of 1e-4, EMA 0.999, rate 1e-4 with
-  a cosine schedule (the paper's ends at 1.25e-6 after 1,200,000 updates).
+  a cosine schedule that ends at 1.25e-6 after 1,200,000 updates.
 """
 
 import dataclasses
@@ -42,7 +42,11 @@ DVAE = Run(
     model=dvae.Config(),
     data=IMAGES,
     optimizer=Optimizer(
-        learning_rate=1e-4, schedule="cosine", decay_steps=1_200_000, weight_decay=1e-4
+        learning_rate=1e-4,
+        schedule="cosine",
+        decay_steps=1_200_000,
+        floor=1.25e-6,
+        weight_decay=1e-4,
     ),
     train=Train(
         steps=3_000_000,

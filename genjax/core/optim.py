@@ -37,7 +37,7 @@ def _as_matrix(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(axes, params)
 
 
-DECAYING = ("linear", "constant_linear", "cosine")  # schedules that reach 0 at decay_steps
+DECAYING = ("linear", "constant_linear", "cosine")  # schedules that end at decay_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,24 +61,25 @@ class Optimizer:
         "exponential",
         "piecewise",
     ] = "constant"
-    """Shape after the warm-up; linear, constant_linear and cosine decay to 0 at decay_steps."""
+    """Shape after the warm-up; linear, constant_linear and cosine decay to 0 at decay_steps, cosine
+    to `floor`."""
     decay_steps: int | None = None
-    """Updates until linear, constant_linear and cosine reach 0; None is the run's first length,
-    also on resuming."""
+    """Updates until linear, constant_linear and cosine reach 0 or `floor`; None is the run's first
+    length, also on resuming."""
     constant_steps: checks.NonNegativeInt = 0
     """constant_linear: updates, warm-up included, before the linear decay: half of decay_steps in
     Zhu et al. 2017 (arXiv:1703.10593). Their code lowers the rate once per epoch: of 200 epochs of
     n updates, 98 n and decay_steps 199 n give its rate at the first update of every epoch."""
     restarts: tuple[int, ...] = ()
-    """linear and cosine: updates, warm-up included, at which the rate has decayed to 0 and returns
-    to its value without restarts, so that a finished run can be extended (warm restarts with a
-    decaying peak, Loshchilov and Hutter 2017, arXiv:1608.03983). Those beyond the run's length are
-    ignored where decay_steps is None."""
+    """linear and cosine: updates, warm-up included, at which the rate has decayed to 0, or `floor`,
+    and returns to its value without restarts, so that a finished run can be extended (warm restarts
+    with a decaying peak, Loshchilov and Hutter 2017, arXiv:1608.03983). Those beyond the run's
+    length are ignored where decay_steps is None."""
     decrease: checks.NonNegativeFloat = 0.0
     """inverse_time: learning_rate / (1 + decrease * t) after t updates; exponential:
     learning_rate / (1 + decrease)^t."""
     floor: checks.NonNegativeFloat = 0.0
-    """exponential: lowest learning rate."""
+    """exponential and cosine: lowest learning rate."""
     boundaries: tuple[int, ...] = ()
     """piecewise: updates, warm-up included, at which the next factor applies."""
     factors: tuple[checks.PositiveFloat, ...] = ()
@@ -136,7 +137,7 @@ class Optimizer:
                 f" {self.constant_steps} and {self.warmup}."
             )
         used = {
-            "floor": ("exponential",),
+            "floor": ("exponential", "cosine"),
             "decrease": ("inverse_time", "exponential"),
             "decay_steps": DECAYING,
             "constant_steps": ("constant_linear",),
@@ -217,19 +218,21 @@ class Optimizer:
         return optax.join_schedules([rise, after], [self.warmup])
 
     def _decaying(self, updates: int) -> optax.Schedule:
-        """Decays from the peak to 0 over the updates after the warm-up, and at every restart."""
+        """Decays from the peak to 0, or `floor`, after the warm-up and after every restart."""
+        lr, floor = self.learning_rate, self.floor
 
         def decay(peak: float, length: int) -> optax.Schedule:
             if self.schedule == "linear":
                 return optax.linear_schedule(peak, 0.0, length)
-            return optax.cosine_decay_schedule(peak, length)
+            return optax.cosine_decay_schedule(peak, length, floor / peak)
 
         starts = [0, *(restart - self.warmup for restart in self.restarts)]
         left = [1 - start / updates for start in starts]
         if self.schedule == "cosine":
             left = [(1 - math.cos(math.pi * part)) / 2 for part in left]
         lengths = [b - a for a, b in itertools.pairwise((*starts, updates))]
-        decays = [decay(self.learning_rate * p, n) for p, n in zip(left, lengths, strict=True)]
+        peaks = [floor + (lr - floor) * part for part in left]
+        decays = [decay(peak, length) for peak, length in zip(peaks, lengths, strict=True)]
         return optax.join_schedules(decays, starts[1:])
 
     def _piecewise(self, count: Any) -> jax.Array:

@@ -304,8 +304,8 @@ def evaluated_by_steps(run: Run, examples: int) -> Run:
 
 
 def schedule_warnings(run: Run) -> list[tuple[int, str]]:
-    """Returns the step and words of every schedule that reaches 0 before the run ends, or that
-    does not begin to fall.
+    """Returns the step and words of every schedule that ends before the run, or that does not
+    begin to fall.
 
     Args:
       run: the settings, resolved.
@@ -328,13 +328,13 @@ def schedule_warnings(run: Run) -> list[tuple[int, str]]:
         if optimizer.decay_steps < updates:
             batches = functools.partial(network_batches, run, name)
             needed = optimizer.decay_steps * optimizer.accumulate
-            zero = bisect.bisect_left(range(run.train.steps + 1), needed, key=batches)
+            end = bisect.bisect_left(range(run.train.steps + 1), needed, key=batches)
             words = (
-                f"{which} is 0 after step {zero:,} of {run.train.steps:,}; to extend its schedule,"
-                f" train in a new --workdir with {flag} {updates}, from the start or"
-                f" with --weights-from this run"
+                f"{which} is {optimizer.floor:g} after step {end:,} of {run.train.steps:,}; to"
+                f" extend its schedule, train in a new --workdir with {flag} {updates}, from the"
+                f" start or with --weights-from this run"
             )
-            found.append((zero, words))
+            found.append((end, words))
     return found
 
 

@@ -194,6 +194,10 @@ SCHEDULES = [
         [(t, 0.2 * (1 + math.cos(math.pi * min(t, 8) / 8))) for t in (0, 1, 4, 7, 8, 20)],
     ),
     (
+        {"schedule": "cosine", "decay_steps": 8, "floor": 0.1, "restarts": (4,)},
+        [(0, 0.4), (2, 0.25), (4, 0.25), (6, 0.175), (8, 0.1), (99, 0.1)],
+    ),
+    (
         {"schedule": "inverse_time", "decrease": 0.5},
         [(0, 0.4), (1, 0.4 / 1.5), (2, 0.2), (6, 0.1)],
     ),
@@ -464,11 +468,11 @@ def test_learning_rate_scale_multiplies_every_rate_and_lives_in_the_state(rule, 
         # Settings without effect.
         (
             {"floor": 1e-4},
-            "`floor` has no effect for schedule constant, only for exponential; set it to 0",
+            "`floor` has no effect for schedule constant, only for exponential and cosine; set it",
         ),
         (
-            {"schedule": "cosine", "decay_steps": 9, "floor": 1e-4},
-            "`floor` has no effect for schedule cosine",
+            {"schedule": "linear", "decay_steps": 9, "floor": 1e-4},
+            "`floor` has no effect for schedule linear",
         ),
         ({"decrease": 0.1}, "`decrease` .* only for inverse_time and exponential"),
         (

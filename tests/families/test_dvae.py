@@ -17,6 +17,7 @@ from genjax.core.protocols import ImageTokenizer
 from genjax.families import dvae
 from genjax.families.dvae import quantizers
 from genjax.families.dvae.coder_networks import Block, max_pool
+from genjax.losses import logit_laplace_nll
 from genjax.nn.resampling import upsample_nearest
 
 KINDS = ("gumbel", "vq", "fsq")
@@ -158,11 +159,16 @@ def test_weight_of_the_kl():
     np.testing.assert_allclose(
         loss - aux["reconstruction"], 6.6 / 4 * kl.mean((1, 2)), rtol=1e-3, atol=1e-5
     )
+    # The decoder's code is a relaxed draw, neither the softmax nor the most probable code.
+    drawn = quantizers.gumbel_softmax(jax.random.key(0), encode(config, variables, x), 1.0)
+    nats = dvae._nll(config, decode(config, variables, drawn), x) / 16
+    assert aux["temperature"] == 1
+    np.testing.assert_allclose(aux["reconstruction"], nats, rtol=1e-4)
 
 
 def test_gradients_pass_straight_through():
     for quantizer in ("vq", "fsq"):
-        config = small(quantizer, likelihood="normal", commitment=0.0)
+        config = small(quantizer, likelihood="normal", commitment=3.0)
         variables, x = variables_of(config), images(config)
 
         def decoded(z, config=config, variables=variables, x=x):
@@ -171,7 +177,10 @@ def test_gradients_pass_straight_through():
         z = encode(config, variables, x)
         encoder = functools.partial(encoded, config, variables, x)
         tokens = encode_tokens(config, variables, x)
-        slope = jax.jit(jax.grad(decoded))(dvae._codes(config, variables, tokens))
+        nearest = dvae._codes(config, variables, tokens)
+        slope = jax.jit(jax.grad(decoded))(nearest)
+        if quantizer == "vq":  # 3 times the mean squared distance of an example
+            slope += 3 * 2 * (z - nearest) / z[0].size
         if quantizer == "fsq":  # through the bound, of which the quantizer's tests know the value
             slope = jax.vjp(lambda z, c=config: quantizers.fsq_code(z, c.levels), z)[1](slope)[0]
         want = jax.jit(lambda p, s, f=encoder: jax.vjp(f, p)[1](s)[0])(
@@ -202,6 +211,20 @@ def test_vq_commitment_pulls_the_encoder_only():
     want = ((np.asarray(z) - nearest) ** 2).mean((1, 2, 3))
     np.testing.assert_allclose(aux["commitment"], want, rtol=1e-4)
     np.testing.assert_allclose(loss - aux["reconstruction"], 0.25 * want, rtol=1e-3, atol=1e-6)
+
+
+def test_the_scale_of_a_pixel_has_a_lower_bound_and_a_gradient_near_it():
+    config = small("fsq", min_log_scale=-2.0)
+    x, zeros = images(config, 1), jnp.zeros((1, *config.shape))
+
+    def nats(log_scale):
+        maps = jnp.concatenate([zeros, jnp.full_like(zeros, log_scale)], axis=-1)
+        return dvae._nll(config, maps, x)[0]
+
+    for given, used in ((-40.0, -2.0), (-2.0, -2 + math.log(2)), (9.0, 9.0)):
+        want = logit_laplace_nll(x, zeros, jnp.full_like(zeros, used))[0]
+        np.testing.assert_allclose(nats(given), want, rtol=1e-5)
+    assert abs(float(jax.grad(nats)(-4.0))) > 0.1
 
 
 @pytest.mark.parametrize("likelihood", ["logit_laplace", "normal"])

@@ -102,9 +102,11 @@ def test_loss_scores_and_features_agree(config):
     np.testing.assert_array_equal(aux["text_accuracy"], own > wrong.max(1))
     np.testing.assert_array_equal(aux["image_accuracy"], own > wrong.max(0))
     features = joint_embedding.encode(config, variables, batch["x"], text=batch["text"])
-    np.testing.assert_allclose(
-        features, joint_embedding.embed_images(config, variables, batch["x"]), rtol=1e-5
-    )
+    image = {"params": variables["params"]["image"]}
+    out = joint_embedding.image_encoder(config).apply(image, batch["x"])
+    if config.objective == "contrastive":
+        out /= jnp.linalg.norm(out, axis=1, keepdims=True)
+    np.testing.assert_allclose(features, out, rtol=1e-5)
     if config.objective == "contrastive":
         np.testing.assert_allclose(jnp.square(features).sum(1), 1, rtol=1e-5)
         # The factor begins at 1 / 0.07, and is at most 100.
@@ -147,7 +149,7 @@ def test_rejects_texts_of_another_length_or_dtype():
     ("changed", "match"),
     [
         ({"text_length": 4}, "leave nothing of texts of 4 characters"),
-        ({"vocabulary": 1}, "`vocabulary` counts padding too"),
+        ({"vocabulary": 1}, "`vocabulary` includes padding, so it must be at least 2, got 1"),
         ({"heads": 5}, "`width` must be a multiple of `heads`, got 256 and 5"),
     ],
 )
