@@ -1,4 +1,4 @@
-"""Scores of drawn images, by which they are ranked: of a ranker's run, and the family's own."""
+"""Scores of drawn images, by a ranker and by the family that drew them."""
 
 import dataclasses
 import pathlib
@@ -32,8 +32,8 @@ class CaptionScorer:
           family: module that implements `CaptionScores`.
           config: its Config.
           variables: its variables.
-          text: tokens of all captions, int32 `[S, T]`.
-          limits: lowest and highest value of the images, which are mapped to the family's range.
+          text: tokens of the S captions, int32 `[S, T]`.
+          limits: lowest and highest value of the images; they are mapped to the family's range.
         """
         self.text, self.variables = text, variables
         (low, high), (least, most) = limits, family.traits(config).sample_range
@@ -45,15 +45,15 @@ class CaptionScorer:
         self._score = jax.jit(score)
 
     def __call__(self, images: np.ndarray, captions: np.ndarray) -> np.ndarray:
-        """Returns the scores `[B]` of images, each with a caption by its number."""
+        """Returns scores, float64 `[B]`, of images `[B, *shape]` and indices of their captions."""
         return np.asarray(self._score(self.variables, images, self.text[captions]), np.float64)
 
 
 def own_scorer(run: Run, family: Any, variables: Any, text: np.ndarray) -> CaptionScorer:
-    """Returns the scorer by the family that draws.
+    """Returns the scorer by the run that draws.
 
     Raises:
-      ValueError: it scores no captions.
+      ValueError: its family does not score captions.
     """
     if not isinstance(family, CaptionScores):
         raise ValueError(
@@ -66,18 +66,19 @@ def own_scorer(run: Run, family: Any, variables: Any, text: np.ndarray) -> Capti
 def ranking_scorer(
     run: Run, family: Any, texts: Sequence[str], source: str, workdir: pathlib.Path
 ) -> CaptionScorer:
-    """Returns the scorer by the run of a ranker.
+    """Returns the scorer by a ranker.
 
     Args:
       run: settings of the run that draws.
       family: its family.
       texts: the captions.
-      source: the ranker's folder, or the name of its experiment; empty is the run's own ranker.
+      source: folder of the ranker's run, or the name of its experiment; "" is the ranker in the
+        settings of `run`.
       workdir: folder of the run that draws.
 
     Raises:
-      ValueError: there is no such run, it scores no captions, or images of another shape; or it
-        cannot encode a caption.
+      ValueError: there is no such run; it does not score captions, or not of images of this shape;
+        or its tokenizer cannot encode a caption.
     """
     train = dataclasses.replace(run.train, ranker=source or run.train.ranker)
     named = dataclasses.replace(run, train=train)

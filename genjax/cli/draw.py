@@ -3,11 +3,11 @@
     genjax draw RUN "a small red circle left of a large blue square" --n 16 --out grid.png
     genjax draw RUN --file captions.txt --n 32 --ranker RANKER --keep 4 --out images
 
-RUN is the folder of a finished text-to-image run; its data are not needed. OUT is a PNG, with the
-images below their captions, or a folder, with one PNG per image, grid.png and scores.csv. With
+RUN is the folder of a finished text-to-image run; its data are not needed. OUT is a PNG with the
+images below their captions, or a folder with one PNG per image, grid.png and scores.csv. With
 --ranker, or with --rank density, the images of a caption are sorted, the best one first. An image
-is determined by the run, the seed, the caption and the number of the image; other captions
-have no effect, and --batch-size none but rounding.
+depends on the run, the seed, the caption and the number of the image alone: not on other captions,
+and on --batch-size only by rounding.
 """
 
 import argparse
@@ -78,17 +78,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("captions", nargs="*", metavar="CAPTION", help="captions, each in quotation marks")
     add("--file", **path, help="UTF-8 text with further captions, one per line")
     add("--out", **path, required=True, help="name of a PNG, or folder")
-    add("--n", type=int, default=16, help="images of each caption (16)")
+    add("--n", type=int, default=16, help="images per caption (16)")
     add("--ranker", default="", metavar="RUN", help="run that scores the images, to sort them")
-    text = "sort by the scores of a ranker (by default the run's own), or by the run's own density"
+    text = "sort by the scores of a ranker (by default that of the run), or by the run's density"
     add("--rank", choices=(RANKER, DENSITY), default="", help=text)
-    add("--keep", type=int, metavar="K", help="write the best K images of each caption (all)")
-    text = "scale of classifier-free guidance, 1 is none; without it, and without the next three"
-    text += " options, the family's own value"
+    add("--keep", type=int, metavar="K", help="write the best K images per caption (all)")
+    text = "scale of classifier-free guidance, 1 is none; the default of this and of the next three"
+    text += " options is the family's"
     add("--guidance", type=float, metavar="G", help=text)
-    add("--temperature", type=float, metavar="T", help="divides the logits of tokens")
-    add("--top-k", type=int, metavar="K", help="draw among the K most probable tokens; 0 is all")
-    text = "draw among the most probable tokens with total probability P"
+    add("--temperature", type=float, metavar="T", help="divisor of the logits of tokens")
+    add("--top-k", type=int, metavar="K", help="draw from the K most probable tokens; 0 is all")
+    text = "draw from the most probable tokens with total probability P"
     add("--top-p", type=float, metavar="P", help=text)
     add("--seed", type=int, default=0, help="seed of the images (0)")
     add("--batch-size", type=int, default=32, help="images drawn at once, at most (32)")
@@ -111,10 +111,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def sampling_settings(options: argparse.Namespace, run: Run, family: Any) -> dict[str, Any]:
-    """Returns the options of the sampler that were given.
+    """Returns the options of the sampler that are given.
 
     Raises:
-      ValueError: the family has no such option, or not as the run was trained.
+      ValueError: the sampler of this run has no such option.
     """
     given = {name: getattr(options, name) for name in SAMPLING}
     given = {name: value for name, value in given.items() if value is not None}
@@ -130,7 +130,7 @@ def sampling_settings(options: argparse.Namespace, run: Run, family: Any) -> dic
 
 
 class Drawer:
-    """Draws images by a run, each with a key of its own."""
+    """Draws images by the sampler of a run, each from its own key."""
 
     def __init__(
         self,
@@ -148,9 +148,9 @@ class Drawer:
           run: settings.
           family: module that implements `TextToImage`.
           variables: its variables.
-          texts: the captions.
+          texts: S captions.
           text: their tokens, int32 `[S, T]`.
-          seed: of all images.
+          seed: seed of all images.
           settings: options of the sampler.
         """
         self.texts, self.text, self.variables = texts, text, jax.device_put(variables)
@@ -165,10 +165,14 @@ class Drawer:
         self._draw = jax.jit(jax.vmap(draw_one, in_axes=(None, 0, 0, 0)))
 
     def __call__(self, captions: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Returns images `[B, *shape]` of captions, both by their numbers.
+        """Draws images, float32 `[B, *shape]`.
+
+        Args:
+          captions: index of each image's caption, int32 `[B]`.
+          numbers: number of each image among those of its caption, int32 `[B]`.
 
         Raises:
-          ValueError: the samples are not finite.
+          ValueError: samples are not finite.
         """
         streams, text = self.streams[captions], self.text[captions]
         x = np.asarray(self._draw(self.variables, numbers, streams, text), np.float32)
@@ -185,7 +189,7 @@ class Drawer:
 def draw_all(
     draw: Drawer, scorers: dict[str, CaptionScorer], files: DrawnFiles, batch_size: int
 ) -> None:
-    """Draws, scores and writes all images; after an error or Ctrl-C, those that were drawn."""
+    """Draws, scores and writes all images; after an error or Ctrl-C, writes those drawn so far."""
     total = len(draw.texts) * files.n
     progress, done = Progress("draw", total), 0
     report = progress_callback("draw", progress.say, "images")
@@ -193,7 +197,7 @@ def draw_all(
         for captions, numbers in batches(len(draw.texts), files.n, batch_size):
             images = draw(captions, numbers)
             scores = {name: scorer(images, captions) for name, scorer in scorers.items()}
-            fresh = min(len(images), total - done)  # the last batch is filled up
+            fresh = min(len(images), total - done)  # the last batch repeats its last image
             for i, image in enumerate(draw.pixels(images[:fresh])):
                 own = {name: float(values[i]) for name, values in scores.items()}
                 files.add(int(captions[i]), Drawn(image, int(numbers[i]), own))
@@ -208,9 +212,14 @@ def draw_all(
 
 
 def batches(captions: int, n: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Iterates over numbers of captions and of their images, both int32 `[B]`.
+    """Iterates over batches of indices of captions and numbers of images, both int32 `[B]`.
 
-    All batches have one size; the last one is filled up with its last image.
+    All batches have the same size; the last one repeats its last image.
+
+    Args:
+      captions: number of captions.
+      n: images per caption.
+      size: images per batch, at most.
     """
     total = captions * n
     size = min(size, total)

@@ -1,4 +1,4 @@
-"""Captions that a command draws: where they are read from, their tokens, their file names."""
+"""Captions of `genjax draw`: reads them, encodes them, and makes file names of them."""
 
 import pathlib
 import re
@@ -12,16 +12,16 @@ from genjax import checks
 from genjax.core.protocols import TextSpec
 from genjax.data.file_io import read_text, safe
 
-SHOWN = 60  # letters of a caption in a message
-SLUG = 40  # letters of a caption in a file name
+SHOWN = 60  # most characters of a caption in an error message
+SLUG = 40  # most characters of a caption in a file name
 
 
 class Captions(NamedTuple):
     """Distinct captions.
 
-    texts: the captions, without blanks around them.
-    blank: number of blank lines of the file.
-    repeated: number of captions that are drawn once though they are given more often.
+    texts: the captions, without spaces at their ends.
+    blank: number of blank lines in the file.
+    repeated: number of captions left out since they equal an earlier one.
     """
 
     texts: tuple[str, ...]
@@ -30,11 +30,11 @@ class Captions(NamedTuple):
 
 
 def read_captions(given: Sequence[str], file: pathlib.Path | None) -> Captions:
-    """Returns the captions of the command line, then those of a file, one per line.
+    """Returns the captions of the command line, followed by those of a file, one per line.
 
     Raises:
-      ValueError: there is none; one of the command line is blank, or no Unicode; or the file cannot
-        be read as UTF-8.
+      ValueError: there is no caption; one of the command line is blank or not valid Unicode; or the
+        file cannot be read as UTF-8.
     """
     found = [caption.strip() for caption in given]
     for i, caption in enumerate(found, 1):
@@ -62,14 +62,15 @@ def encode_captions(tokenizer: Any, texts: Sequence[str], spec: TextSpec, whose:
     """Returns the tokens of captions, int32 `[N, spec.length]`.
 
     Args:
-      tokenizer: of the run that takes them.
-      texts: the captions.
-      spec: shape of the texts that the run takes.
-      whose: the run, for messages.
+      tokenizer: tokenizer of the run.
+      texts: N captions.
+      spec: shape of the run's texts.
+      whose: description of the run, for error messages.
 
     Raises:
-      ValueError: a caption has more tokens, none, or words that the tokenizer does not know (the
-        first one is named, and the number of others); or the tokenizer is of another run.
+      ValueError: a caption has too many tokens, no tokens, or words that are not in the vocabulary
+        (the message has the first such caption and the number of others); or the tokenizer has more
+        tokens than the model.
     """
     if tokenizer.size > spec.vocabulary:
         raise ValueError(
@@ -100,7 +101,10 @@ def encode_captions(tokenizer: Any, texts: Sequence[str], spec: TextSpec, whose:
 
 
 def unknown_letters(tokenizer: Any, texts: Sequence[str]) -> str:
-    """Returns the characters that an alphabet lacks, which it reads as spaces; "" for others."""
+    """Returns characters of the texts that a tokenizer of characters reads as spaces.
+
+    It is "" for tokenizers of words and bytes.
+    """
     if tokenizer.kind != "characters":
         return ""
     known = {*tokenizer.vocabulary}
@@ -109,7 +113,7 @@ def unknown_letters(tokenizer: Any, texts: Sequence[str]) -> str:
 
 
 def slug(caption: str) -> str:
-    """Returns a part of a file name for a caption: of a-z, 0-9 and -.
+    """Returns a part of a file name for a caption, which has a-z, 0-9 and - alone.
 
     >>> slug("A café, left of it: ../x"), slug("\\N{GRINNING FACE}")
     ('a-cafe-left-of-it-x', 'caption')

@@ -1,4 +1,4 @@
-"""Files of drawn images: a grid, single images, and a table of their scores."""
+"""Writes the images of `genjax draw`: a grid, single images, and a table of their scores."""
 
 import csv
 import io
@@ -23,11 +23,11 @@ GRID, SCORES = "grid.png", "scores.csv"
 
 
 class Drawn(NamedTuple):
-    """One image.
+    """A drawn image.
 
     image: uint8 `[H, W, C]`.
-    number: of the image, among those of its caption.
-    scores: by name.
+    number: number of the image among those of its caption, from 0.
+    scores: scores by name.
     """
 
     image: np.ndarray
@@ -35,32 +35,33 @@ class Drawn(NamedTuple):
     scores: Mapping[str, float]
 
     def rank_key(self, name: str) -> float:
-        """Returns a number that is lower for a higher score, and infinite for NaN."""
+        """Returns minus the score, or infinity if it is NaN, to sort the best images first."""
         score = self.scores[name]
         return math.inf if math.isnan(score) else -score
 
 
 class DrawnFiles:
-    """Writes the images of each caption when all of them are drawn, and the rest at the end.
+    """Writes the images of a caption when all of them are drawn, and the grid at the end.
 
     Attributes:
       grid: file of the grid.
-      folder: of the single images, or None.
+      folder: folder of the single images, or None.
       table: file of the scores.
-      drawn, written: number of images that were drawn, and of those that are in the grid or files.
+      drawn: number of images that were drawn.
+      written: number of these that are in the grid or in files.
     """
 
     def __init__(
         self, out: pathlib.Path, texts: Sequence[str], *, n: int, keep: int, overwrite: bool
     ):
-        """Checks that nothing is in the way.
+        """Checks the names of the files.
 
         Args:
-          out: PNG, or folder.
+          out: a PNG, or a folder.
           texts: the captions.
-          n: images of a caption.
-          keep: images of a caption that are written.
-          overwrite: whether files that exist are replaced.
+          n: images per caption.
+          keep: images per caption that are written.
+          overwrite: whether existing files are replaced.
 
         Raises:
           ValueError: a file exists, or cannot be written.
@@ -99,16 +100,22 @@ class DrawnFiles:
         return names
 
     def name(self, caption: int, place: int) -> str:
-        """Returns the name of an image: number and words of the caption, and place, from 1."""
+        """Returns a file name: number and words of the caption, place of the image; both from 1."""
         first, last = (len(str(most)) for most in (len(self.texts), self.keep))
         words = slug(self.texts[caption])
         return f"{caption + 1:0{first}}-{words}-{place + 1:0{last}}.png"
 
     def begin(self, shape: Sequence[int], seed: int, scores: Sequence[str], rank_by: str) -> None:
-        """Takes the shape of the images, their seed, the names of the scores, and the first one.
+        """Prepares for images.
+
+        Args:
+          shape: shape of an image.
+          seed: seed of the images, for the table.
+          scores: names of the scores.
+          rank_by: name of the score that sorts the images of a caption; "" keeps their order.
 
         Raises:
-          ValueError: the images do not fit one grid, or have other channels than files.
+          ValueError: the images are too many for one grid, or do not have 1 or 3 channels.
         """
         if len(shape) != 3 or shape[2] not in (1, 3):
             raise ValueError(
@@ -128,13 +135,13 @@ class DrawnFiles:
             self.on_grid = 0
 
     def add(self, caption: int, drawn: Drawn) -> None:
-        """Takes one image; writes those of its caption if it is the last of them."""
+        """Adds an image; writes the images of its caption when all of them are added."""
         self.pending.setdefault(caption, []).append(drawn)
         if len(self.pending[caption]) == self.n:
             self._write(caption)
 
     def close(self) -> None:
-        """Writes the images that are left, and the grid."""
+        """Writes the images of incomplete captions, and the grid."""
         for caption in sorted(self.pending):
             self._write(caption)
         if self._rows is not None:
@@ -146,7 +153,7 @@ class DrawnFiles:
             save_caption_grid(self.grid, images, self.texts[:shown], 0, 255)
 
     def summary(self) -> str:
-        """Returns what is printed at the end."""
+        """Returns a line with the numbers of drawn and written images."""
         count, drawn = len(self.texts), self.drawn
         captions = "1 caption" if count == 1 else f"{count:,} captions"
         where = self.grid if self.folder is None else self.folder
@@ -181,7 +188,7 @@ class DrawnFiles:
         del self.pending[caption]
 
     def _append(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Appends to the table, so that it is whole however the program ends."""
+        """Appends rows to the table and flushes them, for the case that the program is killed."""
         lines = io.StringIO()
         if self._rows is None:
             self.table.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Runs that an experiment trains first: of the parts and the ranker that its settings name."""
+"""Runs that an experiment trains before its own: those of its parts and of its ranker."""
 
 import dataclasses
 import pathlib
@@ -11,12 +11,12 @@ Needs = Callable[[Run], Sequence[Run]]
 
 
 def earlier_runs(run: Run, needs: Needs) -> list[Run]:
-    """Returns the runs that are trained before another one, with its seed, first ones first.
+    """Returns the runs that are trained before a run, in order of training, with its seed.
 
     Args:
       run: settings.
-      needs: returns runs whose experiments the settings of a run may name, each after those that
-        it names itself.
+      needs: returns the runs that the settings of a run may name, directly or through other runs;
+        each comes after those that it names itself. Runs that are not named are left out.
     """
     offered = [dataclasses.replace(other, seed=run.seed) for other in needs(run)]
     named, found = named_runs(run), []
@@ -28,18 +28,18 @@ def earlier_runs(run: Run, needs: Needs) -> list[Run]:
 
 
 def named_runs(run: Run) -> set[str]:
-    """Returns what a run names as its parts and its ranker: experiments or folders."""
+    """Returns the experiments or folders of the parts and the ranker in a run's settings."""
     trains = [phase.train for phase in run.phases] + [run.train]
     return {name for t in trains for name in (*t.parts_from, t.ranker) if name}
 
 
 def with_folders(run: Run, whole: Run, folders: Mapping[str, pathlib.Path]) -> Run:
-    """Returns a smoke run that names the folders of smoke runs where `whole` names experiments.
+    """Returns the settings of a smoke run whose parts and ranker are smoke runs too.
 
     Args:
-      run: the smoke run.
-      whole: the same without `--smoke`.
-      folders: of the smoke runs by experiment.
+      run: settings of the smoke run.
+      whole: settings of the same run without `--smoke`, which name experiments.
+      folders: folders of smoke runs, by experiment.
     """
     names = whole.train.parts_from
     train = run.train

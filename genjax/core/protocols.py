@@ -356,7 +356,7 @@ class PermutationLogits(PuzzleSolver, Protocol):
 
 @runtime_checkable
 class ImageTokenizer(Family, Protocol):
-    """Encodes images as tokens, numbers of the codes of a codebook, and decodes them.
+    """Encodes images as tokens, which are indices into a codebook, and decodes tokens.
 
     `encode_tokens(config, variables, images)` returns int32 `[B, h, w]` in 0 .. K - 1, without
     noise, of images `[B, *shape]`; `decode_tokens(config, variables, tokens)` returns images.

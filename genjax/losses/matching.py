@@ -1,7 +1,8 @@
-"""Losses that match the pairs of a batch, such as images and their captions, by a table of scores.
+"""Losses of a table of scores of pairs, such as images and their captions.
 
-Rows are the first of each pair, columns the second; the pairs are on the diagonal. Each entry off
-the diagonal is a wrong pair, unless `same` says that its column equals the row's own.
+Entry [i, j] is the score of the first element of pair i, such as an image, with the second element
+of pair j, such as a caption. The entries on the diagonal are the right pairs. All others are wrong
+pairs, except those that `same` marks, whose second elements are equal.
 """
 
 from collections.abc import Callable
@@ -18,17 +19,17 @@ def structured_matching(
 ) -> jax.Array:
     """Computes the symmetric structured hinge loss of pairs.
 
-    For pair i it is the mean over wrong pairs of max(0, margin + s_ij - s_ii), plus that of
-    max(0, margin + s_ji - s_ii). The source has the largest of each instead of the mean, over
-    classes; its authors' code has the mean.
+    The loss of pair i is the mean of max(0, margin + s_ij - s_ii) over its wrong pairs (i, j), plus
+    the mean of max(0, margin + s_ji - s_ii) over its wrong pairs (j, i). The paper has the maximum
+    over classes in place of the mean; its authors' code has the mean.
 
     Args:
-      scores: `[B, B]`, any real number.
-      same: bool `[B, B]`, True for pairs that are no wrong ones; the diagonal never is.
+      scores: s, `[B, B]`, any real numbers.
+      same: bool `[B, B]`, True for entries that are not wrong pairs; the diagonal need not be set.
       margin: above 0.
 
     Returns:
-      `[B]`, 0 or above, in the unit of the scores; 0 for a pair without wrong ones.
+      `[B]`, 0 or above, in the unit of the scores; 0 for a pair without wrong pairs.
 
     Raises:
       ValueError: the scores are not a square, `same` has another shape, or margin is not above 0.
@@ -52,11 +53,12 @@ def structured_matching(
 def contrastive_matching(scores: jax.Array, same: jax.Array | None = None) -> jax.Array:
     """Computes the symmetric cross-entropy of pairs.
 
-    For pair i it is half of -log softmax_j(s_ij) + -log softmax_j(s_ji) at j = i.
+    The loss of pair i is the mean of two cross-entropies with target i: that of the softmax over
+    row i, and that of the softmax over column i.
 
     Args:
-      scores: `[B, B]`, logits, any real number.
-      same: bool `[B, B]`, True for pairs that are left out of the softmax; the diagonal never is.
+      scores: `[B, B]`, logits, any real numbers.
+      same: bool `[B, B]`, True for entries to leave out of the softmax; the diagonal is not.
 
     Returns:
       `[B]` nats, 0 or above; log B for equal scores.

@@ -1,4 +1,4 @@
-"""Transformer blocks: self-attention under any boolean mask, a network of two layers, a cache."""
+"""Transformer blocks: self-attention with any boolean mask, feed-forward network, cache."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -25,7 +25,7 @@ def attend(
       query: `[B, T, heads, H]`.
       key, value: `[B, S, heads, H]`.
       mask: bool `[B or 1, heads or 1, T or 1, S]`, or None.
-      kernel: implementation; cudnn is that of NVIDIA GPUs, for 16 bit alone.
+      kernel: implementation; cudnn is for NVIDIA GPUs and 16 bit only.
     """
     dtype = query.dtype
     if dtype == jnp.float16 and kernel == "xla":  # not all platforms have its products
@@ -37,8 +37,8 @@ def attend(
 def attend_cached(query: jax.Array, cache: KeyValues, mask: Any) -> jax.Array:
     """Computes `attend` with the keys and values of a cache: `[B, T, heads, H]`.
 
-    Of one query the products are too small to pay for a transposed copy of all keys and values,
-    which `jax.nn.dot_product_attention` makes on a CPU.
+    On a CPU, `jax.nn.dot_product_attention` makes a transposed copy of all keys and values, which
+    takes longer than the products of a single query.
     """
     dtype, keys, values = query.dtype, cache.keys, cache.values
     if dtype == jnp.float16:  # as in `attend`
@@ -183,8 +183,8 @@ class TransformerBlock(nn.Module):
 
     Attributes:
       heads: of the attention, a divisor of D.
-      expansion: hidden units of the second part, times D.
-      dropout: rate of both parts in training, on the stream `dropout`.
+      expansion: hidden units of the feed-forward network, divided by D.
+      dropout: rate of both residual branches in training, on the stream `dropout`.
       dtype: of the products; parameters, statistics and softmax are float32.
       split_heads, qk_norm, kernel: of `SelfAttention`.
     """

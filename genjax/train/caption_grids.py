@@ -15,14 +15,14 @@ from genjax.data.image_grid import GridLayout, grid_with_layout, place_images
 from genjax.train.sample_grids import MAX_PIXELS, encode_png
 
 COLUMNS = 8
-"""Images beside one another, at most."""
+"""Largest number of columns, by default."""
 FRAME = (255, 0, 128)
 """Colour of the frames of wrong images."""
-THICK, GAP = 3, 8  # pixels of a frame, and between images
-SIDE = 64  # pixels of an image, at least
-PAGE = 320  # pixels of a page, at least, so that a caption has a few words per line
-FONT, LINE, LINES = 12, 16, 3  # pixels of letters and of a line, and lines of a caption at most
-LONGEST = 300  # letters of a caption that are shown, at most
+THICK, GAP = 3, 8  # width of a frame, and space between images, in pixels
+SIDE = 64  # smallest height of an image in pixels; smaller images are enlarged
+PAGE = 320  # smallest width of a grid in pixels, for a few words per line of a caption
+FONT, LINE, LINES = 12, 16, 3  # font size and line height in pixels; most lines of a caption
+LONGEST = 300  # most characters of a caption
 
 
 def caption_layout(
@@ -31,10 +31,10 @@ def caption_layout(
     """Returns the layout of a grid.
 
     Args:
-      shape: of an image, `(H, W, C)`.
-      captions: above equal groups of the images.
+      shape: shape of an image, `(H, W, C)`.
+      captions: captions, each above an equal number of the images.
       count: number of images.
-      columns: images beside one another; 0 is those of a caption, at most `COLUMNS`.
+      columns: number of columns; 0 is the number of images per caption, at most `COLUMNS`.
     """
     shown = tuple(shortened(caption, LONGEST) for caption in captions)
     height, width = shape[:2]
@@ -47,9 +47,9 @@ def caption_layout(
 
 
 def fitting_captions(shape: Sequence[int], captions: Sequence[str], per_caption: int) -> int:
-    """Returns how many of the captions, at least one, make a grid that can be read again.
+    """Returns how many captions fit a grid of at most `MAX_PIXELS` pixels, and at least 1.
 
-    The pixels of such a grid are at most `MAX_PIXELS`.
+    Larger PNG files are not read, for instance by the report.
     """
 
     def pixels(n: int) -> int:
@@ -74,16 +74,16 @@ def save_caption_grid(
     columns: int = 0,
     wrong: Collection[int] | None = None,
 ) -> np.ndarray:
-    """Writes a grid as PNG, whose text holds its geometry; returns it, uint8 `[H, W, 3]`.
+    """Writes a grid as PNG with its layout as metadata; returns it, uint8 `[H, W, 3]`.
 
     Args:
       path: file to write.
-      images: `[N, H, W, C]` in [low, high], of one caption after another.
-      captions: of equal groups of the images.
+      images: `[N, H, W, C]` in [low, high], sorted by caption.
+      captions: captions, each of an equal number of the images.
       low: lowest value of an image.
-      high: highest value.
-      columns: images beside one another; 0 is those of a caption, at most `COLUMNS`.
-      wrong: numbers of the images to frame; None where they are not known.
+      high: highest value of an image.
+      columns: number of columns; 0 is the number of images per caption, at most `COLUMNS`.
+      wrong: indices of the images to frame; None if it is unknown which images are wrong.
     """
     images = np.asarray(images)
     layout = caption_layout(images.shape[1:], captions, len(images), columns)
@@ -123,7 +123,7 @@ def _frame(page: np.ndarray, layout: GridLayout, i: int) -> None:
 
 
 def _text(caption: str, height: int, width: int) -> np.ndarray:
-    """Returns a white image with a caption at its lower left, uint8 `[height, width, 3]`."""
+    """Returns a white image with a caption at the lower left, uint8 `[height, width, 3]`."""
     from PIL import Image, ImageDraw
 
     image = Image.new("RGB", (width, height), "white")
@@ -162,7 +162,7 @@ def wrapped(caption: str, width: int) -> list[str]:
 
 
 def drawable(text: str) -> str:
-    """Returns text whose characters are in the font of the grids: others become their names.
+    """Returns text in which characters that the font of the grids lacks are their names.
 
     >>> drawable("a \N{FOX FACE}\N{VARIATION SELECTOR-16}")
     'a [fox face]'
@@ -187,7 +187,7 @@ def text_width(text: str) -> float:
 
 
 def shortened(text: str, length: int) -> str:
-    """Returns text of at most `length` characters, the last of which tells that more follow."""
+    """Returns text cut to `length` characters, of which the last is then an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

@@ -1,4 +1,4 @@
-"""Sheets of a text-to-image run: samples of fixed captions of a split, and which ones are wrong."""
+"""Sheets of a text-to-image run: samples of fixed captions, in which wrong samples are marked."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from genjax.train.run_config import Run
 from genjax.train.sheets import sheet_split, spaced_rows
 
 EACH = 4
-"""Samples of a caption, where there are at least as many captions."""
+"""Samples per caption, at most; fewer where a sheet would have fewer captions than that."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +26,10 @@ class CaptionSheet:
 
     Attributes:
       captions: the captions.
-      text: their tokens, int32 `[n, T]`, of each sample: one caption after another.
+      text: tokens of the caption of each sample, int32 `[n, T]`, sorted by caption.
       limits: lowest and highest value of a sample.
-      levels: those of the data.
-      check: tells which samples are wrong; None where that is not known.
+      levels: number of levels of a pixel in the data; 0 for real numbers.
+      check: finds wrong samples; None for data without a rule.
     """
 
     captions: tuple[str, ...]
@@ -44,7 +44,7 @@ class CaptionSheet:
         return family.sample(run.model, variables, key, len(self.text), text=text)
 
     def wrong(self, images: np.ndarray) -> np.ndarray | None:
-        """Returns the numbers of the samples that do not show what their caption says."""
+        """Returns the indices of samples that do not match their caption; None without `check`."""
         if self.check is None:
             return None
         (low, high), levels = self.limits, self.levels
@@ -61,17 +61,17 @@ class CaptionSheet:
 
 
 def caption_sheet(run: Run, family: Any, dataset: genjax_data.Dataset, n: int) -> CaptionSheet:
-    """Returns a sheet of n samples, of evenly spaced captions of a split.
+    """Returns a sheet of n samples, of the captions of evenly spaced examples.
 
-    The split is the validation split, else test, else train. Of several captions of an image the
-    first one is shown. Samples are wrong where `Dataset.caption_check` finds by a rule that they
-    do not show what their caption says.
+    The examples are those of the validation split, else of test, else of train. The caption of an
+    image with several is the first. Samples that do not match their caption are marked where
+    `Dataset.caption_check` decides it by a rule, as for `scenes`.
 
     Args:
       run: settings.
       family: module that implements `TextToImage`.
       dataset: the run's data, with entries `caption` and `text`.
-      n: number of samples; fewer of large images, and of few captions.
+      n: number of samples; there are fewer if images are large, or captions few.
     """
     split = sheet_split(dataset)
     each = min(EACH, math.isqrt(n))

@@ -1,4 +1,4 @@
-"""Runs that the settings of another run name: of its weights, its parts and its ranker."""
+"""Loads the runs that the settings of a run name: `weights_from`, `parts_from` and `ranker`."""
 
 import os
 import pathlib
@@ -25,21 +25,22 @@ def initial_weights(
 ) -> dict[str, Any] | None:
     """Returns the weights that a run starts from, on the host; None for random ones.
 
-    They are `params` and `batch_stats` of the run named by `weights_from`; everything else of that
-    run is reset, except the parts of a family that contains others, which are kept. Parts of the
-    runs named by `parts_from` are entries of `buffers`, in place of those.
+    They are `params` and `batch_stats` of the run named by `weights_from`, and its parts, if the
+    family contains other networks; its step, optimizer state and averages are not loaded. Parts
+    from the runs named by `parts_from` replace these parts, as entries of `buffers`.
 
-    A folder given by `weights_from` may hold an unfinished run, for instance one that diverged; the
+    A folder given by `weights_from` may hold an unfinished run, such as one that diverged. The
     weights are then those of its newest checkpoint.
 
     Args:
       run: settings.
       runs: folder of runs that are named by their experiment.
-      tokenizer: of the run's captions; None does not compare it with those of the parts.
+      tokenizer: tokenizer of the run's captions, which must be that of the parts; None does not
+        compare them.
 
     Raises:
-      ValueError: there is no such run, it has no checkpoint, or its network is another; or it is
-        named by its experiment, or has a part, and is not finished.
+      ValueError: a run does not exist, has no checkpoint, or has another network; or it is not
+        finished, and is a part or is named by its experiment.
     """
     if run.phases:
         raise ValueError(f"{run.experiment} has phases, which only `fit` trains one after another.")
@@ -52,14 +53,14 @@ def initial_weights(
 def load_parts(
     run: Run, runs: pathlib.Path = RUNS, tokenizer: Tokenizer | None = None
 ) -> dict[str, Any]:
-    """Returns the variables of the parts of a family that contains others, by the part's name.
+    """Returns the variables of the parts of a family by name, on the host.
 
-    They are those to evaluate the runs of `parts_from` with, on the host. Arguments are those of
-    `initial_weights`.
+    They are the variables with which the runs named by `parts_from` are evaluated, averaged where
+    a run has an average. Arguments are those of `initial_weights`.
 
     Raises:
-      ValueError: the number of runs is not that of the parts, or a run is missing, not finished, or
-        of another family, Config or text.
+      ValueError: the number of runs is not that of the parts; or a run is missing, is not finished,
+        or has another family, Config or tokenizer.
     """
     parts, sources = families.parts_of(run.family, run.model), run.train.parts_from
     if len(parts) != len(sources):
@@ -95,11 +96,11 @@ def load_ranker(
 
     Args:
       run: settings.
-      runs: folder of runs that are named by their experiment, such as the one that holds the run.
+      runs: folder of runs that are named by their experiment, such as the parent of the run's.
 
     Raises:
-      ValueError: no ranker is named, there is no such run, it is not finished, or its family does
-        not score captions, or images of the run's shape.
+      ValueError: no ranker is named; the run does not exist or is not finished; or its family does
+        not score captions, or not of images of this shape.
     """
     source = run.train.ranker
     if not source:
@@ -125,7 +126,7 @@ def load_ranker(
 
 
 def random_parts(run: Run) -> list[str]:
-    """Returns a warning if a run of a family with parts does not load them."""
+    """Returns a warning if the parts of a family are random, else no warning."""
     parts = families.parts_of(run.family, run.model)
     if not parts or run.train.parts_from or run.train.weights_from or run.phases:
         return []
@@ -150,11 +151,11 @@ def finished_run(
     """Returns the folder of the finished run that a setting names.
 
     Args:
-      source: a folder, or the name of an experiment, whose run has the same seed.
-      seed: of the run that names it.
+      source: a folder, or the name of an experiment.
+      seed: seed of the run with this setting, and of the run of the experiment.
       runs: folder of runs that are named by their experiment.
-      what: is loaded from it, for the error message.
-      option: that names it.
+      what: what is loaded from the run, for the error message.
+      option: option that sets the setting, for the error message.
 
     Raises:
       ValueError: there is no such run, or it is not finished.
@@ -179,7 +180,7 @@ def _weights(run: Run, runs: pathlib.Path) -> dict[str, Any]:
     source = run.train.weights_from
     folder = named_folder(source, run.seed, runs)
     finished = (folder / "record.json").is_file()
-    # The record of a run that names an experiment does not tell how far that one was.
+    # Only a finished run is determined by the name of its experiment.
     if folder != pathlib.Path(source) or not folder.is_dir():
         folder = finished_run(source, run.seed, runs, "weights", "--weights-from")
     other, variables = load(folder, newest=not finished)
@@ -243,7 +244,7 @@ def _check_part(
 def _check_text(
     run: Run, part: str, name: str, other: Run, folder: pathlib.Path, tokenizer: Tokenizer | None
 ) -> None:
-    """Checks that a part that takes text takes the tokens of the run."""
+    """Checks that a part with text has the tokenizer and text settings of the run."""
     both = families.get(name), families.get(run.family)
     if not all(isinstance(family, TextConditional) for family in both):
         return
@@ -274,7 +275,7 @@ def _option(name: str, value: Any) -> str:
 
 
 def _named_in(wanted: Any, variables: Any) -> Any:
-    """Returns variables without those that `wanted` has not."""
+    """Returns the variables whose names are in `wanted`."""
     if not isinstance(variables, dict):
         return variables
     return {k: _named_in(wanted[k], v) for k, v in variables.items() if k in wanted}
@@ -285,7 +286,7 @@ def _shapes(variables: Any) -> Any:
 
 
 def _checksum(variables: Any) -> str:
-    """Returns the CRC-32 of all leaves, in the order of their names."""
+    """Returns the CRC-32 of all leaves in the order of their names, as 8 hexadecimal digits."""
     crc = 0
     for leaf in jax.tree.leaves(variables):
         crc = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), crc)

@@ -1,7 +1,7 @@
-"""Shards the parameters of a run: fully over `data` (FSDP), and layers over `model`.
+"""Shards the parameters of a run over the axis `data` (FSDP) and the axis `model` of a mesh.
 
-Zhao et al. 2023, "PyTorch FSDP" (arXiv:2304.11277); Shoeybi et al. 2019, "Megatron-LM"
-(arXiv:1909.08053). Rules say where arrays are; XLA adds the communication.
+Rules give the sharding of every array; XLA adds the communication. Zhao et al. 2023, "PyTorch FSDP"
+(arXiv:2304.11277); Shoeybi et al. 2019, "Megatron-LM" (arXiv:1909.08053), for the axis `model`.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from genjax.core.protocols import Sharded
 from genjax.train.compile import DATA, MODEL, AnyMesh
 from genjax.train.layouts import Layouts
 
-LEAST_SIZE = 4096  # elements: smaller arrays are replicated, since collectives cost more
+LEAST_SIZE = 4096  # elements; smaller arrays are replicated, since a collective costs more
 PARAMETERS = re.compile(r"^(variables\.params|ema|opt_state)\b")
 
 
@@ -28,18 +28,19 @@ def parameter_rules(
 ) -> Callable[[str, tuple[int, ...]], PartitionSpec] | None:
     """Returns the sharding of a run's parameters, their average and the optimizer's state.
 
-    A family's own rules say how its arrays are divided over `data` and `model`. Without FSDP
-    nothing is divided over `data`. With it, an array without a rule, or whose axis of `data` is not
-    divisible, is divided along its largest axis that is, if it has at least 4096 elements.
+    The rules of the family divide arrays over `data` and `model`. Without `fsdp`, no array is
+    divided over `data`. With it, arrays of at least 4096 elements that have no rule, or whose rule
+    divides an axis by a number of devices that does not divide its size, are divided along their
+    largest divisible axis.
 
     Args:
-      name: of the family.
+      name: name of the family.
       config: its Config.
       mesh: with the axes `data` and `model`.
       fsdp: whether to divide over `data`.
 
     Returns:
-      `rules(path, shape)` for `state_shardings`; None where everything is replicated.
+      `rules(path, shape)` for `state_shardings`; None if all arrays are replicated.
 
     Raises:
       ValueError: there are several devices along `model`, and the family has no rules.
@@ -59,7 +60,7 @@ def parameter_rules(
         if not PARAMETERS.search(path):
             return PartitionSpec()
         spec = next((spec for pattern, spec in own if re.search(pattern, path)), None)
-        if spec is not None and len(spec) > len(shape):  # of an optimizer's state
+        if spec is not None and len(spec) > len(shape):  # a reduced array of an optimizer
             spec = None
         axes = [*(spec or ()), *[None] * (len(shape) - len(spec or ()))]
         general = fsdp and spec is None
@@ -102,13 +103,13 @@ def parse_mesh(text: str) -> AbstractMesh:
 
 @dataclasses.dataclass(frozen=True)
 class StateMemory:
-    """Bytes of a state, of one device or of the whole.
+    """Bytes of a train state, on one device or in all.
 
     Attributes:
-      parameters: of all networks.
-      gradients: of the largest network that is updated at once.
-      optimizer: its state.
-      average: of the parameters; 0 if none is kept.
+      parameters: parameters of all networks.
+      gradients: gradients of the network with the most parameters; networks are updated in turn.
+      optimizer: state of the optimizers.
+      average: moving average of the parameters; 0 without one.
       fixed: statistics, buffers and parts that are not trained.
     """
 
@@ -120,22 +121,22 @@ class StateMemory:
 
     @property
     def kept(self) -> int:
-        """The bytes between two steps, without gradients."""
+        """Bytes between two steps, without gradients."""
         return self.parameters + self.optimizer + self.average + self.fixed
 
     @property
     def total(self) -> int:
-        """The bytes at the end of a step, if all gradients are there at once."""
+        """Bytes at the end of a step, if all gradients are in memory."""
         return self.kept + self.gradients
 
 
 def state_memory(family: Any, shapes: State, shardings: Any = None) -> StateMemory:
-    """Returns the memory of a state, before anything is compiled.
+    """Returns the memory of a train state from its shapes.
 
     Args:
-      family: its module.
-      shapes: the state under `jax.eval_shape`.
-      shardings: of its leaves, for the memory of one device; None is the whole.
+      family: module of the family.
+      shapes: the state, as `jax.eval_shape` returns it.
+      shardings: shardings of its leaves, for the memory of one device; None is the whole state.
     """
     sizes = jax.tree.map(lambda leaf: _bytes(leaf, leaf.shape), shapes)
     if shardings is not None:
@@ -158,7 +159,7 @@ def state_memory(family: Any, shapes: State, shardings: Any = None) -> StateMemo
 
 
 def memory_table(whole: StateMemory, device: StateMemory, mesh: AnyMesh) -> str:
-    """Returns a table of the memory of a state, of all of it and of each device of a mesh."""
+    """Returns a table of the memory of a state, whole and per device of a mesh."""
     axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
     unit, scale = ("GB", 1e9) if whole.total >= 1e8 else ("MB", 1e6)
     lines = [
@@ -173,15 +174,15 @@ def memory_table(whole: StateMemory, device: StateMemory, mesh: AnyMesh) -> str:
 
 
 def memory_before(layouts: Layouts, limit: int | None = None, *, fsdp: bool = False) -> str:
-    """Returns the table of memory of a run, before anything is compiled.
+    """Returns the table of memory of a run's last stage, from shapes alone.
 
     Args:
-      layouts: stages of the run, of which the last is shown, on a mesh.
-      limit: bytes per device; None if they are not known.
+      layouts: stages of the run on a mesh.
+      limit: bytes per device; None if unknown.
       fsdp: whether parameters are divided over `data`.
 
     Raises:
-      ValueError: a device does not hold its share of the state.
+      ValueError: a device has less memory than its part of the state.
     """
     layout, mesh = layouts.of(len(layouts.stages) - 1), layouts.mesh
     assert mesh is not None
@@ -196,7 +197,7 @@ def memory_before(layouts: Layouts, limit: int | None = None, *, fsdp: bool = Fa
 
 
 def gigabytes(size: int) -> str:
-    """Returns a number of bytes for a reader, as GB, or MB of few."""
+    """Returns a number of bytes as text, in GB, or in MB below 10 MB."""
     return f"{size / 1e9:,.2f} GB" if size >= 1e7 else f"{size / 1e6:,.2f} MB"
 
 

@@ -7,20 +7,23 @@ Ramesh et al. 2021, "Zero-Shot Text-to-Image Generation" (arXiv:2102.12092), sec
 appendix B. The attention patterns are in `masks.py`. What the paper leaves open, or differs:
 
 * The sequence begins with a learned token, so that the first text token is predicted as well.
-* Each text position has a learned token of padding, which image tokens attend to. Padding is not
-  predicted: the mean nats of a text are over its tokens alone, and p(t) is given the length.
-* The mean nats of tokens are per example, and then over the batch.
-* Each of text and image has logits of its own vocabulary; layers and embeddings are shared.
-* float16 scales the gradients of every block (`gradient_scaling.py`); bfloat16 has the exponents of
-  float32 and needs none. Embeddings, logits and losses are float32, as in appendix D.
-* Weights are truncated normal with a variance of one over the number of inputs; smaller at the end
-  of residual branches, and a hundredth of it in the heads.
+* Each text position has a learned padding token, which image tokens attend to. Padding is not
+  predicted: the mean nats of a text are over its tokens alone, and p(t) is conditional on its
+  length.
+* Nats are averaged over the tokens of an example, and then over the examples of a batch.
+* Text and image tokens have separate embeddings and output layers; the blocks are shared.
+* float16 scales the gradients of every block (`gradient_scaling.py`); bfloat16 has the range of
+  float32 and does not need it. Embeddings, logits and losses are float32, as in appendix D.
+* Initial weights have variance 1 / (number of inputs): a truncated normal distribution in the
+  blocks, a normal one elsewhere. The last layers of residual branches have variance
+  1 / (2 layers) times that, the output layers a hundredth of it.
 
-Beyond the paper: classifier-free guidance by null captions, all padding; QK-norm; top-k and top-p.
+Not in the paper: classifier-free guidance, QK-norm, top-k and top-p. Guidance needs training with
+null captions, texts of padding alone.
 
-The discrete VAE is in `variables["buffers"]["image_tokenizer"]`. `init` draws it at random, and a
-run loads a trained one by `parts_from`. Without `text`, samples and densities are those of the null
-caption, of models that were trained with `null_captions` above 0.
+The variables of the discrete VAE are `variables["buffers"]["image_tokenizer"]`. `init` draws them
+at random, and a run loads trained ones by `parts_from`. Without `text`, samples and densities are
+those of the null caption; they need a model that was trained with `null_captions` above 0.
 """
 
 from collections.abc import Mapping
@@ -78,7 +81,7 @@ def text_spec(config: Config) -> TextSpec:
 def sampling_options(config: Config) -> Mapping[str, Any]:
     """Returns the options of `sample` and their defaults; see `sample_tokens`.
 
-    Only a model that was trained on null captions has guidance.
+    Only a model that was trained on null captions has the option `guidance`.
     """
     left_out = () if config.null_captions else ("guidance",)
     return {name: value for name, value in SAMPLING_OPTIONS.items() if name not in left_out}
@@ -98,8 +101,8 @@ def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruc
 def sharding_rules(config: Config) -> list[tuple[str, PartitionSpec]]:
     """Returns (regular expression, PartitionSpec) of the parameters.
 
-    Axes of the mesh are `data`, over which every large array is divided, and `model`, over which
-    attention is divided by heads and the two-layer networks by hidden units. The discrete VAE is
+    The mesh has the axes `data`, over which every large array is divided, and `model`, over which
+    attention is divided by heads and feed-forward networks by hidden units. The discrete VAE is
     replicated.
     """
     del config
@@ -144,7 +147,7 @@ def token_images(config: Config, variables: Variables, tokens: jax.Array) -> jax
 def token_logits(
     config: Config, variables: Variables, tokens: jax.Array, text: jax.Array
 ) -> jax.Array:
-    """Computes the logits of every image token given the text and the tokens before.
+    """Computes the logits of every image token given the text and the previous image tokens.
 
     Args:
       config: of the network.
@@ -165,13 +168,13 @@ def token_logits(
 def token_log_prob(
     config: Config, variables: Variables, tokens: jax.Array, text: jax.Array
 ) -> jax.Array:
-    """Computes log p(token | text, tokens before), `[B, N]` nats; arguments of `token_logits`."""
+    """Computes log p(token | text, previous tokens), `[B, N]` nats; arguments of `token_logits`."""
     logits = token_logits(config, variables, tokens, text)
     return -categorical_nats(logits, check_tokens(config, tokens))
 
 
 def text_log_prob(config: Config, variables: Variables, text: jax.Array) -> jax.Array:
-    """Computes log p(text token | those before) of text `[B, T]`: `[B, T]` nats, 0 at padding."""
+    """Computes log p(text token | previous ones) of text `[B, T]`: `[B, T]` nats, 0 at padding."""
     check_text(config, text)
     nats = categorical_nats(text_logits(config, variables, text), text)
     return jnp.where(text != 0, -nats, 0.0)
@@ -181,7 +184,8 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
     """Computes text_weight * nats per text token + (1 - text_weight) * nats per image token, `[B]`.
 
     Both are means over the tokens of an example (section 2.2); padding is not predicted. aux has
-    them as `text_nats` and `image_nats`.
+    both, as `text_nats` and `image_nats`. Texts that are replaced by null captions do not count in
+    the mean of `text_nats` over the batch.
     """
     checks.batch("dalle", batch, lambda size: batch_spec(config, size))
     text, tokens = batch["text"], image_tokens(config, variables, batch["x"])
@@ -203,13 +207,13 @@ def mean_nats(
     text_nats = jnp.where(given, categorical_nats(of_text, text), 0.0).sum(-1)
     text_nats = text_nats / jnp.maximum(given.sum(-1), 1)
     nats = config.text_weight * text_nats + (1 - config.text_weight) * image_nats
-    # The mean over the batch is that of its texts that are not replaced by the null caption.
+    # The mean of this over the batch is the mean over the texts that are not null captions.
     texts = jnp.maximum(given.any(-1).sum(), 1)
     return nats, {"text_nats": text_nats * len(text) / texts, "image_nats": image_nats}
 
 
 def report(config: Config, variables: Variables, batch: Batch) -> jax.Array:
-    """Computes the mean of -log p(token | text, tokens before) over image tokens, `[B]` nats."""
+    """Computes the mean of -log p(token | text, previous tokens) over image tokens, `[B]` nats."""
     tokens = image_tokens(config, variables, batch["x"])
     return -token_log_prob(config, variables, tokens, batch["text"]).mean(-1)
 

@@ -17,38 +17,38 @@ class Config:
     shape: PositiveInts = (256, 256, 3)
     """Event shape (H, W, C) of images in [0, 1], that of `image_tokenizer`."""
     image_tokenizer: dvae.Config = dataclasses.field(default_factory=dvae.Config)
-    """Discrete VAE, trained before in a run of its own, which makes the image tokens."""
+    """Discrete VAE that encodes images as tokens, trained in an earlier run."""
     vocabulary: Annotated[int, Bounds(2)] = 16384
-    """Number of text tokens, among them 0, the padding."""
+    """Size of the vocabulary of texts, padding included."""
     text_length: PositiveInt = 256
-    """Tokens of a text, T; shorter ones end with padding."""
+    """Tokens of a text, T; shorter texts end with padding."""
     width: PositiveInt = 3968
     """Features of a token."""
     layers: PositiveInt = 64
     """Transformer blocks."""
     heads: PositiveInt = 62
-    """Heads of their attention, a divisor of `width`."""
+    """Attention heads of a block, a divisor of `width`."""
     attention: Literal["sparse", "dense"] = "sparse"
-    """Which earlier image tokens an image token attends to. sparse: those of a row, a column or, in
-    the last layer, a convolution's kernel, in the paper's order of layers; dense: all."""
+    """Attention of image tokens to earlier image tokens. sparse: the paper's order of layers with
+    row attention, column attention and, in the last layer, convolutional attention (`masks.py`);
+    dense: all earlier tokens."""
     kernel: PositiveInt = 11
-    """Side of the convolution's kernel, odd."""
+    """Side of the kernel of convolutional attention, odd."""
     text_weight: Annotated[float, Bounds(0, 1)] = 0.125
-    """Weight of the mean nats of a text token; those of an image token have the rest to 1."""
+    """Weight w of the mean nats of text tokens; those of image tokens have weight 1 - w."""
     qk_norm: bool = False
     """Whether queries and keys are normalised in every head."""
     null_captions: UnitInterval = 0.0
-    """Share of texts that training replaces by padding alone, the text of guided sampling."""
+    """Share of training texts that are replaced by padding alone, for classifier-free guidance."""
     dropout: UnitInterval = 0.0
     """Dropout rate of the residual branches."""
     remat: bool = False
-    """Whether the backward pass computes the blocks again, to save memory."""
+    """Whether the backward pass recomputes the blocks, which saves memory."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Computation of the blocks; embeddings, residual stream and logits stay float32. float16
     scales the gradients of every block."""
-
     attention_kernel: Literal["xla", "cudnn"] = "xla"
-    """Implementation of attention in training: cudnn is that of NVIDIA GPUs, for 16 bit alone."""
+    """Implementation of attention in training; cudnn is for NVIDIA GPUs and 16 bit only."""
 
     def __post_init__(self) -> None:
         checks.validate(self)

@@ -1,16 +1,15 @@
 """Attention masks of text and image tokens, dense boolean arrays.
 
-The sequence is a begin token, T text tokens and all but the last of N image tokens in raster order,
-each of which predicts its successor. Text attends to the text before, image tokens to all text and,
-by the pattern of the layer, to image tokens before (Ramesh et al. 2021, arXiv:2102.12092, figure
-11). In a grid of W columns the token of position i attends to itself and
+The sequence is a begin token, T text tokens and the first N - 1 of N image tokens in raster order;
+each position predicts the next token. Text attends to itself and to earlier text. Image tokens
+attend to all text, and to earlier image tokens by the pattern of the layer (Ramesh et al. 2021,
+arXiv:2102.12092, figure 11). In a grid of W columns, the image token at position i attends to i and
 
-* `row`: the last W positions in raster order, whatever rows they are in; the farthest of them is
-  above i;
-* `column`: the positions above i, i - W, i - 2 W, ...;
-* `conv`: the positions i - W r - c of a kernel centred at i that are not later, |r|, |c| <= k // 2.
-  It continues at the other side of the grid, in the row before or after, as `row` does;
-* `dense`: all positions before.
+* `row`: the W positions before it in raster order, i - W to i - 1, also across the start of a row;
+* `column`: the positions above it, i - W, i - 2 W, ...;
+* `conv`: the earlier positions of a k x k kernel centred at i: i - W r - c with |r|, |c| <= k // 2.
+  At the left and right edges the kernel wraps to a neighbouring row, as `row` does;
+* `dense`: all earlier positions.
 """
 
 import functools
@@ -23,8 +22,9 @@ PATTERNS = ("row", "column", "conv", "dense")
 def layer_patterns(layers: int, attention: str) -> tuple[str, ...]:
     """Returns the pattern of each layer.
 
-    In the paper's order, `attention="sparse"`, layer i of 1 .. layers has column attention where
-    (i - 2) mod 4 is 0, the last one convolutional attention, and all others row attention.
+    With `attention="sparse"` it is the paper's order: of layers i = 1 .. layers, the last has
+    convolutional attention, those where (i - 2) mod 4 is 0 column attention, and the others row
+    attention.
     """
     if attention == "dense":
         return ("dense",) * layers

@@ -1,7 +1,7 @@
-"""Samplers of image tokens given text: with a key-value cache, and a reference without.
+"""Samplers of image tokens given text: one with a key-value cache, and a reference without.
 
-Every token is drawn by inverting the cumulative distribution of its conditional at one uniform
-number, so that both draw the same tokens from the same key, up to rounding.
+Every token is drawn from one uniform number by the inverse of its cumulative distribution. So both
+samplers draw the same tokens from the same key, up to rounding.
 """
 
 from typing import Any
@@ -64,14 +64,18 @@ def check_options(config: Config, options: dict[str, Any]) -> None:
 def filtered_logits(
     logits: jax.Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
 ) -> jax.Array:
-    """Divides logits `[..., K]` by the temperature and sets those of improbable codes to -inf.
+    """Divides logits `[..., K]` by the temperature and sets those of codes left out to -inf.
 
     Args:
-      logits: of the codes.
+      logits: of the K codes.
       temperature: above 0.
-      top_k: number of the most probable codes that are kept, with those of equal logits; 0 is all.
-      top_p: the most probable codes are kept until their probability, after top_k, reaches this.
-        Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
+      top_k: keeps the k most probable codes, and codes as probable as the k-th; 0 keeps all.
+      top_p: keeps the fewest most probable codes whose total probability, among those that top_k
+        keeps, is at least p. Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration",
+        section 3.1.
+
+    Returns:
+      `[..., K]`.
     """
     logits = logits / temperature
     if top_k:
@@ -87,11 +91,18 @@ def filtered_logits(
 
 
 def guided_logits(logits: jax.Array, guidance: float) -> jax.Array:
-    """Returns null + guidance (conditional - null), `[B, ..., K]`, of `[2 B, ..., K]`, nulls last.
+    """Computes the logits of classifier-free guidance, null + guidance (conditional - null).
 
-    Without guidance, at 1, the logits are the result. Ho and Salimans 2022, "Classifier-Free
-    Diffusion Guidance" (arXiv:2207.12598), for logits as Gafni et al. 2022, "Make-A-Scene"
-    (arXiv:2203.13131), section 3.4.
+    Args:
+      logits: `[2 B, ..., K]`, given B texts and then given B null captions; `[B, ..., K]` where
+        `guidance` is 1, which returns them.
+      guidance: scale, 0 or above.
+
+    Returns:
+      `[B, ..., K]`.
+
+    Source: Ho and Salimans 2022, "Classifier-Free Diffusion Guidance" (arXiv:2207.12598); for
+    logits, Gafni et al. 2022, "Make-A-Scene" (arXiv:2203.13131), section 3.4.
     """
     if guidance == 1:
         return logits
@@ -100,7 +111,7 @@ def guided_logits(logits: jax.Array, guidance: float) -> jax.Array:
 
 
 def with_null_texts(text: jax.Array, guidance: float) -> jax.Array:
-    """Returns text `[B, T]` followed by as many null captions, `[2 B, T]`, for `guided_logits`."""
+    """Returns text `[B, T]`, followed by B null captions where `guidance` is not 1."""
     return text if guidance == 1 else jnp.concatenate([text, jnp.zeros_like(text)])
 
 
@@ -127,8 +138,8 @@ def sample_tokens(
 ) -> jax.Array:
     """Draws image tokens given text, int32 `[B, N]`, in raster order.
 
-    The text is evaluated at once, then one image token at a time with the keys and values of those
-    before. Options are Python numbers.
+    The text is evaluated at once, and then one image token at a time, with a cache of the keys and
+    values of earlier positions. Options are Python numbers, not traced arrays.
 
     Args:
       config: of the network.
@@ -138,8 +149,8 @@ def sample_tokens(
       guidance: scale of classifier-free guidance; at 1 the null caption is not evaluated. Others
         are for models with `null_captions` above 0.
       temperature: divides the logits.
-      top_k: number of codes that are kept, of the image's; 0 keeps all.
-      top_p: probability of the codes that are kept; 1 keeps all.
+      top_k: number of codes that are kept; 0 keeps all.
+      top_p: total probability of the codes that are kept; 1 keeps all.
 
     Returns:
       tokens in 0 .. K - 1, or -1 where the logits are NaN.

@@ -22,8 +22,8 @@ from genjax.families.dalle.masks import sequence_mask
 from genjax.nn.attention import TransformerBlock, dense
 
 Params = dict[str, Any]
-UNROLL = 4  # layers of a loop's body
-HEAD_SCALE = 0.01  # variance of the first logits
+UNROLL = 4  # layers per iteration of the scan
+HEAD_SCALE = 0.01  # variance of the initial logits
 
 
 def block_of(config: Config) -> TransformerBlock:
@@ -39,10 +39,10 @@ def block_of(config: Config) -> TransformerBlock:
 
 
 def init_transformer(config: Config, key: jax.Array) -> Params:
-    """Returns the parameters; weights are normal with a variance of 1 / (number of inputs).
+    """Returns initial parameters; weights have variance 1 / (number of inputs).
 
-    Those that end a residual branch are divided by sqrt(2 layers), and the variance of the first
-    logits is 0.01.
+    Those of the blocks are truncated normal, others normal. The last weights of residual branches
+    are divided by sqrt(2 layers), and those of the output layers by 10.
     """
     width, (rows, columns) = config.width, config.grid
     tables = {
@@ -74,7 +74,7 @@ def init_transformer(config: Config, key: jax.Array) -> Params:
 def embed_text(config: Config, params: Params, text: jax.Array) -> jax.Array:
     """Embeds the begin token and text `[B, T]`: `[B, T + 1, width]`.
 
-    A position of padding has a learned token of its own (section 2.2).
+    Padding has a learned token for every position (section 2.2).
     """
     pads = config.vocabulary + jnp.arange(config.text_length)
     tokens = jnp.where(text == 0, pads[None], text)
@@ -91,7 +91,7 @@ def embed_image(config: Config, params: Params, tokens: jax.Array, start: Any = 
 
 
 def masks_of(config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the masks in use, bool `[P, T + N, T + N]`, and that of each layer, `[layers]`."""
+    """Returns the distinct masks, bool `[P, T + N, T + N]`, and their index per layer."""
     kinds = sorted(set(config.patterns))
     masks = [sequence_mask(k, config.text_length, config.grid, config.kernel) for k in kinds]
     return np.stack(masks), np.array([kinds.index(kind) for kind in config.patterns])
@@ -163,7 +163,7 @@ def all_logits(
       variables: with its `params`.
       text: int32 `[B, T]`.
       tokens: int32 `[B, N]`; the last one has no effect.
-      dropout_key: key of the dropout in training; None drops nothing.
+      dropout_key: key of dropout, in training; None is without dropout.
     """
     params = variables["params"]
     x = features(config, params, text, tokens[:, :-1], dropout_key)

@@ -1,4 +1,4 @@
-"""dvae: a discrete VAE; an image is a grid of tokens, indices of the codes of a codebook.
+"""dvae: a discrete VAE, which encodes an image as a grid of tokens, indices into a codebook.
 
     z = encoder(x);   tokens [h, w] = quantizer(z);   p(x | tokens) = decoder(codes of the tokens)
 
@@ -8,19 +8,18 @@ section 2.1 and appendix A. The quantizers:
 * `gumbel`, the paper's: q(token | x) is the softmax of the encoder's logits, training decodes a
   Gumbel-softmax draw, and the loss is -log p(x | draw) + beta KL(softmax || uniform), divided by
   the number of subpixels H W C. beta rises and the temperature falls by cosine schedules.
-* `vq`: the nearest code of a codebook of running averages (`ema_codebook.py`), gradients straight
-  through, and `commitment` times the mean squared distance to the code. The codebook is in
-  `variables["buffers"]["codebook"]`.
-* `fsq`: finite scalar quantisation (`quantizers.py`), without a codebook. Its tokens are integers
-  in a mixed radix.
+* `vq`: the nearest code of a codebook of running averages (`ema_codebook.py`), with gradients
+  straight through. The loss has `commitment` times the mean squared distance to the code. The
+  codebook is in `variables["buffers"]["codebook"]`.
+* `fsq`: finite scalar quantisation (`quantizers.py`), whose codes are a fixed grid.
 
 What the paper leaves open follows the authors' answers:
 
 * The KL is that of the encoder's softmax, without Gumbel noise and temperature.
-* Division by H W C gives the mean KL per token the weight beta / (H W C / (h w)): beta / 192 for
-  256x256x3 images of 32x32 tokens, beta / 48 for 32x32x3 images of 8x8 tokens.
-* The encoder sees phi(x) = 0.8 x + 0.1, as the likelihood does.
-* Tokens are the most probable ones, without noise. A decoded image is the location of p(x | z).
+* The loss is divided by H W C, so the mean KL per token has weight beta h w / (H W C): beta / 192
+  for 256x256x3 images of 32x32 tokens, beta / 48 for 32x32x3 images of 8x8 tokens.
+* The input of the encoder is phi(x) = 0.8 x + 0.1, as in the likelihood.
+* `encode_tokens` returns the most probable tokens. A decoded image is the location of p(x | z).
 
 Densities are those of phi(x), per example in nats, for both likelihoods; a density of x follows by
 log p(x) = log p(phi(x)) + H W C log 0.8, which is lower by 0.22 nats per subpixel. The prior is
@@ -74,7 +73,7 @@ class Config:
     hidden: Annotated[int, Bounds(4)] = 256
     """Width of the encoder's first and the decoder's last group, a multiple of 4."""
     groups: PositiveInt = 4
-    """Groups of residual blocks; between two of them the maps are halved, or doubled."""
+    """Groups of residual blocks; the sides of the maps are halved, or doubled, between groups."""
     blocks: PositiveInt = 2
     """Residual blocks per group."""
     width: PositiveInt = 128
@@ -82,29 +81,29 @@ class Config:
     likelihood: Literal["logit_laplace", "normal"] = "logit_laplace"
     """p(x | z): logit_laplace with a learned scale per pixel and channel, or normal."""
     min_log_scale: float | None = None
-    """logit_laplace: lower bound of the log of the scale. The density is unbounded for pixels that
-    are constant, such as a black background."""
+    """logit_laplace: lower bound of the log of the scale, by a softplus. None has no bound; the
+    density then grows without limit on constant pixels, such as those of a black background."""
     scale: PositiveFloat = 0.5**0.5
-    """normal: standard deviation of x; at sqrt(1/2) the loss is the squared error per subpixel, and
+    """normal: standard deviation of x; at sqrt(1/2) the loss is the squared error per subpixel plus
     a constant."""
     beta: NonNegativeFloat = 6.6
-    """gumbel: final weight of the KL; its schedule begins at 0."""
+    """gumbel: final weight of the KL, which increases from 0."""
     beta_steps: NonNegativeInt = 5_000
-    """gumbel: updates of the schedule of beta."""
+    """gumbel: updates until beta is final."""
     temperature: tuple[PositiveFloat, PositiveFloat] = (1.0, 1 / 16)
     """gumbel: first and final temperature."""
     temperature_steps: NonNegativeInt = 150_000
-    """gumbel: updates of the schedule of the temperature."""
+    """gumbel: updates until the temperature is final."""
     commitment: NonNegativeFloat = 0.25
     """vq: weight of the mean squared distance of the encoder's vectors to their codes."""
     decay: checks.UnitInterval = 0.99
     """vq: decay of the running averages."""
     k_means: bool = True
-    """vq: whether the first codes are means of encoded training images, or drawn from N(0, 1)."""
+    """vq: whether the initial codes are k-means of encoded training images, or N(0, 1) draws."""
     restart: NonNegativeFloat = 1.0
     """vq: codes with a running count below this, in vectors per batch, are replaced by vectors of
-    the batch; 0 replaces none. Where a batch has fewer than two vectors per code, the limit is
-    lower in proportion."""
+    the batch; 0 replaces none. If a batch of M vectors has fewer than two per code, M < 2 K, the
+    limit is `restart` M / (2 K)."""
     dtype: checks.Dtype = "float32"
     """Computation of the hidden layers; quantizer, output layers and losses stay float32."""
 
@@ -158,7 +157,10 @@ def codebook_size(config: Config) -> int:
 
 
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
-    """Returns initial variables; the codes of vq are means of the encoded images of `batch`."""
+    """Returns initial variables; with `k_means` the codes of vq are means of encoded images.
+
+    The images are `batch["x"]`, of at least `traits(config).init_examples`.
+    """
     encoder_key, decoder_key, code_key = jax.random.split(key, 3)
     params = {
         "encoder": _encoder(config).init(encoder_key, jnp.zeros((1, *config.shape)))["params"],
@@ -184,12 +186,12 @@ def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
 def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> LossOutput:
     """Computes the loss in nats per subpixel, `[B]`.
 
-    For gumbel it is -(the bound on log p(phi(x)) with KL weight beta) / (H W C), by one relaxed
-    draw; for vq and fsq -log p(phi(x) | z) / (H W C), for vq with the commitment.
+    For gumbel it is (-log p(phi(x) | z) + beta KL) / (H W C) with one relaxed draw z; for fsq
+    -log p(phi(x) | z) / (H W C), and for vq the same plus the weighted commitment.
 
-    aux has `reconstruction`, -log p(phi(x) | z) per subpixel; `mse`, of images in [0, 1] decoded
-    from the same z; `perplexity` of the batch's tokens; for gumbel `kl` per token, `beta` and
-    `temperature`; for vq `commitment`.
+    aux has `reconstruction`, -log p(phi(x) | z) per subpixel; `mse`, the squared error per subpixel
+    of the image decoded from the same z, in [0, 1]; `perplexity` of the batch's tokens; for gumbel
+    `kl` per token, `beta` and `temperature`; for vq `commitment`, without its weight.
     """
     check_batch("dvae", config, batch)
     x, steps = batch["x"], variables["buffers"]["steps"]
@@ -242,7 +244,7 @@ def encode_tokens(config: Config, variables: Variables, images: jax.Array) -> ja
 def decode_tokens(config: Config, variables: Variables, tokens: jax.Array) -> jax.Array:
     """Computes images of tokens `[B, h, w]`: float32 `[B, *shape]` in [0, 1].
 
-    An image with a token outside 0 .. K - 1 has NaN.
+    Images with a token outside 0 .. K - 1 have NaN.
 
     Raises:
       ValueError: tokens have another shape, or are not integers.
@@ -294,7 +296,7 @@ def _positions(config: Config) -> int:
 
 
 def _inputs(config: Config) -> int:
-    """Dimensions of what the encoder returns and the decoder takes, per token."""
+    """Channels per token of the encoder's output and the decoder's input."""
     dimensions = {"gumbel": config.codes, "vq": config.code_width, "fsq": len(config.levels)}
     return dimensions[config.quantizer]
 
@@ -380,7 +382,7 @@ def _nll(config: Config, maps: jax.Array, x: jax.Array) -> jax.Array:
         return gaussian_nll(x, maps, log_std) + stretch
     location, log_scale = jnp.split(maps, 2, axis=-1)
     if config.min_log_scale is not None:
-        log_scale = jnp.maximum(log_scale, config.min_log_scale)
+        log_scale = config.min_log_scale + jax.nn.softplus(log_scale - config.min_log_scale)
     return logit_laplace_nll(x, location, log_scale)
 
 

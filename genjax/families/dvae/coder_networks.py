@@ -1,8 +1,8 @@
 """Encoder and decoder: residual networks without normalisation.
 
-Weights are N(0, 1 / (k^2 in)) for a k x k kernel with `in` input channels, biases zero. A residual
-block adds its branch, scaled by 1 / (number of blocks)^2, to the maps; each of its convolutions
-follows a ReLU.
+Initial weights are N(0, 1 / (k^2 in)) for a k x k kernel with `in` input channels, biases are zero.
+A residual block adds a branch, times 1 / (number of blocks)^2, to its input. In the branch, a ReLU
+precedes every convolution.
 
 Ramesh et al. 2021, "Zero-Shot Text-to-Image Generation" (arXiv:2102.12092), appendix A.
 """
@@ -34,7 +34,7 @@ def _conv(features: int, side: int, dtype: Any, name: str, up: bool = False) -> 
 def max_pool(x: jax.Array) -> jax.Array:
     """Takes the maximum of 2x2 pixels: `[B, 2 H, 2 W, C] -> [B, H, W, C]`.
 
-    Where several are equal, the gradient is divided among them.
+    The gradient is divided among equal pixels.
     """
     x = jnp.maximum(x[:, ::2], x[:, 1::2])
     return jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
@@ -45,10 +45,10 @@ class Block(nn.Module):
 
     Attributes:
       features: channels of the result; the branch has a quarter of them.
-      sides: of the branch's kernels.
+      sides: sides of the branch's kernels.
       gain: factor of the branch.
-      up: whether the maps are upsampled first. Here 1x1 kernels come before the upsampling, which
-        gives the same maps.
+      up: whether to upsample the input. Convolutions with 1x1 kernels are computed before the
+        upsampling, with the same result.
       dtype: of the computation.
     """
 
@@ -73,12 +73,12 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Encodes images: `[B, H, W, C] -> [B, h, w, features]` float32, of sides H / 2^(groups - 1).
+    """Encodes images: `[B, H, W, C] -> [B, h, w, features]` float32, with h = H / 2^(groups - 1).
 
     Attributes:
       features: channels of the result.
-      hidden: width of the first group; each group doubles it.
-      groups: of blocks, with a maximum of 2x2 pixels between them.
+      hidden: channels of the first group; each group has twice as many as the previous one.
+      groups: groups of blocks, with a 2x2 max-pooling between groups.
       blocks: residual blocks per group.
       dtype: of the hidden layers.
     """
@@ -104,15 +104,15 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Decodes codes: `[B, h, w, inputs] -> [B, H, W, features]` float32.
 
-    The first layer is a 1x1 convolution. Where a code is one-hot its kernel is the codebook:
-    tokens, integers `[B, h, w]`, select its rows.
+    The first layer is a 1x1 convolution. For one-hot codes its kernel is the codebook, and the
+    input may be tokens, integers `[B, h, w]`, which select its rows.
 
     Attributes:
       inputs: dimensions of a code.
       features: channels of the result.
-      width: of the first layer.
-      hidden: width of the last group; each group halves it.
-      groups: of blocks, with upsampling between them.
+      width: channels of the first layer.
+      hidden: channels of the last group; each group has half as many as the previous one.
+      groups: groups of blocks, with upsampling between groups.
       blocks: residual blocks per group.
       dtype: of the hidden layers.
     """

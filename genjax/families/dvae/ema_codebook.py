@@ -6,8 +6,8 @@ number and the sum of the batch's vectors nearest to code k,
     N_k <- d N_k + (1 - d) n_k,   S_k <- d S_k + (1 - d) s_k,   e_k = S_k / N'_k,
     N'_k = (N_k + eps) / (sum N + K eps) sum N.
 
-Codes with a small N_k are replaced by vectors of the batch. A codebook is a dict of arrays: `codes`
-and `sums` `[K, D]`, `counts` `[K]`.
+Codes with a small N_k are replaced by vectors of the batch. A codebook is a dict of the arrays
+`codes` (e) and `sums` (S), `[K, D]`, and `counts` (N), `[K]`.
 
 van den Oord et al. 2017, "Neural Discrete Representation Learning" (arXiv:1711.00937), appendix
 A.1; Razavi et al. 2019, "VQ-VAE-2" (arXiv:1906.00446). k-means initialisation and replacement:
@@ -19,12 +19,12 @@ import jax.numpy as jnp
 
 Codebook = dict[str, jax.Array]
 EPSILON = 1e-5  # of the smoothed counts
-ROWS = 4096  # vectors compared with all codes at a time
+ROWS = 4096  # vectors that are compared with all codes at once
 ITERATIONS = 10  # of k-means
 
 
 def nearest_code(z: jax.Array, codes: jax.Array) -> jax.Array:
-    """Returns the number of the nearest code of each vector, int32 `[M]`.
+    """Returns the index of the nearest code of each vector, int32 `[M]`.
 
     Args:
       z: vectors `[M, D]`.
@@ -56,17 +56,18 @@ def update_codebook(
 ) -> Codebook:
     """Returns the codebook after a batch of vectors that were quantised with the old codes.
 
-    Codes with a running count below `restart` are replaced by vectors of the batch, drawn without
-    replacement in proportion to their squared distance to the old code, so that a vector that many
-    positions share, such as that of an empty background, is not chosen again and again.
+    Codes with a running count below `restart` are replaced by vectors of the batch. These are drawn
+    without replacement, in proportion to their squared distance to their old code, since positions
+    of an equal background have equal vectors.
 
     Args:
       book: the codebook.
       z: vectors `[M, D]`.
       tokens: their nearest codes, `[M]`.
-      key: of the replacements.
+      key: key of the replacements.
       decay: d, in [0, 1).
-      restart: the count, in vectors per batch; 0 replaces none.
+      restart: lowest count, in vectors per batch, times M / (2 K) if that is below 1; 0 replaces
+        none.
     """
     count = book["codes"].shape[0]
     number = jnp.zeros(count, z.dtype).at[tokens].add(1.0)
@@ -80,7 +81,7 @@ def update_codebook(
         distance = jnp.sum((z - book["codes"][tokens]) ** 2, axis=-1)
         scores = jnp.log(distance) + jax.random.gumbel(key, distance.shape)
         chosen = jax.lax.top_k(scores, min(count, z.shape[0]))[1]
-        # Of few vectors per code, most codes get less than one vector per batch.
+        # With few vectors per code, most codes have less than one vector per batch.
         dead = counts < restart * min(1.0, z.shape[0] / (2 * count))
         # The i-th dead code takes the i-th vector; of fewer vectors than codes, some twice.
         rank = (jnp.cumsum(dead) - 1) % chosen.shape[0]
@@ -95,8 +96,8 @@ def k_means(key: jax.Array, z: jax.Array, count: int) -> jax.Array:
     """Computes `count` means of vectors by k-means++ and Lloyd's iterations, `[count, D]`.
 
     Args:
-      key: of the first means.
-      z: `[M, D]`; means repeat where fewer than `count` vectors are different.
+      key: key of the initial means.
+      z: `[M, D]`; means are equal where fewer than `count` vectors are distinct.
       count: number of means, K.
 
     Source: Arthur and Vassilvitskii 2007, "k-means++: The Advantages of Careful Seeding".

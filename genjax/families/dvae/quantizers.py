@@ -16,13 +16,13 @@ FSQ_MARGIN = 1e-3  # keeps the bound below the outermost rounding thresholds
 
 
 def cosine_schedule(step: jax.Array, first: float, last: float, steps: int) -> jax.Array:
-    """Returns a number that changes from `first` to `last` in half a cosine wave, float32 `[]`.
+    """Returns the value of half a cosine wave from `first` to `last`, float32 `[]`.
 
     Args:
       step: number of updates.
       first: value at step 0.
       last: value after `steps`.
-      steps: length; 0 returns `last`.
+      steps: length of the schedule; 0 returns `last`.
     """
     share = jnp.minimum(jnp.asarray(step, jnp.float32) / max(steps, 1), 1) if steps else 1.0
     return first + (last - first) * 0.5 * (1 - jnp.cos(math.pi * jnp.asarray(share)))
@@ -46,7 +46,7 @@ def uniform_kl(logits: jax.Array) -> jax.Array:
 
 
 def straight_through(value: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Returns `value`, with the gradient of another array of the same shape."""
+    """Returns `value`, whose derivative is that of `gradient`, an array of the same shape."""
     return gradient + jax.lax.stop_gradient(value - gradient)
 
 
@@ -57,10 +57,11 @@ def perplexity(tokens: jax.Array, codes: int) -> jax.Array:
 
 
 def fsq_code(z: jax.Array, levels: Sequence[int]) -> jax.Array:
-    """Rounds every dimension to one of its levels, with the gradient of the bounded value.
+    """Rounds every dimension to one of its levels, with a straight-through gradient.
 
-    A dimension of L levels is bounded to an interval of length just below L - 1 by tanh, and
-    rounded. An even L has an offset of half a level, so that the interval is -L/2 .. L/2 - 1.
+    A dimension of L levels is bounded by tanh to an interval of length just below L - 1, and
+    rounded; the gradient is that of the bounded value. An even L has an offset of half a level, so
+    that the rounded values are -L/2 .. L/2 - 1.
 
     Args:
       z: `[..., len(levels)]`, any real numbers.
@@ -79,9 +80,10 @@ def fsq_code(z: jax.Array, levels: Sequence[int]) -> jax.Array:
 
 
 def fsq_tokens(code: jax.Array, levels: Sequence[int]) -> jax.Array:
-    """Returns the numbers of codes: `[..., len(levels)]` -> int32 `[...]`, 0 .. prod(levels) - 1.
+    """Returns the indices of codes: `[..., len(levels)]` -> int32 `[...]`, 0 .. prod(levels) - 1.
 
-    They are written in a mixed radix; the first dimension is the least significant digit.
+    An index is a number in mixed radix, whose digits are the levels of the dimensions, the least
+    significant one first.
     """
     half = _along_last(levels, code.ndim) // 2
     digits = jnp.round(code * half + half).astype(jnp.int32)

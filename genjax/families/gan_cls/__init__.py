@@ -1,34 +1,34 @@
-"""gan_cls: images of a text by a GAN whose discriminator also tells whether the text fits.
+"""gan_cls: a GAN conditioned on text, whose discriminator also rejects images of other texts.
 
     L_D = -log D(x, t) - 1/2 log(1 - D(x', t)) - 1/2 log(1 - D(G(z, t), t))
     L_G = mean of -log D(G(z, t), t) over texts t and midpoints of two texts
 
 Reed et al. 2016, "Generative Adversarial Text to Image Synthesis" (arXiv:1605.05396), algorithm 1
-and eq. 5: GAN-INT-CLS. x' is an image that another text describes. `matching_aware=False` leaves
-the second term of L_D out and doubles the third, `interpolation=0` leaves the midpoints out; so
-GAN, GAN-CLS, GAN-INT and GAN-INT-CLS are Configs.
+and eq. 5: GAN-INT-CLS. t is the embedding of a text, x an image of it, and x' a wrong image, of
+another text. `matching_aware=False` removes the second term of L_D and doubles the third (no CLS).
+`interpolation=0` removes the midpoints (no INT).
 
-The text encoder is that of a `joint_embedding` family, trained in a run of its own (`parts`). Its
-variables are in `buffers` and do not change. What the paper leaves open follows the authors' code:
+The text encoder is that of a `joint_embedding`, trained in an earlier run (`parts`). Its variables
+are in `buffers` and do not change. What the paper leaves open follows the authors' code:
 
-* The text of an image is the mean of the embeddings of several of its captions, the same in both
-  updates. `sample` has one caption. Embeddings are divided by their root mean square, without which
-  the generator at first hardly sees those of a small scale beside its noise; the authors' are as
-  their encoder returns them.
+* t is the mean of the embeddings of several captions of the image, the same in both updates; in
+  `sample` it is the embedding of one caption. Unlike in the authors' code, embeddings are divided
+  by their root mean square: the generator concatenates them with noise of variance 1, beside which
+  small embeddings have little effect at first.
 * The discriminator is updated first, then the generator against the new discriminator, with new
   noise.
-* Right, wrong and generated images pass through the discriminator one after another, each batch
-  with its own statistics. Running statistics change in all three passes.
-* The wrong image of a row is the next row's, of the same batch. Where the two have a caption in
-  common there is none: its weight goes to the generated image. (The authors take an image of
-  another class.)
-* Midpoints are of rows i and i + B / 2. The generator's batch is all texts and then all midpoints,
-  its loss the mean over these 3 B / 2 with weights 1 and `interpolation`, so with weight 1 they are
-  a third of it. The discriminator's update has no midpoints.
-* Convolutions have no bias: the authors set theirs to 0 before each update. Nor has the dense layer
-  before the discriminator's batch normalisation.
-* The second half of the discriminator's convolutions has batch normalisation, but no activation
-  before the sum of the residual block.
+* Right, wrong and generated images pass through the discriminator in three batches, each with its
+  own batch-norm statistics. All three update the running statistics.
+* The wrong image of an example is the image of the next example in the batch. If the two have a
+  caption in common, there is no wrong image, and the generated image has its weight. (The authors
+  draw an image of another class.)
+* Midpoints are those of examples i and i + B / 2. The generator's batch is the B texts followed by
+  B / 2 midpoints. Its loss is the mean over all 3 B / 2, with weight 1 for texts and
+  `interpolation` for midpoints. The discriminator's update has no midpoints.
+* Convolutions have no bias: the authors set theirs to 0 before each update. The dense layer before
+  the discriminator's batch normalisation has no bias either.
+* The discriminator's last two strided convolutions have batch normalisation, and no activation
+  before the residual block.
 
 The EMA tracks the generator. The batch-norm statistics of averaged weights are those of images of
 64 texts of the last batch, which are in `buffers`, so that evaluation needs no data. See
@@ -77,13 +77,13 @@ class Config:
     discriminator_width: PositiveInt = 64
     """Channels of the discriminator's largest map, doubled by each smaller one."""
     latent: PositiveInt = 100
-    """Numbers of the noise."""
+    """Dimension of the noise."""
     text_width: PositiveInt = 128
     """Features of the text in each network."""
     matching_aware: bool = True
-    """Whether the discriminator also learns from right texts of wrong images (CLS)."""
+    """Whether the discriminator's loss has a term of wrong images (CLS)."""
     interpolation: NonNegativeFloat = 1.0
-    """Weight of images of midpoints between texts in the generator's loss (INT); 0 has none."""
+    """Weight of midpoints between texts in the generator's loss (INT); 0 removes them."""
     interpolation_at: checks.UnitInterval = 0.5
     """Weight of the first of two texts in their midpoint, beta."""
     captions: PositiveInt = 4
@@ -146,14 +146,14 @@ def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruc
 
 
 def generator(config: Config) -> Generator:
-    """Returns the module of noise `[B, Z]` and embeddings `[B, E]` -> images."""
+    """Returns the generator: a module of noise `[B, Z]` and embeddings `[B, E]` -> images."""
     side, _, channels = config.shape
     dtype = jnp.dtype(config.dtype)
     return Generator(side, channels, config.width, config.text_width, dtype)
 
 
 def discriminator(config: Config) -> Discriminator:
-    """Returns the module of images and embeddings `[B, E]` -> logits `[B]`."""
+    """Returns the discriminator: a module of images and embeddings `[B, E]` -> logits `[B]`."""
     dtype = jnp.dtype(config.dtype)
     return Discriminator(config.shape[0], config.discriminator_width, config.text_width, dtype)
 
@@ -180,9 +180,9 @@ def noise(config: Config, key: jax.Array, n: int) -> jax.Array:
 
 
 def embed(config: Config, variables: Variables, text: jax.Array) -> jax.Array:
-    """Embeds texts `[B, T]`, or means of K captions `[B, K, T]`, as `[B, E]`.
+    """Computes the embedding of texts `[B, T]`, or the mean over K captions `[B, K, T]`: `[B, E]`.
 
-    Embeddings of captions have root mean square 1, whatever the scale of the joint embedding.
+    The embedding of a single caption is divided by its root mean square.
 
     Raises:
       ValueError: the texts have the wrong shape or dtype.
@@ -199,7 +199,7 @@ def images_of(
 ) -> jax.Array:
     """Computes G(z, t), `[B, Z]` and embeddings `[B, E] -> [B, S, S, C]` in [-1, 1].
 
-    Embeddings may be of no text, such as points between those of two.
+    Embeddings need not be those of a text: points between two embeddings are valid too.
     """
     return apply_network(generator(config), variables, "generator", z, embedding)
 
@@ -209,8 +209,8 @@ def discriminator_loss(
 ) -> LossOutput:
     """Computes the discriminator's loss, `[B]`.
 
-    aux has logits, and for losses whose logits are log-odds probabilities, of `real`, `fake` and,
-    if the discriminator is matching-aware, `wrong` images; and `outputs`, the embeddings.
+    aux has `real_logit` and `fake_logit`, with `matching_aware` also `wrong_logit`; the same as
+    `real_probability`, ... for losses whose logits are log-odds; and `outputs`, the embeddings.
     """
     checks.batch("gan_cls", batch, lambda size: batch_spec(config, size))
     x, text = batch["x"], embed(config, variables, batch["text"])
@@ -239,7 +239,7 @@ def discriminator_loss(
 def generator_loss(
     config: Config, variables: Variables, batch: Batch, key: jax.Array
 ) -> LossOutput:
-    """Computes the generator's loss, `[B]`; half of a midpoint's loss is in each of its two rows.
+    """Computes the generator's loss, `[B]`; that of a midpoint is divided between its two examples.
 
     aux has `diversity` and `nearest` of the images of texts, and with interpolation
     `midpoint_loss`, the loss at midpoints. Embeddings are those in `batch["outputs"]`, if any.
@@ -317,7 +317,7 @@ def caption_scores(
 ) -> jax.Array:
     """Computes the discriminator's logits of image i with text i, `[B]`.
 
-    A discriminator that is not matching-aware has only seen images with their own text.
+    Without `matching_aware` the discriminator was not trained on images with a wrong text.
 
     Args:
       config: of the networks.
@@ -335,7 +335,7 @@ def caption_scores(
 
 
 def _shares_a_caption(text: jax.Array) -> jax.Array:
-    """Returns whether a row and the next have a caption in common, `[B]` of `[B, K, T]`."""
+    """Returns whether an example and the next have a caption in common: `[B, K, T] -> [B]`."""
     other = jnp.roll(text, -1, axis=0)
     equal = (text[:, :, None] == other[:, None]).all(axis=-1)  # [B, K, K]
     return equal.any(axis=(1, 2))

@@ -1,9 +1,8 @@
 """Generator and discriminator of GAN-INT-CLS: strided convolutions with residual blocks.
 
 Reed et al. 2016, "Generative Adversarial Text to Image Synthesis" (arXiv:1605.05396), section 4.1,
-with the residual blocks of the authors' code. Every map has twice or half the side of the one
-before; the smallest is 4x4. Of 64x64 images there are four such steps, of smaller ones fewer, and
-the widths are those of the largest maps.
+with the residual blocks of the authors' code. Every layer doubles or halves the side of its map;
+the smallest map is 4x4. 64x64 images have four such layers, smaller images fewer.
 """
 
 from collections.abc import Callable
@@ -33,13 +32,13 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 
 
 def steps(side: int) -> int:
-    """Returns how often a side is halved to 4 pixels, or 0 if it is not 4 times a power of two."""
+    """Returns log2(side / 4), or 0 if the side is not 4 times a power of two."""
     halvings = side.bit_length() - SMALLEST.bit_length()
     return halvings if halvings > 0 and side == SMALLEST << halvings else 0
 
 
 def batch_norm(x: jax.Array, train: bool, dtype: Any) -> jax.Array:
-    """Normalises by batch statistics in training, else by running ones, in a compact module."""
+    """Applies batch normalisation, by the batch's statistics in training, else by running ones."""
     norm = nn.BatchNorm(
         use_running_average=not train, momentum=0.9, dtype=dtype, scale_init=near_one
     )
@@ -47,7 +46,9 @@ def batch_norm(x: jax.Array, train: bool, dtype: Any) -> jax.Array:
 
 
 class BottleneckBlock(nn.Module):
-    """x + a 1x1 and two 3x3 convolutions with batch normalisation, activated after the sum.
+    """Residual block of a 1x1 and two 3x3 convolutions with batch normalisation.
+
+    An activation follows the sum of input and branch.
 
     Attributes:
       activation: between the convolutions, and after the sum.
@@ -122,7 +123,7 @@ class Discriminator(nn.Module):
     Attributes:
       side: of the images, S.
       width: channels of the first map.
-      text_width: features of the text, repeated at each pixel of the smallest map.
+      text_width: features of the text, which are repeated at each pixel of the smallest map.
       dtype: of the hidden layers.
     """
 
@@ -138,7 +139,7 @@ class Discriminator(nn.Module):
         for i in range(number):
             x = Conv(self.width << i, (4, 4), strides=(2, 2), **options)(x)
             x = batch_norm(x, train, self.dtype) if i else x
-            # The last two maps are linear up to the sum of the block.
+            # The last two layers have no activation; one follows the sum of the block.
             x = leaky_relu(x) if i == 0 or i < number - 2 else x
         x = BottleneckBlock(leaky_relu, self.dtype)(x, train)
         dense = nn.Dense(

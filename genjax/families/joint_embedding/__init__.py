@@ -1,6 +1,6 @@
-"""joint_embedding: texts and images as vectors of one space, where those of a pair are near.
+"""joint_embedding: texts and images as vectors of one space, close to each other for a pair.
 
-A text encoder and an image encoder are trained together, so nothing has to be downloaded. With
+A text encoder and an image encoder are trained together, both from random weights. With
 `objective="structured"` the score of image v and text t is the inner product of their vectors, and
 
     loss = mean over wrong texts t' of max(0, 1 + s(v, t') - s(v, t))
@@ -8,9 +8,9 @@ A text encoder and an image encoder are trained together, so nothing has to be d
 
 Reed et al. 2016, "Learning Deep Representations of Fine-grained Visual Descriptions"
 (arXiv:1605.05395), eqs. 2 to 4, with the character CNN-RNN of its authors' code for GAN-INT-CLS.
-The paper has one image and one text of each class in a batch and takes the largest term instead of
-the mean; its code has the mean. Its images are features of a pretrained GoogLeNet; here they are
-encoded by convolutions that are trained too.
+The paper has one image and one text of each class in a batch, and the largest term in place of the
+mean; its code has the mean. It encodes images by a pretrained GoogLeNet, here the image encoder is
+trained with the text encoder.
 
 With `objective="contrastive"` vectors have length 1, the score is their inner product times a
 learned factor, and the loss is the symmetric cross-entropy over the batch: Radford et al. 2021,
@@ -18,12 +18,12 @@ learned factor, and the loss is the symmetric cross-entropy over the batch: Radf
 
 What the papers leave open:
 
-* Wrong texts and images are those of the same batch whose text differs; an image whose text equals
-  another's is no wrong one of it.
-* A recurrent network without gates (the authors have a GRU for flowers), averaged over all steps,
-  also of padding.
+* The wrong texts and images of a pair are those of the other pairs in the batch, except pairs with
+  an equal text.
+* The recurrent network has no gates (the authors use a GRU for flowers). Its states are averaged
+  over all steps, those of padding included.
 * Images are in [0, 1], in training and in `caption_scores`; map samples of other ranges first.
-* Normalisation is per example, so training and evaluation are the same function.
+* Normalisation is per example, so training and evaluation compute the same function.
 """
 
 import dataclasses
@@ -56,17 +56,17 @@ class Config:
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (64, 64, 3)
     """Shape (H, W, C) of images."""
     vocabulary: PositiveInt = 71
-    """Tokens of texts, with padding: 70 characters and padding."""
+    """Size of the vocabulary of texts, padding included; by default 70 characters and padding."""
     text_length: PositiveInt = 201
-    """Tokens of a text, with padding."""
+    """Tokens of a text, padding included."""
     embedding: PositiveInt = 1024
-    """Size of the common space."""
+    """Dimension of the embeddings."""
     text_encoder: Literal["char_cnn_rnn", "transformer"] = "char_cnn_rnn"
     """char_cnn_rnn for characters, transformer for words or byte-pair encoding."""
     text_widths: PositiveInts = (384, 512, 256)
     """Channels of the convolutions of char_cnn_rnn; the last is also its recurrent width."""
     text_kernel: PositiveInt = 4
-    """Characters that a convolution joins."""
+    """Width of the convolutions' kernels, in characters."""
     text_pool: PositiveInt = 3
     """Window and stride of the max-pooling between convolutions."""
     width: PositiveInt = 256
@@ -74,9 +74,9 @@ class Config:
     layers: PositiveInt = 2
     """Blocks of the transformer."""
     heads: PositiveInt = 4
-    """Heads of its attention, a divisor of `width`."""
+    """Attention heads of the transformer, a divisor of `width`."""
     image_widths: PositiveInts = (64, 128, 256, 512)
-    """Channels of the image encoder's convolutions, each of which halves the map."""
+    """Channels of the image encoder's convolutions, each with stride 2."""
     objective: Literal["structured", "contrastive"] = "structured"
     """structured hinge loss, or contrastive cross-entropy."""
     dtype: Dtype = "float32"
@@ -86,7 +86,7 @@ class Config:
         checks.validate(self)
         if self.vocabulary < 2:
             raise ValueError(
-                f"`vocabulary` counts padding too; use at least 2, not {self.vocabulary}."
+                f"`vocabulary` includes padding, so it must be at least 2, got {self.vocabulary}."
             )
         if self.width % self.heads:
             raise ValueError(
@@ -142,7 +142,7 @@ def batch_spec(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruc
 
 
 def text_encoder(config: Config) -> nn.Module:
-    """Returns the module of texts `[B, T] -> [B, E]`."""
+    """Returns the text encoder, a module `[B, T] -> [B, E]`."""
     c, dtype = config, jnp.dtype(config.dtype)
     if c.text_encoder == "transformer":
         return TransformerEncoder(c.embedding, c.vocabulary, c.width, c.layers, c.heads, dtype)
@@ -150,7 +150,7 @@ def text_encoder(config: Config) -> nn.Module:
 
 
 def image_encoder(config: Config) -> ImageEncoder:
-    """Returns the module of images `[B, H, W, C] -> [B, E]`."""
+    """Returns the image encoder, a module `[B, H, W, C] -> [B, E]`."""
     return ImageEncoder(config.embedding, config.image_widths, jnp.dtype(config.dtype))
 
 
@@ -207,8 +207,8 @@ def caption_scores(
       text: int32 `[B, T]`.
 
     Returns:
-      The inner product of the embeddings; for the contrastive objective times the learned factor,
-      so that a softmax over texts is the probability that the model gives each.
+      The inner product of the embeddings, for the contrastive objective times the learned factor;
+      a softmax of these over texts is then the model's probability of each text.
 
     Raises:
       ValueError: the shapes or dtypes are wrong.
@@ -231,8 +231,9 @@ def loss(
 ) -> LossOutput:
     """Computes the loss of each pair in the batch, `[B]`; nats for the contrastive objective.
 
-    aux has `text_accuracy`, whether the text of an image has the highest score of all texts in the
-    batch, and `image_accuracy`, likewise of all images.
+    aux has `text_accuracy`, 1 for an image whose own text has the highest score of the texts in the
+    batch, else 0; `image_accuracy`, the same for a text and the images; and for the contrastive
+    objective `scale`, the learned factor.
     """
     del key
     checks.batch("joint_embedding", batch, lambda size: batch_spec(config, size))
@@ -262,7 +263,7 @@ def _embedding(config: Config, module: nn.Module, params: Any, inputs: jax.Array
     out = module.apply({"params": params}, inputs)
     if config.objective == "structured":
         return out
-    # An empty text may have a vector of 0, whose direction has no gradient.
+    # The vector of an empty text may be 0, where normalisation has no gradient.
     squares = jnp.square(out).sum(axis=1, keepdims=True)
     return out * jax.lax.rsqrt(jnp.maximum(squares, 1e-6))
 
@@ -273,5 +274,5 @@ def _scale(config: Config, variables: Variables) -> jax.Array:
         return jnp.ones(())
     scale = variables["params"]["scale"]
     limited = jnp.minimum(scale, math.log(LARGEST_SCALE))
-    # The gradient passes, so that a scale above the limit can fall again.
+    # The gradient is that without the limit, so that a scale above it can decrease.
     return jnp.exp(scale + jax.lax.stop_gradient(limited - scale))

@@ -14,20 +14,20 @@ from genjax.nn.strided import DownStack
 
 
 class CharCnnRnn(nn.Module):
-    """Convolutions over one-hot characters, then a plain recurrent network, `[B, T] -> [B, E]`.
+    """Convolutions over one-hot characters, then a recurrent network, `[B, T] -> [B, E]`.
 
-    Each convolution has a ReLU, and all but the last a max-pooling. The states
-    h_t = relu(W x_t + U h_{t-1} + b) are averaged over all steps, those of padding too, and mapped
-    linearly. Padding is a vector of zeros.
+    A ReLU follows each convolution, and max-pooling all but the last. The recurrent states
+    h_t = relu(W x_t + U h_{t-1} + b) are averaged over all steps, those of padding included, and
+    mapped linearly. Padding is encoded as a vector of zeros.
 
     Reed et al. 2016 (arXiv:1605.05395), section 4; the authors' network for GAN-INT-CLS, which has
     18 recurrent steps for 201 characters.
 
     Attributes:
       out: size of the embedding, E.
-      vocabulary: number of characters, with padding.
-      widths: of the convolutions; the last is also that of the recurrent network.
-      kernel: of the convolutions.
+      vocabulary: number of characters, padding included.
+      widths: channels of the convolutions; the last is also the width of the recurrent network.
+      kernel: width of the convolutions' kernels.
       pool: window and stride of the max-poolings.
       dtype: of the products; parameters and the embedding are float32.
     """
@@ -63,7 +63,7 @@ class CharCnnRnn(nn.Module):
 
 
 def char_cnn_steps(length: int, layers: int, kernel: int, pool: int) -> int:
-    """Returns the recurrent steps of `CharCnnRnn`, below 1 for texts that are too short.
+    """Returns the number of recurrent steps of `CharCnnRnn`; below 1 if the texts are too short.
 
     >>> char_cnn_steps(201, 3, 4, 3)
     18
@@ -75,14 +75,14 @@ def char_cnn_steps(length: int, layers: int, kernel: int, pool: int) -> int:
 
 
 class TransformerEncoder(nn.Module):
-    """A transformer over tokens, averaged over those that are not padding, `[B, T] -> [B, E]`.
+    """A transformer over tokens, averaged over all but padding, `[B, T] -> [B, E]`.
 
     Attributes:
       out: size of the embedding, E.
-      vocabulary: number of tokens, with padding.
+      vocabulary: number of tokens, padding included.
       width: features of a token.
       layers: number of transformer blocks.
-      heads: of their attention, a divisor of `width`.
+      heads: attention heads of a block, a divisor of `width`.
       dtype: of the products; parameters and the embedding are float32.
     """
 
@@ -109,11 +109,11 @@ class TransformerEncoder(nn.Module):
 class ImageEncoder(nn.Module):
     """Strided convolutions with layer normalisation, `[B, H, W, C] -> [B, E]`.
 
-    The last map is flattened, not averaged: captions say where objects are.
+    The last map is flattened instead of averaged, since captions describe positions.
 
     Attributes:
       out: size of the embedding, E.
-      widths: of the convolutions, each of which halves the map.
+      widths: channels of the convolutions, each with stride 2.
       dtype: of the products; parameters and the embedding are float32.
     """
 
