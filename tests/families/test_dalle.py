@@ -225,8 +225,8 @@ def test_cached_tokens_equal_uncached_ones(monkeypatch, patterns, options):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_cached_tokens_in_16_bit_equal_uncached_ones_up_to_rounding(dtype):
-    config = dataclasses.replace(SMALL, dtype=dtype)
-    variables, text, key = variables_of(SMALL), jnp.tile(TEXT, (4, 1)), jax.random.key(3)
+    config = dataclasses.replace(SMALL, dtype=dtype, layers=1)
+    variables, text, key = variables_of(config), jnp.tile(TEXT, (4, 1)), jax.random.key(3)
     samplers = (dalle.sample_tokens, dalle.sample_tokens_naive)
     draws = [jax.jit(functools.partial(s, config)) for s in samplers]
     cached, naive = (draw(variables, key, text) for draw in draws)
@@ -237,25 +237,19 @@ def test_cached_tokens_in_16_bit_equal_uncached_ones_up_to_rounding(dtype):
 
 def test_dropout_in_training_is_that_of_its_key():
     config = dataclasses.replace(SMALL, dropout=0.5)
-    variables, tokens = variables_of(SMALL), tokens_of(SMALL)
+    variables, tokens = variables_of(SMALL), tokens_of(SMALL)[:1].repeat(3, 0)
+    text = TEXT[:1].repeat(3, 0)
     forward = jax.jit(functools.partial(all_logits, config))
-    plain = forward(variables, TEXT, tokens)[1]
-    np.testing.assert_array_equal(plain, all_logits(SMALL, variables, TEXT, tokens)[1])
-    a, again, b = (forward(variables, TEXT, tokens, jax.random.key(k))[1] for k in (0, 0, 1))
+    a, again, b = (forward(variables, text, tokens, jax.random.key(k))[1] for k in (0, 0, 1))
     np.testing.assert_array_equal(a, again)
     assert float(jnp.abs(a - b).mean()) > 0.1
-    assert float(jnp.abs(a - plain).mean()) > 0.1
-    # Equal examples have masks of their own.
-    equal = forward(variables, TEXT[:1].repeat(2, 0), tokens[:1].repeat(2, 0), jax.random.key(0))
-    assert float(jnp.abs(equal[1][0] - equal[1][1]).mean()) > 0.1
-    # The loss drops by its own key, and evaluation drops nothing.
-    batch = {"x": jnp.zeros((3, *SMALL.shape)), "text": TEXT}
-    losses = [
-        float(dalle.loss(c, variables, batch, jax.random.key(k))[0].mean())
-        for c, k in ((config, 0), (config, 1), (SMALL, 0))
-    ]
-    assert len(set(losses)) == 3
-    np.testing.assert_array_equal(*(dalle.report(c, variables, batch) for c in (config, SMALL)))
+    assert float(jnp.abs(a[0] - a[1]).mean()) > 0.1  # equal examples have other masks
+    plain = forward(variables, text, tokens)[1]  # without a key, as in evaluation
+    np.testing.assert_array_equal(plain[0], plain[1])
+    loss = jax.jit(functools.partial(dalle.loss, config))
+    batch = {"x": jnp.zeros((3, *SMALL.shape)), "text": text}
+    a, b = (loss(variables, batch, jax.random.key(k))[0] for k in (0, 1))
+    assert float(jnp.abs(a - b).min()) > 1e-3
 
 
 def test_options_change_the_logits():

@@ -13,8 +13,8 @@ are in `buffers` and do not change. What the paper leaves open follows the autho
 
 * t is the mean of the embeddings of several captions of the image, the same in both updates; in
   `sample` it is the embedding of one caption. Unlike in the authors' code, embeddings are divided
-  by their root mean square: the generator concatenates them with noise of variance 1, beside which
-  small embeddings have little effect at first.
+  by their root mean square. Features of them are concatenated with noise of variance 1, beside
+  which small embeddings would have little effect at first.
 * The discriminator is updated first, then the generator against the new discriminator, with new
   noise.
 * Right, wrong and generated images pass through the discriminator in three batches, each with its
