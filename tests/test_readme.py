@@ -170,6 +170,62 @@ def test_the_figures_of_puzzles_are_those_of_the_records():
     assert checked > 15
 
 
+CAPTION_SPLITS = {"seen": "test", "unseen": "unseen", "bindings": "bindings"}
+CAPTION_ROWS = {
+    "one image": "{}_right_1",
+    **{f"best of {n} by the ranker": f"ranked_{{}}_right_{n}" for n in (8, 32)},
+    **{f"best of {n} by its density": f"own_scores_{{}}_right_{n}" for n in (8, 32)},
+    **{f"any of {n}": f"any_{{}}_right_{n}" for n in (8, 32)},
+    **{f"guidance {scale}": f"guidance_{scale}_{{}}_right_1" for scale in (2, 3)},
+    "real images, encoded and decoded": "decoded_{}_right_1",
+    "real images": "real_{}_right_1",
+    "chance": "chance_{}_right_1",
+}
+CAPTION_COLUMNS = {  # metric, quantity and factor; a split is written behind the column's name
+    "squared error": ("token_usage", "squared_error", 1),
+    "perplexity": ("token_usage", "perplexity", 1),
+    "unused %": ("token_usage", "dead", 100),
+    "read %": ("token_usage", "{}_right", 100),
+    "nats per image token": ("token_nats", "{}_image", 1),
+    "nats per text token": ("token_nats", "{}_text", 1),
+    "correct %": ("caption_accuracy", "{}_right_1", 100),
+    "best of 8 %": ("caption_accuracy", "ranked_{}_right_8", 100),
+    "best of 32 %": ("caption_accuracy", "ranked_{}_right_32", 100),
+    "R-precision %": ("caption_accuracy", "{}_r_precision", 100),
+    "distance": ("caption_accuracy", "{}_distance", 1),
+    "caption of an image %": ("caption_retrieval", "{}_image_to_text", 100),
+    "image of a caption %": ("caption_retrieval", "{}_text_to_image", 100),
+}
+
+
+def test_the_figures_of_text_to_image_are_those_of_the_records():
+    """Tables have a row per run, or a row per way to draw of one run and a column per split."""
+    records = {r["experiment"]: r for r in read_records(table.RECORDS)}
+    tables = (ROOT / "docs" / "text_to_image.md").read_text().split("## Figures")[1].split("\n\n")
+    checked = 0
+    for lines in (t.splitlines() for t in tables if t.startswith(("| recipe |", "| `"))):
+        (kind, *columns), _, *rows = (
+            [cell.strip() for cell in line.strip().split("|")[1:-1]] for line in lines
+        )
+        for first, *cells in rows:
+            metrics = records[(first if kind == "recipe" else kind).strip("`")]["final_metrics"]
+            for column, cell in zip(columns, cells, strict=True):
+                name, _, split = column.partition(": ")
+                if kind == "recipe":
+                    metric, quantity, factor = CAPTION_COLUMNS[name]
+                else:
+                    metric, quantity, factor = "caption_accuracy", CAPTION_ROWS[first], 100
+                    split = column
+                if cell:
+                    value = metrics[metric][quantity.format(CAPTION_SPLITS.get(split, ""))]
+                    decimals = len(cell.partition(".")[2])
+                    assert cell == f"{factor * value:.{decimals}f}", (first, column)
+                    checked += 1
+                else:  # a metric that the run does not have
+                    assert metric not in metrics, (first, column)
+    assert checked > 50
+
+
 def test_the_python_of_the_readme_runs():
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
     scope = {"x": jax.random.bernoulli(jax.random.key(1), 0.2, (3, 784)).astype("float32")}

@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec
 from support.helpers import (
     NAMES,
     PMAP_FAMILIES,
+    REPLICATED_FAMILIES,
     critic_batch,
     loss_functions,
     make_batch,
@@ -41,7 +42,7 @@ def main() -> None:
         build = jax.jit(functools.partial(init_state, family, config, optimizer, ema=True))
         whole = make_batch(family, config, 16)
         batch = critic_batch(whole, config)
-        out[name] = {"losses": {}, "steps": steps(family, config, optimizer, build, whole)}
+        out[name] = {"losses": {}, "steps": steps(name, config, optimizer, build, whole)}
         variables = build(jax.random.key(0)).variables
         for loss, function in loss_functions(family).items():
             out[name]["losses"][loss] = losses(family, config, variables, batch, function)
@@ -77,9 +78,11 @@ def losses(family, config, variables, batch, loss):
     return found
 
 
-def steps(family, config, optimizer, build, whole):
-    """One compiled step on 1 device, on 8, and on 8 with the state sharded by rules: metrics, how
-    many leaves are spread, and what was added to each leaf: of a gradient, its negative."""
+def steps(name, config, optimizer, build, whole):
+    """One compiled step on 1 device, on 8 with the state sharded by rules, and for some families on
+    8: metrics, how many leaves are spread, and what was added to each leaf: of a gradient, its
+    negative."""
+    family = families.get(name)
     step = jax.jit(with_ema(make_step(family, config, optimizer), 0.9))  # traced once for all
     lead = 1 if critic_steps(config) > 1 else 0
     shapes = jax.eval_shape(build, jax.random.key(0))
@@ -94,6 +97,8 @@ def steps(family, config, optimizer, build, whole):
             [(r"kernel$|\.W$|\.V$", PartitionSpec(None, "data")), (".*", PartitionSpec())],
         ),
     ):
+        if label == "8" and name not in REPLICATED_FAMILIES:
+            continue
         mesh = make_mesh(jax.devices()[:count])
         if rules:  # tiny layers do not divide by 8: shard the ones that do
             rules = [

@@ -34,6 +34,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 NAMES = sorted(FAMILIES)
 # One family of each kind: JAX implements pmap by shard_map, which all families are tested with.
 PMAP_FAMILIES = ("dcgan", "gan", "nade", "pixelcnn", "vae")
+# One of each kind of state: counts, batch statistics, a codebook, several steps of a critic. A step
+# of every family is compared with one on 8 devices whose state is sharded by rules.
+REPLICATED_FAMILIES = ("dcgan", "dvae", "gan", "markov", "nade", "stargan")
 
 
 def traits_of(name: str) -> Any:
