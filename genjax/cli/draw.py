@@ -30,7 +30,7 @@ from genjax.core.protocols import CaptionScores, TextToImage
 from genjax.data.file_io import safe
 from genjax.data.tokenizers import load_tokenizer
 from genjax.train.load_run import load
-from genjax.train.metric_writers import Progress, progress_callback
+from genjax.train.progress import Progress, progress_callback
 from genjax.train.run_config import Run
 
 SAMPLING = ("guidance", "temperature", "top_k", "top_p")

@@ -22,7 +22,7 @@ from genjax.data import Dataset
 from genjax.data.transforms import binarization
 from genjax.evals.metric_result import plain
 from genjax.train.load_run import load, open_split
-from genjax.train.metric_writers import progress_callback
+from genjax.train.progress import progress_callback
 from genjax.train.run_config import Run
 from genjax.train.splits import evaluation_conditions, evaluation_data
 

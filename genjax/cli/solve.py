@@ -46,7 +46,7 @@ from genjax.data.json_files import read_object
 from genjax.evals.puzzle_solutions import solve
 from genjax.train.checkpoint import write_json
 from genjax.train.load_run import load
-from genjax.train.metric_writers import Progress, progress_callback
+from genjax.train.progress import Progress, progress_callback
 from genjax.train.run_config import Run
 
 FEWER = "or smaller pieces"

@@ -35,7 +35,7 @@ from genjax.data.image_decoding import (
 from genjax.data.image_encoding import encode
 from genjax.data.image_grid import GREY
 from genjax.train.load_run import load
-from genjax.train.metric_writers import Progress, progress_callback
+from genjax.train.progress import Progress, progress_callback
 from genjax.train.run_config import Run
 from genjax.train.sample_grids import save_grid
 

@@ -11,7 +11,7 @@ from genjax.data.file_io import file_size, read_bytes, safe
 from genjax.data.image_grid import GridLayout
 from genjax.data.json_files import MAX_BYTES, parse_json
 from genjax.train import sample_grids
-from genjax.train.metric_writers import read_line
+from genjax.train.metric_log import read_line
 from genjax.train.solved_puzzles import FILE, SolvedPuzzles, read_puzzles
 
 DEPTH = 4  # levels of folders that are searched for runs

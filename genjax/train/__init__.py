@@ -2,6 +2,7 @@
 
 from genjax.data.tokenizers import load_tokenizer
 from genjax.train.compile import compile_step, make_mesh, state_shardings
+from genjax.train.hooks import Hook
 from genjax.train.load_run import load
 from genjax.train.loop import Result, fit
 from genjax.train.named_runs import load_ranker
@@ -10,6 +11,7 @@ from genjax.train.run_config import Figure, Phase, Run, Train
 
 __all__ = [
     "Figure",
+    "Hook",
     "Phase",
     "Result",
     "Run",

@@ -22,11 +22,14 @@ from genjax.train.compile import Rules, make_mesh, put, put_like
 from genjax.train.device_memory import device_limit
 from genjax.train.diverged import Diverged
 from genjax.train.finish import finish, summary
+from genjax.train.hooks import Hook
 from genjax.train.identity import RunIdentity
 from genjax.train.layouts import Layouts
-from genjax.train.metric_writers import Metrics, Progress, check_writers, write_missing_outputs
+from genjax.train.metric_log import Metrics
+from genjax.train.metric_writers import add_writers, check_writers, write_missing_outputs
 from genjax.train.named_runs import described_parts, load_ranker, random_parts
 from genjax.train.phases import first_status, first_weights, phase_folder, previous_phase
+from genjax.train.progress import Progress
 from genjax.train.resume import finished_record, restore
 from genjax.train.run_config import Run, run_from_json, schedule_warnings
 from genjax.train.run_context import RunContext
@@ -79,6 +82,7 @@ def fit(
     profile: bool = False,
     quiet: bool = False,
     runs: pathlib.Path | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> Result:
     """Trains a run, evaluates it on test once, and writes its record.
 
@@ -102,6 +106,8 @@ def fit(
       quiet: print nothing.
       runs: folder of runs that `weights_from`, `parts_from` and `ranker` name by their experiment;
         None is the folder that holds the workdir.
+      hooks: called on the first process when the run starts, logs, evaluates, samples, saves and
+        ends; not of a run that had finished before. Phases before this run call them too.
 
     Raises:
       ValueError: the settings do not fit the family, the data or the workdir; or what a run writes
@@ -147,6 +153,7 @@ def fit(
                 commit=commit,
                 quiet=quiet,
                 runs=runs,
+                hooks=hooks,
             )
         except Diverged as error:
             raise error.in_phase(len(run.phases)) from None
@@ -213,8 +220,11 @@ def fit(
         if is_main:
             remove_after(workdir / "samples", step)
             revalidate = "evaluate" in status.pending or (status.best is None and not unfinished)
-            metrics = Metrics(workdir, after=step, writers=run.train.writers, again=revalidate)
+            metrics = Metrics(workdir, after=step, again=revalidate)
             closing.callback(metrics.close)
+            add_writers(metrics, run.train.writers)
+            metrics.hooks += hooks
+            metrics.start(run, workdir)
         reported = [*layouts.warnings(), *random_parts(run), *dataset.warnings]
         at_start = [(0, message) for message in reported]
         for at, message in [*at_start, *schedule_warnings(run)]:
@@ -250,6 +260,8 @@ def fit(
             trainer.feed.close()  # stops the processes that read data
             try:
                 record = finish(trainer, state, step, ranker)
+                if metrics:
+                    metrics.record = record
             except StopRequested as request:
                 reason = str(request)
         if reason:

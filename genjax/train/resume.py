@@ -7,7 +7,7 @@ from genjax.core import State
 from genjax.data.file_io import safe
 from genjax.data.json_files import read_object
 from genjax.train.checkpoint import Checkpoints, Layout
-from genjax.train.metric_writers import Progress
+from genjax.train.progress import Progress
 from genjax.train.record import Record
 from genjax.train.run_config import Run, changes, run_from_json, settings_without_effect
 from genjax.train.status import RunStatus

@@ -79,8 +79,8 @@ class Train:
     """Steps of the small classifier that some metrics train on the real images."""
     fid_weights: str = ""
     """File of the standard Inception network, for fid, kid and inception_score."""
-    writers: tuple[Literal["csv", "tensorboard"], ...] = ()
-    """Further outputs of metrics: metrics.csv, and tensorboard/ with the samples."""
+    writers: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
+    """Further outputs of metrics; those to TensorBoard and Weights & Biases have samples too."""
 
     def __post_init__(self) -> None:
         checks.validate(self)

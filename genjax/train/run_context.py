@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 from genjax import data as genjax_data
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.layouts import Layouts
-from genjax.train.metric_writers import Metrics, Progress
+from genjax.train.metric_log import Metrics
+from genjax.train.progress import Progress
 from genjax.train.run_config import Run
 from genjax.train.signals import Signals
 

@@ -17,8 +17,8 @@ from genjax.core import critic_steps, network_names, stages_of
 from genjax.train.compile import CompiledStep, data_devices, put
 from genjax.train.device_memory import device_limit, largest_batch, program_memory
 from genjax.train.layouts import WHOLE, Layout
-from genjax.train.metric_writers import format_duration
 from genjax.train.programs import Programs
+from genjax.train.progress import format_duration
 from genjax.train.run_config import Run
 from genjax.train.sharding import gigabytes
 

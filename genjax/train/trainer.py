@@ -289,10 +289,11 @@ class Trainer:
         """Returns the error of this run: what is not finite, and settings to change."""
         return run_diverged(self.context, what, fix)
 
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Appends a line to metrics.jsonl on the first process."""
+    def write(self, step: int, values: dict[str, float], best: bool | None = None) -> None:
+        """Appends a line to metrics.jsonl on the first process; of a validation, whether it is the
+        best."""
         if self.context.metrics:
-            self.context.metrics.write(step, values)
+            self.context.metrics.write(step, values, best)
 
     def warn(self, step: int, words: str) -> None:
         """Prints a warning and keeps it for the record."""
@@ -383,7 +384,7 @@ class Trainer:
             status = status.replace(ended=ended)
         self.status = status
         figure = "nll" if quantity.unit == "nats" else quantity.name.replace(" ", "_")
-        self.write(step, {f"validation_{figure}": mean, "validation_std_error": error})
+        self.write(step, {f"validation_{figure}": mean, "validation_std_error": error}, better)
         best = f"best {status.best:.3f} at step {status.best_step:,}"
         self.progress.say(
             f"{self.run.experiment}  validation {mean:.3f} +- {error:.3f},"

@@ -32,7 +32,7 @@ from genjax.train.signals import barrier
 OWN = (
     *(".lock", "*.part", "config.json", "data.json", "record.json", "metrics.*", "stages.json"),
     "tokenizer.json",
-    *("checkpoints", "samples", "tensorboard", "profile", "phase[0-9]*"),
+    *("checkpoints", "samples", "tensorboard", "wandb", "profile", "phase[0-9]*"),
 )
 """What a run writes in its workdir."""
 

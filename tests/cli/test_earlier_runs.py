@@ -17,7 +17,7 @@ from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.families import nade
 from genjax.train import Run, Train
-from genjax.train.metric_writers import Metrics
+from genjax.train.metric_log import Metrics
 from genjax.train.run_config import run_from_json
 
 TRAIN = Train(steps=4, batch_size=16, log_every=1, eval_every=2, eval_batch=80, samples=4)
@@ -109,8 +109,8 @@ def test_smoke_trains_smoke_runs_of_both_stages(command, tmp_path, capsys):
 def test_an_interrupted_first_stage_is_resumed(command, tmp_path, monkeypatch):
     write = Metrics.write
 
-    def interrupt(self, step, values):
-        write(self, step, values)
+    def interrupt(self, step, values, *best):
+        write(self, step, values, *best)
         if step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -18,7 +18,7 @@ from genjax.cli import main as program
 from genjax.cli import piece_files, solve
 from genjax.core import Optimizer
 from genjax.families import jigsaw_assignment
-from genjax.train import fit, metric_writers
+from genjax.train import fit, progress
 
 GRID = (2, 3)
 NAMES = ["p10.png", "p9.png", "x.png", "b.png", "a2.png", "c.png"]  # of positions 0 .. 5
@@ -117,8 +117,8 @@ def test_pieces_of_any_names_become_the_image_to_the_pixel(solver, tmp_path, cap
 def test_bars_of_a_terminal_leave_the_output_alone(solver, tmp_path, capsys, monkeypatch):
     """A live bar redirects stdout; a bar that stays live hides the cursor of the terminal."""
     bars = []
-    original = metric_writers._bar
-    monkeypatch.setattr(metric_writers, "_bar", lambda *a: bars.append(original(*a)) or bars[-1])
+    original = progress._bar
+    monkeypatch.setattr(progress, "_bar", lambda *a: bars.append(original(*a)) or bars[-1])
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     for name in "ab":

@@ -19,7 +19,7 @@ from support.small import small_run
 
 from genjax.families import progressive
 from genjax.train import fit
-from genjax.train.metric_writers import Metrics
+from genjax.train.metric_log import Metrics
 
 OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "os.scandir")
 
@@ -58,8 +58,8 @@ def die_after_step(last: int) -> None:
     """Die when the metrics of this step, or of the first later one with metrics, are written."""
     write = Metrics.write
 
-    def write_and_die(self, step, values):
-        write(self, step, values)
+    def write_and_die(self, step, values, *best):
+        write(self, step, values, *best)
         if step >= last:
             die()
 

@@ -44,7 +44,8 @@ from genjax.families import FAMILIES  # noqa: E402
 from genjax.train import Run, fit, sample_grids  # noqa: E402
 from genjax.train.archive import create_archive, extract_archive  # noqa: E402
 from genjax.train.load_run import load_state  # noqa: E402
-from genjax.train.metric_writers import Metrics, write_missing_outputs  # noqa: E402
+from genjax.train.metric_log import Metrics  # noqa: E402
+from genjax.train.metric_writers import add_writers, write_missing_outputs  # noqa: E402
 from genjax.train.phases import first_status  # noqa: E402
 from genjax.train.record import make_record as whole_record  # noqa: E402
 from genjax.train.record import run_name  # noqa: E402
@@ -134,7 +135,8 @@ def _append(folder: pathlib.Path, damaged: pathlib.Path) -> None:
     """Resumes the metrics, with all writers, and reads them again."""
     workdir = folder / "run"
     write_missing_outputs(workdir, ["csv"])
-    metrics = Metrics(workdir, after=20, writers=["csv"], again=True)
+    metrics = Metrics(workdir, after=20, again=True)
+    add_writers(metrics, ["csv"])
     metrics.write(40, {"loss": 1.0})
     metrics.close()
     lines = (workdir / "metrics.jsonl").read_bytes().rstrip(b"\n").split(b"\n")

@@ -218,12 +218,12 @@ class World:
 
 
 def _train_and_stop(run: Run, workdir: pathlib.Path) -> dict[str, Any]:
-    from genjax.train.metric_writers import Metrics
+    from genjax.train.metric_log import Metrics
 
     write = Metrics.write
 
-    def write_and_stop(self: Metrics, step: int, values: Any) -> None:
-        write(self, step, values)
+    def write_and_stop(self: Metrics, step: int, values: Any, *best: Any) -> None:
+        write(self, step, values, *best)
         if step == 9:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)

@@ -12,7 +12,8 @@ from support.folders import make_record, make_run, write_run
 from genjax.data import Dataset, train_tokenizer
 from genjax.train import sample_grids
 from genjax.train.archive import extract_archive
-from genjax.train.metric_writers import Metrics, write_csv, write_missing_outputs
+from genjax.train.metric_log import Metrics
+from genjax.train.metric_writers import add_writers, write_csv, write_missing_outputs
 from genjax.train.phases import first_status
 from genjax.train.record import read_records, summarize
 from genjax.train.resume import finished_record
@@ -144,7 +145,8 @@ def test_metrics_are_read_without_their_damaged_lines(tmp_path):
     path.write_text("\n".join(LINES) + "\n")
     assert write_csv(path).read_text() == "step,loss\n1,2.5\n2,\n4,\n5,1\n"
     write_missing_outputs(tmp_path, ["csv"])
-    metrics = Metrics(tmp_path, after=4, writers=["csv"])
+    metrics = Metrics(tmp_path, after=4)
+    add_writers(metrics, ["csv"])
     metrics.write(9, {"loss": 0.5})
     metrics.close()
     steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]

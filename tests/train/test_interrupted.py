@@ -10,7 +10,7 @@ from support.small import small_run, write_data
 
 from genjax.core import Optimizer
 from genjax.train import finish, fit, sample_drawing, sample_grids, trainer
-from genjax.train.metric_writers import Metrics
+from genjax.train.metric_log import Metrics
 
 
 @pytest.fixture(scope="module")
@@ -204,11 +204,11 @@ def test_an_interrupted_evaluation_counts_once_for_patience_and_in_the_lines(
     expected = fit(run, tmp_path / "whole", quiet=True).record
     write, broken_at = Metrics.write, []
 
-    def fails(self, step, values):
+    def fails(self, step, values, *best):
         if "validation_nll" in values and step == 6 and len(broken_at) < 2:
             broken_at.append(step)
             raise FULL
-        write(self, step, values)
+        write(self, step, values, *best)
 
     monkeypatch.setattr(Metrics, "write", fails)
     for _ in range(2):

@@ -21,9 +21,9 @@ import genjax.train
 from genjax import families, report
 from genjax.cli import evaluate
 from genjax.core import Optimizer
-from genjax.train import Figure, finish, fit, metric_writers
+from genjax.train import Figure, finish, fit, progress
 from genjax.train.load_run import load_state
-from genjax.train.metric_writers import Metrics
+from genjax.train.metric_log import Metrics
 from genjax.train.programs import Programs
 from genjax.train.run_config import resolve, schedule_warnings
 
@@ -295,8 +295,8 @@ def test_sigterm_in_this_process_takes_effect_at_the_end_of_a_call(tmp_path, dat
     run = small_run("nade", data, steps=40)
     write = Metrics.write
 
-    def write_and_signal(self, step, values):
-        write(self, step, values)
+    def write_and_signal(self, step, values, *best):
+        write(self, step, values, *best)
         if step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -434,7 +434,7 @@ def test_without_eval_every_the_last_step_is_evaluated(tmp_path, data):
 
 
 def test_a_long_evaluation_prints_its_progress(tmp_path, data, monkeypatch, capsys):
-    monkeypatch.setattr(metric_writers, "EVERY", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
     fit(small_run("nade", data), tmp_path)
     printed = capsys.readouterr().err
     for split in ("validation", "test"):

@@ -11,14 +11,21 @@ import numpy as np
 import pytest
 from support.small import small_run, write_data
 
-from genjax.train import fit, metric_writers
+from genjax.train import Hook, fit, progress
+from genjax.train.metric_log import Metrics
 from genjax.train.metric_writers import (
-    Metrics,
-    Progress,
+    add_writers,
     check_writers,
     write_csv,
     write_missing_outputs,
 )
+from genjax.train.progress import Progress
+
+
+def opened(workdir, after, writers=(), again=False):
+    metrics = Metrics(workdir, after=after, again=again)
+    add_writers(metrics, writers)
+    return metrics
 
 
 def lines(workdir):
@@ -86,7 +93,7 @@ def table(workdir):
 
 
 def test_the_table_has_a_row_per_step_and_all_columns(tmp_path):
-    metrics = Metrics(tmp_path, after=0, writers=("csv",))
+    metrics = opened(tmp_path, 0, ("csv",))
     metrics.write(1, {"loss": 0.1 + 0.2, "rate": 7})
     metrics.write(2, {"loss": float("nan")})
     metrics.write(2, {"validation_nll": 3.5})
@@ -101,11 +108,11 @@ def test_the_table_has_a_row_per_step_and_all_columns(tmp_path):
 
 
 def test_removed_lines_are_removed_from_the_table(tmp_path):
-    metrics = Metrics(tmp_path, after=0, writers=("csv",))
+    metrics = opened(tmp_path, 0, ("csv",))
     for step in (10, 20, 30):
         metrics.write(step, {"loss": step})
     metrics.flush()
-    resumed = Metrics(tmp_path, after=20, writers=("csv",))
+    resumed = opened(tmp_path, 20, ("csv",))
     assert [row["step"] for row in table(tmp_path)] == ["10", "20"]  # immediately
     resumed.write(30, {"loss": 31})
     resumed.close()
@@ -152,14 +159,14 @@ def shown(workdir):
 
 def test_tensorboard_has_every_value_once_after_an_interruption(tmp_path):
     page = np.zeros((6, 9, 3), np.uint8)
-    first = Metrics(tmp_path, after=0, writers=("tensorboard",))
+    first = opened(tmp_path, 0, ("tensorboard",))
     for step in (10, 20, 21, 30):
         first.write(step, {"loss": step, "bad": float("nan")})
         first.image(step, page)
     first.close()
     # Resumed twice in the same second: each session has its own file.
     for value in (31, 32):
-        metrics = Metrics(tmp_path, after=20, writers=("tensorboard",))
+        metrics = opened(tmp_path, 20, ("tensorboard",))
         metrics.write(30, {"loss": value})
         metrics.image(30, page)
         metrics.close()
@@ -176,7 +183,7 @@ def test_tensorboard_enabled_on_resuming_has_all_steps(tmp_path):
     metrics = Metrics(tmp_path, after=0)
     metrics.write(10, {"loss": 1.5, "bad": float("inf")})
     metrics.write(20, {"loss": 2.5})
-    metrics = Metrics(tmp_path, after=10, writers=("tensorboard",))
+    metrics = opened(tmp_path, 10, ("tensorboard",))
     metrics.write(20, {"loss": 3.5})
     metrics.close()
     assert shown(tmp_path) == {("loss", 10): [1.5], ("loss", 20): [3.5]}
@@ -186,7 +193,7 @@ def test_writers_enabled_later_have_all_steps(tmp_path):
     """Enabled, disabled, and enabled again, while running and after the end."""
     both = ("csv", "tensorboard")
     for after, step, writers in ((0, 10, both), (10, 20, ()), (20, 30, both), (30, 40, ())):
-        metrics = Metrics(tmp_path, after=after, writers=writers)
+        metrics = opened(tmp_path, after, writers)
         metrics.write(step, {"loss": step})
         metrics.close()
     write_missing_outputs(tmp_path, both)
@@ -196,16 +203,16 @@ def test_writers_enabled_later_have_all_steps(tmp_path):
 
 
 def test_tensorboard_after_a_kill_and_a_rewritten_line(tmp_path):
-    first = Metrics(tmp_path, after=0, writers=("tensorboard",))
+    first = opened(tmp_path, 0, ("tensorboard",))
     first.write(3, {"loss": 3})
     first.write(4, {"loss": 4})
     first.write(4, {"validation_nll": 40})
-    first.board.close()  # a kill without flush
-    again = Metrics(tmp_path, after=4, writers=("tensorboard",), again=True)
+    first.hooks[0].board.close()  # a kill without flush
+    again = opened(tmp_path, 4, ("tensorboard",), again=True)
     again.write(4, {"validation_nll": 41})
     again.close()
     # The line of the same step, written without TensorBoard.
-    silent = Metrics(tmp_path, after=4, again=True)
+    silent = opened(tmp_path, 4, again=True)
     silent.write(4, {"validation_nll": 42})
     silent.close()
     write_missing_outputs(tmp_path, ("tensorboard",))
@@ -251,6 +258,122 @@ def test_a_run_writes_its_writers_files_also_after_the_end(tmp_path):
     assert images == [4]
 
 
+# Hooks.
+
+
+class Calls(Hook):
+    """Notes every call."""
+
+    def __init__(self):
+        self.calls = []
+
+    def on_start(self, run, workdir, step):
+        self.calls.append(("start", run.family, workdir.name, step))
+
+    def on_log(self, step, metrics):
+        self.calls.append(("log", step, metrics["seconds"] > 0))
+
+    def on_evaluate(self, step, metrics, best):
+        self.calls.append(("evaluate", step, metrics["validation_nll"] > 0, best))
+
+    def on_sample(self, step, page):
+        self.calls.append(("sample", step, page.dtype.name, page.ndim))
+
+    def on_save(self, step):
+        self.calls.append(("save", step))
+
+    def on_end(self, record):
+        self.calls.append(("end", record and record["steps"]))
+
+
+def test_hooks_are_called_in_the_order_of_the_loop(tmp_path):
+    run = small_run("nade", write_data(tmp_path), steps=4, log_every=2, save_every=4)
+    hook, other = Calls(), Calls()
+    record = fit(run, tmp_path / "run", quiet=True, hooks=[hook, other]).record
+    assert record is not None
+    assert hook.calls == other.calls
+    assert hook.calls[0] == ("start", "nade", "run", 0)
+    assert [c for c in hook.calls if c[0] == "log"] == [("log", 2, True), ("log", 4, True)]
+    assert hook.calls[-1] == ("end", 4)
+    last = [c for c in hook.calls if c[1] == 4 and c[0] != "end"]
+    assert [c[0] for c in last] == ["log", "save", "evaluate", "sample", "save"]
+    assert last[2:4] == [("evaluate", 4, True, True), ("sample", 4, "uint8", 3)]
+    fit(run, tmp_path / "run", quiet=True, hooks=[hook])
+    assert hook.calls == other.calls  # a finished run calls nothing
+
+
+def test_an_error_in_a_hook_ends_the_run_which_resumes(tmp_path):
+    class Fails(Calls):
+        def on_log(self, step, metrics):
+            super().on_log(step, metrics)
+            if step == 4:
+                raise RuntimeError("of the hook")
+
+    run = small_run("nade", write_data(tmp_path), steps=6, log_every=2, save_every=2)
+    hook, other = Fails(), Calls()
+    with pytest.raises(RuntimeError, match="of the hook"):
+        fit(run, tmp_path / "run", quiet=True, hooks=[hook, other])
+    assert hook.calls[-1] == other.calls[-1] == ("end", None)
+    again = Calls()
+    assert fit(run, tmp_path / "run", quiet=True, hooks=[again]).finished
+    assert (again.calls[0], again.calls[-1]) == (("start", "nade", "run", 2), ("end", 6))
+
+
+# Weights & Biases.
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("wandb"), reason="wandb is not installed")
+def test_weights_and_biases_get_every_line_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = small_run("joint", write_data(tmp_path), steps=4, writers=("wandb",))
+    record = fit(run, tmp_path / "run", quiet=True).record
+    assert record is not None
+    found, summary, config = sent(tmp_path / "run")
+    expected = {}
+    for line in lines(tmp_path / "run"):
+        expected.setdefault(line.pop("step"), {}).update(line)
+    for step, values in expected.items():
+        assert values.items() <= found[step].items()
+    assert "samples" in {name.partition(".")[0] for name in found[4]}
+    assert summary["obtained"] == record["obtained"]
+    assert config["family"] == "joint"
+
+
+def sent(workdir):
+    """Returns the history by step, the summary and the settings in the offline files."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    def read(items):
+        return {
+            item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items
+        }
+
+    history, summary, config = {}, {}, {}
+    for path in sorted((workdir / "wandb").glob("offline-run-*/run-*.wandb")):
+        for record in map(Record.FromString, log_records(path.read_bytes())):
+            if items := read(record.history.item):
+                history.setdefault(record.history.step.num, {}).update(items)
+            summary |= read(record.summary.update)
+            config |= read(record.run.config.update)
+    return history, summary, config
+
+
+def log_records(data):
+    """Returns the records of a LevelDB log, in blocks of 32 KiB, of which W&B has the first 7."""
+    found, place, block = [b""], 7, 2**15
+    while place < len(data):
+        if block - place % block < 7:  # too short for a header
+            place += block - place % block
+            continue
+        length, kind = struct.unpack("<HB", data[place + 4 : place + 7])
+        found[-1] += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # the last part of a record
+            found.append(b"")
+    return found[:-1]
+
+
 # Progress.
 
 
@@ -267,11 +390,11 @@ def test_progress_prints_step_metrics_rate_and_time_left(capsys):
 
 def test_a_long_evaluation_prints_its_progress(monkeypatch):
     now = iter([100.0, 110.0, 131.0, 140.0, 162.0, 400.0])
-    monkeypatch.setattr(metric_writers, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
     lines_printed = []
-    progress = metric_writers.progress_callback("nade  evaluating test", lines_printed.append)
+    report = progress.progress_callback("nade  evaluating test", lines_printed.append)
     for done in (1000, 2000, 3000, 4000, 8000):
-        progress(done, 8000)
+        report(done, 8000)
     # Nothing within 30 seconds of the start or of the previous line, nor at the end.
     assert lines_printed == [
         "nade  evaluating test 2,000/8,000 examples  1:33 left",

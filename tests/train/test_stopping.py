@@ -17,8 +17,9 @@ from support.small import small_run, write_data
 
 from genjax.train import fit, signals, trainer
 from genjax.train.checkpoint import Checkpoints
-from genjax.train.metric_writers import Metrics, Progress
+from genjax.train.metric_log import Metrics
 from genjax.train.programs import Programs
+from genjax.train.progress import Progress
 from genjax.train.signals import Signals
 from genjax.train.status import RunStatus
 
@@ -71,8 +72,8 @@ def test_at_most_two_calls_are_in_flight_and_the_bar_shows_those_done(tmp_path, 
 def test_each_signal_saves_and_prints_so(tmp_path, data, monkeypatch, capfd, number):
     write = Metrics.write
 
-    def write_and_signal(self, step, values):
-        write(self, step, values)
+    def write_and_signal(self, step, values, *best):
+        write(self, step, values, *best)
         if step == 3:
             os.kill(os.getpid(), number)
 
