@@ -63,7 +63,7 @@ class CaptionAccuracyResult(TableResult):
       ranker with a `score_table`; an equal score is wrong. It also compares models none of whose
       images is exactly right. At most 500 images are used, equally many per caption. R-precision
       of Xu et al. 2018, "AttnGAN" (arXiv:1711.10485), section 4; there the 99 other captions are
-      drawn anew for every image.
+      drawn separately for every image.
 
     Attributes:
       split: `unseen`, or `test` where there are no held-out captions.

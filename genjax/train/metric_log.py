@@ -85,7 +85,7 @@ class Metrics:
     def close(self) -> None:
         """Tells every hook that the run has ended, once, also where one of them fails.
 
-        They get `record`, which is None of a run that has not finished.
+        They get `record`, or None if the run has not finished.
         """
         if self.hooks:
             hook = self.hooks.pop()
