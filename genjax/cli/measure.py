@@ -27,7 +27,7 @@ from genjax.evals.precision_recall import NeighborResult
 from genjax.evals.requirements import check_samples
 from genjax.train.checkpoint import write_json
 from genjax.train.load_run import check_trained_on, load
-from genjax.train.named_runs import load_ranker
+from genjax.train.named_runs import described_ranker, load_ranker
 from genjax.train.record import commit
 from genjax.train.run_config import Run
 from genjax.train.sample_grids import save_grid
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     """Computes each metric and writes the results."""
     options = _parser().parse_intermixed_args(argv)
     out = options.out or own_folder(options.workdir, "sample_metrics")
-    context, run = _context(options)
+    context, run, of_ranker = _context(options)
     report: dict[str, Any] = {
         "experiment": run.experiment,
         "family": run.family,
@@ -50,6 +50,7 @@ def main(argv: list[str]) -> None:
         "counts": context.dataset.counts(),
         "seed": options.seed,
         "commit": commit(),
+        **of_ranker,
         "results": {},
         "skipped": {},
     }
@@ -74,7 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--real", metavar="DATA", help="real data (default: the run's)")
     parser.add_other_data()
     add("--samples", type=int, help="number of samples (default: each metric's own)")
-    add("--split", help="split of real examples (default: each metric's own)")
+    add(
+        "--split",
+        help="split of real examples (default: each metric's own; test for"
+        " translations and images of captions)",
+    )
     weights = "standard Inception network, pt_inception-2015-12-05-6726825d.pth"
     add("--fid-weights", **file, help=weights)
     add("--classifier", **file, help="written by --save-classifier (default: train one)")
@@ -88,8 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
-    """Checks the options and loads the run, its data and the networks."""
+def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Run, dict[str, Any]]:
+    """Checks the options and loads the run, its data and the networks.
+
+    Returns:
+      the context, the run, and `described_ranker`.
+    """
     checks.seed(seed=options.seed)
     if options.samples is not None:
         checks.positive(samples=options.samples)
@@ -110,6 +119,7 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
     family = families.get(run.family)
     # The run's own: other data would have other numbers of the same words.
     tokenizer = load_tokenizer(options.workdir) if isinstance(family, TextConditional) else None
+    ranker, of_ranker = _ranker(options, run)
     context = evals.EvalContext(
         family,
         run.model,
@@ -123,7 +133,7 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
         classifier=options.classifier,
         classifier_steps=options.classifier_steps,
         tokenizer=tokenizer,
-        ranker=_ranker(options, run),
+        ranker=ranker,
     )
     if options.fid_weights:
         context.inception()  # an invalid file fails before anything is computed
@@ -134,11 +144,12 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Any]:
         raise ValueError(f"--save-classifier: there is no folder {path.parent}; create it.")
     if path and not options.classifier:
         context.labels("train", 1)  # raises if there is nothing to train it on
-    return context, run
+    return context, run, of_ranker
 
 
-def _ranker(options: argparse.Namespace, run: Run) -> Any:
-    """Returns the ranker named by the options, or else by the run, if a metric uses it.
+def _ranker(options: argparse.Namespace, run: Run) -> tuple[Any, dict[str, Any]]:
+    """Returns the ranker named by the options, or else by the run, if a metric uses it; and
+    `described_ranker`.
 
     Raises:
       ValueError: there is no such run, or it does not score captions.
@@ -150,9 +161,10 @@ def _ranker(options: argparse.Namespace, run: Run) -> Any:
         )
     source = run.train.ranker if options.ranker is None else options.ranker
     if not source or not used:
-        return None
-    train = dataclasses.replace(run.train, ranker=source)
-    return load_ranker(dataclasses.replace(run, train=train), options.workdir.absolute().parent)
+        return None, {}
+    named = dataclasses.replace(run, train=dataclasses.replace(run.train, ranker=source))
+    ranker = load_ranker(named, options.workdir.absolute().parent)
+    return ranker, described_ranker(named, ranker)
 
 
 def _add_metric(
@@ -164,7 +176,8 @@ def _add_metric(
 ) -> None:
     """Computes one metric and writes the report, so that a later failure loses nothing."""
     given = {"samples": options.samples, "split": options.split}
-    settings = {k: v for k, v in given.items() if v and k in evals.metric_settings(name)}
+    settings = evals.split_setting(name, context.family, context.dataset)
+    settings |= {k: v for k, v in given.items() if v and k in evals.metric_settings(name)}
     try:
         check_samples(name, context.family)
         result = evals.METRICS[name](context, **settings)

@@ -69,7 +69,7 @@ from genjax.evals.precision_recall import (
 )
 from genjax.evals.probes import linear_probe, linear_svm, pca
 from genjax.evals.receptive_field import receptive_field, unseen_pixels
-from genjax.evals.registry import METRICS, compute_metric, metric_settings
+from genjax.evals.registry import METRICS, compute_metric, metric_settings, split_setting
 from genjax.evals.requirements import check_metric_requirements
 from genjax.evals.swd import sliced, swd
 from genjax.evals.traversals import interpolation, manifold, traversal
@@ -145,6 +145,7 @@ __all__ = [
     "save_classifier",
     "save_inception",
     "sliced",
+    "split_setting",
     "stacked_modes",
     "swd",
     "temperatures",

@@ -36,7 +36,8 @@ class EvalContext:
     """A model and its data. Real examples, classifiers and samples up to `KEPT_BYTES` are cached.
 
     The samples of a `Translator` are translations of test images, see `samples`. Those of a
-    `TextToImage` family are of texts of the training split, drawn at random.
+    `TextToImage` family are of captions of a split, drawn at random: of `test` by default, and of
+    `train` where the data lacks the split.
 
     Attributes:
       family: module of the family.
@@ -78,7 +79,7 @@ class EvalContext:
                 f"{self.dataset.name} has examples of shape {shape}, and the model generates"
                 f" {tuple(self.config.shape)}; use data of that shape."
             )
-        self._batches: list[np.ndarray] = []
+        self._batches: dict[str, list[np.ndarray]] = {}
         self._examples: dict[tuple[str, str, int | None], np.ndarray] = {}
         self._translate: dict[str, Callable[..., Any]] = {}
         self.trained_classifiers: dict[str, Classifier] = {}
@@ -141,39 +142,49 @@ class EvalContext:
         attributes = np.asarray(self.rows("test", n)["attributes"])
         return self.translate(self.examples("test", n), attributes=np.roll(attributes, -1, axis=0))
 
-    def samples(self, n: int) -> np.ndarray:
+    def samples(self, n: int, split: str = "test") -> np.ndarray:
         """Returns the first n samples in the family's own range, `[n, *shape]` float32.
 
         Those of a `Translator` are translations of test images, at most as many as there are.
+
+        Args:
+          n: number of samples.
+          split: whose captions are drawn by a `TextToImage` family; of no effect for others.
         """
         if isinstance(self.family, Translator):
             return self._translations(n)
-        return np.concatenate(list(self.sample_batches(n)))
+        return np.concatenate(list(self.sample_batches(n, split=split)))
 
-    def sample_batches(self, n: int, start: int = 0) -> Iterator[np.ndarray]:
-        """Iterates over `samples(n)[start:]` in batches `[B, *shape]` of at most `batch_size`.
+    def sample_batches(self, n: int, start: int = 0, split: str = "test") -> Iterator[np.ndarray]:
+        """Iterates over `samples(n, split)[start:]` in batches `[B, *shape]` of `batch_size`.
 
         One batch at a time is in memory, besides those that are kept. Not for a `Translator`.
         """
         size = self.batch_size
+        captions = ""
+        if isinstance(self.family, TextToImage):
+            captions = split if split in self.dataset.counts() else "train"
         for first in range(start // size * size, n, size):
-            yield self._sample_batch(first // size)[max(start - first, 0) : n - first]
+            yield self._sample_batch(first // size, captions)[max(start - first, 0) : n - first]
 
-    def _sample_batch(self, index: int) -> np.ndarray:
-        if index < len(self._batches):
-            return self._batches[index]
+    def _sample_batch(self, index: int, captions: str) -> np.ndarray:
+        """Returns a batch of samples, of the captions of a split if it is not ""."""
+        batches = self._batches.setdefault(captions, [])
+        if index < len(batches):
+            return batches[index]
         key = named_key(self.key, index, "samples")
-        text = self._texts(index) if isinstance(self.family, TextToImage) else {}
+        text = self._texts(index, captions) if captions else {}
         batch = np.asarray(self._sample(self.variables, key, **text), np.float32)
-        if index == len(self._batches) and (index + 1) * batch.nbytes <= KEPT_BYTES:
-            self._batches.append(batch)
+        kept = sum(map(len, self._batches.values()))
+        if index == len(batches) and (kept + 1) * batch.nbytes <= KEPT_BYTES:
+            batches.append(batch)
         return batch
 
-    def _texts(self, index: int) -> dict[str, np.ndarray]:
-        """Returns the texts of a batch of samples: one caption each of random training images."""
+    def _texts(self, index: int, split: str) -> dict[str, np.ndarray]:
+        """Returns the texts of a batch of samples: one caption each of random images of a split."""
         rng = np.random.default_rng((self.seed, index))
-        rows = rng.integers(0, self.dataset.length("train"), self.batch_size)
-        captions = image_captions(self.dataset, "train", rows)
+        rows = rng.integers(0, self.dataset.length(split), self.batch_size)
+        captions = image_captions(self.dataset, split, rows)
         described = captions != ""
         if not described.any(axis=1).all():
             raise ValueError(f"{self.dataset.name} has images without a caption; leave them out.")
@@ -189,13 +200,13 @@ class EvalContext:
         tokenizer = self.dataset.tokenizer if self.tokenizer is None else self.tokenizer
         return encoded(self.family, self.config, tokenizer, captions)
 
-    def fake(self, n: int) -> np.ndarray:
-        """Returns the first n samples in [0, 1], `[n, *shape]` float32."""
+    def fake(self, n: int, split: str = "test") -> np.ndarray:
+        """Returns the first n samples in [0, 1], `[n, *shape]` float32; see `samples`."""
         low, high = self.sample_range
-        return to_unit(self.samples(n), low, high)
+        return to_unit(self.samples(n, split), low, high)
 
-    def fake_set(self, n: int) -> ImageSet:
-        """Returns `fake(n)` as a set whose batches are drawn when they are used.
+    def fake_set(self, n: int, split: str = "test") -> ImageSet:
+        """Returns `fake(n, split)` as a set whose batches are drawn when they are used.
 
         Of a `Translator` it is the array.
         """
@@ -204,7 +215,7 @@ class EvalContext:
         low, high = self.sample_range
 
         def read(start: int) -> Iterator[np.ndarray]:
-            return (to_unit(x, low, high) for x in self.sample_batches(n, start))
+            return (to_unit(x, low, high) for x in self.sample_batches(n, start, split))
 
         return Images((n, *self.config.shape), read, "fake")
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from genjax import checks
-from genjax.core.protocols import Features
+from genjax.core.protocols import Features, TextToImage, Translator
 from genjax.data import Dataset
 from genjax.evals.attribute_translation import attribute_translation
 from genjax.evals.caption_accuracy import caption_accuracy
@@ -54,12 +54,12 @@ def _parzen(c: EvalContext, *, samples: int = 10_000, validation: int = 1000) ->
 
 def _fid(c: EvalContext, *, samples: int = 50_000, split: str = "train") -> FrechetResult:
     network = c.inception()  # raises before samples are drawn
-    return fid(c.real_set(split), c.fake_set(samples), network, seed=c.seed)
+    return fid(c.real_set(split), c.fake_set(samples, split), network, seed=c.seed)
 
 
 def _kid(c: EvalContext, *, samples: int = 10_000, split: str = "train") -> MmdResult:
     network = c.inception()
-    return kid(c.real_set(split, samples), c.fake_set(samples), network, seed=c.seed)
+    return kid(c.real_set(split, samples), c.fake_set(samples, split), network, seed=c.seed)
 
 
 def _inception_score(
@@ -73,7 +73,7 @@ def _classifier_frechet(
     c: EvalContext, *, samples: int = 10_000, split: str = "test"
 ) -> FrechetResult:
     extractor = c.image_classifier().extractor
-    real, fake = c.real_set(split, samples), c.fake_set(samples)
+    real, fake = c.real_set(split, samples), c.fake_set(samples, split)
     other = c.other_real(split, samples)
     result = frechet(real, fake, extractor, seed=c.seed)
     if len(other) < 2:
@@ -87,12 +87,12 @@ def _classifier_kernel(
     c: EvalContext, *, samples: int = 10_000, split: str = "test", subset_size: int = 1000
 ) -> MmdResult:
     extractor = c.image_classifier().extractor
-    real, fake = c.real_set(split, samples), c.fake_set(samples)
+    real, fake = c.real_set(split, samples), c.fake_set(samples, split)
     return kernel_distance(real, fake, extractor, subset_size=subset_size, seed=c.seed)
 
 
 def _swd(c: EvalContext, *, samples: int = 16_384, split: str = "train") -> SwdResult:
-    real, fake = c.real_set(split, samples), c.fake_set(samples)
+    real, fake = c.real_set(split, samples), c.fake_set(samples, split)
     other = c.other_real(split, samples)
     result = swd(real, fake, images=samples, seed=c.seed)
     if len(other) < 2:
@@ -107,7 +107,7 @@ def _swd(c: EvalContext, *, samples: int = 16_384, split: str = "train") -> SwdR
 def _ms_ssim(
     c: EvalContext, *, samples: int = 10_000, split: str = "test", shrink: bool = False
 ) -> MsSsimResult:
-    real, fake = c.real_set(split, samples), c.fake_set(samples)
+    real, fake = c.real_set(split, samples), c.fake_set(samples, split)
     return ms_ssim_pairs(fake, real, pairs=samples, shrink=shrink, seed=c.seed)
 
 
@@ -115,7 +115,7 @@ def _precision_recall(
     c: EvalContext, *, samples: int = 10_000, split: str = "test", features_of: str = "auto"
 ) -> PrecisionRecallResult:
     extractor = c.feature_extractor(features_of)
-    sets = c.real_set(split, samples), c.fake_set(samples)
+    sets = c.real_set(split, samples), c.fake_set(samples, split)
     real, fake = (features(extractor, x) for x in sets)
     return precision_recall(real, fake, extractor=extractor.label, seed=c.seed)
 
@@ -277,6 +277,17 @@ def metric_settings(name: str) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
+def split_setting(name: str, family: Any, dataset: Dataset) -> dict[str, Any]:
+    """Returns `{"split": "test"}` if a metric has a split and samples are made of test examples.
+
+    These are translations of test images and images of test captions; {} leaves the default.
+    """
+    made_of_test = isinstance(family, Translator) or (
+        isinstance(family, TextToImage) and "test" in dataset.counts()
+    )
+    return {"split": "test"} if made_of_test and "split" in metric_settings(name) else {}
+
+
 def compute_metric(
     name: str,
     family: Any,
@@ -306,7 +317,8 @@ def compute_metric(
             f" {', '.join(sorted({*known, *_CONTEXT_SETTINGS}))}."
         )
     check_samples(name, family)
-    of_metric = {k: v for k, v in settings.items() if k in known}
+    of_metric = split_setting(name, family, dataset)
+    of_metric |= {k: v for k, v in settings.items() if k in known}
     of_context = {k: v for k, v in settings.items() if k not in known}
     context = EvalContext(family, config, variables, dataset, key, **of_context)
     return METRICS[name](context, **of_metric)

@@ -9,7 +9,6 @@ import numpy as np
 from genjax import data as genjax_data
 from genjax import evals
 from genjax.core import named_key
-from genjax.core.protocols import Translator
 from genjax.train.run_config import Run
 
 
@@ -52,12 +51,9 @@ def final_metrics(
     )
     results: dict[str, evals.MetricResult | str] = {}
     for metric in t.metrics:
-        options: dict[str, Any] = {}
-        settings = evals.metric_settings(metric)
-        if t.metric_samples and "samples" in settings:
+        options = evals.split_setting(metric, family, dataset)
+        if t.metric_samples and "samples" in evals.metric_settings(metric):
             options["samples"] = t.metric_samples
-        if "split" in settings and isinstance(family, Translator):
-            options["split"] = "test"  # as the images that are translated
         try:
             results[metric] = evals.METRICS[metric](context, **options)
         except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as failure:

@@ -17,6 +17,7 @@ from genjax.train import record as records
 from genjax.train.checkpoint import write_json
 from genjax.train.final_metrics import active_units, final_metrics
 from genjax.train.load_run import evaluation_variables
+from genjax.train.named_runs import described_ranker
 from genjax.train.run_config import Run, batches_per_step, figure_metric
 from genjax.train.sample_grids import write_overview
 from genjax.train.signals import barrier
@@ -82,6 +83,7 @@ def finish(trainer: Trainer, state: State, step: int, ranker: Any = None) -> dic
                 output = genjax_data.output_spec(run.data.transform, dataset)
                 bits -= math.log2(output.high - output.low)
             details["bits_per_dim"] = bits
+    details |= described_ranker(run, ranker)
     if run.train.metrics:
         figure = figure_metric(run)
         if figure and run.figure.metric:

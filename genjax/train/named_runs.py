@@ -145,6 +145,13 @@ def described_parts(run: Run, weights: Mapping[str, Any] | None) -> dict[str, An
     }
 
 
+def described_ranker(run: Run, ranker: Any) -> dict[str, Any]:
+    """Returns `{"ranker": {"run", "checksum"}}` of what `load_ranker` returned; {} of None."""
+    if ranker is None:
+        return {}
+    return {"ranker": {"run": run.train.ranker, "checksum": _checksum(ranker[2])}}
+
+
 def finished_run(
     source: str, seed: int, runs: pathlib.Path, what: str, option: str
 ) -> pathlib.Path:

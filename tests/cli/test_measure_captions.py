@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import zlib
 
+import numpy as np
 import pytest
 from support import fake_drawers
 from support.fake_drawers import drawer_run, painted
@@ -10,7 +12,7 @@ from support.fake_drawers import drawer_run, painted
 import genjax.data
 from genjax.cli import measure
 from genjax.data.tokenizers import Tokenizer
-from genjax.train import fit, load_ranker
+from genjax.train import fit, load, load_ranker
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,9 @@ def test_the_ranker_of_a_run(tmp_path, capsys):
     assert record["obtained"] == pytest.approx(100 * values["right"])
     assert values["right"] == values["test_right_1"]
     assert values["ranker"] == "scoring_painter"
+    _, variables = load(tmp_path / "scoring_painter-seed0")
+    checksum = f"{zlib.crc32(np.asarray(variables['params']['skill']).tobytes()):08x}"
+    assert record["ranker"] == {"run": "scoring_painter", "checksum": checksum}
     assert values["ranked_test_right_8"] == values["any_test_right_8"] > values["right"] + 0.2
     assert values["captions"] == {"test": 3}
     assert metrics["neighbours"]["n_fake"] == 192
@@ -59,6 +64,7 @@ def test_the_ranker_of_a_run(tmp_path, capsys):
     at_end = results(capsys, tmp_path / "painter-seed0", "caption_accuracy", "--samples", 192)
     again = at_end["results"]["caption_accuracy"]
     assert again["ranker"] == "scoring_painter"  # the run's own
+    assert at_end["ranker"] == record["ranker"]
     assert again["ranked_test_right_8"] == again["any_test_right_8"]
     other = results(
         capsys, tmp_path / "painter-seed0", "caption_accuracy", "--samples", 192,
@@ -66,10 +72,12 @@ def test_the_ranker_of_a_run(tmp_path, capsys):
     )["results"]["caption_accuracy"]  # fmt: skip
     assert other["ranker"] == "dark_ranker"
     assert other["ranked_test_right_8"] < other["any_test_right_8"]
-    none = results(
+    without = results(
         capsys, tmp_path / "painter-seed0", "caption_accuracy", "--samples", 40, "--ranker", ""
-    )["results"]["caption_accuracy"]
+    )
+    none = without["results"]["caption_accuracy"]
     assert none["ranker"] == ""
+    assert "ranker" not in without
     assert "ranked_test_right_8" not in none
 
     every = results(capsys, tmp_path / "painter-seed0", "--samples", 40)

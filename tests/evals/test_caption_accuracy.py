@@ -12,6 +12,7 @@ import pytest
 from support.number_drawers import (
     HELD_OUT,
     SCORER,
+    STEP,
     WORDS,
     Config,
     Words,
@@ -27,9 +28,11 @@ from support.number_drawers import (
 
 from genjax.data import Data, load
 from genjax.data.dataset import CaptionCheck
-from genjax.evals import EvalContext, check_metric_requirements, compute_metric
+from genjax.evals import EvalContext, check_metric_requirements, compute_metric, registry
 from genjax.evals.caption_accuracy import best_of, pair_distance
 from genjax.evals.caption_reading import CaptionReader, rows_without_common_captions
+from genjax.evals.image_sets import image_batches
+from genjax.evals.metric_result import MetricResult
 
 KEY = jax.random.key(3)
 DRAWER = drawer()
@@ -239,15 +242,34 @@ def test_real_images_with_wrong_captions_lower_the_ceiling():
     assert measure(data=data).real_right == 1
 
 
-def test_samples_of_other_metrics_are_of_captions_of_training():
-    c = EvalContext(DRAWER, Config(), jnp.float32(1), dataset(), KEY, batch_size=50)
-    pairs = np.rint(c.samples(400)[:, 0, :, 0] * 255 / 60).astype(int)
-    found = {tuple(pair) for pair in pairs.tolist()}
-    assert len(found) == 12
-    assert not found & {*HELD_OUT, (3, 3)}
+def test_samples_of_other_metrics_are_of_captions_of_the_split_that_is_compared(monkeypatch):
+    data = dataset()
+    of_test = {(0, 3), (3, 0)}
+    test = [pair in of_test for pair in map(parse, data.splits["test"]["caption"][:, 0])]
+    data.splits["test"] = {k: v[test] for k, v in data.splits["test"].items()}
+    c = EvalContext(DRAWER, Config(), jnp.float32(1), data, KEY, batch_size=50)
+
+    def pairs(images):
+        return {tuple(p) for p in np.rint(images[:, 0, :, 0] * 255 / STEP).astype(int).tolist()}
+
+    assert pairs(c.samples(400)) == of_test
+    assert pairs(c.samples(400, "unseen")) == HELD_OUT
     np.testing.assert_array_equal(c.samples(70), c.samples(400)[:70])
-    swd = compute_metric("neighbours", DRAWER, Config(), jnp.float32(1), dataset(), KEY, samples=60)
-    assert swd.n_fake == 60
+    compared = []
+
+    def distance(*sets, seed):
+        compared.append([pairs(np.concatenate(list(image_batches(x, 99)))) for x in sets[:2]])
+        return MetricResult(n_real=0, n_fake=0, extractor="", seed=seed)
+
+    monkeypatch.setattr(registry, "fid", distance)
+    monkeypatch.setattr(EvalContext, "inception", lambda c: None)
+    for split in ({}, {"split": "unseen"}, {"split": "train"}):
+        compute_metric("fid", DRAWER, CONFIG, jnp.float32(1), data, KEY, samples=400, **split)
+    assert compared[:2] == [[of_test] * 2, [HELD_OUT] * 2]
+    assert compared[2][0] == compared[2][1]
+    assert len(compared[2][0]) == 12
+    nearest = compute_metric("neighbours", DRAWER, CONFIG, jnp.float32(1), data, KEY, samples=60)
+    assert nearest.n_fake == 60
 
 
 def test_captions_of_chosen_rows_are_not_shared():

@@ -222,8 +222,10 @@ def test_every_metric_states_its_requirements():
     assert set(REQUIREMENTS) == set(evals.METRICS)
 
 
-@pytest.mark.parametrize(("name", "split"), [("cyclegan", "test"), ("gan", "train")])
-def test_translations_are_compared_with_test_images(name, split, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "split"), [("cyclegan", "test"), ("gan_cls", "test"), ("gan", "train")]
+)
+def test_translations_and_images_of_captions_are_compared_with_test(name, split, monkeypatch):
     """FID of the papers is that of translated test images to those of the other domain."""
     seen = []
 
@@ -234,7 +236,7 @@ def test_translations_are_compared_with_test_images(name, split, monkeypatch):
     monkeypatch.setitem(evals.METRICS, "fid", compute)
     family = families.get(name)
     images = np.zeros((2, *family.tiny().shape), np.uint8)
-    dataset = Dataset("bytes", {"train": {"x": images}}, 256)
+    dataset = Dataset("bytes", {"train": {"x": images}, "test": {"x": images}}, 256)
     run = Run(experiment="x", family=name, model=family.tiny(), train=Train(metric="fid"))
     final_metrics(run, family, dataset, {})
     assert seen == [split]
