@@ -83,11 +83,6 @@ def ranking_scorer(
     train = dataclasses.replace(run.train, ranker=source or run.train.ranker)
     named = dataclasses.replace(run, train=train)
     ranker, config, variables, tokenizer = load_ranker(named, workdir.absolute().parent)
-    if tuple(config.shape) != tuple(run.model.shape):
-        raise ValueError(
-            f"the ranker {train.ranker} scores images of shape {tuple(config.shape)}, and this run"
-            f" draws {tuple(run.model.shape)}; give a ranker of that shape."
-        )
     whose = f"the ranker {train.ranker}"
     text = encode_captions(tokenizer, texts, ranker.text_spec(config), whose)
     limits = family.traits(run.model).sample_range

@@ -43,7 +43,14 @@ def main(argv: list[str]) -> None:
     options = parse(argv)
     texts, blank, repeated = read_captions(options.captions, options.file)
     keep = options.keep or options.n
-    files = DrawnFiles(options.out, texts, n=options.n, keep=keep, overwrite=options.overwrite)
+    files = DrawnFiles(
+        options.out,
+        texts,
+        n=options.n,
+        keep=keep,
+        overwrite=options.overwrite,
+        source=options.file,
+    )
     run, variables = load(options.workdir)
     family = families.get(run.family)
     if not isinstance(family, TextToImage):
@@ -92,7 +99,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--top-p", type=float, metavar="P", help=text)
     add("--seed", type=int, default=0, help="seed of the images (0)")
     add("--batch-size", type=int, default=32, help="images drawn at once, at most (32)")
-    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--overwrite", action="store_true", help="replace files that exist, and an earlier draw")
     options = parser.parse_intermixed_args(argv)
     checks.positive(n=options.n, batch_size=options.batch_size)
     checks.seed(seed=options.seed)

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ from genjax.train.caption_grids import caption_layout, fitting_captions, save_ca
 from genjax.train.sample_grids import MAX_PIXELS
 
 GRID, SCORES = "grid.png", "scores.csv"
+HEAD = ["caption", "image", "seed", "rank", "file"]
+"""Columns of the table, before those of the scores."""
+IMAGE_NAME = re.compile(r"\d+-[a-z0-9-]+-\d+\.png")  # see `DrawnFiles.name`
 
 
 class Drawn(NamedTuple):
@@ -52,7 +56,14 @@ class DrawnFiles:
     """
 
     def __init__(
-        self, out: pathlib.Path, texts: Sequence[str], *, n: int, keep: int, overwrite: bool
+        self,
+        out: pathlib.Path,
+        texts: Sequence[str],
+        *,
+        n: int,
+        keep: int,
+        overwrite: bool,
+        source: pathlib.Path | None = None,
     ):
         """Checks the names of the files.
 
@@ -61,10 +72,12 @@ class DrawnFiles:
           texts: the captions.
           n: images per caption.
           keep: images per caption that are written.
-          overwrite: whether existing files are replaced.
+          overwrite: whether existing files are replaced, and the other images of an earlier draw to
+            the same place removed.
+          source: file of the captions, which must not be replaced.
 
         Raises:
-          ValueError: a file exists, or cannot be written.
+          ValueError: a file exists, or cannot be written, or is `source`.
         """
         single = not out.is_dir() and has_image_suffix(out.name)
         if single and out.suffix.lower() != ".png":
@@ -80,6 +93,12 @@ class DrawnFiles:
             raise ValueError(f"{safe(there)} is not a folder; write to another place.")
         found = set(os.listdir(folder)) if folder.is_dir() else set()
         exist = [name for name in self._names() if name in found]
+        for path in (folder / name for name in exist):
+            if source is not None and os.path.samestat(path.lstat(), source.lstat()):
+                raise ValueError(
+                    f"--file {safe(source)} would be overwritten; write to another place, or rename"
+                    f" it."
+                )
         if exist and not overwrite:
             more = f" and {len(exist) - 1} more" if len(exist) > 1 else ""
             raise ValueError(
@@ -166,6 +185,8 @@ class DrawnFiles:
         return line
 
     def _write(self, caption: int) -> None:
+        if not self.drawn:
+            self._remove_earlier()
         drawn = self.pending[caption]
         if self.rank_by:  # equal scores stay in the order of their numbers
             drawn = sorted(drawn, key=lambda one: one.rank_key(self.rank_by))
@@ -187,6 +208,22 @@ class DrawnFiles:
         self.written += min(len(drawn), self.keep)
         del self.pending[caption]
 
+    def _remove_earlier(self) -> None:
+        """Removes the files of an earlier draw to the same place, as its table lists them."""
+        try:
+            with open(self.table, newline="", encoding="utf-8", opener=no_follow) as file:
+                rows = list(csv.reader(file))
+        except (OSError, ValueError, csv.Error):  # none, or a link, or another file
+            return
+        if not rows or rows[0][: len(HEAD)] != HEAD:
+            return
+        if self.folder is not None:
+            listed = {row[len(HEAD) - 1] for row in rows[1:] if len(row) >= len(HEAD)}
+            for name in (GRID, *filter(IMAGE_NAME.fullmatch, listed)):
+                if not (self.folder / name).is_dir():
+                    (self.folder / name).unlink(missing_ok=True)
+        self.table.unlink()
+
     def _append(self, rows: Sequence[Sequence[Any]]) -> None:
         """Appends rows to the table and flushes them, for the case that the program is killed."""
         lines = io.StringIO()
@@ -194,8 +231,7 @@ class DrawnFiles:
             self.table.parent.mkdir(parents=True, exist_ok=True)
             self.table.unlink(missing_ok=True)  # a link
             self._rows = open(self.table, "xb", opener=no_follow)  # noqa: SIM115
-            head = ["caption", "image", "seed", "rank", "file"]
-            csv.writer(lines).writerow([*head, *(f"{name}_score" for name in self.scores)])
+            csv.writer(lines).writerow([*HEAD, *(f"{name}_score" for name in self.scores)])
         csv.writer(lines).writerows(rows)
         self._rows.write(lines.getvalue().encode())
         self._rows.flush()

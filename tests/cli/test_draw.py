@@ -236,12 +236,7 @@ def test_the_run_must_draw_captions(use, tmp_path, capsys, monkeypatch):
     assert re.search("nade in run draws no captions; give .* of dalle or .* or painter", message)
 
 
-def test_a_ranker_of_another_shape_or_vocabulary_is_rejected(use, tmp_path, capsys, monkeypatch):
-    config = dataclasses.replace(use().model, shape=(4, 4, 3))
-    ranker = DRAWERS["dark_ranker"], config, {}, WORDS
-    monkeypatch.setattr(caption_scorers, "load_ranker", lambda *_: ranker)
-    message = failed(capsys, tmp_path, "red", "--ranker", "r")
-    assert "the ranker r scores images of shape (4, 4, 3), and this run draws (8, 8, 3)" in message
+def test_a_ranker_of_another_vocabulary_is_rejected(use, tmp_path, capsys, monkeypatch):
     ranker = DRAWERS["dark_ranker"], use().model, {}, train_tokenizer("words", ["green"])
     monkeypatch.setattr(caption_scorers, "load_ranker", lambda *_: ranker)
     assert "has no 'red'" in failed(capsys, tmp_path, "red", "--ranker", "r")
@@ -303,6 +298,11 @@ def test_nothing_is_overwritten_unasked(use, tmp_path, capsys):
     assert run(tmp_path, "red", "--n", 1, "--seed", 1, "--overwrite") == 0
     assert (opened(tmp_path / "out" / "1-red-1.png") != before).any()
     assert [row["seed"] for row in table(tmp_path / "out" / "scores.csv")] == ["1"]
+    # Captions are not replaced by the table of their own images.
+    (tmp_path / "mine.csv").write_text("red\nblue\n")
+    source = "--file", tmp_path / "mine.csv", "--overwrite"
+    message = failed(capsys, tmp_path, *source, "--rank", "density", out="mine.png")
+    assert f"--file {tmp_path}/mine.csv would be overwritten; write to another place" in message
     # Other files in the folder stay.
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "notes.txt").write_text("mine")
@@ -310,6 +310,33 @@ def test_nothing_is_overwritten_unasked(use, tmp_path, capsys):
     assert "--out writes a PNG; rename" in failed(capsys, tmp_path, "red", out="x.jpg")
     message = failed(capsys, tmp_path, "red", out="b/notes.txt/c.png")
     assert "notes.txt is not a folder; write to another place." in message
+
+
+def test_overwriting_removes_what_an_earlier_draw_left_and_nothing_else(use, tmp_path):
+    out = tmp_path / "out"
+    assert run(tmp_path, "red", "blue", "--n", 3) == 0
+    others = ["1-red-4.png", "notes.txt", "keep.png"]
+    for name in others:
+        (out / name).write_text("mine")
+    rows = table(out / "scores.csv")
+    rows[0]["file"], rows[1]["file"] = "../scores.csv", "keep.png"  # no names of images
+    with open(out / "scores.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "scores.csv").write_text("mine")
+    assert run(tmp_path, "red", "--n", 2, "--overwrite") == 0
+    drawn = ["1-red-1.png", "1-red-2.png", "grid.png", "scores.csv"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*others, *drawn])
+    assert (tmp_path / "scores.csv").read_text() == "mine"
+    # The table of a grid, which the second draw has not; but no other table.
+    assert run(tmp_path, "red", "--n", 2, "--rank", "density", out="a.png") == 0
+    assert (tmp_path / "a.csv").exists()
+    assert run(tmp_path, "red", "--n", 2, "--overwrite", out="a.png") == 0
+    assert not (tmp_path / "a.csv").exists()
+    (tmp_path / "a.csv").write_text("caption,mine\nred,1\n")
+    assert run(tmp_path, "red", "--n", 2, "--overwrite", out="a.png") == 0
+    assert (tmp_path / "a.csv").read_text() == "caption,mine\nred,1\n"
 
 
 def test_links_are_replaced_and_not_followed(use, tmp_path):
