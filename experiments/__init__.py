@@ -12,6 +12,7 @@ first recipe of a file is the default of its command, `python -m experiments.FIL
 """
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 
@@ -25,3 +26,12 @@ def named(recipes: "Mapping[str, Run]") -> "dict[str, Run]":
         name: dataclasses.replace(run, experiment=f"{run.experiment}:{name}")
         for name, run in recipes.items()
     }
+
+
+def in_unit_range(transform: str) -> str:
+    """Returns a transform of images to [-1, 1] as one to [0, 1]; others unchanged.
+
+    >>> in_unit_range("random_flip()|scale(-1, 1)")
+    'random_flip()|scale(0, 1)'
+    """
+    return re.sub(r"scale\(-1, 1\)", "scale(0, 1)", transform)

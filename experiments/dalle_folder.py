@@ -182,8 +182,11 @@ def needs(run: Run) -> Sequence[Run]:
     experiment = run.experiment.partition(":")[0]
     height, _, channels = run.model.shape
     made = stages(experiment, run.data, height, run.model.vocabulary, channels=channels)
-    tokenizer, ranker = made["dvae"], made["ranker"]
-    return dataclasses.replace(tokenizer, model=run.model.image_tokenizer), ranker
+    model = dataclasses.replace(made["ranker"].model, shape=run.model.shape)
+    return (
+        dataclasses.replace(made["dvae"], model=run.model.image_tokenizer),
+        dataclasses.replace(made["ranker"], model=model),
+    )
 
 
 RECIPES = stages(

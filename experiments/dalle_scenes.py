@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments import dvae_scenes, joint_embedding_scenes, named
-from experiments.dalle_folder import transformer
+from experiments.dalle_folder import transformer, without_text
 from genjax.cli.experiment import main
 from genjax.train import Run
 
@@ -65,8 +65,29 @@ RECIPES = named(
 
 
 def needs(run: Run) -> Sequence[Run]:
-    """Returns the runs of the tokenizer and the ranker."""
-    return [*dvae_scenes.RECIPES.values(), joint_embedding_scenes.RECIPES["words"]]
+    """Returns the runs of the tokenizer and the ranker, on the run's data.
+
+    Options of the tokenizer change the runs of `dvae_scenes` too.
+    """
+    images, chosen = without_text(run.data), run.model.image_tokenizer
+    recipe = RECIPES[run.experiment.partition(":")[2]]
+    tokenizers = [
+        dataclasses.replace(
+            other,
+            data=images,
+            model=other.model if chosen == recipe.model.image_tokenizer else chosen,
+        )
+        for other in dvae_scenes.RECIPES.values()
+    ]
+    ranker = joint_embedding_scenes.RECIPES["words"]
+    model = dataclasses.replace(
+        ranker.model,
+        shape=run.model.shape,
+        vocabulary=run.model.vocabulary,
+        text_length=run.model.text_length,
+    )
+    data = dataclasses.replace(run.data, bpe_dropout=0.0)
+    return [*tokenizers, dataclasses.replace(ranker, data=data, model=model)]
 
 
 if __name__ == "__main__":

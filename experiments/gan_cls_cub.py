@@ -15,11 +15,12 @@ GoogLeNet.
 138 steps of 64 images.
 """
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import named
+from experiments import in_unit_range, named
 from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.data import Data
@@ -89,9 +90,10 @@ def needs(run: Run) -> Sequence[Run]:
     """Returns the text encoder of a run of GAN-INT-CLS, on its data."""
     if run.family != "gan_cls":
         return ()
-    experiment = run.experiment.partition(":")[0]
-    made = stages(experiment, run.data.data, run.train.steps // 600, run.figure, run.model)
-    return (made["embedding"],)
+    experiment, epoch = run.experiment.partition(":")[0], max(1, run.train.steps // 600)
+    made = stages(experiment, run.data.data, epoch, run.figure, run.model)["embedding"]
+    data = dataclasses.replace(run.data, transform=in_unit_range(run.data.transform))
+    return (dataclasses.replace(made, data=data),)
 
 
 CUB = Figure(

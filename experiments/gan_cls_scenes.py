@@ -19,7 +19,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from experiments import joint_embedding_scenes, named
+from experiments import in_unit_range, joint_embedding_scenes, named
 from genjax.cli.experiment import main
 from genjax.core import Optimizer
 from genjax.families import gan_cls
@@ -75,8 +75,16 @@ RECIPES = named(
 
 
 def needs(run: Run) -> Sequence[Run]:
-    """Returns the runs of the text encoder and the ranker."""
-    return list(joint_embedding_scenes.RECIPES.values())
+    """Returns the runs of the text encoder and the ranker, on the run's data."""
+    transform = in_unit_range(run.data.transform)
+    words, characters = (joint_embedding_scenes.RECIPES[name] for name in ("words", "characters"))
+    own = {name: getattr(words.data, name) for name in ("tokenizer", "text_length", "vocabulary")}
+    model = dataclasses.replace(words.model, shape=run.model.shape)
+    data = dataclasses.replace(run.data, transform=transform)
+    return [
+        dataclasses.replace(words, data=dataclasses.replace(data, **own), model=model),
+        dataclasses.replace(characters, data=data, model=run.model.embedding),
+    ]
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from genjax.train.workdir import read_run
 EVERY = 1000  # steps between evaluations (at most), samples and checkpoints
 EPOCHS = 20  # between evaluations of small data
 MIN_PIECE = 4  # pixels of the sides of pieces
+LETTERS = len(tokenizers.ALPHABET) + 1  # tokens of characters, with padding
 
 
 @command("--batch-size, --eval-batch")
@@ -76,10 +77,10 @@ def default_run(name: str, argv: list[str]) -> tuple[Run, list[str]]:
     is_table = genjax_data.is_table(settings.data)
     table = ["--folds", "10"] if is_table and "--folds" not in given else []
     settings = experiment.parse_data([*argv, *texts, *table])
+    dataset = genjax_data.load(with_tokens(name, config, settings))
     plain = dataclasses.replace(settings, tokenizer="")
-    dataset = genjax_data.load(plain)
     chosen, held_out = data_options(name, plain, dataset)
-    chosen |= text_options(name, config, settings)
+    chosen |= text_options(name, config, settings, dataset)
     for part, (_, other) in families.parts_of(name, config).items():
         if other.shape == config.shape and "--parts-from" not in given:
             chosen[f"--{part.replace('_', '-')}.shape"] = chosen["--shape"]
@@ -129,28 +130,35 @@ def with_parts(name: str, argv: list[str]) -> tuple[Any, list[str]]:
         return config, texts
 
 
-def text_options(name: str, config: Any, settings: Data) -> dict[str, list[str]]:
+def with_tokens(name: str, config: Any, settings: Data) -> Data:
+    """Returns the settings of data with the tokens that a family takes by default, or none."""
+    family = families.get(name)
+    if not isinstance(family, TextConditional):
+        return dataclasses.replace(settings, tokenizer="")
+    spec = family.text_spec(config)
+    kind = settings.tokenizer or ("characters" if spec.vocabulary == LETTERS else "bpe")
+    return dataclasses.replace(settings, tokenizer=kind, text_length=spec.length)
+
+
+def text_options(name: str, config: Any, settings: Data, dataset: Dataset) -> dict[str, list[str]]:
     """Returns the options of the texts of a family: its tokens, their number, and the longest text.
 
     Args:
       name: of the family.
       config: its Config.
       settings: of the data.
+      dataset: loaded by `with_tokens`.
     """
     family = families.get(name)
     if not isinstance(family, TextConditional):
         return {}
-    spec = family.text_spec(config)
-    letters = len(tokenizers.ALPHABET) + 1
-    kind = settings.tokenizer or ("characters" if spec.vocabulary == letters else "bpe")
+    kind = with_tokens(name, config, settings).tokenizer
     chosen: dict[str, list[str]] = {"--tokenizer": [kind]}
     owners = {"": config} | {f"{p}.": c for p, (_, c) in families.parts_of(name, config).items()}
     prefix = next((p for p, c in owners.items() if hasattr(c, "text_length")), "")
     trained = prefix and owners[prefix] != getattr(family.Config(), prefix[:-1])
-    if trained or (kind == "characters" and spec.vocabulary == letters):
+    if trained or (kind == "characters" and family.text_spec(config).vocabulary == LETTERS):
         return chosen
-    settings = dataclasses.replace(settings, tokenizer=kind, text_length=spec.length)
-    dataset = genjax_data.load(settings)
     assert dataset.tokenizer is not None
     chosen[f"--{prefix}vocabulary"] = [str(dataset.tokenizer.size)]
     if "text" in dataset.splits.get("train", {}):

@@ -24,7 +24,7 @@ from genjax.core.autoregressive import (
     nan_unless_level,
 )
 from genjax.core.batch_norm import batch_norm_statistics
-from genjax.core.batches import batch_spec, check_batch, flat_events
+from genjax.core.batches import batch_spec, captions_per_image, check_batch, flat_events
 from genjax.core.chunked import chunked_sum
 from genjax.core.derived import (
     check_optimizer,
@@ -74,6 +74,7 @@ __all__ = [
     "apply_network",
     "batch_norm_statistics",
     "batch_spec",
+    "captions_per_image",
     "carry",
     "check_batch",
     "check_gradient_penalties",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core.protocols import Batch
+from genjax.core.protocols import Batch, TextConditional
 
 
 def batch_spec(config: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -57,6 +57,11 @@ def check_translation(family: str, images: jax.Array, channels: int, multiple: i
             f"{family}: heights and widths must be positive multiples of {multiple}, got"
             f" {shape[1]}x{shape[2]}; pad the images, and crop the result."
         )
+
+
+def captions_per_image(family: Any, config: Any) -> int:
+    """Returns the texts of an image that a family takes, see `TextSpec.captions`; 0 if none."""
+    return family.text_spec(config).captions if isinstance(family, TextConditional) else 0
 
 
 def check_text(family: str, text: Any, *shape: int) -> None:

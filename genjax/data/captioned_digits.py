@@ -172,6 +172,7 @@ def load_captioned_digits(
         chance=2 / len(ALL_PAIRS),
         parts=singles["train"],
         canonical=canonical_caption,
+        test_parts=singles["test"],
     )
     return Dataset(name, splits, levels, caption_check=check)
 

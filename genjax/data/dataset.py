@@ -37,15 +37,17 @@ class CaptionCheck:
         returns the labels of parts of images, where `parts` is not None.
       chance: probability that an image of a random caption matches another random caption.
       parts: examples and labels of the parts that `matches` classifies, `[M, *part]` and `[M]`, in
-        the levels of `x`; None where a rule reads them.
+        the levels of `x`, to train a classifier; None where a rule reads them.
       canonical: `canonical(caption)` returns one of the captions that say the same, the same one
         for all of them; by default each caption says something else.
+      test_parts: further ones, to measure the error of the classifier, or None.
     """
 
     matches: Callable[..., np.ndarray]
     chance: float
     parts: tuple[np.ndarray, np.ndarray] | None = None
     canonical: Callable[[str], str] = str
+    test_parts: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

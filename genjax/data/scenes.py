@@ -117,12 +117,19 @@ def render(scenes: Sequence[Scene], seed: int = 0) -> np.ndarray:
 
 
 def read_scene(image: np.ndarray) -> Scene | None:
-    """Reads an image `[32, 32, 3]` in 0 .. 255; None if it does not show exactly one scene.
+    """Reads an image `[32, 32, 3]` in 0 .. 255; None if it does not show one scene.
 
-    A pixel has the nearest colour of the palette and black, if one is near. Connected pixels that
-    are not black are an object, whose shape and size are those of the true object with the largest
-    intersection over union. Components of less than 8 pixels are ignored. Of the two ways to say
-    the scene, it returns that with `left of` or `above`.
+    Images need not equal those of `render`:
+
+    * A pixel has the nearest colour of the palette and black, if it is within 150 of 255 in RGB.
+    * Connected pixels that are not black are an object, of the colour of most of them; up to 40 %
+      may have others. Components of less than 8 pixels are ignored.
+    * Shape and size are those of the true object with the largest intersection over union, of at
+      least 0.8, where both have their centres of mass within a pixel.
+    * The difference between the middles in the direction of the relation is at least 1.5 times
+      that across it.
+
+    Of the two ways to say the scene, it returns that with `left of` or `above`.
     """
     from scipy import ndimage
 
@@ -147,7 +154,7 @@ def read_scene(image: np.ndarray) -> Scene | None:
 
 
 def matches(images: np.ndarray, captions: Sequence[str], classify: object = None) -> np.ndarray:
-    """Tells whether images show exactly what captions say, bool `[N]`.
+    """Tells whether images show what captions say and nothing else, bool `[N]`; see `read_scene`.
 
     Args:
       images: `[N, 32, 32, 3]` in 0 .. 255.

@@ -73,7 +73,7 @@ class CaptionAccuracyResult(TableResult):
       captions: number of captions, by split.
       draws: images of each caption.
       ranker: name of its family, or "".
-      classifier_error: share of parts of images that the classifier of the check does not
+      classifier_error: share of parts of test images that the classifier of the check does not
         recognise; None where a rule reads images.
     """
 

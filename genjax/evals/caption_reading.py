@@ -16,7 +16,6 @@ from genjax.evals.feature_extractor import to_unit
 
 SPLITS = ("test", "unseen", "bindings")
 """Captions of training, held-out captions, and captions with a held-out combination of words."""
-HELD_OUT = 10  # one of so many parts measures the error of the classifier
 
 
 def caption_splits(dataset: Dataset) -> tuple[str, ...]:
@@ -54,8 +53,8 @@ class CaptionReader:
       check: of the data.
       levels: of the data.
       classifier: of the parts of images, where a rule does not read them.
-      classifier_error: share of parts that it does not recognise, of a tenth held out of its
-        training; None without a classifier.
+      classifier_error: share of the parts of test images that it does not recognise; None if that
+        is not known, or without a classifier.
     """
 
     check: CaptionCheck
@@ -84,14 +83,12 @@ class CaptionReader:
             )
         if check.parts is None:
             return cls(check, dataset.levels)
-        parts, labels = check.parts
-        unit = to_unit(parts, 0, dataset.levels - 1)
-        held = np.zeros(len(parts), bool)
-        held[random_rows(len(parts), max(1, len(parts) // HELD_OUT))] = True
-        classifier = c.classifier_of(
-            "parts", tuple(unit.shape[1:]), lambda: (unit[~held], labels[~held])
-        )
-        error = 1 - accuracy(classifier, unit[held], labels[held])
+        unit, labels = to_unit(check.parts[0], 0, dataset.levels - 1), check.parts[1]
+        classifier = c.classifier_of("parts", tuple(unit.shape[1:]), lambda: (unit, labels))
+        error = None
+        if check.test_parts is not None:
+            test, wanted = check.test_parts
+            error = 1 - accuracy(classifier, to_unit(test, 0, dataset.levels - 1), wanted)
         return cls(check, dataset.levels, classifier, error)
 
     def matches(self, images: np.ndarray, captions: np.ndarray) -> np.ndarray:

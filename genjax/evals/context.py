@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from genjax import checks
-from genjax.core import named_key
-from genjax.core.protocols import TextConditional, TextToImage, Translator, family_name
+from genjax.core import captions_per_image, named_key
+from genjax.core.protocols import TextToImage, Translator, family_name
 from genjax.data import Dataset, make_transform, output_spec
 from genjax.data.image_operations import RandomGeometric
 from genjax.data.order import Order
@@ -287,10 +287,12 @@ class EvalContext:
         return self.transform
 
     def _transformed(self, split: str, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        family, levels = self.family, self.dataset.levels
-        is_text = isinstance(family, TextConditional)
-        captions = family.text_spec(self.config).captions if is_text else 0
-        transform = make_transform(self._transform(), levels, training=False, captions=captions)
+        transform = make_transform(
+            self._transform(),
+            self.dataset.levels,
+            training=False,
+            captions=captions_per_image(self.family, self.config),
+        )
         key = named_key(jax.random.key(self.binarize_seed), 0, f"binarize {split}")
         return {name: np.asarray(x) for name, x in transform(images, key).items()}
 

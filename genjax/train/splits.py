@@ -8,8 +8,7 @@ import numpy as np
 
 from genjax import data as genjax_data
 from genjax import families
-from genjax.core import named_key
-from genjax.core.protocols import TextConditional
+from genjax.core import captions_per_image, named_key
 from genjax.train.run_config import Run
 
 
@@ -23,14 +22,12 @@ def batch_transform(
       dataset: its data.
       training: with augmentation, and with texts that are drawn from those of each image.
     """
-    family = families.get(run.family)
-    is_text = isinstance(family, TextConditional)
     return genjax_data.make_transform(
         run.data.transform,
         dataset.levels,
         training=training,
         unpaired=dataset.unpaired,
-        captions=family.text_spec(run.model).captions if is_text else 0,
+        captions=captions_per_image(families.get(run.family), run.model),
     )
 
 

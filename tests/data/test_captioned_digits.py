@@ -110,6 +110,7 @@ def test_digits_come_from_their_split(dataset, oracle):
     x, labels = dataset.caption_check.parts
     np.testing.assert_array_equal(x, singles["train"]["x"])
     np.testing.assert_array_equal(labels, singles["train"]["label"])
+    np.testing.assert_array_equal(dataset.caption_check.test_parts[0], singles["test"]["x"])
 
 
 def test_every_other_caption_is_rejected(dataset, oracle):
