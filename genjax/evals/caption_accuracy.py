@@ -33,6 +33,7 @@ REAL = 2000  # real images per split, at most
 DECODED = 500  # of them encoded and decoded
 CANDIDATES = 100  # captions of `r_precision`
 RANKED = 500  # its images of each row, at most
+NONE = np.zeros(0, int)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ def caption_accuracy(
     for split in caption_splits(c.dataset):
         captions = distinct_captions(c.dataset, split, max(1, samples // draws))
         scenes = reader.canonical(captions)
-        kept = np.array([], int) if all_pairs is None else one_of_each(scenes, CANDIDATES)
+        kept = NONE if all_pairs is None else one_of_each(scenes, CANDIDATES)
         drawn = default(split, captions, kept)
         table: Table = {"model": _drawn_quantities(drawn, scenes)}
         for name in (*used, "any"):
@@ -278,7 +279,7 @@ class _Drawer:
             draw, c.variables, {k: s.variables for k, s in scorers.items()}
         )
 
-    def __call__(self, split: str, captions: np.ndarray, kept: Sequence[int] = ()) -> Drawn:
+    def __call__(self, split: str, captions: np.ndarray, kept: np.ndarray = NONE) -> Drawn:
         """Draws images of captions `[C]` of a split; keeps some of the rows `kept`, up to 500."""
         texts = {"text": self.c.tokens(captions)}
         texts |= {k: s.text(captions) for k, s in self.scorers.items()}
