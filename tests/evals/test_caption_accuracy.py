@@ -227,7 +227,7 @@ def test_a_check_with_parts_trains_a_classifier_of_them():
     parts = (levels * 60).astype(np.uint8).reshape(-1, 1, 1, 1), labels
     check = CaptionCheck(matches, 1 / 16, parts, test_parts=(parts[0], (levels + wrong) % 4))
     data = dataset(caption_check=check)
-    got = measure(data=data, classifier_steps=100)
+    got = measure(data=data, classifier_steps=200)
     assert got.right == 1
     assert got.real_right == 1
     assert got.classifier_error == 0.25  # of the test labels
