@@ -12,7 +12,6 @@ first recipe of a file is the default of its command, `python -m experiments.FIL
 """
 
 import dataclasses
-import re
 import typing
 from collections.abc import Mapping
 
@@ -34,4 +33,4 @@ def in_unit_range(transform: str) -> str:
     >>> in_unit_range("random_flip()|scale(-1, 1)")
     'random_flip()|scale(0, 1)'
     """
-    return re.sub(r"scale\(-1, 1\)", "scale(0, 1)", transform)
+    return transform.replace("scale(-1, 1)", "scale(0, 1)")
