@@ -9,6 +9,9 @@ A file's `RECIPES` maps names to settings, and `FILE:RECIPE` is a row of the tab
 A recipe is missing where there is nothing to put in it: no `cpu` where the paper's settings were
 run or have not been adapted, no `paper` where the paper prints a search and not its outcome. The
 first recipe of a file is the default of its command, `python -m experiments.FILE`.
+
+A file's `REQUIRES` has hardware and time of recipes that have not been run, by name, "*" for the
+others; without it, recipes named `cpu` need two CPU cores. RESULTS.md shows it.
 """
 
 import dataclasses

@@ -77,6 +77,9 @@ def ablations(run: Run) -> dict[str, Run]:
 
 
 RECIPES = named(ablations(CYCLEGAN) | {"pix2pix": PIX2PIX})
+REQUIRES = {
+    "*": "a GPU; a copy of Cityscapes of your own at 128x128; for FCN scores, a network of your own"
+}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -50,6 +50,9 @@ GAN_ALONE = dataclasses.replace(
 )
 
 RECIPES = named({"cyclegan": CYCLEGAN, "gan_alone": GAN_ALONE})
+REQUIRES = {
+    "*": "half an hour of two CPU cores; a file by `python -m experiments.examples.emoji_pairs`",
+}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

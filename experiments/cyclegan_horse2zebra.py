@@ -60,6 +60,7 @@ NO_IDENTITY = dataclasses.replace(
 )
 
 RECIPES = named({"identity": IDENTITY, "no_identity": NO_IDENTITY})
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -121,6 +121,7 @@ RECIPES = named(
         "pix2pix": PIX2PIX,
     }
 )
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

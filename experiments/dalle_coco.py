@@ -103,6 +103,7 @@ PAPER = Run(
 )
 
 RECIPES = named({"paper": PAPER, "dvae": DVAE})
+REQUIRES = {"*": "a cluster for 12 billion parameters; captioned images of your own"}
 
 
 def needs(run: Run) -> Sequence[Run]:

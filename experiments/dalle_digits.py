@@ -30,6 +30,7 @@ RECIPES = stages(
     vocabulary=18,
     metric="caption_accuracy,token_nats,caption_retrieval",
 )
+REQUIRES = {"*": "two to four hours of a CPU core"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__, needs=needs))

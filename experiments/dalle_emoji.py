@@ -33,6 +33,7 @@ RECIPES = stages(
     groups=4,
     vocabulary=1_024,
 )
+REQUIRES = {"*": "two to four hours of a CPU core"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__, needs=needs))

@@ -201,6 +201,7 @@ RECIPES = stages(
     side=32,
     vocabulary=512,
 )
+REQUIRES = {"*": "two to four hours of a CPU core"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__, needs=needs))

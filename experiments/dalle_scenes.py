@@ -62,6 +62,7 @@ RECIPES = named(
         "equal_weights": scenes(text_weight=0.5),
     }
 )
+REQUIRES = {"*": "two CPU cores"}
 
 
 def needs(run: Run) -> Sequence[Run]:

@@ -54,6 +54,7 @@ SWD = dataclasses.replace(
 )
 
 RECIPES = named({"kid": KID, "swd": SWD})
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

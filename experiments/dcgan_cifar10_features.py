@@ -50,6 +50,7 @@ PAPER = Run(
 )
 
 RECIPES = named({"paper": PAPER})
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

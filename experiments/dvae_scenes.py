@@ -76,6 +76,7 @@ RECIPES = named(
         ),
     }
 )
+REQUIRES = {"*": "two CPU cores"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -81,6 +81,7 @@ RECIPES = named(
         "1x500_128orders": changed(87.71, "EoNADE 1 hidden layer, 128 orders", hidden=(500,)),
     }
 )
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

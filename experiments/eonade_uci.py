@@ -95,6 +95,7 @@ RECIPES = named(
         "mushrooms_2x500_1order": one_order(MUSHROOMS, 10.05, "Mushrooms"),
     }
 )
+REQUIRES = {"*": "two CPU cores, after a choice of the rate"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

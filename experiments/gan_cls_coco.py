@@ -28,6 +28,7 @@ RECIPES = stages(
     COCO,
     gan_cls.Config(width=196, discriminator_width=196),
 )
+REQUIRES = {"*": "a GPU; images with captions of your own"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__, needs=needs))

@@ -86,6 +86,9 @@ def stages(
     return named({"paper": paper, "embedding": embedding})
 
 
+REQUIRES = {"*": "a GPU; images with captions of your own"}
+
+
 def needs(run: Run) -> Sequence[Run]:
     """Returns the text encoder of a run of GAN-INT-CLS, on its data."""
     if run.family != "gan_cls":

@@ -23,6 +23,7 @@ FLOWERS = Figure(
     " without GoogLeNet",
 )
 RECIPES = stages("gan_cls_flowers", "flowers", 109, FLOWERS, gan_cls.Config())
+REQUIRES = {"*": "a GPU; images with captions of your own"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__, needs=needs))

@@ -72,6 +72,7 @@ RECIPES = named(
         "gan": scenes(False, 0.0),
     }
 )
+REQUIRES = {"*": "two CPU cores"}
 
 
 def needs(run: Run) -> Sequence[Run]:

@@ -79,6 +79,7 @@ RECIPES = named(
         "flow_8x1920": flow(8, 1920, 79.10, "section 6.1, -log p", samples=128),
     }
 )
+REQUIRES = {"*": "a GPU, after a choice of the rate"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -152,6 +152,7 @@ RECIPES = named(
         "two_layers_fixed_k50": recipe(85.32, 50, FIXED, layers=2),
     }
 )
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

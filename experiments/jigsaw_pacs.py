@@ -197,6 +197,7 @@ RECIPES = named(
     | {f"{name}_cpu": on_cpu(run) for name, run in LISTS.items()}
     | {f"{name}_cpu": on_cpu(run, num_permutations=10) for name, run in ABLATIONS.items()}
 )
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

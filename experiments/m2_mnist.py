@@ -94,6 +94,7 @@ RECIPES = named(
         "labels_1000": THOUSAND,
     }
 )
+REQUIRES = {"*": "three hours of two CPU cores, half with `--gradient-classes 1`"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

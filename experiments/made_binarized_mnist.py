@@ -93,6 +93,7 @@ RECIPES = named(
         ),
     }
 )
+REQUIRES = {"1x500_1mask": "two CPU cores", "*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

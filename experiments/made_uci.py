@@ -189,6 +189,7 @@ RECIPES = named(
         ),
     }
 )
+REQUIRES = {"*": "two CPU cores, after a choice of layers, activation and epsilon"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -76,6 +76,7 @@ GATED = dataclasses.replace(
 )
 
 RECIPES = named({"masked": MASKED, "gated": GATED})
+REQUIRES = {"*": "a GPU for days"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -75,6 +75,7 @@ GATED = dataclasses.replace(
 )
 
 RECIPES = named({"cpu": CPU, "paper": PAPER, "gated": GATED})
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -68,6 +68,7 @@ CPU = dataclasses.replace(
 )
 
 RECIPES = named({"cpu": CPU, "paper": PAPER})
+REQUIRES = {"*": "a GPU for days"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

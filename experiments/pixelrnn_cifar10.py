@@ -46,6 +46,7 @@ ROW = dataclasses.replace(
 )
 
 RECIPES = named({"diagonal": DIAGONAL, "row": ROW})
+REQUIRES = {"*": "a GPU for days"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

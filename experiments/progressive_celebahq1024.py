@@ -90,6 +90,7 @@ FID = dataclasses.replace(
 )
 
 RECIPES = named({"swd": SWD, "fid": FID})
+REQUIRES = {"*": "a GPU for weeks"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

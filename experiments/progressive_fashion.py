@@ -77,6 +77,7 @@ RECIPES = named(
         "r1": row(objective=GanObjective(loss="non_saturating", r1=1.0, penalty_interval=16)),
     }
 )
+REQUIRES = {"*": "half an hour of two CPU cores"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -69,6 +69,7 @@ RECIPES = named(
         "paper": row("puzzle_gan", PAPER, 10_000_000),
     }
 )
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -58,6 +58,7 @@ PAPER = Run(
 )
 
 RECIPES = named({"paper": PAPER})
+REQUIRES = {"*": "two GPUs, or one with `--model.dtype bfloat16`"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

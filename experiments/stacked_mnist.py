@@ -84,6 +84,7 @@ RECIPES = named(
         ),
     }
 )
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -99,6 +99,7 @@ CPU = dataclasses.replace(
 )
 
 RECIPES = named({"cpu": CPU, "paper": PAPER})
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -110,6 +110,7 @@ RECIPES = named(
         "color_mask": changed(output="color_mask"),
     }
 )
+REQUIRES = {"wgan_gp": "half an hour of two CPU cores", "*": "ten minutes of two CPU cores"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

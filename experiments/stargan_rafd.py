@@ -54,6 +54,7 @@ PAPER = Run(
 )
 
 RECIPES = named({"paper": PAPER})
+REQUIRES = {"*": "a GPU; a copy of RaFD of your own"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import math
 import pathlib
 import pkgutil
 from typing import Any
@@ -14,7 +15,10 @@ from genjax.train.run_config import figure_metric
 
 HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
-NOT_EXPERIMENTS = {"__main__", "benchmarks", "examples", "reproduce", "select", "table"}
+NOT_EXPERIMENTS = {
+    *("__main__", "benchmarks", "examples", "quantities", "reproduce", "results", "select"),
+    "table",
+}
 
 COLUMNS = (
     *("experiment", "family", "parameters", "dataset", "metric", "unit", "paper", "paper_tag"),
@@ -86,10 +90,11 @@ def table(folder: pathlib.Path = RECORDS, *, count: bool = True) -> list[dict[st
         if own:
             row = summarize(own, run.figure)
         else:
-            row = dict.fromkeys(COLUMNS)
-            row |= {"experiment": name, "family": run.family, "dataset": run.data.data}
-            row |= {"paper": run.figure.paper, "paper_tag": run.figure.tag, "seeds": []}
+            row = dict.fromkeys(COLUMNS) | {"experiment": name, "seeds": []}
+            row |= {"family": run.family, "dataset": run.data.data}
             row["parameters"] = parameters(run) if count else None
+        # The evidence of a figure can change after a run.
+        row |= {"paper": run.figure.paper, "paper_tag": run.figure.tag}
         out.append({column: row[column] for column in COLUMNS})
     return out
 
@@ -107,8 +112,8 @@ def summary(run: Run, row: dict[str, Any]) -> dict[str, str]:
     return {
         "row": row["experiment"],
         "what": SHORT_NAMES.get(metric, metric),
-        "paper": _number(row["paper"]),
-        "obtained": _number(obtained) + (f" ± {error:.2f}" if error is not None else ""),
+        "paper": number(row["paper"]),
+        "obtained": number(obtained, error),
         "minutes": "" if minutes is None else f"{minutes:.0f}" if minutes >= 1 else "<1",
         "status": status(row, higher=metric in HIGHER_IS_BETTER),
     }
@@ -131,8 +136,17 @@ def status(row: dict[str, Any], *, higher: bool) -> str:
     return "reached" if margin + 2 * (row["std_error"] or 0.0) >= 0 else "not reached"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def number(value: float | None, error: float | None = None) -> str:
+    """Returns a figure with two decimals, or three digits below 1, and its standard error.
+
+    >>> number(88.326, 0.291), number(0.000223, 0.0000073)
+    ('88.33 ± 0.29', '0.000223 ± 0.000007')
+    """
+    if value is None:
+        return ""
+    small = 0 < abs(value) < 1
+    decimals = 2 - math.floor(math.log10(abs(value))) if small else 2
+    return f"{value:.{decimals}f}" + ("" if error is None else f" ± {error:.{decimals}f}")
 
 
 def parameters(run: Run) -> int:

@@ -81,6 +81,7 @@ def cpu(run: Run) -> Run:
 ROWS = {f"z{latent}": recipe(latent, paper) for latent, paper in CURVES.items()}
 
 RECIPES = named({f"{name}_cpu": cpu(run) for name, run in ROWS.items()} | ROWS)
+REQUIRES = {"*": "a GPU, after a choice of the rate (0.01, 0.02, 0.1)"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -65,6 +65,7 @@ FID = dataclasses.replace(
 )
 
 RECIPES = named({"score": SCORE, "fid": FID})
+REQUIRES = {"*": "a GPU"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))

@@ -245,7 +245,7 @@ def test_pages_keep_their_length():
     assert {title: words for title, words in long.items() if words > 150} == {}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "RESULTS.md"], ids=lambda page: page.name)
 def test_relative_links_resolve(page):
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", FENCE.sub("", page.read_text()))
     links = [link for link in links if "://" not in link]

@@ -16,7 +16,7 @@ from support.helpers import ROOT
 
 from experiments import __main__ as command
 from experiments import reproduce
-from experiments.table import COLUMNS, HIGHER_IS_BETTER, RECORDS, rows, status, table
+from experiments.table import COLUMNS, HIGHER_IS_BETTER, RECORDS, number, rows, status, table
 from genjax.cli.experiment import recipe_differences
 from genjax.data import Data
 from genjax.evals import METRICS
@@ -255,9 +255,9 @@ def test_the_summary_fits_a_terminal(columns):
         else:  # the file's name once, and its recipes below
             assert {name, f" {recipe}"} <= set(starts)
         if row["obtained"] is not None:
-            assert f"{row['obtained']:.2f}" in words
+            assert number(row["obtained"]) in words
         if row["paper"] is not None:
-            assert f"{row['paper']:.2f}" in words
+            assert number(row["paper"]) in words
 
 
 def test_a_bad_record_exits_with_one_line(tmp_path, capsys):
