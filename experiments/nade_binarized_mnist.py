@@ -61,9 +61,7 @@ CPU = dataclasses.replace(
 )
 
 RECIPES = named({"cpu": CPU, "paper": PAPER})
-REQUIRES = {
-    "paper": "two minutes of an H100 or 52 of a CPU core, after a choice of the rate (0.005 to 0.05)"
-}
+REQUIRES = {"paper": "two minutes of an H100 or 52 of a CPU core, after a choice of the rate"}
 
 if __name__ == "__main__":
     sys.exit(main(RECIPES, __doc__))
