@@ -139,11 +139,14 @@ def status(row: dict[str, Any], *, higher: bool) -> str:
 def number(value: float | None, error: float | None = None) -> str:
     """Returns a figure with two decimals, or three digits below 1, and its standard error.
 
-    >>> number(88.326, 0.291), number(0.000223, 0.0000073)
-    ('88.33 ± 0.29', '0.000223 ± 0.000007')
+    >>> number(88.326, 0.291), number(0.3142, 0.0021), number(0.000223, 0.0000073)
+    ('88.33 ± 0.29', '0.314 ± 0.002', '2.23e-4 ± 7e-6')
     """
     if value is None:
         return ""
+    if 0 < abs(value) < 0.01:
+        texts = [f"{value:.2e}"] + ([] if error is None else [f"{error:.0e}"])
+        return " ± ".join(texts).replace("e-0", "e-")
     small = 0 < abs(value) < 1
     decimals = 2 - math.floor(math.log10(abs(value))) if small else 2
     return f"{value:.{decimals}f}" + ("" if error is None else f" ± {error:.{decimals}f}")
