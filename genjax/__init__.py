@@ -8,12 +8,15 @@ from genjax.version import __version__
 if TYPE_CHECKING:
     from genjax.core.step import Optimizers
     from genjax.train.compile import CompiledStep
+    from genjax.train.pretrained import from_pretrained
 
-__all__ = ["__version__", "jitted_step"]
+__all__ = ["__version__", "from_pretrained", "jitted_step"]
 _PACKAGES = ("core", "data", "evals", "families", "losses", "nn", "report", "train")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "from_pretrained":
+        return importlib.import_module("genjax.train").from_pretrained
     if name not in _PACKAGES:
         raise AttributeError(f"module 'genjax' has no attribute '{name}'")
     return importlib.import_module(f"genjax.{name}")

@@ -11,4 +11,5 @@ def test_an_editable_install_is_a_path_and_no_import_hook():
     """A hook hides the types, and the clone itself is then `genjax` in its parent folder."""
     assert SETTINGS["tool"]["setuptools"]["package-dir"] == {"": "."}
     assert (ROOT / "genjax" / "py.typed").exists()
-    assert SETTINGS["tool"]["setuptools"]["package-data"]["genjax"] == ["py.typed"]
+    packaged = SETTINGS["tool"]["setuptools"]["package-data"]["genjax"]
+    assert packaged == ["py.typed", "weights/*.safetensors"]

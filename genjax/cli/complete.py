@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks, evals, families
-from genjax.cli.options import ArgumentParser, command
+from genjax.cli.options import ArgumentParser, command, output_help
 from genjax.core import named_key
 from genjax.train.load_run import load, open_split
+from genjax.train.run_files import run_files
 from genjax.train.sample_grids import save_grid
 from genjax.train.splits import evaluation_conditions, evaluation_data
-from genjax.train.workdir import read_run
 
 
 @command("--images, --draws")
@@ -39,7 +39,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--images", type=int, default=10, help="number of images (10)")
     add("--draws", type=int, default=5, help="completions per image (5)")
     add("--seed", type=int, default=0, help="seed of the completions (0)")
-    add("--out", type=pathlib.Path, help="PNG file (WORKDIR/completions.png)")
+    add("--out", type=pathlib.Path, help=f"PNG file ({output_help('completions.png')})")
     options = parser.parse_args(argv)
     checks.positive(images=options.images, draws=options.draws)
     checks.seed(seed=options.seed)
@@ -48,7 +48,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def draw_completions(options: argparse.Namespace) -> dict[str, object]:
     """Draws the completions; returns the command's output."""
-    run = read_run(options.workdir)
+    files = run_files(options.workdir)
+    run = files.settings()
     family, config = families.get(run.family), run.model
     if len(config.shape) != 3:
         raise ValueError(f"{options.workdir} has examples of shape {config.shape}, not images.")
@@ -82,7 +83,7 @@ def draw_completions(options: argparse.Namespace) -> dict[str, object]:
     drawn = [np.asarray(draw(named_key(key, i, "completion"))) for i in range(options.draws)]
     low, high = family.traits(config).sample_range
     page = [x, np.where(shown, x, (low + high) / 2), *drawn]
-    out = options.out or options.workdir / "completions.png"
+    out = options.out or files.output("completions.png")
     save_grid(out, np.concatenate(page), low, high, len(x))
     return {
         "experiment": run.experiment,

@@ -28,10 +28,10 @@ from genjax.cli.drawn_files import Drawn, DrawnFiles
 from genjax.cli.options import ArgumentParser, command, option_name
 from genjax.core.protocols import CaptionScores, TextToImage
 from genjax.data.file_io import safe
-from genjax.data.tokenizers import load_tokenizer
 from genjax.train.load_run import load
 from genjax.train.progress import Progress, progress_callback
 from genjax.train.run_config import Run
+from genjax.train.run_files import run_files
 
 SAMPLING = ("guidance", "temperature", "top_k", "top_p")
 RANKER, DENSITY = "ranker", "density"
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
             f" of {' or '.join(families.implementing(TextToImage))}."
         )
     settings = sampling_settings(options, run, family)
-    tokenizer = load_tokenizer(options.workdir)
+    tokenizer = run_files(options.workdir).tokenizer()
     whose = f"the run in {safe(options.workdir)}"
     text = encode_captions(tokenizer, texts, family.text_spec(run.model), whose)
     scorers: dict[str, CaptionScorer] = {}
@@ -81,7 +81,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = ArgumentParser("draw", __doc__)
     add = parser.add_argument
     path: dict[str, Any] = {"type": pathlib.Path}
-    add("workdir", **path, metavar="RUN", help="folder of a run")
+    parser.add_run("RUN")
     add("captions", nargs="*", metavar="CAPTION", help="captions, each in quotation marks")
     add("--file", **path, help="UTF-8 text with further captions, one per line")
     add("--out", **path, required=True, help="name of a PNG, or folder")

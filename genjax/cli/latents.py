@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from genjax import checks, evals, families
-from genjax.cli.options import ArgumentParser, command
+from genjax.cli.options import ArgumentParser, command, output_help
 from genjax.core.protocols import Features, Implicit, LatentVariable, LayeredPosterior
 from genjax.evals.context import random_rows
 from genjax.nn import StandardNormal
@@ -29,8 +29,8 @@ from genjax.train import noise_figures
 from genjax.train.checkpoint import write_json
 from genjax.train.latent_figures import LatentFigures
 from genjax.train.load_run import load, open_split
+from genjax.train.run_files import run_files
 from genjax.train.splits import evaluation_conditions, evaluation_data
-from genjax.train.workdir import own_folder, read_run
 
 PRIOR_SAMPLES = 5_000  # for the moments of a prior that is not standard normal
 PROBE_EXAMPLES = 10_000  # at most, of each split
@@ -59,7 +59,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = ArgumentParser("latents", __doc__)
     parser.add_split()
     add = parser.add_argument
-    add("--out", type=pathlib.Path, help="folder; WORKDIR/latents")
+    add("--out", type=pathlib.Path, help=f"folder ({output_help('latents')})")
     add("--images", type=int, default=20, help="number of images shown (20)")
     add("--image", type=int, default=0, help="image at whose z traversals start (0)")
     add("--units", type=int, default=10, help="rows of the traversals (10)")
@@ -92,7 +92,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:
     """Draws the pictures, and writes and returns `latents.json`."""
-    run = read_run(options.workdir)
+    files = run_files(options.workdir)
+    run = files.settings()
     family, config = families.get(run.family), run.model
     if isinstance(family, Implicit):
         defaults = parse([str(options.workdir)])
@@ -133,7 +134,7 @@ def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:
     mean, std = evals.aggregate_posterior(*model, x, key, batch_size=size, **conditions)
     order = np.argsort(-(kl if kl is not None else z.var(axis=0)), kind="stable")
 
-    out = options.out or own_folder(options.workdir, "latents")
+    out = options.out or files.output("latents")
     decode = decoder(model, conditions, size)
     drawing = LatentFigures(out, decode, *family.traits(config).sample_range)
     n, units = min(options.images, len(x)), order[: options.units]

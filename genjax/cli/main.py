@@ -23,6 +23,7 @@ COMMANDS = {
     "latents": "draw reconstructions, traversals and interpolations of a run's latents",
     "prepare": "convert images, IDX, CIFAR, text or .npz files to a TFDS folder",
     "convert": "convert a data set to one .npz file",
+    "export": "write the weights of a run as one file",
     "report": "write runs as one HTML page",
 }
 

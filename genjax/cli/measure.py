@@ -19,10 +19,9 @@ import numpy as np
 
 from genjax import checks, data, evals, families
 from genjax.cli.metric_table import print_table
-from genjax.cli.options import ArgumentParser, command
+from genjax.cli.options import ArgumentParser, command, output_help
 from genjax.core import named_key
 from genjax.core.protocols import TextConditional, TextToImage
-from genjax.data.tokenizers import load_tokenizer
 from genjax.evals.precision_recall import NeighborResult
 from genjax.evals.requirements import check_samples
 from genjax.train.checkpoint import write_json
@@ -30,8 +29,8 @@ from genjax.train.load_run import check_trained_on, load
 from genjax.train.named_runs import described_ranker, load_ranker
 from genjax.train.record import commit
 from genjax.train.run_config import Run
+from genjax.train.run_files import run_files
 from genjax.train.sample_grids import save_grid
-from genjax.train.workdir import own_folder
 
 NUM_SHOWN = 32  # pairs in neighbours.png
 
@@ -40,7 +39,7 @@ NUM_SHOWN = 32  # pairs in neighbours.png
 def main(argv: list[str]) -> None:
     """Computes each metric and writes the results."""
     options = _parser().parse_intermixed_args(argv)
-    out = options.out or own_folder(options.workdir, "sample_metrics")
+    out = options.out or run_files(options.workdir).output("sample_metrics")
     context, run, of_ranker = _context(options)
     report: dict[str, Any] = {
         "experiment": run.experiment,
@@ -65,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = ArgumentParser("measure", __doc__)
     add = parser.add_argument
     file: dict[str, Any] = {"type": pathlib.Path, "metavar": "FILE"}
-    add("workdir", type=pathlib.Path, help="folder of a finished run")
+    parser.add_run()
     add(
         "metrics",
         nargs="*",
@@ -89,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--ranker", metavar="RUN", help=ranker)
     add("--batch-size", type=int, default=100, help="samples per call (default: 100)")
     add("--seed", type=int, default=0, help="seed of all draws (default: 0)")
-    add("--out", type=pathlib.Path, help="output folder (default: WORKDIR/sample_metrics)")
+    add("--out", type=pathlib.Path, help=f"folder ({output_help('sample_metrics')})")
     return parser
 
 
@@ -118,7 +117,8 @@ def _context(options: argparse.Namespace) -> tuple[evals.EvalContext, Run, dict[
         check_trained_on(dataset, options.workdir)
     family = families.get(run.family)
     # The run's own: other data would have other numbers of the same words.
-    tokenizer = load_tokenizer(options.workdir) if isinstance(family, TextConditional) else None
+    has_text = isinstance(family, TextConditional)
+    tokenizer = run_files(options.workdir).tokenizer() if has_text else None
     ranker, of_ranker = _ranker(options, run)
     context = evals.EvalContext(
         family,

@@ -21,6 +21,11 @@ import jax
 from genjax import checks
 
 
+def output_help(name: str) -> str:
+    """Returns the words of the help for where a command writes by default."""
+    return f"WORKDIR/{name}; of weights ./NAME-{name}"
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """An argument parser of `genjax COMMAND` whose errors are ValueErrors."""
 
@@ -31,9 +36,14 @@ class ArgumentParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
+    def add_run(self, metavar: str | None = None) -> None:
+        """Adds the run that the command uses."""
+        text = "a finished run: its folder, a weights file, or a name of weights"
+        self.add_argument("workdir", type=pathlib.Path, metavar=metavar, help=text)
+
     def add_split(self) -> None:
-        """Adds the folder of a run, and the options that select the data to evaluate it on."""
-        self.add_argument("workdir", type=pathlib.Path, help="folder of a run")
+        """Adds the run, and the options that select the data to evaluate it on."""
+        self.add_run()
         self.add_argument("--split", default="test", help="train, validation or test (test)")
         self.add_argument("--data", help="the data, if moved since training")
         self.add_other_data()

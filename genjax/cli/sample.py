@@ -15,21 +15,21 @@ import numpy as np
 
 from genjax import checks, families
 from genjax import data as genjax_data
-from genjax.cli.options import ArgumentParser, command
+from genjax.cli.options import ArgumentParser, command, output_help
 from genjax.core import sample_images
 from genjax.core.protocols import LatentVariable, PuzzleSolver, Sampler, TextToImage, Translator
 from genjax.train.caption_sheets import CaptionSheet, caption_sheet
 from genjax.train.load_run import check_trained_on, load
 from genjax.train.run_config import Run
+from genjax.train.run_files import run_files
 from genjax.train.sample_grids import save_grid
-from genjax.train.workdir import own_folder
 
 
 @command("--n")
 def main(argv: list[str]) -> None:
     """Draws samples and writes them."""
     parser = ArgumentParser("sample", __doc__)
-    parser.add_argument("workdir", type=pathlib.Path, help="folder of a run")
+    parser.add_run()
     parser.add_argument("--n", type=int, default=64, help="number of samples (64)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples (0)")
     parser.add_argument(
@@ -38,10 +38,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--draw", action="store_true", help="draw from p(x | z) instead of showing its mean"
     )
-    parser.add_argument("--out", type=pathlib.Path, help="the PNG; WORKDIR/samples/seed_SEED.png")
+    text = f"the PNG ({output_help('samples/seed_SEED.png')})"
+    parser.add_argument("--out", type=pathlib.Path, help=text)
     parser.add_argument("--npy", type=pathlib.Path, help="also write the samples to a .npy file")
     options = parser.parse_args(argv)
-    out = options.out or own_folder(options.workdir, "samples") / f"seed_{options.seed}.png"
+    out = options.out or run_files(options.workdir).output("samples") / f"seed_{options.seed}.png"
     checks.positive(n=options.n)
     checks.seed(seed=options.seed)
     run, variables = load(options.workdir)

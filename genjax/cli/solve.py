@@ -42,12 +42,12 @@ from genjax.core.puzzles import border_costs
 from genjax.data.file_io import safe
 from genjax.data.file_writing import write_file
 from genjax.data.image_encoding import encode
-from genjax.data.json_files import read_object
 from genjax.evals.puzzle_solutions import solve
 from genjax.train.checkpoint import write_json
 from genjax.train.load_run import load
 from genjax.train.progress import Progress, progress_callback
 from genjax.train.run_config import Run
+from genjax.train.run_files import run_files
 
 FEWER = "or smaller pieces"
 
@@ -83,7 +83,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = ArgumentParser("solve", __doc__)
     add = parser.add_argument
     path: dict[str, Any] = {"type": pathlib.Path}
-    add("workdir", **path, metavar="RUN", help="folder of a run")
+    parser.add_run("RUN")
     add("input", **path, metavar="INPUT", help="an image, a folder of pieces, or one of such")
     add("out", **path, metavar="OUT", help="name of the restored image, or folder")
     add("--grid", type=int, nargs="+", metavar="N", help="N, or rows and columns; the run's own")
@@ -109,11 +109,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def recorded_metric(workdir: pathlib.Path) -> dict[str, Any]:
     """Returns the values of the metric `puzzle` in the record of a run, empty without it."""
-    path = workdir / "record.json"
-    if not path.is_file():
-        return {}
-    record = read_object(path, fix="restore the file, or set --border-weight")
-    metrics = record.get("final_metrics")
+    metrics = run_files(workdir).record().get("final_metrics")
     metric = metrics.get("puzzle") if isinstance(metrics, dict) else None
     return metric if isinstance(metric, dict) else {}
 

@@ -77,7 +77,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Parses and checks the command's options."""
     parser = ArgumentParser("translate", __doc__)
     add = parser.add_argument
-    add("workdir", type=pathlib.Path, metavar="RUN", help="folder of a run")
+    parser.add_run("RUN")
     add("input", type=pathlib.Path, metavar="INPUT", help="an image, or a folder of images")
     add("out", type=pathlib.Path, metavar="OUT", help="folder, or name of the one image")
     add("--to", help="domain of the result, a or b (b)")

@@ -20,7 +20,7 @@ import numpy as np
 from genjax import checks
 from genjax.data.file_io import safe
 from genjax.data.file_writing import write_file
-from genjax.data.json_files import read_object
+from genjax.data.json_files import check_entries, read_object
 
 Kind = Literal["words", "bpe", "characters"]
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{} "
@@ -288,11 +288,32 @@ class _Saved(TypedDict):
     checksum: str
 
 
+def tokenizer_to_json(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Returns a tokenizer as plain JSON values, with a checksum."""
+    kind, vocabulary, merges = vars_of(tokenizer)
+    values = {"kind": kind, "vocabulary": list(vocabulary), "merges": [list(m) for m in merges]}
+    return {**values, "checksum": _checksum(values)}
+
+
+def tokenizer_from_json(values: dict[str, Any]) -> Tokenizer:
+    """Returns the tokenizer that `tokenizer_to_json` wrote.
+
+    Raises:
+      ValueError: the values are damaged; the message is a phrase.
+    """
+    check_entries(values, _Saved)
+    rest = {name: value for name, value in values.items() if name != "checksum"}
+    if _checksum(rest) != values["checksum"]:
+        raise ValueError("its checksum is another")
+    try:
+        return Tokenizer(cast(Kind, rest["kind"]), rest["vocabulary"], rest["merges"])
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
 def save_tokenizer(tokenizer: Tokenizer, folder: str | pathlib.Path) -> None:
     """Writes `tokenizer.json` into a folder, which exists."""
-    kind, vocabulary, merges = vars_of(tokenizer)
-    values = {"kind": kind, "vocabulary": vocabulary, "merges": merges}
-    text = json.dumps({**values, "checksum": _checksum(values)}, ensure_ascii=False)
+    text = json.dumps(tokenizer_to_json(tokenizer), ensure_ascii=False)
     write_file(pathlib.Path(folder, FILE), text.encode())
 
 
@@ -306,14 +327,11 @@ def load_tokenizer(folder: str | pathlib.Path) -> Tokenizer:
     fix = "restore the file, or remove it and resume the run, which writes it again"
     if not path.exists():
         raise ValueError(f"there is no {safe(path)}, the tokenizer of the captions; {fix}.")
-    values = read_object(path, _Saved, fix=fix, limit=_MAX_BYTES)
+    values = read_object(path, fix=fix, limit=_MAX_BYTES)
     try:
-        saved = values.pop("checksum")
-        if _checksum(values) != saved:
-            raise ValueError("its checksum is another")
-        return Tokenizer(cast(Kind, values["kind"]), values["vocabulary"], values["merges"])
-    except (TypeError, ValueError) as error:
-        why = safe(str(error).rstrip("."), 200)
+        return tokenizer_from_json(values)
+    except ValueError as error:
+        why = safe(str(error).rstrip("."), 300)
         raise ValueError(f"{safe(path)} is damaged ({why}); {fix}.") from None
 
 

@@ -6,6 +6,8 @@ from genjax.train.hooks import Hook
 from genjax.train.load_run import load
 from genjax.train.loop import Result, fit
 from genjax.train.named_runs import load_ranker
+from genjax.train.named_weights import weights_names
+from genjax.train.pretrained import Pretrained, from_pretrained
 from genjax.train.rate_selection import Trial, best, select
 from genjax.train.run_config import Figure, Phase, Run, Train
 
@@ -13,6 +15,7 @@ __all__ = [
     "Figure",
     "Hook",
     "Phase",
+    "Pretrained",
     "Result",
     "Run",
     "Train",
@@ -20,10 +23,12 @@ __all__ = [
     "best",
     "compile_step",
     "fit",
+    "from_pretrained",
     "load",
     "load_ranker",
     "load_tokenizer",
     "make_mesh",
     "select",
     "state_shardings",
+    "weights_names",
 ]

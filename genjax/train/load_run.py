@@ -16,6 +16,8 @@ from genjax.train.compatibility import check_compatibility
 from genjax.train.identity import RunIdentity
 from genjax.train.layouts import Layouts
 from genjax.train.run_config import Run
+from genjax.train.run_files import run_files
+from genjax.train.weights_file import WeightsFile
 from genjax.train.workdir import read_run, saved_data
 
 RUNS = pathlib.Path("runs")
@@ -33,12 +35,16 @@ def load(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run, dict
         x = family.sample(config.model, variables, jax.random.key(0), 16)
 
     Args:
-      workdir: folder of a run.
+      workdir: folder of a run, a weights file, or its name; see `run_files`.
       newest: take the newest checkpoint, also where an earlier one is the best.
 
     Raises:
-      ValueError: there is no run, no whole checkpoint in it, or one of another run.
+      ValueError: there is no run, no whole checkpoint in it, or one of another run; or the weights
+        file is damaged.
     """
+    files = run_files(workdir)
+    if isinstance(files, WeightsFile):
+        return files.settings(), files.variables()
     config, state = load_state(workdir, newest=newest)
     return config, evaluation_variables(config, families.get(config.family), state.eval_variables())
 
@@ -80,13 +86,13 @@ def load_state(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run
     )
 
 
-def check_trained_on(dataset: genjax_data.Dataset, workdir: pathlib.Path) -> None:
-    """Checks that data to evaluate are those that the run in a workdir was trained on.
+def check_trained_on(dataset: genjax_data.Dataset, workdir: str | os.PathLike) -> None:
+    """Checks that data to evaluate are those that a run was trained on.
 
     Raises:
       ValueError: their checksum is another.
     """
-    saved = saved_data(workdir)
+    saved = run_files(workdir).data()
     if saved is not None and saved["checksum"] != dataset.checksum():
         raise ValueError(
             f"{dataset.name} has checksum {dataset.checksum()}, and the run in {workdir} was"

@@ -12,10 +12,12 @@ import numpy as np
 
 from genjax import families
 from genjax.core.protocols import CaptionScores, Growing, TextConditional
-from genjax.data.tokenizers import Tokenizer, load_tokenizer
+from genjax.data.tokenizers import Tokenizer
 from genjax.train.load_run import RUNS, load
+from genjax.train.named_weights import find_weights
 from genjax.train.record import run_name
 from genjax.train.run_config import Run, differences
+from genjax.train.run_files import run_files
 
 TEXT_SETTINGS = ("tokenizer", "text_length", "vocabulary")
 
@@ -122,7 +124,7 @@ def load_ranker(
             f"the ranker in {folder} scores images of shape {tuple(other.model.shape)}, and"
             f" {run.experiment} draws {tuple(run.model.shape)}; give a ranker of that shape."
         )
-    return family, other.model, variables, load_tokenizer(folder)
+    return family, other.model, variables, run_files(folder).tokenizer()
 
 
 def random_parts(run: Run) -> list[str]:
@@ -168,7 +170,7 @@ def finished_run(
       ValueError: there is no such run, or it is not finished.
     """
     folder = named_folder(source, seed, runs)
-    if not (folder / "record.json").is_file():
+    if not _is_finished(folder, source):
         raise ValueError(
             f"{folder} holds no finished run to load {what} from; run its experiment to the end"
             f" first, or give another folder by {option}."
@@ -177,16 +179,28 @@ def finished_run(
 
 
 def named_folder(source: str, seed: int, runs: pathlib.Path) -> pathlib.Path:
-    """Returns `source` if it is a folder, else the folder of the experiment of this name."""
-    folder = pathlib.Path(source)
-    return folder if folder.is_dir() else runs / run_name(source, seed)
+    """Returns `source` if it is a folder, else the folder of the experiment of this name.
+
+    Where there is none, `source` may be a weights file or its name.
+    """
+    folder, own = pathlib.Path(source), runs / run_name(source, seed)
+    if folder.is_dir() or (not own.is_dir() and find_weights(source) is not None):
+        return folder
+    return own
+
+
+def _is_finished(folder: pathlib.Path, source: str) -> bool:
+    """Returns whether a run that a setting names has a record, or is a weights file."""
+    if (folder / "config.json").is_file() or folder != pathlib.Path(source):
+        return (folder / "record.json").is_file()
+    return (folder / "record.json").is_file() or find_weights(source) is not None
 
 
 def _weights(run: Run, runs: pathlib.Path) -> dict[str, Any]:
     """Returns the weights of the run named by `weights_from`."""
     source = run.train.weights_from
     folder = named_folder(source, run.seed, runs)
-    finished = (folder / "record.json").is_file()
+    finished = _is_finished(folder, source)
     # Only a finished run is determined by the name of its experiment.
     if folder != pathlib.Path(source) or not folder.is_dir():
         folder = finished_run(source, run.seed, runs, "weights", "--weights-from")
@@ -264,7 +278,7 @@ def _check_text(
             )
     if tokenizer is None:
         return
-    if load_tokenizer(folder) != tokenizer:
+    if run_files(folder).tokenizer() != tokenizer:
         raise ValueError(
             f"the {part} in {folder} was trained with another vocabulary of {other.data.tokenizer}"
             f" than that of the captions in {run.data.data}; train it on the same captions, or give"

@@ -23,7 +23,7 @@ from genjax.core.protocols import ImageParts, LatentCodes
 from genjax.train.checkpoint import write_json
 from genjax.train.latent_figures import LatentFigures
 from genjax.train.load_run import load
-from genjax.train.workdir import own_folder
+from genjax.train.run_files import run_files
 
 
 def draw_noise_figures(options: argparse.Namespace, run: Any, family: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def draw_noise_figures(options: argparse.Namespace, run: Any, family: Any) -> di
         kw = {name: jnp.asarray(values[rows]) for name, values in conditions.items()}
         return np.asarray(program(jnp.asarray(z, jnp.float32), **kw))
 
-    out = options.out or own_folder(options.workdir, "latents")
+    out = options.out or run_files(options.workdir).output("latents")
     traits = family.traits(config)
     figures = LatentFigures(out, decode, *traits.sample_range)
     key = named_key(jax.random.key(options.seed), 0, "noise")
