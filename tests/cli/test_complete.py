@@ -14,6 +14,7 @@ from genjax.cli import complete
 from genjax.data import Data, Dataset, load, save_npz
 from genjax.families import pixelrnn
 from genjax.train import fit
+from genjax.train.run_config import to_json
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +92,8 @@ def test_levels_range_from_black_to_white_and_unknown_pixels_are_grey(
     run = small_run("pixelrnn", str(tmp_path / "shades.npz"))
     config = dataclasses.replace(run.model, shape=(4, 3, 1), levels=4, network="diagonal")
     variables = random_arrays(lambda key: pixelrnn.init(config, key))
-    monkeypatch.setattr(
-        complete, "read_run", lambda workdir: dataclasses.replace(run, model=config)
-    )
+    settings = to_json(dataclasses.replace(run, model=config))
+    (tmp_path / "config.json").write_text(json.dumps(settings))
     monkeypatch.setattr(complete, "load", lambda workdir: (None, variables))
     assert complete.main([str(tmp_path), "--images", "5", "--draws", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["known_pixels"] == 6

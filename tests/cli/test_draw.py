@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import re
+import types
 
 import jax
 import numpy as np
@@ -37,7 +38,8 @@ def use(monkeypatch, tmp_path):
         variables = DRAWERS[name].init(run.model, jax.random.key(0))
         ranker = DRAWERS["dark_ranker"], run.model, {"params": {}}, WORDS
         monkeypatch.setattr(draw, "load", lambda workdir: (run, variables))
-        monkeypatch.setattr(draw, "load_tokenizer", lambda workdir: tokenizer)
+        files = types.SimpleNamespace(tokenizer=lambda: tokenizer)
+        monkeypatch.setattr(draw, "run_files", lambda workdir: files)
         monkeypatch.setattr(caption_scorers, "load_ranker", lambda *_: ranker)
         return run
 

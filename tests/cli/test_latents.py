@@ -217,7 +217,7 @@ def test_model_conditioned_on_a_label(data, tmp_path, monkeypatch, capsys):
     run = dataclasses.replace(run, model=dataclasses.replace(run.model, classes=3))
     variables = jax.jit(lambda key: vae.init(run.model, key))(jax.random.key(0))
     variables = jax.tree.map(lambda p: 5 * p, variables)
-    monkeypatch.setattr(latents, "read_run", lambda workdir: run)
+    (tmp_path / "config.json").write_text(json.dumps(to_json(run)))
     monkeypatch.setattr(latents, "load", lambda workdir: (run, variables))
     assert latents.main([str(tmp_path), "--images", "4", "--columns", "3"]) == 0
     results = json.loads((tmp_path / "latents" / "latents.json").read_text())

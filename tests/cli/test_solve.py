@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import re
 import sys
 
@@ -19,6 +20,7 @@ from genjax.cli import piece_files, solve
 from genjax.core import Optimizer
 from genjax.families import jigsaw_assignment
 from genjax.train import fit, progress
+from genjax.train.run_files import RunFolder
 
 GRID = (2, 3)
 NAMES = ["p10.png", "p9.png", "x.png", "b.png", "a2.png", "c.png"]  # of positions 0 .. 5
@@ -36,6 +38,7 @@ def use(monkeypatch):
         object.__setattr__(run, "model", config)
         variables = family.init(config, jax.random.key(0))
         monkeypatch.setattr(solve, "load", lambda workdir: (run, variables))
+        monkeypatch.setattr(solve, "run_files", lambda path: RunFolder(pathlib.Path(path)))
         monkeypatch.setattr(solve.families, "get", lambda name: family)
 
     return with_family

@@ -41,6 +41,8 @@ from genjax.core import (
     step_batch_spec,
 )
 from genjax.core.protocols import (
+from genjax.train.weights_file import WeightsFile, write_weights
+from support.small import small_run
     Adversarial,
     Autoregressive,
     BoundDensity,
@@ -137,9 +139,18 @@ def test_exact_densities_use_full_float32(family, config):
         assert products(rounded, flops.exact) < products(rounded)
 
 
-def test_init_under_eval_shape_is_init(family, config):
+def test_init_under_eval_shape_is_init_and_a_weights_file_keeps_it(family, config, tmp_path):
     shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
-    chex.assert_trees_all_equal_shapes_and_dtypes(shapes, family.init(config, jax.random.key(0)))
+    variables = family.init(config, jax.random.key(0))
+    chex.assert_trees_all_equal_shapes_and_dtypes(shapes, variables)
+    path = tmp_path / "model.safetensors"
+    write_weights(path, small_run("nade", "bars.npz"), variables, {}, None)
+    chex.assert_trees_all_equal_comparator(
+        lambda a, b: (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()),
+        lambda a, b: f"{a} is not {b}",
+        WeightsFile(path).variables(),
+        jax.device_get(variables),
+    )
 
 
 def test_three_steps_trace_once(family, config):
