@@ -28,6 +28,7 @@ from support.helpers import (
     sampling_conditions,
     single_order,
 )
+from support.small import small_run
 
 from experiments.benchmarks import flops
 from genjax import families
@@ -41,8 +42,6 @@ from genjax.core import (
     step_batch_spec,
 )
 from genjax.core.protocols import (
-from genjax.train.weights_file import WeightsFile, write_weights
-from support.small import small_run
     Adversarial,
     Autoregressive,
     BoundDensity,
@@ -59,6 +58,7 @@ from support.small import small_run
     Trainable,
     Translator,
 )
+from genjax.train.weights_file import WeightsFile, write_weights
 
 MODULES = {**{name: families.get(name) for name in NAMES}, **documented_families()}
 
