@@ -1,8 +1,9 @@
 """`genjax evaluate WORKDIR`: computes the figure of a run on a split and prints it as JSON.
 
-`--temperatures` estimates log p(x) of a latent-variable family by annealed importance sampling,
-which needs no encoder. `--binarize-seeds` evaluates on several binarisations of the images, and
-adds the standard deviation between them.
+`--figure` computes the figure of the record again, the density or metric that it is of; it is an
+error if it differs by more than its standard error. `--temperatures` estimates log p(x) of a
+latent-variable family by annealed importance sampling, which needs no encoder. `--binarize-seeds`
+evaluates on several binarisations of the images, and adds the standard deviation between them.
 """
 
 import argparse
@@ -16,14 +17,16 @@ import jax
 import numpy as np
 
 from genjax import checks, evals, families
-from genjax.cli.options import ArgumentParser, command
+from genjax.cli.options import ArgumentParser, command, option_name
 from genjax.core import named_key
 from genjax.data import Dataset
 from genjax.data.transforms import binarization
 from genjax.evals.metric_result import plain
 from genjax.train.load_run import load, open_split
 from genjax.train.progress import progress_callback
+from genjax.train.recomputed import figure_of
 from genjax.train.run_config import Run
+from genjax.train.run_files import run_files
 from genjax.train.splits import evaluation_conditions, evaluation_data
 
 
@@ -32,6 +35,8 @@ def main(argv: list[str]) -> None:
     """Evaluates a run and prints one JSON object."""
     parser = ArgumentParser("evaluate", __doc__)
     parser.add_split()
+    text = "compute the figure of the record again, and compare them"
+    parser.add_argument("--figure", action="store_true", help=text)
     parser.add_argument("--samples", type=int, help="samples per example of a bound (the run's)")
     parser.add_argument("--batch-size", type=int, help="examples evaluated together (the run's)")
     parser.add_argument("--examples", type=int, help="evaluate the first so many (all)")
@@ -39,7 +44,30 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--chains", type=int, help="annealed chains per example (16)")
     parser.add_argument("--leapfrog", type=int, help="leapfrog steps per transition (10)")
     parser.add_argument("--binarize-seeds", type=int, nargs="+", help="seeds of the binarisations")
-    print(json.dumps(plain(evaluated(parser.parse_args(argv)))))
+    options = parser.parse_args(argv)
+    if not options.figure:
+        print(json.dumps(plain(evaluated(options))))
+        return
+    defaults = vars(parser.parse_args([str(options.workdir), "--figure"])) | {"data": options.data}
+    other = [name for name, value in vars(options).items() if value != defaults[name]]
+    if other:
+        name = option_name(other[0])
+        raise ValueError(f"--figure takes all settings from the run; leave out {name}.")
+    compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Prints the figure computed again.
+
+    Raises:
+      ValueError: it is not that of the record.
+    """
+    run, variables = load(options.workdir)
+    record = run_files(options.workdir).record()
+    found = figure_of(run, variables, record, options.workdir, options.data)
+    print(json.dumps(plain(dataclasses.asdict(found) | {"agrees": found.agrees()})))
+    if not found.agrees():
+        raise ValueError(f"the figure is not that of the record: {found}; train the run again.")
 
 
 def evaluated(options: argparse.Namespace) -> dict[str, Any]:

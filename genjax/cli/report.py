@@ -11,7 +11,10 @@ def main(argv: list[str]) -> None:
     """Writes the page and prints its path."""
     parser = ArgumentParser("report", __doc__)
     parser.add_argument(
-        "workdir", type=pathlib.Path, nargs="+", help="folder of a run, or a folder of runs"
+        "workdir",
+        type=pathlib.Path,
+        nargs="+",
+        help="a run: folder, weights file or name; or a folder of runs",
     )
     parser.add_argument(
         "--out", type=pathlib.Path, default=pathlib.Path("report.html"), help="HTML file to write"

@@ -27,7 +27,7 @@ def write(
     `samples/` is writable, its strip and animation are brought up to date.
 
     Args:
-      workdirs: folder of a run, or a folder of runs; or several of them.
+      workdirs: folder of a run, or a folder of runs, or a weights file or its name; or several.
       out: HTML file, replaced if it exists; its folder is created.
       title: of the page; None is the name of the experiment, or the number of runs.
 
@@ -39,14 +39,18 @@ def write(
     found: dict[pathlib.Path, tuple[pathlib.Path, str]] = {}
     for root in map(pathlib.Path, given):
         for folder in find_runs(root):
-            inside = folder.relative_to(root).as_posix()
-            name = inside if inside != "." else folder.absolute().name
+            if folder.is_file():
+                name = folder.stem
+            else:
+                inside = folder.relative_to(root).as_posix()
+                name = inside if inside != "." else folder.absolute().name
             found.setdefault(folder.resolve(), (folder, name))
     if not found:
         raise ValueError("`workdirs` is empty; give at least one folder of a run.")
     runs = named([read_run(folder, name) for folder, name in found.values()])
     for run in runs:
-        sample_grids.refresh(run.folder / "samples")
+        if run.folder.is_dir():
+            sample_grids.refresh(run.folder / "samples")
     out = pathlib.Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     # Names of folders may hold lone surrogates, which cannot be encoded.

@@ -12,7 +12,10 @@ from genjax.data.image_grid import GridLayout
 from genjax.data.json_files import MAX_BYTES, parse_json
 from genjax.train import sample_grids
 from genjax.train.metric_log import read_line
+from genjax.train.named_weights import find_weights
+from genjax.train.run_config import to_json
 from genjax.train.solved_puzzles import FILE, SolvedPuzzles, read_puzzles
+from genjax.train.weights_file import WeightsFile
 
 DEPTH = 4  # levels of folders that are searched for runs
 POINTS = 2000  # per curve, at most
@@ -76,11 +79,15 @@ class Shown:
 def find_runs(root: pathlib.Path) -> list[pathlib.Path]:
     """Returns the folders with a `config.json`: this one, or those up to four levels below.
 
+    Of a weights file, or a name of weights, it returns the file.
+
     Raises:
       ValueError: there is none.
     """
     if (root / "config.json").is_file():
         return [root]
+    if not root.is_dir() and (weights := find_weights(str(root))):
+        return [weights]
     found = []
     for folder, inside, files in os.walk(root):
         path = pathlib.Path(folder)
@@ -99,8 +106,17 @@ def find_runs(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def read_run(folder: pathlib.Path, name: str) -> Shown:
-    """Reads a run; `notes` list what cannot be read."""
+    """Reads a run; `notes` list what cannot be read.
+
+    Raises:
+      ValueError: `folder` is a file, and no whole weights file.
+    """
     run = Shown(folder, name)
+    if folder.is_file():
+        weights = WeightsFile(folder)
+        run.record, run.config = weights.record(), _flat(to_json(weights.settings()))
+        run.notes.append("Read from a weights file, which has no curves and samples.")
+        return run
     config = _json(folder / "config.json", run)
     if (folder / "record.json").exists():
         run.record = _json(folder / "record.json", run)

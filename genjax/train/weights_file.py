@@ -39,18 +39,17 @@ ENTRY = "genjax"
 class Metadata(TypedDict):
     """Entries of the metadata.
 
-    format: `FORMAT`.
-    genjax: version that wrote the file.
-    config: settings, as in config.json.
-    record: as in record.json.
-    data: name, checksum and number of examples of the data.
-    tokenizer: as tokenizer.json, or None.
-    rounding: dtype of tensors that are float32 in the run.
-    rounded_figure: `metric`, `obtained` and `std_error` computed with the rounded weights, and
-      `recorded`, the figure of the record; absent if it was not computed.
-    leaves: shape, dtype in the run, and CRC-32 in the file, by name.
-    empty: names of collections without leaves.
-    checksum: CRC-32 of all other entries.
+        format: `FORMAT`.
+        genjax: version that wrote the file.
+        config: settings, as in config.json.
+        record: as in record.json.
+        data: name, checksum and number of examples of the data.
+        tokenizer: as tokenizer.json, or None.
+        rounding: dtype of tensors that are float32 in the run.
+    XX
+        leaves: shape, dtype in the run, and CRC-32 in the file, by name.
+        empty: names of collections without leaves.
+        checksum: CRC-32 of all other entries.
     """
 
     format: int
@@ -218,8 +217,7 @@ def write_weights(
       ValueError: the name has another ending, or a value is not finite in the dtype.
     """
     path = pathlib.Path(path)
-    if path.suffix != SUFFIX:
-        raise ValueError(f"{safe(path)} does not end in {SUFFIX}; give a name that does.")
+    check_suffix(path)
     flat = {name: np.asarray(leaf) for name, leaf in leaves(variables).items()}
     stored = {name: rounded(leaf, rounding, name) for name, leaf in flat.items()}
     values: dict[str, Any] = {
@@ -243,6 +241,16 @@ def write_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, safetensors.numpy.save(stored, {ENTRY: body}))
     return path
+
+
+def check_suffix(path: pathlib.Path) -> None:
+    """Checks that the name of a weights file has the right ending.
+
+    Raises:
+      ValueError: it has another one.
+    """
+    if path.suffix != SUFFIX:
+        raise ValueError(f"{safe(path)} does not end in {SUFFIX}; give a name that does.")
 
 
 def rounded(leaf: np.ndarray, rounding: Rounding, name: str = "a leaf") -> np.ndarray:
