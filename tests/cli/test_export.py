@@ -16,7 +16,7 @@ from support.small import small_run, write_data
 
 import genjax
 from genjax import families
-from genjax.cli import complete, draw, evaluate, export, sample, solve, translate
+from genjax.cli import draw, evaluate, export, sample, solve, translate
 from genjax.cli import report as report_command
 from genjax.data.tokenizers import train_tokenizer
 from genjax.train import fit, load, named_weights, weights_names
@@ -136,7 +136,7 @@ def test_from_pretrained_takes_names_files_and_folders(trained, weights, tmp_pat
         other = genjax.from_pretrained(source)
         assert jax.tree.structure(other.variables) == jax.tree.structure(model.variables)
     assert other.record["examples"]["train"] == 240  # of the folder
-    with pytest.raises(ValueError, match="barz holds no run.*did you mean bars\\?.*are bars"):
+    with pytest.raises(ValueError, match=r"barz holds no run.*did you mean bars\?.*are bars"):
         genjax.from_pretrained("barz")
 
 
@@ -148,7 +148,6 @@ def test_outputs_of_weights_go_to_the_current_folder(weights, trained, capsys):
     page = pathlib.Path("page.html").read_text()
     assert "Read from a weights file" in page
     assert "5.25" in page
-    assert complete.main(["bars", "--data", "x"]) == 2  # of a NADE of 9 pixels
     assert list(weights.iterdir()) == [weights / "bars.safetensors"]
 
 
@@ -204,9 +203,7 @@ def test_downloads_from_the_hub(weights, tmp_path, monkeypatch, capsys):
                 run_files(local)
         assert len(asked) == 1
         hub.hf_hub_download = lambda *of: {}["no such repository"]
-        with pytest.raises(
-            ValueError, match="of the repository a/b of the Hugging Face Hub cannot"
-        ):
+        with pytest.raises(ValueError, match="the repository a/b of the Hugging Face Hub cannot"):
             run_files("a/b")
         monkeypatch.setitem(sys.modules, "huggingface_hub", None)
         with pytest.raises(ValueError, match=r"install genjax-zoo\[hub\]"):
@@ -229,7 +226,7 @@ def test_reads_the_cache_of_the_hub_without_a_network(weights, tmp_path, monkeyp
     named_weights.download.cache_clear()
     try:
         assert genjax.from_pretrained("somebody/bars").record["obtained"] == 5.25
-        with pytest.raises(ValueError, match="model.safetensors of the repository somebody/other"):
+        with pytest.raises(ValueError, match="of the repository somebody/other of"):
             genjax.from_pretrained("somebody/other")
     finally:
         named_weights.download.cache_clear()
