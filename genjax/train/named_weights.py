@@ -71,7 +71,7 @@ def suggestion(source: str) -> str:
     """Returns words about the names of weights, for the message that a source is no run."""
     known = weights_names()
     if not known:
-        return "no weights come with this version"
+        return "this version has no names."
     near = difflib.get_close_matches(source, known, 1, 0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{hint}The names of weights are {', '.join(known)}"
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"the names are {', '.join(known)}{hint}"

@@ -91,5 +91,5 @@ def run_files(source: str | os.PathLike) -> RunFiles:
         return WeightsFile(found)
     raise ValueError(
         f"{safe(path)} holds no run: there is no {safe(path / 'config.json')}; give a run's"
-        f" --workdir, or weights by file or name. {suggestion(os.fspath(source))}."
+        f" --workdir, or weights by file or name: {suggestion(os.fspath(source))}"
     )
