@@ -136,9 +136,8 @@ def test_from_pretrained_takes_names_files_and_folders(trained, weights, tmp_pat
         other = genjax.from_pretrained(source)
         assert jax.tree.structure(other.variables) == jax.tree.structure(model.variables)
     assert other.record["examples"]["train"] == 240  # of the folder
-    with pytest.raises(
-        ValueError, match=r"barz holds no run.*the names are bars; did you mean bars\?"
-    ):
+    message = r"barz holds no run.*the names are bars; did you mean bars\?"
+    with pytest.raises(ValueError, match=message):
         genjax.from_pretrained("barz")
 
 
