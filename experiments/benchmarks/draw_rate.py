@@ -101,13 +101,17 @@ def installed(method: str) -> bool:
 def parts(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yields the figures of a method: of its step, then of its samples by guidance scale."""
     run = resolve(all_rows()[ROW], jax.default_backend())
-    limits = (options.repeats, options.seconds)
+
+    def figures(call: Callable[[], Any]) -> dict[str, float]:
+        call()  # compiles
+        return timed(call, options.repeats, options.seconds)
+
     step, sample = (torch_calls if "torch" in name else jax_calls)(name, run, options.batch_size)
     if name in STEPS:
-        yield {"step": timed(step, *limits)}
+        yield {"step": figures(step)}
     found = {}
     for guidance in options.guidance:
-        found[f"{guidance:g}"] = timed(sample(guidance), *limits)
+        found[f"{guidance:g}"] = figures(sample(guidance))
         yield {"samples": found}
 
 

@@ -16,15 +16,15 @@ def small(monkeypatch):
     """The row with a tiny network of 4x4 tokens."""
     run = rows()[draw_rate.ROW]
     tokenizer = dataclasses.replace(dvae.tiny(), quantizer="vq", likelihood="normal")
-    model = dataclasses.replace(dalle.tiny(), image_tokenizer=tokenizer, qk_norm=False)
+    model = dataclasses.replace(dalle.tiny(), image_tokenizer=tokenizer, qk_norm=False, layers=1)
     small = dataclasses.replace(run, model=model)
     monkeypatch.setattr(draw_rate, "all_rows", lambda: {draw_rate.ROW: small})
 
 
 def test_times_every_installed_method(small, tmp_path, capsys):
     out = tmp_path / "rates.json"
-    words = ["--batch-size", "2", "--repeats", "1", "--seconds", "0.1", "--out", str(out)]
-    assert draw_rate.main(words) == 0
+    words = ["--batch-size", "2", "--guidance", "3", "--repeats", "1", "--seconds", "0.1"]
+    assert draw_rate.main([*words, "--out", str(out)]) == 0
     found = {row["row"]: row for row in json.loads(out.read_text())["rows"]}
     assert {"genjax", "genjax_naive"} <= found.keys() <= set(draw_rate.METHODS)
     errors = capsys.readouterr().err.splitlines()
@@ -33,7 +33,7 @@ def test_times_every_installed_method(small, tmp_path, capsys):
         assert (package in found) == there
         assert any(line.startswith(f"{package} is left out") for line in errors) != there
     for name, row in found.items():
-        assert row["samples"].keys() == {"1", "3"}
+        assert row["samples"].keys() == {"3"}
         assert all(part["seconds"] > 0 for part in row["samples"].values())
         assert ("step" in row) == (name in draw_rate.STEPS)
 
