@@ -103,7 +103,7 @@ def parts(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     run = resolve(all_rows()[ROW], jax.default_backend())
 
     def figures(call: Callable[[], Any]) -> dict[str, float]:
-        call()  # compiles
+        jax.block_until_ready(call())  # compiles
         return timed(call, options.repeats, options.seconds)
 
     step, sample = (torch_calls if "torch" in name else jax_calls)(name, run, options.batch_size)

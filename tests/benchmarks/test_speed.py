@@ -113,7 +113,8 @@ def test_count_covers_every_default_row(tmp_path, capsys):
     slow = "pixelcnn_pp_cifar10:paper"
     translator = "cyclegan_maps:cyclegan_64_cpu"  # counted by test_full_size.py
     few = ["--count", "--samples", "2", "--batch-size", "2", "--out", str(out)]
-    others = [name for name in reporting.DEFAULT if name not in (slow, translator)]
+    of_texts = "gan_cls_scenes:gan_int_cls"  # its step takes seconds to trace, too
+    others = [n for n in reporting.DEFAULT if n not in (slow, translator, of_texts)]
     found = []
     for sampled in (False, True):  # what is not a density is counted by its samples
         names = [name for name in others if has_density(name) != sampled]
@@ -145,6 +146,9 @@ def test_count_covers_every_default_row(tmp_path, capsys):
     assert speed.main(["--rows", slow, *few, "--skip", "step", "sample"]) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert row["evaluate"]["operations"] > 1e9
+    assert speed.main(["--rows", of_texts, *few, "--skip", "step"]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["sample"]["operations"] > 1e7
 
 
 def test_bound_samples_are_all_decoded(tmp_path):

@@ -61,7 +61,8 @@ def build(config: Any, cached: bool = False) -> Any:
 
 def make_step(run: Run, text: Tensor, tokens: Tensor) -> Callable[[], None]:
     """Returns a call of its training step, with the optimizer of a row."""
-    network, settings = build(run.model), run.optimizer
+    network = build(run.model)
+    settings: Any = run.optimizer
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = build_optimizer(settings, parameters)
 

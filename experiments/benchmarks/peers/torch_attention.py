@@ -6,7 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers.torch_layers import Leaves, dense_leaves, prefixed, same
+from experiments.benchmarks.peers.torch_layers import (
+    Layout,
+    Leaves,
+    dense_leaves,
+    prefixed,
+    same,
+)
 
 EPSILON = 1e-6  # of Flax's layer norm
 EXPANSION = 4  # hidden units of a block, times the width
@@ -107,8 +113,12 @@ class Stacked:
 
 def stacked(layers: list[Leaves]) -> Leaves:
     """Returns the leaves of equal layers whose arrays Flax has stacked."""
+
+    def of_each(layout: Layout) -> Layout:
+        return lambda t: torch.stack([layout(part) for part in t])
+
     found: Leaves = {}
     for path, (_, layout) in layers[0].items():
         parts: Any = Stacked([leaves[path][0] for leaves in layers])
-        found[path] = parts, lambda t, layout=layout: torch.stack([layout(part) for part in t])
+        found[path] = parts, of_each(layout)
     return found

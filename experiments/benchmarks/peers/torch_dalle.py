@@ -165,7 +165,8 @@ def sample_tokens(network: Transformer, config: Any, text: Tensor, guidance: flo
     caches = [
         (x.new_zeros(shape, dtype=dtype), x.new_zeros(shape, dtype=dtype)) for _ in network.kinds
     ]
-    logits, drawn = network.extend(x, caches, 0), []
+    drawn: list[Tensor] = []
+    logits = network.extend(x, caches, 0)
     for position in range(math.prod(config.grid)):
         if position:
             before = drawn[-1].repeat(2, 1) if guided else drawn[-1]
