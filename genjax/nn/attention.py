@@ -23,7 +23,8 @@ def attend(
 
     Args:
       query: `[B, T, heads, H]`.
-      key, value: `[B, S, heads, H]`.
+      key: `[B, S, heads, H]`.
+      value: `[B, S, heads, H]`.
       mask: bool `[B or 1, heads or 1, T or 1, S]`, or None.
       kernel: implementation; cudnn is for NVIDIA GPUs and 16 bit only.
     """
