@@ -21,10 +21,16 @@ import pages  # noqa: E402
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Replaces `families/` and `reference/` in the navigation by their pages."""
-    config.nav = [entry(item) for item in config.nav or []]
-    if (ROOT / "RESULTS.md").exists():
-        config.nav[-1]["Project"].insert(0, "results.md")
+    """Replaces `families/` and `reference/` in the navigation by their pages.
+
+    Pages of docs/ that `mkdocs.yml` does not name are the last topics.
+    """
+    sections = [entry(item) for item in config.nav or []]
+    named = str(sections)
+    topics = next(item["Topics"] for item in sections if "Topics" in item)
+    docs = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    topics += [name for name in docs if f"'{name}'" not in named]
+    config.nav = sections
 
 
 def entry(item: dict[str, Any]) -> dict[str, Any]:
