@@ -100,8 +100,8 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {  # the figure of each metric fir
     ),
     "caption_retrieval": (
         Quantity("caption of an image, %", "test_image_to_text", ("chance",), (), "candidates"),
+        Quantity("the same, held-out bindings, %", "bindings_image_to_text", ("chance",)),
         Quantity("image of a caption, %", "test_text_to_image", ("chance",)),
-        Quantity("held-out bindings, %", "bindings_image_to_text", ("chance",)),
     ),
     "token_nats": (
         Quantity("nats per image token", "test_image", ("frequencies",), (), "evaluated"),

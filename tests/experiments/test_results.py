@@ -77,12 +77,18 @@ def test_all_rows_are_in_the_results():
     assert max(map(len, text.splitlines())) < 200
 
 
+# Quantities that are newer than the records of their metrics.
+NEW = {"{split}_r_precision"}
+
+
 def test_quantities_are_in_the_records():
     """Of metrics that have a record."""
     records = read_records(RECORDS)
     for metric, quantities in QUANTITIES.items():
         values = [v for record in records if (v := values_of(record, metric))]
         for quantity in quantities if values else ():
+            if quantity.key in NEW and all(mean([v], quantity.key) is None for v in values):
+                continue
             keys = [quantity.key]
             for name in (*quantity.floors, *quantity.ceilings):
                 own = f"{name}_{quantity.key}"
