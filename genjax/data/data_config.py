@@ -1,6 +1,7 @@
 """Settings of a data set and of the transforms of its batches."""
 
 import dataclasses
+import os
 from typing import Literal
 
 from genjax import checks
@@ -19,8 +20,8 @@ class Data:
     data: str = "digits"
     """digits, digits_4x4, digits_pairs, digits_attributes, glyphs, glyphs_paired,
     glyphs_attributes, glyphs_masked, scenes, captioned_digits, captioned_digits_8x8, ring, grid, a
-    TFDS name, a prepared folder, a .npz file, or a .csv table; stacked_ before digits or a TFDS
-    name stacks three of its images."""
+    TFDS name, a prepared folder, a folder of IDX or binary CIFAR files, a .npz file, or a .csv
+    table; stacked_ before digits or a TFDS name stacks three of its images."""
     data_dir: str | None = None
     """Folder of TFDS data sets; None is TFDS_DATA_DIR, then TFDS's default."""
     transform: str = ""
@@ -78,6 +79,8 @@ class Data:
     def __post_init__(self) -> None:
         checks.validate(self)
         object.__setattr__(self, "transform", canonical(self.transform))
+        # A shell expands ~ at the beginning of a word only, and not in --data=~/images.
+        object.__setattr__(self, "data", os.path.expanduser(self.data))
         if self.folds == 1:
             raise ValueError("`folds` must be at least 2, or 0 for data with splits, got 1.")
         if self.fold is not None and not 0 <= self.fold < max(self.folds, 1):
@@ -85,4 +88,9 @@ class Data:
         if not self.data:
             raise ValueError(
                 "`data` is empty; set it to a TFDS name, a folder, a .npz or .csv file, or digits."
+            )
+        if self.data.endswith(".npy"):
+            raise ValueError(
+                f"{self.data} is one array, and the data are several splits; save them in one file:"
+                f" np.savez('{self.data[:-4]}.npz', train=..., validation=..., test=...)."
             )

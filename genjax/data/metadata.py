@@ -18,6 +18,7 @@ import numpy as np
 
 from genjax.data.file_io import is_file, open_file, read_bytes, safe
 from genjax.data.json_files import read_object
+from genjax.data.original_files import PUBLISHED, data_root, unknown_name, where_published
 
 INFO, FEATURES, INDEX, SUMMARY = "dataset_info.json", "features.json", "genjax.npz", "genjax.json"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -117,8 +118,7 @@ def find_folder(source: str, data_dir: str | None) -> str:
             )
         return source
     name = re.fullmatch(r"(\w+)(/\w[\w.+-]*)?(:\d+\.\d+\.\d+)?", source)
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
-    root = pathlib.Path(data_dir or "~/tensorflow_datasets").expanduser()
+    root = data_root(data_dir)
     if name:
         parts = [p.strip("/:") for p in name.groups() if p]
         folder = _newest_version(root.joinpath(*parts))
@@ -132,14 +132,13 @@ def find_folder(source: str, data_dir: str | None) -> str:
             f"there is no folder '{safe(source)}', and TFDS knows no data set of that name; give a"
             f" folder with dataset_info.json and features.json, a .npz or .csv file, or digits."
         )
-    if not name or not _is_tfds_name(name[1]):
-        raise ValueError(
-            f"TFDS knows no data set '{safe(source)}', and there is none in {safe(root)}; give a"
-            f" TFDS name, a .npz or .csv file, or digits."
-        )
+    if not name or not (source in PUBLISHED or _is_tfds_name(name[1])):
+        raise ValueError(unknown_name(source, root))
+    files = where_published(source, str(root))
     raise ValueError(
-        f"{source} is not prepared in {safe(root)}; set TFDS_DATA_DIR to its folder, or prepare it"
-        f" with: tfds build {source} --file_format=array_record."
+        f"{source} is not prepared in {safe(root)}; {files}{', or ' if files else ''}set"
+        f" TFDS_DATA_DIR to its folder, or prepare it with: tfds build {source}"
+        f" --file_format=array_record."
     )
 
 

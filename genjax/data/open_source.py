@@ -18,6 +18,7 @@ from genjax.data.file_io import safe
 from genjax.data.glyphs import GLYPHS
 from genjax.data.image_decoding import convert_channels, resize
 from genjax.data.joined_sources import join
+from genjax.data.original_files import original_folder
 from genjax.data.readers import Field, ReadOptions, Source
 from genjax.data.scenes import SCENES
 from genjax.data.sources import load
@@ -54,6 +55,8 @@ def open_source(source: str, reading: ReadOptions) -> Source:
         )
     if path.exists() and not (path / "dataset_info.json").is_file():
         return readers.read(path, reading)
+    if folder := original_folder(source, None):
+        return readers.read(folder, reading)
     if not path.exists() and os.sep in source:
         return readers.read(path, reading)  # raises an error
     return _open_tfds(source, reading)

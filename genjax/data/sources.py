@@ -1,4 +1,5 @@
-"""Loading of data sets: embedded digits, .npz and .csv files, TFDS names and prepared folders.
+"""Loading of data sets: embedded digits, .npz and .csv files, published files of MNIST and CIFAR,
+TFDS names and prepared folders.
 
 TFDS data is read as `array_record`, without TensorFlow. Nothing is unpickled.
 """
@@ -27,6 +28,7 @@ from genjax.data.npz import check_table
 from genjax.data.npz_splits import npz_splits, read_arrays, stored_levels
 from genjax.data.operations import ENTRIES, IMAGES
 from genjax.data.order import Order
+from genjax.data.original_files import original_folder, read_original
 from genjax.data.scenes import SCENES, load_scenes
 from genjax.data.static_binarization import static_images
 from genjax.data.tfds_folder import PreparedSplit, open_prepared
@@ -74,6 +76,8 @@ def load(settings: Data) -> Dataset:
     elif source.endswith(".csv"):
         is_table = True
         splits, levels = cross_validation.table_splits(read_csv(pathlib.Path(source)), settings)
+    elif folder := original_folder(source, settings.data_dir):
+        splits, levels, names = read_original(folder, source)
     else:
         splits, names = open_prepared(
             source, settings.data_dir, settings.caption, captioned=bool(settings.tokenizer)

@@ -11,6 +11,7 @@ from genjax.data.array_records import check_rows, load_index, open_records, read
 from genjax.data.dataset import row_crcs
 from genjax.data.file_io import safe
 from genjax.data.metadata import Metadata, find_folder, folder_fingerprint, metadata
+from genjax.data.original_files import where_published
 from genjax.data.static_binarization import static_images
 
 CHUNK = 256
@@ -193,9 +194,10 @@ def open_folder(source: str, data_dir: str | None) -> tuple[Metadata, dict[str, 
         import array_record  # noqa: F401
         import tensorflow_datasets  # noqa: F401
     except ImportError:
+        files = where_published(source, data_dir)
         raise ValueError(
             f"'{safe(source)}' is a TFDS data set and tensorflow-datasets is not installed; install"
-            f" it, or use a .npz file written by genjax convert."
+            f" it, or {files or 'use a .npz file written by genjax convert'}."
         ) from None
     folder = find_folder(source, data_dir)
     now = folder_fingerprint(folder)
